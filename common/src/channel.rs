@@ -1,0 +1,173 @@
+//! A worker's channel: a Unix SEQPACKET socket on which every packet is one message with at most one descriptor.
+//!
+//! The two ends are different types. A [`MonitorEnd`] sends descriptors and never receives any: it reads without
+//! room for control data. A [`WorkerEnd`] receives descriptors and never sends any: it has no call for it, and
+//! the worker's filter has no `sendmsg`.
+
+use crate::message::Message;
+use crate::wire::{self, MAX_PACKET, WireError};
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recv, recvmsg, send, sendmsg,
+};
+use std::io::{IoSlice, IoSliceMut};
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use thiserror::Error;
+
+/// What came of reading from a channel.
+#[derive(Debug)]
+pub enum Received<M> {
+    /// One message, with its descriptor where its kind carries one.
+    Message(M, Option<OwnedFd>),
+    /// One message whose descriptor the kernel could not install: the process or the system has no room for it.
+    DescriptorLost(M),
+    /// Nothing to read now.
+    Nothing,
+    /// The other end is closed.
+    Closed,
+}
+
+/// Why a packet cannot be taken as a message, or not sent.
+#[derive(Debug, Error)]
+pub enum ChannelError {
+    /// The packet is longer than any message.
+    #[error("packet longer than {MAX_PACKET} bytes")]
+    Long,
+    /// A descriptor is missing, surplus, or was attached where none may be.
+    #[error("wrong number of descriptors")]
+    Descriptors,
+    /// The bytes are no message.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The message is larger than a packet.
+    #[error("message larger than a packet")]
+    Oversized,
+    /// The socket failed.
+    #[error("channel: {0}")]
+    Io(#[from] Errno),
+}
+
+/// The monitor's end of a channel: sends `Out` with descriptors, receives `In` without.
+#[derive(Debug)]
+pub struct MonitorEnd<Out, In> {
+    socket: OwnedFd,
+    kinds: PhantomData<fn(Out) -> In>,
+}
+
+impl<Out: Message, In: Message> MonitorEnd<Out, In> {
+    /// Takes over a non-blocking SEQPACKET socket.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self { socket, kinds: PhantomData }
+    }
+
+    /// Sends one message. [`Errno::AGAIN`] means that the worker does not read.
+    pub fn send(&self, message: &Out, descriptor: Option<BorrowedFd<'_>>) -> Result<(), ChannelError> {
+        if message.carries_descriptor() != descriptor.is_some() {
+            return Err(ChannelError::Descriptors);
+        }
+        let mut buffer = [0; MAX_PACKET];
+        let packet = wire::encode(message, &mut buffer).ok_or(ChannelError::Oversized)?;
+        let Some(descriptor) = descriptor else {
+            send(&self.socket, packet, SendFlags::NOSIGNAL)?;
+            return Ok(());
+        };
+        let descriptors = [descriptor];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        sendmsg(&self.socket, &[IoSlice::new(packet)], &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Receives one message. Control data, had a worker a way to send it, would be dropped by the kernel and
+    /// shows as [`ChannelError::Descriptors`].
+    pub fn receive(&self) -> Result<Received<In>, ChannelError> {
+        let mut buffer = [MaybeUninit::<u8>::uninit(); MAX_PACKET];
+        let (packet, length) = match recv(&self.socket, &mut buffer, RecvFlags::TRUNC | RecvFlags::DONTWAIT) {
+            Ok(((packet, _), length)) => (packet, length),
+            Err(Errno::AGAIN) => return Ok(Received::Nothing),
+            Err(Errno::CONNRESET) => return Ok(Received::Closed),
+            Err(error) => return Err(error.into()),
+        };
+        if length > packet.len() {
+            return Err(ChannelError::Long);
+        }
+        match &*packet {
+            [] => Ok(Received::Closed),
+            packet => Ok(Received::Message(wire::decode(packet)?, None)),
+        }
+    }
+}
+
+impl<Out, In> AsFd for MonitorEnd<Out, In> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A worker's end of a channel: sends `Out` without descriptors, receives `In` with.
+#[derive(Debug)]
+pub struct WorkerEnd<Out, In> {
+    socket: OwnedFd,
+    kinds: PhantomData<fn(Out) -> In>,
+}
+
+impl<Out: Message, In: Message> WorkerEnd<Out, In> {
+    /// Takes over a SEQPACKET socket.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self { socket, kinds: PhantomData }
+    }
+
+    /// Sends one message. [`Errno::AGAIN`] means that the monitor has not read the earlier ones yet.
+    pub fn send(&self, message: &Out) -> Result<(), ChannelError> {
+        let mut buffer = [0; MAX_PACKET];
+        let packet = wire::encode(message, &mut buffer).ok_or(ChannelError::Oversized)?;
+        send(&self.socket, packet, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
+        Ok(())
+    }
+
+    /// Receives one message with its descriptor. EMFILE shows only as a cut control message without a
+    /// descriptor (recvmsg(2), MSG_CTRUNC).
+    pub fn receive(&self) -> Result<Received<In>, ChannelError> {
+        let mut buffer = [0; MAX_PACKET];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        let received = match recvmsg(&self.socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, flags) {
+            Ok(received) => received,
+            Err(Errno::AGAIN) => return Ok(Received::Nothing),
+            Err(Errno::CONNRESET) => return Ok(Received::Closed),
+            Err(error) => return Err(error.into()),
+        };
+        // Owned by rustix: dropped, and so closed, on every path below that does not return it.
+        let descriptor = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        if received.flags.contains(ReturnFlags::TRUNC) {
+            return Err(ChannelError::Long);
+        }
+        let packet = buffer.get(..received.bytes).unwrap_or_default();
+        if packet.is_empty() {
+            return Ok(Received::Closed);
+        }
+        let message: In = wire::decode(packet)?;
+        match (message.carries_descriptor(), descriptor) {
+            (true, None) if received.flags.contains(ReturnFlags::CTRUNC) => {
+                Ok(Received::DescriptorLost(message))
+            }
+            (true, Some(descriptor)) => Ok(Received::Message(message, Some(descriptor))),
+            (false, None) => Ok(Received::Message(message, None)),
+            _ => Err(ChannelError::Descriptors),
+        }
+    }
+}
+
+impl<Out, In> AsFd for WorkerEnd<Out, In> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

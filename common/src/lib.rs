@@ -1,0 +1,11 @@
+//! What the monitor and its workers say to each other, and nothing else.
+//!
+//! [`message`] is the whole protocol with its story, [`wire`] gives a message its bytes, and [`channel`] carries
+//! one message with at most one descriptor per packet.
+
+#![forbid(unsafe_code)]
+
+pub mod bounded;
+pub mod channel;
+pub mod message;
+pub mod wire;
