@@ -1,0 +1,256 @@
+//! A nameserver that follows a script and can lie or stay silent (RFC 1035, as much as a stub resolver sees).
+
+use crate::host::Host;
+use crate::site::NAMESERVER;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Type A.
+pub const A: u16 = 1;
+/// Type CNAME.
+const CNAME: u16 = 5;
+/// Type PTR.
+pub const PTR: u16 = 12;
+/// Type AAAA.
+pub const AAAA: u16 = 28;
+
+/// What was asked, how and from where.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The name, in lower case, without the final dot.
+    pub name: String,
+    /// The type.
+    pub kind: u16,
+    /// Whether it came by TCP.
+    pub by_stream: bool,
+    /// The id of the query.
+    pub id: u16,
+    /// The resolver's address and port.
+    pub from: SocketAddr,
+}
+
+/// What the script lets the nameserver do.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// These addresses, of the type that was asked for; none of that type: an empty answer.
+    Addresses(Vec<IpAddr>),
+    /// An alias and its addresses.
+    Alias(&'static str, Vec<IpAddr>),
+    /// This name (PTR).
+    Name(&'static str),
+    /// NXDOMAIN.
+    NoSuchName,
+    /// SERVFAIL.
+    Failure,
+    /// Nothing at all.
+    Silence,
+    /// By UDP: cut short (TC); by TCP: these addresses.
+    Truncated(Vec<IpAddr>),
+    /// First an answer under a wrong id, one about another name and one from another port, all naming the
+    /// `lie`; then the `truth`.
+    LiesFirst {
+        /// The address that must not be believed.
+        lie: Ipv4Addr,
+        /// The right address.
+        truth: Ipv4Addr,
+    },
+}
+
+/// The running nameserver, at [`NAMESERVER`] port 53.
+pub struct Nameserver {
+    asked: Arc<Mutex<Vec<Question>>>,
+    ending: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+type Script = Arc<dyn Fn(&Question) -> Answer + Send + Sync>;
+
+impl Nameserver {
+    /// Starts it on `host`.
+    pub fn start(host: &Host, script: impl Fn(&Question) -> Answer + Send + Sync + 'static) -> Self {
+        let address = SocketAddr::from((NAMESERVER, 53));
+        let (datagrams, streams) = host.run(|| {
+            // The liar's other port.
+            let other = UdpSocket::bind((NAMESERVER, 0)).expect("a second port");
+            let main = UdpSocket::bind(address).expect("port 53");
+            ((main, other), TcpListener::bind(address).expect("port 53"))
+        });
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let ending = Arc::new(AtomicBool::new(false));
+        let script: Script = Arc::new(script);
+        let desk = Desk { script, asked: Arc::clone(&asked), ending: Arc::clone(&ending) };
+        let second_desk = desk.clone();
+        let threads = vec![
+            thread::spawn(move || desk.serve_datagrams(&datagrams.0, &datagrams.1)),
+            thread::spawn(move || second_desk.serve_streams(&streams)),
+        ];
+        Self { asked, ending, threads }
+    }
+
+    /// All that has been asked so far.
+    pub fn asked(&self) -> Vec<Question> {
+        self.asked.lock().expect("asked").clone()
+    }
+}
+
+impl Drop for Nameserver {
+    fn drop(&mut self) {
+        self.ending.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Desk {
+    script: Script,
+    asked: Arc<Mutex<Vec<Question>>>,
+    ending: Arc<AtomicBool>,
+}
+
+const PAUSE: Duration = Duration::from_millis(50);
+
+impl Desk {
+    fn serve_datagrams(&self, socket: &UdpSocket, other: &UdpSocket) {
+        socket.set_read_timeout(Some(PAUSE)).expect("read limit");
+        let mut buffer = [0; 512];
+        while !self.ending.load(Ordering::Relaxed) {
+            let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+            let query = &buffer[..length];
+            let Some(question) = parse(query, from, false) else { continue };
+            let answer = self.answer(&question);
+            if let Answer::LiesFirst { lie, .. } = answer {
+                let lie = Answer::Addresses(vec![lie.into()]);
+                let lie_about = |query: &[u8]| compose(query, &question, &lie).unwrap_or_default();
+                let mut other_id = query.to_vec();
+                other_id[0] ^= 0x55;
+                let mut other_name = query.to_vec();
+                other_name[13] ^= 0x01;
+                let _ = socket.send_to(&lie_about(&other_id), from);
+                let _ = socket.send_to(&lie_about(&other_name), from);
+                let _ = other.send_to(&lie_about(query), from);
+            }
+            if let Some(reply) = compose(query, &question, &answer) {
+                let _ = socket.send_to(&reply, from);
+            }
+        }
+    }
+
+    fn serve_streams(&self, listener: &TcpListener) {
+        listener.set_nonblocking(true).expect("nonblocking");
+        while !self.ending.load(Ordering::Relaxed) {
+            match listener.accept() {
+                Ok((stream, from)) => drop(self.serve_stream(stream, from)),
+                Err(_) => thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    fn serve_stream(&self, mut stream: TcpStream, from: SocketAddr) -> io::Result<()> {
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let mut length = [0; 2];
+        stream.read_exact(&mut length)?;
+        let mut query = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut query)?;
+        let Some(question) = parse(&query, from, true) else { return Ok(()) };
+        let answer = self.answer(&question);
+        if let Some(reply) = compose(&query, &question, &answer) {
+            let length = u16::try_from(reply.len()).unwrap_or(u16::MAX);
+            stream.write_all(&[&length.to_be_bytes(), reply.as_slice()].concat())?;
+        }
+        Ok(())
+    }
+
+    fn answer(&self, question: &Question) -> Answer {
+        self.asked.lock().expect("asked").push(question.clone());
+        (self.script)(question)
+    }
+}
+
+/// Reads the header and the one question of a query.
+fn parse(query: &[u8], from: SocketAddr, by_stream: bool) -> Option<Question> {
+    let mut labels = Vec::new();
+    let mut at = 12;
+    loop {
+        let length = usize::from(*query.get(at)?);
+        at += 1;
+        if length == 0 {
+            break;
+        }
+        labels.push(String::from_utf8_lossy(query.get(at..at + length)?).to_ascii_lowercase());
+        at += length;
+    }
+    let kind = u16::from_be_bytes([*query.get(at)?, *query.get(at + 1)?]);
+    let id = u16::from_be_bytes([query[0], query[1]]);
+    Some(Question { name: labels.join("."), kind, by_stream, id, from })
+}
+
+fn compose(query: &[u8], question: &Question, answer: &Answer) -> Option<Vec<u8>> {
+    let (code, truncated, records) = match answer {
+        Answer::Silence => return None,
+        Answer::NoSuchName => (3, false, Vec::new()),
+        Answer::Failure => (2, false, Vec::new()),
+        Answer::Truncated(_) if !question.by_stream => (0, true, Vec::new()),
+        Answer::Addresses(addresses) | Answer::Truncated(addresses) => {
+            (0, false, address_records(&[0xc0, 12], question.kind, addresses))
+        }
+        Answer::LiesFirst { truth, .. } => {
+            (0, false, address_records(&[0xc0, 12], question.kind, &[IpAddr::V4(*truth)]))
+        }
+        Answer::Alias(name, addresses) => {
+            let alias = wire_name(name);
+            let mut records = vec![record(&[0xc0, 12], CNAME, &alias)];
+            records.extend(address_records(&alias, question.kind, addresses));
+            (0, false, records)
+        }
+        Answer::Name(name) if question.kind == PTR => {
+            (0, false, vec![record(&[0xc0, 12], PTR, &wire_name(name))])
+        }
+        Answer::Name(_) => (0, false, Vec::new()),
+    };
+    let question_end = 12 + question.name.len() + 2 + 4;
+    let mut reply = query.get(..question_end)?.to_vec();
+    // QR, RD and RA; TC where cut short.
+    reply[2] = 0x81 | if truncated { 0x02 } else { 0 };
+    reply[3] = 0x80 | code;
+    reply[4..12].copy_from_slice(&[0, 1, 0, u8::try_from(records.len()).ok()?, 0, 0, 0, 0]);
+    reply.extend(records.concat());
+    Some(reply)
+}
+
+fn address_records(owner: &[u8], kind: u16, addresses: &[IpAddr]) -> Vec<Vec<u8>> {
+    let of_kind = |address: &IpAddr| match address {
+        IpAddr::V4(address) if kind == A => Some(record(owner, A, &address.octets())),
+        IpAddr::V6(address) if kind == AAAA => Some(record(owner, AAAA, &address.octets())),
+        _ => None,
+    };
+    addresses.iter().filter_map(of_kind).collect()
+}
+
+fn record(owner: &[u8], kind: u16, data: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(data.len()).unwrap_or(0).to_be_bytes();
+    // Class IN, 300 seconds.
+    [owner, &kind.to_be_bytes(), &[0, 1, 0, 0, 1, 44], &length, data].concat()
+}
+
+fn wire_name(name: &str) -> Vec<u8> {
+    let mut wire = Vec::new();
+    for label in name.split('.') {
+        wire.push(u8::try_from(label.len()).unwrap_or(63));
+        wire.extend(label.as_bytes());
+    }
+    wire.push(0);
+    wire
+}
+
+/// The name under which the names of an address are asked for.
+pub fn reverse(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+}

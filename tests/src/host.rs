@@ -1,0 +1,181 @@
+//! A machine of a test's own: network, `/etc`, `/run` and `/dev/log` are its own, the rest is shared.
+//!
+//! Both namespaces live as long as the descriptors in [`Host`], so that nothing is left behind however a test ends.
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+
+/// Where syslog listens on every host, as with systemd: `/dev/log` is a symbolic link.
+pub const SYSLOG_SOCKET: &str = "/run/syslog/dev-log";
+
+/// The user that workers run as on every host, and its number.
+pub const WORKER_USER: (&str, u32) = ("sockd", 64123);
+
+/// A network and a mount namespace.
+pub struct Host {
+    network: File,
+    mounts: File,
+}
+
+impl Host {
+    /// A machine without any link but loopback.
+    pub fn new() -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "these tests make network namespaces: run them as root");
+        thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("unshare");
+            own_files().expect("the private view of the file system");
+            let open = |kind| File::open(format!("/proc/thread-self/ns/{kind}")).expect("namespace file");
+            let host = Self { network: open("net"), mounts: open("mnt") };
+            must(Command::new("ip").args(["link", "set", "lo", "up"]));
+            host
+        })
+        .join()
+        .expect("a host")
+    }
+
+    /// Runs `act` on this machine: sockets it makes and files it opens are of this machine.
+    pub fn run<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        let here = || {
+            unshare(CloneFlags::CLONE_FS).expect("unshare fs");
+            setns(&self.mounts, CloneFlags::CLONE_NEWNS).expect("setns mnt");
+            setns(&self.network, CloneFlags::CLONE_NEWNET).expect("setns net");
+            act()
+        };
+        thread::scope(|scope| scope.spawn(here).join())
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Starts a program on this machine.
+    pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        self.run(|| command.spawn())
+    }
+
+    /// Runs a program on this machine to its end, its standard input empty.
+    pub fn output(&self, command: &mut Command) -> Output {
+        command.stdin(Stdio::null());
+        self.run(|| command.output()).unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    }
+
+    /// Runs a command line of words separated by single blanks and insists that it succeeds.
+    pub fn sh(&self, line: &str) {
+        let mut words = line.split(' ');
+        let mut command = Command::new(words.next().unwrap_or_default());
+        self.run(|| must(command.args(words)));
+    }
+
+    /// Puts an interface on this machine and its other end on `peer`.
+    pub fn link(&self, name: &str, peer: &Host, peer_name: &str) {
+        use std::os::fd::AsRawFd;
+        let there = format!("/proc/{}/fd/{}", std::process::id(), peer.network.as_raw_fd());
+        self.sh(&format!("ip link add {name} type veth peer name {peer_name} netns {there}"));
+        self.sh(&format!("ip link set {name} up"));
+        peer.sh(&format!("ip link set {peer_name} up"));
+    }
+
+    /// Adds an address such as `192.0.2.1/24` to an interface.
+    pub fn address(&self, interface: &str, address: &str) {
+        let checks = if address.contains(':') { " nodad" } else { "" };
+        self.sh(&format!("ip addr add {address} dev {interface}{checks}"));
+    }
+
+    /// Writes a file that root owns and only root can write.
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]> + Sync) {
+        self.run(|| {
+            fs::write(path, content.as_ref())?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o644))
+        })
+        .unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+
+    /// Reads a file; empty where there is none.
+    pub fn read(&self, path: &str) -> String {
+        let bytes = self.run(|| fs::read(path)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Whether something is at this path.
+    pub fn exists(&self, path: &str) -> bool {
+        self.run(|| Path::new(path).exists())
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn must(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}: {said}", output.status);
+}
+
+/// Gives the calling thread's mount namespace its own `/run`, `/etc` and `/dev`.
+fn own_files() -> io::Result<()> {
+    mount(none(), "/", none(), MsFlags::MS_REC | MsFlags::MS_PRIVATE, none())?;
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=755"))?;
+    // Directories that programs of Debian expect in /run.
+    for directory in ["/run/etc", "/run/etc.work", "/run/dev", "/run/syslog", "/run/sshd", "/run/lock"] {
+        fs::create_dir(directory)?;
+    }
+    let layers = "lowerdir=/etc,upperdir=/run/etc,workdir=/run/etc.work";
+    mount(Some("overlay"), "/etc", Some("overlay"), MsFlags::empty(), Some(layers))?;
+    own_etc()?;
+    own_dev()
+}
+
+fn own_etc() -> io::Result<()> {
+    let (user, number) = WORKER_USER;
+    append("/etc/passwd", user, &format!("{user}:x:{number}:{number}::/nonexistent:/usr/sbin/nologin\n"))?;
+    append("/etc/group", user, &format!("{user}:x:{number}:\n"))?;
+    for (path, content) in
+        [("/etc/hosts", "127.0.0.1 localhost\n"), ("/etc/resolv.conf", ""), ("/etc/hostname", "gate\n")]
+    {
+        // Container engines mount files of their own over these names.
+        let _ = nix::mount::umount(path);
+        fs::write(path, content)?;
+    }
+    Ok(())
+}
+
+/// Adds a line for `user` where the file has none.
+fn append(path: &str, user: &str, line: &str) -> io::Result<()> {
+    let mut lines = fs::read_to_string(path)?;
+    if !lines.lines().any(|line| line.split(':').next() == Some(user)) {
+        lines.push_str(line);
+        fs::write(path, lines)?;
+    }
+    Ok(())
+}
+
+fn own_dev() -> io::Result<()> {
+    for name in ["null", "zero", "full", "random", "urandom", "tty"] {
+        let place = format!("/run/dev/{name}");
+        File::create(&place)?;
+        mount(Some(&*format!("/dev/{name}")), &*place, none(), MsFlags::MS_BIND, none())?;
+    }
+    for name in ["pts", "shm"] {
+        let place = format!("/run/dev/{name}");
+        fs::create_dir(&place)?;
+        mount(Some(&*format!("/dev/{name}")), &*place, none(), MsFlags::MS_BIND, none())?;
+    }
+    symlink("pts/ptmx", "/run/dev/ptmx")?;
+    symlink("/proc/self/fd", "/run/dev/fd")?;
+    symlink("/proc/self/fd/0", "/run/dev/stdin")?;
+    symlink("/proc/self/fd/1", "/run/dev/stdout")?;
+    symlink("/proc/self/fd/2", "/run/dev/stderr")?;
+    symlink(SYSLOG_SOCKET, "/run/dev/log")?;
+    mount(Some("/run/dev"), "/dev", none(), MsFlags::MS_BIND | MsFlags::MS_REC, none())?;
+    Ok(())
+}
+
+fn none() -> Option<&'static str> {
+    None
+}

@@ -1,0 +1,143 @@
+//! What the kernel says about processes and sockets (proc(5)).
+
+use crate::host::Host;
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// A process, by its number on the machine where the tests run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Process(pub i32);
+
+impl Process {
+    /// Whether it runs: a zombie does not.
+    pub fn runs(self) -> bool {
+        self.stat(0).is_some_and(|state| state != "Z" && state != "X")
+    }
+
+    /// The program's path as it was started, with its arguments, separated by blanks.
+    pub fn command_line(self) -> String {
+        let bytes = fs::read(format!("/proc/{}/cmdline", self.0)).unwrap_or_default();
+        let words: Vec<_> = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+        words.join(" ").trim_end().to_owned()
+    }
+
+    /// The fields of `/proc/PID/status`.
+    pub fn status(self) -> BTreeMap<String, String> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
+        let field =
+            |line: &str| line.split_once(":\t").map(|(name, value)| (name.to_owned(), value.to_owned()));
+        text.lines().filter_map(field).collect()
+    }
+
+    /// What each open descriptor refers to.
+    pub fn descriptors(self) -> BTreeMap<i32, String> {
+        let Ok(entries) = fs::read_dir(format!("/proc/{}/fd", self.0)) else { return BTreeMap::new() };
+        let entry = |entry: fs::DirEntry| {
+            let target = fs::read_link(entry.path()).ok()?;
+            Some((entry.file_name().to_str()?.parse().ok()?, target.to_string_lossy().into_owned()))
+        };
+        entries.flatten().filter_map(entry).collect()
+    }
+
+    /// The namespace of a kind (`net`, `pid`, `mnt`, ...) it is in.
+    pub fn namespace(self, kind: &str) -> String {
+        let link = fs::read_link(format!("/proc/{}/ns/{kind}", self.0));
+        link.map(|link| link.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// Memory that is only its own, in KiB.
+    pub fn private_memory(self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0)).unwrap_or_default();
+        let kilobytes = |line: &str| {
+            let (name, value) = line.split_once(':')?;
+            name.starts_with("Private_").then(|| value.trim().trim_end_matches(" kB").parse::<u64>().ok())?
+        };
+        text.lines().filter_map(kilobytes).sum()
+    }
+
+    /// Time of the processor used so far, in clock ticks.
+    pub fn processor_ticks(self) -> u64 {
+        // Fields 14 and 15 of stat(5), counted here from the state.
+        [11, 12].iter().filter_map(|at| self.stat(*at)?.parse::<u64>().ok()).sum()
+    }
+
+    fn parent(self) -> Option<i32> {
+        self.stat(1)?.parse().ok()
+    }
+
+    /// A field of `/proc/PID/stat`, counted from the state: the name before it may hold anything.
+    fn stat(self, field: usize) -> Option<String> {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
+        let (_, fields) = text.rsplit_once(") ")?;
+        fields.split(' ').nth(field).map(str::to_owned)
+    }
+
+    /// The processes that it started and those that they started, without itself.
+    pub fn descendants(self) -> Vec<Process> {
+        let all = all();
+        let mut family = vec![self];
+        let mut next = 0;
+        while let Some(parent) = family.get(next).copied() {
+            family.extend(all.iter().filter(|child| child.parent() == Some(parent.0)));
+            next += 1;
+        }
+        family.split_off(1)
+    }
+}
+
+fn all() -> Vec<Process> {
+    let entries = fs::read_dir("/proc").expect("/proc");
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Process)).collect()
+}
+
+/// Whether a TCP socket of `host` listens at this port, on any address.
+pub fn listens(host: &Host, port: u16) -> bool {
+    sockets(host).iter().any(|socket| socket.listens && socket.local.port() == port)
+}
+
+/// Those of `processes` that hold the socket of `host` whose other end is `peer`.
+pub fn holders(host: &Host, peer: SocketAddrV4, processes: &[Process]) -> Vec<Process> {
+    let peers: Vec<_> = sockets(host).into_iter().filter(|socket| socket.remote == peer).collect();
+    let holds = |process: &&Process| {
+        let open = process.descriptors();
+        peers.iter().any(|socket| open.values().any(|target| *target == format!("socket:[{}]", socket.inode)))
+    };
+    processes.iter().filter(holds).copied().collect()
+}
+
+/// The number of TCP connections of `host` in any state to or from this local port.
+pub fn connections(host: &Host, port: u16) -> usize {
+    sockets(host).iter().filter(|socket| !socket.listens && socket.local.port() == port).count()
+}
+
+struct Socket {
+    local: SocketAddrV4,
+    remote: SocketAddrV4,
+    listens: bool,
+    inode: String,
+}
+
+/// The TCP sockets of the host; of IPv6 ones only ports and, where mapped, IPv4 addresses are kept.
+fn sockets(host: &Host) -> Vec<Socket> {
+    let text: Vec<_> = ["tcp", "tcp6"].map(|file| host.read(&format!("/proc/thread-self/net/{file}"))).into();
+    text.iter().flat_map(|text| text.lines().skip(1)).filter_map(socket).collect()
+}
+
+fn socket(line: &str) -> Option<Socket> {
+    let fields: Vec<_> = line.split_whitespace().collect();
+    Some(Socket {
+        local: address(fields.get(1)?)?,
+        remote: address(fields.get(2)?)?,
+        listens: *fields.get(3)? == "0A",
+        inode: (*fields.get(9)?).to_owned(),
+    })
+}
+
+/// `0A0200C0:0438`: the address as a number in the machine's byte order, the port as a number.
+fn address(text: &str) -> Option<SocketAddrV4> {
+    let (address, port) = text.split_once(':')?;
+    let last = address.get(address.len().checked_sub(8)?..)?;
+    let number = u32::from_str_radix(last, 16).ok()?;
+    Some(SocketAddrV4::new(Ipv4Addr::from(number.to_ne_bytes()), u16::from_str_radix(port, 16).ok()?))
+}

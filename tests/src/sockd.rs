@@ -1,0 +1,178 @@
+//! The daemon, started on a gateway as an administrator starts it.
+
+use crate::host::Host;
+use crate::procfs::{self, Process};
+use crate::program::Program;
+use crate::wait::until_true;
+use nix::sys::signal::Signal;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
+
+const CONF: &str = "/etc/sockd.conf";
+const ROUTE: &str = "/etc/sockd.route";
+const SETTINGS: &str = "/etc/sockd.ron";
+const STDERR: &str = "/run/sockd.stderr";
+
+/// Any client may go anywhere that no guard forbids.
+pub const PERMIT_ALL: &str = "permit 0.0.0.0 0.0.0.0\n";
+
+/// What the daemon is started with. The files lie at their default places.
+#[derive(Clone)]
+pub struct Start<'a> {
+    host: &'a Host,
+    words: Vec<String>,
+    port: u16,
+}
+
+impl<'a> Start<'a> {
+    /// On `host`, with the rules in `conf`, listening at the default port of all addresses.
+    pub fn new(host: &'a Host, conf: &str) -> Self {
+        host.write(CONF, conf);
+        Self { host, words: Vec::new(), port: 1080 }
+    }
+
+    /// Without any file.
+    pub fn trial(host: &'a Host) -> Self {
+        Self { host, words: vec!["--trial".into()], port: 1080 }
+    }
+
+    /// With this route file.
+    pub fn route(self, route: &str) -> Self {
+        self.host.write(ROUTE, route);
+        self
+    }
+
+    /// With this settings file.
+    pub fn settings(self, settings: &str) -> Self {
+        self.host.write(SETTINGS, settings);
+        self
+    }
+
+    /// With more words on the command line, separated by blanks.
+    pub fn words(mut self, words: &str) -> Self {
+        self.words.extend(words.split(' ').map(str::to_owned));
+        self
+    }
+
+    /// The port to wait for where it is not 1080.
+    pub fn port(self, port: u16) -> Self {
+        Self { port, ..self }
+    }
+
+    /// Starts it and waits until it listens.
+    pub fn start(self) -> Sockd<'a> {
+        let mut command = Command::new(program("sockd"));
+        let stderr = self.host.run(|| File::create(STDERR)).expect("a file for stderr");
+        command.args(&self.words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        let program = Program::start(self.host, &mut command);
+        let mut sockd = Sockd { host: self.host, program };
+        until_true("sockd listens", || {
+            if let Some(status) = sockd.program.ended() {
+                panic!("sockd ended instead of listening: {status}: {}", sockd.said());
+            }
+            procfs::listens(self.host, self.port)
+        });
+        sockd
+    }
+
+    /// Runs it to its end, which has to come by itself.
+    pub fn output(self) -> Output {
+        self.host.output(Command::new(program("sockd")).args(&self.words))
+    }
+}
+
+/// The running daemon.
+pub struct Sockd<'a> {
+    host: &'a Host,
+    program: Program,
+}
+
+impl Sockd<'_> {
+    /// The monitor: the process that was started.
+    pub fn monitor(&self) -> Process {
+        Process(self.program.pid())
+    }
+
+    /// The spawner: the monitor's only child.
+    pub fn spawner(&self) -> Process {
+        let parent = self.program.pid().to_string();
+        let family = self.family();
+        let child = family.iter().find(|process| process.status().get("PPid") == Some(&parent));
+        *child.expect("a spawner")
+    }
+
+    /// Spawner and workers.
+    pub fn family(&self) -> Vec<Process> {
+        self.monitor().descendants()
+    }
+
+    /// All workers of a role, as their command lines have it.
+    pub fn workers(&self, role: &str) -> Vec<Process> {
+        let spawner = self.spawner();
+        let of_role = |line: &str| line.contains("sockd-worker") && line.split(' ').any(|word| word == role);
+        spawner.descendants().into_iter().filter(|process| of_role(&process.command_line())).collect()
+    }
+
+    /// The worker that holds the connection whose other end is `client`.
+    pub fn worker_of(&self, client: std::net::SocketAddr) -> Process {
+        let std::net::SocketAddr::V4(client) = client else { panic!("{client} is not IPv4") };
+        let holders = procfs::holders(self.host, client, &self.family());
+        assert_eq!(holders.len(), 1, "who holds the connection of {client}: {holders:?}");
+        holders[0]
+    }
+
+    /// Replaces the rules.
+    pub fn write_conf(&self, conf: &str) {
+        self.host.write(CONF, conf);
+    }
+
+    /// Replaces the settings.
+    pub fn write_settings(&self, settings: &str) {
+        self.host.write(SETTINGS, settings);
+    }
+
+    /// Sends the monitor a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.program.signal(signal);
+    }
+
+    /// What it has written to standard error.
+    pub fn said(&self) -> String {
+        self.host.read(STDERR)
+    }
+
+    /// Whether it runs.
+    pub fn runs(&mut self) -> bool {
+        self.program.ended().is_none()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.program.wait()
+    }
+}
+
+/// A program of the build tree.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    let built = test.parent().and_then(Path::parent).expect("the build directory").join(name);
+    assert!(built.exists(), "{} is missing: run `cargo build` first", built.display());
+    built
+}
+
+/// Copies both programs to a place that every user can reach, as installing them would, and gives sockd's.
+pub fn installed(host: &Host) -> &'static str {
+    host.run(|| {
+        fs::create_dir_all("/run/lib")?;
+        for name in ["sockd", "sockd-worker"] {
+            let place = format!("/run/lib/{name}");
+            fs::copy(program(name), &place)?;
+            fs::set_permissions(&place, fs::Permissions::from_mode(0o755))?;
+        }
+        std::io::Result::Ok(())
+    })
+    .expect("installing");
+    "/run/lib/sockd"
+}

@@ -1,0 +1,123 @@
+//! SOCKS4 and SOCKS4A, byte by byte, as the protocol texts have it.
+
+use crate::host::Host;
+use crate::line::Line;
+use crate::site::INSIDE;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+/// Where sockd listens unless a test says otherwise, as the clients know it.
+pub const PROXY: SocketAddrV4 = SocketAddrV4::new(INSIDE, 1080);
+
+/// The reply code for a granted request.
+pub const GRANTED: u8 = 90;
+/// The reply code for a refused or failed request.
+pub const REJECTED: u8 = 91;
+
+/// A request; its fields can be wrong on purpose.
+#[derive(Clone)]
+pub struct Request {
+    /// VN: 4.
+    pub version: u8,
+    /// CD: 1 CONNECT, 2 BIND.
+    pub command: u8,
+    /// DSTPORT.
+    pub port: u16,
+    /// DSTIP.
+    pub address: Ipv4Addr,
+    /// USERID.
+    pub user: Vec<u8>,
+    /// The name of a 4A request.
+    pub name: Option<Vec<u8>>,
+}
+
+impl Request {
+    /// CONNECT to an address, by user joe.
+    pub fn connect(to: SocketAddrV4) -> Self {
+        let user = b"joe".to_vec();
+        Self { version: 4, command: 1, port: to.port(), address: *to.ip(), user, name: None }
+    }
+
+    /// 4A CONNECT to a name, by user joe.
+    pub fn connect_name(name: impl AsRef<[u8]>, port: u16) -> Self {
+        let marker = SocketAddrV4::new(Ipv4Addr::new(0, 0, 0, 7), port);
+        Self { name: Some(name.as_ref().to_vec()), ..Self::connect(marker) }
+    }
+
+    /// The same by another user.
+    pub fn by(self, user: impl AsRef<[u8]>) -> Self {
+        Self { user: user.as_ref().to_vec(), ..self }
+    }
+
+    /// The same as BIND.
+    pub fn as_bind(self) -> Self {
+        Self { command: 2, ..self }
+    }
+
+    /// The request as it is sent.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![self.version, self.command];
+        bytes.extend(self.port.to_be_bytes());
+        bytes.extend(self.address.octets());
+        bytes.extend(&self.user);
+        bytes.push(0);
+        if let Some(name) = &self.name {
+            bytes.extend(name);
+            bytes.push(0);
+        }
+        bytes
+    }
+}
+
+/// A reply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reply {
+    /// VN: 0.
+    pub version: u8,
+    /// CD.
+    pub code: u8,
+    /// Port and address.
+    pub address: SocketAddrV4,
+}
+
+impl Reply {
+    /// A reply to CONNECT: all but the code is zero.
+    pub fn with(code: u8) -> Self {
+        Self { version: 0, code, address: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0) }
+    }
+
+    /// Reads a reply, and not a byte more.
+    pub fn read(line: &mut Line) -> Self {
+        let bytes = line.read(8);
+        let port = u16::from_be_bytes([bytes[2], bytes[3]]);
+        let address = Ipv4Addr::new(bytes[4], bytes[5], bytes[6], bytes[7]);
+        Self { version: bytes[0], code: bytes[1], address: SocketAddrV4::new(address, port) }
+    }
+}
+
+/// Connects from `host` to the proxy at `proxy` and sends the request.
+pub fn send_to(host: &Host, proxy: impl Into<SocketAddr>, request: &Request) -> Line {
+    let mut line = Line::dial(host, proxy);
+    line.send(request.bytes());
+    line
+}
+
+/// Asks [`PROXY`] and gives its reply.
+pub fn ask(host: &Host, request: &Request) -> (Line, Reply) {
+    let mut line = send_to(host, PROXY, request);
+    let reply = Reply::read(&mut line);
+    (line, reply)
+}
+
+/// Asks [`PROXY`] and insists that the request is granted.
+pub fn granted(host: &Host, request: &Request) -> Line {
+    let (line, reply) = ask(host, request);
+    assert_eq!(reply, Reply::with(GRANTED));
+    line
+}
+
+/// Asks [`PROXY`] and insists on code 91 and a close.
+pub fn assert_rejected(host: &Host, request: &Request) {
+    let (mut line, reply) = ask(host, request);
+    assert_eq!(reply, Reply::with(REJECTED), "{}", request.bytes().escape_ascii());
+    line.ending();
+}

@@ -1,0 +1,31 @@
+//! Waiting for conditions.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Longer than anything takes that works at all, also on a busy machine.
+pub const LONG: Duration = Duration::from_secs(60);
+
+const STEP: Duration = Duration::from_millis(5);
+
+/// Asks again and again until there is an answer; panics with `what` after `limit`.
+pub fn until_within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < end, "waited {limit:?} in vain: {what}");
+        sleep(STEP);
+    }
+}
+
+/// As [`until_within`] with [`LONG`].
+pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    until_within(LONG, what, ask)
+}
+
+/// Waits until `holds` is true.
+pub fn until_true(what: &str, mut holds: impl FnMut() -> bool) {
+    until(what, || holds().then_some(()));
+}
