@@ -1,1 +1,26 @@
-//! stub
+//! The locks that every `sockd` process puts on itself.
+//!
+//! Each function is one lock. The order in which a process applies them matters and is told where it is chosen:
+//! in the lockdown of the workers and in that of monitor and spawner. [`filter`] turns a table of allowed system
+//! calls into the last of these locks.
+
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+
+mod capabilities;
+mod error;
+pub mod filter;
+mod landlock;
+mod limits;
+mod sys;
+mod user;
+
+pub use crate::capabilities::{CapabilityLocks, keep_only};
+pub use crate::error::LockError;
+pub use crate::filter::{Arg, Program, Row, Test, When, compile_filter, install_filter};
+pub use crate::landlock::{LandlockStatus, landlock_deny_all, landlock_read_only};
+pub use crate::limits::{deny_write_execute, die_with_parent, limit, no_new_privileges, not_dumpable};
+pub use crate::sys::{close_from, exit_now, take_descriptor};
+pub use crate::user::{Groups, become_user};
+pub use caps::Capability;
+pub use libc;
+pub use rustix::process::{Gid, Resource, Uid};

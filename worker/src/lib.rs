@@ -1,0 +1,48 @@
+//! The unprivileged half of `sockd`: everything that touches bytes from the network.
+//!
+//! One program with three roles. Each role's `run` makes what it needs, calls [`lockdown::lock_down`] with the
+//! table of its role from [`profile`], says `Ready`, and then serves its channel in one loop without threads.
+
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+
+pub mod event;
+pub mod ident;
+pub mod lockdown;
+pub mod profile;
+pub mod resolver;
+pub mod session;
+
+/// How a worker ends; the monitor reads it from the exit status (numbers from sysexits.h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The monitor has closed the channel: the ordinary end.
+    Finished,
+    /// The command line names no role.
+    Usage,
+    /// The program has a fault of its own.
+    Panic,
+    /// A lock could not be put on, or the system refused something that the worker cannot do without.
+    System,
+    /// There is no channel, or the monitor did not keep to the protocol.
+    Protocol,
+    /// Descriptor 3 is not open: the program was not started by the spawner.
+    NoChannel,
+}
+
+impl Ending {
+    /// The exit status.
+    pub fn status(self) -> i32 {
+        match self {
+            Self::Finished => 0,
+            Self::Usage | Self::NoChannel => 64,
+            Self::Panic => 70,
+            Self::System => 71,
+            Self::Protocol => 76,
+        }
+    }
+
+    /// Ends the process with nothing but exit_group(2).
+    pub fn exit(self) -> ! {
+        sockd_lockdown::exit_now(self.status())
+    }
+}

@@ -1,0 +1,74 @@
+//! The worker locks itself down, before it reads a byte from its channel.
+//!
+//! User, groups and namespaces were set before this program was executed; what can be checked of them is checked
+//! here, everything else is put on from top to bottom.
+
+use crate::Ending;
+use sockd_common::message::{CHANNEL_FD, Locks, PROTOCOL_VERSION};
+use sockd_lockdown::{
+    LockError, Resource, Row, close_from, deny_write_execute, die_with_parent, install_filter, keep_only,
+    landlock_deny_all, limit, no_new_privileges, not_dumpable, take_descriptor,
+};
+use std::os::fd::OwnedFd;
+
+/// A worker's memory: far more than its sessions need, far less than the machine has. In bytes.
+const MEMORY: u64 = 512 << 20;
+
+/// Ends the process with [`Ending::Panic`] on any panic, through exit_group(2) alone, which every profile allows.
+pub fn die_quietly_on_panic() {
+    std::panic::set_hook(Box::new(|_| Ending::Panic.exit()));
+}
+
+/// The channel to the monitor. Whatever else the parent left open is closed: nothing is open but 0, 1, 2 and this.
+///
+/// Called once, before anything is opened.
+pub fn take_channel() -> Option<OwnedFd> {
+    close_from(CHANNEL_FD.saturating_add(1)).ok()?;
+    take_descriptor(CHANNEL_FD)
+}
+
+/// Puts every lock on this process, the system call filter last, and says which hold.
+///
+/// An error means that the worker must end; that the kernel lacks Landlock or PR_SET_MDWE is no error, the monitor
+/// decides whether that is enough.
+pub fn lock_down(profile: &[Row]) -> Result<Locks, LockError> {
+    become_nobody_special()?;
+    limit_resources()?;
+    not_dumpable()?;
+    die_with_parent()?;
+    let memory_deny_write_execute = deny_write_execute();
+    no_new_privileges()?;
+    let landlock = landlock_deny_all()?;
+    let locks = Locks {
+        protocol: PROTOCOL_VERSION,
+        landlock_abi: landlock.abi,
+        landlock_enforced: landlock.enforced,
+        memory_deny_write_execute,
+    };
+    install_filter(profile)?;
+    Ok(locks)
+}
+
+/// Root would be a mistake of the spawner; capabilities that an exec may have left are given up.
+fn become_nobody_special() -> Result<(), LockError> {
+    use rustix::process::{getegid, geteuid, getgid, getuid};
+    if getuid().is_root() || geteuid().is_root() || getgid().is_root() || getegid().is_root() {
+        return Err(LockError::new("user", "a worker was started as root"));
+    }
+    keep_only(&[]).map(drop)
+}
+
+/// Descriptors stay limited as the spawner has set it.
+fn limit_resources() -> Result<(), LockError> {
+    for resource in [
+        Resource::Core,
+        Resource::Fsize,
+        Resource::Nproc,
+        Resource::Memlock,
+        Resource::Msgqueue,
+        Resource::Sigpending,
+    ] {
+        limit(resource, Some(0))?;
+    }
+    limit(Resource::Data, Some(MEMORY))
+}

@@ -1,0 +1,85 @@
+//! What each role may ask of the kernel: one row for each system call, with its conditions and the reason.
+//!
+//! Anything else ends the worker. No role has a call that makes, connects, binds, listens on or reconfigures a
+//! socket, opens a file, starts a program or a thread, or sends a descriptor: a connected socket that was handed to
+//! a worker can do nothing but carry bytes to and from that peer.
+
+use sockd_lockdown::Test::{AtMost, Int, Long, NoneOf, OnlyBits};
+use sockd_lockdown::When::{Always, Args};
+use sockd_lockdown::{Arg, Row, libc, row};
+
+/// The session worker's calls.
+pub const PROFILE_SESSION: &[Row] = &[
+    row!(SYS_epoll_pwait, Args(&[NO_MASK]), "wait for channel, clients and servers"),
+    row!(SYS_epoll_ctl, Always, "watch a socket that was handed over"),
+    row!(SYS_recvmsg, Args(&[flags(2, CHANNEL_FLAGS)]), "messages and sockets from the monitor"),
+    row!(
+        SYS_recvfrom,
+        Args(&RECEIVE),
+        "requests; small amounts to relay; not the urgent byte of a Unix socket"
+    ),
+    row!(SYS_sendto, Args(&SEND), "messages to the monitor, replies, small amounts; never to an address"),
+    row!(SYS_splice, Args(&SPLICE), "bulk from socket to pipe to socket; never to a place in a file"),
+    row!(SYS_pipe2, Args(&[int(1, libc::O_NONBLOCK | libc::O_CLOEXEC)]), "pipes for splice, kept in a pool"),
+    row!(SYS_fcntl, Args(&[int(1, libc::F_SETPIPE_SZ)]), "larger pipes for bulk; no other command"),
+    row!(SYS_shutdown, Always, "pass on the end of a stream (half-close)"),
+    row!(
+        SYS_getpeername,
+        Always,
+        "ENOTCONN tells that the peer has acknowledged everything, so that close is safe"
+    ),
+    row!(SYS_close, Always, "end a session"),
+    row!(SYS_mmap, Args(&MAP), "memory of the allocator: private, not executable, no fixed place"),
+    row!(SYS_munmap, Always, "give such memory back"),
+    row!(SYS_mremap, Args(&REMAP), "let the table of sessions grow"),
+    row!(SYS_brk, Always, "memory of the allocator"),
+    row!(
+        SYS_clock_gettime,
+        Args(&[int(0, libc::CLOCK_MONOTONIC)]),
+        "idle limits, where the clock has no vDSO"
+    ),
+    row!(SYS_exit_group, Always, "end"),
+];
+
+/// The ident worker's calls.
+pub const PROFILE_IDENT: &[Row] = &[];
+
+/// The resolver worker's calls.
+pub const PROFILE_RESOLVER: &[Row] = &[];
+
+/// No single mapping is larger, in bytes.
+const LARGEST_MAPPING: u64 = 64 << 20;
+
+const CHANNEL_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+
+/// epoll_pwait: the signal mask stays as it is.
+const NO_MASK: Arg = Arg { index: 4, test: Long(0) };
+
+const RECEIVE: [Arg; 2] =
+    [flags(3, libc::MSG_DONTWAIT | libc::MSG_PEEK | libc::MSG_TRUNC), Arg { index: 4, test: Long(0) }];
+
+/// MSG_FASTOPEN and MSG_OOB are not among the flags, and there is no address: a socket cannot be turned elsewhere.
+const SEND: [Arg; 2] =
+    [flags(3, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE), Arg { index: 4, test: Long(0) }];
+
+const SPLICE: [Arg; 3] = [
+    Arg { index: 1, test: Long(0) },
+    Arg { index: 3, test: Long(0) },
+    flags(5, (libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE | libc::SPLICE_F_MORE).cast_signed()),
+];
+
+const MAP: [Arg; 3] = [
+    Arg { index: 1, test: AtMost(LARGEST_MAPPING) },
+    Arg { index: 2, test: NoneOf(libc::PROT_EXEC.cast_unsigned() as u64) },
+    flags(3, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS),
+];
+
+const REMAP: [Arg; 2] = [Arg { index: 2, test: AtMost(LARGEST_MAPPING) }, flags(3, libc::MREMAP_MAYMOVE)];
+
+const fn int(index: u8, value: i32) -> Arg {
+    Arg { index, test: Int(value.cast_unsigned()) }
+}
+
+const fn flags(index: u8, bits: i32) -> Arg {
+    Arg { index, test: OnlyBits(bits.cast_unsigned()) }
+}
