@@ -1,1 +1,40 @@
-//! stub
+//! What the administrator permits: rules, routes, guards and rule commands of `sockd`.
+//!
+//! This crate answers, it does not fetch: text or frozen bytes go in, decisions come out, and a fact that is
+//! missing is asked for ([`Verdict::Need`]). It is `no_std`, so that opening a file or a socket here does not compile.
+//!
+//! The way of one question: [`parse_conf`] turns `sockd.conf` into a [`RuleSet`] or into a list of
+//! [`LineError`]s; [`RuleSet::decide`] finds the first matching line; [`guard`] refuses what no broad permit may open;
+//! [`Routes::source_for`] says from which address to go out; [`command`] fills in the line's shell command.
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod address;
+pub mod command;
+mod conf;
+mod decide;
+mod error;
+pub mod guard;
+mod line;
+mod name;
+mod route;
+mod services;
+mod side;
+mod table;
+mod user;
+
+pub use address::{Network, canonical};
+pub use conf::parse_conf;
+pub use decide::{
+    Command, Deny, DenyReason, Facts, IdentMode, Identity, Need, Permit, Request, RuleRef, RuleSet, Verdict,
+};
+pub use error::LineError;
+pub use name::{Destination, HostName, NameError, Pattern, parse_destination};
+pub use route::{Route, Routes, parse_routes};
+pub use services::Services;
+pub use user::{UserId, UserIdError};

@@ -1,0 +1,209 @@
+//! The text of `sockd.conf`.
+//!
+//! ```text
+//! line    = blank | comment | special | rule
+//! rule    = action ["?=" ident] ["*=" userlist] source [destination] [op port] [":" shell_cmd]
+//! action  = "permit" | "deny"
+//! ident   = "I" | "i" | "n" | nothing, which is n
+//! userlist = id or absolute file, "," between them, no blanks; nothing is everybody
+//! source, destination = address mask | address "/" length | name mask | "." name mask | "ALL" mask
+//! op      = "eq" | "neq" | "lt" | "gt" | "le" | "ge"
+//! special = "#NO_IDENTD:" shell_cmd | "#BAD_ID:" shell_cmd     (at the very start of a line, in these letters)
+//! ```
+//!
+//! Fields stand in this order between blanks. The classic server skipped lines that it could not read and ignored words
+//! that it did not expect, and so opened firewalls; here each such line is an error, and one error refuses the file.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::command;
+use crate::decide::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RuleSet};
+use crate::error::{Faults, LineError};
+use crate::line::{Words, each_line};
+use crate::name::Pattern;
+use crate::services::Services;
+use crate::table::{Builder, Op, Ports, Tail};
+use crate::user::UserId;
+
+/// Reads `sockd.conf`. `user_file` gives the bytes of a file that a `*=` list names (each is asked for once) or the reason
+/// why not. A file without a rule denies everything; see [`RuleSet::is_empty`].
+///
+/// # Errors
+/// Every faulty line, at most a thousand of them, and how many more there are.
+pub fn parse_conf(
+    text: &[u8],
+    services: &Services,
+    user_file: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+) -> Result<RuleSet, Vec<LineError>> {
+    let mut conf = Conf { builder: Builder::default(), services, user_file };
+    let mut faults = Faults::default();
+    if !conf.builder.admits(text.len()) {
+        return Err(alloc::vec![LineError::new(0, format!("expected at most {} bytes", Builder::LARGEST))]);
+    }
+    each_line(text, &mut faults, |number, line| conf.line(number, line));
+    faults.none()?;
+    Ok(RuleSet { table: conf.builder.finish() })
+}
+
+struct Conf<'a> {
+    builder: Builder,
+    services: &'a Services,
+    user_file: &'a mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+}
+
+impl Conf<'_> {
+    fn line(&mut self, number: usize, line: &[u8]) -> Result<(), LineError> {
+        for (place, name) in [NO_IDENTD, BAD_ID].into_iter().enumerate() {
+            if let Some(command) = line.strip_prefix(name.as_bytes()) {
+                return self.special(number, place, name, command);
+            }
+        }
+        let words = Words::of(number, line)?;
+        if words.is_blank() { Ok(()) } else { self.rule(number, words) }
+    }
+
+    fn special(&mut self, number: usize, place: usize, name: &str, text: &[u8]) -> Result<(), LineError> {
+        let text = core::str::from_utf8(text.trim_ascii())
+            .map_err(|_| LineError::expected(number, "UTF-8 text", Some(text)))?;
+        let template = template(&mut self.builder, number, text)?;
+        match self.builder.table.specials.get_mut(place) {
+            Some(special) if special.0 == 0 => {
+                *special = (template, u32::try_from(number).unwrap_or(u32::MAX))
+            }
+            _ => return Err(LineError::new(number, format!("expected one {name} line, found a second"))),
+        }
+        Ok(())
+    }
+
+    fn rule(&mut self, number: usize, mut words: Words) -> Result<(), LineError> {
+        let mut choice = action(&mut words)?;
+        if let Some(letter) = words.take_marked("?=") {
+            choice |= ident(&words, letter)?;
+        }
+        let users = match words.take_marked("*=") {
+            Some(list) => user_list(&mut self.builder, self.user_file, number, list)?,
+            None => 0,
+        };
+        let source = words.pattern("source")?;
+        let destination = match words.peek() {
+            Some(word) if Op::named(word).is_none() => destination(&mut words)?,
+            _ => Pattern::Any,
+        };
+        let ports = ports(&mut words, self.services)?;
+        words.end("the end of the rule")?;
+        let template = match words.command {
+            Some(text) => template(&mut self.builder, number, text)?,
+            None => 0,
+        };
+        self.builder.rule(number, &source, &destination, Tail { choice, users, template, ports });
+        Ok(())
+    }
+}
+
+fn action(words: &mut Words) -> Result<u32, LineError> {
+    let choice = match words.peek() {
+        Some(word) if word.eq_ignore_ascii_case("permit") => PERMIT,
+        Some(word) if word.eq_ignore_ascii_case("deny") => 0,
+        _ => return Err(words.expected("permit or deny")),
+    };
+    words.take();
+    Ok(choice)
+}
+
+fn ident(words: &Words, letter: &str) -> Result<u32, LineError> {
+    let letter = if letter.is_empty() { "n" } else { letter };
+    let known = IDENT.iter().find(|(.., name)| *name == letter);
+    known.map(|(code, ..)| *code).ok_or_else(|| words.wrong("?=I, ?=i or ?=n", letter))
+}
+
+/// A destination stands where an operator may stand too, and is often what a mistyped one looks like.
+fn destination(words: &mut Words) -> Result<Pattern, LineError> {
+    let found = words.peek().unwrap_or_default();
+    let misread = words.wrong("destination address, port operator or the end of the rule", found);
+    words.pattern("destination").map_err(|error| if words.peek() == Some(found) { misread } else { error })
+}
+
+/// Reads `op port`, if it stands there.
+pub(crate) fn ports(words: &mut Words, services: &Services) -> Result<Ports, LineError> {
+    let Some(op) = words.peek().and_then(Op::named) else { return Ok(Ports::ANY) };
+    words.take();
+    let number =
+        |word: &str| word.bytes().all(|byte| byte.is_ascii_digit()).then(|| word.parse().ok()).flatten();
+    let port = words.peek().and_then(|word| services.port_of(word).or_else(|| number(word)));
+    let port = port.ok_or_else(|| words.expected("service name or port from 0 to 65535"))?;
+    words.take();
+    Ok(Ports { op, port })
+}
+
+/// Checks a command and gives its number.
+pub(crate) fn template(builder: &mut Builder, number: usize, text: &str) -> Result<u32, LineError> {
+    command::check(text).map_err(|error| {
+        LineError::expected(number, &format!("shell command ({error})"), Some(text.as_bytes()))
+    })?;
+    Ok(builder.template(text))
+}
+
+/// Reads a user list and the files that it names; gives its number, 0 for everybody.
+pub(crate) fn user_list(
+    builder: &mut Builder,
+    user_file: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    line: usize,
+    word: &str,
+) -> Result<u32, LineError> {
+    if word.is_empty() {
+        return Ok(0);
+    }
+    if let Some(known) = builder.known_list(word) {
+        return Ok(known);
+    }
+    let mut items = Vec::new();
+    for item in word.split(',').filter(|item| !item.is_empty()) {
+        items.push(if item.starts_with('/') {
+            file_item(builder, user_file, line, item)?
+        } else {
+            let id = UserId::parse(item.as_bytes()).map_err(|_| id_too_long(line, item.as_bytes()))?;
+            builder.table.texts.add(id.as_bytes())
+        });
+    }
+    // A list of commas alone names nobody; as a deny line it would let everybody through.
+    if items.is_empty() {
+        Err(LineError::expected(line, "user ids", Some(word.as_bytes())))
+    } else {
+        Ok(builder.list(word, &items))
+    }
+}
+
+/// Reads a user file: ids between blanks and commas, `#` comments.
+fn file_item(
+    builder: &mut Builder,
+    user_file: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    line: usize,
+    path: &str,
+) -> Result<u32, LineError> {
+    if let Some(known) = builder.known_file(path) {
+        return Ok(known);
+    }
+    let refused = |why: &str| LineError::new(line, format!("user file {path}: {why}"));
+    let text = user_file(path).map_err(|why| refused(&why))?;
+    if !builder.admits(text.len()) {
+        return Err(refused("too large"));
+    }
+    let mut users = Vec::new();
+    let mut faults = Faults::default();
+    each_line(&text, &mut faults, |number, line| {
+        let line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
+        for id in line.split(|byte| byte.is_ascii_whitespace() || *byte == b',').filter(|id| !id.is_empty()) {
+            UserId::parse(id).map_err(|_| id_too_long(number, id))?;
+            users.push(id);
+        }
+        Ok(())
+    });
+    faults.none().map_err(|errors| refused(&errors.first().map(LineError::to_string).unwrap_or_default()))?;
+    Ok(builder.file(path, users))
+}
+
+fn id_too_long(line: usize, id: &[u8]) -> LineError {
+    LineError::expected(line, "user id of at most 255 bytes", Some(id))
+}

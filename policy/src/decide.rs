@@ -1,0 +1,378 @@
+//! Decisions: who may do what.
+
+use alloc::string::{String, ToString};
+use core::fmt;
+use core::net::IpAddr;
+
+use crate::address::canonical;
+use crate::command::Template;
+use crate::line::LONGEST;
+use crate::name::{HostName, Pattern};
+use crate::table::{Found, Query, Table};
+use crate::user::UserId;
+
+/// The rules of one `sockd.conf`, made by [`crate::parse_conf`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuleSet {
+    pub(crate) table: Table,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// A connection to the destination.
+    Connect,
+    /// A connection from the destination.
+    Bind,
+}
+
+/// Whether identd on the client host is asked who the client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdentMode {
+    /// Not asked.
+    Off,
+    /// Asked; no answer is no hindrance.
+    Lenient,
+    /// Asked; no answer refuses.
+    Strict,
+}
+
+/// A request as the rules see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The SOCKS version; no rule depends on it yet.
+    pub version: u8,
+    /// What is asked for; no rule depends on it yet.
+    pub command: Command,
+    /// The client host, from `accept`, never from a message.
+    pub source: IpAddr,
+    /// The client's port.
+    pub source_port: u16,
+    /// The address that will be dialled; a name has been resolved before.
+    pub destination: IpAddr,
+    /// The destination port.
+    pub port: u16,
+    /// The user that the client claims to be.
+    pub user: &'a UserId,
+    /// What holds for lines without `?=`: the options `-i` and `-I`.
+    pub ident_default: IdentMode,
+}
+
+/// What identd on the client host said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// The connection belongs to this user. An empty id counts as [`Identity::Unknown`].
+    Known(UserId),
+    /// No identd, no answer in time, an error, or an answer that does not fit the question.
+    Unknown,
+}
+
+/// What has been found out so far; `None` means not asked yet. Names are forward-confirmed ones.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Facts<'a> {
+    /// The names of the client host; empty if it has none.
+    pub source_names: Option<&'a [HostName]>,
+    /// The names of the destination, that of a SOCKS4A request among them; empty if it has none.
+    pub destination_names: Option<&'a [HostName]>,
+    /// What identd said.
+    pub identity: Option<&'a Identity>,
+}
+
+/// The fact without which there is no verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The names of the client host.
+    SourceNames,
+    /// The names of the destination.
+    DestinationNames,
+    /// The answer of identd.
+    Identity,
+}
+
+/// The outcome of a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict<'r> {
+    /// It may be done.
+    Permit(Permit<'r>),
+    /// It may not.
+    Deny(Deny<'r>),
+    /// Find this out and decide again.
+    Need(Need),
+}
+
+/// A permission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permit<'r> {
+    /// The line that permits.
+    pub rule: RuleRef<'r>,
+    /// identd was to be asked, leniently, and gave nothing: the `#NO_IDENTD:` command is due, then the line's own.
+    pub unverified: bool,
+}
+
+/// A refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deny<'r> {
+    /// The line that decided, if one did. Its command is due only where `why` is [`DenyReason::Rule`].
+    pub rule: Option<RuleRef<'r>>,
+    /// The ground.
+    pub why: DenyReason,
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DenyReason {
+    /// A `deny` line matched.
+    Rule,
+    /// No line matched.
+    NoMatch,
+    /// A `permit` line matched, but the user could not be verified: reply 92.
+    NoIdentd,
+    /// A `permit` line matched, but identd named another user: reply 93.
+    BadIdentity,
+}
+
+/// One line of a rule set.
+#[derive(Clone, Copy)]
+pub struct RuleRef<'r> {
+    set: &'r RuleSet,
+    index: u32,
+}
+
+impl RuleSet {
+    /// Decides on a request: the first matching line counts, no match denies, identd counts only after a `permit` line
+    /// matched, and after that no further line is tried.
+    pub fn decide<'r>(&'r self, request: &Request, facts: &Facts) -> Verdict<'r> {
+        let query = query(request, facts);
+        self.verdict(self.table.find(&query), request, facts)
+    }
+
+    /// The same by asking every line in turn: slow, and the definition that [`RuleSet::decide`] is held against.
+    pub fn decide_by_scan<'r>(&'r self, request: &Request, facts: &Facts) -> Verdict<'r> {
+        let query = query(request, facts);
+        self.verdict(self.table.scan(&query), request, facts)
+    }
+
+    fn verdict<'r>(&'r self, found: Found, request: &Request, facts: &Facts) -> Verdict<'r> {
+        let deny = |rule, why| Verdict::Deny(Deny { rule, why });
+        let rule = match found {
+            Found::Need(need) => return Verdict::Need(need),
+            Found::Nothing => return deny(None, DenyReason::NoMatch),
+            Found::Rule(index) => RuleRef { set: self, index },
+        };
+        let permit = |unverified| Verdict::Permit(Permit { rule, unverified });
+        if !rule.permits() {
+            return deny(Some(rule), DenyReason::Rule);
+        }
+        match (rule.ident().unwrap_or(request.ident_default), facts.identity) {
+            (IdentMode::Off, _) => permit(false),
+            (_, None) => Verdict::Need(Need::Identity),
+            (_, Some(Identity::Known(user))) if user == request.user && !user.is_empty() => permit(false),
+            (_, Some(Identity::Known(user))) if !user.is_empty() => deny(Some(rule), DenyReason::BadIdentity),
+            (IdentMode::Lenient, _) => permit(true),
+            (IdentMode::Strict, _) => deny(Some(rule), DenyReason::NoIdentd),
+        }
+    }
+
+    /// The number of rules.
+    pub fn len(&self) -> usize {
+        self.table.rules.len()
+    }
+
+    /// Whether there is no rule at all, so that everything is denied; worth a warning.
+    pub fn is_empty(&self) -> bool {
+        self.table.rules.is_empty()
+    }
+
+    /// The rules in order.
+    pub fn rules(&self) -> impl Iterator<Item = RuleRef<'_>> {
+        (0..).zip(&self.table.rules).map(|(index, _)| RuleRef { set: self, index })
+    }
+
+    /// The rules in effect and the special lines, in a form that `sockd.conf` accepts.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        let special = |name: &'static str, template: Option<Template<'_>>| {
+            template.map(|template| alloc::format!("{name} {}", template.text()))
+        };
+        let no_identd = special(NO_IDENTD, self.no_identd());
+        let bad_id = special(BAD_ID, self.bad_id());
+        // A line written with masks may be longer than it was read.
+        let written = |rule: RuleRef| match rule.to_string() {
+            line if line.len() > LONGEST => alloc::format!("{rule:#}"),
+            line => line,
+        };
+        self.rules().map(written).chain(no_identd).chain(bad_id)
+    }
+
+    /// The command for a client host whose identd does not answer.
+    pub fn no_identd(&self) -> Option<Template<'_>> {
+        let [(template, _), _] = self.table.specials;
+        self.table.template(template)
+    }
+
+    /// The command for a client that claims to be somebody else.
+    pub fn bad_id(&self) -> Option<Template<'_>> {
+        let [_, (template, _)] = self.table.specials;
+        self.table.template(template)
+    }
+
+    /// The lines of [`RuleSet::no_identd`] and [`RuleSet::bad_id`] in the file; 0 where there is none.
+    pub fn special_lines(&self) -> [u32; 2] {
+        self.table.specials.map(|(_, line)| line)
+    }
+
+    /// Every command, by id: what the command runner needs to know.
+    pub fn templates(&self) -> impl Iterator<Item = Template<'_>> {
+        (1..).zip(&self.table.templates).filter_map(|(number, _)| self.table.template(number))
+    }
+
+    /// The command of an id, as [`Template::id`] gave it.
+    pub fn template(&self, id: u32) -> Option<Template<'_>> {
+        self.table.template(id.checked_add(1)?)
+    }
+
+    /// The paths of the user files that were read.
+    pub fn user_files(&self) -> impl Iterator<Item = &str> {
+        self.table.files.iter().map(|file| self.table.texts.str(file.path))
+    }
+}
+
+fn query<'a>(request: &Request<'a>, facts: &Facts<'a>) -> Query<'a> {
+    Query {
+        source: canonical(request.source),
+        destination: canonical(request.destination),
+        port: request.port,
+        user: request.user.as_bytes(),
+        source_names: facts.source_names,
+        destination_names: facts.destination_names,
+    }
+}
+
+pub(crate) const NO_IDENTD: &str = "#NO_IDENTD:";
+pub(crate) const BAD_ID: &str = "#BAD_ID:";
+
+impl<'r> RuleRef<'r> {
+    /// The line in the file, from 1.
+    pub fn line(&self) -> u32 {
+        self.table().rules.get(self.index as usize).map_or(0, |rule| rule.line)
+    }
+
+    /// The place among the rules, from 0.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Whether this is a `permit` line.
+    pub fn permits(&self) -> bool {
+        self.choice().is_some_and(|choice| choice & PERMIT != 0)
+    }
+
+    /// The line's `?=`.
+    pub fn ident(&self) -> Option<IdentMode> {
+        let choice = self.choice()? & !PERMIT;
+        IDENT.iter().find(|(code, ..)| *code == choice).map(|(_, mode, _)| *mode)
+    }
+
+    /// The line's `: shell_cmd`.
+    pub fn command(&self) -> Option<Template<'r>> {
+        self.table().template(self.tail()?.template)
+    }
+
+    /// What the line says of the client host.
+    pub fn source(&self) -> Pattern {
+        let rule = self.table().rules.get(self.index as usize);
+        rule.map_or(Pattern::Any, |rule| self.table().source.pattern(rule.source, &self.table().texts))
+    }
+
+    /// What the line says of the destination.
+    pub fn destination(&self) -> Pattern {
+        let rule = self.table().rules.get(self.index as usize);
+        rule.map_or(Pattern::Any, |rule| {
+            self.table().destination.pattern(rule.destination, &self.table().texts)
+        })
+    }
+
+    fn table(&self) -> &'r Table {
+        &self.set.table
+    }
+
+    pub(crate) fn tail(&self) -> Option<&'r crate::table::Tail> {
+        let rule = self.table().rules.get(self.index as usize)?;
+        self.table().tails.get(rule.tail as usize)
+    }
+
+    fn choice(&self) -> Option<u32> {
+        self.tail().map(|tail| tail.choice)
+    }
+}
+
+/// The bit of a tail's choice that makes a `permit` line; the others are a code of [`IDENT`] or 0.
+pub(crate) const PERMIT: u32 = 1;
+
+/// The values of `?=`. Nothing behind it means no, as `n` does.
+pub(crate) const IDENT: [(u32, IdentMode, &str); 3] =
+    [(2, IdentMode::Off, "n"), (4, IdentMode::Lenient, "i"), (6, IdentMode::Strict, "I")];
+
+/// The rule as `sockd.conf` would accept it: `permit ?=I *=ann,/etc/users 10.0.0.0 255.0.0.0 eq 23 : command`; in the
+/// alternate form (`{:#}`) with `10.0.0.0/8`.
+impl fmt::Display for RuleRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(tail) = self.tail() else { return Ok(()) };
+        f.write_str(if self.permits() { "permit" } else { "deny" })?;
+        if let Some((_, _, letter)) = IDENT.iter().find(|(code, ..)| *code == tail.choice & !PERMIT) {
+            write!(f, " ?={letter}")?;
+        }
+        if tail.users != 0 {
+            write!(f, " *={}", self.table().list_word(tail.users))?;
+        }
+        for pattern in [Some(self.source()), Some(self.destination()).filter(|to| *to != Pattern::Any)] {
+            match pattern {
+                Some(pattern) if f.alternate() => write!(f, " {pattern:#}")?,
+                Some(pattern) => write!(f, " {pattern}")?,
+                None => {}
+            }
+        }
+        if !tail.ports.op.name().is_empty() {
+            write!(f, " {} {}", tail.ports.op.name(), tail.ports.port)?;
+        }
+        match self.command() {
+            Some(command) => write!(f, " : {}", command.text()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for RuleRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RuleRef(line {}: {self})", self.line())
+    }
+}
+
+impl PartialEq for RuleRef<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        core::ptr::eq(self.set, other.set) && self.index == other.index
+    }
+}
+
+impl Eq for RuleRef<'_> {}
+
+impl Command {
+    /// `connect` or `bind`, as commands and `test_sockd_conf` have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Command::Connect => "connect",
+            Command::Bind => "bind",
+        }
+    }
+}
+
+/// The ground in the words of a log or of `test_sockd_conf`.
+impl fmt::Display for DenyReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DenyReason::Rule => "denied by rule",
+            DenyReason::NoMatch => "no rule matches",
+            DenyReason::NoIdentd => "cannot verify user-id",
+            DenyReason::BadIdentity => "bad user-id",
+        })
+    }
+}

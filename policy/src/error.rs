@@ -1,0 +1,77 @@
+//! What is wrong with a file, line by line.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// One fault of a file: where, what was expected, what was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineError {
+    /// The line, counted from 1; 0 where the fault belongs to the whole file.
+    pub line: usize,
+    text: String,
+}
+
+/// More faults than this are counted, not listed.
+const LISTED: usize = 1000;
+
+/// More characters than this of what was found are not shown.
+const SHOWN: usize = 60;
+
+impl LineError {
+    pub(crate) fn new(line: usize, text: String) -> LineError {
+        LineError { line, text }
+    }
+
+    pub(crate) fn expected(line: usize, expected: &str, found: Option<&[u8]>) -> LineError {
+        LineError::new(
+            line,
+            match found {
+                Some(found) => format!("expected {expected}, found \"{}\"", shown(found)),
+                None => format!("expected {expected}, found the end of the line"),
+            },
+        )
+    }
+}
+
+/// Text from a file in printable ASCII, cut to a sane length.
+fn shown(found: &[u8]) -> String {
+    let mut text: String = found.escape_ascii().take(SHOWN).map(char::from).collect();
+    if found.escape_ascii().nth(SHOWN).is_some() {
+        text.push_str("...");
+    }
+    text
+}
+
+impl fmt::Display for LineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.text),
+            line => write!(f, "line {line}: {}", self.text),
+        }
+    }
+}
+
+impl core::error::Error for LineError {}
+
+/// The faults of one file, the first thousand of them in full.
+#[derive(Default)]
+pub(crate) struct Faults {
+    list: Vec<LineError>,
+    more: usize,
+}
+
+impl Faults {
+    pub(crate) fn add(&mut self, error: LineError) {
+        if self.list.len() < LISTED { self.list.push(error) } else { self.more = self.more.saturating_add(1) }
+    }
+
+    /// A file with any fault is refused whole: skipping bad lines opened firewalls.
+    pub(crate) fn none(mut self) -> Result<(), Vec<LineError>> {
+        if self.more > 0 {
+            self.list.push(LineError::new(0, format!("{} more errors", self.more)));
+        }
+        if self.list.is_empty() { Ok(()) } else { Err(self.list) }
+    }
+}

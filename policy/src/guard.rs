@@ -1,0 +1,250 @@
+//! Destinations that a broad permit must not open by accident.
+//!
+//! `permit 0.0.0.0 0.0.0.0` is meant to let clients out, not into the services of the gateway itself. Some destinations
+//! are never right ([`always_refused`], asked before the rules); others only if the administrator named them in the line
+//! that permits ([`refused_unless_named`], asked after). An address inside another (NAT64, 6to4, IPv4-compatible) is
+//! judged as well, because it may come out as that address at the far end of a translator on this very host.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::address::{Network, canonical};
+use crate::decide::RuleRef;
+use crate::name::Pattern;
+
+/// What the host's routing table says of an address; the caller finds it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressKind {
+    /// Somewhere else.
+    Unicast,
+    /// An address of this host, loopback included.
+    Local,
+    /// A broadcast address of a network of this host.
+    Broadcast,
+    /// A multicast group.
+    Multicast,
+}
+
+/// Why a destination is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Port 0 is no port.
+    PortZero,
+    /// `0.0.0.0/8` and `::`, which Linux takes for this host.
+    ThisNetwork,
+    /// `224.0.0.0/4`, `ff00::/8`.
+    Multicast,
+    /// `255.255.255.255` or the broadcast address of a network.
+    Broadcast,
+    /// `240.0.0.0/4`.
+    Reserved,
+    /// The proxy's own listening address: a loop.
+    OwnListener,
+    /// `127.0.0.0/8`, `::1`.
+    Loopback,
+    /// An address of this host.
+    OwnAddress,
+    /// `169.254.0.0/16`, `fe80::/10`: neighbours, and the metadata service of cloud hosts.
+    LinkLocal,
+}
+
+/// Whether a destination is refused whatever the rules say. `own_listener`: the proxy itself listens there.
+/// (BIND for `0.0.0.0` means a connection from anybody and is not to be asked here.)
+pub fn always_refused(
+    destination: IpAddr,
+    port: u16,
+    kind: AddressKind,
+    own_listener: bool,
+) -> Option<Refusal> {
+    let by_kind = match kind {
+        AddressKind::Broadcast => Some(Refusal::Broadcast),
+        AddressKind::Multicast => Some(Refusal::Multicast),
+        AddressKind::Unicast | AddressKind::Local => None,
+    };
+    (port == 0)
+        .then_some(Refusal::PortZero)
+        .or_else(|| spellings(destination).find_map(never_a_destination))
+        .or(by_kind)
+        .or(own_listener.then_some(Refusal::OwnListener))
+}
+
+fn never_a_destination(address: IpAddr) -> Option<Refusal> {
+    match address {
+        IpAddr::V4(Ipv4Addr::BROADCAST) => Some(Refusal::Broadcast),
+        IpAddr::V4(address) => match address.octets() {
+            [0, ..] => Some(Refusal::ThisNetwork),
+            [224..=239, ..] => Some(Refusal::Multicast),
+            [240..=255, ..] => Some(Refusal::Reserved),
+            _ => None,
+        },
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Some(Refusal::ThisNetwork),
+        IpAddr::V6(address) => address.is_multicast().then_some(Refusal::Multicast),
+    }
+}
+
+/// Whether a destination that a line permits is refused because it is this host or link-local and the line does not say so:
+/// its destination must lie wholly inside loopback or link-local, or be the very address. A name does not count.
+pub fn refused_unless_named(destination: IpAddr, kind: AddressKind, rule: &RuleRef) -> Option<Refusal> {
+    let refusal = spellings(destination)
+        .find_map(of_this_place)
+        .or((kind == AddressKind::Local).then_some(Refusal::OwnAddress))?;
+    let named = match rule.destination() {
+        Pattern::Network(network) => {
+            NEAR.iter().any(|near| network.lies_in(near)) || network.single() == Some(canonical(destination))
+        }
+        Pattern::Any | Pattern::Domain(_) | Pattern::Zone(_) => false,
+    };
+    (!named).then_some(refusal)
+}
+
+fn of_this_place(address: IpAddr) -> Option<Refusal> {
+    let [loopback4, link4, loopback6, link6] = NEAR.map(|near| near.contains(address));
+    if loopback4 || loopback6 {
+        return Some(Refusal::Loopback);
+    }
+    (link4 || link6).then_some(Refusal::LinkLocal)
+}
+
+/// Loopback and link-local of both families, in the order that [`of_this_place`] takes them.
+const NEAR: [Network; 4] = [
+    Network::v4(0x7f00_0000, 0xff00_0000),
+    Network::v4(0xa9fe_0000, 0xffff_0000),
+    Network::v6(1, u128::MAX),
+    Network::v6(0xfe80 << 112, 0xffc0 << 112),
+];
+
+/// The address itself and the IPv4 address inside it, if there is one.
+fn spellings(address: IpAddr) -> impl Iterator<Item = IpAddr> {
+    let address = canonical(address);
+    core::iter::once(address).chain(embedded(address).map(IpAddr::V4))
+}
+
+/// The IPv4 address inside an IPv6 address: IPv4-compatible (RFC 4291, 2.5.5.1), NAT64 (RFC 6052 and RFC 8215, with the
+/// address in the last 32 bits) or 6to4 (RFC 3056). `::` and `::1` are not of these.
+pub fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(address) = address else { return None };
+    let [.., e, f, g, h] = address.octets();
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
+        [0, 0, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] => {
+            Some(Ipv4Addr::new(e, f, g, h))
+        }
+        [0x2002, high, low, ..] => {
+            let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+            Some(Ipv4Addr::new(a, b, c, d))
+        }
+        _ => None,
+    }
+}
+
+/// The refusal in the words of a log line.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::PortZero => "port 0",
+            Refusal::ThisNetwork => "address of \"this network\"",
+            Refusal::Multicast => "multicast address",
+            Refusal::Broadcast => "broadcast address",
+            Refusal::Reserved => "reserved address",
+            Refusal::OwnListener => "own listening address",
+            Refusal::Loopback => "loopback address that no permit line names",
+            Refusal::OwnAddress => "own address that no permit line names",
+            Refusal::LinkLocal => "link-local address that no permit line names",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{RuleSet, Services, parse_conf};
+    use std::format;
+    use std::string::String;
+
+    fn refused(destination: &str) -> Option<Refusal> {
+        always_refused(destination.parse().unwrap(), 80, AddressKind::Unicast, false)
+    }
+
+    fn rules(text: &str) -> RuleSet {
+        parse_conf(text.as_bytes(), &Services::default(), &mut |_| Err(String::new())).unwrap()
+    }
+
+    fn unless_named(destination: &str, kind: AddressKind, pattern: &str) -> Option<Refusal> {
+        let rules = rules(&format!("permit 0.0.0.0 0.0.0.0 {pattern}\n"));
+        refused_unless_named(destination.parse().unwrap(), kind, &rules.rules().next().unwrap())
+    }
+
+    #[test]
+    fn what_is_never_a_destination_is_refused_in_every_spelling() {
+        for (address, why) in [
+            ("0.0.0.0", Refusal::ThisNetwork),
+            ("0.0.0.1", Refusal::ThisNetwork),
+            ("::", Refusal::ThisNetwork),
+            ("::ffff:0.0.0.0", Refusal::ThisNetwork),
+            ("64:ff9b::0.0.0.0", Refusal::ThisNetwork),
+            ("224.0.0.1", Refusal::Multicast),
+            ("ff02::1", Refusal::Multicast),
+            ("2002:e000:1::", Refusal::Multicast),
+            ("240.0.0.1", Refusal::Reserved),
+            ("255.255.255.255", Refusal::Broadcast),
+            ("::255.255.255.255", Refusal::Broadcast),
+        ] {
+            assert_eq!(refused(address), Some(why), "{address}");
+        }
+        for address in ["10.0.0.1", "127.0.0.1", "::1", "2001:db8::1", "64:ff9b::10.0.0.1", "2002:a00:1::"] {
+            assert_eq!(refused(address), None, "{address}");
+        }
+    }
+
+    #[test]
+    fn port_zero_broadcast_and_the_own_listener_are_refused() {
+        let address = "10.0.0.255".parse().unwrap();
+        assert_eq!(always_refused(address, 0, AddressKind::Unicast, false), Some(Refusal::PortZero));
+        assert_eq!(always_refused(address, 1, AddressKind::Broadcast, false), Some(Refusal::Broadcast));
+        assert_eq!(always_refused(address, 1, AddressKind::Multicast, false), Some(Refusal::Multicast));
+        assert_eq!(always_refused(address, 1, AddressKind::Local, true), Some(Refusal::OwnListener));
+        assert_eq!(always_refused(address, 1, AddressKind::Local, false), None);
+    }
+
+    #[test]
+    fn a_broad_permit_opens_neither_this_host_nor_its_neighbours() {
+        use AddressKind::{Local, Unicast};
+        for broad in [
+            "",
+            "0.0.0.0 0.0.0.0",
+            "ALL 0.0.0.0",
+            "0.0.0.0/1",
+            "::/0",
+            "localhost 0.0.0.0",
+            "128.0.0.0/1",
+            "fe00::/7",
+        ] {
+            assert_eq!(unless_named("127.0.0.1", Local, broad), Some(Refusal::Loopback), "{broad}");
+            assert_eq!(unless_named("::ffff:127.0.0.1", Local, broad), Some(Refusal::Loopback), "{broad}");
+            assert_eq!(
+                unless_named("64:ff9b::127.0.0.1", Unicast, broad),
+                Some(Refusal::Loopback),
+                "{broad}"
+            );
+            assert_eq!(unless_named("::1", Local, broad), Some(Refusal::Loopback), "{broad}");
+            assert_eq!(unless_named("192.0.2.1", Local, broad), Some(Refusal::OwnAddress), "{broad}");
+            assert_eq!(unless_named("169.254.169.254", Unicast, broad), Some(Refusal::LinkLocal), "{broad}");
+            assert_eq!(unless_named("fe80::1", Unicast, broad), Some(Refusal::LinkLocal), "{broad}");
+            assert_eq!(unless_named("192.0.2.1", Unicast, broad), None, "{broad}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_names_the_place_opens_it() {
+        use AddressKind::{Local, Unicast};
+        assert_eq!(unless_named("127.0.0.1", Local, "127.0.0.0 255.0.0.0"), None);
+        assert_eq!(unless_named("127.0.0.9", Local, "127.0.0.9 255.255.255.255"), None);
+        assert_eq!(unless_named("::ffff:127.0.0.9", Local, "127.0.0.9/32"), None);
+        assert_eq!(unless_named("::1", Local, "::1/128"), None);
+        assert_eq!(unless_named("192.0.2.1", Local, "192.0.2.1/32"), None);
+        assert_eq!(unless_named("192.0.2.1", Local, "192.0.2.0/31"), Some(Refusal::OwnAddress));
+        assert_eq!(unless_named("169.254.169.254", Unicast, "169.254.0.0 255.255.0.0"), None);
+        assert_eq!(unless_named("fe80::1", Unicast, "fe80::/64"), None);
+        assert_eq!(unless_named("127.0.0.1", Local, "127.0.0.1 0.0.0.255"), Some(Refusal::Loopback));
+    }
+}

@@ -1,0 +1,196 @@
+//! Lines, words and the fields that `sockd.conf`, `sockd.route` and `socks.conf` have in common.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::address::Network;
+use crate::error::{Faults, LineError};
+use crate::name::{HostName, Pattern};
+
+/// The classic limit of a line, in bytes without its end.
+pub(crate) const LONGEST: usize = 1023;
+
+/// Calls `read` with number (from 1) and bytes of every line; over-long lines and lines with a NUL are faults and are
+/// not read. The classic reader split long lines, so that the tail of a comment could become a rule.
+pub(crate) fn each_line<'t>(
+    text: &'t [u8],
+    faults: &mut Faults,
+    mut read: impl FnMut(usize, &'t [u8]) -> Result<(), LineError>,
+) {
+    for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let outcome = if line.len() > LONGEST {
+            Err(LineError::new(
+                number,
+                format!("expected at most {LONGEST} characters, found {}", line.len()),
+            ))
+        } else if line.contains(&0) {
+            Err(LineError::new(number, String::from("expected text, found a NUL byte")))
+        } else {
+            read(number, line)
+        };
+        if let Err(error) = outcome {
+            faults.add(error);
+        }
+    }
+}
+
+/// One line cut into words, read one after the other, and its command.
+pub(crate) struct Words<'a> {
+    line: usize,
+    words: Vec<&'a str>,
+    next: usize,
+    /// What follows the colon, without blanks around it.
+    pub(crate) command: Option<&'a str>,
+}
+
+impl<'a> Words<'a> {
+    /// Cuts a line. The first `#` or `:` ends the words: `#` begins a comment, `:` a command that reaches to the end of
+    /// the line. The colons of a word that is an IPv6 literal as a whole do not count.
+    pub(crate) fn of(line: usize, bytes: &'a [u8]) -> Result<Words<'a>, LineError> {
+        let mut words = Words { line, words: Vec::new(), next: 0, command: None };
+        let mut rest = bytes.trim_ascii();
+        while !rest.is_empty() && !rest.starts_with(b"#") {
+            let end = rest.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'#');
+            let (word, behind) = rest.split_at(end.unwrap_or(rest.len()));
+            let word = utf8(line, word)?;
+            let Some((before, after)) = word.split_once(':').filter(|_| !is_ipv6(word)) else {
+                words.words.push(word);
+                rest = behind.trim_ascii_start();
+                continue;
+            };
+            if is_mistyped_ipv6(word) {
+                return Err(LineError::expected(line, "IPv6 address", Some(word.as_bytes())));
+            }
+            words.words.extend(Some(before).filter(|before| !before.is_empty()));
+            let command = rest.len().saturating_sub(behind.len()).saturating_sub(after.len());
+            words.command = Some(utf8(line, rest.split_at(command).1)?.trim_ascii());
+            break;
+        }
+        Ok(words)
+    }
+
+    /// Whether the line says nothing at all.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.words.is_empty() && self.command.is_none()
+    }
+
+    pub(crate) fn peek(&self) -> Option<&'a str> {
+        self.words.get(self.next).copied()
+    }
+
+    pub(crate) fn take(&mut self) -> Option<&'a str> {
+        let word = self.peek()?;
+        self.next = self.next.saturating_add(1);
+        Some(word)
+    }
+
+    /// Takes the next word if it begins with `mark`, and gives what follows the mark.
+    pub(crate) fn take_marked(&mut self, mark: &str) -> Option<&'a str> {
+        let value = self.peek()?.strip_prefix(mark)?;
+        self.take();
+        Some(value)
+    }
+
+    /// The fault that something else stands where the next word is.
+    pub(crate) fn expected(&self, what: &str) -> LineError {
+        LineError::expected(self.line, what, self.peek().map(str::as_bytes))
+    }
+
+    /// The fault that `found` is not what it should be.
+    pub(crate) fn wrong(&self, what: &str, found: &str) -> LineError {
+        LineError::expected(self.line, what, Some(found.as_bytes()))
+    }
+
+    /// Refuses surplus words.
+    pub(crate) fn end(&self, what: &str) -> Result<(), LineError> {
+        if self.peek().is_none() { Ok(()) } else { Err(self.expected(what)) }
+    }
+
+    /// Reads address and mask, `address/length`, or a name, zone or `ALL` with a mask that is ignored.
+    pub(crate) fn pattern(&mut self, whose: &str) -> Result<Pattern, LineError> {
+        let what = format!("{whose} address");
+        let Some(word) = self.peek() else { return Err(self.expected(&what)) };
+        if let Some((address, length)) = word.split_once('/') {
+            let network = self.cidr(address, length)?;
+            self.take();
+            return Ok(pattern_of(network));
+        }
+        if let Ok(address) = word.parse::<IpAddr>() {
+            self.refuse_mapped(address)?;
+            self.take();
+            let mask = self.mask(whose, address)?;
+            return Network::new(address, mask).map(pattern_of).ok_or_else(|| self.expected("mask"));
+        }
+        let pattern = name_pattern(word).ok_or_else(|| self.expected(&what))?;
+        self.take();
+        self.mask(whose, IpAddr::V4(Ipv4Addr::UNSPECIFIED))?;
+        Ok(pattern)
+    }
+
+    fn cidr(&self, address: &str, length: &str) -> Result<Network, LineError> {
+        let digits = length.len() <= 3 && length.bytes().all(|byte| byte.is_ascii_digit());
+        let address = address.parse::<IpAddr>().map_err(|_| self.expected("address/length"))?;
+        self.refuse_mapped(address)?;
+        let length = length.parse().ok().filter(|_| digits);
+        length
+            .and_then(|length| Network::prefix(address, length))
+            .ok_or_else(|| self.expected("address/length"))
+    }
+
+    /// Rules see IPv4-mapped addresses as IPv4, so a rule that names them would never match.
+    fn refuse_mapped(&self, address: IpAddr) -> Result<(), LineError> {
+        match address.to_canonical() == address {
+            true => Ok(()),
+            false => Err(self.expected("the IPv4 form of an IPv4-mapped address")),
+        }
+    }
+
+    fn mask(&mut self, whose: &str, address: IpAddr) -> Result<IpAddr, LineError> {
+        let word = self.peek();
+        let mask = match address {
+            IpAddr::V4(_) => word.and_then(|word| word.parse::<Ipv4Addr>().ok()).map(IpAddr::V4),
+            IpAddr::V6(_) => word.and_then(|word| word.parse::<Ipv6Addr>().ok()).map(IpAddr::V6),
+        };
+        let mask = mask.ok_or_else(|| self.expected(&format!("{whose} mask")))?;
+        self.take();
+        Ok(mask)
+    }
+}
+
+fn utf8(line: usize, bytes: &[u8]) -> Result<&str, LineError> {
+    core::str::from_utf8(bytes).map_err(|_| LineError::expected(line, "UTF-8 text", Some(bytes)))
+}
+
+fn is_ipv6(word: &str) -> bool {
+    word.split('/').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+}
+
+/// A word such as `2001:db8:::/32` must not pass for a word and a command: the line would lose a condition.
+fn is_mistyped_ipv6(word: &str) -> bool {
+    let of_address = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.' | b'/');
+    word.matches(':').nth(1).is_some() && word.bytes().all(of_address)
+}
+
+/// An IPv4 mask of all zeros means any host of either family.
+fn pattern_of(network: Network) -> Pattern {
+    if network == Network::v4(0, 0) { Pattern::Any } else { Pattern::Network(network) }
+}
+
+fn name_pattern(word: &str) -> Option<Pattern> {
+    if word == "ALL" {
+        return Some(Pattern::Any);
+    }
+    let labels_of_digits =
+        word.split('.').filter(|label| label.bytes().all(|byte| byte.is_ascii_digit())).count();
+    if labels_of_digits >= 3 {
+        // "10.0.0.O": a dotted quad with a slip of the finger, not a name.
+        return None;
+    }
+    match word.strip_prefix('.') {
+        Some(zone) => HostName::parse(zone.as_bytes()).ok().map(Pattern::Zone),
+        None => HostName::parse(word.as_bytes()).ok().map(Pattern::Domain),
+    }
+}

@@ -1,0 +1,191 @@
+//! `sockd.route`: from which of its addresses the host speaks to a destination.
+//!
+//! A line is `if_addr dst_addr dst_mask`; the destination may be anything that a rule may name. It decides the source
+//! address of CONNECT and the listening address of BIND, as the manual promises.
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::address::{Network, canonical};
+use crate::error::{Faults, LineError};
+use crate::line::{Words, each_line};
+use crate::name::{HostName, Pattern};
+use crate::table::{Builder, Found, Ports, Query, Table, Tail};
+
+/// The lines of one `sockd.route`, made by [`parse_routes`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Routes {
+    // A line matches only destinations of its interface's family. The source side of the table says so: its pattern is
+    // the whole family, and the destination is asked for there too. The choice of a line is the text of the interface.
+    pub(crate) table: Table,
+}
+
+/// What the routes say of a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// Speak from this address.
+    From {
+        /// An address of this host, as the file has it.
+        source: IpAddr,
+        /// The line that says so, from 1.
+        line: u32,
+    },
+    /// No line matches; the destination is not to be reached.
+    NoMatch,
+    /// A line depends on the names of the destination; find them out and ask again.
+    NeedNames,
+}
+
+/// Reads `sockd.route`.
+///
+/// # Errors
+/// Every faulty line, at most a thousand of them, and how many more there are.
+pub fn parse_routes(text: &[u8]) -> Result<Routes, Vec<LineError>> {
+    let mut builder = Builder::default();
+    let mut faults = Faults::default();
+    if !builder.admits(text.len()) {
+        return Err(alloc::vec![LineError::new(0, "expected a shorter file".into())]);
+    }
+    each_line(text, &mut faults, |number, line| {
+        let words = Words::of(number, line)?;
+        if words.is_blank() { Ok(()) } else { route(&mut builder, number, words) }
+    });
+    faults.none()?;
+    Ok(Routes { table: builder.finish() })
+}
+
+fn route(builder: &mut Builder, number: usize, mut words: Words) -> Result<(), LineError> {
+    let interface = words.peek().and_then(|word| word.parse::<IpAddr>().ok());
+    let interface = interface.filter(|address| !address.is_unspecified() && canonical(*address) == *address);
+    let interface = interface.ok_or_else(|| words.expected("address of an interface"))?;
+    let text = words.take().unwrap_or_default();
+    let found = words.peek().unwrap_or_default();
+    let destination = words.pattern("destination")?;
+    let family = Network::prefix(interface, 0).map_or(Pattern::Any, Pattern::Network);
+    if let Pattern::Network(network) = destination
+        && !network.of_family(interface)
+    {
+        return Err(words.wrong("destination of the interface's address family", found));
+    }
+    words.end("the end of the route")?;
+    if let Some(command) = words.command {
+        return Err(words.wrong("the end of the route", command));
+    }
+    let choice = builder.text(text);
+    builder.rule(number, &family, &destination, Tail { choice, users: 0, template: 0, ports: Ports::ANY });
+    Ok(())
+}
+
+impl Routes {
+    /// The address from which to speak to a destination, or to listen for it: the first matching line counts. `names` are
+    /// the destination's, `None` if they have not been asked for.
+    pub fn source_for(&self, destination: IpAddr, names: Option<&[HostName]>) -> Route {
+        let destination = canonical(destination);
+        let query = Query {
+            source: destination,
+            destination,
+            port: 0,
+            user: b"",
+            source_names: Some(&[]),
+            destination_names: names,
+        };
+        match self.table.find(&query) {
+            Found::Rule(index) => {
+                self.line(index).map_or(Route::NoMatch, |(source, line)| Route::From { source, line })
+            }
+            Found::Need(_) => Route::NeedNames,
+            Found::Nothing => Route::NoMatch,
+        }
+    }
+
+    fn line(&self, index: u32) -> Option<(IpAddr, u32)> {
+        let rule = self.table.rules.get(index as usize)?;
+        let tail = self.table.tails.get(rule.tail as usize)?;
+        Some((self.table.texts.str(tail.choice).parse().ok()?, rule.line))
+    }
+
+    /// The number of lines.
+    pub fn len(&self) -> usize {
+        self.table.rules.len()
+    }
+
+    /// Whether there is no line, so that no destination can be reached.
+    pub fn is_empty(&self) -> bool {
+        self.table.rules.is_empty()
+    }
+
+    /// The lines in effect, in a form that `sockd.route` accepts.
+    pub fn lines(&self) -> impl Iterator<Item = alloc::string::String> + '_ {
+        (0..).zip(&self.table.rules).filter_map(|(index, rule)| {
+            let (source, _) = self.line(index)?;
+            Some(alloc::format!(
+                "{source} {}",
+                self.table.destination.pattern(rule.destination, &self.table.texts)
+            ))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn source(routes: &Routes, destination: &str, names: Option<&[HostName]>) -> Option<(IpAddr, u32)> {
+        match routes.source_for(ip(destination), names) {
+            Route::From { source, line } => Some((source, line)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_first_line_of_the_destinations_family_counts() {
+        let text = b"# c\n10.9.9.1 11.0.0.0/8\n2001:db8::1 ALL 0.0.0.0\n10.9.9.3 0.0.0.0 0.0.0.0\n";
+        let routes = parse_routes(text).unwrap();
+        assert_eq!(source(&routes, "11.1.1.1", None), Some((ip("10.9.9.1"), 2)));
+        assert_eq!(source(&routes, "12.1.1.1", None), Some((ip("10.9.9.3"), 4)));
+        assert_eq!(source(&routes, "::ffff:12.1.1.1", None), Some((ip("10.9.9.3"), 4)));
+        assert_eq!(source(&routes, "2001:db8::9", None), Some((ip("2001:db8::1"), 3)));
+    }
+
+    #[test]
+    fn a_line_with_a_name_asks_for_names_unless_an_earlier_line_decides() {
+        let text = b"10.9.9.1 11.0.0.0/8\n10.9.9.2 .xyz.com 0.0.0.0\n";
+        let routes = parse_routes(text).unwrap();
+        assert_eq!(routes.source_for(ip("12.0.0.1"), None), Route::NeedNames);
+        assert_eq!(routes.source_for(ip("::1"), None), Route::NoMatch);
+        let names = [HostName::parse(b"a.xyz.com").unwrap()];
+        assert_eq!(source(&routes, "12.0.0.1", Some(&names)), Some((ip("10.9.9.2"), 2)));
+        assert_eq!(source(&routes, "12.0.0.1", Some(&[])), None);
+        assert_eq!(source(&routes, "11.0.0.1", None), Some((ip("10.9.9.1"), 1)));
+    }
+
+    #[test]
+    fn a_malformed_line_refuses_the_file() {
+        let faults = parse_routes(b"10.9.9.1\n10.9.9.1 11.0.0.0 255.0.0.0 x\nif0 ALL 0.0.0.0\n10.9.9.1 2001:db8::/32\n0.0.0.0 ALL 0.0.0.0\n10.0.0.1 ALL 0.0.0.0 : cmd\n");
+        let faults: Vec<_> = faults.unwrap_err().iter().map(LineError::to_string).collect();
+        assert_eq!(
+            faults,
+            [
+                "line 1: expected destination address, found the end of the line",
+                "line 2: expected the end of the route, found \"x\"",
+                "line 3: expected address of an interface, found \"if0\"",
+                "line 4: expected destination of the interface's address family, found \"2001:db8::/32\"",
+                "line 5: expected address of an interface, found \"0.0.0.0\"",
+                "line 6: expected the end of the route, found \"cmd\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_lines_in_effect_make_the_same_routes_again() {
+        let text = b"10.9.9.1 11.0.0.0/8 # a\n2001:db8::1 2001:db8::/32\n10.9.9.1 ALL 255.0.0.0\n10.9.9.1 .a.b 0.0.0.0\n";
+        let routes = parse_routes(text).unwrap();
+        let lines = routes.lines().collect::<Vec<_>>().join("\n");
+        assert_eq!(parse_routes(lines.as_bytes()).unwrap(), routes);
+    }
+}

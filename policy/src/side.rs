@@ -1,0 +1,296 @@
+//! The patterns of one side (source or destination) of a table, each known by a number, sorted so that the patterns
+//! which hold an address or a name are found by one search.
+//!
+//! Prefixes are laminar: two of them are nested or apart. Sorted by address, shorter ones first, the innermost prefix
+//! that holds an address is the last one that does not begin behind it, or one of that one's ancestors. The same is
+//! true of zones when names are read from their end. Masks of other shapes are grouped by mask and searched one
+//! group after the other.
+
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+use core::net::IpAddr;
+use core::ops::{BitAnd, Not};
+
+use crate::address::{Bits, Network};
+use crate::name::{HostName, Pattern, in_zone};
+use crate::table::Texts;
+
+/// All patterns of one side. Number 0 is [`Pattern::Any`]; then come IPv4, IPv6 and names; the number behind the last is
+/// [`Slot::SomeName`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Side {
+    pub(crate) v4: Family<u32>,
+    pub(crate) v6: Family<u128>,
+    pub(crate) names: Vec<Name>,
+}
+
+/// The patterns of one address family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Family<W> {
+    /// Masks that are prefixes, sorted by address, then by length.
+    pub(crate) prefixes: Vec<Prefix<W>>,
+    /// Masks of any other shape, sorted by mask, then by address.
+    pub(crate) odd: Vec<Masked<W>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Masked<W> {
+    pub(crate) mask: W,
+    pub(crate) address: W,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Prefix<W> {
+    pub(crate) address: W,
+    pub(crate) mask: W,
+    /// The place of the innermost prefix around this one, or [`NO_PARENT`].
+    pub(crate) parent: u32,
+}
+
+/// A domain or a zone; sorted by name read from its end, zones before domains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Name {
+    pub(crate) text: u32,
+    pub(crate) zone: bool,
+    /// The place of the innermost zone around this one, or [`NO_PARENT`].
+    pub(crate) parent: u32,
+}
+
+pub(crate) const NO_PARENT: u32 = u32::MAX;
+
+/// Whether a pattern holds a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fit {
+    No,
+    Yes,
+    /// It depends on names that have not been asked for.
+    Unknown,
+}
+
+/// Where the pattern of a number is kept.
+enum Slot {
+    Any,
+    Prefix4(usize),
+    Odd4(usize),
+    Prefix6(usize),
+    Odd6(usize),
+    Name(usize),
+    /// Stands for every name pattern while the names of a host are not known.
+    SomeName,
+}
+
+impl Side {
+    fn slot(&self, id: u32) -> Slot {
+        let Some(mut place) = (id as usize).checked_sub(1) else { return Slot::Any };
+        type At = fn(usize) -> Slot;
+        let kinds: [(usize, At); 5] = [
+            (self.v4.prefixes.len(), Slot::Prefix4),
+            (self.v4.odd.len(), Slot::Odd4),
+            (self.v6.prefixes.len(), Slot::Prefix6),
+            (self.v6.odd.len(), Slot::Odd6),
+            (self.names.len(), Slot::Name),
+        ];
+        for (count, slot) in kinds {
+            match place.checked_sub(count) {
+                None => return slot(place),
+                Some(rest) => place = rest,
+            }
+        }
+        Slot::SomeName
+    }
+
+    /// The pattern of a number.
+    pub(crate) fn pattern(&self, id: u32, texts: &Texts) -> Pattern {
+        let pattern = match self.slot(id) {
+            Slot::Any | Slot::SomeName => None,
+            Slot::Prefix4(at) => self.v4.prefixes.get(at).map(|at| Network::v4(at.address, at.mask)),
+            Slot::Odd4(at) => self.v4.odd.get(at).map(|at| Network::v4(at.address, at.mask)),
+            Slot::Prefix6(at) => self.v6.prefixes.get(at).map(|at| Network::v6(at.address, at.mask)),
+            Slot::Odd6(at) => self.v6.odd.get(at).map(|at| Network::v6(at.address, at.mask)),
+            Slot::Name(at) => {
+                let name = self.names.get(at).and_then(|name| {
+                    let host = HostName::parse(texts.bytes(name.text)).ok()?;
+                    Some(if name.zone { Pattern::Zone(host) } else { Pattern::Domain(host) })
+                });
+                return name.unwrap_or(Pattern::Any);
+            }
+        };
+        pattern.map_or(Pattern::Any, Pattern::Network)
+    }
+
+    /// Whether the pattern of a number holds the host.
+    pub(crate) fn fit(&self, id: u32, address: IpAddr, names: Option<&[HostName]>, texts: &Texts) -> Fit {
+        let holds = match (self.slot(id), address) {
+            (Slot::Any, _) => true,
+            (Slot::Prefix4(at), IpAddr::V4(address)) => self
+                .v4
+                .prefixes
+                .get(at)
+                .is_some_and(|prefix| u32::from(address) & prefix.mask == prefix.address),
+            (Slot::Odd4(at), IpAddr::V4(address)) => {
+                self.v4.odd.get(at).is_some_and(|odd| u32::from(address) & odd.mask == odd.address)
+            }
+            (Slot::Prefix6(at), IpAddr::V6(address)) => self
+                .v6
+                .prefixes
+                .get(at)
+                .is_some_and(|prefix| u128::from(address) & prefix.mask == prefix.address),
+            (Slot::Odd6(at), IpAddr::V6(address)) => {
+                self.v6.odd.get(at).is_some_and(|odd| u128::from(address) & odd.mask == odd.address)
+            }
+            (Slot::Name(at), _) => {
+                let (Some(names), Some(pattern)) = (names, self.names.get(at)) else { return Fit::Unknown };
+                names.iter().any(|name| pattern.holds(name.as_str(), texts))
+            }
+            _ => false,
+        };
+        if holds { Fit::Yes } else { Fit::No }
+    }
+}
+
+impl Name {
+    fn holds(&self, name: &str, texts: &Texts) -> bool {
+        let own = texts.str(self.text);
+        if self.zone { in_zone(name, own) } else { name == own }
+    }
+}
+
+/// An address of either family as a number.
+pub(crate) trait Word: Copy + Ord + BitAnd<Output = Self> + Not<Output = Self> {
+    /// Whether a mask is ones followed by zeros.
+    fn is_prefix(self) -> bool;
+}
+
+impl Word for u32 {
+    fn is_prefix(self) -> bool {
+        !self & (!self).wrapping_add(1) == 0
+    }
+}
+
+impl Word for u128 {
+    fn is_prefix(self) -> bool {
+        !self & (!self).wrapping_add(1) == 0
+    }
+}
+
+impl<W> Default for Family<W> {
+    fn default() -> Family<W> {
+        Family { prefixes: Vec::new(), odd: Vec::new() }
+    }
+}
+
+impl<W: Word> Family<W> {
+    /// Links every prefix with the innermost one around it; they must be sorted.
+    pub(crate) fn link(&mut self) {
+        let mut around: Vec<(u32, W, W)> = Vec::new();
+        for (place, prefix) in (0..).zip(&mut self.prefixes) {
+            while around.last().is_some_and(|(_, address, mask)| prefix.address & *mask != *address) {
+                around.pop();
+            }
+            prefix.parent = around.last().map_or(NO_PARENT, |(place, ..)| *place);
+            around.push((place, prefix.address, prefix.mask));
+        }
+    }
+}
+
+/// Compares names from their end, label by label: a name comes right before the names below it.
+pub(crate) fn from_the_end(left: &str, right: &str) -> Ordering {
+    let key = |byte: u8| if byte == b'.' { 0 } else { byte };
+    left.bytes().rev().map(key).cmp(right.bytes().rev().map(key))
+}
+
+/// Links every name with the innermost zone around it; they must be sorted.
+pub(crate) fn link_names(names: &mut [Name], texts: &Texts) {
+    let mut around: Vec<(u32, u32)> = Vec::new();
+    for (place, name) in (0..).zip(names) {
+        let own = texts.str(name.text);
+        while around.last().is_some_and(|(_, zone)| !in_zone(own, texts.str(*zone))) {
+            around.pop();
+        }
+        name.parent = around.last().map_or(NO_PARENT, |(place, _)| *place);
+        if name.zone {
+            around.push((place, name.text));
+        }
+    }
+}
+
+/// Collects the patterns of one side, each with the rule that names it.
+#[derive(Default)]
+pub(crate) struct SideBuilder {
+    v4: Vec<(Masked<u32>, u32)>,
+    v6: Vec<(Masked<u128>, u32)>,
+    names: Vec<(HostName, bool, u32)>,
+}
+
+impl SideBuilder {
+    pub(crate) fn add(&mut self, rule: u32, pattern: &Pattern) {
+        match pattern {
+            Pattern::Any => {}
+            Pattern::Network(network) => match network.bits() {
+                Bits::V4 { address, mask } => self.v4.push((Masked { mask, address }, rule)),
+                Bits::V6 { address, mask } => self.v6.push((Masked { mask, address }, rule)),
+            },
+            Pattern::Domain(name) => self.names.push((name.clone(), false, rule)),
+            Pattern::Zone(name) => self.names.push((name.clone(), true, rule)),
+        }
+    }
+
+    /// Sorts and numbers the patterns, and tells each rule its number.
+    pub(crate) fn finish(mut self, texts: &mut Texts, mut tell: impl FnMut(u32, u32)) -> Side {
+        let mut next = 0;
+        let v4 = family(self.v4, &mut next, &mut tell);
+        let v6 = family(self.v6, &mut next, &mut tell);
+        self.names.sort_unstable_by(|(left, left_zone, _), (right, right_zone, _)| {
+            from_the_end(left.as_str(), right.as_str()).then(right_zone.cmp(left_zone))
+        });
+        let mut names: Vec<Name> = Vec::new();
+        let mut last = None;
+        for (name, zone, rule) in &self.names {
+            if last != Some((name, zone)) {
+                names.push(Name {
+                    text: texts.add(name.as_str().as_bytes()),
+                    zone: *zone,
+                    parent: NO_PARENT,
+                });
+                next = next.saturating_add(1);
+                last = Some((name, zone));
+            }
+            tell(*rule, next);
+        }
+        link_names(&mut names, texts);
+        Side { v4, v6, names }
+    }
+}
+
+fn family<W: Word>(
+    entries: Vec<(Masked<W>, u32)>,
+    next: &mut u32,
+    tell: &mut impl FnMut(u32, u32),
+) -> Family<W> {
+    let (mut prefixes, mut odd): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|(of, _)| of.mask.is_prefix());
+    prefixes.sort_unstable_by_key(|(of, _)| (of.address, of.mask));
+    odd.sort_unstable_by_key(|(of, _)| *of);
+    let prefixes = distinct(prefixes, next, tell);
+    let odd = distinct(odd, next, tell);
+    let prefix = |of: Masked<W>| Prefix { address: of.address, mask: of.mask, parent: NO_PARENT };
+    let mut family = Family { prefixes: prefixes.into_iter().map(prefix).collect(), odd };
+    family.link();
+    family
+}
+
+fn distinct<W: Word>(
+    sorted: Vec<(Masked<W>, u32)>,
+    next: &mut u32,
+    tell: &mut impl FnMut(u32, u32),
+) -> Vec<Masked<W>> {
+    let mut kept: Vec<Masked<W>> = Vec::new();
+    for (of, rule) in sorted {
+        if kept.last() != Some(&of) {
+            kept.push(of);
+            *next = next.saturating_add(1);
+        }
+        tell(rule, *next);
+    }
+    kept
+}
