@@ -1,0 +1,462 @@
+//! The observed and documented decisions of the classic server (`cases.json`), with the result wanted today where the
+//! classic one was harmful.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unreachable
+)]
+use serde_json::Value;
+use sockd_policy::{
+    Command, DenyReason, Facts, HostName, IdentMode, Identity, LineError, Need, Pattern, Request, Route,
+    RuleSet, Services, UserId, Verdict, parse_conf, parse_routes,
+};
+
+/// Ids between blanks, tabs and commas, comments, and `yes` only inside a comment.
+const USER_FILE: &str = "ann,bob\tcarl\n# yes\n\n dora  , u # yes\n";
+
+fn services() -> Services {
+    Services::parse(b"ftp 21/tcp\ntelnet 23/tcp\nhttp 80/tcp www\n")
+}
+
+fn conf(text: &str) -> Result<RuleSet, Vec<LineError>> {
+    parse_conf(text.as_bytes(), &services(), &mut |path| match path {
+        "/users/ufile" => Ok(USER_FILE.into()),
+        _ => Err("No such file or directory".into()),
+    })
+}
+
+fn rules(text: &str) -> RuleSet {
+    conf(text).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+fn faults(text: &str) -> Vec<String> {
+    conf(text).unwrap_err().iter().map(LineError::to_string).collect()
+}
+
+/// What is asked, and what the answers would be.
+struct Asked {
+    user: UserId,
+    src: &'static str,
+    dst: &'static str,
+    port: u16,
+    mode: IdentMode,
+    identity: Identity,
+    source_names: Vec<HostName>,
+    destination_names: Vec<HostName>,
+}
+
+impl Asked {
+    fn of(src: &'static str, dst: &'static str) -> Asked {
+        Asked {
+            user: UserId::parse(b"u").unwrap(),
+            src,
+            dst,
+            port: 23,
+            mode: IdentMode::Off,
+            identity: Identity::Unknown,
+            source_names: vec![],
+            destination_names: vec![],
+        }
+    }
+
+    fn names(mut self, source: &[&str], destination: &[&str]) -> Asked {
+        let parse =
+            |names: &[&str]| names.iter().map(|name| HostName::parse(name.as_bytes()).unwrap()).collect();
+        (self.source_names, self.destination_names) = (parse(source), parse(destination));
+        self
+    }
+
+    fn user(mut self, user: &str) -> Asked {
+        self.user = UserId::parse(user.as_bytes()).unwrap();
+        self
+    }
+
+    /// Decides, finding out each fact when it is needed, and says which were.
+    fn decide<'r>(&self, rules: &'r RuleSet) -> (Verdict<'r>, Vec<Need>) {
+        let request = Request {
+            version: 4,
+            command: Command::Connect,
+            source: self.src.parse().unwrap(),
+            source_port: 40000,
+            destination: self.dst.parse().unwrap(),
+            port: self.port,
+            user: &self.user,
+            ident_default: self.mode,
+        };
+        let (mut facts, mut needs) = (Facts::default(), vec![]);
+        loop {
+            let verdict = rules.decide(&request, &facts);
+            assert_eq!(verdict, rules.decide_by_scan(&request, &facts));
+            let Verdict::Need(need) = verdict else { return (verdict, needs) };
+            assert!(!needs.contains(&need), "asked twice for {need:?}");
+            match need {
+                Need::SourceNames => facts.source_names = Some(&self.source_names),
+                Need::DestinationNames => facts.destination_names = Some(&self.destination_names),
+                Need::Identity => facts.identity = Some(&self.identity),
+            }
+            needs.push(need);
+        }
+    }
+
+    /// The line that decides, 0 for none; positive permits, negative denies.
+    fn line(&self, rules: &RuleSet) -> i64 {
+        match self.decide(rules).0 {
+            Verdict::Permit(permit) => permit.rule.line().into(),
+            Verdict::Deny(deny) => -deny.rule.map_or(0, |rule| i64::from(rule.line())),
+            Verdict::Need(_) => unreachable!(),
+        }
+    }
+}
+
+#[test]
+fn the_classic_cases_are_decided_as_wanted() {
+    let cases: Value = serde_json::from_str(include_str!("cases.json")).unwrap();
+    let cases = cases.as_array().unwrap();
+    assert_eq!(cases.len(), 74);
+    for case in cases {
+        let id = case["id"].as_str().unwrap();
+        assert_eq!(
+            outcome(case),
+            (case["want"].as_str().unwrap().into(), case["line"].as_u64().unwrap()),
+            "{id}"
+        );
+    }
+}
+
+/// The verdict on a case and the line that decided (or the first faulty one).
+fn outcome(case: &Value) -> (String, u64) {
+    let text = |key: &str| case[key].as_str().unwrap_or_default().replace("USERFILES", "/users");
+    let rules = match conf(&text("conf")) {
+        Ok(rules) => rules,
+        Err(errors) => return ("error".into(), errors[0].line as u64),
+    };
+    let options: Vec<&str> =
+        case["options"].as_array().unwrap().iter().map(|option| option.as_str().unwrap()).collect();
+    let asked = Asked {
+        port: services().port_of(&text("port")).unwrap_or_else(|| text("port").parse().unwrap()),
+        mode: match options[..] {
+            [] => IdentMode::Off,
+            ["-I"] => IdentMode::Strict,
+            _ => IdentMode::Lenient,
+        },
+        identity: match options[..] {
+            ["-B"] => Identity::Known(UserId::parse(b"unknown").unwrap()),
+            _ => Identity::Unknown,
+        },
+        ..Asked::of(text("src").leak(), text("dst").leak()).user(&text("user"))
+    };
+    let (permitted, line) = match asked.decide(&rules).0 {
+        Verdict::Permit(permit) => (true, permit.rule.line()),
+        Verdict::Deny(deny) => (false, deny.rule.map_or(0, |rule| rule.line())),
+        Verdict::Need(_) => unreachable!(),
+    };
+    if case["route"].is_string() && permitted {
+        let routes = match parse_routes(text("route").as_bytes()) {
+            Ok(routes) => routes,
+            Err(errors) => return ("error".into(), errors[0].line as u64),
+        };
+        match routes.source_for(asked.dst.parse().unwrap(), None) {
+            Route::From { line, .. } => assert_eq!(Some(u64::from(line)), case["route_line"].as_u64()),
+            _ => return ("deny".into(), line.into()),
+        }
+    }
+    (if permitted { "permit" } else { "deny" }.into(), line.into())
+}
+
+#[test]
+fn a_zone_holds_its_own_name_and_those_below_l43_01() {
+    let rules = rules("permit 0.0.0.0 0.0.0.0 .xyz.com 0.0.0.0\n");
+    for (name, line) in [("xyz.com", 1), ("a.b.XYZ.com", 1), ("badxyz.com", 0), ("com", 0)] {
+        assert_eq!(Asked::of("10.0.0.1", "20.0.0.1").names(&[], &[name]).line(&rules), line, "{name}");
+    }
+}
+
+#[test]
+fn a_domain_is_compared_with_every_name_of_the_host_l43_02() {
+    let rules = rules("permit xyz.COM 0.0.0.0\n");
+    for (names, line) in [(&["a.xyz.com"][..], 0), (&["XYZ.COM"], 1), (&["a.b", "xyz.com"], 1), (&[], 0)] {
+        assert_eq!(Asked::of("10.0.0.1", "20.0.0.1").names(names, &[]).line(&rules), line, "{names:?}");
+    }
+}
+
+#[test]
+fn all_means_every_host_in_capitals_only_l43_03() {
+    let every = rules("permit ALL 0.0.0.0 ALL 255.255.255.0\n");
+    assert_eq!(Asked::of("10.0.0.1", "20.0.0.1").decide(&every).1, []);
+    assert_eq!(Asked::of("10.0.0.1", "20.0.0.1").line(&every), 1);
+    assert_eq!(Asked::of("2001:db8::1", "2001:db8::2").line(&every), 1);
+    let ordinary = rules("permit all 0.0.0.0\n");
+    assert_eq!(Asked::of("10.0.0.1", "20.0.0.1").line(&ordinary), 0);
+    assert_eq!(Asked::of("10.0.0.1", "20.0.0.1").names(&["all"], &[]).line(&ordinary), 1);
+}
+
+#[test]
+fn keywords_and_operators_may_be_in_any_case_l43_04() {
+    let rules = rules("Permit 10.0.0.0/8 EQ telnet\nDENY 10.0.0.0/8 GE 0\n");
+    assert_eq!(Asked::of("10.0.0.1", "20.0.0.1").line(&rules), 1);
+    assert_eq!(Asked { port: 24, ..Asked::of("10.0.0.1", "20.0.0.1") }.line(&rules), -2);
+}
+
+#[test]
+fn every_bad_line_is_reported_l43_05() {
+    assert_eq!(
+        faults("permit\nallow 10.0.0.0/8\npermit 10.0.0.0/8\ndeny 10.0.0.0/8 eq 1 2\n"),
+        [
+            "line 1: expected source address, found the end of the line",
+            "line 2: expected permit or deny, found \"allow\"",
+            "line 4: expected the end of the rule, found \"2\"",
+        ]
+    );
+}
+
+#[test]
+fn a_file_with_comments_only_denies_everything_and_says_that_it_is_empty_l43_06() {
+    let rules = rules("# nothing\n\n  # here\n");
+    assert!(rules.is_empty());
+    let (verdict, _) = Asked::of("10.0.0.1", "20.0.0.1").decide(&rules);
+    assert!(matches!(verdict, Verdict::Deny(deny) if deny.why == DenyReason::NoMatch));
+}
+
+#[test]
+fn an_empty_user_is_in_no_list_l43_07() {
+    let rules = rules("permit *=/users/ufile 0.0.0.0 0.0.0.0\npermit *=a,,b 0.0.0.0 0.0.0.0\n");
+    assert_eq!(Asked::of("10.0.0.1", "20.0.0.1").user("").line(&rules), 0);
+    assert_eq!(Asked::of("10.0.0.1", "20.0.0.1").user("b").line(&rules), 2);
+}
+
+#[test]
+fn a_zero_address_with_a_mask_is_that_address_and_a_zero_mask_is_any_l43_08() {
+    let exact = rules("permit 0.0.0.0 0.0.0.0 0.0.0.0 255.255.255.255\n");
+    assert_eq!(Asked::of("10.0.0.1", "20.0.0.1").line(&exact), 0);
+    assert_eq!(Asked::of("10.0.0.1", "0.0.0.0").line(&exact), 1);
+    for any in ["9.9.9.9 0.0.0.0", "0.0.0.0 0.0.0.0", "0.0.0.0/0"] {
+        let any = rules(&format!("permit {any}\n"));
+        assert_eq!(Asked::of("10.0.0.1", "20.0.0.1").line(&any), 1);
+        assert_eq!(Asked::of("2001:db8::1", "2001:db8::2").line(&any), 1);
+    }
+    let v6 = rules("permit ::/0\n");
+    assert_eq!(Asked::of("10.0.0.1", "20.0.0.1").line(&v6), 0);
+    assert_eq!(Asked::of("::ffff:10.0.0.1", "20.0.0.1").line(&v6), 0);
+    assert_eq!(Asked::of("2001:db8::1", "20.0.0.1").line(&v6), 1);
+}
+
+#[test]
+fn a_mapped_address_is_judged_as_ipv4() {
+    let rules = rules("deny 10.0.0.0 255.0.0.0 20.0.0.0/8\npermit ALL 0.0.0.0\n");
+    assert_eq!(Asked::of("::ffff:10.0.0.1", "::ffff:20.0.0.1").line(&rules), -1);
+    assert_eq!(Asked::of("::ffff:11.0.0.1", "::ffff:20.0.0.1").line(&rules), 2);
+}
+
+#[test]
+fn names_are_asked_for_only_where_no_earlier_line_decides() {
+    let rules =
+        rules("permit 10.0.0.0/8\ndeny .bad.org 0.0.0.0 eq 25\npermit 0.0.0.0/0 .good.org 0.0.0.0 eq 23\n");
+    assert_eq!(Asked::of("10.0.0.1", "20.0.0.1").decide(&rules).1, []);
+    let (verdict, needs) = Asked::of("11.0.0.1", "20.0.0.1").names(&[], &["www.good.org"]).decide(&rules);
+    assert!(matches!(verdict, Verdict::Permit(permit) if permit.rule.line() == 3));
+    assert_eq!(needs, [Need::DestinationNames]);
+    let (_, needs) = Asked { port: 25, ..Asked::of("11.0.0.1", "20.0.0.1") }.decide(&rules);
+    assert_eq!(needs, [Need::SourceNames]);
+}
+
+#[test]
+fn identd_is_asked_after_a_permit_line_and_ends_the_search() {
+    let rules =
+        rules("deny *=eve 0.0.0.0/0\npermit ?=i 10.0.0.0/8\npermit ?=I 11.0.0.0/8\npermit 0.0.0.0/0\n");
+    let known = |user: &str| Identity::Known(UserId::parse(user.as_bytes()).unwrap());
+    let ask = |src, identity| Asked { identity, ..Asked::of(src, "20.0.0.1") };
+    assert_eq!(ask("10.0.0.1", Identity::Unknown).user("eve").decide(&rules).1, []);
+    assert_eq!(ask("12.0.0.1", Identity::Unknown).decide(&rules).1, []);
+    let (verdict, needs) = ask("10.0.0.1", Identity::Unknown).decide(&rules).to_owned();
+    assert_eq!(needs, [Need::Identity]);
+    assert!(matches!(verdict, Verdict::Permit(permit) if permit.unverified && permit.rule.line() == 2));
+    let (verdict, _) = ask("10.0.0.1", known("u")).decide(&rules);
+    assert!(matches!(verdict, Verdict::Permit(permit) if !permit.unverified));
+    for (src, identity, why) in [
+        ("10.0.0.1", known("U"), DenyReason::BadIdentity),
+        ("11.0.0.1", known("v"), DenyReason::BadIdentity),
+        ("11.0.0.1", Identity::Unknown, DenyReason::NoIdentd),
+        ("11.0.0.1", known(""), DenyReason::NoIdentd),
+    ] {
+        let (verdict, _) = ask(src, identity).decide(&rules);
+        assert!(
+            matches!(verdict, Verdict::Deny(deny) if deny.why == why && deny.rule.is_some()),
+            "{src} {why:?}"
+        );
+    }
+    let (verdict, _) = ask("11.0.0.1", known("")).user("").decide(&rules);
+    assert!(matches!(verdict, Verdict::Deny(deny) if deny.why == DenyReason::NoIdentd));
+}
+
+#[test]
+fn special_lines_count_only_in_column_0_and_once() {
+    let found =
+        rules(" #NO_IDENTD: echo a\n#no_identd: echo b\n#BAD_ID:echo %u\npermit ALL 0.0.0.0 : echo %A\n");
+    assert_eq!(found.no_identd(), None);
+    assert_eq!(found.bad_id().unwrap().text(), "echo %u");
+    assert_eq!(found.special_lines(), [0, 3]);
+    let ids: Vec<_> = found.templates().map(|template| (template.id(), template.text())).collect();
+    assert_eq!(ids, [(0, "echo %u"), (1, "echo %A")]);
+    assert_eq!(found.template(1), found.rules().next().unwrap().command());
+    assert_eq!(faults("#BAD_ID: a\n#BAD_ID: b\n"), ["line 2: expected one #BAD_ID: line, found a second"]);
+    assert_eq!(faults("#BAD_ID:\n").len(), 1);
+}
+
+#[test]
+fn commands_and_comments_begin_at_the_first_mark() {
+    for (line, command) in [
+        ("permit 10.0.0.0 255.0.0.0:echo a # b: c", Some("echo a # b: c")),
+        ("permit 10.0.0.0 255.0.0.0 eq 80 : echo", Some("echo")),
+        ("permit 10.0.0.0/8 # : echo", None),
+        ("permit 10.0.0.0/8#: echo", None),
+        ("permit 2001:db8::/32 ::1/128 : echo ::1", Some("echo ::1")),
+        ("permit 2001:db8:: ffff:ffff:: :echo", Some("echo")),
+    ] {
+        let rules = rules(line);
+        assert_eq!(
+            rules.rules().next().unwrap().command().map(|template| template.text()),
+            command,
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn what_once_opened_firewalls_is_an_error() {
+    for line in [
+        "permit 10.0.0.0",
+        "permit 10.0.0.0 eq 80",
+        "permit 10.0.0.0 255.0.0.0 extra",
+        "permit 10.0.0.0 255.0.0.0 20.0.0.0 255.0.0.0 80",
+        "permit 10.0.0.0 255.0.0.0 20.0.0.0 255.0.0.0 = 80",
+        "permit *=u ?=n 10.0.0.0/8",
+        "permit ?=I ?=I 10.0.0.0/8",
+        "permit ?=Ix 10.0.0.0/8",
+        "permit ?=N 10.0.0.0/8",
+        "permit ?= n 10.0.0.0/8",
+        "permit *= u 10.0.0.0/8",
+        "permit *=, 10.0.0.0/8",
+        "deny 10.0.0.0/33",
+        "deny 10.0.0.0/",
+        "deny 10.0.0.0/+8",
+        "deny 10.0.0/8",
+        "deny 010.0.0.0/8",
+        "deny 10.0.0.256 255.255.255.255",
+        "deny 10.0.0 255.0.0.0",
+        "deny 1o.0.0.0 255.0.0.0",
+        "deny 10.0.0.o 255.0.0.0",
+        "deny 0x0a.0.0.0 255.0.0.0",
+        "deny 0x0a000000 255.0.0.0",
+        "deny 10.0.0.0 0xff000000",
+        "deny 10.0.0.0 ff00::",
+        "deny xyz.com",
+        "deny xyz.com eq 80",
+        "deny xyz.com/8",
+        "deny -.com 0.0.0.0 :",
+        "deny . 0.0.0.0",
+        "deny ..com 0.0.0.0",
+        "deny .10 0.0.0.0",
+        "deny 2001:db8:::/32",
+        "deny 2001:db8::",
+        "deny 2001:db8::/129",
+        "deny ::ffff:10.0.0.0/104",
+        "deny 0.0.0.0/0 :::/0",
+        "deny 10.0.0.0/8 eq -1",
+        "deny 10.0.0.0/8 eq 00080x",
+        "deny 10.0.0.0/8 eq 65536",
+        "deny 10.0.0.0/8 eq TELNET",
+        "deny 10.0.0.0/8 : echo %x",
+        "deny 10.0.0.0/8 : echo %",
+        "deny 10.0.0.0/8 : ;",
+        "deny 10.0.0.0/8 :",
+        ": echo",
+        "deny 10.0.0.0/8 \\",
+        "\u{feff}deny 10.0.0.0/8",
+        "deny\u{a0}10.0.0.0/8",
+        "deny 10.0.0.0/8\0",
+        "# \0",
+    ] {
+        assert_eq!(conf(&format!("# first\n{line}\n")).err().map(|errors| errors[0].line), Some(2), "{line}");
+    }
+}
+
+#[test]
+fn bytes_that_are_not_utf_8_may_stand_in_comments_only() {
+    let parse = |text: &[u8]| parse_conf(text, &services(), &mut |_| Err(String::new()));
+    assert!(parse(b"permit 10.0.0.0/8 # \xff\n").is_ok());
+    assert!(parse(b"permit *=\xff 10.0.0.0/8\n").is_err());
+    assert!(parse(b"permit 10.0.0.0/8 : echo \xff\n").is_err());
+    assert!(parse(b"#BAD_ID: \xff\n").is_err());
+}
+
+#[test]
+fn a_line_may_have_1023_characters_and_no_more() {
+    let comment = "x".repeat(1022);
+    assert!(conf(&format!("#{comment}\r\n")).is_ok());
+    assert_eq!(faults(&format!("#{comment}x\n")), ["line 1: expected at most 1023 characters, found 1024"]);
+    let long = format!("permit 10.0.0.0/8 eq telnet : echo {}", "y".repeat(1023 - 35));
+    assert_eq!(long.len(), 1023);
+    let rules = rules(&long);
+    let lines: Vec<_> = rules.lines().collect();
+    assert_eq!(conf(&lines.join("\n")).unwrap(), rules);
+}
+
+#[test]
+fn what_is_found_is_shown_in_printable_letters_and_cut() {
+    let found = faults(&format!("permit 10.0.0.0 \u{1b}[2J{}\n", "z".repeat(500)));
+    assert!(found[0].starts_with("line 1: expected source mask, found \"\\x1b[2Jzz"), "{found:?}");
+    assert!(found[0].len() < 120);
+}
+
+#[test]
+fn a_thousand_errors_are_listed_and_the_rest_counted() {
+    let found = faults(&"what\n".repeat(2500));
+    assert_eq!(found.len(), 1001);
+    assert_eq!(found[1000], "1500 more errors");
+}
+
+#[test]
+fn a_user_file_is_read_once_and_its_faults_name_it() {
+    let mut asked = Vec::new();
+    let text = "permit *=/a 10.0.0.0/8\npermit *=x,/a 11.0.0.0/8\npermit *=/a 12.0.0.0/8\n".repeat(1000);
+    let rules = parse_conf(text.as_bytes(), &services(), &mut |path| {
+        asked.push(path.to_owned());
+        Ok(b"joe".to_vec())
+    });
+    assert_eq!(asked, ["/a"]);
+    assert_eq!(Asked::of("12.0.0.1", "20.0.0.1").user("joe").line(&rules.unwrap()), 3);
+    let faulty = |content: &[u8]| {
+        let rules = parse_conf(b"\npermit *=/a 10.0.0.0/8\n", &services(), &mut |_| Ok(content.into()));
+        rules.unwrap_err()[0].to_string()
+    };
+    assert_eq!(faulty(b"a\nb\0\n"), "line 2: user file /a: line 2: expected text, found a NUL byte");
+    assert!(faulty(&[b'a'; 256]).contains("user file /a: line 1: expected user id of at most 255 bytes"));
+    assert_eq!(faults("deny *=/none 10.0.0.0/8\n"), ["line 1: user file /none: No such file or directory"]);
+}
+
+#[test]
+fn the_rules_in_effect_make_the_same_rules_again() {
+    let text = "permit ?=I *=ann,/users/ufile 10.0.0.0/8 20.9.9.9 255.0.255.0 neq telnet : echo '%u' # no comment\n\
+        deny ?=n .xyz.com 255.0.0.0 ALL 0.0.0.0\n#BAD_ID: mail %u\npermit ?= 2001:db8::/32 ::1 ffff::1 lt 9\n\
+        #NO_IDENTD: mail root\ndeny *= ALL 0.0.0.0 a.b 0.0.0.0 ge 1024 : true\npermit 10.0.0.1/32 0.0.0.0/0 : true\n";
+    let first = rules(text);
+    let lines: Vec<_> = first.lines().collect();
+    assert_eq!(
+        lines[0],
+        "permit ?=I *=ann,/users/ufile 10.0.0.0 255.0.0.0 20.0.9.0 255.0.255.0 neq 23 : echo '%u' # no comment"
+    );
+    let second = rules(&lines.join("\n"));
+    assert_eq!(second.lines().collect::<Vec<_>>(), lines);
+    let shape = |rules: &RuleSet| {
+        rules
+            .rules()
+            .map(|rule| (rule.source(), rule.destination(), rule.permits(), rule.ident()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(shape(&first), shape(&second));
+    assert_eq!(first.rules().next().unwrap().destination().to_string(), "20.0.9.0 255.0.255.0");
+    assert!(matches!(first.rules().nth(1).unwrap().destination(), Pattern::Any));
+}
