@@ -4,12 +4,17 @@
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
 /// Where syslog listens on every host, as with systemd: `/dev/log` is a symbolic link.
 pub const SYSLOG_SOCKET: &str = "/run/syslog/dev-log";
@@ -17,10 +22,14 @@ pub const SYSLOG_SOCKET: &str = "/run/syslog/dev-log";
 /// The user that workers run as on every host, and its number.
 pub const WORKER_USER: (&str, u32) = ("sockd", 64123);
 
-/// A network and a mount namespace.
+/// No client program of these tests works longer than this.
+const OUTPUT_LIMIT: Duration = Duration::from_secs(180);
+
+/// A network and a mount namespace. Clones are the same machine.
+#[derive(Clone)]
 pub struct Host {
-    network: File,
-    mounts: File,
+    network: Arc<File>,
+    mounts: Arc<File>,
 }
 
 impl Host {
@@ -30,7 +39,8 @@ impl Host {
         thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("unshare");
             own_files().expect("the private view of the file system");
-            let open = |kind| File::open(format!("/proc/thread-self/ns/{kind}")).expect("namespace file");
+            let open =
+                |kind| Arc::new(File::open(format!("/proc/thread-self/ns/{kind}")).expect("namespace file"));
             let host = Self { network: open("net"), mounts: open("mnt") };
             must(Command::new("ip").args(["link", "set", "lo", "up"]));
             host
@@ -43,8 +53,8 @@ impl Host {
     pub fn run<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         let here = || {
             unshare(CloneFlags::CLONE_FS).expect("unshare fs");
-            setns(&self.mounts, CloneFlags::CLONE_NEWNS).expect("setns mnt");
-            setns(&self.network, CloneFlags::CLONE_NEWNET).expect("setns net");
+            setns(&*self.mounts, CloneFlags::CLONE_NEWNS).expect("setns mnt");
+            setns(&*self.network, CloneFlags::CLONE_NEWNET).expect("setns net");
             act()
         };
         thread::scope(|scope| scope.spawn(here).join())
@@ -56,10 +66,22 @@ impl Host {
         self.run(|| command.spawn())
     }
 
-    /// Runs a program on this machine to its end, its standard input empty.
+    /// Runs a program on this machine to its end, its standard input empty. A program that does not end is
+    /// killed, so that its test fails and the others go on.
     pub fn output(&self, command: &mut Command) -> Output {
-        command.stdin(Stdio::null());
-        self.run(|| command.output()).unwrap_or_else(|error| panic!("{command:?}: {error}"))
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = self.spawn(command).unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let number = Pid::from_raw(child.id().cast_signed());
+        let (ended, watch) = mpsc::channel();
+        let watch = thread::spawn(move || {
+            if watch.recv_timeout(OUTPUT_LIMIT) == Err(RecvTimeoutError::Timeout) {
+                let _ = kill(number, Signal::SIGKILL);
+            }
+        });
+        let output = child.wait_with_output();
+        let _ = ended.send(());
+        let _ = watch.join();
+        output.unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
     /// Runs a command line of words separated by single blanks and insists that it succeeds.

@@ -8,9 +8,11 @@
 //!
 //! Nothing here waits for a length of time and hopes: [`wait::until`] waits for a condition.
 
+pub mod classic;
 pub mod dns;
 pub mod far;
 pub mod host;
+pub mod lab;
 pub mod line;
 pub mod payload;
 pub mod procfs;

@@ -1,9 +1,10 @@
-//! Programs started by a test: ended, by process id, when the test is over.
+//! Programs started by a test: ended when the test is over, with those that they started themselves.
 
 use crate::host::Host;
 use crate::wait::until;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 
 /// A running program; killed when dropped.
@@ -13,9 +14,10 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts `command` on `host`.
+    /// Starts `command` on `host`, in a process group of its own.
     pub fn start(host: &Host, command: &mut Command) -> Self {
         let name = format!("{command:?}");
+        command.process_group(0);
         let child = host.spawn(command).unwrap_or_else(|error| panic!("{name}: {error}"));
         Self { child, name }
     }
@@ -49,7 +51,8 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // The number is taken as long as the child has not been waited for, or the group has members.
+        let _ = killpg(Pid::from_raw(self.pid()), Signal::SIGKILL);
         let _ = self.child.wait();
     }
 }

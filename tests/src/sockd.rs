@@ -20,22 +20,22 @@ pub const PERMIT_ALL: &str = "permit 0.0.0.0 0.0.0.0\n";
 
 /// What the daemon is started with. The files lie at their default places.
 #[derive(Clone)]
-pub struct Start<'a> {
-    host: &'a Host,
+pub struct Start {
+    host: Host,
     words: Vec<String>,
     port: u16,
 }
 
-impl<'a> Start<'a> {
+impl Start {
     /// On `host`, with the rules in `conf`, listening at the default port of all addresses.
-    pub fn new(host: &'a Host, conf: &str) -> Self {
+    pub fn new(host: &Host, conf: &str) -> Self {
         host.write(CONF, conf);
-        Self { host, words: Vec::new(), port: 1080 }
+        Self { host: host.clone(), words: Vec::new(), port: 1080 }
     }
 
     /// Without any file.
-    pub fn trial(host: &'a Host) -> Self {
-        Self { host, words: vec!["--trial".into()], port: 1080 }
+    pub fn trial(host: &Host) -> Self {
+        Self { host: host.clone(), words: vec!["--trial".into()], port: 1080 }
     }
 
     /// With this route file.
@@ -62,17 +62,17 @@ impl<'a> Start<'a> {
     }
 
     /// Starts it and waits until it listens.
-    pub fn start(self) -> Sockd<'a> {
+    pub fn start(self) -> Sockd {
         let mut command = Command::new(program("sockd"));
         let stderr = self.host.run(|| File::create(STDERR)).expect("a file for stderr");
         command.args(&self.words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-        let program = Program::start(self.host, &mut command);
-        let mut sockd = Sockd { host: self.host, program };
+        let program = Program::start(&self.host, &mut command);
+        let mut sockd = Sockd { host: self.host.clone(), program };
         until_true("sockd listens", || {
             if let Some(status) = sockd.program.ended() {
                 panic!("sockd ended instead of listening: {status}: {}", sockd.said());
             }
-            procfs::listens(self.host, self.port)
+            procfs::listens(&self.host, self.port)
         });
         sockd
     }
@@ -84,12 +84,12 @@ impl<'a> Start<'a> {
 }
 
 /// The running daemon.
-pub struct Sockd<'a> {
-    host: &'a Host,
+pub struct Sockd {
+    host: Host,
     program: Program,
 }
 
-impl Sockd<'_> {
+impl Sockd {
     /// The monitor: the process that was started.
     pub fn monitor(&self) -> Process {
         Process(self.program.pid())
@@ -118,7 +118,7 @@ impl Sockd<'_> {
     /// The worker that holds the connection whose other end is `client`.
     pub fn worker_of(&self, client: std::net::SocketAddr) -> Process {
         let std::net::SocketAddr::V4(client) = client else { panic!("{client} is not IPv4") };
-        let holders = procfs::holders(self.host, client, &self.family());
+        let holders = procfs::holders(&self.host, client, &self.family());
         assert_eq!(holders.len(), 1, "who holds the connection of {client}: {holders:?}");
         holders[0]
     }

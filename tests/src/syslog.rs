@@ -19,8 +19,8 @@ template(name="levels" type="string" string="%syslogfacility-text%.%syslogseveri
 "#;
 
 /// The running rsyslogd.
-pub struct Syslog<'a> {
-    host: &'a Host,
+pub struct Syslog {
+    host: Host,
     program: Program,
 }
 
@@ -28,15 +28,15 @@ pub struct Syslog<'a> {
 #[derive(Clone, Copy)]
 pub struct Mark(usize);
 
-impl<'a> Syslog<'a> {
+impl Syslog {
     /// Starts rsyslogd on `host`, at `/dev/log`, and waits until it listens.
-    pub fn start(host: &'a Host) -> Self {
+    pub fn start(host: &Host) -> Self {
         host.write("/etc/rsyslog.conf", CONFIGURATION);
         let mut rsyslogd = Command::new("rsyslogd");
         rsyslogd.args(["-n", "-f", "/etc/rsyslog.conf", "-i", "/run/syslog/pid"]);
         let program = Program::start(host, rsyslogd.stdin(Stdio::null()));
         until_true("rsyslogd listens", || host.exists(SYSLOG_SOCKET));
-        Self { host, program }
+        Self { host: host.clone(), program }
     }
 
     /// The process.

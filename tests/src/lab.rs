@@ -1,0 +1,67 @@
+//! The laboratory with sockd and rsyslogd running on the gateway: what most tests begin with.
+
+use crate::site::Site;
+use crate::sockd::{PERMIT_ALL, Sockd, Start};
+use crate::syslog::{Mark, Syslog};
+
+/// Site, log and daemon.
+pub struct Lab {
+    /// The daemon; ended first.
+    pub sockd: Sockd,
+    /// What it logs.
+    pub log: Syslog,
+    /// The machines.
+    pub site: Site,
+    mark: Mark,
+}
+
+impl Lab {
+    /// With these rules and default settings.
+    pub fn new(conf: &str) -> Self {
+        Self::started(conf, |start| start)
+    }
+
+    /// With these rules and these settings.
+    pub fn with_settings(conf: &str, settings: &str) -> Self {
+        Self::started(conf, |start| start.settings(settings))
+    }
+
+    /// With these rules and whatever else `prepare` adds.
+    pub fn started(conf: &str, prepare: impl FnOnce(Start) -> Start) -> Self {
+        Self::at(Site::new(), conf, prepare)
+    }
+
+    /// At a site that has been prepared, with rules that permit everything.
+    pub fn new_at(site: Site) -> Self {
+        Self::at(site, PERMIT_ALL, |start| start)
+    }
+
+    /// As [`Lab::started`] at a site that has been prepared.
+    pub fn at(site: Site, conf: &str, prepare: impl FnOnce(Start) -> Start) -> Self {
+        let log = Syslog::start(&site.gateway);
+        let sockd = prepare(Start::new(&site.gateway, conf)).start();
+        let mark = log.mark();
+        Self { sockd, log, site, mark }
+    }
+
+    /// Insists that these lines, and no others, are what the log says since the start or the last such question.
+    pub fn assert_logged(&mut self, lines: &[String]) {
+        self.log.expect(self.mark, lines);
+        self.mark = self.log.mark();
+    }
+
+    /// Waits for a line that contains `text` since the start or the last [`Lab::assert_logged`].
+    pub fn wait_for_line(&self, text: &str) -> String {
+        self.log.wait_for(self.mark, text)
+    }
+
+    /// The lines since the start or the last [`Lab::assert_logged`].
+    pub fn logged(&self) -> Vec<String> {
+        self.log.since(self.mark)
+    }
+
+    /// Forgets what has been logged so far.
+    pub fn turn_the_page(&mut self) {
+        self.mark = self.log.mark();
+    }
+}
