@@ -1,1 +1,38 @@
-fn main() {}
+//! `sockd`: see the library for the story.
+
+use sockd::log::{self, Log};
+use sockd::options::{LogTo, Options};
+use sockd::start;
+
+fn main() {
+    let options = Options::from_command_line();
+    let to = if options.trial { LogTo::Stderr } else { options.log };
+    end_on_panic(to);
+    let done = match options.check {
+        true => start::check(&options),
+        false => start::serve(&options),
+    };
+    let status = match done {
+        Ok(()) => 0,
+        Err(failure) => {
+            let mut log = Log::new(to);
+            for line in &failure.lines {
+                if to == LogTo::Syslog {
+                    eprintln!("sockd: {line}");
+                }
+                log.err(line);
+            }
+            failure.status
+        }
+    };
+    // At once: what the runtime does at an ordinary end is not among the calls that the monitor has kept.
+    sockd_lockdown::exit_now(status)
+}
+
+/// A panic is a mistake of this program: it ends it with a line in the log, by calls that its filter allows.
+fn end_on_panic(to: LogTo) {
+    std::panic::set_hook(Box::new(move |panic| {
+        Log::new(to).err(&format!("panic: {}", log::escape(panic.to_string().as_bytes())));
+        sockd_lockdown::exit_now(70)
+    }));
+}

@@ -20,35 +20,52 @@ pub struct LandlockStatus {
     pub enforced: bool,
 }
 
-/// Denies everything that the running kernel can deny.
-pub fn landlock_deny_all() -> Result<LandlockStatus, LockError> {
-    landlock_read_only(&[])
+/// What stays possible under Landlock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Grants<'a> {
+    /// Files, and folders with everything below them, that may be read.
+    pub read: &'a [&'a Path],
+    /// Folders of which files may be removed.
+    pub remove: &'a [&'a Path],
+    /// Ports may be bound and connected to, and abstract Unix sockets reached.
+    pub network: bool,
 }
 
-/// Denies everything that the running kernel can deny, but reading the files at and below `paths`.
+/// Denies everything that the running kernel can deny.
+pub fn landlock_deny_all() -> Result<LandlockStatus, LockError> {
+    landlock_deny_all_but(&Grants::default())
+}
+
+/// Denies everything that the running kernel can deny, but what is granted.
 ///
 /// A path that does not exist is passed over: nothing is permitted for it, also when it appears later.
-pub fn landlock_read_only(paths: &[&Path]) -> Result<LandlockStatus, LockError> {
+pub fn landlock_deny_all_but(grants: &Grants<'_>) -> Result<LandlockStatus, LockError> {
     let abi = sys::landlock_abi();
     if abi == 0 {
         return Ok(LandlockStatus { abi, enforced: false });
     }
-    let status = restrict(ABI::from(i32::from(abi)), paths).map_err(LockError::at("Landlock"))?;
+    let status = restrict(ABI::from(i32::from(abi)), grants).map_err(LockError::at("Landlock"))?;
     Ok(LandlockStatus { abi, enforced: status == RulesetStatus::FullyEnforced })
 }
 
-fn restrict(abi: ABI, readable: &[&Path]) -> Result<RulesetStatus, RulesetError> {
+fn restrict(abi: ABI, grants: &Grants<'_>) -> Result<RulesetStatus, RulesetError> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(abi))?;
     // An empty set of rights is an error: ports came with ABI 4, scopes with ABI 6.
-    let (ports, scopes) = (AccessNet::from_all(abi), Scope::from_all(abi));
-    if !ports.is_empty() {
+    let (ports, mut scopes) = (AccessNet::from_all(abi), Scope::from_all(abi));
+    if !ports.is_empty() && !grants.network {
         ruleset = ruleset.handle_access(ports)?;
+    }
+    if grants.network {
+        scopes.remove(Scope::AbstractUnixSocket);
     }
     if !scopes.is_empty() {
         ruleset = ruleset.scope(scopes)?;
     }
-    let created = ruleset.create()?.add_rules(path_beneath_rules(readable, AccessFs::ReadFile))?;
+    let created = ruleset
+        .create()?
+        .add_rules(path_beneath_rules(grants.read, AccessFs::ReadFile))?
+        .add_rules(path_beneath_rules(grants.remove, AccessFs::RemoveFile))?;
     Ok(created.restrict_self()?.ruleset)
 }

@@ -1,0 +1,68 @@
+//! The listening sockets: where clients come from.
+
+use crate::sys;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, listen, socket_with, sockopt,
+};
+use sockd_policy::Services;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+/// A socket that accepts clients.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket.
+    pub socket: OwnedFd,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// The kernel cuts it to net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+
+/// Opens all listeners. Without addresses given: the port of `socks/tcp`, else 1080, of every address of this host.
+pub fn open(addresses: &[SocketAddr], services: &Services) -> Result<Vec<Listener>, String> {
+    if !addresses.is_empty() {
+        return addresses.iter().map(|address| listener(*address)).collect();
+    }
+    let port = services.port_of("socks").unwrap_or(1080);
+    let every = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    let [ipv4, ipv6] = every.map(|address| listener(SocketAddr::new(address, port)));
+    let mut listeners = vec![ipv4?];
+    // A host may have IPv6 switched off.
+    listeners.extend(ipv6.ok());
+    Ok(listeners)
+}
+
+fn listener(address: SocketAddr) -> Result<Listener, String> {
+    try_listener(address).map_err(|(call, error)| format!("cannot listen on {address}: {call}: {error}"))
+}
+
+fn try_listener(address: SocketAddr) -> Result<Listener, (&'static str, std::io::Error)> {
+    let at = |call: &'static str| move |error: Errno| (call, error.into());
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP)).map_err(at("socket"))?;
+    // A restarted daemon must not wait for old connections to leave TIME_WAIT.
+    sockopt::set_socket_reuseaddr(&socket, true).map_err(at("SO_REUSEADDR"))?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true).map_err(at("IPV6_V6ONLY"))?;
+    }
+    // The address may come only later in the boot.
+    sys::bind_free(&socket, address.is_ipv6()).map_err(|error| ("IP_FREEBIND", error))?;
+    // Accepted sockets inherit both.
+    crate::dial::prepare(&socket).map_err(at("setsockopt"))?;
+    bind(&socket, &address).map_err(at("bind"))?;
+    listen(&socket, BACKLOG).map_err(at("listen"))?;
+    let own = getsockname(&socket).map_err(at("getsockname"))?;
+    Ok(Listener { socket, address: SocketAddr::try_from(own).unwrap_or(address) })
+}
+
+/// Whether a connection to `address` and `port` of this host would come back to one of the listeners.
+pub fn is_own(listeners: &[Listener], address: IpAddr, port: u16) -> bool {
+    listeners.iter().any(|listener| {
+        let own = listener.address;
+        own.port() == port && (own.ip() == address || own.ip().is_unspecified())
+    })
+}

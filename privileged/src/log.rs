@@ -1,0 +1,254 @@
+//! The log: lines to /dev/log or standard error, never waited for.
+//!
+//! A socket that is full or gone costs lines, which are counted and reported, and nothing else.
+
+use crate::options::LogTo;
+use crate::sys;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with,
+};
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+use syslog::{Facility, LogFormat, Severity};
+
+/// Lines that wait for a log that takes none.
+const MAX_WAITING: usize = 4096;
+
+/// Between two attempts to reach a log that takes no line.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// How much a line matters; the classic server knew these two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// What happened to connections.
+    Notice,
+    /// What the administrator has to mend.
+    Err,
+}
+
+/// Writes lines without ever waiting.
+#[derive(Debug)]
+pub struct Log {
+    to: LogTo,
+    pid: u32,
+    socket: Option<OwnedFd>,
+    waiting: VecDeque<Vec<u8>>,
+    lost: u64,
+    retry_at: Option<Instant>,
+}
+
+impl Log {
+    /// Connects to /dev/log where lines go there; it may come later.
+    pub fn new(to: LogTo) -> Self {
+        let mut log = Self {
+            to,
+            pid: std::process::id(),
+            socket: None,
+            waiting: VecDeque::new(),
+            lost: 0,
+            retry_at: None,
+        };
+        if to == LogTo::Syslog {
+            log.socket = connect_syslog().ok();
+        }
+        log
+    }
+
+    /// Writes one line of level notice.
+    pub fn notice(&mut self, text: &str) {
+        self.line(Level::Notice, text);
+    }
+
+    /// Writes one line of level err.
+    pub fn err(&mut self, text: &str) {
+        self.line(Level::Err, text);
+    }
+
+    /// Writes one line. `text` has been composed by this program, with strings from the network [`escape`]d.
+    pub fn line(&mut self, level: Level, text: &str) {
+        let mut packet = Vec::with_capacity(text.len().saturating_add(48));
+        let classic = Classic { to: self.to, pid: self.pid };
+        if classic.format(&mut packet, level.severity(), text).is_err() {
+            return;
+        }
+        if self.waiting.len() >= MAX_WAITING {
+            self.lost = self.lost.saturating_add(1);
+            return;
+        }
+        self.waiting.push_back(packet);
+        if self.retry_at.is_none() {
+            self.flush();
+        }
+    }
+
+    /// When [`Log::flush`] wants to be called next; never where nothing waits.
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Writes what waits, as far as the log takes it.
+    pub fn flush(&mut self) {
+        self.retry_at = None;
+        while let Some(packet) = self.waiting.pop_front() {
+            if self.write(&packet).is_err() {
+                self.waiting.push_front(packet);
+                self.retry_at = Instant::now().checked_add(RETRY);
+                return;
+            }
+            self.report_losses();
+        }
+    }
+
+    fn report_losses(&mut self) {
+        if self.lost > 0 && self.waiting.is_empty() {
+            let text = format!("{} log lines were lost: the log did not take them in time", self.lost);
+            self.lost = 0;
+            self.err(&text);
+        }
+    }
+
+    fn write(&mut self, packet: &[u8]) -> Result<(), Errno> {
+        match self.to {
+            LogTo::Stderr => write_stderr(packet),
+            LogTo::Syslog => self.write_syslog(packet),
+        }
+    }
+
+    /// A restarted syslogd leaves a dead socket behind (ECONNREFUSED, then ENOTCONN for ever): connect again.
+    fn write_syslog(&mut self, packet: &[u8]) -> Result<(), Errno> {
+        if let Some(socket) = &self.socket {
+            match send(socket, packet, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(_) => return Ok(()),
+                // A line that the log never takes must not hold up those behind it.
+                Err(Errno::MSGSIZE) => return Ok(()),
+                Err(error @ (Errno::AGAIN | Errno::NOBUFS)) => return Err(error),
+                Err(_) => self.socket = None,
+            }
+        }
+        let socket = connect_syslog()?;
+        send(&socket, packet, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
+        self.socket = Some(socket);
+        Ok(())
+    }
+}
+
+fn connect_syslog() -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new("/dev/log")?)?;
+    Ok(socket)
+}
+
+/// Standard error may be a pipe that nobody reads, or a terminal that belongs to others as well, so that it can
+/// be neither written to blindly nor made non-blocking. A pipe that polls as writable takes PIPE_BUF bytes.
+fn write_stderr(packet: &[u8]) -> Result<(), Errno> {
+    let stderr = rustix::stdio::stderr();
+    let mut ready = [PollFd::new(&stderr, PollFlags::OUT)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut ready, Some(&at_once))? {
+        0 => Err(Errno::AGAIN),
+        _ => rustix::io::write(stderr, packet.get(..packet.len().min(libc::PIPE_BUF)).unwrap_or(packet))
+            .map(|_| ()),
+    }
+}
+
+impl Level {
+    fn severity(self) -> Severity {
+        match self {
+            Self::Notice => Severity::LOG_NOTICE,
+            Self::Err => Severity::LOG_ERR,
+        }
+    }
+}
+
+/// `<priority>Mmm dd hh:mm:ss sockd[pid]: text` with local time, as syslog(3) of the C library writes it.
+struct Classic {
+    to: LogTo,
+    pid: u32,
+}
+
+impl LogFormat<&str> for Classic {
+    fn format<W: Write>(&self, out: &mut W, severity: Severity, text: &str) -> syslog::Result<()> {
+        let (priority, end) = match self.to {
+            LogTo::Syslog => (format!("<{}>", Facility::LOG_DAEMON as u8 | severity as u8), ""),
+            LogTo::Stderr => (String::new(), "\n"),
+        };
+        write!(out, "{priority}{} sockd[{}]: {text}{end}", timestamp(), self.pid)?;
+        Ok(())
+    }
+}
+
+fn timestamp() -> String {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let time = sys::local_time();
+    let month = usize::try_from(time.tm_mon).ok().and_then(|month| MONTHS.get(month)).unwrap_or(&"Jan");
+    format!("{month} {:2} {:02}:{:02}:{:02}", time.tm_mday, time.tm_hour, time.tm_min, time.tm_sec)
+}
+
+/// Makes a string from the network fit for a line: one line, printable ASCII, reversible, and without the
+/// characters that separate the fields of the classic lines, so that no user id can look like another field.
+pub fn escape(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        match byte {
+            b'\\' => text.push_str("\\\\"),
+            b'(' | b')' | b' ' | 0..=0x1f | 0x7f.. => {
+                let _ = write!(text, "\\x{byte:02x}");
+            }
+            _ => text.push(byte.into()),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn unescape(text: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut rest = text.as_bytes();
+        while let [first, tail @ ..] = rest {
+            let (byte, tail) = match (first, tail) {
+                (b'\\', [b'\\', tail @ ..]) => (b'\\', tail),
+                (b'\\', [b'x', a, b, tail @ ..]) => {
+                    (u8::from_str_radix(std::str::from_utf8(&[*a, *b]).unwrap(), 16).unwrap(), tail)
+                }
+                (byte, tail) => (*byte, tail),
+            };
+            bytes.push(byte);
+            rest = tail;
+        }
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn escaping_is_reversible_and_leaves_one_printable_line(bytes: Vec<u8>) {
+            let text = escape(&bytes);
+            prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'(' && byte != b')'));
+            prop_assert_eq!(unescape(&text), bytes);
+        }
+    }
+
+    #[test]
+    fn an_ordinary_user_id_is_left_as_it_is() {
+        assert_eq!(escape(b"joe.user@corp-1_x%s"), "joe.user@corp-1_x%s");
+    }
+
+    #[test]
+    fn a_line_for_syslog_begins_with_facility_daemon() {
+        let mut packet = Vec::new();
+        let classic = Classic { to: LogTo::Syslog, pid: 636 };
+        classic.format(&mut packet, Severity::LOG_NOTICE, "refused").unwrap();
+        let text = String::from_utf8(packet).unwrap();
+        assert!(text.starts_with("<29>") && text.ends_with(" sockd[636]: refused"), "{text}");
+    }
+}

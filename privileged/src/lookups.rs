@@ -1,0 +1,268 @@
+//! The monitor's half of the resolver: one resolver worker, sockets to the nameservers for it, answers from it.
+
+use crate::dial::{self, Dialled};
+use crate::files;
+use crate::monitor::{Monitor, watch};
+use crate::resolv::ResolvConf;
+use crate::session::Event;
+use crate::token::Token;
+use crate::visits::Holds;
+use crate::workers::{Host, Line};
+use rustix::event::epoll;
+use rustix::fs::Stat;
+use slab::Slab;
+use sockd_common::message::{Answer, FromResolver, Id, Query, Role, ToResolver, Transport};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// resolv.conf(5).
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// hosts(5).
+pub const HOSTS: &str = "/etc/hosts";
+
+/// Sockets that one lookup gets: search list, retries, TCP, forward confirmation.
+const SOCKETS_A_LOOKUP: u8 = 64;
+
+/// Lookups under way in all.
+const MAX_LOOKUPS: usize = 1024;
+
+/// The two files are looked at for changes no more often than this.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// A resolver worker that has died is started again after this time.
+const RESTART: Duration = Duration::from_secs(1);
+
+/// The lookups under way and who answers them.
+#[derive(Debug)]
+pub(crate) struct Lookups {
+    worker: Option<usize>,
+    restart_at: Option<Instant>,
+    pending: Slab<Lookup>,
+    conf: ResolvConf,
+    versions: [Option<Version>; 2],
+    looked_at: Option<Instant>,
+}
+
+/// What tells one version of a file from the next.
+type Version = (u64, u64, i64, i64);
+
+#[derive(Debug)]
+struct Lookup {
+    /// The session that waits; nothing once it does not any more.
+    visit: Option<usize>,
+    host: Host,
+    sockets: u8,
+    /// A TCP connection to a nameserver on its way.
+    stream: Option<(OwnedFd, SocketAddr, Instant)>,
+}
+
+impl Lookups {
+    /// No lookups yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            worker: None,
+            restart_at: None,
+            pending: Slab::new(),
+            conf: ResolvConf::parse(&[]),
+            versions: [None, None],
+            looked_at: None,
+        }
+    }
+
+    /// When the resolver worker is to be started again.
+    pub(crate) fn restart_at(&self) -> Option<Instant> {
+        self.restart_at
+    }
+}
+
+impl Monitor {
+    /// Starts the resolver worker and tells it what the files say.
+    pub(crate) fn start_resolver(&mut self) {
+        self.lookups.restart_at = None;
+        self.lookups.worker = self.spawn(Role::Resolver);
+        self.lookups.versions = [None, None];
+        self.lookups.looked_at = None;
+        match self.lookups.worker {
+            Some(_) => self.look_at_files(),
+            None => self.lookups.restart_at = Instant::now().checked_add(RESTART),
+        }
+    }
+
+    /// Reads resolv.conf and hosts again where they have changed.
+    fn look_at_files(&mut self) {
+        let now = Instant::now();
+        if self.lookups.looked_at.is_some_and(|last| now.duration_since(last) < LOOK_AGAIN) {
+            return;
+        }
+        self.lookups.looked_at = Some(now);
+        let [conf, hosts] = [RESOLV_CONF, HOSTS].map(version);
+        let [old_conf, old_hosts] = std::mem::replace(&mut self.lookups.versions, [conf, hosts]);
+        if conf != old_conf || old_conf.is_none() {
+            let text = files::read_plain(Path::new(RESOLV_CONF)).unwrap_or_default();
+            self.lookups.conf = ResolvConf::parse(&text);
+            self.tell_resolver(self.lookups.conf.setup(), None);
+        }
+        if (hosts != old_hosts || old_hosts.is_none())
+            && let Ok(file) = files::open_plain(Path::new(HOSTS))
+        {
+            self.tell_resolver(ToResolver::Hosts, Some(file));
+        }
+    }
+
+    fn tell_resolver(&mut self, message: ToResolver, descriptor: Option<OwnedFd>) {
+        let Some(index) = self.lookups.worker else { return };
+        let Some(worker) = self.workers.worker(index) else { return };
+        if let Line::Resolver(link) = &mut worker.line {
+            // A resolver that is lost is noticed where its channel is read.
+            let _ = link.send(message, descriptor);
+            if link.is_stuck() {
+                self.flush_worker(index);
+            }
+        }
+    }
+
+    /// Begins a lookup for a session, or answers at once that there is none.
+    pub(crate) fn look_up(&mut self, visit: usize, query: Query) -> Option<Event> {
+        self.look_at_files();
+        let host = self.visits.get(visit)?.host;
+        let limit = self.world.settings.max_lookups_per_host;
+        if self.lookups.worker.is_none()
+            || self.lookups.pending.len() >= MAX_LOOKUPS
+            || self.tallies.lookups(host) >= limit
+        {
+            let text = format!("lookups fail: no resolver, or too many lookups, last for {host}");
+            self.rarely.err(&mut self.log, &text);
+            return Some(Event::Resolved(Answer::Failed));
+        }
+        self.tallies.begin_lookup(host);
+        let index =
+            self.lookups.pending.insert(Lookup { visit: Some(visit), host, sockets: 0, stream: None });
+        if let Some(visit) = self.visits.get_mut(visit) {
+            visit.holds = Holds::Lookup(index);
+        }
+        self.tell_resolver(ToResolver::Resolve { id: Id(u32::try_from(index).ok()?), query }, None);
+        None
+    }
+
+    /// The session that waited does not any more; the resolver still has to answer.
+    pub(crate) fn cancel_lookup(&mut self, index: usize) {
+        let Some(lookup) = self.lookups.pending.get_mut(index) else { return };
+        lookup.visit = None;
+        drop(self.take_stream(index));
+        if let Ok(id) = u32::try_from(index) {
+            self.tell_resolver(ToResolver::Cancel { id: Id(id) }, None);
+        }
+    }
+
+    pub(crate) fn resolver_said(&mut self, worker: usize, message: FromResolver) {
+        match message {
+            FromResolver::Ready(locks) => self.worker_ready(worker, locks),
+            FromResolver::NeedSocket { id, transport, attempt } => {
+                let index = id.0 as usize;
+                match self.lookups.pending.get_mut(index) {
+                    Some(lookup) if lookup.stream.is_none() => {
+                        lookup.sockets = lookup.sockets.saturating_add(1);
+                        self.nameserver(index, transport, attempt);
+                    }
+                    _ => self.violation(worker, "a socket for a lookup that needs none"),
+                }
+            }
+            FromResolver::Answer { id, answer } => {
+                let index = id.0 as usize;
+                drop(self.take_stream(index));
+                match self.lookups.pending.try_remove(index) {
+                    Some(lookup) => self.answered(lookup, answer),
+                    None => self.violation(worker, "an answer that nobody asked for"),
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, lookup: Lookup, answer: Answer) {
+        self.tallies.end_lookup(lookup.host);
+        let Some(index) = lookup.visit else { return };
+        if let Some(visit) = self.visits.get_mut(index) {
+            visit.holds = Holds::Nothing;
+            self.happen(index, Event::Resolved(answer));
+        }
+    }
+
+    /// Connects to the nameserver of an attempt.
+    fn nameserver(&mut self, index: usize, transport: Transport, attempt: u8) {
+        let server = self.lookups.conf.server(attempt);
+        let within = self.lookups.pending.get(index).is_some_and(|lookup| lookup.sockets <= SOCKETS_A_LOOKUP);
+        let (Some(server), true) = (server, within) else { return self.give_socket(index, None) };
+        match transport {
+            Transport::Udp => self.give_socket(index, dial::datagram(server).ok()),
+            Transport::Tcp => match dial::dial(server, None) {
+                Ok(Dialled::Connected(socket)) => self.give_socket(index, Some(socket)),
+                Ok(Dialled::Pending(socket)) => self.await_stream(index, socket, server),
+                Err(_) => self.give_socket(index, None),
+            },
+        }
+    }
+
+    fn give_socket(&mut self, index: usize, socket: Option<OwnedFd>) {
+        let Ok(id) = u32::try_from(index).map(Id) else { return };
+        match socket {
+            Some(socket) => self.tell_resolver(ToResolver::Socket { id }, Some(socket)),
+            None => self.tell_resolver(ToResolver::NoSocket { id }, None),
+        }
+    }
+
+    fn await_stream(&mut self, index: usize, socket: OwnedFd, server: SocketAddr) {
+        let limit = Duration::from_secs(self.lookups.conf.timeout().into());
+        let due = Instant::now().checked_add(limit);
+        let (Some(due), Ok(place)) = (due, u32::try_from(index)) else {
+            return self.give_socket(index, None);
+        };
+        if watch(&self.epoll, &socket, Token::Lookup(place), epoll::EventFlags::OUT).is_err() {
+            return self.give_socket(index, None);
+        }
+        if let Some(lookup) = self.lookups.pending.get_mut(index) {
+            lookup.stream = Some((socket, server, due));
+            self.deadlines.insert((due, Token::Lookup(place).pack()));
+        }
+    }
+
+    fn take_stream(&mut self, index: usize) -> Option<(OwnedFd, SocketAddr)> {
+        let (socket, server, due) = self.lookups.pending.get_mut(index)?.stream.take()?;
+        let _ = epoll::delete(&self.epoll, &socket);
+        self.deadlines.remove(&(due, Token::Lookup(u32::try_from(index).ok()?).pack()));
+        Some((socket, server))
+    }
+
+    /// The TCP connection to a nameserver stands, or has failed.
+    pub(crate) fn nameserver_reached(&mut self, index: usize) {
+        if let Some((socket, server)) = self.take_stream(index) {
+            self.give_socket(index, dial::finish(socket, server).ok());
+        }
+    }
+
+    pub(crate) fn nameserver_late(&mut self, index: usize) {
+        if self.take_stream(index).is_some() {
+            self.give_socket(index, None);
+        }
+    }
+
+    /// The resolver worker is gone: everything that it had to do has failed, and a new one is started.
+    pub(crate) fn lose_lookups(&mut self) {
+        self.lookups.worker = None;
+        self.lookups.restart_at = Instant::now().checked_add(RESTART);
+        let indices: Vec<usize> = self.lookups.pending.iter().map(|(index, _)| index).collect();
+        for index in indices {
+            drop(self.take_stream(index));
+            if let Some(lookup) = self.lookups.pending.try_remove(index) {
+                self.answered(lookup, Answer::Failed);
+            }
+        }
+    }
+}
+
+fn version(path: &str) -> Option<Version> {
+    let Stat { st_dev, st_ino, st_mtime, st_size, .. } = rustix::fs::stat(path).ok()?;
+    Some((st_dev, st_ino, st_mtime, st_size))
+}

@@ -1,0 +1,361 @@
+//! The monitor's one loop: what is ready is looked at, what is due is done, and nothing is ever waited for.
+
+use crate::idents::Queries;
+use crate::kinds::Kinds;
+use crate::listen::Listener;
+use crate::log::Log;
+use crate::lookups::Lookups;
+use crate::options::Options;
+use crate::session::{Event, World};
+use crate::spawner::{Ending, FromSpawner};
+use crate::tally::{Rarely, Tallies};
+use crate::token::Token;
+use crate::visits::Visit;
+use crate::workers::{Line, Workers};
+use nix::sys::signalfd::SignalFd;
+use rustix::event::{Timespec, epoll};
+use slab::Slab;
+use sockd_common::channel::Received;
+use sockd_common::message::{FromIdent, FromResolver, FromSession, Locks, Role};
+use std::collections::{BTreeSet, HashMap};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Messages taken from one worker before the others have their turn.
+const MESSAGES_A_TURN: usize = 256;
+
+/// The only process that decides.
+#[derive(Debug)]
+pub struct Monitor {
+    pub(crate) options: Options,
+    pub(crate) world: World,
+    pub(crate) log: Log,
+    pub(crate) epoll: OwnedFd,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) signals: SignalFd,
+    pub(crate) kinds: Kinds,
+    pub(crate) workers: Workers,
+    pub(crate) visits: Slab<Visit>,
+    pub(crate) tallies: Tallies,
+    pub(crate) deadlines: BTreeSet<(Instant, Token32)>,
+    pub(crate) lookups: Lookups,
+    pub(crate) queries: Queries,
+    pub(crate) rarely: Rarely,
+    /// Given up for a moment when descriptors run out, so that clients can be refused instead of left waiting.
+    pub(crate) reserve: Option<OwnedFd>,
+    /// New clients wait in the backlog until then.
+    pub(crate) pause: Option<Instant>,
+    pub(crate) stopping: Option<Stopping>,
+    pub(crate) pid_file: Option<(OwnedFd, PathBuf)>,
+    /// The port of a BIND while its peer is being judged.
+    pub(crate) spare_port: Option<OwnedFd>,
+    /// What the kernel did not have for the workers' world.
+    pub(crate) missing: Vec<String>,
+    /// What the first worker has put on.
+    pub(crate) locks: Option<Locks>,
+    /// Workers taken out of service on purpose, whose end is no news.
+    pub(crate) dismissed: HashMap<u32, Option<String>>,
+}
+
+/// A [`Token`] in its packed form, which can be ordered.
+pub(crate) type Token32 = u64;
+
+/// How far the end of the daemon has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopping {
+    /// Relays go on until then.
+    pub grace_ends: Instant,
+    /// Relays have been told to end.
+    pub told: bool,
+}
+
+impl Monitor {
+    /// Serves until it is told to stop. The error is why it cannot go on.
+    pub fn run(&mut self) -> Result<(), String> {
+        let mut space = [const { MaybeUninit::<epoll::Event>::uninit() }; 256];
+        while !self.is_done() {
+            let timeout = self.until_next();
+            let ready = match epoll::wait(&self.epoll, &mut space, Some(&timeout)) {
+                Ok((ready, _)) => ready.iter().filter_map(|event| Token::unpack(event.data.u64())).collect(),
+                Err(rustix::io::Errno::INTR) => Vec::new(),
+                Err(error) => return Err(format!("epoll: {error}")),
+            };
+            for token in ready {
+                self.ready(token)?;
+            }
+            self.due(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.stopping.is_some_and(|stopping| {
+            let overdue = stopping.grace_ends.checked_add(Duration::from_secs(2));
+            self.visits.is_empty() || overdue.is_some_and(|overdue| Instant::now() >= overdue)
+        })
+    }
+
+    fn until_next(&self) -> Timespec {
+        let soonest = [
+            self.deadlines.first().map(|(due, _)| *due),
+            self.log.retry_at(),
+            self.workers.next_expiry(),
+            self.pause,
+            self.lookups.restart_at(),
+            self.stopping.map(|stopping| stopping.grace_ends),
+        ];
+        let now = Instant::now();
+        let wait = soonest.into_iter().flatten().min().map_or(Duration::from_secs(3600), |due| {
+            // Rounded up, so that what is due really is when the time has come.
+            due.saturating_duration_since(now).saturating_add(Duration::from_millis(1))
+        });
+        // A stop that has told its relays to end looks again soon.
+        let wait = if self.stopping.is_some_and(|stopping| stopping.told) {
+            wait.min(Duration::from_millis(50))
+        } else {
+            wait
+        };
+        Timespec {
+            tv_sec: i64::try_from(wait.as_secs()).unwrap_or(3600),
+            tv_nsec: wait.subsec_nanos().into(),
+        }
+    }
+
+    fn ready(&mut self, token: Token) -> Result<(), String> {
+        match token {
+            Token::Listener(place) => self.accept(place),
+            Token::Signals => self.signalled(),
+            Token::Spawner => return self.spawner_spoke(),
+            Token::Changes => self.kinds.forget(),
+            Token::Worker(index) => self.worker_spoke(index as usize),
+            Token::Visit(index) => self.visit_ready(index as usize),
+            Token::Lookup(index) => self.nameserver_reached(index as usize),
+            Token::Query(index) => self.identd_reached(index as usize),
+        }
+        Ok(())
+    }
+
+    /// Everything whose time has come.
+    fn due(&mut self, now: Instant) {
+        while let Some((due, token)) = self.deadlines.first().copied()
+            && due <= now
+        {
+            self.deadlines.pop_first();
+            match Token::unpack(token) {
+                Some(Token::Visit(index)) => self.visit_overdue(index as usize),
+                Some(Token::Lookup(index)) => self.nameserver_late(index as usize),
+                _ => {}
+            }
+        }
+        if self.log.retry_at().is_some_and(|at| at <= now) {
+            self.log.flush();
+        }
+        for (index, was_ready) in self.workers.expired(now) {
+            match was_ready {
+                true => self.dismiss(index, false, None),
+                false => self.lose(index, Some("not ready in time".into())),
+            }
+        }
+        if self.pause.is_some_and(|until| until <= now) {
+            self.resume();
+        }
+        if self.lookups.restart_at().is_some_and(|at| at <= now) {
+            self.start_resolver();
+        }
+        if self.stopping.is_some_and(|stopping| !stopping.told && stopping.grace_ends <= now) {
+            self.end_all_sessions();
+        }
+        self.keep_spares();
+    }
+
+    /// Starts what is missing of spare workers.
+    pub(crate) fn keep_spares(&mut self) {
+        let wanted =
+            if self.stopping.is_some() { 0 } else { self.workers.spares_wanted(&self.world.settings) };
+        for _ in 0..wanted {
+            match self.spawn(Role::Session) {
+                Some(index) => self.workers.keep_spare(index),
+                None => return,
+            }
+        }
+    }
+
+    /// Asks for a worker and watches its channel.
+    pub(crate) fn spawn(&mut self, role: Role) -> Option<usize> {
+        let index = match self.workers.spawn(role, &self.world.settings) {
+            Ok(index) => index,
+            Err(error) => {
+                self.rarely.err(&mut self.log, &format!("cannot start a {} worker: {error}", role.word()));
+                return None;
+            }
+        };
+        let token = Token::Worker(u32::try_from(index).ok()?);
+        let worker = self.workers.worker(index)?;
+        if let Err(error) = watch(&self.epoll, &*worker, token, epoll::EventFlags::IN) {
+            self.lose(index, Some(format!("epoll: {error}")));
+            return None;
+        }
+        Some(index)
+    }
+
+    fn worker_spoke(&mut self, index: usize) {
+        for _ in 0..MESSAGES_A_TURN {
+            let Some(worker) = self.workers.worker(index) else { return };
+            let spoken = match &worker.line {
+                Line::Session(link) => link.receive().map(Spoken::Session),
+                Line::Ident(link) => link.receive().map(Spoken::Ident),
+                Line::Resolver(link) => link.receive().map(Spoken::Resolver),
+            };
+            match spoken {
+                Ok(Spoken::Session(Received::Message(message, _))) => {
+                    self.session_worker_said(index, message)
+                }
+                Ok(Spoken::Ident(Received::Message(message, _))) => self.ident_worker_said(index, message),
+                Ok(Spoken::Resolver(Received::Message(message, _))) => self.resolver_said(index, message),
+                Ok(spoken) if spoken.is_nothing() => break,
+                Ok(_) => return self.lose(index, None),
+                Err(error) => return self.violation(index, &error.to_string()),
+            }
+        }
+        self.flush_worker(index);
+    }
+
+    /// Sends a worker what waits for it; its channel is watched for room while something does.
+    pub(crate) fn flush_worker(&mut self, index: usize) {
+        let Some(worker) = self.workers.worker(index) else { return };
+        let was_stuck = worker.is_stuck();
+        if worker.flush().is_err() {
+            return self.lose(index, None);
+        }
+        let is_stuck = worker.is_stuck();
+        if is_stuck || was_stuck {
+            let flags =
+                if is_stuck { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
+            if let Ok(place) = u32::try_from(index) {
+                let data = epoll::EventData::new_u64(Token::Worker(place).pack());
+                let _ = epoll::modify(&self.epoll, &*worker, data, flags);
+            }
+        }
+    }
+
+    fn session_worker_said(&mut self, index: usize, message: FromSession) {
+        match message {
+            FromSession::Ready(locks) => self.worker_ready(index, locks),
+            FromSession::Request { id, request } => self.visit_event(index, id, Event::Requested(request)),
+            FromSession::Closed { id, up, down, why } => {
+                self.visit_event(index, id, Event::Closed { up, down, why });
+            }
+        }
+    }
+
+    /// A worker has locked itself down. One that holds less than the first did is not used.
+    pub(crate) fn worker_ready(&mut self, index: usize, locks: Locks) {
+        if !self.workers.mark_ready(index) {
+            return self.violation(index, "ready twice");
+        }
+        if let Err(lacking) = crate::report::acceptable(&locks, &self.world.settings) {
+            return self.lose(index, Some(lacking));
+        }
+        self.flush_worker(index);
+    }
+
+    fn spawner_spoke(&mut self) -> Result<(), String> {
+        loop {
+            match self.workers.spawner().receive() {
+                Ok(Received::Message(FromSpawner::Ended { serial, how }, _)) => {
+                    self.worker_ended(serial, how)
+                }
+                Ok(Received::Nothing) => return Ok(()),
+                Ok(_) => return Err("the spawner has ended, and with it every worker".into()),
+                Err(error) => return Err(format!("spawner: {error}")),
+            }
+        }
+    }
+
+    fn worker_ended(&mut self, serial: u32, how: Ending) {
+        match self.dismissed.remove(&serial) {
+            Some(None) => {}
+            Some(Some(what)) => self.log.err(&format!("{what} ended: {how}")),
+            // Its channel is closed or will be in a moment; what it was is known there.
+            None => {
+                let index =
+                    self.workers.all().find(|(_, worker)| worker.serial == serial).map(|(index, _)| index);
+                if let Some(index) = index {
+                    // What it said before it ended still counts.
+                    self.worker_spoke(index);
+                    self.lose(index, Some(how.to_string()));
+                }
+            }
+        }
+    }
+
+    /// A worker said something that it cannot honestly say: it is killed, and the log says so.
+    pub(crate) fn violation(&mut self, index: usize, what: &str) {
+        if let Some(worker) = self.workers.worker(index) {
+            let line = format!("violation by {}: {what}; killed", worker.describe());
+            self.log.err(&line);
+            self.give_up(index, None);
+        }
+    }
+
+    /// A worker is gone or useless. Where it is not known yet why, the line waits for what the spawner tells.
+    pub(crate) fn lose(&mut self, index: usize, why: Option<String>) {
+        let Some(worker) = self.workers.worker(index) else { return };
+        let what = worker.describe();
+        match why {
+            Some(why) => {
+                self.log.err(&format!("{what} ended: {why}"));
+                self.give_up(index, None);
+            }
+            None => self.give_up(index, Some(what)),
+        }
+    }
+
+    /// What the worker was for ends with it.
+    fn give_up(&mut self, index: usize, news: Option<String>) {
+        let is_resolver =
+            self.workers.worker(index).is_some_and(|worker| matches!(worker.line, Line::Resolver(_)));
+        self.dismiss(index, true, news);
+        self.lose_visits(index);
+        self.lose_queries(index);
+        if is_resolver {
+            self.lose_lookups();
+        }
+    }
+
+    /// Takes a worker out of service. `news`: what to log once the spawner has told how it ended.
+    pub(crate) fn dismiss(&mut self, index: usize, kill: bool, news: Option<String>) {
+        if let Some(worker) = self.workers.remove(index, kill) {
+            self.dismissed.insert(worker.serial, news);
+        }
+    }
+}
+
+enum Spoken {
+    Session(Received<FromSession>),
+    Ident(Received<FromIdent>),
+    Resolver(Received<FromResolver>),
+}
+
+impl Spoken {
+    fn is_nothing(&self) -> bool {
+        matches!(
+            self,
+            Self::Session(Received::Nothing)
+                | Self::Ident(Received::Nothing)
+                | Self::Resolver(Received::Nothing)
+        )
+    }
+}
+
+/// Adds a descriptor to an epoll set.
+pub(crate) fn watch(
+    set: &OwnedFd,
+    descriptor: impl AsFd,
+    token: Token,
+    flags: epoll::EventFlags,
+) -> rustix::io::Result<()> {
+    epoll::add(set, descriptor, epoll::EventData::new_u64(token.pack()), flags)
+}

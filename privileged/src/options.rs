@@ -1,0 +1,111 @@
+//! The command line, sockd(8).
+
+use clap::{Parser, ValueEnum};
+use sockd_policy::IdentMode;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// SOCKS proxy server for firewall hosts.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "sockd", version, disable_help_subcommand = true)]
+#[command(
+    after_help = "Classic forms: sockd -ver (what runs here and what protects it), sockd -i, sockd -I."
+)]
+pub struct Options {
+    /// Ask identd where it answers; a user that it denies is refused
+    #[arg(short = 'i', conflicts_with = "strict")]
+    pub lenient: bool,
+    /// Ask identd always; a user that it does not confirm is refused
+    #[arg(short = 'I')]
+    pub strict: bool,
+    /// Say what this program is and try out what protects it; exit status 0 with the full sandbox, else 3
+    #[arg(long = "ver", conflicts_with_all = ["lenient", "strict"])]
+    pub ver: bool,
+    /// Rules
+    #[arg(long, value_name = "FILE", default_value = "/etc/sockd.conf")]
+    pub conf: PathBuf,
+    /// Routes; the default file may be missing
+    #[arg(long, value_name = "FILE", default_value = "/etc/sockd.route")]
+    pub route: PathBuf,
+    /// Settings; the default file may be missing
+    #[arg(long, value_name = "FILE", default_value = "/etc/sockd.ron")]
+    pub settings: PathBuf,
+    /// Listen here; may be given several times [default: port of socks/tcp in /etc/services, else 1080]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Vec<SocketAddr>,
+    /// Write the process id to this file
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// Where the log goes
+    #[arg(long, value_name = "WHERE", default_value = "syslog")]
+    pub log: LogTo,
+    /// Go into the background once the daemon serves
+    #[arg(long)]
+    pub daemon: bool,
+    /// Read all files, say what would run, and exit with 0, or with 78 when a file has errors
+    #[arg(long)]
+    pub check: bool,
+    /// Serve clients on loopback without any file, log to stderr, with whatever sandbox is there
+    #[arg(long, conflicts_with_all = ["check", "daemon"])]
+    pub trial: bool,
+}
+
+/// Where the log goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogTo {
+    /// The datagram socket /dev/log, facility daemon.
+    Syslog,
+    /// Standard error, a line each.
+    Stderr,
+}
+
+impl Options {
+    /// Reads the command line. `-ver` is the classic spelling, which no option parser of today has a form for.
+    pub fn from_command_line() -> Self {
+        Self::parse_from(std::env::args_os().map(|word| match word.to_str() {
+            Some("-ver") => "--ver".into(),
+            _ => word,
+        }))
+    }
+
+    /// The same with absolute paths, which stay right when the daemon leaves its folder.
+    pub fn absolute(&self) -> Self {
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        Self {
+            conf: absolute(&self.conf),
+            route: absolute(&self.route),
+            settings: absolute(&self.settings),
+            pid_file: self.pid_file.as_ref().map(absolute),
+            log: if self.trial { LogTo::Stderr } else { self.log },
+            ..self.clone()
+        }
+    }
+
+    /// Whether identd is asked where a line does not say otherwise.
+    pub fn ident_default(&self) -> IdentMode {
+        match (self.strict, self.lenient) {
+            (true, _) => IdentMode::Strict,
+            (_, true) => IdentMode::Lenient,
+            _ => IdentMode::Off,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_options_are_well_formed() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn strict_and_lenient_exclude_each_other_and_ver() {
+        for words in [["sockd", "-i", "-I"], ["sockd", "--ver", "-I"], ["sockd", "--ver", "-i"]] {
+            assert!(Options::try_parse_from(words).is_err(), "{words:?}");
+        }
+        assert_eq!(Options::parse_from(["sockd", "-I"]).ident_default(), IdentMode::Strict);
+    }
+}

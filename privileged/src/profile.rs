@@ -1,0 +1,196 @@
+//! What monitor and spawner may ask of the kernel: one row for each system call, with its conditions and the reason.
+
+use sockd_lockdown::Test::{Int, NoneOf, OnlyBits};
+use sockd_lockdown::When::{Always, Args};
+use sockd_lockdown::{Arg, Row, libc, row};
+
+/// The monitor's calls once it serves: no fork, no program, no file opened for writing.
+pub const MONITOR: &[Row] = &[
+    row!(SYS_epoll_pwait, Always, "wait for everything at once"),
+    row!(SYS_epoll_ctl, Always, "watch sockets on their way"),
+    row!(SYS_accept4, Always, "clients, and servers that come back on a BIND"),
+    row!(
+        SYS_socket,
+        Args(&[Arg { index: 0, test: Int(libc::AF_INET as u32) }]),
+        "dial, nameservers, BIND ports"
+    ),
+    row!(SYS_socket, Args(&[Arg { index: 0, test: Int(libc::AF_INET6 as u32) }]), "the same for IPv6"),
+    row!(SYS_socket, Args(&[Arg { index: 0, test: Int(libc::AF_UNIX as u32) }]), "reach a restarted syslogd"),
+    row!(
+        SYS_socketpair,
+        Args(&[Arg { index: 0, test: Int(libc::AF_UNIX as u32) }]),
+        "the channel of a new worker"
+    ),
+    row!(SYS_bind, Always, "source addresses of the route file, BIND ports"),
+    row!(SYS_listen, Always, "BIND ports"),
+    row!(SYS_connect, Always, "dial what the rules permit; identd, nameservers, /dev/log"),
+    row!(SYS_getsockname, Always, "which address a client used, which port a BIND got"),
+    row!(SYS_getpeername, Always, "check who answered"),
+    row!(
+        SYS_getsockopt,
+        Args(&[Arg { index: 1, test: Int(libc::SOL_SOCKET as u32) }]),
+        "what became of a connect"
+    ),
+    row!(
+        SYS_setsockopt,
+        Always,
+        "what workers cannot set: no delay, urgent data in place, no descriptors upwards"
+    ),
+    row!(SYS_sendmsg, Always, "hand a descriptor to a worker"),
+    row!(SYS_sendto, Always, "messages to workers, log lines, questions about routes"),
+    row!(SYS_recvfrom, Always, "messages from workers, without room for descriptors; answers about routes"),
+    row!(SYS_read, Always, "signals, and configuration files on a reload"),
+    row!(SYS_write, Always, "log lines on standard error"),
+    row!(SYS_poll, Always, "whether standard error takes a line (older C libraries)"),
+    row!(SYS_ppoll, Always, "whether standard error takes a line"),
+    row!(SYS_close, Always, "everything handed over or no longer needed"),
+    row!(
+        SYS_fcntl,
+        Args(&[Arg { index: 1, test: Int(libc::F_DUPFD_CLOEXEC as u32) }]),
+        "the descriptor in reserve for the day when there are no others"
+    ),
+    row!(
+        SYS_fcntl,
+        Args(&[Arg { index: 1, test: Int(libc::F_GETFD as u32) }]),
+        "the standard library looks whether a descriptor is open before it closes it (debug builds)"
+    ),
+    row!(SYS_openat, Args(&[READ_ONLY]), "configuration files on a reload; Landlock says which"),
+    row!(
+        SYS_newfstatat,
+        Always,
+        "who owns a configuration file and its folders; whether resolv.conf has changed"
+    ),
+    row!(SYS_fstat, Always, "the same of the open file"),
+    row!(SYS_statx, Always, "the size of a file that is read whole"),
+    row!(SYS_lseek, Always, "the same"),
+    row!(SYS_getuid, Always, "whose files count as one's own"),
+    row!(SYS_unlinkat, Always, "the process id file at the end; Landlock says where"),
+    row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory"),
+    row!(SYS_munmap, Always, "memory"),
+    row!(SYS_mremap, Always, "memory"),
+    row!(SYS_brk, Always, "memory"),
+    row!(SYS_clock_gettime, Always, "the time where it has no vDSO"),
+    row!(SYS_exit_group, Always, "end"),
+];
+
+/// The spawner's own calls.
+pub const SPAWNER: &[Row] = &[
+    row!(SYS_poll, Always, "wait for the monitor and for children"),
+    row!(SYS_ppoll, Always, "the same"),
+    row!(SYS_recvmsg, Always, "what to start, with the worker's end of its channel"),
+    row!(SYS_sendto, Always, "tell the monitor what has ended"),
+    row!(SYS_read, Always, "SIGCHLD"),
+    row!(SYS_clone, Args(&[Arg { index: 0, test: OnlyBits(FORK) }]), "fork; no namespace, no shared memory"),
+    row!(SYS_execveat, Always, "the worker's program, by its descriptor: there are no files to execute"),
+    row!(SYS_wait4, Always, "reap"),
+    row!(SYS_kill, Always, "end a worker; nobody else is there"),
+    row!(SYS_dup2, Always, "put the channel where the worker expects it"),
+    row!(SYS_close, Always, "the channel that has been given to a worker"),
+    row!(SYS_fcntl, Always, "whether a descriptor is open (debug builds); size of the workers' pipes"),
+    row!(SYS_rt_sigprocmask, Always, "a worker starts with no signal blocked"),
+    row!(SYS_setgroups, Always, "an id of its own for a worker"),
+    row!(SYS_setresuid, Always, "an id of its own for a worker"),
+    row!(SYS_setresgid, Always, "an id of its own for a worker"),
+    row!(SYS_getresuid, Always, "read it back"),
+    row!(SYS_getresgid, Always, "read it back"),
+    row!(SYS_getgroups, Always, "read them back"),
+    row!(SYS_set_robust_list, Always, "the C library's fork"),
+    row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory"),
+    row!(SYS_munmap, Always, "memory"),
+    row!(SYS_mremap, Always, "memory"),
+    row!(SYS_brk, Always, "memory"),
+    row!(SYS_exit_group, Always, "end"),
+];
+
+/// A filter is inherited by the programs that a process starts, and they can only narrow it. So the spawner's has
+/// to let through what its workers need to start and to lock themselves down, and what their own profiles allow.
+pub const WORKERS: &[Row] = &[
+    row!(SYS_arch_prctl, Always, "start of a program"),
+    row!(SYS_set_tid_address, Always, "start of a program"),
+    row!(SYS_rseq, Always, "start of a program"),
+    row!(SYS_readlink, Always, "start of a program: the static C library asks where it came from"),
+    row!(SYS_readlinkat, Always, "the same in newer C libraries"),
+    row!(SYS_getrandom, Always, "start of a program: the allocator; ids of DNS queries"),
+    row!(SYS_mprotect, Args(&[NOT_EXECUTABLE]), "start of a program: relocations become read-only"),
+    row!(SYS_rt_sigaction, Always, "start of a program: SIGPIPE, stack overflow"),
+    row!(SYS_sigaltstack, Always, "start of a program: stack overflow"),
+    row!(SYS_gettid, Always, "start of a program"),
+    row!(SYS_sched_getaffinity, Always, "start of a program: the bounds of the stack"),
+    row!(SYS_prlimit64, Always, "start of a program; lockdown"),
+    row!(SYS_prctl, Always, "lockdown"),
+    row!(SYS_capget, Always, "lockdown"),
+    row!(SYS_capset, Always, "lockdown"),
+    row!(SYS_getuid, Always, "lockdown"),
+    row!(SYS_geteuid, Always, "lockdown"),
+    row!(SYS_getgid, Always, "lockdown"),
+    row!(SYS_getegid, Always, "lockdown"),
+    row!(SYS_close_range, Always, "lockdown"),
+    row!(SYS_openat, Always, "lockdown probes /proc, which is not there"),
+    row!(SYS_landlock_create_ruleset, Always, "lockdown"),
+    row!(SYS_landlock_restrict_self, Always, "lockdown"),
+    row!(SYS_seccomp, Always, "lockdown"),
+    row!(SYS_epoll_create1, Always, "before lockdown"),
+    row!(SYS_epoll_pwait, Always, "every role"),
+    row!(SYS_epoll_ctl, Always, "every role"),
+    row!(SYS_recvfrom, Always, "every role"),
+    row!(SYS_fstat, Always, "resolver: the hosts file it was given"),
+    row!(SYS_pread64, Always, "resolver: the hosts file it was given"),
+    row!(SYS_splice, Always, "session"),
+    row!(SYS_pipe2, Always, "session"),
+    row!(SYS_shutdown, Always, "session"),
+    row!(SYS_getpeername, Always, "session"),
+    row!(SYS_clock_gettime, Always, "deadlines where the clock has no vDSO"),
+];
+
+/// openat(2) without a way to write, create or cut a file.
+const READ_ONLY: Arg = Arg {
+    index: 2,
+    test: NoneOf((libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND) as u64),
+};
+
+const NOT_EXECUTABLE: Arg = Arg { index: 2, test: NoneOf(libc::PROT_EXEC as u64) };
+
+/// What the C library's fork sets: SIGCHLD and two places for the child's thread id.
+const FORK: u32 = (libc::SIGCHLD | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID) as u32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn calls(rows: &[Row]) -> BTreeSet<i64> {
+        rows.iter().map(|row| row.call).collect()
+    }
+
+    #[test]
+    fn the_budgets_hold() {
+        assert!(calls(MONITOR).len() <= 45, "{}", calls(MONITOR).len());
+        assert!(calls(SPAWNER).len() <= 28, "{}", calls(SPAWNER).len());
+    }
+
+    #[test]
+    fn the_monitor_cannot_start_anything() {
+        for call in [
+            libc::SYS_fork,
+            libc::SYS_vfork,
+            libc::SYS_clone,
+            libc::SYS_clone3,
+            libc::SYS_execve,
+            libc::SYS_execveat,
+            libc::SYS_ptrace,
+            libc::SYS_kill,
+            libc::SYS_open,
+            libc::SYS_creat,
+        ] {
+            assert!(!calls(MONITOR).contains(&call), "{call}");
+        }
+    }
+
+    #[test]
+    fn neither_spawner_nor_workers_can_make_or_aim_a_socket() {
+        for call in [libc::SYS_socket, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen, libc::SYS_sendmsg]
+        {
+            assert!(!calls(SPAWNER).contains(&call) && !calls(WORKERS).contains(&call), "{call}");
+        }
+    }
+}

@@ -1,0 +1,727 @@
+//! One client's visit: what may happen when, and what follows from it.
+//!
+//! [`Session::on`] is the whole story as a pure function of the phase and the event; the monitor carries out the
+//! actions it returns. What a worker may say depends on what has been said: anything else is a violation.
+
+use crate::audit::{self, Parties};
+use crate::log::{Level, escape};
+use crate::settings::{LocalDestinations, Settings, seconds};
+use nix::errno::Errno;
+use sockd_common::message::{self, Answer, End, Query, ReplyCode};
+use sockd_policy::guard::{AddressKind, Refusal, always_refused, refused_unless_named};
+use sockd_policy::{
+    Command, Deny, DenyReason, Destination, Facts, HostName, IdentMode, Identity, Need, Permit, Request,
+    Route, Routes, RuleSet, Services, UserId, Verdict, parse_destination,
+};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// What sessions are decided by; replaced as a whole by a reload.
+#[derive(Debug)]
+pub struct World {
+    /// sockd.conf(5).
+    pub rules: RuleSet,
+    /// sockd.route(5), where there is one.
+    pub routes: Option<Routes>,
+    /// services(5).
+    pub services: Services,
+    /// sockd.ron(5).
+    pub settings: Settings,
+    /// `-i` or `-I`.
+    pub ident_default: IdentMode,
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The worker reads the request.
+    Requesting,
+    /// A fact is on its way.
+    Asking(Fact),
+    /// The monitor connects to the candidate with this number.
+    Dialling(usize),
+    /// The monitor waits for the server of a BIND.
+    Listening,
+    /// The worker has both sockets.
+    Relaying,
+    /// The worker has been told to refuse or to end.
+    Closing,
+}
+
+/// What a decision may have to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// The addresses of the destination's name.
+    Addresses,
+    /// What the destination's addresses are to this host.
+    Kinds,
+    /// The client's names.
+    SourceNames,
+    /// The destination's names.
+    DestinationNames,
+    /// The client's user, from its identd.
+    Identity,
+}
+
+/// What happens to a session.
+#[derive(Debug)]
+pub enum Event {
+    /// The worker has read a request.
+    Requested(message::Request),
+    /// The worker has ended the session.
+    Closed {
+        /// Bytes from the client to the server.
+        up: u64,
+        /// Bytes from the server to the client.
+        down: u64,
+        /// What ended it.
+        why: End,
+    },
+    /// The resolver has answered.
+    Resolved(Answer),
+    /// What this host knows of the addresses asked about.
+    Kinds(Vec<Candidate>),
+    /// identd has answered.
+    Identified(Identity),
+    /// The connection to the candidate stands, or does not.
+    Dialled(Result<(), (&'static str, Errno)>),
+    /// The port for a BIND is open, or cannot be opened.
+    Listening(Result<SocketAddr, (&'static str, Errno)>),
+    /// Somebody has connected to the port of a BIND.
+    Accepted(SocketAddr),
+    /// The deadline of the phase has passed.
+    Deadline,
+    /// The worker is gone.
+    WorkerLost,
+    /// New rules are in force.
+    Recheck,
+    /// The monitor wants this session to end.
+    Stop,
+}
+
+/// An address that may be dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The address.
+    pub address: IpAddr,
+    /// What it is to this host.
+    pub kind: AddressKind,
+    /// Address and port are the proxy's own.
+    pub own_listener: bool,
+}
+
+/// What the monitor is to do, in this order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Write a line.
+    Log(Level, String),
+    /// Ask the resolver.
+    Resolve(Query),
+    /// Find out what these addresses are to this host; the port tells own listeners.
+    Weigh(Vec<IpAddr>, u16),
+    /// Ask the client's identd.
+    AskIdent,
+    /// Connect.
+    Dial {
+        /// To exactly this address.
+        to: SocketAddr,
+        /// From this one, where the route file says so.
+        from: Option<IpAddr>,
+    },
+    /// Open a port for a BIND.
+    Listen {
+        /// The server is expected from here.
+        towards: IpAddr,
+        /// The address to listen at, where the route file says so.
+        at: Option<IpAddr>,
+    },
+    /// Tell the worker the address that is listened at.
+    Announce(SocketAddr),
+    /// Close the connection just accepted and go on waiting.
+    CloseStranger,
+    /// Hand the server's socket to the worker.
+    HandOff {
+        /// Address for the reply.
+        bound: SocketAddr,
+    },
+    /// Tell the worker to refuse.
+    Refuse(ReplyCode),
+    /// Tell the worker to end the session.
+    End,
+    /// Wait no longer than this; nothing: as long as it takes.
+    Deadline(Option<Duration>),
+    /// The session is over.
+    Forget,
+    /// The worker has said what it could not honestly say.
+    Violation(&'static str),
+}
+
+/// Any port but 0, for a guard that is not about ports.
+const IGNORED_PORT: u16 = 1;
+
+/// A worker that has been told to close a session gets this long to say so.
+const CLOSING_LIMIT: Duration = Duration::from_secs(60);
+
+/// One client's visit.
+#[derive(Debug)]
+pub struct Session {
+    client: SocketAddr,
+    phase: Phase,
+    asked: Option<Box<Asked>>,
+}
+
+/// The request and the facts gathered for it.
+#[derive(Debug)]
+struct Asked {
+    version: u8,
+    command: Command,
+    user: UserId,
+    port: u16,
+    candidates: Vec<Candidate>,
+    /// The candidates before this one have been tried or refused.
+    next: usize,
+    source_names: Option<Vec<HostName>>,
+    destination_names: Option<Vec<HostName>>,
+    identity: Option<Identity>,
+    /// The peer of a BIND.
+    peer: Option<SocketAddr>,
+    /// What is reported when no candidate is left.
+    setback: Option<Setback>,
+}
+
+/// Why the last candidate came to nothing.
+#[derive(Debug)]
+enum Setback {
+    Denied(DenyReason),
+    Guarded(Refusal),
+    NoInterface(IpAddr),
+    Failed(&'static str, Errno),
+    TimedOut,
+}
+
+impl Session {
+    /// A client has connected from this address.
+    pub fn new(client: SocketAddr) -> Self {
+        Self { client, phase: Phase::Requesting, asked: None }
+    }
+
+    /// Where the session stands.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether bytes are being relayed.
+    pub fn is_relaying(&self) -> bool {
+        self.phase == Phase::Relaying
+    }
+
+    /// Takes in one event.
+    pub fn on(&mut self, event: Event, world: &World) -> Vec<Action> {
+        let client = escape(self.client.ip().to_string().as_bytes());
+        match (self.phase, event) {
+            (Phase::Requesting, Event::Requested(request)) => self.requested(request, world),
+            (Phase::Requesting, Event::Closed { up: 0, down: 0, why }) => unread(why, &client),
+            (Phase::Requesting, Event::Deadline) => {
+                let line = audit::no_request(Errno::ETIMEDOUT, &client);
+                self.close(vec![notice(line), Action::End])
+            }
+
+            (Phase::Asking(Fact::Addresses), Event::Resolved(answer)) => self.addresses(answer, world),
+            (Phase::Asking(Fact::Kinds), Event::Kinds(candidates)) => self.weighed(candidates, world),
+            (Phase::Asking(Fact::SourceNames), Event::Resolved(answer)) => {
+                self.learn(world, |asked| asked.source_names = Some(names(answer)))
+            }
+            (Phase::Asking(Fact::DestinationNames), Event::Resolved(answer)) => {
+                self.learn(world, |asked| asked.destination_names = Some(names(answer)))
+            }
+            (Phase::Asking(Fact::Identity), Event::Identified(identity)) => {
+                self.learn(world, |asked| asked.identity = Some(identity))
+            }
+            (Phase::Asking(fact), Event::Deadline) => self.fact_late(fact, world),
+
+            (Phase::Dialling(_), Event::Dialled(Ok(()))) => self.dialled(world),
+            (Phase::Dialling(_), Event::Dialled(Err((call, error)))) => {
+                self.setback(Setback::Failed(call, error), world)
+            }
+            (Phase::Dialling(_), Event::Deadline) => self.setback(Setback::TimedOut, world),
+
+            (Phase::Listening, Event::Listening(Ok(address))) => vec![Action::Announce(address)],
+            (Phase::Listening, Event::Listening(Err((call, error)))) => {
+                self.setback(Setback::Failed(call, error), world)
+            }
+            (Phase::Listening, Event::Accepted(peer)) => self.accepted(peer, world),
+            (Phase::Listening, Event::Deadline) => self.setback(Setback::TimedOut, world),
+
+            (Phase::Relaying, Event::Closed { up, down, why }) if may_end_a_relay(why) => {
+                self.relayed(up, down, world)
+            }
+            (Phase::Relaying, Event::Recheck) => self.recheck(world),
+            (_, Event::Recheck) => Vec::new(),
+            // The relay goes on being a relay until the worker has said what it moved.
+            (Phase::Relaying, Event::Stop) => vec![Action::End, Action::Deadline(Some(CLOSING_LIMIT))],
+
+            (
+                Phase::Asking(_) | Phase::Dialling(_) | Phase::Listening,
+                Event::Closed { up: 0, down: 0, why },
+            ) if may_end_a_wait(why) => {
+                vec![
+                    notice(audit::failed_otherwise(&self.line(world), "the client has gone")),
+                    Action::Forget,
+                ]
+            }
+            (Phase::Closing, Event::Closed { .. }) => vec![Action::Forget],
+            (Phase::Closing | Phase::Relaying, Event::Deadline) => {
+                vec![Action::Violation("a session is not closed when it has to be")]
+            }
+            (Phase::Closing, Event::Stop) => Vec::new(),
+            (_, Event::Stop) => self.close(vec![Action::End]),
+            (Phase::Relaying, Event::WorkerLost) => {
+                vec![notice(audit::terminated(&self.line(world), self.peer_port())), Action::Forget]
+            }
+            (_, Event::WorkerLost) => vec![Action::Forget],
+
+            (_, Event::Requested(_)) => vec![Action::Violation("a request out of turn")],
+            (_, Event::Closed { .. }) => vec![Action::Violation("an end that cannot be")],
+            // What the monitor itself does not wait for any longer.
+            (_, _) => Vec::new(),
+        }
+    }
+
+    fn requested(&mut self, request: message::Request, world: &World) -> Vec<Action> {
+        let client = escape(self.client.ip().to_string().as_bytes());
+        let destination = match &request.destination {
+            message::Destination::Address(address) => Ok(Destination::Address(*address)),
+            message::Destination::Name(name) => parse_destination(name.as_bytes()),
+        };
+        let (Ok(destination), Ok(user)) = (destination, UserId::parse(request.user.as_bytes())) else {
+            let line = audit::bad_request("no name of a host in the request", &client);
+            return self.close(vec![notice(line), Action::Refuse(ReplyCode::Rejected)]);
+        };
+        if request.version != 4 {
+            return vec![Action::Violation("a request of another version than 4")];
+        }
+        let (name, address) = match destination {
+            Destination::Name(name) => (Some(name), None),
+            Destination::Address(address) => (None, Some(sockd_policy::canonical(address))),
+        };
+        self.asked = Some(Box::new(Asked {
+            version: request.version,
+            command: match request.command {
+                message::Command::Connect => Command::Connect,
+                message::Command::Bind => Command::Bind,
+            },
+            user,
+            port: request.port,
+            candidates: Vec::new(),
+            next: 0,
+            source_names: None,
+            destination_names: name.clone().map(|name| vec![name]),
+            identity: None,
+            peer: None,
+            setback: None,
+        }));
+        match (name, address) {
+            (Some(name), _) => {
+                let Some(query) = message::Name::new(name.as_str().as_bytes()) else {
+                    return self.refuse(world);
+                };
+                self.ask(Fact::Addresses, Action::Resolve(Query::Addresses(query)), world)
+            }
+            (None, address) => {
+                let port = request.port;
+                self.ask(Fact::Kinds, Action::Weigh(address.into_iter().collect(), port), world)
+            }
+        }
+    }
+
+    fn ask(&mut self, fact: Fact, action: Action, world: &World) -> Vec<Action> {
+        self.phase = Phase::Asking(fact);
+        let limit = match fact {
+            Fact::Identity => world.settings.ident_limit,
+            _ => world.settings.resolve_limit,
+        };
+        vec![Action::Deadline(Some(seconds(limit))), action]
+    }
+
+    fn addresses(&mut self, answer: Answer, world: &World) -> Vec<Action> {
+        let port = self.asked.as_ref().map_or(0, |asked| asked.port);
+        match answer {
+            Answer::Addresses(addresses) => {
+                let addresses = addresses.into_vec().into_iter().map(sockd_policy::canonical).collect();
+                self.ask(Fact::Kinds, Action::Weigh(addresses, port), world)
+            }
+            _ => {
+                let line =
+                    audit::failed_otherwise(&self.line(world), "the destination's name cannot be resolved");
+                self.close(vec![notice(line), Action::Refuse(ReplyCode::Rejected)])
+            }
+        }
+    }
+
+    fn weighed(&mut self, candidates: Vec<Candidate>, world: &World) -> Vec<Action> {
+        self.learn(world, |asked| asked.candidates = candidates)
+    }
+
+    fn learn(&mut self, world: &World, fact: impl FnOnce(&mut Asked)) -> Vec<Action> {
+        if let Some(asked) = &mut self.asked {
+            fact(asked);
+        }
+        self.judge(world)
+    }
+
+    fn fact_late(&mut self, fact: Fact, world: &World) -> Vec<Action> {
+        match fact {
+            Fact::Identity => self.learn(world, |asked| asked.identity = Some(Identity::Unknown)),
+            Fact::SourceNames => self.learn(world, |asked| asked.source_names = Some(Vec::new())),
+            Fact::DestinationNames => self.learn(world, |asked| asked.destination_names = Some(Vec::new())),
+            Fact::Addresses | Fact::Kinds => self.addresses(Answer::Failed, world),
+        }
+    }
+
+    /// Decides on the next candidates until one may be dialled, a fact is missing, or none is left.
+    fn judge(&mut self, world: &World) -> Vec<Action> {
+        loop {
+            let Some(asked) = &self.asked else { return self.refuse(world) };
+            if let Some(need) = asked.wants_names_for_the_log(world) {
+                return self.need(need, world);
+            }
+            let Some(candidate) = asked.candidates.get(asked.next).copied() else {
+                return self.refuse(world);
+            };
+            let setback = match asked.verdict(candidate, self.client, world) {
+                Ok(Step::Need(need)) => return self.need(need, world),
+                Ok(Step::Go { from, unverified }) => return self.go(candidate, from, unverified, world),
+                Err(setback) => setback,
+            };
+            // An identity that is wrong for one address is wrong for all.
+            let last = matches!(setback, Setback::Denied(DenyReason::NoIdentd | DenyReason::BadIdentity));
+            self.note(setback, last);
+        }
+    }
+
+    fn note(&mut self, setback: Setback, last: bool) {
+        if let Some(asked) = &mut self.asked {
+            asked.next = if last { asked.candidates.len() } else { asked.next.saturating_add(1) };
+            // A destination that could be reached by the rules says more than one that could not.
+            if !matches!(asked.setback, Some(Setback::Failed(..) | Setback::TimedOut)) || last {
+                asked.setback = Some(setback);
+            }
+        }
+    }
+
+    fn need(&mut self, need: Need, world: &World) -> Vec<Action> {
+        let (fact, action) = match need {
+            Need::SourceNames => (Fact::SourceNames, Action::Resolve(Query::Names(self.client.ip()))),
+            Need::DestinationNames => (Fact::DestinationNames, Action::Resolve(Query::Names(self.target()))),
+            Need::Identity => (Fact::Identity, Action::AskIdent),
+        };
+        self.ask(fact, action, world)
+    }
+
+    /// The candidate that is being decided on.
+    fn target(&self) -> IpAddr {
+        let candidate = self.asked.as_ref().and_then(|asked| asked.candidates.get(asked.next));
+        candidate.map_or(Ipv4Addr::UNSPECIFIED.into(), |candidate| candidate.address)
+    }
+
+    fn go(
+        &mut self,
+        candidate: Candidate,
+        from: Option<IpAddr>,
+        unverified: bool,
+        world: &World,
+    ) -> Vec<Action> {
+        let Some(asked) = &self.asked else { return Vec::new() };
+        let mut actions = Vec::new();
+        if unverified && asked.setback.is_none() {
+            actions.push(notice(audit::no_identd(&self.source())));
+        }
+        match asked.command {
+            Command::Connect => {
+                let to = SocketAddr::new(candidate.address, asked.port);
+                self.phase = Phase::Dialling(asked.next);
+                actions.push(Action::Deadline(Some(seconds(world.settings.connect_limit))));
+                actions.push(Action::Dial { to, from });
+            }
+            Command::Bind => {
+                self.phase = Phase::Listening;
+                actions.push(Action::Deadline(Some(seconds(world.settings.bind_limit))));
+                actions.push(Action::Listen { towards: candidate.address, at: from });
+            }
+        }
+        actions
+    }
+
+    fn setback(&mut self, setback: Setback, world: &World) -> Vec<Action> {
+        self.note(setback, false);
+        self.judge(world)
+    }
+
+    fn dialled(&mut self, world: &World) -> Vec<Action> {
+        self.phase = Phase::Relaying;
+        let bound = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        vec![
+            notice(audit::connected(&self.line(world), None)),
+            Action::Deadline(None),
+            Action::HandOff { bound },
+        ]
+    }
+
+    fn accepted(&mut self, peer: SocketAddr, world: &World) -> Vec<Action> {
+        let Some(asked) = &mut self.asked else { return Vec::new() };
+        let address = sockd_policy::canonical(peer.ip());
+        let expected =
+            |candidate: &Candidate| candidate.address == address || candidate.address.is_unspecified();
+        if !asked.candidates.iter().any(expected) {
+            let line = audit::failed_otherwise(
+                &self.line(world),
+                &format!("connected to wrong host {address} ({})", peer.port()),
+            );
+            return vec![notice(line), Action::CloseStranger];
+        }
+        asked.peer = Some(peer);
+        self.phase = Phase::Relaying;
+        vec![
+            notice(audit::connected(&self.line(world), Some(peer.port()))),
+            Action::Deadline(None),
+            Action::HandOff { bound: peer },
+        ]
+    }
+
+    fn relayed(&mut self, up: u64, down: u64, world: &World) -> Vec<Action> {
+        let mut actions = self.ended(world);
+        actions.push(notice(audit::bytes(up, &self.source(), down, &self.destination())));
+        actions.push(Action::Forget);
+        actions
+    }
+
+    fn ended(&self, world: &World) -> Vec<Action> {
+        vec![notice(audit::terminated(&self.line(world), self.peer_port()))]
+    }
+
+    fn recheck(&mut self, world: &World) -> Vec<Action> {
+        let Some(asked) = &self.asked else { return Vec::new() };
+        let Some(candidate) = asked.candidates.get(asked.next).copied() else { return Vec::new() };
+        match asked.verdict(candidate, self.client, world) {
+            Ok(Step::Go { .. }) => Vec::new(),
+            _ => {
+                let line = audit::refused(&self.line(world));
+                vec![notice(line), Action::End, Action::Deadline(Some(CLOSING_LIMIT))]
+            }
+        }
+    }
+
+    /// No candidate is left: says why and refuses.
+    fn refuse(&mut self, world: &World) -> Vec<Action> {
+        let line = self.line(world);
+        let setback = self.asked.as_mut().and_then(|asked| asked.setback.take());
+        let rejected = Action::Refuse(ReplyCode::Rejected);
+        let actions = match setback {
+            None | Some(Setback::Denied(DenyReason::Rule | DenyReason::NoMatch)) => {
+                vec![notice(audit::refused(&line)), rejected]
+            }
+            Some(Setback::Denied(DenyReason::NoIdentd)) => vec![
+                notice(audit::no_identd(&self.source())),
+                notice(audit::refused(&line)),
+                Action::Refuse(ReplyCode::NoIdentd),
+            ],
+            Some(Setback::Denied(DenyReason::BadIdentity)) => vec![
+                notice(audit::alert(&self.real_user().unwrap_or_default(), &self.user())),
+                notice(audit::refused(&line)),
+                Action::Refuse(ReplyCode::BadUser),
+            ],
+            Some(Setback::Guarded(refusal)) => {
+                vec![
+                    notice(audit::refused(&line)),
+                    notice(format!("guarded destination: {refusal}")),
+                    rejected,
+                ]
+            }
+            Some(Setback::NoInterface(address)) => vec![
+                Action::Log(Level::Err, audit::no_interface(&address.to_string())),
+                notice(audit::refused(&line)),
+                rejected,
+            ],
+            Some(Setback::Failed(call, error)) => vec![notice(audit::failed(&line, call, error)), rejected],
+            Some(Setback::TimedOut) => vec![notice(audit::timed_out(&line)), rejected],
+        };
+        self.close(actions)
+    }
+
+    fn close(&mut self, mut actions: Vec<Action>) -> Vec<Action> {
+        self.phase = Phase::Closing;
+        actions.push(Action::Deadline(Some(CLOSING_LIMIT)));
+        actions
+    }
+}
+
+/// The strings of the log lines.
+impl Session {
+    fn line(&self, world: &World) -> String {
+        let Some(asked) = &self.asked else { return String::new() };
+        let service = world.services.name_of(asked.port).map_or_else(|| asked.port.to_string(), Into::into);
+        Parties {
+            command: asked.command,
+            user: self.user(),
+            real_user: self.real_user(),
+            source: self.source(),
+            destination: self.destination(),
+            service,
+        }
+        .line()
+    }
+
+    fn user(&self) -> String {
+        self.asked.as_ref().map(|asked| escape(asked.user.as_bytes())).unwrap_or_default()
+    }
+
+    fn real_user(&self) -> Option<String> {
+        match self.asked.as_ref()?.identity.as_ref()? {
+            Identity::Known(user) => Some(escape(user.as_bytes())),
+            Identity::Unknown => None,
+        }
+    }
+
+    fn source(&self) -> String {
+        let names = self.asked.as_ref().and_then(|asked| asked.source_names.as_deref());
+        name_or(names, self.client.ip())
+    }
+
+    fn destination(&self) -> String {
+        let Some(asked) = &self.asked else { return String::new() };
+        if asked.candidates.first().is_some_and(|first| first.address.is_unspecified()) {
+            return "Unspecified.Host".into();
+        }
+        let address =
+            asked.candidates.get(asked.next).or(asked.candidates.last()).map(|candidate| candidate.address);
+        name_or(asked.destination_names.as_deref(), address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()))
+    }
+
+    fn peer_port(&self) -> Option<u16> {
+        self.asked.as_ref()?.peer.map(|peer| peer.port())
+    }
+}
+
+/// What the rules, guards and routes make of one candidate.
+enum Step {
+    Need(Need),
+    Go { from: Option<IpAddr>, unverified: bool },
+}
+
+impl Asked {
+    fn verdict(&self, candidate: Candidate, client: SocketAddr, world: &World) -> Result<Step, Setback> {
+        let Candidate { address, .. } = candidate;
+        if let Some(refusal) = self.guarded(candidate, world) {
+            return Err(Setback::Guarded(refusal));
+        }
+        let request = Request {
+            version: self.version,
+            command: self.command,
+            source: client.ip(),
+            source_port: client.port(),
+            destination: address,
+            port: self.port,
+            user: &self.user,
+            ident_default: world.ident_default,
+        };
+        let facts = Facts {
+            source_names: self.source_names.as_deref(),
+            destination_names: self.destination_names.as_deref(),
+            identity: self.identity.as_ref(),
+        };
+        match world.rules.decide(&request, &facts) {
+            Verdict::Need(need) => Ok(Step::Need(need)),
+            Verdict::Deny(Deny { why, .. }) => Err(Setback::Denied(why)),
+            Verdict::Permit(permit) => self.permitted(candidate, &permit, world),
+        }
+    }
+
+    /// What is refused whatever the rules say. A BIND for 0.0.0.0 waits for anybody, and its port means nothing.
+    fn guarded(&self, candidate: Candidate, world: &World) -> Option<Refusal> {
+        let Candidate { address, kind, own_listener } = candidate;
+        match self.command {
+            Command::Connect => always_refused(address, self.port, kind, own_listener),
+            Command::Bind if address.is_unspecified() && world.settings.bind_any => None,
+            Command::Bind => always_refused(address, IGNORED_PORT, kind, false),
+        }
+    }
+
+    fn permitted(&self, candidate: Candidate, permit: &Permit<'_>, world: &World) -> Result<Step, Setback> {
+        if world.settings.local_destinations == LocalDestinations::Guarded
+            && let Some(refusal) = refused_unless_named(candidate.address, candidate.kind, &permit.rule)
+        {
+            return Err(Setback::Guarded(refusal));
+        }
+        let Some(routes) = &world.routes else {
+            return Ok(Step::Go { from: None, unverified: permit.unverified });
+        };
+        match routes.source_for(candidate.address, self.destination_names.as_deref()) {
+            Route::From { source, .. } => Ok(Step::Go { from: Some(source), unverified: permit.unverified }),
+            Route::NeedNames => Ok(Step::Need(Need::DestinationNames)),
+            Route::NoMatch => Err(Setback::NoInterface(candidate.address)),
+        }
+    }
+
+    fn wants_names_for_the_log(&self, world: &World) -> Option<Need> {
+        if !world.settings.reverse_names {
+            return None;
+        }
+        match (&self.source_names, &self.destination_names) {
+            (None, _) => Some(Need::SourceNames),
+            (_, None) => Some(Need::DestinationNames),
+            _ => None,
+        }
+    }
+}
+
+fn unread(why: End, client: &str) -> Vec<Action> {
+    let line = match why {
+        End::WrongVersion(version) => audit::wrong_version(version, client),
+        End::UndefinedCommand(command) => audit::undefined_command(command, client),
+        End::CutShort => audit::no_request(Errno::UnknownErrno, client),
+        End::ClientGone(errno) => audit::no_request(Errno::from_raw(errno.0.into()), client),
+        End::UserTooLong => audit::bad_request("user id too long", client),
+        End::BadName => audit::bad_request("empty or too long name of a destination", client),
+        End::NoResources => audit::bad_request("no resources to read a request", client),
+        _ => return vec![Action::Violation("an end that cannot be")],
+    };
+    vec![notice(line), Action::Forget]
+}
+
+fn may_end_a_wait(why: End) -> bool {
+    matches!(why, End::ClientGone(_) | End::NoResources)
+}
+
+fn may_end_a_relay(why: End) -> bool {
+    matches!(
+        why,
+        End::Finished
+            | End::ClientFailed(_)
+            | End::ServerFailed(_)
+            | End::Idle
+            | End::Ended
+            | End::ClientGone(_)
+            | End::NoResources
+    )
+}
+
+/// Names as the resolver gave them; what is no host name is none.
+fn names(answer: Answer) -> Vec<HostName> {
+    match answer {
+        Answer::Names(names) => {
+            names.into_vec().iter().filter_map(|name| HostName::parse(name.as_bytes()).ok()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn name_or(names: Option<&[HostName]>, address: IpAddr) -> String {
+    match names.and_then(<[_]>::first) {
+        Some(name) => escape(name.as_str().as_bytes()),
+        None => address.to_string(),
+    }
+}
+
+fn notice(line: String) -> Action {
+    Action::Log(Level::Notice, line)
+}

@@ -1,0 +1,248 @@
+//! The settings file, sockd.ron(5): everything that the classic configuration has no words for.
+
+use serde::Deserialize;
+use sockd_common::message::RelayMode;
+use std::time::Duration;
+
+/// All settings with their defaults; unknown names in the file are errors.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// What a worker may be shared by.
+    pub isolation: Isolation,
+    /// Above this number of session workers client hosts share workers by hash.
+    pub max_workers: u16,
+    /// Seconds that a worker without sessions stays for the same client host.
+    pub worker_idle: u32,
+    /// The user that spawner and workers run as; without it `sockd`, or `nobody` where there is no such user.
+    pub user: Option<String>,
+    /// First id and number of ids of a range of which every worker gets one as its own user and group.
+    pub worker_ids: Option<(u32, u32)>,
+    /// Whether the daemon starts when the kernel lacks a layer of the sandbox.
+    pub sandbox: Sandbox,
+    /// How workers move bytes.
+    pub relay: Relay,
+    /// Seconds for a client to send its request.
+    pub request_limit: u32,
+    /// Seconds for a name server to answer everything that one request needs.
+    pub resolve_limit: u32,
+    /// Seconds for identd to answer.
+    pub ident_limit: u32,
+    /// Seconds for a destination to accept the connection.
+    pub connect_limit: u32,
+    /// Seconds for the server to come back on a BIND.
+    pub bind_limit: u32,
+    /// Seconds without a byte in either direction after which a relay is closed.
+    pub idle_limit: u32,
+    /// Seconds that running relays get when the daemon is told to stop.
+    pub stop_grace: u32,
+    /// Whether loopback, this host's addresses and link-local must be named by the permitting line.
+    pub local_destinations: LocalDestinations,
+    /// Let a BIND for 0.0.0.0 accept a connection from anybody.
+    pub bind_any: bool,
+    /// First and last port for BIND; without it the kernel chooses.
+    pub bind_ports: Option<(u16, u16)>,
+    /// End relays that the rules just loaded would refuse.
+    pub recheck_on_reload: bool,
+    /// Look up the names of clients and destinations for the log.
+    pub reverse_names: bool,
+    /// Sessions in all.
+    pub max_sessions: u32,
+    /// Sessions of one client host.
+    pub max_sessions_per_host: u32,
+    /// Unfinished requests of one client host; one more closes the oldest of them.
+    pub max_requests_per_host: u32,
+    /// Lookups under way for one client host.
+    pub max_lookups_per_host: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            isolation: Isolation::Client,
+            max_workers: 256,
+            worker_idle: 60,
+            user: None,
+            worker_ids: None,
+            sandbox: Sandbox::Required,
+            relay: Relay::Adaptive,
+            request_limit: 30,
+            resolve_limit: 30,
+            ident_limit: 15,
+            connect_limit: 120,
+            bind_limit: 180,
+            idle_limit: 7200,
+            stop_grace: 10,
+            local_destinations: LocalDestinations::Guarded,
+            bind_any: false,
+            bind_ports: None,
+            recheck_on_reload: false,
+            reverse_names: false,
+            max_sessions: 65_536,
+            max_sessions_per_host: 32_768,
+            max_requests_per_host: 1_024,
+            max_lookups_per_host: 256,
+        }
+    }
+}
+
+/// What a session worker may be shared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// One client host.
+    Client,
+    /// Nobody: a fresh worker for every connection.
+    Connection,
+    /// All client hosts, by hash over this number of workers.
+    Shared(u16),
+}
+
+/// Whether all layers of the sandbox must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sandbox {
+    /// Refuse to start when one is missing.
+    Required,
+    /// Start and report what is missing; seccomp is required even so.
+    BestEffort,
+}
+
+/// How workers move bytes; see [`RelayMode`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Relay {
+    /// Copy small amounts, splice bulk.
+    Adaptive,
+    /// Splice everything.
+    Splice,
+}
+
+impl From<Relay> for RelayMode {
+    fn from(relay: Relay) -> Self {
+        match relay {
+            Relay::Adaptive => Self::Adaptive,
+            Relay::Splice => Self::Splice,
+        }
+    }
+}
+
+/// Who decides on destinations that are this host itself or its links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalDestinations {
+    /// A permit line must lie wholly inside them.
+    Guarded,
+    /// The rules alone.
+    ByRules,
+}
+
+impl Settings {
+    /// Reads the text of a settings file. The error names the line and the column.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let settings: Self = ron_options().from_str(text).map_err(|error| {
+            format!("line {}, column {}: {}", error.span.start.line, error.span.start.col, error.code)
+        })?;
+        settings.checked()
+    }
+
+    fn checked(self) -> Result<Self, String> {
+        let numbers = [
+            ("max_workers", u32::from(self.max_workers)),
+            ("request_limit", self.request_limit),
+            ("resolve_limit", self.resolve_limit),
+            ("ident_limit", self.ident_limit),
+            ("connect_limit", self.connect_limit),
+            ("bind_limit", self.bind_limit),
+            ("idle_limit", self.idle_limit),
+            ("max_sessions", self.max_sessions),
+            ("max_sessions_per_host", self.max_sessions_per_host),
+            ("max_requests_per_host", self.max_requests_per_host),
+            ("max_lookups_per_host", self.max_lookups_per_host),
+        ];
+        if let Some((name, _)) = numbers.iter().find(|(_, number)| *number == 0) {
+            return Err(format!("{name}: expected a number from 1, found 0"));
+        }
+        match (self.isolation, self.worker_ids) {
+            (Isolation::Shared(0), _) => {
+                Err("isolation: expected shared(n) with n from 1, found shared(0)".into())
+            }
+            (_, Some((0, _) | (_, 0))) => {
+                Err("worker_ids: expected a first id and a count, both from 1".into())
+            }
+            (_, Some((first, count))) if first.checked_add(count).is_none() => {
+                Err(format!("worker_ids: {first} and {count} ids from there go past the last id"))
+            }
+            _ => match self.bind_ports {
+                Some((first, last)) if first == 0 || first > last => Err(format!(
+                    "bind_ports: expected a first port from 1 and a last one not below it, found {first} and {last}"
+                )),
+                _ => Ok(self),
+            },
+        }
+    }
+
+    /// The new settings with what is read only at start as it is.
+    pub fn keep_fixed(&self, new: Self) -> Self {
+        Self { user: self.user.clone(), worker_ids: self.worker_ids, sandbox: self.sandbox, ..new }
+    }
+
+    /// The names of settings that differ and are read only at start.
+    pub fn fixed_since_start(&self, new: &Self) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        let fixed = [
+            ("user", self.user != new.user),
+            ("worker_ids", self.worker_ids != new.worker_ids),
+            ("sandbox", self.sandbox != new.sandbox),
+        ];
+        names.extend(fixed.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name));
+        names
+    }
+}
+
+/// `user: "x"` means what `user: Some("x")` does.
+fn ron_options() -> ron::Options {
+    ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
+}
+
+/// A setting in seconds as a duration.
+pub fn seconds(setting: u32) -> Duration {
+    Duration::from_secs(setting.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_settings_file_gives_the_defaults() {
+        assert_eq!(Settings::parse("()").unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn the_three_isolations_are_spelled_as_documented() {
+        for (text, isolation) in [
+            ("(isolation: client)", Isolation::Client),
+            ("(isolation: connection)", Isolation::Connection),
+            ("(isolation: shared(4))", Isolation::Shared(4)),
+        ] {
+            assert_eq!(Settings::parse(text).unwrap().isolation, isolation);
+        }
+    }
+
+    #[test]
+    fn an_unknown_setting_is_an_error_that_names_its_line() {
+        let error = Settings::parse("(\n  max_wrokers: 3,\n)").unwrap_err();
+        assert!(error.starts_with("line 2,") && error.contains("max_wrokers"), "{error}");
+    }
+
+    #[test]
+    fn a_limit_of_zero_is_an_error() {
+        assert_eq!(
+            Settings::parse("(request_limit: 0)").unwrap_err(),
+            "request_limit: expected a number from 1, found 0"
+        );
+        assert!(Settings::parse("(isolation: shared(0))").is_err());
+        assert!(Settings::parse("(worker_ids: (4294967295, 2))").is_err());
+    }
+}

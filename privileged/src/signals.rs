@@ -1,0 +1,109 @@
+//! What signals ask for: reload, report, stop.
+
+use crate::load;
+use crate::monitor::{Monitor, Stopping};
+use crate::session::{Event, World};
+use crate::settings::seconds;
+use crate::workers::Line;
+use nix::sys::signal::Signal;
+use rustix::event::epoll;
+use std::time::Instant;
+
+/// Signals that the monitor reads from a descriptor; they are blocked otherwise.
+pub const SIGNALS: [Signal; 4] = [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGTERM, Signal::SIGINT];
+
+impl Monitor {
+    pub(crate) fn signalled(&mut self) {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            match i32::try_from(signal.ssi_signo).map(Signal::try_from) {
+                Ok(Ok(Signal::SIGHUP)) => self.reload(),
+                Ok(Ok(Signal::SIGUSR1)) => self.write_rules(),
+                Ok(Ok(Signal::SIGTERM | Signal::SIGINT)) => self.stop(),
+                _ => {}
+            }
+        }
+    }
+
+    /// New rules, or the old ones and the reason.
+    fn reload(&mut self) {
+        match load::load(&self.options) {
+            Ok(world) => self.adopt(world),
+            Err(errors) => {
+                errors.iter().for_each(|error| self.log.err(error));
+                self.log.err("reload failed: the rules, routes and settings read before stay in force");
+            }
+        }
+    }
+
+    fn adopt(&mut self, mut world: World) {
+        for name in self.world.settings.fixed_since_start(&world.settings) {
+            self.log.err(&format!("{name} is read only at start; the old value stays in force"));
+        }
+        world.settings = self.world.settings.keep_fixed(world.settings);
+        self.world = world;
+        self.workers.set_up_again(&self.world.settings);
+        self.log.notice(&format!("reloaded: {}", summary(&self.world)));
+        if self.world.settings.recheck_on_reload {
+            let visits: Vec<usize> = self.visits.iter().map(|(index, _)| index).collect();
+            visits.into_iter().for_each(|index| self.happen(index, Event::Recheck));
+        }
+    }
+
+    /// The effective rules and routes, a line each.
+    fn write_rules(&mut self) {
+        let routes = self.world.routes.iter().flat_map(|routes| routes.lines());
+        let lines: Vec<String> = self.world.rules.lines().chain(routes).collect();
+        lines.iter().for_each(|line| self.log.notice(line));
+    }
+
+    /// No new clients; relays get their grace. Told a second time: no grace.
+    fn stop(&mut self) {
+        let now = Instant::now();
+        let again = self.stopping.is_some();
+        let grace = if again { 0 } else { self.world.settings.stop_grace };
+        let grace_ends = now.checked_add(seconds(grace)).unwrap_or(now);
+        self.stopping = Some(Stopping { grace_ends, told: false });
+        if again {
+            return;
+        }
+        self.log.notice("stopping");
+        for listener in self.listeners.drain(..) {
+            let _ = epoll::delete(&self.epoll, &listener.socket);
+        }
+        self.pause = None;
+        let unused: Vec<usize> = self
+            .workers
+            .all()
+            .filter(|(_, worker)| worker.load == 0 && matches!(worker.line, Line::Session(_)))
+            .map(|(index, _)| index)
+            .collect();
+        unused.into_iter().for_each(|index| self.dismiss(index, false, None));
+        let waiting: Vec<usize> = self
+            .visits
+            .iter()
+            .filter(|(_, visit)| !visit.session.is_relaying())
+            .map(|(index, _)| index)
+            .collect();
+        waiting.into_iter().for_each(|index| self.happen(index, Event::Stop));
+    }
+
+    /// The grace is over.
+    pub(crate) fn end_all_sessions(&mut self) {
+        if let Some(stopping) = &mut self.stopping {
+            stopping.told = true;
+        }
+        let visits: Vec<usize> = self.visits.iter().map(|(index, _)| index).collect();
+        visits.into_iter().for_each(|index| self.happen(index, Event::Stop));
+    }
+}
+
+/// What is in force, in a few words.
+pub fn summary(world: &World) -> String {
+    let rules = world.rules.len();
+    let routes = match &world.routes {
+        Some(routes) => format!("{} routes", routes.len()),
+        None => "no route file".into(),
+    };
+    let warning = if world.rules.is_empty() { " (every request will be refused)" } else { "" };
+    format!("{rules} rules{warning}, {routes}")
+}

@@ -1,0 +1,306 @@
+//! From a command line to a locked-down monitor that serves.
+
+use crate::background;
+use crate::confine;
+use crate::files;
+use crate::kinds::Kinds;
+use crate::listen;
+use crate::load;
+use crate::log::Log;
+use crate::lookups::Lookups;
+use crate::monitor::{Monitor, watch};
+use crate::options::{LogTo, Options};
+use crate::report;
+use crate::session::World;
+use crate::settings::{Sandbox, Settings};
+use crate::signals::{SIGNALS, summary};
+use crate::spawner::{self, Ids, Plan};
+use crate::tally::{Rarely, Tallies};
+use crate::token::Token;
+use crate::workers::{Line, Workers};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use slab::Slab;
+use sockd_common::channel::Received;
+use sockd_common::message::{FromSession, Role};
+use sockd_lockdown as lockdown;
+use std::collections::{BTreeSet, HashMap};
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Why the daemon did not start or could not go on; every line stands alone.
+#[derive(Debug)]
+pub struct Failure {
+    /// What to tell the administrator.
+    pub lines: Vec<String>,
+    /// Exit status (sysexits.h).
+    pub status: i32,
+}
+
+impl Failure {
+    /// A file of the configuration is at fault.
+    pub fn configuration(lines: Vec<String>) -> Self {
+        Self { lines, status: 78 }
+    }
+
+    /// The system lacks something, or a call failed.
+    pub fn system(line: impl ToString) -> Self {
+        Self { lines: vec![line.to_string()], status: 71 }
+    }
+}
+
+/// The daemon's whole life.
+pub fn serve(options: &Options) -> Result<(), Failure> {
+    let options = options.absolute();
+    let signals = clean_start().map_err(Failure::system)?;
+    let background = if options.daemon { Some(background::fork().map_err(Failure::system)?) } else { None };
+    let mut monitor = prepare(options, signals)?;
+    if let Some(background) = &background {
+        background.let_go().map_err(Failure::system)?;
+    }
+    let locked = confine::confine(&monitor.options, &monitor.world.rules).map_err(Failure::system)?;
+    if !locked.enforced && monitor.world.settings.sandbox == Sandbox::Required {
+        return Err(Failure::system("Landlock does not hold for the monitor; see `sandbox` in sockd.ron(5)"));
+    }
+    let places: Vec<String> = monitor.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    let line = format!("serving on {}: {}", places.join(", "), summary(&monitor.world));
+    monitor.log.notice(&line);
+    if let Some(background) = background {
+        background.serves();
+    }
+    let ended = monitor.run();
+    if let Err(why) = &ended {
+        monitor.log.err(&format!("cannot go on: {why}"));
+    }
+    monitor.log.notice("stopped");
+    monitor.log.flush();
+    monitor.remove_pid_file();
+    ended.map_err(|why| Failure::system(format!("cannot go on: {why}")))
+}
+
+/// Everything up to the lockdown of the monitor.
+pub(crate) fn prepare(options: Options, signals: SignalFd) -> Result<Monitor, Failure> {
+    let mut log = Log::new(options.log);
+    let settings = settings(&options)?;
+    let (spawner, missing) = start_spawner(&settings, &mut log)?;
+    let world = World { settings, ..load::load(&options).map_err(Failure::configuration)? };
+    if world.settings.sandbox == Sandbox::Required && !missing.is_empty() {
+        return Err(Failure::system(report::refusal(&missing)));
+    }
+    let listeners = match options.trial && options.listen.is_empty() {
+        true => listen::open(&[(std::net::Ipv4Addr::LOCALHOST, 1080).into()], &world.services),
+        false => listen::open(&options.listen, &world.services),
+    }
+    .map_err(Failure::system)?;
+    let workers = Workers::new(spawner, descriptor_limit());
+    let pid_file = options.pid_file.as_deref().map(write_pid_file).transpose().map_err(Failure::system)?;
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(Failure::system)?;
+    let mut monitor = Monitor {
+        options,
+        world,
+        log,
+        epoll,
+        listeners,
+        signals,
+        kinds: Kinds::new().map_err(|error| Failure::system(format!("rtnetlink: {error}")))?,
+        workers,
+        visits: Slab::new(),
+        tallies: Tallies::default(),
+        deadlines: BTreeSet::new(),
+        lookups: Lookups::new(),
+        queries: Slab::new(),
+        rarely: Rarely::default(),
+        reserve: None,
+        pause: None,
+        stopping: None,
+        pid_file,
+        dismissed: HashMap::new(),
+        spare_port: None,
+        missing,
+        locks: None,
+    };
+    monitor.watch_everything().map_err(|error| Failure::system(format!("epoll: {error}")))?;
+    monitor.first_worker().map_err(Failure::system)?;
+    monitor.start_resolver();
+    Ok(monitor)
+}
+
+fn settings(options: &Options) -> Result<Settings, Failure> {
+    let settings = load::settings(options).map_err(Failure::configuration)?;
+    Ok(match options.trial {
+        true => Settings { sandbox: Sandbox::BestEffort, ..settings },
+        false => settings,
+    })
+}
+
+/// Whatever the starter left behind must not matter: descriptors, masks, ignored signals, limits.
+pub(crate) fn clean_start() -> Result<SignalFd, String> {
+    lockdown::close_from(3).map_err(|error| error.to_string())?;
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    rustix::process::chdir("/").map_err(|error| format!("chdir /: {error}"))?;
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+        .map_err(|error| format!("RLIMIT_NOFILE: {error}"))?;
+    // The time zone is read now: later no file of it can be opened.
+    crate::sys::local_time();
+    let mut wanted = SigSet::empty();
+    for signal in SIGNALS {
+        // An ignored signal would never arrive at the descriptor.
+        crate::sys::default_action(signal).map_err(|error| format!("sigaction: {error}"))?;
+        wanted.add(signal);
+    }
+    crate::sys::default_action(Signal::SIGCHLD).map_err(|error| format!("sigaction: {error}"))?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&wanted), None)
+        .map_err(|error| format!("sigprocmask: {error}"))?;
+    SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(|error| format!("signalfd: {error}"))
+}
+
+fn descriptor_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+fn start_spawner(settings: &Settings, log: &mut Log) -> Result<(spawner::Channel, Vec<String>), Failure> {
+    let path = worker_program();
+    let program = files::open_trusted(&path).map_err(|error| {
+        Failure::system(format!(
+            "{error}; sockd needs its worker program there, owned by root and writable by nobody else"
+        ))
+    })?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| Failure::system(format!("/dev/null: {error}")))?;
+    let ids = ids(settings, log)?;
+    spawner::start(Plan { program, null, ids }).map_err(Failure::system)
+}
+
+/// Fixed when the program is built for installation; in a build tree the worker lies beside the daemon.
+fn worker_program() -> PathBuf {
+    let beside = || std::env::current_exe().ok().map(|program| program.with_file_name("sockd-worker"));
+    match option_env!("SOCKD_WORKER") {
+        Some(path) => path.into(),
+        None => beside().unwrap_or_else(|| "/usr/libexec/sockd/sockd-worker".into()),
+    }
+}
+
+/// An ordinary user's workers run as that user; root's as the user of the settings.
+fn ids(settings: &Settings, log: &mut Log) -> Result<Ids, Failure> {
+    let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
+    if !uid.is_root() {
+        return Ok(Ids { uid: uid.as_raw(), gid: gid.as_raw(), range: None });
+    }
+    let user = |name: &str| nix::unistd::User::from_name(name).ok().flatten();
+    let name = settings.user.as_deref().unwrap_or("sockd");
+    let found = match (user(name), &settings.user) {
+        (Some(found), _) => found,
+        (None, None) => {
+            log.err("there is no user sockd; workers run as nobody, whom other programs may share");
+            user("nobody").ok_or_else(|| Failure::system("neither the user sockd nor nobody exists"))?
+        }
+        (None, Some(name)) => {
+            return Err(Failure::configuration(vec![format!(
+                "user: expected an account, found no {name:?} in passwd(5)"
+            )]));
+        }
+    };
+    if found.uid.is_root() || found.gid.as_raw() == 0 {
+        return Err(Failure::configuration(vec![format!(
+            "user: expected an unprivileged account, found {name:?}"
+        )]));
+    }
+    Ok(Ids { uid: found.uid.as_raw(), gid: found.gid.as_raw(), range: settings.worker_ids })
+}
+
+/// Writes the process id into a new file in the place of an old one; a link or a FIFO there is replaced, not
+/// followed. Keeps the folder open for the removal.
+fn write_pid_file(path: &Path) -> Result<(OwnedFd, PathBuf), String> {
+    let at = |error: std::io::Error| format!("{}: {error}", path.display());
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(format!("{}: expected the name of a file", path.display()));
+    };
+    files::check_folder(folder).map_err(|error| error.to_string())?;
+    let folder = rustix::fs::open(folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| at(error.into()))?;
+    match rustix::fs::unlinkat(&folder, name, rustix::fs::AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Err(error) => return Err(at(error.into())),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o644))
+        .map_err(|error| at(error.into()))?;
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644)).map_err(|error| at(error.into()))?;
+    writeln!(std::fs::File::from(file), "{}", std::process::id()).map_err(at)?;
+    Ok((folder, name.into()))
+}
+
+impl Monitor {
+    fn watch_everything(&mut self) -> rustix::io::Result<()> {
+        watch(&self.epoll, &self.signals, Token::Signals, epoll::EventFlags::IN)?;
+        watch(&self.epoll, self.workers.spawner(), Token::Spawner, epoll::EventFlags::IN)?;
+        watch(&self.epoll, self.kinds.changes(), Token::Changes, epoll::EventFlags::IN)?;
+        self.resume();
+        Ok(())
+    }
+
+    /// Starts the first spare worker and waits until it is locked down: a worker of another protocol, or a kernel
+    /// that lacks what the settings require, is found out before the first client is.
+    pub(crate) fn first_worker(&mut self) -> Result<(), String> {
+        const LIMIT: Duration = Duration::from_secs(20);
+        let index = self.spawn(Role::Session).ok_or("the first worker cannot be started")?;
+        self.workers.keep_spare(index);
+        let begun = Instant::now();
+        loop {
+            let worker = self.workers.worker(index).ok_or("the first worker is gone")?;
+            let Line::Session(link) = &worker.line else {
+                return Err("the first worker has another role".into());
+            };
+            match link.receive() {
+                Ok(Received::Message(FromSession::Ready(locks), _)) => {
+                    report::acceptable(&locks, &self.world.settings)?;
+                    self.workers.mark_ready(index);
+                    self.locks = Some(locks);
+                    return Ok(());
+                }
+                Ok(Received::Nothing) if begun.elapsed() < LIMIT => {}
+                Ok(Received::Nothing) => return Err("the first worker is not ready in time".into()),
+                Ok(_) => return Err(format!("the first worker has ended: {}", self.first_ending())),
+                Err(error) => return Err(format!("the first worker: {error}")),
+            }
+            let wait = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+            poll(&mut [PollFd::new(&worker.as_fd(), PollFlags::IN)], Some(&wait))
+                .map_err(|error| format!("poll: {error}"))?;
+        }
+    }
+
+    /// How the first worker ended, as the spawner tells it within a moment.
+    fn first_ending(&self) -> String {
+        let wait = Timespec { tv_sec: 5, tv_nsec: 0 };
+        let _ = poll(&mut [PollFd::new(self.workers.spawner(), PollFlags::IN)], Some(&wait));
+        match self.workers.spawner().receive() {
+            Ok(Received::Message(spawner::FromSpawner::Ended { how, .. }, _)) => how.to_string(),
+            _ => "and the spawner does not tell how".into(),
+        }
+    }
+
+    fn remove_pid_file(&mut self) {
+        if let Some((folder, name)) = self.pid_file.take() {
+            // Somebody else has removed it where this fails.
+            let _ = rustix::fs::unlinkat(&folder, &name, rustix::fs::AtFlags::empty());
+        }
+    }
+}
+
+/// Reads everything and says what would run.
+pub fn check(options: &Options) -> Result<(), Failure> {
+    let options = options.absolute();
+    let world = load::load(&options).map_err(Failure::configuration)?;
+    println!("{}: {}", options.conf.display(), summary(&world));
+    if options.log == LogTo::Stderr {
+        world.rules.lines().for_each(|line| println!("{line}"));
+    }
+    Ok(())
+}

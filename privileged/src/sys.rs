@@ -1,0 +1,101 @@
+//! The few system interfaces that have no safe form in the libraries.
+#![allow(unsafe_code)]
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigHandler, Signal};
+use nix::unistd::ForkResult;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// fork(2) into new namespaces: the child gets 0, the parent the child's process id.
+pub(crate) fn fork_into(namespaces: libc::c_int) -> io::Result<libc::pid_t> {
+    let flags = libc::c_long::from(namespaces | libc::SIGCHLD);
+    // SAFETY: with a null stack clone(2) copies the address space like fork(2), and this process has one thread
+    // (design rule, kept by `clone` with CLONE_VM missing from every profile), so no lock is held by a thread
+    // that the child lacks.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    libc::pid_t::try_from(pid).ok().filter(|pid| *pid >= 0).ok_or_else(io::Error::last_os_error)
+}
+
+/// fork(2).
+pub(crate) fn fork() -> nix::Result<ForkResult> {
+    // SAFETY: as for `fork_into`, there is one thread, and so nothing that the child could find half done.
+    unsafe { nix::unistd::fork() }
+}
+
+/// Undoes what the starter may have left: an ignored signal stays ignored in a program that is started.
+pub(crate) fn default_action(signal: Signal) -> nix::Result<()> {
+    // SAFETY: the default action runs no code of this program.
+    unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.map(drop)
+}
+
+/// dup2(2) onto a descriptor number that the new program expects; it stays open across execve(2).
+pub(crate) fn duplicate_onto(descriptor: BorrowedFd<'_>, number: RawFd) -> nix::Result<()> {
+    // dup2 onto itself would leave close-on-exec set.
+    if descriptor.as_raw_fd() == number {
+        // SAFETY: F_SETFD with a plain number touches no memory.
+        return Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }).map(drop);
+    }
+    // SAFETY: dup2 touches no memory. What was open under `number` is a standard descriptor, which no owner in
+    // this program closes, or was left by the monitor to a child that is about to exec.
+    Errno::result(unsafe { libc::dup2(descriptor.as_raw_fd(), number) }).map(drop)
+}
+
+/// Closes the descriptors from `first` to `last`.
+pub(crate) fn close_range(first: RawFd, last: RawFd) -> nix::Result<()> {
+    let (Ok(first), Ok(last)) = (libc::c_uint::try_from(first), libc::c_uint::try_from(last)) else {
+        return Err(Errno::EBADF);
+    };
+    // SAFETY: touches no memory. The caller is a fresh fork that will never drop the owners it inherited.
+    Errno::result(unsafe { libc::close_range(first, last, 0) }).map(drop)
+}
+
+/// Refuses descriptors on a Unix socket (SO_PASSRIGHTS, Linux 6.16). An older kernel answers ENOPROTOOPT.
+pub(crate) fn refuse_descriptors(socket: impl AsFd) -> io::Result<()> {
+    const SO_PASSRIGHTS: libc::c_int = 83;
+    set_flag(socket, libc::SOL_SOCKET, SO_PASSRIGHTS, 0)
+}
+
+/// Chooses the local port at connect(2) and not at bind(2), so that one port serves many destinations (ip(7)).
+pub(crate) fn bind_address_no_port(socket: impl AsFd) -> io::Result<()> {
+    const IP_BIND_ADDRESS_NO_PORT: libc::c_int = 24;
+    set_flag(socket, libc::IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+}
+
+/// Lets a socket be bound to an address that this host does not have yet (ip(7)).
+pub(crate) fn bind_free(socket: impl AsFd, ipv6: bool) -> io::Result<()> {
+    match ipv6 {
+        false => set_flag(socket, libc::IPPROTO_IP, libc::IP_FREEBIND, 1),
+        true => set_flag(socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1),
+    }
+}
+
+fn set_flag(
+    socket: impl AsFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    let length = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the option value is read from `value`, which lives through the call, with exactly its length.
+    let done = unsafe {
+        libc::setsockopt(socket.as_fd().as_raw_fd(), level, option, (&raw const value).cast(), length)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Local time now, broken down as localtime(3) does. The time zone is read at the first call and kept, so that
+/// calls after the lockdown open no file.
+pub(crate) fn local_time() -> libc::tm {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = libc::time_t::try_from(now).unwrap_or_default();
+    let mut broken_down = MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: both pointers are to live values of the right type; an all-zero `tm` is valid, so `assume_init`
+    // holds even where localtime_r fails and leaves it as it is.
+    unsafe {
+        libc::localtime_r(&raw const now, broken_down.as_mut_ptr());
+        broken_down.assume_init()
+    }
+}

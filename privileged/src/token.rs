@@ -1,0 +1,78 @@
+//! What a descriptor in the monitor's epoll set is for, packed into the number that comes back with an event.
+
+/// What has become ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// A listening socket, by its place.
+    Listener(u32),
+    /// The signals.
+    Signals,
+    /// The spawner's channel.
+    Spawner,
+    /// News of addresses and routes.
+    Changes,
+    /// A worker's channel.
+    Worker(u32),
+    /// The connection or the BIND port of a session.
+    Visit(u32),
+    /// The TCP connection to a nameserver, of a lookup.
+    Lookup(u32),
+    /// The connection to an identd, of a query.
+    Query(u32),
+}
+
+impl Token {
+    /// As the number.
+    pub fn pack(self) -> u64 {
+        let (kind, index) = match self {
+            Self::Listener(index) => (0, index),
+            Self::Signals => (1, 0),
+            Self::Spawner => (2, 0),
+            Self::Changes => (3, 0),
+            Self::Worker(index) => (4, index),
+            Self::Visit(index) => (5, index),
+            Self::Lookup(index) => (6, index),
+            Self::Query(index) => (7, index),
+        };
+        kind << 32 | u64::from(index)
+    }
+
+    /// From the number.
+    pub fn unpack(number: u64) -> Option<Self> {
+        let index = (number & u64::from(u32::MAX)) as u32;
+        Some(match number >> 32 {
+            0 => Self::Listener(index),
+            1 => Self::Signals,
+            2 => Self::Spawner,
+            3 => Self::Changes,
+            4 => Self::Worker(index),
+            5 => Self::Visit(index),
+            6 => Self::Lookup(index),
+            7 => Self::Query(index),
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_loses_nothing() {
+        let tokens = [
+            Token::Listener(1),
+            Token::Signals,
+            Token::Spawner,
+            Token::Changes,
+            Token::Worker(u32::MAX),
+            Token::Visit(3),
+            Token::Lookup(4),
+            Token::Query(5),
+        ];
+        for token in tokens {
+            assert_eq!(Token::unpack(token.pack()), Some(token));
+        }
+        assert_eq!(Token::unpack(9 << 32), None);
+    }
+}

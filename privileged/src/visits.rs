@@ -1,0 +1,424 @@
+//! The monitor carries out what sessions ask for: accepts, hands over, dials, listens, forgets.
+
+use crate::dial::{self, Dialled};
+use crate::listen;
+use crate::monitor::{Monitor, watch};
+use crate::session::{Action, Candidate, Event, Phase, Session};
+use crate::token::Token;
+use crate::workers::{Host, Line};
+use nix::errno::Errno as Code;
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::net::{SocketAddrAny, SocketFlags, accept_with, acceptfrom_with, getsockname};
+use sockd_common::message::{Id, Role, ToSession};
+use sockd_policy::guard::{AddressKind, embedded};
+use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// Connections accepted from one listener before others have their turn.
+const ACCEPTS_A_TURN: usize = 256;
+
+/// New clients wait this long in the backlog when the system has no room for them.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A session with what the monitor holds for it.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    pub session: Session,
+    /// Whose session it is.
+    pub host: Host,
+    pub client: SocketAddr,
+    /// The address that the client connected to.
+    pub proxy: SocketAddr,
+    /// The session worker; a session id is honoured only on its channel.
+    pub worker: usize,
+    /// Its number among all sessions.
+    pub number: u64,
+    pub deadline: Option<Instant>,
+    pub holds: Holds,
+}
+
+/// What the monitor holds open or has under way for a session.
+#[derive(Debug)]
+pub(crate) enum Holds {
+    Nothing,
+    /// A connection on its way.
+    Dial(OwnedFd, SocketAddr),
+    /// The port of a BIND.
+    Port(OwnedFd),
+    /// A connected server that the worker will get.
+    Server(OwnedFd),
+    /// A lookup, by its place.
+    Lookup(usize),
+    /// A query of the client's identd, by its place.
+    Query(usize),
+}
+
+/// Accepting clients.
+impl Monitor {
+    pub(crate) fn accept(&mut self, place: u32) {
+        for _ in 0..ACCEPTS_A_TURN {
+            let Some(listener) = self.listeners.get(place as usize) else { return };
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            match acceptfrom_with(&listener.socket, flags) {
+                Ok((client, address)) => {
+                    let at = listener.address;
+                    self.welcome(client, address, at);
+                }
+                Err(Errno::AGAIN) => return,
+                Err(Errno::MFILE | Errno::NFILE) => return self.turn_one_away(place),
+                Err(error @ (Errno::NOBUFS | Errno::NOMEM)) => return self.pause(&error.to_string()),
+                // The client is gone again, or the network said something about another connection (accept(2)).
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Without descriptors a client would wait in the backlog, and the listener would stay readable. The reserve
+    /// makes room for closing one connection; then everything pauses.
+    fn turn_one_away(&mut self, place: u32) {
+        self.reserve = None;
+        if let Some(listener) = self.listeners.get(place as usize) {
+            drop(accept_with(&listener.socket, SocketFlags::CLOEXEC));
+        }
+        self.reserve = rustix::io::fcntl_dupfd_cloexec(&self.epoll, 3).ok();
+        self.pause("no descriptors left");
+    }
+
+    fn pause(&mut self, why: &str) {
+        self.rarely.err(&mut self.log, &format!("clients are turned away: {why}"));
+        self.pause = Instant::now().checked_add(PAUSE);
+        for listener in &self.listeners {
+            let _ = epoll::delete(&self.epoll, &listener.socket);
+        }
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.pause = None;
+        self.reserve = self.reserve.take().or_else(|| rustix::io::fcntl_dupfd_cloexec(&self.epoll, 3).ok());
+        for (place, listener) in (0u32..).zip(&self.listeners) {
+            let _ = watch(&self.epoll, &listener.socket, Token::Listener(place), epoll::EventFlags::IN);
+        }
+    }
+
+    fn welcome(&mut self, client: OwnedFd, address: Option<SocketAddrAny>, listener: SocketAddr) {
+        let Some(address) = address.and_then(|address| SocketAddr::try_from(address).ok()) else { return };
+        let address = SocketAddr::new(sockd_policy::canonical(address.ip()), address.port());
+        let host = Host::of(address.ip());
+        let settings = &self.world.settings;
+        let all = u32::try_from(self.visits.len()).unwrap_or(u32::MAX);
+        if all >= settings.max_sessions {
+            return self.rarely.err(&mut self.log, "clients are turned away: max_sessions reached");
+        }
+        if self.tallies.sessions(host) >= settings.max_sessions_per_host {
+            let text = format!("clients are turned away: max_sessions_per_host reached by {host}");
+            return self.rarely.err(&mut self.log, &text);
+        }
+        let Some(worker) = self.session_worker(host) else {
+            return self.rarely.err(&mut self.log, "clients are turned away: no worker");
+        };
+        let proxy = match listener.ip().is_unspecified() {
+            true => {
+                getsockname(&client).ok().and_then(|own| SocketAddr::try_from(own).ok()).unwrap_or(listener)
+            }
+            false => listener,
+        };
+        self.begin(client, address, proxy, host, worker);
+    }
+
+    fn session_worker(&mut self, host: Host) -> Option<usize> {
+        self.workers.choose(host, &self.world.settings).or_else(|| self.spawn(Role::Session))
+    }
+
+    fn begin(&mut self, client: OwnedFd, address: SocketAddr, proxy: SocketAddr, host: Host, worker: usize) {
+        let entry = self.visits.vacant_entry();
+        let index = entry.key();
+        let Ok(id) = u32::try_from(index) else { return };
+        let number = self.tallies.begin(host, index);
+        let session = Session::new(address);
+        entry.insert(Visit {
+            session,
+            host,
+            client: address,
+            proxy,
+            worker,
+            number,
+            deadline: None,
+            holds: Holds::Nothing,
+        });
+        self.workers.assign(worker, host);
+        self.set_deadline(index, Some(crate::settings::seconds(self.world.settings.request_limit)));
+        self.tell(worker, ToSession::Serve { id: Id(id) }, Some(client));
+        if let Some(oldest) = self.tallies.oldest_beyond(host, self.world.settings.max_requests_per_host) {
+            let text = format!("unfinished requests are closed: max_requests_per_host reached by {host}");
+            self.rarely.err(&mut self.log, &text);
+            self.happen(oldest, Event::Stop);
+        }
+    }
+}
+
+/// Events of sessions and what follows from them.
+impl Monitor {
+    /// A worker speaks of a session: it must be one of its own.
+    pub(crate) fn visit_event(&mut self, worker: usize, id: Id, event: Event) {
+        match self.visits.get(id.0 as usize) {
+            Some(visit) if visit.worker == worker => self.happen(id.0 as usize, event),
+            _ => self.violation(worker, "a session that is not its own"),
+        }
+    }
+
+    /// Takes an event through the session and carries out what follows, until nothing does.
+    pub(crate) fn happen(&mut self, index: usize, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let Some(visit) = self.visits.get_mut(index) else { return };
+            let was_requesting = visit.session.phase() == Phase::Requesting;
+            let actions = visit.session.on(event, &self.world);
+            if was_requesting && visit.session.phase() != Phase::Requesting {
+                self.tallies.finished(visit.host, visit.number);
+            }
+            for action in actions {
+                events.extend(self.carry_out(index, action));
+            }
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, action: Action) -> Option<Event> {
+        let (worker, id) = (self.visits.get(index)?.worker, Id(u32::try_from(index).ok()?));
+        match action {
+            Action::Log(level, line) => self.log.line(level, &line),
+            Action::Deadline(limit) => self.set_deadline(index, limit),
+            Action::Weigh(addresses, port) => return Some(Event::Kinds(self.weigh(&addresses, port))),
+            Action::Resolve(query) => return self.look_up(index, query),
+            Action::AskIdent => return self.ask_ident(index),
+            Action::Dial { to, from } => return self.dial(index, to, from),
+            Action::Listen { towards, at } => {
+                return Some(Event::Listening(self.open_port(index, towards, at)));
+            }
+            Action::Announce(address) => self.tell(worker, ToSession::Listening { id, address }, None),
+            Action::CloseStranger => self.keep_port(index),
+            Action::HandOff { bound } => {
+                if let Holds::Server(server) = self.take(index) {
+                    self.tell(worker, ToSession::Relay { id, bound }, Some(server));
+                }
+            }
+            Action::Refuse(code) => {
+                self.let_go(index);
+                self.tell(worker, ToSession::Refuse { id, code }, None);
+            }
+            Action::End => {
+                self.let_go(index);
+                self.tell(worker, ToSession::End { id }, None);
+            }
+            Action::Forget => self.forget(index),
+            Action::Violation(what) => self.violation(worker, what),
+        }
+        None
+    }
+
+    /// Sends a session worker a message; a worker that cannot be told anything is lost.
+    fn tell(&mut self, worker: usize, message: ToSession, descriptor: Option<OwnedFd>) {
+        let Some(found) = self.workers.worker(worker) else { return };
+        let Line::Session(link) = &mut found.line else { return };
+        let sent = link.send(message, descriptor);
+        if sent.is_err() {
+            // Its end is noticed, and told to all its sessions, where its channel is read.
+            return;
+        }
+        if link.is_stuck() {
+            self.flush_worker(worker);
+        }
+    }
+
+    fn weigh(&mut self, addresses: &[IpAddr], port: u16) -> Vec<Candidate> {
+        let weighed = addresses.iter().map(|address| Candidate {
+            address: *address,
+            kind: self.kind_of(*address),
+            own_listener: listen::is_own(&self.listeners, *address, port),
+        });
+        weighed.collect()
+    }
+
+    /// An IPv6 address that stands for an IPv4 one (NAT64, 6to4) is what that one is.
+    fn kind_of(&mut self, address: IpAddr) -> AddressKind {
+        match (self.kinds.kind_of(address), embedded(address)) {
+            (AddressKind::Unicast, Some(inner)) => self.kinds.kind_of(inner.into()),
+            (kind, _) => kind,
+        }
+    }
+
+    fn dial(&mut self, index: usize, to: SocketAddr, from: Option<IpAddr>) -> Option<Event> {
+        let dialled = match dial::dial(to, from) {
+            Ok(dialled) => dialled,
+            Err(failure) => return Some(Event::Dialled(Err(failure))),
+        };
+        let visit = self.visits.get_mut(index)?;
+        match dialled {
+            Dialled::Connected(server) => {
+                visit.holds = Holds::Server(server);
+                Some(Event::Dialled(Ok(())))
+            }
+            Dialled::Pending(socket) => {
+                let token = Token::Visit(u32::try_from(index).ok()?);
+                let watched = watch(&self.epoll, &socket, token, epoll::EventFlags::OUT);
+                visit.holds = Holds::Dial(socket, to);
+                watched.err().map(|error| failed("epoll_ctl", error))
+            }
+        }
+    }
+
+    fn open_port(
+        &mut self,
+        index: usize,
+        towards: IpAddr,
+        at: Option<IpAddr>,
+    ) -> Result<SocketAddr, (&'static str, Code)> {
+        let at = match at {
+            Some(at) => at,
+            None => dial::source_towards(towards)?,
+        };
+        let (socket, address) = self.free_port(at)?;
+        let token = Token::Visit(u32::try_from(index).map_err(|_| ("epoll_ctl", Code::ENOSPC))?);
+        watch(&self.epoll, &socket, token, epoll::EventFlags::IN)
+            .map_err(|error| ("epoll_ctl", Code::from_raw(error.raw_os_error())))?;
+        if let Some(visit) = self.visits.get_mut(index) {
+            visit.holds = Holds::Port(socket);
+        }
+        Ok(address)
+    }
+
+    /// A listening port on this address: any that the kernel likes, or the first free one of `bind_ports`, beginning
+    /// at a random place so that the next port cannot be foretold.
+    fn free_port(&self, at: IpAddr) -> Result<(OwnedFd, SocketAddr), dial::Failure> {
+        let Some((first, last)) = self.world.settings.bind_ports else {
+            return dial::listener(SocketAddr::new(at, 0));
+        };
+        let count = u64::from(last.saturating_sub(first)).saturating_add(1);
+        let start = RandomState::new().hash_one(Instant::now()).checked_rem(count).unwrap_or(0);
+        let mut failure = ("bind", Code::EADDRINUSE);
+        for place in 0..count {
+            let offset = start.saturating_add(place).checked_rem(count).unwrap_or(0);
+            let port = first.saturating_add(u16::try_from(offset).unwrap_or(0));
+            match dial::listener(SocketAddr::new(at, port)) {
+                Err(error @ ("bind" | "listen", Code::EADDRINUSE)) => failure = error,
+                done => return done,
+            }
+        }
+        Err(failure)
+    }
+
+    /// The connection or the port of a session is ready.
+    pub(crate) fn visit_ready(&mut self, index: usize) {
+        match self.visits.get(index).map(|visit| &visit.holds) {
+            Some(Holds::Dial(..)) => self.dial_ready(index),
+            Some(Holds::Port(_)) => self.port_ready(index),
+            _ => {}
+        }
+    }
+
+    fn dial_ready(&mut self, index: usize) {
+        let Holds::Dial(socket, to) = self.take(index) else { return };
+        let result = dial::finish(socket, to).map(|server| {
+            if let Some(visit) = self.visits.get_mut(index) {
+                visit.holds = Holds::Server(server);
+            }
+        });
+        self.happen(index, Event::Dialled(result));
+    }
+
+    fn port_ready(&mut self, index: usize) {
+        let Some(Visit { holds: Holds::Port(port), .. }) = self.visits.get(index) else { return };
+        let accepted = acceptfrom_with(port, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+        let Ok((server, Some(peer))) = accepted else { return };
+        let Ok(peer) = SocketAddr::try_from(peer) else { return };
+        // Kept beside the port until it is known whether this is the right peer.
+        let Holds::Port(port) = self.take(index) else { return };
+        if let Some(visit) = self.visits.get_mut(index) {
+            visit.holds = Holds::Server(server);
+        }
+        self.spare_port = Some(port);
+        self.happen(index, Event::Accepted(peer));
+        self.spare_port = None;
+    }
+
+    /// The peer was a stranger: the connection closes, the port stays open.
+    fn keep_port(&mut self, index: usize) {
+        drop(self.take(index));
+        if let (Some(port), Some(visit)) = (self.spare_port.take(), self.visits.get_mut(index)) {
+            if let Ok(place) = u32::try_from(index) {
+                let _ = watch(&self.epoll, &port, Token::Visit(place), epoll::EventFlags::IN);
+            }
+            visit.holds = Holds::Port(port);
+        }
+    }
+
+    /// Takes what the monitor holds for a session; it is no longer watched.
+    fn take(&mut self, index: usize) -> Holds {
+        let Some(visit) = self.visits.get_mut(index) else { return Holds::Nothing };
+        let held = std::mem::replace(&mut visit.holds, Holds::Nothing);
+        if let Holds::Dial(socket, _) | Holds::Port(socket) = &held {
+            // Explicitly: a socket that is passed on would stay in the set as long as anybody has it open.
+            let _ = epoll::delete(&self.epoll, socket);
+        }
+        held
+    }
+
+    /// Nothing that is held or under way is of use any longer.
+    fn let_go(&mut self, index: usize) {
+        match self.take(index) {
+            Holds::Lookup(lookup) => self.cancel_lookup(lookup),
+            Holds::Query(query) => self.cancel_query(query),
+            _ => {}
+        }
+    }
+
+    fn forget(&mut self, index: usize) {
+        self.let_go(index);
+        self.set_deadline(index, None);
+        if let Some(visit) = self.visits.try_remove(index) {
+            self.tallies.end(visit.host, visit.number);
+            self.workers.release(visit.worker, &self.world.settings);
+        }
+    }
+
+    fn set_deadline(&mut self, index: usize, limit: Option<Duration>) {
+        let Some(visit) = self.visits.get_mut(index) else { return };
+        let Ok(place) = u32::try_from(index) else { return };
+        let token = Token::Visit(place).pack();
+        if let Some(old) = visit.deadline.take() {
+            self.deadlines.remove(&(old, token));
+        }
+        visit.deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        self.deadlines.extend(visit.deadline.map(|due| (due, token)));
+    }
+
+    pub(crate) fn visit_overdue(&mut self, index: usize) {
+        if let Some(visit) = self.visits.get_mut(index) {
+            visit.deadline = None;
+            drop(self.take_if_dialling(index));
+            self.happen(index, Event::Deadline);
+        }
+    }
+
+    fn take_if_dialling(&mut self, index: usize) -> Option<Holds> {
+        let is_dial = matches!(self.visits.get(index)?.holds, Holds::Dial(..) | Holds::Port(_));
+        is_dial.then(|| self.take(index))
+    }
+
+    /// A session worker is gone, and with it the sockets that it had.
+    pub(crate) fn lose_visits(&mut self, worker: usize) {
+        let lost: Vec<usize> =
+            self.visits.iter().filter(|(_, visit)| visit.worker == worker).map(|(index, _)| index).collect();
+        for index in lost {
+            self.happen(index, Event::WorkerLost);
+        }
+    }
+}
+
+fn failed(call: &'static str, error: Errno) -> Event {
+    Event::Dialled(Err((call, Code::from_raw(error.raw_os_error()))))
+}

@@ -1,0 +1,360 @@
+//! The workers that run: which client host is served by which of them, and when one comes or goes.
+
+use crate::link::Link;
+use crate::settings::{Isolation, Settings, seconds};
+use crate::spawner::{Channel, ToSpawner};
+use crate::sys;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use slab::Slab;
+use sockd_common::channel::ChannelError;
+use sockd_common::message::{FromIdent, FromResolver, FromSession, Role, ToIdent, ToResolver, ToSession};
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::net::{IpAddr, Ipv6Addr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+/// A client host, the unit of isolation and of limits: an IPv4 address or an IPv6 network of 64 bits, of which one
+/// host can take any address it likes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Host(IpAddr);
+
+impl Host {
+    /// The host that `address` belongs to.
+    pub fn of(address: IpAddr) -> Self {
+        Self(match sockd_policy::canonical(address) {
+            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+            address => address,
+        })
+    }
+}
+
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => write!(f, "{address}"),
+            IpAddr::V6(address) => write!(f, "{address}/64"),
+        }
+    }
+}
+
+/// The channel of a worker, by its role.
+#[derive(Debug)]
+pub enum Line {
+    /// To a session worker.
+    Session(Link<ToSession, FromSession>),
+    /// To an ident worker.
+    Ident(Link<ToIdent, FromIdent>),
+    /// To the resolver worker.
+    Resolver(Link<ToResolver, FromResolver>),
+}
+
+/// A worker that has been asked for and is not known to have ended.
+#[derive(Debug)]
+pub struct Worker {
+    /// The spawner's number for it.
+    pub serial: u32,
+    /// Its channel.
+    pub line: Line,
+    /// Sessions, queries or lookups under way.
+    pub load: u32,
+    /// The client hosts that it serves; a spare worker has none yet.
+    pub hosts: Vec<Host>,
+    /// When it is given up on: not ready in time, or idle for too long.
+    pub expires: Option<Instant>,
+}
+
+/// A worker that is not ready by then will never be.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// A client host with as many sessions for each of its workers gets a further one, up to the number of processors.
+const BUSY: u32 = 4;
+
+/// All workers.
+#[derive(Debug)]
+pub struct Workers {
+    spawner: Channel,
+    workers: Slab<Worker>,
+    serving: HashMap<Host, Vec<usize>>,
+    asking: HashMap<Host, usize>,
+    spare: Vec<usize>,
+    by_hash: RandomState,
+    last_serial: u32,
+    processors: usize,
+    /// Sessions that one worker has descriptors for.
+    room: u32,
+}
+
+impl Workers {
+    /// No workers yet. `descriptors` is the limit that every worker inherits.
+    pub fn new(spawner: Channel, descriptors: u64) -> Self {
+        Self {
+            spawner,
+            workers: Slab::new(),
+            serving: HashMap::new(),
+            asking: HashMap::new(),
+            spare: Vec::new(),
+            by_hash: RandomState::new(),
+            last_serial: 0,
+            processors: std::thread::available_parallelism().map_or(1, Into::into),
+            // Two sockets for each session, and some for pipes.
+            room: u32::try_from(descriptors.saturating_sub(256) / 2).unwrap_or(u32::MAX).max(1),
+        }
+    }
+
+    /// The spawner's channel.
+    pub fn spawner(&self) -> &Channel {
+        &self.spawner
+    }
+
+    /// One worker.
+    pub fn worker(&mut self, index: usize) -> Option<&mut Worker> {
+        self.workers.get_mut(index)
+    }
+
+    /// Asks the spawner for a worker. The caller watches its descriptor.
+    pub fn spawn(&mut self, role: Role, settings: &Settings) -> Result<usize, ChannelError> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        // Where the kernel can, the monitor's end refuses descriptors; the worker's filter has no way to send any.
+        let _ = sys::refuse_descriptors(&ours);
+        let line = match role {
+            Role::Session => Line::Session(Link::new(ours, &session_setup(settings))?),
+            Role::Ident => Line::Ident(Link::new(ours, &ToIdent::Setup)?),
+            Role::Resolver => Line::Resolver(Link::new(ours, &resolver_setup())?),
+        };
+        self.last_serial = self.last_serial.wrapping_add(1);
+        let serial = self.last_serial;
+        self.spawner.send(&ToSpawner::Spawn { serial, role }, Some(theirs.as_fd()))?;
+        let expires = Instant::now().checked_add(START_LIMIT);
+        Ok(self.workers.insert(Worker { serial, line, load: 0, hosts: Vec::new(), expires }))
+    }
+
+    /// How many spare workers are missing.
+    pub fn spares_wanted(&self, settings: &Settings) -> usize {
+        let wanted = match settings.isolation {
+            Isolation::Client => 1,
+            Isolation::Connection => self.processors.max(2),
+            Isolation::Shared(_) => 0,
+        };
+        let room = usize::from(settings.max_workers).saturating_sub(self.session_workers());
+        wanted.min(room.max(usize::from(self.serving.is_empty()))).saturating_sub(self.spare.len())
+    }
+
+    /// A worker just spawned waits for its first client host.
+    pub fn keep_spare(&mut self, index: usize) {
+        self.spare.push(index);
+    }
+
+    fn session_workers(&self) -> usize {
+        self.workers.iter().filter(|(_, worker)| matches!(worker.line, Line::Session(_))).count()
+    }
+
+    /// Chooses the session worker for a new connection from `host`; nothing where one has to be spawned and then
+    /// [`assign`](Self::assign)ed.
+    pub fn choose(&mut self, host: Host, settings: &Settings) -> Option<usize> {
+        let own: &[usize] = self.serving.get(&host).map_or(&[], Vec::as_slice);
+        let least = own.iter().copied().min_by_key(|index| self.load(*index));
+        let full = self.session_workers() >= settings.max_workers.into();
+        let wanted = match (settings.isolation, least) {
+            (Isolation::Connection, _) => true,
+            (Isolation::Client, None) => true,
+            (Isolation::Client, Some(index)) => {
+                let load = self.load(index);
+                load >= self.room || (load >= BUSY && own.len() < self.processors)
+            }
+            (Isolation::Shared(number), _) => return self.shared(host, number.into()),
+        };
+        match (wanted, full, least) {
+            (false, _, _) => least,
+            (true, false, _) => self.take_spare(),
+            (true, true, Some(index)) if settings.isolation == Isolation::Client => Some(index),
+            (true, true, _) => self.take_spare().or_else(|| self.any_by_hash(host)),
+        }
+    }
+
+    fn load(&self, index: usize) -> u32 {
+        self.workers.get(index).map_or(u32::MAX, |worker| worker.load)
+    }
+
+    fn take_spare(&mut self) -> Option<usize> {
+        (!self.spare.is_empty()).then(|| self.spare.remove(0))
+    }
+
+    /// One of a fixed number of workers, the same for each host.
+    fn shared(&self, host: Host, number: usize) -> Option<usize> {
+        let sessions: Vec<usize> = self.session_indices();
+        if sessions.len() < number { None } else { self.pick(host, &sessions) }
+    }
+
+    fn any_by_hash(&self, host: Host) -> Option<usize> {
+        self.pick(host, &self.session_indices())
+    }
+
+    fn session_indices(&self) -> Vec<usize> {
+        let is_session = |worker: &Worker| matches!(worker.line, Line::Session(_));
+        self.workers.iter().filter(|(_, worker)| is_session(worker)).map(|(index, _)| index).collect()
+    }
+
+    fn pick(&self, host: Host, indices: &[usize]) -> Option<usize> {
+        let number = u64::try_from(indices.len()).ok().filter(|number| *number > 0)?;
+        let place = self.by_hash.hash_one(host).checked_rem(number)?;
+        indices.get(usize::try_from(place).ok()?).copied()
+    }
+
+    /// From now on the worker serves `host`, and counts one session more.
+    pub fn assign(&mut self, index: usize, host: Host) {
+        let Some(worker) = self.workers.get_mut(index) else { return };
+        worker.load = worker.load.saturating_add(1);
+        if matches!(worker.line, Line::Session(_)) {
+            if ready(&worker.line) {
+                worker.expires = None;
+            }
+            if !worker.hosts.contains(&host) {
+                worker.hosts.push(host);
+                self.serving.entry(host).or_default().push(index);
+            }
+        }
+    }
+
+    /// The ident worker that serves `host`; nothing where one has to be spawned.
+    pub fn ident(&self, host: Host) -> Option<usize> {
+        self.asking.get(&host).copied()
+    }
+
+    /// This ident worker serves `host` and no other.
+    pub fn assign_ident(&mut self, index: usize, host: Host) {
+        if let Some(worker) = self.workers.get_mut(index) {
+            worker.hosts.push(host);
+            self.asking.insert(host, index);
+        }
+    }
+
+    /// A session, query or lookup of this worker has ended.
+    pub fn release(&mut self, index: usize, settings: &Settings) {
+        let Some(worker) = self.workers.get_mut(index) else { return };
+        worker.load = worker.load.saturating_sub(1);
+        if worker.load == 0 && !matches!(worker.line, Line::Resolver(_)) {
+            let stays = match settings.isolation {
+                Isolation::Connection => Duration::ZERO,
+                _ => seconds(settings.worker_idle),
+            };
+            worker.expires = Instant::now().checked_add(stays);
+        }
+    }
+
+    /// A worker has locked itself down; false where it had said so before.
+    pub fn mark_ready(&mut self, index: usize) -> bool {
+        let Some(worker) = self.workers.get_mut(index) else { return false };
+        worker.expires = None;
+        match &mut worker.line {
+            Line::Session(link) => link.mark_ready(),
+            Line::Ident(link) => link.mark_ready(),
+            Line::Resolver(link) => link.mark_ready(),
+        }
+    }
+
+    /// Workers whose time is over: those that never got ready, which are an error, and those idle for too long.
+    pub fn expired(&self, now: Instant) -> Vec<(usize, bool)> {
+        let expired = |worker: &Worker| worker.expires.is_some_and(|expires| expires <= now);
+        let over = self.workers.iter().filter(|(_, worker)| expired(worker));
+        over.map(|(index, worker)| (index, ready(&worker.line))).collect()
+    }
+
+    /// When [`expired`](Self::expired) will next have an entry.
+    pub fn next_expiry(&self) -> Option<Instant> {
+        self.workers.iter().filter_map(|(_, worker)| worker.expires).min()
+    }
+
+    /// Takes a worker out of service. Its channel closes, at which an honest worker ends; `kill` makes sure.
+    pub fn remove(&mut self, index: usize, kill: bool) -> Option<Worker> {
+        let worker = self.workers.try_remove(index)?;
+        self.spare.retain(|spare| *spare != index);
+        self.serving.retain(|_, indices| {
+            indices.retain(|serving| *serving != index);
+            !indices.is_empty()
+        });
+        self.asking.retain(|_, asking| *asking != index);
+        if kill {
+            // The spawner is dead where this fails, and with it the worker.
+            let _ = self.spawner.send(&ToSpawner::Kill { serial: worker.serial }, None);
+        }
+        Some(worker)
+    }
+
+    /// Sends the settings that session workers follow.
+    pub fn set_up_again(&mut self, settings: &Settings) {
+        for (_, worker) in &mut self.workers {
+            if let Line::Session(link) = &mut worker.line {
+                // A worker that is lost is noticed where its channel is read.
+                let _ = link.send(session_setup(settings), None);
+            }
+        }
+    }
+
+    /// All workers, for reports.
+    pub fn all(&self) -> impl Iterator<Item = (usize, &Worker)> {
+        self.workers.iter()
+    }
+}
+
+impl Worker {
+    /// What it is, for a log line: `session worker 3 (10.0.0.1)`.
+    pub fn describe(&self) -> String {
+        let hosts: Vec<String> = self.hosts.iter().take(3).map(ToString::to_string).collect();
+        let hosts = if hosts.is_empty() { "spare".into() } else { hosts.join(", ") };
+        match self.line {
+            Line::Resolver(_) => format!("resolver worker {}", self.serial),
+            Line::Session(_) => format!("session worker {} ({hosts})", self.serial),
+            Line::Ident(_) => format!("ident worker {} ({hosts})", self.serial),
+        }
+    }
+}
+
+impl Worker {
+    /// Whether messages wait although the worker is ready.
+    pub fn is_stuck(&self) -> bool {
+        match &self.line {
+            Line::Session(link) => link.is_stuck(),
+            Line::Ident(link) => link.is_stuck(),
+            Line::Resolver(link) => link.is_stuck(),
+        }
+    }
+
+    /// Sends what waits.
+    pub fn flush(&mut self) -> Result<(), ChannelError> {
+        match &mut self.line {
+            Line::Session(link) => link.flush(),
+            Line::Ident(link) => link.flush(),
+            Line::Resolver(link) => link.flush(),
+        }
+    }
+}
+
+impl AsFd for Worker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.line {
+            Line::Session(link) => link.as_fd(),
+            Line::Ident(link) => link.as_fd(),
+            Line::Resolver(link) => link.as_fd(),
+        }
+    }
+}
+
+fn ready(line: &Line) -> bool {
+    match line {
+        Line::Session(link) => link.is_ready(),
+        Line::Ident(link) => link.is_ready(),
+        Line::Resolver(link) => link.is_ready(),
+    }
+}
+
+fn session_setup(settings: &Settings) -> ToSession {
+    ToSession::Setup { relay: settings.relay.into(), idle_limit: settings.idle_limit }
+}
+
+/// Without nameservers until the first real setup: see [`crate::lookups`].
+fn resolver_setup() -> ToResolver {
+    ToResolver::Setup { servers: 0, timeout: 5, attempts: 2, ndots: 1, search: Default::default() }
+}

@@ -1,0 +1,129 @@
+//! The empty world that workers live in: namespaces, ids, an empty root, no privileges.
+
+use crate::spawner::Ids;
+use crate::sys;
+use caps::Capability;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use rustix::process::{Gid, Uid};
+use sockd_lockdown as lockdown;
+use std::fs;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+const NAMESPACES: libc::c_int =
+    libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+
+/// Forks a child into a user namespace with all others below it; where that is not permitted, into the others with
+/// the privileges of root; where that is not permitted either, into none. Gives the child's id (nothing in the
+/// child) and whether there is a user namespace.
+pub fn fork_into_namespaces(missing: &mut Vec<String>) -> Result<(Option<libc::pid_t>, bool), String> {
+    let attempts = [
+        (NAMESPACES | libc::CLONE_NEWUSER, None),
+        (NAMESPACES, Some("user namespace")),
+        (0, Some("process, network, mount, ipc and uts namespaces")),
+    ];
+    let mut last = None;
+    for (namespaces, lacking) in attempts {
+        missing.extend(lacking.map(Into::into));
+        match sys::fork_into(namespaces) {
+            Ok(pid) => {
+                return Ok(((pid != 0).then_some(pid), namespaces & libc::CLONE_NEWUSER != 0));
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(format!("fork: {}", last.map(|error| error.to_string()).unwrap_or_default()))
+}
+
+/// The monitor gives the child's user namespace its ids: each keeps its number, and no other exists there.
+pub fn map_ids(pid: libc::pid_t, ids: Ids) -> Result<(), String> {
+    let write = |name: &str, text: &str| {
+        fs::write(format!("/proc/{pid}/{name}"), text).map_err(|error| format!("/proc/{pid}/{name}: {error}"))
+    };
+    // Without CAP_SETGID a group may be mapped only once setgroups(2) is denied (user_namespaces(7)).
+    if !rustix::process::geteuid().is_root() {
+        write("setgroups", "deny")?;
+    }
+    let range = ids.range.map(|(first, count)| format!("{first} {first} {count}\n")).unwrap_or_default();
+    write("uid_map", &format!("{0} {0} 1\n{range}", ids.uid))?;
+    write("gid_map", &format!("{0} {0} 1\n{range}", ids.gid))
+}
+
+/// In the child: becomes the unprivileged user and leaves the host's file system.
+pub fn enter(ids: Ids, user_namespace: bool, missing: &mut Vec<String>) -> Result<(), String> {
+    if user_namespace {
+        // The capabilities in the new namespace stay: there is no id 0 in it whose loss would clear them.
+        become_user(ids.uid, ids.gid, missing)?;
+    }
+    if missing.iter().any(|layer| layer.contains("mount")) {
+        missing.push("empty root".into());
+    } else {
+        empty_root()?;
+    }
+    if !user_namespace {
+        // NO_SETUID_FIXUP, which this locks, keeps what is left across the change of user.
+        lockdown::keep_only(FOR_WORKERS_OF_OTHER_IDS).map_err(|error| error.to_string())?;
+        become_user(ids.uid, ids.gid, missing)?;
+    }
+    lockdown::not_dumpable().map_err(|error| error.to_string())
+}
+
+fn become_user(uid: u32, gid: u32, missing: &mut Vec<String>) -> Result<(), String> {
+    let groups =
+        lockdown::become_user(Uid::from_raw(uid), Gid::from_raw(gid)).map_err(|error| error.to_string())?;
+    if let lockdown::Groups::Kept(_) = groups {
+        missing.push("dropping the user's groups".into());
+    }
+    Ok(())
+}
+
+/// An empty, read-only root: a tmpfs without room for anything takes the place of the host's root, which is then
+/// detached (pivot_root(2), "pivot_root(".", ".")").
+fn empty_root() -> Result<(), String> {
+    let at = |call: &'static str| move |error: nix::Error| format!("{call}: {error}");
+    let nowhere = "/";
+    mount(None::<&str>, nowhere, None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .map_err(at("mount --make-rprivate /"))?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    // Any directory will do as the place of the new root; this one is everywhere that has mount namespaces.
+    let place = "/proc";
+    mount(Some("sockd"), place, Some("tmpfs"), flags, Some("size=4k,nr_inodes=2,mode=0555"))
+        .map_err(at("mount tmpfs"))?;
+    nix::unistd::chdir(place).map_err(at("chdir"))?;
+    nix::unistd::pivot_root(".", ".").map_err(at("pivot_root"))?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(at("umount the host's root"))?;
+    nix::unistd::chdir("/").map_err(at("chdir"))?;
+    let read_only = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    mount(None::<&str>, "/", None::<&str>, read_only, None::<&str>).map_err(at("remount read-only"))
+}
+
+/// Needed only while workers have ids of their own.
+const FOR_WORKERS_OF_OTHER_IDS: &[Capability] =
+    &[Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_KILL];
+
+/// Keeps no capability, or those three; new privileges cannot be gained.
+pub fn drop_privileges(workers_have_own_ids: bool) -> Result<(), String> {
+    let kept = if workers_have_own_ids { FOR_WORKERS_OF_OTHER_IDS } else { &[] };
+    lockdown::keep_only(kept).map_err(|error| error.to_string())?;
+    lockdown::die_with_parent().map_err(|error| error.to_string())?;
+    lockdown::no_new_privileges().map_err(|error| error.to_string())
+}
+
+/// In the child that becomes a worker: takes an id of its own; execve(2) then clears the capabilities.
+pub fn become_one_of_the_range(id: u32) -> nix::Result<()> {
+    lockdown::become_user(Uid::from_raw(id), Gid::from_raw(id)).map(drop).map_err(|_| nix::Error::EPERM)
+}
+
+/// Closes all descriptors but these.
+pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> Result<(), String> {
+    let mut kept: Vec<RawFd> = kept.iter().map(AsRawFd::as_raw_fd).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for descriptor in kept {
+        if descriptor > first {
+            sys::close_range(first, descriptor.saturating_sub(1))
+                .map_err(|error| format!("close_range: {error}"))?;
+        }
+        first = first.max(descriptor.saturating_add(1));
+    }
+    sys::close_range(first, RawFd::MAX).map_err(|error| format!("close_range: {error}"))
+}
