@@ -172,7 +172,6 @@ impl fmt::Display for TemplateError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::format;
     use std::vec::Vec;
 
     fn values<'a>(user: &'a [u8], name: Option<&'a str>) -> Values<'a> {
@@ -268,9 +267,7 @@ mod tests {
         }
         let all: Vec<u8> = (1..=255).collect();
         assert!(
-            format!("{}", clean_user(&all))
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"._@+-".contains(&byte))
+            clean_user(&all).bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._@+-".contains(&byte))
         );
     }
 }

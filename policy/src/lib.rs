@@ -20,6 +20,7 @@ mod conf;
 mod decide;
 mod error;
 pub mod guard;
+mod index;
 mod line;
 mod name;
 mod route;

@@ -13,7 +13,7 @@ use core::ops::{BitAnd, Not};
 
 use crate::address::{Bits, Network};
 use crate::name::{HostName, Pattern, in_zone};
-use crate::table::Texts;
+use crate::table::{Span, Texts, count};
 
 /// All patterns of one side. Number 0 is [`Pattern::Any`]; then come IPv4, IPv6 and names; the number behind the last is
 /// [`Slot::SomeName`].
@@ -31,6 +31,10 @@ pub(crate) struct Family<W> {
     pub(crate) prefixes: Vec<Prefix<W>>,
     /// Masks of any other shape, sorted by mask, then by address.
     pub(crate) odd: Vec<Masked<W>>,
+    /// Where the patterns of each odd mask end.
+    groups: Vec<u32>,
+    /// Of many prefixes: where those begin whose address has these first 16 bits.
+    tops: Vec<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +84,49 @@ enum Slot {
 }
 
 impl Side {
+    /// The number behind the last pattern: that of [`Slot::SomeName`].
+    pub(crate) fn some_name(&self) -> u32 {
+        self.v4.after(1).saturating_add(self.v6.after(0)).saturating_add(count(&self.names))
+    }
+
+    /// Adds the numbers of all patterns that hold the host to `found`; where its names are not known,
+    /// [`Side::some_name`] for those that might.
+    pub(crate) fn matching(
+        &self,
+        address: IpAddr,
+        names: Option<&[HostName]>,
+        texts: &Texts,
+        found: &mut Vec<u32>,
+    ) {
+        found.push(0);
+        match address {
+            IpAddr::V4(address) => self.v4.matching(address.into(), 1, found),
+            IpAddr::V6(address) => self.v6.matching(address.into(), self.v4.after(1), found),
+        }
+        let first = self.v6.after(self.v4.after(1));
+        match names {
+            Some(names) => names.iter().for_each(|name| self.zones(name.as_str(), first, texts, found)),
+            None if self.names.is_empty() => {}
+            None => found.push(self.some_name()),
+        }
+    }
+
+    /// Whether the number is that of a domain or zone.
+    pub(crate) fn is_name(&self, id: u32) -> bool {
+        matches!(self.slot(id), Slot::Name(_))
+    }
+
+    fn zones(&self, name: &str, first: u32, texts: &Texts, found: &mut Vec<u32>) {
+        let not_behind = |pattern: &Name| from_the_end(texts.str(pattern.text), name) != Ordering::Greater;
+        let mut place = count_as_u32(self.names.partition_point(not_behind)).wrapping_sub(1);
+        while let Some(pattern) = self.names.get(place as usize) {
+            if pattern.holds(name, texts) {
+                found.push(first.saturating_add(place));
+            }
+            place = pattern.parent;
+        }
+    }
+
     fn slot(&self, id: u32) -> Slot {
         let Some(mut place) = (id as usize).checked_sub(1) else { return Slot::Any };
         type At = fn(usize) -> Slot;
@@ -159,15 +206,26 @@ impl Name {
 pub(crate) trait Word: Copy + Ord + BitAnd<Output = Self> + Not<Output = Self> {
     /// Whether a mask is ones followed by zeros.
     fn is_prefix(self) -> bool;
+
+    /// The first 16 bits.
+    fn top(self) -> usize;
 }
 
 impl Word for u32 {
+    fn top(self) -> usize {
+        (self >> 16) as usize
+    }
+
     fn is_prefix(self) -> bool {
         !self & (!self).wrapping_add(1) == 0
     }
 }
 
 impl Word for u128 {
+    fn top(self) -> usize {
+        (self >> 112) as usize
+    }
+
     fn is_prefix(self) -> bool {
         !self & (!self).wrapping_add(1) == 0
     }
@@ -175,22 +233,92 @@ impl Word for u128 {
 
 impl<W> Default for Family<W> {
     fn default() -> Family<W> {
-        Family { prefixes: Vec::new(), odd: Vec::new() }
+        Family { prefixes: Vec::new(), odd: Vec::new(), groups: Vec::new(), tops: Vec::new() }
     }
 }
 
 impl<W: Word> Family<W> {
-    /// Links every prefix with the innermost one around it; they must be sorted.
-    pub(crate) fn link(&mut self) {
-        let mut around: Vec<(u32, W, W)> = Vec::new();
-        for (place, prefix) in (0..).zip(&mut self.prefixes) {
-            while around.last().is_some_and(|(_, address, mask)| prefix.address & *mask != *address) {
+    /// A family of patterns in their order, linked so that they can be searched.
+    pub(crate) fn new(prefixes: Vec<Masked<W>>, odd: Vec<Masked<W>>) -> Family<W> {
+        let mut around: Vec<(u32, Masked<W>)> = Vec::new();
+        let mut link = |(place, of): (u32, Masked<W>)| {
+            while around.last().is_some_and(|(_, outer)| !outer.holds(of.address)) {
                 around.pop();
             }
-            prefix.parent = around.last().map_or(NO_PARENT, |(place, ..)| *place);
-            around.push((place, prefix.address, prefix.mask));
+            let parent = around.last().map_or(NO_PARENT, |(place, _)| *place);
+            around.push((place, of));
+            Prefix { address: of.address, mask: of.mask, parent }
+        };
+        let prefixes: Vec<Prefix<W>> = (0..).zip(prefixes).map(&mut link).collect();
+        let last =
+            |(_, pair): &(u32, &[Masked<W>])| pair.first().map(|of| of.mask) != pair.last().map(|of| of.mask);
+        let mut groups: Vec<u32> = (1..).zip(odd.windows(2)).filter(last).map(|(end, _)| end).collect();
+        groups.extend(odd.last().map(|_| count(&odd)));
+        let tops = tops(&prefixes);
+        Family { prefixes, odd, groups, tops }
+    }
+
+    /// The place of the last prefix that does not begin behind the address; wraps if there is none.
+    fn last_before(&self, address: W) -> u32 {
+        let top = address.top();
+        let (start, end) = match self.tops.get(top..) {
+            Some([start, end, ..]) => (*start, *end),
+            _ => (0, count(&self.prefixes)),
+        };
+        let near = Span { start, end }.of(&self.prefixes);
+        let behind = near.partition_point(|prefix| prefix.address <= address);
+        start.saturating_add(count_as_u32(behind)).wrapping_sub(1)
+    }
+
+    /// The number behind those of this family, which begin at `first`.
+    fn after(&self, first: u32) -> u32 {
+        first.saturating_add(count(&self.prefixes)).saturating_add(count(&self.odd))
+    }
+
+    fn matching(&self, address: W, first: u32, found: &mut Vec<u32>) {
+        let mut place = self.last_before(address);
+        while let Some(prefix) = self.prefixes.get(place as usize) {
+            if address & prefix.mask == prefix.address {
+                found.push(first.saturating_add(place));
+            }
+            place = prefix.parent;
+        }
+        let first = first.saturating_add(count(&self.prefixes));
+        let mut start = 0;
+        for end in &self.groups {
+            let group = Span { start, end: *end }.of(&self.odd);
+            let mask = group.first().map_or(address, |of| of.mask);
+            if let Ok(place) = group.binary_search_by_key(&(address & mask), |of| of.address) {
+                found.push(first.saturating_add(start).saturating_add(count_as_u32(place)));
+            }
+            start = *end;
         }
     }
+}
+
+impl<W: Word> Masked<W> {
+    fn holds(&self, address: W) -> bool {
+        address & self.mask == self.address
+    }
+}
+
+/// Where each top begins and the last one ends; nothing where a search from the start is as quick.
+fn tops<W: Word>(prefixes: &[Prefix<W>]) -> Vec<u32> {
+    if prefixes.len() < 1024 {
+        return Vec::new();
+    }
+    let mut tops = Vec::with_capacity(0x1_0001);
+    for (place, prefix) in (0..).zip(prefixes) {
+        while tops.len() <= prefix.address.top() {
+            tops.push(place);
+        }
+    }
+    tops.resize(0x1_0001, count(prefixes));
+    tops
+}
+
+fn count_as_u32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Compares names from their end, label by label: a name comes right before the names below it.
@@ -273,10 +401,7 @@ fn family<W: Word>(
     odd.sort_unstable_by_key(|(of, _)| *of);
     let prefixes = distinct(prefixes, next, tell);
     let odd = distinct(odd, next, tell);
-    let prefix = |of: Masked<W>| Prefix { address: of.address, mask: of.mask, parent: NO_PARENT };
-    let mut family = Family { prefixes: prefixes.into_iter().map(prefix).collect(), odd };
-    family.link();
-    family
+    Family::new(prefixes, odd)
 }
 
 fn distinct<W: Word>(

@@ -11,6 +11,7 @@ use core::net::IpAddr;
 
 use crate::command::Template;
 use crate::decide::Need;
+use crate::index::Index;
 use crate::name::{HostName, Pattern};
 use crate::side::{Fit, Side, SideBuilder};
 
@@ -32,6 +33,7 @@ pub(crate) struct Table {
     pub(crate) file_users: Vec<u32>,
     /// `#NO_IDENTD:` and `#BAD_ID:` of `sockd.conf`: template (from 1; 0 is none) and line.
     pub(crate) specials: [(u32, u32); 2],
+    pub(crate) index: Index,
 }
 
 /// One line.
@@ -123,7 +125,7 @@ impl Table {
     }
 
     /// `None` if the rule does not match, `Nothing` more to ask if it does, or the fact it depends on.
-    fn fits(&self, rule: &Rule, query: &Query) -> Option<Found> {
+    pub(crate) fn fits(&self, rule: &Rule, query: &Query) -> Option<Found> {
         let tail = self.tails.get(rule.tail as usize)?;
         if !self.tail_fits(tail, query) {
             return None;
@@ -137,11 +139,6 @@ impl Table {
             (_, Fit::Unknown) => Some(Found::Need(Need::DestinationNames)),
             (Fit::Yes, Fit::Yes) => Some(Found::Nothing),
         }
-    }
-
-    /// The first line that matches.
-    pub(crate) fn find(&self, query: &Query) -> Found {
-        self.scan(query)
     }
 
     /// The command of a number, counted from 1.
@@ -354,7 +351,7 @@ impl Builder {
         item
     }
 
-    /// Sorts the patterns and gives the table.
+    /// Sorts the patterns, lays the index and gives the table.
     pub(crate) fn finish(mut self) -> Table {
         let rules = &mut self.table.rules;
         self.table.source = self.source.finish(&mut self.table.texts, |rule, id| {
@@ -367,6 +364,6 @@ impl Builder {
                 rule.destination = id;
             }
         });
-        self.table
+        self.table.indexed()
     }
 }

@@ -1,0 +1,63 @@
+//! Percentiles of single decisions, time to load, memory per rule: `cargo bench -p sockd-policy --bench figures`.
+
+#![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
+mod corpus;
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use corpus::{Shape, conf, line, no_names, requests, rules};
+use sockd_policy::UserId;
+
+fn main() {
+    println!(
+        "{:>10} {:>10} {:>9} {:>9} {:>9} {:>12} {:>10}",
+        "shape", "rules", "p50 ns", "p99 ns", "scan p50", "parse ms", "B/rule"
+    );
+    for shape in [Shape::BlockList, Shape::Mixed, Shape::Domains] {
+        for count in [1_000, 10_000, 100_000, 1_000_000] {
+            figures(shape, count);
+        }
+    }
+}
+
+fn figures(shape: Shape, count: usize) {
+    let text = conf(shape, count);
+    let before = resident();
+    let start = Instant::now();
+    let rules = rules(&text);
+    let parsed = start.elapsed();
+    let memory = resident().saturating_sub(before) / count;
+    let user = UserId::parse(b"ann").unwrap();
+    let mut index: Vec<u128> = requests(&user, 20_000)
+        .iter()
+        .map(|request| timed(|| line(rules.decide(request, &no_names()))))
+        .collect();
+    let mut scan: Vec<u128> = requests(&user, 50)
+        .iter()
+        .map(|request| timed(|| line(rules.decide_by_scan(request, &no_names()))))
+        .collect();
+    index.sort_unstable();
+    scan.sort_unstable();
+    println!(
+        "{:>10} {count:>10} {:>9} {:>9} {:>9} {:>12.1} {memory:>10}",
+        format!("{shape:?}"),
+        index[index.len() / 2],
+        index[index.len() * 99 / 100],
+        scan[scan.len() / 2],
+        parsed.as_secs_f64() * 1e3,
+    );
+}
+
+fn timed(decide: impl FnOnce() -> u32) -> u128 {
+    let start = Instant::now();
+    black_box(decide());
+    start.elapsed().as_nanos()
+}
+
+/// Bytes of memory in use, from proc(5).
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}

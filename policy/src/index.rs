@@ -1,0 +1,215 @@
+//! Finding the first matching line without asking every line.
+//!
+//! The patterns that hold the two addresses of a request are few ([`Side::matching`]). Every rule is listed under its
+//! source or its destination pattern, whichever fewer rules share, so that a search reads a few short lists. Within a
+//! list the rules are sorted by the pattern of their other side, then as in the file; a long list is searched for each
+//! of the other side's patterns.
+//!
+//! A rule with a name depends on names that may not be known yet. It is listed once more with [`Side::some_name`] in the
+//! name's place, and that number is among the matching ones only while names are not known.
+//!
+//! No rule set makes this slower than the plain scan by more than a constant: what is met in a list is met once, a rule is
+//! listed at most four times, and a list is searched only where that is cheaper than reading it.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::name::HostName;
+use crate::side::{Fit, Side};
+use crate::table::{Found, Query, Rule, Span, Table};
+
+/// The lists by source and by destination.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Index {
+    by_source: Lists,
+    by_destination: Lists,
+}
+
+/// One list per pattern, one behind the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Lists {
+    /// Where the list of each pattern begins; the last item is where the last list ends.
+    starts: Vec<u32>,
+    entries: Vec<Entry>,
+}
+
+/// A rule in the list of one of its patterns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    /// Its pattern on the other side.
+    other: u32,
+    rule: u32,
+    tail: u32,
+}
+
+impl Table {
+    /// The table with its index.
+    pub(crate) fn indexed(mut self) -> Table {
+        self.index = Index::of(&self);
+        self
+    }
+
+    /// The first line that matches.
+    pub(crate) fn find(&self, query: &Query) -> Found {
+        let source = Host::of(&self.source, query.source, query.source_names, self);
+        let destination = Host::of(&self.destination, query.destination, query.destination_names, self);
+        let mut best = NONE;
+        for pattern in &source.patterns {
+            best = self.first(self.index.by_source.of(*pattern), &destination, query, best);
+        }
+        for pattern in &destination.patterns {
+            best = self.first(self.index.by_destination.of(*pattern), &source, query, best);
+        }
+        let found = self.rules.get(best as usize).and_then(|rule| self.fits(rule, query));
+        found.map_or(
+            Found::Nothing,
+            |missing| if missing == Found::Nothing { Found::Rule(best) } else { missing },
+        )
+    }
+
+    /// The first rule of a list whose other side holds the host there, if it comes before `best`.
+    fn first(&self, list: &[Entry], other: &Host, query: &Query, mut best: u32) -> u32 {
+        let fits = |entry: &Entry| {
+            self.tails.get(entry.tail as usize).is_some_and(|tail| self.tail_fits(tail, query))
+        };
+        if list.len() / 8 <= other.patterns.len() {
+            for entry in list {
+                if entry.rule < best && other.has(entry.other) && fits(entry) {
+                    best = entry.rule;
+                }
+            }
+            return best;
+        }
+        for pattern in &other.patterns {
+            let start = list.partition_point(|entry| entry.other < *pattern);
+            let same = list.iter().skip(start).take_while(|entry| entry.other == *pattern);
+            best = same
+                .take_while(|entry| entry.rule < best)
+                .find(|entry| fits(entry))
+                .map_or(best, |entry| entry.rule);
+        }
+        best
+    }
+}
+
+/// Behind every rule.
+const NONE: u32 = u32::MAX;
+
+/// One end of a request: what holds it.
+struct Host<'a> {
+    side: &'a Side,
+    table: &'a Table,
+    address: IpAddr,
+    names: Option<&'a [HostName]>,
+    patterns: Vec<u32>,
+}
+
+impl<'a> Host<'a> {
+    fn of(side: &'a Side, address: IpAddr, names: Option<&'a [HostName]>, table: &'a Table) -> Host<'a> {
+        let mut patterns = Vec::with_capacity(32);
+        side.matching(address, names, &table.texts, &mut patterns);
+        Host { side, table, address, names, patterns }
+    }
+
+    /// Whether the pattern is among those that hold this host.
+    fn has(&self, pattern: u32) -> bool {
+        if self.patterns.len() <= 16 {
+            return self.patterns.contains(&pattern);
+        }
+        match self.side.fit(pattern, self.address, self.names, &self.table.texts) {
+            Fit::Yes => true,
+            Fit::Unknown | Fit::No => self.names.is_none() && pattern == self.side.some_name(),
+        }
+    }
+}
+
+impl Index {
+    fn of(table: &Table) -> Index {
+        let mut sources = Lists::counting(&table.source);
+        let mut destinations = Lists::counting(&table.destination);
+        listings(table).for_each(|(rule, _)| {
+            sources.add(rule.source);
+            destinations.add(rule.destination);
+        });
+        let shared = (sources.starts, destinations.starts);
+        let of = |counts: &[u32], pattern: u32| counts.get(pattern as usize).copied().unwrap_or_default();
+        let by_source = |rule: &Rule| of(&shared.0, rule.source) < of(&shared.1, rule.destination);
+
+        let mut sources = Lists::counting(&table.source);
+        let mut destinations = Lists::counting(&table.destination);
+        listings(table).for_each(|(rule, _)| match by_source(&rule) {
+            true => sources.add(rule.source),
+            false => destinations.add(rule.destination),
+        });
+        sources.lay_out();
+        destinations.lay_out();
+        listings(table).for_each(|(rule, number)| match by_source(&rule) {
+            true => {
+                sources.put(rule.source, Entry { other: rule.destination, rule: number, tail: rule.tail })
+            }
+            false => destinations
+                .put(rule.destination, Entry { other: rule.source, rule: number, tail: rule.tail }),
+        });
+        sources.sort();
+        destinations.sort();
+        Index { by_source: sources, by_destination: destinations }
+    }
+}
+
+/// Every rule with its number, as itself and with [`Side::some_name`] in place of its names.
+fn listings(table: &Table) -> impl Iterator<Item = (Rule, u32)> {
+    let (source, destination) = (table.source.some_name(), table.destination.some_name());
+    (0..).zip(&table.rules).flat_map(move |(number, rule)| {
+        let from = table.source.is_name(rule.source).then_some(Rule { source, ..*rule });
+        let to = table.destination.is_name(rule.destination).then_some(Rule { destination, ..*rule });
+        let both = from.filter(|_| to.is_some()).map(|from| Rule { destination, ..from });
+        [Some(*rule), from, to, both].into_iter().flatten().map(move |rule| (rule, number))
+    })
+}
+
+/// The life of lists: count what goes into each, lay them out, put everything in, sort each.
+impl Lists {
+    fn counting(side: &Side) -> Lists {
+        Lists { starts: vec![0; (side.some_name() as usize).saturating_add(2)], entries: Vec::new() }
+    }
+
+    fn add(&mut self, pattern: u32) {
+        if let Some(count) = self.starts.get_mut(pattern as usize) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Turns counts into the ends of lists, from where [`Lists::put`] fills them to their starts.
+    fn lay_out(&mut self) {
+        let mut end = 0u32;
+        for start in &mut self.starts {
+            end = end.saturating_add(*start);
+            *start = end;
+        }
+        self.entries.resize(end as usize, Entry::default());
+    }
+
+    fn put(&mut self, pattern: u32, entry: Entry) {
+        let Some(start) = self.starts.get_mut(pattern as usize) else { return };
+        *start = start.saturating_sub(1);
+        if let Some(place) = self.entries.get_mut(*start as usize) {
+            *place = entry;
+        }
+    }
+
+    fn sort(&mut self) {
+        for bounds in self.starts.windows(2) {
+            let [start, end] = *bounds else { continue };
+            if let Some(list @ [_, _, ..]) = self.entries.get_mut(start as usize..end as usize) {
+                list.sort_unstable();
+            }
+        }
+    }
+
+    fn of(&self, pattern: u32) -> &[Entry] {
+        let bounds = self.starts.get(pattern as usize..).unwrap_or_default();
+        let [start, end, ..] = *bounds else { return &[] };
+        Span { start, end }.of(&self.entries)
+    }
+}
