@@ -8,9 +8,12 @@
 pub mod event;
 pub mod ident;
 pub mod lockdown;
+pub mod outbox;
 pub mod profile;
+pub mod relay;
 pub mod resolver;
 pub mod session;
+pub mod socks;
 
 /// How a worker ends; the monitor reads it from the exit status (numbers from sysexits.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! a worker can do nothing but carry bytes to and from that peer.
 
 use sockd_lockdown::Test::{AtMost, Int, Long, NoneOf, OnlyBits};
-use sockd_lockdown::When::{Always, Args};
+use sockd_lockdown::When::{Always, Answer, Args};
 use sockd_lockdown::{Arg, Row, libc, row};
 
 /// The session worker's calls.
@@ -22,6 +22,7 @@ pub const PROFILE_SESSION: &[Row] = &[
     row!(SYS_splice, Args(&SPLICE), "bulk from socket to pipe to socket; never to a place in a file"),
     row!(SYS_pipe2, Args(&[int(1, libc::O_NONBLOCK | libc::O_CLOEXEC)]), "pipes for splice, kept in a pool"),
     row!(SYS_fcntl, Args(&[int(1, libc::F_SETPIPE_SZ)]), "larger pipes for bulk; no other command"),
+    row!(SYS_fcntl, Args(&[int(1, libc::F_GETFD)]), "asked before every close in builds with debug assertions"),
     row!(SYS_shutdown, Always, "pass on the end of a stream (half-close)"),
     row!(
         SYS_getpeername,
@@ -42,10 +43,45 @@ pub const PROFILE_SESSION: &[Row] = &[
 ];
 
 /// The ident worker's calls.
-pub const PROFILE_IDENT: &[Row] = &[];
+///
+/// recvmsg serves the sockets as well as the channel, and poll needs no set of its own: hence no recvfrom and no
+/// epoll_ctl. Without mmap the C library has brk alone, which is enough for a bounded number of short replies.
+pub const PROFILE_IDENT: &[Row] = &[
+    row!(SYS_ppoll, Args(&[Arg { index: 3, test: Long(0) }]), "wait for channel and identds; no signal mask"),
+    row!(SYS_recvmsg, Args(&[flags(2, CHANNEL_FLAGS)]), "messages and sockets from the monitor; replies"),
+    row!(SYS_sendto, Args(&SEND), "queries, answers to the monitor; never to an address"),
+    row!(SYS_close, Always, "end a query"),
+    row!(
+        SYS_fcntl,
+        Answer(libc::ENOSYS),
+        "not allowed; but builds with debug assertions ask it before every close, and only mind EBADF"
+    ),
+    row!(SYS_brk, Always, "memory of the allocator"),
+    row!(SYS_exit_group, Always, "end"),
+];
 
 /// The resolver worker's calls.
-pub const PROFILE_RESOLVER: &[Row] = &[];
+pub const PROFILE_RESOLVER: &[Row] = &[
+    row!(SYS_epoll_pwait, Args(&[NO_MASK]), "wait for channel, nameservers and deadlines"),
+    row!(SYS_epoll_ctl, Always, "watch a socket that was handed over"),
+    row!(SYS_recvmsg, Args(&[flags(2, CHANNEL_FLAGS)]), "messages and descriptors from the monitor"),
+    row!(SYS_recvfrom, Args(&RECEIVE), "answers of nameservers"),
+    row!(SYS_sendto, Args(&SEND), "questions, answers to the monitor; never to an address"),
+    row!(SYS_read, Always, "the hosts(5) file, handed over as a descriptor"),
+    row!(SYS_close, Always, "leave a nameserver"),
+    row!(SYS_fcntl, Args(&[int(1, libc::F_GETFD)]), "asked before every close in builds with debug assertions"),
+    row!(
+        SYS_getrandom,
+        Args(&[flags(2, 0)]),
+        "query ids that nobody can guess, of the kernel's initialised generator only"
+    ),
+    row!(SYS_mmap, Args(&MAP), "memory of the allocator: private, not executable, no fixed place"),
+    row!(SYS_munmap, Always, "give such memory back"),
+    row!(SYS_mremap, Args(&REMAP), "let the table of hosts grow"),
+    row!(SYS_brk, Always, "memory of the allocator"),
+    row!(SYS_clock_gettime, Args(&[int(0, libc::CLOCK_MONOTONIC)]), "deadlines, where the clock has no vDSO"),
+    row!(SYS_exit_group, Always, "end"),
+];
 
 /// No single mapping is larger, in bytes.
 const LARGEST_MAPPING: u64 = 64 << 20;

@@ -1,20 +1,284 @@
 //! The session worker: reads the requests of one client host and relays its data.
+//!
+//! One loop over one epoll set: the channel to the monitor, and the sockets of all sessions. What one session does
+//! is told in [`visit`]; here is how sessions begin and end, and how messages travel.
 
-use crate::{Ending, event::Epoll, lockdown, profile::PROFILE_SESSION};
-use sockd_common::channel::{Received, WorkerEnd};
-use sockd_common::message::{FromSession, ToSession};
+mod visit;
+
+use crate::event::Epoll;
+use crate::outbox::{Heard, Outbox};
+use crate::profile::PROFILE_SESSION;
+use crate::relay::Mover;
+use crate::{Ending, lockdown};
+use rustix::event::epoll::{Event, EventFlags};
+use slab::Slab;
+use sockd_common::message::{End, FromSession, Id, RelayMode, ReplyCode, ToSession};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+use visit::{Next, Outside, REFUSED_LIMIT, Session};
+
+/// The token of the channel; no session has it, as slots are far fewer.
+const CHANNEL: u64 = u64::MAX;
+
+/// Events that one wake-up may bring.
+const EVENTS: usize = 256;
+
+/// Messages that are read in one go before the sessions have their turn.
+const MESSAGES: usize = 64;
 
 /// Serves the channel until the monitor closes it.
 pub fn run(channel: OwnedFd) -> Ending {
-    let Ok(_epoll) = Epoll::new() else { return Ending::System };
-    let channel: WorkerEnd<FromSession, ToSession> = WorkerEnd::new(channel);
-    let Ok(locks) = lockdown::lock_down(PROFILE_SESSION) else { return Ending::System };
-    if channel.send(&FromSession::Ready(locks)).is_err() {
-        return Ending::Finished;
+    let Ok(epoll) = Epoll::new() else { return Ending::System };
+    let channel = Outbox::new(channel);
+    if epoll.add(&channel, CHANNEL, EventFlags::IN).is_err() {
+        return Ending::System;
     }
-    match channel.receive() {
-        Ok(Received::Closed) => Ending::Finished,
-        _ => Ending::Protocol,
+    let Ok(locks) = lockdown::lock_down(PROFILE_SESSION) else { return Ending::System };
+    let served =
+        Worker::set_up(epoll, channel, FromSession::Ready(locks)).and_then(|mut worker| worker.serve());
+    match served {
+        Err(ending) => ending,
+        Ok(never) => match never {},
+    }
+}
+
+/// The loop ends with an [`Ending`] only.
+type Served = Result<std::convert::Infallible, Ending>;
+
+struct Worker {
+    epoll: Epoll,
+    /// Holds at most two messages for every session.
+    channel: Outbox<FromSession, ToSession>,
+    /// Whether the channel is watched for room to send.
+    channel_full: bool,
+    sessions: Slab<Session>,
+    slots: BTreeMap<Id, usize>,
+    /// Sessions with more to move than one turn allows.
+    unfinished: Vec<(usize, Id)>,
+    mover: Mover,
+    /// In seconds.
+    idle_limit: u32,
+    start: Instant,
+    /// Seconds since the start.
+    now: u32,
+    next_sweep: u32,
+}
+
+impl Worker {
+    /// Says `Ready` and waits for the settings, the monitor's first message.
+    fn set_up(
+        epoll: Epoll,
+        mut channel: Outbox<FromSession, ToSession>,
+        ready: FromSession,
+    ) -> Result<Self, Ending> {
+        channel.say(ready);
+        channel.flush()?;
+        let mut events = Vec::with_capacity(1);
+        loop {
+            match channel.hear()? {
+                None => epoll.wait(&mut events, None).map_err(|_| Ending::System)?,
+                Some(Heard { message: ToSession::Setup { relay, idle_limit }, .. }) => {
+                    return Ok(Self::new(epoll, channel, relay, idle_limit));
+                }
+                Some(_) => return Err(Ending::Protocol),
+            }
+        }
+    }
+
+    fn new(epoll: Epoll, channel: Outbox<FromSession, ToSession>, relay: RelayMode, idle_limit: u32) -> Self {
+        Self {
+            epoll,
+            channel,
+            channel_full: false,
+            sessions: Slab::new(),
+            slots: BTreeMap::new(),
+            unfinished: Vec::new(),
+            mover: Mover::new(relay),
+            idle_limit,
+            start: Instant::now(),
+            now: 0,
+            next_sweep: 0,
+        }
+    }
+
+    fn serve(&mut self) -> Served {
+        let mut events = Vec::with_capacity(EVENTS);
+        loop {
+            self.epoll.wait(&mut events, self.patience()).map_err(|_| Ending::System)?;
+            self.now = u32::try_from(self.start.elapsed().as_secs()).unwrap_or(u32::MAX);
+            for (slot, id) in std::mem::take(&mut self.unfinished) {
+                self.advance(slot, id);
+            }
+            for event in &events {
+                self.on_event(event)?;
+            }
+            if self.now >= self.next_sweep {
+                self.sweep();
+            }
+            self.send()?;
+        }
+    }
+
+    /// How long to wait for an event: not at all while there is work, for ever while nothing can run out.
+    fn patience(&self) -> Option<Duration> {
+        if !self.unfinished.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        if self.sessions.is_empty() && self.mover.pipes.is_empty() {
+            return None;
+        }
+        let due = Duration::from_secs(self.next_sweep.into());
+        Some(due.saturating_sub(self.start.elapsed()).saturating_add(Duration::from_millis(1)))
+    }
+
+    fn on_event(&mut self, event: &Event) -> Result<(), Ending> {
+        let (token, flags) = (event.data.u64(), event.flags);
+        if token == CHANNEL {
+            return self.on_channel();
+        }
+        let (slot, id, side) = visit::parts(token);
+        if let Some(session) = self.sessions.get_mut(slot).filter(|session| session.id == id) {
+            session.notice(side, flags);
+            self.advance(slot, id);
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, slot: usize, id: Id) {
+        self.with(slot, id, |session, outside| session.advance(outside));
+    }
+
+    /// Lets a session do something, and does what follows from it.
+    fn with(&mut self, slot: usize, id: Id, act: impl FnOnce(&mut Session, &mut Outside<'_>) -> Next) {
+        let Some(session) = self.sessions.get_mut(slot).filter(|session| session.id == id) else { return };
+        let mut outside = Outside { epoll: &self.epoll, mover: &mut self.mover, slot, now: self.now };
+        match act(session, &mut outside) {
+            Next::Wait if session.is_refused() => {
+                self.next_sweep = self.next_sweep.min(self.now.saturating_add(REFUSED_LIMIT));
+            }
+            Next::Wait => {}
+            Next::Again => self.unfinished.push((slot, id)),
+            Next::Ask(request) => self.say(FromSession::Request { id, request }),
+            Next::End(why) => self.end(slot, id, why),
+        }
+    }
+
+    fn end(&mut self, slot: usize, id: Id, why: End) {
+        self.slots.remove(&id);
+        let Some(session) = self.sessions.try_remove(slot) else { return };
+        let (up, down) = (session.up.total, session.down.total);
+        // The descriptors are closed before the monitor hears of it.
+        drop(session);
+        self.say(FromSession::Closed { id, up, down, why });
+    }
+
+    /// Ends what has been quiet for too long, and pipes that nobody needs.
+    ///
+    /// Looks at every session, so it comes seldom: limits are kept to within an eighth.
+    fn sweep(&mut self) {
+        let overdue: Vec<(usize, Id)> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.is_overdue(self.now, self.idle_limit))
+            .map(|(slot, session)| (slot, session.id))
+            .collect();
+        for (slot, id) in overdue {
+            self.with(slot, id, |session, _| Next::End(session.reason_when_overdue()));
+        }
+        self.mover.pipes.trim();
+        let leaving = self.sessions.iter().any(|(_, session)| session.is_refused());
+        let pause = match leaving || !self.mover.pipes.is_empty() {
+            true => 1,
+            false => self.idle_limit.div_euclid(8).clamp(1, 60),
+        };
+        self.next_sweep = self.now.saturating_add(pause);
+    }
+}
+
+/// Talking to the monitor.
+impl Worker {
+    fn on_channel(&mut self) -> Result<(), Ending> {
+        for _ in 0..MESSAGES {
+            match self.channel.hear()? {
+                Some(Heard { message, descriptor }) => self.hear(message, descriptor)?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, message: ToSession, descriptor: Option<OwnedFd>) -> Result<(), Ending> {
+        match (message, descriptor) {
+            (ToSession::Setup { relay, idle_limit }, _) => {
+                self.mover.set_mode(relay);
+                self.idle_limit = idle_limit;
+                self.next_sweep = self.now;
+                Ok(())
+            }
+            (ToSession::Serve { id }, Some(client)) => self.begin(id, client),
+            (ToSession::Listening { id, address }, _) => {
+                self.tell(id, |session, _| session.listening(address))
+            }
+            (ToSession::Relay { id, bound }, Some(server)) => {
+                self.tell(id, |session, outside| session.start_relay(server, bound, outside))
+            }
+            (ToSession::Refuse { id, code }, _) => {
+                self.tell(id, |session, outside| session.refuse(code, End::Refused, outside))
+            }
+            (ToSession::End { id }, _) => self.tell(id, |_, _| Some(Next::End(End::Ended))),
+            // The kernel had no room for the descriptor: this session cannot be served, the others live on.
+            (ToSession::Serve { id }, None) => {
+                self.say(FromSession::Closed { id, up: 0, down: 0, why: End::NoResources });
+                Ok(())
+            }
+            (ToSession::Relay { id, .. }, None) => self
+                .tell(id, |session, outside| session.refuse(ReplyCode::Rejected, End::NoResources, outside)),
+        }
+    }
+
+    fn begin(&mut self, id: Id, client: OwnedFd) -> Result<(), Ending> {
+        if self.slots.contains_key(&id) {
+            return Err(Ending::Protocol);
+        }
+        let slot = self.sessions.insert(Session::new(id, client, self.now));
+        self.slots.insert(id, slot);
+        self.with(slot, id, |session, outside| session.begin(outside));
+        Ok(())
+    }
+
+    /// Passes on what the monitor says of one session; a session that has ended in the meantime does not need it.
+    /// Nothing from `act` means that the message makes no sense at this point.
+    fn tell(
+        &mut self,
+        id: Id,
+        act: impl FnOnce(&mut Session, &mut Outside<'_>) -> Option<Next>,
+    ) -> Result<(), Ending> {
+        let Some(&slot) = self.slots.get(&id) else { return Ok(()) };
+        let mut sensible = true;
+        self.with(slot, id, |session, outside| {
+            act(session, outside).unwrap_or_else(|| {
+                sensible = false;
+                Next::Wait
+            })
+        });
+        if sensible { Ok(()) } else { Err(Ending::Protocol) }
+    }
+
+    /// Goes out at the end of this turn, together with others.
+    fn say(&mut self, message: FromSession) {
+        self.channel.say(message);
+    }
+
+    /// Sends what there is to say. What the channel has no room for waits until it has.
+    fn send(&mut self) -> Result<(), Ending> {
+        self.channel.flush()?;
+        let full = self.channel.is_full();
+        if full != self.channel_full {
+            self.channel_full = full;
+            let flags = if full { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+            self.epoll.change(&self.channel, CHANNEL, flags).map_err(|_| Ending::System)?;
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,236 @@
+//! The relay: bytes from one socket to another, in each direction on its own.
+//!
+//! Both sockets are watched edge-triggered, so a [`Flow`] remembers what its ends are ready for. It moves bytes in
+//! one of two ways. Small amounts are copied through one buffer that all relays of a worker share; bulk is spliced
+//! from socket to pipe to socket and never enters the worker's memory. With [`RelayMode::Splice`] everything is
+//! spliced, but for urgent bytes, which splice(2) does not pass. A flow holds a pipe or memory of its own only while
+//! its receiver does not take what was read: an idle relay has neither.
+
+pub mod pipes;
+
+use pipes::{Pipe, Pool};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use sockd_common::message::RelayMode;
+use std::num::NonZeroU32;
+use std::os::fd::BorrowedFd;
+
+/// The buffer for copying, in bytes. A read that fills it twice in a row is the sign of bulk.
+const BUFFER: usize = 64 << 10;
+
+/// A splice of fewer bytes is the sign that bulk is over.
+const LITTLE: usize = BUFFER / 4;
+
+/// Reads that one flow may do before the others have their turn.
+const TURN: u32 = 16;
+
+/// One direction of a relay.
+#[derive(Debug, Default)]
+pub struct Flow {
+    /// Bytes that the sink has taken.
+    pub total: u64,
+    /// The source may have something to read.
+    pub source_ready: bool,
+    /// The source has sent its FIN, perhaps behind bytes that have not been read yet.
+    pub source_finished: bool,
+    /// Urgent data (TCP URG) was seen: reads stop before it, so that a short read does not mean that all was read.
+    pub urgent: bool,
+    /// The sink had no room.
+    pub sink_full: bool,
+    /// All bytes of the source have been read.
+    end_read: bool,
+    /// The end of the stream has been passed on.
+    passed_on: bool,
+    bulk: bool,
+    full_reads: u8,
+    held: Held,
+}
+
+/// Bytes that were read and that the sink has not taken.
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    Nothing,
+    /// In a pipe, this many.
+    Piped(Pipe, NonZeroU32),
+    /// In memory, from this place on.
+    Copied(Box<[u8]>, u32),
+}
+
+/// What ends a relay before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Reading from the source failed.
+    Source(Errno),
+    /// Writing to the sink failed.
+    Sink(Errno),
+    /// There is no pipe to be had.
+    NoPipe,
+}
+
+/// What is left after a flow has had its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing until an event comes.
+    Wait,
+    /// There may be more, after the other flows.
+    Again,
+    /// The source has ended and the sink has everything.
+    Done,
+}
+
+/// What all relays of a worker share.
+#[derive(Debug)]
+pub struct Mover {
+    mode: RelayMode,
+    buffer: Box<[u8]>,
+    /// The empty pipes.
+    pub pipes: Pool,
+}
+
+impl Mover {
+    /// A mover without pipes.
+    pub fn new(mode: RelayMode) -> Self {
+        Self { mode, buffer: vec![0; BUFFER].into(), pipes: Pool::default() }
+    }
+
+    /// Changes the way in which bytes are moved from now on.
+    pub fn set_mode(&mut self, mode: RelayMode) {
+        self.mode = mode;
+    }
+
+    /// Moves what can be moved now from `source` to `sink`.
+    pub fn turn(
+        &mut self,
+        flow: &mut Flow,
+        source: BorrowedFd<'_>,
+        sink: BorrowedFd<'_>,
+    ) -> Result<Turn, Fault> {
+        for _ in 0..TURN {
+            self.deliver(flow, sink)?;
+            match flow {
+                Flow { held: Held::Piped(..) | Held::Copied(..), .. } => return Ok(Turn::Wait),
+                Flow { end_read: true, .. } => return Ok(Turn::Done),
+                Flow { source_ready: false, .. } | Flow { sink_full: true, .. } => return Ok(Turn::Wait),
+                _ => {}
+            }
+            let spliced = self.mode == RelayMode::Splice || flow.bulk;
+            match spliced && !flow.urgent {
+                true => self.splice(flow, source)?,
+                false => self.copy(flow, source, sink)?,
+            }
+        }
+        Ok(Turn::Again)
+    }
+
+    /// Gives the sink what was read earlier, as far as it has room.
+    fn deliver(&mut self, flow: &mut Flow, sink: BorrowedFd<'_>) -> Result<(), Fault> {
+        while !flow.sink_full {
+            match std::mem::take(&mut flow.held) {
+                Held::Nothing => return Ok(()),
+                Held::Piped(pipe, length) => {
+                    let drained = pipe.drain(sink, length.get() as usize);
+                    let taken = taken(drained, flow)?;
+                    match NonZeroU32::new(length.get().saturating_sub(taken)) {
+                        Some(rest) => flow.held = Held::Piped(pipe, rest),
+                        None => self.pipes.give_back(pipe),
+                    }
+                }
+                Held::Copied(bytes, from) => {
+                    let rest = bytes.get(from as usize..).unwrap_or_default();
+                    let taken = taken(send(sink, rest, SEND), flow)?;
+                    if (taken as usize) < rest.len() {
+                        flow.held = Held::Copied(bytes, from.saturating_add(taken));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills a pipe from the source; the next delivery empties it.
+    fn splice(&mut self, flow: &mut Flow, source: BorrowedFd<'_>) -> Result<(), Fault> {
+        let pipe = match (self.pipes.take(), self.mode) {
+            (Ok(pipe), _) => pipe,
+            (Err(_), RelayMode::Splice) => return Err(Fault::NoPipe),
+            (Err(_), RelayMode::Adaptive) => {
+                (flow.bulk, flow.full_reads) = (false, 0);
+                return Ok(());
+            }
+        };
+        match pipe.fill(source) {
+            Ok(length) => {
+                flow.bulk = length >= LITTLE;
+                match u32::try_from(length).ok().and_then(NonZeroU32::new) {
+                    Some(length) => {
+                        flow.held = Held::Piped(pipe, length);
+                        return Ok(());
+                    }
+                    None => flow.end_read = true,
+                }
+            }
+            Err(Errno::AGAIN) => flow.source_ready = false,
+            Err(errno) => return Err(Fault::Source(errno)),
+        }
+        self.pipes.give_back(pipe);
+        Ok(())
+    }
+
+    /// Reads into the shared buffer and gives it to the sink; what that does not take moves to memory of its own.
+    fn copy(&mut self, flow: &mut Flow, source: BorrowedFd<'_>, sink: BorrowedFd<'_>) -> Result<(), Fault> {
+        let length = match recv(source, &mut *self.buffer, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => {
+                flow.end_read = true;
+                return Ok(());
+            }
+            Ok((length, _)) => length,
+            Err(Errno::AGAIN) => {
+                (flow.source_ready, flow.urgent) = (false, false);
+                return Ok(());
+            }
+            Err(errno) => return Err(Fault::Source(errno)),
+        };
+        match length == self.buffer.len() {
+            true => {
+                flow.full_reads = flow.full_reads.saturating_add(1);
+                flow.bulk = flow.full_reads >= 2;
+            }
+            // A short read has emptied the socket, and further data makes a new edge. A FIN that was seen earlier
+            // makes none, and neither does what stands behind urgent data: then reading goes on.
+            false => {
+                flow.full_reads = 0;
+                flow.source_ready = flow.source_finished || flow.urgent;
+            }
+        }
+        let bytes = self.buffer.get(..length).unwrap_or_default();
+        let taken = taken(send(sink, bytes, SEND), flow)?;
+        match bytes.get(taken as usize..) {
+            Some([]) | None => {}
+            Some(rest) => flow.held = Held::Copied(rest.into(), 0),
+        }
+        Ok(())
+    }
+}
+
+const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+
+/// Accounts for what the sink took. Nothing taken means that it is full, and so does AGAIN; a part taken is found
+/// full at the next attempt.
+fn taken(result: Result<usize, Errno>, flow: &mut Flow) -> Result<u32, Fault> {
+    let taken = match result {
+        Ok(taken) => taken,
+        Err(Errno::AGAIN) => 0,
+        Err(errno) => return Err(Fault::Sink(errno)),
+    };
+    flow.sink_full = taken == 0;
+    flow.total = flow.total.saturating_add(taken as u64);
+    u32::try_from(taken).map_err(|_| Fault::Sink(Errno::OVERFLOW))
+}
+
+impl Flow {
+    /// True once, when the sink has every byte of an ended source: its stream is to be ended as well.
+    pub fn newly_done(&mut self) -> bool {
+        let done = self.end_read && matches!(self.held, Held::Nothing);
+        done && !std::mem::replace(&mut self.passed_on, true)
+    }
+}

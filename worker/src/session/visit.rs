@@ -1,0 +1,436 @@
+//! One session: a client's visit from its first byte to the last acknowledgement.
+//!
+//! ```text
+//! Requesting -> Deciding -> Relaying -> Leaving -> ended
+//!      \             \
+//!       `-> Refused <-'  -> Leaving -> ended
+//! ```
+//!
+//! Sockets come from the monitor non-blocking, with SO_OOBINLINE, so that urgent bytes keep their place, and with
+//! SO_LINGER of zero seconds. The last makes close(2) a reset, which is how a reset of one side is passed on to the
+//! other: there is no other way without setsockopt(2). An orderly end therefore has to wait with close until the
+//! peer has acknowledged every byte and the FIN; Linux shows it in getpeername(2), which says ENOTCONN from then on
+//! (state CLOSE, net/ipv4/af_inet.c). Where the monitor has not set SO_LINGER all this still holds, but that a reset
+//! is passed on as a FIN.
+
+use crate::event::Epoll;
+use crate::relay::{Fault, Flow, Mover, Turn};
+use crate::socks::v4::{self, LONGEST, Reading};
+use rustix::event::epoll::EventFlags;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, Shutdown, getpeername, recv, send, shutdown};
+use sockd_common::message::{self, Command, End, Id, ReplyCode, Request};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// After a refusing reply the client has this long to close, in seconds: unread bytes of it would turn our close
+/// into a reset, which can destroy the reply on its way (RFC 1122, section 4.2.2.13).
+pub(crate) const REFUSED_LIMIT: u32 = 2;
+
+/// And it may send this many bytes in that time.
+const REFUSED_BYTES: usize = 64 << 10;
+
+/// What every socket is watched for, once and edge-triggered; room to send only once there was none.
+const WATCHED: EventFlags =
+    EventFlags::IN.union(EventFlags::PRI).union(EventFlags::RDHUP).union(EventFlags::ET);
+
+/// One client's visit.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: Id,
+    phase: Phase,
+    client: OwnedFd,
+    server: Option<OwnedFd>,
+    pub(crate) up: Flow,
+    pub(crate) down: Flow,
+    /// Whether client and server are watched for room to send.
+    watched_for_room: [bool; 2],
+    /// The client's or the server's socket is in error, or closed both ways.
+    failed: [bool; 2],
+    /// When the last byte was moved or the phase began, in the worker's seconds.
+    quiet_since: u32,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// These bytes of the request have been read.
+    Requesting(Vec<u8>),
+    /// The monitor has the request.
+    Deciding(Command),
+    /// The refusing reply has been sent; this many bytes of the client may still be dropped.
+    Refused(End, usize),
+    Relaying,
+    /// Everything has been sent, but not yet been acknowledged.
+    Leaving(End),
+}
+
+/// The two peers of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client = 0,
+    Server = 1,
+}
+
+/// What a session needs of its worker.
+pub(crate) struct Outside<'a> {
+    pub(crate) epoll: &'a Epoll,
+    pub(crate) mover: &'a mut Mover,
+    pub(crate) slot: usize,
+    pub(crate) now: u32,
+}
+
+/// What follows for the worker.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Nothing until an event comes.
+    Wait,
+    /// Another turn.
+    Again,
+    /// The request is to be decided.
+    Ask(Request),
+    /// The session is over.
+    End(End),
+}
+
+/// The token of a socket for epoll: the id tells an event of an earlier session in the same slot.
+fn token(slot: usize, id: Id, side: Side) -> u64 {
+    (u64::from(id.0) << 32) | ((slot as u64 & 0x7fff_ffff) << 1) | side as u64
+}
+
+/// What a token was made of.
+pub(crate) fn parts(token: u64) -> (usize, Id, Side) {
+    let side = if token & 1 == 0 { Side::Client } else { Side::Server };
+    let [a, b, c, d, ..] = token.to_be_bytes();
+    ((token >> 1) as usize & 0x7fff_ffff, Id(u32::from_be_bytes([a, b, c, d])), side)
+}
+
+impl Session {
+    pub(crate) fn new(id: Id, client: OwnedFd, now: u32) -> Self {
+        Self {
+            id,
+            phase: Phase::Requesting(Vec::new()),
+            client,
+            server: None,
+            up: Flow::default(),
+            down: Flow::default(),
+            watched_for_room: [false; 2],
+            failed: [false; 2],
+            quiet_since: now,
+        }
+    }
+
+    /// Reads what is there and watches for the rest. In this order, as the request is often there as soon as its
+    /// connection, and bytes that have been read need not be reported.
+    pub(crate) fn begin(&mut self, outside: &mut Outside<'_>) -> Next {
+        self.up.source_ready = true;
+        let next = self.advance(outside);
+        if matches!(next, Next::End(_)) {
+            return next;
+        }
+        match outside.epoll.add(&self.client, token(outside.slot, self.id, Side::Client), WATCHED) {
+            Ok(()) => next,
+            Err(_) => Next::End(End::NoResources),
+        }
+    }
+
+    /// Takes note of an event.
+    pub(crate) fn notice(&mut self, side: Side, flags: EventFlags) {
+        use EventFlags as On;
+        let (reads, writes) = match side {
+            Side::Client => (&mut self.up, &mut self.down),
+            Side::Server => (&mut self.down, &mut self.up),
+        };
+        reads.source_ready |= flags.intersects(On::IN | On::RDHUP | On::HUP | On::ERR);
+        reads.source_finished |= flags.intersects(On::RDHUP | On::HUP | On::ERR);
+        reads.urgent |= flags.contains(On::PRI);
+        writes.sink_full &= !flags.intersects(On::OUT | On::HUP | On::ERR);
+        let [client, server] = &mut self.failed;
+        let failed = if side == Side::Client { client } else { server };
+        // A hang-up without an error is the ordinary state once both directions have ended.
+        let hung_up = flags.contains(On::HUP) && !matches!(self.phase, Phase::Relaying | Phase::Leaving(_));
+        *failed |= flags.contains(On::ERR) || hung_up;
+    }
+
+    /// Does what can be done now.
+    pub(crate) fn advance(&mut self, outside: &mut Outside<'_>) -> Next {
+        match &self.phase {
+            Phase::Requesting(_) => self.read_request(outside),
+            Phase::Deciding(command) => self.wait_for_verdict(*command),
+            Phase::Refused(why, budget) => self.drop_input(*why, *budget),
+            Phase::Relaying => self.relay(outside),
+            Phase::Leaving(why) => self.leave(*why),
+        }
+    }
+
+    /// Reads exactly the request. Bytes are looked at before they are taken, so that what the client sends behind
+    /// its request stays in the socket; an incomplete request is taken, as all of it belongs to the request.
+    fn read_request(&mut self, outside: &mut Outside<'_>) -> Next {
+        while let (Phase::Requesting(read), true) = (&mut self.phase, self.up.source_ready) {
+            let mut bytes = [0; LONGEST];
+            let (before, room) = bytes.split_at_mut(read.len().min(LONGEST));
+            before.copy_from_slice(read);
+            let room_length = room.len();
+            let peeked = match recv(&self.client, room, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+                Ok((0, _)) => return self.finish(End::CutShort),
+                Ok((length, _)) => length,
+                Err(Errno::AGAIN) => {
+                    self.up.source_ready = false;
+                    return Next::Wait;
+                }
+                Err(errno) => return Next::End(End::ClientGone(number(errno))),
+            };
+            let known = read.len().saturating_add(peeked);
+            let bytes = bytes.get(..known).unwrap_or_default();
+            let more = peeked == room_length || self.up.source_finished || self.up.urgent;
+            match v4::read(bytes) {
+                Reading::Incomplete => {
+                    *read = bytes.to_vec();
+                    self.up.source_ready = more;
+                    if let Err(errno) = self.take(peeked) {
+                        return Next::End(End::ClientGone(number(errno)));
+                    }
+                }
+                Reading::Complete { length, request } => {
+                    let rest = length.saturating_sub(read.len());
+                    self.up.source_ready = more || rest < peeked;
+                    self.phase = Phase::Deciding(request.command);
+                    return match self.take(rest) {
+                        Ok(()) => Next::Ask(request),
+                        Err(errno) => Next::End(End::ClientGone(number(errno))),
+                    };
+                }
+                Reading::Refused(why) => {
+                    return self.refuse(ReplyCode::Rejected, why, outside).unwrap_or(Next::Wait);
+                }
+                Reading::Foreign(why) => return Next::End(why),
+            }
+        }
+        Next::Wait
+    }
+
+    /// Takes so many bytes off the client's socket that have been looked at before.
+    fn take(&self, mut length: usize) -> Result<(), Errno> {
+        let mut bytes = [0; LONGEST];
+        while let Some(part) = bytes.get_mut(..length).filter(|part| !part.is_empty()) {
+            match recv(&self.client, part, RecvFlags::DONTWAIT)? {
+                (0, _) => return Err(Errno::CONNRESET),
+                (taken, _) => length = length.saturating_sub(taken),
+            }
+        }
+        Ok(())
+    }
+
+    /// While the monitor decides, only the end of the client matters. A client that has merely closed its sending
+    /// side after a CONNECT may want the answer; one that has done so after a BIND has gone, and the port that
+    /// waits for its server must be freed.
+    fn wait_for_verdict(&mut self, command: Command) -> Next {
+        match (self.failed, command) {
+            ([true, _], _) => Next::End(End::ClientGone(number(pending_error(&self.client)))),
+            (_, Command::Bind) if self.up.source_finished => Next::End(End::ClientGone(message::Errno(0))),
+            _ => Next::Wait,
+        }
+    }
+
+    /// BIND: the first reply. Nothing where it is not due.
+    pub(crate) fn listening(&mut self, address: SocketAddr) -> Option<Next> {
+        match self.phase {
+            Phase::Deciding(Command::Bind) => Some(match self.reply(v4::granted(address)) {
+                Ok(()) => Next::Wait,
+                Err(errno) => Next::End(End::ClientGone(number(errno))),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Refuses the request; `why` is what the monitor will hear. Nothing where a request has been granted.
+    pub(crate) fn refuse(&mut self, code: ReplyCode, why: End, outside: &mut Outside<'_>) -> Option<Next> {
+        match self.phase {
+            Phase::Requesting(_) | Phase::Deciding(_) => {}
+            // The worker has refused it of itself, and the messages have crossed.
+            Phase::Refused(..) | Phase::Leaving(_) => return Some(Next::Wait),
+            Phase::Relaying => return None,
+        }
+        if let Err(errno) = self.reply(v4::refused(code)) {
+            return Some(Next::End(End::ClientGone(number(errno))));
+        }
+        end_stream(&self.client);
+        self.quiet_since = outside.now;
+        self.up.source_ready = true;
+        Some(self.drop_input(why, REFUSED_BYTES))
+    }
+
+    /// Reads and drops what a refused client still sends, until it closes.
+    fn drop_input(&mut self, why: End, mut budget: usize) -> Next {
+        let mut bytes = [0; 4096];
+        while self.up.source_ready {
+            match recv(&self.client, &mut bytes, RecvFlags::DONTWAIT) {
+                Ok((0, _)) => return self.leave(why),
+                Ok((length, _)) if length < budget => budget = budget.saturating_sub(length),
+                Err(Errno::AGAIN) => self.up.source_ready = false,
+                _ => return Next::End(why),
+            }
+        }
+        self.phase = Phase::Refused(why, budget);
+        Next::Wait
+    }
+
+    /// The request is granted: the reply, and from now on the client's bytes are the server's. Nothing where no
+    /// request waits for it.
+    pub(crate) fn start_relay(
+        &mut self,
+        server: OwnedFd,
+        bound: SocketAddr,
+        outside: &mut Outside<'_>,
+    ) -> Option<Next> {
+        let Phase::Deciding(_) = self.phase else { return None };
+        if let Err(errno) = self.reply(v4::granted(bound)) {
+            return Some(Next::End(End::ClientGone(number(errno))));
+        }
+        if outside.epoll.add(&server, token(outside.slot, self.id, Side::Server), WATCHED).is_err() {
+            return Some(Next::End(End::NoResources));
+        }
+        self.phase = Phase::Relaying;
+        self.server = Some(server);
+        self.quiet_since = outside.now;
+        Some(self.relay(outside))
+    }
+
+    fn relay(&mut self, outside: &mut Outside<'_>) -> Next {
+        let Some(server) = self.server.as_ref() else { return Next::End(End::NoResources) };
+        let (client, server) = (self.client.as_fd(), server.as_fd());
+        let before = (self.up.total, self.down.total);
+        // Both are moved before either is judged: what a server sent before its reset still reaches the client.
+        let up = outside.mover.turn(&mut self.up, client, server);
+        let down = outside.mover.turn(&mut self.down, server, client);
+        if before != (self.up.total, self.down.total) {
+            self.quiet_since = outside.now;
+        }
+        if let Some(why) = self.fault(up, down) {
+            return Next::End(why);
+        }
+        if self.up.newly_done() {
+            end_stream(server);
+        }
+        if self.down.newly_done() {
+            end_stream(client);
+        }
+        if (up, down) == (Ok(Turn::Done), Ok(Turn::Done)) {
+            return self.leave(End::Finished);
+        }
+        if self.watch_for_room(outside).is_err() {
+            return Next::End(End::NoResources);
+        }
+        match up == Ok(Turn::Again) || down == Ok(Turn::Again) {
+            true => Next::Again,
+            false => Next::Wait,
+        }
+    }
+
+    /// What ends the relay early, if anything does.
+    fn fault(&self, up: Result<Turn, Fault>, down: Result<Turn, Fault>) -> Option<End> {
+        match (up, down) {
+            (Err(Fault::NoPipe), _) | (_, Err(Fault::NoPipe)) => Some(End::NoResources),
+            (Err(Fault::Source(errno)), _) | (_, Err(Fault::Sink(errno))) => {
+                Some(End::ClientFailed(number(errno)))
+            }
+            (Err(Fault::Sink(errno)), _) | (_, Err(Fault::Source(errno))) => {
+                Some(End::ServerFailed(number(errno)))
+            }
+            // A socket in error that neither flow has touched: its own stream has ended, or nothing was to be sent.
+            _ => match (self.failed, &self.server) {
+                ([true, _], _) => Some(End::ClientFailed(number(pending_error(&self.client)))),
+                ([_, true], Some(server)) => Some(End::ServerFailed(number(pending_error(server)))),
+                _ => None,
+            },
+        }
+    }
+
+    /// Asks for an event where a sink was full for the first time; room that has come since is reported at once.
+    fn watch_for_room(&mut self, outside: &Outside<'_>) -> Result<(), Errno> {
+        let Some(server) = &self.server else { return Ok(()) };
+        let [client_watched, server_watched] = &mut self.watched_for_room;
+        for (socket, side, full, watched) in [
+            (&self.client, Side::Client, self.down.sink_full, client_watched),
+            (server, Side::Server, self.up.sink_full, server_watched),
+        ] {
+            if full && !*watched {
+                let flags = WATCHED | EventFlags::OUT;
+                outside.epoll.change(socket, token(outside.slot, self.id, side), flags)?;
+                *watched = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the stream to the client and leaves.
+    fn finish(&mut self, why: End) -> Next {
+        end_stream(&self.client);
+        self.leave(why)
+    }
+
+    /// Both streams have been ended on both sides: the session is over once the peers have acknowledged that. The
+    /// kernel reports the last acknowledgement as an event.
+    fn leave(&mut self, why: End) -> Next {
+        self.phase = Phase::Leaving(why);
+        match acknowledged(&self.client) && self.server.as_ref().is_none_or(acknowledged) {
+            true => Next::End(why),
+            false => Next::Wait,
+        }
+    }
+
+    fn reply(&self, reply: [u8; 8]) -> Result<(), Errno> {
+        match send(&self.client, &reply, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            Ok(8) => Ok(()),
+            // A socket that has sent at most one reply has room for 8 bytes, unless something is very wrong.
+            Ok(_) => Err(Errno::NOBUFS),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Whether a refused client has not closed in time, or a relay has been silent for longer than its limit. A
+    /// peer that has vanished while its acknowledgement was awaited is given up by the kernel before that.
+    pub(crate) fn is_overdue(&self, now: u32, idle_limit: u32) -> bool {
+        let limit = match self.phase {
+            Phase::Requesting(_) | Phase::Deciding(_) => return false,
+            Phase::Refused(..) => REFUSED_LIMIT,
+            Phase::Relaying | Phase::Leaving(_) => idle_limit,
+        };
+        now.saturating_sub(self.quiet_since) >= limit
+    }
+
+    /// What to say of an overdue session.
+    pub(crate) fn reason_when_overdue(&self) -> End {
+        match self.phase {
+            Phase::Refused(why, _) | Phase::Leaving(why) => why,
+            _ => End::Idle,
+        }
+    }
+
+    /// Whether the short limit of a refused client runs.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self.phase, Phase::Refused(..))
+    }
+}
+
+/// Sends a FIN behind everything that has been written. A socket that is reset already says so elsewhere.
+fn end_stream(socket: impl AsFd) {
+    let _already_closed = shutdown(socket, Shutdown::Write);
+}
+
+/// Whether the peer has acknowledged our bytes and our FIN, and has sent its own: the socket's state is CLOSE.
+fn acknowledged(socket: &OwnedFd) -> bool {
+    getpeername(socket).is_err()
+}
+
+/// The error that a socket is in; it is no longer there once it has been asked for.
+fn pending_error(socket: &OwnedFd) -> Errno {
+    match recv(socket, &mut [0; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+        Err(errno) if errno != Errno::AGAIN => errno,
+        // After the end of its stream a socket reports a reset by an event only.
+        _ => Errno::CONNRESET,
+    }
+}
+
+fn number(errno: Errno) -> message::Errno {
+    message::Errno(u16::try_from(errno.raw_os_error()).unwrap_or(0))
+}

@@ -1,0 +1,271 @@
+//! SOCKS4 and SOCKS4A: requests and replies.
+//!
+//! ```text
+//! request  VN=4  CD  DSTPORT(2)  DSTIP(4)  USERID... NUL  [name... NUL, where DSTIP is 0.0.0.x with x != 0]
+//! reply    VN=0  CD  DSTPORT(2)  DSTIP(4)
+//! ```
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use sockd_common::message::{Command, Destination, End, MAX_NAME, Name, ReplyCode, Request, UserId};
+
+/// No request is longer: what has not ended by then is refused.
+pub const LONGEST: usize = HEADER + 2 * (MAX_NAME + 1);
+
+/// Version, command, port and address.
+const HEADER: usize = 8;
+
+/// What the bytes that a client has sent so far amount to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    /// They are the beginning of a request: every one of them belongs to it, and more must come.
+    Incomplete,
+    /// The first `length` bytes are a whole request; what stands behind them is for the server.
+    Complete {
+        /// Bytes of the request.
+        length: usize,
+        /// What it says.
+        request: Request,
+    },
+    /// They cannot become a request; to be answered with code 91.
+    Refused(End),
+    /// They are of another protocol; to be closed without an answer.
+    Foreign(End),
+}
+
+/// Reads a request from the beginning of `bytes`. Whatever the segments are in which the bytes come in, the first
+/// answer other than [`Reading::Incomplete`] is the same.
+pub fn read(bytes: &[u8]) -> Reading {
+    let command = match bytes {
+        [] | [4] => return Reading::Incomplete,
+        [4, 1, ..] => Command::Connect,
+        [4, 2, ..] => Command::Bind,
+        [4, other, ..] => return Reading::Refused(End::UndefinedCommand(*other)),
+        [version, ..] => return Reading::Foreign(End::WrongVersion(*version)),
+    };
+    let Some((&[_, _, p1, p0, a, b, c, d], rest)) = bytes.split_first_chunk::<HEADER>() else {
+        return Reading::Incomplete;
+    };
+    let (user, rest): (UserId, _) = match field(rest) {
+        Field::Open => return Reading::Incomplete,
+        Field::TooLong => return Reading::Refused(End::UserTooLong),
+        Field::Whole(user, rest) => (user, rest),
+    };
+    let (destination, rest) = match (a, b, c, d) {
+        (0, 0, 0, 1..) => match field(rest) {
+            Field::Open => return Reading::Incomplete,
+            Field::Whole(name, rest) if !name.as_bytes().is_empty() => (named(name), rest),
+            Field::TooLong | Field::Whole(..) => return Reading::Refused(End::BadName),
+        },
+        _ => (Destination::Address(IpAddr::V4(Ipv4Addr::new(a, b, c, d))), rest),
+    };
+    Reading::Complete {
+        length: bytes.len().saturating_sub(rest.len()),
+        request: Request { version: 4, command, destination, port: u16::from_be_bytes([p1, p0]), user },
+    }
+}
+
+/// A field that ends with NUL.
+enum Field<'a> {
+    Open,
+    TooLong,
+    Whole(Name, &'a [u8]),
+}
+
+fn field(bytes: &[u8]) -> Field<'_> {
+    let mut parts = bytes.splitn(2, |byte| *byte == 0);
+    match (parts.next().and_then(Name::new), parts.next()) {
+        (Some(field), Some(rest)) => Field::Whole(field, rest),
+        (Some(_), None) => Field::Open,
+        (None, _) => Field::TooLong,
+    }
+}
+
+/// A name that is a dotted quad counts as that address: some clients send every destination as a name.
+fn named(name: Name) -> Destination {
+    let address = str::from_utf8(name.as_bytes()).ok().and_then(|text| text.parse().ok());
+    match address {
+        Some(address) => Destination::Address(IpAddr::V4(address)),
+        None => Destination::Name(name),
+    }
+}
+
+/// The reply that grants a request (code 90), with the port and address that BIND tells; CONNECT has none.
+///
+/// SOCKS4 has no room for an IPv6 address: the client reads 0.0.0.0 as the address of the proxy itself.
+pub fn granted(bound: SocketAddr) -> [u8; 8] {
+    let address = match bound.ip().to_canonical() {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+    };
+    let ([p1, p0], [a, b, c, d]) = (bound.port().to_be_bytes(), address.octets());
+    [0, 90, p1, p0, a, b, c, d]
+}
+
+/// The reply that refuses a request.
+pub fn refused(code: ReplyCode) -> [u8; 8] {
+    let code = match code {
+        ReplyCode::Rejected => 91,
+        ReplyCode::NoIdentd => 92,
+        ReplyCode::BadUser => 93,
+    };
+    [0, code, 0, 0, 0, 0, 0, 0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn complete(bytes: &[u8]) -> (usize, Request) {
+        match read(bytes) {
+            Reading::Complete { length, request } => (length, request),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_connect_request_is_read_up_to_its_nul() {
+        let (length, request) = complete(b"\x04\x01\x00\x50\x0a\x00\x00\x01joe\0early data");
+        assert_eq!(length, 12);
+        assert_eq!(request.command, Command::Connect);
+        assert_eq!(request.destination, Destination::Address("10.0.0.1".parse().unwrap()));
+        assert_eq!((request.version, request.port), (4, 80));
+        assert_eq!(request.user.as_bytes(), b"joe");
+    }
+
+    #[test]
+    fn a_name_follows_only_an_address_of_the_form_0_0_0_x() {
+        let (length, request) = complete(b"\x04\x02\x00\x15\x00\x00\x00\xff\0host.example\0rest");
+        assert_eq!(length, 8 + 1 + 13);
+        assert_eq!(request.command, Command::Bind);
+        assert_eq!(request.destination, Destination::Name(Name::new(b"host.example").unwrap()));
+        let (length, request) = complete(b"\x04\x01\x00\x50\x00\x00\x00\x00\0host.example\0");
+        assert_eq!(length, 9);
+        assert_eq!(request.destination, Destination::Address("0.0.0.0".parse().unwrap()));
+        assert_eq!(complete(b"\x04\x01\x00\x50\x00\x00\x01\x01\0").0, 9);
+    }
+
+    #[test]
+    fn a_name_that_is_a_dotted_quad_is_that_address() {
+        for (name, is_address) in
+            [("127.0.0.1", true), ("0.0.0.5", true), ("127.1", false), ("0x7f.0.0.1", false)]
+        {
+            let request = [b"\x04\x01\x00\x50\x00\x00\x00\x01\0", name.as_bytes(), b"\0"].concat();
+            let destination = complete(&request).1.destination;
+            assert_eq!(matches!(destination, Destination::Address(_)), is_address, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_longest_request_is_accepted_and_one_byte_more_is_not() {
+        let header = b"\x04\x01\x00\x50\x00\x00\x00\x01".to_vec();
+        let with = |user: usize, name: usize| {
+            [header.clone(), vec![b'u'; user], vec![0], vec![b'n'; name], vec![0]].concat()
+        };
+        assert_eq!(with(255, 255).len(), LONGEST);
+        assert_eq!(complete(&with(255, 255)).0, LONGEST);
+        assert_eq!(read(&with(256, 255)), Reading::Refused(End::UserTooLong));
+        assert_eq!(read(&with(255, 256)), Reading::Refused(End::BadName));
+        assert_eq!(read(&with(3, 0)), Reading::Refused(End::BadName));
+    }
+
+    #[test]
+    fn a_field_that_never_ends_is_refused_before_it_can_fill_memory() {
+        for unit in [b'u', b'n'] {
+            let mut request = b"\x04\x01\x00\x50\x00\x00\x00\x01".to_vec();
+            if unit == b'n' {
+                request.extend([b'u'; 255]);
+                request.push(0);
+            }
+            while read(&request) == Reading::Incomplete {
+                request.push(unit);
+            }
+            assert!(request.len() <= LONGEST);
+        }
+    }
+
+    #[test]
+    fn other_versions_and_commands_are_known_at_once() {
+        assert_eq!(read(b"\x05\x01\x00"), Reading::Foreign(End::WrongVersion(5)));
+        assert_eq!(read(b"G"), Reading::Foreign(End::WrongVersion(b'G')));
+        assert_eq!(read(b"\x04\x03"), Reading::Refused(End::UndefinedCommand(3)));
+        assert_eq!(read(b"\x04\x00"), Reading::Refused(End::UndefinedCommand(0)));
+    }
+
+    #[test]
+    fn replies_have_version_zero_and_zeros_where_nothing_is_told() {
+        let connect = SocketAddr::from(([0, 0, 0, 0], 0));
+        assert_eq!(granted(connect), [0, 90, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(granted("10.1.2.3:258".parse().unwrap()), [0, 90, 1, 2, 10, 1, 2, 3]);
+        assert_eq!(granted("[::ffff:10.1.2.3]:258".parse().unwrap()), [0, 90, 1, 2, 10, 1, 2, 3]);
+        assert_eq!(granted("[2001:db8::1]:258".parse().unwrap()), [0, 90, 1, 2, 0, 0, 0, 0]);
+        assert_eq!(refused(ReplyCode::NoIdentd), [0, 92, 0, 0, 0, 0, 0, 0]);
+    }
+
+    /// The protocol text read literally, byte by byte, as a second opinion.
+    fn reference(bytes: &[u8]) -> Option<(usize, Vec<u8>, Option<Vec<u8>>)> {
+        let mut fields = vec![Vec::new()];
+        let named = bytes[4..7] == [0, 0, 0] && bytes[7] != 0;
+        for (index, byte) in bytes.iter().enumerate().skip(8) {
+            if *byte != 0 {
+                fields.last_mut().unwrap().push(*byte);
+            } else if fields.len() == 1 && named {
+                fields.push(Vec::new());
+            } else {
+                let name = named.then(|| fields[1].clone());
+                let fits = fields.iter().all(|field| field.len() <= 255) && name != Some(Vec::new());
+                return fits.then(|| (index + 1, fields[0].clone(), name));
+            }
+        }
+        None
+    }
+
+    fn any_request() -> impl Strategy<Value = Vec<u8>> {
+        let address = prop_oneof![Just([0, 0, 0, 7]), Just([0, 0, 0, 0]), any::<[u8; 4]>()];
+        let field = || proptest::collection::vec(1u8.., 0..270);
+        (1u8..=2, any::<[u8; 2]>(), address, field(), field(), any::<Vec<u8>>()).prop_map(
+            |(command, port, address, user, name, tail)| {
+                let mut bytes = vec![4, command];
+                bytes.extend(port);
+                bytes.extend(address);
+                for part in [&user[..], &[0], &name[..], &[0], &tail[..]] {
+                    bytes.extend(part);
+                }
+                bytes
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_result(request in any_request()) {
+            let whole = read(&request);
+            let first = (0..=request.len()).map(|end| read(&request[..end])).find(|step| *step != Reading::Incomplete);
+            prop_assert_eq!(first.unwrap_or(Reading::Incomplete), whole);
+        }
+
+        #[test]
+        fn the_request_is_what_the_protocol_text_says(request in any_request()) {
+            match (read(&request), reference(&request)) {
+                (Reading::Complete { length, request }, Some((expected, user, name))) => {
+                    prop_assert_eq!(length, expected);
+                    prop_assert_eq!(request.user.as_bytes(), &user[..]);
+                    if let Destination::Name(found) = request.destination {
+                        prop_assert_eq!(Some(found.as_bytes()), name.as_deref());
+                    }
+                }
+                (Reading::Refused(_), None) => {}
+                (found, expected) => prop_assert!(false, "{:?} but {:?}", found, expected),
+            }
+        }
+
+        #[test]
+        fn no_bytes_confuse_it_and_none_are_taken_that_are_not_there(bytes in any::<Vec<u8>>()) {
+            match read(&bytes) {
+                Reading::Complete { length, .. } => prop_assert!(length <= bytes.len() && length <= LONGEST),
+                Reading::Incomplete => prop_assert!(bytes.len() < LONGEST),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! A session worker with all its locks on, between a monitor, clients and servers of the test.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod support;
+
+use sockd_common::message::{End, Errno, FromSession, Id, RelayMode, ReplyCode, ToSession};
+use socket2::SockRef;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use support::{BIND, CONNECT, Start, channel, connection, end_stream, is_root, reply, reset, rest, start};
+
+const MODES: [RelayMode; 2] = [RelayMode::Adaptive, RelayMode::Splice];
+
+fn with_mode(relay: RelayMode) -> Start {
+    Start { relay, ..Start::default() }
+}
+
+#[test]
+fn it_says_what_holds_and_nothing_is_open_but_its_channel() {
+    let monitor = start(Start::default());
+    assert_eq!(monitor.locks.protocol, sockd_common::message::PROTOCOL_VERSION);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", monitor.child.id())).unwrap();
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line[name.len()..].trim_start_matches(':').split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(field(set), "0000000000000000", "{set}");
+    }
+    assert_eq!(field("NoNewPrivs"), "1");
+    assert_eq!(field("Seccomp"), "2");
+    if is_root() {
+        assert_eq!(field("Uid"), "65534 65534 65534 65534");
+        assert_eq!(field("Groups"), "");
+        let mut open: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", monitor.child.id()))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        open.sort();
+        // 4 is the epoll set; 0, 1 and 2 are the spawner's business.
+        assert_eq!(open, ["0", "1", "2", "3", "4"]);
+    }
+    if monitor.locks.landlock_abi == 0 {
+        eprintln!("NO LANDLOCK in this kernel: that layer is not tested");
+    } else {
+        assert!(monitor.locks.landlock_enforced);
+    }
+}
+
+#[test]
+fn bytes_go_both_ways_and_each_end_of_stream_is_passed_on() {
+    for mode in MODES {
+        let mut monitor = start(with_mode(mode));
+        for first_is_client in [true, false] {
+            let (mut client, mut server) = monitor.relay();
+            client.write_all(b"question").unwrap();
+            let mut asked = [0; 8];
+            server.read_exact(&mut asked).unwrap();
+            assert_eq!(&asked, b"question");
+            let (first, second) =
+                if first_is_client { (&mut client, &mut server) } else { (&mut server, &mut client) };
+            first.write_all(b"last words").unwrap();
+            end_stream(first);
+            assert_eq!(rest(second), b"last words");
+            second.write_all(b"answer after the end").unwrap();
+            end_stream(second);
+            assert_eq!(rest(first), b"answer after the end");
+            let lengths = if first_is_client { (18, 20) } else { (28, 10) };
+            assert_eq!(monitor.hear_closed(), (lengths.0, lengths.1, End::Finished));
+        }
+    }
+}
+
+#[test]
+fn bytes_behind_the_request_are_for_the_server() {
+    for mode in MODES {
+        let mut monitor = start(with_mode(mode));
+        let (mut client, id) = monitor.serve();
+        client.write_all(&[CONNECT, b"early"].concat()).unwrap();
+        end_stream(&client);
+        monitor.hear_request();
+        let mut server = monitor.grant(id);
+        assert_eq!(rest(&mut server), b"early");
+        server.write_all(b"late").unwrap();
+        end_stream(&server);
+        assert_eq!(rest(&mut client), b"\0\x5a\0\0\0\0\0\0late");
+        assert_eq!(monitor.hear_closed(), (5, 4, End::Finished));
+    }
+}
+
+#[test]
+fn a_request_may_come_byte_by_byte() {
+    let mut monitor = start(Start::default());
+    let (mut client, id) = monitor.serve();
+    let request = b"\x04\x01\x00\x50\x00\x00\x00\x01joe\0host.example\0";
+    for byte in request {
+        client.write_all(&[*byte]).unwrap();
+        thread::yield_now();
+    }
+    client.write_all(b"!").unwrap();
+    assert_eq!(monitor.hear_request().user.as_bytes(), b"joe");
+    let mut server = monitor.grant(id);
+    let mut first = [0];
+    server.read_exact(&mut first).unwrap();
+    assert_eq!(first, *b"!");
+}
+
+#[test]
+fn a_reset_is_passed_on_as_a_reset() {
+    for mode in MODES {
+        let mut monitor = start(with_mode(mode));
+        let (client, mut server) = monitor.relay();
+        reset(client);
+        assert_eq!(server.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert_eq!(monitor.hear_closed(), (0, 0, End::ClientFailed(Errno(104))));
+        let (mut client, server) = monitor.relay();
+        reset(server);
+        assert_eq!(client.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert_eq!(monitor.hear_closed(), (0, 0, End::ServerFailed(Errno(104))));
+    }
+}
+
+#[test]
+fn a_reset_after_the_end_of_its_stream_is_noticed_though_nobody_sends() {
+    for mode in MODES {
+        let mut monitor = start(with_mode(mode));
+        let (client, mut server) = monitor.relay();
+        end_stream(&client);
+        assert_eq!(rest(&mut server), b"");
+        reset(client);
+        assert_eq!(server.read(&mut [0; 1]).map_err(|error| error.kind()).unwrap_or(0), 0);
+        assert!(matches!(monitor.hear_closed(), (0, 0, End::ClientFailed(_))));
+    }
+}
+
+#[test]
+fn what_a_server_sends_before_its_reset_still_arrives() {
+    let mut monitor = start(Start::default());
+    let (mut client, mut server) = monitor.relay();
+    server.write_all(b"sorry").unwrap();
+    let mut answer = [0; 5];
+    client.read_exact(&mut answer).unwrap();
+    reset(server);
+    assert_eq!(client.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn urgent_bytes_keep_their_place() {
+    for mode in MODES {
+        let mut monitor = start(with_mode(mode));
+        let (client, mut server) = monitor.relay();
+        let urgent = SockRef::from(&client);
+        urgent.send(b"A").unwrap();
+        urgent.send_out_of_band(b"!").unwrap();
+        urgent.send(b"B").unwrap();
+        let mut first = [0; 3];
+        server.read_exact(&mut first).unwrap();
+        assert_eq!(&first, b"A!B");
+        urgent.send(b"C").unwrap();
+        urgent.send_out_of_band(b"?").unwrap();
+        end_stream(&client);
+        assert_eq!(rest(&mut server), b"C?");
+    }
+}
+
+#[test]
+fn another_version_is_closed_without_a_word() {
+    let mut monitor = start(Start::default());
+    let (mut client, _) = monitor.serve();
+    client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(monitor.hear_closed(), (0, 0, End::WrongVersion(b'G')));
+    assert_eq!(client.read(&mut [0; 8]).map_err(|error| error.kind()).unwrap_or(0), 0);
+}
+
+#[test]
+fn a_request_that_ends_early_is_no_request() {
+    let mut monitor = start(Start::default());
+    for part in [&b""[..], b"\x04", b"\x04\x01\x00\x50\x0a\x00\x00\x01joe"] {
+        let (mut client, _) = monitor.serve();
+        client.write_all(part).unwrap();
+        end_stream(&client);
+        assert_eq!(rest(&mut client), b"");
+        assert_eq!(monitor.hear_closed(), (0, 0, End::CutShort));
+    }
+}
+
+#[test]
+fn refusals_of_its_own_are_answered_with_91() {
+    let mut monitor = start(Start::default());
+    let long_user = [&CONNECT[..8], &[b'u'; 300], b"\0"].concat();
+    for (request, why) in [
+        (&b"\x04\x03\x00\x50\x0a\x00\x00\x01joe\0"[..], End::UndefinedCommand(3)),
+        (&long_user, End::UserTooLong),
+        (b"\x04\x01\x00\x50\x00\x00\x00\x01joe\0\0", End::BadName),
+    ] {
+        let (mut client, _) = monitor.serve();
+        client.write_all(request).unwrap();
+        assert_eq!(rest(&mut client), [0, 91, 0, 0, 0, 0, 0, 0]);
+        drop(client);
+        assert_eq!(monitor.hear_closed(), (0, 0, why));
+    }
+}
+
+#[test]
+fn a_refusing_reply_arrives_though_the_client_has_sent_more() {
+    let mut monitor = start(Start::default());
+    let (mut client, id) = monitor.serve();
+    client.write_all(&[CONNECT, &[7; 20_000]].concat()).unwrap();
+    monitor.hear_request();
+    monitor.say(ToSession::Refuse { id, code: ReplyCode::BadUser });
+    assert_eq!(rest(&mut client), [0, 93, 0, 0, 0, 0, 0, 0]);
+    end_stream(&client);
+    assert_eq!(monitor.hear_closed(), (0, 0, End::Refused));
+}
+
+#[test]
+fn a_refused_client_that_does_not_close_is_not_waited_for() {
+    let mut monitor = start(Start::default());
+    let (client, id) = monitor.serve();
+    (&client).write_all(CONNECT).unwrap();
+    monitor.hear_request();
+    monitor.say(ToSession::Refuse { id, code: ReplyCode::Rejected });
+    assert_eq!(monitor.hear_closed(), (0, 0, End::Refused));
+    let mut client = client;
+    assert_eq!(reply(&mut client), [0, 91, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn bind_has_two_replies() {
+    let mut monitor = start(Start::default());
+    let (mut client, id) = monitor.serve();
+    client.write_all(BIND).unwrap();
+    monitor.hear_request();
+    monitor.say(ToSession::Listening { id, address: "10.1.2.3:258".parse().unwrap() });
+    assert_eq!(reply(&mut client), [0, 90, 1, 2, 10, 1, 2, 3]);
+    let (mut server, socket) = connection();
+    let bound: SocketAddr = "10.9.8.7:772".parse().unwrap();
+    monitor.end.send(&ToSession::Relay { id, bound }, Some(std::os::fd::AsFd::as_fd(&socket))).unwrap();
+    assert_eq!(reply(&mut client), [0, 90, 3, 4, 10, 9, 8, 7]);
+    server.write_all(b"data").unwrap();
+    drop(server);
+    assert_eq!(rest(&mut client), b"data");
+}
+
+#[test]
+fn a_client_that_leaves_while_bind_waits_is_noticed() {
+    let mut monitor = start(Start::default());
+    for request in [true, false] {
+        let (mut client, id) = monitor.serve();
+        client.write_all(BIND).unwrap();
+        monitor.hear_request();
+        if request {
+            monitor.say(ToSession::Listening { id, address: "10.1.2.3:258".parse().unwrap() });
+            reply(&mut client);
+        }
+        drop(client);
+        assert_eq!(monitor.hear_closed(), (0, 0, End::ClientGone(Errno(0))));
+    }
+}
+
+#[test]
+fn a_client_that_resets_while_the_monitor_decides_is_noticed() {
+    let mut monitor = start(Start::default());
+    let (mut client, id) = monitor.serve();
+    client.write_all(CONNECT).unwrap();
+    monitor.hear_request();
+    reset(client);
+    assert_eq!(monitor.hear_closed(), (0, 0, End::ClientGone(Errno(104))));
+    // The verdict has crossed with that: it is dropped, and the id may be used again.
+    monitor.say(ToSession::Refuse { id, code: ReplyCode::Rejected });
+    drop(monitor.grant(id));
+    monitor.relay();
+}
+
+#[test]
+fn a_slow_reader_gets_everything_after_both_streams_have_ended() {
+    for mode in MODES {
+        let mut monitor = start(with_mode(mode));
+        let (mut client, server) = monitor.relay();
+        end_stream(&client);
+        let body: Vec<u8> = (0..3_000_000u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
+        let sent = body.clone();
+        let sender = thread::spawn(move || {
+            let mut server = server;
+            server.write_all(&sent).unwrap();
+        });
+        sender.join().unwrap();
+        // Both streams have ended by now, and most of the body waits in sockets. Nothing is closed over that.
+        assert!(monitor.hears_nothing());
+        assert_eq!(rest(&mut client), body);
+        assert_eq!(monitor.hear_closed(), (0, body.len() as u64, End::Finished));
+    }
+}
+
+/// A stream of bytes that does not repeat within a pipe or buffer.
+fn pattern(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_u32;
+    let mut bytes = Vec::with_capacity(length + 4);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+fn send_in_writes(mut stream: TcpStream, bytes: &[u8], writes: &[usize]) {
+    let (mut from, mut sizes) = (0, writes.iter().cycle());
+    while from < bytes.len() {
+        let to = bytes.len().min(from + sizes.next().unwrap());
+        stream.write_all(&bytes[from..to]).unwrap();
+        from = to;
+    }
+    end_stream(&stream);
+}
+
+#[test]
+fn what_goes_in_comes_out_both_ways_at_once_whatever_the_writes_are() {
+    let body = pattern(24_000_000);
+    for mode in MODES {
+        let mut monitor = start(with_mode(mode));
+        for writes in [&[200_000][..], &[1000], &[1, 700_000, 3, 65_536, 17]] {
+            let part = if writes.len() == 1 && writes[0] < 2000 { &body[..4_000_000] } else { &body[..] };
+            let (client, server) = monitor.relay();
+            thread::scope(|scope| {
+                for stream in [&client, &server] {
+                    let sender = stream.try_clone().unwrap();
+                    scope.spawn(move || send_in_writes(sender, part, writes));
+                    let mut receiver = stream.try_clone().unwrap();
+                    scope.spawn(move || assert!(rest(&mut receiver) == part, "the bytes differ"));
+                }
+            });
+            let length = part.len() as u64;
+            assert_eq!(monitor.hear_closed(), (length, length, End::Finished));
+        }
+    }
+}
+
+#[test]
+fn a_receiver_that_stops_reading_stops_the_sender_and_nobody_else() {
+    for mode in MODES {
+        let mut monitor = start(with_mode(mode));
+        let (mut stuck_client, stuck_server) = monitor.relay();
+        stuck_server.set_nonblocking(true).unwrap();
+        let block = pattern(1 << 20);
+        let mut sent = 0;
+        // Until neither the worker nor the kernel takes more: other relays have had their turns in between.
+        for _ in 0..200 {
+            while let Ok(length) = (&stuck_server).write(&block[sent % block.len()..]) {
+                sent += length;
+            }
+            let (mut client, mut server) = monitor.relay();
+            client.write_all(b"ping").unwrap();
+            let mut pong = [0; 4];
+            server.read_exact(&mut pong).unwrap();
+            drop(client);
+            drop(server);
+            monitor.hear_closed();
+        }
+        assert!(sent < 64 << 20, "back-pressure: {sent} bytes were taken that nobody read");
+        end_stream(&stuck_server);
+        assert_eq!(rest(&mut stuck_client).len(), sent);
+    }
+}
+
+#[test]
+fn silence_for_longer_than_the_limit_ends_a_relay() {
+    let mut monitor = start(Start { idle_limit: 1, ..Start::default() });
+    let (mut client, mut server) = monitor.relay();
+    assert_eq!(monitor.hear_closed(), (0, 0, End::Idle));
+    assert!(client.read(&mut [0; 1]).map_or(true, |length| length == 0));
+    assert!(server.read(&mut [0; 1]).map_or(true, |length| length == 0));
+}
+
+#[test]
+fn the_monitor_may_end_a_session_at_any_time() {
+    let mut monitor = start(Start::default());
+    let (mut client, id) = monitor.serve();
+    monitor.say(ToSession::End { id });
+    assert_eq!(monitor.hear_closed(), (0, 0, End::Ended));
+    assert!(client.read(&mut [0; 1]).map_or(true, |length| length == 0));
+    let (client, server) = monitor.relay();
+    monitor.say(ToSession::End { id: Id(1) });
+    assert_eq!(monitor.hear_closed(), (0, 0, End::Ended));
+    drop((client, server));
+}
+
+#[test]
+fn running_out_of_descriptors_costs_that_session_only() {
+    let mut monitor = start(Start { descriptors: 10, ..Start::default() });
+    let (mut client, mut server) = monitor.relay();
+    let mut waiting = Vec::new();
+    let lost = loop {
+        let (client, _) = monitor.serve();
+        waiting.push(client);
+        let (mut client, _) = monitor.serve();
+        // Fails where the socket has been lost and so closed.
+        let _ = client.write_all(CONNECT);
+        waiting.push(client);
+        match monitor.hear() {
+            FromSession::Closed { why, .. } => break why,
+            FromSession::Request { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(lost, End::NoResources);
+    client.write_all(b"still here").unwrap();
+    let mut arrived = [0; 10];
+    server.read_exact(&mut arrived).unwrap();
+    assert_eq!(&arrived, b"still here");
+}
+
+#[test]
+fn bulk_is_relayed_without_a_pipe_where_there_is_none_to_be_had() {
+    // 0 to 4, client and server: nothing is left for a pipe.
+    let mut monitor = start(Start { descriptors: 7, ..Start::default() });
+    let (client, mut server) = monitor.relay();
+    let body = pattern(8_000_000);
+    thread::scope(|scope| {
+        scope.spawn(|| send_in_writes(client.try_clone().unwrap(), &body, &[500_000]));
+        assert!(rest(&mut server) == body);
+    });
+    let mut monitor = start(Start { descriptors: 7, relay: RelayMode::Splice, ..Start::default() });
+    let (mut client, _server) = monitor.relay();
+    client.write_all(b"x").unwrap();
+    assert_eq!(monitor.hear_closed(), (0, 0, End::NoResources));
+}
+
+#[test]
+fn messages_wait_while_the_monitor_does_not_read() {
+    let mut monitor = start(Start { descriptors: 4096, ..Start::default() });
+    let clients: Vec<TcpStream> = (0..1500)
+        .map(|_| {
+            let (mut client, _) = monitor.serve();
+            client.write_all(&[&CONNECT[..8], &[b'u'; 250], b"\0"].concat()).unwrap();
+            client
+        })
+        .collect();
+    for _ in &clients {
+        assert_eq!(monitor.hear_request().user.as_bytes().len(), 250);
+    }
+    drop(clients);
+}
+
+#[test]
+fn the_end_of_the_channel_is_the_ordinary_end_of_a_worker() {
+    let mut monitor = start(Start::default());
+    let (client, server) = monitor.relay();
+    monitor.end = sockd_common::channel::MonitorEnd::new(channel().0);
+    assert_eq!(monitor.ending().code(), Some(0));
+    drop((client, server));
+}
+
+#[test]
+fn nonsense_from_the_monitor_ends_a_worker() {
+    let mut monitor = start(Start::default());
+    let (client, id) = monitor.serve();
+    // A verdict before there was a request.
+    drop(monitor.grant(id));
+    assert_eq!(monitor.ending().code(), Some(76));
+    drop(client);
+    let mut monitor = start(Start::default());
+    let (_peer, socket) = connection();
+    let twice = || monitor.end.send(&ToSession::Serve { id: Id(5) }, Some(std::os::fd::AsFd::as_fd(&socket)));
+    twice().unwrap();
+    twice().unwrap();
+    assert_eq!(monitor.ending().code(), Some(76));
+}

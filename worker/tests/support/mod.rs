@@ -1,0 +1,219 @@
+//! A monitor reduced to its end of the channel, and a worker that runs for real: its own program, locked down.
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use sockd_common::channel::{MonitorEnd, Received};
+use sockd_common::message::{End, FromSession, Id, Locks, RelayMode, Request, ToSession};
+use socket2::SockRef;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes; only a fault makes a test wait for it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Monitor {
+    pub(crate) end: MonitorEnd<ToSession, FromSession>,
+    pub(crate) child: Child,
+    pub(crate) locks: Locks,
+    next: u32,
+}
+
+/// How the worker is started.
+pub(crate) struct Start {
+    pub(crate) relay: RelayMode,
+    pub(crate) idle_limit: u32,
+    pub(crate) descriptors: u32,
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self { relay: RelayMode::Adaptive, idle_limit: 7200, descriptors: 1024 }
+    }
+}
+
+pub(crate) fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("NOT ROOT: the worker runs as the present user and without a root directory of its own");
+    }
+    root
+}
+
+/// A worker that has said `Ready`. Started by root it runs as nobody, in a directory that is empty but for itself.
+pub(crate) fn start(start: Start) -> Monitor {
+    let (ours, theirs) = channel();
+    let child = command("session", start.descriptors).stdin(Stdio::from(theirs)).spawn().unwrap();
+    let end = MonitorEnd::new(ours);
+    end.send(&ToSession::Setup { relay: start.relay, idle_limit: start.idle_limit }, None).unwrap();
+    let FromSession::Ready(locks) = receive(&end) else { panic!("the first message is not Ready") };
+    Monitor { end, child, locks, next: 0 }
+}
+
+/// Both ends of a channel.
+pub(crate) fn channel() -> (OwnedFd, OwnedFd) {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap()
+}
+
+/// The worker's program with its channel on standard input, which the shell moves to its place.
+fn command(role: &str, descriptors: u32) -> Command {
+    let locked_in = match is_root() {
+        true => "chroot --userspec=65534:65534 --groups= \"$0\" /worker",
+        false => "\"$0/worker\"",
+    };
+    let script = format!("exec 3<&0 0</dev/null; exec prlimit --nofile=$2 {locked_in} $1");
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(script).arg(root()).arg(role).arg(descriptors.to_string());
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command
+}
+
+/// A directory with the worker's program and nothing else. Made once: a program that is being written while another
+/// test forks could not be executed (ETXTBSY).
+fn root() -> &'static Path {
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("root-of-a-session-worker");
+        std::fs::create_dir_all(&root).unwrap();
+        let program = root.join("worker");
+        let _earlier_run = std::fs::remove_file(&program);
+        std::fs::copy(env!("CARGO_BIN_EXE_sockd-worker"), program).unwrap();
+        root
+    })
+}
+
+fn receive(end: &MonitorEnd<ToSession, FromSession>) -> FromSession {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let patience = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+    loop {
+        match end.receive().unwrap() {
+            Received::Message(message, _) => return message,
+            Received::Nothing => {}
+            other => panic!("the worker has gone: {other:?}"),
+        }
+        let readable = poll(&mut [PollFd::new(end, PollFlags::IN)], Some(&patience)).unwrap();
+        assert!(readable > 0, "no message from the worker");
+    }
+}
+
+impl Monitor {
+    pub(crate) fn hear(&self) -> FromSession {
+        receive(&self.end)
+    }
+
+    /// Whether a message is there, without waiting.
+    pub(crate) fn hears_nothing(&self) -> bool {
+        matches!(self.end.receive(), Ok(Received::Nothing))
+    }
+
+    pub(crate) fn say(&self, message: ToSession) {
+        self.end.send(&message, None).unwrap();
+    }
+
+    /// A client whose connection the worker serves.
+    pub(crate) fn serve(&mut self) -> (TcpStream, Id) {
+        let (client, socket) = connection();
+        let id = Id(self.next);
+        self.next += 1;
+        self.end.send(&ToSession::Serve { id }, Some(socket.as_fd())).unwrap();
+        (client, id)
+    }
+
+    pub(crate) fn hear_request(&self) -> Request {
+        match self.hear() {
+            FromSession::Request { request, .. } => request,
+            other => panic!("{other:?} instead of a request"),
+        }
+    }
+
+    pub(crate) fn hear_closed(&self) -> (u64, u64, End) {
+        match self.hear() {
+            FromSession::Closed { up, down, why, .. } => (up, down, why),
+            other => panic!("{other:?} instead of Closed"),
+        }
+    }
+
+    /// Grants the request; the other end of the server's connection comes back.
+    pub(crate) fn grant(&self, id: Id) -> TcpStream {
+        let (server, socket) = connection();
+        let bound = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        self.end.send(&ToSession::Relay { id, bound }, Some(socket.as_fd())).unwrap();
+        server
+    }
+
+    /// A client and a server with a relay between them.
+    pub(crate) fn relay(&mut self) -> (TcpStream, TcpStream) {
+        let (mut client, id) = self.serve();
+        client.write_all(CONNECT).unwrap();
+        self.hear_request();
+        let server = self.grant(id);
+        assert_eq!(reply(&mut client), [0, 90, 0, 0, 0, 0, 0, 0]);
+        (client, server)
+    }
+
+    /// How the worker has ended.
+    pub(crate) fn ending(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => return status,
+                None if Instant::now() > deadline => panic!("the worker does not end"),
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) const CONNECT: &[u8] = b"\x04\x01\x00\x50\x0a\x00\x00\x01joe\0";
+pub(crate) const BIND: &[u8] = b"\x04\x02\x00\x50\x0a\x00\x00\x01joe\0";
+
+/// A peer's end of a TCP connection on loopback, and the end that the monitor hands over, prepared as it does.
+pub(crate) fn connection() -> (TcpStream, OwnedFd) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    // Accepted sockets inherit all of these from the listening one.
+    let options = SockRef::from(&listener);
+    options.set_linger(Some(Duration::ZERO)).unwrap();
+    options.set_out_of_band_inline(true).unwrap();
+    options.set_tcp_nodelay(true).unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (socket, _) = listener.accept().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer.set_write_timeout(Some(PATIENCE)).unwrap();
+    peer.set_nodelay(true).unwrap();
+    (peer, socket.into())
+}
+
+pub(crate) fn reply(client: &mut TcpStream) -> [u8; 8] {
+    let mut reply = [0; 8];
+    client.read_exact(&mut reply).unwrap();
+    reply
+}
+
+/// Everything up to the end of the stream.
+pub(crate) fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// Closes with a reset.
+pub(crate) fn reset(stream: TcpStream) {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+}
+
+pub(crate) fn end_stream(stream: &TcpStream) {
+    stream.shutdown(Shutdown::Write).unwrap();
+}
