@@ -1,0 +1,216 @@
+//! The resolver worker: answers lookups from the hosts(5) table, from what it remembers, and from the nameservers to
+//! which the monitor connects it.
+//!
+//! ```text
+//! Resolve ──> [plan] ── known ──> Answer
+//!               │ ▲
+//!    a question │ │ its outcome
+//!               ▼ │
+//!           [exchange] ── NeedSocket ──> Socket ──> packet to the nameserver ──> [answer]
+//! ```
+//!
+//! [`plan`] says what a lookup needs to know, [`exchange`] puts one [`question`] to one nameserver after another,
+//! [`answer`] reads what comes back, [`cache`] keeps it and [`hosts`] is the table; [`lookups`] joins them for all
+//! lookups that are under way. None of these does input or output: that is all here.
+
+pub mod answer;
+pub mod cache;
+pub mod exchange;
+pub mod hosts;
+pub mod lookups;
+pub mod name;
+pub mod plan;
+pub mod question;
+
+use crate::outbox::{Heard, Outbox};
+use crate::{Ending, event::Epoll, lockdown, profile::PROFILE_RESOLVER};
+use hosts::Hosts;
+use lookups::{Action, Lookups};
+use name::HostName;
+use plan::Setup;
+use question::Entropy;
+use rustix::event::epoll::{Event, EventFlags};
+use rustix::io::{Errno, read, retry_on_intr};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::rand::{GetRandomFlags, getrandom};
+use sockd_common::message::{FromResolver, Id, ToResolver, Transport};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// The token of the channel among the events; those of the lookups are their ids, which are shorter.
+const CHANNEL: u64 = u64::MAX;
+
+/// So many messages, or packets of one nameserver, are read before the others have their turn.
+const TURN: usize = 16;
+
+/// Serves the channel until the monitor closes it.
+pub fn run(channel: OwnedFd) -> Ending {
+    let Ok(epoll) = Epoll::new() else { return Ending::System };
+    let Ok(locks) = lockdown::lock_down(PROFILE_RESOLVER) else { return Ending::System };
+    let mut outbox = Outbox::new(channel);
+    outbox.say(FromResolver::Ready(locks));
+    if epoll.add(&outbox, CHANNEL, EventFlags::IN).is_err() {
+        return Ending::System;
+    }
+    let mut resolver =
+        Resolver { epoll, outbox, hearing: true, lookups: Lookups::default(), sockets: BTreeMap::new() };
+    let mut events = Vec::with_capacity(64);
+    loop {
+        if let Err(ending) = resolver.take_turn(&mut events) {
+            return ending;
+        }
+    }
+}
+
+struct Resolver {
+    epoll: Epoll,
+    outbox: Outbox<FromResolver, ToResolver>,
+    /// Whether the channel is watched for messages; else for room to send.
+    hearing: bool,
+    lookups: Lookups,
+    sockets: BTreeMap<Id, (OwnedFd, Transport)>,
+}
+
+impl Resolver {
+    fn take_turn(&mut self, events: &mut Vec<Event>) -> Result<(), Ending> {
+        self.outbox.flush()?;
+        self.choose_interest()?;
+        self.epoll.wait(events, self.time_left()).map_err(|_| Ending::System)?;
+        for event in events.iter() {
+            match u32::try_from(event.data.u64()) {
+                Ok(id) => self.hear_nameserver(Id(id)),
+                Err(_) if self.hearing => self.hear_monitor()?,
+                Err(_) => {}
+            }
+        }
+        self.lookups.expire(Instant::now());
+        self.act();
+        Ok(())
+    }
+
+    /// While the monitor does not read, no more is heard from it.
+    fn choose_interest(&mut self) -> Result<(), Ending> {
+        let hearing = !self.outbox.is_full();
+        if hearing != self.hearing {
+            let flags = if hearing { EventFlags::IN } else { EventFlags::OUT };
+            self.epoll.change(&self.outbox, CHANNEL, flags).map_err(|_| Ending::System)?;
+            self.hearing = hearing;
+        }
+        Ok(())
+    }
+
+    /// The wait until the next deadline, and a little more so as not to wake before it.
+    fn time_left(&self) -> Option<Duration> {
+        let left = self.lookups.next_deadline()?.saturating_duration_since(Instant::now());
+        Some(left.saturating_add(Duration::from_millis(1)))
+    }
+
+    fn hear_monitor(&mut self) -> Result<(), Ending> {
+        for _ in 0..TURN {
+            let Some(heard) = self.outbox.hear()? else { return Ok(()) };
+            self.obey(heard)?;
+            self.act();
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, heard: Heard<ToResolver>) -> Result<(), Ending> {
+        let now = Instant::now();
+        match heard.message {
+            ToResolver::Setup { servers, timeout, attempts, ndots, search } => {
+                let search = search.as_slice().iter().filter_map(|name| HostName::from_text(name.as_bytes()));
+                let timeout = Duration::from_secs(timeout.max(1).into());
+                self.lookups.set_up(Setup { servers, timeout, attempts, ndots, search: search.collect() });
+            }
+            ToResolver::Hosts => {
+                // A table that cannot be read leaves the one before in force.
+                if let Some(text) = heard.descriptor.and_then(read_whole) {
+                    self.lookups.replace_hosts(Hosts::parse(text));
+                }
+            }
+            ToResolver::Resolve { id, query } => {
+                if !self.lookups.resolve(id, query, now) {
+                    return Err(Ending::Protocol);
+                }
+            }
+            ToResolver::Socket { id } => match heard.descriptor {
+                Some(socket) => self.use_socket(id, socket, now),
+                None => self.lookups.lose_socket(id, now),
+            },
+            ToResolver::NoSocket { id } => self.lookups.lose_socket(id, now),
+            ToResolver::Cancel { id } => self.lookups.cancel(id, now),
+        }
+        Ok(())
+    }
+
+    fn use_socket(&mut self, id: Id, socket: OwnedFd, now: Instant) {
+        let mut entropy: Entropy = [0; size_of::<Entropy>()];
+        let random = matches!(getrandom(&mut entropy, GetRandomFlags::empty()), Ok(n) if n == entropy.len());
+        if !random || self.epoll.add(&socket, id.0.into(), EventFlags::IN).is_err() {
+            return self.lookups.lose_socket(id, now);
+        }
+        // A socket that nobody needs any longer is closed here.
+        if let Some(transport) = self.lookups.socket(id, &entropy, now) {
+            self.sockets.insert(id, (socket, transport));
+        }
+    }
+
+    fn hear_nameserver(&mut self, id: Id) {
+        let mut buffer = [0; 4096];
+        for _ in 0..TURN {
+            let Some((socket, transport)) = self.sockets.get(&id) else { return };
+            let now = Instant::now();
+            match recv(socket, &mut buffer[..], RecvFlags::DONTWAIT) {
+                Ok((0, _)) if *transport == Transport::Tcp => self.lookups.lose_socket(id, now),
+                Ok((length, _)) => self.lookups.receive(id, buffer.get(..length).unwrap_or_default(), now),
+                Err(Errno::AGAIN | Errno::INTR) => return,
+                Err(_) => self.lookups.lose_socket(id, now),
+            }
+            self.act();
+        }
+    }
+
+    /// Does what the lookups have decided, and what follows from that.
+    fn act(&mut self) {
+        loop {
+            let actions = self.lookups.take_actions();
+            if actions.is_empty() {
+                return;
+            }
+            for action in actions {
+                match action {
+                    Action::Say(message) => self.outbox.say(message),
+                    Action::Send(id, octets) => self.send(id, &octets),
+                    Action::Close(id) => drop(self.sockets.remove(&id)),
+                }
+            }
+        }
+    }
+
+    /// A question is far smaller than the buffer of a new socket, so that what does not go out whole has failed.
+    fn send(&mut self, id: Id, octets: &[u8]) {
+        let Some((socket, _)) = self.sockets.get(&id) else { return };
+        let sent = send(socket, octets, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        if sent != Ok(octets.len()) {
+            self.lookups.lose_socket(id, Instant::now());
+        }
+    }
+}
+
+/// Reads a file to its end; nothing where it is too long or cannot be read.
+fn read_whole(file: OwnedFd) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    let mut buffer = [0; 16 << 10];
+    loop {
+        let length = retry_on_intr(|| read(&file, &mut buffer[..])).ok()?;
+        let octets = buffer.get(..length).unwrap_or_default();
+        if octets.is_empty() {
+            return Some(text);
+        }
+        text.extend_from_slice(octets);
+        if text.len() > hosts::MAX_FILE {
+            return None;
+        }
+    }
+}

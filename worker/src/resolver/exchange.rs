@@ -1,0 +1,166 @@
+//! One question, put to one nameserver after another until one gives a usable answer.
+
+use super::answer::{Outcome, Reading, read_datagram, read_stream};
+use super::question::{Asked, Entropy, Question};
+use sockd_common::message::Transport;
+use std::time::{Duration, Instant};
+
+/// So many datagrams that are no answer make us leave a socket: whoever sends them is guessing our id, and shall
+/// begin again with another port.
+const MAX_FOREIGN: u8 = 64;
+
+/// A longer answer from a stream is of no use; a forger of zones must not make every lookup hold 64 KiB.
+const MAX_STREAM: usize = 16 << 10;
+
+/// A question on its way.
+#[derive(Debug)]
+pub struct Exchange {
+    question: Question,
+    attempt: u8,
+    attempts_left: u8,
+    edns: bool,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// A socket was asked for.
+    Wanting(Transport),
+    /// The question was sent and may be answered until then.
+    Waiting(Asked, Incoming, Instant),
+}
+
+#[derive(Debug)]
+enum Incoming {
+    /// How many datagrams have come that were no answer.
+    Datagrams(u8),
+    /// What has come of a length and a message.
+    Stream(Vec<u8>),
+}
+
+/// What an exchange does next.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Step {
+    /// It waits, as before.
+    Wait,
+    /// It needs a new socket, and the one it had no longer.
+    NeedSocket(Transport),
+    /// It has ended with an outcome that holds for so many seconds.
+    End(Outcome, u32),
+}
+
+impl Exchange {
+    /// Begins by asking for a socket. `first` is the number of the first attempt, and `attempts`, which counts as
+    /// 1 where it is 0, says how many there may be.
+    pub fn new(question: Question, first: u8, attempts: u8) -> Self {
+        let attempts_left = attempts.saturating_sub(1);
+        let phase = Phase::Wanting(Transport::Udp);
+        Self { question, attempt: first, attempts_left, edns: true, phase }
+    }
+
+    /// The question.
+    pub fn question(&self) -> &Question {
+        &self.question
+    }
+
+    /// The number of the present attempt, which chooses the nameserver.
+    pub fn attempt(&self) -> u8 {
+        self.attempt
+    }
+
+    /// The transport that is needed or in use.
+    pub fn transport(&self) -> Transport {
+        match &self.phase {
+            Phase::Wanting(transport) => *transport,
+            Phase::Waiting(_, Incoming::Datagrams(_), _) => Transport::Udp,
+            Phase::Waiting(_, Incoming::Stream(_), _) => Transport::Tcp,
+        }
+    }
+
+    /// When [`Exchange::lost`] is due for want of an answer.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Wanting(_) => None,
+            Phase::Waiting(_, _, until) => Some(until),
+        }
+    }
+
+    /// The socket has come: gives what is to be sent on it. Nothing where none was asked for.
+    pub fn socket(&mut self, entropy: &Entropy, now: Instant, timeout: Duration) -> Option<Vec<u8>> {
+        let Phase::Wanting(transport) = self.phase else { return None };
+        let asked = Asked::new(&self.question, self.edns, entropy)?;
+        let (packet, incoming) = match transport {
+            Transport::Udp => (asked.packet()?, Incoming::Datagrams(0)),
+            Transport::Tcp => (asked.framed_packet()?, Incoming::Stream(Vec::new())),
+        };
+        // One deadline for the whole attempt: an answer that dribbles in does not move it.
+        self.phase = Phase::Waiting(asked, incoming, now.checked_add(timeout)?);
+        Some(packet)
+    }
+
+    /// Takes one datagram, or some octets of a stream.
+    pub fn receive(&mut self, octets: &[u8]) -> Step {
+        let Phase::Waiting(asked, incoming, _) = &mut self.phase else { return Step::Wait };
+        let reading = match incoming {
+            Incoming::Datagrams(foreign) => match read_datagram(octets, asked) {
+                Reading::Foreign if *foreign < MAX_FOREIGN => {
+                    *foreign = foreign.saturating_add(1);
+                    return Step::Wait;
+                }
+                reading => reading,
+            },
+            Incoming::Stream(buffer) => {
+                buffer.extend_from_slice(octets);
+                match message_in(buffer) {
+                    Message::Begun => return Step::Wait,
+                    Message::TooLong => Reading::Unusable,
+                    Message::Whole(message) => read_stream(message, asked),
+                }
+            }
+        };
+        match reading {
+            Reading::Answer(outcome, seconds) => Step::End(outcome, seconds),
+            Reading::AskByTcp => self.want(Transport::Tcp),
+            Reading::AskWithoutEdns => {
+                self.edns = false;
+                self.want(self.transport())
+            }
+            Reading::Unusable | Reading::Foreign => self.lost(),
+        }
+    }
+
+    /// There is no socket for this attempt, or it failed, or the stream ended, or the time is over: the turn of
+    /// the next attempt.
+    pub fn lost(&mut self) -> Step {
+        let Some(left) = self.attempts_left.checked_sub(1) else { return Step::End(Outcome::Failed, 0) };
+        self.attempts_left = left;
+        self.attempt = self.attempt.wrapping_add(1);
+        self.edns = true;
+        self.want(Transport::Udp)
+    }
+
+    fn want(&mut self, transport: Transport) -> Step {
+        self.phase = Phase::Wanting(transport);
+        Step::NeedSocket(transport)
+    }
+}
+
+enum Message<'a> {
+    Begun,
+    Whole(&'a [u8]),
+    TooLong,
+}
+
+/// The first message of a stream (RFC 1035, section 4.2.2: two octets of length before it).
+fn message_in(buffer: &[u8]) -> Message<'_> {
+    let Some((length, rest)) = buffer.split_first_chunk() else { return Message::Begun };
+    let length = usize::from(u16::from_be_bytes(*length));
+    match rest.get(..length) {
+        _ if length > MAX_STREAM => Message::TooLong,
+        Some(message) => Message::Whole(message),
+        None => Message::Begun,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! What a lookup has to ask, and what it answers once that is known.
+//!
+//! A plan keeps no state: it is gone through again from its beginning each time that one more outcome is known,
+//! and either ends with the answer or names the one question that is still open.
+
+use super::answer::Outcome;
+use super::hosts::Hosts;
+use super::name::{DnsName, HostName};
+use super::question::{Kind, Question};
+use core::net::{IpAddr, Ipv4Addr};
+use sockd_common::bounded::Few;
+use sockd_common::message::{Answer, MAX_SEARCH, Query};
+use std::time::Duration;
+
+/// So many aliases in a row are asked for, each in a question of its own.
+const MAX_ALIASES: usize = 8;
+
+/// What resolv.conf(5) says besides the nameservers.
+#[derive(Debug, Default)]
+pub struct Setup {
+    /// Number of nameservers; with none, only the table of hosts answers.
+    pub servers: u8,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// How often each nameserver is tried.
+    pub attempts: u8,
+    /// Names with fewer dots are first tried below the search domains.
+    pub ndots: u8,
+    /// The search domains, of which [`MAX_SEARCH`] are used.
+    pub search: Vec<HostName>,
+}
+
+/// The question whose outcome has to be known before the plan goes on.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Open(pub(crate) Question);
+
+/// What is known before anything is asked.
+pub struct Plan<'a> {
+    /// The settings.
+    pub setup: &'a Setup,
+    /// The table of hosts.
+    pub hosts: &'a Hosts,
+}
+
+impl Plan<'_> {
+    /// Goes through the plan for `query` with the outcomes that `known` gives.
+    pub fn answer(
+        &self,
+        query: &Query,
+        known: &mut dyn FnMut(&Question) -> Option<Outcome>,
+    ) -> Result<Answer, Open> {
+        match query {
+            Query::Addresses(name) => match HostName::from_text(name.as_bytes()) {
+                Some(host) => self.addresses_of(&host, name.as_bytes().ends_with(b"."), known),
+                None => Ok(Answer::NotFound),
+            },
+            Query::Names(address) => self.names_of(address.to_canonical(), known),
+        }
+    }
+
+    fn addresses_of(&self, name: &HostName, absolute: bool, known: Known<'_>) -> Result<Answer, Open> {
+        if let Some(addresses) = self.addresses_without_dns(name) {
+            return Ok(addresses_or_not_found(addresses));
+        }
+        for candidate in self.candidates(name, absolute) {
+            match addresses_in_dns(&candidate, known)? {
+                Answer::NotFound => {}
+                // After a failure, too: a later candidate would be another host.
+                answer => return Ok(answer),
+            }
+        }
+        Ok(Answer::NotFound)
+    }
+
+    /// The addresses of a name about which no nameserver is asked.
+    fn addresses_without_dns(&self, name: &HostName) -> Option<Vec<IpAddr>> {
+        let listed = self.hosts.addresses(name);
+        if !listed.is_empty() {
+            return Some(listed);
+        }
+        if name.is_within(LOCALHOST) {
+            return Some(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]);
+        }
+        // RFC 6761, section 6.4: `.invalid` is never delegated.
+        let nowhere = name.is_within("invalid") || name.is_number() || self.setup.servers == 0;
+        nowhere.then(Vec::new)
+    }
+
+    /// The names to try in turn (resolv.conf(5), `search` and `ndots`).
+    fn candidates(&self, name: &HostName, absolute: bool) -> Vec<HostName> {
+        if absolute {
+            return vec![name.clone()];
+        }
+        let search = self.setup.search.iter().take(MAX_SEARCH);
+        let mut candidates: Vec<_> = search.filter_map(|domain| name.below(domain)).collect();
+        let position = if name.dots() >= usize::from(self.setup.ndots) { 0 } else { candidates.len() };
+        candidates.insert(position, name.clone());
+        candidates
+    }
+
+    /// Whoever owns an address may let it point to any name, so a name counts only if it has the address among
+    /// its own.
+    fn names_of(&self, address: IpAddr, known: Known<'_>) -> Result<Answer, Open> {
+        if let Some(names) = self.names_without_dns(address) {
+            return Ok(names_or(names, Answer::NotFound));
+        }
+        let Ok(pointer) = DnsName::reverse_from_addr(address) else { return Ok(Answer::Failed) };
+        let named = match follow(Question { name: pointer, kind: Kind::Ptr }, known)? {
+            Outcome::Names(names) => names,
+            Outcome::NoData | Outcome::NoName => return Ok(Answer::NotFound),
+            _ => return Ok(Answer::Failed),
+        };
+        let mut confirmed = Vec::new();
+        let mut otherwise = Answer::NotFound;
+        for name in named {
+            match self.has_address(&name, address, known)? {
+                Some(true) => confirmed.push(name),
+                Some(false) => {}
+                None => otherwise = Answer::Failed,
+            }
+        }
+        Ok(names_or(confirmed, otherwise))
+    }
+
+    /// The names of an address about which no nameserver is asked.
+    fn names_without_dns(&self, address: IpAddr) -> Option<Vec<HostName>> {
+        let listed = self.hosts.names(address);
+        if !listed.is_empty() {
+            return Some(listed);
+        }
+        if address == Ipv4Addr::LOCALHOST {
+            return Some(HostName::from_text(LOCALHOST.as_bytes()).into_iter().collect());
+        }
+        (address.is_loopback() || self.setup.servers == 0).then(Vec::new)
+    }
+
+    /// Whether `name` has `address`; nothing where no nameserver says.
+    fn has_address(&self, name: &HostName, address: IpAddr, known: Known<'_>) -> Result<Option<bool>, Open> {
+        if let Some(addresses) = self.addresses_without_dns(name) {
+            return Ok(Some(addresses.contains(&address)));
+        }
+        let kind = if address.is_ipv4() { Kind::A } else { Kind::Aaaa };
+        let Some(name) = name.to_dns() else { return Ok(Some(false)) };
+        Ok(match follow(Question { name, kind }, known)? {
+            Outcome::Addresses(addresses) => Some(addresses.contains(&address)),
+            Outcome::Failed => None,
+            _ => Some(false),
+        })
+    }
+}
+
+/// The domain whose names all mean this host (RFC 6761, section 6.3).
+const LOCALHOST: &str = "localhost";
+
+type Known<'a> = &'a mut dyn FnMut(&Question) -> Option<Outcome>;
+
+/// IPv4 addresses, or IPv6 addresses where there are none.
+fn addresses_in_dns(name: &HostName, known: Known<'_>) -> Result<Answer, Open> {
+    let Some(name) = name.to_dns() else { return Ok(Answer::NotFound) };
+    for kind in [Kind::A, Kind::Aaaa] {
+        match follow(Question { name: name.clone(), kind }, known)? {
+            Outcome::Addresses(addresses) => return Ok(addresses_or_not_found(addresses)),
+            Outcome::NoData => {}
+            Outcome::NoName => return Ok(Answer::NotFound),
+            _ => return Ok(Answer::Failed),
+        }
+    }
+    Ok(Answer::NotFound)
+}
+
+/// The outcome of a question, behind all aliases; never an alias itself.
+fn follow(mut question: Question, known: Known<'_>) -> Result<Outcome, Open> {
+    for _ in 0..MAX_ALIASES {
+        match known(&question) {
+            None => return Err(Open(question)),
+            Some(Outcome::Alias(target)) => question.name = target,
+            Some(outcome) => return Ok(outcome),
+        }
+    }
+    Ok(Outcome::Failed)
+}
+
+fn addresses_or_not_found(addresses: Vec<IpAddr>) -> Answer {
+    match addresses.is_empty() {
+        true => Answer::NotFound,
+        false => Answer::Addresses(Few::first_of(addresses)),
+    }
+}
+
+fn names_or(names: Vec<HostName>, otherwise: Answer) -> Answer {
+    let names = Few::first_of(names.iter().filter_map(HostName::to_message));
+    if names.as_slice().is_empty() { otherwise } else { Answer::Names(names) }
+}
+
+#[cfg(test)]
+mod tests;

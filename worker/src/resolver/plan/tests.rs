@@ -1,0 +1,234 @@
+//! Plans gone through to their end with nameservers that are only a table.
+
+use super::*;
+use sockd_common::bounded::Bytes;
+
+/// What the world's nameservers know: name, kind, outcome. What is not listed does not exist.
+type World<'a> = &'a [(&'a str, Kind, Outcome)];
+
+fn host(name: &str) -> HostName {
+    HostName::from_text(name.as_bytes()).unwrap()
+}
+
+fn found(addresses: &[&str]) -> Outcome {
+    Outcome::Addresses(addresses.iter().map(|address| address.parse().unwrap()).collect())
+}
+
+fn named(names: &[&str]) -> Outcome {
+    Outcome::Names(names.iter().map(|name| host(name)).collect())
+}
+
+fn alias(name: &str) -> Outcome {
+    Outcome::Alias(host(name).to_dns().unwrap())
+}
+
+fn setup() -> Setup {
+    Setup { servers: 1, ndots: 1, search: vec![host("corp.example"), host("example")], ..Setup::default() }
+}
+
+/// The answer, and the names that were asked for on the way.
+fn lookup(query: &Query, setup: &Setup, hosts: &[u8], world: World<'_>) -> (Answer, Vec<String>) {
+    let hosts = Hosts::parse(hosts.to_vec());
+    let plan = Plan { setup, hosts: &hosts };
+    let mut known: Vec<(Question, Outcome)> = vec![];
+    let mut asked = vec![];
+    loop {
+        let mut look = |question: &Question| {
+            known.iter().find(|(known, _)| known == question).map(|(_, outcome)| outcome.clone())
+        };
+        match plan.answer(query, &mut look) {
+            Ok(answer) => return (answer, asked),
+            Err(Open(question)) => {
+                let listed = |(name, kind, _): &&(&str, Kind, Outcome)| {
+                    host(name).to_dns().unwrap() == question.name && *kind == question.kind
+                };
+                let outcome =
+                    world.iter().find(listed).map_or(Outcome::NoName, |(_, _, outcome)| outcome.clone());
+                asked.push(format!("{} {:?}", question.name, question.kind));
+                assert!(asked.len() < 50, "asks without end");
+                known.push((question, outcome));
+            }
+        }
+    }
+}
+
+fn addresses_of(name: &str) -> Query {
+    Query::Addresses(Bytes::new(name.as_bytes()).unwrap())
+}
+
+fn names_of(address: &str) -> Query {
+    Query::Names(address.parse().unwrap())
+}
+
+fn addresses(addresses: &[&str]) -> Answer {
+    Answer::Addresses(Few::first_of(addresses.iter().map(|address| address.parse().unwrap())))
+}
+
+fn names(names: &[&str]) -> Answer {
+    Answer::Names(Few::first_of(names.iter().map(|name| Bytes::new(name.as_bytes()).unwrap())))
+}
+
+#[test]
+fn a_name_with_ipv4_addresses_is_not_asked_for_ipv6() {
+    let world = [("a.test", Kind::A, found(&["192.0.2.1", "192.0.2.2"]))];
+    let expected = (addresses(&["192.0.2.1", "192.0.2.2"]), vec!["a.test A".into()]);
+    assert_eq!(lookup(&addresses_of("A.test"), &setup(), b"", &world), expected);
+}
+
+#[test]
+fn a_name_without_ipv4_addresses_is_asked_for_ipv6() {
+    let world = [("a.test", Kind::A, Outcome::NoData), ("a.test", Kind::Aaaa, found(&["2001:db8::1"]))];
+    let expected = (addresses(&["2001:db8::1"]), vec!["a.test A".into(), "a.test Aaaa".into()]);
+    assert_eq!(lookup(&addresses_of("a.test."), &setup(), b"", &world), expected);
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_not_asked_for_twice() {
+    assert_eq!(
+        lookup(&addresses_of("a.test."), &setup(), b"", &[]),
+        (Answer::NotFound, vec!["a.test A".into()])
+    );
+}
+
+#[test]
+fn names_with_few_dots_are_tried_below_the_search_domains_first() {
+    let (answer, asked) = lookup(&addresses_of("a"), &setup(), b"", &[("a", Kind::A, found(&["192.0.2.1"]))]);
+    assert_eq!(answer, addresses(&["192.0.2.1"]));
+    assert_eq!(asked, ["a.corp.example A", "a.example A", "a A"]);
+}
+
+#[test]
+fn names_with_enough_dots_are_tried_as_they_are_first() {
+    let world = [("a.b.example", Kind::A, found(&["192.0.2.1"]))];
+    let (answer, asked) = lookup(&addresses_of("a.b"), &setup(), b"", &world);
+    assert_eq!(answer, addresses(&["192.0.2.1"]));
+    assert_eq!(asked, ["a.b A", "a.b.corp.example A", "a.b.example A"]);
+}
+
+#[test]
+fn a_name_with_a_final_dot_is_tried_only_as_it_is() {
+    let (answer, asked) = lookup(&addresses_of("a."), &setup(), b"", &[]);
+    assert_eq!((answer, asked), (Answer::NotFound, vec!["a A".into()]));
+}
+
+#[test]
+fn a_search_ends_where_a_question_fails() {
+    let world = [("a.corp.example", Kind::A, Outcome::Failed), ("a.example", Kind::A, found(&["192.0.2.1"]))];
+    assert_eq!(lookup(&addresses_of("a"), &setup(), b"", &world).0, Answer::Failed);
+}
+
+#[test]
+fn an_alias_without_its_target_is_followed_by_another_question() {
+    let world = [("a.test", Kind::A, alias("b.test")), ("b.test", Kind::A, found(&["192.0.2.1"]))];
+    let (answer, asked) = lookup(&addresses_of("a.test"), &setup(), b"", &world);
+    assert_eq!(answer, addresses(&["192.0.2.1"]));
+    assert_eq!(asked, ["a.test A", "b.test A"]);
+}
+
+#[test]
+fn aliases_that_lead_in_a_circle_fail() {
+    let world = [("a.test", Kind::A, alias("b.test")), ("b.test", Kind::A, alias("a.test"))];
+    let (answer, asked) = lookup(&addresses_of("a.test"), &setup(), b"", &world);
+    assert_eq!((answer, asked.len()), (Answer::Failed, 2));
+}
+
+#[test]
+fn a_chain_of_aliases_ends_somewhere() {
+    let world: Vec<_> =
+        ('a'..='y').zip('b'..='z').map(|(from, to)| (from.to_string(), to.to_string())).collect();
+    let world: Vec<_> = world.iter().map(|(from, to)| (&**from, Kind::A, alias(to))).collect();
+    let (answer, asked) = lookup(&addresses_of("a."), &setup(), b"", &world);
+    assert_eq!((answer, asked.len()), (Answer::Failed, MAX_ALIASES));
+}
+
+#[test]
+fn the_table_of_hosts_goes_before_the_nameservers() {
+    let hosts = b"2001:db8::5 www.test\n192.0.2.5 www.test web";
+    let world = [("www.test", Kind::A, found(&["192.0.2.66"]))];
+    let (answer, asked) = lookup(&addresses_of("www.test"), &setup(), hosts, &world);
+    assert_eq!((answer, asked), (addresses(&["192.0.2.5", "2001:db8::5"]), vec![]));
+    let (answer, asked) = lookup(&names_of("192.0.2.5"), &setup(), hosts, &world);
+    assert_eq!((answer, asked), (names(&["www.test", "web"]), vec![]));
+}
+
+#[test]
+fn localhost_is_this_host_whatever_a_nameserver_says() {
+    let world = [("localhost", Kind::A, found(&["192.0.2.66"]))];
+    for name in ["localhost", "LOCALHOST.", "a.localhost"] {
+        assert_eq!(lookup(&addresses_of(name), &setup(), b"", &world), (addresses(&["127.0.0.1"]), vec![]));
+    }
+    assert_eq!(lookup(&names_of("127.0.0.1"), &setup(), b"", &[]), (names(&["localhost"]), vec![]));
+    assert_eq!(lookup(&names_of("127.0.0.9"), &setup(), b"", &[]), (Answer::NotFound, vec![]));
+}
+
+#[test]
+fn numbers_and_names_that_cannot_be_are_not_asked_for() {
+    for name in ["", ".", "127.1", "0x7f.1", "2130706433", "a b", "a..b", "x.invalid", "a\0b", "fe80::1%eth0"]
+    {
+        assert_eq!(lookup(&addresses_of(name), &setup(), b"", &[]), (Answer::NotFound, vec![]), "{name:?}");
+    }
+}
+
+#[test]
+fn without_nameservers_only_the_table_of_hosts_answers() {
+    let setup = Setup::default();
+    assert_eq!(lookup(&addresses_of("a"), &setup, b"192.0.2.1 a", &[]), (addresses(&["192.0.2.1"]), vec![]));
+    assert_eq!(lookup(&addresses_of("b"), &setup, b"192.0.2.1 a", &[]), (Answer::NotFound, vec![]));
+    assert_eq!(lookup(&names_of("192.0.2.9"), &setup, b"", &[]), (Answer::NotFound, vec![]));
+}
+
+const POINTER: &str = "1.2.0.192.in-addr.arpa";
+
+#[test]
+fn only_names_that_have_the_address_are_answered() {
+    let world = [
+        (POINTER, Kind::Ptr, named(&["liar.test", "a.test", "nowhere.test"])),
+        ("liar.test", Kind::A, found(&["192.0.2.99"])),
+        ("a.test", Kind::A, found(&["192.0.2.7", "192.0.2.1"])),
+    ];
+    let (answer, asked) = lookup(&names_of("192.0.2.1"), &setup(), b"", &world);
+    assert_eq!(answer, names(&["a.test"]));
+    assert_eq!(asked, [&format!("{POINTER} Ptr"), "liar.test A", "a.test A", "nowhere.test A"]);
+    let unconfirmed = [(POINTER, Kind::Ptr, named(&["nowhere.test"]))];
+    assert_eq!(lookup(&names_of("192.0.2.1"), &setup(), b"", &unconfirmed).0, Answer::NotFound);
+}
+
+#[test]
+fn a_mapped_address_is_looked_up_as_the_ipv4_address_that_it_stands_for() {
+    let world = [(POINTER, Kind::Ptr, named(&["a.test"])), ("a.test", Kind::A, found(&["192.0.2.1"]))];
+    assert_eq!(lookup(&names_of("::ffff:192.0.2.1"), &setup(), b"", &world).0, names(&["a.test"]));
+}
+
+#[test]
+fn an_ipv6_address_is_confirmed_by_ipv6_addresses_even_where_there_are_ipv4_addresses() {
+    let pointer = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
+    let world = [
+        (pointer, Kind::Ptr, named(&["a.test"])),
+        ("a.test", Kind::A, found(&["192.0.2.1"])),
+        ("a.test", Kind::Aaaa, found(&["2001:db8::1"])),
+    ];
+    assert_eq!(lookup(&names_of("2001:db8::1"), &setup(), b"", &world).0, names(&["a.test"]));
+}
+
+#[test]
+fn a_pointer_to_a_short_name_is_not_completed_from_the_search_list() {
+    let world = [(POINTER, Kind::Ptr, named(&["a"])), ("a.example", Kind::A, found(&["192.0.2.1"]))];
+    let (answer, asked) = lookup(&names_of("192.0.2.1"), &setup(), b"", &world);
+    assert_eq!((answer, asked.len()), (Answer::NotFound, 2));
+}
+
+#[test]
+fn a_pointer_to_localhost_or_to_an_address_is_a_lie() {
+    let world = [(POINTER, Kind::Ptr, named(&["localhost", "192.0.2.1", "trusted.test"]))];
+    let hosts = b"10.0.0.1 trusted.test";
+    let (answer, asked) = lookup(&names_of("192.0.2.1"), &setup(), hosts, &world);
+    assert_eq!((answer, asked.len()), (Answer::NotFound, 1));
+}
+
+#[test]
+fn a_name_that_could_not_be_asked_for_is_not_confirmed() {
+    let world = [(POINTER, Kind::Ptr, named(&["a.test"])), ("a.test", Kind::A, Outcome::Failed)];
+    assert_eq!(lookup(&names_of("192.0.2.1"), &setup(), b"", &world).0, Answer::Failed);
+    let world = [(POINTER, Kind::Ptr, Outcome::Failed)];
+    assert_eq!(lookup(&names_of("192.0.2.1"), &setup(), b"", &world).0, Answer::Failed);
+}

@@ -1,0 +1,118 @@
+//! A question and the packet that puts it to a nameserver.
+
+use super::name::{CaseBits, DnsName, with_case};
+use domain::base::MessageBuilder;
+use domain::base::iana::Rtype;
+
+/// The size of datagram that is offered to nameservers: it passes everywhere without being cut into fragments,
+/// of which a forger needs to guess less.
+const OFFERED_DATAGRAM: u16 = 1232;
+
+/// What is asked about a name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    /// Its IPv4 addresses.
+    A,
+    /// Its IPv6 addresses.
+    Aaaa,
+    /// The name that this name, made from an address, points to.
+    Ptr,
+}
+
+impl Kind {
+    /// The record type of this kind.
+    pub fn rtype(self) -> Rtype {
+        match self {
+            Self::A => Rtype::A,
+            Self::Aaaa => Rtype::AAAA,
+            Self::Ptr => Rtype::PTR,
+        }
+    }
+}
+
+/// A question of class IN. Its name is compared without regard to case.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Question {
+    /// The name that is asked about.
+    pub name: DnsName,
+    /// What is asked about it.
+    pub kind: Kind,
+}
+
+/// Random octets for one packet: its id and the case of the letters of its name.
+pub type Entropy = [u8; 34];
+
+/// A question as one packet puts it.
+#[derive(Debug)]
+pub struct Asked {
+    /// The id that the answer has to repeat.
+    pub id: u16,
+    /// The name in the case that the answer has to repeat.
+    pub name: DnsName,
+    /// What is asked about it.
+    pub kind: Kind,
+    /// Whether the packet says that EDNS (RFC 6891) is understood.
+    pub edns: bool,
+}
+
+impl Asked {
+    /// Puts a question with an id and a choice of case that nobody can know beforehand.
+    pub fn new(question: &Question, edns: bool, entropy: &Entropy) -> Option<Self> {
+        let (id, case) = entropy.split_first_chunk()?;
+        let case = CaseBits::try_from(case).ok()?;
+        let name = with_case(&question.name, &case)?;
+        Some(Self { id: u16::from_ne_bytes(*id), name, kind: question.kind, edns })
+    }
+
+    /// The packet, as a datagram carries it.
+    pub fn packet(&self) -> Option<Vec<u8>> {
+        let mut message = MessageBuilder::new_vec();
+        message.header_mut().set_id(self.id);
+        message.header_mut().set_rd(true);
+        let mut message = message.question();
+        message.push((&self.name, self.kind.rtype())).ok()?;
+        let mut message = message.additional();
+        if self.edns {
+            message
+                .opt(|opt| {
+                    opt.set_udp_payload_size(OFFERED_DATAGRAM);
+                    Ok(())
+                })
+                .ok()?;
+        }
+        Some(message.finish())
+    }
+
+    /// The packet behind its length, as a stream carries it (RFC 1035, section 4.2.2).
+    pub fn framed_packet(&self) -> Option<Vec<u8>> {
+        let packet = self.packet()?;
+        let length = u16::try_from(packet.len()).ok()?;
+        Some([&length.to_be_bytes(), &*packet].concat())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::name::HostName;
+    use super::*;
+
+    #[test]
+    fn a_packet_asks_one_question_with_recursion_and_edns() {
+        let name = HostName::from_text(b"ab.example").unwrap().to_dns().unwrap();
+        let mut entropy = [0; 34];
+        entropy[..4].copy_from_slice(&[0x12, 0x12, 0b10, 0]);
+        let asked = Asked::new(&Question { name, kind: Kind::A }, true, &entropy).unwrap();
+        let expected = b"\x12\x12\x01\x00\0\x01\0\0\0\0\0\x01\x02Ab\x07example\0\0\x01\0\x01\
+            \0\0\x29\x04\xd0\0\0\0\0\0\0";
+        assert_eq!(asked.packet().unwrap(), expected);
+        assert_eq!(asked.framed_packet().unwrap()[..2], [0, 39]);
+        assert_eq!(asked.framed_packet().unwrap()[2..], *expected);
+    }
+
+    #[test]
+    fn a_packet_without_edns_has_nothing_behind_the_question() {
+        let name = HostName::from_text(b"x").unwrap().to_dns().unwrap();
+        let asked = Asked::new(&Question { name, kind: Kind::Aaaa }, false, &[0; 34]).unwrap();
+        assert_eq!(asked.packet().unwrap(), b"\0\0\x01\0\0\x01\0\0\0\0\0\0\x01x\0\0\x1c\0\x01");
+    }
+}
