@@ -1,12 +1,136 @@
-//! The ident worker: asks the identd of one client host.
+//! The ident worker: asks the identd of one client host (RFC 1413) over the sockets that the monitor connects to it.
 
-use crate::{Ending, event::Epoll, lockdown, profile::PROFILE_IDENT};
+pub mod reply;
+
+use crate::outbox::{Heard, Outbox};
+use crate::{Ending, lockdown, profile::PROFILE_IDENT};
+use reply::{MAX_REPLY, Ports, Progress};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendFlags, recvmsg, send};
+use sockd_common::message::{FromIdent, Id, IdentUser, ToIdent};
+use std::collections::BTreeMap;
+use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
 
+/// More queries than these at a time are answered with nothing.
+pub const MAX_QUERIES: usize = 1024;
+
 /// Serves the channel until the monitor closes it.
-pub fn run(_channel: OwnedFd) -> Ending {
-    match (Epoll::new(), lockdown::lock_down(PROFILE_IDENT)) {
-        (Ok(_), Ok(_)) => Ending::Finished,
-        _ => Ending::System,
+pub fn run(channel: OwnedFd) -> Ending {
+    let Ok(locks) = lockdown::lock_down(PROFILE_IDENT) else { return Ending::System };
+    let mut outbox = Outbox::new(channel);
+    outbox.say(FromIdent::Ready(locks));
+    let mut ident = Ident { outbox, queries: BTreeMap::new() };
+    loop {
+        if let Err(ending) = ident.take_turn() {
+            return ending;
+        }
     }
+}
+
+struct Ident {
+    outbox: Outbox<FromIdent, ToIdent>,
+    queries: BTreeMap<Id, Query>,
+}
+
+/// A query on its way.
+struct Query {
+    socket: OwnedFd,
+    ports: Ports,
+    reply: Vec<u8>,
+}
+
+impl Ident {
+    fn take_turn(&mut self) -> Result<(), Ending> {
+        self.outbox.flush()?;
+        let Ready { channel, queries } = self.wait()?;
+        for id in queries {
+            self.hear_identd(id);
+        }
+        // While the monitor does not read, no more is heard from it.
+        if channel && !self.outbox.is_full() {
+            self.hear_monitor()?;
+        }
+        Ok(())
+    }
+
+    /// Waits with poll(2), which needs nothing set up before: one call less in the profile than epoll(7), and the
+    /// sockets are few.
+    fn wait(&self) -> Result<Ready, Ending> {
+        let interest = if self.outbox.is_full() { PollFlags::OUT } else { PollFlags::IN };
+        let mut polled = vec![PollFd::new(&self.outbox, interest)];
+        polled.extend(self.queries.values().map(|query| PollFd::new(&query.socket, PollFlags::IN)));
+        match poll(&mut polled, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return Err(Ending::System),
+        }
+        let mut ready = polled.iter().map(|polled| !polled.revents().is_empty());
+        let channel = ready.next().unwrap_or(false);
+        let queries = self.queries.keys().zip(ready).filter_map(|(id, ready)| ready.then_some(*id)).collect();
+        Ok(Ready { channel, queries })
+    }
+
+    fn hear_monitor(&mut self) -> Result<(), Ending> {
+        let Some(Heard { message, descriptor }) = self.outbox.hear()? else { return Ok(()) };
+        match message {
+            ToIdent::Setup => {}
+            ToIdent::Ask { id, .. } if self.queries.contains_key(&id) => return Err(Ending::Protocol),
+            ToIdent::Ask { id, client_port, server_port } => {
+                let ports = Ports { client: client_port, server: server_port };
+                match descriptor.filter(|_| self.queries.len() < MAX_QUERIES) {
+                    Some(socket) => self.ask(id, ports, socket),
+                    None => self.outbox.say(FromIdent::Answer { id, user: None }),
+                }
+            }
+            ToIdent::Cancel { id } if self.queries.contains_key(&id) => self.end(id, None),
+            // It has been answered in the meantime.
+            ToIdent::Cancel { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, id: Id, ports: Ports, socket: OwnedFd) {
+        let query = reply::query(ports);
+        // A query is far smaller than the buffer of a new socket, so that what does not go out whole has failed.
+        let sent = send(&socket, query.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        self.queries.insert(id, Query { socket, ports, reply: Vec::new() });
+        if sent != Ok(query.len()) {
+            self.end(id, None);
+        }
+    }
+
+    fn hear_identd(&mut self, id: Id) {
+        let Some(query) = self.queries.get_mut(&id) else { return };
+        let mut buffer = [0; MAX_REPLY];
+        let progress = match receive(&query.socket, &mut buffer) {
+            Ok([]) => Progress::Over(reply::parse_reply(&query.reply, query.ports)),
+            Ok(octets) => {
+                query.reply.extend_from_slice(octets);
+                reply::progress(&query.reply, query.ports)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Progress::Begun,
+            Err(_) => Progress::Over(None),
+        };
+        if let Progress::Over(user) = progress {
+            self.end(id, user);
+        }
+    }
+
+    fn end(&mut self, id: Id, user: Option<IdentUser>) {
+        self.queries.remove(&id);
+        self.outbox.say(FromIdent::Answer { id, user });
+    }
+}
+
+struct Ready {
+    channel: bool,
+    queries: Vec<Id>,
+}
+
+/// recv(2) by the call that the channel needs anyway.
+fn receive<'b>(socket: &OwnedFd, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
+    let mut parts = [IoSliceMut::new(buffer)];
+    let length = recvmsg(socket, &mut parts, &mut RecvAncillaryBuffer::default(), RecvFlags::DONTWAIT)?.bytes;
+    Ok(buffer.get(..length).unwrap_or_default())
 }
