@@ -1,0 +1,491 @@
+//! The resolver worker as the monitor has it: in a process of its own, locked down, with nameservers on loopback
+//! that answer, lie, dribble or are not there.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod monitor;
+
+use domain::base::iana::{Rcode, Rtype};
+use domain::base::message_builder::AnswerBuilder;
+use domain::base::{Message, MessageBuilder, Name, ToName, Ttl};
+use domain::rdata::{A, Aaaa, Cname, Ptr};
+use monitor::Worker;
+use sockd_common::bounded::{Bytes, Few};
+use sockd_common::message::{Answer, FromResolver, Id, Query, Role, ToResolver, Transport};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+use std::thread;
+
+type Resolver = Worker<ToResolver, FromResolver>;
+
+/// A worker that has said `Ready` and been told of so many nameservers, one attempt of a second each.
+fn ready(servers: u8) -> Resolver {
+    let worker = Worker::start(Role::Resolver, 64);
+    set_up(&worker, servers);
+    match worker.next() {
+        FromResolver::Ready(locks) => worker.assert_locked_down(locks),
+        other => panic!("{other:?} instead of Ready"),
+    }
+    worker
+}
+
+fn set_up(worker: &Resolver, servers: u8) {
+    let setup = ToResolver::Setup { servers, timeout: 1, attempts: 1, ndots: 1, search: Few::default() };
+    worker.send(&setup, None);
+}
+
+fn addresses_of(name: &str) -> Query {
+    Query::Addresses(Bytes::new(name.as_bytes()).unwrap())
+}
+
+fn found(addresses: &[&str]) -> Answer {
+    Answer::Addresses(Few::first_of(addresses.iter().map(|address| address.parse().unwrap())))
+}
+
+/// Plays the monitor for one lookup: connects sockets until the answer comes. Gives it with what was needed.
+fn look_up(worker: &Resolver, query: Query, servers: &[SocketAddr]) -> (Answer, Vec<(Transport, u8)>) {
+    let id = Id(77);
+    worker.send(&ToResolver::Resolve { id, query }, None);
+    let mut needed = vec![];
+    loop {
+        match worker.next() {
+            FromResolver::NeedSocket { id: this, transport, attempt } => {
+                assert_eq!(this, id);
+                needed.push((transport, attempt));
+                give_socket(worker, id, transport, servers[usize::from(attempt) % servers.len()]);
+            }
+            FromResolver::Answer { id: this, answer } => {
+                assert_eq!(this, id);
+                return (answer, needed);
+            }
+            FromResolver::Ready(_) => panic!("Ready twice"),
+        }
+    }
+}
+
+fn give_socket(worker: &Resolver, id: Id, transport: Transport, server: SocketAddr) {
+    match transport {
+        Transport::Udp => {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            socket.connect(server).unwrap();
+            worker.send(&ToResolver::Socket { id }, Some(socket.as_fd()));
+        }
+        Transport::Tcp => match TcpStream::connect(server) {
+            Ok(socket) => worker.send(&ToResolver::Socket { id }, Some(socket.as_fd())),
+            Err(_) => worker.send(&ToResolver::NoSocket { id }, None),
+        },
+    }
+}
+
+/// A nameserver by UDP whose replies to a packet are what `reply` says. Ends with the test.
+fn udp_server(reply: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+            for packet in reply(&buffer[..length]) {
+                // The worker may have left already.
+                let _ = socket.send_to(&packet, peer);
+            }
+        }
+    });
+    address
+}
+
+/// A nameserver that knows a few names.
+fn honest(query: &[u8]) -> Vec<u8> {
+    let message = Message::from_octets(query).unwrap();
+    let question = message.sole_question().unwrap();
+    let owner: Name<Vec<u8>> = question.qname().to_name();
+    let name = owner.to_string().to_ascii_lowercase();
+    let known = name != "nowhere.test";
+    let rcode = if known { Rcode::NOERROR } else { Rcode::NXDOMAIN };
+    let mut answer = MessageBuilder::new_vec().start_answer(&message, rcode).unwrap();
+    let ttl = Ttl::from_secs(60);
+    match (&*name, question.qtype()) {
+        ("a.test" | "host.test", Rtype::A) => {
+            answer.push((&owner, ttl, A::from_octets(192, 0, 2, 1))).unwrap()
+        }
+        ("six.test", Rtype::AAAA) => {
+            answer.push((&owner, ttl, Aaaa::new("2001:db8::6".parse().unwrap()))).unwrap();
+            answer.push((&owner, ttl, Aaaa::new("::ffff:127.0.0.1".parse().unwrap()))).unwrap();
+        }
+        ("alias.test", _) => push_alias(&mut answer, &owner, "a.test"),
+        ("loop.test", _) => push_alias(&mut answer, &owner, "loop.test"),
+        ("1.2.0.192.in-addr.arpa", Rtype::PTR) => {
+            for target in ["liar.test", "HOST.test"] {
+                answer.push((&owner, ttl, Ptr::new(Name::<Vec<u8>>::vec_from_str(target).unwrap()))).unwrap();
+            }
+        }
+        _ => {}
+    }
+    answer.finish()
+}
+
+fn push_alias(answer: &mut AnswerBuilder<Vec<u8>>, owner: &Name<Vec<u8>>, target: &str) {
+    let target = Name::<Vec<u8>>::vec_from_str(target).unwrap();
+    answer.push((owner, Ttl::from_secs(60), Cname::new(target))).unwrap();
+}
+
+fn honest_server() -> SocketAddr {
+    udp_server(|query| vec![honest(query)])
+}
+
+const UDP_ONCE: [(Transport, u8); 1] = [(Transport::Udp, 0)];
+
+#[test]
+fn a_name_is_resolved_and_remembered() {
+    let (worker, servers) = (ready(1), [honest_server()]);
+    assert_eq!(look_up(&worker, addresses_of("a.test"), &servers), (found(&["192.0.2.1"]), UDP_ONCE.into()));
+    assert_eq!(look_up(&worker, addresses_of("A.Test."), &servers), (found(&["192.0.2.1"]), vec![]));
+    set_up(&worker, 1);
+    assert_eq!(look_up(&worker, addresses_of("a.test"), &servers).1, UDP_ONCE);
+    assert!(worker.finish().success());
+}
+
+#[test]
+fn aliases_and_ipv6_addresses_are_followed_and_what_is_not_there_is_not_found() {
+    let (worker, servers) = (ready(1), [honest_server()]);
+    let look_up = |name| look_up(&worker, addresses_of(name), &servers);
+    assert_eq!(look_up("six.test").0, found(&["2001:db8::6", "127.0.0.1"]));
+    // The server does not add the address: it is asked for.
+    assert_eq!(look_up("alias.test"), (found(&["192.0.2.1"]), [(Transport::Udp, 0); 2].into()));
+    assert_eq!(look_up("loop.test").0, Answer::Failed);
+    assert_eq!(look_up("nowhere.test").0, Answer::NotFound);
+    assert_eq!(look_up("empty.test").0, Answer::NotFound);
+    assert_eq!(look_up("2130706433"), (Answer::NotFound, vec![]));
+}
+
+#[test]
+fn only_the_name_that_has_the_address_is_answered() {
+    let (worker, servers) = (ready(1), [honest_server()]);
+    let (answer, needed) = look_up(&worker, Query::Names([192, 0, 2, 1].into()), &servers);
+    assert_eq!(answer, Answer::Names(Few::first_of([Bytes::new(b"host.test").unwrap()])));
+    assert_eq!(needed, [(Transport::Udp, 0); 3]);
+    assert_eq!(look_up(&worker, Query::Names([192, 0, 2, 2].into()), &servers).0, Answer::NotFound);
+}
+
+#[test]
+fn the_table_of_hosts_is_read_and_replaced() {
+    let worker = ready(0);
+    let name = || addresses_of("printer");
+    assert_eq!(look_up(&worker, name(), &[]).0, Answer::NotFound);
+    for address in ["192.0.2.7", "192.0.2.8"] {
+        let mut file = tempfile();
+        let padding = "# a long file\n".repeat(100_000);
+        file.write_all(format!("{padding}{address} Printer.test printer\n").as_bytes()).unwrap();
+        give_hosts(&worker, &file);
+        assert_eq!(look_up(&worker, name(), &[]).0, found(&[address]));
+        let names = ["printer.test", "printer"].map(|name| Bytes::new(name.as_bytes()).unwrap());
+        let address: IpAddr = address.parse().unwrap();
+        assert_eq!(look_up(&worker, Query::Names(address), &[]).0, Answer::Names(Few::first_of(names)));
+    }
+    assert!(worker.finish().success());
+}
+
+#[test]
+fn a_table_of_hosts_that_is_too_long_leaves_the_old_one() {
+    let worker = ready(0);
+    let short = tempfile();
+    (&short).write_all(b"192.0.2.7 printer\n").unwrap();
+    let too_long = tempfile();
+    too_long.set_len((16 << 20) + 1).unwrap();
+    for file in [&short, &too_long] {
+        give_hosts(&worker, file);
+        assert_eq!(look_up(&worker, addresses_of("printer"), &[]).0, found(&["192.0.2.7"]));
+    }
+    let longest = tempfile();
+    longest.set_len(16 << 20).unwrap();
+    give_hosts(&worker, &longest);
+    assert_eq!(look_up(&worker, addresses_of("printer"), &[]).0, Answer::NotFound);
+}
+
+#[test]
+fn the_densest_table_of_hosts_stays_within_the_workers_memory() {
+    let worker = ready(0);
+    let mut file = tempfile();
+    let line = format!("10.0.0.1{}\n", " a b c d e f g h".repeat(64));
+    let text = line.repeat((16 << 20) / line.len());
+    file.write_all(text.as_bytes()).unwrap();
+    give_hosts(&worker, &file);
+    assert_eq!(look_up(&worker, addresses_of("h"), &[]).0, found(&["10.0.0.1"]));
+    assert!(worker.finish().success());
+}
+
+/// Forgeries of `reply`, garbage, and the question itself.
+fn lies(query: &[u8]) -> Vec<Vec<u8>> {
+    let truth = honest(query);
+    let forged_id = [&[truth[0] ^ 1], &truth[1..]].concat();
+    let mut other_name = truth.clone();
+    other_name[13] ^= 0x03;
+    let mut no_answer = truth.clone();
+    no_answer[2] &= 0x7f;
+    vec![
+        forged_id,
+        other_name,
+        no_answer,
+        query.to_vec(),
+        vec![],
+        vec![0xff; 1000],
+        truth[..truth.len() / 4].to_vec(),
+    ]
+}
+
+#[test]
+fn a_lying_nameserver_is_not_believed_and_the_next_is_asked() {
+    let (worker, servers) = (ready(2), [udp_server(lies), honest_server()]);
+    let expected = (found(&["192.0.2.1"]), vec![(Transport::Udp, 0), (Transport::Udp, 1)]);
+    assert_eq!(look_up(&worker, addresses_of("a.test"), &servers), expected);
+}
+
+#[test]
+fn the_truth_among_lies_is_found() {
+    let among = |query: &[u8]| [lies(query), vec![honest(query)]].concat();
+    let (worker, servers) = (ready(1), [udp_server(among)]);
+    assert_eq!(look_up(&worker, addresses_of("a.test"), &servers), (found(&["192.0.2.1"]), UDP_ONCE.into()));
+}
+
+#[test]
+fn a_dead_and_an_unreachable_nameserver_are_passed_over() {
+    let dead = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let (worker, servers) = (ready(2), [dead, honest_server()]);
+    let expected = (found(&["192.0.2.1"]), vec![(Transport::Udp, 0), (Transport::Udp, 1)]);
+    assert_eq!(look_up(&worker, addresses_of("a.test"), &servers), expected);
+    // From now on the living one comes first.
+    assert_eq!(look_up(&worker, addresses_of("host.test"), &servers).1, [(Transport::Udp, 1)]);
+    set_up(&worker, 2);
+    worker.send(&ToResolver::Resolve { id: Id(1), query: addresses_of("a.test") }, None);
+    for attempt in [0, 1] {
+        let need = FromResolver::NeedSocket { id: Id(1), transport: Transport::Udp, attempt };
+        assert_eq!(worker.next(), need);
+        worker.send(&ToResolver::NoSocket { id: Id(1) }, None);
+    }
+    assert_eq!(worker.next(), FromResolver::Answer { id: Id(1), answer: Answer::Failed });
+}
+
+#[test]
+fn refusing_and_failing_nameservers_are_passed_over() {
+    let with_rcode = |rcode: u8| {
+        udp_server(move |query| {
+            let mut packet = honest(query);
+            packet[3] = rcode;
+            vec![packet]
+        })
+    };
+    let servers = [with_rcode(2), with_rcode(5), with_rcode(1), honest_server()];
+    let worker = ready(4);
+    let (answer, needed) = look_up(&worker, addresses_of("a.test"), &servers);
+    assert_eq!(answer, found(&["192.0.2.1"]));
+    // The third is asked again without EDNS.
+    assert_eq!(needed.iter().map(|(_, attempt)| *attempt).collect::<Vec<_>>(), [0, 1, 2, 2, 3]);
+}
+
+/// A nameserver that says by UDP that its answers are cut short, and by TCP does as it is told.
+fn truncating_server(serve: impl Fn(TcpStream, Vec<u8>) + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let socket = UdpSocket::bind(address).unwrap();
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+            let mut packet = honest(&buffer[..length]);
+            packet[2] |= 0x02;
+            let _ = socket.send_to(&packet, peer);
+        }
+    });
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut length = [0; 2];
+            stream.read_exact(&mut length).unwrap();
+            let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
+            stream.read_exact(&mut query).unwrap();
+            serve(stream, query);
+        }
+    });
+    address
+}
+
+fn framed(packet: &[u8]) -> Vec<u8> {
+    [&u16::try_from(packet.len()).unwrap().to_be_bytes(), packet].concat()
+}
+
+const UDP_THEN_TCP: [(Transport, u8); 2] = [(Transport::Udp, 0), (Transport::Tcp, 0)];
+
+#[test]
+fn a_truncated_answer_is_fetched_by_tcp_octet_by_octet() {
+    let octet_by_octet = |mut stream: TcpStream, query: Vec<u8>| {
+        stream.set_nodelay(true).unwrap();
+        for octet in framed(&honest(&query)) {
+            stream.write_all(&[octet]).unwrap();
+        }
+    };
+    let (worker, servers) = (ready(1), [truncating_server(octet_by_octet)]);
+    let expected = (found(&["192.0.2.1"]), UDP_THEN_TCP.into());
+    assert_eq!(look_up(&worker, addresses_of("a.test"), &servers), expected);
+}
+
+#[test]
+fn a_nameserver_that_truncates_everywhere_or_hangs_up_fails() {
+    let truncated = |mut stream: TcpStream, query: Vec<u8>| {
+        let mut packet = honest(&query);
+        packet[2] |= 0x02;
+        stream.write_all(&framed(&packet)).unwrap();
+    };
+    let hangs_up = |mut stream: TcpStream, query: Vec<u8>| {
+        let answer = framed(&honest(&query));
+        stream.write_all(&answer[..answer.len() - 1]).unwrap();
+    };
+    let floods = |mut stream: TcpStream, _: Vec<u8>| while stream.write_all(&[0xff; 1 << 16]).is_ok() {};
+    for server in [truncating_server(truncated), truncating_server(hangs_up), truncating_server(floods)] {
+        let worker = ready(1);
+        let expected = (Answer::Failed, UDP_THEN_TCP.into());
+        assert_eq!(look_up(&worker, addresses_of("a.test"), &[server]), expected);
+    }
+}
+
+#[test]
+fn a_name_that_comes_back_in_another_case_is_asked_for_by_tcp() {
+    let fold = |query: &[u8]| {
+        let (header, question) = query.split_at(12);
+        honest(&[header, &question.to_ascii_lowercase()].concat())
+    };
+    let by_tcp =
+        move |mut stream: TcpStream, query: Vec<u8>| stream.write_all(&framed(&fold(&query))).unwrap();
+    let tcp = truncating_server(by_tcp);
+    let udp = udp_server(move |query| vec![fold(query)]);
+    let worker = ready(1);
+    worker.send(
+        &ToResolver::Resolve { id: Id(1), query: addresses_of("abcdefghijklmnopqrstuvwxyz.a.test") },
+        None,
+    );
+    for (transport, server) in [(Transport::Udp, udp), (Transport::Tcp, tcp)] {
+        assert_eq!(worker.next(), FromResolver::NeedSocket { id: Id(1), transport, attempt: 0 });
+        give_socket(&worker, Id(1), transport, server);
+    }
+    // No address: IPv6 is asked for next.
+    assert!(matches!(worker.next(), FromResolver::NeedSocket { .. }));
+}
+
+#[test]
+fn a_nameserver_that_dribbles_or_is_silent_stalls_nobody_else() {
+    let dribbles = |mut stream: TcpStream, query: Vec<u8>| {
+        stream.write_all(&framed(&honest(&query))[..5]).unwrap();
+        // Holds the connection until the worker closes it.
+        let _ = stream.read(&mut [0]);
+    };
+    let (silent, dribbling) = (udp_server(|_| vec![]), truncating_server(dribbles));
+    let (worker, servers) = (ready(1), [honest_server()]);
+    let patient =
+        ToResolver::Setup { servers: 1, timeout: 255, attempts: 1, ndots: 1, search: Few::default() };
+    worker.send(&patient, None);
+    for (id, transports, server) in
+        [(1, &[Transport::Udp][..], silent), (2, &[Transport::Udp, Transport::Tcp], dribbling)]
+    {
+        worker.send(&ToResolver::Resolve { id: Id(id), query: addresses_of(&format!("n{id}.test")) }, None);
+        for &transport in transports {
+            assert_eq!(worker.next(), FromResolver::NeedSocket { id: Id(id), transport, attempt: 0 });
+            give_socket(&worker, Id(id), transport, server);
+        }
+    }
+    assert_eq!(look_up(&worker, addresses_of("a.test"), &servers).0, found(&["192.0.2.1"]));
+    for id in [Id(1), Id(2)] {
+        worker.send(&ToResolver::Cancel { id }, None);
+        assert_eq!(worker.next(), FromResolver::Answer { id, answer: Answer::Failed });
+    }
+}
+
+#[test]
+fn a_cancelled_lookup_is_answered_once_and_its_connection_closed() {
+    let (closed, hears_closed) = std::sync::mpsc::channel();
+    let waits = move |mut stream: TcpStream, _: Vec<u8>| closed.send(stream.read(&mut [0]).unwrap()).unwrap();
+    let (worker, server) = (ready(1), truncating_server(waits));
+    worker.send(&ToResolver::Resolve { id: Id(1), query: addresses_of("a.test") }, None);
+    for transport in [Transport::Udp, Transport::Tcp] {
+        assert_eq!(worker.next(), FromResolver::NeedSocket { id: Id(1), transport, attempt: 0 });
+        give_socket(&worker, Id(1), transport, server);
+    }
+    worker.send(&ToResolver::Cancel { id: Id(1) }, None);
+    worker.send(&ToResolver::Cancel { id: Id(1) }, None);
+    worker.send(&ToResolver::NoSocket { id: Id(1) }, None);
+    give_socket(&worker, Id(1), Transport::Udp, server);
+    assert_eq!(worker.next(), FromResolver::Answer { id: Id(1), answer: Answer::Failed });
+    assert_eq!(hears_closed.recv().unwrap(), 0);
+    // The id is free again.
+    assert_eq!(look_up(&worker, addresses_of("localhost"), &[]).0, found(&["127.0.0.1"]));
+    assert!(worker.finish().success());
+}
+
+#[test]
+fn an_id_that_is_taken_ends_the_worker() {
+    let mut worker = ready(1);
+    for _ in 0..2 {
+        worker.send(&ToResolver::Resolve { id: Id(1), query: addresses_of("a.test") }, None);
+    }
+    assert_eq!(worker.ending().code(), Some(76));
+}
+
+/// So few descriptors that one that is left open shows.
+const FEW: u32 = 8;
+
+#[test]
+fn many_lookups_leave_no_descriptor_behind() {
+    let worker = Worker::start(Role::Resolver, FEW);
+    set_up(&worker, 1);
+    assert!(matches!(worker.next(), FromResolver::Ready(_)));
+    let servers = [honest_server()];
+    for number in 0..200 {
+        let (answer, needed) = look_up(&worker, addresses_of(&format!("n{number}.test.")), &servers);
+        assert_eq!((answer, needed.len()), (Answer::NotFound, 2));
+    }
+}
+
+#[test]
+fn a_worker_without_room_for_descriptors_fails_the_lookup_and_lives() {
+    let worker = Worker::start(Role::Resolver, FEW);
+    set_up(&worker, 1);
+    assert!(matches!(worker.next(), FromResolver::Ready(_)));
+    let silent = udp_server(|_| vec![]);
+    for id in 0..20 {
+        worker.send(&ToResolver::Resolve { id: Id(id), query: addresses_of(&format!("n{id}.test.")) }, None);
+        assert!(matches!(worker.next(), FromResolver::NeedSocket { .. }));
+        give_socket(&worker, Id(id), Transport::Udp, silent);
+        // Five descriptors are open beside the sockets: 0 to 2, the channel and the epoll set.
+        if id >= FEW - 5 {
+            assert_eq!(worker.next(), FromResolver::Answer { id: Id(id), answer: Answer::Failed });
+        }
+    }
+}
+
+#[test]
+fn a_monitor_that_does_not_read_gets_every_answer_in_the_end() {
+    let worker = ready(0);
+    let messages = (0..).map(|id| ToResolver::Resolve { id: Id(id), query: addresses_of("localhost") });
+    let sent = worker.send_without_reading(messages.take(20_000));
+    assert!(sent > 100, "{sent}");
+    for id in 0..sent {
+        let answer = found(&["127.0.0.1"]);
+        assert_eq!(worker.next(), FromResolver::Answer { id: Id(u32::try_from(id).unwrap()), answer });
+    }
+    assert!(worker.finish().success());
+}
+
+#[test]
+fn a_packet_that_is_no_message_ends_the_worker() {
+    let mut worker = ready(1);
+    worker.send_octets(&[0xff; 9]);
+    assert_eq!(worker.ending().code(), Some(76));
+}
+
+fn tempfile() -> File {
+    File::from(rustix::fs::memfd_create("hosts", rustix::fs::MemfdFlags::CLOEXEC).unwrap())
+}
+
+/// Hands the file over as the monitor does: opened for reading, from its beginning.
+fn give_hosts(worker: &Resolver, file: &File) {
+    let readable = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+    worker.send(&ToResolver::Hosts, Some(readable.as_fd()));
+}
