@@ -64,14 +64,14 @@ fn wire_01_a_connect_on_loopback_is_granted_where_a_line_names_loopback() {
 #[test]
 fn wire_02_a_denied_connect_is_answered_with_91_and_closed() {
     let mut lab = Lab::new("deny 0.0.0.0 0.0.0.0\n");
-    assert_rejected(&lab.site.client, &Request::connect(SocketAddrV4::new(SERVER, 7)));
+    assert_rejected(&lab.site.client, &Request::connect((SERVER, 7)));
     lab.assert_logged(&[Visit::of(CLIENT, SERVER, "echo").refused()]);
 }
 
 #[test]
 fn wire_03_a_denied_bind_is_answered_with_91() {
     let mut lab = Lab::new("deny 0.0.0.0 0.0.0.0\n");
-    assert_rejected(&lab.site.client, &Request::connect(SocketAddrV4::new(SERVER, 21)).as_bind());
+    assert_rejected(&lab.site.client, &Request::connect((SERVER, 21)).as_bind());
     lab.assert_logged(&[
         "daemon.notice refused -- Bind from joe(unknown)@192.0.2.10 for 198.51.100.10".into()
     ]);
@@ -80,21 +80,21 @@ fn wire_03_a_denied_bind_is_answered_with_91() {
 #[test]
 fn a_request_that_no_line_matches_is_refused() {
     let mut lab = Lab::new("permit 203.0.113.0 255.255.255.0\n");
-    assert_rejected(&lab.site.client, &Request::connect(SocketAddrV4::new(SERVER, 7)));
+    assert_rejected(&lab.site.client, &Request::connect((SERVER, 7)));
     lab.assert_logged(&[Visit::of(CLIENT, SERVER, "echo").refused()]);
 }
 
 #[test]
 fn wire_05_a_closed_port_is_answered_with_91_and_logged_as_failed() {
     let mut lab = Lab::new(PERMIT_ALL);
-    assert_rejected(&lab.site.client, &Request::connect(SocketAddrV4::new(SERVER, 1)));
+    assert_rejected(&lab.site.client, &Request::connect((SERVER, 1)));
     lab.assert_logged(&[Visit::of(CLIENT, SERVER, "tcpmux").failed("connect", "Connection refused")]);
 }
 
 #[test]
 fn an_unreachable_network_is_answered_with_91_and_logged_as_failed() {
     let mut lab = Lab::new(PERMIT_ALL);
-    assert_rejected(&lab.site.client, &Request::connect(SocketAddrV4::new(Ipv4Addr::new(10, 9, 8, 7), 4000)));
+    assert_rejected(&lab.site.client, &Request::connect((Ipv4Addr::new(10, 9, 8, 7), 4000)));
     lab.assert_logged(&[Visit::of(CLIENT, "10.9.8.7", 4000).failed("connect", "Network is unreachable")]);
 }
 
@@ -119,7 +119,7 @@ fn wire_07_http_to_the_socks_port_is_closed_without_a_reply() {
 #[test]
 fn wire_08_an_undefined_command_is_answered_with_91() {
     let mut lab = Lab::new(PERMIT_ALL);
-    let request = Request { command: 3, ..Request::connect(SocketAddrV4::new(SERVER, 7)) };
+    let request = Request { command: 3, ..Request::connect((SERVER, 7)) };
     assert_rejected(&lab.site.client, &request);
     lab.assert_logged(&["daemon.notice error -- undefined command (0x 3) from host 192.0.2.10".into()]);
 }
@@ -148,7 +148,7 @@ fn wire_10_a_user_id_of_300_bytes_is_refused_and_never_cut() {
     let pieces = users.chunks(4).map(|users| format!("permit *={} 0.0.0.0 0.0.0.0\n", users.join(",")));
     let conf: String = pieces.filter(|line| line.len() <= 1023).collect();
     let lab = Lab::new(&conf);
-    let request = Request::connect(SocketAddrV4::new(SERVER, 7)).by("a".repeat(300));
+    let request = Request::connect((SERVER, 7)).by("a".repeat(300));
     assert_rejected(&lab.site.client, &request);
     assert!(lab.wait_for_line("from host 192.0.2.10").starts_with("daemon.notice error -- "));
 }
@@ -280,7 +280,7 @@ fn a_request_that_trickles_in_is_closed_at_the_same_limit() {
 fn wire_19_address_0_0_0_0_is_refused() {
     let mut lab = Lab::new(&format!("{LOOPBACK}{PERMIT_ALL}"));
     let _far = Far::listen_at(&lab.site.gateway, (Ipv4Addr::UNSPECIFIED, 4000));
-    assert_rejected(&lab.site.client, &Request::connect(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 4000)));
+    assert_rejected(&lab.site.client, &Request::connect((Ipv4Addr::UNSPECIFIED, 4000)));
     lab.assert_logged(&[Visit::of(CLIENT, "Unspecified.Host", 4000).refused()]);
 }
 
@@ -380,5 +380,5 @@ fn case_4a_08_user_id_and_name_may_come_in_separate_segments() {
 fn case_4a_09_no_name_is_read_behind_0_0_0_0() {
     let lab = Lab::new(PERMIT_ALL);
     // Were a name read here, there would be no reply before it has come.
-    assert_rejected(&lab.site.client, &Request::connect(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 7)));
+    assert_rejected(&lab.site.client, &Request::connect((Ipv4Addr::UNSPECIFIED, 7)));
 }

@@ -3,6 +3,7 @@
 use crate::site::Site;
 use crate::sockd::{PERMIT_ALL, Sockd, Start};
 use crate::syslog::{Mark, Syslog};
+use crate::wait::until;
 
 /// Site, log and daemon.
 pub struct Lab {
@@ -40,6 +41,7 @@ impl Lab {
     pub fn at(site: Site, conf: &str, prepare: impl FnOnce(Start) -> Start) -> Self {
         let log = Syslog::start(&site.gateway);
         let sockd = prepare(Start::new(&site.gateway, conf)).start();
+        log.wait_for(Mark::BEGINNING, "serving on ");
         let mark = log.mark();
         Self { sockd, log, site, mark }
     }
@@ -53,6 +55,11 @@ impl Lab {
     /// Waits for a line that contains `text` since the start or the last [`Lab::assert_logged`].
     pub fn wait_for_line(&self, text: &str) -> String {
         self.log.wait_for(self.mark, text)
+    }
+
+    /// Waits for this number of lines since the start or the last [`Lab::assert_logged`], where their order is free.
+    pub fn logged_whole(&self, number: usize) -> Vec<String> {
+        until("the log lines", || Some(self.logged()).filter(|lines| lines.len() >= number))
     }
 
     /// The lines since the start or the last [`Lab::assert_logged`].

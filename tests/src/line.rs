@@ -69,6 +69,11 @@ impl Line {
         SockRef::from(&self.0).send_out_of_band(&[byte]).expect("sending urgent data");
     }
 
+    /// From now on urgent bytes that come are read in their place, as a relay reads them (SO_OOBINLINE).
+    pub fn take_urgent_in_line(&self) {
+        SockRef::from(&self.0).set_out_of_band_inline(true).expect("SO_OOBINLINE");
+    }
+
     /// Reads exactly `length` bytes.
     pub fn read(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];

@@ -93,7 +93,7 @@ fn all() -> Vec<Process> {
 
 /// Whether a TCP socket of `host` listens at this port, on any address.
 pub fn listens(host: &Host, port: u16) -> bool {
-    sockets(host).iter().any(|socket| socket.listens && socket.local.port() == port)
+    sockets(host).iter().any(|socket| socket.state == LISTEN && socket.local.port() == port)
 }
 
 /// Those of `processes` that hold the socket of `host` whose other end is `peer`.
@@ -106,15 +106,18 @@ pub fn holders(host: &Host, peer: SocketAddrV4, processes: &[Process]) -> Vec<Pr
     processes.iter().filter(holds).copied().collect()
 }
 
-/// The number of TCP connections of `host` in any state to or from this local port.
-pub fn connections(host: &Host, port: u16) -> usize {
-    sockets(host).iter().filter(|socket| !socket.listens && socket.local.port() == port).count()
+/// The number of connections to this remote port that `host` waits for (SYN-SENT).
+pub fn attempts(host: &Host, port: u16) -> usize {
+    sockets(host).iter().filter(|socket| socket.state == SYN_SENT && socket.remote.port() == port).count()
 }
+
+const SYN_SENT: &str = "02";
+const LISTEN: &str = "0A";
 
 struct Socket {
     local: SocketAddrV4,
     remote: SocketAddrV4,
-    listens: bool,
+    state: String,
     inode: String,
 }
 
@@ -129,7 +132,7 @@ fn socket(line: &str) -> Option<Socket> {
     Some(Socket {
         local: address(fields.get(1)?)?,
         remote: address(fields.get(2)?)?,
-        listens: *fields.get(3)? == "0A",
+        state: (*fields.get(3)?).to_owned(),
         inode: (*fields.get(9)?).to_owned(),
     })
 }

@@ -13,6 +13,21 @@ pub const GRANTED: u8 = 90;
 /// The reply code for a refused or failed request.
 pub const REJECTED: u8 = 91;
 
+/// An IPv4 address and port.
+pub struct Destination(SocketAddrV4);
+
+impl From<SocketAddrV4> for Destination {
+    fn from(address: SocketAddrV4) -> Self {
+        Self(address)
+    }
+}
+
+impl From<(Ipv4Addr, u16)> for Destination {
+    fn from((address, port): (Ipv4Addr, u16)) -> Self {
+        Self(SocketAddrV4::new(address, port))
+    }
+}
+
 /// A request; its fields can be wrong on purpose.
 #[derive(Clone)]
 pub struct Request {
@@ -31,8 +46,9 @@ pub struct Request {
 }
 
 impl Request {
-    /// CONNECT to an address, by user joe.
-    pub fn connect(to: SocketAddrV4) -> Self {
+    /// CONNECT to an address and port, by user joe.
+    pub fn connect(to: impl Into<Destination>) -> Self {
+        let Destination(to) = to.into();
         let user = b"joe".to_vec();
         Self { version: 4, command: 1, port: to.port(), address: *to.ip(), user, name: None }
     }

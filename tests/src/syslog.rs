@@ -28,6 +28,11 @@ pub struct Syslog {
 #[derive(Clone, Copy)]
 pub struct Mark(usize);
 
+impl Mark {
+    /// Before the first line.
+    pub const BEGINNING: Self = Self(0);
+}
+
 impl Syslog {
     /// Starts rsyslogd on `host`, at `/dev/log`, and waits until it listens.
     pub fn start(host: &Host) -> Self {

@@ -1,0 +1,216 @@
+//! What dies, what lives on, and what the log says of it.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sockd_tests::dns::{Answer, Nameserver};
+use sockd_tests::far::{Far, Server};
+use sockd_tests::lab::Lab;
+use sockd_tests::line::Line;
+use sockd_tests::procfs::Process;
+use sockd_tests::site::{NAMESERVER, SERVER, Site};
+use sockd_tests::sockd::PERMIT_ALL;
+use sockd_tests::socks::{GRANTED, PROXY, Reply, Request, ask, granted, send_to};
+use sockd_tests::syslog::Syslog;
+use sockd_tests::wait::until_true;
+use std::io::Read;
+
+fn send(process: Process, signal: Signal) {
+    kill(Pid::from_raw(process.0), signal).unwrap_or_else(|error| panic!("{process:?}: {error}"));
+}
+
+/// Reads part of what a chargen server sends: the transfer is under way.
+fn read_some(line: &mut Line) {
+    line.stream().read_exact(&mut vec![0; 100_000]).expect("a transfer under way");
+}
+
+#[test]
+fn the_death_of_a_session_worker_ends_only_the_transfers_of_its_own_client_host() {
+    let site = Site::new();
+    let _chargen = Server::chargen(&site.server, (SERVER, 19));
+    let lab = Lab::new_at(site);
+    let request = Request::connect((SERVER, 19));
+    let mut near = granted(&lab.site.client, &request);
+    let mut other = granted(&lab.site.other, &request);
+    read_some(&mut near);
+    read_some(&mut other);
+    let worker = lab.sockd.worker_of(near.local());
+    send(worker, Signal::SIGKILL);
+    near.read_to_end();
+    assert!(lab.wait_for_line("worker").contains("signal 9"), "{:#?}", lab.logged());
+    for _ in 0..10 {
+        read_some(&mut other);
+    }
+    let mut again = granted(&lab.site.client, &request);
+    read_some(&mut again);
+    assert_ne!(lab.sockd.worker_of(again.local()), worker);
+    read_some(&mut other);
+}
+
+#[test]
+fn the_server_sees_the_end_when_a_session_worker_dies() {
+    let lab = Lab::new(PERMIT_ALL);
+    let far = Far::listen(&lab.site.server, SERVER);
+    let near = granted(&lab.site.client, &Request::connect(far.v4()));
+    let mut there = far.accept();
+    send(lab.sockd.worker_of(near.local()), Signal::SIGKILL);
+    there.read_to_end();
+}
+
+#[test]
+fn a_warm_spare_that_dies_is_replaced() {
+    let lab = Lab::new(PERMIT_ALL);
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    for worker in lab.sockd.workers("session") {
+        send(worker, Signal::SIGKILL);
+    }
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+}
+
+#[test]
+fn a_resolver_that_dies_is_replaced_and_lookups_work_again() {
+    let site = Site::new();
+    site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\n"));
+    let _dns = Nameserver::start(&site.server, |question| match question.name.starts_with("www") {
+        true => Answer::Addresses(vec![SERVER.into()]),
+        false => Answer::NoSuchName,
+    });
+    let _echo = Server::echo(&site.server, (SERVER, 7));
+    let lab = Lab::new_at(site);
+    drop(granted(&lab.site.client, &Request::connect_name("www.example.net", 7)));
+    let resolvers = lab.sockd.workers("resolver");
+    assert_eq!(resolvers.len(), 1);
+    send(resolvers[0], Signal::SIGKILL);
+    lab.wait_for_line("resolver");
+    drop(granted(&lab.site.client, &Request::connect_name("www2.example.net", 7)));
+    assert_ne!(lab.sockd.workers("resolver"), resolvers);
+}
+
+#[test]
+fn a_lookup_under_way_is_refused_when_the_resolver_dies() {
+    let site = Site::new();
+    site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\n"));
+    let dns = Nameserver::start(&site.server, |_| Answer::Silence);
+    let lab = Lab::new_at(site);
+    let mut line = send_to(&lab.site.client, PROXY, &Request::connect_name("www.example.net", 7));
+    until_true("a question", || !dns.asked().is_empty());
+    for resolver in lab.sockd.workers("resolver") {
+        send(resolver, Signal::SIGKILL);
+    }
+    assert_eq!(Reply::read(&mut line), Reply::with(91));
+}
+
+#[test]
+fn the_death_of_the_spawner_ends_the_daemon_and_every_worker() {
+    let mut lab = Lab::new(PERMIT_ALL);
+    let far = Far::listen(&lab.site.server, SERVER);
+    let mut near = granted(&lab.site.client, &Request::connect(far.v4()));
+    let family = lab.sockd.family();
+    assert!(family.len() >= 3, "spawner, resolver, session workers: {family:?}");
+    send(lab.sockd.spawner(), Signal::SIGKILL);
+    let status = lab.sockd.wait();
+    assert!(!status.success() && status.code().is_some(), "{status}");
+    assert!(lab.wait_for_line("spawner").starts_with("daemon.err "), "{:#?}", lab.logged());
+    until_true("all are gone", || !family.iter().any(|process| process.runs()));
+    near.read_to_end();
+}
+
+#[test]
+fn the_death_of_the_monitor_ends_spawner_and_workers_at_once() {
+    let mut lab = Lab::new(PERMIT_ALL);
+    let far = Far::listen(&lab.site.server, SERVER);
+    let mut near = granted(&lab.site.client, &Request::connect(far.v4()));
+    let mut there = far.accept();
+    let family = lab.sockd.family();
+    assert!(family.len() >= 3, "{family:?}");
+    lab.sockd.signal(Signal::SIGKILL);
+    lab.sockd.wait();
+    until_true("all are gone", || !family.iter().any(|process| process.runs()));
+    near.read_to_end();
+    there.read_to_end();
+}
+
+#[test]
+fn a_stopped_worker_does_not_hold_up_other_client_hosts() {
+    let lab = Lab::with_settings(PERMIT_ALL, "(request_limit: 1)");
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    let request = Request::connect((SERVER, 7));
+    let near = granted(&lab.site.client, &request);
+    let worker = lab.sockd.worker_of(near.local());
+    send(worker, Signal::SIGSTOP);
+    // Asked of a stopped worker: the monitor keeps the time.
+    let mut stuck = send_to(&lab.site.client, PROXY, &request);
+    let mut other = granted(&lab.site.other, &request);
+    other.send("hello");
+    assert_eq!(other.read(5), b"hello");
+    stuck.read_to_end();
+    until_true("the stopped worker is gone", || !worker.runs());
+    drop(granted(&lab.site.client, &request));
+}
+
+#[test]
+fn without_a_syslog_clients_are_served_and_the_loss_is_nobodys_wait() {
+    let mut lab = Lab::new(PERMIT_ALL);
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    lab.log.program().signal(Signal::SIGKILL);
+    lab.log.program().wait();
+    for _ in 0..20 {
+        drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+    }
+    // A new rsyslogd at the same place: the daemon finds it by itself.
+    lab.log = Syslog::start(&lab.site.gateway);
+    lab.turn_the_page();
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+    lab.wait_for_line("terminated -- ");
+}
+
+#[test]
+fn a_syslog_that_does_not_read_stalls_nobody() {
+    let lab = Lab::new(PERMIT_ALL);
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    let mut lab = lab;
+    lab.log.program().signal(Signal::SIGSTOP);
+    // More lines than the socket's queue and the daemon's hold: three for each.
+    for _ in 0..2000 {
+        let (_, reply) = ask(&lab.site.client, &Request::connect((SERVER, 7)));
+        assert_eq!(reply.code, GRANTED);
+    }
+    lab.log.program().signal(Signal::SIGCONT);
+    lab.wait_for_line("log lines were lost");
+    lab.turn_the_page();
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+    lab.wait_for_line("terminated -- ");
+}
+
+#[test]
+fn without_descriptors_new_clients_are_refused_and_the_daemon_neither_spins_nor_ends() {
+    let mut lab = Lab::new(PERMIT_ALL);
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    let monitor = lab.sockd.monitor();
+    let held = granted(&lab.site.client, &Request::connect((SERVER, 7)));
+    let open = monitor.descriptors().len();
+    let pid = monitor.0.to_string();
+    lab.site.gateway.sh(&format!("prlimit --pid {pid} --nofile={open}:{open}"));
+    let before = monitor.processor_ticks();
+    let waiting: Vec<_> = (0..50).map(|_| Line::dial(&lab.site.client, PROXY)).collect();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let used = monitor.processor_ticks() - before;
+    assert!(used < 50, "{used} clock ticks");
+    assert!(lab.sockd.runs());
+    drop(waiting);
+    lab.site.gateway.sh(&format!("prlimit --pid {pid} --nofile=20000:20000"));
+    until_true("clients are served again", || {
+        let mut line = send_to(&lab.site.client, PROXY, &Request::connect((SERVER, 7)));
+        let mut reply = [0; 8];
+        line.stream().read_exact(&mut reply).is_ok() && reply[1] == GRANTED
+    });
+    drop(held);
+}
+
+#[test]
+fn an_interface_that_goes_down_and_comes_back_is_served_again() {
+    let lab = Lab::new(PERMIT_ALL);
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    lab.site.gateway.sh("ip link set inside down");
+    lab.site.gateway.sh("ip link set inside up");
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+}
