@@ -44,7 +44,7 @@ use core::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Both programs must have been built from the same protocol: raised by one with every change in this file.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// USERID and domain name each have at most this many bytes; longer ones are refused, never cut.
 pub const MAX_NAME: usize = 255;
@@ -379,6 +379,48 @@ pub enum FromIdent {
 /// A user id from an identd answer: longer ones count as no answer.
 pub type IdentUser = Bytes<64>;
 
+/// Monitor to probe worker: a worker behind a session worker's locks that tries, for `sockd -ver`, what they forbid.
+#[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ToProbe {
+    /// Nothing to set up; the first message on every channel.
+    Setup,
+    /// Do this now.
+    Try(Act),
+}
+
+/// What a probe worker tries. Outside the sandbox each would do no harm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Act {
+    /// Open a file for reading.
+    OpenFile,
+    /// Make a TCP socket.
+    MakeSocket,
+    /// Start a program.
+    StartProgram,
+    /// Ask whether process 1 can be signalled.
+    Signal,
+    /// Map memory that is writable and executable.
+    MapExecutable,
+}
+
+impl Act {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::OpenFile, Self::MakeSocket, Self::StartProgram, Self::Signal, Self::MapExecutable];
+}
+
+/// Probe worker to monitor.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum FromProbe {
+    /// Locked down and waiting.
+    Ready(Locks),
+    /// The act did not end the worker.
+    Survived {
+        /// What the kernel answered; 0 where it was done.
+        errno: Errno,
+    },
+}
+
 impl Message for ToSession {
     fn carries_descriptor(&self) -> bool {
         matches!(self, Self::Serve { .. } | Self::Relay { .. })
@@ -400,6 +442,8 @@ impl Message for ToIdent {
 impl Message for FromSession {}
 impl Message for FromResolver {}
 impl Message for FromIdent {}
+impl Message for ToProbe {}
+impl Message for FromProbe {}
 
 /// What a worker is for; the only argument of its program.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -410,6 +454,8 @@ pub enum Role {
     Ident,
     /// Speaks DNS.
     Resolver,
+    /// Tries out the locks of a session worker, for `sockd -ver`.
+    Probe,
 }
 
 impl Role {
@@ -419,12 +465,14 @@ impl Role {
             Self::Session => "session",
             Self::Ident => "ident",
             Self::Resolver => "resolver",
+            Self::Probe => "probe",
         }
     }
 
     /// The role that a word on the command line names.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Session, Self::Ident, Self::Resolver].into_iter().find(|role| role.word() == word)
+        let roles = [Self::Session, Self::Ident, Self::Resolver, Self::Probe];
+        roles.into_iter().find(|role| role.word() == word)
     }
 }
 

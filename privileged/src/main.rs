@@ -2,18 +2,19 @@
 
 use sockd::log::{self, Log};
 use sockd::options::{LogTo, Options};
-use sockd::start;
+use sockd::{report, start};
 
 fn main() {
     let options = Options::from_command_line();
     let to = if options.trial { LogTo::Stderr } else { options.log };
     end_on_panic(to);
-    let done = match options.check {
-        true => start::check(&options),
-        false => start::serve(&options),
+    let done = match (options.ver, options.check) {
+        (true, _) => report::ver(&options).map(|full| if full { 0 } else { 3 }),
+        (_, true) => start::check(&options).map(|()| 0),
+        _ => start::serve(&options).map(|()| 0),
     };
     let status = match done {
-        Ok(()) => 0,
+        Ok(status) => status,
         Err(failure) => {
             let mut log = Log::new(to);
             for line in &failure.lines {

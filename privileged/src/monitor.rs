@@ -51,10 +51,6 @@ pub struct Monitor {
     pub(crate) pid_file: Option<(OwnedFd, PathBuf)>,
     /// The port of a BIND while its peer is being judged.
     pub(crate) spare_port: Option<OwnedFd>,
-    /// What the kernel did not have for the workers' world.
-    pub(crate) missing: Vec<String>,
-    /// What the first worker has put on.
-    pub(crate) locks: Option<Locks>,
     /// Workers taken out of service on purpose, whose end is no news.
     pub(crate) dismissed: HashMap<u32, Option<String>>,
 }

@@ -1,7 +1,17 @@
 //! What protects this host: what is demanded at start, and what `sockd -ver` says after trying it out.
 
+use crate::link::Link;
+use crate::options::Options;
 use crate::settings::{Sandbox, Settings};
-use sockd_common::message::{Locks, PROTOCOL_VERSION};
+use crate::spawner::{Ending, FromSpawner, Spawner, ToSpawner};
+use crate::start::{Failure, clean_start, start_spawner};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use sockd_common::channel::Received;
+use sockd_common::message::{Act, FromProbe, Locks, PROTOCOL_VERSION, Role, ToProbe};
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::Path;
 
 /// Whether a worker that has put on these locks may be used; the error says what it lacks.
 pub fn acceptable(locks: &Locks, settings: &Settings) -> Result<(), String> {
@@ -23,4 +33,211 @@ pub fn refusal(missing: &[String]) -> String {
         "this kernel lacks {}; sockd does not start without, unless sockd.ron(5) says sandbox: best_effort",
         missing.join(", ")
     )
+}
+
+/// `sockd -ver`: the classic facts, then every layer as it holds in a worker started for this purpose. True where
+/// nothing is missing.
+pub fn ver(options: &Options) -> Result<bool, Failure> {
+    let options = options.absolute();
+    clean_start().map_err(Failure::system)?;
+    let settings = crate::load::settings(&options).map_err(Failure::configuration)?;
+    for fact in facts(&options) {
+        println!("\t{fact}.");
+    }
+    let spawner = start_spawner(&settings, |line| println!("\tNote: {line}."))?;
+    let layers = layers(&spawner).map_err(Failure::system)?;
+    for Layer { name, holds, found } in &layers {
+        println!("\t{name}: {}{found}.", if *holds { "" } else { "MISSING, " });
+    }
+    let missing: Vec<&str> = layers.iter().filter(|layer| !layer.holds).map(|layer| layer.name).collect();
+    match missing.is_empty() {
+        true => println!("sandbox: full"),
+        false => println!("sandbox: reduced ({})", missing.join(", ")),
+    }
+    Ok(missing.is_empty())
+}
+
+fn facts(options: &Options) -> [String; 7] {
+    let route = if options.route.exists() { "is used" } else { "is not required, and there is none" };
+    [
+        format!(
+            "sockd, the SOCKS proxy server in the tradition of CSTC, version {}",
+            env!("CARGO_PKG_VERSION")
+        ),
+        "SOCKS protocol version 4 and 4A".into(),
+        "Not SOCKSified".into(),
+        "Runs stand-alone".into(),
+        "RBIND is supported".into(),
+        format!("The route file {} {route}", options.route.display()),
+        "Does not support clients that use Rrcmd()".into(),
+    ]
+}
+
+/// One lock and what was found of it.
+struct Layer {
+    name: &'static str,
+    holds: bool,
+    found: String,
+}
+
+fn layer(name: &'static str, holds: bool, found: impl Into<String>) -> Layer {
+    Layer { name, holds, found: found.into() }
+}
+
+fn layers(spawner: &Spawner) -> Result<Vec<Layer>, String> {
+    let (mut probe, locks) = probe(spawner, 0)?;
+    let process = worker_of(spawner.pid).ok_or("the probe worker is not found in /proc")?;
+    let mut layers = from_proc(&process, &spawner.missing);
+    layers.push(layer(
+        "Landlock",
+        locks.landlock_enforced,
+        match locks.landlock_abi {
+            0 => "not in this kernel".into(),
+            abi => {
+                format!("ABI {abi}, {} enforced", if locks.landlock_enforced { "fully" } else { "not fully" })
+            }
+        },
+    ));
+    for (serial, act) in (0u32..).zip(Act::ALL) {
+        if serial > 0 {
+            probe = self::probe(spawner, serial)?.0;
+        }
+        layers.push(attempt(spawner, &mut probe, act)?);
+    }
+    Ok(layers)
+}
+
+type Probe = Link<ToProbe, FromProbe>;
+
+/// Starts a probe worker as every worker is started.
+fn probe(spawner: &Spawner, serial: u32) -> Result<(Probe, Locks), String> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+        .map_err(|error| format!("socketpair: {error}"))?;
+    let mut link = Link::new(ours, &ToProbe::Setup).map_err(|error| error.to_string())?;
+    let spawn = ToSpawner::Spawn { serial, role: Role::Probe };
+    spawner.channel.send(&spawn, Some(theirs.as_fd())).map_err(|error| error.to_string())?;
+    drop(theirs);
+    wait(&link)?;
+    match link.receive() {
+        Ok(Received::Message(FromProbe::Ready(locks), _)) => {
+            link.mark_ready();
+            Ok((link, locks))
+        }
+        _ => Err(format!("the worker has ended at its start: {}", ending(spawner)?)),
+    }
+}
+
+fn wait(readable: impl AsFd) -> Result<(), String> {
+    let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
+    match poll(&mut [PollFd::new(&readable, PollFlags::IN)], Some(&limit)) {
+        Ok(1) => Ok(()),
+        _ => Err("the worker does not answer".into()),
+    }
+}
+
+fn ending(spawner: &Spawner) -> Result<Ending, String> {
+    wait(&spawner.channel)?;
+    match spawner.channel.receive() {
+        Ok(Received::Message(FromSpawner::Ended { how, .. }, _)) => Ok(how),
+        _ => Err("the spawner does not tell how a worker ended".into()),
+    }
+}
+
+/// Lets the probe try one forbidden act: it must be killed for it.
+fn attempt(spawner: &Spawner, probe: &mut Probe, act: Act) -> Result<Layer, String> {
+    probe.send(ToProbe::Try(act), None).map_err(|error| error.to_string())?;
+    wait(&*probe)?;
+    let name = match act {
+        Act::OpenFile => "Tried to open a file",
+        Act::MakeSocket => "Tried to make a socket",
+        Act::StartProgram => "Tried to start a program",
+        Act::Signal => "Tried to signal a process",
+        Act::MapExecutable => "Tried to map executable memory",
+    };
+    if let Ok(Received::Message(FromProbe::Survived { errno }, _)) = probe.receive() {
+        let answer = nix::errno::Errno::from_raw(errno.0.into());
+        return Ok(layer(name, false, format!("survived, with {answer}")));
+    }
+    let how = ending(spawner)?;
+    Ok(layer(name, how == Ending::Signal(libc::SIGSYS), format!("ended by {how}")))
+}
+
+/// The process directory of the spawner's one child.
+fn worker_of(spawner: libc::pid_t) -> Option<String> {
+    let parent = format!("PPid:\t{spawner}\n");
+    fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path()).find_map(|path| {
+        let status = fs::read_to_string(path.join("status")).ok()?;
+        status.contains(&parent).then(|| path.to_string_lossy().into_owned())
+    })
+}
+
+/// What the kernel says of the worker.
+fn from_proc(process: &str, missing: &[String]) -> Vec<Layer> {
+    let status = fs::read_to_string(format!("{process}/status")).unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or("unknown").split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let capabilities = ["CapInh", "CapPrm", "CapEff", "CapAmb"].map(field);
+    let none = capabilities.iter().all(|set| set.chars().all(|digit| digit == '0'));
+    let users = field("Uid");
+    let groups = field("Groups");
+    let namespaces = namespaces(process);
+    let shared = missing.iter().any(|layer| layer.contains("namespace"));
+    vec![
+        layer(
+            "User",
+            !users.split(' ').any(|id| id == "0"),
+            format!("user ids {users}, group ids {}", field("Gid")),
+        ),
+        layer("Groups", groups.is_empty(), if groups.is_empty() { "none".into() } else { groups }),
+        layer("Capabilities", none, if none { "none".into() } else { capabilities.join(" ") }),
+        layer(
+            "No new privileges",
+            field("NoNewPrivs") == "1",
+            format!("no_new_privs {}", field("NoNewPrivs")),
+        ),
+        layer(
+            "System call filter",
+            field("Seccomp") == "2",
+            format!("seccomp mode {}, {} filters", field("Seccomp"), field("Seccomp_filters")),
+        ),
+        layer(
+            "Namespaces",
+            !shared && !namespaces.iter().any(|(_, own)| *own == Some(false)),
+            describe(&namespaces),
+        ),
+        root(process, missing),
+    ]
+}
+
+/// Which namespaces differ from this process's own; nothing where that cannot be read.
+fn namespaces(process: &str) -> Vec<(&'static str, Option<bool>)> {
+    let link = |process: &str, name: &str| fs::read_link(format!("{process}/ns/{name}")).ok();
+    let own = |name: &str| Some(link(process, name)? != link("/proc/self", name)?);
+    ["user", "pid", "net", "mnt", "ipc", "uts"].map(|name| (name, own(name))).into()
+}
+
+fn describe(namespaces: &[(&'static str, Option<bool>)]) -> String {
+    let of = |wanted: Option<bool>| {
+        let names: Vec<&str> =
+            namespaces.iter().filter(|(_, own)| *own == wanted).map(|(name, _)| *name).collect();
+        (!names.is_empty()).then(|| names.join(" "))
+    };
+    let parts =
+        [("own", of(Some(true))), ("SHARED", of(Some(false))), ("not readable by this user", of(None))];
+    let parts = parts.into_iter().filter_map(|(word, names)| Some(format!("{word} {}", names?)));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+fn root(process: &str, missing: &[String]) -> Layer {
+    const NAME: &str = "Root directory";
+    let lacking = missing.iter().any(|layer| layer.contains("root"));
+    match fs::read_dir(Path::new(process).join("root")).map(Iterator::count) {
+        Ok(0) => layer(NAME, true, "empty"),
+        Ok(entries) => layer(NAME, false, format!("{entries} entries")),
+        Err(_) if lacking => layer(NAME, false, "the host's"),
+        Err(_) => layer(NAME, true, "empty, by the spawner's word: not readable by this user"),
+    }
 }

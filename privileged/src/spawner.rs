@@ -121,8 +121,19 @@ pub struct Ids {
     pub range: Option<(u32, u32)>,
 }
 
-/// Forks the spawner and waits until its world stands. Gives the channel and what the kernel did not have.
-pub fn start(plan: Plan) -> Result<(Channel, Vec<String>), String> {
+/// The spawner, as the monitor knows it.
+#[derive(Debug)]
+pub struct Spawner {
+    /// The channel to it.
+    pub channel: Channel,
+    /// Its process id.
+    pub pid: libc::pid_t,
+    /// What the kernel did not have for its world.
+    pub missing: Vec<String>,
+}
+
+/// Forks the spawner and waits until its world stands.
+pub fn start(plan: Plan) -> Result<Spawner, String> {
     let flags = SocketFlags::CLOEXEC;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
         .map_err(|error| format!("socketpair: {error}"))?;
@@ -139,7 +150,7 @@ pub fn start(plan: Plan) -> Result<(Channel, Vec<String>), String> {
     }
     channel.send(&ToSpawner::Mapped, None).map_err(|error| format!("spawner: {error}"))?;
     match wait_for(&channel)? {
-        FromSpawner::Ready { missing } => Ok((channel, missing)),
+        FromSpawner::Ready { missing } => Ok(Spawner { channel, pid, missing }),
         FromSpawner::Failed { why } => Err(why),
         FromSpawner::Ended { .. } => Err("spawner: an end before a start".into()),
     }

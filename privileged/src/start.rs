@@ -14,7 +14,7 @@ use crate::report;
 use crate::session::World;
 use crate::settings::{Sandbox, Settings};
 use crate::signals::{SIGNALS, summary};
-use crate::spawner::{self, Ids, Plan};
+use crate::spawner::{self, Ids, Plan, Spawner};
 use crate::tally::{Rarely, Tallies};
 use crate::token::Token;
 use crate::workers::{Line, Workers};
@@ -25,7 +25,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use slab::Slab;
 use sockd_common::channel::Received;
-use sockd_common::message::{FromSession, Role};
+use sockd_common::message::{CHANNEL_FD, FromSession, Role};
 use sockd_lockdown as lockdown;
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
@@ -87,17 +87,17 @@ pub fn serve(options: &Options) -> Result<(), Failure> {
 pub(crate) fn prepare(options: Options, signals: SignalFd) -> Result<Monitor, Failure> {
     let mut log = Log::new(options.log);
     let settings = settings(&options)?;
-    let (spawner, missing) = start_spawner(&settings, &mut log)?;
+    let spawner = start_spawner(&settings, |line| log.err(line))?;
     let world = World { settings, ..load::load(&options).map_err(Failure::configuration)? };
-    if world.settings.sandbox == Sandbox::Required && !missing.is_empty() {
-        return Err(Failure::system(report::refusal(&missing)));
+    if world.settings.sandbox == Sandbox::Required && !spawner.missing.is_empty() {
+        return Err(Failure::system(report::refusal(&spawner.missing)));
     }
     let listeners = match options.trial && options.listen.is_empty() {
         true => listen::open(&[(std::net::Ipv4Addr::LOCALHOST, 1080).into()], &world.services),
         false => listen::open(&options.listen, &world.services),
     }
     .map_err(Failure::system)?;
-    let workers = Workers::new(spawner, descriptor_limit());
+    let workers = Workers::new(spawner.channel, descriptor_limit());
     let pid_file = options.pid_file.as_deref().map(write_pid_file).transpose().map_err(Failure::system)?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(Failure::system)?;
     let mut monitor = Monitor {
@@ -121,8 +121,6 @@ pub(crate) fn prepare(options: Options, signals: SignalFd) -> Result<Monitor, Fa
         pid_file,
         dismissed: HashMap::new(),
         spare_port: None,
-        missing,
-        locks: None,
     };
     monitor.watch_everything().map_err(|error| Failure::system(format!("epoll: {error}")))?;
     monitor.first_worker().map_err(Failure::system)?;
@@ -165,16 +163,20 @@ fn descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-fn start_spawner(settings: &Settings, log: &mut Log) -> Result<(spawner::Channel, Vec<String>), Failure> {
+/// `warn` is told what the administrator should know.
+pub(crate) fn start_spawner(settings: &Settings, warn: impl FnMut(&str)) -> Result<Spawner, Failure> {
     let path = worker_program();
     let program = files::open_trusted(&path).map_err(|error| {
         Failure::system(format!(
             "{error}; sockd needs its worker program there, owned by root and writable by nobody else"
         ))
     })?;
+    // Out of the way of the number under which a worker expects its channel.
+    let program = rustix::io::fcntl_dupfd_cloexec(&program, CHANNEL_FD.saturating_add(1))
+        .map_err(|error| Failure::system(format!("dup: {error}")))?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| Failure::system(format!("/dev/null: {error}")))?;
-    let ids = ids(settings, log)?;
+    let ids = ids(settings, warn)?;
     spawner::start(Plan { program, null, ids }).map_err(Failure::system)
 }
 
@@ -188,7 +190,7 @@ fn worker_program() -> PathBuf {
 }
 
 /// An ordinary user's workers run as that user; root's as the user of the settings.
-fn ids(settings: &Settings, log: &mut Log) -> Result<Ids, Failure> {
+fn ids(settings: &Settings, mut warn: impl FnMut(&str)) -> Result<Ids, Failure> {
     let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
     if !uid.is_root() {
         return Ok(Ids { uid: uid.as_raw(), gid: gid.as_raw(), range: None });
@@ -198,7 +200,7 @@ fn ids(settings: &Settings, log: &mut Log) -> Result<Ids, Failure> {
     let found = match (user(name), &settings.user) {
         (Some(found), _) => found,
         (None, None) => {
-            log.err("there is no user sockd; workers run as nobody, whom other programs may share");
+            warn("there is no user sockd; workers run as nobody, whom other programs may share");
             user("nobody").ok_or_else(|| Failure::system("neither the user sockd nor nobody exists"))?
         }
         (None, Some(name)) => {
@@ -262,7 +264,6 @@ impl Monitor {
                 Ok(Received::Message(FromSession::Ready(locks), _)) => {
                     report::acceptable(&locks, &self.world.settings)?;
                     self.workers.mark_ready(index);
-                    self.locks = Some(locks);
                     return Ok(());
                 }
                 Ok(Received::Nothing) if begun.elapsed() < LIMIT => {}

@@ -123,6 +123,8 @@ impl Workers {
             Role::Session => Line::Session(Link::new(ours, &session_setup(settings))?),
             Role::Ident => Line::Ident(Link::new(ours, &ToIdent::Setup)?),
             Role::Resolver => Line::Resolver(Link::new(ours, &resolver_setup())?),
+            // Only `sockd -ver` starts these, and not from here.
+            Role::Probe => return Err(ChannelError::Io(rustix::io::Errno::INVAL)),
         };
         self.last_serial = self.last_serial.wrapping_add(1);
         let serial = self.last_serial;

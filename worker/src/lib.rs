@@ -3,17 +3,20 @@
 //! One program with three roles. Each role's `run` makes what it needs, calls [`lockdown::lock_down`] with the
 //! table of its role from [`profile`], says `Ready`, and then serves its channel in one loop without threads.
 
+#![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod event;
 pub mod ident;
 pub mod lockdown;
 pub mod outbox;
+pub mod probe;
 pub mod profile;
 pub mod relay;
 pub mod resolver;
 pub mod session;
 pub mod socks;
+mod sys;
 
 /// How a worker ends; the monitor reads it from the exit status (numbers from sysexits.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

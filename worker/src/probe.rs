@@ -1,0 +1,55 @@
+//! The probe worker: behind the very locks of a session worker it tries what they forbid, for `sockd -ver`.
+//!
+//! Each act would do no harm if it succeeded, and none should be survived: the filter kills.
+
+use crate::Ending;
+use crate::lockdown::lock_down;
+use crate::profile::PROFILE_SESSION;
+use rustix::event::epoll::EventFlags;
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketType};
+use sockd_common::channel::{Received, WorkerEnd};
+use sockd_common::message::{Act, Errno, FromProbe, ToProbe};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::os::fd::OwnedFd;
+
+/// Tries one act after the other, as told.
+pub fn run(channel: OwnedFd) -> Ending {
+    let monitor = WorkerEnd::<FromProbe, ToProbe>::new(channel);
+    // Waited for in the two calls that a session worker has for it.
+    let Ok(epoll) = crate::event::Epoll::new() else { return Ending::System };
+    let Ok(locks) = lock_down(PROFILE_SESSION) else { return Ending::System };
+    let watched = epoll.add(&monitor, 0, EventFlags::IN);
+    if watched.is_err() || monitor.send(&FromProbe::Ready(locks)).is_err() {
+        return Ending::System;
+    }
+    let mut events = Vec::with_capacity(1);
+    loop {
+        match monitor.receive() {
+            Ok(Received::Message(ToProbe::Setup, None)) => {}
+            Ok(Received::Message(ToProbe::Try(act), None)) => {
+                let errno = attempt(act).err().and_then(|error| error.raw_os_error()).unwrap_or(0);
+                let errno = Errno(u16::try_from(errno).unwrap_or(u16::MAX));
+                if monitor.send(&FromProbe::Survived { errno }).is_err() {
+                    return Ending::System;
+                }
+            }
+            Ok(Received::Nothing) if epoll.wait(&mut events, None).is_ok() => {}
+            Ok(Received::Closed) => return Ending::Finished,
+            _ => return Ending::Protocol,
+        }
+    }
+}
+
+fn attempt(act: Act) -> io::Result<()> {
+    match act {
+        Act::OpenFile => rustix::fs::open("/etc/passwd", OFlags::RDONLY, Mode::empty()).map(drop)?,
+        Act::MakeSocket => rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).map(drop)?,
+        Act::StartProgram => return Err(Command::new("/bin/true").exec()),
+        Act::Signal => rustix::process::test_kill_process(rustix::process::Pid::INIT)?,
+        Act::MapExecutable => crate::sys::map_executable()?,
+    }
+    Ok(())
+}
