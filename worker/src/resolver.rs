@@ -147,12 +147,14 @@ impl Resolver {
     fn use_socket(&mut self, id: Id, socket: OwnedFd, now: Instant) {
         let mut entropy: Entropy = [0; size_of::<Entropy>()];
         let random = matches!(getrandom(&mut entropy, GetRandomFlags::empty()), Ok(n) if n == entropy.len());
-        if !random || self.epoll.add(&socket, id.0.into(), EventFlags::IN).is_err() {
+        if !random {
             return self.lookups.lose_socket(id, now);
         }
         // A socket that nobody needs any longer is closed here.
-        if let Some(transport) = self.lookups.socket(id, &entropy, now) {
-            self.sockets.insert(id, (socket, transport));
+        let Some(transport) = self.lookups.socket(id, &entropy, now) else { return };
+        match self.epoll.add(&socket, id.0.into(), EventFlags::IN) {
+            Ok(()) => drop(self.sockets.insert(id, (socket, transport))),
+            Err(_) => self.lookups.lose_socket(id, now),
         }
     }
 
@@ -182,9 +184,16 @@ impl Resolver {
                 match action {
                     Action::Say(message) => self.outbox.say(message),
                     Action::Send(id, octets) => self.send(id, &octets),
-                    Action::Close(id) => drop(self.sockets.remove(&id)),
+                    Action::Close(id) => self.close(id),
                 }
             }
+        }
+    }
+
+    /// Where the monitor still holds the socket, closing it would not end the watch (epoll(7), question 6).
+    fn close(&mut self, id: Id) {
+        if let Some((socket, _)) = self.sockets.remove(&id) {
+            let _watched_until_now = self.epoll.remove(&socket);
         }
     }
 

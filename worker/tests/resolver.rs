@@ -17,6 +17,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
+use std::time::Duration;
 
 type Resolver = Worker<ToResolver, FromResolver>;
 
@@ -417,6 +418,25 @@ fn a_cancelled_lookup_is_answered_once_and_its_connection_closed() {
     // The id is free again.
     assert_eq!(look_up(&worker, addresses_of("localhost"), &[]).0, found(&["127.0.0.1"]));
     assert!(worker.finish().success());
+}
+
+#[test]
+fn a_late_packet_on_a_socket_that_the_monitor_still_holds_costs_nothing() {
+    let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let held = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    held.connect(server.local_addr().unwrap()).unwrap();
+    let worker = ready(1);
+    worker.send(&ToResolver::Resolve { id: Id(1), query: addresses_of("nowhere.test.") }, None);
+    worker.next();
+    worker.send(&ToResolver::Socket { id: Id(1) }, Some(held.as_fd()));
+    let mut buffer = [0; 4096];
+    let (length, peer) = server.recv_from(&mut buffer).unwrap();
+    server.send_to(&honest(&buffer[..length]), peer).unwrap();
+    assert_eq!(worker.next(), FromResolver::Answer { id: Id(1), answer: Answer::NotFound });
+    server.send_to(b"late", peer).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    // A worker that span would have used thirty.
+    assert!(worker.ticks_used() < 15, "{} ticks", worker.ticks_used());
 }
 
 #[test]

@@ -89,6 +89,13 @@ impl<Out: Message, In: Message> Worker<Out, In> {
         }
     }
 
+    /// The processor time that the worker has used, in ticks of usually 10 ms (proc_pid_stat(5)).
+    pub(crate) fn ticks_used(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        [11, 12].iter().map(|&field| fields[field].parse::<u64>().unwrap()).sum()
+    }
+
     fn channel(&self) -> &MonitorEnd<Out, In> {
         self.channel.as_ref().unwrap()
     }
