@@ -5,10 +5,11 @@
 mod corpus;
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use corpus::{Shape, conf, line, no_names, requests, rules};
 use sockd_policy::UserId;
+use sockd_policy::frozen::{Provenance, freeze_rules, thaw_rules};
 
 fn main() {
     println!(
@@ -24,11 +25,21 @@ fn main() {
 
 fn figures(shape: Shape, count: usize) {
     let text = conf(shape, count);
-    let before = resident();
     let start = Instant::now();
-    let rules = rules(&text);
-    let parsed = start.elapsed();
-    let memory = resident().saturating_sub(before) / count;
+    let parsed = rules(&text);
+    let parse = start.elapsed();
+    let file = freeze_rules(&parsed, &Provenance::default());
+    drop((parsed, text));
+    let mut rules = None;
+    let (mut thaw, mut memory) = (Duration::MAX, 0);
+    for _ in 0..5 {
+        drop(rules.take());
+        let (before, start) = (resident(), Instant::now());
+        rules = thaw_rules(&file).ok().map(|(rules, _)| rules);
+        thaw = thaw.min(start.elapsed());
+        memory = memory.max(resident().saturating_sub(before) / count);
+    }
+    let rules = rules.unwrap();
     let user = UserId::parse(b"ann").unwrap();
     let mut index: Vec<u128> = requests(&user, 20_000)
         .iter()
@@ -41,12 +52,14 @@ fn figures(shape: Shape, count: usize) {
     index.sort_unstable();
     scan.sort_unstable();
     println!(
-        "{:>10} {count:>10} {:>9} {:>9} {:>9} {:>12.1} {memory:>10}",
+        "{:>10} {count:>10} {:>9} {:>9} {:>9} {:>10.1} {:>10.1} {memory:>7} {:>11}",
         format!("{shape:?}"),
         index[index.len() / 2],
         index[index.len() * 99 / 100],
         scan[scan.len() / 2],
-        parsed.as_secs_f64() * 1e3,
+        parse.as_secs_f64() * 1e3,
+        thaw.as_secs_f64() * 1e3,
+        file.len() / count,
     );
 }
 

@@ -19,6 +19,7 @@ pub mod command;
 mod conf;
 mod decide;
 mod error;
+pub mod frozen;
 pub mod guard;
 mod index;
 mod line;

@@ -30,24 +30,7 @@ pub enum NameError {
 impl HostName {
     /// Checks and lowers a name.
     pub fn parse(bytes: &[u8]) -> Result<HostName, NameError> {
-        let name = bytes.strip_suffix(b".").unwrap_or(bytes);
-        let name = core::str::from_utf8(name).map_err(|_| NameError::Character)?;
-        match name.len() {
-            0 => return Err(NameError::Empty),
-            254.. => return Err(NameError::TooLong),
-            _ => {}
-        }
-        for label in name.split('.') {
-            if !label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
-                return Err(NameError::Character);
-            }
-            if label.is_empty() || label.len() > 63 {
-                return Err(NameError::Label);
-            }
-        }
-        if name.rsplit('.').next().is_some_and(is_number) {
-            return Err(NameError::Numeric);
-        }
+        let name = checked(bytes.strip_suffix(b".").unwrap_or(bytes))?;
         Ok(HostName(name.to_ascii_lowercase()))
     }
 
@@ -55,6 +38,31 @@ impl HostName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// The name, if it is one but for capitals.
+fn checked(name: &[u8]) -> Result<&str, NameError> {
+    let name = core::str::from_utf8(name).map_err(|_| NameError::Character)?;
+    match name.len() {
+        0 => return Err(NameError::Empty),
+        254.. => return Err(NameError::TooLong),
+        _ => {}
+    }
+    for label in name.split('.') {
+        if !label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+            return Err(NameError::Character);
+        }
+        if label.is_empty() || label.len() > 63 {
+            return Err(NameError::Label);
+        }
+    }
+    let last = name.rsplit('.').next().unwrap_or_default();
+    if is_number(last) { Err(NameError::Numeric) } else { Ok(name) }
+}
+
+/// Whether the bytes are a name as [`HostName`] keeps it.
+pub(crate) fn is_canonical_name(bytes: &[u8]) -> bool {
+    checked(bytes).is_ok() && !bytes.iter().any(u8::is_ascii_uppercase)
 }
 
 impl fmt::Display for HostName {

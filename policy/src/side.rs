@@ -327,6 +327,14 @@ pub(crate) fn from_the_end(left: &str, right: &str) -> Ordering {
     left.bytes().rev().map(key).cmp(right.bytes().rev().map(key))
 }
 
+/// Whether names stand as the search expects them, each once.
+pub(crate) fn in_order(names: &[Name], texts: &Texts) -> bool {
+    names.is_sorted_by(|left, right| {
+        let order = from_the_end(texts.str(left.text), texts.str(right.text));
+        order.then(right.zone.cmp(&left.zone)) == Ordering::Less
+    })
+}
+
 /// Links every name with the innermost zone around it; they must be sorted.
 pub(crate) fn link_names(names: &mut [Name], texts: &Texts) {
     let mut around: Vec<(u32, u32)> = Vec::new();

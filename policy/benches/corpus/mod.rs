@@ -15,7 +15,7 @@ use sockd_policy::{Command, Facts, IdentMode, Request, RuleSet, Services, UserId
 
 /// The shapes of rule files that are measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// Destinations that nobody may reach, as published lists have them: mostly single addresses and small networks.
     BlockList,
     /// Prefixes of every length on both sides, both families, ports and users.
@@ -27,14 +27,14 @@ pub enum Shape {
 }
 
 /// xorshift64*: the same corpus on every machine.
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn new() -> Dice {
+    pub(crate) fn new() -> Dice {
         Dice(0x9e37_79b9_7f4a_7c15)
     }
 
-    pub fn roll(&mut self) -> u64 {
+    pub(crate) fn roll(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -56,7 +56,7 @@ impl Dice {
 }
 
 /// The text of a file of `count` rules, the last of which permits whatever is left.
-pub fn conf(shape: Shape, count: usize) -> String {
+pub(crate) fn conf(shape: Shape, count: usize) -> String {
     let mut dice = Dice::new();
     let mut text = String::new();
     for _ in 1..count {
@@ -92,12 +92,12 @@ fn mixed(dice: &mut Dice) -> String {
     }
 }
 
-pub fn rules(text: &str) -> RuleSet {
+pub(crate) fn rules(text: &str) -> RuleSet {
     parse_conf(text.as_bytes(), &Services::default(), &mut |path| Err(path.into())).unwrap()
 }
 
 /// Requests of clients anywhere; one in five with IPv6.
-pub fn requests(user: &UserId, count: usize) -> Vec<Request<'_>> {
+pub(crate) fn requests(user: &UserId, count: usize) -> Vec<Request<'_>> {
     let mut dice = Dice::new();
     dice.0 ^= 0xffff;
     let mut address = || -> (IpAddr, IpAddr) {
@@ -121,7 +121,7 @@ pub fn requests(user: &UserId, count: usize) -> Vec<Request<'_>> {
 }
 
 /// The line that decides, as a number that the optimiser cannot drop.
-pub fn line(verdict: Verdict) -> u32 {
+pub(crate) fn line(verdict: Verdict) -> u32 {
     match verdict {
         Verdict::Permit(permit) => permit.rule.line(),
         Verdict::Deny(deny) => deny.rule.map_or(0, |rule| rule.line()),
@@ -129,6 +129,6 @@ pub fn line(verdict: Verdict) -> u32 {
     }
 }
 
-pub fn no_names() -> Facts<'static> {
+pub(crate) fn no_names() -> Facts<'static> {
     Facts { source_names: Some(&[]), destination_names: Some(&[]), identity: None }
 }

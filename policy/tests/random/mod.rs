@@ -1,0 +1,112 @@
+//! Random rules and questions from so few addresses, names and users that they meet each other often.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use sockd_policy::{
+    Command, Facts, HostName, IdentMode, Identity, Request, RuleSet, Services, UserId, Verdict, parse_conf,
+};
+
+const ADDRESSES: [&str; 8] = [
+    "10.0.0.1",
+    "10.0.0.2",
+    "10.0.128.1",
+    "10.200.0.1",
+    "138.0.0.1",
+    "0.0.0.0",
+    "2001:db8::1",
+    "2001:db8:1::1",
+];
+const NAMES: [&str; 7] = ["com", "xyz.com", "a.xyz.com", "b.a.xyz.com", "badxyz.com", "a-b.com", "org"];
+const USERS: [&str; 4] = ["", "ann", "bob", "carl"];
+
+fn pattern() -> impl Strategy<Value = String> {
+    let address = select(&ADDRESSES[..]);
+    let v4 = select(&ADDRESSES[..6]);
+    prop_oneof![
+        6 => (address, 0u32..=32).prop_map(|(address, length)| {
+            let length = if address.contains(':') { length * 4 } else { length };
+            format!("{address}/{length}")
+        }),
+        2 => (v4, select(vec!["255.0.0.255", "0.255.0.0", "128.0.0.1", "0.0.0.1", "0.0.128.0"]))
+            .prop_map(|(address, mask)| format!("{address} {mask}")),
+        1 => select(vec!["2001:db8::1 ::ffff", "::1 ::1", "2001:: ffff:0:1::"]).prop_map(str::to_owned),
+        2 => Just("ALL 0.0.0.0".to_owned()),
+        3 => (select(&NAMES[..]), any::<bool>())
+            .prop_map(|(name, zone)| format!("{}{name} 0.0.0.0", if zone { "." } else { "" })),
+    ]
+}
+
+pub(crate) fn rule() -> impl Strategy<Value = String> {
+    let action = select(vec!["permit", "deny", "permit ?=i", "permit ?=I", "deny ?=n"]);
+    let users = select(vec!["", "", "", " *=ann", " *=ann,bob", " *=/users"]);
+    let ports = select(vec!["", "", "", " eq 80", " neq 80", " lt 80", " ge 80", " gt 65535"]);
+    (action, users, pattern(), prop::option::of(pattern()), ports).prop_map(
+        |(action, users, source, to, ports)| {
+            format!("{action}{users} {source} {}{ports}", to.unwrap_or_default())
+        },
+    )
+}
+
+fn names() -> impl Strategy<Value = Option<Vec<HostName>>> {
+    let name = select(&NAMES[..]).prop_map(|name| HostName::parse(name.as_bytes()).unwrap());
+    prop::option::weighted(0.7, prop::collection::vec(name, 0..3))
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Question {
+    source: IpAddr,
+    destination: IpAddr,
+    port: u16,
+    user: UserId,
+    source_names: Option<Vec<HostName>>,
+    destination_names: Option<Vec<HostName>>,
+    identity: Option<Identity>,
+}
+
+pub(crate) fn question() -> impl Strategy<Value = Question> {
+    let address = || select(&ADDRESSES[..]).prop_map(|address| address.parse().unwrap());
+    let user = || select(&USERS[..]).prop_map(|user| UserId::parse(user.as_bytes()).unwrap());
+    let identity = prop::option::of(prop_oneof![Just(Identity::Unknown), user().prop_map(Identity::Known)]);
+    (address(), address(), select(vec![0u16, 79, 80, 81]), user(), names(), names(), identity).prop_map(
+        |(source, destination, port, user, source_names, destination_names, identity)| Question {
+            source,
+            destination,
+            port,
+            user,
+            source_names,
+            destination_names,
+            identity,
+        },
+    )
+}
+
+pub(crate) fn verdict<'r>(rules: &'r RuleSet, question: &Question, scan: bool) -> Verdict<'r> {
+    let request = Request {
+        version: 4,
+        command: Command::Connect,
+        source: question.source,
+        source_port: 1,
+        destination: question.destination,
+        port: question.port,
+        user: &question.user,
+        ident_default: IdentMode::Lenient,
+    };
+    let facts = Facts {
+        source_names: question.source_names.as_deref(),
+        destination_names: question.destination_names.as_deref(),
+        identity: question.identity.as_ref(),
+    };
+    if scan { rules.decide_by_scan(&request, &facts) } else { rules.decide(&request, &facts) }
+}
+
+pub(crate) fn parse(text: &str) -> RuleSet {
+    parse_conf(text.as_bytes(), &Services::default(), &mut |_| Ok(b"carl".to_vec())).unwrap()
+}
+
+pub(crate) fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1000)
+}
