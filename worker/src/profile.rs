@@ -22,7 +22,11 @@ pub const PROFILE_SESSION: &[Row] = &[
     row!(SYS_splice, Args(&SPLICE), "bulk from socket to pipe to socket; never to a place in a file"),
     row!(SYS_pipe2, Args(&[int(1, libc::O_NONBLOCK | libc::O_CLOEXEC)]), "pipes for splice, kept in a pool"),
     row!(SYS_fcntl, Args(&[int(1, libc::F_SETPIPE_SZ)]), "larger pipes for bulk; no other command"),
-    row!(SYS_fcntl, Args(&[int(1, libc::F_GETFD)]), "asked before every close in builds with debug assertions"),
+    row!(
+        SYS_fcntl,
+        Args(&[int(1, libc::F_GETFD)]),
+        "asked before every close in builds with debug assertions"
+    ),
     row!(SYS_shutdown, Always, "pass on the end of a stream (half-close)"),
     row!(
         SYS_getpeername,
@@ -69,7 +73,11 @@ pub const PROFILE_RESOLVER: &[Row] = &[
     row!(SYS_sendto, Args(&SEND), "questions, answers to the monitor; never to an address"),
     row!(SYS_read, Always, "the hosts(5) file, handed over as a descriptor"),
     row!(SYS_close, Always, "leave a nameserver"),
-    row!(SYS_fcntl, Args(&[int(1, libc::F_GETFD)]), "asked before every close in builds with debug assertions"),
+    row!(
+        SYS_fcntl,
+        Args(&[int(1, libc::F_GETFD)]),
+        "asked before every close in builds with debug assertions"
+    ),
     row!(
         SYS_getrandom,
         Args(&[flags(2, 0)]),
