@@ -9,6 +9,7 @@ use rustix::net::{
 };
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 /// A call that failed, for the log.
 pub type Failure = (&'static str, Code);
@@ -97,10 +98,12 @@ fn family(address: IpAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
 }
 
-/// What the worker cannot set: small writes leave at once, urgent data stays in its place among the rest.
+/// What the worker cannot set: small writes leave at once, urgent data stays in its place among the rest, and close
+/// without an orderly end is a reset, which is how a reset of one side is passed on to the other.
 pub fn prepare(socket: &OwnedFd) -> Result<(), Errno> {
     sockopt::set_tcp_nodelay(socket, true)?;
-    sockopt::set_socket_oobinline(socket, true)
+    sockopt::set_socket_oobinline(socket, true)?;
+    sockopt::set_socket_linger(socket, Some(Duration::ZERO))
 }
 
 fn failure(call: &'static str) -> impl Fn(Errno) -> Failure {

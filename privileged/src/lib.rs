@@ -8,6 +8,7 @@
 
 pub mod audit;
 pub mod background;
+pub mod commands;
 pub mod confine;
 pub mod dial;
 pub mod files;
@@ -23,6 +24,7 @@ pub mod options;
 pub mod profile;
 pub mod report;
 pub mod resolv;
+pub mod runner;
 pub mod session;
 pub mod settings;
 pub mod signals;

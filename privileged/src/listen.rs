@@ -51,7 +51,7 @@ fn try_listener(address: SocketAddr) -> Result<Listener, (&'static str, std::io:
     }
     // The address may come only later in the boot.
     sys::bind_free(&socket, address.is_ipv6()).map_err(|error| ("IP_FREEBIND", error))?;
-    // Accepted sockets inherit both.
+    // Accepted sockets inherit what is set here.
     crate::dial::prepare(&socket).map_err(at("setsockopt"))?;
     bind(&socket, &address).map_err(at("bind"))?;
     listen(&socket, BACKLOG).map_err(at("listen"))?;

@@ -32,7 +32,7 @@ const MAX_LOOKUPS: usize = 1024;
 /// The two files are looked at for changes no more often than this.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// A resolver worker that has died is started again after this time.
+/// A resolver worker that has died is started again, but no more often than this.
 const RESTART: Duration = Duration::from_secs(1);
 
 /// The lookups under way and who answers them.
@@ -40,6 +40,7 @@ const RESTART: Duration = Duration::from_secs(1);
 pub(crate) struct Lookups {
     worker: Option<usize>,
     restart_at: Option<Instant>,
+    started: Option<Instant>,
     pending: Slab<Lookup>,
     conf: ResolvConf,
     versions: [Option<Version>; 2],
@@ -65,6 +66,7 @@ impl Lookups {
         Self {
             worker: None,
             restart_at: None,
+            started: None,
             pending: Slab::new(),
             conf: ResolvConf::parse(&[]),
             versions: [None, None],
@@ -82,6 +84,7 @@ impl Monitor {
     /// Starts the resolver worker and tells it what the files say.
     pub(crate) fn start_resolver(&mut self) {
         self.lookups.restart_at = None;
+        self.lookups.started = Some(Instant::now());
         self.lookups.worker = self.spawn(Role::Resolver);
         self.lookups.versions = [None, None];
         self.lookups.looked_at = None;
@@ -251,7 +254,13 @@ impl Monitor {
     /// The resolver worker is gone: everything that it had to do has failed, and a new one is started.
     pub(crate) fn lose_lookups(&mut self) {
         self.lookups.worker = None;
-        self.lookups.restart_at = Instant::now().checked_add(RESTART);
+        // New lookups wait in the new worker's channel until it is ready.
+        match self.lookups.started {
+            Some(started) if started.elapsed() < RESTART => {
+                self.lookups.restart_at = started.checked_add(RESTART);
+            }
+            _ => self.start_resolver(),
+        }
         let indices: Vec<usize> = self.lookups.pending.iter().map(|(index, _)| index).collect();
         for index in indices {
             drop(self.take_stream(index));

@@ -6,6 +6,7 @@ use crate::listen::Listener;
 use crate::log::Log;
 use crate::lookups::Lookups;
 use crate::options::Options;
+use crate::runner;
 use crate::session::{Event, World};
 use crate::spawner::{Ending, FromSpawner};
 use crate::tally::{Rarely, Tallies};
@@ -43,6 +44,7 @@ pub struct Monitor {
     pub(crate) lookups: Lookups,
     pub(crate) queries: Queries,
     pub(crate) rarely: Rarely,
+    pub(crate) runner: Option<runner::Channel>,
     /// Given up for a moment when descriptors run out, so that clients can be refused instead of left waiting.
     pub(crate) reserve: Option<OwnedFd>,
     /// New clients wait in the backlog until then.
@@ -124,6 +126,7 @@ impl Monitor {
             Token::Listener(place) => self.accept(place),
             Token::Signals => self.signalled(),
             Token::Spawner => return self.spawner_spoke(),
+            Token::Runner => self.runner_spoke(),
             Token::Changes => self.kinds.forget(),
             Token::Worker(index) => self.worker_spoke(index as usize),
             Token::Visit(index) => self.visit_ready(index as usize),

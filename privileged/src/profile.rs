@@ -64,6 +64,7 @@ pub const MONITOR: &[Row] = &[
     row!(SYS_statx, Always, "the size of a file that is read whole"),
     row!(SYS_lseek, Always, "the same"),
     row!(SYS_getuid, Always, "whose files count as one's own"),
+    row!(SYS_getpid, Always, "%p in rule commands"),
     row!(SYS_unlinkat, Always, "the process id file at the end; Landlock says where"),
     row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory"),
     row!(SYS_munmap, Always, "memory"),

@@ -4,8 +4,9 @@
 //! actions it returns. What a worker may say depends on what has been said: anything else is a violation.
 
 use crate::audit::{self, Parties};
+use crate::commands::Values;
 use crate::log::{Level, escape};
-use crate::settings::{LocalDestinations, Settings, seconds};
+use crate::settings::{Commands, LocalDestinations, Settings, seconds};
 use nix::errno::Errno;
 use sockd_common::message::{self, Answer, End, Query, ReplyCode};
 use sockd_policy::guard::{AddressKind, Refusal, always_refused, refused_unless_named};
@@ -44,7 +45,9 @@ pub enum Phase {
     Listening,
     /// The worker has both sockets.
     Relaying,
-    /// The worker has been told to refuse or to end.
+    /// The worker has been told to refuse.
+    Refusing,
+    /// The worker has been told to end.
     Closing,
 }
 
@@ -139,6 +142,8 @@ pub enum Action {
     Announce(SocketAddr),
     /// Close the connection just accepted and go on waiting.
     CloseStranger,
+    /// Run this command of the rules.
+    Run(String, Box<Values>),
     /// Hand the server's socket to the worker.
     HandOff {
         /// Address for the reply.
@@ -159,8 +164,11 @@ pub enum Action {
 /// Any port but 0, for a guard that is not about ports.
 const IGNORED_PORT: u16 = 1;
 
-/// A worker that has been told to close a session gets this long to say so.
-const CLOSING_LIMIT: Duration = Duration::from_secs(60);
+/// A client that has been refused gets this long to close; longer than the worker gives it.
+const REFUSED_LIMIT: Duration = Duration::from_secs(5);
+
+/// A worker that has been told to end a session gets this long to say so.
+const CLOSING_LIMIT: Duration = Duration::from_secs(10);
 
 /// One client's visit.
 #[derive(Debug)]
@@ -187,12 +195,15 @@ struct Asked {
     peer: Option<SocketAddr>,
     /// What is reported when no candidate is left.
     setback: Option<Setback>,
+    /// The commands of the permitting line have been run: not again for the next address of the same name.
+    ran: bool,
 }
 
 /// Why the last candidate came to nothing.
 #[derive(Debug)]
 enum Setback {
-    Denied(DenyReason),
+    /// By the rules; with the command that is to be run.
+    Denied(DenyReason, Option<String>),
     Guarded(Refusal),
     NoInterface(IpAddr),
     Failed(&'static str, Errno),
@@ -269,7 +280,8 @@ impl Session {
                     Action::Forget,
                 ]
             }
-            (Phase::Closing, Event::Closed { .. }) => vec![Action::Forget],
+            (Phase::Refusing | Phase::Closing, Event::Closed { .. }) => vec![Action::Forget],
+            (Phase::Refusing, Event::Deadline | Event::Stop) => self.close(vec![Action::End]),
             (Phase::Closing | Phase::Relaying, Event::Deadline) => {
                 vec![Action::Violation("a session is not closed when it has to be")]
             }
@@ -319,6 +331,7 @@ impl Session {
             identity: None,
             peer: None,
             setback: None,
+            ran: false,
         }));
         match (name, address) {
             (Some(name), _) => {
@@ -390,11 +403,15 @@ impl Session {
             };
             let setback = match asked.verdict(candidate, self.client, world) {
                 Ok(Step::Need(need)) => return self.need(need, world),
-                Ok(Step::Go { from, unverified }) => return self.go(candidate, from, unverified, world),
+                Ok(Step::Go { from, unverified, command }) => {
+                    let mut actions = self.permitted_once(unverified, command, world);
+                    actions.extend(self.go(candidate, from, world));
+                    return actions;
+                }
                 Err(setback) => setback,
             };
             // An identity that is wrong for one address is wrong for all.
-            let last = matches!(setback, Setback::Denied(DenyReason::NoIdentd | DenyReason::BadIdentity));
+            let last = matches!(setback, Setback::Denied(DenyReason::NoIdentd | DenyReason::BadIdentity, _));
             self.note(setback, last);
         }
     }
@@ -418,24 +435,57 @@ impl Session {
         self.ask(fact, action, world)
     }
 
-    /// The candidate that is being decided on.
+    /// The candidate that is being decided on; the last one where none is left.
     fn target(&self) -> IpAddr {
-        let candidate = self.asked.as_ref().and_then(|asked| asked.candidates.get(asked.next));
+        let candidate = |asked: &Asked| asked.candidates.get(asked.next).or(asked.candidates.last()).copied();
+        let candidate = self.asked.as_deref().and_then(candidate);
         candidate.map_or(Ipv4Addr::UNSPECIFIED.into(), |candidate| candidate.address)
     }
 
-    fn go(
-        &mut self,
-        candidate: Candidate,
-        from: Option<IpAddr>,
-        unverified: bool,
-        world: &World,
-    ) -> Vec<Action> {
+    /// What happens once for a request that is permitted, however many addresses its name has.
+    fn permitted_once(&mut self, unverified: bool, command: Option<String>, world: &World) -> Vec<Action> {
+        match &mut self.asked {
+            Some(asked) if !asked.ran => asked.ran = true,
+            _ => return Vec::new(),
+        }
+        let mut actions = Vec::new();
+        if unverified {
+            actions.push(notice(audit::no_identd(&self.source())));
+            actions
+                .extend(self.run(world.rules.no_identd().map(|template| template.text().to_owned()), world));
+        }
+        actions.extend(self.run(command, world));
+        actions
+    }
+
+    fn run(&self, command: Option<String>, world: &World) -> Option<Action> {
+        let command = command.filter(|_| world.settings.commands != Commands::Off)?;
+        let asked = self.asked.as_ref()?;
+        let name = |names: &Option<Vec<HostName>>| Some(names.as_ref()?.first()?.as_str().to_owned());
+        let values = Values {
+            source_name: name(&asked.source_names),
+            source: self.client.ip(),
+            command: match asked.command {
+                Command::Connect => message::Command::Connect,
+                Command::Bind => message::Command::Bind,
+            },
+            pid: std::process::id(),
+            service: world.services.name_of(asked.port).map(Into::into),
+            port: asked.port,
+            ident_user: match &asked.identity {
+                Some(Identity::Known(user)) => message::IdentUser::new(user.as_bytes()),
+                _ => None,
+            },
+            user: message::UserId::new(asked.user.as_bytes())?,
+            destination_name: name(&asked.destination_names),
+            destination: self.target(),
+        };
+        Some(Action::Run(command, Box::new(values)))
+    }
+
+    fn go(&mut self, candidate: Candidate, from: Option<IpAddr>, world: &World) -> Vec<Action> {
         let Some(asked) = &self.asked else { return Vec::new() };
         let mut actions = Vec::new();
-        if unverified && asked.setback.is_none() {
-            actions.push(notice(audit::no_identd(&self.source())));
-        }
         match asked.command {
             Command::Connect => {
                 let to = SocketAddr::new(candidate.address, asked.port);
@@ -514,18 +564,22 @@ impl Session {
     /// No candidate is left: says why and refuses.
     fn refuse(&mut self, world: &World) -> Vec<Action> {
         let line = self.line(world);
-        let setback = self.asked.as_mut().and_then(|asked| asked.setback.take());
+        let mut setback = self.asked.as_mut().and_then(|asked| asked.setback.take());
+        let command = match &mut setback {
+            Some(Setback::Denied(_, command)) => command.take(),
+            _ => None,
+        };
         let rejected = Action::Refuse(ReplyCode::Rejected);
-        let actions = match setback {
-            None | Some(Setback::Denied(DenyReason::Rule | DenyReason::NoMatch)) => {
+        let mut actions = match setback {
+            None | Some(Setback::Denied(DenyReason::Rule | DenyReason::NoMatch, _)) => {
                 vec![notice(audit::refused(&line)), rejected]
             }
-            Some(Setback::Denied(DenyReason::NoIdentd)) => vec![
+            Some(Setback::Denied(DenyReason::NoIdentd, _)) => vec![
                 notice(audit::no_identd(&self.source())),
                 notice(audit::refused(&line)),
                 Action::Refuse(ReplyCode::NoIdentd),
             ],
-            Some(Setback::Denied(DenyReason::BadIdentity)) => vec![
+            Some(Setback::Denied(DenyReason::BadIdentity, _)) => vec![
                 notice(audit::alert(&self.real_user().unwrap_or_default(), &self.user())),
                 notice(audit::refused(&line)),
                 Action::Refuse(ReplyCode::BadUser),
@@ -545,12 +599,17 @@ impl Session {
             Some(Setback::Failed(call, error)) => vec![notice(audit::failed(&line, call, error)), rejected],
             Some(Setback::TimedOut) => vec![notice(audit::timed_out(&line)), rejected],
         };
+        actions.extend(self.run(command, world));
         self.close(actions)
     }
 
+    /// The last actions refuse or end the session.
     fn close(&mut self, mut actions: Vec<Action>) -> Vec<Action> {
-        self.phase = Phase::Closing;
-        actions.push(Action::Deadline(Some(CLOSING_LIMIT)));
+        let refuses = actions.iter().any(|action| matches!(action, Action::Refuse(_)));
+        let (phase, limit) =
+            if refuses { (Phase::Refusing, REFUSED_LIMIT) } else { (Phase::Closing, CLOSING_LIMIT) };
+        self.phase = phase;
+        actions.push(Action::Deadline(Some(limit)));
         actions
     }
 }
@@ -605,7 +664,7 @@ impl Session {
 /// What the rules, guards and routes make of one candidate.
 enum Step {
     Need(Need),
-    Go { from: Option<IpAddr>, unverified: bool },
+    Go { from: Option<IpAddr>, unverified: bool, command: Option<String> },
 }
 
 impl Asked {
@@ -631,7 +690,7 @@ impl Asked {
         };
         match world.rules.decide(&request, &facts) {
             Verdict::Need(need) => Ok(Step::Need(need)),
-            Verdict::Deny(Deny { why, .. }) => Err(Setback::Denied(why)),
+            Verdict::Deny(deny) => Err(denied(&deny, &world.rules)),
             Verdict::Permit(permit) => self.permitted(candidate, &permit, world),
         }
     }
@@ -653,10 +712,10 @@ impl Asked {
             return Err(Setback::Guarded(refusal));
         }
         let Some(routes) = &world.routes else {
-            return Ok(Step::Go { from: None, unverified: permit.unverified });
+            return Ok(go(None, permit));
         };
         match routes.source_for(candidate.address, self.destination_names.as_deref()) {
-            Route::From { source, .. } => Ok(Step::Go { from: Some(source), unverified: permit.unverified }),
+            Route::From { source, .. } => Ok(go(Some(source), permit)),
             Route::NeedNames => Ok(Step::Need(Need::DestinationNames)),
             Route::NoMatch => Err(Setback::NoInterface(candidate.address)),
         }
@@ -672,6 +731,20 @@ impl Asked {
             _ => None,
         }
     }
+}
+
+fn denied(deny: &Deny<'_>, rules: &RuleSet) -> Setback {
+    let template = match deny.why {
+        DenyReason::NoIdentd => rules.no_identd(),
+        DenyReason::BadIdentity => rules.bad_id(),
+        DenyReason::Rule | DenyReason::NoMatch => deny.rule.and_then(|rule| rule.command()),
+    };
+    Setback::Denied(deny.why, template.map(|template| template.text().to_owned()))
+}
+
+fn go(from: Option<IpAddr>, permit: &Permit<'_>) -> Step {
+    let command = permit.rule.command().map(|template| template.text().to_owned());
+    Step::Go { from, unverified: permit.unverified, command }
 }
 
 fn unread(why: End, client: &str) -> Vec<Action> {

@@ -42,6 +42,10 @@ pub struct Settings {
     pub bind_any: bool,
     /// First and last port for BIND; without it the kernel chooses.
     pub bind_ports: Option<(u16, u16)>,
+    /// Whether the rules' commands are run, and how.
+    pub commands: Commands,
+    /// The user that commands run as; without it `sockd-hook`, or `nobody` where there is no such user.
+    pub commands_user: Option<String>,
     /// End relays that the rules just loaded would refuse.
     pub recheck_on_reload: bool,
     /// Look up the names of clients and destinations for the log.
@@ -76,6 +80,8 @@ impl Default for Settings {
             local_destinations: LocalDestinations::Guarded,
             bind_any: false,
             bind_ports: None,
+            commands: Commands::Sh,
+            commands_user: None,
             recheck_on_reload: false,
             reverse_names: false,
             max_sessions: 65_536,
@@ -137,6 +143,18 @@ pub enum LocalDestinations {
     ByRules,
 }
 
+/// Whether the rules' commands are run, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Commands {
+    /// Not at all.
+    Off,
+    /// By `/bin/sh -c`, as the classic server did.
+    Sh,
+    /// Without a shell: split at blanks, the first word is the path of a program.
+    Argv,
+}
+
 impl Settings {
     /// Reads the text of a settings file. The error names the line and the column.
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -184,7 +202,13 @@ impl Settings {
 
     /// The new settings with what is read only at start as it is.
     pub fn keep_fixed(&self, new: Self) -> Self {
-        Self { user: self.user.clone(), worker_ids: self.worker_ids, sandbox: self.sandbox, ..new }
+        Self {
+            user: self.user.clone(),
+            worker_ids: self.worker_ids,
+            sandbox: self.sandbox,
+            commands_user: self.commands_user.clone(),
+            ..new
+        }
     }
 
     /// The names of settings that differ and are read only at start.
@@ -194,6 +218,7 @@ impl Settings {
             ("user", self.user != new.user),
             ("worker_ids", self.worker_ids != new.worker_ids),
             ("sandbox", self.sandbox != new.sandbox),
+            ("commands_user", self.commands_user != new.commands_user),
         ];
         names.extend(fixed.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name));
         names

@@ -2,6 +2,7 @@
 
 use crate::load;
 use crate::monitor::{Monitor, Stopping};
+use crate::runner::ToRunner;
 use crate::session::{Event, World};
 use crate::settings::seconds;
 use crate::workers::Line;
@@ -42,6 +43,10 @@ impl Monitor {
         world.settings = self.world.settings.keep_fixed(world.settings);
         self.world = world;
         self.workers.set_up_again(&self.world.settings);
+        if let Some(runner) = &self.runner {
+            // A runner that takes no more messages reads its rules when it is started again.
+            let _ = runner.send(&ToRunner::Reload, None);
+        }
         self.log.notice(&format!("reloaded: {}", summary(&self.world)));
         if self.world.settings.recheck_on_reload {
             let visits: Vec<usize> = self.visits.iter().map(|(index, _)| index).collect();

@@ -198,10 +198,7 @@ fn wait_until_mapped(monitor: &Monitor) -> Result<(), String> {
 /// Everything but the channel, the program, /dev/null and the signals is closed; then the spawner's own filter.
 fn confine(monitor: &Monitor, plan: &Plan) -> Result<nix::sys::signalfd::SignalFd, String> {
     use nix::sys::signalfd::{SfdFlags, SignalFd};
-    let mut child = SigSet::empty();
-    child.add(Signal::SIGCHLD);
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&child), None)
-        .map_err(|error| format!("sigprocmask: {error}"))?;
+    let child = world::only_child_signals()?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&child, flags).map_err(|error| format!("signalfd: {error}"))?;
     let kept = [monitor.as_fd(), plan.program.as_fd(), plan.null.as_fd(), signals.as_fd()];

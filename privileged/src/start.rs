@@ -11,8 +11,9 @@ use crate::lookups::Lookups;
 use crate::monitor::{Monitor, watch};
 use crate::options::{LogTo, Options};
 use crate::report;
+use crate::runner;
 use crate::session::World;
-use crate::settings::{Sandbox, Settings};
+use crate::settings::{Commands, Sandbox, Settings};
 use crate::signals::{SIGNALS, summary};
 use crate::spawner::{self, Ids, Plan, Spawner};
 use crate::tally::{Rarely, Tallies};
@@ -97,6 +98,7 @@ pub(crate) fn prepare(options: Options, signals: SignalFd) -> Result<Monitor, Fa
         false => listen::open(&options.listen, &world.services),
     }
     .map_err(Failure::system)?;
+    let runner = start_runner(&options, &world, |line| log.err(line))?;
     let workers = Workers::new(spawner.channel, descriptor_limit());
     let pid_file = options.pid_file.as_deref().map(write_pid_file).transpose().map_err(Failure::system)?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(Failure::system)?;
@@ -115,6 +117,7 @@ pub(crate) fn prepare(options: Options, signals: SignalFd) -> Result<Monitor, Fa
         lookups: Lookups::new(),
         queries: Slab::new(),
         rarely: Rarely::default(),
+        runner,
         reserve: None,
         pause: None,
         stopping: None,
@@ -189,32 +192,61 @@ fn worker_program() -> PathBuf {
     }
 }
 
-/// An ordinary user's workers run as that user; root's as the user of the settings.
-fn ids(settings: &Settings, mut warn: impl FnMut(&str)) -> Result<Ids, Failure> {
+/// Starts the command runner where commands may be run.
+fn start_runner(
+    options: &Options,
+    world: &World,
+    warn: impl FnMut(&str),
+) -> Result<Option<runner::Channel>, Failure> {
+    let commands = world.settings.commands;
+    if commands == Commands::Off || options.trial {
+        return Ok(None);
+    }
+    let ids = account(world.settings.commands_user.as_deref(), "sockd-hook", "rule commands", warn)?;
+    let templates = world.rules.templates().map(|template| template.text().to_owned()).collect();
+    let plan = runner::Plan { options: options.clone(), commands, ids, templates };
+    runner::start(plan).map(Some).map_err(Failure::system)
+}
+
+fn ids(settings: &Settings, warn: impl FnMut(&str)) -> Result<Ids, Failure> {
+    let (uid, gid) = account(settings.user.as_deref(), "sockd", "workers", warn)?;
+    let range = settings.worker_ids.filter(|_| rustix::process::getuid().is_root());
+    Ok(Ids { uid, gid, range })
+}
+
+/// User and group of the account that `whose` run as: for an ordinary user that user; for root the account of the
+/// settings, else the one of the package, else nobody.
+fn account(
+    wanted: Option<&str>,
+    default: &str,
+    whose: &str,
+    mut warn: impl FnMut(&str),
+) -> Result<(u32, u32), Failure> {
     let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
     if !uid.is_root() {
-        return Ok(Ids { uid: uid.as_raw(), gid: gid.as_raw(), range: None });
+        return Ok((uid.as_raw(), gid.as_raw()));
     }
     let user = |name: &str| nix::unistd::User::from_name(name).ok().flatten();
-    let name = settings.user.as_deref().unwrap_or("sockd");
-    let found = match (user(name), &settings.user) {
+    let name = wanted.unwrap_or(default);
+    let found = match (user(name), wanted) {
         (Some(found), _) => found,
         (None, None) => {
-            warn("there is no user sockd; workers run as nobody, whom other programs may share");
-            user("nobody").ok_or_else(|| Failure::system("neither the user sockd nor nobody exists"))?
+            warn(&format!(
+                "there is no user {default}; {whose} run as nobody, whom other programs may share"
+            ));
+            user("nobody")
+                .ok_or_else(|| Failure::system(format!("neither the user {default} nor nobody exists")))?
         }
         (None, Some(name)) => {
-            return Err(Failure::configuration(vec![format!(
-                "user: expected an account, found no {name:?} in passwd(5)"
-            )]));
+            let line = format!("settings: expected an account for {whose}, found no {name:?} in passwd(5)");
+            return Err(Failure::configuration(vec![line]));
         }
     };
     if found.uid.is_root() || found.gid.as_raw() == 0 {
-        return Err(Failure::configuration(vec![format!(
-            "user: expected an unprivileged account, found {name:?}"
-        )]));
+        let line = format!("settings: expected an unprivileged account for {whose}, found {name:?}");
+        return Err(Failure::configuration(vec![line]));
     }
-    Ok(Ids { uid: found.uid.as_raw(), gid: found.gid.as_raw(), range: settings.worker_ids })
+    Ok((found.uid.as_raw(), found.gid.as_raw()))
 }
 
 /// Writes the process id into a new file in the place of an old one; a link or a FIFO there is replaced, not
@@ -243,6 +275,9 @@ impl Monitor {
     fn watch_everything(&mut self) -> rustix::io::Result<()> {
         watch(&self.epoll, &self.signals, Token::Signals, epoll::EventFlags::IN)?;
         watch(&self.epoll, self.workers.spawner(), Token::Spawner, epoll::EventFlags::IN)?;
+        if let Some(runner) = &self.runner {
+            watch(&self.epoll, runner, Token::Runner, epoll::EventFlags::IN)?;
+        }
         watch(&self.epoll, self.kinds.changes(), Token::Changes, epoll::EventFlags::IN)?;
         self.resume();
         Ok(())

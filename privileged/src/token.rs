@@ -9,6 +9,8 @@ pub enum Token {
     Signals,
     /// The spawner's channel.
     Spawner,
+    /// The command runner's channel.
+    Runner,
     /// News of addresses and routes.
     Changes,
     /// A worker's channel.
@@ -33,6 +35,7 @@ impl Token {
             Self::Visit(index) => (5, index),
             Self::Lookup(index) => (6, index),
             Self::Query(index) => (7, index),
+            Self::Runner => (8, 0),
         };
         kind << 32 | u64::from(index)
     }
@@ -49,6 +52,7 @@ impl Token {
             5 => Self::Visit(index),
             6 => Self::Lookup(index),
             7 => Self::Query(index),
+            8 => Self::Runner,
             _ => return None,
         })
     }
@@ -69,6 +73,7 @@ mod tests {
             Token::Visit(3),
             Token::Lookup(4),
             Token::Query(5),
+            Token::Runner,
         ];
         for token in tokens {
             assert_eq!(Token::unpack(token.pack()), Some(token));

@@ -1,8 +1,10 @@
 //! The monitor carries out what sessions ask for: accepts, hands over, dials, listens, forgets.
 
+use crate::commands::Values;
 use crate::dial::{self, Dialled};
 use crate::listen;
 use crate::monitor::{Monitor, watch};
+use crate::runner::{FromRunner, ToRunner};
 use crate::session::{Action, Candidate, Event, Phase, Session};
 use crate::token::Token;
 use crate::workers::{Host, Line};
@@ -10,6 +12,8 @@ use nix::errno::Errno as Code;
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags, accept_with, acceptfrom_with, getsockname};
+use sockd_common::bounded::Bytes;
+use sockd_common::channel::Received;
 use sockd_common::message::{Id, Role, ToSession};
 use sockd_policy::guard::{AddressKind, embedded};
 use std::collections::VecDeque;
@@ -201,6 +205,7 @@ impl Monitor {
             }
             Action::Announce(address) => self.tell(worker, ToSession::Listening { id, address }, None),
             Action::CloseStranger => self.keep_port(index),
+            Action::Run(template, values) => self.run_command(&template, *values),
             Action::HandOff { bound } => {
                 if let Holds::Server(server) = self.take(index) {
                     self.tell(worker, ToSession::Relay { id, bound }, Some(server));
@@ -218,6 +223,40 @@ impl Monitor {
             Action::Violation(what) => self.violation(worker, what),
         }
         None
+    }
+
+    /// Passes a command on to the runner; nobody waits for it.
+    fn run_command(&mut self, template: &str, values: Values) {
+        let Some(template) = Bytes::new(template.as_bytes()) else { return };
+        let sent = self.runner.as_ref().map(|runner| runner.send(&ToRunner::Run { template, values }, None));
+        if !matches!(sent, Some(Ok(()))) {
+            self.rarely.err(&mut self.log, "a rule command is not run: the command runner takes no more");
+        }
+    }
+
+    /// What the runner tells.
+    pub(crate) fn runner_spoke(&mut self) {
+        loop {
+            let Some(runner) = &self.runner else { return };
+            let news = match runner.receive() {
+                Ok(Received::Message(FromRunner::Overdue, _)) => {
+                    "a rule command is ended: it did not end in time"
+                }
+                Ok(Received::Message(FromRunner::Dropped, _)) => "a rule command is not run: too many are",
+                Ok(Received::Message(FromRunner::Unknown, _)) => {
+                    "a rule command is not run: the runner has other rules"
+                }
+                Ok(Received::Message(FromRunner::NotStarted, _)) => "a rule command is not run: fork failed",
+                Ok(Received::Nothing) => return,
+                _ => {
+                    self.runner = None;
+                    return self
+                        .log
+                        .err("the command runner has ended; commands are not run until a restart");
+                }
+            };
+            self.rarely.err(&mut self.log, news);
+        }
     }
 
     /// Sends a session worker a message; a worker that cannot be told anything is lost.

@@ -1,9 +1,11 @@
 //! The empty world that workers live in: namespaces, ids, an empty root, no privileges.
 
+use crate::signals::SIGNALS;
 use crate::spawner::Ids;
 use crate::sys;
 use caps::Capability;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use rustix::process::{Gid, Uid};
 use sockd_lockdown as lockdown;
 use std::fs;
@@ -94,6 +96,19 @@ fn empty_root() -> Result<(), String> {
     nix::unistd::chdir("/").map_err(at("chdir"))?;
     let read_only = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
     mount(None::<&str>, "/", None::<&str>, read_only, None::<&str>).map_err(at("remount read-only"))
+}
+
+/// A terminal's Ctrl-C and a service manager's SIGTERM go to every process, but it is the monitor that decides when
+/// the others end. Gives the set with SIGCHLD, which is read from a descriptor.
+pub fn only_child_signals() -> Result<SigSet, String> {
+    rustix::process::setsid().map_err(|error| format!("setsid: {error}"))?;
+    let mut blocked = SigSet::empty();
+    blocked.add(Signal::SIGCHLD);
+    let child = blocked;
+    SIGNALS.iter().for_each(|signal| blocked.add(*signal));
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None)
+        .map_err(|error| format!("sigprocmask: {error}"))?;
+    Ok(child)
 }
 
 /// Needed only while workers have ids of their own.

@@ -1,0 +1,288 @@
+//! The command runner: runs the `: shell_cmd`s of the rules, as a user of its own, while nobody waits.
+//!
+//! It is forked before the monitor locks itself down and reads the rules itself, so that a monitor that has been
+//! taken over can ask only for commands that an administrator has written. Values are cleaned here, at the moment
+//! at which they are put into a command line.
+
+use crate::commands::{Values, environment, expand_words};
+use crate::load;
+use crate::options::Options;
+use crate::settings::Commands;
+use crate::{sys, world};
+use caps::Capability;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use serde::{Deserialize, Serialize};
+use sockd_common::bounded::Bytes;
+use sockd_common::channel::{MonitorEnd, Received, WorkerEnd};
+use sockd_common::message::Message;
+use sockd_lockdown::{self as lockdown, Gid, Resource, Uid};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// Monitor to runner.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToRunner {
+    /// Run this command of the rules with these values.
+    Run {
+        /// The command exactly as it stands in the rules; lines are at most this long.
+        template: Bytes<1023>,
+        /// What its `%`s stand for.
+        values: Values,
+    },
+    /// The rules have been read again: read them too.
+    Reload,
+}
+
+/// Runner to monitor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromRunner {
+    /// A command did not end by itself within its time.
+    Overdue,
+    /// Too many commands run and wait.
+    Dropped,
+    /// A command that is not in the rules that the runner has read.
+    Unknown,
+    /// fork(2) failed.
+    NotStarted,
+}
+
+impl Message for ToRunner {}
+impl Message for FromRunner {}
+
+/// The monitor's end of the runner's channel.
+pub type Channel = MonitorEnd<ToRunner, FromRunner>;
+
+/// What the runner needs to know.
+#[derive(Debug)]
+pub struct Plan {
+    /// Where the rules are.
+    pub options: Options,
+    /// Whether commands go to a shell.
+    pub commands: Commands,
+    /// User and group that commands run as.
+    pub ids: (u32, u32),
+    /// The commands of the rules that are in force at the start.
+    pub templates: HashSet<String>,
+}
+
+/// Commands at once, and commands that wait for one of them to end.
+const AT_ONCE: usize = 8;
+const WAITING: usize = 64;
+
+/// A command's time, and the time between asking it to end and ending it.
+const TIME: Duration = Duration::from_secs(10);
+const LAST_CHANCE: Duration = Duration::from_secs(2);
+
+/// Forks the runner.
+pub fn start(plan: Plan) -> Result<Channel, String> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+        .map_err(|error| format!("socketpair: {error}"))?;
+    match sys::fork().map_err(|error| format!("fork: {error}"))? {
+        ForkResult::Parent { .. } => Ok(Channel::new(ours)),
+        ForkResult::Child => {
+            drop(ours);
+            let monitor = Monitor::new(theirs);
+            if let Ok((signals, null)) = confine(&monitor) {
+                Runner { monitor, plan, null, running: HashMap::new(), waiting: VecDeque::new() }
+                    .serve(&signals);
+            }
+            lockdown::exit_now(0)
+        }
+    }
+}
+
+type Monitor = WorkerEnd<FromRunner, ToRunner>;
+
+/// Keeps what is needed to start a command as another user, and nothing else. There is no filter and no Landlock:
+/// the commands would inherit both.
+fn confine(monitor: &Monitor) -> Result<(SignalFd, OwnedFd), String> {
+    let child = world::only_child_signals()?;
+    let signals = SignalFd::with_flags(&child, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(|error| format!("signalfd: {error}"))?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| format!("/dev/null: {error}"))?;
+    world::close_all_but(&[monitor.as_fd(), signals.as_fd(), null.as_fd()])?;
+    for standard in 0..3 {
+        sys::duplicate_onto(null.as_fd(), standard).map_err(|error| format!("dup2: {error}"))?;
+    }
+    // What a command leaves behind becomes the runner's to reap.
+    rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
+        .map_err(|error| error.to_string())?;
+    let kept = [Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_KILL];
+    lockdown::keep_only(&kept).map_err(|error| error.to_string())?;
+    lockdown::not_dumpable().map_err(|error| error.to_string())?;
+    lockdown::die_with_parent().map_err(|error| error.to_string())?;
+    lockdown::no_new_privileges().map_err(|error| error.to_string())?;
+    Ok((signals, null))
+}
+
+struct Runner {
+    monitor: Monitor,
+    plan: Plan,
+    null: OwnedFd,
+    running: HashMap<Pid, Running>,
+    waiting: VecDeque<(String, Values)>,
+}
+
+struct Running {
+    /// When the whole process group is told to end, and then ended.
+    due: Instant,
+    told: bool,
+}
+
+impl Runner {
+    /// Runs commands until the monitor is gone.
+    fn serve(mut self, signals: &SignalFd) {
+        loop {
+            let timeout = self.until_due();
+            let ready = &mut [PollFd::new(&self.monitor, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+            if poll(ready, timeout.as_ref()).is_err_and(|error| error != rustix::io::Errno::INTR) {
+                return;
+            }
+            while let Ok(Some(_)) = signals.read_signal() {}
+            self.reap();
+            self.end_overdue();
+            if !self.hear() {
+                return;
+            }
+            self.start_waiting();
+        }
+    }
+
+    fn until_due(&self) -> Option<Timespec> {
+        let due = self.running.values().map(|running| running.due).min()?;
+        let wait = due.saturating_duration_since(Instant::now()).saturating_add(Duration::from_millis(1));
+        Some(Timespec { tv_sec: i64::try_from(wait.as_secs()).ok()?, tv_nsec: wait.subsec_nanos().into() })
+    }
+
+    fn hear(&mut self) -> bool {
+        loop {
+            match self.monitor.receive() {
+                Ok(Received::Message(ToRunner::Run { template, values }, None)) => {
+                    self.take(&template, values)
+                }
+                Ok(Received::Message(ToRunner::Reload, None)) => self.reload(),
+                Ok(Received::Nothing) => return true,
+                _ => return false,
+            }
+        }
+    }
+
+    fn take(&mut self, template: &Bytes<1023>, values: Values) {
+        let template = String::from_utf8_lossy(template.as_bytes()).into_owned();
+        if !self.plan.templates.contains(&template) {
+            self.report(FromRunner::Unknown);
+        } else if self.waiting.len() >= WAITING {
+            self.report(FromRunner::Dropped);
+        } else {
+            self.waiting.push_back((template, values));
+        }
+    }
+
+    fn reload(&mut self) {
+        // With files that cannot be read the monitor keeps the old rules as well.
+        if let Ok(world) = load::load(&self.plan.options) {
+            self.plan.templates =
+                world.rules.templates().map(|template| template.text().to_owned()).collect();
+            self.plan.commands = world.settings.commands;
+        }
+    }
+
+    fn start_waiting(&mut self) {
+        while self.running.len() < AT_ONCE
+            && let Some((template, values)) = self.waiting.pop_front()
+        {
+            match sys::fork() {
+                Ok(ForkResult::Child) => {
+                    become_command(&self.plan, &self.null, &template, &values);
+                    lockdown::exit_now(127)
+                }
+                Ok(ForkResult::Parent { child }) => {
+                    let due = Instant::now().checked_add(TIME).unwrap_or_else(Instant::now);
+                    self.running.insert(child, Running { due, told: false });
+                }
+                Err(_) => self.report(FromRunner::NotStarted),
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        while let Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) =
+            waitpid(None, Some(WaitPidFlag::WNOHANG))
+        {
+            if self.running.remove(&pid).is_some() {
+                // What it has left running in its group ends with it.
+                let _ = killpg(pid, Signal::SIGKILL);
+            }
+        }
+    }
+
+    fn end_overdue(&mut self) {
+        let now = Instant::now();
+        let mut newly_overdue = 0_u32;
+        for (pid, running) in &mut self.running {
+            if running.due > now {
+                continue;
+            }
+            let signal = if running.told { Signal::SIGKILL } else { Signal::SIGTERM };
+            let _ = killpg(*pid, signal);
+            newly_overdue = newly_overdue.saturating_add(u32::from(!running.told));
+            running.told = true;
+            running.due = now.checked_add(LAST_CHANCE).unwrap_or(now);
+        }
+        (0..newly_overdue).for_each(|_| self.report(FromRunner::Overdue));
+    }
+
+    /// A monitor that does not read loses the news, not the runner.
+    fn report(&self, news: FromRunner) {
+        let _ = self.monitor.send(&news);
+    }
+}
+
+/// In the child: another user, a session and limits of its own, nothing inherited, then the command.
+fn become_command(plan: &Plan, null: &OwnedFd, template: &str, values: &Values) -> Option<()> {
+    let words = match plan.commands {
+        Commands::Off => return None,
+        Commands::Sh => {
+            vec![
+                "/bin/sh".into(),
+                "-c".into(),
+                sockd_policy::command::expand(template, &values.for_policy()?),
+            ]
+        }
+        Commands::Argv => expand_words(template, &values.for_policy()?),
+    };
+    for standard in 0..3 {
+        sys::duplicate_onto(null.as_fd(), standard).ok()?;
+    }
+    lockdown::close_from(3).ok()?;
+    rustix::process::setsid().ok()?;
+    let (uid, gid) = plan.ids;
+    lockdown::become_user(Uid::from_raw(uid), Gid::from_raw(gid)).ok()?;
+    lockdown::keep_only(&[]).ok()?;
+    for (resource, value) in [
+        (Resource::Core, 0),
+        (Resource::Cpu, 10),
+        (Resource::Fsize, 64 << 20),
+        (Resource::As, 512 << 20),
+        (Resource::Nproc, 64),
+        (Resource::Nofile, 64),
+    ] {
+        lockdown::limit(resource, Some(value)).ok()?;
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).ok()?;
+    let text = |text: String| CString::new(text).ok();
+    let words = words.into_iter().map(text).collect::<Option<Vec<_>>>()?;
+    let environment = environment(values)?.into_iter().map(text).collect::<Option<Vec<_>>>()?;
+    nix::unistd::execve(words.first()?, &words, &environment).ok()?;
+    None
+}
