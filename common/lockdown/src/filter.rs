@@ -89,6 +89,12 @@ impl Program {
         })
     }
 
+    /// The programs themselves.
+    #[cfg(feature = "verdict")]
+    pub(crate) fn stack(&self) -> &[BpfProgram] {
+        &self.stack
+    }
+
     /// The number of BPF instructions.
     pub fn length(&self) -> usize {
         self.stack.iter().map(Vec::len).sum()

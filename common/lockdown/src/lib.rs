@@ -13,6 +13,8 @@ mod landlock;
 mod limits;
 mod sys;
 mod user;
+#[cfg(feature = "verdict")]
+pub mod verdict;
 
 pub use crate::capabilities::{CapabilityLocks, keep_only};
 pub use crate::error::LockError;

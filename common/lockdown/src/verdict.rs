@@ -1,0 +1,141 @@
+//! What a compiled filter says to a call, without making the call: for tests that try every row both ways.
+//!
+//! Runs the few instructions of classic BPF that seccompiler emits, on the data that the kernel would show the
+//! filter (seccomp(2), struct seccomp_data).
+
+use crate::{Program, Test, When, filter::Row};
+use seccompiler::sock_filter;
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is carried out.
+    Allowed,
+    /// It is not carried out and gives this errno.
+    Answered(u32),
+    /// The process ends.
+    Killed,
+}
+
+/// A call as a filter sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Call {
+    /// Its number.
+    pub number: i64,
+    /// Its arguments.
+    pub args: [u64; 6],
+    /// Whether it is made by the other calling convention of the machine (32-bit x86, for instance).
+    pub foreign: bool,
+}
+
+/// The verdict of the whole stack: the strictest of its programs' (seccomp(2)).
+pub fn verdict(program: &Program, call: &Call) -> Option<Verdict> {
+    let verdicts = program.stack().iter().map(|program| run(program, call)).collect::<Option<Vec<_>>>()?;
+    let answered = verdicts.iter().find(|verdict| matches!(verdict, Verdict::Answered(_)));
+    Some(match verdicts.contains(&Verdict::Killed) {
+        true => Verdict::Killed,
+        false => answered.copied().unwrap_or(Verdict::Allowed),
+    })
+}
+
+/// Calls that this row is to allow, and calls that break exactly one of its conditions.
+pub fn samples(row: &Row) -> (Call, Vec<Call>) {
+    let call = |args| Call { number: row.call, args, foreign: false };
+    let When::Args(conditions) = row.when else { return (call([u64::MAX; 6]), Vec::new()) };
+    let mut good = [u64::MAX; 6];
+    for condition in conditions {
+        if let Some(arg) = good.get_mut(usize::from(condition.index)) {
+            *arg = within(condition.test);
+        }
+    }
+    let bad = conditions.iter().flat_map(|condition| {
+        beyond(condition.test).into_iter().filter_map(move |value| {
+            let mut args = good;
+            *args.get_mut(usize::from(condition.index))? = value;
+            Some(call(args))
+        })
+    });
+    (call(good), bad.collect())
+}
+
+/// The half of a register that the kernel ignores for an int may hold anything.
+const UPPER: u64 = 0xdead_beef_0000_0000;
+
+fn within(test: Test) -> u64 {
+    match test {
+        Test::Int(value) => UPPER | u64::from(value),
+        Test::Long(value) | Test::AtMost(value) => value,
+        Test::OnlyBits(bits) => UPPER | u64::from(bits),
+        Test::NoneOf(bits) => !bits,
+    }
+}
+
+fn beyond(test: Test) -> Vec<u64> {
+    let each_bit = |bits: u64| (0..u64::BITS).map(|n| 1 << n).filter(move |bit| bits & bit != 0);
+    match test {
+        Test::Int(value) => vec![u64::from(value ^ 1), u64::from(!value)],
+        Test::Long(value) => vec![value ^ 1, value ^ (1 << 63)],
+        Test::AtMost(value) => vec![value.saturating_add(1), u64::MAX],
+        Test::OnlyBits(bits) => each_bit((!bits).into()).collect(),
+        Test::NoneOf(bits) => each_bit(bits).collect(),
+    }
+}
+
+/// The `arch` field of the data: AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64 or AUDIT_ARCH_RISCV64.
+const ARCH: u32 = match std::env::consts::ARCH.as_bytes() {
+    b"x86_64" => 0xc000_003e,
+    b"aarch64" => 0xc000_00b7,
+    _ => 0xc000_00f3,
+};
+
+fn run(program: &[sock_filter], call: &Call) -> Option<Verdict> {
+    let data = data(call);
+    let (mut at, mut accumulator) = (0usize, 0u32);
+    // Jumps go forward only, so a program ends after at most as many steps as it has instructions.
+    for _ in 0..program.len() {
+        let instruction = program.get(at)?;
+        at = at.checked_add(1)?;
+        let jump = |taken: bool| usize::from(if taken { instruction.jt } else { instruction.jf });
+        let skipped = match u32::from(instruction.code) {
+            // BPF_LD + BPF_W + BPF_ABS
+            0x20 => {
+                let offset = usize::try_from(instruction.k).ok()?;
+                let word = data.get(offset..offset.checked_add(4)?)?;
+                accumulator = u32::from_ne_bytes(word.try_into().ok()?);
+                0
+            }
+            // BPF_ALU + BPF_AND + BPF_K
+            0x54 => {
+                accumulator &= instruction.k;
+                0
+            }
+            // BPF_JMP with BPF_JA, BPF_JEQ, BPF_JGT, BPF_JGE
+            0x05 => usize::try_from(instruction.k).ok()?,
+            0x15 => jump(accumulator == instruction.k),
+            0x25 => jump(accumulator > instruction.k),
+            0x35 => jump(accumulator >= instruction.k),
+            // BPF_RET + BPF_K
+            0x06 => {
+                return Some(match instruction.k {
+                    libc::SECCOMP_RET_ALLOW => Verdict::Allowed,
+                    errno if errno & libc::SECCOMP_RET_ACTION_FULL == libc::SECCOMP_RET_ERRNO => {
+                        Verdict::Answered(errno & libc::SECCOMP_RET_DATA)
+                    }
+                    _ => Verdict::Killed,
+                });
+            }
+            _ => return None,
+        };
+        at = at.checked_add(skipped)?;
+    }
+    None
+}
+
+/// struct seccomp_data: number, arch, instruction pointer, arguments.
+fn data(call: &Call) -> Vec<u8> {
+    let arch = if call.foreign { ARCH ^ (1 << 31) } else { ARCH };
+    let number = i32::try_from(call.number).unwrap_or(-1);
+    let mut data = [number.to_ne_bytes(), arch.to_ne_bytes(), [0; 4], [0; 4]].concat();
+    data.extend(call.args.iter().flat_map(|arg| arg.to_ne_bytes()));
+    data
+}
