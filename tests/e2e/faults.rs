@@ -13,6 +13,7 @@ use sockd_tests::socks::{GRANTED, PROXY, Reply, Request, ask, granted, send_to};
 use sockd_tests::syslog::Syslog;
 use sockd_tests::wait::until_true;
 use std::io::Read;
+use std::time::Duration;
 
 fn send(process: Process, signal: Signal) {
     kill(Pid::from_raw(process.0), signal).unwrap_or_else(|error| panic!("{process:?}: {error}"));
@@ -36,7 +37,11 @@ fn the_death_of_a_session_worker_ends_only_the_transfers_of_its_own_client_host(
     let worker = lab.sockd.worker_of(near.local());
     send(worker, Signal::SIGKILL);
     near.read_to_end();
-    assert!(lab.wait_for_line("worker").contains("signal 9"), "{:#?}", lab.logged());
+    let line = lab.wait_for_line("worker");
+    assert!(
+        line.starts_with("daemon.err ") && line.contains("192.0.2.10") && line.contains("SIGKILL"),
+        "{line}"
+    );
     for _ in 0..10 {
         read_some(&mut other);
     }
@@ -81,7 +86,9 @@ fn a_resolver_that_dies_is_replaced_and_lookups_work_again() {
     assert_eq!(resolvers.len(), 1);
     send(resolvers[0], Signal::SIGKILL);
     lab.wait_for_line("resolver");
-    drop(granted(&lab.site.client, &Request::connect_name("www2.example.net", 7)));
+    until_true("names are resolved again", || {
+        ask(&lab.site.client, &Request::connect_name("www2.example.net", 7)).1.code == GRANTED
+    });
     assert_ne!(lab.sockd.workers("resolver"), resolvers);
 }
 
@@ -142,6 +149,8 @@ fn a_stopped_worker_does_not_hold_up_other_client_hosts() {
     let mut other = granted(&lab.site.other, &request);
     other.send("hello");
     assert_eq!(other.read(5), b"hello");
+    // After End the worker has a minute to close its side.
+    stuck.stream().set_read_timeout(Some(Duration::from_secs(90))).unwrap();
     stuck.read_to_end();
     until_true("the stopped worker is gone", || !worker.runs());
     drop(granted(&lab.site.client, &request));
@@ -165,9 +174,8 @@ fn without_a_syslog_clients_are_served_and_the_loss_is_nobodys_wait() {
 
 #[test]
 fn a_syslog_that_does_not_read_stalls_nobody() {
-    let lab = Lab::new(PERMIT_ALL);
+    let mut lab = Lab::new(PERMIT_ALL);
     let _echo = Server::echo(&lab.site.server, (SERVER, 7));
-    let mut lab = lab;
     lab.log.program().signal(Signal::SIGSTOP);
     // More lines than the socket's queue and the daemon's hold: three for each.
     for _ in 0..2000 {
@@ -189,15 +197,15 @@ fn without_descriptors_new_clients_are_refused_and_the_daemon_neither_spins_nor_
     let held = granted(&lab.site.client, &Request::connect((SERVER, 7)));
     let open = monitor.descriptors().len();
     let pid = monitor.0.to_string();
-    lab.site.gateway.sh(&format!("prlimit --pid {pid} --nofile={open}:{open}"));
+    lab.site.gateway.sh(&format!("prlimit --pid {pid} --nofile={open}:"));
     let before = monitor.processor_ticks();
     let waiting: Vec<_> = (0..50).map(|_| Line::dial(&lab.site.client, PROXY)).collect();
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(2));
     let used = monitor.processor_ticks() - before;
     assert!(used < 50, "{used} clock ticks");
     assert!(lab.sockd.runs());
     drop(waiting);
-    lab.site.gateway.sh(&format!("prlimit --pid {pid} --nofile=20000:20000"));
+    lab.site.gateway.sh(&format!("prlimit --pid {pid} --nofile=10000:"));
     until_true("clients are served again", || {
         let mut line = send_to(&lab.site.client, PROXY, &Request::connect((SERVER, 7)));
         let mut reply = [0; 8];

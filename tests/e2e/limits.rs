@@ -38,13 +38,14 @@ fn a_destination_that_is_slow_to_connect_holds_up_nobody_else() {
 }
 
 #[test]
-fn a_client_that_leaves_ends_its_connection_attempt() {
+fn a_client_that_resets_ends_its_connection_attempt() {
     let lab = Lab::new(PERMIT_ALL);
     swallow(&lab);
     let line = send_to(&lab.site.client, PROXY, &Request::connect((NOBODY, 4000)));
     let attempts = || procfs::attempts(&lab.site.gateway, 4000);
     until_true("an attempt to connect", || attempts() == 1);
-    drop(line);
+    // A FIN alone could be a client that has said all it has to say and waits for an answer.
+    line.reset();
     until_true("no attempt any more", || attempts() == 0);
 }
 

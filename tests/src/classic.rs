@@ -56,6 +56,11 @@ impl Visit {
         format!("daemon.notice refused -- {}", self.text())
     }
 
+    /// The lines of a refusal by a guard.
+    pub fn guarded(&self, why: &str) -> Vec<String> {
+        vec![self.refused(), format!("daemon.notice guarded destination: {why}")]
+    }
+
     /// The line of a connection that failed in a call.
     pub fn failed(&self, call: &str, why: &str) -> String {
         format!("daemon.notice failed -- {}.  Error code: {call}() {why}", self.text())

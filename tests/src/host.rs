@@ -19,8 +19,8 @@ use std::time::Duration;
 /// Where syslog listens on every host, as with systemd: `/dev/log` is a symbolic link.
 pub const SYSLOG_SOCKET: &str = "/run/syslog/dev-log";
 
-/// The user that workers run as on every host, and its number.
-pub const WORKER_USER: (&str, u32) = ("sockd", 64123);
+/// The users of the daemon on every host, and their numbers: for workers and for the commands of rules.
+pub const USERS: [(&str, u32); 2] = [("sockd", 64123), ("sockd-hook", 64124)];
 
 /// No client program of these tests works longer than this.
 const OUTPUT_LIMIT: Duration = Duration::from_secs(180);
@@ -154,9 +154,14 @@ fn own_files() -> io::Result<()> {
 }
 
 fn own_etc() -> io::Result<()> {
-    let (user, number) = WORKER_USER;
-    append("/etc/passwd", user, &format!("{user}:x:{number}:{number}::/nonexistent:/usr/sbin/nologin\n"))?;
-    append("/etc/group", user, &format!("{user}:x:{number}:\n"))?;
+    for (user, number) in USERS {
+        append(
+            "/etc/passwd",
+            user,
+            &format!("{user}:x:{number}:{number}::/nonexistent:/usr/sbin/nologin\n"),
+        )?;
+        append("/etc/group", user, &format!("{user}:x:{number}:\n"))?;
+    }
     for (path, content) in
         [("/etc/hosts", "127.0.0.1 localhost\n"), ("/etc/resolv.conf", ""), ("/etc/hostname", "gate\n")]
     {

@@ -72,3 +72,13 @@ impl Lab {
         self.mark = self.log.mark();
     }
 }
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the log: {:#?}", self.log.lines());
+            eprintln!("standard error: {}", self.sockd.said());
+            eprintln!("sockd runs: {}", self.sockd.runs());
+        }
+    }
+}

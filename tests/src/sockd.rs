@@ -30,12 +30,17 @@ impl Start {
     /// On `host`, with the rules in `conf`, listening at the default port of all addresses.
     pub fn new(host: &Host, conf: &str) -> Self {
         host.write(CONF, conf);
+        Self::bare(host)
+    }
+
+    /// With the files that are there.
+    pub fn bare(host: &Host) -> Self {
         Self { host: host.clone(), words: Vec::new(), port: 1080 }
     }
 
-    /// Without any file.
+    /// With `--trial`.
     pub fn trial(host: &Host) -> Self {
-        Self { host: host.clone(), words: vec!["--trial".into()], port: 1080 }
+        Self::bare(host).words("--trial")
     }
 
     /// With this route file.

@@ -84,8 +84,7 @@ impl Syslog {
 
     /// Waits for a line that contains `text`, and gives it.
     pub fn wait_for(&self, mark: Mark, text: &str) -> String {
-        until(&format!("a log line with {text:?}, there is only {:#?}", self.since(mark)), || {
-            self.since(mark).into_iter().find(|line| line.contains(text))
-        })
+        let what = format!("a log line with {text:?}");
+        until(&what, || self.since(mark).into_iter().find(|line| line.contains(text)))
     }
 }

@@ -1,0 +1,278 @@
+//! The command line, and what is refused at the start.
+
+use sockd_tests::far::{Far, Server};
+use sockd_tests::host::Host;
+use sockd_tests::lab::Lab;
+use sockd_tests::program::Program;
+use sockd_tests::site::{CLIENT, SERVER, Site};
+use sockd_tests::sockd::{PERMIT_ALL, Start, installed};
+use sockd_tests::socks::{GRANTED, Reply, Request, granted, send_to};
+use sockd_tests::wait::until_true;
+use sockd_tests::{procfs, web};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Command, Output, Stdio};
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Starts with these rules on a host of its own, and insists on status 78 and a word on standard error.
+fn assert_refused(host: &Host, conf: &str, words: &str, expected: &str) {
+    let output = Start::new(host, conf).words(words).output();
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    assert!(stderr(&output).contains(expected), "{expected:?} is not in {}", stderr(&output));
+}
+
+#[test]
+fn cli_01_and_02_ver_states_the_classic_facts_and_the_full_sandbox() {
+    let host = Host::new();
+    let output = Start::bare(&host).words("-ver").output();
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let (summary, rest): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.contains("sandbox: "));
+    assert_eq!(summary.len(), 1, "{text}");
+    assert!(summary[0].trim() == "sandbox: full", "{text}");
+    assert!(rest.iter().all(|line| line.starts_with('\t') && !line.starts_with("\t\t")), "{text}");
+    for fact in ["4.4.0", "4A", "SOCKSified", "tandalone", "RBIND", "route file"] {
+        assert!(text.contains(fact), "{fact:?} is not in {text}");
+    }
+    for layer in ["uid", "apabilit", "no_new_privs", "seccomp", "Landlock", "namespace"] {
+        assert!(text.contains(layer), "{layer:?} is not in {text}");
+    }
+}
+
+#[test]
+fn the_classic_options_exclude_each_other() {
+    let host = Host::new();
+    for words in ["-i -I", "-ver -i", "-ver -I"] {
+        let output = Start::new(&host, PERMIT_ALL).words(words).words("--check").output();
+        assert!(!output.status.success(), "{words}: {output:?}");
+        assert!(stderr(&output).contains("cannot be used with"), "{words}: {output:?}");
+    }
+}
+
+#[test]
+fn check_says_what_would_run_and_exits_with_0() {
+    let host = Host::new();
+    let output = Start::new(&host, PERMIT_ALL).route("192.0.2.1 0.0.0.0 0.0.0.0\n").words("--check").output();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(stdout(&output).contains("/etc/sockd.conf: 1 rules, 1 routes"), "{output:?}");
+}
+
+#[test]
+fn check_exits_with_78_and_names_every_broken_line() {
+    let host = Host::new();
+    let conf = "permit 0.0.0.0 0.0.0.0\nallow 0.0.0.0 0.0.0.0\npermit 0.0.0.0 0.0.0.0 eq nosuchservice\n";
+    assert_refused(&host, conf, "--check", "/etc/sockd.conf: line 2: ");
+    assert_refused(&host, conf, "--check", "/etc/sockd.conf: line 3: ");
+    host.write("/etc/sockd.route", "192.0.2.1 0.0.0.0\n");
+    assert_refused(&host, PERMIT_ALL, "--check", "/etc/sockd.route: line 1: ");
+    host.sh("rm /etc/sockd.route");
+    host.write("/etc/sockd.ron", "(\n  max_wrokers: 3,\n)\n");
+    assert_refused(&host, PERMIT_ALL, "--check", "/etc/sockd.ron: line 2");
+}
+
+#[test]
+fn a_file_with_any_error_is_no_start() {
+    let host = Host::new();
+    assert_refused(&host, "deny 0.0.0.0 0.0.0.0\npermit 0.0.0.0\n", "--log stderr", "line 2");
+}
+
+#[test]
+fn wire_04_without_a_configuration_file_there_is_no_start() {
+    let host = Host::new();
+    host.sh("rm -f /etc/sockd.conf");
+    let output = Start::bare(&host).words("--log stderr").output();
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    assert!(stderr(&output).contains("Unable to open config file (/etc/sockd.conf)"), "{output:?}");
+}
+
+#[test]
+fn named_files_are_read_and_must_be_there() {
+    let host = Host::new();
+    host.write("/etc/other.conf", "permit 0.0.0.0 0.0.0.0\npermit 0.0.0.0 0.0.0.0\n");
+    let output = Start::new(&host, PERMIT_ALL).words("--check --conf /etc/other.conf").output();
+    assert!(stdout(&output).contains("/etc/other.conf: 2 rules"), "{output:?}");
+    for option in ["--conf", "--route", "--settings"] {
+        assert_refused(&host, PERMIT_ALL, &format!("--check {option} /etc/missing"), "/etc/missing");
+    }
+}
+
+#[test]
+fn files_that_others_could_have_written_are_refused() {
+    let host = Host::new();
+    Start::new(&host, PERMIT_ALL);
+    host.sh("chmod 664 /etc/sockd.conf");
+    let check = || Start::bare(&host).words("--check").output();
+    assert_eq!(check().status.code(), Some(78));
+    host.sh("chmod 644 /etc/sockd.conf");
+    host.sh("chown nobody /etc/sockd.conf");
+    assert_eq!(check().status.code(), Some(78));
+    host.sh("mv /etc/sockd.conf /etc/real.conf");
+    host.sh("chown root /etc/real.conf");
+    host.sh("ln -s real.conf /etc/sockd.conf");
+    assert_eq!(check().status.code(), Some(78));
+}
+
+#[test]
+fn listen_may_be_given_several_times_for_both_kinds_of_address() {
+    let lab = Lab::started(PERMIT_ALL, |start| {
+        start
+            .words("--listen 192.0.2.1:1080 --listen 192.0.2.1:9050 --listen [2001:db8:1::1]:1080")
+            .port(9050)
+    });
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    for proxy in ["192.0.2.1:1080", "192.0.2.1:9050", "[2001:db8:1::1]:1080"] {
+        let proxy: SocketAddr = proxy.parse().unwrap();
+        let mut line = send_to(&lab.site.client, proxy, &Request::connect((SERVER, 7)));
+        assert_eq!(Reply::read(&mut line), Reply::with(GRANTED), "{proxy}");
+    }
+    // Not on the addresses that were not named.
+    let elsewhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 1080));
+    assert!(lab.site.gateway.run(|| std::net::TcpStream::connect(elsewhere)).is_err());
+}
+
+#[test]
+fn an_ipv6_client_is_served_where_a_line_permits_it() {
+    let mut lab = Lab::new("permit 2001:db8:1::/64\n");
+    let far = Far::listen(&lab.site.server, SERVER);
+    let proxy: SocketAddr = "[2001:db8:1::1]:1080".parse().unwrap();
+    let mut line = send_to(&lab.site.client, proxy, &Request::connect(far.v4()));
+    assert_eq!(Reply::read(&mut line), Reply::with(GRANTED));
+    lab.turn_the_page();
+    drop(line);
+    drop(far.accept());
+    lab.wait_for_line("terminated -- Connect from joe(unknown)@2001:db8:1::10 to 198.51.100.10 (");
+}
+
+#[test]
+fn an_address_that_is_not_there_yet_does_not_stop_the_start() {
+    let lab =
+        Lab::started(PERMIT_ALL, |start| start.words("--listen 192.0.2.1:1080 --listen 192.0.2.99:1080"));
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    lab.site.gateway.address("inside", "192.0.2.99/25");
+    let proxy = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 99), 1080));
+    let mut line = send_to(&lab.site.client, proxy, &Request::connect((SERVER, 7)));
+    assert_eq!(Reply::read(&mut line), Reply::with(GRANTED));
+}
+
+#[test]
+fn the_default_port_is_that_of_socks_in_etc_services() {
+    let site = Site::new();
+    site.gateway.write("/etc/services", "echo 7/tcp\nsocks 1999/tcp\n");
+    let sockd = Start::new(&site.gateway, PERMIT_ALL).port(1999).start();
+    assert!(!procfs::listens(&site.gateway, 1080));
+    drop(sockd);
+    site.gateway.write("/etc/services", "echo 7/tcp\n");
+    let _sockd = Start::new(&site.gateway, PERMIT_ALL).port(1080).start();
+}
+
+#[test]
+fn a_second_daemon_on_the_same_address_does_not_start() {
+    let lab = Lab::new(PERMIT_ALL);
+    let output = Start::new(&lab.site.gateway, PERMIT_ALL).words("--log stderr").output();
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains("Address already in use"), "{output:?}");
+}
+
+#[test]
+fn with_daemon_the_command_returns_once_the_daemon_serves() {
+    let site = Site::new();
+    let _echo = Server::echo(&site.server, (SERVER, 7));
+    let words = "--daemon --pid-file /run/sockd.pid";
+    let output = Start::new(&site.gateway, PERMIT_ALL).words(words).output();
+    assert!(output.status.success(), "{output:?}");
+    drop(granted(&site.client, &Request::connect((SERVER, 7))));
+    let pid = site.gateway.read("/run/sockd.pid");
+    let daemon = procfs::Process(pid.trim().parse().expect("a pid file"));
+    assert!(daemon.command_line().contains("sockd --daemon"), "{}", daemon.command_line());
+    site.gateway.sh(&format!("kill {}", pid.trim()));
+    until_true("the daemon has ended", || !daemon.runs());
+}
+
+#[test]
+fn with_daemon_a_failed_start_is_the_commands_failure() {
+    let host = Host::new();
+    assert_refused(&host, "nonsense\n", "--daemon --log stderr", "line 1");
+}
+
+#[test]
+fn a_link_in_the_place_of_the_pid_file_is_not_followed() {
+    let site = Site::new();
+    site.gateway.write("/run/precious", "precious\n");
+    site.gateway.sh("ln -s precious /run/sockd.pid");
+    let sockd = Start::new(&site.gateway, PERMIT_ALL).words("--pid-file /run/sockd.pid").start();
+    assert_eq!(site.gateway.read("/run/precious"), "precious\n");
+    assert_eq!(site.gateway.read("/run/sockd.pid"), format!("{}\n", sockd.monitor().0));
+}
+
+#[test]
+fn a_worker_program_that_is_missing_or_writable_by_others_is_no_start() {
+    let host = Host::new();
+    Start::new(&host, PERMIT_ALL);
+    let sockd = installed(&host);
+    let start = || host.output(Command::new(sockd).args(["--log", "stderr"]));
+    host.sh("chmod 777 /run/lib/sockd-worker");
+    let output = start();
+    assert!(!output.status.success() && stderr(&output).contains("sockd-worker"), "{output:?}");
+    host.sh("chmod 755 /run/lib/sockd-worker");
+    host.sh("chown nobody /run/lib/sockd-worker");
+    let output = start();
+    assert!(!output.status.success() && stderr(&output).contains("sockd-worker"), "{output:?}");
+    host.sh("rm /run/lib/sockd-worker");
+    let output = start();
+    assert!(!output.status.success() && stderr(&output).contains("sockd-worker"), "{output:?}");
+    // Another program in its place is found out before a client is.
+    host.sh("cp /bin/true /run/lib/sockd-worker");
+    assert!(!start().status.success());
+}
+
+/// curl through `sockd --trial`, which `prepare` makes run as somebody.
+fn trial(host: &Host, mut command: Command) {
+    let _www = web::serve(host, (Ipv4Addr::LOCALHOST, 8080));
+    let stderr = host.run(|| std::fs::File::create("/run/trial.stderr")).unwrap();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+    let mut sockd = Program::start(host, &mut command);
+    until_true("sockd --trial listens", || {
+        assert!(sockd.ended().is_none(), "{}", host.read("/run/trial.stderr"));
+        procfs::listens(host, 1080)
+    });
+    for option in ["--socks4", "--socks4a"] {
+        let words = ["-sS", option, "127.0.0.1:1080", "http://localhost:8080/5000"];
+        let got = host.output(Command::new("curl").args(words));
+        assert_eq!(got.stdout.len(), 5000, "{got:?} {}", host.read("/run/trial.stderr"));
+    }
+    let said = host.read("/run/trial.stderr");
+    assert!(said.contains("connected -- Connect from "), "{said}");
+}
+
+#[test]
+fn trial_serves_root_without_any_file() {
+    let host = Host::new();
+    let mut command = Command::new(installed(&host));
+    command.arg("--trial");
+    trial(&host, command);
+}
+
+#[test]
+fn trial_serves_an_ordinary_user() {
+    let host = Host::new();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    command.args([installed(&host), "--trial"]);
+    trial(&host, command);
+}
+
+#[test]
+fn trial_listens_on_loopback_only_and_where_it_is_told_to() {
+    let site = Site::new();
+    let _trial = Start::trial(&site.gateway).words("--listen 192.0.2.1:1080").start();
+    let _echo = Server::echo(&site.server, (SERVER, 7));
+    // Clients elsewhere than on loopback are not permitted.
+    let mut line = send_to(&site.client, sockd_tests::socks::PROXY, &Request::connect((SERVER, 7)));
+    assert_eq!(Reply::read(&mut line), Reply::with(91), "{CLIENT}");
+}
