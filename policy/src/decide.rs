@@ -253,7 +253,7 @@ pub(crate) const BAD_ID: &str = "#BAD_ID:";
 impl<'r> RuleRef<'r> {
     /// The line in the file, from 1.
     pub fn line(&self) -> u32 {
-        self.table().rules.get(self.index as usize).map_or(0, |rule| rule.line)
+        self.table().line(self.index)
     }
 
     /// The place among the rules, from 0.

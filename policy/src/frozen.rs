@@ -26,7 +26,7 @@ use crate::decide::{IDENT, PERMIT, RuleSet};
 use crate::line::LONGEST;
 use crate::name::{Pattern, is_canonical_name};
 use crate::route::Routes;
-use crate::side::{Family, Masked, Name, Side, Word, in_order, link_names};
+use crate::side::{Family, Masked, NO_PARENT, Name, Prefix, Side, Word, in_order, link_names};
 use crate::table::{FILE, Op, Ports, Rule, Span, Table, Tail, Texts, UserFile};
 
 /// What a frozen file was made from.
@@ -167,7 +167,7 @@ fn write_table(out: &mut Vec<u8>, table: &Table) {
     write(out, &table.items, |out, item| words(out, &[*item]));
     write(out, &table.lists, |out, span| words(out, &[span.start, span.end]));
     write(out, &table.file_users, |out, text| words(out, &[*text]));
-    write(out, &table.files, |out, file| words(out, &[file.path, file.users.start, file.users.end]));
+    write(out, &table.files, |out, file| words(out, &[file.path, file.users.start, file.users.end, 0]));
     write(out, &table.tails, |out, tail| {
         let op = Op::ALL.iter().position(|(op, _)| *op == tail.ports.op).unwrap_or_default();
         let ports = u32::from(tail.ports.port) | (op as u32) << 16;
@@ -176,7 +176,10 @@ fn write_table(out: &mut Vec<u8>, table: &Table) {
     for (template, line) in table.specials {
         words(out, &[template, line]);
     }
-    write(out, &table.rules, |out, rule| words(out, &[rule.source, rule.destination, rule.tail, rule.line]));
+    write(out, &table.lines, |out, (rule, line)| words(out, &[*rule, *line]));
+    write_column(out, &table.rules, |rule| rule.source);
+    write_column(out, &table.rules, |rule| rule.destination);
+    write_column(out, &table.rules, |rule| rule.tail);
 }
 
 fn write_family<W: Copy>(out: &mut Vec<u8>, family: &Family<W>, bits: impl Fn(&mut Vec<u8>, W)) {
@@ -191,6 +194,15 @@ fn write_family<W: Copy>(out: &mut Vec<u8>, family: &Family<W>, bits: impl Fn(&m
 fn write<T>(out: &mut Vec<u8>, items: &[T], each: impl Fn(&mut Vec<u8>, &T)) {
     words(out, &[crate::table::count(items)]);
     items.iter().for_each(|item| each(out, item));
+}
+
+/// Writes one number of each rule in as few bytes as the largest needs: a shorter file is hashed and read in less time.
+fn write_column(out: &mut Vec<u8>, rules: &[Rule], column: fn(&Rule) -> u32) {
+    let largest = rules.iter().map(column).max().unwrap_or_default();
+    let width =
+        largest.to_le_bytes().iter().rposition(|byte| *byte != 0).map_or(1, |last| last.saturating_add(1));
+    words(out, &[crate::table::count(rules), u32::try_from(width).unwrap_or(4)]);
+    rules.iter().for_each(|rule| out.extend(column(rule).to_le_bytes().iter().take(width)));
 }
 
 fn write_text(out: &mut Vec<u8>, text: &str) {
@@ -255,40 +267,60 @@ impl<'a> Reader<'a> {
             texts,
             templates: self.items(|text| u32::from_le_bytes(*text))?,
             items: self.items(|item| u32::from_le_bytes(*item))?,
-            lists: self.items(|span: &[u8; 8]| {
-                let [start, end] = fields(span);
+            lists: self.items(|span| {
+                let [start, end] = two(span);
                 Span { start, end }
             })?,
             file_users: self.items(|text| u32::from_le_bytes(*text))?,
-            files: self.items(|file: &[u8; 12]| {
-                let [path, start, end] = fields(file);
+            files: self.items(|file| {
+                let [path, start, end, _] = four(file);
                 UserFile { path, users: Span { start, end } }
             })?,
-            tails: self.items(|tail: &[u8; 16]| tail_of(fields(tail)))?,
+            tails: self.items(|tail| tail_of(four(tail)))?,
             specials: [(self.word()?, self.word()?), (self.word()?, self.word()?)],
-            rules: self.items(|rule: &[u8; 16]| {
-                let [source, destination, tail, line] = fields(rule);
-                Rule { source, destination, tail, line }
+            lines: self.items(|line| {
+                let [rule, line] = two(line);
+                (rule, line)
             })?,
+            rules: self.rules()?,
             index: Default::default(),
         })
     }
 
+    fn rules(&mut self) -> Result<Vec<Rule>, FrozenError> {
+        let (sources, destinations, tails) = (self.column()?, self.column()?, self.column()?);
+        if sources.count != destinations.count || sources.count != tails.count {
+            return Err(FrozenError::Content("columns of different lengths"));
+        }
+        let rule = |place| Rule {
+            source: sources.at(place),
+            destination: destinations.at(place),
+            tail: tails.at(place),
+        };
+        Ok((0..sources.count).map(rule).collect())
+    }
+
+    fn column(&mut self) -> Result<Column<'a>, FrozenError> {
+        let (count, width) = (self.word()? as usize, self.word()? as usize);
+        if !(1..=4).contains(&width) {
+            return Err(FrozenError::Content("a column that is none"));
+        }
+        Ok(Column { count, width, bytes: self.bytes(count.checked_mul(width).ok_or(SHORT)?)? })
+    }
+
     fn side(&mut self, texts: &Texts) -> Result<Side, FrozenError> {
         let v4 = |pair: &[u8; 8]| {
-            let [mask, address] = fields(pair);
+            let [mask, address] = two(pair);
             Masked { mask, address }
         };
-        let v4 = family(self.items(v4)?, self.items(v4)?)?;
+        let v4 = family(self.items(|pair| prefix(v4(pair)))?, self.items(v4)?)?;
         let v6 = |pair: &[u8; 32]| {
-            let [mask, address] = [0, 16].map(|at| {
-                pair.iter().skip(at).take(16).rev().fold(0, |bits, byte| bits << 8 | u128::from(*byte))
-            });
-            Masked { mask, address }
+            let mut halves = pair.as_chunks().0.iter().map(|half| u128::from_le_bytes(*half));
+            Masked { mask: halves.next().unwrap_or_default(), address: halves.next().unwrap_or_default() }
         };
-        let v6 = family(self.items(v6)?, self.items(v6)?)?;
-        let mut names = self.items(|name: &[u8; 8]| {
-            let [text, zone] = fields(name);
+        let v6 = family(self.items(|pair| prefix(v6(pair)))?, self.items(v6)?)?;
+        let mut names = self.items(|name| {
+            let [text, zone] = two(name);
             Name { text, zone: zone != 0, parent: 0 }
         })?;
         if !names.iter().all(|name| is_canonical_name(texts.bytes(name.text))) || !in_order(&names, texts) {
@@ -299,10 +331,37 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The little-endian words of an item.
-fn fields<const N: usize, const M: usize>(bytes: &[u8; N]) -> [u32; M] {
-    let mut words = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
-    core::array::from_fn(|_| words.next().unwrap_or_default())
+/// One number of every rule, in as few bytes as the largest needs.
+struct Column<'a> {
+    count: usize,
+    width: usize,
+    bytes: &'a [u8],
+}
+
+impl Column<'_> {
+    fn at(&self, place: usize) -> u32 {
+        let start = place.saturating_mul(self.width);
+        let bytes = self.bytes.get(start..start.saturating_add(self.width)).unwrap_or_default();
+        match *bytes {
+            [] => 0,
+            [a] => a.into(),
+            [a, b] => u32::from_le_bytes([a, b, 0, 0]),
+            [a, b, c] => u32::from_le_bytes([a, b, c, 0]),
+            [a, b, c, d, ..] => u32::from_le_bytes([a, b, c, d]),
+        }
+    }
+}
+
+/// The two little-endian words of an item.
+fn two(bytes: &[u8; 8]) -> [u32; 2] {
+    let all = u64::from_le_bytes(*bytes);
+    [all as u32, (all >> 32) as u32]
+}
+
+/// The four little-endian words of an item.
+fn four(bytes: &[u8; 16]) -> [u32; 4] {
+    let all = u128::from_le_bytes(*bytes);
+    [all as u32, (all >> 32) as u32, (all >> 64) as u32, (all >> 96) as u32]
 }
 
 fn tail_of([choice, users, template, ports]: [u32; 4]) -> Tail {
@@ -314,12 +373,16 @@ fn tail_of([choice, users, template, ports]: [u32; 4]) -> Tail {
     Tail { choice, users, template, ports: Ports { op, port } }
 }
 
-fn family<W: Word>(prefixes: Vec<Masked<W>>, odd: Vec<Masked<W>>) -> Result<Family<W>, FrozenError> {
-    let masked = |of: &Masked<W>| of.address & of.mask == of.address;
+fn prefix<W>(of: Masked<W>) -> Prefix<W> {
+    Prefix { address: of.address, mask: of.mask, parent: NO_PARENT }
+}
+
+fn family<W: Word>(prefixes: Vec<Prefix<W>>, odd: Vec<Masked<W>>) -> Result<Family<W>, FrozenError> {
     let sorted = prefixes.is_sorted_by(|a, b| (a.address, a.mask) < (b.address, b.mask))
         && odd.is_sorted_by(|a, b| a < b);
-    let shapes = prefixes.iter().all(|of| of.mask.is_prefix()) && !odd.iter().any(|of| of.mask.is_prefix());
-    if sorted && shapes && prefixes.iter().chain(&odd).all(masked) {
+    let prefix = |of: &Prefix<W>| of.mask.is_prefix() && of.address & of.mask == of.address;
+    let masked = |of: &Masked<W>| !of.mask.is_prefix() && of.address & of.mask == of.address;
+    if sorted && prefixes.iter().all(prefix) && odd.iter().all(masked) {
         Ok(Family::new(prefixes, odd))
     } else {
         Err(FrozenError::Content("networks that are no networks or out of order"))
@@ -371,14 +434,13 @@ fn check(table: &Table, kind: Kind) -> Result<(), &'static str> {
         }),
         "a rule that says nothing known",
     )?;
-    all(table.rules.is_sorted_by(|a, b| a.line < b.line), "lines out of order")?;
+    all(are_lines(table), "lines out of order")?;
     let (sources, destinations) = (table.source.some_name(), table.destination.some_name());
     all(
         table.rules.iter().all(|rule| {
             rule.source < sources
                 && rule.destination < destinations
                 && (rule.tail as usize) < table.tails.len()
-                && rule.line > 0
         }),
         "a rule without its parts",
     )?;
@@ -405,6 +467,17 @@ fn is_choice(tail: &Tail, table: &Table, kind: Kind) -> bool {
                 && (tail.users, tail.template, tail.ports) == (0, 0, Ports::ANY)
         }
     }
+}
+
+/// Whether each jump of the lines is one: it belongs to a rule and leads forward.
+fn are_lines(table: &Table) -> bool {
+    let forward = |(rule, line): &(u32, u32), (next, jump): &(u32, u32)| {
+        rule < next && jump.checked_sub(*line) > next.checked_sub(*rule)
+    };
+    let begins = table.lines.first().map_or(table.rules.is_empty(), |(rule, line)| *rule == 0 && *line > 0);
+    begins
+        && table.lines.is_sorted_by(forward)
+        && table.lines.last().is_none_or(|(rule, _)| (*rule as usize) < table.rules.len())
 }
 
 /// A text that a rule's command, read from a line, could be.

@@ -40,7 +40,6 @@ struct Entry {
     /// Its pattern on the other side.
     other: u32,
     rule: u32,
-    tail: u32,
 }
 
 impl Table {
@@ -71,7 +70,9 @@ impl Table {
     /// The first rule of a list whose other side holds the host there, if it comes before `best`.
     fn first(&self, list: &[Entry], other: &Host, query: &Query, mut best: u32) -> u32 {
         let fits = |entry: &Entry| {
-            self.tails.get(entry.tail as usize).is_some_and(|tail| self.tail_fits(tail, query))
+            let rule = self.rules.get(entry.rule as usize);
+            rule.and_then(|rule| self.tails.get(rule.tail as usize))
+                .is_some_and(|tail| self.tail_fits(tail, query))
         };
         if list.len() / 8 <= other.patterns.len() {
             for entry in list {
@@ -126,30 +127,28 @@ impl<'a> Host<'a> {
 
 impl Index {
     fn of(table: &Table) -> Index {
-        let mut sources = Lists::counting(&table.source);
-        let mut destinations = Lists::counting(&table.destination);
-        listings(table).for_each(|(rule, _)| {
-            sources.add(rule.source);
-            destinations.add(rule.destination);
+        let mut sharing_source = vec![0; patterns(&table.source)];
+        let mut sharing_destination = vec![0; patterns(&table.destination)];
+        each_listing(table, |rule, _| {
+            add_one(&mut sharing_source, rule.source);
+            add_one(&mut sharing_destination, rule.destination);
         });
-        let shared = (sources.starts, destinations.starts);
-        let of = |counts: &[u32], pattern: u32| counts.get(pattern as usize).copied().unwrap_or_default();
-        let by_source = |rule: &Rule| of(&shared.0, rule.source) < of(&shared.1, rule.destination);
-
+        let sharing =
+            |counts: &[u16], pattern: u32| counts.get(pattern as usize).copied().unwrap_or_default();
+        let by_source = |rule: &Rule| {
+            sharing(&sharing_source, rule.source) < sharing(&sharing_destination, rule.destination)
+        };
         let mut sources = Lists::counting(&table.source);
         let mut destinations = Lists::counting(&table.destination);
-        listings(table).for_each(|(rule, _)| match by_source(&rule) {
+        each_listing(table, |rule, _| match by_source(rule) {
             true => sources.add(rule.source),
             false => destinations.add(rule.destination),
         });
         sources.lay_out();
         destinations.lay_out();
-        listings(table).for_each(|(rule, number)| match by_source(&rule) {
-            true => {
-                sources.put(rule.source, Entry { other: rule.destination, rule: number, tail: rule.tail })
-            }
-            false => destinations
-                .put(rule.destination, Entry { other: rule.source, rule: number, tail: rule.tail }),
+        each_listing(table, |rule, number| match by_source(rule) {
+            true => sources.put(rule.source, Entry { other: rule.destination, rule: number }),
+            false => destinations.put(rule.destination, Entry { other: rule.source, rule: number }),
         });
         sources.sort();
         destinations.sort();
@@ -157,21 +156,41 @@ impl Index {
     }
 }
 
-/// Every rule with its number, as itself and with [`Side::some_name`] in place of its names.
-fn listings(table: &Table) -> impl Iterator<Item = (Rule, u32)> {
+/// The size of an array that every number of a side's patterns is within.
+fn patterns(side: &Side) -> usize {
+    (side.some_name() as usize).saturating_add(1)
+}
+
+/// Counts a rule under its pattern; from 65,535 on one is as common as another.
+fn add_one(counts: &mut [u16], pattern: u32) {
+    if let Some(count) = counts.get_mut(pattern as usize) {
+        *count = count.saturating_add(1);
+    }
+}
+
+/// Calls `list` with every rule and its number, as itself and with [`Side::some_name`] in place of its names.
+fn each_listing(table: &Table, mut list: impl FnMut(&Rule, u32)) {
+    let (sources, destinations) = (table.source.first_name(), table.destination.first_name());
     let (source, destination) = (table.source.some_name(), table.destination.some_name());
-    (0..).zip(&table.rules).flat_map(move |(number, rule)| {
-        let from = table.source.is_name(rule.source).then_some(Rule { source, ..*rule });
-        let to = table.destination.is_name(rule.destination).then_some(Rule { destination, ..*rule });
-        let both = from.filter(|_| to.is_some()).map(|from| Rule { destination, ..from });
-        [Some(*rule), from, to, both].into_iter().flatten().map(move |rule| (rule, number))
-    })
+    for (number, rule) in (0..).zip(&table.rules) {
+        list(rule, number);
+        let (from, to) = (rule.source >= sources, rule.destination >= destinations);
+        if from {
+            list(&Rule { source, ..*rule }, number);
+        }
+        if to {
+            list(&Rule { destination, ..*rule }, number);
+        }
+        if from && to {
+            list(&Rule { source, destination, ..*rule }, number);
+        }
+    }
 }
 
 /// The life of lists: count what goes into each, lay them out, put everything in, sort each.
 impl Lists {
     fn counting(side: &Side) -> Lists {
-        Lists { starts: vec![0; (side.some_name() as usize).saturating_add(2)], entries: Vec::new() }
+        Lists { starts: vec![0; patterns(side).saturating_add(1)], entries: Vec::new() }
     }
 
     fn add(&mut self, pattern: u32) {

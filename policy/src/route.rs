@@ -101,7 +101,7 @@ impl Routes {
     fn line(&self, index: u32) -> Option<(IpAddr, u32)> {
         let rule = self.table.rules.get(index as usize)?;
         let tail = self.table.tails.get(rule.tail as usize)?;
-        Some((self.table.texts.str(tail.choice).parse().ok()?, rule.line))
+        Some((self.table.texts.str(tail.choice).parse().ok()?, self.table.line(index)))
     }
 
     /// The number of lines.

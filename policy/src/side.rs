@@ -84,9 +84,14 @@ enum Slot {
 }
 
 impl Side {
+    /// The number of the first domain or zone, if there is one.
+    pub(crate) fn first_name(&self) -> u32 {
+        self.v6.after(self.v4.after(1))
+    }
+
     /// The number behind the last pattern: that of [`Slot::SomeName`].
     pub(crate) fn some_name(&self) -> u32 {
-        self.v4.after(1).saturating_add(self.v6.after(0)).saturating_add(count(&self.names))
+        self.first_name().saturating_add(count(&self.names))
     }
 
     /// Adds the numbers of all patterns that hold the host to `found`; where its names are not known,
@@ -103,17 +108,12 @@ impl Side {
             IpAddr::V4(address) => self.v4.matching(address.into(), 1, found),
             IpAddr::V6(address) => self.v6.matching(address.into(), self.v4.after(1), found),
         }
-        let first = self.v6.after(self.v4.after(1));
+        let first = self.first_name();
         match names {
             Some(names) => names.iter().for_each(|name| self.zones(name.as_str(), first, texts, found)),
             None if self.names.is_empty() => {}
             None => found.push(self.some_name()),
         }
-    }
-
-    /// Whether the number is that of a domain or zone.
-    pub(crate) fn is_name(&self, id: u32) -> bool {
-        matches!(self.slot(id), Slot::Name(_))
     }
 
     fn zones(&self, name: &str, first: u32, texts: &Texts, found: &mut Vec<u32>) {
@@ -239,17 +239,15 @@ impl<W> Default for Family<W> {
 
 impl<W: Word> Family<W> {
     /// A family of patterns in their order, linked so that they can be searched.
-    pub(crate) fn new(prefixes: Vec<Masked<W>>, odd: Vec<Masked<W>>) -> Family<W> {
-        let mut around: Vec<(u32, Masked<W>)> = Vec::new();
-        let mut link = |(place, of): (u32, Masked<W>)| {
-            while around.last().is_some_and(|(_, outer)| !outer.holds(of.address)) {
+    pub(crate) fn new(mut prefixes: Vec<Prefix<W>>, odd: Vec<Masked<W>>) -> Family<W> {
+        let mut around: Vec<(u32, W, W)> = Vec::new();
+        for (place, prefix) in (0..).zip(&mut prefixes) {
+            while around.last().is_some_and(|(_, address, mask)| prefix.address & *mask != *address) {
                 around.pop();
             }
-            let parent = around.last().map_or(NO_PARENT, |(place, _)| *place);
-            around.push((place, of));
-            Prefix { address: of.address, mask: of.mask, parent }
-        };
-        let prefixes: Vec<Prefix<W>> = (0..).zip(prefixes).map(&mut link).collect();
+            prefix.parent = around.last().map_or(NO_PARENT, |(place, ..)| *place);
+            around.push((place, prefix.address, prefix.mask));
+        }
         let last =
             |(_, pair): &(u32, &[Masked<W>])| pair.first().map(|of| of.mask) != pair.last().map(|of| of.mask);
         let mut groups: Vec<u32> = (1..).zip(odd.windows(2)).filter(last).map(|(end, _)| end).collect();
@@ -293,12 +291,6 @@ impl<W: Word> Family<W> {
             }
             start = *end;
         }
-    }
-}
-
-impl<W: Word> Masked<W> {
-    fn holds(&self, address: W) -> bool {
-        address & self.mask == self.address
     }
 }
 
@@ -409,7 +401,8 @@ fn family<W: Word>(
     odd.sort_unstable_by_key(|(of, _)| *of);
     let prefixes = distinct(prefixes, next, tell);
     let odd = distinct(odd, next, tell);
-    Family::new(prefixes, odd)
+    let prefix = |of: Masked<W>| Prefix { address: of.address, mask: of.mask, parent: NO_PARENT };
+    Family::new(prefixes.into_iter().map(prefix).collect(), odd)
 }
 
 fn distinct<W: Word>(

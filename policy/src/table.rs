@@ -19,6 +19,8 @@ use crate::side::{Fit, Side, SideBuilder};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Table {
     pub(crate) rules: Vec<Rule>,
+    /// Lines of the rules: (rule, line) where a rule does not stand right below the one before it.
+    pub(crate) lines: Vec<(u32, u32)>,
     pub(crate) tails: Vec<Tail>,
     pub(crate) source: Side,
     pub(crate) destination: Side,
@@ -42,7 +44,6 @@ pub(crate) struct Rule {
     pub(crate) source: u32,
     pub(crate) destination: u32,
     pub(crate) tail: u32,
-    pub(crate) line: u32,
 }
 
 /// What a line says besides its addresses.
@@ -139,6 +140,13 @@ impl Table {
             (_, Fit::Unknown) => Some(Found::Need(Need::DestinationNames)),
             (Fit::Yes, Fit::Yes) => Some(Found::Nothing),
         }
+    }
+
+    /// The line of a rule, from 1.
+    pub(crate) fn line(&self, rule: u32) -> u32 {
+        let before = self.lines.partition_point(|(first, _)| *first <= rule).checked_sub(1);
+        let (first, line) = before.and_then(|place| self.lines.get(place)).copied().unwrap_or_default();
+        line.saturating_add(rule.saturating_sub(first))
     }
 
     /// The command of a number, counted from 1.
@@ -291,7 +299,10 @@ impl Builder {
             next
         });
         let line = u32::try_from(line).unwrap_or(u32::MAX);
-        self.table.rules.push(Rule { source: 0, destination: 0, tail, line });
+        if self.table.line(number) != line {
+            self.table.lines.push((number, line));
+        }
+        self.table.rules.push(Rule { source: 0, destination: 0, tail });
     }
 
     /// A text that many lines may share.
