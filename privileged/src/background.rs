@@ -1,7 +1,8 @@
 //! `--daemon`: the starter waits until the daemon serves, and then leaves it alone.
 
 use crate::sys;
-use nix::unistd::ForkResult;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,12 +19,10 @@ pub struct Background {
 pub fn fork() -> Result<Background, String> {
     let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| format!("pipe: {error}"))?;
     match sys::fork().map_err(|error| format!("fork: {error}"))? {
-        ForkResult::Parent { .. } => {
+        ForkResult::Parent { child } => {
             drop(theirs);
-            let mut byte = [0];
-            let served = rustix::io::read(&ours, &mut byte).is_ok_and(|length| length == 1);
-            // The child has said why on standard error.
-            std::process::exit(if served { 0 } else { 1 })
+            let served = rustix::io::read(&ours, &mut [0]).is_ok_and(|length| length == 1);
+            std::process::exit(if served { 0 } else { status_of(child) })
         }
         ForkResult::Child => {
             drop(ours);
@@ -32,6 +31,14 @@ pub fn fork() -> Result<Background, String> {
                 .map_err(|error| format!("/dev/null: {error}"))?;
             Ok(Background { starter: theirs, null })
         }
+    }
+}
+
+/// How a daemon ended that never served; it has said why on standard error.
+fn status_of(child: Pid) -> i32 {
+    match waitpid(child, None) {
+        Ok(WaitStatus::Exited(_, status)) => status,
+        _ => 71,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Opening files that decide over access: nobody but their owner may have had a hand in them.
 
-use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open, stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -57,7 +57,7 @@ pub fn read_trusted(path: &Path) -> Result<Vec<u8>, FileError> {
 pub fn open_trusted(path: &Path) -> Result<OwnedFd, FileError> {
     check_parents(path)?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = open(path, flags, Mode::empty()).map_err(|error| io(path, error.into()))?;
+    let file = openat(CWD, path, flags, Mode::empty()).map_err(|error| io(path, error.into()))?;
     // Everything is asked of the open file, so that what was checked is what is read.
     let facts = fstat(&file).map_err(|error| io(path, error.into()))?;
     check_file(path, &facts)?;
@@ -76,7 +76,7 @@ pub fn read_plain(path: &Path) -> Result<Vec<u8>, FileError> {
 /// Opens a regular file of the system for reading, links followed.
 pub fn open_plain(path: &Path) -> Result<OwnedFd, FileError> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = open(path, flags, Mode::empty()).map_err(|error| io(path, error.into()))?;
+    let file = openat(CWD, path, flags, Mode::empty()).map_err(|error| io(path, error.into()))?;
     let facts = fstat(&file).map_err(|error| io(path, error.into()))?;
     match FileType::from_raw_mode(facts.st_mode) {
         FileType::RegularFile => Ok(file),
@@ -101,7 +101,7 @@ fn check_parents(path: &Path) -> Result<(), FileError> {
 /// The same of an absolute folder and all above it.
 pub fn check_folder(folder: &Path) -> Result<(), FileError> {
     for parent in folder.ancestors() {
-        let facts = stat(parent).map_err(|error| io(parent, error.into()))?;
+        let facts = statat(CWD, parent, AtFlags::empty()).map_err(|error| io(parent, error.into()))?;
         match facts.st_mode & libc::S_ISVTX {
             0 => check_owner(parent, &facts)?,
             _ => check_user(parent, &facts)?,

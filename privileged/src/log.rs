@@ -12,8 +12,8 @@ use rustix::net::{
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::Write;
-use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use syslog::{Facility, LogFormat, Severity};
 
 /// Lines that wait for a log that takes none.
@@ -40,6 +40,8 @@ pub struct Log {
     waiting: VecDeque<Vec<u8>>,
     lost: u64,
     retry_at: Option<Instant>,
+    /// The second of the last timestamp, and that timestamp.
+    stamp: (u64, String),
 }
 
 impl Log {
@@ -52,6 +54,7 @@ impl Log {
             waiting: VecDeque::new(),
             lost: 0,
             retry_at: None,
+            stamp: (0, String::new()),
         };
         if to == LogTo::Syslog {
             log.socket = connect_syslog().ok();
@@ -69,26 +72,46 @@ impl Log {
         self.line(Level::Err, text);
     }
 
-    /// Writes one line. `text` has been composed by this program, with strings from the network [`escape`]d.
+    /// Keeps one line for the next [`Log::flush`]. `text` has been composed by this program, with strings from the
+    /// network [`escape`]d.
     pub fn line(&mut self, level: Level, text: &str) {
-        let mut packet = Vec::with_capacity(text.len().saturating_add(48));
-        let classic = Classic { to: self.to, pid: self.pid };
-        if classic.format(&mut packet, level.severity(), text).is_err() {
-            return;
-        }
         if self.waiting.len() >= MAX_WAITING {
             self.lost = self.lost.saturating_add(1);
             return;
         }
-        self.waiting.push_back(packet);
-        if self.retry_at.is_none() {
+        let mut packet = Vec::with_capacity(text.len().saturating_add(48));
+        let classic = Classic { to: self.to, pid: self.pid, stamp: stamp(&mut self.stamp) };
+        // Writing into a vector does not fail.
+        if classic.format(&mut packet, level.severity(), text).is_ok() {
+            self.waiting.push_back(packet);
+        }
+    }
+
+    /// When a log that took no line is to be tried again.
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// The socket of a log that has no room: it becomes writable when the log has read a line.
+    pub fn full_socket(&self) -> Option<BorrowedFd<'_>> {
+        self.retry_at.and(self.socket.as_ref()).map(AsFd::as_fd)
+    }
+
+    /// Writes what has been kept since the last turn, unless the log took nothing a moment ago.
+    pub fn end_turn(&mut self, now: Instant) {
+        if !self.waiting.is_empty() && self.retry_at.is_none_or(|at| at <= now) {
             self.flush();
         }
     }
 
-    /// When [`Log::flush`] wants to be called next; never where nothing waits.
-    pub fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
+    /// At the end: gives a full log a second to take what waits.
+    pub fn finish(&mut self) {
+        for _ in 0..20 {
+            self.flush();
+            let Some(socket) = self.full_socket() else { return };
+            let wait = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+            let _ = poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&wait));
+        }
     }
 
     /// Writes what waits, as far as the log takes it.
@@ -166,19 +189,30 @@ impl Level {
     }
 }
 
-/// `<priority>Mmm dd hh:mm:ss sockd[pid]: text` with local time, as syslog(3) of the C library writes it.
-struct Classic {
-    to: LogTo,
-    pid: u32,
+/// The time in the form of [`Classic`], composed once a second.
+fn stamp((second, text): &mut (u64, String)) -> &str {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    if *second != now {
+        *second = now;
+        *text = timestamp();
+    }
+    text
 }
 
-impl LogFormat<&str> for Classic {
+/// `<priority>Mmm dd hh:mm:ss sockd[pid]: text` with local time, as syslog(3) of the C library writes it.
+struct Classic<'a> {
+    to: LogTo,
+    pid: u32,
+    stamp: &'a str,
+}
+
+impl LogFormat<&str> for Classic<'_> {
     fn format<W: Write>(&self, out: &mut W, severity: Severity, text: &str) -> syslog::Result<()> {
         let (priority, end) = match self.to {
             LogTo::Syslog => (format!("<{}>", Facility::LOG_DAEMON as u8 | severity as u8), ""),
             LogTo::Stderr => (String::new(), "\n"),
         };
-        write!(out, "{priority}{} sockd[{}]: {text}{end}", timestamp(), self.pid)?;
+        write!(out, "{priority}{} sockd[{}]: {text}{end}", self.stamp, self.pid)?;
         Ok(())
     }
 }
@@ -246,9 +280,9 @@ mod tests {
     #[test]
     fn a_line_for_syslog_begins_with_facility_daemon() {
         let mut packet = Vec::new();
-        let classic = Classic { to: LogTo::Syslog, pid: 636 };
+        let classic = Classic { to: LogTo::Syslog, pid: 636, stamp: "Apr 11 08:51:29" };
         classic.format(&mut packet, Severity::LOG_NOTICE, "refused").unwrap();
         let text = String::from_utf8(packet).unwrap();
-        assert!(text.starts_with("<29>") && text.ends_with(" sockd[636]: refused"), "{text}");
+        assert_eq!(text, "<29>Apr 11 08:51:29 sockd[636]: refused");
     }
 }

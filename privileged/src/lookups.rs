@@ -43,7 +43,8 @@ pub(crate) struct Lookups {
     started: Option<Instant>,
     pending: Slab<Lookup>,
     conf: ResolvConf,
-    versions: [Option<Version>; 2],
+    /// Of both files as they were last read; nothing where they have not been read yet.
+    versions: Option<[Option<Version>; 2]>,
     looked_at: Option<Instant>,
 }
 
@@ -69,7 +70,7 @@ impl Lookups {
             started: None,
             pending: Slab::new(),
             conf: ResolvConf::parse(&[]),
-            versions: [None, None],
+            versions: None,
             looked_at: None,
         }
     }
@@ -86,7 +87,7 @@ impl Monitor {
         self.lookups.restart_at = None;
         self.lookups.started = Some(Instant::now());
         self.lookups.worker = self.spawn(Role::Resolver);
-        self.lookups.versions = [None, None];
+        self.lookups.versions = None;
         self.lookups.looked_at = None;
         match self.lookups.worker {
             Some(_) => self.look_at_files(),
@@ -102,13 +103,13 @@ impl Monitor {
         }
         self.lookups.looked_at = Some(now);
         let [conf, hosts] = [RESOLV_CONF, HOSTS].map(version);
-        let [old_conf, old_hosts] = std::mem::replace(&mut self.lookups.versions, [conf, hosts]);
-        if conf != old_conf || old_conf.is_none() {
+        let old = self.lookups.versions.replace([conf, hosts]);
+        if old.is_none_or(|[old, _]| old != conf) {
             let text = files::read_plain(Path::new(RESOLV_CONF)).unwrap_or_default();
             self.lookups.conf = ResolvConf::parse(&text);
             self.tell_resolver(self.lookups.conf.setup(), None);
         }
-        if (hosts != old_hosts || old_hosts.is_none())
+        if old.is_none_or(|[_, old]| old != hosts)
             && let Ok(file) = files::open_plain(Path::new(HOSTS))
         {
             self.tell_resolver(ToResolver::Hosts, Some(file));
@@ -272,6 +273,7 @@ impl Monitor {
 }
 
 fn version(path: &str) -> Option<Version> {
-    let Stat { st_dev, st_ino, st_mtime, st_size, .. } = rustix::fs::stat(path).ok()?;
+    let Stat { st_dev, st_ino, st_mtime, st_size, .. } =
+        rustix::fs::statat(rustix::fs::CWD, path, rustix::fs::AtFlags::empty()).ok()?;
     Some((st_dev, st_ino, st_mtime, st_size))
 }

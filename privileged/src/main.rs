@@ -1,6 +1,6 @@
 //! `sockd`: see the library for the story.
 
-use sockd::log::{self, Log};
+use sockd::log::{Log, escape};
 use sockd::options::{LogTo, Options};
 use sockd::{report, start};
 
@@ -23,6 +23,7 @@ fn main() {
                 }
                 log.err(line);
             }
+            log.finish();
             failure.status
         }
     };
@@ -33,7 +34,9 @@ fn main() {
 /// A panic is a mistake of this program: it ends it with a line in the log, by calls that its filter allows.
 fn end_on_panic(to: LogTo) {
     std::panic::set_hook(Box::new(move |panic| {
-        Log::new(to).err(&format!("panic: {}", log::escape(panic.to_string().as_bytes())));
+        let mut log = Log::new(to);
+        log.err(&format!("panic: {}", escape(panic.to_string().as_bytes())));
+        log.finish();
         sockd_lockdown::exit_now(70)
     }));
 }

@@ -127,6 +127,7 @@ impl Monitor {
             Token::Signals => self.signalled(),
             Token::Spawner => return self.spawner_spoke(),
             Token::Runner => self.runner_spoke(),
+            Token::Log => self.log.flush(),
             Token::Changes => self.kinds.forget(),
             Token::Worker(index) => self.worker_spoke(index as usize),
             Token::Visit(index) => self.visit_ready(index as usize),
@@ -148,9 +149,6 @@ impl Monitor {
                 _ => {}
             }
         }
-        if self.log.retry_at().is_some_and(|at| at <= now) {
-            self.log.flush();
-        }
         for (index, was_ready) in self.workers.expired(now) {
             match was_ready {
                 true => self.dismiss(index, false, None),
@@ -167,6 +165,19 @@ impl Monitor {
             self.end_all_sessions();
         }
         self.keep_spares();
+        self.write_log(now);
+    }
+
+    /// A full log is watched until it has room, so that a burst is not lost for want of a look.
+    fn write_log(&mut self, now: Instant) {
+        self.log.end_turn(now);
+        if let Some(socket) = self.log.full_socket() {
+            let flags = epoll::EventFlags::OUT | epoll::EventFlags::ONESHOT;
+            let data = epoll::EventData::new_u64(Token::Log.pack());
+            if epoll::modify(&self.epoll, socket, data, flags).is_err() {
+                let _ = epoll::add(&self.epoll, socket, data, flags);
+            }
+        }
     }
 
     /// Starts what is missing of spare workers.

@@ -56,7 +56,9 @@ impl Monitor {
 
     /// The effective rules and routes, a line each.
     fn write_rules(&mut self) {
+        // As comments, so that the whole is still a file of rules.
         let routes = self.world.routes.iter().flat_map(|routes| routes.lines());
+        let routes = routes.map(|route| format!("# route: {route}"));
         let lines: Vec<String> = self.world.rules.lines().chain(routes).collect();
         lines.iter().for_each(|line| self.log.notice(line));
     }

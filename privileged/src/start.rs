@@ -71,6 +71,7 @@ pub fn serve(options: &Options) -> Result<(), Failure> {
     let places: Vec<String> = monitor.listeners.iter().map(|listener| listener.address.to_string()).collect();
     let line = format!("serving on {}: {}", places.join(", "), summary(&monitor.world));
     monitor.log.notice(&line);
+    monitor.log.flush();
     if let Some(background) = background {
         background.serves();
     }
@@ -79,7 +80,7 @@ pub fn serve(options: &Options) -> Result<(), Failure> {
         monitor.log.err(&format!("cannot go on: {why}"));
     }
     monitor.log.notice("stopped");
-    monitor.log.flush();
+    monitor.log.finish();
     monitor.remove_pid_file();
     ended.map_err(|why| Failure::system(format!("cannot go on: {why}")))
 }

@@ -11,6 +11,8 @@ pub enum Token {
     Spawner,
     /// The command runner's channel.
     Runner,
+    /// Room in the log.
+    Log,
     /// News of addresses and routes.
     Changes,
     /// A worker's channel.
@@ -36,6 +38,7 @@ impl Token {
             Self::Lookup(index) => (6, index),
             Self::Query(index) => (7, index),
             Self::Runner => (8, 0),
+            Self::Log => (9, 0),
         };
         kind << 32 | u64::from(index)
     }
@@ -53,6 +56,7 @@ impl Token {
             6 => Self::Lookup(index),
             7 => Self::Query(index),
             8 => Self::Runner,
+            9 => Self::Log,
             _ => return None,
         })
     }
@@ -74,10 +78,11 @@ mod tests {
             Token::Lookup(4),
             Token::Query(5),
             Token::Runner,
+            Token::Log,
         ];
         for token in tokens {
             assert_eq!(Token::unpack(token.pack()), Some(token));
         }
-        assert_eq!(Token::unpack(9 << 32), None);
+        assert_eq!(Token::unpack(10 << 32), None);
     }
 }
