@@ -62,6 +62,16 @@ fn wire_01_a_connect_on_loopback_is_granted_where_a_line_names_loopback() {
 }
 
 #[test]
+fn log_01_a_service_is_logged_by_its_name_in_the_right_byte_order() {
+    let mut lab = Lab::new("deny 0.0.0.0 0.0.0.0\n");
+    // 5376 is 21 with its bytes swapped, and 5888 is 23.
+    for (port, service) in [(23, "telnet"), (21, "ftp"), (5376, "5376"), (5888, "5888"), (80, "http")] {
+        assert_rejected(&lab.site.client, &Request::connect((SERVER, port)));
+        lab.assert_logged(&[Visit::of(CLIENT, SERVER, service).refused()]);
+    }
+}
+
+#[test]
 fn wire_02_a_denied_connect_is_answered_with_91_and_closed() {
     let mut lab = Lab::new("deny 0.0.0.0 0.0.0.0\n");
     assert_rejected(&lab.site.client, &Request::connect((SERVER, 7)));

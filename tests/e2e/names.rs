@@ -1,0 +1,254 @@
+//! Names: where they come from, and what a lying or silent nameserver can do.
+
+use sockd_tests::classic::Visit;
+use sockd_tests::dns::{A, Answer, Nameserver, PTR, Question, reverse};
+use sockd_tests::far::{Far, Server};
+use sockd_tests::lab::Lab;
+use sockd_tests::site::{CLIENT, NAMESERVER, SECOND_SERVER, SERVER, Site};
+use sockd_tests::sockd::PERMIT_ALL;
+use sockd_tests::socks::{PROXY, Reply, Request, assert_rejected, granted, send_to};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const NAME: &str = "www.example.net";
+
+/// A site with a nameserver that follows the script, and an echo server.
+fn site(script: impl Fn(&Question) -> Answer + Send + Sync + 'static) -> (Site, Nameserver, Server) {
+    let site = Site::new();
+    site.gateway
+        .write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\noptions timeout:1 attempts:2\n"));
+    let dns = Nameserver::start(&site.server, script);
+    let echo = Server::echo(&site.server, (SERVER, 7));
+    (site, dns, echo)
+}
+
+fn the_server() -> Answer {
+    Answer::Addresses(vec![SERVER.into()])
+}
+
+fn request() -> Request {
+    Request::connect_name(NAME, 7)
+}
+
+#[test]
+fn the_hosts_file_goes_before_the_nameserver() {
+    let (site, dns, _echo) = site(|_| Answer::Addresses(vec![SECOND_SERVER.into()]));
+    site.gateway.write("/etc/hosts", format!("127.0.0.1 localhost\n{SERVER} {NAME} www\n"));
+    let lab = Lab::new_at(site);
+    drop(granted(&lab.site.client, &request()));
+    assert!(dns.asked().is_empty());
+}
+
+#[test]
+fn an_alias_is_followed() {
+    let (site, _dns, _echo) = site(|question| match question.name.as_str() {
+        NAME => Answer::Alias("host.example.net", vec![SERVER.into()]),
+        _ => Answer::NoSuchName,
+    });
+    let lab = Lab::new_at(site);
+    drop(granted(&lab.site.client, &request()));
+}
+
+#[test]
+fn a_truncated_answer_is_asked_for_again_by_tcp() {
+    let (site, dns, _echo) = site(|_| Answer::Truncated(vec![SERVER.into()]));
+    let lab = Lab::new_at(site);
+    drop(granted(&lab.site.client, &request()));
+    assert!(dns.asked().iter().any(|question| question.by_stream));
+}
+
+#[test]
+fn answers_with_another_id_another_name_or_from_another_port_are_not_believed() {
+    let (site, _dns, _echo) = site(|question| match question.kind {
+        A => Answer::LiesFirst { lie: Ipv4Addr::new(203, 0, 113, 66), truth: SERVER },
+        _ => Answer::Addresses(Vec::new()),
+    });
+    let lab = Lab::new_at(site);
+    drop(granted(&lab.site.client, &request()));
+}
+
+#[test]
+fn every_query_has_a_port_and_an_id_of_its_own() {
+    let (site, dns, _echo) = site(|_| the_server());
+    let lab = Lab::new_at(site);
+    for number in 0..20 {
+        drop(granted(&lab.site.client, &Request::connect_name(format!("www{number}.example.net"), 7)));
+    }
+    let asked: Vec<_> = dns.asked().into_iter().filter(|question| question.kind == A).collect();
+    let distinct = |facts: Vec<u16>| facts.into_iter().collect::<BTreeSet<_>>().len();
+    assert!(distinct(asked.iter().map(|question| question.from.port()).collect()) > 15, "{asked:?}");
+    assert!(distinct(asked.iter().map(|question| question.id).collect()) > 15, "{asked:?}");
+}
+
+#[test]
+fn a_name_is_asked_once_and_then_known_for_its_time() {
+    let (site, dns, _echo) = site(|_| the_server());
+    let lab = Lab::new_at(site);
+    for _ in 0..5 {
+        drop(granted(&lab.site.client, &request()));
+    }
+    assert_eq!(dns.asked().iter().filter(|question| question.kind == A).count(), 1);
+}
+
+#[test]
+fn a_query_that_is_lost_is_sent_again() {
+    let lost = AtomicUsize::new(0);
+    let (site, _dns, _echo) = site(move |_| match lost.fetch_add(1, Ordering::Relaxed) {
+        0 => Answer::Silence,
+        _ => the_server(),
+    });
+    let lab = Lab::new_at(site);
+    drop(granted(&lab.site.client, &request()));
+}
+
+#[test]
+fn a_silent_nameserver_ends_in_a_refusal_within_the_limit() {
+    let (site, _dns, _echo) = site(|_| Answer::Silence);
+    let lab = Lab::at(site, PERMIT_ALL, |start| start.settings("(resolve_limit: 1)"));
+    assert_rejected(&lab.site.client, &request());
+    lab.wait_for_line(&format!("to {NAME} (echo)"));
+}
+
+#[test]
+fn a_failing_nameserver_ends_in_a_refusal() {
+    let (site, _dns, _echo) = site(|_| Answer::Failure);
+    let lab = Lab::new_at(site);
+    assert_rejected(&lab.site.client, &request());
+}
+
+#[test]
+fn a_second_nameserver_is_asked_where_the_first_is_dead() {
+    let (site, _dns, _echo) = site(|_| the_server());
+    let dead = Ipv4Addr::new(198, 51, 100, 77);
+    site.gateway.write(
+        "/etc/resolv.conf",
+        format!("nameserver {dead}\nnameserver {NAMESERVER}\noptions timeout:1 attempts:2\n"),
+    );
+    let lab = Lab::new_at(site);
+    drop(granted(&lab.site.client, &request()));
+}
+
+#[test]
+fn a_silent_nameserver_holds_up_no_request_for_an_address() {
+    let (site, _dns, _echo) = site(|_| Answer::Silence);
+    let lab = Lab::new_at(site);
+    let waiting: Vec<_> = (0..20)
+        .map(|n| send_to(&lab.site.client, PROXY, &Request::connect_name(format!("w{n}"), 7)))
+        .collect();
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+    drop(waiting);
+}
+
+#[test]
+fn the_second_address_of_a_name_is_tried_where_the_first_refuses() {
+    let (site, _dns, _echo) = site(|_| Answer::Addresses(vec![SECOND_SERVER.into(), SERVER.into()]));
+    let lab = Lab::new_at(site);
+    // The echo server is on SERVER only: on SECOND_SERVER the port is closed.
+    drop(granted(&lab.site.client, &request()));
+}
+
+#[test]
+fn of_several_addresses_one_that_the_rules_deny_is_never_connected_to() {
+    let (site, _dns, _echo) = site(|_| Answer::Addresses(vec![SECOND_SERVER.into(), SERVER.into()]));
+    let forbidden = Far::listen_at(&site.server, (SECOND_SERVER, 7));
+    let conf = format!("deny 0.0.0.0 0.0.0.0 {SECOND_SERVER} 255.255.255.255\n{PERMIT_ALL}");
+    let lab = Lab::at(site, &conf, |start| start);
+    let mut line = send_to(&lab.site.client, PROXY, &request());
+    // Either the other address or a refusal.
+    Reply::read(&mut line);
+    assert!(forbidden.waiting().is_none());
+}
+
+#[test]
+fn a_name_that_changes_its_address_cannot_slip_past_the_rules() {
+    // The name is public for the first question and loopback for every other (DNS rebinding).
+    let asked = AtomicUsize::new(0);
+    let (site, _dns, _echo) =
+        site(move |question| match (question.kind, asked.fetch_add(1, Ordering::Relaxed)) {
+            (A, 0) => the_server(),
+            (A, _) => Answer::Addresses(vec![Ipv4Addr::LOCALHOST.into()]),
+            _ => Answer::Addresses(Vec::new()),
+        });
+    let inside = Far::listen_at(&site.gateway, (Ipv4Addr::LOCALHOST, 7));
+    let lab = Lab::new_at(site);
+    drop(granted(&lab.site.client, &request()));
+    assert!(inside.waiting().is_none());
+}
+
+#[test]
+fn an_ipv6_address_of_a_name_is_used_where_there_is_no_other() {
+    let site = Site::new();
+    site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\n"));
+    let server: IpAddr = "2001:db8:2::10".parse().unwrap();
+    let _dns = Nameserver::start(&site.server, move |_| Answer::Addresses(vec![server]));
+    let far = Far::listen(&site.server, server);
+    let lab = Lab::new_at(site);
+    drop(granted(&lab.site.client, &Request::connect_name(NAME, far.address().port())));
+    assert_eq!(far.accept().peer().ip(), "2001:db8:2::1".parse::<IpAddr>().unwrap());
+}
+
+#[test]
+fn an_odd_name_is_refused_and_logged_on_one_line() {
+    let (site, dns, _echo) = site(|_| the_server());
+    let lab = Lab::new_at(site);
+    for name in ["a b", "x\ny", "\u{e9}.example", "%00", "a..b", ".", "127.1", "0x7f.1", "2130706433"] {
+        let mut line = send_to(&lab.site.client, PROXY, &Request::connect_name(name, 7));
+        let reply = Reply::read(&mut line);
+        let harmless = reply.code == 91 || !dns.asked().is_empty();
+        assert!(harmless, "{name:?} was granted without a question");
+    }
+    let known = |line: &String| line.starts_with("daemon.notice ") || line.starts_with("daemon.err ");
+    assert!(lab.log.lines().iter().skip(1).all(known), "{:#?}", lab.log.lines());
+}
+
+/// Addresses and names of client and server, for what goes into the log.
+fn named(question: &Question) -> Answer {
+    match (question.kind, question.name.as_str()) {
+        (PTR, name) if name == reverse(CLIENT) => Answer::Name("client.example.com"),
+        (PTR, name) if name == reverse(SERVER) => Answer::Name("server.example.net"),
+        (PTR, name) if name == reverse(SECOND_SERVER) => Answer::Name("liar.example.net"),
+        (A, "client.example.com") => Answer::Addresses(vec![CLIENT.into()]),
+        (A, "server.example.net" | "liar.example.net") => Answer::Addresses(vec![SERVER.into()]),
+        _ => Answer::NoSuchName,
+    }
+}
+
+#[test]
+fn with_reverse_names_the_log_has_confirmed_names() {
+    let (site, _dns, _echo) = site(named);
+    let mut lab = Lab::at(site, PERMIT_ALL, |start| start.settings("(reverse_names: true)"));
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+    lab.assert_logged(&Visit::of("client.example.com", "server.example.net", "echo").relayed(0, 0));
+}
+
+#[test]
+fn a_name_that_does_not_lead_back_to_the_address_is_not_believed() {
+    let (site, _dns, _echo) = site(named);
+    let conf = "deny 0.0.0.0 0.0.0.0 .example.net 0.0.0.0 eq 9\npermit *=zone 0.0.0.0 0.0.0.0 .example.net 0.0.0.0\n\
+        permit *=joe 0.0.0.0 0.0.0.0\n";
+    let mut lab = Lab::at(site, conf, |start| start.settings("(reverse_names: true)"));
+    let _second = Server::echo(&lab.site.server, (SECOND_SERVER, 7));
+    assert_rejected(&lab.site.client, &Request::connect((SECOND_SERVER, 7)).by("zone"));
+    lab.turn_the_page();
+    drop(granted(&lab.site.client, &Request::connect((SECOND_SERVER, 7))));
+    lab.assert_logged(&Visit::of("client.example.com", SECOND_SERVER, "echo").relayed(0, 0));
+}
+
+#[test]
+fn a_rule_with_a_name_sees_the_confirmed_name_of_a_numeric_request() {
+    let (site, _dns, _echo) = site(named);
+    let conf = "permit .example.com 0.0.0.0 server.example.net 0.0.0.0\n";
+    let lab = Lab::at(site, conf, |start| start);
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+    assert_rejected(&lab.site.other, &Request::connect((SERVER, 7)));
+    assert_rejected(&lab.site.client, &Request::connect((SECOND_SERVER, 7)));
+}
+
+#[test]
+fn a_silent_nameserver_does_not_keep_a_permitted_client_waiting_for_the_log() {
+    let (site, _dns, _echo) = site(|_| Answer::Silence);
+    let lab = Lab::at(site, PERMIT_ALL, |start| start.settings("(reverse_names: true, resolve_limit: 2)"));
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+    lab.wait_for_line("terminated -- Connect from joe(unknown)@192.0.2.10 to 198.51.100.10 (echo)");
+}

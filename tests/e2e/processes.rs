@@ -1,0 +1,149 @@
+//! What the kernel says about the processes of a running sockd, while a client is served.
+
+use sockd_tests::far::Far;
+use sockd_tests::host::USERS;
+use sockd_tests::lab::Lab;
+use sockd_tests::line::Line;
+use sockd_tests::procfs::Process;
+use sockd_tests::site::{SERVER, Site};
+use sockd_tests::sockd::PERMIT_ALL;
+use sockd_tests::socks::{Request, granted};
+use std::collections::BTreeMap;
+use std::fs;
+
+/// A lab with one relay open.
+fn serving() -> (Lab, Line, Line) {
+    let lab = Lab::at(Site::new(), PERMIT_ALL, |start| start.words("--pid-file /run/sockd.pid"));
+    let far = Far::listen(&lab.site.server, SERVER);
+    let near = granted(&lab.site.client, &Request::connect(far.v4()));
+    let there = far.accept();
+    (lab, near, there)
+}
+
+fn field(status: &BTreeMap<String, String>, name: &str) -> String {
+    status.get(name).unwrap_or_else(|| panic!("no {name} in {status:?}")).trim().to_owned()
+}
+
+/// The sandboxed ones: all but the monitor.
+fn confined(lab: &Lab) -> Vec<Process> {
+    let mut processes = lab.sockd.workers("session");
+    processes.extend(lab.sockd.workers("resolver"));
+    assert!(processes.len() >= 2, "{processes:?}");
+    processes
+}
+
+#[test]
+fn workers_and_spawner_run_as_an_ordinary_user_without_groups() {
+    let (lab, _near, _far) = serving();
+    let user = vec![USERS[0].1.to_string(); 4].join("\t");
+    for process in [confined(&lab), vec![lab.sockd.spawner()]].concat() {
+        let status = process.status();
+        assert_eq!(field(&status, "Uid"), user, "{}", process.command_line());
+        assert_eq!(field(&status, "Gid"), user, "{}", process.command_line());
+        assert_eq!(field(&status, "Groups"), "", "{}", process.command_line());
+    }
+}
+
+#[test]
+fn workers_have_no_capability_no_new_privileges_and_a_filter() {
+    let (lab, _near, _far) = serving();
+    for process in confined(&lab) {
+        let status = process.status();
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert_eq!(field(&status, set), "0".repeat(16), "{set} of {}", process.command_line());
+        }
+        assert_eq!(field(&status, "NoNewPrivs"), "1");
+        assert_eq!(field(&status, "Seccomp"), "2");
+        assert_eq!(field(&status, "CoreDumping"), "0");
+        assert_eq!(field(&status, "Threads"), "1");
+    }
+}
+
+#[test]
+fn the_monitor_keeps_at_most_one_capability_and_has_a_filter() {
+    let (lab, _near, _far) = serving();
+    let status = lab.sockd.monitor().status();
+    // CAP_NET_BIND_SERVICE is number 10.
+    let bind_service = 1_u64 << 10;
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        let bits = u64::from_str_radix(&field(&status, set), 16).expect("a number");
+        assert_eq!(bits & !bind_service, 0, "{set}: {bits:x}");
+    }
+    assert_eq!(field(&status, "NoNewPrivs"), "1");
+    assert_eq!(field(&status, "Seccomp"), "2");
+    assert_eq!(field(&status, "Threads"), "1");
+}
+
+#[test]
+fn workers_live_in_namespaces_of_their_own_with_an_empty_root() {
+    let (lab, _near, _far) = serving();
+    let monitor = lab.sockd.monitor();
+    for process in confined(&lab) {
+        for kind in ["net", "pid", "mnt", "ipc", "uts", "user"] {
+            let own = process.namespace(kind);
+            assert!(
+                !own.is_empty() && own != monitor.namespace(kind),
+                "{kind} of {}",
+                process.command_line()
+            );
+        }
+        let root: Vec<_> = fs::read_dir(format!("/proc/{}/root/", process.0)).expect("its root").collect();
+        assert!(root.is_empty(), "{root:?}");
+        let links = fs::read_to_string(format!("/proc/{}/net/dev", process.0)).expect("its links");
+        assert_eq!(links.lines().count(), 2 + 1, "only lo: {links}");
+    }
+}
+
+#[test]
+fn a_session_worker_holds_its_channel_its_sockets_and_nothing_of_the_file_system() {
+    let (lab, near, _far) = serving();
+    let worker = lab.sockd.worker_of(near.local());
+    let open = worker.descriptors();
+    let sockets = open.values().filter(|target| target.starts_with("socket:")).count();
+    assert_eq!(sockets, 3, "channel, client, server: {open:?}");
+    for target in open.values() {
+        let harmless = ["socket:", "pipe:", "anon_inode:[eventpoll]", "/dev/null"];
+        assert!(harmless.iter().any(|kind| target.starts_with(kind)), "{open:?}");
+    }
+}
+
+#[test]
+fn the_monitor_keeps_no_descriptor_of_a_relay() {
+    let (lab, near, _far) = serving();
+    let std::net::SocketAddr::V4(client) = near.local() else { panic!("IPv4") };
+    let holders =
+        sockd_tests::procfs::holders(&lab.site.gateway, client, &[lab.sockd.monitor(), lab.sockd.spawner()]);
+    assert!(holders.is_empty(), "{holders:?}");
+    let family = lab.sockd.family();
+    assert_eq!(sockd_tests::procfs::holders(&lab.site.gateway, client, &family).len(), 1);
+}
+
+#[test]
+fn nothing_the_starter_left_open_is_inherited() {
+    let (lab, _near, _far) = serving();
+    for process in lab.sockd.family().into_iter().chain([lab.sockd.monitor()]) {
+        for (number, target) in process.descriptors() {
+            let of_the_test = target.contains("deps") || target.contains("ns/");
+            assert!(!of_the_test, "{number} -> {target} in {}", process.command_line());
+        }
+    }
+}
+
+#[test]
+fn the_environment_of_a_worker_is_empty() {
+    let (lab, _near, _far) = serving();
+    for process in confined(&lab) {
+        let environment = fs::read(format!("/proc/{}/environ", process.0)).expect("environ");
+        assert!(environment.is_empty(), "{}", String::from_utf8_lossy(&environment));
+    }
+}
+
+#[test]
+fn under_memory_pressure_a_worker_is_chosen_before_the_monitor() {
+    let (lab, near, _far) = serving();
+    let score = |process: Process| -> i32 {
+        let text = fs::read_to_string(format!("/proc/{}/oom_score_adj", process.0)).expect("score");
+        text.trim().parse().expect("a number")
+    };
+    assert!(score(lab.sockd.worker_of(near.local())) > score(lab.sockd.monitor()));
+}
