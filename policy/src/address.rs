@@ -65,6 +65,14 @@ impl Network {
         }
     }
 
+    /// The network's address, which is masked.
+    pub fn address(&self) -> IpAddr {
+        match self.0 {
+            Bits::V4 { address, .. } => IpAddr::V4(address.into()),
+            Bits::V6 { address, .. } => IpAddr::V6(address.into()),
+        }
+    }
+
     /// Whether every address of this network lies in `outer`.
     pub fn lies_in(&self, outer: &Network) -> bool {
         match (self.0, outer.0) {

@@ -1,6 +1,7 @@
 //! Decisions: who may do what.
 
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
@@ -8,6 +9,7 @@ use crate::address::canonical;
 use crate::command::Template;
 use crate::line::LONGEST;
 use crate::name::{HostName, Pattern};
+use crate::side::Fit;
 use crate::table::{Found, Query, Table};
 use crate::user::UserId;
 
@@ -275,6 +277,24 @@ impl<'r> RuleRef<'r> {
     /// The line's `: shell_cmd`.
     pub fn command(&self) -> Option<Template<'r>> {
         self.table().template(self.tail()?.template)
+    }
+
+    /// Which fields of the line do not match, in the words of the file: none of them if it matches, several if it is far
+    /// from it.
+    pub fn differs(&self, request: &Request, facts: &Facts) -> Vec<&'static str> {
+        let (query, table) = (query(request, facts), self.table());
+        let Some(rule) = table.rules.get(self.index as usize) else { return Vec::new() };
+        let source = table.source.fit(rule.source, query.source, query.source_names, &table.texts);
+        let destination =
+            table.destination.fit(rule.destination, query.destination, query.destination_names, &table.texts);
+        let tail = self.tail();
+        let fields = [
+            ("source", source == Fit::Yes),
+            ("destination", destination == Fit::Yes),
+            ("port", tail.is_some_and(|tail| tail.ports.hold(query.port))),
+            ("user", tail.is_some_and(|tail| table.lists_user(tail.users, query.user))),
+        ];
+        fields.into_iter().filter(|(_, fits)| !fits).map(|(field, _)| field).collect()
     }
 
     /// What the line says of the client host.

@@ -13,11 +13,11 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
-use crate::name::HostName;
+use crate::name::{HostName, Pattern};
 use crate::side::{Fit, Side};
-use crate::table::{Found, Query, Rule, Span, Table};
+use crate::table::{Found, Query, Rule, Span, Table, Tail, Texts};
 
 /// The lists by source and by destination.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,76 +51,94 @@ impl Table {
 
     /// The first line that matches.
     pub(crate) fn find(&self, query: &Query) -> Found {
-        let source = Host::of(&self.source, query.source, query.source_names, self);
-        let destination = Host::of(&self.destination, query.destination, query.destination_names, self);
-        let mut best = NONE;
-        for pattern in &source.patterns {
-            best = self.first(self.index.by_source.of(*pattern), &destination, query, best);
-        }
-        for pattern in &destination.patterns {
-            best = self.first(self.index.by_destination.of(*pattern), &source, query, best);
-        }
-        let found = self.rules.get(best as usize).and_then(|rule| self.fits(rule, query));
+        let source = End::of(&self.source, query.source, query.source_names, self);
+        let destination = End::of(&self.destination, query.destination, query.destination_names, self);
+        let first = self.first(&source, &destination, NONE, |tail| self.tail_fits(tail, query));
+        let found = self.rules.get(first as usize).and_then(|rule| self.fits(rule, query));
         found.map_or(
             Found::Nothing,
-            |missing| if missing == Found::Nothing { Found::Rule(best) } else { missing },
+            |missing| if missing == Found::Nothing { Found::Rule(first) } else { missing },
         )
     }
 
-    /// The first rule of a list whose other side holds the host there, if it comes before `best`.
-    fn first(&self, list: &[Entry], other: &Host, query: &Query, mut best: u32) -> u32 {
+    /// The first rule before `best` whose patterns are among those of both ends and whose tail fits; else `best`.
+    pub(crate) fn first(
+        &self,
+        source: &End,
+        destination: &End,
+        mut best: u32,
+        fits: impl Fn(&Tail) -> bool,
+    ) -> u32 {
         let fits = |entry: &Entry| {
             let rule = self.rules.get(entry.rule as usize);
-            rule.and_then(|rule| self.tails.get(rule.tail as usize))
-                .is_some_and(|tail| self.tail_fits(tail, query))
+            rule.and_then(|rule| self.tails.get(rule.tail as usize)).is_some_and(&fits)
         };
-        if list.len() / 8 <= other.patterns.len() {
-            for entry in list {
-                if entry.rule < best && other.has(entry.other) && fits(entry) {
-                    best = entry.rule;
-                }
-            }
-            return best;
+        for pattern in &source.patterns {
+            best = first_listed(self.index.by_source.of(*pattern), destination, best, fits);
         }
-        for pattern in &other.patterns {
-            let start = list.partition_point(|entry| entry.other < *pattern);
-            let same = list.iter().skip(start).take_while(|entry| entry.other == *pattern);
-            best = same
-                .take_while(|entry| entry.rule < best)
-                .find(|entry| fits(entry))
-                .map_or(best, |entry| entry.rule);
+        for pattern in &destination.patterns {
+            best = first_listed(self.index.by_destination.of(*pattern), source, best, fits);
         }
         best
     }
 }
 
-/// Behind every rule.
-const NONE: u32 = u32::MAX;
-
-/// One end of a request: what holds it.
-struct Host<'a> {
-    side: &'a Side,
-    table: &'a Table,
-    address: IpAddr,
-    names: Option<&'a [HostName]>,
-    patterns: Vec<u32>,
+/// The first rule of a list before `best` whose other pattern is among those of the other end.
+fn first_listed(list: &[Entry], other: &End, mut best: u32, fits: impl Fn(&Entry) -> bool) -> u32 {
+    if list.len() / 8 <= other.patterns.len() {
+        for entry in list {
+            if entry.rule < best && other.has(entry.other) && fits(entry) {
+                best = entry.rule;
+            }
+        }
+        return best;
+    }
+    for pattern in &other.patterns {
+        let start = list.partition_point(|entry| entry.other < *pattern);
+        let same = list.iter().skip(start).take_while(|entry| entry.other == *pattern && entry.rule < best);
+        best = same.filter(|entry| fits(entry)).map(|entry| entry.rule).next().unwrap_or(best);
+    }
+    best
 }
 
-impl<'a> Host<'a> {
-    fn of(side: &'a Side, address: IpAddr, names: Option<&'a [HostName]>, table: &'a Table) -> Host<'a> {
+/// Behind every rule.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// One end of a request: the patterns that hold it.
+pub(crate) struct End<'a> {
+    patterns: Vec<u32>,
+    /// How to ask whether a pattern holds it, where they are too many to be looked through.
+    host: Option<(&'a Side, IpAddr, Option<&'a [HostName]>, &'a Table)>,
+}
+
+impl<'a> End<'a> {
+    fn of(side: &'a Side, address: IpAddr, names: Option<&'a [HostName]>, table: &'a Table) -> End<'a> {
         let mut patterns = Vec::with_capacity(32);
         side.matching(address, names, &table.texts, &mut patterns);
-        Host { side, table, address, names, patterns }
+        let host = (patterns.len() > 16).then_some((side, address, names, table));
+        End { patterns, host }
     }
 
-    /// Whether the pattern is among those that hold this host.
+    /// The patterns that hold every host that a pattern holds.
+    pub(crate) fn around(side: &Side, pattern: &Pattern, texts: &Texts) -> End<'a> {
+        let (address, names) = match pattern {
+            Pattern::Network(network) => (network.address(), None),
+            Pattern::Domain(name) | Pattern::Zone(name) => {
+                (IpAddr::V4(Ipv4Addr::UNSPECIFIED), Some(name.clone()))
+            }
+            Pattern::Any => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), None),
+        };
+        let mut patterns = Vec::new();
+        side.matching(address, Some(names.as_slice()), texts, &mut patterns);
+        patterns.retain(|outer| side.pattern(*outer, texts).covers(pattern));
+        End { patterns, host: None }
+    }
+
     fn has(&self, pattern: u32) -> bool {
-        if self.patterns.len() <= 16 {
-            return self.patterns.contains(&pattern);
-        }
-        match self.side.fit(pattern, self.address, self.names, &self.table.texts) {
+        let Some((side, address, names, table)) = self.host else { return self.patterns.contains(&pattern) };
+        match side.fit(pattern, address, names, &table.texts) {
             Fit::Yes => true,
-            Fit::Unknown | Fit::No => self.names.is_none() && pattern == self.side.some_name(),
+            Fit::Unknown | Fit::No => names.is_none() && pattern == side.some_name(),
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod frozen;
 pub mod guard;
 mod index;
 mod line;
+mod lint;
 mod name;
 mod route;
 mod services;
@@ -36,6 +37,7 @@ pub use decide::{
     Command, Deny, DenyReason, Facts, IdentMode, Identity, Need, Permit, Request, RuleRef, RuleSet, Verdict,
 };
 pub use error::LineError;
+pub use lint::{Warning, lint};
 pub use name::{Destination, HostName, NameError, Pattern, parse_destination};
 pub use route::{Route, Routes, parse_routes};
 pub use services::Services;

@@ -123,13 +123,16 @@ pub enum Pattern {
 }
 
 impl Pattern {
-    /// Whether the name, in lower case, is one that a domain or zone pattern means.
-    pub fn names(&self, name: &HostName) -> bool {
-        match self {
-            Pattern::Any => true,
-            Pattern::Network(_) => false,
-            Pattern::Domain(domain) => domain == name,
-            Pattern::Zone(zone) => in_zone(name.as_str(), zone.as_str()),
+    /// Whether this pattern holds every host that `inner` does.
+    pub fn covers(&self, inner: &Pattern) -> bool {
+        match (self, inner) {
+            (Pattern::Any, _) => true,
+            (Pattern::Network(outer), Pattern::Network(inner)) => inner.lies_in(outer),
+            (Pattern::Domain(outer), Pattern::Domain(inner)) => outer == inner,
+            (Pattern::Zone(zone), Pattern::Domain(inner) | Pattern::Zone(inner)) => {
+                in_zone(&inner.0, &zone.0)
+            }
+            _ => false,
         }
     }
 }
@@ -216,9 +219,12 @@ mod tests {
     #[test]
     fn a_zone_holds_itself_and_what_ends_in_it_at_a_dot() {
         let zone = Pattern::Zone(name("xyz.com"));
-        assert!(zone.names(&name("xyz.com")));
-        assert!(zone.names(&name("a.b.XYZ.com")));
-        assert!(!zone.names(&name("badxyz.com")));
-        assert!(!zone.names(&name("com")));
+        assert!(zone.covers(&zone));
+        assert!(zone.covers(&Pattern::Domain(name("xyz.com"))));
+        assert!(zone.covers(&Pattern::Zone(name("a.b.XYZ.com"))));
+        assert!(!zone.covers(&Pattern::Domain(name("badxyz.com"))));
+        assert!(!zone.covers(&Pattern::Domain(name("com"))));
+        assert!(!Pattern::Domain(name("xyz.com")).covers(&zone));
+        assert!(Pattern::Any.covers(&zone) && !zone.covers(&Pattern::Any));
     }
 }

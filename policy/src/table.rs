@@ -142,6 +142,28 @@ impl Table {
         }
     }
 
+    /// Whether a list names any user at all.
+    pub(crate) fn lists_anybody(&self, list: u32) -> bool {
+        let file = |item: &u32| {
+            self.files.get((item ^ FILE) as usize).map_or(0, |file| file.users.of(&self.file_users).len())
+        };
+        list == 0 || self.list_items(list).iter().any(|item| item & FILE == 0 || file(item) > 0)
+    }
+
+    /// Whether one list surely names every user that another does.
+    pub(crate) fn users_cover(&self, outer: u32, inner: u32) -> bool {
+        let named = |item: &u32| match item & FILE {
+            0 => self.lists_user(outer, self.texts.bytes(*item)),
+            _ => self.list_items(outer).contains(item),
+        };
+        outer == 0 || outer == inner || (inner != 0 && self.list_items(inner).iter().all(named))
+    }
+
+    fn list_items(&self, list: u32) -> &[u32] {
+        let span = list.checked_sub(1).and_then(|list| self.lists.get(list as usize));
+        span.map_or(&[][..], |span| span.of(&self.items))
+    }
+
     /// The line of a rule, from 1.
     pub(crate) fn line(&self, rule: u32) -> u32 {
         let before = self.lines.partition_point(|(first, _)| *first <= rule).checked_sub(1);
@@ -158,13 +180,11 @@ impl Table {
 
     /// A user list as it is written.
     pub(crate) fn list_word(&self, list: u32) -> String {
-        let span = list.checked_sub(1).and_then(|list| self.lists.get(list as usize));
-        let items = span.map_or(&[][..], |span| span.of(&self.items));
         let text = |item: &u32| match item & FILE {
             0 => self.texts.str(*item),
             _ => self.files.get((item ^ FILE) as usize).map_or("", |file| self.texts.str(file.path)),
         };
-        items.iter().map(text).collect::<Vec<_>>().join(",")
+        self.list_items(list).iter().map(text).collect::<Vec<_>>().join(",")
     }
 
     pub(crate) fn tail_fits(&self, tail: &Tail, query: &Query) -> bool {

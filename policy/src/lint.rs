@@ -1,0 +1,125 @@
+//! Lines that are valid but hardly what the administrator meant.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::address::Network;
+use crate::decide::{IdentMode, RuleRef, RuleSet};
+use crate::index::{End, NONE};
+use crate::name::Pattern;
+use crate::table::{Op, Ports, Table, Tail};
+
+/// A doubt about one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// The line, from 1.
+    pub line: u32,
+    text: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.text)
+    }
+}
+
+/// Looks for rules that can never match, permits that open the inside, and permits by name without identd; at most
+/// a thousand of them. `ident_default` is what holds for lines without `?=`.
+pub fn lint(rules: &RuleSet, ident_default: IdentMode) -> Vec<Warning> {
+    let doubts = rules.rules().flat_map(|rule| {
+        let texts =
+            [never_matches(rules, &rule), opens_the_inside(rules, &rule), trusts_names(&rule, ident_default)];
+        texts.into_iter().flatten().map(move |text| Warning { line: rule.line(), text })
+    });
+    doubts.take(1000).collect()
+}
+
+fn never_matches(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
+    let (table, tail) = (&rules.table, rule.tail()?);
+    if ranges(tail.ports).next().is_none() {
+        return Some(String::from("never matches: there is no such port"));
+    }
+    if !table.lists_anybody(tail.users) {
+        return Some(String::from("never matches: its user list is empty"));
+    }
+    let covers = |earlier: &Tail| {
+        ports_cover(earlier.ports, tail.ports) && table.users_cover(earlier.users, tail.users)
+    };
+    let earlier = covered(table, &rule.source(), &rule.destination(), rule.index(), covers)?;
+    Some(format!("never matches: line {} matches all that it would", table.line(earlier)))
+}
+
+/// The first rule before `before` that matches whatever these two patterns do.
+fn covered(
+    table: &Table,
+    source: &Pattern,
+    destination: &Pattern,
+    before: u32,
+    covers: impl Fn(&Tail) -> bool,
+) -> Option<u32> {
+    let source = End::around(&table.source, source, &table.texts);
+    let destination = End::around(&table.destination, destination, &table.texts);
+    Some(table.first(&source, &destination, before, covers))
+        .filter(|first| *first != before && *first != NONE)
+}
+
+fn ports_cover(outer: Ports, inner: Ports) -> bool {
+    ranges(inner).all(|(first, last)| ranges(outer).any(|(from, to)| from <= first && last <= to))
+}
+
+/// The ports for which a condition holds, from and to.
+fn ranges(ports: Ports) -> impl Iterator<Item = (u16, u16)> {
+    let (below, port, above) = (ports.port.checked_sub(1), ports.port, ports.port.checked_add(1));
+    let (below, above) = (below.map(|last| (0, last)), above.map(|first| (first, u16::MAX)));
+    let ranges = match ports.op {
+        Op::Any => [Some((0, u16::MAX)), None],
+        Op::Eq => [Some((port, port)), None],
+        Op::Neq => [below, above],
+        Op::Lt => [below, None],
+        Op::Gt => [above, None],
+        Op::Le => [Some((0, port)), None],
+        Op::Ge => [Some((port, u16::MAX)), None],
+    };
+    ranges.into_iter().flatten()
+}
+
+/// A permit for anywhere reaches the networks behind the gateway as well, unless an earlier line denies those.
+fn opens_the_inside(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
+    if !rule.permits() {
+        return None;
+    }
+    let (source, destination) = (rule.source(), rule.destination());
+    let own = match source {
+        Pattern::Network(network) => Some(network),
+        _ => None,
+    };
+    let open = |inside: &Network| {
+        let inside = Pattern::Network(*inside);
+        let all = |tail: &Tail| tail.ports == Ports::ANY && tail.users == 0;
+        destination != inside
+            && destination.covers(&inside)
+            && covered(&rules.table, &source, &inside, rule.index(), all).is_none()
+    };
+    let open = PRIVATE.iter().copied().chain(own).find(open)?;
+    Some(format!("permits destinations inside, such as {open:#}; a line above could deny them"))
+}
+
+/// RFC 1918 and RFC 4193.
+const PRIVATE: [Network; 4] = [
+    Network::v4(0x0a00_0000, 0xff00_0000),
+    Network::v4(0xac10_0000, 0xfff0_0000),
+    Network::v4(0xc0a8_0000, 0xffff_0000),
+    Network::v6(0xfc00 << 112, 0xfe00 << 112),
+];
+
+fn trusts_names(rule: &RuleRef, ident_default: IdentMode) -> Option<String> {
+    let named = matches!(rule.source(), Pattern::Domain(_) | Pattern::Zone(_));
+    let asked = rule.ident().unwrap_or(ident_default) != IdentMode::Off;
+    (named && rule.permits() && !asked).then(|| {
+        String::from(
+            "permits clients by name, which whoever answers for their addresses decides, without identd",
+        )
+    })
+}

@@ -1,0 +1,75 @@
+//! Warnings about valid lines.
+
+#![allow(clippy::unwrap_used)]
+
+use sockd_policy::{IdentMode, Services, lint, parse_conf};
+
+fn warnings(text: &str) -> Vec<String> {
+    let users = |path: &str| Ok(if path == "/none" { Vec::new() } else { b"ann,bob".to_vec() });
+    let rules = parse_conf(text.as_bytes(), &Services::default(), &mut { users }).unwrap();
+    lint(&rules, IdentMode::Off).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_rule_behind_one_that_covers_it_never_matches() {
+    for (earlier, later) in [
+        ("deny 10.0.0.0/8", "deny 10.1.0.0/16 20.0.0.0/8 eq 80"),
+        ("deny ALL 0.0.0.0 20.0.0.0/8", "deny *=ann .a.b 0.0.0.0 20.0.0.1/32"),
+        ("deny 10.0.0.3 255.0.0.255", "deny 10.1.1.3/32"),
+        ("deny 10.0.0.0/8 ge 80", "deny 10.0.0.0/8 gt 1023"),
+        ("deny 10.0.0.0/8 neq 80", "deny 10.0.0.0/8 eq 81"),
+        ("deny .b 0.0.0.0", "deny .a.b 0.0.0.0"),
+        ("deny .a.b 0.0.0.0", "deny a.b 0.0.0.0"),
+        ("deny *=ann,bob 10.0.0.0/8", "deny *=bob 10.0.0.0/8"),
+        ("deny *=/users,x 10.0.0.0/8", "deny *=/users 10.0.0.0/8"),
+        ("deny *=/users 10.0.0.0/8", "deny *=bob 10.0.0.0/8"),
+        ("permit ?=I 10.0.0.1/32 20.0.0.0/8", "deny 10.0.0.1/32 20.0.0.0/8"),
+    ] {
+        let found = warnings(&format!("{earlier}\n{later}\n"));
+        assert_eq!(found, ["line 2: never matches: line 1 matches all that it would"], "{earlier} / {later}");
+    }
+}
+
+#[test]
+fn a_rule_that_is_not_wholly_covered_can_match() {
+    for (earlier, later) in [
+        ("deny 10.1.0.0/16", "deny 10.0.0.0/8"),
+        ("deny 10.0.0.0/8 20.0.0.0/8", "deny 10.0.0.0/8"),
+        ("deny 10.0.0.0/8 eq 80", "deny 10.0.0.0/8 ge 80"),
+        ("deny *=ann 10.0.0.0/8", "deny 10.0.0.0/8"),
+        ("deny *=ann 10.0.0.0/8", "deny *=/users 10.0.0.0/8"),
+        ("deny a.b 0.0.0.0", "deny .a.b 0.0.0.0"),
+        ("deny .a.b 0.0.0.0", "deny 10.0.0.0/8"),
+        ("deny 0.0.0.0/1", "deny .a.b 0.0.0.0"),
+        ("deny ::/0", "deny ALL 0.0.0.0"),
+    ] {
+        assert_eq!(warnings(&format!("{earlier}\n{later}\n")), [""; 0], "{earlier} / {later}");
+    }
+}
+
+#[test]
+fn a_rule_without_ports_or_users_never_matches() {
+    assert_eq!(warnings("deny 10.0.0.0/8 lt 0"), ["line 1: never matches: there is no such port"]);
+    assert_eq!(warnings("deny 10.0.0.0/8 gt 65535"), ["line 1: never matches: there is no such port"]);
+    assert_eq!(warnings("deny *=/none 10.0.0.0/8"), ["line 1: never matches: its user list is empty"]);
+}
+
+#[test]
+fn a_permit_for_anywhere_opens_the_inside_unless_an_earlier_line_denies_it() {
+    let open = |inside: &str, line: u32| {
+        format!("line {line}: permits destinations inside, such as {inside}; a line above could deny them")
+    };
+    assert_eq!(warnings("permit 10.0.0.0/8"), [open("10.0.0.0/8", 1)]);
+    let private = "deny ALL 0.0.0.0 10.0.0.0/8\ndeny ALL 0.0.0.0 172.16.0.0/12\ndeny ALL 0.0.0.0 192.168.0.0/16\ndeny ALL 0.0.0.0 fc00::/7\n";
+    assert_eq!(warnings(&format!("{private}permit 10.0.0.0/8\n")), [""; 0]);
+    assert_eq!(warnings(&format!("{private}permit 128.12.0.0/16\n")), [open("128.12.0.0/16", 5)]);
+    assert_eq!(warnings("permit 10.0.0.0/8 10.1.0.0/16\npermit 10.0.0.0/8 20.0.0.0/8\n"), [""; 0]);
+}
+
+#[test]
+fn a_permit_by_name_without_identd_is_doubtful() {
+    let found =
+        warnings("permit .a.b 0.0.0.0 20.0.0.0/8\npermit ?=I .c.d 0.0.0.0 20.0.0.0/8\ndeny .e.f 0.0.0.0\n");
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("line 1: permits clients by name"));
+}
