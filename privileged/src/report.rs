@@ -66,7 +66,7 @@ fn facts(options: &Options) -> [String; 7] {
         ),
         "SOCKS protocol version 4 and 4A".into(),
         "Not SOCKSified".into(),
-        "Runs stand-alone".into(),
+        "Standalone server".into(),
         "RBIND is supported".into(),
         format!("The route file {} {route}", options.route.display()),
         "Does not support clients that use Rrcmd()".into(),
@@ -186,11 +186,7 @@ fn from_proc(process: &str, missing: &[String]) -> Vec<Layer> {
     let namespaces = namespaces(process);
     let shared = missing.iter().any(|layer| layer.contains("namespace"));
     vec![
-        layer(
-            "User",
-            !users.split(' ').any(|id| id == "0"),
-            format!("user ids {users}, group ids {}", field("Gid")),
-        ),
+        layer("User", !users.split(' ').any(|id| id == "0"), format!("uid {users}, gid {}", field("Gid"))),
         layer("Groups", groups.is_empty(), if groups.is_empty() { "none".into() } else { groups }),
         layer("Capabilities", none, if none { "none".into() } else { capabilities.join(" ") }),
         layer(
@@ -204,7 +200,7 @@ fn from_proc(process: &str, missing: &[String]) -> Vec<Layer> {
             format!("seccomp mode {}, {} filters", field("Seccomp"), field("Seccomp_filters")),
         ),
         layer(
-            "Namespaces",
+            "Own namespaces",
             !shared && !namespaces.iter().any(|(_, own)| *own == Some(false)),
             describe(&namespaces),
         ),
