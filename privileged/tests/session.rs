@@ -1,0 +1,461 @@
+//! The monitor's transitions, driven without a system: what follows from what, and what must never follow.
+
+#![allow(clippy::arithmetic_side_effects)]
+
+use nix::errno::Errno;
+use proptest::prelude::*;
+use sockd::log::Level;
+use sockd::session::{Action, Candidate, Event, Fact, Phase, Session, World};
+use sockd::settings::Settings;
+use sockd_common::bounded::Few;
+use sockd_common::message::{
+    Answer, Command, Destination, End, Errno as WireErrno, Name, Query, ReplyCode, Request, UserId,
+};
+use sockd_policy::guard::AddressKind;
+use sockd_policy::{IdentMode, Identity, Services, parse_conf, parse_routes};
+use std::net::{IpAddr, SocketAddr};
+
+const CLIENT: &str = "192.0.2.7:4000";
+
+fn world(rules: &str) -> World {
+    let services = Services::parse(b"telnet 23/tcp\nftp 21/tcp\n");
+    let rules = parse_conf(rules.as_bytes(), &services, &mut |_| Ok(Vec::new())).unwrap();
+    World { rules, routes: None, services, settings: Settings::default(), ident_default: IdentMode::Off }
+}
+
+fn session() -> Session {
+    Session::new(CLIENT.parse().unwrap())
+}
+
+fn request(command: Command, destination: Destination, port: u16) -> Event {
+    Event::Requested(Request { version: 4, command, destination, port, user: UserId::new(b"joe").unwrap() })
+}
+
+fn connect(address: &str, port: u16) -> Event {
+    request(Command::Connect, Destination::Address(address.parse().unwrap()), port)
+}
+
+fn connect_to_name(name: &str, port: u16) -> Event {
+    request(Command::Connect, Destination::Name(Name::new(name.as_bytes()).unwrap()), port)
+}
+
+fn bind(address: &str) -> Event {
+    request(Command::Bind, Destination::Address(address.parse().unwrap()), 21)
+}
+
+fn kinds(kinds: &[(&str, AddressKind)]) -> Event {
+    let candidate = |(address, kind): &(&str, AddressKind)| Candidate {
+        address: address.parse().unwrap(),
+        kind: *kind,
+        own_listener: false,
+    };
+    Event::Kinds(kinds.iter().map(candidate).collect())
+}
+
+fn unicast(address: &str) -> Event {
+    kinds(&[(address, AddressKind::Unicast)])
+}
+
+fn closed(why: End) -> Event {
+    Event::Closed { up: 0, down: 0, why }
+}
+
+/// The lines among some actions, in order.
+fn lines(actions: &[Action]) -> Vec<&str> {
+    let line = |action| match action {
+        &Action::Log(_, ref line) => Some(line.as_str()),
+        _ => None,
+    };
+    actions.iter().filter_map(line).collect()
+}
+
+fn dialled(actions: &[Action]) -> Option<SocketAddr> {
+    actions.iter().find_map(|action| match action {
+        Action::Dial { to, .. } => Some(*to),
+        _ => None,
+    })
+}
+
+fn refusal(actions: &[Action]) -> Option<ReplyCode> {
+    actions.iter().find_map(|action| match action {
+        Action::Refuse(code) => Some(*code),
+        _ => None,
+    })
+}
+
+fn violates(actions: &[Action]) -> bool {
+    actions.iter().any(|action| matches!(action, Action::Violation(_)))
+}
+
+/// Takes a session through these events; gives what followed from the last.
+fn after(session: &mut Session, events: Vec<Event>, world: &World) -> Vec<Action> {
+    let mut last = Vec::new();
+    for event in events {
+        last = session.on(event, world);
+        assert!(!violates(&last), "{last:?}");
+    }
+    last
+}
+
+#[test]
+fn a_permitted_connect_is_dialled_relayed_and_logged_as_the_manual_shows() {
+    let (world, mut session) = (world("permit 0.0.0.0 0.0.0.0\n"), session());
+    let actions = after(&mut session, vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &world);
+    assert_eq!(dialled(&actions), Some("203.0.113.1:23".parse().unwrap()));
+    let actions = session.on(Event::Dialled(Ok(())), &world);
+    assert_eq!(lines(&actions), ["connected -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (telnet)"]);
+    assert!(
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::HandOff { bound } if bound.ip().is_unspecified()))
+    );
+    let actions = session.on(Event::Closed { up: 1048, down: 285_143, why: End::Finished }, &world);
+    assert_eq!(
+        lines(&actions),
+        [
+            "terminated -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (telnet)",
+            "1048 bytes from 192.0.2.7, 285143 bytes from 203.0.113.1"
+        ]
+    );
+    assert_eq!(actions.last(), Some(&Action::Forget));
+}
+
+#[test]
+fn what_no_line_permits_is_refused_with_91() {
+    let (world, mut session) = (world("permit 10.0.0.0 255.0.0.0\n"), session());
+    let actions = after(&mut session, vec![connect("203.0.113.1", 21), unicast("203.0.113.1")], &world);
+    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+    assert_eq!(lines(&actions), ["refused -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (ftp)"]);
+    assert_eq!(session.on(closed(End::Refused), &world), [Action::Forget]);
+}
+
+#[test]
+fn a_name_is_resolved_once_and_dialled_at_the_address_that_was_decided_on() {
+    let (world, mut session) =
+        (world("deny 0.0.0.0 0.0.0.0 203.0.113.1 255.255.255.255\npermit 0.0.0.0 0.0.0.0\n"), session());
+    let actions = session.on(connect_to_name("Www.Example.com", 23), &world);
+    let name = Name::new(b"www.example.com").unwrap();
+    assert!(actions.contains(&Action::Resolve(Query::Addresses(name))), "{actions:?}");
+    let addresses = ["203.0.113.1", "203.0.113.2"].map(|address| address.parse().unwrap());
+    let actions = session.on(Event::Resolved(Answer::Addresses(Few::first_of(addresses))), &world);
+    assert!(actions.contains(&Action::Weigh(addresses.into(), 23)));
+    let both = kinds(&[("203.0.113.1", AddressKind::Unicast), ("203.0.113.2", AddressKind::Unicast)]);
+    let actions = session.on(both, &world);
+    assert_eq!(dialled(&actions), Some("203.0.113.2:23".parse().unwrap()));
+    let actions = session.on(Event::Dialled(Ok(())), &world);
+    assert_eq!(
+        lines(&actions),
+        ["connected -- Connect from joe(unknown)@192.0.2.7 to www.example.com (telnet)"]
+    );
+}
+
+#[test]
+fn the_next_address_of_a_name_is_tried_when_one_does_not_answer() {
+    let (world, mut session) = (world("permit 0.0.0.0 0.0.0.0\n"), session());
+    let addresses = ["203.0.113.1", "203.0.113.2"].map(|address| address.parse().unwrap());
+    let both = kinds(&[("203.0.113.1", AddressKind::Unicast), ("203.0.113.2", AddressKind::Unicast)]);
+    let found = Event::Resolved(Answer::Addresses(Few::first_of(addresses)));
+    let actions = after(&mut session, vec![connect_to_name("a.example", 23), found, both], &world);
+    assert_eq!(dialled(&actions), Some("203.0.113.1:23".parse().unwrap()));
+    let actions = session.on(Event::Dialled(Err(("connect", Errno::ECONNREFUSED))), &world);
+    assert_eq!(dialled(&actions), Some("203.0.113.2:23".parse().unwrap()));
+    let actions = session.on(Event::Dialled(Err(("connect", Errno::ECONNREFUSED))), &world);
+    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+    assert_eq!(
+        lines(&actions),
+        [
+            "failed -- Connect from joe(unknown)@192.0.2.7 to a.example (telnet).  Error code: connect() Connection refused"
+        ]
+    );
+}
+
+#[test]
+fn a_name_that_is_a_dotted_quad_is_that_address_and_other_numeric_forms_are_none() {
+    let world = world("permit 0.0.0.0 0.0.0.0\n");
+    let actions = session().on(connect_to_name("203.0.113.9", 23), &world);
+    assert!(actions.contains(&Action::Weigh(vec!["203.0.113.9".parse().unwrap()], 23)), "{actions:?}");
+    for name in ["127.1", "0x7f.1", "2130706433", "017700000001", "0", ""] {
+        let actions = session().on(connect_to_name(name, 23), &world);
+        assert_eq!(refusal(&actions), Some(ReplyCode::Rejected), "{name}");
+    }
+}
+
+#[test]
+fn a_broad_permit_does_not_open_this_host() {
+    for (address, kind) in [
+        ("127.0.0.1", AddressKind::Local),
+        ("198.51.100.1", AddressKind::Local),
+        ("169.254.169.254", AddressKind::Unicast),
+        ("0.0.0.1", AddressKind::Unicast),
+        ("240.0.0.1", AddressKind::Unicast),
+        ("224.0.0.1", AddressKind::Multicast),
+        ("203.0.113.255", AddressKind::Broadcast),
+    ] {
+        let (world, mut session) = (world("permit 0.0.0.0 0.0.0.0\n"), session());
+        let actions = after(&mut session, vec![connect(address, 80), kinds(&[(address, kind)])], &world);
+        assert_eq!(refusal(&actions), Some(ReplyCode::Rejected), "{address}");
+        assert!(lines(&actions).iter().any(|line| line.starts_with("guarded destination: ")), "{actions:?}");
+    }
+}
+
+#[test]
+fn a_line_that_names_loopback_opens_it_and_by_rules_opens_what_the_rules_say() {
+    let loopback = kinds(&[("127.0.0.1", AddressKind::Local)]);
+    let (named, mut session) = (world("permit 0.0.0.0 0.0.0.0 127.0.0.0 255.0.0.0\n"), session());
+    let actions = after(&mut session, vec![connect("127.0.0.1", 80), loopback], &named);
+    assert!(dialled(&actions).is_some());
+    let mut by_rules = world("permit 0.0.0.0 0.0.0.0\n");
+    by_rules.settings = Settings::parse("(local_destinations: by_rules)").unwrap();
+    let mut session = self::session();
+    let loopback = kinds(&[("127.0.0.1", AddressKind::Local)]);
+    let actions = after(&mut session, vec![connect("127.0.0.1", 80), loopback], &by_rules);
+    assert!(dialled(&actions).is_some());
+}
+
+#[test]
+fn the_route_file_gives_the_source_address_and_what_it_does_not_name_is_refused() {
+    let mut world = world("permit 0.0.0.0 0.0.0.0\n");
+    world.routes = Some(parse_routes(b"198.51.100.1 203.0.113.0 255.255.255.0\n").unwrap());
+    let actions = after(&mut session(), vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &world);
+    let from = Some("198.51.100.1".parse().unwrap());
+    assert!(actions.contains(&Action::Dial { to: "203.0.113.1:23".parse().unwrap(), from }), "{actions:?}");
+    let actions = after(&mut session(), vec![connect("192.0.2.99", 23), unicast("192.0.2.99")], &world);
+    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+    let classic = "***Cannot find appropriate interface to communicate with 192.0.2.99";
+    assert_eq!(actions.first(), Some(&Action::Log(Level::Err, classic.into())));
+}
+
+#[test]
+fn identd_is_asked_once_and_only_behind_a_permit() {
+    let mut world = world("deny 0.0.0.0 0.0.0.0 203.0.113.9 255.255.255.255\npermit 0.0.0.0 0.0.0.0\n");
+    world.ident_default = IdentMode::Strict;
+    let actions = after(&mut session(), vec![connect("203.0.113.9", 23), unicast("203.0.113.9")], &world);
+    assert!(!actions.contains(&Action::AskIdent) && refusal(&actions).is_some());
+    let identity = |name: &[u8]| Identity::Known(sockd_policy::UserId::parse(name).unwrap());
+    for (answer, expected, expected_lines) in [
+        (identity(b"joe"), None, vec![]),
+        (
+            Identity::Unknown,
+            Some(ReplyCode::NoIdentd),
+            vec![
+                "cannot connect to identd on 192.0.2.7",
+                "refused -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (telnet)",
+            ],
+        ),
+        (
+            identity(b"s m"),
+            Some(ReplyCode::BadUser),
+            vec![
+                "*Alert*: real user is s\\x20m, not joe",
+                "refused -- Connect from joe(s\\x20m)@192.0.2.7 to 203.0.113.1 (telnet)",
+            ],
+        ),
+    ] {
+        let mut session = session();
+        let actions = after(&mut session, vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &world);
+        assert!(actions.contains(&Action::AskIdent), "{actions:?}");
+        let actions = session.on(Event::Identified(answer), &world);
+        assert_eq!(refusal(&actions), expected);
+        assert_eq!(lines(&actions), expected_lines);
+    }
+}
+
+#[test]
+fn lenient_goes_on_without_identd_and_says_so() {
+    let mut world = world("permit 0.0.0.0 0.0.0.0\n");
+    world.ident_default = IdentMode::Lenient;
+    let mut session = session();
+    let silent = Event::Deadline;
+    let actions =
+        after(&mut session, vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), silent], &world);
+    assert_eq!(lines(&actions), ["cannot connect to identd on 192.0.2.7"]);
+    assert!(dialled(&actions).is_some());
+}
+
+#[test]
+fn a_bind_waits_for_its_peer_and_sends_strangers_away() {
+    let (world, mut session) = (world("permit 0.0.0.0 0.0.0.0\n"), session());
+    let actions = after(&mut session, vec![bind("203.0.113.1"), unicast("203.0.113.1")], &world);
+    assert!(actions.contains(&Action::Listen { towards: "203.0.113.1".parse().unwrap(), at: None }));
+    let port = "198.51.100.1:3000".parse().unwrap();
+    assert_eq!(session.on(Event::Listening(Ok(port)), &world), [Action::Announce(port)]);
+    let actions = session.on(Event::Accepted("203.0.113.66:5000".parse().unwrap()), &world);
+    assert!(actions.contains(&Action::CloseStranger));
+    assert_eq!(
+        lines(&actions),
+        [
+            "failed -- Bind from joe(unknown)@192.0.2.7 for 203.0.113.1. Error: connected to wrong host 203.0.113.66 (5000)"
+        ]
+    );
+    let peer = "203.0.113.1:20".parse().unwrap();
+    let actions = session.on(Event::Accepted(peer), &world);
+    assert_eq!(lines(&actions), ["connected -- Bind from joe(unknown)@192.0.2.7 for 203.0.113.1 (20)"]);
+    assert!(actions.contains(&Action::HandOff { bound: peer }));
+}
+
+#[test]
+fn a_bind_for_anybody_needs_the_setting() {
+    let anybody = || vec![bind("0.0.0.0"), unicast("0.0.0.0")];
+    let mut world = world("permit 0.0.0.0 0.0.0.0\n");
+    assert!(refusal(&after(&mut session(), anybody(), &world)).is_some());
+    world.settings = Settings::parse("(bind_any: true)").unwrap();
+    let mut session = session();
+    after(&mut session, anybody(), &world);
+    let actions = session.on(Event::Accepted("203.0.113.66:5000".parse().unwrap()), &world);
+    assert_eq!(
+        lines(&actions),
+        ["connected -- Bind from joe(unknown)@192.0.2.7 for Unspecified.Host (5000)"]
+    );
+}
+
+#[test]
+fn requests_that_cannot_be_read_are_logged_as_the_classic_server_did() {
+    let world = world("permit 0.0.0.0 0.0.0.0\n");
+    for (why, line) in [
+        (End::WrongVersion(5), "error -- wrong version (0x 5) from host 192.0.2.7."),
+        (End::UndefinedCommand(3), "error -- undefined command (0x 3) from host 192.0.2.7"),
+        (End::CutShort, "Error in GetDst: Success; from host 192.0.2.7"),
+        (End::ClientGone(WireErrno(104)), "Error in GetDst: Connection reset by peer; from host 192.0.2.7"),
+    ] {
+        let actions = session().on(closed(why), &world);
+        assert_eq!((lines(&actions), actions.last()), (vec![line], Some(&Action::Forget)));
+    }
+}
+
+#[test]
+fn a_worker_that_speaks_out_of_turn_is_in_violation() {
+    let world = world("permit 0.0.0.0 0.0.0.0\n");
+    let relaying = || {
+        let mut session = session();
+        after(
+            &mut session,
+            vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), Event::Dialled(Ok(()))],
+            &world,
+        );
+        session
+    };
+    assert!(violates(&relaying().on(connect("203.0.113.1", 23), &world)), "a second request");
+    assert!(violates(&relaying().on(closed(End::WrongVersion(5)), &world)), "a relay of the wrong version");
+    assert!(
+        violates(&session().on(Event::Closed { up: 1, down: 0, why: End::CutShort }, &world)),
+        "bytes of no relay"
+    );
+    assert!(violates(&session().on(closed(End::Finished), &world)), "an end of no relay");
+    let mut asking = session();
+    asking.on(connect("203.0.113.1", 23), &world);
+    assert!(violates(&asking.on(connect("203.0.113.1", 23), &world)), "a request while one is decided on");
+    let mut late = session();
+    late.on(Event::Deadline, &world);
+    assert_eq!(late.phase(), Phase::Closing);
+    assert!(violates(&late.on(Event::Deadline, &world)), "no end in time");
+}
+
+#[test]
+fn a_reload_ends_relays_that_the_new_rules_refuse_only_when_asked_to_look() {
+    let mut session = session();
+    let (old, new) = (world("permit 0.0.0.0 0.0.0.0\n"), world("deny 0.0.0.0 0.0.0.0\n"));
+    after(
+        &mut session,
+        vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), Event::Dialled(Ok(()))],
+        &old,
+    );
+    assert!(session.on(Event::Recheck, &old).is_empty());
+    let actions = session.on(Event::Recheck, &new);
+    assert_eq!(lines(&actions), ["refused -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (telnet)"]);
+    assert!(actions.contains(&Action::End));
+    let actions = session.on(Event::Closed { up: 5, down: 6, why: End::Ended }, &new);
+    assert_eq!(lines(&actions).len(), 2);
+}
+
+/// Any event at all, from a worker, the resolver, identd, the network or the clock.
+fn any_event() -> impl Strategy<Value = Event> {
+    let address = prop_oneof![
+        Just("203.0.113.1"),
+        Just("203.0.113.66"),
+        Just("127.0.0.1"),
+        Just("0.0.0.0"),
+        Just("10.1.2.3")
+    ];
+    let kind = prop_oneof![Just(AddressKind::Unicast), Just(AddressKind::Local)];
+    let why = prop_oneof![
+        Just(End::Finished),
+        Just(End::WrongVersion(5)),
+        Just(End::CutShort),
+        Just(End::ClientGone(WireErrno(0))),
+        Just(End::Refused),
+        Just(End::Ended)
+    ];
+    let parsed = |address: &str| -> IpAddr { address.parse().unwrap() };
+    prop_oneof![
+        (address.clone(), 0_u16..3, any::<bool>()).prop_map(move |(address, port, binds)| {
+            let command = if binds { Command::Bind } else { Command::Connect };
+            request(command, Destination::Address(parsed(address)), port)
+        }),
+        Just(()).prop_map(|()| connect_to_name("a.example", 23)),
+        (0_u64..2, 0_u64..2, why).prop_map(|(up, down, why)| Event::Closed { up, down, why }),
+        proptest::collection::vec(address.clone(), 1..3).prop_map(move |addresses| {
+            Event::Resolved(Answer::Addresses(Few::first_of(addresses.into_iter().map(parsed))))
+        }),
+        Just(()).prop_map(|()| Event::Resolved(Answer::Failed)),
+        Just(()).prop_map(|()| Event::Resolved(Answer::Names(Few::first_of(Name::new(b"x.example"))))),
+        proptest::collection::vec((address, kind), 1..3).prop_map(|list| kinds(&list)),
+        Just(()).prop_map(|()| Event::Identified(Identity::Unknown)),
+        Just(()).prop_map(|()| Event::Dialled(Ok(()))),
+        Just(()).prop_map(|()| Event::Dialled(Err(("connect", Errno::ECONNREFUSED)))),
+        Just(()).prop_map(|()| Event::Listening(Ok("198.51.100.1:9".parse().unwrap()))),
+        Just(()).prop_map(|()| Event::Accepted("203.0.113.1:20".parse().unwrap())),
+        Just(()).prop_map(|()| Event::Deadline),
+        Just(()).prop_map(|()| Event::Recheck),
+        Just(()).prop_map(|()| Event::Stop),
+        Just(()).prop_map(|()| Event::WorkerLost),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    /// Whatever happens in whatever order: only what the rules permit is dialled, a socket is handed over only
+    /// where one was dialled or accepted, every wait has a deadline, and nothing follows an end.
+    #[test]
+    fn no_sequence_of_events_leads_out_of_the_rules(events in proptest::collection::vec(any_event(), 1..24)) {
+        let world = world("permit 0.0.0.0 0.0.0.0 203.0.113.1 255.255.255.255\n");
+        let mut session = session();
+        let (mut dials, mut hand_offs) = (0, 0);
+        let mut deadline = true;
+        for event in events {
+            let ready = matches!(event, Event::Dialled(Ok(())) | Event::Accepted(_));
+            let passed = matches!(event, Event::Deadline);
+            let actions = session.on(event, &world);
+            deadline &= !passed;
+            for action in &actions {
+                match action {
+                    Action::Dial { to, .. } => {
+                        dials += 1;
+                        prop_assert_eq!(to.ip(), "203.0.113.1".parse::<IpAddr>().unwrap());
+                        prop_assert_ne!(to.port(), 0);
+                    }
+                    Action::Listen { towards, .. } => {
+                        dials += 1;
+                        prop_assert_eq!(*towards, "203.0.113.1".parse::<IpAddr>().unwrap());
+                    }
+                    Action::HandOff { .. } => {
+                        hand_offs += 1;
+                        prop_assert!(ready && hand_offs <= dials);
+                    }
+                    Action::Deadline(limit) => deadline = limit.is_some(),
+                    Action::Log(_, line) => prop_assert!(!line.contains('\n')),
+                    _ => {}
+                }
+            }
+            if actions.iter().any(|action| matches!(action, Action::Forget | Action::Violation(_))) {
+                prop_assert!(matches!(actions.last(), Some(Action::Forget | Action::Violation(_))));
+                break;
+            }
+            prop_assert!(deadline || session.phase() == Phase::Relaying, "{:?} has no deadline", session.phase());
+            prop_assert!(hand_offs <= 1);
+            if session.phase() == Phase::Asking(Fact::Identity) {
+                prop_assert!(false, "identd was asked although no line wants it");
+            }
+        }
+    }
+}
