@@ -1,1 +1,11 @@
-//! stub
+//! The administrator's programs: freezing, listing and testing what `sockd` is told.
+//!
+//! The programs themselves (`src/bin`) name one function each; this crate has what they share. All decisions are those of
+//! `sockd-policy`, which the daemon asks as well.
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod cli;
+pub mod dump;
+pub mod files;
+pub mod make;

@@ -1,0 +1,122 @@
+//! The options of all programs, in one place, so that man pages and completions are made from the same words.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser};
+
+/// sysexits(3).
+pub mod exit {
+    /// Wrong options.
+    pub const USAGE: u8 = 64;
+    /// A file with errors in it.
+    pub const DATA: u8 = 65;
+    /// A file that cannot be read.
+    pub const NO_INPUT: u8 = 66;
+    /// A file that cannot be made.
+    pub const CANNOT_CREATE: u8 = 73;
+    /// A file that cannot be written.
+    pub const IO: u8 = 74;
+}
+
+/// Options of `make_sockdfc` and `make_sockdfr`.
+#[derive(Debug, Clone, Parser)]
+#[command(version)]
+pub struct Make {
+    /// The text to freeze [default: the classic place in /etc]
+    pub infile: Option<PathBuf>,
+    /// The frozen file to write [default: the classic place in /etc]
+    pub outfile: Option<PathBuf>,
+    /// The file of service names, as services(5)
+    #[arg(long, value_name = "FILE", default_value = "/etc/services")]
+    pub services: PathBuf,
+}
+
+/// Options of `dump_sockdfc` and `dump_sockdfr`.
+#[derive(Debug, Clone, Parser)]
+#[command(version)]
+pub struct Dump {
+    /// The frozen file to list [default: the classic place in /etc]
+    pub infile: Option<PathBuf>,
+}
+
+/// Options of `test_sockd_conf`.
+#[derive(Debug, Clone, Parser)]
+#[command(version, name = "test_sockd_conf", about = "Say what sockd would decide on a request")]
+pub struct Check {
+    /// What identd is taken to say
+    #[command(flatten)]
+    pub ident: Ident,
+    /// The routes to go by [default: /etc/sockd.route if there is one and -C is not given]
+    #[arg(short = 'R', value_name = "ROUTE")]
+    pub route: Option<PathBuf>,
+    /// The rules to go by [default: /etc/sockd.conf]
+    #[arg(short = 'C', value_name = "CONF")]
+    pub conf: Option<PathBuf>,
+    /// Take frozen files [default: /etc/sockd.fc and /etc/sockd.fr]
+    #[arg(short = 'F')]
+    pub frozen: bool,
+    /// Say why each line that came close is not the one, and what would be asked and run
+    #[arg(long)]
+    pub explain: bool,
+    /// Warn about lines that can never match, open the inside, or trust names
+    #[arg(long)]
+    pub lint: bool,
+    /// Read requests, a line each, and write a verdict a line
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["explain", "user"])]
+    pub batch: Option<PathBuf>,
+    /// A name that the client host has; may be repeated
+    #[arg(long = "src-name", value_name = "NAME")]
+    pub source_names: Vec<String>,
+    /// A name that the destination has; may be repeated
+    #[arg(long = "dst-name", value_name = "NAME")]
+    pub destination_names: Vec<String>,
+    /// The file of service names, as services(5)
+    #[arg(long, value_name = "FILE", default_value = "/etc/services")]
+    pub services: PathBuf,
+    /// The user that the client claims to be
+    #[arg(requires_all = ["source", "destination", "port"])]
+    pub user: Option<OsString>,
+    /// The client host, by address or name
+    pub source: Option<String>,
+    /// The destination, by address or name
+    pub destination: Option<String>,
+    /// The destination port or its service
+    pub port: Option<String>,
+}
+
+/// What identd is taken to say.
+#[derive(Debug, Clone, Copy, Args)]
+#[group(multiple = false)]
+pub struct Ident {
+    /// Strict: nobody is let in whom identd does not confirm, and it does not answer
+    #[arg(short = 'I')]
+    pub strict: bool,
+    /// Lenient: identd is asked, and does not answer
+    #[arg(short = 'i')]
+    pub lenient: bool,
+    /// identd is asked, and names another user
+    #[arg(short = 'B')]
+    pub bad: bool,
+}
+
+/// Every program's name and options.
+pub fn commands() -> Vec<Command> {
+    vec![
+        Make::command().name("make_sockdfc").about("Freeze the rules of sockd"),
+        Make::command().name("make_sockdfr").about("Freeze the routes of sockd"),
+        Dump::command().name("dump_sockdfc").about("List frozen rules of sockd"),
+        Dump::command().name("dump_sockdfr").about("List frozen routes of sockd"),
+        Check::command(),
+    ]
+}
+
+/// The options given to a program; or the status to exit with, after help, version or complaint have been printed.
+pub fn parse<T: FromArgMatches>(program: &str, usage_status: u8) -> Result<T, u8> {
+    let command = commands().into_iter().find(|command| command.get_name() == program).unwrap_or_default();
+    let options = command.try_get_matches().and_then(|matches| T::from_arg_matches(&matches));
+    options.map_err(|error| {
+        let _ = error.print();
+        if error.use_stderr() { usage_status } else { 0 }
+    })
+}

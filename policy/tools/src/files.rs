@@ -1,0 +1,175 @@
+//! Files: where they are, how they are read and how one takes the place of another.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use sockd_policy::frozen::{self, FrozenError, Provenance};
+use sockd_policy::{LineError, Routes, RuleSet, Services, parse_conf, parse_routes};
+
+/// The kinds of files, with the names that the manuals give them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Rules: `/etc/sockd.conf`, frozen to `/etc/sockd.fc`.
+    Rules,
+    /// Routes: `/etc/sockd.route`, frozen to `/etc/sockd.fr`.
+    Routes,
+}
+
+impl Kind {
+    /// Where the text is.
+    pub fn text(self) -> &'static str {
+        match self {
+            Kind::Rules => "/etc/sockd.conf",
+            Kind::Routes => "/etc/sockd.route",
+        }
+    }
+
+    /// Where the frozen file is.
+    pub fn frozen(self) -> &'static str {
+        match self {
+            Kind::Rules => "/etc/sockd.fc",
+            Kind::Routes => "/etc/sockd.fr",
+        }
+    }
+}
+
+/// What was read from a text or a frozen file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Policy {
+    /// The content of `sockd.conf`.
+    Rules(RuleSet),
+    /// The content of `sockd.route`.
+    Routes(Routes),
+}
+
+/// Why a file is of no use.
+#[derive(Debug)]
+pub enum Fault {
+    /// It cannot be read.
+    Unreadable(io::Error),
+    /// Its text has errors.
+    Text(Vec<LineError>),
+    /// It is no frozen file, or a damaged one.
+    Frozen(FrozenError),
+}
+
+impl Fault {
+    /// One message for each error, with the file's name.
+    pub fn messages(&self, path: &Path) -> Vec<String> {
+        let path = path.display();
+        match self {
+            Fault::Unreadable(error) => vec![format!("Cannot open {path}: {error}")],
+            Fault::Text(errors) => errors.iter().map(|error| format!("{path}: {error}")).collect(),
+            Fault::Frozen(error) => vec![format!("{path}: {error}")],
+        }
+    }
+}
+
+impl Policy {
+    /// Reads a text, and says what it was made from. Service names are those of the file `services`; without that file
+    /// there are none.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has errors in its lines.
+    pub fn from_text(kind: Kind, path: &Path, services: &Path) -> Result<(Policy, Provenance), Fault> {
+        let text = fs::read(path).map_err(Fault::Unreadable)?;
+        let modified =
+            fs::metadata(path).and_then(|metadata| metadata.modified()).map_err(Fault::Unreadable)?;
+        let mut hashes = BTreeMap::new();
+        let policy = match kind {
+            Kind::Rules => parse_conf(&text, &read_services(services), &mut |path| {
+                let users = fs::read(path).map_err(|error| error.to_string())?;
+                hashes.insert(path.to_owned(), frozen::hash(&users));
+                Ok(users)
+            })
+            .map(Policy::Rules),
+            Kind::Routes => parse_routes(&text).map(Policy::Routes),
+        };
+        let from = Provenance {
+            name: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string(),
+            modified: modified.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            text: frozen::hash(&text),
+            user_files: hashes.into_iter().collect(),
+        };
+        policy.map(|policy| (policy, from)).map_err(Fault::Text)
+    }
+
+    /// Reads a frozen file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not a sound frozen file of this kind.
+    pub fn from_frozen(kind: Kind, path: &Path) -> Result<(Policy, Provenance), Fault> {
+        let bytes = fs::read(path).map_err(Fault::Unreadable)?;
+        match kind {
+            Kind::Rules => frozen::thaw_rules(&bytes).map(|(rules, from)| (Policy::Rules(rules), from)),
+            Kind::Routes => frozen::thaw_routes(&bytes).map(|(routes, from)| (Policy::Routes(routes), from)),
+        }
+        .map_err(Fault::Frozen)
+    }
+
+    /// The bytes of the frozen file.
+    pub fn freeze(&self, from: &Provenance) -> Vec<u8> {
+        match self {
+            Policy::Rules(rules) => frozen::freeze_rules(rules, from),
+            Policy::Routes(routes) => frozen::freeze_routes(routes, from),
+        }
+    }
+
+    /// The lines in effect, as the text would have them.
+    pub fn lines(&self) -> Box<dyn Iterator<Item = String> + '_> {
+        match self {
+            Policy::Rules(rules) => Box::new(rules.lines()),
+            Policy::Routes(routes) => Box::new(routes.lines()),
+        }
+    }
+}
+
+/// The services of a file; none if it cannot be read, so that names in rules are errors.
+pub fn read_services(path: &Path) -> Services {
+    fs::read(path).map(|text| Services::parse(&text)).unwrap_or_default()
+}
+
+/// Why nothing was written.
+#[derive(Debug)]
+pub enum WriteFault {
+    /// The new file could not be made.
+    Create(io::Error),
+    /// It could not be written in full, or could not take its place.
+    Write(io::Error),
+}
+
+/// Puts `bytes` in the place of `target` so that a reader sees the old file or the new one and nothing between: written
+/// beside it, synced, renamed. The new file may be read by whom the text may be read, and written by its owner alone.
+///
+/// # Errors
+/// `target` is then what it was.
+pub fn replace(target: &Path, bytes: &[u8], text: &Path) -> Result<(), WriteFault> {
+    let mode = fs::metadata(text).map_or(0o600, |metadata| metadata.permissions().mode() & 0o644);
+    let folder = target.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let beside = folder.join(format!(".{name}.{}", std::process::id()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&beside)
+        .map_err(WriteFault::Create)?;
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&beside, target))
+        .and_then(|()| File::open(folder)?.sync_all());
+    written.map_err(|error| {
+        let _ = fs::remove_file(&beside);
+        WriteFault::Write(error)
+    })
+}
+
+/// The path given, or the one that the manual names.
+pub fn or_default(given: &Option<PathBuf>, default: &str) -> PathBuf {
+    given.clone().unwrap_or_else(|| PathBuf::from(default))
+}
