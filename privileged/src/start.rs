@@ -99,6 +99,8 @@ pub(crate) fn prepare(options: Options, signals: SignalFd) -> Result<Monitor, Fa
         false => listen::open(&options.listen, &world.services),
     }
     .map_err(Failure::system)?;
+    // Lowering it needs CAP_SYS_RESOURCE, which a service manager may have kept; the workers' 500 stays the higher.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-200");
     let runner = start_runner(&options, &world, |line| log.err(line))?;
     let workers = Workers::new(spawner.channel, descriptor_limit());
     let pid_file = options.pid_file.as_deref().map(write_pid_file).transpose().map_err(Failure::system)?;

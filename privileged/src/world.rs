@@ -52,6 +52,8 @@ pub fn map_ids(pid: libc::pid_t, ids: Ids) -> Result<(), String> {
 
 /// In the child: becomes the unprivileged user and leaves the host's file system.
 pub fn enter(ids: Ids, user_namespace: bool, missing: &mut Vec<String>) -> Result<(), String> {
+    // When memory runs out workers go before the monitor; a kernel that does not let itself be told chooses itself.
+    let _ = fs::write("/proc/self/oom_score_adj", "500");
     if user_namespace {
         // The capabilities in the new namespace stay: there is no id 0 in it whose loss would clear them.
         become_user(ids.uid, ids.gid, missing)?;

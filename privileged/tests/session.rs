@@ -1,6 +1,6 @@
 //! The monitor's transitions, driven without a system: what follows from what, and what must never follow.
 
-#![allow(clippy::arithmetic_side_effects)]
+#![allow(clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use nix::errno::Errno;
 use proptest::prelude::*;
