@@ -270,4 +270,15 @@ mod tests {
         assert!(Settings::parse("(isolation: shared(0))").is_err());
         assert!(Settings::parse("(worker_ids: (4294967295, 2))").is_err());
     }
+
+    #[test]
+    fn the_file_that_is_installed_holds_every_setting_with_its_default() {
+        let installed = include_str!("../../packaging/sockd.ron");
+        assert_eq!(Settings::parse(installed).unwrap(), Settings::default());
+        let defaults = format!("{:#?}", Settings::default());
+        let names = defaults.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(": "));
+        for (name, _) in names.filter(|(name, _)| !name.starts_with(' ')) {
+            assert!(installed.contains(&format!("\n    {name}: ")), "{name} is not in packaging/sockd.ron");
+        }
+    }
 }
