@@ -62,11 +62,13 @@ fn closed(why: End) -> Event {
 
 /// The lines among some actions, in order.
 fn lines(actions: &[Action]) -> Vec<&str> {
-    let line = |action| match action {
-        &Action::Log(_, ref line) => Some(line.as_str()),
-        _ => None,
-    };
-    actions.iter().filter_map(line).collect()
+    let mut lines = Vec::new();
+    for action in actions {
+        if let Action::Log(_, line) = action {
+            lines.push(line.as_str());
+        }
+    }
+    lines
 }
 
 fn dialled(actions: &[Action]) -> Option<SocketAddr> {
