@@ -241,7 +241,7 @@ impl RuleSet {
 fn query<'a>(request: &Request<'a>, facts: &Facts<'a>) -> Query<'a> {
     Query {
         source: canonical(request.source),
-        destination: canonical(request.destination),
+        destination: Some(canonical(request.destination)),
         port: request.port,
         user: request.user.as_bytes(),
         source_names: facts.source_names,
@@ -284,7 +284,7 @@ impl<'r> RuleRef<'r> {
     pub fn differs(&self, request: &Request, facts: &Facts) -> Vec<&'static str> {
         let (query, table) = (query(request, facts), self.table());
         let Some(rule) = table.rules.get(self.index as usize) else { return Vec::new() };
-        let source = table.source.fit(rule.source, query.source, query.source_names, &table.texts);
+        let source = table.source.fit(rule.source, Some(query.source), query.source_names, &table.texts);
         let destination =
             table.destination.fit(rule.destination, query.destination, query.destination_names, &table.texts);
         let tail = self.tail();
@@ -336,28 +336,14 @@ pub(crate) const IDENT: [(u32, IdentMode, &str); 3] =
 /// alternate form (`{:#}`) with `10.0.0.0/8`.
 impl fmt::Display for RuleRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(tail) = self.tail() else { return Ok(()) };
-        f.write_str(if self.permits() { "permit" } else { "deny" })?;
-        if let Some((_, _, letter)) = IDENT.iter().find(|(code, ..)| *code == tail.choice & !PERMIT) {
-            write!(f, " ?={letter}")?;
-        }
-        if tail.users != 0 {
-            write!(f, " *={}", self.table().list_word(tail.users))?;
-        }
-        for pattern in [Some(self.source()), Some(self.destination()).filter(|to| *to != Pattern::Any)] {
-            match pattern {
-                Some(pattern) if f.alternate() => write!(f, " {pattern:#}")?,
-                Some(pattern) => write!(f, " {pattern}")?,
-                None => {}
-            }
-        }
-        if !tail.ports.op.name().is_empty() {
-            write!(f, " {} {}", tail.ports.op.name(), tail.ports.port)?;
-        }
-        match self.command() {
-            Some(command) => write!(f, " : {}", command.text()),
-            None => Ok(()),
-        }
+        let ident = IDENT.iter().find(|(_, mode, _)| Some(*mode) == self.ident()).map(|(.., letter)| *letter);
+        let action: String = match (self.permits(), ident) {
+            (true, None) => "permit".into(),
+            (false, None) => "deny".into(),
+            (true, Some(letter)) => alloc::format!("permit ?={letter}"),
+            (false, Some(letter)) => alloc::format!("deny ?={letter}"),
+        };
+        self.table().write(f, self.index, &action, true)
     }
 }
 

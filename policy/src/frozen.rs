@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 8   "sockd.fz"
-//! 2   format version, 2  kind (1 sockd.fc, 2 sockd.fr), 8  length of the file in bytes
+//! 2   format version, 2  kind (1 sockd.fc, 2 sockd.fr, 3 socks.fc), 8  length of the file in bytes
 //! 32  SHA-256 of everything else: the fields above and all that follows
 //!     where it was made from: name, time and hash of the text, paths and hashes of the user files
 //!     the arrays of the table, each with the number of its items in front
@@ -28,6 +28,7 @@ use crate::name::{Pattern, is_canonical_name};
 use crate::route::Routes;
 use crate::side::{Family, Masked, NO_PARENT, Name, Prefix, Side, Word, in_order, link_names};
 use crate::table::{FILE, Op, Ports, Rule, Span, Table, Tail, Texts, UserFile};
+use crate::upstream::{Upstreams, way_of};
 
 /// What a frozen file was made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,10 +91,24 @@ pub fn thaw_routes(bytes: &[u8]) -> Result<(Routes, Provenance), FrozenError> {
     thaw(bytes, Kind::Routes).map(|(table, from)| (Routes { table }, from))
 }
 
+/// Freezes the lines of `socks.conf`.
+pub fn freeze_upstreams(upstreams: &Upstreams, from: &Provenance) -> Vec<u8> {
+    freeze(&upstreams.table, Kind::Upstreams, from)
+}
+
+/// Loads frozen lines of `socks.conf`.
+///
+/// # Errors
+/// Anything but what [`freeze_upstreams`] wrote.
+pub fn thaw_upstreams(bytes: &[u8]) -> Result<(Upstreams, Provenance), FrozenError> {
+    thaw(bytes, Kind::Upstreams).map(|(table, from)| (Upstreams { table }, from))
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Rules = 1,
     Routes = 2,
+    Upstreams = 3,
 }
 
 const MAGIC: &[u8; 8] = b"sockd.fz";
@@ -444,15 +459,14 @@ fn check(table: &Table, kind: Kind) -> Result<(), &'static str> {
         }),
         "a rule without its parts",
     )?;
+    // A mask of zeros means any host of either family and has a number of its own.
+    let any = |side: &Side| side.v4.prefixes.first().is_some_and(|first| first.mask == 0);
+    all(!any(&table.destination), "a destination network that is any")?;
+    all(kind == Kind::Rules || table.specials == [(0, 0); 2], "a special line where there is none")?;
     match kind {
-        Kind::Rules => all(
-            // A mask of zeros means any host of either family and has a number of its own.
-            [&table.source, &table.destination]
-                .iter()
-                .all(|side| side.v4.prefixes.first().is_none_or(|first| first.mask != 0)),
-            "a network that is any",
-        ),
+        Kind::Rules => all(!any(&table.source), "a source network that is any"),
         Kind::Routes => all(table.rules.iter().all(|rule| is_route(rule, table)), "a route that is none"),
+        Kind::Upstreams => all(table.rules.iter().all(|rule| rule.source == 0), "a line with a source"),
     }
 }
 
@@ -466,6 +480,7 @@ fn is_choice(tail: &Tail, table: &Table, kind: Kind) -> bool {
             (tail.choice as usize) < table.texts.ends.len()
                 && (tail.users, tail.template, tail.ports) == (0, 0, Ports::ANY)
         }
+        Kind::Upstreams => way_of(table.texts.str(tail.choice)).is_some(),
     }
 }
 

@@ -13,7 +13,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::IpAddr;
 
 use crate::name::{HostName, Pattern};
 use crate::side::{Fit, Side};
@@ -51,7 +51,7 @@ impl Table {
 
     /// The first line that matches.
     pub(crate) fn find(&self, query: &Query) -> Found {
-        let source = End::of(&self.source, query.source, query.source_names, self);
+        let source = End::of(&self.source, Some(query.source), query.source_names, self);
         let destination = End::of(&self.destination, query.destination, query.destination_names, self);
         let first = self.first(&source, &destination, NONE, |tail| self.tail_fits(tail, query));
         let found = self.rules.get(first as usize).and_then(|rule| self.fits(rule, query));
@@ -108,25 +108,36 @@ pub(crate) const NONE: u32 = u32::MAX;
 pub(crate) struct End<'a> {
     patterns: Vec<u32>,
     /// How to ask whether a pattern holds it, where they are too many to be looked through.
-    host: Option<(&'a Side, IpAddr, Option<&'a [HostName]>, &'a Table)>,
+    host: Option<Host<'a>>,
+}
+
+#[derive(Clone, Copy)]
+struct Host<'a> {
+    side: &'a Side,
+    texts: &'a Texts,
+    address: Option<IpAddr>,
+    names: Option<&'a [HostName]>,
 }
 
 impl<'a> End<'a> {
-    fn of(side: &'a Side, address: IpAddr, names: Option<&'a [HostName]>, table: &'a Table) -> End<'a> {
+    fn of(
+        side: &'a Side,
+        address: Option<IpAddr>,
+        names: Option<&'a [HostName]>,
+        table: &'a Table,
+    ) -> End<'a> {
         let mut patterns = Vec::with_capacity(32);
         side.matching(address, names, &table.texts, &mut patterns);
-        let host = (patterns.len() > 16).then_some((side, address, names, table));
+        let host = (patterns.len() > 16).then_some(Host { side, texts: &table.texts, address, names });
         End { patterns, host }
     }
 
     /// The patterns that hold every host that a pattern holds.
     pub(crate) fn around(side: &Side, pattern: &Pattern, texts: &Texts) -> End<'a> {
         let (address, names) = match pattern {
-            Pattern::Network(network) => (network.address(), None),
-            Pattern::Domain(name) | Pattern::Zone(name) => {
-                (IpAddr::V4(Ipv4Addr::UNSPECIFIED), Some(name.clone()))
-            }
-            Pattern::Any => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), None),
+            Pattern::Network(network) => (Some(network.address()), None),
+            Pattern::Domain(name) | Pattern::Zone(name) => (None, Some(name.clone())),
+            Pattern::Any => (None, None),
         };
         let mut patterns = Vec::new();
         side.matching(address, Some(names.as_slice()), texts, &mut patterns);
@@ -135,10 +146,10 @@ impl<'a> End<'a> {
     }
 
     fn has(&self, pattern: u32) -> bool {
-        let Some((side, address, names, table)) = self.host else { return self.patterns.contains(&pattern) };
-        match side.fit(pattern, address, names, &table.texts) {
+        let Some(host) = self.host else { return self.patterns.contains(&pattern) };
+        match host.side.fit(pattern, host.address, host.names, host.texts) {
             Fit::Yes => true,
-            Fit::Unknown | Fit::No => names.is_none() && pattern == side.some_name(),
+            Fit::Unknown | Fit::No => host.names.is_none() && pattern == host.side.some_name(),
         }
     }
 }

@@ -29,6 +29,7 @@ mod route;
 mod services;
 mod side;
 mod table;
+mod upstream;
 mod user;
 
 pub use address::{Network, canonical};
@@ -41,4 +42,5 @@ pub use lint::{Warning, lint};
 pub use name::{Destination, HostName, NameError, Pattern, parse_destination};
 pub use route::{Route, Routes, parse_routes};
 pub use services::Services;
+pub use upstream::{Server, Upstream, Upstreams, Way, parse_upstreams};
 pub use user::{UserId, UserIdError};

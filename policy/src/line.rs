@@ -48,7 +48,7 @@ pub(crate) struct Words<'a> {
 
 impl<'a> Words<'a> {
     /// Cuts a line. The first `#` or `:` ends the words: `#` begins a comment, `:` a command that reaches to the end of
-    /// the line. The colons of a word that is an IPv6 literal as a whole do not count.
+    /// the line. The colons of a word that is an IPv6 literal as a whole do not count, nor those of a server list.
     pub(crate) fn of(line: usize, bytes: &'a [u8]) -> Result<Words<'a>, LineError> {
         let mut words = Words { line, words: Vec::new(), next: 0, command: None };
         let mut rest = bytes.trim_ascii();
@@ -56,7 +56,9 @@ impl<'a> Words<'a> {
             let end = rest.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'#');
             let (word, behind) = rest.split_at(end.unwrap_or(rest.len()));
             let word = utf8(line, word)?;
-            let Some((before, after)) = word.split_once(':').filter(|_| !is_ipv6(word)) else {
+            let Some((before, after)) =
+                word.split_once(':').filter(|_| !is_ipv6(word) && servers(word).is_none())
+            else {
                 words.words.push(word);
                 rest = behind.trim_ascii_start();
                 continue;
@@ -162,6 +164,14 @@ impl<'a> Words<'a> {
 
 fn utf8(line: usize, bytes: &[u8]) -> Result<&str, LineError> {
     core::str::from_utf8(bytes).map_err(|_| LineError::expected(line, "UTF-8 text", Some(bytes)))
+}
+
+/// What `@=` or `sockd@` is followed by in `socks.conf`; neither can begin a word of another file.
+pub(crate) fn servers(word: &str) -> Option<&str> {
+    match word.split_once('@') {
+        Some((sockd, list)) if sockd.eq_ignore_ascii_case("sockd") => Some(list),
+        _ => word.strip_prefix("@="),
+    }
 }
 
 fn is_ipv6(word: &str) -> bool {

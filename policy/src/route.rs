@@ -83,7 +83,7 @@ impl Routes {
         let destination = canonical(destination);
         let query = Query {
             source: destination,
-            destination,
+            destination: Some(destination),
             port: 0,
             user: b"",
             source_names: Some(&[]),

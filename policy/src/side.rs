@@ -98,15 +98,16 @@ impl Side {
     /// [`Side::some_name`] for those that might.
     pub(crate) fn matching(
         &self,
-        address: IpAddr,
+        address: Option<IpAddr>,
         names: Option<&[HostName]>,
         texts: &Texts,
         found: &mut Vec<u32>,
     ) {
         found.push(0);
         match address {
-            IpAddr::V4(address) => self.v4.matching(address.into(), 1, found),
-            IpAddr::V6(address) => self.v6.matching(address.into(), self.v4.after(1), found),
+            Some(IpAddr::V4(address)) => self.v4.matching(address.into(), 1, found),
+            Some(IpAddr::V6(address)) => self.v6.matching(address.into(), self.v4.after(1), found),
+            None => {}
         }
         let first = self.first_name();
         match names {
@@ -166,23 +167,29 @@ impl Side {
     }
 
     /// Whether the pattern of a number holds the host.
-    pub(crate) fn fit(&self, id: u32, address: IpAddr, names: Option<&[HostName]>, texts: &Texts) -> Fit {
+    pub(crate) fn fit(
+        &self,
+        id: u32,
+        address: Option<IpAddr>,
+        names: Option<&[HostName]>,
+        texts: &Texts,
+    ) -> Fit {
         let holds = match (self.slot(id), address) {
             (Slot::Any, _) => true,
-            (Slot::Prefix4(at), IpAddr::V4(address)) => self
+            (Slot::Prefix4(at), Some(IpAddr::V4(address))) => self
                 .v4
                 .prefixes
                 .get(at)
                 .is_some_and(|prefix| u32::from(address) & prefix.mask == prefix.address),
-            (Slot::Odd4(at), IpAddr::V4(address)) => {
+            (Slot::Odd4(at), Some(IpAddr::V4(address))) => {
                 self.v4.odd.get(at).is_some_and(|odd| u32::from(address) & odd.mask == odd.address)
             }
-            (Slot::Prefix6(at), IpAddr::V6(address)) => self
+            (Slot::Prefix6(at), Some(IpAddr::V6(address))) => self
                 .v6
                 .prefixes
                 .get(at)
                 .is_some_and(|prefix| u128::from(address) & prefix.mask == prefix.address),
-            (Slot::Odd6(at), IpAddr::V6(address)) => {
+            (Slot::Odd6(at), Some(IpAddr::V6(address))) => {
                 self.v6.odd.get(at).is_some_and(|odd| u128::from(address) & odd.mask == odd.address)
             }
             (Slot::Name(at), _) => {

@@ -7,6 +7,7 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::IpAddr;
 
 use crate::command::Template;
@@ -97,7 +98,8 @@ pub(crate) const FILE: u32 = 1 << 31;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Query<'a> {
     pub(crate) source: IpAddr,
-    pub(crate) destination: IpAddr,
+    /// `None` for a name that this host does not resolve; networks do not hold it.
+    pub(crate) destination: Option<IpAddr>,
     pub(crate) port: u16,
     pub(crate) user: &'a [u8],
     pub(crate) source_names: Option<&'a [HostName]>,
@@ -131,7 +133,7 @@ impl Table {
         if !self.tail_fits(tail, query) {
             return None;
         }
-        let source = self.source.fit(rule.source, query.source, query.source_names, &self.texts);
+        let source = self.source.fit(rule.source, Some(query.source), query.source_names, &self.texts);
         let destination =
             self.destination.fit(rule.destination, query.destination, query.destination_names, &self.texts);
         match (source, destination) {
@@ -139,6 +141,35 @@ impl Table {
             (Fit::Unknown, _) => Some(Found::Need(Need::SourceNames)),
             (_, Fit::Unknown) => Some(Found::Need(Need::DestinationNames)),
             (Fit::Yes, Fit::Yes) => Some(Found::Nothing),
+        }
+    }
+
+    /// Writes a rule as its file would have it, after `action`; in the alternate form with networks in short. `from` tells
+    /// whether lines of this file name a source, and leave out a destination that is any.
+    pub(crate) fn write(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        rule: u32,
+        action: &str,
+        from: bool,
+    ) -> fmt::Result {
+        let Some(rule) = self.rules.get(rule as usize) else { return Ok(()) };
+        let Some(tail) = self.tails.get(rule.tail as usize) else { return Ok(()) };
+        f.write_str(action)?;
+        if tail.users != 0 {
+            write!(f, " *={}", self.list_word(tail.users))?;
+        }
+        let source = from.then(|| self.source.pattern(rule.source, &self.texts));
+        let destination = self.destination.pattern(rule.destination, &self.texts);
+        for pattern in source.into_iter().chain(Some(destination).filter(|to| !from || *to != Pattern::Any)) {
+            if f.alternate() { write!(f, " {pattern:#}")? } else { write!(f, " {pattern}")? }
+        }
+        if tail.ports.op != Op::Any {
+            write!(f, " {} {}", tail.ports.op.name(), tail.ports.port)?;
+        }
+        match self.template(tail.template) {
+            Some(command) => write!(f, " : {}", command.text()),
+            None => Ok(()),
         }
     }
 

@@ -1,0 +1,254 @@
+//! `socks.conf` of the SOCKSified server: how a destination that `sockd.conf` permits is reached.
+//!
+//! ```text
+//! line    = action ["*=" userlist] destination [op port] [":" shell_cmd]
+//! action  = "direct" | "deny" | "sockd" ["@=" servers] | "sockd@" servers
+//! servers = host [":" port], "," between them, no blanks; nothing is the default server
+//! ```
+//!
+//! Destinations, user lists, ports and commands are those of `sockd.conf`. The first matching line counts, no match
+//! denies; without the file everything is direct, which is for the caller to know.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::address::canonical;
+use crate::command::Template;
+use crate::conf::{ports, template, user_list};
+use crate::error::{Faults, LineError};
+use crate::line::{LONGEST, Words, each_line, servers};
+use crate::name::{Destination, HostName, Pattern, parse_destination};
+use crate::services::Services;
+use crate::table::{Builder, Found, Query, Table, Tail};
+use crate::user::UserId;
+
+/// The lines of one `socks.conf`, made by [`parse_upstreams`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Upstreams {
+    // The choice of a line is the text of its action, in the form that `Way` is written in.
+    pub(crate) table: Table,
+}
+
+/// How a destination is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// By a connection from this host.
+    Direct,
+    /// Not at all.
+    Deny,
+    /// Through the first of these servers that can be reached; the default server if there are none.
+    Sockd(Vec<Server>),
+}
+
+/// A SOCKS server to go through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Its address or name.
+    pub host: Destination,
+    /// Its port; `None` is the usual one.
+    pub port: Option<u16>,
+}
+
+/// What the lines say of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upstream<'r> {
+    /// This way.
+    By {
+        /// The way.
+        way: Way,
+        /// The line that says so, from 1; 0 if none does.
+        line: u32,
+        /// The line's command.
+        command: Option<Template<'r>>,
+    },
+    /// A line depends on the names of the destination; find them out and ask again.
+    NeedNames,
+}
+
+/// Reads `socks.conf`; `services` and `user_file` as for [`crate::parse_conf`]. Lines that begin with `domain`,
+/// `nameserver`, `bind` or `findserver` belong to other readers of the file and are passed over.
+///
+/// # Errors
+/// Every faulty line, at most a thousand of them, and how many more there are.
+pub fn parse_upstreams(
+    text: &[u8],
+    services: &Services,
+    user_file: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+) -> Result<Upstreams, Vec<LineError>> {
+    let mut builder = Builder::default();
+    let mut faults = Faults::default();
+    if !builder.admits(text.len()) {
+        return Err(alloc::vec![LineError::new(0, "expected a shorter file".into())]);
+    }
+    each_line(text, &mut faults, |number, line| {
+        let mut words = Words::of(number, line)?;
+        let foreign = |word: &str| FOREIGN.iter().any(|name| word.eq_ignore_ascii_case(name));
+        if words.is_blank() || words.peek().is_some_and(foreign) {
+            return Ok(());
+        }
+        let choice = builder.text(&way(&mut words)?.to_string());
+        let users = match words.take_marked("*=") {
+            Some(list) => user_list(&mut builder, user_file, number, list)?,
+            None => 0,
+        };
+        let destination = words.pattern("destination")?;
+        let ports = ports(&mut words, services)?;
+        words.end("port operator or the end of the line")?;
+        let template = words.command.map_or(Ok(0), |text| template(&mut builder, number, text))?;
+        builder.rule(number, &Pattern::Any, &destination, Tail { choice, users, template, ports });
+        Ok(())
+    });
+    faults.none()?;
+    Ok(Upstreams { table: builder.finish() })
+}
+
+const FOREIGN: [&str; 4] = ["domain", "nameserver", "bind", "findserver"];
+
+fn way(words: &mut Words) -> Result<Way, LineError> {
+    let word = words.peek().unwrap_or_default();
+    let fault = words.expected("direct, deny or sockd");
+    words.take();
+    let simple = [("direct", Way::Direct), ("deny", Way::Deny), ("sockd", Way::Sockd(Vec::new()))];
+    let way = simple.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name)).map(|(_, way)| way);
+    let list = match way {
+        Some(Way::Sockd(_)) => words.take_marked("@="),
+        Some(way) => return Ok(way),
+        None if word.starts_with('@') => return Err(fault),
+        None => Some(servers(word).ok_or(fault)?),
+    };
+    let list = list.unwrap_or_default();
+    server_list(list).map(Way::Sockd).ok_or_else(|| words.wrong("servers as host:port,host:port", list))
+}
+
+fn server_list(list: &str) -> Option<Vec<Server>> {
+    if list.is_empty() { Some(Vec::new()) } else { list.split(',').map(server).collect() }
+}
+
+/// Reads `host`, `host:port`, or an IPv6 address in brackets with a port, without them otherwise.
+fn server(text: &str) -> Option<Server> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        let port = Some(address.port()).filter(|port| *port != 0)?;
+        return Some(Server { host: Destination::Address(canonical(address.ip())), port: Some(port) });
+    }
+    let host = |text: &str| parse_destination(text.as_bytes()).ok();
+    match (host(text), text.rsplit_once(':')) {
+        (Some(host), _) => Some(Server { host, port: None }),
+        (None, Some((name, port))) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let port = port.parse().ok().filter(|port| *port != 0)?;
+            Some(Server { host: host(name)?, port: Some(port) })
+        }
+        _ => None,
+    }
+}
+
+impl Upstreams {
+    /// How a permitted request is to be carried out. `destination` is `None` for a name that this host does not resolve;
+    /// `names` are the destination's, `None` if they have not been asked for. This host itself, and `0.0.0.0` of a BIND from
+    /// anybody, are always direct.
+    pub fn way_for(
+        &self,
+        destination: Option<IpAddr>,
+        names: Option<&[HostName]>,
+        port: u16,
+        user: &UserId,
+    ) -> Upstream<'_> {
+        let destination = destination.map(canonical);
+        if destination.is_some_and(|address| address.is_loopback() || address.is_unspecified()) {
+            return Upstream::By { way: Way::Direct, line: 0, command: None };
+        }
+        let query = Query {
+            source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            destination,
+            port,
+            user: user.as_bytes(),
+            source_names: Some(&[]),
+            destination_names: names,
+        };
+        match self.table.find(&query) {
+            Found::Need(_) => Upstream::NeedNames,
+            Found::Nothing => Upstream::By { way: Way::Deny, line: 0, command: None },
+            Found::Rule(rule) => {
+                let tail = self
+                    .table
+                    .rules
+                    .get(rule as usize)
+                    .and_then(|rule| self.table.tails.get(rule.tail as usize));
+                let way =
+                    tail.and_then(|tail| way_of(self.table.texts.str(tail.choice))).unwrap_or(Way::Deny);
+                let command = tail.and_then(|tail| self.table.template(tail.template));
+                Upstream::By { way, line: self.table.line(rule), command }
+            }
+        }
+    }
+
+    /// The number of lines.
+    pub fn len(&self) -> usize {
+        self.table.rules.len()
+    }
+
+    /// Whether there is no line, so that no destination can be reached.
+    pub fn is_empty(&self) -> bool {
+        self.table.rules.is_empty()
+    }
+
+    /// Every command, by id: what the command runner needs to know.
+    pub fn templates(&self) -> impl Iterator<Item = Template<'_>> {
+        (1..).zip(&self.table.templates).filter_map(|(number, _)| self.table.template(number))
+    }
+
+    /// The lines in effect, in a form that `socks.conf` accepts.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        (0..).zip(&self.table.rules).map(|(index, _)| {
+            let line = format!("{}", Line { table: &self.table, index });
+            if line.len() > LONGEST { format!("{:#}", Line { table: &self.table, index }) } else { line }
+        })
+    }
+}
+
+/// The way of a line's choice, if its text is the way it would be written.
+pub(crate) fn way_of(text: &str) -> Option<Way> {
+    let mut words = Words::of(1, text.as_bytes()).ok()?;
+    let way = way(&mut words).ok()?;
+    (way.to_string() == text).then_some(way)
+}
+
+struct Line<'a> {
+    table: &'a Table,
+    index: u32,
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rule = self.table.rules.get(self.index as usize);
+        let choice = rule.and_then(|rule| self.table.tails.get(rule.tail as usize)).map(|tail| tail.choice);
+        self.table.write(f, self.index, self.table.texts.str(choice.unwrap_or_default()), false)
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Way::Direct => f.write_str("direct"),
+            Way::Deny => f.write_str("deny"),
+            Way::Sockd(servers) if servers.is_empty() => f.write_str("sockd"),
+            Way::Sockd(servers) => {
+                let servers: Vec<_> = servers.iter().map(Server::to_string).collect();
+                write!(f, "sockd @={}", servers.join(","))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.host, self.port) {
+            (Destination::Address(address), Some(port)) => SocketAddr::new(*address, port).fmt(f),
+            (Destination::Address(address), None) => address.fmt(f),
+            (Destination::Name(name), Some(port)) => write!(f, "{name}:{port}"),
+            (Destination::Name(name), None) => name.fmt(f),
+        }
+    }
+}
