@@ -12,7 +12,7 @@ use sockd_policy::command::Values;
 use sockd_policy::guard::{self, AddressKind, Refusal};
 use sockd_policy::{
     Command, DenyReason, Facts, HostName, IdentMode, Identity, Permit, Request, Route, Routes, RuleRef,
-    RuleSet, Services, UserId, Verdict, canonical, lint,
+    RuleSet, Services, Upstream, Upstreams, UserId, Verdict, Way, canonical, lint,
 };
 
 use crate::cli::{self, Check};
@@ -144,6 +144,7 @@ fn host(text: &str) -> Result<(IpAddr, Vec<HostName>), String> {
 struct Trial {
     rules: RuleSet,
     routes: Option<(PathBuf, Routes)>,
+    upstreams: Option<(PathBuf, Upstreams)>,
     conf: PathBuf,
     /// The lines of the text, for showing them as they are written; none of a frozen file.
     text: Vec<String>,
@@ -159,6 +160,7 @@ struct Outcome<'r> {
     rule: Option<RuleRef<'r>>,
     refusal: Option<Refusal>,
     route: Option<Route>,
+    upstream: Option<Upstream<'r>>,
 }
 
 impl Trial {
@@ -172,18 +174,20 @@ impl Trial {
         };
         let place = |kind: Kind| if options.frozen { kind.frozen() } else { kind.text() };
         let conf = or_default(&options.conf, place(Kind::Rules));
-        let rules = match read(Kind::Rules, &conf)? {
-            Policy::Rules(rules) => rules,
-            Policy::Routes(_) => RuleSet::default(),
+        let Policy::Rules(rules) = read(Kind::Rules, &conf)? else { return Err(Vec::new()) };
+        // The files in /etc belong together; to another sockd.conf they need not belong.
+        let optional = |given: &Option<PathBuf>, kind: Kind| {
+            let usual =
+                Some(PathBuf::from(place(kind))).filter(|path| options.conf.is_none() && path.exists());
+            given.clone().or(usual).map(|path| read(kind, &path).map(|policy| (path, policy))).transpose()
         };
-        let usual = PathBuf::from(place(Kind::Routes));
-        let route = options.route.clone().or((options.conf.is_none() && usual.exists()).then_some(usual));
-        let routes = match route.map(|path| (read(Kind::Routes, &path), path)) {
-            Some((routes, path)) => match routes? {
-                Policy::Routes(routes) => Some((path, routes)),
-                Policy::Rules(_) => None,
-            },
-            None => None,
+        let routes = match optional(&options.route, Kind::Routes)? {
+            Some((path, Policy::Routes(routes))) => Some((path, routes)),
+            _ => None,
+        };
+        let upstreams = match optional(&options.upstream, Kind::Upstreams)? {
+            Some((path, Policy::Upstreams(upstreams))) => Some((path, upstreams)),
+            _ => None,
         };
         let text = if options.frozen { Vec::new() } else { std::fs::read(&conf).unwrap_or_default() };
         let text = text
@@ -194,6 +198,7 @@ impl Trial {
         Ok(Trial {
             rules,
             routes,
+            upstreams,
             conf,
             text,
             services,
@@ -240,7 +245,16 @@ impl Trial {
         let routes = self.routes.as_ref().filter(|_| verdict.is_ok());
         let route =
             routes.map(|(_, routes)| routes.source_for(asked.destination, Some(&asked.destination_names)));
-        Outcome { verdict, rule, refusal, route }
+        let upstreams = self.upstreams.as_ref().filter(|_| verdict.is_ok());
+        let upstream = upstreams.map(|(_, upstreams)| {
+            upstreams.way_for(
+                Some(asked.destination),
+                Some(&asked.destination_names),
+                asked.port,
+                &asked.user,
+            )
+        });
+        Outcome { verdict, rule, refusal, route, upstream }
     }
 
     fn single(&self, asked: &Asked, explain: bool) -> u8 {
@@ -250,7 +264,7 @@ impl Trial {
             None => eprintln!("*** No match with any line. Access denied."),
         }
         self.special(&outcome);
-        let routed = self.route(asked, &outcome);
+        let routed = self.route(asked, &outcome) && self.upstream(&outcome);
         if let Some(refusal) = outcome.refusal {
             eprintln!("*** Refused by guard: {refusal}. Access denied.");
         }
@@ -307,6 +321,22 @@ impl Trial {
         true
     }
 
+    /// Shows the way of what is permitted; false if it is denied there.
+    fn upstream(&self, outcome: &Outcome) -> bool {
+        let (Some((path, _)), Some(upstream)) = (&self.upstreams, &outcome.upstream) else { return true };
+        eprintln!("==== Checking upstream file ({})...", path.display());
+        match upstream {
+            Upstream::By { line: 0, way: Way::Deny, .. } | Upstream::NeedNames => {
+                eprintln!("*** No match with any line. Access denied.");
+                false
+            }
+            Upstream::By { line, way, .. } => {
+                eprintln!("Line {line}: {way}");
+                *way != Way::Deny
+            }
+        }
+    }
+
     fn explain(&self, asked: &Asked, outcome: &Outcome) {
         let confirmed = Identity::Known(asked.user.clone());
         let facts = facts(asked, self.identity.as_ref().unwrap_or(&confirmed));
@@ -342,7 +372,11 @@ impl Trial {
             Err(DenyReason::BadIdentity) => [self.rules.bad_id(), None],
             Err(DenyReason::NoMatch) => [None, None],
         };
-        due.into_iter().flatten().collect()
+        let upstream = match &outcome.upstream {
+            Some(Upstream::By { command, .. }) => *command,
+            _ => None,
+        };
+        due.into_iter().chain([upstream]).flatten().collect()
     }
 
     fn values<'a>(&'a self, asked: &'a Asked) -> Values<'a> {
@@ -406,7 +440,13 @@ impl Trial {
             (Err(_), ..) => format!("deny {by}"),
             (Ok(_), Some(refusal), _) => format!("refused {by}: {refusal}"),
             (Ok(_), None, Some(Route::NoMatch | Route::NeedNames)) => format!("refused {by}: no route"),
-            (Ok(_), None, _) => format!("permit {by}"),
+            (Ok(_), None, _) => match &outcome.upstream {
+                Some(Upstream::By { way: Way::Deny, .. } | Upstream::NeedNames) => {
+                    format!("refused {by}: denied upstream")
+                }
+                Some(Upstream::By { way: way @ Way::Sockd(_), .. }) => format!("permit {by}: {way}"),
+                _ => format!("permit {by}"),
+            },
         }
     }
 }

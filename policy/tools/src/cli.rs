@@ -53,7 +53,10 @@ pub struct Check {
     /// The rules to go by [default: /etc/sockd.conf]
     #[arg(short = 'C', value_name = "CONF")]
     pub conf: Option<PathBuf>,
-    /// Take frozen files [default: /etc/sockd.fc and /etc/sockd.fr]
+    /// The upstream lines to go by [default: /etc/socks.conf if there is one and -C is not given]
+    #[arg(short = 'U', long = "upstream", value_name = "FILE")]
+    pub upstream: Option<PathBuf>,
+    /// Take frozen files [default: /etc/sockd.fc, /etc/sockd.fr and /etc/socks.fc]
     #[arg(short = 'F')]
     pub frozen: bool,
     /// Say why each line that came close is not the one, and what would be asked and run
@@ -107,6 +110,8 @@ pub fn commands() -> Vec<Command> {
         Make::command().name("make_sockdfr").about("Freeze the routes of sockd"),
         Dump::command().name("dump_sockdfc").about("List frozen rules of sockd"),
         Dump::command().name("dump_sockdfr").about("List frozen routes of sockd"),
+        Make::command().name("make_socksfc").about("Freeze the upstream lines of sockd"),
+        Dump::command().name("dump_socksfc").about("List frozen upstream lines of sockd"),
         Check::command(),
     ]
 }

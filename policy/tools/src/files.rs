@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use sockd_policy::frozen::{self, FrozenError, Provenance};
-use sockd_policy::{LineError, Routes, RuleSet, Services, parse_conf, parse_routes};
+use sockd_policy::{
+    LineError, Routes, RuleSet, Services, Upstreams, parse_conf, parse_routes, parse_upstreams,
+};
 
 /// The kinds of files, with the names that the manuals give them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub enum Kind {
     Rules,
     /// Routes: `/etc/sockd.route`, frozen to `/etc/sockd.fr`.
     Routes,
+    /// Upstream lines: `/etc/socks.conf`, frozen to `/etc/socks.fc`.
+    Upstreams,
 }
 
 impl Kind {
@@ -25,6 +29,7 @@ impl Kind {
         match self {
             Kind::Rules => "/etc/sockd.conf",
             Kind::Routes => "/etc/sockd.route",
+            Kind::Upstreams => "/etc/socks.conf",
         }
     }
 
@@ -33,6 +38,7 @@ impl Kind {
         match self {
             Kind::Rules => "/etc/sockd.fc",
             Kind::Routes => "/etc/sockd.fr",
+            Kind::Upstreams => "/etc/socks.fc",
         }
     }
 }
@@ -44,6 +50,8 @@ pub enum Policy {
     Rules(RuleSet),
     /// The content of `sockd.route`.
     Routes(Routes),
+    /// The content of `socks.conf`.
+    Upstreams(Upstreams),
 }
 
 /// Why a file is of no use.
@@ -79,15 +87,16 @@ impl Policy {
         let text = fs::read(path).map_err(Fault::Unreadable)?;
         let modified =
             fs::metadata(path).and_then(|metadata| metadata.modified()).map_err(Fault::Unreadable)?;
-        let mut hashes = BTreeMap::new();
+        let (services, mut hashes) = (read_services(services), BTreeMap::new());
+        let mut user_file = |path: &str| {
+            let users = fs::read(path).map_err(|error| error.to_string())?;
+            hashes.insert(path.to_owned(), frozen::hash(&users));
+            Ok(users)
+        };
         let policy = match kind {
-            Kind::Rules => parse_conf(&text, &read_services(services), &mut |path| {
-                let users = fs::read(path).map_err(|error| error.to_string())?;
-                hashes.insert(path.to_owned(), frozen::hash(&users));
-                Ok(users)
-            })
-            .map(Policy::Rules),
+            Kind::Rules => parse_conf(&text, &services, &mut user_file).map(Policy::Rules),
             Kind::Routes => parse_routes(&text).map(Policy::Routes),
+            Kind::Upstreams => parse_upstreams(&text, &services, &mut user_file).map(Policy::Upstreams),
         };
         let from = Provenance {
             name: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string(),
@@ -107,6 +116,9 @@ impl Policy {
         match kind {
             Kind::Rules => frozen::thaw_rules(&bytes).map(|(rules, from)| (Policy::Rules(rules), from)),
             Kind::Routes => frozen::thaw_routes(&bytes).map(|(routes, from)| (Policy::Routes(routes), from)),
+            Kind::Upstreams => {
+                frozen::thaw_upstreams(&bytes).map(|(lines, from)| (Policy::Upstreams(lines), from))
+            }
         }
         .map_err(Fault::Frozen)
     }
@@ -116,6 +128,7 @@ impl Policy {
         match self {
             Policy::Rules(rules) => frozen::freeze_rules(rules, from),
             Policy::Routes(routes) => frozen::freeze_routes(routes, from),
+            Policy::Upstreams(lines) => frozen::freeze_upstreams(lines, from),
         }
     }
 
@@ -124,6 +137,7 @@ impl Policy {
         match self {
             Policy::Rules(rules) => Box::new(rules.lines()),
             Policy::Routes(routes) => Box::new(routes.lines()),
+            Policy::Upstreams(lines) => Box::new(lines.lines()),
         }
     }
 }

@@ -324,6 +324,29 @@ fn frozen_files_are_tested_as_well() {
 }
 
 #[test]
+fn upstream_lines_are_frozen_listed_and_tested() {
+    let place = Place::new();
+    place.write("socks.conf", "direct 10.0.0.0/8\nsockd @=gw:1081 20.0.0.0/8 : echo %z\ndeny 30.0.0.0/8\n");
+    assert_eq!(status(&place.run(env!("CARGO_BIN_EXE_make_socksfc"), &["socks.conf", "socks.fc"])), 0);
+    let listing = text(&place.run(env!("CARGO_BIN_EXE_dump_socksfc"), &["socks.fc"]));
+    assert!(
+        listing.ends_with("\nsockd @=gw:1081 20.0.0.0 255.0.0.0 : echo %z\ndeny 30.0.0.0 255.0.0.0\n"),
+        "{listing}"
+    );
+    let to = |destination: &'static str| {
+        let request = ["--explain", "-U", "socks.conf", "u", "1.2.3.4", destination, "23"];
+        decided(&place, "permit ALL 0.0.0.0\n", &request)
+    };
+    let (status, lines) = to("20.0.0.1");
+    assert_eq!(status, 1);
+    assert_eq!(lines[1..3], ["==== Checking upstream file (socks.conf)...", "Line 2: sockd @=gw:1081"]);
+    assert_eq!(lines.last().unwrap(), "would run: echo 20.0.0.1");
+    assert_eq!(to("30.0.0.1").0, 0);
+    assert_eq!(to("40.0.0.1").1[2], "*** No match with any line. Access denied.");
+    assert_eq!(to("10.0.0.1").0, 1);
+}
+
+#[test]
 fn a_batch_gives_a_verdict_a_line() {
     let place = Place::new();
     place.write("c.conf", "deny *=eve ALL 0.0.0.0\npermit 10.0.0.0/8\npermit ?=I 11.0.0.0/8\n");
