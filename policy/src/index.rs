@@ -169,15 +169,22 @@ impl Index {
         };
         let mut sources = Lists::counting(&table.source);
         let mut destinations = Lists::counting(&table.destination);
-        each_listing(table, |rule, _| match by_source(rule) {
-            true => sources.add(rule.source),
-            false => destinations.add(rule.destination),
+        let mut sides = Vec::with_capacity(table.rules.len());
+        each_listing(table, |rule, _| {
+            let source = by_source(rule);
+            if source {
+                sources.add(rule.source)
+            } else {
+                destinations.add(rule.destination)
+            }
+            sides.push(source);
         });
         sources.lay_out();
         destinations.lay_out();
-        each_listing(table, |rule, number| match by_source(rule) {
-            true => sources.put(rule.source, Entry { other: rule.destination, rule: number }),
-            false => destinations.put(rule.destination, Entry { other: rule.source, rule: number }),
+        let mut sides = sides.into_iter();
+        each_listing(table, |rule, number| match sides.next() {
+            Some(true) => sources.put(rule.source, Entry { other: rule.destination, rule: number }),
+            _ => destinations.put(rule.destination, Entry { other: rule.source, rule: number }),
         });
         sources.sort();
         destinations.sort();

@@ -30,8 +30,9 @@ pub enum NameError {
 impl HostName {
     /// Checks and lowers a name.
     pub fn parse(bytes: &[u8]) -> Result<HostName, NameError> {
-        let name = checked(bytes.strip_suffix(b".").unwrap_or(bytes))?;
-        Ok(HostName(name.to_ascii_lowercase()))
+        let name = bytes.strip_suffix(b".").unwrap_or(bytes);
+        check(name)?;
+        Ok(HostName(name.iter().map(|byte| char::from(byte.to_ascii_lowercase())).collect()))
     }
 
     /// The name in lower case.
@@ -40,29 +41,29 @@ impl HostName {
     }
 }
 
-/// The name, if it is one but for capitals.
-fn checked(name: &[u8]) -> Result<&str, NameError> {
-    let name = core::str::from_utf8(name).map_err(|_| NameError::Character)?;
+/// Whether the bytes are a name, in whatever case.
+fn check(name: &[u8]) -> Result<(), NameError> {
     match name.len() {
         0 => return Err(NameError::Empty),
         254.. => return Err(NameError::TooLong),
         _ => {}
     }
-    for label in name.split('.') {
-        if !label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+    let mut last = &[][..];
+    for label in name.split(|byte| *byte == b'.') {
+        if !label.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
             return Err(NameError::Character);
         }
-        if label.is_empty() || label.len() > 63 {
+        if !(1..=63).contains(&label.len()) {
             return Err(NameError::Label);
         }
+        last = label;
     }
-    let last = name.rsplit('.').next().unwrap_or_default();
-    if is_number(last) { Err(NameError::Numeric) } else { Ok(name) }
+    if is_number(last) { Err(NameError::Numeric) } else { Ok(()) }
 }
 
 /// Whether the bytes are a name as [`HostName`] keeps it.
 pub(crate) fn is_canonical_name(bytes: &[u8]) -> bool {
-    checked(bytes).is_ok() && !bytes.iter().any(u8::is_ascii_uppercase)
+    check(bytes).is_ok() && !bytes.iter().any(u8::is_ascii_uppercase)
 }
 
 impl fmt::Display for HostName {
@@ -84,10 +85,9 @@ impl fmt::Display for NameError {
 }
 
 /// A label that `inet_aton` would read as a number: decimal, octal or hexadecimal.
-fn is_number(label: &str) -> bool {
-    let hex = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
-    label.bytes().all(|byte| byte.is_ascii_digit())
-        || hex.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+fn is_number(label: &[u8]) -> bool {
+    let hex = label.strip_prefix(b"0x").or_else(|| label.strip_prefix(b"0X"));
+    label.iter().all(u8::is_ascii_digit) || hex.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// What a SOCKS4A client asked for.
@@ -130,7 +130,7 @@ impl Pattern {
             (Pattern::Network(outer), Pattern::Network(inner)) => inner.lies_in(outer),
             (Pattern::Domain(outer), Pattern::Domain(inner)) => outer == inner,
             (Pattern::Zone(zone), Pattern::Domain(inner) | Pattern::Zone(inner)) => {
-                in_zone(&inner.0, &zone.0)
+                in_zone(inner.0.as_bytes(), zone.0.as_bytes())
             }
             _ => false,
         }
@@ -138,8 +138,8 @@ impl Pattern {
 }
 
 /// Whether `name` is `zone` or lies below it.
-pub(crate) fn in_zone(name: &str, zone: &str) -> bool {
-    name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+pub(crate) fn in_zone(name: &[u8], zone: &[u8]) -> bool {
+    name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with(b"."))
 }
 
 /// Written as `sockd.conf` takes it; the mask beside a name is required and ignored.

@@ -111,14 +111,16 @@ impl Side {
         }
         let first = self.first_name();
         match names {
-            Some(names) => names.iter().for_each(|name| self.zones(name.as_str(), first, texts, found)),
+            Some(names) => {
+                names.iter().for_each(|name| self.zones(name.as_str().as_bytes(), first, texts, found))
+            }
             None if self.names.is_empty() => {}
             None => found.push(self.some_name()),
         }
     }
 
-    fn zones(&self, name: &str, first: u32, texts: &Texts, found: &mut Vec<u32>) {
-        let not_behind = |pattern: &Name| from_the_end(texts.str(pattern.text), name) != Ordering::Greater;
+    fn zones(&self, name: &[u8], first: u32, texts: &Texts, found: &mut Vec<u32>) {
+        let not_behind = |pattern: &Name| from_the_end(texts.bytes(pattern.text), name) != Ordering::Greater;
         let mut place = count_as_u32(self.names.partition_point(not_behind)).wrapping_sub(1);
         while let Some(pattern) = self.names.get(place as usize) {
             if pattern.holds(name, texts) {
@@ -194,7 +196,7 @@ impl Side {
             }
             (Slot::Name(at), _) => {
                 let (Some(names), Some(pattern)) = (names, self.names.get(at)) else { return Fit::Unknown };
-                names.iter().any(|name| pattern.holds(name.as_str(), texts))
+                names.iter().any(|name| pattern.holds(name.as_str().as_bytes(), texts))
             }
             _ => false,
         };
@@ -203,8 +205,8 @@ impl Side {
 }
 
 impl Name {
-    fn holds(&self, name: &str, texts: &Texts) -> bool {
-        let own = texts.str(self.text);
+    fn holds(&self, name: &[u8], texts: &Texts) -> bool {
+        let own = texts.bytes(self.text);
         if self.zone { in_zone(name, own) } else { name == own }
     }
 }
@@ -321,15 +323,15 @@ fn count_as_u32(count: usize) -> u32 {
 }
 
 /// Compares names from their end, label by label: a name comes right before the names below it.
-pub(crate) fn from_the_end(left: &str, right: &str) -> Ordering {
-    let key = |byte: u8| if byte == b'.' { 0 } else { byte };
-    left.bytes().rev().map(key).cmp(right.bytes().rev().map(key))
+pub(crate) fn from_the_end(left: &[u8], right: &[u8]) -> Ordering {
+    let key = |byte: &u8| if *byte == b'.' { 0 } else { *byte };
+    left.iter().rev().map(key).cmp(right.iter().rev().map(key))
 }
 
 /// Whether names stand as the search expects them, each once.
 pub(crate) fn in_order(names: &[Name], texts: &Texts) -> bool {
     names.is_sorted_by(|left, right| {
-        let order = from_the_end(texts.str(left.text), texts.str(right.text));
+        let order = from_the_end(texts.bytes(left.text), texts.bytes(right.text));
         order.then(right.zone.cmp(&left.zone)) == Ordering::Less
     })
 }
@@ -338,8 +340,8 @@ pub(crate) fn in_order(names: &[Name], texts: &Texts) -> bool {
 pub(crate) fn link_names(names: &mut [Name], texts: &Texts) {
     let mut around: Vec<(u32, u32)> = Vec::new();
     for (place, name) in (0..).zip(names) {
-        let own = texts.str(name.text);
-        while around.last().is_some_and(|(_, zone)| !in_zone(own, texts.str(*zone))) {
+        let own = texts.bytes(name.text);
+        while around.last().is_some_and(|(_, zone)| !in_zone(own, texts.bytes(*zone))) {
             around.pop();
         }
         name.parent = around.last().map_or(NO_PARENT, |(place, _)| *place);
@@ -376,7 +378,7 @@ impl SideBuilder {
         let v4 = family(self.v4, &mut next, &mut tell);
         let v6 = family(self.v6, &mut next, &mut tell);
         self.names.sort_unstable_by(|(left, left_zone, _), (right, right_zone, _)| {
-            from_the_end(left.as_str(), right.as_str()).then(right_zone.cmp(left_zone))
+            from_the_end(left.as_str().as_bytes(), right.as_str().as_bytes()).then(right_zone.cmp(left_zone))
         });
         let mut names: Vec<Name> = Vec::new();
         let mut last = None;
