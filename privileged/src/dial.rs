@@ -4,10 +4,11 @@ use crate::sys;
 use nix::errno::Errno as Code;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, bind, connect, getpeername, getsockname, ipproto, listen,
-    socket_with, sockopt,
+    AddressFamily, SocketAddrAny, SocketFlags, SocketType, bind, connect, getpeername, getsockname, ipproto,
+    listen, socket_with, sockopt,
 };
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -23,42 +24,57 @@ pub enum Dialled {
     Pending(OwnedFd),
 }
 
+/// The ports that rcmd(3) uses: the upper half of those that only root can have.
+pub const RESERVED: RangeInclusive<u16> = 512..=1023;
+
 /// Begins to connect to exactly `to`, from `from` where that is given.
 pub fn dial(to: SocketAddr, from: Option<IpAddr>) -> Result<Dialled, Failure> {
-    let socket = stream(to.ip()).map_err(failure("socket"))?;
-    prepare(&socket).map_err(failure("setsockopt"))?;
+    let socket = prepared(to.ip())?;
     if let Some(from) = from {
         // Without it the port would be taken for all destinations at once; a kernel without it still works.
         let _ = sys::bind_address_no_port(&socket);
         bind(&socket, &SocketAddr::new(from, 0)).map_err(failure("bind"))?;
     }
+    set_out(socket, to)
+}
+
+/// The same from one of the [`RESERVED`] ports, the first free one from the end, as rresvport(3) has it.
+pub fn dial_reserved(to: SocketAddr, from: Option<IpAddr>) -> Result<Dialled, Failure> {
+    let from = from.map_or_else(|| source_towards(to.ip()), Ok)?;
+    let socket = prepared(to.ip())?;
+    bind_first(&socket, from, RESERVED.rev())?;
+    set_out(socket, to)
+}
+
+fn set_out(socket: OwnedFd, to: SocketAddr) -> Result<Dialled, Failure> {
     match connect(&socket, &to) {
-        Ok(()) => arrived(socket, to).map(Dialled::Connected),
-        // On loopback and with a quick peer the handshake is over by now; asking costs less than waiting for it.
-        Err(Errno::INPROGRESS) => match getpeername(&socket) {
-            Ok(_) => arrived(socket, to).map(Dialled::Connected),
-            Err(_) => Ok(Dialled::Pending(socket)),
-        },
-        Err(error) => Err(failure("connect")(error)),
+        Ok(()) | Err(Errno::INPROGRESS) => {}
+        Err(error) => return Err(failure("connect")(error)),
+    }
+    // On loopback and with a quick peer the handshake is over by now; asking costs less than waiting for it.
+    match getpeername(&socket) {
+        Ok(peer) => arrived(socket, peer, to).map(Dialled::Connected),
+        Err(_) => Ok(Dialled::Pending(socket)),
     }
 }
 
 /// A pending connection has become writable.
 pub fn finish(socket: OwnedFd, to: SocketAddr) -> Result<OwnedFd, Failure> {
     match sockopt::socket_error(&socket) {
-        Ok(Ok(())) => arrived(socket, to),
+        Ok(Ok(())) => {
+            let peer = getpeername(&socket).map_err(failure("connect"))?;
+            arrived(socket, peer, to)
+        }
         Ok(Err(error)) | Err(error) => Err(failure("connect")(error)),
     }
 }
 
 /// The peer is the one that was dialled, and it is not this very socket: a TCP connection to a free port of the own
 /// ephemeral range can meet itself (simultaneous open).
-fn arrived(socket: OwnedFd, to: SocketAddr) -> Result<OwnedFd, Failure> {
-    let peer = getpeername(&socket).map_err(failure("connect"))?.ok_or(("connect", Code::ENOTCONN))?;
+fn arrived(socket: OwnedFd, peer: Option<SocketAddrAny>, to: SocketAddr) -> Result<OwnedFd, Failure> {
     let own = getsockname(&socket).map_err(failure("getsockname"))?;
-    let (peer, own) = (SocketAddr::try_from(peer), SocketAddr::try_from(own));
-    match (peer, own) {
-        (Ok(peer), Ok(own)) if peer == to && own != peer => Ok(socket),
+    match (peer.map(SocketAddr::try_from), SocketAddr::try_from(own)) {
+        (Some(Ok(peer)), Ok(own)) if peer == to && own != peer => Ok(socket),
         _ => Err(("connect", Code::ECONNREFUSED)),
     }
 }
@@ -78,20 +94,35 @@ pub fn source_towards(to: IpAddr) -> Result<IpAddr, Failure> {
     SocketAddr::try_from(own).map(|own| own.ip()).map_err(|_| ("getsockname", Code::EAFNOSUPPORT))
 }
 
-/// A listening socket for a BIND on exactly this address; nobody can share its port.
-pub fn listener(at: SocketAddr) -> Result<(OwnedFd, SocketAddr), Failure> {
-    let socket = stream(at.ip()).map_err(failure("socket"))?;
-    prepare(&socket).map_err(failure("setsockopt"))?;
-    bind(&socket, &at).map_err(failure("bind"))?;
+/// A listening socket for a BIND on exactly this address, at the first of these ports that is free; 0 stands for
+/// one of the kernel's choice. Nobody can share its port: neither SO_REUSEADDR nor SO_REUSEPORT is set, and both
+/// ends would have to (socket(7)).
+pub fn listener(at: IpAddr, ports: impl IntoIterator<Item = u16>) -> Result<(OwnedFd, SocketAddr), Failure> {
+    let socket = prepared(at)?;
+    bind_first(&socket, at, ports)?;
     listen(&socket, 1).map_err(failure("listen"))?;
     let own = getsockname(&socket).map_err(failure("getsockname"))?;
     let own = SocketAddr::try_from(own).map_err(|_| ("getsockname", Code::EAFNOSUPPORT))?;
     Ok((socket, own))
 }
 
-fn stream(towards: IpAddr) -> Result<OwnedFd, Errno> {
+/// A socket that one bind(2) has refused can be bound elsewhere.
+fn bind_first(socket: &OwnedFd, at: IpAddr, ports: impl IntoIterator<Item = u16>) -> Result<(), Failure> {
+    for port in ports {
+        match bind(socket, &SocketAddr::new(at, port)) {
+            Err(Errno::ADDRINUSE) => {}
+            done => return done.map_err(failure("bind")),
+        }
+    }
+    Err(("bind", Code::EADDRINUSE))
+}
+
+fn prepared(towards: IpAddr) -> Result<OwnedFd, Failure> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    socket_with(family(towards), SocketType::STREAM, flags, Some(ipproto::TCP))
+    let socket = socket_with(family(towards), SocketType::STREAM, flags, Some(ipproto::TCP))
+        .map_err(failure("socket"))?;
+    prepare(&socket).map_err(failure("setsockopt"))?;
+    Ok(socket)
 }
 
 fn family(address: IpAddr) -> AddressFamily {
@@ -139,9 +170,11 @@ mod tests {
 
     #[test]
     fn a_listener_for_bind_is_on_its_address_alone() {
-        let (_socket, address) = listener("127.0.0.3:0".parse().unwrap()).unwrap();
-        assert_eq!(address.ip(), "127.0.0.3".parse::<IpAddr>().unwrap());
+        let at: IpAddr = "127.0.0.3".parse().unwrap();
+        let (_socket, address) = listener(at, [0]).unwrap();
+        assert_eq!(address.ip(), at);
         assert_ne!(address.port(), 0);
-        assert_eq!(listener(address).unwrap_err(), ("bind", Code::EADDRINUSE));
+        assert_eq!(listener(at, [address.port()]).unwrap_err(), ("bind", Code::EADDRINUSE));
+        assert_ne!(listener(at, [address.port(), 0]).unwrap().1, address);
     }
 }

@@ -15,9 +15,13 @@ use sockd_common::message::{FromIdent, Id, Role, ToIdent};
 use sockd_policy::Identity;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 /// RFC 1413.
 const IDENT_PORT: u16 = 113;
+
+/// An ident worker that has been told to give up a query gets this long to say so.
+const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 
 /// The queries under way.
 pub(crate) type Queries = Slab<IdentQuery>;
@@ -30,6 +34,8 @@ pub(crate) struct IdentQuery {
     proxy_port: u16,
     host: crate::workers::Host,
     stage: Stage,
+    /// When the worker has to have given up.
+    due: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -58,6 +64,7 @@ impl Monitor {
             proxy_port: proxy.port(),
             host,
             stage: Stage::Neither,
+            due: None,
         });
         if let Some(visit) = self.visits.get_mut(visit) {
             visit.holds = Holds::Query(index);
@@ -155,6 +162,9 @@ impl Monitor {
     fn answer_query(&mut self, index: usize, identity: Identity) {
         drop(self.take_identd(index));
         let Some(query) = self.queries.try_remove(index) else { return };
+        if let (Some(due), Ok(place)) = (query.due, u32::try_from(index)) {
+            self.deadlines.remove(&(due, Token::Query(place).pack()));
+        }
         let Some(visit) = query.visit else { return };
         if let Some(found) = self.visits.get_mut(visit) {
             found.holds = Holds::Nothing;
@@ -169,9 +179,18 @@ impl Monitor {
         match (&query.stage, u32::try_from(index)) {
             (Stage::Asking(worker), Ok(id)) => {
                 let worker = *worker;
+                query.due = Instant::now().checked_add(CANCEL_LIMIT);
+                self.deadlines.extend(query.due.map(|due| (due, Token::Query(id).pack())));
                 self.tell_ident(worker, ToIdent::Cancel { id: Id(id) }, None);
             }
             _ => self.answer_query(index, Identity::Unknown),
+        }
+    }
+
+    /// A worker owes the end of a query.
+    pub(crate) fn query_overdue(&mut self, index: usize) {
+        if let Some(&IdentQuery { stage: Stage::Asking(worker), .. }) = self.queries.get(index) {
+            self.violation(worker, "a query is not given up when it has to be");
         }
     }
 

@@ -105,6 +105,7 @@ impl Monitor {
             self.stopping.map(|stopping| stopping.grace_ends),
         ];
         let now = Instant::now();
+            self.rarely.next(),
         let wait = soonest.into_iter().flatten().min().map_or(Duration::from_secs(3600), |due| {
             // Rounded up, so that what is due really is when the time has come.
             due.saturating_duration_since(now).saturating_add(Duration::from_millis(1))
@@ -149,6 +150,7 @@ impl Monitor {
                 _ => {}
             }
         }
+                Some(Token::Query(index)) => self.query_overdue(index as usize),
         for (index, was_ready) in self.workers.expired(now) {
             match was_ready {
                 true => self.dismiss(index, false, None),
@@ -168,6 +170,7 @@ impl Monitor {
         self.write_log(now);
     }
 
+        self.rarely.catch_up(&mut self.log, now);
     /// A full log is watched until it has room, so that a burst is not lost for want of a look.
     fn write_log(&mut self, now: Instant) {
         self.log.end_turn(now);

@@ -41,7 +41,7 @@ pub fn ver(options: &Options) -> Result<bool, Failure> {
     let options = options.absolute();
     clean_start().map_err(Failure::system)?;
     let settings = crate::load::settings(&options).map_err(Failure::configuration)?;
-    for fact in facts(&options) {
+    for fact in facts(&options, &settings) {
         println!("\t{fact}.");
     }
     let spawner = start_spawner(&settings, |line| println!("\tNote: {line}."))?;
@@ -57,7 +57,8 @@ pub fn ver(options: &Options) -> Result<bool, Failure> {
     Ok(missing.is_empty())
 }
 
-fn facts(options: &Options) -> [String; 7] {
+fn facts(options: &Options, settings: &Settings) -> [String; 7] {
+    let rrcmd = if settings.privileged_ports { "Supports" } else { "Does not support" };
     let route = if options.route.exists() { "is used" } else { "is not required, and there is none" };
     [
         format!(
@@ -69,7 +70,7 @@ fn facts(options: &Options) -> [String; 7] {
         "Standalone server".into(),
         "RBIND is supported".into(),
         format!("The route file {} {route}", options.route.display()),
-        "Does not support clients that use Rrcmd()".into(),
+        format!("{rrcmd} clients that use Rrcmd()"),
     ]
 }
 

@@ -5,6 +5,7 @@
 
 use crate::audit::{self, Parties};
 use crate::commands::Values;
+use crate::dial::RESERVED;
 use crate::log::{Level, escape};
 use crate::settings::{Commands, LocalDestinations, Settings, seconds};
 use nix::errno::Errno;
@@ -90,6 +91,8 @@ pub enum Event {
     Dialled(Result<(), (&'static str, Errno)>),
     /// The port for a BIND is open, or cannot be opened.
     Listening(Result<SocketAddr, (&'static str, Errno)>),
+    /// This limit admits no further port for a BIND.
+    NoMorePorts(&'static str),
     /// Somebody has connected to the port of a BIND.
     Accepted(SocketAddr),
     /// The deadline of the phase has passed.
@@ -130,6 +133,8 @@ pub enum Action {
         to: SocketAddr,
         /// From this one, where the route file says so.
         from: Option<IpAddr>,
+        /// From a port that only root can have.
+        reserved: bool,
     },
     /// Open a port for a BIND.
     Listen {
@@ -137,6 +142,8 @@ pub enum Action {
         towards: IpAddr,
         /// The address to listen at, where the route file says so.
         at: Option<IpAddr>,
+        /// At a port that only root can have.
+        reserved: bool,
     },
     /// Tell the worker the address that is listened at.
     Announce(SocketAddr),
@@ -164,6 +171,9 @@ pub enum Action {
 /// Any port but 0, for a guard that is not about ports.
 const IGNORED_PORT: u16 = 1;
 
+/// Strangers at the port of one BIND that have a log line each: who can reach the port could cause any number.
+const STRANGERS_LOGGED: u32 = 8;
+
 /// A client that has been refused gets this long to close; longer than the worker gives it.
 const REFUSED_LIMIT: Duration = Duration::from_secs(5);
 
@@ -183,6 +193,8 @@ pub struct Session {
 struct Asked {
     version: u8,
     command: Command,
+    /// The destination was a name.
+    named: bool,
     user: UserId,
     port: u16,
     candidates: Vec<Candidate>,
@@ -193,6 +205,8 @@ struct Asked {
     identity: Option<Identity>,
     /// The peer of a BIND.
     peer: Option<SocketAddr>,
+    /// Others that came to its port.
+    strangers: u32,
     /// What is reported when no candidate is left.
     setback: Option<Setback>,
     /// The commands of the permitting line have been run: not again for the next address of the same name.
@@ -207,6 +221,8 @@ enum Setback {
     Guarded(Refusal),
     NoInterface(IpAddr),
     Failed(&'static str, Errno),
+    /// By a limit of the settings.
+    Limited(&'static str),
     TimedOut,
 }
 
@@ -260,8 +276,10 @@ impl Session {
             (Phase::Listening, Event::Listening(Err((call, error)))) => {
                 self.setback(Setback::Failed(call, error), world)
             }
+            (Phase::Listening, Event::NoMorePorts(limit)) => self.over(Setback::Limited(limit), world),
             (Phase::Listening, Event::Accepted(peer)) => self.accepted(peer, world),
-            (Phase::Listening, Event::Deadline) => self.setback(Setback::TimedOut, world),
+            // The client has been told this address: another one for the next address of the name is no use to it.
+            (Phase::Listening, Event::Deadline) => self.over(Setback::TimedOut, world),
 
             (Phase::Relaying, Event::Closed { up, down, why }) if may_end_a_relay(why) => {
                 self.relayed(up, down, world)
@@ -275,10 +293,10 @@ impl Session {
                 Phase::Asking(_) | Phase::Dialling(_) | Phase::Listening,
                 Event::Closed { up: 0, down: 0, why },
             ) if may_end_a_wait(why) => {
-                vec![
-                    notice(audit::failed_otherwise(&self.line(world), "the client has gone")),
-                    Action::Forget,
-                ]
+                let mut actions = self.uncounted_strangers(world);
+                actions.push(notice(audit::failed_otherwise(&self.line(world), "the client has gone")));
+                actions.push(Action::Forget);
+                actions
             }
             (Phase::Refusing | Phase::Closing, Event::Closed { .. }) => vec![Action::Forget],
             (Phase::Refusing, Event::Deadline | Event::Stop) => self.close(vec![Action::End]),
@@ -322,6 +340,7 @@ impl Session {
                 message::Command::Connect => Command::Connect,
                 message::Command::Bind => Command::Bind,
             },
+            named: name.is_some(),
             user,
             port: request.port,
             candidates: Vec::new(),
@@ -330,6 +349,7 @@ impl Session {
             destination_names: name.clone().map(|name| vec![name]),
             identity: None,
             peer: None,
+            strangers: 0,
             setback: None,
             ran: false,
         }));
@@ -484,6 +504,7 @@ impl Session {
     }
 
     fn go(&mut self, candidate: Candidate, from: Option<IpAddr>, world: &World) -> Vec<Action> {
+        let reserved = is_reserved(self.client, world);
         let Some(asked) = &self.asked else { return Vec::new() };
         let mut actions = Vec::new();
         match asked.command {
@@ -491,12 +512,12 @@ impl Session {
                 let to = SocketAddr::new(candidate.address, asked.port);
                 self.phase = Phase::Dialling(asked.next);
                 actions.push(Action::Deadline(Some(seconds(world.settings.connect_limit))));
-                actions.push(Action::Dial { to, from });
+                actions.push(Action::Dial { to, from, reserved });
             }
             Command::Bind => {
                 self.phase = Phase::Listening;
                 actions.push(Action::Deadline(Some(seconds(world.settings.bind_limit))));
-                actions.push(Action::Listen { towards: candidate.address, at: from });
+                actions.push(Action::Listen { towards: candidate.address, at: from, reserved });
             }
         }
         actions
@@ -505,6 +526,14 @@ impl Session {
     fn setback(&mut self, setback: Setback, world: &World) -> Vec<Action> {
         self.note(setback, false);
         self.judge(world)
+    }
+
+    /// A setback after which no other address is tried.
+    fn over(&mut self, setback: Setback, world: &World) -> Vec<Action> {
+        let mut actions = self.uncounted_strangers(world);
+        self.note(setback, true);
+        actions.extend(self.refuse(world));
+        actions
     }
 
     fn dialled(&mut self, world: &World) -> Vec<Action> {
@@ -520,22 +549,41 @@ impl Session {
     fn accepted(&mut self, peer: SocketAddr, world: &World) -> Vec<Action> {
         let Some(asked) = &mut self.asked else { return Vec::new() };
         let address = sockd_policy::canonical(peer.ip());
-        let expected =
-            |candidate: &Candidate| candidate.address == address || candidate.address.is_unspecified();
-        if !asked.candidates.iter().any(expected) {
-            let line = audit::failed_otherwise(
-                &self.line(world),
-                &format!("connected to wrong host {address} ({})", peer.port()),
-            );
-            return vec![notice(line), Action::CloseStranger];
-        }
+        let Some(place) = asked.expects(address, self.client, world) else {
+            return self.stranger(SocketAddr::new(address, peer.port()), world);
+        };
         asked.peer = Some(peer);
+        asked.next = place;
         self.phase = Phase::Relaying;
-        vec![
-            notice(audit::connected(&self.line(world), Some(peer.port()))),
-            Action::Deadline(None),
-            Action::HandOff { bound: peer },
-        ]
+        let mut actions = self.uncounted_strangers(world);
+        actions.push(notice(audit::connected(&self.line(world), Some(peer.port()))));
+        actions.push(Action::Deadline(None));
+        actions.push(Action::HandOff { bound: peer });
+        actions
+    }
+
+    /// Somebody else has come to the port of a BIND: anybody who can reach it could end a transfer, so the wait
+    /// goes on.
+    fn stranger(&mut self, peer: SocketAddr, world: &World) -> Vec<Action> {
+        let Some(asked) = &mut self.asked else { return Vec::new() };
+        asked.strangers = asked.strangers.saturating_add(1);
+        if asked.strangers > STRANGERS_LOGGED {
+            return vec![Action::CloseStranger];
+        }
+        let what = format!("connected to wrong host {} ({})", peer.ip(), peer.port());
+        vec![notice(audit::failed_otherwise(&self.line(world), &what)), Action::CloseStranger]
+    }
+
+    /// The number of strangers that have no log line of their own, where there are any.
+    fn uncounted_strangers(&self, world: &World) -> Vec<Action> {
+        let strangers = self.asked.as_ref().map_or(0, |asked| asked.strangers);
+        match strangers.saturating_sub(STRANGERS_LOGGED) {
+            0 => Vec::new(),
+            number => {
+                let what = format!("connected to wrong hosts {number} times more");
+                vec![notice(audit::failed_otherwise(&self.line(world), &what))]
+            }
+        }
     }
 
     fn relayed(&mut self, up: u64, down: u64, world: &World) -> Vec<Action> {
@@ -597,6 +645,7 @@ impl Session {
                 rejected,
             ],
             Some(Setback::Failed(call, error)) => vec![notice(audit::failed(&line, call, error)), rejected],
+            Some(Setback::Limited(limit)) => vec![notice(audit::failed_otherwise(&line, limit)), rejected],
             Some(Setback::TimedOut) => vec![notice(audit::timed_out(&line)), rejected],
         };
         actions.extend(self.run(command, world));
@@ -690,17 +739,35 @@ impl Asked {
         };
         match world.rules.decide(&request, &facts) {
             Verdict::Need(need) => Ok(Step::Need(need)),
+            Verdict::Deny(Deny { rule: Some(rule), why: DenyReason::BadIdentity })
+                if self.user.as_bytes() == b"root" && is_reserved(client, world) =>
+            {
+                self.permitted(candidate, &Permit { rule, unverified: false }, world)
+            }
             Verdict::Deny(deny) => Err(denied(&deny, &world.rules)),
             Verdict::Permit(permit) => self.permitted(candidate, &permit, world),
         }
     }
 
-    /// What is refused whatever the rules say. A BIND for 0.0.0.0 waits for anybody, and its port means nothing.
+    /// Which candidate has come to the port of a BIND: the one that it was opened for, or another address of the
+    /// same name, if the rules permit that one as well.
+    fn expects(&self, peer: IpAddr, client: SocketAddr, world: &World) -> Option<usize> {
+        let awaited = self.candidates.get(self.next)?.address;
+        if awaited == peer || awaited.is_unspecified() {
+            return Some(self.next);
+        }
+        let place = self.candidates.iter().position(|candidate| candidate.address == peer)?;
+        let candidate = self.candidates.get(place).copied()?;
+        matches!(self.verdict(candidate, client, world), Ok(Step::Go { .. })).then_some(place)
+    }
+
+    /// What is refused whatever the rules say. A BIND for 0.0.0.0 waits for anybody, and its port means nothing;
+    /// a name that resolves to 0.0.0.0 must not come to mean that.
     fn guarded(&self, candidate: Candidate, world: &World) -> Option<Refusal> {
         let Candidate { address, kind, own_listener } = candidate;
         match self.command {
             Command::Connect => always_refused(address, self.port, kind, own_listener),
-            Command::Bind if address.is_unspecified() && world.settings.bind_any => None,
+            Command::Bind if address.is_unspecified() && world.settings.bind_any && !self.named => None,
             Command::Bind => always_refused(address, IGNORED_PORT, kind, false),
         }
     }
@@ -731,6 +798,12 @@ impl Asked {
             _ => None,
         }
     }
+}
+
+/// Whether the client's own port says that root at its host, or somebody trusted by root, has opened it, and the
+/// settings give something for that (Rrcmd).
+fn is_reserved(client: SocketAddr, world: &World) -> bool {
+    world.settings.privileged_ports && RESERVED.contains(&client.port())
 }
 
 fn denied(deny: &Deny<'_>, rules: &RuleSet) -> Setback {

@@ -42,6 +42,11 @@ pub struct Settings {
     pub bind_any: bool,
     /// First and last port for BIND; without it the kernel chooses.
     pub bind_ports: Option<(u16, u16)>,
+    /// Serve programs that use Rrcmd(): a client whose own port is one of 512 to 1023, which only root can have
+    /// there, gets a port from the same range for its CONNECT or BIND (first free one from 1023 down, as rcmd(3)
+    /// does it), and such a client that claims to be root is not refused because its identd names another user.
+    /// Without it client ports mean nothing.
+    pub privileged_ports: bool,
     /// Whether the rules' commands are run, and how.
     pub commands: Commands,
     /// The user that commands run as; without it `sockd-hook`, or `nobody` where there is no such user.
@@ -58,6 +63,10 @@ pub struct Settings {
     pub max_requests_per_host: u32,
     /// Lookups under way for one client host.
     pub max_lookups_per_host: u32,
+    /// Ports that wait for the server of a BIND, in all. One more BIND is refused with 91.
+    pub max_binds: u32,
+    /// Ports that wait for the server of a BIND, of one client host. One more BIND is refused with 91.
+    pub max_binds_per_host: u32,
 }
 
 impl Default for Settings {
@@ -80,6 +89,7 @@ impl Default for Settings {
             local_destinations: LocalDestinations::Guarded,
             bind_any: false,
             bind_ports: None,
+            privileged_ports: false,
             commands: Commands::Sh,
             commands_user: None,
             recheck_on_reload: false,
@@ -88,6 +98,8 @@ impl Default for Settings {
             max_sessions_per_host: 32_768,
             max_requests_per_host: 1_024,
             max_lookups_per_host: 256,
+            max_binds: 4_096,
+            max_binds_per_host: 256,
         }
     }
 }
@@ -177,6 +189,8 @@ impl Settings {
             ("max_sessions_per_host", self.max_sessions_per_host),
             ("max_requests_per_host", self.max_requests_per_host),
             ("max_lookups_per_host", self.max_lookups_per_host),
+            ("max_binds", self.max_binds),
+            ("max_binds_per_host", self.max_binds_per_host),
         ];
         if let Some((name, _)) = numbers.iter().find(|(_, number)| *number == 0) {
             return Err(format!("{name}: expected a number from 1, found 0"));

@@ -1,6 +1,7 @@
 //! What every client host has open, and lines that are written rarely.
 
 use crate::log::Log;
+use crate::settings::Settings;
 use crate::workers::Host;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant};
 pub struct Tallies {
     hosts: HashMap<Host, Tally>,
     next: u64,
+    /// Of all hosts.
+    binds: u32,
 }
 
 /// What one client host has open.
@@ -17,6 +20,8 @@ pub struct Tallies {
 struct Tally {
     sessions: u32,
     lookups: u32,
+    /// Ports that wait for the server of a BIND; each belongs to a session.
+    binds: u32,
     /// Unfinished requests in the order in which they came.
     unfinished: BTreeMap<u64, usize>,
 }
@@ -65,6 +70,32 @@ impl Tallies {
         }
     }
 
+    /// A port waits for the server of a BIND.
+    pub fn begin_bind(&mut self, host: Host) {
+        self.binds = self.binds.saturating_add(1);
+        if let Some(tally) = self.hosts.get_mut(&host) {
+            tally.binds = tally.binds.saturating_add(1);
+        }
+    }
+
+    /// It does not any more.
+    pub fn end_bind(&mut self, host: Host) {
+        self.binds = self.binds.saturating_sub(1);
+        if let Some(tally) = self.hosts.get_mut(&host) {
+            tally.binds = tally.binds.saturating_sub(1);
+        }
+    }
+
+    /// The setting that does not admit another BIND of this host.
+    pub fn bind_limit(&self, host: Host, settings: &Settings) -> Option<&'static str> {
+        let own = self.hosts.get(&host).map_or(0, |tally| tally.binds);
+        match () {
+            () if own >= settings.max_binds_per_host => Some("max_binds_per_host reached"),
+            () if self.binds >= settings.max_binds => Some("max_binds reached"),
+            () => None,
+        }
+    }
+
     /// Sessions of a host.
     pub fn sessions(&self, host: Host) -> u32 {
         self.hosts.get(&host).map_or(0, |tally| tally.sessions)
@@ -83,10 +114,12 @@ impl Tallies {
     }
 }
 
-/// Lines that an attacker could cause in any number: each at most once a minute, with a count of the others.
+/// Lines that an attacker could cause in any number: each at most once a minute, and then how often it would have
+/// been written since.
 #[derive(Debug, Default)]
 pub struct Rarely {
-    written: HashMap<String, (Option<Instant>, u64)>,
+    /// When each line was last written, and how often it was not.
+    written: HashMap<String, (Instant, u64)>,
 }
 
 const PAUSE: Duration = Duration::from_secs(60);
@@ -95,27 +128,54 @@ const PAUSE: Duration = Duration::from_secs(60);
 const MAX_LINES: usize = 256;
 
 impl Rarely {
-    /// Writes `text` at level err, unless it was written a short while ago.
+    /// Writes `text` at level err, unless it was written a short while ago: then it is counted.
     pub fn err(&mut self, log: &mut Log, text: &str) {
-        if self.written.len() >= MAX_LINES && !self.written.contains_key(text) {
-            self.written.clear();
-        }
-        let (last, unwritten) = self.written.entry(text.into()).or_default();
-        if last.is_some_and(|last| last.elapsed() < PAUSE) {
+        if let Some((_, unwritten)) = self.written.get_mut(text) {
             *unwritten = unwritten.saturating_add(1);
             return;
         }
-        match std::mem::take(unwritten) {
-            0 => log.err(text),
-            number => log.err(&format!("{text} (and {number} times since the last such line)")),
+        if self.written.len() >= MAX_LINES {
+            self.forget_all(log);
         }
-        *last = Some(Instant::now());
+        log.err(text);
+        self.written.insert(text.into(), (Instant::now(), 0));
     }
+
+    /// When [`Rarely::catch_up`] is due.
+    pub fn next(&self) -> Option<Instant> {
+        self.written.values().filter_map(|(last, _)| last.checked_add(PAUSE)).min()
+    }
+
+    /// Writes the counts of lines whose pause is over.
+    pub fn catch_up(&mut self, log: &mut Log, now: Instant) {
+        self.written.retain(|text, (last, unwritten)| {
+            if now.saturating_duration_since(*last) < PAUSE {
+                return true;
+            }
+            *last = now;
+            let number = std::mem::take(unwritten);
+            if number > 0 {
+                log.err(&counted(text, number));
+            }
+            number > 0
+        });
+    }
+
+    fn forget_all(&mut self, log: &mut Log) {
+        for (text, (_, number)) in self.written.drain().filter(|(_, (_, number))| *number > 0) {
+            log.err(&counted(&text, number));
+        }
+    }
+}
+
+fn counted(text: &str, number: u64) -> String {
+    format!("{text} ({number} times more)")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::LogTo;
 
     #[test]
     fn the_oldest_unfinished_request_gives_way() {
@@ -129,5 +189,34 @@ mod tests {
         numbers.iter().for_each(|number| tallies.end(host, *number));
         assert_eq!(tallies.sessions(host), 0);
         assert!(tallies.hosts.is_empty());
+    }
+
+    #[test]
+    fn a_line_that_is_held_back_is_counted_and_the_count_comes_by_itself() {
+        let (mut rarely, mut log) = (Rarely::default(), Log::new(LogTo::Stderr));
+        (0..5).for_each(|_| rarely.err(&mut log, "again"));
+        assert_eq!(rarely.written.get("again").map(|(_, unwritten)| *unwritten), Some(4));
+        let due = rarely.next().unwrap();
+        rarely.catch_up(&mut log, due);
+        assert_eq!(rarely.written.get("again").map(|(_, unwritten)| *unwritten), Some(0));
+        rarely.catch_up(&mut log, due + PAUSE);
+        assert!(rarely.written.is_empty() && rarely.next().is_none());
+    }
+
+    #[test]
+    fn binds_are_limited_for_a_host_and_in_all() {
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| Host::of(address.parse().unwrap()));
+        let settings = Settings { max_binds: 3, max_binds_per_host: 2, ..Settings::default() };
+        let mut tallies = Tallies::default();
+        tallies.begin(one, 0);
+        tallies.begin(other, 1);
+        tallies.begin_bind(one);
+        tallies.begin_bind(one);
+        assert_eq!(tallies.bind_limit(one, &settings), Some("max_binds_per_host reached"));
+        assert_eq!(tallies.bind_limit(other, &settings), None);
+        tallies.begin_bind(other);
+        assert_eq!(tallies.bind_limit(other, &settings), Some("max_binds reached"));
+        tallies.end_bind(one);
+        assert_eq!(tallies.bind_limit(other, &settings), None);
     }
 }

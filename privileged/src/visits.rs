@@ -26,6 +26,9 @@ use std::time::{Duration, Instant};
 /// Connections accepted from one listener before others have their turn.
 const ACCEPTS_A_TURN: usize = 256;
 
+/// Ports of `bind_ports` that are looked at for one BIND: trying all of a large range would hold up everybody.
+const PORTS_TRIED: usize = 1024;
+
 /// New clients wait this long in the backlog when the system has no room for them.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -199,9 +202,9 @@ impl Monitor {
             Action::Weigh(addresses, port) => return Some(Event::Kinds(self.weigh(&addresses, port))),
             Action::Resolve(query) => return self.look_up(index, query),
             Action::AskIdent => return self.ask_ident(index),
-            Action::Dial { to, from } => return self.dial(index, to, from),
-            Action::Listen { towards, at } => {
-                return Some(Event::Listening(self.open_port(index, towards, at)));
+            Action::Dial { to, from, reserved } => return self.dial(index, to, from, reserved),
+            Action::Listen { towards, at, reserved } => {
+                return Some(self.listen(index, towards, at, reserved));
             }
             Action::Announce(address) => self.tell(worker, ToSession::Listening { id, address }, None),
             Action::CloseStranger => self.keep_port(index),
@@ -247,6 +250,9 @@ impl Monitor {
                     "a rule command is not run: the runner has other rules"
                 }
                 Ok(Received::Message(FromRunner::NotStarted, _)) => "a rule command is not run: fork failed",
+                Ok(Received::Message(FromRunner::NotFound, _)) => {
+                    "a rule command cannot be executed (status 127)"
+                }
                 Ok(Received::Nothing) => return,
                 _ => {
                     self.runner = None;
@@ -290,8 +296,9 @@ impl Monitor {
         }
     }
 
-    fn dial(&mut self, index: usize, to: SocketAddr, from: Option<IpAddr>) -> Option<Event> {
-        let dialled = match dial::dial(to, from) {
+    fn dial(&mut self, index: usize, to: SocketAddr, from: Option<IpAddr>, reserved: bool) -> Option<Event> {
+        let dial = if reserved { dial::dial_reserved } else { dial::dial };
+        let dialled = match dial(to, from) {
             Ok(dialled) => dialled,
             Err(failure) => return Some(Event::Dialled(Err(failure))),
         };
@@ -310,44 +317,50 @@ impl Monitor {
         }
     }
 
+    fn listen(&mut self, index: usize, towards: IpAddr, at: Option<IpAddr>, reserved: bool) -> Event {
+        let host = self.visits.get(index).map(|visit| visit.host);
+        match host.and_then(|host| self.tallies.bind_limit(host, &self.world.settings)) {
+            Some(limit) => Event::NoMorePorts(limit),
+            None => Event::Listening(self.open_port(index, towards, at, reserved)),
+        }
+    }
+
     fn open_port(
         &mut self,
         index: usize,
         towards: IpAddr,
         at: Option<IpAddr>,
-    ) -> Result<SocketAddr, (&'static str, Code)> {
-        let at = match at {
-            Some(at) => at,
-            None => dial::source_towards(towards)?,
-        };
-        let (socket, address) = self.free_port(at)?;
+        reserved: bool,
+    ) -> Result<SocketAddr, dial::Failure> {
+        let at = at.map_or_else(|| dial::source_towards(towards), Ok)?;
+        let (socket, address) = self.free_port(at, reserved)?;
         let token = Token::Visit(u32::try_from(index).map_err(|_| ("epoll_ctl", Code::ENOSPC))?);
         watch(&self.epoll, &socket, token, epoll::EventFlags::IN)
             .map_err(|error| ("epoll_ctl", Code::from_raw(error.raw_os_error())))?;
-        if let Some(visit) = self.visits.get_mut(index) {
-            visit.holds = Holds::Port(socket);
-        }
+        self.hold_port(index, socket);
         Ok(address)
     }
 
-    /// A listening port on this address: any that the kernel likes, or the first free one of `bind_ports`, beginning
-    /// at a random place so that the next port cannot be foretold.
-    fn free_port(&self, at: IpAddr) -> Result<(OwnedFd, SocketAddr), dial::Failure> {
-        let Some((first, last)) = self.world.settings.bind_ports else {
-            return dial::listener(SocketAddr::new(at, 0));
-        };
-        let count = u64::from(last.saturating_sub(first)).saturating_add(1);
-        let start = RandomState::new().hash_one(Instant::now()).checked_rem(count).unwrap_or(0);
-        let mut failure = ("bind", Code::EADDRINUSE);
-        for place in 0..count {
-            let offset = start.saturating_add(place).checked_rem(count).unwrap_or(0);
-            let port = first.saturating_add(u16::try_from(offset).unwrap_or(0));
-            match dial::listener(SocketAddr::new(at, port)) {
-                Err(error @ ("bind" | "listen", Code::EADDRINUSE)) => failure = error,
-                done => return done,
+    fn hold_port(&mut self, index: usize, port: OwnedFd) {
+        if let Some(visit) = self.visits.get_mut(index) {
+            visit.holds = Holds::Port(port);
+            self.tallies.begin_bind(visit.host);
+        }
+    }
+
+    /// A listening port on this address: a reserved one, any that the kernel likes, or the first free one of
+    /// `bind_ports`, beginning at a random place so that the next port cannot be foretold.
+    fn free_port(&self, at: IpAddr, reserved: bool) -> Result<(OwnedFd, SocketAddr), dial::Failure> {
+        match self.world.settings.bind_ports {
+            _ if reserved => dial::listener(at, dial::RESERVED.rev()),
+            None => dial::listener(at, [0]),
+            Some((first, last)) => {
+                let count = u64::from(last.saturating_sub(first)).saturating_add(1);
+                let start = RandomState::new().hash_one(Instant::now()).checked_rem(count).unwrap_or(0);
+                let middle = first.saturating_add(u16::try_from(start).unwrap_or(0));
+                dial::listener(at, (middle..=last).chain(first..middle).take(PORTS_TRIED))
             }
         }
-        Err(failure)
     }
 
     /// The connection or the port of a session is ready.
@@ -387,11 +400,9 @@ impl Monitor {
     /// The peer was a stranger: the connection closes, the port stays open.
     fn keep_port(&mut self, index: usize) {
         drop(self.take(index));
-        if let (Some(port), Some(visit)) = (self.spare_port.take(), self.visits.get_mut(index)) {
-            if let Ok(place) = u32::try_from(index) {
-                let _ = watch(&self.epoll, &port, Token::Visit(place), epoll::EventFlags::IN);
-            }
-            visit.holds = Holds::Port(port);
+        if let (Some(port), Ok(place)) = (self.spare_port.take(), u32::try_from(index)) {
+            let _ = watch(&self.epoll, &port, Token::Visit(place), epoll::EventFlags::IN);
+            self.hold_port(index, port);
         }
     }
 
@@ -402,6 +413,9 @@ impl Monitor {
         if let Holds::Dial(socket, _) | Holds::Port(socket) = &held {
             // Explicitly: a socket that is passed on would stay in the set as long as anybody has it open.
             let _ = epoll::delete(&self.epoll, socket);
+        }
+        if let Holds::Port(_) = held {
+            self.tallies.end_bind(visit.host);
         }
         held
     }
@@ -438,14 +452,11 @@ impl Monitor {
     pub(crate) fn visit_overdue(&mut self, index: usize) {
         if let Some(visit) = self.visits.get_mut(index) {
             visit.deadline = None;
-            drop(self.take_if_dialling(index));
+            // A late answer must not be taken for one to what is asked next, here or by the next session with
+            // this number.
+            self.let_go(index);
             self.happen(index, Event::Deadline);
         }
-    }
-
-    fn take_if_dialling(&mut self, index: usize) -> Option<Holds> {
-        let is_dial = matches!(self.visits.get(index)?.holds, Holds::Dial(..) | Holds::Port(_));
-        is_dial.then(|| self.take(index))
     }
 
     /// A session worker is gone, and with it the sockets that it had.

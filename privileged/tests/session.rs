@@ -220,7 +220,10 @@ fn the_route_file_gives_the_source_address_and_what_it_does_not_name_is_refused(
     world.routes = Some(parse_routes(b"198.51.100.1 203.0.113.0 255.255.255.0\n").unwrap());
     let actions = after(&mut session(), vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &world);
     let from = Some("198.51.100.1".parse().unwrap());
-    assert!(actions.contains(&Action::Dial { to: "203.0.113.1:23".parse().unwrap(), from }), "{actions:?}");
+    assert!(
+        actions.contains(&Action::Dial { to: "203.0.113.1:23".parse().unwrap(), from, reserved: false }),
+        "{actions:?}"
+    );
     let actions = after(&mut session(), vec![connect("192.0.2.99", 23), unicast("192.0.2.99")], &world);
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
     let classic = "***Cannot find appropriate interface to communicate with 192.0.2.99";
@@ -278,7 +281,11 @@ fn lenient_goes_on_without_identd_and_says_so() {
 fn a_bind_waits_for_its_peer_and_sends_strangers_away() {
     let (world, mut session) = (world("permit 0.0.0.0 0.0.0.0\n"), session());
     let actions = after(&mut session, vec![bind("203.0.113.1"), unicast("203.0.113.1")], &world);
-    assert!(actions.contains(&Action::Listen { towards: "203.0.113.1".parse().unwrap(), at: None }));
+    assert!(actions.contains(&Action::Listen {
+        towards: "203.0.113.1".parse().unwrap(),
+        at: None,
+        reserved: false
+    }));
     let port = "198.51.100.1:3000".parse().unwrap();
     assert_eq!(session.on(Event::Listening(Ok(port)), &world), [Action::Announce(port)]);
     let actions = session.on(Event::Accepted("203.0.113.66:5000".parse().unwrap()), &world);
@@ -308,6 +315,132 @@ fn a_bind_for_anybody_needs_the_setting() {
         lines(&actions),
         ["connected -- Bind from joe(unknown)@192.0.2.7 for Unspecified.Host (5000)"]
     );
+}
+
+/// A BIND for a name with these addresses, up to the first reply.
+fn bind_to_name(session: &mut Session, addresses: &[(&str, AddressKind)], world: &World) -> Vec<Action> {
+    let name = Destination::Name(Name::new(b"ftp.example").unwrap());
+    let parsed = addresses.iter().map(|(address, _)| address.parse::<IpAddr>().unwrap());
+    let resolved = Event::Resolved(Answer::Addresses(Few::first_of(parsed)));
+    after(session, vec![request(Command::Bind, name, 21), resolved, kinds(addresses)], world)
+}
+
+fn comes_from(session: &mut Session, peer: &str, world: &World) -> bool {
+    let actions = session.on(Event::Accepted(peer.parse().unwrap()), world);
+    assert!(actions.contains(&Action::CloseStranger) || session.is_relaying(), "{actions:?}");
+    session.is_relaying()
+}
+
+#[test]
+fn the_peer_of_a_bind_to_a_name_is_any_of_its_addresses_that_the_rules_permit() {
+    let world = world("deny 0.0.0.0 0.0.0.0 203.0.113.2 255.255.255.255\npermit 0.0.0.0 0.0.0.0\n");
+    let addresses =
+        ["203.0.113.1", "203.0.113.2", "203.0.113.3"].map(|address| (address, AddressKind::Unicast));
+    for (peer, admitted) in [
+        ("203.0.113.1:20", true),
+        ("203.0.113.2:20", false),
+        ("203.0.113.3:20", true),
+        ("203.0.113.4:20", false),
+    ] {
+        let mut session = session();
+        bind_to_name(&mut session, &addresses, &world);
+        assert_eq!(session.phase(), Phase::Listening);
+        assert_eq!(comes_from(&mut session, peer, &world), admitted, "{peer}");
+    }
+}
+
+#[test]
+fn a_name_that_resolves_to_the_unspecified_address_does_not_open_a_bind_to_anybody() {
+    let mut world = world("permit 0.0.0.0 0.0.0.0\n");
+    for settings in ["()", "(bind_any: true)"] {
+        world.settings = Settings::parse(settings).unwrap();
+        let both = [("203.0.113.1", AddressKind::Unicast), ("0.0.0.0", AddressKind::Local)];
+        for addresses in [both, [both[1], both[0]]] {
+            let mut session = session();
+            bind_to_name(&mut session, &addresses, &world);
+            assert!(!comes_from(&mut session, "203.0.113.66:20", &world));
+            assert!(comes_from(&mut session, "203.0.113.1:20", &world));
+        }
+        assert!(refusal(&bind_to_name(&mut session(), &both[1..], &world)).is_some());
+    }
+}
+
+#[test]
+fn a_bind_that_nobody_comes_to_is_not_opened_again_for_the_next_address_of_its_name() {
+    let (world, mut session) = (world("permit 0.0.0.0 0.0.0.0\n"), session());
+    let addresses = ["203.0.113.1", "203.0.113.2"].map(|address| (address, AddressKind::Unicast));
+    bind_to_name(&mut session, &addresses, &world);
+    session.on(Event::Listening(Ok("198.51.100.1:3000".parse().unwrap())), &world);
+    let actions = session.on(Event::Deadline, &world);
+    assert_eq!(lines(&actions), ["timed-out -- Bind from joe(unknown)@192.0.2.7 for ftp.example"]);
+    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+}
+
+#[test]
+fn a_limit_of_binds_is_a_refusal_that_names_the_setting() {
+    let (world, mut session) = (world("permit 0.0.0.0 0.0.0.0\n"), session());
+    after(&mut session, vec![bind("203.0.113.1"), unicast("203.0.113.1")], &world);
+    let actions = session.on(Event::NoMorePorts("max_binds reached"), &world);
+    assert_eq!(
+        lines(&actions),
+        ["failed -- Bind from joe(unknown)@192.0.2.7 for 203.0.113.1. Error: max_binds reached"]
+    );
+    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+}
+
+#[test]
+fn strangers_at_the_port_of_a_bind_are_logged_up_to_a_number_and_counted_beyond() {
+    let (world, mut session) = (world("permit 0.0.0.0 0.0.0.0\n"), session());
+    after(&mut session, vec![bind("203.0.113.1"), unicast("203.0.113.1")], &world);
+    let logged = (0..100).filter(|_| {
+        let actions = session.on(Event::Accepted("203.0.113.66:5000".parse().unwrap()), &world);
+        assert!(actions.contains(&Action::CloseStranger));
+        !lines(&actions).is_empty()
+    });
+    assert_eq!(logged.count(), 8);
+    let actions = session.on(Event::Accepted("203.0.113.1:20".parse().unwrap()), &world);
+    assert_eq!(
+        lines(&actions),
+        [
+            "failed -- Bind from joe(unknown)@192.0.2.7 for 203.0.113.1. Error: connected to wrong hosts 92 times more",
+            "connected -- Bind from joe(unknown)@192.0.2.7 for 203.0.113.1 (20)",
+        ]
+    );
+}
+
+/// What follows from a strict line where `user` is claimed from `client` and identd names sam.
+fn claimed_against_sam(user: &[u8], client: &str, settings: &str) -> Vec<Action> {
+    let mut world = world("permit ?=I 0.0.0.0 0.0.0.0\n");
+    world.settings = Settings::parse(settings).unwrap();
+    let mut session = Session::new(client.parse().unwrap());
+    let request = Event::Requested(Request {
+        version: 4,
+        command: Command::Connect,
+        destination: Destination::Address("203.0.113.1".parse().unwrap()),
+        port: 23,
+        user: UserId::new(user).unwrap(),
+    });
+    let sam = Identity::Known(sockd_policy::UserId::parse(b"sam").unwrap());
+    after(&mut session, vec![request, unicast("203.0.113.1"), Event::Identified(sam)], &world)
+}
+
+#[test]
+fn root_at_a_privileged_port_is_forgiven_another_name_only_with_the_setting() {
+    let on = "(privileged_ports: true)";
+    for (user, client, settings, forgiven) in [
+        (&b"root"[..], "192.0.2.7:512", on, true),
+        (b"root", "192.0.2.7:1023", on, true),
+        (b"root", "192.0.2.7:511", on, false),
+        (b"root", "192.0.2.7:1024", on, false),
+        (b"joe", "192.0.2.7:1023", on, false),
+        (b"root", "192.0.2.7:1023", "()", false),
+    ] {
+        let actions = claimed_against_sam(user, client, settings);
+        assert_eq!(dialled(&actions).is_some(), forgiven, "{client} {settings}");
+        assert_eq!(refusal(&actions), (!forgiven).then_some(ReplyCode::BadUser));
+        let reserved = actions.iter().any(|action| matches!(action, Action::Dial { reserved: true, .. }));
+        assert_eq!(reserved, forgiven);
+    }
 }
 
 #[test]
