@@ -10,7 +10,7 @@ use crate::options::Options;
 use crate::settings::Commands;
 use crate::{sys, world};
 use caps::Capability;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
@@ -52,6 +52,8 @@ pub enum FromRunner {
     Unknown,
     /// fork(2) failed.
     NotStarted,
+    /// A command ended with status 127: there is no such program, or it cannot be executed.
+    NotFound,
 }
 
 impl Message for ToRunner {}
@@ -77,9 +79,16 @@ pub struct Plan {
 const AT_ONCE: usize = 8;
 const WAITING: usize = 64;
 
+/// How often and how long the end of what is killed is awaited before the runner itself ends.
+const ROUNDS: u32 = 20;
+const ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
 /// A command's time, and the time between asking it to end and ending it.
 const TIME: Duration = Duration::from_secs(10);
 const LAST_CHANCE: Duration = Duration::from_secs(2);
+
+/// The status of a command that could not be executed, of shells and here.
+const NOT_FOUND: i32 = 127;
 
 /// Forks the runner.
 pub fn start(plan: Plan) -> Result<Channel, String> {
@@ -92,8 +101,10 @@ pub fn start(plan: Plan) -> Result<Channel, String> {
             drop(ours);
             let monitor = Monitor::new(theirs);
             if let Ok((signals, null)) = confine(&monitor) {
-                Runner { monitor, plan, null, running: HashMap::new(), waiting: VecDeque::new() }
-                    .serve(&signals);
+                let mut runner =
+                    Runner { monitor, plan, null, running: HashMap::new(), waiting: VecDeque::new() };
+                runner.serve(&signals);
+                runner.end_everything(&signals);
             }
             lockdown::exit_now(0)
         }
@@ -120,7 +131,7 @@ fn confine(monitor: &Monitor) -> Result<(SignalFd, OwnedFd), String> {
     let kept = [Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_KILL];
     lockdown::keep_only(&kept).map_err(|error| error.to_string())?;
     lockdown::not_dumpable().map_err(|error| error.to_string())?;
-    lockdown::die_with_parent().map_err(|error| error.to_string())?;
+    // No signal at the monitor's death: its end of the channel closes, and the commands still have to be ended.
     lockdown::no_new_privileges().map_err(|error| error.to_string())?;
     Ok((signals, null))
 }
@@ -141,7 +152,7 @@ struct Running {
 
 impl Runner {
     /// Runs commands until the monitor is gone.
-    fn serve(mut self, signals: &SignalFd) {
+    fn serve(&mut self, signals: &SignalFd) {
         loop {
             let timeout = self.until_due();
             let ready = &mut [PollFd::new(&self.monitor, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
@@ -190,7 +201,7 @@ impl Runner {
 
     fn reload(&mut self) {
         // With files that cannot be read the monitor keeps the old rules as well.
-        if let Ok(world) = load::load(&self.plan.options) {
+        if let Ok(load::Loaded { world, .. }) = load::load(&self.plan.options) {
             self.plan.templates =
                 world.rules.templates().map(|template| template.text().to_owned()).collect();
             self.plan.commands = world.settings.commands;
@@ -204,7 +215,7 @@ impl Runner {
             match sys::fork() {
                 Ok(ForkResult::Child) => {
                     become_command(&self.plan, &self.null, &template, &values);
-                    lockdown::exit_now(127)
+                    lockdown::exit_now(NOT_FOUND)
                 }
                 Ok(ForkResult::Parent { child }) => {
                     let due = Instant::now().checked_add(TIME).unwrap_or_else(Instant::now);
@@ -216,13 +227,47 @@ impl Runner {
     }
 
     fn reap(&mut self) {
-        while let Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) =
-            waitpid(None, Some(WaitPidFlag::WNOHANG))
-        {
+        let mut ended = false;
+        loop {
+            let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, status)) => (pid, status),
+                Ok(WaitStatus::Signaled(pid, ..)) => (pid, 0),
+                _ => break,
+            };
             if self.running.remove(&pid).is_some() {
                 // What it has left running in its group ends with it.
                 let _ = killpg(pid, Signal::SIGKILL);
+                ended = true;
+                if status == NOT_FOUND {
+                    self.report(FromRunner::NotFound);
+                }
             }
+        }
+        if ended {
+            self.adopt();
+        }
+    }
+
+    /// What a command has left behind outside its group is now a child of the runner. It is given the time of a
+    /// command, and counts as one: nothing runs for ever on behalf of a client.
+    fn adopt(&mut self) {
+        let due = Instant::now().checked_add(TIME).unwrap_or_else(Instant::now);
+        for orphan in children() {
+            self.running.entry(orphan).or_insert(Running { due, told: false });
+        }
+    }
+
+    /// The monitor is gone, and nothing that was run for it stays.
+    fn end_everything(&mut self, signals: &SignalFd) {
+        for _ in 0..ROUNDS {
+            self.adopt();
+            self.running.keys().for_each(|pid| signal(*pid, Signal::SIGKILL));
+            if self.running.is_empty() {
+                return;
+            }
+            let _ = poll(&mut [PollFd::new(signals, PollFlags::IN)], Some(&ROUND));
+            while let Ok(Some(_)) = signals.read_signal() {}
+            self.reap();
         }
     }
 
@@ -233,8 +278,7 @@ impl Runner {
             if running.due > now {
                 continue;
             }
-            let signal = if running.told { Signal::SIGKILL } else { Signal::SIGTERM };
-            let _ = killpg(*pid, signal);
+            signal(*pid, if running.told { Signal::SIGKILL } else { Signal::SIGTERM });
             newly_overdue = newly_overdue.saturating_add(u32::from(!running.told));
             running.told = true;
             running.due = now.checked_add(LAST_CHANCE).unwrap_or(now);
@@ -246,6 +290,18 @@ impl Runner {
     fn report(&self, news: FromRunner) {
         let _ = self.monitor.send(&news);
     }
+}
+
+/// The whole group of a command, and one that is in the group of another.
+fn signal(pid: Pid, signal: Signal) {
+    let _ = killpg(pid, signal);
+    let _ = kill(pid, signal);
+}
+
+/// The runner's own children, as far as the kernel tells (proc(5), CONFIG_PROC_CHILDREN).
+fn children() -> Vec<Pid> {
+    let text = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok().map(Pid::from_raw)).collect()
 }
 
 /// In the child: another user, a session and limits of its own, nothing inherited, then the command.
@@ -269,6 +325,8 @@ fn become_command(plan: &Plan, null: &OwnedFd, template: &str, values: &Values) 
     let (uid, gid) = plan.ids;
     lockdown::become_user(Uid::from_raw(uid), Gid::from_raw(gid)).ok()?;
     lockdown::keep_only(&[]).ok()?;
+    // After the change of ids, which clears it.
+    lockdown::die_with_parent().ok()?;
     for (resource, value) in [
         (Resource::Core, 0),
         (Resource::Cpu, 10),
@@ -280,6 +338,8 @@ fn become_command(plan: &Plan, null: &OwnedFd, template: &str, values: &Values) 
         lockdown::limit(resource, Some(value)).ok()?;
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).ok()?;
+    // The standard library ignores it, and an ignored signal stays so: `yes | head` would never end.
+    sys::default_action(Signal::SIGPIPE).ok()?;
     let text = |text: String| CString::new(text).ok();
     let words = words.into_iter().map(text).collect::<Option<Vec<_>>>()?;
     let environment = environment(values)?.into_iter().map(text).collect::<Option<Vec<_>>>()?;
