@@ -108,7 +108,10 @@ impl Worker {
             self.epoll.wait(&mut events, self.patience()).map_err(|_| Ending::System)?;
             self.now = u32::try_from(self.start.elapsed().as_secs()).unwrap_or(u32::MAX);
             for (slot, id) in std::mem::take(&mut self.unfinished) {
-                self.advance(slot, id);
+                self.with(slot, id, |session, outside| {
+                    session.queued = false;
+                    session.advance(outside)
+                });
             }
             for event in &events {
                 self.on_event(event)?;
@@ -158,7 +161,11 @@ impl Worker {
                 self.next_sweep = self.next_sweep.min(self.now.saturating_add(REFUSED_LIMIT));
             }
             Next::Wait => {}
-            Next::Again => self.unfinished.push((slot, id)),
+            Next::Again if session.queued => {}
+            Next::Again => {
+                session.queued = true;
+                self.unfinished.push((slot, id));
+            }
             Next::Ask(request) => self.say(FromSession::Request { id, request }),
             Next::End(why) => self.end(slot, id, why),
         }

@@ -47,6 +47,8 @@ pub(crate) struct Session {
     watched_for_room: [bool; 2],
     /// The client's or the server's socket is in error, or closed both ways.
     failed: [bool; 2],
+    /// Whether it waits for another turn already.
+    pub(crate) queued: bool,
     /// When the last byte was moved or the phase began, in the worker's seconds.
     quiet_since: u32,
 }
@@ -115,6 +117,7 @@ impl Session {
             down: Flow::default(),
             watched_for_room: [false; 2],
             failed: [false; 2],
+            queued: false,
             quiet_since: now,
         }
     }
