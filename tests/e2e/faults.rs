@@ -9,7 +9,7 @@ use sockd_tests::line::Line;
 use sockd_tests::procfs::Process;
 use sockd_tests::site::{NAMESERVER, SERVER, Site};
 use sockd_tests::sockd::PERMIT_ALL;
-use sockd_tests::socks::{GRANTED, PROXY, Reply, Request, ask, granted, send_to};
+use sockd_tests::socks::{GRANTED, PROXY, Reply, Request, ask, granted, is_granted, send_to};
 use sockd_tests::syslog::Syslog;
 use sockd_tests::wait::until_true;
 use std::io::Read;
@@ -68,6 +68,7 @@ fn a_warm_spare_that_dies_is_replaced() {
     for worker in lab.sockd.workers("session") {
         send(worker, Signal::SIGKILL);
     }
+    lab.wait_for_line("SIGKILL");
     drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
 }
 
@@ -206,11 +207,7 @@ fn without_descriptors_new_clients_are_refused_and_the_daemon_neither_spins_nor_
     assert!(lab.sockd.runs());
     drop(waiting);
     lab.site.gateway.sh(&format!("prlimit --pid {pid} --nofile=10000:"));
-    until_true("clients are served again", || {
-        let mut line = send_to(&lab.site.client, PROXY, &Request::connect((SERVER, 7)));
-        let mut reply = [0; 8];
-        line.stream().read_exact(&mut reply).is_ok() && reply[1] == GRANTED
-    });
+    until_true("clients are served again", || is_granted(&lab.site.client, &Request::connect((SERVER, 7))));
     drop(held);
 }
 

@@ -12,6 +12,7 @@ pub mod classic;
 pub mod dns;
 pub mod far;
 pub mod host;
+pub mod identd;
 pub mod lab;
 pub mod line;
 pub mod payload;

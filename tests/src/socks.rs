@@ -3,7 +3,9 @@
 use crate::host::Host;
 use crate::line::Line;
 use crate::site::INSIDE;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use crate::wait::LONG;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 
 /// Where sockd listens unless a test says otherwise, as the clients know it.
 pub const PROXY: SocketAddrV4 = SocketAddrV4::new(INSIDE, 1080);
@@ -129,6 +131,18 @@ pub fn granted(host: &Host, request: &Request) -> Line {
     let (line, reply) = ask(host, request);
     assert_eq!(reply, Reply::with(GRANTED));
     line
+}
+
+/// Asks [`PROXY`] and tells whether the request is granted; a connection that is turned away counts as no.
+pub fn is_granted(host: &Host, request: &Request) -> bool {
+    let mut reply = [0; 8];
+    let mut asked = || -> io::Result<()> {
+        let mut stream = host.run(|| TcpStream::connect_timeout(&PROXY.into(), LONG))?;
+        stream.set_read_timeout(Some(LONG))?;
+        stream.write_all(&request.bytes())?;
+        stream.read_exact(&mut reply)
+    };
+    asked().is_ok() && reply[1] == GRANTED
 }
 
 /// Asks [`PROXY`] and insists on code 91 and a close.

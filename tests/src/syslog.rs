@@ -41,7 +41,9 @@ impl Syslog {
         rsyslogd.args(["-n", "-f", "/etc/rsyslog.conf", "-i", "/run/syslog/pid"]);
         let program = Program::start(host, rsyslogd.stdin(Stdio::null()));
         until_true("rsyslogd listens", || host.exists(SYSLOG_SOCKET));
-        Self { host: host.clone(), program }
+        let syslog = Self { host: host.clone(), program };
+        syslog.wait_for(Mark::BEGINNING, "rsyslogd");
+        syslog
     }
 
     /// The process.
