@@ -115,6 +115,9 @@ const MAGIC: &[u8; 8] = b"sockd.fz";
 const VERSION: u16 = 1;
 const BEFORE_HASH: usize = 20;
 
+/// The longest text that a line can become, in bytes, with room for a server list written out.
+const LONGEST_TEXT: u32 = 2048;
+
 fn freeze(table: &Table, kind: Kind, from: &Provenance) -> Vec<u8> {
     let mut body = Vec::new();
     write_provenance(&mut body, from);
@@ -275,6 +278,12 @@ impl<'a> Reader<'a> {
         let ends = self.items(|end| u32::from_le_bytes(*end))?;
         let bytes = self.bytes(ends.last().map_or(0, |end| *end as usize))?.to_vec();
         let texts = Texts { bytes, ends };
+        // Longer ones come from no line; one that many rules share would take long to check.
+        let short =
+            |(start, end): (&u32, &u32)| end.checked_sub(*start).is_some_and(|length| length <= LONGEST_TEXT);
+        if !core::iter::once(&0).chain(&texts.ends).zip(&texts.ends).all(short) {
+            return Err(FrozenError::Content("texts too long or out of order"));
+        }
         let (source, destination) = (self.side(&texts)?, self.side(&texts)?);
         Ok(Table {
             source,
@@ -406,68 +415,88 @@ fn family<W: Word>(prefixes: Vec<Prefix<W>>, odd: Vec<Masked<W>>) -> Result<Fami
 
 /// Checks what one array says of another.
 fn check(table: &Table, kind: Kind) -> Result<(), &'static str> {
-    let texts = &table.texts;
-    let text = |id: &u32| (*id as usize) < texts.ends.len();
-    let within = |span: &Span, array: &[u32]| span.start <= span.end && span.end as usize <= array.len();
-    let all = |holds: bool, fault| if holds { Ok(()) } else { Err(fault) };
-    all(texts.ends.is_sorted(), "texts out of order")?;
-    all(
-        table.source.names.iter().chain(&table.destination.names).all(|name| text(&name.text)),
-        "a name without text",
-    )?;
-    all(table.templates.iter().all(|id| text(id) && is_command(texts.bytes(*id))), "a command that is none")?;
-    all(table.file_users.iter().all(|id| text(id) && is_user(texts.bytes(*id))), "a user id that is none")?;
-    all(
-        table.files.iter().all(|file| {
-            let in_order = |users: &[u32]| users.is_sorted_by(|a, b| texts.bytes(*a) < texts.bytes(*b));
-            text(&file.path)
-                && is_item(texts.bytes(file.path), true)
-                && within(&file.users, &table.file_users)
-                && in_order(file.users.of(&table.file_users))
-        }),
-        "a user file that is none",
-    )?;
-    all(
-        table.items.iter().all(|item| match item & FILE {
-            0 => text(item) && is_item(texts.bytes(*item), false),
-            _ => ((item ^ FILE) as usize) < table.files.len(),
-        }),
-        "an item of a list that is none",
-    )?;
-    all(
-        table.lists.iter().all(|span| within(span, &table.items) && span.start < span.end),
-        "a list that is none",
-    )?;
+    let checks = [
+        (are_names(table), "a name without text"),
+        (are_commands(table), "a command that is none"),
+        (are_user_files(table), "a user file that is none"),
+        (are_lists(table), "a user list that is none"),
+        (are_tails(table, kind), "a rule that says nothing known"),
+        (are_lines(table), "lines out of order"),
+        (are_rules(table), "a rule without its parts"),
+        (are_of_kind(table, kind), "a rule of another kind of file"),
+    ];
+    checks.iter().find(|(sound, _)| !sound).map_or(Ok(()), |(_, fault)| Err(*fault))
+}
+
+fn is_text(table: &Table, id: u32) -> bool {
+    (id as usize) < table.texts.ends.len()
+}
+
+fn are_names(table: &Table) -> bool {
+    table.source.names.iter().chain(&table.destination.names).all(|name| is_text(table, name.text))
+}
+
+fn are_commands(table: &Table) -> bool {
     let template = |number: u32| number as usize <= table.templates.len();
-    all(table.specials.iter().all(|(number, _)| template(*number)), "a special line without command")?;
-    all(
-        table.tails.iter().all(|tail| {
-            tail.users as usize <= table.lists.len()
-                && template(tail.template)
-                && (tail.ports.op != Op::Any || tail.ports.port == 0)
-                && is_choice(tail, table, kind)
-        }),
-        "a rule that says nothing known",
-    )?;
-    all(are_lines(table), "lines out of order")?;
+    table.templates.iter().all(|text| is_text(table, *text) && is_command(table.texts.bytes(*text)))
+        && table.specials.iter().all(|(number, _)| template(*number))
+        && table.tails.iter().all(|tail| template(tail.template))
+}
+
+fn are_user_files(table: &Table) -> bool {
+    let bytes = |text: &u32| table.texts.bytes(*text);
+    let in_order = |users: &[u32]| users.is_sorted_by(|a, b| bytes(a) < bytes(b));
+    table.file_users.iter().all(|text| is_text(table, *text) && is_user(bytes(text)))
+        && follow_each_other(table.files.iter().map(|file| file.users), table.file_users.len())
+        && table.files.iter().all(|file| {
+            is_text(table, file.path)
+                && is_item(bytes(&file.path), true)
+                && in_order(file.users.of(&table.file_users))
+        })
+}
+
+fn are_lists(table: &Table) -> bool {
+    let item = |item: &u32| match item & FILE {
+        0 => is_text(table, *item) && is_item(table.texts.bytes(*item), false),
+        _ => ((item ^ FILE) as usize) < table.files.len(),
+    };
+    table.items.iter().all(item)
+        && table.lists.iter().all(|list| list.start < list.end)
+        && follow_each_other(table.lists.iter().copied(), table.items.len())
+}
+
+/// Whether spans divide an array among them; if they could overlap, a short file would take long to check.
+fn follow_each_other(mut spans: impl Iterator<Item = Span>, length: usize) -> bool {
+    let end = spans.try_fold(0, |end, span| (span.start == end && span.end >= end).then_some(span.end));
+    end.is_some_and(|end| end as usize == length)
+}
+
+fn are_tails(table: &Table, kind: Kind) -> bool {
+    table.tails.iter().all(|tail| {
+        tail.users as usize <= table.lists.len()
+            && (tail.ports.op != Op::Any || tail.ports.port == 0)
+            && is_choice(tail, table, kind)
+    })
+}
+
+fn are_rules(table: &Table) -> bool {
     let (sources, destinations) = (table.source.some_name(), table.destination.some_name());
-    all(
-        table.rules.iter().all(|rule| {
-            rule.source < sources
-                && rule.destination < destinations
-                && (rule.tail as usize) < table.tails.len()
-        }),
-        "a rule without its parts",
-    )?;
+    let tails = table.tails.len();
+    let whole = |rule: &Rule| {
+        rule.source < sources && rule.destination < destinations && (rule.tail as usize) < tails
+    };
+    table.rules.iter().all(whole)
+}
+
+fn are_of_kind(table: &Table, kind: Kind) -> bool {
     // A mask of zeros means any host of either family and has a number of its own.
     let any = |side: &Side| side.v4.prefixes.first().is_some_and(|first| first.mask == 0);
-    all(!any(&table.destination), "a destination network that is any")?;
-    all(kind == Kind::Rules || table.specials == [(0, 0); 2], "a special line where there is none")?;
-    match kind {
-        Kind::Rules => all(!any(&table.source), "a source network that is any"),
-        Kind::Routes => all(table.rules.iter().all(|rule| is_route(rule, table)), "a route that is none"),
-        Kind::Upstreams => all(table.rules.iter().all(|rule| rule.source == 0), "a line with a source"),
-    }
+    let own = match kind {
+        Kind::Rules => !any(&table.source),
+        Kind::Routes => table.rules.iter().all(|rule| is_route(rule, table)),
+        Kind::Upstreams => table.rules.iter().all(|rule| rule.source == 0),
+    };
+    own && !any(&table.destination) && (kind == Kind::Rules || table.specials == [(0, 0); 2])
 }
 
 fn is_choice(tail: &Tail, table: &Table, kind: Kind) -> bool {
@@ -543,3 +572,100 @@ impl fmt::Display for FrozenError {
 }
 
 impl core::error::Error for FrozenError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Services, parse_conf, parse_routes};
+    use std::vec;
+
+    const CONF: &[u8] = b"permit *=ann,/a,/b 10.0.0.0/8 : true\ndeny *=/a .x.y 0.0.0.0 eq 9\n#BAD_ID: true\n";
+
+    /// What becomes of a table of rules that somebody altered and froze.
+    fn altered(alter: impl FnOnce(&mut Table)) -> Result<(), FrozenError> {
+        let users = |path: &str| Ok(if path == "/a" { b"carl,dora".to_vec() } else { b"eve".to_vec() });
+        let mut rules = parse_conf(CONF, &Services::default(), &mut { users }).unwrap();
+        alter(&mut rules.table);
+        thaw_rules(&freeze_rules(&rules, &Provenance::default())).map(|_| ())
+    }
+
+    fn content(fault: &'static str) -> Result<(), FrozenError> {
+        Err(FrozenError::Content(fault))
+    }
+
+    #[test]
+    fn numbers_beyond_their_array_are_refused() {
+        assert_eq!(altered(|_| {}), Ok(()));
+        assert_eq!(altered(|table| table.rules[0].tail = 9), content("a rule without its parts"));
+        assert_eq!(altered(|table| table.rules[0].source = 3), content("a rule without its parts"));
+        assert_eq!(altered(|table| table.rules[0].destination = 1), content("a rule without its parts"));
+        assert_eq!(altered(|table| table.tails[0].users = 3), content("a rule that says nothing known"));
+        assert_eq!(altered(|table| table.tails[0].choice = 8), content("a rule that says nothing known"));
+        assert_eq!(altered(|table| table.tails[0].template = 9), content("a command that is none"));
+        assert_eq!(altered(|table| table.specials[0].0 = 9), content("a command that is none"));
+        assert_eq!(altered(|table| table.templates[0] = 99), content("a command that is none"));
+        assert_eq!(altered(|table| table.items[0] = FILE | 2), content("a user list that is none"));
+        assert_eq!(altered(|table| table.file_users[0] = 99), content("a user file that is none"));
+    }
+
+    #[test]
+    fn spans_that_overlap_and_texts_without_end_are_refused() {
+        assert_eq!(altered(|table| table.files[1].users.start = 0), content("a user file that is none"));
+        assert_eq!(altered(|table| table.lists[1].start = 0), content("a user list that is none"));
+        let long = |table: &mut Table| {
+            table.texts.add(&[b'a'; 5000]);
+        };
+        assert_eq!(altered(long), content("texts too long or out of order"));
+    }
+
+    #[test]
+    fn texts_that_a_listing_would_not_give_back_are_refused() {
+        let text = |table: &mut Table, text: &[u8]| table.texts.add(text);
+        for id in [&b"a b"[..], b"a,b", b"a\nb", b"a#", b"a:", b"", b"/a", b"\xff", &[b'a'; 256]] {
+            assert_eq!(
+                altered(|table| table.items[0] = text(table, id)),
+                content("a user list that is none"),
+                "{id:?}"
+            );
+        }
+        for command in [&b"a\nb"[..], b" a", b"%x", b";", b"\xff"] {
+            let refused = altered(|table| table.templates[0] = text(table, command));
+            assert_eq!(refused, content("a command that is none"), "{command:?}");
+        }
+        for name in [&b"A"[..], b"a.", b"1.2", b"a b", b""] {
+            let refused = altered(|table| table.source.names[0].text = text(table, name));
+            assert_eq!(refused, content("names that are no names or out of order"), "{name:?}");
+        }
+        assert_eq!(
+            altered(|table| table.files[0].path = text(table, b"a")),
+            content("a user file that is none")
+        );
+    }
+
+    #[test]
+    fn orders_that_the_search_relies_on_are_checked() {
+        assert_eq!(altered(|table| table.file_users.reverse()), content("a user file that is none"));
+        assert_eq!(altered(|table| table.lines = vec![]), content("lines out of order"));
+        assert_eq!(altered(|table| table.lines = vec![(0, 1), (1, 1)]), content("lines out of order"));
+        assert_eq!(altered(|table| table.lines = vec![(0, 1), (9, 11)]), content("lines out of order"));
+        let networks = content("networks that are no networks or out of order");
+        let v4 = |alter: fn(&mut Family<u32>)| altered(|table| alter(&mut table.source.v4));
+        assert_eq!(v4(|family| family.prefixes.push(family.prefixes[0])), networks);
+        assert_eq!(v4(|family| family.prefixes[0].address |= 1), networks);
+        assert_eq!(v4(|family| family.prefixes[0].mask = 0xff00_00ff), networks);
+        assert_eq!(v4(|family| family.odd.push(Masked { mask: !0, address: 0 })), networks);
+        let any = Prefix { address: 0, mask: 0, parent: NO_PARENT };
+        let any = altered(|table| table.source.v4.prefixes.insert(0, any));
+        assert_eq!(any, content("a rule of another kind of file"));
+    }
+
+    #[test]
+    fn a_route_must_be_of_its_interfaces_family() {
+        let mut routes = parse_routes(b"10.0.0.1 11.0.0.0/8\n2001:db8::1 2001:db8::/32\n").unwrap();
+        let swapped = routes.table.rules[0].source;
+        routes.table.rules[0].source = routes.table.rules[1].source;
+        routes.table.rules[1].source = swapped;
+        let refused = thaw_routes(&freeze_routes(&routes, &Provenance::default()));
+        assert_eq!(refused.map(|_| ()), content("a rule of another kind of file"));
+    }
+}
