@@ -82,8 +82,8 @@ impl<Out: Message, In: Message> MonitorEnd<Out, In> {
         Ok(())
     }
 
-    /// Receives one message. Control data, had a worker a way to send it, would be dropped by the kernel and
-    /// shows as [`ChannelError::Descriptors`].
+    /// Receives one message. It has no room for control data: a descriptor, had a worker a way to send one, is
+    /// closed by the kernel and never becomes the monitor's (unix(7), SCM_RIGHTS).
     pub fn receive(&self) -> Result<Received<In>, ChannelError> {
         let mut buffer = [MaybeUninit::<u8>::uninit(); MAX_PACKET];
         let (packet, length) = match recv(&self.socket, &mut buffer, RecvFlags::TRUNC | RecvFlags::DONTWAIT) {

@@ -23,8 +23,12 @@ pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// hosts(5).
 pub const HOSTS: &str = "/etc/hosts";
 
-/// Sockets that one lookup gets: search list, retries, TCP, forward confirmation.
+/// Sockets that one lookup gets: search list, retries, TCP, forward confirmation. More than an honest resolver asks
+/// for, which counts them itself; each that is asked for is a message to a worker that may not read them.
 const SOCKETS_A_LOOKUP: u8 = 64;
+
+/// A resolver that has been told to cancel a lookup gets this long to say so: longer than a worker may take to start.
+const CANCEL_LIMIT: Duration = Duration::from_secs(30);
 
 /// Lookups under way in all.
 const MAX_LOOKUPS: usize = 1024;
@@ -59,6 +63,8 @@ struct Lookup {
     sockets: u8,
     /// A TCP connection to a nameserver on its way.
     stream: Option<(OwnedFd, SocketAddr, Instant)>,
+    /// When a lookup that has been cancelled has to have ended.
+    due: Option<Instant>,
 }
 
 impl Lookups {
@@ -142,8 +148,13 @@ impl Monitor {
             return Some(Event::Resolved(Answer::Failed));
         }
         self.tallies.begin_lookup(host);
-        let index =
-            self.lookups.pending.insert(Lookup { visit: Some(visit), host, sockets: 0, stream: None });
+        let index = self.lookups.pending.insert(Lookup {
+            visit: Some(visit),
+            host,
+            sockets: 0,
+            stream: None,
+            due: None,
+        });
         if let Some(visit) = self.visits.get_mut(visit) {
             visit.holds = Holds::Lookup(index);
         }
@@ -156,7 +167,9 @@ impl Monitor {
         let Some(lookup) = self.lookups.pending.get_mut(index) else { return };
         lookup.visit = None;
         drop(self.take_stream(index));
-        if let Ok(id) = u32::try_from(index) {
+        if let (Some(lookup), Ok(id)) = (self.lookups.pending.get_mut(index), u32::try_from(index)) {
+            lookup.due = Instant::now().checked_add(CANCEL_LIMIT);
+            self.deadlines.extend(lookup.due.map(|due| (due, Token::Lookup(id).pack())));
             self.tell_resolver(ToResolver::Cancel { id: Id(id) }, None);
         }
     }
@@ -167,7 +180,7 @@ impl Monitor {
             FromResolver::NeedSocket { id, transport, attempt } => {
                 let index = id.0 as usize;
                 match self.lookups.pending.get_mut(index) {
-                    Some(lookup) if lookup.stream.is_none() => {
+                    Some(lookup) if lookup.stream.is_none() && lookup.sockets < SOCKETS_A_LOOKUP => {
                         lookup.sockets = lookup.sockets.saturating_add(1);
                         self.nameserver(index, transport, attempt);
                     }
@@ -178,27 +191,31 @@ impl Monitor {
                 let index = id.0 as usize;
                 drop(self.take_stream(index));
                 match self.lookups.pending.try_remove(index) {
-                    Some(lookup) => self.answered(lookup, answer),
+                    Some(lookup) => self.answered(index, lookup, answer),
                     None => self.violation(worker, "an answer that nobody asked for"),
                 }
             }
         }
     }
 
-    fn answered(&mut self, lookup: Lookup, answer: Answer) {
+    fn answered(&mut self, index: usize, lookup: Lookup, answer: Answer) {
         self.tallies.end_lookup(lookup.host);
-        let Some(index) = lookup.visit else { return };
-        if let Some(visit) = self.visits.get_mut(index) {
+        if let (Some(due), Ok(place)) = (lookup.due, u32::try_from(index)) {
+            self.deadlines.remove(&(due, Token::Lookup(place).pack()));
+        }
+        let Some(waiting) = lookup.visit else { return };
+        // A session that has gone on to something else is not told, nor is the next one with its number.
+        if let Some(visit) = self.visits.get_mut(waiting)
+            && matches!(visit.holds, Holds::Lookup(held) if held == index)
+        {
             visit.holds = Holds::Nothing;
-            self.happen(index, Event::Resolved(answer));
+            self.happen(waiting, Event::Resolved(answer));
         }
     }
 
     /// Connects to the nameserver of an attempt.
     fn nameserver(&mut self, index: usize, transport: Transport, attempt: u8) {
-        let server = self.lookups.conf.server(attempt);
-        let within = self.lookups.pending.get(index).is_some_and(|lookup| lookup.sockets <= SOCKETS_A_LOOKUP);
-        let (Some(server), true) = (server, within) else { return self.give_socket(index, None) };
+        let Some(server) = self.lookups.conf.server(attempt) else { return self.give_socket(index, None) };
         match transport {
             Transport::Udp => self.give_socket(index, dial::datagram(server).ok()),
             Transport::Tcp => match dial::dial(server, None) {
@@ -246,9 +263,15 @@ impl Monitor {
         }
     }
 
-    pub(crate) fn nameserver_late(&mut self, index: usize) {
+    /// A nameserver has not been reached in time, or the resolver owes the end of a cancelled lookup.
+    pub(crate) fn lookup_overdue(&mut self, index: usize, now: Instant) {
         if self.take_stream(index).is_some() {
             self.give_socket(index, None);
+        }
+        let late =
+            self.lookups.pending.get(index).and_then(|lookup| lookup.due).is_some_and(|due| due <= now);
+        if let (true, Some(worker)) = (late, self.lookups.worker) {
+            self.violation(worker, "a lookup is not ended when it has to be");
         }
     }
 
@@ -266,7 +289,7 @@ impl Monitor {
         for index in indices {
             drop(self.take_stream(index));
             if let Some(lookup) = self.lookups.pending.try_remove(index) {
-                self.answered(lookup, Answer::Failed);
+                self.answered(index, lookup, Answer::Failed);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The monitor's one loop: what is ready is looked at, what is due is done, and nothing is ever waited for.
 
+use crate::admission::Admission;
 use crate::idents::Queries;
 use crate::kinds::Kinds;
 use crate::listen::Listener;
@@ -40,6 +41,7 @@ pub struct Monitor {
     pub(crate) workers: Workers,
     pub(crate) visits: Slab<Visit>,
     pub(crate) tallies: Tallies,
+    pub(crate) admission: Admission,
     pub(crate) deadlines: BTreeSet<(Instant, Token32)>,
     pub(crate) lookups: Lookups,
     pub(crate) queries: Queries,
@@ -146,7 +148,7 @@ impl Monitor {
             self.deadlines.pop_first();
             match Token::unpack(token) {
                 Some(Token::Visit(index)) => self.visit_overdue(index as usize),
-                Some(Token::Lookup(index)) => self.nameserver_late(index as usize),
+                Some(Token::Lookup(index)) => self.lookup_overdue(index as usize, now),
                 _ => {}
             }
         }
@@ -308,6 +310,10 @@ impl Monitor {
     pub(crate) fn violation(&mut self, index: usize, what: &str) {
         if let Some(worker) = self.workers.worker(index) {
             let line = format!("violation by {}: {what}; killed", worker.describe());
+            // Which of several hosts has done it is not known.
+            if let [host] = *worker.hosts {
+                self.admission.violated(host, Instant::now());
+            }
             self.log.err(&line);
             self.give_up(index, None);
         }

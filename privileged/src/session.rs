@@ -48,6 +48,8 @@ pub enum Phase {
     Relaying,
     /// The worker has been told to refuse.
     Refusing,
+    /// The worker has been told to end before its request was read: one may be on its way still.
+    ClosingUnread,
     /// The worker has been told to end.
     Closing,
 }
@@ -250,7 +252,13 @@ impl Session {
             (Phase::Requesting, Event::Closed { up: 0, down: 0, why }) => unread(why, &client),
             (Phase::Requesting, Event::Deadline) => {
                 let line = audit::no_request(Errno::ETIMEDOUT, &client);
-                self.close(vec![notice(line), Action::End])
+                self.close_unread(vec![notice(line), Action::End])
+            }
+            (Phase::Requesting, Event::Stop) => self.close_unread(vec![Action::End]),
+            // It was said before the worker had heard that the session ends. A second one was not.
+            (Phase::ClosingUnread, Event::Requested(_)) => {
+                self.phase = Phase::Closing;
+                Vec::new()
             }
 
             (Phase::Asking(Fact::Addresses), Event::Resolved(answer)) => self.addresses(answer, world),
@@ -298,12 +306,14 @@ impl Session {
                 actions.push(Action::Forget);
                 actions
             }
-            (Phase::Refusing | Phase::Closing, Event::Closed { .. }) => vec![Action::Forget],
+            (Phase::Refusing | Phase::ClosingUnread | Phase::Closing, Event::Closed { .. }) => {
+                vec![Action::Forget]
+            }
             (Phase::Refusing, Event::Deadline | Event::Stop) => self.close(vec![Action::End]),
-            (Phase::Closing | Phase::Relaying, Event::Deadline) => {
+            (Phase::ClosingUnread | Phase::Closing | Phase::Relaying, Event::Deadline) => {
                 vec![Action::Violation("a session is not closed when it has to be")]
             }
-            (Phase::Closing, Event::Stop) => Vec::new(),
+            (Phase::ClosingUnread | Phase::Closing, Event::Stop) => Vec::new(),
             (_, Event::Stop) => self.close(vec![Action::End]),
             (Phase::Relaying, Event::WorkerLost) => {
                 vec![notice(audit::terminated(&self.line(world), self.peer_port())), Action::Forget]
@@ -650,6 +660,12 @@ impl Session {
         };
         actions.extend(self.run(command, world));
         self.close(actions)
+    }
+
+    fn close_unread(&mut self, actions: Vec<Action>) -> Vec<Action> {
+        let actions = self.close(actions);
+        self.phase = Phase::ClosingUnread;
+        actions
     }
 
     /// The last actions refuse or end the session.

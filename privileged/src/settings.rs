@@ -59,6 +59,10 @@ pub struct Settings {
     pub max_sessions: u32,
     /// Sessions of one client host.
     pub max_sessions_per_host: u32,
+    /// Connections of one client host a second, once it has used up its burst.
+    pub connection_rate: u32,
+    /// Connections of one client host at any rate.
+    pub connection_burst: u32,
     /// Unfinished requests of one client host; one more closes the oldest of them.
     pub max_requests_per_host: u32,
     /// Lookups under way for one client host.
@@ -96,6 +100,8 @@ impl Default for Settings {
             reverse_names: false,
             max_sessions: 65_536,
             max_sessions_per_host: 32_768,
+            connection_rate: 10_000,
+            connection_burst: 20_000,
             max_requests_per_host: 1_024,
             max_lookups_per_host: 256,
             max_binds: 4_096,
@@ -187,6 +193,8 @@ impl Settings {
             ("idle_limit", self.idle_limit),
             ("max_sessions", self.max_sessions),
             ("max_sessions_per_host", self.max_sessions_per_host),
+            ("connection_rate", self.connection_rate),
+            ("connection_burst", self.connection_burst),
             ("max_requests_per_host", self.max_requests_per_host),
             ("max_lookups_per_host", self.max_lookups_per_host),
             ("max_binds", self.max_binds),

@@ -1,5 +1,6 @@
 //! From a command line to a locked-down monitor that serves.
 
+use crate::admission::Admission;
 use crate::background;
 use crate::confine;
 use crate::files;
@@ -116,6 +117,7 @@ pub(crate) fn prepare(options: Options, signals: SignalFd) -> Result<Monitor, Fa
         workers,
         visits: Slab::new(),
         tallies: Tallies::default(),
+        admission: Admission::default(),
         deadlines: BTreeSet::new(),
         lookups: Lookups::new(),
         queries: Slab::new(),

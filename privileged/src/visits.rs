@@ -117,6 +117,10 @@ impl Monitor {
         let address = SocketAddr::new(sockd_policy::canonical(address.ip()), address.port());
         let host = Host::of(address.ip());
         let settings = &self.world.settings;
+        if let Some(why) = self.admission.refuses(host, settings, Instant::now()) {
+            let text = format!("clients are turned away: {why}, by {host}");
+            return self.rarely.err(&mut self.log, &text);
+        }
         let all = u32::try_from(self.visits.len()).unwrap_or(u32::MAX);
         if all >= settings.max_sessions {
             return self.rarely.err(&mut self.log, "clients are turned away: max_sessions reached");
@@ -385,6 +389,12 @@ impl Monitor {
     fn port_ready(&mut self, index: usize) {
         let Some(Visit { holds: Holds::Port(port), .. }) = self.visits.get(index) else { return };
         let accepted = acceptfrom_with(port, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+        // The port would stay readable: better one BIND fails than that the monitor spins.
+        if let Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) = accepted {
+            drop(self.take(index));
+            let failure = ("accept", Code::from_raw(error.raw_os_error()));
+            return self.happen(index, Event::Listening(Err(failure)));
+        }
         let Ok((server, Some(peer))) = accepted else { return };
         let Ok(peer) = SocketAddr::try_from(peer) else { return };
         // Kept beside the port until it is known whether this is the right peer.

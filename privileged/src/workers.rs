@@ -68,6 +68,9 @@ pub struct Worker {
 /// A worker that is not ready by then will never be.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
+/// Where workers cannot be started, or end at once, trying again without end would keep monitor and spawner busy.
+const SPARE_PAUSE: Duration = Duration::from_secs(1);
+
 /// A client host with as many sessions for each of its workers gets a further one, up to the number of processors.
 const BUSY: u32 = 4;
 
@@ -79,6 +82,8 @@ pub struct Workers {
     serving: HashMap<Host, Vec<usize>>,
     asking: HashMap<Host, usize>,
     spare: Vec<usize>,
+    /// A spare worker has been lost: the next one is not started before.
+    pause: Option<Instant>,
     by_hash: RandomState,
     last_serial: u32,
     processors: usize,
@@ -95,6 +100,7 @@ impl Workers {
             serving: HashMap::new(),
             asking: HashMap::new(),
             spare: Vec::new(),
+            pause: None,
             by_hash: RandomState::new(),
             last_serial: 0,
             processors: std::thread::available_parallelism().map_or(1, Into::into),
@@ -134,7 +140,11 @@ impl Workers {
     }
 
     /// How many spare workers are missing.
-    pub fn spares_wanted(&self, settings: &Settings) -> usize {
+    pub fn spares_wanted(&mut self, settings: &Settings) -> usize {
+        if self.pause.is_some_and(|until| Instant::now() < until) {
+            return 0;
+        }
+        self.pause = None;
         let wanted = match settings.isolation {
             Isolation::Client => 1,
             Isolation::Connection => self.processors.max(2),
@@ -266,12 +276,15 @@ impl Workers {
 
     /// When [`expired`](Self::expired) will next have an entry.
     pub fn next_expiry(&self) -> Option<Instant> {
-        self.workers.iter().filter_map(|(_, worker)| worker.expires).min()
+        self.workers.iter().filter_map(|(_, worker)| worker.expires).chain(self.pause).min()
     }
 
     /// Takes a worker out of service. Its channel closes, at which an honest worker ends; `kill` makes sure.
     pub fn remove(&mut self, index: usize, kill: bool) -> Option<Worker> {
         let worker = self.workers.try_remove(index)?;
+        if kill && self.spare.contains(&index) {
+            self.pause = Instant::now().checked_add(SPARE_PAUSE);
+        }
         self.spare.retain(|spare| *spare != index);
         self.serving.retain(|_, indices| {
             indices.retain(|serving| *serving != index);

@@ -481,8 +481,20 @@ fn a_worker_that_speaks_out_of_turn_is_in_violation() {
     assert!(violates(&asking.on(connect("203.0.113.1", 23), &world)), "a request while one is decided on");
     let mut late = session();
     late.on(Event::Deadline, &world);
-    assert_eq!(late.phase(), Phase::Closing);
+    assert_eq!(late.phase(), Phase::ClosingUnread);
     assert!(violates(&late.on(Event::Deadline, &world)), "no end in time");
+}
+
+#[test]
+fn a_request_that_crosses_the_monitors_end_is_no_violation_but_a_second_one_is() {
+    let world = world("permit 0.0.0.0 0.0.0.0\n");
+    for end in [|| Event::Deadline, || Event::Stop] {
+        let mut session = session();
+        assert!(session.on(end(), &world).contains(&Action::End));
+        assert_eq!(session.on(connect("203.0.113.1", 23), &world), []);
+        assert!(violates(&session.on(connect("203.0.113.1", 23), &world)));
+        assert_eq!(session.on(closed(End::Ended), &world), [Action::Forget]);
+    }
 }
 
 #[test]

@@ -1,0 +1,145 @@
+//! Whether a client host may connect just now: how fast it comes, and what its workers have done.
+//!
+//! A worker in the hands of its client can be killed for a violation, but the client comes back and gets a fresh
+//! one. Starting workers costs more than connecting, so a host that does this again and again waits outside.
+
+use crate::settings::Settings;
+use crate::workers::Host;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// So many violations of a host's workers are put down to faults of ours.
+const FORGIVEN: u32 = 2;
+
+/// For this long after each further one the host's connections are closed.
+const SHUT_OUT: Duration = Duration::from_secs(60);
+
+/// Violations are forgotten when there was no other for this long.
+const MEMORY: Duration = Duration::from_secs(600);
+
+/// Hosts that are remembered. Beyond these new ones are let in unseen: other limits hold them.
+const MAX_HOSTS: usize = 16_384;
+
+/// What is remembered of client hosts.
+#[derive(Debug, Default)]
+pub struct Admission {
+    hosts: HashMap<Host, Record>,
+    swept: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    /// The time to which the connections so far would last at exactly `connection_rate`.
+    spent: Option<Instant>,
+    violations: u32,
+    last_violation: Option<Instant>,
+}
+
+impl Record {
+    fn remembered(&self, now: Instant) -> bool {
+        let recently = |last: Instant| now.saturating_duration_since(last) < MEMORY;
+        self.last_violation.is_some_and(recently) || self.spent.is_some_and(|spent| spent > now)
+    }
+}
+
+impl Admission {
+    /// A worker of this host, and of no other, has done what it could not honestly do.
+    pub fn violated(&mut self, host: Host, now: Instant) {
+        if let Some(record) = self.record(host, now) {
+            let fresh = record.remembered(now) && record.last_violation.is_some();
+            record.violations = if fresh { record.violations.saturating_add(1) } else { 1 };
+            record.last_violation = Some(now);
+        }
+    }
+
+    /// A connection of this host has come: why it is closed, or nothing where it is served.
+    pub fn refuses(&mut self, host: Host, settings: &Settings, now: Instant) -> Option<&'static str> {
+        let each = Duration::from_secs(1).checked_div(settings.connection_rate).unwrap_or_default();
+        let burst = each.saturating_mul(settings.connection_burst);
+        let record = self.record(host, now)?;
+        let shut_out = |last: Instant| now.saturating_duration_since(last) < SHUT_OUT;
+        if record.violations > FORGIVEN && record.last_violation.is_some_and(shut_out) {
+            return Some("its workers have violated the protocol again and again");
+        }
+        let spent = record.spent.map_or(now, |spent| spent.max(now)).checked_add(each)?;
+        if spent.saturating_duration_since(now) > burst {
+            return Some("connection_rate reached");
+        }
+        record.spent = Some(spent);
+        None
+    }
+
+    fn record(&mut self, host: Host, now: Instant) -> Option<&mut Record> {
+        if self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(&host) {
+            // No more often than this, or it would itself be a way to keep the monitor busy.
+            let lately = |swept| now.saturating_duration_since(swept) < Duration::from_secs(1);
+            if self.swept.is_some_and(lately) {
+                return None;
+            }
+            self.swept = Some(now);
+            self.hosts.retain(|_, record| record.remembered(now));
+            if self.hosts.len() >= MAX_HOSTS {
+                return None;
+            }
+        }
+        Some(self.hosts.entry(host).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(address: &str) -> Host {
+        Host::of(address.parse().unwrap())
+    }
+
+    fn settings(connection_rate: u32, connection_burst: u32) -> Settings {
+        Settings { connection_rate, connection_burst, ..Settings::default() }
+    }
+
+    #[test]
+    fn a_host_has_its_burst_and_then_its_rate_and_another_host_has_its_own() {
+        let (mut admission, now, settings) = (Admission::default(), Instant::now(), settings(10, 5));
+        let mut admitted = |address, at| {
+            (0..100).filter(|_| admission.refuses(host(address), &settings, at).is_none()).count()
+        };
+        assert_eq!(admitted("192.0.2.1", now), 5);
+        assert_eq!(admitted("192.0.2.2", now), 5);
+        assert_eq!(admitted("192.0.2.1", now + Duration::from_millis(200)), 2);
+        assert_eq!(admitted("192.0.2.1", now + Duration::from_secs(60)), 5);
+        assert_eq!(admitted("2001:db8::1", now), 5);
+        assert_eq!(admitted("2001:db8::2:1", now), 0, "of the same 64 bits");
+    }
+
+    #[test]
+    fn a_host_whose_workers_violate_repeatedly_is_shut_out_for_a_while() {
+        let (mut admission, now, settings) = (Admission::default(), Instant::now(), Settings::default());
+        let (bad, good) = (host("192.0.2.1"), host("192.0.2.2"));
+        for _ in 0..FORGIVEN {
+            admission.violated(bad, now);
+            assert_eq!(admission.refuses(bad, &settings, now), None);
+        }
+        admission.violated(bad, now);
+        assert!(admission.refuses(bad, &settings, now).is_some());
+        assert_eq!(admission.refuses(good, &settings, now), None);
+        let after = now + SHUT_OUT;
+        assert_eq!(admission.refuses(bad, &settings, after), None);
+        admission.violated(bad, after);
+        assert!(admission.refuses(bad, &settings, after).is_some(), "at once, while it is remembered");
+        admission.violated(bad, after + MEMORY);
+        assert_eq!(admission.refuses(bad, &settings, after + MEMORY), None);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (mut admission, now, settings) = (Admission::default(), Instant::now(), Settings::default());
+        for number in 0..40_000_u32 {
+            let address = std::net::Ipv4Addr::from(number);
+            assert_eq!(admission.refuses(Host::of(address.into()), &settings, now), None);
+        }
+        assert_eq!(admission.hosts.len(), MAX_HOSTS);
+        admission.refuses(host("198.51.100.1"), &settings, now + Duration::from_secs(5));
+        assert_eq!(admission.hosts.len(), 1);
+    }
+}
