@@ -48,17 +48,24 @@ fn check(name: &[u8]) -> Result<(), NameError> {
         254.. => return Err(NameError::TooLong),
         _ => {}
     }
-    let mut last = &[][..];
-    for label in name.split(|byte| *byte == b'.') {
-        if !label.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
-            return Err(NameError::Character);
-        }
-        if !(1..=63).contains(&label.len()) {
-            return Err(NameError::Label);
-        }
-        last = label;
+    // One pass, because frozen files may hold a million names.
+    let (mut length, mut last) = (0u8, 0);
+    for (place, byte) in (1..).zip(name) {
+        length = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'A'..=b'Z' | b'_' if length < 63 => length.saturating_add(1),
+            b'.' if length > 0 => {
+                last = place;
+                0
+            }
+            b'.' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'A'..=b'Z' | b'_' => return Err(NameError::Label),
+            _ => return Err(NameError::Character),
+        };
     }
-    if is_number(last) { Err(NameError::Numeric) } else { Ok(()) }
+    match name.get(last..) {
+        None | Some([]) => Err(NameError::Label),
+        Some(label) if is_number(label) => Err(NameError::Numeric),
+        Some(_) => Ok(()),
+    }
 }
 
 /// Whether the bytes are a name as [`HostName`] keeps it.
