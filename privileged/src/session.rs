@@ -789,7 +789,9 @@ impl Asked {
     }
 
     fn permitted(&self, candidate: Candidate, permit: &Permit<'_>, world: &World) -> Result<Step, Setback> {
+        // 0.0.0.0 comes as far as this only as the anybody of a BIND, who is not on this host for that.
         if world.settings.local_destinations == LocalDestinations::Guarded
+            && !candidate.address.is_unspecified()
             && let Some(refusal) = refused_unless_named(candidate.address, candidate.kind, &permit.rule)
         {
             return Err(Setback::Guarded(refusal));

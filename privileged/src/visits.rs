@@ -336,7 +336,12 @@ impl Monitor {
         at: Option<IpAddr>,
         reserved: bool,
     ) -> Result<SocketAddr, dial::Failure> {
-        let at = at.map_or_else(|| dial::source_towards(towards), Ok)?;
+        let at = match (at, self.visits.get(index)) {
+            (Some(at), _) => at,
+            // Anybody is nowhere in particular. Where there is no route file there is one interface: the client's.
+            (None, Some(visit)) if towards.is_unspecified() => sockd_policy::canonical(visit.proxy.ip()),
+            _ => dial::source_towards(towards)?,
+        };
         let (socket, address) = self.free_port(at, reserved)?;
         let token = Token::Visit(u32::try_from(index).map_err(|_| ("epoll_ctl", Code::ENOSPC))?);
         watch(&self.epoll, &socket, token, epoll::EventFlags::IN)

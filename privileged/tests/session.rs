@@ -304,7 +304,8 @@ fn a_bind_waits_for_its_peer_and_sends_strangers_away() {
 
 #[test]
 fn a_bind_for_anybody_needs_the_setting() {
-    let anybody = || vec![bind("0.0.0.0"), unicast("0.0.0.0")];
+    // What the kernel says of 0.0.0.0.
+    let anybody = || vec![bind("0.0.0.0"), kinds(&[("0.0.0.0", AddressKind::Local)])];
     let mut world = world("permit 0.0.0.0 0.0.0.0\n");
     assert!(refusal(&after(&mut session(), anybody(), &world)).is_some());
     world.settings = Settings::parse("(bind_any: true)").unwrap();
