@@ -104,6 +104,8 @@ pub fn oidentd(host: &Host, configuration: &str, own: &str) -> Program {
     host.write("/etc/passwd", passwd);
     host.write("/etc/oidentd.conf", configuration);
     host.write("/run/home/joe/.oidentd.conf", own);
+    // oidentd reads only what belongs to the user.
+    host.sh(&format!("chown {0} /run/home/joe/.oidentd.conf", USERS[0].1));
     let mut command = Command::new("oidentd");
     command.args(["--foreground", "--nosyslog", "--config", "/etc/oidentd.conf"]);
     let program = Program::start(host, command.stdin(Stdio::null()).stderr(Stdio::null()));
