@@ -33,8 +33,21 @@ pub(crate) struct Family<W> {
     pub(crate) odd: Vec<Masked<W>>,
     /// Where the patterns of each odd mask end.
     groups: Vec<u32>,
-    /// Of many prefixes: where those begin whose address has these first 16 bits.
-    tops: Vec<u32>,
+    /// Of many prefixes, those of each first 16 bits; one more at the end.
+    tops: Vec<Top>,
+    /// The places of the prefixes of up to 16 bits around each top, one top behind the other.
+    covers: Vec<u32>,
+}
+
+/// The addresses with the same first 16 bits. Their short prefixes are the same for all of them, so that these need not
+/// be looked up one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Top {
+    /// Where prefixes with such an address begin, and where the longer ones of them do.
+    begin: u32,
+    long: u32,
+    /// Where the covers of this top begin.
+    covers: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -216,11 +229,18 @@ pub(crate) trait Word: Copy + Ord + BitAnd<Output = Self> + Not<Output = Self> {
     /// Whether a mask is ones followed by zeros.
     fn is_prefix(self) -> bool;
 
+    /// Whether a prefix is of at most 16 bits.
+    fn is_short(self) -> bool;
+
     /// The first 16 bits.
     fn top(self) -> usize;
 }
 
 impl Word for u32 {
+    fn is_short(self) -> bool {
+        self.leading_ones() <= 16
+    }
+
     fn top(self) -> usize {
         (self >> 16) as usize
     }
@@ -231,6 +251,10 @@ impl Word for u32 {
 }
 
 impl Word for u128 {
+    fn is_short(self) -> bool {
+        self.leading_ones() <= 16
+    }
+
     fn top(self) -> usize {
         (self >> 112) as usize
     }
@@ -242,7 +266,13 @@ impl Word for u128 {
 
 impl<W> Default for Family<W> {
     fn default() -> Family<W> {
-        Family { prefixes: Vec::new(), odd: Vec::new(), groups: Vec::new(), tops: Vec::new() }
+        Family {
+            prefixes: Vec::new(),
+            odd: Vec::new(),
+            groups: Vec::new(),
+            tops: Vec::new(),
+            covers: Vec::new(),
+        }
     }
 }
 
@@ -261,20 +291,8 @@ impl<W: Word> Family<W> {
             |(_, pair): &(u32, &[Masked<W>])| pair.first().map(|of| of.mask) != pair.last().map(|of| of.mask);
         let mut groups: Vec<u32> = (1..).zip(odd.windows(2)).filter(last).map(|(end, _)| end).collect();
         groups.extend(odd.last().map(|_| count(&odd)));
-        let tops = tops(&prefixes);
-        Family { prefixes, odd, groups, tops }
-    }
-
-    /// The place of the last prefix that does not begin behind the address; wraps if there is none.
-    fn last_before(&self, address: W) -> u32 {
-        let top = address.top();
-        let (start, end) = match self.tops.get(top..) {
-            Some([start, end, ..]) => (*start, *end),
-            _ => (0, count(&self.prefixes)),
-        };
-        let near = Span { start, end }.of(&self.prefixes);
-        let behind = near.partition_point(|prefix| prefix.address <= address);
-        start.saturating_add(count_as_u32(behind)).wrapping_sub(1)
+        let (tops, covers) = if prefixes.len() < MANY { Default::default() } else { tops(&prefixes) };
+        Family { prefixes, odd, groups, tops, covers }
     }
 
     /// The number behind those of this family, which begin at `first`.
@@ -283,8 +301,18 @@ impl<W: Word> Family<W> {
     }
 
     fn matching(&self, address: W, first: u32, found: &mut Vec<u32>) {
-        let mut place = self.last_before(address);
-        while let Some(prefix) = self.prefixes.get(place as usize) {
+        let (start, end) = match self.tops.get(address.top()..) {
+            Some([top, next, ..]) => {
+                let covers = Span { start: top.covers, end: next.covers }.of(&self.covers);
+                found.extend(covers.iter().map(|place| first.saturating_add(*place)));
+                (top.long, next.begin)
+            }
+            _ => (0, count(&self.prefixes)),
+        };
+        let near = Span { start, end }.of(&self.prefixes);
+        let behind = count_as_u32(near.partition_point(|prefix| prefix.address <= address));
+        let mut place = start.saturating_add(behind).wrapping_sub(1);
+        while let Some(prefix) = self.prefixes.get(place as usize).filter(|_| place >= start) {
             if address & prefix.mask == prefix.address {
                 found.push(first.saturating_add(place));
             }
@@ -303,19 +331,29 @@ impl<W: Word> Family<W> {
     }
 }
 
-/// Where each top begins and the last one ends; nothing where a search from the start is as quick.
-fn tops<W: Word>(prefixes: &[Prefix<W>]) -> Vec<u32> {
-    if prefixes.len() < 1024 {
-        return Vec::new();
-    }
-    let mut tops = Vec::with_capacity(0x1_0001);
-    for (place, prefix) in (0..).zip(prefixes) {
-        while tops.len() <= prefix.address.top() {
-            tops.push(place);
+/// Fewer prefixes than this stay in the processor's caches, and a search among all of them is as quick.
+const MANY: usize = 1 << 18;
+
+/// The tops and their covers.
+fn tops<W: Word>(prefixes: &[Prefix<W>]) -> (Vec<Top>, Vec<u32>) {
+    let (mut tops, mut covers) = (Vec::new(), Vec::new());
+    let mut rest = (0..).zip(prefixes).peekable();
+    let mut around: Vec<(u32, &Prefix<W>)> = Vec::new();
+    for top in 0..=0xffff {
+        around.retain(|(_, prefix)| top & prefix.mask.top() == prefix.address.top());
+        let begin = rest.peek().map_or(count(prefixes), |(place, _)| *place);
+        while let Some(short) =
+            rest.next_if(|(_, prefix)| prefix.address.top() == top && prefix.mask.is_short())
+        {
+            around.push(short);
         }
+        let long = rest.peek().map_or(count(prefixes), |(place, _)| *place);
+        tops.push(Top { begin, long, covers: count(&covers) });
+        covers.extend(around.iter().map(|(place, _)| *place));
+        while rest.next_if(|(_, prefix)| prefix.address.top() == top).is_some() {}
     }
-    tops.resize(0x1_0001, count(prefixes));
-    tops
+    tops.push(Top { begin: count(prefixes), long: count(prefixes), covers: count(&covers) });
+    (tops, covers)
 }
 
 fn count_as_u32(count: usize) -> u32 {
@@ -428,4 +466,54 @@ fn distinct<W: Word>(
         tell(rule, *next);
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Random prefixes, crowded so that they nest, with and without tops, against asking each of them.
+    fn compare<W: Word>(bits: u32, address: impl Fn(u64) -> W, mask: impl Fn(u32) -> W) {
+        let mut seed = 1u64;
+        let mut dice = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed >> 33
+        };
+        let mut prefixes: Vec<Prefix<W>> = Vec::new();
+        for _ in 0..2000 {
+            let mask = mask(u32::try_from(dice()).unwrap() % (bits + 1));
+            prefixes.push(Prefix { address: address(dice()) & mask, mask, parent: NO_PARENT });
+        }
+        prefixes.sort_unstable_by_key(|prefix| (prefix.address, prefix.mask));
+        prefixes.dedup();
+        let plain = Family::new(prefixes, Vec::new());
+        let mut topped = plain.clone();
+        (topped.tops, topped.covers) = tops(&plain.prefixes);
+        for _ in 0..2000 {
+            let asked = address(dice());
+            let holds = |(_, prefix): &(u32, &Prefix<W>)| asked & prefix.mask == prefix.address;
+            let wanted: Vec<u32> = (7..).zip(&plain.prefixes).filter(holds).map(|(id, _)| id).collect();
+            for family in [&plain, &topped] {
+                let mut found = Vec::new();
+                family.matching(asked, 7, &mut found);
+                found.sort_unstable();
+                assert_eq!(found, wanted);
+            }
+        }
+    }
+
+    #[test]
+    fn the_search_finds_every_prefix_around_an_address_and_no_other() {
+        let crowded = |dice: u64| (dice & 0x3) << 30 | (dice & 0x1c) << 13 | (dice & 0x1fe0) >> 2;
+        compare(
+            32,
+            |dice| u32::try_from(crowded(dice)).unwrap(),
+            |length| u32::MAX.checked_shl(32 - length).unwrap_or(0),
+        );
+        compare(
+            128,
+            |dice| u128::from(crowded(dice)) << 96 | u128::from(dice & 0xf00),
+            |length| u128::MAX.checked_shl(128 - length).unwrap_or(0),
+        );
+    }
 }
