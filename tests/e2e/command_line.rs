@@ -189,9 +189,15 @@ fn with_daemon_the_command_returns_once_the_daemon_serves() {
     drop(granted(&site.client, &Request::connect((SERVER, 7))));
     let pid = site.gateway.read("/run/sockd.pid");
     let daemon = procfs::Process(pid.trim().parse().expect("a pid file"));
-    assert!(daemon.command_line().contains("sockd --daemon"), "{}", daemon.command_line());
+    let line = daemon.command_line();
+    let family = [daemon.descendants(), vec![daemon]].concat();
+    let held: Vec<_> =
+        family.iter().map(|process| (0..3).map(|n| process.descriptors().remove(&n)).collect()).collect();
     site.gateway.sh(&format!("kill {}", pid.trim()));
-    until_true("the daemon has ended", || !daemon.runs());
+    until_true("the daemon has ended", || !family.iter().any(|process| process.runs()));
+    assert!(line.contains("sockd --daemon"), "{line}");
+    let nothing = |open: &Vec<Option<String>>| open.iter().flatten().all(|target| target == "/dev/null");
+    assert!(held.iter().all(nothing), "the starter's output is still open: {held:?}");
 }
 
 #[test]

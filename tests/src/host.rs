@@ -2,17 +2,16 @@
 //!
 //! Both namespaces live as long as the descriptors in [`Host`], so that nothing is left behind however a test ends.
 
+use crate::program::Program;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -67,21 +66,17 @@ impl Host {
     }
 
     /// Runs a program on this machine to its end, its standard input empty. A program that does not end is
-    /// killed, so that its test fails and the others go on.
+    /// killed, so that its test fails and the others go on; one that leaves a daemon behind is not waited for
+    /// longer than that, which is why files take its output and not pipes.
     pub fn output(&self, command: &mut Command) -> Output {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = self.spawn(command).unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let number = Pid::from_raw(child.id().cast_signed());
-        let (ended, watch) = mpsc::channel();
-        let watch = thread::spawn(move || {
-            if watch.recv_timeout(OUTPUT_LIMIT) == Err(RecvTimeoutError::Timeout) {
-                let _ = kill(number, Signal::SIGKILL);
-            }
-        });
-        let output = child.wait_with_output();
-        let _ = ended.send(());
-        let _ = watch.join();
-        output.unwrap_or_else(|error| panic!("{command:?}: {error}"))
+        let file = || File::from(memfd_create("output", MFdFlags::MFD_CLOEXEC).expect("memfd"));
+        let (mut out, mut err) = (file(), file());
+        let twin = |file: &File| Stdio::from(file.try_clone().expect("a second descriptor"));
+        command.stdin(Stdio::null()).stdout(twin(&out)).stderr(twin(&err));
+        let mut program = Program::start(self, command);
+        let status = program.wait_within(OUTPUT_LIMIT);
+        let (stdout, stderr) = (content(&mut out), content(&mut err));
+        Output { status, stdout, stderr }
     }
 
     /// Runs a command line of words separated by single blanks and insists that it succeeds.
@@ -201,6 +196,12 @@ fn own_dev() -> io::Result<()> {
     symlink(SYSLOG_SOCKET, "/run/dev/log")?;
     mount(Some("/run/dev"), "/dev", none(), MsFlags::MS_BIND | MsFlags::MS_REC, none())?;
     Ok(())
+}
+
+fn content(file: &mut File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).expect("the output");
+    bytes
 }
 
 fn none() -> Option<&'static str> {

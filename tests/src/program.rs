@@ -1,11 +1,12 @@
 //! Programs started by a test: ended when the test is over, with those that they started themselves.
 
 use crate::host::Host;
-use crate::wait::until;
+use crate::wait::{LONG, until_within};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
 
 /// A running program; killed when dropped.
 pub struct Program {
@@ -44,8 +45,13 @@ impl Program {
 
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
+        self.wait_within(LONG)
+    }
+
+    /// Waits for its end, which has to come within `limit`.
+    pub fn wait_within(&mut self, limit: Duration) -> ExitStatus {
         let what = format!("the end of {}", self.name);
-        until(&what, || self.ended())
+        until_within(limit, &what, || self.ended())
     }
 }
 
