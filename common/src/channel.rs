@@ -171,3 +171,37 @@ impl<Out, In> AsFd for WorkerEnd<Out, In> {
         self.socket.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{FromIdent, Id, ToIdent};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::NONBLOCK, None).unwrap()
+    }
+
+    /// As on a kernel without SO_PASSRIGHTS: here nothing refuses the descriptor.
+    #[test]
+    fn a_descriptor_that_comes_up_is_closed_and_never_the_monitors() {
+        let (ours, theirs) = pair();
+        let (kept, passed) = pair();
+        let message = FromIdent::Answer { id: Id(1), user: None };
+        let mut buffer = [0; MAX_PACKET];
+        let packet = wire::encode(&message, &mut buffer).unwrap();
+        let descriptors = [passed.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        sendmsg(&theirs, &[IoSlice::new(packet)], &mut control, SendFlags::empty()).unwrap();
+        drop(passed);
+        let end_of =
+            |socket: &OwnedFd| recv(socket, &mut [0][..], RecvFlags::DONTWAIT).map(|(_, length)| length);
+        assert_eq!(end_of(&kept), Err(Errno::AGAIN), "it is on its way");
+        let monitor = MonitorEnd::<ToIdent, FromIdent>::new(ours);
+        let received = monitor.receive().unwrap();
+        assert!(matches!(received, Received::Message(received, None) if received == message));
+        assert_eq!(end_of(&kept), Ok(0), "nobody has it");
+    }
+}

@@ -24,6 +24,7 @@ pub struct Start {
     host: Host,
     words: Vec<String>,
     port: u16,
+    program: PathBuf,
 }
 
 impl Start {
@@ -35,7 +36,7 @@ impl Start {
 
     /// With the files that are there.
     pub fn bare(host: &Host) -> Self {
-        Self { host: host.clone(), words: Vec::new(), port: 1080 }
+        Self { host: host.clone(), words: Vec::new(), port: 1080, program: program("sockd") }
     }
 
     /// With `--trial`.
@@ -66,9 +67,15 @@ impl Start {
         Self { port, ..self }
     }
 
+    /// With another program in the place of `sockd-worker`: both are copied into one folder, as in a build tree.
+    pub fn worker(self, worker: impl AsRef<Path>) -> Self {
+        let program = install(&self.host, worker.as_ref()).into();
+        Self { program, ..self }
+    }
+
     /// Starts it and waits until it listens.
     pub fn start(self) -> Sockd {
-        let mut command = Command::new(program("sockd"));
+        let mut command = Command::new(&self.program);
         let stderr = self.host.run(|| File::create(STDERR)).expect("a file for stderr");
         command.args(&self.words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let program = Program::start(&self.host, &mut command);
@@ -84,7 +91,7 @@ impl Start {
 
     /// Runs it to its end, which has to come by itself.
     pub fn output(self) -> Output {
-        self.host.output(Command::new(program("sockd")).args(&self.words))
+        self.host.output(Command::new(&self.program).args(&self.words))
     }
 }
 
@@ -169,11 +176,15 @@ pub fn program(name: &str) -> PathBuf {
 
 /// Copies both programs to a place that every user can reach, as installing them would, and gives sockd's.
 pub fn installed(host: &Host) -> &'static str {
+    install(host, &program("sockd-worker"))
+}
+
+fn install(host: &Host, worker: &Path) -> &'static str {
     host.run(|| {
         fs::create_dir_all("/run/lib")?;
-        for name in ["sockd", "sockd-worker"] {
+        for (name, from) in [("sockd", program("sockd").as_path()), ("sockd-worker", worker)] {
             let place = format!("/run/lib/{name}");
-            fs::copy(program(name), &place)?;
+            fs::copy(from, &place)?;
             fs::set_permissions(&place, fs::Permissions::from_mode(0o755))?;
         }
         std::io::Result::Ok(())

@@ -1,0 +1,276 @@
+//! Workers that break the protocol: `hostile-worker` in the place of `sockd-worker`, started by the real spawner.
+//!
+//! Each time the worker is killed, or what it says comes to nothing; the log says so in one line; another client
+//! host's transfer goes on; and the monitor holds no more than before.
+
+use sockd_tests::far::Server;
+use sockd_tests::lab::Lab;
+use sockd_tests::line::Line;
+use sockd_tests::procfs::Process;
+use sockd_tests::site::{CLIENT, SERVER, Site};
+use sockd_tests::sockd::PERMIT_ALL;
+use sockd_tests::socks::{GRANTED, PROXY, REJECTED, Reply, Request, granted, send_to};
+use sockd_tests::wait::{until_true, until_within};
+use std::io::{Read, Write};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile-worker");
+
+/// Memory that the monitor may keep of many attacks, in KiB: less than one byte of each message of the floods.
+const MEMORY: u64 = 2048;
+
+/// The laboratory with hostile workers, and a transfer of the other client host that is under way.
+struct Attack {
+    lab: Lab,
+    transfer: Line,
+    descriptors: usize,
+    memory: u64,
+    /// Client addresses that have been used.
+    attackers: u8,
+    _servers: [Server; 2],
+}
+
+impl Attack {
+    fn new(conf: &str, settings: &str) -> Self {
+        let site = Site::new();
+        let servers = [Server::chargen(&site.server, (SERVER, 19)), Server::echo(&site.server, (SERVER, 7))];
+        let lab = Lab::at(site, conf, |start| start.settings(settings).worker(HOSTILE));
+        let transfer = granted(&lab.site.other, &Request::connect((SERVER, 19)));
+        let mut attack = Self { lab, transfer, descriptors: 0, memory: 0, attackers: 0, _servers: servers };
+        attack.others_are_served();
+        attack.settle();
+        attack.descriptors = attack.monitor().descriptors().len();
+        attack.memory = attack.monitor().private_memory();
+        attack.lab.turn_the_page();
+        attack
+    }
+
+    fn monitor(&self) -> Process {
+        self.lab.sockd.monitor()
+    }
+
+    /// Until one spare worker and those of the transfer and the resolver are there.
+    fn settle(&self) {
+        until_true("the workers are those of the beginning", || {
+            self.lab.sockd.workers("session").len() == 2 && self.lab.sockd.workers("resolver").len() == 1
+        });
+    }
+
+    /// From now on the client host has another address: for the monitor it is a new host.
+    fn next_attacker(&mut self) -> Ipv4Addr {
+        self.attackers += 1;
+        let [a, b, c, _] = CLIENT.octets();
+        let address = Ipv4Addr::new(a, b, c, 20 + self.attackers);
+        self.lab.site.client.sh(&format!("ip addr add {address}/25 dev eth0"));
+        self.lab.site.client.sh(&format!("ip route replace 192.0.2.0/25 dev eth0 src {address}"));
+        address
+    }
+
+    fn asks(&self, user: &str) -> Line {
+        send_to(&self.lab.site.client, PROXY, &Request::connect((SERVER, 7)).by(user))
+    }
+
+    fn asks_for(&self, name: &str) -> Line {
+        send_to(&self.lab.site.client, PROXY, &Request::connect_name(name, 7))
+    }
+
+    fn others_are_served(&mut self) {
+        self.transfer.stream().read_exact(&mut vec![0; 500_000]).expect("the transfer goes on");
+    }
+
+    /// Exactly these lines at level err, each given by what it contains, and then nothing is left of the attack.
+    fn leaves(&mut self, what: &str, expected: &[&str]) {
+        let errors = |lab: &Lab| -> Vec<String> {
+            lab.logged().into_iter().filter(|line| line.starts_with("daemon.err ")).collect()
+        };
+        until_within(Duration::from_secs(60), what, || {
+            (errors(&self.lab).len() >= expected.len()).then_some(())
+        });
+        self.others_are_served();
+        self.settle();
+        until_true("the monitor has as many descriptors as before", || {
+            self.monitor().descriptors().len() == self.descriptors
+        });
+        let lines = errors(&self.lab);
+        let alike = lines.len() == expected.len()
+            && lines.iter().zip(expected).all(|(line, expected)| line.contains(expected));
+        assert!(alike, "{what}: {lines:#?}, expected {expected:?}");
+        let memory = self.monitor().private_memory();
+        assert!(memory <= self.memory + MEMORY, "{what}: {memory} KiB, {} before", self.memory);
+        self.lab.turn_the_page();
+    }
+}
+
+#[test]
+fn a_session_worker_that_breaks_the_protocol_is_killed_and_only_its_own_host_notices() {
+    let mut attack = Attack::new(PERMIT_ALL, "()");
+    for (act, violation) in [
+        ("short", "not a message of this channel (1 bytes)"),
+        ("long", "packet longer than 2048 bytes"),
+        ("surplus", "1 bytes behind the message"),
+        ("an-unknown-message", "not a message of this channel"),
+        ("an-unknown-command", "not a message of this channel"),
+        ("a-length-of-gigabytes", "not a message of this channel"),
+        ("ready-twice", "ready twice"),
+        ("a-request-twice", "a request out of turn"),
+        ("a-request-after-the-relay", "a request out of turn"),
+        ("an-end-twice", "a session that is not its own"),
+        ("an-end-of-no-relay", "an end that cannot be"),
+        ("bytes-before-a-relay", "an end that cannot be"),
+        ("a-relay-of-the-wrong-version", "an end that cannot be"),
+        ("a-session-of-nobody", "a session that is not its own"),
+        ("a-session-of-another", "a session that is not its own"),
+        ("version-5", "a request of another version than 4"),
+        ("a-flood", "a session that is not its own"),
+    ] {
+        attack.next_attacker();
+        let mut line = attack.asks(act);
+        attack.leaves(act, &[violation]);
+        line.read_to_end();
+    }
+    // The next connection of a host goes to a fresh worker.
+    assert_eq!(Reply::read(&mut attack.asks("joe")), Reply::with(GRANTED));
+}
+
+#[test]
+fn a_session_worker_that_ends_takes_only_its_own_sessions_along() {
+    let mut attack = Attack::new(PERMIT_ALL, "()");
+    // An empty packet looks like the end of the channel. The call that sends a descriptor is in no filter.
+    for (act, end) in [("empty", "SIGKILL"), ("a-descriptor", "SIGSYS"), ("a-panic", "ended: ")] {
+        attack.next_attacker();
+        let mut line = attack.asks(act);
+        attack.leaves(act, &[end]);
+        line.read_to_end();
+    }
+}
+
+#[test]
+fn a_session_worker_that_says_nothing_is_killed_when_its_time_is_over() {
+    let mut attack = Attack::new(PERMIT_ALL, "(request_limit: 1)");
+    attack.next_attacker();
+    let mut line = attack.asks("silence");
+    attack.leaves("silence", &["a session is not closed when it has to be"]);
+    line.read_to_end();
+}
+
+#[test]
+fn what_a_session_worker_may_lie_about_is_its_own_hosts_traffic() {
+    let mut attack = Attack::new(PERMIT_ALL, "(worker_idle: 1)");
+    let attacker = attack.next_attacker();
+    let mut line = attack.asks("lies-about-bytes");
+    assert_eq!(Reply::read(&mut line), Reply::with(GRANTED));
+    drop(line);
+    attack.lab.wait_for_line(&format!("{} bytes from {attacker}, 0 bytes from {SERVER}", u64::MAX));
+    let mut line = attack.asks("a-name-that-is-no-text");
+    assert_eq!(Reply::read(&mut line), Reply::with(REJECTED));
+    drop(line);
+    attack.leaves("lies", &[]);
+}
+
+#[test]
+fn a_host_whose_workers_violate_the_protocol_again_and_again_is_shut_out() {
+    let mut attack = Attack::new(PERMIT_ALL, "()");
+    attack.next_attacker();
+    for _ in 0..3 {
+        attack.asks("short").read_to_end();
+        attack.leaves("short", &["violation by session worker"]);
+    }
+    for _ in 0..3 {
+        assert!(attack.asks("joe").read_to_end().0.is_empty(), "served");
+    }
+    attack.leaves("shut out", &["clients are turned away: its workers have violated the protocol"]);
+    attack.next_attacker();
+    assert_eq!(Reply::read(&mut attack.asks("joe")), Reply::with(GRANTED));
+}
+
+#[test]
+fn the_guards_hold_whatever_the_resolver_answers() {
+    let mut attack = Attack::new(PERMIT_ALL, "(worker_idle: 1)");
+    for (answer, line) in [
+        ("loopback", "guarded destination: "),
+        ("unspecified", "guarded destination: "),
+        ("mapped", "guarded destination: "),
+        ("metadata", "guarded destination: "),
+        ("none", "refused -- Connect from joe(unknown)@192.0.2.10 to "),
+        ("names", "the destination's name cannot be resolved"),
+    ] {
+        let mut asked = attack.asks_for(&format!("{answer}.example"));
+        assert_eq!(Reply::read(&mut asked), Reply::with(REJECTED), "{answer}");
+        drop(asked);
+        attack.lab.wait_for_line(line);
+        attack.leaves(answer, &[]);
+    }
+}
+
+#[test]
+fn a_resolver_that_breaks_the_protocol_is_killed_and_replaced() {
+    let mut attack = Attack::new(PERMIT_ALL, "(worker_idle: 1)");
+    for (act, violation) in [
+        ("seventeen", "not a message of this channel"),
+        ("unasked", "an answer that nobody asked for"),
+        ("twice", "an answer that nobody asked for"),
+        ("sockets", "a socket for a lookup that needs none"),
+    ] {
+        let line = attack.asks_for(&format!("{act}.example"));
+        attack.lab.wait_for_line("violation by resolver worker");
+        drop(line);
+        attack.leaves(act, &[violation]);
+        until_true("names are resolved again", || {
+            let (answer, _) = {
+                let mut line = attack.asks_for("www.example");
+                line.half_close();
+                line.read_to_end()
+            };
+            answer.get(1) == Some(&GRANTED)
+        });
+        attack.lab.turn_the_page();
+    }
+}
+
+#[test]
+fn a_resolver_that_says_nothing_is_killed_when_its_time_is_over() {
+    let mut attack = Attack::new(PERMIT_ALL, "(resolve_limit: 1, worker_idle: 1)");
+    let mut line = attack.asks_for("silent.example");
+    assert_eq!(Reply::read(&mut line), Reply::with(REJECTED));
+    attack.leaves("silent", &["a lookup is not ended when it has to be"]);
+}
+
+/// The client host has to be vouched for, the other does not.
+const VOUCHED: &str = "permit ?=I 192.0.2.0 255.255.255.128\npermit 0.0.0.0 0.0.0.0\n";
+
+/// An identd that says what the ident worker is to do.
+fn says(attack: &Attack, act: &'static str) -> Server {
+    let place = (Ipv4Addr::UNSPECIFIED, 113);
+    Server::start(&attack.lab.site.client, place, move |mut stream| writeln!(stream, "{act}"))
+}
+
+#[test]
+fn an_ident_worker_that_breaks_the_protocol_is_killed() {
+    let mut attack = Attack::new(VOUCHED, "(ident_limit: 1, worker_idle: 1)");
+    for (act, violation, code) in [
+        ("unasked", "an answer that nobody asked for", 92),
+        ("twice", "an answer that nobody asked for", GRANTED),
+        ("long", "not a message of this channel", 92),
+        ("silent", "a query is not given up when it has to be", 92),
+    ] {
+        attack.next_attacker();
+        let identd = says(&attack, act);
+        let mut line = attack.asks("joe");
+        assert_eq!(Reply::read(&mut line), Reply::with(code), "{act}");
+        drop((line, identd));
+        attack.leaves(act, &[violation]);
+    }
+}
+
+#[test]
+fn a_user_that_an_ident_worker_makes_up_is_one_escaped_word_in_the_log() {
+    let mut attack = Attack::new(VOUCHED, "(worker_idle: 1)");
+    attack.next_attacker();
+    let _identd = says(&attack, "lines");
+    let mut line = attack.asks("joe");
+    assert_eq!(Reply::read(&mut line), Reply::with(93));
+    drop(line);
+    attack.lab.wait_for_line("joe\\x0asockd[1]:\\x20permit\\x20\\x28joe\\x29");
+    attack.leaves("lines", &[]);
+}

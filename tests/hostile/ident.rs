@@ -1,0 +1,60 @@
+//! The ident worker. The identd says what it does: a host that owns its ident worker has an identd as well.
+
+use crate::raw;
+use nix::poll::PollFlags;
+use sockd_common::channel::{Received, WorkerEnd};
+use sockd_common::message::{FromIdent, Id, IdentUser, ToIdent};
+use std::io::Read;
+use std::net::TcpStream;
+use std::os::fd::{AsFd, OwnedFd};
+
+type Monitor = WorkerEnd<FromIdent, ToIdent>;
+
+/// See the session worker's.
+pub(crate) fn run(channel: OwnedFd) -> Option<()> {
+    let monitor = Monitor::new(channel);
+    monitor.send(&FromIdent::Ready(crate::locks())).ok()?;
+    loop {
+        match monitor.receive() {
+            Ok(Received::Message(ToIdent::Ask { id, .. }, Some(identd))) => {
+                let act = read(TcpStream::from(identd));
+                answer(&monitor, id, act.trim());
+            }
+            Ok(Received::Message(..)) => {}
+            Ok(Received::Nothing) => raw::wait(&monitor, PollFlags::POLLIN),
+            _ => return None,
+        }
+    }
+}
+
+/// What the identd says by itself, to the end.
+fn read(mut identd: TcpStream) -> String {
+    let mut text = String::new();
+    while !text.ends_with('\n') {
+        raw::wait(identd.as_fd(), PollFlags::POLLIN);
+        let mut bytes = [0; 64];
+        match identd.read(&mut bytes) {
+            Ok(0) | Err(_) => break,
+            Ok(length) => text.push_str(&String::from_utf8_lossy(bytes.get(..length).unwrap_or_default())),
+        }
+    }
+    text
+}
+
+fn answer(monitor: &Monitor, id: Id, act: &str) -> bool {
+    let said = |id, user: &[u8]| monitor.send(&FromIdent::Answer { id, user: IdentUser::new(user) }).is_ok();
+    match act {
+        "unasked" => said(raw::NOBODYS, b"joe"),
+        "twice" => said(id, b"joe") && said(id, b"joe"),
+        "lines" => said(id, b"joe\nsockd[1]: permit (joe)"),
+        "long" => {
+            let honest = raw::bytes(&FromIdent::Answer { id, user: IdentUser::new(&[b'j'; 64]) });
+            let mut bytes = honest.get(..honest.len().saturating_sub(65)).unwrap_or_default().to_vec();
+            bytes.push(65);
+            bytes.extend([b'j'; 65]);
+            raw::packet(monitor, &bytes)
+        }
+        "silent" => true,
+        _ => said(id, b"joe"),
+    }
+}

@@ -1,0 +1,33 @@
+//! A worker in the hands of an attacker: started by the real spawner in the place of `sockd-worker`, it has put on
+//! no lock, says that it has, and keeps to the protocol until it is told not to.
+//!
+//! What it does wrong is chosen by those whom it serves: the session worker takes it from the user id of a request,
+//! the resolver from the name that is asked about, the ident worker from what the identd says. Anybody else is
+//! served honestly, so that a test can see whether others notice.
+
+mod ident;
+mod raw;
+mod resolver;
+mod session;
+
+use sockd_common::message::{CHANNEL_FD, Locks, PROTOCOL_VERSION};
+
+fn main() {
+    let channel = sockd_lockdown::take_descriptor(CHANNEL_FD).expect("a channel");
+    let _ended = match std::env::args().nth(1).as_deref() {
+        Some("session") => session::run(channel),
+        Some("resolver") => resolver::run(channel),
+        Some("ident") => ident::run(channel),
+        other => panic!("an unknown role: {other:?}"),
+    };
+}
+
+/// The first lie: none of this holds.
+fn locks() -> Locks {
+    Locks {
+        protocol: PROTOCOL_VERSION,
+        landlock_abi: 7,
+        landlock_enforced: true,
+        memory_deny_write_execute: true,
+    }
+}

@@ -1,0 +1,67 @@
+//! The resolver. The first label of the name that is asked about says what it does.
+
+use crate::raw;
+use nix::poll::PollFlags;
+use sockd_common::bounded::Few;
+use sockd_common::channel::{Received, WorkerEnd};
+use sockd_common::message::{Answer, FromResolver, Id, Name, Query, ToResolver, Transport};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::OwnedFd;
+
+type Monitor = WorkerEnd<FromResolver, ToResolver>;
+
+/// Where honest answers lead: the server of the laboratory.
+const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
+
+/// See the session worker's.
+pub(crate) fn run(channel: OwnedFd) -> Option<()> {
+    let monitor = Monitor::new(channel);
+    monitor.send(&FromResolver::Ready(crate::locks())).ok()?;
+    loop {
+        match monitor.receive() {
+            Ok(Received::Message(ToResolver::Resolve { id, query: Query::Addresses(name) }, _)) => {
+                let label = String::from_utf8_lossy(name.as_bytes()).into_owned();
+                answer(&monitor, id, label.split('.').next().unwrap_or_default());
+            }
+            Ok(Received::Message(..)) => {}
+            Ok(Received::Nothing) => raw::wait(&monitor, PollFlags::POLLIN),
+            _ => return None,
+        }
+    }
+}
+
+fn answer(monitor: &Monitor, id: Id, act: &str) -> bool {
+    let said = |id, answer| monitor.send(&FromResolver::Answer { id, answer }).is_ok();
+    let address = |address: Ipv4Addr| Answer::Addresses(Few::first_of([IpAddr::V4(address)]));
+    match act {
+        "loopback" => said(id, address(Ipv4Addr::LOCALHOST)),
+        "unspecified" => said(id, address(Ipv4Addr::UNSPECIFIED)),
+        "mapped" => {
+            let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
+            said(id, Answer::Addresses(Few::first_of([mapped])))
+        }
+        "metadata" => said(id, address(Ipv4Addr::new(169, 254, 169, 254))),
+        "none" => said(id, Answer::Addresses(Few::first_of([]))),
+        "names" => said(id, Answer::Names(Few::first_of(Name::new(b"\xff\n (evil)")))),
+        "seventeen" => {
+            let sixteen = Answer::Addresses(Few::first_of([IpAddr::V4(SERVER); 16]));
+            let mut bytes = raw::bytes(&FromResolver::Answer { id, answer: sixteen });
+            // The octets of an address and the kind before them; the number stands before the first.
+            let addresses = 16 * 5;
+            if let Some(number) = bytes.len().checked_sub(addresses + 1).and_then(|at| bytes.get_mut(at)) {
+                *number = 17;
+            }
+            bytes.extend([[0].as_slice(), &SERVER.octets()].concat());
+            raw::packet(monitor, &bytes)
+        }
+        "unasked" => said(raw::NOBODYS, address(SERVER)),
+        "twice" => said(id, address(SERVER)) && said(id, address(SERVER)),
+        "sockets" => {
+            let need = FromResolver::NeedSocket { id, transport: Transport::Udp, attempt: 0 };
+            raw::flood(monitor, &raw::bytes(&need));
+            true
+        }
+        "silent" => true,
+        _ => said(id, address(SERVER)),
+    }
+}

@@ -1,0 +1,269 @@
+//! The session worker.
+
+use crate::raw;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use sockd_common::channel::{Received, WorkerEnd};
+use sockd_common::message::{
+    Command, Destination, End, FromSession, Id, Name, ReplyCode, Request, ToSession, UserId,
+};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+
+type Monitor = WorkerEnd<FromSession, ToSession>;
+
+/// What only ends with the channel, or earlier where there is nothing left to do.
+pub(crate) fn run(channel: OwnedFd) -> Option<()> {
+    let mut worker = Worker { monitor: Monitor::new(channel), sessions: Vec::new() };
+    worker.monitor.send(&FromSession::Ready(crate::locks())).ok()?;
+    loop {
+        worker.wait();
+        worker.hear()?;
+        for at in (0..worker.sessions.len()).rev() {
+            worker.advance(at)?;
+        }
+    }
+}
+
+struct Worker {
+    monitor: Monitor,
+    sessions: Vec<Session>,
+}
+
+struct Session {
+    id: Id,
+    client: TcpStream,
+    server: Option<TcpStream>,
+    request: Vec<u8>,
+    /// The user id, once the request has been read.
+    act: Option<String>,
+    up: u64,
+    down: u64,
+}
+
+impl Worker {
+    fn wait(&self) {
+        let mut polled = vec![PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN)];
+        for session in &self.sessions {
+            // An end that has been passed on would be ready for ever.
+            if session.act.is_none() || session.server.is_some() {
+                polled.push(PollFd::new(session.client.as_fd(), PollFlags::POLLIN));
+            }
+            polled.extend(session.server.iter().map(|server| PollFd::new(server.as_fd(), PollFlags::POLLIN)));
+        }
+        let _ = poll(&mut polled, PollTimeout::NONE);
+    }
+
+    fn hear(&mut self) -> Option<()> {
+        loop {
+            match self.monitor.receive() {
+                Ok(Received::Message(ToSession::Serve { id }, Some(client))) => {
+                    let client = TcpStream::from(client);
+                    let request = Vec::new();
+                    self.sessions.push(Session {
+                        id,
+                        client,
+                        server: None,
+                        request,
+                        act: None,
+                        up: 0,
+                        down: 0,
+                    });
+                }
+                Ok(Received::Message(ToSession::Relay { id, .. }, Some(server))) => {
+                    self.granted(id, server)?
+                }
+                Ok(Received::Message(ToSession::Refuse { id, code }, _)) => self.refused(id, code)?,
+                Ok(Received::Message(ToSession::End { id }, _)) => self.told_to_end(id)?,
+                Ok(Received::Message(..)) => {}
+                Ok(Received::Nothing) => return Some(()),
+                _ => return None,
+            }
+        }
+    }
+
+    fn granted(&mut self, id: Id, server: OwnedFd) -> Option<()> {
+        let at = self.sessions.iter().position(|session| session.id == id)?;
+        let session = self.sessions.get_mut(at)?;
+        session.client.write_all(&[0, 90, 0, 0, 0, 0, 0, 0]).ok()?;
+        session.server = Some(server.into());
+        match session.act.as_deref() {
+            Some("a-relay-of-the-wrong-version") => self.close(at, End::WrongVersion(5)),
+            Some("a-request-after-the-relay") => self.monitor.send(&request(id, b"1.2.3.4", 4)).ok(),
+            _ => Some(()),
+        }
+    }
+
+    fn refused(&mut self, id: Id, code: ReplyCode) -> Option<()> {
+        let at = self.sessions.iter().position(|session| session.id == id)?;
+        let code = match code {
+            ReplyCode::Rejected => 91,
+            ReplyCode::NoIdentd => 92,
+            ReplyCode::BadUser => 93,
+        };
+        self.sessions.get_mut(at)?.client.write_all(&[0, code, 0, 0, 0, 0, 0, 0]).ok()?;
+        self.close(at, End::Refused)
+    }
+
+    fn told_to_end(&mut self, id: Id) -> Option<()> {
+        match self.sessions.iter().position(|session| session.id == id) {
+            Some(at) if self.sessions.get(at)?.act.as_deref() != Some("silence") => {
+                self.close(at, End::Ended)
+            }
+            _ => Some(()),
+        }
+    }
+
+    fn close(&mut self, at: usize, why: End) -> Option<()> {
+        let Session { id, mut up, down, act, .. } = self.sessions.remove(at);
+        if act.as_deref() == Some("lies-about-bytes") {
+            up = u64::MAX;
+        }
+        self.monitor.send(&FromSession::Closed { id, up, down, why }).ok()
+    }
+
+    fn advance(&mut self, at: usize) -> Option<()> {
+        let session = self.sessions.get_mut(at)?;
+        if session.act.is_none() {
+            return match session.read_request() {
+                Some(true) => self.ask(at),
+                Some(false) => Some(()),
+                None => self.close(at, End::CutShort),
+            };
+        }
+        match session.relay() {
+            true => Some(()),
+            false => self.close(at, End::Finished),
+        }
+    }
+
+    /// The request is there, and with it what is to be done.
+    fn ask(&mut self, at: usize) -> Option<()> {
+        let session = self.sessions.get_mut(at)?;
+        let [_, _, high, low, a, b, c, d, user @ ..] = session.request.as_slice() else { return None };
+        let mut strings = user.split(|byte| *byte == 0);
+        let user = strings.next()?;
+        let destination = match session.is_4a() {
+            true => Destination::Name(Name::new(strings.next()?)?),
+            false => Destination::Address(Ipv4Addr::new(*a, *b, *c, *d).into()),
+        };
+        let act = String::from_utf8_lossy(user).into_owned();
+        let honest = Request {
+            version: 4,
+            command: Command::Connect,
+            destination,
+            port: u16::from_be_bytes([*high, *low]),
+            user: UserId::new(user)?,
+        };
+        session.act = Some(act.clone());
+        let (id, monitor) = (session.id, &self.monitor);
+        let honest = FromSession::Request { id, request: honest };
+        let closed = |id, why| FromSession::Closed { id, up: 0, down: 0, why };
+        match act.as_str() {
+            "short" => raw::packet(monitor, &[1]),
+            "empty" => raw::packet(monitor, &[]),
+            "long" => raw::packet(monitor, &[1; 5000]),
+            "surplus" => raw::packet(monitor, &[raw::bytes(&honest), vec![0]].concat()),
+            "an-unknown-message" => raw::packet(monitor, &[9, 0, 0, 0]),
+            "an-unknown-command" => {
+                // Behind variant, id and version, each a byte as long as the id is small.
+                let mut bytes = raw::bytes(&honest);
+                *bytes.get_mut(3)? = 200;
+                raw::packet(monitor, &bytes)
+            }
+            "a-length-of-gigabytes" => {
+                // A name whose length is said to be 4 GiB.
+                raw::packet(monitor, &[1, 0, 4, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x0f, b'a'])
+            }
+            "ready-twice" => monitor.send(&FromSession::Ready(crate::locks())).is_ok(),
+            "a-request-twice" => [&honest; 2].into_iter().all(|message| monitor.send(message).is_ok()),
+            "an-end-twice" => {
+                [End::CutShort; 2].into_iter().all(|why| monitor.send(&closed(id, why)).is_ok())
+            }
+            "an-end-of-no-relay" => monitor.send(&closed(id, End::Finished)).is_ok(),
+            "bytes-before-a-relay" => {
+                monitor.send(&FromSession::Closed { id, up: 1, down: 1, why: End::CutShort }).is_ok()
+            }
+            "a-session-of-nobody" => monitor.send(&closed(raw::NOBODYS, End::CutShort)).is_ok(),
+            "a-session-of-another" => (0..64)
+                .map(Id)
+                .filter(|other| *other != id)
+                .all(|id| monitor.send(&closed(id, End::CutShort)).is_ok()),
+            "version-5" => monitor.send(&request(id, b"1.2.3.4", 5)).is_ok(),
+            "a-name-that-is-no-text" => monitor.send(&request(id, b"\xff\xfe\n\0 (evil)", 4)).is_ok(),
+            "a-descriptor" => {
+                raw::with_descriptor(monitor, &raw::bytes(&honest), session.client.as_fd()).is_ok()
+            }
+            "a-flood" => {
+                raw::flood(monitor, &raw::bytes(&closed(id, End::CutShort)));
+                true
+            }
+            "silence" => true,
+            "a-panic" => panic!("as any program may"),
+            _ => monitor.send(&honest).is_ok(),
+        };
+        Some(())
+    }
+}
+
+/// A request for a name.
+fn request(id: Id, name: &[u8], version: u8) -> FromSession {
+    let destination = Destination::Name(Name::new(name).unwrap_or_default());
+    let user = UserId::default();
+    FromSession::Request {
+        id,
+        request: Request { version, command: Command::Connect, destination, port: 7, user },
+    }
+}
+
+impl Session {
+    fn is_4a(&self) -> bool {
+        matches!(self.request.as_slice(), [_, _, _, _, 0, 0, 0, last, ..] if *last != 0)
+    }
+
+    /// Whether the request is whole; nothing where it never will be.
+    fn read_request(&mut self) -> Option<bool> {
+        loop {
+            let mut byte = [0];
+            match self.client.read(&mut byte) {
+                Ok(1) => self.request.extend(byte),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Some(false),
+                _ => return None,
+            }
+            let ends = self.request.iter().skip(8).filter(|byte| **byte == 0).count();
+            if ends == if self.is_4a() { 2 } else { 1 } {
+                return Some(true);
+            }
+        }
+    }
+
+    /// Copies what there is. False at the end.
+    fn relay(&mut self) -> bool {
+        let Some(server) = &self.server else { return true };
+        copy(&self.client, server, &mut self.up) && copy(server, &self.client, &mut self.down)
+    }
+}
+
+/// False where one side has ended: the other is told by the close.
+fn copy(mut from: &TcpStream, mut to: &TcpStream, count: &mut u64) -> bool {
+    let mut buffer = [0; 16 << 10];
+    match from.read(&mut buffer) {
+        Ok(0) => {
+            let _ = to.shutdown(Shutdown::Write);
+            false
+        }
+        Ok(length) => {
+            *count = count.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
+            let mut rest = buffer.get(..length).unwrap_or_default();
+            while !rest.is_empty() {
+                match to.write(rest) {
+                    Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => raw::wait(to, PollFlags::POLLOUT),
+                    Err(_) => return false,
+                }
+            }
+            true
+        }
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
+    }
+}
