@@ -1,0 +1,30 @@
+# Completion for sockd(8) and its programs, bash.
+_sockd() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} options
+    case ${COMP_WORDS[0]##*/} in
+        sockd)
+            case $before in
+                --conf | --route | --settings | --pid-file) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+                --log) mapfile -t COMPREPLY < <(compgen -W 'syslog stderr' -- "$word"); return ;;
+                --listen) return ;;
+            esac
+            options='-i -I -ver --ver --conf --route --settings --listen --pid-file --log --daemon --check --trial
+                -h --help -V --version'
+            ;;
+        test_sockd_conf)
+            case $before in
+                -R | -C | -U | --upstream | --batch | --services) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+            esac
+            options='-I -i -B -R -C -U --upstream -F --explain --lint --batch --src-name --dst-name --services
+                -h --help -V --version'
+            ;;
+        make_sockdf?) options='--services -h --help -V --version' ;;
+        *) options='-h --help -V --version' ;;
+    esac
+    if [[ $word == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
+    else
+        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+    fi
+}
+complete -o filenames -F _sockd sockd test_sockd_conf make_sockdfc make_sockdfr dump_sockdfc dump_sockdfr
