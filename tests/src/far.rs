@@ -4,7 +4,7 @@ use crate::host::Host;
 use crate::line::Line;
 use crate::wait::until;
 use socket2::SockRef;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -100,20 +100,6 @@ impl Server {
             let text = [b'x'; 16 * 1024];
             loop {
                 stream.write_all(&text)?;
-            }
-        })
-    }
-
-    /// Reads all that comes and answers with its length when no more comes.
-    pub fn counting(host: &Host, address: impl Into<SocketAddr>) -> Self {
-        Self::start(host, address, |mut stream| {
-            let mut total = 0_usize;
-            let mut buffer = vec![0; 256 * 1024];
-            loop {
-                match stream.read(&mut buffer)? {
-                    0 => return writeln!(stream, "{total}"),
-                    read => total += read,
-                }
             }
         })
     }
