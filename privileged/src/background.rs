@@ -1,9 +1,8 @@
 //! `--daemon`: the starter waits until the daemon serves, and then leaves it alone.
 
-use crate::sys;
+use crate::{sys, world};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
-use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -27,8 +26,7 @@ pub fn fork() -> Result<Background, String> {
         ForkResult::Child => {
             drop(ours);
             rustix::process::setsid().map_err(|error| format!("setsid: {error}"))?;
-            let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|error| format!("/dev/null: {error}"))?;
+            let null = world::open_null()?;
             Ok(Background { starter: theirs, null })
         }
     }
@@ -45,10 +43,7 @@ fn status_of(child: Pid) -> i32 {
 impl Background {
     /// Lets go of the terminal. From here on only the log tells what happens.
     pub fn let_go(&self) -> Result<(), String> {
-        for standard in 0..3 {
-            sys::duplicate_onto(self.null.as_fd(), standard).map_err(|error| format!("dup2: {error}"))?;
-        }
-        Ok(())
+        world::leave_terminal(self.null.as_fd())
     }
 
     /// The daemon serves: the starter may end with success. It has ended already where this fails.

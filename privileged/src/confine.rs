@@ -1,21 +1,19 @@
 //! The monitor gives up what it needed to start: no fork, no program, no file to write, nearly no capability.
 
-use crate::load::SERVICES;
 use crate::lookups::{HOSTS, RESOLV_CONF};
 use crate::options::Options;
 use crate::profile::MONITOR;
 use caps::Capability;
 use sockd_lockdown::{self as lockdown, Grants, LandlockStatus, LockError};
-use sockd_policy::RuleSet;
 use std::path::{Path, PathBuf};
 
 /// Locks the monitor down for good.
-pub fn confine(options: &Options, rules: &RuleSet) -> Result<LandlockStatus, LockError> {
+pub fn confine(options: &Options) -> Result<LandlockStatus, LockError> {
     lockdown::keep_only(&[Capability::CAP_NET_BIND_SERVICE])?;
     lockdown::not_dumpable()?;
     lockdown::deny_write_execute();
     lockdown::no_new_privileges()?;
-    let readable = readable(options, rules);
+    let readable = readable();
     let removable: Vec<&Path> = options.pid_file.iter().filter_map(|file| file.parent()).collect();
     let readable: Vec<&Path> = readable.iter().map(PathBuf::as_path).collect();
     let status =
@@ -24,14 +22,11 @@ pub fn confine(options: &Options, rules: &RuleSet) -> Result<LandlockStatus, Loc
     Ok(status)
 }
 
-/// The folders of everything that a reload reads. Not the files themselves: editors put a new file in the place
-/// of the old one, and Landlock knows files, not names.
-fn readable(options: &Options, rules: &RuleSet) -> Vec<PathBuf> {
-    let fixed = [Path::new(SERVICES), Path::new(RESOLV_CONF), Path::new(HOSTS)];
-    let given = [options.conf.as_path(), &options.route, &options.settings];
-    let user_files = rules.user_files().map(Path::new);
+/// The folders of the two files that are read again when they change. Not the files themselves: a new one takes the
+/// place of the old one, and Landlock knows files, not names.
+fn readable() -> Vec<PathBuf> {
     let mut folders = Vec::new();
-    for file in fixed.into_iter().chain(given).chain(user_files) {
+    for file in [Path::new(RESOLV_CONF), Path::new(HOSTS)] {
         folders.extend(std::path::absolute(file).ok().as_deref().and_then(Path::parent).map(Into::into));
         // resolv.conf is often a link into /run.
         folders.extend(file.canonicalize().ok().as_deref().and_then(Path::parent).map(Into::into));

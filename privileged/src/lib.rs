@@ -18,6 +18,7 @@ pub mod kinds;
 pub mod link;
 pub mod listen;
 pub mod load;
+pub mod loader;
 pub mod log;
 pub mod lookups;
 pub mod monitor;

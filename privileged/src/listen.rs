@@ -26,13 +26,18 @@ pub fn open(addresses: &[SocketAddr], services: &Services) -> Result<Vec<Listene
     if !addresses.is_empty() {
         return addresses.iter().map(|address| listener(*address)).collect();
     }
-    let port = services.port_of("socks").unwrap_or(1080);
+    let port = default_port(services);
     let every = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
     let [ipv4, ipv6] = every.map(|address| listener(SocketAddr::new(address, port)));
     let mut listeners = vec![ipv4?];
     // A host may have IPv6 switched off.
     listeners.extend(ipv6.ok());
     Ok(listeners)
+}
+
+/// The port where none is given.
+pub fn default_port(services: &Services) -> u16 {
+    services.port_of("socks").unwrap_or(1080)
 }
 
 fn listener(address: SocketAddr) -> Result<Listener, String> {
@@ -53,6 +58,7 @@ fn try_listener(address: SocketAddr) -> Result<Listener, (&'static str, std::io:
     sys::bind_free(&socket, address.is_ipv6()).map_err(|error| ("IP_FREEBIND", error))?;
     // Accepted sockets inherit what is set here.
     crate::dial::prepare(&socket).map_err(at("setsockopt"))?;
+    sys::accept_with_data(&socket).map_err(|error| ("TCP_DEFER_ACCEPT", error))?;
     bind(&socket, &address).map_err(at("bind"))?;
     listen(&socket, BACKLOG).map_err(at("listen"))?;
     let own = getsockname(&socket).map_err(at("getsockname"))?;

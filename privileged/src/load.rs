@@ -4,11 +4,12 @@ use crate::files::{FileError, read_trusted};
 use crate::options::Options;
 use crate::session::World;
 use crate::settings::Settings;
-use sockd_policy::{LineError, Routes, RuleSet, Services, parse_conf, parse_routes};
-use std::path::Path;
+use sockd_policy::frozen::{FrozenError, Provenance, hash, thaw_routes, thaw_rules};
+use sockd_policy::{LineError, Routes, RuleSet, Services, lint, parse_conf, parse_routes};
+use std::path::{Path, PathBuf};
 
 /// services(5), the source of names for ports.
-pub const SERVICES: &str = "/etc/services";
+const SERVICES: &str = "/etc/services";
 
 /// The rules of `--trial`: clients on this host, to anywhere, this host included.
 const TRIAL_RULES: &str = "\
@@ -18,15 +19,32 @@ permit 127.0.0.0/8
 permit ::1/128
 ";
 
+/// What was read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// All that sessions are decided by.
+    pub world: World,
+    /// The text of services(5).
+    pub services: String,
+    /// What the administrator should know although nothing is wrong.
+    pub remarks: Vec<String>,
+}
+
 /// Reads settings, rules and routes. Every error is one line that names its file.
-pub fn load(options: &Options) -> Result<World, Vec<String>> {
-    let services = services();
+pub fn load(options: &Options) -> Result<Loaded, Vec<String>> {
+    // Names are a convenience: without the file, ports are written as numbers.
+    let services = std::fs::read(SERVICES).unwrap_or_default();
+    let services = String::from_utf8_lossy(&services).into_owned();
+    let table = Services::parse(services.as_bytes());
+    let mut remarks = Vec::new();
     let settings = settings(options);
-    let rules = rules(options, &services);
-    let routes = routes(options);
+    let rules = rules(options, &table, &mut remarks);
+    let routes = routes(options, &mut remarks);
     match (settings, rules, routes) {
         (Ok(settings), Ok(rules), Ok(routes)) => {
-            Ok(World { rules, routes, services, settings, ident_default: options.ident_default() })
+            let ident_default = options.ident_default();
+            let world = World { rules, routes, services: table, settings, ident_default };
+            Ok(Loaded { world, services, remarks })
         }
         (settings, rules, routes) => {
             Err([settings.err(), rules.err(), routes.err()].into_iter().flatten().flatten().collect())
@@ -44,23 +62,69 @@ pub fn settings(options: &Options) -> Result<Settings, Vec<String>> {
     Settings::parse(&text).map_err(|error| vec![format!("{}: {error}", path.display())])
 }
 
-fn rules(options: &Options, services: &Services) -> Result<RuleSet, Vec<String>> {
+/// Lines that are hardly meant, for `--check`.
+pub fn doubts(options: &Options, world: &World) -> Vec<String> {
+    let warnings = lint(&world.rules, options.ident_default());
+    warnings.iter().map(|warning| format!("{}: {warning}", options.conf.display())).collect()
+}
+
+fn rules(options: &Options, services: &Services, remarks: &mut Vec<String>) -> Result<RuleSet, Vec<String>> {
     let path = &options.conf;
-    let text = match options.trial {
-        true => TRIAL_RULES.into(),
-        false => read_trusted(path)
-            .map_err(|error| vec![format!("Unable to open config file ({}): {error}", path.display())])?,
-    };
+    if options.trial {
+        return parse_conf(TRIAL_RULES.as_bytes(), services, &mut |_| Err("no user files in a trial".into()))
+            .map_err(|errors| in_file(path, &errors));
+    }
+    if let Some(rules) = frozen(path, "fc", thaw_rules, remarks)? {
+        return Ok(rules);
+    }
+    let text = read_trusted(path)
+        .map_err(|error| vec![format!("Unable to open config file ({}): {error}", path.display())])?;
     let mut user_file = |name: &str| {
         read_trusted(Path::new(name)).map_err(|error| format!("Unable to open userfile ({name}): {error}"))
     };
     parse_conf(&text, services, &mut user_file).map_err(|errors| in_file(path, &errors))
 }
 
-fn routes(options: &Options) -> Result<Option<Routes>, Vec<String>> {
+fn routes(options: &Options, remarks: &mut Vec<String>) -> Result<Option<Routes>, Vec<String>> {
     let path = &options.route;
+    if options.trial {
+        return Ok(None);
+    }
+    if let Some(routes) = frozen(path, "fr", thaw_routes, remarks)? {
+        return Ok(Some(routes));
+    }
     let Some(text) = read_optional(path, "/etc/sockd.route", options)? else { return Ok(None) };
     parse_routes(&text).map(Some).map_err(|errors| in_file(path, &errors))
+}
+
+/// The frozen file beside a text file goes before it. Where the text, or a user file, is no longer what it was made
+/// from, it is used all the same, as the classic manual says, and the administrator is told.
+fn frozen<T>(
+    text: &Path,
+    extension: &str,
+    thaw: fn(&[u8]) -> Result<(T, Provenance), FrozenError>,
+    remarks: &mut Vec<String>,
+) -> Result<Option<T>, Vec<String>> {
+    let path = text.with_extension(extension);
+    let bytes = match read_trusted(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_missing() => return Ok(None),
+        Err(error) => return Err(vec![describe(&path, &error)]),
+    };
+    let (table, from) = thaw(&bytes).map_err(|error| vec![format!("{}: {error}", path.display())])?;
+    let user_files = from.user_files.iter().map(|(name, hash)| (PathBuf::from(name), *hash));
+    for (file, made_from) in [(text.to_owned(), from.text)].into_iter().chain(user_files) {
+        match read_trusted(&file) {
+            Ok(now) if hash(&now) != made_from => remarks.push(format!(
+                "{} is not what {} was made from; the frozen file is used",
+                file.display(),
+                path.display()
+            )),
+            // A text that was removed after freezing is an administrator's choice.
+            _ => {}
+        }
+    }
+    Ok(Some(table))
 }
 
 /// Only the default file may be missing: who names a file wants it.
@@ -79,9 +143,4 @@ fn describe(path: &Path, error: &FileError) -> String {
 
 fn in_file(path: &Path, errors: &[LineError]) -> Vec<String> {
     errors.iter().map(|error| format!("{}: {error}", path.display())).collect()
-}
-
-fn services() -> Services {
-    // Names are a convenience: without the file, ports are written as numbers.
-    std::fs::read(SERVICES).map(|text| Services::parse(&text)).unwrap_or_default()
 }

@@ -4,6 +4,7 @@ use crate::admission::Admission;
 use crate::idents::Queries;
 use crate::kinds::Kinds;
 use crate::listen::Listener;
+use crate::loader::Loader;
 use crate::log::Log;
 use crate::lookups::Lookups;
 use crate::options::Options;
@@ -47,6 +48,7 @@ pub struct Monitor {
     pub(crate) queries: Queries,
     pub(crate) rarely: Rarely,
     pub(crate) runner: Option<runner::Channel>,
+    pub(crate) loader: Loader,
     /// Given up for a moment when descriptors run out, so that clients can be refused instead of left waiting.
     pub(crate) reserve: Option<OwnedFd>,
     /// New clients wait in the backlog until then.
@@ -105,9 +107,9 @@ impl Monitor {
             self.pause,
             self.lookups.restart_at(),
             self.stopping.map(|stopping| stopping.grace_ends),
+            self.rarely.next(),
         ];
         let now = Instant::now();
-            self.rarely.next(),
         let wait = soonest.into_iter().flatten().min().map_or(Duration::from_secs(3600), |due| {
             // Rounded up, so that what is due really is when the time has come.
             due.saturating_duration_since(now).saturating_add(Duration::from_millis(1))
@@ -131,6 +133,7 @@ impl Monitor {
             Token::Spawner => return self.spawner_spoke(),
             Token::Runner => self.runner_spoke(),
             Token::Log => self.log.flush(),
+            Token::Loader => return self.loader_spoke(),
             Token::Changes => self.kinds.forget(),
             Token::Worker(index) => self.worker_spoke(index as usize),
             Token::Visit(index) => self.visit_ready(index as usize),
@@ -149,10 +152,10 @@ impl Monitor {
             match Token::unpack(token) {
                 Some(Token::Visit(index)) => self.visit_overdue(index as usize),
                 Some(Token::Lookup(index)) => self.lookup_overdue(index as usize, now),
+                Some(Token::Query(index)) => self.query_overdue(index as usize),
                 _ => {}
             }
         }
-                Some(Token::Query(index)) => self.query_overdue(index as usize),
         for (index, was_ready) in self.workers.expired(now) {
             match was_ready {
                 true => self.dismiss(index, false, None),
@@ -169,10 +172,10 @@ impl Monitor {
             self.end_all_sessions();
         }
         self.keep_spares();
+        self.rarely.catch_up(&mut self.log, now);
         self.write_log(now);
     }
 
-        self.rarely.catch_up(&mut self.log, now);
     /// A full log is watched until it has room, so that a burst is not lost for want of a look.
     fn write_log(&mut self, now: Instant) {
         self.log.end_turn(now);

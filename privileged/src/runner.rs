@@ -15,7 +15,6 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::{Deserialize, Serialize};
 use sockd_common::bounded::Bytes;
@@ -119,12 +118,9 @@ fn confine(monitor: &Monitor) -> Result<(SignalFd, OwnedFd), String> {
     let child = world::only_child_signals()?;
     let signals = SignalFd::with_flags(&child, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(|error| format!("signalfd: {error}"))?;
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| format!("/dev/null: {error}"))?;
+    let null = world::open_null()?;
     world::close_all_but(&[monitor.as_fd(), signals.as_fd(), null.as_fd()])?;
-    for standard in 0..3 {
-        sys::duplicate_onto(null.as_fd(), standard).map_err(|error| format!("dup2: {error}"))?;
-    }
+    world::leave_terminal(null.as_fd())?;
     // What a command leaves behind becomes the runner's to reap.
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
         .map_err(|error| error.to_string())?;
@@ -179,7 +175,8 @@ impl Runner {
         loop {
             match self.monitor.receive() {
                 Ok(Received::Message(ToRunner::Run { template, values }, None)) => {
-                    self.take(&template, values)
+                    self.take(&template, values);
+                    self.start_waiting();
                 }
                 Ok(Received::Message(ToRunner::Reload, None)) => self.reload(),
                 Ok(Received::Nothing) => return true,
@@ -338,8 +335,11 @@ fn become_command(plan: &Plan, null: &OwnedFd, template: &str, values: &Values) 
         lockdown::limit(resource, Some(value)).ok()?;
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).ok()?;
-    // The standard library ignores it, and an ignored signal stays so: `yes | head` would never end.
-    sys::default_action(Signal::SIGPIPE).ok()?;
+    // An ignored signal stays ignored in a program that is started. The standard library ignores SIGPIPE, with which
+    // `yes | head` would never end; nohup(1) and shells ignore others. SIGKILL and SIGSTOP cannot be.
+    for signal in Signal::iterator() {
+        let _ = sys::default_action(signal);
+    }
     let text = |text: String| CString::new(text).ok();
     let words = words.into_iter().map(text).collect::<Option<Vec<_>>>()?;
     let environment = environment(values)?.into_iter().map(text).collect::<Option<Vec<_>>>()?;

@@ -1,11 +1,11 @@
 //! The settings file, sockd.ron(5): everything that the classic configuration has no words for.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sockd_common::message::RelayMode;
 use std::time::Duration;
 
 /// All settings with their defaults; unknown names in the file are errors.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// What a worker may be shared by.
@@ -111,7 +111,7 @@ impl Default for Settings {
 }
 
 /// What a session worker may be shared by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Isolation {
     /// One client host.
@@ -123,7 +123,7 @@ pub enum Isolation {
 }
 
 /// Whether all layers of the sandbox must hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sandbox {
     /// Refuse to start when one is missing.
@@ -133,7 +133,7 @@ pub enum Sandbox {
 }
 
 /// How workers move bytes; see [`RelayMode`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Relay {
     /// Copy small amounts, splice bulk.
@@ -152,7 +152,7 @@ impl From<Relay> for RelayMode {
 }
 
 /// Who decides on destinations that are this host itself or its links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LocalDestinations {
     /// A permit line must lie wholly inside them.
@@ -162,7 +162,7 @@ pub enum LocalDestinations {
 }
 
 /// Whether the rules' commands are run, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Commands {
     /// Not at all.

@@ -1,6 +1,6 @@
 //! What signals ask for: reload, report, stop.
 
-use crate::load;
+use crate::load::Loaded;
 use crate::monitor::{Monitor, Stopping};
 use crate::runner::ToRunner;
 use crate::session::{Event, World};
@@ -25,15 +25,27 @@ impl Monitor {
         }
     }
 
-    /// New rules, or the old ones and the reason.
+    /// Has everything read again; see [`Monitor::loader_spoke`].
     fn reload(&mut self) {
-        match load::load(&self.options) {
-            Ok(world) => self.adopt(world),
-            Err(errors) => {
+        if let Err(why) = self.loader.ask() {
+            self.log.err(&format!("reload failed: {why}"));
+        }
+    }
+
+    /// The loader has read everything. An error is its end.
+    pub(crate) fn loader_spoke(&mut self) -> Result<(), String> {
+        match self.loader.take(&self.world)? {
+            None => {}
+            Some(Ok(Loaded { world, remarks, .. })) => {
+                remarks.iter().for_each(|remark| self.log.err(remark));
+                self.adopt(world);
+            }
+            Some(Err(errors)) => {
                 errors.iter().for_each(|error| self.log.err(error));
                 self.log.err("reload failed: the rules, routes and settings read before stay in force");
             }
         }
+        Ok(())
     }
 
     fn adopt(&mut self, mut world: World) {

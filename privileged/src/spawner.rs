@@ -203,9 +203,7 @@ fn confine(monitor: &Monitor, plan: &Plan) -> Result<nix::sys::signalfd::SignalF
     let signals = SignalFd::with_flags(&child, flags).map_err(|error| format!("signalfd: {error}"))?;
     let kept = [monitor.as_fd(), plan.program.as_fd(), plan.null.as_fd(), signals.as_fd()];
     world::close_all_but(&kept)?;
-    for standard in 0..CHANNEL_FD {
-        sys::duplicate_onto(plan.null.as_fd(), standard).map_err(|error| format!("dup2: {error}"))?;
-    }
+    world::leave_terminal(plan.null.as_fd())?;
     world::drop_privileges(plan.ids.range.is_some())?;
     lockdown::install_filter(&[SPAWNER, WORKERS].concat()).map_err(|error| error.to_string())?;
     Ok(signals)

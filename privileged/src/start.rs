@@ -6,11 +6,12 @@ use crate::confine;
 use crate::files;
 use crate::kinds::Kinds;
 use crate::listen;
-use crate::load;
+use crate::load::{self, Loaded};
+use crate::loader;
 use crate::log::Log;
 use crate::lookups::Lookups;
 use crate::monitor::{Monitor, watch};
-use crate::options::{LogTo, Options};
+use crate::options::Options;
 use crate::report;
 use crate::runner;
 use crate::session::World;
@@ -65,7 +66,7 @@ pub fn serve(options: &Options) -> Result<(), Failure> {
     if let Some(background) = &background {
         background.let_go().map_err(Failure::system)?;
     }
-    let locked = confine::confine(&monitor.options, &monitor.world.rules).map_err(Failure::system)?;
+    let locked = confine::confine(&monitor.options).map_err(Failure::system)?;
     if !locked.enforced && monitor.world.settings.sandbox == Sandbox::Required {
         return Err(Failure::system("Landlock does not hold for the monitor; see `sandbox` in sockd.ron(5)"));
     }
@@ -91,7 +92,10 @@ pub(crate) fn prepare(options: Options, signals: SignalFd) -> Result<Monitor, Fa
     let mut log = Log::new(options.log);
     let settings = settings(&options)?;
     let spawner = start_spawner(&settings, |line| log.err(line))?;
-    let world = World { settings, ..load::load(&options).map_err(Failure::configuration)? };
+    let loader = loader::start(&options).map_err(Failure::system)?;
+    let Loaded { world, remarks, .. } = load::load(&options).map_err(Failure::configuration)?;
+    let world = World { settings, ..world };
+    remarks.iter().for_each(|remark| log.err(remark));
     if world.settings.sandbox == Sandbox::Required && !spawner.missing.is_empty() {
         return Err(Failure::system(report::refusal(&spawner.missing)));
     }
@@ -123,6 +127,7 @@ pub(crate) fn prepare(options: Options, signals: SignalFd) -> Result<Monitor, Fa
         queries: Slab::new(),
         rarely: Rarely::default(),
         runner,
+        loader,
         reserve: None,
         pause: None,
         stopping: None,
@@ -182,8 +187,7 @@ pub(crate) fn start_spawner(settings: &Settings, warn: impl FnMut(&str)) -> Resu
     // Out of the way of the number under which a worker expects its channel.
     let program = rustix::io::fcntl_dupfd_cloexec(&program, CHANNEL_FD.saturating_add(1))
         .map_err(|error| Failure::system(format!("dup: {error}")))?;
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| Failure::system(format!("/dev/null: {error}")))?;
+    let null = crate::world::open_null().map_err(Failure::system)?;
     let ids = ids(settings, warn)?;
     spawner::start(Plan { program, null, ids }).map_err(Failure::system)
 }
@@ -283,6 +287,7 @@ impl Monitor {
         if let Some(runner) = &self.runner {
             watch(&self.epoll, runner, Token::Runner, epoll::EventFlags::IN)?;
         }
+        watch(&self.epoll, &self.loader, Token::Loader, epoll::EventFlags::IN)?;
         watch(&self.epoll, self.kinds.changes(), Token::Changes, epoll::EventFlags::IN)?;
         self.resume();
         Ok(())
@@ -338,10 +343,16 @@ impl Monitor {
 /// Reads everything and says what would run.
 pub fn check(options: &Options) -> Result<(), Failure> {
     let options = options.absolute();
-    let world = load::load(&options).map_err(Failure::configuration)?;
+    let Loaded { world, remarks, .. } = load::load(&options).map_err(Failure::configuration)?;
     println!("{}: {}", options.conf.display(), summary(&world));
-    if options.log == LogTo::Stderr {
-        world.rules.lines().for_each(|line| println!("{line}"));
+    let places: Vec<String> = options.listen.iter().map(ToString::to_string).collect();
+    match places.is_empty() {
+        true => println!("listens on port {} of every address", listen::default_port(&world.services)),
+        false => println!("listens on {}", places.join(", ")),
+    }
+    println!("asks identd: {:?}; isolation: {:?}", world.ident_default, world.settings.isolation);
+    for remark in remarks.into_iter().chain(load::doubts(&options, &world)) {
+        println!("warning: {remark}");
     }
     Ok(())
 }

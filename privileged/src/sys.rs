@@ -64,6 +64,12 @@ pub(crate) fn bind_address_no_port(socket: impl AsFd) -> io::Result<()> {
     set_flag(socket, libc::IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
 }
 
+/// Lets accept(2) wait for a client's first bytes (tcp(7)), so that whoever sends none costs no worker a thought. A
+/// client that is silent for a second is accepted even so, and the request limit takes over.
+pub(crate) fn accept_with_data(socket: impl AsFd) -> io::Result<()> {
+    set_flag(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 1)
+}
+
 /// Lets a socket be bound to an address that this host does not have yet (ip(7)).
 pub(crate) fn bind_free(socket: impl AsFd, ipv6: bool) -> io::Result<()> {
     match ipv6 {

@@ -13,6 +13,8 @@ pub enum Token {
     Runner,
     /// Room in the log.
     Log,
+    /// The loader's channel.
+    Loader,
     /// News of addresses and routes.
     Changes,
     /// A worker's channel.
@@ -39,6 +41,7 @@ impl Token {
             Self::Query(index) => (7, index),
             Self::Runner => (8, 0),
             Self::Log => (9, 0),
+            Self::Loader => (10, 0),
         };
         kind << 32 | u64::from(index)
     }
@@ -57,6 +60,7 @@ impl Token {
             7 => Self::Query(index),
             8 => Self::Runner,
             9 => Self::Log,
+            10 => Self::Loader,
             _ => return None,
         })
     }
@@ -79,10 +83,11 @@ mod tests {
             Token::Query(5),
             Token::Runner,
             Token::Log,
+            Token::Loader,
         ];
         for token in tokens {
             assert_eq!(Token::unpack(token.pack()), Some(token));
         }
-        assert_eq!(Token::unpack(10 << 32), None);
+        assert_eq!(Token::unpack(11 << 32), None);
     }
 }

@@ -6,10 +6,11 @@ use crate::sys;
 use caps::Capability;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Gid, Uid};
 use sockd_lockdown as lockdown;
 use std::fs;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 const NAMESPACES: libc::c_int =
     libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
@@ -128,6 +129,20 @@ pub fn drop_privileges(workers_have_own_ids: bool) -> Result<(), String> {
 /// In the child that becomes a worker: takes an id of its own; execve(2) then clears the capabilities.
 pub fn become_one_of_the_range(id: u32) -> nix::Result<()> {
     lockdown::become_user(Uid::from_raw(id), Gid::from_raw(id)).map(drop).map_err(|_| nix::Error::EPERM)
+}
+
+/// Standard input, output and error become /dev/null: whoever waits for the end of the starter's output must not wait
+/// for this process.
+pub fn leave_terminal(null: BorrowedFd<'_>) -> Result<(), String> {
+    (0..3)
+        .try_for_each(|standard| sys::duplicate_onto(null, standard))
+        .map_err(|error| format!("dup2: {error}"))
+}
+
+/// /dev/null for reading and writing.
+pub fn open_null() -> Result<OwnedFd, String> {
+    rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| format!("/dev/null: {error}"))
 }
 
 /// Closes all descriptors but these.
