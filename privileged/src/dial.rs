@@ -2,6 +2,7 @@
 
 use crate::sys;
 use nix::errno::Errno as Code;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrAny, SocketFlags, SocketType, bind, connect, getpeername, getsockname, ipproto,
@@ -56,6 +57,13 @@ fn set_out(socket: OwnedFd, to: SocketAddr) -> Result<Dialled, Failure> {
         Ok(peer) => arrived(socket, peer, to).map(Dialled::Connected),
         Err(_) => Ok(Dialled::Pending(socket)),
     }
+}
+
+/// Whether it is known what became of a pending connection. One turn of the monitor may end a session and begin
+/// another with its number while an event of the first is still to be looked at.
+pub fn is_settled(socket: &OwnedFd) -> bool {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&at_once)) != Ok(0)
 }
 
 /// A pending connection has become writable.

@@ -87,6 +87,10 @@ impl Monitor {
 
     /// The connection to identd stands, or has failed.
     pub(crate) fn identd_reached(&mut self, index: usize) {
+        let stage = self.queries.get(index).map(|query| &query.stage);
+        if !matches!(stage, Some(Stage::Dialling(socket, _)) if dial::is_settled(socket)) {
+            return;
+        }
         let Some((socket, identd)) = self.take_identd(index) else { return };
         match dial::finish(socket, identd) {
             Ok(socket) => self.hand_to_ident_worker(index, socket),

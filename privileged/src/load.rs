@@ -97,12 +97,15 @@ fn routes(options: &Options, remarks: &mut Vec<String>) -> Result<Option<Routes>
     parse_routes(&text).map(Some).map_err(|errors| in_file(path, &errors))
 }
 
+/// Reads one kind of frozen file.
+type Thaw<T> = fn(&[u8]) -> Result<(T, Provenance), FrozenError>;
+
 /// The frozen file beside a text file goes before it. Where the text, or a user file, is no longer what it was made
 /// from, it is used all the same, as the classic manual says, and the administrator is told.
 fn frozen<T>(
     text: &Path,
     extension: &str,
-    thaw: fn(&[u8]) -> Result<(T, Provenance), FrozenError>,
+    thaw: Thaw<T>,
     remarks: &mut Vec<String>,
 ) -> Result<Option<T>, Vec<String>> {
     let path = text.with_extension(extension);

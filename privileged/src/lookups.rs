@@ -258,6 +258,10 @@ impl Monitor {
 
     /// The TCP connection to a nameserver stands, or has failed.
     pub(crate) fn nameserver_reached(&mut self, index: usize) {
+        let stream = self.lookups.pending.get(index).and_then(|lookup| lookup.stream.as_ref());
+        if !stream.is_some_and(|(socket, ..)| dial::is_settled(socket)) {
+            return;
+        }
         if let Some((socket, server)) = self.take_stream(index) {
             self.give_socket(index, dial::finish(socket, server).ok());
         }

@@ -236,9 +236,13 @@ impl Monitor {
     fn run_command(&mut self, template: &str, values: Values) {
         let Some(template) = Bytes::new(template.as_bytes()) else { return };
         let sent = self.runner.as_ref().map(|runner| runner.send(&ToRunner::Run { template, values }, None));
-        if !matches!(sent, Some(Ok(()))) {
-            self.rarely.err(&mut self.log, "a rule command is not run: the command runner takes no more");
-        }
+        let news = match sent {
+            Some(Ok(())) => return,
+            Some(Err(_)) => "a rule command is not run: the command runner takes no more",
+            // It has ended, or commands were off when the daemon was started.
+            None => "a rule command is not run: there is no command runner until a restart",
+        };
+        self.rarely.err(&mut self.log, news);
     }
 
     /// What the runner tells.
@@ -375,7 +379,7 @@ impl Monitor {
     /// The connection or the port of a session is ready.
     pub(crate) fn visit_ready(&mut self, index: usize) {
         match self.visits.get(index).map(|visit| &visit.holds) {
-            Some(Holds::Dial(..)) => self.dial_ready(index),
+            Some(Holds::Dial(socket, _)) if dial::is_settled(socket) => self.dial_ready(index),
             Some(Holds::Port(_)) => self.port_ready(index),
             _ => {}
         }
