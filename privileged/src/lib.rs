@@ -27,6 +27,7 @@ pub mod profile;
 pub mod report;
 pub mod resolv;
 pub mod runner;
+pub mod service;
 pub mod session;
 pub mod settings;
 pub mod signals;

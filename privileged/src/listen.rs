@@ -16,6 +16,17 @@ pub struct Listener {
     pub socket: OwnedFd,
     /// Where it listens.
     pub address: SocketAddr,
+    /// The name that a service manager has given it.
+    pub name: Option<String>,
+}
+
+impl std::fmt::Display for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{} ({name})", self.address),
+            None => write!(f, "{}", self.address),
+        }
+    }
 }
 
 /// The kernel cuts it to net.core.somaxconn.
@@ -62,7 +73,7 @@ fn try_listener(address: SocketAddr) -> Result<Listener, (&'static str, std::io:
     bind(&socket, &address).map_err(at("bind"))?;
     listen(&socket, BACKLOG).map_err(at("listen"))?;
     let own = getsockname(&socket).map_err(at("getsockname"))?;
-    Ok(Listener { socket, address: SocketAddr::try_from(own).unwrap_or(address) })
+    Ok(Listener { socket, address: SocketAddr::try_from(own).unwrap_or(address), name: None })
 }
 
 /// Whether a connection to `address` and `port` of this host would come back to one of the listeners.

@@ -9,6 +9,7 @@ use crate::log::Log;
 use crate::lookups::Lookups;
 use crate::options::Options;
 use crate::runner;
+use crate::service::Notifier;
 use crate::session::{Event, World};
 use crate::spawner::{Ending, FromSpawner};
 use crate::tally::{Rarely, Tallies};
@@ -22,12 +23,16 @@ use sockd_common::channel::Received;
 use sockd_common::message::{FromIdent, FromResolver, FromSession, Locks, Role};
 use std::collections::{BTreeSet, HashMap};
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Messages taken from one worker before the others have their turn.
 const MESSAGES_A_TURN: usize = 256;
+
+/// One turn of the loop at least; a wait of weeks would be another system call.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// The only process that decides.
 #[derive(Debug)]
@@ -55,6 +60,9 @@ pub struct Monitor {
     pub(crate) pause: Option<Instant>,
     pub(crate) stopping: Option<Stopping>,
     pub(crate) pid_file: Option<(OwnedFd, PathBuf)>,
+    pub(crate) notifier: Notifier,
+    /// The address that the one client of an inetd connected to.
+    pub(crate) only_client_of: Option<SocketAddr>,
     /// The port of a BIND while its peer is being judged.
     pub(crate) spare_port: Option<OwnedFd>,
     /// Workers taken out of service on purpose, whose end is no news.
@@ -108,12 +116,14 @@ impl Monitor {
             self.lookups.restart_at(),
             self.stopping.map(|stopping| stopping.grace_ends),
             self.rarely.next(),
+            self.notifier.beat_at(),
         ];
         let now = Instant::now();
-        let wait = soonest.into_iter().flatten().min().map_or(Duration::from_secs(3600), |due| {
+        let wait = soonest.into_iter().flatten().min().map_or(LONGEST_WAIT, |due| {
             // Rounded up, so that what is due really is when the time has come.
             due.saturating_duration_since(now).saturating_add(Duration::from_millis(1))
         });
+        let wait = wait.min(LONGEST_WAIT);
         // A stop that has told its relays to end looks again soon.
         let wait = if self.stopping.is_some_and(|stopping| stopping.told) {
             wait.min(Duration::from_millis(50))
@@ -173,6 +183,9 @@ impl Monitor {
         }
         self.keep_spares();
         self.rarely.catch_up(&mut self.log, now);
+        if self.notifier.beat_at().is_some_and(|at| at <= now) {
+            self.notifier.beat(now, self.status());
+        }
         self.write_log(now);
     }
 

@@ -39,7 +39,7 @@ pub fn refusal(missing: &[String]) -> String {
 /// nothing is missing.
 pub fn ver(options: &Options) -> Result<bool, Failure> {
     let options = options.absolute();
-    clean_start().map_err(Failure::system)?;
+    clean_start(&[]).map_err(Failure::system)?;
     let settings = crate::load::settings(&options).map_err(Failure::configuration)?;
     for fact in facts(&options, &settings) {
         println!("\t{fact}.");
@@ -67,7 +67,7 @@ fn facts(options: &Options, settings: &Settings) -> [String; 7] {
         ),
         "SOCKS protocol version 4 and 4A".into(),
         "Not SOCKSified".into(),
-        "Standalone server".into(),
+        "Standalone server; with a socket as descriptor 0 under inetd (wait or nowait), with LISTEN_FDS socket-activated".into(),
         "RBIND is supported".into(),
         format!("The route file {} {route}", options.route.display()),
         format!("{rrcmd} clients that use Rrcmd()"),

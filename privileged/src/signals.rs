@@ -27,15 +27,17 @@ impl Monitor {
 
     /// Has everything read again; see [`Monitor::loader_spoke`].
     fn reload(&mut self) {
+        self.notifier.reloading();
         if let Err(why) = self.loader.ask() {
             self.log.err(&format!("reload failed: {why}"));
+            self.tell_ready();
         }
     }
 
     /// The loader has read everything. An error is its end.
     pub(crate) fn loader_spoke(&mut self) -> Result<(), String> {
         match self.loader.take(&self.world)? {
-            None => {}
+            None => return Ok(()),
             Some(Ok(Loaded { world, remarks, .. })) => {
                 remarks.iter().for_each(|remark| self.log.err(remark));
                 self.adopt(world);
@@ -45,6 +47,7 @@ impl Monitor {
                 self.log.err("reload failed: the rules, routes and settings read before stay in force");
             }
         }
+        self.tell_ready();
         Ok(())
     }
 
@@ -75,6 +78,18 @@ impl Monitor {
         lines.iter().for_each(|line| self.log.notice(line));
     }
 
+    /// What a service manager shows of the daemon.
+    pub(crate) fn status(&self) -> String {
+        let workers = self.workers.all().count();
+        format!("{} connections, {workers} workers, {}", self.visits.len(), summary(&self.world))
+    }
+
+    /// The service manager hears that what is in force is in force.
+    pub(crate) fn tell_ready(&mut self) {
+        let status = self.status();
+        self.notifier.ready(&status);
+    }
+
     /// No new clients; relays get their grace. Told a second time: no grace.
     fn stop(&mut self) {
         let now = Instant::now();
@@ -86,6 +101,7 @@ impl Monitor {
             return;
         }
         self.log.notice("stopping");
+        self.notifier.stopping();
         for listener in self.listeners.drain(..) {
             let _ = epoll::delete(&self.epoll, &listener.socket);
         }

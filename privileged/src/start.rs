@@ -5,15 +5,16 @@ use crate::background;
 use crate::confine;
 use crate::files;
 use crate::kinds::Kinds;
-use crate::listen;
+use crate::listen::{self, Listener};
 use crate::load::{self, Loaded};
 use crate::loader;
 use crate::log::Log;
 use crate::lookups::Lookups;
-use crate::monitor::{Monitor, watch};
+use crate::monitor::{Monitor, Stopping, watch};
 use crate::options::Options;
 use crate::report;
 use crate::runner;
+use crate::service::{self, Environment, Notifier, Source};
 use crate::session::World;
 use crate::settings::{Commands, Sandbox, Settings};
 use crate::signals::{SIGNALS, summary};
@@ -21,18 +22,21 @@ use crate::spawner::{self, Ids, Plan, Spawner};
 use crate::tally::{Rarely, Tallies};
 use crate::token::Token;
 use crate::workers::{Line, Workers};
+use crate::world;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fs::{Mode, OFlags};
+use rustix::net::getpeername;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use slab::Slab;
 use sockd_common::channel::Received;
 use sockd_common::message::{CHANNEL_FD, FromSession, Role};
-use sockd_lockdown as lockdown;
+use sockd_policy::Services;
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -60,9 +64,13 @@ impl Failure {
 /// The daemon's whole life.
 pub fn serve(options: &Options) -> Result<(), Failure> {
     let options = options.absolute();
-    let signals = clean_start().map_err(Failure::system)?;
+    let environment = Environment::read(std::process::id(), |name| std::env::var_os(name));
+    let environment = environment.map_err(Failure::system)?;
+    let source = Source::take(&environment).map_err(Failure::system)?;
+    let signals = clean_start(&source.kept()).map_err(Failure::system)?;
+    let notifier = Notifier::new(&environment).map_err(Failure::system)?;
     let background = if options.daemon { Some(background::fork().map_err(Failure::system)?) } else { None };
-    let mut monitor = prepare(options, signals)?;
+    let (mut monitor, client) = prepare(options, signals, notifier, source)?;
     if let Some(background) = &background {
         background.let_go().map_err(Failure::system)?;
     }
@@ -70,10 +78,16 @@ pub fn serve(options: &Options) -> Result<(), Failure> {
     if !locked.enforced && monitor.world.settings.sandbox == Sandbox::Required {
         return Err(Failure::system("Landlock does not hold for the monitor; see `sandbox` in sockd.ron(5)"));
     }
-    let places: Vec<String> = monitor.listeners.iter().map(|listener| listener.address.to_string()).collect();
-    let line = format!("serving on {}: {}", places.join(", "), summary(&monitor.world));
-    monitor.log.notice(&line);
-    monitor.log.flush();
+    match client {
+        Some((client, at)) => monitor.serve_only(client, at),
+        None => {
+            let places: Vec<String> = monitor.listeners.iter().map(Listener::to_string).collect();
+            let line = format!("serving on {}: {}", places.join(", "), summary(&monitor.world));
+            monitor.log.notice(&line);
+            monitor.log.flush();
+        }
+    }
+    monitor.tell_ready();
     if let Some(background) = background {
         background.serves();
     }
@@ -81,14 +95,24 @@ pub fn serve(options: &Options) -> Result<(), Failure> {
     if let Err(why) = &ended {
         monitor.log.err(&format!("cannot go on: {why}"));
     }
-    monitor.log.notice("stopped");
+    if monitor.only_client_of.is_none() {
+        monitor.log.notice("stopped");
+    }
     monitor.log.finish();
     monitor.remove_pid_file();
     ended.map_err(|why| Failure::system(format!("cannot go on: {why}")))
 }
 
-/// Everything up to the lockdown of the monitor.
-pub(crate) fn prepare(options: Options, signals: SignalFd) -> Result<Monitor, Failure> {
+/// A client that is here already, and the address that it connected to.
+type Client = (OwnedFd, SocketAddr);
+
+/// Everything up to the lockdown of the monitor. Gives also the one client, where an inetd has handed one over.
+fn prepare(
+    options: Options,
+    signals: SignalFd,
+    notifier: Notifier,
+    source: Source,
+) -> Result<(Monitor, Option<Client>), Failure> {
     let mut log = Log::new(options.log);
     let settings = settings(&options)?;
     let spawner = start_spawner(&settings, |line| log.err(line))?;
@@ -99,11 +123,10 @@ pub(crate) fn prepare(options: Options, signals: SignalFd) -> Result<Monitor, Fa
     if world.settings.sandbox == Sandbox::Required && !spawner.missing.is_empty() {
         return Err(Failure::system(report::refusal(&spawner.missing)));
     }
-    let listeners = match options.trial && options.listen.is_empty() {
-        true => listen::open(&[(std::net::Ipv4Addr::LOCALHOST, 1080).into()], &world.services),
-        false => listen::open(&options.listen, &world.services),
+    if notifier.is_heard() && world.rules.is_empty() && !options.trial {
+        return Err(Failure::configuration(vec![no_rules(&options)]));
     }
-    .map_err(Failure::system)?;
+    let (listeners, client) = listeners(&options, source, &world.services).map_err(Failure::system)?;
     // Lowering it needs CAP_SYS_RESOURCE, which a service manager may have kept; the workers' 500 stays the higher.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-200");
     let runner = start_runner(&options, &world, |line| log.err(line))?;
@@ -132,13 +155,48 @@ pub(crate) fn prepare(options: Options, signals: SignalFd) -> Result<Monitor, Fa
         pause: None,
         stopping: None,
         pid_file,
+        notifier,
+        only_client_of: None,
         dismissed: HashMap::new(),
         spare_port: None,
     };
     monitor.watch_everything().map_err(|error| Failure::system(format!("epoll: {error}")))?;
     monitor.first_worker().map_err(Failure::system)?;
     monitor.start_resolver();
-    Ok(monitor)
+    Ok((monitor, client))
+}
+
+/// A daemon without rules could only refuse; a service manager is not to report that as success.
+fn no_rules(options: &Options) -> String {
+    let conf = options.conf.display();
+    format!(
+        "{conf} has no rule yet, so that every request would be refused: write one (sockd.conf(5)), such as \
+         `permit 192.168.1.0 255.255.255.0`, check it with `sockd --check`, and start sockd again"
+    )
+}
+
+/// The sockets that clients come to, handed over or opened; or the one client that is here already.
+fn listeners(
+    options: &Options,
+    source: Source,
+    services: &Services,
+) -> Result<(Vec<Listener>, Option<Client>), String> {
+    let trial = [(std::net::Ipv4Addr::LOCALHOST, 1080).into()];
+    let listen = if options.trial && options.listen.is_empty() { &trial } else { options.listen.as_slice() };
+    Ok(match source {
+        Source::Client(client) => {
+            let at = service::prepare(&client).map_err(|error| format!("descriptor 0: {error}"))?;
+            (Vec::new(), Some((client, SocketAddr::new(sockd_policy::canonical(at.ip()), at.port()))))
+        }
+        Source::Sockets(sockets) => {
+            let mut listeners = service::listeners(sockets)?;
+            if !listen.is_empty() {
+                listeners.extend(listen::open(listen, services)?);
+            }
+            (listeners, None)
+        }
+        Source::Standalone => (listen::open(listen, services)?, None),
+    })
 }
 
 fn settings(options: &Options) -> Result<Settings, Failure> {
@@ -150,8 +208,8 @@ fn settings(options: &Options) -> Result<Settings, Failure> {
 }
 
 /// Whatever the starter left behind must not matter: descriptors, masks, ignored signals, limits.
-pub(crate) fn clean_start() -> Result<SignalFd, String> {
-    lockdown::close_from(3).map_err(|error| error.to_string())?;
+pub(crate) fn clean_start(kept: &[BorrowedFd<'_>]) -> Result<SignalFd, String> {
+    world::close_all_but(kept)?;
     rustix::process::umask(Mode::from_raw_mode(0o077));
     rustix::process::chdir("/").map_err(|error| format!("chdir /: {error}"))?;
     let limit = getrlimit(Resource::Nofile);
@@ -281,6 +339,17 @@ fn write_pid_file(path: &Path) -> Result<(OwnedFd, PathBuf), String> {
 }
 
 impl Monitor {
+    /// Serves the one client that inetd has handed over, and ends when it has gone.
+    fn serve_only(&mut self, client: OwnedFd, at: SocketAddr) {
+        self.only_client_of = Some(at);
+        let peer = getpeername(&client).ok().flatten();
+        self.welcome(client, peer, at);
+        // Nothing else is to come: this is a stop that has all the time it needs.
+        let far =
+            Instant::now().checked_add(Duration::from_secs(u32::MAX.into())).unwrap_or_else(Instant::now);
+        self.stopping = Some(Stopping { grace_ends: far, told: false });
+    }
+
     fn watch_everything(&mut self) -> rustix::io::Result<()> {
         watch(&self.epoll, &self.signals, Token::Signals, epoll::EventFlags::IN)?;
         watch(&self.epoll, self.workers.spawner(), Token::Spawner, epoll::EventFlags::IN)?;

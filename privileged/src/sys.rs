@@ -6,7 +6,7 @@ use nix::sys::signal::{SigHandler, Signal};
 use nix::unistd::ForkResult;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// fork(2) into new namespaces: the child gets 0, the parent the child's process id.
@@ -41,6 +41,17 @@ pub(crate) fn duplicate_onto(descriptor: BorrowedFd<'_>, number: RawFd) -> nix::
     // SAFETY: dup2 touches no memory. What was open under `number` is a standard descriptor, which no owner in
     // this program closes, or was left by the monitor to a child that is about to exec.
     Errno::result(unsafe { libc::dup2(descriptor.as_raw_fd(), number) }).map(drop)
+}
+
+/// A descriptor that the starter has left open under this number, as one of this program's own.
+pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC touches no memory; where nothing is open under `number` it fails.
+    let own = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    if own < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor, so that it has no other owner.
+    Ok(unsafe { OwnedFd::from_raw_fd(own) })
 }
 
 /// Closes the descriptors from `first` to `last`.

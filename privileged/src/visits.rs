@@ -112,7 +112,8 @@ impl Monitor {
         }
     }
 
-    fn welcome(&mut self, client: OwnedFd, address: Option<SocketAddrAny>, listener: SocketAddr) {
+    /// A client has come; `listener` is where.
+    pub(crate) fn welcome(&mut self, client: OwnedFd, address: Option<SocketAddrAny>, listener: SocketAddr) {
         let Some(address) = address.and_then(|address| SocketAddr::try_from(address).ok()) else { return };
         let address = SocketAddr::new(sockd_policy::canonical(address.ip()), address.port());
         let host = Host::of(address.ip());
@@ -291,7 +292,8 @@ impl Monitor {
         let weighed = addresses.iter().map(|address| Candidate {
             address: *address,
             kind: self.kind_of(*address),
-            own_listener: listen::is_own(&self.listeners, *address, port),
+            own_listener: listen::is_own(&self.listeners, *address, port)
+                || self.only_client_of == Some(SocketAddr::new(*address, port)),
         });
         weighed.collect()
     }

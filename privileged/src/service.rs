@@ -1,0 +1,334 @@
+//! What the starter has handed over, and what it wants to hear: sockets from systemd (sd_listen_fds(3)) or inetd(8),
+//! and messages to systemd (sd_notify(3)).
+//!
+//! The socket for the messages is opened before the lockdown and never waits: a service manager that does not read
+//! loses news, and the daemon goes on.
+
+use crate::listen::Listener;
+use crate::sys;
+use nix::time::ClockId;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use rustix::net::{
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, getsockname, send,
+    socket_with, sockopt,
+};
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+/// Descriptors handed over begin here (sd_listen_fds(3)).
+const FIRST: i32 = 3;
+
+/// More sockets than this are a mistake of the starter.
+const MOST: usize = 256;
+
+/// Without a watchdog the state is told this often.
+const NEWS: Duration = Duration::from_secs(15);
+
+/// What the environment says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// Where messages go: a path, or the name of an abstract socket behind an `@`.
+    pub notify: Option<OsString>,
+    /// The names of the sockets handed over, in the order of their descriptors.
+    pub sockets: Vec<String>,
+    /// The daemon is killed when it is silent for so long.
+    pub watchdog: Option<Duration>,
+}
+
+impl Environment {
+    /// Reads the variables as `variable` gives them. Those meant for another process than `pid` do not count.
+    pub fn read(pid: u32, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, String> {
+        let text = |name: &str| variable(name).map(|value| value.to_string_lossy().into_owned());
+        let number = |name: &str| match text(name) {
+            Some(value) => value
+                .parse::<u64>()
+                .map(Some)
+                .map_err(|_| format!("{name}: expected a number, found {value:?}")),
+            None => Ok(None),
+        };
+        let is_ours = |name: &str| Ok::<_, String>(number(name)?.is_none_or(|of| of == u64::from(pid)));
+        let count = number("LISTEN_FDS")?.unwrap_or(0);
+        let count = usize::try_from(count).ok().filter(|count| *count <= MOST);
+        let count = count.ok_or_else(|| format!("LISTEN_FDS: expected at most {MOST} sockets"))?;
+        let names = text("LISTEN_FDNAMES").unwrap_or_default();
+        let names = names.split(':').map(|name| crate::log::escape(name.as_bytes()));
+        let names = names.chain(std::iter::repeat(String::new()));
+        Ok(Self {
+            notify: variable("NOTIFY_SOCKET"),
+            sockets: if is_ours("LISTEN_PID")? { names.take(count).collect() } else { Vec::new() },
+            watchdog: match number("WATCHDOG_USEC")? {
+                Some(time) if time > 0 && is_ours("WATCHDOG_PID")? => Some(Duration::from_micros(time)),
+                _ => None,
+            },
+        })
+    }
+}
+
+/// Where clients come from.
+#[derive(Debug)]
+pub enum Source {
+    /// The daemon opens its own sockets.
+    Standalone,
+    /// Sockets that listen already, from systemd or from an inetd that waits, with their names.
+    Sockets(Vec<(OwnedFd, String)>),
+    /// One client, connected already, from an inetd that does not wait.
+    Client(OwnedFd),
+}
+
+impl Source {
+    /// Takes over what there is. Afterwards no standard descriptor is a client's or listens.
+    pub fn take(environment: &Environment) -> Result<Self, String> {
+        let source = match environment.sockets.as_slice() {
+            [] => from_inetd()?,
+            names => {
+                let own = |(number, name): (i32, &String)| match sys::inherited(number) {
+                    Ok(socket) => Ok((socket, name.clone())),
+                    Err(error) => Err(format!("LISTEN_FDS: descriptor {number}: {error}")),
+                };
+                Self::Sockets((FIRST..).zip(names).map(own).collect::<Result<_, _>>()?)
+            }
+        };
+        hide_sockets().map_err(|error| format!("standard descriptors: {error}"))?;
+        Ok(source)
+    }
+
+    /// The descriptors that have to survive a clean start.
+    pub fn kept(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::Standalone => Vec::new(),
+            Self::Sockets(sockets) => sockets.iter().map(|(socket, _)| socket.as_fd()).collect(),
+            Self::Client(client) => vec![client.as_fd()],
+        }
+    }
+}
+
+/// Descriptor 0 tells: inetd puts there the listening socket (`wait`) or the client (`nowait`).
+fn from_inetd() -> Result<Source, String> {
+    let zero = rustix::stdio::stdin();
+    if !is_tcp(zero) {
+        return Ok(Source::Standalone);
+    }
+    let own = fcntl_dupfd_cloexec(zero, FIRST).map_err(|error| format!("descriptor 0: {error}"))?;
+    match sockopt::socket_acceptconn(&own) {
+        Ok(true) => Ok(Source::Sockets(vec![(own, "inetd".into())])),
+        _ if rustix::net::getpeername(&own).is_ok() => Ok(Source::Client(own)),
+        _ => {
+            Err("descriptor 0: expected a socket that listens or is connected, found one that is neither"
+                .into())
+        }
+    }
+}
+
+fn is_tcp(descriptor: BorrowedFd<'_>) -> bool {
+    let family = sockopt::socket_domain(descriptor);
+    matches!(family, Ok(AddressFamily::INET | AddressFamily::INET6))
+        && sockopt::socket_type(descriptor) == Ok(SocketType::STREAM)
+}
+
+/// A client must not read what the daemon writes to standard error, and its connection has to end when it is closed.
+fn hide_sockets() -> std::io::Result<()> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let standard = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    for (number, descriptor) in (0..).zip(standard) {
+        if is_tcp(descriptor) {
+            sys::duplicate_onto(null.as_fd(), number)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a listener of each socket handed over.
+pub fn listeners(sockets: Vec<(OwnedFd, String)>) -> Result<Vec<Listener>, String> {
+    let listener = |(socket, name): (OwnedFd, String)| {
+        if !is_tcp(socket.as_fd()) || sockopt::socket_acceptconn(&socket) != Ok(true) {
+            return Err(format!("the socket {name:?} handed over: expected a TCP socket that listens"));
+        }
+        let address =
+            prepare(&socket).map_err(|error| format!("the socket {name:?} handed over: {error}"))?;
+        Ok(Listener { socket, address, name: Some(name).filter(|name| !name.is_empty()) })
+    };
+    sockets.into_iter().map(listener).collect()
+}
+
+/// Gives a socket handed over what the daemon's own sockets have, and tells its address.
+pub fn prepare(socket: &OwnedFd) -> Result<SocketAddr, Errno> {
+    fcntl_setfd(socket, FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(socket, true)?;
+    crate::dial::prepare(socket)?;
+    SocketAddr::try_from(getsockname(socket)?)
+}
+
+/// The line to the service manager; without one, everything here does nothing.
+#[derive(Debug, Default)]
+pub struct Notifier {
+    socket: Option<OwnedFd>,
+    interval: Option<Duration>,
+    beat_at: Option<Instant>,
+    status: String,
+}
+
+impl Notifier {
+    /// Connects to the service manager, where there is one.
+    pub fn new(environment: &Environment) -> Result<Self, String> {
+        let Some(place) = &environment.notify else { return Ok(Self::default()) };
+        let socket = reach(place.as_bytes()).map_err(|error| format!("NOTIFY_SOCKET {place:?}: {error}"))?;
+        let half = environment.watchdog.and_then(|time| time.checked_div(2));
+        Ok(Self {
+            socket: Some(socket),
+            interval: Some(half.map_or(NEWS, |half| half.min(NEWS))),
+            ..Self::default()
+        })
+    }
+
+    /// Whether a service manager listens.
+    pub fn is_heard(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    /// The daemon serves, for the first time or again.
+    pub fn ready(&mut self, status: &str) {
+        self.status = status.to_owned();
+        self.beat_at = self.interval.and_then(|interval| Instant::now().checked_add(interval));
+        self.tell(&format!("READY=1\nSTATUS={status}\n"));
+    }
+
+    /// The daemon reads its files again; [`Notifier::ready`] has to follow.
+    pub fn reloading(&self) {
+        // By the C library: its vDSO is known since the start, and another's would be looked for only now.
+        let now = ClockId::CLOCK_MONOTONIC.now().map(Duration::from).unwrap_or_default();
+        let micros = now.as_micros();
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\n"));
+    }
+
+    /// The daemon accepts nobody any more.
+    pub fn stopping(&self) {
+        self.tell("STOPPING=1\nSTATUS=stopping\n");
+    }
+
+    /// When the next sign of life is due.
+    pub fn beat_at(&self) -> Option<Instant> {
+        self.beat_at
+    }
+
+    /// Gives a sign of life, and the state where it has changed.
+    pub fn beat(&mut self, now: Instant, status: String) {
+        self.beat_at = self.interval.and_then(|interval| now.checked_add(interval));
+        match status == self.status {
+            true => self.tell("WATCHDOG=1\n"),
+            false => self.tell(&format!("WATCHDOG=1\nSTATUS={status}\n")),
+        }
+        self.status = status;
+    }
+
+    fn tell(&self, message: &str) {
+        if let Some(socket) = &self.socket {
+            let _ = send(socket, message.as_bytes(), SendFlags::NOSIGNAL);
+        }
+    }
+}
+
+fn reach(place: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let address = match place {
+        [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name)?,
+        path => SocketAddrUnix::new(path)?,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    connect(&socket, &address)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr as Place, UnixDatagram};
+
+    fn read(variables: &[(&str, &str)]) -> Result<Environment, String> {
+        let find = |name: &str| variables.iter().find(|(known, _)| *known == name);
+        Environment::read(7, |name| find(name).map(|(_, value)| value.into()))
+    }
+
+    #[test]
+    fn an_empty_environment_hands_over_nothing() {
+        assert_eq!(read(&[]).unwrap(), Environment::default());
+    }
+
+    #[test]
+    fn sockets_keep_their_names() {
+        let inside = [("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "inside:out side"), ("LISTEN_PID", "7")];
+        assert_eq!(read(&inside).unwrap().sockets, ["inside", "out\\x20side"]);
+        assert_eq!(read(&[("LISTEN_FDS", "2"), ("LISTEN_PID", "7")]).unwrap().sockets, ["", ""]);
+    }
+
+    #[test]
+    fn what_is_meant_for_another_process_does_not_count() {
+        assert!(read(&[("LISTEN_FDS", "1"), ("LISTEN_PID", "8")]).unwrap().sockets.is_empty());
+        assert_eq!(read(&[("WATCHDOG_USEC", "9"), ("WATCHDOG_PID", "8")]).unwrap().watchdog, None);
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_errors() {
+        for (name, value) in [("LISTEN_FDS", "x"), ("LISTEN_FDS", "99999"), ("WATCHDOG_USEC", "-1")] {
+            assert!(read(&[(name, value)]).unwrap_err().starts_with(name), "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn the_watchdog_hears_of_the_daemon_twice_in_its_time() {
+        let time = Duration::from_secs(4);
+        assert_eq!(read(&[("WATCHDOG_USEC", "4000000")]).unwrap().watchdog, Some(time));
+    }
+
+    fn next(manager: &UnixDatagram) -> String {
+        let mut packet = [0; 200];
+        let length = manager.recv(&mut packet).unwrap();
+        String::from_utf8_lossy(&packet[..length]).into_owned()
+    }
+
+    #[test]
+    fn the_service_manager_hears_of_every_change() {
+        let name = format!("sockd-service-{}", std::process::id());
+        let manager = UnixDatagram::bind_addr(&Place::from_abstract_name(&name).unwrap()).unwrap();
+        let watchdog = Some(Duration::from_secs(4));
+        let environment =
+            Environment { notify: Some(format!("@{name}").into()), watchdog, ..Default::default() };
+        let mut notifier = Notifier::new(&environment).unwrap();
+        notifier.ready("1 rules");
+        assert_eq!(next(&manager), "READY=1\nSTATUS=1 rules\n");
+        let due = notifier.beat_at().unwrap();
+        assert!(due <= Instant::now() + Duration::from_secs(2));
+        notifier.beat(due, "1 rules".into());
+        assert_eq!(next(&manager), "WATCHDOG=1\n");
+        notifier.beat(due, "2 rules".into());
+        assert_eq!(next(&manager), "WATCHDOG=1\nSTATUS=2 rules\n");
+        notifier.reloading();
+        let time =
+            next(&manager).strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().trim_end().parse::<u64>();
+        assert!(time.unwrap() > 0);
+        notifier.stopping();
+        assert_eq!(next(&manager), "STOPPING=1\nSTATUS=stopping\n");
+    }
+
+    #[test]
+    fn without_a_service_manager_nothing_is_due() {
+        let mut notifier = Notifier::new(&Environment::default()).unwrap();
+        notifier.ready("1 rules");
+        notifier.stopping();
+        assert!(!notifier.is_heard() && notifier.beat_at().is_none());
+    }
+
+    #[test]
+    fn only_a_tcp_socket_that_listens_becomes_a_listener() {
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(listeners(vec![(one.into(), "x".into())]).unwrap_err().contains("\"x\""));
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let handed = listeners(vec![(socket.into(), "socks".into())]).unwrap();
+        assert_eq!((handed[0].address, handed[0].name.as_deref()), (address, Some("socks")));
+    }
+}
