@@ -311,12 +311,16 @@ impl Monitor {
             Some(Some(what)) => self.log.err(&format!("{what} ended: {how}")),
             // Its channel is closed or will be in a moment; what it was is known there.
             None => {
-                let index =
-                    self.workers.all().find(|(_, worker)| worker.serial == serial).map(|(index, _)| index);
-                if let Some(index) = index {
-                    // What it said before it ended still counts.
-                    self.worker_spoke(index);
+                let found = self.workers.all().find(|(_, worker)| worker.serial == serial);
+                let Some((index, _)) = found else { return };
+                // What it said before it ended still counts. With the end of its channel it may be gone by then,
+                // and its place taken by another.
+                self.worker_spoke(index);
+                if !self.dismissed.contains_key(&serial) {
                     self.lose(index, Some(how.to_string()));
+                }
+                if let Some(Some(what)) = self.dismissed.remove(&serial) {
+                    self.log.err(&format!("{what} ended: {how}"));
                 }
             }
         }
