@@ -115,7 +115,7 @@ const SPLICE: [Arg; 3] = [
 const MAP: [Arg; 3] = [
     Arg { index: 1, test: AtMost(LARGEST_MAPPING) },
     Arg { index: 2, test: NoneOf(libc::PROT_EXEC.cast_unsigned() as u64) },
-    flags(3, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS),
+    int(3, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS),
 ];
 
 const REMAP: [Arg; 2] = [Arg { index: 2, test: AtMost(LARGEST_MAPPING) }, flags(3, libc::MREMAP_MAYMOVE)];
