@@ -1,0 +1,142 @@
+//! Manual pages, completions, example files and programs say the same.
+
+use sockd_tests::sockd::program;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The programs that are installed for people.
+const PROGRAMS: [&str; 6] =
+    ["sockd", "make_sockdfc", "make_sockdfr", "dump_sockdfc", "dump_sockdfr", "test_sockd_conf"];
+
+fn packaging() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging")
+}
+
+fn read(name: &str) -> String {
+    let path = packaging().join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The options that a program's own help lists: `-i`, `--conf`.
+fn options_of(name: &str) -> BTreeSet<String> {
+    let help = Command::new(program(name)).arg("--help").output().expect("the help");
+    assert!(help.status.success(), "{name}: {help:?}");
+    let help = String::from_utf8(help.stdout).expect("text");
+    let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
+    let words = lines.flat_map(|line| line.split_whitespace().take_while(|word| word.starts_with('-')));
+    let words = words.filter(|word| *word != "-");
+    words.map(|word| word.trim_end_matches(',').to_owned()).collect()
+}
+
+/// The options that a page's list explains: `.It Fl -conf Ar FILE`, `.It Fl h , Fl -help`.
+fn options_in_page(name: &str) -> BTreeSet<String> {
+    let page = read(&format!("man/{name}.8"));
+    let items = page.lines().filter_map(|line| line.strip_prefix(".It Fl "));
+    items.flat_map(|item| item.split("Fl ").map(first_word)).collect()
+}
+
+/// The options that a page's synopsis shows.
+fn options_in_synopsis(name: &str) -> BTreeSet<String> {
+    let page = read(&format!("man/{name}.8"));
+    let synopsis = page.split(".Sh SYNOPSIS").nth(1).and_then(|rest| rest.split(".Sh ").next());
+    let synopsis = synopsis.expect("a synopsis");
+    synopsis.lines().flat_map(|line| line.split("Fl ").skip(1).map(first_word)).collect()
+}
+
+fn first_word(text: &str) -> String {
+    format!("-{}", text.split_whitespace().next().unwrap_or_default())
+}
+
+fn without(mut options: BTreeSet<String>, unwanted: &[&str]) -> BTreeSet<String> {
+    options.retain(|option| !unwanted.contains(&option.as_str()));
+    options
+}
+
+#[test]
+fn a_page_explains_exactly_the_options_that_its_program_has() {
+    for name in PROGRAMS {
+        // The classic spelling is not an option of the parser.
+        assert_eq!(without(options_in_page(name), &["-ver"]), options_of(name), "{name}(8)");
+    }
+}
+
+#[test]
+fn a_synopsis_shows_every_option_but_help_and_version() {
+    for name in PROGRAMS {
+        let shown = without(options_in_synopsis(name), &["-ver"]);
+        let long_names_of_others = ["-h", "--help", "-V", "--version", "--ver", "--upstream"];
+        assert_eq!(shown, without(options_of(name), &long_names_of_others), "{name}(8)");
+    }
+}
+
+#[test]
+fn completions_know_every_option() {
+    let bash = read("completions/sockd.bash");
+    for name in PROGRAMS {
+        for option in options_of(name) {
+            let known = bash.split(|letter: char| letter.is_whitespace() || letter == '\'');
+            assert!(known.into_iter().any(|word| word == option), "{name} {option} is not in sockd.bash");
+        }
+    }
+    let (zsh, fish) = (read("completions/_sockd"), read("completions/sockd.fish"));
+    for option in options_of("sockd") {
+        assert!(zsh.contains(&option), "{option} is not in _sockd");
+        let word = option.trim_start_matches('-');
+        let known = [format!(" -s {word} "), format!(" -l {word} ")];
+        assert!(known.iter().any(|known| fish.contains(known)), "{option} is not in sockd.fish");
+    }
+}
+
+#[test]
+fn the_page_of_the_settings_has_every_setting_with_its_default() {
+    let page = read("man/sockd.ron.5");
+    let file = read("sockd.ron");
+    let settings = file.lines().filter_map(|line| line.strip_prefix("    ")?.strip_suffix(','));
+    let settings: Vec<_> =
+        settings.filter(|line| !line.starts_with("//")).filter_map(|line| line.split_once(": ")).collect();
+    assert!(settings.len() > 20, "{settings:?}");
+    for (name, value) in &settings {
+        let item = format!(".It Ic {name} : No {value}\n");
+        assert!(page.contains(&item), "{item:?} is not in sockd.ron(5)");
+    }
+    let items = page.lines().filter(|line| line.starts_with(".It Ic ")).count();
+    assert_eq!(items, settings.len(), "sockd.ron(5) has settings that there are not");
+}
+
+#[test]
+fn what_the_pages_refer_to_is_there() {
+    let pages: BTreeSet<String> = fs::read_dir(packaging().join("man"))
+        .expect("pages")
+        .map(|page| page.expect("a page").file_name().to_string_lossy().into_owned())
+        .collect();
+    let of_others = ["services.5", "subuid.5", "sd_notify.3", "sd_listen_fds.3"];
+    for page in &pages {
+        for line in read(&format!("man/{page}")).lines().filter(|line| line.contains("Xr ")) {
+            for reference in line.split("Xr ").skip(1) {
+                let mut words = reference.split_whitespace();
+                let name =
+                    format!("{}.{}", words.next().unwrap_or_default(), words.next().unwrap_or_default());
+                assert!(pages.contains(&name) || of_others.contains(&name.as_str()), "{page}: {line}");
+            }
+        }
+    }
+    let readme = fs::read_to_string(packaging().join("../README.md")).expect("the readme");
+    for page in &pages {
+        let (name, section) = page.rsplit_once('.').expect("a section");
+        assert!(readme.contains(&format!("{name}({section})")), "{page} is not in README.md");
+    }
+}
+
+#[test]
+fn mandoc_has_nothing_to_complain_about() {
+    let pages = fs::read_dir(packaging().join("man")).expect("pages");
+    let pages = pages.map(|page| page.expect("a page").path());
+    let output = Command::new("mandoc").args(["-T", "lint"]).args(pages).output();
+    let output = output.expect("mandoc: install the package mandoc");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    // Pages of other packages need not be installed where this runs.
+    let real: Vec<_> = said.lines().filter(|line| !line.contains("referenced manual not found")).collect();
+    assert!(real.is_empty(), "{}", real.join("\n"));
+}
