@@ -11,9 +11,9 @@ use rustix::net::{AddressFamily, SocketType};
 use sockd_common::channel::{Received, WorkerEnd};
 use sockd_common::message::{Act, Errno, FromProbe, ToProbe};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::os::fd::OwnedFd;
 
 /// Tries one act after the other, as told.
 pub fn run(channel: OwnedFd) -> Ending {
