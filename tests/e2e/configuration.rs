@@ -1,0 +1,88 @@
+//! Frozen files, large files, and workers with ids of their own.
+
+use nix::sys::signal::Signal;
+use sockd_tests::far::{Far, Server};
+use sockd_tests::lab::Lab;
+use sockd_tests::site::SERVER;
+use sockd_tests::sockd::{PERMIT_ALL, program};
+use sockd_tests::socks::{Request, assert_rejected, granted};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::process::Command;
+
+/// Freezes the rules of the gateway as an administrator would.
+fn freeze(lab: &Lab) {
+    let output = lab.site.gateway.output(&mut Command::new(program("make_sockdfc")));
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn reload(lab: &mut Lab, outcome: &str) {
+    lab.turn_the_page();
+    lab.sockd.signal(Signal::SIGHUP);
+    lab.wait_for_line(outcome);
+}
+
+#[test]
+fn fz_01_a_frozen_file_goes_before_its_text_and_a_changed_text_is_remarked_on() {
+    let mut lab = Lab::new(PERMIT_ALL);
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    freeze(&lab);
+    lab.sockd.write_conf("deny 0.0.0.0 0.0.0.0\n");
+    reload(&mut lab, "reloaded: ");
+    let remark = lab.wait_for_line("the frozen file is used");
+    assert_eq!(
+        remark,
+        "daemon.err /etc/sockd.conf is not what /etc/sockd.fc was made from; the frozen file is used"
+    );
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+}
+
+#[test]
+fn fz_03_a_damaged_frozen_file_keeps_the_old_rules() {
+    let mut lab = Lab::new(PERMIT_ALL);
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    freeze(&lab);
+    lab.site.gateway.sh("truncate -s -1 /etc/sockd.fc");
+    lab.sockd.write_conf("deny 0.0.0.0 0.0.0.0\n");
+    reload(&mut lab, "stay in force");
+    assert!(lab.wait_for_line("/etc/sockd.fc: ").starts_with("daemon.err "));
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+}
+
+#[test]
+fn a_client_is_served_while_a_large_file_is_being_read() {
+    let mut lab = Lab::new(PERMIT_ALL);
+    let far = Far::listen(&lab.site.server, SERVER);
+    let mut conf = String::new();
+    for number in 0..400_000_u32 {
+        let [_, a, b, c] = number.to_be_bytes();
+        writeln!(conf, "deny 0.0.0.0 0.0.0.0 11.{a}.{b}.{c} 255.255.255.255").expect("memory");
+    }
+    conf.push_str("deny 0.0.0.0 0.0.0.0\n");
+    lab.sockd.write_conf(&conf);
+    lab.turn_the_page();
+    lab.sockd.signal(Signal::SIGHUP);
+    drop(granted(&lab.site.client, &Request::connect(far.v4())));
+    lab.wait_for_line("reloaded: 400001 rules");
+    let lines = lab.logged();
+    let place = |text: &str| lines.iter().position(|line| line.contains(text)).expect("a line");
+    assert!(place("connected -- ") < place("reloaded: "), "{lines:#?}");
+    assert_rejected(&lab.site.client, &Request::connect(far.v4()));
+}
+
+#[test]
+fn with_worker_ids_every_worker_has_an_id_of_its_own() {
+    let lab = Lab::with_settings(PERMIT_ALL, "(worker_ids: (300000, 50))");
+    let far = Far::listen(&lab.site.server, SERVER);
+    let _near = granted(&lab.site.client, &Request::connect(far.v4()));
+    let mut workers = lab.sockd.workers("session");
+    workers.extend(lab.sockd.workers("resolver"));
+    let ids: BTreeSet<String> =
+        workers.iter().map(|worker| worker.status()["Uid"].trim().to_owned()).collect();
+    assert!(workers.len() >= 2, "{workers:?}");
+    assert_eq!(ids.len(), workers.len(), "{ids:?}");
+    for id in &ids {
+        let words: Vec<u32> = id.split_whitespace().map(|word| word.parse().expect("a number")).collect();
+        assert!(words.iter().all(|word| (300_000..300_050).contains(word) && *word == words[0]), "{id}");
+    }
+}
