@@ -184,11 +184,14 @@ fn from_proc(process: &str, missing: &[String]) -> Vec<Layer> {
     let none = capabilities.iter().all(|set| set.chars().all(|digit| digit == '0'));
     let users = field("Uid");
     let groups = field("Groups");
+    let own = !groups.is_empty() && field("Gid").split(' ').all(|gid| gid == groups);
+    let groups = if groups.is_empty() { "none".into() } else { groups };
+    let groups = if own { "none but its own".into() } else { groups };
     let namespaces = namespaces(process);
     let shared = missing.iter().any(|layer| layer.contains("namespace"));
     vec![
         layer("User", !users.split(' ').any(|id| id == "0"), format!("uid {users}, gid {}", field("Gid"))),
-        layer("Groups", groups.is_empty(), if groups.is_empty() { "none".into() } else { groups }),
+        layer("Groups", groups.starts_with("none"), groups),
         layer("Capabilities", none, if none { "none".into() } else { capabilities.join(" ") }),
         layer(
             "No new privileges",

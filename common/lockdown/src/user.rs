@@ -6,7 +6,7 @@ use rustix::process::{Gid, Uid};
 /// What became of the supplementary groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Groups {
-    /// There are none any longer.
+    /// There are none any longer, or at most the user's own group once more.
     Dropped,
     /// The user namespace does not permit setgroups(2) (user_namespaces(7), `/proc/PID/setgroups`): an ordinary
     /// user's own groups are still there, as many as this.
@@ -20,7 +20,8 @@ pub enum Groups {
 pub fn become_user(uid: Uid, gid: Gid) -> Result<Groups, LockError> {
     let groups = match (sys::drop_groups(), rustix::process::getgroups()) {
         (Ok(()), _) => Groups::Dropped,
-        (Err(_), Ok(groups)) if groups.is_empty() => Groups::Dropped,
+        // A service manager gives a user its own group once more: no right comes from that.
+        (Err(_), Ok(groups)) if groups.iter().all(|group| *group == gid) => Groups::Dropped,
         (Err(error), Ok(groups)) if error.raw_os_error() == Some(libc::EPERM) => Groups::Kept(groups.len()),
         (Err(error), _) => return Err(LockError::new("setgroups", error)),
     };
