@@ -127,6 +127,7 @@ fn a_real_identd_vouches_for_its_users_and_for_nobody_else() {
         place.visit("joe", "sam").refused(),
     ]);
     assert_eq!(place.code_as(JOE, "JOE"), BAD_USER);
+    place.lab.wait_for_line("refused -- Connect from JOE(joe)");
     place.lab.turn_the_page();
     // An account without a name: oidentd knows nobody.
     assert_eq!(place.code_as(64299, "joe"), NO_IDENTD);

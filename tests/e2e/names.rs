@@ -230,7 +230,8 @@ fn a_name_that_does_not_lead_back_to_the_address_is_not_believed() {
     let mut lab = Lab::at(site, conf, |start| start.settings("(reverse_names: true)"));
     let _second = Server::echo(&lab.site.server, (SECOND_SERVER, 7));
     assert_rejected(&lab.site.client, &Request::connect((SECOND_SERVER, 7)).by("zone"));
-    lab.turn_the_page();
+    let visit = Visit::of("client.example.com", SECOND_SERVER, "echo");
+    lab.assert_logged(&[visit.by("zone").refused()]);
     drop(granted(&lab.site.client, &Request::connect((SECOND_SERVER, 7))));
     lab.assert_logged(&Visit::of("client.example.com", SECOND_SERVER, "echo").relayed(0, 0));
 }

@@ -67,7 +67,7 @@ impl Lab {
         self.log.since(self.mark)
     }
 
-    /// Forgets what has been logged so far.
+    /// Forgets what has been logged so far. A line may come a moment after the deed: wait for the last one first.
     pub fn turn_the_page(&mut self) {
         self.mark = self.log.mark();
     }
