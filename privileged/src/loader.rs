@@ -40,7 +40,7 @@ pub enum FromLoader {
         rules: usize,
         /// Frozen routes, where there is a route file.
         routes: Option<usize>,
-        /// A [`Rest`].
+        /// Settings, services and remarks.
         rest: usize,
     },
     /// It is not; these are the lines that say why.

@@ -1,7 +1,7 @@
 //! The session worker: reads the requests of one client host and relays its data.
 //!
 //! One loop over one epoll set: the channel to the monitor, and the sockets of all sessions. What one session does
-//! is told in [`visit`]; here is how sessions begin and end, and how messages travel.
+//! is told in `visit`; here is how sessions begin and end, and how messages travel.
 
 mod visit;
 
