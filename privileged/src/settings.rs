@@ -71,6 +71,9 @@ pub struct Settings {
     pub max_binds: u32,
     /// Ports that wait for the server of a BIND, of one client host. One more BIND is refused with 91.
     pub max_binds_per_host: u32,
+    /// Log lines a second about requests of one client host that are not granted; more are counted, and the number
+    /// is logged. Without it one host could fill the log, or use up what syslogd takes from one program.
+    pub max_refusals_logged: u32,
 }
 
 impl Default for Settings {
@@ -106,6 +109,7 @@ impl Default for Settings {
             max_lookups_per_host: 256,
             max_binds: 4_096,
             max_binds_per_host: 256,
+            max_refusals_logged: 500,
         }
     }
 }
@@ -199,6 +203,7 @@ impl Settings {
             ("max_lookups_per_host", self.max_lookups_per_host),
             ("max_binds", self.max_binds),
             ("max_binds_per_host", self.max_binds_per_host),
+            ("max_refusals_logged", self.max_refusals_logged),
         ];
         if let Some((name, _)) = numbers.iter().find(|(_, number)| *number == 0) {
             return Err(format!("{name}: expected a number from 1, found 0"));

@@ -120,9 +120,14 @@ impl Tallies {
 pub struct Rarely {
     /// When each line was last written, and how often it was not.
     written: HashMap<String, (Instant, u64)>,
+    /// Lines about requests of each host that were not granted, of this second, and those beyond the limit.
+    refusals: HashMap<Host, (u32, u32)>,
+    /// When this second ends.
+    second: Option<Instant>,
 }
 
 const PAUSE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Different lines that are remembered.
 const MAX_LINES: usize = 256;
@@ -141,13 +146,33 @@ impl Rarely {
         self.written.insert(text.into(), (Instant::now(), 0));
     }
 
+    /// Whether another line about a request of this host that is not granted may be written in this second.
+    pub fn admits_refusal(&mut self, host: Host, limit: u32) -> bool {
+        self.second = self.second.or_else(|| Instant::now().checked_add(SECOND));
+        let (lines, left_out) = self.refusals.entry(host).or_default();
+        match *lines < limit {
+            true => *lines = lines.saturating_add(1),
+            false => *left_out = left_out.saturating_add(1),
+        }
+        *left_out == 0
+    }
+
     /// When [`Rarely::catch_up`] is due.
     pub fn next(&self) -> Option<Instant> {
-        self.written.values().filter_map(|(last, _)| last.checked_add(PAUSE)).min()
+        let pauses = self.written.values().filter_map(|(last, _)| last.checked_add(PAUSE));
+        pauses.chain(self.second).min()
     }
 
     /// Writes the counts of lines whose pause is over.
     pub fn catch_up(&mut self, log: &mut Log, now: Instant) {
+        if self.second.is_some_and(|end| end <= now) {
+            self.second = None;
+            for (host, (_, left_out)) in self.refusals.drain().filter(|(_, (_, left_out))| *left_out > 0) {
+                log.err(&format!(
+                    "{left_out} lines about requests of {host} are left out: max_refusals_logged"
+                ));
+            }
+        }
         self.written.retain(|text, (last, unwritten)| {
             if now.saturating_duration_since(*last) < PAUSE {
                 return true;
@@ -201,6 +226,18 @@ mod tests {
         assert_eq!(rarely.written.get("again").map(|(_, unwritten)| *unwritten), Some(0));
         rarely.catch_up(&mut log, due + PAUSE);
         assert!(rarely.written.is_empty() && rarely.next().is_none());
+    }
+
+    #[test]
+    fn lines_about_refusals_are_limited_for_each_host_and_second() {
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| Host::of(address.parse().unwrap()));
+        let (mut rarely, mut log) = (Rarely::default(), Log::new(LogTo::Stderr));
+        let admitted = |rarely: &mut Rarely, host| (0..10).filter(|_| rarely.admits_refusal(host, 3)).count();
+        assert_eq!([admitted(&mut rarely, one), admitted(&mut rarely, other)], [3, 3]);
+        let end = rarely.next().unwrap();
+        rarely.catch_up(&mut log, end);
+        assert_eq!(rarely.next(), None);
+        assert_eq!(admitted(&mut rarely, one), 3);
     }
 
     #[test]

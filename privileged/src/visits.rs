@@ -3,6 +3,7 @@
 use crate::commands::Values;
 use crate::dial::{self, Dialled};
 use crate::listen;
+use crate::log::Level;
 use crate::monitor::{Monitor, watch};
 use crate::runner::{FromRunner, ToRunner};
 use crate::session::{Action, Candidate, Event, Phase, Session};
@@ -202,7 +203,7 @@ impl Monitor {
     fn carry_out(&mut self, index: usize, action: Action) -> Option<Event> {
         let (worker, id) = (self.visits.get(index)?.worker, Id(u32::try_from(index).ok()?));
         match action {
-            Action::Log(level, line) => self.log.line(level, &line),
+            Action::Log(level, line) => self.write_line(index, level, &line),
             Action::Deadline(limit) => self.set_deadline(index, limit),
             Action::Weigh(addresses, port) => return Some(Event::Kinds(self.weigh(&addresses, port))),
             Action::Resolve(query) => return self.look_up(index, query),
@@ -231,6 +232,15 @@ impl Monitor {
             Action::Violation(what) => self.violation(worker, what),
         }
         None
+    }
+
+    /// Every line about a relay; those about requests that are not granted as far as their limit goes.
+    fn write_line(&mut self, index: usize, level: Level, line: &str) {
+        let Some(visit) = self.visits.get(index) else { return };
+        let limit = self.world.settings.max_refusals_logged;
+        if visit.session.is_relaying() || self.rarely.admits_refusal(visit.host, limit) {
+            self.log.line(level, line);
+        }
     }
 
     /// Passes a command on to the runner; nobody waits for it.

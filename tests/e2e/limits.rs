@@ -93,3 +93,23 @@ fn an_idle_worker_ends() {
     let (_line, reply) = ask(&lab.site.client, &Request::connect((SERVER, 7)));
     assert_eq!(reply, Reply::with(GRANTED));
 }
+
+#[test]
+fn a53_lines_about_refusals_of_one_host_are_limited_and_counted_and_those_of_others_are_not() {
+    let lab = Lab::with_settings("deny 0.0.0.0 0.0.0.0\n", "(max_refusals_logged: 10)");
+    for _ in 0..100 {
+        assert_rejected(&lab.site.client, &Request::connect((SERVER, 7)));
+    }
+    assert_rejected(&lab.site.other, &Request::connect((SERVER, 7)));
+    lab.wait_for_line("refused -- Connect from joe(unknown)@192.0.2.138");
+    let left_out = |line: &String| {
+        let rest = line.strip_prefix("daemon.err ")?;
+        rest.split_once(" lines about requests of 192.0.2.10 are left out")?.0.parse::<usize>().ok()
+    };
+    until_true("every line is written or counted", || {
+        let lines = lab.logged();
+        let written = lines.iter().filter(|line| line.contains("joe(unknown)@192.0.2.10")).count();
+        written + lines.iter().filter_map(left_out).sum::<usize>() == 100
+    });
+    assert!(lab.logged().iter().any(|line| left_out(line).is_some()));
+}
