@@ -55,6 +55,16 @@ impl Failure {
         Self { lines, status: 78 }
     }
 
+    /// With what to do about it, where a file is at fault.
+    fn with_advice(mut self) -> Self {
+        if self.status == 78 {
+            self.lines.push(
+                "not started; `sockd --check` with the same options says when all files are in order".into(),
+            );
+        }
+        self
+    }
+
     /// The system lacks something, or a call failed.
     pub fn system(line: impl ToString) -> Self {
         Self { lines: vec![line.to_string()], status: 71 }
@@ -70,7 +80,7 @@ pub fn serve(options: &Options) -> Result<(), Failure> {
     let signals = clean_start(&source.kept()).map_err(Failure::system)?;
     let notifier = Notifier::new(&environment).map_err(Failure::system)?;
     let background = if options.daemon { Some(background::fork().map_err(Failure::system)?) } else { None };
-    let (mut monitor, client) = prepare(options, signals, notifier, source)?;
+    let (mut monitor, client) = prepare(options, signals, notifier, source).map_err(Failure::with_advice)?;
     if let Some(background) = &background {
         background.let_go().map_err(Failure::system)?;
     }
