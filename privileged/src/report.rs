@@ -241,3 +241,31 @@ fn root(process: &str, missing: &[String]) -> Layer {
         Err(_) => layer(NAME, true, "empty, by the spawner's word: not readable by this user"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCKS: Locks = Locks {
+        protocol: PROTOCOL_VERSION,
+        landlock_abi: 7,
+        landlock_enforced: true,
+        memory_deny_write_execute: true,
+    };
+
+    #[test]
+    fn a_worker_of_another_protocol_is_not_used() {
+        let older = Locks { protocol: PROTOCOL_VERSION - 1, ..LOCKS };
+        let error = acceptable(&older, &Settings::default()).unwrap_err();
+        assert!(error.contains("of different versions"), "{error}");
+        assert_eq!(acceptable(&LOCKS, &Settings::default()), Ok(()));
+    }
+
+    #[test]
+    fn without_landlock_a_worker_is_used_only_where_the_settings_allow_it() {
+        let open = Locks { landlock_abi: 0, landlock_enforced: false, ..LOCKS };
+        assert!(acceptable(&open, &Settings::default()).is_err());
+        let best_effort = Settings::parse("(sandbox: best_effort)").unwrap();
+        assert_eq!(acceptable(&open, &best_effort), Ok(()));
+    }
+}
