@@ -53,7 +53,7 @@ pub struct Monitor {
     pub(crate) queries: Queries,
     pub(crate) rarely: Rarely,
     pub(crate) runner: Option<runner::Channel>,
-    pub(crate) loader: Loader,
+    pub(crate) loader: Option<Loader>,
     /// Given up for a moment when descriptors run out, so that clients can be refused instead of left waiting.
     pub(crate) reserve: Option<OwnedFd>,
     /// New clients wait in the backlog until then.
@@ -143,7 +143,7 @@ impl Monitor {
             Token::Spawner => return self.spawner_spoke(),
             Token::Runner => self.runner_spoke(),
             Token::Log => self.log.flush(),
-            Token::Loader => return self.loader_spoke(),
+            Token::Loader => self.loader_spoke(),
             Token::Changes => self.kinds.forget(),
             Token::Worker(index) => self.worker_spoke(index as usize),
             Token::Visit(index) => self.visit_ready(index as usize),

@@ -28,16 +28,33 @@ impl Monitor {
     /// Has everything read again; see [`Monitor::loader_spoke`].
     fn reload(&mut self) {
         self.notifier.reloading();
-        if let Err(why) = self.loader.ask() {
+        let asked = match &mut self.loader {
+            Some(loader) => loader.ask(),
+            None => Err("there is no loader until a restart".into()),
+        };
+        if let Err(why) = asked {
             self.log.err(&format!("reload failed: {why}"));
             self.tell_ready();
         }
     }
 
-    /// The loader has read everything. An error is its end.
-    pub(crate) fn loader_spoke(&mut self) -> Result<(), String> {
-        match self.loader.take(&self.world)? {
-            None => return Ok(()),
+    /// The loader has read everything, or has ended: then what it read before stays in force, and serving goes on.
+    pub(crate) fn loader_spoke(&mut self) {
+        let Some(loader) = &mut self.loader else { return };
+        match loader.take(&self.world) {
+            Err(why) => {
+                self.loader = None;
+                self.log.err(&format!("{why}; nothing is read again until a restart"));
+                // A service manager may be waiting for the end of the reload that this was.
+                self.tell_ready();
+            }
+            Ok(taken) => self.loaded(taken),
+        }
+    }
+
+    fn loaded(&mut self, taken: Option<Result<Loaded, Vec<String>>>) {
+        match taken {
+            None => return,
             Some(Ok(Loaded { world, remarks, .. })) => {
                 remarks.iter().for_each(|remark| self.log.err(remark));
                 self.adopt(world);
@@ -48,7 +65,6 @@ impl Monitor {
             }
         }
         self.tell_ready();
-        Ok(())
     }
 
     fn adopt(&mut self, mut world: World) {

@@ -160,7 +160,7 @@ fn prepare(
         queries: Slab::new(),
         rarely: Rarely::default(),
         runner,
-        loader,
+        loader: Some(loader),
         reserve: None,
         pause: None,
         stopping: None,
@@ -366,7 +366,9 @@ impl Monitor {
         if let Some(runner) = &self.runner {
             watch(&self.epoll, runner, Token::Runner, epoll::EventFlags::IN)?;
         }
-        watch(&self.epoll, &self.loader, Token::Loader, epoll::EventFlags::IN)?;
+        if let Some(loader) = &self.loader {
+            watch(&self.epoll, loader, Token::Loader, epoll::EventFlags::IN)?;
+        }
         watch(&self.epoll, self.kinds.changes(), Token::Changes, epoll::EventFlags::IN)?;
         self.resume();
         Ok(())

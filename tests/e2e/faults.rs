@@ -219,3 +219,19 @@ fn an_interface_that_goes_down_and_comes_back_is_served_again() {
     lab.site.gateway.sh("ip link set inside up");
     drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
 }
+
+#[test]
+fn a_loader_that_dies_leaves_the_old_rules_in_force() {
+    let lab = Lab::new(PERMIT_ALL);
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    let holds_memory = |process: &Process| {
+        process.0 != lab.sockd.monitor().0
+            && process.descriptors().values().any(|target| target.contains("memfd:sockd"))
+    };
+    let loader = lab.sockd.family().into_iter().find(holds_memory).expect("a loader");
+    kill(Pid::from_raw(loader.0), Signal::SIGKILL).expect("killing the loader");
+    lab.wait_for_line("nothing is read again until a restart");
+    lab.sockd.signal(Signal::SIGHUP);
+    lab.wait_for_line("reload failed: there is no loader until a restart");
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+}
