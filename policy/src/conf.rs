@@ -19,7 +19,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::command;
-use crate::decide::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RuleSet};
+use crate::decide::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RuleSet, denies};
 use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line};
 use crate::name::Pattern;
@@ -44,7 +44,7 @@ pub fn parse_conf(
     }
     each_line(text, &mut faults, |number, line| conf.line(number, line));
     faults.none()?;
-    Ok(RuleSet { table: conf.builder.finish() })
+    Ok(RuleSet { table: conf.builder.finish(denies) })
 }
 
 struct Conf<'a> {

@@ -50,8 +50,9 @@ pub struct Request<'a> {
     pub source: IpAddr,
     /// The client's port.
     pub source_port: u16,
-    /// The address that will be dialled; a name has been resolved before.
-    pub destination: IpAddr,
+    /// The address that will be dialled. `None` for a name that this host does not resolve: a line with a network permits no
+    /// such destination, and denies every one that it might hold.
+    pub destination: Option<IpAddr>,
     /// The destination port.
     pub port: u16,
     /// The user that the client claims to be.
@@ -241,7 +242,7 @@ impl RuleSet {
 fn query<'a>(request: &Request<'a>, facts: &Facts<'a>) -> Query<'a> {
     Query {
         source: canonical(request.source),
-        destination: Some(canonical(request.destination)),
+        destination: request.destination.map(canonical),
         port: request.port,
         user: request.user.as_bytes(),
         source_names: facts.source_names,
@@ -323,6 +324,11 @@ impl<'r> RuleRef<'r> {
     fn choice(&self) -> Option<u32> {
         self.tail().map(|tail| tail.choice)
     }
+}
+
+/// Whether lines of this choice deny.
+pub(crate) fn denies(_: &Table, choice: u32) -> bool {
+    choice & PERMIT == 0
 }
 
 /// The bit of a tail's choice that makes a `permit` line; the others are a code of [`IDENT`] or 0.

@@ -22,13 +22,13 @@ use sha2::{Digest, Sha256};
 
 use crate::address::{Network, canonical};
 use crate::command;
-use crate::decide::{IDENT, PERMIT, RuleSet};
+use crate::decide::{self, IDENT, PERMIT, RuleSet};
 use crate::line::LONGEST;
 use crate::name::{Pattern, is_canonical_name};
 use crate::route::Routes;
 use crate::side::{Family, Masked, NO_PARENT, Name, Prefix, Side, Word, in_order, link_names};
 use crate::table::{FILE, Op, Ports, Rule, Span, Table, Tail, Texts, UserFile};
-use crate::upstream::{Upstreams, way_of};
+use crate::upstream::{self, Upstreams, way_of};
 
 /// What a frozen file was made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -160,7 +160,12 @@ fn thaw(bytes: &[u8], kind: Kind) -> Result<(Table, Provenance), FrozenError> {
         return Err(FrozenError::Content("bytes behind the end"));
     }
     check(&table, kind).map_err(FrozenError::Content)?;
-    Ok((table.indexed(), from))
+    let table = match kind {
+        Kind::Rules => table.indexed(decide::denies),
+        Kind::Routes => table.indexed(|_, _| false),
+        Kind::Upstreams => table.indexed(upstream::denies),
+    };
+    Ok((table, from))
 }
 
 fn write_provenance(out: &mut Vec<u8>, from: &Provenance) {
@@ -307,6 +312,7 @@ impl<'a> Reader<'a> {
                 (rule, line)
             })?,
             rules: self.rules()?,
+            denying: Vec::new(),
             index: Default::default(),
         })
     }

@@ -85,9 +85,7 @@ fn never_a_destination(address: IpAddr) -> Option<Refusal> {
 /// Whether a destination that a line permits is refused because it is this host or link-local and the line does not say so:
 /// its destination must lie wholly inside loopback or link-local, or be the very address. A name does not count.
 pub fn refused_unless_named(destination: IpAddr, kind: AddressKind, rule: &RuleRef) -> Option<Refusal> {
-    let refusal = spellings(destination)
-        .find_map(of_this_place)
-        .or((kind == AddressKind::Local).then_some(Refusal::OwnAddress))?;
+    let refusal = near(destination, kind)?;
     let named = match rule.destination() {
         Pattern::Network(network) => {
             NEAR.iter().any(|near| network.lies_in(near)) || network.single() == Some(canonical(destination))
@@ -95,6 +93,24 @@ pub fn refused_unless_named(destination: IpAddr, kind: AddressKind, rule: &RuleR
         Pattern::Any | Pattern::Domain(_) | Pattern::Zone(_) => false,
     };
     (!named).then_some(refusal)
+}
+
+/// Whether a next server is refused. The administrator chose it, so that it may be anywhere, this host included, where
+/// its address is `written`; a name that leads to this host or its neighbours is hardly what was meant.
+pub fn next_server_refused(
+    server: IpAddr,
+    port: u16,
+    kind: AddressKind,
+    own_listener: bool,
+    written: bool,
+) -> Option<Refusal> {
+    always_refused(server, port, kind, own_listener)
+        .or_else(|| if written { None } else { near(server, kind) })
+}
+
+fn near(address: IpAddr, kind: AddressKind) -> Option<Refusal> {
+    let own = (kind == AddressKind::Local).then_some(Refusal::OwnAddress);
+    spellings(address).find_map(of_this_place).or(own)
 }
 
 fn of_this_place(address: IpAddr) -> Option<Refusal> {
@@ -232,6 +248,25 @@ mod tests {
             assert_eq!(unless_named("fe80::1", Unicast, broad), Some(Refusal::LinkLocal), "{broad}");
             assert_eq!(unless_named("192.0.2.1", Unicast, broad), None, "{broad}");
         }
+    }
+
+    #[test]
+    fn a_next_server_may_be_near_where_its_address_is_written() {
+        use AddressKind::{Local, Unicast};
+        let refused = |server: &str, kind, own, written| {
+            next_server_refused(server.parse().unwrap(), 1080, kind, own, written)
+        };
+        for (server, kind) in
+            [("10.0.0.1", Unicast), ("127.0.0.1", Local), ("192.0.2.1", Local), ("fe80::1", Unicast)]
+        {
+            assert_eq!(refused(server, kind, false, true), None, "{server}");
+            assert_eq!(refused(server, kind, true, true), Some(Refusal::OwnListener), "{server}");
+        }
+        assert_eq!(refused("10.0.0.1", Unicast, false, false), None);
+        assert_eq!(refused("127.0.0.1", Local, false, false), Some(Refusal::Loopback));
+        assert_eq!(refused("192.0.2.1", Local, false, false), Some(Refusal::OwnAddress));
+        assert_eq!(refused("169.254.169.254", Unicast, false, false), Some(Refusal::LinkLocal));
+        assert_eq!(refused("224.0.0.1", AddressKind::Multicast, false, true), Some(Refusal::Multicast));
     }
 
     #[test]

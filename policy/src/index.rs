@@ -6,7 +6,8 @@
 //! of the other side's patterns.
 //!
 //! A rule with a name depends on names that may not be known yet. It is listed once more with [`Side::some_name`] in the
-//! name's place, and that number is among the matching ones only while names are not known.
+//! name's place, and that number is among the matching ones only while names are not known. Likewise a rule that denies a
+//! network is listed once more with [`Side::some_network`], for a name that is not resolved.
 //!
 //! No rule set makes this slower than the plain scan by more than a constant: what is met in a list is met once, a rule is
 //! listed at most four times, and a list is searched only where that is cheaper than reading it.
@@ -43,8 +44,9 @@ struct Entry {
 }
 
 impl Table {
-    /// The table with its index.
-    pub(crate) fn indexed(mut self) -> Table {
+    /// The table with its index. `denies` tells which choices deny.
+    pub(crate) fn indexed(mut self, denies: impl Fn(&Table, u32) -> bool) -> Table {
+        self.denying = self.tails.iter().map(|tail| denies(&self, tail.choice)).collect();
         self.index = Index::of(&self);
         self
     }
@@ -128,6 +130,9 @@ impl<'a> End<'a> {
     ) -> End<'a> {
         let mut patterns = Vec::with_capacity(32);
         side.matching(address, names, &table.texts, &mut patterns);
+        if address.is_none() {
+            patterns.push(side.some_network());
+        }
         let host = (patterns.len() > 16).then_some(Host { side, texts: &table.texts, address, names });
         End { patterns, host }
     }
@@ -149,7 +154,8 @@ impl<'a> End<'a> {
         let Some(host) = self.host else { return self.patterns.contains(&pattern) };
         match host.side.fit(pattern, host.address, host.names, host.texts) {
             Fit::Yes => true,
-            Fit::Unknown | Fit::No => host.names.is_none() && pattern == host.side.some_name(),
+            _ if pattern == host.side.some_network() => host.address.is_none(),
+            _ => host.names.is_none() && pattern == host.side.some_name(),
         }
     }
 }
@@ -194,7 +200,7 @@ impl Index {
 
 /// The size of an array that every number of a side's patterns is within.
 fn patterns(side: &Side) -> usize {
-    (side.some_name() as usize).saturating_add(1)
+    (side.some_network() as usize).saturating_add(1)
 }
 
 /// Counts a rule under its pattern; from 65,535 on one is as common as another.
@@ -204,21 +210,21 @@ fn add_one(counts: &mut [u16], pattern: u32) {
     }
 }
 
-/// Calls `list` with every rule and its number, as itself and with [`Side::some_name`] in place of its names.
+/// Calls `list` with every rule and its number, as itself, and with the numbers that stand for a name or a network in
+/// place of what may have to be found without names or address.
 fn each_listing(table: &Table, mut list: impl FnMut(&Rule, u32)) {
-    let (sources, destinations) = (table.source.first_name(), table.destination.first_name());
-    let (source, destination) = (table.source.some_name(), table.destination.some_name());
+    let stand_in = |side: &Side, pattern: u32, denies: bool| match pattern {
+        0 => None,
+        name if name >= side.first_name() => Some(side.some_name()),
+        _ => denies.then(|| side.some_network()),
+    };
     for (number, rule) in (0..).zip(&table.rules) {
-        list(rule, number);
-        let (from, to) = (rule.source >= sources, rule.destination >= destinations);
-        if from {
-            list(&Rule { source, ..*rule }, number);
-        }
-        if to {
-            list(&Rule { destination, ..*rule }, number);
-        }
-        if from && to {
-            list(&Rule { source, destination, ..*rule }, number);
+        let source = stand_in(&table.source, rule.source, false);
+        let destination = stand_in(&table.destination, rule.destination, table.denies(rule));
+        for source in [Some(rule.source), source].into_iter().flatten() {
+            for destination in [Some(rule.destination), destination].into_iter().flatten() {
+                list(&Rule { source, destination, ..*rule }, number);
+            }
         }
     }
 }

@@ -42,5 +42,5 @@ pub use lint::{Warning, lint};
 pub use name::{Destination, HostName, NameError, Pattern, parse_destination};
 pub use route::{Route, Routes, parse_routes};
 pub use services::Services;
-pub use upstream::{Server, Upstream, Upstreams, Way, parse_upstreams};
+pub use upstream::{Server, Upstream, Upstreams, Way, parse_upstreams, server_list};
 pub use user::{UserId, UserIdError};

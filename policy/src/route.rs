@@ -51,7 +51,7 @@ pub fn parse_routes(text: &[u8]) -> Result<Routes, Vec<LineError>> {
         if words.is_blank() { Ok(()) } else { route(&mut builder, number, words) }
     });
     faults.none()?;
-    Ok(Routes { table: builder.finish() })
+    Ok(Routes { table: builder.finish(|_, _| false) })
 }
 
 fn route(builder: &mut Builder, number: usize, mut words: Words) -> Result<(), LineError> {

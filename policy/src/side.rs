@@ -15,8 +15,8 @@ use crate::address::{Bits, Network};
 use crate::name::{HostName, Pattern, in_zone};
 use crate::table::{Span, Texts, count};
 
-/// All patterns of one side. Number 0 is [`Pattern::Any`]; then come IPv4, IPv6 and names; the number behind the last is
-/// [`Slot::SomeName`].
+/// All patterns of one side. Number 0 is [`Pattern::Any`]; then come IPv4, IPv6 and names; the numbers behind the last are
+/// [`Side::some_name`] and [`Side::some_network`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Side {
     pub(crate) v4: Family<u32>,
@@ -82,6 +82,8 @@ pub(crate) enum Fit {
     Yes,
     /// It depends on names that have not been asked for.
     Unknown,
+    /// It depends on an address that nobody here knows.
+    Unresolved,
 }
 
 /// Where the pattern of a number is kept.
@@ -105,6 +107,11 @@ impl Side {
     /// The number behind the last pattern: that of [`Slot::SomeName`].
     pub(crate) fn some_name(&self) -> u32 {
         self.first_name().saturating_add(count(&self.names))
+    }
+
+    /// The number behind that: it stands for every network while the address of a host is not known.
+    pub(crate) fn some_network(&self) -> u32 {
+        self.some_name().saturating_add(1)
     }
 
     /// Adds the numbers of all patterns that hold the host to `found`; where its names are not known,
@@ -211,7 +218,8 @@ impl Side {
                 let (Some(names), Some(pattern)) = (names, self.names.get(at)) else { return Fit::Unknown };
                 names.iter().any(|name| pattern.holds(name.as_str().as_bytes(), texts))
             }
-            _ => false,
+            (Slot::SomeName, _) | (_, Some(_)) => false,
+            (_, None) => return Fit::Unresolved,
         };
         if holds { Fit::Yes } else { Fit::No }
     }

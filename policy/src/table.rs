@@ -36,6 +36,8 @@ pub(crate) struct Table {
     pub(crate) file_users: Vec<u32>,
     /// `#NO_IDENTD:` and `#BAD_ID:` of `sockd.conf`: template (from 1; 0 is none) and line.
     pub(crate) specials: [(u32, u32); 2],
+    /// Of each tail, whether its lines deny: then a network counts although the address is not known.
+    pub(crate) denying: Vec<bool>,
     pub(crate) index: Index,
 }
 
@@ -98,7 +100,7 @@ pub(crate) const FILE: u32 = 1 << 31;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Query<'a> {
     pub(crate) source: IpAddr,
-    /// `None` for a name that this host does not resolve; networks do not hold it.
+    /// `None` for a name that this host does not resolve: no network holds it, but every one might.
     pub(crate) destination: Option<IpAddr>,
     pub(crate) port: u16,
     pub(crate) user: &'a [u8],
@@ -138,10 +140,16 @@ impl Table {
             self.destination.fit(rule.destination, query.destination, query.destination_names, &self.texts);
         match (source, destination) {
             (Fit::No, _) | (_, Fit::No) => None,
+            (_, Fit::Unresolved) if !self.denies(rule) => None,
             (Fit::Unknown, _) => Some(Found::Need(Need::SourceNames)),
             (_, Fit::Unknown) => Some(Found::Need(Need::DestinationNames)),
-            (Fit::Yes, Fit::Yes) => Some(Found::Nothing),
+            (Fit::Yes | Fit::Unresolved, Fit::Yes | Fit::Unresolved) => Some(Found::Nothing),
         }
+    }
+
+    /// Whether a rule denies whatever it matches.
+    pub(crate) fn denies(&self, rule: &Rule) -> bool {
+        self.denying.get(rule.tail as usize).copied().unwrap_or_default()
     }
 
     /// Writes a rule as its file would have it, after `action`; in the alternate form with networks in short. `from` tells
@@ -413,8 +421,8 @@ impl Builder {
         item
     }
 
-    /// Sorts the patterns, lays the index and gives the table.
-    pub(crate) fn finish(mut self) -> Table {
+    /// Sorts the patterns, lays the index and gives the table. `denies` tells which choices deny.
+    pub(crate) fn finish(mut self, denies: impl Fn(&Table, u32) -> bool) -> Table {
         let rules = &mut self.table.rules;
         self.table.source = self.source.finish(&mut self.table.texts, |rule, id| {
             if let Some(rule) = rules.get_mut(rule as usize) {
@@ -426,6 +434,6 @@ impl Builder {
                 rule.destination = id;
             }
         });
-        self.table.indexed()
+        self.table.indexed(denies)
     }
 }

@@ -22,7 +22,7 @@ use crate::error::{Faults, LineError};
 use crate::line::{LONGEST, Words, each_line, servers};
 use crate::name::{Destination, HostName, Pattern, parse_destination};
 use crate::services::Services;
-use crate::table::{Builder, Found, Query, Table, Tail};
+use crate::table::{Builder, Found, Query, Rule, Table, Tail};
 use crate::user::UserId;
 
 /// The lines of one `socks.conf`, made by [`parse_upstreams`].
@@ -102,7 +102,7 @@ pub fn parse_upstreams(
         Ok(())
     });
     faults.none()?;
-    Ok(Upstreams { table: builder.finish() })
+    Ok(Upstreams { table: builder.finish(denies) })
 }
 
 const FOREIGN: [&str; 4] = ["domain", "nameserver", "bind", "findserver"];
@@ -123,7 +123,8 @@ fn way(words: &mut Words) -> Result<Way, LineError> {
     server_list(list).map(Way::Sockd).ok_or_else(|| words.wrong("servers as host:port,host:port", list))
 }
 
-fn server_list(list: &str) -> Option<Vec<Server>> {
+/// Reads a list of servers as `@=` has it; nothing where it is none.
+pub fn server_list(list: &str) -> Option<Vec<Server>> {
     if list.is_empty() { Some(Vec::new()) } else { list.split(',').map(server).collect() }
 }
 
@@ -145,8 +146,8 @@ fn server(text: &str) -> Option<Server> {
 }
 
 impl Upstreams {
-    /// How a permitted request is to be carried out. `destination` is `None` for a name that this host does not resolve;
-    /// `names` are the destination's, `None` if they have not been asked for. This host itself, and `0.0.0.0` of a BIND from
+    /// How a permitted request is to be carried out. `destination` is `None` for a name that this host does not resolve: of
+    /// the lines with networks only those that deny count for it. `names` are the destination's, `None` if they have not been asked for. This host itself, and `0.0.0.0` of a BIND from
     /// anybody, are always direct.
     pub fn way_for(
         &self,
@@ -194,6 +195,16 @@ impl Upstreams {
         self.table.rules.is_empty()
     }
 
+    /// The first line, from 1, that leaves the servers to the settings.
+    pub fn first_without_servers(&self) -> Option<u32> {
+        let unnamed = |rule: &Rule| {
+            let tail = self.table.tails.get(rule.tail as usize);
+            tail.is_some_and(|tail| self.table.texts.str(tail.choice) == "sockd")
+        };
+        let first = self.table.rules.iter().position(unnamed)?;
+        Some(self.table.line(u32::try_from(first).ok()?))
+    }
+
     /// Every command, by id: what the command runner needs to know.
     pub fn templates(&self) -> impl Iterator<Item = Template<'_>> {
         (1..).zip(&self.table.templates).filter_map(|(number, _)| self.table.template(number))
@@ -206,6 +217,11 @@ impl Upstreams {
             if line.len() > LONGEST { format!("{:#}", Line { table: &self.table, index }) } else { line }
         })
     }
+}
+
+/// Whether lines of this choice deny.
+pub(crate) fn denies(table: &Table, choice: u32) -> bool {
+    table.texts.str(choice) == "deny"
 }
 
 /// The way of a line's choice, if its text is the way it would be written.

@@ -81,7 +81,7 @@ impl Asked {
             command: Command::Connect,
             source: self.src.parse().unwrap(),
             source_port: 40000,
-            destination: self.dst.parse().unwrap(),
+            destination: Some(self.dst.parse().unwrap()),
             port: self.port,
             user: &self.user,
             ident_default: self.mode,

@@ -4,8 +4,10 @@
 mod random;
 
 use proptest::prelude::*;
-use random::{cases, parse, question, rule, verdict};
-use sockd_policy::{Services, parse_conf, parse_routes};
+use random::{ADDRESSES, NAMES, cases, parse, question, rule, verdict};
+use sockd_policy::{
+    DenyReason, HostName, Services, Upstream, UserId, Verdict, Way, parse_conf, parse_routes, parse_upstreams,
+};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
@@ -32,6 +34,56 @@ proptest! {
         for question in &questions {
             let (first, second) = (verdict(&first, question, false), verdict(&second, question, false));
             prop_assert_eq!(format!("{first:?}"), format!("{second:?}"));
+        }
+    }
+
+    /// Whatever address the next server finds for it, the rules would not have denied it there.
+    #[test]
+    fn a_name_without_an_address_is_permitted_only_where_no_address_is_denied(
+        rules in prop::collection::vec(rule(), 0..20),
+        questions in prop::collection::vec(question(), 10),
+    ) {
+        let rules = parse(&rules.join("\n"));
+        for mut question in questions {
+            question.destination = None;
+            if !matches!(verdict(&rules, &question, false), Verdict::Permit(_)) {
+                continue;
+            }
+            for address in ADDRESSES {
+                question.destination = address.parse().ok();
+                let at_address = verdict(&rules, &question, true);
+                let by_rules = |why| matches!(why, DenyReason::Rule | DenyReason::NoMatch);
+                let denied = matches!(at_address, Verdict::Deny(deny) if by_rules(deny.why));
+                prop_assert!(!denied, "{address}: {at_address:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_without_an_address_is_passed_on_only_where_no_address_is_denied(
+        lines in prop::collection::vec(
+            "(deny|direct|sockd @=10\\.9\\.9\\.9) \
+             (\\.?(xyz\\.com|com|org)|ALL|10\\.0\\.0\\.0|2001:db8::1/128|138\\.0\\.0\\.0/8)",
+            0..8,
+        ),
+        name in prop::sample::select(&NAMES[..]),
+    ) {
+        let lines: Vec<_> = lines.iter().map(|line| match line.contains('/') {
+            true => line.clone(),
+            false => format!("{line} 255.0.0.0"),
+        }).collect();
+        let text = lines.join("\n");
+        let upstreams = parse_upstreams(text.as_bytes(), &Services::default(), &mut |_| Err(String::new())).unwrap();
+        let user = UserId::parse(b"ann").unwrap();
+        let names = [HostName::parse(name.as_bytes()).unwrap()];
+        let way = |address| match upstreams.way_for(address, Some(&names), 80, &user) {
+            Upstream::By { way, .. } => way,
+            Upstream::NeedNames => panic!("names are known"),
+        };
+        if let Way::Sockd(_) = way(None) {
+            for address in ADDRESSES.iter().filter(|address| **address != "0.0.0.0") {
+                prop_assert_ne!(way(address.parse().ok()), Way::Deny, "{}", address);
+            }
         }
     }
 

@@ -62,6 +62,9 @@ fn a_name_that_is_not_resolved_matches_names_and_any_only() {
         parse("direct 0.0.0.0/1\ndirect 128.0.0.0/1\ndirect ::/0\nsockd .far.org 0.0.0.0\n").unwrap();
     assert_eq!(way(&upstreams, "", Some(&["a.far.org"]), 23, "ann"), "4 sockd");
     assert_eq!(way(&upstreams, "", Some(&["a.near.org"]), 23, "ann"), "0 deny");
+    let inside = parse("direct 10.0.0.0/8\ndeny 172.16.0.0/12 eq 23\nsockd ALL 0.0.0.0\n").unwrap();
+    assert_eq!(way(&inside, "", Some(&["a.near.org"]), 23, "ann"), "2 deny");
+    assert_eq!(way(&inside, "", Some(&["a.near.org"]), 80, "ann"), "3 sockd");
     let any = parse("sockd 9.9.9.9 0.0.0.0\n").unwrap();
     assert_eq!(way(&any, "", Some(&["a.b"]), 23, "ann"), "1 sockd");
 }
@@ -72,6 +75,12 @@ fn this_host_and_a_bind_from_anybody_are_always_direct() {
     for address in ["127.0.0.1", "::1", "0.0.0.0", "::ffff:127.0.0.1"] {
         assert_eq!(way(&upstreams, address, None, 23, "ann"), "0 direct");
     }
+}
+
+#[test]
+fn lines_that_leave_the_server_to_the_settings_are_found() {
+    assert_eq!(parse(CONF).unwrap().first_without_servers(), Some(6));
+    assert_eq!(parse("direct 10.0.0.0/8\nsockd @=a.b ALL 0.0.0.0\n").unwrap().first_without_servers(), None);
 }
 
 #[test]

@@ -743,7 +743,7 @@ impl Asked {
             command: self.command,
             source: client.ip(),
             source_port: client.port(),
-            destination: address,
+            destination: Some(address),
             port: self.port,
             user: &self.user,
             ident_default: world.ident_default,

@@ -112,7 +112,7 @@ pub(crate) fn requests(user: &UserId, count: usize) -> Vec<Request<'_>> {
         command: Command::Connect,
         source,
         source_port: 40000,
-        destination,
+        destination: Some(destination),
         port: 443,
         user,
         ident_default: IdentMode::Off,

@@ -10,7 +10,7 @@ use sockd_policy::{
     Command, Facts, HostName, IdentMode, Identity, Request, RuleSet, Services, UserId, Verdict, parse_conf,
 };
 
-const ADDRESSES: [&str; 8] = [
+pub(crate) const ADDRESSES: [&str; 8] = [
     "10.0.0.1",
     "10.0.0.2",
     "10.0.128.1",
@@ -20,7 +20,8 @@ const ADDRESSES: [&str; 8] = [
     "2001:db8::1",
     "2001:db8:1::1",
 ];
-const NAMES: [&str; 7] = ["com", "xyz.com", "a.xyz.com", "b.a.xyz.com", "badxyz.com", "a-b.com", "org"];
+pub(crate) const NAMES: [&str; 7] =
+    ["com", "xyz.com", "a.xyz.com", "b.a.xyz.com", "badxyz.com", "a-b.com", "org"];
 const USERS: [&str; 4] = ["", "ann", "bob", "carl"];
 
 fn pattern() -> impl Strategy<Value = String> {
@@ -59,7 +60,7 @@ fn names() -> impl Strategy<Value = Option<Vec<HostName>>> {
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
     source: IpAddr,
-    destination: IpAddr,
+    pub(crate) destination: Option<IpAddr>,
     port: u16,
     user: UserId,
     source_names: Option<Vec<HostName>>,
@@ -71,17 +72,18 @@ pub(crate) fn question() -> impl Strategy<Value = Question> {
     let address = || select(&ADDRESSES[..]).prop_map(|address| address.parse().unwrap());
     let user = || select(&USERS[..]).prop_map(|user| UserId::parse(user.as_bytes()).unwrap());
     let identity = prop::option::of(prop_oneof![Just(Identity::Unknown), user().prop_map(Identity::Known)]);
-    (address(), address(), select(vec![0u16, 79, 80, 81]), user(), names(), names(), identity).prop_map(
-        |(source, destination, port, user, source_names, destination_names, identity)| Question {
-            source,
-            destination,
-            port,
-            user,
-            source_names,
-            destination_names,
-            identity,
-        },
+    (
+        address(),
+        prop::option::weighted(0.8, address()),
+        select(vec![0u16, 79, 80, 81]),
+        user(),
+        names(),
+        names(),
+        identity,
     )
+        .prop_map(|(source, destination, port, user, source_names, destination_names, identity)| {
+            Question { source, destination, port, user, source_names, destination_names, identity }
+        })
 }
 
 pub(crate) fn verdict<'r>(rules: &'r RuleSet, question: &Question, scan: bool) -> Verdict<'r> {

@@ -223,7 +223,7 @@ impl Trial {
             command: Command::Connect,
             source: asked.source,
             source_port: 0,
-            destination: asked.destination,
+            destination: Some(asked.destination),
             port: asked.port,
             user: &asked.user,
             ident_default: self.mode,
