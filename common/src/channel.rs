@@ -89,7 +89,9 @@ impl<Out: Message, In: Message> MonitorEnd<Out, In> {
         let (packet, length) = match recv(&self.socket, &mut buffer, RecvFlags::TRUNC | RecvFlags::DONTWAIT) {
             Ok(((packet, _), length)) => (packet, length),
             Err(Errno::AGAIN) => return Ok(Received::Nothing),
-            Err(Errno::CONNRESET) => return Ok(Received::Closed),
+            // A worker that ends without having read everything leaves a reset behind. That is told once, before what
+            // the worker has said, which can still be read, and before the end.
+            Err(Errno::CONNRESET) => return self.receive(),
             Err(error) => return Err(error.into()),
         };
         if length > packet.len() {
@@ -203,5 +205,17 @@ mod tests {
         let received = monitor.receive().unwrap();
         assert!(matches!(received, Received::Message(received, None) if received == message));
         assert_eq!(end_of(&kept), Ok(0), "nobody has it");
+    }
+
+    #[test]
+    fn what_a_worker_said_before_it_ended_is_heard_also_when_it_had_not_read_everything() {
+        let (ours, theirs) = pair();
+        let (monitor, worker) = (MonitorEnd::<ToIdent, FromIdent>::new(ours), WorkerEnd::new(theirs));
+        let message = FromIdent::Answer { id: Id(1), user: None };
+        worker.send(&message).unwrap();
+        monitor.send(&ToIdent::Setup, None).unwrap();
+        drop::<WorkerEnd<FromIdent, ToIdent>>(worker);
+        assert!(matches!(monitor.receive(), Ok(Received::Message(heard, None)) if heard == message));
+        assert!(matches!(monitor.receive(), Ok(Received::Closed)));
     }
 }

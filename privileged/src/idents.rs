@@ -139,8 +139,7 @@ impl Monitor {
         let Some(worker) = self.workers.worker(index) else { return };
         if let Line::Ident(link) = &mut worker.line {
             // A worker that is lost is noticed where its channel is read.
-            let _ = link.send(message, descriptor);
-            if link.is_stuck() {
+            if link.send(message, descriptor) && link.is_stuck() {
                 self.flush_worker(index);
             }
         }

@@ -1,18 +1,30 @@
-//! The monitor's side of one channel: messages wait here until the worker is ready and reads.
+//! The monitor's side of one channel: messages wait here until the other side is ready and reads.
 
 use rustix::io::Errno;
 use sockd_common::channel::{ChannelError, MonitorEnd, Received};
 use sockd_common::message::Message;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
-/// A channel with the messages that its worker has not taken yet. A descriptor waits with its message and is
-/// closed once it has been handed over.
+/// Descriptors that may wait in one channel before it is given no further client. Twice as many are more than a worker
+/// that reads has waiting: what is added then comes only in answer to what it says itself.
+const ROOM: usize = 2048;
+
+/// Whoever takes no message for this long does not read its channel.
+const READ_LIMIT: Duration = Duration::from_secs(10);
+
+/// A channel with the messages that have not been taken yet. A descriptor waits with its message and is closed once
+/// it has been handed over.
 #[derive(Debug)]
 pub struct Link<Out, In> {
     end: MonitorEnd<Out, In>,
     ready: bool,
     waiting: VecDeque<(Out, Option<OwnedFd>)>,
+    /// Among those that wait.
+    descriptors: usize,
+    /// When it is given up on because nobody reads.
+    gives_up: Option<Instant>,
 }
 
 impl<Out: Message, In: Message> Link<Out, In> {
@@ -20,28 +32,50 @@ impl<Out: Message, In: Message> Link<Out, In> {
     pub fn new(socket: OwnedFd, setup: &Out) -> Result<Self, ChannelError> {
         let end = MonitorEnd::new(socket);
         end.send(setup, None)?;
-        Ok(Self { end, ready: false, waiting: VecDeque::new() })
+        Ok(Self { ready: false, ..Self::to_reader(end) })
     }
 
-    /// Sends a message, or keeps it until the worker takes it. An error means that the worker is lost.
-    pub fn send(&mut self, message: Out, descriptor: Option<OwnedFd>) -> Result<(), ChannelError> {
+    /// A channel that is read already.
+    pub fn to_reader(end: MonitorEnd<Out, In>) -> Self {
+        Self { end, ready: true, waiting: VecDeque::new(), descriptors: 0, gives_up: None }
+    }
+
+    /// Sends a message, or keeps it until it is taken. False where nobody will take it: the end of the channel is
+    /// noticed where it is read, behind what was said before it.
+    pub fn send(&mut self, message: Out, descriptor: Option<OwnedFd>) -> bool {
+        self.descriptors = self.descriptors.saturating_add(usize::from(descriptor.is_some()));
         self.waiting.push_back((message, descriptor));
         self.flush()
     }
 
-    /// Sends what waits, as far as the worker takes it.
-    pub fn flush(&mut self) -> Result<(), ChannelError> {
+    /// Sends what waits, as far as it is taken. False as for [`send`](Self::send).
+    pub fn flush(&mut self) -> bool {
         while self.ready
             && let Some((message, descriptor)) = self.waiting.front()
         {
             match self.end.send(message, descriptor.as_ref().map(AsFd::as_fd)) {
-                Ok(()) => self.waiting.pop_front(),
+                Ok(()) => {
+                    self.descriptors = self.descriptors.saturating_sub(usize::from(descriptor.is_some()));
+                    self.waiting.pop_front();
+                    self.gives_up = None;
+                }
                 // ETOOMANYREFS: too many descriptors of ours are on their way (unix(7)); the worker will take some.
-                Err(ChannelError::Io(Errno::AGAIN | Errno::TOOMANYREFS | Errno::NOBUFS)) => return Ok(()),
-                Err(error) => return Err(error),
-            };
+                Err(ChannelError::Io(Errno::AGAIN | Errno::TOOMANYREFS | Errno::NOBUFS)) => {
+                    let limit =
+                        if self.descriptors > ROOM.saturating_mul(2) { Duration::ZERO } else { READ_LIMIT };
+                    let due = Instant::now().checked_add(limit);
+                    self.gives_up = self.gives_up.min(due).or(due);
+                    return true;
+                }
+                Err(_) => {
+                    self.waiting.clear();
+                    self.descriptors = 0;
+                    self.gives_up = None;
+                    return false;
+                }
+            }
         }
-        Ok(())
+        true
     }
 
     /// The worker has said `Ready`; true where it had not before.
@@ -59,6 +93,16 @@ impl<Out: Message, In: Message> Link<Out, In> {
         self.ready && !self.waiting.is_empty()
     }
 
+    /// Whether so many descriptors wait that no further client is to be added.
+    pub fn is_full(&self) -> bool {
+        self.descriptors >= ROOM
+    }
+
+    /// When it is to be given up because nobody reads it.
+    pub fn gives_up(&self) -> Option<Instant> {
+        self.gives_up
+    }
+
     /// Receives one message.
     pub fn receive(&self) -> Result<Received<In>, ChannelError> {
         self.end.receive()
@@ -68,5 +112,69 @@ impl<Out: Message, In: Message> Link<Out, In> {
 impl<Out, In> AsFd for Link<Out, In> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.end.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use sockd_common::channel::WorkerEnd;
+    use sockd_common::message::{FromSession, Id, RelayMode, ToSession};
+
+    type Ends = (Link<ToSession, FromSession>, WorkerEnd<FromSession, ToSession>);
+
+    fn ends() -> Ends {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        let setup = ToSession::Setup { relay: RelayMode::Adaptive, idle_limit: 1 };
+        let mut link = Link::new(ours, &setup).unwrap();
+        link.mark_ready();
+        (link, WorkerEnd::new(theirs))
+    }
+
+    fn serve(link: &mut Link<ToSession, FromSession>, number: usize) -> bool {
+        let client = rustix::io::fcntl_dupfd_cloexec(&*link, 3).unwrap();
+        link.send(ToSession::Serve { id: Id(u32::try_from(number).unwrap()) }, Some(client))
+    }
+
+    #[test]
+    fn a_worker_that_reads_gets_everything_in_order_and_is_not_given_up() {
+        let (mut link, worker) = ends();
+        (0..1000).for_each(|number| assert!(serve(&mut link, number)));
+        assert!(link.is_stuck() && !link.is_full() && link.gives_up().is_some());
+        assert!(matches!(worker.receive(), Ok(Received::Message(ToSession::Setup { .. }, None))));
+        for number in 0..1000 {
+            let got = worker.receive().unwrap();
+            assert!(matches!(got, Received::Message(ToSession::Serve { id }, Some(_)) if id.0 == number));
+            link.flush();
+        }
+        assert!(!link.is_stuck() && link.gives_up().is_none() && link.descriptors == 0);
+    }
+
+    #[test]
+    fn a_worker_that_does_not_read_has_a_time_and_a_number_of_descriptors() {
+        let (mut link, _worker) = ends();
+        let begun = Instant::now();
+        let mut number = 0;
+        while !link.is_full() {
+            serve(&mut link, number);
+            number += 1;
+        }
+        let first = link.gives_up().unwrap();
+        assert!(first > begun && first <= Instant::now() + READ_LIMIT, "counted from the first that waited");
+        assert!(number < ROOM + 1000, "what the kernel holds is little: {number}");
+        (0..=ROOM).for_each(|number| assert!(serve(&mut link, number)));
+        assert!(link.gives_up().unwrap() <= Instant::now());
+    }
+
+    #[test]
+    fn what_nobody_will_take_is_closed_at_once() {
+        let (mut link, worker) = ends();
+        (0..1000).for_each(|number| assert!(serve(&mut link, number)));
+        drop(worker);
+        // The kernel tells of the first end once as a reset, and then for ever as a broken pipe.
+        assert!(!serve(&mut link, 1000) && !serve(&mut link, 1001));
+        assert!(link.waiting.is_empty() && link.descriptors == 0 && link.gives_up().is_none());
     }
 }

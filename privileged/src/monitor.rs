@@ -15,7 +15,7 @@ use crate::spawner::{Ending, FromSpawner};
 use crate::tally::{Rarely, Tallies};
 use crate::token::Token;
 use crate::visits::Visit;
-use crate::workers::{Line, Workers};
+use crate::workers::{Expired, Host, Line, Workers};
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
@@ -30,6 +30,10 @@ use std::time::{Duration, Instant};
 
 /// Messages taken from one worker before the others have their turn.
 const MESSAGES_A_TURN: usize = 256;
+
+/// Turns in which all that the channel of a dead worker holds has been read: it holds less than this many messages by
+/// the kernel's default for socket buffers.
+const TURNS_OF_THE_DEAD: usize = 8;
 
 /// One turn of the loop at least; a wait of weeks would be another system call.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
@@ -65,8 +69,9 @@ pub struct Monitor {
     pub(crate) only_client_of: Option<SocketAddr>,
     /// The port of a BIND while its peer is being judged.
     pub(crate) spare_port: Option<OwnedFd>,
-    /// Workers taken out of service on purpose, whose end is no news.
-    pub(crate) dismissed: HashMap<u32, Option<String>>,
+    /// Workers that have been given up and whose end the spawner has not told yet; it tells each exactly once. With
+    /// what and whose they were, where their end is news.
+    pub(crate) dismissed: HashMap<u32, Option<(String, Option<Host>)>>,
 }
 
 /// A [`Token`] in its packed form, which can be ordered.
@@ -166,11 +171,15 @@ impl Monitor {
                 _ => {}
             }
         }
-        for (index, was_ready) in self.workers.expired(now) {
-            match was_ready {
-                true => self.dismiss(index, false, None),
-                false => self.lose(index, Some("not ready in time".into())),
+        for (index, why) in self.workers.expired(now) {
+            match why {
+                Expired::Idle => self.dismiss(index, false, None),
+                Expired::NotReady => self.lose(index, Some("not ready in time".into())),
+                Expired::Unread => self.violation(index, "it does not read its channel"),
             }
+        }
+        if self.workers.spawner().is_stuck() {
+            self.flush_spawner();
         }
         if self.pause.is_some_and(|until| until <= now) {
             self.resume();
@@ -257,18 +266,19 @@ impl Monitor {
     pub(crate) fn flush_worker(&mut self, index: usize) {
         let Some(worker) = self.workers.worker(index) else { return };
         let was_stuck = worker.is_stuck();
-        if worker.flush().is_err() {
-            return self.lose(index, None);
-        }
+        worker.flush();
         let is_stuck = worker.is_stuck();
-        if is_stuck || was_stuck {
-            let flags =
-                if is_stuck { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
-            if let Ok(place) = u32::try_from(index) {
-                let data = epoll::EventData::new_u64(Token::Worker(place).pack());
-                let _ = epoll::modify(&self.epoll, &*worker, data, flags);
-            }
+        if let (true, Ok(place)) = (is_stuck || was_stuck, u32::try_from(index)) {
+            watch_for_room(&self.epoll, &*worker, Token::Worker(place), is_stuck);
         }
+    }
+
+    /// The same for the spawner, which may be stopped: clients that have a worker are served even so.
+    fn flush_spawner(&mut self) {
+        let spawner = self.workers.spawner();
+        spawner.flush();
+        let is_stuck = spawner.is_stuck();
+        watch_for_room(&self.epoll, &*spawner, Token::Spawner, is_stuck);
     }
 
     fn session_worker_said(&mut self, index: usize, message: FromSession) {
@@ -293,6 +303,9 @@ impl Monitor {
     }
 
     fn spawner_spoke(&mut self) -> Result<(), String> {
+        if self.workers.spawner().is_stuck() {
+            self.flush_spawner();
+        }
         loop {
             match self.workers.spawner().receive() {
                 Ok(Received::Message(FromSpawner::Ended { serial, how }, _)) => {
@@ -306,23 +319,24 @@ impl Monitor {
     }
 
     fn worker_ended(&mut self, serial: u32, how: Ending) {
-        match self.dismissed.remove(&serial) {
-            Some(None) => {}
-            Some(Some(what)) => self.log.err(&format!("{what} ended: {how}")),
-            // Its channel is closed or will be in a moment; what it was is known there.
-            None => {
-                let found = self.workers.all().find(|(_, worker)| worker.serial == serial);
-                let Some((index, _)) = found else { return };
-                // What it said before it ended still counts. With the end of its channel it may be gone by then,
-                // and its place taken by another.
-                self.worker_spoke(index);
+        let index = self.workers.all().find(|(_, worker)| worker.serial == serial).map(|(index, _)| index);
+        if let Some(index) = index {
+            // What it said before it ended still counts: with all that its channel can hold it is gone, and its place
+            // may be taken by another.
+            for _ in 0..TURNS_OF_THE_DEAD {
                 if !self.dismissed.contains_key(&serial) {
-                    self.lose(index, Some(how.to_string()));
-                }
-                if let Some(Some(what)) = self.dismissed.remove(&serial) {
-                    self.log.err(&format!("{what} ended: {how}"));
+                    self.worker_spoke(index);
                 }
             }
+            if !self.dismissed.contains_key(&serial) {
+                self.lose(index, None);
+            }
+        }
+        let Some((what, host)) = self.dismissed.remove(&serial).flatten() else { return };
+        self.log.err(&format!("{what} ended: {how}"));
+        // An honest worker does not end before it is let go: who can make it end is its client.
+        if let (Some(host), Ending::Exit(_) | Ending::Signal(_)) = (host, how) {
+            self.admission.violated(host, Instant::now());
         }
     }
 
@@ -330,8 +344,7 @@ impl Monitor {
     pub(crate) fn violation(&mut self, index: usize, what: &str) {
         if let Some(worker) = self.workers.worker(index) {
             let line = format!("violation by {}: {what}; killed", worker.describe());
-            // Which of several hosts has done it is not known.
-            if let [host] = *worker.hosts {
+            if let Some(host) = worker.only_host() {
                 self.admission.violated(host, Instant::now());
             }
             self.log.err(&line);
@@ -342,18 +355,18 @@ impl Monitor {
     /// A worker is gone or useless. Where it is not known yet why, the line waits for what the spawner tells.
     pub(crate) fn lose(&mut self, index: usize, why: Option<String>) {
         let Some(worker) = self.workers.worker(index) else { return };
-        let what = worker.describe();
+        let (what, host) = (worker.describe(), worker.only_host());
         match why {
             Some(why) => {
                 self.log.err(&format!("{what} ended: {why}"));
                 self.give_up(index, None);
             }
-            None => self.give_up(index, Some(what)),
+            None => self.give_up(index, Some((what, host))),
         }
     }
 
     /// What the worker was for ends with it.
-    fn give_up(&mut self, index: usize, news: Option<String>) {
+    fn give_up(&mut self, index: usize, news: Option<(String, Option<Host>)>) {
         let is_resolver =
             self.workers.worker(index).is_some_and(|worker| matches!(worker.line, Line::Resolver(_)));
         self.dismiss(index, true, news);
@@ -365,7 +378,7 @@ impl Monitor {
     }
 
     /// Takes a worker out of service. `news`: what to log once the spawner has told how it ended.
-    pub(crate) fn dismiss(&mut self, index: usize, kill: bool, news: Option<String>) {
+    pub(crate) fn dismiss(&mut self, index: usize, kill: bool, news: Option<(String, Option<Host>)>) {
         if let Some(worker) = self.workers.remove(index, kill) {
             self.dismissed.insert(worker.serial, news);
         }
@@ -387,6 +400,12 @@ impl Spoken {
                 | Self::Resolver(Received::Nothing)
         )
     }
+}
+
+/// From now on a channel is watched for messages, and for room where messages wait.
+fn watch_for_room(set: &OwnedFd, channel: impl AsFd, token: Token, is_stuck: bool) {
+    let flags = if is_stuck { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
+    let _ = epoll::modify(set, channel, epoll::EventData::new_u64(token.pack()), flags);
 }
 
 /// Adds a descriptor to an epoll set.

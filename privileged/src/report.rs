@@ -147,7 +147,7 @@ fn ending(spawner: &Spawner) -> Result<Ending, String> {
 
 /// Lets the probe try one forbidden act: it must be killed for it.
 fn attempt(spawner: &Spawner, probe: &mut Probe, act: Act) -> Result<Layer, String> {
-    probe.send(ToProbe::Try(act), None).map_err(|error| error.to_string())?;
+    probe.send(ToProbe::Try(act), None);
     wait(&*probe)?;
     let name = match act {
         Act::OpenFile => "Tried to open a file",

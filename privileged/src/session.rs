@@ -300,11 +300,9 @@ impl Session {
             (
                 Phase::Asking(_) | Phase::Dialling(_) | Phase::Listening,
                 Event::Closed { up: 0, down: 0, why },
-            ) if may_end_a_wait(why) => {
-                let mut actions = self.uncounted_strangers(world);
-                actions.push(notice(audit::failed_otherwise(&self.line(world), "the client has gone")));
-                actions.push(Action::Forget);
-                actions
+            ) if may_end_a_wait(why) => self.abandoned("the client has gone", world),
+            (Phase::Asking(_) | Phase::Dialling(_) | Phase::Listening, Event::WorkerLost) => {
+                self.abandoned("its worker has ended", world)
             }
             (Phase::Refusing | Phase::ClosingUnread | Phase::Closing, Event::Closed { .. }) => {
                 vec![Action::Forget]
@@ -594,6 +592,14 @@ impl Session {
                 vec![notice(audit::failed_otherwise(&self.line(world), &what))]
             }
         }
+    }
+
+    /// A request that comes to nothing, and that nobody is there to be answered.
+    fn abandoned(&self, why: &str, world: &World) -> Vec<Action> {
+        let mut actions = self.uncounted_strangers(world);
+        actions.push(notice(audit::failed_otherwise(&self.line(world), why)));
+        actions.push(Action::Forget);
+        actions
     }
 
     fn relayed(&mut self, up: u64, down: u64, world: &World) -> Vec<Action> {

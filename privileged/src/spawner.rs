@@ -134,7 +134,7 @@ pub struct Spawner {
 
 /// Forks the spawner and waits until its world stands.
 pub fn start(plan: Plan) -> Result<Spawner, String> {
-    let flags = SocketFlags::CLOEXEC;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
         .map_err(|error| format!("socketpair: {error}"))?;
     let mut missing = Vec::new();
@@ -214,21 +214,24 @@ fn serve(monitor: &Monitor, plan: &Plan, signals: &nix::sys::signalfd::SignalFd)
     use rustix::event::{PollFd, PollFlags, poll};
     let mut children = Children::default();
     loop {
-        let ready = &mut [PollFd::new(monitor, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+        // Until the monitor has heard of one end it is not told of the next, nor obeyed: so nothing piles up here.
+        let wanted = if children.untold.is_some() { PollFlags::OUT } else { PollFlags::IN };
+        let ready = &mut [PollFd::new(monitor, wanted), PollFd::new(signals, PollFlags::IN)];
         if poll(ready, None).is_err_and(|error| error != rustix::io::Errno::INTR) {
             return;
         }
         while let Ok(Some(_)) = signals.read_signal() {}
         children.reap(monitor);
-        loop {
+        while children.untold.is_none() {
             match monitor.receive() {
                 Ok(Received::Message(ToSpawner::Spawn { serial, role }, Some(channel))) => {
                     children.spawn(serial, role, channel, plan, monitor);
                 }
                 Ok(Received::Message(ToSpawner::Kill { serial }, None)) => children.kill(serial),
                 Ok(Received::Nothing) => break,
-                // Out of descriptors: the monitor sees the worker's channel closed.
-                Ok(Received::DescriptorLost(_)) => {}
+                Ok(Received::DescriptorLost(ToSpawner::Spawn { serial, .. })) => {
+                    children.report(monitor, serial, Ending::NotStarted(Errno::EMFILE as i32));
+                }
                 _ => return,
             }
         }
@@ -241,6 +244,8 @@ struct Children {
     by_serial: HashMap<u32, Pid>,
     by_pid: HashMap<Pid, u32>,
     used_ids: HashMap<Pid, u32>,
+    /// What the monitor's channel had no room for.
+    untold: Option<FromSpawner>,
 }
 
 impl Children {
@@ -256,7 +261,7 @@ impl Children {
                 self.by_pid.insert(child, serial);
                 self.used_ids.extend(id.map(|id| (child, id)));
             }
-            Err(errno) => report(monitor, serial, Ending::NotStarted(errno as i32)),
+            Err(errno) => self.report(monitor, serial, Ending::NotStarted(errno as i32)),
         }
     }
 
@@ -274,8 +279,12 @@ impl Children {
         }
     }
 
+    /// Who cannot be told of yet stays a zombie.
     fn reap(&mut self, monitor: &Monitor) {
-        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        self.tell(monitor);
+        while self.untold.is_none()
+            && let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG))
+        {
             let (pid, how) = match status {
                 WaitStatus::Exited(pid, status) => (pid, Ending::Exit(status)),
                 WaitStatus::Signaled(pid, signal, _) => (pid, Ending::Signal(signal as i32)),
@@ -286,17 +295,23 @@ impl Children {
             // Process 1 also reaps what workers leave behind, though their filter lets them leave nothing.
             if let Some(serial) = self.by_pid.remove(&pid) {
                 self.by_serial.remove(&serial);
-                report(monitor, serial, how);
+                self.report(monitor, serial, how);
             }
         }
     }
-}
 
-/// A monitor that does not read for so long that the channel is full has lost its daemon anyway.
-fn report(monitor: &Monitor, serial: u32, how: Ending) {
-    match monitor.send(&FromSpawner::Ended { serial, how }) {
-        Ok(()) | Err(ChannelError::Io(rustix::io::Errno::AGAIN)) => {}
-        Err(_) => lockdown::exit_now(0),
+    /// The monitor is told of every worker's end, exactly once.
+    fn report(&mut self, monitor: &Monitor, serial: u32, how: Ending) {
+        self.untold = Some(FromSpawner::Ended { serial, how });
+        self.tell(monitor);
+    }
+
+    fn tell(&mut self, monitor: &Monitor) {
+        match self.untold.as_ref().map(|ended| monitor.send(ended)) {
+            None | Some(Err(ChannelError::Io(rustix::io::Errno::AGAIN))) => {}
+            Some(Ok(())) => self.untold = None,
+            Some(Err(_)) => lockdown::exit_now(0),
+        }
     }
 }
 

@@ -362,7 +362,7 @@ impl Monitor {
 
     fn watch_everything(&mut self) -> rustix::io::Result<()> {
         watch(&self.epoll, &self.signals, Token::Signals, epoll::EventFlags::IN)?;
-        watch(&self.epoll, self.workers.spawner(), Token::Spawner, epoll::EventFlags::IN)?;
+        watch(&self.epoll, &*self.workers.spawner(), Token::Spawner, epoll::EventFlags::IN)?;
         if let Some(runner) = &self.runner {
             watch(&self.epoll, runner, Token::Runner, epoll::EventFlags::IN)?;
         }
@@ -404,10 +404,11 @@ impl Monitor {
     }
 
     /// How the first worker ended, as the spawner tells it within a moment.
-    fn first_ending(&self) -> String {
+    fn first_ending(&mut self) -> String {
         let wait = Timespec { tv_sec: 5, tv_nsec: 0 };
-        let _ = poll(&mut [PollFd::new(self.workers.spawner(), PollFlags::IN)], Some(&wait));
-        match self.workers.spawner().receive() {
+        let spawner = &*self.workers.spawner();
+        let _ = poll(&mut [PollFd::new(spawner, PollFlags::IN)], Some(&wait));
+        match spawner.receive() {
             Ok(Received::Message(spawner::FromSpawner::Ended { how, .. }, _)) => how.to_string(),
             _ => "and the spawner does not tell how".into(),
         }

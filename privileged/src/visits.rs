@@ -134,6 +134,10 @@ impl Monitor {
         let Some(worker) = self.session_worker(host) else {
             return self.rarely.err(&mut self.log, "clients are turned away: no worker");
         };
+        if self.workers.worker(worker).is_some_and(|worker| worker.is_full()) {
+            let text = format!("clients are turned away: the worker does not keep up with {host}");
+            return self.rarely.err(&mut self.log, &text);
+        }
         let proxy = match listener.ip().is_unspecified() {
             true => {
                 getsockname(&client).ok().and_then(|own| SocketAddr::try_from(own).ok()).unwrap_or(listener)
@@ -284,16 +288,12 @@ impl Monitor {
         }
     }
 
-    /// Sends a session worker a message; a worker that cannot be told anything is lost.
+    /// Sends a session worker a message.
     fn tell(&mut self, worker: usize, message: ToSession, descriptor: Option<OwnedFd>) {
         let Some(found) = self.workers.worker(worker) else { return };
         let Line::Session(link) = &mut found.line else { return };
-        let sent = link.send(message, descriptor);
-        if sent.is_err() {
-            // Its end is noticed, and told to all its sessions, where its channel is read.
-            return;
-        }
-        if link.is_stuck() {
+        // The end of a worker is noticed, and told to all its sessions, where its channel is read.
+        if link.send(message, descriptor) && link.is_stuck() {
             self.flush_worker(worker);
         }
     }

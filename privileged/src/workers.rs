@@ -2,7 +2,7 @@
 
 use crate::link::Link;
 use crate::settings::{Isolation, Settings, seconds};
-use crate::spawner::{Channel, ToSpawner};
+use crate::spawner::{Channel, FromSpawner, ToSpawner};
 use crate::sys;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use slab::Slab;
@@ -65,6 +65,17 @@ pub struct Worker {
     pub expires: Option<Instant>,
 }
 
+/// Why a worker's time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expired {
+    /// It has been without work for too long.
+    Idle,
+    /// It has not locked itself down in time.
+    NotReady,
+    /// It does not read its channel.
+    Unread,
+}
+
 /// A worker that is not ready by then will never be.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
@@ -77,7 +88,7 @@ const BUSY: u32 = 4;
 /// All workers.
 #[derive(Debug)]
 pub struct Workers {
-    spawner: Channel,
+    spawner: Link<ToSpawner, FromSpawner>,
     workers: Slab<Worker>,
     serving: HashMap<Host, Vec<usize>>,
     asking: HashMap<Host, usize>,
@@ -95,7 +106,7 @@ impl Workers {
     /// No workers yet. `descriptors` is the limit that every worker inherits.
     pub fn new(spawner: Channel, descriptors: u64) -> Self {
         Self {
-            spawner,
+            spawner: Link::to_reader(spawner),
             workers: Slab::new(),
             serving: HashMap::new(),
             asking: HashMap::new(),
@@ -110,8 +121,8 @@ impl Workers {
     }
 
     /// The spawner's channel.
-    pub fn spawner(&self) -> &Channel {
-        &self.spawner
+    pub fn spawner(&mut self) -> &mut Link<ToSpawner, FromSpawner> {
+        &mut self.spawner
     }
 
     /// One worker.
@@ -121,6 +132,9 @@ impl Workers {
 
     /// Asks the spawner for a worker. The caller watches its descriptor.
     pub fn spawn(&mut self, role: Role, settings: &Settings) -> Result<usize, ChannelError> {
+        if self.spawner.is_full() {
+            return Err(ChannelError::Io(rustix::io::Errno::AGAIN));
+        }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         // Where the kernel can, the monitor's end refuses descriptors; the worker's filter has no way to send any.
@@ -134,7 +148,7 @@ impl Workers {
         };
         self.last_serial = self.last_serial.wrapping_add(1);
         let serial = self.last_serial;
-        self.spawner.send(&ToSpawner::Spawn { serial, role }, Some(theirs.as_fd()))?;
+        self.spawner.send(ToSpawner::Spawn { serial, role }, Some(theirs));
         let expires = Instant::now().checked_add(START_LIMIT);
         Ok(self.workers.insert(Worker { serial, line, load: 0, hosts: Vec::new(), expires }))
     }
@@ -267,16 +281,22 @@ impl Workers {
         }
     }
 
-    /// Workers whose time is over: those that never got ready, which are an error, and those idle for too long.
-    pub fn expired(&self, now: Instant) -> Vec<(usize, bool)> {
-        let expired = |worker: &Worker| worker.expires.is_some_and(|expires| expires <= now);
-        let over = self.workers.iter().filter(|(_, worker)| expired(worker));
-        over.map(|(index, worker)| (index, ready(&worker.line))).collect()
+    /// Workers whose time is over.
+    pub fn expired(&self, now: Instant) -> Vec<(usize, Expired)> {
+        let past = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        let expired = |worker: &Worker| match () {
+            () if past(worker.gives_up()) => Some(Expired::Unread),
+            () if !past(worker.expires) => None,
+            () if ready(&worker.line) => Some(Expired::Idle),
+            () => Some(Expired::NotReady),
+        };
+        self.workers.iter().filter_map(|(index, worker)| Some((index, expired(worker)?))).collect()
     }
 
     /// When [`expired`](Self::expired) will next have an entry.
     pub fn next_expiry(&self) -> Option<Instant> {
-        self.workers.iter().filter_map(|(_, worker)| worker.expires).chain(self.pause).min()
+        let due = |(_, worker): (usize, &Worker)| worker.expires.into_iter().chain(worker.gives_up()).min();
+        self.workers.iter().filter_map(due).chain(self.pause).min()
     }
 
     /// Takes a worker out of service. Its channel closes, at which an honest worker ends; `kill` makes sure.
@@ -293,7 +313,7 @@ impl Workers {
         self.asking.retain(|_, asking| *asking != index);
         if kill {
             // The spawner is dead where this fails, and with it the worker.
-            let _ = self.spawner.send(&ToSpawner::Kill { serial: worker.serial }, None);
+            self.spawner.send(ToSpawner::Kill { serial: worker.serial }, None);
         }
         Some(worker)
     }
@@ -302,8 +322,7 @@ impl Workers {
     pub fn set_up_again(&mut self, settings: &Settings) {
         for (_, worker) in &mut self.workers {
             if let Line::Session(link) = &mut worker.line {
-                // A worker that is lost is noticed where its channel is read.
-                let _ = link.send(session_setup(settings), None);
+                link.send(session_setup(settings), None);
             }
         }
     }
@@ -328,6 +347,11 @@ impl Worker {
 }
 
 impl Worker {
+    /// The client host that it serves; nothing where it serves several, of which none can be blamed.
+    pub fn only_host(&self) -> Option<Host> {
+        if let [host] = *self.hosts { Some(host) } else { None }
+    }
+
     /// Whether messages wait although the worker is ready.
     pub fn is_stuck(&self) -> bool {
         match &self.line {
@@ -337,8 +361,21 @@ impl Worker {
         }
     }
 
+    /// Whether so much waits for it that it is to serve no further client.
+    pub fn is_full(&self) -> bool {
+        matches!(&self.line, Line::Session(link) if link.is_full())
+    }
+
+    fn gives_up(&self) -> Option<Instant> {
+        match &self.line {
+            Line::Session(link) => link.gives_up(),
+            Line::Ident(link) => link.gives_up(),
+            Line::Resolver(link) => link.gives_up(),
+        }
+    }
+
     /// Sends what waits.
-    pub fn flush(&mut self) -> Result<(), ChannelError> {
+    pub fn flush(&mut self) -> bool {
         match &mut self.line {
             Line::Session(link) => link.flush(),
             Line::Ident(link) => link.flush(),

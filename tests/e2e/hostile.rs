@@ -79,6 +79,17 @@ impl Attack {
         self.transfer.stream().read_exact(&mut vec![0; 500_000]).expect("the transfer goes on");
     }
 
+    /// The act ends its worker, and the third of its kind by a host shuts that host out: each one counts.
+    fn counts_against_the_host(&mut self, act: &str, line: &str) {
+        self.next_attacker();
+        for _ in 0..3 {
+            self.asks(act).read_to_end();
+            self.leaves(act, &[line]);
+        }
+        assert!(self.asks("joe").read_to_end().0.is_empty(), "{act} does not count against its host");
+        self.leaves(act, &["its workers have violated the protocol again and again"]);
+    }
+
     /// Exactly these lines at level err, each given by what it contains, and then nothing is left of the attack.
     fn leaves(&mut self, what: &str, expected: &[&str]) {
         let errors = |lab: &Lab| -> Vec<String> {
@@ -122,15 +133,11 @@ fn a_session_worker_that_breaks_the_protocol_is_killed_and_only_its_own_host_not
         ("a-session-of-nobody", "a session that is not its own"),
         ("a-session-of-another", "a session that is not its own"),
         ("version-5", "a request of another version than 4"),
-        ("a-flood", "a session that is not its own"),
+        ("a-flood", "a request out of turn"),
+        ("a-flood-of-ends", "a session that is not its own"),
     ] {
-        attack.next_attacker();
-        let mut line = attack.asks(act);
-        attack.leaves(act, &[violation]);
-        line.read_to_end();
+        attack.counts_against_the_host(act, violation);
     }
-    // The next connection of a host goes to a fresh worker.
-    assert_eq!(Reply::read(&mut attack.asks("joe")), Reply::with(GRANTED));
 }
 
 #[test]
@@ -138,12 +145,35 @@ fn a_session_worker_that_ends_takes_only_its_own_sessions_along() {
     let mut attack = Attack::new(PERMIT_ALL, "()");
     // An empty packet looks like the end of the channel: the monitor closes its own end and has the worker killed, who
     // may have ended by then. The call that sends a descriptor is in no filter.
-    for (act, end) in [("empty", "ended: "), ("a-descriptor", "SIGSYS"), ("a-panic", "ended: ")] {
-        attack.next_attacker();
-        let mut line = attack.asks(act);
-        attack.leaves(act, &[end]);
-        line.read_to_end();
+    for (act, end) in [
+        ("an-exit", "ended: exit status 0"),
+        ("a-descriptor", "ended: SIGSYS"),
+        ("a-panic", "ended: SIGSYS"),
+        ("empty", "ended: "),
+    ] {
+        attack.counts_against_the_host(act, end);
     }
+}
+
+#[test]
+fn a_session_worker_that_does_not_read_is_killed_and_holds_a_bounded_number_of_clients() {
+    let mut attack = Attack::new(PERMIT_ALL, "()");
+    attack.next_attacker();
+    // Only processors that are there get a further worker for a busy host, so that all who follow wait for these.
+    let deaf: Vec<Line> = (0..64).map(|_| attack.asks("deafness")).collect();
+    let lines: Vec<Line> = (0..3000).map(|_| Line::dial(&attack.lab.site.client, PROXY)).collect();
+    attack.others_are_served();
+    attack.lab.wait_for_line("it does not read its channel; killed");
+    drop((deaf, lines));
+    let host_is_served = || attack.lab.sockd.workers("session").len() <= 2;
+    until_within(Duration::from_secs(60), "every deaf worker is gone", || host_is_served().then_some(()));
+    let deaf =
+        |line: &&String| line.contains("violation by session worker") && line.ends_with("channel; killed");
+    let logged = attack.lab.logged();
+    let killed = logged.iter().filter(deaf).count();
+    assert!((1..=4).contains(&killed), "{logged:#?}");
+    attack.lab.turn_the_page();
+    attack.leaves("nothing", &[]);
 }
 
 #[test]
@@ -212,6 +242,12 @@ fn a_resolver_that_breaks_the_protocol_is_killed_and_replaced() {
         ("unasked", "an answer that nobody asked for"),
         ("twice", "an answer that nobody asked for"),
         ("sockets", "a socket for a lookup that needs none"),
+        ("short", "not a message of this channel (1 bytes)"),
+        ("long", "packet longer than 2048 bytes"),
+        ("surplus", "1 bytes behind the message"),
+        ("an-unknown-message", "not a message of this channel"),
+        ("ready-twice", "ready twice"),
+        ("a-flood", "an answer that nobody asked for"),
     ] {
         let line = attack.asks_for(&format!("{act}.example"));
         attack.lab.wait_for_line("violation by resolver worker");
@@ -254,6 +290,14 @@ fn an_ident_worker_that_breaks_the_protocol_is_killed() {
         ("twice", "an answer that nobody asked for", GRANTED),
         ("long", "not a message of this channel", 92),
         ("silent", "a query is not given up when it has to be", 92),
+        ("short", "not a message of this channel (1 bytes)", 92),
+        ("surplus", "1 bytes behind the message", 92),
+        ("an-unknown-message", "not a message of this channel", 92),
+        ("ready-twice", "ready twice", 92),
+        ("a-flood", "an answer that nobody asked for", GRANTED),
+        ("an-exit", "ended: exit status 0", 92),
+        ("a-descriptor", "ended: SIGSYS", 92),
+        ("a-panic", "ended: SIGSYS", 92),
     ] {
         attack.next_attacker();
         let identd = says(&attack, act);

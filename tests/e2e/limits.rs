@@ -1,5 +1,7 @@
 //! Waits have an end.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sockd_tests::classic::Visit;
 use sockd_tests::far::Server;
 use sockd_tests::lab::Lab;
@@ -80,6 +82,25 @@ fn above_max_workers_client_hosts_share_and_are_served() {
     let first = granted(&lab.site.client, &request);
     let second = granted(&lab.site.other, &request);
     assert_eq!(lab.sockd.worker_of(first.local()), lab.sockd.worker_of(second.local()));
+}
+
+#[test]
+fn a_stopped_spawner_holds_up_nobody_who_has_a_worker() {
+    let mut lab = Lab::with_settings(PERMIT_ALL, "(isolation: connection, max_workers: 2000)");
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    let mut served = Line::dial(&lab.site.other, PROXY);
+    until_true("it has a worker", || lab.sockd.workers("session").len() == 3);
+    let spawner = Pid::from_raw(lab.sockd.spawner().0);
+    kill(spawner, Signal::SIGSTOP).expect("stopping the spawner");
+    // Each asks for a worker, which is two descriptors at least: more than the spawner's channel holds.
+    let waiting: Vec<_> = (0..400).map(|_| Line::dial(&lab.site.client, PROXY)).collect();
+    until_true("most have asked", || lab.sockd.monitor().descriptors().len() > 560);
+    served.send(Request::connect((SERVER, 7)).bytes());
+    assert_eq!(Reply::read(&mut served), Reply::with(GRANTED));
+    drop(waiting);
+    kill(spawner, Signal::SIGCONT).expect("the spawner goes on");
+    until_true("clients are served again", || is_granted(&lab.site.client, &Request::connect((SERVER, 7))));
+    assert!(lab.sockd.runs());
 }
 
 #[test]

@@ -55,6 +55,9 @@ fn answer(monitor: &Monitor, id: Id, act: &str) -> bool {
             raw::packet(monitor, &bytes)
         }
         "silent" => true,
-        _ => said(id, b"joe"),
+        act => {
+            let answer = |user: &[u8]| FromIdent::Answer { id, user: IdentUser::new(user) };
+            raw::act(monitor, act, &FromIdent::Ready(crate::locks()), &answer(b"joe")) || said(id, b"joe")
+        }
     }
 }

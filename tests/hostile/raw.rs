@@ -44,6 +44,28 @@ pub(crate) fn with_descriptor(
     sendmsg::<()>(channel, &[IoSlice::new(bytes)], &control, MsgFlags::MSG_NOSIGNAL, None)
 }
 
+/// What a worker of any role can do wrong, by name; false where it is none of these.
+pub(crate) fn act<M: Message>(channel: impl AsFd, act: &str, ready: &M, honest: &M) -> bool {
+    let honest = bytes(honest);
+    match act {
+        "short" => packet(channel, honest.get(..1).unwrap_or_default()),
+        "empty" => packet(channel, &[]),
+        "long" => packet(channel, &[1; 5000]),
+        "surplus" => packet(channel, &[honest, vec![0]].concat()),
+        "an-unknown-message" => packet(channel, &[9, 0, 0, 0]),
+        "ready-twice" => packet(channel, &bytes(ready)),
+        // Its own end of the channel: what else it holds does not matter.
+        "a-descriptor" => with_descriptor(&channel, &honest, channel.as_fd()).is_ok(),
+        "a-flood" => {
+            flood(channel, &honest);
+            true
+        }
+        "an-exit" => std::process::exit(0),
+        "a-panic" => panic!("as any program may"),
+        _ => false,
+    }
+}
+
 /// Waits until one descriptor is ready.
 pub(crate) fn wait(descriptor: impl AsFd, flags: PollFlags) {
     let _ = poll(&mut [PollFd::new(descriptor.as_fd(), flags)], PollTimeout::NONE);

@@ -160,11 +160,6 @@ impl Worker {
         let honest = FromSession::Request { id, request: honest };
         let closed = |id, why| FromSession::Closed { id, up: 0, down: 0, why };
         match act.as_str() {
-            "short" => raw::packet(monitor, &[1]),
-            "empty" => raw::packet(monitor, &[]),
-            "long" => raw::packet(monitor, &[1; 5000]),
-            "surplus" => raw::packet(monitor, &[raw::bytes(&honest), vec![0]].concat()),
-            "an-unknown-message" => raw::packet(monitor, &[9, 0, 0, 0]),
             "an-unknown-command" => {
                 // Behind variant, id and version, each a byte as long as the id is small.
                 let mut bytes = raw::bytes(&honest);
@@ -175,7 +170,6 @@ impl Worker {
                 // A name whose length is said to be 4 GiB.
                 raw::packet(monitor, &[1, 0, 4, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x0f, b'a'])
             }
-            "ready-twice" => monitor.send(&FromSession::Ready(crate::locks())).is_ok(),
             "a-request-twice" => [&honest; 2].into_iter().all(|message| monitor.send(message).is_ok()),
             "an-end-twice" => {
                 [End::CutShort; 2].into_iter().all(|why| monitor.send(&closed(id, why)).is_ok())
@@ -191,16 +185,19 @@ impl Worker {
                 .all(|id| monitor.send(&closed(id, End::CutShort)).is_ok()),
             "version-5" => monitor.send(&request(id, b"1.2.3.4", 5)).is_ok(),
             "a-name-that-is-no-text" => monitor.send(&request(id, b"\xff\xfe\n\0 (evil)", 4)).is_ok(),
-            "a-descriptor" => {
-                raw::with_descriptor(monitor, &raw::bytes(&honest), session.client.as_fd()).is_ok()
-            }
-            "a-flood" => {
+            "a-flood-of-ends" => {
                 raw::flood(monitor, &raw::bytes(&closed(id, End::CutShort)));
                 true
             }
             "silence" => true,
-            "a-panic" => panic!("as any program may"),
-            _ => monitor.send(&honest).is_ok(),
+            // Nothing is read any more, from the monitor or from anybody.
+            "deafness" => loop {
+                raw::wait(monitor, PollFlags::empty());
+            },
+            act => {
+                let ready = FromSession::Ready(crate::locks());
+                raw::act(monitor, act, &ready, &honest) || monitor.send(&honest).is_ok()
+            }
         };
         Some(())
     }
