@@ -1,0 +1,421 @@
+//! The ceiling: a SOCKS 4, 4A and 5 proxy without rules, log, limits, deadlines or separation. A process for each
+//! processor, each one epoll loop; all accept from one listening socket.
+
+use crate::net::{self, Events, Listen, Outcome};
+use crate::origin::processors;
+use crate::request::{Parsed, parse};
+use clap::ValueEnum;
+use rustix::event::epoll::EventFlags;
+use rustix::io::{Errno, Result};
+use rustix::net::{Shutdown, shutdown};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use slab::Slab;
+use std::collections::VecDeque;
+use std::net::SocketAddrV4;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// How bytes are moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Moves {
+    /// Small amounts are copied, bulk goes through a pipe.
+    Adaptive,
+    /// Everything goes through a pipe.
+    Splice,
+}
+
+impl Moves {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Adaptive => "adaptive",
+            Self::Splice => "splice",
+        }
+    }
+}
+
+/// Starts the processes, all at one listening socket, their standard input.
+pub(crate) fn start(moves: Moves, address: SocketAddrV4) -> Outcome<Vec<Child>> {
+    let listener = net::listen(address, Listen::default())?;
+    let start = |_| {
+        let mut command = Command::new("/proc/self/exe");
+        command.args(["ideal", moves.word()]).stdin(Stdio::from(listener.try_clone()?)).spawn()
+    };
+    Ok((0..processors()).map(start).collect::<std::io::Result<_>>()?)
+}
+
+const BUFFER: usize = 64 * 1024;
+const PIPE: usize = 1 << 20;
+/// So much of one direction at a time, before others have their turn.
+const TURNS: usize = 16;
+const LISTENER: u64 = u64::MAX;
+
+/// One of the processes.
+pub(crate) fn run(moves: Moves) -> Outcome<()> {
+    let mut proxy = Proxy {
+        events: Events::new()?,
+        visits: Slab::new(),
+        generation: 0,
+        ended: Vec::new(),
+        unfinished: VecDeque::new(),
+        mover: Mover { moves, buffer: vec![0; BUFFER], pipes: Vec::new() },
+    };
+    // One process is woken for a connection, not all.
+    proxy.events.add(rustix::stdio::stdin(), LISTENER, EventFlags::IN | EventFlags::EXCLUSIVE)?;
+    loop {
+        proxy.turn()?;
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Opening { greeted: bool },
+    Dialling { version: u8 },
+    Open,
+}
+
+struct Visit {
+    client: OwnedFd,
+    server: Option<OwnedFd>,
+    phase: Phase,
+    request: Vec<u8>,
+    up: Flow,
+    down: Flow,
+    generation: u32,
+}
+
+/// One direction. Sockets are registered once, for edges, so each end's readiness is remembered here.
+#[derive(Default)]
+struct Flow {
+    readable: bool,
+    writable: bool,
+    /// The source has said that no more comes, behind what is still unread.
+    hung_up: bool,
+    at_end: bool,
+    end_passed_on: bool,
+    copied: Vec<u8>,
+    pipe: Option<Pipe>,
+    piped: usize,
+    full_buffers: u8,
+}
+
+impl Flow {
+    fn is_empty(&self) -> bool {
+        self.copied.is_empty() && self.piped == 0
+    }
+
+    /// Whether the end is to be passed on now, which is so once.
+    fn ends_now(&mut self) -> bool {
+        let due = self.at_end && self.is_empty() && !self.end_passed_on;
+        self.end_passed_on |= due;
+        due
+    }
+}
+
+struct Pipe {
+    out: OwnedFd,
+    into: OwnedFd,
+}
+
+struct Proxy {
+    events: Events,
+    visits: Slab<Visit>,
+    generation: u32,
+    /// Ended in this turn; the numbers are taken until its events are through.
+    ended: Vec<usize>,
+    unfinished: VecDeque<(usize, u32)>,
+    mover: Mover,
+}
+
+impl Proxy {
+    fn turn(&mut self) -> Outcome<()> {
+        let limit = (!self.unfinished.is_empty()).then_some(Duration::ZERO);
+        let ready = self.events.wait(limit)?;
+        for _ in 0..self.unfinished.len() {
+            if let Some((number, generation)) = self.unfinished.pop_front() {
+                self.step(number, generation, |_| {});
+            }
+        }
+        for event in 0..ready {
+            let (token, flags) = self.events.get(event);
+            if token == LISTENER {
+                self.accept();
+                continue;
+            }
+            let number = (token as u32 >> 1) as usize;
+            let generation = (token >> 32) as u32;
+            let of_client = token & 1 == 0;
+            let hung_up = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+            self.step(number, generation, |visit| {
+                let (from, to) = match of_client {
+                    true => (&mut visit.up, &mut visit.down),
+                    false => (&mut visit.down, &mut visit.up),
+                };
+                from.readable |= hung_up || flags.intersects(EventFlags::IN);
+                from.hung_up |= hung_up;
+                to.writable |= flags.intersects(EventFlags::OUT | EventFlags::ERR);
+            });
+        }
+        for number in self.ended.drain(..) {
+            self.visits.remove(number);
+        }
+        Ok(())
+    }
+
+    fn watch(&self, fd: BorrowedFd<'_>, number: usize, generation: u32, side: u64) -> Result<()> {
+        let token = u64::from(generation) << 32 | (number as u64) << 1 | side;
+        let edges = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        self.events.add(fd, token, edges)
+    }
+
+    fn accept(&mut self) {
+        for _ in 0..64 {
+            let Some(client) = net::accept(rustix::stdio::stdin()) else { return };
+            net::no_delay(&client);
+            self.generation = self.generation.wrapping_add(1);
+            let (generation, number) = (self.generation, self.visits.vacant_key());
+            // Out of memory for events: the client is let go.
+            if self.watch(client.as_fd(), number, generation, 0).is_ok() {
+                let (up, down) = (Flow::default(), Flow::default());
+                let phase = Phase::Opening { greeted: false };
+                self.visits.insert(Visit {
+                    client,
+                    server: None,
+                    phase,
+                    request: Vec::new(),
+                    up,
+                    down,
+                    generation,
+                });
+            }
+        }
+    }
+
+    /// Tells a visit its news and lets it go on; ends it where it goes no further.
+    fn step(&mut self, number: usize, generation: u32, news: impl FnOnce(&mut Visit)) {
+        let Some(visit) = self.visits.get_mut(number).filter(|visit| visit.generation == generation) else {
+            return;
+        };
+        if visit.up.end_passed_on && visit.down.end_passed_on {
+            return;
+        }
+        news(visit);
+        if self.advance(number, generation).is_err() {
+            let visit = &mut self.visits[number];
+            for flow in [&mut visit.up, &mut visit.down] {
+                flow.end_passed_on = true;
+                self.mover.put_back(flow);
+            }
+            self.ended.push(number);
+        }
+    }
+
+    /// Errors are ends, and so is the end of both directions.
+    fn advance(&mut self, number: usize, generation: u32) -> Result<()> {
+        let visit = &mut self.visits[number];
+        if matches!(visit.phase, Phase::Opening { .. })
+            && visit.up.readable
+            && let Some(destination) = open(visit, &mut self.mover.buffer)?
+        {
+            let server = net::connect(None, destination).map_err(|_| Errno::CONNREFUSED)?;
+            self.watch(server.as_fd(), number, generation, 1)?;
+            self.visits[number].server = Some(server);
+        }
+        let visit = &mut self.visits[number];
+        if let Phase::Dialling { version } = visit.phase
+            && (visit.up.writable || visit.down.hung_up)
+        {
+            answer(visit, version)?;
+        }
+        if visit.phase == Phase::Open {
+            return self.relay(number, generation);
+        }
+        Ok(())
+    }
+
+    fn relay(&mut self, number: usize, generation: u32) -> Result<()> {
+        let Visit { client, server, up, down, .. } = &mut self.visits[number];
+        let Some(server) = server else { return Err(Errno::NOTCONN) };
+        let more_up = self.mover.pump(up, client.as_fd(), server.as_fd())?;
+        let more_down = self.mover.pump(down, server.as_fd(), client.as_fd())?;
+        if more_up || more_down {
+            self.unfinished.push_back((number, generation));
+        }
+        let (up_ends, down_ends) = (up.ends_now(), down.ends_now());
+        if up.end_passed_on && down.end_passed_on {
+            return Err(Errno::SHUTDOWN);
+        }
+        if up_ends {
+            shutdown(&*server, Shutdown::Write)?;
+        }
+        if down_ends {
+            shutdown(&*client, Shutdown::Write)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the request; gives the destination once it is whole.
+fn open(visit: &mut Visit, buffer: &mut [u8]) -> Result<Option<SocketAddrV4>> {
+    const ROOM: usize = 1024;
+    while visit.up.readable {
+        match net::receive(&visit.client, &mut buffer[..ROOM])? {
+            None => visit.up.readable = false,
+            Some(0) => return Err(Errno::CONNRESET),
+            Some(length) => {
+                visit.request.extend_from_slice(&buffer[..length]);
+                // Less than there was room for: more would be another edge, an end that came before would not.
+                visit.up.readable = length == ROOM || visit.up.hung_up;
+            }
+        }
+        while let Phase::Opening { greeted } = visit.phase {
+            match parse(&visit.request, greeted) {
+                Parsed::Partial => break,
+                Parsed::Wrong => return Err(Errno::PROTO),
+                Parsed::Greeting { length } => {
+                    visit.request.drain(..length);
+                    visit.phase = Phase::Opening { greeted: true };
+                    net::send(&visit.client, &[5, 0])?;
+                }
+                Parsed::Connect { to, length } => {
+                    let version = visit.request[0];
+                    visit.request.drain(..length);
+                    visit.phase = Phase::Dialling { version };
+                    return Ok(Some(to));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Tells the client how the dial ended.
+fn answer(visit: &mut Visit, version: u8) -> Result<()> {
+    let server = visit.server.as_ref().ok_or(Errno::NOTCONN)?;
+    let outcome = rustix::net::sockopt::socket_error(server)?;
+    let reply: &[u8] = match (version, outcome.is_ok()) {
+        (4, true) => &[0, 90, 0, 0, 0, 0, 0, 0],
+        (4, false) => &[0, 91, 0, 0, 0, 0, 0, 0],
+        (_, true) => &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0],
+        (_, false) => &[5, 5, 0, 1, 0, 0, 0, 0, 0, 0],
+    };
+    net::send(&visit.client, reply)?;
+    outcome?;
+    visit.up.copied = std::mem::take(&mut visit.request);
+    visit.phase = Phase::Open;
+    Ok(())
+}
+
+struct Mover {
+    moves: Moves,
+    buffer: Vec<u8>,
+    /// Empty ones, to be used again.
+    pipes: Vec<Pipe>,
+}
+
+impl Mover {
+    /// Moves what there is; true when the turns are used up and there may be more.
+    fn pump(&mut self, flow: &mut Flow, source: BorrowedFd<'_>, sink: BorrowedFd<'_>) -> Result<bool> {
+        for _ in 0..TURNS {
+            if !flow.is_empty() && flow.writable {
+                flush(flow, sink)?;
+            }
+            if !flow.is_empty() {
+                return Ok(false);
+            }
+            if flow.at_end || !flow.readable || !flow.writable {
+                self.put_back(flow);
+                return Ok(false);
+            }
+            if self.moves == Moves::Splice || flow.full_buffers >= 2 {
+                self.fill(flow, source)?;
+            } else {
+                self.copy(flow, source, sink)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes from the source into an empty pipe.
+    fn fill(&mut self, flow: &mut Flow, source: BorrowedFd<'_>) -> Result<()> {
+        if flow.pipe.is_none() {
+            flow.pipe = Some(self.pipes.pop().map_or_else(new_pipe, Ok)?);
+        }
+        let Some(pipe) = &flow.pipe else { return Ok(()) };
+        match net::unless_blocked(splice(source, None, &pipe.into, None, PIPE, SPLICE))? {
+            None => flow.readable = false,
+            Some(0) => flow.at_end = true,
+            Some(length) => {
+                flow.piped = length;
+                if length < BUFFER / 4 {
+                    flow.full_buffers = 0;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, flow: &mut Flow, source: BorrowedFd<'_>, sink: BorrowedFd<'_>) -> Result<()> {
+        let length = match net::receive(source, &mut self.buffer)? {
+            None => {
+                flow.readable = false;
+                return Ok(());
+            }
+            Some(0) => {
+                flow.at_end = true;
+                return Ok(());
+            }
+            Some(length) => length,
+        };
+        if length == self.buffer.len() {
+            flow.full_buffers = flow.full_buffers.saturating_add(1);
+        } else {
+            flow.full_buffers = 0;
+            flow.readable = flow.hung_up;
+        }
+        let sent = net::send(sink, &self.buffer[..length])?.unwrap_or(0);
+        if sent < length {
+            flow.writable = false;
+            flow.copied = self.buffer[sent..length].to_vec();
+        }
+        Ok(())
+    }
+
+    fn put_back(&mut self, flow: &mut Flow) {
+        if flow.piped == 0 {
+            self.pipes.extend(flow.pipe.take());
+        }
+    }
+}
+
+const SPLICE: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
+
+fn new_pipe() -> Result<Pipe> {
+    let (out, into) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
+    fcntl_setpipe_size(&into, PIPE)?;
+    Ok(Pipe { out, into })
+}
+
+/// Gives the sink what has been taken from the source before.
+fn flush(flow: &mut Flow, sink: BorrowedFd<'_>) -> Result<()> {
+    while flow.piped > 0 {
+        let Some(pipe) = &flow.pipe else { return Ok(()) };
+        match net::unless_blocked(splice(&pipe.out, None, sink, None, flow.piped, SPLICE))? {
+            Some(length) => flow.piped -= length,
+            None => {
+                flow.writable = false;
+                return Ok(());
+            }
+        }
+    }
+    if !flow.copied.is_empty() {
+        let sent = net::send(sink, &flow.copied)?.unwrap_or(0);
+        flow.copied.drain(..sent);
+        flow.writable = flow.copied.is_empty();
+        if flow.copied.is_empty() {
+            // An idle relay holds no memory.
+            flow.copied = Vec::new();
+        }
+    }
+    Ok(())
+}

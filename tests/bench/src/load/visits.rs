@@ -1,0 +1,221 @@
+//! Short connections, a number of them at a time: connect, open a relay, one byte each way, close.
+
+use crate::dial::{Dial, Dialler};
+use crate::net::{self, Events, Outcome};
+use crate::numbers::Times;
+use crate::procs::{Spent, Tree};
+use rustix::event::epoll::EventFlags;
+use std::os::fd::OwnedFd;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const THREADS: usize = 2;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What came of it.
+pub(crate) struct Visits {
+    pub(crate) a_second: f64,
+    /// Of one connection.
+    pub(crate) spent: Spent,
+    /// From the beginning of connect() to the open relay.
+    pub(crate) openings: Times,
+    /// All that were finished, also before and after the time that counts.
+    pub(crate) in_all: u64,
+}
+
+/// Keeps `at_once` of them going.
+pub(crate) fn run(
+    dialler: &Dialler,
+    at_once: usize,
+    warm_up: Duration,
+    time: Duration,
+    tree: &Tree,
+) -> Outcome<Visits> {
+    let tally = Tally::default();
+    thread::scope(|scope| {
+        let share = |number: usize| at_once / THREADS + usize::from(number < at_once % THREADS);
+        let clients: Vec<_> = (0..THREADS)
+            .filter(|number| share(*number) > 0)
+            .map(|number| {
+                let (dialler, tally) = (dialler.for_thread(number), &tally);
+                scope.spawn(move || Client::new(dialler, share(number), tally)?.run())
+            })
+            .collect();
+        thread::sleep(warm_up);
+        tally.counts.store(true, Relaxed);
+        let (done, spent, begun) = (tally.done.load(Relaxed), tree.spent(), Instant::now());
+        thread::sleep(time);
+        let (done, spent) = (tally.done.load(Relaxed) - done, tree.spent().since(spent));
+        let elapsed = begun.elapsed().as_secs_f64();
+        tally.counts.store(false, Relaxed);
+        tally.over.store(true, Relaxed);
+        let mut openings = Times::default();
+        for client in clients {
+            openings.append(client.join().map_err(|_| "a client thread panicked")??);
+        }
+        tally.verdict()?;
+        if done == 0 {
+            return Err("not one connection was served".into());
+        }
+        let number = done as f64;
+        let each = |time: Duration| time.div_f64(number);
+        let spent = Spent {
+            monitor: each(spent.monitor),
+            spawner: each(spent.spawner),
+            workers: each(spent.workers),
+        };
+        Ok(Visits { a_second: number / elapsed, spent, openings, in_all: tally.done.load(Relaxed) })
+    })
+}
+
+#[derive(Default)]
+struct Tally {
+    counts: AtomicBool,
+    over: AtomicBool,
+    done: AtomicU64,
+    failed: AtomicU64,
+    first_failure: Mutex<Option<String>>,
+}
+
+impl Tally {
+    fn fail(&self, why: String) {
+        self.failed.fetch_add(1, Relaxed);
+        if let Ok(mut first) = self.first_failure.lock() {
+            first.get_or_insert(why);
+        }
+    }
+
+    /// One in a thousand may fail: a queue that overflows for a moment is not the end of a measurement.
+    fn verdict(&self) -> Outcome<()> {
+        let (done, failed) = (self.done.load(Relaxed), self.failed.load(Relaxed));
+        let why = self.first_failure.lock().ok().and_then(|mut first| first.take()).unwrap_or_default();
+        if failed * 1000 > done {
+            return Err(format!("{failed} of {} connections failed: {why}", done + failed).into());
+        }
+        Ok(())
+    }
+}
+
+struct Client<'a> {
+    dialler: Dialler,
+    events: Events,
+    slots: Vec<Slot>,
+    tally: &'a Tally,
+    openings: Times,
+}
+
+/// A place for one connection after another.
+#[derive(Default)]
+struct Slot {
+    state: State,
+    /// Events of the connection before are not for this one.
+    generation: u32,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Empty,
+    Opening(Dial),
+    Asked(OwnedFd, Instant),
+}
+
+impl<'a> Client<'a> {
+    fn new(dialler: Dialler, slots: usize, tally: &'a Tally) -> Outcome<Self> {
+        let slots = (0..slots).map(|_| Slot::default()).collect();
+        Ok(Self { dialler, events: Events::new()?, slots, tally, openings: Times::default() })
+    }
+
+    fn run(mut self) -> Outcome<Times> {
+        const SWEEP: Duration = Duration::from_millis(50);
+        let mut swept = None;
+        while !self.tally.over.load(Relaxed) {
+            if swept.is_none_or(|time: Instant| time.elapsed() >= SWEEP) {
+                self.sweep();
+                swept = Some(Instant::now());
+            }
+            for number in 0..self.events.wait(Some(SWEEP))? {
+                let (token, _) = self.events.get(number);
+                let (slot, generation) = (token as u32 as usize, (token >> 32) as u32);
+                if self.slots[slot].generation == generation {
+                    self.advance(slot);
+                }
+            }
+        }
+        Ok(self.openings)
+    }
+
+    /// Fills places that are empty because something failed, and gives up on what takes too long.
+    fn sweep(&mut self) {
+        for slot in 0..self.slots.len() {
+            let begun = match &self.slots[slot].state {
+                State::Empty => {
+                    self.begin(slot);
+                    continue;
+                }
+                State::Opening(dial) => dial.begun,
+                State::Asked(_, begun) => *begun,
+            };
+            if begun.elapsed() > PATIENCE {
+                self.slots[slot].state = State::Empty;
+                self.tally.fail(format!("nothing came for {PATIENCE:?}"));
+            }
+        }
+    }
+
+    fn begin(&mut self, slot: usize) {
+        let place = &mut self.slots[slot];
+        place.generation = place.generation.wrapping_add(1);
+        let token = u64::from(place.generation) << 32 | slot as u64;
+        if let Err(why) = self.try_begin(slot, token) {
+            self.slots[slot].state = State::Empty;
+            self.tally.fail(why.to_string());
+        }
+    }
+
+    fn try_begin(&mut self, slot: usize, token: u64) -> Outcome<()> {
+        let mut dial = self.dialler.begin()?;
+        // On loopback the connection is there, and the request can go at once.
+        let is_open = dial.advance()?;
+        let output = if dial.is_connecting() { EventFlags::OUT } else { EventFlags::empty() };
+        self.events.add(&dial.fd, token, EventFlags::IN | EventFlags::ET | output)?;
+        self.go_on(slot, dial, is_open)
+    }
+
+    fn go_on(&mut self, slot: usize, dial: Dial, is_open: bool) -> Outcome<()> {
+        if !is_open {
+            self.slots[slot].state = State::Opening(dial);
+            return Ok(());
+        }
+        if self.tally.counts.load(Relaxed) {
+            self.openings.add(dial.begun.elapsed());
+        }
+        net::send(&dial.fd, b"?")?;
+        self.slots[slot].state = State::Asked(dial.fd, dial.begun);
+        Ok(())
+    }
+
+    fn advance(&mut self, slot: usize) {
+        match std::mem::take(&mut self.slots[slot].state) {
+            State::Empty => {}
+            State::Opening(mut dial) => {
+                let went = dial.advance().and_then(|is_open| self.go_on(slot, dial, is_open));
+                if let Err(why) = went {
+                    self.tally.fail(why.to_string());
+                }
+            }
+            State::Asked(fd, begun) => match net::receive(&fd, &mut [0]) {
+                Ok(None) => self.slots[slot].state = State::Asked(fd, begun),
+                Ok(Some(1)) => {
+                    drop(fd);
+                    self.tally.done.fetch_add(1, Relaxed);
+                    self.begin(slot);
+                }
+                Ok(Some(_)) => self.tally.fail("closed before the byte".into()),
+                Err(error) => self.tally.fail(format!("instead of the byte: {error}")),
+            },
+        }
+    }
+}

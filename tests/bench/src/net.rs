@@ -1,0 +1,140 @@
+//! Sockets and epoll as everything here uses them: IPv4, on loopback, never blocking.
+
+use crate::sys;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, Result};
+use rustix::net::sockopt::{set_socket_reuseaddr, set_socket_reuseport, set_tcp_nodelay};
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// What went wrong, for the one who reads the table.
+pub(crate) type Outcome<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+
+fn stream() -> Result<OwnedFd> {
+    net::socket_with(AddressFamily::INET, SocketType::STREAM, FLAGS, None)
+}
+
+/// How a socket listens.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Listen {
+    /// Several processes listen at one address, and the kernel deals the connections out.
+    pub(crate) shared: bool,
+    /// Connections without a byte are not shown.
+    pub(crate) deferred: bool,
+}
+
+pub(crate) fn listen(address: SocketAddrV4, how: Listen) -> Outcome<OwnedFd> {
+    let listener = stream()?;
+    set_socket_reuseaddr(&listener, true)?;
+    set_socket_reuseport(&listener, how.shared)?;
+    if how.deferred {
+        sys::defer_accept(&listener)?;
+    }
+    net::bind(&listener, &address).map_err(|error| format!("{address}: {error}"))?;
+    net::listen(&listener, 65535)?;
+    Ok(listener)
+}
+
+/// The next connection, or nothing when none is waiting.
+pub(crate) fn accept(listener: impl AsFd) -> Option<OwnedFd> {
+    net::accept_with(listener, FLAGS).ok()
+}
+
+/// Begins to connect, from `source` and a port of the kernel's choice.
+pub(crate) fn connect(source: Option<Ipv4Addr>, to: SocketAddrV4) -> Outcome<OwnedFd> {
+    let socket = stream()?;
+    if let Some(source) = source {
+        // The port is chosen in connect(), where it needs to be free for this one destination only.
+        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
+        net::bind(&socket, &SocketAddrV4::new(source, 0))?;
+    }
+    set_tcp_nodelay(&socket, true)?;
+    match net::connect(&socket, &to) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(format!("connect to {to}: {error}").into()),
+    }
+}
+
+pub(crate) fn no_delay(socket: impl AsFd) {
+    // A connection that has gone already is found out soon enough.
+    let _ = set_tcp_nodelay(socket, true);
+}
+
+/// A call that found nothing to do is no error.
+pub(crate) fn unless_blocked<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn send(socket: impl AsFd, bytes: &[u8]) -> Result<Option<usize>> {
+    unless_blocked(net::send(socket, bytes, SendFlags::NOSIGNAL))
+}
+
+/// `Some(0)` at the end of the stream.
+pub(crate) fn receive(socket: impl AsFd, into: &mut [u8]) -> Result<Option<usize>> {
+    unless_blocked(net::recv(socket, into, RecvFlags::empty()).map(|(_, length)| length))
+}
+
+/// Throws received bytes away without their being copied (MSG_TRUNC, tcp(7)).
+pub(crate) struct Drain(Vec<u8>);
+
+impl Drain {
+    pub(crate) fn new() -> Self {
+        // Never written to, so never backed by memory.
+        Self(Vec::with_capacity(4 << 20))
+    }
+
+    /// `Some(0)` at the end of the stream.
+    pub(crate) fn discard(&mut self, socket: impl AsFd) -> Result<Option<usize>> {
+        let room = self.0.spare_capacity_mut();
+        unless_blocked(net::recv(socket, room, RecvFlags::TRUNC).map(|(_, length)| length))
+    }
+}
+
+/// Waits until a socket can be read or written; false when the time is over.
+pub(crate) fn wait_for(socket: impl AsFd, what: PollFlags, limit: Duration) -> bool {
+    let mut list = [PollFd::new(&socket, what)];
+    matches!(poll(&mut list, Some(&timespec(limit))), Ok(1))
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: time.subsec_nanos().into() }
+}
+
+/// An epoll instance with the events it reported last.
+pub(crate) struct Events {
+    epoll: OwnedFd,
+    list: Vec<epoll::Event>,
+}
+
+impl Events {
+    pub(crate) fn new() -> Outcome<Self> {
+        Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, list: Vec::with_capacity(512) })
+    }
+
+    pub(crate) fn add(&self, socket: impl AsFd, token: u64, what: EventFlags) -> Result<()> {
+        epoll::add(&self.epoll, socket, EventData::new_u64(token), what)
+    }
+
+    /// Waits, and tells how many events there are.
+    pub(crate) fn wait(&mut self, limit: Option<Duration>) -> Outcome<usize> {
+        self.list.clear();
+        let limit = limit.map(timespec);
+        let room = rustix::buffer::spare_capacity(&mut self.list);
+        Ok(unless_blocked(epoll::wait(&self.epoll, room, limit.as_ref()))?.unwrap_or(0))
+    }
+
+    /// Token and readiness of one of them.
+    pub(crate) fn get(&self, number: usize) -> (u64, EventFlags) {
+        let event = self.list[number];
+        (event.data.u64(), event.flags)
+    }
+}

@@ -1,0 +1,148 @@
+//! Processor time of a proxy's processes (proc(5)).
+
+use crate::sys::ticks;
+use nix::time::ClockId;
+use nix::unistd::Pid;
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+/// What a process of sockd is; of others, all are workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    Monitor,
+    Spawner,
+    Worker,
+}
+
+/// A proxy's processes: those that were started, and their descendants.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tree {
+    roots: Vec<i32>,
+    /// The root is a monitor and its children are spawners.
+    is_sockd: bool,
+}
+
+#[derive(Debug)]
+struct Process {
+    pid: i32,
+    role: Role,
+    /// Used by children that have ended.
+    of_children: Duration,
+}
+
+/// Processor time by role.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spent {
+    pub(crate) monitor: Duration,
+    pub(crate) spawner: Duration,
+    pub(crate) workers: Duration,
+}
+
+impl Spent {
+    pub(crate) fn total(self) -> Duration {
+        self.monitor + self.spawner + self.workers
+    }
+
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            monitor: self.monitor.saturating_sub(before.monitor),
+            spawner: self.spawner.saturating_sub(before.spawner),
+            workers: self.workers.saturating_sub(before.workers),
+        }
+    }
+}
+
+impl Tree {
+    pub(crate) fn of(roots: Vec<i32>) -> Self {
+        Self { roots, is_sockd: false }
+    }
+
+    pub(crate) fn of_sockd(monitor: i32) -> Self {
+        Self { roots: vec![monitor], is_sockd: true }
+    }
+
+    fn processes(&self) -> Vec<Process> {
+        let mut children: BTreeMap<i32, Vec<(i32, Duration)>> = BTreeMap::new();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let Some((parent, of_children)) = parse_stat(&stat) else { continue };
+            let parent = if self.roots.contains(&pid) { 0 } else { parent };
+            children.entry(parent).or_default().push((pid, of_children));
+        }
+        let mut found = Vec::new();
+        let mut open: Vec<(i32, Role)> = Vec::new();
+        for (pid, of_children) in children.remove(&0).unwrap_or_default() {
+            if self.roots.contains(&pid) {
+                let role = if self.is_sockd { Role::Monitor } else { Role::Worker };
+                found.push(Process { pid, role, of_children });
+                open.push((pid, if self.is_sockd { Role::Spawner } else { Role::Worker }));
+            }
+        }
+        while let Some((parent, role)) = open.pop() {
+            for (pid, of_children) in children.remove(&parent).unwrap_or_default() {
+                found.push(Process { pid, role, of_children });
+                open.push((pid, Role::Worker));
+            }
+        }
+        found
+    }
+
+    /// All processes of a role.
+    pub(crate) fn pids(&self, role: Role) -> Vec<i32> {
+        self.processes().into_iter().filter(|process| process.role == role).map(|p| p.pid).collect()
+    }
+
+    /// All processes.
+    pub(crate) fn all(&self) -> Vec<i32> {
+        self.processes().into_iter().map(|process| process.pid).collect()
+    }
+
+    /// Processor time so far, that of processes that have ended included.
+    pub(crate) fn spent(&self) -> Spent {
+        let mut spent = Spent::default();
+        for Process { pid, role, of_children } in self.processes() {
+            let own = processor_time(pid);
+            match role {
+                Role::Monitor => spent.monitor += own,
+                Role::Spawner => spent.spawner += own,
+                Role::Worker => spent.workers += own,
+            }
+            spent.workers += of_children;
+        }
+        spent
+    }
+}
+
+pub(crate) fn processor_time(pid: i32) -> Duration {
+    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid));
+    clock.and_then(ClockId::now).map(Duration::from).unwrap_or_default()
+}
+
+/// Parent, and the processor time of children that have been waited for.
+fn parse_stat(stat: &str) -> Option<(i32, Duration)> {
+    // The name of the program, in parentheses, can contain anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+    let number = |place: usize| fields.get(place)?.parse::<u64>().ok();
+    Some((fields.get(1)?.parse().ok()?, ticks(number(13)? + number(14)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parent_and_time_of_children_are_found_behind_any_name() {
+        let stat = "42 (a) b (c)) S 7 1 1 0 -1 4 1 2 3 4 10 20 30 40 20 0 5 0 999";
+        assert_eq!(parse_stat(stat), Some((7, ticks(70))));
+        assert_eq!(parse_stat(""), None);
+    }
+
+    #[test]
+    fn the_own_process_is_seen() {
+        let tree = Tree::of(vec![std::process::id().cast_signed()]);
+        assert!(tree.spent().workers > Duration::ZERO);
+    }
+}

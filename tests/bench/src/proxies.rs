@@ -1,0 +1,279 @@
+//! What is measured, and how it is started: everything in the foreground, each at a port of its own.
+
+use crate::ideal::{self, Moves};
+use crate::net::Outcome;
+use crate::procs::Tree;
+use crate::request::Protocol;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What a proxy is compared as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// No proxy at all.
+    Direct,
+    /// What could be reached.
+    Ceiling,
+    Peer,
+    Ours,
+}
+
+/// One column of the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Proxy {
+    pub(crate) name: String,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Direct,
+    Ideal(Moves),
+    Danted,
+    Hpsockd,
+    Microsocks,
+    /// The folder with `sockd` and `sockd-worker`.
+    Sockd(PathBuf),
+}
+
+/// What can be measured here; `others` are more builds of sockd, by name.
+pub(crate) fn all(others: &[(String, PathBuf)]) -> Outcome<Vec<Proxy>> {
+    let proxy = |name: &str, kind| Proxy { name: name.to_owned(), kind };
+    let mut proxies = vec![
+        proxy("direct", Kind::Direct),
+        proxy("ideal-adaptive", Kind::Ideal(Moves::Adaptive)),
+        proxy("ideal-splice", Kind::Ideal(Moves::Splice)),
+    ];
+    let installed =
+        |name: &str| ["/usr/sbin", "/usr/bin"].iter().any(|folder| Path::new(folder).join(name).exists());
+    for (name, kind) in
+        [("danted", Kind::Danted), ("hpsockd", Kind::Hpsockd), ("microsocks", Kind::Microsocks)]
+    {
+        if installed(name) {
+            proxies.push(proxy(name, kind));
+        }
+    }
+    let built = std::env::current_exe()?;
+    for (name, program) in others {
+        proxies.push(proxy(name, Kind::Sockd(copied(name, program)?)));
+    }
+    proxies.push(proxy("sockd", Kind::Sockd(copied("sockd", &built.with_file_name("sockd"))?)));
+    Ok(proxies)
+}
+
+/// Measured is a copy, so that building meanwhile does not change what is measured.
+fn copied(name: &str, sockd: &Path) -> Outcome<PathBuf> {
+    let folder = Path::new("/run/bench").join(name);
+    fs::create_dir_all(&folder)?;
+    for program in ["sockd", "sockd-worker"] {
+        let (from, to) = (sockd.with_file_name(program), folder.join(program));
+        fs::copy(&from, &to).map_err(|error| format!("{}: {error}", from.display()))?;
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(folder)
+}
+
+impl Proxy {
+    pub(crate) fn standing(&self) -> Standing {
+        match self.kind {
+            Kind::Direct => Standing::Direct,
+            Kind::Ideal(_) => Standing::Ceiling,
+            Kind::Danted | Kind::Hpsockd | Kind::Microsocks => Standing::Peer,
+            Kind::Sockd(_) => Standing::Ours,
+        }
+    }
+
+    /// The protocol for measures that are not about a protocol.
+    pub(crate) fn usual_protocol(&self) -> Protocol {
+        match self.kind {
+            Kind::Direct => Protocol::Direct,
+            Kind::Microsocks => Protocol::Socks5,
+            _ => Protocol::Socks4,
+        }
+    }
+
+    pub(crate) fn speaks(&self, protocol: Protocol) -> bool {
+        match self.kind {
+            Kind::Ideal(_) => protocol != Protocol::Direct,
+            Kind::Sockd(_) => matches!(protocol, Protocol::Socks4 | Protocol::Socks4a),
+            Kind::Direct | Kind::Microsocks => protocol == self.usual_protocol(),
+            Kind::Danted | Kind::Hpsockd => matches!(protocol, Protocol::Socks4 | Protocol::Socks5),
+        }
+    }
+
+    pub(crate) fn address(&self) -> Option<SocketAddrV4> {
+        let port = match self.kind {
+            Kind::Direct => return None,
+            Kind::Sockd(_) => 1080,
+            Kind::Ideal(_) => 1081,
+            Kind::Danted => 1082,
+            Kind::Hpsockd => 1083,
+            Kind::Microsocks => 1084,
+        };
+        Some(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
+    }
+
+    /// Starts it and does not wait.
+    pub(crate) fn launch(&self) -> Outcome<Running> {
+        let mut running = Running { tree: Tree::default(), address: self.address() };
+        let Some(address) = running.address else { return Ok(running) };
+        if let Kind::Ideal(moves) = self.kind {
+            let children = ideal::start(moves, address)?;
+            running.tree = Tree::of(children.iter().map(|child| child.id().cast_signed()).collect());
+            return Ok(running);
+        }
+        let port = address.port().to_string();
+        let mut command = match &self.kind {
+            Kind::Sockd(folder) => {
+                fs::write("/etc/sockd.conf", SOCKD)?;
+                program(folder.join("sockd"), &["--listen", &address.to_string()])
+            }
+            Kind::Danted => {
+                fs::write("/run/bench/danted.conf", DANTED.replace("PORT", &port))?;
+                program(
+                    "danted".into(),
+                    &["-N", "2", "-p", "/run/bench/danted.pid", "-f", "/run/bench/danted.conf"],
+                )
+            }
+            Kind::Hpsockd => {
+                fs::create_dir_all("/run/bench/hpsockd")?;
+                fs::write("/run/bench/hpsockd.conf", HPSOCKD.replace("PORT", &port))?;
+                program("hpsockd".into(), &["-f", "-c", "/run/bench/hpsockd.conf"])
+            }
+            _ => program("microsocks".into(), &["-i", "127.0.0.1", "-p", &port]),
+        };
+        let said = fs::File::create(format!("/run/bench/{}.said", self.name))?;
+        command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
+        let child = with_descriptors(|| command.spawn()).map_err(|error| format!("{command:?}: {error}"))?;
+        let pid = child.id().cast_signed();
+        let is_sockd = matches!(self.kind, Kind::Sockd(_));
+        running.tree = if is_sockd { Tree::of_sockd(pid) } else { Tree::of(vec![pid]) };
+        Ok(running)
+    }
+
+    /// Starts it and waits until it listens and has settled.
+    pub(crate) fn start(&self) -> Outcome<Running> {
+        let before = children();
+        let mut running = self.launch()?;
+        let limit = Instant::now() + Duration::from_secs(10);
+        while let Some(address) = running.address {
+            if TcpStream::connect(address).is_ok() {
+                std::thread::sleep(Duration::from_millis(150));
+                if self.standing() == Standing::Peer {
+                    // hpsockd goes into the background. Orphans come to this process, the first of its namespace.
+                    running.tree = Tree::of(children().difference(&before).copied().collect());
+                }
+                break;
+            }
+            if Instant::now() > limit {
+                let said = fs::read_to_string(format!("/run/bench/{}.said", self.name)).unwrap_or_default();
+                return Err(format!("does not listen: {}", said.trim()).into());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(running)
+    }
+}
+
+fn program(path: PathBuf, words: &[&str]) -> Command {
+    let mut command = Command::new(path);
+    command.args(words);
+    command
+}
+
+/// Descriptors of a proxy, as far as the hard limit goes. Some of the peers have work for each that they could have.
+const DESCRIPTORS: u64 = 65_536;
+
+fn with_descriptors<T>(spawn: impl FnOnce() -> T) -> T {
+    let own = getrlimit(Resource::Nofile);
+    let least = |limit: Option<u64>| Some(limit.unwrap_or(DESCRIPTORS).min(DESCRIPTORS));
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: least(own.maximum), maximum: own.maximum });
+    let result = spawn();
+    let _ = setrlimit(Resource::Nofile, own);
+    result
+}
+
+fn children() -> BTreeSet<i32> {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// A proxy that runs; ended when dropped.
+pub(crate) struct Running {
+    pub(crate) tree: Tree,
+    pub(crate) address: Option<SocketAddrV4>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut left = self.tree.all();
+        for (signal, patience) in [(Signal::SIGTERM, 3), (Signal::SIGKILL, 10)] {
+            for pid in &left {
+                let _ = kill(Pid::from_raw(*pid), signal);
+            }
+            let limit = Instant::now() + Duration::from_secs(patience);
+            while !left.is_empty() && Instant::now() < limit {
+                std::thread::sleep(Duration::from_millis(5));
+                left.retain(|pid| {
+                    let _ = waitpid(Pid::from_raw(*pid), Some(WaitPidFlag::WNOHANG));
+                    kill(Pid::from_raw(*pid), None).is_ok()
+                });
+            }
+        }
+    }
+}
+
+/// Both sides lie in 127.0.0.0/8, and the line says so: the guard of local destinations lets it through.
+const SOCKD: &str = "permit 127.0.0.0 255.0.0.0 127.0.0.0 255.0.0.0\n";
+
+const DANTED: &str = "\
+logoutput: /dev/null
+internal: 127.0.0.1 port = PORT
+external: 127.0.0.1
+clientmethod: none
+socksmethod: none
+user.privileged: root
+user.unprivileged: nobody
+client pass {
+    from: 127.0.0.0/8 to: 127.0.0.0/8
+}
+socks pass {
+    from: 127.0.0.0/8 to: 127.0.0.0/8
+    command: connect
+    protocol: tcp
+}
+";
+
+const HPSOCKD: &str = r#"
+daemon {
+    listen-address { 127.0.0.1; };
+    directory "/run/bench/hpsockd";
+    negotiate-file "negotiate";
+    port PORT;
+    user "root";
+    listen {2,252};
+    client {1,1000};
+    pre-fork 2;
+};
+logging { level 0; };
+default { bufsize 65536; };
+route { { default 127.0.0.1 }; };
+method-list {
+    { number 0; name "noAuth"; internal; flags 0; };
+    { number 254; name "v4"; internal; flags 0; };
+};
+client-method { { src { 127.0.0.0/8; }; method { "v4"; "noAuth"; }; }; };
+client { permit { src { 127.0.0.0/8; }; dest { 127.0.0.0/8; }; }; deny { }; };
+"#;

@@ -1,0 +1,127 @@
+//! The table: medians and spreads of all proxies, and whether sockd does what is asked of it.
+
+use crate::measures::{Figure, Goal};
+use crate::numbers::{digits, median, spread};
+use crate::proxies::Standing;
+use std::fmt::Write;
+
+/// A column: its name, what it is compared as, and the samples of each line.
+pub(crate) struct Column {
+    pub(crate) name: String,
+    pub(crate) standing: Standing,
+    pub(crate) samples: Vec<Vec<f64>>,
+}
+
+/// Medians with their spreads in per cent, as Markdown.
+pub(crate) fn markdown(figures: &[Figure], columns: &[Column]) -> String {
+    let mut text = String::from("| measure | unit |");
+    for column in columns {
+        let _ = write!(text, " {} |", column.name);
+    }
+    text.push_str(" asked of sockd | reached |\n|---|---|");
+    text.push_str(&"---:|".repeat(columns.len()));
+    text.push_str("---|---|\n");
+    for (line, figure) in figures.iter().enumerate() {
+        if columns.iter().all(|column| column.samples[line].is_empty()) {
+            continue;
+        }
+        let _ = write!(text, "| {} | {} |", figure.title, figure.unit);
+        for column in columns {
+            let _ = write!(text, " {} |", cell(&column.samples[line]));
+        }
+        let (asked, reached) = verdict(figure.goal, line, columns);
+        let _ = writeln!(text, " {asked} | {reached} |");
+    }
+    text
+}
+
+fn cell(samples: &[f64]) -> String {
+    match (median(samples), spread(samples)) {
+        (Some(median), Some(spread)) if samples.len() > 1 => {
+            format!("{} ±{:.0} %", digits(median), spread * 50.0)
+        }
+        (Some(median), _) => digits(median),
+        _ => "-".into(),
+    }
+}
+
+/// What is asked, and what sockd reaches, in words.
+fn verdict(goal: Goal, line: usize, columns: &[Column]) -> (String, String) {
+    let of = |wanted: &dyn Fn(&Column) -> bool| {
+        let medians = columns.iter().filter(|column| wanted(column)).filter_map(|c| median(&c.samples[line]));
+        medians.max_by(f64::total_cmp)
+    };
+    let ours = of(&|column| column.name == "sockd");
+    let ideal = of(&|column| column.name == "ideal-adaptive");
+    let peers = of(&|column| column.standing == Standing::Peer);
+    let yes = |reached: bool| if reached { "yes" } else { "**no**" };
+    let share = ours.zip(ideal).map(|(ours, ideal)| ours / ideal);
+    match goal {
+        Goal::Nothing => {
+            (String::new(), share.map(|share| format!("{share:.2} of ideal")).unwrap_or_default())
+        }
+        Goal::Above(least) => {
+            let asked = match least {
+                1.0 => "above ideal and peers".into(),
+                least => format!("{least:.2} of ideal, above peers"),
+            };
+            let reached = share.map(|share| {
+                let above_peers = ours >= peers;
+                let peers = if above_peers { "" } else { ", a peer is above" };
+                format!("{}: {share:.2}{peers}", yes(share >= least && above_peers))
+            });
+            (asked, reached.unwrap_or_default())
+        }
+        Goal::Within(most) => {
+            let reached = share.map(|share| format!("{}: {share:.2}", yes(share <= most)));
+            (format!("at most {most:.2} of ideal"), reached.unwrap_or_default())
+        }
+        Goal::AtMost(most) => {
+            let reached = ours.map(|ours| format!("{}: {}", yes(ours <= most), digits(ours)));
+            (format!("at most {}", digits(most)), reached.unwrap_or_default())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reached(goal: Goal, ideal: f64, peer: f64, ours: f64) -> String {
+        let column = |name: &str, standing, sample| Column {
+            name: name.into(),
+            standing,
+            samples: vec![vec![sample]],
+        };
+        let columns = [
+            column("ideal-adaptive", Standing::Ceiling, ideal),
+            column("danted", Standing::Peer, peer),
+            column("sockd", Standing::Ours, ours),
+        ];
+        verdict(goal, 0, &columns).1
+    }
+
+    #[test]
+    fn a_share_of_the_ceiling_is_not_enough_below_a_peer() {
+        assert_eq!(reached(Goal::Above(0.95), 20.0, 12.0, 19.0), "yes: 0.95");
+        assert_eq!(reached(Goal::Above(0.95), 20.0, 12.0, 18.0), "**no**: 0.90");
+        assert_eq!(reached(Goal::Above(0.95), 20.0, 19.5, 19.2), "**no**: 0.96, a peer is above");
+    }
+
+    #[test]
+    fn less_is_better_where_a_share_must_not_be_exceeded() {
+        assert_eq!(reached(Goal::Within(1.1), 100.0, 90.0, 110.0), "yes: 1.10");
+        assert_eq!(reached(Goal::Within(1.1), 100.0, 300.0, 111.0), "**no**: 1.11");
+        assert_eq!(reached(Goal::AtMost(25.0), f64::NAN, 0.0, 24.0), "yes: 24.0");
+    }
+
+    #[test]
+    fn a_line_has_the_median_and_half_of_the_spread() {
+        let figures = [Figure { title: "a".into(), unit: "b", goal: Goal::Nothing }];
+        let column =
+            Column { name: "x".into(), standing: Standing::Peer, samples: vec![vec![9.0, 10.0, 11.0]] };
+        let nothing = Column { name: "y".into(), standing: Standing::Peer, samples: vec![Vec::new()] };
+        let table = markdown(&figures, &[column, nothing]);
+        assert_eq!(table.lines().nth(2), Some("| a | b | 10.0 ±10 % | - |  |  |"));
+    }
+}
