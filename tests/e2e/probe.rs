@@ -1,156 +1,224 @@
-//! `sockd-probe` in a session worker's place: what a worker in an attacker's hands could try, act by act.
-//!
-//! Every act is tried without any lock as well, by the worker's user on the same machine: an act that is impossible
-//! there proves nothing about the sandbox. The table of both is written to the target folder as `probe.md`.
+//! `sockd-probe` as an administrator runs it: what a worker in an attacker's hands could try, act by act, without any
+//! lock, behind each layer alone, and in the places of all three kinds of workers.
 
-use sockd_tests::far::Far;
-use sockd_tests::lab::Lab;
-use sockd_tests::program::Program;
-use sockd_tests::site::{SERVER, Site};
-use sockd_tests::sockd::{PERMIT_ALL, program};
-use sockd_tests::socks::{PROXY, Request, send_to};
-use std::fmt::Write as _;
+use sockd_tests::host::Host;
+use sockd_tests::sockd::{installed, program};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output};
 
-/// The user that workers run as in the laboratory.
-const USER: u32 = 64123;
-
-/// Acts that an unconfined process of that user can do: fewer would make the table worthless.
-const POSSIBLE: usize = 110;
-
-struct Reading {
-    group: String,
-    name: String,
-    control: String,
-    /// What became of it behind the locks of each role, and before a worker has put on any.
-    confined: [String; 4],
-}
-
-const ROLES: [&str; 4] = ["session", "ident", "resolver", "none"];
+/// Acts that no unprivileged process is let do, so that the sandbox has no merit in their failing. Whatever is not here
+/// has to be done without the sandbox, or the table would be worth less.
+const REFUSED_ANYWAY: [(&str, &[&str]); 4] = [
+    (
+        "takes a capability",
+        &[
+            "chroot",
+            "open_by_handle_at",
+            "fanotify_init",
+            "userfaultfd",
+            "mlock of 64 MiB",
+            "kill(monitor, 0)",
+            "socket PACKET",
+            "sendmsg with forged credentials",
+            "SO_MARK",
+            "SO_ATTACH_FILTER",
+            "TCP_REPAIR",
+            "IP_TRANSPARENT",
+            "IP_OPTIONS source route",
+            "bpf",
+            "mount",
+            "umount",
+            "fsopen",
+            "move_mount",
+            "pivot_root",
+            "setresuid(0)",
+            "setresgid(0)",
+            "setgroups([0])",
+            "capset",
+            "RLIMIT_NOFILE raised",
+            "reboot(CAD_OFF)",
+            "clock_settime",
+            "sethostname",
+            "swapon",
+            "acct",
+            "syslog(READ_ALL)",
+        ],
+    ),
+    (
+        "not in every kernel, or not for everybody in it",
+        &[
+            "open /dev/ptmx",
+            "name_to_handle_at",
+            "socket INET RAW",
+            "socket ALG",
+            "TCP_ULP tls",
+            "init_module",
+            "kexec_load",
+            "iopl(3)",
+            "ioperm",
+            "quotactl",
+            "x32 getpid",
+            "x32 read",
+            "no such call",
+        ],
+    ),
+    (
+        "not with what a worker holds; it is the call that must not get through",
+        &[
+            "getdents of what is open",
+            "getxattr",
+            "execveat of a descriptor",
+            "wait4",
+            "mmap of a descriptor",
+            "process_madvise",
+            "connect a passed socket again",
+            "MSG_FASTOPEN to an address",
+            "bind a passed socket",
+            "listen on a passed socket",
+            "accept on a passed socket",
+            "TCP_FASTOPEN_CONNECT",
+            "recvmmsg",
+            "recv MSG_OOB on the channel",
+            "sendfile",
+            "tee",
+            "vmsplice",
+            "setns",
+        ],
+    ),
+    ("no longer, after the C library has done it once", &["mlockall", "rseq"]),
+];
 
 /// Acts that the spawner's filter, the namespaces and the user id do not stop by themselves, before a worker has put
 /// on its own locks: nothing from outside has reached it then.
 const EARLY: usize = 40;
 
-/// Answered instead of killed for, with ENOSYS: the ident worker's profile says why.
-const ANSWERED: (&str, &str) = ("ident", "SURVIVED: errno 38");
-
-#[test]
-fn nothing_that_an_attacker_might_try_is_survived_in_a_workers_place() {
-    let site = Site::new();
-    let canaries = [9, 10].map(|port| Far::listen_at(&site.server, (SERVER, port)));
-    let settings = "(worker_idle: 1)";
-    let lab = Lab::at(site, PERMIT_ALL, |start| start.settings(settings).worker(program("sockd-probe")));
-    prepare_files(&lab);
-    let list = Command::new(program("sockd-probe")).arg("list").output().expect("the list");
-    let list = String::from_utf8(list.stdout).expect("text");
-    let acts: Vec<(&str, &str)> = list.lines().filter_map(|line| line.split_once('\t')).collect();
-    let before: Vec<usize> = hits(&canaries);
-    let confined: Vec<[String; 4]> =
-        (0..acts.len()).map(|number| ROLES.map(|role| in_the_slot(&lab, role, number))).collect();
-    assert_eq!(hits(&canaries), before, "something reached the canary");
-    let readings: Vec<Reading> = acts
-        .iter()
-        .zip(confined)
-        .enumerate()
-        .map(|(number, ((group, name), confined))| {
-            let (group, name) = ((*group).to_owned(), (*name).to_owned());
-            Reading { group, name, control: control(&lab, number), confined }
-        })
-        .collect();
-    let table = table(&readings);
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("probe.md");
-    fs::write(&place, &table).expect("the table");
-    println!("{table}");
-    let survived: Vec<String> = readings.iter().flat_map(survivors).collect();
-    assert!(survived.is_empty(), "survived: {survived:#?}");
-    let possible = readings.iter().filter(|reading| reading.control == "done").count();
-    assert!(possible >= POSSIBLE, "only {possible} of {} acts are possible without locks", readings.len());
-    let early = readings.iter().filter(|reading| reading.confined[3] == "SURVIVED: done").count();
-    assert!(
-        early <= EARLY,
-        "{early} of {} acts are possible before a worker locks itself down",
-        readings.len()
-    );
+/// One line of `--tsv` about an act.
+struct Tried<'a> {
+    reading: &'a str,
+    act: &'a str,
+    outcome: &'a str,
 }
 
-fn hits(canaries: &[Far]) -> Vec<usize> {
-    canaries.iter().map(|canary| std::iter::from_fn(|| canary.waiting()).count()).collect()
+/// One line of `--tsv` about a reading: acts stopped, and how many of these are classic.
+struct Sum<'a> {
+    reading: &'a str,
+    stopped: usize,
+    classic: usize,
+    hits: usize,
 }
 
-/// What the acts on files need, for the control.
-fn prepare_files(lab: &Lab) {
-    lab.site.gateway.sh("mkdir -m 1777 /run/probe");
-    for name in ["own", "unlink", "rename"] {
-        let path = format!("/run/probe/{name}");
-        lab.site.gateway.write(&path, "x");
-        lab.site.gateway.sh(&format!("chown {USER} {path}"));
-    }
-    lab.site.gateway.run(|| {
-        let place = "/run/probe-program";
-        fs::copy(program("sockd-probe"), place).expect("a copy");
-        fs::set_permissions(place, fs::Permissions::from_mode(0o755)).expect("mode");
+fn probe(host: &Host, words: &[&str]) -> Output {
+    host.output(Command::new(program("sockd-probe")).args(words))
+}
+
+fn everything() -> String {
+    let host = Host::new();
+    let sockd = installed(&host);
+    let worker = format!("{sockd}-worker");
+    let output = probe(&host, &["--all", "--tsv", "--sockd", sockd, "--worker", &worker]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let table = String::from_utf8(output.stdout).expect("text");
+    fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("probe.tsv"), &table).expect("the table");
+    table
+}
+
+fn tried(table: &str) -> impl Iterator<Item = Tried<'_>> {
+    table.lines().filter_map(|line| match line.split('\t').collect::<Vec<_>>()[..] {
+        ["act", reading, _, act, _, outcome] => Some(Tried { reading, act, outcome }),
+        _ => None,
+    })
+}
+
+fn sums(table: &str) -> Vec<Sum<'_>> {
+    let number = |word: &str| word.parse().expect("a number");
+    let sums = table.lines().filter_map(|line| match line.split('\t').collect::<Vec<_>>()[..] {
+        ["sum", reading, stopped, classic, hits, _] => {
+            let (stopped, classic, hits) = (number(stopped), number(classic), number(hits));
+            Some(Sum { reading, stopped, classic, hits })
+        }
+        _ => None,
     });
+    sums.collect()
 }
 
-/// How a session worker ended that tried this, as the monitor logs it; or what it told its client.
-fn in_the_slot(lab: &Lab, role: &str, number: usize) -> String {
-    let mark = lab.log.mark();
-    let request = Request::connect((SERVER, 7)).by(format!("{role} {number}"));
-    let mut line = send_to(&lab.site.client, PROXY, &request);
-    let (told, _) = line.read_to_end();
-    let ended = lab.log.wait_for(mark, " ended: ");
-    let how = ended.rsplit(" ended: ").next().unwrap_or_default().to_owned();
-    match told.is_empty() {
-        true => how,
-        false => format!("SURVIVED: {}", String::from_utf8_lossy(&told)),
-    }
-}
-
-/// The same by an unconfined process of the same user.
-fn control(lab: &Lab, number: usize) -> String {
-    let mut victim = Command::new("sleep");
-    let victim =
-        Program::start(&lab.site.gateway, victim.arg("600").uid(USER).gid(USER).stdin(Stdio::null()));
-    let mut probe = Command::new("/run/probe-program");
-    probe.args(["control", &number.to_string(), &victim.pid().to_string()]).uid(USER).gid(USER);
-    let output = lab.site.gateway.output(&mut probe);
-    match (String::from_utf8_lossy(&output.stdout).trim(), output.status.code()) {
-        // A program that has taken the place of this one says nothing.
-        ("", Some(0)) => "done".into(),
-        ("", _) => output.status.to_string(),
-        (told, _) => told.to_owned(),
-    }
-}
-
-fn survivors(reading: &Reading) -> Vec<String> {
-    let is_fcntl = reading.name.contains("F_");
-    let of_roles = ROLES.iter().zip(&reading.confined).filter(|(role, _)| **role != "none");
-    of_roles
-        .filter(|(role, how)| *how != "SIGSYS" && !(is_fcntl && (**role, how.as_str()) == ANSWERED))
-        .map(|(role, how)| format!("{role}: {}: {how}", reading.name))
+/// The rows of the table in SECURITY.md: what stood between, acts stopped, classic acts stopped.
+fn quoted() -> Vec<(String, usize, usize)> {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../SECURITY.md");
+    let text = fs::read_to_string(document).expect("SECURITY.md");
+    let after = text.split("$ sockd-probe --all").nth(1).expect("the command that printed the table");
+    let rows = after.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    rows.take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let fields: Vec<&str> = line.split('|').map(str::trim).collect();
+            let number = |at: usize| fields[at].parse().unwrap_or_else(|_| panic!("{line}"));
+            (fields[1].to_owned(), number(2), number(3))
+        })
         .collect()
 }
 
-fn table(readings: &[Reading]) -> String {
-    let mut table = String::from(
-        "| act | unconfined | session | ident | resolver | before its locks |\n|---|---|---|---|---|---|\n",
-    );
-    for Reading { group, name, control, confined: [session, ident, resolver, early] } in readings {
-        let _ =
-            writeln!(table, "| {group}: {name} | {control} | {session} | {ident} | {resolver} | {early} |");
+#[test]
+fn nothing_that_an_attacker_might_try_is_survived_in_a_workers_place() {
+    // It says itself, by its exit status, that all filters killed, that every floor holds, and that no canary was hit.
+    let table = everything();
+    let sums = sums(&table);
+    for role in ["session", "ident", "resolver"] {
+        let of = |name: String| sums.iter().find(|sum| sum.reading == name).expect("a reading");
+        assert_eq!(of(format!("the {role} worker")).hits, 0, "{role}");
+        let before = format!("the {role} worker before its own locks");
+        let early = tried(&table).filter(|tried| tried.reading == before && tried.outcome == "done");
+        assert!(early.count() <= EARLY, "{role}: too much is possible before a worker locks itself down");
     }
-    let killed = |role: usize| readings.iter().filter(|reading| reading.confined[role] == "SIGSYS").count();
-    let done = readings.iter().filter(|reading| reading.control == "done").count();
-    let all = readings.len();
-    let [session, ident, resolver, early] = [0, 1, 2, 3].map(killed);
-    let _ = writeln!(
-        table,
-        "| {all} acts | {done} done | {session} killed | {ident} killed | {resolver} killed | {early} killed |"
-    );
-    table
+
+    let alone = "an unprivileged user id alone";
+    let refused: Vec<_> =
+        tried(&table).filter(|tried| tried.reading == alone && tried.outcome != "done").collect();
+    for Tried { act, outcome, .. } in &refused {
+        let known = REFUSED_ANYWAY.iter().any(|(_, acts)| acts.contains(act));
+        assert!(known, "{act} is not possible without the sandbox either: {outcome}");
+    }
+    let user = sums.iter().find(|sum| sum.reading == alone).expect("a reading");
+    assert!(user.hits > 5, "the canaries do not notice what reaches them: {}", user.hits);
+
+    let quoted = quoted();
+    assert_eq!(quoted.len(), sums.len(), "rows of the table in SECURITY.md");
+    for (reading, stopped, classic) in quoted {
+        let now = sums.iter().find(|sum| sum.reading == reading);
+        let now = now.unwrap_or_else(|| panic!("{reading:?} of SECURITY.md is not a reading"));
+        // The user id alone protects as much as the machine's own settings let it.
+        assert!(
+            reading == alone || (now.stopped >= stopped && now.classic >= classic),
+            "{reading}: SECURITY.md says {stopped} and {classic}, found {} and {}",
+            now.stopped,
+            now.classic
+        );
+    }
+}
+
+#[test]
+fn an_ordinary_user_is_told_what_could_not_be_read() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let host = Host::new();
+    let place = "/run/sockd-probe";
+    host.run(|| {
+        fs::copy(program("sockd-probe"), place).expect("a copy");
+        fs::set_permissions(place, fs::Permissions::from_mode(0o755)).expect("mode");
+    });
+    let run = |words: &[&str]| host.output(Command::new(place).args(words).uid(64123).gid(64123));
+    let output = run(&["--role", "ident", "--layer", "full", "--layer", "filter"]);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(2), "{out}{err}");
+    assert!(out.contains("| the ident filter alone |"), "{out}");
+    assert!(err.contains("the workers of the daemon itself: that takes root"), "{err}");
+    let output = run(&["--role", "ident", "--layer", "filter"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn a_host_without_sockd_is_not_said_to_be_safe() {
+    let host = Host::new();
+    let output = probe(&host, &["--layer", "full", "--sockd", "/run/no/sockd", "--worker", "/run/no/worker"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not read"), "{output:?}");
 }

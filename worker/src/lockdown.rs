@@ -32,6 +32,13 @@ pub fn take_channel() -> Option<OwnedFd> {
 /// An error means that the worker must end; that the kernel lacks Landlock or PR_SET_MDWE is no error, the monitor
 /// decides whether that is enough.
 pub fn lock_down(profile: &[Row]) -> Result<Locks, LockError> {
+    let locks = lock_down_without_filter()?;
+    install_filter(profile)?;
+    Ok(locks)
+}
+
+/// Everything but the last lock. A worker has no use for this; the probe measures what each layer is good for.
+pub fn lock_down_without_filter() -> Result<Locks, LockError> {
     become_nobody_special()?;
     limit_resources()?;
     not_dumpable()?;
@@ -39,14 +46,12 @@ pub fn lock_down(profile: &[Row]) -> Result<Locks, LockError> {
     let memory_deny_write_execute = deny_write_execute();
     no_new_privileges()?;
     let landlock = landlock_deny_all()?;
-    let locks = Locks {
+    Ok(Locks {
         protocol: PROTOCOL_VERSION,
         landlock_abi: landlock.abi,
         landlock_enforced: landlock.enforced,
         memory_deny_write_execute,
-    };
-    install_filter(profile)?;
-    Ok(locks)
+    })
 }
 
 /// Root would be a mistake of the spawner; capabilities that an exec may have left are given up.

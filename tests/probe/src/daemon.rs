@@ -1,0 +1,166 @@
+//! The installed sockd, started where nobody else is, with this program in its worker's place.
+//!
+//! The daemon has no option that would let somebody choose its worker: what is shown at the worker's place is
+//! changed in the private mount namespace of this program alone, which takes root.
+
+use crate::outcome::Outcome;
+use crate::private::{self, Folder};
+use crate::slot::END;
+use crate::sys;
+use sockd_common::message::Role;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::{env, fs};
+
+/// Where the daemon listens in its own network namespace, and where identd and the nameserver do.
+const PROXY: u16 = 1080;
+const IDENTD: u16 = 113;
+const NAMESERVER: u16 = 53;
+
+/// Milliseconds that anything may take.
+const LIMIT: i32 = 20_000;
+
+/// What one role's worker has told.
+pub(crate) struct Told {
+    /// Behind all locks.
+    pub(crate) confined: Vec<Outcome>,
+    /// Behind those of the spawner only.
+    pub(crate) before: Vec<Outcome>,
+    /// How the worker itself ended when it tried, by the monitor's log.
+    pub(crate) ended: String,
+}
+
+/// The running daemon; ended when dropped.
+pub(crate) struct Daemon {
+    child: Child,
+    stderr: ChildStderr,
+    said: String,
+    identd: TcpListener,
+    nameserver: TcpListener,
+}
+
+impl Daemon {
+    /// Starts it. `settings` of the host are used where there are any; no other file of the host's is.
+    pub(crate) fn start(program: &Path, worker: &Path, folder: &Folder) -> Result<Self, String> {
+        let own = env::current_exe().map_err(|error| error.to_string())?;
+        private::show(&own, worker)?;
+        let resolv_conf = folder.path().join("resolv.conf");
+        fs::write(&resolv_conf, "nameserver 127.0.0.1\n").map_err(|error| error.to_string())?;
+        let place = fs::canonicalize("/etc/resolv.conf").ok();
+        place.map_or(Ok(()), |place| private::show(&resolv_conf, &place))?;
+        let listen = |port| {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| format!("port {port}: {error}"))
+        };
+        let (identd, nameserver) = (listen(IDENTD)?, listen(NAMESERVER)?);
+        let mut command = Command::new(program);
+        command.args(["--trial", "-i", "--listen", &format!("127.0.0.1:{PROXY}")]);
+        if let Some(settings) = settings(folder)? {
+            command.arg("--settings").arg(settings);
+        }
+        command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
+        let stderr = child.stderr.take().ok_or("no standard error")?;
+        let mut daemon = Self { child, stderr, said: String::new(), identd, nameserver };
+        daemon.line("serving on ")?;
+        Ok(daemon)
+    }
+
+    /// Lets a worker of this role try everything.
+    pub(crate) fn read(&mut self, role: Role, acts: usize) -> Result<Told, String> {
+        let told = self.told(role).map_err(|error| {
+            format!("the {} worker: {error}; sockd says: {}", role.word(), self.rest().trim_end())
+        })?;
+        let mut lines = told.lines().map(|line| line.trim_matches('\0'));
+        let pairs = lines.by_ref().take(acts).map(|line| line.split_once('\t').unwrap_or_default());
+        let (confined, before): (Vec<_>, Vec<_>) = pairs
+            .map(|(confined, before)| (Outcome::from_word(confined), Outcome::from_word(before)))
+            .unzip();
+        if confined.len() != acts || lines.next() != Some(END) {
+            return Err(format!("the {} worker has told {} acts of {acts}", role.word(), confined.len()));
+        }
+        let line = self.line(&format!("{} worker ", role.word()))?;
+        let ended = line.rsplit(" ended: ").next().unwrap_or_default().to_owned();
+        Ok(Told { confined, before, ended })
+    }
+
+    /// Everything that arrives through the descriptor that a worker of this role has for its work.
+    fn told(&mut self, role: Role) -> Result<String, String> {
+        let words = |error: std::io::Error| error.to_string();
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, PROXY)).map_err(words)?;
+        // Bytes after the request are there to be read by acts that read.
+        let request = [&[4, 1, 0, 7, 127, 0, 0, 1], role.word().as_bytes(), &[0; 65]].concat();
+        client.write_all(&request).map_err(words)?;
+        let accept = |listener: &TcpListener| match sys::wait(listener, LIMIT) {
+            true => listener.accept().map(|(stream, _)| stream).map_err(words),
+            false => Err("nobody has come".into()),
+        };
+        let mut peer = match role {
+            Role::Ident => accept(&self.identd)?,
+            Role::Resolver => accept(&self.nameserver)?,
+            _ => client.try_clone().map_err(words)?,
+        };
+        if role != Role::Session {
+            peer.write_all(&[0; 64]).map_err(words)?;
+        }
+        let mut told = Vec::new();
+        while !told.ends_with(format!("{END}\n").as_bytes()) {
+            let mut part = [0; 4096];
+            if !sys::wait(&peer, LIMIT) {
+                return Err(format!("silent after {} bytes", told.len()));
+            }
+            match peer.read(&mut part) {
+                Ok(0) | Err(_) => {
+                    return Err(format!("gone after {} bytes", told.len()));
+                }
+                Ok(length) => told.extend_from_slice(part.get(..length).unwrap_or_default()),
+            }
+        }
+        Ok(String::from_utf8_lossy(&told).into_owned())
+    }
+
+    /// The next line of the log that contains this and tells of an end or a start.
+    fn line(&mut self, wanted: &str) -> Result<String, String> {
+        loop {
+            if let Some(end) = self.said.find('\n') {
+                let line: String = self.said.drain(..=end).collect();
+                if line.contains(wanted) && (line.contains(" ended: ") || line.contains("serving")) {
+                    return Ok(line.trim_end().to_owned());
+                }
+            } else if !self.hear(LIMIT) {
+                return Err(format!("sockd does not say {wanted:?}; its last words: {}", self.said));
+            }
+        }
+    }
+
+    fn hear(&mut self, limit: i32) -> bool {
+        let mut part = [0; 4096];
+        let length =
+            if sys::wait(&self.stderr, limit) { self.stderr.read(&mut part).unwrap_or(0) } else { 0 };
+        self.said.push_str(&String::from_utf8_lossy(part.get(..length).unwrap_or_default()));
+        length > 0
+    }
+
+    fn rest(&mut self) -> String {
+        while self.hear(200) {}
+        self.said.clone()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Spawner and workers die with the monitor.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A copy of the host's settings under another name: with --trial the file at the default place is not read.
+fn settings(folder: &Folder) -> Result<Option<PathBuf>, String> {
+    let copy = folder.path().join("sockd.ron");
+    match fs::read("/etc/sockd.ron") {
+        Ok(text) => fs::write(&copy, text).map(|()| Some(copy)).map_err(|error| error.to_string()),
+        Err(_) => Ok(None),
+    }
+}

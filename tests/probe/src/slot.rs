@@ -1,0 +1,166 @@
+//! In a worker's place: started by the real spawner, with the descriptors that the real monitor passes.
+//!
+//! The worker of the role that is asked about forks a child for each act, twice: one puts on the locks of the role,
+//! as the worker does, the other stays behind those that the spawner has put around every worker. What became of
+//! them is told through the very descriptor that a worker has for its work. At the end the worker puts on the locks
+//! itself and tries an act, so that the monitor says in its log how workers end that try.
+//!
+//! The session worker is told by the user id of the request which role is meant; for the other two it asks the
+//! monitor for what makes it need them.
+
+use crate::acts::{self, Slot};
+use crate::outcome::{Outcome, Victim, attempt, in_a_child, number};
+use crate::sys;
+use sockd_common::channel::{Received, WorkerEnd};
+use sockd_common::message::{
+    CHANNEL_FD, Command, Destination, FromIdent, FromResolver, FromSession, Id, Locks, Message, Name,
+    PROTOCOL_VERSION, Request, Role, ToIdent, ToResolver, ToSession, Transport, UserId,
+};
+use sockd_lockdown::Row;
+use sockd_worker::{lockdown, profile};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::fd::OwnedFd;
+
+/// Where the requests go that lead to the other roles: nothing is there.
+const NOWHERE: u16 = 7;
+
+/// The port of the canary on the loopback interface of the namespace that the daemon runs in.
+pub(crate) const CANARY_PORT: u16 = 9;
+
+/// The last line of what is told.
+pub(crate) const END: &str = "end";
+
+/// The name that is looked up, so that the resolver is needed.
+const NAME: &[u8] = b"probe.invalid";
+
+/// A worker's whole life here.
+pub(crate) fn run(role: Role) -> Option<()> {
+    let channel = lockdown::take_channel()?;
+    match role {
+        Role::Session => session(WorkerEnd::new(channel)),
+        Role::Ident => ident(WorkerEnd::new(channel)),
+        Role::Resolver => resolver(WorkerEnd::new(channel)),
+        Role::Probe => None,
+    }
+}
+
+/// What the monitor wants to hear. The locks come later, in the children.
+fn locks() -> Locks {
+    Locks {
+        protocol: PROTOCOL_VERSION,
+        landlock_abi: 0,
+        landlock_enforced: true,
+        memory_deny_write_execute: false,
+    }
+}
+
+fn session(monitor: WorkerEnd<FromSession, ToSession>) -> Option<()> {
+    monitor.send(&FromSession::Ready(locks())).ok()?;
+    let mut served = None;
+    while let Some((message, socket)) = next(&monitor) {
+        let (ToSession::Serve { id }, Some(socket)) = (message, socket) else { continue };
+        let mut client = TcpStream::from(socket);
+        let (destination, role) = match wanted(&mut client)?.as_str() {
+            "session" => return tell(client, profile::PROFILE_SESSION),
+            "resolver" => (Destination::Name(Name::new(NAME)?), b"resolver".as_slice()),
+            _ => (Destination::Address(Ipv4Addr::LOCALHOST.into()), b"ident".as_slice()),
+        };
+        let user = UserId::new(role)?;
+        let request = Request { version: 4, command: Command::Connect, destination, port: NOWHERE, user };
+        monitor.send(&FromSession::Request { id, request }).ok()?;
+        // Open until the monitor ends this process.
+        served = Some(client);
+    }
+    drop(served);
+    None
+}
+
+fn ident(monitor: WorkerEnd<FromIdent, ToIdent>) -> Option<()> {
+    monitor.send(&FromIdent::Ready(locks())).ok()?;
+    while let Some((_, socket)) = next(&monitor) {
+        if let Some(socket) = socket {
+            return tell(TcpStream::from(socket), profile::PROFILE_IDENT);
+        }
+    }
+    None
+}
+
+fn resolver(monitor: WorkerEnd<FromResolver, ToResolver>) -> Option<()> {
+    monitor.send(&FromResolver::Ready(locks())).ok()?;
+    let mut hosts = None;
+    while let Some((message, socket)) = next(&monitor) {
+        match (message, socket) {
+            (ToResolver::Resolve { id, .. }, _) => ask_for_nameserver(&monitor, id)?,
+            (ToResolver::Socket { .. }, Some(socket)) => {
+                return tell(TcpStream::from(socket), profile::PROFILE_RESOLVER);
+            }
+            // The hosts file stays open, as it is for the resolver while it reads it.
+            (_, file) => hosts = file.or(hosts),
+        }
+    }
+    drop(hosts);
+    None
+}
+
+/// By TCP, so that what is told arrives whole.
+fn ask_for_nameserver(monitor: &WorkerEnd<FromResolver, ToResolver>, id: Id) -> Option<()> {
+    let need = FromResolver::NeedSocket { id, transport: Transport::Tcp, attempt: 0 };
+    monitor.send(&need).ok()
+}
+
+fn next<Out: Message, In: Message>(monitor: &WorkerEnd<Out, In>) -> Option<(In, Option<OwnedFd>)> {
+    loop {
+        match monitor.receive() {
+            Ok(Received::Message(message, descriptor)) => return Some((message, descriptor)),
+            Ok(Received::Nothing) => sys::wait(monitor, -1),
+            _ => return None,
+        };
+    }
+}
+
+/// What the user id of the request says.
+fn wanted(client: &mut TcpStream) -> Option<String> {
+    let mut request = Vec::new();
+    while request.len() < 9 || !request.ends_with(&[0]) {
+        let mut byte = [0];
+        match client.read(&mut byte) {
+            Ok(1) => request.extend(byte),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => drop(sys::wait(&*client, -1)),
+            _ => return None,
+        }
+    }
+    let user = request.get(8..request.len() - 1).unwrap_or_default();
+    Some(String::from_utf8_lossy(user).into_owned())
+}
+
+/// Tries everything and tells it through `peer`: a line for each act with both outcomes.
+fn tell(mut peer: TcpStream, profile: &[Row]) -> Option<()> {
+    let victim = Victim::start(&|| Ok(())).ok()?;
+    let slot = Slot {
+        client: number(&peer),
+        channel: usize::try_from(CHANNEL_FD).unwrap_or(3),
+        other_end: number(&peer),
+        loose: number(&peer),
+        listener: number(&peer),
+        victim: victim.pid(),
+        monitor: 1,
+        canary: crate::private::canary_at(CANARY_PORT),
+    };
+    let mut told = String::new();
+    for act in &acts::all() {
+        let confined = in_a_child(&|| {
+            lockdown::lock_down(profile).map_err(|error| error.to_string())?;
+            Ok(attempt(act, &slot))
+        });
+        let before = in_a_child(&|| Ok(attempt(act, &slot)));
+        told.push_str(&format!("{confined}\t{before}\n"));
+    }
+    told.push_str(END);
+    told.push('\n');
+    peer.write_all(told.as_bytes()).ok()?;
+    drop(victim);
+    lockdown::lock_down(profile).ok()?;
+    let survived = acts::all().first().map(|act| attempt(act, &slot));
+    sockd_lockdown::exit_now(survived.unwrap_or(Outcome::Untried).status())
+}
