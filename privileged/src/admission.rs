@@ -24,6 +24,8 @@ const MAX_HOSTS: usize = 16_384;
 #[derive(Debug, Default)]
 pub struct Admission {
     hosts: HashMap<Host, Record>,
+    /// As [`Record::spent`], for all hosts.
+    spent: Option<Instant>,
     swept: Option<Instant>,
 }
 
@@ -54,19 +56,20 @@ impl Admission {
 
     /// A connection of this host has come: why it is closed, or nothing where it is served.
     pub fn refuses(&mut self, host: Host, settings: &Settings, now: Instant) -> Option<&'static str> {
-        let each = Duration::from_secs(1).checked_div(settings.connection_rate).unwrap_or_default();
-        let burst = each.saturating_mul(settings.connection_burst);
-        let record = self.record(host, now)?;
+        let Some(record) = self.record(host, now) else { return self.refuses_all(settings, now) };
         let shut_out = |last: Instant| now.saturating_duration_since(last) < SHUT_OUT;
         if record.violations > FORGIVEN && record.last_violation.is_some_and(shut_out) {
             return Some("its workers have violated the protocol again and again");
         }
-        let spent = record.spent.map_or(now, |spent| spent.max(now)).checked_add(each)?;
-        if spent.saturating_duration_since(now) > burst {
+        if !spend(&mut record.spent, settings.connection_rate, settings.connection_burst, now) {
             return Some("connection_rate reached");
         }
-        record.spent = Some(spent);
-        None
+        self.refuses_all(settings, now)
+    }
+
+    fn refuses_all(&mut self, settings: &Settings, now: Instant) -> Option<&'static str> {
+        let (rate, burst) = (settings.connection_rate_in_all, settings.connection_burst_in_all);
+        (!spend(&mut self.spent, rate, burst, now)).then_some("connection_rate_in_all reached")
     }
 
     fn record(&mut self, host: Host, now: Instant) -> Option<&mut Record> {
@@ -84,6 +87,18 @@ impl Admission {
         }
         Some(self.hosts.entry(host).or_default())
     }
+}
+
+/// Takes one connection off the burst, which comes back at the rate; false where nothing is left of it.
+fn spend(spent: &mut Option<Instant>, rate: u32, burst: u32, now: Instant) -> bool {
+    let each = Duration::from_secs(1).checked_div(rate).unwrap_or_default();
+    let with_this = spent.map_or(now, |spent| spent.max(now)).checked_add(each);
+    let admitted =
+        with_this.is_some_and(|spent| spent.saturating_duration_since(now) <= each.saturating_mul(burst));
+    if admitted {
+        *spent = with_this;
+    }
+    admitted
 }
 
 #[cfg(test)]
@@ -108,8 +123,21 @@ mod tests {
         assert_eq!(admitted("192.0.2.2", now), 5);
         assert_eq!(admitted("192.0.2.1", now + Duration::from_millis(200)), 2);
         assert_eq!(admitted("192.0.2.1", now + Duration::from_secs(60)), 5);
-        assert_eq!(admitted("2001:db8::1", now), 5);
-        assert_eq!(admitted("2001:db8::2:1", now), 0, "of the same 64 bits");
+        let later = now + Duration::from_secs(61);
+        assert_eq!(admitted("2001:db8::1", later), 5);
+        assert_eq!(admitted("2001:db8::2:1", later), 0, "of the same 64 bits");
+    }
+
+    #[test]
+    fn all_hosts_together_have_a_burst_and_a_rate_and_a_host_beyond_its_own_takes_nothing_of_it() {
+        let (mut admission, now) = (Admission::default(), Instant::now());
+        let settings = Settings { connection_rate_in_all: 10, connection_burst_in_all: 8, ..settings(10, 5) };
+        let mut admitted = |address, at| {
+            (0..100).filter(|_| admission.refuses(host(address), &settings, at).is_none()).count()
+        };
+        assert_eq!(admitted("192.0.2.1", now), 5);
+        assert_eq!(admitted("192.0.2.2", now), 3);
+        assert_eq!(admitted("192.0.2.3", now + Duration::from_millis(200)), 2);
     }
 
     #[test]

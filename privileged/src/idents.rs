@@ -6,6 +6,7 @@
 use crate::dial::{self, Dialled};
 use crate::monitor::{Monitor, watch};
 use crate::session::Event;
+use crate::tally::Kind;
 use crate::token::Token;
 use crate::visits::Holds;
 use crate::workers::Line;
@@ -53,11 +54,16 @@ impl Monitor {
     pub(crate) fn ask_ident(&mut self, visit: usize) -> Option<Event> {
         let (client, proxy, host) =
             self.visits.get(visit).map(|visit| (visit.client, visit.proxy, visit.host))?;
+        if let Some(limit) = self.tallies.limit(Kind::Ident, host, &self.world.settings) {
+            self.rarely.err(&mut self.log, &format!("identd is not asked: {limit} by {host}"));
+            return Some(Event::Identified(Identity::Unknown));
+        }
         let identd = SocketAddr::new(client.ip(), IDENT_PORT);
         let dialled = match dial::dial(identd, Some(sockd_policy::canonical(proxy.ip()))) {
             Ok(dialled) => dialled,
             Err(_) => return Some(Event::Identified(Identity::Unknown)),
         };
+        self.tallies.add(Kind::Ident, host);
         let index = self.queries.insert(IdentQuery {
             visit: Some(visit),
             client_port: client.port(),
@@ -165,6 +171,7 @@ impl Monitor {
     fn answer_query(&mut self, index: usize, identity: Identity) {
         drop(self.take_identd(index));
         let Some(query) = self.queries.try_remove(index) else { return };
+        self.tallies.remove(Kind::Ident, query.host);
         if let (Some(due), Ok(place)) = (query.due, u32::try_from(index)) {
             self.deadlines.remove(&(due, Token::Query(place).pack()));
         }

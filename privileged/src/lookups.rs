@@ -5,6 +5,7 @@ use crate::files;
 use crate::monitor::{Monitor, watch};
 use crate::resolv::ResolvConf;
 use crate::session::Event;
+use crate::tally::Kind;
 use crate::token::Token;
 use crate::visits::Holds;
 use crate::workers::{Host, Line};
@@ -29,9 +30,6 @@ const SOCKETS_A_LOOKUP: u8 = 64;
 
 /// A resolver that has been told to cancel a lookup gets this long to say so: longer than a worker may take to start.
 const CANCEL_LIMIT: Duration = Duration::from_secs(30);
-
-/// Lookups under way in all.
-const MAX_LOOKUPS: usize = 1024;
 
 /// The two files are looked at for changes no more often than this.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -60,6 +58,8 @@ struct Lookup {
     /// The session that waits; nothing once it does not any more.
     visit: Option<usize>,
     host: Host,
+    /// What no resolver has been asked yet, as there was none.
+    query: Option<Query>,
     sockets: u8,
     /// A TCP connection to a nameserver on its way.
     stream: Option<(OwnedFd, SocketAddr, Instant)>,
@@ -96,7 +96,11 @@ impl Monitor {
         self.lookups.versions = None;
         self.lookups.looked_at = None;
         match self.lookups.worker {
-            Some(_) => self.look_at_files(),
+            Some(_) => {
+                self.look_at_files();
+                let waiting: Vec<usize> = self.lookups.pending.iter().map(|(index, _)| index).collect();
+                waiting.into_iter().for_each(|index| self.ask_resolver(index));
+            }
             None => self.lookups.restart_at = Instant::now().checked_add(RESTART),
         }
     }
@@ -122,14 +126,26 @@ impl Monitor {
         }
     }
 
-    fn tell_resolver(&mut self, message: ToResolver, descriptor: Option<OwnedFd>) {
-        let Some(index) = self.lookups.worker else { return };
-        let Some(worker) = self.workers.worker(index) else { return };
-        if let Line::Resolver(link) = &mut worker.line {
-            // A resolver that is lost is noticed where its channel is read.
-            if link.send(message, descriptor) && link.is_stuck() {
-                self.flush_worker(index);
-            }
+    /// False where there is no resolver just now. That one is lost is noticed where its channel is read.
+    fn tell_resolver(&mut self, message: ToResolver, descriptor: Option<OwnedFd>) -> bool {
+        let Some(index) = self.lookups.worker else { return false };
+        let Some(worker) = self.workers.worker(index) else { return false };
+        let Line::Resolver(link) = &mut worker.line else { return false };
+        let sent = link.send(message, descriptor);
+        if link.is_stuck() {
+            self.flush_worker(index);
+        }
+        sent
+    }
+
+    /// Asks what has not been asked yet; without a resolver it waits for the next one, as long as its session does.
+    fn ask_resolver(&mut self, index: usize) {
+        let query = self.lookups.pending.get(index).and_then(|lookup| lookup.query.clone());
+        let (Some(query), Ok(id)) = (query, u32::try_from(index).map(Id)) else { return };
+        if self.tell_resolver(ToResolver::Resolve { id, query }, None)
+            && let Some(lookup) = self.lookups.pending.get_mut(index)
+        {
+            lookup.query = None;
         }
     }
 
@@ -137,19 +153,15 @@ impl Monitor {
     pub(crate) fn look_up(&mut self, visit: usize, query: Query) -> Option<Event> {
         self.look_at_files();
         let host = self.visits.get(visit)?.host;
-        let limit = self.world.settings.max_lookups_per_host;
-        if self.lookups.worker.is_none()
-            || self.lookups.pending.len() >= MAX_LOOKUPS
-            || self.tallies.lookups(host) >= limit
-        {
-            let text = format!("lookups fail: no resolver, or too many lookups, last for {host}");
-            self.rarely.err(&mut self.log, &text);
+        if let Some(limit) = self.tallies.limit(Kind::Lookup, host, &self.world.settings) {
+            self.rarely.err(&mut self.log, &format!("lookups fail: {limit} by {host}"));
             return Some(Event::Resolved(Answer::Failed));
         }
-        self.tallies.begin_lookup(host);
+        self.tallies.add(Kind::Lookup, host);
         let index = self.lookups.pending.insert(Lookup {
             visit: Some(visit),
             host,
+            query: Some(query),
             sockets: 0,
             stream: None,
             due: None,
@@ -157,7 +169,7 @@ impl Monitor {
         if let Some(visit) = self.visits.get_mut(visit) {
             visit.holds = Holds::Lookup(index);
         }
-        self.tell_resolver(ToResolver::Resolve { id: Id(u32::try_from(index).ok()?), query }, None);
+        self.ask_resolver(index);
         None
     }
 
@@ -165,6 +177,11 @@ impl Monitor {
     pub(crate) fn cancel_lookup(&mut self, index: usize) {
         let Some(lookup) = self.lookups.pending.get_mut(index) else { return };
         lookup.visit = None;
+        if lookup.query.is_some()
+            && let Some(lookup) = self.lookups.pending.try_remove(index)
+        {
+            return self.answered(index, lookup, Answer::Failed);
+        }
         drop(self.take_stream(index));
         if let (Some(lookup), Ok(id)) = (self.lookups.pending.get_mut(index), u32::try_from(index)) {
             lookup.due = Instant::now().checked_add(CANCEL_LIMIT);
@@ -198,7 +215,7 @@ impl Monitor {
     }
 
     fn answered(&mut self, index: usize, lookup: Lookup, answer: Answer) {
-        self.tallies.end_lookup(lookup.host);
+        self.tallies.remove(Kind::Lookup, lookup.host);
         if let (Some(due), Ok(place)) = (lookup.due, u32::try_from(index)) {
             self.deadlines.remove(&(due, Token::Lookup(place).pack()));
         }
@@ -230,7 +247,7 @@ impl Monitor {
         match socket {
             Some(socket) => self.tell_resolver(ToResolver::Socket { id }, Some(socket)),
             None => self.tell_resolver(ToResolver::NoSocket { id }, None),
-        }
+        };
     }
 
     fn await_stream(&mut self, index: usize, socket: OwnedFd, server: SocketAddr) {
@@ -278,22 +295,23 @@ impl Monitor {
         }
     }
 
-    /// The resolver worker is gone: everything that it had to do has failed, and a new one is started.
+    /// The resolver worker is gone: everything that it had to do has failed, for one of these may have been its end,
+    /// and a new one is started for what it had not been asked yet.
     pub(crate) fn lose_lookups(&mut self) {
         self.lookups.worker = None;
-        // New lookups wait in the new worker's channel until it is ready.
-        match self.lookups.started {
-            Some(started) if started.elapsed() < RESTART => {
-                self.lookups.restart_at = started.checked_add(RESTART);
-            }
-            _ => self.start_resolver(),
-        }
-        let indices: Vec<usize> = self.lookups.pending.iter().map(|(index, _)| index).collect();
+        let asked = |(index, lookup): (usize, &Lookup)| lookup.query.is_none().then_some(index);
+        let indices: Vec<usize> = self.lookups.pending.iter().filter_map(asked).collect();
         for index in indices {
             drop(self.take_stream(index));
             if let Some(lookup) = self.lookups.pending.try_remove(index) {
                 self.answered(index, lookup, Answer::Failed);
             }
+        }
+        match self.lookups.started {
+            Some(started) if started.elapsed() < RESTART => {
+                self.lookups.restart_at = started.checked_add(RESTART);
+            }
+            _ => self.start_resolver(),
         }
     }
 }

@@ -7,7 +7,8 @@
 use crate::commands::{Values, environment, expand_words};
 use crate::load;
 use crate::options::Options;
-use crate::settings::Commands;
+use crate::settings::{Commands, Settings};
+use crate::workers::Host;
 use crate::{sys, world};
 use caps::Capability;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask};
@@ -23,6 +24,7 @@ use sockd_common::message::Message;
 use sockd_lockdown::{self as lockdown, Gid, Resource, Uid};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::CString;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -46,7 +48,10 @@ pub enum FromRunner {
     /// A command did not end by itself within its time.
     Overdue,
     /// Too many commands run and wait.
-    Dropped,
+    Dropped {
+        /// Because of this client; nothing: in all.
+        of: Option<IpAddr>,
+    },
     /// A command that is not in the rules that the runner has read.
     Unknown,
     /// fork(2) failed.
@@ -66,17 +71,16 @@ pub type Channel = MonitorEnd<ToRunner, FromRunner>;
 pub struct Plan {
     /// Where the rules are.
     pub options: Options,
-    /// Whether commands go to a shell.
-    pub commands: Commands,
+    /// Whether commands go to a shell, and how many there may be.
+    pub settings: Settings,
     /// User and group that commands run as.
     pub ids: (u32, u32),
     /// The commands of the rules that are in force at the start.
     pub templates: HashSet<String>,
 }
 
-/// Commands at once, and commands that wait for one of them to end.
+/// Commands at once; others wait for one of them to end.
 const AT_ONCE: usize = 8;
-const WAITING: usize = 64;
 
 /// How often and how long the end of what is killed is awaited before the runner itself ends.
 const ROUNDS: u32 = 20;
@@ -144,6 +148,8 @@ struct Running {
     /// When the whole process group is told to end, and then ended.
     due: Instant,
     told: bool,
+    /// Because of whom; what commands have left behind is nobody's.
+    host: Option<Host>,
 }
 
 impl Runner {
@@ -189,10 +195,23 @@ impl Runner {
         let template = String::from_utf8_lossy(template.as_bytes()).into_owned();
         if !self.plan.templates.contains(&template) {
             self.report(FromRunner::Unknown);
-        } else if self.waiting.len() >= WAITING {
-            self.report(FromRunner::Dropped);
+        } else if let Some(of) = self.limit(values.source) {
+            self.report(FromRunner::Dropped { of });
         } else {
             self.waiting.push_back((template, values));
+        }
+    }
+
+    /// Whether a further command is too much, and then whose.
+    fn limit(&self, client: IpAddr) -> Option<Option<IpAddr>> {
+        let Settings { max_commands, max_commands_per_host, .. } = self.plan.settings;
+        let is_his = |host: &Option<Host>| *host == Some(Host::of(client));
+        let waiting = self.waiting.iter().map(|(_, values)| Some(Host::of(values.source)));
+        let hosts = || self.running.values().map(|running| running.host).chain(waiting.clone());
+        let reached = |number: usize, limit| u32::try_from(number).is_ok_and(|number| number >= limit);
+        match () {
+            () if reached(hosts().filter(is_his).count(), max_commands_per_host) => Some(Some(client)),
+            () => reached(hosts().count(), max_commands).then_some(None),
         }
     }
 
@@ -201,13 +220,21 @@ impl Runner {
         if let Ok(load::Loaded { world, .. }) = load::load(&self.plan.options) {
             self.plan.templates =
                 world.rules.templates().map(|template| template.text().to_owned()).collect();
-            self.plan.commands = world.settings.commands;
+            self.plan.settings = world.settings;
         }
+    }
+
+    /// The first of a host that has the fewest running: one host can hold up only itself.
+    fn next(&mut self) -> Option<(String, Values)> {
+        let hosts = self.waiting.iter().map(|(_, values)| Some(Host::of(values.source)));
+        let running = |host| self.running.values().filter(|running| running.host == host).count();
+        let (place, _) = hosts.enumerate().min_by_key(|(_, host)| running(*host))?;
+        self.waiting.remove(place)
     }
 
     fn start_waiting(&mut self) {
         while self.running.len() < AT_ONCE
-            && let Some((template, values)) = self.waiting.pop_front()
+            && let Some((template, values)) = self.next()
         {
             match sys::fork() {
                 Ok(ForkResult::Child) => {
@@ -216,7 +243,8 @@ impl Runner {
                 }
                 Ok(ForkResult::Parent { child }) => {
                     let due = Instant::now().checked_add(TIME).unwrap_or_else(Instant::now);
-                    self.running.insert(child, Running { due, told: false });
+                    let host = Some(Host::of(values.source));
+                    self.running.insert(child, Running { due, told: false, host });
                 }
                 Err(_) => self.report(FromRunner::NotStarted),
             }
@@ -250,7 +278,7 @@ impl Runner {
     fn adopt(&mut self) {
         let due = Instant::now().checked_add(TIME).unwrap_or_else(Instant::now);
         for orphan in children() {
-            self.running.entry(orphan).or_insert(Running { due, told: false });
+            self.running.entry(orphan).or_insert(Running { due, told: false, host: None });
         }
     }
 
@@ -303,7 +331,7 @@ fn children() -> Vec<Pid> {
 
 /// In the child: another user, a session and limits of its own, nothing inherited, then the command.
 fn become_command(plan: &Plan, null: &OwnedFd, template: &str, values: &Values) -> Option<()> {
-    let words = match plan.commands {
+    let words = match plan.settings.commands {
         Commands::Off => return None,
         Commands::Sh => {
             vec![

@@ -63,10 +63,26 @@ pub struct Settings {
     pub connection_rate: u32,
     /// Connections of one client host at any rate.
     pub connection_burst: u32,
+    /// Connections of all client hosts a second, once they have used up their burst.
+    pub connection_rate_in_all: u32,
+    /// Connections of all client hosts at any rate.
+    pub connection_burst_in_all: u32,
+    /// Unfinished requests in all; one more closes the oldest of them.
+    pub max_requests: u32,
     /// Unfinished requests of one client host; one more closes the oldest of them.
     pub max_requests_per_host: u32,
-    /// Lookups under way for one client host.
+    /// Lookups under way in all. One more fails.
+    pub max_lookups: u32,
+    /// Lookups under way for one client host. One more fails.
     pub max_lookups_per_host: u32,
+    /// Questions to identds under way in all. One more counts as not answered.
+    pub max_idents: u32,
+    /// Questions under way to the identd of one client host. One more counts as not answered.
+    pub max_idents_per_host: u32,
+    /// Commands of the rules that run or wait, in all. One more is not run.
+    pub max_commands: u32,
+    /// Commands of the rules that run or wait because of one client host. One more is not run.
+    pub max_commands_per_host: u32,
     /// Ports that wait for the server of a BIND, in all. One more BIND is refused with 91.
     pub max_binds: u32,
     /// Ports that wait for the server of a BIND, of one client host. One more BIND is refused with 91.
@@ -105,8 +121,16 @@ impl Default for Settings {
             max_sessions_per_host: 32_768,
             connection_rate: 10_000,
             connection_burst: 20_000,
+            connection_rate_in_all: 100_000,
+            connection_burst_in_all: 200_000,
+            max_requests: 16_384,
             max_requests_per_host: 1_024,
+            max_lookups: 1_024,
             max_lookups_per_host: 256,
+            max_idents: 1_024,
+            max_idents_per_host: 256,
+            max_commands: 72,
+            max_commands_per_host: 32,
             max_binds: 4_096,
             max_binds_per_host: 256,
             max_refusals_logged: 500,
@@ -199,8 +223,16 @@ impl Settings {
             ("max_sessions_per_host", self.max_sessions_per_host),
             ("connection_rate", self.connection_rate),
             ("connection_burst", self.connection_burst),
+            ("connection_rate_in_all", self.connection_rate_in_all),
+            ("connection_burst_in_all", self.connection_burst_in_all),
+            ("max_requests", self.max_requests),
             ("max_requests_per_host", self.max_requests_per_host),
+            ("max_lookups", self.max_lookups),
             ("max_lookups_per_host", self.max_lookups_per_host),
+            ("max_idents", self.max_idents),
+            ("max_idents_per_host", self.max_idents_per_host),
+            ("max_commands", self.max_commands),
+            ("max_commands_per_host", self.max_commands_per_host),
             ("max_binds", self.max_binds),
             ("max_binds_per_host", self.max_binds_per_host),
             ("max_refusals_logged", self.max_refusals_logged),

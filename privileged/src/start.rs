@@ -275,13 +275,13 @@ fn start_runner(
     world: &World,
     warn: impl FnMut(&str),
 ) -> Result<Option<runner::Channel>, Failure> {
-    let commands = world.settings.commands;
-    if commands == Commands::Off || options.trial {
+    let settings = world.settings.clone();
+    if settings.commands == Commands::Off || options.trial {
         return Ok(None);
     }
-    let ids = account(world.settings.commands_user.as_deref(), "sockd-hook", "rule commands", warn)?;
+    let ids = account(settings.commands_user.as_deref(), "sockd-hook", "rule commands", warn)?;
     let templates = world.rules.templates().map(|template| template.text().to_owned()).collect();
-    let plan = runner::Plan { options: options.clone(), commands, ids, templates };
+    let plan = runner::Plan { options: options.clone(), settings, ids, templates };
     runner::start(plan).map(Some).map_err(Failure::system)
 }
 

@@ -6,38 +6,61 @@ use crate::workers::Host;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+/// What is counted besides sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Lookups under way; some outlive their session.
+    Lookup,
+    /// Questions to identds; the same.
+    Ident,
+    /// Ports that wait for the server of a BIND.
+    Bind,
+}
+
 /// Counts of all client hosts that have any.
 #[derive(Debug, Default)]
 pub struct Tallies {
     hosts: HashMap<Host, Tally>,
-    next: u64,
-    /// Of all hosts.
-    binds: u32,
+    all: Tally,
 }
 
-/// What one client host has open.
+/// What one client host, or all, have open.
 #[derive(Debug, Default)]
 struct Tally {
-    sessions: u32,
-    lookups: u32,
-    /// Ports that wait for the server of a BIND; each belongs to a session.
-    binds: u32,
+    sessions: u64,
+    /// By [`Kind`].
+    counts: [u32; 3],
     /// Unfinished requests in the order in which they came.
     unfinished: BTreeMap<u64, usize>,
+}
+
+impl Tally {
+    fn count(&mut self, kind: Kind) -> &mut u32 {
+        let [lookups, idents, binds] = &mut self.counts;
+        match kind {
+            Kind::Lookup => lookups,
+            Kind::Ident => idents,
+            Kind::Bind => binds,
+        }
+    }
 }
 
 impl Tallies {
     /// A session begins; gives its number in the order of all.
     pub fn begin(&mut self, host: Host, visit: usize) -> u64 {
-        self.next = self.next.saturating_add(1);
+        // In all, those that have been.
+        self.all.sessions = self.all.sessions.saturating_add(1);
+        let number = self.all.sessions;
+        self.all.unfinished.insert(number, visit);
         let tally = self.hosts.entry(host).or_default();
         tally.sessions = tally.sessions.saturating_add(1);
-        tally.unfinished.insert(self.next, visit);
-        self.next
+        tally.unfinished.insert(number, visit);
+        number
     }
 
     /// A request has been read, or will not be any more.
     pub fn finished(&mut self, host: Host, number: u64) {
+        self.all.unfinished.remove(&number);
         if let Some(tally) = self.hosts.get_mut(&host) {
             tally.unfinished.remove(&number);
         }
@@ -45,72 +68,74 @@ impl Tallies {
 
     /// A session is over.
     pub fn end(&mut self, host: Host, number: u64) {
+        self.finished(host, number);
         if let Some(tally) = self.hosts.get_mut(&host) {
-            tally.unfinished.remove(&number);
             tally.sessions = tally.sessions.saturating_sub(1);
-            if tally.sessions == 0 && tally.lookups == 0 {
-                self.hosts.remove(&host);
+        }
+        self.forget(host);
+    }
+
+    /// One more of a kind.
+    pub fn add(&mut self, kind: Kind, host: Host) {
+        for tally in [&mut self.all, self.hosts.entry(host).or_default()] {
+            let count = tally.count(kind);
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// One less.
+    pub fn remove(&mut self, kind: Kind, host: Host) {
+        for tally in [Some(&mut self.all), self.hosts.get_mut(&host)].into_iter().flatten() {
+            let count = tally.count(kind);
+            *count = count.saturating_sub(1);
+        }
+        self.forget(host);
+    }
+
+    fn forget(&mut self, host: Host) {
+        if self.hosts.get(&host).is_some_and(|tally| tally.sessions == 0 && tally.counts == [0; 3]) {
+            self.hosts.remove(&host);
+        }
+    }
+
+    /// The setting that does not admit another one of a host.
+    pub fn limit(&mut self, kind: Kind, host: Host, settings: &Settings) -> Option<&'static str> {
+        let (of_host, in_all, names) = match kind {
+            Kind::Lookup => {
+                let names = ["max_lookups_per_host reached", "max_lookups reached"];
+                (settings.max_lookups_per_host, settings.max_lookups, names)
             }
-        }
-    }
-
-    /// A lookup begins.
-    pub fn begin_lookup(&mut self, host: Host) {
-        let tally = self.hosts.entry(host).or_default();
-        tally.lookups = tally.lookups.saturating_add(1);
-    }
-
-    /// A lookup has ended.
-    pub fn end_lookup(&mut self, host: Host) {
-        if let Some(tally) = self.hosts.get_mut(&host) {
-            tally.lookups = tally.lookups.saturating_sub(1);
-            if tally.sessions == 0 && tally.lookups == 0 {
-                self.hosts.remove(&host);
+            Kind::Ident => {
+                let names = ["max_idents_per_host reached", "max_idents reached"];
+                (settings.max_idents_per_host, settings.max_idents, names)
             }
-        }
-    }
-
-    /// A port waits for the server of a BIND.
-    pub fn begin_bind(&mut self, host: Host) {
-        self.binds = self.binds.saturating_add(1);
-        if let Some(tally) = self.hosts.get_mut(&host) {
-            tally.binds = tally.binds.saturating_add(1);
-        }
-    }
-
-    /// It does not any more.
-    pub fn end_bind(&mut self, host: Host) {
-        self.binds = self.binds.saturating_sub(1);
-        if let Some(tally) = self.hosts.get_mut(&host) {
-            tally.binds = tally.binds.saturating_sub(1);
-        }
-    }
-
-    /// The setting that does not admit another BIND of this host.
-    pub fn bind_limit(&self, host: Host, settings: &Settings) -> Option<&'static str> {
-        let own = self.hosts.get(&host).map_or(0, |tally| tally.binds);
-        match () {
-            () if own >= settings.max_binds_per_host => Some("max_binds_per_host reached"),
-            () if self.binds >= settings.max_binds => Some("max_binds reached"),
-            () => None,
+            Kind::Bind => {
+                let names = ["max_binds_per_host reached", "max_binds reached"];
+                (settings.max_binds_per_host, settings.max_binds, names)
+            }
+        };
+        let [own, all] = names;
+        match self.hosts.get_mut(&host).map_or(0, |tally| *tally.count(kind)) {
+            count if count >= of_host => Some(own),
+            _ => (*self.all.count(kind) >= in_all).then_some(all),
         }
     }
 
     /// Sessions of a host.
-    pub fn sessions(&self, host: Host) -> u32 {
+    pub fn sessions(&self, host: Host) -> u64 {
         self.hosts.get(&host).map_or(0, |tally| tally.sessions)
     }
 
-    /// Lookups of a host.
-    pub fn lookups(&self, host: Host) -> u32 {
-        self.hosts.get(&host).map_or(0, |tally| tally.lookups)
-    }
-
-    /// The oldest unfinished request of a host that has more of them than `limit`.
-    pub fn oldest_beyond(&self, host: Host, limit: u32) -> Option<usize> {
-        let unfinished = &self.hosts.get(&host)?.unfinished;
-        let beyond = u32::try_from(unfinished.len()).is_ok_and(|number| number > limit);
-        if beyond { unfinished.first_key_value().map(|(_, visit)| *visit) } else { None }
+    /// The oldest unfinished request of a host that has more of them than it may have, or else the oldest of all where
+    /// there are too many, and the setting that says so.
+    pub fn oldest_beyond(&self, host: Host, settings: &Settings) -> Option<(usize, &'static str)> {
+        let oldest = |tally: &Tally, limit: u32| {
+            let beyond = u32::try_from(tally.unfinished.len()).is_ok_and(|number| number > limit);
+            tally.unfinished.first_key_value().filter(|_| beyond).map(|(_, visit)| *visit)
+        };
+        let own = oldest(self.hosts.get(&host)?, settings.max_requests_per_host);
+        let own = own.map(|visit| (visit, "max_requests_per_host reached"));
+        own.or_else(|| Some((oldest(&self.all, settings.max_requests)?, "max_requests reached")))
     }
 }
 
@@ -129,18 +154,18 @@ pub struct Rarely {
 const PAUSE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Different lines that are remembered.
+/// Different lines that are remembered, and the one for all beyond: who has many addresses could cause as many.
 const MAX_LINES: usize = 256;
+const LEFT_OUT: &str = "a line like these about further client hosts is left out";
 
 impl Rarely {
     /// Writes `text` at level err, unless it was written a short while ago: then it is counted.
     pub fn err(&mut self, log: &mut Log, text: &str) {
+        let is_new = !self.written.contains_key(text);
+        let text = if is_new && self.written.len() >= MAX_LINES { LEFT_OUT } else { text };
         if let Some((_, unwritten)) = self.written.get_mut(text) {
             *unwritten = unwritten.saturating_add(1);
             return;
-        }
-        if self.written.len() >= MAX_LINES {
-            self.forget_all(log);
         }
         log.err(text);
         self.written.insert(text.into(), (Instant::now(), 0));
@@ -185,12 +210,6 @@ impl Rarely {
             number > 0
         });
     }
-
-    fn forget_all(&mut self, log: &mut Log) {
-        for (text, (_, number)) in self.written.drain().filter(|(_, (_, number))| *number > 0) {
-            log.err(&counted(&text, number));
-        }
-    }
 }
 
 fn counted(text: &str, number: u64) -> String {
@@ -207,13 +226,23 @@ mod tests {
         let host = Host::of("192.0.2.1".parse().unwrap());
         let mut tallies = Tallies::default();
         let numbers: Vec<u64> = (0..3).map(|visit| tallies.begin(host, visit)).collect();
-        assert_eq!(tallies.oldest_beyond(host, 3), None);
-        assert_eq!(tallies.oldest_beyond(host, 2), Some(0));
+        let other = Host::of("192.0.2.2".parse().unwrap());
+        let of = |max_requests_per_host, max_requests| Settings {
+            max_requests,
+            max_requests_per_host,
+            ..Settings::default()
+        };
+        assert_eq!(tallies.oldest_beyond(host, &of(3, 3)), None);
+        assert_eq!(tallies.oldest_beyond(host, &of(2, 3)), Some((0, "max_requests_per_host reached")));
         tallies.finished(host, numbers[0]);
-        assert_eq!(tallies.oldest_beyond(host, 1), Some(1));
+        assert_eq!(tallies.oldest_beyond(host, &of(1, 3)), Some((1, "max_requests_per_host reached")));
+        let last = tallies.begin(other, 3);
+        assert_eq!(tallies.oldest_beyond(other, &of(2, 3)), None);
+        assert_eq!(tallies.oldest_beyond(other, &of(2, 2)), Some((1, "max_requests reached")));
+        tallies.end(other, last);
         numbers.iter().for_each(|number| tallies.end(host, *number));
         assert_eq!(tallies.sessions(host), 0);
-        assert!(tallies.hosts.is_empty());
+        assert!(tallies.hosts.is_empty() && tallies.all.unfinished.is_empty());
     }
 
     #[test]
@@ -241,19 +270,39 @@ mod tests {
     }
 
     #[test]
-    fn binds_are_limited_for_a_host_and_in_all() {
+    fn lines_about_ever_new_hosts_are_bounded_and_still_counted() {
+        let (mut rarely, mut log) = (Rarely::default(), Log::new(LogTo::Stderr));
+        (0..1000).for_each(|number| rarely.err(&mut log, &format!("host {number}")));
+        assert_eq!(rarely.written.len(), MAX_LINES + 1);
+        assert_eq!(rarely.written.get(LEFT_OUT).map(|(_, unwritten)| *unwritten), Some(743));
+    }
+
+    #[test]
+    fn each_kind_is_limited_for_a_host_and_in_all() {
         let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| Host::of(address.parse().unwrap()));
-        let settings = Settings { max_binds: 3, max_binds_per_host: 2, ..Settings::default() };
-        let mut tallies = Tallies::default();
-        tallies.begin(one, 0);
-        tallies.begin(other, 1);
-        tallies.begin_bind(one);
-        tallies.begin_bind(one);
-        assert_eq!(tallies.bind_limit(one, &settings), Some("max_binds_per_host reached"));
-        assert_eq!(tallies.bind_limit(other, &settings), None);
-        tallies.begin_bind(other);
-        assert_eq!(tallies.bind_limit(other, &settings), Some("max_binds reached"));
-        tallies.end_bind(one);
-        assert_eq!(tallies.bind_limit(other, &settings), None);
+        let settings = Settings {
+            max_binds: 3,
+            max_binds_per_host: 2,
+            max_idents: 3,
+            max_idents_per_host: 2,
+            max_lookups: 3,
+            max_lookups_per_host: 2,
+            ..Settings::default()
+        };
+        for (kind, name) in
+            [(Kind::Bind, "max_binds"), (Kind::Ident, "max_idents"), (Kind::Lookup, "max_lookups")]
+        {
+            let mut tallies = Tallies::default();
+            let is = |limit: Option<&str>, expected: &str| assert_eq!(limit, Some(expected));
+            [one, one].iter().for_each(|host| tallies.add(kind, *host));
+            is(tallies.limit(kind, one, &settings), &format!("{name}_per_host reached"));
+            assert_eq!(tallies.limit(kind, other, &settings), None);
+            tallies.add(kind, other);
+            is(tallies.limit(kind, other, &settings), &format!("{name} reached"));
+            tallies.remove(kind, one);
+            assert_eq!(tallies.limit(kind, other, &settings), None);
+            [one, other].iter().for_each(|host| tallies.remove(kind, *host));
+            assert!(tallies.hosts.is_empty());
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::log::Level;
 use crate::monitor::{Monitor, watch};
 use crate::runner::{FromRunner, ToRunner};
 use crate::session::{Action, Candidate, Event, Phase, Session};
+use crate::tally::Kind;
 use crate::token::Token;
 use crate::workers::{Host, Line};
 use nix::errno::Errno as Code;
@@ -127,7 +128,7 @@ impl Monitor {
         if all >= settings.max_sessions {
             return self.rarely.err(&mut self.log, "clients are turned away: max_sessions reached");
         }
-        if self.tallies.sessions(host) >= settings.max_sessions_per_host {
+        if self.tallies.sessions(host) >= settings.max_sessions_per_host.into() {
             let text = format!("clients are turned away: max_sessions_per_host reached by {host}");
             return self.rarely.err(&mut self.log, &text);
         }
@@ -170,9 +171,8 @@ impl Monitor {
         self.workers.assign(worker, host);
         self.set_deadline(index, Some(crate::settings::seconds(self.world.settings.request_limit)));
         self.tell(worker, ToSession::Serve { id: Id(id) }, Some(client));
-        if let Some(oldest) = self.tallies.oldest_beyond(host, self.world.settings.max_requests_per_host) {
-            let text = format!("unfinished requests are closed: max_requests_per_host reached by {host}");
-            self.rarely.err(&mut self.log, &text);
+        if let Some((oldest, limit)) = self.tallies.oldest_beyond(host, &self.world.settings) {
+            self.rarely.err(&mut self.log, &format!("unfinished requests are closed: {limit} by {host}"));
             self.happen(oldest, Event::Stop);
         }
     }
@@ -268,7 +268,13 @@ impl Monitor {
                 Ok(Received::Message(FromRunner::Overdue, _)) => {
                     "a rule command is ended: it did not end in time"
                 }
-                Ok(Received::Message(FromRunner::Dropped, _)) => "a rule command is not run: too many are",
+                Ok(Received::Message(FromRunner::Dropped { of: None }, _)) => {
+                    "a rule command is not run: max_commands reached"
+                }
+                Ok(Received::Message(FromRunner::Dropped { of: Some(client) }, _)) => &format!(
+                    "a rule command is not run: max_commands_per_host reached by {}",
+                    Host::of(client)
+                ),
                 Ok(Received::Message(FromRunner::Unknown, _)) => {
                     "a rule command is not run: the runner has other rules"
                 }
@@ -339,7 +345,7 @@ impl Monitor {
 
     fn listen(&mut self, index: usize, towards: IpAddr, at: Option<IpAddr>, reserved: bool) -> Event {
         let host = self.visits.get(index).map(|visit| visit.host);
-        match host.and_then(|host| self.tallies.bind_limit(host, &self.world.settings)) {
+        match host.and_then(|host| self.tallies.limit(Kind::Bind, host, &self.world.settings)) {
             Some(limit) => Event::NoMorePorts(limit),
             None => Event::Listening(self.open_port(index, towards, at, reserved)),
         }
@@ -369,7 +375,7 @@ impl Monitor {
     fn hold_port(&mut self, index: usize, port: OwnedFd) {
         if let Some(visit) = self.visits.get_mut(index) {
             visit.holds = Holds::Port(port);
-            self.tallies.begin_bind(visit.host);
+            self.tallies.add(Kind::Bind, visit.host);
         }
     }
 
@@ -446,7 +452,7 @@ impl Monitor {
             let _ = epoll::delete(&self.epoll, socket);
         }
         if let Holds::Port(_) = held {
-            self.tallies.end_bind(visit.host);
+            self.tallies.remove(Kind::Bind, visit.host);
         }
         held
     }

@@ -411,11 +411,11 @@ fn a_pipeline_ends_with_its_reader() {
 fn a43_eight_commands_run_at_once_sixty_four_wait_and_more_are_dropped() {
     let conf =
         "deny 0.0.0.0 0.0.0.0 : echo %u >> /run/hooks/out; until [ -e /run/hooks/go ]; do sleep 0.05; done\n";
-    let lab = lab(conf, "()");
+    let lab = lab(conf, "(max_commands_per_host: 80)");
     for number in 0..80 {
         refused(&lab, 23, format!("u{number}"));
     }
-    lab.wait_for_line("daemon.err a rule command is not run: too many are");
+    lab.wait_for_line("daemon.err a rule command is not run: max_commands reached");
     assert_eq!(written(&lab, 8).len(), 8);
     lab.site.gateway.write("/run/hooks/go", "");
     assert_eq!(written(&lab, 72).len(), 72);
@@ -427,6 +427,25 @@ fn a43_eight_commands_run_at_once_sixty_four_wait_and_more_are_dropped() {
     assert_eq!(lines.iter().map(number).collect::<Vec<_>>(), (0..72).collect::<Vec<_>>());
     refused(&lab, 23, "u99");
     assert_eq!(written(&lab, 73).last().unwrap(), "u99");
+}
+
+#[test]
+fn one_client_host_can_neither_use_up_nor_hold_up_the_commands_of_another() {
+    let conf =
+        "deny 0.0.0.0 0.0.0.0 : echo %u >> /run/hooks/out; until [ -e /run/hooks/%u ]; do sleep 0.05; done\n";
+    let lab = lab(conf, "(max_commands: 20)");
+    lab.sockd.write_settings("(max_commands: 20, max_commands_per_host: 12)");
+    lab.sockd.signal(Signal::SIGHUP);
+    lab.wait_for_line("reloaded");
+    for number in 0..30 {
+        refused(&lab, 23, format!("u{number}"));
+    }
+    lab.wait_for_line("daemon.err a rule command is not run: max_commands_per_host reached by 192.0.2.10");
+    assert_rejected(&lab.site.other, &request(23).by("other"));
+    // Eight run and four wait; the first that ends makes room for the other host.
+    assert_eq!(written(&lab, 8).len(), 8);
+    lab.site.gateway.write("/run/hooks/u3", "");
+    assert_eq!(written(&lab, 9).last().unwrap(), "other");
 }
 
 #[test]

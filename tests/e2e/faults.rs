@@ -94,6 +94,23 @@ fn a_resolver_that_dies_is_replaced_and_lookups_work_again() {
 }
 
 #[test]
+fn a_request_that_comes_while_there_is_no_resolver_waits_for_the_next_one() {
+    let site = Site::new();
+    site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\n"));
+    let _dns = Nameserver::start(&site.server, |_| Answer::Addresses(vec![SERVER.into()]));
+    let _echo = Server::echo(&site.server, (SERVER, 7));
+    let mut lab = Lab::new_at(site);
+    // The second one is not replaced within a second of the first.
+    for _ in 0..2 {
+        until_true("a resolver", || !lab.sockd.workers("resolver").is_empty());
+        send(lab.sockd.workers("resolver")[0], Signal::SIGKILL);
+        lab.wait_for_line("resolver worker");
+        lab.turn_the_page();
+        drop(granted(&lab.site.client, &Request::connect_name("www.example.net", 7)));
+    }
+}
+
+#[test]
 fn a_lookup_under_way_is_refused_when_the_resolver_dies() {
     let site = Site::new();
     site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\n"));

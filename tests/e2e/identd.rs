@@ -414,6 +414,26 @@ fn a_silent_identd_delays_neither_other_clients_nor_other_connections_of_its_hos
 }
 
 #[test]
+fn questions_to_one_identd_are_limited_and_those_to_another_are_not() {
+    let (identd, place) = place_with_identd(STRICT, "(ident_limit: 25, max_idents_per_host: 5)");
+    let waiting: Vec<_> = (0..5).map(|_| send_to(&place.lab.site.client, PROXY, &place.request())).collect();
+    until_true("identd is being asked", || identd.queries().len() == 5);
+    for _ in 0..3 {
+        assert_eq!(ask(&place.lab.site.client, &place.request()).1.code, 92);
+    }
+    let line = "daemon.err identd is not asked: max_idents_per_host reached by 192.0.2.10";
+    place.lab.wait_for_line(line);
+    let others = Identd::start(&place.lab.site.other, OTHER);
+    others.names("joe");
+    drop(granted(&place.lab.site.other, &place.request()));
+    assert_eq!(place.lab.logged().iter().filter(|logged| *logged == line).count(), 1);
+    // The clients go, and with them what they waited for.
+    waiting.into_iter().for_each(Line::reset);
+    identd.names("joe");
+    until_true("identd is asked again", || ask(&place.lab.site.client, &place.request()).1.code == 90);
+}
+
+#[test]
 fn a_client_that_leaves_while_its_identd_is_silent_leaves_nothing_behind() {
     let (identd, mut place) = place_with_identd(STRICT, "()");
     let line = send_to(&place.lab.site.client, PROXY, &place.request());
