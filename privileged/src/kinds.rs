@@ -16,6 +16,7 @@ const MAX_KNOWN: usize = 4096;
 
 const NLMSG_HEADER: usize = 16;
 const RTMSG: u32 = 12;
+const NLMSG_ERROR: u16 = 2;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
 const NLM_F_REQUEST: u16 = 1;
@@ -29,6 +30,8 @@ const GROUPS: u32 =
 pub struct Kinds {
     questions: OwnedFd,
     changes: OwnedFd,
+    /// The number of the last question.
+    asked: u32,
     known: HashMap<IpAddr, AddressKind>,
 }
 
@@ -38,7 +41,7 @@ impl Kinds {
         let questions = netlink_socket(SocketFlags::CLOEXEC)?;
         let changes = netlink_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
         bind(&changes, &SocketAddrNetlink::new(0, GROUPS))?;
-        Ok(Self { questions, changes, known: HashMap::new() })
+        Ok(Self { questions, changes, asked: 0, known: HashMap::new() })
     }
 
     /// The descriptor that becomes readable when [`Kinds::forget`] has to be called.
@@ -54,12 +57,12 @@ impl Kinds {
     }
 
     /// What `address` is to this host. An address without a route is an ordinary one that cannot be reached; where
-    /// the kernel does not answer, it counts as the host's own, which the guards refuse.
+    /// the kernel does not answer, it counts as the host's own, which the guards refuse, until it is asked again.
     pub fn kind_of(&mut self, address: IpAddr) -> AddressKind {
         if let Some(kind) = self.known.get(&address) {
             return *kind;
         }
-        let kind = self.ask(address).unwrap_or(AddressKind::Local);
+        let Ok(kind) = self.ask(address) else { return AddressKind::Local };
         if self.known.len() >= MAX_KNOWN {
             self.known.clear();
         }
@@ -67,12 +70,19 @@ impl Kinds {
         kind
     }
 
-    fn ask(&self, address: IpAddr) -> Result<AddressKind, Errno> {
-        send(&self.questions, &question(address), SendFlags::empty())?;
-        // The kernel answers a request for one route before sendmsg(2) returns, so this does not wait.
+    fn ask(&mut self, address: IpAddr) -> Result<AddressKind, Errno> {
+        self.asked = self.asked.wrapping_add(1);
+        send(&self.questions, &question(address, self.asked), SendFlags::empty())?;
+        // The kernel answers a request for one route before sendmsg(2) returns, so this does not wait. What answers an
+        // earlier question, whose answer could not be fetched then, is passed over.
         let mut buffer = [0; 4096];
-        let (length, _) = recv(&self.questions, &mut buffer, RecvFlags::DONTWAIT)?;
-        Ok(kind_in(buffer.get(..length).unwrap_or_default()))
+        loop {
+            let (length, _) = recv(&self.questions, &mut buffer, RecvFlags::DONTWAIT)?;
+            let answer = buffer.get(..length).unwrap_or_default();
+            if answer.get(8..12) == Some(&self.asked.to_ne_bytes()) {
+                return kind_in(answer);
+            }
+        }
     }
 }
 
@@ -81,8 +91,8 @@ fn netlink_socket(flags: SocketFlags) -> Result<OwnedFd, Errno> {
     socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)
 }
 
-/// An RTM_GETROUTE request for one destination: struct nlmsghdr, struct rtmsg, one attribute.
-fn question(address: IpAddr) -> Vec<u8> {
+/// An RTM_GETROUTE request for one destination: struct nlmsghdr with this number, struct rtmsg, one attribute.
+fn question(address: IpAddr, number: u32) -> Vec<u8> {
     let (family, octets) = match address {
         IpAddr::V4(address) => (libc::AF_INET as u8, address.octets().to_vec()),
         IpAddr::V6(address) => (libc::AF_INET6 as u8, address.octets().to_vec()),
@@ -94,7 +104,8 @@ fn question(address: IpAddr) -> Vec<u8> {
     packet.extend(length.to_ne_bytes());
     packet.extend(RTM_GETROUTE.to_ne_bytes());
     packet.extend(NLM_F_REQUEST.to_ne_bytes());
-    packet.extend([0; 8]);
+    packet.extend(number.to_ne_bytes());
+    packet.extend([0; 4]);
     packet.extend([family, bits, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     packet.extend(attribute.to_ne_bytes());
     packet.extend(RTA_DST.to_ne_bytes());
@@ -102,21 +113,32 @@ fn question(address: IpAddr) -> Vec<u8> {
     packet
 }
 
-/// The type of the route in the kernel's answer; an error message means that there is no route.
-fn kind_in(packet: &[u8]) -> AddressKind {
+/// The type of the route in the kernel's answer; an error message means that there is no route, or that the kernel
+/// was short of memory.
+fn kind_in(packet: &[u8]) -> Result<AddressKind, Errno> {
     let kind = match packet {
+        [_, _, _, _, low, high, rest @ ..] if u16::from_ne_bytes([*low, *high]) == NLMSG_ERROR => {
+            for short in [Errno::NOMEM, Errno::NOBUFS] {
+                // The negative number behind the header.
+                let number = short.raw_os_error().wrapping_neg().to_ne_bytes();
+                if rest.get(NLMSG_HEADER - 6..NLMSG_HEADER - 6 + 4) == Some(&number) {
+                    return Err(short);
+                }
+            }
+            None
+        }
         [_, _, _, _, low, high, rest @ ..] if u16::from_ne_bytes([*low, *high]) == RTM_NEWROUTE => {
             // rtm_type is the eighth byte of struct rtmsg; six bytes of the header are taken off already.
             rest.get(NLMSG_HEADER - 6 + 7).copied()
         }
         _ => None,
     };
-    match kind {
+    Ok(match kind {
         Some(libc::RTN_LOCAL) => AddressKind::Local,
         Some(libc::RTN_BROADCAST) => AddressKind::Broadcast,
         Some(libc::RTN_MULTICAST) => AddressKind::Multicast,
         _ => AddressKind::Unicast,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -139,7 +161,27 @@ mod tests {
 
     #[test]
     fn a_cut_answer_is_no_route() {
-        assert_eq!(kind_in(&[]), AddressKind::Unicast);
-        assert_eq!(kind_in(&[0; 20]), AddressKind::Unicast);
+        assert_eq!(kind_in(&[]), Ok(AddressKind::Unicast));
+        assert_eq!(kind_in(&[0; 20]), Ok(AddressKind::Unicast));
+    }
+
+    #[test]
+    fn an_answer_that_could_not_be_fetched_is_not_taken_for_the_next_one() {
+        let mut kinds = Kinds::new().unwrap();
+        let far = "203.0.113.7".parse().unwrap();
+        send(&kinds.questions, &question(far, kinds.asked), SendFlags::empty()).unwrap();
+        assert_eq!(kinds.kind_of("127.0.0.1".parse().unwrap()), AddressKind::Local);
+        assert_eq!(kinds.kind_of(far), AddressKind::Unicast);
+    }
+
+    #[test]
+    fn a_kernel_without_memory_is_no_answer_and_one_without_a_route_is() {
+        let error = |error: Errno| {
+            let number = error.raw_os_error().wrapping_neg().to_ne_bytes();
+            [&[36, 0, 0, 0, 2, 0][..], &[0; 10], &number, &[0; 16]].concat()
+        };
+        assert_eq!(kind_in(&error(Errno::NETUNREACH)), Ok(AddressKind::Unicast));
+        assert_eq!(kind_in(&error(Errno::NOBUFS)), Err(Errno::NOBUFS));
+        assert_eq!(kind_in(&error(Errno::NOMEM)), Err(Errno::NOMEM));
     }
 }

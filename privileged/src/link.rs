@@ -20,6 +20,7 @@ const READ_LIMIT: Duration = Duration::from_secs(10);
 pub struct Link<Out, In> {
     end: MonitorEnd<Out, In>,
     ready: bool,
+    starved: bool,
     waiting: VecDeque<(Out, Option<OwnedFd>)>,
     /// Among those that wait.
     descriptors: usize,
@@ -37,7 +38,7 @@ impl<Out: Message, In: Message> Link<Out, In> {
 
     /// A channel that is read already.
     pub fn to_reader(end: MonitorEnd<Out, In>) -> Self {
-        Self { end, ready: true, waiting: VecDeque::new(), descriptors: 0, gives_up: None }
+        Self { end, ready: true, starved: false, waiting: VecDeque::new(), descriptors: 0, gives_up: None }
     }
 
     /// Sends a message, or keeps it until it is taken. False where nobody will take it: the end of the channel is
@@ -50,6 +51,7 @@ impl<Out: Message, In: Message> Link<Out, In> {
 
     /// Sends what waits, as far as it is taken. False as for [`send`](Self::send).
     pub fn flush(&mut self) -> bool {
+        self.starved = false;
         while self.ready
             && let Some((message, descriptor)) = self.waiting.front()
         {
@@ -59,8 +61,12 @@ impl<Out: Message, In: Message> Link<Out, In> {
                     self.waiting.pop_front();
                     self.gives_up = None;
                 }
-                // ETOOMANYREFS: too many descriptors of ours are on their way (unix(7)); the worker will take some.
-                Err(ChannelError::Io(Errno::AGAIN | Errno::TOOMANYREFS | Errno::NOBUFS)) => {
+                // ETOOMANYREFS: too many descriptors of ours are on their way (unix(7)); some worker will take some.
+                Err(ChannelError::Io(Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM)) => {
+                    self.starved = true;
+                    return true;
+                }
+                Err(ChannelError::Io(Errno::AGAIN)) => {
                     let limit =
                         if self.descriptors > ROOM.saturating_mul(2) { Duration::ZERO } else { READ_LIMIT };
                     let due = Instant::now().checked_add(limit);
@@ -91,6 +97,12 @@ impl<Out: Message, In: Message> Link<Out, In> {
     /// Whether messages wait although the worker is ready.
     pub fn is_stuck(&self) -> bool {
         self.ready && !self.waiting.is_empty()
+    }
+
+    /// Whether it was the system that did not take the last message: that this channel has room then says nothing
+    /// about when it will.
+    pub fn is_starved(&self) -> bool {
+        self.starved
     }
 
     /// Whether so many descriptors wait that no further client is to be added.

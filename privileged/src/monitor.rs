@@ -15,7 +15,7 @@ use crate::spawner::{Ending, FromSpawner};
 use crate::tally::{Rarely, Tallies};
 use crate::token::Token;
 use crate::visits::Visit;
-use crate::workers::{Expired, Host, Line, Workers};
+use crate::workers::{Expired, Host, Line, STARVED, Workers};
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
@@ -168,6 +168,7 @@ impl Monitor {
                 Some(Token::Visit(index)) => self.visit_overdue(index as usize),
                 Some(Token::Lookup(index)) => self.lookup_overdue(index as usize, now),
                 Some(Token::Query(index)) => self.query_overdue(index as usize),
+                Some(Token::Worker(index)) => self.feed(index as usize),
                 _ => {}
             }
         }
@@ -267,9 +268,23 @@ impl Monitor {
         let Some(worker) = self.workers.worker(index) else { return };
         let was_stuck = worker.is_stuck();
         worker.flush();
-        let is_stuck = worker.is_stuck();
-        if let (true, Ok(place)) = (is_stuck || was_stuck, u32::try_from(index)) {
-            watch_for_room(&self.epoll, &*worker, Token::Worker(place), is_stuck);
+        let (is_stuck, starved) = (worker.is_stuck(), worker.is_starved());
+        let Ok(token) = u32::try_from(index).map(Token::Worker) else { return };
+        if starved && worker.retry.is_none() {
+            worker.retry = Instant::now().checked_add(STARVED);
+            self.deadlines.extend(worker.retry.map(|at| (at, token.pack())));
+        }
+        if is_stuck || was_stuck {
+            // A starved channel has room itself: watched for it, it would be ready again and again.
+            watch_for_room(&self.epoll, &*worker, token, is_stuck && !starved);
+        }
+    }
+
+    /// The system may take now what it did not take a moment ago.
+    fn feed(&mut self, index: usize) {
+        if let Some(worker) = self.workers.worker(index) {
+            worker.retry = None;
+            self.flush_worker(index);
         }
     }
 
@@ -277,8 +292,9 @@ impl Monitor {
     fn flush_spawner(&mut self) {
         let spawner = self.workers.spawner();
         spawner.flush();
-        let is_stuck = spawner.is_stuck();
-        watch_for_room(&self.epoll, &*spawner, Token::Spawner, is_stuck);
+        // Starved, it is tried again with the next turn, which comes soon.
+        let wants_room = spawner.is_stuck() && !spawner.is_starved();
+        watch_for_room(&self.epoll, &*spawner, Token::Spawner, wants_room);
     }
 
     fn session_worker_said(&mut self, index: usize, message: FromSession) {
@@ -333,7 +349,11 @@ impl Monitor {
             }
         }
         let Some((what, host)) = self.dismissed.remove(&serial).flatten() else { return };
-        self.log.err(&format!("{what} ended: {how}"));
+        match how {
+            // Where workers cannot be started, every client that comes would be another line.
+            Ending::NotStarted(_) => self.rarely.err(&mut self.log, &format!("a worker is {how}")),
+            _ => self.log.err(&format!("{what} ended: {how}")),
+        }
         // An honest worker does not end before it is let go: who can make it end is its client.
         if let (Some(host), Ending::Exit(_) | Ending::Signal(_)) = (host, how) {
             self.admission.violated(host, Instant::now());

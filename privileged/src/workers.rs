@@ -63,6 +63,8 @@ pub struct Worker {
     pub hosts: Vec<Host>,
     /// When it is given up on: not ready in time, or idle for too long.
     pub expires: Option<Instant>,
+    /// When messages that the system does not take now are tried again.
+    pub retry: Option<Instant>,
 }
 
 /// Why a worker's time is over.
@@ -84,6 +86,9 @@ const SPARE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A client host with as many sessions for each of its workers gets a further one, up to the number of processors.
 const BUSY: u32 = 4;
+
+/// Between two attempts to send what the system does not take (ETOOMANYREFS, ENOBUFS, ENOMEM).
+pub const STARVED: Duration = Duration::from_millis(100);
 
 /// All workers.
 #[derive(Debug)]
@@ -150,7 +155,7 @@ impl Workers {
         let serial = self.last_serial;
         self.spawner.send(ToSpawner::Spawn { serial, role }, Some(theirs));
         let expires = Instant::now().checked_add(START_LIMIT);
-        Ok(self.workers.insert(Worker { serial, line, load: 0, hosts: Vec::new(), expires }))
+        Ok(self.workers.insert(Worker { serial, line, load: 0, hosts: Vec::new(), expires, retry: None }))
     }
 
     /// How many spare workers are missing.
@@ -293,10 +298,12 @@ impl Workers {
         self.workers.iter().filter_map(|(index, worker)| Some((index, expired(worker)?))).collect()
     }
 
-    /// When [`expired`](Self::expired) will next have an entry.
+    /// When [`expired`](Self::expired) will next have an entry, or the spawner is to be told again what the system did
+    /// not take.
     pub fn next_expiry(&self) -> Option<Instant> {
         let due = |(_, worker): (usize, &Worker)| worker.expires.into_iter().chain(worker.gives_up()).min();
-        self.workers.iter().filter_map(due).chain(self.pause).min()
+        let told_again = self.spawner.is_starved().then(|| Instant::now().checked_add(STARVED)).flatten();
+        self.workers.iter().filter_map(due).chain(self.pause).chain(told_again).min()
     }
 
     /// Takes a worker out of service. Its channel closes, at which an honest worker ends; `kill` makes sure.
@@ -358,6 +365,15 @@ impl Worker {
             Line::Session(link) => link.is_stuck(),
             Line::Ident(link) => link.is_stuck(),
             Line::Resolver(link) => link.is_stuck(),
+        }
+    }
+
+    /// Whether they wait for the system, not for the worker.
+    pub fn is_starved(&self) -> bool {
+        match &self.line {
+            Line::Session(link) => link.is_starved(),
+            Line::Ident(link) => link.is_starved(),
+            Line::Resolver(link) => link.is_starved(),
         }
     }
 

@@ -190,6 +190,12 @@ impl Worker {
                 true
             }
             "silence" => true,
+            "eats-memory" => {
+                let mut eaten = Vec::new();
+                loop {
+                    eaten.push(vec![1_u8; 1 << 20]);
+                }
+            }
             // Nothing is read any more, from the monitor or from anybody.
             "deafness" => loop {
                 raw::wait(monitor, PollFlags::empty());

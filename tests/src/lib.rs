@@ -8,9 +8,11 @@
 //!
 //! Nothing here waits for a length of time and hopes: [`wait::until`] waits for a condition.
 
+pub mod cgroup;
 pub mod classic;
 pub mod dns;
 pub mod far;
+pub mod fault;
 pub mod host;
 pub mod identd;
 pub mod lab;

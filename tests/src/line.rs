@@ -81,6 +81,16 @@ impl Line {
         bytes
     }
 
+    /// Reads `length` bytes, or what comes before the end, however it ends.
+    pub fn read_some(&mut self, length: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match (&mut self.0).take(length).read_to_end(&mut bytes) {
+            Ok(_) => bytes,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => bytes,
+            Err(error) => panic!("reading {length} bytes: {error}, after {} bytes", bytes.len()),
+        }
+    }
+
     /// Reads all that still comes, and how it ends.
     pub fn read_to_end(&mut self) -> (Vec<u8>, Ending) {
         let mut bytes = Vec::new();

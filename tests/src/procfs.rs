@@ -1,6 +1,8 @@
 //! What the kernel says about processes and sockets (proc(5)).
 
 use crate::host::Host;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -60,6 +62,18 @@ impl Process {
     pub fn processor_ticks(self) -> u64 {
         // Fields 14 and 15 of stat(5), counted here from the state.
         [11, 12].iter().filter_map(|at| self.stat(*at)?.parse::<u64>().ok()).sum()
+    }
+
+    /// Time of the processor used within one second from now, in clock ticks: about a hundred where it spins.
+    pub fn ticks_of_a_second(self) -> u64 {
+        let before = self.processor_ticks();
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        self.processor_ticks() - before
+    }
+
+    /// Sends it a signal.
+    pub fn signal(self, signal: Signal) {
+        kill(Pid::from_raw(self.0), signal).unwrap_or_else(|error| panic!("{self:?}: {error}"));
     }
 
     fn parent(self) -> Option<i32> {

@@ -115,6 +115,23 @@ impl Sockd {
         *child.expect("a spawner")
     }
 
+    /// The loader: it shares memory with the monitor.
+    pub fn loader(&self) -> Process {
+        let holds_memory =
+            |process: &Process| process.descriptors().values().any(|target| target.contains("memfd:sockd"));
+        self.family().into_iter().find(holds_memory).expect("a loader")
+    }
+
+    /// The command runner: the monitor's third child.
+    pub fn runner(&self) -> Process {
+        let parent = self.program.pid().to_string();
+        let others = [self.spawner(), self.loader()];
+        let child = |process: &Process| process.status().get("PPid") == Some(&parent);
+        let family = self.family();
+        let runner = family.into_iter().find(|process| child(process) && !others.contains(process));
+        runner.expect("a command runner")
+    }
+
     /// Spawner and workers.
     pub fn family(&self) -> Vec<Process> {
         self.monitor().descendants()
