@@ -3,7 +3,7 @@
 //! Runs the few instructions of classic BPF that seccompiler emits, on the data that the kernel would show the
 //! filter (seccomp(2), struct seccomp_data).
 
-use crate::{Program, Test, When, filter::Row};
+use crate::{LockError, Program, Test, When, compile_filter, filter::Row};
 use seccompiler::sock_filter;
 
 /// What becomes of a call.
@@ -36,6 +36,53 @@ pub fn verdict(program: &Program, call: &Call) -> Option<Verdict> {
         true => Verdict::Killed,
         false => answered.copied().unwrap_or(Verdict::Allowed),
     })
+}
+
+/// What is wrong with a profile: rows that do not allow what they say or allow something beside it. Each row is tried
+/// with arguments that it allows, and with one condition after the other broken; both in this module's reading of the
+/// filter and by the running kernel, in a child that has installed it.
+///
+/// Arguments without a condition are all ones, which every call refuses that would do anything: no such descriptor,
+/// address, flag or length.
+pub fn faults(rows: &[Row]) -> Result<Vec<String>, LockError> {
+    let program = compile_filter(rows)?;
+    let mut faults = Vec::new();
+    for row in rows {
+        let expected = match row.when {
+            When::Answer(errno) => Verdict::Answered(errno.unsigned_abs()),
+            _ => Verdict::Allowed,
+        };
+        let (good, bad) = samples(row);
+        let tried = bad.into_iter().map(|call| (call, Verdict::Killed)).chain([(good, expected)]);
+        for (call, expected) in tried {
+            let (read, seen) = (verdict(&program, &call), seen(&program, &call));
+            if read != Some(expected) || !agrees(seen, expected) {
+                faults.push(format!("{} {call:x?}: {read:?}, the kernel: {seen:?}", row.name));
+            }
+        }
+        if verdict(&program, &Call { foreign: true, ..good }) != Some(Verdict::Killed) {
+            faults.push(format!("{}: allowed in the other convention", row.name));
+        }
+    }
+    Ok(faults)
+}
+
+/// How a child ended that made this call: by SIGSYS, or with an errno or none.
+fn seen(program: &Program, call: &Call) -> Option<Verdict> {
+    let status = crate::sys::call_in_a_child(&|| program.install(), call.number, call.args).ok()?;
+    match (libc::WIFEXITED(status), libc::WEXITSTATUS(status)) {
+        (true, 0) => Some(Verdict::Allowed),
+        (true, errno) => Some(Verdict::Answered(errno.unsigned_abs())),
+        (false, _) => (libc::WTERMSIG(status) == libc::SIGSYS).then_some(Verdict::Killed),
+    }
+}
+
+/// An allowed call may well fail.
+fn agrees(seen: Option<Verdict>, expected: Verdict) -> bool {
+    match expected {
+        Verdict::Allowed => matches!(seen, Some(Verdict::Allowed | Verdict::Answered(_))),
+        expected => seen == Some(expected),
+    }
 }
 
 /// Calls that this row is to allow, and calls that break exactly one of its conditions.
