@@ -5,6 +5,11 @@
 //! from socket to pipe to socket and never enters the worker's memory. With [`RelayMode::Splice`] everything is
 //! spliced, but for urgent bytes, which splice(2) does not pass. A flow holds a pipe or memory of its own only while
 //! its receiver does not take what was read: an idle relay has neither.
+//!
+//! A source that writes much in small pieces would cost a wake-up, a read and a write for each of them, here and at
+//! both peers. A flow that has read several pieces within a millisecond, with nothing coming the other way, lets
+//! them gather: it looks again a millisecond later, and so on until there is nothing. An exchange of questions and
+//! answers never gets there.
 
 pub mod pipes;
 
@@ -18,11 +23,17 @@ use std::os::fd::BorrowedFd;
 /// The buffer for copying, in bytes. A read that fills it twice in a row is the sign of bulk.
 const BUFFER: usize = 64 << 10;
 
+/// What has gathered from small writes is bulk only from so many full reads on: splice(2) is slow with small pieces.
+const MUCH: u8 = 16;
+
 /// A splice of fewer bytes is the sign that bulk is over.
 const LITTLE: usize = BUFFER / 4;
 
 /// Reads that one flow may do before the others have their turn.
 const TURN: u32 = 16;
+
+/// As many short reads within one millisecond are the sign of a stream of small writes.
+const STREAM: u8 = 8;
 
 /// One direction of a relay.
 #[derive(Debug, Default)]
@@ -33,6 +44,8 @@ pub struct Flow {
     pub source_ready: bool,
     /// The source has sent its FIN, perhaps behind bytes that have not been read yet.
     pub source_finished: bool,
+    /// And it is in no error: what a short read brings then is all there is.
+    pub orderly: bool,
     /// Urgent data (TCP URG) was seen: reads stop before it, so that a short read does not mean that all was read.
     pub urgent: bool,
     /// The sink had no room.
@@ -43,6 +56,14 @@ pub struct Flow {
     passed_on: bool,
     bulk: bool,
     full_reads: u8,
+    /// The millisecond of the last short read, and how many there were in it.
+    short_reads: (u32, u8),
+    /// The source is looked at once in a millisecond, and not watched.
+    pub gathering: bool,
+    /// Nothing is read before the next millisecond.
+    pub resting: bool,
+    /// Somebody will [`wake`](Self::wake) it.
+    awaited: bool,
     held: Held,
 }
 
@@ -99,12 +120,13 @@ impl Mover {
         self.mode = mode;
     }
 
-    /// Moves what can be moved now from `source` to `sink`.
+    /// Moves what can be moved now, in millisecond `now`, from `source` to `sink`.
     pub fn turn(
         &mut self,
         flow: &mut Flow,
         source: BorrowedFd<'_>,
         sink: BorrowedFd<'_>,
+        now: u32,
     ) -> Result<Turn, Fault> {
         for _ in 0..TURN {
             self.deliver(flow, sink)?;
@@ -112,12 +134,13 @@ impl Mover {
                 Flow { held: Held::Piped(..) | Held::Copied(..), .. } => return Ok(Turn::Wait),
                 Flow { end_read: true, .. } => return Ok(Turn::Done),
                 Flow { source_ready: false, .. } | Flow { sink_full: true, .. } => return Ok(Turn::Wait),
+                Flow { resting: true, .. } => return Ok(Turn::Wait),
                 _ => {}
             }
             let spliced = self.mode == RelayMode::Splice || flow.bulk;
             match spliced && !flow.urgent {
-                true => self.splice(flow, source)?,
-                false => self.copy(flow, source, sink)?,
+                true => self.splice(flow, source, now)?,
+                false => self.copy(flow, source, sink, now)?,
             }
         }
         Ok(Turn::Again)
@@ -149,7 +172,7 @@ impl Mover {
     }
 
     /// Fills a pipe from the source; the next delivery empties it.
-    fn splice(&mut self, flow: &mut Flow, source: BorrowedFd<'_>) -> Result<(), Fault> {
+    fn splice(&mut self, flow: &mut Flow, source: BorrowedFd<'_>, now: u32) -> Result<(), Fault> {
         let pipe = match (self.pipes.take(), self.mode) {
             (Ok(pipe), _) => pipe,
             (Err(_), RelayMode::Splice) => return Err(Fault::NoPipe),
@@ -161,6 +184,7 @@ impl Mover {
         match pipe.fill(source) {
             Ok(length) => {
                 flow.bulk = length >= LITTLE;
+                flow.has_read(now, !flow.bulk && length > 0);
                 match u32::try_from(length).ok().and_then(NonZeroU32::new) {
                     Some(length) => {
                         flow.held = Held::Piped(pipe, length);
@@ -169,7 +193,7 @@ impl Mover {
                     None => flow.end_read = true,
                 }
             }
-            Err(Errno::AGAIN) => flow.source_ready = false,
+            Err(Errno::AGAIN) => flow.has_nothing(),
             Err(errno) => return Err(Fault::Source(errno)),
         }
         self.pipes.give_back(pipe);
@@ -177,7 +201,16 @@ impl Mover {
     }
 
     /// Reads into the shared buffer and gives it to the sink; what that does not take moves to memory of its own.
-    fn copy(&mut self, flow: &mut Flow, source: BorrowedFd<'_>, sink: BorrowedFd<'_>) -> Result<(), Fault> {
+    fn copy(
+        &mut self,
+        flow: &mut Flow,
+        source: BorrowedFd<'_>,
+        sink: BorrowedFd<'_>,
+        now: u32,
+    ) -> Result<(), Fault> {
+        // What this reads is the rest of the stream where it is short: known from before the read, as a FIN that
+        // comes after it may have bytes before it.
+        let ending = flow.source_finished && flow.orderly && !flow.urgent;
         let length = match recv(source, &mut *self.buffer, RecvFlags::DONTWAIT) {
             Ok((0, _)) => {
                 flow.end_read = true;
@@ -185,7 +218,8 @@ impl Mover {
             }
             Ok((length, _)) => length,
             Err(Errno::AGAIN) => {
-                (flow.source_ready, flow.urgent) = (false, false);
+                flow.has_nothing();
+                flow.urgent = false;
                 return Ok(());
             }
             Err(errno) => return Err(Fault::Source(errno)),
@@ -193,17 +227,21 @@ impl Mover {
         match length == self.buffer.len() {
             true => {
                 flow.full_reads = flow.full_reads.saturating_add(1);
-                flow.bulk = flow.full_reads >= 2;
+                flow.bulk = flow.full_reads >= if flow.gathering { MUCH } else { 2 };
             }
             // A short read has emptied the socket, and further data makes a new edge. A FIN that was seen earlier
             // makes none, and neither does what stands behind urgent data: then reading goes on.
             false => {
                 flow.full_reads = 0;
                 flow.source_ready = flow.source_finished || flow.urgent;
+                flow.end_read = ending;
             }
         }
+        flow.has_read(now, length < self.buffer.len());
         let bytes = self.buffer.get(..length).unwrap_or_default();
-        let taken = taken(send(sink, bytes, SEND), flow)?;
+        // The last bytes wait for the FIN that follows at once, and leave with it in one segment.
+        let flags = if flow.end_read { SEND.union(SendFlags::MORE) } else { SEND };
+        let taken = taken(send(sink, bytes, flags), flow)?;
         match bytes.get(taken as usize..) {
             Some([]) | None => {}
             Some(rest) => flow.held = Held::Copied(rest.into(), 0),
@@ -228,9 +266,42 @@ fn taken(result: Result<usize, Errno>, flow: &mut Flow) -> Result<u32, Fault> {
 }
 
 impl Flow {
+    /// After a read that brought something: decides whether the next one is to wait. Urgent data and an end that
+    /// was announced do not.
+    fn has_read(&mut self, now: u32, short: bool) {
+        let reads = if self.short_reads.0 == now { self.short_reads.1 } else { 0 };
+        self.short_reads = (now, if short { reads.saturating_add(1) } else { 0 });
+        self.gathering |= self.short_reads.1 >= STREAM;
+        self.gathering &= !self.bulk && !self.source_finished && !self.urgent;
+        self.resting = self.gathering && short;
+    }
+
+    /// After a read that brought nothing: from now on the source is watched.
+    fn has_nothing(&mut self) {
+        (self.source_ready, self.gathering) = (false, false);
+    }
+
+    /// The other direction has moved something: this is an exchange and no stream.
+    pub fn is_answered(&mut self) {
+        self.short_reads.1 = 0;
+    }
+
+    /// True once for each rest: [`wake`](Self::wake) is to be called in the next millisecond.
+    pub fn newly_resting(&mut self) -> bool {
+        self.resting && !std::mem::replace(&mut self.awaited, true)
+    }
+
+    /// The next millisecond has come.
+    pub fn wake(&mut self) {
+        (self.awaited, self.resting, self.source_ready) = (false, false, true);
+    }
+
     /// True once, when the sink has every byte of an ended source: its stream is to be ended as well.
     pub fn newly_done(&mut self) -> bool {
         let done = self.end_read && matches!(self.held, Held::Nothing);
         done && !std::mem::replace(&mut self.passed_on, true)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use sockd_common::message::{End, FromSession, Id, RelayMode, ReplyCode, ToSessio
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
-use visit::{Next, Outside, REFUSED_LIMIT, Session};
+use visit::{Next, Outside, REFUSED_LIMIT, Rest, Rests, Session};
 
 /// The token of the channel; no session has it, as slots are far fewer.
 const CHANNEL: u64 = u64::MAX;
@@ -62,6 +62,11 @@ struct Worker {
     start: Instant,
     /// Seconds since the start.
     now: u32,
+    /// Milliseconds since the start; what wraps is compared for equality only.
+    now_ms: u32,
+    rests: Rests,
+    /// Whether the channel had a message in the last turn: then it is read until it is empty.
+    is_told_much: bool,
     next_sweep: u32,
 }
 
@@ -98,6 +103,9 @@ impl Worker {
             idle_limit,
             start: Instant::now(),
             now: 0,
+            now_ms: 0,
+            rests: Rests::new(),
+            is_told_much: false,
             next_sweep: 0,
         }
     }
@@ -106,13 +114,15 @@ impl Worker {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             self.epoll.wait(&mut events, self.patience()).map_err(|_| Ending::System)?;
-            self.now = u32::try_from(self.start.elapsed().as_secs()).unwrap_or(u32::MAX);
+            self.read_clock();
+            self.end_rests();
             for (slot, id) in std::mem::take(&mut self.unfinished) {
                 self.with(slot, id, |session, outside| {
                     session.queued = false;
                     session.advance(outside)
                 });
             }
+            self.is_told_much &= events.iter().any(|event| event.data.u64() == CHANNEL);
             for event in &events {
                 self.on_event(event)?;
             }
@@ -123,10 +133,31 @@ impl Worker {
         }
     }
 
+    fn read_clock(&mut self) {
+        let since = self.start.elapsed();
+        self.now = u32::try_from(since.as_secs()).unwrap_or(u32::MAX);
+        // The lower half of a count that goes on for longer than the worker lives.
+        self.now_ms = (since.as_millis() & u128::from(u32::MAX)) as u32;
+    }
+
+    /// Lets flows go on that have rested since an earlier millisecond.
+    fn end_rests(&mut self) {
+        while self.rests.front().is_some_and(|rest| rest.since_ms != self.now_ms) {
+            let Some(Rest { slot, id, source, .. }) = self.rests.pop_front() else { return };
+            self.with(slot, id, |session, outside| {
+                session.wake(source);
+                session.advance(outside)
+            });
+        }
+    }
+
     /// How long to wait for an event: not at all while there is work, for ever while nothing can run out.
     fn patience(&self) -> Option<Duration> {
         if !self.unfinished.is_empty() {
             return Some(Duration::ZERO);
+        }
+        if !self.rests.is_empty() {
+            return Some(Duration::from_millis(1));
         }
         if self.sessions.is_empty() && self.mover.pipes.is_empty() {
             return None;
@@ -155,7 +186,9 @@ impl Worker {
     /// Lets a session do something, and does what follows from it.
     fn with(&mut self, slot: usize, id: Id, act: impl FnOnce(&mut Session, &mut Outside<'_>) -> Next) {
         let Some(session) = self.sessions.get_mut(slot).filter(|session| session.id == id) else { return };
-        let mut outside = Outside { epoll: &self.epoll, mover: &mut self.mover, slot, now: self.now };
+        let (now, now_ms) = (self.now, self.now_ms);
+        let Self { epoll, mover, rests, .. } = self;
+        let mut outside = Outside { epoll, mover, slot, now, now_ms, rests };
         match act(session, &mut outside) {
             Next::Wait if session.is_refused() => {
                 self.next_sweep = self.next_sweep.min(self.now.saturating_add(REFUSED_LIMIT));
@@ -205,8 +238,11 @@ impl Worker {
 
 /// Talking to the monitor.
 impl Worker {
+    /// A message seldom has another behind it; one that has is reported again. So an attempt that would find nothing
+    /// is made only while messages come in every turn.
     fn on_channel(&mut self) -> Result<(), Ending> {
-        for _ in 0..MESSAGES {
+        let most = if std::mem::replace(&mut self.is_told_much, true) { MESSAGES } else { 1 };
+        for _ in 0..most {
             match self.channel.hear()? {
                 Some(Heard { message, descriptor }) => self.hear(message, descriptor)?,
                 None => break,

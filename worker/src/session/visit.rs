@@ -20,6 +20,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, getpeername, recv, send, shutdown};
 use sockd_common::message::{self, Command, End, Id, ReplyCode, Request};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -30,7 +31,7 @@ pub(crate) const REFUSED_LIMIT: u32 = 2;
 /// And it may send this many bytes in that time.
 const REFUSED_BYTES: usize = 64 << 10;
 
-/// What every socket is watched for, once and edge-triggered; room to send only once there was none.
+/// What every socket is watched for at first, edge-triggered; for room to send only once there was none.
 const WATCHED: EventFlags =
     EventFlags::IN.union(EventFlags::PRI).union(EventFlags::RDHUP).union(EventFlags::ET);
 
@@ -43,8 +44,8 @@ pub(crate) struct Session {
     server: Option<OwnedFd>,
     pub(crate) up: Flow,
     pub(crate) down: Flow,
-    /// Whether client and server are watched for room to send.
-    watched_for_room: [bool; 2],
+    /// What client and server are watched for.
+    watched: [EventFlags; 2],
     /// The client's or the server's socket is in error, or closed both ways.
     failed: [bool; 2],
     /// Whether it waits for another turn already.
@@ -79,6 +80,22 @@ pub(crate) struct Outside<'a> {
     pub(crate) mover: &'a mut Mover,
     pub(crate) slot: usize,
     pub(crate) now: u32,
+    /// In milliseconds since the same start.
+    pub(crate) now_ms: u32,
+    pub(crate) rests: &'a mut Rests,
+}
+
+/// Flows that wait for the next millisecond, in the order in which they began to.
+pub(crate) type Rests = VecDeque<Rest>;
+
+/// A flow that lets bytes gather.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    pub(crate) since_ms: u32,
+    pub(crate) slot: usize,
+    pub(crate) id: Id,
+    /// Of which peer it is the source.
+    pub(crate) source: Side,
 }
 
 /// What follows for the worker.
@@ -115,7 +132,7 @@ impl Session {
             server: None,
             up: Flow::default(),
             down: Flow::default(),
-            watched_for_room: [false; 2],
+            watched: [WATCHED; 2],
             failed: [false; 2],
             queued: false,
             quiet_since: now,
@@ -145,7 +162,11 @@ impl Session {
         };
         reads.source_ready |= flags.intersects(On::IN | On::RDHUP | On::HUP | On::ERR);
         reads.source_finished |= flags.intersects(On::RDHUP | On::HUP | On::ERR);
+        reads.orderly = flags.contains(On::RDHUP) && !flags.contains(On::ERR);
         reads.urgent |= flags.contains(On::PRI);
+        if reads.source_ready {
+            reads.resting = false;
+        }
         writes.sink_full &= !flags.intersects(On::OUT | On::HUP | On::ERR);
         let [client, server] = &mut self.failed;
         let failed = if side == Side::Client { client } else { server };
@@ -303,8 +324,14 @@ impl Session {
         let (client, server) = (self.client.as_fd(), server.as_fd());
         let before = (self.up.total, self.down.total);
         // Both are moved before either is judged: what a server sent before its reset still reaches the client.
-        let up = outside.mover.turn(&mut self.up, client, server);
-        let down = outside.mover.turn(&mut self.down, server, client);
+        let up = outside.mover.turn(&mut self.up, client, server, outside.now_ms);
+        let down = outside.mover.turn(&mut self.down, server, client, outside.now_ms);
+        if before.0 != self.up.total {
+            self.down.is_answered();
+        }
+        if before.1 != self.down.total {
+            self.up.is_answered();
+        }
         if before != (self.up.total, self.down.total) {
             self.quiet_since = outside.now;
         }
@@ -320,7 +347,7 @@ impl Session {
         if (up, down) == (Ok(Turn::Done), Ok(Turn::Done)) {
             return self.leave(End::Finished);
         }
-        if self.watch_for_room(outside).is_err() {
+        if self.watch(outside).is_err() {
             return Next::End(End::NoResources);
         }
         match up == Ok(Turn::Again) || down == Ok(Turn::Again) {
@@ -348,21 +375,38 @@ impl Session {
         }
     }
 
-    /// Asks for an event where a sink was full for the first time; room that has come since is reported at once.
-    fn watch_for_room(&mut self, outside: &Outside<'_>) -> Result<(), Errno> {
+    /// Watches what is waited for: sources that do not let bytes gather, and sinks that have been full once. What is
+    /// ready already is reported at once.
+    fn watch(&mut self, outside: &mut Outside<'_>) -> Result<(), Errno> {
         let Some(server) = &self.server else { return Ok(()) };
-        let [client_watched, server_watched] = &mut self.watched_for_room;
-        for (socket, side, full, watched) in [
-            (&self.client, Side::Client, self.down.sink_full, client_watched),
-            (server, Side::Server, self.up.sink_full, server_watched),
+        let (slot, id) = (outside.slot, self.id);
+        let [client_watched, server_watched] = &mut self.watched;
+        for (socket, side, gathering, sink_full, watched) in [
+            (&self.client, Side::Client, self.up.gathering, self.down.sink_full, client_watched),
+            (server, Side::Server, self.down.gathering, self.up.sink_full, server_watched),
         ] {
-            if full && !*watched {
-                let flags = WATCHED | EventFlags::OUT;
-                outside.epoll.change(socket, token(outside.slot, self.id, side), flags)?;
-                *watched = true;
+            let room = if sink_full { EventFlags::OUT } else { *watched & EventFlags::OUT };
+            let data = if gathering { EventFlags::empty() } else { EventFlags::IN };
+            let flags = WATCHED.difference(EventFlags::IN) | room | data;
+            if flags != *watched {
+                outside.epoll.change(socket, token(slot, id, side), flags)?;
+                *watched = flags;
+            }
+        }
+        for (source, flow) in [(Side::Client, &mut self.up), (Side::Server, &mut self.down)] {
+            if flow.newly_resting() {
+                outside.rests.push_back(Rest { since_ms: outside.now_ms, slot, id, source });
             }
         }
         Ok(())
+    }
+
+    /// The rest of the flow from `source` is over.
+    pub(crate) fn wake(&mut self, source: Side) {
+        match source {
+            Side::Client => self.up.wake(),
+            Side::Server => self.down.wake(),
+        }
     }
 
     /// Ends the stream to the client and leaves.

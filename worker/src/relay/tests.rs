@@ -1,0 +1,155 @@
+use super::*;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// One flow between two peers that the test plays.
+struct Way {
+    mover: Mover,
+    flow: Flow,
+    sender: OwnedFd,
+    source: OwnedFd,
+    sink: OwnedFd,
+    receiver: OwnedFd,
+}
+
+fn way(mode: RelayMode) -> Way {
+    let pair = || socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
+    let ((sender, source), (sink, receiver)) = (pair(), pair());
+    Way { mover: Mover::new(mode), flow: Flow::default(), sender, source, sink, receiver }
+}
+
+impl Way {
+    fn write(&mut self, bytes: &[u8]) {
+        assert_eq!(send(&self.sender, bytes, SEND), Ok(bytes.len()));
+        self.flow.source_ready = true;
+    }
+
+    fn turn(&mut self, now: u32) -> Turn {
+        self.mover.turn(&mut self.flow, self.source.as_fd(), self.sink.as_fd(), now).unwrap()
+    }
+
+    fn arrived(&self) -> usize {
+        match recv(&self.receiver, &mut [0; 4096][..], RecvFlags::DONTWAIT) {
+            Ok((_, length)) => length,
+            Err(errno) => {
+                assert_eq!(errno, Errno::AGAIN);
+                0
+            }
+        }
+    }
+
+    /// Small pieces, each moved at once, until the flow lets them gather.
+    fn stream(&mut self, now: u32) {
+        for piece in 1..=STREAM {
+            assert!(!self.flow.gathering, "before piece {piece}");
+            self.write(b"piece");
+            assert_eq!(self.turn(now), Turn::Wait);
+            assert_eq!(self.arrived(), 5);
+        }
+        assert!(self.flow.gathering);
+    }
+}
+
+const MODES: [RelayMode; 2] = [RelayMode::Adaptive, RelayMode::Splice];
+
+#[test]
+fn small_pieces_that_come_one_upon_the_other_gather() {
+    for mode in MODES {
+        let mut way = way(mode);
+        way.stream(7);
+        assert!(way.flow.newly_resting() && !way.flow.newly_resting(), "one wake-up for one rest");
+        for _ in 0..3 {
+            way.write(b"piece");
+            assert_eq!((way.turn(7), way.arrived()), (Turn::Wait, 0));
+        }
+        way.flow.wake();
+        assert_eq!((way.turn(8), way.arrived()), (Turn::Wait, 15));
+        assert!(way.flow.newly_resting(), "and again");
+    }
+}
+
+#[test]
+fn a_stream_that_pauses_is_watched_again() {
+    for mode in MODES {
+        let mut way = way(mode);
+        way.stream(7);
+        way.flow.wake();
+        way.turn(8);
+        assert!(!way.flow.gathering && !way.flow.resting);
+        way.write(b"piece");
+        assert_eq!((way.turn(9), way.arrived()), (Turn::Wait, 5));
+        assert!(!way.flow.gathering);
+    }
+}
+
+#[test]
+fn questions_and_answers_and_slow_pieces_do_not_wait() {
+    for mode in MODES {
+        let mut way = way(mode);
+        for piece in 0..100 {
+            way.write(b"piece");
+            way.turn(7);
+            assert_eq!(way.arrived(), 5);
+            if piece % 4 == 0 {
+                way.flow.is_answered();
+            }
+        }
+        assert!(!way.flow.gathering, "answered");
+        for now in 8..100 {
+            way.write(b"piece");
+            way.turn(now);
+            assert_eq!(way.arrived(), 5);
+        }
+        assert!(!way.flow.gathering, "slow");
+    }
+}
+
+#[test]
+fn an_announced_end_and_urgent_data_do_not_wait() {
+    for mode in MODES {
+        let mut ending = way(mode);
+        ending.stream(7);
+        ending.write(b"last");
+        rustix::net::shutdown(&ending.sender, rustix::net::Shutdown::Write).unwrap();
+        (ending.flow.source_finished, ending.flow.orderly, ending.flow.resting) = (true, true, false);
+        assert_eq!((ending.turn(7), ending.arrived()), (Turn::Done, 4));
+
+        let mut urgent = way(mode);
+        urgent.stream(7);
+        urgent.write(b"piece");
+        (urgent.flow.urgent, urgent.flow.resting) = (true, false);
+        urgent.turn(7);
+        assert_eq!(urgent.arrived(), 5);
+        assert!(!urgent.flow.gathering);
+    }
+}
+
+#[test]
+fn the_end_is_seen_with_the_last_bytes() {
+    let mut way = way(RelayMode::Adaptive);
+    way.write(b"all");
+    rustix::net::shutdown(&way.sender, rustix::net::Shutdown::Write).unwrap();
+    (way.flow.source_finished, way.flow.orderly) = (true, true);
+    way.mover.copy(&mut way.flow, way.source.as_fd(), way.sink.as_fd(), 0).unwrap();
+    assert!(way.flow.newly_done(), "no further read is needed");
+}
+
+#[test]
+fn a_short_read_of_a_socket_in_error_is_not_the_end() {
+    let mut way = way(RelayMode::Adaptive);
+    way.write(b"some");
+    (way.flow.source_finished, way.flow.orderly) = (true, false);
+    way.mover.copy(&mut way.flow, way.source.as_fd(), way.sink.as_fd(), 0).unwrap();
+    assert!(!way.flow.newly_done());
+}
+
+#[test]
+fn what_gathers_is_copied_until_it_is_much() {
+    let mut way = way(RelayMode::Adaptive);
+    way.stream(7);
+    way.flow.wake();
+    way.flow.full_reads = MUCH - 1;
+    way.write(&[0; BUFFER]);
+    way.turn(8);
+    assert!(way.flow.bulk && !way.flow.gathering);
+}
