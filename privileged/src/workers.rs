@@ -169,6 +169,9 @@ impl Workers {
             Isolation::Connection => self.processors.max(2),
             Isolation::Shared(_) => 0,
         };
+        if self.spare.len() >= wanted {
+            return 0;
+        }
         let room = usize::from(settings.max_workers).saturating_sub(self.session_workers());
         wanted.min(room.max(usize::from(self.serving.is_empty()))).saturating_sub(self.spare.len())
     }
@@ -187,7 +190,6 @@ impl Workers {
     pub fn choose(&mut self, host: Host, settings: &Settings) -> Option<usize> {
         let own: &[usize] = self.serving.get(&host).map_or(&[], Vec::as_slice);
         let least = own.iter().copied().min_by_key(|index| self.load(*index));
-        let full = self.session_workers() >= settings.max_workers.into();
         let wanted = match (settings.isolation, least) {
             (Isolation::Connection, _) => true,
             (Isolation::Client, None) => true,
@@ -197,6 +199,7 @@ impl Workers {
             }
             (Isolation::Shared(number), _) => return self.shared(host, number.into()),
         };
+        let full = wanted && self.session_workers() >= settings.max_workers.into();
         match (wanted, full, least) {
             (false, _, _) => least,
             (true, false, _) => self.take_spare(),
