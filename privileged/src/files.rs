@@ -1,6 +1,7 @@
 //! Opening files that decide over access: nobody but their owner may have had a hand in them.
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -14,7 +15,7 @@ const MAX_BYTES: u64 = 256 << 20;
 #[derive(Debug, Error)]
 pub enum FileError {
     /// A call failed.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: expected a file that can be read: {error}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -57,7 +58,10 @@ pub fn read_trusted(path: &Path) -> Result<Vec<u8>, FileError> {
 pub fn open_trusted(path: &Path) -> Result<OwnedFd, FileError> {
     check_parents(path)?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = openat(CWD, path, flags, Mode::empty()).map_err(|error| io(path, error.into()))?;
+    let file = openat(CWD, path, flags, Mode::empty()).map_err(|error| match error {
+        Errno::LOOP => unfit(path, "a regular file", "a symbolic link".into()),
+        error => io(path, error.into()),
+    })?;
     // Everything is asked of the open file, so that what was checked is what is read.
     let facts = fstat(&file).map_err(|error| io(path, error.into()))?;
     check_file(path, &facts)?;

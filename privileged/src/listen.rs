@@ -6,6 +6,7 @@ use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, listen, socket_with, sockopt,
 };
 use sockd_policy::Services;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
@@ -52,7 +53,14 @@ pub fn default_port(services: &Services) -> u16 {
 }
 
 fn listener(address: SocketAddr) -> Result<Listener, String> {
-    try_listener(address).map_err(|(call, error)| format!("cannot listen on {address}: {call}: {error}"))
+    try_listener(address).map_err(|(call, error)| {
+        let advice = match error.kind() {
+            ErrorKind::AddrInUse => "; `ss -ltnp` shows which program listens there",
+            ErrorKind::PermissionDenied => "; a port below 1024 needs root or sockd.socket",
+            _ => "",
+        };
+        format!("cannot listen on {address}: {call}: {error}{advice}")
+    })
 }
 
 fn try_listener(address: SocketAddr) -> Result<Listener, (&'static str, std::io::Error)> {

@@ -30,9 +30,23 @@ pub fn acceptable(locks: &Locks, settings: &Settings) -> Result<(), String> {
 /// Why the daemon does not start without a layer.
 pub fn refusal(missing: &[String]) -> String {
     format!(
-        "this kernel lacks {}; sockd does not start without, unless sockd.ron(5) says sandbox: best_effort",
+        "this kernel lacks {}; sockd does not start without, unless sockd.ron(5) says sandbox: best_effort; `sockd -ver` \
+         tries every layer",
         missing.join(", ")
     )
+}
+
+/// What the administrator hears at a start without all layers; nothing where none is missing.
+pub fn reduced(mut missing: Vec<String>, locks: &Locks) -> Option<String> {
+    if !locks.landlock_enforced {
+        missing.push("Landlock".into());
+    }
+    (!missing.is_empty()).then(|| {
+        format!(
+            "this kernel lacks {}; sockd serves without; `sockd -ver` tries every layer",
+            missing.join(", ")
+        )
+    })
 }
 
 /// `sockd -ver`: the classic facts, then every layer as it holds in a worker started for this purpose. True where

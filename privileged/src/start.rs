@@ -31,7 +31,7 @@ use rustix::net::getpeername;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use slab::Slab;
 use sockd_common::channel::Received;
-use sockd_common::message::{CHANNEL_FD, FromSession, Role};
+use sockd_common::message::{CHANNEL_FD, FromSession, Locks, Role};
 use sockd_policy::Services;
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
@@ -53,6 +53,16 @@ impl Failure {
     /// A file of the configuration is at fault.
     pub fn configuration(lines: Vec<String>) -> Self {
         Self { lines, status: 78 }
+    }
+
+    /// With the place in the file at fault before its lines.
+    fn about(mut self, file: &Path) -> Self {
+        if self.status == 78 {
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            let place = |line: &str| format!("{}: {}{line}", file.display(), load::line_of(&text, line));
+            self.lines.iter_mut().for_each(|line| *line = place(line));
+        }
+        self
     }
 
     /// With what to do about it, where a file is at fault.
@@ -125,7 +135,8 @@ fn prepare(
 ) -> Result<(Monitor, Option<Client>), Failure> {
     let mut log = Log::new(options.log);
     let settings = settings(&options)?;
-    let spawner = start_spawner(&settings, |line| log.err(line))?;
+    let spawner =
+        start_spawner(&settings, |line| log.err(line)).map_err(|failure| failure.about(&options.settings))?;
     let loader = loader::start(&options).map_err(Failure::system)?;
     let Loaded { world, remarks, .. } = load::load(&options).map_err(Failure::configuration)?;
     let world = World { settings, ..world };
@@ -139,9 +150,11 @@ fn prepare(
     let (listeners, client) = listeners(&options, source, &world.services).map_err(Failure::system)?;
     // Lowering it needs CAP_SYS_RESOURCE, which a service manager may have kept; the workers' 500 stays the higher.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-200");
-    let runner = start_runner(&options, &world, |line| log.err(line))?;
+    let runner = start_runner(&options, &world, |line| log.err(line))
+        .map_err(|failure| failure.about(&options.settings))?;
     let workers = Workers::new(spawner.channel, descriptor_limit());
-    let pid_file = options.pid_file.as_deref().map(write_pid_file).transpose().map_err(Failure::system)?;
+    let pid_file = options.pid_file.as_deref().map(write_pid_file).transpose();
+    let pid_file = pid_file.map_err(|error| Failure::system(format!("--pid-file: {error}")))?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(Failure::system)?;
     let mut monitor = Monitor {
         options,
@@ -171,7 +184,10 @@ fn prepare(
         spare_port: None,
     };
     monitor.watch_everything().map_err(|error| Failure::system(format!("epoll: {error}")))?;
-    monitor.first_worker().map_err(Failure::system)?;
+    let locks = monitor.first_worker().map_err(Failure::system)?;
+    if let Some(line) = report::reduced(spawner.missing, &locks) {
+        monitor.log.err(&line);
+    }
     monitor.start_resolver();
     Ok((monitor, client))
 }
@@ -279,16 +295,27 @@ fn start_runner(
     if settings.commands == Commands::Off || options.trial {
         return Ok(None);
     }
-    let ids = account(settings.commands_user.as_deref(), "sockd-hook", "rule commands", warn)?;
+    let ids = account(settings.commands_user.as_deref(), "sockd-hook", COMMANDS, warn)?;
     let templates = world.rules.templates().map(|template| template.text().to_owned()).collect();
     let plan = runner::Plan { options: options.clone(), settings, ids, templates };
     runner::start(plan).map(Some).map_err(Failure::system)
 }
 
 fn ids(settings: &Settings, warn: impl FnMut(&str)) -> Result<Ids, Failure> {
-    let (uid, gid) = account(settings.user.as_deref(), "sockd", "workers", warn)?;
+    let (uid, gid) = account(settings.user.as_deref(), "sockd", WORKERS, warn)?;
     let range = settings.worker_ids.filter(|_| rustix::process::getuid().is_root());
     Ok(Ids { uid, gid, range })
+}
+
+/// The setting that names an account, and who runs as it.
+const WORKERS: (&str, &str) = ("user", "workers");
+const COMMANDS: (&str, &str) = ("commands_user", "rule commands");
+
+/// The accounts that the settings name must be there and unprivileged.
+fn accounts(settings: &Settings) -> Result<(), Failure> {
+    let named = [(settings.user.as_deref(), WORKERS), (settings.commands_user.as_deref(), COMMANDS)];
+    let mut named = named.into_iter().filter(|(name, _)| name.is_some());
+    named.try_for_each(|(name, purpose)| account(name, "", purpose, |_| ()).map(drop))
 }
 
 /// User and group of the account that `whose` run as: for an ordinary user that user; for root the account of the
@@ -296,7 +323,7 @@ fn ids(settings: &Settings, warn: impl FnMut(&str)) -> Result<Ids, Failure> {
 fn account(
     wanted: Option<&str>,
     default: &str,
-    whose: &str,
+    (setting, whose): (&str, &str),
     mut warn: impl FnMut(&str),
 ) -> Result<(u32, u32), Failure> {
     let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
@@ -315,12 +342,12 @@ fn account(
                 .ok_or_else(|| Failure::system(format!("neither the user {default} nor nobody exists")))?
         }
         (None, Some(name)) => {
-            let line = format!("settings: expected an account for {whose}, found no {name:?} in passwd(5)");
+            let line = format!("{setting}: expected an account for {whose}, found no {name:?} in passwd(5)");
             return Err(Failure::configuration(vec![line]));
         }
     };
     if found.uid.is_root() || found.gid.as_raw() == 0 {
-        let line = format!("settings: expected an unprivileged account for {whose}, found {name:?}");
+        let line = format!("{setting}: expected an unprivileged account for {whose}, found {name:?}");
         return Err(Failure::configuration(vec![line]));
     }
     Ok((found.uid.as_raw(), found.gid.as_raw()))
@@ -376,7 +403,7 @@ impl Monitor {
 
     /// Starts the first spare worker and waits until it is locked down: a worker of another protocol, or a kernel
     /// that lacks what the settings require, is found out before the first client is.
-    pub(crate) fn first_worker(&mut self) -> Result<(), String> {
+    pub(crate) fn first_worker(&mut self) -> Result<Locks, String> {
         const LIMIT: Duration = Duration::from_secs(20);
         let index = self.spawn(Role::Session).ok_or("the first worker cannot be started")?;
         self.workers.keep_spare(index);
@@ -390,7 +417,7 @@ impl Monitor {
                 Ok(Received::Message(FromSession::Ready(locks), _)) => {
                     report::acceptable(&locks, &self.world.settings)?;
                     self.workers.mark_ready(index);
-                    return Ok(());
+                    return Ok(locks);
                 }
                 Ok(Received::Nothing) if begun.elapsed() < LIMIT => {}
                 Ok(Received::Nothing) => return Err("the first worker is not ready in time".into()),
@@ -426,6 +453,7 @@ impl Monitor {
 pub fn check(options: &Options) -> Result<(), Failure> {
     let options = options.absolute();
     let Loaded { world, remarks, .. } = load::load(&options).map_err(Failure::configuration)?;
+    accounts(&world.settings).map_err(|failure| failure.about(&options.settings))?;
     println!("{}: {}", options.conf.display(), summary(&world));
     let places: Vec<String> = options.listen.iter().map(ToString::to_string).collect();
     match places.is_empty() {

@@ -1,0 +1,340 @@
+//! What can stop a start: a file, the system, a layer of the sandbox. The administrator hears which file and line it
+//! is, what was found, what was expected, and which command checks it.
+
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, apply_filter};
+use sockd_tests::host::Host;
+use sockd_tests::program::Program;
+use sockd_tests::sockd::{PERMIT_ALL, Start, installed, program};
+use sockd_tests::wait::until_true;
+use sockd_tests::{procfs, web};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::Ipv4Addr;
+use std::process::{Command, Output, Stdio};
+
+/// Files in order, then one thing that is not, and all that must be said of it.
+struct Case {
+    what: &'static str,
+    /// Commands that break it, words separated by single blanks.
+    deed: &'static str,
+    /// Path and content of a file that breaks it.
+    file: Option<(&'static str, &'static [u8])>,
+    words: &'static str,
+    status: i32,
+    said: &'static [&'static str],
+}
+
+const CHECK: &str = "`sockd --check` with the same options";
+
+/// A broken file.
+const fn file(
+    what: &'static str,
+    path: &'static str,
+    content: &'static [u8],
+    said: &'static [&'static str],
+) -> Case {
+    Case { what, deed: "true", file: Some((path, content)), words: "--log stderr", status: 78, said }
+}
+
+/// A deed that breaks something.
+const fn deed(what: &'static str, deed: &'static str, said: &'static [&'static str]) -> Case {
+    Case { what, deed, file: None, words: "--log stderr", status: 78, said }
+}
+
+/// Words on the command line that cannot be followed.
+const fn words(what: &'static str, words: &'static str, status: i32, said: &'static [&'static str]) -> Case {
+    Case { what, deed: "true", file: None, words, status, said }
+}
+
+const CASES: &[Case] = &[
+    file(
+        "a rule without an end",
+        "/etc/sockd.conf",
+        b"permit 10.0.0.0/8\npermit 10.0.0.0\n",
+        &["/etc/sockd.conf: line 2: expected source mask, found the end of the line", CHECK],
+    ),
+    file(
+        "a rule of another word",
+        "/etc/sockd.conf",
+        b"allow 10.0.0.0/8\n",
+        &["/etc/sockd.conf: line 1: expected permit or deny, found \"allow\"", CHECK],
+    ),
+    file(
+        "a user file that is not there",
+        "/etc/sockd.conf",
+        b"\npermit *=/etc/nobodys 10.0.0.0/8\n",
+        &["/etc/sockd.conf: line 2: ", "/etc/nobodys", "expected a file that can be read", CHECK],
+    ),
+    file(
+        "a route without an end",
+        "/etc/sockd.route",
+        b"192.0.2.1 0.0.0.0\n",
+        &["/etc/sockd.route: line 1: expected destination mask, found the end of the line", CHECK],
+    ),
+    file(
+        "the name of an interface where its address has to be",
+        "/etc/sockd.route",
+        b"eth0 0.0.0.0 0.0.0.0\n",
+        &["/etc/sockd.route: line 1: expected address of an interface, found \"eth0\"", CHECK],
+    ),
+    file(
+        "a setting that is none",
+        "/etc/sockd.ron",
+        b"(\n  max_wrokers: 3,\n)\n",
+        &["/etc/sockd.ron: line 2, column ", "`max_wrokers`", "expected one of `isolation`", CHECK],
+    ),
+    file(
+        "a setting out of its range",
+        "/etc/sockd.ron",
+        b"(\n  worker_idle: 3,\n  max_workers: 0,\n)\n",
+        &["/etc/sockd.ron: line 3: max_workers: expected a number from 1, found 0", CHECK],
+    ),
+    file(
+        "settings that are no text",
+        "/etc/sockd.ron",
+        b"(\n\xff)\n",
+        &["/etc/sockd.ron: expected UTF-8", CHECK],
+    ),
+    file(
+        "a user that is not there",
+        "/etc/sockd.ron",
+        b"(\n  user: Some(\"nobodys\"),\n)\n",
+        &[
+            "/etc/sockd.ron: line 2: user: expected an account for workers, found no \"nobodys\" in passwd(5)",
+            CHECK,
+        ],
+    ),
+    file(
+        "root as the user of commands",
+        "/etc/sockd.ron",
+        b"(commands_user: Some(\"root\"))\n",
+        &[
+            "/etc/sockd.ron: ",
+            "commands_user: expected an unprivileged account for rule commands, found \"root\"",
+            CHECK,
+        ],
+    ),
+    file(
+        "a frozen file that is none",
+        "/etc/sockd.fc",
+        b"permit 10.0.0.0/8\n",
+        &["/etc/sockd.fc: expected a frozen file, found something else", CHECK],
+    ),
+    deed(
+        "no rules",
+        "rm /etc/sockd.conf",
+        &["/etc/sockd.conf: expected a file that can be read: No such file or directory", CHECK],
+    ),
+    deed(
+        "rules that others may write",
+        "chmod 664 /etc/sockd.conf",
+        &["/etc/sockd.conf: expected no write permission for group and others, found mode 0664", CHECK],
+    ),
+    deed(
+        "rules of another owner",
+        "chown nobody /etc/sockd.conf",
+        &["/etc/sockd.conf: expected owner root, found owner id 65534", CHECK],
+    ),
+    deed(
+        "a link in the place of the rules",
+        "ln -sf /dev/zero /etc/sockd.conf",
+        &["/etc/sockd.conf: expected a regular file, found a symbolic link", CHECK],
+    ),
+    words(
+        "routes that are named and not there",
+        "--log stderr --route /etc/missing",
+        78,
+        &["/etc/missing: expected a file that can be read: No such file or directory", CHECK],
+    ),
+    words(
+        "a folder for the process id that is not there",
+        "--log stderr --pid-file /run/missing/pid",
+        71,
+        &["--pid-file: /run/missing: expected a file that can be read: No such file or directory"],
+    ),
+    words(
+        "an address without a port",
+        "--listen 127.0.0.1",
+        2,
+        &["'127.0.0.1'", "--listen <ADDR:PORT>", "--help"],
+    ),
+];
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
+}
+
+#[test]
+fn whatever_stops_a_start_is_named_with_its_place_what_was_expected_and_the_command_that_checks_it() {
+    let mut wrong = Vec::new();
+    for case in CASES {
+        let host = Host::new();
+        let start = Start::new(&host, PERMIT_ALL).words(case.words);
+        host.sh("rm -f /etc/sockd.route /etc/sockd.ron /etc/sockd.fc");
+        host.sh(case.deed);
+        if let Some((path, content)) = case.file {
+            host.write(path, content);
+        }
+        let output = start.output();
+        let text = said(&output);
+        if output.status.code() != Some(case.status) || !case.said.iter().all(|part| text.contains(part)) {
+            wrong.push(format!("{}: {}, expected {:?}: {text}", case.what, output.status, case.said));
+        }
+        // The advice has to be true: the check fails too.
+        if case.status == 78 {
+            let check = Start::bare(&host).words(case.words).words("--check").output();
+            if check.status.code() != Some(78) {
+                wrong.push(format!("{}: --check finds nothing: {}", case.what, said(&check)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_port_that_is_taken_or_not_allowed_is_named_with_what_to_look_at() {
+    let host = Host::new();
+    let _taken = web::serve(&host, (Ipv4Addr::LOCALHOST, 1080));
+    let output = Start::new(&host, PERMIT_ALL).words("--log stderr --listen 127.0.0.1:1080").output();
+    assert_eq!(output.status.code(), Some(71), "{output:?}");
+    let text = said(&output);
+    assert!(text.contains("cannot listen on 127.0.0.1:1080: bind: Address already in use"), "{text}");
+    assert!(text.contains("`ss -ltnp`"), "{text}");
+
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", installed(&host)]);
+    let output = host.output(command.args(["--log", "stderr", "--listen", "127.0.0.1:80"]));
+    assert_eq!(output.status.code(), Some(71), "{output:?}");
+    assert!(said(&output).contains("cannot listen on 127.0.0.1:80: bind: Permission denied"), "{output:?}");
+    assert!(said(&output).contains("a port below 1024 needs root or sockd.socket"), "{output:?}");
+}
+
+/// Has these system calls fail with this error in everything that is started by the calling thread.
+fn deny(calls: &[i64], error: nix::errno::Errno) {
+    let always: BTreeMap<i64, Vec<SeccompRule>> = calls.iter().map(|call| (*call, Vec::new())).collect();
+    let arch = std::env::consts::ARCH.try_into().expect("an architecture with seccomp");
+    let fail = SeccompAction::Errno(error as u32);
+    let filter = SeccompFilter::new(always, SeccompAction::Allow, fail, arch).expect("a filter");
+    let program: BpfProgram = filter.try_into().expect("a program");
+    apply_filter(&program).expect("the filter is put on");
+}
+
+/// What each of these command lines says on a machine whose kernel answers these calls so.
+fn without(host: &Host, calls: &[i64], error: nix::errno::Errno, words: &[&str]) -> Output {
+    host.run(|| {
+        deny(calls, error);
+        Command::new(program("sockd")).args(words).stdin(Stdio::null()).output().expect("sockd runs")
+    })
+}
+
+const LOOPBACK: &str = "permit 127.0.0.0/8 127.0.0.0/8\n";
+const VER: &[&str] = &["-ver"];
+const STARTS: &[&str] = &["--log", "stderr"];
+
+#[test]
+fn without_landlock_ver_says_so_and_the_daemon_does_not_start() {
+    let calls = [libc::SYS_landlock_create_ruleset];
+    for error in [nix::errno::Errno::ENOSYS, nix::errno::Errno::EOPNOTSUPP] {
+        let host = Host::new();
+        Start::new(&host, PERMIT_ALL);
+        let output = without(&host, &calls, error, VER);
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+        assert!(said(&output).contains("sandbox: reduced (Landlock)"), "{output:?}");
+        assert!(said(&output).contains("Landlock: MISSING, not in this kernel"), "{output:?}");
+        let output = without(&host, &calls, error, STARTS);
+        assert_eq!(output.status.code(), Some(71), "{output:?}");
+        for part in ["lacks Landlock", "sandbox: best_effort", "`sockd -ver`"] {
+            assert!(said(&output).contains(part), "{part:?} is not in {output:?}");
+        }
+    }
+}
+
+#[test]
+fn without_landlock_the_daemon_serves_where_best_effort_is_asked_for() {
+    let host = Host::new();
+    Start::new(&host, LOOPBACK).settings("(sandbox: best_effort)");
+    let mut command = Command::new(program("sockd"));
+    let stderr = host.run(|| File::create("/run/stderr")).expect("a file");
+    command.args(STARTS).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+    let mut sockd = host.run(|| {
+        deny(&[libc::SYS_landlock_create_ruleset], nix::errno::Errno::ENOSYS);
+        Program::start(&host, &mut command)
+    });
+    served(&host, &mut sockd);
+    let said = host.read("/run/stderr");
+    assert!(said.contains("lacks Landlock"), "{said}");
+}
+
+/// Waits until it listens, and fetches a page.
+fn served(host: &Host, sockd: &mut Program) {
+    let _www = web::serve(host, (Ipv4Addr::LOCALHOST, 8080));
+    until_true("sockd listens", || {
+        assert!(sockd.ended().is_none(), "{}", host.read("/run/stderr"));
+        procfs::listens(host, 1080)
+    });
+    let words = ["-sS", "--socks4", "127.0.0.1:1080", "http://127.0.0.1:8080/5000"];
+    let got = host.output(Command::new("curl").args(words));
+    assert_eq!(got.stdout.len(), 5000, "{got:?} {}", host.read("/run/stderr"));
+}
+
+#[test]
+fn without_system_call_filters_nothing_starts_whatever_the_settings_say() {
+    for settings in ["(sandbox: required)", "(sandbox: best_effort)"] {
+        let host = Host::new();
+        Start::new(&host, PERMIT_ALL).settings(settings);
+        for words in [VER, STARTS, &["--trial"]] {
+            let output = without(&host, &[libc::SYS_seccomp], nix::errno::Errno::ENOSYS, words);
+            assert_eq!(output.status.code(), Some(71), "{settings}: {words:?}: {output:?}");
+            assert!(said(&output).contains("system call filter"), "{settings}: {words:?}: {output:?}");
+        }
+    }
+}
+
+/// A command line on a host whose administrator has switched user namespaces off: a user namespace of its own with all
+/// ids, and the limit in it. A program that is started before there are ids has no capability; the next one has them.
+const NO_USER_NAMESPACES: &str = r#"
+    mkfifo /run/mapped
+    unshare --user sh -c '
+        read go </run/mapped && exec sh -c "
+            echo 0 >/proc/sys/user/max_user_namespaces && exec \"\$@\"" - "$@"' - "$@" &
+    child=$!
+    while [ "$(readlink /proc/$child/ns/user)" = "$(readlink /proc/self/ns/user)" ]; do sleep 0.05; done
+    echo '0 0 65536' >/proc/$child/uid_map && echo '0 0 65536' >/proc/$child/gid_map && echo go >/run/mapped
+    wait $child"#;
+
+fn without_user_namespaces(host: &Host, sockd: &str, words: &[&str]) -> Command {
+    host.sh("rm -f /run/mapped");
+    let mut command = Command::new("sh");
+    command.args(["-c", NO_USER_NAMESPACES, "-", sockd]).args(words);
+    command
+}
+
+#[test]
+fn without_user_namespaces_ver_says_so_and_the_daemon_does_not_start() {
+    let host = Host::new();
+    Start::new(&host, PERMIT_ALL);
+    let sockd = installed(&host);
+    let output = host.output(&mut without_user_namespaces(&host, sockd, VER));
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(said(&output).contains("sandbox: reduced (Own namespaces)"), "{output:?}");
+    let output = host.output(&mut without_user_namespaces(&host, sockd, STARTS));
+    assert_eq!(output.status.code(), Some(71), "{output:?}");
+    for part in ["lacks user namespace", "sandbox: best_effort", "`sockd -ver`"] {
+        assert!(said(&output).contains(part), "{part:?} is not in {output:?}");
+    }
+}
+
+#[test]
+fn without_user_namespaces_a_trial_and_best_effort_serve() {
+    for words in [&["--trial"][..], STARTS] {
+        let host = Host::new();
+        Start::new(&host, LOOPBACK).settings("(sandbox: best_effort)");
+        let mut command = without_user_namespaces(&host, installed(&host), words);
+        let stderr = host.run(|| File::create("/run/stderr")).expect("a file");
+        let mut sockd =
+            Program::start(&host, command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr));
+        served(&host, &mut sockd);
+        let said = host.read("/run/stderr");
+        assert!(said.contains("lacks user namespace"), "{words:?}: {said}");
+    }
+}
