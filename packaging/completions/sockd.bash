@@ -18,6 +18,17 @@ _sockd() {
             options='-I -i -B -R -C -U --upstream -F --explain --lint --batch --src-name --dst-name --services
                 -h --help -V --version'
             ;;
+        sockd-probe)
+            case $before in
+                --role) mapfile -t COMPREPLY < <(compgen -W 'session ident resolver' -- "$word"); return ;;
+                --layer)
+                    mapfile -t COMPREPLY < <(compgen -W 'user namespaces landlock unfiltered filter full' -- "$word")
+                    return
+                    ;;
+                --sockd | --worker) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+            esac
+            options='--all --role --layer --acts --tsv --list --sockd --worker -h --help -V --version'
+            ;;
         make_sockdf?) options='--services -h --help -V --version' ;;
         *) options='-h --help -V --version' ;;
     esac
@@ -27,4 +38,4 @@ _sockd() {
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
     fi
 }
-complete -o filenames -F _sockd sockd test_sockd_conf make_sockdfc make_sockdfr dump_sockdfc dump_sockdfr
+complete -o filenames -F _sockd sockd sockd-probe test_sockd_conf make_sockdfc make_sockdfr dump_sockdfc dump_sockdfr

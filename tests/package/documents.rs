@@ -7,8 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The programs that are installed for people.
-const PROGRAMS: [&str; 6] =
-    ["sockd", "make_sockdfc", "make_sockdfr", "dump_sockdfc", "dump_sockdfr", "test_sockd_conf"];
+const PROGRAMS: [&str; 7] = [
+    "sockd",
+    "sockd-probe",
+    "make_sockdfc",
+    "make_sockdfr",
+    "dump_sockdfc",
+    "dump_sockdfr",
+    "test_sockd_conf",
+];
 
 fn packaging() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging")
