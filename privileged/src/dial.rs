@@ -176,6 +176,23 @@ mod tests {
         assert_eq!(failure, ("connect", Code::ECONNREFUSED));
     }
 
+    /// A16: without a listener a socket whose own port is the one it dials meets itself (simultaneous open).
+    #[test]
+    fn a_connection_that_meets_itself_is_no_server() {
+        let at = SocketAddr::from(([127, 0, 0, 4], 0));
+        let socket = prepared(at.ip()).unwrap();
+        bind(&socket, &at).unwrap();
+        let own = SocketAddr::try_from(getsockname(&socket).unwrap()).unwrap();
+        let _ = connect(&socket, &own);
+        while !is_settled(&socket) {}
+        assert_eq!(
+            getpeername(&socket).unwrap().map(SocketAddr::try_from),
+            Some(Ok(own)),
+            "it has met itself"
+        );
+        assert_eq!(finish(socket, own).unwrap_err(), ("connect", Code::ECONNREFUSED));
+    }
+
     #[test]
     fn a_listener_for_bind_is_on_its_address_alone() {
         let at: IpAddr = "127.0.0.3".parse().unwrap();

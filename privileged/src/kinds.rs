@@ -16,7 +16,6 @@ const MAX_KNOWN: usize = 4096;
 
 const NLMSG_HEADER: usize = 16;
 const RTMSG: u32 = 12;
-const NLMSG_ERROR: u16 = 2;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
 const NLM_F_REQUEST: u16 = 1;
@@ -116,17 +115,12 @@ fn question(address: IpAddr, number: u32) -> Vec<u8> {
 /// The type of the route in the kernel's answer; an error message means that there is no route, or that the kernel
 /// was short of memory.
 fn kind_in(packet: &[u8]) -> Result<AddressKind, Errno> {
+    // Behind its header an NLMSG_ERROR has the negative number; a route has its family there, which is never like that.
+    let says = |error: Errno| packet.get(16..20) == Some(&error.raw_os_error().wrapping_neg().to_ne_bytes());
+    if says(Errno::NOMEM) || says(Errno::NOBUFS) {
+        return Err(Errno::NOBUFS);
+    }
     let kind = match packet {
-        [_, _, _, _, low, high, rest @ ..] if u16::from_ne_bytes([*low, *high]) == NLMSG_ERROR => {
-            for short in [Errno::NOMEM, Errno::NOBUFS] {
-                // The negative number behind the header.
-                let number = short.raw_os_error().wrapping_neg().to_ne_bytes();
-                if rest.get(NLMSG_HEADER - 6..NLMSG_HEADER - 6 + 4) == Some(&number) {
-                    return Err(short);
-                }
-            }
-            None
-        }
         [_, _, _, _, low, high, rest @ ..] if u16::from_ne_bytes([*low, *high]) == RTM_NEWROUTE => {
             // rtm_type is the eighth byte of struct rtmsg; six bytes of the header are taken off already.
             rest.get(NLMSG_HEADER - 6 + 7).copied()
@@ -182,6 +176,6 @@ mod tests {
         };
         assert_eq!(kind_in(&error(Errno::NETUNREACH)), Ok(AddressKind::Unicast));
         assert_eq!(kind_in(&error(Errno::NOBUFS)), Err(Errno::NOBUFS));
-        assert_eq!(kind_in(&error(Errno::NOMEM)), Err(Errno::NOMEM));
+        assert_eq!(kind_in(&error(Errno::NOMEM)), Err(Errno::NOBUFS));
     }
 }

@@ -22,6 +22,12 @@ const MAX_WAITING: usize = 4096;
 /// Between two attempts to reach a log that takes no line.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// At the end of the daemon the log may take no line for this long,
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// and as long as it does take some it has this long for all of them: a service manager waits as well.
+const LAST_LINES: Duration = Duration::from_secs(20);
+
 /// How much a line matters; the classic server knew these two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -104,11 +110,18 @@ impl Log {
         }
     }
 
-    /// At the end: gives a full log a second to take what waits.
+    /// At the end: a log that takes lines gets some time for all that wait, one that takes none a second.
     pub fn finish(&mut self) {
-        for _ in 0..20 {
+        let begun = Instant::now();
+        let (mut moved, mut left) = (begun, usize::MAX);
+        loop {
             self.flush();
-            let Some(socket) = self.full_socket() else { return };
+            let now = Instant::now();
+            if self.waiting.len() < left {
+                (moved, left) = (now, self.waiting.len());
+            }
+            let over = now.duration_since(moved) >= LAST_WAIT || now.duration_since(begun) >= LAST_LINES;
+            let Some(socket) = self.full_socket().filter(|_| !over) else { return };
             let wait = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
             let _ = poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&wait));
         }

@@ -168,7 +168,7 @@ impl Monitor {
                 Some(Token::Visit(index)) => self.visit_overdue(index as usize),
                 Some(Token::Lookup(index)) => self.lookup_overdue(index as usize, now),
                 Some(Token::Query(index)) => self.query_overdue(index as usize),
-                Some(Token::Worker(index)) => self.feed(index as usize),
+                Some(Token::Worker(index)) => self.flush_worker(index as usize),
                 _ => {}
             }
         }
@@ -270,21 +270,14 @@ impl Monitor {
         worker.flush();
         let (is_stuck, starved) = (worker.is_stuck(), worker.is_starved());
         let Ok(token) = u32::try_from(index).map(Token::Worker) else { return };
-        if starved && worker.retry.is_none() {
-            worker.retry = Instant::now().checked_add(STARVED);
+        let now = Instant::now();
+        if starved && worker.retry.is_none_or(|at| at <= now) {
+            worker.retry = now.checked_add(STARVED);
             self.deadlines.extend(worker.retry.map(|at| (at, token.pack())));
         }
         if is_stuck || was_stuck {
             // A starved channel has room itself: watched for it, it would be ready again and again.
             watch_for_room(&self.epoll, &*worker, token, is_stuck && !starved);
-        }
-    }
-
-    /// The system may take now what it did not take a moment ago.
-    fn feed(&mut self, index: usize) {
-        if let Some(worker) = self.workers.worker(index) {
-            worker.retry = None;
-            self.flush_worker(index);
         }
     }
 

@@ -1,13 +1,15 @@
 //! What dies, what lives on, and what the log says of it.
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sockd_tests::dns::{Answer, Nameserver};
 use sockd_tests::far::{Far, Server};
+use sockd_tests::identd::Identd;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::procfs::Process;
-use sockd_tests::site::{NAMESERVER, SERVER, Site};
+use sockd_tests::site::{CLIENT, NAMESERVER, SERVER, Site};
 use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks::{GRANTED, PROXY, Reply, Request, ask, granted, is_granted, send_to};
 use sockd_tests::syslog::Syslog;
@@ -251,4 +253,99 @@ fn a_loader_that_dies_leaves_the_old_rules_in_force() {
     lab.sockd.signal(Signal::SIGHUP);
     lab.wait_for_line("reload failed: there is no loader until a restart");
     drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+}
+
+#[test]
+fn a_resolver_that_is_stopped_costs_lookups_and_nothing_else() {
+    let site = Site::new();
+    site.gateway.write("/etc/hosts", format!("{SERVER} www.example.net\n"));
+    let _echo = Server::echo(&site.server, (SERVER, 7));
+    let lab = Lab::at(site, PERMIT_ALL, |start| start.settings("(resolve_limit: 1)"));
+    let by_name = Request::connect_name("www.example.net", 7);
+    drop(granted(&lab.site.client, &by_name));
+    let resolvers = lab.sockd.workers("resolver");
+    send(resolvers[0], Signal::SIGSTOP);
+    let mut asked = send_to(&lab.site.client, PROXY, &by_name);
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+    assert_eq!(Reply::read(&mut asked), Reply::with(91));
+    send(resolvers[0], Signal::SIGCONT);
+    drop(granted(&lab.site.client, &by_name));
+    assert_eq!(lab.sockd.workers("resolver"), resolvers, "it was given its time");
+}
+
+#[test]
+fn an_ident_worker_that_is_stopped_verifies_nobody_and_holds_up_nobody_else() {
+    let conf = "permit ?=I 192.0.2.0 255.255.255.128\npermit 0.0.0.0 0.0.0.0\n";
+    let lab = Lab::with_settings(conf, "(ident_limit: 1)");
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    let identd = Identd::start(&lab.site.client, CLIENT);
+    identd.names("joe");
+    let request = Request::connect((SERVER, 7));
+    drop(granted(&lab.site.client, &request));
+    let workers = lab.sockd.workers("ident");
+    send(workers[0], Signal::SIGSTOP);
+    let mut asked = send_to(&lab.site.client, PROXY, &request);
+    drop(granted(&lab.site.other, &request));
+    assert_eq!(Reply::read(&mut asked), Reply::with(92));
+    send(workers[0], Signal::SIGCONT);
+    drop(granted(&lab.site.client, &request));
+}
+
+#[test]
+fn a_loader_and_a_command_runner_that_are_stopped_hold_up_nobody() {
+    let lab = Lab::new("permit 0.0.0.0 0.0.0.0 : true\n");
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    let stopped = [lab.sockd.loader(), lab.sockd.runner()];
+    stopped.iter().for_each(|process| send(*process, Signal::SIGSTOP));
+    lab.sockd.signal(Signal::SIGHUP);
+    // More commands than the runner's channel takes.
+    for _ in 0..500 {
+        drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+    }
+    lab.wait_for_line("a rule command is not run: the command runner takes no more");
+    stopped.iter().for_each(|process| send(*process, Signal::SIGCONT));
+    lab.wait_for_line("reloaded: ");
+}
+
+#[test]
+fn an_address_taken_from_under_a_listener_is_served_again_when_it_is_back() {
+    let lab = Lab::started(PERMIT_ALL, |start| start.words("--listen 192.0.2.1:1080"));
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    lab.site.gateway.sh("ip addr del 192.0.2.1/25 dev inside");
+    assert!(lab.sockd.monitor().ticks_of_a_second() < 30, "it spins");
+    lab.site.gateway.address("inside", "192.0.2.1/25");
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+}
+
+#[test]
+fn a_relay_outlives_an_interface_that_goes_down_and_comes_back() {
+    let lab = Lab::new(PERMIT_ALL);
+    let far = Far::listen(&lab.site.server, SERVER);
+    let mut near = granted(&lab.site.client, &Request::connect(far.v4()));
+    let mut there = far.accept();
+    lab.site.gateway.sh("ip link set inside down");
+    near.send("said into the void");
+    lab.site.gateway.sh("ip link set inside up");
+    assert_eq!(there.read(18), b"said into the void");
+}
+
+#[test]
+fn a_stop_with_a_thousand_tunnels_ends_within_its_grace_and_logs_every_one() {
+    const TUNNELS: usize = 1000;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("getrlimit");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("setrlimit");
+    let mut lab = Lab::with_settings(PERMIT_ALL, "(stop_grace: 1)");
+    let far = Far::listen(&lab.site.server, SERVER);
+    let request = Request::connect(far.v4());
+    let tunnels: Vec<_> = (0..TUNNELS).map(|_| (granted(&lab.site.client, &request), far.accept())).collect();
+    lab.sockd.signal(Signal::SIGTERM);
+    assert_eq!(lab.sockd.wait().code(), Some(0));
+    for (mut near, mut there) in tunnels {
+        near.read_to_end();
+        there.read_to_end();
+    }
+    lab.wait_for_line("daemon.notice stopped");
+    let lines = lab.logged();
+    let count = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
+    assert_eq!([count("connected -- "), count("terminated -- "), count(" bytes from ")], [TUNNELS; 3]);
 }

@@ -192,7 +192,10 @@ fn an_ipv6_address_of_a_name_is_used_where_there_is_no_other() {
 fn an_odd_name_is_refused_and_logged_on_one_line() {
     let (site, dns, _echo) = site(|_| the_server());
     let lab = Lab::new_at(site);
-    for name in ["a b", "x\ny", "\u{e9}.example", "%00", "a..b", ".", "127.1", "0x7f.1", "2130706433"] {
+    for name in ["a b", "x\ny", "\u{e9}.example", "%00", "a..b", ".", "127.1", "0x7f.1", "2130706433"]
+        .into_iter()
+        .chain(["017700000001", "0", "fe80::1%eth0", "::1", "::ffff:127.0.0.1"])
+    {
         let mut line = send_to(&lab.site.client, PROXY, &Request::connect_name(name, 7));
         let reply = Reply::read(&mut line);
         let harmless = reply.code == 91 || !dns.asked().is_empty();
