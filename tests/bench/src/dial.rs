@@ -27,7 +27,7 @@ impl Hosts {
         Self { first: base.into(), number: number.max(1), next: 0 }
     }
 
-    fn next(&mut self) -> Ipv4Addr {
+    pub(crate) fn next(&mut self) -> Ipv4Addr {
         let host = self.first.wrapping_add(self.next % self.number);
         self.next = self.next.wrapping_add(1);
         host.into()
@@ -90,7 +90,16 @@ impl Dialler {
 
     /// The same for many.
     pub(crate) fn open_all(&mut self, number: usize) -> Outcome<Vec<OwnedFd>> {
-        (0..number).map(|_| self.open(Duration::from_secs(10))).collect()
+        const LONGEST: Duration = Duration::from_secs(120);
+        let begun = Instant::now();
+        let mut relays = Vec::with_capacity(number);
+        while relays.len() < number {
+            relays.push(self.open(Duration::from_secs(10))?);
+            if begun.elapsed() > LONGEST {
+                return Err(format!("only {} of {number} relays in {LONGEST:?}", relays.len()).into());
+            }
+        }
+        Ok(relays)
     }
 }
 
@@ -120,10 +129,9 @@ impl Dial {
                 return Ok(self.sent);
             };
             if !self.sent {
-                if net::send(&self.fd, send)?.is_none() {
-                    return Ok(false);
-                }
-                self.sent = true;
+                // The answer cannot be here yet, and its coming will be an event.
+                self.sent = net::send(&self.fd, send)?.is_some();
+                return Ok(false);
             }
             match net::receive(&self.fd, &mut self.answer[self.have..*answer])? {
                 None => return Ok(false),

@@ -2,9 +2,10 @@
 //!
 //! Everything runs on the loopback interface of a network namespace of its own, which has its own `/etc`, `/run` and
 //! `/dev/log`. One measure after the other is taken of one proxy after the other, each freshly started; that is a
-//! round. The [`measures`] say what is done and what is asked, [`load`] has the clients, [`origin`] the servers,
+//! round. The [`measures`] say what there is and what is asked, [`take`] how it is done, [`load`] has the clients, [`origin`] the servers,
 //! [`ideal`] the proxy that marks the ceiling, [`proxies`] how the others are started, [`table`] what is printed.
 
+mod count;
 mod dial;
 mod ideal;
 mod load;
@@ -19,6 +20,7 @@ mod rounds;
 mod sys;
 mod syslog;
 mod table;
+mod take;
 
 use clap::{Args, Parser, Subcommand};
 use ideal::Moves;
@@ -50,7 +52,8 @@ enum Part {
 /// What is to be measured.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Wanted {
-    /// Only measures whose names begin so: bulk, bulk-up-8, small, rtt, cps, cps-4a, p99 ...
+    /// Only measures whose names begin so: bulk, bulk-up-8, small, rtt, cps, cps-4a, p99, idle,
+    /// loris, start, churn, reload; and count, which is taken only when it is asked for
     measures: Vec<String>,
     /// Take half an hour instead of a few minutes: three rounds, longer, and with more connections
     #[arg(long)]

@@ -1,11 +1,10 @@
 //! What is measured: the measures, what each gives, and what is asked of sockd.
 
-use crate::dial::{Dialler, Hosts};
-use crate::load::bulk::{self, Direction};
-use crate::load::{pingpong, steady, visits};
-use crate::net::Outcome;
-use crate::origin::{Origin, Service};
-use crate::proxies::{Proxy, Running};
+use crate::load::bulk::Direction;
+use crate::load::idle;
+use crate::origin::Origin;
+use crate::procs::Role;
+use crate::proxies::{Proxy, Standing};
 use crate::request::Protocol;
 use crate::syslog::Syslog;
 use std::time::Duration;
@@ -15,6 +14,8 @@ use std::time::Duration;
 pub(crate) struct Scale {
     pub(crate) time: Duration,
     pub(crate) warm_up: Duration,
+    pub(crate) idle_relays: usize,
+    pub(crate) churn: usize,
 }
 
 /// The machine's other half.
@@ -29,9 +30,22 @@ pub(crate) struct Site {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Bulk(Direction, usize),
-    PingPong { behind: usize },
+    PingPong {
+        behind: usize,
+    },
     Visits(Protocol, usize),
     Steady(Protocol),
+    Idle {
+        hosts: u32,
+    },
+    Loris {
+        slow: usize,
+    },
+    Start,
+    Churn,
+    Reload,
+    /// System calls of the processes of this role.
+    Count(Role),
 }
 
 /// One measure; what it gives is one line of the table or several.
@@ -87,6 +101,17 @@ pub(crate) fn all() -> Vec<Measure> {
     for (word, protocol) in versions {
         add(format!("p99-{word}"), Kind::Steady(protocol));
     }
+    for hosts in [1, 200] {
+        add(format!("idle-{hosts}"), Kind::Idle { hosts });
+    }
+    for slow in [1000, 10_000] {
+        add(format!("loris-{slow}"), Kind::Loris { slow });
+    }
+    add("start".into(), Kind::Start);
+    add("churn".into(), Kind::Churn);
+    add("reload".into(), Kind::Reload);
+    add("count-monitor".into(), Kind::Count(Role::Monitor));
+    add("count-workers".into(), Kind::Count(Role::Worker));
     measures
 }
 
@@ -139,6 +164,46 @@ impl Measure {
                     figure(format!("{title}: handshake p50"), "ms", Goal::Nothing),
                 ]
             }
+            Kind::Idle { hosts } => {
+                let title =
+                    format!("idle relays from {hosts} client host{}", if hosts == 1 { "" } else { "s" });
+                vec![
+                    figure(format!("{title}: user memory"), "kB each", Goal::Nothing),
+                    figure(format!("{title}: workers"), "", Goal::Nothing),
+                    figure(format!("{title}: of 0.6 kB and 150 kB a worker"), "share", Goal::AtMost(1.0)),
+                ]
+            }
+            Kind::Loris { slow } => {
+                let title = format!("{slow} slow clients");
+                vec![
+                    figure(format!("{title}: handshake p99 of others before"), "ms", Goal::Nothing),
+                    figure(format!("{title}: with them"), "ms", Goal::Nothing),
+                    figure(format!("{title}: with them, of before"), "share", Goal::AtMost(1.3)),
+                    figure(format!("{title}: closed by then"), "%", Goal::Nothing),
+                ]
+            }
+            Kind::Start => vec![figure("start to first served connection".into(), "ms", Goal::AtMost(50.0))],
+            Kind::Churn => {
+                let title = "after a third of the connections was given up: left";
+                vec![
+                    figure(format!("{title} in descriptors"), "", Goal::AtMost(0.0)),
+                    // What is in the log's queue at one moment and not at the other.
+                    figure(format!("{title} in memory"), "kB", Goal::AtMost(1024.0)),
+                    figure(format!("{title} in processes, compared"), "", Goal::Nothing),
+                ]
+            }
+            Kind::Reload => vec![
+                figure("longest handshake in a second".into(), "ms", Goal::Nothing),
+                figure("longest handshake while a million rules are read".into(), "ms", Goal::Nothing),
+                figure("reading a million rules".into(), "s", Goal::Nothing),
+            ],
+            Kind::Count(role) => {
+                let title = format!("{role:?}, for each connection").to_lowercase();
+                vec![
+                    figure(format!("{title}: system calls"), "", Goal::Nothing),
+                    figure(format!("{title}: wake-ups"), "", Goal::Nothing),
+                ]
+            }
         }
     }
 
@@ -153,90 +218,40 @@ impl Measure {
                 };
                 proxy.speaks(protocol).then_some(protocol)
             }
+            Kind::Reload | Kind::Count(_) if proxy.standing() != Standing::Ours => None,
+            Kind::Loris { .. } | Kind::Start | Kind::Churn if proxy.standing() == Standing::Direct => None,
+            Kind::Idle { .. } if proxy.standing() == Standing::Direct => None,
             _ => Some(proxy.usual_protocol()),
         }
     }
 
-    /// Takes it, and gives the figures in the order of [`Measure::figures`].
-    pub(crate) fn take(
-        &self,
-        running: &Running,
-        protocol: Protocol,
-        site: &Site,
-    ) -> Outcome<Vec<Option<f64>>> {
-        let Scale { time, warm_up } = site.scale;
-        let dialler = |service| Dialler::new(running.address, protocol, service, Hosts::new(HOSTS));
+    /// Whether it is taken without being asked for.
+    pub(crate) fn is_usual(&self, full: bool) -> bool {
         match self.kind {
-            Kind::Bulk(direction, streams) => {
-                let mut dialler = dialler(direction.service());
-                let bulk =
-                    bulk::run(&mut dialler, direction, streams, warm_up, time, &running.tree, &site.origin)?;
-                let spent = running.address.map(|_| bulk.seconds_a_gigabyte);
-                Ok(vec![Some(bulk.gigabits), spent])
-            }
-            Kind::PingPong { behind } => {
-                let mut dialler = dialler(Service::Echo);
-                let _idle = dialler.open_all(behind)?;
-                let relay = dialler.open(Duration::from_secs(10))?;
-                pingpong::run(&relay, warm_up)?;
-                let mut times = pingpong::run(&relay, time)?;
-                Ok(vec![Some(times.percentile(0.5))])
-            }
-            Kind::Visits(_, at_once) => take_visits(&dialler(Service::Byte), at_once, running, site),
-            Kind::Steady(_) => {
-                let rate = site.rate.ok_or("no rate of sockd to take the half of")?;
-                let dialler = dialler(Service::Byte);
-                every_host_once(&dialler)?;
-                let mut came = steady::run(&dialler, rate, time)?;
-                if let Some(why) = &came.first_failure
-                    && came.failed > came.openings.number() / 100
-                {
-                    return Err(format!("{} connections failed: {why}", came.failed).into());
-                }
-                let milliseconds = |micros: f64| Some(micros / 1e3);
-                Ok(vec![
-                    milliseconds(came.openings.percentile(0.99)),
-                    milliseconds(came.openings.percentile(0.5)),
-                ])
-            }
+            Kind::Count(_) => false,
+            Kind::Loris { slow } => full || slow <= 1000,
+            _ => true,
         }
     }
 }
 
-/// Client hosts of most measures.
-const HOSTS: u32 = 256;
-
-/// What a proxy does for a host that it has not seen yet is done before the measurement.
-fn every_host_once(dialler: &Dialler) -> Outcome<()> {
-    let mut dialler = dialler.clone();
-    (0..HOSTS).try_for_each(|_| dialler.open(Duration::from_secs(10)).map(drop))
-}
-
-fn take_visits(
-    dialler: &Dialler,
-    at_once: usize,
-    running: &Running,
-    site: &Site,
-) -> Outcome<Vec<Option<f64>>> {
-    let Scale { time, warm_up } = site.scale;
-    every_host_once(dialler)?;
-    let logged_by = site.syslog.spent();
-    let mut visits = visits::run(dialler, at_once, warm_up, time, &running.tree)?;
-    let micros = |time: Duration| time.as_secs_f64() * 1e6;
-    let is_sockd = !running.tree.pids(crate::procs::Role::Monitor).is_empty();
-    let mut figures = vec![Some(visits.a_second), running.address.map(|_| micros(visits.spent.total()))];
-    if is_sockd {
-        let logged = site.syslog.wait_for(visits.in_all, " connected -- ");
-        let logging = site.syslog.spent().saturating_sub(logged_by);
-        figures.extend([
-            Some(micros(visits.spent.monitor)),
-            Some(micros(visits.spent.workers + visits.spent.spawner)),
-            Some(micros(logging) / visits.in_all as f64),
-            // Those that were under way at the end are in the log, but were not counted.
-            Some((logged as f64 * 100.0 / visits.in_all as f64).min(100.0)),
-        ]);
+impl Scale {
+    /// The full one, or one of a few minutes.
+    pub(crate) fn new(full: bool) -> Self {
+        let seconds = Duration::from_secs_f64;
+        match full {
+            true => Self {
+                time: seconds(2.5),
+                warm_up: seconds(0.5),
+                idle_relays: idle::possible(20_000),
+                churn: 100_000,
+            },
+            false => Self {
+                time: seconds(0.5),
+                warm_up: seconds(0.2),
+                idle_relays: idle::possible(2000),
+                churn: 5000,
+            },
+        }
     }
-    figures.resize(6, None);
-    figures.push(Some(visits.openings.percentile(0.99) / 1e3));
-    Ok(figures)
 }

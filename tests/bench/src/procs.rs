@@ -1,4 +1,4 @@
-//! Processor time of a proxy's processes (proc(5)).
+//! Processor time, memory and descriptors of a proxy's processes (proc(5)).
 
 use crate::sys::ticks;
 use nix::time::ClockId;
@@ -53,6 +53,14 @@ impl Spent {
     }
 }
 
+/// What a process has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Holdings {
+    pub(crate) descriptors: i64,
+    /// Its share of the memory that is in use, in kB.
+    pub(crate) memory: i64,
+}
+
 impl Tree {
     pub(crate) fn of(roots: Vec<i32>) -> Self {
         Self { roots, is_sockd: false }
@@ -60,6 +68,10 @@ impl Tree {
 
     pub(crate) fn of_sockd(monitor: i32) -> Self {
         Self { roots: vec![monitor], is_sockd: true }
+    }
+
+    pub(crate) fn has_monitor(&self) -> bool {
+        self.is_sockd
     }
 
     fn processes(&self) -> Vec<Process> {
@@ -113,11 +125,22 @@ impl Tree {
         }
         spent
     }
+
+    /// What each process has.
+    pub(crate) fn holdings(&self) -> BTreeMap<i32, Holdings> {
+        self.all().into_iter().map(|pid| (pid, holdings(pid))).collect()
+    }
 }
 
 pub(crate) fn processor_time(pid: i32) -> Duration {
     let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid));
     clock.and_then(ClockId::now).map(Duration::from).unwrap_or_default()
+}
+
+fn holdings(pid: i32) -> Holdings {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+    let memory = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    Holdings { descriptors: descriptors as i64, memory: pss(&memory).unwrap_or(0) }
 }
 
 /// Parent, and the processor time of children that have been waited for.
@@ -127,6 +150,11 @@ fn parse_stat(stat: &str) -> Option<(i32, Duration)> {
     let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
     let number = |place: usize| fields.get(place)?.parse::<u64>().ok();
     Some((fields.get(1)?.parse().ok()?, ticks(number(13)? + number(14)?)))
+}
+
+fn pss(smaps_rollup: &str) -> Option<i64> {
+    let line = smaps_rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -141,8 +169,15 @@ mod tests {
     }
 
     #[test]
-    fn the_own_process_is_seen() {
+    fn the_proportional_share_is_read() {
+        assert_eq!(pss("a-b ---p [rollup]\nRss:  4 kB\nPss:   1234 kB\nPss_Dirty: 5 kB\n"), Some(1234));
+    }
+
+    #[test]
+    fn the_own_process_is_seen_with_all_it_has() {
         let tree = Tree::of(vec![std::process::id().cast_signed()]);
+        let own = tree.holdings()[&std::process::id().cast_signed()];
+        assert!(own.descriptors > 2 && own.memory > 0, "{own:?}");
         assert!(tree.spent().workers > Duration::ZERO);
     }
 }

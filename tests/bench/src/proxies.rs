@@ -124,7 +124,7 @@ impl Proxy {
 
     /// Starts it and does not wait.
     pub(crate) fn launch(&self) -> Outcome<Running> {
-        let mut running = Running { tree: Tree::default(), address: self.address() };
+        let mut running = Running { tree: Tree::default(), address: self.address(), before: children() };
         let Some(address) = running.address else { return Ok(running) };
         if let Kind::Ideal(moves) = self.kind {
             let children = ideal::start(moves, address)?;
@@ -162,16 +162,12 @@ impl Proxy {
 
     /// Starts it and waits until it listens and has settled.
     pub(crate) fn start(&self) -> Outcome<Running> {
-        let before = children();
         let mut running = self.launch()?;
         let limit = Instant::now() + Duration::from_secs(10);
         while let Some(address) = running.address {
             if TcpStream::connect(address).is_ok() {
                 std::thread::sleep(Duration::from_millis(150));
-                if self.standing() == Standing::Peer {
-                    // hpsockd goes into the background. Orphans come to this process, the first of its namespace.
-                    running.tree = Tree::of(children().difference(&before).copied().collect());
-                }
+                running.find_orphans();
                 break;
             }
             if Instant::now() > limit {
@@ -214,6 +210,21 @@ fn children() -> BTreeSet<i32> {
 pub(crate) struct Running {
     pub(crate) tree: Tree,
     pub(crate) address: Option<SocketAddrV4>,
+    /// Children of this process that are not of this proxy.
+    before: BTreeSet<i32>,
+}
+
+impl Running {
+    /// hpsockd goes into the background. Orphans come to this process, the first of its namespace.
+    pub(crate) fn find_orphans(&mut self) {
+        if !self.is_sockd() {
+            self.tree = Tree::of(children().difference(&self.before).copied().collect());
+        }
+    }
+
+    pub(crate) fn is_sockd(&self) -> bool {
+        self.tree.has_monitor()
+    }
 }
 
 impl Drop for Running {
@@ -236,7 +247,7 @@ impl Drop for Running {
 }
 
 /// Both sides lie in 127.0.0.0/8, and the line says so: the guard of local destinations lets it through.
-const SOCKD: &str = "permit 127.0.0.0 255.0.0.0 127.0.0.0 255.0.0.0\n";
+pub(crate) const SOCKD: &str = "permit 127.0.0.0 255.0.0.0 127.0.0.0 255.0.0.0\n";
 
 const DANTED: &str = "\
 logoutput: /dev/null

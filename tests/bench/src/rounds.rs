@@ -9,6 +9,7 @@ use crate::proxies::{self, Proxy};
 use crate::request::Protocol;
 use crate::syslog::Syslog;
 use crate::table::{Column, markdown};
+use crate::take;
 use sockd_tests::host::Host;
 use std::fs;
 use std::time::Duration;
@@ -36,7 +37,8 @@ fn chosen(wanted: &Wanted) -> Outcome<Vec<Measure>> {
         return Err(format!("no measure begins with {unknown:?}; --list has them all").into());
     }
     let is_wanted = |measure: &Measure| {
-        wanted.measures.is_empty() || wanted.measures.iter().any(|word| measure.name.starts_with(word))
+        (wanted.measures.is_empty() && measure.is_usual(wanted.full))
+            || wanted.measures.iter().any(|word| measure.name.starts_with(word))
     };
     Ok(all.into_iter().filter(is_wanted).collect())
 }
@@ -77,19 +79,15 @@ fn measure(wanted: &Wanted, measures: &[Measure]) -> Outcome<()> {
 }
 
 fn scale(wanted: &Wanted) -> Scale {
-    let (time, warm_up) = if wanted.full { (2.5, 0.5) } else { (0.5, 0.2) };
-    let time = wanted.seconds.unwrap_or(time).clamp(0.1, 60.0);
-    Scale { time: Duration::from_secs_f64(time), warm_up: Duration::from_secs_f64(warm_up) }
+    let scale = Scale::new(wanted.full);
+    let time = wanted.seconds.map_or(scale.time, |seconds| Duration::from_secs_f64(seconds.clamp(0.1, 60.0)));
+    Scale { time, ..scale }
 }
 
 /// What one proxy fails in does not keep the others from being measured.
 fn take(measure: &Measure, proxy: &Proxy, site: &Site, samples: &mut Samples) {
     let Some(protocol) = measure.protocol(proxy) else { return };
-    let taken = (|| {
-        site.syslog.forget()?;
-        measure.take(&proxy.start()?, protocol, site)
-    })();
-    match taken {
+    match take::take(measure, proxy, protocol, site) {
         Ok(figures) => {
             let shown: Vec<_> = figures.iter().map(|figure| figure.map_or("-".into(), digits)).collect();
             eprintln!("{:<18} {:<16} {}", measure.name, proxy.name, shown.join("  "));
@@ -106,7 +104,7 @@ fn half_of_our_rate(proxies: &[Proxy], site: &Site) -> Outcome<f64> {
     let ours = proxies.iter().rev().find(|proxy| proxy.speaks(Protocol::Socks4));
     let ours = ours.ok_or("nothing with SOCKS4 is measured")?;
     let measure = Measure { name: "cps-4-64".into(), kind: Kind::Visits(Protocol::Socks4, 64) };
-    let figures = measure.take(&ours.start()?, Protocol::Socks4, site)?;
+    let figures = take::take(&measure, ours, Protocol::Socks4, site)?;
     let rate = figures.first().copied().flatten().ok_or("no rate")? / 2.0;
     eprintln!("half of the rate of {}: {} connections a second", ours.name, digits(rate));
     Ok(rate)

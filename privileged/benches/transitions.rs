@@ -1,0 +1,72 @@
+//! The cost of what the monitor decides about one visit, without a system call: `cargo bench -p sockd`.
+
+#![allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
+
+use divan::Bencher;
+use sockd::session::{Action, Candidate, Event, Session, World};
+use sockd::settings::Settings;
+use sockd_common::message::{Command, Destination, End, Request, UserId};
+use sockd_policy::guard::AddressKind;
+use sockd_policy::{IdentMode, Services, parse_conf};
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+fn main() {
+    divan::main();
+}
+
+const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 10));
+
+/// So many lines, of which the last permits everything.
+fn world(lines: u32) -> World {
+    let mut rules = String::new();
+    for number in 1..lines {
+        let [_, a, b, c] = number.to_be_bytes();
+        writeln!(rules, "deny 10.{a}.{b}.{c} 255.255.255.255").unwrap();
+    }
+    rules.push_str("permit 0.0.0.0 0.0.0.0\n");
+    let services = Services::parse(b"https 443/tcp\n");
+    let rules = parse_conf(rules.as_bytes(), &services, &mut |_| Ok(Vec::new())).unwrap();
+    World { rules, routes: None, services, settings: Settings::default(), ident_default: IdentMode::Off }
+}
+
+fn requested() -> Event {
+    let user = UserId::new(b"joe").unwrap();
+    let destination = Destination::Address(SERVER);
+    Event::Requested(Request { version: 4, command: Command::Connect, destination, port: 443, user })
+}
+
+fn unicast() -> Event {
+    let kind = AddressKind::Unicast;
+    Event::Kinds(vec![Candidate { address: SERVER, kind, own_listener: false }])
+}
+
+fn closed() -> Event {
+    Event::Closed { up: 1048, down: 285_143, why: End::Finished }
+}
+
+/// The events of a visit that is permitted, from the request to the last line of the log.
+fn visit() -> (Session, [Event; 4]) {
+    let client = SocketAddr::from(([192, 0, 2, 7], 4000));
+    (Session::new(client), [requested(), unicast(), Event::Dialled(Ok(())), closed()])
+}
+
+#[divan::bench(args = [1, 1000, 100_000])]
+fn a_permitted_connect(bencher: Bencher, lines: u32) {
+    let world = world(lines);
+    bencher.with_inputs(visit).bench_local_values(|(mut session, events)| {
+        let actions = events.map(|event| session.on(event, &world));
+        assert_eq!(actions.last().and_then(|actions| actions.last()), Some(&Action::Forget));
+    });
+}
+
+#[divan::bench]
+fn the_decision_alone(bencher: Bencher) {
+    let world = world(1000);
+    let asked = || {
+        let (mut session, [requested, unicast, ..]) = visit();
+        session.on(requested, &world);
+        (session, unicast)
+    };
+    bencher.with_inputs(asked).bench_local_values(|(mut session, unicast)| session.on(unicast, &world));
+}

@@ -1,0 +1,196 @@
+//! How each measure is taken.
+
+use crate::count::Counter;
+use crate::dial::{Dialler, Hosts};
+use crate::load::{bulk, churn, idle, loris, pingpong, reload, steady, visits};
+use crate::measures::{Kind, Measure, Scale, Site};
+use crate::net::Outcome;
+use crate::numbers::{digits, median};
+use crate::origin::Service;
+use crate::procs::Role;
+use crate::proxies::{Proxy, Running, SOCKD};
+use crate::request::Protocol;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Client hosts of most measures.
+const HOSTS: u32 = 256;
+/// Client hosts where there are to be fewer than workers.
+const FEW: u32 = 8;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Figures = Outcome<Vec<Option<f64>>>;
+
+/// Starts the proxy, takes the measure, and gives its figures in their order.
+pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &Site) -> Figures {
+    site.syslog.forget()?;
+    if measure.kind == Kind::Start {
+        return start(proxy, protocol);
+    }
+    let running = proxy.start()?;
+    let Scale { time, warm_up, .. } = site.scale;
+    let dialler = |service, hosts| Dialler::new(running.address, protocol, service, Hosts::new(hosts));
+    match measure.kind {
+        Kind::Bulk(direction, streams) => {
+            let mut dialler = dialler(direction.service(), HOSTS);
+            let bulk =
+                bulk::run(&mut dialler, direction, streams, warm_up, time, &running.tree, &site.origin)?;
+            let spent = running.address.map(|_| bulk.seconds_a_gigabyte);
+            Ok(vec![Some(bulk.gigabits), spent])
+        }
+        Kind::PingPong { behind } => {
+            let mut dialler = dialler(Service::Echo, HOSTS);
+            let _idle = dialler.open_all(behind)?;
+            let relay = dialler.open(PATIENCE)?;
+            pingpong::run(&relay, warm_up)?;
+            let mut times = pingpong::run(&relay, time)?;
+            Ok(vec![Some(times.percentile(0.5))])
+        }
+        Kind::Visits(_, at_once) => many_visits(&dialler(Service::Byte, HOSTS), at_once, &running, site),
+        Kind::Steady(_) => {
+            let rate = site.rate.ok_or("no rate of sockd to take the half of")?;
+            let dialler = dialler(Service::Byte, HOSTS);
+            every_host_once(&dialler, HOSTS)?;
+            let [p50, p99] = openings(&dialler, rate, time)?;
+            Ok(vec![Some(p99), Some(p50)])
+        }
+        Kind::Idle { hosts } => {
+            let relays = site.scale.idle_relays;
+            let idle = idle::run(&mut dialler(Service::Echo, hosts), relays, &running.tree)?;
+            let allowed = 0.6 * relays as f64 + 150.0 * idle.new_workers;
+            let ours = running.is_sockd();
+            Ok(vec![Some(idle.each), ours.then_some(idle.new_workers), ours.then_some(idle.growth / allowed)])
+        }
+        Kind::Loris { slow } => slow_clients(&dialler(Service::Byte, FEW), protocol, slow, &running, site),
+        Kind::Start => start(proxy, protocol),
+        Kind::Churn => {
+            let proxy = running.address.ok_or("no proxy")?;
+            let [echo, source, sink] =
+                [Service::Echo, Service::Source, Service::Sink].map(|service| dialler(service, FEW));
+            let diallers = churn::Diallers { echo, source, sink, proxy, protocol };
+            let left = churn::run(diallers, site.scale.churn, &running.tree)?;
+            Ok([left.descriptors, left.memory, left.processes as i64]
+                .map(|figure| Some(figure as f64))
+                .into())
+        }
+        Kind::Reload => {
+            let monitor = *running.tree.pids(Role::Monitor).first().ok_or("no monitor")?;
+            let mut dialler = dialler(Service::Byte, FEW);
+            every_host_once(&dialler, FEW)?;
+            let reload = reload::run(&mut dialler, monitor, SOCKD, &site.syslog)?;
+            let milliseconds = |time: Duration| Some(time.as_secs_f64() * 1e3);
+            let took = Some(reload.took.as_secs_f64());
+            Ok(vec![milliseconds(reload.longest_before), milliseconds(reload.longest), took])
+        }
+        Kind::Count(role) => counts(&dialler(Service::Byte, FEW), role, &running, site),
+    }
+}
+
+/// What a proxy does for a host that it has not seen yet is done before the measurement.
+fn every_host_once(dialler: &Dialler, hosts: u32) -> Outcome<()> {
+    let mut dialler = dialler.clone();
+    (0..hosts).try_for_each(|_| dialler.open(PATIENCE).map(drop))
+}
+
+fn many_visits(dialler: &Dialler, at_once: usize, running: &Running, site: &Site) -> Figures {
+    let Scale { time, warm_up, .. } = site.scale;
+    every_host_once(dialler, HOSTS)?;
+    let (logged_by, logged) = (site.syslog.spent(), site.syslog.count(CONNECTED));
+    let mut visits = visits::run(dialler, at_once, warm_up, time, &running.tree)?;
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    let mut figures = vec![Some(visits.a_second), running.address.map(|_| micros(visits.spent.total()))];
+    if running.is_sockd() {
+        let logged = site.syslog.wait_for(logged + visits.in_all, CONNECTED) - logged;
+        let logging = site.syslog.spent().saturating_sub(logged_by);
+        figures.extend([
+            Some(micros(visits.spent.monitor)),
+            Some(micros(visits.spent.workers + visits.spent.spawner)),
+            Some(micros(logging) / visits.in_all as f64),
+            // Those that were under way at the end are in the log, but were not counted.
+            Some((logged as f64 * 100.0 / visits.in_all as f64).min(100.0)),
+        ]);
+    }
+    figures.resize(6, None);
+    figures.push(Some(visits.openings.percentile(0.99) / 1e3));
+    Ok(figures)
+}
+
+const CONNECTED: &str = " connected -- ";
+
+/// p50 and p99 of handshakes at a steady rate, in milliseconds.
+fn openings(dialler: &Dialler, rate: f64, time: Duration) -> Outcome<[f64; 2]> {
+    let mut came = steady::run(dialler, rate, time)?;
+    if let Some(why) = &came.first_failure
+        && came.failed > came.openings.number() / 100
+    {
+        return Err(format!("{} connections failed: {why}", came.failed).into());
+    }
+    Ok([0.5, 0.99].map(|share| came.openings.percentile(share) / 1e3))
+}
+
+fn slow_clients(
+    dialler: &Dialler,
+    protocol: Protocol,
+    slow: usize,
+    running: &Running,
+    site: &Site,
+) -> Figures {
+    const RATE: f64 = 500.0;
+    let proxy = running.address.ok_or("no proxy")?;
+    // p99 of a few hundred handshakes would be the accident of the worst.
+    let time = site.scale.time * 2;
+    every_host_once(dialler, FEW)?;
+    let [_, before] = openings(dialler, RATE, time)?;
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let clients = loris::Slow::begin(scope, &over, proxy, protocol, slow)?;
+        thread::sleep(Duration::from_secs(2));
+        let [_, with_them] = openings(dialler, RATE, time)?;
+        let closed = clients.end() as f64 * 100.0 / slow as f64;
+        Ok([before, with_them, with_them / before, closed].map(Some).into())
+    })
+}
+
+/// From the start of the program to the byte that has gone through it; the median of five.
+fn start(proxy: &Proxy, protocol: Protocol) -> Figures {
+    let mut taken = Vec::new();
+    for _ in 0..5 {
+        let begun = Instant::now();
+        let mut running = proxy.launch()?;
+        let mut dialler = Dialler::new(running.address, protocol, Service::Echo, Hosts::new(1));
+        let served = loop {
+            // Some leave the first connection alone that comes before they are ready.
+            if let Ok(relay) = dialler.open(Duration::from_millis(250)) {
+                break pingpong::exchange(&relay, 1);
+            }
+            if begun.elapsed() > PATIENCE {
+                break Err("it does not serve".into());
+            }
+            thread::sleep(Duration::from_micros(200));
+        };
+        taken.push(begun.elapsed().as_secs_f64() * 1e3);
+        running.find_orphans();
+        served?;
+    }
+    Ok(vec![median(&taken)])
+}
+
+/// System calls and context switches; each by name on standard error.
+fn counts(dialler: &Dialler, role: Role, running: &Running, site: &Site) -> Figures {
+    every_host_once(dialler, FEW)?;
+    // So that every worker that a busy host gets is there.
+    visits::run(dialler, 64, Duration::ZERO, Duration::from_secs(1), &running.tree)?;
+    let counter = Counter::begin(&running.tree, role)?;
+    let visits = visits::run(dialler, 64, Duration::ZERO, site.scale.time * 2, &running.tree)?;
+    let counts = counter.end()?;
+    let each = |number: u64| number as f64 / visits.in_all as f64;
+    let (switches, calls): (Vec<_>, Vec<_>) = counts.iter().partition(|(name, _)| name == "context-switches");
+    for (name, number) in &calls {
+        if each(*number) >= 0.005 {
+            eprintln!("    {} {name}", digits(each(*number)));
+        }
+    }
+    let sum = |counts: Vec<&(String, u64)>| Some(each(counts.iter().map(|(_, number)| number).sum()));
+    Ok(vec![sum(calls), sum(switches)])
+}
