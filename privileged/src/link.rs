@@ -64,6 +64,7 @@ impl<Out: Message, In: Message> Link<Out, In> {
                 // ETOOMANYREFS: too many descriptors of ours are on their way (unix(7)); some worker will take some.
                 Err(ChannelError::Io(Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM)) => {
                     self.starved = true;
+                    self.gives_up = None;
                     return true;
                 }
                 Err(ChannelError::Io(Errno::AGAIN)) => {

@@ -1,9 +1,10 @@
-//! Waits have an end.
+//! Waits have an end, and what one client host may have at once as well.
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sockd_tests::classic::Visit;
-use sockd_tests::far::Server;
+use sockd_tests::far::{Far, Server};
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::procfs;
@@ -12,8 +13,13 @@ use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks::{
     GRANTED, PROXY, Reply, Request, ask, assert_rejected, granted, is_granted, send_to,
 };
-use sockd_tests::wait::until_true;
-use std::net::Ipv4Addr;
+use sockd_tests::wait::{until, until_true};
+use socket2::{Domain, Socket, Type};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 /// An address that swallows every packet: the link knows a station for it that is not there.
 const NOBODY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 99);
@@ -60,6 +66,182 @@ fn idle_clients_do_not_keep_others_out() {
     let idle: Vec<_> = (0..100).map(|_| Line::dial(&lab.site.client, PROXY)).collect();
     drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
     drop(idle);
+}
+
+/// Lines that say so, without those that count, after a minute, how often it would have been said again.
+fn said(lab: &Lab, text: &str) -> usize {
+    lab.logged().iter().filter(|line| line.contains(text) && !line.ends_with(" times more)")).count()
+}
+
+#[test]
+fn a64_ten_thousand_slow_clients_of_one_host_do_not_keep_another_host_waiting() {
+    const SLOW: usize = 10_000;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("getrlimit");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("setrlimit");
+    assert!(most > SLOW as u64 + 500, "{SLOW} clients need more than {most} descriptors");
+    let lab = Lab::new(PERMIT_ALL);
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    let request = Request::connect((SERVER, 7));
+    let handshakes = |number| (0..number).for_each(|_| drop(granted(&lab.site.other, &request)));
+    let slow = thread::scope(|scope| {
+        let slow = scope.spawn(|| {
+            lab.site.client.run(|| -> Vec<TcpStream> {
+                let dialled =
+                    (0..SLOW).map(|_| TcpStream::connect(SocketAddr::from(PROXY)).expect("a connection"));
+                // The oldest have been closed when the last are dialled.
+                dialled.inspect(|mut stream| drop(stream.write(&[4]))).collect()
+            })
+        });
+        while !slow.is_finished() {
+            handshakes(10);
+        }
+        slow.join().expect("the slow clients")
+    });
+    handshakes(200);
+    lab.wait_for_line("unfinished requests are closed: max_requests_per_host reached by 192.0.2.10");
+    assert_eq!(said(&lab, "unfinished requests are closed"), 1);
+    // Those that are let wait, a few that are being closed, and what a worker has besides.
+    until_true("no worker has more than it may have", || {
+        lab.sockd.workers("session").iter().map(|worker| worker.descriptors().len()).sum::<usize>()
+            < 1024 + 100
+    });
+    assert!(lab.sockd.monitor().descriptors().len() < 200);
+    drop(slow);
+}
+
+#[test]
+fn a_flood_of_connections_from_one_host_does_not_lower_the_success_of_another() {
+    let lab = Lab::with_settings(PERMIT_ALL, "(connection_rate: 50, connection_burst: 50)");
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    let request = Request::connect((SERVER, 7));
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            lab.site.client.run(|| {
+                while !over.load(Ordering::Relaxed) {
+                    drop(TcpStream::connect(SocketAddr::from(PROXY)));
+                }
+            });
+        });
+        let _ends = scope.spawn(|| {
+            lab.wait_for_line("clients are turned away: connection_rate reached, by 192.0.2.10");
+            // Within the burst of this host and a little more than its rate later.
+            for _ in 0..3 {
+                (0..25).for_each(|_| drop(granted(&lab.site.other, &request)));
+                thread::sleep(Duration::from_millis(600));
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    });
+    assert_eq!(said(&lab, "connection_rate reached"), 1);
+    // What was held back is counted, and the host is served again once it keeps to its rate.
+    until_true("it is served again", || is_granted(&lab.site.client, &request));
+}
+
+#[test]
+fn a65_the_addresses_of_one_ipv6_network_share_what_a_host_may_have() {
+    let lab = Lab::with_settings(PERMIT_ALL, "(max_sessions_per_host: 3)");
+    for address in ["2001:db8:1::11/64", "2001:db8:1::12/64"] {
+        lab.site.client.sh(&format!("ip addr add {address} dev eth0 nodad"));
+    }
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    let bytes = Request::connect((SERVER, 7)).bytes();
+    let asks = |from: &str| {
+        let from: SocketAddr = format!("[{from}]:0").parse().expect("an address");
+        let socket = lab.site.client.run(|| {
+            let socket = Socket::new(Domain::IPV6, Type::STREAM, None).expect("a socket");
+            socket.bind(&from.into()).expect("bind");
+            let proxy: SocketAddr = "[2001:db8:1::1]:1080".parse().expect("an address");
+            socket.connect(&proxy.into()).expect("a connection");
+            socket
+        });
+        let mut line = Line::new(socket.into());
+        // A reset may come before it can be sent.
+        let _ = line.stream().write_all(&bytes);
+        let (granted, line) = match line.stream().peek(&mut [0]) {
+            Ok(1) => (Reply::read(&mut line) == Reply::with(GRANTED), line),
+            _ => (false, line),
+        };
+        granted.then_some(line)
+    };
+    until_true("the first address is used", || asks("2001:db8:1::10").is_some());
+    let held = until("sessions up to the limit", || {
+        let held: Vec<_> =
+            ["2001:db8:1::10", "2001:db8:1::11", "2001:db8:1::12"].map(&asks).into_iter().flatten().collect();
+        (held.len() == 3).then_some(held)
+    });
+    assert!(asks("2001:db8:1::12").is_none());
+    lab.wait_for_line("max_sessions_per_host reached by 2001:db8:1::/64");
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+    drop(held);
+}
+
+#[test]
+fn a_reader_that_never_reads_holds_its_socket_buffers_and_no_more() {
+    const BUFFER: usize = 256 << 10;
+    let lab = Lab::new(PERMIT_ALL);
+    for host in [&lab.site.client, &lab.site.gateway, &lab.site.server] {
+        for key in ["tcp_rmem", "tcp_wmem"] {
+            host.sh(&format!("sysctl -qw net.ipv4.{key}=4096\t65536\t{BUFFER}"));
+        }
+    }
+    let far = Far::listen(&lab.site.server, SERVER);
+    let near = granted(&lab.site.client, &Request::connect(far.v4()));
+    let worker = lab.sockd.worker_of(near.local());
+    let before = worker.private_memory();
+    let mut there = far.accept();
+    there.stream().set_nonblocking(true).expect("nonblocking");
+    let mut sent = 0;
+    let mut quiet = 0;
+    while quiet < 20 {
+        match there.stream().write(&[b'x'; 16 << 10]) {
+            Ok(length) => (sent, quiet) = (sent + length, 0),
+            Err(_) => {
+                quiet += 1;
+                thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+    // Two sockets send and two receive, and there may be a pipe between them; the kernel counts no more than the half
+    // of a receive buffer as data, and a little more than the limit of a send buffer.
+    assert!(sent < 5 * BUFFER, "{sent} bytes have gone somewhere");
+    assert!(worker.private_memory() <= before + 256, "{} KiB, {before} before", worker.private_memory());
+    let pipes = worker.descriptors().values().filter(|target| target.starts_with("pipe:")).count();
+    assert!(pipes <= 4, "{pipes}: two directions with two ends each");
+    assert!(lab.sockd.monitor().descriptors().values().all(|target| !target.starts_with("pipe:")));
+    let ticks = || worker.processor_ticks() + lab.sockd.monitor().processor_ticks();
+    let used = ticks();
+    thread::sleep(Duration::from_millis(500));
+    assert!(ticks() - used <= 2, "nobody waits by looking again and again");
+}
+
+#[test]
+fn a62_descriptors_used_up_by_binds_and_identds_are_refusals_and_come_back() {
+    let conf = "permit ?=i 0.0.0.0 0.0.0.0 0.0.0.0 0.0.0.0 eq 9\npermit 0.0.0.0 0.0.0.0\n";
+    let mut lab = Lab::with_settings(conf, "(ident_limit: 1)");
+    swallow(&lab);
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    let monitor = lab.sockd.monitor();
+    // Its workers are there, so that what is missing afterwards is descriptors for sockets of its own.
+    let held = [&lab.site.client, &lab.site.other].map(|host| granted(host, &Request::connect((SERVER, 7))));
+    until_true("a spare worker", || lab.sockd.workers("session").len() == 3);
+    let open = monitor.descriptors().len();
+    lab.site.gateway.sh(&format!("prlimit --pid {} --nofile={}:", monitor.0, open + 10));
+    let bind = Request::connect((SERVER, 7)).as_bind();
+    let waiting: Vec<_> = (0..10).map(|_| send_to(&lab.site.client, PROXY, &bind)).collect();
+    let asking: Vec<_> =
+        (0..10).map(|_| send_to(&lab.site.other, PROXY, &Request::connect((SERVER, 9)))).collect();
+    let used = monitor.processor_ticks();
+    thread::sleep(Duration::from_secs(2));
+    assert!(monitor.processor_ticks() - used < 50, "{} clock ticks", monitor.processor_ticks() - used);
+    assert!(lab.sockd.runs());
+    waiting.into_iter().chain(asking).for_each(Line::reset);
+    // A busy host may have got a further worker. The kernel also counts descriptors on their way from any process of root against the limit (unix(7)).
+    lab.site.gateway.sh(&format!("prlimit --pid {} --nofile=10000:", monitor.0));
+    until_true("the descriptors have come back", || monitor.descriptors().len() <= open + 4);
+    assert!(!lab.logged().iter().any(|line| line.contains("violation")), "nobody but the system is to blame");
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+    drop(held);
 }
 
 #[test]
