@@ -298,11 +298,12 @@ fn a_loader_and_a_command_runner_that_are_stopped_hold_up_nobody() {
     let stopped = [lab.sockd.loader(), lab.sockd.runner()];
     stopped.iter().for_each(|process| send(*process, Signal::SIGSTOP));
     lab.sockd.signal(Signal::SIGHUP);
-    // More commands than the runner's channel takes.
-    for _ in 0..500 {
-        drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
-    }
-    lab.wait_for_line("a rule command is not run: the command runner takes no more");
+    // Until there are more commands than the runner's channel takes.
+    let full = |line: &String| line.contains("a rule command is not run: ");
+    until_true("a full channel", || {
+        (0..50).for_each(|_| drop(granted(&lab.site.client, &Request::connect((SERVER, 7)))));
+        lab.logged().iter().any(full)
+    });
     stopped.iter().for_each(|process| send(*process, Signal::SIGCONT));
     lab.wait_for_line("reloaded: ");
 }

@@ -17,6 +17,7 @@ use sockd_tests::socks::{
 };
 use sockd_tests::wait::{LONG, until_true};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Instant;
 
 /// Calls that the filters of monitor and spawner let through and that do nothing.
 const OF_THE_MONITOR: &str = "getpid";
@@ -24,6 +25,11 @@ const OF_THE_SPAWNER: &str = "getuid";
 
 /// Far more than waiting costs, far less than spinning: clock ticks of a second.
 const IDLE: u64 = 30;
+
+/// So often may a line have come that comes once a minute.
+fn minutes(begun: Instant) -> u64 {
+    begun.elapsed().as_secs() / 60 + 1
+}
 
 struct Place {
     lab: Lab,
@@ -69,6 +75,7 @@ impl Place {
 #[test]
 fn a_client_that_cannot_be_accepted_waits_until_there_is_room_and_nothing_spins() {
     let place = place();
+    let begun = Instant::now();
     for error in ["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"] {
         let fault = place.fault("accept4", error);
         let mut waiting = send_to(&place.lab.site.client, PROXY, &place.request());
@@ -78,8 +85,8 @@ fn a_client_that_cannot_be_accepted_waits_until_there_is_room_and_nothing_spins(
         assert_eq!(Reply::read(&mut waiting), Reply::with(GRANTED), "{error}");
     }
     let said = place.lab.logged().into_iter().filter(|line| line.contains("clients are turned away: "));
-    // One line for each cause, however often it struck: both kinds of EMFILE are one cause.
-    assert_eq!(said.count(), 3, "{:#?}", place.lab.logged());
+    // One line a minute for each cause, however often it struck: EMFILE and ENFILE are one cause.
+    assert!(said.count() as u64 <= 3 * minutes(begun), "{:#?}", place.lab.logged());
 }
 
 #[test]
@@ -161,6 +168,7 @@ fn where_no_worker_can_be_started_new_client_hosts_are_turned_away_and_the_other
 fn a_worker_that_cannot_be_forked_is_told_and_started_later() {
     let mut place = place();
     for (error, text) in [("EAGAIN", "Try again"), ("ENOMEM", "Out of memory")] {
+        let begun = Instant::now();
         place.lab.turn_the_page();
         let spawner = place.lab.sockd.spawner();
         let fault = Fault::of(&place.lab.site.gateway, spawner, "clone", error, OF_THE_SPAWNER);
@@ -173,7 +181,7 @@ fn a_worker_that_cannot_be_forked_is_told_and_started_later() {
         drop(place.granted());
         until_true("a spare worker", || place.lab.sockd.workers("session").len() == 2);
         let lines = place.lab.logged().into_iter().filter(|line| line.contains("not started"));
-        assert_eq!(lines.count(), 1, "however often it is tried");
+        assert!(lines.count() as u64 <= minutes(begun), "however often it is tried");
     }
 }
 
