@@ -38,13 +38,27 @@
 //! `Cancel{id}` ends a lookup early; it is answered by `Answer` like every lookup, so that an id is free when
 //! its answer has come. An ident worker hears `Ask{id, client_port, server_port}` with a socket connected to
 //! port 113, and says `Answer{id, ..}` exactly once; `Cancel{id}` works as for lookups.
+//!
+//! Where a destination is reached through another SOCKS server, an upstream worker asks that server. The session
+//! worker gets the socket only when the next server has granted exactly what the monitor decided on:
+//!
+//! ```text
+//! monitor                              upstream worker
+//! Ask{id, request} + next   ------->   writes the request, reads exactly the reply
+//!                           <-------   Answer{id, reply}
+//!   for BIND, once more                reads exactly the second reply
+//!                           <-------   Answer{id, reply}
+//! ```
+//!
+//! The monitor keeps a descriptor of its own of the same connection, and hands that one to the session worker with
+//! `Relay`. `Cancel{id}` works as for lookups.
 
 use crate::bounded::{Bytes, Few};
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr, SocketAddrV4};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Both programs must have been built from the same protocol: raised by one with every change in this file.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// USERID and domain name each have at most this many bytes; longer ones are refused, never cut.
 pub const MAX_NAME: usize = 255;
@@ -379,6 +393,56 @@ pub enum FromIdent {
 /// A user id from an identd answer: longer ones count as no answer.
 pub type IdentUser = Bytes<64>;
 
+/// Monitor to upstream worker.
+#[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ToUpstream {
+    /// Nothing to set up; the first message on every channel.
+    Setup,
+    /// Ask the SOCKS server at the other end of the socket that comes with this message.
+    Ask {
+        /// The query.
+        id: Id,
+        /// What to ask for; of IPv6 destinations only names.
+        request: Request,
+    },
+    /// Nobody waits for this answer any longer.
+    Cancel {
+        /// The query.
+        id: Id,
+    },
+}
+
+/// Upstream worker to monitor.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum FromUpstream {
+    /// Locked down and waiting.
+    Ready(Locks),
+    /// The next server has replied, or will not. The last word on a query, except for the first reply to a BIND.
+    Answer {
+        /// The query.
+        id: Id,
+        /// What it says.
+        reply: NextReply,
+    },
+}
+
+/// What came of asking a next server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum NextReply {
+    /// 90, with port and address as it sent them.
+    Granted(SocketAddrV4),
+    /// 91 to 93.
+    Refused(ReplyCode),
+    /// The first byte of the reply, which ought to be 0.
+    WrongVersion(u8),
+    /// The second byte of the reply, which ought to be 90 to 93.
+    UnknownCode(u8),
+    /// The connection has ended, with this errno, before a whole reply.
+    Closed(Errno),
+    /// The worker has not asked, or was told to give up.
+    Cancelled,
+}
+
 /// Monitor to probe worker: a worker behind a session worker's locks that tries, for `sockd -ver`, what they forbid.
 #[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ToProbe {
@@ -439,9 +503,16 @@ impl Message for ToIdent {
     }
 }
 
+impl Message for ToUpstream {
+    fn carries_descriptor(&self) -> bool {
+        matches!(self, Self::Ask { .. })
+    }
+}
+
 impl Message for FromSession {}
 impl Message for FromResolver {}
 impl Message for FromIdent {}
+impl Message for FromUpstream {}
 impl Message for ToProbe {}
 impl Message for FromProbe {}
 
@@ -454,6 +525,8 @@ pub enum Role {
     Ident,
     /// Speaks DNS.
     Resolver,
+    /// Asks the SOCKS server at one address.
+    Upstream,
     /// Tries out the locks of a session worker, for `sockd -ver`.
     Probe,
 }
@@ -465,13 +538,14 @@ impl Role {
             Self::Session => "session",
             Self::Ident => "ident",
             Self::Resolver => "resolver",
+            Self::Upstream => "upstream",
             Self::Probe => "probe",
         }
     }
 
     /// The role that a word on the command line names.
     pub fn from_word(word: &str) -> Option<Self> {
-        let roles = [Self::Session, Self::Ident, Self::Resolver, Self::Probe];
+        let roles = [Self::Session, Self::Ident, Self::Resolver, Self::Upstream, Self::Probe];
         roles.into_iter().find(|role| role.word() == word)
     }
 }

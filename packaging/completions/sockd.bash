@@ -4,11 +4,11 @@ _sockd() {
     case ${COMP_WORDS[0]##*/} in
         sockd)
             case $before in
-                --conf | --route | --settings | --pid-file) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+                --conf | --route | --upstream | --settings | --pid-file) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
                 --log) mapfile -t COMPREPLY < <(compgen -W 'syslog stderr' -- "$word"); return ;;
                 --listen) return ;;
             esac
-            options='-i -I -ver --ver --conf --route --settings --listen --pid-file --log --daemon --check --trial
+            options='-i -I -ver --ver --conf --route --upstream --settings --listen --pid-file --log --daemon --check --trial
                 -h --help -V --version'
             ;;
         test_sockd_conf)

@@ -84,10 +84,11 @@ fn try_listener(address: SocketAddr) -> Result<Listener, (&'static str, std::io:
     Ok(Listener { socket, address: SocketAddr::try_from(own).unwrap_or(address), name: None })
 }
 
-/// Whether a connection to `address` and `port` of this host would come back to one of the listeners.
-pub fn is_own(listeners: &[Listener], address: IpAddr, port: u16) -> bool {
+/// Whether a connection to `address` and `port` would come back to one of the listeners; `local`: the address is of
+/// this host.
+pub fn is_own(listeners: &[Listener], address: IpAddr, port: u16, local: bool) -> bool {
     listeners.iter().any(|listener| {
         let own = listener.address;
-        own.port() == port && (own.ip() == address || own.ip().is_unspecified())
+        own.port() == port && (own.ip() == address || (local && own.ip().is_unspecified()))
     })
 }

@@ -4,12 +4,17 @@ use crate::files::{FileError, read_trusted};
 use crate::options::Options;
 use crate::session::World;
 use crate::settings::Settings;
-use sockd_policy::frozen::{FrozenError, Provenance, hash, thaw_routes, thaw_rules};
-use sockd_policy::{LineError, Routes, RuleSet, Services, lint, parse_conf, parse_routes};
+use sockd_policy::frozen::{FrozenError, Provenance, hash, thaw_routes, thaw_rules, thaw_upstreams};
+use sockd_policy::{
+    LineError, Routes, RuleSet, Services, Upstreams, lint, parse_conf, parse_routes, parse_upstreams,
+};
 use std::path::{Path, PathBuf};
 
+/// socks.conf(5).
+const UPSTREAM: &str = "/etc/socks.conf";
+
 /// services(5), the source of names for ports.
-const SERVICES: &str = "/etc/services";
+pub const SERVICES: &str = "/etc/services";
 
 /// The rules of `--trial`: clients on this host, to anywhere, this host included.
 const TRIAL_RULES: &str = "\
@@ -30,7 +35,7 @@ pub struct Loaded {
     pub remarks: Vec<String>,
 }
 
-/// Reads settings, rules and routes. Every error is one line that names its file.
+/// Reads settings, rules, routes and upstream lines. Every error is one line that names its file.
 pub fn load(options: &Options) -> Result<Loaded, Vec<String>> {
     // Names are a convenience: without the file, ports are written as numbers.
     let services = std::fs::read(SERVICES).unwrap_or_default();
@@ -40,14 +45,17 @@ pub fn load(options: &Options) -> Result<Loaded, Vec<String>> {
     let settings = settings(options);
     let rules = rules(options, &table, &mut remarks);
     let routes = routes(options, &mut remarks);
-    match (settings, rules, routes) {
-        (Ok(settings), Ok(rules), Ok(routes)) => {
+    let known = settings.as_ref().ok();
+    let upstreams = known.map_or(Ok(None), |settings| upstreams(options, settings, &table, &mut remarks));
+    match (settings, rules, routes, upstreams) {
+        (Ok(settings), Ok(rules), Ok(routes), Ok(upstreams)) => {
             let ident_default = options.ident_default();
-            let world = World { rules, routes, services: table, settings, ident_default };
+            let world = World { rules, routes, upstreams, services: table, settings, ident_default };
             Ok(Loaded { world, services, remarks })
         }
-        (settings, rules, routes) => {
-            Err([settings.err(), rules.err(), routes.err()].into_iter().flatten().flatten().collect())
+        (settings, rules, routes, upstreams) => {
+            let errors = [settings.err(), rules.err(), routes.err(), upstreams.err()];
+            Err(errors.into_iter().flatten().flatten().collect())
         }
     }
 }
@@ -90,9 +98,6 @@ fn rules(options: &Options, services: &Services, remarks: &mut Vec<String>) -> R
     }
     let text = read_trusted(path)
         .map_err(|error| vec![format!("Unable to open config file ({}): {error}", path.display())])?;
-    let mut user_file = |name: &str| {
-        read_trusted(Path::new(name)).map_err(|error| format!("Unable to open userfile ({name}): {error}"))
-    };
     parse_conf(&text, services, &mut user_file).map_err(|errors| in_file(path, &errors))
 }
 
@@ -108,8 +113,47 @@ fn routes(options: &Options, remarks: &mut Vec<String>) -> Result<Option<Routes>
     parse_routes(&text).map(Some).map_err(|errors| in_file(path, &errors))
 }
 
+fn user_file(name: &str) -> Result<Vec<u8>, String> {
+    read_trusted(Path::new(name)).map_err(|error| format!("Unable to open userfile ({name}): {error}"))
+}
+
+/// Where upstream lines are, socks.conf(5).
+pub fn upstream_file(options: &Options, settings: &Settings) -> PathBuf {
+    let set = settings.upstream_file.as_ref().map(PathBuf::from);
+    options.upstream.clone().or(set).unwrap_or_else(|| UPSTREAM.into())
+}
+
+/// Reads upstream lines. Without the file every destination is reached directly.
+pub fn upstreams(
+    options: &Options,
+    settings: &Settings,
+    services: &Services,
+    remarks: &mut Vec<String>,
+) -> Result<Option<Upstreams>, Vec<String>> {
+    let path = &upstream_file(options, settings);
+    if options.trial {
+        return Ok(None);
+    }
+    let upstreams = match frozen(path, "fc", thaw_upstreams, remarks)? {
+        Some(upstreams) => upstreams,
+        None => match read_optional(path, UPSTREAM, options)? {
+            Some(text) => {
+                parse_upstreams(&text, services, &mut user_file).map_err(|errors| in_file(path, &errors))?
+            }
+            None => return Ok(None),
+        },
+    };
+    match upstreams.first_without_servers().filter(|_| settings.upstream_server.is_none()) {
+        Some(line) => Err(vec![format!(
+            "{}: line {line}: expected servers behind @=, or upstream_server in sockd.ron(5), found neither",
+            path.display()
+        )]),
+        None => Ok(Some(upstreams)),
+    }
+}
+
 /// Reads one kind of frozen file.
-type Thaw<T> = fn(&[u8]) -> Result<(T, Provenance), FrozenError>;
+pub type Thaw<T> = fn(&[u8]) -> Result<(T, Provenance), FrozenError>;
 
 /// The frozen file beside a text file goes before it. Where the text, or a user file, is no longer what it was made
 /// from, it is used all the same, as the classic manual says, and the administrator is told.

@@ -9,17 +9,17 @@ use crate::options::Options;
 use crate::profile::LOADER;
 use crate::session::World;
 use crate::settings::Settings;
-use crate::{sys, world};
-use nix::unistd::ForkResult;
+use crate::world;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::{Deserialize, Serialize};
 use sockd_common::channel::{MonitorEnd, Received, WorkerEnd};
 use sockd_common::message::Message;
 use sockd_lockdown as lockdown;
 use sockd_policy::Services;
-use sockd_policy::frozen::{Provenance, freeze_routes, freeze_rules, thaw_routes, thaw_rules};
+use sockd_policy::frozen::{
+    Provenance, freeze_routes, freeze_rules, freeze_upstreams, thaw_routes, thaw_rules, thaw_upstreams,
+};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
@@ -40,6 +40,8 @@ pub enum FromLoader {
         rules: usize,
         /// Frozen routes, where there is a route file.
         routes: Option<usize>,
+        /// Frozen upstream lines, where there is a file of them.
+        upstreams: Option<usize>,
         /// Settings, services and remarks.
         rest: usize,
     },
@@ -72,22 +74,14 @@ pub struct Loader {
 
 /// Forks the loader.
 pub fn start(options: &Options) -> Result<Loader, String> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-        .map_err(|error| format!("socketpair: {error}"))?;
     let memory = memfd_create("sockd", MemfdFlags::CLOEXEC).map_err(|error| format!("memfd: {error}"))?;
     let memory = File::from(memory);
-    match sys::fork().map_err(|error| format!("fork: {error}"))? {
-        ForkResult::Parent { .. } => Ok(Loader { channel: MonitorEnd::new(ours), memory, under_way: None }),
-        ForkResult::Child => {
-            drop(ours);
-            let monitor = Monitor::new(theirs);
-            if confine(&monitor, &memory).is_ok() {
-                serve(&monitor, &memory, options);
-            }
-            lockdown::exit_now(0)
+    let channel = world::fork_server(|monitor| {
+        if confine(&monitor, &memory).is_ok() {
+            serve(&monitor, &memory, options);
         }
-    }
+    })?;
+    Ok(Loader { channel, memory, under_way: None })
 }
 
 type Monitor = WorkerEnd<FromLoader, ToLoader>;
@@ -129,16 +123,19 @@ fn answer(memory: &File, loaded: Result<Loaded, Vec<String>>) -> std::io::Result
             let from = Provenance::default();
             let rules = freeze_rules(&world.rules, &from);
             let routes = world.routes.as_ref().map(|routes| freeze_routes(routes, &from));
+            let upstreams = world.upstreams.as_ref().map(|lines| freeze_upstreams(lines, &from));
             let rest = Rest { settings: world.settings, services, remarks };
             let rest = postcard::to_stdvec(&rest).map_err(failed)?;
             let mut place = 0;
-            for part in [&rules, routes.as_deref().unwrap_or_default(), &rest] {
+            for part in [Some(&rules), routes.as_ref(), upstreams.as_ref(), Some(&rest)].into_iter().flatten()
+            {
                 memory.write_all_at(part, place)?;
                 place = place.saturating_add(part.len() as u64);
             }
             Ok(FromLoader::Loaded {
                 rules: rules.len(),
                 routes: routes.map(|routes| routes.len()),
+                upstreams: upstreams.map(|lines| lines.len()),
                 rest: rest.len(),
             })
         }
@@ -185,20 +182,19 @@ impl Loader {
                 let errors = self.part(0, errors)?;
                 postcard::from_bytes(&errors).map(Err).map_err(|error| error.to_string())
             }
-            FromLoader::Loaded { rules, routes, rest } => {
-                let behind = rules.saturating_add(routes.unwrap_or(0));
+            FromLoader::Loaded { rules, routes, upstreams, rest } => {
+                let to_upstreams = rules.saturating_add(routes.unwrap_or(0));
+                let to_rest = to_upstreams.saturating_add(upstreams.unwrap_or(0));
                 let Rest { settings, services, remarks } =
-                    postcard::from_bytes(&self.part(behind, rest)?).map_err(|error| error.to_string())?;
-                let routes = match routes {
-                    Some(length) => {
-                        Some(thaw_routes(&self.part(rules, length)?).map_err(|error| error.to_string())?.0)
-                    }
-                    None => None,
-                };
-                let rules = thaw_rules(&self.part(0, rules)?).map_err(|error| error.to_string())?.0;
+                    postcard::from_bytes(&self.part(to_rest, rest)?).map_err(|error| error.to_string())?;
+                let routes = routes.map(|length| self.thaw(rules, length, thaw_routes)).transpose()?;
+                let upstreams =
+                    upstreams.map(|length| self.thaw(to_upstreams, length, thaw_upstreams)).transpose()?;
+                let rules = self.thaw(0, rules, thaw_rules)?;
                 let world = World {
                     rules,
                     routes,
+                    upstreams,
                     services: Services::parse(services.as_bytes()),
                     settings,
                     ident_default: old.ident_default,
@@ -206,6 +202,11 @@ impl Loader {
                 Ok(Ok(Loaded { world, services, remarks }))
             }
         }
+    }
+
+    fn thaw<T>(&self, place: usize, length: usize, thaw: load::Thaw<T>) -> Result<T, String> {
+        let (table, _) = thaw(&self.part(place, length)?).map_err(|error| error.to_string())?;
+        Ok(table)
     }
 
     fn part(&self, place: usize, length: usize) -> Result<Vec<u8>, String> {

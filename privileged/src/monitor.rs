@@ -1,13 +1,13 @@
 //! The monitor's one loop: what is ready is looked at, what is due is done, and nothing is ever waited for.
 
 use crate::admission::Admission;
-use crate::idents::Queries;
 use crate::kinds::Kinds;
 use crate::listen::Listener;
 use crate::loader::Loader;
 use crate::log::Log;
 use crate::lookups::Lookups;
 use crate::options::Options;
+use crate::queries::Queries;
 use crate::runner;
 use crate::service::Notifier;
 use crate::session::{Event, World};
@@ -20,7 +20,7 @@ use nix::sys::signalfd::SignalFd;
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
 use sockd_common::channel::Received;
-use sockd_common::message::{FromIdent, FromResolver, FromSession, Locks, Role};
+use sockd_common::message::{FromIdent, FromResolver, FromSession, FromUpstream, Locks, Role};
 use std::collections::{BTreeSet, HashMap};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -55,6 +55,8 @@ pub struct Monitor {
     pub(crate) deadlines: BTreeSet<(Instant, Token32)>,
     pub(crate) lookups: Lookups,
     pub(crate) queries: Queries,
+    /// Next servers that could not be reached, until when they are tried last.
+    pub(crate) unreachable: HashMap<SocketAddr, Instant>,
     pub(crate) rarely: Rarely,
     pub(crate) runner: Option<runner::Channel>,
     pub(crate) loader: Option<Loader>,
@@ -248,6 +250,7 @@ impl Monitor {
                 Line::Session(link) => link.receive().map(Spoken::Session),
                 Line::Ident(link) => link.receive().map(Spoken::Ident),
                 Line::Resolver(link) => link.receive().map(Spoken::Resolver),
+                Line::Upstream(link) => link.receive().map(Spoken::Upstream),
             };
             match spoken {
                 Ok(Spoken::Session(Received::Message(message, _))) => {
@@ -255,6 +258,9 @@ impl Monitor {
                 }
                 Ok(Spoken::Ident(Received::Message(message, _))) => self.ident_worker_said(index, message),
                 Ok(Spoken::Resolver(Received::Message(message, _))) => self.resolver_said(index, message),
+                Ok(Spoken::Upstream(Received::Message(message, _))) => {
+                    self.upstream_worker_said(index, message)
+                }
                 Ok(spoken) if spoken.is_nothing() => break,
                 Ok(_) => return self.lose(index, None),
                 Err(error) => return self.violation(index, &error.to_string()),
@@ -357,7 +363,9 @@ impl Monitor {
     pub(crate) fn violation(&mut self, index: usize, what: &str) {
         if let Some(worker) = self.workers.worker(index) {
             let line = format!("violation by {}: {what}; killed", worker.describe());
-            if let Some(host) = worker.only_host() {
+            // A next server is no client.
+            let client = worker.only_host().filter(|_| !matches!(worker.line, Line::Upstream(_)));
+            if let Some(host) = client {
                 self.admission.violated(host, Instant::now());
             }
             self.log.err(&line);
@@ -402,6 +410,7 @@ enum Spoken {
     Session(Received<FromSession>),
     Ident(Received<FromIdent>),
     Resolver(Received<FromResolver>),
+    Upstream(Received<FromUpstream>),
 }
 
 impl Spoken {
@@ -411,6 +420,7 @@ impl Spoken {
             Self::Session(Received::Nothing)
                 | Self::Ident(Received::Nothing)
                 | Self::Resolver(Received::Nothing)
+                | Self::Upstream(Received::Nothing)
         )
     }
 }

@@ -27,6 +27,9 @@ pub struct Options {
     /// Routes; the default file may be missing
     #[arg(long, value_name = "FILE", default_value = "/etc/sockd.route")]
     pub route: PathBuf,
+    /// Upstream lines [default: what the settings say, else /etc/socks.conf, which may be missing]
+    #[arg(long, value_name = "FILE")]
+    pub upstream: Option<PathBuf>,
     /// Settings; the default file may be missing
     #[arg(long, value_name = "FILE", default_value = "/etc/sockd.ron")]
     pub settings: PathBuf,
@@ -74,6 +77,7 @@ impl Options {
         Self {
             conf: absolute(&self.conf),
             route: absolute(&self.route),
+            upstream: self.upstream.as_ref().map(absolute),
             settings: absolute(&self.settings),
             pid_file: self.pid_file.as_ref().map(absolute),
             log: if self.trial { LogTo::Stderr } else { self.log },

@@ -1,6 +1,7 @@
 //! What protects this host: what is demanded at start, and what `sockd -ver` says after trying it out.
 
 use crate::link::Link;
+use crate::load::{SERVICES, upstream_file, upstreams};
 use crate::options::Options;
 use crate::settings::{Sandbox, Settings};
 use crate::spawner::{Ending, FromSpawner, Spawner, ToSpawner};
@@ -9,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sockd_common::channel::Received;
 use sockd_common::message::{Act, FromProbe, Locks, PROTOCOL_VERSION, Role, ToProbe};
+use sockd_policy::Services;
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -55,7 +57,8 @@ pub fn ver(options: &Options) -> Result<bool, Failure> {
     let options = options.absolute();
     clean_start(&[]).map_err(Failure::system)?;
     let settings = crate::load::settings(&options).map_err(Failure::configuration)?;
-    for fact in facts(&options, &settings) {
+    let facts = facts(&options, &settings).map_err(Failure::configuration)?;
+    for fact in facts {
         println!("\t{fact}.");
     }
     let spawner = start_spawner(&settings, |line| println!("\tNote: {line}."))?;
@@ -71,21 +74,29 @@ pub fn ver(options: &Options) -> Result<bool, Failure> {
     Ok(missing.is_empty())
 }
 
-fn facts(options: &Options, settings: &Settings) -> [String; 7] {
+fn facts(options: &Options, settings: &Settings) -> Result<[String; 7], Vec<String>> {
     let rrcmd = if settings.privileged_ports { "Supports" } else { "Does not support" };
     let route = if options.route.exists() { "is used" } else { "is not required, and there is none" };
-    [
+    let file = upstream_file(options, settings);
+    let services = Services::parse(&fs::read(SERVICES).unwrap_or_default());
+    let socksified = match upstreams(options, settings, &services, &mut Vec::new())? {
+        Some(lines) => format!("SOCKSified: {} upstream lines in {}", lines.len(), file.display()),
+        None => {
+            format!("SOCKSified, but there is no {}: all destinations are reached directly", file.display())
+        }
+    };
+    Ok([
         format!(
             "sockd, the SOCKS proxy server in the tradition of CSTC, version {}",
             env!("CARGO_PKG_VERSION")
         ),
         "SOCKS protocol version 4 and 4A".into(),
-        "Not SOCKSified".into(),
+        socksified,
         "Standalone server; with a socket as descriptor 0 under inetd (wait or nowait), with LISTEN_FDS socket-activated".into(),
         "RBIND is supported".into(),
         format!("The route file {} {route}", options.route.display()),
         format!("{rrcmd} clients that use Rrcmd()"),
-    ]
+    ])
 }
 
 /// One lock and what was found of it.

@@ -7,6 +7,7 @@
 use crate::commands::{Values, environment, expand_words};
 use crate::load;
 use crate::options::Options;
+use crate::session::World;
 use crate::settings::{Commands, Settings};
 use crate::workers::Host;
 use crate::{sys, world};
@@ -16,12 +17,12 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::{Deserialize, Serialize};
 use sockd_common::bounded::Bytes;
 use sockd_common::channel::{MonitorEnd, Received, WorkerEnd};
 use sockd_common::message::Message;
 use sockd_lockdown::{self as lockdown, Gid, Resource, Uid};
+use sockd_policy::Upstreams;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::CString;
 use std::net::IpAddr;
@@ -93,25 +94,22 @@ const LAST_CHANCE: Duration = Duration::from_secs(2);
 /// The status of a command that could not be executed, of shells and here.
 const NOT_FOUND: i32 = 127;
 
+/// The commands that may be asked for while this is in force.
+pub fn templates(world: &World) -> HashSet<String> {
+    let upstream = world.upstreams.iter().flat_map(Upstreams::templates);
+    world.rules.templates().chain(upstream).map(|template| template.text().to_owned()).collect()
+}
+
 /// Forks the runner.
 pub fn start(plan: Plan) -> Result<Channel, String> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-        .map_err(|error| format!("socketpair: {error}"))?;
-    match sys::fork().map_err(|error| format!("fork: {error}"))? {
-        ForkResult::Parent { .. } => Ok(Channel::new(ours)),
-        ForkResult::Child => {
-            drop(ours);
-            let monitor = Monitor::new(theirs);
-            if let Ok((signals, null)) = confine(&monitor) {
-                let mut runner =
-                    Runner { monitor, plan, null, running: HashMap::new(), waiting: VecDeque::new() };
-                runner.serve(&signals);
-                runner.end_everything(&signals);
-            }
-            lockdown::exit_now(0)
+    world::fork_server(|monitor| {
+        if let Ok((signals, null)) = confine(&monitor) {
+            let mut runner =
+                Runner { monitor, plan, null, running: HashMap::new(), waiting: VecDeque::new() };
+            runner.serve(&signals);
+            runner.end_everything(&signals);
         }
-    }
+    })
 }
 
 type Monitor = WorkerEnd<FromRunner, ToRunner>;
@@ -218,8 +216,7 @@ impl Runner {
     fn reload(&mut self) {
         // With files that cannot be read the monitor keeps the old rules as well.
         if let Ok(load::Loaded { world, .. }) = load::load(&self.plan.options) {
-            self.plan.templates =
-                world.rules.templates().map(|template| template.text().to_owned()).collect();
+            self.plan.templates = templates(&world);
             self.plan.settings = world.settings;
         }
     }

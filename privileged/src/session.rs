@@ -3,20 +3,24 @@
 //! [`Session::on`] is the whole story as a pure function of the phase and the event; the monitor carries out the
 //! actions it returns. What a worker may say depends on what has been said: anything else is a violation.
 
+mod through;
+
 use crate::audit::{self, Parties};
 use crate::commands::Values;
 use crate::dial::RESERVED;
 use crate::log::{Level, escape};
-use crate::settings::{Commands, LocalDestinations, Settings, seconds};
+use crate::settings::{Commands, LocalDestinations, Settings, UpstreamNames, seconds};
 use nix::errno::Errno;
-use sockd_common::message::{self, Answer, End, Query, ReplyCode};
+use sockd_common::message::{self, Answer, End, NextReply, Query, ReplyCode};
+use sockd_policy::command::Template;
 use sockd_policy::guard::{AddressKind, Refusal, always_refused, refused_unless_named};
 use sockd_policy::{
     Command, Deny, DenyReason, Destination, Facts, HostName, IdentMode, Identity, Need, Permit, Request,
-    Route, Routes, RuleSet, Services, UserId, Verdict, parse_destination,
+    Route, Routes, RuleSet, Server, Services, Upstream, Upstreams, UserId, Verdict, Way, parse_destination,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
+use through::Through;
 
 /// What sessions are decided by; replaced as a whole by a reload.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub struct World {
     pub rules: RuleSet,
     /// sockd.route(5), where there is one.
     pub routes: Option<Routes>,
+    /// socks.conf(5), where there is one.
+    pub upstreams: Option<Upstreams>,
     /// services(5).
     pub services: Services,
     /// sockd.ron(5).
@@ -44,6 +50,12 @@ pub enum Phase {
     Dialling(usize),
     /// The monitor waits for the server of a BIND.
     Listening,
+    /// The monitor connects to a next server.
+    Reaching,
+    /// The next server has been asked.
+    Negotiating,
+    /// The next server waits for the peer of a BIND.
+    Invited,
     /// The worker has both sockets.
     Relaying,
     /// The worker has been told to refuse.
@@ -67,6 +79,10 @@ pub enum Fact {
     DestinationNames,
     /// The client's user, from its identd.
     Identity,
+    /// The addresses of a next server's name.
+    NextAddresses,
+    /// What a next server's addresses are to this host.
+    NextKinds,
 }
 
 /// What happens to a session.
@@ -95,6 +111,8 @@ pub enum Event {
     Listening(Result<SocketAddr, (&'static str, Errno)>),
     /// This limit admits no further port for a BIND.
     NoMorePorts(&'static str),
+    /// The next server has replied, or will not.
+    Replied(NextReply),
     /// Somebody has connected to the port of a BIND.
     Accepted(SocketAddr),
     /// The deadline of the phase has passed.
@@ -116,6 +134,8 @@ pub struct Candidate {
     pub kind: AddressKind,
     /// Address and port are the proxy's own.
     pub own_listener: bool,
+    /// As a next server it could not be reached a short while ago.
+    pub unreachable: bool,
 }
 
 /// What the monitor is to do, in this order.
@@ -153,6 +173,15 @@ pub enum Action {
     CloseStranger,
     /// Run this command of the rules.
     Run(String, Box<Values>),
+    /// Have the next server asked, to which the connection stands.
+    AskNext(SocketAddr, Box<message::Request>),
+    /// Remember whether a next server could be reached.
+    Remember {
+        /// The server.
+        next: SocketAddr,
+        /// Whether it could.
+        reachable: bool,
+    },
     /// Hand the server's socket to the worker.
     HandOff {
         /// Address for the reply.
@@ -197,6 +226,8 @@ struct Asked {
     command: Command,
     /// The destination was a name.
     named: bool,
+    /// The name has no address here: there are no candidates, and only a next server can find it.
+    unresolved: bool,
     user: UserId,
     port: u16,
     candidates: Vec<Candidate>,
@@ -211,7 +242,9 @@ struct Asked {
     strangers: u32,
     /// What is reported when no candidate is left.
     setback: Option<Setback>,
-    /// The commands of the permitting line have been run: not again for the next address of the same name.
+    /// The way of the candidate, where it leads through next servers.
+    through: Option<Through>,
+    /// The commands of the permitting lines have been run: not again for the next address of the same name.
     ran: bool,
 }
 
@@ -223,6 +256,12 @@ enum Setback {
     Guarded(Refusal),
     NoInterface(IpAddr),
     Failed(&'static str, Errno),
+    /// The name has no address here, and no next server may look for one.
+    Unresolved,
+    /// A next server refused.
+    Passed(ReplyCode),
+    /// Something else about a next server.
+    NextServer(String),
     /// By a limit of the settings.
     Limited(&'static str),
     TimedOut,
@@ -280,11 +319,27 @@ impl Session {
             }
             (Phase::Dialling(_), Event::Deadline) => self.setback(Setback::TimedOut, world),
 
+            (Phase::Asking(Fact::NextAddresses), Event::Resolved(answer)) => {
+                self.next_addresses(answer, world)
+            }
+            (Phase::Asking(Fact::NextKinds), Event::Kinds(candidates)) => {
+                self.next_weighed(candidates, world)
+            }
+            (Phase::Reaching, Event::Dialled(Ok(()))) => self.reached(world),
+            (Phase::Reaching, Event::Dialled(Err((call, error)))) => {
+                self.unreached(Setback::Failed(call, error), world)
+            }
+            (Phase::Reaching, Event::Deadline) => self.unreached(Setback::TimedOut, world),
+            (Phase::Negotiating | Phase::Invited, Event::Replied(reply)) => self.replied(reply, world),
+            (Phase::Negotiating | Phase::Invited, Event::Deadline) => self.over(Setback::TimedOut, world),
+
             (Phase::Listening, Event::Listening(Ok(address))) => vec![Action::Announce(address)],
             (Phase::Listening, Event::Listening(Err((call, error)))) => {
                 self.setback(Setback::Failed(call, error), world)
             }
-            (Phase::Listening, Event::NoMorePorts(limit)) => self.over(Setback::Limited(limit), world),
+            (Phase::Listening | Phase::Negotiating, Event::NoMorePorts(limit)) => {
+                self.over(Setback::Limited(limit), world)
+            }
             (Phase::Listening, Event::Accepted(peer)) => self.accepted(peer, world),
             // The client has been told this address: another one for the next address of the name is no use to it.
             (Phase::Listening, Event::Deadline) => self.over(Setback::TimedOut, world),
@@ -298,12 +353,23 @@ impl Session {
             (Phase::Relaying, Event::Stop) => vec![Action::End, Action::Deadline(Some(CLOSING_LIMIT))],
 
             (
-                Phase::Asking(_) | Phase::Dialling(_) | Phase::Listening,
+                Phase::Asking(_)
+                | Phase::Dialling(_)
+                | Phase::Listening
+                | Phase::Reaching
+                | Phase::Negotiating
+                | Phase::Invited,
                 Event::Closed { up: 0, down: 0, why },
             ) if may_end_a_wait(why) => self.abandoned("the client has gone", world),
-            (Phase::Asking(_) | Phase::Dialling(_) | Phase::Listening, Event::WorkerLost) => {
-                self.abandoned("its worker has ended", world)
-            }
+            (
+                Phase::Asking(_)
+                | Phase::Dialling(_)
+                | Phase::Listening
+                | Phase::Reaching
+                | Phase::Negotiating
+                | Phase::Invited,
+                Event::WorkerLost,
+            ) => self.abandoned("its worker has ended", world),
             (Phase::Refusing | Phase::ClosingUnread | Phase::Closing, Event::Closed { .. }) => {
                 vec![Action::Forget]
             }
@@ -314,7 +380,9 @@ impl Session {
             (Phase::ClosingUnread | Phase::Closing, Event::Stop) => Vec::new(),
             (_, Event::Stop) => self.close(vec![Action::End]),
             (Phase::Relaying, Event::WorkerLost) => {
-                vec![notice(audit::terminated(&self.line(world), self.peer_port())), Action::Forget]
+                let mut actions = self.ended(world);
+                actions.push(Action::Forget);
+                actions
             }
             (_, Event::WorkerLost) => vec![Action::Forget],
 
@@ -349,6 +417,7 @@ impl Session {
                 message::Command::Bind => Command::Bind,
             },
             named: name.is_some(),
+            unresolved: false,
             user,
             port: request.port,
             candidates: Vec::new(),
@@ -359,6 +428,7 @@ impl Session {
             peer: None,
             strangers: 0,
             setback: None,
+            through: None,
             ran: false,
         }));
         match (name, address) {
@@ -366,7 +436,11 @@ impl Session {
                 let Some(query) = message::Name::new(name.as_str().as_bytes()) else {
                     return self.refuse(world);
                 };
-                self.ask(Fact::Addresses, Action::Resolve(Query::Addresses(query)), world)
+                match world.settings.upstream_names == UpstreamNames::Always && self.goes_on_unresolved(world)
+                {
+                    true => self.without_address(world),
+                    false => self.ask(Fact::Addresses, Action::Resolve(Query::Addresses(query)), world),
+                }
             }
             (None, address) => {
                 let port = request.port;
@@ -391,12 +465,22 @@ impl Session {
                 let addresses = addresses.into_vec().into_iter().map(sockd_policy::canonical).collect();
                 self.ask(Fact::Kinds, Action::Weigh(addresses, port), world)
             }
-            _ => {
-                let line =
-                    audit::failed_otherwise(&self.line(world), "the destination's name cannot be resolved");
-                self.close(vec![notice(line), Action::Refuse(ReplyCode::Rejected)])
+            _ if world.settings.upstream_names != UpstreamNames::Never && self.goes_on_unresolved(world) => {
+                self.without_address(world)
             }
+            _ => self.over(Setback::Unresolved, world),
         }
+    }
+
+    /// Whether the destination's name can be left to a next server: the way does not depend on its addresses.
+    fn goes_on_unresolved(&self, world: &World) -> bool {
+        let (Some(asked), Some(upstreams)) = (&self.asked, &world.upstreams) else { return false };
+        let way = upstreams.way_for(None, asked.destination_names.as_deref(), asked.port, &asked.user);
+        matches!(way, Upstream::By { way: Way::Sockd(_), .. })
+    }
+
+    fn without_address(&mut self, world: &World) -> Vec<Action> {
+        self.learn(world, |asked| asked.unresolved = true)
     }
 
     fn weighed(&mut self, candidates: Vec<Candidate>, world: &World) -> Vec<Action> {
@@ -416,6 +500,7 @@ impl Session {
             Fact::SourceNames => self.learn(world, |asked| asked.source_names = Some(Vec::new())),
             Fact::DestinationNames => self.learn(world, |asked| asked.destination_names = Some(Vec::new())),
             Fact::Addresses | Fact::Kinds => self.addresses(Answer::Failed, world),
+            Fact::NextAddresses | Fact::NextKinds => self.next_addresses(Answer::Failed, world),
         }
     }
 
@@ -426,14 +511,18 @@ impl Session {
             if let Some(need) = asked.wants_names_for_the_log(world) {
                 return self.need(need, world);
             }
-            let Some(candidate) = asked.candidates.get(asked.next).copied() else {
+            let candidate = asked.candidates.get(asked.next).copied();
+            if candidate.is_none() && (!asked.unresolved || asked.next > 0) {
                 return self.refuse(world);
-            };
+            }
             let setback = match asked.verdict(candidate, self.client, world) {
                 Ok(Step::Need(need)) => return self.need(need, world),
-                Ok(Step::Go { from, unverified, command }) => {
-                    let mut actions = self.permitted_once(unverified, command, world);
-                    actions.extend(self.go(candidate, from, world));
+                Ok(Step::Go { path, unverified, commands }) => {
+                    let mut actions = self.permitted_once(unverified, commands, world);
+                    actions.extend(match path {
+                        Path::Direct(candidate, from) => self.go(candidate, from, world),
+                        Path::Through(servers) => self.go_through(servers, world),
+                    });
                     return actions;
                 }
                 Err(setback) => setback,
@@ -446,9 +535,14 @@ impl Session {
 
     fn note(&mut self, setback: Setback, last: bool) {
         if let Some(asked) = &mut self.asked {
-            asked.next = if last { asked.candidates.len() } else { asked.next.saturating_add(1) };
+            let all = asked.candidates.len().max(1);
+            asked.next = if last { all } else { asked.next.saturating_add(1) };
             // A destination that could be reached by the rules says more than one that could not.
-            if !matches!(asked.setback, Some(Setback::Failed(..) | Setback::TimedOut)) || last {
+            let reached = matches!(
+                asked.setback,
+                Some(Setback::Failed(..) | Setback::TimedOut | Setback::Passed(_) | Setback::NextServer(_))
+            );
+            if !reached || last {
                 asked.setback = Some(setback);
             }
         }
@@ -471,7 +565,7 @@ impl Session {
     }
 
     /// What happens once for a request that is permitted, however many addresses its name has.
-    fn permitted_once(&mut self, unverified: bool, command: Option<String>, world: &World) -> Vec<Action> {
+    fn permitted_once(&mut self, unverified: bool, commands: Vec<String>, world: &World) -> Vec<Action> {
         match &mut self.asked {
             Some(asked) if !asked.ran => asked.ran = true,
             _ => return Vec::new(),
@@ -482,7 +576,7 @@ impl Session {
             actions
                 .extend(self.run(world.rules.no_identd().map(|template| template.text().to_owned()), world));
         }
-        actions.extend(self.run(command, world));
+        actions.extend(commands.into_iter().filter_map(|command| self.run(Some(command), world)));
         actions
     }
 
@@ -493,10 +587,7 @@ impl Session {
         let values = Values {
             source_name: name(&asked.source_names),
             source: self.client.ip(),
-            command: match asked.command {
-                Command::Connect => message::Command::Connect,
-                Command::Bind => message::Command::Bind,
-            },
+            command: wire(asked.command),
             pid: std::process::id(),
             service: world.services.name_of(asked.port).map(Into::into),
             port: asked.port,
@@ -513,7 +604,8 @@ impl Session {
 
     fn go(&mut self, candidate: Candidate, from: Option<IpAddr>, world: &World) -> Vec<Action> {
         let reserved = is_reserved(self.client, world);
-        let Some(asked) = &self.asked else { return Vec::new() };
+        let Some(asked) = &mut self.asked else { return Vec::new() };
+        asked.through = None;
         let mut actions = Vec::new();
         match asked.command {
             Command::Connect => {
@@ -545,26 +637,36 @@ impl Session {
     }
 
     fn dialled(&mut self, world: &World) -> Vec<Action> {
+        self.connected(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0), world)
+    }
+
+    /// A CONNECT is carried out; `bound` is for the reply.
+    fn connected(&mut self, bound: SocketAddr, world: &World) -> Vec<Action> {
         self.phase = Phase::Relaying;
-        let bound = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
         vec![
-            notice(audit::connected(&self.line(world), None)),
+            self.tell(audit::connected(&self.line(world), None)),
             Action::Deadline(None),
             Action::HandOff { bound },
         ]
     }
 
     fn accepted(&mut self, peer: SocketAddr, world: &World) -> Vec<Action> {
-        let Some(asked) = &mut self.asked else { return Vec::new() };
+        let Some(asked) = &self.asked else { return Vec::new() };
         let address = sockd_policy::canonical(peer.ip());
-        let Some(place) = asked.expects(address, self.client, world) else {
-            return self.stranger(SocketAddr::new(address, peer.port()), world);
-        };
+        match asked.expects(address, self.client, world) {
+            Some(place) => self.met(peer, place, world),
+            None => self.stranger(SocketAddr::new(address, peer.port()), world),
+        }
+    }
+
+    /// The peer of a BIND has come; `place` is its candidate's.
+    fn met(&mut self, peer: SocketAddr, place: usize, world: &World) -> Vec<Action> {
+        let Some(asked) = &mut self.asked else { return Vec::new() };
         asked.peer = Some(peer);
         asked.next = place;
         self.phase = Phase::Relaying;
         let mut actions = self.uncounted_strangers(world);
-        actions.push(notice(audit::connected(&self.line(world), Some(peer.port()))));
+        actions.push(self.tell(audit::connected(&self.line(world), Some(peer.port()))));
         actions.push(Action::Deadline(None));
         actions.push(Action::HandOff { bound: peer });
         actions
@@ -597,7 +699,7 @@ impl Session {
     /// A request that comes to nothing, and that nobody is there to be answered.
     fn abandoned(&self, why: &str, world: &World) -> Vec<Action> {
         let mut actions = self.uncounted_strangers(world);
-        actions.push(notice(audit::failed_otherwise(&self.line(world), why)));
+        actions.push(self.tell(audit::failed_otherwise(&self.line(world), why)));
         actions.push(Action::Forget);
         actions
     }
@@ -610,13 +712,12 @@ impl Session {
     }
 
     fn ended(&self, world: &World) -> Vec<Action> {
-        vec![notice(audit::terminated(&self.line(world), self.peer_port()))]
+        vec![self.tell(audit::terminated(&self.line(world), self.peer_port()))]
     }
 
     fn recheck(&mut self, world: &World) -> Vec<Action> {
         let Some(asked) = &self.asked else { return Vec::new() };
-        let Some(candidate) = asked.candidates.get(asked.next).copied() else { return Vec::new() };
-        match asked.verdict(candidate, self.client, world) {
+        match asked.verdict(asked.candidates.get(asked.next).copied(), self.client, world) {
             Ok(Step::Go { .. }) => Vec::new(),
             _ => {
                 let line = audit::refused(&self.line(world));
@@ -660,9 +761,22 @@ impl Session {
                 notice(audit::refused(&line)),
                 rejected,
             ],
-            Some(Setback::Failed(call, error)) => vec![notice(audit::failed(&line, call, error)), rejected],
+            Some(Setback::Failed(call, error)) => {
+                vec![self.tell(audit::failed(&line, call, error)), rejected]
+            }
+            Some(Setback::Unresolved) => {
+                let what = "the destination's name cannot be resolved";
+                vec![notice(audit::failed_otherwise(&line, what)), rejected]
+            }
+            Some(Setback::Passed(code)) => {
+                let what = "the next server refuses";
+                vec![self.tell(audit::failed_otherwise(&line, what)), Action::Refuse(code)]
+            }
+            Some(Setback::NextServer(what)) => {
+                vec![self.tell(audit::failed_otherwise(&line, &what)), rejected]
+            }
             Some(Setback::Limited(limit)) => vec![notice(audit::failed_otherwise(&line, limit)), rejected],
-            Some(Setback::TimedOut) => vec![notice(audit::timed_out(&line)), rejected],
+            Some(Setback::TimedOut) => vec![self.tell(audit::timed_out(&line)), rejected],
         };
         actions.extend(self.run(command, world));
         self.close(actions)
@@ -701,6 +815,11 @@ impl Session {
         .line()
     }
 
+    /// A line that says which next server there is to it.
+    fn tell(&self, line: String) -> Action {
+        notice(line + &self.using())
+    }
+
     fn user(&self) -> String {
         self.asked.as_ref().map(|asked| escape(asked.user.as_bytes())).unwrap_or_default()
     }
@@ -735,13 +854,30 @@ impl Session {
 /// What the rules, guards and routes make of one candidate.
 enum Step {
     Need(Need),
-    Go { from: Option<IpAddr>, unverified: bool, command: Option<String> },
+    Go { path: Path, unverified: bool, commands: Vec<String> },
+}
+
+/// How a candidate is reached.
+enum Path {
+    /// From this host, from the address that the route file says.
+    Direct(Candidate, Option<IpAddr>),
+    /// Through the first of these servers that can be reached.
+    Through(Vec<Server>),
 }
 
 impl Asked {
-    fn verdict(&self, candidate: Candidate, client: SocketAddr, world: &World) -> Result<Step, Setback> {
-        let Candidate { address, .. } = candidate;
-        if let Some(refusal) = self.guarded(candidate, world) {
+    /// Without a candidate: on the name alone.
+    fn verdict(
+        &self,
+        candidate: Option<Candidate>,
+        client: SocketAddr,
+        world: &World,
+    ) -> Result<Step, Setback> {
+        let refusal = match candidate {
+            Some(candidate) => self.guarded(candidate, world),
+            None => (self.command == Command::Connect && self.port == 0).then_some(Refusal::PortZero),
+        };
+        if let Some(refusal) = refusal {
             return Err(Setback::Guarded(refusal));
         }
         let request = Request {
@@ -749,7 +885,7 @@ impl Asked {
             command: self.command,
             source: client.ip(),
             source_port: client.port(),
-            destination: Some(address),
+            destination: candidate.map(|candidate| candidate.address),
             port: self.port,
             user: &self.user,
             ident_default: world.ident_default,
@@ -780,13 +916,13 @@ impl Asked {
         }
         let place = self.candidates.iter().position(|candidate| candidate.address == peer)?;
         let candidate = self.candidates.get(place).copied()?;
-        matches!(self.verdict(candidate, client, world), Ok(Step::Go { .. })).then_some(place)
+        matches!(self.verdict(Some(candidate), client, world), Ok(Step::Go { .. })).then_some(place)
     }
 
     /// What is refused whatever the rules say. A BIND for 0.0.0.0 waits for anybody, and its port means nothing;
     /// a name that resolves to 0.0.0.0 must not come to mean that.
     fn guarded(&self, candidate: Candidate, world: &World) -> Option<Refusal> {
-        let Candidate { address, kind, own_listener } = candidate;
+        let Candidate { address, kind, own_listener, .. } = candidate;
         match self.command {
             Command::Connect => always_refused(address, self.port, kind, own_listener),
             Command::Bind if address.is_unspecified() && world.settings.bind_any && !self.named => None,
@@ -794,22 +930,47 @@ impl Asked {
         }
     }
 
-    fn permitted(&self, candidate: Candidate, permit: &Permit<'_>, world: &World) -> Result<Step, Setback> {
+    fn permitted(
+        &self,
+        candidate: Option<Candidate>,
+        permit: &Permit<'_>,
+        world: &World,
+    ) -> Result<Step, Setback> {
         // 0.0.0.0 comes as far as this only as the anybody of a BIND, who is not on this host for that.
-        if world.settings.local_destinations == LocalDestinations::Guarded
+        if let Some(candidate) = candidate
+            && world.settings.local_destinations == LocalDestinations::Guarded
             && !candidate.address.is_unspecified()
             && let Some(refusal) = refused_unless_named(candidate.address, candidate.kind, &permit.rule)
         {
             return Err(Setback::Guarded(refusal));
         }
-        let Some(routes) = &world.routes else {
-            return Ok(go(None, permit));
+        let address = candidate.map(|candidate| candidate.address);
+        let names = self.destination_names.as_deref();
+        let upstream =
+            world.upstreams.as_ref().map(|lines| lines.way_for(address, names, self.port, &self.user));
+        let (way, command) = match upstream {
+            None => (Way::Direct, None),
+            Some(Upstream::By { way, command, .. }) => (way, command),
+            Some(Upstream::NeedNames) => return Ok(Step::Need(Need::DestinationNames)),
         };
-        match routes.source_for(candidate.address, self.destination_names.as_deref()) {
-            Route::From { source, .. } => Ok(go(Some(source), permit)),
-            Route::NeedNames => Ok(Step::Need(Need::DestinationNames)),
-            Route::NoMatch => Err(Setback::NoInterface(candidate.address)),
-        }
+        let text = |template: Template<'_>| template.text().to_owned();
+        let path = match (way, candidate, &world.routes) {
+            (Way::Deny, ..) => return Err(Setback::Denied(DenyReason::Rule, command.map(text))),
+            (Way::Sockd(servers), ..) if servers.is_empty() => {
+                Path::Through(world.settings.default_servers())
+            }
+            (Way::Sockd(servers), ..) => Path::Through(servers),
+            (Way::Direct, None, _) => return Err(Setback::Unresolved),
+            (Way::Direct, Some(candidate), None) => Path::Direct(candidate, None),
+            (Way::Direct, Some(candidate), Some(routes)) => match routes.source_for(candidate.address, names)
+            {
+                Route::From { source, .. } => Path::Direct(candidate, Some(source)),
+                Route::NeedNames => return Ok(Step::Need(Need::DestinationNames)),
+                Route::NoMatch => return Err(Setback::NoInterface(candidate.address)),
+            },
+        };
+        let commands = [permit.rule.command(), command].into_iter().flatten().map(text).collect();
+        Ok(Step::Go { path, unverified: permit.unverified, commands })
     }
 
     fn wants_names_for_the_log(&self, world: &World) -> Option<Need> {
@@ -839,9 +1000,11 @@ fn denied(deny: &Deny<'_>, rules: &RuleSet) -> Setback {
     Setback::Denied(deny.why, template.map(|template| template.text().to_owned()))
 }
 
-fn go(from: Option<IpAddr>, permit: &Permit<'_>) -> Step {
-    let command = permit.rule.command().map(|template| template.text().to_owned());
-    Step::Go { from, unverified: permit.unverified, command }
+fn wire(command: Command) -> message::Command {
+    match command {
+        Command::Connect => message::Command::Connect,
+        Command::Bind => message::Command::Bind,
+    }
 }
 
 fn unread(why: End, client: &str) -> Vec<Action> {

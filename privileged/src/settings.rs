@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sockd_common::message::RelayMode;
+use sockd_policy::{Server, UserId, server_list};
 use std::time::Duration;
 
 /// All settings with their defaults; unknown names in the file are errors.
@@ -55,6 +56,17 @@ pub struct Settings {
     pub recheck_on_reload: bool,
     /// Look up the names of clients and destinations for the log.
     pub reverse_names: bool,
+    /// The file that says through which servers destinations are reached; without it `/etc/socks.conf`, which may be
+    /// missing. The command line goes before it.
+    pub upstream_file: Option<String>,
+    /// The servers of lines that name none, as `host:port,host:port`.
+    pub upstream_server: Option<String>,
+    /// The user id that next servers are told; without it the one that the client claims.
+    pub upstream_user: Option<String>,
+    /// Which names next servers are left to resolve.
+    pub upstream_names: UpstreamNames,
+    /// Seconds that a next server which could not be reached is tried only after all others.
+    pub upstream_retry: u32,
     /// Sessions in all.
     pub max_sessions: u32,
     /// Sessions of one client host.
@@ -117,6 +129,11 @@ impl Default for Settings {
             commands_user: None,
             recheck_on_reload: false,
             reverse_names: false,
+            upstream_file: None,
+            upstream_server: None,
+            upstream_user: None,
+            upstream_names: UpstreamNames::Unresolved,
+            upstream_retry: 60,
             max_sessions: 65_536,
             max_sessions_per_host: 32_768,
             connection_rate: 10_000,
@@ -201,6 +218,18 @@ pub enum Commands {
     Argv,
 }
 
+/// Which names are passed on to a next server (SOCKS4A) instead of being resolved here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamNames {
+    /// None.
+    Never,
+    /// Those that this host cannot resolve.
+    Unresolved,
+    /// All whose way does not depend on their addresses.
+    Always,
+}
+
 impl Settings {
     /// Reads the text of a settings file. The error names the line and the column.
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -219,6 +248,7 @@ impl Settings {
             ("connect_limit", self.connect_limit),
             ("bind_limit", self.bind_limit),
             ("idle_limit", self.idle_limit),
+            ("upstream_retry", self.upstream_retry),
             ("max_sessions", self.max_sessions),
             ("max_sessions_per_host", self.max_sessions_per_host),
             ("connection_rate", self.connection_rate),
@@ -240,6 +270,12 @@ impl Settings {
         if let Some((name, _)) = numbers.iter().find(|(_, number)| *number == 0) {
             return Err(format!("{name}: expected a number from 1, found 0"));
         }
+        if self.upstream_server.is_some() && self.default_servers().is_empty() {
+            return Err("upstream_server: expected servers as host:port,host:port".into());
+        }
+        if self.upstream_user.as_ref().is_some_and(|user| UserId::parse(user.as_bytes()).is_err()) {
+            return Err("upstream_user: expected a user id of at most 255 bytes".into());
+        }
         match (self.isolation, self.worker_ids) {
             (Isolation::Shared(0), _) => {
                 Err("isolation: expected shared(n) with n from 1, found shared(0)".into())
@@ -257,6 +293,11 @@ impl Settings {
                 _ => Ok(self),
             },
         }
+    }
+
+    /// The servers of lines of socks.conf(5) that name none.
+    pub fn default_servers(&self) -> Vec<Server> {
+        self.upstream_server.as_deref().and_then(server_list).unwrap_or_default()
     }
 
     /// The new settings with what is read only at start as it is.
@@ -318,6 +359,15 @@ mod tests {
     fn an_unknown_setting_is_an_error_that_names_its_line() {
         let error = Settings::parse("(\n  max_wrokers: 3,\n)").unwrap_err();
         assert!(error.starts_with("line 2,") && error.contains("max_wrokers"), "{error}");
+    }
+
+    #[test]
+    fn the_next_servers_have_the_form_of_a_line() {
+        let settings = Settings::parse("(upstream_server: \"gw.example.com,10.0.0.1:1081\")").unwrap();
+        assert_eq!(settings.default_servers().len(), 2);
+        for text in ["(upstream_server: \"\")", "(upstream_server: \"a b\")", "(upstream_user: \"\\u{0}\")"] {
+            assert!(Settings::parse(text).unwrap_err().starts_with("upstream_"), "{text}");
+        }
     }
 
     #[test]

@@ -85,12 +85,14 @@ impl Monitor {
         }
     }
 
-    /// The effective rules and routes, a line each.
+    /// The effective rules, routes and upstream lines, a line each.
     fn write_rules(&mut self) {
         // As comments, so that the whole is still a file of rules.
         let routes = self.world.routes.iter().flat_map(|routes| routes.lines());
         let routes = routes.map(|route| format!("# route: {route}"));
-        let lines: Vec<String> = self.world.rules.lines().chain(routes).collect();
+        let upstreams = self.world.upstreams.iter().flat_map(|upstreams| upstreams.lines());
+        let upstreams = upstreams.map(|line| format!("# upstream: {line}"));
+        let lines: Vec<String> = self.world.rules.lines().chain(routes).chain(upstreams).collect();
         lines.iter().for_each(|line| self.log.notice(line));
     }
 
@@ -156,5 +158,7 @@ pub fn summary(world: &World) -> String {
         None => "no route file".into(),
     };
     let warning = if world.rules.is_empty() { " (every request will be refused)" } else { "" };
-    format!("{rules} rules{warning}, {routes}")
+    let upstreams = world.upstreams.as_ref();
+    let upstreams = upstreams.map_or(String::new(), |lines| format!(", {} upstream lines", lines.len()));
+    format!("{rules} rules{warning}, {routes}{upstreams}")
 }

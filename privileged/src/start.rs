@@ -171,6 +171,7 @@ fn prepare(
         deadlines: BTreeSet::new(),
         lookups: Lookups::new(),
         queries: Slab::new(),
+        unreachable: HashMap::new(),
         rarely: Rarely::default(),
         runner,
         loader: Some(loader),
@@ -296,8 +297,7 @@ fn start_runner(
         return Ok(None);
     }
     let ids = account(settings.commands_user.as_deref(), "sockd-hook", COMMANDS, warn)?;
-    let templates = world.rules.templates().map(|template| template.text().to_owned()).collect();
-    let plan = runner::Plan { options: options.clone(), settings, ids, templates };
+    let plan = runner::Plan { options: options.clone(), settings, ids, templates: runner::templates(world) };
     runner::start(plan).map(Some).map_err(Failure::system)
 }
 

@@ -7,6 +7,7 @@ use crate::log::Level;
 use crate::monitor::{Monitor, watch};
 use crate::runner::{FromRunner, ToRunner};
 use crate::session::{Action, Candidate, Event, Phase, Session};
+use crate::settings::seconds;
 use crate::tally::Kind;
 use crate::token::Token;
 use crate::workers::{Host, Line};
@@ -30,6 +31,9 @@ const ACCEPTS_A_TURN: usize = 256;
 
 /// Ports of `bind_ports` that are looked at for one BIND: trying all of a large range would hold up everybody.
 const PORTS_TRIED: usize = 1024;
+
+/// Next servers that are remembered as unreachable.
+const MAX_UNREACHABLE: usize = 1024;
 
 /// New clients wait this long in the backlog when the system has no room for them.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -63,7 +67,7 @@ pub(crate) enum Holds {
     Server(OwnedFd),
     /// A lookup, by its place.
     Lookup(usize),
-    /// A query of the client's identd, by its place.
+    /// A query of the client's identd or of a next server, by its place.
     Query(usize),
 }
 
@@ -219,6 +223,8 @@ impl Monitor {
             Action::Announce(address) => self.tell(worker, ToSession::Listening { id, address }, None),
             Action::CloseStranger => self.keep_port(index),
             Action::Run(template, values) => self.run_command(&template, *values),
+            Action::AskNext(next, request) => return self.ask_next(index, next, *request),
+            Action::Remember { next, reachable } => self.remember(next, reachable),
             Action::HandOff { bound } => {
                 if let Holds::Server(server) = self.take(index) {
                     self.tell(worker, ToSession::Relay { id, bound }, Some(server));
@@ -305,13 +311,34 @@ impl Monitor {
     }
 
     fn weigh(&mut self, addresses: &[IpAddr], port: u16) -> Vec<Candidate> {
-        let weighed = addresses.iter().map(|address| Candidate {
-            address: *address,
-            kind: self.kind_of(*address),
-            own_listener: listen::is_own(&self.listeners, *address, port)
-                || self.only_client_of == Some(SocketAddr::new(*address, port)),
+        let weighed = addresses.iter().map(|address| {
+            let (kind, at) = (self.kind_of(*address), SocketAddr::new(*address, port));
+            let local = kind == AddressKind::Local;
+            Candidate {
+                address: *address,
+                kind,
+                own_listener: listen::is_own(&self.listeners, *address, port, local)
+                    || self.only_client_of == Some(at),
+                unreachable: self.is_unreachable(at),
+            }
         });
         weighed.collect()
+    }
+
+    fn is_unreachable(&self, next: SocketAddr) -> bool {
+        self.unreachable.get(&next).is_some_and(|until| Instant::now() < *until)
+    }
+
+    /// Only what the administrator has named, or a name of his leads to, comes into this table; even so it is bounded.
+    fn remember(&mut self, next: SocketAddr, reachable: bool) {
+        self.unreachable.remove(&next);
+        if !reachable {
+            let now = Instant::now();
+            self.unreachable.retain(|_, until| now < *until);
+            let until = now.checked_add(seconds(self.world.settings.upstream_retry));
+            let room = self.unreachable.len() < MAX_UNREACHABLE;
+            self.unreachable.extend(until.filter(|_| room).map(|until| (next, until)));
+        }
     }
 
     /// An IPv6 address that stands for an IPv4 one (NAT64, 6to4) is what that one is.
@@ -444,7 +471,7 @@ impl Monitor {
     }
 
     /// Takes what the monitor holds for a session; it is no longer watched.
-    fn take(&mut self, index: usize) -> Holds {
+    pub(crate) fn take(&mut self, index: usize) -> Holds {
         let Some(visit) = self.visits.get_mut(index) else { return Holds::Nothing };
         let held = std::mem::replace(&mut visit.holds, Holds::Nothing);
         if let Holds::Dial(socket, _) | Holds::Port(socket) = &held {

@@ -7,7 +7,9 @@ use crate::sys;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use slab::Slab;
 use sockd_common::channel::ChannelError;
-use sockd_common::message::{FromIdent, FromResolver, FromSession, Role, ToIdent, ToResolver, ToSession};
+use sockd_common::message::{
+    FromIdent, FromResolver, FromSession, FromUpstream, Role, ToIdent, ToResolver, ToSession, ToUpstream,
+};
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -48,6 +50,8 @@ pub enum Line {
     Ident(Link<ToIdent, FromIdent>),
     /// To the resolver worker.
     Resolver(Link<ToResolver, FromResolver>),
+    /// To an upstream worker.
+    Upstream(Link<ToUpstream, FromUpstream>),
 }
 
 /// A worker that has been asked for and is not known to have ended.
@@ -96,7 +100,7 @@ pub struct Workers {
     spawner: Link<ToSpawner, FromSpawner>,
     workers: Slab<Worker>,
     serving: HashMap<Host, Vec<usize>>,
-    asking: HashMap<Host, usize>,
+    asking: HashMap<(Role, Host), usize>,
     spare: Vec<usize>,
     /// A spare worker has been lost: the next one is not started before.
     pause: Option<Instant>,
@@ -148,6 +152,7 @@ impl Workers {
             Role::Session => Line::Session(Link::new(ours, &session_setup(settings))?),
             Role::Ident => Line::Ident(Link::new(ours, &ToIdent::Setup)?),
             Role::Resolver => Line::Resolver(Link::new(ours, &resolver_setup())?),
+            Role::Upstream => Line::Upstream(Link::new(ours, &ToUpstream::Setup)?),
             // Only `sockd -ver` starts these, and not from here.
             Role::Probe => return Err(ChannelError::Io(rustix::io::Errno::INVAL)),
         };
@@ -252,16 +257,16 @@ impl Workers {
         }
     }
 
-    /// The ident worker that serves `host`; nothing where one has to be spawned.
-    pub fn ident(&self, host: Host) -> Option<usize> {
-        self.asking.get(&host).copied()
+    /// The ident or upstream worker that asks `host`; nothing where one has to be spawned.
+    pub fn asker(&self, role: Role, host: Host) -> Option<usize> {
+        self.asking.get(&(role, host)).copied()
     }
 
-    /// This ident worker serves `host` and no other.
-    pub fn assign_ident(&mut self, index: usize, host: Host) {
+    /// This ident or upstream worker asks `host` and no other.
+    pub fn assign_asker(&mut self, index: usize, role: Role, host: Host) {
         if let Some(worker) = self.workers.get_mut(index) {
             worker.hosts.push(host);
-            self.asking.insert(host, index);
+            self.asking.insert((role, host), index);
         }
     }
 
@@ -286,6 +291,7 @@ impl Workers {
             Line::Session(link) => link.mark_ready(),
             Line::Ident(link) => link.mark_ready(),
             Line::Resolver(link) => link.mark_ready(),
+            Line::Upstream(link) => link.mark_ready(),
         }
     }
 
@@ -352,6 +358,7 @@ impl Worker {
             Line::Resolver(_) => format!("resolver worker {}", self.serial),
             Line::Session(_) => format!("session worker {} ({hosts})", self.serial),
             Line::Ident(_) => format!("ident worker {} ({hosts})", self.serial),
+            Line::Upstream(_) => format!("upstream worker {} ({hosts})", self.serial),
         }
     }
 }
@@ -368,6 +375,7 @@ impl Worker {
             Line::Session(link) => link.is_stuck(),
             Line::Ident(link) => link.is_stuck(),
             Line::Resolver(link) => link.is_stuck(),
+            Line::Upstream(link) => link.is_stuck(),
         }
     }
 
@@ -377,6 +385,7 @@ impl Worker {
             Line::Session(link) => link.is_starved(),
             Line::Ident(link) => link.is_starved(),
             Line::Resolver(link) => link.is_starved(),
+            Line::Upstream(link) => link.is_starved(),
         }
     }
 
@@ -390,6 +399,7 @@ impl Worker {
             Line::Session(link) => link.gives_up(),
             Line::Ident(link) => link.gives_up(),
             Line::Resolver(link) => link.gives_up(),
+            Line::Upstream(link) => link.gives_up(),
         }
     }
 
@@ -399,6 +409,7 @@ impl Worker {
             Line::Session(link) => link.flush(),
             Line::Ident(link) => link.flush(),
             Line::Resolver(link) => link.flush(),
+            Line::Upstream(link) => link.flush(),
         }
     }
 }
@@ -409,6 +420,7 @@ impl AsFd for Worker {
             Line::Session(link) => link.as_fd(),
             Line::Ident(link) => link.as_fd(),
             Line::Resolver(link) => link.as_fd(),
+            Line::Upstream(link) => link.as_fd(),
         }
     }
 }
@@ -418,6 +430,7 @@ fn ready(line: &Line) -> bool {
         Line::Session(link) => link.is_ready(),
         Line::Ident(link) => link.is_ready(),
         Line::Resolver(link) => link.is_ready(),
+        Line::Upstream(link) => link.is_ready(),
     }
 }
 

@@ -6,8 +6,12 @@ use crate::sys;
 use caps::Capability;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::ForkResult;
 use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Gid, Uid};
+use sockd_common::channel::{MonitorEnd, WorkerEnd};
+use sockd_common::message::Message;
 use sockd_lockdown as lockdown;
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -138,6 +142,23 @@ pub fn drop_privileges(workers_have_own_ids: bool) -> Result<(), String> {
     lockdown::keep_only(kept).map_err(|error| error.to_string())?;
     lockdown::die_with_parent().map_err(|error| error.to_string())?;
     lockdown::no_new_privileges().map_err(|error| error.to_string())
+}
+
+/// Forks a process that serves a channel and ends; gives the monitor's end of it.
+pub fn fork_server<Out: Message, In: Message>(
+    serve: impl FnOnce(WorkerEnd<In, Out>),
+) -> Result<MonitorEnd<Out, In>, String> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+        .map_err(|error| format!("socketpair: {error}"))?;
+    match sys::fork().map_err(|error| format!("fork: {error}"))? {
+        ForkResult::Parent { .. } => Ok(MonitorEnd::new(ours)),
+        ForkResult::Child => {
+            drop(ours);
+            serve(WorkerEnd::new(theirs));
+            lockdown::exit_now(0)
+        }
+    }
 }
 
 /// In the child that becomes a worker: takes an id of its own; execve(2) then clears the capabilities.

@@ -20,7 +20,14 @@ const CLIENT: &str = "192.0.2.7:4000";
 fn world(rules: &str) -> World {
     let services = Services::parse(b"telnet 23/tcp\nftp 21/tcp\n");
     let rules = parse_conf(rules.as_bytes(), &services, &mut |_| Ok(Vec::new())).unwrap();
-    World { rules, routes: None, services, settings: Settings::default(), ident_default: IdentMode::Off }
+    World {
+        rules,
+        routes: None,
+        upstreams: None,
+        services,
+        settings: Settings::default(),
+        ident_default: IdentMode::Off,
+    }
 }
 
 fn session() -> Session {
@@ -48,6 +55,7 @@ fn kinds(kinds: &[(&str, AddressKind)]) -> Event {
         address: address.parse().unwrap(),
         kind: *kind,
         own_listener: false,
+        unreachable: false,
     };
     Event::Kinds(kinds.iter().map(candidate).collect())
 }

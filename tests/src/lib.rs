@@ -17,6 +17,7 @@ pub mod host;
 pub mod identd;
 pub mod lab;
 pub mod line;
+pub mod next;
 pub mod payload;
 pub mod procfs;
 pub mod program;

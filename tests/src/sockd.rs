@@ -13,6 +13,7 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 const CONF: &str = "/etc/sockd.conf";
 const ROUTE: &str = "/etc/sockd.route";
 const SETTINGS: &str = "/etc/sockd.ron";
+const UPSTREAM: &str = "/etc/socks.conf";
 const STDERR: &str = "/run/sockd.stderr";
 
 /// Any client may go anywhere that no guard forbids.
@@ -47,6 +48,12 @@ impl Start {
     /// With this route file.
     pub fn route(self, route: &str) -> Self {
         self.host.write(ROUTE, route);
+        self
+    }
+
+    /// With these upstream lines.
+    pub fn upstream(self, lines: &str) -> Self {
+        self.host.write(UPSTREAM, lines);
         self
     }
 
@@ -155,6 +162,11 @@ impl Sockd {
     /// Replaces the rules.
     pub fn write_conf(&self, conf: &str) {
         self.host.write(CONF, conf);
+    }
+
+    /// Replaces the upstream lines.
+    pub fn write_upstream(&self, lines: &str) {
+        self.host.write(UPSTREAM, lines);
     }
 
     /// Replaces the settings.

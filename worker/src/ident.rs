@@ -2,15 +2,14 @@
 
 pub mod reply;
 
+use crate::asking::{self, Ready};
 use crate::outbox::{Heard, Outbox};
 use crate::{Ending, lockdown, profile::PROFILE_IDENT};
 use reply::{MAX_REPLY, Ports, Progress};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendFlags, recvmsg, send};
+use rustix::net::{SendFlags, send};
 use sockd_common::message::{FromIdent, Id, IdentUser, ToIdent};
 use std::collections::BTreeMap;
-use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
 
 /// More queries than these at a time are answered with nothing.
@@ -44,7 +43,8 @@ struct Query {
 impl Ident {
     fn take_turn(&mut self) -> Result<(), Ending> {
         self.outbox.flush()?;
-        let Ready { channel, queries } = self.wait()?;
+        let sockets = self.queries.iter().map(|(id, query)| (*id, &query.socket));
+        let Ready { channel, queries } = asking::wait(&self.outbox, sockets)?;
         for id in queries {
             self.hear_identd(id);
         }
@@ -53,22 +53,6 @@ impl Ident {
             self.hear_monitor()?;
         }
         Ok(())
-    }
-
-    /// Waits with poll(2), which needs nothing set up before: one call less in the profile than epoll(7), and the
-    /// sockets are few.
-    fn wait(&self) -> Result<Ready, Ending> {
-        let interest = if self.outbox.is_full() { PollFlags::OUT } else { PollFlags::IN };
-        let mut polled = vec![PollFd::new(&self.outbox, interest)];
-        polled.extend(self.queries.values().map(|query| PollFd::new(&query.socket, PollFlags::IN)));
-        match poll(&mut polled, None) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => return Err(Ending::System),
-        }
-        let mut ready = polled.iter().map(|polled| !polled.revents().is_empty());
-        let channel = ready.next().unwrap_or(false);
-        let queries = self.queries.keys().zip(ready).filter_map(|(id, ready)| ready.then_some(*id)).collect();
-        Ok(Ready { channel, queries })
     }
 
     fn hear_monitor(&mut self) -> Result<(), Ending> {
@@ -103,7 +87,7 @@ impl Ident {
     fn hear_identd(&mut self, id: Id) {
         let Some(query) = self.queries.get_mut(&id) else { return };
         let mut buffer = [0; MAX_REPLY];
-        let progress = match receive(&query.socket, &mut buffer) {
+        let progress = match asking::receive(&query.socket, &mut buffer) {
             Ok([]) => Progress::Over(reply::parse_reply(&query.reply, query.ports)),
             Ok(octets) => {
                 query.reply.extend_from_slice(octets);
@@ -121,16 +105,4 @@ impl Ident {
         self.queries.remove(&id);
         self.outbox.say(FromIdent::Answer { id, user });
     }
-}
-
-struct Ready {
-    channel: bool,
-    queries: Vec<Id>,
-}
-
-/// recv(2) by the call that the channel needs anyway.
-fn receive<'b>(socket: &OwnedFd, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
-    let mut parts = [IoSliceMut::new(buffer)];
-    let length = recvmsg(socket, &mut parts, &mut RecvAncillaryBuffer::default(), RecvFlags::DONTWAIT)?.bytes;
-    Ok(buffer.get(..length).unwrap_or_default())
 }

@@ -1,11 +1,12 @@
 //! The unprivileged half of `sockd`: everything that touches bytes from the network.
 //!
-//! One program with three roles. Each role's `run` makes what it needs, calls [`lockdown::lock_down`] with the
+//! One program with four roles, and a fifth for `sockd -ver`. Each role's `run` makes what it needs, calls [`lockdown::lock_down`] with the
 //! table of its role from [`profile`], says `Ready`, and then serves its channel in one loop without threads.
 
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+mod asking;
 pub mod event;
 pub mod ident;
 pub mod lockdown;
@@ -17,6 +18,7 @@ pub mod resolver;
 pub mod session;
 pub mod socks;
 mod sys;
+pub mod upstream;
 
 /// How a worker ends; the monitor reads it from the exit status (numbers from sysexits.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

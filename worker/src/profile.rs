@@ -64,6 +64,26 @@ pub const PROFILE_IDENT: &[Row] = &[
     row!(SYS_exit_group, Always, "end"),
 ];
 
+/// The upstream worker's calls: the same as the ident worker's, and for the same reasons. What a next server sends
+/// behind its reply must stay in the socket, which is why the reply is received with a buffer of its exact length.
+pub const PROFILE_UPSTREAM: &[Row] = &[
+    row!(
+        SYS_ppoll,
+        Args(&[Arg { index: 3, test: Long(0) }]),
+        "wait for channel and next servers; no signal mask"
+    ),
+    row!(SYS_recvmsg, Args(&[flags(2, CHANNEL_FLAGS)]), "messages and sockets from the monitor; replies"),
+    row!(SYS_sendto, Args(&SEND), "requests, answers to the monitor; never to an address"),
+    row!(SYS_close, Always, "leave a next server"),
+    row!(
+        SYS_fcntl,
+        Answer(libc::ENOSYS),
+        "not allowed; but builds with debug assertions ask it before every close, and only mind EBADF"
+    ),
+    row!(SYS_brk, Always, "memory of the allocator"),
+    row!(SYS_exit_group, Always, "end"),
+];
+
 /// The resolver worker's calls.
 pub const PROFILE_RESOLVER: &[Row] = &[
     row!(SYS_epoll_pwait, Args(&[NO_MASK]), "wait for channel, nameservers and deadlines"),

@@ -41,7 +41,7 @@ pub(crate) fn run(role: Role) -> Option<()> {
         Role::Session => session(WorkerEnd::new(channel)),
         Role::Ident => ident(WorkerEnd::new(channel)),
         Role::Resolver => resolver(WorkerEnd::new(channel)),
-        Role::Probe => None,
+        Role::Upstream | Role::Probe => None,
     }
 }
 

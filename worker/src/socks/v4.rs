@@ -5,8 +5,10 @@
 //! reply    VN=0  CD  DSTPORT(2)  DSTIP(4)
 //! ```
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use sockd_common::message::{Command, Destination, End, MAX_NAME, Name, ReplyCode, Request, UserId};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use sockd_common::message::{
+    Command, Destination, End, MAX_NAME, Name, NextReply, ReplyCode, Request, UserId,
+};
 
 /// No request is longer: what has not ended by then is refused.
 pub const LONGEST: usize = HEADER + 2 * (MAX_NAME + 1);
@@ -89,6 +91,44 @@ fn named(name: Name) -> Destination {
     }
 }
 
+/// The request as it is sent to a next server; nothing where SOCKS4 has no form for it: an IPv6 address, another
+/// version, or a NUL within a field, behind which the rest of the field would be taken for something else.
+pub fn request(asked: &Request) -> Option<Vec<u8>> {
+    let (address, name) = match &asked.destination {
+        Destination::Address(IpAddr::V4(address)) => (*address, None),
+        Destination::Address(IpAddr::V6(_)) => return None,
+        Destination::Name(name) => (Ipv4Addr::new(0, 0, 0, 1), Some(name)),
+    };
+    let command = match asked.command {
+        Command::Connect => 1,
+        Command::Bind => 2,
+    };
+    let mut bytes = vec![asked.version, command];
+    bytes.extend(asked.port.to_be_bytes());
+    bytes.extend(address.octets());
+    for field in [Some(&asked.user), name].into_iter().flatten() {
+        bytes.extend(field.as_bytes());
+        bytes.push(0);
+    }
+    matches!(read(&bytes), Reading::Complete { length, request } if length == bytes.len() && request == *asked)
+        .then_some(bytes)
+}
+
+/// A next server's reply. Classic servers send their version, 4, with 92 and 93; a refusal is a refusal.
+pub fn reply([version, code, p1, p0, a, b, c, d]: [u8; 8]) -> NextReply {
+    match (version, code) {
+        (0, 90) => {
+            let address = Ipv4Addr::new(a, b, c, d);
+            NextReply::Granted(SocketAddrV4::new(address, u16::from_be_bytes([p1, p0])))
+        }
+        (0 | 4, 91) => NextReply::Refused(ReplyCode::Rejected),
+        (0 | 4, 92) => NextReply::Refused(ReplyCode::NoIdentd),
+        (0 | 4, 93) => NextReply::Refused(ReplyCode::BadUser),
+        (0, code) => NextReply::UnknownCode(code),
+        (version, _) => NextReply::WrongVersion(version),
+    }
+}
+
 /// The reply that grants a request (code 90), with the port and address that BIND tells; CONNECT has none.
 ///
 /// SOCKS4 has no room for an IPv6 address: the client reads 0.0.0.0 as the address of the proxy itself.
@@ -131,6 +171,45 @@ mod tests {
         assert_eq!(request.destination, Destination::Address("10.0.0.1".parse().unwrap()));
         assert_eq!((request.version, request.port), (4, 80));
         assert_eq!(request.user.as_bytes(), b"joe");
+    }
+
+    #[test]
+    fn a_request_that_is_sent_on_says_what_was_asked_and_nothing_else() {
+        let address = Destination::Address("10.0.0.1".parse().unwrap());
+        let asked = |destination: &Destination, user: &[u8]| Request {
+            version: 4,
+            command: Command::Bind,
+            destination: destination.clone(),
+            port: 21,
+            user: UserId::new(user).unwrap(),
+        };
+        assert_eq!(request(&asked(&address, b"joe")).unwrap(), b"\x04\x02\x00\x15\x0a\x00\x00\x01joe\0");
+        let name = |name: &[u8]| Destination::Name(Name::new(name).unwrap());
+        let bytes = request(&asked(&name(b"a.example"), b"")).unwrap();
+        assert_eq!(bytes, b"\x04\x02\x00\x15\x00\x00\x00\x01\0a.example\0");
+        for (destination, user) in [
+            (name(b"a\0b"), &b"joe"[..]),
+            (name(b""), b"joe"),
+            (name(b"10.0.0.1"), b"joe"),
+            (address.clone(), b"jo\0e"),
+            (Destination::Address("0.0.0.7".parse().unwrap()), b"joe"),
+            (Destination::Address("::1".parse().unwrap()), b"joe"),
+        ] {
+            assert_eq!(request(&asked(&destination, user)), None, "{destination:?}");
+        }
+        assert_eq!(request(&Request { version: 5, ..asked(&address, b"joe") }), None);
+    }
+
+    #[test]
+    fn a_reply_is_one_of_four_codes_behind_a_zero() {
+        let granted = NextReply::Granted("10.0.0.1:21".parse().unwrap());
+        assert_eq!(reply([0, 90, 0, 21, 10, 0, 0, 1]), granted);
+        assert_eq!(reply([0, 91, 0, 0, 0, 0, 0, 0]), NextReply::Refused(ReplyCode::Rejected));
+        assert_eq!(reply([4, 93, 0, 0, 0, 0, 0, 0]), NextReply::Refused(ReplyCode::BadUser));
+        assert_eq!(reply([0, 92, 0, 0, 0, 0, 0, 0]), NextReply::Refused(ReplyCode::NoIdentd));
+        assert_eq!(reply([4, 90, 0, 0, 0, 0, 0, 0]), NextReply::WrongVersion(4));
+        assert_eq!(reply([5, 91, 0, 0, 0, 0, 0, 0]), NextReply::WrongVersion(5));
+        assert_eq!(reply([0, 0, 0, 0, 0, 0, 0, 0]), NextReply::UnknownCode(0));
     }
 
     #[test]

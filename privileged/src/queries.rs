@@ -1,0 +1,322 @@
+//! What the monitor has asked of other hosts by workers of their own: of the client's identd who the client is, of the
+//! next SOCKS server whether it carries a request out.
+//!
+//! It is never the session worker that asks. A user who has taken over the session worker of his host must not be
+//! able to vouch for himself, nor to ask a next server for what the rules forbid. One worker asks the hosts of one
+//! address only: it parses their answers.
+
+use crate::dial::{self, Dialled};
+use crate::monitor::{Monitor, watch};
+use crate::session::Event;
+use crate::tally::Kind;
+use crate::token::Token;
+use crate::visits::Holds;
+use crate::workers::{Host, Line};
+use rustix::event::epoll;
+use rustix::io::fcntl_dupfd_cloexec;
+use slab::Slab;
+use sockd_common::message::{
+    Command, FromIdent, FromUpstream, Id, NextReply, Request, Role, ToIdent, ToUpstream,
+};
+use sockd_policy::Identity;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// RFC 1413.
+const IDENT_PORT: u16 = 113;
+
+/// A worker that has been told to give up a query gets this long to say so.
+const CANCEL_LIMIT: Duration = Duration::from_secs(10);
+
+/// The queries under way.
+pub(crate) type Queries = Slab<AskedOf>;
+
+#[derive(Debug)]
+pub(crate) struct AskedOf {
+    /// The session that waits; nothing once it does not any more.
+    visit: Option<usize>,
+    /// The host that is asked.
+    host: Host,
+    /// What it counts as, and of which client host.
+    counts: Option<(Kind, Host)>,
+    what: What,
+    stage: Stage,
+    /// When the worker has to have given up.
+    due: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum What {
+    /// Whose is the connection with the client's port and ours?
+    Identity { client_port: u16, proxy_port: u16 },
+    /// Carry this out.
+    Request {
+        request: Request,
+        /// The monitor's own descriptor of the connection to the next server, for the relay.
+        server: Option<OwnedFd>,
+        /// Replies that are still to come.
+        replies: u8,
+    },
+}
+
+impl What {
+    fn role(&self) -> Role {
+        match self {
+            Self::Identity { .. } => Role::Ident,
+            Self::Request { .. } => Role::Upstream,
+        }
+    }
+
+    /// What a session hears where nobody can be asked.
+    fn failure(&self) -> Event {
+        match self {
+            Self::Identity { .. } => Event::Identified(Identity::Unknown),
+            Self::Request { .. } => Event::Replied(NextReply::Cancelled),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The connection to identd is on its way; the connection to a next server stands before it is asked.
+    Dialling(OwnedFd, SocketAddr),
+    /// The worker with this place asks.
+    Asking(usize),
+    /// Between the two, or over.
+    Neither,
+}
+
+impl Monitor {
+    /// Begins to ask the client's identd, from the address that the client connected to.
+    pub(crate) fn ask_ident(&mut self, visit: usize) -> Option<Event> {
+        let (client, proxy, host) =
+            self.visits.get(visit).map(|visit| (visit.client, visit.proxy, visit.host))?;
+        if let Some(limit) = self.tallies.limit(Kind::Ident, host, &self.world.settings) {
+            self.rarely.err(&mut self.log, &format!("identd is not asked: {limit} by {host}"));
+            return Some(Event::Identified(Identity::Unknown));
+        }
+        let identd = SocketAddr::new(client.ip(), IDENT_PORT);
+        let dialled = match dial::dial(identd, Some(sockd_policy::canonical(proxy.ip()))) {
+            Ok(dialled) => dialled,
+            Err(_) => return Some(Event::Identified(Identity::Unknown)),
+        };
+        let what = What::Identity { client_port: client.port(), proxy_port: proxy.port() };
+        let index = self.begin_query(visit, host, Some((Kind::Ident, host)), what);
+        match dialled {
+            Dialled::Connected(socket) => self.hand_to_asker(index, socket),
+            Dialled::Pending(socket) => {
+                let token = Token::Query(u32::try_from(index).ok()?);
+                let watched = watch(&self.epoll, &socket, token, epoll::EventFlags::OUT);
+                if let Some(query) = self.queries.get_mut(index) {
+                    query.stage = Stage::Dialling(socket, identd);
+                }
+                if watched.is_err() {
+                    self.fail_query(index);
+                }
+            }
+        }
+        None
+    }
+
+    /// Has the next server, to which the session holds a connection, asked to carry out a request.
+    pub(crate) fn ask_next(&mut self, visit: usize, next: SocketAddr, request: Request) -> Option<Event> {
+        let client = self.visits.get(visit)?.host;
+        let bind = (request.command == Command::Bind).then_some((Kind::Bind, client));
+        let limit = bind.and_then(|(kind, host)| self.tallies.limit(kind, host, &self.world.settings));
+        if let Some(limit) = limit {
+            return Some(Event::NoMorePorts(limit));
+        }
+        let Holds::Server(server) = self.take(visit) else { return None };
+        let Ok(twin) = fcntl_dupfd_cloexec(&server, 3) else {
+            return Some(Event::Replied(NextReply::Cancelled));
+        };
+        let replies = if bind.is_some() { 2 } else { 1 };
+        let what = What::Request { request, server: Some(server), replies };
+        let index = self.begin_query(visit, Host::of(next.ip()), bind, what);
+        self.hand_to_asker(index, twin);
+        None
+    }
+
+    fn begin_query(&mut self, visit: usize, host: Host, counts: Option<(Kind, Host)>, what: What) -> usize {
+        if let Some((kind, client)) = counts {
+            self.tallies.add(kind, client);
+        }
+        let query = AskedOf { visit: Some(visit), host, counts, what, stage: Stage::Neither, due: None };
+        let index = self.queries.insert(query);
+        if let Some(visit) = self.visits.get_mut(visit) {
+            visit.holds = Holds::Query(index);
+        }
+        index
+    }
+
+    /// The connection to identd stands, or has failed.
+    pub(crate) fn identd_reached(&mut self, index: usize) {
+        let stage = self.queries.get(index).map(|query| &query.stage);
+        if !matches!(stage, Some(Stage::Dialling(socket, _)) if dial::is_settled(socket)) {
+            return;
+        }
+        let Some((socket, identd)) = self.take_identd(index) else { return };
+        match dial::finish(socket, identd) {
+            Ok(socket) => self.hand_to_asker(index, socket),
+            Err(_) => self.fail_query(index),
+        }
+    }
+
+    fn take_identd(&mut self, index: usize) -> Option<(OwnedFd, SocketAddr)> {
+        let query = self.queries.get_mut(index)?;
+        match std::mem::replace(&mut query.stage, Stage::Neither) {
+            Stage::Dialling(socket, identd) => {
+                let _ = epoll::delete(&self.epoll, &socket);
+                Some((socket, identd))
+            }
+            stage => {
+                query.stage = stage;
+                None
+            }
+        }
+    }
+
+    fn hand_to_asker(&mut self, index: usize, socket: OwnedFd) {
+        let Some(place) = self.asker(index) else { return self.fail_query(index) };
+        let Ok(id) = u32::try_from(index).map(Id) else { return };
+        let Some(query) = self.queries.get_mut(index) else { return };
+        query.stage = Stage::Asking(place);
+        let Some(worker) = self.workers.worker(place) else { return };
+        // A worker that is lost is noticed where its channel is read.
+        let _ = match (&mut worker.line, &query.what) {
+            (Line::Ident(link), What::Identity { client_port, proxy_port }) => {
+                let ask = ToIdent::Ask { id, client_port: *client_port, server_port: *proxy_port };
+                link.send(ask, Some(socket))
+            }
+            (Line::Upstream(link), What::Request { request, .. }) => {
+                link.send(ToUpstream::Ask { id, request: request.clone() }, Some(socket))
+            }
+            _ => true,
+        };
+        self.flush_if_stuck(place);
+    }
+
+    fn flush_if_stuck(&mut self, place: usize) {
+        if self.workers.worker(place).is_some_and(|worker| worker.is_stuck()) {
+            self.flush_worker(place);
+        }
+    }
+
+    /// The worker that asks the host of a query and no other.
+    fn asker(&mut self, index: usize) -> Option<usize> {
+        let (host, role) = self.queries.get(index).map(|query| (query.host, query.what.role()))?;
+        let worker = match self.workers.asker(role, host) {
+            Some(worker) => worker,
+            None => {
+                let worker = self.spawn(role)?;
+                self.workers.assign_asker(worker, role, host);
+                worker
+            }
+        };
+        self.workers.assign(worker, host);
+        Some(worker)
+    }
+
+    pub(crate) fn ident_worker_said(&mut self, worker: usize, message: FromIdent) {
+        match message {
+            FromIdent::Ready(locks) => self.worker_ready(worker, locks),
+            FromIdent::Answer { id, user } => {
+                let user = user.and_then(|user| sockd_policy::UserId::parse(user.as_bytes()).ok());
+                let identity = user.map_or(Identity::Unknown, Identity::Known);
+                self.asker_answered(worker, id, Event::Identified(identity));
+            }
+        }
+    }
+
+    pub(crate) fn upstream_worker_said(&mut self, worker: usize, message: FromUpstream) {
+        match message {
+            FromUpstream::Ready(locks) => self.worker_ready(worker, locks),
+            FromUpstream::Answer { id, reply } => self.asker_answered(worker, id, Event::Replied(reply)),
+        }
+    }
+
+    fn asker_answered(&mut self, worker: usize, id: Id, answer: Event) {
+        let index = id.0 as usize;
+        match self.queries.get_mut(index) {
+            Some(query) if matches!(query.stage, Stage::Asking(asked) if asked == worker) => {
+                if let (What::Request { replies: replies @ 2.., .. }, Event::Replied(NextReply::Granted(_))) =
+                    (&mut query.what, &answer)
+                {
+                    *replies = replies.saturating_sub(1);
+                    if let Some(visit) = query.visit {
+                        self.happen(visit, answer);
+                    }
+                    return;
+                }
+                self.answer_query(index, answer);
+                self.workers.release(worker, &self.world.settings);
+            }
+            _ => self.violation(worker, "an answer that nobody asked for"),
+        }
+    }
+
+    fn fail_query(&mut self, index: usize) {
+        if let Some(failure) = self.queries.get(index).map(|query| query.what.failure()) {
+            self.answer_query(index, failure);
+        }
+    }
+
+    fn answer_query(&mut self, index: usize, answer: Event) {
+        drop(self.take_identd(index));
+        let Some(query) = self.queries.try_remove(index) else { return };
+        if let Some((kind, client)) = query.counts {
+            self.tallies.remove(kind, client);
+        }
+        if let (Some(due), Ok(place)) = (query.due, u32::try_from(index)) {
+            self.deadlines.remove(&(due, Token::Query(place).pack()));
+        }
+        let Some(visit) = query.visit else { return };
+        if let Some(found) = self.visits.get_mut(visit) {
+            found.holds = match query.what {
+                What::Request { server: Some(server), .. } => Holds::Server(server),
+                _ => Holds::Nothing,
+            };
+            self.happen(visit, answer);
+        }
+    }
+
+    /// The session that waited does not any more; a worker that was asked still has to answer.
+    pub(crate) fn cancel_query(&mut self, index: usize) {
+        let Some(query) = self.queries.get_mut(index) else { return };
+        query.visit = None;
+        if let What::Request { server, .. } = &mut query.what {
+            *server = None;
+        }
+        let (Stage::Asking(place), Ok(id)) = (&query.stage, u32::try_from(index)) else {
+            return self.fail_query(index);
+        };
+        let place = *place;
+        query.due = Instant::now().checked_add(CANCEL_LIMIT);
+        self.deadlines.extend(query.due.map(|due| (due, Token::Query(id).pack())));
+        let Some(worker) = self.workers.worker(place) else { return };
+        let _ = match &mut worker.line {
+            Line::Ident(link) => link.send(ToIdent::Cancel { id: Id(id) }, None),
+            Line::Upstream(link) => link.send(ToUpstream::Cancel { id: Id(id) }, None),
+            _ => true,
+        };
+        self.flush_if_stuck(place);
+    }
+
+    /// A worker owes the end of a query.
+    pub(crate) fn query_overdue(&mut self, index: usize) {
+        if let Some(&AskedOf { stage: Stage::Asking(worker), .. }) = self.queries.get(index) {
+            self.violation(worker, "a query is not given up when it has to be");
+        }
+    }
+
+    /// A worker is gone: what it was asked is not answered.
+    pub(crate) fn lose_queries(&mut self, worker: usize) {
+        let of_worker = |query: &AskedOf| matches!(query.stage, Stage::Asking(asked) if asked == worker);
+        let lost: Vec<usize> =
+            self.queries.iter().filter(|(_, query)| of_worker(query)).map(|(index, _)| index).collect();
+        for index in lost {
+            self.fail_query(index);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The way through next SOCKS servers: which of them is tried when, and what their replies mean.
+//!
+//! The servers of a line are tried in their order, each address in turn; one that could not be reached a short while
+//! ago comes last. The monitor dials, and an upstream worker asks for what stands here in [`Session::next_request`]:
+//! composed from the monitor's own facts, never from what a worker says later.
+
+use super::*;
+use crate::listen::default_port;
+use sockd_common::message::NextReply;
+use sockd_policy::guard::next_server_refused;
+use std::collections::VecDeque;
+
+/// The servers of one line, and how far they have been tried.
+#[derive(Debug, Default)]
+pub(super) struct Through {
+    /// Those whose addresses are not known yet; the first of them is being found out about.
+    servers: VecDeque<Server>,
+    /// What can be dialled, with the address to dial from.
+    addresses: VecDeque<(SocketAddr, Option<IpAddr>)>,
+    /// The same for those that could not be reached a short while ago.
+    last: VecDeque<(SocketAddr, Option<IpAddr>)>,
+    /// The one that is being tried or was the last to be.
+    current: Option<SocketAddr>,
+    setback: Option<Setback>,
+}
+
+impl Session {
+    /// Begins with the first server.
+    pub(super) fn go_through(&mut self, servers: Vec<Server>, world: &World) -> Vec<Action> {
+        if let Some(asked) = &mut self.asked {
+            asked.through = Some(Through { servers: servers.into(), ..Through::default() });
+        }
+        match self.target() {
+            // A request of SOCKS4 has no room for it.
+            IpAddr::V6(_) => self.setback(Setback::Failed("connect", Errno::EAFNOSUPPORT), world),
+            IpAddr::V4(_) => self.next_server(world),
+        }
+    }
+
+    fn through(&mut self) -> Option<&mut Through> {
+        self.asked.as_mut()?.through.as_mut()
+    }
+
+    fn next_server(&mut self, world: &World) -> Vec<Action> {
+        let Some(through) = self.through() else { return self.refuse(world) };
+        if through.addresses.is_empty() && through.servers.is_empty() {
+            through.addresses = std::mem::take(&mut through.last);
+        }
+        if let Some((to, from)) = through.addresses.pop_front() {
+            through.current = Some(to);
+            self.phase = Phase::Reaching;
+            let limit = Action::Deadline(Some(seconds(world.settings.connect_limit)));
+            return vec![limit, Action::Dial { to, from, reserved: false }];
+        }
+        let Some(server) = through.servers.front().cloned() else {
+            let none = || Setback::NextServer("no next server can be used".into());
+            let setback = through.setback.take().unwrap_or_else(none);
+            return self.setback(setback, world);
+        };
+        match server.host {
+            Destination::Address(address) => {
+                let port = port_of(&server, world);
+                self.ask(Fact::NextKinds, Action::Weigh(vec![address], port), world)
+            }
+            Destination::Name(name) => match message::Name::new(name.as_str().as_bytes()) {
+                Some(name) => self.ask(Fact::NextAddresses, Action::Resolve(Query::Addresses(name)), world),
+                None => self.next_addresses(Answer::Failed, world),
+            },
+        }
+    }
+
+    /// The resolver has told the addresses of a server.
+    pub(super) fn next_addresses(&mut self, answer: Answer, world: &World) -> Vec<Action> {
+        let Some(through) = self.through() else { return self.refuse(world) };
+        match (answer, through.servers.front()) {
+            (Answer::Addresses(addresses), Some(server)) => {
+                let port = port_of(server, world);
+                let addresses = addresses.into_vec().into_iter().map(sockd_policy::canonical).collect();
+                self.ask(Fact::NextKinds, Action::Weigh(addresses, port), world)
+            }
+            (_, server) => {
+                let server = server.map(Server::to_string).unwrap_or_default();
+                let what = format!("the next server's name {server} cannot be resolved");
+                through.setback = Some(Setback::NextServer(what));
+                through.servers.pop_front();
+                self.next_server(world)
+            }
+        }
+    }
+
+    /// It is known what the addresses of a server are to this host.
+    pub(super) fn next_weighed(&mut self, candidates: Vec<Candidate>, world: &World) -> Vec<Action> {
+        let Some(through) = self.through() else { return self.refuse(world) };
+        let Some(server) = through.servers.pop_front() else { return self.next_server(world) };
+        for candidate in candidates {
+            match usable(&server, candidate, world) {
+                Ok(next) if candidate.unreachable => through.last.push_back(next),
+                Ok(next) => through.addresses.push_back(next),
+                Err(setback) => through.setback = Some(setback),
+            }
+        }
+        self.next_server(world)
+    }
+
+    /// The connection to a next server stands: it is asked.
+    pub(super) fn reached(&mut self, world: &World) -> Vec<Action> {
+        let next = self.through().and_then(|through| through.current);
+        let (Some(next), Some(request)) = (next, self.next_request(world)) else { return self.refuse(world) };
+        self.phase = Phase::Negotiating;
+        vec![
+            Action::Remember { next, reachable: true },
+            Action::Deadline(Some(seconds(world.settings.connect_limit))),
+            Action::AskNext(next, Box::new(request)),
+        ]
+    }
+
+    /// A next server cannot be reached; the others may be.
+    pub(super) fn unreached(&mut self, setback: Setback, world: &World) -> Vec<Action> {
+        let Some(through) = self.through() else { return self.refuse(world) };
+        // Another call fails for want of something here.
+        let is_its_own = matches!(setback, Setback::Failed("connect", _) | Setback::TimedOut);
+        let unreachable = through.current.filter(|_| is_its_own);
+        through.setback = Some(setback);
+        let mut actions: Vec<Action> =
+            unreachable.map(|next| Action::Remember { next, reachable: false }).into_iter().collect();
+        actions.extend(self.next_server(world));
+        actions
+    }
+
+    fn next_request(&self, world: &World) -> Option<message::Request> {
+        let asked = self.asked.as_ref()?;
+        let user = world.settings.upstream_user.as_deref().map_or(asked.user.as_bytes(), str::as_bytes);
+        let name = || message::Name::new(asked.destination_names.as_ref()?.first()?.as_str().as_bytes());
+        Some(message::Request {
+            version: 4,
+            command: wire(asked.command),
+            destination: match asked.candidates.get(asked.next) {
+                Some(candidate) => message::Destination::Address(candidate.address),
+                None => message::Destination::Name(name()?),
+            },
+            port: asked.port,
+            user: message::UserId::new(user)?,
+        })
+    }
+
+    /// A next server has replied, or will not.
+    pub(super) fn replied(&mut self, reply: NextReply, world: &World) -> Vec<Action> {
+        let Some(asked) = &self.asked else { return self.refuse(world) };
+        let failed = |what: String| Setback::NextServer(what);
+        let setback = match (reply, asked.command, self.phase) {
+            (NextReply::Granted(bound), Command::Connect, _) => return self.connected(bound.into(), world),
+            (NextReply::Granted(bound), Command::Bind, Phase::Negotiating) => {
+                return self.invited(bound.into(), world);
+            }
+            (NextReply::Granted(peer), Command::Bind, _) => return self.met_there(peer.into(), world),
+            (NextReply::Refused(ReplyCode::Rejected), Command::Connect, _) => {
+                // To the next address of the same name it may say something else.
+                return self.setback(Setback::Passed(ReplyCode::Rejected), world);
+            }
+            (NextReply::Refused(code), ..) => Setback::Passed(code),
+            (NextReply::WrongVersion(version), ..) => {
+                failed(format!("the next server's reply has version {version}, expected 0"))
+            }
+            (NextReply::UnknownCode(code), ..) => {
+                failed(format!("the next server's reply has code {code}, expected 90 to 93"))
+            }
+            (NextReply::Closed(message::Errno(0)), ..) => {
+                failed("the next server closed without a reply".into())
+            }
+            (NextReply::Closed(errno), ..) => Setback::Failed("recv", Errno::from_raw(errno.0.into())),
+            (NextReply::Cancelled, ..) => failed("the next server could not be asked".into()),
+        };
+        self.over(setback, world)
+    }
+
+    /// The next server listens for the peer of a BIND. A server that does not say where means its own address, as its
+    /// client knows it; told to our client, that would be ours.
+    fn invited(&mut self, bound: SocketAddr, world: &World) -> Vec<Action> {
+        self.phase = Phase::Invited;
+        let next = self.through().and_then(|through| through.current);
+        let bound = match next.filter(|_| bound.ip().is_unspecified()) {
+            Some(next) => SocketAddr::new(next.ip(), bound.port()),
+            None => bound,
+        };
+        vec![Action::Deadline(Some(seconds(world.settings.bind_limit))), Action::Announce(bound)]
+    }
+
+    /// Somebody has connected to the next server for a BIND. Who is expected was decided here, unless only the next
+    /// server knows the addresses of the name.
+    fn met_there(&mut self, peer: SocketAddr, world: &World) -> Vec<Action> {
+        let Some(asked) = &self.asked else { return Vec::new() };
+        let place = match asked.unresolved {
+            true => Some(asked.next),
+            false => asked.expects(sockd_policy::canonical(peer.ip()), self.client, world),
+        };
+        match place {
+            Some(place) => self.met(peer, place, world),
+            None => {
+                let what = format!("connected to wrong host {} ({})", peer.ip(), peer.port());
+                self.over(Setback::NextServer(what), world)
+            }
+        }
+    }
+
+    /// What stands behind a line about a request that a next server has to do with.
+    pub(super) fn using(&self) -> String {
+        let through = self.asked.as_ref().and_then(|asked| asked.through.as_ref());
+        let current = through.and_then(|through| through.current);
+        current.map(|next| format!(" using sockd at {next}")).unwrap_or_default()
+    }
+}
+
+fn port_of(server: &Server, world: &World) -> u16 {
+    server.port.unwrap_or_else(|| default_port(&world.services))
+}
+
+/// An address of a server that may be dialled, and from where.
+fn usable(
+    server: &Server,
+    candidate: Candidate,
+    world: &World,
+) -> Result<(SocketAddr, Option<IpAddr>), Setback> {
+    let Candidate { address, kind, own_listener, .. } = candidate;
+    let next = SocketAddr::new(address, port_of(server, world));
+    let (written, names) = match &server.host {
+        Destination::Address(_) => (true, Vec::new()),
+        Destination::Name(name) => (false, vec![name.clone()]),
+    };
+    if let Some(refusal) = next_server_refused(address, next.port(), kind, own_listener, written) {
+        return Err(Setback::NextServer(format!("next server {next}: {refusal}")));
+    }
+    match world.routes.as_ref().map(|routes| routes.source_for(address, Some(&names))) {
+        None => Ok((next, None)),
+        Some(Route::From { source, .. }) => Ok((next, Some(source))),
+        Some(Route::NoMatch | Route::NeedNames) => Err(Setback::NoInterface(address)),
+    }
+}

@@ -1,0 +1,130 @@
+//! The upstream worker: asks the SOCKS server at one address (SOCKS4, 4A) over the sockets that the monitor connects to
+//! it.
+//!
+//! It is not the session worker that does this: one that has been taken over could ask the next server for a
+//! destination that the rules forbid. What this worker asks for is the monitor's word, and all that it gives back is
+//! a reply of eight bytes; what the next server sends behind them stays in the socket, for the client.
+
+use crate::asking::{self, Ready};
+use crate::outbox::{Heard, Outbox};
+use crate::socks::v4;
+use crate::{Ending, lockdown, profile::PROFILE_UPSTREAM};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
+use sockd_common::message::{Command, Errno as WireErrno, FromUpstream, Id, NextReply, Request, ToUpstream};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+/// More queries than these at a time are not asked.
+pub const MAX_QUERIES: usize = 4096;
+
+/// Serves the channel until the monitor closes it.
+pub fn run(channel: OwnedFd) -> Ending {
+    let Ok(locks) = lockdown::lock_down(PROFILE_UPSTREAM) else { return Ending::System };
+    let mut outbox = Outbox::new(channel);
+    outbox.say(FromUpstream::Ready(locks));
+    let mut upstream = Upstream { outbox, queries: BTreeMap::new() };
+    loop {
+        if let Err(ending) = upstream.take_turn() {
+            return ending;
+        }
+    }
+}
+
+struct Upstream {
+    outbox: Outbox<FromUpstream, ToUpstream>,
+    queries: BTreeMap<Id, Query>,
+}
+
+/// A query on its way.
+struct Query {
+    socket: OwnedFd,
+    /// Replies that are still to come: two to a BIND.
+    replies: u8,
+    /// The reply as far as it has come.
+    reply: [u8; 8],
+    length: usize,
+}
+
+impl Upstream {
+    fn take_turn(&mut self) -> Result<(), Ending> {
+        self.outbox.flush()?;
+        let sockets = self.queries.iter().map(|(id, query)| (*id, &query.socket));
+        let Ready { channel, queries } = asking::wait(&self.outbox, sockets)?;
+        for id in queries {
+            self.hear_server(id);
+        }
+        // While the monitor does not read, no more is heard from it.
+        if channel && !self.outbox.is_full() {
+            self.hear_monitor()?;
+        }
+        Ok(())
+    }
+
+    fn hear_monitor(&mut self) -> Result<(), Ending> {
+        let Some(Heard { message, descriptor }) = self.outbox.hear()? else { return Ok(()) };
+        match message {
+            ToUpstream::Setup => {}
+            ToUpstream::Ask { id, .. } if self.queries.contains_key(&id) => return Err(Ending::Protocol),
+            ToUpstream::Ask { id, request } => {
+                match descriptor.filter(|_| self.queries.len() < MAX_QUERIES) {
+                    Some(socket) => self.ask(id, &request, socket),
+                    None => self.outbox.say(FromUpstream::Answer { id, reply: NextReply::Cancelled }),
+                }
+            }
+            ToUpstream::Cancel { id } if self.queries.contains_key(&id) => self.end(id, NextReply::Cancelled),
+            // It has been answered in the meantime.
+            ToUpstream::Cancel { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, id: Id, request: &Request, socket: OwnedFd) {
+        let bytes = v4::request(request).unwrap_or_default();
+        // A request is far smaller than the buffer of a new socket, so that what does not go out whole has failed.
+        let sent = send(&socket, &bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        let replies = if request.command == Command::Bind { 2 } else { 1 };
+        self.queries.insert(id, Query { socket, replies, reply: [0; 8], length: 0 });
+        match sent {
+            Ok(length) if length == bytes.len() && length > 0 => {}
+            Ok(_) => self.end(id, NextReply::Cancelled),
+            Err(error) => self.end(id, closed(error)),
+        }
+    }
+
+    fn hear_server(&mut self, id: Id) {
+        let Some(query) = self.queries.get_mut(&id) else { return };
+        // Exactly what is missing of the reply, and not a byte of what may follow.
+        let rest = query.reply.get_mut(query.length..).unwrap_or_default();
+        let missing = rest.len();
+        match asking::receive(&query.socket, rest) {
+            Ok([]) => self.end(id, NextReply::Closed(WireErrno(0))),
+            Ok(octets) if octets.len() < missing => {
+                query.length = query.length.saturating_add(octets.len());
+            }
+            Ok(_) => self.replied(id),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => self.end(id, closed(error)),
+        }
+    }
+
+    fn replied(&mut self, id: Id) {
+        let Some(query) = self.queries.get_mut(&id) else { return };
+        let reply = v4::reply(query.reply);
+        query.length = 0;
+        query.replies = query.replies.saturating_sub(1);
+        match reply {
+            NextReply::Granted(_) if query.replies > 0 => self.outbox.say(FromUpstream::Answer { id, reply }),
+            _ => self.end(id, reply),
+        }
+    }
+
+    fn end(&mut self, id: Id, reply: NextReply) {
+        self.queries.remove(&id);
+        self.outbox.say(FromUpstream::Answer { id, reply });
+    }
+}
+
+fn closed(error: Errno) -> NextReply {
+    NextReply::Closed(WireErrno(u16::try_from(error.raw_os_error()).unwrap_or_default()))
+}
