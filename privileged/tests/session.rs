@@ -9,10 +9,10 @@ use sockd::session::{Action, Candidate, Event, Fact, Phase, Session, World};
 use sockd::settings::Settings;
 use sockd_common::bounded::Few;
 use sockd_common::message::{
-    Answer, Command, Destination, End, Errno as WireErrno, Name, Query, ReplyCode, Request, UserId,
+    Answer, Command, Destination, End, Errno as WireErrno, Name, NextReply, Query, ReplyCode, Request, UserId,
 };
 use sockd_policy::guard::AddressKind;
-use sockd_policy::{IdentMode, Identity, Services, parse_conf, parse_routes};
+use sockd_policy::{IdentMode, Identity, Services, parse_conf, parse_routes, parse_upstreams};
 use std::net::{IpAddr, SocketAddr};
 
 const CLIENT: &str = "192.0.2.7:4000";
@@ -523,6 +523,167 @@ fn a_reload_ends_relays_that_the_new_rules_refuse_only_when_asked_to_look() {
     assert_eq!(lines(&actions).len(), 2);
 }
 
+fn socksified(rules: &str, lines: &str) -> World {
+    let services = Services::parse(b"");
+    let upstreams = parse_upstreams(lines.as_bytes(), &services, &mut |_| Ok(Vec::new())).unwrap();
+    World { upstreams: Some(upstreams), ..world(rules) }
+}
+
+const THROUGH: &str = "sockd @=198.51.100.1:1080,gw.example:1081 0.0.0.0 0.0.0.0\n";
+
+fn granted(address: &str) -> Event {
+    Event::Replied(NextReply::Granted(address.parse().unwrap()))
+}
+
+/// What the next server is asked for.
+fn asked_next(actions: &[Action]) -> Option<(SocketAddr, Request)> {
+    actions.iter().find_map(|action| match action {
+        Action::AskNext(next, request) => Some((*next, (**request).clone())),
+        _ => None,
+    })
+}
+
+#[test]
+fn servers_of_a_line_are_tried_in_order_and_a_dead_one_is_remembered() {
+    let (world, mut session) = (socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH), session());
+    let first: SocketAddr = "198.51.100.1:1080".parse().unwrap();
+    let begin = vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), unicast("198.51.100.1")];
+    assert_eq!(dialled(&after(&mut session, begin, &world)), Some(first));
+    let actions = session.on(Event::Dialled(Err(("connect", Errno::EHOSTUNREACH))), &world);
+    assert!(actions.contains(&Action::Remember { next: first, reachable: false }));
+    let name = Name::new(b"gw.example").unwrap();
+    assert!(actions.contains(&Action::Resolve(Query::Addresses(name))));
+    let two = [("198.51.100.2", AddressKind::Unicast), ("198.51.100.3", AddressKind::Unicast)];
+    let addresses = Few::first_of(two.iter().map(|(address, _)| address.parse().unwrap()));
+    let actions =
+        after(&mut session, vec![Event::Resolved(Answer::Addresses(addresses)), kinds(&two)], &world);
+    assert_eq!(dialled(&actions), Some("198.51.100.2:1081".parse().unwrap()));
+    let actions = session.on(Event::Deadline, &world);
+    assert_eq!(dialled(&actions), Some("198.51.100.3:1081".parse().unwrap()));
+    let (next, request) = asked_next(&session.on(Event::Dialled(Ok(())), &world)).unwrap();
+    assert_eq!(next, "198.51.100.3:1081".parse().unwrap());
+    assert_eq!(request.destination, Destination::Address("203.0.113.1".parse().unwrap()));
+    assert_eq!((request.command, request.port, request.user.as_bytes()), (Command::Connect, 23, &b"joe"[..]));
+    let actions = session.on(granted("192.0.2.99:7"), &world);
+    assert!(actions.contains(&Action::HandOff { bound: "192.0.2.99:7".parse().unwrap() }));
+    let line = "connected -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (telnet) using sockd at 198.51.100.3:1081";
+    assert_eq!(lines(&actions), [line]);
+}
+
+#[test]
+fn a_server_that_was_dead_a_while_ago_comes_last() {
+    let (world, mut session) = (socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH), session());
+    let avoided = Event::Kinds(vec![Candidate {
+        address: "198.51.100.1".parse().unwrap(),
+        kind: AddressKind::Unicast,
+        own_listener: false,
+        unreachable: true,
+    }]);
+    let begin = vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), avoided];
+    assert_eq!(dialled(&after(&mut session, begin, &world)), None);
+    let actions = session.on(Event::Resolved(Answer::NotFound), &world);
+    assert_eq!(dialled(&actions), Some("198.51.100.1:1080".parse().unwrap()));
+    let actions = session.on(Event::Dialled(Err(("connect", Errno::ECONNREFUSED))), &world);
+    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+}
+
+fn negotiating(world: &World, request: Event) -> Session {
+    let mut session = session();
+    let begin = vec![request, unicast("203.0.113.1"), unicast("198.51.100.1"), Event::Dialled(Ok(()))];
+    assert!(asked_next(&after(&mut session, begin, world)).is_some());
+    session
+}
+
+#[test]
+fn what_a_next_server_says_instead_of_granting_ends_the_request_with_its_code_or_91() {
+    let world = socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH);
+    for (reply, code) in [
+        (NextReply::Refused(ReplyCode::Rejected), ReplyCode::Rejected),
+        (NextReply::Refused(ReplyCode::NoIdentd), ReplyCode::NoIdentd),
+        (NextReply::Refused(ReplyCode::BadUser), ReplyCode::BadUser),
+        (NextReply::WrongVersion(5), ReplyCode::Rejected),
+        (NextReply::UnknownCode(1), ReplyCode::Rejected),
+        (NextReply::Closed(WireErrno(0)), ReplyCode::Rejected),
+        (NextReply::Cancelled, ReplyCode::Rejected),
+    ] {
+        for request in [connect("203.0.113.1", 23), bind("203.0.113.1")] {
+            let actions = negotiating(&world, request).on(Event::Replied(reply), &world);
+            assert_eq!((refusal(&actions), lines(&actions).len()), (Some(code), 1), "{reply:?}");
+            assert!(lines(&actions)[0].ends_with(" using sockd at 198.51.100.1:1080"));
+        }
+    }
+    let actions =
+        negotiating(&world, bind("203.0.113.1")).on(Event::NoMorePorts("max_binds reached"), &world);
+    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+    let actions = negotiating(&world, bind("203.0.113.1")).on(Event::Deadline, &world);
+    assert!(lines(&actions)[0].starts_with("timed-out -- Bind"), "{actions:?}");
+}
+
+#[test]
+fn the_peer_that_a_next_server_tells_for_a_bind_has_to_be_the_one_that_was_asked_for() {
+    let world = socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH);
+    for (told, announced) in [("0.0.0.0:5", "198.51.100.1:5"), ("192.0.2.99:5", "192.0.2.99:5")] {
+        let mut session = negotiating(&world, bind("203.0.113.1"));
+        let actions = session.on(granted(told), &world);
+        assert!(actions.contains(&Action::Announce(announced.parse().unwrap())), "{actions:?}");
+        let peer = "203.0.113.1:20";
+        let actions = session.on(granted(peer), &world);
+        assert!(actions.contains(&Action::HandOff { bound: peer.parse().unwrap() }), "{actions:?}");
+    }
+    let mut session = negotiating(&world, bind("203.0.113.1"));
+    session.on(granted("0.0.0.0:5"), &world);
+    let actions = session.on(granted("203.0.113.2:20"), &world);
+    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+    assert!(lines(&actions)[0].contains("connected to wrong host 203.0.113.2 (20)"), "{actions:?}");
+}
+
+#[test]
+fn a_name_without_an_address_is_asked_for_by_name_or_refused() {
+    for (rules, lines, passed) in [
+        ("permit 0.0.0.0 0.0.0.0\n", THROUGH, true),
+        ("permit 0.0.0.0 0.0.0.0 .example 0.0.0.0\n", THROUGH, true),
+        ("permit 0.0.0.0 0.0.0.0 203.0.113.0/24\n", THROUGH, false),
+        ("deny 0.0.0.0 0.0.0.0 10.0.0.0/8\npermit 0.0.0.0 0.0.0.0\n", THROUGH, false),
+        ("permit 0.0.0.0 0.0.0.0\n", "direct ALL 0.0.0.0\n", false),
+        ("permit 0.0.0.0 0.0.0.0\n", "deny 10.0.0.0/8\nsockd @=198.51.100.1 ALL 0.0.0.0\n", false),
+    ] {
+        let (world, mut session) = (socksified(rules, lines), session());
+        let begin = vec![connect_to_name("a.example", 23), Event::Resolved(Answer::NotFound)];
+        let actions = after(&mut session, begin, &world);
+        assert_eq!(refusal(&actions).is_none(), passed, "{rules}{lines}");
+        if passed {
+            let actions = after(&mut session, vec![unicast("198.51.100.1"), Event::Dialled(Ok(()))], &world);
+            let (_, request) = asked_next(&actions).unwrap();
+            assert_eq!(request.destination, Destination::Name(Name::new(b"a.example").unwrap()));
+        }
+    }
+}
+
+#[test]
+fn next_servers_are_guarded_and_lines_of_socks_conf_run_their_commands() {
+    let lines = "deny *=joe ALL 0.0.0.0 eq 25 : denied\nsockd @=198.51.100.1 ALL 0.0.0.0 : passed\n";
+    let world = socksified("permit 0.0.0.0 0.0.0.0 : permitted\n", lines);
+    let commands = |actions: &[Action]| -> Vec<String> {
+        let command = |action: &Action| match action {
+            Action::Run(command, _) => Some(command.clone()),
+            _ => None,
+        };
+        actions.iter().filter_map(command).collect()
+    };
+    let actions = after(&mut session(), vec![connect("203.0.113.1", 25), unicast("203.0.113.1")], &world);
+    assert_eq!((refusal(&actions), commands(&actions)), (Some(ReplyCode::Rejected), vec!["denied".into()]));
+    let mut session = session();
+    let actions = after(&mut session, vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &world);
+    assert_eq!(commands(&actions), ["permitted", "passed"]);
+    let own = Event::Kinds(vec![Candidate {
+        address: "198.51.100.1".parse().unwrap(),
+        kind: AddressKind::Local,
+        own_listener: true,
+        unreachable: false,
+    }]);
+    assert_eq!(refusal(&session.on(own, &world)), Some(ReplyCode::Rejected));
+}
+
 /// Any event at all, from a worker, the resolver, identd, the network or the clock.
 fn any_event() -> impl Strategy<Value = Event> {
     let address = prop_oneof![
@@ -560,6 +721,10 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(()).prop_map(|()| Event::Dialled(Err(("connect", Errno::ECONNREFUSED)))),
         Just(()).prop_map(|()| Event::Listening(Ok("198.51.100.1:9".parse().unwrap()))),
         Just(()).prop_map(|()| Event::Accepted("203.0.113.1:20".parse().unwrap())),
+        Just(()).prop_map(|()| granted("203.0.113.1:20")),
+        Just(()).prop_map(|()| granted("203.0.113.2:20")),
+        Just(()).prop_map(|()| Event::Replied(NextReply::Refused(ReplyCode::BadUser))),
+        Just(()).prop_map(|()| Event::Replied(NextReply::WrongVersion(5))),
         Just(()).prop_map(|()| Event::Deadline),
         Just(()).prop_map(|()| Event::Recheck),
         Just(()).prop_map(|()| Event::Stop),
@@ -612,6 +777,41 @@ proptest! {
             if session.phase() == Phase::Asking(Fact::Identity) {
                 prop_assert!(false, "identd was asked although no line wants it");
             }
+        }
+    }
+
+    /// The same with a next server: the destination is never dialled, and the next server's socket is handed over only
+    /// where that has granted exactly what the rules permit.
+    #[test]
+    fn no_sequence_of_events_leads_around_a_next_server(events in proptest::collection::vec(any_event(), 1..24)) {
+        let rules = "permit 0.0.0.0 0.0.0.0 203.0.113.1 255.255.255.255\n";
+        let world = socksified(rules, "sockd @=198.51.100.1 ALL 0.0.0.0\n");
+        let mut session = session();
+        let (mut asked, mut deadline) = (0, true);
+        let wanted = Destination::Address("203.0.113.1".parse().unwrap());
+        for event in events {
+            let granted = matches!(event, Event::Replied(NextReply::Granted(_)));
+            let from_stranger = matches!(&event, Event::Replied(NextReply::Granted(peer)) if peer.ip().octets()[3] == 2);
+            let invited = session.phase() == Phase::Invited;
+            let passed = matches!(event, Event::Deadline);
+            let actions = session.on(event, &world);
+            deadline &= !passed;
+            for action in &actions {
+                match action {
+                    Action::Listen { .. } => prop_assert!(false, "a port here for a BIND there"),
+                    Action::AskNext(_, request) => {
+                        asked += 1;
+                        prop_assert_eq!(&request.destination, &wanted);
+                    }
+                    Action::HandOff { .. } => prop_assert!(granted && asked == 1 && !(invited && from_stranger)),
+                    Action::Deadline(limit) => deadline = limit.is_some(),
+                    _ => {}
+                }
+            }
+            if actions.iter().any(|action| matches!(action, Action::Forget | Action::Violation(_))) {
+                break;
+            }
+            prop_assert!(deadline || session.phase() == Phase::Relaying, "{:?} has no deadline", session.phase());
         }
     }
 }

@@ -3,16 +3,17 @@
 //! Each time the worker is killed, or what it says comes to nothing; the log says so in one line; another client
 //! host's transfer goes on; and the monitor holds no more than before.
 
+use nix::sys::signal::Signal;
 use sockd_tests::far::Server;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::procfs::Process;
-use sockd_tests::site::{CLIENT, SERVER, Site};
+use sockd_tests::site::{CLIENT, OUTSIDE, SERVER, Site};
 use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks::{GRANTED, PROXY, REJECTED, Reply, Request, granted, send_to};
 use sockd_tests::wait::{until_true, until_within};
 use std::io::{Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile-worker");
@@ -318,4 +319,38 @@ fn a_user_that_an_ident_worker_makes_up_is_one_escaped_word_in_the_log() {
     drop(line);
     attack.lab.wait_for_line("joe\\x0asockd[1]:\\x20permit\\x20\\x28joe\\x29");
     attack.leaves("lines", &[]);
+}
+
+#[test]
+fn an_upstream_worker_that_breaks_the_protocol_is_killed_and_its_server_is_not_shut_out() {
+    let mut attack = Attack::new(PERMIT_ALL, "(connect_limit: 1, worker_idle: 1)");
+    attack.lab.sockd.write_upstream("sockd @=198.51.100.10:1081 100.64.0.0/10\ndirect ALL 0.0.0.0\n");
+    attack.lab.sockd.signal(Signal::SIGHUP);
+    attack.lab.wait_for_line("reloaded");
+    attack.lab.turn_the_page();
+    for (act, violation, code) in [
+        ("unasked", "an answer that nobody asked for", REJECTED),
+        ("twice", "an answer that nobody asked for", GRANTED),
+        ("silent", "a query is not given up when it has to be", REJECTED),
+        ("short", "not a message of this channel (1 bytes)", REJECTED),
+        ("surplus", "1 bytes behind the message", REJECTED),
+        ("ready-twice", "ready twice", REJECTED),
+        ("a-flood", "an answer that nobody asked for", GRANTED),
+        ("an-exit", "ended: exit status 0", REJECTED),
+        ("a-descriptor", "ended: SIGSYS", REJECTED),
+    ] {
+        let next = Server::start(&attack.lab.site.server, (SERVER, 1081), move |mut stream| {
+            writeln!(stream, "{act}")?;
+            stream.read_to_end(&mut Vec::new()).map(drop)
+        });
+        let request = Request::connect((Ipv4Addr::new(100, 64, 9, 9), 7));
+        let mut line = send_to(&attack.lab.site.client, PROXY, &request);
+        assert_eq!(Reply::read(&mut line).code, code, "{act}");
+        drop((line, next));
+        attack.leaves(act, &[violation]);
+    }
+    // As a client it is served.
+    let mut line =
+        send_to(&attack.lab.site.server, SocketAddrV4::new(OUTSIDE, 1080), &Request::connect((SERVER, 7)));
+    assert_eq!(Reply::read(&mut line).code, GRANTED);
 }

@@ -27,8 +27,8 @@ pub(crate) fn run(channel: OwnedFd) -> Option<()> {
     }
 }
 
-/// What the identd says by itself, to the end.
-fn read(mut identd: TcpStream) -> String {
+/// What the identd, or a next server, says by itself, to the end of a line.
+pub(crate) fn read(mut identd: TcpStream) -> String {
     let mut text = String::new();
     while !text.ends_with('\n') {
         raw::wait(identd.as_fd(), PollFlags::POLLIN);

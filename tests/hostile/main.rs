@@ -9,6 +9,7 @@ mod ident;
 mod raw;
 mod resolver;
 mod session;
+mod upstream;
 
 use sockd_common::message::{CHANNEL_FD, Locks, PROTOCOL_VERSION};
 
@@ -18,6 +19,7 @@ fn main() {
         Some("session") => session::run(channel),
         Some("resolver") => resolver::run(channel),
         Some("ident") => ident::run(channel),
+        Some("upstream") => upstream::run(channel),
         other => panic!("an unknown role: {other:?}"),
     };
 }

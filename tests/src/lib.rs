@@ -13,6 +13,7 @@ pub mod classic;
 pub mod dns;
 pub mod far;
 pub mod fault;
+pub mod ftp;
 pub mod host;
 pub mod identd;
 pub mod lab;

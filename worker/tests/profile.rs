@@ -4,11 +4,15 @@
 
 use sockd_lockdown::verdict::{Call, Verdict, faults, verdict};
 use sockd_lockdown::{Row, When, compile_filter, libc};
-use sockd_worker::profile::{PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION};
+use sockd_worker::profile::{PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION, PROFILE_UPSTREAM};
 use std::collections::BTreeSet;
 
-const PROFILES: [(&str, &[Row], usize); 3] =
-    [("session", PROFILE_SESSION, 18), ("ident", PROFILE_IDENT, 6), ("resolver", PROFILE_RESOLVER, 16)];
+const PROFILES: [(&str, &[Row], usize); 4] = [
+    ("session", PROFILE_SESSION, 18),
+    ("ident", PROFILE_IDENT, 6),
+    ("resolver", PROFILE_RESOLVER, 16),
+    ("upstream", PROFILE_UPSTREAM, 6),
+];
 
 fn call(number: i64, args: [u64; 6]) -> Call {
     Call { number, args, foreign: false }

@@ -1,0 +1,38 @@
+//! The upstream worker. The next server says what it does: whoever owns an upstream worker is a next server.
+
+use crate::{ident, raw};
+use nix::poll::PollFlags;
+use sockd_common::channel::{Received, WorkerEnd};
+use sockd_common::message::{FromUpstream, Id, NextReply, ToUpstream};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+
+type Monitor = WorkerEnd<FromUpstream, ToUpstream>;
+
+/// See the session worker's.
+pub(crate) fn run(channel: OwnedFd) -> Option<()> {
+    let monitor = Monitor::new(channel);
+    monitor.send(&FromUpstream::Ready(crate::locks())).ok()?;
+    loop {
+        match monitor.receive() {
+            Ok(Received::Message(ToUpstream::Ask { id, .. }, Some(next))) => {
+                let act = ident::read(TcpStream::from(next));
+                answer(&monitor, id, act.trim());
+            }
+            Ok(Received::Message(..)) => {}
+            Ok(Received::Nothing) => raw::wait(&monitor, PollFlags::POLLIN),
+            _ => return None,
+        }
+    }
+}
+
+fn answer(monitor: &Monitor, id: Id, act: &str) -> bool {
+    let granted = |id| FromUpstream::Answer { id, reply: NextReply::Granted(([203, 0, 113, 1], 20).into()) };
+    let said = |id| monitor.send(&granted(id)).is_ok();
+    match act {
+        "unasked" => said(raw::NOBODYS),
+        "twice" => said(id) && said(id),
+        "silent" => true,
+        act => raw::act(monitor, act, &FromUpstream::Ready(crate::locks()), &granted(id)) || said(id),
+    }
+}
