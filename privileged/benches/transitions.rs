@@ -27,7 +27,14 @@ fn world(lines: u32) -> World {
     rules.push_str("permit 0.0.0.0 0.0.0.0\n");
     let services = Services::parse(b"https 443/tcp\n");
     let rules = parse_conf(rules.as_bytes(), &services, &mut |_| Ok(Vec::new())).unwrap();
-    World { rules, routes: None, services, settings: Settings::default(), ident_default: IdentMode::Off }
+    World {
+        rules,
+        routes: None,
+        upstreams: None,
+        services,
+        settings: Settings::default(),
+        ident_default: IdentMode::Off,
+    }
 }
 
 fn requested() -> Event {
@@ -38,7 +45,7 @@ fn requested() -> Event {
 
 fn unicast() -> Event {
     let kind = AddressKind::Unicast;
-    Event::Kinds(vec![Candidate { address: SERVER, kind, own_listener: false }])
+    Event::Kinds(vec![Candidate { address: SERVER, kind, own_listener: false, unreachable: false }])
 }
 
 fn closed() -> Event {

@@ -4,7 +4,7 @@ use crate::{ident, raw};
 use nix::poll::PollFlags;
 use sockd_common::channel::{Received, WorkerEnd};
 use sockd_common::message::{FromUpstream, Id, NextReply, ToUpstream};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
 
 type Monitor = WorkerEnd<FromUpstream, ToUpstream>;
@@ -27,7 +27,8 @@ pub(crate) fn run(channel: OwnedFd) -> Option<()> {
 }
 
 fn answer(monitor: &Monitor, id: Id, act: &str) -> bool {
-    let granted = |id| FromUpstream::Answer { id, reply: NextReply::Granted(([203, 0, 113, 1], 20).into()) };
+    let peer = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 20);
+    let granted = |id| FromUpstream::Answer { id, reply: NextReply::Granted(peer) };
     let said = |id| monitor.send(&granted(id)).is_ok();
     match act {
         "unasked" => said(raw::NOBODYS),
