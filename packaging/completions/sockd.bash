@@ -29,7 +29,7 @@ _sockd() {
             esac
             options='--all --role --layer --acts --tsv --list --sockd --worker -h --help -V --version'
             ;;
-        make_sockdf?) options='--services -h --help -V --version' ;;
+        make_*) options='--services -h --help -V --version' ;;
         *) options='-h --help -V --version' ;;
     esac
     if [[ $word == -* ]]; then
@@ -38,4 +38,5 @@ _sockd() {
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
     fi
 }
-complete -o filenames -F _sockd sockd sockd-probe test_sockd_conf make_sockdfc make_sockdfr dump_sockdfc dump_sockdfr
+complete -o filenames -F _sockd sockd sockd-probe test_sockd_conf make_sockdfc make_sockdfr make_socksfc \
+    dump_sockdfc dump_sockdfr dump_socksfc

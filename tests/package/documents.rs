@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The programs that are installed for people.
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 9] = [
     "sockd",
     "sockd-probe",
     "make_sockdfc",
     "make_sockdfr",
+    "make_socksfc",
     "dump_sockdfc",
     "dump_sockdfr",
+    "dump_socksfc",
     "test_sockd_conf",
 ];
 
@@ -88,11 +90,35 @@ fn completions_know_every_option() {
         }
     }
     let (zsh, fish) = (read("completions/_sockd"), read("completions/sockd.fish"));
-    for option in options_of("sockd") {
-        assert!(zsh.contains(&option), "{option} is not in _sockd");
-        let word = option.trim_start_matches('-');
-        let known = [format!(" -s {word} "), format!(" -l {word} ")];
-        assert!(known.iter().any(|known| fish.contains(known)), "{option} is not in sockd.fish");
+    let (first, _) = zsh.split_once('\n').expect("a first line");
+    // The probe is a package of its own, for bash alone.
+    for name in PROGRAMS.into_iter().filter(|name| *name != "sockd-probe") {
+        assert!(bash.split_whitespace().any(|word| word == name), "{name} is not in sockd.bash");
+        assert!(first.split(' ').any(|word| word == name), "{name} is not in the first line of _sockd");
+        let fish: Vec<_> =
+            fish.lines().filter(|line| line.starts_with(&format!("complete -c {name} "))).collect();
+        for option in options_of(name) {
+            assert!(zsh.contains(&option), "{name} {option} is not in _sockd");
+            let word = option.trim_start_matches('-');
+            let known = [format!(" -s {word} "), format!(" -l {word} ")];
+            let known = fish.iter().any(|line| known.iter().any(|known| line.contains(known)));
+            assert!(known, "{name} {option} is not in sockd.fish");
+        }
+    }
+}
+
+#[test]
+fn packages_have_every_program() {
+    let lists = ["debian/install", "build-programs", "build-rpm", "sockd.spec"];
+    for (list, name) in lists.into_iter().flat_map(|list| PROGRAMS.map(|name| (list, name))) {
+        let list = if (list, name) == ("debian/install", "sockd-probe") {
+            "debian/sockd-probe.install"
+        } else {
+            list
+        };
+        let text = read(list);
+        let known = text.split(|letter: char| letter.is_whitespace() || "/\";".contains(letter));
+        assert!(known.into_iter().any(|word| word == name), "{name} is not in {list}");
     }
 }
 
