@@ -23,6 +23,10 @@ use std::os::fd::BorrowedFd;
 /// The buffer for copying, in bytes. A read that fills it twice in a row is the sign of bulk.
 const BUFFER: usize = 64 << 10;
 
+/// What is allocated for it: as much the allocator maps on its own (mallopt(3), M_MMAP_THRESHOLD), and pages of a
+/// mapping that no read has reached yet cost nothing.
+const MAPPED: usize = 4 * BUFFER;
+
 /// What has gathered from small writes is bulk only from so many full reads on: splice(2) is slow with small pieces.
 const MUCH: u8 = 16;
 
@@ -112,7 +116,7 @@ pub struct Mover {
 impl Mover {
     /// A mover without pipes.
     pub fn new(mode: RelayMode) -> Self {
-        Self { mode, buffer: vec![0; BUFFER].into(), pipes: Pool::default() }
+        Self { mode, buffer: vec![0; MAPPED].into(), pipes: Pool::default() }
     }
 
     /// Changes the way in which bytes are moved from now on.
@@ -211,7 +215,8 @@ impl Mover {
         // What this reads is the rest of the stream where it is short: known from before the read, as a FIN that
         // comes after it may have bytes before it.
         let ending = flow.source_finished && flow.orderly && !flow.urgent;
-        let length = match recv(source, &mut *self.buffer, RecvFlags::DONTWAIT) {
+        let buffer = self.buffer.get_mut(..BUFFER).unwrap_or_default();
+        let length = match recv(source, buffer, RecvFlags::DONTWAIT) {
             Ok((0, _)) => {
                 flow.end_read = true;
                 return Ok(());
@@ -224,7 +229,7 @@ impl Mover {
             }
             Err(errno) => return Err(Fault::Source(errno)),
         };
-        match length == self.buffer.len() {
+        match length == BUFFER {
             true => {
                 flow.full_reads = flow.full_reads.saturating_add(1);
                 flow.bulk = flow.full_reads >= if flow.gathering { MUCH } else { 2 };
@@ -237,7 +242,7 @@ impl Mover {
                 flow.end_read = ending;
             }
         }
-        flow.has_read(now, length < self.buffer.len());
+        flow.has_read(now, length < BUFFER);
         let bytes = self.buffer.get(..length).unwrap_or_default();
         // The last bytes wait for the FIN that follows at once, and leave with it in one segment.
         let flags = if flow.end_read { SEND.union(SendFlags::MORE) } else { SEND };
