@@ -54,6 +54,18 @@ pub enum Line {
     Upstream(Link<ToUpstream, FromUpstream>),
 }
 
+/// What is the same whatever messages a channel carries: a function cannot be given links of four types.
+macro_rules! any_link {
+    ($line:expr, $act:ident) => {
+        match $line {
+            Line::Session(link) => link.$act(),
+            Line::Ident(link) => link.$act(),
+            Line::Resolver(link) => link.$act(),
+            Line::Upstream(link) => link.$act(),
+        }
+    };
+}
+
 /// A worker that has been asked for and is not known to have ended.
 #[derive(Debug)]
 pub struct Worker {
@@ -287,12 +299,7 @@ impl Workers {
     pub fn mark_ready(&mut self, index: usize) -> bool {
         let Some(worker) = self.workers.get_mut(index) else { return false };
         worker.expires = None;
-        match &mut worker.line {
-            Line::Session(link) => link.mark_ready(),
-            Line::Ident(link) => link.mark_ready(),
-            Line::Resolver(link) => link.mark_ready(),
-            Line::Upstream(link) => link.mark_ready(),
-        }
+        any_link!(&mut worker.line, mark_ready)
     }
 
     /// Workers whose time is over.
@@ -371,22 +378,12 @@ impl Worker {
 
     /// Whether messages wait although the worker is ready.
     pub fn is_stuck(&self) -> bool {
-        match &self.line {
-            Line::Session(link) => link.is_stuck(),
-            Line::Ident(link) => link.is_stuck(),
-            Line::Resolver(link) => link.is_stuck(),
-            Line::Upstream(link) => link.is_stuck(),
-        }
+        any_link!(&self.line, is_stuck)
     }
 
     /// Whether they wait for the system, not for the worker.
     pub fn is_starved(&self) -> bool {
-        match &self.line {
-            Line::Session(link) => link.is_starved(),
-            Line::Ident(link) => link.is_starved(),
-            Line::Resolver(link) => link.is_starved(),
-            Line::Upstream(link) => link.is_starved(),
-        }
+        any_link!(&self.line, is_starved)
     }
 
     /// Whether so much waits for it that it is to serve no further client.
@@ -395,43 +392,23 @@ impl Worker {
     }
 
     fn gives_up(&self) -> Option<Instant> {
-        match &self.line {
-            Line::Session(link) => link.gives_up(),
-            Line::Ident(link) => link.gives_up(),
-            Line::Resolver(link) => link.gives_up(),
-            Line::Upstream(link) => link.gives_up(),
-        }
+        any_link!(&self.line, gives_up)
     }
 
     /// Sends what waits.
     pub fn flush(&mut self) -> bool {
-        match &mut self.line {
-            Line::Session(link) => link.flush(),
-            Line::Ident(link) => link.flush(),
-            Line::Resolver(link) => link.flush(),
-            Line::Upstream(link) => link.flush(),
-        }
+        any_link!(&mut self.line, flush)
     }
 }
 
 impl AsFd for Worker {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.line {
-            Line::Session(link) => link.as_fd(),
-            Line::Ident(link) => link.as_fd(),
-            Line::Resolver(link) => link.as_fd(),
-            Line::Upstream(link) => link.as_fd(),
-        }
+        any_link!(&self.line, as_fd)
     }
 }
 
 fn ready(line: &Line) -> bool {
-    match line {
-        Line::Session(link) => link.is_ready(),
-        Line::Ident(link) => link.is_ready(),
-        Line::Resolver(link) => link.is_ready(),
-        Line::Upstream(link) => link.is_ready(),
-    }
+    any_link!(line, is_ready)
 }
 
 fn session_setup(settings: &Settings) -> ToSession {
