@@ -246,6 +246,8 @@ struct Asked {
     through: Option<Through>,
     /// The commands of the permitting lines have been run: not again for the next address of the same name.
     ran: bool,
+    /// New rules refuse it, and it has been told to end.
+    outlawed: bool,
 }
 
 /// Why the last candidate came to nothing.
@@ -360,7 +362,7 @@ impl Session {
                 | Phase::Negotiating
                 | Phase::Invited,
                 Event::Closed { up: 0, down: 0, why },
-            ) if may_end_a_wait(why) => self.abandoned("the client has gone", world),
+            ) if may_end_a_wait(why) => self.abandoned("the client has gone", Action::Forget, world),
             (
                 Phase::Asking(_)
                 | Phase::Dialling(_)
@@ -369,7 +371,7 @@ impl Session {
                 | Phase::Negotiating
                 | Phase::Invited,
                 Event::WorkerLost,
-            ) => self.abandoned("its worker has ended", world),
+            ) => self.abandoned("its worker has ended", Action::Forget, world),
             (Phase::Refusing | Phase::ClosingUnread | Phase::Closing, Event::Closed { .. }) => {
                 vec![Action::Forget]
             }
@@ -378,7 +380,10 @@ impl Session {
                 vec![Action::Violation("a session is not closed when it has to be")]
             }
             (Phase::ClosingUnread | Phase::Closing, Event::Stop) => Vec::new(),
-            (_, Event::Stop) => self.close(vec![Action::End]),
+            (_, Event::Stop) => {
+                let actions = self.abandoned("the daemon stops", Action::End, world);
+                self.close(actions)
+            }
             (Phase::Relaying, Event::WorkerLost) => {
                 let mut actions = self.ended(world);
                 actions.push(Action::Forget);
@@ -430,6 +435,7 @@ impl Session {
             setback: None,
             through: None,
             ran: false,
+            outlawed: false,
         }));
         match (name, address) {
             (Some(name), _) => {
@@ -696,11 +702,10 @@ impl Session {
         }
     }
 
-    /// A request that comes to nothing, and that nobody is there to be answered.
-    fn abandoned(&self, why: &str, world: &World) -> Vec<Action> {
+    /// A request that comes to nothing and is not answered.
+    fn abandoned(&self, why: &str, then: Action, world: &World) -> Vec<Action> {
         let mut actions = self.uncounted_strangers(world);
-        actions.push(self.tell(audit::failed_otherwise(&self.line(world), why)));
-        actions.push(Action::Forget);
+        actions.extend([self.tell(audit::failed_otherwise(&self.line(world), why)), then]);
         actions
     }
 
@@ -716,9 +721,10 @@ impl Session {
     }
 
     fn recheck(&mut self, world: &World) -> Vec<Action> {
-        let Some(asked) = &self.asked else { return Vec::new() };
+        let Some(asked) = &mut self.asked else { return Vec::new() };
         match asked.verdict(asked.candidates.get(asked.next).copied(), self.client, world) {
             Ok(Step::Go { .. }) => Vec::new(),
+            _ if std::mem::replace(&mut asked.outlawed, true) => Vec::new(),
             _ => {
                 let line = audit::refused(&self.line(world));
                 vec![notice(line), Action::End, Action::Deadline(Some(CLOSING_LIMIT))]

@@ -5,7 +5,7 @@
 use nix::errno::Errno;
 use proptest::prelude::*;
 use sockd::log::Level;
-use sockd::session::{Action, Candidate, Event, Fact, Phase, Session, World};
+use sockd::session::{Action, Candidate, Event, Phase, Session, World};
 use sockd::settings::Settings;
 use sockd_common::bounded::Few;
 use sockd_common::message::{
@@ -519,6 +519,7 @@ fn a_reload_ends_relays_that_the_new_rules_refuse_only_when_asked_to_look() {
     let actions = session.on(Event::Recheck, &new);
     assert_eq!(lines(&actions), ["refused -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (telnet)"]);
     assert!(actions.contains(&Action::End));
+    assert_eq!(session.on(Event::Recheck, &new), [], "it has been told");
     let actions = session.on(Event::Closed { up: 5, down: 6, why: End::Ended }, &new);
     assert_eq!(lines(&actions).len(), 2);
 }
@@ -720,11 +721,13 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(()).prop_map(|()| Event::Dialled(Ok(()))),
         Just(()).prop_map(|()| Event::Dialled(Err(("connect", Errno::ECONNREFUSED)))),
         Just(()).prop_map(|()| Event::Listening(Ok("198.51.100.1:9".parse().unwrap()))),
+        Just(()).prop_map(|()| Event::Listening(Err(("bind", Errno::EADDRINUSE)))),
         Just(()).prop_map(|()| Event::Accepted("203.0.113.1:20".parse().unwrap())),
         Just(()).prop_map(|()| granted("203.0.113.1:20")),
         Just(()).prop_map(|()| granted("203.0.113.2:20")),
         Just(()).prop_map(|()| Event::Replied(NextReply::Refused(ReplyCode::BadUser))),
         Just(()).prop_map(|()| Event::Replied(NextReply::WrongVersion(5))),
+        Just(()).prop_map(|()| Event::Accepted("203.0.113.66:20".parse().unwrap())),
         Just(()).prop_map(|()| Event::Deadline),
         Just(()).prop_map(|()| Event::Recheck),
         Just(()).prop_map(|()| Event::Stop),
@@ -732,50 +735,135 @@ fn any_event() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// A system in which nothing is real: what the monitor holds for one session, and what it writes about it.
+#[derive(Default)]
+struct System {
+    dialling: Option<SocketAddr>,
+    port: bool,
+    server: Option<SocketAddr>,
+    handed_over: u32,
+    deadline: bool,
+    /// Lines about the request's fate before a relay began, about the begin and the end of a relay, about rules that
+    /// refuse it afterwards, and about a request that was not read.
+    fates: u32,
+    begins: u32,
+    ends: u32,
+    rechecks: u32,
+    unread: u32,
+}
+
+impl System {
+    fn open(&self) -> usize {
+        usize::from(self.dialling.is_some()) + usize::from(self.port) + usize::from(self.server.is_some())
+    }
+
+    fn close(&mut self) {
+        (self.dialling, self.port, self.server) = (None, false, None);
+    }
+
+    /// What has to have been so before the event.
+    fn before(&mut self, event: &Event) {
+        match event {
+            Event::Dialled(Ok(())) => self.server = self.server.or(self.dialling.take()),
+            Event::Dialled(Err(_)) => self.dialling = None,
+            Event::Listening(Err(_)) | Event::NoMorePorts(_) => self.port = false,
+            Event::Accepted(peer) if self.port => self.server = Some(*peer),
+            Event::Deadline => {
+                self.close();
+                self.deadline = false;
+            }
+            _ => {}
+        }
+    }
+
+    fn carry_out(&mut self, action: &Action, permitted: IpAddr) -> Result<(), TestCaseError> {
+        match action {
+            Action::Dial { to, .. } => {
+                prop_assert_eq!(to.ip(), permitted);
+                prop_assert_ne!(to.port(), 0);
+                prop_assert_eq!(self.open(), 0, "one socket after the other");
+                self.dialling = Some(*to);
+            }
+            Action::Listen { towards, .. } => {
+                prop_assert_eq!(*towards, permitted);
+                prop_assert_eq!(self.open(), 0, "one socket after the other");
+                self.port = true;
+            }
+            Action::CloseStranger => self.server = None,
+            Action::HandOff { .. } => {
+                prop_assert_eq!(self.server.map(|server| server.ip()), Some(permitted));
+                self.close();
+                self.handed_over += 1;
+                prop_assert_eq!(self.handed_over, 1);
+            }
+            Action::Refuse(_) | Action::End | Action::Forget | Action::Violation(_) => self.close(),
+            Action::Deadline(limit) => self.deadline = limit.is_some(),
+            Action::AskIdent => prop_assert!(false, "identd was asked although no line wants it"),
+            Action::Log(_, line) => self.read(line)?,
+            _ => {}
+        }
+        prop_assert!(self.open() <= 2, "a port and who has come to it");
+        Ok(())
+    }
+
+    fn read(&mut self, line: &str) -> Result<(), TestCaseError> {
+        prop_assert!(!line.contains('\n'));
+        let count = match line.split(' ').next().unwrap() {
+            "connected" => &mut self.begins,
+            "terminated" => &mut self.ends,
+            "failed" if line.contains("connected to wrong host") => return Ok(()),
+            "refused" if self.handed_over > 0 => &mut self.rechecks,
+            "refused" | "failed" | "timed-out" => &mut self.fates,
+            "Error" | "error" => &mut self.unread,
+            _ => return Ok(()),
+        };
+        *count += 1;
+        Ok(())
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
-    /// Whatever happens in whatever order: only what the rules permit is dialled, a socket is handed over only
-    /// where one was dialled or accepted, every wait has a deadline, and nothing follows an end.
+    /// Whatever happens in whatever order: only what the rules permit is dialled, handed over is what was dialled or has
+    /// come to the port, no session holds more than that, every wait has a deadline, every request has one line about
+    /// what became of it and every relay one about its end, and nothing follows an end.
     #[test]
     fn no_sequence_of_events_leads_out_of_the_rules(events in proptest::collection::vec(any_event(), 1..24)) {
-        let world = world("permit 0.0.0.0 0.0.0.0 203.0.113.1 255.255.255.255\n");
+        let permits = world("permit 0.0.0.0 0.0.0.0 203.0.113.1 255.255.255.255\n");
+        let refuses = world("deny 0.0.0.0 0.0.0.0\n");
+        let permitted: IpAddr = "203.0.113.1".parse().unwrap();
         let mut session = session();
-        let (mut dials, mut hand_offs) = (0, 0);
-        let mut deadline = true;
-        for event in events {
-            let ready = matches!(event, Event::Dialled(Ok(())) | Event::Accepted(_));
-            let passed = matches!(event, Event::Deadline);
-            let actions = session.on(event, &world);
-            deadline &= !passed;
+        let mut system = System { deadline: true, ..System::default() };
+        let mut requested = false;
+        let mut events = std::collections::VecDeque::from(events);
+        while let Some(event) = events.pop_front() {
+            requested |= session.phase() == Phase::Requesting && matches!(event, Event::Requested(_));
+            system.before(&event);
+            let world = if matches!(event, Event::Recheck) { &refuses } else { &permits };
+            let actions = session.on(event, world);
             for action in &actions {
-                match action {
-                    Action::Dial { to, .. } => {
-                        dials += 1;
-                        prop_assert_eq!(to.ip(), "203.0.113.1".parse::<IpAddr>().unwrap());
-                        prop_assert_ne!(to.port(), 0);
-                    }
-                    Action::Listen { towards, .. } => {
-                        dials += 1;
-                        prop_assert_eq!(*towards, "203.0.113.1".parse::<IpAddr>().unwrap());
-                    }
-                    Action::HandOff { .. } => {
-                        hand_offs += 1;
-                        prop_assert!(ready && hand_offs <= dials);
-                    }
-                    Action::Deadline(limit) => deadline = limit.is_some(),
-                    Action::Log(_, line) => prop_assert!(!line.contains('\n')),
-                    _ => {}
+                system.carry_out(action, permitted)?;
+            }
+            prop_assert!(system.fates + system.begins <= 1, "a line too many: {actions:?}");
+            prop_assert!(system.ends <= system.begins && system.rechecks <= 1 && system.unread <= 1);
+            match actions.last() {
+                Some(Action::Forget) => {
+                    prop_assert_eq!(system.fates + system.begins, u32::from(requested), "{:?}", actions);
+                    prop_assert_eq!(system.ends, system.begins);
+                    prop_assert_eq!(system.open(), 0);
+                    break;
                 }
-            }
-            if actions.iter().any(|action| matches!(action, Action::Forget | Action::Violation(_))) {
-                prop_assert!(matches!(actions.last(), Some(Action::Forget | Action::Violation(_))));
-                break;
-            }
-            prop_assert!(deadline || session.phase() == Phase::Relaying, "{:?} has no deadline", session.phase());
-            prop_assert!(hand_offs <= 1);
-            if session.phase() == Phase::Asking(Fact::Identity) {
-                prop_assert!(false, "identd was asked although no line wants it");
+                // The monitor kills the worker, and every session of it hears of that.
+                Some(Action::Violation(_)) => events = [Event::WorkerLost].into(),
+                _ => {
+                    let over = |action: &Action| matches!(action, Action::Forget | Action::Violation(_));
+                    prop_assert!(!actions.iter().any(over), "something follows an end: {actions:?}");
+                    let phase = session.phase();
+                    prop_assert!(system.deadline || phase == Phase::Relaying, "{phase:?} has no deadline");
+                    let may_hold = matches!(phase, Phase::Dialling(_) | Phase::Listening);
+                    prop_assert_eq!(system.open(), usize::from(may_hold), "{:?}", phase);
+                }
             }
         }
     }
