@@ -139,6 +139,8 @@ pub enum DenyReason {
 pub struct RuleRef<'r> {
     set: &'r RuleSet,
     index: u32,
+    /// The place of its tail.
+    tail: u32,
 }
 
 impl RuleSet {
@@ -160,7 +162,7 @@ impl RuleSet {
         let rule = match found {
             Found::Need(need) => return Verdict::Need(need),
             Found::Nothing => return deny(None, DenyReason::NoMatch),
-            Found::Rule(index) => RuleRef { set: self, index },
+            Found::Rule { rule, tail } => RuleRef { set: self, index: rule, tail },
         };
         let permit = |unverified| Verdict::Permit(Permit { rule, unverified });
         if !rule.permits() {
@@ -188,7 +190,7 @@ impl RuleSet {
 
     /// The rules in order.
     pub fn rules(&self) -> impl Iterator<Item = RuleRef<'_>> {
-        (0..).zip(&self.table.rules).map(|(index, _)| RuleRef { set: self, index })
+        (0..).zip(&self.table.rules).map(|(index, rule)| RuleRef { set: self, index, tail: rule.tail })
     }
 
     /// The rules in effect and the special lines, in a form that `sockd.conf` accepts.
@@ -317,8 +319,7 @@ impl<'r> RuleRef<'r> {
     }
 
     pub(crate) fn tail(&self) -> Option<&'r crate::table::Tail> {
-        let rule = self.table().rules.get(self.index as usize)?;
-        self.table().tails.get(rule.tail as usize)
+        self.table().tails.get(self.tail as usize)
     }
 
     fn choice(&self) -> Option<u32> {

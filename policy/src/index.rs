@@ -1,276 +1,360 @@
 //! Finding the first matching line without asking every line.
 //!
-//! The patterns that hold the two addresses of a request are few ([`Side::matching`]). Every rule is listed under its
-//! source or its destination pattern, whichever fewer rules share, so that a search reads a few short lists. Within a
-//! list the rules are sorted by the pattern of their other side, then as in the file; a long list is searched for each
-//! of the other side's patterns.
+//! Every rule is listed under its source or its destination pattern, whichever fewer rules share. The patterns that hold
+//! the two addresses of a request are few, so that a search reads a few short lists, and of those only what stands before
+//! the best line found so far. What the lists of all short prefixes around an address have to offer stands together in
+//! one place ([`Tops`]): among a million rules it is the number of places in memory that costs.
 //!
-//! A rule with a name depends on names that may not be known yet. It is listed once more with [`Side::some_name`] in the
-//! name's place, and that number is among the matching ones only while names are not known. Likewise a rule that denies a
-//! network is listed once more with [`Side::some_network`], for a name that is not resolved.
+//! While names are not known, the lists of names cannot be found; nor can those of networks for a destination whose
+//! address nobody here knows. The rules in them are alike then if they say the same of everything else, and the first of
+//! each kind is tried ([`Index::names`], [`Index::networks`]).
 //!
-//! No rule set makes this slower than the plain scan by more than a constant: what is met in a list is met once, a rule is
-//! listed at most four times, and a list is searched only where that is cheaper than reading it.
+//! No rule set makes this slower than the plain scan by more than a constant: each rule stands in one list, in one
+//! merged list at most besides, and among the first of their kind. No list is longer than the square root of the
+//! number of rules, unless many rules say the same of both addresses.
 
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use crate::name::{HostName, Pattern};
-use crate::side::{Fit, Side};
+use crate::side::{Family, Fit, Side, Word};
 use crate::table::{Found, Query, Rule, Span, Table, Tail, Texts};
+use crate::tops::{Near, Tops};
 
 /// The lists by source and by destination.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Index {
-    by_source: Lists,
-    by_destination: Lists,
+    pub(crate) by_source: Lists,
+    pub(crate) by_destination: Lists,
+    /// The first rules of their kind that are listed under a name, of the source and of the destination.
+    names: [Vec<u32>; 2],
+    /// The same of rules that deny a network and are listed under it.
+    networks: Vec<u32>,
 }
 
-/// One list per pattern, one behind the other.
+/// One list per pattern, one behind the other, each in the order of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Lists {
+pub(crate) struct Lists {
     /// Where the list of each pattern begins; the last item is where the last list ends.
-    starts: Vec<u32>,
-    entries: Vec<Entry>,
+    pub(crate) starts: Vec<u32>,
+    pub(crate) entries: Vec<Entry>,
+    v4: Tops,
+    v6: Tops,
 }
 
 /// A rule in the list of one of its patterns.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) rule: u32,
     /// Its pattern on the other side.
-    other: u32,
-    rule: u32,
+    pub(crate) other: u32,
+    pub(crate) tail: u32,
 }
+
+/// Behind every rule.
+pub(crate) const NONE: u32 = SURE - 1;
+
+/// Marks the first rule of a list that matches whatever else the request says.
+pub(crate) const SURE: u32 = 1 << 31;
+
+/// No rule yet.
+pub(crate) const NOTHING: Entry = Entry { rule: NONE, other: 0, tail: 0 };
 
 impl Table {
     /// The table with its index. `denies` tells which choices deny.
     pub(crate) fn indexed(mut self, denies: impl Fn(&Table, u32) -> bool) -> Table {
-        self.denying = self.tails.iter().map(|tail| denies(&self, tail.choice)).collect();
         self.index = Index::of(&self);
+        self.ready(denies)
+    }
+
+    /// The table, whose lists are there, with all that a search needs besides.
+    pub(crate) fn ready(mut self, denies: impl Fn(&Table, u32) -> bool) -> Table {
+        self.denying = self.tails.iter().map(|tail| denies(&self, tail.choice)).collect();
+        let (from, to) = (self.source.first_name(), self.destination.first_name());
+        let Index { by_source, by_destination, names, networks } = &mut self.index;
+        by_source.lead(&mut self.source, &self.tails);
+        by_destination.lead(&mut self.destination, &self.tails);
+        let denying = |entry: &Entry| self.denying.get(entry.tail as usize).copied().unwrap_or_default();
+        *names = [
+            firsts(by_source.between(from, u32::MAX), &self.tails, |_| true),
+            firsts(by_destination.between(to, u32::MAX), &self.tails, |_| true),
+        ];
+        *networks = firsts(by_destination.between(1, to), &self.tails, denying);
         self
+    }
+
+    /// The rules, in their order, that the lists of the index are of; `None` if these are not sorted lists of each rule once.
+    pub(crate) fn listed_rules(&self) -> Option<Vec<Rule>> {
+        const UNSEEN: u32 = u32::MAX;
+        let Index { by_source, by_destination, .. } = &self.index;
+        let count = by_source.entries.len().saturating_add(by_destination.entries.len());
+        let mut rules = vec![Rule { source: 0, destination: 0, tail: UNSEEN }; count];
+        let (sources, destinations, tails) =
+            (self.source.patterns(), self.destination.patterns(), self.tails.len());
+        let mut put = |number: u32, rule: Rule| {
+            let whole =
+                rule.source < sources && rule.destination < destinations && (rule.tail as usize) < tails;
+            *rules.get_mut(number as usize).filter(|place| whole && place.tail == UNSEEN)? = rule;
+            Some(())
+        };
+        by_source.each(|source, &Entry { rule, other: destination, tail }| {
+            put(rule, Rule { source, destination, tail })
+        })?;
+        by_destination.each(|destination, &Entry { rule, other: source, tail }| {
+            put(rule, Rule { source, destination, tail })
+        })?;
+        Some(rules)
     }
 
     /// The first line that matches.
     pub(crate) fn find(&self, query: &Query) -> Found {
-        let source = End::of(&self.source, Some(query.source), query.source_names, self);
-        let destination = End::of(&self.destination, query.destination, query.destination_names, self);
-        let first = self.first(&source, &destination, NONE, |tail| self.tail_fits(tail, query));
-        let found = self.rules.get(first as usize).and_then(|rule| self.fits(rule, query));
-        found.map_or(
-            Found::Nothing,
-            |missing| if missing == Found::Nothing { Found::Rule(first) } else { missing },
-        )
+        let (Index { by_source, by_destination, names, networks }, texts) = (&self.index, &self.texts);
+        let source = End::of(&self.source, by_source, texts, Some(query.source), query.source_names);
+        let destination =
+            End::of(&self.destination, by_destination, texts, query.destination, query.destination_names);
+        let fits = |entry: &Entry, other: &End| {
+            let tail = self.tails.get(entry.tail as usize);
+            tail.is_some_and(|tail| self.tail_fits(tail, query))
+                && other.may_be(entry.other, || self.denying.get(entry.tail as usize) == Some(&true))
+        };
+        let first = |list: &[Entry], best: Entry, other: &End| {
+            let mut earlier = list.iter().take_while(|entry| entry.rule < best.rule);
+            earlier.find(|entry| fits(entry, other)).copied().unwrap_or(best)
+        };
+        let ends = [(&source, &destination), (&destination, &source)];
+        let mut best = NOTHING;
+        for (end, other) in ends {
+            let mut earlier = end.near.candidates().take_while(|entry| entry.rule < best.rule);
+            best = earlier.find(|entry| fits(entry, other)).copied().unwrap_or(best);
+        }
+        for (end, other) in ends {
+            best = end.search(best, |list, best| first(list, best, other));
+        }
+        let [source_names, destination_names] = names;
+        let unknown = [
+            (query.source_names.is_none(), source_names),
+            (query.destination_names.is_none(), destination_names),
+            (query.destination.is_none(), networks),
+        ];
+        for (_, rules) in unknown.into_iter().filter(|(unknown, _)| *unknown) {
+            let rule = |number: &u32| self.rules.get(*number as usize).map(|rule| (*number, rule));
+            let mut earlier = rules.iter().take_while(|number| **number < best.rule).filter_map(rule);
+            let fitting = earlier.find(|(_, rule)| self.fits(rule, query).is_some());
+            best = fitting.map_or(best, |(rule, of)| Entry { rule, other: 0, tail: of.tail });
+        }
+        let rule = self.rules.get(best.rule as usize).filter(|_| unknown.iter().any(|(unknown, _)| *unknown));
+        match rule.and_then(|rule| self.fits(rule, query)) {
+            Some(need @ Found::Need(_)) => need,
+            _ if best.rule == NONE => Found::Nothing,
+            _ => Found::Rule { rule: best.rule, tail: best.tail },
+        }
     }
 
-    /// The first rule before `best` whose patterns are among those of both ends and whose tail fits; else `best`.
+    /// The first rule before `before` whose patterns are among these and whose tail fits; else `before`.
     pub(crate) fn first(
         &self,
-        source: &End,
-        destination: &End,
-        mut best: u32,
+        source: &[u32],
+        destination: &[u32],
+        before: u32,
         fits: impl Fn(&Tail) -> bool,
     ) -> u32 {
-        let fits = |entry: &Entry| {
-            let rule = self.rules.get(entry.rule as usize);
-            rule.and_then(|rule| self.tails.get(rule.tail as usize)).is_some_and(&fits)
-        };
-        for pattern in &source.patterns {
-            best = first_listed(self.index.by_source.of(*pattern), destination, best, fits);
-        }
-        for pattern in &destination.patterns {
-            best = first_listed(self.index.by_destination.of(*pattern), source, best, fits);
+        let mut best = before;
+        let sides =
+            [(source, &self.index.by_source, destination), (destination, &self.index.by_destination, source)];
+        for (patterns, lists, others) in sides {
+            for pattern in patterns {
+                let mut earlier = lists.of(*pattern).iter().take_while(|entry| entry.rule < best);
+                let fits = |entry: &&Entry| {
+                    others.contains(&entry.other) && self.tails.get(entry.tail as usize).is_some_and(&fits)
+                };
+                best = earlier.find(fits).map_or(best, |entry| entry.rule);
+            }
         }
         best
     }
 }
 
-/// The first rule of a list before `best` whose other pattern is among those of the other end.
-fn first_listed(list: &[Entry], other: &End, mut best: u32, fits: impl Fn(&Entry) -> bool) -> u32 {
-    if list.len() / 8 <= other.patterns.len() {
-        for entry in list {
-            if entry.rule < best && other.has(entry.other) && fits(entry) {
-                best = entry.rule;
-            }
-        }
-        return best;
-    }
-    for pattern in &other.patterns {
-        let start = list.partition_point(|entry| entry.other < *pattern);
-        let same = list.iter().skip(start).take_while(|entry| entry.other == *pattern && entry.rule < best);
-        best = same.filter(|entry| fits(entry)).map(|entry| entry.rule).next().unwrap_or(best);
-    }
-    best
+/// The first rules of their kind among those that count, in the order of the file; nothing behind one that is sure.
+fn firsts(listed: &[Entry], tails: &[Tail], counts: impl Fn(&Entry) -> bool) -> Vec<u32> {
+    let sure =
+        listed.iter().filter(|entry| counts(entry) && entry.is_sure(tails)).map(|entry| entry.rule).min();
+    let last = sure.unwrap_or(NONE);
+    let mut found: Vec<Entry> =
+        listed.iter().filter(|entry| entry.rule <= last && counts(entry)).copied().collect();
+    found.sort_unstable_by_key(|entry| (entry.other, entry.tail, entry.rule));
+    found.dedup_by_key(|entry| (entry.other, entry.tail));
+    found.sort_unstable_by_key(|entry| entry.rule);
+    found.iter().map(|entry| entry.rule).collect()
 }
 
-/// Behind every rule.
-pub(crate) const NONE: u32 = u32::MAX;
-
-/// One end of a request: the patterns that hold it.
-pub(crate) struct End<'a> {
-    patterns: Vec<u32>,
-    /// How to ask whether a pattern holds it, where they are too many to be looked through.
-    host: Option<Host<'a>>,
-}
-
-#[derive(Clone, Copy)]
-struct Host<'a> {
+/// One end of a request.
+struct End<'a> {
     side: &'a Side,
+    lists: &'a Lists,
     texts: &'a Texts,
     address: Option<IpAddr>,
     names: Option<&'a [HostName]>,
+    near: Near<'a>,
 }
 
 impl<'a> End<'a> {
     fn of(
         side: &'a Side,
+        lists: &'a Lists,
+        texts: &'a Texts,
         address: Option<IpAddr>,
         names: Option<&'a [HostName]>,
-        table: &'a Table,
     ) -> End<'a> {
-        let mut patterns = Vec::with_capacity(32);
-        side.matching(address, names, &table.texts, &mut patterns);
-        if address.is_none() {
-            patterns.push(side.some_network());
-        }
-        let host = (patterns.len() > 16).then_some(Host { side, texts: &table.texts, address, names });
-        End { patterns, host }
-    }
-
-    /// The patterns that hold every host that a pattern holds.
-    pub(crate) fn around(side: &Side, pattern: &Pattern, texts: &Texts) -> End<'a> {
-        let (address, names) = match pattern {
-            Pattern::Network(network) => (Some(network.address()), None),
-            Pattern::Domain(name) | Pattern::Zone(name) => (None, Some(name.clone())),
-            Pattern::Any => (None, None),
+        let near = match address {
+            Some(IpAddr::V4(address)) => lists.v4.near(&side.v4, address.into()),
+            Some(IpAddr::V6(address)) => lists.v6.near(&side.v6, address.into()),
+            None => Near::default(),
         };
-        let mut patterns = Vec::new();
-        side.matching(address, Some(names.as_slice()), texts, &mut patterns);
-        patterns.retain(|outer| side.pattern(*outer, texts).covers(pattern));
-        End { patterns, host: None }
+        End { side, lists, texts, address, names, near }
     }
 
-    fn has(&self, pattern: u32) -> bool {
-        let Some(host) = self.host else { return self.patterns.contains(&pattern) };
-        match host.side.fit(pattern, host.address, host.names, host.texts) {
-            Fit::Yes => true,
-            _ if pattern == host.side.some_network() => host.address.is_none(),
-            _ => host.names.is_none() && pattern == host.side.some_name(),
-        }
+    fn may_be(&self, pattern: u32, denies: impl FnOnce() -> bool) -> bool {
+        pattern == 0
+            || match self.side.fit(pattern, self.address, self.names, self.texts) {
+                Fit::Yes | Fit::Unknown => true,
+                Fit::Unresolved => denies(),
+                Fit::No => false,
+            }
     }
+
+    /// Has all lists searched in which there may be something before `best` that is not among the candidates.
+    fn search(&self, mut best: Entry, look: impl Fn(&[Entry], Entry) -> Entry) -> Entry {
+        let (rest, any) = self.near.rest(best.rule);
+        if any {
+            best = look(self.lists.of(0), best);
+        }
+        let mut listed = |first: u32, tail: u16, pattern: u32| {
+            if first & !SURE >= best.rule {
+                return;
+            }
+            best = match first & SURE {
+                0 => look(self.lists.of(pattern), best),
+                _ => Entry { rule: first ^ SURE, other: 0, tail: tail.into() },
+            };
+        };
+        match self.address {
+            Some(IpAddr::V4(address)) => self.side.v4.around(address.into(), rest, 1, &mut listed),
+            Some(IpAddr::V6(address)) => {
+                self.side.v6.around(address.into(), rest, self.side.v4.after(1), &mut listed)
+            }
+            None => {}
+        }
+        self.side.named(self.names.unwrap_or_default(), self.texts, &mut |pattern| listed(0, 0, pattern));
+        best
+    }
+}
+
+/// The patterns that hold every host that a pattern holds.
+pub(crate) fn around(side: &Side, pattern: &Pattern, texts: &Texts) -> Vec<u32> {
+    let (address, names) = match pattern {
+        Pattern::Network(network) => (Some(network.address()), None),
+        Pattern::Domain(name) | Pattern::Zone(name) => (None, Some(name.clone())),
+        Pattern::Any => (None, None),
+    };
+    let mut patterns = side.matching(address, names.as_slice(), texts);
+    patterns.retain(|outer| side.pattern(*outer, texts).covers(pattern));
+    patterns
 }
 
 impl Index {
     fn of(table: &Table) -> Index {
-        let mut sharing_source = vec![0; patterns(&table.source)];
-        let mut sharing_destination = vec![0; patterns(&table.destination)];
-        each_listing(table, |rule, _| {
-            add_one(&mut sharing_source, rule.source);
-            add_one(&mut sharing_destination, rule.destination);
-        });
-        let sharing =
-            |counts: &[u16], pattern: u32| counts.get(pattern as usize).copied().unwrap_or_default();
-        let by_source = |rule: &Rule| {
-            sharing(&sharing_source, rule.source) < sharing(&sharing_destination, rule.destination)
-        };
-        let mut sources = Lists::counting(&table.source);
-        let mut destinations = Lists::counting(&table.destination);
-        let mut sides = Vec::with_capacity(table.rules.len());
-        each_listing(table, |rule, _| {
-            let source = by_source(rule);
-            if source {
-                sources.add(rule.source)
+        let mut sharing =
+            [&table.source, &table.destination].map(|side| vec![0u32; side.patterns() as usize]);
+        let [sources, destinations] = &mut sharing;
+        for rule in &table.rules {
+            for (counts, pattern) in [(&mut *sources, rule.source), (&mut *destinations, rule.destination)] {
+                if let Some(count) = counts.get_mut(pattern as usize) {
+                    *count = count.saturating_add(1);
+                }
+            }
+        }
+        let mut listed = [Vec::new(), Vec::new()];
+        let [by_source, by_destination] = &mut listed;
+        for (number, &Rule { source, destination, tail }) in (0..).zip(&table.rules) {
+            if sources.get(source as usize) < destinations.get(destination as usize) {
+                by_source.push((source, Entry { rule: number, other: destination, tail }));
             } else {
-                destinations.add(rule.destination)
+                by_destination.push((destination, Entry { rule: number, other: source, tail }));
             }
-            sides.push(source);
-        });
-        sources.lay_out();
-        destinations.lay_out();
-        let mut sides = sides.into_iter();
-        each_listing(table, |rule, number| match sides.next() {
-            Some(true) => sources.put(rule.source, Entry { other: rule.destination, rule: number }),
-            _ => destinations.put(rule.destination, Entry { other: rule.source, rule: number }),
-        });
-        sources.sort();
-        destinations.sort();
-        Index { by_source: sources, by_destination: destinations }
-    }
-}
-
-/// The size of an array that every number of a side's patterns is within.
-fn patterns(side: &Side) -> usize {
-    (side.some_network() as usize).saturating_add(1)
-}
-
-/// Counts a rule under its pattern; from 65,535 on one is as common as another.
-fn add_one(counts: &mut [u16], pattern: u32) {
-    if let Some(count) = counts.get_mut(pattern as usize) {
-        *count = count.saturating_add(1);
-    }
-}
-
-/// Calls `list` with every rule and its number, as itself, and with the numbers that stand for a name or a network in
-/// place of what may have to be found without names or address.
-fn each_listing(table: &Table, mut list: impl FnMut(&Rule, u32)) {
-    let stand_in = |side: &Side, pattern: u32, denies: bool| match pattern {
-        0 => None,
-        name if name >= side.first_name() => Some(side.some_name()),
-        _ => denies.then(|| side.some_network()),
-    };
-    for (number, rule) in (0..).zip(&table.rules) {
-        let source = stand_in(&table.source, rule.source, false);
-        let destination = stand_in(&table.destination, rule.destination, table.denies(rule));
-        for source in [Some(rule.source), source].into_iter().flatten() {
-            for destination in [Some(rule.destination), destination].into_iter().flatten() {
-                list(&Rule { source, destination, ..*rule }, number);
-            }
+        }
+        let [by_source, by_destination] = listed;
+        Index {
+            by_source: Lists::of_all(by_source, &table.source),
+            by_destination: Lists::of_all(by_destination, &table.destination),
+            ..Index::default()
         }
     }
 }
 
-/// The life of lists: count what goes into each, lay them out, put everything in, sort each.
 impl Lists {
-    fn counting(side: &Side) -> Lists {
-        Lists { starts: vec![0; patterns(side).saturating_add(1)], entries: Vec::new() }
+    /// The lists of entries that come in the order of the file, each with its pattern.
+    fn of_all(mut listed: Vec<(u32, Entry)>, side: &Side) -> Lists {
+        listed.sort_by_key(|(pattern, _)| *pattern);
+        let start = |pattern| listed.partition_point(|(of, _)| *of < pattern) as u32;
+        let starts = (0..=side.patterns()).map(start).collect();
+        Lists::new(starts, listed.into_iter().map(|(_, entry)| entry).collect())
     }
 
-    fn add(&mut self, pattern: u32) {
-        if let Some(count) = self.starts.get_mut(pattern as usize) {
-            *count = count.saturating_add(1);
+    /// Lists that have been stored.
+    pub(crate) fn new(starts: Vec<u32>, entries: Vec<Entry>) -> Lists {
+        Lists { starts, entries, ..Lists::default() }
+    }
+
+    /// Calls `each` with the pattern of every entry and the entry; `None` if it does so once, or if a list is not sorted.
+    fn each(&self, mut each: impl FnMut(u32, &Entry) -> Option<()>) -> Option<()> {
+        for (pattern, bounds) in (0..).zip(self.starts.windows(2)) {
+            let [start, end] = *bounds else { return None };
+            let list = Span { start, end }.of(&self.entries);
+            list.is_sorted_by(|a, b| a.rule < b.rule).then_some(())?;
+            list.iter().try_for_each(|entry| each(pattern, entry))?;
         }
+        Some(())
     }
 
-    /// Turns counts into the ends of lists, from where [`Lists::put`] fills them to their starts.
-    fn lay_out(&mut self) {
-        let mut end = 0u32;
-        for start in &mut self.starts {
-            end = end.saturating_add(*start);
-            *start = end;
-        }
-        self.entries.resize(end as usize, Entry::default());
+    /// Tells every prefix the first rule of its list, and gathers what short prefixes have to offer.
+    fn lead(&mut self, side: &mut Side, tails: &[Tail]) {
+        self.tell(&mut side.v4, 1, tails);
+        let first = side.v4.after(1);
+        self.tell(&mut side.v6, first, tails);
+        self.v4 = Tops::of(&side.v4, self, 1, tails);
+        self.v6 = Tops::of(&side.v6, self, first, tails);
     }
 
-    fn put(&mut self, pattern: u32, entry: Entry) {
-        let Some(start) = self.starts.get_mut(pattern as usize) else { return };
-        *start = start.saturating_sub(1);
-        if let Some(place) = self.entries.get_mut(*start as usize) {
-            *place = entry;
-        }
-    }
-
-    fn sort(&mut self) {
-        for bounds in self.starts.windows(2) {
-            let [start, end] = *bounds else { continue };
-            if let Some(list @ [_, _, ..]) = self.entries.get_mut(start as usize..end as usize) {
-                list.sort_unstable();
+    fn tell<W: Word>(&self, family: &mut Family<W>, first: u32, tails: &[Tail]) {
+        for (pattern, prefix) in (first..).zip(&mut family.prefixes) {
+            let [first, ..] = self.of(pattern) else { continue };
+            prefix.first = first.rule;
+            if let (true, Ok(tail)) = (first.is_sure(tails), u16::try_from(first.tail)) {
+                (prefix.first, prefix.tail) = (first.rule | SURE, tail);
             }
         }
     }
 
-    fn of(&self, pattern: u32) -> &[Entry] {
+    pub(crate) fn of(&self, pattern: u32) -> &[Entry] {
         let bounds = self.starts.get(pattern as usize..).unwrap_or_default();
         let [start, end, ..] = *bounds else { return &[] };
         Span { start, end }.of(&self.entries)
+    }
+
+    /// The lists of the patterns from one up to and without another, or to the last.
+    fn between(&self, first: u32, behind: u32) -> &[Entry] {
+        let start = |pattern: u32| self.starts.get(pattern as usize).copied();
+        let (Some(start), end) = (start(first), start(behind)) else { return &[] };
+        self.entries
+            .get(start as usize..end.map_or(self.entries.len(), |end| end as usize))
+            .unwrap_or_default()
+    }
+}
+
+impl Entry {
+    /// Whether it matches whatever else the request says.
+    pub(crate) fn is_sure(&self, tails: &[Tail]) -> bool {
+        self.other == 0 && tails.get(self.tail as usize).is_some_and(Tail::is_open)
     }
 }

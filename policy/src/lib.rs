@@ -29,6 +29,7 @@ mod route;
 mod services;
 mod side;
 mod table;
+mod tops;
 mod upstream;
 mod user;
 

@@ -7,7 +7,7 @@ use core::fmt;
 
 use crate::address::Network;
 use crate::decide::{IdentMode, RuleRef, RuleSet};
-use crate::index::{End, NONE};
+use crate::index::{NONE, around};
 use crate::name::Pattern;
 use crate::table::{Op, Ports, Table, Tail};
 
@@ -59,8 +59,8 @@ fn covered(
     before: u32,
     covers: impl Fn(&Tail) -> bool,
 ) -> Option<u32> {
-    let source = End::around(&table.source, source, &table.texts);
-    let destination = End::around(&table.destination, destination, &table.texts);
+    let source = around(&table.source, source, &table.texts);
+    let destination = around(&table.destination, destination, &table.texts);
     Some(table.first(&source, &destination, before, covers))
         .filter(|first| *first != before && *first != NONE)
 }
@@ -97,10 +97,10 @@ fn opens_the_inside(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
     };
     let open = |inside: &Network| {
         let inside = Pattern::Network(*inside);
-        let all = |tail: &Tail| tail.ports == Ports::ANY && tail.users == 0;
+
         destination != inside
             && destination.covers(&inside)
-            && covered(&rules.table, &source, &inside, rule.index(), all).is_none()
+            && covered(&rules.table, &source, &inside, rule.index(), Tail::is_open).is_none()
     };
     let open = PRIVATE.iter().copied().chain(own).find(open)?;
     Some(format!("permits destinations inside, such as {open:#}; a line above could deny them"))

@@ -90,8 +90,8 @@ impl Routes {
             destination_names: names,
         };
         match self.table.find(&query) {
-            Found::Rule(index) => {
-                self.line(index).map_or(Route::NoMatch, |(source, line)| Route::From { source, line })
+            Found::Rule { rule, .. } => {
+                self.line(rule).map_or(Route::NoMatch, |(source, line)| Route::From { source, line })
             }
             Found::Need(_) => Route::NeedNames,
             Found::Nothing => Route::NoMatch,

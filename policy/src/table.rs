@@ -80,7 +80,7 @@ pub(crate) enum Op {
 }
 
 /// A part of another array, from `start` up to and without `end`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) start: u32,
     pub(crate) end: u32,
@@ -111,7 +111,7 @@ pub(crate) struct Query<'a> {
 /// The outcome of a search for the first matching line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
-    Rule(u32),
+    Rule { rule: u32, tail: u32 },
     Need(Need),
     Nothing,
 }
@@ -122,7 +122,7 @@ impl Table {
         for (number, rule) in (0..).zip(&self.rules) {
             match self.fits(rule, query) {
                 None => {}
-                Some(Found::Nothing) => return Found::Rule(number),
+                Some(Found::Nothing) => return Found::Rule { rule: number, tail: rule.tail },
                 Some(need) => return need,
             }
         }
@@ -241,6 +241,13 @@ impl Table {
                 users.binary_search_by(|text| self.texts.bytes(*text).cmp(user)).is_ok()
             }),
         })
+    }
+}
+
+impl Tail {
+    /// Whether it holds for every port and user.
+    pub(crate) fn is_open(&self) -> bool {
+        self.ports == Ports::ANY && self.users == 0
     }
 }
 

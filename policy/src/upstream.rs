@@ -171,12 +171,8 @@ impl Upstreams {
         match self.table.find(&query) {
             Found::Need(_) => Upstream::NeedNames,
             Found::Nothing => Upstream::By { way: Way::Deny, line: 0, command: None },
-            Found::Rule(rule) => {
-                let tail = self
-                    .table
-                    .rules
-                    .get(rule as usize)
-                    .and_then(|rule| self.table.tails.get(rule.tail as usize));
+            Found::Rule { rule, tail } => {
+                let tail = self.table.tails.get(tail as usize);
                 let way =
                     tail.and_then(|tail| way_of(self.table.texts.str(tail.choice))).unwrap_or(Way::Deny);
                 let command = tail.and_then(|tail| self.table.template(tail.template));

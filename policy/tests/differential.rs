@@ -1,13 +1,30 @@
 //! The index against the plain scan, on rule files and requests that meet each other often.
 //! `PROPTEST_CASES` sets the number of files; each is asked a few dozen questions.
 
+#![allow(clippy::arithmetic_side_effects)]
+
 mod random;
 
 use proptest::prelude::*;
-use random::{ADDRESSES, NAMES, cases, parse, question, rule, verdict};
+use random::{ADDRESSES, NAMES, cases, crowd, crowded_question, parse, question, rule, verdict};
 use sockd_policy::{
     DenyReason, HostName, Services, Upstream, UserId, Verdict, Way, parse_conf, parse_routes, parse_upstreams,
 };
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases() / 200 + 1, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_index_decides_as_the_scan_does_among_thousands(
+        seed in any::<u64>(),
+        (v4, questions) in any::<bool>().prop_flat_map(|v4| (Just(v4), prop::collection::vec(crowded_question(v4), 60))),
+    ) {
+        let rules = parse(&crowd(v4, seed));
+        for question in &questions {
+            prop_assert_eq!(verdict(&rules, question, false), verdict(&rules, question, true));
+        }
+    }
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]

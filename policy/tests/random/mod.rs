@@ -52,6 +52,50 @@ pub(crate) fn rule() -> impl Strategy<Value = String> {
     )
 }
 
+/// A dozen thousand addresses that lie close together here and far apart there, by a number.
+fn crowded(v4: bool, number: u64) -> IpAddr {
+    let [far, near, close] = [number & 3, number >> 2 & 7, number >> 5 & 511].map(|part| part as u32);
+    match v4 {
+        true => IpAddr::from((far << 30 | near << 16 | close << 4).to_be_bytes()),
+        false => {
+            let [far, near, close] = [far, near, close].map(u128::from);
+            IpAddr::from((far << 125 | near << 112 | close << 64).to_be_bytes())
+        }
+    }
+}
+
+/// Rules of one family among so many prefixes that there are tops; few of them match a request.
+pub(crate) fn crowd(v4: bool, seed: u64) -> String {
+    let mut seed = seed | 1;
+    let mut dice = move |end: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % end
+    };
+    let mut text = String::new();
+    for _ in 0..2500 {
+        let mut side = |all: u64| match dice(all) {
+            0 => "ALL 0.0.0.0".to_owned(),
+            of => {
+                let length = if of == 1 { dice(20) } else { 20 + dice(11) };
+                let length = if v4 { length } else { length * 2 + length / 20 * 12 };
+                format!("{}/{length}", crowded(v4, dice(1 << 14)))
+            }
+        };
+        let rule = format!("deny {} {}", side(30), side(4));
+        let ports = ["", " eq 80", " eq 80", " neq 80", " lt 80"][dice(5) as usize];
+        text += &format!("{rule}{ports}\n");
+    }
+    text
+}
+
+pub(crate) fn crowded_question(v4: bool) -> impl Strategy<Value = Question> {
+    (0u64..1 << 14, 0u64..1 << 14, question()).prop_map(move |(source, destination, question)| Question {
+        source: crowded(v4, source),
+        destination: question.destination.map(|_| crowded(v4, destination)),
+        ..question
+    })
+}
+
 fn names() -> impl Strategy<Value = Option<Vec<HostName>>> {
     let name = select(&NAMES[..]).prop_map(|name| HostName::parse(name.as_bytes()).unwrap());
     prop::option::weighted(0.7, prop::collection::vec(name, 0..3))

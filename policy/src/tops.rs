@@ -1,0 +1,171 @@
+//! Where to look for an address among very many prefixes.
+//!
+//! A top is the first bits of an address. The prefixes of no more bits are the same for all addresses of a top, so that
+//! the first rules in their lists can be merged beforehand: the candidates. The longer prefixes of a top stand side by
+//! side and are few; a top knows for which of the next bits there are any, and the first rule of all of them. So most
+//! addresses cost one look at a line of the processor's cache, and among a million rules that is what costs.
+
+use alloc::vec::Vec;
+
+use crate::index::{Entry, Lists, NOTHING, SURE};
+use crate::side::{Family, Prefix, Word};
+use crate::table::{Span, Tail, count};
+
+/// All tops of one family; none if the prefixes are so few that a search among all of them is as quick.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Tops {
+    /// How many bits an address has behind its top.
+    shift: u32,
+    tops: Vec<Top>,
+    /// The candidates that tops have no room for.
+    more: Vec<Entry>,
+}
+
+/// The addresses with the same first bits, in one cache line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(align(64))]
+struct Top {
+    /// For each value of the next six bits, whether there is a longer prefix around such an address.
+    slots: u64,
+    /// The longer prefixes.
+    long: Span,
+    /// The first rule listed under any of them.
+    first: u32,
+    candidates: [Entry; ROOM],
+    more: Span,
+}
+
+/// What there is around an address.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Near<'a> {
+    /// The first rules in the lists of short prefixes and of [`crate::Pattern::Any`], as in the file; what would stand
+    /// behind one that matches in any case is left out, and so is what is too much.
+    candidates: &'a [Entry],
+    more: &'a [Entry],
+    /// The longer prefixes around it, those of other addresses among them, and the first rule listed under any of them.
+    long: Span,
+    first: u32,
+    /// The prefixes of both kinds.
+    all: Span,
+}
+
+/// Candidates that a top has room for, and more than which are not kept for it.
+const ROOM: usize = 3;
+const MOST: usize = 8;
+
+/// Fewer prefixes than this stay in the processor's nearest cache.
+const MANY: usize = 1 << 10;
+
+impl<'a> Near<'a> {
+    /// The candidates, those without a rule among them.
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = &'a Entry> + use<'a> {
+        self.candidates.iter().chain(self.more)
+    }
+
+    /// The prefixes among which there may be rules before `best` that are not candidates, and whether so may be
+    /// [`crate::Pattern::Any`].
+    pub(crate) fn rest(&self, best: u32) -> (Span, bool) {
+        let cut = self.more.len() == MOST.saturating_sub(ROOM)
+            && self.more.last().is_some_and(|last| last.rule < best);
+        match self.candidates {
+            [] => (self.all, true),
+            _ if cut => (self.all, true),
+            _ if self.first < best => (self.long, false),
+            _ => (Span::default(), false),
+        }
+    }
+}
+
+impl Tops {
+    /// Gathers the tops of a family whose patterns are numbered from `first`.
+    pub(crate) fn of<W: Word>(family: &Family<W>, lists: &Lists, first: u32, tails: &[Tail]) -> Tops {
+        let prefixes = &family.prefixes;
+        if prefixes.len() < MANY {
+            return Tops::default();
+        }
+        // On the average 4 to 8 prefixes to a top.
+        let bits = prefixes.len().ilog2().saturating_sub(2).saturating_add(W::UNUSED);
+        let shift = W::BITS.saturating_sub(bits);
+        let count = 1usize.checked_shl(bits).unwrap_or_default();
+        let mut found = Tops { shift, tops: Vec::with_capacity(count), more: Vec::new() };
+        let of_any = merged(&[], lists.of(0), tails);
+        let mut around: Vec<(&Prefix<W>, Vec<Entry>)> = Vec::new();
+        let mut rest = (0..).zip(prefixes).peekable();
+        for top in 0..count {
+            around.retain(|(prefix, _)| top & prefix.mask().top(shift) == prefix.address.top(shift));
+            let in_top = |prefix: &Prefix<W>| prefix.address.top(shift) == top;
+            let mut start = found.tops.last().map_or(0, |last| last.long.end);
+            while let Some((at, short)) =
+                rest.next_if(|(_, prefix)| in_top(prefix) && u32::from(prefix.length) <= bits)
+            {
+                let outer = around.last().map_or(&of_any, |(_, candidates)| candidates);
+                let candidates = merged(outer, lists.of(first.saturating_add(at)), tails);
+                around.push((short, candidates));
+                start = at.saturating_add(1);
+            }
+            let candidates = around.last().map_or(&of_any, |(_, candidates)| candidates);
+            let mut this = found.top(start, candidates);
+            while let Some((at, prefix)) = rest.next_if(|(_, prefix)| in_top(prefix)) {
+                this.slots |= slots(prefix, shift);
+                this.first = this.first.min(prefix.first & !SURE);
+                this.long.end = at.saturating_add(1);
+            }
+            found.tops.push(this);
+        }
+        found
+    }
+
+    /// A top without longer prefixes, which are to begin at `start`.
+    fn top(&mut self, start: u32, all: &[Entry]) -> Top {
+        let (few, rest) = all.split_at(all.len().min(ROOM));
+        let mut candidates = [NOTHING; ROOM];
+        candidates.iter_mut().zip(few).for_each(|(place, entry)| *place = *entry);
+        let begin = count(&self.more);
+        self.more.extend(rest);
+        let more = Span { start: begin, end: count(&self.more) };
+        Top { slots: 0, long: Span { start, end: start }, first: NOTHING.rule, candidates, more }
+    }
+
+    /// What there is around an address.
+    pub(crate) fn near<W: Word>(&self, family: &Family<W>, address: W) -> Near<'_> {
+        let Some(top) = self.tops.get(address.top(self.shift)) else {
+            return Near { all: family.all(), ..Near::default() };
+        };
+        let first = if top.slots & slot(address, self.shift) == 0 { NOTHING.rule } else { top.first };
+        let more = top.more.of(&self.more);
+        Near { candidates: &top.candidates, more, long: top.long, first, all: family.all() }
+    }
+}
+
+/// The bit of the six bits behind a top.
+fn slot<W: Word>(address: W, shift: u32) -> u64 {
+    1 << (address.top(shift.saturating_sub(SLOT)) & 63)
+}
+
+/// The bits that a prefix longer than a top holds.
+fn slots<W: Word>(prefix: &Prefix<W>, shift: u32) -> u64 {
+    let beyond = W::BITS.saturating_sub(prefix.length.into()).saturating_sub(shift.saturating_sub(SLOT));
+    let number = 1u32.checked_shl(beyond).unwrap_or(64);
+    let all = 1u64.checked_shl(number).unwrap_or(0).wrapping_sub(1);
+    slot(prefix.address, shift).wrapping_mul(all)
+}
+
+const SLOT: u32 = 6;
+
+/// The first rules of those that come from `outer` prefixes and of a list.
+fn merged(outer: &[Entry], list: &[Entry], tails: &[Tail]) -> Vec<Entry> {
+    let mut found = outer.to_vec();
+    for entry in list {
+        let place = found.partition_point(|earlier| earlier.rule < entry.rule);
+        let behind_sure = place.checked_sub(1).and_then(|before| found.get(before));
+        if place == MOST || behind_sure.is_some_and(|earlier| earlier.is_sure(tails)) {
+            continue;
+        }
+        if entry.is_sure(tails) {
+            found.truncate(place);
+        }
+        found.insert(place, *entry);
+        found.truncate(MOST);
+    }
+    found
+}
