@@ -52,6 +52,8 @@ pub enum TemplateError {
     Trailing,
     /// No letter or digit, so nothing that could be run.
     Empty,
+    /// A value right behind `$`, or one that may be a number right before `<` or `>`.
+    Ambiguous,
 }
 
 impl<'r> Template<'r> {
@@ -76,17 +78,26 @@ impl<'r> Template<'r> {
     }
 }
 
-/// Checks the text of a command.
+/// Checks the text of a command. Whatever the values are, the shell will see the same words: so `$%u`, where a client would
+/// choose a variable, and `%u>`, where a user called 2 would be the number of a descriptor, are refused. That is done
+/// within quotes as well, because a command may pass its words to another shell.
 pub fn check(text: &str) -> Result<(), TemplateError> {
-    let mut rest = text.chars();
+    let (mut rest, mut before) = (text.chars(), ' ');
     while let Some(letter) = rest.next() {
         if letter == '%' {
-            match rest.next() {
-                Some('A' | 'a' | 'c' | 'p' | 'S' | 's' | 'U' | 'u' | 'Z' | 'z' | '%') => {}
+            let numeric = match rest.next() {
+                Some('p' | 'S' | 's' | 'U' | 'u') => true,
+                Some('A' | 'a' | 'c' | 'Z' | 'z') => false,
+                Some('%') => continue,
                 Some(other) => return Err(TemplateError::Unknown(other)),
                 None => return Err(TemplateError::Trailing),
+            };
+            let behind = rest.as_str().trim_start_matches(|digit: char| digit.is_ascii_digit());
+            if before == '$' || (numeric && behind.starts_with(['<', '>'])) {
+                return Err(TemplateError::Ambiguous);
             }
         }
+        before = letter;
     }
     if text.contains(|letter: char| letter.is_ascii_alphanumeric()) {
         Ok(())
@@ -165,6 +176,9 @@ impl fmt::Display for TemplateError {
             TemplateError::Unknown(letter) => write!(f, "unknown substitution %{}", letter.escape_default()),
             TemplateError::Trailing => f.write_str("% at the end"),
             TemplateError::Empty => f.write_str("command without a letter or digit"),
+            TemplateError::Ambiguous => f.write_str(
+                "% right behind $, or without a blank before < or >, where it may mean something else",
+            ),
         }
     }
 }
@@ -207,6 +221,17 @@ mod tests {
         assert_eq!(check(" ;; "), Err(TemplateError::Empty));
         assert_eq!(check(""), Err(TemplateError::Empty));
         assert_eq!(check("echo %% %%%u"), Ok(()));
+    }
+
+    #[test]
+    fn a_value_that_could_be_a_variable_or_the_number_of_a_descriptor_is_refused_at_load() {
+        for text in ["echo $%u", "echo '$%A'", "echo %u>/x", "echo %s<x", "echo %p2>x", "mail -s \"<%U>\" x"]
+        {
+            assert_eq!(check(text), Err(TemplateError::Ambiguous), "{text}");
+        }
+        for text in ["echo $ %u $%%", "echo %u >/x", "echo %u@%A>/x", "echo <%u 2>&1", "echo %%>x"] {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
     }
 
     #[test]

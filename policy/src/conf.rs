@@ -185,7 +185,7 @@ fn file_item(
     if let Some(known) = builder.known_file(path) {
         return Ok(known);
     }
-    let refused = |why: &str| LineError::new(line, format!("user file {path}: {why}"));
+    let refused = |why: &str| LineError::new(line, format!("user file {}: {why}", path.escape_debug()));
     let text = user_file(path).map_err(|why| refused(&why))?;
     if !builder.admits(text.len()) {
         return Err(refused("too large"));
@@ -206,4 +206,17 @@ fn file_item(
 
 fn id_too_long(line: usize, id: &[u8]) -> LineError {
     LineError::expected(line, "user id of at most 255 bytes", Some(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_a_user_file_cannot_write_to_a_terminal() {
+        let text = "permit *=/a\x1b[2J\u{202e} ALL 0.0.0.0\n";
+        let errors =
+            parse_conf(text.as_bytes(), &Services::default(), &mut |_| Err("gone".into())).unwrap_err();
+        assert_eq!(errors[0].to_string(), "line 1: user file /a\\u{1b}[2J\\u{202e}: gone");
+    }
 }

@@ -12,7 +12,7 @@ use crate::relay::Mover;
 use crate::{Ending, lockdown};
 use rustix::event::epoll::{Event, EventFlags};
 use slab::Slab;
-use sockd_common::message::{End, FromSession, Id, RelayMode, ReplyCode, ToSession};
+use sockd_common::message::{End, FromSession, Id, Locks, PROTOCOL_VERSION, RelayMode, ReplyCode, ToSession};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -113,24 +113,30 @@ impl Worker {
     fn serve(&mut self) -> Served {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
-            self.epoll.wait(&mut events, self.patience()).map_err(|_| Ending::System)?;
-            self.read_clock();
-            self.end_rests();
-            for (slot, id) in std::mem::take(&mut self.unfinished) {
-                self.with(slot, id, |session, outside| {
-                    session.queued = false;
-                    session.advance(outside)
-                });
-            }
-            self.is_told_much &= events.iter().any(|event| event.data.u64() == CHANNEL);
-            for event in &events {
-                self.on_event(event)?;
-            }
-            if self.now >= self.next_sweep {
-                self.sweep();
-            }
-            self.send()?;
+            let patience = self.patience();
+            self.turn(&mut events, patience)?;
         }
+    }
+
+    /// Waits for something to do, and does it.
+    fn turn(&mut self, events: &mut Vec<Event>, patience: Option<Duration>) -> Result<(), Ending> {
+        self.epoll.wait(events, patience).map_err(|_| Ending::System)?;
+        self.read_clock();
+        self.end_rests();
+        for (slot, id) in std::mem::take(&mut self.unfinished) {
+            self.with(slot, id, |session, outside| {
+                session.queued = false;
+                session.advance(outside)
+            });
+        }
+        self.is_told_much &= events.iter().any(|event| event.data.u64() == CHANNEL);
+        for event in events.iter() {
+            self.on_event(event)?;
+        }
+        if self.now >= self.next_sweep {
+            self.sweep();
+        }
+        self.send()
     }
 
     fn read_clock(&mut self) {
@@ -323,5 +329,30 @@ impl Worker {
             self.epoll.change(&self.channel, CHANNEL, flags).map_err(|_| Ending::System)?;
         }
         Ok(())
+    }
+}
+
+/// A session worker without its locks, one turn at a time, for who plays the monitor, the client and the server to it.
+#[doc(hidden)]
+pub struct Unlocked(Worker);
+
+impl Unlocked {
+    /// The monitor has sent its first message already.
+    pub fn new(channel: OwnedFd) -> Result<Self, Ending> {
+        let epoll = Epoll::new().map_err(|_| Ending::System)?;
+        let channel = Outbox::new(channel);
+        epoll.add(&channel, CHANNEL, EventFlags::IN).map_err(|_| Ending::System)?;
+        let none = Locks {
+            protocol: PROTOCOL_VERSION,
+            landlock_abi: 0,
+            landlock_enforced: false,
+            memory_deny_write_execute: false,
+        };
+        Worker::set_up(epoll, channel, FromSession::Ready(none)).map(Self)
+    }
+
+    /// Does what there is to do, after waiting for it for at most so long.
+    pub fn turn(&mut self, patience: Duration) -> Result<(), Ending> {
+        self.0.turn(&mut Vec::with_capacity(EVENTS), Some(patience))
     }
 }

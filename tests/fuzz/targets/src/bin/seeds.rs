@@ -1,0 +1,237 @@
+//! Writes `tests/fuzz/corpus/*/seed-*`: what real clients and servers say, files as they are installed, and messages and
+//! frozen files as this version writes them.
+
+use sockd_common::bounded::Few;
+use sockd_common::message::{
+    Act, Answer, Command, Destination, End, Errno, FromIdent, FromProbe, FromResolver, FromSession, Id,
+    IdentUser, Locks, Message, Name, Query, RelayMode, ReplyCode, Request, ToIdent, ToProbe, ToResolver,
+    ToSession, Transport, UserId,
+};
+use sockd_common::wire::{MAX_PACKET, encode};
+use sockd_fuzz_targets::TARGETS;
+use sockd_fuzz_targets::frozen::HEADER;
+use sockd_policy::frozen::{Provenance, freeze_routes, freeze_rules, freeze_upstreams, hash};
+use sockd_policy::{Services, parse_conf, parse_routes, parse_upstreams};
+use std::fs;
+use std::path::Path;
+
+/// As curl, ncat, proxychains4 and socksify of Debian 12 send them; the last by a client for BIND, and from the protocol's text.
+const REQUESTS: [&[u8]; 8] = [
+    b"\x04\x01\x00P\xcb\x00q\x01joe\x00",
+    b"\x04\x01\x00P\x00\x00\x00\x01joe\x00www.example.com\x00GET / HTTP/1.1\r\nHost: www.example.com\r\n",
+    b"\x04\x01\x01\xbb\xcb\x00q\x01\x00\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    b"\x04\x01\x00\x17\x00\x00\x00\x01\x00www.example.com\x00",
+    b"\x04\x01\x00P\x00\x00\x00\x01joe\x00203.0.113.1\x00",
+    b"\x04\x02\x00\x15\xcb\x00q\x01joe\x00",
+    b"\x04\x03\x00P\xcb\x00q\x01\x00",
+    b"\x05\x01\x00",
+];
+
+/// As oidentd of Debian 12 and the servers and examples of RFC 1413 write them.
+const IDENT_REPLIES: [&[u8]; 9] = [
+    b"40000,1080:USERID:UNIX:root\r\n",
+    b"40000,1080:ERROR:NO-USER\r\n",
+    b"40000,1080:ERROR:HIDDEN-USER\r\n",
+    b"0,99999:ERROR:INVALID-PORT\r\n",
+    b"40000 , 1080 : USERID : UNIX : joe\r\n",
+    b"40000 , 1080 : USERID : UNIX , US-ASCII : joe\n",
+    b"40000, 1080 : USERID : OTHER :0x1234\r\n",
+    b"40000,1080:USERID:WIN32:joe smith:x\r\n",
+    b"   40000\t,1080:userid:unix, OCTET:\xff\xfe",
+];
+
+/// As dnsmasq of Debian 12 answers; the first number is the question (see `dns::asked`).
+const DNS_ANSWERS: &[(u8, &[u8])] = &[
+    (0, b"\x00\x00\x85\x80\x00\x01\x00\x01\x00\x00\x00\x01\x03www\x07example\x03com\x00\x00\x01\x00\x01\xc0\x0c\x00\x01\x00\x01\x00\x00\x0e\x10\x00\x04\xc0\x00\x02\x07\x00\x00)\x04\xd0\x00\x00\x00\x00\x00\x00"),
+    (1, b"\x00\x00\x85\x80\x00\x01\x00\x01\x00\x00\x00\x01\x03www\x07example\x03com\x00\x00\x1c\x00\x01\xc0\x0c\x00\x1c\x00\x01\x00\x00\x0e\x10\x00\x10 \x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x07\x00\x00)\x04\xd0\x00\x00\x00\x00\x00\x00"),
+    (2, b"\x00\x00\x85\x80\x00\x01\x00\x01\x00\x00\x00\x01\x017\x012\x010\x03192\x07in-addr\x04arpa\x00\x00\x0c\x00\x01\xc0\x0c\x00\x0c\x00\x01\x00\x00\x0e\x10\x00\x11\x03www\x07example\x03com\x00\x00\x00)\x04\xd0\x00\x00\x00\x00\x00\x00"),
+    (0, b"\x00\x00\x81\x83\x00\x01\x00\x00\x00\x00\x00\x01\x02nx\x07example\x03com\x00\x00\x01\x00\x01\x00\x00)\x04\xd0\x00\x00\x00\x00\x00\x00"),
+    (128, b"\x00\x00\x85\x80\x00\x01\x00\x01\x00\x00\x00\x00\x03www\x07example\x03com\x00\x00\x01\x00\x01\xc0\x0c\x00\x01\x00\x01\x00\x00\x0e\x10\x00\x04\xc0\x00\x02\x07"),
+    (129, b"\x00\x00\x85\x80\x00\x01\x00\x01\x00\x00\x00\x00\x03www\x07example\x03com\x00\x00\x1c\x00\x01\xc0\x0c\x00\x1c\x00\x01\x00\x00\x0e\x10\x00\x10 \x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x07"),
+    (130, b"\x00\x00\x85\x80\x00\x01\x00\x01\x00\x00\x00\x00\x017\x012\x010\x03192\x07in-addr\x04arpa\x00\x00\x0c\x00\x01\xc0\x0c\x00\x0c\x00\x01\x00\x00\x0e\x10\x00\x11\x03www\x07example\x03com\x00"),
+    (128, b"\x00\x00\x81\x83\x00\x01\x00\x00\x00\x00\x00\x00\x02nx\x07example\x03com\x00\x00\x01\x00\x01"),
+    (0, b"\x00\x00\x81\x80\x00\x01\x00\x00\x00\x00\x00\x01\x03www\x07example\x03com\x00\x00\x10\x00\x01\x00\x00)\x04\xd0\x00\x00\x00\x00\x00\x00"),
+    (0, b"\x00\x00\x85\x80\x00\x01\x00\x02\x00\x00\x00\x01\x03www\x07example\x03com\x00\x00\x01\x00\x01\xc0\x0c\x00\x05\x00\x01\x00\x00\x00<\x00\x11\x03web\x07example\x03net\x00\xc0-\x00\x01\x00\x01\x00\x00\x01,\x00\x04\xc0\x00\x02\x09\x00\x00)\x04\xd0\x00\x00\x00\x00\x00\x00"),
+    (1, b"\x00\x00\x85\x80\x00\x01\x00\x01\x00\x00\x00\x01\x03www\x07example\x03com\x00\x00\x1c\x00\x01\xc0\x0c\x00\x05\x00\x01\x00\x00\x00<\x00\x11\x03web\x07example\x03net\x00\x00\x00)\x04\xd0\x00\x00\x00\x00\x00\x00"),
+    (0, b"\x00\x00\x85\x03\x00\x01\x00\x00\x00\x01\x00\x01\x03www\x07example\x03com\x00\x00\x01\x00\x01\x07example\x03com\x00\x00\x06\x00\x01\x00\x00\x02X\x00?\x02ns\x07example\x03com\x00\x0ahostmaster\x02ns\x07example\x03com\x00k\x03\x22^\x00\x00\x04\xb0\x00\x00\x00\xb4\x00\x12u\x00\x00\x00\x02X\x00\x00)\x04\xd0\x00\x00\x00\x00\x00\x00"),
+    (2, b"\x00\x00\x81\x05\x00\x01\x00\x00\x00\x00\x00\x00\x017\x012\x010\x03192\x07in-addr\x04arpa\x00\x00\x0c\x00\x01"),
+];
+
+const UPSTREAMS: &str = "# direct inside, by two servers outside\ndirect 10.0.0.0 255.0.0.0\n\
+    sockd @=gate.example:1081,192.0.2.1 *=joe,ann .example.com 0.0.0.0 eq www : logger %u\n\
+    deny ALL 0.0.0.0 eq smtp\nsockd@[2001:db8::1]:1080 2001:db8::/32\nsockd ALL 0.0.0.0\nnameserver 192.0.2.53\n";
+
+const CONF: &str = "permit ?=I *=ann,/users 10.0.0.0/8 20.0.9.0 255.0.255.0 neq 23 : echo '%u'\n\
+    deny .xyz.com 0.0.0.0 2001:db8::/32\n#NO_IDENTD: mail -s x%a\n#BAD_ID: mail %U %u\n\n# a comment\n\
+    deny ALL 0.0.0.0 xyz.com 0.0.0.0 lt 1024\npermit ?=i 10.9.9.9 255.0.0.255 ge ftp : (finger @%A | mail root) &\n\
+    permit ALL 0.0.0.0\n";
+
+fn main() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let installed = |name: &str| fs::read(root.join("packaging").join(name)).expect("an installed file");
+    for (target, _) in TARGETS {
+        let folder = root.join("tests/fuzz/corpus").join(target);
+        fs::create_dir_all(&folder).expect("a folder for the corpus");
+        for (number, seed) in seeds(target, &installed).iter().enumerate() {
+            fs::write(folder.join(format!("seed-{number:02}")), seed).expect("a seed");
+        }
+    }
+}
+
+fn seeds(target: &str, installed: &dyn Fn(&str) -> Vec<u8>) -> Vec<Vec<u8>> {
+    let owned = |seeds: &[&[u8]]| -> Vec<Vec<u8>> { seeds.iter().map(|seed| seed.to_vec()).collect() };
+    match target {
+        "request" => owned(&REQUESTS),
+        "ident_reply" => owned(&IDENT_REPLIES),
+        "dns_answer" => DNS_ANSWERS.iter().map(|(question, answer)| [&[*question], *answer].concat()).collect(),
+        "hosts" => owned(&[
+            b"127.0.0.1\tlocalhost\n::1 localhost ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\n",
+            b"192.0.2.1 www.example.com www # web\r\n192.0.2.2 WWW.Example.com.\n2001:db8::1 www\n::ffff:192.0.2.1 www\n",
+        ]),
+        "resolv_conf" => owned(&[
+            b"# comment\nnameserver 192.0.2.1\nnameserver 2001:db8::1\nsearch a.example b.example.\n\
+              options ndots:2 timeout:1 attempts:3 rotate\n",
+            b"domain example.com\nnameserver fe80::1%eth0\noptions edns0 trust-ad ndots:99\n",
+        ]),
+        "from_worker" => from_worker(),
+        "to_worker" => to_worker(),
+        "conf" => vec![CONF.into(), uncommented(&installed("sockd.conf")), installed("sockd.conf")],
+        "user_list" => owned(&[b"ann,/users,bob\0ann bob # carl\ndan,eve\r\n", b"/users,/more\0\xff\xfe", b",\0", b"\0"]),
+        "route" => {
+            vec![installed("sockd.route.example"), b"10.9.9.1 .xyz.com 0.0.0.0\n2001:db8::1 ALL 0.0.0.0\n".into()]
+        }
+        "upstreams" => vec![UPSTREAMS.into()],
+        "settings" => vec![
+            installed("sockd.ron"),
+            b"(isolation: shared(4), user: \"x\", worker_ids: (100000, 500), bind_ports: (2000, 3000), commands: off)".into(),
+        ],
+        "frozen_rules" | "frozen_routes" | "frozen_upstreams" => frozen(target, installed),
+        "escape" => owned(&[b"joe", b"joe)@x to y (\\z\r\n\0\x1b[0m\xff"]),
+        "command" => vec![
+            command(b"joe", b"joe", b"www.example.com", b"(/usr/bin/finger @%A 2>&1 | mail -s \"%U %u %Z %S\" root) & # 100%%"),
+            command(b"$(id)", b"-rf", b"a;b", b"echo '%u' \"%U\" %A:%a %c %p %S:%s %Z/%z > /dev/null"),
+        ],
+        // Choices, of which any will do.
+        _ => (1..=8u64).map(noise).collect(),
+    }
+}
+
+/// The lines that are rules behind their comment sign.
+fn uncommented(text: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(text);
+    let rules = text.lines().filter_map(|line| line.strip_prefix('#'));
+    let rules = rules.filter(|line| line.starts_with("permit ") || line.starts_with("deny "));
+    rules.map(|line| format!("{line}\n")).collect::<String>().into()
+}
+
+fn packet(kind: u8, message: &impl Message) -> Vec<u8> {
+    let mut buffer = [0; MAX_PACKET];
+    [&[kind], encode(message, &mut buffer).expect("a message that fits")].concat()
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text.as_bytes()).expect("a short name")
+}
+
+fn from_worker() -> Vec<Vec<u8>> {
+    let id = Id(7);
+    let locks =
+        Locks { protocol: 2, landlock_abi: 7, landlock_enforced: true, memory_deny_write_execute: true };
+    let request = |command, destination| {
+        let user = UserId::new(b"joe").expect("a short id");
+        FromSession::Request { id, request: Request { version: 4, command, destination, port: 23, user } }
+    };
+    let addresses = ["192.0.2.1", "2001:db8::1"].map(|address| address.parse().expect("an address"));
+    vec![
+        packet(0, &FromSession::Ready(locks)),
+        packet(0, &request(Command::Connect, Destination::Address(addresses[0]))),
+        packet(0, &request(Command::Bind, Destination::Name(name("www.example.com")))),
+        packet(0, &FromSession::Closed { id, up: 1048, down: 285_143, why: End::Finished }),
+        packet(0, &FromSession::Closed { id, up: 0, down: 0, why: End::ClientGone(Errno(104)) }),
+        packet(1, &FromResolver::NeedSocket { id, transport: Transport::Tcp, attempt: 3 }),
+        packet(1, &FromResolver::Answer { id, answer: Answer::Addresses(Few::first_of(addresses)) }),
+        packet(
+            1,
+            &FromResolver::Answer {
+                id,
+                answer: Answer::Names(Few::first_of([name("a.example"), name("b")])),
+            },
+        ),
+        packet(2, &FromIdent::Answer { id, user: IdentUser::new(b"joe") }),
+        packet(3, &FromProbe::Survived { errno: Errno(1) }),
+    ]
+}
+
+fn to_worker() -> Vec<Vec<u8>> {
+    let id = Id(7);
+    let address = "198.51.100.1:3000".parse().expect("an address");
+    let search = Few::first_of([name("a.example"), name("b.example")]);
+    vec![
+        packet(0, &ToSession::Setup { relay: RelayMode::Splice, idle_limit: 7200 }),
+        packet(0, &ToSession::Serve { id }),
+        packet(0, &ToSession::Listening { id, address }),
+        packet(0, &ToSession::Relay { id, bound: "[2001:db8::1]:9".parse().expect("an address") }),
+        packet(0, &ToSession::Refuse { id, code: ReplyCode::BadUser }),
+        packet(1, &ToResolver::Setup { servers: 2, timeout: 5, attempts: 2, ndots: 1, search }),
+        packet(1, &ToResolver::Resolve { id, query: Query::Addresses(name("www.example.com")) }),
+        packet(1, &ToResolver::Resolve { id, query: Query::Names(address.ip()) }),
+        packet(2, &ToIdent::Ask { id, client_port: 40000, server_port: 1080 }),
+        packet(3, &ToProbe::Try(Act::ALL[4])),
+    ]
+}
+
+/// Even and the content: the target adds beginning, length and checksum. Odd and a whole file: it is taken as it is.
+fn frozen(target: &str, installed: &dyn Fn(&str) -> Vec<u8>) -> Vec<Vec<u8>> {
+    let services = Services::parse(b"ftp 21/tcp\nsmtp 25/tcp\nwww 80/tcp\nhttps 443/tcp\n");
+    let from = Provenance {
+        name: "/etc/sockd.conf".into(),
+        modified: 1_700_000_000,
+        text: hash(b""),
+        user_files: vec![("/users".into(), hash(b"carl"))],
+    };
+    let mut users = |_: &str| Ok(b"carl dan".to_vec());
+    let files: Vec<Vec<u8>> = match target {
+        "frozen_rules" => {
+            let texts = [CONF.into(), uncommented(&installed("sockd.conf")), Vec::new()];
+            texts
+                .map(|text| freeze_rules(&parse_conf(&text, &services, &mut users).expect("rules"), &from))
+                .into()
+        }
+        "frozen_routes" => {
+            let texts = [
+                installed("sockd.route.example"),
+                b"10.9.9.1 .xyz.com 0.0.0.0\n2001:db8::1 ALL 0.0.0.0\n".into(),
+            ];
+            texts.map(|text| freeze_routes(&parse_routes(&text).expect("routes"), &from)).into()
+        }
+        _ => {
+            let lines = parse_upstreams(UPSTREAMS.as_bytes(), &services, &mut users).expect("lines");
+            vec![freeze_upstreams(&lines, &from)]
+        }
+    };
+    let contents = files.iter().map(|file| [&[0], &file[HEADER..]].concat());
+    contents.chain(files.first().map(|file| [&[1], &file[..]].concat())).collect()
+}
+
+/// User, user of identd, name, service, addresses and numbers, and the template, as the target takes them.
+fn command(user: &[u8], ident_user: &[u8], name: &[u8], template: &[u8]) -> Vec<u8> {
+    let mut seed = Vec::new();
+    for field in [user, ident_user, name, b"telnet"] {
+        seed.push(u8::try_from(field.len()).expect("a short field"));
+        seed.extend(field);
+    }
+    seed.extend([&[0, 192, 0, 2, 7, 0, 7, 18, 0, 0, 23, 0][..], &[0, 203, 0, 113, 1]].concat());
+    seed.extend(template);
+    seed
+}
+
+/// Two hundred bytes without any meaning (xorshift64*).
+fn noise(mut state: u64) -> Vec<u8> {
+    let mut byte = || {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 56) as u8
+    };
+    (0..200).map(|_| byte()).collect()
+}

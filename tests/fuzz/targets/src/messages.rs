@@ -1,0 +1,51 @@
+//! Packets between the monitor and its workers.
+
+use sockd_common::message::{
+    FromIdent, FromProbe, FromResolver, FromSession, FromUpstream, Message, ToIdent, ToProbe, ToResolver,
+    ToSession, ToUpstream,
+};
+use sockd_common::wire::{MAX_PACKET, decode, encode};
+use std::fmt::Debug;
+
+/// What is taken for a message can be said again, in no more bytes, and then is the same message.
+fn is_message<M: Message + PartialEq + Debug>(packet: &[u8]) {
+    let Ok(message) = decode::<M>(packet) else { return };
+    let mut buffer = [0; MAX_PACKET];
+    let again = encode(&message, &mut buffer).expect("a message that fits into a packet");
+    assert!(again.len() <= packet.len());
+    assert_eq!(decode::<M>(again).as_ref(), Ok(&message));
+    let longer = [packet, &[0]].concat();
+    assert!(decode::<M>(&longer).is_err(), "bytes behind the message");
+}
+
+/// The packet behind the first byte, which chooses among `kinds`; as a channel carries it.
+fn chosen(data: &[u8], kinds: [fn(&[u8]); 5]) {
+    let Some((choice, packet)) = data.split_first() else { return };
+    kinds[usize::from(*choice) % kinds.len()](&packet[..packet.len().min(MAX_PACKET)]);
+}
+
+/// What the monitor reads.
+pub fn from_worker(data: &[u8]) {
+    let kinds = [
+        is_message::<FromSession>,
+        is_message::<FromResolver>,
+        is_message::<FromIdent>,
+        is_message::<FromProbe>,
+        is_message::<FromUpstream>,
+    ];
+    chosen(data, kinds);
+}
+
+/// What the workers read.
+pub fn to_worker(data: &[u8]) {
+    chosen(
+        data,
+        [
+            is_message::<ToSession>,
+            is_message::<ToResolver>,
+            is_message::<ToIdent>,
+            is_message::<ToProbe>,
+            is_message::<ToUpstream>,
+        ],
+    );
+}
