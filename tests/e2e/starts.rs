@@ -78,6 +78,12 @@ const CASES: &[Case] = &[
         &["/etc/sockd.route: line 1: expected address of an interface, found \"eth0\"", CHECK],
     ),
     file(
+        "a next server without a destination",
+        "/etc/socks.conf",
+        b"direct ALL 0.0.0.0\nsockd @=192.0.2.1\n",
+        &["/etc/socks.conf: line 2: expected ", CHECK],
+    ),
+    file(
         "a setting that is none",
         "/etc/sockd.ron",
         b"(\n  max_wrokers: 3,\n)\n",
@@ -170,7 +176,7 @@ fn whatever_stops_a_start_is_named_with_its_place_what_was_expected_and_the_comm
     for case in CASES {
         let host = Host::new();
         let start = Start::new(&host, PERMIT_ALL).words(case.words);
-        host.sh("rm -f /etc/sockd.route /etc/sockd.ron /etc/sockd.fc");
+        host.sh("rm -f /etc/sockd.route /etc/sockd.ron /etc/sockd.fc /etc/socks.conf");
         host.sh(case.deed);
         if let Some((path, content)) = case.file {
             host.write(path, content);
