@@ -3,7 +3,7 @@
 use crate::link::Link;
 use crate::load::{SERVICES, upstream_file, upstreams};
 use crate::options::Options;
-use crate::settings::{Sandbox, Settings};
+use crate::settings::{Isolation, Relay, Sandbox, Settings};
 use crate::spawner::{Ending, FromSpawner, Spawner, ToSpawner};
 use crate::start::{Failure, clean_start, start_spawner};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -74,7 +74,7 @@ pub fn ver(options: &Options) -> Result<bool, Failure> {
     Ok(missing.is_empty())
 }
 
-fn facts(options: &Options, settings: &Settings) -> Result<[String; 7], Vec<String>> {
+fn facts(options: &Options, settings: &Settings) -> Result<[String; 9], Vec<String>> {
     let rrcmd = if settings.privileged_ports { "Supports" } else { "Does not support" };
     let route = if options.route.exists() { "is used" } else { "is not required, and there is none" };
     let file = upstream_file(options, settings);
@@ -96,6 +96,17 @@ fn facts(options: &Options, settings: &Settings) -> Result<[String; 7], Vec<Stri
         "RBIND is supported".into(),
         format!("The route file {} {route}", options.route.display()),
         format!("{rrcmd} clients that use Rrcmd()"),
+        match settings.isolation {
+            Isolation::Client => "Isolation: no worker sees bytes of two client hosts, up to max_workers hosts at once".into(),
+            Isolation::Connection => {
+                "Isolation: no worker sees bytes of two connections, up to max_workers connections at once".into()
+            }
+            Isolation::Shared(number) => format!("Isolation: none, {number} workers serve all client hosts"),
+        },
+        match settings.relay {
+            Relay::Adaptive => "Relay: small amounts are copied through a worker's memory, bulk is spliced past it".into(),
+            Relay::Splice => "Relay: no relayed byte enters the memory of a worker, but for urgent ones".into(),
+        },
     ])
 }
 

@@ -40,9 +40,19 @@ fn cli_01_and_02_ver_states_the_classic_facts_and_the_full_sandbox() {
     for fact in ["4.4.0", "4A", "SOCKSified", "tandalone", "RBIND", "route file"] {
         assert!(text.contains(fact), "{fact:?} is not in {text}");
     }
+    assert!(text.contains("two client hosts") && text.contains("copied through a worker's memory"), "{text}");
     for layer in ["uid", "apabilit", "no_new_privs", "seccomp", "Landlock", "namespace"] {
         assert!(text.contains(layer), "{layer:?} is not in {text}");
     }
+}
+
+#[test]
+fn ver_says_what_the_settings_give_up_and_keep() {
+    let host = Host::new();
+    let settings = "(isolation: shared(2), relay: splice)";
+    let text = stdout(&Start::new(&host, "").words("-ver").settings(settings).output());
+    assert!(text.contains("Isolation: none, 2 workers"), "{text}");
+    assert!(text.contains("no relayed byte"), "{text}");
 }
 
 #[test]
