@@ -2,7 +2,7 @@
 
 use sockd_lockdown::Test::{Int, NoneOf, OnlyBits};
 use sockd_lockdown::When::{Always, Args};
-use sockd_lockdown::{Arg, Row, libc, row};
+use sockd_lockdown::{Arg, Row, libc, rare, row};
 
 /// The monitor's calls once it serves: no fork, no program, no file opened for writing.
 pub const MONITOR: &[Row] = &[
@@ -29,7 +29,8 @@ pub const MONITOR: &[Row] = &[
     row!(
         SYS_getsockopt,
         Args(&[Arg { index: 1, test: Int(libc::SOL_SOCKET as u32) }]),
-        "what became of a connect"
+        "what became of a connect",
+        rare("a connect has failed")
     ),
     row!(
         SYS_setsockopt,
@@ -40,9 +41,9 @@ pub const MONITOR: &[Row] = &[
     row!(SYS_sendto, Always, "messages to workers, log lines, questions about routes"),
     row!(SYS_recvfrom, Always, "messages from workers, without room for descriptors; answers about routes"),
     row!(SYS_read, Always, "signals, and resolv.conf"),
-    row!(SYS_write, Always, "log lines on standard error"),
-    row!(SYS_poll, Always, "whether standard error takes a line (older C libraries)"),
-    row!(SYS_ppoll, Always, "whether standard error takes a line"),
+    row!(SYS_write, Always, "log lines on standard error", rare("--log stderr")),
+    row!(SYS_poll, Always, "whether standard error takes a line (older C libraries)", rare("--log stderr")),
+    row!(SYS_ppoll, Always, "whether standard error takes a line", rare("--log stderr")),
     row!(SYS_close, Always, "everything handed over or no longer needed"),
     row!(
         SYS_fcntl,
@@ -54,25 +55,35 @@ pub const MONITOR: &[Row] = &[
         Args(&[Arg { index: 1, test: Int(libc::F_GETFD as u32) }]),
         "the standard library looks whether a descriptor is open before it closes it (debug builds)"
     ),
-    row!(SYS_openat, Args(&[READ_ONLY]), "resolv.conf and hosts when they have changed; Landlock says where"),
-    row!(SYS_newfstatat, Always, "whether resolv.conf or hosts have changed"),
-    row!(SYS_fstat, Always, "that they are regular files"),
+    row!(
+        SYS_openat,
+        Args(&[READ_ONLY]),
+        "resolv.conf and hosts when they have changed; Landlock says where",
+        CHANGED
+    ),
+    row!(
+        SYS_newfstatat,
+        Always,
+        "whether resolv.conf or hosts have changed",
+        rare("5 seconds after the last look")
+    ),
+    row!(SYS_fstat, Always, "that they are regular files", CHANGED),
     row!(SYS_pread64, Always, "the configuration that the loader has compiled"),
-    row!(SYS_statx, Always, "the size of a file that is read whole"),
-    row!(SYS_lseek, Always, "the same"),
+    row!(SYS_statx, Always, "the size of a file that is read whole", CHANGED),
+    row!(SYS_lseek, Always, "the same", CHANGED),
     row!(SYS_getpid, Always, "%p in rule commands"),
     row!(SYS_unlinkat, Always, "the process id file at the end; Landlock says where"),
-    row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory"),
-    row!(SYS_munmap, Always, "memory"),
-    row!(SYS_mremap, Always, "memory"),
-    row!(SYS_brk, Always, "memory"),
-    row!(SYS_clock_gettime, Always, "the time where it has no vDSO"),
+    row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory", MORE),
+    row!(SYS_munmap, Always, "memory", MORE),
+    row!(SYS_mremap, Always, "memory", MORE),
+    row!(SYS_brk, Always, "memory", MORE),
+    row!(SYS_clock_gettime, Always, "the time where it has no vDSO", NO_VDSO),
     row!(SYS_exit_group, Always, "end"),
 ];
 
 /// The loader's calls: it reads files and writes to the memory that it shares with the monitor.
 pub const LOADER: &[Row] = &[
-    row!(SYS_poll, Always, "wait for the monitor"),
+    row!(SYS_poll, Always, "wait for the monitor", rare("a C library that waits so")),
     row!(SYS_ppoll, Always, "the same"),
     row!(SYS_recvmsg, Always, "a word from the monitor"),
     row!(SYS_sendto, Always, "say what has been read"),
@@ -80,7 +91,7 @@ pub const LOADER: &[Row] = &[
     row!(SYS_newfstatat, Always, "who owns the folders above them"),
     row!(SYS_fstat, Always, "who owns them"),
     row!(SYS_statx, Always, "the size of a file that is read whole"),
-    row!(SYS_lseek, Always, "the same"),
+    row!(SYS_lseek, Always, "the same", rare("a standard library that asks for the place in a file")),
     row!(SYS_read, Always, "configuration files"),
     row!(SYS_pwrite64, Always, "the shared memory"),
     row!(SYS_ftruncate, Always, "the shared memory"),
@@ -91,11 +102,11 @@ pub const LOADER: &[Row] = &[
         Args(&[Arg { index: 1, test: Int(libc::F_GETFD as u32) }]),
         "debug builds, before a close"
     ),
-    row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory"),
-    row!(SYS_munmap, Always, "memory"),
-    row!(SYS_mremap, Always, "memory"),
-    row!(SYS_brk, Always, "memory"),
-    row!(SYS_clock_gettime, Always, "the time where it has no vDSO"),
+    row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory", LARGER),
+    row!(SYS_munmap, Always, "memory", LARGER),
+    row!(SYS_mremap, Always, "memory", LARGER),
+    row!(SYS_brk, Always, "memory", LARGER),
+    row!(SYS_clock_gettime, Always, "the time where it has no vDSO", NO_VDSO),
     row!(SYS_exit_group, Always, "end"),
 ];
 
@@ -109,21 +120,21 @@ pub const SPAWNER: &[Row] = &[
     row!(SYS_clone, Args(&[Arg { index: 0, test: OnlyBits(FORK) }]), "fork; no namespace, no shared memory"),
     row!(SYS_execveat, Always, "the worker's program, by its descriptor: there are no files to execute"),
     row!(SYS_wait4, Always, "reap"),
-    row!(SYS_kill, Always, "end a worker; nobody else is there"),
+    row!(SYS_kill, Always, "end a worker; nobody else is there", rare("a worker has to be killed")),
     row!(SYS_dup2, Always, "put the channel where the worker expects it"),
     row!(SYS_close, Always, "the channel that has been given to a worker"),
     row!(SYS_fcntl, Always, "whether a descriptor is open (debug builds); size of the workers' pipes"),
     row!(SYS_rt_sigprocmask, Always, "a worker starts with no signal blocked"),
-    row!(SYS_setgroups, Always, "an id of its own for a worker"),
-    row!(SYS_setresuid, Always, "an id of its own for a worker"),
-    row!(SYS_setresgid, Always, "an id of its own for a worker"),
-    row!(SYS_getresuid, Always, "read it back"),
-    row!(SYS_getresgid, Always, "read it back"),
-    row!(SYS_getgroups, Always, "read them back"),
+    row!(SYS_setgroups, Always, "an id of its own for a worker", IDS),
+    row!(SYS_setresuid, Always, "an id of its own for a worker", IDS),
+    row!(SYS_setresgid, Always, "an id of its own for a worker", IDS),
+    row!(SYS_getresuid, Always, "read it back", IDS),
+    row!(SYS_getresgid, Always, "read it back", IDS),
+    row!(SYS_getgroups, Always, "read them back", IDS),
     row!(SYS_set_robust_list, Always, "the C library's fork"),
     row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory"),
-    row!(SYS_munmap, Always, "memory"),
-    row!(SYS_mremap, Always, "memory"),
+    row!(SYS_munmap, Always, "memory", MORE_WORKERS),
+    row!(SYS_mremap, Always, "memory", MORE_WORKERS),
     row!(SYS_brk, Always, "memory"),
     row!(SYS_exit_group, Always, "end"),
 ];
@@ -135,13 +146,13 @@ pub const WORKERS: &[Row] = &[
     row!(SYS_set_tid_address, Always, "start of a program"),
     row!(SYS_rseq, Always, "start of a program"),
     row!(SYS_readlink, Always, "start of a program: the static C library asks where it came from"),
-    row!(SYS_readlinkat, Always, "the same in newer C libraries"),
+    row!(SYS_readlinkat, Always, "the same in newer C libraries", rare("a C library that asks so")),
     row!(SYS_getrandom, Always, "start of a program: the allocator; ids of DNS queries"),
     row!(SYS_mprotect, Args(&[NOT_EXECUTABLE]), "start of a program: relocations become read-only"),
     row!(SYS_rt_sigaction, Always, "start of a program: SIGPIPE, stack overflow"),
     row!(SYS_sigaltstack, Always, "start of a program: stack overflow"),
-    row!(SYS_gettid, Always, "start of a program"),
-    row!(SYS_sched_getaffinity, Always, "start of a program: the bounds of the stack"),
+    row!(SYS_gettid, Always, "start of a program", STACK),
+    row!(SYS_sched_getaffinity, Always, "start of a program: the bounds of the stack", STACK),
     row!(SYS_prlimit64, Always, "start of a program; lockdown"),
     row!(SYS_prctl, Always, "lockdown"),
     row!(SYS_capget, Always, "lockdown"),
@@ -159,14 +170,21 @@ pub const WORKERS: &[Row] = &[
     row!(SYS_epoll_pwait, Always, "every role"),
     row!(SYS_epoll_ctl, Always, "every role"),
     row!(SYS_recvfrom, Always, "every role"),
-    row!(SYS_fstat, Always, "resolver: the hosts file it was given"),
-    row!(SYS_pread64, Always, "resolver: the hosts file it was given"),
     row!(SYS_splice, Always, "session"),
     row!(SYS_pipe2, Always, "session"),
     row!(SYS_shutdown, Always, "session"),
     row!(SYS_getpeername, Always, "session"),
-    row!(SYS_clock_gettime, Always, "deadlines where the clock has no vDSO"),
+    row!(SYS_clock_gettime, Always, "deadlines where the clock has no vDSO", NO_VDSO),
 ];
+
+// Occasions of calls that are rarely made.
+const CHANGED: Option<&str> = rare("a file has changed, 5 seconds after it was looked at");
+const MORE: Option<&str> = rare("more is going on than ever before");
+const LARGER: Option<&str> = rare("larger files than those before");
+const IDS: Option<&str> = rare("worker_ids");
+const NO_VDSO: Option<&str> = rare("where the machine has no clock in the vDSO");
+const MORE_WORKERS: Option<&str> = rare("more workers than ever before");
+const STACK: Option<&str> = rare("a standard library that asks for the bounds of the stack");
 
 /// openat(2) without a way to write, create or cut a file.
 const READ_ONLY: Arg = Arg {

@@ -26,6 +26,7 @@ pub struct Start {
     words: Vec<String>,
     port: u16,
     program: PathBuf,
+    traces: Option<PathBuf>,
 }
 
 impl Start {
@@ -37,7 +38,7 @@ impl Start {
 
     /// With the files that are there.
     pub fn bare(host: &Host) -> Self {
-        Self { host: host.clone(), words: Vec::new(), port: 1080, program: program("sockd") }
+        Self { host: host.clone(), words: Vec::new(), port: 1080, program: program("sockd"), traces: None }
     }
 
     /// With `--trial`.
@@ -80,9 +81,25 @@ impl Start {
         Self { program, ..self }
     }
 
+    /// Under strace(1), which writes what each process asks of the kernel to a file of its own in this folder. The
+    /// tracer stands aside: the daemon stays the process that was started.
+    pub fn traced(self, folder: &Path) -> Self {
+        Self { traces: Some(folder.into()), ..self }
+    }
+
     /// Starts it and waits until it listens.
     pub fn start(self) -> Sockd {
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.traces {
+            None => Command::new(&self.program),
+            Some(folder) => {
+                let mut strace = Command::new("strace");
+                strace
+                    .args(["-D", "-ff", "-qq", "-s", "16", "-o"])
+                    .arg(folder.join("trace"))
+                    .arg(&self.program);
+                strace
+            }
+        };
         let stderr = self.host.run(|| File::create(STDERR)).expect("a file for stderr");
         command.args(&self.words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let program = Program::start(&self.host, &mut command);

@@ -6,7 +6,7 @@
 
 use sockd_lockdown::Test::{AtMost, Int, Long, NoneOf, OnlyBits};
 use sockd_lockdown::When::{Always, Answer, Args};
-use sockd_lockdown::{Arg, Row, libc, row};
+use sockd_lockdown::{Arg, Row, libc, rare, row};
 
 /// The session worker's calls.
 pub const PROFILE_SESSION: &[Row] = &[
@@ -34,14 +34,15 @@ pub const PROFILE_SESSION: &[Row] = &[
         "ENOTCONN tells that the peer has acknowledged everything, so that close is safe"
     ),
     row!(SYS_close, Always, "end a session"),
-    row!(SYS_mmap, Args(&MAP), "memory of the allocator: private, not executable, no fixed place"),
-    row!(SYS_munmap, Always, "give such memory back"),
-    row!(SYS_mremap, Args(&REMAP), "let the table of sessions grow"),
-    row!(SYS_brk, Always, "memory of the allocator"),
+    row!(SYS_mmap, Args(&MAP), "memory of the allocator: private, not executable, no fixed place", MANY),
+    row!(SYS_munmap, Always, "give such memory back", MANY),
+    row!(SYS_mremap, Args(&REMAP), "let the table of sessions grow", MANY),
+    row!(SYS_brk, Always, "memory of the allocator", MANY),
     row!(
         SYS_clock_gettime,
         Args(&[int(0, libc::CLOCK_MONOTONIC)]),
-        "idle limits, where the clock has no vDSO"
+        "idle limits, where the clock has no vDSO",
+        NO_VDSO
     ),
     row!(SYS_exit_group, Always, "end"),
 ];
@@ -60,8 +61,8 @@ pub const PROFILE_IDENT: &[Row] = &[
         Answer(libc::ENOSYS),
         "not allowed; but builds with debug assertions ask it before every close, and only mind EBADF"
     ),
-    row!(SYS_brk, Always, "memory of the allocator"),
-    row!(SYS_exit_group, Always, "end"),
+    row!(SYS_brk, Always, "memory of the allocator", rare("many queries at once")),
+    row!(SYS_exit_group, Always, "end", rare("idle for longer than worker_idle")),
 ];
 
 /// The upstream worker's calls: the same as the ident worker's, and for the same reasons. What a next server sends
@@ -103,13 +104,23 @@ pub const PROFILE_RESOLVER: &[Row] = &[
         Args(&[flags(2, 0)]),
         "query ids that nobody can guess, of the kernel's initialised generator only"
     ),
-    row!(SYS_mmap, Args(&MAP), "memory of the allocator: private, not executable, no fixed place"),
-    row!(SYS_munmap, Always, "give such memory back"),
-    row!(SYS_mremap, Args(&REMAP), "let the table of hosts grow"),
-    row!(SYS_brk, Always, "memory of the allocator"),
-    row!(SYS_clock_gettime, Args(&[int(0, libc::CLOCK_MONOTONIC)]), "deadlines, where the clock has no vDSO"),
-    row!(SYS_exit_group, Always, "end"),
+    row!(SYS_mmap, Args(&MAP), "memory of the allocator: private, not executable, no fixed place", LARGE),
+    row!(SYS_munmap, Always, "give such memory back", LARGE),
+    row!(SYS_mremap, Args(&REMAP), "let the table of hosts grow", LARGE),
+    row!(SYS_brk, Always, "memory of the allocator", LARGE),
+    row!(
+        SYS_clock_gettime,
+        Args(&[int(0, libc::CLOCK_MONOTONIC)]),
+        "deadlines, where the clock has no vDSO",
+        NO_VDSO
+    ),
+    row!(SYS_exit_group, Always, "end", rare("only with the daemon, whose end is quicker")),
 ];
+
+// Occasions of calls that are rarely made.
+const NO_VDSO: Option<&str> = rare("where the machine has no clock in the vDSO");
+const MANY: Option<&str> = rare("many sessions at once");
+const LARGE: Option<&str> = rare("a large hosts file");
 
 /// No single mapping is larger, in bytes.
 const LARGEST_MAPPING: u64 = 64 << 20;

@@ -24,6 +24,8 @@ pub struct Row {
     pub when: When,
     /// The reason.
     pub why: &'static str,
+    /// The occasion on which the call is made, where the tests do not lead to it.
+    pub rare: Option<&'static str>,
 }
 
 /// When a call is allowed.
@@ -61,17 +63,27 @@ pub enum Test {
     AtMost(u64),
 }
 
-/// A row of a profile: `row!(SYS_close, When::Always, "the reason")`.
+/// A row of a profile: `row!(SYS_close, When::Always, "the reason")`, with [`rare`] at the end for a call that an
+/// ordinary visit does not lead to.
 #[macro_export]
 macro_rules! row {
     ($call:ident, $when:expr, $why:expr) => {
+        $crate::row!($call, $when, $why, None)
+    };
+    ($call:ident, $when:expr, $why:expr, $rare:expr) => {
         $crate::Row {
             call: $crate::libc::$call,
             name: stringify!($call).split_at("SYS_".len()).1,
             when: $when,
             why: $why,
+            rare: $rare,
         }
     };
+}
+
+/// The last part of a row whose call is made only on this occasion, and not by the tests that look for every call.
+pub const fn rare(occasion: &'static str) -> Option<&'static str> {
+    Some(occasion)
 }
 
 /// What a profile compiles to: programs to be installed one after the other.

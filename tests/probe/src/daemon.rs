@@ -20,7 +20,7 @@ const IDENTD: u16 = 113;
 const NAMESERVER: u16 = 53;
 
 /// Milliseconds that anything may take.
-const LIMIT: i32 = 20_000;
+const LIMIT: i32 = 120_000;
 
 /// What one role's worker has told.
 pub(crate) struct Told {

@@ -106,7 +106,7 @@ fn one(layer: Layer, act: &Act, place: &Place<'_>) -> Result<Outcome, String> {
 /// Whether the signal has arrived that the kernel says nothing about.
 fn seen(act: &Act, outcome: Outcome, victim: &Victim) -> Outcome {
     match outcome {
-        Outcome::Done if act.name == SIGIO && victim.is_alive() => Outcome::Refused(libc::EPERM),
+        Outcome::Done if act.name == SIGIO && !victim.is_struck() => Outcome::Refused(libc::EPERM),
         outcome => outcome,
     }
 }

@@ -15,7 +15,7 @@ pub(crate) enum Outcome {
     Refused(i32),
     /// The process was ended by this signal: SIGSYS is the filter.
     Killed(i32),
-    /// It did not end within a few seconds.
+    /// It did not end in time.
     Hung,
     /// It was not tried, as the locks could not be put on; nothing can be said.
     Untried,
@@ -26,8 +26,11 @@ const SIGNALS: i32 = 160;
 const HUNG: i32 = 250;
 const UNTRIED: i32 = 251;
 
-/// Milliseconds.
-const LIMIT: i32 = 5000;
+/// Milliseconds that an act may take.
+const LIMIT: i32 = 20_000;
+
+/// Milliseconds between the last that is seen of a signal and the end of whom it ends.
+const GRACE: i32 = 300;
 
 impl Outcome {
     /// Whether the act has come to nothing.
@@ -153,9 +156,26 @@ impl Victim {
         }
     }
 
-    /// Whether it runs.
-    pub(crate) fn is_alive(&self) -> bool {
-        matches!(sys::ended(self.0), Ok(None))
+    /// Whether a deadly signal has been sent to it: it has ended, or will once it gets its turn. The kernel sends a
+    /// signal within the call that causes it, so that nothing is still to come.
+    pub(crate) fn is_struck(&self) -> bool {
+        for _ in 0..GRACE {
+            while self.has_signals() && matches!(sys::ended(self.0), Ok(None)) {
+                sys::sleep(1);
+            }
+            if !matches!(sys::ended(self.0), Ok(None)) {
+                return true;
+            }
+            sys::sleep(1);
+        }
+        false
+    }
+
+    /// Whether signals wait for it, as far as /proc is there to say so.
+    fn has_signals(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
+        let sets = status.lines().filter(|line| line.starts_with("SigPnd:") || line.starts_with("ShdPnd:"));
+        sets.filter_map(|line| line.split('\t').nth(1)).any(|set| set.bytes().any(|digit| digit != b'0'))
     }
 
     /// Its process id.
@@ -166,9 +186,12 @@ impl Victim {
 
 impl Drop for Victim {
     fn drop(&mut self) {
-        sys::kill(self.0);
-        while matches!(sys::ended(self.0), Ok(None)) {
-            sys::sleep(1);
+        // One that has been waited for has given its number back.
+        if matches!(sys::ended(self.0), Ok(None)) {
+            sys::kill(self.0);
+            while matches!(sys::ended(self.0), Ok(None)) {
+                sys::sleep(1);
+            }
         }
     }
 }

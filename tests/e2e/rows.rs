@@ -1,0 +1,156 @@
+//! Every call that a process is allowed is made, or its row says why it rarely is.
+//!
+//! One visit to everything that the daemon does, with strace(1) writing down what each process asks of the kernel once
+//! its filter stands. Rows are compared by the names of their calls.
+
+use nix::sys::signal::Signal;
+use sockd::profile::{LOADER, MONITOR, SPAWNER, WORKERS};
+use sockd_lockdown::Row;
+use sockd_tests::dns::{Answer, Nameserver};
+use sockd_tests::far::{Far, Server};
+use sockd_tests::identd::Identd;
+use sockd_tests::lab::Lab;
+use sockd_tests::line::Line;
+use sockd_tests::site::{CLIENT, NAMESERVER, SERVER, Site};
+use sockd_tests::socks::{Reply, Request, ask, assert_rejected, granted, send_to};
+use sockd_worker::profile::{PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+const RULES: &str = "\
+permit ?=I *=joe 0.0.0.0 0.0.0.0 : /bin/true %p
+deny *=eve 0.0.0.0 0.0.0.0
+permit 0.0.0.0 0.0.0.0
+permit 2001:db8::/32
+";
+
+/// Enough for splice(2).
+const BULK: usize = 8 << 20;
+
+/// The calls of each role, by name.
+type Calls = BTreeMap<&'static str, BTreeSet<String>>;
+
+#[test]
+fn every_row_is_used_or_says_why_it_rarely_is() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rows");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder for traces");
+    visit_everything(&folder);
+    let seen = seen(&folder);
+    let profiles: [(&str, Vec<Row>); 6] = [
+        ("monitor", MONITOR.to_vec()),
+        ("loader", LOADER.to_vec()),
+        ("spawner", [SPAWNER, WORKERS].concat()),
+        ("session", PROFILE_SESSION.to_vec()),
+        ("ident", PROFILE_IDENT.to_vec()),
+        ("resolver", PROFILE_RESOLVER.to_vec()),
+    ];
+    let mut unexplained = Vec::new();
+    for (role, rows) in &profiles {
+        let calls = seen.get(role).unwrap_or_else(|| panic!("no process was seen as {role}: {seen:?}"));
+        let unused = rows.iter().filter(|row| !calls.contains(row.name) && row.rare.is_none());
+        unexplained.extend(unused.map(|row| format!("{role}: {}", row.name)));
+        let rare = rows.iter().filter_map(|row| Some(format!("{}: {}", row.name, row.rare?)));
+        println!("{role}: {} calls seen; rare: {:#?}", calls.len(), rare.collect::<Vec<_>>());
+    }
+    assert!(unexplained.is_empty(), "never used, and the row does not say when it is: {unexplained:#?}");
+}
+
+/// CONNECT and BIND, by address and by name, over IPv4 and IPv6, little and much; identd, a command, refusals; a
+/// reload, a report, an orderly end.
+fn visit_everything(folder: &Path) {
+    let site = Site::new();
+    site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\noptions timeout:2\n"));
+    let _dns = Nameserver::start(&site.server, |question| match question.name.as_str() {
+        "long.example.net" => Answer::Truncated(vec![SERVER.into()]),
+        "host.example.net" => Answer::Addresses(vec![SERVER.into()]),
+        _ => Answer::NoSuchName,
+    });
+    let _echo = Server::echo(&site.server, (SERVER, 7));
+    let identd = Identd::start(&site.client, CLIENT);
+    identd.names("joe");
+    let mut lab = Lab::at(site, RULES, |start| {
+        start.settings("(commands: argv, worker_idle: 1)").words("--pid-file /run/sockd.pid").traced(folder)
+    });
+    let client = &lab.site.client.clone();
+
+    let far = Far::listen(&lab.site.server, SERVER);
+    let (mut near, mut there) = (granted(client, &Request::connect(far.v4())), far.accept());
+    let sender = std::thread::spawn(move || {
+        near.send(vec![b'x'; BULK]);
+        near.half_close();
+        near.read_to_end()
+    });
+    assert_eq!(there.read(BULK).len(), BULK);
+    there.send("little");
+    drop(there);
+    sender.join().expect("the sender");
+
+    for name in ["host.example.net", "long.example.net"] {
+        drop(granted(client, &Request::connect_name(name, 7)));
+    }
+    drop(granted(client, &Request::connect((SERVER, 7)).by("joe")));
+    assert_rejected(client, &Request::connect((SERVER, 7)).by("eve"));
+    let ipv6: SocketAddr = "[2001:db8:1::1]:1080".parse().expect("an address");
+    let mut line = send_to(client, ipv6, &Request::connect((SERVER, 7)).by("sam"));
+    assert_eq!(Reply::read(&mut line).code, 90);
+    drop(line);
+
+    let (mut waiting, reply) = ask(client, &Request::connect((SERVER, 21)).as_bind());
+    let mut server = Line::dial(&lab.site.server, reply.address);
+    assert_eq!(Reply::read(&mut waiting).code, 90);
+    server.send("x");
+    assert_eq!(waiting.read(1), b"x");
+    drop((server, waiting));
+
+    lab.turn_the_page();
+    lab.sockd.signal(Signal::SIGHUP);
+    lab.wait_for_line("daemon.notice reloaded: ");
+    lab.sockd.signal(Signal::SIGUSR1);
+    drop(granted(client, &Request::connect((SERVER, 7)).by("sam")));
+    lab.sockd.signal(Signal::SIGTERM);
+    lab.sockd.wait();
+}
+
+fn seen(folder: &Path) -> Calls {
+    let mut calls = Calls::new();
+    for entry in fs::read_dir(folder).expect("traces") {
+        let trace = fs::read_to_string(entry.expect("a trace").path()).expect("text");
+        let lines: Vec<&str> = trace.lines().collect();
+        let names = |lines: &[&str]| -> BTreeSet<String> {
+            let called = lines.iter().filter_map(|line| line.split_once('('));
+            called.map(|(name, _)| name.to_owned()).collect()
+        };
+        let Some(filter) = lines.iter().rposition(|line| line.starts_with("seccomp(SECCOMP_SET_MODE_FILTER"))
+        else {
+            continue;
+        };
+        let after = names(lines.get(filter + 1..).unwrap_or_default());
+        match worker(&lines) {
+            Some(role) => {
+                calls.entry(role).or_default().extend(after);
+                // The spawner's filter is around it from the beginning.
+                calls.entry("spawner").or_default().extend(names(&lines));
+            }
+            None => calls.entry(keeper(&after)).or_default().extend(after),
+        }
+    }
+    calls
+}
+
+/// The role of a worker, from how its program was executed.
+fn worker(lines: &[&str]) -> Option<&'static str> {
+    let start = lines.iter().find(|line| line.starts_with("execveat("))?;
+    ["session", "ident", "resolver"].into_iter().find(|role| start.contains(&format!("\"{role}\"")))
+}
+
+/// Which of the other three a process is, by what only one of them does.
+fn keeper(calls: &BTreeSet<String>) -> &'static str {
+    match (calls.contains("clone"), calls.contains("epoll_pwait")) {
+        (true, _) => "spawner",
+        (false, true) => "monitor",
+        (false, false) => "loader",
+    }
+}
