@@ -9,18 +9,10 @@ pub const MONITOR: &[Row] = &[
     row!(SYS_epoll_pwait, Always, "wait for everything at once"),
     row!(SYS_epoll_ctl, Always, "watch sockets on their way"),
     row!(SYS_accept4, Always, "clients, and servers that come back on a BIND"),
-    row!(
-        SYS_socket,
-        Args(&[Arg { index: 0, test: Int(libc::AF_INET as u32) }]),
-        "dial, nameservers, BIND ports"
-    ),
-    row!(SYS_socket, Args(&[Arg { index: 0, test: Int(libc::AF_INET6 as u32) }]), "the same for IPv6"),
-    row!(SYS_socket, Args(&[Arg { index: 0, test: Int(libc::AF_UNIX as u32) }]), "reach a restarted syslogd"),
-    row!(
-        SYS_socketpair,
-        Args(&[Arg { index: 0, test: Int(libc::AF_UNIX as u32) }]),
-        "the channel of a new worker"
-    ),
+    row!(SYS_socket, Args(&[int(0, libc::AF_INET)]), "dial, nameservers, BIND ports"),
+    row!(SYS_socket, Args(&[int(0, libc::AF_INET6)]), "the same for IPv6"),
+    row!(SYS_socket, Args(&[int(0, libc::AF_UNIX)]), "reach a restarted syslogd"),
+    row!(SYS_socketpair, Args(&[int(0, libc::AF_UNIX)]), "the channel of a new worker"),
     row!(SYS_bind, Always, "source addresses of the route file, BIND ports"),
     row!(SYS_listen, Always, "BIND ports"),
     row!(SYS_connect, Always, "dial what the rules permit; identd, nameservers, /dev/log"),
@@ -28,7 +20,7 @@ pub const MONITOR: &[Row] = &[
     row!(SYS_getpeername, Always, "check who answered"),
     row!(
         SYS_getsockopt,
-        Args(&[Arg { index: 1, test: Int(libc::SOL_SOCKET as u32) }]),
+        Args(&[int(1, libc::SOL_SOCKET)]),
         "what became of a connect",
         rare("a connect has failed")
     ),
@@ -47,26 +39,16 @@ pub const MONITOR: &[Row] = &[
     row!(SYS_close, Always, "everything handed over or no longer needed"),
     row!(
         SYS_fcntl,
-        Args(&[Arg { index: 1, test: Int(libc::F_DUPFD_CLOEXEC as u32) }]),
+        Args(&[int(1, libc::F_DUPFD_CLOEXEC)]),
         "the descriptor in reserve for the day when there are no others"
     ),
     row!(
         SYS_fcntl,
-        Args(&[Arg { index: 1, test: Int(libc::F_GETFD as u32) }]),
+        Args(&[int(1, libc::F_GETFD)]),
         "the standard library looks whether a descriptor is open before it closes it (debug builds)"
     ),
-    row!(
-        SYS_openat,
-        Args(&[READ_ONLY]),
-        "resolv.conf and hosts when they have changed; Landlock says where",
-        CHANGED
-    ),
-    row!(
-        SYS_newfstatat,
-        Always,
-        "whether resolv.conf or hosts have changed",
-        rare("5 seconds after the last look")
-    ),
+    row!(SYS_openat, Args(&[READ_ONLY]), "resolv.conf and hosts, changed; Landlock says where", CHANGED),
+    row!(SYS_newfstatat, Always, "whether resolv.conf or hosts have changed", CHANGED),
     row!(SYS_fstat, Always, "that they are regular files", CHANGED),
     row!(SYS_pread64, Always, "the configuration that the loader has compiled"),
     row!(SYS_statx, Always, "the size of a file that is read whole", CHANGED),
@@ -97,15 +79,11 @@ pub const LOADER: &[Row] = &[
     row!(SYS_ftruncate, Always, "the shared memory"),
     row!(SYS_getuid, Always, "whose files count as one's own"),
     row!(SYS_close, Always, "files that have been read"),
-    row!(
-        SYS_fcntl,
-        Args(&[Arg { index: 1, test: Int(libc::F_GETFD as u32) }]),
-        "debug builds, before a close"
-    ),
-    row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory", LARGER),
-    row!(SYS_munmap, Always, "memory", LARGER),
-    row!(SYS_mremap, Always, "memory", LARGER),
-    row!(SYS_brk, Always, "memory", LARGER),
+    row!(SYS_fcntl, Args(&[int(1, libc::F_GETFD)]), "debug builds, before a close"),
+    row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory", MORE),
+    row!(SYS_munmap, Always, "memory", MORE),
+    row!(SYS_mremap, Always, "memory", MORE),
+    row!(SYS_brk, Always, "memory", MORE),
     row!(SYS_clock_gettime, Always, "the time where it has no vDSO", NO_VDSO),
     row!(SYS_exit_group, Always, "end"),
 ];
@@ -133,8 +111,8 @@ pub const SPAWNER: &[Row] = &[
     row!(SYS_getgroups, Always, "read them back", IDS),
     row!(SYS_set_robust_list, Always, "the C library's fork"),
     row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory"),
-    row!(SYS_munmap, Always, "memory", MORE_WORKERS),
-    row!(SYS_mremap, Always, "memory", MORE_WORKERS),
+    row!(SYS_munmap, Always, "memory", MORE),
+    row!(SYS_mremap, Always, "memory", MORE),
     row!(SYS_brk, Always, "memory"),
     row!(SYS_exit_group, Always, "end"),
 ];
@@ -180,11 +158,13 @@ pub const WORKERS: &[Row] = &[
 // Occasions of calls that are rarely made.
 const CHANGED: Option<&str> = rare("a file has changed, 5 seconds after it was looked at");
 const MORE: Option<&str> = rare("more is going on than ever before");
-const LARGER: Option<&str> = rare("larger files than those before");
 const IDS: Option<&str> = rare("worker_ids");
 const NO_VDSO: Option<&str> = rare("where the machine has no clock in the vDSO");
-const MORE_WORKERS: Option<&str> = rare("more workers than ever before");
 const STACK: Option<&str> = rare("a standard library that asks for the bounds of the stack");
+
+const fn int(index: u8, value: i32) -> Arg {
+    Arg { index, test: Int(value.cast_unsigned()) }
+}
 
 /// openat(2) without a way to write, create or cut a file.
 const READ_ONLY: Arg = Arg {
