@@ -20,7 +20,7 @@ _sockd() {
             ;;
         sockd-probe)
             case $before in
-                --role) mapfile -t COMPREPLY < <(compgen -W 'session ident resolver' -- "$word"); return ;;
+                --role) mapfile -t COMPREPLY < <(compgen -W 'session ident resolver upstream' -- "$word"); return ;;
                 --layer)
                     mapfile -t COMPREPLY < <(compgen -W 'user namespaces landlock unfiltered filter full' -- "$word")
                     return

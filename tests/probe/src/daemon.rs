@@ -1,23 +1,34 @@
 //! The installed sockd, started where nobody else is, with this program in its worker's place.
 //!
 //! The daemon has no option that would let somebody choose its worker: what is shown at the worker's place is
-//! changed in the private mount namespace of this program alone, which takes root.
+//! changed in the private mount namespace of this program alone, which takes root. It reads the host's settings, if
+//! there are any, and rules, routes and upstream lines of this program's.
 
 use crate::outcome::Outcome;
 use crate::private::{self, Folder};
-use crate::slot::END;
+use crate::slot::{BEYOND, END};
 use crate::sys;
 use sockd_common::message::Role;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::{env, fs};
 
-/// Where the daemon listens in its own network namespace, and where identd and the nameserver do.
+/// Where the daemon listens in its own network namespace, and where identd, the nameserver and the next server do.
 const PROXY: u16 = 1080;
 const IDENTD: u16 = 113;
 const NAMESERVER: u16 = 53;
+const NEXT: u16 = 1081;
+
+/// Only one destination leads to an identd: the worker that is meant has to be the only one that is needed.
+const RULES: &str = "\
+permit ?=i 127.0.0.0/8 127.0.0.0/8
+permit ?=n 127.0.0.0/8
+";
+
+/// There is no other interface.
+const ROUTES: &str = "127.0.0.1 0.0.0.0 0.0.0.0\n";
 
 /// Milliseconds that anything may take.
 const LIMIT: i32 = 120_000;
@@ -39,10 +50,11 @@ pub(crate) struct Daemon {
     said: String,
     identd: TcpListener,
     nameserver: TcpListener,
+    next: TcpListener,
 }
 
 impl Daemon {
-    /// Starts it. `settings` of the host are used where there are any; no other file of the host's is.
+    /// Starts it.
     pub(crate) fn start(program: &Path, worker: &Path, folder: &Folder) -> Result<Self, String> {
         let own = env::current_exe().map_err(|error| error.to_string())?;
         private::show(&own, worker)?;
@@ -53,16 +65,24 @@ impl Daemon {
         let listen = |port| {
             TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| format!("port {port}: {error}"))
         };
-        let (identd, nameserver) = (listen(IDENTD)?, listen(NAMESERVER)?);
+        let (identd, nameserver, next) = (listen(IDENTD)?, listen(NAMESERVER)?, listen(NEXT)?);
         let mut command = Command::new(program);
-        command.args(["--trial", "-i", "--listen", &format!("127.0.0.1:{PROXY}")]);
-        if let Some(settings) = settings(folder)? {
-            command.arg("--settings").arg(settings);
+        command.args(["--log", "stderr", "--listen", &format!("127.0.0.1:{PROXY}")]);
+        let upstream = format!("sockd @=127.0.0.1:{NEXT} {BEYOND}/32\ndirect ALL 0.0.0.0\n");
+        let files = [
+            ("--conf", "sockd.conf", RULES),
+            ("--route", "sockd.route", ROUTES),
+            ("--upstream", "socks.conf", &upstream),
+        ];
+        for (option, name, text) in files {
+            let path = folder.path().join(name);
+            fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+            command.arg(option).arg(path);
         }
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
         let stderr = child.stderr.take().ok_or("no standard error")?;
-        let mut daemon = Self { child, stderr, said: String::new(), identd, nameserver };
+        let mut daemon = Self { child, stderr, said: String::new(), identd, nameserver, next };
         daemon.line("serving on ")?;
         Ok(daemon)
     }
@@ -99,6 +119,7 @@ impl Daemon {
         let mut peer = match role {
             Role::Ident => accept(&self.identd)?,
             Role::Resolver => accept(&self.nameserver)?,
+            Role::Upstream => accept(&self.next)?,
             _ => client.try_clone().map_err(words)?,
         };
         if role != Role::Session {
@@ -153,14 +174,5 @@ impl Drop for Daemon {
         // Spawner and workers die with the monitor.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// A copy of the host's settings under another name: with --trial the file at the default place is not read.
-fn settings(folder: &Folder) -> Result<Option<PathBuf>, String> {
-    let copy = folder.path().join("sockd.ron");
-    match fs::read("/etc/sockd.ron") {
-        Ok(text) => fs::write(&copy, text).map(|()| Some(copy)).map_err(|error| error.to_string()),
-        Err(_) => Ok(None),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Each act is tried by an ordinary process of an unprivileged user first, so that one that is impossible anyway is
 //! seen to prove nothing; then behind each layer of the sandbox alone; then in the place of a session worker, an ident
-//! worker and a resolver worker of the installed daemon, which is started where it meets nobody.
+//! worker, a resolver worker and an upstream worker of the installed daemon, which is started where it meets nobody.
 //!
 //! This program is two: what an administrator starts ([`cli`], [`layers`], [`daemon`]), and what the spawner starts in
 //! the worker's place ([`slot`]).

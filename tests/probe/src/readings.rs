@@ -10,11 +10,11 @@ use crate::slot::CANARY_PORT;
 use crate::sys;
 use sockd_common::message::Role;
 use sockd_lockdown::Row;
-use sockd_worker::profile::{PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION};
+use sockd_worker::profile::{PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION, PROFILE_UPSTREAM};
 use std::fs;
 
 /// The words of `--role`.
-pub(crate) const ROLES: [&str; 3] = ["session", "ident", "resolver"];
+pub(crate) const ROLES: [&str; 4] = ["session", "ident", "resolver", "upstream"];
 
 /// The words of `--layer`.
 pub(crate) const LAYERS: [&str; 6] = ["user", "namespaces", "landlock", "unfiltered", "filter", "full"];
@@ -52,9 +52,13 @@ const EXCEPTIONS: [(&str, &str, Outcome, &str); 1] = [(
     "permitted: this is how a session worker relays",
 )];
 
-/// The ident worker's filter answers fcntl(2) instead of killing; nothing is carried out.
-const ANSWERED: (&str, &str, Outcome, &str) =
-    ("ident", "F_", Outcome::Refused(libc::ENOSYS), "answered with an error, never carried out");
+/// These workers' filters answer fcntl(2) instead of killing; nothing is carried out.
+const ANSWERED: ([&str; 2], &str, Outcome, &str) = (
+    ["ident", "upstream"],
+    "F_",
+    Outcome::Refused(libc::ENOSYS),
+    "answered with an error, never carried out",
+);
 
 impl Reading {
     /// How many acts were stopped, and how many of the classic ones.
@@ -103,8 +107,8 @@ impl Reading {
 }
 
 fn exception(role: &str, act: &str, outcome: Outcome) -> Option<&'static str> {
-    let (of_role, prefix, answer, why) = ANSWERED;
-    if of_role == role && act.starts_with(prefix) | act.starts_with("fcntl") && outcome == answer {
+    let (roles, prefix, answer, why) = ANSWERED;
+    if roles.contains(&role) && act.starts_with(prefix) | act.starts_with("fcntl") && outcome == answer {
         return Some(why);
     }
     let found = EXCEPTIONS.iter().find(|entry| (entry.0, entry.1, entry.2) == (role, act, outcome));
@@ -167,7 +171,7 @@ fn single_layers() -> Vec<(&'static str, String, Layer, Held)> {
         ("unfiltered", "everything but the filter".into(), Layer::Unfiltered, floor(93)),
         ("unfiltered", "the same, against another worker".into(), Layer::BesideAnother, Held::Known),
     ];
-    let profiles: [&'static [Row]; 3] = [PROFILE_SESSION, PROFILE_IDENT, PROFILE_RESOLVER];
+    let profiles: [&'static [Row]; 4] = [PROFILE_SESSION, PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_UPSTREAM];
     for (role, profile) in ROLES.into_iter().zip(profiles) {
         let name = format!("the {role} filter alone");
         layers.push(("filter", name, Layer::Filter(profile), Held::Killed(role)));
@@ -180,7 +184,7 @@ fn read_full(options: &Options, place: &Place<'_>, readings: &mut Vec<Reading>, 
         Ok(daemon) => daemon,
         Err(why) => return unread.push(format!("the workers of the daemon itself: {why}")),
     };
-    for (word, role) in ROLES.into_iter().zip([Role::Session, Role::Ident, Role::Resolver]) {
+    for (word, role) in ROLES.into_iter().zip([Role::Session, Role::Ident, Role::Resolver, Role::Upstream]) {
         if !role_is_wanted(options, Held::Killed(word)) {
             continue;
         }

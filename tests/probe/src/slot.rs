@@ -5,16 +5,16 @@
 //! them is told through the very descriptor that a worker has for its work. At the end the worker puts on the locks
 //! itself and tries an act, so that the monitor says in its log how workers end that try.
 //!
-//! The session worker is told by the user id of the request which role is meant; for the other two it asks the
-//! monitor for what makes it need them.
+//! The session worker is told by the user id of the request which role is meant; for the other three it asks
+//! the monitor for what makes it need them.
 
 use crate::acts::{self, Slot};
 use crate::outcome::{Outcome, Victim, attempt, in_a_child, number};
 use crate::sys;
 use sockd_common::channel::{Received, WorkerEnd};
 use sockd_common::message::{
-    CHANNEL_FD, Command, Destination, FromIdent, FromResolver, FromSession, Id, Locks, Message, Name,
-    PROTOCOL_VERSION, Request, Role, ToIdent, ToResolver, ToSession, Transport, UserId,
+    CHANNEL_FD, Command, Destination, FromIdent, FromResolver, FromSession, FromUpstream, Id, Locks, Message,
+    Name, PROTOCOL_VERSION, Request, Role, ToIdent, ToResolver, ToSession, ToUpstream, Transport, UserId,
 };
 use sockd_lockdown::Row;
 use sockd_worker::{lockdown, profile};
@@ -34,6 +34,9 @@ pub(crate) const END: &str = "end";
 /// The name that is looked up, so that the resolver is needed.
 const NAME: &[u8] = b"probe.invalid";
 
+/// What only the next server can reach.
+pub(crate) const BEYOND: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+
 /// A worker's whole life here.
 pub(crate) fn run(role: Role) -> Option<()> {
     let channel = lockdown::take_channel()?;
@@ -41,7 +44,8 @@ pub(crate) fn run(role: Role) -> Option<()> {
         Role::Session => session(WorkerEnd::new(channel)),
         Role::Ident => ident(WorkerEnd::new(channel)),
         Role::Resolver => resolver(WorkerEnd::new(channel)),
-        Role::Upstream | Role::Probe => None,
+        Role::Upstream => upstream(WorkerEnd::new(channel)),
+        Role::Probe => None,
     }
 }
 
@@ -64,6 +68,7 @@ fn session(monitor: WorkerEnd<FromSession, ToSession>) -> Option<()> {
         let (destination, role) = match wanted(&mut client)?.as_str() {
             "session" => return tell(client, profile::PROFILE_SESSION),
             "resolver" => (Destination::Name(Name::new(NAME)?), b"resolver".as_slice()),
+            "upstream" => (Destination::Address(BEYOND.into()), b"upstream".as_slice()),
             _ => (Destination::Address(Ipv4Addr::LOCALHOST.into()), b"ident".as_slice()),
         };
         let user = UserId::new(role)?;
@@ -100,6 +105,16 @@ fn resolver(monitor: WorkerEnd<FromResolver, ToResolver>) -> Option<()> {
         }
     }
     drop(hosts);
+    None
+}
+
+fn upstream(monitor: WorkerEnd<FromUpstream, ToUpstream>) -> Option<()> {
+    monitor.send(&FromUpstream::Ready(locks())).ok()?;
+    while let Some((_, socket)) = next(&monitor) {
+        if let Some(socket) = socket {
+            return tell(TcpStream::from(socket), profile::PROFILE_UPSTREAM);
+        }
+    }
     None
 }
 
