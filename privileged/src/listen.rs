@@ -88,7 +88,34 @@ fn try_listener(address: SocketAddr) -> Result<Listener, (&'static str, std::io:
 /// this host.
 pub fn is_own(listeners: &[Listener], address: IpAddr, port: u16, local: bool) -> bool {
     listeners.iter().any(|listener| {
-        let own = listener.address;
-        own.port() == port && (own.ip() == address || (local && own.ip().is_unspecified()))
+        // A service manager may have bound it in the v4-mapped form.
+        let (ip, own_port) = (sockd_policy::canonical(listener.address.ip()), listener.address.port());
+        own_port == port && (ip == address || (local && ip.is_unspecified()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_known_as_our_own_however_its_address_is_written() {
+        let own = |at: &str, to: &str, local| {
+            let socket = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty());
+            let listener = Listener { socket: socket.unwrap(), address: at.parse().unwrap(), name: None };
+            let to: SocketAddr = to.parse().unwrap();
+            is_own(&[listener], to.ip(), to.port(), local)
+        };
+        for at in [
+            "192.0.2.1:1080",
+            "[::ffff:192.0.2.1]:1080",
+            "0.0.0.0:1080",
+            "[::]:1080",
+            "[::ffff:0.0.0.0]:1080",
+        ] {
+            assert!(own(at, "192.0.2.1:1080", true), "{at}");
+            assert!(!own(at, "192.0.2.1:1081", true), "{at}");
+            assert!(!own(at, "198.51.100.1:1080", false), "{at}");
+        }
+    }
 }

@@ -378,7 +378,7 @@ fn write_pid_file(path: &Path) -> Result<(OwnedFd, PathBuf), String> {
 impl Monitor {
     /// Serves the one client that inetd has handed over, and ends when it has gone.
     fn serve_only(&mut self, client: OwnedFd, at: SocketAddr) {
-        self.only_client_of = Some(at);
+        self.only_client_of = Some(SocketAddr::new(sockd_policy::canonical(at.ip()), at.port()));
         let peer = getpeername(&client).ok().flatten();
         self.welcome(client, peer, at);
         // Nothing else is to come: this is a stop that has all the time it needs.
