@@ -363,9 +363,7 @@ impl Monitor {
     pub(crate) fn violation(&mut self, index: usize, what: &str) {
         if let Some(worker) = self.workers.worker(index) {
             let line = format!("violation by {}: {what}; killed", worker.describe());
-            // A next server is no client.
-            let client = worker.only_host().filter(|_| !matches!(worker.line, Line::Upstream(_)));
-            if let Some(host) = client {
+            if let Some(host) = worker.only_host() {
                 self.admission.violated(host, Instant::now());
             }
             self.log.err(&line);

@@ -3,7 +3,7 @@
 //!
 //! It is never the session worker that asks. A user who has taken over the session worker of his host must not be
 //! able to vouch for himself, nor to ask a next server for what the rules forbid. One worker asks the hosts of one
-//! address only: it parses their answers.
+//! address only, or one next server: it parses their answers.
 
 use crate::dial::{self, Dialled};
 use crate::monitor::{Monitor, watch};
@@ -11,7 +11,7 @@ use crate::session::Event;
 use crate::tally::Kind;
 use crate::token::Token;
 use crate::visits::Holds;
-use crate::workers::{Host, Line};
+use crate::workers::{Asks, Host, Line};
 use rustix::event::epoll;
 use rustix::io::fcntl_dupfd_cloexec;
 use slab::Slab;
@@ -52,6 +52,8 @@ enum What {
     Identity { client_port: u16, proxy_port: u16 },
     /// Carry this out.
     Request {
+        /// Who is asked.
+        next: SocketAddr,
         request: Request,
         /// The monitor's own descriptor of the connection to the next server, for the relay.
         server: Option<OwnedFd>,
@@ -61,10 +63,11 @@ enum What {
 }
 
 impl What {
-    fn role(&self) -> Role {
+    /// Whose worker asks, where the host is this one.
+    fn asks(&self, host: Host) -> Asks {
         match self {
-            Self::Identity { .. } => Role::Ident,
-            Self::Request { .. } => Role::Upstream,
+            Self::Identity { .. } => (Role::Ident, host, None),
+            Self::Request { next, .. } => (Role::Upstream, host, Some(*next)),
         }
     }
 
@@ -132,7 +135,7 @@ impl Monitor {
             return Some(Event::Replied(NextReply::Cancelled));
         };
         let replies = if bind.is_some() { 2 } else { 1 };
-        let what = What::Request { request, server: Some(server), replies };
+        let what = What::Request { next, request, server: Some(server), replies };
         let index = self.begin_query(visit, Host::of(next.ip()), bind, what);
         self.hand_to_asker(index, twin);
         None
@@ -203,14 +206,14 @@ impl Monitor {
         }
     }
 
-    /// The worker that asks the host of a query and no other.
+    /// The worker that asks the host, or the next server, of a query and no other.
     fn asker(&mut self, index: usize) -> Option<usize> {
-        let (host, role) = self.queries.get(index).map(|query| (query.host, query.what.role()))?;
-        let worker = match self.workers.asker(role, host) {
+        let (host, asks) = self.queries.get(index).map(|query| (query.host, query.what.asks(query.host)))?;
+        let worker = match self.workers.asker(asks) {
             Some(worker) => worker,
             None => {
-                let worker = self.spawn(role)?;
-                self.workers.assign_asker(worker, role, host);
+                let worker = self.spawn(asks.0)?;
+                self.workers.assign_asker(worker, asks);
                 worker
             }
         };

@@ -13,7 +13,7 @@ use sockd_common::message::{
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,10 @@ impl std::fmt::Display for Host {
         }
     }
 }
+
+/// Whom an ident or upstream worker asks. Of next servers the very address and port: two of them on one host, such as
+/// the ends of two tunnels on this one, need not trust each other.
+pub type Asks = (Role, Host, Option<SocketAddr>);
 
 /// The channel of a worker, by its role.
 #[derive(Debug)]
@@ -112,7 +116,7 @@ pub struct Workers {
     spawner: Link<ToSpawner, FromSpawner>,
     workers: Slab<Worker>,
     serving: HashMap<Host, Vec<usize>>,
-    asking: HashMap<(Role, Host), usize>,
+    asking: HashMap<Asks, usize>,
     spare: Vec<usize>,
     /// A spare worker has been lost: the next one is not started before.
     pause: Option<Instant>,
@@ -254,31 +258,29 @@ impl Workers {
         indices.get(usize::try_from(place).ok()?).copied()
     }
 
-    /// From now on the worker serves `host`, and counts one session more.
+    /// From now on the worker serves `host`, and counts one session or query more.
     pub fn assign(&mut self, index: usize, host: Host) {
         let Some(worker) = self.workers.get_mut(index) else { return };
         worker.load = worker.load.saturating_add(1);
-        if matches!(worker.line, Line::Session(_)) {
-            if ready(&worker.line) {
-                worker.expires = None;
-            }
-            if !worker.hosts.contains(&host) {
-                worker.hosts.push(host);
-                self.serving.entry(host).or_default().push(index);
-            }
+        if ready(&worker.line) {
+            worker.expires = None;
+        }
+        if matches!(worker.line, Line::Session(_)) && !worker.hosts.contains(&host) {
+            worker.hosts.push(host);
+            self.serving.entry(host).or_default().push(index);
         }
     }
 
-    /// The ident or upstream worker that asks `host`; nothing where one has to be spawned.
-    pub fn asker(&self, role: Role, host: Host) -> Option<usize> {
-        self.asking.get(&(role, host)).copied()
+    /// The ident or upstream worker for these queries; nothing where one has to be spawned.
+    pub fn asker(&self, asks: Asks) -> Option<usize> {
+        self.asking.get(&asks).copied()
     }
 
-    /// This ident or upstream worker asks `host` and no other.
-    pub fn assign_asker(&mut self, index: usize, role: Role, host: Host) {
+    /// This ident or upstream worker has these queries and no others.
+    pub fn assign_asker(&mut self, index: usize, asks: Asks) {
         if let Some(worker) = self.workers.get_mut(index) {
-            worker.hosts.push(host);
-            self.asking.insert((role, host), index);
+            worker.hosts.push(asks.1);
+            self.asking.insert(asks, index);
         }
     }
 
@@ -371,9 +373,13 @@ impl Worker {
 }
 
 impl Worker {
-    /// The client host that it serves; nothing where it serves several, of which none can be blamed.
+    /// The client host that it serves; nothing where it serves several, of which none can be blamed, or a next server,
+    /// which is no client.
     pub fn only_host(&self) -> Option<Host> {
-        if let [host] = *self.hosts { Some(host) } else { None }
+        match (&self.line, &*self.hosts) {
+            (Line::Session(_) | Line::Ident(_), [host]) => Some(*host),
+            _ => None,
+        }
     }
 
     /// Whether messages wait although the worker is ready.
@@ -418,4 +424,44 @@ fn session_setup(settings: &Settings) -> ToSession {
 /// Without nameservers until the first real setup: see [`crate::lookups`].
 fn resolver_setup() -> ToResolver {
     ToResolver::Setup { servers: 0, timeout: 5, attempts: 2, ndots: 1, search: Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sockd_common::channel::MonitorEnd;
+
+    fn workers() -> (Workers, Host, std::os::fd::OwnedFd) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        (Workers::new(MonitorEnd::new(ours), 1024), Host::of("192.0.2.1".parse().unwrap()), theirs)
+    }
+
+    #[test]
+    fn a_worker_that_asks_is_not_let_go_while_a_query_is_under_way() {
+        let (mut workers, host, _spawner) = workers();
+        let settings = Settings::default();
+        for role in [Role::Ident, Role::Upstream] {
+            let index = workers.spawn(role, &settings).unwrap();
+            workers.mark_ready(index);
+            workers.assign(index, host);
+            workers.release(index, &settings);
+            let idle = workers.next_expiry().unwrap();
+            assert_eq!(workers.expired(idle), [(index, Expired::Idle)]);
+            workers.assign(index, host);
+            assert_eq!(workers.expired(idle), [], "{role:?}");
+            workers.release(index, &settings);
+            workers.remove(index, false);
+        }
+    }
+
+    #[test]
+    fn a_next_server_is_no_client_that_its_worker_could_be_blamed_on() {
+        let (mut workers, host, _spawner) = workers();
+        for (role, blamed) in [(Role::Ident, Some(host)), (Role::Upstream, None)] {
+            let index = workers.spawn(role, &Settings::default()).unwrap();
+            workers.assign_asker(index, (role, host, None));
+            assert_eq!(workers.worker(index).unwrap().only_host(), blamed, "{role:?}");
+        }
+    }
 }
