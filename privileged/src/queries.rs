@@ -39,7 +39,7 @@ pub(crate) struct AskedOf {
     /// The host that is asked.
     host: Host,
     /// What it counts as, and of which client host.
-    counts: Option<(Kind, Host)>,
+    counts: (Kind, Host),
     what: What,
     stage: Stage,
     /// When the worker has to have given up.
@@ -105,7 +105,7 @@ impl Monitor {
             Err(_) => return Some(Event::Identified(Identity::Unknown)),
         };
         let what = What::Identity { client_port: client.port(), proxy_port: proxy.port() };
-        let index = self.begin_query(visit, host, Some((Kind::Ident, host)), what);
+        let index = self.begin_query(visit, host, (Kind::Ident, host), what);
         match dialled {
             Dialled::Connected(socket) => self.hand_to_asker(index, socket),
             Dialled::Pending(socket) => {
@@ -125,26 +125,25 @@ impl Monitor {
     /// Has the next server, to which the session holds a connection, asked to carry out a request.
     pub(crate) fn ask_next(&mut self, visit: usize, next: SocketAddr, request: Request) -> Option<Event> {
         let client = self.visits.get(visit)?.host;
-        let bind = (request.command == Command::Bind).then_some((Kind::Bind, client));
-        let limit = bind.and_then(|(kind, host)| self.tallies.limit(kind, host, &self.world.settings));
-        if let Some(limit) = limit {
-            return Some(Event::NoMorePorts(limit));
+        let (kind, replies) = match request.command {
+            Command::Connect => (Kind::Next, 1),
+            Command::Bind => (Kind::Bind, 2),
+        };
+        if let Some(limit) = self.tallies.limit(kind, client, &self.world.settings) {
+            return Some(Event::NoRoom(limit));
         }
         let Holds::Server(server) = self.take(visit) else { return None };
         let Ok(twin) = fcntl_dupfd_cloexec(&server, 3) else {
             return Some(Event::Replied(NextReply::Cancelled));
         };
-        let replies = if bind.is_some() { 2 } else { 1 };
         let what = What::Request { next, request, server: Some(server), replies };
-        let index = self.begin_query(visit, Host::of(next.ip()), bind, what);
+        let index = self.begin_query(visit, Host::of(next.ip()), (kind, client), what);
         self.hand_to_asker(index, twin);
         None
     }
 
-    fn begin_query(&mut self, visit: usize, host: Host, counts: Option<(Kind, Host)>, what: What) -> usize {
-        if let Some((kind, client)) = counts {
-            self.tallies.add(kind, client);
-        }
+    fn begin_query(&mut self, visit: usize, host: Host, counts: (Kind, Host), what: What) -> usize {
+        self.tallies.add(counts.0, counts.1);
         let query = AskedOf { visit: Some(visit), host, counts, what, stage: Stage::Neither, due: None };
         let index = self.queries.insert(query);
         if let Some(visit) = self.visits.get_mut(visit) {
@@ -268,9 +267,7 @@ impl Monitor {
     fn answer_query(&mut self, index: usize, answer: Event) {
         drop(self.take_identd(index));
         let Some(query) = self.queries.try_remove(index) else { return };
-        if let Some((kind, client)) = query.counts {
-            self.tallies.remove(kind, client);
-        }
+        self.tallies.remove(query.counts.0, query.counts.1);
         if let (Some(due), Ok(place)) = (query.due, u32::try_from(index)) {
             self.deadlines.remove(&(due, Token::Query(place).pack()));
         }

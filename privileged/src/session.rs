@@ -109,8 +109,8 @@ pub enum Event {
     Dialled(Result<(), (&'static str, Errno)>),
     /// The port for a BIND is open, or cannot be opened.
     Listening(Result<SocketAddr, (&'static str, Errno)>),
-    /// This limit admits no further port for a BIND.
-    NoMorePorts(&'static str),
+    /// This limit admits no further port for a BIND, or request to a next server.
+    NoRoom(&'static str),
     /// The next server has replied, or will not.
     Replied(NextReply),
     /// Somebody has connected to the port of a BIND.
@@ -339,7 +339,7 @@ impl Session {
             (Phase::Listening, Event::Listening(Err((call, error)))) => {
                 self.setback(Setback::Failed(call, error), world)
             }
-            (Phase::Listening | Phase::Negotiating, Event::NoMorePorts(limit)) => {
+            (Phase::Listening | Phase::Negotiating, Event::NoRoom(limit)) => {
                 self.over(Setback::Limited(limit), world)
             }
             (Phase::Listening, Event::Accepted(peer)) => self.accepted(peer, world),

@@ -15,7 +15,13 @@ pub enum Kind {
     Ident,
     /// Ports that wait for the server of a BIND.
     Bind,
+    /// CONNECTs that a next server has not answered.
+    Next,
 }
+
+/// CONNECTs of one client host that wait for next servers: half of what an upstream worker has room for, as how long a
+/// next server takes is for the destination to say, and thus for whoever asks for it.
+const MAX_NEXT_PER_HOST: u32 = 2048;
 
 /// Counts of all client hosts that have any.
 #[derive(Debug, Default)]
@@ -29,18 +35,19 @@ pub struct Tallies {
 struct Tally {
     sessions: u64,
     /// By [`Kind`].
-    counts: [u32; 3],
+    counts: [u32; 4],
     /// Unfinished requests in the order in which they came.
     unfinished: BTreeMap<u64, usize>,
 }
 
 impl Tally {
     fn count(&mut self, kind: Kind) -> &mut u32 {
-        let [lookups, idents, binds] = &mut self.counts;
+        let [lookups, idents, binds, nexts] = &mut self.counts;
         match kind {
             Kind::Lookup => lookups,
             Kind::Ident => idents,
             Kind::Bind => binds,
+            Kind::Next => nexts,
         }
     }
 }
@@ -93,7 +100,7 @@ impl Tallies {
     }
 
     fn forget(&mut self, host: Host) {
-        if self.hosts.get(&host).is_some_and(|tally| tally.sessions == 0 && tally.counts == [0; 3]) {
+        if self.hosts.get(&host).is_some_and(|tally| tally.sessions == 0 && tally.counts == [0; 4]) {
             self.hosts.remove(&host);
         }
     }
@@ -113,6 +120,8 @@ impl Tallies {
                 let names = ["max_binds_per_host reached", "max_binds reached"];
                 (settings.max_binds_per_host, settings.max_binds, names)
             }
+            // In all there are no more of them than sessions.
+            Kind::Next => (MAX_NEXT_PER_HOST, u32::MAX, ["too many requests wait for next servers"; 2]),
         };
         let [own, all] = names;
         match self.hosts.get_mut(&host).map_or(0, |tally| *tally.count(kind)) {
@@ -275,6 +284,20 @@ mod tests {
         (0..1000).for_each(|number| rarely.err(&mut log, &format!("host {number}")));
         assert_eq!(rarely.written.len(), MAX_LINES + 1);
         assert_eq!(rarely.written.get(LEFT_OUT).map(|(_, unwritten)| *unwritten), Some(743));
+    }
+
+    #[test]
+    fn one_host_cannot_fill_the_worker_of_a_next_server_with_requests_that_wait() {
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| Host::of(address.parse().unwrap()));
+        let (mut tallies, settings) = (Tallies::default(), Settings::default());
+        for _ in 0..MAX_NEXT_PER_HOST {
+            assert_eq!(tallies.limit(Kind::Next, one, &settings), None);
+            tallies.add(Kind::Next, one);
+        }
+        assert!(tallies.limit(Kind::Next, one, &settings).is_some());
+        assert_eq!(tallies.limit(Kind::Next, other, &settings), None);
+        (0..MAX_NEXT_PER_HOST).for_each(|_| tallies.remove(Kind::Next, one));
+        assert!(tallies.hosts.is_empty());
     }
 
     #[test]

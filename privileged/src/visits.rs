@@ -373,7 +373,7 @@ impl Monitor {
     fn listen(&mut self, index: usize, towards: IpAddr, at: Option<IpAddr>, reserved: bool) -> Event {
         let host = self.visits.get(index).map(|visit| visit.host);
         match host.and_then(|host| self.tallies.limit(Kind::Bind, host, &self.world.settings)) {
-            Some(limit) => Event::NoMorePorts(limit),
+            Some(limit) => Event::NoRoom(limit),
             None => Event::Listening(self.open_port(index, towards, at, reserved)),
         }
     }

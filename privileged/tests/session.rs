@@ -389,7 +389,7 @@ fn a_bind_that_nobody_comes_to_is_not_opened_again_for_the_next_address_of_its_n
 fn a_limit_of_binds_is_a_refusal_that_names_the_setting() {
     let (world, mut session) = (world("permit 0.0.0.0 0.0.0.0\n"), session());
     after(&mut session, vec![bind("203.0.113.1"), unicast("203.0.113.1")], &world);
-    let actions = session.on(Event::NoMorePorts("max_binds reached"), &world);
+    let actions = session.on(Event::NoRoom("max_binds reached"), &world);
     assert_eq!(
         lines(&actions),
         ["failed -- Bind from joe(unknown)@192.0.2.7 for 203.0.113.1. Error: max_binds reached"]
@@ -613,8 +613,7 @@ fn what_a_next_server_says_instead_of_granting_ends_the_request_with_its_code_or
             assert!(lines(&actions)[0].ends_with(" using sockd at 198.51.100.1:1080"));
         }
     }
-    let actions =
-        negotiating(&world, bind("203.0.113.1")).on(Event::NoMorePorts("max_binds reached"), &world);
+    let actions = negotiating(&world, bind("203.0.113.1")).on(Event::NoRoom("max_binds reached"), &world);
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
     let actions = negotiating(&world, bind("203.0.113.1")).on(Event::Deadline, &world);
     assert!(lines(&actions)[0].starts_with("timed-out -- Bind"), "{actions:?}");
@@ -766,7 +765,7 @@ impl System {
         match event {
             Event::Dialled(Ok(())) => self.server = self.server.or(self.dialling.take()),
             Event::Dialled(Err(_)) => self.dialling = None,
-            Event::Listening(Err(_)) | Event::NoMorePorts(_) => self.port = false,
+            Event::Listening(Err(_)) | Event::NoRoom(_) => self.port = false,
             Event::Accepted(peer) if self.port => self.server = Some(*peer),
             Event::Deadline => {
                 self.close();

@@ -204,7 +204,7 @@ impl System {
             }
             8 if self.listening.is_some() && !self.announced => match choices.arbitrary()? {
                 true => Event::Listening(Err(("bind", Errno::EADDRINUSE))),
-                false => Event::NoMorePorts("max_binds reached"),
+                false => Event::NoRoom("max_binds reached"),
             },
             9 if self.announced => Event::Accepted(SocketAddr::new(any_address(choices)?, 20)),
             10 if self.deadline => Event::Deadline,
@@ -269,7 +269,7 @@ impl System {
                 self.announced = true;
                 Happened::Listens(*address)
             }
-            Event::Listening(Err(_)) | Event::NoMorePorts(_) => {
+            Event::Listening(Err(_)) | Event::NoRoom(_) => {
                 self.listening = None;
                 Happened::Other
             }
