@@ -1,20 +1,21 @@
 //! The monitor's session, driven by any sequence of events over a system that is played here.
 //!
-//! The worker, the resolver, identd, the network and the clock say whatever the input makes them say. What the monitor
-//! does of itself is played honestly: it answers an action at most once, and tells of an address what its routing table says.
+//! The workers, the resolver, identd, next servers, the network and the clock say whatever the input makes them say. What the
+//! monitor does of itself is played honestly: it answers an action at most once, passes no reply on that nobody waits for, and
+//! tells of an address what its routing table says.
 
 use arbitrary::{Result, Unstructured};
 use nix::errno::Errno;
 use sockd::session::{Action, Candidate, Event, Fact, Phase, Session, World};
 use sockd::settings::{LocalDestinations, Settings};
 use sockd_common::bounded::Few;
-use sockd_common::message::{self, Answer, End, Name, Query};
-use sockd_policy::guard::{AddressKind, always_refused, refused_unless_named};
+use sockd_common::message::{self, Answer, End, Name, NextReply, Query, ReplyCode};
+use sockd_policy::guard::{AddressKind, always_refused, next_server_refused, refused_unless_named};
 use sockd_policy::{
-    Command, DenyReason, Destination, Facts, HostName, IdentMode, Identity, Request, Route, Services, UserId,
-    Verdict, canonical, parse_conf, parse_destination, parse_routes,
+    Command, DenyReason, Destination, Facts, HostName, IdentMode, Identity, Request, Route, Server, Services,
+    Upstream, UserId, Verdict, Way, canonical, parse_conf, parse_destination, parse_routes, parse_upstreams,
 };
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 const RULES: [&str; 6] = [
     "permit 0.0.0.0 0.0.0.0\n",
@@ -25,12 +26,24 @@ const RULES: [&str; 6] = [
     "permit ?=I ALL 0.0.0.0 a.example 0.0.0.0\npermit ALL 0.0.0.0 203.0.113.1 255.255.255.255 neq 80\n",
     "",
 ];
-const SETTINGS: [&str; 5] = [
+const SETTINGS: [&str; 7] = [
     "()",
     "(local_destinations: by_rules, bind_any: true)",
     "(reverse_names: true, privileged_ports: true)",
     "(commands: argv, bind_any: true, privileged_ports: true)",
     "(commands: off)",
+    "(upstream_names: always, upstream_server: \"192.0.2.9,gate.example:1081\", bind_any: true)",
+    "(upstream_names: never, upstream_user: \"gate\", local_destinations: by_rules)",
+];
+const UPSTREAMS: [Option<&str>; 4] = [
+    None,
+    Some("sockd ALL 0.0.0.0\n"),
+    Some(
+        "direct 203.0.113.2 255.255.255.255\ndeny *=root ALL 0.0.0.0 eq 23 : logger %u\n\
+         sockd @=192.0.2.8:1081,b.example,[2001:db8::8]:1080,198.51.100.1 203.0.113.0 255.255.255.0 : echo %S\n\
+         sockd @=127.0.0.1 .example 0.0.0.0\nsockd @=gate.example:1085,192.0.2.8 2001:db8::/32\n",
+    ),
+    Some("sockd @=gate.example,b.example:65535 ALL 0.0.0.0 neq 80\ndirect ALL 0.0.0.0\n"),
 ];
 const ROUTES: [Option<&str>; 3] = [
     None,
@@ -40,7 +53,7 @@ const ROUTES: [Option<&str>; 3] = [
 const IDENT: [IdentMode; 3] = [IdentMode::Off, IdentMode::Lenient, IdentMode::Strict];
 const CLIENTS: [&str; 4] =
     ["192.0.2.7:4000", "192.0.2.7:1023", "[2001:db8::7]:600", "[::ffff:192.0.2.7]:5000"];
-const ADDRESSES: [&str; 14] = [
+const ADDRESSES: [&str; 16] = [
     "203.0.113.1",
     "203.0.113.2",
     "203.0.113.255",
@@ -55,6 +68,8 @@ const ADDRESSES: [&str; 14] = [
     "::ffff:203.0.113.1",
     "::ffff:127.0.0.1",
     "64:ff9b::7f00:1",
+    "192.0.2.8",
+    "192.0.2.9",
 ];
 const NAMES: [&str; 6] = ["a.example", "b.example", "WWW.Example.", "203.0.113.1", "127.1", ""];
 const PORTS: [u16; 6] = [0, 21, 23, 80, 1080, 65535];
@@ -69,18 +84,30 @@ fn worlds() -> Vec<World> {
     let mut worlds = Vec::new();
     for (rules, settings) in RULES.iter().flat_map(|rules| SETTINGS.map(|settings| (rules, settings))) {
         for (routes, ident_default) in ROUTES.iter().flat_map(|routes| IDENT.map(|ident| (routes, ident))) {
-            let services = Services::parse(b"telnet 23/tcp\nftp 21/tcp\n");
-            worlds.push(World {
-                rules: parse_conf(rules.as_bytes(), &services, &mut |_| Ok(Vec::new())).expect("rules"),
-                routes: routes.map(|text| parse_routes(text.as_bytes()).expect("routes")),
-                upstreams: None,
-                services,
-                settings: Settings::parse(settings).expect("settings"),
-                ident_default,
-            });
+            worlds
+                .extend(UPSTREAMS.map(|upstreams| world(rules, settings, *routes, ident_default, upstreams)));
         }
     }
     worlds
+}
+
+fn world(
+    rules: &str,
+    settings: &str,
+    routes: Option<&str>,
+    ident_default: IdentMode,
+    upstreams: Option<&str>,
+) -> World {
+    let services = Services::parse(b"telnet 23/tcp\nftp 21/tcp\n");
+    let users = &mut |_: &str| Ok(Vec::new());
+    World {
+        rules: parse_conf(rules.as_bytes(), &services, users).expect("rules"),
+        routes: routes.map(|text| parse_routes(text.as_bytes()).expect("routes")),
+        upstreams: upstreams.map(|text| parse_upstreams(text.as_bytes(), &services, users).expect("lines")),
+        services,
+        settings: Settings::parse(settings).expect("settings"),
+        ident_default,
+    }
 }
 
 /// Any session among any events keeps to the rules, to its descriptors and to one record for each thing that happens.
@@ -96,11 +123,12 @@ fn play(choices: &mut Unstructured<'_>, worlds: &[World]) -> Result<()> {
     let client: SocketAddr = choices.choose(&CLIENTS)?.parse().expect("an address");
     let client = SocketAddr::new(canonical(client.ip()), client.port());
     let mut session = Session::new(client);
-    let mut system = System::new(client);
+    let mut system = System::new(client, world);
     while !choices.is_empty() && !system.over {
         let event = system.event(session.phase(), choices)?;
         if matches!(event, Event::Recheck) && choices.arbitrary()? {
             world = choices.choose(worlds)?;
+            system.worlds.push(world);
         }
         let happened = system.before(session.phase(), &event);
         let actions = session.on(event, world);
@@ -111,18 +139,28 @@ fn play(choices: &mut Unstructured<'_>, worlds: &[World]) -> Result<()> {
 
 /// What the monitor has for one session, and what has been found out for it.
 #[derive(Debug)]
-struct System {
+struct System<'w> {
     client: SocketAddr,
+    /// All that have been in force: the servers of a line are gone through although new lines come meanwhile.
+    worlds: Vec<&'w World>,
     over: bool,
     request: Option<message::Request>,
     source_names: Option<Vec<HostName>>,
     destination_names: Option<Vec<HostName>>,
     identity: Option<Identity>,
     /// Addresses that a [`Action::Weigh`] waits for.
-    weighing: Vec<IpAddr>,
+    weighing: Vec<SocketAddr>,
     /// All that have been weighed last.
     candidates: Vec<IpAddr>,
     dialling: Option<SocketAddr>,
+    /// The name that is being resolved, and what names have been resolved to.
+    resolving: Option<Name>,
+    resolved: Vec<(Name, Vec<IpAddr>)>,
+    /// Addresses that have been weighed for next servers.
+    next_weighed: Vec<SocketAddr>,
+    /// The next server to which a connection stands and that is not asked yet, and the one that is asked.
+    reached: Option<SocketAddr>,
+    asking: Option<Asking>,
     /// The address for which a port is to be opened or is open.
     listening: Option<IpAddr>,
     announced: bool,
@@ -134,10 +172,26 @@ struct System {
     terminated: bool,
 }
 
+/// A next server that is asked.
+#[derive(Clone, Debug)]
+struct Asking {
+    next: SocketAddr,
+    /// Nothing: it has been given the name.
+    target: Option<IpAddr>,
+    /// Replies that are still to come.
+    replies: u32,
+}
+
 /// What an event was, as far as its consequences have to fit it.
 #[derive(Debug)]
 enum Happened {
     Dialled,
+    /// A next server has been.
+    Reached(SocketAddr),
+    /// It has not; whether that is its own fault.
+    Unreached(SocketAddr, bool),
+    /// To the server that was asked so.
+    Replied(NextReply, Asking),
     Listens(SocketAddr),
     Accepted(SocketAddr),
     FromWorker,
@@ -146,10 +200,11 @@ enum Happened {
     Other,
 }
 
-impl System {
-    fn new(client: SocketAddr) -> Self {
+impl<'w> System<'w> {
+    fn new(client: SocketAddr, world: &'w World) -> Self {
         Self {
             client,
+            worlds: vec![world],
             over: false,
             request: None,
             source_names: None,
@@ -158,6 +213,11 @@ impl System {
             weighing: Vec::new(),
             candidates: Vec::new(),
             dialling: None,
+            resolving: None,
+            resolved: Vec::new(),
+            next_weighed: Vec::new(),
+            reached: None,
+            asking: None,
             listening: None,
             announced: false,
             deadline: true,
@@ -172,17 +232,17 @@ impl System {
     fn event(&self, phase: Phase, choices: &mut Unstructured<'_>) -> Result<Event> {
         let expected = match phase {
             Phase::Requesting => 0,
-            Phase::Asking(Fact::Kinds) => 3,
+            Phase::Asking(Fact::Kinds | Fact::NextKinds) => 3,
             Phase::Asking(Fact::Identity) => 4,
             Phase::Asking(_) => 2,
-            Phase::Dialling(_) => 5,
+            Phase::Dialling(_) | Phase::Reaching => 5,
             Phase::Listening if !self.announced => 7,
             Phase::Listening => 9,
-            Phase::Reaching | Phase::Negotiating | Phase::Invited => panic!("there is no next server here"),
+            Phase::Negotiating | Phase::Invited => 13,
             Phase::Relaying | Phase::Refusing | Phase::ClosingUnread | Phase::Closing => 1,
         };
-        let choice = choices.int_in_range(0..=27u8)?;
-        let number = if choice > 13 { expected } else { choice };
+        let choice = choices.int_in_range(0..=29u8)?;
+        let number = if choice > 14 { expected } else { choice };
         Ok(match number {
             0 => Event::Requested(any_request(choices)?),
             1 => {
@@ -190,7 +250,9 @@ impl System {
                 Event::Closed { up, down: choices.int_in_range(0..=1)?, why: any_end(choices)? }
             }
             2 => Event::Resolved(any_answer(choices)?),
-            3 => Event::Kinds(self.weighing.iter().map(|address| self.candidate(*address)).collect()),
+            3 => Event::Kinds(
+                self.weighing.iter().map(|at| candidate(*at, choices)).collect::<Result<Vec<_>>>()?,
+            ),
             4 => Event::Identified(match choices.arbitrary()? {
                 true => Identity::Known(
                     UserId::parse(any_user(choices)?).unwrap_or(UserId::parse(b"x").expect("an id")),
@@ -198,7 +260,10 @@ impl System {
                 false => Identity::Unknown,
             }),
             5 if self.dialling.is_some() => Event::Dialled(Ok(())),
-            6 if self.dialling.is_some() => Event::Dialled(Err(("connect", Errno::ECONNREFUSED))),
+            6 if self.dialling.is_some() => Event::Dialled(Err(match choices.ratio(1, 4)? {
+                true => ("socket", Errno::EMFILE),
+                false => ("connect", Errno::ECONNREFUSED),
+            })),
             7 if self.listening.is_some() && !self.announced => {
                 Event::Listening(Ok("198.51.100.1:3000".parse().expect("an address")))
             }
@@ -210,18 +275,11 @@ impl System {
             10 if self.deadline => Event::Deadline,
             11 => Event::Recheck,
             12 => Event::WorkerLost,
+            13 if self.asking.is_some() => Event::Replied(any_reply(choices)?),
+            // A limit is found to be reached before the server is asked.
+            8 if phase == Phase::Negotiating => Event::NoRoom("max_binds reached"),
             _ => Event::Stop,
         })
-    }
-
-    fn candidate(&self, address: IpAddr) -> Candidate {
-        let port = self.request.as_ref().map_or(0, |request| request.port);
-        Candidate {
-            address,
-            kind: kind_of(address),
-            own_listener: is_own_listener(address, port),
-            unreachable: false,
-        }
     }
 
     /// Takes note of what the session learns.
@@ -256,21 +314,45 @@ impl System {
             }
             (Phase::Asking(Fact::Identity), Event::Deadline) => self.identity = Some(Identity::Unknown),
             (Phase::Asking(Fact::Kinds), Event::Kinds(_)) => {
-                self.candidates = std::mem::take(&mut self.weighing)
+                self.candidates = std::mem::take(&mut self.weighing).iter().map(SocketAddr::ip).collect();
+            }
+            (Phase::Asking(Fact::NextKinds), Event::Kinds(_)) => {
+                self.next_weighed.append(&mut self.weighing);
+            }
+            (Phase::Asking(Fact::Addresses | Fact::NextAddresses), Event::Resolved(answer)) => {
+                if let (Some(name), Answer::Addresses(addresses)) = (self.resolving.take(), answer) {
+                    let addresses = addresses.as_slice().iter().copied().map(canonical).collect();
+                    self.resolved.push((name, addresses));
+                }
             }
             _ => {}
         }
         match event {
-            Event::Dialled(result) => {
-                self.dialling = None;
-                if result.is_ok() { Happened::Dialled } else { Happened::Other }
+            Event::Dialled(result) => match (self.dialling.take(), phase, result) {
+                (Some(next), Phase::Reaching, Ok(())) => {
+                    self.reached = Some(next);
+                    Happened::Reached(next)
+                }
+                (Some(next), Phase::Reaching, Err((call, _))) => {
+                    Happened::Unreached(next, *call == "connect")
+                }
+                (_, _, Ok(())) => Happened::Dialled,
+                (_, _, Err(_)) => Happened::Other,
+            },
+            Event::Replied(reply) => {
+                let mut asking = self.asking.take().expect("a server that is asked");
+                let happened = Happened::Replied(*reply, asking.clone());
+                asking.replies -= 1;
+                let goes_on = matches!(reply, NextReply::Granted(_)) && asking.replies > 0;
+                self.asking = Some(asking).filter(|_| goes_on);
+                happened
             }
             Event::Listening(Ok(address)) => {
                 self.announced = true;
                 Happened::Listens(*address)
             }
             Event::Listening(Err(_)) | Event::NoRoom(_) => {
-                self.listening = None;
+                (self.listening, self.asking) = (None, None);
                 Happened::Other
             }
             Event::Accepted(peer) => Happened::Accepted(*peer),
@@ -278,8 +360,10 @@ impl System {
             Event::Deadline => {
                 self.deadline = false;
                 // The monitor holds one socket for a session; the next one takes the place of this.
-                self.dialling = None;
-                Happened::Deadline
+                match (self.dialling.take(), phase) {
+                    (Some(next), Phase::Reaching) => Happened::Unreached(next, true),
+                    _ => Happened::Deadline,
+                }
             }
             Event::Recheck => Happened::Recheck,
             _ => Happened::Other,
@@ -289,23 +373,56 @@ impl System {
     /// Carries out the actions, and sees whether they may be.
     fn after(&mut self, happened: &Happened, actions: &[Action], phase: Phase, world: &World) {
         let awaited = self.listening;
-        if !matches!(phase, Phase::Dialling(_)) {
+        if !matches!(phase, Phase::Dialling(_) | Phase::Reaching) {
             self.dialling = None;
+        }
+        if !matches!(phase, Phase::Negotiating | Phase::Invited) {
+            self.asking = None;
         }
         let mut sockets = 0;
         for action in actions {
             match action {
                 Action::Log(_, line) => self.line(line, happened),
                 Action::Weigh(addresses, port) => {
-                    assert_eq!(Some(*port), self.request.as_ref().map(|request| request.port));
-                    self.weighing.clone_from(addresses);
+                    let requested = self.request.as_ref().map(|request| request.port);
+                    assert!(phase == Phase::Asking(Fact::NextKinds) || Some(*port) == requested);
+                    self.weighing =
+                        addresses.iter().map(|address| SocketAddr::new(*address, *port)).collect();
                 }
-                Action::Resolve(Query::Names(_) | Query::Addresses(_)) | Action::AskIdent => {
+                Action::Resolve(query) => {
                     assert!(matches!(phase, Phase::Asking(_)));
+                    if let Query::Addresses(name) = query {
+                        self.resolving = Some(name.clone());
+                    }
+                }
+                Action::AskIdent => assert_eq!(phase, Phase::Asking(Fact::Identity)),
+                Action::Dial { to, from, reserved } if phase == Phase::Reaching => {
+                    sockets += 1;
+                    assert!(self.dialling.is_none() && self.asking.is_none() && !reserved);
+                    self.is_next_server(*to, *from);
+                    // The socket that is held for the session gives way to this one.
+                    (self.dialling, self.reached) = (Some(*to), None);
+                }
+                Action::Remember { next, reachable } => match happened {
+                    Happened::Reached(reached) => assert!(reached == next && *reachable),
+                    Happened::Unreached(tried, true) => assert!(tried == next && !*reachable),
+                    _ => panic!("nothing is known of {next}"),
+                },
+                Action::AskNext(next, request) => {
+                    assert!(matches!(happened, Happened::Reached(reached) if reached == next));
+                    assert_eq!((phase, self.reached.take()), (Phase::Negotiating, Some(*next)));
+                    let target = self.is_asked_for(request, world);
+                    let replies = if request.command == message::Command::Bind { 2 } else { 1 };
+                    self.asking = Some(Asking { next: *next, target, replies });
                 }
                 Action::Dial { to, from, reserved } => {
                     sockets += 1;
-                    assert!(matches!(phase, Phase::Dialling(_)) && self.dialling.is_none());
+                    assert!(
+                        matches!(phase, Phase::Dialling(_))
+                            && self.dialling.is_none()
+                            && self.asking.is_none()
+                    );
+                    self.reached = None;
                     assert_eq!(to.port(), self.request.as_ref().expect("a request").port);
                     self.is_permitted(to.ip(), *from, Command::Connect, world);
                     assert_eq!(*reserved, self.is_reserved(world));
@@ -313,17 +430,26 @@ impl System {
                 }
                 Action::Listen { towards, at, reserved } => {
                     sockets += 1;
-                    assert_eq!(phase, Phase::Listening);
+                    assert!(phase == Phase::Listening && self.asking.is_none());
+                    self.reached = None;
                     self.is_permitted(*towards, *at, Command::Bind, world);
                     assert_eq!(*reserved, self.is_reserved(world));
                     (self.listening, self.announced) = (Some(*towards), false);
                 }
-                Action::Announce(address) => {
-                    assert!(matches!(happened, Happened::Listens(opened) if opened == address));
-                }
+                Action::Announce(address) => match happened {
+                    Happened::Listens(opened) => assert_eq!(opened, address),
+                    Happened::Replied(NextReply::Granted(bound), asking) => {
+                        let stated =
+                            Some(bound.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| IpAddr::V4(*ip));
+                        let expected = SocketAddr::new(stated.unwrap_or(asking.next.ip()), bound.port());
+                        assert!(*address == expected && asking.replies == 2 && phase == Phase::Invited);
+                    }
+                    _ => panic!("no port is open"),
+                },
                 Action::CloseStranger => assert!(matches!(happened, Happened::Accepted(_))),
                 Action::Run(template, _) => {
-                    let known = world.rules.templates().any(|known| known.text() == template);
+                    let lines = world.upstreams.iter().flat_map(|lines| lines.templates());
+                    let known = world.rules.templates().chain(lines).any(|known| known.text() == template);
                     assert!(known, "{template} is no command of the rules");
                 }
                 Action::HandOff { bound } => {
@@ -331,6 +457,13 @@ impl System {
                     match happened {
                         Happened::Dialled => assert!(bound.ip().is_unspecified()),
                         Happened::Accepted(peer) => self.is_awaited(*peer, awaited.expect("a port"), world),
+                        Happened::Replied(NextReply::Granted(said), asking) => {
+                            assert!(asking.replies == 1 && *bound == SocketAddr::V4(*said));
+                            let is_bind = self.requested() == Some(message::Command::Bind);
+                            if let Some(target) = asking.target.filter(|_| is_bind) {
+                                self.is_awaited(*bound, target, world);
+                            }
+                        }
                         _ => panic!("a hand-off without a socket"),
                     }
                 }
@@ -342,7 +475,6 @@ impl System {
                     assert!(matches!(happened, Happened::FromWorker | Happened::Deadline), "{what}");
                     self.over = true;
                 }
-                other => panic!("an action that is not played here: {other:?}"),
             }
         }
         if phase != Phase::Listening {
@@ -367,13 +499,25 @@ impl System {
         if let Happened::Dialled = happened {
             assert!(actions.iter().any(|action| matches!(action, Action::HandOff { .. })));
         }
+        if let Happened::Reached(_) = happened {
+            assert!(actions.iter().any(|action| matches!(action, Action::AskNext(..))));
+        }
+        let held = [
+            self.dialling.is_some(),
+            self.reached.is_some(),
+            self.asking.is_some(),
+            self.listening.is_some(),
+        ];
+        assert!(held.into_iter().filter(|held| *held).count() <= 1, "more than one socket: {self:?}");
     }
 
     /// One line, printable, and of each kind no more than there is to say.
     fn line(&mut self, line: &str, happened: &Happened) {
         assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
         let begins = |words: &[&str]| words.iter().any(|word| line.starts_with(word));
-        let of_strangers = line.contains("Error: connected to wrong host");
+        // Of the peer that a next server has met it is the last word.
+        let of_strangers =
+            line.contains("Error: connected to wrong host") && !matches!(happened, Happened::Replied(..));
         if begins(&["refused -- "]) && matches!(happened, Happened::Recheck) {
             return;
         }
@@ -387,32 +531,36 @@ impl System {
         }
     }
 
-    /// What the rules, the guards and the routes say of an address, asked anew.
-    fn permission(
+    /// What the rules and the guards say of an address or, without one, of the name, and which way the lines lead; asked anew.
+    fn way(
         &self,
-        address: IpAddr,
+        address: Option<IpAddr>,
         command: Command,
         world: &World,
-    ) -> std::result::Result<Option<IpAddr>, String> {
+    ) -> std::result::Result<Way, String> {
         let request = self.request.as_ref().ok_or("no request")?;
         let user = UserId::parse(request.user.as_bytes()).map_err(|_| "no user")?;
-        let kind = kind_of(address);
+        let kind = address.map(kind_of);
         let anybody = command == Command::Bind
-            && address.is_unspecified()
+            && address.is_some_and(|address| address.is_unspecified())
             && world.settings.bind_any
             && !matches!(&request.destination, message::Destination::Name(name)
                 if matches!(parse_destination(name.as_bytes()), Ok(Destination::Name(_))));
         let port = if command == Command::Connect { request.port } else { 1 };
-        let own = command == Command::Connect && is_own_listener(address, port);
-        if let Some(refusal) = always_refused(address, port, kind, own).filter(|_| !anybody) {
-            return Err(format!("{refusal}"));
+        let guarded = address.zip(kind).filter(|_| !anybody);
+        if port == 0 {
+            return Err("port 0".into());
+        }
+        if let Some((address, kind)) = guarded {
+            let own = command == Command::Connect && is_own_listener(address, port);
+            always_refused(address, port, kind, own).map_or(Ok(()), |refusal| Err(format!("{refusal}")))?;
         }
         let question = Request {
             version: 4,
             command,
             source: self.client.ip(),
             source_port: self.client.port(),
-            destination: Some(address),
+            destination: address,
             port: request.port,
             user: &user,
             ident_default: world.ident_default,
@@ -433,22 +581,108 @@ impl System {
             }
             other => return Err(format!("{other:?}")),
         };
-        if world.settings.local_destinations == LocalDestinations::Guarded && !anybody {
+        if let Some((address, kind)) = guarded
+            && world.settings.local_destinations == LocalDestinations::Guarded
+        {
             refused_unless_named(address, kind, &rule).map_or(Ok(()), |refusal| Err(format!("{refusal}")))?;
         }
-        match &world.routes {
-            None => Ok(None),
-            Some(routes) => match routes.source_for(address, self.destination_names.as_deref()) {
-                Route::From { source, .. } => Ok(Some(source)),
-                other => Err(format!("{other:?}")),
-            },
+        let names = self.destination_names.as_deref();
+        match world.upstreams.as_ref().map(|lines| lines.way_for(address, names, request.port, &user)) {
+            None => Ok(Way::Direct),
+            Some(Upstream::By { way: Way::Deny, .. }) => Err("denied by a line".into()),
+            Some(Upstream::By { way, .. }) => Ok(way),
+            Some(Upstream::NeedNames) => Err("no names".into()),
         }
+    }
+
+    /// From where this host may reach an address without a next server.
+    fn permission(
+        &self,
+        address: IpAddr,
+        command: Command,
+        world: &World,
+    ) -> std::result::Result<Option<IpAddr>, String> {
+        match self.way(Some(address), command, world)? {
+            Way::Direct => source_for(world, address, self.destination_names.as_deref()),
+            other => Err(format!("{other}")),
+        }
+    }
+
+    fn requested(&self) -> Option<message::Command> {
+        self.request.as_ref().map(|request| request.command)
+    }
+
+    fn command(&self) -> Command {
+        match self.requested().expect("a request") {
+            message::Command::Connect => Command::Connect,
+            message::Command::Bind => Command::Bind,
+        }
+    }
+
+    /// What may be asked of a next server: the addresses, of IPv4 only, or where there are none the name.
+    fn targets(&self) -> Vec<Option<IpAddr>> {
+        match self.candidates.as_slice() {
+            [] => vec![None],
+            candidates => candidates.iter().copied().filter(IpAddr::is_ipv4).map(Some).collect(),
+        }
+    }
+
+    /// A line that was in force leads something permitted through the server whose address this is.
+    fn is_next_server(&self, to: SocketAddr, from: Option<IpAddr>) {
+        assert!(self.next_weighed.contains(&to), "{to} was not decided on");
+        let leads = self.worlds.iter().any(|world| {
+            let ways = self.targets().into_iter().map(|target| self.way(target, self.command(), world));
+            let mut servers = ways.flat_map(|way| match way {
+                Ok(Way::Sockd(servers)) if servers.is_empty() => world.settings.default_servers(),
+                Ok(Way::Sockd(servers)) => servers,
+                _ => Vec::new(),
+            });
+            servers.any(|server| self.is_of(&server, to, from))
+        });
+        assert!(leads, "nothing leads through {to} from {from:?} in {self:?}");
+    }
+
+    fn is_of(&self, server: &Server, to: SocketAddr, from: Option<IpAddr>) -> bool {
+        let (written, known, names) = match &server.host {
+            Destination::Address(address) => (true, *address == to.ip(), Vec::new()),
+            Destination::Name(name) => {
+                let found = |(resolved, addresses): &(Name, Vec<IpAddr>)| {
+                    resolved.as_bytes() == name.as_str().as_bytes() && addresses.contains(&to.ip())
+                };
+                (false, self.resolved.iter().any(found), vec![name.clone()])
+            }
+        };
+        let (kind, own) = (kind_of(to.ip()), is_own_listener(to.ip(), to.port()));
+        known
+            && server.port.unwrap_or(1080) == to.port()
+            && next_server_refused(to.ip(), to.port(), kind, own, written).is_none()
+            && self.worlds.iter().any(|world| source_for(world, to.ip(), Some(&names)) == Ok(from))
+    }
+
+    /// What a next server is asked for is what was requested and may be had through one; gives the address.
+    fn is_asked_for(&self, asked: &message::Request, world: &World) -> Option<IpAddr> {
+        let request = self.request.as_ref().expect("a request");
+        assert_eq!((asked.version, asked.command, asked.port), (4, request.command, request.port));
+        let own = world.settings.upstream_user.as_deref();
+        assert_eq!(asked.user.as_bytes(), own.map_or(request.user.as_bytes(), str::as_bytes));
+        let target = match &asked.destination {
+            message::Destination::Address(address) => Some(*address),
+            message::Destination::Name(name) => {
+                let names = self.destination_names.as_deref().expect("a name");
+                assert_eq!(names.first().map(|name| name.as_str().as_bytes()), Some(name.as_bytes()));
+                None
+            }
+        };
+        assert!(self.targets().contains(&target), "{target:?} was not decided on");
+        let ways = self.worlds.iter().map(|world| self.way(target, self.command(), world));
+        let leads = ways.into_iter().any(|way| matches!(way, Ok(Way::Sockd(_))));
+        assert!(leads, "no line leads {target:?} through a next server");
+        target
     }
 
     fn is_permitted(&self, address: IpAddr, from: Option<IpAddr>, command: Command, world: &World) {
         assert!(self.candidates.contains(&address), "{address} was not decided on");
-        let requested = self.request.as_ref().map(|request| request.command == message::Command::Bind);
-        assert_eq!(requested, Some(command == Command::Bind));
+        assert_eq!(self.command(), command);
         assert_eq!(self.permission(address, command, world), Ok(from), "{address} in {self:?}");
     }
 
@@ -457,13 +691,35 @@ impl System {
         let peer = canonical(peer.ip());
         if peer != awaited && !awaited.is_unspecified() {
             assert!(self.candidates.contains(&peer), "{peer} was not decided on");
-            self.permission(peer, Command::Bind, world).unwrap_or_else(|why| panic!("{peer}: {why}"));
+            self.way(Some(peer), Command::Bind, world).unwrap_or_else(|why| panic!("{peer}: {why}"));
         }
     }
 
     fn is_reserved(&self, world: &World) -> bool {
         world.settings.privileged_ports && (512..=1023).contains(&self.client.port())
     }
+}
+
+/// The address from which the route file has an address reached.
+fn source_for(
+    world: &World,
+    address: IpAddr,
+    names: Option<&[HostName]>,
+) -> std::result::Result<Option<IpAddr>, String> {
+    match world.routes.as_ref().map(|routes| routes.source_for(address, names)) {
+        None => Ok(None),
+        Some(Route::From { source, .. }) => Ok(Some(source)),
+        Some(other) => Err(format!("{other:?}")),
+    }
+}
+
+fn candidate(at: SocketAddr, choices: &mut Unstructured<'_>) -> Result<Candidate> {
+    Ok(Candidate {
+        address: at.ip(),
+        kind: kind_of(at.ip()),
+        own_listener: is_own_listener(at.ip(), at.port()),
+        unreachable: choices.ratio(1, 4)?,
+    })
 }
 
 /// What the routing table of the host that is played says.
@@ -544,5 +800,25 @@ fn any_answer(choices: &mut Unstructured<'_>) -> Result<Answer> {
         3 => Answer::Names(Few::first_of((0..count).map(|_| any_name(choices)).collect::<Result<Vec<_>>>()?)),
         4 => Answer::NotFound,
         _ => Answer::Failed,
+    })
+}
+
+fn any_reply(choices: &mut Unstructured<'_>) -> Result<NextReply> {
+    let code = *choices.choose(&[ReplyCode::Rejected, ReplyCode::NoIdentd, ReplyCode::BadUser])?;
+    Ok(match choices.int_in_range(0..=9)? {
+        0..=4 => {
+            let address = match any_address(choices)? {
+                IpAddr::V4(address) => address,
+                IpAddr::V6(_) => [203, 0, 113, 1].into(),
+            };
+            NextReply::Granted(SocketAddrV4::new(address, *choices.choose(&PORTS)?))
+        }
+        5 | 6 => NextReply::Refused(code),
+        7 => match choices.arbitrary()? {
+            true => NextReply::WrongVersion(choices.arbitrary()?),
+            false => NextReply::UnknownCode(choices.arbitrary()?),
+        },
+        8 => NextReply::Closed(message::Errno(*choices.choose(&[0, 104, u16::MAX])?)),
+        _ => NextReply::Cancelled,
     })
 }

@@ -3,9 +3,9 @@
 
 use sockd_common::bounded::Few;
 use sockd_common::message::{
-    Act, Answer, Command, Destination, End, Errno, FromIdent, FromProbe, FromResolver, FromSession, Id,
-    IdentUser, Locks, Message, Name, Query, RelayMode, ReplyCode, Request, ToIdent, ToProbe, ToResolver,
-    ToSession, Transport, UserId,
+    Act, Answer, Command, Destination, End, Errno, FromIdent, FromProbe, FromResolver, FromSession,
+    FromUpstream, Id, IdentUser, Locks, Message, Name, NextReply, Query, RelayMode, ReplyCode, Request,
+    ToIdent, ToProbe, ToResolver, ToSession, ToUpstream, Transport, UserId,
 };
 use sockd_common::wire::{MAX_PACKET, encode};
 use sockd_fuzz_targets::TARGETS;
@@ -141,6 +141,7 @@ fn from_worker() -> Vec<Vec<u8>> {
         let user = UserId::new(b"joe").expect("a short id");
         FromSession::Request { id, request: Request { version: 4, command, destination, port: 23, user } }
     };
+    let replied = |reply| packet(4, &FromUpstream::Answer { id, reply });
     let addresses = ["192.0.2.1", "2001:db8::1"].map(|address| address.parse().expect("an address"));
     vec![
         packet(0, &FromSession::Ready(locks)),
@@ -159,12 +160,24 @@ fn from_worker() -> Vec<Vec<u8>> {
         ),
         packet(2, &FromIdent::Answer { id, user: IdentUser::new(b"joe") }),
         packet(3, &FromProbe::Survived { errno: Errno(1) }),
+        packet(4, &FromUpstream::Ready(locks)),
+        replied(NextReply::Granted("203.0.113.1:3000".parse().expect("an address"))),
+        replied(NextReply::Refused(ReplyCode::NoIdentd)),
+        replied(NextReply::WrongVersion(5)),
+        replied(NextReply::UnknownCode(255)),
+        replied(NextReply::Closed(Errno(104))),
+        replied(NextReply::Cancelled),
     ]
 }
 
 fn to_worker() -> Vec<Vec<u8>> {
     let id = Id(7);
     let address = "198.51.100.1:3000".parse().expect("an address");
+    let user = UserId::new(b"joe").expect("a short id");
+    let next = |command, destination| {
+        let request = Request { version: 4, command, destination, port: 23, user: user.clone() };
+        packet(4, &ToUpstream::Ask { id, request })
+    };
     let search = Few::first_of([name("a.example"), name("b.example")]);
     vec![
         packet(0, &ToSession::Setup { relay: RelayMode::Splice, idle_limit: 7200 }),
@@ -177,6 +190,10 @@ fn to_worker() -> Vec<Vec<u8>> {
         packet(1, &ToResolver::Resolve { id, query: Query::Names(address.ip()) }),
         packet(2, &ToIdent::Ask { id, client_port: 40000, server_port: 1080 }),
         packet(3, &ToProbe::Try(Act::ALL[4])),
+        packet(4, &ToUpstream::Setup),
+        next(Command::Connect, Destination::Address(address.ip())),
+        next(Command::Bind, Destination::Name(name("www.example.com"))),
+        packet(4, &ToUpstream::Cancel { id }),
     ]
 }
 
