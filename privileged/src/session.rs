@@ -478,9 +478,10 @@ impl Session {
         }
     }
 
-    /// Whether the destination's name can be left to a next server: the way does not depend on its addresses.
+    /// Whether the destination's name, if it has one, can be left to a next server: the way does not depend on its addresses.
     fn goes_on_unresolved(&self, world: &World) -> bool {
-        let (Some(asked), Some(upstreams)) = (&self.asked, &world.upstreams) else { return false };
+        let Some(asked) = self.asked.as_ref().filter(|asked| asked.named) else { return false };
+        let Some(upstreams) = &world.upstreams else { return false };
         let way = upstreams.way_for(None, asked.destination_names.as_deref(), asked.port, &asked.user);
         matches!(way, Upstream::By { way: Way::Sockd(_), .. })
     }

@@ -660,6 +660,15 @@ fn a_name_without_an_address_is_asked_for_by_name_or_refused() {
 }
 
 #[test]
+fn an_address_that_nothing_is_known_of_in_time_is_not_asked_for_as_a_name() {
+    let world = socksified("permit ALL 0.0.0.0\n", "sockd @=192.0.2.8 ALL 0.0.0.0\n");
+    let mut session = session();
+    let actions = after(&mut session, vec![connect("203.0.113.1", 80), Event::Deadline], &world);
+    assert_eq!((session.phase(), refusal(&actions)), (Phase::Refusing, Some(ReplyCode::Rejected)));
+    assert_eq!(lines(&actions).len(), 1, "{actions:?}");
+}
+
+#[test]
 fn next_servers_are_guarded_and_lines_of_socks_conf_run_their_commands() {
     let lines = "deny *=joe ALL 0.0.0.0 eq 25 : denied\nsockd @=198.51.100.1 ALL 0.0.0.0 : passed\n";
     let world = socksified("permit 0.0.0.0 0.0.0.0 : permitted\n", lines);
