@@ -173,6 +173,16 @@ impl Log {
     }
 }
 
+/// A panic is a mistake of this program: it ends the monitor with a line in the log, by calls that its filter allows.
+pub fn end_on_panic(to: LogTo) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let mut log = Log::new(to);
+        log.err(&format!("panic: {}", escape(panic.to_string().as_bytes())));
+        log.finish();
+        sockd_lockdown::exit_now(70)
+    }));
+}
+
 fn connect_syslog() -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;

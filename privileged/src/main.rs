@@ -1,6 +1,6 @@
 //! `sockd`: see the library for the story.
 
-use sockd::log::{Log, escape};
+use sockd::log::{Log, end_on_panic};
 use sockd::options::{LogTo, Options};
 use sockd::{report, start};
 
@@ -29,14 +29,4 @@ fn main() {
     };
     // At once: what the runtime does at an ordinary end is not among the calls that the monitor has kept.
     sockd_lockdown::exit_now(status)
-}
-
-/// A panic is a mistake of this program: it ends it with a line in the log, by calls that its filter allows.
-fn end_on_panic(to: LogTo) {
-    std::panic::set_hook(Box::new(move |panic| {
-        let mut log = Log::new(to);
-        log.err(&format!("panic: {}", escape(panic.to_string().as_bytes())));
-        log.finish();
-        sockd_lockdown::exit_now(70)
-    }));
 }

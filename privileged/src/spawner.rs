@@ -171,6 +171,7 @@ type Monitor = WorkerEnd<FromSpawner, ToSpawner>;
 
 /// The spawner's whole life.
 fn run(socket: OwnedFd, plan: Plan, user_namespace: bool, mut missing: Vec<String>) -> ! {
+    world::die_quietly_on_panic();
     let monitor = Monitor::new(socket);
     let prepared = wait_until_mapped(&monitor)
         .and_then(|()| world::enter(plan.ids, user_namespace, &mut missing))

@@ -144,6 +144,13 @@ pub fn drop_privileges(workers_have_own_ids: bool) -> Result<(), String> {
     lockdown::no_new_privileges().map_err(|error| error.to_string())
 }
 
+/// Ends the process with status 70 on any panic, through exit_group(2) alone. The monitor's own end, inherited by
+/// whatever it forks, reaches for the log: a call that the filter of spawner and loader kills. It is the monitor that
+/// tells of their end.
+pub fn die_quietly_on_panic() {
+    std::panic::set_hook(Box::new(|_| lockdown::exit_now(70)));
+}
+
 /// Forks a process that serves a channel and ends; gives the monitor's end of it.
 pub fn fork_server<Out: Message, In: Message>(
     serve: impl FnOnce(WorkerEnd<In, Out>),
@@ -155,6 +162,7 @@ pub fn fork_server<Out: Message, In: Message>(
         ForkResult::Parent { .. } => Ok(MonitorEnd::new(ours)),
         ForkResult::Child => {
             drop(ours);
+            die_quietly_on_panic();
             serve(WorkerEnd::new(theirs));
             lockdown::exit_now(0)
         }

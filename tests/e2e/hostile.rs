@@ -21,6 +21,9 @@ const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile-worker");
 /// Memory that the monitor may keep of many attacks, in KiB: less than one byte of each message of the floods.
 const MEMORY: u64 = 2048;
 
+/// How a worker ends whose own program has a fault, behind all its locks: never by a forbidden call.
+const FAULT: &str = "ended: exit status 70 (a panic)";
+
 /// The laboratory with hostile workers, and a transfer of the other client host that is under way.
 struct Attack {
     lab: Lab,
@@ -150,6 +153,7 @@ fn a_session_worker_that_ends_takes_only_its_own_sessions_along() {
         ("an-exit", "ended: exit status 0"),
         ("a-descriptor", "ended: SIGSYS"),
         ("a-panic", "ended: SIGSYS"),
+        ("a-fault", FAULT),
         ("empty", "ended: "),
     ] {
         attack.counts_against_the_host(act, end);
@@ -238,7 +242,7 @@ fn the_guards_hold_whatever_the_resolver_answers() {
 #[test]
 fn a_resolver_that_breaks_the_protocol_is_killed_and_replaced() {
     let mut attack = Attack::new(PERMIT_ALL, "(worker_idle: 1)");
-    for (act, violation) in [
+    for (act, end) in [
         ("seventeen", "not a message of this channel"),
         ("unasked", "an answer that nobody asked for"),
         ("twice", "an answer that nobody asked for"),
@@ -249,11 +253,15 @@ fn a_resolver_that_breaks_the_protocol_is_killed_and_replaced() {
         ("an-unknown-message", "not a message of this channel"),
         ("ready-twice", "ready twice"),
         ("a-flood", "an answer that nobody asked for"),
+        ("an-exit", "ended: exit status 0"),
+        ("a-descriptor", "ended: SIGSYS"),
+        ("a-panic", "ended: SIGSYS"),
+        ("a-fault", FAULT),
     ] {
         let line = attack.asks_for(&format!("{act}.example"));
-        attack.lab.wait_for_line("violation by resolver worker");
+        attack.lab.wait_for_line(end);
         drop(line);
-        attack.leaves(act, &[violation]);
+        attack.leaves(act, &[end]);
         until_true("names are resolved again", || {
             let (answer, _) = {
                 let mut line = attack.asks_for("www.example");
@@ -299,6 +307,7 @@ fn an_ident_worker_that_breaks_the_protocol_is_killed() {
         ("an-exit", "ended: exit status 0", 92),
         ("a-descriptor", "ended: SIGSYS", 92),
         ("a-panic", "ended: SIGSYS", 92),
+        ("a-fault", FAULT, 92),
     ] {
         attack.next_attacker();
         let identd = says(&attack, act);
@@ -338,6 +347,8 @@ fn an_upstream_worker_that_breaks_the_protocol_is_killed_and_its_server_is_not_s
         ("a-flood", "an answer that nobody asked for", GRANTED),
         ("an-exit", "ended: exit status 0", REJECTED),
         ("a-descriptor", "ended: SIGSYS", REJECTED),
+        ("a-panic", "ended: SIGSYS", REJECTED),
+        ("a-fault", FAULT, REJECTED),
     ] {
         let next = Server::start(&attack.lab.site.server, (SERVER, 1081), move |mut stream| {
             writeln!(stream, "{act}")?;

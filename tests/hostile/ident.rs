@@ -4,6 +4,7 @@ use crate::raw;
 use nix::poll::PollFlags;
 use sockd_common::channel::{Received, WorkerEnd};
 use sockd_common::message::{FromIdent, Id, IdentUser, ToIdent};
+use sockd_worker::profile::PROFILE_IDENT;
 use std::io::Read;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
@@ -55,6 +56,7 @@ fn answer(monitor: &Monitor, id: Id, act: &str) -> bool {
             raw::packet(monitor, &bytes)
         }
         "silent" => true,
+        "a-fault" => raw::fault(PROFILE_IDENT),
         act => {
             let answer = |user: &[u8]| FromIdent::Answer { id, user: IdentUser::new(user) };
             raw::act(monitor, act, &FromIdent::Ready(crate::locks()), &answer(b"joe")) || said(id, b"joe")

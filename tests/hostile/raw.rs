@@ -4,6 +4,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, send, sendmsg};
 use sockd_common::message::{Id, Message};
+use sockd_lockdown::{Row, exit_now};
+use sockd_worker::lockdown::{die_quietly_on_panic, lock_down};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -63,6 +65,15 @@ pub(crate) fn act<M: Message>(channel: impl AsFd, act: &str, ready: &M, honest: 
         "an-exit" => std::process::exit(0),
         "a-panic" => panic!("as any program may"),
         _ => false,
+    }
+}
+
+/// A fault in the real worker's own program: behind all its locks, and with the end that it has for its faults.
+pub(crate) fn fault(profile: &[Row]) -> ! {
+    die_quietly_on_panic();
+    match lock_down(profile) {
+        Ok(_) => panic!("as any program may"),
+        Err(_) => exit_now(1),
     }
 }
 

@@ -5,6 +5,7 @@ use nix::poll::PollFlags;
 use sockd_common::bounded::Few;
 use sockd_common::channel::{Received, WorkerEnd};
 use sockd_common::message::{Answer, FromResolver, Id, Name, Query, ToResolver, Transport};
+use sockd_worker::profile::PROFILE_RESOLVER;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 
@@ -62,6 +63,7 @@ fn answer(monitor: &Monitor, id: Id, act: &str) -> bool {
             true
         }
         "silent" => true,
+        "a-fault" => raw::fault(PROFILE_RESOLVER),
         act => {
             let honest = FromResolver::Answer { id, answer: address(SERVER) };
             raw::act(monitor, act, &FromResolver::Ready(crate::locks()), &honest)

@@ -6,6 +6,7 @@ use sockd_common::channel::{Received, WorkerEnd};
 use sockd_common::message::{
     Command, Destination, End, FromSession, Id, Name, ReplyCode, Request, ToSession, UserId,
 };
+use sockd_worker::profile::PROFILE_SESSION;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -190,6 +191,7 @@ impl Worker {
                 true
             }
             "silence" => true,
+            "a-fault" => raw::fault(PROFILE_SESSION),
             "eats-memory" => {
                 let mut eaten = Vec::new();
                 loop {

@@ -4,6 +4,7 @@ use crate::{ident, raw};
 use nix::poll::PollFlags;
 use sockd_common::channel::{Received, WorkerEnd};
 use sockd_common::message::{FromUpstream, Id, NextReply, ToUpstream};
+use sockd_worker::profile::PROFILE_UPSTREAM;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
 
@@ -34,6 +35,7 @@ fn answer(monitor: &Monitor, id: Id, act: &str) -> bool {
         "unasked" => said(raw::NOBODYS),
         "twice" => said(id) && said(id),
         "silent" => true,
+        "a-fault" => raw::fault(PROFILE_UPSTREAM),
         act => raw::act(monitor, act, &FromUpstream::Ready(crate::locks()), &granted(id)) || said(id),
     }
 }

@@ -1,0 +1,55 @@
+//! A fault of the program's own: each process behind its own filter ends with a status, not by a forbidden call.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use clap::Parser;
+use nix::sys::wait::{WaitStatus, waitpid};
+use sockd::loader::{FromLoader, ToLoader};
+use sockd::log::end_on_panic;
+use sockd::options::{LogTo, Options};
+use sockd::profile::{LOADER, SPAWNER, WORKERS};
+use sockd::{confine, world};
+use sockd_lockdown::{exit_now, install_filter, no_new_privileges};
+use std::io::Read;
+
+/// How a process ends that has locked itself down and then has a fault, and what it says.
+fn fault_behind(locks: impl FnOnce() -> bool) -> (Option<i32>, String) {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let server = world::fork_server::<ToLoader, FromLoader>(|_| {
+        rustix::stdio::dup2_stderr(&writer).unwrap();
+        drop(writer);
+        if !locks() {
+            exit_now(1);
+        }
+        panic!("a fault\nof (two) lines")
+    });
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    drop(server.unwrap());
+    match waitpid(None, None).unwrap() {
+        WaitStatus::Exited(_, status) => (Some(status), said),
+        _ => (None, said),
+    }
+}
+
+/// One test, so that no other child is waited for.
+#[test]
+fn a_panic_ends_monitor_spawner_and_loader_with_status_70_and_the_monitor_says_why_in_one_line() {
+    let quiet = (Some(70), String::new());
+    for rows in [[SPAWNER, WORKERS].concat(), LOADER.to_vec()] {
+        assert_eq!(fault_behind(|| no_new_privileges().and_then(|()| install_filter(&rows)).is_ok()), quiet);
+    }
+    let options = Options::parse_from(["sockd"]);
+    let monitor = |to| {
+        fault_behind(|| {
+            end_on_panic(to);
+            confine::confine(&options).is_ok()
+        })
+    };
+    let (status, said) = monitor(LogTo::Stderr);
+    assert_eq!(status, Some(70), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("panic: ") && said.contains("a\\x20fault\\x0aof\\x20\\x28two\\x29"), "{said}");
+    // With the log's socket, or without where nobody listens.
+    assert_eq!(monitor(LogTo::Syslog), quiet);
+}
