@@ -46,6 +46,9 @@ pub struct Log {
     waiting: VecDeque<Vec<u8>>,
     lost: u64,
     retry_at: Option<Instant>,
+    /// Why: the socket has no room, and tells when it has again. Of other failures (ENOBUFS) it tells nothing, and
+    /// asking it would bring the same answer at once, without end.
+    is_full: bool,
     /// The second of the last timestamp, and that timestamp.
     stamp: (u64, String),
 }
@@ -60,6 +63,7 @@ impl Log {
             waiting: VecDeque::new(),
             lost: 0,
             retry_at: None,
+            is_full: false,
             stamp: (0, String::new()),
         };
         if to == LogTo::Syslog {
@@ -100,7 +104,7 @@ impl Log {
 
     /// The socket of a log that has no room: it becomes writable when the log has read a line.
     pub fn full_socket(&self) -> Option<BorrowedFd<'_>> {
-        self.retry_at.and(self.socket.as_ref()).map(AsFd::as_fd)
+        self.socket.as_ref().filter(|_| self.retry_at.is_some() && self.is_full).map(AsFd::as_fd)
     }
 
     /// Writes what has been kept since the last turn, unless the log took nothing a moment ago.
@@ -121,9 +125,9 @@ impl Log {
                 (moved, left) = (now, self.waiting.len());
             }
             let over = now.duration_since(moved) >= LAST_WAIT || now.duration_since(begun) >= LAST_LINES;
-            let Some(socket) = self.full_socket().filter(|_| !over) else { return };
+            let Some(socket) = self.retry_at.and(self.socket.as_ref()).filter(|_| !over) else { return };
             let wait = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-            let _ = poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&wait));
+            let _ = poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&wait));
         }
     }
 
@@ -131,8 +135,9 @@ impl Log {
     pub fn flush(&mut self) {
         self.retry_at = None;
         while let Some(packet) = self.waiting.pop_front() {
-            if self.write(&packet).is_err() {
+            if let Err(error) = self.write(&packet) {
                 self.waiting.push_front(packet);
+                self.is_full = error == Errno::AGAIN;
                 self.retry_at = Instant::now().checked_add(RETRY);
                 return;
             }
