@@ -95,11 +95,11 @@ impl Monitor {
         while !self.is_done() {
             let timeout = self.until_next();
             let ready = match epoll::wait(&self.epoll, &mut space, Some(&timeout)) {
-                Ok((ready, _)) => ready.iter().filter_map(|event| Token::unpack(event.data.u64())).collect(),
-                Err(rustix::io::Errno::INTR) => Vec::new(),
+                Ok((ready, _)) => &*ready,
+                Err(rustix::io::Errno::INTR) => &[],
                 Err(error) => return Err(format!("epoll: {error}")),
             };
-            for token in ready {
+            for token in ready.iter().filter_map(|event| Token::unpack(event.data.u64())) {
                 self.ready(token)?;
             }
             self.due(Instant::now());
@@ -285,6 +285,7 @@ impl Monitor {
             // A starved channel has room itself: watched for it, it would be ready again and again.
             watch_for_room(&self.epoll, &*worker, token, is_stuck && !starved);
         }
+        self.workers.has_sent(index);
     }
 
     /// The same for the spawner, which may be stopped: clients that have a worker are served even so.

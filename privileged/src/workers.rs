@@ -118,6 +118,8 @@ pub struct Workers {
     serving: HashMap<Host, Vec<usize>>,
     asking: HashMap<Asks, usize>,
     spare: Vec<usize>,
+    /// No worker's time is over before this: most turns of the loop need not look at all of them.
+    soonest: Option<Instant>,
     /// A spare worker has been lost: the next one is not started before.
     pause: Option<Instant>,
     by_hash: RandomState,
@@ -136,6 +138,7 @@ impl Workers {
             serving: HashMap::new(),
             asking: HashMap::new(),
             spare: Vec::new(),
+            soonest: None,
             pause: None,
             by_hash: RandomState::new(),
             last_serial: 0,
@@ -176,6 +179,7 @@ impl Workers {
         let serial = self.last_serial;
         self.spawner.send(ToSpawner::Spawn { serial, role }, Some(theirs));
         let expires = Instant::now().checked_add(START_LIMIT);
+        self.soonest = sooner(self.soonest, expires);
         Ok(self.workers.insert(Worker { serial, line, load: 0, hosts: Vec::new(), expires, retry: None }))
     }
 
@@ -294,7 +298,14 @@ impl Workers {
                 _ => seconds(settings.worker_idle),
             };
             worker.expires = Instant::now().checked_add(stays);
+            self.soonest = sooner(self.soonest, worker.expires);
         }
+    }
+
+    /// Messages to this worker have been sent, or wait and have a time.
+    pub fn has_sent(&mut self, index: usize) {
+        let gives_up = self.workers.get(index).and_then(Worker::gives_up);
+        self.soonest = sooner(self.soonest, gives_up);
     }
 
     /// A worker has locked itself down; false where it had said so before.
@@ -304,24 +315,28 @@ impl Workers {
         any_link!(&mut worker.line, mark_ready)
     }
 
-    /// Workers whose time is over.
-    pub fn expired(&self, now: Instant) -> Vec<(usize, Expired)> {
+    /// Workers whose time is over; the caller takes them out of service.
+    pub fn expired(&mut self, now: Instant) -> Vec<(usize, Expired)> {
         let past = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        if !past(self.soonest) {
+            return Vec::new();
+        }
         let expired = |worker: &Worker| match () {
             () if past(worker.gives_up()) => Some(Expired::Unread),
             () if !past(worker.expires) => None,
             () if ready(&worker.line) => Some(Expired::Idle),
             () => Some(Expired::NotReady),
         };
+        let due = |(_, worker): (usize, &Worker)| sooner(worker.expires, worker.gives_up());
+        self.soonest = self.workers.iter().filter_map(due).filter(|due| *due > now).min();
         self.workers.iter().filter_map(|(index, worker)| Some((index, expired(worker)?))).collect()
     }
 
-    /// When [`expired`](Self::expired) will next have an entry, or the spawner is to be told again what the system did
+    /// When [`expired`](Self::expired) may next have an entry, or the spawner is to be told again what the system did
     /// not take.
     pub fn next_expiry(&self) -> Option<Instant> {
-        let due = |(_, worker): (usize, &Worker)| worker.expires.into_iter().chain(worker.gives_up()).min();
         let told_again = self.spawner.is_starved().then(|| Instant::now().checked_add(STARVED)).flatten();
-        self.workers.iter().filter_map(due).chain(self.pause).chain(told_again).min()
+        self.soonest.into_iter().chain(self.pause).chain(told_again).min()
     }
 
     /// Takes a worker out of service. Its channel closes, at which an honest worker ends; `kill` makes sure.
@@ -348,6 +363,7 @@ impl Workers {
         for (_, worker) in &mut self.workers {
             if let Line::Session(link) = &mut worker.line {
                 link.send(session_setup(settings), None);
+                self.soonest = sooner(self.soonest, link.gives_up());
             }
         }
     }
@@ -413,6 +429,10 @@ impl AsFd for Worker {
     }
 }
 
+fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}
+
 fn ready(line: &Line) -> bool {
     any_link!(line, is_ready)
 }
@@ -446,11 +466,13 @@ mod tests {
             workers.mark_ready(index);
             workers.assign(index, host);
             workers.release(index, &settings);
-            let idle = workers.next_expiry().unwrap();
-            assert_eq!(workers.expired(idle), [(index, Expired::Idle)]);
             workers.assign(index, host);
-            assert_eq!(workers.expired(idle), [], "{role:?}");
+            let late = Instant::now() + Duration::from_secs(86_400);
+            assert!(workers.next_expiry().is_some_and(|due| due < late));
+            assert_eq!(workers.expired(late), [], "{role:?}");
             workers.release(index, &settings);
+            assert!(workers.next_expiry().is_some_and(|due| due < late));
+            assert_eq!(workers.expired(late), [(index, Expired::Idle)]);
             workers.remove(index, false);
         }
     }
