@@ -18,6 +18,9 @@ input(type="imuxsock" Socket="/run/syslog/dev-log" RateLimit.Interval="0")
 *.* action(type="omfile" file="/run/syslog/messages")
 "#;
 
+/// Lines that wait for it at the most: systemd sets this at every boot, the kernel's own default is 10.
+const QUEUE: &str = "512";
+
 /// The running rsyslogd.
 pub(crate) struct Syslog {
     child: Child,
@@ -25,6 +28,7 @@ pub(crate) struct Syslog {
 
 impl Syslog {
     pub(crate) fn start() -> Outcome<Self> {
+        fs::write("/proc/sys/net/unix/max_dgram_qlen", QUEUE)?;
         fs::write("/etc/rsyslog.conf", CONFIGURATION)?;
         let words = ["-n", "-f", "/etc/rsyslog.conf", "-i", "/run/syslog/pid"];
         let started = Command::new("rsyslogd").args(words).stdin(Stdio::null()).spawn();
