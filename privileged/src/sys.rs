@@ -31,6 +31,13 @@ pub(crate) fn default_action(signal: Signal) -> nix::Result<()> {
     unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.map(drop)
 }
 
+/// From now on this process, and what it starts, pushes nobody aside when it wakes up (sched(7), SCHED_BATCH).
+pub(crate) fn give_way() -> nix::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel reads `parameters`, which lives on this stack until the call is over, and writes nothing.
+    Errno::result(unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) }).map(drop)
+}
+
 /// dup2(2) onto a descriptor number that the new program expects; it stays open across execve(2).
 pub(crate) fn duplicate_onto(descriptor: BorrowedFd<'_>, number: RawFd) -> nix::Result<()> {
     // dup2 onto itself would leave close-on-exec set.

@@ -80,6 +80,11 @@ impl Process {
         self.stat(1)?.parse().ok()
     }
 
+    /// The number of its scheduling policy (sched(7)).
+    pub fn scheduling_policy(self) -> Option<String> {
+        self.stat(38)
+    }
+
     /// A field of `/proc/PID/stat`, counted from the state: the name before it may hold anything.
     fn stat(self, field: usize) -> Option<String> {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
