@@ -1,12 +1,12 @@
 //! Claimed user ids.
 
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 use core::fmt;
 
 /// The user id of a SOCKS4 request or of an identd answer: 0 to 255 bytes, no NUL, case kept. It is whatever the
 /// client sent, so it may hold any other byte.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UserId(Vec<u8>);
+pub struct UserId(Box<[u8]>);
 
 /// The bytes are more than 255 or hold a NUL. (The classic server cut long ids, so that two users could collide.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

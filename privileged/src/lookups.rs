@@ -152,7 +152,7 @@ impl Monitor {
     /// Begins a lookup for a session, or answers at once that there is none.
     pub(crate) fn look_up(&mut self, visit: usize, query: Query) -> Option<Event> {
         self.look_at_files();
-        let host = self.visits.get(visit)?.host;
+        let host = self.visits.get(visit)?.host();
         if let Some(limit) = self.tallies.limit(Kind::Lookup, host, &self.world.settings) {
             self.rarely.err(&mut self.log, &format!("lookups fail: {limit} by {host}"));
             return Some(Event::Resolved(Answer::Failed));

@@ -94,7 +94,7 @@ impl Monitor {
     /// Begins to ask the client's identd, from the address that the client connected to.
     pub(crate) fn ask_ident(&mut self, visit: usize) -> Option<Event> {
         let (client, proxy, host) =
-            self.visits.get(visit).map(|visit| (visit.client, visit.proxy, visit.host))?;
+            self.visits.get(visit).map(|visit| (visit.session.client(), visit.proxy, visit.host()))?;
         if let Some(limit) = self.tallies.limit(Kind::Ident, host, &self.world.settings) {
             self.rarely.err(&mut self.log, &format!("identd is not asked: {limit} by {host}"));
             return Some(Event::Identified(Identity::Unknown));
@@ -124,7 +124,7 @@ impl Monitor {
 
     /// Has the next server, to which the session holds a connection, asked to carry out a request.
     pub(crate) fn ask_next(&mut self, visit: usize, next: SocketAddr, request: Request) -> Option<Event> {
-        let client = self.visits.get(visit)?.host;
+        let client = self.visits.get(visit)?.host();
         let (kind, replies) = match request.command {
             Command::Connect => (Kind::Next, 1),
             Command::Bind => (Kind::Bind, 2),

@@ -46,8 +46,8 @@ pub enum Phase {
     Requesting,
     /// A fact is on its way.
     Asking(Fact),
-    /// The monitor connects to the candidate with this number.
-    Dialling(usize),
+    /// The monitor connects to a candidate.
+    Dialling,
     /// The monitor waits for the server of a BIND.
     Listening,
     /// The monitor connects to a next server.
@@ -214,12 +214,14 @@ const CLOSING_LIMIT: Duration = Duration::from_secs(10);
 /// One client's visit.
 #[derive(Debug)]
 pub struct Session {
-    client: SocketAddr,
+    /// The client's, as [`Session::client`] gives them.
+    address: IpAddr,
+    port: u16,
     phase: Phase,
     asked: Option<Box<Asked>>,
 }
 
-/// The request and the facts gathered for it.
+/// The request and the facts gathered for it, for as long as the session is there.
 #[derive(Debug)]
 struct Asked {
     version: u8,
@@ -230,24 +232,30 @@ struct Asked {
     unresolved: bool,
     user: UserId,
     port: u16,
-    candidates: Vec<Candidate>,
+    candidates: Box<[Candidate]>,
     /// The candidates before this one have been tried or refused.
     next: usize,
-    source_names: Option<Vec<HostName>>,
-    destination_names: Option<Vec<HostName>>,
+    source_names: Option<Box<[HostName]>>,
+    destination_names: Option<Box<[HostName]>>,
     identity: Option<Identity>,
-    /// The peer of a BIND.
-    peer: Option<SocketAddr>,
-    /// Others that came to its port.
+    /// The port of the peer of a BIND.
+    peer_port: Option<u16>,
+    rare: Option<Box<Rare>>,
+    /// The commands of the permitting lines have been run: not again for the next address of the same name.
+    ran: bool,
+    /// New rules refuse it, and it has been told to end.
+    outlawed: bool,
+}
+
+/// What most requests never have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// Others than the peer of a BIND that came to its port.
     strangers: u32,
     /// What is reported when no candidate is left.
     setback: Option<Setback>,
     /// The way of the candidate, where it leads through next servers.
     through: Option<Through>,
-    /// The commands of the permitting lines have been run: not again for the next address of the same name.
-    ran: bool,
-    /// New rules refuse it, and it has been told to end.
-    outlawed: bool,
 }
 
 /// Why the last candidate came to nothing.
@@ -272,7 +280,7 @@ enum Setback {
 impl Session {
     /// A client has connected from this address.
     pub fn new(client: SocketAddr) -> Self {
-        Self { client, phase: Phase::Requesting, asked: None }
+        Self { address: client.ip(), port: client.port(), phase: Phase::Requesting, asked: None }
     }
 
     /// Where the session stands.
@@ -285,14 +293,28 @@ impl Session {
         self.phase == Phase::Relaying
     }
 
+    /// The address that the client has connected from.
+    pub fn client(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+
+    /// The address that is being dialled.
+    pub fn dialled_address(&self) -> Option<SocketAddr> {
+        let asked = self.asked.as_ref()?;
+        match self.phase {
+            Phase::Dialling => Some(SocketAddr::new(self.target(), asked.port)),
+            Phase::Reaching => asked.through()?.current,
+            _ => None,
+        }
+    }
+
     /// Takes in one event.
     pub fn on(&mut self, event: Event, world: &World) -> Vec<Action> {
-        let client = escape(self.client.ip().to_string().as_bytes());
         match (self.phase, event) {
             (Phase::Requesting, Event::Requested(request)) => self.requested(request, world),
-            (Phase::Requesting, Event::Closed { up: 0, down: 0, why }) => unread(why, &client),
+            (Phase::Requesting, Event::Closed { up: 0, down: 0, why }) => unread(why, &self.client_address()),
             (Phase::Requesting, Event::Deadline) => {
-                let line = audit::no_request(Errno::ETIMEDOUT, &client);
+                let line = audit::no_request(Errno::ETIMEDOUT, &self.client_address());
                 self.close_unread(vec![notice(line), Action::End])
             }
             (Phase::Requesting, Event::Stop) => self.close_unread(vec![Action::End]),
@@ -305,21 +327,21 @@ impl Session {
             (Phase::Asking(Fact::Addresses), Event::Resolved(answer)) => self.addresses(answer, world),
             (Phase::Asking(Fact::Kinds), Event::Kinds(candidates)) => self.weighed(candidates, world),
             (Phase::Asking(Fact::SourceNames), Event::Resolved(answer)) => {
-                self.learn(world, |asked| asked.source_names = Some(names(answer)))
+                self.learn(world, |asked| asked.source_names = Some(names(answer).into()))
             }
             (Phase::Asking(Fact::DestinationNames), Event::Resolved(answer)) => {
-                self.learn(world, |asked| asked.destination_names = Some(names(answer)))
+                self.learn(world, |asked| asked.destination_names = Some(names(answer).into()))
             }
             (Phase::Asking(Fact::Identity), Event::Identified(identity)) => {
                 self.learn(world, |asked| asked.identity = Some(identity))
             }
             (Phase::Asking(fact), Event::Deadline) => self.fact_late(fact, world),
 
-            (Phase::Dialling(_), Event::Dialled(Ok(()))) => self.dialled(world),
-            (Phase::Dialling(_), Event::Dialled(Err((call, error)))) => {
+            (Phase::Dialling, Event::Dialled(Ok(()))) => self.dialled(world),
+            (Phase::Dialling, Event::Dialled(Err((call, error)))) => {
                 self.setback(Setback::Failed(call, error), world)
             }
-            (Phase::Dialling(_), Event::Deadline) => self.setback(Setback::TimedOut, world),
+            (Phase::Dialling, Event::Deadline) => self.setback(Setback::TimedOut, world),
 
             (Phase::Asking(Fact::NextAddresses), Event::Resolved(answer)) => {
                 self.next_addresses(answer, world)
@@ -356,7 +378,7 @@ impl Session {
 
             (
                 Phase::Asking(_)
-                | Phase::Dialling(_)
+                | Phase::Dialling
                 | Phase::Listening
                 | Phase::Reaching
                 | Phase::Negotiating
@@ -365,7 +387,7 @@ impl Session {
             ) if may_end_a_wait(why) => self.abandoned("the client has gone", Action::Forget, world),
             (
                 Phase::Asking(_)
-                | Phase::Dialling(_)
+                | Phase::Dialling
                 | Phase::Listening
                 | Phase::Reaching
                 | Phase::Negotiating
@@ -399,13 +421,12 @@ impl Session {
     }
 
     fn requested(&mut self, request: message::Request, world: &World) -> Vec<Action> {
-        let client = escape(self.client.ip().to_string().as_bytes());
         let destination = match &request.destination {
             message::Destination::Address(address) => Ok(Destination::Address(*address)),
             message::Destination::Name(name) => parse_destination(name.as_bytes()),
         };
         let (Ok(destination), Ok(user)) = (destination, UserId::parse(request.user.as_bytes())) else {
-            let line = audit::bad_request("no name of a host in the request", &client);
+            let line = audit::bad_request("no name of a host in the request", &self.client_address());
             return self.close(vec![notice(line), Action::Refuse(ReplyCode::Rejected)]);
         };
         if request.version != 4 {
@@ -425,15 +446,13 @@ impl Session {
             unresolved: false,
             user,
             port: request.port,
-            candidates: Vec::new(),
+            candidates: Box::default(),
             next: 0,
             source_names: None,
-            destination_names: name.clone().map(|name| vec![name]),
+            destination_names: name.clone().map(|name| [name].into()),
             identity: None,
-            peer: None,
-            strangers: 0,
-            setback: None,
-            through: None,
+            peer_port: None,
+            rare: None,
             ran: false,
             outlawed: false,
         }));
@@ -491,7 +510,7 @@ impl Session {
     }
 
     fn weighed(&mut self, candidates: Vec<Candidate>, world: &World) -> Vec<Action> {
-        self.learn(world, |asked| asked.candidates = candidates)
+        self.learn(world, |asked| asked.candidates = candidates.into())
     }
 
     fn learn(&mut self, world: &World, fact: impl FnOnce(&mut Asked)) -> Vec<Action> {
@@ -504,8 +523,10 @@ impl Session {
     fn fact_late(&mut self, fact: Fact, world: &World) -> Vec<Action> {
         match fact {
             Fact::Identity => self.learn(world, |asked| asked.identity = Some(Identity::Unknown)),
-            Fact::SourceNames => self.learn(world, |asked| asked.source_names = Some(Vec::new())),
-            Fact::DestinationNames => self.learn(world, |asked| asked.destination_names = Some(Vec::new())),
+            Fact::SourceNames => self.learn(world, |asked| asked.source_names = Some(Box::default())),
+            Fact::DestinationNames => {
+                self.learn(world, |asked| asked.destination_names = Some(Box::default()))
+            }
             Fact::Addresses | Fact::Kinds => self.addresses(Answer::Failed, world),
             Fact::NextAddresses | Fact::NextKinds => self.next_addresses(Answer::Failed, world),
         }
@@ -522,7 +543,7 @@ impl Session {
             if candidate.is_none() && (!asked.unresolved || asked.next > 0) {
                 return self.refuse(world);
             }
-            let setback = match asked.verdict(candidate, self.client, world) {
+            let setback = match asked.verdict(candidate, self.client(), world) {
                 Ok(Step::Need(need)) => return self.need(need, world),
                 Ok(Step::Go { path, unverified, commands }) => {
                     let mut actions = self.permitted_once(unverified, commands, world);
@@ -545,19 +566,20 @@ impl Session {
             let all = asked.candidates.len().max(1);
             asked.next = if last { all } else { asked.next.saturating_add(1) };
             // A destination that could be reached by the rules says more than one that could not.
+            let kept = &mut asked.rare().setback;
             let reached = matches!(
-                asked.setback,
+                kept,
                 Some(Setback::Failed(..) | Setback::TimedOut | Setback::Passed(_) | Setback::NextServer(_))
             );
             if !reached || last {
-                asked.setback = Some(setback);
+                *kept = Some(setback);
             }
         }
     }
 
     fn need(&mut self, need: Need, world: &World) -> Vec<Action> {
         let (fact, action) = match need {
-            Need::SourceNames => (Fact::SourceNames, Action::Resolve(Query::Names(self.client.ip()))),
+            Need::SourceNames => (Fact::SourceNames, Action::Resolve(Query::Names(self.address))),
             Need::DestinationNames => (Fact::DestinationNames, Action::Resolve(Query::Names(self.target()))),
             Need::Identity => (Fact::Identity, Action::AskIdent),
         };
@@ -590,10 +612,10 @@ impl Session {
     fn run(&self, command: Option<String>, world: &World) -> Option<Action> {
         let command = command.filter(|_| world.settings.commands != Commands::Off)?;
         let asked = self.asked.as_ref()?;
-        let name = |names: &Option<Vec<HostName>>| Some(names.as_ref()?.first()?.as_str().to_owned());
+        let name = |names: &Option<Box<[HostName]>>| Some(names.as_ref()?.first()?.as_str().to_owned());
         let values = Values {
             source_name: name(&asked.source_names),
-            source: self.client.ip(),
+            source: self.address,
             command: wire(asked.command),
             pid: std::process::id(),
             service: world.services.name_of(asked.port).map(Into::into),
@@ -610,14 +632,14 @@ impl Session {
     }
 
     fn go(&mut self, candidate: Candidate, from: Option<IpAddr>, world: &World) -> Vec<Action> {
-        let reserved = is_reserved(self.client, world);
+        let reserved = is_reserved(self.client(), world);
         let Some(asked) = &mut self.asked else { return Vec::new() };
-        asked.through = None;
+        asked.rare.as_mut().and_then(|rare| rare.through.take());
         let mut actions = Vec::new();
         match asked.command {
             Command::Connect => {
                 let to = SocketAddr::new(candidate.address, asked.port);
-                self.phase = Phase::Dialling(asked.next);
+                self.phase = Phase::Dialling;
                 actions.push(Action::Deadline(Some(seconds(world.settings.connect_limit))));
                 actions.push(Action::Dial { to, from, reserved });
             }
@@ -660,7 +682,7 @@ impl Session {
     fn accepted(&mut self, peer: SocketAddr, world: &World) -> Vec<Action> {
         let Some(asked) = &self.asked else { return Vec::new() };
         let address = sockd_policy::canonical(peer.ip());
-        match asked.expects(address, self.client, world) {
+        match asked.expects(address, self.client(), world) {
             Some(place) => self.met(peer, place, world),
             None => self.stranger(SocketAddr::new(address, peer.port()), world),
         }
@@ -669,7 +691,7 @@ impl Session {
     /// The peer of a BIND has come; `place` is its candidate's.
     fn met(&mut self, peer: SocketAddr, place: usize, world: &World) -> Vec<Action> {
         let Some(asked) = &mut self.asked else { return Vec::new() };
-        asked.peer = Some(peer);
+        asked.peer_port = Some(peer.port());
         asked.next = place;
         self.phase = Phase::Relaying;
         let mut actions = self.uncounted_strangers(world);
@@ -683,8 +705,9 @@ impl Session {
     /// goes on.
     fn stranger(&mut self, peer: SocketAddr, world: &World) -> Vec<Action> {
         let Some(asked) = &mut self.asked else { return Vec::new() };
-        asked.strangers = asked.strangers.saturating_add(1);
-        if asked.strangers > STRANGERS_LOGGED {
+        let strangers = &mut asked.rare().strangers;
+        *strangers = strangers.saturating_add(1);
+        if *strangers > STRANGERS_LOGGED {
             return vec![Action::CloseStranger];
         }
         let what = format!("connected to wrong host {} ({})", peer.ip(), peer.port());
@@ -693,7 +716,8 @@ impl Session {
 
     /// The number of strangers that have no log line of their own, where there are any.
     fn uncounted_strangers(&self, world: &World) -> Vec<Action> {
-        let strangers = self.asked.as_ref().map_or(0, |asked| asked.strangers);
+        let strangers =
+            self.asked.as_ref().and_then(|asked| asked.rare.as_ref()).map_or(0, |rare| rare.strangers);
         match strangers.saturating_sub(STRANGERS_LOGGED) {
             0 => Vec::new(),
             number => {
@@ -722,8 +746,9 @@ impl Session {
     }
 
     fn recheck(&mut self, world: &World) -> Vec<Action> {
+        let client = self.client();
         let Some(asked) = &mut self.asked else { return Vec::new() };
-        match asked.verdict(asked.candidates.get(asked.next).copied(), self.client, world) {
+        match asked.verdict(asked.candidates.get(asked.next).copied(), client, world) {
             Ok(Step::Go { .. }) => Vec::new(),
             _ if std::mem::replace(&mut asked.outlawed, true) => Vec::new(),
             _ => {
@@ -736,7 +761,7 @@ impl Session {
     /// No candidate is left: says why and refuses.
     fn refuse(&mut self, world: &World) -> Vec<Action> {
         let line = self.line(world);
-        let mut setback = self.asked.as_mut().and_then(|asked| asked.setback.take());
+        let mut setback = self.asked.as_mut().and_then(|asked| asked.rare.as_mut()?.setback.take());
         let command = match &mut setback {
             Some(Setback::Denied(_, command)) => command.take(),
             _ => None,
@@ -827,6 +852,10 @@ impl Session {
         notice(line + &self.using())
     }
 
+    fn client_address(&self) -> String {
+        escape(self.address.to_string().as_bytes())
+    }
+
     fn user(&self) -> String {
         self.asked.as_ref().map(|asked| escape(asked.user.as_bytes())).unwrap_or_default()
     }
@@ -840,7 +869,7 @@ impl Session {
 
     fn source(&self) -> String {
         let names = self.asked.as_ref().and_then(|asked| asked.source_names.as_deref());
-        name_or(names, self.client.ip())
+        name_or(names, self.address)
     }
 
     fn destination(&self) -> String {
@@ -854,7 +883,7 @@ impl Session {
     }
 
     fn peer_port(&self) -> Option<u16> {
-        self.asked.as_ref()?.peer.map(|peer| peer.port())
+        self.asked.as_ref()?.peer_port
     }
 }
 
@@ -873,6 +902,14 @@ enum Path {
 }
 
 impl Asked {
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn through(&self) -> Option<&Through> {
+        self.rare.as_ref()?.through.as_ref()
+    }
+
     /// Without a candidate: on the name alone.
     fn verdict(
         &self,
@@ -1064,4 +1101,15 @@ fn name_or(names: Option<&[HostName]>, address: IpAddr) -> String {
 
 fn notice(line: String) -> Action {
     Action::Log(Level::Notice, line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each relay has one, however long it is idle. malloc(3) adds 8 bytes and rounds up to a multiple of 16.
+    #[test]
+    fn what_was_asked_stays_small() {
+        assert!(size_of::<Asked>() <= 120, "{}", size_of::<Asked>());
+    }
 }

@@ -42,9 +42,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Visit {
     pub session: Session,
-    /// Whose session it is.
-    pub host: Host,
-    pub client: SocketAddr,
     /// The address that the client connected to.
     pub proxy: SocketAddr,
     /// The session worker; a session id is honoured only on its channel.
@@ -60,7 +57,7 @@ pub(crate) struct Visit {
 pub(crate) enum Holds {
     Nothing,
     /// A connection on its way.
-    Dial(OwnedFd, SocketAddr),
+    Dial(OwnedFd),
     /// The port of a BIND.
     Port(OwnedFd),
     /// A connected server that the worker will get.
@@ -69,6 +66,13 @@ pub(crate) enum Holds {
     Lookup(usize),
     /// A query of the client's identd or of a next server, by its place.
     Query(usize),
+}
+
+impl Visit {
+    /// Whose session it is.
+    pub(crate) fn host(&self) -> Host {
+        Host::of(self.session.client().ip())
+    }
 }
 
 /// Accepting clients.
@@ -162,16 +166,7 @@ impl Monitor {
         let Ok(id) = u32::try_from(index) else { return };
         let number = self.tallies.begin(host, index);
         let session = Session::new(address);
-        entry.insert(Visit {
-            session,
-            host,
-            client: address,
-            proxy,
-            worker,
-            number,
-            deadline: None,
-            holds: Holds::Nothing,
-        });
+        entry.insert(Visit { session, proxy, worker, number, deadline: None, holds: Holds::Nothing });
         self.workers.assign(worker, host);
         self.set_deadline(index, Some(crate::settings::seconds(self.world.settings.request_limit)));
         self.tell(worker, ToSession::Serve { id: Id(id) }, Some(client));
@@ -200,7 +195,7 @@ impl Monitor {
             let was_requesting = visit.session.phase() == Phase::Requesting;
             let actions = visit.session.on(event, &self.world);
             if was_requesting && visit.session.phase() != Phase::Requesting {
-                self.tallies.finished(visit.host, visit.number);
+                self.tallies.finished(visit.host(), visit.number);
             }
             for action in actions {
                 events.extend(self.carry_out(index, action));
@@ -248,7 +243,7 @@ impl Monitor {
     fn write_line(&mut self, index: usize, level: Level, line: &str) {
         let Some(visit) = self.visits.get(index) else { return };
         let limit = self.world.settings.max_refusals_logged;
-        if visit.session.is_relaying() || self.rarely.admits_refusal(visit.host, limit) {
+        if visit.session.is_relaying() || self.rarely.admits_refusal(visit.host(), limit) {
             self.log.line(level, line);
         }
     }
@@ -364,14 +359,14 @@ impl Monitor {
             Dialled::Pending(socket) => {
                 let token = Token::Visit(u32::try_from(index).ok()?);
                 let watched = watch(&self.epoll, &socket, token, epoll::EventFlags::OUT);
-                visit.holds = Holds::Dial(socket, to);
+                visit.holds = Holds::Dial(socket);
                 watched.err().map(|error| failed("epoll_ctl", error))
             }
         }
     }
 
     fn listen(&mut self, index: usize, towards: IpAddr, at: Option<IpAddr>, reserved: bool) -> Event {
-        let host = self.visits.get(index).map(|visit| visit.host);
+        let host = self.visits.get(index).map(Visit::host);
         match host.and_then(|host| self.tallies.limit(Kind::Bind, host, &self.world.settings)) {
             Some(limit) => Event::NoRoom(limit),
             None => Event::Listening(self.open_port(index, towards, at, reserved)),
@@ -402,7 +397,7 @@ impl Monitor {
     fn hold_port(&mut self, index: usize, port: OwnedFd) {
         if let Some(visit) = self.visits.get_mut(index) {
             visit.holds = Holds::Port(port);
-            self.tallies.add(Kind::Bind, visit.host);
+            self.tallies.add(Kind::Bind, visit.host());
         }
     }
 
@@ -424,14 +419,17 @@ impl Monitor {
     /// The connection or the port of a session is ready.
     pub(crate) fn visit_ready(&mut self, index: usize) {
         match self.visits.get(index).map(|visit| &visit.holds) {
-            Some(Holds::Dial(socket, _)) if dial::is_settled(socket) => self.dial_ready(index),
+            Some(Holds::Dial(socket)) if dial::is_settled(socket) => self.dial_ready(index),
             Some(Holds::Port(_)) => self.port_ready(index),
             _ => {}
         }
     }
 
     fn dial_ready(&mut self, index: usize) {
-        let Holds::Dial(socket, to) = self.take(index) else { return };
+        let Holds::Dial(socket) = self.take(index) else { return };
+        let Some(to) = self.visits.get(index).and_then(|visit| visit.session.dialled_address()) else {
+            return;
+        };
         let result = dial::finish(socket, to).map(|server| {
             if let Some(visit) = self.visits.get_mut(index) {
                 visit.holds = Holds::Server(server);
@@ -474,12 +472,12 @@ impl Monitor {
     pub(crate) fn take(&mut self, index: usize) -> Holds {
         let Some(visit) = self.visits.get_mut(index) else { return Holds::Nothing };
         let held = std::mem::replace(&mut visit.holds, Holds::Nothing);
-        if let Holds::Dial(socket, _) | Holds::Port(socket) = &held {
+        if let Holds::Dial(socket) | Holds::Port(socket) = &held {
             // Explicitly: a socket that is passed on would stay in the set as long as anybody has it open.
             let _ = epoll::delete(&self.epoll, socket);
         }
         if let Holds::Port(_) = held {
-            self.tallies.remove(Kind::Bind, visit.host);
+            self.tallies.remove(Kind::Bind, visit.host());
         }
         held
     }
@@ -497,7 +495,7 @@ impl Monitor {
         self.let_go(index);
         self.set_deadline(index, None);
         if let Some(visit) = self.visits.try_remove(index) {
-            self.tallies.end(visit.host, visit.number);
+            self.tallies.end(visit.host(), visit.number);
             self.workers.release(visit.worker, &self.world.settings);
         }
     }
@@ -535,4 +533,15 @@ impl Monitor {
 
 fn failed(call: &'static str, error: Errno) -> Event {
     Event::Dialled(Err((call, Code::from_raw(error.raw_os_error()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tens of thousands of relays may be there at once, most of them idle.
+    #[test]
+    fn a_visit_stays_small() {
+        assert!(size_of::<Visit>() <= 112, "{}", size_of::<Visit>());
+    }
 }

@@ -20,7 +20,7 @@ pub(super) struct Through {
     /// The same for those that could not be reached a short while ago.
     last: VecDeque<(SocketAddr, Option<IpAddr>)>,
     /// The one that is being tried or was the last to be.
-    current: Option<SocketAddr>,
+    pub(super) current: Option<SocketAddr>,
     setback: Option<Setback>,
 }
 
@@ -28,7 +28,7 @@ impl Session {
     /// Begins with the first server.
     pub(super) fn go_through(&mut self, servers: Vec<Server>, world: &World) -> Vec<Action> {
         if let Some(asked) = &mut self.asked {
-            asked.through = Some(Through { servers: servers.into(), ..Through::default() });
+            asked.rare().through = Some(Through { servers: servers.into(), ..Through::default() });
         }
         match self.target() {
             // A request of SOCKS4 has no room for it.
@@ -38,7 +38,7 @@ impl Session {
     }
 
     fn through(&mut self) -> Option<&mut Through> {
-        self.asked.as_mut()?.through.as_mut()
+        self.asked.as_mut()?.rare.as_mut()?.through.as_mut()
     }
 
     fn next_server(&mut self, world: &World) -> Vec<Action> {
@@ -191,7 +191,7 @@ impl Session {
         let Some(asked) = &self.asked else { return Vec::new() };
         let place = match asked.unresolved {
             true => Some(asked.next),
-            false => asked.expects(sockd_policy::canonical(peer.ip()), self.client, world),
+            false => asked.expects(sockd_policy::canonical(peer.ip()), self.client(), world),
         };
         match place {
             Some(place) => self.met(peer, place, world),
@@ -204,7 +204,7 @@ impl Session {
 
     /// What stands behind a line about a request that a next server has to do with.
     pub(super) fn using(&self) -> String {
-        let through = self.asked.as_ref().and_then(|asked| asked.through.as_ref());
+        let through = self.asked.as_ref().and_then(|asked| asked.through());
         let current = through.and_then(|through| through.current);
         current.map(|next| format!(" using sockd at {next}")).unwrap_or_default()
     }

@@ -235,7 +235,7 @@ impl<'w> System<'w> {
             Phase::Asking(Fact::Kinds | Fact::NextKinds) => 3,
             Phase::Asking(Fact::Identity) => 4,
             Phase::Asking(_) => 2,
-            Phase::Dialling(_) | Phase::Reaching => 5,
+            Phase::Dialling | Phase::Reaching => 5,
             Phase::Listening if !self.announced => 7,
             Phase::Listening => 9,
             Phase::Negotiating | Phase::Invited => 13,
@@ -373,7 +373,7 @@ impl<'w> System<'w> {
     /// Carries out the actions, and sees whether they may be.
     fn after(&mut self, happened: &Happened, actions: &[Action], phase: Phase, world: &World) {
         let awaited = self.listening;
-        if !matches!(phase, Phase::Dialling(_) | Phase::Reaching) {
+        if !matches!(phase, Phase::Dialling | Phase::Reaching) {
             self.dialling = None;
         }
         if !matches!(phase, Phase::Negotiating | Phase::Invited) {
@@ -418,9 +418,7 @@ impl<'w> System<'w> {
                 Action::Dial { to, from, reserved } => {
                     sockets += 1;
                     assert!(
-                        matches!(phase, Phase::Dialling(_))
-                            && self.dialling.is_none()
-                            && self.asking.is_none()
+                        matches!(phase, Phase::Dialling) && self.dialling.is_none() && self.asking.is_none()
                     );
                     self.reached = None;
                     assert_eq!(to.port(), self.request.as_ref().expect("a request").port);
