@@ -54,14 +54,13 @@ pub struct Flow {
     pub urgent: bool,
     /// The sink had no room.
     pub sink_full: bool,
-    /// All bytes of the source have been read.
-    end_read: bool,
-    /// The end of the stream has been passed on.
-    passed_on: bool,
+    end: End,
     bulk: bool,
     full_reads: u8,
-    /// The millisecond of the last short read, and how many there were in it.
-    short_reads: (u32, u8),
+    /// The millisecond of the last short read.
+    last_short: u32,
+    /// How many there were in it.
+    short_reads: u8,
     /// The source is looked at once in a millisecond, and not watched.
     pub gathering: bool,
     /// Nothing is read before the next millisecond.
@@ -69,6 +68,17 @@ pub struct Flow {
     /// Somebody will [`wake`](Self::wake) it.
     awaited: bool,
     held: Held,
+}
+
+/// How far a stream has come.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum End {
+    #[default]
+    Open,
+    /// All bytes of the source have been read.
+    Read,
+    /// The sink has them, and its stream has been ended as well.
+    PassedOn,
 }
 
 /// Bytes that were read and that the sink has not taken.
@@ -136,7 +146,7 @@ impl Mover {
             self.deliver(flow, sink)?;
             match flow {
                 Flow { held: Held::Piped(..) | Held::Copied(..), .. } => return Ok(Turn::Wait),
-                Flow { end_read: true, .. } => return Ok(Turn::Done),
+                Flow { end: End::Read | End::PassedOn, .. } => return Ok(Turn::Done),
                 Flow { source_ready: false, .. } | Flow { sink_full: true, .. } => return Ok(Turn::Wait),
                 Flow { resting: true, .. } => return Ok(Turn::Wait),
                 _ => {}
@@ -194,7 +204,7 @@ impl Mover {
                         flow.held = Held::Piped(pipe, length);
                         return Ok(());
                     }
-                    None => flow.end_read = true,
+                    None => flow.end = End::Read,
                 }
             }
             Err(Errno::AGAIN) => flow.has_nothing(),
@@ -218,7 +228,7 @@ impl Mover {
         let buffer = self.buffer.get_mut(..BUFFER).unwrap_or_default();
         let length = match recv(source, buffer, RecvFlags::DONTWAIT) {
             Ok((0, _)) => {
-                flow.end_read = true;
+                flow.end = End::Read;
                 return Ok(());
             }
             Ok((length, _)) => length,
@@ -239,13 +249,13 @@ impl Mover {
             false => {
                 flow.full_reads = 0;
                 flow.source_ready = flow.source_finished || flow.urgent;
-                flow.end_read = ending;
+                flow.end = if ending { End::Read } else { End::Open };
             }
         }
         flow.has_read(now, length < BUFFER);
         let bytes = self.buffer.get(..length).unwrap_or_default();
         // The last bytes wait for the FIN that follows at once, and leave with it in one segment.
-        let flags = if flow.end_read { SEND.union(SendFlags::MORE) } else { SEND };
+        let flags = if flow.end == End::Read { SEND.union(SendFlags::MORE) } else { SEND };
         let taken = taken(send(sink, bytes, flags), flow)?;
         match bytes.get(taken as usize..) {
             Some([]) | None => {}
@@ -274,9 +284,9 @@ impl Flow {
     /// After a read that brought something: decides whether the next one is to wait. Urgent data and an end that
     /// was announced do not.
     fn has_read(&mut self, now: u32, short: bool) {
-        let reads = if self.short_reads.0 == now { self.short_reads.1 } else { 0 };
-        self.short_reads = (now, if short { reads.saturating_add(1) } else { 0 });
-        self.gathering |= self.short_reads.1 >= STREAM;
+        let reads = if self.last_short == now { self.short_reads } else { 0 };
+        (self.last_short, self.short_reads) = (now, if short { reads.saturating_add(1) } else { 0 });
+        self.gathering |= self.short_reads >= STREAM;
         self.gathering &= !self.bulk && !self.source_finished && !self.urgent;
         self.resting = self.gathering && short;
     }
@@ -288,7 +298,7 @@ impl Flow {
 
     /// The other direction has moved something: this is an exchange and no stream.
     pub fn is_answered(&mut self) {
-        self.short_reads.1 = 0;
+        self.short_reads = 0;
     }
 
     /// True once for each rest: [`wake`](Self::wake) is to be called in the next millisecond.
@@ -303,8 +313,11 @@ impl Flow {
 
     /// True once, when the sink has every byte of an ended source: its stream is to be ended as well.
     pub fn newly_done(&mut self) -> bool {
-        let done = self.end_read && matches!(self.held, Held::Nothing);
-        done && !std::mem::replace(&mut self.passed_on, true)
+        let done = self.end == End::Read && matches!(self.held, Held::Nothing);
+        if done {
+            self.end = End::PassedOn;
+        }
+        done
     }
 }
 

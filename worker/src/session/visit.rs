@@ -481,3 +481,14 @@ fn pending_error(socket: &OwnedFd) -> Errno {
 fn number(errno: Errno) -> message::Errno {
     message::Errno(u16::try_from(errno.raw_os_error()).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A worker may have tens of thousands, and most of them are idle relays.
+    #[test]
+    fn a_session_stays_small() {
+        assert!(size_of::<Session>() <= 152, "{}", size_of::<Session>());
+    }
+}
