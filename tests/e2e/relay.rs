@@ -8,7 +8,8 @@ use sockd_tests::site::{CLIENT, SERVER};
 use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks::{Request, granted};
 use sockd_tests::wait::until_true;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Both ends of a relay.
@@ -162,6 +163,36 @@ fn a_reset_is_noticed_while_nothing_can_be_written() {
     until_true("the worker has let go of both sockets", || {
         worker.descriptors().values().filter(|target| target.starts_with("socket:")).count() <= 1
     });
+}
+
+/// What a worker with this id holds when every buffer of a relay is full, and whether all of that arrives.
+fn pipes_when_full(id: u32) -> usize {
+    let lab = Lab::with_settings(PERMIT_ALL, &format!("(worker_ids: ({id}, 1))"));
+    let (mut near, mut far) = relay(&lab);
+    let sent = fill(&mut near);
+    let worker = lab.sockd.worker_of(near.local());
+    let pipes = worker.descriptors().values().filter(|target| target.starts_with("pipe:")).count();
+    near.half_close();
+    let (bytes, ending) = far.read_to_end();
+    assert_eq!((bytes.len() as u64, ending), (sent, Ending::Closed));
+    pipes
+}
+
+/// All pipes of a user have a limit together (pipe(7), pipe-user-pages-soft); beyond it each holds 8 KiB.
+#[test]
+fn bulk_is_copied_where_the_workers_user_has_no_room_for_pipes() {
+    const PLENTY: &str =
+        "for (1..100) { pipe(my $r, my $w); fcntl($w, 1031, 1 << 20); push @kept, $r, $w } print 1; <>";
+    assert_eq!(pipes_when_full(70_001), 2, "both ends of one");
+    let words =
+        ["--reuid=70002", "--regid=70002", "--clear-groups", "perl", "-e", &format!("$| = 1; {PLENTY}")];
+    let mut hoarder = Command::new("setpriv");
+    hoarder.args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut hoarder = hoarder.spawn().expect("setpriv");
+    hoarder.stdout.as_mut().expect("its output").read_exact(&mut [0]).expect("a sign that it has them");
+    assert_eq!(pipes_when_full(70_002), 0);
+    drop(hoarder.stdin.take());
+    hoarder.wait().expect("its end");
 }
 
 #[test]

@@ -187,7 +187,7 @@ impl Mover {
 
     /// Fills a pipe from the source; the next delivery empties it.
     fn splice(&mut self, flow: &mut Flow, source: BorrowedFd<'_>, now: u32) -> Result<(), Fault> {
-        let pipe = match (self.pipes.take(), self.mode) {
+        let pipe = match (self.pipes.take(self.mode), self.mode) {
             (Ok(pipe), _) => pipe,
             (Err(_), RelayMode::Splice) => return Err(Fault::NoPipe),
             (Err(_), RelayMode::Adaptive) => {

@@ -2,27 +2,35 @@
 
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use sockd_common::message::RelayMode;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
-/// What a pipe may hold and one splice may move, in bytes: the ordinary user's limit of a stock kernel
-/// (/proc/sys/fs/pipe-max-size). Smaller pipes cost more system calls for the same bytes.
-pub const CAPACITY: usize = 1 << 20;
+/// What the first pipe of a worker holds, and so what one splice may move, in bytes. Smaller ones cost more system calls
+/// for the same bytes, of larger ones there are fewer: all pipes of an ordinary user, and so of all workers that have no
+/// ids of their own, may hold 64 MiB together (pipe(7), /proc/sys/fs/pipe-user-pages-soft).
+const FIRST: usize = 512 << 10;
 
-/// More empty pipes than this are not kept.
-const MOST_IDLE: usize = 64;
+/// What each further one holds. They are needed while receivers are slower than senders.
+const FURTHER: usize = 256 << 10;
+
+/// One worker may have so many pipes: the flows beyond are copied.
+const MOST: usize = 32;
 
 /// A pipe of which both ends are in this worker.
 #[derive(Debug)]
 pub struct Pipe {
     out: OwnedFd,
     into: OwnedFd,
+    /// Counted as long as it is there.
+    _counted: Rc<()>,
 }
 
 impl Pipe {
     /// Moves bytes from a socket into this pipe: how many, 0 at the end of the stream. With an empty pipe AGAIN
     /// means that the socket has none, or that the next one is urgent (which splice does not pass).
     pub fn fill(&self, source: BorrowedFd<'_>) -> Result<usize, Errno> {
-        splice(source, None, &self.into, None, CAPACITY, SPLICE)
+        splice(source, None, &self.into, None, FIRST, SPLICE)
     }
 
     /// Moves at most `length` bytes from this pipe to a socket: how many.
@@ -40,38 +48,68 @@ pub struct Pool {
     idle: Vec<Pipe>,
     /// The fewest that lay idle at any time since the last trimming: nobody needed these.
     surplus: usize,
+    /// As many times there as there are pipes, and once more.
+    count: Rc<()>,
+    /// No further pipe was to be had; until the next trimming none is asked for.
+    scarce: bool,
 }
 
 impl Pool {
-    /// An empty pipe. An error means that descriptors or memory have run out.
-    ///
-    /// The pipe has the kernel's own size where a larger one is not to be had: all pipes of a user together are
-    /// limited (/proc/sys/fs/pipe-user-pages-soft, EPERM).
-    pub fn take(&mut self) -> Result<Pipe, Errno> {
+    /// An empty pipe. An error means that there is none, and with [`RelayMode::Adaptive`] none that is worth it: beyond
+    /// the user's limit a pipe holds 8 KiB, and copying is quicker.
+    pub fn take(&mut self, mode: RelayMode) -> Result<Pipe, Errno> {
         if let Some(pipe) = self.idle.pop() {
             self.surplus = self.surplus.min(self.idle.len());
             return Ok(pipe);
         }
+        if mode == RelayMode::Adaptive && (self.scarce || Rc::strong_count(&self.count) > MOST) {
+            return Err(Errno::NFILE);
+        }
+        let made = self.make(mode);
+        self.scarce = made.is_err();
+        made
+    }
+
+    fn make(&self, mode: RelayMode) -> Result<Pipe, Errno> {
         let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let _smaller_is_slower_but_works = fcntl_setpipe_size(&into, CAPACITY);
-        Ok(Pipe { out, into })
+        let size = if Rc::strong_count(&self.count) == 1 { FIRST } else { FURTHER };
+        match (fcntl_setpipe_size(&into, size), mode) {
+            (Err(errno), RelayMode::Adaptive) => Err(errno),
+            _ => Ok(Pipe { out, into, _counted: Rc::clone(&self.count) }),
+        }
     }
 
     /// Takes back a pipe, which must be empty.
     pub fn give_back(&mut self, pipe: Pipe) {
-        if self.idle.len() < MOST_IDLE {
-            self.idle.push(pipe);
-        }
+        self.idle.push(pipe);
     }
 
     /// Closes the pipes that nobody has needed since the last call.
     pub fn trim(&mut self) {
         self.idle.truncate(self.idle.len().saturating_sub(self.surplus));
         self.surplus = self.idle.len();
+        self.scarce = false;
     }
 
     /// Whether there is nothing to trim.
     pub fn is_empty(&self) -> bool {
-        self.idle.is_empty()
+        self.idle.is_empty() && !self.scarce
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_worker_has_so_many_pipes_and_no_more_unless_everything_is_to_be_spliced() {
+        let mut pool = Pool::default();
+        let mut taken: Vec<Pipe> = (0..MOST).map(|_| pool.take(RelayMode::Adaptive).unwrap()).collect();
+        assert_eq!(pool.take(RelayMode::Adaptive).unwrap_err(), Errno::NFILE);
+        taken.push(pool.take(RelayMode::Splice).unwrap());
+        taken.truncate(MOST - 1);
+        assert!(pool.take(RelayMode::Adaptive).is_ok(), "a relay has ended");
+        pool.give_back(taken.remove(0));
+        assert!(pool.take(RelayMode::Adaptive).is_ok(), "one that is idle");
     }
 }
