@@ -261,6 +261,17 @@ fn a_client_that_leaves_while_bind_waits_is_noticed() {
 }
 
 #[test]
+fn a_client_that_resets_in_the_middle_of_its_request_is_noticed() {
+    let mut monitor = start(Start::default());
+    let (mut client, _id) = monitor.serve();
+    client.write_all(&CONNECT[..5]).unwrap();
+    // Also where the worker has seen these bytes before.
+    thread::sleep(std::time::Duration::from_millis(20));
+    reset(client);
+    assert_eq!(monitor.hear_closed(), (0, 0, End::ClientGone(Errno(104))));
+}
+
+#[test]
 fn a_client_that_resets_while_the_monitor_decides_is_noticed() {
     let mut monitor = start(Start::default());
     let (mut client, id) = monitor.serve();

@@ -56,8 +56,8 @@ pub(crate) struct Session {
 
 #[derive(Debug)]
 enum Phase {
-    /// These bytes of the request have been read.
-    Requesting(Vec<u8>),
+    /// The request is not whole yet.
+    Requesting,
     /// The monitor has the request.
     Deciding(Command),
     /// The refusing reply has been sent; this many bytes of the client may still be dropped.
@@ -127,7 +127,7 @@ impl Session {
     pub(crate) fn new(id: Id, client: OwnedFd, now: u32) -> Self {
         Self {
             id,
-            phase: Phase::Requesting(Vec::new()),
+            phase: Phase::Requesting,
             client,
             server: None,
             up: Flow::default(),
@@ -178,7 +178,7 @@ impl Session {
     /// Does what can be done now.
     pub(crate) fn advance(&mut self, outside: &mut Outside<'_>) -> Next {
         match &self.phase {
-            Phase::Requesting(_) => self.read_request(outside),
+            Phase::Requesting => self.read_request(outside),
             Phase::Deciding(command) => self.wait_for_verdict(*command),
             Phase::Refused(why, budget) => self.drop_input(*why, *budget),
             Phase::Relaying => self.relay(outside),
@@ -186,50 +186,45 @@ impl Session {
         }
     }
 
-    /// Reads exactly the request. Bytes are looked at before they are taken, so that what the client sends behind
-    /// its request stays in the socket; an incomplete request is taken, as all of it belongs to the request.
+    /// Reads exactly the request. Bytes are looked at before they are taken, so that what the client sends behind its
+    /// request stays in the socket, and so does a request that is not whole: every further piece of it is an event, and
+    /// who sends it byte by byte costs one call for each. (Behind an urgent byte nobody looks: a request with one in it
+    /// is never whole.)
     fn read_request(&mut self, outside: &mut Outside<'_>) -> Next {
-        while let (Phase::Requesting(read), true) = (&mut self.phase, self.up.source_ready) {
-            let mut bytes = [0; LONGEST];
-            let (before, room) = bytes.split_at_mut(read.len().min(LONGEST));
-            before.copy_from_slice(read);
-            let room_length = room.len();
-            let peeked = match recv(&self.client, room, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
-                Ok((0, _)) => return self.finish(End::CutShort),
-                Ok((length, _)) => length,
-                Err(Errno::AGAIN) => {
-                    self.up.source_ready = false;
-                    return Next::Wait;
-                }
-                Err(errno) => return Next::End(End::ClientGone(number(errno))),
-            };
-            let known = read.len().saturating_add(peeked);
-            let bytes = bytes.get(..known).unwrap_or_default();
-            let more = peeked == room_length || self.up.source_finished || self.up.urgent;
-            match v4::read(bytes) {
-                Reading::Incomplete => {
-                    *read = bytes.to_vec();
-                    self.up.source_ready = more;
-                    if let Err(errno) = self.take(peeked) {
-                        return Next::End(End::ClientGone(number(errno)));
-                    }
-                }
-                Reading::Complete { length, request } => {
-                    let rest = length.saturating_sub(read.len());
-                    self.up.source_ready = more || rest < peeked;
-                    self.phase = Phase::Deciding(request.command);
-                    return match self.take(rest) {
-                        Ok(()) => Next::Ask(request),
-                        Err(errno) => Next::End(End::ClientGone(number(errno))),
-                    };
-                }
-                Reading::Refused(why) => {
-                    return self.refuse(ReplyCode::Rejected, why, outside).unwrap_or(Next::Wait);
-                }
-                Reading::Foreign(why) => return Next::End(why),
-            }
+        if !self.up.source_ready {
+            return Next::Wait;
         }
-        Next::Wait
+        let mut bytes = [0; LONGEST];
+        let seen = match recv(&self.client, &mut bytes, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+            Ok((0, _)) => return self.finish(End::CutShort),
+            Ok((length, _)) => bytes.get(..length).unwrap_or_default(),
+            Err(Errno::AGAIN) => {
+                self.up.source_ready = false;
+                return Next::Wait;
+            }
+            Err(errno) => return Next::End(End::ClientGone(number(errno))),
+        };
+        match v4::read(seen) {
+            Reading::Incomplete if self.failed == [true, false] => {
+                Next::End(End::ClientGone(number(pending_error(&self.client))))
+            }
+            Reading::Incomplete if self.up.source_finished => self.finish(End::CutShort),
+            Reading::Incomplete => {
+                self.up.source_ready = false;
+                Next::Wait
+            }
+            Reading::Complete { length, request } => {
+                let more = seen.len() == LONGEST || length < seen.len();
+                self.up.source_ready = more || self.up.source_finished || self.up.urgent;
+                self.phase = Phase::Deciding(request.command);
+                match self.take(length) {
+                    Ok(()) => Next::Ask(request),
+                    Err(errno) => Next::End(End::ClientGone(number(errno))),
+                }
+            }
+            Reading::Refused(why) => self.refuse(ReplyCode::Rejected, why, outside).unwrap_or(Next::Wait),
+            Reading::Foreign(why) => Next::End(why),
+        }
     }
 
     /// Takes so many bytes off the client's socket that have been looked at before.
@@ -269,7 +264,7 @@ impl Session {
     /// Refuses the request; `why` is what the monitor will hear. Nothing where a request has been granted.
     pub(crate) fn refuse(&mut self, code: ReplyCode, why: End, outside: &mut Outside<'_>) -> Option<Next> {
         match self.phase {
-            Phase::Requesting(_) | Phase::Deciding(_) => {}
+            Phase::Requesting | Phase::Deciding(_) => {}
             // The worker has refused it of itself, and the messages have crossed.
             Phase::Refused(..) | Phase::Leaving(_) => return Some(Next::Wait),
             Phase::Relaying => return None,
@@ -438,7 +433,7 @@ impl Session {
     /// peer that has vanished while its acknowledgement was awaited is given up by the kernel before that.
     pub(crate) fn is_overdue(&self, now: u32, idle_limit: u32) -> bool {
         let limit = match self.phase {
-            Phase::Requesting(_) | Phase::Deciding(_) => return false,
+            Phase::Requesting | Phase::Deciding(_) => return false,
             Phase::Refused(..) => REFUSED_LIMIT,
             Phase::Relaying | Phase::Leaving(_) => idle_limit,
         };
