@@ -7,7 +7,7 @@
 //! its receiver does not take what was read: an idle relay has neither.
 //!
 //! A source that writes much in small pieces would cost a wake-up, a read and a write for each of them, here and at
-//! both peers. A flow that has read several pieces within a millisecond, with nothing coming the other way, lets
+//! both peers. A flow that has read pieces at more than one in a millisecond, with nothing coming the other way, lets
 //! them gather: it looks again a millisecond later, and so on until there is nothing. An exchange of questions and
 //! answers never gets there.
 
@@ -36,8 +36,10 @@ const LITTLE: usize = BUFFER / 4;
 /// Reads that one flow may do before the others have their turn.
 const TURN: u32 = 16;
 
-/// As many short reads within one millisecond are the sign of a stream of small writes.
+/// As many short reads within so many milliseconds are the sign of a stream of small writes: in one of them, two or
+/// more pieces would come together.
 const STREAM: u8 = 8;
+const WINDOW: u32 = 4;
 
 /// One direction of a relay.
 #[derive(Debug, Default)]
@@ -57,9 +59,8 @@ pub struct Flow {
     end: End,
     bulk: bool,
     full_reads: u8,
-    /// The millisecond of the last short read.
-    last_short: u32,
-    /// How many there were in it.
+    /// The millisecond since which short reads are counted.
+    counted_since: u32,
     short_reads: u8,
     /// The source is looked at once in a millisecond, and not watched.
     pub gathering: bool,
@@ -284,16 +285,21 @@ impl Flow {
     /// After a read that brought something: decides whether the next one is to wait. Urgent data and an end that
     /// was announced do not.
     fn has_read(&mut self, now: u32, short: bool) {
-        let reads = if self.last_short == now { self.short_reads } else { 0 };
-        (self.last_short, self.short_reads) = (now, if short { reads.saturating_add(1) } else { 0 });
+        if !short || now.wrapping_sub(self.counted_since) >= WINDOW {
+            (self.counted_since, self.short_reads) = (now, 0);
+        }
+        self.short_reads = self.short_reads.saturating_add(short.into());
         self.gathering |= self.short_reads >= STREAM;
         self.gathering &= !self.bulk && !self.source_finished && !self.urgent;
         self.resting = self.gathering && short;
     }
 
-    /// After a read that brought nothing: from now on the source is watched.
+    /// After a read that brought nothing: from now on the source is watched, and a stream that has paused counts anew.
     fn has_nothing(&mut self) {
-        (self.source_ready, self.gathering) = (false, false);
+        if std::mem::take(&mut self.gathering) {
+            self.short_reads = 0;
+        }
+        self.source_ready = false;
     }
 
     /// The other direction has moved something: this is an exchange and no stream.

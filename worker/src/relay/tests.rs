@@ -69,6 +69,22 @@ fn small_pieces_that_come_one_upon_the_other_gather() {
 }
 
 #[test]
+fn two_pieces_in_a_millisecond_gather_and_one_does_not() {
+    for mode in MODES {
+        for (pieces, gather) in [(1, false), (2, true)] {
+            let mut way = way(mode);
+            for now in 3..3 + 2 * WINDOW {
+                for _ in 0..pieces {
+                    way.write(b"piece");
+                    way.turn(now);
+                }
+            }
+            assert_eq!(way.flow.gathering, gather, "{pieces} in {mode:?}");
+        }
+    }
+}
+
+#[test]
 fn a_stream_that_pauses_is_watched_again() {
     for mode in MODES {
         let mut way = way(mode);
