@@ -199,6 +199,7 @@ fn wait_until_mapped(monitor: &Monitor) -> Result<(), String> {
 /// Everything but the channel, the program, /dev/null and the signals is closed; then the spawner's own filter.
 fn confine(monitor: &Monitor, plan: &Plan) -> Result<nix::sys::signalfd::SignalFd, String> {
     use nix::sys::signalfd::{SfdFlags, SignalFd};
+    world::own_group()?;
     let child = world::only_child_signals()?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&child, flags).map_err(|error| format!("signalfd: {error}"))?;

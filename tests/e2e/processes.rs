@@ -149,11 +149,13 @@ fn under_memory_pressure_a_worker_is_chosen_before_the_monitor() {
 }
 
 #[test]
-fn workers_push_nobody_aside_and_the_monitor_is_as_it_was_started() {
+fn workers_push_nobody_aside_and_get_no_share_of_the_processors_beside_the_monitors() {
     let (lab, _near, _far) = serving();
+    let monitor = lab.sockd.monitor();
     // sched(7): 0 is SCHED_OTHER, 3 SCHED_BATCH.
     for process in confined(&lab) {
         assert_eq!(process.scheduling_policy().as_deref(), Some("3"), "{}", process.command_line());
+        assert_eq!(process.session(), monitor.session(), "{}", process.command_line());
     }
-    assert_eq!(lab.sockd.monitor().scheduling_policy().as_deref(), Some("0"));
+    assert_eq!(monitor.scheduling_policy().as_deref(), Some("0"));
 }

@@ -80,6 +80,11 @@ impl Process {
         self.stat(1)?.parse().ok()
     }
 
+    /// The session that it is in.
+    pub fn session(self) -> Option<String> {
+        self.stat(3)
+    }
+
     /// The number of its scheduling policy (sched(7)).
     pub fn scheduling_policy(self) -> Option<String> {
         self.stat(38)
