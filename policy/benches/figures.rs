@@ -45,9 +45,10 @@ fn figures(shape: Shape, count: usize) {
         .iter()
         .map(|request| timed(|| line(rules.decide(request, &no_names()))))
         .collect();
+    let in_turn = rules.scan();
     let mut scan: Vec<u128> = requests(&user, 50)
         .iter()
-        .map(|request| timed(|| line(rules.decide_by_scan(request, &no_names()))))
+        .map(|request| timed(|| line(in_turn.decide(request, &no_names()))))
         .collect();
     index.sort_unstable();
     scan.sort_unstable();

@@ -10,7 +10,7 @@ use crate::command::Template;
 use crate::line::LONGEST;
 use crate::name::{HostName, Pattern};
 use crate::side::Fit;
-use crate::table::{Found, Query, Table};
+use crate::table::{Found, Query, Rule, Table};
 use crate::user::UserId;
 
 /// The rules of one `sockd.conf`, made by [`crate::parse_conf`].
@@ -143,6 +143,21 @@ pub struct RuleRef<'r> {
     tail: u32,
 }
 
+/// The rules one after the other: the definition that [`RuleSet::decide`] is held against, and slow.
+#[derive(Debug, Clone)]
+pub struct Scan<'r> {
+    set: &'r RuleSet,
+    rules: Vec<Rule>,
+}
+
+impl<'r> Scan<'r> {
+    /// Decides as [`RuleSet::decide`] does.
+    pub fn decide(&self, request: &Request, facts: &Facts) -> Verdict<'r> {
+        let found = self.set.table.scan(&self.rules, &query(request, facts));
+        self.set.verdict(found, request, facts)
+    }
+}
+
 impl RuleSet {
     /// Decides on a request: the first matching line counts, no match denies, identd counts only after a `permit` line
     /// matched, and after that no further line is tried.
@@ -151,10 +166,9 @@ impl RuleSet {
         self.verdict(self.table.find(&query), request, facts)
     }
 
-    /// The same by asking every line in turn: slow, and the definition that [`RuleSet::decide`] is held against.
-    pub fn decide_by_scan<'r>(&'r self, request: &Request, facts: &Facts) -> Verdict<'r> {
-        let query = query(request, facts);
-        self.verdict(self.table.scan(&query), request, facts)
+    /// The rules laid out for deciding by asking every line in turn.
+    pub fn scan(&self) -> Scan<'_> {
+        Scan { set: self, rules: self.table.rules().map(|(_, rule)| rule).collect() }
     }
 
     fn verdict<'r>(&'r self, found: Found, request: &Request, facts: &Facts) -> Verdict<'r> {
@@ -180,17 +194,17 @@ impl RuleSet {
 
     /// The number of rules.
     pub fn len(&self) -> usize {
-        self.table.rules.len()
+        self.table.len()
     }
 
     /// Whether there is no rule at all, so that everything is denied; worth a warning.
     pub fn is_empty(&self) -> bool {
-        self.table.rules.is_empty()
+        self.len() == 0
     }
 
     /// The rules in order.
     pub fn rules(&self) -> impl Iterator<Item = RuleRef<'_>> {
-        (0..).zip(&self.table.rules).map(|(index, rule)| RuleRef { set: self, index, tail: rule.tail })
+        self.table.rules().map(|(index, rule)| RuleRef { set: self, index, tail: rule.tail })
     }
 
     /// The rules in effect and the special lines, in a form that `sockd.conf` accepts.
@@ -286,7 +300,7 @@ impl<'r> RuleRef<'r> {
     /// from it.
     pub fn differs(&self, request: &Request, facts: &Facts) -> Vec<&'static str> {
         let (query, table) = (query(request, facts), self.table());
-        let Some(rule) = table.rules.get(self.index as usize) else { return Vec::new() };
+        let Some(rule) = table.rule(self.index) else { return Vec::new() };
         let source = table.source.fit(rule.source, Some(query.source), query.source_names, &table.texts);
         let destination =
             table.destination.fit(rule.destination, query.destination, query.destination_names, &table.texts);
@@ -302,13 +316,13 @@ impl<'r> RuleRef<'r> {
 
     /// What the line says of the client host.
     pub fn source(&self) -> Pattern {
-        let rule = self.table().rules.get(self.index as usize);
+        let rule = self.table().rule(self.index);
         rule.map_or(Pattern::Any, |rule| self.table().source.pattern(rule.source, &self.table().texts))
     }
 
     /// What the line says of the destination.
     pub fn destination(&self) -> Pattern {
-        let rule = self.table().rules.get(self.index as usize);
+        let rule = self.table().rule(self.index);
         rule.map_or(Pattern::Any, |rule| {
             self.table().destination.pattern(rule.destination, &self.table().texts)
         })

@@ -331,8 +331,8 @@ impl<'a> Reader<'a> {
         };
         table.index.by_source = self.lists(table.source.patterns())?;
         table.index.by_destination = self.lists(table.destination.patterns())?;
-        table.rules =
-            table.listed_rules().ok_or(FrozenError::Content("lists that are not those of rules"))?;
+        table.index.places =
+            places(&table).ok_or(FrozenError::Content("lists that are not those of rules"))?;
         Ok(table)
     }
 
@@ -448,6 +448,14 @@ fn tail_of([choice, users, template, ports]: [u32; 4]) -> Tail {
     Tail { choice, users, template, ports: Ports { op, port } }
 }
 
+/// Where the rules stand in the lists, if these are sorted lists of each rule once.
+fn places(table: &Table) -> Option<Vec<u32>> {
+    let (index, tails) = (&table.index, table.tails.len());
+    let sound = index.by_source.are_sound(table.destination.patterns(), tails)
+        && index.by_destination.are_sound(table.source.patterns(), tails);
+    sound.then(|| index.placed()).flatten()
+}
+
 /// Checks what one array says of another.
 fn check(table: &Table, kind: Kind) -> Result<(), &'static str> {
     let checks = [
@@ -518,8 +526,8 @@ fn are_of_kind(table: &Table, kind: Kind) -> bool {
     let any = |side: &Side| side.v4.prefixes.first().is_some_and(|first| first.length == 0);
     let own = match kind {
         Kind::Rules => !any(&table.source),
-        Kind::Routes => table.rules.iter().all(|rule| is_route(rule, table)),
-        Kind::Upstreams => table.rules.iter().all(|rule| rule.source == 0),
+        Kind::Routes => table.rules().all(|(_, rule)| is_route(&rule, table)),
+        Kind::Upstreams => table.source.patterns() == 1,
     };
     own && !any(&table.destination) && (kind == Kind::Rules || table.specials == [(0, 0); 2])
 }
@@ -543,10 +551,10 @@ fn are_lines(table: &Table) -> bool {
     let forward = |(rule, line): &(u32, u32), (next, jump): &(u32, u32)| {
         rule < next && jump.checked_sub(*line) > next.checked_sub(*rule)
     };
-    let begins = table.lines.first().map_or(table.rules.is_empty(), |(rule, line)| *rule == 0 && *line > 0);
+    let begins = table.lines.first().map_or(table.len() == 0, |(rule, line)| *rule == 0 && *line > 0);
     begins
         && table.lines.is_sorted_by(forward)
-        && table.lines.last().is_none_or(|(rule, _)| (*rule as usize) < table.rules.len())
+        && table.lines.last().is_none_or(|(rule, _)| (*rule as usize) < table.len())
 }
 
 /// A text that a rule's command, read from a line, could be.

@@ -7,7 +7,7 @@
 //!
 //! While names are not known, the lists of names cannot be found; nor can those of networks for a destination whose
 //! address nobody here knows. The rules in them are alike then if they say the same of everything else, and the first of
-//! each kind is tried ([`Index::names`], [`Index::networks`]).
+//! each kind is tried ([`Index::unknown`]).
 //!
 //! No rule set makes this slower than the plain scan by more than a constant: each rule stands in one list, in one
 //! merged list at most besides, and among the first of their kind. No list is longer than the square root of the
@@ -19,7 +19,7 @@ use core::net::IpAddr;
 
 use crate::name::{HostName, Pattern};
 use crate::side::{Family, Fit, Side, Word};
-use crate::table::{Found, Query, Rule, Span, Table, Tail, Texts};
+use crate::table::{Found, Query, Rule, Span, Table, Tail, Texts, count};
 use crate::tops::{Near, Tops};
 
 /// The lists by source and by destination.
@@ -27,10 +27,11 @@ use crate::tops::{Near, Tops};
 pub(crate) struct Index {
     pub(crate) by_source: Lists,
     pub(crate) by_destination: Lists,
-    /// The first rules of their kind that are listed under a name, of the source and of the destination.
-    names: [Vec<u32>; 2],
-    /// The same of rules that deny a network and are listed under it.
-    networks: Vec<u32>,
+    /// Where each rule stands: its place among the entries of both lists, those by source first.
+    pub(crate) places: Vec<u32>,
+    /// The first rules of their kind that are listed under a name, of the source and of the destination, and of those that
+    /// deny a network and are listed under it.
+    unknown: [Vec<(u32, Rule)>; 3],
 }
 
 /// One list per pattern, one behind the other, each in the order of the file.
@@ -62,54 +63,27 @@ pub(crate) const SURE: u32 = 1 << 31;
 pub(crate) const NOTHING: Entry = Entry { rule: NONE, other: 0, tail: 0 };
 
 impl Table {
-    /// The table with its index. `denies` tells which choices deny.
-    pub(crate) fn indexed(mut self, denies: impl Fn(&Table, u32) -> bool) -> Table {
-        self.index = Index::of(&self);
-        self.ready(denies)
-    }
-
     /// The table, whose lists are there, with all that a search needs besides.
     pub(crate) fn ready(mut self, denies: impl Fn(&Table, u32) -> bool) -> Table {
         self.denying = self.tails.iter().map(|tail| denies(&self, tail.choice)).collect();
         let (from, to) = (self.source.first_name(), self.destination.first_name());
-        let Index { by_source, by_destination, names, networks } = &mut self.index;
-        by_source.lead(&mut self.source, &self.tails);
-        by_destination.lead(&mut self.destination, &self.tails);
+        self.index.by_source.lead(&mut self.source, &self.tails);
+        self.index.by_destination.lead(&mut self.destination, &self.tails);
+        let Index { by_source, by_destination, .. } = &self.index;
         let denying = |entry: &Entry| self.denying.get(entry.tail as usize).copied().unwrap_or_default();
-        *names = [
+        let first = [
             firsts(by_source.between(from, u32::MAX), &self.tails, |_| true),
             firsts(by_destination.between(to, u32::MAX), &self.tails, |_| true),
+            firsts(by_destination.between(1, to), &self.tails, denying),
         ];
-        *networks = firsts(by_destination.between(1, to), &self.tails, denying);
+        let rule = |number| self.index.rule(number).map(|rule| (number, rule));
+        self.index.unknown = first.map(|numbers| numbers.into_iter().filter_map(rule).collect());
         self
-    }
-
-    /// The rules, in their order, that the lists of the index are of; `None` if these are not sorted lists of each rule once.
-    pub(crate) fn listed_rules(&self) -> Option<Vec<Rule>> {
-        const UNSEEN: u32 = u32::MAX;
-        let Index { by_source, by_destination, .. } = &self.index;
-        let count = by_source.entries.len().saturating_add(by_destination.entries.len());
-        let mut rules = vec![Rule { source: 0, destination: 0, tail: UNSEEN }; count];
-        let (sources, destinations, tails) =
-            (self.source.patterns(), self.destination.patterns(), self.tails.len());
-        let mut put = |number: u32, rule: Rule| {
-            let whole =
-                rule.source < sources && rule.destination < destinations && (rule.tail as usize) < tails;
-            *rules.get_mut(number as usize).filter(|place| whole && place.tail == UNSEEN)? = rule;
-            Some(())
-        };
-        by_source.each(|source, &Entry { rule, other: destination, tail }| {
-            put(rule, Rule { source, destination, tail })
-        })?;
-        by_destination.each(|destination, &Entry { rule, other: source, tail }| {
-            put(rule, Rule { source, destination, tail })
-        })?;
-        Some(rules)
     }
 
     /// The first line that matches.
     pub(crate) fn find(&self, query: &Query) -> Found {
-        let (Index { by_source, by_destination, names, networks }, texts) = (&self.index, &self.texts);
+        let (Index { by_source, by_destination, unknown, .. }, texts) = (&self.index, &self.texts);
         let source = End::of(&self.source, by_source, texts, Some(query.source), query.source_names);
         let destination =
             End::of(&self.destination, by_destination, texts, query.destination, query.destination_names);
@@ -131,23 +105,19 @@ impl Table {
         for (end, other) in ends {
             best = end.search(best, |list, best| first(list, best, other));
         }
-        let [source_names, destination_names] = names;
-        let unknown = [
-            (query.source_names.is_none(), source_names),
-            (query.destination_names.is_none(), destination_names),
-            (query.destination.is_none(), networks),
-        ];
-        for (_, rules) in unknown.into_iter().filter(|(unknown, _)| *unknown) {
-            let rule = |number: &u32| self.rules.get(*number as usize).map(|rule| (*number, rule));
-            let mut earlier = rules.iter().take_while(|number| **number < best.rule).filter_map(rule);
-            let fitting = earlier.find(|(_, rule)| self.fits(rule, query).is_some());
-            best = fitting.map_or(best, |(rule, of)| Entry { rule, other: 0, tail: of.tail });
+        let is_unknown =
+            [query.source_names.is_none(), query.destination_names.is_none(), query.destination.is_none()];
+        if is_unknown == [false; 3] {
+            return best.found();
         }
-        let rule = self.rules.get(best.rule as usize).filter(|_| unknown.iter().any(|(unknown, _)| *unknown));
-        match rule.and_then(|rule| self.fits(rule, query)) {
+        for (_, rules) in is_unknown.into_iter().zip(unknown).filter(|(unknown, _)| *unknown) {
+            let mut earlier = rules.iter().take_while(|(number, _)| *number < best.rule);
+            let fitting = earlier.find(|(_, rule)| self.fits(rule, query).is_some());
+            best = fitting.map_or(best, |(rule, of)| Entry { rule: *rule, other: 0, tail: of.tail });
+        }
+        match self.rule(best.rule).and_then(|rule| self.fits(&rule, query)) {
             Some(need @ Found::Need(_)) => need,
-            _ if best.rule == NONE => Found::Nothing,
-            _ => Found::Rule { rule: best.rule, tail: best.tail },
+            _ => best.found(),
         }
     }
 
@@ -263,11 +233,11 @@ pub(crate) fn around(side: &Side, pattern: &Pattern, texts: &Texts) -> Vec<u32> 
 }
 
 impl Index {
-    fn of(table: &Table) -> Index {
-        let mut sharing =
-            [&table.source, &table.destination].map(|side| vec![0u32; side.patterns() as usize]);
+    /// Lists the rules, which are in order, of two sides.
+    pub(crate) fn of(rules: &[Rule], source: &Side, destination: &Side) -> Index {
+        let mut sharing = [source, destination].map(|side| vec![0u32; side.patterns() as usize]);
         let [sources, destinations] = &mut sharing;
-        for rule in &table.rules {
+        for rule in rules {
             for (counts, pattern) in [(&mut *sources, rule.source), (&mut *destinations, rule.destination)] {
                 if let Some(count) = counts.get_mut(pattern as usize) {
                     *count = count.saturating_add(1);
@@ -276,7 +246,7 @@ impl Index {
         }
         let mut listed = [Vec::new(), Vec::new()];
         let [by_source, by_destination] = &mut listed;
-        for (number, &Rule { source, destination, tail }) in (0..).zip(&table.rules) {
+        for (number, &Rule { source, destination, tail }) in (0..).zip(rules) {
             if sources.get(source as usize) < destinations.get(destination as usize) {
                 by_source.push((source, Entry { rule: number, other: destination, tail }));
             } else {
@@ -284,11 +254,38 @@ impl Index {
             }
         }
         let [by_source, by_destination] = listed;
-        Index {
-            by_source: Lists::of_all(by_source, &table.source),
-            by_destination: Lists::of_all(by_destination, &table.destination),
-            ..Index::default()
+        let (by_source, by_destination) =
+            (Lists::of_all(by_source, source), Lists::of_all(by_destination, destination));
+        let mut index = Index { by_source, by_destination, ..Index::default() };
+        index.places = index.placed().unwrap_or_default();
+        index
+    }
+
+    /// Where each rule stands, if every one stands in one place.
+    pub(crate) fn placed(&self) -> Option<Vec<u32>> {
+        const NOWHERE: u32 = u32::MAX;
+        let entries = || self.by_source.entries.iter().chain(&self.by_destination.entries);
+        let mut places = vec![NOWHERE; entries().count()];
+        for (place, entry) in (0..).zip(entries()) {
+            *places.get_mut(entry.rule as usize)? = place;
         }
+        // As many places as there are rules: if one stands in two, another stands in none.
+        (!places.contains(&NOWHERE)).then_some(places)
+    }
+
+    /// The rule of a number.
+    pub(crate) fn rule(&self, number: u32) -> Option<Rule> {
+        let place = *self.places.get(number as usize)?;
+        let by_source = self.by_source.at(place).map(|(source, entry)| Rule {
+            source,
+            destination: entry.other,
+            tail: entry.tail,
+        });
+        by_source.or_else(|| {
+            let place = place.checked_sub(count(&self.by_source.entries))?;
+            let (destination, entry) = self.by_destination.at(place)?;
+            Some(Rule { source: entry.other, destination, tail: entry.tail })
+        })
     }
 }
 
@@ -306,15 +303,29 @@ impl Lists {
         Lists { starts, entries, ..Lists::default() }
     }
 
-    /// Calls `each` with the pattern of every entry and the entry; `None` if it does so once, or if a list is not sorted.
-    fn each(&self, mut each: impl FnMut(u32, &Entry) -> Option<()>) -> Option<()> {
-        for (pattern, bounds) in (0..).zip(self.starts.windows(2)) {
-            let [start, end] = *bounds else { return None };
-            let list = Span { start, end }.of(&self.entries);
-            list.is_sorted_by(|a, b| a.rule < b.rule).then_some(())?;
-            list.iter().try_for_each(|entry| each(pattern, entry))?;
-        }
-        Some(())
+    /// Whether every list is in the order of the file, and nothing in them is beyond its array.
+    pub(crate) fn are_sound(&self, others: u32, tails: usize) -> bool {
+        let falls = |before: Option<&Entry>, next: Option<&Entry>| {
+            before.zip(next).is_some_and(|(before, next)| before.rule >= next.rule)
+        };
+        let all = self.entries.windows(2).filter(|pair| falls(pair.first(), pair.last())).count();
+        let between = |bounds: &&[u32]| {
+            let [start, end] = **bounds else { return false };
+            let end = end as usize;
+            start as usize != end && falls(self.entries.get(end.wrapping_sub(1)), self.entries.get(end))
+        };
+        // Numbers may fall only from one list to the next.
+        all == self.starts.windows(2).filter(between).count()
+            && self
+                .entries
+                .iter()
+                .fold(true, |sound, entry| sound & (entry.other < others) & ((entry.tail as usize) < tails))
+    }
+
+    /// The entry in a place, and the pattern under which it is listed.
+    fn at(&self, place: u32) -> Option<(u32, &Entry)> {
+        let pattern = self.starts.partition_point(|start| *start <= place).checked_sub(1)?;
+        Some((u32::try_from(pattern).ok()?, self.entries.get(place as usize)?))
     }
 
     /// Tells every prefix the first rule of its list, and gathers what short prefixes have to offer.
@@ -353,6 +364,14 @@ impl Lists {
 }
 
 impl Entry {
+    /// The outcome of a search with this as the best.
+    fn found(&self) -> Found {
+        match self.rule {
+            NONE => Found::Nothing,
+            rule => Found::Rule { rule, tail: self.tail },
+        }
+    }
+
     /// Whether it matches whatever else the request says.
     pub(crate) fn is_sure(&self, tails: &[Tail]) -> bool {
         self.other == 0 && tails.get(self.tail as usize).is_some_and(Tail::is_open)

@@ -99,24 +99,24 @@ impl Routes {
     }
 
     fn line(&self, index: u32) -> Option<(IpAddr, u32)> {
-        let rule = self.table.rules.get(index as usize)?;
+        let rule = self.table.rule(index)?;
         let tail = self.table.tails.get(rule.tail as usize)?;
         Some((self.table.texts.str(tail.choice).parse().ok()?, self.table.line(index)))
     }
 
     /// The number of lines.
     pub fn len(&self) -> usize {
-        self.table.rules.len()
+        self.table.len()
     }
 
     /// Whether there is no line, so that no destination can be reached.
     pub fn is_empty(&self) -> bool {
-        self.table.rules.is_empty()
+        self.len() == 0
     }
 
     /// The lines in effect, in a form that `sockd.route` accepts.
     pub fn lines(&self) -> impl Iterator<Item = alloc::string::String> + '_ {
-        (0..).zip(&self.table.rules).filter_map(|(index, rule)| {
+        self.table.rules().filter_map(|(index, rule)| {
             let (source, _) = self.line(index)?;
             Some(alloc::format!(
                 "{source} {}",

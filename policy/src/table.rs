@@ -1,8 +1,8 @@
 //! The compiled form that rules, routes and upstream lines share: flat arrays without a pointer or an allocation per
 //! rule, so that a million lines are small in memory and a frozen file is these arrays and nothing else.
 //!
-//! A rule is two pattern ids, a tail (everything else, shared by all rules that say the same) and its line. Texts
-//! (names, users, commands, file names) live in one pool.
+//! A rule is two pattern ids, a tail (everything else, shared by all rules that say the same) and its line; it is kept
+//! in the lists of the index, once. Texts (names, users, commands, file names) live in one pool.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -19,7 +19,6 @@ use crate::side::{Fit, Side, SideBuilder};
 /// A compiled file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Table {
-    pub(crate) rules: Vec<Rule>,
     /// Lines of the rules: (rule, line) where a rule does not stand right below the one before it.
     pub(crate) lines: Vec<(u32, u32)>,
     pub(crate) tails: Vec<Tail>,
@@ -117,9 +116,25 @@ pub(crate) enum Found {
 }
 
 impl Table {
-    /// The first line that matches, by asking every line in turn: the definition that the index is held against.
-    pub(crate) fn scan(&self, query: &Query) -> Found {
-        for (number, rule) in (0..).zip(&self.rules) {
+    /// The number of rules.
+    pub(crate) fn len(&self) -> usize {
+        self.index.places.len()
+    }
+
+    /// The rule of a number.
+    pub(crate) fn rule(&self, number: u32) -> Option<Rule> {
+        self.index.rule(number)
+    }
+
+    /// The rules in order.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = (u32, Rule)> {
+        (0..).map_while(|number| Some((number, self.rule(number)?)))
+    }
+
+    /// The first of these lines, which are all in order, that matches, by asking every line in turn: the definition that
+    /// the index is held against.
+    pub(crate) fn scan(&self, rules: &[Rule], query: &Query) -> Found {
+        for (number, rule) in (0..).zip(rules) {
             match self.fits(rule, query) {
                 None => {}
                 Some(Found::Nothing) => return Found::Rule { rule: number, tail: rule.tail },
@@ -161,7 +176,7 @@ impl Table {
         action: &str,
         from: bool,
     ) -> fmt::Result {
-        let Some(rule) = self.rules.get(rule as usize) else { return Ok(()) };
+        let Some(rule) = self.rule(rule) else { return Ok(()) };
         let Some(tail) = self.tails.get(rule.tail as usize) else { return Ok(()) };
         f.write_str(action)?;
         if tail.users != 0 {
@@ -334,6 +349,7 @@ pub(crate) fn count<T>(array: &[T]) -> u32 {
 #[derive(Default)]
 pub(crate) struct Builder {
     pub(crate) table: Table,
+    rules: Vec<Rule>,
     source: SideBuilder,
     destination: SideBuilder,
     tails: BTreeMap<Tail, u32>,
@@ -356,7 +372,7 @@ impl Builder {
 
     /// Adds a line below those that are there.
     pub(crate) fn rule(&mut self, line: usize, source: &Pattern, destination: &Pattern, tail: Tail) {
-        let number = count(&self.table.rules);
+        let number = count(&self.rules);
         self.source.add(number, source);
         self.destination.add(number, destination);
         let next = count(&self.table.tails);
@@ -368,7 +384,7 @@ impl Builder {
         if self.table.line(number) != line {
             self.table.lines.push((number, line));
         }
-        self.table.rules.push(Rule { source: 0, destination: 0, tail });
+        self.rules.push(Rule { source: 0, destination: 0, tail });
     }
 
     /// A text that many lines may share.
@@ -430,7 +446,7 @@ impl Builder {
 
     /// Sorts the patterns, lays the index and gives the table. `denies` tells which choices deny.
     pub(crate) fn finish(mut self, denies: impl Fn(&Table, u32) -> bool) -> Table {
-        let rules = &mut self.table.rules;
+        let rules = &mut self.rules;
         self.table.source = self.source.finish(&mut self.table.texts, |rule, id| {
             if let Some(rule) = rules.get_mut(rule as usize) {
                 rule.source = id;
@@ -441,6 +457,7 @@ impl Builder {
                 rule.destination = id;
             }
         });
-        self.table.indexed(denies)
+        self.table.index = Index::of(&self.rules, &self.table.source, &self.table.destination);
+        self.table.ready(denies)
     }
 }

@@ -183,22 +183,21 @@ impl Upstreams {
 
     /// The number of lines.
     pub fn len(&self) -> usize {
-        self.table.rules.len()
+        self.table.len()
     }
 
     /// Whether there is no line, so that no destination can be reached.
     pub fn is_empty(&self) -> bool {
-        self.table.rules.is_empty()
+        self.len() == 0
     }
 
     /// The first line, from 1, that leaves the servers to the settings.
     pub fn first_without_servers(&self) -> Option<u32> {
-        let unnamed = |rule: &Rule| {
+        let unnamed = |(_, rule): &(u32, Rule)| {
             let tail = self.table.tails.get(rule.tail as usize);
             tail.is_some_and(|tail| self.table.texts.str(tail.choice) == "sockd")
         };
-        let first = self.table.rules.iter().position(unnamed)?;
-        Some(self.table.line(u32::try_from(first).ok()?))
+        self.table.rules().find(unnamed).map(|(number, _)| self.table.line(number))
     }
 
     /// Every command, by id: what the command runner needs to know.
@@ -208,7 +207,7 @@ impl Upstreams {
 
     /// The lines in effect, in a form that `socks.conf` accepts.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
-        (0..).zip(&self.table.rules).map(|(index, _)| {
+        self.table.rules().map(|(index, _)| {
             let line = format!("{}", Line { table: &self.table, index });
             if line.len() > LONGEST { format!("{:#}", Line { table: &self.table, index }) } else { line }
         })
@@ -234,7 +233,7 @@ struct Line<'a> {
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rule = self.table.rules.get(self.index as usize);
+        let rule = self.table.rule(self.index);
         let choice = rule.and_then(|rule| self.table.tails.get(rule.tail as usize)).map(|tail| tail.choice);
         self.table.write(f, self.index, self.table.texts.str(choice.unwrap_or_default()), false)
     }
