@@ -27,7 +27,7 @@ use crate::index::{Entry, Lists};
 use crate::line::LONGEST;
 use crate::name::{Pattern, is_canonical_name};
 use crate::route::Routes;
-use crate::side::{Family, Masked, NO_PARENT, Name, Prefix, Side, Word, in_order, link_names};
+use crate::side::{Family, Masked, NO_PARENT, Name, Side, Word, in_order, link_names};
 use crate::table::{FILE, Op, Ports, Rule, Span, Table, Tail, Texts, UserFile, count};
 use crate::upstream::{self, Upstreams, way_of};
 
@@ -357,19 +357,13 @@ impl<'a> Reader<'a> {
     ) -> Result<Family<W>, FrozenError> {
         const FAULT: FrozenError = FrozenError::Content("networks that are no networks or out of order");
         let (addresses, lengths) = (self.chunks()?, self.column()?);
+        let halves = self.chunks::<N>()?.as_chunks().0.iter();
+        let odd = halves.map(|[mask, address]| Masked { mask: bits(mask), address: bits(address) }).collect();
         if addresses.len() != lengths.count || lengths.numbers().any(|length| length > W::BITS) {
             return Err(FAULT);
         }
-        let prefix = |(address, length)| Prefix::new(bits(address), length as u8);
-        let prefixes: Vec<Prefix<W>> = addresses.iter().zip(lengths.numbers()).map(prefix).collect();
-        let halves = self.chunks::<N>()?.as_chunks().0.iter();
-        let odd: Vec<Masked<W>> =
-            halves.map(|[mask, address]| Masked { mask: bits(mask), address: bits(address) }).collect();
-        let sound = prefixes.is_sorted_by(|a, b| (a.address, a.length) < (b.address, b.length))
-            && odd.is_sorted_by(|a, b| a < b)
-            && prefixes.iter().all(|of| of.holds(of.address))
-            && odd.iter().all(|of| !of.mask.is_prefix() && of.address & of.mask == of.address);
-        if sound { Ok(Family::new(prefixes, odd)) } else { Err(FAULT) }
+        let prefixes = addresses.iter().map(bits).zip(lengths.numbers().map(|length| length as u8));
+        Family::new(prefixes, odd).ok_or(FAULT)
     }
 
     fn column(&mut self) -> Result<Column<'a>, FrozenError> {
@@ -690,7 +684,7 @@ mod tests {
         assert_eq!(v4(|family| family.prefixes[0].address |= 1), networks);
         assert_eq!(v4(|family| family.odd.push(Masked { mask: !0, address: 0 })), networks);
         let any = altered(|table| {
-            table.source.v4.prefixes.insert(0, Prefix::new(0, 0));
+            table.source.v4 = Family::new([(0, 0), (0x0a00_0000, 8)].into_iter(), vec![]).unwrap();
             table.index.by_source.starts.insert(1, 0);
         });
         assert_eq!(any, content("a rule of another kind of file"));

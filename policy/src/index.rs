@@ -67,14 +67,15 @@ impl Table {
     pub(crate) fn ready(mut self, denies: impl Fn(&Table, u32) -> bool) -> Table {
         self.denying = self.tails.iter().map(|tail| denies(&self, tail.choice)).collect();
         let (from, to) = (self.source.first_name(), self.destination.first_name());
-        self.index.by_source.lead(&mut self.source, &self.tails);
-        self.index.by_destination.lead(&mut self.destination, &self.tails);
+        let closed: Vec<u32> = self.tails.iter().map(|tail| u32::from(!tail.is_open())).collect();
+        self.index.by_source.lead(&mut self.source, &closed);
+        self.index.by_destination.lead(&mut self.destination, &closed);
         let Index { by_source, by_destination, .. } = &self.index;
-        let denying = |entry: &Entry| self.denying.get(entry.tail as usize).copied().unwrap_or_default();
+        let all = vec![true; self.tails.len()];
         let first = [
-            firsts(by_source.between(from, u32::MAX), &self.tails, |_| true),
-            firsts(by_destination.between(to, u32::MAX), &self.tails, |_| true),
-            firsts(by_destination.between(1, to), &self.tails, denying),
+            firsts(by_source.between(from, u32::MAX), &closed, &all),
+            firsts(by_destination.between(to, u32::MAX), &closed, &all),
+            firsts(by_destination.between(1, to), &closed, &self.denying),
         ];
         let rule = |number| self.index.rule(number).map(|rule| (number, rule));
         self.index.unknown = first.map(|numbers| numbers.into_iter().filter_map(rule).collect());
@@ -145,11 +146,13 @@ impl Table {
     }
 }
 
-/// The first rules of their kind among those that count, in the order of the file; nothing behind one that is sure.
-fn firsts(listed: &[Entry], tails: &[Tail], counts: impl Fn(&Entry) -> bool) -> Vec<u32> {
-    let sure =
-        listed.iter().filter(|entry| counts(entry) && entry.is_sure(tails)).map(|entry| entry.rule).min();
-    let last = sure.unwrap_or(NONE);
+/// The first rules of their kind among those whose tails count, in the order of the file; nothing behind one that is sure.
+fn firsts(listed: &[Entry], closed: &[u32], counting: &[bool]) -> Vec<u32> {
+    let counts = |entry: &Entry| counting.get(entry.tail as usize) == Some(&true);
+    let passed: Vec<u32> =
+        closed.iter().zip(counting).map(|(closed, counts)| closed | u32::from(!counts)).collect();
+    let sure = |entry: &Entry| if entry.is_sure(&passed) { entry.rule } else { NONE };
+    let last = listed.iter().map(sure).fold(NONE, u32::min);
     let mut found: Vec<Entry> =
         listed.iter().filter(|entry| entry.rule <= last && counts(entry)).copied().collect();
     found.sort_unstable_by_key(|entry| (entry.other, entry.tail, entry.rule));
@@ -276,16 +279,12 @@ impl Index {
     /// The rule of a number.
     pub(crate) fn rule(&self, number: u32) -> Option<Rule> {
         let place = *self.places.get(number as usize)?;
-        let by_source = self.by_source.at(place).map(|(source, entry)| Rule {
-            source,
-            destination: entry.other,
-            tail: entry.tail,
-        });
-        by_source.or_else(|| {
-            let place = place.checked_sub(count(&self.by_source.entries))?;
-            let (destination, entry) = self.by_destination.at(place)?;
-            Some(Rule { source: entry.other, destination, tail: entry.tail })
-        })
+        if let Some((source, entry)) = self.by_source.at(place) {
+            return Some(Rule { source, destination: entry.other, tail: entry.tail });
+        }
+        let (destination, entry) =
+            self.by_destination.at(place.checked_sub(count(&self.by_source.entries))?)?;
+        Some(Rule { source: entry.other, destination, tail: entry.tail })
     }
 }
 
@@ -322,28 +321,33 @@ impl Lists {
                 .fold(true, |sound, entry| sound & (entry.other < others) & ((entry.tail as usize) < tails))
     }
 
-    /// The entry in a place, and the pattern under which it is listed.
+    /// The pattern under which the entry in a place is listed, and the entry.
     fn at(&self, place: u32) -> Option<(u32, &Entry)> {
+        let entry = self.entries.get(place as usize)?;
         let pattern = self.starts.partition_point(|start| *start <= place).checked_sub(1)?;
-        Some((u32::try_from(pattern).ok()?, self.entries.get(place as usize)?))
+        Some((u32::try_from(pattern).ok()?, entry))
     }
 
-    /// Tells every prefix the first rule of its list, and gathers what short prefixes have to offer.
-    fn lead(&mut self, side: &mut Side, tails: &[Tail]) {
-        self.tell(&mut side.v4, 1, tails);
+    /// Tells every prefix the first rule of its list, and gathers what short prefixes have to offer; `closed` as for
+    /// [`Entry::is_sure`].
+    fn lead(&mut self, side: &mut Side, closed: &[u32]) {
+        self.tell(&mut side.v4, 1, closed);
         let first = side.v4.after(1);
-        self.tell(&mut side.v6, first, tails);
-        self.v4 = Tops::of(&side.v4, self, 1, tails);
-        self.v6 = Tops::of(&side.v6, self, first, tails);
+        self.tell(&mut side.v6, first, closed);
+        self.v4 = Tops::of(&side.v4, self, 1, closed);
+        self.v6 = Tops::of(&side.v6, self, first, closed);
     }
 
-    fn tell<W: Word>(&self, family: &mut Family<W>, first: u32, tails: &[Tail]) {
-        for (pattern, prefix) in (first..).zip(&mut family.prefixes) {
-            let [first, ..] = self.of(pattern) else { continue };
-            prefix.first = first.rule;
-            if let (true, Ok(tail)) = (first.is_sure(tails), u16::try_from(first.tail)) {
-                (prefix.first, prefix.tail) = (first.rule | SURE, tail);
-            }
+    fn tell<W: Word>(&self, family: &mut Family<W>, first: u32, closed: &[u32]) {
+        let bounds = self.starts.get(first as usize..).unwrap_or_default().windows(2);
+        for (bounds, prefix) in bounds.zip(&mut family.prefixes) {
+            let [start, end] = *bounds else { return };
+            let entry = self.entries.get(start as usize).unwrap_or(&NOTHING);
+            let entry = if start == end { &NOTHING } else { entry };
+            let tail = entry.tail as u16;
+            let sure = entry.is_sure(closed) & (u32::from(tail) == entry.tail) & (start != end);
+            prefix.first = entry.rule | if sure { SURE } else { 0 };
+            prefix.tail = tail;
         }
     }
 
@@ -372,8 +376,9 @@ impl Entry {
         }
     }
 
-    /// Whether it matches whatever else the request says.
-    pub(crate) fn is_sure(&self, tails: &[Tail]) -> bool {
-        self.other == 0 && tails.get(self.tail as usize).is_some_and(Tail::is_open)
+    /// Whether it matches whatever else the request says. `closed` is 0 for the tails that hold for every port and user: so
+    /// there is no branch, of which the processor could not know which way it goes.
+    pub(crate) fn is_sure(&self, closed: &[u32]) -> bool {
+        self.other | closed.get(self.tail as usize).copied().unwrap_or(1) == 0
     }
 }

@@ -12,7 +12,7 @@ use core::net::IpAddr;
 use core::ops::{BitAnd, Not};
 
 use crate::address::{Bits, Network};
-use crate::index::NONE;
+use crate::index::{Entry, NONE, SURE};
 use crate::name::{HostName, Pattern, in_zone};
 use crate::table::{Span, Texts, count};
 
@@ -48,7 +48,7 @@ pub(crate) struct Prefix<W> {
     pub(crate) parent: u32,
     /// The first rule listed under this prefix, with [`crate::index::SURE`] where it is; [`NONE`] if there is none.
     pub(crate) first: u32,
-    /// The tail of a first rule that is sure.
+    /// The tail of the first rule if that is sure.
     pub(crate) tail: u16,
     /// How many bits it has.
     pub(crate) length: u8,
@@ -227,6 +227,9 @@ pub(crate) trait Word: Copy + Ord + BitAnd<Output = Self> + Not<Output = Self> {
     /// The first bits, without the last `shift` ones.
     fn top(self, shift: u32) -> usize;
 
+    /// How many bits two addresses have in common at their beginning.
+    fn common(self, other: Self) -> u32;
+
     /// Whether a mask is ones followed by zeros.
     fn is_prefix(self) -> bool {
         self == Self::mask(self.length())
@@ -248,6 +251,10 @@ impl Word for u32 {
     fn top(self, shift: u32) -> usize {
         self.checked_shr(shift).unwrap_or(0) as usize
     }
+
+    fn common(self, other: Self) -> u32 {
+        (self ^ other).leading_zeros()
+    }
 }
 
 impl Word for u128 {
@@ -265,6 +272,10 @@ impl Word for u128 {
     fn top(self, shift: u32) -> usize {
         self.checked_shr(shift).unwrap_or(0) as usize
     }
+
+    fn common(self, other: Self) -> u32 {
+        (self ^ other).leading_zeros()
+    }
 }
 
 impl<W> Default for Family<W> {
@@ -275,11 +286,17 @@ impl<W> Default for Family<W> {
 
 impl<W: Word> Prefix<W> {
     /// A prefix that has not been linked or listed.
-    pub(crate) fn new(address: W, length: u8) -> Prefix<W> {
+    fn new(address: W, length: u8) -> Prefix<W> {
         Prefix { address, parent: NO_PARENT, first: NONE, tail: 0, length }
     }
 
-    pub(crate) fn mask(&self) -> W {
+    /// The first rule listed under it as an entry, if it is sure.
+    pub(crate) fn sure(&self) -> Option<Entry> {
+        let rule = self.first ^ SURE;
+        (rule < SURE).then_some(Entry { rule, other: 0, tail: self.tail.into() })
+    }
+
+    fn mask(&self) -> W {
         W::mask(self.length.into())
     }
 
@@ -288,22 +305,58 @@ impl<W: Word> Prefix<W> {
     }
 }
 
-impl<W: Word> Family<W> {
-    /// A family of patterns in their order, linked so that they can be searched.
-    pub(crate) fn new(mut prefixes: Vec<Prefix<W>>, odd: Vec<Masked<W>>) -> Family<W> {
-        let mut around: Vec<(u32, W, W)> = Vec::new();
-        for (place, prefix) in (0..).zip(&mut prefixes) {
-            while around.last().is_some_and(|(_, address, mask)| prefix.address & *mask != *address) {
-                around.pop();
-            }
-            prefix.parent = around.last().map_or(NO_PARENT, |(place, ..)| *place);
-            around.push((place, prefix.address, prefix.mask()));
+/// Links prefixes, which come in their order, each with the innermost one around it.
+struct Nest<W> {
+    /// The prefixes so far.
+    count: u32,
+    last: (W, u8),
+    /// The lengths of the last prefix and of those around it, as bits, but for the full length.
+    lengths: u128,
+    /// Where they stand, by length.
+    places: [u32; 128],
+    /// Whether all so far were networks in order.
+    sound: bool,
+}
+
+impl<W: Word> Nest<W> {
+    fn add(&mut self, address: W, length: u8) -> Prefix<W> {
+        let (last, last_length) = self.last;
+        let in_order = (last, last_length) < (address, length);
+        let prefix =
+            Prefix { parent: self.innermost(W::common(last, address)), ..Prefix::new(address, length) };
+        self.sound &= (in_order | (self.count == 0)) & prefix.holds(address) & (u32::from(length) <= W::BITS);
+        self.lengths |= 1u128.checked_shl(length.into()).unwrap_or(0);
+        if let Some(place) = self.places.get_mut(usize::from(length)) {
+            *place = self.count;
         }
+        (self.last, self.count) = ((address, length), self.count.wrapping_add(1));
+        prefix
+    }
+
+    /// Leaves the prefixes of more than so many bits and gives the last of the others. That all of them are bits saves a
+    /// loop, of which the processor could not know when it ends.
+    fn innermost(&mut self, common: u32) -> u32 {
+        self.lengths &= !u128::MAX.checked_shl(common.saturating_add(1)).unwrap_or(0);
+        let length = self.lengths.checked_ilog2().map(|length| length as usize);
+        length.and_then(|length| self.places.get(length)).copied().unwrap_or(NO_PARENT)
+    }
+}
+
+impl<W: Word> Family<W> {
+    /// A family of prefixes, each as address and length, and of other patterns, linked so that they can be searched; `None`
+    /// if some are no networks, or out of order.
+    pub(crate) fn new(prefixes: impl Iterator<Item = (W, u8)>, odd: Vec<Masked<W>>) -> Option<Family<W>> {
+        let mut nest =
+            Nest { count: 0, last: (W::mask(0), 0), lengths: 0, places: [NO_PARENT; 128], sound: true };
+        let prefixes = prefixes.map(|(address, length)| nest.add(address, length)).collect();
+        let sound = nest.sound
+            && odd.is_sorted_by(|a, b| a < b)
+            && odd.iter().all(|of| !of.mask.is_prefix() && of.address & of.mask == of.address);
         let last =
             |(_, pair): &(u32, &[Masked<W>])| pair.first().map(|of| of.mask) != pair.last().map(|of| of.mask);
         let mut groups: Vec<u32> = (1..).zip(odd.windows(2)).filter(last).map(|(end, _)| end).collect();
         groups.extend(odd.last().map(|_| count(&odd)));
-        Family { prefixes, odd, groups }
+        sound.then_some(Family { prefixes, odd, groups })
     }
 
     /// The number behind those of this family, which begin at `first`.
@@ -447,8 +500,8 @@ fn family<W: Word>(
     odd.sort_unstable_by_key(|(of, _)| *of);
     let prefixes = distinct(prefixes, next, tell);
     let odd = distinct(odd, next, tell);
-    let prefix = |of: Masked<W>| Prefix::new(of.address, of.mask.length() as u8);
-    Family::new(prefixes.into_iter().map(prefix).collect(), odd)
+    let prefixes = prefixes.into_iter().map(|of| (of.address, of.mask.length() as u8));
+    Family::new(prefixes, odd).unwrap_or_default()
 }
 
 fn distinct<W: Word>(
@@ -478,14 +531,14 @@ mod tests {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             seed >> 33
         };
-        let mut prefixes: Vec<Prefix<W>> = Vec::new();
+        let mut prefixes: Vec<(W, u8)> = Vec::new();
         for _ in 0..2000 {
             let length = u8::try_from(dice() % (u64::from(bits) + 1)).unwrap();
-            prefixes.push(Prefix::new(address(dice()) & W::mask(length.into()), length));
+            prefixes.push((address(dice()) & W::mask(length.into()), length));
         }
-        prefixes.sort_unstable_by_key(|prefix| (prefix.address, prefix.length));
+        prefixes.sort_unstable();
         prefixes.dedup();
-        let family = Family::new(prefixes, Vec::new());
+        let family = Family::new(prefixes.into_iter(), Vec::new()).unwrap();
         for _ in 0..2000 {
             let asked = address(dice());
             let holds = |(_, prefix): &(u32, &Prefix<W>)| prefix.holds(asked);

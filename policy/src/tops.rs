@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use crate::index::{Entry, Lists, NOTHING, SURE};
 use crate::side::{Family, Prefix, Word};
-use crate::table::{Span, Tail, count};
+use crate::table::{Span, count};
 
 /// All tops of one family; none if the prefixes are so few that a search among all of them is as quick.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,8 +77,8 @@ impl<'a> Near<'a> {
 }
 
 impl Tops {
-    /// Gathers the tops of a family whose patterns are numbered from `first`.
-    pub(crate) fn of<W: Word>(family: &Family<W>, lists: &Lists, first: u32, tails: &[Tail]) -> Tops {
+    /// Gathers the tops of a family whose patterns are numbered from `first`; `closed` as for [`Entry::is_sure`].
+    pub(crate) fn of<W: Word>(family: &Family<W>, lists: &Lists, first: u32, closed: &[u32]) -> Tops {
         let prefixes = &family.prefixes;
         if prefixes.len() < MANY {
             return Tops::default();
@@ -88,42 +88,47 @@ impl Tops {
         let shift = W::BITS.saturating_sub(bits);
         let count = 1usize.checked_shl(bits).unwrap_or_default();
         let mut found = Tops { shift, tops: Vec::with_capacity(count), more: Vec::new() };
-        let of_any = merged(&[], lists.of(0), tails);
-        let mut around: Vec<(&Prefix<W>, Vec<Entry>)> = Vec::new();
+        let of_any = found.around(Candidates::NONE.with(lists.of(0), closed), count);
+        // The short prefixes around a top.
+        let mut around: Vec<Around> = Vec::new();
         let mut rest = (0..).zip(prefixes).peekable();
+        let mut long = Span::default();
         for top in 0..count {
-            around.retain(|(prefix, _)| top & prefix.mask().top(shift) == prefix.address.top(shift));
+            while around.pop_if(|short| short.end <= top).is_some() {}
             let in_top = |prefix: &Prefix<W>| prefix.address.top(shift) == top;
-            let mut start = found.tops.last().map_or(0, |last| last.long.end);
+            long.start = long.end;
             while let Some((at, short)) =
-                rest.next_if(|(_, prefix)| in_top(prefix) && u32::from(prefix.length) <= bits)
+                rest.next_if(|(_, prefix)| u32::from(prefix.length) <= bits && in_top(prefix))
             {
-                let outer = around.last().map_or(&of_any, |(_, candidates)| candidates);
-                let candidates = merged(outer, lists.of(first.saturating_add(at)), tails);
-                around.push((short, candidates));
-                start = at.saturating_add(1);
+                let outer = around.last().unwrap_or(&of_any).candidates;
+                let candidates = match short.sure() {
+                    Some(entry) => outer.with(&[entry], closed),
+                    None => outer.with(lists.of(first.saturating_add(at)), closed),
+                };
+                let tops = count.checked_shr(short.length.into()).unwrap_or_default();
+                around.push(found.around(candidates, top.saturating_add(tops)));
+                long = Span { start: at.saturating_add(1), end: at.saturating_add(1) };
             }
-            let candidates = around.last().map_or(&of_any, |(_, candidates)| candidates);
-            let mut this = found.top(start, candidates);
+            let mut this = around.last().unwrap_or(&of_any).top;
             while let Some((at, prefix)) = rest.next_if(|(_, prefix)| in_top(prefix)) {
                 this.slots |= slots(prefix, shift);
                 this.first = this.first.min(prefix.first & !SURE);
-                this.long.end = at.saturating_add(1);
+                long.end = at.saturating_add(1);
             }
-            found.tops.push(this);
+            found.tops.push(Top { long, ..this });
         }
         found
     }
 
-    /// A top without longer prefixes, which are to begin at `start`.
-    fn top(&mut self, start: u32, all: &[Entry]) -> Top {
-        let (few, rest) = all.split_at(all.len().min(ROOM));
-        let mut candidates = [NOTHING; ROOM];
-        candidates.iter_mut().zip(few).for_each(|(place, entry)| *place = *entry);
-        let begin = count(&self.more);
-        self.more.extend(rest);
-        let more = Span { start: begin, end: count(&self.more) };
-        Top { slots: 0, long: Span { start, end: start }, first: NOTHING.rule, candidates, more }
+    /// The short prefixes with these candidates around the tops up to and without `end`.
+    fn around(&mut self, candidates: Candidates, end: usize) -> Around {
+        let ([first, second, third, rest @ ..], start) = (candidates.entries, count(&self.more));
+        self.more.extend(rest.iter().take_while(|entry| **entry != NOTHING));
+        let more = Span { start, end: count(&self.more) };
+        let candidates_of_top = [first, second, third];
+        let top =
+            Top { slots: 0, long: Span::default(), first: NOTHING.rule, candidates: candidates_of_top, more };
+        Around { end, candidates, top }
     }
 
     /// What there is around an address.
@@ -152,20 +157,44 @@ fn slots<W: Word>(prefix: &Prefix<W>, shift: u32) -> u64 {
 
 const SLOT: u32 = 6;
 
-/// The first rules of those that come from `outer` prefixes and of a list.
-fn merged(outer: &[Entry], list: &[Entry], tails: &[Tail]) -> Vec<Entry> {
-    let mut found = outer.to_vec();
-    for entry in list {
-        let place = found.partition_point(|earlier| earlier.rule < entry.rule);
-        let behind_sure = place.checked_sub(1).and_then(|before| found.get(before));
-        if place == MOST || behind_sure.is_some_and(|earlier| earlier.is_sure(tails)) {
-            continue;
+/// The short prefixes around some tops.
+struct Around {
+    /// Where these tops end.
+    end: usize,
+    candidates: Candidates,
+    /// Such a top, if it has no longer prefixes.
+    top: Top,
+}
+
+/// The first rules of all prefixes around an address, as in the file; nothing behind one that is sure.
+#[derive(Clone, Copy)]
+struct Candidates {
+    entries: [Entry; MOST],
+    /// The rule that is sure.
+    sure: u32,
+}
+
+impl Candidates {
+    const NONE: Candidates = Candidates { entries: [NOTHING; MOST], sure: NOTHING.rule };
+
+    /// These and the rules of a list.
+    fn with(mut self, list: &[Entry], closed: &[u32]) -> Candidates {
+        for entry in list {
+            let [.., last] = self.entries;
+            if entry.rule >= self.sure.min(last.rule) {
+                break;
+            }
+            let place = self.entries.partition_point(|earlier| earlier.rule < entry.rule);
+            let behind = self.entries.get_mut(place..).unwrap_or_default();
+            behind.rotate_right(1);
+            if let Some((place, behind)) = behind.split_first_mut() {
+                *place = *entry;
+                if entry.is_sure(closed) {
+                    self.sure = entry.rule;
+                    behind.fill(NOTHING);
+                }
+            }
         }
-        if entry.is_sure(tails) {
-            found.truncate(place);
-        }
-        found.insert(place, *entry);
-        found.truncate(MOST);
+        self
     }
-    found
 }
