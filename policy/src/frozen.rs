@@ -10,8 +10,11 @@
 //!
 //! All numbers are little-endian whatever the machine. It is not a memory image: every item is checked as if an enemy
 //! had written it (every number within its array, every order as the search relies on, every text such that a listing
-//! of it is one word on one line). The rules stand in it in the lists of the index, and are put back into their order from
-//! there, so that the two cannot contradict each other. A file that fails is refused whole.
+//! of it is one word on one line). The rules stand in it in the lists of the index, which are all there is of them, so that
+//! the two cannot contradict each other. A number of each item makes a column, in as few bytes as the largest needs; names
+//! are told by what they have not in common with the one before ([`names`]). A file that fails is refused whole.
+
+mod names;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -20,14 +23,16 @@ use core::net::IpAddr;
 
 use sha2::{Digest, Sha256};
 
+use names::{Packed, with_room};
+
 use crate::address::{Network, canonical};
 use crate::command;
 use crate::decide::{self, IDENT, PERMIT, RuleSet};
 use crate::index::{Entry, Lists};
 use crate::line::LONGEST;
-use crate::name::{Pattern, is_canonical_name};
+use crate::name::Pattern;
 use crate::route::Routes;
-use crate::side::{Family, Masked, NO_PARENT, Name, Side, Word, in_order, link_names};
+use crate::side::{Family, Masked, Side, Word};
 use crate::table::{FILE, Op, Ports, Rule, Span, Table, Tail, Texts, UserFile, count};
 use crate::upstream::{self, Upstreams, way_of};
 
@@ -113,7 +118,7 @@ enum Kind {
 }
 
 const MAGIC: &[u8; 8] = b"sockd.fz";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 const BEFORE_HASH: usize = 20;
 
 /// The longest text that a line can become, in bytes, with room for a server list written out.
@@ -180,16 +185,18 @@ fn write_provenance(out: &mut Vec<u8>, from: &Provenance) {
 }
 
 fn write_table(out: &mut Vec<u8>, table: &Table) {
-    let before = core::iter::once(&0).chain(&table.texts.ends);
-    let lengths: Vec<u32> =
-        before.zip(&table.texts.ends).map(|(start, end)| end.saturating_sub(*start)).collect();
+    // The texts of names are the last.
+    let names = table.source.names.len().saturating_add(table.destination.names.len());
+    let (others, _) = table.texts.ends.split_at(table.texts.ends.len().saturating_sub(names));
+    let before = core::iter::once(&0).chain(others);
+    let lengths: Vec<u32> = before.zip(others).map(|(start, end)| end.saturating_sub(*start)).collect();
     write_column(out, &lengths, |length| *length);
-    out.extend(&table.texts.bytes);
+    let end = others.last().map_or(0, |end| *end as usize);
+    out.extend(table.texts.bytes.get(..end).unwrap_or_default());
     for side in [&table.source, &table.destination] {
         write_family(out, &side.v4, |out, bits| out.extend(bits.to_le_bytes()));
         write_family(out, &side.v6, |out, bits| out.extend(bits.to_le_bytes()));
-        write_column(out, &side.names, |name| name.text);
-        write_column(out, &side.names, |name| name.zone.into());
+        names::write(out, side, &table.texts);
     }
     write(out, &table.templates, |out, text| words(out, &[*text]));
     write(out, &table.items, |out, item| words(out, &[*item]));
@@ -302,10 +309,9 @@ impl<'a> Reader<'a> {
         if lengths.numbers().any(|length| length > LONGEST_TEXT) {
             return Err(FrozenError::Content("a text that is too long"));
         }
-        let ends = lengths.sums().ok_or(SHORT)?;
-        let bytes = self.bytes(ends.last().map_or(0, |end| *end as usize))?.to_vec();
-        let texts = Texts { bytes, ends };
-        let (source, destination) = (self.side(&texts)?, self.side(&texts)?);
+        let ends = lengths.sums([]).ok_or(SHORT)?;
+        let bytes = self.bytes(ends.last().map_or(0, |end| *end as usize))?;
+        let (source, destination, texts) = self.sides(bytes, ends)?;
         let mut table = Table {
             source,
             destination,
@@ -341,10 +347,8 @@ impl<'a> Reader<'a> {
         let (rules, others, tails) = (self.column()?, self.column()?, self.column()?);
         let count = rules.count;
         let whole = lengths.count == patterns as usize && others.count == count && tails.count == count;
-        let starts = lengths.sums().filter(|_| whole).and_then(|mut starts| {
-            starts.insert(0, 0);
-            starts.last().is_some_and(|end| *end as usize == count).then_some(starts)
-        });
+        let starts = lengths.sums([0]).filter(|_| whole);
+        let starts = starts.filter(|starts| starts.last().is_some_and(|end| *end as usize == count));
         let starts = starts.ok_or(FrozenError::Content("columns of different lengths"))?;
         let columns = rules.numbers().zip(others.numbers()).zip(tails.numbers());
         let entries = columns.map(|((rule, other), tail)| Entry { rule, other, tail }).collect();
@@ -374,20 +378,27 @@ impl<'a> Reader<'a> {
         Ok(Column { count, width, bytes: self.bytes(count.checked_mul(width).ok_or(SHORT)?)? })
     }
 
-    fn side(&mut self, texts: &Texts) -> Result<Side, FrozenError> {
+    /// Both sides, and their names behind the other texts.
+    fn sides(&mut self, bytes: &[u8], ends: Vec<u32>) -> Result<(Side, Side, Texts), FrozenError> {
+        const FAULT: FrozenError = FrozenError::Content("names that are no names or out of order");
+        let (mut source, source_names) = self.side()?;
+        let (mut destination, destination_names) = self.side()?;
+        let mut texts = with_room(bytes, ends, [&source_names, &destination_names]).ok_or(FAULT)?;
+        source.names = source_names.unpack(&mut texts).ok_or(FAULT)?;
+        destination.names = destination_names.unpack(&mut texts).ok_or(FAULT)?;
+        texts.bytes.truncate(texts.end() as usize);
+        Ok((source, destination, texts))
+    }
+
+    /// The networks of a side, and its names.
+    fn side(&mut self) -> Result<(Side, Packed<'a>), FrozenError> {
         let v4 = self.family(|bits| u32::from_le_bytes(*bits))?;
         let v6 = self.family(|bits| u128::from_le_bytes(*bits))?;
-        let (names, zones) = (self.column()?, self.column()?);
-        if names.count != zones.count {
-            return Err(FrozenError::Content("columns of different lengths"));
-        }
-        let name = |(text, zone)| Name { text, zone: zone != 0, parent: NO_PARENT };
-        let mut names: Vec<Name> = names.numbers().zip(zones.numbers()).map(name).collect();
-        if !names.iter().all(|name| is_canonical_name(texts.bytes(name.text))) || !in_order(&names, texts) {
-            return Err(FrozenError::Content("names that are no names or out of order"));
-        }
-        link_names(&mut names, texts);
-        Ok(Side { v4, v6, names })
+        let count = self.word()? as usize;
+        let columns = [self.bytes(count)?, self.bytes(count)?, self.bytes(count)?];
+        let names = Packed { columns, letters: self.0 };
+        self.bytes(names.own())?;
+        Ok((Side { v4, v6, names: Vec::new() }, names))
     }
 }
 
@@ -409,9 +420,10 @@ impl<'a> Column<'a> {
         })
     }
 
-    /// The sum of the numbers up to each, itself included, if all of them can be counted.
-    fn sums(&self) -> Option<Vec<u32>> {
-        let mut sums = Vec::with_capacity(self.count.saturating_add(2));
+    /// The sum of the numbers up to each, itself included, behind `first`; if all of them can be counted.
+    fn sums<const N: usize>(&self, first: [u32; N]) -> Option<Vec<u32>> {
+        let mut sums = Vec::with_capacity(self.count.saturating_add(N));
+        sums.extend(first);
         let mut sum = 0u32;
         for number in self.numbers() {
             sum = sum.checked_add(number)?;
@@ -453,7 +465,6 @@ fn places(table: &Table) -> Option<Vec<u32>> {
 /// Checks what one array says of another.
 fn check(table: &Table, kind: Kind) -> Result<(), &'static str> {
     let checks = [
-        (are_names(table), "a name without text"),
         (are_commands(table), "a command that is none"),
         (are_user_files(table), "a user file that is none"),
         (are_lists(table), "a user list that is none"),
@@ -466,10 +477,6 @@ fn check(table: &Table, kind: Kind) -> Result<(), &'static str> {
 
 fn is_text(table: &Table, id: u32) -> bool {
     (id as usize) < table.texts.ends.len()
-}
-
-fn are_names(table: &Table) -> bool {
-    table.source.names.iter().chain(&table.destination.names).all(|name| is_text(table, name.text))
 }
 
 fn are_commands(table: &Table) -> bool {
@@ -616,6 +623,16 @@ mod tests {
         thaw_rules(&freeze_rules(&rules, &Provenance::default())).map(|_| ())
     }
 
+    /// Adds a text in front of the only name.
+    fn text(table: &mut Table, text: &[u8]) -> u32 {
+        let name = table.texts.bytes(table.source.names[0].text).to_vec();
+        table.texts.ends.pop();
+        table.texts.bytes.truncate(table.texts.end() as usize);
+        let added = table.texts.add(text);
+        table.source.names[0].text = table.texts.add(&name);
+        added
+    }
+
     fn content(fault: &'static str) -> Result<(), FrozenError> {
         Err(FrozenError::Content(fault))
     }
@@ -642,15 +659,12 @@ mod tests {
     fn spans_that_overlap_and_texts_without_end_are_refused() {
         assert_eq!(altered(|table| table.files[1].users.start = 0), content("a user file that is none"));
         assert_eq!(altered(|table| table.lists[1].start = 0), content("a user list that is none"));
-        let long = |table: &mut Table| {
-            table.texts.add(&[b'a'; 5000]);
-        };
-        assert_eq!(altered(long), content("a text that is too long"));
+        let long = |table: &mut Table| text(table, &[b'a'; 5000]);
+        assert_eq!(altered(|table| _ = long(table)), content("a text that is too long"));
     }
 
     #[test]
     fn texts_that_a_listing_would_not_give_back_are_refused() {
-        let text = |table: &mut Table, text: &[u8]| table.texts.add(text);
         for id in [&b"a b"[..], b"a,b", b"a\nb", b"a#", b"a:", b"", b"/a", b"\xff", &[b'a'; 256]] {
             assert_eq!(
                 altered(|table| table.items[0] = text(table, id)),
@@ -662,9 +676,12 @@ mod tests {
             let refused = altered(|table| table.templates[0] = text(table, command));
             assert_eq!(refused, content("a command that is none"), "{command:?}");
         }
-        for name in [&b"A"[..], b"a.", b"1.2", b"a b", b""] {
-            let refused = altered(|table| table.source.names[0].text = text(table, name));
-            assert_eq!(refused, content("names that are no names or out of order"), "{name:?}");
+        for place in [1, 3] {
+            let refused = altered(|table| {
+                let end = table.texts.bytes.len();
+                table.texts.bytes[end - place] = b'.';
+            });
+            assert_eq!(refused, content("names that are no names or out of order"), "{place}");
         }
         assert_eq!(
             altered(|table| table.files[0].path = text(table, b"a")),

@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::net::IpAddr;
-use core::ops::{BitAnd, Not};
+use core::ops::{BitAnd, BitOr};
 
 use crate::address::{Bits, Network};
 use crate::index::{Entry, NONE, SURE};
@@ -54,7 +54,8 @@ pub(crate) struct Prefix<W> {
     pub(crate) length: u8,
 }
 
-/// A domain or a zone; sorted by name read from its end, zones before domains.
+/// A domain or a zone; sorted by name read from its end, zones before domains. Its text stands right behind that of the name
+/// before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Name {
     pub(crate) text: u32,
@@ -211,7 +212,7 @@ impl Name {
 }
 
 /// An address of either family as a number.
-pub(crate) trait Word: Copy + Ord + BitAnd<Output = Self> + Not<Output = Self> {
+pub(crate) trait Word: Copy + Ord + BitAnd<Output = Self> + BitOr<Output = Self> {
     /// How many bits it has.
     const BITS: u32;
 
@@ -229,6 +230,12 @@ pub(crate) trait Word: Copy + Ord + BitAnd<Output = Self> + Not<Output = Self> {
 
     /// How many bits two addresses have in common at their beginning.
     fn common(self, other: Self) -> u32;
+
+    /// The bit behind so many; nothing where there is none.
+    fn bit(place: u32) -> Self;
+
+    /// How many bits stand in front of the last one that is set; too many if none is.
+    fn last(self) -> u32;
 
     /// Whether a mask is ones followed by zeros.
     fn is_prefix(self) -> bool {
@@ -255,6 +262,14 @@ impl Word for u32 {
     fn common(self, other: Self) -> u32 {
         (self ^ other).leading_zeros()
     }
+
+    fn bit(place: u32) -> Self {
+        Self::mask(place) ^ Self::mask(place.saturating_add(1))
+    }
+
+    fn last(self) -> u32 {
+        Self::BITS.wrapping_sub(1).wrapping_sub(self.trailing_zeros())
+    }
 }
 
 impl Word for u128 {
@@ -275,6 +290,14 @@ impl Word for u128 {
 
     fn common(self, other: Self) -> u32 {
         (self ^ other).leading_zeros()
+    }
+
+    fn bit(place: u32) -> Self {
+        Self::mask(place) ^ Self::mask(place.saturating_add(1))
+    }
+
+    fn last(self) -> u32 {
+        Self::BITS.wrapping_sub(1).wrapping_sub(self.trailing_zeros())
     }
 }
 
@@ -310,8 +333,8 @@ struct Nest<W> {
     /// The prefixes so far.
     count: u32,
     last: (W, u8),
-    /// The lengths of the last prefix and of those around it, as bits, but for the full length.
-    lengths: u128,
+    /// How many bits the last prefix and those around it have, each told by the bit behind so many.
+    lengths: W,
     /// Where they stand, by length.
     places: [u32; 128],
     /// Whether all so far were networks in order.
@@ -320,25 +343,20 @@ struct Nest<W> {
 
 impl<W: Word> Nest<W> {
     fn add(&mut self, address: W, length: u8) -> Prefix<W> {
-        let (last, last_length) = self.last;
-        let in_order = (last, last_length) < (address, length);
-        let prefix =
-            Prefix { parent: self.innermost(W::common(last, address)), ..Prefix::new(address, length) };
-        self.sound &= (in_order | (self.count == 0)) & prefix.holds(address) & (u32::from(length) <= W::BITS);
-        self.lengths |= 1u128.checked_shl(length.into()).unwrap_or(0);
+        let in_order = (self.last < (address, length)) | (self.count == 0);
+        let (last, _) = self.last;
+        // Of the prefixes around the last those of no more bits than it has in common with this one. With bits instead of a
+        // stack there is no loop, of which the processor could not know when it ends.
+        let around = self.lengths & W::mask(W::common(last, address).saturating_add(1));
+        let parent = self.places.get(around.last() as usize).copied().unwrap_or(NO_PARENT);
+        let prefix = Prefix { parent, ..Prefix::new(address, length) };
+        self.sound &= in_order & prefix.holds(address) & (u32::from(length) <= W::BITS);
+        self.lengths = around | W::bit(length.into());
         if let Some(place) = self.places.get_mut(usize::from(length)) {
             *place = self.count;
         }
         (self.last, self.count) = ((address, length), self.count.wrapping_add(1));
         prefix
-    }
-
-    /// Leaves the prefixes of more than so many bits and gives the last of the others. That all of them are bits saves a
-    /// loop, of which the processor could not know when it ends.
-    fn innermost(&mut self, common: u32) -> u32 {
-        self.lengths &= !u128::MAX.checked_shl(common.saturating_add(1)).unwrap_or(0);
-        let length = self.lengths.checked_ilog2().map(|length| length as usize);
-        length.and_then(|length| self.places.get(length)).copied().unwrap_or(NO_PARENT)
     }
 }
 
@@ -346,8 +364,13 @@ impl<W: Word> Family<W> {
     /// A family of prefixes, each as address and length, and of other patterns, linked so that they can be searched; `None`
     /// if some are no networks, or out of order.
     pub(crate) fn new(prefixes: impl Iterator<Item = (W, u8)>, odd: Vec<Masked<W>>) -> Option<Family<W>> {
-        let mut nest =
-            Nest { count: 0, last: (W::mask(0), 0), lengths: 0, places: [NO_PARENT; 128], sound: true };
+        let mut nest = Nest {
+            count: 0,
+            last: (W::mask(0), 0),
+            lengths: W::mask(0),
+            places: [NO_PARENT; 128],
+            sound: true,
+        };
         let prefixes = prefixes.map(|(address, length)| nest.add(address, length)).collect();
         let sound = nest.sound
             && odd.is_sorted_by(|a, b| a < b)
@@ -418,26 +441,31 @@ pub(crate) fn from_the_end(mut left: &[u8], mut right: &[u8]) -> Ordering {
     left.iter().rev().map(key).cmp(right.iter().rev().map(key))
 }
 
-/// Whether names stand as the search expects them, each once.
-pub(crate) fn in_order(names: &[Name], texts: &Texts) -> bool {
-    names.is_sorted_by(|left, right| {
-        let order = from_the_end(texts.bytes(left.text), texts.bytes(right.text));
-        order.then(right.zone.cmp(&left.zone)) == Ordering::Less
-    })
+/// How many bytes two names have in common at their end.
+pub(crate) fn end_in_common(left: &[u8], right: &[u8]) -> usize {
+    left.iter().rev().zip(right.iter().rev()).take_while(|(left, right)| left == right).count()
 }
 
-/// Links every name with the innermost zone around it; they must be sorted.
-pub(crate) fn link_names(names: &mut [Name], texts: &Texts) {
-    let mut around: Vec<(u32, u32)> = Vec::new();
-    for (place, name) in (0..).zip(names) {
-        let own = texts.bytes(name.text);
-        while around.last().is_some_and(|(_, zone)| !in_zone(own, texts.bytes(*zone))) {
-            around.pop();
+/// Links names, which come in their order, each with the innermost zone around it.
+#[derive(Default)]
+pub(crate) struct Zones {
+    count: u32,
+    /// Place and length of the zones around the last name, itself included.
+    around: Vec<(u32, usize)>,
+}
+
+impl Zones {
+    /// The next name: `own` is what stands in front of the bytes that it shares with the end of the name before.
+    pub(crate) fn add(&mut self, text: u32, own: &[u8], shared: usize, zone: bool) -> Name {
+        // A zone that is shared and no more is around the name only from a dot on.
+        let outside = shared.saturating_add(usize::from(own.last().is_none_or(|last| *last == b'.')));
+        while self.around.pop_if(|(_, length)| *length >= outside).is_some() {}
+        let parent = self.around.last().map_or(NO_PARENT, |(place, _)| *place);
+        if zone {
+            self.around.push((self.count, own.len().saturating_add(shared)));
         }
-        name.parent = around.last().map_or(NO_PARENT, |(place, _)| *place);
-        if name.zone {
-            around.push((place, name.text));
-        }
+        self.count = self.count.saturating_add(1);
+        Name { text, zone, parent }
     }
 }
 
@@ -471,20 +499,18 @@ impl SideBuilder {
             from_the_end(left.as_str().as_bytes(), right.as_str().as_bytes()).then(right_zone.cmp(left_zone))
         });
         let mut names: Vec<Name> = Vec::new();
-        let mut last = None;
+        let (mut zones, mut last) = (Zones::default(), None);
         for (name, zone, rule) in &self.names {
             if last != Some((name, zone)) {
-                names.push(Name {
-                    text: texts.add(name.as_str().as_bytes()),
-                    zone: *zone,
-                    parent: NO_PARENT,
-                });
+                let text = name.as_str().as_bytes();
+                let shared = last.map_or(0, |(last, _)| end_in_common(last.as_str().as_bytes(), text));
+                let (own, _) = text.split_at(text.len().saturating_sub(shared));
+                names.push(zones.add(texts.add(text), own, shared, *zone));
                 next = next.saturating_add(1);
                 last = Some((name, zone));
             }
             tell(*rule, next);
         }
-        link_names(&mut names, texts);
         Side { v4, v6, names }
     }
 }

@@ -334,6 +334,11 @@ impl Texts {
         self.bytes.get(start as usize..end as usize).unwrap_or_default()
     }
 
+    /// Where the last text ends.
+    pub(crate) fn end(&self) -> u32 {
+        self.ends.last().copied().unwrap_or_default()
+    }
+
     /// A text that is known to be UTF-8, as all but user ids are.
     pub(crate) fn str(&self, text: u32) -> &str {
         core::str::from_utf8(self.bytes(text)).unwrap_or_default()

@@ -38,7 +38,7 @@ fn frozen_rules_are_the_rules_and_know_where_they_come_from() {
     let rules = parse(CONF);
     let file = freeze_rules(&rules, &from());
     assert_eq!(thaw_rules(&file), Ok((rules, from())));
-    assert_eq!(&file[..12], b"sockd.fz\x02\x00\x01\x00");
+    assert_eq!(&file[..12], b"sockd.fz\x03\x00\x01\x00");
     assert_eq!(resealed(file.clone()), file);
 }
 
@@ -73,8 +73,8 @@ fn no_flipped_bit_goes_unnoticed() {
         assert!(thaw_rules(&damaged).is_err(), "bit {bit}");
     }
     let mut other = file;
-    other[8] = 1;
-    assert_eq!(thaw_rules(&resealed(other)), Err(FrozenError::Version(1)));
+    other[8] = 2;
+    assert_eq!(thaw_rules(&resealed(other)), Err(FrozenError::Version(2)));
 }
 
 /// Whatever an enemy with a checksum of his own writes is refused, or is a rule set like any other: it decides by
@@ -154,7 +154,7 @@ proptest! {
     #[test]
     fn random_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         prop_assert!(thaw_rules(&bytes).is_err());
-        let file = [b"sockd.fz\x02\x00\x01\x00", &[0; 40][..], &bytes].concat();
+        let file = [b"sockd.fz\x03\x00\x01\x00", &[0; 40][..], &bytes].concat();
         refused_or_sound(&resealed(file));
     }
 }

@@ -66,6 +66,11 @@ const CONF: &str = "permit ?=I *=ann,/users 10.0.0.0/8 20.0.9.0 255.0.255.0 neq 
     deny ALL 0.0.0.0 xyz.com 0.0.0.0 lt 1024\npermit ?=i 10.9.9.9 255.0.0.255 ge ftp : (finger @%A | mail root) &\n\
     permit ALL 0.0.0.0\n";
 
+/// Names that end alike, on both sides.
+const NAMES: &str = "deny ALL 0.0.0.0 .com 0.0.0.0\ndeny ALL 0.0.0.0 com 0.0.0.0\ndeny a.xyz.com 0.0.0.0 b.a.xyz.com 0.0.0.0\n\
+    deny .a.xyz.com 0.0.0.0 .a.xyz.com 0.0.0.0 eq 80\npermit b-a.xyz.com 0.0.0.0 badxyz.com 0.0.0.0\n\
+    deny badxyz.com 0.0.0.0 org 0.0.0.0\npermit ALL 0.0.0.0 _a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q.r.s.t.u.v.w.x.y.org 0.0.0.0\n";
+
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
     let installed = |name: &str| fs::read(root.join("packaging").join(name)).expect("an installed file");
@@ -209,7 +214,7 @@ fn frozen(target: &str, installed: &dyn Fn(&str) -> Vec<u8>) -> Vec<Vec<u8>> {
     let mut users = |_: &str| Ok(b"carl dan".to_vec());
     let files: Vec<Vec<u8>> = match target {
         "frozen_rules" => {
-            let texts = [CONF.into(), uncommented(&installed("sockd.conf")), Vec::new()];
+            let texts = [CONF.into(), NAMES.into(), uncommented(&installed("sockd.conf")), Vec::new()];
             texts
                 .map(|text| freeze_rules(&parse_conf(&text, &services, &mut users).expect("rules"), &from))
                 .into()

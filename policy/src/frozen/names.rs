@@ -1,0 +1,353 @@
+//! The names of a side in a frozen file, each told by what it has not in common with the one before.
+//!
+//! Names are sorted from their end, so that neighbours end alike. Of each is stored how many bytes at its end are those of
+//! the name before, how many bytes of its own stand in front of these, and whether it is a zone; then the own bytes of all
+//! of them. What is shared has been checked with the name before, and that a name comes behind that one shows in the two
+//! bytes where they part.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::words;
+use crate::name::{are_letters, is_number};
+use crate::side::{Name, Side, Zones, end_in_common};
+use crate::table::{Builder, Texts, count};
+
+/// The names of a side as they are stored.
+pub(super) struct Packed<'a> {
+    /// Of each name, how many bytes it shares with the one before, how many are its own, and 1 if it is a zone.
+    pub(super) columns: [&'a [u8]; 3],
+    /// The own bytes of all names, and whatever stands behind them.
+    pub(super) letters: &'a [u8],
+}
+
+/// As many bytes are copied at once.
+const STRIDE: usize = 32;
+
+/// Writes the names of a side.
+pub(super) fn write(out: &mut Vec<u8>, side: &Side, texts: &Texts) {
+    let (mut columns, mut letters) = ([Vec::new(), Vec::new(), Vec::new()], Vec::<u8>::new());
+    let mut before: &[u8] = &[];
+    for name in &side.names {
+        let text = texts.bytes(name.text);
+        let shared = end_in_common(before, text);
+        let (own, _) = text.split_at(text.len().saturating_sub(shared));
+        let numbers = [shared as u8, own.len() as u8, name.zone.into()];
+        columns.iter_mut().zip(numbers).for_each(|(column, number)| column.push(number));
+        letters.extend(own);
+        before = text;
+    }
+    words(out, &[count(&side.names)]);
+    columns.iter().for_each(|column| out.extend(column));
+    out.extend(letters);
+}
+
+/// Texts with room behind them for the names of both sides; `None` if no text of rules has as many bytes.
+pub(super) fn with_room(bytes: &[u8], ends: Vec<u32>, sides: [&Packed; 2]) -> Option<Texts> {
+    let names = sides.iter().fold(0usize, |all, side| all.saturating_add(side.length()));
+    let length = bytes.len().checked_add(names).filter(|_| names <= Builder::LARGEST)?;
+    u32::try_from(length).ok()?;
+    // Zeros that nobody has touched cost nothing.
+    let mut room = vec![0; length.checked_add(STRIDE)?];
+    room.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(Texts { bytes: room, ends })
+}
+
+impl Packed<'_> {
+    /// How many of the letters are of these names.
+    pub(super) fn own(&self) -> usize {
+        let [_, own, _] = self.columns;
+        sum(own)
+    }
+
+    /// The bytes of all names.
+    fn length(&self) -> usize {
+        let [shared, ..] = self.columns;
+        sum(shared).saturating_add(self.own())
+    }
+
+    /// Adds the names to texts that have room for them; `None` if they are no names or out of order.
+    pub(super) fn unpack(&self, texts: &mut Texts) -> Option<Vec<Name>> {
+        let [shared, own, zones] = self.columns;
+        let letters = self.letters.get(..self.own())?;
+        let behind = letters.get(1..).unwrap_or_default();
+        let doubled = |(left, right): (&u8, &u8)| (*left == b'.') & (*right == b'.');
+        let doubled = letters.iter().zip(behind).map(doubled).fold(false, |any, here| any | here);
+        let known = zones.iter().fold(0, |all, zone| all | zone) <= 1;
+        (known && !doubled && are_letters(letters)).then_some(())?;
+        texts.ends.reserve(shared.len());
+        let mut names = Vec::with_capacity(shared.len());
+        let mut before = Before { length: 0, zone: false, label: 0, zones: Zones::default() };
+        let mut letters = self.letters;
+        for ((shared, own), zone) in shared.iter().zip(own).zip(zones) {
+            let (shared, own) = (usize::from(*shared), usize::from(*own));
+            names.push(before.next(texts, letters, own, shared, *zone == 1)?);
+            letters = letters.get(own..)?;
+        }
+        Some(names)
+    }
+}
+
+fn sum(lengths: &[u8]) -> usize {
+    lengths.iter().map(|length| usize::from(*length)).sum()
+}
+
+/// What is known of the name before.
+struct Before {
+    length: usize,
+    zone: bool,
+    /// The length of its last label.
+    label: usize,
+    zones: Zones,
+}
+
+impl Before {
+    /// Adds a name that begins with the first `own` letters, of which more must be there.
+    fn next(
+        &mut self,
+        texts: &mut Texts,
+        letters: &[u8],
+        own: usize,
+        shared: usize,
+        zone: bool,
+    ) -> Option<Name> {
+        let (start, length) = (texts.end() as usize, own.saturating_add(shared));
+        put_together(&mut texts.bytes, start, letters, own, shared)?;
+        let name = texts.bytes.get(start..start.saturating_add(length))?;
+        let (own, _) = name.split_at_checked(own)?;
+        let parted = start.saturating_sub(shared).checked_sub(1).and_then(|place| texts.bytes.get(place));
+        let sound = length <= LONGEST
+            && self.is_before(own, parted, shared, zone)
+            && self.are_labels(name, own, shared);
+        let text = count(&texts.ends);
+        texts.ends.push(u32::try_from(start.saturating_add(length)).ok()?);
+        (self.length, self.zone) = (length, zone);
+        sound.then(|| self.zones.add(text, own, shared, zone))
+    }
+
+    /// Whether a name that shares so much comes behind this one, and shares no more. `parted` is the byte of this one in
+    /// front of what is shared.
+    fn is_before(&self, own: &[u8], parted: Option<&u8>, shared: usize, zone: bool) -> bool {
+        let key = |byte: &u8| if *byte == b'.' { 0 } else { *byte };
+        match own.last() {
+            Some(last) if shared < self.length => parted.map(key) < Some(key(last)),
+            Some(_) => shared == self.length,
+            // The same name, once as a zone and once as a domain.
+            None => shared == self.length && self.zone && !zone,
+        }
+    }
+
+    /// Whether all labels of a name, those that it shares whole being known, have 1 to 63 bytes, and the last is no number.
+    fn are_labels(&mut self, name: &[u8], own: &[u8], shared: usize) -> bool {
+        // Of two dots side by side the second would begin a name, or both be among the letters: a name does not part from
+        // the one before with a dot, which is the lowest byte.
+        let short = |label: &[u8]| label.len() <= LABEL;
+        let begin = name.get(..own.len().saturating_add(LABEL).saturating_add(1)).unwrap_or(name);
+        let sound = own.first() != Some(&b'.')
+            && (name.len() <= LABEL || begin.split(|byte| *byte == b'.').all(short));
+        if shared > self.label {
+            return sound;
+        }
+        let last = name.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+        self.label = last.len();
+        sound && !is_number(last)
+    }
+}
+
+/// Puts a name together at `start`, where the name before ends: its own letters, then what it shares. What is copied too
+/// much is written over by the next name.
+fn put_together(bytes: &mut [u8], start: usize, letters: &[u8], own: usize, shared: usize) -> Option<()> {
+    for step in (0..own).step_by(STRIDE) {
+        let chunk: &[u8; STRIDE] = letters.get(step..)?.first_chunk()?;
+        *bytes.get_mut(start.saturating_add(step)..)?.first_chunk_mut()? = *chunk;
+    }
+    let (from, to) = (start.checked_sub(shared)?, start.saturating_add(own));
+    for step in (0..shared).step_by(STRIDE) {
+        let chunk: [u8; STRIDE] = *bytes.get(from.saturating_add(step)..)?.first_chunk()?;
+        *bytes.get_mut(to.saturating_add(step)..)?.first_chunk_mut()? = chunk;
+    }
+    Some(())
+}
+
+/// The most bytes of a name.
+const LONGEST: usize = 253;
+
+/// The most bytes of a label.
+const LABEL: usize = 63;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::HostName;
+    use crate::side::from_the_end;
+    use core::cmp::Ordering;
+    use std::format;
+    use std::string::String;
+
+    /// What becomes of names given as the bytes shared, those of their own, and whether they are zones.
+    fn unpacked(names: &[(u8, &str, bool)]) -> Option<Vec<String>> {
+        let column = |number: fn(&(u8, &str, bool)) -> u8| names.iter().map(number).collect::<Vec<u8>>();
+        let columns =
+            [column(|name| name.0), column(|name| name.1.len() as u8), column(|name| name.2.into())];
+        let mut letters: Vec<u8> = names.iter().flat_map(|name| name.1.bytes()).collect();
+        letters.extend([b'.'; STRIDE]);
+        let packed = Packed { columns: columns.each_ref().map(|column| &column[..]), letters: &letters };
+        let mut texts = with_room(b"text", vec![4], [&packed, &Packed { columns: [&[]; 3], letters: &[] }])?;
+        let names = packed.unpack(&mut texts)?;
+        Some(names.iter().map(|name| texts.str(name.text).into()).collect())
+    }
+
+    /// Labels of so many bytes each, written as one name.
+    fn labels(lengths: &[usize]) -> String {
+        lengths.iter().map(|length| "a".repeat(*length)).collect::<Vec<_>>().join(".")
+    }
+
+    /// The same by the definitions.
+    fn expected(names: &[(u8, &str, bool)]) -> Option<Vec<String>> {
+        let mut found: Vec<(String, bool)> = Vec::new();
+        for (shared, own, zone) in names {
+            let (before, before_zone) = found.last().map_or(("", true), |(name, zone)| (name, *zone));
+            let name = format!("{own}{}", &before[before.len().checked_sub(usize::from(*shared))?..]);
+            let order = from_the_end(before.as_bytes(), name.as_bytes()).then(zone.cmp(&before_zone));
+            let is_name = HostName::parse(name.as_bytes()).is_ok_and(|host| host.as_str() == name);
+            let shares = end_in_common(before.as_bytes(), name.as_bytes()) == usize::from(*shared);
+            (order == Ordering::Less && is_name && shares).then(|| found.push((name, *zone)))?;
+        }
+        Some(found.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// All words of up to so many letters.
+    fn all_words(letters: &str, length: usize) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut from = 0;
+        for _ in 0..length {
+            let longer: Vec<_> = words[from..]
+                .iter()
+                .flat_map(|word| letters.chars().map(move |letter| format!("{word}{letter}")))
+                .collect();
+            from = words.len();
+            words.extend(longer);
+        }
+        words
+    }
+
+    /// Compares both for all that may follow these names, and what may follow that; tells how many are accepted.
+    fn compare<'a>(names: &mut Vec<(u8, &'a str, bool)>, words: &'a [String], depth: u32) -> u32 {
+        let mut accepted = 0;
+        let all =
+            words.iter().flat_map(|own| (0..10).map(move |number| (number / 2, &own[..], number % 2 == 1)));
+        for next in all {
+            names.push(next);
+            let expected = expected(names);
+            assert_eq!(unpacked(names), expected, "{names:?}");
+            if expected.is_some() {
+                accepted += 1 + if depth > 1 { compare(names, words, depth - 1) } else { 0 };
+            }
+            names.pop();
+        }
+        accepted
+    }
+
+    #[test]
+    fn names_are_accepted_where_they_are_names_in_order_that_share_all_they_can() {
+        assert!(compare(&mut Vec::new(), &all_words("a.1", 3), 2) > 100);
+        assert!(compare(&mut Vec::new(), &all_words("ax.0", 2), 3) > 1000);
+    }
+
+    #[test]
+    fn names_are_put_together_again() {
+        let names = [
+            (0, "com", true),
+            (3, "", false),
+            (3, "a.", false),
+            (5, "b.", true),
+            (4, "b", false),
+            (3, "x", true),
+        ];
+        assert_eq!(unpacked(&names).unwrap(), ["com", "com", "a.com", "b.a.com", "b.com", "xcom"]);
+        assert_eq!(unpacked(&[]).unwrap(), [""; 0]);
+        let long = labels(&[63, 63, 63, 61]);
+        let other = format!("bbb{}", &long[3..]);
+        assert_eq!(unpacked(&[(0, &long, false), (250, "bbb", false)]).unwrap(), [long, other]);
+    }
+
+    #[test]
+    fn what_is_not_behind_the_name_before_is_refused() {
+        for second in [
+            // As much as the first has not.
+            (4, "a.", false),
+            (5, "", false),
+            // The same, or less.
+            (3, "", true),
+            (2, "", false),
+            (0, "", false),
+            (2, "b", false),
+            (0, "c", false),
+            // More is shared than is said.
+            (2, "c", false),
+            (1, "com", false),
+            (0, "a.com", false),
+            // A dot is below every other byte.
+            (2, ".", false),
+        ] {
+            assert_eq!(unpacked(&[(0, "com", false), second]), None, "{second:?}");
+        }
+        assert_eq!(unpacked(&[(0, "com", false), (3, "", false)]), None);
+        assert_eq!(unpacked(&[(0, "com", true), (3, "", true)]), None);
+        assert!(unpacked(&[(0, "com", true), (3, "", false)]).is_some());
+        assert_eq!(unpacked(&[(1, "com", false)]), None);
+        assert_eq!(unpacked(&[(0, "", false)]), None);
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        for own in ["A", "a b", "a\0", "\u{e4}", ".a", "a.", ".", "a..b", "1", "a.1", "0x1f", "a.0x"] {
+            assert_eq!(unpacked(&[(0, own, false)]), None, "{own}");
+        }
+        let first = (0, "0a", false);
+        for second in [
+            (2, ".", false),
+            (2, "b..", false),
+            (2, ".b.", false),
+            (2, "B", false),
+            (1, "0xb", false),
+            (0, "9", true),
+            (0, "b.", true),
+        ] {
+            assert_eq!(unpacked(&[first, second]), None, "{second:?}");
+        }
+        assert_eq!(unpacked(&[(0, "x.a", false), (1, "1", false)]).unwrap(), ["x.a", "1a"]);
+        // What is shared is part of a number only now.
+        assert_eq!(unpacked(&[(0, "xa", false), (1, "0x", false)]), None);
+        assert_eq!(unpacked(&[(0, "a1", false), (1, "b", false)]).unwrap(), ["a1", "b1"]);
+        assert_eq!(unpacked(&[(0, "a1", false), (1, "b2.", false)]), None);
+        assert_eq!(unpacked(&[(0, "a1", false), (1, "2", false)]), None);
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused() {
+        assert!(unpacked(&[(0, &labels(&[63, 63, 63, 61]), false)]).is_some());
+        for lengths in [&[64][..], &[64, 1], &[1, 64], &[1, 64, 1], &[63, 63, 63, 62]] {
+            let name = labels(lengths);
+            assert_eq!(unpacked(&[(0, &name, false)]), None, "{name}");
+        }
+        let over_the_seam = |own: usize, shared: usize| {
+            let first = format!("{}.com", "a".repeat(shared));
+            unpacked(&[(0, &first, false), ((shared + 4) as u8, &"b".repeat(own), false)])
+        };
+        assert!(over_the_seam(1, 62).is_some() && over_the_seam(62, 1).is_some());
+        assert_eq!([over_the_seam(1, 63), over_the_seam(62, 2), over_the_seam(2, 62)], [None, None, None]);
+        let long = labels(&[63, 63, 63, 59]);
+        assert!(unpacked(&[(0, &long, false), (251, "b.", false)]).is_some());
+        assert_eq!(unpacked(&[(0, &long, false), (251, "bb.", false)]), None);
+    }
+
+    #[test]
+    fn more_than_any_text_holds_is_refused_before_there_is_room_for_it() {
+        let many = vec![253; Builder::LARGEST / 253 + 1];
+        let bomb = Packed { columns: [&many, &many, &many], letters: &[] };
+        let none = Packed { columns: [&[]; 3], letters: &[] };
+        assert_eq!(with_room(b"", vec![], [&none, &bomb]), None);
+        assert_eq!(with_room(b"", vec![], [&bomb, &none]), None);
+    }
+}
