@@ -261,6 +261,7 @@ fn words(out: &mut Vec<u8>, words: &[u32]) {
 struct Reader<'a>(&'a [u8]);
 
 const SHORT: FrozenError = FrozenError::Content("an array that ends too early");
+const UNLISTED: FrozenError = FrozenError::Content("lists that are not those of rules");
 
 impl<'a> Reader<'a> {
     fn bytes(&mut self, count: usize) -> Result<&'a [u8], FrozenError> {
@@ -335,14 +336,15 @@ impl<'a> Reader<'a> {
             })?,
             ..Table::default()
         };
-        table.index.by_source = self.lists(table.source.patterns())?;
-        table.index.by_destination = self.lists(table.destination.patterns())?;
-        table.index.places =
-            places(&table).ok_or(FrozenError::Content("lists that are not those of rules"))?;
+        let (sources, destinations) = (table.source.patterns(), table.destination.patterns());
+        let tails = count(&table.tails);
+        table.index.by_source = self.lists(sources, destinations, tails)?;
+        table.index.by_destination = self.lists(destinations, sources, tails)?;
+        table.index.places = table.index.placed().ok_or(UNLISTED)?;
         Ok(table)
     }
 
-    fn lists(&mut self, patterns: u32) -> Result<Lists, FrozenError> {
+    fn lists(&mut self, patterns: u32, of_others: u32, of_tails: u32) -> Result<Lists, FrozenError> {
         let lengths = self.column()?;
         let (rules, others, tails) = (self.column()?, self.column()?, self.column()?);
         let count = rules.count;
@@ -351,8 +353,8 @@ impl<'a> Reader<'a> {
         let starts = starts.filter(|starts| starts.last().is_some_and(|end| *end as usize == count));
         let starts = starts.ok_or(FrozenError::Content("columns of different lengths"))?;
         let columns = rules.numbers().zip(others.numbers()).zip(tails.numbers());
-        let entries = columns.map(|((rule, other), tail)| Entry { rule, other, tail }).collect();
-        Ok(Lists::new(starts, entries))
+        let entries = columns.map(|((rule, other), tail)| Entry { rule, other, tail });
+        Lists::new(starts, entries, of_others, of_tails).ok_or(UNLISTED)
     }
 
     fn family<W: Word, const N: usize>(
@@ -363,7 +365,7 @@ impl<'a> Reader<'a> {
         let (addresses, lengths) = (self.chunks()?, self.column()?);
         let halves = self.chunks::<N>()?.as_chunks().0.iter();
         let odd = halves.map(|[mask, address]| Masked { mask: bits(mask), address: bits(address) }).collect();
-        if addresses.len() != lengths.count || lengths.numbers().any(|length| length > W::BITS) {
+        if addresses.len() != lengths.count || lengths.width != 1 {
             return Err(FAULT);
         }
         let prefixes = addresses.iter().map(bits).zip(lengths.numbers().map(|length| length as u8));
@@ -452,14 +454,6 @@ fn tail_of([choice, users, template, ports]: [u32; 4]) -> Tail {
         None => (Op::Any, 1),
     };
     Tail { choice, users, template, ports: Ports { op, port } }
-}
-
-/// Where the rules stand in the lists, if these are sorted lists of each rule once.
-fn places(table: &Table) -> Option<Vec<u32>> {
-    let (index, tails) = (&table.index, table.tails.len());
-    let sound = index.by_source.are_sound(table.destination.patterns(), tails)
-        && index.by_destination.are_sound(table.source.patterns(), tails);
-    sound.then(|| index.placed()).flatten()
 }
 
 /// Checks what one array says of another.

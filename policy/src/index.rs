@@ -294,31 +294,40 @@ impl Lists {
         listed.sort_by_key(|(pattern, _)| *pattern);
         let start = |pattern| listed.partition_point(|(of, _)| *of < pattern) as u32;
         let starts = (0..=side.patterns()).map(start).collect();
-        Lists::new(starts, listed.into_iter().map(|(_, entry)| entry).collect())
+        let entries = listed.into_iter().map(|(_, entry)| entry);
+        Lists::new(starts, entries, u32::MAX, u32::MAX).unwrap_or_default()
     }
 
-    /// Lists that have been stored.
-    pub(crate) fn new(starts: Vec<u32>, entries: Vec<Entry>) -> Lists {
-        Lists { starts, entries, ..Lists::default() }
-    }
-
-    /// Whether every list is in the order of the file, and nothing in them is beyond its array.
-    pub(crate) fn are_sound(&self, others: u32, tails: usize) -> bool {
-        let falls = |before: Option<&Entry>, next: Option<&Entry>| {
-            before.zip(next).is_some_and(|(before, next)| before.rule >= next.rule)
+    /// Lists of entries, of which `others` patterns and `tails` are known; `None` if a list is not in the order of the file,
+    /// or if something in it is beyond its array.
+    pub(crate) fn new(
+        starts: Vec<u32>,
+        entries: impl Iterator<Item = Entry>,
+        others: u32,
+        tails: u32,
+    ) -> Option<Lists> {
+        let (mut within, mut falls, mut before) = (true, 0u32, 0);
+        let checked = |entry: Entry| {
+            within &= (entry.other < others) & (entry.tail < tails);
+            let behind = entry.rule.wrapping_add(1);
+            falls = falls.saturating_add((behind <= before).into());
+            before = behind;
+            entry
         };
-        let all = self.entries.windows(2).filter(|pair| falls(pair.first(), pair.last())).count();
-        let between = |bounds: &&[u32]| {
-            let [start, end] = **bounds else { return false };
-            let end = end as usize;
-            start as usize != end && falls(self.entries.get(end.wrapping_sub(1)), self.entries.get(end))
-        };
+        let entries: Vec<Entry> = entries.map(checked).collect();
+        let lists = Lists { starts, entries, ..Lists::default() };
         // Numbers may fall only from one list to the next.
-        all == self.starts.windows(2).filter(between).count()
-            && self
-                .entries
-                .iter()
-                .fold(true, |sound, entry| sound & (entry.other < others) & ((entry.tail as usize) < tails))
+        (within && lists.falls_between() == falls).then_some(lists)
+    }
+
+    /// How often the last rule of a list stands behind the first of the next.
+    fn falls_between(&self) -> u32 {
+        self.starts.windows(2).fold(0, |falls, bounds| {
+            let [start, end] = *bounds else { return falls };
+            let last = self.entries.get((end as usize).wrapping_sub(1)).unwrap_or(&NOTHING);
+            let next = self.entries.get(end as usize).unwrap_or(&NOTHING);
+            falls.saturating_add(((start != end) & (last.rule >= next.rule)).into())
+        })
     }
 
     /// The pattern under which the entry in a place is listed, and the entry.
