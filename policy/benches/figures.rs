@@ -40,7 +40,6 @@ fn figures(shape: Shape, count: usize) {
     let parse = start.elapsed();
     let file = freeze_rules(&parsed, &Provenance::default());
     drop((parsed, text));
-    let from_disk = read_and_thaw(&file);
     let mut rules = None;
     let (mut thaw, mut memory) = (Duration::MAX, 0);
     for _ in 0..5 {
@@ -57,12 +56,11 @@ fn figures(shape: Shape, count: usize) {
         .map(|request| timed(|| line(rules.decide(request, &no_names()))))
         .collect();
     let in_turn = rules.scan();
-    let mut scan: Vec<u128> = requests(&user, 50)
-        .iter()
-        .map(|request| timed(|| line(in_turn.decide(request, &no_names()))))
-        .collect();
+    let mut scan: Vec<u128> =
+        requests(&user, 50).iter().map(|request| timed(|| line(in_turn(request, &no_names())))).collect();
     index.sort_unstable();
     scan.sort_unstable();
+    let from_disk = read_and_thaw(&file);
     println!(
         "{:>10} {count:>10} {:>9} {:>9} {:>9} {:>10.1} {:>9.1} {:>11.1} {:>13.1} {memory:>7} {:>11}",
         format!("{shape:?}"),

@@ -10,7 +10,7 @@ use crate::command::Template;
 use crate::line::LONGEST;
 use crate::name::{HostName, Pattern};
 use crate::side::Fit;
-use crate::table::{Found, Query, Rule, Table};
+use crate::table::{Found, Host, Query, Rule, Table};
 use crate::user::UserId;
 
 /// The rules of one `sockd.conf`, made by [`crate::parse_conf`].
@@ -143,21 +143,6 @@ pub struct RuleRef<'r> {
     tail: u32,
 }
 
-/// The rules one after the other: the definition that [`RuleSet::decide`] is held against, and slow.
-#[derive(Debug, Clone)]
-pub struct Scan<'r> {
-    set: &'r RuleSet,
-    rules: Vec<Rule>,
-}
-
-impl<'r> Scan<'r> {
-    /// Decides as [`RuleSet::decide`] does.
-    pub fn decide(&self, request: &Request, facts: &Facts) -> Verdict<'r> {
-        let found = self.set.table.scan(&self.rules, &query(request, facts));
-        self.set.verdict(found, request, facts)
-    }
-}
-
 impl RuleSet {
     /// Decides on a request: the first matching line counts, no match denies, identd counts only after a `permit` line
     /// matched, and after that no further line is tried.
@@ -166,9 +151,10 @@ impl RuleSet {
         self.verdict(self.table.find(&query), request, facts)
     }
 
-    /// The rules laid out for deciding by asking every line in turn.
-    pub fn scan(&self) -> Scan<'_> {
-        Scan { set: self, rules: self.table.rules().map(|(_, rule)| rule).collect() }
+    /// Decides by asking every line in turn: slow, and the definition that [`RuleSet::decide`] is held against.
+    pub fn scan<'r>(&'r self) -> impl Fn(&Request, &Facts) -> Verdict<'r> {
+        let rules: Vec<Rule> = self.table.rules().map(|(_, rule)| rule).collect();
+        move |request, facts| self.verdict(self.table.scan(&rules, &query(request, facts)), request, facts)
     }
 
     fn verdict<'r>(&'r self, found: Found, request: &Request, facts: &Facts) -> Verdict<'r> {
@@ -257,12 +243,10 @@ impl RuleSet {
 
 fn query<'a>(request: &Request<'a>, facts: &Facts<'a>) -> Query<'a> {
     Query {
-        source: canonical(request.source),
-        destination: request.destination.map(canonical),
+        source: Host { address: Some(canonical(request.source)), names: facts.source_names },
+        destination: Host { address: request.destination.map(canonical), names: facts.destination_names },
         port: request.port,
         user: request.user.as_bytes(),
-        source_names: facts.source_names,
-        destination_names: facts.destination_names,
     }
 }
 
@@ -300,10 +284,9 @@ impl<'r> RuleRef<'r> {
     /// from it.
     pub fn differs(&self, request: &Request, facts: &Facts) -> Vec<&'static str> {
         let (query, table) = (query(request, facts), self.table());
-        let Some(rule) = table.rule(self.index) else { return Vec::new() };
-        let source = table.source.fit(rule.source, Some(query.source), query.source_names, &table.texts);
-        let destination =
-            table.destination.fit(rule.destination, query.destination, query.destination_names, &table.texts);
+        let Some(rule) = table.index.rule(self.index) else { return Vec::new() };
+        let source = table.source.fit(rule.source, &query.source, &table.texts);
+        let destination = table.destination.fit(rule.destination, &query.destination, &table.texts);
         let tail = self.tail();
         let fields = [
             ("source", source == Fit::Yes),
@@ -316,16 +299,18 @@ impl<'r> RuleRef<'r> {
 
     /// What the line says of the client host.
     pub fn source(&self) -> Pattern {
-        let rule = self.table().rule(self.index);
-        rule.map_or(Pattern::Any, |rule| self.table().source.pattern(rule.source, &self.table().texts))
+        let table = self.table();
+        table
+            .index
+            .rule(self.index)
+            .map_or(Pattern::Any, |rule| table.source.pattern(rule.source, &table.texts))
     }
 
     /// What the line says of the destination.
     pub fn destination(&self) -> Pattern {
-        let rule = self.table().rule(self.index);
-        rule.map_or(Pattern::Any, |rule| {
-            self.table().destination.pattern(rule.destination, &self.table().texts)
-        })
+        let table = self.table();
+        let rule = table.index.rule(self.index);
+        rule.map_or(Pattern::Any, |rule| table.destination.pattern(rule.destination, &table.texts))
     }
 
     fn table(&self) -> &'r Table {

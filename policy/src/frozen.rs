@@ -12,7 +12,7 @@
 //! had written it (every number within its array, every order as the search relies on, every text such that a listing
 //! of it is one word on one line). The rules stand in it in the lists of the index, which are all there is of them, so that
 //! the two cannot contradict each other. A number of each item makes a column, in as few bytes as the largest needs; names
-//! are told by what they have not in common with the one before ([`names`]). A file that fails is refused whole.
+//! are told by what they have not in common with the one before (`names`). A file that fails is refused whole.
 
 mod names;
 
@@ -186,13 +186,11 @@ fn write_provenance(out: &mut Vec<u8>, from: &Provenance) {
 
 fn write_table(out: &mut Vec<u8>, table: &Table) {
     // The texts of names are the last.
-    let names = table.source.names.len().saturating_add(table.destination.names.len());
-    let (others, _) = table.texts.ends.split_at(table.texts.ends.len().saturating_sub(names));
-    let before = core::iter::once(&0).chain(others);
-    let lengths: Vec<u32> = before.zip(others).map(|(start, end)| end.saturating_sub(*start)).collect();
-    write_column(out, &lengths, |length| *length);
-    let end = others.last().map_or(0, |end| *end as usize);
-    out.extend(table.texts.bytes.get(..end).unwrap_or_default());
+    let names = count(&table.source.names).saturating_add(count(&table.destination.names));
+    let others = 0..count(&table.texts.ends).saturating_sub(names);
+    let others: Vec<&[u8]> = others.map(|text| table.texts.bytes(text)).collect();
+    write_column(out, &others, |text| count(text));
+    others.iter().for_each(|text| out.extend(*text));
     for side in [&table.source, &table.destination] {
         write_family(out, &side.v4, |out, bits| out.extend(bits.to_le_bytes()));
         write_family(out, &side.v6, |out, bits| out.extend(bits.to_le_bytes()));
@@ -202,7 +200,7 @@ fn write_table(out: &mut Vec<u8>, table: &Table) {
     write(out, &table.items, |out, item| words(out, &[*item]));
     write(out, &table.lists, |out, span| words(out, &[span.start, span.end]));
     write(out, &table.file_users, |out, text| words(out, &[*text]));
-    write(out, &table.files, |out, file| words(out, &[file.path, file.users.start, file.users.end, 0]));
+    write(out, &table.files, |out, file| words(out, &[file.path, file.users.start, file.users.end]));
     write(out, &table.tails, |out, tail| {
         let op = Op::ALL.iter().position(|(op, _)| *op == tail.ports.op).unwrap_or_default();
         let ports = u32::from(tail.ports.port) | (op as u32) << 16;
@@ -227,15 +225,20 @@ fn write_family<W: Word>(out: &mut Vec<u8>, family: &Family<W>, bits: impl Fn(&m
 }
 
 fn write_lists(out: &mut Vec<u8>, lists: &Lists) {
-    let lengths: Vec<u32> =
-        (0..).zip(lists.starts.windows(2)).map(|(pattern, _)| count(lists.of(pattern))).collect();
-    write_column(out, &lengths, |length| *length);
+    let (mut steps, mut last) = (Vec::new(), 0);
+    for (pattern, _) in (0u32..).zip(&lists.starts) {
+        for _ in lists.of(pattern) {
+            steps.push(pattern.saturating_sub(last));
+            last = pattern;
+        }
+    }
+    write_column(out, &steps, |step| *step);
     write_column(out, &lists.entries, |entry| entry.rule);
     write_column(out, &lists.entries, |entry| entry.other);
     write_column(out, &lists.entries, |entry| entry.tail);
 }
 
-fn write<T>(out: &mut Vec<u8>, items: &[T], each: impl Fn(&mut Vec<u8>, &T)) {
+fn write<T>(out: &mut Vec<u8>, items: &[T], mut each: impl FnMut(&mut Vec<u8>, &T)) {
     words(out, &[count(items)]);
     items.iter().for_each(|item| each(out, item));
 }
@@ -281,17 +284,20 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads an array of items of `N` bytes; nothing is allocated before the bytes are known to be there.
-    fn items<const N: usize, T>(&mut self, each: impl Fn(&[u8; N]) -> T) -> Result<Vec<T>, FrozenError> {
-        Ok(self.chunks()?.iter().map(each).collect())
-    }
-
     fn chunks<const N: usize>(&mut self) -> Result<&'a [[u8; N]], FrozenError> {
         let count = self.word()? as usize;
         Ok(self.bytes(count.checked_mul(N).ok_or(SHORT)?)?.as_chunks().0)
     }
 
+    /// Reads an array of items of `N` words; nothing is allocated before the bytes are known to be there.
+    fn items<const N: usize, T>(&mut self, each: impl Fn([u32; N]) -> T) -> Result<Vec<T>, FrozenError> {
+        let words = (self.word()? as usize).checked_mul(N).and_then(|words| words.checked_mul(4));
+        let words = self.bytes(words.ok_or(SHORT)?)?.as_chunks().0;
+        Ok(words.as_chunks().0.iter().map(|item| each(item.map(u32::from_le_bytes))).collect())
+    }
+
     fn text(&mut self) -> Result<String, FrozenError> {
-        String::from_utf8(self.items(|[byte]| *byte)?)
+        String::from_utf8(self.chunks::<1>()?.as_flattened().to_vec())
             .map_err(|_| FrozenError::Content("a text that is not UTF-8"))
     }
 
@@ -310,51 +316,49 @@ impl<'a> Reader<'a> {
         if lengths.numbers().any(|length| length > LONGEST_TEXT) {
             return Err(FrozenError::Content("a text that is too long"));
         }
-        let ends = lengths.sums([]).ok_or(SHORT)?;
-        let bytes = self.bytes(ends.last().map_or(0, |end| *end as usize))?;
+        let mut end = 0u32;
+        let up_to = |length| {
+            end = end.saturating_add(length);
+            end
+        };
+        let ends: Vec<u32> = lengths.numbers().map(up_to).collect();
+        let bytes = self.bytes(end as usize)?;
         let (source, destination, texts) = self.sides(bytes, ends)?;
         let mut table = Table {
             source,
             destination,
             texts,
-            templates: self.items(|text| u32::from_le_bytes(*text))?,
-            items: self.items(|item| u32::from_le_bytes(*item))?,
-            lists: self.items(|span| {
-                let [start, end] = two(span);
-                Span { start, end }
-            })?,
-            file_users: self.items(|text| u32::from_le_bytes(*text))?,
-            files: self.items(|file| {
-                let [path, start, end, _] = four(file);
-                UserFile { path, users: Span { start, end } }
-            })?,
-            tails: self.items(|tail| tail_of(four(tail)))?,
+            templates: self.items(|[text]| text)?,
+            items: self.items(|[item]| item)?,
+            lists: self.items(|[start, end]| Span { start, end })?,
+            file_users: self.items(|[text]| text)?,
+            files: self.items(|[path, start, end]| UserFile { path, users: Span { start, end } })?,
+            tails: self.items(tail_of)?,
             specials: [(self.word()?, self.word()?), (self.word()?, self.word()?)],
-            lines: self.items(|line| {
-                let [rule, line] = two(line);
-                (rule, line)
-            })?,
+            lines: self.items(|[rule, line]| (rule, line))?,
             ..Table::default()
         };
         let (sources, destinations) = (table.source.patterns(), table.destination.patterns());
         let tails = count(&table.tails);
-        table.index.by_source = self.lists(sources, destinations, tails)?;
-        table.index.by_destination = self.lists(destinations, sources, tails)?;
+        table.index.by_source = self.lists([sources, destinations, tails])?;
+        table.index.by_destination = self.lists([destinations, sources, tails])?;
         table.index.places = table.index.placed().ok_or(UNLISTED)?;
         Ok(table)
     }
 
-    fn lists(&mut self, patterns: u32, of_others: u32, of_tails: u32) -> Result<Lists, FrozenError> {
-        let lengths = self.column()?;
-        let (rules, others, tails) = (self.column()?, self.column()?, self.column()?);
-        let count = rules.count;
-        let whole = lengths.count == patterns as usize && others.count == count && tails.count == count;
-        let starts = lengths.sums([0]).filter(|_| whole);
-        let starts = starts.filter(|starts| starts.last().is_some_and(|end| *end as usize == count));
-        let starts = starts.ok_or(FrozenError::Content("columns of different lengths"))?;
-        let columns = rules.numbers().zip(others.numbers()).zip(tails.numbers());
-        let entries = columns.map(|((rule, other), tail)| Entry { rule, other, tail });
-        Lists::new(starts, entries, of_others, of_tails).ok_or(UNLISTED)
+    fn lists(&mut self, counts: [u32; 3]) -> Result<Lists, FrozenError> {
+        let columns = [self.column()?, self.column()?, self.column()?, self.column()?];
+        let [steps, rules, others, tails] = &columns;
+        if columns.iter().any(|column| column.count != steps.count) {
+            return Err(FrozenError::Content("columns of different lengths"));
+        }
+        let mut pattern = 0u32;
+        let numbers = steps.numbers().zip(rules.numbers()).zip(others.numbers()).zip(tails.numbers());
+        let entries = numbers.map(|(((step, rule), other), tail)| {
+            pattern = pattern.saturating_add(step);
+            (pattern, Entry { rule, other, tail })
+        });
+        Lists::new(entries, counts).ok_or(UNLISTED)
     }
 
     fn family<W: Word, const N: usize>(
@@ -396,9 +400,7 @@ impl<'a> Reader<'a> {
     fn side(&mut self) -> Result<(Side, Packed<'a>), FrozenError> {
         let v4 = self.family(|bits| u32::from_le_bytes(*bits))?;
         let v6 = self.family(|bits| u128::from_le_bytes(*bits))?;
-        let count = self.word()? as usize;
-        let columns = [self.bytes(count)?, self.bytes(count)?, self.bytes(count)?];
-        let names = Packed { columns, letters: self.0 };
+        let names = Packed { names: self.chunks()?, letters: self.0 };
         self.bytes(names.own())?;
         Ok((Side { v4, v6, names: Vec::new() }, names))
     }
@@ -421,30 +423,6 @@ impl<'a> Column<'a> {
             [] => 0,
         })
     }
-
-    /// The sum of the numbers up to each, itself included, behind `first`; if all of them can be counted.
-    fn sums<const N: usize>(&self, first: [u32; N]) -> Option<Vec<u32>> {
-        let mut sums = Vec::with_capacity(self.count.saturating_add(N));
-        sums.extend(first);
-        let mut sum = 0u32;
-        for number in self.numbers() {
-            sum = sum.checked_add(number)?;
-            sums.push(sum);
-        }
-        Some(sums)
-    }
-}
-
-/// The two little-endian words of an item.
-fn two(bytes: &[u8; 8]) -> [u32; 2] {
-    let all = u64::from_le_bytes(*bytes);
-    [all as u32, (all >> 32) as u32]
-}
-
-/// The four little-endian words of an item.
-fn four(bytes: &[u8; 16]) -> [u32; 4] {
-    let all = u128::from_le_bytes(*bytes);
-    [all as u32, (all >> 32) as u32, (all >> 64) as u32, (all >> 96) as u32]
 }
 
 fn tail_of([choice, users, template, ports]: [u32; 4]) -> Tail {
@@ -696,7 +674,6 @@ mod tests {
         assert_eq!(v4(|family| family.odd.push(Masked { mask: !0, address: 0 })), networks);
         let any = altered(|table| {
             table.source.v4 = Family::new([(0, 0), (0x0a00_0000, 8)].into_iter(), vec![]).unwrap();
-            table.index.by_source.starts.insert(1, 0);
         });
         assert_eq!(any, content("a rule of another kind of file"));
     }

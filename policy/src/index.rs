@@ -17,9 +17,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use crate::name::{HostName, Pattern};
+use crate::name::Pattern;
 use crate::side::{Family, Fit, Side, Word};
-use crate::table::{Found, Query, Rule, Span, Table, Tail, Texts, count};
+use crate::table::{Found, Host, Query, Rule, Span, Table, Tail, Texts, count};
 use crate::tops::{Near, Tops};
 
 /// The lists by source and by destination.
@@ -71,11 +71,13 @@ impl Table {
         self.index.by_source.lead(&mut self.source, &closed);
         self.index.by_destination.lead(&mut self.destination, &closed);
         let Index { by_source, by_destination, .. } = &self.index;
-        let all = vec![true; self.tails.len()];
+        let denying = closed.iter().zip(&self.denying);
+        let denying: Vec<u32> =
+            denying.map(|(closed, denies)| closed | if *denies { 0 } else { LEFT_OUT }).collect();
         let first = [
-            firsts(by_source.between(from, u32::MAX), &closed, &all),
-            firsts(by_destination.between(to, u32::MAX), &closed, &all),
-            firsts(by_destination.between(1, to), &closed, &self.denying),
+            firsts(by_source.between(from, u32::MAX), &closed),
+            firsts(by_destination.between(to, u32::MAX), &closed),
+            firsts(by_destination.between(1, to), &denying),
         ];
         let rule = |number| self.index.rule(number).map(|rule| (number, rule));
         self.index.unknown = first.map(|numbers| numbers.into_iter().filter_map(rule).collect());
@@ -85,9 +87,8 @@ impl Table {
     /// The first line that matches.
     pub(crate) fn find(&self, query: &Query) -> Found {
         let (Index { by_source, by_destination, unknown, .. }, texts) = (&self.index, &self.texts);
-        let source = End::of(&self.source, by_source, texts, Some(query.source), query.source_names);
-        let destination =
-            End::of(&self.destination, by_destination, texts, query.destination, query.destination_names);
+        let source = End::of(&self.source, by_source, texts, query.source);
+        let destination = End::of(&self.destination, by_destination, texts, query.destination);
         let fits = |entry: &Entry, other: &End| {
             let tail = self.tails.get(entry.tail as usize);
             tail.is_some_and(|tail| self.tail_fits(tail, query))
@@ -106,8 +107,11 @@ impl Table {
         for (end, other) in ends {
             best = end.search(best, |list, best| first(list, best, other));
         }
-        let is_unknown =
-            [query.source_names.is_none(), query.destination_names.is_none(), query.destination.is_none()];
+        let is_unknown = [
+            query.source.names.is_none(),
+            query.destination.names.is_none(),
+            query.destination.address.is_none(),
+        ];
         if is_unknown == [false; 3] {
             return best.found();
         }
@@ -116,7 +120,7 @@ impl Table {
             let fitting = earlier.find(|(_, rule)| self.fits(rule, query).is_some());
             best = fitting.map_or(best, |(rule, of)| Entry { rule: *rule, other: 0, tail: of.tail });
         }
-        match self.rule(best.rule).and_then(|rule| self.fits(&rule, query)) {
+        match self.index.rule(best.rule).and_then(|rule| self.fits(&rule, query)) {
             Some(need @ Found::Need(_)) => need,
             _ => best.found(),
         }
@@ -146,12 +150,14 @@ impl Table {
     }
 }
 
-/// The first rules of their kind among those whose tails count, in the order of the file; nothing behind one that is sure.
-fn firsts(listed: &[Entry], closed: &[u32], counting: &[bool]) -> Vec<u32> {
-    let counts = |entry: &Entry| counting.get(entry.tail as usize) == Some(&true);
-    let passed: Vec<u32> =
-        closed.iter().zip(counting).map(|(closed, counts)| closed | u32::from(!counts)).collect();
-    let sure = |entry: &Entry| if entry.is_sure(&passed) { entry.rule } else { NONE };
+/// Set for tails that do not count.
+const LEFT_OUT: u32 = 2;
+
+/// The first rules of their kind, in the order of the file; nothing behind one that is sure. `closed` as for
+/// [`Entry::is_sure`], or [`LEFT_OUT`].
+fn firsts(listed: &[Entry], closed: &[u32]) -> Vec<u32> {
+    let counts = |entry: &Entry| closed.get(entry.tail as usize).is_some_and(|closed| closed & LEFT_OUT == 0);
+    let sure = |entry: &Entry| if entry.is_sure(closed) { entry.rule } else { NONE };
     let last = listed.iter().map(sure).fold(NONE, u32::min);
     let mut found: Vec<Entry> =
         listed.iter().filter(|entry| entry.rule <= last && counts(entry)).copied().collect();
@@ -166,30 +172,23 @@ struct End<'a> {
     side: &'a Side,
     lists: &'a Lists,
     texts: &'a Texts,
-    address: Option<IpAddr>,
-    names: Option<&'a [HostName]>,
+    host: Host<'a>,
     near: Near<'a>,
 }
 
 impl<'a> End<'a> {
-    fn of(
-        side: &'a Side,
-        lists: &'a Lists,
-        texts: &'a Texts,
-        address: Option<IpAddr>,
-        names: Option<&'a [HostName]>,
-    ) -> End<'a> {
-        let near = match address {
+    fn of(side: &'a Side, lists: &'a Lists, texts: &'a Texts, host: Host<'a>) -> End<'a> {
+        let near = match host.address {
             Some(IpAddr::V4(address)) => lists.v4.near(&side.v4, address.into()),
             Some(IpAddr::V6(address)) => lists.v6.near(&side.v6, address.into()),
             None => Near::default(),
         };
-        End { side, lists, texts, address, names, near }
+        End { side, lists, texts, host, near }
     }
 
     fn may_be(&self, pattern: u32, denies: impl FnOnce() -> bool) -> bool {
         pattern == 0
-            || match self.side.fit(pattern, self.address, self.names, self.texts) {
+            || match self.side.fit(pattern, &self.host, self.texts) {
                 Fit::Yes | Fit::Unknown => true,
                 Fit::Unresolved => denies(),
                 Fit::No => false,
@@ -211,14 +210,9 @@ impl<'a> End<'a> {
                 _ => Entry { rule: first ^ SURE, other: 0, tail: tail.into() },
             };
         };
-        match self.address {
-            Some(IpAddr::V4(address)) => self.side.v4.around(address.into(), rest, 1, &mut listed),
-            Some(IpAddr::V6(address)) => {
-                self.side.v6.around(address.into(), rest, self.side.v4.after(1), &mut listed)
-            }
-            None => {}
-        }
-        self.side.named(self.names.unwrap_or_default(), self.texts, &mut |pattern| listed(0, 0, pattern));
+        self.side.around(self.host.address, Some(rest), &mut listed);
+        let names = self.host.names.unwrap_or_default();
+        self.side.named(names, self.texts, &mut |pattern| listed(0, 0, pattern));
         best
     }
 }
@@ -238,15 +232,16 @@ pub(crate) fn around(side: &Side, pattern: &Pattern, texts: &Texts) -> Vec<u32> 
 impl Index {
     /// Lists the rules, which are in order, of two sides.
     pub(crate) fn of(rules: &[Rule], source: &Side, destination: &Side) -> Index {
-        let mut sharing = [source, destination].map(|side| vec![0u32; side.patterns() as usize]);
-        let [sources, destinations] = &mut sharing;
-        for rule in rules {
-            for (counts, pattern) in [(&mut *sources, rule.source), (&mut *destinations, rule.destination)] {
-                if let Some(count) = counts.get_mut(pattern as usize) {
-                    *count = count.saturating_add(1);
-                }
+        let sharing = |side: &Side, of: fn(&Rule) -> u32| {
+            let mut counts = vec![0u32; side.patterns() as usize];
+            for rule in rules {
+                let count = counts.get_mut(of(rule) as usize);
+                count.into_iter().for_each(|count| *count = count.saturating_add(1));
             }
-        }
+            counts
+        };
+        let sources = sharing(source, |rule| rule.source);
+        let destinations = sharing(destination, |rule| rule.destination);
         let mut listed = [Vec::new(), Vec::new()];
         let [by_source, by_destination] = &mut listed;
         for (number, &Rule { source, destination, tail }) in (0..).zip(rules) {
@@ -256,10 +251,16 @@ impl Index {
                 by_destination.push((destination, Entry { rule: number, other: source, tail }));
             }
         }
-        let [by_source, by_destination] = listed;
-        let (by_source, by_destination) =
-            (Lists::of_all(by_source, source), Lists::of_all(by_destination, destination));
-        let mut index = Index { by_source, by_destination, ..Index::default() };
+        let [by_source, by_destination] = listed.map(|mut listed| {
+            listed.sort_by_key(|(pattern, _)| *pattern);
+            listed.into_iter()
+        });
+        let most = |side: &Side| [side.patterns(), u32::MAX, u32::MAX];
+        let mut index = Index {
+            by_source: Lists::new(by_source, most(source)).unwrap_or_default(),
+            by_destination: Lists::new(by_destination, most(destination)).unwrap_or_default(),
+            ..Index::default()
+        };
         index.places = index.placed().unwrap_or_default();
         index
     }
@@ -289,45 +290,29 @@ impl Index {
 }
 
 impl Lists {
-    /// The lists of entries that come in the order of the file, each with its pattern.
-    fn of_all(mut listed: Vec<(u32, Entry)>, side: &Side) -> Lists {
-        listed.sort_by_key(|(pattern, _)| *pattern);
-        let start = |pattern| listed.partition_point(|(of, _)| *of < pattern) as u32;
-        let starts = (0..=side.patterns()).map(start).collect();
-        let entries = listed.into_iter().map(|(_, entry)| entry);
-        Lists::new(starts, entries, u32::MAX, u32::MAX).unwrap_or_default()
-    }
-
-    /// Lists of entries, of which `others` patterns and `tails` are known; `None` if a list is not in the order of the file,
-    /// or if something in it is beyond its array.
+    /// Lists of entries, which come with their pattern, list by list and each in the order of the file; `None` if they do not,
+    /// or if a number is not below how many of its kind there are.
     pub(crate) fn new(
-        starts: Vec<u32>,
-        entries: impl Iterator<Item = Entry>,
-        others: u32,
-        tails: u32,
+        entries: impl Iterator<Item = (u32, Entry)>,
+        [patterns, others, tails]: [u32; 3],
     ) -> Option<Lists> {
-        let (mut within, mut falls, mut before) = (true, 0u32, 0);
-        let checked = |entry: Entry| {
-            within &= (entry.other < others) & (entry.tail < tails);
-            let behind = entry.rule.wrapping_add(1);
-            falls = falls.saturating_add((behind <= before).into());
-            before = behind;
+        let mut starts = vec![0u32; (patterns as usize).saturating_add(1)];
+        let (mut sound, mut next) = (true, 0);
+        let listed = |(pattern, entry): (u32, Entry)| {
+            let place = u64::from(pattern) << 32 | u64::from(entry.rule);
+            sound &= (place >= next) & (pattern < patterns) & (entry.other < others) & (entry.tail < tails);
+            next = place.wrapping_add(1);
+            if let Some(end) = starts.get_mut((pattern as usize).saturating_add(1)) {
+                *end = end.wrapping_add(1);
+            }
             entry
         };
-        let entries: Vec<Entry> = entries.map(checked).collect();
-        let lists = Lists { starts, entries, ..Lists::default() };
-        // Numbers may fall only from one list to the next.
-        (within && lists.falls_between() == falls).then_some(lists)
-    }
-
-    /// How often the last rule of a list stands behind the first of the next.
-    fn falls_between(&self) -> u32 {
-        self.starts.windows(2).fold(0, |falls, bounds| {
-            let [start, end] = *bounds else { return falls };
-            let last = self.entries.get((end as usize).wrapping_sub(1)).unwrap_or(&NOTHING);
-            let next = self.entries.get(end as usize).unwrap_or(&NOTHING);
-            falls.saturating_add(((start != end) & (last.rule >= next.rule)).into())
-        })
+        let entries = entries.map(listed).collect();
+        starts.iter_mut().fold(0, |start: u32, end| {
+            *end = end.wrapping_add(start);
+            *end
+        });
+        sound.then_some(Lists { starts, entries, ..Lists::default() })
     }
 
     /// The pattern under which the entry in a place is listed, and the entry.

@@ -36,8 +36,7 @@ mod user;
 pub use address::{Network, canonical};
 pub use conf::parse_conf;
 pub use decide::{
-    Command, Deny, DenyReason, Facts, IdentMode, Identity, Need, Permit, Request, RuleRef, RuleSet, Scan,
-    Verdict,
+    Command, Deny, DenyReason, Facts, IdentMode, Identity, Need, Permit, Request, RuleRef, RuleSet, Verdict,
 };
 pub use error::LineError;
 pub use lint::{Warning, lint};

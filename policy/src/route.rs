@@ -10,7 +10,7 @@ use crate::address::{Network, canonical};
 use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line};
 use crate::name::{HostName, Pattern};
-use crate::table::{Builder, Found, Ports, Query, Table, Tail};
+use crate::table::{Builder, Found, Host, Ports, Query, Table, Tail};
 
 /// The lines of one `sockd.route`, made by [`parse_routes`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,15 +80,9 @@ impl Routes {
     /// The address from which to speak to a destination, or to listen for it: the first matching line counts. `names` are
     /// the destination's, `None` if they have not been asked for.
     pub fn source_for(&self, destination: IpAddr, names: Option<&[HostName]>) -> Route {
-        let destination = canonical(destination);
-        let query = Query {
-            source: destination,
-            destination: Some(destination),
-            port: 0,
-            user: b"",
-            source_names: Some(&[]),
-            destination_names: names,
-        };
+        let destination = Host { address: Some(canonical(destination)), names };
+        let source = Host { names: Some(&[]), ..destination };
+        let query = Query { source, destination, port: 0, user: b"" };
         match self.table.find(&query) {
             Found::Rule { rule, .. } => {
                 self.line(rule).map_or(Route::NoMatch, |(source, line)| Route::From { source, line })
@@ -99,7 +93,7 @@ impl Routes {
     }
 
     fn line(&self, index: u32) -> Option<(IpAddr, u32)> {
-        let rule = self.table.rule(index)?;
+        let rule = self.table.index.rule(index)?;
         let tail = self.table.tails.get(rule.tail as usize)?;
         Some((self.table.texts.str(tail.choice).parse().ok()?, self.table.line(index)))
     }

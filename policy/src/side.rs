@@ -9,12 +9,12 @@
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::net::IpAddr;
-use core::ops::{BitAnd, BitOr};
+use core::ops::{BitAnd, BitOr, BitXor};
 
 use crate::address::{Bits, Network};
 use crate::index::{Entry, NONE, SURE};
 use crate::name::{HostName, Pattern, in_zone};
-use crate::table::{Span, Texts, count};
+use crate::table::{Host, Span, Texts, count};
 
 /// All patterns of one side. Number 0 is [`Pattern::Any`]; then come IPv4, IPv6 and names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,14 +77,11 @@ pub(crate) enum Fit {
     Unresolved,
 }
 
-/// Where the pattern of a number is kept.
-enum Slot {
+/// The pattern of a number as it is kept.
+enum Slot<'a> {
     Any,
-    Prefix4(usize),
-    Odd4(usize),
-    Prefix6(usize),
-    Odd6(usize),
-    Name(usize),
+    Network(Network),
+    Name(&'a Name),
     /// No pattern has this number.
     Nothing,
 }
@@ -104,15 +101,19 @@ impl Side {
     pub(crate) fn matching(&self, address: Option<IpAddr>, names: &[HostName], texts: &Texts) -> Vec<u32> {
         let mut found = alloc::vec![0];
         let mut add = |_, _, pattern| found.push(pattern);
-        match address {
-            Some(IpAddr::V4(address)) => self.v4.around(address.into(), self.v4.all(), 1, &mut add),
-            Some(IpAddr::V6(address)) => {
-                self.v6.around(address.into(), self.v6.all(), self.v4.after(1), &mut add)
-            }
-            None => {}
-        }
+        self.around(address, None, &mut add);
         self.named(names, texts, &mut |pattern| found.push(pattern));
         found
+    }
+
+    /// [`Family::around`] of the family of an address, in all its prefixes if no part is given.
+    pub(crate) fn around(&self, of: Option<IpAddr>, part: Option<Span>, add: &mut impl FnMut(u32, u16, u32)) {
+        let (v4, v6) = (&self.v4, &self.v6);
+        match of {
+            Some(IpAddr::V4(of)) => v4.around(of.into(), part.unwrap_or(v4.all()), 1, add),
+            Some(IpAddr::V6(of)) => v6.around(of.into(), part.unwrap_or(v6.all()), v4.after(1), add),
+            None => {}
+        }
     }
 
     /// Calls `each` with the numbers of all domains and zones that hold a host of these names.
@@ -133,72 +134,42 @@ impl Side {
         }
     }
 
-    fn slot(&self, id: u32) -> Slot {
-        let Some(mut place) = (id as usize).checked_sub(1) else { return Slot::Any };
-        type At = fn(usize) -> Slot;
-        let kinds: [(usize, At); 5] = [
-            (self.v4.prefixes.len(), Slot::Prefix4),
-            (self.v4.odd.len(), Slot::Odd4),
-            (self.v6.prefixes.len(), Slot::Prefix6),
-            (self.v6.odd.len(), Slot::Odd6),
-            (self.names.len(), Slot::Name),
-        ];
-        for (count, slot) in kinds {
-            match place.checked_sub(count) {
-                None => return slot(place),
-                Some(rest) => place = rest,
-            }
+    fn slot(&self, id: u32) -> Slot<'_> {
+        let Some(place) = (id as usize).checked_sub(1) else { return Slot::Any };
+        let network = self
+            .v4
+            .get(place)
+            .map(|of| Network::v4(of.address, of.mask))
+            .or_else(|behind| self.v6.get(behind).map(|of| Network::v6(of.address, of.mask)));
+        match network {
+            Ok(network) => Slot::Network(network),
+            Err(behind) => self.names.get(behind).map_or(Slot::Nothing, Slot::Name),
         }
-        Slot::Nothing
     }
 
     /// The pattern of a number.
     pub(crate) fn pattern(&self, id: u32, texts: &Texts) -> Pattern {
-        let pattern = match self.slot(id) {
-            Slot::Any | Slot::Nothing => None,
-            Slot::Prefix4(at) => self.v4.prefixes.get(at).map(|at| Network::v4(at.address, at.mask())),
-            Slot::Odd4(at) => self.v4.odd.get(at).map(|at| Network::v4(at.address, at.mask)),
-            Slot::Prefix6(at) => self.v6.prefixes.get(at).map(|at| Network::v6(at.address, at.mask())),
-            Slot::Odd6(at) => self.v6.odd.get(at).map(|at| Network::v6(at.address, at.mask)),
-            Slot::Name(at) => {
-                let name = self.names.get(at).and_then(|name| {
-                    let host = HostName::parse(texts.bytes(name.text)).ok()?;
-                    Some(if name.zone { Pattern::Zone(host) } else { Pattern::Domain(host) })
-                });
-                return name.unwrap_or(Pattern::Any);
-            }
-        };
-        pattern.map_or(Pattern::Any, Pattern::Network)
+        match self.slot(id) {
+            Slot::Network(network) => Pattern::Network(network),
+            Slot::Name(name) => match HostName::parse(texts.bytes(name.text)) {
+                Ok(host) if name.zone => Pattern::Zone(host),
+                host => host.map_or(Pattern::Any, Pattern::Domain),
+            },
+            Slot::Any | Slot::Nothing => Pattern::Any,
+        }
     }
 
     /// Whether the pattern of a number holds the host.
-    pub(crate) fn fit(
-        &self,
-        id: u32,
-        address: Option<IpAddr>,
-        names: Option<&[HostName]>,
-        texts: &Texts,
-    ) -> Fit {
-        let holds = match (self.slot(id), address) {
-            (Slot::Any, _) => true,
-            (Slot::Prefix4(at), Some(IpAddr::V4(address))) => {
-                self.v4.prefixes.get(at).is_some_and(|prefix| prefix.holds(address.into()))
+    pub(crate) fn fit(&self, id: u32, host: &Host, texts: &Texts) -> Fit {
+        let holds = match (self.slot(id), host.address, host.names) {
+            (Slot::Any, ..) => true,
+            (Slot::Network(network), Some(address), _) => network.contains(address),
+            (Slot::Network(_), None, _) => return Fit::Unresolved,
+            (Slot::Name(of), _, Some(names)) => {
+                names.iter().any(|name| of.holds(name.as_str().as_bytes(), texts))
             }
-            (Slot::Odd4(at), Some(IpAddr::V4(address))) => {
-                self.v4.odd.get(at).is_some_and(|odd| u32::from(address) & odd.mask == odd.address)
-            }
-            (Slot::Prefix6(at), Some(IpAddr::V6(address))) => {
-                self.v6.prefixes.get(at).is_some_and(|prefix| prefix.holds(address.into()))
-            }
-            (Slot::Odd6(at), Some(IpAddr::V6(address))) => {
-                self.v6.odd.get(at).is_some_and(|odd| u128::from(address) & odd.mask == odd.address)
-            }
-            (Slot::Name(at), _) => {
-                let (Some(names), Some(pattern)) = (names, self.names.get(at)) else { return Fit::Unknown };
-                names.iter().any(|name| pattern.holds(name.as_str().as_bytes(), texts))
-            }
-            (Slot::Nothing, _) | (_, Some(_)) => false,
-            (_, None) => return Fit::Unresolved,
+            (Slot::Name(_), _, None) => return Fit::Unknown,
+            (Slot::Nothing, ..) => false,
         };
         if holds { Fit::Yes } else { Fit::No }
     }
@@ -212,7 +183,9 @@ impl Name {
 }
 
 /// An address of either family as a number.
-pub(crate) trait Word: Copy + Ord + BitAnd<Output = Self> + BitOr<Output = Self> {
+pub(crate) trait Word:
+    Copy + Ord + BitAnd<Output = Self> + BitOr<Output = Self> + BitXor<Output = Self>
+{
     /// How many bits it has.
     const BITS: u32;
 
@@ -231,9 +204,6 @@ pub(crate) trait Word: Copy + Ord + BitAnd<Output = Self> + BitOr<Output = Self>
     /// How many bits two addresses have in common at their beginning.
     fn common(self, other: Self) -> u32;
 
-    /// The bit behind so many; nothing where there is none.
-    fn bit(place: u32) -> Self;
-
     /// How many bits stand in front of the last one that is set; too many if none is.
     fn last(self) -> u32;
 
@@ -243,63 +213,37 @@ pub(crate) trait Word: Copy + Ord + BitAnd<Output = Self> + BitOr<Output = Self>
     }
 }
 
-impl Word for u32 {
-    const BITS: u32 = u32::BITS;
-    const UNUSED: u32 = 0;
+macro_rules! word {
+    ($word:ty, $unused:expr) => {
+        impl Word for $word {
+            const BITS: u32 = <$word>::BITS;
+            const UNUSED: u32 = $unused;
 
-    fn mask(length: u32) -> u32 {
-        u32::MAX.checked_shl(u32::BITS.saturating_sub(length)).unwrap_or(0)
-    }
+            fn mask(length: u32) -> $word {
+                <$word>::MAX.checked_shl(Self::BITS.saturating_sub(length)).unwrap_or(0)
+            }
 
-    fn length(self) -> u32 {
-        self.leading_ones()
-    }
+            fn length(self) -> u32 {
+                self.leading_ones()
+            }
 
-    fn top(self, shift: u32) -> usize {
-        self.checked_shr(shift).unwrap_or(0) as usize
-    }
+            fn last(self) -> u32 {
+                Self::BITS.wrapping_sub(1).wrapping_sub(self.trailing_zeros())
+            }
 
-    fn common(self, other: Self) -> u32 {
-        (self ^ other).leading_zeros()
-    }
+            fn common(self, other: $word) -> u32 {
+                (self ^ other).leading_zeros()
+            }
 
-    fn bit(place: u32) -> Self {
-        Self::mask(place) ^ Self::mask(place.saturating_add(1))
-    }
-
-    fn last(self) -> u32 {
-        Self::BITS.wrapping_sub(1).wrapping_sub(self.trailing_zeros())
-    }
+            fn top(self, shift: u32) -> usize {
+                self.checked_shr(shift).unwrap_or(0) as usize
+            }
+        }
+    };
 }
 
-impl Word for u128 {
-    const BITS: u32 = u128::BITS;
-    const UNUSED: u32 = 1;
-
-    fn mask(length: u32) -> u128 {
-        u128::MAX.checked_shl(u128::BITS.saturating_sub(length)).unwrap_or(0)
-    }
-
-    fn length(self) -> u32 {
-        self.leading_ones()
-    }
-
-    fn top(self, shift: u32) -> usize {
-        self.checked_shr(shift).unwrap_or(0) as usize
-    }
-
-    fn common(self, other: Self) -> u32 {
-        (self ^ other).leading_zeros()
-    }
-
-    fn bit(place: u32) -> Self {
-        Self::mask(place) ^ Self::mask(place.saturating_add(1))
-    }
-
-    fn last(self) -> u32 {
-        Self::BITS.wrapping_sub(1).wrapping_sub(self.trailing_zeros())
-    }
-}
+word!(u32, 0);
+word!(u128, 1);
 
 impl<W> Default for Family<W> {
     fn default() -> Family<W> {
@@ -308,11 +252,6 @@ impl<W> Default for Family<W> {
 }
 
 impl<W: Word> Prefix<W> {
-    /// A prefix that has not been linked or listed.
-    fn new(address: W, length: u8) -> Prefix<W> {
-        Prefix { address, parent: NO_PARENT, first: NONE, tail: 0, length }
-    }
-
     /// The first rule listed under it as an entry, if it is sure.
     pub(crate) fn sure(&self) -> Option<Entry> {
         let rule = self.first ^ SURE;
@@ -328,58 +267,50 @@ impl<W: Word> Prefix<W> {
     }
 }
 
-/// Links prefixes, which come in their order, each with the innermost one around it.
-struct Nest<W> {
-    /// The prefixes so far.
-    count: u32,
-    last: (W, u8),
-    /// How many bits the last prefix and those around it have, each told by the bit behind so many.
-    lengths: W,
-    /// Where they stand, by length.
-    places: [u32; 128],
-    /// Whether all so far were networks in order.
-    sound: bool,
-}
-
-impl<W: Word> Nest<W> {
-    fn add(&mut self, address: W, length: u8) -> Prefix<W> {
-        let in_order = (self.last < (address, length)) | (self.count == 0);
-        let (last, _) = self.last;
-        // Of the prefixes around the last those of no more bits than it has in common with this one. With bits instead of a
-        // stack there is no loop, of which the processor could not know when it ends.
-        let around = self.lengths & W::mask(W::common(last, address).saturating_add(1));
-        let parent = self.places.get(around.last() as usize).copied().unwrap_or(NO_PARENT);
-        let prefix = Prefix { parent, ..Prefix::new(address, length) };
-        self.sound &= in_order & prefix.holds(address) & (u32::from(length) <= W::BITS);
-        self.lengths = around | W::bit(length.into());
-        if let Some(place) = self.places.get_mut(usize::from(length)) {
-            *place = self.count;
+/// Links prefixes, each an address and a length, with the innermost one around them; `None` if some are no networks, or out
+/// of order.
+fn linked<W: Word>(prefixes: impl Iterator<Item = (W, u8)>) -> Option<Vec<Prefix<W>>> {
+    let (mut last, mut sound) = (None, true);
+    // How many bits the last prefix and those around it have, each told by the bit behind so many; and where they stand, by
+    // length. With bits instead of a stack there is no loop, of which the processor could not know when it ends.
+    let (mut lengths, mut places) = (W::mask(0), [NO_PARENT; 129]);
+    let link = |(place, (address, length)): (u32, (W, u8))| {
+        let common = last.map_or(0, |(last, _): (W, u8)| last.common(address));
+        let around = lengths & W::mask(common.saturating_add(1));
+        let parent = places.get(around.last() as usize).copied().unwrap_or(NO_PARENT);
+        let prefix = Prefix { address, parent, first: NONE, tail: 0, length };
+        sound &= (last < Some((address, length))) & prefix.holds(address) & (u32::from(length) <= W::BITS);
+        lengths = around | W::mask(length.into()) ^ W::mask(u32::from(length).saturating_add(1));
+        last = Some((address, length));
+        if let Some(of_length) = places.get_mut(usize::from(length)) {
+            *of_length = place;
         }
-        (self.last, self.count) = ((address, length), self.count.wrapping_add(1));
         prefix
-    }
+    };
+    let linked = (0..).zip(prefixes).map(link).collect();
+    sound.then_some(linked)
 }
 
 impl<W: Word> Family<W> {
-    /// A family of prefixes, each as address and length, and of other patterns, linked so that they can be searched; `None`
-    /// if some are no networks, or out of order.
+    /// A family of prefixes, each as address and length, and of other patterns; `None` if some are no networks, or out of order.
     pub(crate) fn new(prefixes: impl Iterator<Item = (W, u8)>, odd: Vec<Masked<W>>) -> Option<Family<W>> {
-        let mut nest = Nest {
-            count: 0,
-            last: (W::mask(0), 0),
-            lengths: W::mask(0),
-            places: [NO_PARENT; 128],
-            sound: true,
-        };
-        let prefixes = prefixes.map(|(address, length)| nest.add(address, length)).collect();
-        let sound = nest.sound
-            && odd.is_sorted_by(|a, b| a < b)
+        let sound = odd.is_sorted_by(|a, b| a < b)
             && odd.iter().all(|of| !of.mask.is_prefix() && of.address & of.mask == of.address);
+        let prefixes = linked(prefixes).filter(|_| sound)?;
         let last =
             |(_, pair): &(u32, &[Masked<W>])| pair.first().map(|of| of.mask) != pair.last().map(|of| of.mask);
         let mut groups: Vec<u32> = (1..).zip(odd.windows(2)).filter(last).map(|(end, _)| end).collect();
         groups.extend(odd.last().map(|_| count(&odd)));
-        sound.then_some(Family { prefixes, odd, groups })
+        Some(Family { prefixes, odd, groups })
+    }
+
+    /// The pattern in a place, or which of those behind this family it is.
+    fn get(&self, place: usize) -> Result<Masked<W>, usize> {
+        if let Some(of) = self.prefixes.get(place) {
+            return Ok(Masked { mask: of.mask(), address: of.address });
+        }
+        let odd = place.saturating_sub(self.prefixes.len());
+        self.odd.get(odd).copied().ok_or(odd.saturating_sub(self.odd.len()))
     }
 
     /// The number behind those of this family, which begin at `first`.
@@ -441,9 +372,10 @@ pub(crate) fn from_the_end(mut left: &[u8], mut right: &[u8]) -> Ordering {
     left.iter().rev().map(key).cmp(right.iter().rev().map(key))
 }
 
-/// How many bytes two names have in common at their end.
-pub(crate) fn end_in_common(left: &[u8], right: &[u8]) -> usize {
-    left.iter().rev().zip(right.iter().rev()).take_while(|(left, right)| left == right).count()
+/// What a name has not in common with the end of another, and how many bytes it has.
+pub(crate) fn part<'a>(before: &[u8], name: &'a [u8]) -> (&'a [u8], usize) {
+    let shared = before.iter().rev().zip(name.iter().rev()).take_while(|(left, right)| left == right).count();
+    (name.get(..name.len().saturating_sub(shared)).unwrap_or_default(), shared)
 }
 
 /// Links names, which come in their order, each with the innermost zone around it.
@@ -474,7 +406,7 @@ impl Zones {
 pub(crate) struct SideBuilder {
     v4: Vec<(Masked<u32>, u32)>,
     v6: Vec<(Masked<u128>, u32)>,
-    names: Vec<(HostName, bool, u32)>,
+    names: Vec<((HostName, bool), u32)>,
 }
 
 impl SideBuilder {
@@ -485,65 +417,58 @@ impl SideBuilder {
                 Bits::V4 { address, mask } => self.v4.push((Masked { mask, address }, rule)),
                 Bits::V6 { address, mask } => self.v6.push((Masked { mask, address }, rule)),
             },
-            Pattern::Domain(name) => self.names.push((name.clone(), false, rule)),
-            Pattern::Zone(name) => self.names.push((name.clone(), true, rule)),
+            Pattern::Domain(name) => self.names.push(((name.clone(), false), rule)),
+            Pattern::Zone(name) => self.names.push(((name.clone(), true), rule)),
         }
     }
 
-    /// Sorts and numbers the patterns, and tells each rule its number.
-    pub(crate) fn finish(mut self, texts: &mut Texts, mut tell: impl FnMut(u32, u32)) -> Side {
-        let mut next = 0;
-        let v4 = family(self.v4, &mut next, &mut tell);
-        let v6 = family(self.v6, &mut next, &mut tell);
-        self.names.sort_unstable_by(|(left, left_zone, _), (right, right_zone, _)| {
+    /// Sorts and numbers the patterns; gives the number of each of so many rules as well.
+    pub(crate) fn finish(mut self, texts: &mut Texts, rules: usize) -> (Side, Vec<u32>) {
+        let mut numbers = Numbers { last: 0, of_rules: alloc::vec![0; rules] };
+        let v4 = family(self.v4, &mut numbers);
+        let v6 = family(self.v6, &mut numbers);
+        self.names.sort_unstable_by(|((left, left_zone), _), ((right, right_zone), _)| {
             from_the_end(left.as_str().as_bytes(), right.as_str().as_bytes()).then(right_zone.cmp(left_zone))
         });
-        let mut names: Vec<Name> = Vec::new();
-        let (mut zones, mut last) = (Zones::default(), None);
-        for (name, zone, rule) in &self.names {
-            if last != Some((name, zone)) {
-                let text = name.as_str().as_bytes();
-                let shared = last.map_or(0, |(last, _)| end_in_common(last.as_str().as_bytes(), text));
-                let (own, _) = text.split_at(text.len().saturating_sub(shared));
-                names.push(zones.add(texts.add(text), own, shared, *zone));
-                next = next.saturating_add(1);
-                last = Some((name, zone));
-            }
-            tell(*rule, next);
-        }
-        Side { v4, v6, names }
+        let (mut zones, mut before) = (Zones::default(), None);
+        let name = |(name, zone): (HostName, bool)| {
+            let before = before.replace(count(&texts.ends));
+            let (own, shared) = part(before.map_or(&[], |text| texts.bytes(text)), name.as_str().as_bytes());
+            zones.add(texts.add(name.as_str().as_bytes()), own, shared, zone)
+        };
+        let names = numbers.distinct(self.names).into_iter().map(name).collect();
+        (Side { v4, v6, names }, numbers.of_rules)
     }
 }
 
-fn family<W: Word>(
-    entries: Vec<(Masked<W>, u32)>,
-    next: &mut u32,
-    tell: &mut impl FnMut(u32, u32),
-) -> Family<W> {
+fn family<W: Word>(entries: Vec<(Masked<W>, u32)>, numbers: &mut Numbers) -> Family<W> {
     let (mut prefixes, mut odd): (Vec<_>, Vec<_>) =
         entries.into_iter().partition(|(of, _)| of.mask.is_prefix());
     prefixes.sort_unstable_by_key(|(of, _)| (of.address, of.mask));
     odd.sort_unstable_by_key(|(of, _)| *of);
-    let prefixes = distinct(prefixes, next, tell);
-    let odd = distinct(odd, next, tell);
-    let prefixes = prefixes.into_iter().map(|of| (of.address, of.mask.length() as u8));
-    Family::new(prefixes, odd).unwrap_or_default()
+    let prefixes = numbers.distinct(prefixes).into_iter().map(|of| (of.address, of.mask.length() as u8));
+    Family::new(prefixes, numbers.distinct(odd)).unwrap_or_default()
 }
 
-fn distinct<W: Word>(
-    sorted: Vec<(Masked<W>, u32)>,
-    next: &mut u32,
-    tell: &mut impl FnMut(u32, u32),
-) -> Vec<Masked<W>> {
-    let mut kept: Vec<Masked<W>> = Vec::new();
-    for (of, rule) in sorted {
-        if kept.last() != Some(&of) {
-            kept.push(of);
-            *next = next.saturating_add(1);
+/// The number of the last pattern, and the pattern of each rule.
+struct Numbers {
+    last: u32,
+    of_rules: Vec<u32>,
+}
+
+impl Numbers {
+    /// Numbers sorted patterns, which come with a rule each, and gives every one once.
+    fn distinct<T: PartialEq>(&mut self, sorted: Vec<(T, u32)>) -> Vec<T> {
+        let mut kept: Vec<T> = Vec::new();
+        for (of, rule) in sorted {
+            if kept.last() != Some(&of) {
+                kept.push(of);
+                self.last = self.last.saturating_add(1);
+            }
+            self.of_rules.get_mut(rule as usize).into_iter().for_each(|number| *number = self.last);
         }
-        tell(rule, *next);
+        kept
     }
-    kept
 }
 
 #[cfg(test)]

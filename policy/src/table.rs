@@ -98,13 +98,19 @@ pub(crate) const FILE: u32 = 1 << 31;
 /// What is known of a request when lines are compared with it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Query<'a> {
-    pub(crate) source: IpAddr,
-    /// `None` for a name that this host does not resolve: no network holds it, but every one might.
-    pub(crate) destination: Option<IpAddr>,
+    pub(crate) source: Host<'a>,
+    pub(crate) destination: Host<'a>,
     pub(crate) port: u16,
     pub(crate) user: &'a [u8],
-    pub(crate) source_names: Option<&'a [HostName]>,
-    pub(crate) destination_names: Option<&'a [HostName]>,
+}
+
+/// What is known of a host.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Host<'a> {
+    /// `None` for a name that this host does not resolve: no network holds it, but every one might.
+    pub(crate) address: Option<IpAddr>,
+    /// `None` if they have not been asked for.
+    pub(crate) names: Option<&'a [HostName]>,
 }
 
 /// The outcome of a search for the first matching line.
@@ -121,14 +127,9 @@ impl Table {
         self.index.places.len()
     }
 
-    /// The rule of a number.
-    pub(crate) fn rule(&self, number: u32) -> Option<Rule> {
-        self.index.rule(number)
-    }
-
     /// The rules in order.
     pub(crate) fn rules(&self) -> impl Iterator<Item = (u32, Rule)> {
-        (0..).map_while(|number| Some((number, self.rule(number)?)))
+        (0..).map_while(|number| Some((number, self.index.rule(number)?)))
     }
 
     /// The first of these lines, which are all in order, that matches, by asking every line in turn: the definition that
@@ -150,9 +151,8 @@ impl Table {
         if !self.tail_fits(tail, query) {
             return None;
         }
-        let source = self.source.fit(rule.source, Some(query.source), query.source_names, &self.texts);
-        let destination =
-            self.destination.fit(rule.destination, query.destination, query.destination_names, &self.texts);
+        let source = self.source.fit(rule.source, &query.source, &self.texts);
+        let destination = self.destination.fit(rule.destination, &query.destination, &self.texts);
         match (source, destination) {
             (Fit::No, _) | (_, Fit::No) => None,
             (_, Fit::Unresolved) if !self.denies(rule) => None,
@@ -176,7 +176,7 @@ impl Table {
         action: &str,
         from: bool,
     ) -> fmt::Result {
-        let Some(rule) = self.rule(rule) else { return Ok(()) };
+        let Some(rule) = self.index.rule(rule) else { return Ok(()) };
         let Some(tail) = self.tails.get(rule.tail as usize) else { return Ok(()) };
         f.write_str(action)?;
         if tail.users != 0 {
@@ -354,7 +354,8 @@ pub(crate) fn count<T>(array: &[T]) -> u32 {
 #[derive(Default)]
 pub(crate) struct Builder {
     pub(crate) table: Table,
-    rules: Vec<Rule>,
+    /// The tail of each rule.
+    rules: Vec<u32>,
     source: SideBuilder,
     destination: SideBuilder,
     tails: BTreeMap<Tail, u32>,
@@ -389,7 +390,7 @@ impl Builder {
         if self.table.line(number) != line {
             self.table.lines.push((number, line));
         }
-        self.rules.push(Rule { source: 0, destination: 0, tail });
+        self.rules.push(tail);
     }
 
     /// A text that many lines may share.
@@ -451,18 +452,14 @@ impl Builder {
 
     /// Sorts the patterns, lays the index and gives the table. `denies` tells which choices deny.
     pub(crate) fn finish(mut self, denies: impl Fn(&Table, u32) -> bool) -> Table {
-        let rules = &mut self.rules;
-        self.table.source = self.source.finish(&mut self.table.texts, |rule, id| {
-            if let Some(rule) = rules.get_mut(rule as usize) {
-                rule.source = id;
-            }
-        });
-        self.table.destination = self.destination.finish(&mut self.table.texts, |rule, id| {
-            if let Some(rule) = rules.get_mut(rule as usize) {
-                rule.destination = id;
-            }
-        });
-        self.table.index = Index::of(&self.rules, &self.table.source, &self.table.destination);
+        let (table, count) = (&mut self.table, self.rules.len());
+        let (source, sources) = self.source.finish(&mut table.texts, count);
+        let (destination, destinations) = self.destination.finish(&mut table.texts, count);
+        let rules = sources.into_iter().zip(destinations).zip(self.rules);
+        let rules: Vec<Rule> =
+            rules.map(|((source, destination), tail)| Rule { source, destination, tail }).collect();
+        table.index = Index::of(&rules, &source, &destination);
+        (table.source, table.destination) = (source, destination);
         self.table.ready(denies)
     }
 }

@@ -6,6 +6,7 @@
 //! addresses cost one look at a line of the processor's cache, and among a million rules that is what costs.
 
 use alloc::vec::Vec;
+use core::slice;
 
 use crate::index::{Entry, Lists, NOTHING, SURE};
 use crate::side::{Family, Prefix, Word};
@@ -88,9 +89,10 @@ impl Tops {
         let shift = W::BITS.saturating_sub(bits);
         let count = 1usize.checked_shl(bits).unwrap_or_default();
         let mut found = Tops { shift, tops: Vec::with_capacity(count), more: Vec::new() };
-        let of_any = found.around(Candidates::NONE.with(lists.of(0), closed), count);
-        // The short prefixes around a top.
-        let mut around: Vec<Around> = Vec::new();
+        let none = Candidates { entries: [NOTHING; MOST], sure: NOTHING.rule, more: Span::default(), end: 0 };
+        let of_any = found.candidates(&none, lists.of(0), closed, count);
+        // Those of the short prefixes around a top.
+        let mut around: Vec<Candidates> = Vec::new();
         let mut rest = (0..).zip(prefixes).peekable();
         let mut long = Span::default();
         for top in 0..count {
@@ -100,35 +102,33 @@ impl Tops {
             while let Some((at, short)) =
                 rest.next_if(|(_, prefix)| u32::from(prefix.length) <= bits && in_top(prefix))
             {
-                let outer = around.last().unwrap_or(&of_any).candidates;
-                let candidates = match short.sure() {
-                    Some(entry) => outer.with(&[entry], closed),
-                    None => outer.with(lists.of(first.saturating_add(at)), closed),
-                };
-                let tops = count.checked_shr(short.length.into()).unwrap_or_default();
-                around.push(found.around(candidates, top.saturating_add(tops)));
+                let sure = short.sure();
+                let list = sure.as_ref().map_or_else(|| lists.of(first.saturating_add(at)), slice::from_ref);
+                let end = top.saturating_add(count.checked_shr(short.length.into()).unwrap_or_default());
+                around.push(found.candidates(around.last().unwrap_or(&of_any), list, closed, end));
                 long = Span { start: at.saturating_add(1), end: at.saturating_add(1) };
             }
-            let mut this = around.last().unwrap_or(&of_any).top;
+            let Candidates { entries: [one, two, three, ..], more, .. } = *around.last().unwrap_or(&of_any);
+            let mut this = Top { slots: 0, long, first: NOTHING.rule, candidates: [one, two, three], more };
             while let Some((at, prefix)) = rest.next_if(|(_, prefix)| in_top(prefix)) {
                 this.slots |= slots(prefix, shift);
                 this.first = this.first.min(prefix.first & !SURE);
-                long.end = at.saturating_add(1);
+                this.long.end = at.saturating_add(1);
             }
-            found.tops.push(Top { long, ..this });
+            long.end = this.long.end;
+            found.tops.push(this);
         }
         found
     }
 
-    /// The short prefixes with these candidates around the tops up to and without `end`.
-    fn around(&mut self, candidates: Candidates, end: usize) -> Around {
-        let ([first, second, third, rest @ ..], start) = (candidates.entries, count(&self.more));
-        self.more.extend(rest.iter().take_while(|entry| **entry != NOTHING));
-        let more = Span { start, end: count(&self.more) };
-        let candidates_of_top = [first, second, third];
-        let top =
-            Top { slots: 0, long: Span::default(), first: NOTHING.rule, candidates: candidates_of_top, more };
-        Around { end, candidates, top }
+    /// Those of an outer prefix and of a list, for the tops up to and without `end`.
+    fn candidates(&mut self, outer: &Candidates, list: &[Entry], closed: &[u32], end: usize) -> Candidates {
+        let mut found = Candidates { end, ..*outer };
+        found.add(list, closed);
+        found.more.start = count(&self.more);
+        self.more.extend(found.entries.iter().skip(ROOM).take_while(|entry| **entry != NOTHING));
+        found.more.end = count(&self.more);
+        found
     }
 
     /// What there is around an address.
@@ -157,32 +157,25 @@ fn slots<W: Word>(prefix: &Prefix<W>, shift: u32) -> u64 {
 
 const SLOT: u32 = 6;
 
-/// The short prefixes around some tops.
-struct Around {
-    /// Where these tops end.
-    end: usize,
-    candidates: Candidates,
-    /// Such a top, if it has no longer prefixes.
-    top: Top,
-}
-
 /// The first rules of all prefixes around an address, as in the file; nothing behind one that is sure.
 #[derive(Clone, Copy)]
 struct Candidates {
     entries: [Entry; MOST],
     /// The rule that is sure.
     sure: u32,
+    /// Where those are kept that a top has no room for.
+    more: Span,
+    /// Where the tops end that they are for.
+    end: usize,
 }
 
 impl Candidates {
-    const NONE: Candidates = Candidates { entries: [NOTHING; MOST], sure: NOTHING.rule };
-
-    /// These and the rules of a list.
-    fn with(mut self, list: &[Entry], closed: &[u32]) -> Candidates {
+    /// Adds the rules of a list.
+    fn add(&mut self, list: &[Entry], closed: &[u32]) {
         for entry in list {
             let [.., last] = self.entries;
             if entry.rule >= self.sure.min(last.rule) {
-                break;
+                return;
             }
             let place = self.entries.partition_point(|earlier| earlier.rule < entry.rule);
             let behind = self.entries.get_mut(place..).unwrap_or_default();
@@ -195,6 +188,5 @@ impl Candidates {
                 }
             }
         }
-        self
     }
 }

@@ -22,7 +22,7 @@ use crate::error::{Faults, LineError};
 use crate::line::{LONGEST, Words, each_line, servers};
 use crate::name::{Destination, HostName, Pattern, parse_destination};
 use crate::services::Services;
-use crate::table::{Builder, Found, Query, Rule, Table, Tail};
+use crate::table::{Builder, Found, Host, Query, Rule, Table, Tail};
 use crate::user::UserId;
 
 /// The lines of one `socks.conf`, made by [`parse_upstreams`].
@@ -161,12 +161,10 @@ impl Upstreams {
             return Upstream::By { way: Way::Direct, line: 0, command: None };
         }
         let query = Query {
-            source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            destination,
+            source: Host { address: Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), names: Some(&[]) },
+            destination: Host { address: destination, names },
             port,
             user: user.as_bytes(),
-            source_names: Some(&[]),
-            destination_names: names,
         };
         match self.table.find(&query) {
             Found::Need(_) => Upstream::NeedNames,
@@ -233,7 +231,7 @@ struct Line<'a> {
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rule = self.table.rule(self.index);
+        let rule = self.table.index.rule(self.index);
         let choice = rule.and_then(|rule| self.table.tails.get(rule.tail as usize)).map(|tail| tail.choice);
         self.table.write(f, self.index, self.table.texts.str(choice.unwrap_or_default()), false)
     }

@@ -89,7 +89,7 @@ impl Asked {
         let (mut facts, mut needs) = (Facts::default(), vec![]);
         loop {
             let verdict = rules.decide(&request, &facts);
-            assert_eq!(verdict, rules.scan().decide(&request, &facts));
+            assert_eq!(verdict, rules.scan()(&request, &facts));
             let Verdict::Need(need) = verdict else { return (verdict, needs) };
             assert!(!needs.contains(&need), "asked twice for {need:?}");
             match need {

@@ -97,7 +97,7 @@ fn refused_or_sound(file: &[u8]) {
         };
         for names in [None, Some(&[][..])] {
             let facts = sockd_policy::Facts { source_names: names, destination_names: names, identity: None };
-            assert_eq!(rules.decide(&request, &facts), rules.scan().decide(&request, &facts));
+            assert_eq!(rules.decide(&request, &facts), rules.scan()(&request, &facts));
         }
     }
 }

@@ -8,15 +8,14 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::words;
 use crate::name::{are_letters, is_number};
-use crate::side::{Name, Side, Zones, end_in_common};
+use crate::side::{Name, Side, Zones, part};
 use crate::table::{Builder, Texts, count};
 
 /// The names of a side as they are stored.
 pub(super) struct Packed<'a> {
     /// Of each name, how many bytes it shares with the one before, how many are its own, and 1 if it is a zone.
-    pub(super) columns: [&'a [u8]; 3],
+    pub(super) names: &'a [[u8; 3]],
     /// The own bytes of all names, and whatever stands behind them.
     pub(super) letters: &'a [u8],
 }
@@ -26,25 +25,23 @@ const STRIDE: usize = 32;
 
 /// Writes the names of a side.
 pub(super) fn write(out: &mut Vec<u8>, side: &Side, texts: &Texts) {
-    let (mut columns, mut letters) = ([Vec::new(), Vec::new(), Vec::new()], Vec::<u8>::new());
-    let mut before: &[u8] = &[];
-    for name in &side.names {
+    let (mut before, mut letters): (&[u8], Vec<u8>) = (&[], Vec::new());
+    super::write(out, &side.names, |out, name| {
         let text = texts.bytes(name.text);
-        let shared = end_in_common(before, text);
-        let (own, _) = text.split_at(text.len().saturating_sub(shared));
-        let numbers = [shared as u8, own.len() as u8, name.zone.into()];
-        columns.iter_mut().zip(numbers).for_each(|(column, number)| column.push(number));
+        let (own, shared) = part(before, text);
+        out.extend([shared as u8, own.len() as u8, name.zone.into()]);
         letters.extend(own);
         before = text;
-    }
-    words(out, &[count(&side.names)]);
-    columns.iter().for_each(|column| out.extend(column));
+    });
     out.extend(letters);
 }
 
 /// Texts with room behind them for the names of both sides; `None` if no text of rules has as many bytes.
 pub(super) fn with_room(bytes: &[u8], ends: Vec<u32>, sides: [&Packed; 2]) -> Option<Texts> {
-    let names = sides.iter().fold(0usize, |all, side| all.saturating_add(side.length()));
+    let lengths = sides.iter().flat_map(|side| side.names);
+    let names = lengths.fold(0usize, |all, [shared, own, _]| {
+        all.saturating_add((*shared).into()).saturating_add((*own).into())
+    });
     let length = bytes.len().checked_add(names).filter(|_| names <= Builder::LARGEST)?;
     u32::try_from(length).ok()?;
     // Zeros that nobody has touched cost nothing.
@@ -56,40 +53,31 @@ pub(super) fn with_room(bytes: &[u8], ends: Vec<u32>, sides: [&Packed; 2]) -> Op
 impl Packed<'_> {
     /// How many of the letters are of these names.
     pub(super) fn own(&self) -> usize {
-        let [_, own, _] = self.columns;
-        sum(own)
-    }
-
-    /// The bytes of all names.
-    fn length(&self) -> usize {
-        let [shared, ..] = self.columns;
-        sum(shared).saturating_add(self.own())
+        self.names.iter().map(|[_, own, _]| usize::from(*own)).sum()
     }
 
     /// Adds the names to texts that have room for them; `None` if they are no names or out of order.
     pub(super) fn unpack(&self, texts: &mut Texts) -> Option<Vec<Name>> {
-        let [shared, own, zones] = self.columns;
-        let letters = self.letters.get(..self.own())?;
-        let behind = letters.get(1..).unwrap_or_default();
-        let doubled = |(left, right): (&u8, &u8)| (*left == b'.') & (*right == b'.');
-        let doubled = letters.iter().zip(behind).map(doubled).fold(false, |any, here| any | here);
-        let known = zones.iter().fold(0, |all, zone| all | zone) <= 1;
-        (known && !doubled && are_letters(letters)).then_some(())?;
-        texts.ends.reserve(shared.len());
-        let mut names = Vec::with_capacity(shared.len());
+        let mut letters = self.letters.get(..self.own())?;
+        let doubled = any_pair(letters, |left, right| (left == b'.') & (right == b'.'));
+        (!doubled && are_letters(letters)).then_some(())?;
+        texts.ends.reserve(self.names.len());
+        let mut names = Vec::with_capacity(self.names.len());
         let mut before = Before { length: 0, zone: false, label: 0, zones: Zones::default() };
-        let mut letters = self.letters;
-        for ((shared, own), zone) in shared.iter().zip(own).zip(zones) {
-            let (shared, own) = (usize::from(*shared), usize::from(*own));
-            names.push(before.next(texts, letters, own, shared, *zone == 1)?);
-            letters = letters.get(own..)?;
+        letters = self.letters;
+        for lengths in self.names {
+            names.push(before.next(texts, letters, *lengths)?);
+            let [_, own, _] = lengths;
+            letters = letters.get(usize::from(*own)..)?;
         }
         Some(names)
     }
 }
 
-fn sum(lengths: &[u8]) -> usize {
-    lengths.iter().map(|length| usize::from(*length)).sum()
+/// Whether something holds for any two bytes side by side; all are looked at, several at a time.
+fn any_pair(bytes: &[u8], holds: impl Fn(u8, u8) -> bool) -> bool {
+    let pairs = bytes.iter().zip(bytes.iter().skip(1));
+    pairs.fold(false, |any, (left, right)| any | holds(*left, *right))
 }
 
 /// What is known of the name before.
@@ -102,26 +90,19 @@ struct Before {
 }
 
 impl Before {
-    /// Adds a name that begins with the first `own` letters, of which more must be there.
-    fn next(
-        &mut self,
-        texts: &mut Texts,
-        letters: &[u8],
-        own: usize,
-        shared: usize,
-        zone: bool,
-    ) -> Option<Name> {
-        let (start, length) = (texts.end() as usize, own.saturating_add(shared));
+    /// Adds a name that begins with the first letters; more of them must be there.
+    fn next(&mut self, texts: &mut Texts, letters: &[u8], lengths: [u8; 3]) -> Option<Name> {
+        let [shared, own, zone] = lengths.map(usize::from);
+        let (start, zone) = (texts.end() as usize, [false, true].get(zone).copied()?);
+        let end = start.saturating_add(own).saturating_add(shared);
         put_together(&mut texts.bytes, start, letters, own, shared)?;
-        let name = texts.bytes.get(start..start.saturating_add(length))?;
+        let name = texts.bytes.get(start..end)?;
         let (own, _) = name.split_at_checked(own)?;
         let parted = start.saturating_sub(shared).checked_sub(1).and_then(|place| texts.bytes.get(place));
-        let sound = length <= LONGEST
-            && self.is_before(own, parted, shared, zone)
-            && self.are_labels(name, own, shared);
+        let sound = self.is_before(own, parted, shared, zone) && self.is_name(name, own, shared);
         let text = count(&texts.ends);
-        texts.ends.push(u32::try_from(start.saturating_add(length)).ok()?);
-        (self.length, self.zone) = (length, zone);
+        texts.ends.push(u32::try_from(end).ok()?);
+        (self.length, self.zone) = (name.len(), zone);
         sound.then(|| self.zones.add(text, own, shared, zone))
     }
 
@@ -137,18 +118,17 @@ impl Before {
         }
     }
 
-    /// Whether all labels of a name, those that it shares whole being known, have 1 to 63 bytes, and the last is no number.
-    fn are_labels(&mut self, name: &[u8], own: &[u8], shared: usize) -> bool {
+    /// Whether a name is one that a rule may have; what it shares is the end of such a name.
+    fn is_name(&mut self, name: &[u8], own: &[u8], shared: usize) -> bool {
         // Of two dots side by side the second would begin a name, or both be among the letters: a name does not part from
         // the one before with a dot, which is the lowest byte.
-        let short = |label: &[u8]| label.len() <= LABEL;
-        let begin = name.get(..own.len().saturating_add(LABEL).saturating_add(1)).unwrap_or(name);
+        let labels = || name.split(|byte| *byte == b'.');
         let sound = own.first() != Some(&b'.')
-            && (name.len() <= LABEL || begin.split(|byte| *byte == b'.').all(short));
+            && (name.len() <= 63 || (name.len() <= 253 && labels().all(|label| label.len() <= 63)));
         if shared > self.label {
             return sound;
         }
-        let last = name.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+        let last = labels().next_back().unwrap_or_default();
         self.label = last.len();
         sound && !is_number(last)
     }
@@ -169,12 +149,6 @@ fn put_together(bytes: &mut [u8], start: usize, letters: &[u8], own: usize, shar
     Some(())
 }
 
-/// The most bytes of a name.
-const LONGEST: usize = 253;
-
-/// The most bytes of a label.
-const LABEL: usize = 63;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,13 +160,12 @@ mod tests {
 
     /// What becomes of names given as the bytes shared, those of their own, and whether they are zones.
     fn unpacked(names: &[(u8, &str, bool)]) -> Option<Vec<String>> {
-        let column = |number: fn(&(u8, &str, bool)) -> u8| names.iter().map(number).collect::<Vec<u8>>();
-        let columns =
-            [column(|name| name.0), column(|name| name.1.len() as u8), column(|name| name.2.into())];
+        let lengths: Vec<[u8; 3]> =
+            names.iter().map(|(shared, own, zone)| [*shared, own.len() as u8, (*zone).into()]).collect();
         let mut letters: Vec<u8> = names.iter().flat_map(|name| name.1.bytes()).collect();
         letters.extend([b'.'; STRIDE]);
-        let packed = Packed { columns: columns.each_ref().map(|column| &column[..]), letters: &letters };
-        let mut texts = with_room(b"text", vec![4], [&packed, &Packed { columns: [&[]; 3], letters: &[] }])?;
+        let packed = Packed { names: &lengths, letters: &letters };
+        let mut texts = with_room(b"text", vec![4], [&packed, &Packed { names: &[], letters: &[] }])?;
         let names = packed.unpack(&mut texts)?;
         Some(names.iter().map(|name| texts.str(name.text).into()).collect())
     }
@@ -210,7 +183,7 @@ mod tests {
             let name = format!("{own}{}", &before[before.len().checked_sub(usize::from(*shared))?..]);
             let order = from_the_end(before.as_bytes(), name.as_bytes()).then(zone.cmp(&before_zone));
             let is_name = HostName::parse(name.as_bytes()).is_ok_and(|host| host.as_str() == name);
-            let shares = end_in_common(before.as_bytes(), name.as_bytes()) == usize::from(*shared);
+            let shares = part(before.as_bytes(), name.as_bytes()).1 == usize::from(*shared);
             (order == Ordering::Less && is_name && shares).then(|| found.push((name, *zone)))?;
         }
         Some(found.into_iter().map(|(name, _)| name).collect())
@@ -344,9 +317,9 @@ mod tests {
 
     #[test]
     fn more_than_any_text_holds_is_refused_before_there_is_room_for_it() {
-        let many = vec![253; Builder::LARGEST / 253 + 1];
-        let bomb = Packed { columns: [&many, &many, &many], letters: &[] };
-        let none = Packed { columns: [&[]; 3], letters: &[] };
+        let many = vec![[253, 0, 0]; Builder::LARGEST / 253 + 1];
+        let bomb = Packed { names: &many, letters: &[] };
+        let none = Packed { names: &[], letters: &[] };
         assert_eq!(with_room(b"", vec![], [&none, &bomb]), None);
         assert_eq!(with_room(b"", vec![], [&bomb, &none]), None);
     }

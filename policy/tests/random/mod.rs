@@ -146,7 +146,7 @@ pub(crate) fn verdict<'r>(rules: &'r RuleSet, question: &Question, scan: bool) -
         destination_names: question.destination_names.as_deref(),
         identity: question.identity.as_ref(),
     };
-    if scan { rules.scan().decide(&request, &facts) } else { rules.decide(&request, &facts) }
+    if scan { rules.scan()(&request, &facts) } else { rules.decide(&request, &facts) }
 }
 
 pub(crate) fn parse(text: &str) -> RuleSet {

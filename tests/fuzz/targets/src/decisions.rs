@@ -56,7 +56,7 @@ impl Question {
             destination_names: self.destination_names.as_deref(),
             identity: self.identity.as_ref(),
         };
-        match if scan { rules.scan().decide(&request, &facts) } else { rules.decide(&request, &facts) } {
+        match if scan { rules.scan()(&request, &facts) } else { rules.decide(&request, &facts) } {
             Verdict::Permit(permit) => (format!("permit {}", permit.unverified), Some(permit.rule.index())),
             Verdict::Deny(deny) => (format!("{:?}", deny.why), deny.rule.map(|rule| rule.index())),
             Verdict::Need(need) => (format!("{need:?}"), None),

@@ -568,7 +568,7 @@ impl<'w> System<'w> {
             destination_names: self.destination_names.as_deref(),
             identity: self.identity.as_ref(),
         };
-        let rule = match world.rules.scan().decide(&question, &facts) {
+        let rule = match world.rules.scan()(&question, &facts) {
             Verdict::Permit(permit) => permit.rule,
             Verdict::Deny(deny)
                 if deny.why == DenyReason::BadIdentity
