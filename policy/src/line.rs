@@ -7,7 +7,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::address::Network;
 use crate::error::{Faults, LineError};
-use crate::name::{HostName, Pattern};
+use crate::name::{HostName, Pattern, is_slip};
 
 /// The classic limit of a line, in bytes without its end.
 pub(crate) const LONGEST: usize = 1023;
@@ -193,10 +193,7 @@ fn name_pattern(word: &str) -> Option<Pattern> {
     if word == "ALL" {
         return Some(Pattern::Any);
     }
-    let labels_of_digits =
-        word.split('.').filter(|label| label.bytes().all(|byte| byte.is_ascii_digit())).count();
-    if labels_of_digits >= 3 {
-        // "10.0.0.O": a dotted quad with a slip of the finger, not a name.
+    if is_slip(word.as_bytes()) {
         return None;
     }
     match word.strip_prefix('.') {

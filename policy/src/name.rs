@@ -100,6 +100,12 @@ pub(crate) fn is_number(label: &[u8]) -> bool {
     label.iter().all(u8::is_ascii_digit) || hex.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
+/// Whether three labels are digits, as in `10.0.0.O`: a dotted quad with a slip of the finger. No rule names such a host.
+pub(crate) fn is_slip(name: &[u8]) -> bool {
+    let digits = |label: &&[u8]| !label.is_empty() && label.iter().all(u8::is_ascii_digit);
+    name.split(|byte| *byte == b'.').filter(digits).count() >= 3
+}
+
 /// What a SOCKS4A client asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
@@ -193,6 +199,19 @@ mod tests {
         assert_eq!(HostName::parse(long.as_bytes()), Err(NameError::TooLong));
         let fits = vec!["abcdefghi"; 25].join(".") + ".ab.";
         assert!(HostName::parse(fits.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn three_labels_of_digits_are_an_address_with_a_slip() {
+        for (name, slip) in [
+            ("10.0.0.o", true),
+            ("a.1.2.b.3", true),
+            (".1.2.a", false),
+            ("1.2.a", false),
+            ("1a.2.3.b", false),
+        ] {
+            assert_eq!(is_slip(name.as_bytes()), slip, "{name}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::name::{are_letters, is_number};
+use crate::name::{are_letters, is_number, is_slip};
 use crate::side::{Name, Side, Zones, part};
 use crate::table::{Builder, Texts, count};
 
@@ -60,10 +60,11 @@ impl Packed<'_> {
     pub(super) fn unpack(&self, texts: &mut Texts) -> Option<Vec<Name>> {
         let mut letters = self.letters.get(..self.own())?;
         let doubled = any_pair(letters, |left, right| (left == b'.') & (right == b'.'));
+        let digits = any_pair(letters, |left, right| (left == b'.') & right.is_ascii_digit());
         (!doubled && are_letters(letters)).then_some(())?;
         texts.ends.reserve(self.names.len());
         let mut names = Vec::with_capacity(self.names.len());
-        let mut before = Before { length: 0, zone: false, label: 0, zones: Zones::default() };
+        let mut before = Before { length: 0, zone: false, label: 0, digits, zones: Zones::default() };
         letters = self.letters;
         for lengths in self.names {
             names.push(before.next(texts, letters, *lengths)?);
@@ -86,6 +87,8 @@ struct Before {
     zone: bool,
     /// The length of its last label.
     label: usize,
+    /// Whether there are labels, first ones apart, that begin with a digit.
+    digits: bool,
     zones: Zones,
 }
 
@@ -123,8 +126,10 @@ impl Before {
         // Of two dots side by side the second would begin a name, or both be among the letters: a name does not part from
         // the one before with a dot, which is the lowest byte.
         let labels = || name.split(|byte| *byte == b'.');
+        let digits = self.digits || own.first().is_some_and(u8::is_ascii_digit);
         let sound = own.first() != Some(&b'.')
-            && (name.len() <= 63 || (name.len() <= 253 && labels().all(|label| label.len() <= 63)));
+            && (name.len() <= 63 || (name.len() <= 253 && labels().all(|label| label.len() <= 63)))
+            && !(digits && is_slip(name));
         if shared > self.label {
             return sound;
         }
@@ -274,7 +279,22 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_refused() {
-        for own in ["A", "a b", "a\0", "\u{e4}", ".a", "a.", ".", "a..b", "1", "a.1", "0x1f", "a.0x"] {
+        for own in [
+            "1.2.3.a",
+            "a.1.2.3.a",
+            "A",
+            "a b",
+            "a\0",
+            "\u{e4}",
+            ".a",
+            "a.",
+            ".",
+            "a..b",
+            "1",
+            "a.1",
+            "0x1f",
+            "a.0x",
+        ] {
             assert_eq!(unpacked(&[(0, own, false)]), None, "{own}");
         }
         let first = (0, "0a", false);
@@ -286,6 +306,7 @@ mod tests {
             (1, "0xb", false),
             (0, "9", true),
             (0, "b.", true),
+            (2, "1.2.3.", false),
         ] {
             assert_eq!(unpacked(&[first, second]), None, "{second:?}");
         }
@@ -295,6 +316,11 @@ mod tests {
         assert_eq!(unpacked(&[(0, "a1", false), (1, "b", false)]).unwrap(), ["a1", "b1"]);
         assert_eq!(unpacked(&[(0, "a1", false), (1, "b2.", false)]), None);
         assert_eq!(unpacked(&[(0, "a1", false), (1, "2", false)]), None);
+        assert!(unpacked(&[(0, "2.a.1.a", false), (7, "a", false)]).is_some());
+        assert_eq!(unpacked(&[(0, "2.a.1.a", false), (7, "3.", false)]), None);
+        assert_eq!(unpacked(&[(0, "1.2.a.a", false), (6, "3", false), (7, "3.", false)]), None);
+        assert!(unpacked(&[(0, "-.2.1.a", false), (6, "a", false)]).is_some());
+        assert_eq!(unpacked(&[(0, "-.2.1.a", false), (6, "3", false)]), None);
     }
 
     #[test]
