@@ -88,7 +88,7 @@ type Monitor = WorkerEnd<FromLoader, ToLoader>;
 
 /// It reads files as root's user id may, and does nothing else.
 fn confine(monitor: &Monitor, memory: &File) -> Result<(), String> {
-    world::own_session()?;
+    rustix::process::setsid().map_err(|error| format!("setsid: {error}"))?;
     world::only_child_signals()?;
     world::leave_terminal(world::open_null()?.as_fd())?;
     world::close_all_but(&[monitor.as_fd(), memory.as_fd()])?;

@@ -117,7 +117,7 @@ type Monitor = WorkerEnd<FromRunner, ToRunner>;
 /// Keeps what is needed to start a command as another user, and nothing else. There is no filter and no Landlock:
 /// the commands would inherit both.
 fn confine(monitor: &Monitor) -> Result<(SignalFd, OwnedFd), String> {
-    world::own_session()?;
+    rustix::process::setsid().map_err(|error| format!("setsid: {error}"))?;
     let child = world::only_child_signals()?;
     let signals = SignalFd::with_flags(&child, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(|error| format!("signalfd: {error}"))?;

@@ -199,7 +199,9 @@ fn wait_until_mapped(monitor: &Monitor) -> Result<(), String> {
 /// Everything but the channel, the program, /dev/null and the signals is closed; then the spawner's own filter.
 fn confine(monitor: &Monitor, plan: &Plan) -> Result<nix::sys::signalfd::SignalFd, String> {
     use nix::sys::signalfd::{SfdFlags, SignalFd};
-    world::own_group()?;
+    // Not a session of its own: the scheduler shares the processors out by sessions (sched(7), autogroup), and in another
+    // one workers would get theirs at the cost of the monitor that works for them all.
+    rustix::process::setpgid(None, None).map_err(|error| format!("setpgid: {error}"))?;
     let child = world::only_child_signals()?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&child, flags).map_err(|error| format!("signalfd: {error}"))?;

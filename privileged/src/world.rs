@@ -119,17 +119,6 @@ fn empty_root() -> Result<(), String> {
     mount(None::<&str>, "/", None::<&str>, read_only, None::<&str>).map_err(at("remount read-only"))
 }
 
-/// A session of one's own, without a terminal.
-pub fn own_session() -> Result<(), String> {
-    rustix::process::setsid().map(drop).map_err(|error| format!("setsid: {error}"))
-}
-
-/// A process group of one's own in the session of the monitor. The scheduler shares the processors out by sessions
-/// (sched(7), autogroup): in another one, workers would get theirs at the cost of the monitor that works for them all.
-pub fn own_group() -> Result<(), String> {
-    rustix::process::setpgid(None, None).map_err(|error| format!("setpgid: {error}"))
-}
-
 /// A terminal's Ctrl-C and a service manager's SIGTERM go to every process, but it is the monitor that decides when
 /// the others end. Gives the set with SIGCHLD, which is read from a descriptor.
 pub fn only_child_signals() -> Result<SigSet, String> {
