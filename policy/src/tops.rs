@@ -17,6 +17,8 @@ use crate::table::{Span, count};
 pub(crate) struct Tops {
     /// How many bits an address has behind its top.
     shift: u32,
+    /// The number of the first top: most IPv6 addresses are not in use, and outside there is little to be found.
+    base: usize,
     tops: Vec<Top>,
     /// The candidates that tops have no room for.
     more: Vec<Entry>,
@@ -84,33 +86,38 @@ impl Tops {
         if prefixes.len() < MANY {
             return Tops::default();
         }
-        // On the average 4 to 8 prefixes to a top.
-        let bits = prefixes.len().ilog2().saturating_sub(2).saturating_add(W::UNUSED);
+        // On the average 8 to 16 prefixes to a top.
+        let bits = prefixes.len().ilog2().saturating_sub(3).saturating_add(W::UNUSED);
         let shift = W::BITS.saturating_sub(bits);
         let count = 1usize.checked_shl(bits).unwrap_or_default();
-        let mut found = Tops { shift, tops: Vec::with_capacity(count), more: Vec::new() };
+        let is_short = |prefix: &Prefix<W>| u32::from(prefix.length) <= bits;
+        let number = |prefix: &Prefix<W>| prefix.address.top(shift);
+        let base = prefixes.iter().find(|prefix| !is_short(prefix)).map_or(0, number);
+        let numbers = base..prefixes.last().map_or(0, number).saturating_add(1);
+        let mut found = Tops { shift, base, tops: Vec::with_capacity(numbers.len()), more: Vec::new() };
         let none = Candidates { entries: [NOTHING; MOST], sure: NOTHING.rule, more: Span::default(), end: 0 };
         let of_any = found.candidates(&none, lists.of(0), closed, count);
         // Those of the short prefixes around a top.
         let mut around: Vec<Candidates> = Vec::new();
         let mut rest = (0..).zip(prefixes).peekable();
         let mut long = Span::default();
-        for top in 0..count {
-            while around.pop_if(|short| short.end <= top).is_some() {}
-            let in_top = |prefix: &Prefix<W>| prefix.address.top(shift) == top;
+        for top in numbers {
             long.start = long.end;
             while let Some((at, short)) =
-                rest.next_if(|(_, prefix)| u32::from(prefix.length) <= bits && in_top(prefix))
+                rest.next_if(|(_, prefix)| is_short(prefix) && number(prefix) <= top)
             {
                 let sure = short.sure();
                 let list = sure.as_ref().map_or_else(|| lists.of(first.saturating_add(at)), slice::from_ref);
-                let end = top.saturating_add(count.checked_shr(short.length.into()).unwrap_or_default());
+                let begin = number(short);
+                while around.pop_if(|outer| outer.end <= begin).is_some() {}
+                let end = begin.saturating_add(count.checked_shr(short.length.into()).unwrap_or_default());
                 around.push(found.candidates(around.last().unwrap_or(&of_any), list, closed, end));
                 long = Span { start: at.saturating_add(1), end: at.saturating_add(1) };
             }
+            while around.pop_if(|short| short.end <= top).is_some() {}
             let Candidates { entries: [one, two, three, ..], more, .. } = *around.last().unwrap_or(&of_any);
             let mut this = Top { slots: 0, long, first: NOTHING.rule, candidates: [one, two, three], more };
-            while let Some((at, prefix)) = rest.next_if(|(_, prefix)| in_top(prefix)) {
+            while let Some((at, prefix)) = rest.next_if(|(_, prefix)| number(prefix) == top) {
                 this.slots |= slots(prefix, shift);
                 this.first = this.first.min(prefix.first & !SURE);
                 this.long.end = at.saturating_add(1);
@@ -133,7 +140,7 @@ impl Tops {
 
     /// What there is around an address.
     pub(crate) fn near<W: Word>(&self, family: &Family<W>, address: W) -> Near<'_> {
-        let Some(top) = self.tops.get(address.top(self.shift)) else {
+        let Some(top) = self.tops.get(address.top(self.shift).wrapping_sub(self.base)) else {
             return Near { all: family.all(), ..Near::default() };
         };
         let first = if top.slots & slot(address, self.shift) == 0 { NOTHING.rule } else { top.first };

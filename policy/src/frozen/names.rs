@@ -38,12 +38,10 @@ pub(super) fn write(out: &mut Vec<u8>, side: &Side, texts: &Texts) {
 
 /// Texts with room behind them for the names of both sides; `None` if no text of rules has as many bytes.
 pub(super) fn with_room(bytes: &[u8], ends: Vec<u32>, sides: [&Packed; 2]) -> Option<Texts> {
-    let lengths = sides.iter().flat_map(|side| side.names);
-    let names = lengths.fold(0usize, |all, [shared, own, _]| {
-        all.saturating_add((*shared).into()).saturating_add((*own).into())
-    });
+    // With a byte for each zone, as it has a dot in front in a text.
+    let lengths = sides.iter().flat_map(|side| side.names.as_flattened());
+    let names = lengths.fold(0usize, |all, length| all.saturating_add((*length).into()));
     let length = bytes.len().checked_add(names).filter(|_| names <= Builder::LARGEST)?;
-    u32::try_from(length).ok()?;
     // Zeros that nobody has touched cost nothing.
     let mut room = vec![0; length.checked_add(STRIDE)?];
     room.get_mut(..bytes.len())?.copy_from_slice(bytes);
