@@ -343,6 +343,10 @@ impl<'a> Reader<'a> {
         table.index.by_source = self.lists([sources, destinations, tails])?;
         table.index.by_destination = self.lists([destinations, sources, tails])?;
         table.index.places = table.index.placed().ok_or(UNLISTED)?;
+        // Each rule has one pattern on a side, which may be any. More would cost time that no rule is worth.
+        if sources.max(destinations) > count(&table.index.places).saturating_add(1) {
+            return Err(FrozenError::Content("patterns that no rule has"));
+        }
         Ok(table)
     }
 
@@ -673,9 +677,18 @@ mod tests {
         assert_eq!(v4(|family| family.prefixes[0].address |= 1), networks);
         assert_eq!(v4(|family| family.odd.push(Masked { mask: !0, address: 0 })), networks);
         let any = altered(|table| {
-            table.source.v4 = Family::new([(0, 0), (0x0a00_0000, 8)].into_iter(), vec![]).unwrap();
+            table.source.v4 = Family::new([(0, 0)].into_iter(), vec![]).unwrap();
         });
         assert_eq!(any, content("a rule of another kind of file"));
+    }
+
+    #[test]
+    fn patterns_that_no_rule_has_are_refused() {
+        let unused = altered(|table| {
+            let odd = vec![Masked { mask: 0x00ff_0000, address: 0 }];
+            table.source.v4 = Family::new([(0x0a00_0000, 8)].into_iter(), odd).unwrap();
+        });
+        assert_eq!(unused, content("patterns that no rule has"));
     }
 
     #[test]
