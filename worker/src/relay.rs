@@ -132,7 +132,10 @@ impl Mover {
 
     /// Changes the way in which bytes are moved from now on.
     pub fn set_mode(&mut self, mode: RelayMode) {
-        self.mode = mode;
+        if std::mem::replace(&mut self.mode, mode) != mode {
+            // What one mode takes as a pipe may be too small for the other.
+            self.pipes = Pool::default();
+        }
     }
 
     /// Moves what can be moved now, in millisecond `now`, from `source` to `sink`.

@@ -133,6 +133,9 @@ impl Worker {
         for event in events.iter() {
             self.on_event(event)?;
         }
+        if !self.mover.pipes.is_empty() {
+            self.next_sweep = self.next_sweep.min(self.now.saturating_add(1));
+        }
         if self.now >= self.next_sweep {
             self.sweep();
         }
@@ -234,10 +237,7 @@ impl Worker {
         }
         self.mover.pipes.trim();
         let leaving = self.sessions.iter().any(|(_, session)| session.is_refused());
-        let pause = match leaving || !self.mover.pipes.is_empty() {
-            true => 1,
-            false => self.idle_limit.div_euclid(8).clamp(1, 60),
-        };
+        let pause = if leaving { 1 } else { self.idle_limit.div_euclid(8).clamp(1, 60) };
         self.next_sweep = self.now.saturating_add(pause);
     }
 }

@@ -14,7 +14,8 @@ const FIRST: usize = 512 << 10;
 /// What each further one holds. They are needed while receivers are slower than senders.
 const FURTHER: usize = 256 << 10;
 
-/// One worker may have so many pipes: the flows beyond are copied.
+/// One worker may have so many pipes, and keeps no more of them: the flows beyond are copied, or with
+/// [`RelayMode::Splice`] have one as long as they need it.
 const MOST: usize = 32;
 
 /// A pipe of which both ends are in this worker.
@@ -81,7 +82,9 @@ impl Pool {
 
     /// Takes back a pipe, which must be empty.
     pub fn give_back(&mut self, pipe: Pipe) {
-        self.idle.push(pipe);
+        if self.idle.len() < MOST {
+            self.idle.push(pipe);
+        }
     }
 
     /// Closes the pipes that nobody has needed since the last call.

@@ -468,7 +468,7 @@ fn acknowledged(socket: &OwnedFd) -> bool {
 fn pending_error(socket: &OwnedFd) -> Errno {
     match recv(socket, &mut [0; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK) {
         Err(errno) if errno != Errno::AGAIN => errno,
-        // After the end of its stream a socket reports a reset by an event only.
+        // After the end of its stream, and while bytes of it have not been read, a socket reports a reset by an event only.
         _ => Errno::CONNRESET,
     }
 }
