@@ -176,6 +176,8 @@ impl Monitor {
         }
         for (index, why) in self.workers.expired(now) {
             match why {
+                // The end of another may have given it something to do.
+                Expired::Idle if self.workers.worker(index).is_some_and(|worker| worker.load > 0) => {}
                 Expired::Idle => self.dismiss(index, false, None),
                 Expired::NotReady => self.lose(index, Some("not ready in time".into())),
                 Expired::Unread => self.violation(index, "it does not read its channel"),
@@ -215,9 +217,8 @@ impl Monitor {
 
     /// Starts what is missing of spare workers.
     pub(crate) fn keep_spares(&mut self) {
-        let wanted =
-            if self.stopping.is_some() { 0 } else { self.workers.spares_wanted(&self.world.settings) };
-        for _ in 0..wanted {
+        let wanted = self.workers.spares_wanted(&self.world.settings);
+        for _ in 0..if self.stopping.is_some() { 0 } else { wanted } {
             match self.spawn(Role::Session) {
                 Some(index) => self.workers.keep_spare(index),
                 None => return,

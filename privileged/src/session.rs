@@ -66,6 +66,14 @@ pub enum Phase {
     Closing,
 }
 
+impl Phase {
+    /// Whether something else than the worker is waited for.
+    fn waits(self) -> bool {
+        use Phase::{Asking, Dialling, Invited, Listening, Negotiating, Reaching};
+        matches!(self, Asking(_) | Dialling | Listening | Reaching | Negotiating | Invited)
+    }
+}
+
 /// What a decision may have to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fact {
@@ -376,24 +384,12 @@ impl Session {
             // The relay goes on being a relay until the worker has said what it moved.
             (Phase::Relaying, Event::Stop) => vec![Action::End, Action::Deadline(Some(CLOSING_LIMIT))],
 
-            (
-                Phase::Asking(_)
-                | Phase::Dialling
-                | Phase::Listening
-                | Phase::Reaching
-                | Phase::Negotiating
-                | Phase::Invited,
-                Event::Closed { up: 0, down: 0, why },
-            ) if may_end_a_wait(why) => self.abandoned("the client has gone", Action::Forget, world),
-            (
-                Phase::Asking(_)
-                | Phase::Dialling
-                | Phase::Listening
-                | Phase::Reaching
-                | Phase::Negotiating
-                | Phase::Invited,
-                Event::WorkerLost,
-            ) => self.abandoned("its worker has ended", Action::Forget, world),
+            (phase, Event::Closed { up: 0, down: 0, why }) if phase.waits() && may_end_a_wait(why) => {
+                self.abandoned("the client has gone", Action::Forget, world)
+            }
+            (phase, Event::WorkerLost) if phase.waits() => {
+                self.abandoned("its worker has ended", Action::Forget, world)
+            }
             (Phase::Refusing | Phase::ClosingUnread | Phase::Closing, Event::Closed { .. }) => {
                 vec![Action::Forget]
             }

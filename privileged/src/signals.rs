@@ -73,7 +73,9 @@ impl Monitor {
         }
         world.settings = self.world.settings.keep_fixed(world.settings);
         self.world = world;
-        self.workers.set_up_again(&self.world.settings);
+        for index in self.workers.set_up_again(&self.world.settings) {
+            self.flush_worker(index);
+        }
         if let Some(runner) = &self.runner {
             // A runner that takes no more messages reads its rules when it is started again.
             let _ = runner.send(&ToRunner::Reload, None);

@@ -358,14 +358,13 @@ impl Workers {
         Some(worker)
     }
 
-    /// Sends the settings that session workers follow.
-    pub fn set_up_again(&mut self, settings: &Settings) {
-        for (_, worker) in &mut self.workers {
-            if let Line::Session(link) = &mut worker.line {
-                link.send(session_setup(settings), None);
-                self.soonest = sooner(self.soonest, link.gives_up());
-            }
-        }
+    /// Sends the settings that session workers follow; gives those for which they have to wait.
+    pub fn set_up_again(&mut self, settings: &Settings) -> Vec<usize> {
+        let waits = |(index, worker): (usize, &mut Worker)| {
+            let Line::Session(link) = &mut worker.line else { return None };
+            (link.send(session_setup(settings), None) && link.is_stuck()).then_some(index)
+        };
+        self.workers.iter_mut().filter_map(waits).collect()
     }
 
     /// All workers, for reports.
