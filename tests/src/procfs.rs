@@ -48,14 +48,12 @@ impl Process {
         link.map(|link| link.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// Memory that is only its own, in KiB.
+    /// Memory that is only its own, in KiB: what it has written. Pages of the program count as private as well while no
+    /// other process happens to have them mapped, but are no memory that it takes.
     pub fn private_memory(self) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0)).unwrap_or_default();
-        let kilobytes = |line: &str| {
-            let (name, value) = line.split_once(':')?;
-            name.starts_with("Private_").then(|| value.trim().trim_end_matches(" kB").parse::<u64>().ok())?
-        };
-        text.lines().filter_map(kilobytes).sum()
+        let written = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:"));
+        written.and_then(|value| value.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(u64::MAX)
     }
 
     /// Time of the processor used so far, in clock ticks.
