@@ -218,7 +218,8 @@ impl Monitor {
     /// Starts what is missing of spare workers.
     pub(crate) fn keep_spares(&mut self) {
         let wanted = self.workers.spares_wanted(&self.world.settings);
-        for _ in 0..if self.stopping.is_some() { 0 } else { wanted } {
+        let wanted = if self.stopping.is_some() { 0 } else { wanted };
+        for _ in 0..wanted {
             match self.spawn(Role::Session) {
                 Some(index) => self.workers.keep_spare(index),
                 None => return,

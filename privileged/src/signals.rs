@@ -73,9 +73,8 @@ impl Monitor {
         }
         world.settings = self.world.settings.keep_fixed(world.settings);
         self.world = world;
-        for index in self.workers.set_up_again(&self.world.settings) {
-            self.flush_worker(index);
-        }
+        let waiting = self.workers.set_up_again(&self.world.settings);
+        waiting.into_iter().for_each(|index| self.flush_worker(index));
         if let Some(runner) = &self.runner {
             // A runner that takes no more messages reads its rules when it is started again.
             let _ = runner.send(&ToRunner::Reload, None);

@@ -133,6 +133,7 @@ impl Worker {
         for event in events.iter() {
             self.on_event(event)?;
         }
+        // What idle pipes may hold is missing elsewhere.
         if !self.mover.pipes.is_empty() {
             self.next_sweep = self.next_sweep.min(self.now.saturating_add(1));
         }
