@@ -2,12 +2,12 @@
 //!
 //! Both sockets are watched edge-triggered, so a [`Flow`] remembers what its ends are ready for. It moves bytes in
 //! one of two ways. Small amounts are copied through one buffer that all relays of a worker share; bulk is spliced
-//! from socket to pipe to socket and never enters the worker's memory. With [`RelayMode::Splice`] everything is
-//! spliced, but for urgent bytes, which splice(2) does not pass. A flow holds a pipe or memory of its own only while
-//! its receiver does not take what was read: an idle relay has neither.
+//! from socket to pipe to socket and, while pipes are to be had, never enters the worker's memory. With
+//! [`RelayMode::Splice`] everything is spliced, but for urgent bytes, which splice(2) does not pass. A flow holds a
+//! pipe or memory of its own only while its receiver does not take what was read: an idle relay has neither.
 //!
 //! A source that writes much in small pieces would cost a wake-up, a read and a write for each of them, here and at
-//! both peers. A flow that has read pieces at more than one in a millisecond, with nothing coming the other way, lets
+//! both peers. A flow that reads more than one piece in a millisecond, with nothing coming the other way, lets
 //! them gather: it looks again a millisecond later, and so on until there is nothing. An exchange of questions and
 //! answers never gets there.
 
