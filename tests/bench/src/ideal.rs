@@ -1,6 +1,8 @@
 //! The ceiling: a SOCKS 4, 4A and 5 proxy without rules, log, limits, deadlines or separation. A process for each
-//! processor, each one epoll loop; all accept from one listening socket.
+//! processor, each one epoll loop; all accept from one listening socket. Behind a [`front`](crate::front) the same
+//! loop serves one client host, and leaves accepting and connecting to that.
 
+use crate::front::{Down, Up};
 use crate::net::{self, Events, Listen, Outcome};
 use crate::origin::processors;
 use crate::request::{Parsed, parse};
@@ -39,7 +41,7 @@ pub(crate) fn start(moves: Moves, address: SocketAddrV4) -> Outcome<Vec<Child>> 
     let listener = net::listen(address, Listen::default())?;
     let start = |_| {
         let mut command = Command::new("/proc/self/exe");
-        command.args(["ideal", moves.word()]).stdin(Stdio::from(listener.try_clone()?)).spawn()
+        command.args(["ideal", moves.word(), "listener"]).stdin(Stdio::from(listener.try_clone()?)).spawn()
     };
     Ok((0..processors()).map(start).collect::<std::io::Result<_>>()?)
 }
@@ -48,11 +50,24 @@ const BUFFER: usize = 64 * 1024;
 const PIPE: usize = 1 << 20;
 /// So much of one direction at a time, before others have their turn.
 const TURNS: usize = 16;
-const LISTENER: u64 = u64::MAX;
+const INPUT: u64 = u64::MAX;
+
+/// What the standard input of a process is, and so who accepts and connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Input {
+    /// A listening socket: the process itself.
+    Listener,
+    /// A channel to a front, which does it.
+    Channel,
+}
 
 /// One of the processes.
-pub(crate) fn run(moves: Moves) -> Outcome<()> {
+pub(crate) fn run(moves: Moves, input: Input) -> Outcome<()> {
+    if input == Input::Channel && std::env::var_os("NOBATCH").is_none() {
+        crate::sys::give_way()?;
+    }
     let mut proxy = Proxy {
+        input,
         events: Events::new()?,
         visits: Slab::new(),
         generation: 0,
@@ -61,10 +76,9 @@ pub(crate) fn run(moves: Moves) -> Outcome<()> {
         mover: Mover { moves, buffer: vec![0; BUFFER], pipes: Vec::new() },
     };
     // One process is woken for a connection, not all.
-    proxy.events.add(rustix::stdio::stdin(), LISTENER, EventFlags::IN | EventFlags::EXCLUSIVE)?;
-    loop {
-        proxy.turn()?;
-    }
+    proxy.events.add(rustix::stdio::stdin(), INPUT, EventFlags::IN | EventFlags::EXCLUSIVE)?;
+    while proxy.turn()? {}
+    Ok(())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,6 +132,7 @@ struct Pipe {
 }
 
 struct Proxy {
+    input: Input,
     events: Events,
     visits: Slab<Visit>,
     generation: u32,
@@ -128,7 +143,8 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn turn(&mut self) -> Outcome<()> {
+    /// False when there is nobody any more who would say anything.
+    fn turn(&mut self) -> Outcome<bool> {
         let limit = (!self.unfinished.is_empty()).then_some(Duration::ZERO);
         let ready = self.events.wait(limit)?;
         for _ in 0..self.unfinished.len() {
@@ -138,8 +154,12 @@ impl Proxy {
         }
         for event in 0..ready {
             let (token, flags) = self.events.get(event);
-            if token == LISTENER {
-                self.accept();
+            if token == INPUT {
+                if self.input == Input::Listener {
+                    self.accept();
+                } else if !self.hear()? {
+                    return Ok(false);
+                }
                 continue;
             }
             let number = (token as u32 >> 1) as usize;
@@ -159,7 +179,7 @@ impl Proxy {
         for number in self.ended.drain(..) {
             self.visits.remove(number);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn watch(&self, fd: BorrowedFd<'_>, number: usize, generation: u32, side: u64) -> Result<()> {
@@ -172,23 +192,53 @@ impl Proxy {
         for _ in 0..64 {
             let Some(client) = net::accept(rustix::stdio::stdin()) else { return };
             net::no_delay(&client);
-            self.generation = self.generation.wrapping_add(1);
-            let (generation, number) = (self.generation, self.visits.vacant_key());
-            // Out of memory for events: the client is let go.
-            if self.watch(client.as_fd(), number, generation, 0).is_ok() {
-                let (up, down) = (Flow::default(), Flow::default());
-                let phase = Phase::Opening { greeted: false };
-                self.visits.insert(Visit {
-                    client,
-                    server: None,
-                    phase,
-                    request: Vec::new(),
-                    up,
-                    down,
-                    generation,
-                });
-            }
+            self.begin(client);
         }
+    }
+
+    fn begin(&mut self, client: OwnedFd) {
+        self.generation = self.generation.wrapping_add(1);
+        let (generation, number) = (self.generation, self.visits.vacant_key());
+        // Out of memory for events: the client is let go.
+        if self.watch(client.as_fd(), number, generation, 0).is_ok() {
+            let (up, down) = (Flow::default(), Flow::default());
+            let phase = Phase::Opening { greeted: false };
+            self.visits.insert(Visit {
+                client,
+                server: None,
+                phase,
+                request: Vec::new(),
+                up,
+                down,
+                generation,
+            });
+        }
+    }
+
+    /// One message of the front. A client that comes with its request is looked at at once, and a server that is
+    /// connected is used at once, without an event that says so. False when the front has ended.
+    fn hear(&mut self) -> Outcome<bool> {
+        let (number, generation) = match Down::receive(rustix::stdio::stdin())? {
+            None => return Ok(false),
+            Some(Down::Client(client)) => {
+                let number = self.visits.vacant_key();
+                self.begin(client);
+                (number, self.generation)
+            }
+            Some(Down::Server { visit, server, is_connected }) => {
+                let (number, generation) = (visit as u32 as usize, (visit >> 32) as u32);
+                if self.watch(server.as_fd(), number, generation, 1).is_ok()
+                    && let Some(visit) = self.visits.get_mut(number).filter(|v| v.generation == generation)
+                {
+                    visit.server = Some(server);
+                    visit.up.writable = is_connected;
+                    visit.down.writable = true;
+                }
+                (number, generation)
+            }
+        };
+        self.step(number, generation, |visit| visit.up.readable |= visit.server.is_none());
+        Ok(true)
     }
 
     /// Tells a visit its news and lets it go on; ends it where it goes no further.
@@ -207,6 +257,9 @@ impl Proxy {
                 self.mover.put_back(flow);
             }
             self.ended.push(number);
+            if self.input == Input::Channel {
+                let _ = Up::Ended.send(rustix::stdio::stdin());
+            }
         }
     }
 
@@ -217,6 +270,10 @@ impl Proxy {
             && visit.up.readable
             && let Some(destination) = open(visit, &mut self.mover.buffer)?
         {
+            if self.input == Input::Channel {
+                let visit = u64::from(generation) << 32 | number as u64;
+                return Up::Dial { visit, destination }.send(rustix::stdio::stdin());
+            }
             let server = net::connect(None, destination).map_err(|_| Errno::CONNREFUSED)?;
             self.watch(server.as_fd(), number, generation, 1)?;
             self.visits[number].server = Some(server);

@@ -2,11 +2,13 @@
 //!
 //! Everything runs on the loopback interface of a network namespace of its own, which has its own `/etc`, `/run` and
 //! `/dev/log`. One measure after the other is taken of one proxy after the other, each freshly started; that is a
-//! round. The [`measures`] say what there is and what is asked, [`take`] how it is done, [`load`] has the clients, [`origin`] the servers,
-//! [`ideal`] the proxy that marks the ceiling, [`proxies`] how the others are started, [`table`] what is printed.
+//! round. The [`measures`] say what there is and what is asked, [`take`] how it is done, [`load`] has the clients,
+//! [`origin`] the servers, [`ideal`] the proxy that marks the ceiling and [`front`] what makes of it one that keeps
+//! client hosts apart, [`proxies`] how the others are started, [`table`] what is printed.
 
 mod count;
 mod dial;
+mod front;
 mod ideal;
 mod load;
 mod measures;
@@ -23,7 +25,7 @@ mod table;
 mod take;
 
 use clap::{Args, Parser, Subcommand};
-use ideal::Moves;
+use ideal::{Input, Moves};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::path::PathBuf;
@@ -44,9 +46,12 @@ enum Part {
     /// A process of the servers
     #[command(hide = true)]
     Origin { part: u8, parts: u8 },
-    /// A process of the ideal proxy, at the listening socket on standard input
+    /// A process of the ideal proxy, at the listening socket or the channel on standard input
     #[command(hide = true)]
-    Ideal { moves: Moves },
+    Ideal { moves: Moves, input: Input },
+    /// The front of the ideal proxy that keeps client hosts apart, at the listening socket on standard input
+    #[command(hide = true)]
+    Front { moves: Moves },
 }
 
 /// What is to be measured.
@@ -58,7 +63,7 @@ pub(crate) struct Wanted {
     /// Take half an hour instead of a few minutes: three rounds, longer, and with more connections
     #[arg(long)]
     full: bool,
-    /// Only these: direct, ideal-adaptive, ideal-splice, danted, hpsockd, microsocks, sockd
+    /// Only these: direct, ideal-adaptive, ideal-splice, ideal-apart, danted, hpsockd, microsocks, sockd
     #[arg(long, value_delimiter = ',')]
     proxies: Vec<String>,
     /// Another build of sockd beside this one; sockd-worker lies in the same folder
@@ -90,7 +95,8 @@ fn main() {
         Some(part) => set_parent_process_death_signal(Some(Signal::KILL)).map_err(Into::into).and_then(
             |()| match part {
                 Part::Origin { part, parts } => origin::run(part, parts),
-                Part::Ideal { moves } => ideal::run(moves),
+                Part::Ideal { moves, input } => ideal::run(moves, input),
+                Part::Front { moves } => front::run(moves),
             },
         ),
         None => rounds::run(&line.wanted),
@@ -123,8 +129,8 @@ mod tests {
 
     #[test]
     fn parts_of_the_program_are_started_by_word() {
-        let line = Line::parse_from(["sockd-bench", "ideal", "adaptive"]);
-        assert!(matches!(line.part, Some(Part::Ideal { moves: Moves::Adaptive })));
+        let line = Line::parse_from(["sockd-bench", "ideal", "adaptive", "channel"]);
+        assert!(matches!(line.part, Some(Part::Ideal { moves: Moves::Adaptive, input: Input::Channel })));
         let line = Line::parse_from(["sockd-bench", "origin", "1", "2"]);
         assert!(matches!(line.part, Some(Part::Origin { part: 1, parts: 2 })));
     }

@@ -45,6 +45,13 @@ pub(crate) fn accept(listener: impl AsFd) -> Option<OwnedFd> {
     net::accept_with(listener, FLAGS).ok()
 }
 
+/// The same with the client's address.
+pub(crate) fn accept_from(listener: impl AsFd) -> Option<(OwnedFd, Ipv4Addr)> {
+    let (client, address) = net::acceptfrom_with(listener, FLAGS).ok()?;
+    let address = SocketAddrV4::try_from(address?).ok()?;
+    Some((client, *address.ip()))
+}
+
 /// Begins to connect, from `source` and a port of the kernel's choice.
 pub(crate) fn connect(source: Option<Ipv4Addr>, to: SocketAddrV4) -> Outcome<OwnedFd> {
     let socket = stream()?;
@@ -53,9 +60,22 @@ pub(crate) fn connect(source: Option<Ipv4Addr>, to: SocketAddrV4) -> Outcome<Own
         nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
         net::bind(&socket, &SocketAddrV4::new(source, 0))?;
     }
-    set_tcp_nodelay(&socket, true)?;
-    match net::connect(&socket, &to) {
-        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+    begin_to_connect(&socket, to)?;
+    Ok(socket)
+}
+
+/// The same from whatever address fits, and whether it is connected already, as it mostly is on loopback.
+pub(crate) fn dial(to: SocketAddrV4) -> Outcome<(OwnedFd, bool)> {
+    let socket = stream()?;
+    let is_connected = begin_to_connect(&socket, to)?;
+    Ok((socket, is_connected))
+}
+
+fn begin_to_connect(socket: &OwnedFd, to: SocketAddrV4) -> Outcome<bool> {
+    set_tcp_nodelay(socket, true)?;
+    match net::connect(socket, &to) {
+        Ok(()) => Ok(true),
+        Err(Errno::INPROGRESS) => Ok(false),
         Err(error) => Err(format!("connect to {to}: {error}").into()),
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-/// What a process of sockd is; of others, all are workers.
+/// What a process of sockd is; a front counts as a monitor, and of others all are workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
     Monitor,
@@ -16,11 +16,13 @@ pub(crate) enum Role {
 }
 
 /// A proxy's processes: those that were started, and their descendants.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tree {
     roots: Vec<i32>,
-    /// The root is a monitor and its children are spawners.
-    is_sockd: bool,
+    /// What these are,
+    of_roots: Role,
+    /// and their children; further descendants are workers.
+    of_children: Role,
 }
 
 #[derive(Debug)]
@@ -63,15 +65,19 @@ pub(crate) struct Holdings {
 
 impl Tree {
     pub(crate) fn of(roots: Vec<i32>) -> Self {
-        Self { roots, is_sockd: false }
+        Self { roots, of_roots: Role::Worker, of_children: Role::Worker }
     }
 
     pub(crate) fn of_sockd(monitor: i32) -> Self {
-        Self { roots: vec![monitor], is_sockd: true }
+        Self { roots: vec![monitor], of_roots: Role::Monitor, of_children: Role::Spawner }
+    }
+
+    pub(crate) fn of_front(front: i32) -> Self {
+        Self { roots: vec![front], of_roots: Role::Monitor, of_children: Role::Worker }
     }
 
     pub(crate) fn has_monitor(&self) -> bool {
-        self.is_sockd
+        self.of_roots == Role::Monitor
     }
 
     fn processes(&self) -> Vec<Process> {
@@ -87,9 +93,8 @@ impl Tree {
         let mut open: Vec<(i32, Role)> = Vec::new();
         for (pid, of_children) in children.remove(&0).unwrap_or_default() {
             if self.roots.contains(&pid) {
-                let role = if self.is_sockd { Role::Monitor } else { Role::Worker };
-                found.push(Process { pid, role, of_children });
-                open.push((pid, if self.is_sockd { Role::Spawner } else { Role::Worker }));
+                found.push(Process { pid, role: self.of_roots, of_children });
+                open.push((pid, self.of_children));
             }
         }
         while let Some((parent, role)) = open.pop() {

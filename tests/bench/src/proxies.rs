@@ -1,5 +1,6 @@
 //! What is measured, and how it is started: everything in the foreground, each at a port of its own.
 
+use crate::front;
 use crate::ideal::{self, Moves};
 use crate::net::Outcome;
 use crate::procs::Tree;
@@ -38,6 +39,8 @@ pub(crate) struct Proxy {
 enum Kind {
     Direct,
     Ideal(Moves),
+    /// The same with a process for each client host.
+    Apart,
     Danted,
     Hpsockd,
     Microsocks,
@@ -52,6 +55,7 @@ pub(crate) fn all(others: &[(String, PathBuf)]) -> Outcome<Vec<Proxy>> {
         proxy("direct", Kind::Direct),
         proxy("ideal-adaptive", Kind::Ideal(Moves::Adaptive)),
         proxy("ideal-splice", Kind::Ideal(Moves::Splice)),
+        proxy("ideal-apart", Kind::Apart),
     ];
     let installed =
         |name: &str| ["/usr/sbin", "/usr/bin"].iter().any(|folder| Path::new(folder).join(name).exists());
@@ -86,7 +90,7 @@ impl Proxy {
     pub(crate) fn standing(&self) -> Standing {
         match self.kind {
             Kind::Direct => Standing::Direct,
-            Kind::Ideal(_) => Standing::Ceiling,
+            Kind::Ideal(_) | Kind::Apart => Standing::Ceiling,
             Kind::Danted | Kind::Hpsockd | Kind::Microsocks => Standing::Peer,
             Kind::Sockd(_) => Standing::Ours,
         }
@@ -103,7 +107,7 @@ impl Proxy {
 
     pub(crate) fn speaks(&self, protocol: Protocol) -> bool {
         match self.kind {
-            Kind::Ideal(_) => protocol != Protocol::Direct,
+            Kind::Ideal(_) | Kind::Apart => protocol != Protocol::Direct,
             Kind::Sockd(_) => matches!(protocol, Protocol::Socks4 | Protocol::Socks4a),
             Kind::Direct | Kind::Microsocks => protocol == self.usual_protocol(),
             Kind::Danted | Kind::Hpsockd => matches!(protocol, Protocol::Socks4 | Protocol::Socks5),
@@ -118,17 +122,22 @@ impl Proxy {
             Kind::Danted => 1082,
             Kind::Hpsockd => 1083,
             Kind::Microsocks => 1084,
+            Kind::Apart => 1085,
         };
         Some(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
     }
 
     /// Starts it and does not wait.
     pub(crate) fn launch(&self) -> Outcome<Running> {
-        let mut running = Running { tree: Tree::default(), address: self.address(), before: children() };
+        let mut running = Running { tree: Tree::of(Vec::new()), address: self.address(), before: children() };
         let Some(address) = running.address else { return Ok(running) };
         if let Kind::Ideal(moves) = self.kind {
             let children = ideal::start(moves, address)?;
             running.tree = Tree::of(children.iter().map(|child| child.id().cast_signed()).collect());
+            return Ok(running);
+        }
+        if let Kind::Apart = self.kind {
+            running.tree = Tree::of_front(front::start(Moves::Adaptive, address)?.id().cast_signed());
             return Ok(running);
         }
         let port = address.port().to_string();
@@ -217,12 +226,12 @@ pub(crate) struct Running {
 impl Running {
     /// hpsockd goes into the background. Orphans come to this process, the first of its namespace.
     pub(crate) fn find_orphans(&mut self) {
-        if !self.is_sockd() {
+        if !self.has_monitor() {
             self.tree = Tree::of(children().difference(&self.before).copied().collect());
         }
     }
 
-    pub(crate) fn is_sockd(&self) -> bool {
+    pub(crate) fn has_monitor(&self) -> bool {
         self.tree.has_monitor()
     }
 }

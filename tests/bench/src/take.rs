@@ -59,7 +59,7 @@ pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &
             let relays = site.scale.idle_relays;
             let idle = idle::run(&mut dialler(Service::Echo, hosts), relays, &running.tree)?;
             let allowed = 0.6 * relays as f64 + 150.0 * idle.new_workers;
-            let ours = running.is_sockd();
+            let ours = running.has_monitor();
             Ok(vec![Some(idle.each), ours.then_some(idle.new_workers), ours.then_some(idle.growth / allowed)])
         }
         Kind::Loris { slow } => slow_clients(&dialler(Service::Byte, FEW), protocol, slow, &running, site),
@@ -100,7 +100,7 @@ fn many_visits(dialler: &Dialler, at_once: usize, running: &Running, site: &Site
     let mut visits = visits::run(dialler, at_once, warm_up, time, &running.tree)?;
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     let mut figures = vec![Some(visits.a_second), running.address.map(|_| micros(visits.spent.total()))];
-    if running.is_sockd() {
+    if running.has_monitor() {
         let logged = site.syslog.wait_for(logged + visits.in_all, CONNECTED) - logged;
         let logging = site.syslog.spent().saturating_sub(logged_by);
         figures.extend([
