@@ -199,7 +199,9 @@ impl Mover {
                 return Ok(());
             }
         };
-        match pipe.fill(source) {
+        let filled = pipe.fill(source);
+        self.pipes.was_filled(filled.unwrap_or(0));
+        match filled {
             Ok(length) => {
                 flow.bulk = length >= LITTLE;
                 flow.has_read(now, !flow.bulk && length > 0);

@@ -11,6 +11,14 @@ use std::rc::Rc;
 /// ids of their own, may hold 64 MiB together (pipe(7), /proc/sys/fs/pipe-user-pages-soft).
 const FIRST: usize = 512 << 10;
 
+/// What one pipe may come to hold, which is the most that any may (/proc/sys/fs/pipe-max-size). The same bytes cost a
+/// sixth less processor time.
+const LARGE: usize = 1 << 20;
+
+/// As many full fills one after the other, with more there each time, are the sign of a sender that a larger pipe is
+/// worth it for.
+const STREAK: u8 = 16;
+
 /// What each further one holds. They are needed while receivers are slower than senders.
 const FURTHER: usize = 256 << 10;
 
@@ -23,15 +31,15 @@ const MOST: usize = 32;
 pub struct Pipe {
     out: OwnedFd,
     into: OwnedFd,
-    /// Counted as long as it is there.
-    _counted: Rc<()>,
+    /// Counted among those of its kind as long as it is there.
+    counted: Rc<()>,
 }
 
 impl Pipe {
     /// Moves bytes from a socket into this pipe: how many, 0 at the end of the stream. With an empty pipe AGAIN
     /// means that the socket has none, or that the next one is urgent (which splice does not pass).
     pub fn fill(&self, source: BorrowedFd<'_>) -> Result<usize, Errno> {
-        splice(source, None, &self.into, None, FIRST, SPLICE)
+        splice(source, None, &self.into, None, LARGE, SPLICE)
     }
 
     /// Moves at most `length` bytes from this pipe to a socket: how many.
@@ -49,8 +57,12 @@ pub struct Pool {
     idle: Vec<Pipe>,
     /// The fewest that lay idle at any time since the last trimming: nobody needed these.
     surplus: usize,
-    /// As many times there as there are pipes, and once more.
-    count: Rc<()>,
+    /// As many times there as there are pipes, and once more,
+    ordinary: Rc<()>,
+    /// and the same for the large one.
+    large: Rc<()>,
+    /// Full fills since the last other one.
+    streak: u8,
     /// No further pipe was to be had; until the next trimming none is asked for.
     scarce: bool,
 }
@@ -61,9 +73,9 @@ impl Pool {
     pub fn take(&mut self, mode: RelayMode) -> Result<Pipe, Errno> {
         if let Some(pipe) = self.idle.pop() {
             self.surplus = self.surplus.min(self.idle.len());
-            return Ok(pipe);
+            return Ok(self.enlarged(pipe));
         }
-        if mode == RelayMode::Adaptive && (self.scarce || Rc::strong_count(&self.count) > MOST) {
+        if mode == RelayMode::Adaptive && (self.scarce || self.number() >= MOST) {
             return Err(Errno::NFILE);
         }
         let made = self.make(mode);
@@ -71,12 +83,33 @@ impl Pool {
         made
     }
 
+    /// What the last fill brought; nothing where there was nothing.
+    pub fn was_filled(&mut self, length: usize) {
+        self.streak = if length < FIRST { 0 } else { self.streak.saturating_add(1) };
+    }
+
+    /// An empty pipe, which is larger from now on where that is worth it and can be had.
+    fn enlarged(&self, mut pipe: Pipe) -> Pipe {
+        if self.streak == STREAK
+            && Rc::strong_count(&self.large) == 1
+            && fcntl_setpipe_size(&pipe.into, LARGE).is_ok()
+        {
+            pipe.counted = Rc::clone(&self.large);
+        }
+        pipe
+    }
+
+    /// How many there are, empty or not.
+    fn number(&self) -> usize {
+        [&self.ordinary, &self.large].into_iter().map(|pipes| Rc::strong_count(pipes).saturating_sub(1)).sum()
+    }
+
     fn make(&self, mode: RelayMode) -> Result<Pipe, Errno> {
         let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let size = if Rc::strong_count(&self.count) == 1 { FIRST } else { FURTHER };
+        let size = if self.number() == 0 { FIRST } else { FURTHER };
         match (fcntl_setpipe_size(&into, size), mode) {
             (Err(errno), RelayMode::Adaptive) => Err(errno),
-            _ => Ok(Pipe { out, into, _counted: Rc::clone(&self.count) }),
+            _ => Ok(Pipe { out, into, counted: Rc::clone(&self.ordinary) }),
         }
     }
 
@@ -114,5 +147,32 @@ mod tests {
         assert!(pool.take(RelayMode::Adaptive).is_ok(), "a relay has ended");
         pool.give_back(taken.remove(0));
         assert!(pool.take(RelayMode::Adaptive).is_ok(), "one that is idle");
+    }
+
+    fn holds(pipe: &Pipe) -> usize {
+        rustix::pipe::fcntl_getpipe_size(&pipe.into).unwrap()
+    }
+
+    #[test]
+    fn a_pipe_that_is_filled_again_and_again_becomes_larger_and_no_second_one_does() {
+        let mut pool = Pool::default();
+        let refill = |pool: &mut Pool, fills: &[usize]| {
+            for length in fills {
+                let pipe = pool.take(RelayMode::Adaptive).unwrap();
+                pool.was_filled(*length);
+                pool.give_back(pipe);
+            }
+            pool.take(RelayMode::Adaptive).unwrap()
+        };
+        let mut interrupted = vec![FIRST; 2 * usize::from(STREAK) - 1];
+        interrupted[usize::from(STREAK) - 1] = FIRST - 1;
+        let first = refill(&mut pool, &interrupted);
+        assert_eq!(holds(&first), FIRST, "there was not always more");
+        pool.give_back(first);
+        let large = refill(&mut pool, &[&[0][..], &[FIRST; STREAK as usize][..]].concat());
+        assert_eq!(holds(&large), LARGE);
+        let second = refill(&mut pool, &[&[0][..], &[FIRST; STREAK as usize][..]].concat());
+        assert_eq!(holds(&second), FURTHER, "one is enough");
+        assert_eq!(pool.number(), 2);
     }
 }
