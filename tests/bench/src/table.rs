@@ -12,15 +12,18 @@ pub(crate) struct Column {
     pub(crate) samples: Vec<Vec<f64>>,
 }
 
-/// Medians with their spreads in per cent, as Markdown.
+/// Medians with their spreads in per cent, as Markdown. What is asked is asked of the ceiling without separation; where
+/// the one with it was measured as well, the last column says how far sockd is from that.
 pub(crate) fn markdown(figures: &[Figure], columns: &[Column]) -> String {
+    let apart = columns.iter().any(|column| column.name == APART);
     let mut text = String::from("| measure | unit |");
     for column in columns {
         let _ = write!(text, " {} |", column.name);
     }
-    text.push_str(" asked of sockd | reached |\n|---|---|");
+    text.push_str(" asked of sockd | reached |");
+    text.push_str(if apart { " of ideal-apart |\n|---|---|" } else { "\n|---|---|" });
     text.push_str(&"---:|".repeat(columns.len()));
-    text.push_str("---|---|\n");
+    text.push_str(if apart { "---|---|---:|\n" } else { "---|---|\n" });
     for (line, figure) in figures.iter().enumerate() {
         if columns.iter().all(|column| column.samples[line].is_empty()) {
             continue;
@@ -30,9 +33,23 @@ pub(crate) fn markdown(figures: &[Figure], columns: &[Column]) -> String {
             let _ = write!(text, " {} |", cell(&column.samples[line]));
         }
         let (asked, reached) = verdict(figure.goal, line, columns);
-        let _ = writeln!(text, " {asked} | {reached} |");
+        let _ = write!(text, " {asked} | {reached} |");
+        if apart {
+            let share =
+                of(line, columns, "sockd").zip(of(line, columns, APART)).map(|(ours, apart)| ours / apart);
+            let share = share.filter(|share| share.is_finite()).map(|share| format!("{share:.2}"));
+            let _ = write!(text, " {} |", share.unwrap_or_default());
+        }
+        text.push('\n');
     }
     text
+}
+
+const APART: &str = "ideal-apart";
+
+/// The median of one proxy.
+fn of(line: usize, columns: &[Column], name: &str) -> Option<f64> {
+    columns.iter().find(|column| column.name == name).and_then(|column| median(&column.samples[line]))
 }
 
 fn cell(samples: &[f64]) -> String {
@@ -47,17 +64,14 @@ fn cell(samples: &[f64]) -> String {
 
 /// What is asked, and what sockd reaches, in words.
 fn verdict(goal: Goal, line: usize, columns: &[Column]) -> (String, String) {
-    let of = |wanted: &dyn Fn(&Column) -> bool| {
-        let medians = columns.iter().filter(|column| wanted(column)).filter_map(|c| median(&c.samples[line]));
-        medians.max_by(f64::total_cmp)
-    };
-    let ours = of(&|column| column.name == "sockd");
-    let ideal = of(&|column| column.name == "ideal-adaptive");
-    let peers = of(&|column| column.standing == Standing::Peer);
+    let [ours, ideal] = ["sockd", "ideal-adaptive"].map(|name| of(line, columns, name));
+    let peers = columns.iter().filter(|column| column.standing == Standing::Peer);
+    let peers = peers.filter_map(|peer| median(&peer.samples[line])).max_by(f64::total_cmp);
     let yes = |reached: bool| if reached { "yes" } else { "**no**" };
     let share = ours.zip(ideal).map(|(ours, ideal)| ours / ideal);
     match goal {
         Goal::Nothing => {
+            let share = share.filter(|share| share.is_finite());
             (String::new(), share.map(|share| format!("{share:.2} of ideal")).unwrap_or_default())
         }
         Goal::Above(least) => {
@@ -113,6 +127,20 @@ mod tests {
         assert_eq!(reached(Goal::Within(1.1), 100.0, 90.0, 110.0), "yes: 1.10");
         assert_eq!(reached(Goal::Within(1.1), 100.0, 300.0, 111.0), "**no**: 1.11");
         assert_eq!(reached(Goal::AtMost(25.0), f64::NAN, 0.0, 24.0), "yes: 24.0");
+    }
+
+    #[test]
+    fn beside_the_ceiling_with_separation_stands_how_far_it_is() {
+        let column = |name: &str, sample| Column {
+            name: name.into(),
+            standing: Standing::Ceiling,
+            samples: vec![sample],
+        };
+        let figures = [Figure { title: "a".into(), unit: "b", goal: Goal::Nothing }];
+        let table = markdown(&figures, &[column("ideal-apart", vec![8.0]), column("sockd", vec![6.0])]);
+        assert_eq!(table.lines().nth(2), Some("| a | b | 8.00 | 6.00 |  |  | 0.75 |"));
+        let table = markdown(&figures, &[column("ideal-apart", vec![0.0]), column("sockd", vec![6.0])]);
+        assert_eq!(table.lines().nth(2), Some("| a | b | 0.00 | 6.00 |  |  |  |"));
     }
 
     #[test]
