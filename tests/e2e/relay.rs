@@ -165,6 +165,21 @@ fn a_reset_is_noticed_while_nothing_can_be_written() {
     });
 }
 
+#[test]
+fn a_pipe_that_nobody_needs_any_more_is_given_up_soon() {
+    let lab = Lab::new(PERMIT_ALL);
+    let (mut near, mut far) = relay(&lab);
+    let sent = fill(&mut near);
+    let worker = lab.sockd.worker_of(near.local());
+    let pipes = || worker.descriptors().values().filter(|target| target.starts_with("pipe:")).count();
+    assert_eq!(pipes(), 2, "both ends of one");
+    assert_eq!(far.read(sent as usize).len() as u64, sent);
+    // The relay stays, and without a pipe a worker looks after its sessions once a minute.
+    until_true("the pipe is gone", || pipes() == 0);
+    near.send("more");
+    assert_eq!(far.read(4), b"more");
+}
+
 /// What a worker with this id holds when every buffer of a relay is full, and whether all of that arrives.
 fn pipes_when_full(id: u32) -> usize {
     let lab = Lab::with_settings(PERMIT_ALL, &format!("(worker_ids: ({id}, 1))"));

@@ -133,12 +133,12 @@ impl Worker {
         for event in events.iter() {
             self.on_event(event)?;
         }
+        if self.now >= self.next_sweep {
+            self.sweep();
+        }
         // What idle pipes may hold is missing elsewhere.
         if !self.mover.pipes.is_empty() {
             self.next_sweep = self.next_sweep.min(self.now.saturating_add(1));
-        }
-        if self.now >= self.next_sweep {
-            self.sweep();
         }
         self.send()
     }
