@@ -485,4 +485,16 @@ mod tests {
             assert_eq!(workers.worker(index).unwrap().only_host(), blamed, "{role:?}");
         }
     }
+
+    #[test]
+    fn settings_that_a_full_channel_does_not_take_are_told_of() {
+        let (mut workers, host, _spawner) = workers();
+        let settings = Settings::default();
+        let index = workers.spawn(Role::Session, &settings).unwrap();
+        workers.mark_ready(index);
+        workers.assign(index, host);
+        assert_eq!(workers.set_up_again(&settings), [], "there is room");
+        let first = (0..100_000).map(|_| workers.set_up_again(&settings)).find(|waiting| !waiting.is_empty());
+        assert_eq!(first, Some(vec![index]));
+    }
 }

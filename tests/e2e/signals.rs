@@ -9,6 +9,7 @@ use sockd_tests::sockd::{PERMIT_ALL, Start};
 use sockd_tests::socks::{PROXY, Request, assert_rejected, granted};
 use sockd_tests::wait::until_true;
 use std::net::TcpStream;
+use std::time::Duration;
 
 const RULES: &str = "\
 deny *=mallory,eve 0.0.0.0 0.0.0.0
@@ -202,6 +203,28 @@ fn a_second_sigterm_ends_the_grace() {
     lab.wait_for_line("daemon.notice stopping");
     lab.sockd.signal(Signal::SIGTERM);
     assert_eq!(lab.sockd.wait().code(), Some(0));
+}
+
+#[test]
+fn a_spare_worker_lost_right_before_the_end_is_not_missed_again_and_again() {
+    let mut lab = Lab::with_settings(PERMIT_ALL, "(stop_grace: 3600)");
+    let far = Far::listen(&lab.site.server, SERVER);
+    let near = granted(&lab.site.client, &Request::connect(far.v4()));
+    let _there = far.accept();
+    let serving = lab.sockd.worker_of(near.local());
+    until_true("a spare worker", || lab.sockd.workers("session").len() == 2);
+    for spare in lab.sockd.workers("session").into_iter().filter(|worker| *worker != serving) {
+        spare.signal(Signal::SIGKILL);
+    }
+    lab.wait_for_line("SIGKILL");
+    // Within the second that passes before the next one would be started.
+    lab.sockd.signal(Signal::SIGTERM);
+    lab.wait_for_line("daemon.notice stopping");
+    std::thread::sleep(Duration::from_secs(2));
+    let waits = || lab.sockd.monitor().status()["voluntary_ctxt_switches"].parse::<u64>().unwrap();
+    let before = waits();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(waits() - before < 100, "{} in a second in which nothing happens", waits() - before);
 }
 
 #[test]
