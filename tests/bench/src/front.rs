@@ -44,27 +44,43 @@ pub(crate) enum Down {
     Server { visit: u64, server: OwnedFd, is_connected: bool },
 }
 
-/// Every packet: the visit; an address and a port; a word that tells the kinds apart.
-type Packet = [u8; 16];
-
-fn packet(visit: u64, place: Option<SocketAddrV4>, word: u8) -> Packet {
-    let [v0, v1, v2, v3, v4, v5, v6, v7] = visit.to_ne_bytes();
-    let place = place.unwrap_or(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
-    let ([a, b, c, d], [high, low]) = (place.ip().octets(), place.port().to_be_bytes());
-    [v0, v1, v2, v3, v4, v5, v6, v7, a, b, c, d, high, low, word, 0]
+/// What a packet is; a descriptor comes with the first three.
+#[derive(Clone, Copy)]
+enum Word {
+    Client,
+    Connected,
+    Connecting,
+    Dial,
+    Ended,
 }
 
-const NEW: u8 = 0;
-const CONNECTED: u8 = 1;
-const CONNECTING: u8 = 2;
-const DIAL: u8 = 3;
-const ENDED: u8 = 4;
+/// Every packet: the visit, an address and a port, the word.
+type Packet = [u8; 16];
+
+fn packet(visit: u64, place: Option<SocketAddrV4>, word: Word) -> Packet {
+    let mut packet = [0; 16];
+    packet[..8].copy_from_slice(&visit.to_ne_bytes());
+    if let Some(place) = place {
+        packet[8..12].copy_from_slice(&place.ip().octets());
+        packet[12..14].copy_from_slice(&place.port().to_ne_bytes());
+    }
+    packet[14] = word as u8;
+    packet
+}
+
+fn visit_in(packet: Packet) -> u64 {
+    packet.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+}
+
+fn place_in([_, _, _, _, _, _, _, _, a, b, c, d, high, low, _, _]: Packet) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_ne_bytes([high, low]))
+}
 
 impl Up {
     pub(crate) fn send(&self, channel: BorrowedFd<'_>) -> Result<()> {
         let packet = match self {
-            Self::Dial { visit, destination } => packet(*visit, Some(*destination), DIAL),
-            Self::Ended => packet(0, None, ENDED),
+            Self::Dial { visit, destination } => packet(*visit, Some(*destination), Word::Dial),
+            Self::Ended => packet(0, None, Word::Ended),
         };
         net::send(channel, &packet).map(drop)
     }
@@ -72,17 +88,14 @@ impl Up {
     /// Nothing when there is nothing, an error at the end.
     fn receive(channel: &OwnedFd) -> Result<Option<Self>> {
         let mut packet: Packet = [0; 16];
-        Ok(match net::receive(channel, &mut packet)? {
-            None => None,
-            Some(16) if packet[14] == DIAL => {
-                let [v0, v1, v2, v3, v4, v5, v6, v7, a, b, c, d, high, low, ..] = packet;
-                let visit = u64::from_ne_bytes([v0, v1, v2, v3, v4, v5, v6, v7]);
-                let port = u16::from_be_bytes([high, low]);
-                Some(Self::Dial { visit, destination: SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), port) })
+        match net::receive(channel, &mut packet)? {
+            None => Ok(None),
+            Some(0) => Err(Errno::PIPE),
+            Some(_) if packet[14] == Word::Dial as u8 => {
+                Ok(Some(Self::Dial { visit: visit_in(packet), destination: place_in(packet) }))
             }
-            Some(16) => Some(Self::Ended),
-            Some(_) => return Err(Errno::PIPE),
-        })
+            Some(_) => Ok(Some(Self::Ended)),
+        }
     }
 }
 
@@ -109,12 +122,11 @@ impl Down {
             _ => None,
         });
         let descriptor = descriptor.ok_or(Errno::PIPE)?;
-        let [v0, v1, v2, v3, v4, v5, v6, v7, .., word, _] = packet;
-        let visit = u64::from_ne_bytes([v0, v1, v2, v3, v4, v5, v6, v7]);
-        Ok(Some(match word {
-            NEW => Self::Client(descriptor),
-            word => Self::Server { visit, server: descriptor, is_connected: word == CONNECTED },
-        }))
+        if packet[14] == Word::Client as u8 {
+            return Ok(Some(Self::Client(descriptor)));
+        }
+        let is_connected = packet[14] == Word::Connected as u8;
+        Ok(Some(Self::Server { visit: visit_in(packet), server: descriptor, is_connected }))
     }
 }
 
@@ -162,7 +174,7 @@ impl Front {
                 Some(number) => *number,
                 None => self.start_host(address)?,
             };
-            Down::send(packet(0, None, NEW), &client, &self.hosts[number].channel)?;
+            Down::send(packet(0, None, Word::Client), &client, &self.hosts[number].channel)?;
         }
         Ok(())
     }
@@ -186,7 +198,7 @@ impl Front {
             None => {}
             Some(Up::Dial { visit, destination }) => {
                 let (server, is_connected) = net::dial(destination)?;
-                let word = if is_connected { CONNECTED } else { CONNECTING };
+                let word = if is_connected { Word::Connected } else { Word::Connecting };
                 Down::send(packet(visit, None, word), &server, channel)?;
                 let (to, port) = (destination.ip(), destination.port());
                 self.write(&format!("connected -- Connect from bench(unknown)@{address} to {to} ({port})"));

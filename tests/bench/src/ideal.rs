@@ -63,7 +63,7 @@ pub(crate) enum Input {
 
 /// One of the processes.
 pub(crate) fn run(moves: Moves, input: Input) -> Outcome<()> {
-    if input == Input::Channel && std::env::var_os("NOBATCH").is_none() {
+    if input == Input::Channel {
         crate::sys::give_way()?;
     }
     let mut proxy = Proxy {
