@@ -59,7 +59,7 @@ fn run(options: &Check) -> u8 {
         Err(messages) => {
             messages.iter().for_each(|message| eprintln!("{message}"));
             eprintln!("Access denied: a file with errors permits nothing.");
-            return DENIED;
+            return if options.batch.is_some() { USAGE } else { DENIED };
         }
     };
     if options.lint {
@@ -362,21 +362,29 @@ impl Trial {
         }
     }
 
-    /// The commands that are due.
+    /// The commands that are due: none where a guard refuses or there is no route, and where the upstream file denies
+    /// what the rules permit, only that of its line.
     fn commands<'r>(&'r self, outcome: &Outcome<'r>) -> Vec<sockd_policy::command::Template<'r>> {
+        if outcome.refusal.is_some() {
+            return Vec::new();
+        }
         let own = outcome.rule.and_then(|rule| rule.command());
+        let (upstream, denied) = match &outcome.upstream {
+            Some(Upstream::By { command, way, .. }) => (*command, *way == Way::Deny),
+            _ => (None, false),
+        };
+        let no_route = matches!(outcome.route, Some(Route::NoMatch | Route::NeedNames));
         let due = match outcome.verdict {
-            Ok(permit) if permit.unverified => [self.rules.no_identd(), own],
-            Ok(_) | Err(DenyReason::Rule) => [own, None],
-            Err(DenyReason::NoIdentd) => [self.rules.no_identd(), None],
-            Err(DenyReason::BadIdentity) => [self.rules.bad_id(), None],
-            Err(DenyReason::NoMatch) => [None, None],
+            Ok(_) if denied => [upstream, None, None],
+            Ok(_) if no_route => [None, None, None],
+            Ok(permit) if permit.unverified => [self.rules.no_identd(), own, upstream],
+            Ok(_) => [own, upstream, None],
+            Err(DenyReason::Rule) => [own, None, None],
+            Err(DenyReason::NoIdentd) => [self.rules.no_identd(), None, None],
+            Err(DenyReason::BadIdentity) => [self.rules.bad_id(), None, None],
+            Err(DenyReason::NoMatch) => [None, None, None],
         };
-        let upstream = match &outcome.upstream {
-            Some(Upstream::By { command, .. }) => *command,
-            _ => None,
-        };
-        due.into_iter().chain([upstream]).flatten().collect()
+        due.into_iter().flatten().collect()
     }
 
     fn values<'a>(&'a self, asked: &'a Asked) -> Values<'a> {

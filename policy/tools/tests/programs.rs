@@ -303,6 +303,23 @@ fn an_explanation_names_near_misses_identd_route_and_command() {
 }
 
 #[test]
+fn no_command_is_announced_that_would_not_be_run() {
+    let place = Place::new();
+    place.write("socks.conf", "deny 30.0.0.0/8 : echo upstream\ndirect ALL 0.0.0.0 : echo direct\n");
+    place.write("c.route", "10.9.9.1 20.0.0.0/8\n");
+    let commands = |more: &[&str], destination: &str| {
+        let words = [&["--explain"][..], more, &["u", "10.1.2.3", destination, "23"]].concat();
+        let (_, lines) = decided(&place, "permit ALL 0.0.0.0 : echo own\n", &words);
+        lines.into_iter().filter(|line| line.starts_with("would run: ")).collect::<Vec<_>>()
+    };
+    let upstream = ["-U", "socks.conf"];
+    assert_eq!(commands(&upstream, "20.0.0.1"), ["would run: echo own", "would run: echo direct"]);
+    assert_eq!(commands(&upstream, "30.0.0.1"), ["would run: echo upstream"]);
+    assert!(commands(&upstream, "127.0.0.1").is_empty(), "a guard refuses");
+    assert!(commands(&["-R", "c.route"], "40.0.0.1").is_empty(), "no route");
+}
+
+#[test]
 fn names_can_be_given_for_hosts_that_have_none_here() {
     let place = Place::new();
     let conf = "deny ALL 0.0.0.0 .xyz.com 0.0.0.0\npermit .inside.org 0.0.0.0\n";
@@ -366,6 +383,9 @@ fn a_batch_gives_a_verdict_a_line() {
     assert_eq!(status(&output), 255);
     let strict = place.run(TEST, &[SERVICES, "-I", "-C", "c.conf", "--batch", "requests"]);
     assert_eq!(text(&strict).lines().nth(1), Some("deny line 2: cannot verify user-id"));
+    place.write("c.conf", "permit ALL\n");
+    let broken = place.run(TEST, &[SERVICES, "-C", "c.conf", "--batch", "requests"]);
+    assert_eq!((status(&broken), text(&broken)), (255, String::new()), "no verdict is no success");
 }
 
 #[test]
