@@ -25,11 +25,11 @@ pub struct Settings {
     pub relay: Relay,
     /// Seconds for a client to send its request.
     pub request_limit: u32,
-    /// Seconds for a name server to answer everything that one request needs.
+    /// Seconds for the name servers to answer one lookup.
     pub resolve_limit: u32,
     /// Seconds for identd to answer.
     pub ident_limit: u32,
-    /// Seconds for a destination to accept the connection.
+    /// Seconds for one address of a destination to accept the connection, and for a next server to answer.
     pub connect_limit: u32,
     /// Seconds for the server to come back on a BIND.
     pub bind_limit: u32,
