@@ -19,9 +19,15 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use sockd_common::message::RelayMode;
 use std::num::NonZeroU32;
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 
 /// The buffer for copying, in bytes. A read that fills it twice in a row is the sign of bulk.
 const BUFFER: usize = 64 << 10;
+
+/// As many flows may hold what a full buffer left over; further ones read as little at a time as this says. Together
+/// that stays below the limit of a worker's memory, whatever receivers do.
+const MANY: usize = 4096;
+const PIECE: usize = BUFFER / 32;
 
 /// What is allocated for it: as much the allocator maps on its own (mallopt(3), M_MMAP_THRESHOLD), and pages of a
 /// mapping that no read has reached yet cost nothing.
@@ -89,8 +95,18 @@ enum Held {
     Nothing,
     /// In a pipe, this many.
     Piped(Pipe, NonZeroU32),
-    /// In memory, from this place on.
-    Copied(Box<[u8]>, u32),
+    /// In memory.
+    Copied(Box<Copied>),
+}
+
+/// What a receiver did not take of a buffer.
+#[derive(Debug)]
+struct Copied {
+    bytes: Vec<u8>,
+    /// So many of them it has taken since.
+    taken: usize,
+    /// Counted as long as it is there.
+    _counted: Rc<()>,
 }
 
 /// What ends a relay before its time.
@@ -100,8 +116,8 @@ pub enum Fault {
     Source(Errno),
     /// Writing to the sink failed.
     Sink(Errno),
-    /// There is no pipe to be had.
-    NoPipe,
+    /// There is no pipe or memory to be had.
+    NoRoom,
 }
 
 /// What is left after a flow has had its turn.
@@ -120,6 +136,8 @@ pub enum Turn {
 pub struct Mover {
     mode: RelayMode,
     buffer: Box<[u8]>,
+    /// As many times there as flows hold copies, and once more.
+    copies: Rc<()>,
     /// The empty pipes.
     pub pipes: Pool,
 }
@@ -127,7 +145,7 @@ pub struct Mover {
 impl Mover {
     /// A mover without pipes.
     pub fn new(mode: RelayMode) -> Self {
-        Self { mode, buffer: vec![0; MAPPED].into(), pipes: Pool::default() }
+        Self { mode, buffer: vec![0; MAPPED].into(), copies: Rc::default(), pipes: Pool::default() }
     }
 
     /// Changes the way in which bytes are moved from now on.
@@ -177,11 +195,12 @@ impl Mover {
                         None => self.pipes.give_back(pipe),
                     }
                 }
-                Held::Copied(bytes, from) => {
-                    let rest = bytes.get(from as usize..).unwrap_or_default();
-                    let taken = taken(send(sink, rest, SEND), flow)?;
-                    if (taken as usize) < rest.len() {
-                        flow.held = Held::Copied(bytes, from.saturating_add(taken));
+                Held::Copied(mut copied) => {
+                    let rest = copied.bytes.get(copied.taken..).unwrap_or_default();
+                    let taken = taken(send(sink, rest, SEND), flow)? as usize;
+                    if taken < rest.len() {
+                        copied.taken = copied.taken.saturating_add(taken);
+                        flow.held = Held::Copied(copied);
                     }
                 }
             }
@@ -193,7 +212,7 @@ impl Mover {
     fn splice(&mut self, flow: &mut Flow, source: BorrowedFd<'_>, now: u32) -> Result<(), Fault> {
         let pipe = match (self.pipes.take(self.mode), self.mode) {
             (Ok(pipe), _) => pipe,
-            (Err(_), RelayMode::Splice) => return Err(Fault::NoPipe),
+            (Err(_), RelayMode::Splice) => return Err(Fault::NoRoom),
             (Err(_), RelayMode::Adaptive) => {
                 (flow.bulk, flow.full_reads) = (false, 0);
                 return Ok(());
@@ -204,13 +223,15 @@ impl Mover {
         match filled {
             Ok(length) => {
                 flow.bulk = length >= LITTLE;
-                flow.has_read(now, !flow.bulk && length > 0);
+                // A tiny pipe is full when the source is not empty.
+                flow.has_read(now, !flow.bulk && length > 0 && !self.pipes.is_tiny(&pipe));
                 match u32::try_from(length).ok().and_then(NonZeroU32::new) {
                     Some(length) => {
                         flow.held = Held::Piped(pipe, length);
                         return Ok(());
                     }
-                    None => flow.end = End::Read,
+                    // The end, or an urgent byte with a FIN behind it: recv(2) tells one from the other.
+                    None => flow.urgent = true,
                 }
             }
             Err(Errno::AGAIN) => flow.has_nothing(),
@@ -231,7 +252,8 @@ impl Mover {
         // What this reads is the rest of the stream where it is short: known from before the read, as a FIN that
         // comes after it may have bytes before it.
         let ending = flow.source_finished && flow.orderly && !flow.urgent;
-        let buffer = self.buffer.get_mut(..BUFFER).unwrap_or_default();
+        let most = if Rc::strong_count(&self.copies) > MANY { PIECE } else { BUFFER };
+        let buffer = self.buffer.get_mut(..most).unwrap_or_default();
         let length = match recv(source, buffer, RecvFlags::DONTWAIT) {
             Ok((0, _)) => {
                 flow.end = End::Read;
@@ -245,7 +267,7 @@ impl Mover {
             }
             Err(errno) => return Err(Fault::Source(errno)),
         };
-        match length == BUFFER {
+        match length == most {
             true => {
                 flow.full_reads = flow.full_reads.saturating_add(1);
                 flow.bulk = flow.full_reads >= if flow.gathering { MUCH } else { 2 };
@@ -258,16 +280,24 @@ impl Mover {
                 flow.end = if ending { End::Read } else { End::Open };
             }
         }
-        flow.has_read(now, length < BUFFER);
+        flow.has_read(now, length < most);
         let bytes = self.buffer.get(..length).unwrap_or_default();
         // The last bytes wait for the FIN that follows at once, and leave with it in one segment.
         let flags = if flow.end == End::Read { SEND.union(SendFlags::MORE) } else { SEND };
         let taken = taken(send(sink, bytes, flags), flow)?;
         match bytes.get(taken as usize..) {
             Some([]) | None => {}
-            Some(rest) => flow.held = Held::Copied(rest.into(), 0),
+            Some(rest) => flow.held = Held::Copied(self.copied(rest)?),
         }
         Ok(())
+    }
+
+    /// A copy, or the end of this relay alone where there is no memory.
+    fn copied(&self, rest: &[u8]) -> Result<Box<Copied>, Fault> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(rest.len()).map_err(|_| Fault::NoRoom)?;
+        bytes.extend_from_slice(rest);
+        Ok(Box::new(Copied { bytes, taken: 0, _counted: Rc::clone(&self.copies) }))
     }
 }
 
@@ -307,9 +337,9 @@ impl Flow {
         self.source_ready = false;
     }
 
-    /// The other direction has moved something: this is an exchange and no stream.
+    /// The other direction has moved something: this is an exchange and no stream, or no longer one.
     pub fn is_answered(&mut self) {
-        self.short_reads = 0;
+        (self.short_reads, self.gathering) = (0, false);
     }
 
     /// True once for each rest: [`wake`](Self::wake) is to be called in the next millisecond.

@@ -108,6 +108,22 @@ fn a_request_may_come_byte_by_byte() {
 }
 
 #[test]
+fn a_client_that_ends_its_stream_with_the_last_piece_of_a_bind_has_gone() {
+    const MORE: i32 = 0x8000;
+    let mut monitor = start(Start::default());
+    let (mut client, id) = monitor.serve();
+    let (first, last) = BIND.split_at(BIND.len() / 2);
+    client.write_all(first).unwrap();
+    thread::sleep(std::time::Duration::from_millis(50));
+    // In one segment with the FIN, and so one event with it.
+    SockRef::from(&client).send_with_flags(last, MORE).unwrap();
+    end_stream(&client);
+    monitor.hear_request();
+    monitor.say(ToSession::Listening { id, address: "192.0.2.1:1234".parse().unwrap() });
+    assert_eq!(monitor.hear_closed(), (0, 0, End::ClientGone(Errno(0))));
+}
+
+#[test]
 fn a_reset_is_passed_on_as_a_reset() {
     for mode in MODES {
         let mut monitor = start(with_mode(mode));

@@ -59,8 +59,10 @@ pub struct Pool {
     surplus: usize,
     /// As many times there as there are pipes, and once more,
     ordinary: Rc<()>,
-    /// and the same for the large one.
+    /// for the large one,
     large: Rc<()>,
+    /// and for those that the user's limit keeps tiny.
+    tiny: Rc<()>,
     /// Full fills since the last other one.
     streak: u8,
     /// No further pipe was to be had; until the next trimming none is asked for.
@@ -101,7 +103,16 @@ impl Pool {
 
     /// How many there are, empty or not.
     fn number(&self) -> usize {
-        [&self.ordinary, &self.large].into_iter().map(|pipes| Rc::strong_count(pipes).saturating_sub(1)).sum()
+        self.kinds().map(|pipes| Rc::strong_count(pipes).saturating_sub(1)).iter().sum()
+    }
+
+    fn kinds(&self) -> [&Rc<()>; 3] {
+        [&self.ordinary, &self.large, &self.tiny]
+    }
+
+    /// Whether even a full pipe of this kind holds little.
+    pub fn is_tiny(&self, pipe: &Pipe) -> bool {
+        Rc::ptr_eq(&pipe.counted, &self.tiny)
     }
 
     fn make(&self, mode: RelayMode) -> Result<Pipe, Errno> {
@@ -109,20 +120,22 @@ impl Pool {
         let size = if self.number() == 0 { FIRST } else { FURTHER };
         match (fcntl_setpipe_size(&into, size), mode) {
             (Err(errno), RelayMode::Adaptive) => Err(errno),
-            _ => Ok(Pipe { out, into, counted: Rc::clone(&self.ordinary) }),
+            (Err(_), RelayMode::Splice) => Ok(Pipe { out, into, counted: Rc::clone(&self.tiny) }),
+            (Ok(_), _) => Ok(Pipe { out, into, counted: Rc::clone(&self.ordinary) }),
         }
     }
 
-    /// Takes back a pipe, which must be empty.
+    /// Takes back a pipe, which must be empty. One of a pool before this is not used again.
     pub fn give_back(&mut self, pipe: Pipe) {
-        if self.idle.len() < MOST {
+        let is_own = self.kinds().into_iter().any(|kind| Rc::ptr_eq(&pipe.counted, kind));
+        if self.idle.len() < MOST && is_own {
             self.idle.push(pipe);
         }
     }
 
-    /// Closes the pipes that nobody has needed since the last call.
+    /// Closes the pipes that nobody has needed since the last call: what is used comes from the other end.
     pub fn trim(&mut self) {
-        self.idle.truncate(self.idle.len().saturating_sub(self.surplus));
+        self.idle.drain(..self.surplus.min(self.idle.len()));
         self.surplus = self.idle.len();
         self.scarce = false;
     }
@@ -174,5 +187,28 @@ mod tests {
         let second = refill(&mut pool, &[&[0][..], &[FIRST; STREAK as usize][..]].concat());
         assert_eq!(holds(&second), FURTHER, "one is enough");
         assert_eq!(pool.number(), 2);
+    }
+
+    #[test]
+    fn the_pipe_that_is_in_use_is_kept_and_the_other_is_closed() {
+        let mut pool = Pool::default();
+        let [first, second] = [(); 2].map(|()| pool.take(RelayMode::Adaptive).unwrap());
+        pool.give_back(second);
+        pool.give_back(first);
+        for _ in 0..3 {
+            pool.trim();
+            let used = pool.take(RelayMode::Adaptive).unwrap();
+            assert_eq!(holds(&used), FIRST);
+            pool.give_back(used);
+        }
+        assert_eq!(pool.number(), 1);
+    }
+
+    #[test]
+    fn a_pipe_of_an_earlier_pool_is_not_used_again() {
+        let earlier = Pool::default().take(RelayMode::Splice).unwrap();
+        let mut pool = Pool::default();
+        pool.give_back(earlier);
+        assert!(pool.is_empty());
     }
 }

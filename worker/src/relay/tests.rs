@@ -121,6 +121,58 @@ fn questions_and_answers_and_slow_pieces_do_not_wait() {
 }
 
 #[test]
+fn an_exchange_behind_a_stream_does_not_wait() {
+    for mode in MODES {
+        let mut way = way(mode);
+        way.stream(7);
+        way.flow.wake();
+        way.write(b"question");
+        assert_eq!((way.turn(8), way.arrived()), (Turn::Wait, 8));
+        way.flow.is_answered();
+        assert!(!way.flow.gathering, "the source is watched again, and its event ends the rest");
+        way.flow.resting = false;
+        way.write(b"next");
+        assert_eq!((way.turn(8), way.arrived()), (Turn::Wait, 4));
+        assert!(!way.flow.resting);
+    }
+}
+
+/// splice(2) stops before an urgent byte, and with a FIN behind it brings as little as at the end.
+#[test]
+fn an_urgent_byte_right_before_the_end_is_not_the_end() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let sender = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let source = OwnedFd::from(listener.accept().unwrap().0);
+    rustix::net::sockopt::set_socket_oobinline(&source, true).unwrap();
+    rustix::io::ioctl_fionbio(&source, true).unwrap();
+    let mut way = way(RelayMode::Splice);
+    send(&sender, b"ab", SEND).unwrap();
+    send(&sender, b"!", SEND.union(SendFlags::OOB)).unwrap();
+    send(&sender, b"cd", SEND).unwrap();
+    rustix::net::shutdown(&sender, rustix::net::Shutdown::Write).unwrap();
+    while rustix::net::recv(&source, &mut [0; 8], RecvFlags::DONTWAIT | RecvFlags::PEEK).is_err() {}
+    (way.source, way.flow.source_ready) = (source, true);
+    assert_eq!(way.turn(7), Turn::Done);
+    assert_eq!(way.arrived(), 5);
+}
+
+#[test]
+fn where_many_flows_hold_copies_the_next_ones_read_little() {
+    let mut way = way(RelayMode::Adaptive);
+    way.write(&[0; 2 * PIECE]);
+    let mut copy = |way: &mut Way| {
+        let before = way.flow.total;
+        way.mover.copy(&mut way.flow, way.source.as_fd(), way.sink.as_fd(), 7).unwrap();
+        way.flow.total - before
+    };
+    let held: Vec<_> = (0..MANY).map(|_| way.mover.copied(b"rest").unwrap()).collect();
+    assert_eq!(copy(&mut way), PIECE as u64);
+    drop(held);
+    way.write(&[0; 2 * PIECE]);
+    assert_eq!(copy(&mut way), 3 * PIECE as u64);
+}
+
+#[test]
 fn an_announced_end_and_urgent_data_do_not_wait() {
     for mode in MODES {
         let mut ending = way(mode);

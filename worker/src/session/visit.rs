@@ -253,6 +253,10 @@ impl Session {
     /// BIND: the first reply. Nothing where it is not due.
     pub(crate) fn listening(&mut self, address: SocketAddr) -> Option<Next> {
         match self.phase {
+            // Its FIN came with the last piece of the request.
+            Phase::Deciding(Command::Bind) if self.up.source_finished => {
+                Some(Next::End(End::ClientGone(message::Errno(0))))
+            }
             Phase::Deciding(Command::Bind) => Some(match self.reply(v4::granted(address)) {
                 Ok(()) => Next::Wait,
                 Err(errno) => Next::End(End::ClientGone(number(errno))),
@@ -354,7 +358,7 @@ impl Session {
     /// What ends the relay early, if anything does.
     fn fault(&self, up: Result<Turn, Fault>, down: Result<Turn, Fault>) -> Option<End> {
         match (up, down) {
-            (Err(Fault::NoPipe), _) | (_, Err(Fault::NoPipe)) => Some(End::NoResources),
+            (Err(Fault::NoRoom), _) | (_, Err(Fault::NoRoom)) => Some(End::NoResources),
             (Err(Fault::Source(errno)), _) | (_, Err(Fault::Sink(errno))) => {
                 Some(End::ClientFailed(number(errno)))
             }
@@ -435,7 +439,8 @@ impl Session {
         let limit = match self.phase {
             Phase::Requesting | Phase::Deciding(_) => return false,
             Phase::Refused(..) => REFUSED_LIMIT,
-            Phase::Relaying | Phase::Leaving(_) => idle_limit,
+            // Both times are whole seconds that have begun.
+            Phase::Relaying | Phase::Leaving(_) => idle_limit.saturating_add(1),
         };
         now.saturating_sub(self.quiet_since) >= limit
     }
@@ -480,6 +485,16 @@ fn number(errno: Errno) -> message::Errno {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_relay_is_idle_after_the_limit_and_not_before() {
+        let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut session = Session::new(Id(1), socket.into(), 5);
+        session.phase = Phase::Relaying;
+        // Its last byte may have come right before second 6.
+        assert!(!session.is_overdue(6, 1));
+        assert!(session.is_overdue(7, 1));
+    }
 
     /// A worker may have tens of thousands, and most of them are idle relays.
     #[test]
