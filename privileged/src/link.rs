@@ -7,12 +7,16 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// Descriptors that may wait in one channel before it is given no further client. Twice as many are more than a worker
-/// that reads has waiting: what is added then comes only in answer to what it says itself.
+/// Descriptors that may wait in one channel before it is given no further client. What is added then comes only in
+/// answer to what it has said.
 const ROOM: usize = 2048;
 
-/// Whoever takes no message for this long does not read its channel.
+/// Whoever takes no message for this long does not read its channel,
 const READ_LIMIT: Duration = Duration::from_secs(10);
+
+/// and where more than twice [`ROOM`] wait it has so long. One that does read may have that many for a moment, when
+/// thousands of its destinations answer at once.
+const SHORT_LIMIT: Duration = Duration::from_secs(1);
 
 /// A channel with the messages that have not been taken yet. A descriptor waits with its message and is closed once
 /// it has been handed over.
@@ -26,6 +30,8 @@ pub struct Link<Out, In> {
     descriptors: usize,
     /// When it is given up on because nobody reads.
     gives_up: Option<Instant>,
+    /// Whether its owner watches it for room.
+    watched: bool,
 }
 
 impl<Out: Message, In: Message> Link<Out, In> {
@@ -38,7 +44,8 @@ impl<Out: Message, In: Message> Link<Out, In> {
 
     /// A channel that is read already.
     pub fn to_reader(end: MonitorEnd<Out, In>) -> Self {
-        Self { end, ready: true, starved: false, waiting: VecDeque::new(), descriptors: 0, gives_up: None }
+        let waiting = VecDeque::new();
+        Self { end, ready: true, starved: false, waiting, descriptors: 0, gives_up: None, watched: false }
     }
 
     /// Sends a message, or keeps it until it is taken. False where nobody will take it: the end of the channel is
@@ -68,9 +75,8 @@ impl<Out: Message, In: Message> Link<Out, In> {
                     return true;
                 }
                 Err(ChannelError::Io(Errno::AGAIN)) => {
-                    let limit =
-                        if self.descriptors > ROOM.saturating_mul(2) { Duration::ZERO } else { READ_LIMIT };
-                    let due = Instant::now().checked_add(limit);
+                    let too_many = self.descriptors > ROOM.saturating_mul(2);
+                    let due = Instant::now().checked_add(if too_many { SHORT_LIMIT } else { READ_LIMIT });
                     self.gives_up = self.gives_up.min(due).or(due);
                     return true;
                 }
@@ -98,6 +104,14 @@ impl<Out: Message, In: Message> Link<Out, In> {
     /// Whether messages wait although the worker is ready.
     pub fn is_stuck(&self) -> bool {
         self.ready && !self.waiting.is_empty()
+    }
+
+    /// Whether the channel is to be watched for room from now on, where that is news. Every flush can end what it was
+    /// watched for, and room that nobody wants would be reported again and again.
+    pub fn wants_room(&mut self) -> Option<bool> {
+        // A starved channel has room itself.
+        let wants = self.is_stuck() && !self.starved;
+        (std::mem::replace(&mut self.watched, wants) != wants).then_some(wants)
     }
 
     /// Whether it was the system that did not take the last message: that this channel has room then says nothing
@@ -178,7 +192,23 @@ mod tests {
         assert!(first > begun && first <= Instant::now() + READ_LIMIT, "counted from the first that waited");
         assert!(number < ROOM + 1000, "what the kernel holds is little: {number}");
         (0..=ROOM).for_each(|number| assert!(serve(&mut link, number)));
-        assert!(link.gives_up().unwrap() <= Instant::now());
+        assert!(link.gives_up().unwrap() <= Instant::now() + SHORT_LIMIT);
+    }
+
+    #[test]
+    fn room_is_wanted_until_it_is_used_by_whichever_flush() {
+        let (mut link, worker) = ends();
+        assert_eq!(link.wants_room(), None);
+        (0..1000).for_each(|number| assert!(serve(&mut link, number)));
+        assert_eq!((link.wants_room(), link.wants_room()), (Some(true), None), "once");
+        let mut sent = 1000;
+        while link.is_stuck() {
+            while matches!(worker.receive(), Ok(Received::Message(..))) {}
+            // As when a client comes or a request is granted: what waits goes with it.
+            serve(&mut link, sent);
+            sent += 1;
+        }
+        assert_eq!((link.wants_room(), link.wants_room()), (Some(false), None));
     }
 
     #[test]

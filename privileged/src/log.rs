@@ -85,6 +85,10 @@ impl Log {
     /// Keeps one line for the next [`Log::flush`]. `text` has been composed by this program, with strings from the
     /// network [`escape`]d.
     pub fn line(&mut self, level: Level, text: &str) {
+        // A burst of one turn, perhaps, that nobody has tried to write yet.
+        if self.waiting.len() >= MAX_WAITING && self.retry_at.is_none() {
+            self.flush();
+        }
         if self.waiting.len() >= MAX_WAITING {
             self.lost = self.lost.saturating_add(1);
             return;

@@ -51,7 +51,7 @@ pub(crate) struct Lookups {
 }
 
 /// What tells one version of a file from the next.
-type Version = (u64, u64, i64, i64);
+type Version = (u64, u64, i64, u64, i64);
 
 #[derive(Debug)]
 struct Lookup {
@@ -113,17 +113,23 @@ impl Monitor {
         }
         self.lookups.looked_at = Some(now);
         let [conf, hosts] = [RESOLV_CONF, HOSTS].map(version);
-        let old = self.lookups.versions.replace([conf, hosts]);
+        let old = self.lookups.versions;
+        let mut seen = [conf, hosts];
         if old.is_none_or(|[old, _]| old != conf) {
-            let text = files::read_plain(Path::new(RESOLV_CONF)).unwrap_or_default();
-            self.lookups.conf = ResolvConf::parse(&text);
+            match files::read_plain(Path::new(RESOLV_CONF)) {
+                Err(_) if conf.is_some() => seen[0] = None,
+                text => self.lookups.conf = ResolvConf::parse(&text.unwrap_or_default()),
+            }
             self.tell_resolver(self.lookups.conf.setup(), None);
         }
-        if old.is_none_or(|[_, old]| old != hosts)
-            && let Ok(file) = files::open_plain(Path::new(HOSTS))
-        {
-            self.tell_resolver(ToResolver::Hosts, Some(file));
+        if old.is_none_or(|[_, old]| old != hosts) {
+            match files::open_plain(Path::new(HOSTS)) {
+                Ok(file) => drop(self.tell_resolver(ToResolver::Hosts, Some(file))),
+                Err(_) => seen[1] = None,
+            }
         }
+        // One that is there and could not be read, for want of a descriptor perhaps, is tried again.
+        self.lookups.versions = Some(seen);
     }
 
     /// False where there is no resolver just now. That one is lost is noticed where its channel is read.
@@ -317,7 +323,7 @@ impl Monitor {
 }
 
 fn version(path: &str) -> Option<Version> {
-    let Stat { st_dev, st_ino, st_mtime, st_size, .. } =
+    let Stat { st_dev, st_ino, st_mtime, st_mtime_nsec, st_size, .. } =
         rustix::fs::statat(rustix::fs::CWD, path, rustix::fs::AtFlags::empty()).ok()?;
-    Some((st_dev, st_ino, st_mtime, st_size))
+    Some((st_dev, st_ino, st_mtime, st_mtime_nsec, st_size))
 }

@@ -121,7 +121,7 @@ impl Monitor {
             self.workers.next_expiry(),
             self.pause,
             self.lookups.restart_at(),
-            self.stopping.map(|stopping| stopping.grace_ends),
+            self.stopping.filter(|stopping| !stopping.told).map(|stopping| stopping.grace_ends),
             self.rarely.next(),
             self.notifier.beat_at(),
         ];
@@ -183,9 +183,7 @@ impl Monitor {
                 Expired::Unread => self.violation(index, "it does not read its channel"),
             }
         }
-        if self.workers.spawner().is_stuck() {
-            self.flush_spawner();
-        }
+        self.flush_spawner();
         if self.pause.is_some_and(|until| until <= now) {
             self.resume();
         }
@@ -274,18 +272,16 @@ impl Monitor {
     /// Sends a worker what waits for it; its channel is watched for room while something does.
     pub(crate) fn flush_worker(&mut self, index: usize) {
         let Some(worker) = self.workers.worker(index) else { return };
-        let was_stuck = worker.is_stuck();
         worker.flush();
-        let (is_stuck, starved) = (worker.is_stuck(), worker.is_starved());
+        let (wants_room, starved) = (worker.wants_room(), worker.is_starved());
         let Ok(token) = u32::try_from(index).map(Token::Worker) else { return };
         let now = Instant::now();
         if starved && worker.retry.is_none_or(|at| at <= now) {
             worker.retry = now.checked_add(STARVED);
             self.deadlines.extend(worker.retry.map(|at| (at, token.pack())));
         }
-        if is_stuck || was_stuck {
-            // A starved channel has room itself: watched for it, it would be ready again and again.
-            watch_for_room(&self.epoll, &*worker, token, is_stuck && !starved);
+        if let Some(wants_room) = wants_room {
+            watch_for_room(&self.epoll, &*worker, token, wants_room);
         }
         self.workers.has_sent(index);
     }
@@ -295,8 +291,9 @@ impl Monitor {
         let spawner = self.workers.spawner();
         spawner.flush();
         // Starved, it is tried again with the next turn, which comes soon.
-        let wants_room = spawner.is_stuck() && !spawner.is_starved();
-        watch_for_room(&self.epoll, &*spawner, Token::Spawner, wants_room);
+        if let Some(wants_room) = spawner.wants_room() {
+            watch_for_room(&self.epoll, &*spawner, Token::Spawner, wants_room);
+        }
     }
 
     fn session_worker_said(&mut self, index: usize, message: FromSession) {
@@ -321,9 +318,7 @@ impl Monitor {
     }
 
     fn spawner_spoke(&mut self) -> Result<(), String> {
-        if self.workers.spawner().is_stuck() {
-            self.flush_spawner();
-        }
+        self.flush_spawner();
         loop {
             match self.workers.spawner().receive() {
                 Ok(Received::Message(FromSpawner::Ended { serial, how }, _)) => {
@@ -427,8 +422,9 @@ impl Spoken {
 }
 
 /// From now on a channel is watched for messages, and for room where messages wait.
-fn watch_for_room(set: &OwnedFd, channel: impl AsFd, token: Token, is_stuck: bool) {
-    let flags = if is_stuck { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
+fn watch_for_room(set: &OwnedFd, channel: impl AsFd, token: Token, wants_room: bool) {
+    let flags =
+        if wants_room { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
     let _ = epoll::modify(set, channel, epoll::EventData::new_u64(token.pack()), flags);
 }
 

@@ -26,8 +26,9 @@ use std::time::{Duration, Instant};
 /// RFC 1413.
 const IDENT_PORT: u16 = 113;
 
-/// A worker that has been told to give up a query gets this long to say so.
-const CANCEL_LIMIT: Duration = Duration::from_secs(10);
+/// A worker that has been told to give up a query gets this long to say so: longer than one takes that is not ready yet
+/// and never will be.
+const CANCEL_LIMIT: Duration = Duration::from_secs(30);
 
 /// The queries under way.
 pub(crate) type Queries = Slab<AskedOf>;

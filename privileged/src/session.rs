@@ -366,6 +366,10 @@ impl Session {
             (Phase::Negotiating | Phase::Invited, Event::Deadline) => self.over(Setback::TimedOut, world),
 
             (Phase::Listening, Event::Listening(Ok(address))) => vec![Action::Announce(address)],
+            // As with the deadline: the client has been told this address.
+            (Phase::Listening, Event::Listening(Err((call @ "accept", error)))) => {
+                self.over(Setback::Failed(call, error), world)
+            }
             (Phase::Listening, Event::Listening(Err((call, error)))) => {
                 self.setback(Setback::Failed(call, error), world)
             }
@@ -380,6 +384,11 @@ impl Session {
                 self.relayed(up, down, world)
             }
             (Phase::Relaying, Event::Recheck) => self.recheck(world),
+            // What is asked just now is decided by the new rules anyway.
+            (Phase::Asking(_), Event::Recheck) => Vec::new(),
+            (phase, Event::Recheck) if phase.waits() && !self.is_permitted(world) => {
+                self.over(Setback::Denied(DenyReason::Rule, None), world)
+            }
             (_, Event::Recheck) => Vec::new(),
             // The relay goes on being a relay until the worker has said what it moved.
             (Phase::Relaying, Event::Stop) => vec![Action::End, Action::Deadline(Some(CLOSING_LIMIT))],
@@ -742,16 +751,20 @@ impl Session {
     }
 
     fn recheck(&mut self, world: &World) -> Vec<Action> {
-        let client = self.client();
+        let permitted = self.is_permitted(world);
         let Some(asked) = &mut self.asked else { return Vec::new() };
-        match asked.verdict(asked.candidates.get(asked.next).copied(), client, world) {
-            Ok(Step::Go { .. }) => Vec::new(),
-            _ if std::mem::replace(&mut asked.outlawed, true) => Vec::new(),
-            _ => {
-                let line = audit::refused(&self.line(world));
-                vec![notice(line), Action::End, Action::Deadline(Some(CLOSING_LIMIT))]
-            }
+        if permitted || std::mem::replace(&mut asked.outlawed, true) {
+            return Vec::new();
         }
+        let line = audit::refused(&self.line(world));
+        vec![notice(line), Action::End, Action::Deadline(Some(CLOSING_LIMIT))]
+    }
+
+    /// Whether the rules permit what is being carried out.
+    fn is_permitted(&self, world: &World) -> bool {
+        let verdict =
+            |asked: &Asked| asked.verdict(asked.candidates.get(asked.next).copied(), self.client(), world);
+        self.asked.as_deref().is_some_and(|asked| matches!(verdict(asked), Ok(Step::Go { .. })))
     }
 
     /// No candidate is left: says why and refuses.

@@ -115,7 +115,9 @@ impl Monitor {
         let again = self.stopping.is_some();
         let grace = if again { 0 } else { self.world.settings.stop_grace };
         let grace_ends = now.checked_add(seconds(grace)).unwrap_or(now);
-        self.stopping = Some(Stopping { grace_ends, told: false });
+        if self.stopping.is_none_or(|stopping| !stopping.told) {
+            self.stopping = Some(Stopping { grace_ends, told: false });
+        }
         if again {
             return;
         }
@@ -139,6 +141,15 @@ impl Monitor {
             .map(|(index, _)| index)
             .collect();
         waiting.into_iter().for_each(|index| self.happen(index, Event::Stop));
+    }
+
+    /// Sessions whose workers have not told of their end in time leave their lines all the same, and so does what
+    /// has been counted and not written yet.
+    pub(crate) fn write_the_rest(&mut self) {
+        let visits: Vec<usize> = self.visits.iter().map(|(index, _)| index).collect();
+        visits.into_iter().for_each(|index| self.happen(index, Event::WorkerLost));
+        let late = Instant::now().checked_add(seconds(3600));
+        late.into_iter().for_each(|late| self.rarely.catch_up(&mut self.log, late));
     }
 
     /// The grace is over.

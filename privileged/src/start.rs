@@ -115,6 +115,7 @@ pub fn serve(options: &Options) -> Result<(), Failure> {
     if let Err(why) = &ended {
         monitor.log.err(&format!("cannot go on: {why}"));
     }
+    monitor.write_the_rest();
     if monitor.only_client_of.is_none() {
         monitor.log.notice("stopped");
     }
@@ -397,6 +398,9 @@ impl Monitor {
             watch(&self.epoll, loader, Token::Loader, epoll::EventFlags::IN)?;
         }
         watch(&self.epoll, self.kinds.changes(), Token::Changes, epoll::EventFlags::IN)?;
+        for (place, listener) in (0u32..).zip(&self.listeners) {
+            watch(&self.epoll, &listener.socket, Token::Listener(place), epoll::EventFlags::IN)?;
+        }
         self.resume();
         Ok(())
     }

@@ -109,16 +109,20 @@ impl Monitor {
     fn pause(&mut self, why: &str) {
         self.rarely.err(&mut self.log, &format!("clients are turned away: {why}"));
         self.pause = Instant::now().checked_add(PAUSE);
-        for listener in &self.listeners {
-            let _ = epoll::delete(&self.epoll, &listener.socket);
-        }
+        self.watch_listeners(epoll::EventFlags::empty());
     }
 
     pub(crate) fn resume(&mut self) {
         self.pause = None;
         self.reserve = self.reserve.take().or_else(|| rustix::io::fcntl_dupfd_cloexec(&self.epoll, 3).ok());
+        self.watch_listeners(epoll::EventFlags::IN);
+    }
+
+    /// Changing what is there takes no memory, so it does not fail where that is short.
+    fn watch_listeners(&self, flags: epoll::EventFlags) {
         for (place, listener) in (0u32..).zip(&self.listeners) {
-            let _ = watch(&self.epoll, &listener.socket, Token::Listener(place), epoll::EventFlags::IN);
+            let data = epoll::EventData::new_u64(Token::Listener(place).pack());
+            let _ = epoll::modify(&self.epoll, &listener.socket, data, flags);
         }
     }
 
@@ -157,6 +161,9 @@ impl Monitor {
     }
 
     fn session_worker(&mut self, host: Host) -> Option<usize> {
+        if let Some(idle) = self.workers.in_the_way(host, &self.world.settings) {
+            self.dismiss(idle, false, None);
+        }
         self.workers.choose(host, &self.world.settings).or_else(|| self.spawn(Role::Session))
     }
 

@@ -79,7 +79,7 @@ pub struct Worker {
     pub line: Line,
     /// Sessions, queries or lookups under way.
     pub load: u32,
-    /// The client hosts that it serves; a spare worker has none yet.
+    /// The client hosts that it has served, the first [`NAMED`] of them; a spare worker has none yet.
     pub hosts: Vec<Host>,
     /// When it is given up on: not ready in time, or idle for too long.
     pub expires: Option<Instant>,
@@ -103,6 +103,9 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// Where workers cannot be started, or end at once, trying again without end would keep monitor and spawner busy.
 const SPARE_PAUSE: Duration = Duration::from_secs(1);
+
+/// As many of its client hosts are remembered of a worker.
+const NAMED: usize = 3;
 
 /// A client host with as many sessions for each of its workers gets a further one, up to the number of processors.
 const BUSY: u32 = 4;
@@ -206,6 +209,11 @@ impl Workers {
         self.spare.push(index);
     }
 
+    /// Whether one host may have several workers without others having none.
+    fn is_ample(&self, settings: &Settings) -> bool {
+        self.session_workers().saturating_mul(2) < settings.max_workers.into()
+    }
+
     fn session_workers(&self) -> usize {
         self.workers.iter().filter(|(_, worker)| matches!(worker.line, Line::Session(_))).count()
     }
@@ -213,14 +221,13 @@ impl Workers {
     /// Chooses the session worker for a new connection from `host`; nothing where one has to be spawned and then
     /// [`assign`](Self::assign)ed.
     pub fn choose(&mut self, host: Host, settings: &Settings) -> Option<usize> {
-        let own: &[usize] = self.serving.get(&host).map_or(&[], Vec::as_slice);
-        let least = own.iter().copied().min_by_key(|index| self.load(*index));
+        let least = self.own(host, settings).min_by_key(|index| self.load(*index));
         let wanted = match (settings.isolation, least) {
             (Isolation::Connection, _) => true,
             (Isolation::Client, None) => true,
             (Isolation::Client, Some(index)) => {
-                let load = self.load(index);
-                load >= self.room || (load >= BUSY && own.len() < self.processors)
+                let (load, own) = (self.load(index), || self.own(host, settings).count());
+                load >= self.room || (load >= BUSY && own() < self.processors && self.is_ample(settings))
             }
             (Isolation::Shared(number), _) => return self.shared(host, number.into()),
         };
@@ -231,6 +238,25 @@ impl Workers {
             (true, true, Some(index)) if settings.isolation == Isolation::Client => Some(index),
             (true, true, _) => self.take_spare().or_else(|| self.any_by_hash(host)),
         }
+    }
+
+    /// The workers of this host. Whom a crowd or other settings made serve others too is nobody's own any more.
+    fn own(&self, host: Host, settings: &Settings) -> impl Iterator<Item = usize> {
+        let shares = settings.isolation == Isolation::Client;
+        let is_own = move |index: &usize| {
+            !shares || self.workers.get(*index).is_some_and(|worker| worker.hosts.len() == 1)
+        };
+        self.serving.get(&host).into_iter().flatten().copied().filter(is_own)
+    }
+
+    /// A worker that only waits for its client host to come back, where another host would have to share for it.
+    pub fn in_the_way(&self, host: Host, settings: &Settings) -> Option<usize> {
+        let has_own = settings.isolation != Isolation::Client || self.own(host, settings).next().is_some();
+        if has_own || !self.spare.is_empty() || self.session_workers() < settings.max_workers.into() {
+            return None;
+        }
+        let idle = |worker: &Worker| worker.load == 0 && matches!(worker.line, Line::Session(_));
+        self.workers.iter().find(|(_, worker)| idle(worker)).map(|(index, _)| index)
     }
 
     fn load(&self, index: usize) -> u32 {
@@ -270,8 +296,13 @@ impl Workers {
             worker.expires = None;
         }
         if matches!(worker.line, Line::Session(_)) && !worker.hosts.contains(&host) {
+            if worker.hosts.is_empty() {
+                self.spare.retain(|spare| *spare != index);
+                self.serving.entry(host).or_default().push(index);
+            }
+            // However many come: more than one is all that matters.
             worker.hosts.push(host);
-            self.serving.entry(host).or_default().push(index);
+            worker.hosts.truncate(NAMED);
         }
     }
 
@@ -376,7 +407,7 @@ impl Workers {
 impl Worker {
     /// What it is, for a log line: `session worker 3 (10.0.0.1)`.
     pub fn describe(&self) -> String {
-        let hosts: Vec<String> = self.hosts.iter().take(3).map(ToString::to_string).collect();
+        let hosts: Vec<String> = self.hosts.iter().map(ToString::to_string).collect();
         let hosts = if hosts.is_empty() { "spare".into() } else { hosts.join(", ") };
         match self.line {
             Line::Resolver(_) => format!("resolver worker {}", self.serial),
@@ -414,6 +445,11 @@ impl Worker {
 
     fn gives_up(&self) -> Option<Instant> {
         any_link!(&self.line, gives_up)
+    }
+
+    /// See [`Link::wants_room`].
+    pub fn wants_room(&mut self) -> Option<bool> {
+        any_link!(&mut self.line, wants_room)
     }
 
     /// Sends what waits.
@@ -484,6 +520,65 @@ mod tests {
             workers.assign_asker(index, (role, host, None));
             assert_eq!(workers.worker(index).unwrap().only_host(), blamed, "{role:?}");
         }
+    }
+
+    fn hosts(number: u8) -> Vec<Host> {
+        (1..=number).map(|last| Host::of(IpAddr::from([192, 0, 2, last]))).collect()
+    }
+
+    /// A worker for this host, ready and with a session.
+    fn serving(workers: &mut Workers, host: Host, settings: &Settings) -> usize {
+        let index = workers.choose(host, settings).unwrap_or_else(|| {
+            let index = workers.spawn(Role::Session, settings).unwrap();
+            workers.mark_ready(index);
+            index
+        });
+        workers.assign(index, host);
+        index
+    }
+
+    #[test]
+    fn a_worker_that_served_others_in_a_crowd_or_under_other_settings_is_nobodys_own_afterwards() {
+        let (mut workers, ..) = workers();
+        let shared = Settings { isolation: Isolation::Shared(1), ..Settings::default() };
+        let apart = Settings::default();
+        let hosts = hosts(200);
+        let first = workers.spawn(Role::Session, &shared).unwrap();
+        workers.keep_spare(first);
+        workers.mark_ready(first);
+        for host in &hosts {
+            assert_eq!(serving(&mut workers, *host, &shared), first);
+        }
+        assert!(workers.worker(first).unwrap().hosts.len() <= NAMED && workers.serving.len() == 1, "bounded");
+        for host in [hosts[0], hosts[100], Host::of("198.51.100.1".parse().unwrap())] {
+            assert_ne!(serving(&mut workers, host, &apart), first);
+        }
+    }
+
+    #[test]
+    fn who_finds_no_room_gets_the_place_of_a_worker_that_only_waits() {
+        let (mut workers, ..) = workers();
+        let settings = Settings { max_workers: 2, ..Settings::default() };
+        let hosts = hosts(3);
+        let [first, second] = [0, 1].map(|number| serving(&mut workers, hosts[number], &settings));
+        assert_eq!(workers.in_the_way(hosts[2], &settings), None, "both are busy");
+        workers.release(second, &settings);
+        assert_eq!(workers.in_the_way(hosts[0], &settings), None, "it has its own");
+        assert_eq!(workers.in_the_way(hosts[2], &settings), Some(second));
+        workers.remove(second, false);
+        assert_ne!(serving(&mut workers, hosts[2], &settings), first);
+    }
+
+    #[test]
+    fn one_host_has_several_workers_only_while_others_find_room() {
+        let (mut workers, ..) = workers();
+        workers.processors = 8;
+        let settings = Settings { max_workers: 8, ..Settings::default() };
+        let [host, other] = hosts(2)[..] else { panic!("two") };
+        let own: std::collections::BTreeSet<_> =
+            (0..100).map(|_| serving(&mut workers, host, &settings)).collect();
+        assert_eq!(own.len(), 4);
+        assert!(!own.contains(&serving(&mut workers, other, &settings)));
     }
 
     #[test]

@@ -524,6 +524,36 @@ fn a_reload_ends_relays_that_the_new_rules_refuse_only_when_asked_to_look() {
     assert_eq!(lines(&actions).len(), 2);
 }
 
+#[test]
+fn what_is_still_being_carried_out_is_ended_as_well_where_the_new_rules_refuse_it() {
+    let (old, new) = (world("permit 0.0.0.0 0.0.0.0\n"), world("deny 0.0.0.0 0.0.0.0\n"));
+    let port = || Event::Listening(Ok("198.51.100.1:3000".parse().unwrap()));
+    for events in [
+        vec![connect("203.0.113.1", 23), unicast("203.0.113.1")],
+        vec![bind("203.0.113.1"), unicast("203.0.113.1"), port()],
+    ] {
+        let mut session = session();
+        after(&mut session, events, &old);
+        assert_eq!(session.on(Event::Recheck, &old), []);
+        let actions = session.on(Event::Recheck, &new);
+        assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+        assert!(lines(&actions)[0].starts_with("refused -- "), "{actions:?}");
+        assert_eq!(session.on(Event::Dialled(Ok(())), &new), [], "too late");
+    }
+}
+
+/// It would have another address announced to a client that has been told one.
+#[test]
+fn a_port_whose_peer_cannot_be_accepted_ends_the_bind() {
+    let world = world("permit 0.0.0.0 0.0.0.0\n");
+    let mut session = session();
+    let two = [("203.0.113.1", AddressKind::Unicast), ("203.0.113.2", AddressKind::Unicast)];
+    bind_to_name(&mut session, &two, &world);
+    session.on(Event::Listening(Ok("198.51.100.1:3000".parse().unwrap())), &world);
+    let actions = session.on(Event::Listening(Err(("accept", nix::errno::Errno::EMFILE))), &world);
+    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+}
+
 fn socksified(rules: &str, lines: &str) -> World {
     let services = Services::parse(b"");
     let upstreams = parse_upstreams(lines.as_bytes(), &services, &mut |_| Ok(Vec::new())).unwrap();

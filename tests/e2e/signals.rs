@@ -207,7 +207,7 @@ fn a_second_sigterm_ends_the_grace() {
 
 #[test]
 fn a_spare_worker_lost_right_before_the_end_is_not_missed_again_and_again() {
-    let mut lab = Lab::with_settings(PERMIT_ALL, "(stop_grace: 3600)");
+    let lab = Lab::with_settings(PERMIT_ALL, "(stop_grace: 3600)");
     let far = Far::listen(&lab.site.server, SERVER);
     let near = granted(&lab.site.client, &Request::connect(far.v4()));
     let _there = far.accept();
@@ -225,6 +225,23 @@ fn a_spare_worker_lost_right_before_the_end_is_not_missed_again_and_again() {
     let before = waits();
     std::thread::sleep(Duration::from_secs(1));
     assert!(waits() - before < 100, "{} in a second in which nothing happens", waits() - before);
+}
+
+#[test]
+fn a_relay_whose_worker_does_not_answer_leaves_its_line_when_the_daemon_stops() {
+    let mut lab = Lab::with_settings(PERMIT_ALL, "(stop_grace: 1)");
+    let far = Far::listen(&lab.site.server, SERVER);
+    let near = granted(&lab.site.client, &Request::connect(far.v4()));
+    let _there = far.accept();
+    lab.sockd.worker_of(near.local()).signal(Signal::SIGSTOP);
+    // However often it is told.
+    for _ in 0..3 {
+        lab.sockd.signal(Signal::SIGTERM);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert_eq!(lab.sockd.wait().code(), Some(0));
+    lab.wait_for_line("terminated -- ");
+    lab.wait_for_line("daemon.notice stopped");
 }
 
 #[test]

@@ -42,17 +42,17 @@ fn size(folder: &str) -> usize {
 /// with their runner, the loader for reloads, socket activation and the report of `-ver`; a third of it is pure (session,
 /// rules of admission, settings, log lines). What is asserted here is that it does not grow unnoticed.
 #[test]
-fn roots_own_code_is_at_most_6700_lines() {
+fn roots_own_code_is_at_most_6750_lines() {
     let lines = size("privileged/src");
-    assert!(lines <= 6700, "privileged has {lines} lines");
+    assert!(lines <= 6750, "privileged has {lines} lines");
 }
 
 #[test]
-fn root_code_with_policy_and_common_is_at_most_11000_lines() {
+fn root_code_with_policy_and_common_is_at_most_11100_lines() {
     let parts = ["privileged/src", "policy/src", "common/src", "common/lockdown/src"];
     let sizes = parts.map(|part| (part, size(part)));
     let lines: usize = sizes.iter().map(|(_, lines)| lines).sum();
-    assert!(lines <= 11_000, "{lines} lines: {sizes:?}");
+    assert!(lines <= 11_100, "{lines} lines: {sizes:?}");
 }
 
 #[test]

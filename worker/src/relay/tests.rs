@@ -160,7 +160,7 @@ fn an_urgent_byte_right_before_the_end_is_not_the_end() {
 fn where_many_flows_hold_copies_the_next_ones_read_little() {
     let mut way = way(RelayMode::Adaptive);
     way.write(&[0; 2 * PIECE]);
-    let mut copy = |way: &mut Way| {
+    let copy = |way: &mut Way| {
         let before = way.flow.total;
         way.mover.copy(&mut way.flow, way.source.as_fd(), way.sink.as_fd(), 7).unwrap();
         way.flow.total - before
