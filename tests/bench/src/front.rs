@@ -169,7 +169,6 @@ impl Front {
     fn accept(&mut self) -> Outcome<()> {
         for _ in 0..64 {
             let Some((client, address)) = net::accept_from(rustix::stdio::stdin()) else { break };
-            net::no_delay(&client);
             let number = match self.by_address.get(&address) {
                 Some(number) => *number,
                 None => self.start_host(address)?,

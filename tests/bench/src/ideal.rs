@@ -91,6 +91,8 @@ enum Phase {
 struct Visit {
     client: OwnedFd,
     server: Option<OwnedFd>,
+    /// Known without asking.
+    connected: bool,
     phase: Phase,
     request: Vec<u8>,
     up: Flow,
@@ -98,11 +100,25 @@ struct Visit {
     generation: u32,
 }
 
-/// One direction. Sockets are registered once, for edges, so each end's readiness is remembered here.
+#[derive(Clone, Copy)]
+enum Side {
+    Client,
+    Server,
+}
+
+const EDGES: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
+
+fn token(number: usize, generation: u32, side: Side) -> u64 {
+    u64::from(generation) << 32 | (number as u64) << 1 | side as u64
+}
+
+/// One direction. Sockets are watched for edges, so each end's readiness is remembered here.
 #[derive(Default)]
 struct Flow {
     readable: bool,
     writable: bool,
+    /// The sink is watched for room, which it is from the first time on that it had none.
+    watched: bool,
     /// The source has said that no more comes, behind what is still unread.
     hung_up: bool,
     at_end: bool,
@@ -182,16 +198,25 @@ impl Proxy {
         Ok(true)
     }
 
-    fn watch(&self, fd: BorrowedFd<'_>, number: usize, generation: u32, side: u64) -> Result<()> {
-        let token = u64::from(generation) << 32 | (number as u64) << 1 | side;
-        let edges = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        self.events.add(fd, token, edges)
+    fn watch(&self, fd: BorrowedFd<'_>, number: usize, generation: u32, side: Side) -> Result<()> {
+        self.events.add(fd, token(number, generation, side), EDGES)
+    }
+
+    /// The server of a visit, which may be connected already.
+    fn connect(&mut self, number: usize, generation: u32, server: OwnedFd, connected: bool) -> Result<()> {
+        let Some(visit) = self.visits.get_mut(number).filter(|visit| visit.generation == generation) else {
+            return Ok(());
+        };
+        let edges = if connected { EDGES } else { EDGES.union(EventFlags::OUT) };
+        self.events.add(&server, token(number, generation, Side::Server), edges)?;
+        (visit.server, visit.connected) = (Some(server), connected);
+        (visit.up.writable, visit.up.watched) = (connected, !connected);
+        Ok(())
     }
 
     fn accept(&mut self) {
         for _ in 0..64 {
             let Some(client) = net::accept(rustix::stdio::stdin()) else { return };
-            net::no_delay(&client);
             self.begin(client);
         }
     }
@@ -200,12 +225,13 @@ impl Proxy {
         self.generation = self.generation.wrapping_add(1);
         let (generation, number) = (self.generation, self.visits.vacant_key());
         // Out of memory for events: the client is let go.
-        if self.watch(client.as_fd(), number, generation, 0).is_ok() {
-            let (up, down) = (Flow::default(), Flow::default());
+        if self.watch(client.as_fd(), number, generation, Side::Client).is_ok() {
+            let (up, down) = (Flow::default(), Flow { writable: true, ..Flow::default() });
             let phase = Phase::Opening { greeted: false };
             self.visits.insert(Visit {
                 client,
                 server: None,
+                connected: false,
                 phase,
                 request: Vec::new(),
                 up,
@@ -227,13 +253,7 @@ impl Proxy {
             }
             Some(Down::Server { visit, server, is_connected }) => {
                 let (number, generation) = (visit as u32 as usize, (visit >> 32) as u32);
-                if self.watch(server.as_fd(), number, generation, 1).is_ok()
-                    && let Some(visit) = self.visits.get_mut(number).filter(|v| v.generation == generation)
-                {
-                    visit.server = Some(server);
-                    visit.up.writable = is_connected;
-                    visit.down.writable = true;
-                }
+                self.connect(number, generation, server, is_connected)?;
                 (number, generation)
             }
         };
@@ -274,9 +294,8 @@ impl Proxy {
                 let visit = u64::from(generation) << 32 | number as u64;
                 return Up::Dial { visit, destination }.send(rustix::stdio::stdin());
             }
-            let server = net::connect(None, destination).map_err(|_| Errno::CONNREFUSED)?;
-            self.watch(server.as_fd(), number, generation, 1)?;
-            self.visits[number].server = Some(server);
+            let (server, is_connected) = net::dial(destination).map_err(|_| Errno::CONNREFUSED)?;
+            self.connect(number, generation, server, is_connected)?;
         }
         let visit = &mut self.visits[number];
         if let Phase::Dialling { version } = visit.phase
@@ -293,20 +312,26 @@ impl Proxy {
     fn relay(&mut self, number: usize, generation: u32) -> Result<()> {
         let Visit { client, server, up, down, .. } = &mut self.visits[number];
         let Some(server) = server else { return Err(Errno::NOTCONN) };
+        let (client, server) = (&*client, &*server);
         let more_up = self.mover.pump(up, client.as_fd(), server.as_fd())?;
         let more_down = self.mover.pump(down, server.as_fd(), client.as_fd())?;
         if more_up || more_down {
             self.unfinished.push_back((number, generation));
+        }
+        for (sink, side, flow) in [(client, Side::Client, &mut *down), (server, Side::Server, &mut *up)] {
+            if !flow.writable && !std::mem::replace(&mut flow.watched, true) {
+                self.events.change(sink, token(number, generation, side), EDGES.union(EventFlags::OUT))?;
+            }
         }
         let (up_ends, down_ends) = (up.ends_now(), down.ends_now());
         if up.end_passed_on && down.end_passed_on {
             return Err(Errno::SHUTDOWN);
         }
         if up_ends {
-            shutdown(&*server, Shutdown::Write)?;
+            shutdown(server, Shutdown::Write)?;
         }
         if down_ends {
-            shutdown(&*client, Shutdown::Write)?;
+            shutdown(client, Shutdown::Write)?;
         }
         Ok(())
     }
@@ -349,7 +374,7 @@ fn open(visit: &mut Visit, buffer: &mut [u8]) -> Result<Option<SocketAddrV4>> {
 /// Tells the client how the dial ended.
 fn answer(visit: &mut Visit, version: u8) -> Result<()> {
     let server = visit.server.as_ref().ok_or(Errno::NOTCONN)?;
-    let outcome = rustix::net::sockopt::socket_error(server)?;
+    let outcome = if visit.connected { Ok(()) } else { rustix::net::sockopt::socket_error(server)? };
     let reply: &[u8] = match (version, outcome.is_ok()) {
         (4, true) => &[0, 90, 0, 0, 0, 0, 0, 0],
         (4, false) => &[0, 91, 0, 0, 0, 0, 0, 0],
@@ -428,9 +453,12 @@ impl Mover {
             flow.full_buffers = flow.full_buffers.saturating_add(1);
         } else {
             flow.full_buffers = 0;
-            flow.readable = flow.hung_up;
+            // Behind what was seen before this read nothing more comes.
+            flow.readable = false;
+            flow.at_end = flow.hung_up;
         }
-        let sent = net::send(sink, &self.buffer[..length])?.unwrap_or(0);
+        // The last bytes leave with the FIN that follows at once.
+        let sent = net::send_before(sink, &self.buffer[..length], flow.at_end)?.unwrap_or(0);
         if sent < length {
             flow.writable = false;
             flow.copied = self.buffer[sent..length].to_vec();

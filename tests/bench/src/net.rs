@@ -35,6 +35,8 @@ pub(crate) fn listen(address: SocketAddrV4, how: Listen) -> Outcome<OwnedFd> {
     if how.deferred {
         sys::defer_accept(&listener)?;
     }
+    // What is accepted has it from here.
+    set_tcp_nodelay(&listener, true)?;
     net::bind(&listener, &address).map_err(|error| format!("{address}: {error}"))?;
     net::listen(&listener, 65535)?;
     Ok(listener)
@@ -64,7 +66,8 @@ pub(crate) fn connect(source: Option<Ipv4Addr>, to: SocketAddrV4) -> Outcome<Own
     Ok(socket)
 }
 
-/// The same from whatever address fits, and whether it is connected already, as it mostly is on loopback.
+/// The same from whatever address fits, and whether it is connected already, as it mostly is on loopback when the call
+/// has returned.
 pub(crate) fn dial(to: SocketAddrV4) -> Outcome<(OwnedFd, bool)> {
     let socket = stream()?;
     let is_connected = begin_to_connect(&socket, to)?;
@@ -74,8 +77,7 @@ pub(crate) fn dial(to: SocketAddrV4) -> Outcome<(OwnedFd, bool)> {
 fn begin_to_connect(socket: &OwnedFd, to: SocketAddrV4) -> Outcome<bool> {
     set_tcp_nodelay(socket, true)?;
     match net::connect(socket, &to) {
-        Ok(()) => Ok(true),
-        Err(Errno::INPROGRESS) => Ok(false),
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(net::getpeername(socket).is_ok()),
         Err(error) => Err(format!("connect to {to}: {error}").into()),
     }
 }
@@ -95,7 +97,13 @@ pub(crate) fn unless_blocked<T>(result: Result<T>) -> Result<Option<T>> {
 }
 
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8]) -> Result<Option<usize>> {
-    unless_blocked(net::send(socket, bytes, SendFlags::NOSIGNAL))
+    send_before(socket, bytes, false)
+}
+
+/// The same, with more or the end to follow at once.
+pub(crate) fn send_before(socket: impl AsFd, bytes: &[u8], more: bool) -> Result<Option<usize>> {
+    let more = if more { SendFlags::MORE } else { SendFlags::empty() };
+    unless_blocked(net::send(socket, bytes, SendFlags::NOSIGNAL | more))
 }
 
 /// `Some(0)` at the end of the stream.
@@ -142,6 +150,10 @@ impl Events {
 
     pub(crate) fn add(&self, socket: impl AsFd, token: u64, what: EventFlags) -> Result<()> {
         epoll::add(&self.epoll, socket, EventData::new_u64(token), what)
+    }
+
+    pub(crate) fn change(&self, socket: impl AsFd, token: u64, what: EventFlags) -> Result<()> {
+        epoll::modify(&self.epoll, socket, EventData::new_u64(token), what)
     }
 
     /// Waits, and tells how many events there are.
