@@ -116,11 +116,17 @@ impl Monitor {
         let old = self.lookups.versions;
         let mut seen = [conf, hosts];
         if old.is_none_or(|[old, _]| old != conf) {
-            match files::read_plain(Path::new(RESOLV_CONF)) {
-                Err(_) if conf.is_some() => seen[0] = None,
-                text => self.lookups.conf = ResolvConf::parse(&text.unwrap_or_default()),
+            let text = files::read_plain(Path::new(RESOLV_CONF));
+            let unread = text.is_err() && conf.is_some();
+            if unread {
+                seen[0] = None;
+            } else {
+                self.lookups.conf = ResolvConf::parse(&text.unwrap_or_default());
             }
-            self.tell_resolver(self.lookups.conf.setup(), None);
+            // A new resolver has to hear it once.
+            if !unread || old.is_none() {
+                self.tell_resolver(self.lookups.conf.setup(), None);
+            }
         }
         if old.is_none_or(|[_, old]| old != hosts) {
             match files::open_plain(Path::new(HOSTS)) {

@@ -183,7 +183,6 @@ impl Monitor {
                 Expired::Unread => self.violation(index, "it does not read its channel"),
             }
         }
-        self.flush_spawner();
         if self.pause.is_some_and(|until| until <= now) {
             self.resume();
         }
@@ -194,6 +193,7 @@ impl Monitor {
             self.end_all_sessions();
         }
         self.keep_spares();
+        self.flush_spawner();
         self.rarely.catch_up(&mut self.log, now);
         if self.notifier.beat_at().is_some_and(|at| at <= now) {
             self.notifier.beat(now, self.status());

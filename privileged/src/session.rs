@@ -93,6 +93,13 @@ pub enum Fact {
     NextKinds,
 }
 
+impl Fact {
+    /// Whether it is asked after the decision.
+    fn is_decided(self) -> bool {
+        matches!(self, Self::NextAddresses | Self::NextKinds)
+    }
+}
+
 /// What happens to a session.
 #[derive(Debug)]
 pub enum Event {
@@ -384,8 +391,8 @@ impl Session {
                 self.relayed(up, down, world)
             }
             (Phase::Relaying, Event::Recheck) => self.recheck(world),
-            // What is asked just now is decided by the new rules anyway.
-            (Phase::Asking(_), Event::Recheck) => Vec::new(),
+            // All but the address of a next server is asked for a decision, which will be by the new rules.
+            (Phase::Asking(fact), Event::Recheck) if !fact.is_decided() => Vec::new(),
             (phase, Event::Recheck) if phase.waits() && !self.is_permitted(world) => {
                 self.over(Setback::Denied(DenyReason::Rule, None), world)
             }

@@ -162,7 +162,7 @@ impl Monitor {
 
     fn session_worker(&mut self, host: Host) -> Option<usize> {
         if let Some(idle) = self.workers.in_the_way(host, &self.world.settings) {
-            self.dismiss(idle, false, None);
+            self.dismiss(idle, true, None);
         }
         self.workers.choose(host, &self.world.settings).or_else(|| self.spawn(Role::Session))
     }

@@ -236,7 +236,9 @@ impl Workers {
             (false, _, _) => least,
             (true, false, _) => self.take_spare(),
             (true, true, Some(index)) if settings.isolation == Isolation::Client => Some(index),
-            (true, true, _) => self.take_spare().or_else(|| self.any_by_hash(host)),
+            (true, true, _) => {
+                self.take_spare().or_else(|| self.known_to(host)).or_else(|| self.any_by_hash(host))
+            }
         }
     }
 
@@ -255,8 +257,13 @@ impl Workers {
         if has_own || !self.spare.is_empty() || self.session_workers() < settings.max_workers.into() {
             return None;
         }
-        let idle = |worker: &Worker| worker.load == 0 && matches!(worker.line, Line::Session(_));
-        self.workers.iter().find(|(_, worker)| idle(worker)).map(|(index, _)| index)
+        // Idle for a second: hosts that come and go are not to cost a start for each connection.
+        let latest = Instant::now().checked_add(seconds(settings.worker_idle.saturating_sub(1)));
+        let idle = |(index, worker): (usize, &Worker)| {
+            let waits = worker.load == 0 && ready(&worker.line) && matches!(worker.line, Line::Session(_));
+            worker.expires.filter(|expires| waits && Some(*expires) <= latest).map(|expires| (expires, index))
+        };
+        self.workers.iter().filter_map(idle).min().map(|(_, index)| index)
     }
 
     fn load(&self, index: usize) -> u32 {
@@ -271,6 +278,12 @@ impl Workers {
     fn shared(&self, host: Host, number: usize) -> Option<usize> {
         let sessions: Vec<usize> = self.session_indices();
         if sessions.len() < number { None } else { self.pick(host, &sessions) }
+    }
+
+    /// One that the host shares already: sharing is not to spread.
+    fn known_to(&self, host: Host) -> Option<usize> {
+        let knows = |worker: &Worker| matches!(worker.line, Line::Session(_)) && worker.hosts.contains(&host);
+        self.workers.iter().find(|(_, worker)| knows(worker)).map(|(index, _)| index)
     }
 
     fn any_by_hash(&self, host: Host) -> Option<usize> {
@@ -563,10 +576,26 @@ mod tests {
         let [first, second] = [0, 1].map(|number| serving(&mut workers, hosts[number], &settings));
         assert_eq!(workers.in_the_way(hosts[2], &settings), None, "both are busy");
         workers.release(second, &settings);
+        assert_eq!(workers.in_the_way(hosts[2], &settings), None, "it has only just become idle");
+        workers.worker(second).unwrap().expires = Some(Instant::now());
         assert_eq!(workers.in_the_way(hosts[0], &settings), None, "it has its own");
         assert_eq!(workers.in_the_way(hosts[2], &settings), Some(second));
         workers.remove(second, false);
         assert_ne!(serving(&mut workers, hosts[2], &settings), first);
+    }
+
+    #[test]
+    fn sharing_does_not_spread_to_workers_that_one_host_has_alone() {
+        let (mut workers, ..) = workers();
+        let settings = Settings { max_workers: 100, ..Settings::default() };
+        let hosts = hosts(101);
+        let own: Vec<usize> =
+            hosts[..100].iter().map(|host| serving(&mut workers, *host, &settings)).collect();
+        let shared = serving(&mut workers, hosts[100], &settings);
+        for (host, own) in hosts.iter().zip(own) {
+            assert_eq!(serving(&mut workers, *host, &settings), own, "{shared} is shared");
+        }
+        assert_eq!(serving(&mut workers, hosts[100], &settings), shared);
     }
 
     #[test]

@@ -528,13 +528,16 @@ fn a_reload_ends_relays_that_the_new_rules_refuse_only_when_asked_to_look() {
 fn what_is_still_being_carried_out_is_ended_as_well_where_the_new_rules_refuse_it() {
     let (old, new) = (world("permit 0.0.0.0 0.0.0.0\n"), world("deny 0.0.0.0 0.0.0.0\n"));
     let port = || Event::Listening(Ok("198.51.100.1:3000".parse().unwrap()));
-    for events in [
-        vec![connect("203.0.113.1", 23), unicast("203.0.113.1")],
-        vec![bind("203.0.113.1"), unicast("203.0.113.1"), port()],
+    // Whose address is still asked for.
+    let through = socksified("permit 0.0.0.0 0.0.0.0\n", "sockd @=gate.example ALL 0.0.0.0\n");
+    for (events, old) in [
+        (vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &old),
+        (vec![bind("203.0.113.1"), unicast("203.0.113.1"), port()], &old),
+        (vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &through),
     ] {
         let mut session = session();
-        after(&mut session, events, &old);
-        assert_eq!(session.on(Event::Recheck, &old), []);
+        after(&mut session, events, old);
+        assert_eq!(session.on(Event::Recheck, old), []);
         let actions = session.on(Event::Recheck, &new);
         assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
         assert!(lines(&actions)[0].starts_with("refused -- "), "{actions:?}");

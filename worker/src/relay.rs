@@ -27,9 +27,9 @@ const BUFFER: usize = 64 << 10;
 /// As many flows may hold what a full buffer left over; further ones read as little at a time as this says. Together
 /// that stays below the limit of a worker's memory, whatever receivers do.
 const MANY: usize = 4096;
-const PIECE: usize = BUFFER / 32;
+const PIECE: usize = BUFFER / 64;
 
-/// What is allocated for it: as much the allocator maps on its own (mallopt(3), M_MMAP_THRESHOLD), and pages of a
+/// What is allocated for the buffer: as much the allocator maps on its own (mallopt(3), M_MMAP_THRESHOLD), and pages of a
 /// mapping that no read has reached yet cost nothing.
 const MAPPED: usize = 4 * BUFFER;
 

@@ -242,9 +242,6 @@ impl Trial {
         let refusal = guard::always_refused(asked.destination, asked.port, kind, false).or_else(|| {
             verdict.ok().and_then(|permit| guard::refused_unless_named(asked.destination, kind, &permit.rule))
         });
-        let routes = self.routes.as_ref().filter(|_| verdict.is_ok());
-        let route =
-            routes.map(|(_, routes)| routes.source_for(asked.destination, Some(&asked.destination_names)));
         let upstreams = self.upstreams.as_ref().filter(|_| verdict.is_ok());
         let upstream = upstreams.map(|(_, upstreams)| {
             upstreams.way_for(
@@ -254,6 +251,11 @@ impl Trial {
                 &asked.user,
             )
         });
+        // Of a next server it is that one's address that needs a route.
+        let is_direct = !matches!(upstream, Some(Upstream::By { way: Way::Sockd(_), .. }));
+        let routes = self.routes.as_ref().filter(|_| verdict.is_ok() && is_direct);
+        let route =
+            routes.map(|(_, routes)| routes.source_for(asked.destination, Some(&asked.destination_names)));
         Outcome { verdict, rule, refusal, route, upstream }
     }
 

@@ -305,7 +305,7 @@ fn an_explanation_names_near_misses_identd_route_and_command() {
 #[test]
 fn no_command_is_announced_that_would_not_be_run() {
     let place = Place::new();
-    place.write("socks.conf", "deny 30.0.0.0/8 : echo upstream\ndirect ALL 0.0.0.0 : echo direct\n");
+    place.write("socks.conf", "deny 30.0.0.0/8 : echo upstream\nsockd @=gw 40.0.0.0/8 : echo gw\ndirect ALL 0.0.0.0 : echo direct\n");
     place.write("c.route", "10.9.9.1 20.0.0.0/8\n");
     let commands = |more: &[&str], destination: &str| {
         let words = [&["--explain"][..], more, &["u", "10.1.2.3", destination, "23"]].concat();
@@ -317,6 +317,8 @@ fn no_command_is_announced_that_would_not_be_run() {
     assert_eq!(commands(&upstream, "30.0.0.1"), ["would run: echo upstream"]);
     assert!(commands(&upstream, "127.0.0.1").is_empty(), "a guard refuses");
     assert!(commands(&["-R", "c.route"], "40.0.0.1").is_empty(), "no route");
+    let through = commands(&["-R", "c.route", "-U", "socks.conf"], "40.0.0.1");
+    assert_eq!(through, ["would run: echo own", "would run: echo gw"], "the route to gw is another one");
 }
 
 #[test]
