@@ -79,7 +79,7 @@ pub struct Worker {
     pub line: Line,
     /// Sessions, queries or lookups under way.
     pub load: u32,
-    /// The client hosts that it has served, the first [`NAMED`] of them; a spare worker has none yet.
+    /// The client hosts that it has served, the first three of them; a spare worker has none yet.
     pub hosts: Vec<Host>,
     /// When it is given up on: not ready in time, or idle for too long.
     pub expires: Option<Instant>,

@@ -1,9 +1,9 @@
 //! The ceiling of what keeps client hosts apart and logs: the ideal proxy cut in two where sockd is cut in two.
 //!
 //! One front accepts, connects, and writes as many lines to `/dev/log` as sockd does. Behind it a process for each client
-//! host, an [`ideal`] with a channel for its input, reads requests, answers and relays. There are no rules, limits or
-//! deadlines, and no locks on anybody: what sockd needs beyond this is the price of those, and what this needs beyond
-//! the ideal proxy is the price of separation and log, for whoever has them.
+//! host, an [`ideal`](crate::ideal) with a channel for its input, reads requests, answers and relays. There are no
+//! rules, limits or deadlines, and no locks on anybody: what sockd needs beyond this is the price of those, and what
+//! this needs beyond the ideal proxy is the price of separation and log, for whoever has them.
 
 use crate::ideal::Moves;
 use crate::net::{self, Events, Listen, Outcome};
