@@ -516,7 +516,8 @@ impl<'w> System<'w> {
         // Of the peer that a next server has met it is the last word.
         let of_strangers =
             line.contains("Error: connected to wrong host") && !matches!(happened, Happened::Replied(..));
-        if begins(&["refused -- "]) && matches!(happened, Happened::Recheck) {
+        // Of a relay that new rules refuse it is a line more; of what is on its way it is the verdict.
+        if begins(&["refused -- "]) && matches!(happened, Happened::Recheck) && self.hand_offs == 1 {
             return;
         }
         if begins(&["connected -- ", "refused -- ", "failed -- ", "timed-out -- ", "error -- ", "Error in "])
