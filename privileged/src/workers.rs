@@ -244,9 +244,9 @@ impl Workers {
 
     /// The workers of this host. Whom a crowd or other settings made serve others too is nobody's own any more.
     fn own(&self, host: Host, settings: &Settings) -> impl Iterator<Item = usize> {
-        let shares = settings.isolation == Isolation::Client;
+        let apart = settings.isolation == Isolation::Client;
         let is_own = move |index: &usize| {
-            !shares || self.workers.get(*index).is_some_and(|worker| worker.hosts.len() == 1)
+            !apart || self.workers.get(*index).is_some_and(|worker| worker.hosts.len() == 1)
         };
         self.serving.get(&host).into_iter().flatten().copied().filter(is_own)
     }

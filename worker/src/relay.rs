@@ -29,8 +29,8 @@ const BUFFER: usize = 64 << 10;
 const MANY: usize = 4096;
 const PIECE: usize = BUFFER / 64;
 
-/// What is allocated for the buffer: as much the allocator maps on its own (mallopt(3), M_MMAP_THRESHOLD), and pages of a
-/// mapping that no read has reached yet cost nothing.
+/// What is allocated for the buffer: as much the allocator maps on its own (mallopt(3), M_MMAP_THRESHOLD), and pages of
+/// a mapping that no read has reached yet cost nothing.
 const MAPPED: usize = 4 * BUFFER;
 
 /// What has gathered from small writes is bulk only from so many full reads on: splice(2) is slow with small pieces.
