@@ -253,13 +253,13 @@ impl Session {
     /// BIND: the first reply. Nothing where it is not due.
     pub(crate) fn listening(&mut self, address: SocketAddr) -> Option<Next> {
         match self.phase {
-            // Its FIN came with the last piece of the request.
-            Phase::Deciding(Command::Bind) if self.up.source_finished => {
-                Some(Next::End(End::ClientGone(message::Errno(0))))
-            }
-            Phase::Deciding(Command::Bind) => Some(match self.reply(v4::granted(address)) {
-                Ok(()) => Next::Wait,
-                Err(errno) => Next::End(End::ClientGone(number(errno))),
+            // Its FIN may have come with the last piece of the request, and so in no event of its own.
+            Phase::Deciding(command @ Command::Bind) => Some(match self.wait_for_verdict(command) {
+                Next::Wait => match self.reply(v4::granted(address)) {
+                    Ok(()) => Next::Wait,
+                    Err(errno) => Next::End(End::ClientGone(number(errno))),
+                },
+                end => end,
             }),
             _ => None,
         }
