@@ -161,10 +161,13 @@ impl Monitor {
     }
 
     fn session_worker(&mut self, host: Host) -> Option<usize> {
-        if let Some(idle) = self.workers.in_the_way(host, &self.world.settings) {
+        let settings = &self.world.settings;
+        let chosen = self.workers.choose(host, settings);
+        if let Some(idle) = chosen.and_then(|chosen| self.workers.in_the_way(host, chosen, settings)) {
             self.dismiss(idle, true, None);
+            return self.spawn(Role::Session);
         }
-        self.workers.choose(host, &self.world.settings).or_else(|| self.spawn(Role::Session))
+        chosen.or_else(|| self.spawn(Role::Session))
     }
 
     fn begin(&mut self, client: OwnedFd, address: SocketAddr, proxy: SocketAddr, host: Host, worker: usize) {

@@ -251,10 +251,11 @@ impl Workers {
         self.serving.get(&host).into_iter().flatten().copied().filter(is_own)
     }
 
-    /// A worker that only waits for its client host to come back, where another host would have to share for it.
-    pub fn in_the_way(&self, host: Host, settings: &Settings) -> Option<usize> {
-        let has_own = settings.isolation != Isolation::Client || self.own(host, settings).next().is_some();
-        if has_own || !self.spare.is_empty() || self.session_workers() < settings.max_workers.into() {
+    /// Where this host would share the worker that was chosen for it: one that only waits for its client host to come
+    /// back, and whose place it can have.
+    pub fn in_the_way(&self, host: Host, chosen: usize, settings: &Settings) -> Option<usize> {
+        let serves_others = |worker: &Worker| worker.hosts.iter().any(|other| *other != host);
+        if settings.isolation != Isolation::Client || !self.workers.get(chosen).is_some_and(serves_others) {
             return None;
         }
         // Idle for a second: hosts that come and go are not to cost a start for each connection.
@@ -574,12 +575,16 @@ mod tests {
         let settings = Settings { max_workers: 2, ..Settings::default() };
         let hosts = hosts(3);
         let [first, second] = [0, 1].map(|number| serving(&mut workers, hosts[number], &settings));
-        assert_eq!(workers.in_the_way(hosts[2], &settings), None, "both are busy");
+        let in_the_way = |workers: &mut Workers, host: Host| {
+            let chosen = workers.choose(host, &settings).unwrap();
+            workers.in_the_way(host, chosen, &settings)
+        };
+        assert_eq!(in_the_way(&mut workers, hosts[2]), None, "both are busy");
         workers.release(second, &settings);
-        assert_eq!(workers.in_the_way(hosts[2], &settings), None, "it has only just become idle");
+        assert_eq!(in_the_way(&mut workers, hosts[2]), None, "it has only just become idle");
         workers.worker(second).unwrap().expires = Some(Instant::now());
-        assert_eq!(workers.in_the_way(hosts[0], &settings), None, "it has its own");
-        assert_eq!(workers.in_the_way(hosts[2], &settings), Some(second));
+        assert_eq!(in_the_way(&mut workers, hosts[0]), None, "it has its own");
+        assert_eq!(in_the_way(&mut workers, hosts[2]), Some(second));
         workers.remove(second, false);
         assert_ne!(serving(&mut workers, hosts[2], &settings), first);
     }
