@@ -8,17 +8,14 @@
 use crate::ideal::Moves;
 use crate::net::{self, Events, Listen, Outcome};
 use rustix::event::epoll::EventFlags;
-use rustix::io::{Errno, Result};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use serde::{Deserialize, Serialize};
 use slab::Slab;
+use sockd_common::channel::{MonitorEnd, Received};
+use sockd_common::message::Message;
 use std::collections::HashMap;
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 
@@ -29,6 +26,7 @@ pub(crate) fn start(moves: Moves, address: SocketAddrV4) -> Outcome<Child> {
 }
 
 /// What a host's process says.
+#[derive(Deserialize, Serialize)]
 pub(crate) enum Up {
     /// A visit wants to be connected.
     Dial { visit: u64, destination: SocketAddrV4 },
@@ -37,96 +35,19 @@ pub(crate) enum Up {
 }
 
 /// What the front says, each with a descriptor.
+#[derive(Deserialize, Serialize)]
 pub(crate) enum Down {
     /// There is a new visit.
-    Client(OwnedFd),
-    /// The visit that wanted to be connected is, or will be.
-    Server { visit: u64, server: OwnedFd, is_connected: bool },
-}
-
-/// What a packet is; a descriptor comes with the first three.
-#[derive(Clone, Copy)]
-enum Word {
     Client,
-    Connected,
-    Connecting,
-    Dial,
-    Ended,
+    /// The visit that wanted to be connected is, or will be.
+    Server { visit: u64, is_connected: bool },
 }
 
-/// Every packet: the visit, an address and a port, the word.
-type Packet = [u8; 16];
+impl Message for Up {}
 
-fn packet(visit: u64, place: Option<SocketAddrV4>, word: Word) -> Packet {
-    let mut packet = [0; 16];
-    packet[..8].copy_from_slice(&visit.to_ne_bytes());
-    if let Some(place) = place {
-        packet[8..12].copy_from_slice(&place.ip().octets());
-        packet[12..14].copy_from_slice(&place.port().to_ne_bytes());
-    }
-    packet[14] = word as u8;
-    packet
-}
-
-fn visit_in(packet: Packet) -> u64 {
-    packet.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
-}
-
-fn place_in([_, _, _, _, _, _, _, _, a, b, c, d, high, low, _, _]: Packet) -> SocketAddrV4 {
-    SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_ne_bytes([high, low]))
-}
-
-impl Up {
-    pub(crate) fn send(&self, channel: BorrowedFd<'_>) -> Result<()> {
-        let packet = match self {
-            Self::Dial { visit, destination } => packet(*visit, Some(*destination), Word::Dial),
-            Self::Ended => packet(0, None, Word::Ended),
-        };
-        net::send(channel, &packet).map(drop)
-    }
-
-    /// Nothing when there is nothing, an error at the end.
-    fn receive(channel: &OwnedFd) -> Result<Option<Self>> {
-        let mut packet: Packet = [0; 16];
-        match net::receive(channel, &mut packet)? {
-            None => Ok(None),
-            Some(0) => Err(Errno::PIPE),
-            Some(_) if packet[14] == Word::Dial as u8 => {
-                Ok(Some(Self::Dial { visit: visit_in(packet), destination: place_in(packet) }))
-            }
-            Some(_) => Ok(Some(Self::Ended)),
-        }
-    }
-}
-
-impl Down {
-    fn send(packet: Packet, descriptor: &OwnedFd, channel: &OwnedFd) -> Result<()> {
-        let descriptors = [descriptor.as_fd()];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        control.push(SendAncillaryMessage::ScmRights(&descriptors));
-        sendmsg(channel, &[IoSlice::new(&packet)], &mut control, SendFlags::NOSIGNAL).map(drop)
-    }
-
-    /// Nothing at the end, when the front has ended.
-    pub(crate) fn receive(channel: BorrowedFd<'_>) -> Result<Option<Self>> {
-        let mut packet: Packet = [0; 16];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::CMSG_CLOEXEC;
-        if recvmsg(channel, &mut [IoSliceMut::new(&mut packet)], &mut control, flags)?.bytes == 0 {
-            return Ok(None);
-        }
-        let descriptor = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
-        });
-        let descriptor = descriptor.ok_or(Errno::PIPE)?;
-        if packet[14] == Word::Client as u8 {
-            return Ok(Some(Self::Client(descriptor)));
-        }
-        let is_connected = packet[14] == Word::Connected as u8;
-        Ok(Some(Self::Server { visit: visit_in(packet), server: descriptor, is_connected }))
+impl Message for Down {
+    fn carries_descriptor(&self) -> bool {
+        true
     }
 }
 
@@ -160,7 +81,7 @@ struct Front {
 
 struct Host {
     address: Ipv4Addr,
-    channel: OwnedFd,
+    channel: MonitorEnd<Down, Up>,
     /// Ended by its death signal, when this process ends.
     _process: Child,
 }
@@ -173,7 +94,7 @@ impl Front {
                 Some(number) => *number,
                 None => self.start_host(address)?,
             };
-            Down::send(packet(0, None, Word::Client), &client, &self.hosts[number].channel)?;
+            self.hosts[number].channel.send(&Down::Client, Some(client.as_fd()))?;
         }
         Ok(())
     }
@@ -181,10 +102,13 @@ impl Front {
     fn start_host(&mut self, address: Ipv4Addr) -> Outcome<usize> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (channel, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        let process = Command::new("/proc/self/exe")
-            .args(["ideal", self.moves.word(), "channel"])
+        // As sockd's workers: who wakes up pushes nobody aside (sched(7), SCHED_BATCH). chrt(1) runs this very program.
+        let own = format!("/proc/{}/exe", std::process::id());
+        let process = Command::new("chrt")
+            .args(["--batch", "0", &own, "ideal", self.moves.word(), "channel"])
             .stdin(Stdio::from(theirs))
             .spawn()?;
+        let channel = MonitorEnd::new(channel);
         let number = self.hosts.insert(Host { address, channel, _process: process });
         self.events.add(&self.hosts[number].channel, number as u64, EventFlags::IN)?;
         self.by_address.insert(address, number);
@@ -193,20 +117,20 @@ impl Front {
 
     fn hear(&mut self, number: usize) -> Outcome<()> {
         let Host { address, channel, .. } = &self.hosts[number];
-        match Up::receive(channel)? {
-            None => {}
-            Some(Up::Dial { visit, destination }) => {
+        match channel.receive()? {
+            Received::Message(Up::Dial { visit, destination }, _) => {
                 let (server, is_connected) = net::dial(destination)?;
-                let word = if is_connected { Word::Connected } else { Word::Connecting };
-                Down::send(packet(visit, None, word), &server, channel)?;
+                channel.send(&Down::Server { visit, is_connected }, Some(server.as_fd()))?;
                 let (to, port) = (destination.ip(), destination.port());
                 self.write(&format!("connected -- Connect from bench(unknown)@{address} to {to} ({port})"));
             }
-            Some(Up::Ended) => {
+            Received::Message(Up::Ended, _) => {
                 let end = format!("terminated -- Connect from bench(unknown)@{address} to 127.0.0.1 (9001)");
                 self.write(&end);
                 self.write("1 bytes from client; 1 bytes from server");
             }
+            Received::Nothing => {}
+            _ => return Err(format!("the process of {address} has ended").into()),
         }
         Ok(())
     }

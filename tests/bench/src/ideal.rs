@@ -12,6 +12,7 @@ use rustix::io::{Errno, Result};
 use rustix::net::{Shutdown, shutdown};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use slab::Slab;
+use sockd_common::channel::{Received, WorkerEnd};
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -63,11 +64,12 @@ pub(crate) enum Input {
 
 /// One of the processes.
 pub(crate) fn run(moves: Moves, input: Input) -> Outcome<()> {
-    if input == Input::Channel {
-        crate::sys::give_way()?;
-    }
+    let channel = match input {
+        Input::Listener => None,
+        Input::Channel => Some(WorkerEnd::new(rustix::stdio::stdin().try_clone_to_owned()?)),
+    };
     let mut proxy = Proxy {
-        input,
+        channel,
         events: Events::new()?,
         visits: Slab::new(),
         generation: 0,
@@ -148,7 +150,8 @@ struct Pipe {
 }
 
 struct Proxy {
-    input: Input,
+    /// To the front, where there is one.
+    channel: Option<WorkerEnd<Up, Down>>,
     events: Events,
     visits: Slab<Visit>,
     generation: u32,
@@ -171,10 +174,13 @@ impl Proxy {
         for event in 0..ready {
             let (token, flags) = self.events.get(event);
             if token == INPUT {
-                if self.input == Input::Listener {
-                    self.accept();
-                } else if !self.hear()? {
-                    return Ok(false);
+                match &self.channel {
+                    None => self.accept(),
+                    Some(channel) => match channel.receive()? {
+                        Received::Message(message, Some(descriptor)) => self.hear(message, descriptor)?,
+                        Received::Nothing => {}
+                        _ => return Ok(false),
+                    },
                 }
                 continue;
             }
@@ -196,10 +202,6 @@ impl Proxy {
             self.visits.remove(number);
         }
         Ok(true)
-    }
-
-    fn watch(&self, fd: BorrowedFd<'_>, number: usize, generation: u32, side: Side) -> Result<()> {
-        self.events.add(fd, token(number, generation, side), EDGES)
     }
 
     /// The server of a visit, which may be connected already.
@@ -225,7 +227,7 @@ impl Proxy {
         self.generation = self.generation.wrapping_add(1);
         let (generation, number) = (self.generation, self.visits.vacant_key());
         // Out of memory for events: the client is let go.
-        if self.watch(client.as_fd(), number, generation, Side::Client).is_ok() {
+        if self.events.add(&client, token(number, generation, Side::Client), EDGES).is_ok() {
             let (up, down) = (Flow::default(), Flow { writable: true, ..Flow::default() });
             let phase = Phase::Opening { greeted: false };
             self.visits.insert(Visit {
@@ -242,23 +244,22 @@ impl Proxy {
     }
 
     /// One message of the front. A client that comes with its request is looked at at once, and a server that is
-    /// connected is used at once, without an event that says so. False when the front has ended.
-    fn hear(&mut self) -> Outcome<bool> {
-        let (number, generation) = match Down::receive(rustix::stdio::stdin())? {
-            None => return Ok(false),
-            Some(Down::Client(client)) => {
+    /// connected is used at once, without an event that says so.
+    fn hear(&mut self, message: Down, descriptor: OwnedFd) -> Result<()> {
+        let (number, generation) = match message {
+            Down::Client => {
                 let number = self.visits.vacant_key();
-                self.begin(client);
+                self.begin(descriptor);
                 (number, self.generation)
             }
-            Some(Down::Server { visit, server, is_connected }) => {
+            Down::Server { visit, is_connected } => {
                 let (number, generation) = (visit as u32 as usize, (visit >> 32) as u32);
-                self.connect(number, generation, server, is_connected)?;
+                self.connect(number, generation, descriptor, is_connected)?;
                 (number, generation)
             }
         };
         self.step(number, generation, |visit| visit.up.readable |= visit.server.is_none());
-        Ok(true)
+        Ok(())
     }
 
     /// Tells a visit its news and lets it go on; ends it where it goes no further.
@@ -277,8 +278,8 @@ impl Proxy {
                 self.mover.put_back(flow);
             }
             self.ended.push(number);
-            if self.input == Input::Channel {
-                let _ = Up::Ended.send(rustix::stdio::stdin());
+            if let Some(channel) = &self.channel {
+                let _ = channel.send(&Up::Ended);
             }
         }
     }
@@ -290,9 +291,9 @@ impl Proxy {
             && visit.up.readable
             && let Some(destination) = open(visit, &mut self.mover.buffer)?
         {
-            if self.input == Input::Channel {
+            if let Some(channel) = &self.channel {
                 let visit = u64::from(generation) << 32 | number as u64;
-                return Up::Dial { visit, destination }.send(rustix::stdio::stdin());
+                return channel.send(&Up::Dial { visit, destination }).map_err(|_| Errno::PIPE);
             }
             let (server, is_connected) = net::dial(destination).map_err(|_| Errno::CONNREFUSED)?;
             self.connect(number, generation, server, is_connected)?;

@@ -1,4 +1,4 @@
-//! The three calls that no safe library has.
+//! The two calls that no safe library has.
 
 #![allow(unsafe_code)]
 
@@ -27,12 +27,4 @@ pub(crate) fn ticks(number: u64) -> Duration {
     // SAFETY: sysconf(3) reads nothing of ours.
     let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     Duration::from_secs_f64(number as f64 / per_second.max(1) as f64)
-}
-
-/// As sockd's workers do: who wakes up pushes nobody aside (sched(7), SCHED_BATCH).
-pub(crate) fn give_way() -> io::Result<()> {
-    let priority = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the parameter lives until the call returns, which concerns this process only.
-    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const priority) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
