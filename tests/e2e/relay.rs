@@ -171,11 +171,10 @@ fn a_pipe_that_nobody_needs_any_more_is_given_up_soon() {
     let (mut near, mut far) = relay(&lab);
     let sent = fill(&mut near);
     let worker = lab.sockd.worker_of(near.local());
-    let pipes = || worker.descriptors().values().filter(|target| target.starts_with("pipe:")).count();
-    assert_eq!(pipes(), 2, "both ends of one");
+    assert_eq!(worker.pipe_ends(), 2, "both ends of one");
     assert_eq!(far.read(sent as usize).len() as u64, sent);
     // The relay stays, and without a pipe a worker looks after its sessions once a minute.
-    until_true("the pipe is gone", || pipes() == 0);
+    until_true("the pipe is gone", || worker.pipe_ends() == 0);
     near.send("more");
     assert_eq!(far.read(4), b"more");
 }
@@ -186,7 +185,7 @@ fn pipes_when_full(id: u32) -> usize {
     let (mut near, mut far) = relay(&lab);
     let sent = fill(&mut near);
     let worker = lab.sockd.worker_of(near.local());
-    let pipes = worker.descriptors().values().filter(|target| target.starts_with("pipe:")).count();
+    let pipes = worker.pipe_ends();
     near.half_close();
     let (bytes, ending) = far.read_to_end();
     assert_eq!((bytes.len() as u64, ending), (sent, Ending::Closed));

@@ -42,6 +42,11 @@ impl Process {
         entries.flatten().filter_map(entry).collect()
     }
 
+    /// How many ends of pipes it has open.
+    pub fn pipe_ends(self) -> usize {
+        self.descriptors().values().filter(|target| target.starts_with("pipe:")).count()
+    }
+
     /// The namespace of a kind (`net`, `pid`, `mnt`, ...) it is in.
     pub fn namespace(self, kind: &str) -> String {
         let link = fs::read_link(format!("/proc/{}/ns/{kind}", self.0));
