@@ -91,6 +91,19 @@ fn a_name_is_asked_once_and_then_known_for_its_time() {
     assert_eq!(dns.asked().iter().filter(|question| question.kind == A).count(), 1);
 }
 
+/// As where there is no descriptor for a moment: what was read before stays in force until it can be read again.
+#[test]
+fn a_resolv_conf_that_cannot_be_read_does_not_count_as_empty() {
+    let (site, _dns, _echo) = site(|_| the_server());
+    let lab = Lab::new_at(site);
+    drop(granted(&lab.site.client, &request()));
+    lab.site.gateway.sh("rm /etc/resolv.conf");
+    lab.site.gateway.sh("mkdir /etc/resolv.conf");
+    // Longer than until the file is looked at again.
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    drop(granted(&lab.site.client, &Request::connect_name("www2.example.net", 7)));
+}
+
 #[test]
 fn a_query_that_is_lost_is_sent_again() {
     let lost = AtomicUsize::new(0);
