@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
 
 use divan::Bencher;
-use sockd::session::{Action, Candidate, Event, Session, World};
-use sockd::settings::Settings;
+use sockd::config::settings::Settings;
+use sockd::monitor::session::{Action, Candidate, Event, Session, World};
 use sockd_common::message::{Command, Destination, End, Request, UserId};
 use sockd_policy::guard::AddressKind;
 use sockd_policy::{IdentMode, Services, parse_conf};

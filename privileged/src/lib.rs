@@ -1,41 +1,17 @@
 //! `sockd`: a SOCKS proxy server for firewall hosts, in processes that gain nothing when they are taken over.
 //!
-//! This program is the only one that ever runs with root: the monitor, which decides, and the spawner, which starts
-//! the workers. [`start`] leads from the command line to [`monitor`]; [`session`] is what happens to one client.
+//! A folder is a process, and its first file tells that process's life: [`start`] leads from the command line to a
+//! locked-down [`monitor`], which serves; [`spawner`] starts the workers; [`loader`] reads files again on a reload;
+//! [`hook`] runs the commands of rules. [`config`] is how files and options become settings and rules; [`process`] is
+//! what all processes share: the lockdown, namespaces, and the one file with unsafe code.
 
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
-pub mod admission;
-pub mod audit;
-pub mod background;
-pub mod commands;
-pub mod confine;
-pub mod dial;
-pub mod files;
-pub mod kinds;
-pub mod link;
-pub mod listen;
-pub mod load;
+pub mod config;
+pub mod hook;
 pub mod loader;
-pub mod log;
-pub mod lookups;
 pub mod monitor;
-pub mod options;
-pub mod profile;
-pub mod queries;
-pub mod report;
-pub mod resolv;
-pub mod runner;
-pub mod service;
-pub mod session;
-pub mod settings;
-pub mod signals;
+pub mod process;
 pub mod spawner;
 pub mod start;
-mod sys;
-pub mod tally;
-pub mod token;
-pub mod visits;
-pub mod workers;
-pub mod world;

@@ -1,8 +1,8 @@
 //! `sockd`: see the library for the story.
 
-use sockd::log::{Log, end_on_panic};
-use sockd::options::{LogTo, Options};
-use sockd::{report, start};
+use sockd::config::options::{LogTo, Options};
+use sockd::monitor::syslog::{Log, end_on_panic};
+use sockd::start::{self, report};
 
 fn main() {
     let options = Options::from_command_line();

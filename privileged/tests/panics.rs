@@ -4,18 +4,19 @@
 
 use clap::Parser;
 use nix::sys::wait::{WaitStatus, waitpid};
+use sockd::config::options::{LogTo, Options};
 use sockd::loader::{FromLoader, ToLoader};
-use sockd::log::end_on_panic;
-use sockd::options::{LogTo, Options};
-use sockd::profile::{LOADER, SPAWNER, WORKERS};
-use sockd::{confine, world};
+use sockd::monitor::lock_down;
+use sockd::monitor::syslog::end_on_panic;
+use sockd::process::namespaces;
+use sockd::process::profile::{LOADER, SPAWNER, WORKERS};
 use sockd_lockdown::{exit_now, install_filter, no_new_privileges};
 use std::io::Read;
 
 /// How a process ends that has locked itself down and then has a fault, and what it says.
 fn fault_behind(locks: impl FnOnce() -> bool) -> (Option<i32>, String) {
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let server = world::fork_server::<ToLoader, FromLoader>(|_| {
+    let server = namespaces::fork_server::<ToLoader, FromLoader>(|_| {
         rustix::stdio::dup2_stderr(&writer).unwrap();
         drop(writer);
         if !locks() {
@@ -43,7 +44,7 @@ fn a_panic_ends_monitor_spawner_and_loader_with_status_70_and_the_monitor_says_w
     let monitor = |to| {
         fault_behind(|| {
             end_on_panic(to);
-            confine::confine(&options).is_ok()
+            lock_down::confine(&options).is_ok()
         })
     };
     let (status, said) = monitor(LogTo::Stderr);

@@ -1,10 +1,10 @@
 //! The tables of calls of monitor, loader and spawner: every row tried both ways, and everything else deadly.
 //!
-//! The command runner has no table: the commands that it starts would inherit the filter (`sockd::runner`).
+//! The command runner has no table: the commands that it starts would inherit the filter (`sockd::hook`).
 
 #![allow(clippy::unwrap_used)]
 
-use sockd::profile::{LOADER, MONITOR, SPAWNER, WORKERS};
+use sockd::process::profile::{LOADER, MONITOR, SPAWNER, WORKERS};
 use sockd_lockdown::verdict::{Call, Verdict, faults, verdict};
 use sockd_lockdown::{Row, compile_filter};
 use std::collections::BTreeSet;

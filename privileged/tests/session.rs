@@ -4,9 +4,9 @@
 
 use nix::errno::Errno;
 use proptest::prelude::*;
-use sockd::log::Level;
-use sockd::session::{Action, Candidate, Event, Phase, Session, World};
-use sockd::settings::Settings;
+use sockd::config::settings::Settings;
+use sockd::monitor::session::{Action, Candidate, Event, Phase, Session, World};
+use sockd::monitor::syslog::Level;
 use sockd_common::bounded::Few;
 use sockd_common::message::{
     Answer, Command, Destination, End, Errno as WireErrno, Name, NextReply, Query, ReplyCode, Request, UserId,

@@ -1,7 +1,7 @@
 //! The administrator's files.
 
 use crate::decisions::{answers, ways};
-use sockd::settings::Settings;
+use sockd::config::settings::Settings;
 use sockd_policy::frozen::{
     Provenance, freeze_routes, freeze_rules, freeze_upstreams, thaw_routes, thaw_rules, thaw_upstreams,
 };

@@ -6,8 +6,8 @@
 
 use arbitrary::{Result, Unstructured};
 use nix::errno::Errno;
-use sockd::session::{Action, Candidate, Event, Fact, Phase, Session, World};
-use sockd::settings::{LocalDestinations, Settings};
+use sockd::config::settings::{LocalDestinations, Settings};
+use sockd::monitor::session::{Action, Candidate, Event, Fact, Phase, Session, World};
 use sockd_common::bounded::Few;
 use sockd_common::message::{self, Answer, End, Name, NextReply, Query, ReplyCode};
 use sockd_policy::guard::{AddressKind, always_refused, next_server_refused, refused_unless_named};

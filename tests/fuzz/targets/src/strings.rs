@@ -1,8 +1,8 @@
 //! Strings from the network on their way into log lines and commands.
 
 use arbitrary::{Result, Unstructured};
-use sockd::commands::{Values, environment, expand_words};
-use sockd::log::escape;
+use sockd::hook::values::{Values, environment, expand_words};
+use sockd::monitor::syslog::escape;
 use sockd_common::message::{Command, IdentUser, UserId};
 use sockd_policy::command::{check, expand};
 

@@ -1,9 +1,9 @@
 //! What protects this host: what is demanded at start, and what `sockd -ver` says after trying it out.
 
-use crate::link::Link;
-use crate::load::{SERVICES, upstream_file, upstreams};
-use crate::options::Options;
-use crate::settings::{Isolation, Relay, Sandbox, Settings};
+use crate::config::options::Options;
+use crate::config::read::{SERVICES, upstream_file, upstreams};
+use crate::config::settings::{Isolation, Relay, Sandbox, Settings};
+use crate::monitor::outbox::Link;
 use crate::spawner::{Ending, FromSpawner, Spawner, ToSpawner};
 use crate::start::{Failure, clean_start, start_spawner};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -56,7 +56,7 @@ pub fn reduced(mut missing: Vec<String>, locks: &Locks) -> Option<String> {
 pub fn ver(options: &Options) -> Result<bool, Failure> {
     let options = options.absolute();
     clean_start(&[]).map_err(Failure::system)?;
-    let settings = crate::load::settings(&options).map_err(Failure::configuration)?;
+    let settings = crate::config::read::settings(&options).map_err(Failure::configuration)?;
     let facts = facts(&options, &settings).map_err(Failure::configuration)?;
     for fact in facts {
         println!("\t{fact}.");

@@ -1,21 +1,39 @@
 //! The monitor's one loop: what is ready is looked at, what is due is done, and nothing is ever waited for.
 
-use crate::admission::Admission;
-use crate::kinds::Kinds;
-use crate::listen::Listener;
+pub mod admission;
+pub mod askers;
+pub mod audit;
+pub mod dial;
+pub mod listen;
+pub mod lock_down;
+pub mod outbox;
+pub mod pool;
+pub mod resolv_conf;
+pub mod resolver;
+pub mod routing;
+pub mod session;
+pub mod sessions;
+pub mod signals;
+pub mod syslog;
+pub mod tally;
+pub mod token;
+
+use crate::config::options::Options;
+use crate::hook;
 use crate::loader::Loader;
-use crate::log::Log;
-use crate::lookups::Lookups;
-use crate::options::Options;
-use crate::queries::Queries;
-use crate::runner;
-use crate::service::Notifier;
-use crate::session::{Event, World};
+use crate::monitor::admission::Admission;
+use crate::monitor::askers::Queries;
+use crate::monitor::listen::Listener;
+use crate::monitor::pool::{Expired, Host, Line, STARVED, Workers};
+use crate::monitor::resolver::Lookups;
+use crate::monitor::routing::Kinds;
+use crate::monitor::session::{Event, World};
+use crate::monitor::sessions::Visit;
+use crate::monitor::syslog::Log;
+use crate::monitor::tally::{Rarely, Tallies};
+use crate::monitor::token::Token;
 use crate::spawner::{Ending, FromSpawner};
-use crate::tally::{Rarely, Tallies};
-use crate::token::Token;
-use crate::visits::Visit;
-use crate::workers::{Expired, Host, Line, STARVED, Workers};
+use crate::start::service_manager::Notifier;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
@@ -58,7 +76,7 @@ pub struct Monitor {
     /// Next servers that could not be reached, until when they are tried last.
     pub(crate) unreachable: HashMap<SocketAddr, Instant>,
     pub(crate) rarely: Rarely,
-    pub(crate) runner: Option<runner::Channel>,
+    pub(crate) runner: Option<hook::Channel>,
     pub(crate) loader: Option<Loader>,
     /// Given up for a moment when descriptors run out, so that clients can be refused instead of left waiting.
     pub(crate) reserve: Option<OwnedFd>,
@@ -311,7 +329,7 @@ impl Monitor {
         if !self.workers.mark_ready(index) {
             return self.violation(index, "ready twice");
         }
-        if let Err(lacking) = crate::report::acceptable(&locks, &self.world.settings) {
+        if let Err(lacking) = crate::start::report::acceptable(&locks, &self.world.settings) {
             return self.lose(index, Some(lacking));
         }
         self.flush_worker(index);

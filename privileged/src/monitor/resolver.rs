@@ -1,14 +1,14 @@
 //! The monitor's half of the resolver: one resolver worker, sockets to the nameservers for it, answers from it.
 
-use crate::dial::{self, Dialled};
-use crate::files;
+use crate::config::trusted_file;
+use crate::monitor::dial::{self, Dialled};
+use crate::monitor::pool::{Host, Line};
+use crate::monitor::resolv_conf::ResolvConf;
+use crate::monitor::session::Event;
+use crate::monitor::sessions::Holds;
+use crate::monitor::tally::Kind;
+use crate::monitor::token::Token;
 use crate::monitor::{Monitor, watch};
-use crate::resolv::ResolvConf;
-use crate::session::Event;
-use crate::tally::Kind;
-use crate::token::Token;
-use crate::visits::Holds;
-use crate::workers::{Host, Line};
 use rustix::event::epoll;
 use rustix::fs::Stat;
 use slab::Slab;
@@ -116,7 +116,7 @@ impl Monitor {
         let old = self.lookups.versions;
         let mut seen = [conf, hosts];
         if old.is_none_or(|[old, _]| old != conf) {
-            let text = files::read_plain(Path::new(RESOLV_CONF));
+            let text = trusted_file::read_plain(Path::new(RESOLV_CONF));
             let unread = text.is_err() && conf.is_some();
             if unread {
                 seen[0] = None;
@@ -129,7 +129,7 @@ impl Monitor {
             }
         }
         if old.is_none_or(|[_, old]| old != hosts) {
-            match files::open_plain(Path::new(HOSTS)) {
+            match trusted_file::open_plain(Path::new(HOSTS)) {
                 Ok(file) => drop(self.tell_resolver(ToResolver::Hosts, Some(file))),
                 Err(_) => seen[1] = None,
             }

@@ -1,6 +1,6 @@
 //! Sockets towards destinations, identds and nameservers: always connected, and checked, before they are passed on.
 
-use crate::sys;
+use crate::process::sys;
 use nix::errno::Errno as Code;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;

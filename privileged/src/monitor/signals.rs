@@ -1,11 +1,11 @@
 //! What signals ask for: reload, report, stop.
 
-use crate::load::Loaded;
+use crate::config::read::Loaded;
+use crate::config::settings::seconds;
+use crate::hook::ToRunner;
+use crate::monitor::pool::Line;
+use crate::monitor::session::{Event, World};
 use crate::monitor::{Monitor, Stopping};
-use crate::runner::ToRunner;
-use crate::session::{Event, World};
-use crate::settings::seconds;
-use crate::workers::Line;
 use nix::sys::signal::Signal;
 use rustix::event::epoll;
 use std::time::Instant;

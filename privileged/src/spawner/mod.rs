@@ -4,9 +4,9 @@
 //! IPC and host name, an empty root, and an unprivileged user. From then on it starts, reaps and kills workers as
 //! the monitor says. It dies with its channel, and with it, as process 1, every worker.
 
-use crate::profile::{SPAWNER, WORKERS};
-use crate::sys;
-use crate::world;
+use crate::process::namespaces;
+use crate::process::profile::{SPAWNER, WORKERS};
+use crate::process::sys;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -138,7 +138,7 @@ pub fn start(plan: Plan) -> Result<Spawner, String> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
         .map_err(|error| format!("socketpair: {error}"))?;
     let mut missing = Vec::new();
-    let (pid, user_namespace) = world::fork_into_namespaces(&mut missing)?;
+    let (pid, user_namespace) = namespaces::fork_into_namespaces(&mut missing)?;
     let Some(pid) = pid else {
         drop(ours);
         run(theirs, plan, user_namespace, missing)
@@ -146,7 +146,7 @@ pub fn start(plan: Plan) -> Result<Spawner, String> {
     drop(theirs);
     let channel = Channel::new(ours);
     if user_namespace {
-        world::map_ids(pid, plan.ids)?;
+        namespaces::map_ids(pid, plan.ids)?;
     }
     channel.send(&ToSpawner::Mapped, None).map_err(|error| format!("spawner: {error}"))?;
     match wait_for(&channel)? {
@@ -171,10 +171,10 @@ type Monitor = WorkerEnd<FromSpawner, ToSpawner>;
 
 /// The spawner's whole life.
 fn run(socket: OwnedFd, plan: Plan, user_namespace: bool, mut missing: Vec<String>) -> ! {
-    world::die_quietly_on_panic();
+    namespaces::die_quietly_on_panic();
     let monitor = Monitor::new(socket);
     let prepared = wait_until_mapped(&monitor)
-        .and_then(|()| world::enter(plan.ids, user_namespace, &mut missing))
+        .and_then(|()| namespaces::enter(plan.ids, user_namespace, &mut missing))
         .and_then(|()| confine(&monitor, &plan));
     match prepared {
         Ok(signals) => {
@@ -202,16 +202,16 @@ fn confine(monitor: &Monitor, plan: &Plan) -> Result<nix::sys::signalfd::SignalF
     // Not a session of its own: the scheduler shares the processors out by sessions (sched(7), autogroup), and in another
     // one workers would get theirs at the cost of the monitor that works for them all.
     rustix::process::setpgid(None, None).map_err(|error| format!("setpgid: {error}"))?;
-    let child = world::only_child_signals()?;
+    let child = namespaces::only_child_signals()?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&child, flags).map_err(|error| format!("signalfd: {error}"))?;
     let kept = [monitor.as_fd(), plan.program.as_fd(), plan.null.as_fd(), signals.as_fd()];
-    world::close_all_but(&kept)?;
-    world::leave_terminal(plan.null.as_fd())?;
+    namespaces::close_all_but(&kept)?;
+    namespaces::leave_terminal(plan.null.as_fd())?;
     // Hundreds of workers that each ran at once when a packet comes would let nobody, the monitor included, do several
     // things in one go. Where a service manager's filter forbids it, its unit says the same.
-    let _ = crate::sys::give_way();
-    world::drop_privileges(plan.ids.range.is_some())?;
+    let _ = crate::process::sys::give_way();
+    namespaces::drop_privileges(plan.ids.range.is_some())?;
     lockdown::install_filter(&[SPAWNER, WORKERS].concat()).map_err(|error| error.to_string())?;
     Ok(signals)
 }
@@ -329,7 +329,7 @@ fn become_worker(role: Role, channel: &OwnedFd, plan: &Plan, id: Option<u32>) ->
     }
     sys::duplicate_onto(channel.as_fd(), CHANNEL_FD)?;
     if let Some(id) = id {
-        world::become_one_of_the_range(id)?;
+        namespaces::become_one_of_the_range(id)?;
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     let words = [c"sockd-worker".to_owned(), CString::new(role.word()).map_err(|_| Errno::EINVAL)?];

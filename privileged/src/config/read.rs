@@ -1,9 +1,9 @@
 //! Reading everything that decides over access, all or nothing.
 
-use crate::files::{FileError, read_trusted};
-use crate::options::Options;
-use crate::session::World;
-use crate::settings::Settings;
+use crate::config::options::Options;
+use crate::config::settings::Settings;
+use crate::config::trusted_file::{FileError, read_trusted};
+use crate::monitor::session::World;
 use sockd_policy::frozen::{FrozenError, Provenance, hash, thaw_routes, thaw_rules, thaw_upstreams};
 use sockd_policy::{
     LineError, Routes, RuleSet, Services, Upstreams, lint, parse_conf, parse_routes, parse_upstreams,

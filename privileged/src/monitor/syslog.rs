@@ -2,8 +2,8 @@
 //!
 //! A socket that is full or gone costs lines, which are counted and reported, and nothing else.
 
-use crate::options::LogTo;
-use crate::sys;
+use crate::config::options::LogTo;
+use crate::process::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{

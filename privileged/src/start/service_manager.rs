@@ -4,8 +4,8 @@
 //! The socket for the messages is opened before the lockdown and never waits: a service manager that does not read
 //! loses news, and the daemon goes on.
 
-use crate::listen::Listener;
-use crate::sys;
+use crate::monitor::listen::Listener;
+use crate::process::sys;
 use nix::time::ClockId;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
@@ -55,7 +55,7 @@ impl Environment {
         let count = usize::try_from(count).ok().filter(|count| *count <= MOST);
         let count = count.ok_or_else(|| format!("LISTEN_FDS: expected at most {MOST} sockets"))?;
         let names = text("LISTEN_FDNAMES").unwrap_or_default();
-        let names = names.split(':').map(|name| crate::log::escape(name.as_bytes()));
+        let names = names.split(':').map(|name| crate::monitor::syslog::escape(name.as_bytes()));
         let names = names.chain(std::iter::repeat(String::new()));
         Ok(Self {
             notify: variable("NOTIFY_SOCKET"),
@@ -158,7 +158,7 @@ pub fn listeners(sockets: Vec<(OwnedFd, String)>) -> Result<Vec<Listener>, Strin
 pub fn prepare(socket: &OwnedFd) -> Result<SocketAddr, Errno> {
     fcntl_setfd(socket, FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(socket, true)?;
-    crate::dial::prepare(socket)?;
+    crate::monitor::dial::prepare(socket)?;
     SocketAddr::try_from(getsockname(socket)?)
 }
 

@@ -1,34 +1,36 @@
 //! From a command line to a locked-down monitor that serves.
 
-use crate::admission::Admission;
-use crate::background;
-use crate::confine;
-use crate::files;
-use crate::kinds::Kinds;
-use crate::listen::{self, Listener};
-use crate::load::{self, Loaded};
+pub mod daemonize;
+pub mod report;
+pub mod service_manager;
+
+use crate::config::options::Options;
+use crate::config::read::{self, Loaded};
+use crate::config::settings::{Commands, Sandbox, Settings};
+use crate::config::trusted_file;
+use crate::hook;
 use crate::loader;
-use crate::log::Log;
-use crate::lookups::Lookups;
+use crate::monitor::admission::Admission;
+use crate::monitor::listen::{self, Listener};
+use crate::monitor::lock_down;
+use crate::monitor::pool::{Line, Workers};
+use crate::monitor::resolver::Lookups;
+use crate::monitor::routing::Kinds;
+use crate::monitor::session::World;
+use crate::monitor::signals::{SIGNALS, summary};
+use crate::monitor::syslog::Log;
+use crate::monitor::tally::{Rarely, Tallies};
+use crate::monitor::token::Token;
 use crate::monitor::{Monitor, Stopping, watch};
-use crate::options::Options;
-use crate::report;
-use crate::runner;
-use crate::service::{self, Environment, Notifier, Source};
-use crate::session::World;
-use crate::settings::{Commands, Sandbox, Settings};
-use crate::signals::{SIGNALS, summary};
+use crate::process::namespaces;
 use crate::spawner::{self, Ids, Plan, Spawner};
-use crate::tally::{Rarely, Tallies};
-use crate::token::Token;
-use crate::workers::{Line, Workers};
-use crate::world;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::getpeername;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use service_manager::{Environment, Notifier, Source};
 use slab::Slab;
 use sockd_common::channel::Received;
 use sockd_common::message::{CHANNEL_FD, FromSession, Locks, Role};
@@ -59,7 +61,7 @@ impl Failure {
     fn about(mut self, file: &Path) -> Self {
         if self.status == 78 {
             let text = std::fs::read_to_string(file).unwrap_or_default();
-            let place = |line: &str| format!("{}: {}{line}", file.display(), load::line_of(&text, line));
+            let place = |line: &str| format!("{}: {}{line}", file.display(), read::line_of(&text, line));
             self.lines.iter_mut().for_each(|line| *line = place(line));
         }
         self
@@ -89,12 +91,12 @@ pub fn serve(options: &Options) -> Result<(), Failure> {
     let source = Source::take(&environment).map_err(Failure::system)?;
     let signals = clean_start(&source.kept()).map_err(Failure::system)?;
     let notifier = Notifier::new(&environment).map_err(Failure::system)?;
-    let background = if options.daemon { Some(background::fork().map_err(Failure::system)?) } else { None };
+    let background = if options.daemon { Some(daemonize::fork().map_err(Failure::system)?) } else { None };
     let (mut monitor, client) = prepare(options, signals, notifier, source).map_err(Failure::with_advice)?;
     if let Some(background) = &background {
         background.let_go().map_err(Failure::system)?;
     }
-    let locked = confine::confine(&monitor.options).map_err(Failure::system)?;
+    let locked = lock_down::confine(&monitor.options).map_err(Failure::system)?;
     if !locked.enforced && monitor.world.settings.sandbox == Sandbox::Required {
         return Err(Failure::system("Landlock does not hold for the monitor; see `sandbox` in sockd.ron(5)"));
     }
@@ -139,7 +141,7 @@ fn prepare(
     let spawner =
         start_spawner(&settings, |line| log.err(line)).map_err(|failure| failure.about(&options.settings))?;
     let loader = loader::start(&options).map_err(Failure::system)?;
-    let Loaded { world, remarks, .. } = load::load(&options).map_err(Failure::configuration)?;
+    let Loaded { world, remarks, .. } = read::load(&options).map_err(Failure::configuration)?;
     let world = World { settings, ..world };
     remarks.iter().for_each(|remark| log.err(remark));
     if world.settings.sandbox == Sandbox::Required && !spawner.missing.is_empty() {
@@ -213,11 +215,11 @@ fn listeners(
     let listen = if options.trial && options.listen.is_empty() { &trial } else { options.listen.as_slice() };
     Ok(match source {
         Source::Client(client) => {
-            let at = service::prepare(&client).map_err(|error| format!("descriptor 0: {error}"))?;
+            let at = service_manager::prepare(&client).map_err(|error| format!("descriptor 0: {error}"))?;
             (Vec::new(), Some((client, SocketAddr::new(sockd_policy::canonical(at.ip()), at.port()))))
         }
         Source::Sockets(sockets) => {
-            let mut listeners = service::listeners(sockets)?;
+            let mut listeners = service_manager::listeners(sockets)?;
             if !listen.is_empty() {
                 listeners.extend(listen::open(listen, services)?);
             }
@@ -228,7 +230,7 @@ fn listeners(
 }
 
 fn settings(options: &Options) -> Result<Settings, Failure> {
-    let settings = load::settings(options).map_err(Failure::configuration)?;
+    let settings = read::settings(options).map_err(Failure::configuration)?;
     Ok(match options.trial {
         true => Settings { sandbox: Sandbox::BestEffort, ..settings },
         false => settings,
@@ -237,21 +239,21 @@ fn settings(options: &Options) -> Result<Settings, Failure> {
 
 /// Whatever the starter left behind must not matter: descriptors, masks, ignored signals, limits.
 pub(crate) fn clean_start(kept: &[BorrowedFd<'_>]) -> Result<SignalFd, String> {
-    world::close_all_but(kept)?;
+    namespaces::close_all_but(kept)?;
     rustix::process::umask(Mode::from_raw_mode(0o077));
     rustix::process::chdir("/").map_err(|error| format!("chdir /: {error}"))?;
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
         .map_err(|error| format!("RLIMIT_NOFILE: {error}"))?;
     // The time zone is read now: later no file of it can be opened.
-    crate::sys::local_time();
+    crate::process::sys::local_time();
     let mut wanted = SigSet::empty();
     for signal in SIGNALS {
         // An ignored signal would never arrive at the descriptor.
-        crate::sys::default_action(signal).map_err(|error| format!("sigaction: {error}"))?;
+        crate::process::sys::default_action(signal).map_err(|error| format!("sigaction: {error}"))?;
         wanted.add(signal);
     }
-    crate::sys::default_action(Signal::SIGCHLD).map_err(|error| format!("sigaction: {error}"))?;
+    crate::process::sys::default_action(Signal::SIGCHLD).map_err(|error| format!("sigaction: {error}"))?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&wanted), None)
         .map_err(|error| format!("sigprocmask: {error}"))?;
     SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
@@ -265,7 +267,7 @@ fn descriptor_limit() -> u64 {
 /// `warn` is told what the administrator should know.
 pub(crate) fn start_spawner(settings: &Settings, warn: impl FnMut(&str)) -> Result<Spawner, Failure> {
     let path = worker_program();
-    let program = files::open_trusted(&path).map_err(|error| {
+    let program = trusted_file::open_trusted(&path).map_err(|error| {
         Failure::system(format!(
             "{error}; sockd needs its worker program there, owned by root and writable by nobody else"
         ))
@@ -273,7 +275,7 @@ pub(crate) fn start_spawner(settings: &Settings, warn: impl FnMut(&str)) -> Resu
     // Out of the way of the number under which a worker expects its channel.
     let program = rustix::io::fcntl_dupfd_cloexec(&program, CHANNEL_FD.saturating_add(1))
         .map_err(|error| Failure::system(format!("dup: {error}")))?;
-    let null = crate::world::open_null().map_err(Failure::system)?;
+    let null = crate::process::namespaces::open_null().map_err(Failure::system)?;
     let ids = ids(settings, warn)?;
     spawner::start(Plan { program, null, ids }).map_err(Failure::system)
 }
@@ -292,14 +294,14 @@ fn start_runner(
     options: &Options,
     world: &World,
     warn: impl FnMut(&str),
-) -> Result<Option<runner::Channel>, Failure> {
+) -> Result<Option<hook::Channel>, Failure> {
     let settings = world.settings.clone();
     if settings.commands == Commands::Off || options.trial {
         return Ok(None);
     }
     let ids = account(settings.commands_user.as_deref(), "sockd-hook", COMMANDS, warn)?;
-    let plan = runner::Plan { options: options.clone(), settings, ids, templates: runner::templates(world) };
-    runner::start(plan).map(Some).map_err(Failure::system)
+    let plan = hook::Plan { options: options.clone(), settings, ids, templates: hook::templates(world) };
+    hook::start(plan).map(Some).map_err(Failure::system)
 }
 
 fn ids(settings: &Settings, warn: impl FnMut(&str)) -> Result<Ids, Failure> {
@@ -361,7 +363,7 @@ fn write_pid_file(path: &Path) -> Result<(OwnedFd, PathBuf), String> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(format!("{}: expected the name of a file", path.display()));
     };
-    files::check_folder(folder).map_err(|error| error.to_string())?;
+    trusted_file::check_folder(folder).map_err(|error| error.to_string())?;
     let folder = rustix::fs::open(folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| at(error.into()))?;
     match rustix::fs::unlinkat(&folder, name, rustix::fs::AtFlags::empty()) {
@@ -456,7 +458,7 @@ impl Monitor {
 /// Reads everything and says what would run.
 pub fn check(options: &Options) -> Result<(), Failure> {
     let options = options.absolute();
-    let Loaded { world, remarks, .. } = load::load(&options).map_err(Failure::configuration)?;
+    let Loaded { world, remarks, .. } = read::load(&options).map_err(Failure::configuration)?;
     accounts(&world.settings).map_err(|failure| failure.about(&options.settings))?;
     println!("{}: {}", options.conf.display(), summary(&world));
     let places: Vec<String> = options.listen.iter().map(ToString::to_string).collect();
@@ -465,7 +467,7 @@ pub fn check(options: &Options) -> Result<(), Failure> {
         false => println!("listens on {}", places.join(", ")),
     }
     println!("asks identd: {:?}; isolation: {:?}", world.ident_default, world.settings.isolation);
-    for remark in remarks.into_iter().chain(load::doubts(&options, &world)) {
+    for remark in remarks.into_iter().chain(read::doubts(&options, &world)) {
         println!("warning: {remark}");
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! The empty world that workers live in: namespaces, ids, an empty root, no privileges.
 
-use crate::signals::SIGNALS;
+use crate::monitor::signals::SIGNALS;
+use crate::process::sys;
 use crate::spawner::Ids;
-use crate::sys;
 use caps::Capability;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};

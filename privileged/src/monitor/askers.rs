@@ -5,13 +5,13 @@
 //! able to vouch for himself, nor to ask a next server for what the rules forbid. One worker asks the hosts of one
 //! address only, or one next server: it parses their answers.
 
-use crate::dial::{self, Dialled};
+use crate::monitor::dial::{self, Dialled};
+use crate::monitor::pool::{Asks, Host, Line};
+use crate::monitor::session::Event;
+use crate::monitor::sessions::Holds;
+use crate::monitor::tally::Kind;
+use crate::monitor::token::Token;
 use crate::monitor::{Monitor, watch};
-use crate::session::Event;
-use crate::tally::Kind;
-use crate::token::Token;
-use crate::visits::Holds;
-use crate::workers::{Asks, Host, Line};
 use rustix::event::epoll;
 use rustix::io::fcntl_dupfd_cloexec;
 use slab::Slab;

@@ -1,16 +1,16 @@
 //! The monitor carries out what sessions ask for: accepts, hands over, dials, listens, forgets.
 
-use crate::commands::Values;
-use crate::dial::{self, Dialled};
-use crate::listen;
-use crate::log::Level;
+use crate::config::settings::seconds;
+use crate::hook::values::Values;
+use crate::hook::{FromRunner, ToRunner};
+use crate::monitor::dial::{self, Dialled};
+use crate::monitor::listen;
+use crate::monitor::pool::{Host, Line};
+use crate::monitor::session::{Action, Candidate, Event, Phase, Session};
+use crate::monitor::syslog::Level;
+use crate::monitor::tally::Kind;
+use crate::monitor::token::Token;
 use crate::monitor::{Monitor, watch};
-use crate::runner::{FromRunner, ToRunner};
-use crate::session::{Action, Candidate, Event, Phase, Session};
-use crate::settings::seconds;
-use crate::tally::Kind;
-use crate::token::Token;
-use crate::workers::{Host, Line};
 use nix::errno::Errno as Code;
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -178,7 +178,7 @@ impl Monitor {
         let session = Session::new(address);
         entry.insert(Visit { session, proxy, worker, number, deadline: None, holds: Holds::Nothing });
         self.workers.assign(worker, host);
-        self.set_deadline(index, Some(crate::settings::seconds(self.world.settings.request_limit)));
+        self.set_deadline(index, Some(crate::config::settings::seconds(self.world.settings.request_limit)));
         self.tell(worker, ToSession::Serve { id: Id(id) }, Some(client));
         if let Some((oldest, limit)) = self.tallies.oldest_beyond(host, &self.world.settings) {
             self.rarely.err(&mut self.log, &format!("unfinished requests are closed: {limit} by {host}"));

@@ -1,9 +1,9 @@
 //! The workers that run: which client host is served by which of them, and when one comes or goes.
 
-use crate::link::Link;
-use crate::settings::{Isolation, Settings, seconds};
+use crate::config::settings::{Isolation, Settings, seconds};
+use crate::monitor::outbox::Link;
+use crate::process::sys;
 use crate::spawner::{Channel, FromSpawner, ToSpawner};
-use crate::sys;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use slab::Slab;
 use sockd_common::channel::ChannelError;
@@ -490,7 +490,7 @@ fn session_setup(settings: &Settings) -> ToSession {
     ToSession::Setup { relay: settings.relay.into(), idle_limit: settings.idle_limit }
 }
 
-/// Without nameservers until the first real setup: see [`crate::lookups`].
+/// Without nameservers until the first real setup: see [`crate::monitor::resolver`].
 fn resolver_setup() -> ToResolver {
     ToResolver::Setup { servers: 0, timeout: 5, attempts: 2, ndots: 1, search: Default::default() }
 }

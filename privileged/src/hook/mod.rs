@@ -4,13 +4,15 @@
 //! taken over can ask only for commands that an administrator has written. Values are cleaned here, at the moment
 //! at which they are put into a command line.
 
-use crate::commands::{Values, environment, expand_words};
-use crate::load;
-use crate::options::Options;
-use crate::session::World;
-use crate::settings::{Commands, Settings};
-use crate::workers::Host;
-use crate::{sys, world};
+pub mod values;
+
+use crate::config::options::Options;
+use crate::config::read;
+use crate::config::settings::{Commands, Settings};
+use crate::hook::values::{Values, environment, expand_words};
+use crate::monitor::pool::Host;
+use crate::monitor::session::World;
+use crate::process::{namespaces, sys};
 use caps::Capability;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -102,7 +104,7 @@ pub fn templates(world: &World) -> HashSet<String> {
 
 /// Forks the runner.
 pub fn start(plan: Plan) -> Result<Channel, String> {
-    world::fork_server(|monitor| {
+    namespaces::fork_server(|monitor| {
         if let Ok((signals, null)) = confine(&monitor) {
             let mut runner =
                 Runner { monitor, plan, null, running: HashMap::new(), waiting: VecDeque::new() };
@@ -118,12 +120,12 @@ type Monitor = WorkerEnd<FromRunner, ToRunner>;
 /// the commands would inherit both.
 fn confine(monitor: &Monitor) -> Result<(SignalFd, OwnedFd), String> {
     rustix::process::setsid().map_err(|error| format!("setsid: {error}"))?;
-    let child = world::only_child_signals()?;
+    let child = namespaces::only_child_signals()?;
     let signals = SignalFd::with_flags(&child, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(|error| format!("signalfd: {error}"))?;
-    let null = world::open_null()?;
-    world::close_all_but(&[monitor.as_fd(), signals.as_fd(), null.as_fd()])?;
-    world::leave_terminal(null.as_fd())?;
+    let null = namespaces::open_null()?;
+    namespaces::close_all_but(&[monitor.as_fd(), signals.as_fd(), null.as_fd()])?;
+    namespaces::leave_terminal(null.as_fd())?;
     // What a command leaves behind becomes the runner's to reap.
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
         .map_err(|error| error.to_string())?;
@@ -216,7 +218,7 @@ impl Runner {
 
     fn reload(&mut self) {
         // With files that cannot be read the monitor keeps the old rules as well.
-        if let Ok(load::Loaded { world, .. }) = load::load(&self.plan.options) {
+        if let Ok(read::Loaded { world, .. }) = read::load(&self.plan.options) {
             self.plan.templates = templates(&world);
             self.plan.settings = world.settings;
         }

@@ -1,8 +1,8 @@
 //! What every client host has open, and lines that are written rarely.
 
-use crate::log::Log;
-use crate::settings::Settings;
-use crate::workers::Host;
+use crate::config::settings::Settings;
+use crate::monitor::pool::Host;
+use crate::monitor::syslog::Log;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
@@ -228,7 +228,7 @@ fn counted(text: &str, number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::LogTo;
+    use crate::config::options::LogTo;
 
     #[test]
     fn the_oldest_unfinished_request_gives_way() {

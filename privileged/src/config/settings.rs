@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn the_file_that_is_installed_holds_every_setting_with_its_default() {
-        let installed = include_str!("../../packaging/sockd.ron");
+        let installed = include_str!("../../../packaging/sockd.ron");
         assert_eq!(Settings::parse(installed).unwrap(), Settings::default());
         let defaults = format!("{:#?}", Settings::default());
         let names = defaults.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(": "));

@@ -5,7 +5,7 @@
 //! composed from the monitor's own facts, never from what a worker says later.
 
 use super::*;
-use crate::listen::default_port;
+use crate::monitor::listen::default_port;
 use sockd_common::message::NextReply;
 use sockd_policy::guard::next_server_refused;
 use std::collections::VecDeque;

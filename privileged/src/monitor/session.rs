@@ -5,11 +5,11 @@
 
 mod through;
 
-use crate::audit::{self, Parties};
-use crate::commands::Values;
-use crate::dial::RESERVED;
-use crate::log::{Level, escape};
-use crate::settings::{Commands, LocalDestinations, Settings, UpstreamNames, seconds};
+use crate::config::settings::{Commands, LocalDestinations, Settings, UpstreamNames, seconds};
+use crate::hook::values::Values;
+use crate::monitor::audit::{self, Parties};
+use crate::monitor::dial::RESERVED;
+use crate::monitor::syslog::{Level, escape};
 use nix::errno::Errno;
 use sockd_common::message::{self, Answer, End, NextReply, Query, ReplyCode};
 use sockd_policy::command::Template;

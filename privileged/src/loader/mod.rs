@@ -4,12 +4,12 @@
 //! forked before the monitor locks itself down: it hands over the rules in their frozen form, which the monitor
 //! takes in within milliseconds and checks as it checks every frozen file. No byte from the network reaches it.
 
-use crate::load::{self, Loaded};
-use crate::options::Options;
-use crate::profile::LOADER;
-use crate::session::World;
-use crate::settings::Settings;
-use crate::world;
+use crate::config::options::Options;
+use crate::config::read::{self, Loaded};
+use crate::config::settings::Settings;
+use crate::monitor::session::World;
+use crate::process::namespaces;
+use crate::process::profile::LOADER;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use serde::{Deserialize, Serialize};
@@ -76,7 +76,7 @@ pub struct Loader {
 pub fn start(options: &Options) -> Result<Loader, String> {
     let memory = memfd_create("sockd", MemfdFlags::CLOEXEC).map_err(|error| format!("memfd: {error}"))?;
     let memory = File::from(memory);
-    let channel = world::fork_server(|monitor| {
+    let channel = namespaces::fork_server(|monitor| {
         if confine(&monitor, &memory).is_ok() {
             serve(&monitor, &memory, options);
         }
@@ -89,9 +89,9 @@ type Monitor = WorkerEnd<FromLoader, ToLoader>;
 /// It reads files as root's user id may, and does nothing else.
 fn confine(monitor: &Monitor, memory: &File) -> Result<(), String> {
     rustix::process::setsid().map_err(|error| format!("setsid: {error}"))?;
-    world::only_child_signals()?;
-    world::leave_terminal(world::open_null()?.as_fd())?;
-    world::close_all_but(&[monitor.as_fd(), memory.as_fd()])?;
+    namespaces::only_child_signals()?;
+    namespaces::leave_terminal(namespaces::open_null()?.as_fd())?;
+    namespaces::close_all_but(&[monitor.as_fd(), memory.as_fd()])?;
     lockdown::keep_only(&[]).map_err(|error| error.to_string())?;
     lockdown::not_dumpable().map_err(|error| error.to_string())?;
     lockdown::die_with_parent().map_err(|error| error.to_string())?;
@@ -109,7 +109,7 @@ fn serve(monitor: &Monitor, memory: &File, options: &Options) {
             Ok(Received::Nothing) => continue,
             _ => return,
         }
-        let Ok(answer) = answer(memory, load::load(options)) else { return };
+        let Ok(answer) = answer(memory, read::load(options)) else { return };
         if monitor.send(&answer).is_err() {
             return;
         }
@@ -205,7 +205,7 @@ impl Loader {
         }
     }
 
-    fn thaw<T>(&self, place: usize, length: usize, thaw: load::Thaw<T>) -> Result<T, String> {
+    fn thaw<T>(&self, place: usize, length: usize, thaw: read::Thaw<T>) -> Result<T, String> {
         let (table, _) = thaw(&self.part(place, length)?).map_err(|error| error.to_string())?;
         Ok(table)
     }

@@ -1,0 +1,6 @@
+//! How options and files become settings, rules and routes.
+
+pub mod options;
+pub mod read;
+pub mod settings;
+pub mod trusted_file;

@@ -1,0 +1,5 @@
+//! What the processes of this program share.
+
+pub mod namespaces;
+pub mod profile;
+pub(crate) mod sys;
