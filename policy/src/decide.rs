@@ -42,14 +42,8 @@ pub enum IdentMode {
 /// A request as the rules see it.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// The SOCKS version; no rule depends on it yet.
-    pub version: u8,
-    /// What is asked for; no rule depends on it yet.
-    pub command: Command,
     /// The client host, from `accept`, never from a message.
     pub source: IpAddr,
-    /// The client's port.
-    pub source_port: u16,
     /// The address that will be dialled. `None` for a name that this host does not resolve: a line with a network permits no
     /// such destination, and denies every one that it might hold.
     pub destination: Option<IpAddr>,

@@ -10,8 +10,8 @@
 )]
 use serde_json::Value;
 use sockd_policy::{
-    Command, DenyReason, Facts, HostName, IdentMode, Identity, LineError, Need, Pattern, Request, Route,
-    RuleSet, Services, UserId, Verdict, parse_conf, parse_routes,
+    DenyReason, Facts, HostName, IdentMode, Identity, LineError, Need, Pattern, Request, Route, RuleSet,
+    Services, UserId, Verdict, parse_conf, parse_routes,
 };
 
 /// Ids between blanks, tabs and commas, comments, and `yes` only inside a comment.
@@ -77,10 +77,7 @@ impl Asked {
     /// Decides, finding out each fact when it is needed, and says which were.
     fn decide<'r>(&self, rules: &'r RuleSet) -> (Verdict<'r>, Vec<Need>) {
         let request = Request {
-            version: 4,
-            command: Command::Connect,
             source: self.src.parse().unwrap(),
-            source_port: 40000,
             destination: Some(self.dst.parse().unwrap()),
             port: self.port,
             user: &self.user,

@@ -86,10 +86,7 @@ fn refused_or_sound(file: &[u8]) {
     let user = sockd_policy::UserId::parse(b"ann").unwrap();
     for address in ["10.0.0.1", "20.0.9.1", "2001:db8::1", "unresolved"] {
         let request = sockd_policy::Request {
-            version: 4,
-            command: sockd_policy::Command::Connect,
             source: "10.0.0.1".parse().unwrap(),
-            source_port: 1,
             destination: address.parse().ok(),
             port: 80,
             user: &user,

@@ -11,7 +11,7 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use sockd_policy::{Command, Facts, IdentMode, Request, RuleSet, Services, UserId, Verdict, parse_conf};
+use sockd_policy::{Facts, IdentMode, Request, RuleSet, Services, UserId, Verdict, parse_conf};
 
 /// The shapes of rule files that are measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -108,10 +108,7 @@ pub(crate) fn requests(user: &UserId, count: usize) -> Vec<Request<'_>> {
         }
     };
     let request = |(source, destination)| Request {
-        version: 4,
-        command: Command::Connect,
         source,
-        source_port: 40000,
         destination: Some(destination),
         port: 443,
         user,

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 use proptest::sample::select;
 use sockd_policy::{
-    Command, Facts, HostName, IdentMode, Identity, Request, RuleSet, Services, UserId, Verdict, parse_conf,
+    Facts, HostName, IdentMode, Identity, Request, RuleSet, Services, UserId, Verdict, parse_conf,
 };
 
 pub(crate) const ADDRESSES: [&str; 8] = [
@@ -132,10 +132,7 @@ pub(crate) fn question() -> impl Strategy<Value = Question> {
 
 pub(crate) fn verdict<'r>(rules: &'r RuleSet, question: &Question, scan: bool) -> Verdict<'r> {
     let request = Request {
-        version: 4,
-        command: Command::Connect,
         source: question.source,
-        source_port: 1,
         destination: question.destination,
         port: question.port,
         user: &question.user,

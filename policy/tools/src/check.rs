@@ -219,10 +219,7 @@ impl Trial {
 
     fn request<'a>(&self, asked: &'a Asked) -> Request<'a> {
         Request {
-            version: 4,
-            command: Command::Connect,
             source: asked.source,
-            source_port: 0,
             destination: Some(asked.destination),
             port: asked.port,
             user: &asked.user,

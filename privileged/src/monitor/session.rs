@@ -239,7 +239,6 @@ pub struct Session {
 /// The request and the facts gathered for it, for as long as the session is there.
 #[derive(Debug)]
 struct Asked {
-    version: u8,
     command: Command,
     /// The destination was a name.
     named: bool,
@@ -449,7 +448,6 @@ impl Session {
             Destination::Address(address) => (None, Some(sockd_policy::canonical(address))),
         };
         self.asked = Some(Box::new(Asked {
-            version: request.version,
             command: match request.command {
                 message::Command::Connect => Command::Connect,
                 message::Command::Bind => Command::Bind,
@@ -941,10 +939,7 @@ impl Asked {
             return Err(Setback::Guarded(refusal));
         }
         let request = Request {
-            version: self.version,
-            command: self.command,
             source: client.ip(),
-            source_port: client.port(),
             destination: candidate.map(|candidate| candidate.address),
             port: self.port,
             user: &self.user,

@@ -3,8 +3,8 @@
 use arbitrary::{Result, Unstructured};
 use sockd_policy::guard::{AddressKind, always_refused, embedded};
 use sockd_policy::{
-    Command, Facts, HostName, IdentMode, Identity, Request, Route, Routes, RuleSet, Services, Upstream,
-    Upstreams, UserId, Verdict, canonical, parse_conf, parse_routes,
+    Facts, HostName, IdentMode, Identity, Request, Route, Routes, RuleSet, Services, Upstream, Upstreams,
+    UserId, Verdict, canonical, parse_conf, parse_routes,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -42,10 +42,7 @@ type Outcome = (String, Option<u32>);
 impl Question {
     fn ask(&self, rules: &RuleSet, scan: bool) -> Outcome {
         let request = Request {
-            version: 4,
-            command: Command::Connect,
             source: self.source,
-            source_port: 1,
             destination: self.destination,
             port: self.port,
             user: &self.user,

@@ -555,10 +555,7 @@ impl<'w> System<'w> {
             always_refused(address, port, kind, own).map_or(Ok(()), |refusal| Err(format!("{refusal}")))?;
         }
         let question = Request {
-            version: 4,
-            command,
             source: self.client.ip(),
-            source_port: self.client.port(),
             destination: address,
             port: request.port,
             user: &user,
