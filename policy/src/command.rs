@@ -14,7 +14,6 @@ use crate::decide::Command;
 /// The shell command of a line, `#NO_IDENTD:` or `#BAD_ID:`, known to expand without errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Template<'r> {
-    id: u32,
     text: &'r str,
 }
 
@@ -57,14 +56,9 @@ pub enum TemplateError {
 }
 
 impl<'r> Template<'r> {
-    /// A command whose text has been checked; `id` is its number within its rule set.
-    pub(crate) fn checked(id: u32, text: &'r str) -> Template<'r> {
-        Template { id, text }
-    }
-
-    /// The number by which the monitor names this template to the command runner; it holds within one rule set.
-    pub fn id(&self) -> u32 {
-        self.id
+    /// A command whose text has been checked.
+    pub(crate) fn checked(text: &'r str) -> Template<'r> {
+        Template { text }
     }
 
     /// The command as written.

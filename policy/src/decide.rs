@@ -219,14 +219,9 @@ impl RuleSet {
         self.table.specials.map(|(_, line)| line)
     }
 
-    /// Every command, by id: what the command runner needs to know.
+    /// Every command, once however many lines have it.
     pub fn templates(&self) -> impl Iterator<Item = Template<'_>> {
         (1..).zip(&self.table.templates).filter_map(|(number, _)| self.table.template(number))
-    }
-
-    /// The command of an id, as [`Template::id`] gave it.
-    pub fn template(&self, id: u32) -> Option<Template<'_>> {
-        self.table.template(id.checked_add(1)?)
     }
 
     /// The paths of the user files that were read.

@@ -25,7 +25,7 @@ pub(crate) struct Table {
     pub(crate) source: Side,
     pub(crate) destination: Side,
     pub(crate) texts: Texts,
-    /// Texts of the commands; the place in this array is the template's id.
+    /// Texts of the commands.
     pub(crate) templates: Vec<u32>,
     pub(crate) lists: Vec<Span>,
     /// Items of the lists: the text of a user id, or a file by [`FILE`] and its place in `files`.
@@ -227,9 +227,8 @@ impl Table {
 
     /// The command of a number, counted from 1.
     pub(crate) fn template(&self, number: u32) -> Option<Template<'_>> {
-        let id = number.checked_sub(1)?;
-        let text = self.templates.get(id as usize)?;
-        Some(Template::checked(id, self.texts.str(*text)))
+        let text = self.templates.get(number.checked_sub(1)? as usize)?;
+        Some(Template::checked(self.texts.str(*text)))
     }
 
     /// A user list as it is written.

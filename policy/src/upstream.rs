@@ -198,7 +198,7 @@ impl Upstreams {
         self.table.rules().find(unnamed).map(|(number, _)| self.table.line(number))
     }
 
-    /// Every command, by id: what the command runner needs to know.
+    /// Every command, once however many lines have it.
     pub fn templates(&self) -> impl Iterator<Item = Template<'_>> {
         (1..).zip(&self.table.templates).filter_map(|(number, _)| self.table.template(number))
     }
