@@ -18,9 +18,9 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::command;
 use crate::decide::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RuleSet, denies};
 use crate::error::{Faults, LineError};
+use crate::hook;
 use crate::line::{Words, each_line};
 use crate::name::Pattern;
 use crate::services::Services;
@@ -139,7 +139,7 @@ pub(crate) fn ports(words: &mut Words, services: &Services) -> Result<Ports, Lin
 
 /// Checks a command and gives its number.
 pub(crate) fn template(builder: &mut Builder, number: usize, text: &str) -> Result<u32, LineError> {
-    command::check(text).map_err(|error| {
+    hook::check(text).map_err(|error| {
         LineError::expected(number, &format!("shell command ({error})"), Some(text.as_bytes()))
     })?;
     Ok(builder.template(text))

@@ -6,7 +6,7 @@ use core::fmt;
 use core::net::IpAddr;
 
 use crate::address::canonical;
-use crate::command::Template;
+use crate::hook::Template;
 use crate::line::LONGEST;
 use crate::name::{HostName, Pattern};
 use crate::side::Fit;

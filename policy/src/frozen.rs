@@ -26,8 +26,8 @@ use sha2::{Digest, Sha256};
 use names::{Packed, with_room};
 
 use crate::address::{Network, canonical};
-use crate::command;
 use crate::decide::{self, IDENT, PERMIT, RuleSet};
+use crate::hook;
 use crate::index::{Entry, Lists};
 use crate::line::LONGEST;
 use crate::name::Pattern;
@@ -538,7 +538,7 @@ fn are_lines(table: &Table) -> bool {
 fn is_command(text: &[u8]) -> bool {
     let whole =
         text.trim_ascii() == text && text.len() <= LONGEST && !text.contains(&b'\n') && !text.contains(&0);
-    whole && core::str::from_utf8(text).is_ok_and(|text| command::check(text).is_ok())
+    whole && core::str::from_utf8(text).is_ok_and(|text| hook::check(text).is_ok())
 }
 
 fn is_user(text: &[u8]) -> bool {

@@ -5,7 +5,7 @@
 //!
 //! The way of one question: [`parse_conf`] turns `sockd.conf` into a [`RuleSet`] or into a list of
 //! [`LineError`]s; [`RuleSet::decide`] finds the first matching line; [`guard`] refuses what no broad permit may open;
-//! [`Routes::source_for`] says from which address to go out; [`command`] fills in the line's shell command.
+//! [`Routes::source_for`] says from which address to go out; [`hook`] fills in the line's shell command.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
@@ -15,12 +15,12 @@ extern crate alloc;
 extern crate std;
 
 mod address;
-pub mod command;
 mod conf;
 mod decide;
 mod error;
 pub mod frozen;
 pub mod guard;
+pub mod hook;
 mod index;
 mod line;
 mod lint;

@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
-use crate::command::Template;
 use crate::decide::Need;
+use crate::hook::Template;
 use crate::index::Index;
 use crate::name::{HostName, Pattern};
 use crate::side::{Fit, Side, SideBuilder};

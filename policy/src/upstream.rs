@@ -16,9 +16,9 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::address::canonical;
-use crate::command::Template;
 use crate::conf::{ports, template, user_list};
 use crate::error::{Faults, LineError};
+use crate::hook::Template;
 use crate::line::{LONGEST, Words, each_line, servers};
 use crate::name::{Destination, HostName, Pattern, parse_destination};
 use crate::services::Services;

@@ -334,11 +334,7 @@ fn become_command(plan: &Plan, null: &OwnedFd, template: &str, values: &Values) 
     let words = match plan.settings.commands {
         Commands::Off => return None,
         Commands::Sh => {
-            vec![
-                "/bin/sh".into(),
-                "-c".into(),
-                sockd_policy::command::expand(template, &values.for_policy()?),
-            ]
+            vec!["/bin/sh".into(), "-c".into(), sockd_policy::hook::expand(template, &values.for_policy()?)]
         }
         Commands::Argv => expand_words(template, &values.for_policy()?),
     };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sockd_common::message::{Command, IdentUser, UserId};
-use sockd_policy::command::{self, clean_host, clean_service, clean_user, expand};
+use sockd_policy::hook::{self, clean_host, clean_service, clean_user, expand};
 use std::net::IpAddr;
 
 /// The values of one request, as the monitor knows them. Not cleaned: that is done where they are put in.
@@ -32,8 +32,8 @@ pub struct Values {
 
 impl Values {
     /// In the form that templates are expanded with.
-    pub fn for_policy(&self) -> Option<command::Values<'_>> {
-        Some(command::Values {
+    pub fn for_policy(&self) -> Option<hook::Values<'_>> {
+        Some(hook::Values {
             source_name: self.source_name.as_deref(),
             source: self.source,
             command: match self.command {
@@ -72,7 +72,7 @@ pub fn environment(values: &Values) -> Option<Vec<String>> {
 }
 
 /// The words of a template that is run without a shell: split at blanks first, so that no value can become two.
-pub fn expand_words(template: &str, values: &command::Values<'_>) -> Vec<String> {
+pub fn expand_words(template: &str, values: &hook::Values<'_>) -> Vec<String> {
     template.split_ascii_whitespace().map(|word| expand(word, values)).collect()
 }
 

@@ -4,7 +4,7 @@ use arbitrary::{Result, Unstructured};
 use sockd::hook::values::{Values, environment, expand_words};
 use sockd::monitor::syslog::escape;
 use sockd_common::message::{Command, IdentUser, UserId};
-use sockd_policy::command::{check, expand};
+use sockd_policy::hook::{check, expand};
 
 /// What was escaped; nothing where it does not read as if it had been.
 fn unescaped(text: &str) -> Option<Vec<u8>> {
@@ -87,7 +87,7 @@ fn is_harmless(value: &str) -> bool {
 }
 
 /// The values in the form in which the monitor hands them to the command runner.
-fn values(values: &sockd_policy::command::Values<'_>) -> Values {
+fn values(values: &sockd_policy::hook::Values<'_>) -> Values {
     Values {
         source_name: values.source_name.map(str::to_owned),
         source: values.source,
