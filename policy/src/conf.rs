@@ -20,11 +20,11 @@ use alloc::vec::Vec;
 
 use crate::decide::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RuleSet, denies};
 use crate::error::{Faults, LineError};
-use crate::hook;
 use crate::line::{Words, each_line};
 use crate::name::Pattern;
 use crate::services::Services;
 use crate::table::{Builder, Op, Ports, Tail};
+use crate::template;
 use crate::user::UserId;
 
 /// Reads `sockd.conf`. `user_file` gives the bytes of a file that a `*=` list names (each is asked for once) or the reason
@@ -139,7 +139,7 @@ pub(crate) fn ports(words: &mut Words, services: &Services) -> Result<Ports, Lin
 
 /// Checks a command and gives its number.
 pub(crate) fn template(builder: &mut Builder, number: usize, text: &str) -> Result<u32, LineError> {
-    hook::check(text).map_err(|error| {
+    template::check(text).map_err(|error| {
         LineError::expected(number, &format!("shell command ({error})"), Some(text.as_bytes()))
     })?;
     Ok(builder.template(text))

@@ -6,11 +6,11 @@ use core::fmt;
 use core::net::IpAddr;
 
 use crate::address::canonical;
-use crate::hook::Template;
 use crate::line::LONGEST;
 use crate::name::{HostName, Pattern};
 use crate::side::Fit;
 use crate::table::{Found, Host, Query, Rule, Table};
+use crate::template::Template;
 use crate::user::UserId;
 
 /// The rules of one `sockd.conf`, made by [`crate::parse_conf`].

@@ -27,13 +27,13 @@ use names::{Packed, with_room};
 
 use crate::address::{Network, canonical};
 use crate::decide::{self, IDENT, PERMIT, RuleSet};
-use crate::hook;
 use crate::index::{Entry, Lists};
 use crate::line::LONGEST;
 use crate::name::Pattern;
 use crate::route::Routes;
 use crate::side::{Family, Masked, Side, Word};
 use crate::table::{FILE, Op, Ports, Rule, Span, Table, Tail, Texts, UserFile, count};
+use crate::template;
 use crate::upstream::{self, Upstreams, way_of};
 
 /// What a frozen file was made from.
@@ -538,7 +538,7 @@ fn are_lines(table: &Table) -> bool {
 fn is_command(text: &[u8]) -> bool {
     let whole =
         text.trim_ascii() == text && text.len() <= LONGEST && !text.contains(&b'\n') && !text.contains(&0);
-    whole && core::str::from_utf8(text).is_ok_and(|text| hook::check(text).is_ok())
+    whole && core::str::from_utf8(text).is_ok_and(|text| template::check(text).is_ok())
 }
 
 fn is_user(text: &[u8]) -> bool {

@@ -1,21 +1,14 @@
-//! Rule commands: templates checked at load, values cleaned before they come near a shell.
+//! The commands of rules: values are cleaned before they come near a shell.
 //!
 //! A value from the network that is spliced into a command line is an attack unless nothing in it can mean anything to
-//! a shell, whatever quotes the administrator put around it; quoting the value is no cure, because the template may
-//! quote it again. So each field keeps a short set of harmless characters, every other one becomes `_`, and a user
-//! cannot begin like an option or a hidden file. This is done on a copy; the log has the true value.
+//! a shell, whatever quotes the administrator put around it. Quoting the value is no cure, because the template may
+//! quote it again. So each field keeps a short set of harmless characters, and every other character becomes `_`. A user
+//! cannot begin like an option or a hidden file. The command gets a cleaned copy; the log has the true value.
 
 use alloc::string::{String, ToString};
-use core::fmt;
 use core::net::IpAddr;
 
 use crate::decide::Command;
-
-/// The shell command of a line, `#NO_IDENTD:` or `#BAD_ID:`, known to expand without errors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Template<'r> {
-    text: &'r str,
-}
 
 /// What a template can be filled with, as the monitor knows it; `expand` does the cleaning.
 #[derive(Debug, Clone)]
@@ -42,65 +35,7 @@ pub struct Values<'a> {
     pub destination: IpAddr,
 }
 
-/// Why a command is no template.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TemplateError {
-    /// `%` followed by a character that stands for nothing.
-    Unknown(char),
-    /// A `%` at the end.
-    Trailing,
-    /// No letter or digit, so nothing that could be run.
-    Empty,
-    /// A value right behind `$`, or one that may be a number right before `<` or `>`.
-    Ambiguous,
-}
-
-impl<'r> Template<'r> {
-    /// A command whose text has been checked.
-    pub(crate) fn checked(text: &'r str) -> Template<'r> {
-        Template { text }
-    }
-
-    /// The command as written.
-    pub fn text(&self) -> &'r str {
-        self.text
-    }
-
-    /// The command with every `%x` replaced by its cleaned value.
-    pub fn expand(&self, values: &Values) -> String {
-        expand(self.text, values)
-    }
-}
-
-/// Checks the text of a command. Whatever the values are, the shell will see the same words: so `$%u`, where a client would
-/// choose a variable, and `%u>`, where a user called 2 would be the number of a descriptor, are refused. That is done
-/// within quotes as well, because a command may pass its words to another shell.
-pub fn check(text: &str) -> Result<(), TemplateError> {
-    let (mut rest, mut before) = (text.chars(), ' ');
-    while let Some(letter) = rest.next() {
-        if letter == '%' {
-            let numeric = match rest.next() {
-                Some('p' | 'S' | 's' | 'U' | 'u') => true,
-                Some('A' | 'a' | 'c' | 'Z' | 'z') => false,
-                Some('%') => continue,
-                Some(other) => return Err(TemplateError::Unknown(other)),
-                None => return Err(TemplateError::Trailing),
-            };
-            let behind = rest.as_str().trim_start_matches(|digit: char| digit.is_ascii_digit());
-            if before == '$' || (numeric && behind.starts_with(['<', '>'])) {
-                return Err(TemplateError::Ambiguous);
-            }
-        }
-        before = letter;
-    }
-    if text.contains(|letter: char| letter.is_ascii_alphanumeric()) {
-        Ok(())
-    } else {
-        Err(TemplateError::Empty)
-    }
-}
-
-/// Fills in a command that [`check`] has passed; in any other, an unknown `%x` vanishes.
+/// Fills in a command that [`crate::template::check`] has passed; in any other, an unknown `%x` vanishes.
 pub fn expand(text: &str, values: &Values) -> String {
     let mut command = String::with_capacity(text.len());
     let mut rest = text.chars();
@@ -164,22 +99,10 @@ fn clean(value: &[u8], longest: usize, harmless: &[u8]) -> String {
     letters.map(|(place, byte)| if safe(place, *byte) { char::from(*byte) } else { '_' }).collect()
 }
 
-impl fmt::Display for TemplateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TemplateError::Unknown(letter) => write!(f, "unknown substitution %{}", letter.escape_default()),
-            TemplateError::Trailing => f.write_str("% at the end"),
-            TemplateError::Empty => f.write_str("command without a letter or digit"),
-            TemplateError::Ambiguous => f.write_str(
-                "% right behind $, or without a blank before < or >, where it may mean something else",
-            ),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::template::check;
     use std::vec::Vec;
 
     fn values<'a>(user: &'a [u8], name: Option<&'a str>) -> Values<'a> {
@@ -206,26 +129,6 @@ mod tests {
         let bare = Values { service: None, ident_user: None, command: Command::Bind, ..values(b"", None) };
         let bare = expand(text, &bare);
         assert_eq!(bare, "10.1.2.3 10.1.2.3 bind 4711 23 23 unknown unknown 2001:db8::1 2001:db8::1 100%");
-    }
-
-    #[test]
-    fn a_template_with_a_fault_is_refused_at_load() {
-        assert_eq!(check("echo %x"), Err(TemplateError::Unknown('x')));
-        assert_eq!(check("echo %"), Err(TemplateError::Trailing));
-        assert_eq!(check(" ;; "), Err(TemplateError::Empty));
-        assert_eq!(check(""), Err(TemplateError::Empty));
-        assert_eq!(check("echo %% %%%u"), Ok(()));
-    }
-
-    #[test]
-    fn a_value_that_could_be_a_variable_or_the_number_of_a_descriptor_is_refused_at_load() {
-        for text in ["echo $%u", "echo '$%A'", "echo %u>/x", "echo %s<x", "echo %p2>x", "mail -s \"<%U>\" x"]
-        {
-            assert_eq!(check(text), Err(TemplateError::Ambiguous), "{text}");
-        }
-        for text in ["echo $ %u $%%", "echo %u >/x", "echo %u@%A>/x", "echo <%u 2>&1", "echo %%>x"] {
-            assert_eq!(check(text), Ok(()), "{text}");
-        }
     }
 
     #[test]

@@ -11,10 +11,10 @@ use core::fmt;
 use core::net::IpAddr;
 
 use crate::decide::Need;
-use crate::hook::Template;
 use crate::index::Index;
 use crate::name::{HostName, Pattern};
 use crate::side::{Fit, Side, SideBuilder};
+use crate::template::Template;
 
 /// A compiled file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -18,11 +18,11 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::address::canonical;
 use crate::conf::{ports, template, user_list};
 use crate::error::{Faults, LineError};
-use crate::hook::Template;
 use crate::line::{LONGEST, Words, each_line, servers};
 use crate::name::{Destination, HostName, Pattern, parse_destination};
 use crate::services::Services;
 use crate::table::{Builder, Found, Host, Query, Rule, Table, Tail};
+use crate::template::Template;
 use crate::user::UserId;
 
 /// The lines of one `socks.conf`, made by [`parse_upstreams`].

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use sockd_policy::guard::{self, AddressKind, Refusal};
-use sockd_policy::hook::Values;
+use sockd_policy::hook::{Values, expand};
 use sockd_policy::{
     Command, DenyReason, Facts, HostName, IdentMode, Identity, Permit, Request, Route, Routes, RuleRef,
-    RuleSet, Services, Upstream, Upstreams, UserId, Verdict, Way, canonical, lint,
+    RuleSet, Services, Template, Upstream, Upstreams, UserId, Verdict, Way, canonical, lint,
 };
 
 use crate::cli::{self, Check};
@@ -282,7 +282,7 @@ impl Trial {
     /// Shows the special line that identd's answer leads to.
     fn special(&self, outcome: &Outcome) {
         let [no_identd, bad_id] = self.rules.special_lines();
-        let show = |line: u32, name: &str, template: Option<sockd_policy::hook::Template>| {
+        let show = |line: u32, name: &str, template: Option<Template>| {
             if let Some(template) = template {
                 eprintln!("{}", self.line(line, &format!("{name} {}", template.text())));
             }
@@ -357,13 +357,13 @@ impl Trial {
             eprintln!("route: from {source} by line {line}");
         }
         for command in self.commands(outcome) {
-            eprintln!("would run: {}", command.expand(&self.values(asked)));
+            eprintln!("would run: {}", expand(command.text(), &self.values(asked)));
         }
     }
 
     /// The commands that are due: none where a guard refuses or there is no route, and where the upstream file denies
     /// what the rules permit, only that of its line.
-    fn commands<'r>(&'r self, outcome: &Outcome<'r>) -> Vec<sockd_policy::hook::Template<'r>> {
+    fn commands<'r>(&'r self, outcome: &Outcome<'r>) -> Vec<Template<'r>> {
         if outcome.refusal.is_some() {
             return Vec::new();
         }

@@ -12,8 +12,8 @@ use crate::monitor::dial::RESERVED;
 use crate::monitor::syslog::{Level, escape};
 use nix::errno::Errno;
 use sockd_common::message::{self, Answer, End, NextReply, Query, ReplyCode};
+use sockd_policy::Template;
 use sockd_policy::guard::{AddressKind, Refusal, always_refused, refused_unless_named};
-use sockd_policy::hook::Template;
 use sockd_policy::{
     Command, Deny, DenyReason, Destination, Facts, HostName, IdentMode, Identity, Need, Permit, Request,
     Route, Routes, RuleSet, Server, Services, Upstream, Upstreams, UserId, Verdict, Way, parse_destination,

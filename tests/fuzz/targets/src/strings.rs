@@ -4,7 +4,8 @@ use arbitrary::{Result, Unstructured};
 use sockd::hook::values::{Values, environment, expand_words};
 use sockd::monitor::syslog::escape;
 use sockd_common::message::{Command, IdentUser, UserId};
-use sockd_policy::hook::{check, expand};
+use sockd_policy::hook::expand;
+use sockd_policy::template::check;
 
 /// What was escaped; nothing where it does not read as if it had been.
 fn unescaped(text: &str) -> Option<Vec<u8>> {
