@@ -3,87 +3,19 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::IpAddr;
 
 use crate::address::canonical;
 use crate::line::LONGEST;
-use crate::name::{HostName, Pattern};
+use crate::name::Pattern;
+use crate::request::{Facts, IdentMode, Identity, Need, Request};
 use crate::side::Fit;
 use crate::table::{Found, Host, Query, Rule, Table};
 use crate::template::Template;
-use crate::user::UserId;
 
 /// The rules of one `sockd.conf`, made by [`crate::parse_conf`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuleSet {
     pub(crate) table: Table,
-}
-
-/// What a client asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
-    /// A connection to the destination.
-    Connect,
-    /// A connection from the destination.
-    Bind,
-}
-
-/// Whether identd on the client host is asked who the client is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IdentMode {
-    /// Not asked.
-    Off,
-    /// Asked; no answer is no hindrance.
-    Lenient,
-    /// Asked; no answer refuses.
-    Strict,
-}
-
-/// A request as the rules see it.
-#[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
-    /// The client host, from `accept`, never from a message.
-    pub source: IpAddr,
-    /// The address that will be dialled. `None` for a name that this host does not resolve: a line with a network permits no
-    /// such destination, and denies every one that it might hold.
-    pub destination: Option<IpAddr>,
-    /// The destination port.
-    pub port: u16,
-    /// The user that the client claims to be.
-    pub user: &'a UserId,
-    /// What holds for lines without `?=`: the options `-i` and `-I`.
-    pub ident_default: IdentMode,
-}
-
-/// What identd on the client host said.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Identity {
-    /// The connection belongs to this user. An empty id counts as [`Identity::Unknown`].
-    Known(UserId),
-    /// No identd, no answer in time, an error, or an answer that does not fit the question.
-    Unknown,
-}
-
-/// What has been found out so far; `None` means not asked yet. Names are forward-confirmed ones.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Facts<'a> {
-    /// The names of the client host; empty if it has none.
-    pub source_names: Option<&'a [HostName]>,
-    /// The names of the destination, that of a SOCKS4A request among them; empty if it has none.
-    pub destination_names: Option<&'a [HostName]>,
-    /// What identd said.
-    pub identity: Option<&'a Identity>,
-}
-
-/// The fact without which there is no verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
-    /// The names of the client host.
-    SourceNames,
-    /// The names of the destination.
-    DestinationNames,
-    /// The answer of identd.
-    Identity,
 }
 
 /// The outcome of a decision.
@@ -355,16 +287,6 @@ impl PartialEq for RuleRef<'_> {
 }
 
 impl Eq for RuleRef<'_> {}
-
-impl Command {
-    /// `connect` or `bind`, as commands and `test_sockd_conf` have it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Command::Connect => "connect",
-            Command::Bind => "bind",
-        }
-    }
-}
 
 /// The ground in the words of a log or of `test_sockd_conf`.
 impl fmt::Display for DenyReason {

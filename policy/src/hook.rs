@@ -8,7 +8,7 @@
 use alloc::string::{String, ToString};
 use core::net::IpAddr;
 
-use crate::decide::Command;
+use crate::request::Command;
 
 /// What a template can be filled with, as the monitor knows it; `expand` does the cleaning.
 #[derive(Debug, Clone)]

@@ -25,6 +25,7 @@ mod index;
 mod line;
 mod lint;
 mod name;
+mod request;
 mod route;
 mod services;
 mod side;
@@ -36,12 +37,11 @@ mod user;
 
 pub use address::{Network, canonical};
 pub use conf::parse_conf;
-pub use decide::{
-    Command, Deny, DenyReason, Facts, IdentMode, Identity, Need, Permit, Request, RuleRef, RuleSet, Verdict,
-};
+pub use decide::{Deny, DenyReason, Permit, RuleRef, RuleSet, Verdict};
 pub use error::LineError;
 pub use lint::{Warning, lint};
 pub use name::{Destination, HostName, NameError, Pattern, parse_destination};
+pub use request::{Command, Facts, IdentMode, Identity, Need, Request};
 pub use route::{Route, Routes, parse_routes};
 pub use services::Services;
 pub use template::Template;

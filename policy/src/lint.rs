@@ -6,9 +6,10 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::address::Network;
-use crate::decide::{IdentMode, RuleRef, RuleSet};
+use crate::decide::{RuleRef, RuleSet};
 use crate::index::{NONE, around};
 use crate::name::Pattern;
+use crate::request::IdentMode;
 use crate::table::{Op, Ports, Table, Tail};
 
 /// A doubt about one line.

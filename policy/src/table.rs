@@ -10,9 +10,9 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
-use crate::decide::Need;
 use crate::index::Index;
 use crate::name::{HostName, Pattern};
+use crate::request::Need;
 use crate::side::{Fit, Side, SideBuilder};
 use crate::template::Template;
 

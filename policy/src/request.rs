@@ -1,0 +1,83 @@
+//! A request as the rules see it, and the facts about it.
+
+use core::net::IpAddr;
+
+use crate::name::HostName;
+use crate::user::UserId;
+
+/// A request as the rules see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The client host, from `accept`, never from a message.
+    pub source: IpAddr,
+    /// The address that will be dialled; `None` for a name that this host does not resolve. A permit line with a network
+    /// does not match such a destination. A deny line with a network does, because the name may lead into it.
+    pub destination: Option<IpAddr>,
+    /// The destination port.
+    pub port: u16,
+    /// The user that the client claims to be.
+    pub user: &'a UserId,
+    /// What holds for lines without `?=`: the options `-i` and `-I`.
+    pub ident_default: IdentMode,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// A connection to the destination.
+    Connect,
+    /// A connection from the destination.
+    Bind,
+}
+
+impl Command {
+    /// `connect` or `bind`, as commands and `test_sockd_conf` have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Command::Connect => "connect",
+            Command::Bind => "bind",
+        }
+    }
+}
+
+/// Whether identd on the client host is asked who the client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdentMode {
+    /// It is not asked.
+    Off,
+    /// It is asked; a client host without an answer is let in.
+    Lenient,
+    /// It is asked; a client host without an answer is refused.
+    Strict,
+}
+
+/// What has been found out so far. `None` means that nobody has asked yet. All names are forward-confirmed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Facts<'a> {
+    /// The names of the client host; empty if it has none.
+    pub source_names: Option<&'a [HostName]>,
+    /// The names of the destination, that of a SOCKS4A request among them; empty if it has none.
+    pub destination_names: Option<&'a [HostName]>,
+    /// What identd said.
+    pub identity: Option<&'a Identity>,
+}
+
+/// What identd on the client host said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// The connection belongs to this user. An empty id counts as [`Identity::Unknown`].
+    Known(UserId),
+    /// No identd, no answer in time, an error, or an answer that does not fit the question.
+    Unknown,
+}
+
+/// A fact that has to be found out before there is a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The names of the client host.
+    SourceNames,
+    /// The names of the destination.
+    DestinationNames,
+    /// The answer of identd.
+    Identity,
+}
