@@ -1,37 +1,25 @@
 //! A clock that jumps must not move a deadline: every wait is counted by the monotonic clock.
 
-use std::fs;
-use std::path::Path;
+use crate::sources::{Source, installed};
+
+const TIME_OF_DAY: [&str; 3] = ["SystemTime", "CLOCK_REALTIME", "local_time()"];
 
 #[test]
 fn f9_only_the_stamps_of_log_lines_know_the_time_of_day() {
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let mut users = Vec::new();
-    for folder in [
-        "privileged/src/config",
-        "privileged/src/hook",
-        "privileged/src/loader",
-        "privileged/src/monitor",
-        "privileged/src/monitor/session",
-        "privileged/src/process",
-        "privileged/src/spawner",
-        "privileged/src/start",
-        "worker/src",
-        "worker/src/session",
-        "worker/src/ident",
-        "worker/src/resolver",
-        "common/src",
-        "policy/src",
-    ] {
-        for entry in fs::read_dir(root.join(folder)).expect(folder).flatten() {
-            let text = fs::read_to_string(entry.path()).unwrap_or_default();
-            if ["SystemTime", "CLOCK_REALTIME", "local_time()"].iter().any(|word| text.contains(word)) {
-                users.push(format!("{folder}/{}", entry.file_name().display()));
-            }
-        }
+    for package in installed() {
+        let folder = format!("{package}/src");
+        let knowing = Source::below(&folder).into_iter().filter(|source| knows_the_time_of_day(&source.text));
+        users.extend(knowing.map(|source| format!("{folder}/{}", source.path)));
     }
     users.sort();
     // The time zone is read at the start; the stamps are made in syslog.rs with the call in sys.rs.
-    let expected = ["monitor/syslog.rs", "process/sys.rs", "start/mod.rs"];
-    assert_eq!(users, expected.map(|file| format!("privileged/src/{file}")));
+    assert_eq!(
+        users,
+        ["privileged/src/monitor/syslog.rs", "privileged/src/process/sys.rs", "privileged/src/start/mod.rs"]
+    );
+}
+
+fn knows_the_time_of_day(text: &str) -> bool {
+    TIME_OF_DAY.iter().any(|word| text.contains(word))
 }

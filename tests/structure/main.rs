@@ -1,8 +1,9 @@
-//! The shape of the house: who may import whom, what comes from outside, how much code root runs, what its documents
-//! promise.
+//! The shape of the house: who may import whom, what comes from outside, how much code root runs, how long its files and
+//! functions are, what its documents promise.
 
 mod clock;
 mod dependencies;
 mod imports;
 mod security;
 mod size;
+mod sources;

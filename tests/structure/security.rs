@@ -1,29 +1,12 @@
 //! SECURITY.md names tests and settings that there are, and every case of the list of attacks and faults.
 
+use crate::sources::{files_below, root};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-
-fn root() -> PathBuf {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).to_path_buf()
-}
-
-/// All Rust files below a folder, but those that cargo has built.
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder").flatten() {
-        let (path, name) = (entry.path(), entry.file_name());
-        match path.is_dir() {
-            true if name != "target" && name != ".git" => sources(&path, found),
-            false if path.extension().is_some_and(|extension| extension == "rs") => found.push(path),
-            _ => {}
-        }
-    }
-}
 
 fn all_sources() -> String {
-    let mut found = Vec::new();
-    sources(&root(), &mut found);
-    found.iter().map(|path| fs::read_to_string(path).expect("a source")).collect()
+    let files = files_below(&root());
+    files.iter().map(|path| fs::read_to_string(path).expect("a source")).collect()
 }
 
 fn document() -> String {
