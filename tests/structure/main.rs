@@ -1,6 +1,7 @@
 //! The shape of the house: who may import whom, what comes from outside, how much code root runs, how long its files and
 //! functions are, what its documents promise.
 
+mod circles;
 mod clock;
 mod dependencies;
 mod imports;

@@ -1,5 +1,6 @@
 //! The Rust sources of the workspace, as these tests read them.
 
+use proc_macro2::{TokenStream, TokenTree};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -62,6 +63,11 @@ impl Source {
     pub(crate) fn code_lines(&self) -> usize {
         code_lines(&self.text)
     }
+
+    /// What the compiler reads of it.
+    pub(crate) fn tokens(&self) -> TokenStream {
+        self.text.parse().unwrap_or_else(|error| panic!("{}: {error}", self.path))
+    }
 }
 
 /// `tests.rs` and `tests/` are test modules in files of their own.
@@ -79,6 +85,17 @@ fn before_tests(text: &str) -> String {
 fn code_lines(text: &str) -> usize {
     let lines = text.lines().map(str::trim);
     lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count()
+}
+
+/// The tokens of every level, each level once: what stands between brackets of any kind is a level of its own.
+pub(crate) fn levels(tokens: TokenStream) -> Vec<Vec<TokenTree>> {
+    let level: Vec<TokenTree> = tokens.into_iter().collect();
+    let within = |token: &TokenTree| match token {
+        TokenTree::Group(group) => levels(group.stream()),
+        _ => Vec::new(),
+    };
+    let deeper: Vec<_> = level.iter().flat_map(within).collect();
+    std::iter::once(level).chain(deeper).collect()
 }
 
 #[test]
