@@ -6,5 +6,6 @@ mod clock;
 mod dependencies;
 mod imports;
 mod security;
+mod shape;
 mod size;
 mod sources;

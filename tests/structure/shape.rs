@@ -25,9 +25,9 @@ const LONG_FUNCTIONS: [(&str, &str); 2] = [("privileged", "on"), ("privileged", 
 const LONG_FILES: [(&str, &str); 5] = [
     ("policy", "frozen.rs"),
     ("policy/tools", "check.rs"),
-    ("privileged", "session.rs"),
-    ("privileged", "start.rs"),
-    ("privileged", "visits.rs"),
+    ("privileged", "monitor/session.rs"),
+    ("privileged", "start/mod.rs"),
+    ("privileged", "monitor/sessions.rs"),
 ];
 
 /// A function with a body.

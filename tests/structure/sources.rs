@@ -1,6 +1,6 @@
 //! The Rust sources of the workspace, as these tests read them.
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -96,6 +96,14 @@ pub(crate) fn levels(tokens: TokenStream) -> Vec<Vec<TokenTree>> {
     };
     let deeper: Vec<_> = level.iter().flat_map(within).collect();
     std::iter::once(level).chain(deeper).collect()
+}
+
+/// The group in curly braces, where a token is one.
+pub(crate) fn braces(token: &TokenTree) -> Option<&Group> {
+    match token {
+        TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Some(group),
+        _ => None,
+    }
 }
 
 #[test]
