@@ -11,12 +11,13 @@ use sockd_tests::far::{Far, Server};
 use sockd_tests::identd::Identd;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
+use sockd_tests::next::{Next, reply};
 use sockd_tests::site::{CLIENT, NAMESERVER, SERVER, Site};
 use sockd_tests::socks::{Reply, Request, ask, assert_rejected, granted, send_to};
-use sockd_worker::profile::{PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION};
+use sockd_worker::profile::{PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION, PROFILE_UPSTREAM};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 
 const RULES: &str = "\
@@ -25,6 +26,10 @@ deny *=eve 0.0.0.0 0.0.0.0
 permit 0.0.0.0 0.0.0.0
 permit 2001:db8::/32
 ";
+
+/// A destination that is reached through a next server, and what says so.
+const FAR_AWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(100, 64, 9, 9), 7);
+const UPSTREAM: &str = "sockd @=198.51.100.10:1081 100.64.0.0/10\ndirect ALL 0.0.0.0\n";
 
 /// Enough for splice(2).
 const BULK: usize = 8 << 20;
@@ -39,13 +44,14 @@ fn every_row_is_used_or_says_why_it_rarely_is() {
     fs::create_dir_all(&folder).expect("a folder for traces");
     visit_everything(&folder);
     let seen = seen(&folder);
-    let profiles: [(&str, Vec<Row>); 6] = [
+    let profiles: [(&str, Vec<Row>); 7] = [
         ("monitor", MONITOR.to_vec()),
         ("loader", LOADER.to_vec()),
         ("spawner", [SPAWNER, WORKERS].concat()),
         ("session", PROFILE_SESSION.to_vec()),
         ("ident", PROFILE_IDENT.to_vec()),
         ("resolver", PROFILE_RESOLVER.to_vec()),
+        ("upstream", PROFILE_UPSTREAM.to_vec()),
     ];
     let mut unexplained = Vec::new();
     for (role, rows) in &profiles {
@@ -58,8 +64,8 @@ fn every_row_is_used_or_says_why_it_rarely_is() {
     assert!(unexplained.is_empty(), "never used, and the row does not say when it is: {unexplained:#?}");
 }
 
-/// CONNECT and BIND, by address and by name, over IPv4 and IPv6, little and much; identd, a command, refusals; a
-/// reload, a report, an orderly end.
+/// CONNECT and BIND, by address and by name, over IPv4 and IPv6, little and much; identd, a next server, a command,
+/// refusals; a reload, a report, an orderly end.
 fn visit_everything(folder: &Path) {
     let site = Site::new();
     site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\noptions timeout:2\n"));
@@ -71,8 +77,11 @@ fn visit_everything(folder: &Path) {
     let _echo = Server::echo(&site.server, (SERVER, 7));
     let identd = Identd::start(&site.client, CLIENT);
     identd.names("joe");
+    let next = Next::start(&site.server, (SERVER, 1081));
+    next.says(reply(90, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)));
     let mut lab = Lab::at(site, RULES, |start| {
-        start.settings("(commands: argv, worker_idle: 1)").words("--pid-file /run/sockd.pid").traced(folder)
+        let start = start.settings("(commands: argv, worker_idle: 1)").upstream(UPSTREAM);
+        start.words("--pid-file /run/sockd.pid").traced(folder)
     });
     let client = &lab.site.client.clone();
 
@@ -91,6 +100,7 @@ fn visit_everything(folder: &Path) {
     for name in ["host.example.net", "long.example.net"] {
         drop(granted(client, &Request::connect_name(name, 7)));
     }
+    drop(granted(client, &Request::connect(FAR_AWAY)));
     drop(granted(client, &Request::connect((SERVER, 7)).by("joe")));
     assert_rejected(client, &Request::connect((SERVER, 7)).by("eve"));
     let ipv6: SocketAddr = "[2001:db8:1::1]:1080".parse().expect("an address");
@@ -143,7 +153,9 @@ fn seen(folder: &Path) -> Calls {
 /// The role of a worker, from how its program was executed.
 fn worker(lines: &[&str]) -> Option<&'static str> {
     let start = lines.iter().find(|line| line.starts_with("execveat("))?;
-    ["session", "ident", "resolver"].into_iter().find(|role| start.contains(&format!("\"{role}\"")))
+    ["session", "ident", "resolver", "upstream"]
+        .into_iter()
+        .find(|role| start.contains(&format!("\"{role}\"")))
 }
 
 /// Which of the other three a process is, by what only one of them does.

@@ -81,8 +81,8 @@ pub const PROFILE_UPSTREAM: &[Row] = &[
         Answer(libc::ENOSYS),
         "not allowed; but builds with debug assertions ask it before every close, and only mind EBADF"
     ),
-    row!(SYS_brk, Always, "memory of the allocator"),
-    row!(SYS_exit_group, Always, "end"),
+    row!(SYS_brk, Always, "memory of the allocator", rare("many queries at once")),
+    row!(SYS_exit_group, Always, "end", rare("idle for longer than worker_idle")),
 ];
 
 /// The resolver worker's calls.
