@@ -18,12 +18,13 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use crate::builder::Builder;
+use crate::columns::{Op, Ports, Tail};
 use crate::decide::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RuleSet, denies};
 use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line};
 use crate::name::Pattern;
 use crate::services::Services;
-use crate::table::{Builder, Op, Ports, Tail};
 use crate::template;
 use crate::user::UserId;
 

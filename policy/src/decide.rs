@@ -5,11 +5,12 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::address::canonical;
+use crate::columns::Rule;
 use crate::line::LONGEST;
 use crate::name::Pattern;
+use crate::query::{End, Fit, Found, Host, Query};
 use crate::request::{Facts, IdentMode, Identity, Need, Request};
-use crate::side::Fit;
-use crate::table::{Found, Host, Query, Rule, Table};
+use crate::table::Table;
 use crate::template::Template;
 
 /// The rules of one `sockd.conf`, made by [`crate::parse_conf`].
@@ -86,7 +87,8 @@ impl RuleSet {
     fn verdict<'r>(&'r self, found: Found, request: &Request, facts: &Facts) -> Verdict<'r> {
         let deny = |rule, why| Verdict::Deny(Deny { rule, why });
         let rule = match found {
-            Found::Need(need) => return Verdict::Need(need),
+            Found::NeedNames(End::Source) => return Verdict::Need(Need::SourceNames),
+            Found::NeedNames(End::Destination) => return Verdict::Need(Need::DestinationNames),
             Found::Nothing => return deny(None, DenyReason::NoMatch),
             Found::Rule { rule, tail } => RuleRef { set: self, index: rule, tail },
         };
@@ -238,7 +240,7 @@ impl<'r> RuleRef<'r> {
         &self.set.table
     }
 
-    pub(crate) fn tail(&self) -> Option<&'r crate::table::Tail> {
+    pub(crate) fn tail(&self) -> Option<&'r crate::columns::Tail> {
         self.table().tails.get(self.tail as usize)
     }
 

@@ -26,14 +26,16 @@ use sha2::{Digest, Sha256};
 use names::{Packed, with_room};
 
 use crate::address::{Network, canonical};
+use crate::columns::{Entry, FILE, Op, Ports, Rule, Span, Tail, UserFile, count};
 use crate::decide::{self, IDENT, PERMIT, RuleSet};
-use crate::index::{Entry, Lists};
 use crate::line::LONGEST;
+use crate::lists::Lists;
 use crate::name::Pattern;
 use crate::route::Routes;
 use crate::side::{Family, Masked, Side, Word};
-use crate::table::{FILE, Op, Ports, Rule, Span, Table, Tail, Texts, UserFile, count};
+use crate::table::Table;
 use crate::template;
+use crate::texts::Texts;
 use crate::upstream::{self, Upstreams, way_of};
 
 /// What a frozen file was made from.

@@ -6,11 +6,11 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::address::Network;
+use crate::columns::{NONE, Op, Ports, Tail};
 use crate::decide::{RuleRef, RuleSet};
-use crate::index::{NONE, around};
 use crate::name::Pattern;
 use crate::request::IdentMode;
-use crate::table::{Op, Ports, Table, Tail};
+use crate::table::Table;
 
 /// A doubt about one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +60,8 @@ fn covered(
     before: u32,
     covers: impl Fn(&Tail) -> bool,
 ) -> Option<u32> {
-    let source = around(&table.source, source, &table.texts);
-    let destination = around(&table.destination, destination, &table.texts);
+    let source = table.source.covering(source, &table.texts);
+    let destination = table.destination.covering(destination, &table.texts);
     Some(table.first(&source, &destination, before, covers))
         .filter(|first| *first != before && *first != NONE)
 }

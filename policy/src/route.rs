@@ -7,10 +7,13 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use crate::address::{Network, canonical};
+use crate::builder::Builder;
+use crate::columns::{Ports, Tail};
 use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line};
 use crate::name::{HostName, Pattern};
-use crate::table::{Builder, Found, Host, Ports, Query, Table, Tail};
+use crate::query::{Found, Host, Query};
+use crate::table::Table;
 
 /// The lines of one `sockd.route`, made by [`parse_routes`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,7 +90,7 @@ impl Routes {
             Found::Rule { rule, .. } => {
                 self.line(rule).map_or(Route::NoMatch, |(source, line)| Route::From { source, line })
             }
-            Found::Need(_) => Route::NeedNames,
+            Found::NeedNames(_) => Route::NeedNames,
             Found::Nothing => Route::NoMatch,
         }
     }

@@ -12,9 +12,10 @@ use core::net::IpAddr;
 use core::ops::{BitAnd, BitOr, BitXor};
 
 use crate::address::{Bits, Network};
-use crate::index::{Entry, NONE, SURE};
+use crate::columns::{Entry, NONE, SURE, Span, count};
 use crate::name::{HostName, Pattern, in_zone};
-use crate::table::{Host, Span, Texts, count};
+use crate::query::{Fit, Host};
+use crate::texts::Texts;
 
 /// All patterns of one side. Number 0 is [`Pattern::Any`]; then come IPv4, IPv6 and names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,17 +67,6 @@ pub(crate) struct Name {
 
 pub(crate) const NO_PARENT: u32 = u32::MAX;
 
-/// Whether a pattern holds a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fit {
-    No,
-    Yes,
-    /// It depends on names that have not been asked for.
-    Unknown,
-    /// It depends on an address that nobody here knows.
-    Unresolved,
-}
-
 /// The pattern of a number as it is kept.
 enum Slot<'a> {
     Any,
@@ -98,12 +88,24 @@ impl Side {
     }
 
     /// The numbers of all patterns that hold the host.
-    pub(crate) fn matching(&self, address: Option<IpAddr>, names: &[HostName], texts: &Texts) -> Vec<u32> {
+    fn matching(&self, address: Option<IpAddr>, names: &[HostName], texts: &Texts) -> Vec<u32> {
         let mut found = alloc::vec![0];
         let mut add = |_, _, pattern| found.push(pattern);
         self.around(address, None, &mut add);
         self.named(names, texts, &mut |pattern| found.push(pattern));
         found
+    }
+
+    /// The patterns that hold every host that a pattern holds.
+    pub(crate) fn covering(&self, pattern: &Pattern, texts: &Texts) -> Vec<u32> {
+        let (address, names) = match pattern {
+            Pattern::Network(network) => (Some(network.address()), None),
+            Pattern::Domain(name) | Pattern::Zone(name) => (None, Some(name.clone())),
+            Pattern::Any => (None, None),
+        };
+        let mut patterns = self.matching(address, names.as_slice(), texts);
+        patterns.retain(|outer| self.pattern(*outer, texts).covers(pattern));
+        patterns
     }
 
     /// [`Family::around`] of the family of an address, in all its prefixes if no part is given.

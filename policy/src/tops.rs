@@ -8,9 +8,9 @@
 use alloc::vec::Vec;
 use core::slice;
 
-use crate::index::{Entry, Lists, NOTHING, SURE};
+use crate::columns::{Entry, NOTHING, SURE, Span, count};
+use crate::lists::Lists;
 use crate::side::{Family, Prefix, Word};
-use crate::table::{Span, count};
 
 /// All tops of one family; none if the prefixes are so few that a search among all of them is as quick.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

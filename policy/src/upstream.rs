@@ -16,12 +16,15 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::address::canonical;
+use crate::builder::Builder;
+use crate::columns::{Rule, Tail};
 use crate::conf::{ports, template, user_list};
 use crate::error::{Faults, LineError};
 use crate::line::{LONGEST, Words, each_line, servers};
 use crate::name::{Destination, HostName, Pattern, parse_destination};
+use crate::query::{Found, Host, Query};
 use crate::services::Services;
-use crate::table::{Builder, Found, Host, Query, Rule, Table, Tail};
+use crate::table::Table;
 use crate::template::Template;
 use crate::user::UserId;
 
@@ -167,7 +170,7 @@ impl Upstreams {
             user: user.as_bytes(),
         };
         match self.table.find(&query) {
-            Found::Need(_) => Upstream::NeedNames,
+            Found::NeedNames(_) => Upstream::NeedNames,
             Found::Nothing => Upstream::By { way: Way::Deny, line: 0, command: None },
             Found::Rule { rule, tail } => {
                 let tail = self.table.tails.get(tail as usize);

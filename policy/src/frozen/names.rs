@@ -8,9 +8,11 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use crate::builder::Builder;
+use crate::columns::count;
 use crate::name::{are_letters, is_number, is_slip};
 use crate::side::{Name, Side, Zones, part};
-use crate::table::{Builder, Texts, count};
+use crate::texts::Texts;
 
 /// The names of a side as they are stored.
 pub(super) struct Packed<'a> {

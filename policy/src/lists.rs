@@ -1,0 +1,77 @@
+//! Lists of rules by pattern.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::columns::{Entry, NOTHING, SURE, Span};
+use crate::side::{Family, Word};
+
+/// One list per pattern, one behind the other, each in the order of the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Lists {
+    /// Where the list of each pattern begins; the last item is where the last list ends.
+    pub(crate) starts: Vec<u32>,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Lists {
+    /// Lists of entries, which come with their pattern, list by list and each in the order of the file; `None` if they do not,
+    /// or if a number is not below how many of its kind there are.
+    pub(crate) fn new(
+        entries: impl Iterator<Item = (u32, Entry)>,
+        [patterns, others, tails]: [u32; 3],
+    ) -> Option<Lists> {
+        let mut starts = vec![0u32; (patterns as usize).saturating_add(1)];
+        let (mut sound, mut next) = (true, 0);
+        let listed = |(pattern, entry): (u32, Entry)| {
+            let place = u64::from(pattern) << 32 | u64::from(entry.rule);
+            sound &= (place >= next) & (pattern < patterns) & (entry.other < others) & (entry.tail < tails);
+            next = place.wrapping_add(1);
+            if let Some(end) = starts.get_mut((pattern as usize).saturating_add(1)) {
+                *end = end.wrapping_add(1);
+            }
+            entry
+        };
+        let entries = entries.map(listed).collect();
+        starts.iter_mut().fold(0, |start: u32, end| {
+            *end = end.wrapping_add(start);
+            *end
+        });
+        sound.then_some(Lists { starts, entries })
+    }
+
+    /// The pattern under which the entry in a place is listed, and the entry.
+    pub(crate) fn at(&self, place: u32) -> Option<(u32, &Entry)> {
+        let entry = self.entries.get(place as usize)?;
+        let pattern = self.starts.partition_point(|start| *start <= place).checked_sub(1)?;
+        Some((u32::try_from(pattern).ok()?, entry))
+    }
+
+    pub(crate) fn tell<W: Word>(&self, family: &mut Family<W>, first: u32, closed: &[u32]) {
+        let bounds = self.starts.get(first as usize..).unwrap_or_default().windows(2);
+        for (bounds, prefix) in bounds.zip(&mut family.prefixes) {
+            let [start, end] = *bounds else { return };
+            let entry = self.entries.get(start as usize).unwrap_or(&NOTHING);
+            let entry = if start == end { &NOTHING } else { entry };
+            let tail = entry.tail as u16;
+            let sure = entry.is_sure(closed) & (u32::from(tail) == entry.tail) & (start != end);
+            prefix.first = entry.rule | if sure { SURE } else { 0 };
+            prefix.tail = tail;
+        }
+    }
+
+    pub(crate) fn of(&self, pattern: u32) -> &[Entry] {
+        let bounds = self.starts.get(pattern as usize..).unwrap_or_default();
+        let [start, end, ..] = *bounds else { return &[] };
+        Span { start, end }.of(&self.entries)
+    }
+
+    /// The lists of the patterns from one up to and without another, or to the last.
+    pub(crate) fn between(&self, first: u32, behind: u32) -> &[Entry] {
+        let start = |pattern: u32| self.starts.get(pattern as usize).copied();
+        let (Some(start), end) = (start(first), start(behind)) else { return &[] };
+        self.entries
+            .get(start as usize..end.map_or(self.entries.len(), |end| end as usize))
+            .unwrap_or_default()
+    }
+}

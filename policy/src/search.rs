@@ -1,0 +1,174 @@
+//! The search for the first matching line.
+//!
+//! The index lists every rule under its source or its destination pattern. Few patterns hold the two addresses of a
+//! request, so a search reads a few short lists, and of those only what stands before the best line found so far.
+//!
+//! While names are not known, the lists of names cannot be found. Nor can those of networks for a destination whose
+//! address nobody here knows. Then the first rule of each kind in those lists is tried ([`Index::unknown`]).
+
+use core::net::IpAddr;
+
+use crate::columns::{Entry, NOTHING, Rule, SURE, Tail};
+use crate::index::{Index, SideTops};
+use crate::lists::Lists;
+use crate::query::{End, Fit, Found, Host, Query};
+use crate::side::Side;
+use crate::table::Table;
+use crate::texts::Texts;
+use crate::tops::Near;
+
+impl Table {
+    /// The first line that matches.
+    pub(crate) fn find(&self, query: &Query) -> Found {
+        let Index { by_source, by_destination, unknown, tops: [source_tops, destination_tops], .. } =
+            &self.index;
+        let texts = &self.texts;
+        let source = Listed::of(&self.source, by_source, source_tops, texts, query.source);
+        let destination =
+            Listed::of(&self.destination, by_destination, destination_tops, texts, query.destination);
+        let fits = |entry: &Entry, other: &Listed| {
+            let tail = self.tails.get(entry.tail as usize);
+            tail.is_some_and(|tail| self.tail_fits(tail, query))
+                && other.may_be(entry.other, || self.denying.get(entry.tail as usize) == Some(&true))
+        };
+        let first = |list: &[Entry], best: Entry, other: &Listed| {
+            let mut earlier = list.iter().take_while(|entry| entry.rule < best.rule);
+            earlier.find(|entry| fits(entry, other)).copied().unwrap_or(best)
+        };
+        let ends = [(&source, &destination), (&destination, &source)];
+        let mut best = NOTHING;
+        for (end, other) in ends {
+            let mut earlier = end.near.candidates().take_while(|entry| entry.rule < best.rule);
+            best = earlier.find(|entry| fits(entry, other)).copied().unwrap_or(best);
+        }
+        for (end, other) in ends {
+            best = end.search(best, |list, best| first(list, best, other));
+        }
+        let is_unknown = [
+            query.source.names.is_none(),
+            query.destination.names.is_none(),
+            query.destination.address.is_none(),
+        ];
+        if is_unknown == [false; 3] {
+            return Found::of(best);
+        }
+        for (_, rules) in is_unknown.into_iter().zip(unknown).filter(|(unknown, _)| *unknown) {
+            let mut earlier = rules.iter().take_while(|(number, _)| *number < best.rule);
+            let fitting = earlier.find(|(_, rule)| self.fits(rule, query).is_some());
+            best = fitting.map_or(best, |(rule, of)| Entry { rule: *rule, other: 0, tail: of.tail });
+        }
+        match self.index.rule(best.rule).and_then(|rule| self.fits(&rule, query)) {
+            Some(need @ Found::NeedNames(_)) => need,
+            _ => Found::of(best),
+        }
+    }
+
+    /// The first rule before `before` whose patterns are among these and whose tail fits; else `before`.
+    pub(crate) fn first(
+        &self,
+        source: &[u32],
+        destination: &[u32],
+        before: u32,
+        fits: impl Fn(&Tail) -> bool,
+    ) -> u32 {
+        let mut best = before;
+        let sides =
+            [(source, &self.index.by_source, destination), (destination, &self.index.by_destination, source)];
+        for (patterns, lists, others) in sides {
+            for pattern in patterns {
+                let mut earlier = lists.of(*pattern).iter().take_while(|entry| entry.rule < best);
+                let fits = |entry: &&Entry| {
+                    others.contains(&entry.other) && self.tails.get(entry.tail as usize).is_some_and(&fits)
+                };
+                best = earlier.find(fits).map_or(best, |entry| entry.rule);
+            }
+        }
+        best
+    }
+
+    /// The first of these lines, which are all in order, that matches, by asking every line in turn: the definition that
+    /// the index is held against.
+    pub(crate) fn scan(&self, rules: &[Rule], query: &Query) -> Found {
+        for (number, rule) in (0..).zip(rules) {
+            match self.fits(rule, query) {
+                None => {}
+                Some(Found::Nothing) => return Found::Rule { rule: number, tail: rule.tail },
+                Some(need) => return need,
+            }
+        }
+        Found::Nothing
+    }
+
+    /// `None` if the rule does not match, `Nothing` more to ask if it does, or the fact it depends on.
+    pub(crate) fn fits(&self, rule: &Rule, query: &Query) -> Option<Found> {
+        let tail = self.tails.get(rule.tail as usize)?;
+        if !self.tail_fits(tail, query) {
+            return None;
+        }
+        let source = self.source.fit(rule.source, &query.source, &self.texts);
+        let destination = self.destination.fit(rule.destination, &query.destination, &self.texts);
+        match (source, destination) {
+            (Fit::No, _) | (_, Fit::No) => None,
+            (_, Fit::Unresolved) if !self.denies(rule) => None,
+            (Fit::Unknown, _) => Some(Found::NeedNames(End::Source)),
+            (_, Fit::Unknown) => Some(Found::NeedNames(End::Destination)),
+            (Fit::Yes | Fit::Unresolved, Fit::Yes | Fit::Unresolved) => Some(Found::Nothing),
+        }
+    }
+}
+
+/// One end of a request.
+struct Listed<'a> {
+    side: &'a Side,
+    lists: &'a Lists,
+    texts: &'a Texts,
+    host: Host<'a>,
+    near: Near<'a>,
+}
+
+impl<'a> Listed<'a> {
+    fn of(
+        side: &'a Side,
+        lists: &'a Lists,
+        tops: &'a SideTops,
+        texts: &'a Texts,
+        host: Host<'a>,
+    ) -> Listed<'a> {
+        let near = match host.address {
+            Some(IpAddr::V4(address)) => tops.v4.near(&side.v4, address.into()),
+            Some(IpAddr::V6(address)) => tops.v6.near(&side.v6, address.into()),
+            None => Near::default(),
+        };
+        Listed { side, lists, texts, host, near }
+    }
+
+    fn may_be(&self, pattern: u32, denies: impl FnOnce() -> bool) -> bool {
+        pattern == 0
+            || match self.side.fit(pattern, &self.host, self.texts) {
+                Fit::Yes | Fit::Unknown => true,
+                Fit::Unresolved => denies(),
+                Fit::No => false,
+            }
+    }
+
+    /// Has all lists searched in which there may be something before `best` that is not among the candidates.
+    fn search(&self, mut best: Entry, look: impl Fn(&[Entry], Entry) -> Entry) -> Entry {
+        let (rest, any) = self.near.rest(best.rule);
+        if any {
+            best = look(self.lists.of(0), best);
+        }
+        let mut listed = |first: u32, tail: u16, pattern: u32| {
+            if first & !SURE >= best.rule {
+                return;
+            }
+            best = match first & SURE {
+                0 => look(self.lists.of(pattern), best),
+                _ => Entry { rule: first ^ SURE, other: 0, tail: tail.into() },
+            };
+        };
+        self.side.around(self.host.address, Some(rest), &mut listed);
+        let names = self.host.names.unwrap_or_default();
+        self.side.named(names, self.texts, &mut |pattern| listed(0, 0, pattern));
+        best
+    }
+}
