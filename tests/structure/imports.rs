@@ -1,4 +1,4 @@
-//! policy <- privileged -> common <- worker, as `cargo metadata` has it.
+//! policy <- policy/session <- privileged -> common <- worker, as `cargo metadata` has it.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,13 +74,19 @@ fn policy_and_common_import_none_of_ours() {
 }
 
 #[test]
+fn what_decides_imports_policy_and_the_types_of_messages_only() {
+    assert_eq!(Packages::read().ours("sockd-session"), names(["sockd-common", "sockd-policy"]));
+}
+
+#[test]
 fn the_worker_imports_common_and_lockdown_only() {
     assert_eq!(Packages::read().ours("sockd-worker"), names(["sockd-common", "sockd-lockdown"]));
 }
 
 #[test]
 fn what_root_runs_does_not_import_the_worker() {
-    assert_eq!(Packages::read().ours("sockd"), names(["sockd-common", "sockd-lockdown", "sockd-policy"]));
+    let ours = ["sockd-common", "sockd-lockdown", "sockd-policy", "sockd-session"];
+    assert_eq!(Packages::read().ours("sockd"), names(ours));
 }
 
 #[test]

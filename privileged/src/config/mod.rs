@@ -2,5 +2,5 @@
 
 pub mod options;
 pub mod read;
-pub mod settings;
+pub mod settings_file;
 pub mod trusted_file;

@@ -1,13 +1,14 @@
 //! Reading everything that decides over access, all or nothing.
 
 use crate::config::options::Options;
-use crate::config::settings::Settings;
+use crate::config::settings_file;
 use crate::config::trusted_file::{FileError, read_trusted};
-use crate::monitor::session::World;
 use sockd_policy::frozen::{FrozenError, Provenance, hash, thaw_routes, thaw_rules, thaw_upstreams};
 use sockd_policy::{
     LineError, Routes, RuleSet, Services, Upstreams, lint, parse_conf, parse_routes, parse_upstreams,
 };
+use sockd_session::config::Config;
+use sockd_session::settings::Settings;
 use std::path::{Path, PathBuf};
 
 /// socks.conf(5).
@@ -28,7 +29,7 @@ permit ::1/128
 #[derive(Debug)]
 pub struct Loaded {
     /// All that sessions are decided by.
-    pub world: World,
+    pub config: Config,
     /// The text of services(5).
     pub services: String,
     /// What the administrator should know although nothing is wrong.
@@ -50,8 +51,8 @@ pub fn load(options: &Options) -> Result<Loaded, Vec<String>> {
     match (settings, rules, routes, upstreams) {
         (Ok(settings), Ok(rules), Ok(routes), Ok(upstreams)) => {
             let ident_default = options.ident_default();
-            let world = World { rules, routes, upstreams, services: table, settings, ident_default };
-            Ok(Loaded { world, services, remarks })
+            let config = Config { rules, routes, upstreams, services: table, settings, ident_default };
+            Ok(Loaded { config, services, remarks })
         }
         (settings, rules, routes, upstreams) => {
             let errors = [settings.err(), rules.err(), routes.err(), upstreams.err()];
@@ -67,7 +68,7 @@ pub fn settings(options: &Options) -> Result<Settings, Vec<String>> {
         return Ok(Settings::default());
     };
     let text = String::from_utf8(text).map_err(|_| vec![format!("{}: expected UTF-8", path.display())])?;
-    Settings::parse(&text)
+    settings_file::parse(&text)
         .map_err(|error| vec![format!("{}: {}{error}", path.display(), line_of(&text, &error))])
 }
 
@@ -82,8 +83,8 @@ pub fn line_of(text: &str, error: &str) -> String {
 }
 
 /// Lines that are hardly meant, for `--check`.
-pub fn doubts(options: &Options, world: &World) -> Vec<String> {
-    let warnings = lint(&world.rules, options.ident_default());
+pub fn doubts(options: &Options, config: &Config) -> Vec<String> {
+    let warnings = lint(&config.rules, options.ident_default());
     warnings.iter().map(|warning| format!("{}: {warning}", options.conf.display())).collect()
 }
 

@@ -4,14 +4,8 @@
 //! taken over can ask only for commands that an administrator has written. Values are cleaned here, at the moment
 //! at which they are put into a command line.
 
-pub mod values;
-
 use crate::config::options::Options;
 use crate::config::read;
-use crate::config::settings::{Commands, Settings};
-use crate::hook::values::{Values, environment, expand_words};
-use crate::monitor::pool::Host;
-use crate::monitor::session::World;
 use crate::process::{namespaces, sys};
 use caps::Capability;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask};
@@ -25,6 +19,10 @@ use sockd_common::channel::{MonitorEnd, Received, WorkerEnd};
 use sockd_common::message::Message;
 use sockd_lockdown::{self as lockdown, Gid, Resource, Uid};
 use sockd_policy::Upstreams;
+use sockd_session::client_host::Host;
+use sockd_session::config::Config;
+use sockd_session::hook_values::{Values, environment, expand_words};
+use sockd_session::settings::{Commands, Settings};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::CString;
 use std::net::IpAddr;
@@ -76,6 +74,8 @@ pub struct Plan {
     pub options: Options,
     /// Whether commands go to a shell, and how many there may be.
     pub settings: Settings,
+    /// The monitor's process id, for `%p` and SOCKD_PID.
+    pub pid: u32,
     /// User and group that commands run as.
     pub ids: (u32, u32),
     /// The commands of the rules that are in force at the start.
@@ -97,9 +97,9 @@ const LAST_CHANCE: Duration = Duration::from_secs(2);
 const NOT_FOUND: i32 = 127;
 
 /// The commands that may be asked for while this is in force.
-pub fn templates(world: &World) -> HashSet<String> {
-    let upstream = world.upstreams.iter().flat_map(Upstreams::templates);
-    world.rules.templates().chain(upstream).map(|template| template.text().to_owned()).collect()
+pub fn templates(config: &Config) -> HashSet<String> {
+    let upstream = config.upstreams.iter().flat_map(Upstreams::templates);
+    config.rules.templates().chain(upstream).map(|template| template.text().to_owned()).collect()
 }
 
 /// Forks the runner.
@@ -218,9 +218,9 @@ impl Runner {
 
     fn reload(&mut self) {
         // With files that cannot be read the monitor keeps the old rules as well.
-        if let Ok(read::Loaded { world, .. }) = read::load(&self.plan.options) {
-            self.plan.templates = templates(&world);
-            self.plan.settings = world.settings;
+        if let Ok(read::Loaded { config, .. }) = read::load(&self.plan.options) {
+            self.plan.templates = templates(&config);
+            self.plan.settings = config.settings;
         }
     }
 
@@ -334,9 +334,13 @@ fn become_command(plan: &Plan, null: &OwnedFd, template: &str, values: &Values) 
     let words = match plan.settings.commands {
         Commands::Off => return None,
         Commands::Sh => {
-            vec!["/bin/sh".into(), "-c".into(), sockd_policy::hook::expand(template, &values.for_policy()?)]
+            vec![
+                "/bin/sh".into(),
+                "-c".into(),
+                sockd_policy::hook::expand(template, &values.for_policy(plan.pid)?),
+            ]
         }
-        Commands::Argv => expand_words(template, &values.for_policy()?),
+        Commands::Argv => expand_words(template, &values.for_policy(plan.pid)?),
     };
     for standard in 0..3 {
         sys::duplicate_onto(null.as_fd(), standard).ok()?;
@@ -366,7 +370,7 @@ fn become_command(plan: &Plan, null: &OwnedFd, template: &str, values: &Values) 
     }
     let text = |text: String| CString::new(text).ok();
     let words = words.into_iter().map(text).collect::<Option<Vec<_>>>()?;
-    let environment = environment(values)?.into_iter().map(text).collect::<Option<Vec<_>>>()?;
+    let environment = environment(values, plan.pid)?.into_iter().map(text).collect::<Option<Vec<_>>>()?;
     nix::unistd::execve(words.first()?, &words, &environment).ok()?;
     None
 }

@@ -6,8 +6,6 @@
 
 use crate::config::options::Options;
 use crate::config::read::{self, Loaded};
-use crate::config::settings::Settings;
-use crate::monitor::session::World;
 use crate::process::namespaces;
 use crate::process::profile::LOADER;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -20,6 +18,8 @@ use sockd_policy::Services;
 use sockd_policy::frozen::{
     Provenance, freeze_routes, freeze_rules, freeze_upstreams, thaw_routes, thaw_rules, thaw_upstreams,
 };
+use sockd_session::config::Config;
+use sockd_session::settings::Settings;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
@@ -120,12 +120,12 @@ fn answer(memory: &File, loaded: Result<Loaded, Vec<String>>) -> std::io::Result
     ftruncate(memory, 0)?;
     let failed = |_| std::io::Error::from(std::io::ErrorKind::InvalidData);
     match loaded {
-        Ok(Loaded { world, services, remarks }) => {
+        Ok(Loaded { config, services, remarks }) => {
             let from = Provenance::default();
-            let rules = freeze_rules(&world.rules, &from);
-            let routes = world.routes.as_ref().map(|routes| freeze_routes(routes, &from));
-            let upstreams = world.upstreams.as_ref().map(|lines| freeze_upstreams(lines, &from));
-            let rest = Rest { settings: world.settings, services, remarks };
+            let rules = freeze_rules(&config.rules, &from);
+            let routes = config.routes.as_ref().map(|routes| freeze_routes(routes, &from));
+            let upstreams = config.upstreams.as_ref().map(|lines| freeze_upstreams(lines, &from));
+            let rest = Rest { settings: config.settings, services, remarks };
             let rest = postcard::to_stdvec(&rest).map_err(failed)?;
             let mut place = 0;
             for part in [Some(&rules), routes.as_ref(), upstreams.as_ref(), Some(&rest)].into_iter().flatten()
@@ -163,7 +163,7 @@ impl Loader {
 
     /// What has come, if anything has. The outer error is the end of the loader, the inner one what is wrong with
     /// the configuration.
-    pub fn take(&mut self, old: &World) -> Result<Option<Result<Loaded, Vec<String>>>, String> {
+    pub fn take(&mut self, old: &Config) -> Result<Option<Result<Loaded, Vec<String>>>, String> {
         let answer = match self.channel.receive() {
             Ok(Received::Message(answer, _)) => answer,
             Ok(Received::Nothing) => return Ok(None),
@@ -177,7 +177,7 @@ impl Loader {
         Ok(Some(taken))
     }
 
-    fn take_in(&self, answer: FromLoader, old: &World) -> Result<Result<Loaded, Vec<String>>, String> {
+    fn take_in(&self, answer: FromLoader, old: &Config) -> Result<Result<Loaded, Vec<String>>, String> {
         match answer {
             FromLoader::Failed { errors } => {
                 let errors = self.part(0, errors)?;
@@ -192,7 +192,7 @@ impl Loader {
                 let upstreams =
                     upstreams.map(|length| self.thaw(to_upstreams, length, thaw_upstreams)).transpose()?;
                 let rules = self.thaw(0, rules, thaw_rules)?;
-                let world = World {
+                let config = Config {
                     rules,
                     routes,
                     upstreams,
@@ -200,7 +200,7 @@ impl Loader {
                     settings,
                     ident_default: old.ident_default,
                 };
-                Ok(Ok(Loaded { world, services, remarks }))
+                Ok(Ok(Loaded { config, services, remarks }))
             }
         }
     }

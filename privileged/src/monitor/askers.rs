@@ -6,10 +6,8 @@
 //! address only, or one next server: it parses their answers.
 
 use crate::monitor::dial::{self, Dialled};
-use crate::monitor::pool::{Asks, Host, Line};
-use crate::monitor::session::Event;
+use crate::monitor::pool::{Asks, Line};
 use crate::monitor::sessions::Holds;
-use crate::monitor::tally::Kind;
 use crate::monitor::token::Token;
 use crate::monitor::{Monitor, watch};
 use rustix::event::epoll;
@@ -19,6 +17,9 @@ use sockd_common::message::{
     Command, FromIdent, FromUpstream, Id, NextReply, Request, Role, ToIdent, ToUpstream,
 };
 use sockd_policy::Identity;
+use sockd_session::client_host::Host;
+use sockd_session::limits::counts::Kind;
+use sockd_session::session::Event;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -96,8 +97,8 @@ impl Monitor {
     pub(crate) fn ask_ident(&mut self, visit: usize) -> Option<Event> {
         let (client, proxy, host) =
             self.visits.get(visit).map(|visit| (visit.session.client(), visit.proxy, visit.host()))?;
-        if let Some(limit) = self.tallies.limit(Kind::Ident, host, &self.world.settings) {
-            self.rarely.err(&mut self.log, &format!("identd is not asked: {limit} by {host}"));
+        if let Some(limit) = self.tallies.limit(Kind::Ident, host, &self.config.settings) {
+            self.log.quiet_err(&format!("identd is not asked: {limit} by {host}"));
             return Some(Event::Identified(Identity::Unknown));
         }
         let identd = SocketAddr::new(client.ip(), IDENT_PORT);
@@ -130,7 +131,7 @@ impl Monitor {
             Command::Connect => (Kind::Next, 1),
             Command::Bind => (Kind::Bind, 2),
         };
-        if let Some(limit) = self.tallies.limit(kind, client, &self.world.settings) {
+        if let Some(limit) = self.tallies.limit(kind, client, &self.config.settings) {
             return Some(Event::NoRoom(limit));
         }
         let Holds::Server(server) = self.take(visit) else { return None };
@@ -253,7 +254,7 @@ impl Monitor {
                     return;
                 }
                 self.answer_query(index, answer);
-                self.workers.release(worker, &self.world.settings);
+                self.workers.release(worker, &self.config.settings);
             }
             _ => self.violation(worker, "an answer that nobody asked for"),
         }

@@ -8,8 +8,8 @@ use rustix::net::{
     AddressFamily, SocketAddrAny, SocketFlags, SocketType, bind, connect, getpeername, getsockname, ipproto,
     listen, socket_with, sockopt,
 };
+use sockd_session::config::RESERVED;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -24,9 +24,6 @@ pub enum Dialled {
     /// The socket becomes writable when it is known.
     Pending(OwnedFd),
 }
-
-/// The ports that rcmd(3) uses: the upper half of those that only root can have.
-pub const RESERVED: RangeInclusive<u16> = 512..=1023;
 
 /// Begins to connect to exactly `to`, from `from` where that is given.
 pub fn dial(to: SocketAddr, from: Option<IpAddr>) -> Result<Dialled, Failure> {

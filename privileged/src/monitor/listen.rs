@@ -6,6 +6,7 @@ use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, listen, socket_with, sockopt,
 };
 use sockd_policy::Services;
+use sockd_session::config::default_port;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -45,11 +46,6 @@ pub fn open(addresses: &[SocketAddr], services: &Services) -> Result<Vec<Listene
     // A host may have IPv6 switched off.
     listeners.extend(ipv6.ok());
     Ok(listeners)
-}
-
-/// The port where none is given.
-pub fn default_port(services: &Services) -> u16 {
-    services.port_of("socks").unwrap_or(1080)
 }
 
 fn listener(address: SocketAddr) -> Result<Listener, String> {

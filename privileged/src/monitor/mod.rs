@@ -1,36 +1,28 @@
 //! The monitor's one loop: what is ready is looked at, what is due is done, and nothing is ever waited for.
 
-pub mod admission;
 pub mod askers;
-pub mod audit;
 pub mod dial;
 pub mod listen;
 pub mod lock_down;
 pub mod outbox;
 pub mod pool;
-pub mod resolv_conf;
 pub mod resolver;
 pub mod routing;
-pub mod session;
 pub mod sessions;
 pub mod signals;
 pub mod syslog;
-pub mod tally;
 pub mod token;
 
 use crate::config::options::Options;
 use crate::hook;
 use crate::loader::Loader;
-use crate::monitor::admission::Admission;
 use crate::monitor::askers::Queries;
 use crate::monitor::listen::Listener;
-use crate::monitor::pool::{Expired, Host, Line, STARVED, Workers};
+use crate::monitor::pool::{Expired, Line, STARVED, Workers};
 use crate::monitor::resolver::Lookups;
 use crate::monitor::routing::Kinds;
-use crate::monitor::session::{Event, World};
 use crate::monitor::sessions::Visit;
 use crate::monitor::syslog::Log;
-use crate::monitor::tally::{Rarely, Tallies};
 use crate::monitor::token::Token;
 use crate::spawner::{Ending, FromSpawner};
 use crate::start::service_manager::Notifier;
@@ -39,6 +31,11 @@ use rustix::event::{Timespec, epoll};
 use slab::Slab;
 use sockd_common::channel::Received;
 use sockd_common::message::{FromIdent, FromResolver, FromSession, FromUpstream, Locks, Role};
+use sockd_session::client_host::Host;
+use sockd_session::config::Config;
+use sockd_session::limits::counts::Tallies;
+use sockd_session::limits::rate::Admission;
+use sockd_session::session::Event;
 use std::collections::{BTreeSet, HashMap};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -60,7 +57,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub struct Monitor {
     pub(crate) options: Options,
-    pub(crate) world: World,
+    pub(crate) config: Config,
     pub(crate) log: Log,
     pub(crate) epoll: OwnedFd,
     pub(crate) listeners: Vec<Listener>,
@@ -75,7 +72,6 @@ pub struct Monitor {
     pub(crate) queries: Queries,
     /// Next servers that could not be reached, until when they are tried last.
     pub(crate) unreachable: HashMap<SocketAddr, Instant>,
-    pub(crate) rarely: Rarely,
     pub(crate) runner: Option<hook::Channel>,
     pub(crate) loader: Option<Loader>,
     /// Given up for a moment when descriptors run out, so that clients can be refused instead of left waiting.
@@ -140,7 +136,7 @@ impl Monitor {
             self.pause,
             self.lookups.restart_at(),
             self.stopping.filter(|stopping| !stopping.told).map(|stopping| stopping.grace_ends),
-            self.rarely.next(),
+            self.log.catch_up_at(),
             self.notifier.beat_at(),
         ];
         let now = Instant::now();
@@ -212,7 +208,7 @@ impl Monitor {
         }
         self.keep_spares();
         self.flush_spawner();
-        self.rarely.catch_up(&mut self.log, now);
+        self.log.catch_up(now);
         if self.notifier.beat_at().is_some_and(|at| at <= now) {
             self.notifier.beat(now, self.status());
         }
@@ -233,7 +229,7 @@ impl Monitor {
 
     /// Starts what is missing of spare workers.
     pub(crate) fn keep_spares(&mut self) {
-        let wanted = self.workers.spares_wanted(&self.world.settings);
+        let wanted = self.workers.spares_wanted(&self.config.settings);
         let wanted = if self.stopping.is_some() { 0 } else { wanted };
         for _ in 0..wanted {
             match self.spawn(Role::Session) {
@@ -245,10 +241,10 @@ impl Monitor {
 
     /// Asks for a worker and watches its channel.
     pub(crate) fn spawn(&mut self, role: Role) -> Option<usize> {
-        let index = match self.workers.spawn(role, &self.world.settings) {
+        let index = match self.workers.spawn(role, &self.config.settings) {
             Ok(index) => index,
             Err(error) => {
-                self.rarely.err(&mut self.log, &format!("cannot start a {} worker: {error}", role.word()));
+                self.log.quiet_err(&format!("cannot start a {} worker: {error}", role.word()));
                 return None;
             }
         };
@@ -329,7 +325,7 @@ impl Monitor {
         if !self.workers.mark_ready(index) {
             return self.violation(index, "ready twice");
         }
-        if let Err(lacking) = crate::start::report::acceptable(&locks, &self.world.settings) {
+        if let Err(lacking) = crate::start::report::acceptable(&locks, &self.config.settings) {
             return self.lose(index, Some(lacking));
         }
         self.flush_worker(index);
@@ -366,7 +362,7 @@ impl Monitor {
         let Some((what, host)) = self.dismissed.remove(&serial).flatten() else { return };
         match how {
             // Where workers cannot be started, every client that comes would be another line.
-            Ending::NotStarted(_) => self.rarely.err(&mut self.log, &format!("a worker is {how}")),
+            Ending::NotStarted(_) => self.log.quiet_err(&format!("a worker is {how}")),
             _ => self.log.err(&format!("{what} ended: {how}")),
         }
         // An honest worker does not end before it is let go: who can make it end is its client.

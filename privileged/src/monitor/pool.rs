@@ -1,6 +1,5 @@
 //! The workers that run: which client host is served by which of them, and when one comes or goes.
 
-use crate::config::settings::{Isolation, Settings, seconds};
 use crate::monitor::outbox::Link;
 use crate::process::sys;
 use crate::spawner::{Channel, FromSpawner, ToSpawner};
@@ -10,36 +9,14 @@ use sockd_common::channel::ChannelError;
 use sockd_common::message::{
     FromIdent, FromResolver, FromSession, FromUpstream, Role, ToIdent, ToResolver, ToSession, ToUpstream,
 };
+use sockd_session::client_host::Host;
+use sockd_session::settings::{Isolation, Settings, seconds};
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
-
-/// A client host, the unit of isolation and of limits: an IPv4 address or an IPv6 network of 64 bits, of which one
-/// host can take any address it likes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Host(IpAddr);
-
-impl Host {
-    /// The host that `address` belongs to.
-    pub fn of(address: IpAddr) -> Self {
-        Self(match sockd_policy::canonical(address) {
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-            address => address,
-        })
-    }
-}
-
-impl std::fmt::Display for Host {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            IpAddr::V4(address) => write!(f, "{address}"),
-            IpAddr::V6(address) => write!(f, "{address}/64"),
-        }
-    }
-}
 
 /// Whom an ident or upstream worker asks. Of next servers the very address and port: two of them on one host, such as
 /// the ends of two tunnels on this one, need not trust each other.
@@ -499,6 +476,7 @@ fn resolver_setup() -> ToResolver {
 mod tests {
     use super::*;
     use sockd_common::channel::MonitorEnd;
+    use std::net::IpAddr;
 
     fn workers() -> (Workers, Host, std::os::fd::OwnedFd) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

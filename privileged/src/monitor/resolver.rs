@@ -2,17 +2,18 @@
 
 use crate::config::trusted_file;
 use crate::monitor::dial::{self, Dialled};
-use crate::monitor::pool::{Host, Line};
-use crate::monitor::resolv_conf::ResolvConf;
-use crate::monitor::session::Event;
+use crate::monitor::pool::Line;
 use crate::monitor::sessions::Holds;
-use crate::monitor::tally::Kind;
 use crate::monitor::token::Token;
 use crate::monitor::{Monitor, watch};
 use rustix::event::epoll;
 use rustix::fs::Stat;
 use slab::Slab;
 use sockd_common::message::{Answer, FromResolver, Id, Query, Role, ToResolver, Transport};
+use sockd_session::client_host::Host;
+use sockd_session::limits::counts::Kind;
+use sockd_session::resolv_conf::ResolvConf;
+use sockd_session::session::Event;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -165,8 +166,8 @@ impl Monitor {
     pub(crate) fn look_up(&mut self, visit: usize, query: Query) -> Option<Event> {
         self.look_at_files();
         let host = self.visits.get(visit)?.host();
-        if let Some(limit) = self.tallies.limit(Kind::Lookup, host, &self.world.settings) {
-            self.rarely.err(&mut self.log, &format!("lookups fail: {limit} by {host}"));
+        if let Some(limit) = self.tallies.limit(Kind::Lookup, host, &self.config.settings) {
+            self.log.quiet_err(&format!("lookups fail: {limit} by {host}"));
             return Some(Event::Resolved(Answer::Failed));
         }
         self.tallies.add(Kind::Lookup, host);

@@ -1,14 +1,9 @@
 //! The monitor carries out what sessions ask for: accepts, hands over, dials, listens, forgets.
 
-use crate::config::settings::seconds;
-use crate::hook::values::Values;
 use crate::hook::{FromRunner, ToRunner};
 use crate::monitor::dial::{self, Dialled};
 use crate::monitor::listen;
-use crate::monitor::pool::{Host, Line};
-use crate::monitor::session::{Action, Candidate, Event, Phase, Session};
-use crate::monitor::syslog::Level;
-use crate::monitor::tally::Kind;
+use crate::monitor::pool::Line;
 use crate::monitor::token::Token;
 use crate::monitor::{Monitor, watch};
 use nix::errno::Errno as Code;
@@ -19,6 +14,13 @@ use sockd_common::bounded::Bytes;
 use sockd_common::channel::Received;
 use sockd_common::message::{Id, Role, ToSession};
 use sockd_policy::guard::{AddressKind, embedded};
+use sockd_session::client_host::Host;
+use sockd_session::config::RESERVED;
+use sockd_session::hook_values::Values;
+use sockd_session::limits::counts::Kind;
+use sockd_session::log::Level;
+use sockd_session::session::{Action, Candidate, Event, Phase, Session};
+use sockd_session::settings::seconds;
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -107,7 +109,7 @@ impl Monitor {
     }
 
     fn pause(&mut self, why: &str) {
-        self.rarely.err(&mut self.log, &format!("clients are turned away: {why}"));
+        self.log.quiet_err(&format!("clients are turned away: {why}"));
         self.pause = Instant::now().checked_add(PAUSE);
         self.watch_listeners(epoll::EventFlags::empty());
     }
@@ -131,25 +133,25 @@ impl Monitor {
         let Some(address) = address.and_then(|address| SocketAddr::try_from(address).ok()) else { return };
         let address = SocketAddr::new(sockd_policy::canonical(address.ip()), address.port());
         let host = Host::of(address.ip());
-        let settings = &self.world.settings;
+        let settings = &self.config.settings;
         if let Some(why) = self.admission.refuses(host, settings, Instant::now()) {
             let text = format!("clients are turned away: {why}, by {host}");
-            return self.rarely.err(&mut self.log, &text);
+            return self.log.quiet_err(&text);
         }
         let all = u32::try_from(self.visits.len()).unwrap_or(u32::MAX);
         if all >= settings.max_sessions {
-            return self.rarely.err(&mut self.log, "clients are turned away: max_sessions reached");
+            return self.log.quiet_err("clients are turned away: max_sessions reached");
         }
         if self.tallies.sessions(host) >= settings.max_sessions_per_host.into() {
             let text = format!("clients are turned away: max_sessions_per_host reached by {host}");
-            return self.rarely.err(&mut self.log, &text);
+            return self.log.quiet_err(&text);
         }
         let Some(worker) = self.session_worker(host) else {
-            return self.rarely.err(&mut self.log, "clients are turned away: no worker");
+            return self.log.quiet_err("clients are turned away: no worker");
         };
         if self.workers.worker(worker).is_some_and(|worker| worker.is_full()) {
             let text = format!("clients are turned away: the worker does not keep up with {host}");
-            return self.rarely.err(&mut self.log, &text);
+            return self.log.quiet_err(&text);
         }
         let proxy = match listener.ip().is_unspecified() {
             true => {
@@ -161,7 +163,7 @@ impl Monitor {
     }
 
     fn session_worker(&mut self, host: Host) -> Option<usize> {
-        let settings = &self.world.settings;
+        let settings = &self.config.settings;
         let chosen = self.workers.choose(host, settings);
         if let Some(idle) = chosen.and_then(|chosen| self.workers.in_the_way(host, chosen, settings)) {
             self.dismiss(idle, true, None);
@@ -178,10 +180,10 @@ impl Monitor {
         let session = Session::new(address);
         entry.insert(Visit { session, proxy, worker, number, deadline: None, holds: Holds::Nothing });
         self.workers.assign(worker, host);
-        self.set_deadline(index, Some(crate::config::settings::seconds(self.world.settings.request_limit)));
+        self.set_deadline(index, Some(sockd_session::settings::seconds(self.config.settings.request_limit)));
         self.tell(worker, ToSession::Serve { id: Id(id) }, Some(client));
-        if let Some((oldest, limit)) = self.tallies.oldest_beyond(host, &self.world.settings) {
-            self.rarely.err(&mut self.log, &format!("unfinished requests are closed: {limit} by {host}"));
+        if let Some((oldest, limit)) = self.tallies.oldest_beyond(host, &self.config.settings) {
+            self.log.quiet_err(&format!("unfinished requests are closed: {limit} by {host}"));
             self.happen(oldest, Event::Stop);
         }
     }
@@ -203,7 +205,7 @@ impl Monitor {
         while let Some(event) = events.pop_front() {
             let Some(visit) = self.visits.get_mut(index) else { return };
             let was_requesting = visit.session.phase() == Phase::Requesting;
-            let actions = visit.session.on(event, &self.world);
+            let actions = visit.session.on(event, &self.config);
             if was_requesting && visit.session.phase() != Phase::Requesting {
                 self.tallies.finished(visit.host(), visit.number);
             }
@@ -252,8 +254,8 @@ impl Monitor {
     /// Every line about a relay; those about requests that are not granted as far as their limit goes.
     fn write_line(&mut self, index: usize, level: Level, line: &str) {
         let Some(visit) = self.visits.get(index) else { return };
-        let limit = self.world.settings.max_refusals_logged;
-        if visit.session.is_relaying() || self.rarely.admits_refusal(visit.host(), limit) {
+        let limit = self.config.settings.max_refusals_logged;
+        if visit.session.is_relaying() || self.log.admits_refusal(visit.host(), limit) {
             self.log.line(level, line);
         }
     }
@@ -268,7 +270,7 @@ impl Monitor {
             // It has ended, or commands were off when the daemon was started.
             None => "a rule command is not run: there is no command runner until a restart",
         };
-        self.rarely.err(&mut self.log, news);
+        self.log.quiet_err(news);
     }
 
     /// What the runner tells.
@@ -301,7 +303,7 @@ impl Monitor {
                         .err("the command runner has ended; commands are not run until a restart");
                 }
             };
-            self.rarely.err(&mut self.log, news);
+            self.log.quiet_err(news);
         }
     }
 
@@ -340,7 +342,7 @@ impl Monitor {
         if !reachable {
             let now = Instant::now();
             self.unreachable.retain(|_, until| now < *until);
-            let until = now.checked_add(seconds(self.world.settings.upstream_retry));
+            let until = now.checked_add(seconds(self.config.settings.upstream_retry));
             let room = self.unreachable.len() < MAX_UNREACHABLE;
             self.unreachable.extend(until.filter(|_| room).map(|until| (next, until)));
         }
@@ -377,7 +379,7 @@ impl Monitor {
 
     fn listen(&mut self, index: usize, towards: IpAddr, at: Option<IpAddr>, reserved: bool) -> Event {
         let host = self.visits.get(index).map(Visit::host);
-        match host.and_then(|host| self.tallies.limit(Kind::Bind, host, &self.world.settings)) {
+        match host.and_then(|host| self.tallies.limit(Kind::Bind, host, &self.config.settings)) {
             Some(limit) => Event::NoRoom(limit),
             None => Event::Listening(self.open_port(index, towards, at, reserved)),
         }
@@ -414,8 +416,8 @@ impl Monitor {
     /// A listening port on this address: a reserved one, any that the kernel likes, or the first free one of
     /// `bind_ports`, beginning at a random place so that the next port cannot be foretold.
     fn free_port(&self, at: IpAddr, reserved: bool) -> Result<(OwnedFd, SocketAddr), dial::Failure> {
-        match self.world.settings.bind_ports {
-            _ if reserved => dial::listener(at, dial::RESERVED.rev()),
+        match self.config.settings.bind_ports {
+            _ if reserved => dial::listener(at, RESERVED.rev()),
             None => dial::listener(at, [0]),
             Some((first, last)) => {
                 let count = u64::from(last.saturating_sub(first)).saturating_add(1);
@@ -506,7 +508,7 @@ impl Monitor {
         self.set_deadline(index, None);
         if let Some(visit) = self.visits.try_remove(index) {
             self.tallies.end(visit.host(), visit.number);
-            self.workers.release(visit.worker, &self.world.settings);
+            self.workers.release(visit.worker, &self.config.settings);
         }
     }
 

@@ -1,13 +1,14 @@
 //! What signals ask for: reload, report, stop.
 
 use crate::config::read::Loaded;
-use crate::config::settings::seconds;
 use crate::hook::ToRunner;
 use crate::monitor::pool::Line;
-use crate::monitor::session::{Event, World};
 use crate::monitor::{Monitor, Stopping};
 use nix::sys::signal::Signal;
 use rustix::event::epoll;
+use sockd_session::config::Config;
+use sockd_session::session::Event;
+use sockd_session::settings::seconds;
 use std::time::Instant;
 
 /// Signals that the monitor reads from a descriptor; they are blocked otherwise.
@@ -41,7 +42,7 @@ impl Monitor {
     /// The loader has read everything, or has ended: then what it read before stays in force, and serving goes on.
     pub(crate) fn loader_spoke(&mut self) {
         let Some(loader) = &mut self.loader else { return };
-        match loader.take(&self.world) {
+        match loader.take(&self.config) {
             Err(why) => {
                 self.loader = None;
                 self.log.err(&format!("{why}; nothing is read again until a restart"));
@@ -55,9 +56,9 @@ impl Monitor {
     fn loaded(&mut self, taken: Option<Result<Loaded, Vec<String>>>) {
         match taken {
             None => return,
-            Some(Ok(Loaded { world, remarks, .. })) => {
+            Some(Ok(Loaded { config, remarks, .. })) => {
                 remarks.iter().for_each(|remark| self.log.err(remark));
-                self.adopt(world);
+                self.adopt(config);
             }
             Some(Err(errors)) => {
                 errors.iter().for_each(|error| self.log.err(error));
@@ -67,20 +68,20 @@ impl Monitor {
         self.tell_ready();
     }
 
-    fn adopt(&mut self, mut world: World) {
-        for name in self.world.settings.fixed_since_start(&world.settings) {
+    fn adopt(&mut self, mut config: Config) {
+        for name in self.config.settings.fixed_since_start(&config.settings) {
             self.log.err(&format!("{name} is read only at start; the old value stays in force"));
         }
-        world.settings = self.world.settings.keep_fixed(world.settings);
-        self.world = world;
-        let waiting = self.workers.set_up_again(&self.world.settings);
+        config.settings = self.config.settings.keep_fixed(config.settings);
+        self.config = config;
+        let waiting = self.workers.set_up_again(&self.config.settings);
         waiting.into_iter().for_each(|index| self.flush_worker(index));
         if let Some(runner) = &self.runner {
             // A runner that takes no more messages reads its rules when it is started again.
             let _ = runner.send(&ToRunner::Reload, None);
         }
-        self.log.notice(&format!("reloaded: {}", summary(&self.world)));
-        if self.world.settings.recheck_on_reload {
+        self.log.notice(&format!("reloaded: {}", summary(&self.config)));
+        if self.config.settings.recheck_on_reload {
             let visits: Vec<usize> = self.visits.iter().map(|(index, _)| index).collect();
             visits.into_iter().for_each(|index| self.happen(index, Event::Recheck));
         }
@@ -89,18 +90,18 @@ impl Monitor {
     /// The effective rules, routes and upstream lines, a line each.
     fn write_rules(&mut self) {
         // As comments, so that the whole is still a file of rules.
-        let routes = self.world.routes.iter().flat_map(|routes| routes.lines());
+        let routes = self.config.routes.iter().flat_map(|routes| routes.lines());
         let routes = routes.map(|route| format!("# route: {route}"));
-        let upstreams = self.world.upstreams.iter().flat_map(|upstreams| upstreams.lines());
+        let upstreams = self.config.upstreams.iter().flat_map(|upstreams| upstreams.lines());
         let upstreams = upstreams.map(|line| format!("# upstream: {line}"));
-        let lines: Vec<String> = self.world.rules.lines().chain(routes).chain(upstreams).collect();
+        let lines: Vec<String> = self.config.rules.lines().chain(routes).chain(upstreams).collect();
         lines.iter().for_each(|line| self.log.notice(line));
     }
 
     /// What a service manager shows of the daemon.
     pub(crate) fn status(&self) -> String {
         let workers = self.workers.all().count();
-        format!("{} connections, {workers} workers, {}", self.visits.len(), summary(&self.world))
+        format!("{} connections, {workers} workers, {}", self.visits.len(), summary(&self.config))
     }
 
     /// The service manager hears that what is in force is in force.
@@ -113,7 +114,7 @@ impl Monitor {
     fn stop(&mut self) {
         let now = Instant::now();
         let again = self.stopping.is_some();
-        let grace = if again { 0 } else { self.world.settings.stop_grace };
+        let grace = if again { 0 } else { self.config.settings.stop_grace };
         let grace_ends = now.checked_add(seconds(grace)).unwrap_or(now);
         if self.stopping.is_none_or(|stopping| !stopping.told) {
             self.stopping = Some(Stopping { grace_ends, told: false });
@@ -149,7 +150,7 @@ impl Monitor {
         let visits: Vec<usize> = self.visits.iter().map(|(index, _)| index).collect();
         visits.into_iter().for_each(|index| self.happen(index, Event::WorkerLost));
         let late = Instant::now().checked_add(seconds(3600));
-        late.into_iter().for_each(|late| self.rarely.catch_up(&mut self.log, late));
+        late.into_iter().for_each(|late| self.log.catch_up(late));
     }
 
     /// The grace is over.
@@ -163,14 +164,14 @@ impl Monitor {
 }
 
 /// What is in force, in a few words.
-pub fn summary(world: &World) -> String {
-    let rules = world.rules.len();
-    let routes = match &world.routes {
+pub fn summary(config: &Config) -> String {
+    let rules = config.rules.len();
+    let routes = match &config.routes {
         Some(routes) => format!("{} routes", routes.len()),
         None => "no route file".into(),
     };
-    let warning = if world.rules.is_empty() { " (every request will be refused)" } else { "" };
-    let upstreams = world.upstreams.as_ref();
+    let warning = if config.rules.is_empty() { " (every request will be refused)" } else { "" };
+    let upstreams = config.upstreams.as_ref();
     let upstreams = upstreams.map_or(String::new(), |lines| format!(", {} upstream lines", lines.len()));
     format!("{rules} rules{warning}, {routes}{upstreams}")
 }

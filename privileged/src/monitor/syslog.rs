@@ -9,8 +9,10 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with,
 };
+use sockd_session::client_host::Host;
+use sockd_session::limits::quiet_log::QuietLog;
+use sockd_session::log::{Level, escape};
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -28,15 +30,6 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 /// and as long as it does take some it has this long for all of them: a service manager waits as well.
 const LAST_LINES: Duration = Duration::from_secs(20);
 
-/// How much a line matters; the classic server knew these two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// What happened to connections.
-    Notice,
-    /// What the administrator has to mend.
-    Err,
-}
-
 /// Writes lines without ever waiting.
 #[derive(Debug)]
 pub struct Log {
@@ -51,6 +44,7 @@ pub struct Log {
     is_full: bool,
     /// The second of the last timestamp, and that timestamp.
     stamp: (u64, String),
+    quiet: QuietLog,
 }
 
 impl Log {
@@ -65,6 +59,7 @@ impl Log {
             retry_at: None,
             is_full: false,
             stamp: (0, String::new()),
+            quiet: QuietLog::default(),
         };
         if to == LogTo::Syslog {
             log.socket = connect_syslog().ok();
@@ -96,9 +91,31 @@ impl Log {
         let mut packet = Vec::with_capacity(text.len().saturating_add(48));
         let classic = Classic { to: self.to, pid: self.pid, stamp: stamp(&mut self.stamp) };
         // Writing into a vector does not fail.
-        if classic.format(&mut packet, level.severity(), text).is_ok() {
+        if classic.format(&mut packet, severity(level), text).is_ok() {
             self.waiting.push_back(packet);
         }
+    }
+
+    /// Writes one line of level err, unless it was written a short while ago: then it is counted.
+    pub fn quiet_err(&mut self, text: &str) {
+        if let Some(text) = self.quiet.admit(text, Instant::now()) {
+            self.err(text);
+        }
+    }
+
+    /// Whether another line about a request of this host that is not granted may be written in this second.
+    pub fn admits_refusal(&mut self, host: Host, limit: u32) -> bool {
+        self.quiet.admits_refusal(host, limit, Instant::now())
+    }
+
+    /// When [`Log::catch_up`] is due.
+    pub fn catch_up_at(&self) -> Option<Instant> {
+        self.quiet.next()
+    }
+
+    /// Writes the counts of lines that were held back and whose pause is over.
+    pub fn catch_up(&mut self, now: Instant) {
+        self.quiet.due(now).iter().for_each(|line| self.err(line));
     }
 
     /// When a log that took no line is to be tried again.
@@ -212,12 +229,10 @@ fn write_stderr(packet: &[u8]) -> Result<(), Errno> {
     }
 }
 
-impl Level {
-    fn severity(self) -> Severity {
-        match self {
-            Self::Notice => Severity::LOG_NOTICE,
-            Self::Err => Severity::LOG_ERR,
-        }
+fn severity(level: Level) -> Severity {
+    match level {
+        Level::Notice => Severity::LOG_NOTICE,
+        Level::Err => Severity::LOG_ERR,
     }
 }
 
@@ -257,57 +272,9 @@ fn timestamp() -> String {
     format!("{month} {:2} {:02}:{:02}:{:02}", time.tm_mday, time.tm_hour, time.tm_min, time.tm_sec)
 }
 
-/// Makes a string from the network fit for a line: one line, printable ASCII, reversible, and without the
-/// characters that separate the fields of the classic lines, so that no user id can look like another field.
-pub fn escape(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for &byte in bytes {
-        match byte {
-            b'\\' => text.push_str("\\\\"),
-            b'(' | b')' | b' ' | 0..=0x1f | 0x7f.. => {
-                let _ = write!(text, "\\x{byte:02x}");
-            }
-            _ => text.push(byte.into()),
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn unescape(text: &str) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut rest = text.as_bytes();
-        while let [first, tail @ ..] = rest {
-            let (byte, tail) = match (first, tail) {
-                (b'\\', [b'\\', tail @ ..]) => (b'\\', tail),
-                (b'\\', [b'x', a, b, tail @ ..]) => {
-                    (u8::from_str_radix(std::str::from_utf8(&[*a, *b]).unwrap(), 16).unwrap(), tail)
-                }
-                (byte, tail) => (*byte, tail),
-            };
-            bytes.push(byte);
-            rest = tail;
-        }
-        bytes
-    }
-
-    proptest! {
-        #[test]
-        fn escaping_is_reversible_and_leaves_one_printable_line(bytes: Vec<u8>) {
-            let text = escape(&bytes);
-            prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'(' && byte != b')'));
-            prop_assert_eq!(unescape(&text), bytes);
-        }
-    }
-
-    #[test]
-    fn an_ordinary_user_id_is_left_as_it_is() {
-        assert_eq!(escape(b"joe.user@corp-1_x%s"), "joe.user@corp-1_x%s");
-    }
 
     #[test]
     fn a_line_for_syslog_begins_with_facility_daemon() {

@@ -1,4 +1,4 @@
-//! The empty world that workers live in: namespaces, ids, an empty root, no privileges.
+//! The empty config that workers live in: namespaces, ids, an empty root, no privileges.
 
 use crate::monitor::signals::SIGNALS;
 use crate::process::sys;

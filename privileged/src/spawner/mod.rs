@@ -1,4 +1,4 @@
-//! The spawner: the only maker of workers, process 1 of an empty world.
+//! The spawner: the only maker of workers, process 1 of an empty config.
 //!
 //! It is forked before the daemon has read a rule, gets namespaces of its own for users, processes, network, mounts,
 //! IPC and host name, an empty root, and an unprivileged user. From then on it starts, reaps and kills workers as
@@ -42,7 +42,7 @@ pub enum ToSpawner {
 /// Spawner to monitor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromSpawner {
-    /// The empty world stands.
+    /// The empty config stands.
     Ready {
         /// What of it this kernel does not have.
         missing: Vec<String>,
@@ -128,11 +128,11 @@ pub struct Spawner {
     pub channel: Channel,
     /// Its process id.
     pub pid: libc::pid_t,
-    /// What the kernel did not have for its world.
+    /// What the kernel did not have for its config.
     pub missing: Vec<String>,
 }
 
-/// Forks the spawner and waits until its world stands.
+/// Forks the spawner and waits until its config stands.
 pub fn start(plan: Plan) -> Result<Spawner, String> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)

@@ -6,20 +6,16 @@ pub mod service_manager;
 
 use crate::config::options::Options;
 use crate::config::read::{self, Loaded};
-use crate::config::settings::{Commands, Sandbox, Settings};
 use crate::config::trusted_file;
 use crate::hook;
 use crate::loader;
-use crate::monitor::admission::Admission;
 use crate::monitor::listen::{self, Listener};
 use crate::monitor::lock_down;
 use crate::monitor::pool::{Line, Workers};
 use crate::monitor::resolver::Lookups;
 use crate::monitor::routing::Kinds;
-use crate::monitor::session::World;
 use crate::monitor::signals::{SIGNALS, summary};
 use crate::monitor::syslog::Log;
-use crate::monitor::tally::{Rarely, Tallies};
 use crate::monitor::token::Token;
 use crate::monitor::{Monitor, Stopping, watch};
 use crate::process::namespaces;
@@ -35,6 +31,11 @@ use slab::Slab;
 use sockd_common::channel::Received;
 use sockd_common::message::{CHANNEL_FD, FromSession, Locks, Role};
 use sockd_policy::Services;
+use sockd_session::config::Config;
+use sockd_session::config::default_port;
+use sockd_session::limits::counts::Tallies;
+use sockd_session::limits::rate::Admission;
+use sockd_session::settings::{Commands, Sandbox, Settings};
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -97,14 +98,14 @@ pub fn serve(options: &Options) -> Result<(), Failure> {
         background.let_go().map_err(Failure::system)?;
     }
     let locked = lock_down::confine(&monitor.options).map_err(Failure::system)?;
-    if !locked.enforced && monitor.world.settings.sandbox == Sandbox::Required {
+    if !locked.enforced && monitor.config.settings.sandbox == Sandbox::Required {
         return Err(Failure::system("Landlock does not hold for the monitor; see `sandbox` in sockd.ron(5)"));
     }
     match client {
         Some((client, at)) => monitor.serve_only(client, at),
         None => {
             let places: Vec<String> = monitor.listeners.iter().map(Listener::to_string).collect();
-            let line = format!("serving on {}: {}", places.join(", "), summary(&monitor.world));
+            let line = format!("serving on {}: {}", places.join(", "), summary(&monitor.config));
             monitor.log.notice(&line);
             monitor.log.flush();
         }
@@ -141,19 +142,19 @@ fn prepare(
     let spawner =
         start_spawner(&settings, |line| log.err(line)).map_err(|failure| failure.about(&options.settings))?;
     let loader = loader::start(&options).map_err(Failure::system)?;
-    let Loaded { world, remarks, .. } = read::load(&options).map_err(Failure::configuration)?;
-    let world = World { settings, ..world };
+    let Loaded { config, remarks, .. } = read::load(&options).map_err(Failure::configuration)?;
+    let config = Config { settings, ..config };
     remarks.iter().for_each(|remark| log.err(remark));
-    if world.settings.sandbox == Sandbox::Required && !spawner.missing.is_empty() {
+    if config.settings.sandbox == Sandbox::Required && !spawner.missing.is_empty() {
         return Err(Failure::system(report::refusal(&spawner.missing)));
     }
-    if notifier.is_heard() && world.rules.is_empty() && !options.trial {
+    if notifier.is_heard() && config.rules.is_empty() && !options.trial {
         return Err(Failure::configuration(vec![no_rules(&options)]));
     }
-    let (listeners, client) = listeners(&options, source, &world.services).map_err(Failure::system)?;
+    let (listeners, client) = listeners(&options, source, &config.services).map_err(Failure::system)?;
     // Lowering it needs CAP_SYS_RESOURCE, which a service manager may have kept; the workers' 500 stays the higher.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-200");
-    let runner = start_runner(&options, &world, |line| log.err(line))
+    let runner = start_runner(&options, &config, |line| log.err(line))
         .map_err(|failure| failure.about(&options.settings))?;
     let workers = Workers::new(spawner.channel, descriptor_limit());
     let pid_file = options.pid_file.as_deref().map(write_pid_file).transpose();
@@ -161,7 +162,7 @@ fn prepare(
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(Failure::system)?;
     let mut monitor = Monitor {
         options,
-        world,
+        config,
         log,
         epoll,
         listeners,
@@ -175,7 +176,6 @@ fn prepare(
         lookups: Lookups::new(),
         queries: Slab::new(),
         unreachable: HashMap::new(),
-        rarely: Rarely::default(),
         runner,
         loader: Some(loader),
         reserve: None,
@@ -292,15 +292,17 @@ fn worker_program() -> PathBuf {
 /// Starts the command runner where commands may be run.
 fn start_runner(
     options: &Options,
-    world: &World,
+    config: &Config,
     warn: impl FnMut(&str),
 ) -> Result<Option<hook::Channel>, Failure> {
-    let settings = world.settings.clone();
+    let settings = config.settings.clone();
     if settings.commands == Commands::Off || options.trial {
         return Ok(None);
     }
     let ids = account(settings.commands_user.as_deref(), "sockd-hook", COMMANDS, warn)?;
-    let plan = hook::Plan { options: options.clone(), settings, ids, templates: hook::templates(world) };
+    let pid = std::process::id();
+    let plan =
+        hook::Plan { options: options.clone(), settings, pid, ids, templates: hook::templates(config) };
     hook::start(plan).map(Some).map_err(Failure::system)
 }
 
@@ -421,7 +423,7 @@ impl Monitor {
             };
             match link.receive() {
                 Ok(Received::Message(FromSession::Ready(locks), _)) => {
-                    report::acceptable(&locks, &self.world.settings)?;
+                    report::acceptable(&locks, &self.config.settings)?;
                     self.workers.mark_ready(index);
                     return Ok(locks);
                 }
@@ -458,16 +460,16 @@ impl Monitor {
 /// Reads everything and says what would run.
 pub fn check(options: &Options) -> Result<(), Failure> {
     let options = options.absolute();
-    let Loaded { world, remarks, .. } = read::load(&options).map_err(Failure::configuration)?;
-    accounts(&world.settings).map_err(|failure| failure.about(&options.settings))?;
-    println!("{}: {}", options.conf.display(), summary(&world));
+    let Loaded { config, remarks, .. } = read::load(&options).map_err(Failure::configuration)?;
+    accounts(&config.settings).map_err(|failure| failure.about(&options.settings))?;
+    println!("{}: {}", options.conf.display(), summary(&config));
     let places: Vec<String> = options.listen.iter().map(ToString::to_string).collect();
     match places.is_empty() {
-        true => println!("listens on port {} of every address", listen::default_port(&world.services)),
+        true => println!("listens on port {} of every address", default_port(&config.services)),
         false => println!("listens on {}", places.join(", ")),
     }
-    println!("asks identd: {:?}; isolation: {:?}", world.ident_default, world.settings.isolation);
-    for remark in remarks.into_iter().chain(read::doubts(&options, &world)) {
+    println!("asks identd: {:?}; isolation: {:?}", config.ident_default, config.settings.isolation);
+    for remark in remarks.into_iter().chain(read::doubts(&options, &config)) {
         println!("warning: {remark}");
     }
     Ok(())

@@ -2,7 +2,6 @@
 
 use crate::config::options::Options;
 use crate::config::read::{SERVICES, upstream_file, upstreams};
-use crate::config::settings::{Isolation, Relay, Sandbox, Settings};
 use crate::monitor::outbox::Link;
 use crate::spawner::{Ending, FromSpawner, Spawner, ToSpawner};
 use crate::start::{Failure, clean_start, start_spawner};
@@ -11,6 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sockd_common::channel::Received;
 use sockd_common::message::{Act, FromProbe, Locks, PROTOCOL_VERSION, Role, ToProbe};
 use sockd_policy::Services;
+use sockd_session::settings::{Isolation, Relay, Sandbox, Settings};
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -301,7 +301,7 @@ mod tests {
     fn without_landlock_a_worker_is_used_only_where_the_settings_allow_it() {
         let open = Locks { landlock_abi: 0, landlock_enforced: false, ..LOCKS };
         assert!(acceptable(&open, &Settings::default()).is_err());
-        let best_effort = Settings::parse("(sandbox: best_effort)").unwrap();
+        let best_effort = Settings { sandbox: Sandbox::BestEffort, ..Settings::default() };
         assert_eq!(acceptable(&open, &best_effort), Ok(()));
     }
 }

@@ -1,7 +1,7 @@
 //! The administrator's files.
 
 use crate::decisions::{answers, ways};
-use sockd::config::settings::Settings;
+use sockd::config::settings_file;
 use sockd_policy::frozen::{
     Provenance, freeze_routes, freeze_rules, freeze_upstreams, thaw_routes, thaw_rules, thaw_upstreams,
 };
@@ -105,10 +105,10 @@ pub fn upstreams(data: &[u8]) {
 /// `sockd.ron`: settings that are taken are the same once they have been written out.
 pub fn settings(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let settings = match Settings::parse(text) {
+    let settings = match settings_file::parse(text) {
         Ok(settings) => settings,
         Err(error) => return assert!(!error.is_empty()),
     };
     let written = ron::to_string(&settings).expect("settings can be written");
-    assert_eq!(Settings::parse(&written), Ok(settings));
+    assert_eq!(settings_file::parse(&written), Ok(settings));
 }

@@ -6,8 +6,7 @@
 
 use arbitrary::{Result, Unstructured};
 use nix::errno::Errno;
-use sockd::config::settings::{LocalDestinations, Settings};
-use sockd::monitor::session::{Action, Candidate, Event, Fact, Phase, Session, World};
+use sockd::config::settings_file;
 use sockd_common::bounded::Few;
 use sockd_common::message::{self, Answer, End, Name, NextReply, Query, ReplyCode};
 use sockd_policy::guard::{AddressKind, always_refused, next_server_refused, refused_unless_named};
@@ -15,6 +14,9 @@ use sockd_policy::{
     Command, DenyReason, Destination, Facts, HostName, IdentMode, Identity, Request, Route, Server, Services,
     Upstream, UserId, Verdict, Way, canonical, parse_conf, parse_destination, parse_routes, parse_upstreams,
 };
+use sockd_session::config::Config;
+use sockd_session::session::{Action, Candidate, Event, Fact, Phase, Session};
+use sockd_session::settings::LocalDestinations;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 const RULES: [&str; 6] = [
@@ -77,35 +79,36 @@ const USERS: [&[u8]; 4] = [b"joe", b"root", b"", b"s m)\n\xff"];
 
 thread_local! {
     /// Every combination of the texts above.
-    static WORLDS: Vec<World> = worlds();
+    static WORLDS: Vec<Config> = worlds();
 }
 
-fn worlds() -> Vec<World> {
+fn worlds() -> Vec<Config> {
     let mut worlds = Vec::new();
     for (rules, settings) in RULES.iter().flat_map(|rules| SETTINGS.map(|settings| (rules, settings))) {
         for (routes, ident_default) in ROUTES.iter().flat_map(|routes| IDENT.map(|ident| (routes, ident))) {
-            worlds
-                .extend(UPSTREAMS.map(|upstreams| world(rules, settings, *routes, ident_default, upstreams)));
+            worlds.extend(
+                UPSTREAMS.map(|upstreams| config(rules, settings, *routes, ident_default, upstreams)),
+            );
         }
     }
     worlds
 }
 
-fn world(
+fn config(
     rules: &str,
     settings: &str,
     routes: Option<&str>,
     ident_default: IdentMode,
     upstreams: Option<&str>,
-) -> World {
+) -> Config {
     let services = Services::parse(b"telnet 23/tcp\nftp 21/tcp\n");
     let users = &mut |_: &str| Ok(Vec::new());
-    World {
+    Config {
         rules: parse_conf(rules.as_bytes(), &services, users).expect("rules"),
         routes: routes.map(|text| parse_routes(text.as_bytes()).expect("routes")),
         upstreams: upstreams.map(|text| parse_upstreams(text.as_bytes(), &services, users).expect("lines")),
         services,
-        settings: Settings::parse(settings).expect("settings"),
+        settings: settings_file::parse(settings).expect("settings"),
         ident_default,
     }
 }
@@ -118,21 +121,21 @@ pub fn session(data: &[u8]) {
     });
 }
 
-fn play(choices: &mut Unstructured<'_>, worlds: &[World]) -> Result<()> {
-    let mut world = choices.choose(worlds)?;
+fn play(choices: &mut Unstructured<'_>, worlds: &[Config]) -> Result<()> {
+    let mut config = choices.choose(worlds)?;
     let client: SocketAddr = choices.choose(&CLIENTS)?.parse().expect("an address");
     let client = SocketAddr::new(canonical(client.ip()), client.port());
     let mut session = Session::new(client);
-    let mut system = System::new(client, world);
+    let mut system = System::new(client, config);
     while !choices.is_empty() && !system.over {
         let event = system.event(session.phase(), choices)?;
         if matches!(event, Event::Recheck) && choices.arbitrary()? {
-            world = choices.choose(worlds)?;
-            system.worlds.push(world);
+            config = choices.choose(worlds)?;
+            system.worlds.push(config);
         }
         let happened = system.before(session.phase(), &event);
-        let actions = session.on(event, world);
-        system.after(&happened, &actions, session.phase(), world);
+        let actions = session.on(event, config);
+        system.after(&happened, &actions, session.phase(), config);
     }
     Ok(())
 }
@@ -142,7 +145,7 @@ fn play(choices: &mut Unstructured<'_>, worlds: &[World]) -> Result<()> {
 struct System<'w> {
     client: SocketAddr,
     /// All that have been in force: the servers of a line are gone through although new lines come meanwhile.
-    worlds: Vec<&'w World>,
+    worlds: Vec<&'w Config>,
     over: bool,
     request: Option<message::Request>,
     source_names: Option<Vec<HostName>>,
@@ -201,10 +204,10 @@ enum Happened {
 }
 
 impl<'w> System<'w> {
-    fn new(client: SocketAddr, world: &'w World) -> Self {
+    fn new(client: SocketAddr, config: &'w Config) -> Self {
         Self {
             client,
-            worlds: vec![world],
+            worlds: vec![config],
             over: false,
             request: None,
             source_names: None,
@@ -371,7 +374,7 @@ impl<'w> System<'w> {
     }
 
     /// Carries out the actions, and sees whether they may be.
-    fn after(&mut self, happened: &Happened, actions: &[Action], phase: Phase, world: &World) {
+    fn after(&mut self, happened: &Happened, actions: &[Action], phase: Phase, config: &Config) {
         let awaited = self.listening;
         if !matches!(phase, Phase::Dialling | Phase::Reaching) {
             self.dialling = None;
@@ -411,7 +414,7 @@ impl<'w> System<'w> {
                 Action::AskNext(next, request) => {
                     assert!(matches!(happened, Happened::Reached(reached) if reached == next));
                     assert_eq!((phase, self.reached.take()), (Phase::Negotiating, Some(*next)));
-                    let target = self.is_asked_for(request, world);
+                    let target = self.is_asked_for(request, config);
                     let replies = if request.command == message::Command::Bind { 2 } else { 1 };
                     self.asking = Some(Asking { next: *next, target, replies });
                 }
@@ -422,16 +425,16 @@ impl<'w> System<'w> {
                     );
                     self.reached = None;
                     assert_eq!(to.port(), self.request.as_ref().expect("a request").port);
-                    self.is_permitted(to.ip(), *from, Command::Connect, world);
-                    assert_eq!(*reserved, self.is_reserved(world));
+                    self.is_permitted(to.ip(), *from, Command::Connect, config);
+                    assert_eq!(*reserved, self.is_reserved(config));
                     self.dialling = Some(*to);
                 }
                 Action::Listen { towards, at, reserved } => {
                     sockets += 1;
                     assert!(phase == Phase::Listening && self.asking.is_none());
                     self.reached = None;
-                    self.is_permitted(*towards, *at, Command::Bind, world);
-                    assert_eq!(*reserved, self.is_reserved(world));
+                    self.is_permitted(*towards, *at, Command::Bind, config);
+                    assert_eq!(*reserved, self.is_reserved(config));
                     (self.listening, self.announced) = (Some(*towards), false);
                 }
                 Action::Announce(address) => match happened {
@@ -446,20 +449,20 @@ impl<'w> System<'w> {
                 },
                 Action::CloseStranger => assert!(matches!(happened, Happened::Accepted(_))),
                 Action::Run(template, _) => {
-                    let lines = world.upstreams.iter().flat_map(|lines| lines.templates());
-                    let known = world.rules.templates().chain(lines).any(|known| known.text() == template);
+                    let lines = config.upstreams.iter().flat_map(|lines| lines.templates());
+                    let known = config.rules.templates().chain(lines).any(|known| known.text() == template);
                     assert!(known, "{template} is no command of the rules");
                 }
                 Action::HandOff { bound } => {
                     self.hand_offs += 1;
                     match happened {
                         Happened::Dialled => assert!(bound.ip().is_unspecified()),
-                        Happened::Accepted(peer) => self.is_awaited(*peer, awaited.expect("a port"), world),
+                        Happened::Accepted(peer) => self.is_awaited(*peer, awaited.expect("a port"), config),
                         Happened::Replied(NextReply::Granted(said), asking) => {
                             assert!(asking.replies == 1 && *bound == SocketAddr::V4(*said));
                             let is_bind = self.requested() == Some(message::Command::Bind);
                             if let Some(target) = asking.target.filter(|_| is_bind) {
-                                self.is_awaited(*bound, target, world);
+                                self.is_awaited(*bound, target, config);
                             }
                         }
                         _ => panic!("a hand-off without a socket"),
@@ -535,14 +538,14 @@ impl<'w> System<'w> {
         &self,
         address: Option<IpAddr>,
         command: Command,
-        world: &World,
+        config: &Config,
     ) -> std::result::Result<Way, String> {
         let request = self.request.as_ref().ok_or("no request")?;
         let user = UserId::parse(request.user.as_bytes()).map_err(|_| "no user")?;
         let kind = address.map(kind_of);
         let anybody = command == Command::Bind
             && address.is_some_and(|address| address.is_unspecified())
-            && world.settings.bind_any
+            && config.settings.bind_any
             && !matches!(&request.destination, message::Destination::Name(name)
                 if matches!(parse_destination(name.as_bytes()), Ok(Destination::Name(_))));
         let port = if command == Command::Connect { request.port } else { 1 };
@@ -559,31 +562,31 @@ impl<'w> System<'w> {
             destination: address,
             port: request.port,
             user: &user,
-            ident_default: world.ident_default,
+            ident_default: config.ident_default,
         };
         let facts = Facts {
             source_names: self.source_names.as_deref(),
             destination_names: self.destination_names.as_deref(),
             identity: self.identity.as_ref(),
         };
-        let rule = match world.rules.scan()(&question, &facts) {
+        let rule = match config.rules.scan()(&question, &facts) {
             Verdict::Permit(permit) => permit.rule,
             Verdict::Deny(deny)
                 if deny.why == DenyReason::BadIdentity
                     && user.as_bytes() == b"root"
-                    && self.is_reserved(world) =>
+                    && self.is_reserved(config) =>
             {
                 deny.rule.ok_or("no rule")?
             }
             other => return Err(format!("{other:?}")),
         };
         if let Some((address, kind)) = guarded
-            && world.settings.local_destinations == LocalDestinations::Guarded
+            && config.settings.local_destinations == LocalDestinations::Guarded
         {
             refused_unless_named(address, kind, &rule).map_or(Ok(()), |refusal| Err(format!("{refusal}")))?;
         }
         let names = self.destination_names.as_deref();
-        match world.upstreams.as_ref().map(|lines| lines.way_for(address, names, request.port, &user)) {
+        match config.upstreams.as_ref().map(|lines| lines.way_for(address, names, request.port, &user)) {
             None => Ok(Way::Direct),
             Some(Upstream::By { way: Way::Deny, .. }) => Err("denied by a line".into()),
             Some(Upstream::By { way, .. }) => Ok(way),
@@ -596,10 +599,10 @@ impl<'w> System<'w> {
         &self,
         address: IpAddr,
         command: Command,
-        world: &World,
+        config: &Config,
     ) -> std::result::Result<Option<IpAddr>, String> {
-        match self.way(Some(address), command, world)? {
-            Way::Direct => source_for(world, address, self.destination_names.as_deref()),
+        match self.way(Some(address), command, config)? {
+            Way::Direct => source_for(config, address, self.destination_names.as_deref()),
             other => Err(format!("{other}")),
         }
     }
@@ -626,10 +629,10 @@ impl<'w> System<'w> {
     /// A line that was in force leads something permitted through the server whose address this is.
     fn is_next_server(&self, to: SocketAddr, from: Option<IpAddr>) {
         assert!(self.next_weighed.contains(&to), "{to} was not decided on");
-        let leads = self.worlds.iter().any(|world| {
-            let ways = self.targets().into_iter().map(|target| self.way(target, self.command(), world));
+        let leads = self.worlds.iter().any(|config| {
+            let ways = self.targets().into_iter().map(|target| self.way(target, self.command(), config));
             let mut servers = ways.flat_map(|way| match way {
-                Ok(Way::Sockd(servers)) if servers.is_empty() => world.settings.default_servers(),
+                Ok(Way::Sockd(servers)) if servers.is_empty() => config.settings.default_servers(),
                 Ok(Way::Sockd(servers)) => servers,
                 _ => Vec::new(),
             });
@@ -652,14 +655,14 @@ impl<'w> System<'w> {
         known
             && server.port.unwrap_or(1080) == to.port()
             && next_server_refused(to.ip(), to.port(), kind, own, written).is_none()
-            && self.worlds.iter().any(|world| source_for(world, to.ip(), Some(&names)) == Ok(from))
+            && self.worlds.iter().any(|config| source_for(config, to.ip(), Some(&names)) == Ok(from))
     }
 
     /// What a next server is asked for is what was requested and may be had through one; gives the address.
-    fn is_asked_for(&self, asked: &message::Request, world: &World) -> Option<IpAddr> {
+    fn is_asked_for(&self, asked: &message::Request, config: &Config) -> Option<IpAddr> {
         let request = self.request.as_ref().expect("a request");
         assert_eq!((asked.version, asked.command, asked.port), (4, request.command, request.port));
-        let own = world.settings.upstream_user.as_deref();
+        let own = config.settings.upstream_user.as_deref();
         assert_eq!(asked.user.as_bytes(), own.map_or(request.user.as_bytes(), str::as_bytes));
         let target = match &asked.destination {
             message::Destination::Address(address) => Some(*address),
@@ -670,39 +673,39 @@ impl<'w> System<'w> {
             }
         };
         assert!(self.targets().contains(&target), "{target:?} was not decided on");
-        let ways = self.worlds.iter().map(|world| self.way(target, self.command(), world));
+        let ways = self.worlds.iter().map(|config| self.way(target, self.command(), config));
         let leads = ways.into_iter().any(|way| matches!(way, Ok(Way::Sockd(_))));
         assert!(leads, "no line leads {target:?} through a next server");
         target
     }
 
-    fn is_permitted(&self, address: IpAddr, from: Option<IpAddr>, command: Command, world: &World) {
+    fn is_permitted(&self, address: IpAddr, from: Option<IpAddr>, command: Command, config: &Config) {
         assert!(self.candidates.contains(&address), "{address} was not decided on");
         assert_eq!(self.command(), command);
-        assert_eq!(self.permission(address, command, world), Ok(from), "{address} in {self:?}");
+        assert_eq!(self.permission(address, command, config), Ok(from), "{address} in {self:?}");
     }
 
     /// The peer of a BIND is the one that was waited for, or another address of the name that is permitted as well.
-    fn is_awaited(&self, peer: SocketAddr, awaited: IpAddr, world: &World) {
+    fn is_awaited(&self, peer: SocketAddr, awaited: IpAddr, config: &Config) {
         let peer = canonical(peer.ip());
         if peer != awaited && !awaited.is_unspecified() {
             assert!(self.candidates.contains(&peer), "{peer} was not decided on");
-            self.way(Some(peer), Command::Bind, world).unwrap_or_else(|why| panic!("{peer}: {why}"));
+            self.way(Some(peer), Command::Bind, config).unwrap_or_else(|why| panic!("{peer}: {why}"));
         }
     }
 
-    fn is_reserved(&self, world: &World) -> bool {
-        world.settings.privileged_ports && (512..=1023).contains(&self.client.port())
+    fn is_reserved(&self, config: &Config) -> bool {
+        config.settings.privileged_ports && (512..=1023).contains(&self.client.port())
     }
 }
 
 /// The address from which the route file has an address reached.
 fn source_for(
-    world: &World,
+    config: &Config,
     address: IpAddr,
     names: Option<&[HostName]>,
 ) -> std::result::Result<Option<IpAddr>, String> {
-    match world.routes.as_ref().map(|routes| routes.source_for(address, names)) {
+    match config.routes.as_ref().map(|routes| routes.source_for(address, names)) {
         None => Ok(None),
         Some(Route::From { source, .. }) => Ok(Some(source)),
         Some(other) => Err(format!("{other:?}")),

@@ -1,11 +1,11 @@
 //! Strings from the network on their way into log lines and commands.
 
 use arbitrary::{Result, Unstructured};
-use sockd::hook::values::{Values, environment, expand_words};
-use sockd::monitor::syslog::escape;
 use sockd_common::message::{Command, IdentUser, UserId};
 use sockd_policy::hook::expand;
 use sockd_policy::template::check;
+use sockd_session::hook_values::{Values, environment, expand_words};
+use sockd_session::log::escape;
 
 /// What was escaped; nothing where it does not read as if it had been.
 fn unescaped(text: &str) -> Option<Vec<u8>> {
@@ -35,12 +35,12 @@ pub fn escaped(data: &[u8]) {
 /// No value gets out of the place in the template where it stands, or says more than letters there.
 pub fn command(data: &[u8]) {
     let mut choices = Unstructured::new(data);
-    let Ok((values, template)) = values_and_template(&mut choices) else { return };
+    let Ok((values, pid, template)) = values_and_template(&mut choices) else { return };
     let checked = check(template);
-    let values = values.for_policy().expect("values");
+    let values = values.for_policy(pid).expect("values");
     let command = expand(template, &values);
     let words = expand_words(template, &values);
-    let environment = environment(&self::values(&values)).expect("an environment");
+    let environment = environment(&self::values(&values), pid).expect("an environment");
     assert!(environment.iter().all(|entry| entry.bytes().all(|byte| byte.is_ascii_graphic())));
     if checked.is_err() {
         return;
@@ -93,7 +93,6 @@ fn values(values: &sockd_policy::hook::Values<'_>) -> Values {
         source_name: values.source_name.map(str::to_owned),
         source: values.source,
         command: if values.command == sockd_policy::Command::Bind { Command::Bind } else { Command::Connect },
-        pid: values.pid,
         service: values.service.map(str::to_owned),
         port: values.port,
         ident_user: values.ident_user.and_then(IdentUser::new),
@@ -103,7 +102,7 @@ fn values(values: &sockd_policy::hook::Values<'_>) -> Values {
     }
 }
 
-fn values_and_template<'a>(choices: &mut Unstructured<'a>) -> Result<(Values, &'a str)> {
+fn values_and_template<'a>(choices: &mut Unstructured<'a>) -> Result<(Values, u32, &'a str)> {
     let some_bytes = |choices: &mut Unstructured<'a>, longest: usize| -> Result<&'a [u8]> {
         let length = choices.int_in_range(0..=longest.min(choices.len()))?;
         choices.bytes(length)
@@ -112,11 +111,13 @@ fn values_and_template<'a>(choices: &mut Unstructured<'a>) -> Result<(Values, &'
     let ident_user = some_bytes(choices, 64)?;
     let name = std::str::from_utf8(some_bytes(choices, 64)?).ok();
     let service = std::str::from_utf8(some_bytes(choices, 16)?).ok();
+    let source = choices.arbitrary()?;
+    let command = if choices.arbitrary()? { Command::Bind } else { Command::Connect };
+    let pid = choices.arbitrary()?;
     let values = Values {
         source_name: name.map(str::to_owned),
-        source: choices.arbitrary()?,
-        command: if choices.arbitrary()? { Command::Bind } else { Command::Connect },
-        pid: choices.arbitrary()?,
+        source,
+        command,
         service: service.map(str::to_owned),
         port: choices.arbitrary()?,
         ident_user: IdentUser::new(ident_user),
@@ -125,5 +126,5 @@ fn values_and_template<'a>(choices: &mut Unstructured<'a>) -> Result<(Values, &'
         destination: choices.arbitrary()?,
     };
     let rest = choices.bytes(choices.len())?;
-    Ok((values, std::str::from_utf8(rest).unwrap_or("echo %u")))
+    Ok((values, pid, std::str::from_utf8(rest).unwrap_or("echo %u")))
 }

@@ -5,7 +5,7 @@
 //! composed from the monitor's own facts, never from what a worker says later.
 
 use super::*;
-use crate::monitor::listen::default_port;
+use crate::config::default_port;
 use sockd_common::message::NextReply;
 use sockd_policy::guard::next_server_refused;
 use std::collections::VecDeque;
@@ -26,14 +26,14 @@ pub(super) struct Through {
 
 impl Session {
     /// Begins with the first server.
-    pub(super) fn go_through(&mut self, servers: Vec<Server>, world: &World) -> Vec<Action> {
+    pub(super) fn go_through(&mut self, servers: Vec<Server>, config: &Config) -> Vec<Action> {
         if let Some(asked) = &mut self.asked {
             asked.rare().through = Some(Through { servers: servers.into(), ..Through::default() });
         }
         match self.target() {
             // A request of SOCKS4 has no room for it.
-            IpAddr::V6(_) => self.setback(Setback::Failed("connect", Errno::EAFNOSUPPORT), world),
-            IpAddr::V4(_) => self.next_server(world),
+            IpAddr::V6(_) => self.setback(Setback::Failed("connect", Errno::EAFNOSUPPORT), config),
+            IpAddr::V4(_) => self.next_server(config),
         }
     }
 
@@ -41,95 +41,97 @@ impl Session {
         self.asked.as_mut()?.rare.as_mut()?.through.as_mut()
     }
 
-    fn next_server(&mut self, world: &World) -> Vec<Action> {
-        let Some(through) = self.through() else { return self.refuse(world) };
+    fn next_server(&mut self, config: &Config) -> Vec<Action> {
+        let Some(through) = self.through() else { return self.refuse(config) };
         if through.addresses.is_empty() && through.servers.is_empty() {
             through.addresses = std::mem::take(&mut through.last);
         }
         if let Some((to, from)) = through.addresses.pop_front() {
             through.current = Some(to);
             self.phase = Phase::Reaching;
-            let limit = Action::Deadline(Some(seconds(world.settings.connect_limit)));
+            let limit = Action::Deadline(Some(seconds(config.settings.connect_limit)));
             return vec![limit, Action::Dial { to, from, reserved: false }];
         }
         let Some(server) = through.servers.front().cloned() else {
             let none = || Setback::NextServer("no next server can be used".into());
             let setback = through.setback.take().unwrap_or_else(none);
-            return self.setback(setback, world);
+            return self.setback(setback, config);
         };
         match server.host {
             Destination::Address(address) => {
-                let port = port_of(&server, world);
-                self.ask(Fact::NextKinds, Action::Weigh(vec![address], port), world)
+                let port = port_of(&server, config);
+                self.ask(Fact::NextKinds, Action::Weigh(vec![address], port), config)
             }
             Destination::Name(name) => match message::Name::new(name.as_str().as_bytes()) {
-                Some(name) => self.ask(Fact::NextAddresses, Action::Resolve(Query::Addresses(name)), world),
-                None => self.next_addresses(Answer::Failed, world),
+                Some(name) => self.ask(Fact::NextAddresses, Action::Resolve(Query::Addresses(name)), config),
+                None => self.next_addresses(Answer::Failed, config),
             },
         }
     }
 
     /// The resolver has told the addresses of a server.
-    pub(super) fn next_addresses(&mut self, answer: Answer, world: &World) -> Vec<Action> {
-        let Some(through) = self.through() else { return self.refuse(world) };
+    pub(super) fn next_addresses(&mut self, answer: Answer, config: &Config) -> Vec<Action> {
+        let Some(through) = self.through() else { return self.refuse(config) };
         match (answer, through.servers.front()) {
             (Answer::Addresses(addresses), Some(server)) => {
-                let port = port_of(server, world);
+                let port = port_of(server, config);
                 let addresses = addresses.into_vec().into_iter().map(sockd_policy::canonical).collect();
-                self.ask(Fact::NextKinds, Action::Weigh(addresses, port), world)
+                self.ask(Fact::NextKinds, Action::Weigh(addresses, port), config)
             }
             (_, server) => {
                 let server = server.map(Server::to_string).unwrap_or_default();
                 let what = format!("the next server's name {server} cannot be resolved");
                 through.setback = Some(Setback::NextServer(what));
                 through.servers.pop_front();
-                self.next_server(world)
+                self.next_server(config)
             }
         }
     }
 
     /// It is known what the addresses of a server are to this host.
-    pub(super) fn next_weighed(&mut self, candidates: Vec<Candidate>, world: &World) -> Vec<Action> {
-        let Some(through) = self.through() else { return self.refuse(world) };
-        let Some(server) = through.servers.pop_front() else { return self.next_server(world) };
+    pub(super) fn next_weighed(&mut self, candidates: Vec<Candidate>, config: &Config) -> Vec<Action> {
+        let Some(through) = self.through() else { return self.refuse(config) };
+        let Some(server) = through.servers.pop_front() else { return self.next_server(config) };
         for candidate in candidates {
-            match usable(&server, candidate, world) {
+            match usable(&server, candidate, config) {
                 Ok(next) if candidate.unreachable => through.last.push_back(next),
                 Ok(next) => through.addresses.push_back(next),
                 Err(setback) => through.setback = Some(setback),
             }
         }
-        self.next_server(world)
+        self.next_server(config)
     }
 
     /// The connection to a next server stands: it is asked.
-    pub(super) fn reached(&mut self, world: &World) -> Vec<Action> {
+    pub(super) fn reached(&mut self, config: &Config) -> Vec<Action> {
         let next = self.through().and_then(|through| through.current);
-        let (Some(next), Some(request)) = (next, self.next_request(world)) else { return self.refuse(world) };
+        let (Some(next), Some(request)) = (next, self.next_request(config)) else {
+            return self.refuse(config);
+        };
         self.phase = Phase::Negotiating;
         vec![
             Action::Remember { next, reachable: true },
-            Action::Deadline(Some(seconds(world.settings.connect_limit))),
+            Action::Deadline(Some(seconds(config.settings.connect_limit))),
             Action::AskNext(next, Box::new(request)),
         ]
     }
 
     /// A next server cannot be reached; the others may be.
-    pub(super) fn unreached(&mut self, setback: Setback, world: &World) -> Vec<Action> {
-        let Some(through) = self.through() else { return self.refuse(world) };
+    pub(super) fn unreached(&mut self, setback: Setback, config: &Config) -> Vec<Action> {
+        let Some(through) = self.through() else { return self.refuse(config) };
         // Another call fails for want of something here.
         let is_its_own = matches!(setback, Setback::Failed("connect", _) | Setback::TimedOut);
         let unreachable = through.current.filter(|_| is_its_own);
         through.setback = Some(setback);
         let mut actions: Vec<Action> =
             unreachable.map(|next| Action::Remember { next, reachable: false }).into_iter().collect();
-        actions.extend(self.next_server(world));
+        actions.extend(self.next_server(config));
         actions
     }
 
-    fn next_request(&self, world: &World) -> Option<message::Request> {
+    fn next_request(&self, config: &Config) -> Option<message::Request> {
         let asked = self.asked.as_ref()?;
-        let user = world.settings.upstream_user.as_deref().map_or(asked.user.as_bytes(), str::as_bytes);
+        let user = config.settings.upstream_user.as_deref().map_or(asked.user.as_bytes(), str::as_bytes);
         let name = || message::Name::new(asked.destination_names.as_ref()?.first()?.as_str().as_bytes());
         Some(message::Request {
             version: 4,
@@ -144,18 +146,18 @@ impl Session {
     }
 
     /// A next server has replied, or will not.
-    pub(super) fn replied(&mut self, reply: NextReply, world: &World) -> Vec<Action> {
-        let Some(asked) = &self.asked else { return self.refuse(world) };
+    pub(super) fn replied(&mut self, reply: NextReply, config: &Config) -> Vec<Action> {
+        let Some(asked) = &self.asked else { return self.refuse(config) };
         let failed = |what: String| Setback::NextServer(what);
         let setback = match (reply, asked.command, self.phase) {
-            (NextReply::Granted(bound), Command::Connect, _) => return self.connected(bound.into(), world),
+            (NextReply::Granted(bound), Command::Connect, _) => return self.connected(bound.into(), config),
             (NextReply::Granted(bound), Command::Bind, Phase::Negotiating) => {
-                return self.invited(bound.into(), world);
+                return self.invited(bound.into(), config);
             }
-            (NextReply::Granted(peer), Command::Bind, _) => return self.met_there(peer.into(), world),
+            (NextReply::Granted(peer), Command::Bind, _) => return self.met_there(peer.into(), config),
             (NextReply::Refused(ReplyCode::Rejected), Command::Connect, _) => {
                 // To the next address of the same name it may say something else.
-                return self.setback(Setback::Passed(ReplyCode::Rejected), world);
+                return self.setback(Setback::Passed(ReplyCode::Rejected), config);
             }
             (NextReply::Refused(code), ..) => Setback::Passed(code),
             (NextReply::WrongVersion(version), ..) => {
@@ -170,34 +172,34 @@ impl Session {
             (NextReply::Closed(errno), ..) => Setback::Failed("recv", Errno::from_raw(errno.0.into())),
             (NextReply::Cancelled, ..) => failed("the next server could not be asked".into()),
         };
-        self.over(setback, world)
+        self.over(setback, config)
     }
 
     /// The next server listens for the peer of a BIND. A server that does not say where means its own address, as its
     /// client knows it; told to our client, that would be ours.
-    fn invited(&mut self, bound: SocketAddr, world: &World) -> Vec<Action> {
+    fn invited(&mut self, bound: SocketAddr, config: &Config) -> Vec<Action> {
         self.phase = Phase::Invited;
         let next = self.through().and_then(|through| through.current);
         let bound = match next.filter(|_| bound.ip().is_unspecified()) {
             Some(next) => SocketAddr::new(next.ip(), bound.port()),
             None => bound,
         };
-        vec![Action::Deadline(Some(seconds(world.settings.bind_limit))), Action::Announce(bound)]
+        vec![Action::Deadline(Some(seconds(config.settings.bind_limit))), Action::Announce(bound)]
     }
 
     /// Somebody has connected to the next server for a BIND. Who is expected was decided here, unless only the next
     /// server knows the addresses of the name.
-    fn met_there(&mut self, peer: SocketAddr, world: &World) -> Vec<Action> {
+    fn met_there(&mut self, peer: SocketAddr, config: &Config) -> Vec<Action> {
         let Some(asked) = &self.asked else { return Vec::new() };
         let place = match asked.unresolved {
             true => Some(asked.next),
-            false => asked.expects(sockd_policy::canonical(peer.ip()), self.client(), world),
+            false => asked.expects(sockd_policy::canonical(peer.ip()), self.client(), config),
         };
         match place {
-            Some(place) => self.met(peer, place, world),
+            Some(place) => self.met(peer, place, config),
             None => {
                 let what = format!("connected to wrong host {} ({})", peer.ip(), peer.port());
-                self.over(Setback::NextServer(what), world)
+                self.over(Setback::NextServer(what), config)
             }
         }
     }
@@ -210,18 +212,18 @@ impl Session {
     }
 }
 
-fn port_of(server: &Server, world: &World) -> u16 {
-    server.port.unwrap_or_else(|| default_port(&world.services))
+fn port_of(server: &Server, config: &Config) -> u16 {
+    server.port.unwrap_or_else(|| default_port(&config.services))
 }
 
 /// An address of a server that may be dialled, and from where.
 fn usable(
     server: &Server,
     candidate: Candidate,
-    world: &World,
+    config: &Config,
 ) -> Result<(SocketAddr, Option<IpAddr>), Setback> {
     let Candidate { address, kind, own_listener, .. } = candidate;
-    let next = SocketAddr::new(address, port_of(server, world));
+    let next = SocketAddr::new(address, port_of(server, config));
     let (written, names) = match &server.host {
         Destination::Address(_) => (true, Vec::new()),
         Destination::Name(name) => (false, vec![name.clone()]),
@@ -229,7 +231,7 @@ fn usable(
     if let Some(refusal) = next_server_refused(address, next.port(), kind, own_listener, written) {
         return Err(Setback::NextServer(format!("next server {next}: {refusal}")));
     }
-    match world.routes.as_ref().map(|routes| routes.source_for(address, Some(&names))) {
+    match config.routes.as_ref().map(|routes| routes.source_for(address, Some(&names))) {
         None => Ok((next, None)),
         Some(Route::From { source, .. }) => Ok((next, Some(source))),
         Some(Route::NoMatch | Route::NeedNames) => Err(Setback::NoInterface(address)),

@@ -14,8 +14,6 @@ pub struct Values {
     pub source: IpAddr,
     /// CONNECT or BIND.
     pub command: Command,
-    /// Process id of the monitor.
-    pub pid: u32,
     /// Service name of the port.
     pub service: Option<String>,
     /// Destination port.
@@ -32,7 +30,8 @@ pub struct Values {
 
 impl Values {
     /// In the form that templates are expanded with.
-    pub fn for_policy(&self) -> Option<hook::Values<'_>> {
+    /// `pid` is the monitor's.
+    pub fn for_policy(&self, pid: u32) -> Option<hook::Values<'_>> {
         Some(hook::Values {
             source_name: self.source_name.as_deref(),
             source: self.source,
@@ -40,7 +39,7 @@ impl Values {
                 Command::Connect => sockd_policy::Command::Connect,
                 Command::Bind => sockd_policy::Command::Bind,
             },
-            pid: self.pid,
+            pid,
             service: self.service.as_deref(),
             port: self.port,
             ident_user: self.ident_user.as_ref().map(IdentUser::as_bytes),
@@ -52,8 +51,8 @@ impl Values {
 }
 
 /// The environment of a command: a path, a locale, and the cleaned values.
-pub fn environment(values: &Values) -> Option<Vec<String>> {
-    let values = values.for_policy()?;
+pub fn environment(values: &Values, pid: u32) -> Option<Vec<String>> {
+    let values = values.for_policy(pid)?;
     let ident_user = values.ident_user.unwrap_or_default();
     Some(vec![
         "PATH=/usr/bin:/bin".into(),
@@ -85,7 +84,6 @@ mod tests {
             source_name: None,
             source: "192.0.2.1".parse().unwrap(),
             command: Command::Connect,
-            pid: 7,
             service: Some("telnet".into()),
             port: 23,
             ident_user: None,
@@ -98,13 +96,13 @@ mod tests {
     #[test]
     fn a_value_stays_one_word_without_a_shell() {
         let values = values(b"a b;c");
-        let words = expand_words("/bin/echo %u %S %%", &values.for_policy().unwrap());
+        let words = expand_words("/bin/echo %u %S %%", &values.for_policy(7).unwrap());
         assert_eq!(words, ["/bin/echo", "a_b_c", "telnet", "%"]);
     }
 
     #[test]
     fn the_environment_holds_cleaned_values_only() {
-        let environment = environment(&values(b"$(reboot)\n")).unwrap();
+        let environment = environment(&values(b"$(reboot)\n"), 7).unwrap();
         assert!(environment.contains(&"SOCKD_USER=__reboot__".to_owned()), "{environment:?}");
         assert!(environment.contains(&"SOCKD_IDENT_USER=unknown".to_owned()));
         assert!(environment.iter().all(|entry| entry.chars().all(|letter| letter.is_ascii_graphic())));

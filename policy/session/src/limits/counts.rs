@@ -1,10 +1,8 @@
-//! What every client host has open, and lines that are written rarely.
+//! What every client host has open.
 
-use crate::config::settings::Settings;
-use crate::monitor::pool::Host;
-use crate::monitor::syslog::Log;
+use crate::client_host::Host;
+use crate::settings::Settings;
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
 
 /// What is counted besides sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,87 +146,9 @@ impl Tallies {
     }
 }
 
-/// Lines that an attacker could cause in any number: each at most once a minute, and then how often it would have
-/// been written since.
-#[derive(Debug, Default)]
-pub struct Rarely {
-    /// When each line was last written, and how often it was not.
-    written: HashMap<String, (Instant, u64)>,
-    /// Lines about requests of each host that were not granted, of this second, and those beyond the limit.
-    refusals: HashMap<Host, (u32, u32)>,
-    /// When this second ends.
-    second: Option<Instant>,
-}
-
-const PAUSE: Duration = Duration::from_secs(60);
-const SECOND: Duration = Duration::from_secs(1);
-
-/// Different lines that are remembered, and the one for all beyond: who has many addresses could cause as many.
-const MAX_LINES: usize = 256;
-const LEFT_OUT: &str = "a line like these about further client hosts is left out";
-
-impl Rarely {
-    /// Writes `text` at level err, unless it was written a short while ago: then it is counted.
-    pub fn err(&mut self, log: &mut Log, text: &str) {
-        let is_new = !self.written.contains_key(text);
-        let text = if is_new && self.written.len() >= MAX_LINES { LEFT_OUT } else { text };
-        if let Some((_, unwritten)) = self.written.get_mut(text) {
-            *unwritten = unwritten.saturating_add(1);
-            return;
-        }
-        log.err(text);
-        self.written.insert(text.into(), (Instant::now(), 0));
-    }
-
-    /// Whether another line about a request of this host that is not granted may be written in this second.
-    pub fn admits_refusal(&mut self, host: Host, limit: u32) -> bool {
-        self.second = self.second.or_else(|| Instant::now().checked_add(SECOND));
-        let (lines, left_out) = self.refusals.entry(host).or_default();
-        match *lines < limit {
-            true => *lines = lines.saturating_add(1),
-            false => *left_out = left_out.saturating_add(1),
-        }
-        *left_out == 0
-    }
-
-    /// When [`Rarely::catch_up`] is due.
-    pub fn next(&self) -> Option<Instant> {
-        let pauses = self.written.values().filter_map(|(last, _)| last.checked_add(PAUSE));
-        pauses.chain(self.second).min()
-    }
-
-    /// Writes the counts of lines whose pause is over.
-    pub fn catch_up(&mut self, log: &mut Log, now: Instant) {
-        if self.second.is_some_and(|end| end <= now) {
-            self.second = None;
-            for (host, (_, left_out)) in self.refusals.drain().filter(|(_, (_, left_out))| *left_out > 0) {
-                log.err(&format!(
-                    "{left_out} lines about requests of {host} are left out: max_refusals_logged"
-                ));
-            }
-        }
-        self.written.retain(|text, (last, unwritten)| {
-            if now.saturating_duration_since(*last) < PAUSE {
-                return true;
-            }
-            *last = now;
-            let number = std::mem::take(unwritten);
-            if number > 0 {
-                log.err(&counted(text, number));
-            }
-            number > 0
-        });
-    }
-}
-
-fn counted(text: &str, number: u64) -> String {
-    format!("{text} ({number} times more)")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::options::LogTo;
 
     #[test]
     fn the_oldest_unfinished_request_gives_way() {
@@ -252,38 +172,6 @@ mod tests {
         numbers.iter().for_each(|number| tallies.end(host, *number));
         assert_eq!(tallies.sessions(host), 0);
         assert!(tallies.hosts.is_empty() && tallies.all.unfinished.is_empty());
-    }
-
-    #[test]
-    fn a_line_that_is_held_back_is_counted_and_the_count_comes_by_itself() {
-        let (mut rarely, mut log) = (Rarely::default(), Log::new(LogTo::Stderr));
-        (0..5).for_each(|_| rarely.err(&mut log, "again"));
-        assert_eq!(rarely.written.get("again").map(|(_, unwritten)| *unwritten), Some(4));
-        let due = rarely.next().unwrap();
-        rarely.catch_up(&mut log, due);
-        assert_eq!(rarely.written.get("again").map(|(_, unwritten)| *unwritten), Some(0));
-        rarely.catch_up(&mut log, due + PAUSE);
-        assert!(rarely.written.is_empty() && rarely.next().is_none());
-    }
-
-    #[test]
-    fn lines_about_refusals_are_limited_for_each_host_and_second() {
-        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| Host::of(address.parse().unwrap()));
-        let (mut rarely, mut log) = (Rarely::default(), Log::new(LogTo::Stderr));
-        let admitted = |rarely: &mut Rarely, host| (0..10).filter(|_| rarely.admits_refusal(host, 3)).count();
-        assert_eq!([admitted(&mut rarely, one), admitted(&mut rarely, other)], [3, 3]);
-        let end = rarely.next().unwrap();
-        rarely.catch_up(&mut log, end);
-        assert_eq!(rarely.next(), None);
-        assert_eq!(admitted(&mut rarely, one), 3);
-    }
-
-    #[test]
-    fn lines_about_ever_new_hosts_are_bounded_and_still_counted() {
-        let (mut rarely, mut log) = (Rarely::default(), Log::new(LogTo::Stderr));
-        (0..1000).for_each(|number| rarely.err(&mut log, &format!("host {number}")));
-        assert_eq!(rarely.written.len(), MAX_LINES + 1);
-        assert_eq!(rarely.written.get(LEFT_OUT).map(|(_, unwritten)| *unwritten), Some(743));
     }
 
     #[test]

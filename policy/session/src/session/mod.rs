@@ -5,39 +5,22 @@
 
 mod through;
 
-use crate::config::settings::{Commands, LocalDestinations, Settings, UpstreamNames, seconds};
-use crate::hook::values::Values;
-use crate::monitor::audit::{self, Parties};
-use crate::monitor::dial::RESERVED;
-use crate::monitor::syslog::{Level, escape};
+use crate::config::{Config, RESERVED};
+use crate::hook_values::Values;
+use crate::log::classic::{self, Parties};
+use crate::log::{Level, escape};
+use crate::settings::{Commands, LocalDestinations, UpstreamNames, seconds};
 use nix::errno::Errno;
 use sockd_common::message::{self, Answer, End, NextReply, Query, ReplyCode};
 use sockd_policy::Template;
 use sockd_policy::guard::{AddressKind, Refusal, always_refused, refused_unless_named};
 use sockd_policy::{
-    Command, Deny, DenyReason, Destination, Facts, HostName, IdentMode, Identity, Need, Permit, Request,
-    Route, Routes, RuleSet, Server, Services, Upstream, Upstreams, UserId, Verdict, Way, parse_destination,
+    Command, Deny, DenyReason, Destination, Facts, HostName, Identity, Need, Permit, Request, Route, RuleSet,
+    Server, Upstream, UserId, Verdict, Way, parse_destination,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use through::Through;
-
-/// What sessions are decided by; replaced as a whole by a reload.
-#[derive(Debug)]
-pub struct World {
-    /// sockd.conf(5).
-    pub rules: RuleSet,
-    /// sockd.route(5), where there is one.
-    pub routes: Option<Routes>,
-    /// socks.conf(5), where there is one.
-    pub upstreams: Option<Upstreams>,
-    /// services(5).
-    pub services: Services,
-    /// sockd.ron(5).
-    pub settings: Settings,
-    /// `-i` or `-I`.
-    pub ident_default: IdentMode,
-}
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -323,12 +306,12 @@ impl Session {
     }
 
     /// Takes in one event.
-    pub fn on(&mut self, event: Event, world: &World) -> Vec<Action> {
+    pub fn on(&mut self, event: Event, config: &Config) -> Vec<Action> {
         match (self.phase, event) {
-            (Phase::Requesting, Event::Requested(request)) => self.requested(request, world),
+            (Phase::Requesting, Event::Requested(request)) => self.requested(request, config),
             (Phase::Requesting, Event::Closed { up: 0, down: 0, why }) => unread(why, &self.client_address()),
             (Phase::Requesting, Event::Deadline) => {
-                let line = audit::no_request(Errno::ETIMEDOUT, &self.client_address());
+                let line = classic::no_request(Errno::ETIMEDOUT, &self.client_address());
                 self.close_unread(vec![notice(line), Action::End])
             }
             (Phase::Requesting, Event::Stop) => self.close_unread(vec![Action::End]),
@@ -338,72 +321,72 @@ impl Session {
                 Vec::new()
             }
 
-            (Phase::Asking(Fact::Addresses), Event::Resolved(answer)) => self.addresses(answer, world),
-            (Phase::Asking(Fact::Kinds), Event::Kinds(candidates)) => self.weighed(candidates, world),
+            (Phase::Asking(Fact::Addresses), Event::Resolved(answer)) => self.addresses(answer, config),
+            (Phase::Asking(Fact::Kinds), Event::Kinds(candidates)) => self.weighed(candidates, config),
             (Phase::Asking(Fact::SourceNames), Event::Resolved(answer)) => {
-                self.learn(world, |asked| asked.source_names = Some(names(answer).into()))
+                self.learn(config, |asked| asked.source_names = Some(names(answer).into()))
             }
             (Phase::Asking(Fact::DestinationNames), Event::Resolved(answer)) => {
-                self.learn(world, |asked| asked.destination_names = Some(names(answer).into()))
+                self.learn(config, |asked| asked.destination_names = Some(names(answer).into()))
             }
             (Phase::Asking(Fact::Identity), Event::Identified(identity)) => {
-                self.learn(world, |asked| asked.identity = Some(identity))
+                self.learn(config, |asked| asked.identity = Some(identity))
             }
-            (Phase::Asking(fact), Event::Deadline) => self.fact_late(fact, world),
+            (Phase::Asking(fact), Event::Deadline) => self.fact_late(fact, config),
 
-            (Phase::Dialling, Event::Dialled(Ok(()))) => self.dialled(world),
+            (Phase::Dialling, Event::Dialled(Ok(()))) => self.dialled(config),
             (Phase::Dialling, Event::Dialled(Err((call, error)))) => {
-                self.setback(Setback::Failed(call, error), world)
+                self.setback(Setback::Failed(call, error), config)
             }
-            (Phase::Dialling, Event::Deadline) => self.setback(Setback::TimedOut, world),
+            (Phase::Dialling, Event::Deadline) => self.setback(Setback::TimedOut, config),
 
             (Phase::Asking(Fact::NextAddresses), Event::Resolved(answer)) => {
-                self.next_addresses(answer, world)
+                self.next_addresses(answer, config)
             }
             (Phase::Asking(Fact::NextKinds), Event::Kinds(candidates)) => {
-                self.next_weighed(candidates, world)
+                self.next_weighed(candidates, config)
             }
-            (Phase::Reaching, Event::Dialled(Ok(()))) => self.reached(world),
+            (Phase::Reaching, Event::Dialled(Ok(()))) => self.reached(config),
             (Phase::Reaching, Event::Dialled(Err((call, error)))) => {
-                self.unreached(Setback::Failed(call, error), world)
+                self.unreached(Setback::Failed(call, error), config)
             }
-            (Phase::Reaching, Event::Deadline) => self.unreached(Setback::TimedOut, world),
-            (Phase::Negotiating | Phase::Invited, Event::Replied(reply)) => self.replied(reply, world),
-            (Phase::Negotiating | Phase::Invited, Event::Deadline) => self.over(Setback::TimedOut, world),
+            (Phase::Reaching, Event::Deadline) => self.unreached(Setback::TimedOut, config),
+            (Phase::Negotiating | Phase::Invited, Event::Replied(reply)) => self.replied(reply, config),
+            (Phase::Negotiating | Phase::Invited, Event::Deadline) => self.over(Setback::TimedOut, config),
 
             (Phase::Listening, Event::Listening(Ok(address))) => vec![Action::Announce(address)],
             // As with the deadline: the client has been told this address.
             (Phase::Listening, Event::Listening(Err((call @ "accept", error)))) => {
-                self.over(Setback::Failed(call, error), world)
+                self.over(Setback::Failed(call, error), config)
             }
             (Phase::Listening, Event::Listening(Err((call, error)))) => {
-                self.setback(Setback::Failed(call, error), world)
+                self.setback(Setback::Failed(call, error), config)
             }
             (Phase::Listening | Phase::Negotiating, Event::NoRoom(limit)) => {
-                self.over(Setback::Limited(limit), world)
+                self.over(Setback::Limited(limit), config)
             }
-            (Phase::Listening, Event::Accepted(peer)) => self.accepted(peer, world),
+            (Phase::Listening, Event::Accepted(peer)) => self.accepted(peer, config),
             // The client has been told this address: another one for the next address of the name is no use to it.
-            (Phase::Listening, Event::Deadline) => self.over(Setback::TimedOut, world),
+            (Phase::Listening, Event::Deadline) => self.over(Setback::TimedOut, config),
 
             (Phase::Relaying, Event::Closed { up, down, why }) if may_end_a_relay(why) => {
-                self.relayed(up, down, world)
+                self.relayed(up, down, config)
             }
-            (Phase::Relaying, Event::Recheck) => self.recheck(world),
+            (Phase::Relaying, Event::Recheck) => self.recheck(config),
             // All but the address of a next server is asked for a decision, which will be by the new rules.
             (Phase::Asking(fact), Event::Recheck) if !fact.is_decided() => Vec::new(),
-            (phase, Event::Recheck) if phase.waits() && !self.is_permitted(world) => {
-                self.over(Setback::Denied(DenyReason::Rule, None), world)
+            (phase, Event::Recheck) if phase.waits() && !self.is_permitted(config) => {
+                self.over(Setback::Denied(DenyReason::Rule, None), config)
             }
             (_, Event::Recheck) => Vec::new(),
             // The relay goes on being a relay until the worker has said what it moved.
             (Phase::Relaying, Event::Stop) => vec![Action::End, Action::Deadline(Some(CLOSING_LIMIT))],
 
             (phase, Event::Closed { up: 0, down: 0, why }) if phase.waits() && may_end_a_wait(why) => {
-                self.abandoned("the client has gone", Action::Forget, world)
+                self.abandoned("the client has gone", Action::Forget, config)
             }
             (phase, Event::WorkerLost) if phase.waits() => {
-                self.abandoned("its worker has ended", Action::Forget, world)
+                self.abandoned("its worker has ended", Action::Forget, config)
             }
             (Phase::Refusing | Phase::ClosingUnread | Phase::Closing, Event::Closed { .. }) => {
                 vec![Action::Forget]
@@ -414,11 +397,11 @@ impl Session {
             }
             (Phase::ClosingUnread | Phase::Closing, Event::Stop) => Vec::new(),
             (_, Event::Stop) => {
-                let actions = self.abandoned("the daemon stops", Action::End, world);
+                let actions = self.abandoned("the daemon stops", Action::End, config);
                 self.close(actions)
             }
             (Phase::Relaying, Event::WorkerLost) => {
-                let mut actions = self.ended(world);
+                let mut actions = self.ended(config);
                 actions.push(Action::Forget);
                 actions
             }
@@ -431,13 +414,13 @@ impl Session {
         }
     }
 
-    fn requested(&mut self, request: message::Request, world: &World) -> Vec<Action> {
+    fn requested(&mut self, request: message::Request, config: &Config) -> Vec<Action> {
         let destination = match &request.destination {
             message::Destination::Address(address) => Ok(Destination::Address(*address)),
             message::Destination::Name(name) => parse_destination(name.as_bytes()),
         };
         let (Ok(destination), Ok(user)) = (destination, UserId::parse(request.user.as_bytes())) else {
-            let line = audit::bad_request("no name of a host in the request", &self.client_address());
+            let line = classic::bad_request("no name of a host in the request", &self.client_address());
             return self.close(vec![notice(line), Action::Refuse(ReplyCode::Rejected)]);
         };
         if request.version != 4 {
@@ -469,97 +452,100 @@ impl Session {
         match (name, address) {
             (Some(name), _) => {
                 let Some(query) = message::Name::new(name.as_str().as_bytes()) else {
-                    return self.refuse(world);
+                    return self.refuse(config);
                 };
-                match world.settings.upstream_names == UpstreamNames::Always && self.goes_on_unresolved(world)
+                match config.settings.upstream_names == UpstreamNames::Always
+                    && self.goes_on_unresolved(config)
                 {
-                    true => self.without_address(world),
-                    false => self.ask(Fact::Addresses, Action::Resolve(Query::Addresses(query)), world),
+                    true => self.without_address(config),
+                    false => self.ask(Fact::Addresses, Action::Resolve(Query::Addresses(query)), config),
                 }
             }
             (None, address) => {
                 let port = request.port;
-                self.ask(Fact::Kinds, Action::Weigh(address.into_iter().collect(), port), world)
+                self.ask(Fact::Kinds, Action::Weigh(address.into_iter().collect(), port), config)
             }
         }
     }
 
-    fn ask(&mut self, fact: Fact, action: Action, world: &World) -> Vec<Action> {
+    fn ask(&mut self, fact: Fact, action: Action, config: &Config) -> Vec<Action> {
         self.phase = Phase::Asking(fact);
         let limit = match fact {
-            Fact::Identity => world.settings.ident_limit,
-            _ => world.settings.resolve_limit,
+            Fact::Identity => config.settings.ident_limit,
+            _ => config.settings.resolve_limit,
         };
         vec![Action::Deadline(Some(seconds(limit))), action]
     }
 
-    fn addresses(&mut self, answer: Answer, world: &World) -> Vec<Action> {
+    fn addresses(&mut self, answer: Answer, config: &Config) -> Vec<Action> {
         let port = self.asked.as_ref().map_or(0, |asked| asked.port);
         match answer {
             Answer::Addresses(addresses) => {
                 let addresses = addresses.into_vec().into_iter().map(sockd_policy::canonical).collect();
-                self.ask(Fact::Kinds, Action::Weigh(addresses, port), world)
+                self.ask(Fact::Kinds, Action::Weigh(addresses, port), config)
             }
-            _ if world.settings.upstream_names != UpstreamNames::Never && self.goes_on_unresolved(world) => {
-                self.without_address(world)
+            _ if config.settings.upstream_names != UpstreamNames::Never
+                && self.goes_on_unresolved(config) =>
+            {
+                self.without_address(config)
             }
-            _ => self.over(Setback::Unresolved, world),
+            _ => self.over(Setback::Unresolved, config),
         }
     }
 
     /// Whether the destination's name, if it has one, can be left to a next server: the way does not depend on its addresses.
-    fn goes_on_unresolved(&self, world: &World) -> bool {
+    fn goes_on_unresolved(&self, config: &Config) -> bool {
         let Some(asked) = self.asked.as_ref().filter(|asked| asked.named) else { return false };
-        let Some(upstreams) = &world.upstreams else { return false };
+        let Some(upstreams) = &config.upstreams else { return false };
         let way = upstreams.way_for(None, asked.destination_names.as_deref(), asked.port, &asked.user);
         matches!(way, Upstream::By { way: Way::Sockd(_), .. })
     }
 
-    fn without_address(&mut self, world: &World) -> Vec<Action> {
-        self.learn(world, |asked| asked.unresolved = true)
+    fn without_address(&mut self, config: &Config) -> Vec<Action> {
+        self.learn(config, |asked| asked.unresolved = true)
     }
 
-    fn weighed(&mut self, candidates: Vec<Candidate>, world: &World) -> Vec<Action> {
-        self.learn(world, |asked| asked.candidates = candidates.into())
+    fn weighed(&mut self, candidates: Vec<Candidate>, config: &Config) -> Vec<Action> {
+        self.learn(config, |asked| asked.candidates = candidates.into())
     }
 
-    fn learn(&mut self, world: &World, fact: impl FnOnce(&mut Asked)) -> Vec<Action> {
+    fn learn(&mut self, config: &Config, fact: impl FnOnce(&mut Asked)) -> Vec<Action> {
         if let Some(asked) = &mut self.asked {
             fact(asked);
         }
-        self.judge(world)
+        self.judge(config)
     }
 
-    fn fact_late(&mut self, fact: Fact, world: &World) -> Vec<Action> {
+    fn fact_late(&mut self, fact: Fact, config: &Config) -> Vec<Action> {
         match fact {
-            Fact::Identity => self.learn(world, |asked| asked.identity = Some(Identity::Unknown)),
-            Fact::SourceNames => self.learn(world, |asked| asked.source_names = Some(Box::default())),
+            Fact::Identity => self.learn(config, |asked| asked.identity = Some(Identity::Unknown)),
+            Fact::SourceNames => self.learn(config, |asked| asked.source_names = Some(Box::default())),
             Fact::DestinationNames => {
-                self.learn(world, |asked| asked.destination_names = Some(Box::default()))
+                self.learn(config, |asked| asked.destination_names = Some(Box::default()))
             }
-            Fact::Addresses | Fact::Kinds => self.addresses(Answer::Failed, world),
-            Fact::NextAddresses | Fact::NextKinds => self.next_addresses(Answer::Failed, world),
+            Fact::Addresses | Fact::Kinds => self.addresses(Answer::Failed, config),
+            Fact::NextAddresses | Fact::NextKinds => self.next_addresses(Answer::Failed, config),
         }
     }
 
     /// Decides on the next candidates until one may be dialled, a fact is missing, or none is left.
-    fn judge(&mut self, world: &World) -> Vec<Action> {
+    fn judge(&mut self, config: &Config) -> Vec<Action> {
         loop {
-            let Some(asked) = &self.asked else { return self.refuse(world) };
-            if let Some(need) = asked.wants_names_for_the_log(world) {
-                return self.need(need, world);
+            let Some(asked) = &self.asked else { return self.refuse(config) };
+            if let Some(need) = asked.wants_names_for_the_log(config) {
+                return self.need(need, config);
             }
             let candidate = asked.candidates.get(asked.next).copied();
             if candidate.is_none() && (!asked.unresolved || asked.next > 0) {
-                return self.refuse(world);
+                return self.refuse(config);
             }
-            let setback = match asked.verdict(candidate, self.client(), world) {
-                Ok(Step::Need(need)) => return self.need(need, world),
+            let setback = match asked.verdict(candidate, self.client(), config) {
+                Ok(Step::Need(need)) => return self.need(need, config),
                 Ok(Step::Go { path, unverified, commands }) => {
-                    let mut actions = self.permitted_once(unverified, commands, world);
+                    let mut actions = self.permitted_once(unverified, commands, config);
                     actions.extend(match path {
-                        Path::Direct(candidate, from) => self.go(candidate, from, world),
-                        Path::Through(servers) => self.go_through(servers, world),
+                        Path::Direct(candidate, from) => self.go(candidate, from, config),
+                        Path::Through(servers) => self.go_through(servers, config),
                     });
                     return actions;
                 }
@@ -587,13 +573,13 @@ impl Session {
         }
     }
 
-    fn need(&mut self, need: Need, world: &World) -> Vec<Action> {
+    fn need(&mut self, need: Need, config: &Config) -> Vec<Action> {
         let (fact, action) = match need {
             Need::SourceNames => (Fact::SourceNames, Action::Resolve(Query::Names(self.address))),
             Need::DestinationNames => (Fact::DestinationNames, Action::Resolve(Query::Names(self.target()))),
             Need::Identity => (Fact::Identity, Action::AskIdent),
         };
-        self.ask(fact, action, world)
+        self.ask(fact, action, config)
     }
 
     /// The candidate that is being decided on; the last one where none is left.
@@ -604,31 +590,31 @@ impl Session {
     }
 
     /// What happens once for a request that is permitted, however many addresses its name has.
-    fn permitted_once(&mut self, unverified: bool, commands: Vec<String>, world: &World) -> Vec<Action> {
+    fn permitted_once(&mut self, unverified: bool, commands: Vec<String>, config: &Config) -> Vec<Action> {
         match &mut self.asked {
             Some(asked) if !asked.ran => asked.ran = true,
             _ => return Vec::new(),
         }
         let mut actions = Vec::new();
         if unverified {
-            actions.push(notice(audit::no_identd(&self.source())));
-            actions
-                .extend(self.run(world.rules.no_identd().map(|template| template.text().to_owned()), world));
+            actions.push(notice(classic::no_identd(&self.source())));
+            actions.extend(
+                self.run(config.rules.no_identd().map(|template| template.text().to_owned()), config),
+            );
         }
-        actions.extend(commands.into_iter().filter_map(|command| self.run(Some(command), world)));
+        actions.extend(commands.into_iter().filter_map(|command| self.run(Some(command), config)));
         actions
     }
 
-    fn run(&self, command: Option<String>, world: &World) -> Option<Action> {
-        let command = command.filter(|_| world.settings.commands != Commands::Off)?;
+    fn run(&self, command: Option<String>, config: &Config) -> Option<Action> {
+        let command = command.filter(|_| config.settings.commands != Commands::Off)?;
         let asked = self.asked.as_ref()?;
         let name = |names: &Option<Box<[HostName]>>| Some(names.as_ref()?.first()?.as_str().to_owned());
         let values = Values {
             source_name: name(&asked.source_names),
             source: self.address,
             command: wire(asked.command),
-            pid: std::process::id(),
-            service: world.services.name_of(asked.port).map(Into::into),
+            service: config.services.name_of(asked.port).map(Into::into),
             port: asked.port,
             ident_user: match &asked.identity {
                 Some(Identity::Known(user)) => message::IdentUser::new(user.as_bytes()),
@@ -641,8 +627,8 @@ impl Session {
         Some(Action::Run(command, Box::new(values)))
     }
 
-    fn go(&mut self, candidate: Candidate, from: Option<IpAddr>, world: &World) -> Vec<Action> {
-        let reserved = is_reserved(self.client(), world);
+    fn go(&mut self, candidate: Candidate, from: Option<IpAddr>, config: &Config) -> Vec<Action> {
+        let reserved = is_reserved(self.client(), config);
         let Some(asked) = &mut self.asked else { return Vec::new() };
         asked.rare.as_mut().and_then(|rare| rare.through.take());
         let mut actions = Vec::new();
@@ -650,62 +636,62 @@ impl Session {
             Command::Connect => {
                 let to = SocketAddr::new(candidate.address, asked.port);
                 self.phase = Phase::Dialling;
-                actions.push(Action::Deadline(Some(seconds(world.settings.connect_limit))));
+                actions.push(Action::Deadline(Some(seconds(config.settings.connect_limit))));
                 actions.push(Action::Dial { to, from, reserved });
             }
             Command::Bind => {
                 self.phase = Phase::Listening;
-                actions.push(Action::Deadline(Some(seconds(world.settings.bind_limit))));
+                actions.push(Action::Deadline(Some(seconds(config.settings.bind_limit))));
                 actions.push(Action::Listen { towards: candidate.address, at: from, reserved });
             }
         }
         actions
     }
 
-    fn setback(&mut self, setback: Setback, world: &World) -> Vec<Action> {
+    fn setback(&mut self, setback: Setback, config: &Config) -> Vec<Action> {
         self.note(setback, false);
-        self.judge(world)
+        self.judge(config)
     }
 
     /// A setback after which no other address is tried.
-    fn over(&mut self, setback: Setback, world: &World) -> Vec<Action> {
-        let mut actions = self.uncounted_strangers(world);
+    fn over(&mut self, setback: Setback, config: &Config) -> Vec<Action> {
+        let mut actions = self.uncounted_strangers(config);
         self.note(setback, true);
-        actions.extend(self.refuse(world));
+        actions.extend(self.refuse(config));
         actions
     }
 
-    fn dialled(&mut self, world: &World) -> Vec<Action> {
-        self.connected(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0), world)
+    fn dialled(&mut self, config: &Config) -> Vec<Action> {
+        self.connected(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0), config)
     }
 
     /// A CONNECT is carried out; `bound` is for the reply.
-    fn connected(&mut self, bound: SocketAddr, world: &World) -> Vec<Action> {
+    fn connected(&mut self, bound: SocketAddr, config: &Config) -> Vec<Action> {
         self.phase = Phase::Relaying;
         vec![
-            self.tell(audit::connected(&self.line(world), None)),
+            self.tell(classic::connected(&self.line(config), None)),
             Action::Deadline(None),
             Action::HandOff { bound },
         ]
     }
 
-    fn accepted(&mut self, peer: SocketAddr, world: &World) -> Vec<Action> {
+    fn accepted(&mut self, peer: SocketAddr, config: &Config) -> Vec<Action> {
         let Some(asked) = &self.asked else { return Vec::new() };
         let address = sockd_policy::canonical(peer.ip());
-        match asked.expects(address, self.client(), world) {
-            Some(place) => self.met(peer, place, world),
-            None => self.stranger(SocketAddr::new(address, peer.port()), world),
+        match asked.expects(address, self.client(), config) {
+            Some(place) => self.met(peer, place, config),
+            None => self.stranger(SocketAddr::new(address, peer.port()), config),
         }
     }
 
     /// The peer of a BIND has come; `place` is its candidate's.
-    fn met(&mut self, peer: SocketAddr, place: usize, world: &World) -> Vec<Action> {
+    fn met(&mut self, peer: SocketAddr, place: usize, config: &Config) -> Vec<Action> {
         let Some(asked) = &mut self.asked else { return Vec::new() };
         asked.peer_port = Some(peer.port());
         asked.next = place;
         self.phase = Phase::Relaying;
-        let mut actions = self.uncounted_strangers(world);
-        actions.push(self.tell(audit::connected(&self.line(world), Some(peer.port()))));
+        let mut actions = self.uncounted_strangers(config);
+        actions.push(self.tell(classic::connected(&self.line(config), Some(peer.port()))));
         actions.push(Action::Deadline(None));
         actions.push(Action::HandOff { bound: peer });
         actions
@@ -713,7 +699,7 @@ impl Session {
 
     /// Somebody else has come to the port of a BIND: anybody who can reach it could end a transfer, so the wait
     /// goes on.
-    fn stranger(&mut self, peer: SocketAddr, world: &World) -> Vec<Action> {
+    fn stranger(&mut self, peer: SocketAddr, config: &Config) -> Vec<Action> {
         let Some(asked) = &mut self.asked else { return Vec::new() };
         let strangers = &mut asked.rare().strangers;
         *strangers = strangers.saturating_add(1);
@@ -721,60 +707,60 @@ impl Session {
             return vec![Action::CloseStranger];
         }
         let what = format!("connected to wrong host {} ({})", peer.ip(), peer.port());
-        vec![notice(audit::failed_otherwise(&self.line(world), &what)), Action::CloseStranger]
+        vec![notice(classic::failed_otherwise(&self.line(config), &what)), Action::CloseStranger]
     }
 
     /// The number of strangers that have no log line of their own, where there are any.
-    fn uncounted_strangers(&self, world: &World) -> Vec<Action> {
+    fn uncounted_strangers(&self, config: &Config) -> Vec<Action> {
         let strangers =
             self.asked.as_ref().and_then(|asked| asked.rare.as_ref()).map_or(0, |rare| rare.strangers);
         match strangers.saturating_sub(STRANGERS_LOGGED) {
             0 => Vec::new(),
             number => {
                 let what = format!("connected to wrong hosts {number} times more");
-                vec![notice(audit::failed_otherwise(&self.line(world), &what))]
+                vec![notice(classic::failed_otherwise(&self.line(config), &what))]
             }
         }
     }
 
     /// A request that comes to nothing and is not answered.
-    fn abandoned(&self, why: &str, then: Action, world: &World) -> Vec<Action> {
-        let mut actions = self.uncounted_strangers(world);
-        actions.extend([self.tell(audit::failed_otherwise(&self.line(world), why)), then]);
+    fn abandoned(&self, why: &str, then: Action, config: &Config) -> Vec<Action> {
+        let mut actions = self.uncounted_strangers(config);
+        actions.extend([self.tell(classic::failed_otherwise(&self.line(config), why)), then]);
         actions
     }
 
-    fn relayed(&mut self, up: u64, down: u64, world: &World) -> Vec<Action> {
-        let mut actions = self.ended(world);
-        actions.push(notice(audit::bytes(up, &self.source(), down, &self.destination())));
+    fn relayed(&mut self, up: u64, down: u64, config: &Config) -> Vec<Action> {
+        let mut actions = self.ended(config);
+        actions.push(notice(classic::bytes(up, &self.source(), down, &self.destination())));
         actions.push(Action::Forget);
         actions
     }
 
-    fn ended(&self, world: &World) -> Vec<Action> {
-        vec![self.tell(audit::terminated(&self.line(world), self.peer_port()))]
+    fn ended(&self, config: &Config) -> Vec<Action> {
+        vec![self.tell(classic::terminated(&self.line(config), self.peer_port()))]
     }
 
-    fn recheck(&mut self, world: &World) -> Vec<Action> {
-        let permitted = self.is_permitted(world);
+    fn recheck(&mut self, config: &Config) -> Vec<Action> {
+        let permitted = self.is_permitted(config);
         let Some(asked) = &mut self.asked else { return Vec::new() };
         if permitted || std::mem::replace(&mut asked.outlawed, true) {
             return Vec::new();
         }
-        let line = audit::refused(&self.line(world));
+        let line = classic::refused(&self.line(config));
         vec![notice(line), Action::End, Action::Deadline(Some(CLOSING_LIMIT))]
     }
 
     /// Whether the rules permit what is being carried out.
-    fn is_permitted(&self, world: &World) -> bool {
+    fn is_permitted(&self, config: &Config) -> bool {
         let verdict =
-            |asked: &Asked| asked.verdict(asked.candidates.get(asked.next).copied(), self.client(), world);
+            |asked: &Asked| asked.verdict(asked.candidates.get(asked.next).copied(), self.client(), config);
         self.asked.as_deref().is_some_and(|asked| matches!(verdict(asked), Ok(Step::Go { .. })))
     }
 
     /// No candidate is left: says why and refuses.
-    fn refuse(&mut self, world: &World) -> Vec<Action> {
-        let line = self.line(world);
+    fn refuse(&mut self, config: &Config) -> Vec<Action> {
+        let line = self.line(config);
         let mut setback = self.asked.as_mut().and_then(|asked| asked.rare.as_mut()?.setback.take());
         let command = match &mut setback {
             Some(Setback::Denied(_, command)) => command.take(),
@@ -783,48 +769,48 @@ impl Session {
         let rejected = Action::Refuse(ReplyCode::Rejected);
         let mut actions = match setback {
             None | Some(Setback::Denied(DenyReason::Rule | DenyReason::NoMatch, _)) => {
-                vec![notice(audit::refused(&line)), rejected]
+                vec![notice(classic::refused(&line)), rejected]
             }
             Some(Setback::Denied(DenyReason::NoIdentd, _)) => vec![
-                notice(audit::no_identd(&self.source())),
-                notice(audit::refused(&line)),
+                notice(classic::no_identd(&self.source())),
+                notice(classic::refused(&line)),
                 Action::Refuse(ReplyCode::NoIdentd),
             ],
             Some(Setback::Denied(DenyReason::BadIdentity, _)) => vec![
-                notice(audit::alert(&self.real_user().unwrap_or_default(), &self.user())),
-                notice(audit::refused(&line)),
+                notice(classic::alert(&self.real_user().unwrap_or_default(), &self.user())),
+                notice(classic::refused(&line)),
                 Action::Refuse(ReplyCode::BadUser),
             ],
             Some(Setback::Guarded(refusal)) => {
                 vec![
-                    notice(audit::refused(&line)),
+                    notice(classic::refused(&line)),
                     notice(format!("guarded destination: {refusal}")),
                     rejected,
                 ]
             }
             Some(Setback::NoInterface(address)) => vec![
-                Action::Log(Level::Err, audit::no_interface(&address.to_string())),
-                notice(audit::refused(&line)),
+                Action::Log(Level::Err, classic::no_interface(&address.to_string())),
+                notice(classic::refused(&line)),
                 rejected,
             ],
             Some(Setback::Failed(call, error)) => {
-                vec![self.tell(audit::failed(&line, call, error)), rejected]
+                vec![self.tell(classic::failed(&line, call, error)), rejected]
             }
             Some(Setback::Unresolved) => {
                 let what = "the destination's name cannot be resolved";
-                vec![notice(audit::failed_otherwise(&line, what)), rejected]
+                vec![notice(classic::failed_otherwise(&line, what)), rejected]
             }
             Some(Setback::Passed(code)) => {
                 let what = "the next server refuses";
-                vec![self.tell(audit::failed_otherwise(&line, what)), Action::Refuse(code)]
+                vec![self.tell(classic::failed_otherwise(&line, what)), Action::Refuse(code)]
             }
             Some(Setback::NextServer(what)) => {
-                vec![self.tell(audit::failed_otherwise(&line, &what)), rejected]
+                vec![self.tell(classic::failed_otherwise(&line, &what)), rejected]
             }
-            Some(Setback::Limited(limit)) => vec![notice(audit::failed_otherwise(&line, limit)), rejected],
-            Some(Setback::TimedOut) => vec![self.tell(audit::timed_out(&line)), rejected],
+            Some(Setback::Limited(limit)) => vec![notice(classic::failed_otherwise(&line, limit)), rejected],
+            Some(Setback::TimedOut) => vec![self.tell(classic::timed_out(&line)), rejected],
         };
-        actions.extend(self.run(command, world));
+        actions.extend(self.run(command, config));
         self.close(actions)
     }
 
@@ -847,9 +833,9 @@ impl Session {
 
 /// The strings of the log lines.
 impl Session {
-    fn line(&self, world: &World) -> String {
+    fn line(&self, config: &Config) -> String {
         let Some(asked) = &self.asked else { return String::new() };
-        let service = world.services.name_of(asked.port).map_or_else(|| asked.port.to_string(), Into::into);
+        let service = config.services.name_of(asked.port).map_or_else(|| asked.port.to_string(), Into::into);
         Parties {
             command: asked.command,
             user: self.user(),
@@ -929,10 +915,10 @@ impl Asked {
         &self,
         candidate: Option<Candidate>,
         client: SocketAddr,
-        world: &World,
+        config: &Config,
     ) -> Result<Step, Setback> {
         let refusal = match candidate {
-            Some(candidate) => self.guarded(candidate, world),
+            Some(candidate) => self.guarded(candidate, config),
             None => (self.command == Command::Connect && self.port == 0).then_some(Refusal::PortZero),
         };
         if let Some(refusal) = refusal {
@@ -943,44 +929,44 @@ impl Asked {
             destination: candidate.map(|candidate| candidate.address),
             port: self.port,
             user: &self.user,
-            ident_default: world.ident_default,
+            ident_default: config.ident_default,
         };
         let facts = Facts {
             source_names: self.source_names.as_deref(),
             destination_names: self.destination_names.as_deref(),
             identity: self.identity.as_ref(),
         };
-        match world.rules.decide(&request, &facts) {
+        match config.rules.decide(&request, &facts) {
             Verdict::Need(need) => Ok(Step::Need(need)),
             Verdict::Deny(Deny { rule: Some(rule), why: DenyReason::BadIdentity })
-                if self.user.as_bytes() == b"root" && is_reserved(client, world) =>
+                if self.user.as_bytes() == b"root" && is_reserved(client, config) =>
             {
-                self.permitted(candidate, &Permit { rule, unverified: false }, world)
+                self.permitted(candidate, &Permit { rule, unverified: false }, config)
             }
-            Verdict::Deny(deny) => Err(denied(&deny, &world.rules)),
-            Verdict::Permit(permit) => self.permitted(candidate, &permit, world),
+            Verdict::Deny(deny) => Err(denied(&deny, &config.rules)),
+            Verdict::Permit(permit) => self.permitted(candidate, &permit, config),
         }
     }
 
     /// Which candidate has come to the port of a BIND: the one that it was opened for, or another address of the
     /// same name, if the rules permit that one as well.
-    fn expects(&self, peer: IpAddr, client: SocketAddr, world: &World) -> Option<usize> {
+    fn expects(&self, peer: IpAddr, client: SocketAddr, config: &Config) -> Option<usize> {
         let awaited = self.candidates.get(self.next)?.address;
         if awaited == peer || awaited.is_unspecified() {
             return Some(self.next);
         }
         let place = self.candidates.iter().position(|candidate| candidate.address == peer)?;
         let candidate = self.candidates.get(place).copied()?;
-        matches!(self.verdict(Some(candidate), client, world), Ok(Step::Go { .. })).then_some(place)
+        matches!(self.verdict(Some(candidate), client, config), Ok(Step::Go { .. })).then_some(place)
     }
 
     /// What is refused whatever the rules say. A BIND for 0.0.0.0 waits for anybody, and its port means nothing;
     /// a name that resolves to 0.0.0.0 must not come to mean that.
-    fn guarded(&self, candidate: Candidate, world: &World) -> Option<Refusal> {
+    fn guarded(&self, candidate: Candidate, config: &Config) -> Option<Refusal> {
         let Candidate { address, kind, own_listener, .. } = candidate;
         match self.command {
             Command::Connect => always_refused(address, self.port, kind, own_listener),
-            Command::Bind if address.is_unspecified() && world.settings.bind_any && !self.named => None,
+            Command::Bind if address.is_unspecified() && config.settings.bind_any && !self.named => None,
             Command::Bind => always_refused(address, IGNORED_PORT, kind, false),
         }
     }
@@ -989,11 +975,11 @@ impl Asked {
         &self,
         candidate: Option<Candidate>,
         permit: &Permit<'_>,
-        world: &World,
+        config: &Config,
     ) -> Result<Step, Setback> {
         // 0.0.0.0 comes as far as this only as the anybody of a BIND, who is not on this host for that.
         if let Some(candidate) = candidate
-            && world.settings.local_destinations == LocalDestinations::Guarded
+            && config.settings.local_destinations == LocalDestinations::Guarded
             && !candidate.address.is_unspecified()
             && let Some(refusal) = refused_unless_named(candidate.address, candidate.kind, &permit.rule)
         {
@@ -1002,17 +988,17 @@ impl Asked {
         let address = candidate.map(|candidate| candidate.address);
         let names = self.destination_names.as_deref();
         let upstream =
-            world.upstreams.as_ref().map(|lines| lines.way_for(address, names, self.port, &self.user));
+            config.upstreams.as_ref().map(|lines| lines.way_for(address, names, self.port, &self.user));
         let (way, command) = match upstream {
             None => (Way::Direct, None),
             Some(Upstream::By { way, command, .. }) => (way, command),
             Some(Upstream::NeedNames) => return Ok(Step::Need(Need::DestinationNames)),
         };
         let text = |template: Template<'_>| template.text().to_owned();
-        let path = match (way, candidate, &world.routes) {
+        let path = match (way, candidate, &config.routes) {
             (Way::Deny, ..) => return Err(Setback::Denied(DenyReason::Rule, command.map(text))),
             (Way::Sockd(servers), ..) if servers.is_empty() => {
-                Path::Through(world.settings.default_servers())
+                Path::Through(config.settings.default_servers())
             }
             (Way::Sockd(servers), ..) => Path::Through(servers),
             (Way::Direct, None, _) => return Err(Setback::Unresolved),
@@ -1028,8 +1014,8 @@ impl Asked {
         Ok(Step::Go { path, unverified: permit.unverified, commands })
     }
 
-    fn wants_names_for_the_log(&self, world: &World) -> Option<Need> {
-        if !world.settings.reverse_names {
+    fn wants_names_for_the_log(&self, config: &Config) -> Option<Need> {
+        if !config.settings.reverse_names {
             return None;
         }
         match (&self.source_names, &self.destination_names) {
@@ -1042,8 +1028,8 @@ impl Asked {
 
 /// Whether the client's own port says that root at its host, or somebody trusted by root, has opened it, and the
 /// settings give something for that (Rrcmd).
-fn is_reserved(client: SocketAddr, world: &World) -> bool {
-    world.settings.privileged_ports && RESERVED.contains(&client.port())
+fn is_reserved(client: SocketAddr, config: &Config) -> bool {
+    config.settings.privileged_ports && RESERVED.contains(&client.port())
 }
 
 fn denied(deny: &Deny<'_>, rules: &RuleSet) -> Setback {
@@ -1064,13 +1050,13 @@ fn wire(command: Command) -> message::Command {
 
 fn unread(why: End, client: &str) -> Vec<Action> {
     let line = match why {
-        End::WrongVersion(version) => audit::wrong_version(version, client),
-        End::UndefinedCommand(command) => audit::undefined_command(command, client),
-        End::CutShort => audit::no_request(Errno::UnknownErrno, client),
-        End::ClientGone(errno) => audit::no_request(Errno::from_raw(errno.0.into()), client),
-        End::UserTooLong => audit::bad_request("user id too long", client),
-        End::BadName => audit::bad_request("empty or too long name of a destination", client),
-        End::NoResources => audit::bad_request("no resources to read a request", client),
+        End::WrongVersion(version) => classic::wrong_version(version, client),
+        End::UndefinedCommand(command) => classic::undefined_command(command, client),
+        End::CutShort => classic::no_request(Errno::UnknownErrno, client),
+        End::ClientGone(errno) => classic::no_request(Errno::from_raw(errno.0.into()), client),
+        End::UserTooLong => classic::bad_request("user id too long", client),
+        End::BadName => classic::bad_request("empty or too long name of a destination", client),
+        End::NoResources => classic::bad_request("no resources to read a request", client),
         _ => return vec![Action::Violation("an end that cannot be")],
     };
     vec![notice(line), Action::Forget]

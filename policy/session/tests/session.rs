@@ -4,23 +4,24 @@
 
 use nix::errno::Errno;
 use proptest::prelude::*;
-use sockd::config::settings::Settings;
-use sockd::monitor::session::{Action, Candidate, Event, Phase, Session, World};
-use sockd::monitor::syslog::Level;
 use sockd_common::bounded::Few;
 use sockd_common::message::{
     Answer, Command, Destination, End, Errno as WireErrno, Name, NextReply, Query, ReplyCode, Request, UserId,
 };
 use sockd_policy::guard::AddressKind;
 use sockd_policy::{IdentMode, Identity, Services, parse_conf, parse_routes, parse_upstreams};
+use sockd_session::config::Config;
+use sockd_session::log::Level;
+use sockd_session::session::{Action, Candidate, Event, Phase, Session};
+use sockd_session::settings::Settings;
 use std::net::{IpAddr, SocketAddr};
 
 const CLIENT: &str = "192.0.2.7:4000";
 
-fn world(rules: &str) -> World {
+fn config(rules: &str) -> Config {
     let services = Services::parse(b"telnet 23/tcp\nftp 21/tcp\n");
     let rules = parse_conf(rules.as_bytes(), &services, &mut |_| Ok(Vec::new())).unwrap();
-    World {
+    Config {
         rules,
         routes: None,
         upstreams: None,
@@ -28,6 +29,11 @@ fn world(rules: &str) -> World {
         settings: Settings::default(),
         ident_default: IdentMode::Off,
     }
+}
+
+/// The settings of a text in the form of sockd.ron(5).
+fn settings(text: &str) -> Settings {
+    ron::from_str::<Settings>(text).unwrap().checked().unwrap()
 }
 
 fn session() -> Session {
@@ -98,10 +104,10 @@ fn violates(actions: &[Action]) -> bool {
 }
 
 /// Takes a session through these events; gives what followed from the last.
-fn after(session: &mut Session, events: Vec<Event>, world: &World) -> Vec<Action> {
+fn after(session: &mut Session, events: Vec<Event>, config: &Config) -> Vec<Action> {
     let mut last = Vec::new();
     for event in events {
-        last = session.on(event, world);
+        last = session.on(event, config);
         assert!(!violates(&last), "{last:?}");
     }
     last
@@ -109,17 +115,17 @@ fn after(session: &mut Session, events: Vec<Event>, world: &World) -> Vec<Action
 
 #[test]
 fn a_permitted_connect_is_dialled_relayed_and_logged_as_the_manual_shows() {
-    let (world, mut session) = (world("permit 0.0.0.0 0.0.0.0\n"), session());
-    let actions = after(&mut session, vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &world);
+    let (config, mut session) = (config("permit 0.0.0.0 0.0.0.0\n"), session());
+    let actions = after(&mut session, vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &config);
     assert_eq!(dialled(&actions), Some("203.0.113.1:23".parse().unwrap()));
-    let actions = session.on(Event::Dialled(Ok(())), &world);
+    let actions = session.on(Event::Dialled(Ok(())), &config);
     assert_eq!(lines(&actions), ["connected -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (telnet)"]);
     assert!(
         actions
             .iter()
             .any(|action| matches!(action, Action::HandOff { bound } if bound.ip().is_unspecified()))
     );
-    let actions = session.on(Event::Closed { up: 1048, down: 285_143, why: End::Finished }, &world);
+    let actions = session.on(Event::Closed { up: 1048, down: 285_143, why: End::Finished }, &config);
     assert_eq!(
         lines(&actions),
         [
@@ -132,27 +138,27 @@ fn a_permitted_connect_is_dialled_relayed_and_logged_as_the_manual_shows() {
 
 #[test]
 fn what_no_line_permits_is_refused_with_91() {
-    let (world, mut session) = (world("permit 10.0.0.0 255.0.0.0\n"), session());
-    let actions = after(&mut session, vec![connect("203.0.113.1", 21), unicast("203.0.113.1")], &world);
+    let (config, mut session) = (config("permit 10.0.0.0 255.0.0.0\n"), session());
+    let actions = after(&mut session, vec![connect("203.0.113.1", 21), unicast("203.0.113.1")], &config);
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
     assert_eq!(lines(&actions), ["refused -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (ftp)"]);
-    assert_eq!(session.on(closed(End::Refused), &world), [Action::Forget]);
+    assert_eq!(session.on(closed(End::Refused), &config), [Action::Forget]);
 }
 
 #[test]
 fn a_name_is_resolved_once_and_dialled_at_the_address_that_was_decided_on() {
-    let (world, mut session) =
-        (world("deny 0.0.0.0 0.0.0.0 203.0.113.1 255.255.255.255\npermit 0.0.0.0 0.0.0.0\n"), session());
-    let actions = session.on(connect_to_name("Www.Example.com", 23), &world);
+    let (config, mut session) =
+        (config("deny 0.0.0.0 0.0.0.0 203.0.113.1 255.255.255.255\npermit 0.0.0.0 0.0.0.0\n"), session());
+    let actions = session.on(connect_to_name("Www.Example.com", 23), &config);
     let name = Name::new(b"www.example.com").unwrap();
     assert!(actions.contains(&Action::Resolve(Query::Addresses(name))), "{actions:?}");
     let addresses = ["203.0.113.1", "203.0.113.2"].map(|address| address.parse().unwrap());
-    let actions = session.on(Event::Resolved(Answer::Addresses(Few::first_of(addresses))), &world);
+    let actions = session.on(Event::Resolved(Answer::Addresses(Few::first_of(addresses))), &config);
     assert!(actions.contains(&Action::Weigh(addresses.into(), 23)));
     let both = kinds(&[("203.0.113.1", AddressKind::Unicast), ("203.0.113.2", AddressKind::Unicast)]);
-    let actions = session.on(both, &world);
+    let actions = session.on(both, &config);
     assert_eq!(dialled(&actions), Some("203.0.113.2:23".parse().unwrap()));
-    let actions = session.on(Event::Dialled(Ok(())), &world);
+    let actions = session.on(Event::Dialled(Ok(())), &config);
     assert_eq!(
         lines(&actions),
         ["connected -- Connect from joe(unknown)@192.0.2.7 to www.example.com (telnet)"]
@@ -161,15 +167,15 @@ fn a_name_is_resolved_once_and_dialled_at_the_address_that_was_decided_on() {
 
 #[test]
 fn the_next_address_of_a_name_is_tried_when_one_does_not_answer() {
-    let (world, mut session) = (world("permit 0.0.0.0 0.0.0.0\n"), session());
+    let (config, mut session) = (config("permit 0.0.0.0 0.0.0.0\n"), session());
     let addresses = ["203.0.113.1", "203.0.113.2"].map(|address| address.parse().unwrap());
     let both = kinds(&[("203.0.113.1", AddressKind::Unicast), ("203.0.113.2", AddressKind::Unicast)]);
     let found = Event::Resolved(Answer::Addresses(Few::first_of(addresses)));
-    let actions = after(&mut session, vec![connect_to_name("a.example", 23), found, both], &world);
+    let actions = after(&mut session, vec![connect_to_name("a.example", 23), found, both], &config);
     assert_eq!(dialled(&actions), Some("203.0.113.1:23".parse().unwrap()));
-    let actions = session.on(Event::Dialled(Err(("connect", Errno::ECONNREFUSED))), &world);
+    let actions = session.on(Event::Dialled(Err(("connect", Errno::ECONNREFUSED))), &config);
     assert_eq!(dialled(&actions), Some("203.0.113.2:23".parse().unwrap()));
-    let actions = session.on(Event::Dialled(Err(("connect", Errno::ECONNREFUSED))), &world);
+    let actions = session.on(Event::Dialled(Err(("connect", Errno::ECONNREFUSED))), &config);
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
     assert_eq!(
         lines(&actions),
@@ -181,11 +187,11 @@ fn the_next_address_of_a_name_is_tried_when_one_does_not_answer() {
 
 #[test]
 fn a_name_that_is_a_dotted_quad_is_that_address_and_other_numeric_forms_are_none() {
-    let world = world("permit 0.0.0.0 0.0.0.0\n");
-    let actions = session().on(connect_to_name("203.0.113.9", 23), &world);
+    let config = config("permit 0.0.0.0 0.0.0.0\n");
+    let actions = session().on(connect_to_name("203.0.113.9", 23), &config);
     assert!(actions.contains(&Action::Weigh(vec!["203.0.113.9".parse().unwrap()], 23)), "{actions:?}");
     for name in ["127.1", "0x7f.1", "2130706433", "017700000001", "0", ""] {
-        let actions = session().on(connect_to_name(name, 23), &world);
+        let actions = session().on(connect_to_name(name, 23), &config);
         assert_eq!(refusal(&actions), Some(ReplyCode::Rejected), "{name}");
     }
 }
@@ -201,8 +207,8 @@ fn a_broad_permit_does_not_open_this_host() {
         ("224.0.0.1", AddressKind::Multicast),
         ("203.0.113.255", AddressKind::Broadcast),
     ] {
-        let (world, mut session) = (world("permit 0.0.0.0 0.0.0.0\n"), session());
-        let actions = after(&mut session, vec![connect(address, 80), kinds(&[(address, kind)])], &world);
+        let (config, mut session) = (config("permit 0.0.0.0 0.0.0.0\n"), session());
+        let actions = after(&mut session, vec![connect(address, 80), kinds(&[(address, kind)])], &config);
         assert_eq!(refusal(&actions), Some(ReplyCode::Rejected), "{address}");
         assert!(lines(&actions).iter().any(|line| line.starts_with("guarded destination: ")), "{actions:?}");
     }
@@ -211,11 +217,11 @@ fn a_broad_permit_does_not_open_this_host() {
 #[test]
 fn a_line_that_names_loopback_opens_it_and_by_rules_opens_what_the_rules_say() {
     let loopback = kinds(&[("127.0.0.1", AddressKind::Local)]);
-    let (named, mut session) = (world("permit 0.0.0.0 0.0.0.0 127.0.0.0 255.0.0.0\n"), session());
+    let (named, mut session) = (config("permit 0.0.0.0 0.0.0.0 127.0.0.0 255.0.0.0\n"), session());
     let actions = after(&mut session, vec![connect("127.0.0.1", 80), loopback], &named);
     assert!(dialled(&actions).is_some());
-    let mut by_rules = world("permit 0.0.0.0 0.0.0.0\n");
-    by_rules.settings = Settings::parse("(local_destinations: by_rules)").unwrap();
+    let mut by_rules = config("permit 0.0.0.0 0.0.0.0\n");
+    by_rules.settings = settings("(local_destinations: by_rules)");
     let mut session = self::session();
     let loopback = kinds(&[("127.0.0.1", AddressKind::Local)]);
     let actions = after(&mut session, vec![connect("127.0.0.1", 80), loopback], &by_rules);
@@ -224,15 +230,15 @@ fn a_line_that_names_loopback_opens_it_and_by_rules_opens_what_the_rules_say() {
 
 #[test]
 fn the_route_file_gives_the_source_address_and_what_it_does_not_name_is_refused() {
-    let mut world = world("permit 0.0.0.0 0.0.0.0\n");
-    world.routes = Some(parse_routes(b"198.51.100.1 203.0.113.0 255.255.255.0\n").unwrap());
-    let actions = after(&mut session(), vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &world);
+    let mut config = config("permit 0.0.0.0 0.0.0.0\n");
+    config.routes = Some(parse_routes(b"198.51.100.1 203.0.113.0 255.255.255.0\n").unwrap());
+    let actions = after(&mut session(), vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &config);
     let from = Some("198.51.100.1".parse().unwrap());
     assert!(
         actions.contains(&Action::Dial { to: "203.0.113.1:23".parse().unwrap(), from, reserved: false }),
         "{actions:?}"
     );
-    let actions = after(&mut session(), vec![connect("192.0.2.99", 23), unicast("192.0.2.99")], &world);
+    let actions = after(&mut session(), vec![connect("192.0.2.99", 23), unicast("192.0.2.99")], &config);
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
     let classic = "***Cannot find appropriate interface to communicate with 192.0.2.99";
     assert_eq!(actions.first(), Some(&Action::Log(Level::Err, classic.into())));
@@ -240,9 +246,9 @@ fn the_route_file_gives_the_source_address_and_what_it_does_not_name_is_refused(
 
 #[test]
 fn identd_is_asked_once_and_only_behind_a_permit() {
-    let mut world = world("deny 0.0.0.0 0.0.0.0 203.0.113.9 255.255.255.255\npermit 0.0.0.0 0.0.0.0\n");
-    world.ident_default = IdentMode::Strict;
-    let actions = after(&mut session(), vec![connect("203.0.113.9", 23), unicast("203.0.113.9")], &world);
+    let mut config = config("deny 0.0.0.0 0.0.0.0 203.0.113.9 255.255.255.255\npermit 0.0.0.0 0.0.0.0\n");
+    config.ident_default = IdentMode::Strict;
+    let actions = after(&mut session(), vec![connect("203.0.113.9", 23), unicast("203.0.113.9")], &config);
     assert!(!actions.contains(&Action::AskIdent) && refusal(&actions).is_some());
     let identity = |name: &[u8]| Identity::Known(sockd_policy::UserId::parse(name).unwrap());
     for (answer, expected, expected_lines) in [
@@ -265,9 +271,9 @@ fn identd_is_asked_once_and_only_behind_a_permit() {
         ),
     ] {
         let mut session = session();
-        let actions = after(&mut session, vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &world);
+        let actions = after(&mut session, vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &config);
         assert!(actions.contains(&Action::AskIdent), "{actions:?}");
-        let actions = session.on(Event::Identified(answer), &world);
+        let actions = session.on(Event::Identified(answer), &config);
         assert_eq!(refusal(&actions), expected);
         assert_eq!(lines(&actions), expected_lines);
     }
@@ -275,28 +281,28 @@ fn identd_is_asked_once_and_only_behind_a_permit() {
 
 #[test]
 fn lenient_goes_on_without_identd_and_says_so() {
-    let mut world = world("permit 0.0.0.0 0.0.0.0\n");
-    world.ident_default = IdentMode::Lenient;
+    let mut config = config("permit 0.0.0.0 0.0.0.0\n");
+    config.ident_default = IdentMode::Lenient;
     let mut session = session();
     let silent = Event::Deadline;
     let actions =
-        after(&mut session, vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), silent], &world);
+        after(&mut session, vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), silent], &config);
     assert_eq!(lines(&actions), ["cannot connect to identd on 192.0.2.7"]);
     assert!(dialled(&actions).is_some());
 }
 
 #[test]
 fn a_bind_waits_for_its_peer_and_sends_strangers_away() {
-    let (world, mut session) = (world("permit 0.0.0.0 0.0.0.0\n"), session());
-    let actions = after(&mut session, vec![bind("203.0.113.1"), unicast("203.0.113.1")], &world);
+    let (config, mut session) = (config("permit 0.0.0.0 0.0.0.0\n"), session());
+    let actions = after(&mut session, vec![bind("203.0.113.1"), unicast("203.0.113.1")], &config);
     assert!(actions.contains(&Action::Listen {
         towards: "203.0.113.1".parse().unwrap(),
         at: None,
         reserved: false
     }));
     let port = "198.51.100.1:3000".parse().unwrap();
-    assert_eq!(session.on(Event::Listening(Ok(port)), &world), [Action::Announce(port)]);
-    let actions = session.on(Event::Accepted("203.0.113.66:5000".parse().unwrap()), &world);
+    assert_eq!(session.on(Event::Listening(Ok(port)), &config), [Action::Announce(port)]);
+    let actions = session.on(Event::Accepted("203.0.113.66:5000".parse().unwrap()), &config);
     assert!(actions.contains(&Action::CloseStranger));
     assert_eq!(
         lines(&actions),
@@ -305,7 +311,7 @@ fn a_bind_waits_for_its_peer_and_sends_strangers_away() {
         ]
     );
     let peer = "203.0.113.1:20".parse().unwrap();
-    let actions = session.on(Event::Accepted(peer), &world);
+    let actions = session.on(Event::Accepted(peer), &config);
     assert_eq!(lines(&actions), ["connected -- Bind from joe(unknown)@192.0.2.7 for 203.0.113.1 (20)"]);
     assert!(actions.contains(&Action::HandOff { bound: peer }));
 }
@@ -314,12 +320,12 @@ fn a_bind_waits_for_its_peer_and_sends_strangers_away() {
 fn a_bind_for_anybody_needs_the_setting() {
     // What the kernel says of 0.0.0.0.
     let anybody = || vec![bind("0.0.0.0"), kinds(&[("0.0.0.0", AddressKind::Local)])];
-    let mut world = world("permit 0.0.0.0 0.0.0.0\n");
-    assert!(refusal(&after(&mut session(), anybody(), &world)).is_some());
-    world.settings = Settings::parse("(bind_any: true)").unwrap();
+    let mut config = config("permit 0.0.0.0 0.0.0.0\n");
+    assert!(refusal(&after(&mut session(), anybody(), &config)).is_some());
+    config.settings = settings("(bind_any: true)");
     let mut session = session();
-    after(&mut session, anybody(), &world);
-    let actions = session.on(Event::Accepted("203.0.113.66:5000".parse().unwrap()), &world);
+    after(&mut session, anybody(), &config);
+    let actions = session.on(Event::Accepted("203.0.113.66:5000".parse().unwrap()), &config);
     assert_eq!(
         lines(&actions),
         ["connected -- Bind from joe(unknown)@192.0.2.7 for Unspecified.Host (5000)"]
@@ -327,22 +333,22 @@ fn a_bind_for_anybody_needs_the_setting() {
 }
 
 /// A BIND for a name with these addresses, up to the first reply.
-fn bind_to_name(session: &mut Session, addresses: &[(&str, AddressKind)], world: &World) -> Vec<Action> {
+fn bind_to_name(session: &mut Session, addresses: &[(&str, AddressKind)], config: &Config) -> Vec<Action> {
     let name = Destination::Name(Name::new(b"ftp.example").unwrap());
     let parsed = addresses.iter().map(|(address, _)| address.parse::<IpAddr>().unwrap());
     let resolved = Event::Resolved(Answer::Addresses(Few::first_of(parsed)));
-    after(session, vec![request(Command::Bind, name, 21), resolved, kinds(addresses)], world)
+    after(session, vec![request(Command::Bind, name, 21), resolved, kinds(addresses)], config)
 }
 
-fn comes_from(session: &mut Session, peer: &str, world: &World) -> bool {
-    let actions = session.on(Event::Accepted(peer.parse().unwrap()), world);
+fn comes_from(session: &mut Session, peer: &str, config: &Config) -> bool {
+    let actions = session.on(Event::Accepted(peer.parse().unwrap()), config);
     assert!(actions.contains(&Action::CloseStranger) || session.is_relaying(), "{actions:?}");
     session.is_relaying()
 }
 
 #[test]
 fn the_peer_of_a_bind_to_a_name_is_any_of_its_addresses_that_the_rules_permit() {
-    let world = world("deny 0.0.0.0 0.0.0.0 203.0.113.2 255.255.255.255\npermit 0.0.0.0 0.0.0.0\n");
+    let config = config("deny 0.0.0.0 0.0.0.0 203.0.113.2 255.255.255.255\npermit 0.0.0.0 0.0.0.0\n");
     let addresses =
         ["203.0.113.1", "203.0.113.2", "203.0.113.3"].map(|address| (address, AddressKind::Unicast));
     for (peer, admitted) in [
@@ -352,44 +358,44 @@ fn the_peer_of_a_bind_to_a_name_is_any_of_its_addresses_that_the_rules_permit() 
         ("203.0.113.4:20", false),
     ] {
         let mut session = session();
-        bind_to_name(&mut session, &addresses, &world);
+        bind_to_name(&mut session, &addresses, &config);
         assert_eq!(session.phase(), Phase::Listening);
-        assert_eq!(comes_from(&mut session, peer, &world), admitted, "{peer}");
+        assert_eq!(comes_from(&mut session, peer, &config), admitted, "{peer}");
     }
 }
 
 #[test]
 fn a_name_that_resolves_to_the_unspecified_address_does_not_open_a_bind_to_anybody() {
-    let mut world = world("permit 0.0.0.0 0.0.0.0\n");
-    for settings in ["()", "(bind_any: true)"] {
-        world.settings = Settings::parse(settings).unwrap();
+    let mut config = config("permit 0.0.0.0 0.0.0.0\n");
+    for text in ["()", "(bind_any: true)"] {
+        config.settings = settings(text);
         let both = [("203.0.113.1", AddressKind::Unicast), ("0.0.0.0", AddressKind::Local)];
         for addresses in [both, [both[1], both[0]]] {
             let mut session = session();
-            bind_to_name(&mut session, &addresses, &world);
-            assert!(!comes_from(&mut session, "203.0.113.66:20", &world));
-            assert!(comes_from(&mut session, "203.0.113.1:20", &world));
+            bind_to_name(&mut session, &addresses, &config);
+            assert!(!comes_from(&mut session, "203.0.113.66:20", &config));
+            assert!(comes_from(&mut session, "203.0.113.1:20", &config));
         }
-        assert!(refusal(&bind_to_name(&mut session(), &both[1..], &world)).is_some());
+        assert!(refusal(&bind_to_name(&mut session(), &both[1..], &config)).is_some());
     }
 }
 
 #[test]
 fn a_bind_that_nobody_comes_to_is_not_opened_again_for_the_next_address_of_its_name() {
-    let (world, mut session) = (world("permit 0.0.0.0 0.0.0.0\n"), session());
+    let (config, mut session) = (config("permit 0.0.0.0 0.0.0.0\n"), session());
     let addresses = ["203.0.113.1", "203.0.113.2"].map(|address| (address, AddressKind::Unicast));
-    bind_to_name(&mut session, &addresses, &world);
-    session.on(Event::Listening(Ok("198.51.100.1:3000".parse().unwrap())), &world);
-    let actions = session.on(Event::Deadline, &world);
+    bind_to_name(&mut session, &addresses, &config);
+    session.on(Event::Listening(Ok("198.51.100.1:3000".parse().unwrap())), &config);
+    let actions = session.on(Event::Deadline, &config);
     assert_eq!(lines(&actions), ["timed-out -- Bind from joe(unknown)@192.0.2.7 for ftp.example"]);
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
 }
 
 #[test]
 fn a_limit_of_binds_is_a_refusal_that_names_the_setting() {
-    let (world, mut session) = (world("permit 0.0.0.0 0.0.0.0\n"), session());
-    after(&mut session, vec![bind("203.0.113.1"), unicast("203.0.113.1")], &world);
-    let actions = session.on(Event::NoRoom("max_binds reached"), &world);
+    let (config, mut session) = (config("permit 0.0.0.0 0.0.0.0\n"), session());
+    after(&mut session, vec![bind("203.0.113.1"), unicast("203.0.113.1")], &config);
+    let actions = session.on(Event::NoRoom("max_binds reached"), &config);
     assert_eq!(
         lines(&actions),
         ["failed -- Bind from joe(unknown)@192.0.2.7 for 203.0.113.1. Error: max_binds reached"]
@@ -399,15 +405,15 @@ fn a_limit_of_binds_is_a_refusal_that_names_the_setting() {
 
 #[test]
 fn strangers_at_the_port_of_a_bind_are_logged_up_to_a_number_and_counted_beyond() {
-    let (world, mut session) = (world("permit 0.0.0.0 0.0.0.0\n"), session());
-    after(&mut session, vec![bind("203.0.113.1"), unicast("203.0.113.1")], &world);
+    let (config, mut session) = (config("permit 0.0.0.0 0.0.0.0\n"), session());
+    after(&mut session, vec![bind("203.0.113.1"), unicast("203.0.113.1")], &config);
     let logged = (0..100).filter(|_| {
-        let actions = session.on(Event::Accepted("203.0.113.66:5000".parse().unwrap()), &world);
+        let actions = session.on(Event::Accepted("203.0.113.66:5000".parse().unwrap()), &config);
         assert!(actions.contains(&Action::CloseStranger));
         !lines(&actions).is_empty()
     });
     assert_eq!(logged.count(), 8);
-    let actions = session.on(Event::Accepted("203.0.113.1:20".parse().unwrap()), &world);
+    let actions = session.on(Event::Accepted("203.0.113.1:20".parse().unwrap()), &config);
     assert_eq!(
         lines(&actions),
         [
@@ -418,9 +424,9 @@ fn strangers_at_the_port_of_a_bind_are_logged_up_to_a_number_and_counted_beyond(
 }
 
 /// What follows from a strict line where `user` is claimed from `client` and identd names sam.
-fn claimed_against_sam(user: &[u8], client: &str, settings: &str) -> Vec<Action> {
-    let mut world = world("permit ?=I 0.0.0.0 0.0.0.0\n");
-    world.settings = Settings::parse(settings).unwrap();
+fn claimed_against_sam(user: &[u8], client: &str, text: &str) -> Vec<Action> {
+    let mut config = config("permit ?=I 0.0.0.0 0.0.0.0\n");
+    config.settings = settings(text);
     let mut session = Session::new(client.parse().unwrap());
     let request = Event::Requested(Request {
         version: 4,
@@ -430,7 +436,7 @@ fn claimed_against_sam(user: &[u8], client: &str, settings: &str) -> Vec<Action>
         user: UserId::new(user).unwrap(),
     });
     let sam = Identity::Known(sockd_policy::UserId::parse(b"sam").unwrap());
-    after(&mut session, vec![request, unicast("203.0.113.1"), Event::Identified(sam)], &world)
+    after(&mut session, vec![request, unicast("203.0.113.1"), Event::Identified(sam)], &config)
 }
 
 #[test]
@@ -454,62 +460,62 @@ fn root_at_a_privileged_port_is_forgiven_another_name_only_with_the_setting() {
 
 #[test]
 fn requests_that_cannot_be_read_are_logged_as_the_classic_server_did() {
-    let world = world("permit 0.0.0.0 0.0.0.0\n");
+    let config = config("permit 0.0.0.0 0.0.0.0\n");
     for (why, line) in [
         (End::WrongVersion(5), "error -- wrong version (0x 5) from host 192.0.2.7."),
         (End::UndefinedCommand(3), "error -- undefined command (0x 3) from host 192.0.2.7"),
         (End::CutShort, "Error in GetDst: Success; from host 192.0.2.7"),
         (End::ClientGone(WireErrno(104)), "Error in GetDst: Connection reset by peer; from host 192.0.2.7"),
     ] {
-        let actions = session().on(closed(why), &world);
+        let actions = session().on(closed(why), &config);
         assert_eq!((lines(&actions), actions.last()), (vec![line], Some(&Action::Forget)));
     }
 }
 
 #[test]
 fn a_worker_that_speaks_out_of_turn_is_in_violation() {
-    let world = world("permit 0.0.0.0 0.0.0.0\n");
+    let config = config("permit 0.0.0.0 0.0.0.0\n");
     let relaying = || {
         let mut session = session();
         after(
             &mut session,
             vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), Event::Dialled(Ok(()))],
-            &world,
+            &config,
         );
         session
     };
-    assert!(violates(&relaying().on(connect("203.0.113.1", 23), &world)), "a second request");
-    assert!(violates(&relaying().on(closed(End::WrongVersion(5)), &world)), "a relay of the wrong version");
+    assert!(violates(&relaying().on(connect("203.0.113.1", 23), &config)), "a second request");
+    assert!(violates(&relaying().on(closed(End::WrongVersion(5)), &config)), "a relay of the wrong version");
     assert!(
-        violates(&session().on(Event::Closed { up: 1, down: 0, why: End::CutShort }, &world)),
+        violates(&session().on(Event::Closed { up: 1, down: 0, why: End::CutShort }, &config)),
         "bytes of no relay"
     );
-    assert!(violates(&session().on(closed(End::Finished), &world)), "an end of no relay");
+    assert!(violates(&session().on(closed(End::Finished), &config)), "an end of no relay");
     let mut asking = session();
-    asking.on(connect("203.0.113.1", 23), &world);
-    assert!(violates(&asking.on(connect("203.0.113.1", 23), &world)), "a request while one is decided on");
+    asking.on(connect("203.0.113.1", 23), &config);
+    assert!(violates(&asking.on(connect("203.0.113.1", 23), &config)), "a request while one is decided on");
     let mut late = session();
-    late.on(Event::Deadline, &world);
+    late.on(Event::Deadline, &config);
     assert_eq!(late.phase(), Phase::ClosingUnread);
-    assert!(violates(&late.on(Event::Deadline, &world)), "no end in time");
+    assert!(violates(&late.on(Event::Deadline, &config)), "no end in time");
 }
 
 #[test]
 fn a_request_that_crosses_the_monitors_end_is_no_violation_but_a_second_one_is() {
-    let world = world("permit 0.0.0.0 0.0.0.0\n");
+    let config = config("permit 0.0.0.0 0.0.0.0\n");
     for end in [|| Event::Deadline, || Event::Stop] {
         let mut session = session();
-        assert!(session.on(end(), &world).contains(&Action::End));
-        assert_eq!(session.on(connect("203.0.113.1", 23), &world), []);
-        assert!(violates(&session.on(connect("203.0.113.1", 23), &world)));
-        assert_eq!(session.on(closed(End::Ended), &world), [Action::Forget]);
+        assert!(session.on(end(), &config).contains(&Action::End));
+        assert_eq!(session.on(connect("203.0.113.1", 23), &config), []);
+        assert!(violates(&session.on(connect("203.0.113.1", 23), &config)));
+        assert_eq!(session.on(closed(End::Ended), &config), [Action::Forget]);
     }
 }
 
 #[test]
 fn a_reload_ends_relays_that_the_new_rules_refuse_only_when_asked_to_look() {
     let mut session = session();
-    let (old, new) = (world("permit 0.0.0.0 0.0.0.0\n"), world("deny 0.0.0.0 0.0.0.0\n"));
+    let (old, new) = (config("permit 0.0.0.0 0.0.0.0\n"), config("deny 0.0.0.0 0.0.0.0\n"));
     after(
         &mut session,
         vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), Event::Dialled(Ok(()))],
@@ -526,7 +532,7 @@ fn a_reload_ends_relays_that_the_new_rules_refuse_only_when_asked_to_look() {
 
 #[test]
 fn what_is_still_being_carried_out_is_ended_as_well_where_the_new_rules_refuse_it() {
-    let (old, new) = (world("permit 0.0.0.0 0.0.0.0\n"), world("deny 0.0.0.0 0.0.0.0\n"));
+    let (old, new) = (config("permit 0.0.0.0 0.0.0.0\n"), config("deny 0.0.0.0 0.0.0.0\n"));
     let port = || Event::Listening(Ok("198.51.100.1:3000".parse().unwrap()));
     // Whose address is still asked for.
     let through = socksified("permit 0.0.0.0 0.0.0.0\n", "sockd @=gate.example ALL 0.0.0.0\n");
@@ -548,19 +554,19 @@ fn what_is_still_being_carried_out_is_ended_as_well_where_the_new_rules_refuse_i
 /// It would have another address announced to a client that has been told one.
 #[test]
 fn a_port_whose_peer_cannot_be_accepted_ends_the_bind() {
-    let world = world("permit 0.0.0.0 0.0.0.0\n");
+    let config = config("permit 0.0.0.0 0.0.0.0\n");
     let mut session = session();
     let two = [("203.0.113.1", AddressKind::Unicast), ("203.0.113.2", AddressKind::Unicast)];
-    bind_to_name(&mut session, &two, &world);
-    session.on(Event::Listening(Ok("198.51.100.1:3000".parse().unwrap())), &world);
-    let actions = session.on(Event::Listening(Err(("accept", nix::errno::Errno::EMFILE))), &world);
+    bind_to_name(&mut session, &two, &config);
+    session.on(Event::Listening(Ok("198.51.100.1:3000".parse().unwrap())), &config);
+    let actions = session.on(Event::Listening(Err(("accept", nix::errno::Errno::EMFILE))), &config);
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
 }
 
-fn socksified(rules: &str, lines: &str) -> World {
+fn socksified(rules: &str, lines: &str) -> Config {
     let services = Services::parse(b"");
     let upstreams = parse_upstreams(lines.as_bytes(), &services, &mut |_| Ok(Vec::new())).unwrap();
-    World { upstreams: Some(upstreams), ..world(rules) }
+    Config { upstreams: Some(upstreams), ..config(rules) }
 }
 
 const THROUGH: &str = "sockd @=198.51.100.1:1080,gw.example:1081 0.0.0.0 0.0.0.0\n";
@@ -579,26 +585,26 @@ fn asked_next(actions: &[Action]) -> Option<(SocketAddr, Request)> {
 
 #[test]
 fn servers_of_a_line_are_tried_in_order_and_a_dead_one_is_remembered() {
-    let (world, mut session) = (socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH), session());
+    let (config, mut session) = (socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH), session());
     let first: SocketAddr = "198.51.100.1:1080".parse().unwrap();
     let begin = vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), unicast("198.51.100.1")];
-    assert_eq!(dialled(&after(&mut session, begin, &world)), Some(first));
-    let actions = session.on(Event::Dialled(Err(("connect", Errno::EHOSTUNREACH))), &world);
+    assert_eq!(dialled(&after(&mut session, begin, &config)), Some(first));
+    let actions = session.on(Event::Dialled(Err(("connect", Errno::EHOSTUNREACH))), &config);
     assert!(actions.contains(&Action::Remember { next: first, reachable: false }));
     let name = Name::new(b"gw.example").unwrap();
     assert!(actions.contains(&Action::Resolve(Query::Addresses(name))));
     let two = [("198.51.100.2", AddressKind::Unicast), ("198.51.100.3", AddressKind::Unicast)];
     let addresses = Few::first_of(two.iter().map(|(address, _)| address.parse().unwrap()));
     let actions =
-        after(&mut session, vec![Event::Resolved(Answer::Addresses(addresses)), kinds(&two)], &world);
+        after(&mut session, vec![Event::Resolved(Answer::Addresses(addresses)), kinds(&two)], &config);
     assert_eq!(dialled(&actions), Some("198.51.100.2:1081".parse().unwrap()));
-    let actions = session.on(Event::Deadline, &world);
+    let actions = session.on(Event::Deadline, &config);
     assert_eq!(dialled(&actions), Some("198.51.100.3:1081".parse().unwrap()));
-    let (next, request) = asked_next(&session.on(Event::Dialled(Ok(())), &world)).unwrap();
+    let (next, request) = asked_next(&session.on(Event::Dialled(Ok(())), &config)).unwrap();
     assert_eq!(next, "198.51.100.3:1081".parse().unwrap());
     assert_eq!(request.destination, Destination::Address("203.0.113.1".parse().unwrap()));
     assert_eq!((request.command, request.port, request.user.as_bytes()), (Command::Connect, 23, &b"joe"[..]));
-    let actions = session.on(granted("192.0.2.99:7"), &world);
+    let actions = session.on(granted("192.0.2.99:7"), &config);
     assert!(actions.contains(&Action::HandOff { bound: "192.0.2.99:7".parse().unwrap() }));
     let line = "connected -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (telnet) using sockd at 198.51.100.3:1081";
     assert_eq!(lines(&actions), [line]);
@@ -606,7 +612,7 @@ fn servers_of_a_line_are_tried_in_order_and_a_dead_one_is_remembered() {
 
 #[test]
 fn a_server_that_was_dead_a_while_ago_comes_last() {
-    let (world, mut session) = (socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH), session());
+    let (config, mut session) = (socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH), session());
     let avoided = Event::Kinds(vec![Candidate {
         address: "198.51.100.1".parse().unwrap(),
         kind: AddressKind::Unicast,
@@ -614,23 +620,23 @@ fn a_server_that_was_dead_a_while_ago_comes_last() {
         unreachable: true,
     }]);
     let begin = vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), avoided];
-    assert_eq!(dialled(&after(&mut session, begin, &world)), None);
-    let actions = session.on(Event::Resolved(Answer::NotFound), &world);
+    assert_eq!(dialled(&after(&mut session, begin, &config)), None);
+    let actions = session.on(Event::Resolved(Answer::NotFound), &config);
     assert_eq!(dialled(&actions), Some("198.51.100.1:1080".parse().unwrap()));
-    let actions = session.on(Event::Dialled(Err(("connect", Errno::ECONNREFUSED))), &world);
+    let actions = session.on(Event::Dialled(Err(("connect", Errno::ECONNREFUSED))), &config);
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
 }
 
-fn negotiating(world: &World, request: Event) -> Session {
+fn negotiating(config: &Config, request: Event) -> Session {
     let mut session = session();
     let begin = vec![request, unicast("203.0.113.1"), unicast("198.51.100.1"), Event::Dialled(Ok(()))];
-    assert!(asked_next(&after(&mut session, begin, world)).is_some());
+    assert!(asked_next(&after(&mut session, begin, config)).is_some());
     session
 }
 
 #[test]
 fn what_a_next_server_says_instead_of_granting_ends_the_request_with_its_code_or_91() {
-    let world = socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH);
+    let config = socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH);
     for (reply, code) in [
         (NextReply::Refused(ReplyCode::Rejected), ReplyCode::Rejected),
         (NextReply::Refused(ReplyCode::NoIdentd), ReplyCode::NoIdentd),
@@ -641,31 +647,31 @@ fn what_a_next_server_says_instead_of_granting_ends_the_request_with_its_code_or
         (NextReply::Cancelled, ReplyCode::Rejected),
     ] {
         for request in [connect("203.0.113.1", 23), bind("203.0.113.1")] {
-            let actions = negotiating(&world, request).on(Event::Replied(reply), &world);
+            let actions = negotiating(&config, request).on(Event::Replied(reply), &config);
             assert_eq!((refusal(&actions), lines(&actions).len()), (Some(code), 1), "{reply:?}");
             assert!(lines(&actions)[0].ends_with(" using sockd at 198.51.100.1:1080"));
         }
     }
-    let actions = negotiating(&world, bind("203.0.113.1")).on(Event::NoRoom("max_binds reached"), &world);
+    let actions = negotiating(&config, bind("203.0.113.1")).on(Event::NoRoom("max_binds reached"), &config);
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
-    let actions = negotiating(&world, bind("203.0.113.1")).on(Event::Deadline, &world);
+    let actions = negotiating(&config, bind("203.0.113.1")).on(Event::Deadline, &config);
     assert!(lines(&actions)[0].starts_with("timed-out -- Bind"), "{actions:?}");
 }
 
 #[test]
 fn the_peer_that_a_next_server_tells_for_a_bind_has_to_be_the_one_that_was_asked_for() {
-    let world = socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH);
+    let config = socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH);
     for (told, announced) in [("0.0.0.0:5", "198.51.100.1:5"), ("192.0.2.99:5", "192.0.2.99:5")] {
-        let mut session = negotiating(&world, bind("203.0.113.1"));
-        let actions = session.on(granted(told), &world);
+        let mut session = negotiating(&config, bind("203.0.113.1"));
+        let actions = session.on(granted(told), &config);
         assert!(actions.contains(&Action::Announce(announced.parse().unwrap())), "{actions:?}");
         let peer = "203.0.113.1:20";
-        let actions = session.on(granted(peer), &world);
+        let actions = session.on(granted(peer), &config);
         assert!(actions.contains(&Action::HandOff { bound: peer.parse().unwrap() }), "{actions:?}");
     }
-    let mut session = negotiating(&world, bind("203.0.113.1"));
-    session.on(granted("0.0.0.0:5"), &world);
-    let actions = session.on(granted("203.0.113.2:20"), &world);
+    let mut session = negotiating(&config, bind("203.0.113.1"));
+    session.on(granted("0.0.0.0:5"), &config);
+    let actions = session.on(granted("203.0.113.2:20"), &config);
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
     assert!(lines(&actions)[0].contains("connected to wrong host 203.0.113.2 (20)"), "{actions:?}");
 }
@@ -680,12 +686,12 @@ fn a_name_without_an_address_is_asked_for_by_name_or_refused() {
         ("permit 0.0.0.0 0.0.0.0\n", "direct ALL 0.0.0.0\n", false),
         ("permit 0.0.0.0 0.0.0.0\n", "deny 10.0.0.0/8\nsockd @=198.51.100.1 ALL 0.0.0.0\n", false),
     ] {
-        let (world, mut session) = (socksified(rules, lines), session());
+        let (config, mut session) = (socksified(rules, lines), session());
         let begin = vec![connect_to_name("a.example", 23), Event::Resolved(Answer::NotFound)];
-        let actions = after(&mut session, begin, &world);
+        let actions = after(&mut session, begin, &config);
         assert_eq!(refusal(&actions).is_none(), passed, "{rules}{lines}");
         if passed {
-            let actions = after(&mut session, vec![unicast("198.51.100.1"), Event::Dialled(Ok(()))], &world);
+            let actions = after(&mut session, vec![unicast("198.51.100.1"), Event::Dialled(Ok(()))], &config);
             let (_, request) = asked_next(&actions).unwrap();
             assert_eq!(request.destination, Destination::Name(Name::new(b"a.example").unwrap()));
         }
@@ -694,9 +700,9 @@ fn a_name_without_an_address_is_asked_for_by_name_or_refused() {
 
 #[test]
 fn an_address_that_nothing_is_known_of_in_time_is_not_asked_for_as_a_name() {
-    let world = socksified("permit ALL 0.0.0.0\n", "sockd @=192.0.2.8 ALL 0.0.0.0\n");
+    let config = socksified("permit ALL 0.0.0.0\n", "sockd @=192.0.2.8 ALL 0.0.0.0\n");
     let mut session = session();
-    let actions = after(&mut session, vec![connect("203.0.113.1", 80), Event::Deadline], &world);
+    let actions = after(&mut session, vec![connect("203.0.113.1", 80), Event::Deadline], &config);
     assert_eq!((session.phase(), refusal(&actions)), (Phase::Refusing, Some(ReplyCode::Rejected)));
     assert_eq!(lines(&actions).len(), 1, "{actions:?}");
 }
@@ -704,7 +710,7 @@ fn an_address_that_nothing_is_known_of_in_time_is_not_asked_for_as_a_name() {
 #[test]
 fn next_servers_are_guarded_and_lines_of_socks_conf_run_their_commands() {
     let lines = "deny *=joe ALL 0.0.0.0 eq 25 : denied\nsockd @=198.51.100.1 ALL 0.0.0.0 : passed\n";
-    let world = socksified("permit 0.0.0.0 0.0.0.0 : permitted\n", lines);
+    let config = socksified("permit 0.0.0.0 0.0.0.0 : permitted\n", lines);
     let commands = |actions: &[Action]| -> Vec<String> {
         let command = |action: &Action| match action {
             Action::Run(command, _) => Some(command.clone()),
@@ -712,10 +718,10 @@ fn next_servers_are_guarded_and_lines_of_socks_conf_run_their_commands() {
         };
         actions.iter().filter_map(command).collect()
     };
-    let actions = after(&mut session(), vec![connect("203.0.113.1", 25), unicast("203.0.113.1")], &world);
+    let actions = after(&mut session(), vec![connect("203.0.113.1", 25), unicast("203.0.113.1")], &config);
     assert_eq!((refusal(&actions), commands(&actions)), (Some(ReplyCode::Rejected), vec!["denied".into()]));
     let mut session = session();
-    let actions = after(&mut session, vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &world);
+    let actions = after(&mut session, vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &config);
     assert_eq!(commands(&actions), ["permitted", "passed"]);
     let own = Event::Kinds(vec![Candidate {
         address: "198.51.100.1".parse().unwrap(),
@@ -723,7 +729,7 @@ fn next_servers_are_guarded_and_lines_of_socks_conf_run_their_commands() {
         own_listener: true,
         unreachable: false,
     }]);
-    assert_eq!(refusal(&session.on(own, &world)), Some(ReplyCode::Rejected));
+    assert_eq!(refusal(&session.on(own, &config)), Some(ReplyCode::Rejected));
 }
 
 /// Any event at all, from a worker, the resolver, identd, the network or the clock.
@@ -871,8 +877,8 @@ proptest! {
     /// what became of it and every relay one about its end, and nothing follows an end.
     #[test]
     fn no_sequence_of_events_leads_out_of_the_rules(events in proptest::collection::vec(any_event(), 1..24)) {
-        let permits = world("permit 0.0.0.0 0.0.0.0 203.0.113.1 255.255.255.255\n");
-        let refuses = world("deny 0.0.0.0 0.0.0.0\n");
+        let permits = config("permit 0.0.0.0 0.0.0.0 203.0.113.1 255.255.255.255\n");
+        let refuses = config("deny 0.0.0.0 0.0.0.0\n");
         let permitted: IpAddr = "203.0.113.1".parse().unwrap();
         let mut session = session();
         let mut system = System { deadline: true, ..System::default() };
@@ -881,8 +887,8 @@ proptest! {
         while let Some(event) = events.pop_front() {
             requested |= session.phase() == Phase::Requesting && matches!(event, Event::Requested(_));
             system.before(&event);
-            let world = if matches!(event, Event::Recheck) { &refuses } else { &permits };
-            let actions = session.on(event, world);
+            let config = if matches!(event, Event::Recheck) { &refuses } else { &permits };
+            let actions = session.on(event, config);
             for action in &actions {
                 system.carry_out(action, permitted)?;
             }
@@ -914,7 +920,7 @@ proptest! {
     #[test]
     fn no_sequence_of_events_leads_around_a_next_server(events in proptest::collection::vec(any_event(), 1..24)) {
         let rules = "permit 0.0.0.0 0.0.0.0 203.0.113.1 255.255.255.255\n";
-        let world = socksified(rules, "sockd @=198.51.100.1 ALL 0.0.0.0\n");
+        let config = socksified(rules, "sockd @=198.51.100.1 ALL 0.0.0.0\n");
         let mut session = session();
         let (mut asked, mut deadline) = (0, true);
         let wanted = Destination::Address("203.0.113.1".parse().unwrap());
@@ -923,7 +929,7 @@ proptest! {
             let from_stranger = matches!(&event, Event::Replied(NextReply::Granted(peer)) if peer.ip().octets()[3] == 2);
             let invited = session.phase() == Phase::Invited;
             let passed = matches!(event, Event::Deadline);
-            let actions = session.on(event, &world);
+            let actions = session.on(event, &config);
             deadline &= !passed;
             for action in &actions {
                 match action {

@@ -3,8 +3,8 @@
 //! A worker in the hands of its client can be killed for a violation, but the client comes back and gets a fresh
 //! one. Starting workers costs more than connecting, so a host that does this again and again waits outside.
 
-use crate::config::settings::Settings;
-use crate::monitor::pool::Host;
+use crate::client_host::Host;
+use crate::settings::Settings;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 

@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
 
 use divan::Bencher;
-use sockd::config::settings::Settings;
-use sockd::monitor::session::{Action, Candidate, Event, Session, World};
 use sockd_common::message::{Command, Destination, End, Request, UserId};
 use sockd_policy::guard::AddressKind;
 use sockd_policy::{IdentMode, Services, parse_conf};
+use sockd_session::config::Config;
+use sockd_session::session::{Action, Candidate, Event, Session};
+use sockd_session::settings::Settings;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -18,7 +19,7 @@ fn main() {
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 10));
 
 /// So many lines, of which the last permits everything.
-fn world(lines: u32) -> World {
+fn config(lines: u32) -> Config {
     let mut rules = String::new();
     for number in 1..lines {
         let [_, a, b, c] = number.to_be_bytes();
@@ -27,7 +28,7 @@ fn world(lines: u32) -> World {
     rules.push_str("permit 0.0.0.0 0.0.0.0\n");
     let services = Services::parse(b"https 443/tcp\n");
     let rules = parse_conf(rules.as_bytes(), &services, &mut |_| Ok(Vec::new())).unwrap();
-    World {
+    Config {
         rules,
         routes: None,
         upstreams: None,
@@ -60,20 +61,20 @@ fn visit() -> (Session, [Event; 4]) {
 
 #[divan::bench(args = [1, 1000, 100_000])]
 fn a_permitted_connect(bencher: Bencher, lines: u32) {
-    let world = world(lines);
+    let config = config(lines);
     bencher.with_inputs(visit).bench_local_values(|(mut session, events)| {
-        let actions = events.map(|event| session.on(event, &world));
+        let actions = events.map(|event| session.on(event, &config));
         assert_eq!(actions.last().and_then(|actions| actions.last()), Some(&Action::Forget));
     });
 }
 
 #[divan::bench]
 fn the_decision_alone(bencher: Bencher) {
-    let world = world(1000);
+    let config = config(1000);
     let asked = || {
         let (mut session, [requested, unicast, ..]) = visit();
-        session.on(requested, &world);
+        session.on(requested, &config);
         (session, unicast)
     };
-    bencher.with_inputs(asked).bench_local_values(|(mut session, unicast)| session.on(unicast, &world));
+    bencher.with_inputs(asked).bench_local_values(|(mut session, unicast)| session.on(unicast, &config));
 }

@@ -1,0 +1,17 @@
+//! What the monitor of `sockd` decides: what may happen to one client's session and what follows from it, which
+//! limits hold, what the log says.
+//!
+//! Nothing here calls the kernel: events and the time go in, actions and records come out, and the monitor carries
+//! them out. [`session::Session`] is the story of one client; [`config::Config`] is what it is decided by.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
+
+pub mod client_host;
+pub mod config;
+pub mod hook_values;
+pub mod limits;
+pub mod log;
+pub mod resolv_conf;
+pub mod session;
+pub mod settings;

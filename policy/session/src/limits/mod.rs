@@ -1,0 +1,5 @@
+//! What one client host, and all together, may have: counts, rates, and lines of the log.
+
+pub mod counts;
+pub mod quiet_log;
+pub mod rate;

@@ -1,0 +1,119 @@
+//! Lines that an attacker could cause in any number: each at most once a minute, and then how often it would have been
+//! written since.
+
+use crate::client_host::Host;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// What has been written lately, and what has been left out since.
+#[derive(Debug, Default)]
+pub struct QuietLog {
+    /// When each line was last written, and how often it was not.
+    written: HashMap<String, (Instant, u64)>,
+    /// Lines about requests of each host that were not granted, of this second, and those beyond the limit.
+    refusals: HashMap<Host, (u32, u32)>,
+    /// When this second ends.
+    second: Option<Instant>,
+}
+
+const PAUSE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Different lines that are remembered, and the one for all beyond: who has many addresses could cause as many.
+const MAX_LINES: usize = 256;
+const LEFT_OUT: &str = "a line like these about further client hosts is left out";
+
+impl QuietLog {
+    /// The line to write for `text`; `None` where it was written a short while ago: then it is counted.
+    pub fn admit<'a>(&mut self, text: &'a str, now: Instant) -> Option<&'a str> {
+        let is_new = !self.written.contains_key(text);
+        let text = if is_new && self.written.len() >= MAX_LINES { LEFT_OUT } else { text };
+        if let Some((_, unwritten)) = self.written.get_mut(text) {
+            *unwritten = unwritten.saturating_add(1);
+            return None;
+        }
+        self.written.insert(text.into(), (now, 0));
+        Some(text)
+    }
+
+    /// Whether another line about a request of this host that is not granted may be written in this second.
+    pub fn admits_refusal(&mut self, host: Host, limit: u32, now: Instant) -> bool {
+        self.second = self.second.or_else(|| now.checked_add(SECOND));
+        let (lines, left_out) = self.refusals.entry(host).or_default();
+        if *lines < limit {
+            *lines = lines.saturating_add(1);
+        } else {
+            *left_out = left_out.saturating_add(1);
+        }
+        *left_out == 0
+    }
+
+    /// When [`QuietLog::due`] has something to say.
+    pub fn next(&self) -> Option<Instant> {
+        let pauses = self.written.values().filter_map(|(last, _)| last.checked_add(PAUSE));
+        pauses.chain(self.second).min()
+    }
+
+    /// The counts of lines whose pause is over.
+    pub fn due(&mut self, now: Instant) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.second.is_some_and(|end| end <= now) {
+            self.second = None;
+            let beyond = self.refusals.drain().filter(|(_, (_, left_out))| *left_out > 0);
+            lines.extend(beyond.map(|(host, (_, left_out))| {
+                format!("{left_out} lines about requests of {host} are left out: max_refusals_logged")
+            }));
+        }
+        self.written.retain(|text, (last, unwritten)| {
+            if now.saturating_duration_since(*last) < PAUSE {
+                return true;
+            }
+            *last = now;
+            let number = std::mem::take(unwritten);
+            if number > 0 {
+                lines.push(format!("{text} ({number} times more)"));
+            }
+            number > 0
+        });
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_held_back_is_counted_and_the_count_comes_by_itself() {
+        let (mut quiet, now) = (QuietLog::default(), Instant::now());
+        let written: Vec<_> = (0..5).filter_map(|_| quiet.admit("again", now)).collect();
+        assert_eq!(written, ["again"]);
+        let due = quiet.next().unwrap();
+        assert_eq!(quiet.due(due), ["again (4 times more)"]);
+        assert!(quiet.due(due + PAUSE).is_empty());
+        assert!(quiet.written.is_empty() && quiet.next().is_none());
+    }
+
+    #[test]
+    fn lines_about_refusals_are_limited_for_each_host_and_second() {
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| Host::of(address.parse().unwrap()));
+        let (mut quiet, now) = (QuietLog::default(), Instant::now());
+        let admitted =
+            |quiet: &mut QuietLog, host| (0..10).filter(|_| quiet.admits_refusal(host, 3, now)).count();
+        assert_eq!([admitted(&mut quiet, one), admitted(&mut quiet, other)], [3, 3]);
+        let end = quiet.next().unwrap();
+        let mut lines = quiet.due(end);
+        lines.sort();
+        assert_eq!(lines[0], "7 lines about requests of 192.0.2.1 are left out: max_refusals_logged");
+        assert_eq!((lines.len(), quiet.next()), (2, None));
+        assert_eq!(admitted(&mut quiet, one), 3);
+    }
+
+    #[test]
+    fn lines_about_ever_new_hosts_are_bounded_and_still_counted() {
+        let (mut quiet, now) = (QuietLog::default(), Instant::now());
+        (0..1000).for_each(|number| drop(quiet.admit(&format!("host {number}"), now).map(str::to_owned)));
+        assert_eq!(quiet.written.len(), MAX_LINES + 1);
+        assert_eq!(quiet.written.get(LEFT_OUT).map(|(_, unwritten)| *unwritten), Some(743));
+    }
+}
