@@ -216,7 +216,7 @@ impl Sockd {
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     let built = test.parent().and_then(Path::parent).expect("the build directory").join(name);
-    assert!(built.exists(), "{} is missing: run `cargo build` first", built.display());
+    assert!(built.exists(), "{} is missing: run `cargo build --workspace` first", built.display());
     built
 }
 

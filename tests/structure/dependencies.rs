@@ -130,6 +130,15 @@ fn there_is_no_second_version_without_a_reason_and_no_reason_without_a_second_ve
 }
 
 #[test]
+fn an_ordinary_build_makes_the_programs_that_are_installed_and_nothing_for_tests() {
+    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1"])).expect("JSON");
+    let members = metadata["workspace_default_members"].as_array().expect("default members");
+    let names = packages().into_iter().filter(|package| members.contains(&package["id"]));
+    let names: BTreeSet<String> = names.map(|package| text(&package, "name").to_owned()).collect();
+    assert_eq!(names, ["sockd", "sockd-policy-tools", "sockd-worker"].map(str::to_owned).into());
+}
+
+#[test]
 fn expressions_are_judged_as_spdx_means_them() {
     let allowed = ["MIT", "Unicode-3.0"].map(str::to_owned).into();
     for (expression, judged) in [
