@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use divan::{Bencher, black_box};
-use sockd_common::message::{
-    Command, Destination, End, FromSession, Id, Message, Name, Request, ToSession, UserId,
-};
+use sockd_common::message::request::{Command, Destination, Request};
+use sockd_common::message::session::{End, FromSession, ToSession};
+use sockd_common::message::{Id, Message, Name, UserId};
 use sockd_common::wire::{MAX_PACKET, decode, encode};
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -177,7 +177,8 @@ impl<Out, In> AsFd for WorkerEnd<Out, In> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{FromIdent, Id, ToIdent};
+    use crate::message::Id;
+    use crate::message::ident::{FromIdent, ToIdent};
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     fn pair() -> (OwnedFd, OwnedFd) {

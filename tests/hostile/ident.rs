@@ -3,7 +3,8 @@
 use crate::raw;
 use nix::poll::PollFlags;
 use sockd_common::channel::{Received, WorkerEnd};
-use sockd_common::message::{FromIdent, Id, IdentUser, ToIdent};
+use sockd_common::message::Id;
+use sockd_common::message::ident::{FromIdent, IdentUser, ToIdent};
 use sockd_worker::profile::PROFILE_IDENT;
 use std::io::Read;
 use std::net::TcpStream;

@@ -3,9 +3,9 @@
 use crate::raw;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sockd_common::channel::{Received, WorkerEnd};
-use sockd_common::message::{
-    Command, Destination, End, FromSession, Id, Name, ReplyCode, Request, ToSession, UserId,
-};
+use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
+use sockd_common::message::session::{End, FromSession, ToSession};
+use sockd_common::message::{Id, Name, UserId};
 use sockd_worker::profile::PROFILE_SESSION;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};

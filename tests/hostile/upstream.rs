@@ -3,7 +3,8 @@
 use crate::{ident, raw};
 use nix::poll::PollFlags;
 use sockd_common::channel::{Received, WorkerEnd};
-use sockd_common::message::{FromUpstream, Id, NextReply, ToUpstream};
+use sockd_common::message::Id;
+use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
 use sockd_worker::profile::PROFILE_UPSTREAM;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;

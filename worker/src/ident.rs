@@ -8,7 +8,8 @@ use crate::{Ending, lockdown, profile::PROFILE_IDENT};
 use reply::{MAX_REPLY, Ports, Progress};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
-use sockd_common::message::{FromIdent, Id, IdentUser, ToIdent};
+use sockd_common::message::Id;
+use sockd_common::message::ident::{FromIdent, IdentUser, ToIdent};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 

@@ -16,7 +16,7 @@ pub mod pipes;
 use pipes::{Pipe, Pool};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use sockd_common::message::RelayMode;
+use sockd_common::message::session::RelayMode;
 use std::num::NonZeroU32;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;

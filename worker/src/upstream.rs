@@ -11,7 +11,9 @@ use crate::socks::v4;
 use crate::{Ending, lockdown, profile::PROFILE_UPSTREAM};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
-use sockd_common::message::{Command, Errno as WireErrno, FromUpstream, Id, NextReply, Request, ToUpstream};
+use sockd_common::message::request::{Command, Request};
+use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
+use sockd_common::message::{Errno as WireErrno, Id};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 

@@ -7,7 +7,8 @@ mod monitor;
 
 use monitor::Worker;
 use rustix::net::sockopt::set_socket_linger;
-use sockd_common::message::{FromIdent, Id, IdentUser, Role, ToIdent};
+use sockd_common::message::ident::{FromIdent, IdentUser, ToIdent};
+use sockd_common::message::{Id, Role};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;

@@ -4,7 +4,9 @@
 
 mod support;
 
-use sockd_common::message::{End, Errno, FromSession, Id, RelayMode, ReplyCode, ToSession};
+use sockd_common::message::request::ReplyCode;
+use sockd_common::message::session::{End, FromSession, RelayMode, ToSession};
+use sockd_common::message::{Errno, Id};
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};

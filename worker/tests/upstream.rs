@@ -6,10 +6,9 @@
 mod monitor;
 
 use monitor::Worker;
-use sockd_common::message::{
-    Command, Destination, Errno, FromUpstream, Id, Name, NextReply, ReplyCode, Request, Role, ToUpstream,
-    UserId,
-};
+use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
+use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
+use sockd_common::message::{Errno, Id, Name, Role, UserId};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::AsFd;

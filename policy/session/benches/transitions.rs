@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
 
 use divan::Bencher;
-use sockd_common::message::{Command, Destination, End, Request, UserId};
+use sockd_common::message::UserId;
+use sockd_common::message::request::{Command, Destination, Request};
+use sockd_common::message::session::End;
 use sockd_policy::guard::AddressKind;
 use sockd_policy::{IdentMode, Services, parse_conf};
 use sockd_session::config::Config;

@@ -1,7 +1,9 @@
 //! What a rule command is given: values from the request, and how they come into its command line and environment.
 
 use serde::{Deserialize, Serialize};
-use sockd_common::message::{Command, IdentUser, UserId};
+use sockd_common::message::UserId;
+use sockd_common::message::ident::IdentUser;
+use sockd_common::message::request::Command;
 use sockd_policy::hook::{self, clean_host, clean_service, clean_user, expand};
 use std::net::IpAddr;
 

@@ -1,7 +1,8 @@
 //! resolv.conf(5): which nameservers are asked, and how.
 
 use sockd_common::bounded::Few;
-use sockd_common::message::{Name, ToResolver};
+use sockd_common::message::Name;
+use sockd_common::message::resolver::ToResolver;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// What resolv.conf says; nameservers beyond the third are left out, as the C library does.

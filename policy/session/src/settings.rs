@@ -1,7 +1,7 @@
 //! The settings file, sockd.ron(5): everything that the classic configuration has no words for.
 
 use serde::{Deserialize, Serialize};
-use sockd_common::message::RelayMode;
+use sockd_common::message::session::RelayMode;
 use sockd_policy::{Server, UserId, server_list};
 use std::time::Duration;
 

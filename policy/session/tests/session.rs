@@ -5,9 +5,11 @@
 use nix::errno::Errno;
 use proptest::prelude::*;
 use sockd_common::bounded::Few;
-use sockd_common::message::{
-    Answer, Command, Destination, End, Errno as WireErrno, Name, NextReply, Query, ReplyCode, Request, UserId,
-};
+use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
+use sockd_common::message::resolver::{Answer, Query};
+use sockd_common::message::session::End;
+use sockd_common::message::upstream::NextReply;
+use sockd_common::message::{Errno as WireErrno, Name, UserId};
 use sockd_policy::guard::AddressKind;
 use sockd_policy::{IdentMode, Identity, Services, parse_conf, parse_routes, parse_upstreams};
 use sockd_session::config::Config;

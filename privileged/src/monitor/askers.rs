@@ -13,9 +13,10 @@ use crate::monitor::{Monitor, watch};
 use rustix::event::epoll;
 use rustix::io::fcntl_dupfd_cloexec;
 use slab::Slab;
-use sockd_common::message::{
-    Command, FromIdent, FromUpstream, Id, NextReply, Request, Role, ToIdent, ToUpstream,
-};
+use sockd_common::message::ident::{FromIdent, ToIdent};
+use sockd_common::message::request::{Command, Request};
+use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
+use sockd_common::message::{Id, Role};
 use sockd_policy::Identity;
 use sockd_session::client_host::Host;
 use sockd_session::limits::counts::Kind;

@@ -147,7 +147,8 @@ mod tests {
     use super::*;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use sockd_common::channel::WorkerEnd;
-    use sockd_common::message::{FromSession, Id, RelayMode, ToSession};
+    use sockd_common::message::Id;
+    use sockd_common::message::session::{FromSession, RelayMode, ToSession};
 
     type Ends = (Link<ToSession, FromSession>, WorkerEnd<FromSession, ToSession>);
 

@@ -6,9 +6,11 @@ use crate::spawner::{Channel, FromSpawner, ToSpawner};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use slab::Slab;
 use sockd_common::channel::ChannelError;
-use sockd_common::message::{
-    FromIdent, FromResolver, FromSession, FromUpstream, Role, ToIdent, ToResolver, ToSession, ToUpstream,
-};
+use sockd_common::message::Role;
+use sockd_common::message::ident::{FromIdent, ToIdent};
+use sockd_common::message::resolver::{FromResolver, ToResolver};
+use sockd_common::message::session::{FromSession, ToSession};
+use sockd_common::message::upstream::{FromUpstream, ToUpstream};
 use sockd_session::client_host::Host;
 use sockd_session::settings::{Isolation, Settings, seconds};
 use std::collections::HashMap;

@@ -12,10 +12,12 @@ use crate::acts::{self, Slot};
 use crate::outcome::{Outcome, Victim, attempt, in_a_child, number};
 use crate::sys;
 use sockd_common::channel::{Received, WorkerEnd};
-use sockd_common::message::{
-    CHANNEL_FD, Command, Destination, FromIdent, FromResolver, FromSession, FromUpstream, Id, Locks, Message,
-    Name, PROTOCOL_VERSION, Request, Role, ToIdent, ToResolver, ToSession, ToUpstream, Transport, UserId,
-};
+use sockd_common::message::ident::{FromIdent, ToIdent};
+use sockd_common::message::request::{Command, Destination, Request};
+use sockd_common::message::resolver::{FromResolver, ToResolver, Transport};
+use sockd_common::message::session::{FromSession, ToSession};
+use sockd_common::message::upstream::{FromUpstream, ToUpstream};
+use sockd_common::message::{CHANNEL_FD, Id, Locks, Message, Name, PROTOCOL_VERSION, Role, UserId};
 use sockd_lockdown::Row;
 use sockd_worker::{lockdown, profile};
 use std::io::{ErrorKind, Read, Write};

@@ -1,6 +1,6 @@
 //! The query and the reply of RFC 1413, as pure functions.
 
-use sockd_common::message::IdentUser;
+use sockd_common::message::ident::IdentUser;
 
 /// A reply may have this many octets up to and with its line end (RFC 1413, section 4).
 pub const MAX_REPLY: usize = 1000;

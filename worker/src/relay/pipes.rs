@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
-use sockd_common::message::RelayMode;
+use sockd_common::message::session::RelayMode;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 

@@ -8,7 +8,7 @@ use domain::base::name::{ToLabelIter, ToName};
 use domain::base::wire::ParseError;
 use domain::base::{Message, ParseRecordData, ParsedName, ParsedRecord, Ttl};
 use domain::rdata::{A, Aaaa, Cname, Ptr, Soa};
-use sockd_common::message::{MAX_ADDRESSES, MAX_NAMES};
+use sockd_common::message::resolver::{MAX_ADDRESSES, MAX_NAMES};
 
 /// So many records of an answer are looked at: more than any answer of use has, and few enough that a packet
 /// made to be slow to read is not.

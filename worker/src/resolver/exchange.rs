@@ -2,7 +2,7 @@
 
 use super::answer::{Outcome, Reading, read_datagram, read_stream};
 use super::question::{Asked, Entropy, Question};
-use sockd_common::message::Transport;
+use sockd_common::message::resolver::Transport;
 use std::time::{Duration, Instant};
 
 /// So many datagrams that are no answer make us leave a socket: whoever sends them is guessing our id, and shall

@@ -3,7 +3,7 @@
 use super::answer::first_distinct;
 use super::name::HostName;
 use core::net::IpAddr;
-use sockd_common::message::{MAX_ADDRESSES, MAX_NAMES};
+use sockd_common::message::resolver::{MAX_ADDRESSES, MAX_NAMES};
 
 /// A longer file is refused whole.
 pub const MAX_FILE: usize = 16 << 20;

@@ -8,7 +8,8 @@ use super::hosts::Hosts;
 use super::plan::{Open, Plan, Setup};
 use super::question::{Entropy, Question};
 use core::mem::take;
-use sockd_common::message::{Answer, FromResolver, Id, Query, Transport};
+use sockd_common::message::Id;
+use sockd_common::message::resolver::{Answer, FromResolver, Query, Transport};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 

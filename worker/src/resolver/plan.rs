@@ -9,7 +9,7 @@ use super::name::{DnsName, HostName};
 use super::question::{Kind, Question};
 use core::net::{IpAddr, Ipv4Addr};
 use sockd_common::bounded::Few;
-use sockd_common::message::{Answer, MAX_SEARCH, Query};
+use sockd_common::message::resolver::{Answer, MAX_SEARCH, Query};
 use std::time::Duration;
 
 /// So many aliases in a row are asked for, each in a question of its own.

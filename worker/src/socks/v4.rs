@@ -6,9 +6,10 @@
 //! ```
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
-use sockd_common::message::{
-    Command, Destination, End, MAX_NAME, Name, NextReply, ReplyCode, Request, UserId,
-};
+use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
+use sockd_common::message::session::End;
+use sockd_common::message::upstream::NextReply;
+use sockd_common::message::{MAX_NAME, Name, UserId};
 
 /// No request is longer: what has not ended by then is refused.
 pub const LONGEST: usize = HEADER + 2 * (MAX_NAME + 1);

@@ -2,7 +2,9 @@
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sockd_common::channel::{MonitorEnd, Received};
-use sockd_common::message::{End, FromSession, Id, Locks, RelayMode, Request, ToSession};
+use sockd_common::message::request::Request;
+use sockd_common::message::session::{End, FromSession, RelayMode, ToSession};
+use sockd_common::message::{Id, Locks};
 use socket2::SockRef;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

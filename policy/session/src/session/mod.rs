@@ -11,7 +11,11 @@ use crate::log::classic::{self, Parties};
 use crate::log::{Level, escape};
 use crate::settings::{Commands, LocalDestinations, UpstreamNames, seconds};
 use nix::errno::Errno;
-use sockd_common::message::{self, Answer, End, NextReply, Query, ReplyCode};
+use sockd_common::message;
+use sockd_common::message::request::ReplyCode;
+use sockd_common::message::resolver::{Answer, Query};
+use sockd_common::message::session::End;
+use sockd_common::message::upstream::NextReply;
 use sockd_policy::Template;
 use sockd_policy::guard::{AddressKind, Refusal, always_refused, refused_unless_named};
 use sockd_policy::{
@@ -87,7 +91,7 @@ impl Fact {
 #[derive(Debug)]
 pub enum Event {
     /// The worker has read a request.
-    Requested(message::Request),
+    Requested(message::request::Request),
     /// The worker has ended the session.
     Closed {
         /// Bytes from the client to the server.
@@ -172,7 +176,7 @@ pub enum Action {
     /// Run this command of the rules.
     Run(String, Box<Values>),
     /// Have the next server asked, to which the connection stands.
-    AskNext(SocketAddr, Box<message::Request>),
+    AskNext(SocketAddr, Box<message::request::Request>),
     /// Remember whether a next server could be reached.
     Remember {
         /// The server.
@@ -414,10 +418,10 @@ impl Session {
         }
     }
 
-    fn requested(&mut self, request: message::Request, config: &Config) -> Vec<Action> {
+    fn requested(&mut self, request: message::request::Request, config: &Config) -> Vec<Action> {
         let destination = match &request.destination {
-            message::Destination::Address(address) => Ok(Destination::Address(*address)),
-            message::Destination::Name(name) => parse_destination(name.as_bytes()),
+            message::request::Destination::Address(address) => Ok(Destination::Address(*address)),
+            message::request::Destination::Name(name) => parse_destination(name.as_bytes()),
         };
         let (Ok(destination), Ok(user)) = (destination, UserId::parse(request.user.as_bytes())) else {
             let line = classic::bad_request("no name of a host in the request", &self.client_address());
@@ -432,8 +436,8 @@ impl Session {
         };
         self.asked = Some(Box::new(Asked {
             command: match request.command {
-                message::Command::Connect => Command::Connect,
-                message::Command::Bind => Command::Bind,
+                message::request::Command::Connect => Command::Connect,
+                message::request::Command::Bind => Command::Bind,
             },
             named: name.is_some(),
             unresolved: false,
@@ -617,7 +621,7 @@ impl Session {
             service: config.services.name_of(asked.port).map(Into::into),
             port: asked.port,
             ident_user: match &asked.identity {
-                Some(Identity::Known(user)) => message::IdentUser::new(user.as_bytes()),
+                Some(Identity::Known(user)) => message::ident::IdentUser::new(user.as_bytes()),
                 _ => None,
             },
             user: message::UserId::new(asked.user.as_bytes())?,
@@ -1041,10 +1045,10 @@ fn denied(deny: &Deny<'_>, rules: &RuleSet) -> Setback {
     Setback::Denied(deny.why, template.map(|template| template.text().to_owned()))
 }
 
-fn wire(command: Command) -> message::Command {
+fn wire(command: Command) -> message::request::Command {
     match command {
-        Command::Connect => message::Command::Connect,
-        Command::Bind => message::Command::Bind,
+        Command::Connect => message::request::Command::Connect,
+        Command::Bind => message::request::Command::Bind,
     }
 }
 

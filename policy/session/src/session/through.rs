@@ -6,7 +6,7 @@
 
 use super::*;
 use crate::config::default_port;
-use sockd_common::message::NextReply;
+use sockd_common::message::upstream::NextReply;
 use sockd_policy::guard::next_server_refused;
 use std::collections::VecDeque;
 
@@ -129,16 +129,16 @@ impl Session {
         actions
     }
 
-    fn next_request(&self, config: &Config) -> Option<message::Request> {
+    fn next_request(&self, config: &Config) -> Option<message::request::Request> {
         let asked = self.asked.as_ref()?;
         let user = config.settings.upstream_user.as_deref().map_or(asked.user.as_bytes(), str::as_bytes);
         let name = || message::Name::new(asked.destination_names.as_ref()?.first()?.as_str().as_bytes());
-        Some(message::Request {
+        Some(message::request::Request {
             version: 4,
             command: wire(asked.command),
             destination: match asked.candidates.get(asked.next) {
-                Some(candidate) => message::Destination::Address(candidate.address),
-                None => message::Destination::Name(name()?),
+                Some(candidate) => message::request::Destination::Address(candidate.address),
+                None => message::request::Destination::Name(name()?),
             },
             port: asked.port,
             user: message::UserId::new(user)?,

@@ -1,6 +1,6 @@
 //! What the resolver reads: answers of nameservers, hosts(5) and resolv.conf(5).
 
-use sockd_common::message::{MAX_ADDRESSES, MAX_NAMES, MAX_SEARCH, ToResolver};
+use sockd_common::message::resolver::{MAX_ADDRESSES, MAX_NAMES, MAX_SEARCH, ToResolver};
 use sockd_common::wire::{MAX_PACKET, encode};
 use sockd_session::resolv_conf::ResolvConf;
 use sockd_worker::resolver::answer::{Outcome, Reading, first_distinct, read_datagram, read_stream};

@@ -1,6 +1,6 @@
 //! What an identd answers.
 
-use sockd_common::message::IdentUser;
+use sockd_common::message::ident::IdentUser;
 use sockd_worker::ident::reply::{MAX_REPLY, Ports, Progress, parse_reply, progress};
 
 const PORTS: Ports = Ports { client: 40000, server: 1080 };

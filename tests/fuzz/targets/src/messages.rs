@@ -1,9 +1,11 @@
 //! Packets between the monitor and its workers.
 
-use sockd_common::message::{
-    FromIdent, FromProbe, FromResolver, FromSession, FromUpstream, Message, ToIdent, ToProbe, ToResolver,
-    ToSession, ToUpstream,
-};
+use sockd_common::message::Message;
+use sockd_common::message::ident::{FromIdent, ToIdent};
+use sockd_common::message::probe::{FromProbe, ToProbe};
+use sockd_common::message::resolver::{FromResolver, ToResolver};
+use sockd_common::message::session::{FromSession, ToSession};
+use sockd_common::message::upstream::{FromUpstream, ToUpstream};
 use sockd_common::wire::{MAX_PACKET, decode, encode};
 use std::fmt::Debug;
 

@@ -7,7 +7,9 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, recv, send, shutdown, socketpair,
 };
 use sockd_common::channel::{MonitorEnd, Received};
-use sockd_common::message::{Command, End, FromSession, Id, RelayMode, ReplyCode, ToSession};
+use sockd_common::message::Id;
+use sockd_common::message::request::{Command, ReplyCode};
+use sockd_common::message::session::{End, FromSession, RelayMode, ToSession};
 use sockd_worker::session::Unlocked;
 use sockd_worker::socks::v4::{Reading, granted, read, refused};
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! SOCKS4 and SOCKS4A requests.
 
-use sockd_common::message::{Command, Destination};
+use sockd_common::message::request::{Command, Destination};
 use sockd_worker::socks::v4::{LONGEST, Reading, read};
 
 /// What the protocol's text says of some bytes, read literally.

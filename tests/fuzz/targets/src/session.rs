@@ -8,7 +8,11 @@ use arbitrary::{Result, Unstructured};
 use nix::errno::Errno;
 use sockd::config::settings_file;
 use sockd_common::bounded::Few;
-use sockd_common::message::{self, Answer, End, Name, NextReply, Query, ReplyCode};
+use sockd_common::message::request::ReplyCode;
+use sockd_common::message::resolver::{Answer, Query};
+use sockd_common::message::session::End;
+use sockd_common::message::upstream::NextReply;
+use sockd_common::message::{self, Name};
 use sockd_policy::guard::{AddressKind, always_refused, next_server_refused, refused_unless_named};
 use sockd_policy::{
     Command, DenyReason, Destination, Facts, HostName, IdentMode, Identity, Request, Route, Server, Services,
@@ -147,7 +151,7 @@ struct System<'w> {
     /// All that have been in force: the servers of a line are gone through although new lines come meanwhile.
     worlds: Vec<&'w Config>,
     over: bool,
-    request: Option<message::Request>,
+    request: Option<message::request::Request>,
     source_names: Option<Vec<HostName>>,
     destination_names: Option<Vec<HostName>>,
     identity: Option<Identity>,
@@ -295,7 +299,7 @@ impl<'w> System<'w> {
         };
         match (phase, event) {
             (Phase::Requesting, Event::Requested(request)) => {
-                if let message::Destination::Name(name) = &request.destination
+                if let message::request::Destination::Name(name) = &request.destination
                     && let Ok(Destination::Name(name)) = parse_destination(name.as_bytes())
                 {
                     self.destination_names = Some(vec![name]);
@@ -415,7 +419,7 @@ impl<'w> System<'w> {
                     assert!(matches!(happened, Happened::Reached(reached) if reached == next));
                     assert_eq!((phase, self.reached.take()), (Phase::Negotiating, Some(*next)));
                     let target = self.is_asked_for(request, config);
-                    let replies = if request.command == message::Command::Bind { 2 } else { 1 };
+                    let replies = if request.command == message::request::Command::Bind { 2 } else { 1 };
                     self.asking = Some(Asking { next: *next, target, replies });
                 }
                 Action::Dial { to, from, reserved } => {
@@ -460,7 +464,7 @@ impl<'w> System<'w> {
                         Happened::Accepted(peer) => self.is_awaited(*peer, awaited.expect("a port"), config),
                         Happened::Replied(NextReply::Granted(said), asking) => {
                             assert!(asking.replies == 1 && *bound == SocketAddr::V4(*said));
-                            let is_bind = self.requested() == Some(message::Command::Bind);
+                            let is_bind = self.requested() == Some(message::request::Command::Bind);
                             if let Some(target) = asking.target.filter(|_| is_bind) {
                                 self.is_awaited(*bound, target, config);
                             }
@@ -546,7 +550,7 @@ impl<'w> System<'w> {
         let anybody = command == Command::Bind
             && address.is_some_and(|address| address.is_unspecified())
             && config.settings.bind_any
-            && !matches!(&request.destination, message::Destination::Name(name)
+            && !matches!(&request.destination, message::request::Destination::Name(name)
                 if matches!(parse_destination(name.as_bytes()), Ok(Destination::Name(_))));
         let port = if command == Command::Connect { request.port } else { 1 };
         let guarded = address.zip(kind).filter(|_| !anybody);
@@ -607,14 +611,14 @@ impl<'w> System<'w> {
         }
     }
 
-    fn requested(&self) -> Option<message::Command> {
+    fn requested(&self) -> Option<message::request::Command> {
         self.request.as_ref().map(|request| request.command)
     }
 
     fn command(&self) -> Command {
         match self.requested().expect("a request") {
-            message::Command::Connect => Command::Connect,
-            message::Command::Bind => Command::Bind,
+            message::request::Command::Connect => Command::Connect,
+            message::request::Command::Bind => Command::Bind,
         }
     }
 
@@ -659,14 +663,14 @@ impl<'w> System<'w> {
     }
 
     /// What a next server is asked for is what was requested and may be had through one; gives the address.
-    fn is_asked_for(&self, asked: &message::Request, config: &Config) -> Option<IpAddr> {
+    fn is_asked_for(&self, asked: &message::request::Request, config: &Config) -> Option<IpAddr> {
         let request = self.request.as_ref().expect("a request");
         assert_eq!((asked.version, asked.command, asked.port), (4, request.command, request.port));
         let own = config.settings.upstream_user.as_deref();
         assert_eq!(asked.user.as_bytes(), own.map_or(request.user.as_bytes(), str::as_bytes));
         let target = match &asked.destination {
-            message::Destination::Address(address) => Some(*address),
-            message::Destination::Name(name) => {
+            message::request::Destination::Address(address) => Some(*address),
+            message::request::Destination::Name(name) => {
                 let names = self.destination_names.as_deref().expect("a name");
                 assert_eq!(names.first().map(|name| name.as_str().as_bytes()), Some(name.as_bytes()));
                 None
@@ -757,13 +761,17 @@ fn any_name(choices: &mut Unstructured<'_>) -> Result<Name> {
     Ok(Name::new(name).expect("at most 255 bytes"))
 }
 
-fn any_request(choices: &mut Unstructured<'_>) -> Result<message::Request> {
-    Ok(message::Request {
+fn any_request(choices: &mut Unstructured<'_>) -> Result<message::request::Request> {
+    Ok(message::request::Request {
         version: if choices.ratio(1, 16)? { choices.arbitrary()? } else { 4 },
-        command: if choices.arbitrary()? { message::Command::Bind } else { message::Command::Connect },
+        command: if choices.arbitrary()? {
+            message::request::Command::Bind
+        } else {
+            message::request::Command::Connect
+        },
         destination: match choices.arbitrary()? {
-            true => message::Destination::Address(any_address(choices)?),
-            false => message::Destination::Name(any_name(choices)?),
+            true => message::request::Destination::Address(any_address(choices)?),
+            false => message::request::Destination::Name(any_name(choices)?),
         },
         port: *choices.choose(&PORTS)?,
         user: message::UserId::new(any_user(choices)?).expect("at most 255 bytes"),

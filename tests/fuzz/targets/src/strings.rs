@@ -1,7 +1,9 @@
 //! Strings from the network on their way into log lines and commands.
 
 use arbitrary::{Result, Unstructured};
-use sockd_common::message::{Command, IdentUser, UserId};
+use sockd_common::message::UserId;
+use sockd_common::message::ident::IdentUser;
+use sockd_common::message::request::Command;
 use sockd_policy::hook::expand;
 use sockd_policy::template::check;
 use sockd_session::hook_values::{Values, environment, expand_words};

@@ -2,11 +2,13 @@
 //! frozen files as this version writes them.
 
 use sockd_common::bounded::Few;
-use sockd_common::message::{
-    Act, Answer, Command, Destination, End, Errno, FromIdent, FromProbe, FromResolver, FromSession,
-    FromUpstream, Id, IdentUser, Locks, Message, Name, NextReply, Query, RelayMode, ReplyCode, Request,
-    ToIdent, ToProbe, ToResolver, ToSession, ToUpstream, Transport, UserId,
-};
+use sockd_common::message::ident::{FromIdent, IdentUser, ToIdent};
+use sockd_common::message::probe::{Act, FromProbe, ToProbe};
+use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
+use sockd_common::message::resolver::{Answer, FromResolver, Query, ToResolver, Transport};
+use sockd_common::message::session::{End, FromSession, RelayMode, ToSession};
+use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
+use sockd_common::message::{Errno, Id, Locks, Message, Name, UserId};
 use sockd_common::wire::{MAX_PACKET, encode};
 use sockd_fuzz_targets::TARGETS;
 use sockd_fuzz_targets::frozen::HEADER;

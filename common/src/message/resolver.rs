@@ -1,0 +1,133 @@
+//! The resolver worker's channel.
+//!
+//! A lookup, as the monitor and the resolver worker tell it:
+//!
+//! ```text
+//! monitor                              resolver worker
+//! Resolve{id, query}        ------->   answers from its hosts table or its cache, or
+//!                           <-------   NeedSocket{id, transport, attempt}
+//! Socket{id} + nameserver   ------->   asks with a fresh query id; may need a further socket
+//!   or NoSocket{id}
+//!                           <-------   Answer{id, answer}
+//! ```
+//!
+//! `Cancel{id}` ends a lookup early. It is answered by `Answer` like every lookup, so that an id is free when its answer
+//! has come.
+
+use super::{Id, Locks, Message, Name};
+use crate::bounded::Few;
+use core::net::IpAddr;
+use serde::{Deserialize, Serialize};
+
+/// At most this many addresses of a name are used.
+pub const MAX_ADDRESSES: usize = 16;
+
+/// At most this many names of an address are used.
+pub const MAX_NAMES: usize = 4;
+
+/// At most this many search domains of resolv.conf(5) are used, as in the C library of old.
+pub const MAX_SEARCH: usize = 6;
+
+/// Monitor to resolver worker.
+#[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ToResolver {
+    /// What resolv.conf(5) says besides the nameservers; also sent again when it changes, which empties the cache.
+    Setup {
+        /// Number of nameservers; attempt `n` goes to server `n` modulo this number. 0: hosts table only.
+        servers: u8,
+        /// Seconds that one attempt may take.
+        timeout: u8,
+        /// Times that each server is tried.
+        attempts: u8,
+        /// Names with fewer dots are first tried with the search domains.
+        ndots: u8,
+        /// The search domains.
+        search: Few<Name, MAX_SEARCH>,
+    },
+    /// The hosts(5) file comes with this message, opened for reading; it replaces the table read before.
+    Hosts,
+    /// A new lookup.
+    Resolve {
+        /// The lookup.
+        id: Id,
+        /// What is to be found.
+        query: Query,
+    },
+    /// The socket that was needed comes with this message, connected to the nameserver of that attempt.
+    Socket {
+        /// The lookup.
+        id: Id,
+    },
+    /// There is no socket for this attempt: the nameserver cannot be reached or the limits are used up.
+    NoSocket {
+        /// The lookup.
+        id: Id,
+    },
+    /// Nobody waits for this lookup any longer.
+    Cancel {
+        /// The lookup.
+        id: Id,
+    },
+}
+
+/// Resolver worker to monitor.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum FromResolver {
+    /// Locked down and waiting.
+    Ready(Locks),
+    /// A connected socket to the nameserver of this attempt is needed.
+    NeedSocket {
+        /// The lookup.
+        id: Id,
+        /// Datagram or stream.
+        transport: Transport,
+        /// The number of the attempt, from 0: it chooses the nameserver.
+        attempt: u8,
+    },
+    /// The lookup has ended.
+    Answer {
+        /// The lookup.
+        id: Id,
+        /// What was found.
+        answer: Answer,
+    },
+}
+
+/// How a nameserver is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Transport {
+    /// UDP.
+    Udp,
+    /// TCP, after a truncated answer (RFC 7766).
+    Tcp,
+}
+
+/// A question to the resolver.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Query {
+    /// The addresses of a name: IPv4, or IPv6 where there is no IPv4 address.
+    Addresses(Name),
+    /// The names of an address, of which each has the address among its own (forward-confirmed).
+    Names(IpAddr),
+}
+
+/// The resolver's answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// Answers [`Query::Addresses`]; never empty.
+    Addresses(Few<IpAddr, MAX_ADDRESSES>),
+    /// Answers [`Query::Names`]; never empty.
+    Names(Few<Name, MAX_NAMES>),
+    /// There is no such name, or it has no such data.
+    NotFound,
+    /// No nameserver gave a usable answer in time, or the lookup was cancelled.
+    Failed,
+}
+
+impl Message for ToResolver {
+    fn carries_descriptor(&self) -> bool {
+        matches!(self, Self::Hosts | Self::Socket { .. })
+    }
+}
+
+impl Message for FromResolver {}

@@ -1,0 +1,140 @@
+//! The session worker's channel.
+//!
+//! A session, as the monitor and a session worker tell it:
+//!
+//! ```text
+//! monitor                              session worker
+//! Serve{id} + client        ------->   reads exactly the request
+//!                           <-------   Request{id, command, destination, port, user}
+//! (decides; asks identd, resolver)
+//! Relay{id} + server        ------->   writes the granting reply, relays both ways
+//!   or Refuse{id, code}     ------->   writes the refusing reply, closes
+//!   or for BIND
+//! Listening{id, address}    ------->   writes the first reply; later comes Relay or Refuse
+//!                           <-------   Closed{id, up, down, why}
+//! ```
+//!
+//! `End{id}` may come at any time after `Serve` and asks for an early `Closed`. `Closed` is the last word on every
+//! session, whatever went before, and is said exactly once. Messages may cross: a worker that has said `Closed` drops
+//! what still arrives for that id.
+
+use super::request::{ReplyCode, Request};
+use super::{Errno, Id, Locks, Message};
+use core::net::SocketAddr;
+use serde::{Deserialize, Serialize};
+
+/// How a session worker moves bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RelayMode {
+    /// Small amounts are copied through the worker's memory, bulk is spliced.
+    Adaptive,
+    /// Every byte goes from socket to pipe to socket and never enters the worker's memory.
+    Splice,
+}
+
+/// Monitor to session worker.
+#[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ToSession {
+    /// The settings that a session worker needs; also sent again when they change.
+    Setup {
+        /// How bytes are moved.
+        relay: RelayMode,
+        /// A relay without a byte in either direction for this long is closed, in seconds.
+        idle_limit: u32,
+    },
+    /// A client has connected; its socket comes with this message.
+    Serve {
+        /// The new session.
+        id: Id,
+    },
+    /// BIND: the monitor listens at `address` for the server.
+    Listening {
+        /// The session.
+        id: Id,
+        /// Address and port for the first reply.
+        address: SocketAddr,
+    },
+    /// The request is granted; the connected socket of the server comes with this message.
+    Relay {
+        /// The session.
+        id: Id,
+        /// The port and address for the reply: unspecified for CONNECT, the peer for BIND.
+        bound: SocketAddr,
+    },
+    /// The request is refused.
+    Refuse {
+        /// The session.
+        id: Id,
+        /// The code of the reply.
+        code: ReplyCode,
+    },
+    /// Close this session now, whatever it does.
+    End {
+        /// The session.
+        id: Id,
+    },
+}
+
+/// Session worker to monitor.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum FromSession {
+    /// Locked down and waiting.
+    Ready(Locks),
+    /// A client's whole request has been read.
+    Request {
+        /// The session.
+        id: Id,
+        /// What the client asks for.
+        request: Request,
+    },
+    /// The session has ended; its descriptors are closed.
+    Closed {
+        /// The session.
+        id: Id,
+        /// Bytes relayed from the client to the server.
+        up: u64,
+        /// Bytes relayed from the server to the client.
+        down: u64,
+        /// What ended it.
+        why: End,
+    },
+}
+
+/// What ended a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum End {
+    /// The request began with another version byte than 4; closed without a reply.
+    WrongVersion(u8),
+    /// Neither CONNECT nor BIND; answered with 91.
+    UndefinedCommand(u8),
+    /// The client closed before its request was complete.
+    CutShort,
+    /// The USERID is longer than [`MAX_NAME`](super::MAX_NAME); answered with 91.
+    UserTooLong,
+    /// The domain name is empty or longer than [`MAX_NAME`](super::MAX_NAME); answered with 91.
+    BadName,
+    /// The client closed, or its socket failed with this errno, before the relay began.
+    ClientGone(Errno),
+    /// The refusing reply has been sent.
+    Refused,
+    /// Relayed until both sides had closed.
+    Finished,
+    /// Reading from or writing to the client failed with this errno.
+    ClientFailed(Errno),
+    /// Reading from or writing to the server failed with this errno.
+    ServerFailed(Errno),
+    /// No byte for as long as `idle_limit` allows.
+    Idle,
+    /// The monitor said `End`.
+    Ended,
+    /// The worker lacks descriptors or memory for this session.
+    NoResources,
+}
+
+impl Message for ToSession {
+    fn carries_descriptor(&self) -> bool {
+        matches!(self, Self::Serve { .. } | Self::Relay { .. })
+    }
+}
+
+impl Message for FromSession {}

@@ -1,0 +1,78 @@
+//! The upstream worker's channel.
+//!
+//! Where a destination is reached through another SOCKS server, an upstream worker asks that server. The session worker
+//! gets the socket only when that server has granted exactly what the monitor decided on:
+//!
+//! ```text
+//! monitor                              upstream worker
+//! Ask{id, request} + server ------->   writes the request, reads exactly the reply
+//!                           <-------   Answer{id, reply}
+//!   for BIND, once more                reads exactly the second reply
+//!                           <-------   Answer{id, reply}
+//! ```
+//!
+//! The monitor keeps a descriptor of its own of the same connection, and hands that one to the session worker with
+//! `Relay`. `Cancel{id}` works as for lookups.
+
+use super::request::{ReplyCode, Request};
+use super::{Errno, Id, Locks, Message};
+use core::net::SocketAddrV4;
+use serde::{Deserialize, Serialize};
+
+/// Monitor to upstream worker.
+#[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ToUpstream {
+    /// Nothing to set up; the first message on every channel.
+    Setup,
+    /// Ask the SOCKS server at the other end of the socket that comes with this message.
+    Ask {
+        /// The query.
+        id: Id,
+        /// What to ask for; of IPv6 destinations only names.
+        request: Request,
+    },
+    /// Nobody waits for this answer any longer.
+    Cancel {
+        /// The query.
+        id: Id,
+    },
+}
+
+/// Upstream worker to monitor.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum FromUpstream {
+    /// Locked down and waiting.
+    Ready(Locks),
+    /// The next server has replied, or will not. The last word on a query, except for the first reply to a BIND.
+    Answer {
+        /// The query.
+        id: Id,
+        /// What it says.
+        reply: NextReply,
+    },
+}
+
+/// What came of asking a next server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum NextReply {
+    /// 90, with port and address as it sent them.
+    Granted(SocketAddrV4),
+    /// 91 to 93.
+    Refused(ReplyCode),
+    /// The first byte of the reply, which ought to be 0.
+    WrongVersion(u8),
+    /// The second byte of the reply, which ought to be 90 to 93.
+    UnknownCode(u8),
+    /// The connection has ended, with this errno, before a whole reply.
+    Closed(Errno),
+    /// The worker has not asked, or was told to give up.
+    Cancelled,
+}
+
+impl Message for ToUpstream {
+    fn carries_descriptor(&self) -> bool {
+        matches!(self, Self::Ask { .. })
+    }
+}
+
+impl Message for FromUpstream {}
