@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use crate::columns::{FILE, Rule, Span, Tail, UserFile, count};
 use crate::index::Index;
-use crate::name::Pattern;
+use crate::pattern::Pattern;
 use crate::side::SideBuilder;
 use crate::table::Table;
 

@@ -23,7 +23,7 @@ use crate::columns::{Op, Ports, Tail};
 use crate::decide::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RuleSet, denies};
 use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line};
-use crate::name::Pattern;
+use crate::pattern::Pattern;
 use crate::services::Services;
 use crate::template;
 use crate::user::UserId;

@@ -7,7 +7,7 @@ use core::fmt;
 use crate::address::canonical;
 use crate::columns::Rule;
 use crate::line::LONGEST;
-use crate::name::Pattern;
+use crate::pattern::Pattern;
 use crate::query::{End, Fit, Found, Host, Query};
 use crate::request::{Facts, IdentMode, Identity, Need, Request};
 use crate::table::Table;

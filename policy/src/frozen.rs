@@ -30,7 +30,7 @@ use crate::columns::{Entry, FILE, Op, Ports, Rule, Span, Tail, UserFile, count};
 use crate::decide::{self, IDENT, PERMIT, RuleSet};
 use crate::line::LONGEST;
 use crate::lists::Lists;
-use crate::name::Pattern;
+use crate::pattern::Pattern;
 use crate::route::Routes;
 use crate::side::{Family, Masked, Side, Word};
 use crate::table::Table;

@@ -10,7 +10,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::address::{Network, canonical};
 use crate::decide::RuleRef;
-use crate::name::Pattern;
+use crate::pattern::Pattern;
 
 /// What the host's routing table says of an address; the caller finds it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::address::Network;
 use crate::error::{Faults, LineError};
-use crate::name::{HostName, Pattern, is_slip};
+use crate::name::{HostName, is_slip};
+use crate::pattern::Pattern;
 
 /// The classic limit of a line, in bytes without its end.
 pub(crate) const LONGEST: usize = 1023;

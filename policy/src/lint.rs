@@ -8,7 +8,7 @@ use core::fmt;
 use crate::address::Network;
 use crate::columns::{NONE, Op, Ports, Tail};
 use crate::decide::{RuleRef, RuleSet};
-use crate::name::Pattern;
+use crate::pattern::Pattern;
 use crate::request::IdentMode;
 use crate::table::Table;
 

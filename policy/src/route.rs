@@ -11,7 +11,8 @@ use crate::builder::Builder;
 use crate::columns::{Ports, Tail};
 use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line};
-use crate::name::{HostName, Pattern};
+use crate::name::HostName;
+use crate::pattern::Pattern;
 use crate::query::{Found, Host, Query};
 use crate::table::Table;
 

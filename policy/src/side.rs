@@ -13,7 +13,8 @@ use core::ops::{BitAnd, BitOr, BitXor};
 
 use crate::address::{Bits, Network};
 use crate::columns::{Entry, NONE, SURE, Span, count};
-use crate::name::{HostName, Pattern, in_zone};
+use crate::name::{HostName, in_zone};
+use crate::pattern::Pattern;
 use crate::query::{Fit, Host};
 use crate::texts::Texts;
 

@@ -10,7 +10,7 @@ use core::fmt;
 
 use crate::columns::{FILE, Op, Rule, Span, Tail, UserFile};
 use crate::index::Index;
-use crate::name::Pattern;
+use crate::pattern::Pattern;
 use crate::query::Query;
 use crate::side::Side;
 use crate::template::Template;
