@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use crate::columns::{FILE, Rule, Span, Tail, UserFile, count};
 use crate::index::Index;
 use crate::pattern::Pattern;
-use crate::side::SideBuilder;
+use crate::patterns::SideBuilder;
 use crate::table::Table;
 
 /// Collects lines into a table.

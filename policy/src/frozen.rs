@@ -31,11 +31,11 @@ use crate::decide::{self, IDENT, PERMIT, RuleSet};
 use crate::line::LONGEST;
 use crate::lists::Lists;
 use crate::pattern::Pattern;
+use crate::patterns::{Family, Masked, Side, Word};
 use crate::route::Routes;
-use crate::side::{Family, Masked, Side, Word};
+use crate::strings::Texts;
 use crate::table::Table;
 use crate::template;
-use crate::texts::Texts;
 use crate::upstream::{self, Upstreams, way_of};
 
 /// What a frozen file was made from.

@@ -13,8 +13,8 @@ use alloc::vec::Vec;
 
 use crate::columns::{Entry, NONE, Rule, Tail, count};
 use crate::lists::Lists;
-use crate::side::Side;
-use crate::tops::Tops;
+use crate::patterns::Side;
+use crate::stride::Tops;
 
 /// The lists by source and by destination.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -11,11 +11,11 @@ use core::net::IpAddr;
 use crate::columns::{Entry, NOTHING, Rule, SURE, Tail};
 use crate::index::{Index, SideTops};
 use crate::lists::Lists;
+use crate::patterns::Side;
 use crate::query::{End, Fit, Found, Host, Query};
-use crate::side::Side;
+use crate::stride::Near;
+use crate::strings::Texts;
 use crate::table::Table;
-use crate::texts::Texts;
-use crate::tops::Near;
 
 impl Table {
     /// The first line that matches.

@@ -11,10 +11,10 @@ use core::fmt;
 use crate::columns::{FILE, Op, Rule, Span, Tail, UserFile};
 use crate::index::Index;
 use crate::pattern::Pattern;
+use crate::patterns::Side;
 use crate::query::Query;
-use crate::side::Side;
+use crate::strings::Texts;
 use crate::template::Template;
-use crate::texts::Texts;
 
 /// A compiled file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

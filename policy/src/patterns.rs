@@ -16,7 +16,7 @@ use crate::columns::{Entry, NONE, SURE, Span, count};
 use crate::name::{HostName, in_zone};
 use crate::pattern::Pattern;
 use crate::query::{Fit, Host};
-use crate::texts::Texts;
+use crate::strings::Texts;
 
 /// All patterns of one side. Number 0 is [`Pattern::Any`]; then come IPv4, IPv6 and names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
