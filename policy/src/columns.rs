@@ -73,9 +73,17 @@ pub(crate) const SURE: u32 = 1 << 31;
 /// No rule yet.
 pub(crate) const NOTHING: Entry = Entry { rule: NONE, other: 0, tail: 0 };
 
+/// Stands for the place of a parent where there is none.
+pub(crate) const NO_PARENT: u32 = u32::MAX;
+
 /// The length of an array whose items the numbers of a table can count; [`Builder::LARGEST`] keeps it below 2^31.
 pub(crate) fn count<T>(array: &[T]) -> u32 {
-    u32::try_from(array.len()).unwrap_or(u32::MAX)
+    count_as_u32(array.len())
+}
+
+/// A number of items as [`count`] has it.
+pub(crate) fn count_as_u32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 impl Tail {

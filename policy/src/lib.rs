@@ -31,6 +31,7 @@ mod lists;
 mod name;
 mod pattern;
 mod patterns;
+mod prefixes;
 mod query;
 mod request;
 mod route;
@@ -42,6 +43,7 @@ mod table;
 pub mod template;
 mod upstream;
 mod user;
+mod zones;
 
 pub use address::{Network, canonical};
 pub use conf::parse_conf;

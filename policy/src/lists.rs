@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::columns::{Entry, NOTHING, SURE, Span};
-use crate::patterns::{Family, Word};
+use crate::prefixes::{Family, Word};
 
 /// One list per pattern, one behind the other, each in the order of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,22 +1,16 @@
-//! The patterns of one side (source or destination) of a table, each known by a number, sorted so that the patterns
-//! which hold an address or a name are found by one search.
-//!
-//! Prefixes are laminar: two of them are nested or apart. Sorted by address, shorter ones first, the innermost prefix
-//! that holds an address is the last one that does not begin behind it, or one of that one's ancestors. The same is
-//! true of zones when names are read from their end. Masks of other shapes are grouped by mask and searched one
-//! group after the other.
+//! The patterns that the lines of a table have for one host, the source or the destination, each known by a number.
 
 use alloc::vec::Vec;
-use core::cmp::Ordering;
 use core::net::IpAddr;
-use core::ops::{BitAnd, BitOr, BitXor};
 
 use crate::address::{Bits, Network};
-use crate::columns::{Entry, NONE, SURE, Span, count};
-use crate::name::{HostName, in_zone};
+use crate::columns::{Span, count};
+use crate::name::HostName;
 use crate::pattern::Pattern;
+use crate::prefixes::{Family, Masked, Word};
 use crate::query::{Fit, Host};
 use crate::strings::Texts;
+use crate::zones::{self, Name, Zones, from_the_end, part};
 
 /// All patterns of one side. Number 0 is [`Pattern::Any`]; then come IPv4, IPv6 and names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,48 +19,6 @@ pub(crate) struct Side {
     pub(crate) v6: Family<u128>,
     pub(crate) names: Vec<Name>,
 }
-
-/// The patterns of one address family.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Family<W> {
-    /// Masks that are prefixes, sorted by address, then by length.
-    pub(crate) prefixes: Vec<Prefix<W>>,
-    /// Masks of any other shape, sorted by mask, then by address.
-    pub(crate) odd: Vec<Masked<W>>,
-    /// Where the patterns of each odd mask end.
-    groups: Vec<u32>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Masked<W> {
-    pub(crate) mask: W,
-    pub(crate) address: W,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Prefix<W> {
-    pub(crate) address: W,
-    /// The place of the innermost prefix around this one, or [`NO_PARENT`].
-    pub(crate) parent: u32,
-    /// The first rule listed under this prefix, with [`crate::index::SURE`] where it is; [`NONE`] if there is none.
-    pub(crate) first: u32,
-    /// The tail of the first rule if that is sure.
-    pub(crate) tail: u16,
-    /// How many bits it has.
-    pub(crate) length: u8,
-}
-
-/// A domain or a zone; sorted by name read from its end, zones before domains. Its text stands right behind that of the name
-/// before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Name {
-    pub(crate) text: u32,
-    pub(crate) zone: bool,
-    /// The place of the innermost zone around this one, or [`NO_PARENT`].
-    pub(crate) parent: u32,
-}
-
-pub(crate) const NO_PARENT: u32 = u32::MAX;
 
 /// The pattern of a number as it is kept.
 enum Slot<'a> {
@@ -121,19 +73,9 @@ impl Side {
 
     /// Calls `each` with the numbers of all domains and zones that hold a host of these names.
     pub(crate) fn named(&self, names: &[HostName], texts: &Texts, each: &mut impl FnMut(u32)) {
-        if !self.names.is_empty() {
-            names.iter().for_each(|name| self.zones(name.as_str().as_bytes(), texts, each));
-        }
-    }
-
-    fn zones(&self, name: &[u8], texts: &Texts, each: &mut impl FnMut(u32)) {
-        let not_behind = |pattern: &Name| from_the_end(texts.bytes(pattern.text), name) != Ordering::Greater;
-        let mut place = count_as_u32(self.names.partition_point(not_behind)).wrapping_sub(1);
-        while let Some(pattern) = self.names.get(place as usize) {
-            if pattern.holds(name, texts) {
-                each(self.first_name().saturating_add(place));
-            }
-            place = pattern.parent;
+        let first = self.first_name();
+        for name in names {
+            zones::holding(&self.names, name, texts, &mut |place| each(first.saturating_add(place)));
         }
     }
 
@@ -175,232 +117,6 @@ impl Side {
             (Slot::Nothing, ..) => false,
         };
         if holds { Fit::Yes } else { Fit::No }
-    }
-}
-
-impl Name {
-    fn holds(&self, name: &[u8], texts: &Texts) -> bool {
-        let own = texts.bytes(self.text);
-        if self.zone { in_zone(name, own) } else { name == own }
-    }
-}
-
-/// An address of either family as a number.
-pub(crate) trait Word:
-    Copy + Ord + BitAnd<Output = Self> + BitOr<Output = Self> + BitXor<Output = Self>
-{
-    /// How many bits it has.
-    const BITS: u32;
-
-    /// How many of its first bits to look at besides, because most of what they could tell apart is not in use.
-    const UNUSED: u32;
-
-    /// The mask of a prefix of this many bits.
-    fn mask(length: u32) -> Self;
-
-    /// The ones at the beginning.
-    fn length(self) -> u32;
-
-    /// The first bits, without the last `shift` ones.
-    fn top(self, shift: u32) -> usize;
-
-    /// How many bits two addresses have in common at their beginning.
-    fn common(self, other: Self) -> u32;
-
-    /// How many bits stand in front of the last one that is set; too many if none is.
-    fn last(self) -> u32;
-
-    /// Whether a mask is ones followed by zeros.
-    fn is_prefix(self) -> bool {
-        self == Self::mask(self.length())
-    }
-}
-
-macro_rules! word {
-    ($word:ty, $unused:expr) => {
-        impl Word for $word {
-            const BITS: u32 = <$word>::BITS;
-            const UNUSED: u32 = $unused;
-
-            fn mask(length: u32) -> $word {
-                <$word>::MAX.checked_shl(Self::BITS.saturating_sub(length)).unwrap_or(0)
-            }
-
-            fn length(self) -> u32 {
-                self.leading_ones()
-            }
-
-            fn last(self) -> u32 {
-                Self::BITS.wrapping_sub(1).wrapping_sub(self.trailing_zeros())
-            }
-
-            fn common(self, other: $word) -> u32 {
-                (self ^ other).leading_zeros()
-            }
-
-            fn top(self, shift: u32) -> usize {
-                self.checked_shr(shift).unwrap_or(0) as usize
-            }
-        }
-    };
-}
-
-word!(u32, 0);
-word!(u128, 1);
-
-impl<W> Default for Family<W> {
-    fn default() -> Family<W> {
-        Family { prefixes: Vec::new(), odd: Vec::new(), groups: Vec::new() }
-    }
-}
-
-impl<W: Word> Prefix<W> {
-    /// The first rule listed under it as an entry, if it is sure.
-    pub(crate) fn sure(&self) -> Option<Entry> {
-        let rule = self.first ^ SURE;
-        (rule < SURE).then_some(Entry { rule, other: 0, tail: self.tail.into() })
-    }
-
-    fn mask(&self) -> W {
-        W::mask(self.length.into())
-    }
-
-    pub(crate) fn holds(&self, address: W) -> bool {
-        address & self.mask() == self.address
-    }
-}
-
-/// Links prefixes, each an address and a length, with the innermost one around them; `None` if some are no networks, or out
-/// of order.
-fn linked<W: Word>(prefixes: impl Iterator<Item = (W, u8)>) -> Option<Vec<Prefix<W>>> {
-    let (mut last, mut sound) = (None, true);
-    // How many bits the last prefix and those around it have, each told by the bit behind so many; and where they stand, by
-    // length. With bits instead of a stack there is no loop, of which the processor could not know when it ends.
-    let (mut lengths, mut places) = (W::mask(0), [NO_PARENT; 129]);
-    let link = |(place, (address, length)): (u32, (W, u8))| {
-        let common = last.map_or(0, |(last, _): (W, u8)| last.common(address));
-        let around = lengths & W::mask(common.saturating_add(1));
-        let parent = places.get(around.last() as usize).copied().unwrap_or(NO_PARENT);
-        let prefix = Prefix { address, parent, first: NONE, tail: 0, length };
-        sound &= (last < Some((address, length))) & prefix.holds(address) & (u32::from(length) <= W::BITS);
-        lengths = around | W::mask(length.into()) ^ W::mask(u32::from(length).saturating_add(1));
-        last = Some((address, length));
-        if let Some(of_length) = places.get_mut(usize::from(length)) {
-            *of_length = place;
-        }
-        prefix
-    };
-    let linked = (0..).zip(prefixes).map(link).collect();
-    sound.then_some(linked)
-}
-
-impl<W: Word> Family<W> {
-    /// A family of prefixes, each as address and length, and of other patterns; `None` if some are no networks, or out of order.
-    pub(crate) fn new(prefixes: impl Iterator<Item = (W, u8)>, odd: Vec<Masked<W>>) -> Option<Family<W>> {
-        let sound = odd.is_sorted_by(|a, b| a < b)
-            && odd.iter().all(|of| !of.mask.is_prefix() && of.address & of.mask == of.address);
-        let prefixes = linked(prefixes).filter(|_| sound)?;
-        let last =
-            |(_, pair): &(u32, &[Masked<W>])| pair.first().map(|of| of.mask) != pair.last().map(|of| of.mask);
-        let mut groups: Vec<u32> = (1..).zip(odd.windows(2)).filter(last).map(|(end, _)| end).collect();
-        groups.extend(odd.last().map(|_| count(&odd)));
-        Some(Family { prefixes, odd, groups })
-    }
-
-    /// The pattern in a place, or which of those behind this family it is.
-    fn get(&self, place: usize) -> Result<Masked<W>, usize> {
-        if let Some(of) = self.prefixes.get(place) {
-            return Ok(Masked { mask: of.mask(), address: of.address });
-        }
-        let odd = place.saturating_sub(self.prefixes.len());
-        self.odd.get(odd).copied().ok_or(odd.saturating_sub(self.odd.len()))
-    }
-
-    /// The number behind those of this family, which begin at `first`.
-    pub(crate) fn after(&self, first: u32) -> u32 {
-        first.saturating_add(count(&self.prefixes)).saturating_add(count(&self.odd))
-    }
-
-    /// The places of all prefixes.
-    pub(crate) fn all(&self) -> Span {
-        Span { start: 0, end: count(&self.prefixes) }
-    }
-
-    /// Calls `each` with every prefix in a part of them that holds an address, and with every odd pattern that does: with
-    /// its first rule (0 where that is not known), the tail of that, and its number, if they are numbered from `first`.
-    pub(crate) fn around(&self, address: W, part: Span, first: u32, each: &mut impl FnMut(u32, u16, u32)) {
-        let near = part.of(&self.prefixes);
-        // A few are counted without a branch for each, so that the processor waits for all of them at once.
-        let before = match near.len() {
-            ..=FEW => near.iter().filter(|prefix| prefix.address <= address).count(),
-            _ => near.partition_point(|prefix| prefix.address <= address),
-        };
-        let mut place = part.start.saturating_add(count_as_u32(before)).wrapping_sub(1);
-        while let Some(prefix) = self.prefixes.get(place as usize).filter(|_| place >= part.start) {
-            if prefix.holds(address) {
-                each(prefix.first, prefix.tail, first.saturating_add(place));
-            }
-            place = prefix.parent;
-        }
-        let first = first.saturating_add(count(&self.prefixes));
-        let mut start = 0;
-        for end in &self.groups {
-            let group = Span { start, end: *end }.of(&self.odd);
-            let mask = group.first().map_or(address, |of| of.mask);
-            if let Ok(place) = group.binary_search_by_key(&(address & mask), |of| of.address) {
-                each(0, 0, first.saturating_add(start).saturating_add(count_as_u32(place)));
-            }
-            start = *end;
-        }
-    }
-}
-
-/// As many prefixes are read one by one.
-const FEW: usize = 32;
-
-fn count_as_u32(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-/// Compares names from their end, label by label: a name comes right before the names below it.
-pub(crate) fn from_the_end(mut left: &[u8], mut right: &[u8]) -> Ordering {
-    // Names that stand side by side often have much of their end in common.
-    while let (Some((left_rest, left_end)), Some((right_rest, right_end))) =
-        (left.split_last_chunk::<8>(), right.split_last_chunk::<8>())
-        && left_end == right_end
-    {
-        (left, right) = (left_rest, right_rest);
-    }
-    let key = |byte: &u8| if *byte == b'.' { 0 } else { *byte };
-    left.iter().rev().map(key).cmp(right.iter().rev().map(key))
-}
-
-/// What a name has not in common with the end of another, and how many bytes it has.
-pub(crate) fn part<'a>(before: &[u8], name: &'a [u8]) -> (&'a [u8], usize) {
-    let shared = before.iter().rev().zip(name.iter().rev()).take_while(|(left, right)| left == right).count();
-    (name.get(..name.len().saturating_sub(shared)).unwrap_or_default(), shared)
-}
-
-/// Links names, which come in their order, each with the innermost zone around it.
-#[derive(Default)]
-pub(crate) struct Zones {
-    count: u32,
-    /// Place and length of the zones around the last name, itself included.
-    around: Vec<(u32, usize)>,
-}
-
-impl Zones {
-    /// The next name: `own` is what stands in front of the bytes that it shares with the end of the name before.
-    pub(crate) fn add(&mut self, text: u32, own: &[u8], shared: usize, zone: bool) -> Name {
-        // A zone that is shared and no more is around the name only from a dot on.
-        let outside = shared.saturating_add(usize::from(own.last().is_none_or(|last| *last == b'.')));
-        while self.around.pop_if(|(_, length)| *length >= outside).is_some() {}
-        let parent = self.around.last().map_or(NO_PARENT, |(place, _)| *place);
-        if zone {
-            self.around.push((self.count, own.len().saturating_add(shared)));
-        }
-        self.count = self.count.saturating_add(1);
-        Name { text, zone, parent }
     }
 }
 
@@ -471,43 +187,5 @@ impl Numbers {
             self.of_rules.get_mut(rule as usize).into_iter().for_each(|number| *number = self.last);
         }
         kept
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Random prefixes, crowded so that they nest, against asking each of them.
-    fn compare<W: Word>(bits: u8, address: impl Fn(u64) -> W) {
-        let mut seed = 1u64;
-        let mut dice = || {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            seed >> 33
-        };
-        let mut prefixes: Vec<(W, u8)> = Vec::new();
-        for _ in 0..2000 {
-            let length = u8::try_from(dice() % (u64::from(bits) + 1)).unwrap();
-            prefixes.push((address(dice()) & W::mask(length.into()), length));
-        }
-        prefixes.sort_unstable();
-        prefixes.dedup();
-        let family = Family::new(prefixes.into_iter(), Vec::new()).unwrap();
-        for _ in 0..2000 {
-            let asked = address(dice());
-            let holds = |(_, prefix): &(u32, &Prefix<W>)| prefix.holds(asked);
-            let wanted: Vec<u32> = (7..).zip(&family.prefixes).filter(holds).map(|(id, _)| id).collect();
-            let mut found = Vec::new();
-            family.around(asked, family.all(), 7, &mut |_, _, id| found.push(id));
-            found.sort_unstable();
-            assert_eq!(found, wanted);
-        }
-    }
-
-    #[test]
-    fn the_search_finds_every_prefix_around_an_address_and_no_other() {
-        let crowded = |dice: u64| (dice & 0x3) << 30 | (dice & 0x1c) << 13 | (dice & 0x1fe0) >> 2;
-        compare(32, |dice| u32::try_from(crowded(dice)).unwrap());
-        compare(128, |dice| u128::from(crowded(dice)) << 96 | u128::from(dice & 0xf00));
     }
 }

@@ -10,7 +10,7 @@ use core::slice;
 
 use crate::columns::{Entry, NOTHING, SURE, Span, count};
 use crate::lists::Lists;
-use crate::patterns::{Family, Prefix, Word};
+use crate::prefixes::{Family, Prefix, Word};
 
 /// All tops of one family; none if the prefixes are so few that a search among all of them is as quick.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -11,8 +11,9 @@ use alloc::vec::Vec;
 use crate::builder::Builder;
 use crate::columns::count;
 use crate::name::{are_letters, is_number, is_slip};
-use crate::patterns::{Name, Side, Zones, part};
+use crate::patterns::Side;
 use crate::strings::Texts;
+use crate::zones::{Name, Zones, part};
 
 /// The names of a side as they are stored.
 pub(super) struct Packed<'a> {
@@ -158,7 +159,7 @@ fn put_together(bytes: &mut [u8], start: usize, letters: &[u8], own: usize, shar
 mod tests {
     use super::*;
     use crate::name::HostName;
-    use crate::patterns::from_the_end;
+    use crate::zones::from_the_end;
     use core::cmp::Ordering;
     use std::format;
     use std::string::String;

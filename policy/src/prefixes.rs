@@ -1,0 +1,251 @@
+//! The networks of one address family, sorted so that one search finds those around an address.
+//!
+//! Two prefixes are nested or apart. They are sorted by address, shorter ones first. So the innermost prefix around an
+//! address is the last one that does not begin behind the address, or an ancestor of that prefix. Masks of other shapes
+//! are grouped by mask, and each group is searched.
+
+use alloc::vec::Vec;
+use core::ops::{BitAnd, BitOr, BitXor};
+
+use crate::columns::{Entry, NO_PARENT, NONE, SURE, Span, count, count_as_u32};
+
+/// The patterns of one address family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Family<W> {
+    /// Masks that are prefixes, sorted by address, then by length.
+    pub(crate) prefixes: Vec<Prefix<W>>,
+    /// Masks of any other shape, sorted by mask, then by address.
+    pub(crate) odd: Vec<Masked<W>>,
+    /// Where the patterns of each odd mask end.
+    groups: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Masked<W> {
+    pub(crate) mask: W,
+    pub(crate) address: W,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Prefix<W> {
+    pub(crate) address: W,
+    /// The place of the innermost prefix around this one, or [`NO_PARENT`].
+    pub(crate) parent: u32,
+    /// The first rule listed under this prefix, with [`crate::index::SURE`] where it is; [`NONE`] if there is none.
+    pub(crate) first: u32,
+    /// The tail of the first rule if that is sure.
+    pub(crate) tail: u16,
+    /// How many bits it has.
+    pub(crate) length: u8,
+}
+
+/// An address of either family as a number.
+pub(crate) trait Word:
+    Copy + Ord + BitAnd<Output = Self> + BitOr<Output = Self> + BitXor<Output = Self>
+{
+    /// How many bits it has.
+    const BITS: u32;
+
+    /// How many of its first bits to look at besides, because most of what they could tell apart is not in use.
+    const UNUSED: u32;
+
+    /// The mask of a prefix of this many bits.
+    fn mask(length: u32) -> Self;
+
+    /// The ones at the beginning.
+    fn length(self) -> u32;
+
+    /// The first bits, without the last `shift` ones.
+    fn top(self, shift: u32) -> usize;
+
+    /// How many bits two addresses have in common at their beginning.
+    fn common(self, other: Self) -> u32;
+
+    /// How many bits stand in front of the last one that is set; too many if none is.
+    fn last(self) -> u32;
+
+    /// Whether a mask is ones followed by zeros.
+    fn is_prefix(self) -> bool {
+        self == Self::mask(self.length())
+    }
+}
+
+macro_rules! word {
+    ($word:ty, $unused:expr) => {
+        impl Word for $word {
+            const BITS: u32 = <$word>::BITS;
+            const UNUSED: u32 = $unused;
+
+            fn mask(length: u32) -> $word {
+                <$word>::MAX.checked_shl(Self::BITS.saturating_sub(length)).unwrap_or(0)
+            }
+
+            fn length(self) -> u32 {
+                self.leading_ones()
+            }
+
+            fn last(self) -> u32 {
+                Self::BITS.wrapping_sub(1).wrapping_sub(self.trailing_zeros())
+            }
+
+            fn common(self, other: $word) -> u32 {
+                (self ^ other).leading_zeros()
+            }
+
+            fn top(self, shift: u32) -> usize {
+                self.checked_shr(shift).unwrap_or(0) as usize
+            }
+        }
+    };
+}
+
+word!(u32, 0);
+word!(u128, 1);
+
+impl<W> Default for Family<W> {
+    fn default() -> Family<W> {
+        Family { prefixes: Vec::new(), odd: Vec::new(), groups: Vec::new() }
+    }
+}
+
+impl<W: Word> Prefix<W> {
+    /// The first rule listed under it as an entry, if it is sure.
+    pub(crate) fn sure(&self) -> Option<Entry> {
+        let rule = self.first ^ SURE;
+        (rule < SURE).then_some(Entry { rule, other: 0, tail: self.tail.into() })
+    }
+
+    fn mask(&self) -> W {
+        W::mask(self.length.into())
+    }
+
+    pub(crate) fn holds(&self, address: W) -> bool {
+        address & self.mask() == self.address
+    }
+}
+
+/// Links prefixes, each an address and a length, with the innermost one around them; `None` if some are no networks, or out
+/// of order.
+fn linked<W: Word>(prefixes: impl Iterator<Item = (W, u8)>) -> Option<Vec<Prefix<W>>> {
+    let (mut last, mut sound) = (None, true);
+    // How many bits the last prefix and those around it have, each told by the bit behind so many; and where they stand, by
+    // length. With bits instead of a stack there is no loop, of which the processor could not know when it ends.
+    let (mut lengths, mut places) = (W::mask(0), [NO_PARENT; 129]);
+    let link = |(place, (address, length)): (u32, (W, u8))| {
+        let common = last.map_or(0, |(last, _): (W, u8)| last.common(address));
+        let around = lengths & W::mask(common.saturating_add(1));
+        let parent = places.get(around.last() as usize).copied().unwrap_or(NO_PARENT);
+        let prefix = Prefix { address, parent, first: NONE, tail: 0, length };
+        sound &= (last < Some((address, length))) & prefix.holds(address) & (u32::from(length) <= W::BITS);
+        lengths = around | W::mask(length.into()) ^ W::mask(u32::from(length).saturating_add(1));
+        last = Some((address, length));
+        if let Some(of_length) = places.get_mut(usize::from(length)) {
+            *of_length = place;
+        }
+        prefix
+    };
+    let linked = (0..).zip(prefixes).map(link).collect();
+    sound.then_some(linked)
+}
+
+impl<W: Word> Family<W> {
+    /// A family of prefixes, each as address and length, and of other patterns; `None` if some are no networks, or out of order.
+    pub(crate) fn new(prefixes: impl Iterator<Item = (W, u8)>, odd: Vec<Masked<W>>) -> Option<Family<W>> {
+        let sound = odd.is_sorted_by(|a, b| a < b)
+            && odd.iter().all(|of| !of.mask.is_prefix() && of.address & of.mask == of.address);
+        let prefixes = linked(prefixes).filter(|_| sound)?;
+        let last =
+            |(_, pair): &(u32, &[Masked<W>])| pair.first().map(|of| of.mask) != pair.last().map(|of| of.mask);
+        let mut groups: Vec<u32> = (1..).zip(odd.windows(2)).filter(last).map(|(end, _)| end).collect();
+        groups.extend(odd.last().map(|_| count(&odd)));
+        Some(Family { prefixes, odd, groups })
+    }
+
+    /// The pattern in a place, or which of those behind this family it is.
+    pub(crate) fn get(&self, place: usize) -> Result<Masked<W>, usize> {
+        if let Some(of) = self.prefixes.get(place) {
+            return Ok(Masked { mask: of.mask(), address: of.address });
+        }
+        let odd = place.saturating_sub(self.prefixes.len());
+        self.odd.get(odd).copied().ok_or(odd.saturating_sub(self.odd.len()))
+    }
+
+    /// The number behind those of this family, which begin at `first`.
+    pub(crate) fn after(&self, first: u32) -> u32 {
+        first.saturating_add(count(&self.prefixes)).saturating_add(count(&self.odd))
+    }
+
+    /// The places of all prefixes.
+    pub(crate) fn all(&self) -> Span {
+        Span { start: 0, end: count(&self.prefixes) }
+    }
+
+    /// Calls `each` with every prefix in a part of them that holds an address, and with every odd pattern that does: with
+    /// its first rule (0 where that is not known), the tail of that, and its number, if they are numbered from `first`.
+    pub(crate) fn around(&self, address: W, part: Span, first: u32, each: &mut impl FnMut(u32, u16, u32)) {
+        let near = part.of(&self.prefixes);
+        // A few are counted without a branch for each, so that the processor waits for all of them at once.
+        let before = match near.len() {
+            ..=FEW => near.iter().filter(|prefix| prefix.address <= address).count(),
+            _ => near.partition_point(|prefix| prefix.address <= address),
+        };
+        let mut place = part.start.saturating_add(count_as_u32(before)).wrapping_sub(1);
+        while let Some(prefix) = self.prefixes.get(place as usize).filter(|_| place >= part.start) {
+            if prefix.holds(address) {
+                each(prefix.first, prefix.tail, first.saturating_add(place));
+            }
+            place = prefix.parent;
+        }
+        let first = first.saturating_add(count(&self.prefixes));
+        let mut start = 0;
+        for end in &self.groups {
+            let group = Span { start, end: *end }.of(&self.odd);
+            let mask = group.first().map_or(address, |of| of.mask);
+            if let Ok(place) = group.binary_search_by_key(&(address & mask), |of| of.address) {
+                each(0, 0, first.saturating_add(start).saturating_add(count_as_u32(place)));
+            }
+            start = *end;
+        }
+    }
+}
+
+/// As many prefixes are read one by one.
+const FEW: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Random prefixes, crowded so that they nest, against asking each of them.
+    fn compare<W: Word>(bits: u8, address: impl Fn(u64) -> W) {
+        let mut seed = 1u64;
+        let mut dice = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed >> 33
+        };
+        let mut prefixes: Vec<(W, u8)> = Vec::new();
+        for _ in 0..2000 {
+            let length = u8::try_from(dice() % (u64::from(bits) + 1)).unwrap();
+            prefixes.push((address(dice()) & W::mask(length.into()), length));
+        }
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        let family = Family::new(prefixes.into_iter(), Vec::new()).unwrap();
+        for _ in 0..2000 {
+            let asked = address(dice());
+            let holds = |(_, prefix): &(u32, &Prefix<W>)| prefix.holds(asked);
+            let wanted: Vec<u32> = (7..).zip(&family.prefixes).filter(holds).map(|(id, _)| id).collect();
+            let mut found = Vec::new();
+            family.around(asked, family.all(), 7, &mut |_, _, id| found.push(id));
+            found.sort_unstable();
+            assert_eq!(found, wanted);
+        }
+    }
+
+    #[test]
+    fn the_search_finds_every_prefix_around_an_address_and_no_other() {
+        let crowded = |dice: u64| (dice & 0x3) << 30 | (dice & 0x1c) << 13 | (dice & 0x1fe0) >> 2;
+        compare(32, |dice| u32::try_from(crowded(dice)).unwrap());
+        compare(128, |dice| u128::from(crowded(dice)) << 96 | u128::from(dice & 0xf00));
+    }
+}
