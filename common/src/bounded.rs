@@ -55,9 +55,9 @@ impl<const MAX: usize> Visitor<'_> for BytesVisitor<MAX> {
 /// At most `MAX` items.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 #[serde(transparent)]
-pub struct Few<T, const MAX: usize>(Vec<T>);
+pub struct BoundedVec<T, const MAX: usize>(Vec<T>);
 
-impl<T, const MAX: usize> Few<T, MAX> {
+impl<T, const MAX: usize> BoundedVec<T, MAX> {
     /// Keeps the first `MAX` items.
     pub fn first_of(items: impl IntoIterator<Item = T>) -> Self {
         Self(items.into_iter().take(MAX).collect())
@@ -74,7 +74,7 @@ impl<T, const MAX: usize> Few<T, MAX> {
     }
 }
 
-impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Few<T, MAX> {
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for BoundedVec<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // A packet is at most `wire::MAX_PACKET` bytes, so the vector is small before it is measured.
         let items = Vec::deserialize(deserializer)?;

@@ -2,7 +2,7 @@
 
 use crate::raw;
 use nix::poll::PollFlags;
-use sockd_common::bounded::Few;
+use sockd_common::bounded::BoundedVec;
 use sockd_common::channel::{Received, WorkerEnd};
 use sockd_common::message::resolver::{Answer, FromResolver, Query, ToResolver, Transport};
 use sockd_common::message::{Id, Name};
@@ -34,19 +34,19 @@ pub(crate) fn run(channel: OwnedFd) -> Option<()> {
 
 fn answer(monitor: &Monitor, id: Id, act: &str) -> bool {
     let said = |id, answer| monitor.send(&FromResolver::Answer { id, answer }).is_ok();
-    let address = |address: Ipv4Addr| Answer::Addresses(Few::first_of([IpAddr::V4(address)]));
+    let address = |address: Ipv4Addr| Answer::Addresses(BoundedVec::first_of([IpAddr::V4(address)]));
     match act {
         "loopback" => said(id, address(Ipv4Addr::LOCALHOST)),
         "unspecified" => said(id, address(Ipv4Addr::UNSPECIFIED)),
         "mapped" => {
             let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
-            said(id, Answer::Addresses(Few::first_of([mapped])))
+            said(id, Answer::Addresses(BoundedVec::first_of([mapped])))
         }
         "metadata" => said(id, address(Ipv4Addr::new(169, 254, 169, 254))),
-        "none" => said(id, Answer::Addresses(Few::first_of([]))),
-        "names" => said(id, Answer::Names(Few::first_of(Name::new(b"\xff\n (evil)")))),
+        "none" => said(id, Answer::Addresses(BoundedVec::first_of([]))),
+        "names" => said(id, Answer::Names(BoundedVec::first_of(Name::new(b"\xff\n (evil)")))),
         "seventeen" => {
-            let sixteen = Answer::Addresses(Few::first_of([IpAddr::V4(SERVER); 16]));
+            let sixteen = Answer::Addresses(BoundedVec::first_of([IpAddr::V4(SERVER); 16]));
             let mut bytes = raw::bytes(&FromResolver::Answer { id, answer: sixteen });
             // The octets of an address and the kind before them; the number stands before the first.
             let addresses = 16 * 5;

@@ -10,7 +10,7 @@ use domain::base::message_builder::AnswerBuilder;
 use domain::base::{Message, MessageBuilder, Name, ToName, Ttl};
 use domain::rdata::{A, Aaaa, Cname, Ptr};
 use monitor::Worker;
-use sockd_common::bounded::{Bytes, Few};
+use sockd_common::bounded::{BoundedVec, Bytes};
 use sockd_common::message::resolver::{Answer, FromResolver, Query, ToResolver, Transport};
 use sockd_common::message::{Id, Role};
 use std::fs::File;
@@ -34,7 +34,8 @@ fn ready(servers: u8) -> Resolver {
 }
 
 fn set_up(worker: &Resolver, servers: u8) {
-    let setup = ToResolver::Setup { servers, timeout: 1, attempts: 1, ndots: 1, search: Few::default() };
+    let setup =
+        ToResolver::Setup { servers, timeout: 1, attempts: 1, ndots: 1, search: BoundedVec::default() };
     worker.send(&setup, None);
 }
 
@@ -43,7 +44,7 @@ fn addresses_of(name: &str) -> Query {
 }
 
 fn found(addresses: &[&str]) -> Answer {
-    Answer::Addresses(Few::first_of(addresses.iter().map(|address| address.parse().unwrap())))
+    Answer::Addresses(BoundedVec::first_of(addresses.iter().map(|address| address.parse().unwrap())))
 }
 
 /// Plays the monitor for one lookup: connects sockets until the answer comes. Gives it with what was needed.
@@ -165,7 +166,7 @@ fn aliases_and_ipv6_addresses_are_followed_and_what_is_not_there_is_not_found() 
 fn only_the_name_that_has_the_address_is_answered() {
     let (worker, servers) = (ready(1), [honest_server()]);
     let (answer, needed) = look_up(&worker, Query::Names([192, 0, 2, 1].into()), &servers);
-    assert_eq!(answer, Answer::Names(Few::first_of([Bytes::new(b"host.test").unwrap()])));
+    assert_eq!(answer, Answer::Names(BoundedVec::first_of([Bytes::new(b"host.test").unwrap()])));
     assert_eq!(needed, [(Transport::Udp, 0); 3]);
     assert_eq!(look_up(&worker, Query::Names([192, 0, 2, 2].into()), &servers).0, Answer::NotFound);
 }
@@ -183,7 +184,10 @@ fn the_table_of_hosts_is_read_and_replaced() {
         assert_eq!(look_up(&worker, name(), &[]).0, found(&[address]));
         let names = ["printer.test", "printer"].map(|name| Bytes::new(name.as_bytes()).unwrap());
         let address: IpAddr = address.parse().unwrap();
-        assert_eq!(look_up(&worker, Query::Names(address), &[]).0, Answer::Names(Few::first_of(names)));
+        assert_eq!(
+            look_up(&worker, Query::Names(address), &[]).0,
+            Answer::Names(BoundedVec::first_of(names))
+        );
     }
     assert!(worker.finish().success());
 }
@@ -382,7 +386,7 @@ fn a_nameserver_that_dribbles_or_is_silent_stalls_nobody_else() {
     let (silent, dribbling) = (udp_server(|_| vec![]), truncating_server(dribbles));
     let (worker, servers) = (ready(1), [honest_server()]);
     let patient =
-        ToResolver::Setup { servers: 1, timeout: 255, attempts: 1, ndots: 1, search: Few::default() };
+        ToResolver::Setup { servers: 1, timeout: 255, attempts: 1, ndots: 1, search: BoundedVec::default() };
     worker.send(&patient, None);
     for (id, transports, server) in
         [(1, &[Transport::Udp][..], silent), (2, &[Transport::Udp, Transport::Tcp], dribbling)]

@@ -15,7 +15,7 @@
 //! has come.
 
 use super::{Id, Locks, Message, Name};
-use crate::bounded::Few;
+use crate::bounded::BoundedVec;
 use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,7 @@ pub enum ToResolver {
         /// Names with fewer dots are first tried with the search domains.
         ndots: u8,
         /// The search domains.
-        search: Few<Name, MAX_SEARCH>,
+        search: BoundedVec<Name, MAX_SEARCH>,
     },
     /// The hosts(5) file comes with this message, opened for reading; it replaces the table read before.
     Hosts,
@@ -115,9 +115,9 @@ pub enum Query {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Answer {
     /// Answers [`Query::Addresses`]; never empty.
-    Addresses(Few<IpAddr, MAX_ADDRESSES>),
+    Addresses(BoundedVec<IpAddr, MAX_ADDRESSES>),
     /// Answers [`Query::Names`]; never empty.
-    Names(Few<Name, MAX_NAMES>),
+    Names(BoundedVec<Name, MAX_NAMES>),
     /// There is no such name, or it has no such data.
     NotFound,
     /// No nameserver gave a usable answer in time, or the lookup was cancelled.

@@ -1,6 +1,6 @@
 //! resolv.conf(5): which nameservers are asked, and how.
 
-use sockd_common::bounded::Few;
+use sockd_common::bounded::BoundedVec;
 use sockd_common::message::Name;
 use sockd_common::message::resolver::ToResolver;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -72,7 +72,7 @@ impl ResolvConf {
             timeout: self.timeout,
             attempts: self.attempts,
             ndots: self.ndots,
-            search: Few::first_of(self.search.iter().cloned()),
+            search: BoundedVec::first_of(self.search.iter().cloned()),
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use nix::errno::Errno;
 use proptest::prelude::*;
-use sockd_common::bounded::Few;
+use sockd_common::bounded::BoundedVec;
 use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
 use sockd_common::message::resolver::{Answer, Query};
 use sockd_common::message::session::End;
@@ -155,7 +155,7 @@ fn a_name_is_resolved_once_and_dialled_at_the_address_that_was_decided_on() {
     let name = Name::new(b"www.example.com").unwrap();
     assert!(actions.contains(&Action::Resolve(Query::Addresses(name))), "{actions:?}");
     let addresses = ["203.0.113.1", "203.0.113.2"].map(|address| address.parse().unwrap());
-    let actions = session.on(Event::Resolved(Answer::Addresses(Few::first_of(addresses))), &config);
+    let actions = session.on(Event::Resolved(Answer::Addresses(BoundedVec::first_of(addresses))), &config);
     assert!(actions.contains(&Action::Weigh(addresses.into(), 23)));
     let both = kinds(&[("203.0.113.1", AddressKind::Unicast), ("203.0.113.2", AddressKind::Unicast)]);
     let actions = session.on(both, &config);
@@ -172,7 +172,7 @@ fn the_next_address_of_a_name_is_tried_when_one_does_not_answer() {
     let (config, mut session) = (config("permit 0.0.0.0 0.0.0.0\n"), session());
     let addresses = ["203.0.113.1", "203.0.113.2"].map(|address| address.parse().unwrap());
     let both = kinds(&[("203.0.113.1", AddressKind::Unicast), ("203.0.113.2", AddressKind::Unicast)]);
-    let found = Event::Resolved(Answer::Addresses(Few::first_of(addresses)));
+    let found = Event::Resolved(Answer::Addresses(BoundedVec::first_of(addresses)));
     let actions = after(&mut session, vec![connect_to_name("a.example", 23), found, both], &config);
     assert_eq!(dialled(&actions), Some("203.0.113.1:23".parse().unwrap()));
     let actions = session.on(Event::Dialled(Err(("connect", Errno::ECONNREFUSED))), &config);
@@ -338,7 +338,7 @@ fn a_bind_for_anybody_needs_the_setting() {
 fn bind_to_name(session: &mut Session, addresses: &[(&str, AddressKind)], config: &Config) -> Vec<Action> {
     let name = Destination::Name(Name::new(b"ftp.example").unwrap());
     let parsed = addresses.iter().map(|(address, _)| address.parse::<IpAddr>().unwrap());
-    let resolved = Event::Resolved(Answer::Addresses(Few::first_of(parsed)));
+    let resolved = Event::Resolved(Answer::Addresses(BoundedVec::first_of(parsed)));
     after(session, vec![request(Command::Bind, name, 21), resolved, kinds(addresses)], config)
 }
 
@@ -596,7 +596,7 @@ fn servers_of_a_line_are_tried_in_order_and_a_dead_one_is_remembered() {
     let name = Name::new(b"gw.example").unwrap();
     assert!(actions.contains(&Action::Resolve(Query::Addresses(name))));
     let two = [("198.51.100.2", AddressKind::Unicast), ("198.51.100.3", AddressKind::Unicast)];
-    let addresses = Few::first_of(two.iter().map(|(address, _)| address.parse().unwrap()));
+    let addresses = BoundedVec::first_of(two.iter().map(|(address, _)| address.parse().unwrap()));
     let actions =
         after(&mut session, vec![Event::Resolved(Answer::Addresses(addresses)), kinds(&two)], &config);
     assert_eq!(dialled(&actions), Some("198.51.100.2:1081".parse().unwrap()));
@@ -761,10 +761,10 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(()).prop_map(|()| connect_to_name("a.example", 23)),
         (0_u64..2, 0_u64..2, why).prop_map(|(up, down, why)| Event::Closed { up, down, why }),
         proptest::collection::vec(address.clone(), 1..3).prop_map(move |addresses| {
-            Event::Resolved(Answer::Addresses(Few::first_of(addresses.into_iter().map(parsed))))
+            Event::Resolved(Answer::Addresses(BoundedVec::first_of(addresses.into_iter().map(parsed))))
         }),
         Just(()).prop_map(|()| Event::Resolved(Answer::Failed)),
-        Just(()).prop_map(|()| Event::Resolved(Answer::Names(Few::first_of(Name::new(b"x.example"))))),
+        Just(()).prop_map(|()| Event::Resolved(Answer::Names(BoundedVec::first_of(Name::new(b"x.example"))))),
         proptest::collection::vec((address, kind), 1..3).prop_map(|list| kinds(&list)),
         Just(()).prop_map(|()| Event::Identified(Identity::Unknown)),
         Just(()).prop_map(|()| Event::Dialled(Ok(()))),

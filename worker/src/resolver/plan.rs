@@ -8,7 +8,7 @@ use super::hosts::Hosts;
 use super::name::{DnsName, HostName};
 use super::question::{Kind, Question};
 use core::net::{IpAddr, Ipv4Addr};
-use sockd_common::bounded::Few;
+use sockd_common::bounded::BoundedVec;
 use sockd_common::message::resolver::{Answer, MAX_SEARCH, Query};
 use std::time::Duration;
 
@@ -183,12 +183,12 @@ fn follow(mut question: Question, known: Known<'_>) -> Result<Outcome, Open> {
 fn addresses_or_not_found(addresses: Vec<IpAddr>) -> Answer {
     match addresses.is_empty() {
         true => Answer::NotFound,
-        false => Answer::Addresses(Few::first_of(addresses)),
+        false => Answer::Addresses(BoundedVec::first_of(addresses)),
     }
 }
 
 fn names_or(names: Vec<HostName>, otherwise: Answer) -> Answer {
-    let names = Few::first_of(names.iter().filter_map(HostName::to_message));
+    let names = BoundedVec::first_of(names.iter().filter_map(HostName::to_message));
     if names.as_slice().is_empty() { otherwise } else { Answer::Names(names) }
 }
 

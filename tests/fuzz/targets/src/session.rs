@@ -7,7 +7,7 @@
 use arbitrary::{Result, Unstructured};
 use nix::errno::Errno;
 use sockd::config::settings_file;
-use sockd_common::bounded::Few;
+use sockd_common::bounded::BoundedVec;
 use sockd_common::message::request::ReplyCode;
 use sockd_common::message::resolver::{Answer, Query};
 use sockd_common::message::session::End;
@@ -801,10 +801,12 @@ fn any_end(choices: &mut Unstructured<'_>) -> Result<End> {
 fn any_answer(choices: &mut Unstructured<'_>) -> Result<Answer> {
     let count = choices.int_in_range(0..=3)?;
     Ok(match choices.int_in_range(0..=5)? {
-        0..=2 => Answer::Addresses(Few::first_of(
+        0..=2 => Answer::Addresses(BoundedVec::first_of(
             (0..count).map(|_| any_address(choices)).collect::<Result<Vec<_>>>()?,
         )),
-        3 => Answer::Names(Few::first_of((0..count).map(|_| any_name(choices)).collect::<Result<Vec<_>>>()?)),
+        3 => Answer::Names(BoundedVec::first_of(
+            (0..count).map(|_| any_name(choices)).collect::<Result<Vec<_>>>()?,
+        )),
         4 => Answer::NotFound,
         _ => Answer::Failed,
     })

@@ -5,7 +5,7 @@ use super::super::question::{Asked, Kind};
 use super::*;
 use domain::base::iana::Rtype;
 use proptest::prelude::*;
-use sockd_common::bounded::{Bytes, Few};
+use sockd_common::bounded::{BoundedVec, Bytes};
 use std::time::Duration;
 
 const ENTROPY: Entropy = [0x5a; 34];
@@ -36,7 +36,7 @@ fn answer(id: u32, answer: Answer) -> FromResolver {
 }
 
 fn found(id: u32, last: u8) -> FromResolver {
-    answer(id, Answer::Addresses(Few::first_of([[192, 0, 2, last].into()])))
+    answer(id, Answer::Addresses(BoundedVec::first_of([[192, 0, 2, last].into()])))
 }
 
 fn asked(name: &str, kind: Kind) -> Asked {
@@ -235,7 +235,7 @@ fn the_name_of_an_address_is_answered_when_it_has_the_address() {
     let packet =
         reply(&asked(pointer, Kind::Ptr), vec![record(pointer, Rtype::PTR, 60, target.as_slice())]).packet();
     assert_eq!(serve(&mut lookups, 1, &packet, now), need(1, 0));
-    let names = Answer::Names(Few::first_of([Bytes::new(b"host.test").unwrap()]));
+    let names = Answer::Names(BoundedVec::first_of([Bytes::new(b"host.test").unwrap()]));
     assert_eq!(serve(&mut lookups, 1, &address_packet("host.test", 60, 1), now), [answer(1, names)]);
 }
 

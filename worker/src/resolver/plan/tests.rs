@@ -61,11 +61,11 @@ fn names_of(address: &str) -> Query {
 }
 
 fn addresses(addresses: &[&str]) -> Answer {
-    Answer::Addresses(Few::first_of(addresses.iter().map(|address| address.parse().unwrap())))
+    Answer::Addresses(BoundedVec::first_of(addresses.iter().map(|address| address.parse().unwrap())))
 }
 
 fn names(names: &[&str]) -> Answer {
-    Answer::Names(Few::first_of(names.iter().map(|name| Bytes::new(name.as_bytes()).unwrap())))
+    Answer::Names(BoundedVec::first_of(names.iter().map(|name| Bytes::new(name.as_bytes()).unwrap())))
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Writes `tests/fuzz/corpus/*/seed-*`: what real clients and servers say, files as they are installed, and messages and
 //! frozen files as this version writes them.
 
-use sockd_common::bounded::Few;
+use sockd_common::bounded::BoundedVec;
 use sockd_common::message::ident::{FromIdent, IdentUser, ToIdent};
 use sockd_common::message::probe::{Act, FromProbe, ToProbe};
 use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
@@ -157,12 +157,12 @@ fn from_worker() -> Vec<Vec<u8>> {
         packet(0, &FromSession::Closed { id, up: 1048, down: 285_143, why: End::Finished }),
         packet(0, &FromSession::Closed { id, up: 0, down: 0, why: End::ClientGone(Errno(104)) }),
         packet(1, &FromResolver::NeedSocket { id, transport: Transport::Tcp, attempt: 3 }),
-        packet(1, &FromResolver::Answer { id, answer: Answer::Addresses(Few::first_of(addresses)) }),
+        packet(1, &FromResolver::Answer { id, answer: Answer::Addresses(BoundedVec::first_of(addresses)) }),
         packet(
             1,
             &FromResolver::Answer {
                 id,
-                answer: Answer::Names(Few::first_of([name("a.example"), name("b")])),
+                answer: Answer::Names(BoundedVec::first_of([name("a.example"), name("b")])),
             },
         ),
         packet(2, &FromIdent::Answer { id, user: IdentUser::new(b"joe") }),
@@ -185,7 +185,7 @@ fn to_worker() -> Vec<Vec<u8>> {
         let request = Request { version: 4, command, destination, port: 23, user: user.clone() };
         packet(4, &ToUpstream::Ask { id, request })
     };
-    let search = Few::first_of([name("a.example"), name("b.example")]);
+    let search = BoundedVec::first_of([name("a.example"), name("b.example")]);
     vec![
         packet(0, &ToSession::Setup { relay: RelayMode::Splice, idle_limit: 7200 }),
         packet(0, &ToSession::Serve { id }),
