@@ -6,9 +6,9 @@ use std::fmt;
 
 /// At most `MAX` bytes, of any value: what a client or a server sent, not yet believed.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Bytes<const MAX: usize>(Box<[u8]>);
+pub struct BoundedBytes<const MAX: usize>(Box<[u8]>);
 
-impl<const MAX: usize> Bytes<MAX> {
+impl<const MAX: usize> BoundedBytes<MAX> {
     /// Copies `bytes`, or gives nothing where they are more than `MAX`.
     pub fn new(bytes: &[u8]) -> Option<Self> {
         (bytes.len() <= MAX).then(|| Self(bytes.into()))
@@ -20,35 +20,35 @@ impl<const MAX: usize> Bytes<MAX> {
     }
 }
 
-impl<const MAX: usize> fmt::Debug for Bytes<MAX> {
+impl<const MAX: usize> fmt::Debug for BoundedBytes<MAX> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.0.escape_ascii())
     }
 }
 
-impl<const MAX: usize> Serialize for Bytes<MAX> {
+impl<const MAX: usize> Serialize for BoundedBytes<MAX> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(&self.0)
     }
 }
 
-impl<'de, const MAX: usize> Deserialize<'de> for Bytes<MAX> {
+impl<'de, const MAX: usize> Deserialize<'de> for BoundedBytes<MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_bytes(BytesVisitor)
+        deserializer.deserialize_bytes(BoundedBytesVisitor)
     }
 }
 
-struct BytesVisitor<const MAX: usize>;
+struct BoundedBytesVisitor<const MAX: usize>;
 
-impl<const MAX: usize> Visitor<'_> for BytesVisitor<MAX> {
-    type Value = Bytes<MAX>;
+impl<const MAX: usize> Visitor<'_> for BoundedBytesVisitor<MAX> {
+    type Value = BoundedBytes<MAX>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "at most {MAX} bytes")
     }
 
     fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-        Bytes::new(bytes).ok_or_else(|| E::invalid_length(bytes.len(), &self))
+        BoundedBytes::new(bytes).ok_or_else(|| E::invalid_length(bytes.len(), &self))
     }
 }
 

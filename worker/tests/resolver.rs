@@ -10,7 +10,7 @@ use domain::base::message_builder::AnswerBuilder;
 use domain::base::{Message, MessageBuilder, Name, ToName, Ttl};
 use domain::rdata::{A, Aaaa, Cname, Ptr};
 use monitor::Worker;
-use sockd_common::bounded::{BoundedVec, Bytes};
+use sockd_common::bounded::{BoundedBytes, BoundedVec};
 use sockd_common::message::resolver::{Answer, FromResolver, Query, ToResolver, Transport};
 use sockd_common::message::{Id, Role};
 use std::fs::File;
@@ -40,7 +40,7 @@ fn set_up(worker: &Resolver, servers: u8) {
 }
 
 fn addresses_of(name: &str) -> Query {
-    Query::Addresses(Bytes::new(name.as_bytes()).unwrap())
+    Query::Addresses(BoundedBytes::new(name.as_bytes()).unwrap())
 }
 
 fn found(addresses: &[&str]) -> Answer {
@@ -166,7 +166,7 @@ fn aliases_and_ipv6_addresses_are_followed_and_what_is_not_there_is_not_found() 
 fn only_the_name_that_has_the_address_is_answered() {
     let (worker, servers) = (ready(1), [honest_server()]);
     let (answer, needed) = look_up(&worker, Query::Names([192, 0, 2, 1].into()), &servers);
-    assert_eq!(answer, Answer::Names(BoundedVec::first_of([Bytes::new(b"host.test").unwrap()])));
+    assert_eq!(answer, Answer::Names(BoundedVec::first_of([BoundedBytes::new(b"host.test").unwrap()])));
     assert_eq!(needed, [(Transport::Udp, 0); 3]);
     assert_eq!(look_up(&worker, Query::Names([192, 0, 2, 2].into()), &servers).0, Answer::NotFound);
 }
@@ -182,7 +182,7 @@ fn the_table_of_hosts_is_read_and_replaced() {
         file.write_all(format!("{padding}{address} Printer.test printer\n").as_bytes()).unwrap();
         give_hosts(&worker, &file);
         assert_eq!(look_up(&worker, name(), &[]).0, found(&[address]));
-        let names = ["printer.test", "printer"].map(|name| Bytes::new(name.as_bytes()).unwrap());
+        let names = ["printer.test", "printer"].map(|name| BoundedBytes::new(name.as_bytes()).unwrap());
         let address: IpAddr = address.parse().unwrap();
         assert_eq!(
             look_up(&worker, Query::Names(address), &[]).0,

@@ -4,7 +4,7 @@
 //! `Answer{id, ..}` exactly once. `Cancel{id}` works as for lookups.
 
 use super::{Id, Locks, Message};
-use crate::bounded::Bytes;
+use crate::bounded::BoundedBytes;
 use serde::{Deserialize, Serialize};
 
 /// Monitor to ident worker.
@@ -43,7 +43,7 @@ pub enum FromIdent {
 }
 
 /// A user id from an identd answer: longer ones count as no answer.
-pub type IdentUser = Bytes<64>;
+pub type IdentUser = BoundedBytes<64>;
 
 impl Message for ToIdent {
     fn carries_descriptor(&self) -> bool {

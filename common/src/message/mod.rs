@@ -14,7 +14,7 @@ pub mod resolver;
 pub mod session;
 pub mod upstream;
 
-use crate::bounded::Bytes;
+use crate::bounded::BoundedBytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Both programs must have been built from the same protocol: raised by one with every change of a message.
@@ -24,10 +24,10 @@ pub const PROTOCOL_VERSION: u16 = 3;
 pub const MAX_NAME: usize = 255;
 
 /// The user id that a client claims (SOCKS4 USERID), or the one that its identd reports.
-pub type UserId = Bytes<MAX_NAME>;
+pub type UserId = BoundedBytes<MAX_NAME>;
 
 /// A domain name in its textual form without the final dot, as it came from the network.
-pub type Name = Bytes<MAX_NAME>;
+pub type Name = BoundedBytes<MAX_NAME>;
 
 /// Tells one session, lookup or identd query from the others on the same channel.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
-use sockd_common::bounded::Bytes;
+use sockd_common::bounded::BoundedBytes;
 use sockd_common::channel::{MonitorEnd, Received, WorkerEnd};
 use sockd_common::message::Message;
 use sockd_lockdown::{self as lockdown, Gid, Resource, Uid};
@@ -35,7 +35,7 @@ pub enum ToRunner {
     /// Run this command of the rules with these values.
     Run {
         /// The command exactly as it stands in the rules; lines are at most this long.
-        template: Bytes<1023>,
+        template: BoundedBytes<1023>,
         /// What its `%`s stand for.
         values: Values,
     },
@@ -192,7 +192,7 @@ impl Runner {
         }
     }
 
-    fn take(&mut self, template: &Bytes<1023>, values: Values) {
+    fn take(&mut self, template: &BoundedBytes<1023>, values: Values) {
         let template = String::from_utf8_lossy(template.as_bytes()).into_owned();
         if !self.plan.templates.contains(&template) {
             self.report(FromRunner::Unknown);

@@ -10,7 +10,7 @@ use nix::errno::Errno as Code;
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags, accept_with, acceptfrom_with, getsockname};
-use sockd_common::bounded::Bytes;
+use sockd_common::bounded::BoundedBytes;
 use sockd_common::channel::Received;
 use sockd_common::message::session::ToSession;
 use sockd_common::message::{Id, Role};
@@ -263,7 +263,7 @@ impl Monitor {
 
     /// Passes a command on to the runner; nobody waits for it.
     fn run_command(&mut self, template: &str, values: Values) {
-        let Some(template) = Bytes::new(template.as_bytes()) else { return };
+        let Some(template) = BoundedBytes::new(template.as_bytes()) else { return };
         let sent = self.runner.as_ref().map(|runner| runner.send(&ToRunner::Run { template, values }, None));
         let news = match sent {
             Some(Ok(())) => return,

@@ -5,7 +5,7 @@ use super::super::question::{Asked, Kind};
 use super::*;
 use domain::base::iana::Rtype;
 use proptest::prelude::*;
-use sockd_common::bounded::{BoundedVec, Bytes};
+use sockd_common::bounded::{BoundedBytes, BoundedVec};
 use std::time::Duration;
 
 const ENTROPY: Entropy = [0x5a; 34];
@@ -18,7 +18,7 @@ fn lookups(servers: u8, attempts: u8) -> Lookups {
 }
 
 fn addresses_of(name: &str) -> Query {
-    Query::Addresses(Bytes::new(name.as_bytes()).unwrap())
+    Query::Addresses(BoundedBytes::new(name.as_bytes()).unwrap())
 }
 
 /// What is said to the monitor; the rest of the actions is left out.
@@ -235,7 +235,7 @@ fn the_name_of_an_address_is_answered_when_it_has_the_address() {
     let packet =
         reply(&asked(pointer, Kind::Ptr), vec![record(pointer, Rtype::PTR, 60, target.as_slice())]).packet();
     assert_eq!(serve(&mut lookups, 1, &packet, now), need(1, 0));
-    let names = Answer::Names(BoundedVec::first_of([Bytes::new(b"host.test").unwrap()]));
+    let names = Answer::Names(BoundedVec::first_of([BoundedBytes::new(b"host.test").unwrap()]));
     assert_eq!(serve(&mut lookups, 1, &address_packet("host.test", 60, 1), now), [answer(1, names)]);
 }
 

@@ -1,7 +1,7 @@
 //! Plans gone through to their end with nameservers that are only a table.
 
 use super::*;
-use sockd_common::bounded::Bytes;
+use sockd_common::bounded::BoundedBytes;
 
 /// What the world's nameservers know: name, kind, outcome. What is not listed does not exist.
 type World<'a> = &'a [(&'a str, Kind, Outcome)];
@@ -53,7 +53,7 @@ fn lookup(query: &Query, setup: &Setup, hosts: &[u8], world: World<'_>) -> (Answ
 }
 
 fn addresses_of(name: &str) -> Query {
-    Query::Addresses(Bytes::new(name.as_bytes()).unwrap())
+    Query::Addresses(BoundedBytes::new(name.as_bytes()).unwrap())
 }
 
 fn names_of(address: &str) -> Query {
@@ -65,7 +65,7 @@ fn addresses(addresses: &[&str]) -> Answer {
 }
 
 fn names(names: &[&str]) -> Answer {
-    Answer::Names(BoundedVec::first_of(names.iter().map(|name| Bytes::new(name.as_bytes()).unwrap())))
+    Answer::Names(BoundedVec::first_of(names.iter().map(|name| BoundedBytes::new(name.as_bytes()).unwrap())))
 }
 
 #[test]
