@@ -11,7 +11,7 @@ mod resolver;
 mod session;
 mod upstream;
 
-use sockd_common::message::{CHANNEL_FD, Locks, PROTOCOL_VERSION};
+use sockd_common::message::{CHANNEL_FD, LockdownReport, PROTOCOL_VERSION};
 
 fn main() {
     let channel = sockd_lockdown::take_descriptor(CHANNEL_FD).expect("a channel");
@@ -25,8 +25,8 @@ fn main() {
 }
 
 /// The first lie: none of this holds.
-fn locks() -> Locks {
-    Locks {
+fn locks() -> LockdownReport {
+    LockdownReport {
         protocol: PROTOCOL_VERSION,
         landlock_abi: 7,
         landlock_enforced: true,

@@ -4,7 +4,7 @@
 //! here, everything else is put on from top to bottom.
 
 use crate::Ending;
-use sockd_common::message::{CHANNEL_FD, Locks, PROTOCOL_VERSION};
+use sockd_common::message::{CHANNEL_FD, LockdownReport, PROTOCOL_VERSION};
 use sockd_lockdown::{
     LockError, Resource, Row, close_from, deny_write_execute, die_with_parent, install_filter, keep_only,
     landlock_deny_all, limit, no_new_privileges, not_dumpable, take_descriptor,
@@ -31,14 +31,14 @@ pub fn take_channel() -> Option<OwnedFd> {
 ///
 /// An error means that the worker must end; that the kernel lacks Landlock or PR_SET_MDWE is no error, the monitor
 /// decides whether that is enough.
-pub fn lock_down(profile: &[Row]) -> Result<Locks, LockError> {
+pub fn lock_down(profile: &[Row]) -> Result<LockdownReport, LockError> {
     let locks = lock_down_without_filter()?;
     install_filter(profile)?;
     Ok(locks)
 }
 
 /// Everything but the last lock. A worker has no use for this; the probe measures what each layer is good for.
-pub fn lock_down_without_filter() -> Result<Locks, LockError> {
+pub fn lock_down_without_filter() -> Result<LockdownReport, LockError> {
     become_nobody_special()?;
     limit_resources()?;
     not_dumpable()?;
@@ -46,7 +46,7 @@ pub fn lock_down_without_filter() -> Result<Locks, LockError> {
     let memory_deny_write_execute = deny_write_execute();
     no_new_privileges()?;
     let landlock = landlock_deny_all()?;
-    Ok(Locks {
+    Ok(LockdownReport {
         protocol: PROTOCOL_VERSION,
         landlock_abi: landlock.abi,
         landlock_enforced: landlock.enforced,

@@ -14,7 +14,7 @@ use rustix::event::epoll::{Event, EventFlags};
 use slab::Slab;
 use sockd_common::message::request::ReplyCode;
 use sockd_common::message::session::{End, FromSession, RelayMode, ToSession};
-use sockd_common::message::{Id, Locks, PROTOCOL_VERSION};
+use sockd_common::message::{Id, LockdownReport, PROTOCOL_VERSION};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -345,7 +345,7 @@ impl Unlocked {
         let epoll = Epoll::new().map_err(|_| Ending::System)?;
         let channel = Outbox::new(channel);
         epoll.add(&channel, CHANNEL, EventFlags::IN).map_err(|_| Ending::System)?;
-        let none = Locks {
+        let none = LockdownReport {
             protocol: PROTOCOL_VERSION,
             landlock_abi: 0,
             landlock_enforced: false,

@@ -3,7 +3,7 @@
 //! An ident worker hears `Ask{id, client_port, server_port}` with a socket that is connected to port 113, and says
 //! `Answer{id, ..}` exactly once. `Cancel{id}` works as for lookups.
 
-use super::{Id, Locks, Message};
+use super::{Id, LockdownReport, Message};
 use crate::bounded::BoundedBytes;
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,7 @@ pub enum ToIdent {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum FromIdent {
     /// Locked down and waiting.
-    Ready(Locks),
+    Ready(LockdownReport),
     /// The query has ended.
     Answer {
         /// The query.

@@ -43,7 +43,7 @@ pub trait Message: Serialize + DeserializeOwned {
 
 /// What the worker that says `Ready` has put between itself and the system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Locks {
+pub struct LockdownReport {
     /// [`PROTOCOL_VERSION`] of the worker's program.
     pub protocol: u16,
     /// The Landlock ABI that the kernel offers; 0 without Landlock.

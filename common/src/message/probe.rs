@@ -1,6 +1,6 @@
 //! The probe worker's channel.
 
-use super::{Errno, Locks, Message};
+use super::{Errno, LockdownReport, Message};
 use serde::{Deserialize, Serialize};
 
 /// Monitor to probe worker: a worker behind a session worker's locks that tries, for `sockd -ver`, what they forbid.
@@ -37,7 +37,7 @@ impl Act {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum FromProbe {
     /// Locked down and waiting.
-    Ready(Locks),
+    Ready(LockdownReport),
     /// The act did not end the worker.
     Survived {
         /// What the kernel answered; 0 where it was done.

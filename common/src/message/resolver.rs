@@ -14,7 +14,7 @@
 //! `Cancel{id}` ends a lookup early. It is answered by `Answer` like every lookup, so that an id is free when its answer
 //! has come.
 
-use super::{Id, Locks, Message, Name};
+use super::{Id, LockdownReport, Message, Name};
 use crate::bounded::BoundedVec;
 use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,7 @@ pub enum ToResolver {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum FromResolver {
     /// Locked down and waiting.
-    Ready(Locks),
+    Ready(LockdownReport),
     /// A connected socket to the nameserver of this attempt is needed.
     NeedSocket {
         /// The lookup.

@@ -19,7 +19,7 @@
 //! what still arrives for that id.
 
 use super::request::{ReplyCode, Request};
-use super::{Errno, Id, Locks, Message};
+use super::{Errno, Id, LockdownReport, Message};
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +79,7 @@ pub enum ToSession {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum FromSession {
     /// Locked down and waiting.
-    Ready(Locks),
+    Ready(LockdownReport),
     /// A client's whole request has been read.
     Request {
         /// The session.

@@ -15,7 +15,7 @@
 //! `Relay`. `Cancel{id}` works as for lookups.
 
 use super::request::{ReplyCode, Request};
-use super::{Errno, Id, Locks, Message};
+use super::{Errno, Id, LockdownReport, Message};
 use core::net::SocketAddrV4;
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,7 @@ pub enum ToUpstream {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum FromUpstream {
     /// Locked down and waiting.
-    Ready(Locks),
+    Ready(LockdownReport),
     /// The next server has replied, or will not. The last word on a query, except for the first reply to a BIND.
     Answer {
         /// The query.

@@ -34,7 +34,7 @@ use sockd_common::message::ident::FromIdent;
 use sockd_common::message::resolver::FromResolver;
 use sockd_common::message::session::FromSession;
 use sockd_common::message::upstream::FromUpstream;
-use sockd_common::message::{Locks, Role};
+use sockd_common::message::{LockdownReport, Role};
 use sockd_session::client_host::Host;
 use sockd_session::config::Config;
 use sockd_session::limits::counts::Tallies;
@@ -325,7 +325,7 @@ impl Monitor {
     }
 
     /// A worker has locked itself down. One that holds less than the first did is not used.
-    pub(crate) fn worker_ready(&mut self, index: usize, locks: Locks) {
+    pub(crate) fn worker_ready(&mut self, index: usize, locks: LockdownReport) {
         if !self.workers.mark_ready(index) {
             return self.violation(index, "ready twice");
         }

@@ -30,7 +30,7 @@ use service_manager::{Environment, Notifier, Source};
 use slab::Slab;
 use sockd_common::channel::Received;
 use sockd_common::message::session::FromSession;
-use sockd_common::message::{CHANNEL_FD, Locks, Role};
+use sockd_common::message::{CHANNEL_FD, LockdownReport, Role};
 use sockd_policy::Services;
 use sockd_session::config::Config;
 use sockd_session::config::default_port;
@@ -412,7 +412,7 @@ impl Monitor {
 
     /// Starts the first spare worker and waits until it is locked down: a worker of another protocol, or a kernel
     /// that lacks what the settings require, is found out before the first client is.
-    pub(crate) fn first_worker(&mut self) -> Result<Locks, String> {
+    pub(crate) fn first_worker(&mut self) -> Result<LockdownReport, String> {
         const LIMIT: Duration = Duration::from_secs(20);
         let index = self.spawn(Role::Session).ok_or("the first worker cannot be started")?;
         self.workers.keep_spare(index);

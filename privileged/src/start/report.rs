@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sockd_common::channel::Received;
 use sockd_common::message::probe::{Act, FromProbe, ToProbe};
-use sockd_common::message::{Locks, PROTOCOL_VERSION, Role};
+use sockd_common::message::{LockdownReport, PROTOCOL_VERSION, Role};
 use sockd_policy::Services;
 use sockd_session::settings::{Isolation, Relay, Sandbox, Settings};
 use std::fs;
@@ -17,7 +17,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Whether a worker that has put on these locks may be used; the error says what it lacks.
-pub fn acceptable(locks: &Locks, settings: &Settings) -> Result<(), String> {
+pub fn acceptable(locks: &LockdownReport, settings: &Settings) -> Result<(), String> {
     if locks.protocol != PROTOCOL_VERSION {
         return Err(format!(
             "protocol {}, expected {PROTOCOL_VERSION}: sockd and sockd-worker are of different versions",
@@ -40,7 +40,7 @@ pub fn refusal(missing: &[String]) -> String {
 }
 
 /// What the administrator hears at a start without all layers; nothing where none is missing.
-pub fn reduced(mut missing: Vec<String>, locks: &Locks) -> Option<String> {
+pub fn reduced(mut missing: Vec<String>, locks: &LockdownReport) -> Option<String> {
     if !locks.landlock_enforced {
         missing.push("Landlock".into());
     }
@@ -148,7 +148,7 @@ fn layers(spawner: &Spawner) -> Result<Vec<Layer>, String> {
 type Probe = Link<ToProbe, FromProbe>;
 
 /// Starts a probe worker as every worker is started.
-fn probe(spawner: &Spawner, serial: u32) -> Result<(Probe, Locks), String> {
+fn probe(spawner: &Spawner, serial: u32) -> Result<(Probe, LockdownReport), String> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
         .map_err(|error| format!("socketpair: {error}"))?;
@@ -283,7 +283,7 @@ fn root(process: &str, missing: &[String]) -> Layer {
 mod tests {
     use super::*;
 
-    const LOCKS: Locks = Locks {
+    const LOCKS: LockdownReport = LockdownReport {
         protocol: PROTOCOL_VERSION,
         landlock_abi: 7,
         landlock_enforced: true,
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_worker_of_another_protocol_is_not_used() {
-        let older = Locks { protocol: PROTOCOL_VERSION - 1, ..LOCKS };
+        let older = LockdownReport { protocol: PROTOCOL_VERSION - 1, ..LOCKS };
         let error = acceptable(&older, &Settings::default()).unwrap_err();
         assert!(error.contains("of different versions"), "{error}");
         assert_eq!(acceptable(&LOCKS, &Settings::default()), Ok(()));
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn without_landlock_a_worker_is_used_only_where_the_settings_allow_it() {
-        let open = Locks { landlock_abi: 0, landlock_enforced: false, ..LOCKS };
+        let open = LockdownReport { landlock_abi: 0, landlock_enforced: false, ..LOCKS };
         assert!(acceptable(&open, &Settings::default()).is_err());
         let best_effort = Settings { sandbox: Sandbox::BestEffort, ..Settings::default() };
         assert_eq!(acceptable(&open, &best_effort), Ok(()));

@@ -17,7 +17,7 @@ use sockd_common::message::request::{Command, Destination, Request};
 use sockd_common::message::resolver::{FromResolver, ToResolver, Transport};
 use sockd_common::message::session::{FromSession, ToSession};
 use sockd_common::message::upstream::{FromUpstream, ToUpstream};
-use sockd_common::message::{CHANNEL_FD, Id, Locks, Message, Name, PROTOCOL_VERSION, Role, UserId};
+use sockd_common::message::{CHANNEL_FD, Id, LockdownReport, Message, Name, PROTOCOL_VERSION, Role, UserId};
 use sockd_lockdown::Row;
 use sockd_worker::{lockdown, profile};
 use std::io::{ErrorKind, Read, Write};
@@ -52,8 +52,8 @@ pub(crate) fn run(role: Role) -> Option<()> {
 }
 
 /// What the monitor wants to hear. The locks come later, in the children.
-fn locks() -> Locks {
-    Locks {
+fn locks() -> LockdownReport {
+    LockdownReport {
         protocol: PROTOCOL_VERSION,
         landlock_abi: 0,
         landlock_enforced: true,

@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair};
 use sockd_common::channel::{ChannelError, MonitorEnd, Received};
-use sockd_common::message::{Locks, Message, PROTOCOL_VERSION, Role};
+use sockd_common::message::{LockdownReport, Message, PROTOCOL_VERSION, Role};
 use std::fs;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ impl<Out: Message, In: Message> Worker<Out, In> {
     }
 
     /// Whether the locks hold that the worker claims.
-    pub(crate) fn assert_locked_down(&self, locks: Locks) {
+    pub(crate) fn assert_locked_down(&self, locks: LockdownReport) {
         assert_eq!(locks.protocol, PROTOCOL_VERSION);
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         for line in

@@ -4,7 +4,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sockd_common::channel::{MonitorEnd, Received};
 use sockd_common::message::request::Request;
 use sockd_common::message::session::{End, FromSession, RelayMode, ToSession};
-use sockd_common::message::{Id, Locks};
+use sockd_common::message::{Id, LockdownReport};
 use socket2::SockRef;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -20,7 +20,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Monitor {
     pub(crate) end: MonitorEnd<ToSession, FromSession>,
     pub(crate) child: Child,
-    pub(crate) locks: Locks,
+    pub(crate) locks: LockdownReport,
     next: u32,
 }
 

@@ -8,7 +8,7 @@ use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
 use sockd_common::message::resolver::{Answer, FromResolver, Query, ToResolver, Transport};
 use sockd_common::message::session::{End, FromSession, RelayMode, ToSession};
 use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
-use sockd_common::message::{Errno, Id, Locks, Message, Name, UserId};
+use sockd_common::message::{Errno, Id, LockdownReport, Message, Name, UserId};
 use sockd_common::wire::{MAX_PACKET, encode};
 use sockd_fuzz_targets::TARGETS;
 use sockd_fuzz_targets::frozen::HEADER;
@@ -142,8 +142,12 @@ fn name(text: &str) -> Name {
 
 fn from_worker() -> Vec<Vec<u8>> {
     let id = Id(7);
-    let locks =
-        Locks { protocol: 2, landlock_abi: 7, landlock_enforced: true, memory_deny_write_execute: true };
+    let locks = LockdownReport {
+        protocol: 2,
+        landlock_abi: 7,
+        landlock_enforced: true,
+        memory_deny_write_execute: true,
+    };
     let request = |command, destination| {
         let user = UserId::new(b"joe").expect("a short id");
         FromSession::Request { id, request: Request { version: 4, command, destination, port: 23, user } }
