@@ -4,7 +4,7 @@
 
 use divan::{Bencher, black_box};
 use sockd_common::message::request::{Command, Destination, Request};
-use sockd_common::message::session::{End, FromSession, ToSession};
+use sockd_common::message::session::{CloseReason, FromSession, ToSession};
 use sockd_common::message::{Id, Message, Name, UserId};
 use sockd_common::wire::{MAX_PACKET, decode, encode};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -30,7 +30,7 @@ fn to_name() -> FromSession {
 }
 
 fn closed() -> FromSession {
-    FromSession::Closed { id: ID, up: 1048, down: 285_143, why: End::Finished }
+    FromSession::Closed { id: ID, up: 1048, down: 285_143, why: CloseReason::Finished }
 }
 
 fn relay() -> ToSession {

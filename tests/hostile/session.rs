@@ -4,7 +4,7 @@ use crate::raw;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sockd_common::channel::{Received, WorkerEnd};
 use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
-use sockd_common::message::session::{End, FromSession, ToSession};
+use sockd_common::message::session::{CloseReason, FromSession, ToSession};
 use sockd_common::message::{Id, Name, UserId};
 use sockd_worker::profile::PROFILE_SESSION;
 use std::io::{ErrorKind, Read, Write};
@@ -89,7 +89,7 @@ impl Worker {
         session.client.write_all(&[0, 90, 0, 0, 0, 0, 0, 0]).ok()?;
         session.server = Some(server.into());
         match session.act.as_deref() {
-            Some("a-relay-of-the-wrong-version") => self.close(at, End::WrongVersion(5)),
+            Some("a-relay-of-the-wrong-version") => self.close(at, CloseReason::WrongVersion(5)),
             Some("a-request-after-the-relay") => self.monitor.send(&request(id, b"1.2.3.4", 4)).ok(),
             _ => Some(()),
         }
@@ -103,19 +103,19 @@ impl Worker {
             ReplyCode::BadUser => 93,
         };
         self.sessions.get_mut(at)?.client.write_all(&[0, code, 0, 0, 0, 0, 0, 0]).ok()?;
-        self.close(at, End::Refused)
+        self.close(at, CloseReason::Refused)
     }
 
     fn told_to_end(&mut self, id: Id) -> Option<()> {
         match self.sessions.iter().position(|session| session.id == id) {
             Some(at) if self.sessions.get(at)?.act.as_deref() != Some("silence") => {
-                self.close(at, End::Ended)
+                self.close(at, CloseReason::Ended)
             }
             _ => Some(()),
         }
     }
 
-    fn close(&mut self, at: usize, why: End) -> Option<()> {
+    fn close(&mut self, at: usize, why: CloseReason) -> Option<()> {
         let Session { id, mut up, down, act, .. } = self.sessions.remove(at);
         if act.as_deref() == Some("lies-about-bytes") {
             up = u64::MAX;
@@ -129,12 +129,12 @@ impl Worker {
             return match session.read_request() {
                 Some(true) => self.ask(at),
                 Some(false) => Some(()),
-                None => self.close(at, End::CutShort),
+                None => self.close(at, CloseReason::CutShort),
             };
         }
         match session.relay() {
             true => Some(()),
-            false => self.close(at, End::Finished),
+            false => self.close(at, CloseReason::Finished),
         }
     }
 
@@ -173,21 +173,21 @@ impl Worker {
             }
             "a-request-twice" => [&honest; 2].into_iter().all(|message| monitor.send(message).is_ok()),
             "an-end-twice" => {
-                [End::CutShort; 2].into_iter().all(|why| monitor.send(&closed(id, why)).is_ok())
+                [CloseReason::CutShort; 2].into_iter().all(|why| monitor.send(&closed(id, why)).is_ok())
             }
-            "an-end-of-no-relay" => monitor.send(&closed(id, End::Finished)).is_ok(),
+            "an-end-of-no-relay" => monitor.send(&closed(id, CloseReason::Finished)).is_ok(),
             "bytes-before-a-relay" => {
-                monitor.send(&FromSession::Closed { id, up: 1, down: 1, why: End::CutShort }).is_ok()
+                monitor.send(&FromSession::Closed { id, up: 1, down: 1, why: CloseReason::CutShort }).is_ok()
             }
-            "a-session-of-nobody" => monitor.send(&closed(raw::NOBODYS, End::CutShort)).is_ok(),
+            "a-session-of-nobody" => monitor.send(&closed(raw::NOBODYS, CloseReason::CutShort)).is_ok(),
             "a-session-of-another" => (0..64)
                 .map(Id)
                 .filter(|other| *other != id)
-                .all(|id| monitor.send(&closed(id, End::CutShort)).is_ok()),
+                .all(|id| monitor.send(&closed(id, CloseReason::CutShort)).is_ok()),
             "version-5" => monitor.send(&request(id, b"1.2.3.4", 5)).is_ok(),
             "a-name-that-is-no-text" => monitor.send(&request(id, b"\xff\xfe\n\0 (evil)", 4)).is_ok(),
             "a-flood-of-ends" => {
-                raw::flood(monitor, &raw::bytes(&closed(id, End::CutShort)));
+                raw::flood(monitor, &raw::bytes(&closed(id, CloseReason::CutShort)));
                 true
             }
             "silence" => true,

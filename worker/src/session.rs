@@ -13,7 +13,7 @@ use crate::{Ending, lockdown};
 use rustix::event::epoll::{Event, EventFlags};
 use slab::Slab;
 use sockd_common::message::request::ReplyCode;
-use sockd_common::message::session::{End, FromSession, RelayMode, ToSession};
+use sockd_common::message::session::{CloseReason, FromSession, RelayMode, ToSession};
 use sockd_common::message::{Id, LockdownReport, PROTOCOL_VERSION};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -216,7 +216,7 @@ impl Worker {
         }
     }
 
-    fn end(&mut self, slot: usize, id: Id, why: End) {
+    fn end(&mut self, slot: usize, id: Id, why: CloseReason) {
         self.slots.remove(&id);
         let Some(session) = self.sessions.try_remove(slot) else { return };
         let (up, down) = (session.up.total, session.down.total);
@@ -276,16 +276,17 @@ impl Worker {
                 self.tell(id, |session, outside| session.start_relay(server, bound, outside))
             }
             (ToSession::Refuse { id, code }, _) => {
-                self.tell(id, |session, outside| session.refuse(code, End::Refused, outside))
+                self.tell(id, |session, outside| session.refuse(code, CloseReason::Refused, outside))
             }
-            (ToSession::End { id }, _) => self.tell(id, |_, _| Some(Next::End(End::Ended))),
+            (ToSession::End { id }, _) => self.tell(id, |_, _| Some(Next::End(CloseReason::Ended))),
             // The kernel had no room for the descriptor: this session cannot be served, the others live on.
             (ToSession::Serve { id }, None) => {
-                self.say(FromSession::Closed { id, up: 0, down: 0, why: End::NoResources });
+                self.say(FromSession::Closed { id, up: 0, down: 0, why: CloseReason::NoResources });
                 Ok(())
             }
-            (ToSession::Relay { id, .. }, None) => self
-                .tell(id, |session, outside| session.refuse(ReplyCode::Rejected, End::NoResources, outside)),
+            (ToSession::Relay { id, .. }, None) => self.tell(id, |session, outside| {
+                session.refuse(ReplyCode::Rejected, CloseReason::NoResources, outside)
+            }),
         }
     }
 

@@ -5,7 +5,7 @@
 mod support;
 
 use sockd_common::message::request::ReplyCode;
-use sockd_common::message::session::{End, FromSession, RelayMode, ToSession};
+use sockd_common::message::session::{CloseReason, FromSession, RelayMode, ToSession};
 use sockd_common::message::{Errno, Id};
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
@@ -70,7 +70,7 @@ fn bytes_go_both_ways_and_each_end_of_stream_is_passed_on() {
             end_stream(second);
             assert_eq!(rest(first), b"answer after the end");
             let lengths = if first_is_client { (18, 20) } else { (28, 10) };
-            assert_eq!(monitor.hear_closed(), (lengths.0, lengths.1, End::Finished));
+            assert_eq!(monitor.hear_closed(), (lengths.0, lengths.1, CloseReason::Finished));
         }
     }
 }
@@ -88,7 +88,7 @@ fn bytes_behind_the_request_are_for_the_server() {
         server.write_all(b"late").unwrap();
         end_stream(&server);
         assert_eq!(rest(&mut client), b"\0\x5a\0\0\0\0\0\0late");
-        assert_eq!(monitor.hear_closed(), (5, 4, End::Finished));
+        assert_eq!(monitor.hear_closed(), (5, 4, CloseReason::Finished));
     }
 }
 
@@ -122,7 +122,7 @@ fn a_client_that_ends_its_stream_with_the_last_piece_of_a_bind_has_gone() {
     end_stream(&client);
     monitor.hear_request();
     monitor.say(ToSession::Listening { id, address: "192.0.2.1:1234".parse().unwrap() });
-    assert_eq!(monitor.hear_closed(), (0, 0, End::ClientGone(Errno(0))));
+    assert_eq!(monitor.hear_closed(), (0, 0, CloseReason::ClientGone(Errno(0))));
 }
 
 #[test]
@@ -132,11 +132,11 @@ fn a_reset_is_passed_on_as_a_reset() {
         let (client, mut server) = monitor.relay();
         reset(client);
         assert_eq!(server.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
-        assert_eq!(monitor.hear_closed(), (0, 0, End::ClientFailed(Errno(104))));
+        assert_eq!(monitor.hear_closed(), (0, 0, CloseReason::ClientFailed(Errno(104))));
         let (mut client, server) = monitor.relay();
         reset(server);
         assert_eq!(client.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
-        assert_eq!(monitor.hear_closed(), (0, 0, End::ServerFailed(Errno(104))));
+        assert_eq!(monitor.hear_closed(), (0, 0, CloseReason::ServerFailed(Errno(104))));
     }
 }
 
@@ -149,7 +149,7 @@ fn a_reset_after_the_end_of_its_stream_is_noticed_though_nobody_sends() {
         assert_eq!(rest(&mut server), b"");
         reset(client);
         assert_eq!(server.read(&mut [0; 1]).map_err(|error| error.kind()).unwrap_or(0), 0);
-        assert!(matches!(monitor.hear_closed(), (0, 0, End::ClientFailed(_))));
+        assert!(matches!(monitor.hear_closed(), (0, 0, CloseReason::ClientFailed(_))));
     }
 }
 
@@ -188,7 +188,7 @@ fn another_version_is_closed_without_a_word() {
     let mut monitor = start(Start::default());
     let (mut client, _) = monitor.serve();
     client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-    assert_eq!(monitor.hear_closed(), (0, 0, End::WrongVersion(b'G')));
+    assert_eq!(monitor.hear_closed(), (0, 0, CloseReason::WrongVersion(b'G')));
     assert_eq!(client.read(&mut [0; 8]).map_err(|error| error.kind()).unwrap_or(0), 0);
 }
 
@@ -200,7 +200,7 @@ fn a_request_that_ends_early_is_no_request() {
         client.write_all(part).unwrap();
         end_stream(&client);
         assert_eq!(rest(&mut client), b"");
-        assert_eq!(monitor.hear_closed(), (0, 0, End::CutShort));
+        assert_eq!(monitor.hear_closed(), (0, 0, CloseReason::CutShort));
     }
 }
 
@@ -209,9 +209,9 @@ fn refusals_of_its_own_are_answered_with_91() {
     let mut monitor = start(Start::default());
     let long_user = [&CONNECT[..8], &[b'u'; 300], b"\0"].concat();
     for (request, why) in [
-        (&b"\x04\x03\x00\x50\x0a\x00\x00\x01joe\0"[..], End::UndefinedCommand(3)),
-        (&long_user, End::UserTooLong),
-        (b"\x04\x01\x00\x50\x00\x00\x00\x01joe\0\0", End::BadName),
+        (&b"\x04\x03\x00\x50\x0a\x00\x00\x01joe\0"[..], CloseReason::UndefinedCommand(3)),
+        (&long_user, CloseReason::UserTooLong),
+        (b"\x04\x01\x00\x50\x00\x00\x00\x01joe\0\0", CloseReason::BadName),
     ] {
         let (mut client, _) = monitor.serve();
         client.write_all(request).unwrap();
@@ -230,7 +230,7 @@ fn a_refusing_reply_arrives_though_the_client_has_sent_more() {
     monitor.say(ToSession::Refuse { id, code: ReplyCode::BadUser });
     assert_eq!(rest(&mut client), [0, 93, 0, 0, 0, 0, 0, 0]);
     end_stream(&client);
-    assert_eq!(monitor.hear_closed(), (0, 0, End::Refused));
+    assert_eq!(monitor.hear_closed(), (0, 0, CloseReason::Refused));
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn a_refused_client_that_does_not_close_is_not_waited_for() {
     (&client).write_all(CONNECT).unwrap();
     monitor.hear_request();
     monitor.say(ToSession::Refuse { id, code: ReplyCode::Rejected });
-    assert_eq!(monitor.hear_closed(), (0, 0, End::Refused));
+    assert_eq!(monitor.hear_closed(), (0, 0, CloseReason::Refused));
     let mut client = client;
     assert_eq!(reply(&mut client), [0, 91, 0, 0, 0, 0, 0, 0]);
 }
@@ -274,7 +274,7 @@ fn a_client_that_leaves_while_bind_waits_is_noticed() {
             reply(&mut client);
         }
         drop(client);
-        assert_eq!(monitor.hear_closed(), (0, 0, End::ClientGone(Errno(0))));
+        assert_eq!(monitor.hear_closed(), (0, 0, CloseReason::ClientGone(Errno(0))));
     }
 }
 
@@ -286,7 +286,7 @@ fn a_client_that_resets_in_the_middle_of_its_request_is_noticed() {
     // Also where the worker has seen these bytes before.
     thread::sleep(std::time::Duration::from_millis(20));
     reset(client);
-    assert_eq!(monitor.hear_closed(), (0, 0, End::ClientGone(Errno(104))));
+    assert_eq!(monitor.hear_closed(), (0, 0, CloseReason::ClientGone(Errno(104))));
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn a_client_that_resets_while_the_monitor_decides_is_noticed() {
     client.write_all(CONNECT).unwrap();
     monitor.hear_request();
     reset(client);
-    assert_eq!(monitor.hear_closed(), (0, 0, End::ClientGone(Errno(104))));
+    assert_eq!(monitor.hear_closed(), (0, 0, CloseReason::ClientGone(Errno(104))));
     // The verdict has crossed with that: it is dropped, and the id may be used again.
     monitor.say(ToSession::Refuse { id, code: ReplyCode::Rejected });
     drop(monitor.grant(id));
@@ -319,7 +319,7 @@ fn a_slow_reader_gets_everything_after_both_streams_have_ended() {
         // Both streams have ended by now, and most of the body waits in sockets. Nothing is closed over that.
         assert!(monitor.hears_nothing());
         assert_eq!(rest(&mut client), body);
-        assert_eq!(monitor.hear_closed(), (0, body.len() as u64, End::Finished));
+        assert_eq!(monitor.hear_closed(), (0, body.len() as u64, CloseReason::Finished));
     }
 }
 
@@ -364,7 +364,7 @@ fn what_goes_in_comes_out_both_ways_at_once_whatever_the_writes_are() {
                 }
             });
             let length = part.len() as u64;
-            assert_eq!(monitor.hear_closed(), (length, length, End::Finished));
+            assert_eq!(monitor.hear_closed(), (length, length, CloseReason::Finished));
         }
     }
 }
@@ -400,7 +400,7 @@ fn a_receiver_that_stops_reading_stops_the_sender_and_nobody_else() {
 fn silence_for_longer_than_the_limit_ends_a_relay() {
     let mut monitor = start(Start { idle_limit: 1, ..Start::default() });
     let (mut client, mut server) = monitor.relay();
-    assert_eq!(monitor.hear_closed(), (0, 0, End::Idle));
+    assert_eq!(monitor.hear_closed(), (0, 0, CloseReason::Idle));
     assert!(client.read(&mut [0; 1]).map_or(true, |length| length == 0));
     assert!(server.read(&mut [0; 1]).map_or(true, |length| length == 0));
 }
@@ -410,11 +410,11 @@ fn the_monitor_may_end_a_session_at_any_time() {
     let mut monitor = start(Start::default());
     let (mut client, id) = monitor.serve();
     monitor.say(ToSession::End { id });
-    assert_eq!(monitor.hear_closed(), (0, 0, End::Ended));
+    assert_eq!(monitor.hear_closed(), (0, 0, CloseReason::Ended));
     assert!(client.read(&mut [0; 1]).map_or(true, |length| length == 0));
     let (client, server) = monitor.relay();
     monitor.say(ToSession::End { id: Id(1) });
-    assert_eq!(monitor.hear_closed(), (0, 0, End::Ended));
+    assert_eq!(monitor.hear_closed(), (0, 0, CloseReason::Ended));
     drop((client, server));
 }
 
@@ -436,7 +436,7 @@ fn running_out_of_descriptors_costs_that_session_only() {
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(lost, End::NoResources);
+    assert_eq!(lost, CloseReason::NoResources);
     client.write_all(b"still here").unwrap();
     let mut arrived = [0; 10];
     server.read_exact(&mut arrived).unwrap();
@@ -456,7 +456,7 @@ fn bulk_is_relayed_without_a_pipe_where_there_is_none_to_be_had() {
     let mut monitor = start(Start { descriptors: 7, relay: RelayMode::Splice, ..Start::default() });
     let (mut client, _server) = monitor.relay();
     client.write_all(b"x").unwrap();
-    assert_eq!(monitor.hear_closed(), (0, 0, End::NoResources));
+    assert_eq!(monitor.hear_closed(), (0, 0, CloseReason::NoResources));
 }
 
 #[test]

@@ -96,13 +96,13 @@ pub enum FromSession {
         /// Bytes relayed from the server to the client.
         down: u64,
         /// What ended it.
-        why: End,
+        why: CloseReason,
     },
 }
 
 /// What ended a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum End {
+pub enum CloseReason {
     /// The request began with another version byte than 4; closed without a reply.
     WrongVersion(u8),
     /// Neither CONNECT nor BIND; answered with 91.

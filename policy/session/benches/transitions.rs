@@ -5,7 +5,7 @@
 use divan::Bencher;
 use sockd_common::message::UserId;
 use sockd_common::message::request::{Command, Destination, Request};
-use sockd_common::message::session::End;
+use sockd_common::message::session::CloseReason;
 use sockd_policy::guard::AddressKind;
 use sockd_policy::{IdentMode, Services, parse_conf};
 use sockd_session::config::Config;
@@ -52,7 +52,7 @@ fn unicast() -> Event {
 }
 
 fn closed() -> Event {
-    Event::Closed { up: 1048, down: 285_143, why: End::Finished }
+    Event::Closed { up: 1048, down: 285_143, why: CloseReason::Finished }
 }
 
 /// The events of a visit that is permitted, from the request to the last line of the log.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use sockd_common::bounded::BoundedVec;
 use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
 use sockd_common::message::resolver::{Answer, Query};
-use sockd_common::message::session::End;
+use sockd_common::message::session::CloseReason;
 use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{Errno as WireErrno, Name, UserId};
 use sockd_policy::guard::AddressKind;
@@ -72,7 +72,7 @@ fn unicast(address: &str) -> Event {
     kinds(&[(address, AddressKind::Unicast)])
 }
 
-fn closed(why: End) -> Event {
+fn closed(why: CloseReason) -> Event {
     Event::Closed { up: 0, down: 0, why }
 }
 
@@ -127,7 +127,7 @@ fn a_permitted_connect_is_dialled_relayed_and_logged_as_the_manual_shows() {
             .iter()
             .any(|action| matches!(action, Action::HandOff { bound } if bound.ip().is_unspecified()))
     );
-    let actions = session.on(Event::Closed { up: 1048, down: 285_143, why: End::Finished }, &config);
+    let actions = session.on(Event::Closed { up: 1048, down: 285_143, why: CloseReason::Finished }, &config);
     assert_eq!(
         lines(&actions),
         [
@@ -144,7 +144,7 @@ fn what_no_line_permits_is_refused_with_91() {
     let actions = after(&mut session, vec![connect("203.0.113.1", 21), unicast("203.0.113.1")], &config);
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
     assert_eq!(lines(&actions), ["refused -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (ftp)"]);
-    assert_eq!(session.on(closed(End::Refused), &config), [Action::Forget]);
+    assert_eq!(session.on(closed(CloseReason::Refused), &config), [Action::Forget]);
 }
 
 #[test]
@@ -464,10 +464,13 @@ fn root_at_a_privileged_port_is_forgiven_another_name_only_with_the_setting() {
 fn requests_that_cannot_be_read_are_logged_as_the_classic_server_did() {
     let config = config("permit 0.0.0.0 0.0.0.0\n");
     for (why, line) in [
-        (End::WrongVersion(5), "error -- wrong version (0x 5) from host 192.0.2.7."),
-        (End::UndefinedCommand(3), "error -- undefined command (0x 3) from host 192.0.2.7"),
-        (End::CutShort, "Error in GetDst: Success; from host 192.0.2.7"),
-        (End::ClientGone(WireErrno(104)), "Error in GetDst: Connection reset by peer; from host 192.0.2.7"),
+        (CloseReason::WrongVersion(5), "error -- wrong version (0x 5) from host 192.0.2.7."),
+        (CloseReason::UndefinedCommand(3), "error -- undefined command (0x 3) from host 192.0.2.7"),
+        (CloseReason::CutShort, "Error in GetDst: Success; from host 192.0.2.7"),
+        (
+            CloseReason::ClientGone(WireErrno(104)),
+            "Error in GetDst: Connection reset by peer; from host 192.0.2.7",
+        ),
     ] {
         let actions = session().on(closed(why), &config);
         assert_eq!((lines(&actions), actions.last()), (vec![line], Some(&Action::Forget)));
@@ -487,12 +490,15 @@ fn a_worker_that_speaks_out_of_turn_is_in_violation() {
         session
     };
     assert!(violates(&relaying().on(connect("203.0.113.1", 23), &config)), "a second request");
-    assert!(violates(&relaying().on(closed(End::WrongVersion(5)), &config)), "a relay of the wrong version");
     assert!(
-        violates(&session().on(Event::Closed { up: 1, down: 0, why: End::CutShort }, &config)),
+        violates(&relaying().on(closed(CloseReason::WrongVersion(5)), &config)),
+        "a relay of the wrong version"
+    );
+    assert!(
+        violates(&session().on(Event::Closed { up: 1, down: 0, why: CloseReason::CutShort }, &config)),
         "bytes of no relay"
     );
-    assert!(violates(&session().on(closed(End::Finished), &config)), "an end of no relay");
+    assert!(violates(&session().on(closed(CloseReason::Finished), &config)), "an end of no relay");
     let mut asking = session();
     asking.on(connect("203.0.113.1", 23), &config);
     assert!(violates(&asking.on(connect("203.0.113.1", 23), &config)), "a request while one is decided on");
@@ -510,7 +516,7 @@ fn a_request_that_crosses_the_monitors_end_is_no_violation_but_a_second_one_is()
         assert!(session.on(end(), &config).contains(&Action::End));
         assert_eq!(session.on(connect("203.0.113.1", 23), &config), []);
         assert!(violates(&session.on(connect("203.0.113.1", 23), &config)));
-        assert_eq!(session.on(closed(End::Ended), &config), [Action::Forget]);
+        assert_eq!(session.on(closed(CloseReason::Ended), &config), [Action::Forget]);
     }
 }
 
@@ -528,7 +534,7 @@ fn a_reload_ends_relays_that_the_new_rules_refuse_only_when_asked_to_look() {
     assert_eq!(lines(&actions), ["refused -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (telnet)"]);
     assert!(actions.contains(&Action::End));
     assert_eq!(session.on(Event::Recheck, &new), [], "it has been told");
-    let actions = session.on(Event::Closed { up: 5, down: 6, why: End::Ended }, &new);
+    let actions = session.on(Event::Closed { up: 5, down: 6, why: CloseReason::Ended }, &new);
     assert_eq!(lines(&actions).len(), 2);
 }
 
@@ -745,12 +751,12 @@ fn any_event() -> impl Strategy<Value = Event> {
     ];
     let kind = prop_oneof![Just(AddressKind::Unicast), Just(AddressKind::Local)];
     let why = prop_oneof![
-        Just(End::Finished),
-        Just(End::WrongVersion(5)),
-        Just(End::CutShort),
-        Just(End::ClientGone(WireErrno(0))),
-        Just(End::Refused),
-        Just(End::Ended)
+        Just(CloseReason::Finished),
+        Just(CloseReason::WrongVersion(5)),
+        Just(CloseReason::CutShort),
+        Just(CloseReason::ClientGone(WireErrno(0))),
+        Just(CloseReason::Refused),
+        Just(CloseReason::Ended)
     ];
     let parsed = |address: &str| -> IpAddr { address.parse().unwrap() };
     prop_oneof![

@@ -20,7 +20,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, getpeername, recv, send, shutdown};
 use sockd_common::message::request::{Command, ReplyCode, Request};
-use sockd_common::message::session::End;
+use sockd_common::message::session::CloseReason;
 use sockd_common::message::{self, Id};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -63,10 +63,10 @@ enum Phase {
     /// The monitor has the request.
     Deciding(Command),
     /// The refusing reply has been sent; this many bytes of the client may still be dropped.
-    Refused(End, usize),
+    Refused(CloseReason, usize),
     Relaying,
     /// Everything has been sent, but not yet been acknowledged.
-    Leaving(End),
+    Leaving(CloseReason),
 }
 
 /// The two peers of a session.
@@ -110,7 +110,7 @@ pub(crate) enum Next {
     /// The request is to be decided.
     Ask(Request),
     /// The session is over.
-    End(End),
+    End(CloseReason),
 }
 
 /// The token of a socket for epoll: the id tells an event of an earlier session in the same slot.
@@ -151,7 +151,7 @@ impl Session {
         }
         match outside.epoll.add(&self.client, token(outside.slot, self.id, Side::Client), WATCHED) {
             Ok(()) => next,
-            Err(_) => Next::End(End::NoResources),
+            Err(_) => Next::End(CloseReason::NoResources),
         }
     }
 
@@ -198,19 +198,19 @@ impl Session {
         }
         let mut bytes = [0; LONGEST];
         let seen = match recv(&self.client, &mut bytes, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
-            Ok((0, _)) => return self.finish(End::CutShort),
+            Ok((0, _)) => return self.finish(CloseReason::CutShort),
             Ok((length, _)) => bytes.get(..length).unwrap_or_default(),
             Err(Errno::AGAIN) => {
                 self.up.source_ready = false;
                 return Next::Wait;
             }
-            Err(errno) => return Next::End(End::ClientGone(number(errno))),
+            Err(errno) => return Next::End(CloseReason::ClientGone(number(errno))),
         };
         match v4::read(seen) {
             Reading::Incomplete if self.failed == [true, false] => {
-                Next::End(End::ClientGone(number(pending_error(&self.client))))
+                Next::End(CloseReason::ClientGone(number(pending_error(&self.client))))
             }
-            Reading::Incomplete if self.up.source_finished => self.finish(End::CutShort),
+            Reading::Incomplete if self.up.source_finished => self.finish(CloseReason::CutShort),
             Reading::Incomplete => {
                 self.up.source_ready = false;
                 Next::Wait
@@ -221,7 +221,7 @@ impl Session {
                 self.phase = Phase::Deciding(request.command);
                 match self.take(length) {
                     Ok(()) => Next::Ask(request),
-                    Err(errno) => Next::End(End::ClientGone(number(errno))),
+                    Err(errno) => Next::End(CloseReason::ClientGone(number(errno))),
                 }
             }
             Reading::Refused(why) => self.refuse(ReplyCode::Rejected, why, outside).unwrap_or(Next::Wait),
@@ -246,8 +246,10 @@ impl Session {
     /// waits for its server must be freed.
     fn wait_for_verdict(&mut self, command: Command) -> Next {
         match (self.failed, command) {
-            ([true, _], _) => Next::End(End::ClientGone(number(pending_error(&self.client)))),
-            (_, Command::Bind) if self.up.source_finished => Next::End(End::ClientGone(message::Errno(0))),
+            ([true, _], _) => Next::End(CloseReason::ClientGone(number(pending_error(&self.client)))),
+            (_, Command::Bind) if self.up.source_finished => {
+                Next::End(CloseReason::ClientGone(message::Errno(0)))
+            }
             _ => Next::Wait,
         }
     }
@@ -259,7 +261,7 @@ impl Session {
             Phase::Deciding(command @ Command::Bind) => Some(match self.wait_for_verdict(command) {
                 Next::Wait => match self.reply(v4::granted(address)) {
                     Ok(()) => Next::Wait,
-                    Err(errno) => Next::End(End::ClientGone(number(errno))),
+                    Err(errno) => Next::End(CloseReason::ClientGone(number(errno))),
                 },
                 end => end,
             }),
@@ -268,7 +270,12 @@ impl Session {
     }
 
     /// Refuses the request; `why` is what the monitor will hear. Nothing where a request has been granted.
-    pub(crate) fn refuse(&mut self, code: ReplyCode, why: End, outside: &mut Outside<'_>) -> Option<Next> {
+    pub(crate) fn refuse(
+        &mut self,
+        code: ReplyCode,
+        why: CloseReason,
+        outside: &mut Outside<'_>,
+    ) -> Option<Next> {
         match self.phase {
             Phase::Requesting | Phase::Deciding(_) => {}
             // The worker has refused it of itself, and the messages have crossed.
@@ -276,7 +283,7 @@ impl Session {
             Phase::Relaying => return None,
         }
         if let Err(errno) = self.reply(v4::refused(code)) {
-            return Some(Next::End(End::ClientGone(number(errno))));
+            return Some(Next::End(CloseReason::ClientGone(number(errno))));
         }
         end_stream(&self.client);
         self.quiet_since = outside.now;
@@ -285,7 +292,7 @@ impl Session {
     }
 
     /// Reads and drops what a refused client still sends, until it closes.
-    fn drop_input(&mut self, why: End, mut budget: usize) -> Next {
+    fn drop_input(&mut self, why: CloseReason, mut budget: usize) -> Next {
         let mut bytes = [0; 4096];
         while self.up.source_ready {
             match recv(&self.client, &mut bytes, RecvFlags::DONTWAIT) {
@@ -309,10 +316,10 @@ impl Session {
     ) -> Option<Next> {
         let Phase::Deciding(_) = self.phase else { return None };
         if let Err(errno) = self.reply(v4::granted(bound)) {
-            return Some(Next::End(End::ClientGone(number(errno))));
+            return Some(Next::End(CloseReason::ClientGone(number(errno))));
         }
         if outside.epoll.add(&server, token(outside.slot, self.id, Side::Server), WATCHED).is_err() {
-            return Some(Next::End(End::NoResources));
+            return Some(Next::End(CloseReason::NoResources));
         }
         self.phase = Phase::Relaying;
         self.server = Some(server);
@@ -321,7 +328,7 @@ impl Session {
     }
 
     fn relay(&mut self, outside: &mut Outside<'_>) -> Next {
-        let Some(server) = self.server.as_ref() else { return Next::End(End::NoResources) };
+        let Some(server) = self.server.as_ref() else { return Next::End(CloseReason::NoResources) };
         let (client, server) = (self.client.as_fd(), server.as_fd());
         let before = (self.up.total, self.down.total);
         // Both are moved before either is judged: what a server sent before its reset still reaches the client.
@@ -346,10 +353,10 @@ impl Session {
             end_stream(client);
         }
         if (up, down) == (Ok(Turn::Done), Ok(Turn::Done)) {
-            return self.leave(End::Finished);
+            return self.leave(CloseReason::Finished);
         }
         if self.watch(outside).is_err() {
-            return Next::End(End::NoResources);
+            return Next::End(CloseReason::NoResources);
         }
         match up == Ok(Turn::Again) || down == Ok(Turn::Again) {
             true => Next::Again,
@@ -358,19 +365,19 @@ impl Session {
     }
 
     /// What ends the relay early, if anything does.
-    fn fault(&self, up: Result<Turn, Fault>, down: Result<Turn, Fault>) -> Option<End> {
+    fn fault(&self, up: Result<Turn, Fault>, down: Result<Turn, Fault>) -> Option<CloseReason> {
         match (up, down) {
-            (Err(Fault::NoRoom), _) | (_, Err(Fault::NoRoom)) => Some(End::NoResources),
+            (Err(Fault::NoRoom), _) | (_, Err(Fault::NoRoom)) => Some(CloseReason::NoResources),
             (Err(Fault::Source(errno)), _) | (_, Err(Fault::Sink(errno))) => {
-                Some(End::ClientFailed(number(errno)))
+                Some(CloseReason::ClientFailed(number(errno)))
             }
             (Err(Fault::Sink(errno)), _) | (_, Err(Fault::Source(errno))) => {
-                Some(End::ServerFailed(number(errno)))
+                Some(CloseReason::ServerFailed(number(errno)))
             }
             // A socket in error that neither flow has touched: its own stream has ended, or nothing was to be sent.
             _ => match (self.failed, &self.server) {
-                ([true, _], _) => Some(End::ClientFailed(number(pending_error(&self.client)))),
-                ([_, true], Some(server)) => Some(End::ServerFailed(number(pending_error(server)))),
+                ([true, _], _) => Some(CloseReason::ClientFailed(number(pending_error(&self.client)))),
+                ([_, true], Some(server)) => Some(CloseReason::ServerFailed(number(pending_error(server)))),
                 _ => None,
             },
         }
@@ -411,14 +418,14 @@ impl Session {
     }
 
     /// Ends the stream to the client and leaves.
-    fn finish(&mut self, why: End) -> Next {
+    fn finish(&mut self, why: CloseReason) -> Next {
         end_stream(&self.client);
         self.leave(why)
     }
 
     /// Both streams have been ended on both sides: the session is over once the peers have acknowledged that. The
     /// kernel reports the last acknowledgement as an event.
-    fn leave(&mut self, why: End) -> Next {
+    fn leave(&mut self, why: CloseReason) -> Next {
         self.phase = Phase::Leaving(why);
         match acknowledged(&self.client) && self.server.as_ref().is_none_or(acknowledged) {
             true => Next::End(why),
@@ -448,10 +455,10 @@ impl Session {
     }
 
     /// What to say of an overdue session.
-    pub(crate) fn reason_when_overdue(&self) -> End {
+    pub(crate) fn reason_when_overdue(&self) -> CloseReason {
         match self.phase {
             Phase::Refused(why, _) | Phase::Leaving(why) => why,
-            _ => End::Idle,
+            _ => CloseReason::Idle,
         }
     }
 

@@ -7,7 +7,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
-use sockd_common::message::session::End;
+use sockd_common::message::session::CloseReason;
 use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{MAX_NAME, Name, UserId};
 
@@ -30,9 +30,9 @@ pub enum Reading {
         request: Request,
     },
     /// They cannot become a request; to be answered with code 91.
-    Refused(End),
+    Refused(CloseReason),
     /// They are of another protocol; to be closed without an answer.
-    Foreign(End),
+    Foreign(CloseReason),
 }
 
 /// Reads a request from the beginning of `bytes`. Whatever the segments are in which the bytes come in, the first
@@ -42,22 +42,22 @@ pub fn read(bytes: &[u8]) -> Reading {
         [] | [4] => return Reading::Incomplete,
         [4, 1, ..] => Command::Connect,
         [4, 2, ..] => Command::Bind,
-        [4, other, ..] => return Reading::Refused(End::UndefinedCommand(*other)),
-        [version, ..] => return Reading::Foreign(End::WrongVersion(*version)),
+        [4, other, ..] => return Reading::Refused(CloseReason::UndefinedCommand(*other)),
+        [version, ..] => return Reading::Foreign(CloseReason::WrongVersion(*version)),
     };
     let Some((&[_, _, p1, p0, a, b, c, d], rest)) = bytes.split_first_chunk::<HEADER>() else {
         return Reading::Incomplete;
     };
     let (user, rest): (UserId, _) = match field(rest) {
         Field::Open => return Reading::Incomplete,
-        Field::TooLong => return Reading::Refused(End::UserTooLong),
+        Field::TooLong => return Reading::Refused(CloseReason::UserTooLong),
         Field::Whole(user, rest) => (user, rest),
     };
     let (destination, rest) = match (a, b, c, d) {
         (0, 0, 0, 1..) => match field(rest) {
             Field::Open => return Reading::Incomplete,
             Field::Whole(name, rest) if !name.as_bytes().is_empty() => (named(name), rest),
-            Field::TooLong | Field::Whole(..) => return Reading::Refused(End::BadName),
+            Field::TooLong | Field::Whole(..) => return Reading::Refused(CloseReason::BadName),
         },
         _ => (Destination::Address(IpAddr::V4(Ipv4Addr::new(a, b, c, d))), rest),
     };
@@ -244,9 +244,9 @@ mod tests {
         };
         assert_eq!(with(255, 255).len(), LONGEST);
         assert_eq!(complete(&with(255, 255)).0, LONGEST);
-        assert_eq!(read(&with(256, 255)), Reading::Refused(End::UserTooLong));
-        assert_eq!(read(&with(255, 256)), Reading::Refused(End::BadName));
-        assert_eq!(read(&with(3, 0)), Reading::Refused(End::BadName));
+        assert_eq!(read(&with(256, 255)), Reading::Refused(CloseReason::UserTooLong));
+        assert_eq!(read(&with(255, 256)), Reading::Refused(CloseReason::BadName));
+        assert_eq!(read(&with(3, 0)), Reading::Refused(CloseReason::BadName));
     }
 
     #[test]
@@ -266,10 +266,10 @@ mod tests {
 
     #[test]
     fn other_versions_and_commands_are_known_at_once() {
-        assert_eq!(read(b"\x05\x01\x00"), Reading::Foreign(End::WrongVersion(5)));
-        assert_eq!(read(b"G"), Reading::Foreign(End::WrongVersion(b'G')));
-        assert_eq!(read(b"\x04\x03"), Reading::Refused(End::UndefinedCommand(3)));
-        assert_eq!(read(b"\x04\x00"), Reading::Refused(End::UndefinedCommand(0)));
+        assert_eq!(read(b"\x05\x01\x00"), Reading::Foreign(CloseReason::WrongVersion(5)));
+        assert_eq!(read(b"G"), Reading::Foreign(CloseReason::WrongVersion(b'G')));
+        assert_eq!(read(b"\x04\x03"), Reading::Refused(CloseReason::UndefinedCommand(3)));
+        assert_eq!(read(b"\x04\x00"), Reading::Refused(CloseReason::UndefinedCommand(0)));
     }
 
     #[test]

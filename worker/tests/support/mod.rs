@@ -3,7 +3,7 @@
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sockd_common::channel::{MonitorEnd, Received};
 use sockd_common::message::request::Request;
-use sockd_common::message::session::{End, FromSession, RelayMode, ToSession};
+use sockd_common::message::session::{CloseReason, FromSession, RelayMode, ToSession};
 use sockd_common::message::{Id, LockdownReport};
 use socket2::SockRef;
 use std::io::{Read, Write};
@@ -132,7 +132,7 @@ impl Monitor {
         }
     }
 
-    pub(crate) fn hear_closed(&self) -> (u64, u64, End) {
+    pub(crate) fn hear_closed(&self) -> (u64, u64, CloseReason) {
         match self.hear() {
             FromSession::Closed { up, down, why, .. } => (up, down, why),
             other => panic!("{other:?} instead of Closed"),

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use sockd_common::message;
 use sockd_common::message::request::ReplyCode;
 use sockd_common::message::resolver::{Answer, Query};
-use sockd_common::message::session::End;
+use sockd_common::message::session::CloseReason;
 use sockd_common::message::upstream::NextReply;
 use sockd_policy::Template;
 use sockd_policy::guard::{AddressKind, Refusal, always_refused, refused_unless_named};
@@ -99,7 +99,7 @@ pub enum Event {
         /// Bytes from the server to the client.
         down: u64,
         /// What ended it.
-        why: End,
+        why: CloseReason,
     },
     /// The resolver has answered.
     Resolved(Answer),
@@ -1052,34 +1052,34 @@ fn wire(command: Command) -> message::request::Command {
     }
 }
 
-fn unread(why: End, client: &str) -> Vec<Action> {
+fn unread(why: CloseReason, client: &str) -> Vec<Action> {
     let line = match why {
-        End::WrongVersion(version) => classic::wrong_version(version, client),
-        End::UndefinedCommand(command) => classic::undefined_command(command, client),
-        End::CutShort => classic::no_request(Errno::UnknownErrno, client),
-        End::ClientGone(errno) => classic::no_request(Errno::from_raw(errno.0.into()), client),
-        End::UserTooLong => classic::bad_request("user id too long", client),
-        End::BadName => classic::bad_request("empty or too long name of a destination", client),
-        End::NoResources => classic::bad_request("no resources to read a request", client),
+        CloseReason::WrongVersion(version) => classic::wrong_version(version, client),
+        CloseReason::UndefinedCommand(command) => classic::undefined_command(command, client),
+        CloseReason::CutShort => classic::no_request(Errno::UnknownErrno, client),
+        CloseReason::ClientGone(errno) => classic::no_request(Errno::from_raw(errno.0.into()), client),
+        CloseReason::UserTooLong => classic::bad_request("user id too long", client),
+        CloseReason::BadName => classic::bad_request("empty or too long name of a destination", client),
+        CloseReason::NoResources => classic::bad_request("no resources to read a request", client),
         _ => return vec![Action::Violation("an end that cannot be")],
     };
     vec![notice(line), Action::Forget]
 }
 
-fn may_end_a_wait(why: End) -> bool {
-    matches!(why, End::ClientGone(_) | End::NoResources)
+fn may_end_a_wait(why: CloseReason) -> bool {
+    matches!(why, CloseReason::ClientGone(_) | CloseReason::NoResources)
 }
 
-fn may_end_a_relay(why: End) -> bool {
+fn may_end_a_relay(why: CloseReason) -> bool {
     matches!(
         why,
-        End::Finished
-            | End::ClientFailed(_)
-            | End::ServerFailed(_)
-            | End::Idle
-            | End::Ended
-            | End::ClientGone(_)
-            | End::NoResources
+        CloseReason::Finished
+            | CloseReason::ClientFailed(_)
+            | CloseReason::ServerFailed(_)
+            | CloseReason::Idle
+            | CloseReason::Ended
+            | CloseReason::ClientGone(_)
+            | CloseReason::NoResources
     )
 }
 

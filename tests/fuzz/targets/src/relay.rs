@@ -9,7 +9,7 @@ use rustix::net::{
 use sockd_common::channel::{MonitorEnd, Received};
 use sockd_common::message::Id;
 use sockd_common::message::request::{Command, ReplyCode};
-use sockd_common::message::session::{End, FromSession, RelayMode, ToSession};
+use sockd_common::message::session::{CloseReason, FromSession, RelayMode, ToSession};
 use sockd_worker::session::Unlocked;
 use sockd_worker::socks::v4::{Reading, granted, read, refused};
 use std::net::SocketAddr;
@@ -279,7 +279,10 @@ impl Lab {
         if whole {
             assert!(self.client.heard_end && self.server.heard_end, "an end that was not passed on");
             assert_eq!((self.client.sent, self.server.sent), (self.server.received, self.client.received));
-            assert_eq!((up, down, why), (self.client.sent as u64, self.server.sent as u64, End::Ended));
+            assert_eq!(
+                (up, down, why),
+                (self.client.sent as u64, self.server.sent as u64, CloseReason::Ended)
+            );
         } else {
             assert!(self.client.sent >= self.server.received && self.server.sent >= self.client.received);
             assert!(up >= self.server.received as u64 && down >= self.client.received as u64);

@@ -10,7 +10,7 @@ use sockd::config::settings_file;
 use sockd_common::bounded::BoundedVec;
 use sockd_common::message::request::ReplyCode;
 use sockd_common::message::resolver::{Answer, Query};
-use sockd_common::message::session::End;
+use sockd_common::message::session::CloseReason;
 use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{self, Name};
 use sockd_policy::guard::{AddressKind, always_refused, next_server_refused, refused_unless_named};
@@ -778,22 +778,22 @@ fn any_request(choices: &mut Unstructured<'_>) -> Result<message::request::Reque
     })
 }
 
-fn any_end(choices: &mut Unstructured<'_>) -> Result<End> {
+fn any_end(choices: &mut Unstructured<'_>) -> Result<CloseReason> {
     let errno = message::Errno(*choices.choose(&[0, 32, 104, u16::MAX])?);
     let ends = [
-        End::WrongVersion(choices.arbitrary()?),
-        End::UndefinedCommand(choices.arbitrary()?),
-        End::CutShort,
-        End::UserTooLong,
-        End::BadName,
-        End::ClientGone(errno),
-        End::Refused,
-        End::Finished,
-        End::ClientFailed(errno),
-        End::ServerFailed(errno),
-        End::Idle,
-        End::Ended,
-        End::NoResources,
+        CloseReason::WrongVersion(choices.arbitrary()?),
+        CloseReason::UndefinedCommand(choices.arbitrary()?),
+        CloseReason::CutShort,
+        CloseReason::UserTooLong,
+        CloseReason::BadName,
+        CloseReason::ClientGone(errno),
+        CloseReason::Refused,
+        CloseReason::Finished,
+        CloseReason::ClientFailed(errno),
+        CloseReason::ServerFailed(errno),
+        CloseReason::Idle,
+        CloseReason::Ended,
+        CloseReason::NoResources,
     ];
     choices.choose(&ends).copied()
 }
