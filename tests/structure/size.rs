@@ -19,13 +19,13 @@ const BUDGETS: [Budget; 4] = [
     Budget {
         room: "the process that serves as the monitor",
         folders: &["privileged/src/monitor"],
-        ceiling: 2550,
+        ceiling: 2560,
         goal: Some(2500),
     },
     Budget {
         room: "all of root's programs",
         folders: &["privileged/src", "privileged/ver/src"],
-        ceiling: 4970,
+        ceiling: 4980,
         goal: Some(4500),
     },
     Budget {
