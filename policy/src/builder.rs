@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use crate::columns::{FILE, Rule, Span, Tail, UserFile, count};
 use crate::index::Index;
 use crate::pattern::Pattern;
-use crate::patterns::SideBuilder;
+use crate::patterns::PatternSetBuilder;
 use crate::table::Table;
 
 /// Collects lines into a table.
@@ -16,8 +16,8 @@ pub(crate) struct Builder {
     pub(crate) table: Table,
     /// The tail of each rule.
     rules: Vec<u32>,
-    source: SideBuilder,
-    destination: SideBuilder,
+    source: PatternSetBuilder,
+    destination: PatternSetBuilder,
     tails: BTreeMap<Tail, u32>,
     shared: BTreeMap<String, u32>,
     templates: BTreeMap<u32, u32>,

@@ -59,7 +59,7 @@ pub(crate) const FILE: u32 = 1 << 31;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) rule: u32,
-    /// Its pattern on the other side.
+    /// Its pattern for the other host.
     pub(crate) other: u32,
     pub(crate) tail: u32,
 }

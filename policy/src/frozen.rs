@@ -31,7 +31,7 @@ use crate::decide::{self, IDENT, PERMIT, RuleSet};
 use crate::line::LONGEST;
 use crate::lists::Lists;
 use crate::pattern::Pattern;
-use crate::patterns::Side;
+use crate::patterns::PatternSet;
 use crate::prefixes::{Family, Masked, Word};
 use crate::route::Routes;
 use crate::strings::Texts;
@@ -194,10 +194,10 @@ fn write_table(out: &mut Vec<u8>, table: &Table) {
     let others: Vec<&[u8]> = others.map(|text| table.texts.bytes(text)).collect();
     write_column(out, &others, |text| count(text));
     others.iter().for_each(|text| out.extend(*text));
-    for side in [&table.source, &table.destination] {
-        write_family(out, &side.v4, |out, bits| out.extend(bits.to_le_bytes()));
-        write_family(out, &side.v6, |out, bits| out.extend(bits.to_le_bytes()));
-        names::write(out, side, &table.texts);
+    for set in [&table.source, &table.destination] {
+        write_family(out, &set.v4, |out, bits| out.extend(bits.to_le_bytes()));
+        write_family(out, &set.v6, |out, bits| out.extend(bits.to_le_bytes()));
+        names::write(out, set, &table.texts);
     }
     write(out, &table.templates, |out, text| words(out, &[*text]));
     write(out, &table.items, |out, item| words(out, &[*item]));
@@ -326,7 +326,7 @@ impl<'a> Reader<'a> {
         };
         let ends: Vec<u32> = lengths.numbers().map(up_to).collect();
         let bytes = self.bytes(end as usize)?;
-        let (source, destination, texts) = self.sides(bytes, ends)?;
+        let (source, destination, texts) = self.pattern_sets(bytes, ends)?;
         let mut table = Table {
             source,
             destination,
@@ -346,7 +346,7 @@ impl<'a> Reader<'a> {
         table.index.by_source = self.lists([sources, destinations, tails])?;
         table.index.by_destination = self.lists([destinations, sources, tails])?;
         table.index.places = table.index.placed().ok_or(UNLISTED)?;
-        // Each rule has one pattern on a side, which may be any. More would cost time that no rule is worth.
+        // Each rule has one pattern for each host, which may be any. More would cost time that no rule is worth.
         if sources.max(destinations) > count(&table.index.places).saturating_add(1) {
             return Err(FrozenError::Content("patterns that no rule has"));
         }
@@ -391,11 +391,15 @@ impl<'a> Reader<'a> {
         Ok(Column { count, width, bytes: self.bytes(count.checked_mul(width).ok_or(SHORT)?)? })
     }
 
-    /// Both sides, and their names behind the other texts.
-    fn sides(&mut self, bytes: &[u8], ends: Vec<u32>) -> Result<(Side, Side, Texts), FrozenError> {
+    /// The patterns of both hosts, and their names behind the other texts.
+    fn pattern_sets(
+        &mut self,
+        bytes: &[u8],
+        ends: Vec<u32>,
+    ) -> Result<(PatternSet, PatternSet, Texts), FrozenError> {
         const FAULT: FrozenError = FrozenError::Content("names that are no names or out of order");
-        let (mut source, source_names) = self.side()?;
-        let (mut destination, destination_names) = self.side()?;
+        let (mut source, source_names) = self.pattern_set()?;
+        let (mut destination, destination_names) = self.pattern_set()?;
         let mut texts = with_room(bytes, ends, [&source_names, &destination_names]).ok_or(FAULT)?;
         source.names = source_names.unpack(&mut texts).ok_or(FAULT)?;
         destination.names = destination_names.unpack(&mut texts).ok_or(FAULT)?;
@@ -403,13 +407,13 @@ impl<'a> Reader<'a> {
         Ok((source, destination, texts))
     }
 
-    /// The networks of a side, and its names.
-    fn side(&mut self) -> Result<(Side, Packed<'a>), FrozenError> {
+    /// The networks of a pattern set, and its names.
+    fn pattern_set(&mut self) -> Result<(PatternSet, Packed<'a>), FrozenError> {
         let v4 = self.family(|bits| u32::from_le_bytes(*bits))?;
         let v6 = self.family(|bits| u128::from_le_bytes(*bits))?;
         let names = Packed { names: self.chunks()?, letters: self.0 };
         self.bytes(names.own())?;
-        Ok((Side { v4, v6, names: Vec::new() }, names))
+        Ok((PatternSet { v4, v6, names: Vec::new() }, names))
     }
 }
 
@@ -503,7 +507,7 @@ fn are_tails(table: &Table, kind: Kind) -> bool {
 
 fn are_of_kind(table: &Table, kind: Kind) -> bool {
     // A mask of zeros means any host of either family and has a number of its own.
-    let any = |side: &Side| side.v4.prefixes.first().is_some_and(|first| first.length == 0);
+    let any = |set: &PatternSet| set.v4.prefixes.first().is_some_and(|first| first.length == 0);
     let own = match kind {
         Kind::Rules => !any(&table.source),
         Kind::Routes => table.rules().all(|(_, rule)| is_route(&rule, table)),
@@ -555,7 +559,7 @@ fn is_item(text: &[u8], file: bool) -> bool {
     fits && text.starts_with(b"/") == file && text.iter().all(of_word) && core::str::from_utf8(text).is_ok()
 }
 
-/// An interface, a source side that is its family, and a destination of that family.
+/// An interface, a source pattern that is its family, and a destination of that family.
 fn is_route(rule: &Rule, table: &Table) -> bool {
     let interface =
         table.tails.get(rule.tail as usize).map(|tail| table.texts.str(tail.choice).parse::<IpAddr>());

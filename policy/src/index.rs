@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 
 use crate::columns::{Entry, NONE, Rule, Tail, count};
 use crate::lists::Lists;
-use crate::patterns::Side;
+use crate::patterns::PatternSet;
 use crate::stride::Tops;
 
 /// The lists by source and by destination.
@@ -57,19 +57,19 @@ fn firsts(listed: &[Entry], closed: &[u32]) -> Vec<u32> {
 impl SideTops {
     /// Tells every prefix the first rule of its list, and gathers what short prefixes have to offer; `closed` as for
     /// [`Entry::is_sure`].
-    fn of(lists: &Lists, side: &mut Side, closed: &[u32]) -> SideTops {
-        let first = side.v4.after(1);
-        lists.tell(&mut side.v4, 1, closed);
-        lists.tell(&mut side.v6, first, closed);
-        SideTops { v4: Tops::of(&side.v4, lists, 1, closed), v6: Tops::of(&side.v6, lists, first, closed) }
+    fn of(lists: &Lists, set: &mut PatternSet, closed: &[u32]) -> SideTops {
+        let first = set.v4.after(1);
+        lists.tell(&mut set.v4, 1, closed);
+        lists.tell(&mut set.v6, first, closed);
+        SideTops { v4: Tops::of(&set.v4, lists, 1, closed), v6: Tops::of(&set.v6, lists, first, closed) }
     }
 }
 
 impl Index {
-    /// Lists the rules, which are in order, of two sides.
-    pub(crate) fn of(rules: &[Rule], source: &Side, destination: &Side) -> Index {
-        let sharing = |side: &Side, of: fn(&Rule) -> u32| {
-            let mut counts = vec![0u32; side.patterns() as usize];
+    /// Lists the rules, which are in order.
+    pub(crate) fn of(rules: &[Rule], source: &PatternSet, destination: &PatternSet) -> Index {
+        let sharing = |set: &PatternSet, of: fn(&Rule) -> u32| {
+            let mut counts = vec![0u32; set.patterns() as usize];
             for rule in rules {
                 let count = counts.get_mut(of(rule) as usize);
                 count.into_iter().for_each(|count| *count = count.saturating_add(1));
@@ -91,7 +91,7 @@ impl Index {
             listed.sort_by_key(|(pattern, _)| *pattern);
             listed.into_iter()
         });
-        let most = |side: &Side| [side.patterns(), u32::MAX, u32::MAX];
+        let most = |set: &PatternSet| [set.patterns(), u32::MAX, u32::MAX];
         let mut index = Index {
             by_source: Lists::new(by_source, most(source)).unwrap_or_default(),
             by_destination: Lists::new(by_destination, most(destination)).unwrap_or_default(),
@@ -104,8 +104,8 @@ impl Index {
     /// Prepares all that a search needs besides the lists. `denying` tells of each tail whether its lines deny.
     pub(crate) fn ready(
         &mut self,
-        source: &mut Side,
-        destination: &mut Side,
+        source: &mut PatternSet,
+        destination: &mut PatternSet,
         tails: &[Tail],
         denying: &[bool],
     ) {

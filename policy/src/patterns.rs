@@ -12,9 +12,9 @@ use crate::query::{Fit, Host};
 use crate::strings::Texts;
 use crate::zones::{self, Name, Zones, from_the_end, part};
 
-/// All patterns of one side. Number 0 is [`Pattern::Any`]; then come IPv4, IPv6 and names.
+/// All patterns for one host. Number 0 is [`Pattern::Any`]; then come IPv4, IPv6 and names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Side {
+pub(crate) struct PatternSet {
     pub(crate) v4: Family<u32>,
     pub(crate) v6: Family<u128>,
     pub(crate) names: Vec<Name>,
@@ -29,7 +29,7 @@ enum Slot<'a> {
     Nothing,
 }
 
-impl Side {
+impl PatternSet {
     /// The number of the first domain or zone, if there is one.
     pub(crate) fn first_name(&self) -> u32 {
         self.v6.after(self.v4.after(1))
@@ -120,15 +120,15 @@ impl Side {
     }
 }
 
-/// Collects the patterns of one side, each with the rule that names it.
+/// Collects the patterns for one host, each with the rule that names it.
 #[derive(Default)]
-pub(crate) struct SideBuilder {
+pub(crate) struct PatternSetBuilder {
     v4: Vec<(Masked<u32>, u32)>,
     v6: Vec<(Masked<u128>, u32)>,
     names: Vec<((HostName, bool), u32)>,
 }
 
-impl SideBuilder {
+impl PatternSetBuilder {
     pub(crate) fn add(&mut self, rule: u32, pattern: &Pattern) {
         match pattern {
             Pattern::Any => {}
@@ -142,7 +142,7 @@ impl SideBuilder {
     }
 
     /// Sorts and numbers the patterns; gives the number of each of so many rules as well.
-    pub(crate) fn finish(mut self, texts: &mut Texts, rules: usize) -> (Side, Vec<u32>) {
+    pub(crate) fn finish(mut self, texts: &mut Texts, rules: usize) -> (PatternSet, Vec<u32>) {
         let mut numbers = Numbers { last: 0, of_rules: alloc::vec![0; rules] };
         let v4 = family(self.v4, &mut numbers);
         let v6 = family(self.v6, &mut numbers);
@@ -156,7 +156,7 @@ impl SideBuilder {
             zones.add(texts.add(name.as_str().as_bytes()), own, shared, zone)
         };
         let names = numbers.distinct(self.names).into_iter().map(name).collect();
-        (Side { v4, v6, names }, numbers.of_rules)
+        (PatternSet { v4, v6, names }, numbers.of_rules)
     }
 }
 

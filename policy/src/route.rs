@@ -19,7 +19,7 @@ use crate::table::Table;
 /// The lines of one `sockd.route`, made by [`parse_routes`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Routes {
-    // A line matches only destinations of its interface's family. The source side of the table says so: its pattern is
+    // A line matches only destinations of its interface's family. The source pattern says so: it is
     // the whole family, and the destination is asked for there too. The choice of a line is the text of the interface.
     pub(crate) table: Table,
 }

@@ -11,7 +11,7 @@ use core::net::IpAddr;
 use crate::columns::{Entry, NOTHING, Rule, SURE, Tail};
 use crate::index::{Index, SideTops};
 use crate::lists::Lists;
-use crate::patterns::Side;
+use crate::patterns::PatternSet;
 use crate::query::{End, Fit, Found, Host, Query};
 use crate::stride::Near;
 use crate::strings::Texts;
@@ -72,9 +72,9 @@ impl Table {
         fits: impl Fn(&Tail) -> bool,
     ) -> u32 {
         let mut best = before;
-        let sides =
+        let ends =
             [(source, &self.index.by_source, destination), (destination, &self.index.by_destination, source)];
-        for (patterns, lists, others) in sides {
+        for (patterns, lists, others) in ends {
             for pattern in patterns {
                 let mut earlier = lists.of(*pattern).iter().take_while(|entry| entry.rule < best);
                 let fits = |entry: &&Entry| {
@@ -119,7 +119,7 @@ impl Table {
 
 /// One end of a request.
 struct Listed<'a> {
-    side: &'a Side,
+    set: &'a PatternSet,
     lists: &'a Lists,
     texts: &'a Texts,
     host: Host<'a>,
@@ -128,23 +128,23 @@ struct Listed<'a> {
 
 impl<'a> Listed<'a> {
     fn of(
-        side: &'a Side,
+        set: &'a PatternSet,
         lists: &'a Lists,
         tops: &'a SideTops,
         texts: &'a Texts,
         host: Host<'a>,
     ) -> Listed<'a> {
         let near = match host.address {
-            Some(IpAddr::V4(address)) => tops.v4.near(&side.v4, address.into()),
-            Some(IpAddr::V6(address)) => tops.v6.near(&side.v6, address.into()),
+            Some(IpAddr::V4(address)) => tops.v4.near(&set.v4, address.into()),
+            Some(IpAddr::V6(address)) => tops.v6.near(&set.v6, address.into()),
             None => Near::default(),
         };
-        Listed { side, lists, texts, host, near }
+        Listed { set, lists, texts, host, near }
     }
 
     fn may_be(&self, pattern: u32, denies: impl FnOnce() -> bool) -> bool {
         pattern == 0
-            || match self.side.fit(pattern, &self.host, self.texts) {
+            || match self.set.fit(pattern, &self.host, self.texts) {
                 Fit::Yes | Fit::Unknown => true,
                 Fit::Unresolved => denies(),
                 Fit::No => false,
@@ -166,9 +166,9 @@ impl<'a> Listed<'a> {
                 _ => Entry { rule: first ^ SURE, other: 0, tail: tail.into() },
             };
         };
-        self.side.around(self.host.address, Some(rest), &mut listed);
+        self.set.around(self.host.address, Some(rest), &mut listed);
         let names = self.host.names.unwrap_or_default();
-        self.side.named(names, self.texts, &mut |pattern| listed(0, 0, pattern));
+        self.set.named(names, self.texts, &mut |pattern| listed(0, 0, pattern));
         best
     }
 }

@@ -1,8 +1,8 @@
 //! Where to look for an address among very many prefixes.
 //!
 //! A top is the first bits of an address. The prefixes of no more bits are the same for all addresses of a top, so that
-//! the first rules in their lists can be merged beforehand: the candidates. The longer prefixes of a top stand side by
-//! side and are few; a top knows for which of the next bits there are any, and the first rule of all of them. So most
+//! the first rules in their lists can be merged beforehand: the candidates. The longer prefixes of a top stand next to
+//! each other and are few; a top knows for which of the next bits there are any, and the first rule of all of them. So most
 //! addresses cost one look at a line of the processor's cache, and among a million rules that is what costs.
 
 use alloc::vec::Vec;

@@ -11,7 +11,7 @@ use core::fmt;
 use crate::columns::{FILE, Op, Rule, Span, Tail, UserFile};
 use crate::index::Index;
 use crate::pattern::Pattern;
-use crate::patterns::Side;
+use crate::patterns::PatternSet;
 use crate::query::Query;
 use crate::strings::Texts;
 use crate::template::Template;
@@ -22,8 +22,8 @@ pub(crate) struct Table {
     /// Lines of the rules: (rule, line) where a rule does not stand right below the one before it.
     pub(crate) lines: Vec<(u32, u32)>,
     pub(crate) tails: Vec<Tail>,
-    pub(crate) source: Side,
-    pub(crate) destination: Side,
+    pub(crate) source: PatternSet,
+    pub(crate) destination: PatternSet,
     pub(crate) texts: Texts,
     /// Texts of the commands.
     pub(crate) templates: Vec<u32>,

@@ -41,7 +41,7 @@ pub(crate) fn holding(names: &[Name], host: &HostName, texts: &Texts, each: &mut
 
 /// Compares names from their end, label by label: a name comes right before the names below it.
 pub(crate) fn from_the_end(mut left: &[u8], mut right: &[u8]) -> Ordering {
-    // Names that stand side by side often have much of their end in common.
+    // Names that stand next to each other often have much of their end in common.
     while let (Some((left_rest, left_end)), Some((right_rest, right_end))) =
         (left.split_last_chunk::<8>(), right.split_last_chunk::<8>())
         && left_end == right_end

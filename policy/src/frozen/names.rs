@@ -1,4 +1,4 @@
-//! The names of a side in a frozen file, each told by what it has not in common with the one before.
+//! The names of a pattern set in a frozen file, each told by what it has not in common with the one before.
 //!
 //! Names are sorted from their end, so that neighbours end alike. Of each is stored how many bytes at its end are those of
 //! the name before, how many bytes of its own stand in front of these, and whether it is a zone; then the own bytes of all
@@ -11,11 +11,11 @@ use alloc::vec::Vec;
 use crate::builder::Builder;
 use crate::columns::count;
 use crate::name::{are_letters, is_number, is_slip};
-use crate::patterns::Side;
+use crate::patterns::PatternSet;
 use crate::strings::Texts;
 use crate::zones::{Name, Zones, part};
 
-/// The names of a side as they are stored.
+/// The names of a pattern set as they are stored.
 pub(super) struct Packed<'a> {
     /// Of each name, how many bytes it shares with the one before, how many are its own, and 1 if it is a zone.
     pub(super) names: &'a [[u8; 3]],
@@ -26,10 +26,10 @@ pub(super) struct Packed<'a> {
 /// As many bytes are copied at once.
 const STRIDE: usize = 32;
 
-/// Writes the names of a side.
-pub(super) fn write(out: &mut Vec<u8>, side: &Side, texts: &Texts) {
+/// Writes the names of a pattern set.
+pub(super) fn write(out: &mut Vec<u8>, set: &PatternSet, texts: &Texts) {
     let (mut before, mut letters): (&[u8], Vec<u8>) = (&[], Vec::new());
-    super::write(out, &side.names, |out, name| {
+    super::write(out, &set.names, |out, name| {
         let text = texts.bytes(name.text);
         let (own, shared) = part(before, text);
         out.extend([shared as u8, own.len() as u8, name.zone.into()]);
@@ -39,10 +39,10 @@ pub(super) fn write(out: &mut Vec<u8>, side: &Side, texts: &Texts) {
     out.extend(letters);
 }
 
-/// Texts with room behind them for the names of both sides; `None` if no text of rules has as many bytes.
-pub(super) fn with_room(bytes: &[u8], ends: Vec<u32>, sides: [&Packed; 2]) -> Option<Texts> {
+/// Texts with room behind them for the names of both sets; `None` if no text of rules has as many bytes.
+pub(super) fn with_room(bytes: &[u8], ends: Vec<u32>, sets: [&Packed; 2]) -> Option<Texts> {
     // With a byte for each zone, as it has a dot in front in a text.
-    let lengths = sides.iter().flat_map(|side| side.names.as_flattened());
+    let lengths = sets.iter().flat_map(|set| set.names.as_flattened());
     let names = lengths.fold(0usize, |all, length| all.saturating_add((*length).into()));
     let length = bytes.len().checked_add(names).filter(|_| names <= Builder::LARGEST)?;
     // Zeros that nobody has touched cost nothing.
@@ -76,7 +76,7 @@ impl Packed<'_> {
     }
 }
 
-/// Whether something holds for any two bytes side by side; all are looked at, several at a time.
+/// Whether something holds for any two bytes next to each other; all are looked at, several at a time.
 fn any_pair(bytes: &[u8], holds: impl Fn(u8, u8) -> bool) -> bool {
     let pairs = bytes.iter().zip(bytes.iter().skip(1));
     pairs.fold(false, |any, (left, right)| any | holds(*left, *right))
@@ -124,7 +124,7 @@ impl Before {
 
     /// Whether a name is one that a rule may have; what it shares is the end of such a name.
     fn is_name(&mut self, name: &[u8], own: &[u8], shared: usize) -> bool {
-        // Of two dots side by side the second would begin a name, or both be among the letters: a name does not part from
+        // Of two dots next to each other the second would begin a name, or both be among the letters: a name does not part from
         // the one before with a dot, which is the lowest byte.
         let labels = || name.split(|byte| *byte == b'.');
         let digits = self.digits || own.first().is_some_and(u8::is_ascii_digit);
