@@ -32,7 +32,7 @@ use crate::line::LONGEST;
 use crate::lists::Lists;
 use crate::pattern::Pattern;
 use crate::patterns::PatternSet;
-use crate::prefixes::{Family, Masked, Word};
+use crate::prefixes::{Masked, PrefixSet, Word};
 use crate::route::Routes;
 use crate::strings::Texts;
 use crate::table::Table;
@@ -195,8 +195,8 @@ fn write_table(out: &mut Vec<u8>, table: &Table) {
     write_column(out, &others, |text| count(text));
     others.iter().for_each(|text| out.extend(*text));
     for set in [&table.source, &table.destination] {
-        write_family(out, &set.v4, |out, bits| out.extend(bits.to_le_bytes()));
-        write_family(out, &set.v6, |out, bits| out.extend(bits.to_le_bytes()));
+        write_prefix_set(out, &set.v4, |out, bits| out.extend(bits.to_le_bytes()));
+        write_prefix_set(out, &set.v6, |out, bits| out.extend(bits.to_le_bytes()));
         names::write(out, set, &table.texts);
     }
     write(out, &table.templates, |out, text| words(out, &[*text]));
@@ -217,11 +217,11 @@ fn write_table(out: &mut Vec<u8>, table: &Table) {
     write_lists(out, &table.index.by_destination);
 }
 
-fn write_family<W: Word>(out: &mut Vec<u8>, family: &Family<W>, bits: impl Fn(&mut Vec<u8>, W)) {
-    write(out, &family.prefixes, |out, prefix| bits(out, prefix.address));
-    write_column(out, &family.prefixes, |prefix| prefix.length.into());
-    words(out, &[count(&family.odd).saturating_mul(2)]);
-    for odd in &family.odd {
+fn write_prefix_set<W: Word>(out: &mut Vec<u8>, set: &PrefixSet<W>, bits: impl Fn(&mut Vec<u8>, W)) {
+    write(out, &set.prefixes, |out, prefix| bits(out, prefix.address));
+    write_column(out, &set.prefixes, |prefix| prefix.length.into());
+    words(out, &[count(&set.odd).saturating_mul(2)]);
+    for odd in &set.odd {
         bits(out, odd.mask);
         bits(out, odd.address);
     }
@@ -368,10 +368,10 @@ impl<'a> Reader<'a> {
         Lists::new(entries, counts).ok_or(UNLISTED)
     }
 
-    fn family<W: Word, const N: usize>(
+    fn prefix_set<W: Word, const N: usize>(
         &mut self,
         bits: impl Fn(&[u8; N]) -> W,
-    ) -> Result<Family<W>, FrozenError> {
+    ) -> Result<PrefixSet<W>, FrozenError> {
         const FAULT: FrozenError = FrozenError::Content("networks that are no networks or out of order");
         let (addresses, lengths) = (self.chunks()?, self.column()?);
         let halves = self.chunks::<N>()?.as_chunks().0.iter();
@@ -380,7 +380,7 @@ impl<'a> Reader<'a> {
             return Err(FAULT);
         }
         let prefixes = addresses.iter().map(bits).zip(lengths.numbers().map(|length| length as u8));
-        Family::new(prefixes, odd).ok_or(FAULT)
+        PrefixSet::new(prefixes, odd).ok_or(FAULT)
     }
 
     fn column(&mut self) -> Result<Column<'a>, FrozenError> {
@@ -409,8 +409,8 @@ impl<'a> Reader<'a> {
 
     /// The networks of a pattern set, and its names.
     fn pattern_set(&mut self) -> Result<(PatternSet, Packed<'a>), FrozenError> {
-        let v4 = self.family(|bits| u32::from_le_bytes(*bits))?;
-        let v6 = self.family(|bits| u128::from_le_bytes(*bits))?;
+        let v4 = self.prefix_set(|bits| u32::from_le_bytes(*bits))?;
+        let v6 = self.prefix_set(|bits| u128::from_le_bytes(*bits))?;
         let names = Packed { names: self.chunks()?, letters: self.0 };
         self.bytes(names.own())?;
         Ok((PatternSet { v4, v6, names: Vec::new() }, names))
@@ -679,12 +679,12 @@ mod tests {
         assert_eq!(altered(|table| table.lines = vec![(0, 1), (1, 1)]), content("lines out of order"));
         assert_eq!(altered(|table| table.lines = vec![(0, 1), (9, 11)]), content("lines out of order"));
         let networks = content("networks that are no networks or out of order");
-        let v4 = |alter: fn(&mut Family<u32>)| altered(|table| alter(&mut table.source.v4));
-        assert_eq!(v4(|family| family.prefixes.push(family.prefixes[0])), networks);
-        assert_eq!(v4(|family| family.prefixes[0].address |= 1), networks);
-        assert_eq!(v4(|family| family.odd.push(Masked { mask: !0, address: 0 })), networks);
+        let v4 = |alter: fn(&mut PrefixSet<u32>)| altered(|table| alter(&mut table.source.v4));
+        assert_eq!(v4(|set| set.prefixes.push(set.prefixes[0])), networks);
+        assert_eq!(v4(|set| set.prefixes[0].address |= 1), networks);
+        assert_eq!(v4(|set| set.odd.push(Masked { mask: !0, address: 0 })), networks);
         let any = altered(|table| {
-            table.source.v4 = Family::new([(0, 0)].into_iter(), vec![]).unwrap();
+            table.source.v4 = PrefixSet::new([(0, 0)].into_iter(), vec![]).unwrap();
         });
         assert_eq!(any, content("a rule of another kind of file"));
     }
@@ -693,7 +693,7 @@ mod tests {
     fn patterns_that_no_rule_has_are_refused() {
         let unused = altered(|table| {
             let odd = vec![Masked { mask: 0x00ff_0000, address: 0 }];
-            table.source.v4 = Family::new([(0x0a00_0000, 8)].into_iter(), odd).unwrap();
+            table.source.v4 = PrefixSet::new([(0x0a00_0000, 8)].into_iter(), odd).unwrap();
         });
         assert_eq!(unused, content("patterns that no rule has"));
     }

@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::columns::{Entry, NOTHING, SURE, Span};
-use crate::prefixes::{Family, Word};
+use crate::prefixes::{PrefixSet, Word};
 
 /// One list per pattern, one behind the other, each in the order of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,9 +47,9 @@ impl Lists {
         Some((u32::try_from(pattern).ok()?, entry))
     }
 
-    pub(crate) fn tell<W: Word>(&self, family: &mut Family<W>, first: u32, closed: &[u32]) {
+    pub(crate) fn tell<W: Word>(&self, set: &mut PrefixSet<W>, first: u32, closed: &[u32]) {
         let bounds = self.starts.get(first as usize..).unwrap_or_default().windows(2);
-        for (bounds, prefix) in bounds.zip(&mut family.prefixes) {
+        for (bounds, prefix) in bounds.zip(&mut set.prefixes) {
             let [start, end] = *bounds else { return };
             let entry = self.entries.get(start as usize).unwrap_or(&NOTHING);
             let entry = if start == end { &NOTHING } else { entry };

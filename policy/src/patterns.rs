@@ -7,7 +7,7 @@ use crate::address::{Bits, Network};
 use crate::columns::{Span, count};
 use crate::name::HostName;
 use crate::pattern::Pattern;
-use crate::prefixes::{Family, Masked, Word};
+use crate::prefixes::{Masked, PrefixSet, Word};
 use crate::query::{Fit, Host};
 use crate::strings::Texts;
 use crate::zones::{self, Name, Zones, from_the_end, part};
@@ -15,8 +15,8 @@ use crate::zones::{self, Name, Zones, from_the_end, part};
 /// All patterns for one host. Number 0 is [`Pattern::Any`]; then come IPv4, IPv6 and names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct PatternSet {
-    pub(crate) v4: Family<u32>,
-    pub(crate) v6: Family<u128>,
+    pub(crate) v4: PrefixSet<u32>,
+    pub(crate) v6: PrefixSet<u128>,
     pub(crate) names: Vec<Name>,
 }
 
@@ -61,7 +61,7 @@ impl PatternSet {
         patterns
     }
 
-    /// [`Family::around`] of the family of an address, in all its prefixes if no part is given.
+    /// [`PrefixSet::around`] of the family of an address, in all its prefixes if no part is given.
     pub(crate) fn around(&self, of: Option<IpAddr>, part: Option<Span>, add: &mut impl FnMut(u32, u16, u32)) {
         let (v4, v6) = (&self.v4, &self.v6);
         match of {
@@ -144,8 +144,8 @@ impl PatternSetBuilder {
     /// Sorts and numbers the patterns; gives the number of each of so many rules as well.
     pub(crate) fn finish(mut self, texts: &mut Texts, rules: usize) -> (PatternSet, Vec<u32>) {
         let mut numbers = Numbers { last: 0, of_rules: alloc::vec![0; rules] };
-        let v4 = family(self.v4, &mut numbers);
-        let v6 = family(self.v6, &mut numbers);
+        let v4 = prefix_set(self.v4, &mut numbers);
+        let v6 = prefix_set(self.v6, &mut numbers);
         self.names.sort_unstable_by(|((left, left_zone), _), ((right, right_zone), _)| {
             from_the_end(left.as_str().as_bytes(), right.as_str().as_bytes()).then(right_zone.cmp(left_zone))
         });
@@ -160,13 +160,13 @@ impl PatternSetBuilder {
     }
 }
 
-fn family<W: Word>(entries: Vec<(Masked<W>, u32)>, numbers: &mut Numbers) -> Family<W> {
+fn prefix_set<W: Word>(entries: Vec<(Masked<W>, u32)>, numbers: &mut Numbers) -> PrefixSet<W> {
     let (mut prefixes, mut odd): (Vec<_>, Vec<_>) =
         entries.into_iter().partition(|(of, _)| of.mask.is_prefix());
     prefixes.sort_unstable_by_key(|(of, _)| (of.address, of.mask));
     odd.sort_unstable_by_key(|(of, _)| *of);
     let prefixes = numbers.distinct(prefixes).into_iter().map(|of| (of.address, of.mask.length() as u8));
-    Family::new(prefixes, numbers.distinct(odd)).unwrap_or_default()
+    PrefixSet::new(prefixes, numbers.distinct(odd)).unwrap_or_default()
 }
 
 /// The number of the last pattern, and the pattern of each rule.

@@ -11,7 +11,7 @@ use crate::columns::{Entry, NO_PARENT, NONE, SURE, Span, count, count_as_u32};
 
 /// The patterns of one address family.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Family<W> {
+pub(crate) struct PrefixSet<W> {
     /// Masks that are prefixes, sorted by address, then by length.
     pub(crate) prefixes: Vec<Prefix<W>>,
     /// Masks of any other shape, sorted by mask, then by address.
@@ -102,9 +102,9 @@ macro_rules! word {
 word!(u32, 0);
 word!(u128, 1);
 
-impl<W> Default for Family<W> {
-    fn default() -> Family<W> {
-        Family { prefixes: Vec::new(), odd: Vec::new(), groups: Vec::new() }
+impl<W> Default for PrefixSet<W> {
+    fn default() -> PrefixSet<W> {
+        PrefixSet { prefixes: Vec::new(), odd: Vec::new(), groups: Vec::new() }
     }
 }
 
@@ -148,9 +148,9 @@ fn linked<W: Word>(prefixes: impl Iterator<Item = (W, u8)>) -> Option<Vec<Prefix
     sound.then_some(linked)
 }
 
-impl<W: Word> Family<W> {
+impl<W: Word> PrefixSet<W> {
     /// A family of prefixes, each as address and length, and of other patterns; `None` if some are no networks, or out of order.
-    pub(crate) fn new(prefixes: impl Iterator<Item = (W, u8)>, odd: Vec<Masked<W>>) -> Option<Family<W>> {
+    pub(crate) fn new(prefixes: impl Iterator<Item = (W, u8)>, odd: Vec<Masked<W>>) -> Option<PrefixSet<W>> {
         let sound = odd.is_sorted_by(|a, b| a < b)
             && odd.iter().all(|of| !of.mask.is_prefix() && of.address & of.mask == of.address);
         let prefixes = linked(prefixes).filter(|_| sound)?;
@@ -158,7 +158,7 @@ impl<W: Word> Family<W> {
             |(_, pair): &(u32, &[Masked<W>])| pair.first().map(|of| of.mask) != pair.last().map(|of| of.mask);
         let mut groups: Vec<u32> = (1..).zip(odd.windows(2)).filter(last).map(|(end, _)| end).collect();
         groups.extend(odd.last().map(|_| count(&odd)));
-        Some(Family { prefixes, odd, groups })
+        Some(PrefixSet { prefixes, odd, groups })
     }
 
     /// The pattern in a place, or which of those behind this family it is.
@@ -230,13 +230,13 @@ mod tests {
         }
         prefixes.sort_unstable();
         prefixes.dedup();
-        let family = Family::new(prefixes.into_iter(), Vec::new()).unwrap();
+        let set = PrefixSet::new(prefixes.into_iter(), Vec::new()).unwrap();
         for _ in 0..2000 {
             let asked = address(dice());
             let holds = |(_, prefix): &(u32, &Prefix<W>)| prefix.holds(asked);
-            let wanted: Vec<u32> = (7..).zip(&family.prefixes).filter(holds).map(|(id, _)| id).collect();
+            let wanted: Vec<u32> = (7..).zip(&set.prefixes).filter(holds).map(|(id, _)| id).collect();
             let mut found = Vec::new();
-            family.around(asked, family.all(), 7, &mut |_, _, id| found.push(id));
+            set.around(asked, set.all(), 7, &mut |_, _, id| found.push(id));
             found.sort_unstable();
             assert_eq!(found, wanted);
         }

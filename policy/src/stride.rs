@@ -10,7 +10,7 @@ use core::slice;
 
 use crate::columns::{Entry, NOTHING, SURE, Span, count};
 use crate::lists::Lists;
-use crate::prefixes::{Family, Prefix, Word};
+use crate::prefixes::{Prefix, PrefixSet, Word};
 
 /// All tops of one family; none if the prefixes are so few that a search among all of them is as quick.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,8 +81,8 @@ impl<'a> Near<'a> {
 
 impl Tops {
     /// Gathers the tops of a family whose patterns are numbered from `first`; `closed` as for [`Entry::is_sure`].
-    pub(crate) fn of<W: Word>(family: &Family<W>, lists: &Lists, first: u32, closed: &[u32]) -> Tops {
-        let prefixes = &family.prefixes;
+    pub(crate) fn of<W: Word>(set: &PrefixSet<W>, lists: &Lists, first: u32, closed: &[u32]) -> Tops {
+        let prefixes = &set.prefixes;
         if prefixes.len() < MANY {
             return Tops::default();
         }
@@ -139,13 +139,13 @@ impl Tops {
     }
 
     /// What there is around an address.
-    pub(crate) fn near<W: Word>(&self, family: &Family<W>, address: W) -> Near<'_> {
+    pub(crate) fn near<W: Word>(&self, set: &PrefixSet<W>, address: W) -> Near<'_> {
         let Some(top) = self.tops.get(address.top(self.shift).wrapping_sub(self.base)) else {
-            return Near { all: family.all(), ..Near::default() };
+            return Near { all: set.all(), ..Near::default() };
         };
         let first = if top.slots & slot(address, self.shift) == 0 { NOTHING.rule } else { top.first };
         let more = top.more.of(&self.more);
-        Near { candidates: &top.candidates, more, long: top.long, first, all: family.all() }
+        Near { candidates: &top.candidates, more, long: top.long, first, all: set.all() }
     }
 }
 
