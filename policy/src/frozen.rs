@@ -220,10 +220,10 @@ fn write_table(out: &mut Vec<u8>, table: &Table) {
 fn write_prefix_set<W: Word>(out: &mut Vec<u8>, set: &PrefixSet<W>, bits: impl Fn(&mut Vec<u8>, W)) {
     write(out, &set.prefixes, |out, prefix| bits(out, prefix.address));
     write_column(out, &set.prefixes, |prefix| prefix.length.into());
-    words(out, &[count(&set.odd).saturating_mul(2)]);
-    for odd in &set.odd {
-        bits(out, odd.mask);
-        bits(out, odd.address);
+    words(out, &[count(&set.noncontiguous).saturating_mul(2)]);
+    for noncontiguous in &set.noncontiguous {
+        bits(out, noncontiguous.mask);
+        bits(out, noncontiguous.address);
     }
 }
 
@@ -375,12 +375,13 @@ impl<'a> Reader<'a> {
         const FAULT: FrozenError = FrozenError::Content("networks that are no networks or out of order");
         let (addresses, lengths) = (self.chunks()?, self.column()?);
         let halves = self.chunks::<N>()?.as_chunks().0.iter();
-        let odd = halves.map(|[mask, address]| Masked { mask: bits(mask), address: bits(address) }).collect();
+        let noncontiguous =
+            halves.map(|[mask, address]| Masked { mask: bits(mask), address: bits(address) }).collect();
         if addresses.len() != lengths.count || lengths.width != 1 {
             return Err(FAULT);
         }
         let prefixes = addresses.iter().map(bits).zip(lengths.numbers().map(|length| length as u8));
-        PrefixSet::new(prefixes, odd).ok_or(FAULT)
+        PrefixSet::new(prefixes, noncontiguous).ok_or(FAULT)
     }
 
     fn column(&mut self) -> Result<Column<'a>, FrozenError> {
@@ -682,7 +683,7 @@ mod tests {
         let v4 = |alter: fn(&mut PrefixSet<u32>)| altered(|table| alter(&mut table.source.v4));
         assert_eq!(v4(|set| set.prefixes.push(set.prefixes[0])), networks);
         assert_eq!(v4(|set| set.prefixes[0].address |= 1), networks);
-        assert_eq!(v4(|set| set.odd.push(Masked { mask: !0, address: 0 })), networks);
+        assert_eq!(v4(|set| set.noncontiguous.push(Masked { mask: !0, address: 0 })), networks);
         let any = altered(|table| {
             table.source.v4 = PrefixSet::new([(0, 0)].into_iter(), vec![]).unwrap();
         });
@@ -692,8 +693,8 @@ mod tests {
     #[test]
     fn patterns_that_no_rule_has_are_refused() {
         let unused = altered(|table| {
-            let odd = vec![Masked { mask: 0x00ff_0000, address: 0 }];
-            table.source.v4 = PrefixSet::new([(0x0a00_0000, 8)].into_iter(), odd).unwrap();
+            let noncontiguous = vec![Masked { mask: 0x00ff_0000, address: 0 }];
+            table.source.v4 = PrefixSet::new([(0x0a00_0000, 8)].into_iter(), noncontiguous).unwrap();
         });
         assert_eq!(unused, content("patterns that no rule has"));
     }

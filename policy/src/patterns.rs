@@ -161,12 +161,12 @@ impl PatternSetBuilder {
 }
 
 fn prefix_set<W: Word>(entries: Vec<(Masked<W>, u32)>, numbers: &mut Numbers) -> PrefixSet<W> {
-    let (mut prefixes, mut odd): (Vec<_>, Vec<_>) =
+    let (mut prefixes, mut noncontiguous): (Vec<_>, Vec<_>) =
         entries.into_iter().partition(|(of, _)| of.mask.is_prefix());
     prefixes.sort_unstable_by_key(|(of, _)| (of.address, of.mask));
-    odd.sort_unstable_by_key(|(of, _)| *of);
+    noncontiguous.sort_unstable_by_key(|(of, _)| *of);
     let prefixes = numbers.distinct(prefixes).into_iter().map(|of| (of.address, of.mask.length() as u8));
-    PrefixSet::new(prefixes, numbers.distinct(odd)).unwrap_or_default()
+    PrefixSet::new(prefixes, numbers.distinct(noncontiguous)).unwrap_or_default()
 }
 
 /// The number of the last pattern, and the pattern of each rule.

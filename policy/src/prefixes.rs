@@ -15,8 +15,8 @@ pub(crate) struct PrefixSet<W> {
     /// Masks that are prefixes, sorted by address, then by length.
     pub(crate) prefixes: Vec<Prefix<W>>,
     /// Masks of any other shape, sorted by mask, then by address.
-    pub(crate) odd: Vec<Masked<W>>,
-    /// Where the patterns of each odd mask end.
+    pub(crate) noncontiguous: Vec<Masked<W>>,
+    /// Where the patterns of each noncontiguous mask end.
     groups: Vec<u32>,
 }
 
@@ -104,7 +104,7 @@ word!(u128, 1);
 
 impl<W> Default for PrefixSet<W> {
     fn default() -> PrefixSet<W> {
-        PrefixSet { prefixes: Vec::new(), odd: Vec::new(), groups: Vec::new() }
+        PrefixSet { prefixes: Vec::new(), noncontiguous: Vec::new(), groups: Vec::new() }
     }
 }
 
@@ -150,15 +150,19 @@ fn linked<W: Word>(prefixes: impl Iterator<Item = (W, u8)>) -> Option<Vec<Prefix
 
 impl<W: Word> PrefixSet<W> {
     /// A family of prefixes, each as address and length, and of other patterns; `None` if some are no networks, or out of order.
-    pub(crate) fn new(prefixes: impl Iterator<Item = (W, u8)>, odd: Vec<Masked<W>>) -> Option<PrefixSet<W>> {
-        let sound = odd.is_sorted_by(|a, b| a < b)
-            && odd.iter().all(|of| !of.mask.is_prefix() && of.address & of.mask == of.address);
+    pub(crate) fn new(
+        prefixes: impl Iterator<Item = (W, u8)>,
+        noncontiguous: Vec<Masked<W>>,
+    ) -> Option<PrefixSet<W>> {
+        let sound = noncontiguous.is_sorted_by(|a, b| a < b)
+            && noncontiguous.iter().all(|of| !of.mask.is_prefix() && of.address & of.mask == of.address);
         let prefixes = linked(prefixes).filter(|_| sound)?;
         let last =
             |(_, pair): &(u32, &[Masked<W>])| pair.first().map(|of| of.mask) != pair.last().map(|of| of.mask);
-        let mut groups: Vec<u32> = (1..).zip(odd.windows(2)).filter(last).map(|(end, _)| end).collect();
-        groups.extend(odd.last().map(|_| count(&odd)));
-        Some(PrefixSet { prefixes, odd, groups })
+        let mut groups: Vec<u32> =
+            (1..).zip(noncontiguous.windows(2)).filter(last).map(|(end, _)| end).collect();
+        groups.extend(noncontiguous.last().map(|_| count(&noncontiguous)));
+        Some(PrefixSet { prefixes, noncontiguous, groups })
     }
 
     /// The pattern in a place, or which of those behind this family it is.
@@ -166,13 +170,16 @@ impl<W: Word> PrefixSet<W> {
         if let Some(of) = self.prefixes.get(place) {
             return Ok(Masked { mask: of.mask(), address: of.address });
         }
-        let odd = place.saturating_sub(self.prefixes.len());
-        self.odd.get(odd).copied().ok_or(odd.saturating_sub(self.odd.len()))
+        let noncontiguous = place.saturating_sub(self.prefixes.len());
+        self.noncontiguous
+            .get(noncontiguous)
+            .copied()
+            .ok_or(noncontiguous.saturating_sub(self.noncontiguous.len()))
     }
 
     /// The number behind those of this family, which begin at `first`.
     pub(crate) fn after(&self, first: u32) -> u32 {
-        first.saturating_add(count(&self.prefixes)).saturating_add(count(&self.odd))
+        first.saturating_add(count(&self.prefixes)).saturating_add(count(&self.noncontiguous))
     }
 
     /// The places of all prefixes.
@@ -180,7 +187,7 @@ impl<W: Word> PrefixSet<W> {
         Span { start: 0, end: count(&self.prefixes) }
     }
 
-    /// Calls `each` with every prefix in a part of them that holds an address, and with every odd pattern that does: with
+    /// Calls `each` with every prefix in a part of them that holds an address, and with every noncontiguous one that does: with
     /// its first rule (0 where that is not known), the tail of that, and its number, if they are numbered from `first`.
     pub(crate) fn around(&self, address: W, part: Span, first: u32, each: &mut impl FnMut(u32, u16, u32)) {
         let near = part.of(&self.prefixes);
@@ -199,7 +206,7 @@ impl<W: Word> PrefixSet<W> {
         let first = first.saturating_add(count(&self.prefixes));
         let mut start = 0;
         for end in &self.groups {
-            let group = Span { start, end: *end }.of(&self.odd);
+            let group = Span { start, end: *end }.of(&self.noncontiguous);
             let mask = group.first().map_or(address, |of| of.mask);
             if let Ok(place) = group.binary_search_by_key(&(address & mask), |of| of.address) {
                 each(0, 0, first.saturating_add(start).saturating_add(count_as_u32(place)));
