@@ -8,7 +8,7 @@ use crate::address::canonical;
 use crate::columns::Rule;
 use crate::line::LONGEST;
 use crate::pattern::Pattern;
-use crate::query::{End, Fit, Found, Host, Query};
+use crate::query::{End, Found, Host, Match, Query};
 use crate::request::{Facts, IdentMode, Identity, Need, Request};
 use crate::table::Table;
 use crate::template::Template;
@@ -208,16 +208,16 @@ impl<'r> RuleRef<'r> {
     pub fn differs(&self, request: &Request, facts: &Facts) -> Vec<&'static str> {
         let (query, table) = (query(request, facts), self.table());
         let Some(rule) = table.index.rule(self.index) else { return Vec::new() };
-        let source = table.source.fit(rule.source, &query.source, &table.texts);
-        let destination = table.destination.fit(rule.destination, &query.destination, &table.texts);
+        let source = table.source.match_host(rule.source, &query.source, &table.texts);
+        let destination = table.destination.match_host(rule.destination, &query.destination, &table.texts);
         let tail = self.tail();
         let fields = [
-            ("source", source == Fit::Yes),
-            ("destination", destination == Fit::Yes),
+            ("source", source == Match::Yes),
+            ("destination", destination == Match::Yes),
             ("port", tail.is_some_and(|tail| tail.ports.hold(query.port))),
             ("user", tail.is_some_and(|tail| table.lists_user(tail.users, query.user))),
         ];
-        fields.into_iter().filter(|(_, fits)| !fits).map(|(field, _)| field).collect()
+        fields.into_iter().filter(|(_, matches)| !matches).map(|(field, _)| field).collect()
     }
 
     /// What the line says of the client host.

@@ -8,7 +8,7 @@ use crate::columns::{Span, count};
 use crate::name::HostName;
 use crate::pattern::Pattern;
 use crate::prefixes::{Masked, PrefixSet, Word};
-use crate::query::{Fit, Host};
+use crate::query::{Host, Match};
 use crate::strings::Texts;
 use crate::zones::{self, Name, Zones, from_the_end, part};
 
@@ -105,18 +105,18 @@ impl PatternSet {
     }
 
     /// Whether the pattern of a number holds the host.
-    pub(crate) fn fit(&self, id: u32, host: &Host, texts: &Texts) -> Fit {
+    pub(crate) fn match_host(&self, id: u32, host: &Host, texts: &Texts) -> Match {
         let holds = match (self.slot(id), host.address, host.names) {
             (Slot::Any, ..) => true,
             (Slot::Network(network), Some(address), _) => network.contains(address),
-            (Slot::Network(_), None, _) => return Fit::Unresolved,
+            (Slot::Network(_), None, _) => return Match::Unresolved,
             (Slot::Name(of), _, Some(names)) => {
                 names.iter().any(|name| of.holds(name.as_str().as_bytes(), texts))
             }
-            (Slot::Name(_), _, None) => return Fit::Unknown,
+            (Slot::Name(_), _, None) => return Match::Unknown,
             (Slot::Nothing, ..) => false,
         };
-        if holds { Fit::Yes } else { Fit::No }
+        if holds { Match::Yes } else { Match::No }
     }
 }
 

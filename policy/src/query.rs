@@ -44,7 +44,7 @@ pub(crate) enum End {
 
 /// Whether a pattern holds a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fit {
+pub(crate) enum Match {
     No,
     Yes,
     /// It depends on names that have not been asked for.

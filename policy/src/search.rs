@@ -12,7 +12,7 @@ use crate::columns::{Entry, NOTHING, Rule, SURE, Tail};
 use crate::index::{Index, SideTops};
 use crate::lists::Lists;
 use crate::patterns::PatternSet;
-use crate::query::{End, Fit, Found, Host, Query};
+use crate::query::{End, Found, Host, Match, Query};
 use crate::stride::Near;
 use crate::strings::Texts;
 use crate::table::Table;
@@ -26,20 +26,20 @@ impl Table {
         let source = Listed::of(&self.source, by_source, source_tops, texts, query.source);
         let destination =
             Listed::of(&self.destination, by_destination, destination_tops, texts, query.destination);
-        let fits = |entry: &Entry, other: &Listed| {
+        let matches = |entry: &Entry, other: &Listed| {
             let tail = self.tails.get(entry.tail as usize);
-            tail.is_some_and(|tail| self.tail_fits(tail, query))
+            tail.is_some_and(|tail| self.tail_matches(tail, query))
                 && other.may_be(entry.other, || self.denying.get(entry.tail as usize) == Some(&true))
         };
         let first = |list: &[Entry], best: Entry, other: &Listed| {
             let mut earlier = list.iter().take_while(|entry| entry.rule < best.rule);
-            earlier.find(|entry| fits(entry, other)).copied().unwrap_or(best)
+            earlier.find(|entry| matches(entry, other)).copied().unwrap_or(best)
         };
         let ends = [(&source, &destination), (&destination, &source)];
         let mut best = NOTHING;
         for (end, other) in ends {
             let mut earlier = end.near.candidates().take_while(|entry| entry.rule < best.rule);
-            best = earlier.find(|entry| fits(entry, other)).copied().unwrap_or(best);
+            best = earlier.find(|entry| matches(entry, other)).copied().unwrap_or(best);
         }
         for (end, other) in ends {
             best = end.search(best, |list, best| first(list, best, other));
@@ -54,22 +54,22 @@ impl Table {
         }
         for (_, rules) in is_unknown.into_iter().zip(unknown).filter(|(unknown, _)| *unknown) {
             let mut earlier = rules.iter().take_while(|(number, _)| *number < best.rule);
-            let fitting = earlier.find(|(_, rule)| self.fits(rule, query).is_some());
-            best = fitting.map_or(best, |(rule, of)| Entry { rule: *rule, other: 0, tail: of.tail });
+            let matching = earlier.find(|(_, rule)| self.match_rule(rule, query).is_some());
+            best = matching.map_or(best, |(rule, of)| Entry { rule: *rule, other: 0, tail: of.tail });
         }
-        match self.index.rule(best.rule).and_then(|rule| self.fits(&rule, query)) {
+        match self.index.rule(best.rule).and_then(|rule| self.match_rule(&rule, query)) {
             Some(need @ Found::NeedNames(_)) => need,
             _ => Found::of(best),
         }
     }
 
-    /// The first rule before `before` whose patterns are among these and whose tail fits; else `before`.
+    /// The first rule before `before` whose patterns are among these and whose tail matches; else `before`.
     pub(crate) fn first(
         &self,
         source: &[u32],
         destination: &[u32],
         before: u32,
-        fits: impl Fn(&Tail) -> bool,
+        matches: impl Fn(&Tail) -> bool,
     ) -> u32 {
         let mut best = before;
         let ends =
@@ -77,10 +77,10 @@ impl Table {
         for (patterns, lists, others) in ends {
             for pattern in patterns {
                 let mut earlier = lists.of(*pattern).iter().take_while(|entry| entry.rule < best);
-                let fits = |entry: &&Entry| {
-                    others.contains(&entry.other) && self.tails.get(entry.tail as usize).is_some_and(&fits)
+                let matches = |entry: &&Entry| {
+                    others.contains(&entry.other) && self.tails.get(entry.tail as usize).is_some_and(&matches)
                 };
-                best = earlier.find(fits).map_or(best, |entry| entry.rule);
+                best = earlier.find(matches).map_or(best, |entry| entry.rule);
             }
         }
         best
@@ -90,7 +90,7 @@ impl Table {
     /// the index is held against.
     pub(crate) fn scan(&self, rules: &[Rule], query: &Query) -> Found {
         for (number, rule) in (0..).zip(rules) {
-            match self.fits(rule, query) {
+            match self.match_rule(rule, query) {
                 None => {}
                 Some(Found::Nothing) => return Found::Rule { rule: number, tail: rule.tail },
                 Some(need) => return need,
@@ -100,19 +100,19 @@ impl Table {
     }
 
     /// `None` if the rule does not match, `Nothing` more to ask if it does, or the fact it depends on.
-    pub(crate) fn fits(&self, rule: &Rule, query: &Query) -> Option<Found> {
+    pub(crate) fn match_rule(&self, rule: &Rule, query: &Query) -> Option<Found> {
         let tail = self.tails.get(rule.tail as usize)?;
-        if !self.tail_fits(tail, query) {
+        if !self.tail_matches(tail, query) {
             return None;
         }
-        let source = self.source.fit(rule.source, &query.source, &self.texts);
-        let destination = self.destination.fit(rule.destination, &query.destination, &self.texts);
+        let source = self.source.match_host(rule.source, &query.source, &self.texts);
+        let destination = self.destination.match_host(rule.destination, &query.destination, &self.texts);
         match (source, destination) {
-            (Fit::No, _) | (_, Fit::No) => None,
-            (_, Fit::Unresolved) if !self.denies(rule) => None,
-            (Fit::Unknown, _) => Some(Found::NeedNames(End::Source)),
-            (_, Fit::Unknown) => Some(Found::NeedNames(End::Destination)),
-            (Fit::Yes | Fit::Unresolved, Fit::Yes | Fit::Unresolved) => Some(Found::Nothing),
+            (Match::No, _) | (_, Match::No) => None,
+            (_, Match::Unresolved) if !self.denies(rule) => None,
+            (Match::Unknown, _) => Some(Found::NeedNames(End::Source)),
+            (_, Match::Unknown) => Some(Found::NeedNames(End::Destination)),
+            (Match::Yes | Match::Unresolved, Match::Yes | Match::Unresolved) => Some(Found::Nothing),
         }
     }
 }
@@ -144,10 +144,10 @@ impl<'a> Listed<'a> {
 
     fn may_be(&self, pattern: u32, denies: impl FnOnce() -> bool) -> bool {
         pattern == 0
-            || match self.set.fit(pattern, &self.host, self.texts) {
-                Fit::Yes | Fit::Unknown => true,
-                Fit::Unresolved => denies(),
-                Fit::No => false,
+            || match self.set.match_host(pattern, &self.host, self.texts) {
+                Match::Yes | Match::Unknown => true,
+                Match::Unresolved => denies(),
+                Match::No => false,
             }
     }
 

@@ -137,7 +137,7 @@ impl Table {
         self.list_items(list).iter().map(text).collect::<Vec<_>>().join(",")
     }
 
-    pub(crate) fn tail_fits(&self, tail: &Tail, query: &Query) -> bool {
+    pub(crate) fn tail_matches(&self, tail: &Tail, query: &Query) -> bool {
         tail.ports.hold(query.port) && self.lists_user(tail.users, query.user)
     }
 
