@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::columns::{FILE, Rule, Span, Tail, UserFile, count};
+use crate::columns::{FILE, Rule, RuleBody, Span, UserFile, count};
 use crate::index::Index;
 use crate::pattern::Pattern;
 use crate::patterns::PatternSetBuilder;
@@ -14,11 +14,11 @@ use crate::table::Table;
 #[derive(Default)]
 pub(crate) struct Builder {
     pub(crate) table: Table,
-    /// The tail of each rule.
+    /// The body of each rule.
     rules: Vec<u32>,
     source: PatternSetBuilder,
     destination: PatternSetBuilder,
-    tails: BTreeMap<Tail, u32>,
+    bodies: BTreeMap<RuleBody, u32>,
     shared: BTreeMap<String, u32>,
     templates: BTreeMap<u32, u32>,
     lists: BTreeMap<String, u32>,
@@ -37,20 +37,20 @@ impl Builder {
     }
 
     /// Adds a line below those that are there.
-    pub(crate) fn rule(&mut self, line: usize, source: &Pattern, destination: &Pattern, tail: Tail) {
+    pub(crate) fn rule(&mut self, line: usize, source: &Pattern, destination: &Pattern, body: RuleBody) {
         let number = count(&self.rules);
         self.source.add(number, source);
         self.destination.add(number, destination);
-        let next = count(&self.table.tails);
-        let tail = *self.tails.entry(tail).or_insert_with_key(|tail| {
-            self.table.tails.push(*tail);
+        let next = count(&self.table.bodies);
+        let body = *self.bodies.entry(body).or_insert_with_key(|body| {
+            self.table.bodies.push(*body);
             next
         });
         let line = u32::try_from(line).unwrap_or(u32::MAX);
         if self.table.line(number) != line {
             self.table.lines.push((number, line));
         }
-        self.rules.push(tail);
+        self.rules.push(body);
     }
 
     /// A text that many lines may share.
@@ -117,7 +117,7 @@ impl Builder {
         let (destination, destinations) = self.destination.finish(&mut table.texts, count);
         let rules = sources.into_iter().zip(destinations).zip(self.rules);
         let rules: Vec<Rule> =
-            rules.map(|((source, destination), tail)| Rule { source, destination, tail }).collect();
+            rules.map(|((source, destination), body)| Rule { source, destination, body }).collect();
         table.index = Index::of(&rules, &source, &destination);
         (table.source, table.destination) = (source, destination);
         self.table.ready(denies)

@@ -5,12 +5,12 @@
 pub(crate) struct Rule {
     pub(crate) source: u32,
     pub(crate) destination: u32,
-    pub(crate) tail: u32,
+    pub(crate) body: u32,
 }
 
 /// What a line says besides its addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Tail {
+pub(crate) struct RuleBody {
     /// What the line decides; its meaning belongs to the kind of file.
     pub(crate) choice: u32,
     /// The user list, counted from 1; 0 is everybody.
@@ -61,7 +61,7 @@ pub(crate) struct Entry {
     pub(crate) rule: u32,
     /// Its pattern for the other host.
     pub(crate) other: u32,
-    pub(crate) tail: u32,
+    pub(crate) body: u32,
 }
 
 /// Behind every rule.
@@ -71,7 +71,7 @@ pub(crate) const NONE: u32 = SURE - 1;
 pub(crate) const SURE: u32 = 1 << 31;
 
 /// No rule yet.
-pub(crate) const NOTHING: Entry = Entry { rule: NONE, other: 0, tail: 0 };
+pub(crate) const NOTHING: Entry = Entry { rule: NONE, other: 0, body: 0 };
 
 /// Stands for the place of a parent where there is none.
 pub(crate) const NO_PARENT: u32 = u32::MAX;
@@ -86,7 +86,7 @@ pub(crate) fn count_as_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-impl Tail {
+impl RuleBody {
     /// Whether it holds for every port and user.
     pub(crate) fn is_open(&self) -> bool {
         self.ports == Ports::ANY && self.users == 0
@@ -138,9 +138,9 @@ impl Span {
 }
 
 impl Entry {
-    /// Whether it matches whatever else the request says. `closed` is 0 for the tails that hold for every port and user: so
+    /// Whether it matches whatever else the request says. `closed` is 0 for the bodies that hold for every port and user: so
     /// there is no branch, of which the processor could not know which way it goes.
     pub(crate) fn is_sure(&self, closed: &[u32]) -> bool {
-        self.other | closed.get(self.tail as usize).copied().unwrap_or(1) == 0
+        self.other | closed.get(self.body as usize).copied().unwrap_or(1) == 0
     }
 }

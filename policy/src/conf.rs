@@ -19,7 +19,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::builder::Builder;
-use crate::columns::{Op, Ports, Tail};
+use crate::columns::{Op, Ports, RuleBody};
 use crate::decide::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RuleSet, denies};
 use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line};
@@ -98,7 +98,7 @@ impl Conf<'_> {
             Some(text) => template(&mut self.builder, number, text)?,
             None => 0,
         };
-        self.builder.rule(number, &source, &destination, Tail { choice, users, template, ports });
+        self.builder.rule(number, &source, &destination, RuleBody { choice, users, template, ports });
         Ok(())
     }
 }

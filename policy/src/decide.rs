@@ -66,8 +66,8 @@ pub enum DenyReason {
 pub struct RuleRef<'r> {
     set: &'r RuleSet,
     index: u32,
-    /// The place of its tail.
-    tail: u32,
+    /// The place of its body.
+    body: u32,
 }
 
 impl RuleSet {
@@ -90,7 +90,7 @@ impl RuleSet {
             Found::NeedNames(End::Source) => return Verdict::Need(Need::SourceNames),
             Found::NeedNames(End::Destination) => return Verdict::Need(Need::DestinationNames),
             Found::Nothing => return deny(None, DenyReason::NoMatch),
-            Found::Rule { rule, tail } => RuleRef { set: self, index: rule, tail },
+            Found::Rule { rule, body } => RuleRef { set: self, index: rule, body },
         };
         let permit = |unverified| Verdict::Permit(Permit { rule, unverified });
         if !rule.permits() {
@@ -118,7 +118,7 @@ impl RuleSet {
 
     /// The rules in order.
     pub fn rules(&self) -> impl Iterator<Item = RuleRef<'_>> {
-        self.table.rules().map(|(index, rule)| RuleRef { set: self, index, tail: rule.tail })
+        self.table.rules().map(|(index, rule)| RuleRef { set: self, index, body: rule.body })
     }
 
     /// The rules in effect and the special lines, in a form that `sockd.conf` accepts.
@@ -200,7 +200,7 @@ impl<'r> RuleRef<'r> {
 
     /// The line's `: shell_cmd`.
     pub fn command(&self) -> Option<Template<'r>> {
-        self.table().template(self.tail()?.template)
+        self.table().template(self.body()?.template)
     }
 
     /// Which fields of the line do not match, in the words of the file: none of them if it matches, several if it is far
@@ -210,12 +210,12 @@ impl<'r> RuleRef<'r> {
         let Some(rule) = table.index.rule(self.index) else { return Vec::new() };
         let source = table.source.match_host(rule.source, &query.source, &table.texts);
         let destination = table.destination.match_host(rule.destination, &query.destination, &table.texts);
-        let tail = self.tail();
+        let body = self.body();
         let fields = [
             ("source", source == Match::Yes),
             ("destination", destination == Match::Yes),
-            ("port", tail.is_some_and(|tail| tail.ports.hold(query.port))),
-            ("user", tail.is_some_and(|tail| table.lists_user(tail.users, query.user))),
+            ("port", body.is_some_and(|body| body.ports.hold(query.port))),
+            ("user", body.is_some_and(|body| table.lists_user(body.users, query.user))),
         ];
         fields.into_iter().filter(|(_, matches)| !matches).map(|(field, _)| field).collect()
     }
@@ -240,12 +240,12 @@ impl<'r> RuleRef<'r> {
         &self.set.table
     }
 
-    pub(crate) fn tail(&self) -> Option<&'r crate::columns::Tail> {
-        self.table().tails.get(self.tail as usize)
+    pub(crate) fn body(&self) -> Option<&'r crate::columns::RuleBody> {
+        self.table().bodies.get(self.body as usize)
     }
 
     fn choice(&self) -> Option<u32> {
-        self.tail().map(|tail| tail.choice)
+        self.body().map(|body| body.choice)
     }
 }
 
@@ -254,7 +254,7 @@ pub(crate) fn denies(_: &Table, choice: u32) -> bool {
     choice & PERMIT == 0
 }
 
-/// The bit of a tail's choice that makes a `permit` line; the others are a code of [`IDENT`] or 0.
+/// The bit of a body's choice that makes a `permit` line; the others are a code of [`IDENT`] or 0.
 pub(crate) const PERMIT: u32 = 1;
 
 /// The values of `?=`. Nothing behind it means no, as `n` does.

@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 use names::{Packed, with_room};
 
 use crate::address::{Network, canonical};
-use crate::columns::{Entry, FILE, Op, Ports, Rule, Span, Tail, UserFile, count};
+use crate::columns::{Entry, FILE, Op, Ports, Rule, RuleBody, Span, UserFile, count};
 use crate::decide::{self, IDENT, PERMIT, RuleSet};
 use crate::line::LONGEST;
 use crate::lists::Lists;
@@ -204,10 +204,10 @@ fn write_table(out: &mut Vec<u8>, table: &Table) {
     write(out, &table.lists, |out, span| words(out, &[span.start, span.end]));
     write(out, &table.file_users, |out, text| words(out, &[*text]));
     write(out, &table.files, |out, file| words(out, &[file.path, file.users.start, file.users.end]));
-    write(out, &table.tails, |out, tail| {
-        let op = Op::ALL.iter().position(|(op, _)| *op == tail.ports.op).unwrap_or_default();
-        let ports = u32::from(tail.ports.port) | (op as u32) << 16;
-        words(out, &[tail.choice, tail.users, tail.template, ports]);
+    write(out, &table.bodies, |out, body| {
+        let op = Op::ALL.iter().position(|(op, _)| *op == body.ports.op).unwrap_or_default();
+        let ports = u32::from(body.ports.port) | (op as u32) << 16;
+        words(out, &[body.choice, body.users, body.template, ports]);
     });
     for (template, line) in table.specials {
         words(out, &[template, line]);
@@ -238,7 +238,7 @@ fn write_lists(out: &mut Vec<u8>, lists: &Lists) {
     write_column(out, &steps, |step| *step);
     write_column(out, &lists.entries, |entry| entry.rule);
     write_column(out, &lists.entries, |entry| entry.other);
-    write_column(out, &lists.entries, |entry| entry.tail);
+    write_column(out, &lists.entries, |entry| entry.body);
 }
 
 fn write<T>(out: &mut Vec<u8>, items: &[T], mut each: impl FnMut(&mut Vec<u8>, &T)) {
@@ -336,15 +336,15 @@ impl<'a> Reader<'a> {
             lists: self.items(|[start, end]| Span { start, end })?,
             file_users: self.items(|[text]| text)?,
             files: self.items(|[path, start, end]| UserFile { path, users: Span { start, end } })?,
-            tails: self.items(tail_of)?,
+            bodies: self.items(body_of)?,
             specials: [(self.word()?, self.word()?), (self.word()?, self.word()?)],
             lines: self.items(|[rule, line]| (rule, line))?,
             ..Table::default()
         };
         let (sources, destinations) = (table.source.patterns(), table.destination.patterns());
-        let tails = count(&table.tails);
-        table.index.by_source = self.lists([sources, destinations, tails])?;
-        table.index.by_destination = self.lists([destinations, sources, tails])?;
+        let bodies = count(&table.bodies);
+        table.index.by_source = self.lists([sources, destinations, bodies])?;
+        table.index.by_destination = self.lists([destinations, sources, bodies])?;
         table.index.places = table.index.placed().ok_or(UNLISTED)?;
         // Each rule has one pattern for each host, which may be any. More would cost time that no rule is worth.
         if sources.max(destinations) > count(&table.index.places).saturating_add(1) {
@@ -355,15 +355,15 @@ impl<'a> Reader<'a> {
 
     fn lists(&mut self, counts: [u32; 3]) -> Result<Lists, FrozenError> {
         let columns = [self.column()?, self.column()?, self.column()?, self.column()?];
-        let [steps, rules, others, tails] = &columns;
+        let [steps, rules, others, bodies] = &columns;
         if columns.iter().any(|column| column.count != steps.count) {
             return Err(FrozenError::Content("columns of different lengths"));
         }
         let mut pattern = 0u32;
-        let numbers = steps.numbers().zip(rules.numbers()).zip(others.numbers()).zip(tails.numbers());
-        let entries = numbers.map(|(((step, rule), other), tail)| {
+        let numbers = steps.numbers().zip(rules.numbers()).zip(others.numbers()).zip(bodies.numbers());
+        let entries = numbers.map(|(((step, rule), other), body)| {
             pattern = pattern.saturating_add(step);
-            (pattern, Entry { rule, other, tail })
+            (pattern, Entry { rule, other, body })
         });
         Lists::new(entries, counts).ok_or(UNLISTED)
     }
@@ -437,13 +437,13 @@ impl<'a> Column<'a> {
     }
 }
 
-fn tail_of([choice, users, template, ports]: [u32; 4]) -> Tail {
+fn body_of([choice, users, template, ports]: [u32; 4]) -> RuleBody {
     // A code that is none becomes a condition with a port that `check` refuses.
     let (op, port) = match Op::ALL.get((ports >> 16) as usize) {
         Some((op, _)) => (*op, ports as u16),
         None => (Op::Any, 1),
     };
-    Tail { choice, users, template, ports: Ports { op, port } }
+    RuleBody { choice, users, template, ports: Ports { op, port } }
 }
 
 /// Checks what one array says of another.
@@ -452,7 +452,7 @@ fn check(table: &Table, kind: Kind) -> Result<(), &'static str> {
         (are_commands(table), "a command that is none"),
         (are_user_files(table), "a user file that is none"),
         (are_lists(table), "a user list that is none"),
-        (are_tails(table, kind), "a rule that says nothing known"),
+        (are_bodies(table, kind), "a rule that says nothing known"),
         (are_lines(table), "lines out of order"),
         (are_of_kind(table, kind), "a rule of another kind of file"),
     ];
@@ -467,7 +467,7 @@ fn are_commands(table: &Table) -> bool {
     let template = |number: u32| number as usize <= table.templates.len();
     table.templates.iter().all(|text| is_text(table, *text) && is_command(table.texts.bytes(*text)))
         && table.specials.iter().all(|(number, _)| template(*number))
-        && table.tails.iter().all(|tail| template(tail.template))
+        && table.bodies.iter().all(|body| template(body.template))
 }
 
 fn are_user_files(table: &Table) -> bool {
@@ -498,11 +498,11 @@ fn follow_each_other(mut spans: impl Iterator<Item = Span>, length: usize) -> bo
     end.is_some_and(|end| end as usize == length)
 }
 
-fn are_tails(table: &Table, kind: Kind) -> bool {
-    table.tails.iter().all(|tail| {
-        tail.users as usize <= table.lists.len()
-            && (tail.ports.op != Op::Any || tail.ports.port == 0)
-            && is_choice(tail, table, kind)
+fn are_bodies(table: &Table, kind: Kind) -> bool {
+    table.bodies.iter().all(|body| {
+        body.users as usize <= table.lists.len()
+            && (body.ports.op != Op::Any || body.ports.port == 0)
+            && is_choice(body, table, kind)
     })
 }
 
@@ -517,17 +517,17 @@ fn are_of_kind(table: &Table, kind: Kind) -> bool {
     own && !any(&table.destination) && (kind == Kind::Rules || table.specials == [(0, 0); 2])
 }
 
-fn is_choice(tail: &Tail, table: &Table, kind: Kind) -> bool {
+fn is_choice(body: &RuleBody, table: &Table, kind: Kind) -> bool {
     match kind {
         Kind::Rules => {
-            let ident = tail.choice & !PERMIT;
+            let ident = body.choice & !PERMIT;
             ident == 0 || IDENT.iter().any(|(code, ..)| *code == ident)
         }
         Kind::Routes => {
-            (tail.choice as usize) < table.texts.ends.len()
-                && (tail.users, tail.template, tail.ports) == (0, 0, Ports::ANY)
+            (body.choice as usize) < table.texts.ends.len()
+                && (body.users, body.template, body.ports) == (0, 0, Ports::ANY)
         }
-        Kind::Upstreams => way_of(table.texts.str(tail.choice)).is_some(),
+        Kind::Upstreams => way_of(table.texts.str(body.choice)).is_some(),
     }
 }
 
@@ -563,7 +563,7 @@ fn is_item(text: &[u8], file: bool) -> bool {
 /// An interface, a source pattern that is its family, and a destination of that family.
 fn is_route(rule: &Rule, table: &Table) -> bool {
     let interface =
-        table.tails.get(rule.tail as usize).map(|tail| table.texts.str(tail.choice).parse::<IpAddr>());
+        table.bodies.get(rule.body as usize).map(|body| table.texts.str(body.choice).parse::<IpAddr>());
     let Some(Ok(interface)) = interface else { return false };
     let family = table.source.pattern(rule.source, &table.texts);
     let of_family = match table.destination.pattern(rule.destination, &table.texts) {
@@ -626,13 +626,13 @@ mod tests {
         assert_eq!(altered(|_| {}), Ok(()));
         let lists = content("lists that are not those of rules");
         let entry = |alter: fn(&mut Entry)| altered(|table| alter(&mut table.index.by_source.entries[0]));
-        assert_eq!(entry(|entry| entry.tail = 9), lists);
+        assert_eq!(entry(|entry| entry.body = 9), lists);
         assert_eq!(entry(|entry| entry.other = 9), lists);
         assert_eq!(entry(|entry| entry.rule = 9), lists);
         assert_eq!(entry(|entry| entry.rule ^= 1), lists);
-        assert_eq!(altered(|table| table.tails[0].users = 3), content("a rule that says nothing known"));
-        assert_eq!(altered(|table| table.tails[0].choice = 8), content("a rule that says nothing known"));
-        assert_eq!(altered(|table| table.tails[0].template = 9), content("a command that is none"));
+        assert_eq!(altered(|table| table.bodies[0].users = 3), content("a rule that says nothing known"));
+        assert_eq!(altered(|table| table.bodies[0].choice = 8), content("a rule that says nothing known"));
+        assert_eq!(altered(|table| table.bodies[0].template = 9), content("a command that is none"));
         assert_eq!(altered(|table| table.specials[0].0 = 9), content("a command that is none"));
         assert_eq!(altered(|table| table.templates[0] = 99), content("a command that is none"));
         assert_eq!(altered(|table| table.items[0] = FILE | 2), content("a user list that is none"));

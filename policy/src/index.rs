@@ -11,7 +11,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::columns::{Entry, NONE, Rule, Tail, count};
+use crate::columns::{Entry, NONE, Rule, RuleBody, count};
 use crate::lists::Lists;
 use crate::patterns::PatternSet;
 use crate::stride::Tops;
@@ -37,19 +37,19 @@ pub(crate) struct SideTops {
     pub(crate) v6: Tops,
 }
 
-/// Set for tails that do not count.
+/// Set for bodies that do not count.
 const LEFT_OUT: u32 = 2;
 
 /// The first rules of their kind, in the order of the file; nothing behind one that is sure. `closed` as for
 /// [`Entry::is_sure`], or [`LEFT_OUT`].
 fn firsts(listed: &[Entry], closed: &[u32]) -> Vec<u32> {
-    let counts = |entry: &Entry| closed.get(entry.tail as usize).is_some_and(|closed| closed & LEFT_OUT == 0);
+    let counts = |entry: &Entry| closed.get(entry.body as usize).is_some_and(|closed| closed & LEFT_OUT == 0);
     let sure = |entry: &Entry| if entry.is_sure(closed) { entry.rule } else { NONE };
     let last = listed.iter().map(sure).fold(NONE, u32::min);
     let mut found: Vec<Entry> =
         listed.iter().filter(|entry| entry.rule <= last && counts(entry)).copied().collect();
-    found.sort_unstable_by_key(|entry| (entry.other, entry.tail, entry.rule));
-    found.dedup_by_key(|entry| (entry.other, entry.tail));
+    found.sort_unstable_by_key(|entry| (entry.other, entry.body, entry.rule));
+    found.dedup_by_key(|entry| (entry.other, entry.body));
     found.sort_unstable_by_key(|entry| entry.rule);
     found.iter().map(|entry| entry.rule).collect()
 }
@@ -80,11 +80,11 @@ impl Index {
         let destinations = sharing(destination, |rule| rule.destination);
         let mut listed = [Vec::new(), Vec::new()];
         let [by_source, by_destination] = &mut listed;
-        for (number, &Rule { source, destination, tail }) in (0..).zip(rules) {
+        for (number, &Rule { source, destination, body }) in (0..).zip(rules) {
             if sources.get(source as usize) < destinations.get(destination as usize) {
-                by_source.push((source, Entry { rule: number, other: destination, tail }));
+                by_source.push((source, Entry { rule: number, other: destination, body }));
             } else {
-                by_destination.push((destination, Entry { rule: number, other: source, tail }));
+                by_destination.push((destination, Entry { rule: number, other: source, body }));
             }
         }
         let [by_source, by_destination] = listed.map(|mut listed| {
@@ -101,15 +101,15 @@ impl Index {
         index
     }
 
-    /// Prepares all that a search needs besides the lists. `denying` tells of each tail whether its lines deny.
+    /// Prepares all that a search needs besides the lists. `denying` tells of each body whether its lines deny.
     pub(crate) fn ready(
         &mut self,
         source: &mut PatternSet,
         destination: &mut PatternSet,
-        tails: &[Tail],
+        bodies: &[RuleBody],
         denying: &[bool],
     ) {
-        let closed: Vec<u32> = tails.iter().map(|tail| u32::from(!tail.is_open())).collect();
+        let closed: Vec<u32> = bodies.iter().map(|body| u32::from(!body.is_open())).collect();
         self.tops = [
             SideTops::of(&self.by_source, source, &closed),
             SideTops::of(&self.by_destination, destination, &closed),
@@ -143,10 +143,10 @@ impl Index {
     pub(crate) fn rule(&self, number: u32) -> Option<Rule> {
         let place = *self.places.get(number as usize)?;
         if let Some((source, entry)) = self.by_source.at(place) {
-            return Some(Rule { source, destination: entry.other, tail: entry.tail });
+            return Some(Rule { source, destination: entry.other, body: entry.body });
         }
         let (destination, entry) =
             self.by_destination.at(place.checked_sub(count(&self.by_source.entries))?)?;
-        Some(Rule { source: entry.other, destination, tail: entry.tail })
+        Some(Rule { source: entry.other, destination, body: entry.body })
     }
 }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::address::Network;
-use crate::columns::{NONE, Op, Ports, Tail};
+use crate::columns::{NONE, Op, Ports, RuleBody};
 use crate::decide::{RuleRef, RuleSet};
 use crate::pattern::Pattern;
 use crate::request::IdentMode;
@@ -38,15 +38,15 @@ pub fn lint(rules: &RuleSet, ident_default: IdentMode) -> Vec<Warning> {
 }
 
 fn never_matches(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
-    let (table, tail) = (&rules.table, rule.tail()?);
-    if ranges(tail.ports).next().is_none() {
+    let (table, body) = (&rules.table, rule.body()?);
+    if ranges(body.ports).next().is_none() {
         return Some(String::from("never matches: there is no such port"));
     }
-    if !table.lists_anybody(tail.users) {
+    if !table.lists_anybody(body.users) {
         return Some(String::from("never matches: its user list is empty"));
     }
-    let covers = |earlier: &Tail| {
-        ports_cover(earlier.ports, tail.ports) && table.users_cover(earlier.users, tail.users)
+    let covers = |earlier: &RuleBody| {
+        ports_cover(earlier.ports, body.ports) && table.users_cover(earlier.users, body.users)
     };
     let earlier = covered(table, &rule.source(), &rule.destination(), rule.index(), covers)?;
     Some(format!("never matches: line {} matches all that it would", table.line(earlier)))
@@ -58,7 +58,7 @@ fn covered(
     source: &Pattern,
     destination: &Pattern,
     before: u32,
-    covers: impl Fn(&Tail) -> bool,
+    covers: impl Fn(&RuleBody) -> bool,
 ) -> Option<u32> {
     let source = table.source.covering(source, &table.texts);
     let destination = table.destination.covering(destination, &table.texts);
@@ -101,7 +101,7 @@ fn opens_the_inside(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
 
         destination != inside
             && destination.covers(&inside)
-            && covered(&rules.table, &source, &inside, rule.index(), Tail::is_open).is_none()
+            && covered(&rules.table, &source, &inside, rule.index(), RuleBody::is_open).is_none()
     };
     let open = PRIVATE.iter().copied().chain(own).find(open)?;
     Some(format!("permits destinations inside, such as {open:#}; a line above could deny them"))

@@ -19,13 +19,13 @@ impl Lists {
     /// or if a number is not below how many of its kind there are.
     pub(crate) fn new(
         entries: impl Iterator<Item = (u32, Entry)>,
-        [patterns, others, tails]: [u32; 3],
+        [patterns, others, bodies]: [u32; 3],
     ) -> Option<Lists> {
         let mut starts = vec![0u32; (patterns as usize).saturating_add(1)];
         let (mut sound, mut next) = (true, 0);
         let listed = |(pattern, entry): (u32, Entry)| {
             let place = u64::from(pattern) << 32 | u64::from(entry.rule);
-            sound &= (place >= next) & (pattern < patterns) & (entry.other < others) & (entry.tail < tails);
+            sound &= (place >= next) & (pattern < patterns) & (entry.other < others) & (entry.body < bodies);
             next = place.wrapping_add(1);
             if let Some(end) = starts.get_mut((pattern as usize).saturating_add(1)) {
                 *end = end.wrapping_add(1);
@@ -53,10 +53,10 @@ impl Lists {
             let [start, end] = *bounds else { return };
             let entry = self.entries.get(start as usize).unwrap_or(&NOTHING);
             let entry = if start == end { &NOTHING } else { entry };
-            let tail = entry.tail as u16;
-            let sure = entry.is_sure(closed) & (u32::from(tail) == entry.tail) & (start != end);
+            let body = entry.body as u16;
+            let sure = entry.is_sure(closed) & (u32::from(body) == entry.body) & (start != end);
             prefix.first = entry.rule | if sure { SURE } else { 0 };
-            prefix.tail = tail;
+            prefix.body = body;
         }
     }
 

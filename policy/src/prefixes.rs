@@ -33,8 +33,8 @@ pub(crate) struct Prefix<W> {
     pub(crate) parent: u32,
     /// The first rule listed under this prefix, with [`crate::index::SURE`] where it is; [`NONE`] if there is none.
     pub(crate) first: u32,
-    /// The tail of the first rule if that is sure.
-    pub(crate) tail: u16,
+    /// The body of the first rule if that is sure.
+    pub(crate) body: u16,
     /// How many bits it has.
     pub(crate) length: u8,
 }
@@ -112,7 +112,7 @@ impl<W: Word> Prefix<W> {
     /// The first rule listed under it as an entry, if it is sure.
     pub(crate) fn sure(&self) -> Option<Entry> {
         let rule = self.first ^ SURE;
-        (rule < SURE).then_some(Entry { rule, other: 0, tail: self.tail.into() })
+        (rule < SURE).then_some(Entry { rule, other: 0, body: self.body.into() })
     }
 
     fn mask(&self) -> W {
@@ -135,7 +135,7 @@ fn linked<W: Word>(prefixes: impl Iterator<Item = (W, u8)>) -> Option<Vec<Prefix
         let common = last.map_or(0, |(last, _): (W, u8)| last.common(address));
         let around = lengths & W::mask(common.saturating_add(1));
         let parent = places.get(around.last() as usize).copied().unwrap_or(NO_PARENT);
-        let prefix = Prefix { address, parent, first: NONE, tail: 0, length };
+        let prefix = Prefix { address, parent, first: NONE, body: 0, length };
         sound &= (last < Some((address, length))) & prefix.holds(address) & (u32::from(length) <= W::BITS);
         lengths = around | W::mask(length.into()) ^ W::mask(u32::from(length).saturating_add(1));
         last = Some((address, length));
@@ -188,7 +188,7 @@ impl<W: Word> PrefixSet<W> {
     }
 
     /// Calls `each` with every prefix in a part of them that holds an address, and with every noncontiguous one that does: with
-    /// its first rule (0 where that is not known), the tail of that, and its number, if they are numbered from `first`.
+    /// its first rule (0 where that is not known), the body of that, and its number, if they are numbered from `first`.
     pub(crate) fn around(&self, address: W, part: Span, first: u32, each: &mut impl FnMut(u32, u16, u32)) {
         let near = part.of(&self.prefixes);
         // A few are counted without a branch for each, so that the processor waits for all of them at once.
@@ -199,7 +199,7 @@ impl<W: Word> PrefixSet<W> {
         let mut place = part.start.saturating_add(count_as_u32(before)).wrapping_sub(1);
         while let Some(prefix) = self.prefixes.get(place as usize).filter(|_| place >= part.start) {
             if prefix.holds(address) {
-                each(prefix.first, prefix.tail, first.saturating_add(place));
+                each(prefix.first, prefix.body, first.saturating_add(place));
             }
             place = prefix.parent;
         }

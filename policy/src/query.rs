@@ -28,7 +28,7 @@ pub(crate) struct Host<'a> {
 pub(crate) enum Found {
     Rule {
         rule: u32,
-        tail: u32,
+        body: u32,
     },
     /// A line depends on the names of the host at this end, which have not been asked for.
     NeedNames(End),
@@ -58,7 +58,7 @@ impl Found {
     pub(crate) fn of(best: Entry) -> Found {
         match best.rule {
             NONE => Found::Nothing,
-            rule => Found::Rule { rule, tail: best.tail },
+            rule => Found::Rule { rule, body: best.body },
         }
     }
 }

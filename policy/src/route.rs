@@ -8,7 +8,7 @@ use core::net::IpAddr;
 
 use crate::address::{Network, canonical};
 use crate::builder::Builder;
-use crate::columns::{Ports, Tail};
+use crate::columns::{Ports, RuleBody};
 use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line};
 use crate::name::HostName;
@@ -76,7 +76,12 @@ fn route(builder: &mut Builder, number: usize, mut words: Words) -> Result<(), L
         return Err(words.wrong("the end of the route", command));
     }
     let choice = builder.text(text);
-    builder.rule(number, &family, &destination, Tail { choice, users: 0, template: 0, ports: Ports::ANY });
+    builder.rule(
+        number,
+        &family,
+        &destination,
+        RuleBody { choice, users: 0, template: 0, ports: Ports::ANY },
+    );
     Ok(())
 }
 
@@ -98,8 +103,8 @@ impl Routes {
 
     fn line(&self, index: u32) -> Option<(IpAddr, u32)> {
         let rule = self.table.index.rule(index)?;
-        let tail = self.table.tails.get(rule.tail as usize)?;
-        Some((self.table.texts.str(tail.choice).parse().ok()?, self.table.line(index)))
+        let body = self.table.bodies.get(rule.body as usize)?;
+        Some((self.table.texts.str(body.choice).parse().ok()?, self.table.line(index)))
     }
 
     /// The number of lines.

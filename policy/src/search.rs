@@ -8,7 +8,7 @@
 
 use core::net::IpAddr;
 
-use crate::columns::{Entry, NOTHING, Rule, SURE, Tail};
+use crate::columns::{Entry, NOTHING, Rule, RuleBody, SURE};
 use crate::index::{Index, SideTops};
 use crate::lists::Lists;
 use crate::patterns::PatternSet;
@@ -27,9 +27,9 @@ impl Table {
         let destination =
             Listed::of(&self.destination, by_destination, destination_tops, texts, query.destination);
         let matches = |entry: &Entry, other: &Listed| {
-            let tail = self.tails.get(entry.tail as usize);
-            tail.is_some_and(|tail| self.tail_matches(tail, query))
-                && other.may_be(entry.other, || self.denying.get(entry.tail as usize) == Some(&true))
+            let body = self.bodies.get(entry.body as usize);
+            body.is_some_and(|body| self.body_matches(body, query))
+                && other.may_be(entry.other, || self.denying.get(entry.body as usize) == Some(&true))
         };
         let first = |list: &[Entry], best: Entry, other: &Listed| {
             let mut earlier = list.iter().take_while(|entry| entry.rule < best.rule);
@@ -55,7 +55,7 @@ impl Table {
         for (_, rules) in is_unknown.into_iter().zip(unknown).filter(|(unknown, _)| *unknown) {
             let mut earlier = rules.iter().take_while(|(number, _)| *number < best.rule);
             let matching = earlier.find(|(_, rule)| self.match_rule(rule, query).is_some());
-            best = matching.map_or(best, |(rule, of)| Entry { rule: *rule, other: 0, tail: of.tail });
+            best = matching.map_or(best, |(rule, of)| Entry { rule: *rule, other: 0, body: of.body });
         }
         match self.index.rule(best.rule).and_then(|rule| self.match_rule(&rule, query)) {
             Some(need @ Found::NeedNames(_)) => need,
@@ -63,13 +63,13 @@ impl Table {
         }
     }
 
-    /// The first rule before `before` whose patterns are among these and whose tail matches; else `before`.
+    /// The first rule before `before` whose patterns are among these and whose body matches; else `before`.
     pub(crate) fn first(
         &self,
         source: &[u32],
         destination: &[u32],
         before: u32,
-        matches: impl Fn(&Tail) -> bool,
+        matches: impl Fn(&RuleBody) -> bool,
     ) -> u32 {
         let mut best = before;
         let ends =
@@ -78,7 +78,8 @@ impl Table {
             for pattern in patterns {
                 let mut earlier = lists.of(*pattern).iter().take_while(|entry| entry.rule < best);
                 let matches = |entry: &&Entry| {
-                    others.contains(&entry.other) && self.tails.get(entry.tail as usize).is_some_and(&matches)
+                    others.contains(&entry.other)
+                        && self.bodies.get(entry.body as usize).is_some_and(&matches)
                 };
                 best = earlier.find(matches).map_or(best, |entry| entry.rule);
             }
@@ -92,7 +93,7 @@ impl Table {
         for (number, rule) in (0..).zip(rules) {
             match self.match_rule(rule, query) {
                 None => {}
-                Some(Found::Nothing) => return Found::Rule { rule: number, tail: rule.tail },
+                Some(Found::Nothing) => return Found::Rule { rule: number, body: rule.body },
                 Some(need) => return need,
             }
         }
@@ -101,8 +102,8 @@ impl Table {
 
     /// `None` if the rule does not match, `Nothing` more to ask if it does, or the fact it depends on.
     pub(crate) fn match_rule(&self, rule: &Rule, query: &Query) -> Option<Found> {
-        let tail = self.tails.get(rule.tail as usize)?;
-        if !self.tail_matches(tail, query) {
+        let body = self.bodies.get(rule.body as usize)?;
+        if !self.body_matches(body, query) {
             return None;
         }
         let source = self.source.match_host(rule.source, &query.source, &self.texts);
@@ -157,13 +158,13 @@ impl<'a> Listed<'a> {
         if any {
             best = look(self.lists.of(0), best);
         }
-        let mut listed = |first: u32, tail: u16, pattern: u32| {
+        let mut listed = |first: u32, body: u16, pattern: u32| {
             if first & !SURE >= best.rule {
                 return;
             }
             best = match first & SURE {
                 0 => look(self.lists.of(pattern), best),
-                _ => Entry { rule: first ^ SURE, other: 0, tail: tail.into() },
+                _ => Entry { rule: first ^ SURE, other: 0, body: body.into() },
             };
         };
         self.set.around(self.host.address, Some(rest), &mut listed);

@@ -1,14 +1,14 @@
 //! The compiled form that rules, routes and upstream lines share: flat arrays without a pointer or an allocation per
 //! rule, so that a million lines are small in memory and a frozen file is these arrays and nothing else.
 //!
-//! A rule is two pattern ids, a tail (everything else, shared by all rules that say the same) and its line; it is kept
+//! A rule is two pattern ids, a body (everything else, shared by all rules that say the same) and its line; it is kept
 //! in the lists of the index, once. Texts (names, users, commands, file names) live in one pool.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::columns::{FILE, Op, Rule, Span, Tail, UserFile};
+use crate::columns::{FILE, Op, Rule, RuleBody, Span, UserFile};
 use crate::index::Index;
 use crate::pattern::Pattern;
 use crate::patterns::PatternSet;
@@ -21,7 +21,7 @@ use crate::template::Template;
 pub(crate) struct Table {
     /// Lines of the rules: (rule, line) where a rule does not stand right below the one before it.
     pub(crate) lines: Vec<(u32, u32)>,
-    pub(crate) tails: Vec<Tail>,
+    pub(crate) bodies: Vec<RuleBody>,
     pub(crate) source: PatternSet,
     pub(crate) destination: PatternSet,
     pub(crate) texts: Texts,
@@ -35,7 +35,7 @@ pub(crate) struct Table {
     pub(crate) file_users: Vec<u32>,
     /// `#NO_IDENTD:` and `#BAD_ID:` of `sockd.conf`: template (from 1; 0 is none) and line.
     pub(crate) specials: [(u32, u32); 2],
-    /// Of each tail, whether its lines deny: then a network counts although the address is not known.
+    /// Of each body, whether its lines deny: then a network counts although the address is not known.
     pub(crate) denying: Vec<bool>,
     pub(crate) index: Index,
 }
@@ -43,9 +43,9 @@ pub(crate) struct Table {
 impl Table {
     /// The table, whose lists are there, with all that a search needs besides.
     pub(crate) fn ready(mut self, denies: impl Fn(&Table, u32) -> bool) -> Table {
-        self.denying = self.tails.iter().map(|tail| denies(&self, tail.choice)).collect();
-        let Table { index, source, destination, tails, denying, .. } = &mut self;
-        index.ready(source, destination, tails, denying);
+        self.denying = self.bodies.iter().map(|body| denies(&self, body.choice)).collect();
+        let Table { index, source, destination, bodies, denying, .. } = &mut self;
+        index.ready(source, destination, bodies, denying);
         self
     }
 
@@ -61,7 +61,7 @@ impl Table {
 
     /// Whether a rule denies whatever it matches.
     pub(crate) fn denies(&self, rule: &Rule) -> bool {
-        self.denying.get(rule.tail as usize).copied().unwrap_or_default()
+        self.denying.get(rule.body as usize).copied().unwrap_or_default()
     }
 
     /// Writes a rule as its file would have it, after `action`; in the alternate form with networks in short. `from` tells
@@ -74,20 +74,20 @@ impl Table {
         from: bool,
     ) -> fmt::Result {
         let Some(rule) = self.index.rule(rule) else { return Ok(()) };
-        let Some(tail) = self.tails.get(rule.tail as usize) else { return Ok(()) };
+        let Some(body) = self.bodies.get(rule.body as usize) else { return Ok(()) };
         f.write_str(action)?;
-        if tail.users != 0 {
-            write!(f, " *={}", self.list_word(tail.users))?;
+        if body.users != 0 {
+            write!(f, " *={}", self.list_word(body.users))?;
         }
         let source = from.then(|| self.source.pattern(rule.source, &self.texts));
         let destination = self.destination.pattern(rule.destination, &self.texts);
         for pattern in source.into_iter().chain(Some(destination).filter(|to| !from || *to != Pattern::Any)) {
             if f.alternate() { write!(f, " {pattern:#}")? } else { write!(f, " {pattern}")? }
         }
-        if tail.ports.op != Op::Any {
-            write!(f, " {} {}", tail.ports.op.name(), tail.ports.port)?;
+        if body.ports.op != Op::Any {
+            write!(f, " {} {}", body.ports.op.name(), body.ports.port)?;
         }
-        match self.template(tail.template) {
+        match self.template(body.template) {
             Some(command) => write!(f, " : {}", command.text()),
             None => Ok(()),
         }
@@ -137,8 +137,8 @@ impl Table {
         self.list_items(list).iter().map(text).collect::<Vec<_>>().join(",")
     }
 
-    pub(crate) fn tail_matches(&self, tail: &Tail, query: &Query) -> bool {
-        tail.ports.hold(query.port) && self.lists_user(tail.users, query.user)
+    pub(crate) fn body_matches(&self, body: &RuleBody, query: &Query) -> bool {
+        body.ports.hold(query.port) && self.lists_user(body.users, query.user)
     }
 
     /// Whether the user is in the list; an empty id is in none, whatever the list holds.

@@ -17,7 +17,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::address::canonical;
 use crate::builder::Builder;
-use crate::columns::{Rule, Tail};
+use crate::columns::{Rule, RuleBody};
 use crate::conf::{ports, template, user_list};
 use crate::destination::{Destination, parse_destination};
 use crate::error::{Faults, LineError};
@@ -103,7 +103,7 @@ pub fn parse_upstreams(
         let ports = ports(&mut words, services)?;
         words.end("port operator or the end of the line")?;
         let template = words.command.map_or(Ok(0), |text| template(&mut builder, number, text))?;
-        builder.rule(number, &Pattern::Any, &destination, Tail { choice, users, template, ports });
+        builder.rule(number, &Pattern::Any, &destination, RuleBody { choice, users, template, ports });
         Ok(())
     });
     faults.none()?;
@@ -174,11 +174,11 @@ impl Upstreams {
         match self.table.find(&query) {
             Found::NeedNames(_) => Upstream::NeedNames,
             Found::Nothing => Upstream::By { way: Way::Deny, line: 0, command: None },
-            Found::Rule { rule, tail } => {
-                let tail = self.table.tails.get(tail as usize);
+            Found::Rule { rule, body } => {
+                let body = self.table.bodies.get(body as usize);
                 let way =
-                    tail.and_then(|tail| way_of(self.table.texts.str(tail.choice))).unwrap_or(Way::Deny);
-                let command = tail.and_then(|tail| self.table.template(tail.template));
+                    body.and_then(|body| way_of(self.table.texts.str(body.choice))).unwrap_or(Way::Deny);
+                let command = body.and_then(|body| self.table.template(body.template));
                 Upstream::By { way, line: self.table.line(rule), command }
             }
         }
@@ -197,8 +197,8 @@ impl Upstreams {
     /// The first line, from 1, that leaves the servers to the settings.
     pub fn first_without_servers(&self) -> Option<u32> {
         let unnamed = |(_, rule): &(u32, Rule)| {
-            let tail = self.table.tails.get(rule.tail as usize);
-            tail.is_some_and(|tail| self.table.texts.str(tail.choice) == "sockd")
+            let body = self.table.bodies.get(rule.body as usize);
+            body.is_some_and(|body| self.table.texts.str(body.choice) == "sockd")
         };
         self.table.rules().find(unnamed).map(|(number, _)| self.table.line(number))
     }
@@ -237,7 +237,7 @@ struct Line<'a> {
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rule = self.table.index.rule(self.index);
-        let choice = rule.and_then(|rule| self.table.tails.get(rule.tail as usize)).map(|tail| tail.choice);
+        let choice = rule.and_then(|rule| self.table.bodies.get(rule.body as usize)).map(|body| body.choice);
         self.table.write(f, self.index, self.table.texts.str(choice.unwrap_or_default()), false)
     }
 }
