@@ -58,7 +58,7 @@ impl Builder {
         if let Some(known) = self.shared.get(text) {
             return *known;
         }
-        let number = self.table.texts.add(text.as_bytes());
+        let number = self.table.strings.add(text.as_bytes());
         self.shared.insert(text.into(), number);
         number
     }
@@ -99,12 +99,12 @@ impl Builder {
         users.dedup();
         let start = count(&self.table.file_users);
         for user in users {
-            let text = self.table.texts.add(user);
+            let text = self.table.strings.add(user);
             self.table.file_users.push(text);
         }
         let users = Span { start, end: count(&self.table.file_users) };
         let item = FILE | count(&self.table.files);
-        let text = self.table.texts.add(path.as_bytes());
+        let text = self.table.strings.add(path.as_bytes());
         self.table.files.push(UserFile { path: text, users });
         self.files.insert(path.into(), item);
         item
@@ -113,8 +113,8 @@ impl Builder {
     /// Sorts the patterns, lays the index and gives the table. `denies` tells which choices deny.
     pub(crate) fn finish(mut self, denies: impl Fn(&Table, u32) -> bool) -> Table {
         let (table, count) = (&mut self.table, self.rules.len());
-        let (source, sources) = self.source.finish(&mut table.texts, count);
-        let (destination, destinations) = self.destination.finish(&mut table.texts, count);
+        let (source, sources) = self.source.finish(&mut table.strings, count);
+        let (destination, destinations) = self.destination.finish(&mut table.strings, count);
         let rules = sources.into_iter().zip(destinations).zip(self.rules);
         let rules: Vec<Rule> =
             rules.map(|((source, destination), body)| Rule { source, destination, body }).collect();

@@ -165,7 +165,7 @@ pub(crate) fn user_list(
             file_item(builder, user_file, line, item)?
         } else {
             let id = UserId::parse(item.as_bytes()).map_err(|_| id_too_long(line, item.as_bytes()))?;
-            builder.table.texts.add(id.as_bytes())
+            builder.table.strings.add(id.as_bytes())
         });
     }
     // A list of commas alone names nobody; as a deny line it would let everybody through.

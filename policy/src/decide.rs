@@ -160,7 +160,7 @@ impl RuleSet {
 
     /// The paths of the user files that were read.
     pub fn user_files(&self) -> impl Iterator<Item = &str> {
-        self.table.files.iter().map(|file| self.table.texts.str(file.path))
+        self.table.files.iter().map(|file| self.table.strings.str(file.path))
     }
 }
 
@@ -208,8 +208,8 @@ impl<'r> RuleRef<'r> {
     pub fn differs(&self, request: &Request, facts: &Facts) -> Vec<&'static str> {
         let (query, table) = (query(request, facts), self.table());
         let Some(rule) = table.index.rule(self.index) else { return Vec::new() };
-        let source = table.source.match_host(rule.source, &query.source, &table.texts);
-        let destination = table.destination.match_host(rule.destination, &query.destination, &table.texts);
+        let source = table.source.match_host(rule.source, &query.source, &table.strings);
+        let destination = table.destination.match_host(rule.destination, &query.destination, &table.strings);
         let body = self.body();
         let fields = [
             ("source", source == Match::Yes),
@@ -226,14 +226,14 @@ impl<'r> RuleRef<'r> {
         table
             .index
             .rule(self.index)
-            .map_or(Pattern::Any, |rule| table.source.pattern(rule.source, &table.texts))
+            .map_or(Pattern::Any, |rule| table.source.pattern(rule.source, &table.strings))
     }
 
     /// What the line says of the destination.
     pub fn destination(&self) -> Pattern {
         let table = self.table();
         let rule = table.index.rule(self.index);
-        rule.map_or(Pattern::Any, |rule| table.destination.pattern(rule.destination, &table.texts))
+        rule.map_or(Pattern::Any, |rule| table.destination.pattern(rule.destination, &table.strings))
     }
 
     fn table(&self) -> &'r Table {

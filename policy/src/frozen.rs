@@ -34,7 +34,7 @@ use crate::pattern::Pattern;
 use crate::patterns::PatternSet;
 use crate::prefixes::{Masked, PrefixSet, Word};
 use crate::route::Routes;
-use crate::strings::Texts;
+use crate::strings::StringPool;
 use crate::table::Table;
 use crate::template;
 use crate::upstream::{self, Upstreams, way_of};
@@ -188,16 +188,16 @@ fn write_provenance(out: &mut Vec<u8>, from: &Provenance) {
 }
 
 fn write_table(out: &mut Vec<u8>, table: &Table) {
-    // The texts of names are the last.
+    // The strings of names are the last.
     let names = count(&table.source.names).saturating_add(count(&table.destination.names));
-    let others = 0..count(&table.texts.ends).saturating_sub(names);
-    let others: Vec<&[u8]> = others.map(|text| table.texts.bytes(text)).collect();
+    let others = 0..count(&table.strings.ends).saturating_sub(names);
+    let others: Vec<&[u8]> = others.map(|text| table.strings.bytes(text)).collect();
     write_column(out, &others, |text| count(text));
     others.iter().for_each(|text| out.extend(*text));
     for set in [&table.source, &table.destination] {
         write_prefix_set(out, &set.v4, |out, bits| out.extend(bits.to_le_bytes()));
         write_prefix_set(out, &set.v6, |out, bits| out.extend(bits.to_le_bytes()));
-        names::write(out, set, &table.texts);
+        names::write(out, set, &table.strings);
     }
     write(out, &table.templates, |out, text| words(out, &[*text]));
     write(out, &table.items, |out, item| words(out, &[*item]));
@@ -326,11 +326,11 @@ impl<'a> Reader<'a> {
         };
         let ends: Vec<u32> = lengths.numbers().map(up_to).collect();
         let bytes = self.bytes(end as usize)?;
-        let (source, destination, texts) = self.pattern_sets(bytes, ends)?;
+        let (source, destination, strings) = self.pattern_sets(bytes, ends)?;
         let mut table = Table {
             source,
             destination,
-            texts,
+            strings,
             templates: self.items(|[text]| text)?,
             items: self.items(|[item]| item)?,
             lists: self.items(|[start, end]| Span { start, end })?,
@@ -392,20 +392,20 @@ impl<'a> Reader<'a> {
         Ok(Column { count, width, bytes: self.bytes(count.checked_mul(width).ok_or(SHORT)?)? })
     }
 
-    /// The patterns of both hosts, and their names behind the other texts.
+    /// The patterns of both hosts, and their names behind the other strings.
     fn pattern_sets(
         &mut self,
         bytes: &[u8],
         ends: Vec<u32>,
-    ) -> Result<(PatternSet, PatternSet, Texts), FrozenError> {
+    ) -> Result<(PatternSet, PatternSet, StringPool), FrozenError> {
         const FAULT: FrozenError = FrozenError::Content("names that are no names or out of order");
         let (mut source, source_names) = self.pattern_set()?;
         let (mut destination, destination_names) = self.pattern_set()?;
-        let mut texts = with_room(bytes, ends, [&source_names, &destination_names]).ok_or(FAULT)?;
-        source.names = source_names.unpack(&mut texts).ok_or(FAULT)?;
-        destination.names = destination_names.unpack(&mut texts).ok_or(FAULT)?;
-        texts.bytes.truncate(texts.end() as usize);
-        Ok((source, destination, texts))
+        let mut strings = with_room(bytes, ends, [&source_names, &destination_names]).ok_or(FAULT)?;
+        source.names = source_names.unpack(&mut strings).ok_or(FAULT)?;
+        destination.names = destination_names.unpack(&mut strings).ok_or(FAULT)?;
+        strings.bytes.truncate(strings.end() as usize);
+        Ok((source, destination, strings))
     }
 
     /// The networks of a pattern set, and its names.
@@ -460,18 +460,18 @@ fn check(table: &Table, kind: Kind) -> Result<(), &'static str> {
 }
 
 fn is_text(table: &Table, id: u32) -> bool {
-    (id as usize) < table.texts.ends.len()
+    (id as usize) < table.strings.ends.len()
 }
 
 fn are_commands(table: &Table) -> bool {
     let template = |number: u32| number as usize <= table.templates.len();
-    table.templates.iter().all(|text| is_text(table, *text) && is_command(table.texts.bytes(*text)))
+    table.templates.iter().all(|text| is_text(table, *text) && is_command(table.strings.bytes(*text)))
         && table.specials.iter().all(|(number, _)| template(*number))
         && table.bodies.iter().all(|body| template(body.template))
 }
 
 fn are_user_files(table: &Table) -> bool {
-    let bytes = |text: &u32| table.texts.bytes(*text);
+    let bytes = |text: &u32| table.strings.bytes(*text);
     let in_order = |users: &[u32]| users.is_sorted_by(|a, b| bytes(a) < bytes(b));
     table.file_users.iter().all(|text| is_text(table, *text) && is_user(bytes(text)))
         && follow_each_other(table.files.iter().map(|file| file.users), table.file_users.len())
@@ -484,7 +484,7 @@ fn are_user_files(table: &Table) -> bool {
 
 fn are_lists(table: &Table) -> bool {
     let item = |item: &u32| match item & FILE {
-        0 => is_text(table, *item) && is_item(table.texts.bytes(*item), false),
+        0 => is_text(table, *item) && is_item(table.strings.bytes(*item), false),
         _ => ((item ^ FILE) as usize) < table.files.len(),
     };
     table.items.iter().all(item)
@@ -524,10 +524,10 @@ fn is_choice(body: &RuleBody, table: &Table, kind: Kind) -> bool {
             ident == 0 || IDENT.iter().any(|(code, ..)| *code == ident)
         }
         Kind::Routes => {
-            (body.choice as usize) < table.texts.ends.len()
+            (body.choice as usize) < table.strings.ends.len()
                 && (body.users, body.template, body.ports) == (0, 0, Ports::ANY)
         }
-        Kind::Upstreams => way_of(table.texts.str(body.choice)).is_some(),
+        Kind::Upstreams => way_of(table.strings.str(body.choice)).is_some(),
     }
 }
 
@@ -563,10 +563,10 @@ fn is_item(text: &[u8], file: bool) -> bool {
 /// An interface, a source pattern that is its family, and a destination of that family.
 fn is_route(rule: &Rule, table: &Table) -> bool {
     let interface =
-        table.bodies.get(rule.body as usize).map(|body| table.texts.str(body.choice).parse::<IpAddr>());
+        table.bodies.get(rule.body as usize).map(|body| table.strings.str(body.choice).parse::<IpAddr>());
     let Some(Ok(interface)) = interface else { return false };
-    let family = table.source.pattern(rule.source, &table.texts);
-    let of_family = match table.destination.pattern(rule.destination, &table.texts) {
+    let family = table.source.pattern(rule.source, &table.strings);
+    let of_family = match table.destination.pattern(rule.destination, &table.strings) {
         Pattern::Network(network) => network.of_family(interface),
         _ => true,
     };
@@ -609,11 +609,11 @@ mod tests {
 
     /// Adds a text in front of the only name.
     fn text(table: &mut Table, text: &[u8]) -> u32 {
-        let name = table.texts.bytes(table.source.names[0].text).to_vec();
-        table.texts.ends.pop();
-        table.texts.bytes.truncate(table.texts.end() as usize);
-        let added = table.texts.add(text);
-        table.source.names[0].text = table.texts.add(&name);
+        let name = table.strings.bytes(table.source.names[0].text).to_vec();
+        table.strings.ends.pop();
+        table.strings.bytes.truncate(table.strings.end() as usize);
+        let added = table.strings.add(text);
+        table.source.names[0].text = table.strings.add(&name);
         added
     }
 
@@ -662,8 +662,8 @@ mod tests {
         }
         for place in [1, 3] {
             let refused = altered(|table| {
-                let end = table.texts.bytes.len();
-                table.texts.bytes[end - place] = b'.';
+                let end = table.strings.bytes.len();
+                table.strings.bytes[end - place] = b'.';
             });
             assert_eq!(refused, content("names that are no names or out of order"), "{place}");
         }

@@ -29,12 +29,12 @@ impl fmt::Display for Warning {
 /// Looks for rules that can never match, permits that open the inside, and permits by name without identd; at most
 /// a thousand of them. `ident_default` is what holds for lines without `?=`.
 pub fn lint(rules: &RuleSet, ident_default: IdentMode) -> Vec<Warning> {
-    let doubts = rules.rules().flat_map(|rule| {
-        let texts =
+    let warnings = rules.rules().flat_map(|rule| {
+        let doubts =
             [never_matches(rules, &rule), opens_the_inside(rules, &rule), trusts_names(&rule, ident_default)];
-        texts.into_iter().flatten().map(move |text| Warning { line: rule.line(), text })
+        doubts.into_iter().flatten().map(move |text| Warning { line: rule.line(), text })
     });
-    doubts.take(1000).collect()
+    warnings.take(1000).collect()
 }
 
 fn never_matches(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
@@ -60,8 +60,8 @@ fn covered(
     before: u32,
     covers: impl Fn(&RuleBody) -> bool,
 ) -> Option<u32> {
-    let source = table.source.covering(source, &table.texts);
-    let destination = table.destination.covering(destination, &table.texts);
+    let source = table.source.covering(source, &table.strings);
+    let destination = table.destination.covering(destination, &table.strings);
     Some(table.first(&source, &destination, before, covers))
         .filter(|first| *first != before && *first != NONE)
 }

@@ -9,7 +9,7 @@ use crate::name::HostName;
 use crate::pattern::Pattern;
 use crate::prefixes::{Masked, PrefixSet, Word};
 use crate::query::{Host, Match};
-use crate::strings::Texts;
+use crate::strings::StringPool;
 use crate::zones::{self, Name, Zones, from_the_end, part};
 
 /// All patterns for one host. Number 0 is [`Pattern::Any`]; then come IPv4, IPv6 and names.
@@ -41,23 +41,23 @@ impl PatternSet {
     }
 
     /// The numbers of all patterns that hold the host.
-    fn matching(&self, address: Option<IpAddr>, names: &[HostName], texts: &Texts) -> Vec<u32> {
+    fn matching(&self, address: Option<IpAddr>, names: &[HostName], strings: &StringPool) -> Vec<u32> {
         let mut found = alloc::vec![0];
         let mut add = |_, _, pattern| found.push(pattern);
         self.around(address, None, &mut add);
-        self.named(names, texts, &mut |pattern| found.push(pattern));
+        self.named(names, strings, &mut |pattern| found.push(pattern));
         found
     }
 
     /// The patterns that hold every host that a pattern holds.
-    pub(crate) fn covering(&self, pattern: &Pattern, texts: &Texts) -> Vec<u32> {
+    pub(crate) fn covering(&self, pattern: &Pattern, strings: &StringPool) -> Vec<u32> {
         let (address, names) = match pattern {
             Pattern::Network(network) => (Some(network.address()), None),
             Pattern::Domain(name) | Pattern::Zone(name) => (None, Some(name.clone())),
             Pattern::Any => (None, None),
         };
-        let mut patterns = self.matching(address, names.as_slice(), texts);
-        patterns.retain(|outer| self.pattern(*outer, texts).covers(pattern));
+        let mut patterns = self.matching(address, names.as_slice(), strings);
+        patterns.retain(|outer| self.pattern(*outer, strings).covers(pattern));
         patterns
     }
 
@@ -72,10 +72,10 @@ impl PatternSet {
     }
 
     /// Calls `each` with the numbers of all domains and zones that hold a host of these names.
-    pub(crate) fn named(&self, names: &[HostName], texts: &Texts, each: &mut impl FnMut(u32)) {
+    pub(crate) fn named(&self, names: &[HostName], strings: &StringPool, each: &mut impl FnMut(u32)) {
         let first = self.first_name();
         for name in names {
-            zones::holding(&self.names, name, texts, &mut |place| each(first.saturating_add(place)));
+            zones::holding(&self.names, name, strings, &mut |place| each(first.saturating_add(place)));
         }
     }
 
@@ -93,10 +93,10 @@ impl PatternSet {
     }
 
     /// The pattern of a number.
-    pub(crate) fn pattern(&self, id: u32, texts: &Texts) -> Pattern {
+    pub(crate) fn pattern(&self, id: u32, strings: &StringPool) -> Pattern {
         match self.slot(id) {
             Slot::Network(network) => Pattern::Network(network),
-            Slot::Name(name) => match HostName::parse(texts.bytes(name.text)) {
+            Slot::Name(name) => match HostName::parse(strings.bytes(name.text)) {
                 Ok(host) if name.zone => Pattern::Zone(host),
                 host => host.map_or(Pattern::Any, Pattern::Domain),
             },
@@ -105,13 +105,13 @@ impl PatternSet {
     }
 
     /// Whether the pattern of a number holds the host.
-    pub(crate) fn match_host(&self, id: u32, host: &Host, texts: &Texts) -> Match {
+    pub(crate) fn match_host(&self, id: u32, host: &Host, strings: &StringPool) -> Match {
         let holds = match (self.slot(id), host.address, host.names) {
             (Slot::Any, ..) => true,
             (Slot::Network(network), Some(address), _) => network.contains(address),
             (Slot::Network(_), None, _) => return Match::Unresolved,
             (Slot::Name(of), _, Some(names)) => {
-                names.iter().any(|name| of.holds(name.as_str().as_bytes(), texts))
+                names.iter().any(|name| of.holds(name.as_str().as_bytes(), strings))
             }
             (Slot::Name(_), _, None) => return Match::Unknown,
             (Slot::Nothing, ..) => false,
@@ -142,7 +142,7 @@ impl PatternSetBuilder {
     }
 
     /// Sorts and numbers the patterns; gives the number of each of so many rules as well.
-    pub(crate) fn finish(mut self, texts: &mut Texts, rules: usize) -> (PatternSet, Vec<u32>) {
+    pub(crate) fn finish(mut self, strings: &mut StringPool, rules: usize) -> (PatternSet, Vec<u32>) {
         let mut numbers = Numbers { last: 0, of_rules: alloc::vec![0; rules] };
         let v4 = prefix_set(self.v4, &mut numbers);
         let v6 = prefix_set(self.v6, &mut numbers);
@@ -151,9 +151,10 @@ impl PatternSetBuilder {
         });
         let (mut zones, mut before) = (Zones::default(), None);
         let name = |(name, zone): (HostName, bool)| {
-            let before = before.replace(count(&texts.ends));
-            let (own, shared) = part(before.map_or(&[], |text| texts.bytes(text)), name.as_str().as_bytes());
-            zones.add(texts.add(name.as_str().as_bytes()), own, shared, zone)
+            let before = before.replace(count(&strings.ends));
+            let (own, shared) =
+                part(before.map_or(&[], |text| strings.bytes(text)), name.as_str().as_bytes());
+            zones.add(strings.add(name.as_str().as_bytes()), own, shared, zone)
         };
         let names = numbers.distinct(self.names).into_iter().map(name).collect();
         (PatternSet { v4, v6, names }, numbers.of_rules)

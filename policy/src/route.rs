@@ -104,7 +104,7 @@ impl Routes {
     fn line(&self, index: u32) -> Option<(IpAddr, u32)> {
         let rule = self.table.index.rule(index)?;
         let body = self.table.bodies.get(rule.body as usize)?;
-        Some((self.table.texts.str(body.choice).parse().ok()?, self.table.line(index)))
+        Some((self.table.strings.str(body.choice).parse().ok()?, self.table.line(index)))
     }
 
     /// The number of lines.
@@ -123,7 +123,7 @@ impl Routes {
             let (source, _) = self.line(index)?;
             Some(alloc::format!(
                 "{source} {}",
-                self.table.destination.pattern(rule.destination, &self.table.texts)
+                self.table.destination.pattern(rule.destination, &self.table.strings)
             ))
         })
     }

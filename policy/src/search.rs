@@ -14,7 +14,7 @@ use crate::lists::Lists;
 use crate::patterns::PatternSet;
 use crate::query::{End, Found, Host, Match, Query};
 use crate::stride::Near;
-use crate::strings::Texts;
+use crate::strings::StringPool;
 use crate::table::Table;
 
 impl Table {
@@ -22,10 +22,10 @@ impl Table {
     pub(crate) fn find(&self, query: &Query) -> Found {
         let Index { by_source, by_destination, unknown, tops: [source_tops, destination_tops], .. } =
             &self.index;
-        let texts = &self.texts;
-        let source = Listed::of(&self.source, by_source, source_tops, texts, query.source);
+        let strings = &self.strings;
+        let source = Listed::of(&self.source, by_source, source_tops, strings, query.source);
         let destination =
-            Listed::of(&self.destination, by_destination, destination_tops, texts, query.destination);
+            Listed::of(&self.destination, by_destination, destination_tops, strings, query.destination);
         let matches = |entry: &Entry, other: &Listed| {
             let body = self.bodies.get(entry.body as usize);
             body.is_some_and(|body| self.body_matches(body, query))
@@ -106,8 +106,8 @@ impl Table {
         if !self.body_matches(body, query) {
             return None;
         }
-        let source = self.source.match_host(rule.source, &query.source, &self.texts);
-        let destination = self.destination.match_host(rule.destination, &query.destination, &self.texts);
+        let source = self.source.match_host(rule.source, &query.source, &self.strings);
+        let destination = self.destination.match_host(rule.destination, &query.destination, &self.strings);
         match (source, destination) {
             (Match::No, _) | (_, Match::No) => None,
             (_, Match::Unresolved) if !self.denies(rule) => None,
@@ -122,7 +122,7 @@ impl Table {
 struct Listed<'a> {
     set: &'a PatternSet,
     lists: &'a Lists,
-    texts: &'a Texts,
+    strings: &'a StringPool,
     host: Host<'a>,
     near: Near<'a>,
 }
@@ -132,7 +132,7 @@ impl<'a> Listed<'a> {
         set: &'a PatternSet,
         lists: &'a Lists,
         tops: &'a SideTops,
-        texts: &'a Texts,
+        strings: &'a StringPool,
         host: Host<'a>,
     ) -> Listed<'a> {
         let near = match host.address {
@@ -140,12 +140,12 @@ impl<'a> Listed<'a> {
             Some(IpAddr::V6(address)) => tops.v6.near(&set.v6, address.into()),
             None => Near::default(),
         };
-        Listed { set, lists, texts, host, near }
+        Listed { set, lists, strings, host, near }
     }
 
     fn may_be(&self, pattern: u32, denies: impl FnOnce() -> bool) -> bool {
         pattern == 0
-            || match self.set.match_host(pattern, &self.host, self.texts) {
+            || match self.set.match_host(pattern, &self.host, self.strings) {
                 Match::Yes | Match::Unknown => true,
                 Match::Unresolved => denies(),
                 Match::No => false,
@@ -169,7 +169,7 @@ impl<'a> Listed<'a> {
         };
         self.set.around(self.host.address, Some(rest), &mut listed);
         let names = self.host.names.unwrap_or_default();
-        self.set.named(names, self.texts, &mut |pattern| listed(0, 0, pattern));
+        self.set.named(names, self.strings, &mut |pattern| listed(0, 0, pattern));
         best
     }
 }

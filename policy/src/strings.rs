@@ -1,4 +1,4 @@
-//! The texts of a table.
+//! The strings of a table.
 
 use alloc::vec::Vec;
 
@@ -6,12 +6,12 @@ use crate::columns::count;
 
 /// A pool of byte strings, each known by its number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Texts {
+pub(crate) struct StringPool {
     pub(crate) bytes: Vec<u8>,
     pub(crate) ends: Vec<u32>,
 }
 
-impl Texts {
+impl StringPool {
     pub(crate) fn add(&mut self, text: &[u8]) -> u32 {
         self.bytes.extend_from_slice(text);
         self.ends.push(count(&self.bytes));

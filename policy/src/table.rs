@@ -2,7 +2,7 @@
 //! rule, so that a million lines are small in memory and a frozen file is these arrays and nothing else.
 //!
 //! A rule is two pattern ids, a body (everything else, shared by all rules that say the same) and its line; it is kept
-//! in the lists of the index, once. Texts (names, users, commands, file names) live in one pool.
+//! in the lists of the index, once. The strings (names, users, commands, file names) live in one pool.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,7 +13,7 @@ use crate::index::Index;
 use crate::pattern::Pattern;
 use crate::patterns::PatternSet;
 use crate::query::Query;
-use crate::strings::Texts;
+use crate::strings::StringPool;
 use crate::template::Template;
 
 /// A compiled file.
@@ -24,14 +24,14 @@ pub(crate) struct Table {
     pub(crate) bodies: Vec<RuleBody>,
     pub(crate) source: PatternSet,
     pub(crate) destination: PatternSet,
-    pub(crate) texts: Texts,
-    /// Texts of the commands.
+    pub(crate) strings: StringPool,
+    /// Strings of the commands.
     pub(crate) templates: Vec<u32>,
     pub(crate) lists: Vec<Span>,
     /// Items of the lists: the text of a user id, or a file by [`FILE`] and its place in `files`.
     pub(crate) items: Vec<u32>,
     pub(crate) files: Vec<UserFile>,
-    /// Texts of the user ids in files, sorted by their bytes within each file.
+    /// Strings of the user ids in files, sorted by their bytes within each file.
     pub(crate) file_users: Vec<u32>,
     /// `#NO_IDENTD:` and `#BAD_ID:` of `sockd.conf`: template (from 1; 0 is none) and line.
     pub(crate) specials: [(u32, u32); 2],
@@ -79,8 +79,8 @@ impl Table {
         if body.users != 0 {
             write!(f, " *={}", self.list_word(body.users))?;
         }
-        let source = from.then(|| self.source.pattern(rule.source, &self.texts));
-        let destination = self.destination.pattern(rule.destination, &self.texts);
+        let source = from.then(|| self.source.pattern(rule.source, &self.strings));
+        let destination = self.destination.pattern(rule.destination, &self.strings);
         for pattern in source.into_iter().chain(Some(destination).filter(|to| !from || *to != Pattern::Any)) {
             if f.alternate() { write!(f, " {pattern:#}")? } else { write!(f, " {pattern}")? }
         }
@@ -104,7 +104,7 @@ impl Table {
     /// Whether one list surely names every user that another does.
     pub(crate) fn users_cover(&self, outer: u32, inner: u32) -> bool {
         let named = |item: &u32| match item & FILE {
-            0 => self.lists_user(outer, self.texts.bytes(*item)),
+            0 => self.lists_user(outer, self.strings.bytes(*item)),
             _ => self.list_items(outer).contains(item),
         };
         outer == 0 || outer == inner || (inner != 0 && self.list_items(inner).iter().all(named))
@@ -125,14 +125,14 @@ impl Table {
     /// The command of a number, counted from 1.
     pub(crate) fn template(&self, number: u32) -> Option<Template<'_>> {
         let text = self.templates.get(number.checked_sub(1)? as usize)?;
-        Some(Template::checked(self.texts.str(*text)))
+        Some(Template::checked(self.strings.str(*text)))
     }
 
     /// A user list as it is written.
     pub(crate) fn list_word(&self, list: u32) -> String {
         let text = |item: &u32| match item & FILE {
-            0 => self.texts.str(*item),
-            _ => self.files.get((item ^ FILE) as usize).map_or("", |file| self.texts.str(file.path)),
+            0 => self.strings.str(*item),
+            _ => self.files.get((item ^ FILE) as usize).map_or("", |file| self.strings.str(file.path)),
         };
         self.list_items(list).iter().map(text).collect::<Vec<_>>().join(",")
     }
@@ -146,10 +146,10 @@ impl Table {
         let Some(list) = list.checked_sub(1) else { return true };
         let Some(span) = self.lists.get(list as usize).filter(|_| !user.is_empty()) else { return false };
         span.of(&self.items).iter().any(|item| match item & FILE {
-            0 => self.texts.bytes(*item) == user,
+            0 => self.strings.bytes(*item) == user,
             _ => self.files.get((item ^ FILE) as usize).is_some_and(|file| {
                 let users = file.users.of(&self.file_users);
-                users.binary_search_by(|text| self.texts.bytes(*text).cmp(user)).is_ok()
+                users.binary_search_by(|text| self.strings.bytes(*text).cmp(user)).is_ok()
             }),
         })
     }

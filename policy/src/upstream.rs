@@ -177,7 +177,7 @@ impl Upstreams {
             Found::Rule { rule, body } => {
                 let body = self.table.bodies.get(body as usize);
                 let way =
-                    body.and_then(|body| way_of(self.table.texts.str(body.choice))).unwrap_or(Way::Deny);
+                    body.and_then(|body| way_of(self.table.strings.str(body.choice))).unwrap_or(Way::Deny);
                 let command = body.and_then(|body| self.table.template(body.template));
                 Upstream::By { way, line: self.table.line(rule), command }
             }
@@ -198,7 +198,7 @@ impl Upstreams {
     pub fn first_without_servers(&self) -> Option<u32> {
         let unnamed = |(_, rule): &(u32, Rule)| {
             let body = self.table.bodies.get(rule.body as usize);
-            body.is_some_and(|body| self.table.texts.str(body.choice) == "sockd")
+            body.is_some_and(|body| self.table.strings.str(body.choice) == "sockd")
         };
         self.table.rules().find(unnamed).map(|(number, _)| self.table.line(number))
     }
@@ -219,7 +219,7 @@ impl Upstreams {
 
 /// Whether lines of this choice deny.
 pub(crate) fn denies(table: &Table, choice: u32) -> bool {
-    table.texts.str(choice) == "deny"
+    table.strings.str(choice) == "deny"
 }
 
 /// The way of a line's choice, if its text is the way it would be written.
@@ -238,7 +238,7 @@ impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rule = self.table.index.rule(self.index);
         let choice = rule.and_then(|rule| self.table.bodies.get(rule.body as usize)).map(|body| body.choice);
-        self.table.write(f, self.index, self.table.texts.str(choice.unwrap_or_default()), false)
+        self.table.write(f, self.index, self.table.strings.str(choice.unwrap_or_default()), false)
     }
 }
 

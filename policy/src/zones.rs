@@ -7,7 +7,7 @@ use core::cmp::Ordering;
 
 use crate::columns::{NO_PARENT, count_as_u32};
 use crate::name::{HostName, in_zone};
-use crate::strings::Texts;
+use crate::strings::StringPool;
 
 /// A domain or a zone; sorted by name read from its end, zones before domains. Its text stands right behind that of the name
 /// before.
@@ -20,19 +20,19 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    pub(crate) fn holds(&self, name: &[u8], texts: &Texts) -> bool {
-        let own = texts.bytes(self.text);
+    pub(crate) fn holds(&self, name: &[u8], strings: &StringPool) -> bool {
+        let own = strings.bytes(self.text);
         if self.zone { in_zone(name, own) } else { name == own }
     }
 }
 
 /// Calls `each` with the places of all domains and zones that hold a host of this name.
-pub(crate) fn holding(names: &[Name], host: &HostName, texts: &Texts, each: &mut impl FnMut(u32)) {
+pub(crate) fn holding(names: &[Name], host: &HostName, strings: &StringPool, each: &mut impl FnMut(u32)) {
     let host = host.as_str().as_bytes();
-    let not_behind = |pattern: &Name| from_the_end(texts.bytes(pattern.text), host) != Ordering::Greater;
+    let not_behind = |pattern: &Name| from_the_end(strings.bytes(pattern.text), host) != Ordering::Greater;
     let mut place = count_as_u32(names.partition_point(not_behind)).wrapping_sub(1);
     while let Some(pattern) = names.get(place as usize) {
-        if pattern.holds(host, texts) {
+        if pattern.holds(host, strings) {
             each(place);
         }
         place = pattern.parent;

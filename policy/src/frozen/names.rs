@@ -12,7 +12,7 @@ use crate::builder::Builder;
 use crate::columns::count;
 use crate::name::{are_letters, is_number, is_slip};
 use crate::patterns::PatternSet;
-use crate::strings::Texts;
+use crate::strings::StringPool;
 use crate::zones::{Name, Zones, part};
 
 /// The names of a pattern set as they are stored.
@@ -27,10 +27,10 @@ pub(super) struct Packed<'a> {
 const STRIDE: usize = 32;
 
 /// Writes the names of a pattern set.
-pub(super) fn write(out: &mut Vec<u8>, set: &PatternSet, texts: &Texts) {
+pub(super) fn write(out: &mut Vec<u8>, set: &PatternSet, strings: &StringPool) {
     let (mut before, mut letters): (&[u8], Vec<u8>) = (&[], Vec::new());
     super::write(out, &set.names, |out, name| {
-        let text = texts.bytes(name.text);
+        let text = strings.bytes(name.text);
         let (own, shared) = part(before, text);
         out.extend([shared as u8, own.len() as u8, name.zone.into()]);
         letters.extend(own);
@@ -39,8 +39,8 @@ pub(super) fn write(out: &mut Vec<u8>, set: &PatternSet, texts: &Texts) {
     out.extend(letters);
 }
 
-/// Texts with room behind them for the names of both sets; `None` if no text of rules has as many bytes.
-pub(super) fn with_room(bytes: &[u8], ends: Vec<u32>, sets: [&Packed; 2]) -> Option<Texts> {
+/// Strings with room behind them for the names of both sets; `None` if no text of rules has as many bytes.
+pub(super) fn with_room(bytes: &[u8], ends: Vec<u32>, sets: [&Packed; 2]) -> Option<StringPool> {
     // With a byte for each zone, as it has a dot in front in a text.
     let lengths = sets.iter().flat_map(|set| set.names.as_flattened());
     let names = lengths.fold(0usize, |all, length| all.saturating_add((*length).into()));
@@ -48,7 +48,7 @@ pub(super) fn with_room(bytes: &[u8], ends: Vec<u32>, sets: [&Packed; 2]) -> Opt
     // Zeros that nobody has touched cost nothing.
     let mut room = vec![0; length.checked_add(STRIDE)?];
     room.get_mut(..bytes.len())?.copy_from_slice(bytes);
-    Some(Texts { bytes: room, ends })
+    Some(StringPool { bytes: room, ends })
 }
 
 impl Packed<'_> {
@@ -57,18 +57,18 @@ impl Packed<'_> {
         self.names.iter().map(|[_, own, _]| usize::from(*own)).sum()
     }
 
-    /// Adds the names to texts that have room for them; `None` if they are no names or out of order.
-    pub(super) fn unpack(&self, texts: &mut Texts) -> Option<Vec<Name>> {
+    /// Adds the names to strings that have room for them; `None` if they are no names or out of order.
+    pub(super) fn unpack(&self, strings: &mut StringPool) -> Option<Vec<Name>> {
         let mut letters = self.letters.get(..self.own())?;
         let doubled = any_pair(letters, |left, right| (left == b'.') & (right == b'.'));
         let digits = any_pair(letters, |left, right| (left == b'.') & right.is_ascii_digit());
         (!doubled && are_letters(letters)).then_some(())?;
-        texts.ends.reserve(self.names.len());
+        strings.ends.reserve(self.names.len());
         let mut names = Vec::with_capacity(self.names.len());
         let mut before = Before { length: 0, zone: false, label: 0, digits, zones: Zones::default() };
         letters = self.letters;
         for lengths in self.names {
-            names.push(before.next(texts, letters, *lengths)?);
+            names.push(before.next(strings, letters, *lengths)?);
             let [_, own, _] = lengths;
             letters = letters.get(usize::from(*own)..)?;
         }
@@ -95,17 +95,17 @@ struct Before {
 
 impl Before {
     /// Adds a name that begins with the first letters; more of them must be there.
-    fn next(&mut self, texts: &mut Texts, letters: &[u8], lengths: [u8; 3]) -> Option<Name> {
+    fn next(&mut self, strings: &mut StringPool, letters: &[u8], lengths: [u8; 3]) -> Option<Name> {
         let [shared, own, zone] = lengths.map(usize::from);
-        let (start, zone) = (texts.end() as usize, [false, true].get(zone).copied()?);
+        let (start, zone) = (strings.end() as usize, [false, true].get(zone).copied()?);
         let end = start.saturating_add(own).saturating_add(shared);
-        put_together(&mut texts.bytes, start, letters, own, shared)?;
-        let name = texts.bytes.get(start..end)?;
+        put_together(&mut strings.bytes, start, letters, own, shared)?;
+        let name = strings.bytes.get(start..end)?;
         let (own, _) = name.split_at_checked(own)?;
-        let parted = start.saturating_sub(shared).checked_sub(1).and_then(|place| texts.bytes.get(place));
+        let parted = start.saturating_sub(shared).checked_sub(1).and_then(|place| strings.bytes.get(place));
         let sound = self.is_before(own, parted, shared, zone) && self.is_name(name, own, shared);
-        let text = count(&texts.ends);
-        texts.ends.push(u32::try_from(end).ok()?);
+        let text = count(&strings.ends);
+        strings.ends.push(u32::try_from(end).ok()?);
         (self.length, self.zone) = (name.len(), zone);
         sound.then(|| self.zones.add(text, own, shared, zone))
     }
@@ -171,9 +171,9 @@ mod tests {
         let mut letters: Vec<u8> = names.iter().flat_map(|name| name.1.bytes()).collect();
         letters.extend([b'.'; STRIDE]);
         let packed = Packed { names: &lengths, letters: &letters };
-        let mut texts = with_room(b"text", vec![4], [&packed, &Packed { names: &[], letters: &[] }])?;
-        let names = packed.unpack(&mut texts)?;
-        Some(names.iter().map(|name| texts.str(name.text).into()).collect())
+        let mut strings = with_room(b"text", vec![4], [&packed, &Packed { names: &[], letters: &[] }])?;
+        let names = packed.unpack(&mut strings)?;
+        Some(names.iter().map(|name| strings.str(name.text).into()).collect())
     }
 
     /// Labels of so many bytes each, written as one name.
