@@ -65,10 +65,10 @@ pub(crate) struct Entry {
 }
 
 /// Behind every rule.
-pub(crate) const NONE: u32 = SURE - 1;
+pub(crate) const NONE: u32 = UNCONDITIONAL - 1;
 
 /// Marks the first rule of a list that matches whatever else the request says.
-pub(crate) const SURE: u32 = 1 << 31;
+pub(crate) const UNCONDITIONAL: u32 = 1 << 31;
 
 /// No rule yet.
 pub(crate) const NOTHING: Entry = Entry { rule: NONE, other: 0, body: 0 };
@@ -88,7 +88,7 @@ pub(crate) fn count_as_u32(count: usize) -> u32 {
 
 impl RuleBody {
     /// Whether it holds for every port and user.
-    pub(crate) fn is_open(&self) -> bool {
+    pub(crate) fn is_unconditional(&self) -> bool {
         self.ports == Ports::ANY && self.users == 0
     }
 }
@@ -138,9 +138,9 @@ impl Span {
 }
 
 impl Entry {
-    /// Whether it matches whatever else the request says. `closed` is 0 for the bodies that hold for every port and user: so
+    /// Whether it matches whatever else the request says. `conditional` is 0 for the bodies that hold for every port and user: so
     /// there is no branch, of which the processor could not know which way it goes.
-    pub(crate) fn is_sure(&self, closed: &[u32]) -> bool {
-        self.other | closed.get(self.body as usize).copied().unwrap_or(1) == 0
+    pub(crate) fn is_unconditional(&self, conditional: &[u32]) -> bool {
+        self.other | conditional.get(self.body as usize).copied().unwrap_or(1) == 0
     }
 }

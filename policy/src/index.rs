@@ -40,12 +40,14 @@ pub(crate) struct SideTops {
 /// Set for bodies that do not count.
 const LEFT_OUT: u32 = 2;
 
-/// The first rules of their kind, in the order of the file; nothing behind one that is sure. `closed` as for
-/// [`Entry::is_sure`], or [`LEFT_OUT`].
-fn firsts(listed: &[Entry], closed: &[u32]) -> Vec<u32> {
-    let counts = |entry: &Entry| closed.get(entry.body as usize).is_some_and(|closed| closed & LEFT_OUT == 0);
-    let sure = |entry: &Entry| if entry.is_sure(closed) { entry.rule } else { NONE };
-    let last = listed.iter().map(sure).fold(NONE, u32::min);
+/// The first rules of their kind, in the order of the file; nothing behind one that is unconditional. `conditional` as for
+/// [`Entry::is_unconditional`], or [`LEFT_OUT`].
+fn firsts(listed: &[Entry], conditional: &[u32]) -> Vec<u32> {
+    let counts = |entry: &Entry| {
+        conditional.get(entry.body as usize).is_some_and(|conditional| conditional & LEFT_OUT == 0)
+    };
+    let unconditional = |entry: &Entry| if entry.is_unconditional(conditional) { entry.rule } else { NONE };
+    let last = listed.iter().map(unconditional).fold(NONE, u32::min);
     let mut found: Vec<Entry> =
         listed.iter().filter(|entry| entry.rule <= last && counts(entry)).copied().collect();
     found.sort_unstable_by_key(|entry| (entry.other, entry.body, entry.rule));
@@ -55,13 +57,16 @@ fn firsts(listed: &[Entry], closed: &[u32]) -> Vec<u32> {
 }
 
 impl SideTops {
-    /// Tells every prefix the first rule of its list, and gathers what short prefixes have to offer; `closed` as for
-    /// [`Entry::is_sure`].
-    fn of(lists: &Lists, set: &mut PatternSet, closed: &[u32]) -> SideTops {
+    /// Tells every prefix the first rule of its list, and gathers what short prefixes have to offer; `conditional` as for
+    /// [`Entry::is_unconditional`].
+    fn of(lists: &Lists, set: &mut PatternSet, conditional: &[u32]) -> SideTops {
         let first = set.v4.after(1);
-        lists.tell(&mut set.v4, 1, closed);
-        lists.tell(&mut set.v6, first, closed);
-        SideTops { v4: Tops::of(&set.v4, lists, 1, closed), v6: Tops::of(&set.v6, lists, first, closed) }
+        lists.tell(&mut set.v4, 1, conditional);
+        lists.tell(&mut set.v6, first, conditional);
+        SideTops {
+            v4: Tops::of(&set.v4, lists, 1, conditional),
+            v6: Tops::of(&set.v6, lists, first, conditional),
+        }
     }
 }
 
@@ -109,18 +114,18 @@ impl Index {
         bodies: &[RuleBody],
         denying: &[bool],
     ) {
-        let closed: Vec<u32> = bodies.iter().map(|body| u32::from(!body.is_open())).collect();
+        let conditional: Vec<u32> = bodies.iter().map(|body| u32::from(!body.is_unconditional())).collect();
         self.tops = [
-            SideTops::of(&self.by_source, source, &closed),
-            SideTops::of(&self.by_destination, destination, &closed),
+            SideTops::of(&self.by_source, source, &conditional),
+            SideTops::of(&self.by_destination, destination, &conditional),
         ];
-        let denying = closed.iter().zip(denying);
+        let denying = conditional.iter().zip(denying);
         let denying: Vec<u32> =
-            denying.map(|(closed, denies)| closed | if *denies { 0 } else { LEFT_OUT }).collect();
+            denying.map(|(conditional, denies)| conditional | if *denies { 0 } else { LEFT_OUT }).collect();
         let (from, to) = (source.first_name(), destination.first_name());
         let first = [
-            firsts(self.by_source.between(from, u32::MAX), &closed),
-            firsts(self.by_destination.between(to, u32::MAX), &closed),
+            firsts(self.by_source.between(from, u32::MAX), &conditional),
+            firsts(self.by_destination.between(to, u32::MAX), &conditional),
             firsts(self.by_destination.between(1, to), &denying),
         ];
         let rule = |number| self.rule(number).map(|rule| (number, rule));

@@ -101,7 +101,7 @@ fn opens_the_inside(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
 
         destination != inside
             && destination.covers(&inside)
-            && covered(&rules.table, &source, &inside, rule.index(), RuleBody::is_open).is_none()
+            && covered(&rules.table, &source, &inside, rule.index(), RuleBody::is_unconditional).is_none()
     };
     let open = PRIVATE.iter().copied().chain(own).find(open)?;
     Some(format!("permits destinations inside, such as {open:#}; a line above could deny them"))

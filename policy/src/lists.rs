@@ -3,7 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::columns::{Entry, NOTHING, SURE, Span};
+use crate::columns::{Entry, NOTHING, Span, UNCONDITIONAL};
 use crate::prefixes::{PrefixSet, Word};
 
 /// One list per pattern, one behind the other, each in the order of the file.
@@ -47,15 +47,16 @@ impl Lists {
         Some((u32::try_from(pattern).ok()?, entry))
     }
 
-    pub(crate) fn tell<W: Word>(&self, set: &mut PrefixSet<W>, first: u32, closed: &[u32]) {
+    pub(crate) fn tell<W: Word>(&self, set: &mut PrefixSet<W>, first: u32, conditional: &[u32]) {
         let bounds = self.starts.get(first as usize..).unwrap_or_default().windows(2);
         for (bounds, prefix) in bounds.zip(&mut set.prefixes) {
             let [start, end] = *bounds else { return };
             let entry = self.entries.get(start as usize).unwrap_or(&NOTHING);
             let entry = if start == end { &NOTHING } else { entry };
             let body = entry.body as u16;
-            let sure = entry.is_sure(closed) & (u32::from(body) == entry.body) & (start != end);
-            prefix.first = entry.rule | if sure { SURE } else { 0 };
+            let unconditional =
+                entry.is_unconditional(conditional) & (u32::from(body) == entry.body) & (start != end);
+            prefix.first = entry.rule | if unconditional { UNCONDITIONAL } else { 0 };
             prefix.body = body;
         }
     }

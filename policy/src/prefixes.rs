@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 use core::ops::{BitAnd, BitOr, BitXor};
 
-use crate::columns::{Entry, NO_PARENT, NONE, SURE, Span, count, count_as_u32};
+use crate::columns::{Entry, NO_PARENT, NONE, Span, UNCONDITIONAL, count, count_as_u32};
 
 /// The patterns of one address family.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +31,9 @@ pub(crate) struct Prefix<W> {
     pub(crate) address: W,
     /// The place of the innermost prefix around this one, or [`NO_PARENT`].
     pub(crate) parent: u32,
-    /// The first rule listed under this prefix, with [`crate::index::SURE`] where it is; [`NONE`] if there is none.
+    /// The first rule listed under this prefix, with [`UNCONDITIONAL`] where it is; [`NONE`] if there is none.
     pub(crate) first: u32,
-    /// The body of the first rule if that is sure.
+    /// The body of the first rule if that is unconditional.
     pub(crate) body: u16,
     /// How many bits it has.
     pub(crate) length: u8,
@@ -109,10 +109,10 @@ impl<W> Default for PrefixSet<W> {
 }
 
 impl<W: Word> Prefix<W> {
-    /// The first rule listed under it as an entry, if it is sure.
-    pub(crate) fn sure(&self) -> Option<Entry> {
-        let rule = self.first ^ SURE;
-        (rule < SURE).then_some(Entry { rule, other: 0, body: self.body.into() })
+    /// The first rule listed under it as an entry, if it is unconditional.
+    pub(crate) fn unconditional(&self) -> Option<Entry> {
+        let rule = self.first ^ UNCONDITIONAL;
+        (rule < UNCONDITIONAL).then_some(Entry { rule, other: 0, body: self.body.into() })
     }
 
     fn mask(&self) -> W {

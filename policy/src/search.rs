@@ -8,7 +8,7 @@
 
 use core::net::IpAddr;
 
-use crate::columns::{Entry, NOTHING, Rule, RuleBody, SURE};
+use crate::columns::{Entry, NOTHING, Rule, RuleBody, UNCONDITIONAL};
 use crate::index::{Index, SideTops};
 use crate::lists::Lists;
 use crate::patterns::PatternSet;
@@ -159,12 +159,12 @@ impl<'a> Listed<'a> {
             best = look(self.lists.of(0), best);
         }
         let mut listed = |first: u32, body: u16, pattern: u32| {
-            if first & !SURE >= best.rule {
+            if first & !UNCONDITIONAL >= best.rule {
                 return;
             }
-            best = match first & SURE {
+            best = match first & UNCONDITIONAL {
                 0 => look(self.lists.of(pattern), best),
-                _ => Entry { rule: first ^ SURE, other: 0, body: body.into() },
+                _ => Entry { rule: first ^ UNCONDITIONAL, other: 0, body: body.into() },
             };
         };
         self.set.around(self.host.address, Some(rest), &mut listed);

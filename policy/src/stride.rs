@@ -8,7 +8,7 @@
 use alloc::vec::Vec;
 use core::slice;
 
-use crate::columns::{Entry, NOTHING, SURE, Span, count};
+use crate::columns::{Entry, NOTHING, Span, UNCONDITIONAL, count};
 use crate::lists::Lists;
 use crate::prefixes::{Prefix, PrefixSet, Word};
 
@@ -80,8 +80,8 @@ impl<'a> Near<'a> {
 }
 
 impl Tops {
-    /// Gathers the tops of a family whose patterns are numbered from `first`; `closed` as for [`Entry::is_sure`].
-    pub(crate) fn of<W: Word>(set: &PrefixSet<W>, lists: &Lists, first: u32, closed: &[u32]) -> Tops {
+    /// Gathers the tops of a family whose patterns are numbered from `first`; `conditional` as for [`Entry::is_unconditional`].
+    pub(crate) fn of<W: Word>(set: &PrefixSet<W>, lists: &Lists, first: u32, conditional: &[u32]) -> Tops {
         let prefixes = &set.prefixes;
         if prefixes.len() < MANY {
             return Tops::default();
@@ -95,8 +95,13 @@ impl Tops {
         let base = prefixes.iter().find(|prefix| !is_short(prefix)).map_or(0, number);
         let numbers = base..prefixes.last().map_or(0, number).saturating_add(1);
         let mut found = Tops { shift, base, tops: Vec::with_capacity(numbers.len()), more: Vec::new() };
-        let none = Candidates { entries: [NOTHING; MOST], sure: NOTHING.rule, more: Span::default(), end: 0 };
-        let of_any = found.candidates(&none, lists.of(0), closed, count);
+        let none = Candidates {
+            entries: [NOTHING; MOST],
+            unconditional: NOTHING.rule,
+            more: Span::default(),
+            end: 0,
+        };
+        let of_any = found.candidates(&none, lists.of(0), conditional, count);
         // Those of the short prefixes around a top.
         let mut around: Vec<Candidates> = Vec::new();
         let mut rest = (0..).zip(prefixes).peekable();
@@ -106,12 +111,14 @@ impl Tops {
             while let Some((at, short)) =
                 rest.next_if(|(_, prefix)| is_short(prefix) && number(prefix) <= top)
             {
-                let sure = short.sure();
-                let list = sure.as_ref().map_or_else(|| lists.of(first.saturating_add(at)), slice::from_ref);
+                let unconditional = short.unconditional();
+                let list = unconditional
+                    .as_ref()
+                    .map_or_else(|| lists.of(first.saturating_add(at)), slice::from_ref);
                 let begin = number(short);
                 while around.pop_if(|outer| outer.end <= begin).is_some() {}
                 let end = begin.saturating_add(count.checked_shr(short.length.into()).unwrap_or_default());
-                around.push(found.candidates(around.last().unwrap_or(&of_any), list, closed, end));
+                around.push(found.candidates(around.last().unwrap_or(&of_any), list, conditional, end));
                 long = Span { start: at.saturating_add(1), end: at.saturating_add(1) };
             }
             while around.pop_if(|short| short.end <= top).is_some() {}
@@ -119,7 +126,7 @@ impl Tops {
             let mut this = Top { slots: 0, long, first: NOTHING.rule, candidates: [one, two, three], more };
             while let Some((at, prefix)) = rest.next_if(|(_, prefix)| number(prefix) == top) {
                 this.slots |= slots(prefix, shift);
-                this.first = this.first.min(prefix.first & !SURE);
+                this.first = this.first.min(prefix.first & !UNCONDITIONAL);
                 this.long.end = at.saturating_add(1);
             }
             long.end = this.long.end;
@@ -129,9 +136,15 @@ impl Tops {
     }
 
     /// Those of an outer prefix and of a list, for the tops up to and without `end`.
-    fn candidates(&mut self, outer: &Candidates, list: &[Entry], closed: &[u32], end: usize) -> Candidates {
+    fn candidates(
+        &mut self,
+        outer: &Candidates,
+        list: &[Entry],
+        conditional: &[u32],
+        end: usize,
+    ) -> Candidates {
         let mut found = Candidates { end, ..*outer };
-        found.add(list, closed);
+        found.add(list, conditional);
         found.more.start = count(&self.more);
         self.more.extend(found.entries.iter().skip(ROOM).take_while(|entry| **entry != NOTHING));
         found.more.end = count(&self.more);
@@ -164,12 +177,12 @@ fn slots<W: Word>(prefix: &Prefix<W>, shift: u32) -> u64 {
 
 const SLOT: u32 = 6;
 
-/// The first rules of all prefixes around an address, as in the file; nothing behind one that is sure.
+/// The first rules of all prefixes around an address, as in the file; nothing behind one that is unconditional.
 #[derive(Clone, Copy)]
 struct Candidates {
     entries: [Entry; MOST],
-    /// The rule that is sure.
-    sure: u32,
+    /// The rule that is unconditional.
+    unconditional: u32,
     /// Where those are kept that a top has no room for.
     more: Span,
     /// Where the tops end that they are for.
@@ -178,10 +191,10 @@ struct Candidates {
 
 impl Candidates {
     /// Adds the rules of a list.
-    fn add(&mut self, list: &[Entry], closed: &[u32]) {
+    fn add(&mut self, list: &[Entry], conditional: &[u32]) {
         for entry in list {
             let [.., last] = self.entries;
-            if entry.rule >= self.sure.min(last.rule) {
+            if entry.rule >= self.unconditional.min(last.rule) {
                 return;
             }
             let place = self.entries.partition_point(|earlier| earlier.rule < entry.rule);
@@ -189,8 +202,8 @@ impl Candidates {
             behind.rotate_right(1);
             if let Some((place, behind)) = behind.split_first_mut() {
                 *place = *entry;
-                if entry.is_sure(closed) {
-                    self.sure = entry.rule;
+                if entry.is_unconditional(conditional) {
+                    self.unconditional = entry.rule;
                     behind.fill(NOTHING);
                 }
             }
