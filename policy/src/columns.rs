@@ -65,13 +65,13 @@ pub(crate) struct Entry {
 }
 
 /// Behind every rule.
-pub(crate) const NONE: u32 = UNCONDITIONAL - 1;
+pub(crate) const NO_RULE: u32 = UNCONDITIONAL - 1;
 
 /// Marks the first rule of a list that matches whatever else the request says.
 pub(crate) const UNCONDITIONAL: u32 = 1 << 31;
 
 /// No rule yet.
-pub(crate) const NOTHING: Entry = Entry { rule: NONE, other: 0, body: 0 };
+pub(crate) const NO_ENTRY: Entry = Entry { rule: NO_RULE, other: 0, body: 0 };
 
 /// Stands for the place of a parent where there is none.
 pub(crate) const NO_PARENT: u32 = u32::MAX;

@@ -11,7 +11,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::columns::{Entry, NONE, Rule, RuleBody, count};
+use crate::columns::{Entry, NO_RULE, Rule, RuleBody, count};
 use crate::lists::Lists;
 use crate::patterns::PatternSet;
 use crate::stride::Tops;
@@ -46,8 +46,9 @@ fn firsts(listed: &[Entry], conditional: &[u32]) -> Vec<u32> {
     let counts = |entry: &Entry| {
         conditional.get(entry.body as usize).is_some_and(|conditional| conditional & LEFT_OUT == 0)
     };
-    let unconditional = |entry: &Entry| if entry.is_unconditional(conditional) { entry.rule } else { NONE };
-    let last = listed.iter().map(unconditional).fold(NONE, u32::min);
+    let unconditional =
+        |entry: &Entry| if entry.is_unconditional(conditional) { entry.rule } else { NO_RULE };
+    let last = listed.iter().map(unconditional).fold(NO_RULE, u32::min);
     let mut found: Vec<Entry> =
         listed.iter().filter(|entry| entry.rule <= last && counts(entry)).copied().collect();
     found.sort_unstable_by_key(|entry| (entry.other, entry.body, entry.rule));

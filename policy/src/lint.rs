@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::address::Network;
-use crate::columns::{NONE, Op, Ports, RuleBody};
+use crate::columns::{NO_RULE, Op, Ports, RuleBody};
 use crate::decide::{RuleRef, RuleSet};
 use crate::pattern::Pattern;
 use crate::request::IdentMode;
@@ -63,7 +63,7 @@ fn covered(
     let source = table.source.covering(source, &table.strings);
     let destination = table.destination.covering(destination, &table.strings);
     Some(table.first(&source, &destination, before, covers))
-        .filter(|first| *first != before && *first != NONE)
+        .filter(|first| *first != before && *first != NO_RULE)
 }
 
 fn ports_cover(outer: Ports, inner: Ports) -> bool {

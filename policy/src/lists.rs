@@ -3,7 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::columns::{Entry, NOTHING, Span, UNCONDITIONAL};
+use crate::columns::{Entry, NO_ENTRY, Span, UNCONDITIONAL};
 use crate::prefixes::{PrefixSet, Word};
 
 /// One list per pattern, one behind the other, each in the order of the file.
@@ -51,8 +51,8 @@ impl Lists {
         let bounds = self.starts.get(first as usize..).unwrap_or_default().windows(2);
         for (bounds, prefix) in bounds.zip(&mut set.prefixes) {
             let [start, end] = *bounds else { return };
-            let entry = self.entries.get(start as usize).unwrap_or(&NOTHING);
-            let entry = if start == end { &NOTHING } else { entry };
+            let entry = self.entries.get(start as usize).unwrap_or(&NO_ENTRY);
+            let entry = if start == end { &NO_ENTRY } else { entry };
             let body = entry.body as u16;
             let unconditional =
                 entry.is_unconditional(conditional) & (u32::from(body) == entry.body) & (start != end);

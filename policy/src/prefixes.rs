@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 use core::ops::{BitAnd, BitOr, BitXor};
 
-use crate::columns::{Entry, NO_PARENT, NONE, Span, UNCONDITIONAL, count, count_as_u32};
+use crate::columns::{Entry, NO_PARENT, NO_RULE, Span, UNCONDITIONAL, count, count_as_u32};
 
 /// The patterns of one address family.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) struct Prefix<W> {
     pub(crate) address: W,
     /// The place of the innermost prefix around this one, or [`NO_PARENT`].
     pub(crate) parent: u32,
-    /// The first rule listed under this prefix, with [`UNCONDITIONAL`] where it is; [`NONE`] if there is none.
+    /// The first rule listed under this prefix, with [`UNCONDITIONAL`] where it is; [`NO_RULE`] if there is none.
     pub(crate) first: u32,
     /// The body of the first rule if that is unconditional.
     pub(crate) body: u16,
@@ -135,7 +135,7 @@ fn linked<W: Word>(prefixes: impl Iterator<Item = (W, u8)>) -> Option<Vec<Prefix
         let common = last.map_or(0, |(last, _): (W, u8)| last.common(address));
         let around = lengths & W::mask(common.saturating_add(1));
         let parent = places.get(around.last() as usize).copied().unwrap_or(NO_PARENT);
-        let prefix = Prefix { address, parent, first: NONE, body: 0, length };
+        let prefix = Prefix { address, parent, first: NO_RULE, body: 0, length };
         sound &= (last < Some((address, length))) & prefix.holds(address) & (u32::from(length) <= W::BITS);
         lengths = around | W::mask(length.into()) ^ W::mask(u32::from(length).saturating_add(1));
         last = Some((address, length));

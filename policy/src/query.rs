@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use crate::columns::{Entry, NONE};
+use crate::columns::{Entry, NO_RULE};
 use crate::name::HostName;
 
 /// What is known of a request when lines are compared with it.
@@ -57,7 +57,7 @@ impl Found {
     /// The outcome of a search that found `best`, or nothing.
     pub(crate) fn of(best: Entry) -> Found {
         match best.rule {
-            NONE => Found::Nothing,
+            NO_RULE => Found::Nothing,
             rule => Found::Rule { rule, body: best.body },
         }
     }

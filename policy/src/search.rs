@@ -8,7 +8,7 @@
 
 use core::net::IpAddr;
 
-use crate::columns::{Entry, NOTHING, Rule, RuleBody, UNCONDITIONAL};
+use crate::columns::{Entry, NO_ENTRY, Rule, RuleBody, UNCONDITIONAL};
 use crate::index::{Index, SideTops};
 use crate::lists::Lists;
 use crate::patterns::PatternSet;
@@ -36,7 +36,7 @@ impl Table {
             earlier.find(|entry| matches(entry, other)).copied().unwrap_or(best)
         };
         let ends = [(&source, &destination), (&destination, &source)];
-        let mut best = NOTHING;
+        let mut best = NO_ENTRY;
         for (end, other) in ends {
             let mut earlier = end.near.candidates().take_while(|entry| entry.rule < best.rule);
             best = earlier.find(|entry| matches(entry, other)).copied().unwrap_or(best);

@@ -8,7 +8,7 @@
 use alloc::vec::Vec;
 use core::slice;
 
-use crate::columns::{Entry, NOTHING, Span, UNCONDITIONAL, count};
+use crate::columns::{Entry, NO_ENTRY, Span, UNCONDITIONAL, count};
 use crate::lists::Lists;
 use crate::prefixes::{Prefix, PrefixSet, Word};
 
@@ -96,8 +96,8 @@ impl Tops {
         let numbers = base..prefixes.last().map_or(0, number).saturating_add(1);
         let mut found = Tops { shift, base, tops: Vec::with_capacity(numbers.len()), more: Vec::new() };
         let none = Candidates {
-            entries: [NOTHING; MOST],
-            unconditional: NOTHING.rule,
+            entries: [NO_ENTRY; MOST],
+            unconditional: NO_ENTRY.rule,
             more: Span::default(),
             end: 0,
         };
@@ -123,7 +123,7 @@ impl Tops {
             }
             while around.pop_if(|short| short.end <= top).is_some() {}
             let Candidates { entries: [one, two, three, ..], more, .. } = *around.last().unwrap_or(&of_any);
-            let mut this = Top { slots: 0, long, first: NOTHING.rule, candidates: [one, two, three], more };
+            let mut this = Top { slots: 0, long, first: NO_ENTRY.rule, candidates: [one, two, three], more };
             while let Some((at, prefix)) = rest.next_if(|(_, prefix)| number(prefix) == top) {
                 this.slots |= slots(prefix, shift);
                 this.first = this.first.min(prefix.first & !UNCONDITIONAL);
@@ -146,7 +146,7 @@ impl Tops {
         let mut found = Candidates { end, ..*outer };
         found.add(list, conditional);
         found.more.start = count(&self.more);
-        self.more.extend(found.entries.iter().skip(ROOM).take_while(|entry| **entry != NOTHING));
+        self.more.extend(found.entries.iter().skip(ROOM).take_while(|entry| **entry != NO_ENTRY));
         found.more.end = count(&self.more);
         found
     }
@@ -156,7 +156,7 @@ impl Tops {
         let Some(top) = self.tops.get(address.top(self.shift).wrapping_sub(self.base)) else {
             return Near { all: set.all(), ..Near::default() };
         };
-        let first = if top.slots & slot(address, self.shift) == 0 { NOTHING.rule } else { top.first };
+        let first = if top.slots & slot(address, self.shift) == 0 { NO_ENTRY.rule } else { top.first };
         let more = top.more.of(&self.more);
         Near { candidates: &top.candidates, more, long: top.long, first, all: set.all() }
     }
@@ -204,7 +204,7 @@ impl Candidates {
                 *place = *entry;
                 if entry.is_unconditional(conditional) {
                     self.unconditional = entry.rule;
-                    behind.fill(NOTHING);
+                    behind.fill(NO_ENTRY);
                 }
             }
         }
