@@ -32,7 +32,7 @@ use crate::line::LONGEST;
 use crate::lists::Lists;
 use crate::pattern::Pattern;
 use crate::patterns::PatternSet;
-use crate::prefixes::{Masked, PrefixSet, Word};
+use crate::prefixes::{AddressBits, Masked, PrefixSet};
 use crate::route::Routes;
 use crate::strings::StringPool;
 use crate::table::Table;
@@ -217,7 +217,7 @@ fn write_table(out: &mut Vec<u8>, table: &Table) {
     write_lists(out, &table.index.by_destination);
 }
 
-fn write_prefix_set<W: Word>(out: &mut Vec<u8>, set: &PrefixSet<W>, bits: impl Fn(&mut Vec<u8>, W)) {
+fn write_prefix_set<B: AddressBits>(out: &mut Vec<u8>, set: &PrefixSet<B>, bits: impl Fn(&mut Vec<u8>, B)) {
     write(out, &set.prefixes, |out, prefix| bits(out, prefix.address));
     write_column(out, &set.prefixes, |prefix| prefix.length.into());
     words(out, &[count(&set.noncontiguous).saturating_mul(2)]);
@@ -368,10 +368,10 @@ impl<'a> Reader<'a> {
         Lists::new(entries, counts).ok_or(UNLISTED)
     }
 
-    fn prefix_set<W: Word, const N: usize>(
+    fn prefix_set<B: AddressBits, const N: usize>(
         &mut self,
-        bits: impl Fn(&[u8; N]) -> W,
-    ) -> Result<PrefixSet<W>, FrozenError> {
+        bits: impl Fn(&[u8; N]) -> B,
+    ) -> Result<PrefixSet<B>, FrozenError> {
         const FAULT: FrozenError = FrozenError::Content("networks that are no networks or out of order");
         let (addresses, lengths) = (self.chunks()?, self.column()?);
         let halves = self.chunks::<N>()?.as_chunks().0.iter();

@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::columns::{Entry, NO_ENTRY, Span, UNCONDITIONAL};
-use crate::prefixes::{PrefixSet, Word};
+use crate::prefixes::{AddressBits, PrefixSet};
 
 /// One list per pattern, one behind the other, each in the order of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Lists {
         Some((u32::try_from(pattern).ok()?, entry))
     }
 
-    pub(crate) fn tell<W: Word>(&self, set: &mut PrefixSet<W>, first: u32, conditional: &[u32]) {
+    pub(crate) fn tell<B: AddressBits>(&self, set: &mut PrefixSet<B>, first: u32, conditional: &[u32]) {
         let bounds = self.starts.get(first as usize..).unwrap_or_default().windows(2);
         for (bounds, prefix) in bounds.zip(&mut set.prefixes) {
             let [start, end] = *bounds else { return };

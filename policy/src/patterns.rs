@@ -7,7 +7,7 @@ use crate::address::{Bits, Network};
 use crate::columns::{Span, count};
 use crate::name::HostName;
 use crate::pattern::Pattern;
-use crate::prefixes::{Masked, PrefixSet, Word};
+use crate::prefixes::{AddressBits, Masked, PrefixSet};
 use crate::query::{Host, Match};
 use crate::strings::StringPool;
 use crate::zones::{self, Name, Zones, from_the_end, part};
@@ -161,7 +161,7 @@ impl PatternSetBuilder {
     }
 }
 
-fn prefix_set<W: Word>(entries: Vec<(Masked<W>, u32)>, numbers: &mut Numbers) -> PrefixSet<W> {
+fn prefix_set<B: AddressBits>(entries: Vec<(Masked<B>, u32)>, numbers: &mut Numbers) -> PrefixSet<B> {
     let (mut prefixes, mut noncontiguous): (Vec<_>, Vec<_>) =
         entries.into_iter().partition(|(of, _)| of.mask.is_prefix());
     prefixes.sort_unstable_by_key(|(of, _)| (of.address, of.mask));

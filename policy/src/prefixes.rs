@@ -11,24 +11,24 @@ use crate::columns::{Entry, NO_PARENT, NO_RULE, Span, UNCONDITIONAL, count, coun
 
 /// The patterns of one address family.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PrefixSet<W> {
+pub(crate) struct PrefixSet<B> {
     /// Masks that are prefixes, sorted by address, then by length.
-    pub(crate) prefixes: Vec<Prefix<W>>,
+    pub(crate) prefixes: Vec<Prefix<B>>,
     /// Masks of any other shape, sorted by mask, then by address.
-    pub(crate) noncontiguous: Vec<Masked<W>>,
+    pub(crate) noncontiguous: Vec<Masked<B>>,
     /// Where the patterns of each noncontiguous mask end.
     groups: Vec<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Masked<W> {
-    pub(crate) mask: W,
-    pub(crate) address: W,
+pub(crate) struct Masked<B> {
+    pub(crate) mask: B,
+    pub(crate) address: B,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Prefix<W> {
-    pub(crate) address: W,
+pub(crate) struct Prefix<B> {
+    pub(crate) address: B,
     /// The place of the innermost prefix around this one, or [`NO_PARENT`].
     pub(crate) parent: u32,
     /// The first rule listed under this prefix, with [`UNCONDITIONAL`] where it is; [`NO_RULE`] if there is none.
@@ -40,7 +40,7 @@ pub(crate) struct Prefix<W> {
 }
 
 /// An address of either family as a number.
-pub(crate) trait Word:
+pub(crate) trait AddressBits:
     Copy + Ord + BitAnd<Output = Self> + BitOr<Output = Self> + BitXor<Output = Self>
 {
     /// How many bits it has.
@@ -70,14 +70,14 @@ pub(crate) trait Word:
     }
 }
 
-macro_rules! word {
-    ($word:ty, $unused:expr) => {
-        impl Word for $word {
-            const BITS: u32 = <$word>::BITS;
+macro_rules! address_bits {
+    ($bits:ty, $unused:expr) => {
+        impl AddressBits for $bits {
+            const BITS: u32 = <$bits>::BITS;
             const UNUSED: u32 = $unused;
 
-            fn mask(length: u32) -> $word {
-                <$word>::MAX.checked_shl(Self::BITS.saturating_sub(length)).unwrap_or(0)
+            fn mask(length: u32) -> $bits {
+                <$bits>::MAX.checked_shl(Self::BITS.saturating_sub(length)).unwrap_or(0)
             }
 
             fn length(self) -> u32 {
@@ -88,7 +88,7 @@ macro_rules! word {
                 Self::BITS.wrapping_sub(1).wrapping_sub(self.trailing_zeros())
             }
 
-            fn common(self, other: $word) -> u32 {
+            fn common(self, other: $bits) -> u32 {
                 (self ^ other).leading_zeros()
             }
 
@@ -99,45 +99,45 @@ macro_rules! word {
     };
 }
 
-word!(u32, 0);
-word!(u128, 1);
+address_bits!(u32, 0);
+address_bits!(u128, 1);
 
-impl<W> Default for PrefixSet<W> {
-    fn default() -> PrefixSet<W> {
+impl<B> Default for PrefixSet<B> {
+    fn default() -> PrefixSet<B> {
         PrefixSet { prefixes: Vec::new(), noncontiguous: Vec::new(), groups: Vec::new() }
     }
 }
 
-impl<W: Word> Prefix<W> {
+impl<B: AddressBits> Prefix<B> {
     /// The first rule listed under it as an entry, if it is unconditional.
     pub(crate) fn unconditional(&self) -> Option<Entry> {
         let rule = self.first ^ UNCONDITIONAL;
         (rule < UNCONDITIONAL).then_some(Entry { rule, other: 0, body: self.body.into() })
     }
 
-    fn mask(&self) -> W {
-        W::mask(self.length.into())
+    fn mask(&self) -> B {
+        B::mask(self.length.into())
     }
 
-    pub(crate) fn holds(&self, address: W) -> bool {
+    pub(crate) fn holds(&self, address: B) -> bool {
         address & self.mask() == self.address
     }
 }
 
 /// Links prefixes, each an address and a length, with the innermost one around them; `None` if some are no networks, or out
 /// of order.
-fn linked<W: Word>(prefixes: impl Iterator<Item = (W, u8)>) -> Option<Vec<Prefix<W>>> {
+fn linked<B: AddressBits>(prefixes: impl Iterator<Item = (B, u8)>) -> Option<Vec<Prefix<B>>> {
     let (mut last, mut sound) = (None, true);
     // How many bits the last prefix and those around it have, each told by the bit behind so many; and where they stand, by
     // length. With bits instead of a stack there is no loop, of which the processor could not know when it ends.
-    let (mut lengths, mut places) = (W::mask(0), [NO_PARENT; 129]);
-    let link = |(place, (address, length)): (u32, (W, u8))| {
-        let common = last.map_or(0, |(last, _): (W, u8)| last.common(address));
-        let around = lengths & W::mask(common.saturating_add(1));
+    let (mut lengths, mut places) = (B::mask(0), [NO_PARENT; 129]);
+    let link = |(place, (address, length)): (u32, (B, u8))| {
+        let common = last.map_or(0, |(last, _): (B, u8)| last.common(address));
+        let around = lengths & B::mask(common.saturating_add(1));
         let parent = places.get(around.last() as usize).copied().unwrap_or(NO_PARENT);
         let prefix = Prefix { address, parent, first: NO_RULE, body: 0, length };
-        sound &= (last < Some((address, length))) & prefix.holds(address) & (u32::from(length) <= W::BITS);
-        lengths = around | W::mask(length.into()) ^ W::mask(u32::from(length).saturating_add(1));
+        sound &= (last < Some((address, length))) & prefix.holds(address) & (u32::from(length) <= B::BITS);
+        lengths = around | B::mask(length.into()) ^ B::mask(u32::from(length).saturating_add(1));
         last = Some((address, length));
         if let Some(of_length) = places.get_mut(usize::from(length)) {
             *of_length = place;
@@ -148,17 +148,17 @@ fn linked<W: Word>(prefixes: impl Iterator<Item = (W, u8)>) -> Option<Vec<Prefix
     sound.then_some(linked)
 }
 
-impl<W: Word> PrefixSet<W> {
+impl<B: AddressBits> PrefixSet<B> {
     /// A family of prefixes, each as address and length, and of other patterns; `None` if some are no networks, or out of order.
     pub(crate) fn new(
-        prefixes: impl Iterator<Item = (W, u8)>,
-        noncontiguous: Vec<Masked<W>>,
-    ) -> Option<PrefixSet<W>> {
+        prefixes: impl Iterator<Item = (B, u8)>,
+        noncontiguous: Vec<Masked<B>>,
+    ) -> Option<PrefixSet<B>> {
         let sound = noncontiguous.is_sorted_by(|a, b| a < b)
             && noncontiguous.iter().all(|of| !of.mask.is_prefix() && of.address & of.mask == of.address);
         let prefixes = linked(prefixes).filter(|_| sound)?;
         let last =
-            |(_, pair): &(u32, &[Masked<W>])| pair.first().map(|of| of.mask) != pair.last().map(|of| of.mask);
+            |(_, pair): &(u32, &[Masked<B>])| pair.first().map(|of| of.mask) != pair.last().map(|of| of.mask);
         let mut groups: Vec<u32> =
             (1..).zip(noncontiguous.windows(2)).filter(last).map(|(end, _)| end).collect();
         groups.extend(noncontiguous.last().map(|_| count(&noncontiguous)));
@@ -166,7 +166,7 @@ impl<W: Word> PrefixSet<W> {
     }
 
     /// The pattern in a place, or which of those behind this family it is.
-    pub(crate) fn get(&self, place: usize) -> Result<Masked<W>, usize> {
+    pub(crate) fn get(&self, place: usize) -> Result<Masked<B>, usize> {
         if let Some(of) = self.prefixes.get(place) {
             return Ok(Masked { mask: of.mask(), address: of.address });
         }
@@ -189,7 +189,7 @@ impl<W: Word> PrefixSet<W> {
 
     /// Calls `each` with every prefix in a part of them that holds an address, and with every noncontiguous one that does: with
     /// its first rule (0 where that is not known), the body of that, and its number, if they are numbered from `first`.
-    pub(crate) fn around(&self, address: W, part: Span, first: u32, each: &mut impl FnMut(u32, u16, u32)) {
+    pub(crate) fn around(&self, address: B, part: Span, first: u32, each: &mut impl FnMut(u32, u16, u32)) {
         let near = part.of(&self.prefixes);
         // A few are counted without a branch for each, so that the processor waits for all of them at once.
         let before = match near.len() {
@@ -224,23 +224,23 @@ mod tests {
     use super::*;
 
     /// Random prefixes, crowded so that they nest, against asking each of them.
-    fn compare<W: Word>(bits: u8, address: impl Fn(u64) -> W) {
+    fn compare<B: AddressBits>(bits: u8, address: impl Fn(u64) -> B) {
         let mut seed = 1u64;
         let mut dice = || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             seed >> 33
         };
-        let mut prefixes: Vec<(W, u8)> = Vec::new();
+        let mut prefixes: Vec<(B, u8)> = Vec::new();
         for _ in 0..2000 {
             let length = u8::try_from(dice() % (u64::from(bits) + 1)).unwrap();
-            prefixes.push((address(dice()) & W::mask(length.into()), length));
+            prefixes.push((address(dice()) & B::mask(length.into()), length));
         }
         prefixes.sort_unstable();
         prefixes.dedup();
         let set = PrefixSet::new(prefixes.into_iter(), Vec::new()).unwrap();
         for _ in 0..2000 {
             let asked = address(dice());
-            let holds = |(_, prefix): &(u32, &Prefix<W>)| prefix.holds(asked);
+            let holds = |(_, prefix): &(u32, &Prefix<B>)| prefix.holds(asked);
             let wanted: Vec<u32> = (7..).zip(&set.prefixes).filter(holds).map(|(id, _)| id).collect();
             let mut found = Vec::new();
             set.around(asked, set.all(), 7, &mut |_, _, id| found.push(id));

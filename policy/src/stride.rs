@@ -10,7 +10,7 @@ use core::slice;
 
 use crate::columns::{Entry, NO_ENTRY, Span, UNCONDITIONAL, count};
 use crate::lists::Lists;
-use crate::prefixes::{Prefix, PrefixSet, Word};
+use crate::prefixes::{AddressBits, Prefix, PrefixSet};
 
 /// All tops of one family; none if the prefixes are so few that a search among all of them is as quick.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,17 +81,22 @@ impl<'a> Near<'a> {
 
 impl Tops {
     /// Gathers the tops of a family whose patterns are numbered from `first`; `conditional` as for [`Entry::is_unconditional`].
-    pub(crate) fn of<W: Word>(set: &PrefixSet<W>, lists: &Lists, first: u32, conditional: &[u32]) -> Tops {
+    pub(crate) fn of<B: AddressBits>(
+        set: &PrefixSet<B>,
+        lists: &Lists,
+        first: u32,
+        conditional: &[u32],
+    ) -> Tops {
         let prefixes = &set.prefixes;
         if prefixes.len() < MANY {
             return Tops::default();
         }
         // On the average 8 to 16 prefixes to a top.
-        let bits = prefixes.len().ilog2().saturating_sub(3).saturating_add(W::UNUSED);
-        let shift = W::BITS.saturating_sub(bits);
+        let bits = prefixes.len().ilog2().saturating_sub(3).saturating_add(B::UNUSED);
+        let shift = B::BITS.saturating_sub(bits);
         let count = 1usize.checked_shl(bits).unwrap_or_default();
-        let is_short = |prefix: &Prefix<W>| u32::from(prefix.length) <= bits;
-        let number = |prefix: &Prefix<W>| prefix.address.top(shift);
+        let is_short = |prefix: &Prefix<B>| u32::from(prefix.length) <= bits;
+        let number = |prefix: &Prefix<B>| prefix.address.top(shift);
         let base = prefixes.iter().find(|prefix| !is_short(prefix)).map_or(0, number);
         let numbers = base..prefixes.last().map_or(0, number).saturating_add(1);
         let mut found = Tops { shift, base, tops: Vec::with_capacity(numbers.len()), more: Vec::new() };
@@ -152,7 +157,7 @@ impl Tops {
     }
 
     /// What there is around an address.
-    pub(crate) fn near<W: Word>(&self, set: &PrefixSet<W>, address: W) -> Near<'_> {
+    pub(crate) fn near<B: AddressBits>(&self, set: &PrefixSet<B>, address: B) -> Near<'_> {
         let Some(top) = self.tops.get(address.top(self.shift).wrapping_sub(self.base)) else {
             return Near { all: set.all(), ..Near::default() };
         };
@@ -163,13 +168,13 @@ impl Tops {
 }
 
 /// The bit of the six bits behind a top.
-fn slot<W: Word>(address: W, shift: u32) -> u64 {
+fn slot<B: AddressBits>(address: B, shift: u32) -> u64 {
     1 << (address.top(shift.saturating_sub(SLOT)) & 63)
 }
 
 /// The bits that a prefix longer than a top holds.
-fn slots<W: Word>(prefix: &Prefix<W>, shift: u32) -> u64 {
-    let beyond = W::BITS.saturating_sub(prefix.length.into()).saturating_sub(shift.saturating_sub(SLOT));
+fn slots<B: AddressBits>(prefix: &Prefix<B>, shift: u32) -> u64 {
+    let beyond = B::BITS.saturating_sub(prefix.length.into()).saturating_sub(shift.saturating_sub(SLOT));
     let number = 1u32.checked_shl(beyond).unwrap_or(64);
     let all = 1u64.checked_shl(number).unwrap_or(0).wrapping_sub(1);
     slot(prefix.address, shift).wrapping_mul(all)
