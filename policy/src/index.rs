@@ -1,7 +1,7 @@
 //! What makes it possible to find the first matching line without asking every line.
 //!
 //! Every rule is listed under its source or its destination pattern, whichever fewer rules share. The first rules in the
-//! lists of all short prefixes around an address stand together in one place ([`Tops`]), because among a million rules
+//! lists of all short prefixes around an address stand together in one place ([`Stride`]), because among a million rules
 //! it is the number of places in memory that costs.
 //!
 //! No rule set makes the search slower than the plain scan by more than a constant. Each rule stands in one list, in at
@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use crate::columns::{Entry, NO_RULE, Rule, RuleBody, count};
 use crate::lists::Lists;
 use crate::patterns::PatternSet;
-use crate::stride::Tops;
+use crate::stride::Stride;
 
 /// The lists by source and by destination.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,14 +27,14 @@ pub(crate) struct Index {
     /// deny a network and are listed under it.
     pub(crate) unknown: [Vec<(u32, Rule)>; 3],
     /// Of the source and of the destination.
-    pub(crate) tops: [SideTops; 2],
+    pub(crate) strides: [Strides; 2],
 }
 
 /// Where to look for an address of either family.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct SideTops {
-    pub(crate) v4: Tops,
-    pub(crate) v6: Tops,
+pub(crate) struct Strides {
+    pub(crate) v4: Stride,
+    pub(crate) v6: Stride,
 }
 
 /// Set for bodies that do not count.
@@ -57,16 +57,16 @@ fn firsts(listed: &[Entry], conditional: &[u32]) -> Vec<u32> {
     found.iter().map(|entry| entry.rule).collect()
 }
 
-impl SideTops {
+impl Strides {
     /// Tells every prefix the first rule of its list, and gathers what short prefixes have to offer; `conditional` as for
     /// [`Entry::is_unconditional`].
-    fn of(lists: &Lists, set: &mut PatternSet, conditional: &[u32]) -> SideTops {
+    fn of(lists: &Lists, set: &mut PatternSet, conditional: &[u32]) -> Strides {
         let first = set.v4.after(1);
         lists.tell(&mut set.v4, 1, conditional);
         lists.tell(&mut set.v6, first, conditional);
-        SideTops {
-            v4: Tops::of(&set.v4, lists, 1, conditional),
-            v6: Tops::of(&set.v6, lists, first, conditional),
+        Strides {
+            v4: Stride::of(&set.v4, lists, 1, conditional),
+            v6: Stride::of(&set.v6, lists, first, conditional),
         }
     }
 }
@@ -116,9 +116,9 @@ impl Index {
         denying: &[bool],
     ) {
         let conditional: Vec<u32> = bodies.iter().map(|body| u32::from(!body.is_unconditional())).collect();
-        self.tops = [
-            SideTops::of(&self.by_source, source, &conditional),
-            SideTops::of(&self.by_destination, destination, &conditional),
+        self.strides = [
+            Strides::of(&self.by_source, source, &conditional),
+            Strides::of(&self.by_destination, destination, &conditional),
         ];
         let denying = conditional.iter().zip(denying);
         let denying: Vec<u32> =

@@ -56,7 +56,7 @@ pub(crate) trait AddressBits:
     fn length(self) -> u32;
 
     /// The first bits, without the last `shift` ones.
-    fn top(self, shift: u32) -> usize;
+    fn leading(self, shift: u32) -> usize;
 
     /// How many bits two addresses have in common at their beginning.
     fn common(self, other: Self) -> u32;
@@ -92,7 +92,7 @@ macro_rules! address_bits {
                 (self ^ other).leading_zeros()
             }
 
-            fn top(self, shift: u32) -> usize {
+            fn leading(self, shift: u32) -> usize {
                 self.checked_shr(shift).unwrap_or(0) as usize
             }
         }

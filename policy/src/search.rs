@@ -9,23 +9,24 @@
 use core::net::IpAddr;
 
 use crate::columns::{Entry, NO_ENTRY, Rule, RuleBody, UNCONDITIONAL};
-use crate::index::{Index, SideTops};
+use crate::index::{Index, Strides};
 use crate::lists::Lists;
 use crate::patterns::PatternSet;
 use crate::query::{End, Found, Host, Match, Query};
-use crate::stride::Near;
+use crate::stride::Candidates;
 use crate::strings::StringPool;
 use crate::table::Table;
 
 impl Table {
     /// The first line that matches.
     pub(crate) fn find(&self, query: &Query) -> Found {
-        let Index { by_source, by_destination, unknown, tops: [source_tops, destination_tops], .. } =
-            &self.index;
+        let Index {
+            by_source, by_destination, unknown, strides: [source_strides, destination_strides], ..
+        } = &self.index;
         let strings = &self.strings;
-        let source = Listed::of(&self.source, by_source, source_tops, strings, query.source);
+        let source = Listed::of(&self.source, by_source, source_strides, strings, query.source);
         let destination =
-            Listed::of(&self.destination, by_destination, destination_tops, strings, query.destination);
+            Listed::of(&self.destination, by_destination, destination_strides, strings, query.destination);
         let matches = |entry: &Entry, other: &Listed| {
             let body = self.bodies.get(entry.body as usize);
             body.is_some_and(|body| self.body_matches(body, query))
@@ -38,7 +39,7 @@ impl Table {
         let ends = [(&source, &destination), (&destination, &source)];
         let mut best = NO_ENTRY;
         for (end, other) in ends {
-            let mut earlier = end.near.candidates().take_while(|entry| entry.rule < best.rule);
+            let mut earlier = end.candidates.entries().take_while(|entry| entry.rule < best.rule);
             best = earlier.find(|entry| matches(entry, other)).copied().unwrap_or(best);
         }
         for (end, other) in ends {
@@ -124,23 +125,23 @@ struct Listed<'a> {
     lists: &'a Lists,
     strings: &'a StringPool,
     host: Host<'a>,
-    near: Near<'a>,
+    candidates: Candidates<'a>,
 }
 
 impl<'a> Listed<'a> {
     fn of(
         set: &'a PatternSet,
         lists: &'a Lists,
-        tops: &'a SideTops,
+        strides: &'a Strides,
         strings: &'a StringPool,
         host: Host<'a>,
     ) -> Listed<'a> {
-        let near = match host.address {
-            Some(IpAddr::V4(address)) => tops.v4.near(&set.v4, address.into()),
-            Some(IpAddr::V6(address)) => tops.v6.near(&set.v6, address.into()),
-            None => Near::default(),
+        let candidates = match host.address {
+            Some(IpAddr::V4(address)) => strides.v4.candidates(&set.v4, address.into()),
+            Some(IpAddr::V6(address)) => strides.v6.candidates(&set.v6, address.into()),
+            None => Candidates::default(),
         };
-        Listed { set, lists, strings, host, near }
+        Listed { set, lists, strings, host, candidates }
     }
 
     fn may_be(&self, pattern: u32, denies: impl FnOnce() -> bool) -> bool {
@@ -154,7 +155,7 @@ impl<'a> Listed<'a> {
 
     /// Has all lists searched in which there may be something before `best` that is not among the candidates.
     fn search(&self, mut best: Entry, look: impl Fn(&[Entry], Entry) -> Entry) -> Entry {
-        let (rest, any) = self.near.rest(best.rule);
+        let (rest, any) = self.candidates.rest(best.rule);
         if any {
             best = look(self.lists.of(0), best);
         }
