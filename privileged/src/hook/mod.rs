@@ -6,7 +6,7 @@
 
 use crate::config::options::Options;
 use crate::config::read;
-use crate::process::{namespaces, sys};
+use crate::process::{descriptors, namespaces, signals, sys};
 use caps::Capability;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -120,12 +120,12 @@ type Monitor = WorkerEnd<FromRunner, ToRunner>;
 /// the commands would inherit both.
 fn confine(monitor: &Monitor) -> Result<(SignalFd, OwnedFd), String> {
     rustix::process::setsid().map_err(|error| format!("setsid: {error}"))?;
-    let child = namespaces::only_child_signals()?;
+    let child = signals::only_child_signals()?;
     let signals = SignalFd::with_flags(&child, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(|error| format!("signalfd: {error}"))?;
-    let null = namespaces::open_null()?;
-    namespaces::close_all_but(&[monitor.as_fd(), signals.as_fd(), null.as_fd()])?;
-    namespaces::leave_terminal(null.as_fd())?;
+    let null = descriptors::open_null()?;
+    descriptors::close_all_but(&[monitor.as_fd(), signals.as_fd(), null.as_fd()])?;
+    descriptors::leave_terminal(null.as_fd())?;
     // What a command leaves behind becomes the runner's to reap.
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
         .map_err(|error| error.to_string())?;

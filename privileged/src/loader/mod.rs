@@ -6,8 +6,8 @@
 
 use crate::config::options::Options;
 use crate::config::read::{self, Loaded};
-use crate::process::namespaces;
 use crate::process::profile::LOADER;
+use crate::process::{descriptors, namespaces, signals};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use serde::{Deserialize, Serialize};
@@ -89,9 +89,9 @@ type Monitor = WorkerEnd<FromLoader, ToLoader>;
 /// It reads files as root's user id may, and does nothing else.
 fn confine(monitor: &Monitor, memory: &File) -> Result<(), String> {
     rustix::process::setsid().map_err(|error| format!("setsid: {error}"))?;
-    namespaces::only_child_signals()?;
-    namespaces::leave_terminal(namespaces::open_null()?.as_fd())?;
-    namespaces::close_all_but(&[monitor.as_fd(), memory.as_fd()])?;
+    signals::only_child_signals()?;
+    descriptors::leave_terminal(descriptors::open_null()?.as_fd())?;
+    descriptors::close_all_but(&[monitor.as_fd(), memory.as_fd()])?;
     lockdown::keep_only(&[]).map_err(|error| error.to_string())?;
     lockdown::not_dumpable().map_err(|error| error.to_string())?;
     lockdown::die_with_parent().map_err(|error| error.to_string())?;

@@ -11,9 +11,6 @@ use sockd_session::session::Event;
 use sockd_session::settings::seconds;
 use std::time::Instant;
 
-/// Signals that the monitor reads from a descriptor; they are blocked otherwise.
-pub const SIGNALS: [Signal; 4] = [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGTERM, Signal::SIGINT];
-
 impl Monitor {
     pub(crate) fn signalled(&mut self) {
         while let Ok(Some(signal)) = self.signals.read_signal() {

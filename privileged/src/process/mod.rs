@@ -1,5 +1,7 @@
 //! What the processes of this program share.
 
+pub mod descriptors;
 pub mod namespaces;
 pub mod profile;
+pub mod signals;
 pub(crate) mod sys;

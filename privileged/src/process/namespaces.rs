@@ -1,21 +1,27 @@
 //! The empty config that workers live in: namespaces, ids, an empty root, no privileges.
 
-use crate::monitor::signals::SIGNALS;
 use crate::process::sys;
-use crate::spawner::Ids;
 use caps::Capability;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::ForkResult;
-use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Gid, Uid};
 use sockd_common::channel::{MonitorEnd, WorkerEnd};
 use sockd_common::message::Message;
 use sockd_lockdown as lockdown;
 use std::fs;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
+
+/// User and group ids of spawner and workers; the same number serves for both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// The spawner's user id, and that of workers without one of their own.
+    pub uid: u32,
+    /// The spawner's group id.
+    pub gid: u32,
+    /// First id and number of ids that workers get one each of.
+    pub range: Option<(u32, u32)>,
+}
 
 const NAMESPACES: libc::c_int =
     libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
@@ -119,18 +125,6 @@ fn empty_root() -> Result<(), String> {
     mount(None::<&str>, "/", None::<&str>, read_only, None::<&str>).map_err(at("remount read-only"))
 }
 
-/// A terminal's Ctrl-C and a service manager's SIGTERM go to every process, but it is the monitor that decides when
-/// the others end. Gives the set with SIGCHLD, which is read from a descriptor.
-pub fn only_child_signals() -> Result<SigSet, String> {
-    let mut blocked = SigSet::empty();
-    blocked.add(Signal::SIGCHLD);
-    let child = blocked;
-    SIGNALS.iter().for_each(|signal| blocked.add(*signal));
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None)
-        .map_err(|error| format!("sigprocmask: {error}"))?;
-    Ok(child)
-}
-
 /// Needed only while workers have ids of their own.
 const FOR_WORKERS_OF_OTHER_IDS: &[Capability] =
     &[Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_KILL];
@@ -171,33 +165,4 @@ pub fn fork_server<Out: Message, In: Message>(
 /// In the child that becomes a worker: takes an id of its own; execve(2) then clears the capabilities.
 pub fn become_one_of_the_range(id: u32) -> nix::Result<()> {
     lockdown::become_user(Uid::from_raw(id), Gid::from_raw(id)).map(drop).map_err(|_| nix::Error::EPERM)
-}
-
-/// Standard input, output and error become /dev/null: whoever waits for the end of the starter's output must not wait
-/// for this process.
-pub fn leave_terminal(null: BorrowedFd<'_>) -> Result<(), String> {
-    (0..3)
-        .try_for_each(|standard| sys::duplicate_onto(null, standard))
-        .map_err(|error| format!("dup2: {error}"))
-}
-
-/// /dev/null for reading and writing.
-pub fn open_null() -> Result<OwnedFd, String> {
-    rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| format!("/dev/null: {error}"))
-}
-
-/// Closes all descriptors but these.
-pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> Result<(), String> {
-    let mut kept: Vec<RawFd> = kept.iter().map(AsRawFd::as_raw_fd).collect();
-    kept.sort_unstable();
-    let mut first = 3;
-    for descriptor in kept {
-        if descriptor > first {
-            sys::close_range(first, descriptor.saturating_sub(1))
-                .map_err(|error| format!("close_range: {error}"))?;
-        }
-        first = first.max(descriptor.saturating_add(1));
-    }
-    sys::close_range(first, RawFd::MAX).map_err(|error| format!("close_range: {error}"))
 }

@@ -4,9 +4,10 @@
 //! IPC and host name, an empty root, and an unprivileged user. From then on it starts, reaps and kills workers as
 //! the monitor says. It dies with its channel, and with it, as process 1, every worker.
 
-use crate::process::namespaces;
+use crate::process::namespaces::{self, Ids};
 use crate::process::profile::{SPAWNER, WORKERS};
 use crate::process::sys;
+use crate::process::{descriptors, signals};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -110,17 +111,6 @@ pub struct Plan {
     pub ids: Ids,
 }
 
-/// User and group ids of spawner and workers; the same number serves for both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ids {
-    /// The spawner's user id, and that of workers without one of their own.
-    pub uid: u32,
-    /// The spawner's group id.
-    pub gid: u32,
-    /// First id and number of ids that workers get one each of.
-    pub range: Option<(u32, u32)>,
-}
-
 /// The spawner, as the monitor knows it.
 #[derive(Debug)]
 pub struct Spawner {
@@ -202,12 +192,12 @@ fn confine(monitor: &Monitor, plan: &Plan) -> Result<nix::sys::signalfd::SignalF
     // Not a session of its own: the scheduler shares the processors out by sessions (sched(7), autogroup), and in another
     // one workers would get theirs at the cost of the monitor that works for them all.
     rustix::process::setpgid(None, None).map_err(|error| format!("setpgid: {error}"))?;
-    let child = namespaces::only_child_signals()?;
+    let child = signals::only_child_signals()?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&child, flags).map_err(|error| format!("signalfd: {error}"))?;
     let kept = [monitor.as_fd(), plan.program.as_fd(), plan.null.as_fd(), signals.as_fd()];
-    namespaces::close_all_but(&kept)?;
-    namespaces::leave_terminal(plan.null.as_fd())?;
+    descriptors::close_all_but(&kept)?;
+    descriptors::leave_terminal(plan.null.as_fd())?;
     // Hundreds of workers that each ran at once when a packet comes would let nobody, the monitor included, do several
     // things in one go. Where a service manager's filter forbids it, its unit says the same.
     let _ = crate::process::sys::give_way();

@@ -1,6 +1,6 @@
 //! `--daemon`: the starter waits until the daemon serves, and then leaves it alone.
 
-use crate::process::{namespaces, sys};
+use crate::process::{descriptors, sys};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -26,7 +26,7 @@ pub fn fork() -> Result<Background, String> {
         ForkResult::Child => {
             drop(ours);
             rustix::process::setsid().map_err(|error| format!("setsid: {error}"))?;
-            let null = namespaces::open_null()?;
+            let null = descriptors::open_null()?;
             Ok(Background { starter: theirs, null })
         }
     }
@@ -43,7 +43,7 @@ fn status_of(child: Pid) -> i32 {
 impl Background {
     /// Lets go of the terminal. From here on only the log tells what happens.
     pub fn let_go(&self) -> Result<(), String> {
-        namespaces::leave_terminal(self.null.as_fd())
+        descriptors::leave_terminal(self.null.as_fd())
     }
 
     /// The daemon serves: the starter may end with success. It has ended already where this fails.

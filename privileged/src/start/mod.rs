@@ -14,12 +14,14 @@ use crate::monitor::lock_down;
 use crate::monitor::pool::{Line, Workers};
 use crate::monitor::resolver::Lookups;
 use crate::monitor::routing::Kinds;
-use crate::monitor::signals::{SIGNALS, summary};
+use crate::monitor::signals::summary;
 use crate::monitor::syslog::Log;
 use crate::monitor::token::Token;
 use crate::monitor::{Monitor, Stopping, watch};
-use crate::process::namespaces;
-use crate::spawner::{self, Ids, Plan, Spawner};
+use crate::process::descriptors;
+use crate::process::namespaces::Ids;
+use crate::process::signals::SIGNALS;
+use crate::spawner::{self, Plan, Spawner};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
@@ -240,7 +242,7 @@ fn settings(options: &Options) -> Result<Settings, Failure> {
 
 /// Whatever the starter left behind must not matter: descriptors, masks, ignored signals, limits.
 pub(crate) fn clean_start(kept: &[BorrowedFd<'_>]) -> Result<SignalFd, String> {
-    namespaces::close_all_but(kept)?;
+    descriptors::close_all_but(kept)?;
     rustix::process::umask(Mode::from_raw_mode(0o077));
     rustix::process::chdir("/").map_err(|error| format!("chdir /: {error}"))?;
     let limit = getrlimit(Resource::Nofile);
@@ -276,7 +278,7 @@ pub(crate) fn start_spawner(settings: &Settings, warn: impl FnMut(&str)) -> Resu
     // Out of the way of the number under which a worker expects its channel.
     let program = rustix::io::fcntl_dupfd_cloexec(&program, CHANNEL_FD.saturating_add(1))
         .map_err(|error| Failure::system(format!("dup: {error}")))?;
-    let null = crate::process::namespaces::open_null().map_err(Failure::system)?;
+    let null = descriptors::open_null().map_err(Failure::system)?;
     let ids = ids(settings, warn)?;
     spawner::start(Plan { program, null, ids }).map_err(Failure::system)
 }
