@@ -120,6 +120,6 @@ impl Builder {
             rules.map(|((source, destination), body)| Rule { source, destination, body }).collect();
         table.index = Index::of(&rules, &source, &destination);
         (table.source, table.destination) = (source, destination);
-        self.table.ready(denies)
+        self.table.precompute(denies)
     }
 }

@@ -170,9 +170,9 @@ fn thaw(bytes: &[u8], kind: Kind) -> Result<(Table, Provenance), FrozenError> {
     }
     check(&table, kind).map_err(FrozenError::Content)?;
     let table = match kind {
-        Kind::Rules => table.ready(decide::denies),
-        Kind::Routes => table.ready(|_, _| false),
-        Kind::Upstreams => table.ready(upstream::denies),
+        Kind::Rules => table.precompute(decide::denies),
+        Kind::Routes => table.precompute(|_, _| false),
+        Kind::Upstreams => table.precompute(upstream::denies),
     };
     Ok((table, from))
 }

@@ -60,10 +60,10 @@ fn firsts(listed: &[Entry], conditional: &[u32]) -> Vec<u32> {
 impl Strides {
     /// Tells every prefix the first rule of its list, and gathers what short prefixes have to offer; `conditional` as for
     /// [`Entry::is_unconditional`].
-    fn of(lists: &Lists, set: &mut PatternSet, conditional: &[u32]) -> Strides {
+    fn precompute(lists: &Lists, set: &mut PatternSet, conditional: &[u32]) -> Strides {
         let first = set.v4.after(1);
-        lists.tell(&mut set.v4, 1, conditional);
-        lists.tell(&mut set.v6, first, conditional);
+        lists.set_first_rule(&mut set.v4, 1, conditional);
+        lists.set_first_rule(&mut set.v6, first, conditional);
         Strides {
             v4: Stride::of(&set.v4, lists, 1, conditional),
             v6: Stride::of(&set.v6, lists, first, conditional),
@@ -108,7 +108,7 @@ impl Index {
     }
 
     /// Prepares all that a search needs besides the lists. `denying` tells of each body whether its lines deny.
-    pub(crate) fn ready(
+    pub(crate) fn precompute(
         &mut self,
         source: &mut PatternSet,
         destination: &mut PatternSet,
@@ -117,8 +117,8 @@ impl Index {
     ) {
         let conditional: Vec<u32> = bodies.iter().map(|body| u32::from(!body.is_unconditional())).collect();
         self.strides = [
-            Strides::of(&self.by_source, source, &conditional),
-            Strides::of(&self.by_destination, destination, &conditional),
+            Strides::precompute(&self.by_source, source, &conditional),
+            Strides::precompute(&self.by_destination, destination, &conditional),
         ];
         let denying = conditional.iter().zip(denying);
         let denying: Vec<u32> =

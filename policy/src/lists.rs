@@ -47,7 +47,12 @@ impl Lists {
         Some((u32::try_from(pattern).ok()?, entry))
     }
 
-    pub(crate) fn tell<B: AddressBits>(&self, set: &mut PrefixSet<B>, first: u32, conditional: &[u32]) {
+    pub(crate) fn set_first_rule<B: AddressBits>(
+        &self,
+        set: &mut PrefixSet<B>,
+        first: u32,
+        conditional: &[u32],
+    ) {
         let bounds = self.starts.get(first as usize..).unwrap_or_default().windows(2);
         for (bounds, prefix) in bounds.zip(&mut set.prefixes) {
             let [start, end] = *bounds else { return };

@@ -42,10 +42,10 @@ pub(crate) struct Table {
 
 impl Table {
     /// The table, whose lists are there, with all that a search needs besides.
-    pub(crate) fn ready(mut self, denies: impl Fn(&Table, u32) -> bool) -> Table {
+    pub(crate) fn precompute(mut self, denies: impl Fn(&Table, u32) -> bool) -> Table {
         self.denying = self.bodies.iter().map(|body| denies(&self, body.choice)).collect();
         let Table { index, source, destination, bodies, denying, .. } = &mut self;
-        index.ready(source, destination, bodies, denying);
+        index.precompute(source, destination, bodies, denying);
         self
     }
 
