@@ -10,7 +10,7 @@ use crate::pattern::Pattern;
 use crate::prefixes::{AddressBits, Masked, PrefixSet};
 use crate::query::{Host, Match};
 use crate::strings::StringPool;
-use crate::zones::{self, Name, Zones, from_the_end, part};
+use crate::zones::{self, Name, Zones, compare_reversed, unshared_prefix};
 
 /// All patterns for one host. Number 0 is [`Pattern::Any`]; then come IPv4, IPv6 and names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -147,13 +147,14 @@ impl PatternSetBuilder {
         let v4 = prefix_set(self.v4, &mut numbers);
         let v6 = prefix_set(self.v6, &mut numbers);
         self.names.sort_unstable_by(|((left, left_zone), _), ((right, right_zone), _)| {
-            from_the_end(left.as_str().as_bytes(), right.as_str().as_bytes()).then(right_zone.cmp(left_zone))
+            compare_reversed(left.as_str().as_bytes(), right.as_str().as_bytes())
+                .then(right_zone.cmp(left_zone))
         });
         let (mut zones, mut before) = (Zones::default(), None);
         let name = |(name, zone): (HostName, bool)| {
             let before = before.replace(count(&strings.ends));
             let (own, shared) =
-                part(before.map_or(&[], |text| strings.bytes(text)), name.as_str().as_bytes());
+                unshared_prefix(before.map_or(&[], |text| strings.bytes(text)), name.as_str().as_bytes());
             zones.add(strings.add(name.as_str().as_bytes()), own, shared, zone)
         };
         let names = numbers.distinct(self.names).into_iter().map(name).collect();

@@ -29,7 +29,8 @@ impl Name {
 /// Calls `each` with the places of all domains and zones that hold a host of this name.
 pub(crate) fn holding(names: &[Name], host: &HostName, strings: &StringPool, each: &mut impl FnMut(u32)) {
     let host = host.as_str().as_bytes();
-    let not_behind = |pattern: &Name| from_the_end(strings.bytes(pattern.text), host) != Ordering::Greater;
+    let not_behind =
+        |pattern: &Name| compare_reversed(strings.bytes(pattern.text), host) != Ordering::Greater;
     let mut place = count_as_u32(names.partition_point(not_behind)).wrapping_sub(1);
     while let Some(pattern) = names.get(place as usize) {
         if pattern.holds(host, strings) {
@@ -40,7 +41,7 @@ pub(crate) fn holding(names: &[Name], host: &HostName, strings: &StringPool, eac
 }
 
 /// Compares names from their end, label by label: a name comes right before the names below it.
-pub(crate) fn from_the_end(mut left: &[u8], mut right: &[u8]) -> Ordering {
+pub(crate) fn compare_reversed(mut left: &[u8], mut right: &[u8]) -> Ordering {
     // Names that stand next to each other often have much of their end in common.
     while let (Some((left_rest, left_end)), Some((right_rest, right_end))) =
         (left.split_last_chunk::<8>(), right.split_last_chunk::<8>())
@@ -52,8 +53,8 @@ pub(crate) fn from_the_end(mut left: &[u8], mut right: &[u8]) -> Ordering {
     left.iter().rev().map(key).cmp(right.iter().rev().map(key))
 }
 
-/// What a name has not in common with the end of another, and how many bytes it has.
-pub(crate) fn part<'a>(before: &[u8], name: &'a [u8]) -> (&'a [u8], usize) {
+/// The part of a name before the suffix that it shares with the name before it, and the length of that suffix.
+pub(crate) fn unshared_prefix<'a>(before: &[u8], name: &'a [u8]) -> (&'a [u8], usize) {
     let shared = before.iter().rev().zip(name.iter().rev()).take_while(|(left, right)| left == right).count();
     (name.get(..name.len().saturating_sub(shared)).unwrap_or_default(), shared)
 }

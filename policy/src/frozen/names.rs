@@ -13,7 +13,7 @@ use crate::columns::count;
 use crate::name::{are_letters, is_number, is_slip};
 use crate::patterns::PatternSet;
 use crate::strings::StringPool;
-use crate::zones::{Name, Zones, part};
+use crate::zones::{Name, Zones, unshared_prefix};
 
 /// The names of a pattern set as they are stored.
 pub(super) struct Packed<'a> {
@@ -31,7 +31,7 @@ pub(super) fn write(out: &mut Vec<u8>, set: &PatternSet, strings: &StringPool) {
     let (mut before, mut letters): (&[u8], Vec<u8>) = (&[], Vec::new());
     super::write(out, &set.names, |out, name| {
         let text = strings.bytes(name.text);
-        let (own, shared) = part(before, text);
+        let (own, shared) = unshared_prefix(before, text);
         out.extend([shared as u8, own.len() as u8, name.zone.into()]);
         letters.extend(own);
         before = text;
@@ -159,7 +159,7 @@ fn put_together(bytes: &mut [u8], start: usize, letters: &[u8], own: usize, shar
 mod tests {
     use super::*;
     use crate::name::HostName;
-    use crate::zones::from_the_end;
+    use crate::zones::compare_reversed;
     use core::cmp::Ordering;
     use std::format;
     use std::string::String;
@@ -187,9 +187,9 @@ mod tests {
         for (shared, own, zone) in names {
             let (before, before_zone) = found.last().map_or(("", true), |(name, zone)| (name, *zone));
             let name = format!("{own}{}", &before[before.len().checked_sub(usize::from(*shared))?..]);
-            let order = from_the_end(before.as_bytes(), name.as_bytes()).then(zone.cmp(&before_zone));
+            let order = compare_reversed(before.as_bytes(), name.as_bytes()).then(zone.cmp(&before_zone));
             let is_name = HostName::parse(name.as_bytes()).is_ok_and(|host| host.as_str() == name);
-            let shares = part(before.as_bytes(), name.as_bytes()).1 == usize::from(*shared);
+            let shares = unshared_prefix(before.as_bytes(), name.as_bytes()).1 == usize::from(*shared);
             (order == Ordering::Less && is_name && shares).then(|| found.push((name, *zone)))?;
         }
         Some(found.into_iter().map(|(name, _)| name).collect())
