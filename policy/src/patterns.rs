@@ -65,8 +65,8 @@ impl PatternSet {
     pub(crate) fn around(&self, of: Option<IpAddr>, part: Option<Span>, add: &mut impl FnMut(u32, u16, u32)) {
         let (v4, v6) = (&self.v4, &self.v6);
         match of {
-            Some(IpAddr::V4(of)) => v4.around(of.into(), part.unwrap_or(v4.all()), 1, add),
-            Some(IpAddr::V6(of)) => v6.around(of.into(), part.unwrap_or(v6.all()), v4.after(1), add),
+            Some(IpAddr::V4(of)) => v4.each_containing(of.into(), part.unwrap_or(v4.all()), 1, add),
+            Some(IpAddr::V6(of)) => v6.each_containing(of.into(), part.unwrap_or(v6.all()), v4.after(1), add),
             None => {}
         }
     }
@@ -75,7 +75,7 @@ impl PatternSet {
     pub(crate) fn named(&self, names: &[HostName], strings: &StringPool, each: &mut impl FnMut(u32)) {
         let first = self.first_name();
         for name in names {
-            zones::holding(&self.names, name, strings, &mut |place| each(first.saturating_add(place)));
+            zones::each_matching(&self.names, name, strings, &mut |place| each(first.saturating_add(place)));
         }
     }
 
@@ -111,7 +111,7 @@ impl PatternSet {
             (Slot::Network(network), Some(address), _) => network.contains(address),
             (Slot::Network(_), None, _) => return Match::Unresolved,
             (Slot::Name(of), _, Some(names)) => {
-                names.iter().any(|name| of.holds(name.as_str().as_bytes(), strings))
+                names.iter().any(|name| of.matches(name.as_str().as_bytes(), strings))
             }
             (Slot::Name(_), _, None) => return Match::Unknown,
             (Slot::Nothing, ..) => false,
@@ -167,7 +167,8 @@ fn prefix_set<B: AddressBits>(entries: Vec<(Masked<B>, u32)>, numbers: &mut Numb
         entries.into_iter().partition(|(of, _)| of.mask.is_prefix());
     prefixes.sort_unstable_by_key(|(of, _)| (of.address, of.mask));
     noncontiguous.sort_unstable_by_key(|(of, _)| *of);
-    let prefixes = numbers.distinct(prefixes).into_iter().map(|of| (of.address, of.mask.length() as u8));
+    let prefixes =
+        numbers.distinct(prefixes).into_iter().map(|of| (of.address, of.mask.leading_ones() as u8));
     PrefixSet::new(prefixes, numbers.distinct(noncontiguous)).unwrap_or_default()
 }
 

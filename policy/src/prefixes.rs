@@ -1,41 +1,43 @@
-//! The networks of one address family, sorted so that one search finds those around an address.
+//! The networks of one address family, sorted so that one search finds those that contain an address.
 //!
-//! Two prefixes are nested or apart. They are sorted by address, shorter ones first. So the innermost prefix around an
-//! address is the last one that does not begin behind the address, or an ancestor of that prefix. Masks of other shapes
-//! are grouped by mask, and each group is searched.
+//! Two prefixes are nested or apart. They are sorted by address, and of two with the same address the shorter one stands
+//! first. So the innermost prefix around an address is the last one that does not begin behind the address, or an ancestor
+//! of that prefix. Networks with noncontiguous masks are grouped by mask, and each group is searched.
 
 use alloc::vec::Vec;
 use core::ops::{BitAnd, BitOr, BitXor};
 
 use crate::columns::{Entry, NO_PARENT, NO_RULE, Span, UNCONDITIONAL, count, count_as_u32};
 
-/// The patterns of one address family.
+/// The networks of one address family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PrefixSet<B> {
-    /// Masks that are prefixes, sorted by address, then by length.
+    /// The networks whose masks are prefixes, sorted by address, then by length.
     pub(crate) prefixes: Vec<Prefix<B>>,
-    /// Masks of any other shape, sorted by mask, then by address.
+    /// The networks whose masks have any other shape, sorted by mask, then by address.
     pub(crate) noncontiguous: Vec<Masked<B>>,
-    /// Where the patterns of each noncontiguous mask end.
+    /// Where the networks of each noncontiguous mask end.
     groups: Vec<u32>,
 }
 
+/// An address with the bits that a mask leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Masked<B> {
     pub(crate) mask: B,
     pub(crate) address: B,
 }
 
+/// A network whose mask is a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Prefix<B> {
     pub(crate) address: B,
     /// The place of the innermost prefix around this one, or [`NO_PARENT`].
     pub(crate) parent: u32,
-    /// The first rule listed under this prefix, with [`UNCONDITIONAL`] where it is; [`NO_RULE`] if there is none.
+    /// The first rule listed under this prefix, or [`NO_RULE`]; the bit [`UNCONDITIONAL`] is set if the rule is.
     pub(crate) first: u32,
-    /// The body of the first rule if that is unconditional.
+    /// The body of the first rule, if that rule is unconditional.
     pub(crate) body: u16,
-    /// How many bits it has.
+    /// The length in bits.
     pub(crate) length: u8,
 }
 
@@ -43,30 +45,30 @@ pub(crate) struct Prefix<B> {
 pub(crate) trait AddressBits:
     Copy + Ord + BitAnd<Output = Self> + BitOr<Output = Self> + BitXor<Output = Self>
 {
-    /// How many bits it has.
+    /// The number of bits of an address.
     const BITS: u32;
 
-    /// How many of its first bits to look at besides, because most of what they could tell apart is not in use.
+    /// How many leading bits tell next to nothing apart, because most of the addresses are not in use.
     const UNUSED: u32;
 
-    /// The mask of a prefix of this many bits.
+    /// The mask of a prefix of this length.
     fn mask(length: u32) -> Self;
 
-    /// The ones at the beginning.
-    fn length(self) -> u32;
+    /// The number of leading ones.
+    fn leading_ones(self) -> u32;
 
-    /// The first bits, without the last `shift` ones.
+    /// The leading bits, without the last `shift` ones.
     fn leading(self, shift: u32) -> usize;
 
-    /// How many bits two addresses have in common at their beginning.
-    fn common(self, other: Self) -> u32;
+    /// The length of the longest prefix that contains two addresses.
+    fn common_length(self, other: Self) -> u32;
 
-    /// How many bits stand in front of the last one that is set; too many if none is.
-    fn last(self) -> u32;
+    /// The number of bits in front of the last one that is set; more than [`AddressBits::BITS`] if none is.
+    fn before_last_one(self) -> u32;
 
     /// Whether a mask is ones followed by zeros.
     fn is_prefix(self) -> bool {
-        self == Self::mask(self.length())
+        self == Self::mask(self.leading_ones())
     }
 }
 
@@ -80,15 +82,15 @@ macro_rules! address_bits {
                 <$bits>::MAX.checked_shl(Self::BITS.saturating_sub(length)).unwrap_or(0)
             }
 
-            fn length(self) -> u32 {
-                self.leading_ones()
+            fn leading_ones(self) -> u32 {
+                <$bits>::leading_ones(self)
             }
 
-            fn last(self) -> u32 {
+            fn before_last_one(self) -> u32 {
                 Self::BITS.wrapping_sub(1).wrapping_sub(self.trailing_zeros())
             }
 
-            fn common(self, other: $bits) -> u32 {
+            fn common_length(self, other: $bits) -> u32 {
                 (self ^ other).leading_zeros()
             }
 
@@ -109,7 +111,7 @@ impl<B> Default for PrefixSet<B> {
 }
 
 impl<B: AddressBits> Prefix<B> {
-    /// The first rule listed under it as an entry, if it is unconditional.
+    /// The first rule listed under this prefix, if that rule is unconditional.
     pub(crate) fn unconditional(&self) -> Option<Entry> {
         let rule = self.first ^ UNCONDITIONAL;
         (rule < UNCONDITIONAL).then_some(Entry { rule, other: 0, body: self.body.into() })
@@ -119,24 +121,25 @@ impl<B: AddressBits> Prefix<B> {
         B::mask(self.length.into())
     }
 
-    pub(crate) fn holds(&self, address: B) -> bool {
+    pub(crate) fn contains(&self, address: B) -> bool {
         address & self.mask() == self.address
     }
 }
 
-/// Links prefixes, each an address and a length, with the innermost one around them; `None` if some are no networks, or out
-/// of order.
+/// Links each prefix, given as address and length, with the innermost prefix around it; `None` if some are no networks, or
+/// if they are out of order.
 fn linked<B: AddressBits>(prefixes: impl Iterator<Item = (B, u8)>) -> Option<Vec<Prefix<B>>> {
     let (mut last, mut sound) = (None, true);
-    // How many bits the last prefix and those around it have, each told by the bit behind so many; and where they stand, by
-    // length. With bits instead of a stack there is no loop, of which the processor could not know when it ends.
+    // The lengths of the last prefix and of those around it: for each length the bit behind as many bits is set. The places
+    // of these prefixes are kept by length. A stack in place of the bits would need a loop, and the processor could not
+    // predict where that ends.
     let (mut lengths, mut places) = (B::mask(0), [NO_PARENT; 129]);
     let link = |(place, (address, length)): (u32, (B, u8))| {
-        let common = last.map_or(0, |(last, _): (B, u8)| last.common(address));
+        let common = last.map_or(0, |(last, _): (B, u8)| last.common_length(address));
         let around = lengths & B::mask(common.saturating_add(1));
-        let parent = places.get(around.last() as usize).copied().unwrap_or(NO_PARENT);
+        let parent = places.get(around.before_last_one() as usize).copied().unwrap_or(NO_PARENT);
         let prefix = Prefix { address, parent, first: NO_RULE, body: 0, length };
-        sound &= (last < Some((address, length))) & prefix.holds(address) & (u32::from(length) <= B::BITS);
+        sound &= (last < Some((address, length))) & prefix.contains(address) & (u32::from(length) <= B::BITS);
         lengths = around | B::mask(length.into()) ^ B::mask(u32::from(length).saturating_add(1));
         last = Some((address, length));
         if let Some(of_length) = places.get_mut(usize::from(length)) {
@@ -149,7 +152,8 @@ fn linked<B: AddressBits>(prefixes: impl Iterator<Item = (B, u8)>) -> Option<Vec
 }
 
 impl<B: AddressBits> PrefixSet<B> {
-    /// A family of prefixes, each as address and length, and of other patterns; `None` if some are no networks, or out of order.
+    /// The set of these prefixes, given as address and length, and of networks with noncontiguous masks; `None` if some are
+    /// no networks, or if they are out of order.
     pub(crate) fn new(
         prefixes: impl Iterator<Item = (B, u8)>,
         noncontiguous: Vec<Masked<B>>,
@@ -165,19 +169,16 @@ impl<B: AddressBits> PrefixSet<B> {
         Some(PrefixSet { prefixes, noncontiguous, groups })
     }
 
-    /// The pattern in a place, or which of those behind this family it is.
+    /// The network in a place, or how far the place is behind the last network.
     pub(crate) fn get(&self, place: usize) -> Result<Masked<B>, usize> {
         if let Some(of) = self.prefixes.get(place) {
             return Ok(Masked { mask: of.mask(), address: of.address });
         }
-        let noncontiguous = place.saturating_sub(self.prefixes.len());
-        self.noncontiguous
-            .get(noncontiguous)
-            .copied()
-            .ok_or(noncontiguous.saturating_sub(self.noncontiguous.len()))
+        let place = place.saturating_sub(self.prefixes.len());
+        self.noncontiguous.get(place).copied().ok_or(place.saturating_sub(self.noncontiguous.len()))
     }
 
-    /// The number behind those of this family, which begin at `first`.
+    /// The number behind the last network, if the networks are numbered from `first`.
     pub(crate) fn after(&self, first: u32) -> u32 {
         first.saturating_add(count(&self.prefixes)).saturating_add(count(&self.noncontiguous))
     }
@@ -187,18 +188,26 @@ impl<B: AddressBits> PrefixSet<B> {
         Span { start: 0, end: count(&self.prefixes) }
     }
 
-    /// Calls `each` with every prefix in a part of them that holds an address, and with every noncontiguous one that does: with
-    /// its first rule (0 where that is not known), the body of that, and its number, if they are numbered from `first`.
-    pub(crate) fn around(&self, address: B, part: Span, first: u32, each: &mut impl FnMut(u32, u16, u32)) {
-        let near = part.of(&self.prefixes);
-        // A few are counted without a branch for each, so that the processor waits for all of them at once.
-        let before = match near.len() {
-            ..=FEW => near.iter().filter(|prefix| prefix.address <= address).count(),
-            _ => near.partition_point(|prefix| prefix.address <= address),
+    /// Calls `each` for every prefix in a span, and for every noncontiguous network, that contains an address.
+    ///
+    /// `each` gets the first rule that is listed under the network (0 if that is not known), the body of this rule, and the
+    /// number of the network, if the networks are numbered from `first`.
+    pub(crate) fn each_containing(
+        &self,
+        address: B,
+        within: Span,
+        first: u32,
+        each: &mut impl FnMut(u32, u16, u32),
+    ) {
+        let prefixes = within.of(&self.prefixes);
+        // A few are counted without a branch for each of them, so that the processor waits for all of them at once.
+        let before = match prefixes.len() {
+            ..=FEW => prefixes.iter().filter(|prefix| prefix.address <= address).count(),
+            _ => prefixes.partition_point(|prefix| prefix.address <= address),
         };
-        let mut place = part.start.saturating_add(count_as_u32(before)).wrapping_sub(1);
-        while let Some(prefix) = self.prefixes.get(place as usize).filter(|_| place >= part.start) {
-            if prefix.holds(address) {
+        let mut place = within.start.saturating_add(count_as_u32(before)).wrapping_sub(1);
+        while let Some(prefix) = self.prefixes.get(place as usize).filter(|_| place >= within.start) {
+            if prefix.contains(address) {
                 each(prefix.first, prefix.body, first.saturating_add(place));
             }
             place = prefix.parent;
@@ -216,7 +225,7 @@ impl<B: AddressBits> PrefixSet<B> {
     }
 }
 
-/// As many prefixes are read one by one.
+/// Up to this number, prefixes are read one after the other.
 const FEW: usize = 32;
 
 #[cfg(test)]
@@ -240,10 +249,10 @@ mod tests {
         let set = PrefixSet::new(prefixes.into_iter(), Vec::new()).unwrap();
         for _ in 0..2000 {
             let asked = address(dice());
-            let holds = |(_, prefix): &(u32, &Prefix<B>)| prefix.holds(asked);
-            let wanted: Vec<u32> = (7..).zip(&set.prefixes).filter(holds).map(|(id, _)| id).collect();
+            let contains = |(_, prefix): &(u32, &Prefix<B>)| prefix.contains(asked);
+            let wanted: Vec<u32> = (7..).zip(&set.prefixes).filter(contains).map(|(id, _)| id).collect();
             let mut found = Vec::new();
-            set.around(asked, set.all(), 7, &mut |_, _, id| found.push(id));
+            set.each_containing(asked, set.all(), 7, &mut |_, _, id| found.push(id));
             found.sort_unstable();
             assert_eq!(found, wanted);
         }

@@ -1,6 +1,7 @@
-//! Domains and zones, sorted so that one search finds those that hold a name.
+//! Domains and zones, sorted so that one search finds those that match a name.
 //!
-//! Two zones are nested or apart, as prefixes are, when names are read from their end.
+//! Names are compared from their end. Read in this way, two zones are nested or apart, as two prefixes are. So the
+//! innermost zone around a name is the last one that does not stand behind the name, or an ancestor of that zone.
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
@@ -9,40 +10,45 @@ use crate::columns::{NO_PARENT, count_as_u32};
 use crate::name::{HostName, in_zone};
 use crate::strings::StringPool;
 
-/// A domain or a zone; sorted by name read from its end, zones before domains. Its text stands right behind that of the name
-/// before.
+/// A domain or a zone. They are sorted by [`compare_reversed`], and a zone stands before the domain of the same name. The
+/// strings of consecutive names are consecutive in the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Name {
     pub(crate) text: u32,
     pub(crate) zone: bool,
-    /// The place of the innermost zone around this one, or [`NO_PARENT`].
+    /// The place of the innermost zone around this name, or [`NO_PARENT`].
     pub(crate) parent: u32,
 }
 
 impl Name {
-    pub(crate) fn holds(&self, name: &[u8], strings: &StringPool) -> bool {
+    pub(crate) fn matches(&self, name: &[u8], strings: &StringPool) -> bool {
         let own = strings.bytes(self.text);
         if self.zone { in_zone(name, own) } else { name == own }
     }
 }
 
-/// Calls `each` with the places of all domains and zones that hold a host of this name.
-pub(crate) fn holding(names: &[Name], host: &HostName, strings: &StringPool, each: &mut impl FnMut(u32)) {
+/// Calls `each` with the places of all domains and zones that match a name of a host.
+pub(crate) fn each_matching(
+    names: &[Name],
+    host: &HostName,
+    strings: &StringPool,
+    each: &mut impl FnMut(u32),
+) {
     let host = host.as_str().as_bytes();
     let not_behind =
         |pattern: &Name| compare_reversed(strings.bytes(pattern.text), host) != Ordering::Greater;
     let mut place = count_as_u32(names.partition_point(not_behind)).wrapping_sub(1);
     while let Some(pattern) = names.get(place as usize) {
-        if pattern.holds(host, strings) {
+        if pattern.matches(host, strings) {
             each(place);
         }
         place = pattern.parent;
     }
 }
 
-/// Compares names from their end, label by label: a name comes right before the names below it.
+/// Compares names from their end, label by label. A zone stands right before the names in it.
 pub(crate) fn compare_reversed(mut left: &[u8], mut right: &[u8]) -> Ordering {
-    // Names that stand next to each other often have much of their end in common.
+    // Neighbours in a sorted list often share long suffixes.
     while let (Some((left_rest, left_end)), Some((right_rest, right_end))) =
         (left.split_last_chunk::<8>(), right.split_last_chunk::<8>())
         && left_end == right_end
@@ -53,29 +59,30 @@ pub(crate) fn compare_reversed(mut left: &[u8], mut right: &[u8]) -> Ordering {
     left.iter().rev().map(key).cmp(right.iter().rev().map(key))
 }
 
-/// The part of a name before the suffix that it shares with the name before it, and the length of that suffix.
+/// Returns the part of a name before the suffix that it shares with another name, and the length of that suffix.
 pub(crate) fn unshared_prefix<'a>(before: &[u8], name: &'a [u8]) -> (&'a [u8], usize) {
     let shared = before.iter().rev().zip(name.iter().rev()).take_while(|(left, right)| left == right).count();
     (name.get(..name.len().saturating_sub(shared)).unwrap_or_default(), shared)
 }
 
-/// Links names, which come in their order, each with the innermost zone around it.
+/// Links each name of a sorted list with the innermost zone around it.
 #[derive(Default)]
 pub(crate) struct Zones {
     count: u32,
-    /// Place and length of the zones around the last name, itself included.
-    around: Vec<(u32, usize)>,
+    /// The zones around the last name, from the outermost to the innermost: the place and the length of each. The last name
+    /// is among them if it is a zone.
+    enclosing: Vec<(u32, usize)>,
 }
 
 impl Zones {
-    /// The next name: `own` is what stands in front of the bytes that it shares with the end of the name before.
+    /// Links the next name. It consists of `own` and of the `shared` last bytes of the name before it.
     pub(crate) fn add(&mut self, text: u32, own: &[u8], shared: usize, zone: bool) -> Name {
-        // A zone that is shared and no more is around the name only from a dot on.
+        // A zone as long as the shared suffix is around the name only if a dot stands in front of that suffix.
         let outside = shared.saturating_add(usize::from(own.last().is_none_or(|last| *last == b'.')));
-        while self.around.pop_if(|(_, length)| *length >= outside).is_some() {}
-        let parent = self.around.last().map_or(NO_PARENT, |(place, _)| *place);
+        while self.enclosing.pop_if(|(_, length)| *length >= outside).is_some() {}
+        let parent = self.enclosing.last().map_or(NO_PARENT, |(place, _)| *place);
         if zone {
-            self.around.push((self.count, own.len().saturating_add(shared)));
+            self.enclosing.push((self.count, own.len().saturating_add(shared)));
         }
         self.count = self.count.saturating_add(1);
         Name { text, zone, parent }
