@@ -341,7 +341,7 @@ impl<'a> Reader<'a> {
             lines: self.items(|[rule, line]| (rule, line))?,
             ..Table::default()
         };
-        let (sources, destinations) = (table.source.patterns(), table.destination.patterns());
+        let (sources, destinations) = (table.source.len(), table.destination.len());
         let bodies = count(&table.bodies);
         table.index.by_source = self.lists([sources, destinations, bodies])?;
         table.index.by_destination = self.lists([destinations, sources, bodies])?;
@@ -512,7 +512,7 @@ fn are_of_kind(table: &Table, kind: Kind) -> bool {
     let own = match kind {
         Kind::Rules => !any(&table.source),
         Kind::Routes => table.rules().all(|(_, rule)| is_route(&rule, table)),
-        Kind::Upstreams => table.source.patterns() == 1,
+        Kind::Upstreams => table.source.len() == 1,
     };
     own && !any(&table.destination) && (kind == Kind::Rules || table.specials == [(0, 0); 2])
 }

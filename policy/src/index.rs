@@ -75,7 +75,7 @@ impl Index {
     /// Lists the rules, which are in order.
     pub(crate) fn of(rules: &[Rule], source: &PatternSet, destination: &PatternSet) -> Index {
         let sharing = |set: &PatternSet, of: fn(&Rule) -> u32| {
-            let mut counts = vec![0u32; set.patterns() as usize];
+            let mut counts = vec![0u32; set.len() as usize];
             for rule in rules {
                 let count = counts.get_mut(of(rule) as usize);
                 count.into_iter().for_each(|count| *count = count.saturating_add(1));
@@ -97,7 +97,7 @@ impl Index {
             listed.sort_by_key(|(pattern, _)| *pattern);
             listed.into_iter()
         });
-        let most = |set: &PatternSet| [set.patterns(), u32::MAX, u32::MAX];
+        let most = |set: &PatternSet| [set.len(), u32::MAX, u32::MAX];
         let mut index = Index {
             by_source: Lists::new(by_source, most(source)).unwrap_or_default(),
             by_destination: Lists::new(by_destination, most(destination)).unwrap_or_default(),

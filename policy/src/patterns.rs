@@ -1,4 +1,4 @@
-//! The patterns that the lines of a table have for one host, the source or the destination, each known by a number.
+//! The patterns that the lines of a table have for the source, or for the destination. Each is known by a number.
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -12,7 +12,7 @@ use crate::query::{Host, Match};
 use crate::strings::StringPool;
 use crate::zones::{self, Name, Zones, compare_reversed, unshared_prefix};
 
-/// All patterns for one host. Number 0 is [`Pattern::Any`]; then come IPv4, IPv6 and names.
+/// The patterns for the source, or for the destination. Number 0 is [`Pattern::Any`]; IPv4, IPv6 and names follow.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct PatternSet {
     pub(crate) v4: PrefixSet<u32>,
@@ -20,7 +20,7 @@ pub(crate) struct PatternSet {
     pub(crate) names: Vec<Name>,
 }
 
-/// The pattern of a number as it is kept.
+/// A pattern as the set keeps it.
 enum Slot<'a> {
     Any,
     Network(Network),
@@ -35,44 +35,43 @@ impl PatternSet {
         self.v6.after(self.v4.after(1))
     }
 
-    /// How many patterns there are; their numbers are below.
-    pub(crate) fn patterns(&self) -> u32 {
+    /// The number of patterns.
+    pub(crate) fn len(&self) -> u32 {
         self.first_name().saturating_add(count(&self.names))
     }
 
-    /// The numbers of all patterns that hold the host.
-    fn matching(&self, address: Option<IpAddr>, names: &[HostName], strings: &StringPool) -> Vec<u32> {
-        let mut found = alloc::vec![0];
-        let mut add = |_, _, pattern| found.push(pattern);
-        self.around(address, None, &mut add);
-        self.named(names, strings, &mut |pattern| found.push(pattern));
-        found
+    /// The numbers of the patterns that match every host that another pattern matches.
+    pub(crate) fn covering(&self, inner: &Pattern, strings: &StringPool) -> Vec<u32> {
+        let mut outer = alloc::vec![0];
+        match inner {
+            Pattern::Network(network) => {
+                self.each_network(network.address(), None, &mut |_, _, id| outer.push(id));
+            }
+            Pattern::Domain(name) | Pattern::Zone(name) => {
+                self.each_name(core::slice::from_ref(name), strings, &mut |id| outer.push(id));
+            }
+            Pattern::Any => {}
+        }
+        outer.retain(|outer| self.pattern(*outer, strings).covers(inner));
+        outer
     }
 
-    /// The patterns that hold every host that a pattern holds.
-    pub(crate) fn covering(&self, pattern: &Pattern, strings: &StringPool) -> Vec<u32> {
-        let (address, names) = match pattern {
-            Pattern::Network(network) => (Some(network.address()), None),
-            Pattern::Domain(name) | Pattern::Zone(name) => (None, Some(name.clone())),
-            Pattern::Any => (None, None),
-        };
-        let mut patterns = self.matching(address, names.as_slice(), strings);
-        patterns.retain(|outer| self.pattern(*outer, strings).covers(pattern));
-        patterns
-    }
-
-    /// [`PrefixSet::around`] of the family of an address, in all its prefixes if no part is given.
-    pub(crate) fn around(&self, of: Option<IpAddr>, part: Option<Span>, add: &mut impl FnMut(u32, u16, u32)) {
+    /// [`PrefixSet::each_containing`] for the family of an address. `None` searches all prefixes.
+    pub(crate) fn each_network(
+        &self,
+        address: IpAddr,
+        within: Option<Span>,
+        each: &mut impl FnMut(u32, u16, u32),
+    ) {
         let (v4, v6) = (&self.v4, &self.v6);
-        match of {
-            Some(IpAddr::V4(of)) => v4.each_containing(of.into(), part.unwrap_or(v4.all()), 1, add),
-            Some(IpAddr::V6(of)) => v6.each_containing(of.into(), part.unwrap_or(v6.all()), v4.after(1), add),
-            None => {}
+        match address {
+            IpAddr::V4(of) => v4.each_containing(of.into(), within.unwrap_or(v4.all()), 1, each),
+            IpAddr::V6(of) => v6.each_containing(of.into(), within.unwrap_or(v6.all()), v4.after(1), each),
         }
     }
 
-    /// Calls `each` with the numbers of all domains and zones that hold a host of these names.
-    pub(crate) fn named(&self, names: &[HostName], strings: &StringPool, each: &mut impl FnMut(u32)) {
+    /// Calls `each` with the numbers of all domains and zones that match one of the names of a host.
+    pub(crate) fn each_name(&self, names: &[HostName], strings: &StringPool, each: &mut impl FnMut(u32)) {
         let first = self.first_name();
         for name in names {
             zones::each_matching(&self.names, name, strings, &mut |place| each(first.saturating_add(place)));
@@ -104,9 +103,9 @@ impl PatternSet {
         }
     }
 
-    /// Whether the pattern of a number holds the host.
+    /// Whether the pattern of a number matches a host.
     pub(crate) fn match_host(&self, id: u32, host: &Host, strings: &StringPool) -> Match {
-        let holds = match (self.slot(id), host.address, host.names) {
+        let matches = match (self.slot(id), host.address, host.names) {
             (Slot::Any, ..) => true,
             (Slot::Network(network), Some(address), _) => network.contains(address),
             (Slot::Network(_), None, _) => return Match::Unresolved,
@@ -116,11 +115,11 @@ impl PatternSet {
             (Slot::Name(_), _, None) => return Match::Unknown,
             (Slot::Nothing, ..) => false,
         };
-        if holds { Match::Yes } else { Match::No }
+        if matches { Match::Yes } else { Match::No }
     }
 }
 
-/// Collects the patterns for one host, each with the rule that names it.
+/// Collects the patterns for the source, or for the destination, each with the rule that has it.
 #[derive(Default)]
 pub(crate) struct PatternSetBuilder {
     v4: Vec<(Masked<u32>, u32)>,
@@ -141,7 +140,7 @@ impl PatternSetBuilder {
         }
     }
 
-    /// Sorts and numbers the patterns; gives the number of each of so many rules as well.
+    /// Sorts and numbers the patterns. Returns the set, and the pattern of each of the `rules` rules.
     pub(crate) fn finish(mut self, strings: &mut StringPool, rules: usize) -> (PatternSet, Vec<u32>) {
         let mut numbers = Numbers { last: 0, of_rules: alloc::vec![0; rules] };
         let v4 = prefix_set(self.v4, &mut numbers);
@@ -172,14 +171,16 @@ fn prefix_set<B: AddressBits>(entries: Vec<(Masked<B>, u32)>, numbers: &mut Numb
     PrefixSet::new(prefixes, numbers.distinct(noncontiguous)).unwrap_or_default()
 }
 
-/// The number of the last pattern, and the pattern of each rule.
+/// Gives numbers to patterns.
 struct Numbers {
+    /// The number of the last pattern.
     last: u32,
+    /// The number of the pattern of each rule.
     of_rules: Vec<u32>,
 }
 
 impl Numbers {
-    /// Numbers sorted patterns, which come with a rule each, and gives every one once.
+    /// Numbers sorted patterns, each of which comes with a rule. Returns every pattern once.
     fn distinct<T: PartialEq>(&mut self, sorted: Vec<(T, u32)>) -> Vec<T> {
         let mut kept: Vec<T> = Vec::new();
         for (of, rule) in sorted {

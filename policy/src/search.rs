@@ -168,9 +168,11 @@ impl<'a> Listed<'a> {
                 _ => Entry { rule: first ^ UNCONDITIONAL, other: 0, body: body.into() },
             };
         };
-        self.set.around(self.host.address, Some(rest), &mut listed);
+        if let Some(address) = self.host.address {
+            self.set.each_network(address, Some(rest), &mut listed);
+        }
         let names = self.host.names.unwrap_or_default();
-        self.set.named(names, self.strings, &mut |pattern| listed(0, 0, pattern));
+        self.set.each_name(names, self.strings, &mut |pattern| listed(0, 0, pattern));
         best
     }
 }
