@@ -25,7 +25,7 @@ pub(crate) struct Index {
     pub(crate) places: Vec<u32>,
     /// The first rules of their kind that are listed under a name, of the source and of the destination, and of those that
     /// deny a network and are listed under it.
-    pub(crate) unknown: [Vec<(u32, Rule)>; 3],
+    pub(crate) undecided: [Vec<(u32, Rule)>; 3],
     /// Of the source and of the destination.
     pub(crate) strides: [Strides; 2],
 }
@@ -130,7 +130,7 @@ impl Index {
             firsts(self.by_destination.between(1, to), &denying),
         ];
         let rule = |number| self.rule(number).map(|rule| (number, rule));
-        self.unknown = first.map(|numbers| numbers.into_iter().filter_map(rule).collect());
+        self.undecided = first.map(|numbers| numbers.into_iter().filter_map(rule).collect());
     }
 
     /// Where each rule stands, if every one stands in one place.

@@ -1,10 +1,11 @@
 //! The search for the first matching line.
 //!
-//! The index lists every rule under its source or its destination pattern. Few patterns hold the two addresses of a
-//! request, so a search reads a few short lists, and of those only what stands before the best line found so far.
+//! The index lists every rule under its source or its destination pattern. Few patterns match the two hosts of a request,
+//! so the search reads a few short lists. Of each list it reads only what stands before the best rule found so far.
 //!
-//! While names are not known, the lists of names cannot be found. Nor can those of networks for a destination whose
-//! address nobody here knows. Then the first rule of each kind in those lists is tried ([`Index::unknown`]).
+//! While the names of a host are not known, nobody can tell which lists of names are to be read. The same is true of the
+//! lists of networks for a destination whose address is not known. Then the search tries the first rule of each kind in
+//! all these lists ([`Index::undecided`]).
 
 use core::net::IpAddr;
 
@@ -14,46 +15,67 @@ use crate::lists::Lists;
 use crate::patterns::PatternSet;
 use crate::query::{End, Found, Host, Match, Query};
 use crate::stride::Candidates;
-use crate::strings::StringPool;
 use crate::table::Table;
 
 impl Table {
-    /// The first line that matches.
+    /// Finds the first line that matches.
     pub(crate) fn find(&self, query: &Query) -> Found {
-        let Index {
-            by_source, by_destination, unknown, strides: [source_strides, destination_strides], ..
-        } = &self.index;
-        let strings = &self.strings;
-        let source = Listed::of(&self.source, by_source, source_strides, strings, query.source);
-        let destination =
-            Listed::of(&self.destination, by_destination, destination_strides, strings, query.destination);
-        let matches = |entry: &Entry, other: &Listed| {
-            let body = self.bodies.get(entry.body as usize);
-            body.is_some_and(|body| self.body_matches(body, query))
-                && other.may_be(entry.other, || self.denying.get(entry.body as usize) == Some(&true))
-        };
-        let first = |list: &[Entry], best: Entry, other: &Listed| {
-            let mut earlier = list.iter().take_while(|entry| entry.rule < best.rule);
-            earlier.find(|entry| matches(entry, other)).copied().unwrap_or(best)
-        };
-        let ends = [(&source, &destination), (&destination, &source)];
-        let mut best = NO_ENTRY;
-        for (end, other) in ends {
-            let mut earlier = end.candidates.entries().take_while(|entry| entry.rule < best.rule);
-            best = earlier.find(|entry| matches(entry, other)).copied().unwrap_or(best);
-        }
-        for (end, other) in ends {
-            best = end.search(best, |list, best| first(list, best, other));
-        }
-        let is_unknown = [
+        let best = self.find_listed(query);
+        let undecided = [
             query.source.names.is_none(),
             query.destination.names.is_none(),
             query.destination.address.is_none(),
         ];
-        if is_unknown == [false; 3] {
-            return Found::of(best);
+        if undecided == [false; 3] { Found::of(best) } else { self.find_undecided(query, undecided, best) }
+    }
+
+    /// Finds the first rule that matches, or may match, in the lists of the patterns that match.
+    fn find_listed(&self, query: &Query) -> Entry {
+        let Index { by_source, by_destination, strides: [to_source, to_destination], .. } = &self.index;
+        let source = HostSearch::new(&self.source, by_source, to_source, query.source);
+        let destination =
+            HostSearch::new(&self.destination, by_destination, to_destination, query.destination);
+        let ends = [(&source, &destination), (&destination, &source)];
+        let mut best = NO_ENTRY;
+        for (host, other) in ends {
+            best = self.first_of(host.candidates.entries(), best, other, query);
         }
-        for (_, rules) in is_unknown.into_iter().zip(unknown).filter(|(unknown, _)| *unknown) {
+        for (host, other) in ends {
+            best = host.search(self, best, |list, best| self.first_of(list.iter(), best, other, query));
+        }
+        best
+    }
+
+    /// The first of these entries before `best` that matches or may match; else `best`.
+    fn first_of<'e>(
+        &self,
+        entries: impl Iterator<Item = &'e Entry>,
+        best: Entry,
+        other: &HostSearch,
+        query: &Query,
+    ) -> Entry {
+        let mut earlier = entries.take_while(|entry| entry.rule < best.rule);
+        let may_match = |entry: &&Entry| {
+            let body = self.bodies.get(entry.body as usize);
+            body.is_some_and(|body| self.body_matches(body, query)) && self.may_match(entry, other)
+        };
+        earlier.find(may_match).copied().unwrap_or(best)
+    }
+
+    /// Whether the pattern for the other host of an entry matches or may match.
+    fn may_match(&self, entry: &Entry, other: &HostSearch) -> bool {
+        entry.other == 0
+            || match other.set.match_host(entry.other, &other.host, &self.strings) {
+                Match::Yes | Match::Unknown => true,
+                Match::Unresolved => self.denying.get(entry.body as usize) == Some(&true),
+                Match::No => false,
+            }
+    }
+
+    /// Looks for an earlier rule than `best` in the lists that the search could not choose from.
+    fn find_undecided(&self, query: &Query, undecided: [bool; 3], mut best: Entry) -> Found {
+        for (_, rules) in undecided.into_iter().zip(&self.index.undecided).filter(|(undecided, _)| *undecided)
+        {
             let mut earlier = rules.iter().take_while(|(number, _)| *number < best.rule);
             let matching = earlier.find(|(_, rule)| self.match_rule(rule, query).is_some());
             best = matching.map_or(best, |(rule, of)| Entry { rule: *rule, other: 0, body: of.body });
@@ -64,7 +86,8 @@ impl Table {
         }
     }
 
-    /// The first rule before `before` whose patterns are among these and whose body matches; else `before`.
+    /// Finds the first rule before `before` that has one of these patterns for each host and a body that matches; else
+    /// `before`.
     pub(crate) fn first(
         &self,
         source: &[u32],
@@ -72,10 +95,11 @@ impl Table {
         before: u32,
         matches: impl Fn(&RuleBody) -> bool,
     ) -> u32 {
+        let Index { by_source, by_destination, .. } = &self.index;
         let mut best = before;
-        let ends =
-            [(source, &self.index.by_source, destination), (destination, &self.index.by_destination, source)];
-        for (patterns, lists, others) in ends {
+        for (patterns, lists, others) in
+            [(source, by_source, destination), (destination, by_destination, source)]
+        {
             for pattern in patterns {
                 let mut earlier = lists.of(*pattern).iter().take_while(|entry| entry.rule < best);
                 let matches = |entry: &&Entry| {
@@ -88,8 +112,8 @@ impl Table {
         best
     }
 
-    /// The first of these lines, which are all in order, that matches, by asking every line in turn: the definition that
-    /// the index is held against.
+    /// Finds the first of these rules that matches by asking each of them in turn. This defines what
+    /// [`Table::find`] has to find. `rules` are all rules, in the order of the file.
     pub(crate) fn scan(&self, rules: &[Rule], query: &Query) -> Found {
         for (number, rule) in (0..).zip(rules) {
             match self.match_rule(rule, query) {
@@ -101,8 +125,9 @@ impl Table {
         Found::Nothing
     }
 
-    /// `None` if the rule does not match, `Nothing` more to ask if it does, or the fact it depends on.
-    pub(crate) fn match_rule(&self, rule: &Rule, query: &Query) -> Option<Found> {
+    /// Returns `None` if a rule does not match, the fact that it depends on, or [`Found::Nothing`] (more to ask for) if it
+    /// matches.
+    fn match_rule(&self, rule: &Rule, query: &Query) -> Option<Found> {
         let body = self.bodies.get(rule.body as usize)?;
         if !self.body_matches(body, query) {
             return None;
@@ -119,60 +144,44 @@ impl Table {
     }
 }
 
-/// One end of a request.
-struct Listed<'a> {
+/// One host of a request, with the patterns and lists in which the search looks for it.
+struct HostSearch<'a> {
     set: &'a PatternSet,
     lists: &'a Lists,
-    strings: &'a StringPool,
     host: Host<'a>,
     candidates: Candidates<'a>,
 }
 
-impl<'a> Listed<'a> {
-    fn of(
-        set: &'a PatternSet,
-        lists: &'a Lists,
-        strides: &'a Strides,
-        strings: &'a StringPool,
-        host: Host<'a>,
-    ) -> Listed<'a> {
+impl<'a> HostSearch<'a> {
+    fn new(set: &'a PatternSet, lists: &'a Lists, strides: &'a Strides, host: Host<'a>) -> HostSearch<'a> {
         let candidates = match host.address {
             Some(IpAddr::V4(address)) => strides.v4.candidates(&set.v4, address.into()),
             Some(IpAddr::V6(address)) => strides.v6.candidates(&set.v6, address.into()),
             None => Candidates::default(),
         };
-        Listed { set, lists, strings, host, candidates }
+        HostSearch { set, lists, host, candidates }
     }
 
-    fn may_be(&self, pattern: u32, denies: impl FnOnce() -> bool) -> bool {
-        pattern == 0
-            || match self.set.match_host(pattern, &self.host, self.strings) {
-                Match::Yes | Match::Unknown => true,
-                Match::Unresolved => denies(),
-                Match::No => false,
-            }
-    }
-
-    /// Has all lists searched in which there may be something before `best` that is not among the candidates.
-    fn search(&self, mut best: Entry, look: impl Fn(&[Entry], Entry) -> Entry) -> Entry {
-        let (rest, any) = self.candidates.rest(best.rule);
+    /// Searches all lists that may have a rule before `best` that is no candidate.
+    fn search(&self, table: &Table, mut best: Entry, first_of: impl Fn(&[Entry], Entry) -> Entry) -> Entry {
+        let (prefixes, any) = self.candidates.rest(best.rule);
         if any {
-            best = look(self.lists.of(0), best);
+            best = first_of(self.lists.of(0), best);
         }
-        let mut listed = |first: u32, body: u16, pattern: u32| {
+        let mut search_list = |first: u32, body: u16, pattern: u32| {
             if first & !UNCONDITIONAL >= best.rule {
                 return;
             }
             best = match first & UNCONDITIONAL {
-                0 => look(self.lists.of(pattern), best),
+                0 => first_of(self.lists.of(pattern), best),
                 _ => Entry { rule: first ^ UNCONDITIONAL, other: 0, body: body.into() },
             };
         };
         if let Some(address) = self.host.address {
-            self.set.each_network(address, Some(rest), &mut listed);
+            self.set.each_network(address, Some(prefixes), &mut search_list);
         }
         let names = self.host.names.unwrap_or_default();
-        self.set.each_name(names, self.strings, &mut |pattern| listed(0, 0, pattern));
+        self.set.each_name(names, &table.strings, &mut |pattern| search_list(0, 0, pattern));
         best
     }
 }
