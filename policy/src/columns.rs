@@ -1,6 +1,6 @@
-//! The columns of a table: what stands in its arrays.
+//! The columns of a table: the types of the items in its arrays.
 
-/// One line.
+/// A line with a rule, as numbers of its patterns and of its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rule {
     pub(crate) source: u32,
@@ -8,14 +8,14 @@ pub(crate) struct Rule {
     pub(crate) body: u32,
 }
 
-/// What a line says besides its addresses.
+/// What a line says besides its patterns. Lines that say the same share one body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RuleBody {
-    /// What the line decides; its meaning belongs to the kind of file.
+    /// What the line decides. The kind of file gives it its meaning.
     pub(crate) choice: u32,
-    /// The user list, counted from 1; 0 is everybody.
+    /// The number of the user list, counted from 1; 0 stands for everybody.
     pub(crate) users: u32,
-    /// The command, counted from 1; 0 is none.
+    /// The number of the command, counted from 1; 0 stands for none.
     pub(crate) template: u32,
     pub(crate) ports: Ports,
 }
@@ -27,6 +27,7 @@ pub(crate) struct Ports {
     pub(crate) port: u16,
 }
 
+/// The operator of a condition on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Op {
     Any,
@@ -45,49 +46,49 @@ pub(crate) struct Span {
     pub(crate) end: u32,
 }
 
-/// A file of user ids, read once however many lines name it.
+/// A file of user ids. It is read once however many lines name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UserFile {
     pub(crate) path: u32,
     pub(crate) users: Span,
 }
 
-/// Marks an item of a list as a file.
+/// Marks an item of a user list as a file.
 pub(crate) const FILE: u32 = 1 << 31;
 
 /// A rule in the list of one of its patterns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) rule: u32,
-    /// Its pattern for the other host.
+    /// The number of the rule's pattern for the other host.
     pub(crate) other: u32,
     pub(crate) body: u32,
 }
 
-/// Behind every rule.
+/// Stands for the number of a rule where there is none. It is greater than the number of every rule.
 pub(crate) const NO_RULE: u32 = UNCONDITIONAL - 1;
 
-/// Marks the first rule of a list that matches whatever else the request says.
+/// Marks the first rule of a list if it matches whatever else the request says.
 pub(crate) const UNCONDITIONAL: u32 = 1 << 31;
 
-/// No rule yet.
+/// Stands for an entry where there is none.
 pub(crate) const NO_ENTRY: Entry = Entry { rule: NO_RULE, other: 0, body: 0 };
 
 /// Stands for the place of a parent where there is none.
 pub(crate) const NO_PARENT: u32 = u32::MAX;
 
-/// The length of an array whose items the numbers of a table can count; [`Builder::LARGEST`] keeps it below 2^31.
+/// The length of an array of a table. [`crate::builder::Builder::LARGEST`] keeps it below 2^31.
 pub(crate) fn count<T>(array: &[T]) -> u32 {
     count_as_u32(array.len())
 }
 
-/// A number of items as [`count`] has it.
+/// A length as [`count`] returns it.
 pub(crate) fn count_as_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 impl RuleBody {
-    /// Whether it holds for every port and user.
+    /// Whether the body matches every port and every user.
     pub(crate) fn is_unconditional(&self) -> bool {
         self.ports == Ports::ANY && self.users == 0
     }
@@ -96,8 +97,8 @@ impl RuleBody {
 impl Ports {
     pub(crate) const ANY: Ports = Ports { op: Op::Any, port: 0 };
 
-    /// Whether the condition holds for a port.
-    pub(crate) fn hold(&self, port: u16) -> bool {
+    /// Whether a port meets the condition.
+    pub(crate) fn allow(&self, port: u16) -> bool {
         match self.op {
             Op::Any => true,
             Op::Eq => port == self.port,
@@ -121,25 +122,28 @@ impl Op {
         (Op::Ge, "ge"),
     ];
 
+    /// The operator of this name, in upper or lower case.
     pub(crate) fn named(word: &str) -> Option<Op> {
         let named = Op::ALL.iter().find(|(_, name)| !word.is_empty() && word.eq_ignore_ascii_case(name));
         named.map(|(op, _)| *op)
     }
 
+    /// The name in a file.
     pub(crate) fn name(self) -> &'static str {
         Op::ALL.iter().find(|(op, _)| *op == self).map_or("", |(_, name)| name)
     }
 }
 
 impl Span {
+    /// The items of the span.
     pub(crate) fn of<T>(self, array: &[T]) -> &[T] {
         array.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 }
 
 impl Entry {
-    /// Whether it matches whatever else the request says. `conditional` is 0 for the bodies that hold for every port and user: so
-    /// there is no branch, of which the processor could not know which way it goes.
+    /// Whether the rule matches whatever else the request says. `conditional` has 0 for each body that matches every port
+    /// and every user, and another number for the others. So there is no branch for the processor to mispredict.
     pub(crate) fn is_unconditional(&self, conditional: &[u32]) -> bool {
         self.other | conditional.get(self.body as usize).copied().unwrap_or(1) == 0
     }

@@ -214,7 +214,7 @@ impl<'r> RuleRef<'r> {
         let fields = [
             ("source", source == Match::Yes),
             ("destination", destination == Match::Yes),
-            ("port", body.is_some_and(|body| body.ports.hold(query.port))),
+            ("port", body.is_some_and(|body| body.ports.allow(query.port))),
             ("user", body.is_some_and(|body| table.lists_user(body.users, query.user))),
         ];
         fields.into_iter().filter(|(_, matches)| !matches).map(|(field, _)| field).collect()

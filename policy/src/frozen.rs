@@ -345,7 +345,7 @@ impl<'a> Reader<'a> {
         let bodies = count(&table.bodies);
         table.index.by_source = self.lists([sources, destinations, bodies])?;
         table.index.by_destination = self.lists([destinations, sources, bodies])?;
-        table.index.places = table.index.placed().ok_or(UNLISTED)?;
+        table.index.places = table.index.find_places().ok_or(UNLISTED)?;
         // Each rule has one pattern for each host, which may be any. More would cost time that no rule is worth.
         if sources.max(destinations) > count(&table.index.places).saturating_add(1) {
             return Err(FrozenError::Content("patterns that no rule has"));

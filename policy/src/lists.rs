@@ -1,4 +1,4 @@
-//! Lists of rules by pattern.
+//! The rules of a table in lists, one for each pattern.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -6,17 +6,17 @@ use alloc::vec::Vec;
 use crate::columns::{Entry, NO_ENTRY, Span, UNCONDITIONAL};
 use crate::prefixes::{AddressBits, PrefixSet};
 
-/// One list per pattern, one behind the other, each in the order of the file.
+/// The lists of all patterns, one behind the other. Each is in the order of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Lists {
-    /// Where the list of each pattern begins; the last item is where the last list ends.
+    /// The start of each pattern's list; the last item is the end of the last list.
     pub(crate) starts: Vec<u32>,
     pub(crate) entries: Vec<Entry>,
 }
 
 impl Lists {
-    /// Lists of entries, which come with their pattern, list by list and each in the order of the file; `None` if they do not,
-    /// or if a number is not below how many of its kind there are.
+    /// The lists of these entries, each of which comes with its pattern; `None` if they do not come list by list and in the
+    /// order of the file, or if a number reaches the limit of its kind (patterns, patterns for the other host, bodies).
     pub(crate) fn new(
         entries: impl Iterator<Item = (u32, Entry)>,
         [patterns, others, bodies]: [u32; 3],
@@ -40,14 +40,16 @@ impl Lists {
         sound.then_some(Lists { starts, entries })
     }
 
-    /// The pattern under which the entry in a place is listed, and the entry.
+    /// The entry in a place, and the pattern under which it is listed.
     pub(crate) fn at(&self, place: u32) -> Option<(u32, &Entry)> {
         let entry = self.entries.get(place as usize)?;
         let pattern = self.starts.partition_point(|start| *start <= place).checked_sub(1)?;
         Some((u32::try_from(pattern).ok()?, entry))
     }
 
-    pub(crate) fn set_first_rule<B: AddressBits>(
+    /// Stores the first rule of each prefix's list in the prefix. The prefixes are numbered from `first`; `conditional` is as
+    /// for [`Entry::is_unconditional`].
+    pub(crate) fn set_first_rules<B: AddressBits>(
         &self,
         set: &mut PrefixSet<B>,
         first: u32,
@@ -66,13 +68,14 @@ impl Lists {
         }
     }
 
+    /// The list of a pattern.
     pub(crate) fn of(&self, pattern: u32) -> &[Entry] {
         let bounds = self.starts.get(pattern as usize..).unwrap_or_default();
         let [start, end, ..] = *bounds else { return &[] };
         Span { start, end }.of(&self.entries)
     }
 
-    /// The lists of the patterns from one up to and without another, or to the last.
+    /// The lists of the patterns from `first` up to and without `behind`, or up to the last.
     pub(crate) fn between(&self, first: u32, behind: u32) -> &[Entry] {
         let start = |pattern: u32| self.starts.get(pattern as usize).copied();
         let (Some(start), end) = (start(first), start(behind)) else { return &[] };

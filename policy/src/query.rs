@@ -1,11 +1,11 @@
-//! What is known of a request, and what a search for the first matching line comes to.
+//! The question that a table is asked, and its answer.
 
 use core::net::IpAddr;
 
 use crate::columns::{Entry, NO_RULE};
 use crate::name::HostName;
 
-/// What is known of a request when lines are compared with it.
+/// What is known of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Query<'a> {
     pub(crate) source: Host<'a>,
@@ -17,21 +17,25 @@ pub(crate) struct Query<'a> {
 /// What is known of a host.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Host<'a> {
-    /// `None` for a name that this host does not resolve: no network holds it, but every one might.
+    /// `None` for a name that this host does not resolve. Every network might contain such a destination.
     pub(crate) address: Option<IpAddr>,
-    /// `None` if they have not been asked for.
+    /// `None` if nobody has asked for them.
     pub(crate) names: Option<&'a [HostName]>,
 }
 
 /// The outcome of a search for the first matching line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
+    /// This rule matches.
     Rule {
+        /// The number of the rule.
         rule: u32,
+        /// The number of its body.
         body: u32,
     },
     /// A line depends on the names of the host at this end, which have not been asked for.
     NeedNames(End),
+    /// No rule matches.
     Nothing,
 }
 
@@ -42,19 +46,19 @@ pub(crate) enum End {
     Destination,
 }
 
-/// Whether a pattern holds a host.
+/// Whether a pattern matches a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Match {
     No,
     Yes,
-    /// It depends on names that have not been asked for.
+    /// It depends on names that nobody has asked for.
     Unknown,
-    /// It depends on an address that nobody here knows.
+    /// It depends on an address that is not known.
     Unresolved,
 }
 
 impl Found {
-    /// The outcome of a search that found `best`, or nothing.
+    /// The outcome of a search whose best entry this is.
     pub(crate) fn of(best: Entry) -> Found {
         match best.rule {
             NO_RULE => Found::Nothing,

@@ -138,7 +138,7 @@ impl Table {
     }
 
     pub(crate) fn body_matches(&self, body: &RuleBody, query: &Query) -> bool {
-        body.ports.hold(query.port) && self.lists_user(body.users, query.user)
+        body.ports.allow(query.port) && self.lists_user(body.users, query.user)
     }
 
     /// Whether the user is in the list; an empty id is in none, whatever the list holds.
