@@ -1,6 +1,7 @@
 //! A machine of a test's own: network, `/etc`, `/run` and `/dev/log` are its own, the rest is shared.
 //!
 //! Both namespaces live as long as the descriptors in [`Host`], so that nothing is left behind however a test ends.
+//! [`Host::here`] is the machine as it is, for tests that need no root.
 
 use crate::program::Program;
 use nix::mount::{MsFlags, mount};
@@ -24,9 +25,13 @@ pub const USERS: [(&str, u32); 2] = [("sockd", 64123), ("sockd-hook", 64124)];
 /// No client program of these tests works longer than this.
 const OUTPUT_LIMIT: Duration = Duration::from_secs(180);
 
-/// A network and a mount namespace. Clones are the same machine.
+/// A machine. Clones are the same one.
 #[derive(Clone)]
-pub struct Host {
+pub struct Host(Option<Namespaces>);
+
+/// What makes a machine of a test's own.
+#[derive(Clone)]
+struct Namespaces {
     network: Arc<File>,
     mounts: Arc<File>,
 }
@@ -40,7 +45,7 @@ impl Host {
             own_files().expect("the private view of the file system");
             let open =
                 |kind| Arc::new(File::open(format!("/proc/thread-self/ns/{kind}")).expect("namespace file"));
-            let host = Self { network: open("net"), mounts: open("mnt") };
+            let host = Self(Some(Namespaces { network: open("net"), mounts: open("mnt") }));
             must(Command::new("ip").args(["link", "set", "lo", "up"]));
             host
         })
@@ -48,15 +53,21 @@ impl Host {
         .expect("a host")
     }
 
+    /// The machine that the test runs on, by whomever.
+    pub fn here() -> Self {
+        Self(None)
+    }
+
     /// Runs `act` on this machine: sockets it makes and files it opens are of this machine.
     pub fn run<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
-        let here = || {
+        let Some(namespaces) = &self.0 else { return act() };
+        let inside = || {
             unshare(CloneFlags::CLONE_FS).expect("unshare fs");
-            setns(&*self.mounts, CloneFlags::CLONE_NEWNS).expect("setns mnt");
-            setns(&*self.network, CloneFlags::CLONE_NEWNET).expect("setns net");
+            setns(&*namespaces.mounts, CloneFlags::CLONE_NEWNS).expect("setns mnt");
+            setns(&*namespaces.network, CloneFlags::CLONE_NEWNET).expect("setns net");
             act()
         };
-        thread::scope(|scope| scope.spawn(here).join())
+        thread::scope(|scope| scope.spawn(inside).join())
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
@@ -89,7 +100,8 @@ impl Host {
     /// Puts an interface on this machine and its other end on `peer`.
     pub fn link(&self, name: &str, peer: &Host, peer_name: &str) {
         use std::os::fd::AsRawFd;
-        let there = format!("/proc/{}/fd/{}", std::process::id(), peer.network.as_raw_fd());
+        let network = &peer.0.as_ref().expect("a machine of a test's own").network;
+        let there = format!("/proc/{}/fd/{}", std::process::id(), network.as_raw_fd());
         self.sh(&format!("ip link add {name} type veth peer name {peer_name} netns {there}"));
         self.sh(&format!("ip link set {name} up"));
         peer.sh(&format!("ip link set {peer_name} up"));
