@@ -70,7 +70,7 @@ fn check_says_what_would_run_and_exits_with_0() {
     let host = Host::new();
     let output = Start::new(&host, PERMIT_ALL).route("192.0.2.1 0.0.0.0 0.0.0.0\n").words("--check").output();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(stdout(&output).contains("/etc/sockd.conf: 1 rules, 1 routes"), "{output:?}");
+    assert!(stdout(&output).contains("/etc/sockd.conf: 1 rule, 1 route"), "{output:?}");
 }
 
 #[test]

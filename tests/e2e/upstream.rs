@@ -310,7 +310,7 @@ fn a_broken_file_refuses_the_start_and_keeps_the_old_lines_on_sighup() {
     assert_echo(&mut send_and_grant(&lab));
     lab.sockd.write_upstream("# none\ndeny ALL 0.0.0.0\n");
     lab.sockd.signal(Signal::SIGHUP);
-    lab.wait_for_line("reloaded: 1 rules, no route file, 1 upstream lines");
+    lab.wait_for_line("reloaded: 1 rule, no route file, 1 upstream line");
     assert_rejected(&lab.site.client, &Request::connect(FAR));
     for (lines, status) in
         [("sockd ALL 0.0.0.0\n", 78), ("proxy ALL 0.0.0.0\n", 78), ("deny ALL 0.0.0.0\n", 0)]
@@ -319,7 +319,7 @@ fn a_broken_file_refuses_the_start_and_keeps_the_old_lines_on_sighup() {
         assert_eq!(check.status.code(), Some(status), "{check:?}");
     }
     let ver = String::from_utf8(Start::new(&lab.site.other, PERMIT_ALL).words("-ver").output().stdout);
-    assert!(ver.as_deref().unwrap().contains("SOCKSified: 1 upstream lines in /etc/socks.conf."), "{ver:?}");
+    assert!(ver.as_deref().unwrap().contains("SOCKSified: 1 upstream line in /etc/socks.conf."), "{ver:?}");
 }
 
 /// Four machines in a row behind the client, of which only the last can reach the server:

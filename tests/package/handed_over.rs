@@ -121,7 +121,7 @@ fn systemd_hands_over_a_socket_with_its_name_and_hears_of_every_change() {
     let (listener, address) = listener(&host);
     let (mut sockd, manager) = systemd(&host, Some(listener.into()));
     let ready = next(&manager);
-    assert!(ready.starts_with("READY=1\nSTATUS=") && ready.contains("1 rules"), "{ready}");
+    assert!(ready.starts_with("READY=1\nSTATUS=") && ready.contains("1 rule"), "{ready}");
     assert!(host.read("/run/stderr").contains(&format!("serving on {address} (inside): ")));
     assert_serves(&mut Line::dial(&host, address), &server);
     let mut packet = [0; 500];

@@ -21,10 +21,52 @@ pub struct Config {
     pub ident_default: IdentMode,
 }
 
+impl Config {
+    /// What is in force, in a few words.
+    pub fn summary(&self) -> String {
+        let warning = if self.rules.is_empty() { " (every request will be refused)" } else { "" };
+        let routes = self.routes.as_ref().map(|routes| counted(routes.len(), "route"));
+        let routes = routes.unwrap_or_else(|| "no route file".into());
+        let upstreams = self.upstreams.as_ref().map(|lines| counted(lines.len(), "upstream line"));
+        let upstreams = upstreams.map_or(String::new(), |lines| format!(", {lines}"));
+        format!("{}{warning}, {routes}{upstreams}", counted(self.rules.len(), "rule"))
+    }
+}
+
+/// A number of things, as one says it: `1 rule`, `2 rules`.
+pub fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// The ports that rcmd(3) uses: the upper half of those that only root can have.
 pub const RESERVED: RangeInclusive<u16> = 512..=1023;
 
 /// The port where none is given.
 pub fn default_port(services: &Services) -> u16 {
     services.port_of("socks").unwrap_or(1080)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sockd_policy::{parse_conf, parse_routes};
+
+    #[test]
+    fn the_summary_counts_as_one_says_it() {
+        let rules = |text: &str| {
+            parse_conf(text.as_bytes(), &Services::default(), &mut |_| Err(String::new())).unwrap()
+        };
+        let mut config = Config {
+            rules: rules(""),
+            routes: None,
+            upstreams: None,
+            services: Services::default(),
+            settings: Settings::default(),
+            ident_default: IdentMode::Off,
+        };
+        assert_eq!(config.summary(), "0 rules (every request will be refused), no route file");
+        config.rules = rules("permit 10.0.0.0/8\n");
+        config.routes = Some(parse_routes(b"10.0.0.1 0.0.0.0 0.0.0.0\n10.0.0.2 ALL 0.0.0.0\n").unwrap());
+        assert_eq!(config.summary(), "1 rule, 2 routes");
+    }
 }

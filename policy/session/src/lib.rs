@@ -7,11 +7,13 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
 
+pub mod about;
 pub mod client_host;
 pub mod config;
 pub mod hook_values;
 pub mod limits;
 pub mod log;
 pub mod resolv_conf;
+pub mod sandbox;
 pub mod session;
 pub mod settings;

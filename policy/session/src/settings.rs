@@ -318,6 +318,16 @@ impl Settings {
     }
 }
 
+/// Where the setting stands that an error begins with; nothing where the error has a line already.
+pub fn line_of(text: &str, error: &str) -> String {
+    let setting = error.split_once(':').map_or("", |(name, _)| name);
+    let line = text.lines().position(|line| {
+        let rest = line.trim_start_matches(['(', ' ', '\t']).strip_prefix(setting);
+        rest.is_some_and(|rest| rest.trim_start().starts_with(':'))
+    });
+    line.map_or_else(String::new, |line| format!("line {}: ", line.saturating_add(1)))
+}
+
 /// A setting in seconds as a duration.
 pub fn seconds(setting: u32) -> Duration {
     Duration::from_secs(setting.into())

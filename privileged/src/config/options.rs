@@ -48,7 +48,7 @@ pub struct Options {
     /// Read all files, say what would run, and exit with 0, or with 78 when a file has errors
     #[arg(long)]
     pub check: bool,
-    /// Serve clients on loopback without any file, log to stderr, with whatever sandbox is there
+    /// Serve programs on this host without any file, with the sandbox that is there; end with the terminal
     #[arg(long, conflicts_with_all = ["check", "daemon"])]
     pub trial: bool,
 }

@@ -68,18 +68,9 @@ pub fn settings(options: &Options) -> Result<Settings, Vec<String>> {
         return Ok(Settings::default());
     };
     let text = String::from_utf8(text).map_err(|_| vec![format!("{}: expected UTF-8", path.display())])?;
-    settings_file::parse(&text)
-        .map_err(|error| vec![format!("{}: {}{error}", path.display(), line_of(&text, &error))])
-}
-
-/// Where the setting stands that an error begins with; nothing where the error has a line already.
-pub fn line_of(text: &str, error: &str) -> String {
-    let setting = error.split_once(':').map_or("", |(name, _)| name);
-    let line = text.lines().position(|line| {
-        let rest = line.trim_start_matches(['(', ' ', '\t']).strip_prefix(setting);
-        rest.is_some_and(|rest| rest.trim_start().starts_with(':'))
-    });
-    line.map_or_else(String::new, |line| format!("line {}: ", line.saturating_add(1)))
+    settings_file::parse(&text).map_err(|error| {
+        vec![format!("{}: {}{error}", path.display(), sockd_session::settings::line_of(&text, &error))]
+    })
 }
 
 /// Lines that are hardly meant, for `--check`.

@@ -32,7 +32,7 @@ use slab::Slab;
 use sockd_common::channel::Received;
 use sockd_common::message::ident::FromIdent;
 use sockd_common::message::resolver::FromResolver;
-use sockd_common::message::session::FromSession;
+use sockd_common::message::session::{CloseReason, FromSession};
 use sockd_common::message::upstream::FromUpstream;
 use sockd_common::message::{LockdownReport, Role};
 use sockd_session::client_host::Host;
@@ -56,6 +56,9 @@ const TURNS_OF_THE_DEAD: usize = 8;
 
 /// One turn of the loop at least; a wait of weeks would be another system call.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// What a trial adds to the classic line on a wrong version.
+const NOT_YET: &str = "SOCKS5 is not spoken yet: use SOCKS4A, such as curl --socks4a";
 
 /// The only process that decides.
 #[derive(Debug)]
@@ -169,6 +172,7 @@ impl Monitor {
             Token::Runner => self.runner_spoke(),
             Token::Log => self.log.flush(),
             Token::Loader => self.loader_spoke(),
+            Token::Terminal => self.stop(),
             Token::Changes => self.kinds.forget(),
             Token::Worker(index) => self.worker_spoke(index as usize),
             Token::Visit(index) => self.visit_ready(index as usize),
@@ -320,6 +324,9 @@ impl Monitor {
             FromSession::Request { id, request } => self.visit_event(index, id, Event::Requested(request)),
             FromSession::Closed { id, up, down, why } => {
                 self.visit_event(index, id, Event::Closed { up, down, why });
+                if self.options.trial && why == CloseReason::WrongVersion(5) {
+                    self.log.quiet_err(NOT_YET);
+                }
             }
         }
     }
@@ -329,7 +336,7 @@ impl Monitor {
         if !self.workers.mark_ready(index) {
             return self.violation(index, "ready twice");
         }
-        if let Err(lacking) = crate::start::report::acceptable(&locks, &self.config.settings) {
+        if let Err(lacking) = sockd_session::sandbox::acceptable(&locks, &self.config.settings) {
             return self.lose(index, Some(lacking));
         }
         self.flush_worker(index);

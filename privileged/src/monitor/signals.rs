@@ -6,7 +6,7 @@ use crate::monitor::pool::Line;
 use crate::monitor::{Monitor, Stopping};
 use nix::sys::signal::Signal;
 use rustix::event::epoll;
-use sockd_session::config::Config;
+use sockd_session::config::{Config, counted};
 use sockd_session::session::Event;
 use sockd_session::settings::seconds;
 use std::time::Instant;
@@ -15,6 +15,7 @@ impl Monitor {
     pub(crate) fn signalled(&mut self) {
         while let Ok(Some(signal)) = self.signals.read_signal() {
             match i32::try_from(signal.ssi_signo).map(Signal::try_from) {
+                Ok(Ok(Signal::SIGHUP)) if self.options.trial => self.stop(),
                 Ok(Ok(Signal::SIGHUP)) => self.reload(),
                 Ok(Ok(Signal::SIGUSR1)) => self.write_rules(),
                 Ok(Ok(Signal::SIGTERM | Signal::SIGINT)) => self.stop(),
@@ -77,7 +78,7 @@ impl Monitor {
             // A runner that takes no more messages reads its rules when it is started again.
             let _ = runner.send(&ToRunner::Reload, None);
         }
-        self.log.notice(&format!("reloaded: {}", summary(&self.config)));
+        self.log.notice(&format!("reloaded: {}", self.config.summary()));
         if self.config.settings.recheck_on_reload {
             let visits: Vec<usize> = self.visits.iter().map(|(index, _)| index).collect();
             visits.into_iter().for_each(|index| self.happen(index, Event::Recheck));
@@ -97,8 +98,8 @@ impl Monitor {
 
     /// What a service manager shows of the daemon.
     pub(crate) fn status(&self) -> String {
-        let workers = self.workers.all().count();
-        format!("{} connections, {workers} workers, {}", self.visits.len(), summary(&self.config))
+        let connections = counted(self.visits.len(), "connection");
+        format!("{connections}, {}, {}", counted(self.workers.all().count(), "worker"), self.config.summary())
     }
 
     /// The service manager hears that what is in force is in force.
@@ -108,7 +109,7 @@ impl Monitor {
     }
 
     /// No new clients; relays get their grace. Told a second time: no grace.
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let now = Instant::now();
         let again = self.stopping.is_some();
         let grace = if again { 0 } else { self.config.settings.stop_grace };
@@ -158,17 +159,4 @@ impl Monitor {
         let visits: Vec<usize> = self.visits.iter().map(|(index, _)| index).collect();
         visits.into_iter().for_each(|index| self.happen(index, Event::Stop));
     }
-}
-
-/// What is in force, in a few words.
-pub fn summary(config: &Config) -> String {
-    let rules = config.rules.len();
-    let routes = match &config.routes {
-        Some(routes) => format!("{} routes", routes.len()),
-        None => "no route file".into(),
-    };
-    let warning = if config.rules.is_empty() { " (every request will be refused)" } else { "" };
-    let upstreams = config.upstreams.as_ref();
-    let upstreams = upstreams.map_or(String::new(), |lines| format!(", {} upstream lines", lines.len()));
-    format!("{rules} rules{warning}, {routes}{upstreams}")
 }

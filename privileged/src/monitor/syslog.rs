@@ -3,7 +3,7 @@
 //! A socket that is full or gone costs lines, which are counted and reported, and nothing else.
 
 use crate::config::options::LogTo;
-use crate::process::sys;
+use crate::process::{sys, terminal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -176,7 +176,7 @@ impl Log {
 
     fn write(&mut self, packet: &[u8]) -> Result<(), Errno> {
         match self.to {
-            LogTo::Stderr => write_stderr(packet),
+            LogTo::Stderr => terminal::write_now(rustix::stdio::stderr(), packet),
             LogTo::Syslog => self.write_syslog(packet),
         }
     }
@@ -214,19 +214,6 @@ fn connect_syslog() -> Result<OwnedFd, Errno> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
     connect(&socket, &SocketAddrUnix::new("/dev/log")?)?;
     Ok(socket)
-}
-
-/// Standard error may be a pipe that nobody reads, or a terminal that belongs to others as well, so that it can
-/// be neither written to blindly nor made non-blocking. A pipe that polls as writable takes PIPE_BUF bytes.
-fn write_stderr(packet: &[u8]) -> Result<(), Errno> {
-    let stderr = rustix::stdio::stderr();
-    let mut ready = [PollFd::new(&stderr, PollFlags::OUT)];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    match poll(&mut ready, Some(&at_once))? {
-        0 => Err(Errno::AGAIN),
-        _ => rustix::io::write(stderr, packet.get(..packet.len().min(libc::PIPE_BUF)).unwrap_or(packet))
-            .map(|_| ()),
-    }
 }
 
 fn severity(level: Level) -> Severity {

@@ -15,6 +15,8 @@ pub enum Token {
     Log,
     /// The loader's channel.
     Loader,
+    /// The end of a trial's terminal.
+    Terminal,
     /// News of addresses and routes.
     Changes,
     /// A worker's channel.
@@ -42,6 +44,7 @@ impl Token {
             Self::Runner => (8, 0),
             Self::Log => (9, 0),
             Self::Loader => (10, 0),
+            Self::Terminal => (11, 0),
         };
         kind << 32 | u64::from(index)
     }
@@ -61,6 +64,7 @@ impl Token {
             8 => Self::Runner,
             9 => Self::Log,
             10 => Self::Loader,
+            11 => Self::Terminal,
             _ => return None,
         })
     }
@@ -84,10 +88,11 @@ mod tests {
             Token::Runner,
             Token::Log,
             Token::Loader,
+            Token::Terminal,
         ];
         for token in tokens {
             assert_eq!(Token::unpack(token.pack()), Some(token));
         }
-        assert_eq!(Token::unpack(11 << 32), None);
+        assert_eq!(Token::unpack(12 << 32), None);
     }
 }

@@ -5,3 +5,4 @@ pub mod namespaces;
 pub mod profile;
 pub mod signals;
 pub(crate) mod sys;
+pub(crate) mod terminal;

@@ -1,10 +1,11 @@
 //! From a command line to a locked-down monitor that serves.
 
 pub mod daemonize;
+pub mod program;
 pub mod report;
 pub mod service_manager;
 
-use crate::config::options::Options;
+use crate::config::options::{LogTo, Options};
 use crate::config::read::{self, Loaded};
 use crate::config::trusted_file;
 use crate::hook;
@@ -14,13 +15,12 @@ use crate::monitor::lock_down;
 use crate::monitor::pool::{Line, Workers};
 use crate::monitor::resolver::Lookups;
 use crate::monitor::routing::Kinds;
-use crate::monitor::signals::summary;
 use crate::monitor::syslog::Log;
 use crate::monitor::token::Token;
 use crate::monitor::{Monitor, Stopping, watch};
-use crate::process::descriptors;
 use crate::process::namespaces::Ids;
 use crate::process::signals::SIGNALS;
+use crate::process::{descriptors, terminal};
 use crate::spawner::{self, Plan, Spawner};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -34,10 +34,12 @@ use sockd_common::channel::Received;
 use sockd_common::message::session::FromSession;
 use sockd_common::message::{CHANNEL_FD, LockdownReport, Role};
 use sockd_policy::Services;
+use sockd_session::about::{self, Greeting};
 use sockd_session::config::Config;
 use sockd_session::config::default_port;
 use sockd_session::limits::counts::Tallies;
 use sockd_session::limits::rate::Admission;
+use sockd_session::sandbox;
 use sockd_session::settings::{Commands, Sandbox, Settings};
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
@@ -65,7 +67,9 @@ impl Failure {
     fn about(mut self, file: &Path) -> Self {
         if self.status == 78 {
             let text = std::fs::read_to_string(file).unwrap_or_default();
-            let place = |line: &str| format!("{}: {}{line}", file.display(), read::line_of(&text, line));
+            let place = |line: &str| {
+                format!("{}: {}{line}", file.display(), sockd_session::settings::line_of(&text, line))
+            };
             self.lines.iter_mut().for_each(|line| *line = place(line));
         }
         self
@@ -96,7 +100,8 @@ pub fn serve(options: &Options) -> Result<(), Failure> {
     let signals = clean_start(&source.kept()).map_err(Failure::system)?;
     let notifier = Notifier::new(&environment).map_err(Failure::system)?;
     let background = if options.daemon { Some(daemonize::fork().map_err(Failure::system)?) } else { None };
-    let (mut monitor, client) = prepare(options, signals, notifier, source).map_err(Failure::with_advice)?;
+    let prepared = prepare(options, signals, notifier, source).map_err(Failure::with_advice)?;
+    let Prepared { mut monitor, client, missing } = prepared;
     if let Some(background) = &background {
         background.let_go().map_err(Failure::system)?;
     }
@@ -108,8 +113,11 @@ pub fn serve(options: &Options) -> Result<(), Failure> {
         Some((client, at)) => monitor.serve_only(client, at),
         None => {
             let places: Vec<String> = monitor.listeners.iter().map(Listener::to_string).collect();
-            let line = format!("serving on {}: {}", places.join(", "), summary(&monitor.config));
+            let line = format!("serving on {}: {}", places.join(", "), monitor.config.summary());
             monitor.log.notice(&line);
+            if background.is_none() && !monitor.notifier.is_heard() {
+                monitor.greet(&missing);
+            }
             monitor.log.flush();
         }
     }
@@ -133,26 +141,39 @@ pub fn serve(options: &Options) -> Result<(), Failure> {
 /// A client that is here already, and the address that it connected to.
 type Client = (OwnedFd, SocketAddr);
 
-/// Everything up to the lockdown of the monitor. Gives also the one client, where an inetd has handed one over.
+/// A daemon that is ready to lock itself down.
+struct Prepared {
+    monitor: Monitor,
+    /// The one client, where an inetd has handed one over.
+    client: Option<Client>,
+    /// Layers of the sandbox that this kernel does not have.
+    missing: Vec<String>,
+}
+
+/// Everything up to the lockdown of the monitor.
 fn prepare(
     options: Options,
     signals: SignalFd,
     notifier: Notifier,
     source: Source,
-) -> Result<(Monitor, Option<Client>), Failure> {
+) -> Result<Prepared, Failure> {
     let mut log = Log::new(options.log);
     let settings = settings(&options)?;
-    let spawner =
-        start_spawner(&settings, |line| log.err(line)).map_err(|failure| failure.about(&options.settings))?;
+    let program = match options.trial {
+        true => program::open_to_try(|line| log.err(line)),
+        false => program::open(),
+    };
+    let spawner = start_spawner(&settings, program.map_err(Failure::system)?, |line| log.err(line))
+        .map_err(|failure| failure.about(&options.settings))?;
     let loader = loader::start(&options).map_err(Failure::system)?;
     let Loaded { config, remarks, .. } = read::load(&options).map_err(Failure::configuration)?;
     let config = Config { settings, ..config };
     remarks.iter().for_each(|remark| log.err(remark));
     if config.settings.sandbox == Sandbox::Required && !spawner.missing.is_empty() {
-        return Err(Failure::system(report::refusal(&spawner.missing)));
+        return Err(Failure::system(sandbox::refusal(&spawner.missing)));
     }
     if notifier.is_heard() && config.rules.is_empty() && !options.trial {
-        return Err(Failure::configuration(vec![no_rules(&options)]));
+        return Err(Failure::configuration(vec![about::no_rules(&options.conf)]));
     }
     let (listeners, client) = listeners(&options, source, &config.services).map_err(Failure::system)?;
     // Lowering it needs CAP_SYS_RESOURCE, which a service manager may have kept; the workers' 500 stays the higher.
@@ -192,20 +213,12 @@ fn prepare(
     };
     monitor.watch_everything().map_err(|error| Failure::system(format!("epoll: {error}")))?;
     let locks = monitor.first_worker().map_err(Failure::system)?;
-    if let Some(line) = report::reduced(spawner.missing, &locks) {
+    let missing = sandbox::missing(spawner.missing, &locks);
+    if let Some(line) = sandbox::reduced(&missing) {
         monitor.log.err(&line);
     }
     monitor.start_resolver();
-    Ok((monitor, client))
-}
-
-/// A daemon without rules could only refuse; a service manager is not to report that as success.
-fn no_rules(options: &Options) -> String {
-    let conf = options.conf.display();
-    format!(
-        "{conf} has no rule yet, so that every request would be refused: write one (sockd.conf(5)), such as \
-         `permit 192.168.1.0 255.255.255.0`, check it with `sockd --check`, and start sockd again"
-    )
+    Ok(Prepared { monitor, client, missing })
 }
 
 /// The sockets that clients come to, handed over or opened; or the one client that is here already.
@@ -267,29 +280,18 @@ fn descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// `warn` is told what the administrator should know.
-pub(crate) fn start_spawner(settings: &Settings, warn: impl FnMut(&str)) -> Result<Spawner, Failure> {
-    let path = worker_program();
-    let program = trusted_file::open_trusted(&path).map_err(|error| {
-        Failure::system(format!(
-            "{error}; sockd needs its worker program there, owned by root and writable by nobody else"
-        ))
-    })?;
+/// Starts the spawner with the workers' program. `warn` is told what the administrator should know.
+pub(crate) fn start_spawner(
+    settings: &Settings,
+    program: OwnedFd,
+    warn: impl FnMut(&str),
+) -> Result<Spawner, Failure> {
     // Out of the way of the number under which a worker expects its channel.
     let program = rustix::io::fcntl_dupfd_cloexec(&program, CHANNEL_FD.saturating_add(1))
         .map_err(|error| Failure::system(format!("dup: {error}")))?;
     let null = descriptors::open_null().map_err(Failure::system)?;
     let ids = ids(settings, warn)?;
     spawner::start(Plan { program, null, ids }).map_err(Failure::system)
-}
-
-/// Fixed when the program is built for installation; in a build tree the worker lies beside the daemon.
-fn worker_program() -> PathBuf {
-    let beside = || std::env::current_exe().ok().map(|program| program.with_file_name("sockd-worker"));
-    match option_env!("SOCKD_WORKER") {
-        Some(path) => path.into(),
-        None => beside().unwrap_or_else(|| "/usr/libexec/sockd/sockd-worker".into()),
-    }
 }
 
 /// Starts the command runner where commands may be run.
@@ -384,6 +386,19 @@ fn write_pid_file(path: &Path) -> Result<(OwnedFd, PathBuf), String> {
 }
 
 impl Monitor {
+    /// Tells the terminal what whoever started the daemon there wants to know.
+    fn greet(&self, missing: &[String]) {
+        let places: Vec<SocketAddr> = self.listeners.iter().map(|listener| listener.address).collect();
+        let log = match self.options.log {
+            LogTo::Syslog => "syslog (/dev/log), facility daemon",
+            LogTo::Stderr => "standard error",
+        };
+        let trial = self.options.trial;
+        let greeting = Greeting { trial, places: &places, missing, log, pid: std::process::id() };
+        // Nobody waits for a terminal that has no room.
+        let _ = terminal::write_now(rustix::stdio::stdout(), greeting.to_string().as_bytes());
+    }
+
     /// Serves the one client that inetd has handed over, and ends when it has gone.
     fn serve_only(&mut self, client: OwnedFd, at: SocketAddr) {
         self.only_client_of = Some(SocketAddr::new(sockd_policy::canonical(at.ip()), at.port()));
@@ -396,6 +411,10 @@ impl Monitor {
     }
 
     fn watch_everything(&mut self) -> rustix::io::Result<()> {
+        // A trial ends with its terminal. Of a hang-up epoll tells unasked, also where no signal comes.
+        if self.options.trial && rustix::termios::isatty(rustix::stdio::stderr()) {
+            watch(&self.epoll, rustix::stdio::stderr(), Token::Terminal, epoll::EventFlags::ONESHOT)?;
+        }
         watch(&self.epoll, &self.signals, Token::Signals, epoll::EventFlags::IN)?;
         watch(&self.epoll, &*self.workers.spawner(), Token::Spawner, epoll::EventFlags::IN)?;
         if let Some(runner) = &self.runner {
@@ -426,7 +445,7 @@ impl Monitor {
             };
             match link.receive() {
                 Ok(Received::Message(FromSession::Ready(locks), _)) => {
-                    report::acceptable(&locks, &self.config.settings)?;
+                    sandbox::acceptable(&locks, &self.config.settings)?;
                     self.workers.mark_ready(index);
                     return Ok(locks);
                 }
@@ -465,7 +484,7 @@ pub fn check(options: &Options) -> Result<(), Failure> {
     let options = options.absolute();
     let Loaded { config, remarks, .. } = read::load(&options).map_err(Failure::configuration)?;
     accounts(&config.settings).map_err(|failure| failure.about(&options.settings))?;
-    println!("{}: {}", options.conf.display(), summary(&config));
+    println!("{}: {}", options.conf.display(), config.summary());
     let places: Vec<String> = options.listen.iter().map(ToString::to_string).collect();
     match places.is_empty() {
         true => println!("listens on port {} of every address", default_port(&config.services)),

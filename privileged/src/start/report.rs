@@ -1,4 +1,4 @@
-//! What protects this host: what is demanded at start, and what `sockd -ver` says after trying it out.
+//! What protects this host, as `sockd -ver` says it after trying it out.
 
 use crate::config::options::Options;
 use crate::config::read::{SERVICES, upstream_file, upstreams};
@@ -9,48 +9,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sockd_common::channel::Received;
 use sockd_common::message::probe::{Act, FromProbe, ToProbe};
-use sockd_common::message::{LockdownReport, PROTOCOL_VERSION, Role};
+use sockd_common::message::{LockdownReport, Role};
 use sockd_policy::Services;
-use sockd_session::settings::{Isolation, Relay, Sandbox, Settings};
+use sockd_session::about;
+use sockd_session::settings::Settings;
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
-
-/// Whether a worker that has put on these locks may be used; the error says what it lacks.
-pub fn acceptable(locks: &LockdownReport, settings: &Settings) -> Result<(), String> {
-    if locks.protocol != PROTOCOL_VERSION {
-        return Err(format!(
-            "protocol {}, expected {PROTOCOL_VERSION}: sockd and sockd-worker are of different versions",
-            locks.protocol
-        ));
-    }
-    match (settings.sandbox, locks.landlock_enforced) {
-        (Sandbox::Required, false) => Err(refusal(&["Landlock".into()])),
-        _ => Ok(()),
-    }
-}
-
-/// Why the daemon does not start without a layer.
-pub fn refusal(missing: &[String]) -> String {
-    format!(
-        "this kernel lacks {}; sockd does not start without, unless sockd.ron(5) says sandbox: best_effort; `sockd -ver` \
-         tries every layer",
-        missing.join(", ")
-    )
-}
-
-/// What the administrator hears at a start without all layers; nothing where none is missing.
-pub fn reduced(mut missing: Vec<String>, locks: &LockdownReport) -> Option<String> {
-    if !locks.landlock_enforced {
-        missing.push("Landlock".into());
-    }
-    (!missing.is_empty()).then(|| {
-        format!(
-            "this kernel lacks {}; sockd serves without; `sockd -ver` tries every layer",
-            missing.join(", ")
-        )
-    })
-}
 
 /// `sockd -ver`: the classic facts, then every layer as it holds in a worker started for this purpose. True where
 /// nothing is missing.
@@ -62,7 +27,9 @@ pub fn ver(options: &Options) -> Result<bool, Failure> {
     for fact in facts {
         println!("\t{fact}.");
     }
-    let spawner = start_spawner(&settings, |line| println!("\tNote: {line}."))?;
+    let note = |line: &str| println!("\tNote: {line}.");
+    let program = super::program::open_to_try(note).map_err(Failure::system)?;
+    let spawner = start_spawner(&settings, program, note)?;
     let layers = layers(&spawner).map_err(Failure::system)?;
     for Layer { name, holds, found } in &layers {
         println!("\t{name}: {}{found}.", if *holds { "" } else { "MISSING, " });
@@ -76,39 +43,10 @@ pub fn ver(options: &Options) -> Result<bool, Failure> {
 }
 
 fn facts(options: &Options, settings: &Settings) -> Result<[String; 9], Vec<String>> {
-    let rrcmd = if settings.privileged_ports { "Supports" } else { "Does not support" };
-    let route = if options.route.exists() { "is used" } else { "is not required, and there is none" };
-    let file = upstream_file(options, settings);
     let services = Services::parse(&fs::read(SERVICES).unwrap_or_default());
-    let socksified = match upstreams(options, settings, &services, &mut Vec::new())? {
-        Some(lines) => format!("SOCKSified: {} upstream lines in {}", lines.len(), file.display()),
-        None => {
-            format!("SOCKSified, but there is no {}: all destinations are reached directly", file.display())
-        }
-    };
-    Ok([
-        format!(
-            "sockd, the SOCKS proxy server in the tradition of CSTC, version {}",
-            env!("CARGO_PKG_VERSION")
-        ),
-        "SOCKS protocol version 4 and 4A".into(),
-        socksified,
-        "Standalone server; with a socket as descriptor 0 under inetd (wait or nowait), with LISTEN_FDS socket-activated".into(),
-        "RBIND is supported".into(),
-        format!("The route file {} {route}", options.route.display()),
-        format!("{rrcmd} clients that use Rrcmd()"),
-        match settings.isolation {
-            Isolation::Client => "Isolation: no worker sees bytes of two client hosts, up to max_workers hosts at once".into(),
-            Isolation::Connection => {
-                "Isolation: no worker sees bytes of two connections, up to max_workers connections at once".into()
-            }
-            Isolation::Shared(number) => format!("Isolation: none, {number} workers serve all client hosts"),
-        },
-        match settings.relay {
-            Relay::Adaptive => "Relay: small amounts are copied through a worker's memory, bulk is spliced past it".into(),
-            Relay::Splice => "Relay: no relayed byte enters the memory of a worker, but for urgent ones".into(),
-        },
-    ])
+    let lines = upstreams(options, settings, &services, &mut Vec::new())?.map(|lines| lines.len());
+    let route = (options.route.as_path(), options.route.exists());
+    Ok(about::facts(route, (&upstream_file(options, settings), lines), settings))
 }
 
 /// One lock and what was found of it.
@@ -276,33 +214,5 @@ fn root(process: &str, missing: &[String]) -> Layer {
         Ok(entries) => layer(NAME, false, format!("{entries} entries")),
         Err(_) if lacking => layer(NAME, false, "the host's"),
         Err(_) => layer(NAME, true, "empty, by the spawner's word: not readable by this user"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LOCKS: LockdownReport = LockdownReport {
-        protocol: PROTOCOL_VERSION,
-        landlock_abi: 7,
-        landlock_enforced: true,
-        memory_deny_write_execute: true,
-    };
-
-    #[test]
-    fn a_worker_of_another_protocol_is_not_used() {
-        let older = LockdownReport { protocol: PROTOCOL_VERSION - 1, ..LOCKS };
-        let error = acceptable(&older, &Settings::default()).unwrap_err();
-        assert!(error.contains("of different versions"), "{error}");
-        assert_eq!(acceptable(&LOCKS, &Settings::default()), Ok(()));
-    }
-
-    #[test]
-    fn without_landlock_a_worker_is_used_only_where_the_settings_allow_it() {
-        let open = LockdownReport { landlock_abi: 0, landlock_enforced: false, ..LOCKS };
-        assert!(acceptable(&open, &Settings::default()).is_err());
-        let best_effort = Settings { sandbox: Sandbox::BestEffort, ..Settings::default() };
-        assert_eq!(acceptable(&open, &best_effort), Ok(()));
     }
 }

@@ -298,11 +298,11 @@ mod tests {
         let environment =
             Environment { notify: Some(format!("@{name}").into()), watchdog, ..Default::default() };
         let mut notifier = Notifier::new(&environment).unwrap();
-        notifier.ready("1 rules");
-        assert_eq!(next(&manager), "READY=1\nSTATUS=1 rules\n");
+        notifier.ready("1 rule");
+        assert_eq!(next(&manager), "READY=1\nSTATUS=1 rule\n");
         let due = notifier.beat_at().unwrap();
         assert!(due <= Instant::now() + Duration::from_secs(2));
-        notifier.beat(due, "1 rules".into());
+        notifier.beat(due, "1 rule".into());
         assert_eq!(next(&manager), "WATCHDOG=1\n");
         notifier.beat(due, "2 rules".into());
         assert_eq!(next(&manager), "WATCHDOG=1\nSTATUS=2 rules\n");
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn without_a_service_manager_nothing_is_due() {
         let mut notifier = Notifier::new(&Environment::default()).unwrap();
-        notifier.ready("1 rules");
+        notifier.ready("1 rule");
         notifier.stopping();
         assert!(!notifier.is_heard() && notifier.beat_at().is_none());
     }

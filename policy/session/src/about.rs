@@ -1,0 +1,147 @@
+//! What the server says about itself: at a start in the foreground, and to `sockd -ver`.
+
+use crate::config::counted;
+use crate::settings::{Isolation, Relay, Settings};
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+/// Tells a terminal where the server serves, what protects it, where the log goes, and how to stop it.
+#[derive(Debug)]
+pub struct Greeting<'a> {
+    /// Whether this is a trial.
+    pub trial: bool,
+    /// Where clients come.
+    pub places: &'a [SocketAddr],
+    /// Layers of the sandbox that this kernel does not have.
+    pub missing: &'a [String],
+    /// Where the log goes.
+    pub log: &'a str,
+    /// The process to signal.
+    pub pid: u32,
+}
+
+impl fmt::Display for Greeting<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places: Vec<String> = self.places.iter().map(ToString::to_string).collect();
+        let version = env!("CARGO_PKG_VERSION");
+        writeln!(f, "sockd {version} serves SOCKS 4 and 4A on {}.", places.join(", "))?;
+        if self.trial {
+            let place = self.places.first().map_or((Ipv4Addr::LOCALHOST, 1080).into(), within_reach);
+            writeln!(f, "This is a trial: only programs on this host may use it. From another terminal:")?;
+            writeln!(f, "    curl --socks4a {place} http://www.example.org/")?;
+        }
+        match self.missing {
+            [] => writeln!(f, "Sandbox: full. `sockd -ver` tries every layer.")?,
+            missing => writeln!(
+                f,
+                "Sandbox: reduced, this kernel lacks {}. `sockd -ver` tries every layer.",
+                missing.join(", ")
+            )?,
+        }
+        writeln!(f, "Log: {}.", self.log)?;
+        match self.trial {
+            true => writeln!(f, "Stop: Ctrl-C, or close this terminal."),
+            false => writeln!(f, "Stop: Ctrl-C or `kill {0}`. Reload: `kill -HUP {0}`.", self.pid),
+        }
+    }
+}
+
+/// An address under which a program on this host reaches a listener.
+fn within_reach(place: &SocketAddr) -> SocketAddr {
+    let mut place = *place;
+    match place {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => place.set_ip(Ipv4Addr::LOCALHOST.into()),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => place.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    place
+}
+
+/// A daemon without rules could only refuse; a service manager is not to report that as success.
+pub fn no_rules(conf: &Path) -> String {
+    let conf = conf.display();
+    format!(
+        "{conf} has no rule yet, so that every request would be refused: write one (sockd.conf(5)), such as \
+         `permit 192.168.1.0 255.255.255.0`, check it with `sockd --check`, and start sockd again"
+    )
+}
+
+/// The classic facts and what the settings add to them, a sentence each. `route`: the route file, and whether it is
+/// there. `upstream`: the upstream file, and its lines where it is there.
+pub fn facts(route: (&Path, bool), upstream: (&Path, Option<usize>), settings: &Settings) -> [String; 9] {
+    let rrcmd = if settings.privileged_ports { "Supports" } else { "Does not support" };
+    let is_used = if route.1 { "is used" } else { "is not required, and there is none" };
+    let file = upstream.0.display();
+    [
+        format!(
+            "sockd, the SOCKS proxy server in the tradition of CSTC, version {}",
+            env!("CARGO_PKG_VERSION")
+        ),
+        "SOCKS protocol version 4 and 4A".into(),
+        match upstream.1 {
+            Some(lines) => format!("SOCKSified: {} in {file}", counted(lines, "upstream line")),
+            None => format!("SOCKSified, but there is no {file}: all destinations are reached directly"),
+        },
+        "Standalone server; with a socket as descriptor 0 under inetd (wait or nowait), with LISTEN_FDS \
+         socket-activated"
+            .into(),
+        "RBIND is supported".into(),
+        format!("The route file {} {is_used}", route.0.display()),
+        format!("{rrcmd} clients that use Rrcmd()"),
+        isolation(settings.isolation),
+        relay(settings.relay).into(),
+    ]
+}
+
+fn isolation(isolation: Isolation) -> String {
+    let what = match isolation {
+        Isolation::Client => "client hosts, up to max_workers hosts",
+        Isolation::Connection => "connections, up to max_workers connections",
+        Isolation::Shared(number) => {
+            return format!("Isolation: none, {number} workers serve all client hosts");
+        }
+    };
+    format!("Isolation: no worker sees bytes of two {what} at once")
+}
+
+fn relay(relay: Relay) -> &'static str {
+    match relay {
+        Relay::Adaptive => {
+            "Relay: small amounts are copied through a worker's memory, bulk is spliced past it"
+        }
+        Relay::Splice => "Relay: no relayed byte enters the memory of a worker, but for urgent ones",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_in_the_foreground_is_told_where_how_protected_where_the_log_goes_and_how_to_stop() {
+        let places = ["192.0.2.1:1080".parse().unwrap(), "[2001:db8::1]:1080".parse().unwrap()];
+        let greeting = Greeting { trial: false, places: &places, missing: &[], log: "syslog", pid: 7 };
+        assert_eq!(
+            greeting.to_string(),
+            format!(
+                "sockd {} serves SOCKS 4 and 4A on 192.0.2.1:1080, [2001:db8::1]:1080.\n\
+                 Sandbox: full. `sockd -ver` tries every layer.\n\
+                 Log: syslog.\n\
+                 Stop: Ctrl-C or `kill 7`. Reload: `kill -HUP 7`.\n",
+                env!("CARGO_PKG_VERSION")
+            )
+        );
+    }
+
+    #[test]
+    fn a_trial_is_told_the_one_line_to_copy_and_what_the_kernel_lacks() {
+        let (places, missing) = (["0.0.0.0:1081".parse().unwrap()], ["Landlock".to_owned()]);
+        let greeting =
+            Greeting { trial: true, places: &places, missing: &missing, log: "standard error", pid: 7 };
+        let text = greeting.to_string();
+        assert!(text.contains("\n    curl --socks4a 127.0.0.1:1081 http://www.example.org/\n"), "{text}");
+        assert!(text.contains("\nSandbox: reduced, this kernel lacks Landlock. "), "{text}");
+        assert!(text.contains("\nLog: standard error.\n") && text.contains("Ctrl-C"), "{text}");
+    }
+}

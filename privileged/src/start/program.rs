@@ -1,0 +1,54 @@
+//! The workers' program: where it lies, and who may have written it.
+
+use crate::config::trusted_file::{FileError, open_plain, open_trusted};
+use rustix::fs::{MemfdFlags, fstat, memfd_create};
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+/// Where the program is installed, fixed when sockd is built for a package. A build tree has no such place.
+const INSTALLED: Option<&str> = option_env!("SOCKD_WORKER");
+
+/// Everybody may run the file.
+const FOR_ALL: u32 = 0o001;
+
+/// Opens the workers' program. Nobody but root, or the user who starts sockd, may have had a hand in it.
+pub fn open() -> Result<OwnedFd, String> {
+    open_trusted(&path()).map_err(|error| {
+        format!("{error}; sockd needs its worker program there, owned by root and writable by nobody else")
+    })
+}
+
+/// The same for whoever tries a build tree out. The worker lies beside sockd and comes from the same hands, so it is
+/// taken as it is; `warn` is told what [`open`] would have refused to root. An installed program is opened as always.
+pub fn open_to_try(warn: impl FnOnce(&str)) -> Result<OwnedFd, String> {
+    if INSTALLED.is_some() {
+        return open();
+    }
+    let is_root = rustix::process::getuid().is_root();
+    if let Err(error @ FileError::Unfit { .. }) = open_trusted(&path())
+        && is_root
+    {
+        warn(&format!("{error}; a trial of a build tree accepts that"));
+    }
+    let program = open_plain(&path()).map_err(|error| error.to_string())?;
+    if is_root { for_all(program).map_err(|error| format!("sockd-worker: {error}")) } else { Ok(program) }
+}
+
+/// Workers of root run as another user, who may not run what was built with umask 077: they get a copy.
+fn for_all(program: OwnedFd) -> std::io::Result<OwnedFd> {
+    if fstat(&program)?.st_mode & FOR_ALL != 0 {
+        return Ok(program);
+    }
+    let mut copy = File::from(memfd_create("sockd-worker", MemfdFlags::CLOEXEC)?);
+    std::io::copy(&mut File::from(program), &mut copy)?;
+    // execve(2) refuses a file that somebody has open for writing.
+    File::open(format!("/proc/self/fd/{}", copy.as_raw_fd())).map(Into::into)
+}
+
+/// In a build tree the worker lies beside the daemon.
+fn path() -> PathBuf {
+    let beside = || std::env::current_exe().ok().map(|program| program.with_file_name("sockd-worker"));
+    let place = INSTALLED.map(PathBuf::from).or_else(beside);
+    place.unwrap_or_else(|| "/usr/libexec/sockd/sockd-worker".into())
+}
