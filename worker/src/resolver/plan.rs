@@ -8,6 +8,7 @@ use super::hosts::Hosts;
 use super::name::{DnsName, HostName};
 use super::question::{Kind, Question};
 use core::net::{IpAddr, Ipv4Addr};
+use domain::base::name::ToLabelIter;
 use sockd_common::bounded::BoundedVec;
 use sockd_common::message::resolver::{Answer, MAX_SEARCH, Query};
 use std::time::Duration;
@@ -81,8 +82,7 @@ impl Plan<'_> {
         if name.is_within(LOCALHOST) {
             return Some(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]);
         }
-        // RFC 6761, section 6.4: `.invalid` is never delegated.
-        let nowhere = name.is_within("invalid") || name.is_number() || self.setup.servers == 0;
+        let nowhere = is_never_asked(&name.to_dns()?) || name.is_number() || self.setup.servers == 0;
         nowhere.then(Vec::new)
     }
 
@@ -168,9 +168,22 @@ fn addresses_in_dns(name: &HostName, known: Known<'_>) -> Result<Answer, Open> {
     Ok(Answer::NotFound)
 }
 
+/// Domains that the nameservers hear nothing of, wherever the name comes from: `.invalid` is never delegated (RFC 6761,
+/// section 6.4), and who asks for a name below `.onion` would tell which hidden service is wanted (RFC 7686).
+const NEVER_ASKED: [&[u8]; 2] = [b"invalid", b"onion"];
+
+fn is_never_asked(name: &DnsName) -> bool {
+    // The very last label is the root.
+    let last = name.iter_labels().rev().nth(1);
+    last.is_some_and(|label| NEVER_ASKED.iter().any(|domain| label.as_slice().eq_ignore_ascii_case(domain)))
+}
+
 /// The outcome of a question, behind all aliases; never an alias itself.
 fn follow(mut question: Question, known: Known<'_>) -> Result<Outcome, Open> {
     for _ in 0..MAX_ALIASES {
+        if is_never_asked(&question.name) {
+            return Ok(Outcome::NoName);
+        }
         match known(&question) {
             None => return Err(Open(question)),
             Some(Outcome::Alias(target)) => question.name = target,

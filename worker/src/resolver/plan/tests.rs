@@ -169,6 +169,23 @@ fn numbers_and_names_that_cannot_be_are_not_asked_for() {
     }
 }
 
+/// RFC 7686: whichever way a name below `.onion` comes up, no nameserver hears of it.
+#[test]
+fn names_of_hidden_services_are_not_asked_for() {
+    for name in ["onion", "x.onion", "a.x.ONION."] {
+        assert_eq!(lookup(&addresses_of(name), &setup(), b"", &[]), (Answer::NotFound, vec![]), "{name:?}");
+    }
+    let searching = Setup { search: vec![host("onion")], ..setup() };
+    assert_eq!(lookup(&addresses_of("a"), &searching, b"", &[]).1, ["a A"]);
+    let world = [("a.test", Kind::A, alias("x.onion"))];
+    assert_eq!(lookup(&addresses_of("a.test."), &setup(), b"", &world).1, ["a.test A"]);
+    let world = [(POINTER, Kind::Ptr, named(&["x.onion"]))];
+    let (answer, asked) = lookup(&names_of("192.0.2.1"), &setup(), b"", &world);
+    assert_eq!((answer, asked.len()), (Answer::NotFound, 1));
+    let hosts = b"192.0.2.5 x.onion";
+    assert_eq!(lookup(&addresses_of("x.onion"), &setup(), hosts, &[]).0, addresses(&["192.0.2.5"]));
+}
+
 #[test]
 fn without_nameservers_only_the_table_of_hosts_answers() {
     let setup = Setup::default();
