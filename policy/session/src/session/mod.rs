@@ -254,14 +254,14 @@ struct Rare {
     /// Others than the peer of a BIND that came to its port.
     strangers: u32,
     /// What is reported when no candidate is left.
-    setback: Option<Setback>,
+    failure: Option<Failure>,
     /// The way of the candidate, where it leads through next servers.
     through: Option<Through>,
 }
 
 /// Why the last candidate came to nothing.
 #[derive(Debug)]
-enum Setback {
+enum Failure {
     /// By the rules; with the command that is to be run.
     Denied(DenyReason, Option<String>),
     Guarded(Refusal),
@@ -340,9 +340,9 @@ impl Session {
 
             (Phase::Dialling, Event::Dialled(Ok(()))) => self.dialled(config),
             (Phase::Dialling, Event::Dialled(Err((call, error)))) => {
-                self.setback(Setback::Failed(call, error), config)
+                self.failed(Failure::Failed(call, error), config)
             }
-            (Phase::Dialling, Event::Deadline) => self.setback(Setback::TimedOut, config),
+            (Phase::Dialling, Event::Deadline) => self.failed(Failure::TimedOut, config),
 
             (Phase::Asking(Fact::NextAddresses), Event::Resolved(answer)) => {
                 self.next_addresses(answer, config)
@@ -352,26 +352,26 @@ impl Session {
             }
             (Phase::Reaching, Event::Dialled(Ok(()))) => self.reached(config),
             (Phase::Reaching, Event::Dialled(Err((call, error)))) => {
-                self.unreached(Setback::Failed(call, error), config)
+                self.unreached(Failure::Failed(call, error), config)
             }
-            (Phase::Reaching, Event::Deadline) => self.unreached(Setback::TimedOut, config),
+            (Phase::Reaching, Event::Deadline) => self.unreached(Failure::TimedOut, config),
             (Phase::Negotiating | Phase::Invited, Event::Replied(reply)) => self.replied(reply, config),
-            (Phase::Negotiating | Phase::Invited, Event::Deadline) => self.over(Setback::TimedOut, config),
+            (Phase::Negotiating | Phase::Invited, Event::Deadline) => self.over(Failure::TimedOut, config),
 
             (Phase::Listening, Event::Listening(Ok(address))) => vec![Action::Announce(address)],
             // As with the deadline: the client has been told this address.
             (Phase::Listening, Event::Listening(Err((call @ "accept", error)))) => {
-                self.over(Setback::Failed(call, error), config)
+                self.over(Failure::Failed(call, error), config)
             }
             (Phase::Listening, Event::Listening(Err((call, error)))) => {
-                self.setback(Setback::Failed(call, error), config)
+                self.failed(Failure::Failed(call, error), config)
             }
             (Phase::Listening | Phase::Negotiating, Event::NoRoom(limit)) => {
-                self.over(Setback::Limited(limit), config)
+                self.over(Failure::Limited(limit), config)
             }
             (Phase::Listening, Event::Accepted(peer)) => self.accepted(peer, config),
             // The client has been told this address: another one for the next address of the name is no use to it.
-            (Phase::Listening, Event::Deadline) => self.over(Setback::TimedOut, config),
+            (Phase::Listening, Event::Deadline) => self.over(Failure::TimedOut, config),
 
             (Phase::Relaying, Event::Closed { up, down, why }) if may_end_a_relay(why) => {
                 self.relayed(up, down, config)
@@ -380,7 +380,7 @@ impl Session {
             // All but the address of a next server is asked for a decision, which will be by the new rules.
             (Phase::Asking(fact), Event::Recheck) if !fact.is_decided() => Vec::new(),
             (phase, Event::Recheck) if phase.waits() && !self.is_permitted(config) => {
-                self.over(Setback::Denied(DenyReason::Rule, None), config)
+                self.over(Failure::Denied(DenyReason::Rule, None), config)
             }
             (_, Event::Recheck) => Vec::new(),
             // The relay goes on being a relay until the worker has said what it moved.
@@ -493,7 +493,7 @@ impl Session {
             {
                 self.without_address(config)
             }
-            _ => self.over(Setback::Unresolved, config),
+            _ => self.over(Failure::Unresolved, config),
         }
     }
 
@@ -543,7 +543,7 @@ impl Session {
             if candidate.is_none() && (!asked.unresolved || asked.next > 0) {
                 return self.refuse(config);
             }
-            let setback = match asked.verdict(candidate, self.client(), config) {
+            let failure = match asked.verdict(candidate, self.client(), config) {
                 Ok(Step::Need(need)) => return self.need(need, config),
                 Ok(Step::Go { path, unverified, commands }) => {
                     let mut actions = self.permitted_once(unverified, commands, config);
@@ -553,26 +553,26 @@ impl Session {
                     });
                     return actions;
                 }
-                Err(setback) => setback,
+                Err(failure) => failure,
             };
             // An identity that is wrong for one address is wrong for all.
-            let last = matches!(setback, Setback::Denied(DenyReason::NoIdentd | DenyReason::BadIdentity, _));
-            self.note(setback, last);
+            let last = matches!(failure, Failure::Denied(DenyReason::NoIdentd | DenyReason::BadIdentity, _));
+            self.note(failure, last);
         }
     }
 
-    fn note(&mut self, setback: Setback, last: bool) {
+    fn note(&mut self, failure: Failure, last: bool) {
         if let Some(asked) = &mut self.asked {
             let all = asked.candidates.len().max(1);
             asked.next = if last { all } else { asked.next.saturating_add(1) };
             // A destination that could be reached by the rules says more than one that could not.
-            let kept = &mut asked.rare().setback;
+            let kept = &mut asked.rare().failure;
             let reached = matches!(
                 kept,
-                Some(Setback::Failed(..) | Setback::TimedOut | Setback::Passed(_) | Setback::NextServer(_))
+                Some(Failure::Failed(..) | Failure::TimedOut | Failure::Passed(_) | Failure::NextServer(_))
             );
             if !reached || last {
-                *kept = Some(setback);
+                *kept = Some(failure);
             }
         }
     }
@@ -652,15 +652,15 @@ impl Session {
         actions
     }
 
-    fn setback(&mut self, setback: Setback, config: &Config) -> Vec<Action> {
-        self.note(setback, false);
+    fn failed(&mut self, failure: Failure, config: &Config) -> Vec<Action> {
+        self.note(failure, false);
         self.judge(config)
     }
 
-    /// A setback after which no other address is tried.
-    fn over(&mut self, setback: Setback, config: &Config) -> Vec<Action> {
+    /// A failure after which no other address is tried.
+    fn over(&mut self, failure: Failure, config: &Config) -> Vec<Action> {
         let mut actions = self.uncounted_strangers(config);
-        self.note(setback, true);
+        self.note(failure, true);
         actions.extend(self.refuse(config));
         actions
     }
@@ -765,54 +765,54 @@ impl Session {
     /// No candidate is left: says why and refuses.
     fn refuse(&mut self, config: &Config) -> Vec<Action> {
         let line = self.line(config);
-        let mut setback = self.asked.as_mut().and_then(|asked| asked.rare.as_mut()?.setback.take());
-        let command = match &mut setback {
-            Some(Setback::Denied(_, command)) => command.take(),
+        let mut failure = self.asked.as_mut().and_then(|asked| asked.rare.as_mut()?.failure.take());
+        let command = match &mut failure {
+            Some(Failure::Denied(_, command)) => command.take(),
             _ => None,
         };
         let rejected = Action::Refuse(ReplyCode::Rejected);
-        let mut actions = match setback {
-            None | Some(Setback::Denied(DenyReason::Rule | DenyReason::NoMatch, _)) => {
+        let mut actions = match failure {
+            None | Some(Failure::Denied(DenyReason::Rule | DenyReason::NoMatch, _)) => {
                 vec![notice(classic::refused(&line)), rejected]
             }
-            Some(Setback::Denied(DenyReason::NoIdentd, _)) => vec![
+            Some(Failure::Denied(DenyReason::NoIdentd, _)) => vec![
                 notice(classic::no_identd(&self.source())),
                 notice(classic::refused(&line)),
                 Action::Refuse(ReplyCode::NoIdentd),
             ],
-            Some(Setback::Denied(DenyReason::BadIdentity, _)) => vec![
+            Some(Failure::Denied(DenyReason::BadIdentity, _)) => vec![
                 notice(classic::alert(&self.real_user().unwrap_or_default(), &self.user())),
                 notice(classic::refused(&line)),
                 Action::Refuse(ReplyCode::BadUser),
             ],
-            Some(Setback::Guarded(refusal)) => {
+            Some(Failure::Guarded(refusal)) => {
                 vec![
                     notice(classic::refused(&line)),
                     notice(format!("guarded destination: {refusal}")),
                     rejected,
                 ]
             }
-            Some(Setback::NoInterface(address)) => vec![
+            Some(Failure::NoInterface(address)) => vec![
                 Action::Log(Level::Err, classic::no_interface(&address.to_string())),
                 notice(classic::refused(&line)),
                 rejected,
             ],
-            Some(Setback::Failed(call, error)) => {
+            Some(Failure::Failed(call, error)) => {
                 vec![self.tell(classic::failed(&line, call, error)), rejected]
             }
-            Some(Setback::Unresolved) => {
+            Some(Failure::Unresolved) => {
                 let what = "the destination's name cannot be resolved";
                 vec![notice(classic::failed_otherwise(&line, what)), rejected]
             }
-            Some(Setback::Passed(code)) => {
+            Some(Failure::Passed(code)) => {
                 let what = "the next server refuses";
                 vec![self.tell(classic::failed_otherwise(&line, what)), Action::Refuse(code)]
             }
-            Some(Setback::NextServer(what)) => {
+            Some(Failure::NextServer(what)) => {
                 vec![self.tell(classic::failed_otherwise(&line, &what)), rejected]
             }
-            Some(Setback::Limited(limit)) => vec![notice(classic::failed_otherwise(&line, limit)), rejected],
-            Some(Setback::TimedOut) => vec![self.tell(classic::timed_out(&line)), rejected],
+            Some(Failure::Limited(limit)) => vec![notice(classic::failed_otherwise(&line, limit)), rejected],
+            Some(Failure::TimedOut) => vec![self.tell(classic::timed_out(&line)), rejected],
         };
         actions.extend(self.run(command, config));
         self.close(actions)
@@ -920,13 +920,13 @@ impl Asked {
         candidate: Option<Candidate>,
         client: SocketAddr,
         config: &Config,
-    ) -> Result<Step, Setback> {
+    ) -> Result<Step, Failure> {
         let refusal = match candidate {
             Some(candidate) => self.guarded(candidate, config),
             None => (self.command == Command::Connect && self.port == 0).then_some(Refusal::PortZero),
         };
         if let Some(refusal) = refusal {
-            return Err(Setback::Guarded(refusal));
+            return Err(Failure::Guarded(refusal));
         }
         let request = Request {
             source: client.ip(),
@@ -980,14 +980,14 @@ impl Asked {
         candidate: Option<Candidate>,
         permit: &Permit<'_>,
         config: &Config,
-    ) -> Result<Step, Setback> {
+    ) -> Result<Step, Failure> {
         // 0.0.0.0 comes as far as this only as the anybody of a BIND, who is not on this host for that.
         if let Some(candidate) = candidate
             && config.settings.local_destinations == LocalDestinations::Guarded
             && !candidate.address.is_unspecified()
             && let Some(refusal) = refused_unless_named(candidate.address, candidate.kind, &permit.rule)
         {
-            return Err(Setback::Guarded(refusal));
+            return Err(Failure::Guarded(refusal));
         }
         let address = candidate.map(|candidate| candidate.address);
         let names = self.destination_names.as_deref();
@@ -1000,18 +1000,18 @@ impl Asked {
         };
         let text = |template: Template<'_>| template.text().to_owned();
         let path = match (way, candidate, &config.routes) {
-            (Way::Deny, ..) => return Err(Setback::Denied(DenyReason::Rule, command.map(text))),
+            (Way::Deny, ..) => return Err(Failure::Denied(DenyReason::Rule, command.map(text))),
             (Way::Sockd(servers), ..) if servers.is_empty() => {
                 Path::Through(config.settings.default_servers())
             }
             (Way::Sockd(servers), ..) => Path::Through(servers),
-            (Way::Direct, None, _) => return Err(Setback::Unresolved),
+            (Way::Direct, None, _) => return Err(Failure::Unresolved),
             (Way::Direct, Some(candidate), None) => Path::Direct(candidate, None),
             (Way::Direct, Some(candidate), Some(routes)) => match routes.source_for(candidate.address, names)
             {
                 Route::From { source, .. } => Path::Direct(candidate, Some(source)),
                 Route::NeedNames => return Ok(Step::Need(Need::DestinationNames)),
-                Route::NoMatch => return Err(Setback::NoInterface(candidate.address)),
+                Route::NoMatch => return Err(Failure::NoInterface(candidate.address)),
             },
         };
         let commands = [permit.rule.command(), command].into_iter().flatten().map(text).collect();
@@ -1036,13 +1036,13 @@ fn is_reserved(client: SocketAddr, config: &Config) -> bool {
     config.settings.privileged_ports && RESERVED.contains(&client.port())
 }
 
-fn denied(deny: &Deny<'_>, rules: &RuleSet) -> Setback {
+fn denied(deny: &Deny<'_>, rules: &RuleSet) -> Failure {
     let template = match deny.why {
         DenyReason::NoIdentd => rules.no_identd(),
         DenyReason::BadIdentity => rules.bad_id(),
         DenyReason::Rule | DenyReason::NoMatch => deny.rule.and_then(|rule| rule.command()),
     };
-    Setback::Denied(deny.why, template.map(|template| template.text().to_owned()))
+    Failure::Denied(deny.why, template.map(|template| template.text().to_owned()))
 }
 
 fn wire(command: Command) -> message::request::Command {

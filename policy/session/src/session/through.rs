@@ -21,7 +21,7 @@ pub(super) struct Through {
     last: VecDeque<(SocketAddr, Option<IpAddr>)>,
     /// The one that is being tried or was the last to be.
     pub(super) current: Option<SocketAddr>,
-    setback: Option<Setback>,
+    failure: Option<Failure>,
 }
 
 impl Session {
@@ -32,7 +32,7 @@ impl Session {
         }
         match self.target() {
             // A request of SOCKS4 has no room for it.
-            IpAddr::V6(_) => self.setback(Setback::Failed("connect", Errno::EAFNOSUPPORT), config),
+            IpAddr::V6(_) => self.failed(Failure::Failed("connect", Errno::EAFNOSUPPORT), config),
             IpAddr::V4(_) => self.next_server(config),
         }
     }
@@ -53,9 +53,9 @@ impl Session {
             return vec![limit, Action::Dial { to, from, reserved: false }];
         }
         let Some(server) = through.servers.front().cloned() else {
-            let none = || Setback::NextServer("no next server can be used".into());
-            let setback = through.setback.take().unwrap_or_else(none);
-            return self.setback(setback, config);
+            let none = || Failure::NextServer("no next server can be used".into());
+            let failure = through.failure.take().unwrap_or_else(none);
+            return self.failed(failure, config);
         };
         match server.host {
             Destination::Address(address) => {
@@ -81,7 +81,7 @@ impl Session {
             (_, server) => {
                 let server = server.map(Server::to_string).unwrap_or_default();
                 let what = format!("the next server's name {server} cannot be resolved");
-                through.setback = Some(Setback::NextServer(what));
+                through.failure = Some(Failure::NextServer(what));
                 through.servers.pop_front();
                 self.next_server(config)
             }
@@ -96,7 +96,7 @@ impl Session {
             match usable(&server, candidate, config) {
                 Ok(next) if candidate.unreachable => through.last.push_back(next),
                 Ok(next) => through.addresses.push_back(next),
-                Err(setback) => through.setback = Some(setback),
+                Err(failure) => through.failure = Some(failure),
             }
         }
         self.next_server(config)
@@ -117,12 +117,12 @@ impl Session {
     }
 
     /// A next server cannot be reached; the others may be.
-    pub(super) fn unreached(&mut self, setback: Setback, config: &Config) -> Vec<Action> {
+    pub(super) fn unreached(&mut self, failure: Failure, config: &Config) -> Vec<Action> {
         let Some(through) = self.through() else { return self.refuse(config) };
         // Another call fails for want of something here.
-        let is_its_own = matches!(setback, Setback::Failed("connect", _) | Setback::TimedOut);
+        let is_its_own = matches!(failure, Failure::Failed("connect", _) | Failure::TimedOut);
         let unreachable = through.current.filter(|_| is_its_own);
-        through.setback = Some(setback);
+        through.failure = Some(failure);
         let mut actions: Vec<Action> =
             unreachable.map(|next| Action::Remember { next, reachable: false }).into_iter().collect();
         actions.extend(self.next_server(config));
@@ -148,8 +148,8 @@ impl Session {
     /// A next server has replied, or will not.
     pub(super) fn replied(&mut self, reply: NextReply, config: &Config) -> Vec<Action> {
         let Some(asked) = &self.asked else { return self.refuse(config) };
-        let failed = |what: String| Setback::NextServer(what);
-        let setback = match (reply, asked.command, self.phase) {
+        let failed = |what: String| Failure::NextServer(what);
+        let failure = match (reply, asked.command, self.phase) {
             (NextReply::Granted(bound), Command::Connect, _) => return self.connected(bound.into(), config),
             (NextReply::Granted(bound), Command::Bind, Phase::Negotiating) => {
                 return self.invited(bound.into(), config);
@@ -157,9 +157,9 @@ impl Session {
             (NextReply::Granted(peer), Command::Bind, _) => return self.met_there(peer.into(), config),
             (NextReply::Refused(ReplyCode::Rejected), Command::Connect, _) => {
                 // To the next address of the same name it may say something else.
-                return self.setback(Setback::Passed(ReplyCode::Rejected), config);
+                return self.failed(Failure::Passed(ReplyCode::Rejected), config);
             }
-            (NextReply::Refused(code), ..) => Setback::Passed(code),
+            (NextReply::Refused(code), ..) => Failure::Passed(code),
             (NextReply::WrongVersion(version), ..) => {
                 failed(format!("the next server's reply has version {version}, expected 0"))
             }
@@ -169,10 +169,10 @@ impl Session {
             (NextReply::Closed(message::Errno(0)), ..) => {
                 failed("the next server closed without a reply".into())
             }
-            (NextReply::Closed(errno), ..) => Setback::Failed("recv", Errno::from_raw(errno.0.into())),
+            (NextReply::Closed(errno), ..) => Failure::Failed("recv", Errno::from_raw(errno.0.into())),
             (NextReply::Cancelled, ..) => failed("the next server could not be asked".into()),
         };
-        self.over(setback, config)
+        self.over(failure, config)
     }
 
     /// The next server listens for the peer of a BIND. A server that does not say where means its own address, as its
@@ -199,7 +199,7 @@ impl Session {
             Some(place) => self.met(peer, place, config),
             None => {
                 let what = format!("connected to wrong host {} ({})", peer.ip(), peer.port());
-                self.over(Setback::NextServer(what), config)
+                self.over(Failure::NextServer(what), config)
             }
         }
     }
@@ -221,7 +221,7 @@ fn usable(
     server: &Server,
     candidate: Candidate,
     config: &Config,
-) -> Result<(SocketAddr, Option<IpAddr>), Setback> {
+) -> Result<(SocketAddr, Option<IpAddr>), Failure> {
     let Candidate { address, kind, own_listener, .. } = candidate;
     let next = SocketAddr::new(address, port_of(server, config));
     let (written, names) = match &server.host {
@@ -229,11 +229,11 @@ fn usable(
         Destination::Name(name) => (false, vec![name.clone()]),
     };
     if let Some(refusal) = next_server_refused(address, next.port(), kind, own_listener, written) {
-        return Err(Setback::NextServer(format!("next server {next}: {refusal}")));
+        return Err(Failure::NextServer(format!("next server {next}: {refusal}")));
     }
     match config.routes.as_ref().map(|routes| routes.source_for(address, Some(&names))) {
         None => Ok((next, None)),
         Some(Route::From { source, .. }) => Ok((next, Some(source))),
-        Some(Route::NoMatch | Route::NeedNames) => Err(Setback::NoInterface(address)),
+        Some(Route::NoMatch | Route::NeedNames) => Err(Failure::NoInterface(address)),
     }
 }
