@@ -635,7 +635,7 @@ fn a_server_that_was_dead_a_while_ago_comes_last() {
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
 }
 
-fn negotiating(config: &Config, request: Event) -> Session {
+fn asking_upstream(config: &Config, request: Event) -> Session {
     let mut session = session();
     let begin = vec![request, unicast("203.0.113.1"), unicast("198.51.100.1"), Event::Dialled(Ok(()))];
     assert!(asked_next(&after(&mut session, begin, config)).is_some());
@@ -655,14 +655,15 @@ fn what_a_next_server_says_instead_of_granting_ends_the_request_with_its_code_or
         (NextReply::Cancelled, ReplyCode::Rejected),
     ] {
         for request in [connect("203.0.113.1", 23), bind("203.0.113.1")] {
-            let actions = negotiating(&config, request).on(Event::Replied(reply), &config);
+            let actions = asking_upstream(&config, request).on(Event::Replied(reply), &config);
             assert_eq!((refusal(&actions), lines(&actions).len()), (Some(code), 1), "{reply:?}");
             assert!(lines(&actions)[0].ends_with(" using sockd at 198.51.100.1:1080"));
         }
     }
-    let actions = negotiating(&config, bind("203.0.113.1")).on(Event::NoRoom("max_binds reached"), &config);
+    let actions =
+        asking_upstream(&config, bind("203.0.113.1")).on(Event::NoRoom("max_binds reached"), &config);
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
-    let actions = negotiating(&config, bind("203.0.113.1")).on(Event::Deadline, &config);
+    let actions = asking_upstream(&config, bind("203.0.113.1")).on(Event::Deadline, &config);
     assert!(lines(&actions)[0].starts_with("timed-out -- Bind"), "{actions:?}");
 }
 
@@ -670,14 +671,14 @@ fn what_a_next_server_says_instead_of_granting_ends_the_request_with_its_code_or
 fn the_peer_that_a_next_server_tells_for_a_bind_has_to_be_the_one_that_was_asked_for() {
     let config = socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH);
     for (told, announced) in [("0.0.0.0:5", "198.51.100.1:5"), ("192.0.2.99:5", "192.0.2.99:5")] {
-        let mut session = negotiating(&config, bind("203.0.113.1"));
+        let mut session = asking_upstream(&config, bind("203.0.113.1"));
         let actions = session.on(granted(told), &config);
         assert!(actions.contains(&Action::Announce(announced.parse().unwrap())), "{actions:?}");
         let peer = "203.0.113.1:20";
         let actions = session.on(granted(peer), &config);
         assert!(actions.contains(&Action::HandOff { bound: peer.parse().unwrap() }), "{actions:?}");
     }
-    let mut session = negotiating(&config, bind("203.0.113.1"));
+    let mut session = asking_upstream(&config, bind("203.0.113.1"));
     session.on(granted("0.0.0.0:5"), &config);
     let actions = session.on(granted("203.0.113.2:20"), &config);
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
@@ -935,7 +936,7 @@ proptest! {
         for event in events {
             let granted = matches!(event, Event::Replied(NextReply::Granted(_)));
             let from_stranger = matches!(&event, Event::Replied(NextReply::Granted(peer)) if peer.ip().octets()[3] == 2);
-            let invited = session.phase() == Phase::Invited;
+            let awaiting_peer = session.phase() == Phase::AwaitingUpstreamPeer;
             let passed = matches!(event, Event::Deadline);
             let actions = session.on(event, &config);
             deadline &= !passed;
@@ -946,7 +947,7 @@ proptest! {
                         asked += 1;
                         prop_assert_eq!(&request.destination, &wanted);
                     }
-                    Action::HandOff { .. } => prop_assert!(granted && asked == 1 && !(invited && from_stranger)),
+                    Action::HandOff { .. } => prop_assert!(granted && asked == 1 && !(awaiting_peer && from_stranger)),
                     Action::Deadline(limit) => deadline = limit.is_some(),
                     _ => {}
                 }

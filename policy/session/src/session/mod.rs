@@ -38,11 +38,11 @@ pub enum Phase {
     /// The monitor waits for the server of a BIND.
     Listening,
     /// The monitor connects to a next server.
-    Reaching,
+    DiallingUpstream,
     /// The next server has been asked.
-    Negotiating,
+    AskingUpstream,
     /// The next server waits for the peer of a BIND.
-    Invited,
+    AwaitingUpstreamPeer,
     /// The worker has both sockets.
     Relaying,
     /// The worker has been told to refuse.
@@ -56,8 +56,11 @@ pub enum Phase {
 impl Phase {
     /// Whether something else than the worker is waited for.
     fn waits(self) -> bool {
-        use Phase::{Asking, Dialling, Invited, Listening, Negotiating, Reaching};
-        matches!(self, Asking(_) | Dialling | Listening | Reaching | Negotiating | Invited)
+        use Phase::{Asking, AskingUpstream, AwaitingUpstreamPeer, Dialling, DiallingUpstream, Listening};
+        matches!(
+            self,
+            Asking(_) | Dialling | Listening | DiallingUpstream | AskingUpstream | AwaitingUpstreamPeer
+        )
     }
 }
 
@@ -304,7 +307,7 @@ impl Session {
         let asked = self.asked.as_ref()?;
         match self.phase {
             Phase::Dialling => Some(SocketAddr::new(self.target(), asked.port)),
-            Phase::Reaching => asked.through()?.current,
+            Phase::DiallingUpstream => asked.through()?.current,
             _ => None,
         }
     }
@@ -350,13 +353,17 @@ impl Session {
             (Phase::Asking(Fact::NextKinds), Event::Kinds(candidates)) => {
                 self.next_weighed(candidates, config)
             }
-            (Phase::Reaching, Event::Dialled(Ok(()))) => self.reached(config),
-            (Phase::Reaching, Event::Dialled(Err((call, error)))) => {
+            (Phase::DiallingUpstream, Event::Dialled(Ok(()))) => self.reached(config),
+            (Phase::DiallingUpstream, Event::Dialled(Err((call, error)))) => {
                 self.unreached(Failure::Failed(call, error), config)
             }
-            (Phase::Reaching, Event::Deadline) => self.unreached(Failure::TimedOut, config),
-            (Phase::Negotiating | Phase::Invited, Event::Replied(reply)) => self.replied(reply, config),
-            (Phase::Negotiating | Phase::Invited, Event::Deadline) => self.over(Failure::TimedOut, config),
+            (Phase::DiallingUpstream, Event::Deadline) => self.unreached(Failure::TimedOut, config),
+            (Phase::AskingUpstream | Phase::AwaitingUpstreamPeer, Event::Replied(reply)) => {
+                self.replied(reply, config)
+            }
+            (Phase::AskingUpstream | Phase::AwaitingUpstreamPeer, Event::Deadline) => {
+                self.over(Failure::TimedOut, config)
+            }
 
             (Phase::Listening, Event::Listening(Ok(address))) => vec![Action::Announce(address)],
             // As with the deadline: the client has been told this address.
@@ -366,7 +373,7 @@ impl Session {
             (Phase::Listening, Event::Listening(Err((call, error)))) => {
                 self.failed(Failure::Failed(call, error), config)
             }
-            (Phase::Listening | Phase::Negotiating, Event::NoRoom(limit)) => {
+            (Phase::Listening | Phase::AskingUpstream, Event::NoRoom(limit)) => {
                 self.over(Failure::Limited(limit), config)
             }
             (Phase::Listening, Event::Accepted(peer)) => self.accepted(peer, config),

@@ -48,7 +48,7 @@ impl Session {
         }
         if let Some((to, from)) = through.addresses.pop_front() {
             through.current = Some(to);
-            self.phase = Phase::Reaching;
+            self.phase = Phase::DiallingUpstream;
             let limit = Action::Deadline(Some(seconds(config.settings.connect_limit)));
             return vec![limit, Action::Dial { to, from, reserved: false }];
         }
@@ -108,7 +108,7 @@ impl Session {
         let (Some(next), Some(request)) = (next, self.next_request(config)) else {
             return self.refuse(config);
         };
-        self.phase = Phase::Negotiating;
+        self.phase = Phase::AskingUpstream;
         vec![
             Action::Remember { next, reachable: true },
             Action::Deadline(Some(seconds(config.settings.connect_limit))),
@@ -151,8 +151,8 @@ impl Session {
         let failed = |what: String| Failure::NextServer(what);
         let failure = match (reply, asked.command, self.phase) {
             (NextReply::Granted(bound), Command::Connect, _) => return self.connected(bound.into(), config),
-            (NextReply::Granted(bound), Command::Bind, Phase::Negotiating) => {
-                return self.invited(bound.into(), config);
+            (NextReply::Granted(bound), Command::Bind, Phase::AskingUpstream) => {
+                return self.upstream_listens(bound.into(), config);
             }
             (NextReply::Granted(peer), Command::Bind, _) => return self.met_there(peer.into(), config),
             (NextReply::Refused(ReplyCode::Rejected), Command::Connect, _) => {
@@ -177,8 +177,8 @@ impl Session {
 
     /// The next server listens for the peer of a BIND. A server that does not say where means its own address, as its
     /// client knows it; told to our client, that would be ours.
-    fn invited(&mut self, bound: SocketAddr, config: &Config) -> Vec<Action> {
-        self.phase = Phase::Invited;
+    fn upstream_listens(&mut self, bound: SocketAddr, config: &Config) -> Vec<Action> {
+        self.phase = Phase::AwaitingUpstreamPeer;
         let next = self.through().and_then(|through| through.current);
         let bound = match next.filter(|_| bound.ip().is_unspecified()) {
             Some(next) => SocketAddr::new(next.ip(), bound.port()),

@@ -242,10 +242,10 @@ impl<'w> System<'w> {
             Phase::Asking(Fact::Kinds | Fact::NextKinds) => 3,
             Phase::Asking(Fact::Identity) => 4,
             Phase::Asking(_) => 2,
-            Phase::Dialling | Phase::Reaching => 5,
+            Phase::Dialling | Phase::DiallingUpstream => 5,
             Phase::Listening if !self.announced => 7,
             Phase::Listening => 9,
-            Phase::Negotiating | Phase::Invited => 13,
+            Phase::AskingUpstream | Phase::AwaitingUpstreamPeer => 13,
             Phase::Relaying | Phase::Refusing | Phase::ClosingUnread | Phase::Closing => 1,
         };
         let choice = choices.int_in_range(0..=29u8)?;
@@ -284,7 +284,7 @@ impl<'w> System<'w> {
             12 => Event::WorkerLost,
             13 if self.asking.is_some() => Event::Replied(any_reply(choices)?),
             // A limit is found to be reached before the server is asked.
-            8 if phase == Phase::Negotiating => Event::NoRoom("max_binds reached"),
+            8 if phase == Phase::AskingUpstream => Event::NoRoom("max_binds reached"),
             _ => Event::Stop,
         })
     }
@@ -336,11 +336,11 @@ impl<'w> System<'w> {
         }
         match event {
             Event::Dialled(result) => match (self.dialling.take(), phase, result) {
-                (Some(next), Phase::Reaching, Ok(())) => {
+                (Some(next), Phase::DiallingUpstream, Ok(())) => {
                     self.reached = Some(next);
                     Happened::Reached(next)
                 }
-                (Some(next), Phase::Reaching, Err((call, _))) => {
+                (Some(next), Phase::DiallingUpstream, Err((call, _))) => {
                     Happened::Unreached(next, *call == "connect")
                 }
                 (_, _, Ok(())) => Happened::Dialled,
@@ -368,7 +368,7 @@ impl<'w> System<'w> {
                 self.deadline = false;
                 // The monitor holds one socket for a session; the next one takes the place of this.
                 match (self.dialling.take(), phase) {
-                    (Some(next), Phase::Reaching) => Happened::Unreached(next, true),
+                    (Some(next), Phase::DiallingUpstream) => Happened::Unreached(next, true),
                     _ => Happened::Deadline,
                 }
             }
@@ -380,10 +380,10 @@ impl<'w> System<'w> {
     /// Carries out the actions, and sees whether they may be.
     fn after(&mut self, happened: &Happened, actions: &[Action], phase: Phase, config: &Config) {
         let awaited = self.listening;
-        if !matches!(phase, Phase::Dialling | Phase::Reaching) {
+        if !matches!(phase, Phase::Dialling | Phase::DiallingUpstream) {
             self.dialling = None;
         }
-        if !matches!(phase, Phase::Negotiating | Phase::Invited) {
+        if !matches!(phase, Phase::AskingUpstream | Phase::AwaitingUpstreamPeer) {
             self.asking = None;
         }
         let mut sockets = 0;
@@ -403,7 +403,7 @@ impl<'w> System<'w> {
                     }
                 }
                 Action::AskIdent => assert_eq!(phase, Phase::Asking(Fact::Identity)),
-                Action::Dial { to, from, reserved } if phase == Phase::Reaching => {
+                Action::Dial { to, from, reserved } if phase == Phase::DiallingUpstream => {
                     sockets += 1;
                     assert!(self.dialling.is_none() && self.asking.is_none() && !reserved);
                     self.is_next_server(*to, *from);
@@ -417,7 +417,7 @@ impl<'w> System<'w> {
                 },
                 Action::AskNext(next, request) => {
                     assert!(matches!(happened, Happened::Reached(reached) if reached == next));
-                    assert_eq!((phase, self.reached.take()), (Phase::Negotiating, Some(*next)));
+                    assert_eq!((phase, self.reached.take()), (Phase::AskingUpstream, Some(*next)));
                     let target = self.is_asked_for(request, config);
                     let replies = if request.command == message::request::Command::Bind { 2 } else { 1 };
                     self.asking = Some(Asking { next: *next, target, replies });
@@ -447,7 +447,11 @@ impl<'w> System<'w> {
                         let stated =
                             Some(bound.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| IpAddr::V4(*ip));
                         let expected = SocketAddr::new(stated.unwrap_or(asking.next.ip()), bound.port());
-                        assert!(*address == expected && asking.replies == 2 && phase == Phase::Invited);
+                        assert!(
+                            *address == expected
+                                && asking.replies == 2
+                                && phase == Phase::AwaitingUpstreamPeer
+                        );
                     }
                     _ => panic!("no port is open"),
                 },
