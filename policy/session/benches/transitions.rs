@@ -48,7 +48,7 @@ fn requested() -> Event {
 
 fn unicast() -> Event {
     let kind = AddressKind::Unicast;
-    Event::Kinds(vec![Candidate { address: SERVER, kind, own_listener: false, unreachable: false }])
+    Event::Classified(vec![Candidate { address: SERVER, kind, own_listener: false, unreachable: false }])
 }
 
 fn closed() -> Event {

@@ -65,7 +65,7 @@ fn kinds(kinds: &[(&str, AddressKind)]) -> Event {
         own_listener: false,
         unreachable: false,
     };
-    Event::Kinds(kinds.iter().map(candidate).collect())
+    Event::Classified(kinds.iter().map(candidate).collect())
 }
 
 fn unicast(address: &str) -> Event {
@@ -156,7 +156,7 @@ fn a_name_is_resolved_once_and_dialled_at_the_address_that_was_decided_on() {
     assert!(actions.contains(&Action::Resolve(Query::Addresses(name))), "{actions:?}");
     let addresses = ["203.0.113.1", "203.0.113.2"].map(|address| address.parse().unwrap());
     let actions = session.on(Event::Resolved(Answer::Addresses(BoundedVec::first_of(addresses))), &config);
-    assert!(actions.contains(&Action::Weigh(addresses.into(), 23)));
+    assert!(actions.contains(&Action::Classify(addresses.into(), 23)));
     let both = kinds(&[("203.0.113.1", AddressKind::Unicast), ("203.0.113.2", AddressKind::Unicast)]);
     let actions = session.on(both, &config);
     assert_eq!(dialled(&actions), Some("203.0.113.2:23".parse().unwrap()));
@@ -191,7 +191,7 @@ fn the_next_address_of_a_name_is_tried_when_one_does_not_answer() {
 fn a_name_that_is_a_dotted_quad_is_that_address_and_other_numeric_forms_are_none() {
     let config = config("permit 0.0.0.0 0.0.0.0\n");
     let actions = session().on(connect_to_name("203.0.113.9", 23), &config);
-    assert!(actions.contains(&Action::Weigh(vec!["203.0.113.9".parse().unwrap()], 23)), "{actions:?}");
+    assert!(actions.contains(&Action::Classify(vec!["203.0.113.9".parse().unwrap()], 23)), "{actions:?}");
     for name in ["127.1", "0x7f.1", "2130706433", "017700000001", "0", ""] {
         let actions = session().on(connect_to_name(name, 23), &config);
         assert_eq!(refusal(&actions), Some(ReplyCode::Rejected), "{name}");
@@ -621,7 +621,7 @@ fn servers_of_a_line_are_tried_in_order_and_a_dead_one_is_remembered() {
 #[test]
 fn a_server_that_was_dead_a_while_ago_comes_last() {
     let (config, mut session) = (socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH), session());
-    let avoided = Event::Kinds(vec![Candidate {
+    let avoided = Event::Classified(vec![Candidate {
         address: "198.51.100.1".parse().unwrap(),
         kind: AddressKind::Unicast,
         own_listener: false,
@@ -732,7 +732,7 @@ fn next_servers_are_guarded_and_lines_of_socks_conf_run_their_commands() {
     let mut session = session();
     let actions = after(&mut session, vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &config);
     assert_eq!(commands(&actions), ["permitted", "passed"]);
-    let own = Event::Kinds(vec![Candidate {
+    let own = Event::Classified(vec![Candidate {
         address: "198.51.100.1".parse().unwrap(),
         kind: AddressKind::Local,
         own_listener: true,

@@ -221,7 +221,9 @@ impl Monitor {
         match action {
             Action::Log(level, line) => self.write_line(index, level, &line),
             Action::Deadline(limit) => self.set_deadline(index, limit),
-            Action::Weigh(addresses, port) => return Some(Event::Kinds(self.weigh(&addresses, port))),
+            Action::Classify(addresses, port) => {
+                return Some(Event::Classified(self.classify(&addresses, port)));
+            }
             Action::Resolve(query) => return self.look_up(index, query),
             Action::AskIdent => return self.ask_ident(index),
             Action::Dial { to, from, reserved } => return self.dial(index, to, from, reserved),
@@ -318,8 +320,8 @@ impl Monitor {
         }
     }
 
-    fn weigh(&mut self, addresses: &[IpAddr], port: u16) -> Vec<Candidate> {
-        let weighed = addresses.iter().map(|address| {
+    fn classify(&mut self, addresses: &[IpAddr], port: u16) -> Vec<Candidate> {
+        let candidates = addresses.iter().map(|address| {
             let (kind, at) = (self.kind_of(*address), SocketAddr::new(*address, port));
             let local = kind == AddressKind::Local;
             Candidate {
@@ -330,7 +332,7 @@ impl Monitor {
                 unreachable: self.is_unreachable(at),
             }
         });
-        weighed.collect()
+        candidates.collect()
     }
 
     fn is_unreachable(&self, next: SocketAddr) -> bool {

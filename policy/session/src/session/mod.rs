@@ -107,7 +107,7 @@ pub enum Event {
     /// The resolver has answered.
     Resolved(Answer),
     /// What this host knows of the addresses asked about.
-    Kinds(Vec<Candidate>),
+    Classified(Vec<Candidate>),
     /// identd has answered.
     Identified(Identity),
     /// The connection to the candidate stands, or does not.
@@ -151,7 +151,7 @@ pub enum Action {
     /// Ask the resolver.
     Resolve(Query),
     /// Find out what these addresses are to this host; the port tells own listeners.
-    Weigh(Vec<IpAddr>, u16),
+    Classify(Vec<IpAddr>, u16),
     /// Ask the client's identd.
     AskIdent,
     /// Connect.
@@ -329,7 +329,9 @@ impl Session {
             }
 
             (Phase::Asking(Fact::Addresses), Event::Resolved(answer)) => self.addresses(answer, config),
-            (Phase::Asking(Fact::Kinds), Event::Kinds(candidates)) => self.weighed(candidates, config),
+            (Phase::Asking(Fact::Kinds), Event::Classified(candidates)) => {
+                self.classified(candidates, config)
+            }
             (Phase::Asking(Fact::SourceNames), Event::Resolved(answer)) => {
                 self.learn(config, |asked| asked.source_names = Some(names(answer).into()))
             }
@@ -350,8 +352,8 @@ impl Session {
             (Phase::Asking(Fact::NextAddresses), Event::Resolved(answer)) => {
                 self.next_addresses(answer, config)
             }
-            (Phase::Asking(Fact::NextKinds), Event::Kinds(candidates)) => {
-                self.next_weighed(candidates, config)
+            (Phase::Asking(Fact::NextKinds), Event::Classified(candidates)) => {
+                self.next_classified(candidates, config)
             }
             (Phase::DiallingUpstream, Event::Dialled(Ok(()))) => self.reached(config),
             (Phase::DiallingUpstream, Event::Dialled(Err((call, error)))) => {
@@ -474,7 +476,7 @@ impl Session {
             }
             (None, address) => {
                 let port = request.port;
-                self.ask(Fact::Kinds, Action::Weigh(address.into_iter().collect(), port), config)
+                self.ask(Fact::Kinds, Action::Classify(address.into_iter().collect(), port), config)
             }
         }
     }
@@ -493,7 +495,7 @@ impl Session {
         match answer {
             Answer::Addresses(addresses) => {
                 let addresses = addresses.into_vec().into_iter().map(sockd_policy::canonical).collect();
-                self.ask(Fact::Kinds, Action::Weigh(addresses, port), config)
+                self.ask(Fact::Kinds, Action::Classify(addresses, port), config)
             }
             _ if config.settings.upstream_names != UpstreamNames::Never
                 && self.goes_on_unresolved(config) =>
@@ -516,7 +518,7 @@ impl Session {
         self.learn(config, |asked| asked.unresolved = true)
     }
 
-    fn weighed(&mut self, candidates: Vec<Candidate>, config: &Config) -> Vec<Action> {
+    fn classified(&mut self, candidates: Vec<Candidate>, config: &Config) -> Vec<Action> {
         self.learn(config, |asked| asked.candidates = candidates.into())
     }
 

@@ -60,7 +60,7 @@ impl Session {
         match server.host {
             Destination::Address(address) => {
                 let port = port_of(&server, config);
-                self.ask(Fact::NextKinds, Action::Weigh(vec![address], port), config)
+                self.ask(Fact::NextKinds, Action::Classify(vec![address], port), config)
             }
             Destination::Name(name) => match message::Name::new(name.as_str().as_bytes()) {
                 Some(name) => self.ask(Fact::NextAddresses, Action::Resolve(Query::Addresses(name)), config),
@@ -76,7 +76,7 @@ impl Session {
             (Answer::Addresses(addresses), Some(server)) => {
                 let port = port_of(server, config);
                 let addresses = addresses.into_vec().into_iter().map(sockd_policy::canonical).collect();
-                self.ask(Fact::NextKinds, Action::Weigh(addresses, port), config)
+                self.ask(Fact::NextKinds, Action::Classify(addresses, port), config)
             }
             (_, server) => {
                 let server = server.map(Server::to_string).unwrap_or_default();
@@ -89,7 +89,7 @@ impl Session {
     }
 
     /// It is known what the addresses of a server are to this host.
-    pub(super) fn next_weighed(&mut self, candidates: Vec<Candidate>, config: &Config) -> Vec<Action> {
+    pub(super) fn next_classified(&mut self, candidates: Vec<Candidate>, config: &Config) -> Vec<Action> {
         let Some(through) = self.through() else { return self.refuse(config) };
         let Some(server) = through.servers.pop_front() else { return self.next_server(config) };
         for candidate in candidates {

@@ -155,16 +155,16 @@ struct System<'w> {
     source_names: Option<Vec<HostName>>,
     destination_names: Option<Vec<HostName>>,
     identity: Option<Identity>,
-    /// Addresses that a [`Action::Weigh`] waits for.
-    weighing: Vec<SocketAddr>,
-    /// All that have been weighed last.
+    /// Addresses that a [`Action::Classify`] waits for.
+    classifying: Vec<SocketAddr>,
+    /// All that have been classified last.
     candidates: Vec<IpAddr>,
     dialling: Option<SocketAddr>,
     /// The name that is being resolved, and what names have been resolved to.
     resolving: Option<Name>,
     resolved: Vec<(Name, Vec<IpAddr>)>,
-    /// Addresses that have been weighed for next servers.
-    next_weighed: Vec<SocketAddr>,
+    /// Addresses that have been classified for next servers.
+    next_classified: Vec<SocketAddr>,
     /// The next server to which a connection stands and that is not asked yet, and the one that is asked.
     reached: Option<SocketAddr>,
     asking: Option<Asking>,
@@ -217,12 +217,12 @@ impl<'w> System<'w> {
             source_names: None,
             destination_names: None,
             identity: None,
-            weighing: Vec::new(),
+            classifying: Vec::new(),
             candidates: Vec::new(),
             dialling: None,
             resolving: None,
             resolved: Vec::new(),
-            next_weighed: Vec::new(),
+            next_classified: Vec::new(),
             reached: None,
             asking: None,
             listening: None,
@@ -257,8 +257,8 @@ impl<'w> System<'w> {
                 Event::Closed { up, down: choices.int_in_range(0..=1)?, why: any_end(choices)? }
             }
             2 => Event::Resolved(any_answer(choices)?),
-            3 => Event::Kinds(
-                self.weighing.iter().map(|at| candidate(*at, choices)).collect::<Result<Vec<_>>>()?,
+            3 => Event::Classified(
+                self.classifying.iter().map(|at| candidate(*at, choices)).collect::<Result<Vec<_>>>()?,
             ),
             4 => Event::Identified(match choices.arbitrary()? {
                 true => Identity::Known(
@@ -320,11 +320,11 @@ impl<'w> System<'w> {
                 self.identity = Some(identity.clone())
             }
             (Phase::Asking(Fact::Identity), Event::Deadline) => self.identity = Some(Identity::Unknown),
-            (Phase::Asking(Fact::Kinds), Event::Kinds(_)) => {
-                self.candidates = std::mem::take(&mut self.weighing).iter().map(SocketAddr::ip).collect();
+            (Phase::Asking(Fact::Kinds), Event::Classified(_)) => {
+                self.candidates = std::mem::take(&mut self.classifying).iter().map(SocketAddr::ip).collect();
             }
-            (Phase::Asking(Fact::NextKinds), Event::Kinds(_)) => {
-                self.next_weighed.append(&mut self.weighing);
+            (Phase::Asking(Fact::NextKinds), Event::Classified(_)) => {
+                self.next_classified.append(&mut self.classifying);
             }
             (Phase::Asking(Fact::Addresses | Fact::NextAddresses), Event::Resolved(answer)) => {
                 if let (Some(name), Answer::Addresses(addresses)) = (self.resolving.take(), answer) {
@@ -390,10 +390,10 @@ impl<'w> System<'w> {
         for action in actions {
             match action {
                 Action::Log(_, line) => self.line(line, happened),
-                Action::Weigh(addresses, port) => {
+                Action::Classify(addresses, port) => {
                     let requested = self.request.as_ref().map(|request| request.port);
                     assert!(phase == Phase::Asking(Fact::NextKinds) || Some(*port) == requested);
-                    self.weighing =
+                    self.classifying =
                         addresses.iter().map(|address| SocketAddr::new(*address, *port)).collect();
                 }
                 Action::Resolve(query) => {
@@ -636,7 +636,7 @@ impl<'w> System<'w> {
 
     /// A line that was in force leads something permitted through the server whose address this is.
     fn is_next_server(&self, to: SocketAddr, from: Option<IpAddr>) {
-        assert!(self.next_weighed.contains(&to), "{to} was not decided on");
+        assert!(self.next_classified.contains(&to), "{to} was not decided on");
         let leads = self.worlds.iter().any(|config| {
             let ways = self.targets().into_iter().map(|target| self.way(target, self.command(), config));
             let mut servers = ways.flat_map(|way| match way {
