@@ -3,13 +3,14 @@
 //! [`Session::on`] is the whole story as a pure function of the phase and the event; the monitor carries out the
 //! actions it returns. What a worker may say depends on what has been said: anything else is a violation.
 
-mod through;
+mod chain;
 
 use crate::config::{Config, RESERVED};
 use crate::hook_values::Values;
 use crate::log::classic::{self, Parties};
 use crate::log::{Level, escape};
 use crate::settings::{Commands, LocalDestinations, UpstreamNames, seconds};
+use chain::Through;
 use nix::errno::Errno;
 use sockd_common::message;
 use sockd_common::message::request::ReplyCode;
@@ -24,7 +25,6 @@ use sockd_policy::{
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use through::Through;
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
