@@ -577,23 +577,23 @@ fn socksified(rules: &str, lines: &str) -> Config {
     Config { upstreams: Some(upstreams), ..config(rules) }
 }
 
-const THROUGH: &str = "sockd @=198.51.100.1:1080,gw.example:1081 0.0.0.0 0.0.0.0\n";
+const TWO_UPSTREAMS: &str = "sockd @=198.51.100.1:1080,gw.example:1081 0.0.0.0 0.0.0.0\n";
 
 fn granted(address: &str) -> Event {
     Event::Replied(NextReply::Granted(address.parse().unwrap()))
 }
 
 /// What the next server is asked for.
-fn asked_next(actions: &[Action]) -> Option<(SocketAddr, Request)> {
+fn asked_upstream(actions: &[Action]) -> Option<(SocketAddr, Request)> {
     actions.iter().find_map(|action| match action {
-        Action::AskNext(next, request) => Some((*next, (**request).clone())),
+        Action::AskUpstream(next, request) => Some((*next, (**request).clone())),
         _ => None,
     })
 }
 
 #[test]
 fn servers_of_a_line_are_tried_in_order_and_a_dead_one_is_remembered() {
-    let (config, mut session) = (socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH), session());
+    let (config, mut session) = (socksified("permit 0.0.0.0 0.0.0.0\n", TWO_UPSTREAMS), session());
     let first: SocketAddr = "198.51.100.1:1080".parse().unwrap();
     let begin = vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), unicast("198.51.100.1")];
     assert_eq!(dialled(&after(&mut session, begin, &config)), Some(first));
@@ -608,7 +608,7 @@ fn servers_of_a_line_are_tried_in_order_and_a_dead_one_is_remembered() {
     assert_eq!(dialled(&actions), Some("198.51.100.2:1081".parse().unwrap()));
     let actions = session.on(Event::Deadline, &config);
     assert_eq!(dialled(&actions), Some("198.51.100.3:1081".parse().unwrap()));
-    let (next, request) = asked_next(&session.on(Event::Dialled(Ok(())), &config)).unwrap();
+    let (next, request) = asked_upstream(&session.on(Event::Dialled(Ok(())), &config)).unwrap();
     assert_eq!(next, "198.51.100.3:1081".parse().unwrap());
     assert_eq!(request.destination, Destination::Address("203.0.113.1".parse().unwrap()));
     assert_eq!((request.command, request.port, request.user.as_bytes()), (Command::Connect, 23, &b"joe"[..]));
@@ -620,7 +620,7 @@ fn servers_of_a_line_are_tried_in_order_and_a_dead_one_is_remembered() {
 
 #[test]
 fn a_server_that_was_dead_a_while_ago_comes_last() {
-    let (config, mut session) = (socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH), session());
+    let (config, mut session) = (socksified("permit 0.0.0.0 0.0.0.0\n", TWO_UPSTREAMS), session());
     let avoided = Event::Classified(vec![Candidate {
         address: "198.51.100.1".parse().unwrap(),
         kind: AddressKind::Unicast,
@@ -638,13 +638,13 @@ fn a_server_that_was_dead_a_while_ago_comes_last() {
 fn asking_upstream(config: &Config, request: Event) -> Session {
     let mut session = session();
     let begin = vec![request, unicast("203.0.113.1"), unicast("198.51.100.1"), Event::Dialled(Ok(()))];
-    assert!(asked_next(&after(&mut session, begin, config)).is_some());
+    assert!(asked_upstream(&after(&mut session, begin, config)).is_some());
     session
 }
 
 #[test]
 fn what_a_next_server_says_instead_of_granting_ends_the_request_with_its_code_or_91() {
-    let config = socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH);
+    let config = socksified("permit 0.0.0.0 0.0.0.0\n", TWO_UPSTREAMS);
     for (reply, code) in [
         (NextReply::Refused(ReplyCode::Rejected), ReplyCode::Rejected),
         (NextReply::Refused(ReplyCode::NoIdentd), ReplyCode::NoIdentd),
@@ -669,7 +669,7 @@ fn what_a_next_server_says_instead_of_granting_ends_the_request_with_its_code_or
 
 #[test]
 fn the_peer_that_a_next_server_tells_for_a_bind_has_to_be_the_one_that_was_asked_for() {
-    let config = socksified("permit 0.0.0.0 0.0.0.0\n", THROUGH);
+    let config = socksified("permit 0.0.0.0 0.0.0.0\n", TWO_UPSTREAMS);
     for (told, announced) in [("0.0.0.0:5", "198.51.100.1:5"), ("192.0.2.99:5", "192.0.2.99:5")] {
         let mut session = asking_upstream(&config, bind("203.0.113.1"));
         let actions = session.on(granted(told), &config);
@@ -688,10 +688,10 @@ fn the_peer_that_a_next_server_tells_for_a_bind_has_to_be_the_one_that_was_asked
 #[test]
 fn a_name_without_an_address_is_asked_for_by_name_or_refused() {
     for (rules, lines, passed) in [
-        ("permit 0.0.0.0 0.0.0.0\n", THROUGH, true),
-        ("permit 0.0.0.0 0.0.0.0 .example 0.0.0.0\n", THROUGH, true),
-        ("permit 0.0.0.0 0.0.0.0 203.0.113.0/24\n", THROUGH, false),
-        ("deny 0.0.0.0 0.0.0.0 10.0.0.0/8\npermit 0.0.0.0 0.0.0.0\n", THROUGH, false),
+        ("permit 0.0.0.0 0.0.0.0\n", TWO_UPSTREAMS, true),
+        ("permit 0.0.0.0 0.0.0.0 .example 0.0.0.0\n", TWO_UPSTREAMS, true),
+        ("permit 0.0.0.0 0.0.0.0 203.0.113.0/24\n", TWO_UPSTREAMS, false),
+        ("deny 0.0.0.0 0.0.0.0 10.0.0.0/8\npermit 0.0.0.0 0.0.0.0\n", TWO_UPSTREAMS, false),
         ("permit 0.0.0.0 0.0.0.0\n", "direct ALL 0.0.0.0\n", false),
         ("permit 0.0.0.0 0.0.0.0\n", "deny 10.0.0.0/8\nsockd @=198.51.100.1 ALL 0.0.0.0\n", false),
     ] {
@@ -701,7 +701,7 @@ fn a_name_without_an_address_is_asked_for_by_name_or_refused() {
         assert_eq!(refusal(&actions).is_none(), passed, "{rules}{lines}");
         if passed {
             let actions = after(&mut session, vec![unicast("198.51.100.1"), Event::Dialled(Ok(()))], &config);
-            let (_, request) = asked_next(&actions).unwrap();
+            let (_, request) = asked_upstream(&actions).unwrap();
             assert_eq!(request.destination, Destination::Name(Name::new(b"a.example").unwrap()));
         }
     }
@@ -943,7 +943,7 @@ proptest! {
             for action in &actions {
                 match action {
                     Action::Listen { .. } => prop_assert!(false, "a port here for a BIND there"),
-                    Action::AskNext(_, request) => {
+                    Action::AskUpstream(_, request) => {
                         asked += 1;
                         prop_assert_eq!(&request.destination, &wanted);
                     }

@@ -126,10 +126,10 @@ impl Monitor {
     }
 
     /// Has the next server, to which the session holds a connection, asked to carry out a request.
-    pub(crate) fn ask_next(&mut self, visit: usize, next: SocketAddr, request: Request) -> Option<Event> {
+    pub(crate) fn ask_upstream(&mut self, visit: usize, next: SocketAddr, request: Request) -> Option<Event> {
         let client = self.visits.get(visit)?.host();
         let (kind, replies) = match request.command {
-            Command::Connect => (Kind::Next, 1),
+            Command::Connect => (Kind::Upstream, 1),
             Command::Bind => (Kind::Bind, 2),
         };
         if let Some(limit) = self.tallies.limit(kind, client, &self.config.settings) {

@@ -233,7 +233,7 @@ impl Monitor {
             Action::Announce(address) => self.tell(worker, ToSession::Listening { id, address }, None),
             Action::CloseStranger => self.keep_port(index),
             Action::Run(template, values) => self.run_command(&template, *values),
-            Action::AskNext(next, request) => return self.ask_next(index, next, *request),
+            Action::AskUpstream(next, request) => return self.ask_upstream(index, next, *request),
             Action::Remember { next, reachable } => self.remember(next, reachable),
             Action::HandOff { bound } => {
                 if let Holds::Server(server) = self.take(index) {

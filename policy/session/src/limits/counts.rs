@@ -14,12 +14,12 @@ pub enum Kind {
     /// Ports that wait for the server of a BIND.
     Bind,
     /// CONNECTs that a next server has not answered.
-    Next,
+    Upstream,
 }
 
 /// CONNECTs of one client host that wait for next servers: half of what an upstream worker has room for, as how long a
 /// next server takes is for the destination to say, and thus for whoever asks for it.
-const MAX_NEXT_PER_HOST: u32 = 2048;
+const MAX_UPSTREAM_PER_HOST: u32 = 2048;
 
 /// Counts of all client hosts that have any.
 #[derive(Debug, Default)]
@@ -40,12 +40,12 @@ struct Tally {
 
 impl Tally {
     fn count(&mut self, kind: Kind) -> &mut u32 {
-        let [lookups, idents, binds, nexts] = &mut self.counts;
+        let [lookups, idents, binds, upstreams] = &mut self.counts;
         match kind {
             Kind::Lookup => lookups,
             Kind::Ident => idents,
             Kind::Bind => binds,
-            Kind::Next => nexts,
+            Kind::Upstream => upstreams,
         }
     }
 }
@@ -119,7 +119,9 @@ impl Tallies {
                 (settings.max_binds_per_host, settings.max_binds, names)
             }
             // In all there are no more of them than sessions.
-            Kind::Next => (MAX_NEXT_PER_HOST, u32::MAX, ["too many requests wait for next servers"; 2]),
+            Kind::Upstream => {
+                (MAX_UPSTREAM_PER_HOST, u32::MAX, ["too many requests wait for next servers"; 2])
+            }
         };
         let [own, all] = names;
         match self.hosts.get_mut(&host).map_or(0, |tally| *tally.count(kind)) {
@@ -178,13 +180,13 @@ mod tests {
     fn one_host_cannot_fill_the_worker_of_a_next_server_with_requests_that_wait() {
         let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| Host::of(address.parse().unwrap()));
         let (mut tallies, settings) = (Tallies::default(), Settings::default());
-        for _ in 0..MAX_NEXT_PER_HOST {
-            assert_eq!(tallies.limit(Kind::Next, one, &settings), None);
-            tallies.add(Kind::Next, one);
+        for _ in 0..MAX_UPSTREAM_PER_HOST {
+            assert_eq!(tallies.limit(Kind::Upstream, one, &settings), None);
+            tallies.add(Kind::Upstream, one);
         }
-        assert!(tallies.limit(Kind::Next, one, &settings).is_some());
-        assert_eq!(tallies.limit(Kind::Next, other, &settings), None);
-        (0..MAX_NEXT_PER_HOST).for_each(|_| tallies.remove(Kind::Next, one));
+        assert!(tallies.limit(Kind::Upstream, one, &settings).is_some());
+        assert_eq!(tallies.limit(Kind::Upstream, other, &settings), None);
+        (0..MAX_UPSTREAM_PER_HOST).for_each(|_| tallies.remove(Kind::Upstream, one));
         assert!(tallies.hosts.is_empty());
     }
 

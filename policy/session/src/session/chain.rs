@@ -1,7 +1,7 @@
 //! The way through next SOCKS servers: which of them is tried when, and what their replies mean.
 //!
 //! The servers of a line are tried in their order, each address in turn; one that could not be reached a short while
-//! ago comes last. The monitor dials, and an upstream worker asks for what stands here in [`Session::next_request`]:
+//! ago comes last. The monitor dials, and an upstream worker asks for what stands here in [`Session::upstream_request`]:
 //! composed from the monitor's own facts, never from what a worker says later.
 
 use super::*;
@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 /// The servers of one line, and how far they have been tried.
 #[derive(Debug, Default)]
-pub(super) struct Through {
+pub(super) struct Chain {
     /// Those whose addresses are not known yet; the first of them is being found out about.
     servers: VecDeque<Server>,
     /// What can be dialled, with the address to dial from.
@@ -26,9 +26,9 @@ pub(super) struct Through {
 
 impl Session {
     /// Begins with the first server.
-    pub(super) fn go_through(&mut self, servers: Vec<Server>, config: &Config) -> Vec<Action> {
+    pub(super) fn go_upstream(&mut self, servers: Vec<Server>, config: &Config) -> Vec<Action> {
         if let Some(asked) = &mut self.asked {
-            asked.rare().through = Some(Through { servers: servers.into(), ..Through::default() });
+            asked.rare().chain = Some(Chain { servers: servers.into(), ..Chain::default() });
         }
         match self.target() {
             // A request of SOCKS4 has no room for it.
@@ -37,66 +37,68 @@ impl Session {
         }
     }
 
-    fn through(&mut self) -> Option<&mut Through> {
-        self.asked.as_mut()?.rare.as_mut()?.through.as_mut()
+    fn chain(&mut self) -> Option<&mut Chain> {
+        self.asked.as_mut()?.rare.as_mut()?.chain.as_mut()
     }
 
     fn next_server(&mut self, config: &Config) -> Vec<Action> {
-        let Some(through) = self.through() else { return self.refuse(config) };
-        if through.addresses.is_empty() && through.servers.is_empty() {
-            through.addresses = std::mem::take(&mut through.last);
+        let Some(chain) = self.chain() else { return self.refuse(config) };
+        if chain.addresses.is_empty() && chain.servers.is_empty() {
+            chain.addresses = std::mem::take(&mut chain.last);
         }
-        if let Some((to, from)) = through.addresses.pop_front() {
-            through.current = Some(to);
+        if let Some((to, from)) = chain.addresses.pop_front() {
+            chain.current = Some(to);
             self.phase = Phase::DiallingUpstream;
             let limit = Action::Deadline(Some(seconds(config.settings.connect_limit)));
             return vec![limit, Action::Dial { to, from, reserved: false }];
         }
-        let Some(server) = through.servers.front().cloned() else {
-            let none = || Failure::NextServer("no next server can be used".into());
-            let failure = through.failure.take().unwrap_or_else(none);
+        let Some(server) = chain.servers.front().cloned() else {
+            let none = || Failure::Upstream("no next server can be used".into());
+            let failure = chain.failure.take().unwrap_or_else(none);
             return self.failed(failure, config);
         };
         match server.host {
             Destination::Address(address) => {
                 let port = port_of(&server, config);
-                self.ask(Fact::NextKinds, Action::Classify(vec![address], port), config)
+                self.ask(Fact::UpstreamKinds, Action::Classify(vec![address], port), config)
             }
             Destination::Name(name) => match message::Name::new(name.as_str().as_bytes()) {
-                Some(name) => self.ask(Fact::NextAddresses, Action::Resolve(Query::Addresses(name)), config),
-                None => self.next_addresses(Answer::Failed, config),
+                Some(name) => {
+                    self.ask(Fact::UpstreamAddresses, Action::Resolve(Query::Addresses(name)), config)
+                }
+                None => self.upstream_addresses(Answer::Failed, config),
             },
         }
     }
 
     /// The resolver has told the addresses of a server.
-    pub(super) fn next_addresses(&mut self, answer: Answer, config: &Config) -> Vec<Action> {
-        let Some(through) = self.through() else { return self.refuse(config) };
-        match (answer, through.servers.front()) {
+    pub(super) fn upstream_addresses(&mut self, answer: Answer, config: &Config) -> Vec<Action> {
+        let Some(chain) = self.chain() else { return self.refuse(config) };
+        match (answer, chain.servers.front()) {
             (Answer::Addresses(addresses), Some(server)) => {
                 let port = port_of(server, config);
                 let addresses = addresses.into_vec().into_iter().map(sockd_policy::canonical).collect();
-                self.ask(Fact::NextKinds, Action::Classify(addresses, port), config)
+                self.ask(Fact::UpstreamKinds, Action::Classify(addresses, port), config)
             }
             (_, server) => {
                 let server = server.map(Server::to_string).unwrap_or_default();
                 let what = format!("the next server's name {server} cannot be resolved");
-                through.failure = Some(Failure::NextServer(what));
-                through.servers.pop_front();
+                chain.failure = Some(Failure::Upstream(what));
+                chain.servers.pop_front();
                 self.next_server(config)
             }
         }
     }
 
     /// It is known what the addresses of a server are to this host.
-    pub(super) fn next_classified(&mut self, candidates: Vec<Candidate>, config: &Config) -> Vec<Action> {
-        let Some(through) = self.through() else { return self.refuse(config) };
-        let Some(server) = through.servers.pop_front() else { return self.next_server(config) };
+    pub(super) fn upstream_classified(&mut self, candidates: Vec<Candidate>, config: &Config) -> Vec<Action> {
+        let Some(chain) = self.chain() else { return self.refuse(config) };
+        let Some(server) = chain.servers.pop_front() else { return self.next_server(config) };
         for candidate in candidates {
             match usable(&server, candidate, config) {
-                Ok(next) if candidate.unreachable => through.last.push_back(next),
-                Ok(next) => through.addresses.push_back(next),
-                Err(failure) => through.failure = Some(failure),
+                Ok(next) if candidate.unreachable => chain.last.push_back(next),
+                Ok(next) => chain.addresses.push_back(next),
+                Err(failure) => chain.failure = Some(failure),
             }
         }
         self.next_server(config)
@@ -104,32 +106,32 @@ impl Session {
 
     /// The connection to a next server stands: it is asked.
     pub(super) fn reached(&mut self, config: &Config) -> Vec<Action> {
-        let next = self.through().and_then(|through| through.current);
-        let (Some(next), Some(request)) = (next, self.next_request(config)) else {
+        let next = self.chain().and_then(|chain| chain.current);
+        let (Some(next), Some(request)) = (next, self.upstream_request(config)) else {
             return self.refuse(config);
         };
         self.phase = Phase::AskingUpstream;
         vec![
             Action::Remember { next, reachable: true },
             Action::Deadline(Some(seconds(config.settings.connect_limit))),
-            Action::AskNext(next, Box::new(request)),
+            Action::AskUpstream(next, Box::new(request)),
         ]
     }
 
     /// A next server cannot be reached; the others may be.
     pub(super) fn unreached(&mut self, failure: Failure, config: &Config) -> Vec<Action> {
-        let Some(through) = self.through() else { return self.refuse(config) };
+        let Some(chain) = self.chain() else { return self.refuse(config) };
         // Another call fails for want of something here.
         let is_its_own = matches!(failure, Failure::Failed("connect", _) | Failure::TimedOut);
-        let unreachable = through.current.filter(|_| is_its_own);
-        through.failure = Some(failure);
+        let unreachable = chain.current.filter(|_| is_its_own);
+        chain.failure = Some(failure);
         let mut actions: Vec<Action> =
             unreachable.map(|next| Action::Remember { next, reachable: false }).into_iter().collect();
         actions.extend(self.next_server(config));
         actions
     }
 
-    fn next_request(&self, config: &Config) -> Option<message::request::Request> {
+    fn upstream_request(&self, config: &Config) -> Option<message::request::Request> {
         let asked = self.asked.as_ref()?;
         let user = config.settings.upstream_user.as_deref().map_or(asked.user.as_bytes(), str::as_bytes);
         let name = || message::Name::new(asked.destination_names.as_ref()?.first()?.as_str().as_bytes());
@@ -148,7 +150,7 @@ impl Session {
     /// A next server has replied, or will not.
     pub(super) fn replied(&mut self, reply: NextReply, config: &Config) -> Vec<Action> {
         let Some(asked) = &self.asked else { return self.refuse(config) };
-        let failed = |what: String| Failure::NextServer(what);
+        let failed = |what: String| Failure::Upstream(what);
         let failure = match (reply, asked.command, self.phase) {
             (NextReply::Granted(bound), Command::Connect, _) => return self.connected(bound.into(), config),
             (NextReply::Granted(bound), Command::Bind, Phase::AskingUpstream) => {
@@ -179,7 +181,7 @@ impl Session {
     /// client knows it; told to our client, that would be ours.
     fn upstream_listens(&mut self, bound: SocketAddr, config: &Config) -> Vec<Action> {
         self.phase = Phase::AwaitingUpstreamPeer;
-        let next = self.through().and_then(|through| through.current);
+        let next = self.chain().and_then(|chain| chain.current);
         let bound = match next.filter(|_| bound.ip().is_unspecified()) {
             Some(next) => SocketAddr::new(next.ip(), bound.port()),
             None => bound,
@@ -199,15 +201,15 @@ impl Session {
             Some(place) => self.met(peer, place, config),
             None => {
                 let what = format!("connected to wrong host {} ({})", peer.ip(), peer.port());
-                self.over(Failure::NextServer(what), config)
+                self.over(Failure::Upstream(what), config)
             }
         }
     }
 
     /// What stands behind a line about a request that a next server has to do with.
     pub(super) fn using(&self) -> String {
-        let through = self.asked.as_ref().and_then(|asked| asked.through());
-        let current = through.and_then(|through| through.current);
+        let chain = self.asked.as_ref().and_then(|asked| asked.chain());
+        let current = chain.and_then(|chain| chain.current);
         current.map(|next| format!(" using sockd at {next}")).unwrap_or_default()
     }
 }
@@ -229,7 +231,7 @@ fn usable(
         Destination::Name(name) => (false, vec![name.clone()]),
     };
     if let Some(refusal) = next_server_refused(address, next.port(), kind, own_listener, written) {
-        return Err(Failure::NextServer(format!("next server {next}: {refusal}")));
+        return Err(Failure::Upstream(format!("next server {next}: {refusal}")));
     }
     match config.routes.as_ref().map(|routes| routes.source_for(address, Some(&names))) {
         None => Ok((next, None)),

@@ -10,7 +10,7 @@ use crate::hook_values::Values;
 use crate::log::classic::{self, Parties};
 use crate::log::{Level, escape};
 use crate::settings::{Commands, LocalDestinations, UpstreamNames, seconds};
-use chain::Through;
+use chain::Chain;
 use nix::errno::Errno;
 use sockd_common::message;
 use sockd_common::message::request::ReplyCode;
@@ -78,15 +78,15 @@ pub enum Fact {
     /// The client's user, from its identd.
     Identity,
     /// The addresses of a next server's name.
-    NextAddresses,
+    UpstreamAddresses,
     /// What a next server's addresses are to this host.
-    NextKinds,
+    UpstreamKinds,
 }
 
 impl Fact {
     /// Whether it is asked after the decision.
     fn is_decided(self) -> bool {
-        matches!(self, Self::NextAddresses | Self::NextKinds)
+        matches!(self, Self::UpstreamAddresses | Self::UpstreamKinds)
     }
 }
 
@@ -179,7 +179,7 @@ pub enum Action {
     /// Run this command of the rules.
     Run(String, Box<Values>),
     /// Have the next server asked, to which the connection stands.
-    AskNext(SocketAddr, Box<message::request::Request>),
+    AskUpstream(SocketAddr, Box<message::request::Request>),
     /// Remember whether a next server could be reached.
     Remember {
         /// The server.
@@ -259,7 +259,7 @@ struct Rare {
     /// What is reported when no candidate is left.
     failure: Option<Failure>,
     /// The way of the candidate, where it leads through next servers.
-    through: Option<Through>,
+    chain: Option<Chain>,
 }
 
 /// Why the last candidate came to nothing.
@@ -275,7 +275,7 @@ enum Failure {
     /// A next server refused.
     Passed(ReplyCode),
     /// Something else about a next server.
-    NextServer(String),
+    Upstream(String),
     /// By a limit of the settings.
     Limited(&'static str),
     TimedOut,
@@ -307,7 +307,7 @@ impl Session {
         let asked = self.asked.as_ref()?;
         match self.phase {
             Phase::Dialling => Some(SocketAddr::new(self.target(), asked.port)),
-            Phase::DiallingUpstream => asked.through()?.current,
+            Phase::DiallingUpstream => asked.chain()?.current,
             _ => None,
         }
     }
@@ -349,11 +349,11 @@ impl Session {
             }
             (Phase::Dialling, Event::Deadline) => self.failed(Failure::TimedOut, config),
 
-            (Phase::Asking(Fact::NextAddresses), Event::Resolved(answer)) => {
-                self.next_addresses(answer, config)
+            (Phase::Asking(Fact::UpstreamAddresses), Event::Resolved(answer)) => {
+                self.upstream_addresses(answer, config)
             }
-            (Phase::Asking(Fact::NextKinds), Event::Classified(candidates)) => {
-                self.next_classified(candidates, config)
+            (Phase::Asking(Fact::UpstreamKinds), Event::Classified(candidates)) => {
+                self.upstream_classified(candidates, config)
             }
             (Phase::DiallingUpstream, Event::Dialled(Ok(()))) => self.reached(config),
             (Phase::DiallingUpstream, Event::Dialled(Err((call, error)))) => {
@@ -537,7 +537,7 @@ impl Session {
                 self.learn(config, |asked| asked.destination_names = Some(Box::default()))
             }
             Fact::Addresses | Fact::Kinds => self.addresses(Answer::Failed, config),
-            Fact::NextAddresses | Fact::NextKinds => self.next_addresses(Answer::Failed, config),
+            Fact::UpstreamAddresses | Fact::UpstreamKinds => self.upstream_addresses(Answer::Failed, config),
         }
     }
 
@@ -558,7 +558,7 @@ impl Session {
                     let mut actions = self.permitted_once(unverified, commands, config);
                     actions.extend(match path {
                         Path::Direct(candidate, from) => self.go(candidate, from, config),
-                        Path::Through(servers) => self.go_through(servers, config),
+                        Path::Chain(servers) => self.go_upstream(servers, config),
                     });
                     return actions;
                 }
@@ -578,7 +578,7 @@ impl Session {
             let kept = &mut asked.rare().failure;
             let reached = matches!(
                 kept,
-                Some(Failure::Failed(..) | Failure::TimedOut | Failure::Passed(_) | Failure::NextServer(_))
+                Some(Failure::Failed(..) | Failure::TimedOut | Failure::Passed(_) | Failure::Upstream(_))
             );
             if !reached || last {
                 *kept = Some(failure);
@@ -643,7 +643,7 @@ impl Session {
     fn go(&mut self, candidate: Candidate, from: Option<IpAddr>, config: &Config) -> Vec<Action> {
         let reserved = is_reserved(self.client(), config);
         let Some(asked) = &mut self.asked else { return Vec::new() };
-        asked.rare.as_mut().and_then(|rare| rare.through.take());
+        asked.rare.as_mut().and_then(|rare| rare.chain.take());
         let mut actions = Vec::new();
         match asked.command {
             Command::Connect => {
@@ -817,7 +817,7 @@ impl Session {
                 let what = "the next server refuses";
                 vec![self.tell(classic::failed_otherwise(&line, what)), Action::Refuse(code)]
             }
-            Some(Failure::NextServer(what)) => {
+            Some(Failure::Upstream(what)) => {
                 vec![self.tell(classic::failed_otherwise(&line, &what)), rejected]
             }
             Some(Failure::Limited(limit)) => vec![notice(classic::failed_otherwise(&line, limit)), rejected],
@@ -911,7 +911,7 @@ enum Path {
     /// From this host, from the address that the route file says.
     Direct(Candidate, Option<IpAddr>),
     /// Through the first of these servers that can be reached.
-    Through(Vec<Server>),
+    Chain(Vec<Server>),
 }
 
 impl Asked {
@@ -919,8 +919,8 @@ impl Asked {
         self.rare.get_or_insert_default()
     }
 
-    fn through(&self) -> Option<&Through> {
-        self.rare.as_ref()?.through.as_ref()
+    fn chain(&self) -> Option<&Chain> {
+        self.rare.as_ref()?.chain.as_ref()
     }
 
     /// Without a candidate: on the name alone.
@@ -1010,10 +1010,8 @@ impl Asked {
         let text = |template: Template<'_>| template.text().to_owned();
         let path = match (way, candidate, &config.routes) {
             (Way::Deny, ..) => return Err(Failure::Denied(DenyReason::Rule, command.map(text))),
-            (Way::Sockd(servers), ..) if servers.is_empty() => {
-                Path::Through(config.settings.default_servers())
-            }
-            (Way::Sockd(servers), ..) => Path::Through(servers),
+            (Way::Sockd(servers), ..) if servers.is_empty() => Path::Chain(config.settings.default_servers()),
+            (Way::Sockd(servers), ..) => Path::Chain(servers),
             (Way::Direct, None, _) => return Err(Failure::Unresolved),
             (Way::Direct, Some(candidate), None) => Path::Direct(candidate, None),
             (Way::Direct, Some(candidate), Some(routes)) => match routes.source_for(candidate.address, names)

@@ -164,7 +164,7 @@ struct System<'w> {
     resolving: Option<Name>,
     resolved: Vec<(Name, Vec<IpAddr>)>,
     /// Addresses that have been classified for next servers.
-    next_classified: Vec<SocketAddr>,
+    upstream_classified: Vec<SocketAddr>,
     /// The next server to which a connection stands and that is not asked yet, and the one that is asked.
     reached: Option<SocketAddr>,
     asking: Option<Asking>,
@@ -222,7 +222,7 @@ impl<'w> System<'w> {
             dialling: None,
             resolving: None,
             resolved: Vec::new(),
-            next_classified: Vec::new(),
+            upstream_classified: Vec::new(),
             reached: None,
             asking: None,
             listening: None,
@@ -239,7 +239,7 @@ impl<'w> System<'w> {
     fn event(&self, phase: Phase, choices: &mut Unstructured<'_>) -> Result<Event> {
         let expected = match phase {
             Phase::Requesting => 0,
-            Phase::Asking(Fact::Kinds | Fact::NextKinds) => 3,
+            Phase::Asking(Fact::Kinds | Fact::UpstreamKinds) => 3,
             Phase::Asking(Fact::Identity) => 4,
             Phase::Asking(_) => 2,
             Phase::Dialling | Phase::DiallingUpstream => 5,
@@ -323,10 +323,10 @@ impl<'w> System<'w> {
             (Phase::Asking(Fact::Kinds), Event::Classified(_)) => {
                 self.candidates = std::mem::take(&mut self.classifying).iter().map(SocketAddr::ip).collect();
             }
-            (Phase::Asking(Fact::NextKinds), Event::Classified(_)) => {
-                self.next_classified.append(&mut self.classifying);
+            (Phase::Asking(Fact::UpstreamKinds), Event::Classified(_)) => {
+                self.upstream_classified.append(&mut self.classifying);
             }
-            (Phase::Asking(Fact::Addresses | Fact::NextAddresses), Event::Resolved(answer)) => {
+            (Phase::Asking(Fact::Addresses | Fact::UpstreamAddresses), Event::Resolved(answer)) => {
                 if let (Some(name), Answer::Addresses(addresses)) = (self.resolving.take(), answer) {
                     let addresses = addresses.as_slice().iter().copied().map(canonical).collect();
                     self.resolved.push((name, addresses));
@@ -392,7 +392,7 @@ impl<'w> System<'w> {
                 Action::Log(_, line) => self.line(line, happened),
                 Action::Classify(addresses, port) => {
                     let requested = self.request.as_ref().map(|request| request.port);
-                    assert!(phase == Phase::Asking(Fact::NextKinds) || Some(*port) == requested);
+                    assert!(phase == Phase::Asking(Fact::UpstreamKinds) || Some(*port) == requested);
                     self.classifying =
                         addresses.iter().map(|address| SocketAddr::new(*address, *port)).collect();
                 }
@@ -415,7 +415,7 @@ impl<'w> System<'w> {
                     Happened::Unreached(tried, true) => assert!(tried == next && !*reachable),
                     _ => panic!("nothing is known of {next}"),
                 },
-                Action::AskNext(next, request) => {
+                Action::AskUpstream(next, request) => {
                     assert!(matches!(happened, Happened::Reached(reached) if reached == next));
                     assert_eq!((phase, self.reached.take()), (Phase::AskingUpstream, Some(*next)));
                     let target = self.is_asked_for(request, config);
@@ -509,7 +509,7 @@ impl<'w> System<'w> {
             assert!(actions.iter().any(|action| matches!(action, Action::HandOff { .. })));
         }
         if let Happened::Reached(_) = happened {
-            assert!(actions.iter().any(|action| matches!(action, Action::AskNext(..))));
+            assert!(actions.iter().any(|action| matches!(action, Action::AskUpstream(..))));
         }
         let held = [
             self.dialling.is_some(),
@@ -636,7 +636,7 @@ impl<'w> System<'w> {
 
     /// A line that was in force leads something permitted through the server whose address this is.
     fn is_next_server(&self, to: SocketAddr, from: Option<IpAddr>) {
-        assert!(self.next_classified.contains(&to), "{to} was not decided on");
+        assert!(self.upstream_classified.contains(&to), "{to} was not decided on");
         let leads = self.worlds.iter().any(|config| {
             let ways = self.targets().into_iter().map(|target| self.way(target, self.command(), config));
             let mut servers = ways.flat_map(|way| match way {
