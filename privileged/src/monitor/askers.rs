@@ -19,7 +19,7 @@ use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
 use sockd_common::message::{Id, Role};
 use sockd_policy::Identity;
 use sockd_session::client_host::Host;
-use sockd_session::limits::counts::Kind;
+use sockd_session::limits::counts::Resource;
 use sockd_session::session::Event;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -42,7 +42,7 @@ pub(crate) struct AskedOf {
     /// The host that is asked.
     host: Host,
     /// What it counts as, and of which client host.
-    counts: (Kind, Host),
+    counts: (Resource, Host),
     what: What,
     stage: Stage,
     /// When the worker has to have given up.
@@ -98,7 +98,7 @@ impl Monitor {
     pub(crate) fn ask_ident(&mut self, visit: usize) -> Option<Event> {
         let (client, proxy, host) =
             self.visits.get(visit).map(|visit| (visit.session.client(), visit.proxy, visit.host()))?;
-        if let Some(limit) = self.tallies.limit(Kind::Ident, host, &self.config.settings) {
+        if let Some(limit) = self.counts.limit(Resource::Ident, host, &self.config.settings) {
             self.log.quiet_err(&format!("identd is not asked: {limit} by {host}"));
             return Some(Event::Identified(Identity::Unknown));
         }
@@ -108,7 +108,7 @@ impl Monitor {
             Err(_) => return Some(Event::Identified(Identity::Unknown)),
         };
         let what = What::Identity { client_port: client.port(), proxy_port: proxy.port() };
-        let index = self.begin_query(visit, host, (Kind::Ident, host), what);
+        let index = self.begin_query(visit, host, (Resource::Ident, host), what);
         match dialled {
             Dialled::Connected(socket) => self.hand_to_asker(index, socket),
             Dialled::Pending(socket) => {
@@ -129,10 +129,10 @@ impl Monitor {
     pub(crate) fn ask_upstream(&mut self, visit: usize, next: SocketAddr, request: Request) -> Option<Event> {
         let client = self.visits.get(visit)?.host();
         let (kind, replies) = match request.command {
-            Command::Connect => (Kind::Upstream, 1),
-            Command::Bind => (Kind::Bind, 2),
+            Command::Connect => (Resource::Upstream, 1),
+            Command::Bind => (Resource::Bind, 2),
         };
-        if let Some(limit) = self.tallies.limit(kind, client, &self.config.settings) {
+        if let Some(limit) = self.counts.limit(kind, client, &self.config.settings) {
             return Some(Event::NoRoom(limit));
         }
         let Holds::Server(server) = self.take(visit) else { return None };
@@ -145,8 +145,8 @@ impl Monitor {
         None
     }
 
-    fn begin_query(&mut self, visit: usize, host: Host, counts: (Kind, Host), what: What) -> usize {
-        self.tallies.add(counts.0, counts.1);
+    fn begin_query(&mut self, visit: usize, host: Host, counts: (Resource, Host), what: What) -> usize {
+        self.counts.add(counts.0, counts.1);
         let query = AskedOf { visit: Some(visit), host, counts, what, stage: Stage::Neither, due: None };
         let index = self.queries.insert(query);
         if let Some(visit) = self.visits.get_mut(visit) {
@@ -270,7 +270,7 @@ impl Monitor {
     fn answer_query(&mut self, index: usize, answer: Event) {
         drop(self.take_identd(index));
         let Some(query) = self.queries.try_remove(index) else { return };
-        self.tallies.remove(query.counts.0, query.counts.1);
+        self.counts.remove(query.counts.0, query.counts.1);
         if let (Some(due), Ok(place)) = (query.due, u32::try_from(index)) {
             self.deadlines.remove(&(due, Token::Query(place).pack()));
         }

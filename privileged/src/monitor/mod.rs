@@ -37,7 +37,7 @@ use sockd_common::message::upstream::FromUpstream;
 use sockd_common::message::{LockdownReport, Role};
 use sockd_session::client_host::Host;
 use sockd_session::config::Config;
-use sockd_session::limits::counts::Tallies;
+use sockd_session::limits::counts::Counts;
 use sockd_session::limits::rate::Admission;
 use sockd_session::session::Event;
 use std::collections::{BTreeSet, HashMap};
@@ -72,7 +72,7 @@ pub struct Monitor {
     pub(crate) kinds: Kinds,
     pub(crate) workers: Workers,
     pub(crate) visits: Slab<Visit>,
-    pub(crate) tallies: Tallies,
+    pub(crate) counts: Counts,
     pub(crate) admission: Admission,
     pub(crate) deadlines: BTreeSet<(Instant, Token32)>,
     pub(crate) lookups: Lookups,

@@ -12,7 +12,7 @@ use slab::Slab;
 use sockd_common::message::resolver::{Answer, FromResolver, Query, ToResolver, Transport};
 use sockd_common::message::{Id, Role};
 use sockd_session::client_host::Host;
-use sockd_session::limits::counts::Kind;
+use sockd_session::limits::counts::Resource;
 use sockd_session::resolv_conf::ResolvConf;
 use sockd_session::session::Event;
 use std::net::SocketAddr;
@@ -167,11 +167,11 @@ impl Monitor {
     pub(crate) fn look_up(&mut self, visit: usize, query: Query) -> Option<Event> {
         self.look_at_files();
         let host = self.visits.get(visit)?.host();
-        if let Some(limit) = self.tallies.limit(Kind::Lookup, host, &self.config.settings) {
+        if let Some(limit) = self.counts.limit(Resource::Lookup, host, &self.config.settings) {
             self.log.quiet_err(&format!("lookups fail: {limit} by {host}"));
             return Some(Event::Resolved(Answer::Failed));
         }
-        self.tallies.add(Kind::Lookup, host);
+        self.counts.add(Resource::Lookup, host);
         let index = self.lookups.pending.insert(Lookup {
             visit: Some(visit),
             host,
@@ -229,7 +229,7 @@ impl Monitor {
     }
 
     fn answered(&mut self, index: usize, lookup: Lookup, answer: Answer) {
-        self.tallies.remove(Kind::Lookup, lookup.host);
+        self.counts.remove(Resource::Lookup, lookup.host);
         if let (Some(due), Ok(place)) = (lookup.due, u32::try_from(index)) {
             self.deadlines.remove(&(due, Token::Lookup(place).pack()));
         }

@@ -18,7 +18,7 @@ use sockd_policy::guard::{AddressKind, embedded};
 use sockd_session::client_host::Host;
 use sockd_session::config::RESERVED;
 use sockd_session::hook_values::Values;
-use sockd_session::limits::counts::Kind;
+use sockd_session::limits::counts::Resource;
 use sockd_session::log::Level;
 use sockd_session::session::{Action, Candidate, Event, Phase, Session};
 use sockd_session::settings::seconds;
@@ -143,7 +143,7 @@ impl Monitor {
         if all >= settings.max_sessions {
             return self.log.quiet_err("clients are turned away: max_sessions reached");
         }
-        if self.tallies.sessions(host) >= settings.max_sessions_per_host.into() {
+        if self.counts.sessions(host) >= settings.max_sessions_per_host.into() {
             let text = format!("clients are turned away: max_sessions_per_host reached by {host}");
             return self.log.quiet_err(&text);
         }
@@ -177,13 +177,13 @@ impl Monitor {
         let entry = self.visits.vacant_entry();
         let index = entry.key();
         let Ok(id) = u32::try_from(index) else { return };
-        let number = self.tallies.begin(host, index);
+        let number = self.counts.begin(host, index);
         let session = Session::new(address);
         entry.insert(Visit { session, proxy, worker, number, deadline: None, holds: Holds::Nothing });
         self.workers.assign(worker, host);
         self.set_deadline(index, Some(sockd_session::settings::seconds(self.config.settings.request_limit)));
         self.tell(worker, ToSession::Serve { id: Id(id) }, Some(client));
-        if let Some((oldest, limit)) = self.tallies.oldest_beyond(host, &self.config.settings) {
+        if let Some((oldest, limit)) = self.counts.oldest_beyond(host, &self.config.settings) {
             self.log.quiet_err(&format!("unfinished requests are closed: {limit} by {host}"));
             self.happen(oldest, Event::Stop);
         }
@@ -208,7 +208,7 @@ impl Monitor {
             let was_requesting = visit.session.phase() == Phase::Requesting;
             let actions = visit.session.on(event, &self.config);
             if was_requesting && visit.session.phase() != Phase::Requesting {
-                self.tallies.finished(visit.host(), visit.number);
+                self.counts.finished(visit.host(), visit.number);
             }
             for action in actions {
                 events.extend(self.carry_out(index, action));
@@ -382,7 +382,7 @@ impl Monitor {
 
     fn listen(&mut self, index: usize, towards: IpAddr, at: Option<IpAddr>, reserved: bool) -> Event {
         let host = self.visits.get(index).map(Visit::host);
-        match host.and_then(|host| self.tallies.limit(Kind::Bind, host, &self.config.settings)) {
+        match host.and_then(|host| self.counts.limit(Resource::Bind, host, &self.config.settings)) {
             Some(limit) => Event::NoRoom(limit),
             None => Event::Listening(self.open_port(index, towards, at, reserved)),
         }
@@ -412,7 +412,7 @@ impl Monitor {
     fn hold_port(&mut self, index: usize, port: OwnedFd) {
         if let Some(visit) = self.visits.get_mut(index) {
             visit.holds = Holds::Port(port);
-            self.tallies.add(Kind::Bind, visit.host());
+            self.counts.add(Resource::Bind, visit.host());
         }
     }
 
@@ -492,7 +492,7 @@ impl Monitor {
             let _ = epoll::delete(&self.epoll, socket);
         }
         if let Holds::Port(_) = held {
-            self.tallies.remove(Kind::Bind, visit.host());
+            self.counts.remove(Resource::Bind, visit.host());
         }
         held
     }
@@ -510,7 +510,7 @@ impl Monitor {
         self.let_go(index);
         self.set_deadline(index, None);
         if let Some(visit) = self.visits.try_remove(index) {
-            self.tallies.end(visit.host(), visit.number);
+            self.counts.end(visit.host(), visit.number);
             self.workers.release(visit.worker, &self.config.settings);
         }
     }

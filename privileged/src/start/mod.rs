@@ -37,7 +37,7 @@ use sockd_policy::Services;
 use sockd_session::about::{self, Greeting};
 use sockd_session::config::Config;
 use sockd_session::config::default_port;
-use sockd_session::limits::counts::Tallies;
+use sockd_session::limits::counts::Counts;
 use sockd_session::limits::rate::Admission;
 use sockd_session::sandbox;
 use sockd_session::settings::{Commands, Sandbox, Settings};
@@ -194,7 +194,7 @@ fn prepare(
         kinds: Kinds::new().map_err(|error| Failure::system(format!("rtnetlink: {error}")))?,
         workers,
         visits: Slab::new(),
-        tallies: Tallies::default(),
+        counts: Counts::default(),
         admission: Admission::default(),
         deadlines: BTreeSet::new(),
         lookups: Lookups::new(),

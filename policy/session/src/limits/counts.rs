@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 /// What is counted besides sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Resource {
     /// Lookups under way; some outlive their session.
     Lookup,
     /// Questions to identds; the same.
@@ -23,124 +23,124 @@ const MAX_UPSTREAM_PER_HOST: u32 = 2048;
 
 /// Counts of all client hosts that have any.
 #[derive(Debug, Default)]
-pub struct Tallies {
-    hosts: HashMap<Host, Tally>,
-    all: Tally,
+pub struct Counts {
+    hosts: HashMap<Host, Open>,
+    all: Open,
 }
 
 /// What one client host, or all, have open.
 #[derive(Debug, Default)]
-struct Tally {
+struct Open {
     sessions: u64,
-    /// By [`Kind`].
+    /// By [`Resource`].
     counts: [u32; 4],
     /// Unfinished requests in the order in which they came.
     unfinished: BTreeMap<u64, usize>,
 }
 
-impl Tally {
-    fn count(&mut self, kind: Kind) -> &mut u32 {
+impl Open {
+    fn count(&mut self, resource: Resource) -> &mut u32 {
         let [lookups, idents, binds, upstreams] = &mut self.counts;
-        match kind {
-            Kind::Lookup => lookups,
-            Kind::Ident => idents,
-            Kind::Bind => binds,
-            Kind::Upstream => upstreams,
+        match resource {
+            Resource::Lookup => lookups,
+            Resource::Ident => idents,
+            Resource::Bind => binds,
+            Resource::Upstream => upstreams,
         }
     }
 }
 
-impl Tallies {
+impl Counts {
     /// A session begins; gives its number in the order of all.
-    pub fn begin(&mut self, host: Host, visit: usize) -> u64 {
+    pub fn begin(&mut self, host: Host, session: usize) -> u64 {
         // In all, those that have been.
         self.all.sessions = self.all.sessions.saturating_add(1);
         let number = self.all.sessions;
-        self.all.unfinished.insert(number, visit);
-        let tally = self.hosts.entry(host).or_default();
-        tally.sessions = tally.sessions.saturating_add(1);
-        tally.unfinished.insert(number, visit);
+        self.all.unfinished.insert(number, session);
+        let open = self.hosts.entry(host).or_default();
+        open.sessions = open.sessions.saturating_add(1);
+        open.unfinished.insert(number, session);
         number
     }
 
     /// A request has been read, or will not be any more.
     pub fn finished(&mut self, host: Host, number: u64) {
         self.all.unfinished.remove(&number);
-        if let Some(tally) = self.hosts.get_mut(&host) {
-            tally.unfinished.remove(&number);
+        if let Some(open) = self.hosts.get_mut(&host) {
+            open.unfinished.remove(&number);
         }
     }
 
     /// A session is over.
     pub fn end(&mut self, host: Host, number: u64) {
         self.finished(host, number);
-        if let Some(tally) = self.hosts.get_mut(&host) {
-            tally.sessions = tally.sessions.saturating_sub(1);
+        if let Some(open) = self.hosts.get_mut(&host) {
+            open.sessions = open.sessions.saturating_sub(1);
         }
-        self.forget(host);
+        self.drop_if_nothing_is_open(host);
     }
 
-    /// One more of a kind.
-    pub fn add(&mut self, kind: Kind, host: Host) {
-        for tally in [&mut self.all, self.hosts.entry(host).or_default()] {
-            let count = tally.count(kind);
+    /// One more of a resource.
+    pub fn add(&mut self, resource: Resource, host: Host) {
+        for open in [&mut self.all, self.hosts.entry(host).or_default()] {
+            let count = open.count(resource);
             *count = count.saturating_add(1);
         }
     }
 
     /// One less.
-    pub fn remove(&mut self, kind: Kind, host: Host) {
-        for tally in [Some(&mut self.all), self.hosts.get_mut(&host)].into_iter().flatten() {
-            let count = tally.count(kind);
+    pub fn remove(&mut self, resource: Resource, host: Host) {
+        for open in [Some(&mut self.all), self.hosts.get_mut(&host)].into_iter().flatten() {
+            let count = open.count(resource);
             *count = count.saturating_sub(1);
         }
-        self.forget(host);
+        self.drop_if_nothing_is_open(host);
     }
 
-    fn forget(&mut self, host: Host) {
-        if self.hosts.get(&host).is_some_and(|tally| tally.sessions == 0 && tally.counts == [0; 4]) {
+    fn drop_if_nothing_is_open(&mut self, host: Host) {
+        if self.hosts.get(&host).is_some_and(|open| open.sessions == 0 && open.counts == [0; 4]) {
             self.hosts.remove(&host);
         }
     }
 
     /// The setting that does not admit another one of a host.
-    pub fn limit(&mut self, kind: Kind, host: Host, settings: &Settings) -> Option<&'static str> {
-        let (of_host, in_all, names) = match kind {
-            Kind::Lookup => {
+    pub fn limit(&mut self, resource: Resource, host: Host, settings: &Settings) -> Option<&'static str> {
+        let (of_host, in_all, names) = match resource {
+            Resource::Lookup => {
                 let names = ["max_lookups_per_host reached", "max_lookups reached"];
                 (settings.max_lookups_per_host, settings.max_lookups, names)
             }
-            Kind::Ident => {
+            Resource::Ident => {
                 let names = ["max_idents_per_host reached", "max_idents reached"];
                 (settings.max_idents_per_host, settings.max_idents, names)
             }
-            Kind::Bind => {
+            Resource::Bind => {
                 let names = ["max_binds_per_host reached", "max_binds reached"];
                 (settings.max_binds_per_host, settings.max_binds, names)
             }
             // In all there are no more of them than sessions.
-            Kind::Upstream => {
+            Resource::Upstream => {
                 (MAX_UPSTREAM_PER_HOST, u32::MAX, ["too many requests wait for next servers"; 2])
             }
         };
         let [own, all] = names;
-        match self.hosts.get_mut(&host).map_or(0, |tally| *tally.count(kind)) {
+        match self.hosts.get_mut(&host).map_or(0, |open| *open.count(resource)) {
             count if count >= of_host => Some(own),
-            _ => (*self.all.count(kind) >= in_all).then_some(all),
+            _ => (*self.all.count(resource) >= in_all).then_some(all),
         }
     }
 
     /// Sessions of a host.
     pub fn sessions(&self, host: Host) -> u64 {
-        self.hosts.get(&host).map_or(0, |tally| tally.sessions)
+        self.hosts.get(&host).map_or(0, |open| open.sessions)
     }
 
     /// The oldest unfinished request of a host that has more of them than it may have, or else the oldest of all where
     /// there are too many, and the setting that says so.
     pub fn oldest_beyond(&self, host: Host, settings: &Settings) -> Option<(usize, &'static str)> {
-        let oldest = |tally: &Tally, limit: u32| {
-            let beyond = u32::try_from(tally.unfinished.len()).is_ok_and(|number| number > limit);
-            tally.unfinished.first_key_value().filter(|_| beyond).map(|(_, visit)| *visit)
+        let oldest = |open: &Open, limit: u32| {
+            let beyond = u32::try_from(open.unfinished.len()).is_ok_and(|number| number > limit);
+            open.unfinished.first_key_value().filter(|_| beyond).map(|(_, session)| *session)
         };
         let own = oldest(self.hosts.get(&host)?, settings.max_requests_per_host);
         let own = own.map(|visit| (visit, "max_requests_per_host reached"));
@@ -155,39 +155,39 @@ mod tests {
     #[test]
     fn the_oldest_unfinished_request_gives_way() {
         let host = Host::of("192.0.2.1".parse().unwrap());
-        let mut tallies = Tallies::default();
-        let numbers: Vec<u64> = (0..3).map(|visit| tallies.begin(host, visit)).collect();
+        let mut counts = Counts::default();
+        let numbers: Vec<u64> = (0..3).map(|session| counts.begin(host, session)).collect();
         let other = Host::of("192.0.2.2".parse().unwrap());
         let of = |max_requests_per_host, max_requests| Settings {
             max_requests,
             max_requests_per_host,
             ..Settings::default()
         };
-        assert_eq!(tallies.oldest_beyond(host, &of(3, 3)), None);
-        assert_eq!(tallies.oldest_beyond(host, &of(2, 3)), Some((0, "max_requests_per_host reached")));
-        tallies.finished(host, numbers[0]);
-        assert_eq!(tallies.oldest_beyond(host, &of(1, 3)), Some((1, "max_requests_per_host reached")));
-        let last = tallies.begin(other, 3);
-        assert_eq!(tallies.oldest_beyond(other, &of(2, 3)), None);
-        assert_eq!(tallies.oldest_beyond(other, &of(2, 2)), Some((1, "max_requests reached")));
-        tallies.end(other, last);
-        numbers.iter().for_each(|number| tallies.end(host, *number));
-        assert_eq!(tallies.sessions(host), 0);
-        assert!(tallies.hosts.is_empty() && tallies.all.unfinished.is_empty());
+        assert_eq!(counts.oldest_beyond(host, &of(3, 3)), None);
+        assert_eq!(counts.oldest_beyond(host, &of(2, 3)), Some((0, "max_requests_per_host reached")));
+        counts.finished(host, numbers[0]);
+        assert_eq!(counts.oldest_beyond(host, &of(1, 3)), Some((1, "max_requests_per_host reached")));
+        let last = counts.begin(other, 3);
+        assert_eq!(counts.oldest_beyond(other, &of(2, 3)), None);
+        assert_eq!(counts.oldest_beyond(other, &of(2, 2)), Some((1, "max_requests reached")));
+        counts.end(other, last);
+        numbers.iter().for_each(|number| counts.end(host, *number));
+        assert_eq!(counts.sessions(host), 0);
+        assert!(counts.hosts.is_empty() && counts.all.unfinished.is_empty());
     }
 
     #[test]
     fn one_host_cannot_fill_the_worker_of_a_next_server_with_requests_that_wait() {
         let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| Host::of(address.parse().unwrap()));
-        let (mut tallies, settings) = (Tallies::default(), Settings::default());
+        let (mut counts, settings) = (Counts::default(), Settings::default());
         for _ in 0..MAX_UPSTREAM_PER_HOST {
-            assert_eq!(tallies.limit(Kind::Upstream, one, &settings), None);
-            tallies.add(Kind::Upstream, one);
+            assert_eq!(counts.limit(Resource::Upstream, one, &settings), None);
+            counts.add(Resource::Upstream, one);
         }
-        assert!(tallies.limit(Kind::Upstream, one, &settings).is_some());
-        assert_eq!(tallies.limit(Kind::Upstream, other, &settings), None);
-        (0..MAX_UPSTREAM_PER_HOST).for_each(|_| tallies.remove(Kind::Upstream, one));
-        assert!(tallies.hosts.is_empty());
+        assert!(counts.limit(Resource::Upstream, one, &settings).is_some());
+        assert_eq!(counts.limit(Resource::Upstream, other, &settings), None);
+        (0..MAX_UPSTREAM_PER_HOST).for_each(|_| counts.remove(Resource::Upstream, one));
+        assert!(counts.hosts.is_empty());
     }
 
     #[test]
@@ -202,20 +202,22 @@ mod tests {
             max_lookups_per_host: 2,
             ..Settings::default()
         };
-        for (kind, name) in
-            [(Kind::Bind, "max_binds"), (Kind::Ident, "max_idents"), (Kind::Lookup, "max_lookups")]
-        {
-            let mut tallies = Tallies::default();
+        for (resource, name) in [
+            (Resource::Bind, "max_binds"),
+            (Resource::Ident, "max_idents"),
+            (Resource::Lookup, "max_lookups"),
+        ] {
+            let mut counts = Counts::default();
             let is = |limit: Option<&str>, expected: &str| assert_eq!(limit, Some(expected));
-            [one, one].iter().for_each(|host| tallies.add(kind, *host));
-            is(tallies.limit(kind, one, &settings), &format!("{name}_per_host reached"));
-            assert_eq!(tallies.limit(kind, other, &settings), None);
-            tallies.add(kind, other);
-            is(tallies.limit(kind, other, &settings), &format!("{name} reached"));
-            tallies.remove(kind, one);
-            assert_eq!(tallies.limit(kind, other, &settings), None);
-            [one, other].iter().for_each(|host| tallies.remove(kind, *host));
-            assert!(tallies.hosts.is_empty());
+            [one, one].iter().for_each(|host| counts.add(resource, *host));
+            is(counts.limit(resource, one, &settings), &format!("{name}_per_host reached"));
+            assert_eq!(counts.limit(resource, other, &settings), None);
+            counts.add(resource, other);
+            is(counts.limit(resource, other, &settings), &format!("{name} reached"));
+            counts.remove(resource, one);
+            assert_eq!(counts.limit(resource, other, &settings), None);
+            [one, other].iter().for_each(|host| counts.remove(resource, *host));
+            assert!(counts.hosts.is_empty());
         }
     }
 }
