@@ -38,7 +38,7 @@ use sockd_common::message::{LockdownReport, Role};
 use sockd_session::client_host::Host;
 use sockd_session::config::Config;
 use sockd_session::limits::counts::Counts;
-use sockd_session::limits::rate::Admission;
+use sockd_session::limits::rate::RateLimiter;
 use sockd_session::session::Event;
 use std::collections::{BTreeSet, HashMap};
 use std::mem::MaybeUninit;
@@ -73,7 +73,7 @@ pub struct Monitor {
     pub(crate) workers: Workers,
     pub(crate) visits: Slab<Visit>,
     pub(crate) counts: Counts,
-    pub(crate) admission: Admission,
+    pub(crate) rate_limiter: RateLimiter,
     pub(crate) deadlines: BTreeSet<(Instant, Token32)>,
     pub(crate) lookups: Lookups,
     pub(crate) queries: Queries,
@@ -378,7 +378,7 @@ impl Monitor {
         }
         // An honest worker does not end before it is let go: who can make it end is its client.
         if let (Some(host), Ending::Exit(_) | Ending::Signal(_)) = (host, how) {
-            self.admission.violated(host, Instant::now());
+            self.rate_limiter.violated(host, Instant::now());
         }
     }
 
@@ -387,7 +387,7 @@ impl Monitor {
         if let Some(worker) = self.workers.worker(index) {
             let line = format!("violation by {}: {what}; killed", worker.describe());
             if let Some(host) = worker.only_host() {
-                self.admission.violated(host, Instant::now());
+                self.rate_limiter.violated(host, Instant::now());
             }
             self.log.err(&line);
             self.give_up(index, None);

@@ -135,7 +135,7 @@ impl Monitor {
         let address = SocketAddr::new(sockd_policy::canonical(address.ip()), address.port());
         let host = Host::of(address.ip());
         let settings = &self.config.settings;
-        if let Some(why) = self.admission.refuses(host, settings, Instant::now()) {
+        if let Some(why) = self.rate_limiter.refuses(host, settings, Instant::now()) {
             let text = format!("clients are turned away: {why}, by {host}");
             return self.log.quiet_err(&text);
         }

@@ -38,7 +38,7 @@ use sockd_session::about::{self, Greeting};
 use sockd_session::config::Config;
 use sockd_session::config::default_port;
 use sockd_session::limits::counts::Counts;
-use sockd_session::limits::rate::Admission;
+use sockd_session::limits::rate::RateLimiter;
 use sockd_session::sandbox;
 use sockd_session::settings::{Commands, Sandbox, Settings};
 use std::collections::{BTreeSet, HashMap};
@@ -195,7 +195,7 @@ fn prepare(
         workers,
         visits: Slab::new(),
         counts: Counts::default(),
-        admission: Admission::default(),
+        rate_limiter: RateLimiter::default(),
         deadlines: BTreeSet::new(),
         lookups: Lookups::new(),
         queries: Slab::new(),

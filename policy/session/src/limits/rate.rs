@@ -22,46 +22,46 @@ const MAX_HOSTS: usize = 16_384;
 
 /// What is remembered of client hosts.
 #[derive(Debug, Default)]
-pub struct Admission {
-    hosts: HashMap<Host, Record>,
-    /// As [`Record::spent`], for all hosts.
+pub struct RateLimiter {
+    hosts: HashMap<Host, History>,
+    /// As [`History::spent`], for all hosts.
     spent: Option<Instant>,
     swept: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
-struct Record {
+struct History {
     /// The time to which the connections so far would last at exactly `connection_rate`.
     spent: Option<Instant>,
     violations: u32,
     last_violation: Option<Instant>,
 }
 
-impl Record {
+impl History {
     fn remembered(&self, now: Instant) -> bool {
         let recently = |last: Instant| now.saturating_duration_since(last) < MEMORY;
         self.last_violation.is_some_and(recently) || self.spent.is_some_and(|spent| spent > now)
     }
 }
 
-impl Admission {
+impl RateLimiter {
     /// A worker of this host, and of no other, has done what it could not honestly do.
     pub fn violated(&mut self, host: Host, now: Instant) {
-        if let Some(record) = self.record(host, now) {
-            let fresh = record.remembered(now) && record.last_violation.is_some();
-            record.violations = if fresh { record.violations.saturating_add(1) } else { 1 };
-            record.last_violation = Some(now);
+        if let Some(history) = self.history(host, now) {
+            let fresh = history.remembered(now) && history.last_violation.is_some();
+            history.violations = if fresh { history.violations.saturating_add(1) } else { 1 };
+            history.last_violation = Some(now);
         }
     }
 
     /// A connection of this host has come: why it is closed, or nothing where it is served.
     pub fn refuses(&mut self, host: Host, settings: &Settings, now: Instant) -> Option<&'static str> {
-        let Some(record) = self.record(host, now) else { return self.refuses_all(settings, now) };
+        let Some(history) = self.history(host, now) else { return self.refuses_all(settings, now) };
         let shut_out = |last: Instant| now.saturating_duration_since(last) < SHUT_OUT;
-        if record.violations > FORGIVEN && record.last_violation.is_some_and(shut_out) {
+        if history.violations > FORGIVEN && history.last_violation.is_some_and(shut_out) {
             return Some("its workers have violated the protocol again and again");
         }
-        if !spend(&mut record.spent, settings.connection_rate, settings.connection_burst, now) {
+        if !spend(&mut history.spent, settings.connection_rate, settings.connection_burst, now) {
             return Some("connection_rate reached");
         }
         self.refuses_all(settings, now)
@@ -72,7 +72,7 @@ impl Admission {
         (!spend(&mut self.spent, rate, burst, now)).then_some("connection_rate_in_all reached")
     }
 
-    fn record(&mut self, host: Host, now: Instant) -> Option<&mut Record> {
+    fn history(&mut self, host: Host, now: Instant) -> Option<&mut History> {
         if self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(&host) {
             // No more often than this, or it would itself be a way to keep the monitor busy.
             let lately = |swept| now.saturating_duration_since(swept) < Duration::from_secs(1);
@@ -80,7 +80,7 @@ impl Admission {
                 return None;
             }
             self.swept = Some(now);
-            self.hosts.retain(|_, record| record.remembered(now));
+            self.hosts.retain(|_, history| history.remembered(now));
             if self.hosts.len() >= MAX_HOSTS {
                 return None;
             }
@@ -115,9 +115,9 @@ mod tests {
 
     #[test]
     fn a_host_has_its_burst_and_then_its_rate_and_another_host_has_its_own() {
-        let (mut admission, now, settings) = (Admission::default(), Instant::now(), settings(10, 5));
+        let (mut rate_limiter, now, settings) = (RateLimiter::default(), Instant::now(), settings(10, 5));
         let mut admitted = |address, at| {
-            (0..100).filter(|_| admission.refuses(host(address), &settings, at).is_none()).count()
+            (0..100).filter(|_| rate_limiter.refuses(host(address), &settings, at).is_none()).count()
         };
         assert_eq!(admitted("192.0.2.1", now), 5);
         assert_eq!(admitted("192.0.2.2", now), 5);
@@ -130,10 +130,10 @@ mod tests {
 
     #[test]
     fn all_hosts_together_have_a_burst_and_a_rate_and_a_host_beyond_its_own_takes_nothing_of_it() {
-        let (mut admission, now) = (Admission::default(), Instant::now());
+        let (mut rate_limiter, now) = (RateLimiter::default(), Instant::now());
         let settings = Settings { connection_rate_in_all: 10, connection_burst_in_all: 8, ..settings(10, 5) };
         let mut admitted = |address, at| {
-            (0..100).filter(|_| admission.refuses(host(address), &settings, at).is_none()).count()
+            (0..100).filter(|_| rate_limiter.refuses(host(address), &settings, at).is_none()).count()
         };
         assert_eq!(admitted("192.0.2.1", now), 5);
         assert_eq!(admitted("192.0.2.2", now), 3);
@@ -142,32 +142,32 @@ mod tests {
 
     #[test]
     fn a_host_whose_workers_violate_repeatedly_is_shut_out_for_a_while() {
-        let (mut admission, now, settings) = (Admission::default(), Instant::now(), Settings::default());
+        let (mut rate_limiter, now, settings) = (RateLimiter::default(), Instant::now(), Settings::default());
         let (bad, good) = (host("192.0.2.1"), host("192.0.2.2"));
         for _ in 0..FORGIVEN {
-            admission.violated(bad, now);
-            assert_eq!(admission.refuses(bad, &settings, now), None);
+            rate_limiter.violated(bad, now);
+            assert_eq!(rate_limiter.refuses(bad, &settings, now), None);
         }
-        admission.violated(bad, now);
-        assert!(admission.refuses(bad, &settings, now).is_some());
-        assert_eq!(admission.refuses(good, &settings, now), None);
+        rate_limiter.violated(bad, now);
+        assert!(rate_limiter.refuses(bad, &settings, now).is_some());
+        assert_eq!(rate_limiter.refuses(good, &settings, now), None);
         let after = now + SHUT_OUT;
-        assert_eq!(admission.refuses(bad, &settings, after), None);
-        admission.violated(bad, after);
-        assert!(admission.refuses(bad, &settings, after).is_some(), "at once, while it is remembered");
-        admission.violated(bad, after + MEMORY);
-        assert_eq!(admission.refuses(bad, &settings, after + MEMORY), None);
+        assert_eq!(rate_limiter.refuses(bad, &settings, after), None);
+        rate_limiter.violated(bad, after);
+        assert!(rate_limiter.refuses(bad, &settings, after).is_some(), "at once, while it is remembered");
+        rate_limiter.violated(bad, after + MEMORY);
+        assert_eq!(rate_limiter.refuses(bad, &settings, after + MEMORY), None);
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let (mut admission, now, settings) = (Admission::default(), Instant::now(), Settings::default());
+        let (mut rate_limiter, now, settings) = (RateLimiter::default(), Instant::now(), Settings::default());
         for number in 0..40_000_u32 {
             let address = std::net::Ipv4Addr::from(number);
-            assert_eq!(admission.refuses(Host::of(address.into()), &settings, now), None);
+            assert_eq!(rate_limiter.refuses(Host::of(address.into()), &settings, now), None);
         }
-        assert_eq!(admission.hosts.len(), MAX_HOSTS);
-        admission.refuses(host("198.51.100.1"), &settings, now + Duration::from_secs(5));
-        assert_eq!(admission.hosts.len(), 1);
+        assert_eq!(rate_limiter.hosts.len(), MAX_HOSTS);
+        rate_limiter.refuses(host("198.51.100.1"), &settings, now + Duration::from_secs(5));
+        assert_eq!(rate_limiter.hosts.len(), 1);
     }
 }
