@@ -66,7 +66,7 @@ fn a_permitted_connect(bencher: Bencher, lines: u32) {
     let config = config(lines);
     bencher.with_inputs(visit).bench_local_values(|(mut session, events)| {
         let actions = events.map(|event| session.on(event, &config));
-        assert_eq!(actions.last().and_then(|actions| actions.last()), Some(&Action::Forget));
+        assert_eq!(actions.last().and_then(|actions| actions.last()), Some(&Action::Remove));
     });
 }
 

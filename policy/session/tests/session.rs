@@ -135,7 +135,7 @@ fn a_permitted_connect_is_dialled_relayed_and_logged_as_the_manual_shows() {
             "1048 bytes from 192.0.2.7, 285143 bytes from 203.0.113.1"
         ]
     );
-    assert_eq!(actions.last(), Some(&Action::Forget));
+    assert_eq!(actions.last(), Some(&Action::Remove));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn what_no_line_permits_is_refused_with_91() {
     let actions = after(&mut session, vec![connect("203.0.113.1", 21), unicast("203.0.113.1")], &config);
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
     assert_eq!(lines(&actions), ["refused -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (ftp)"]);
-    assert_eq!(session.on(closed(CloseReason::Refused), &config), [Action::Forget]);
+    assert_eq!(session.on(closed(CloseReason::Refused), &config), [Action::Remove]);
 }
 
 #[test]
@@ -473,7 +473,7 @@ fn requests_that_cannot_be_read_are_logged_as_the_classic_server_did() {
         ),
     ] {
         let actions = session().on(closed(why), &config);
-        assert_eq!((lines(&actions), actions.last()), (vec![line], Some(&Action::Forget)));
+        assert_eq!((lines(&actions), actions.last()), (vec![line], Some(&Action::Remove)));
     }
 }
 
@@ -516,7 +516,7 @@ fn a_request_that_crosses_the_monitors_end_is_no_violation_but_a_second_one_is()
         assert!(session.on(end(), &config).contains(&Action::End));
         assert_eq!(session.on(connect("203.0.113.1", 23), &config), []);
         assert!(violates(&session.on(connect("203.0.113.1", 23), &config)));
-        assert_eq!(session.on(closed(CloseReason::Ended), &config), [Action::Forget]);
+        assert_eq!(session.on(closed(CloseReason::Ended), &config), [Action::Remove]);
     }
 }
 
@@ -852,7 +852,7 @@ impl System {
                 self.handed_over += 1;
                 prop_assert_eq!(self.handed_over, 1);
             }
-            Action::Refuse(_) | Action::End | Action::Forget | Action::Violation(_) => self.close(),
+            Action::Refuse(_) | Action::End | Action::Remove | Action::Violation(_) => self.close(),
             Action::Deadline(limit) => self.deadline = limit.is_some(),
             Action::AskIdent => prop_assert!(false, "identd was asked although no line wants it"),
             Action::Log(_, line) => self.read(line)?,
@@ -904,7 +904,7 @@ proptest! {
             prop_assert!(system.fates + system.begins <= 1, "a line too many: {actions:?}");
             prop_assert!(system.ends <= system.begins && system.rechecks <= 1 && system.unread <= 1);
             match actions.last() {
-                Some(Action::Forget) => {
+                Some(Action::Remove) => {
                     prop_assert_eq!(system.fates + system.begins, u32::from(requested), "{:?}", actions);
                     prop_assert_eq!(system.ends, system.begins);
                     prop_assert_eq!(system.open(), 0);
@@ -913,7 +913,7 @@ proptest! {
                 // The monitor kills the worker, and every session of it hears of that.
                 Some(Action::Violation(_)) => events = [Event::WorkerLost].into(),
                 _ => {
-                    let over = |action: &Action| matches!(action, Action::Forget | Action::Violation(_));
+                    let over = |action: &Action| matches!(action, Action::Remove | Action::Violation(_));
                     prop_assert!(!actions.iter().any(over), "something follows an end: {actions:?}");
                     let phase = session.phase();
                     prop_assert!(system.deadline || phase == Phase::Relaying, "{phase:?} has no deadline");
@@ -952,7 +952,7 @@ proptest! {
                     _ => {}
                 }
             }
-            if actions.iter().any(|action| matches!(action, Action::Forget | Action::Violation(_))) {
+            if actions.iter().any(|action| matches!(action, Action::Remove | Action::Violation(_))) {
                 break;
             }
             prop_assert!(deadline || session.phase() == Phase::Relaying, "{:?} has no deadline", session.phase());

@@ -1,4 +1,4 @@
-//! The monitor carries out what sessions ask for: accepts, hands over, dials, listens, forgets.
+//! The monitor carries out what sessions ask for: accepts, hands over, dials, listens, removes.
 
 use crate::hook::{FromRunner, ToRunner};
 use crate::monitor::dial::{self, Dialled};
@@ -248,7 +248,7 @@ impl Monitor {
                 self.let_go(index);
                 self.tell(worker, ToSession::End { id }, None);
             }
-            Action::Forget => self.forget(index),
+            Action::Remove => self.remove_session(index),
             Action::Violation(what) => self.violation(worker, what),
         }
         None
@@ -506,7 +506,7 @@ impl Monitor {
         }
     }
 
-    fn forget(&mut self, index: usize) {
+    fn remove_session(&mut self, index: usize) {
         self.let_go(index);
         self.set_deadline(index, None);
         if let Some(visit) = self.visits.try_remove(index) {

@@ -199,7 +199,7 @@ pub enum Action {
     /// Wait no longer than this; nothing: as long as it takes.
     Deadline(Option<Duration>),
     /// The session is over.
-    Forget,
+    Remove,
     /// The worker has said what it could not honestly say.
     Violation(&'static str),
 }
@@ -396,13 +396,13 @@ impl Session {
             (Phase::Relaying, Event::Stop) => vec![Action::End, Action::Deadline(Some(CLOSING_LIMIT))],
 
             (phase, Event::Closed { up: 0, down: 0, why }) if phase.waits() && may_end_a_wait(why) => {
-                self.abandoned("the client has gone", Action::Forget, config)
+                self.abandoned("the client has gone", Action::Remove, config)
             }
             (phase, Event::WorkerLost) if phase.waits() => {
-                self.abandoned("its worker has ended", Action::Forget, config)
+                self.abandoned("its worker has ended", Action::Remove, config)
             }
             (Phase::Refusing | Phase::ClosingUnread | Phase::Closing, Event::Closed { .. }) => {
-                vec![Action::Forget]
+                vec![Action::Remove]
             }
             (Phase::Refusing, Event::Deadline | Event::Stop) => self.close(vec![Action::End]),
             (Phase::ClosingUnread | Phase::Closing | Phase::Relaying, Event::Deadline) => {
@@ -415,10 +415,10 @@ impl Session {
             }
             (Phase::Relaying, Event::WorkerLost) => {
                 let mut actions = self.ended(config);
-                actions.push(Action::Forget);
+                actions.push(Action::Remove);
                 actions
             }
-            (_, Event::WorkerLost) => vec![Action::Forget],
+            (_, Event::WorkerLost) => vec![Action::Remove],
 
             (_, Event::Requested(_)) => vec![Action::Violation("a request out of turn")],
             (_, Event::Closed { .. }) => vec![Action::Violation("an end that cannot be")],
@@ -746,7 +746,7 @@ impl Session {
     fn relayed(&mut self, up: u64, down: u64, config: &Config) -> Vec<Action> {
         let mut actions = self.ended(config);
         actions.push(notice(classic::bytes(up, &self.source(), down, &self.destination())));
-        actions.push(Action::Forget);
+        actions.push(Action::Remove);
         actions
     }
 
@@ -1070,7 +1070,7 @@ fn unread(why: CloseReason, client: &str) -> Vec<Action> {
         CloseReason::NoResources => classic::bad_request("no resources to read a request", client),
         _ => return vec![Action::Violation("an end that cannot be")],
     };
-    vec![notice(line), Action::Forget]
+    vec![notice(line), Action::Remove]
 }
 
 fn may_end_a_wait(why: CloseReason) -> bool {

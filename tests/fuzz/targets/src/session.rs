@@ -479,7 +479,7 @@ impl<'w> System<'w> {
                 Action::Refuse(_) => self.refusals += 1,
                 Action::End => {}
                 Action::Deadline(limit) => self.deadline = limit.is_some(),
-                Action::Forget => self.over = true,
+                Action::Remove => self.over = true,
                 Action::Violation(what) => {
                     assert!(matches!(happened, Happened::FromWorker | Happened::Deadline), "{what}");
                     self.over = true;
@@ -493,7 +493,7 @@ impl<'w> System<'w> {
     }
 
     fn is_sound(&self, happened: &Happened, actions: &[Action], phase: Phase, sockets: u32) {
-        let last = |action: &Action| matches!(action, Action::Forget | Action::Violation(_));
+        let last = |action: &Action| matches!(action, Action::Remove | Action::Violation(_));
         let before_last = actions.split_last().map(|(_, before)| before).unwrap_or_default();
         assert!(!before_last.iter().any(last), "something follows the end: {actions:?}");
         assert!(self.over || self.deadline || phase == Phase::Relaying, "{phase:?} has no deadline");
