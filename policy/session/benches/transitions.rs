@@ -1,4 +1,4 @@
-//! The cost of what the monitor decides about one visit, without a system call: `cargo bench -p sockd`.
+//! The cost of what the monitor decides about one session, without a system call: `cargo bench -p sockd-session`.
 
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
 
@@ -55,8 +55,8 @@ fn closed() -> Event {
     Event::Closed { up: 1048, down: 285_143, why: CloseReason::Finished }
 }
 
-/// The events of a visit that is permitted, from the request to the last line of the log.
-fn visit() -> (Session, [Event; 4]) {
+/// The events of a session that is permitted, from the request to the last line of the log.
+fn permitted() -> (Session, [Event; 4]) {
     let client = SocketAddr::from(([192, 0, 2, 7], 4000));
     (Session::new(client), [requested(), unicast(), Event::Dialled(Ok(())), closed()])
 }
@@ -64,7 +64,7 @@ fn visit() -> (Session, [Event; 4]) {
 #[divan::bench(args = [1, 1000, 100_000])]
 fn a_permitted_connect(bencher: Bencher, lines: u32) {
     let config = config(lines);
-    bencher.with_inputs(visit).bench_local_values(|(mut session, events)| {
+    bencher.with_inputs(permitted).bench_local_values(|(mut session, events)| {
         let actions = events.map(|event| session.on(event, &config));
         assert_eq!(actions.last().and_then(|actions| actions.last()), Some(&Action::Remove));
     });
@@ -74,7 +74,7 @@ fn a_permitted_connect(bencher: Bencher, lines: u32) {
 fn the_decision_alone(bencher: Bencher) {
     let config = config(1000);
     let asked = || {
-        let (mut session, [requested, unicast, ..]) = visit();
+        let (mut session, [requested, unicast, ..]) = permitted();
         session.on(requested, &config);
         (session, unicast)
     };

@@ -143,7 +143,7 @@ impl Counts {
             open.unfinished.first_key_value().filter(|_| beyond).map(|(_, session)| *session)
         };
         let own = oldest(self.hosts.get(&host)?, settings.max_requests_per_host);
-        let own = own.map(|visit| (visit, "max_requests_per_host reached"));
+        let own = own.map(|session| (session, "max_requests_per_host reached"));
         own.or_else(|| Some((oldest(&self.all, settings.max_requests)?, "max_requests reached")))
     }
 }

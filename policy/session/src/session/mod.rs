@@ -1,4 +1,4 @@
-//! One client's visit: what may happen when, and what follows from it.
+//! The session of one client: what may happen when, and what follows from it.
 //!
 //! [`Session::on`] is the whole story as a pure function of the phase and the event; the monitor carries out the
 //! actions it returns. What a worker may say depends on what has been said: anything else is a violation.
@@ -216,7 +216,7 @@ const REFUSED_LIMIT: Duration = Duration::from_secs(5);
 /// A worker that has been told to end a session gets this long to say so.
 const CLOSING_LIMIT: Duration = Duration::from_secs(10);
 
-/// One client's visit.
+/// The session of one client.
 #[derive(Debug)]
 pub struct Session {
     /// The client's, as [`Session::client`] gives them.
