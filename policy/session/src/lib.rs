@@ -11,6 +11,7 @@ pub mod about;
 pub mod client_host;
 pub mod config;
 pub mod hook_values;
+pub mod keys;
 pub mod limits;
 pub mod log;
 pub mod resolv_conf;
