@@ -14,6 +14,7 @@ pub mod hook_values;
 pub mod keys;
 pub mod limits;
 pub mod log;
+pub mod record;
 pub mod resolv_conf;
 pub mod sandbox;
 pub mod session;

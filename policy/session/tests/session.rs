@@ -2,18 +2,18 @@
 
 #![allow(clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::indexing_slicing)]
 
-use nix::errno::Errno;
 use proptest::prelude::*;
 use sockd_common::bounded::BoundedVec;
 use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
 use sockd_common::message::resolver::{Answer, Query};
 use sockd_common::message::session::CloseReason;
 use sockd_common::message::upstream::NextReply;
-use sockd_common::message::{Errno as WireErrno, Name, UserId};
+use sockd_common::message::{Errno, Name, UserId};
 use sockd_policy::guard::AddressKind;
 use sockd_policy::{IdentMode, Identity, Services, parse_conf, parse_routes, parse_upstreams};
 use sockd_session::config::Config;
 use sockd_session::log::Level;
+use sockd_session::record::FailedCall;
 use sockd_session::session::{Action, Candidate, Event, Phase, Session};
 use sockd_session::settings::Settings;
 use std::net::{IpAddr, SocketAddr};
@@ -74,6 +74,10 @@ fn unicast(address: &str) -> Event {
 
 fn closed(why: CloseReason) -> Event {
     Event::Closed { up: 0, down: 0, why }
+}
+
+fn failed(call: &'static str) -> FailedCall {
+    FailedCall { call, errno: Errno(111) }
 }
 
 /// The lines among some actions, in order.
@@ -175,9 +179,9 @@ fn the_next_address_of_a_name_is_tried_when_one_does_not_answer() {
     let found = Event::Resolved(Answer::Addresses(BoundedVec::first_of(addresses)));
     let actions = after(&mut session, vec![connect_to_name("a.example", 23), found, both], &config);
     assert_eq!(dialled(&actions), Some("203.0.113.1:23".parse().unwrap()));
-    let actions = session.on(Event::Dialled(Err(("connect", Errno::ECONNREFUSED))), &config);
+    let actions = session.on(Event::Dialled(Err(failed("connect"))), &config);
     assert_eq!(dialled(&actions), Some("203.0.113.2:23".parse().unwrap()));
-    let actions = session.on(Event::Dialled(Err(("connect", Errno::ECONNREFUSED))), &config);
+    let actions = session.on(Event::Dialled(Err(failed("connect"))), &config);
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
     assert_eq!(
         lines(&actions),
@@ -468,7 +472,7 @@ fn requests_that_cannot_be_read_are_logged_as_the_classic_server_did() {
         (CloseReason::UndefinedCommand(3), "error -- undefined command (0x 3) from host 192.0.2.7"),
         (CloseReason::CutShort, "Error in GetDst: Success; from host 192.0.2.7"),
         (
-            CloseReason::ClientGone(WireErrno(104)),
+            CloseReason::ClientGone(Errno(104)),
             "Error in GetDst: Connection reset by peer; from host 192.0.2.7",
         ),
     ] {
@@ -567,7 +571,7 @@ fn a_port_whose_peer_cannot_be_accepted_ends_the_bind() {
     let two = [("203.0.113.1", AddressKind::Unicast), ("203.0.113.2", AddressKind::Unicast)];
     bind_to_name(&mut session, &two, &config);
     session.on(Event::Listening(Ok("198.51.100.1:3000".parse().unwrap())), &config);
-    let actions = session.on(Event::Listening(Err(("accept", nix::errno::Errno::EMFILE))), &config);
+    let actions = session.on(Event::Listening(Err(failed("accept"))), &config);
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
 }
 
@@ -597,7 +601,7 @@ fn servers_of_a_line_are_tried_in_order_and_a_dead_one_is_remembered() {
     let first: SocketAddr = "198.51.100.1:1080".parse().unwrap();
     let begin = vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), unicast("198.51.100.1")];
     assert_eq!(dialled(&after(&mut session, begin, &config)), Some(first));
-    let actions = session.on(Event::Dialled(Err(("connect", Errno::EHOSTUNREACH))), &config);
+    let actions = session.on(Event::Dialled(Err(failed("connect"))), &config);
     assert!(actions.contains(&Action::Remember { next: first, reachable: false }));
     let name = Name::new(b"gw.example").unwrap();
     assert!(actions.contains(&Action::Resolve(Query::Addresses(name))));
@@ -631,7 +635,7 @@ fn a_server_that_was_dead_a_while_ago_comes_last() {
     assert_eq!(dialled(&after(&mut session, begin, &config)), None);
     let actions = session.on(Event::Resolved(Answer::NotFound), &config);
     assert_eq!(dialled(&actions), Some("198.51.100.1:1080".parse().unwrap()));
-    let actions = session.on(Event::Dialled(Err(("connect", Errno::ECONNREFUSED))), &config);
+    let actions = session.on(Event::Dialled(Err(failed("connect"))), &config);
     assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
 }
 
@@ -651,7 +655,7 @@ fn what_a_next_server_says_instead_of_granting_ends_the_request_with_its_code_or
         (NextReply::Refused(ReplyCode::BadUser), ReplyCode::BadUser),
         (NextReply::WrongVersion(5), ReplyCode::Rejected),
         (NextReply::UnknownCode(1), ReplyCode::Rejected),
-        (NextReply::Closed(WireErrno(0)), ReplyCode::Rejected),
+        (NextReply::Closed(Errno(0)), ReplyCode::Rejected),
         (NextReply::Cancelled, ReplyCode::Rejected),
     ] {
         for request in [connect("203.0.113.1", 23), bind("203.0.113.1")] {
@@ -755,7 +759,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(CloseReason::Finished),
         Just(CloseReason::WrongVersion(5)),
         Just(CloseReason::CutShort),
-        Just(CloseReason::ClientGone(WireErrno(0))),
+        Just(CloseReason::ClientGone(Errno(0))),
         Just(CloseReason::Refused),
         Just(CloseReason::Ended)
     ];
@@ -775,9 +779,9 @@ fn any_event() -> impl Strategy<Value = Event> {
         proptest::collection::vec((address, kind), 1..3).prop_map(|list| kinds(&list)),
         Just(()).prop_map(|()| Event::Identified(Identity::Unknown)),
         Just(()).prop_map(|()| Event::Dialled(Ok(()))),
-        Just(()).prop_map(|()| Event::Dialled(Err(("connect", Errno::ECONNREFUSED)))),
+        Just(()).prop_map(|()| Event::Dialled(Err(failed("connect")))),
         Just(()).prop_map(|()| Event::Listening(Ok("198.51.100.1:9".parse().unwrap()))),
-        Just(()).prop_map(|()| Event::Listening(Err(("bind", Errno::EADDRINUSE)))),
+        Just(()).prop_map(|()| Event::Listening(Err(failed("bind")))),
         Just(()).prop_map(|()| Event::Accepted("203.0.113.1:20".parse().unwrap())),
         Just(()).prop_map(|()| granted("203.0.113.1:20")),
         Just(()).prop_map(|()| granted("203.0.113.2:20")),

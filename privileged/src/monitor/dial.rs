@@ -1,20 +1,18 @@
 //! Sockets towards destinations, identds and nameservers: always connected, and checked, before they are passed on.
 
 use crate::process::sys;
-use nix::errno::Errno as Code;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrAny, SocketFlags, SocketType, bind, connect, getpeername, getsockname, ipproto,
     listen, socket_with, sockopt,
 };
+use sockd_common::message;
 use sockd_session::config::RESERVED;
+use sockd_session::record::FailedCall;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-
-/// A call that failed, for the log.
-pub type Failure = (&'static str, Code);
 
 /// A connection on its way.
 #[derive(Debug)]
@@ -26,28 +24,28 @@ pub enum Dialled {
 }
 
 /// Begins to connect to exactly `to`, from `from` where that is given.
-pub fn dial(to: SocketAddr, from: Option<IpAddr>) -> Result<Dialled, Failure> {
+pub fn dial(to: SocketAddr, from: Option<IpAddr>) -> Result<Dialled, FailedCall> {
     let socket = prepared(to.ip())?;
     if let Some(from) = from {
         // Without it the port would be taken for all destinations at once; a kernel without it still works.
         let _ = sys::bind_address_no_port(&socket);
-        bind(&socket, &SocketAddr::new(from, 0)).map_err(failure("bind"))?;
+        bind(&socket, &SocketAddr::new(from, 0)).map_err(failed("bind"))?;
     }
     set_out(socket, to)
 }
 
 /// The same from one of the [`RESERVED`] ports, the first free one from the end, as rresvport(3) has it.
-pub fn dial_reserved(to: SocketAddr, from: Option<IpAddr>) -> Result<Dialled, Failure> {
+pub fn dial_reserved(to: SocketAddr, from: Option<IpAddr>) -> Result<Dialled, FailedCall> {
     let from = from.map_or_else(|| source_towards(to.ip()), Ok)?;
     let socket = prepared(to.ip())?;
     bind_first(&socket, from, RESERVED.rev())?;
     set_out(socket, to)
 }
 
-fn set_out(socket: OwnedFd, to: SocketAddr) -> Result<Dialled, Failure> {
+fn set_out(socket: OwnedFd, to: SocketAddr) -> Result<Dialled, FailedCall> {
     match connect(&socket, &to) {
         Ok(()) | Err(Errno::INPROGRESS) => {}
-        Err(error) => return Err(failure("connect")(error)),
+        Err(error) => return Err(failed("connect")(error)),
     }
     // On loopback and with a quick peer the handshake is over by now; asking costs less than waiting for it.
     match getpeername(&socket) {
@@ -64,23 +62,23 @@ pub fn is_settled(socket: &OwnedFd) -> bool {
 }
 
 /// A pending connection has become writable.
-pub fn finish(socket: OwnedFd, to: SocketAddr) -> Result<OwnedFd, Failure> {
+pub fn finish(socket: OwnedFd, to: SocketAddr) -> Result<OwnedFd, FailedCall> {
     match sockopt::socket_error(&socket) {
         Ok(Ok(())) => {
-            let peer = getpeername(&socket).map_err(failure("connect"))?;
+            let peer = getpeername(&socket).map_err(failed("connect"))?;
             arrived(socket, peer, to)
         }
-        Ok(Err(error)) | Err(error) => Err(failure("connect")(error)),
+        Ok(Err(error)) | Err(error) => Err(failed("connect")(error)),
     }
 }
 
 /// The peer is the one that was dialled, and it is not this very socket: a TCP connection to a free port of the own
 /// ephemeral range can meet itself (simultaneous open).
-fn arrived(socket: OwnedFd, peer: Option<SocketAddrAny>, to: SocketAddr) -> Result<OwnedFd, Failure> {
-    let own = getsockname(&socket).map_err(failure("getsockname"))?;
+fn arrived(socket: OwnedFd, peer: Option<SocketAddrAny>, to: SocketAddr) -> Result<OwnedFd, FailedCall> {
+    let own = getsockname(&socket).map_err(failed("getsockname"))?;
     match (peer.map(SocketAddr::try_from), SocketAddr::try_from(own)) {
         (Some(Ok(peer)), Ok(own)) if peer == to && own != peer => Ok(socket),
-        _ => Err(("connect", Code::ECONNREFUSED)),
+        _ => Err(failed("connect")(Errno::CONNREFUSED)),
     }
 }
 
@@ -93,40 +91,43 @@ pub fn datagram(to: SocketAddr) -> Result<OwnedFd, Errno> {
 }
 
 /// The address that this host would use towards `to`: what the kernel's routing gives a datagram socket.
-pub fn source_towards(to: IpAddr) -> Result<IpAddr, Failure> {
-    let socket = datagram(SocketAddr::new(to, 9)).map_err(failure("getsockname"))?;
-    let own = getsockname(&socket).map_err(failure("getsockname"))?;
-    SocketAddr::try_from(own).map(|own| own.ip()).map_err(|_| ("getsockname", Code::EAFNOSUPPORT))
+pub fn source_towards(to: IpAddr) -> Result<IpAddr, FailedCall> {
+    let socket = datagram(SocketAddr::new(to, 9)).map_err(failed("getsockname"))?;
+    let own = getsockname(&socket).map_err(failed("getsockname"))?;
+    SocketAddr::try_from(own).map(|own| own.ip()).map_err(|_| failed("getsockname")(Errno::AFNOSUPPORT))
 }
 
 /// A listening socket for a BIND on exactly this address, at the first of these ports that is free; 0 stands for
 /// one of the kernel's choice. Nobody can share its port: neither SO_REUSEADDR nor SO_REUSEPORT is set, and both
 /// ends would have to (socket(7)).
-pub fn listener(at: IpAddr, ports: impl IntoIterator<Item = u16>) -> Result<(OwnedFd, SocketAddr), Failure> {
+pub fn listener(
+    at: IpAddr,
+    ports: impl IntoIterator<Item = u16>,
+) -> Result<(OwnedFd, SocketAddr), FailedCall> {
     let socket = prepared(at)?;
     bind_first(&socket, at, ports)?;
-    listen(&socket, 1).map_err(failure("listen"))?;
-    let own = getsockname(&socket).map_err(failure("getsockname"))?;
-    let own = SocketAddr::try_from(own).map_err(|_| ("getsockname", Code::EAFNOSUPPORT))?;
+    listen(&socket, 1).map_err(failed("listen"))?;
+    let own = getsockname(&socket).map_err(failed("getsockname"))?;
+    let own = SocketAddr::try_from(own).map_err(|_| failed("getsockname")(Errno::AFNOSUPPORT))?;
     Ok((socket, own))
 }
 
 /// A socket that one bind(2) has refused can be bound elsewhere.
-fn bind_first(socket: &OwnedFd, at: IpAddr, ports: impl IntoIterator<Item = u16>) -> Result<(), Failure> {
+fn bind_first(socket: &OwnedFd, at: IpAddr, ports: impl IntoIterator<Item = u16>) -> Result<(), FailedCall> {
     for port in ports {
         match bind(socket, &SocketAddr::new(at, port)) {
             Err(Errno::ADDRINUSE) => {}
-            done => return done.map_err(failure("bind")),
+            done => return done.map_err(failed("bind")),
         }
     }
-    Err(("bind", Code::EADDRINUSE))
+    Err(failed("bind")(Errno::ADDRINUSE))
 }
 
-fn prepared(towards: IpAddr) -> Result<OwnedFd, Failure> {
+fn prepared(towards: IpAddr) -> Result<OwnedFd, FailedCall> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family(towards), SocketType::STREAM, flags, Some(ipproto::TCP))
-        .map_err(failure("socket"))?;
-    prepare(&socket).map_err(failure("setsockopt"))?;
+        .map_err(failed("socket"))?;
+    prepare(&socket).map_err(failed("setsockopt"))?;
     Ok(socket)
 }
 
@@ -142,8 +143,10 @@ pub fn prepare(socket: &OwnedFd) -> Result<(), Errno> {
     sockopt::set_socket_linger(socket, Some(Duration::ZERO))
 }
 
-fn failure(call: &'static str) -> impl Fn(Errno) -> Failure {
-    move |error| (call, Code::from_raw(error.raw_os_error()))
+/// A call that failed, for the log.
+pub fn failed(call: &'static str) -> impl Fn(Errno) -> FailedCall {
+    let number = |error: Errno| u16::try_from(error.raw_os_error()).unwrap_or(u16::MAX);
+    move |error| FailedCall { call, errno: message::Errno(number(error)) }
 }
 
 #[cfg(test)]
@@ -170,7 +173,7 @@ mod tests {
             Ok(Dialled::Connected(_)) => panic!("connected to a closed port"),
             Err(failure) => failure,
         };
-        assert_eq!(failure, ("connect", Code::ECONNREFUSED));
+        assert_eq!(failure, failed("connect")(Errno::CONNREFUSED));
     }
 
     /// A16: without a listener a socket whose own port is the one it dials meets itself (simultaneous open).
@@ -187,7 +190,7 @@ mod tests {
             Some(Ok(own)),
             "it has met itself"
         );
-        assert_eq!(finish(socket, own).unwrap_err(), ("connect", Code::ECONNREFUSED));
+        assert_eq!(finish(socket, own).unwrap_err(), failed("connect")(Errno::CONNREFUSED));
     }
 
     #[test]
@@ -196,7 +199,7 @@ mod tests {
         let (_socket, address) = listener(at, [0]).unwrap();
         assert_eq!(address.ip(), at);
         assert_ne!(address.port(), 0);
-        assert_eq!(listener(at, [address.port()]).unwrap_err(), ("bind", Code::EADDRINUSE));
+        assert_eq!(listener(at, [address.port()]).unwrap_err(), failed("bind")(Errno::ADDRINUSE));
         assert_ne!(listener(at, [address.port(), 0]).unwrap().1, address);
     }
 }

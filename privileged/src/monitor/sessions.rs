@@ -6,7 +6,6 @@ use crate::monitor::listen;
 use crate::monitor::pool::Line;
 use crate::monitor::token::Token;
 use crate::monitor::{Monitor, watch};
-use nix::errno::Errno as Code;
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags, accept_with, acceptfrom_with, getsockname};
@@ -20,6 +19,7 @@ use sockd_session::config::RESERVED;
 use sockd_session::hook_values::Values;
 use sockd_session::limits::counts::Resource;
 use sockd_session::log::Level;
+use sockd_session::record::FailedCall;
 use sockd_session::session::{Action, Candidate, Event, Phase, Session};
 use sockd_session::settings::seconds;
 use std::collections::VecDeque;
@@ -394,7 +394,7 @@ impl Monitor {
         towards: IpAddr,
         at: Option<IpAddr>,
         reserved: bool,
-    ) -> Result<SocketAddr, dial::Failure> {
+    ) -> Result<SocketAddr, FailedCall> {
         let at = match (at, self.visits.get(index)) {
             (Some(at), _) => at,
             // Anybody is nowhere in particular. Where there is no route file there is one interface: the client's.
@@ -402,9 +402,8 @@ impl Monitor {
             _ => dial::source_towards(towards)?,
         };
         let (socket, address) = self.free_port(at, reserved)?;
-        let token = Token::Visit(u32::try_from(index).map_err(|_| ("epoll_ctl", Code::ENOSPC))?);
-        watch(&self.epoll, &socket, token, epoll::EventFlags::IN)
-            .map_err(|error| ("epoll_ctl", Code::from_raw(error.raw_os_error())))?;
+        let token = Token::Visit(u32::try_from(index).map_err(|_| dial::failed("epoll_ctl")(Errno::NOSPC))?);
+        watch(&self.epoll, &socket, token, epoll::EventFlags::IN).map_err(dial::failed("epoll_ctl"))?;
         self.hold_port(index, socket);
         Ok(address)
     }
@@ -418,7 +417,7 @@ impl Monitor {
 
     /// A listening port on this address: a reserved one, any that the kernel likes, or the first free one of
     /// `bind_ports`, beginning at a random place so that the next port cannot be foretold.
-    fn free_port(&self, at: IpAddr, reserved: bool) -> Result<(OwnedFd, SocketAddr), dial::Failure> {
+    fn free_port(&self, at: IpAddr, reserved: bool) -> Result<(OwnedFd, SocketAddr), FailedCall> {
         match self.config.settings.bind_ports {
             _ if reserved => dial::listener(at, RESERVED.rev()),
             None => dial::listener(at, [0]),
@@ -459,7 +458,7 @@ impl Monitor {
         // The port would stay readable: better one BIND fails than that the monitor spins.
         if let Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) = accepted {
             drop(self.take(index));
-            let failure = ("accept", Code::from_raw(error.raw_os_error()));
+            let failure = dial::failed("accept")(error);
             return self.happen(index, Event::Listening(Err(failure)));
         }
         let Ok((server, Some(peer))) = accepted else { return };
@@ -547,7 +546,7 @@ impl Monitor {
 }
 
 fn failed(call: &'static str, error: Errno) -> Event {
-    Event::Dialled(Err((call, Code::from_raw(error.raw_os_error()))))
+    Event::Dialled(Err(dial::failed(call)(error)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The classic log lines, in the form of the manual pages.
 
-use nix::errno::Errno;
+use crate::log::errno;
+use crate::record::FailedCall;
+use sockd_common::message::Errno;
 use sockd_policy::Command;
 
 /// Who wants what from whom, as it stands in every line about one request. All strings are escaped already.
@@ -59,8 +61,8 @@ pub fn refused(line: &str) -> String {
 }
 
 /// A call failed on the way to the destination.
-pub fn failed(line: &str, call: &str, error: Errno) -> String {
-    format!("failed -- {line}.  Error code: {call}() {}", error.desc())
+pub fn failed(line: &str, failed: FailedCall) -> String {
+    format!("failed -- {line}.  Error code: {}() {}", failed.call, errno::text(failed.errno))
 }
 
 /// Something else than a call failed.
@@ -93,9 +95,14 @@ pub fn undefined_command(command: u8, source: &str) -> String {
     format!("error -- undefined command (0x{command:2x}) from host {source}")
 }
 
+/// The client sent no request in time.
+pub fn late_request(source: &str) -> String {
+    format!("Error in GetDst: Connection timed out; from host {source}")
+}
+
 /// No whole request came.
-pub fn no_request(error: Errno, source: &str) -> String {
-    let text = if error == Errno::UnknownErrno { "Success" } else { error.desc() };
+pub fn no_request(errno: Errno, source: &str) -> String {
+    let text = if errno == Errno(0) { "Success".into() } else { errno::text(errno) };
     format!("Error in GetDst: {text}; from host {source}")
 }
 
@@ -162,9 +169,9 @@ mod tests {
     #[test]
     fn a_failed_call_is_named_behind_two_blanks() {
         assert_eq!(
-            failed("Connect from a(unknown)@b to c (1)", "connect", Errno::ECONNREFUSED),
+            failed("Connect from a(unknown)@b to c (1)", FailedCall { call: "connect", errno: Errno(111) }),
             "failed -- Connect from a(unknown)@b to c (1).  Error code: connect() Connection refused"
         );
-        assert_eq!(no_request(Errno::UnknownErrno, "h"), "Error in GetDst: Success; from host h");
+        assert_eq!(no_request(Errno(0), "h"), "Error in GetDst: Success; from host h");
     }
 }

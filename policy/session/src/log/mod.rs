@@ -1,6 +1,7 @@
 //! What the log says.
 
 pub mod classic;
+pub mod errno;
 mod escape;
 
 pub use escape::escape;

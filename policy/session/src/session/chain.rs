@@ -10,6 +10,9 @@ use sockd_common::message::upstream::NextReply;
 use sockd_policy::guard::next_server_refused;
 use std::collections::VecDeque;
 
+/// A request of SOCKS4 has no room for an IPv6 address (EAFNOSUPPORT).
+const NO_IPV6: FailedCall = FailedCall { call: "connect", errno: message::Errno(97) };
+
 /// The servers of one line, and how far they have been tried.
 #[derive(Debug, Default)]
 pub(super) struct Chain {
@@ -31,8 +34,7 @@ impl Session {
             asked.rare().chain = Some(Chain { servers: servers.into(), ..Chain::default() });
         }
         match self.target() {
-            // A request of SOCKS4 has no room for it.
-            IpAddr::V6(_) => self.failed(Failure::Failed("connect", Errno::EAFNOSUPPORT), config),
+            IpAddr::V6(_) => self.failed(Failure::Failed(NO_IPV6), config),
             IpAddr::V4(_) => self.next_server(config),
         }
     }
@@ -122,7 +124,8 @@ impl Session {
     pub(super) fn unreached(&mut self, failure: Failure, config: &Config) -> Vec<Action> {
         let Some(chain) = self.chain() else { return self.refuse(config) };
         // Another call fails for want of something here.
-        let is_its_own = matches!(failure, Failure::Failed("connect", _) | Failure::TimedOut);
+        let is_its_own =
+            matches!(failure, Failure::Failed(FailedCall { call: "connect", .. }) | Failure::TimedOut);
         let unreachable = chain.current.filter(|_| is_its_own);
         chain.failure = Some(failure);
         let mut actions: Vec<Action> =
@@ -171,7 +174,7 @@ impl Session {
             (NextReply::Closed(message::Errno(0)), ..) => {
                 failed("the next server closed without a reply".into())
             }
-            (NextReply::Closed(errno), ..) => Failure::Failed("recv", Errno::from_raw(errno.0.into())),
+            (NextReply::Closed(errno), ..) => Failure::Failed(FailedCall { call: "recv", errno }),
             (NextReply::Cancelled, ..) => failed("the next server could not be asked".into()),
         };
         self.over(failure, config)

@@ -9,9 +9,9 @@ use crate::config::{Config, RESERVED};
 use crate::hook_values::Values;
 use crate::log::classic::{self, Parties};
 use crate::log::{Level, escape};
+use crate::record::FailedCall;
 use crate::settings::{Commands, LocalDestinations, UpstreamNames, seconds};
 use chain::Chain;
-use nix::errno::Errno;
 use sockd_common::message;
 use sockd_common::message::request::ReplyCode;
 use sockd_common::message::resolver::{Answer, Query};
@@ -111,9 +111,9 @@ pub enum Event {
     /// identd has answered.
     Identified(Identity),
     /// The connection to the candidate stands, or does not.
-    Dialled(Result<(), (&'static str, Errno)>),
+    Dialled(Result<(), FailedCall>),
     /// The port for a BIND is open, or cannot be opened.
-    Listening(Result<SocketAddr, (&'static str, Errno)>),
+    Listening(Result<SocketAddr, FailedCall>),
     /// This limit admits no further port for a BIND, or request to a next server.
     NoRoom(&'static str),
     /// The next server has replied, or will not.
@@ -269,7 +269,7 @@ enum Failure {
     Denied(DenyReason, Option<String>),
     Guarded(Refusal),
     NoInterface(IpAddr),
-    Failed(&'static str, Errno),
+    Failed(FailedCall),
     /// The name has no address here, and no next server may look for one.
     Unresolved,
     /// A next server refused.
@@ -318,7 +318,7 @@ impl Session {
             (Phase::Requesting, Event::Requested(request)) => self.requested(request, config),
             (Phase::Requesting, Event::Closed { up: 0, down: 0, why }) => unread(why, &self.client_address()),
             (Phase::Requesting, Event::Deadline) => {
-                let line = classic::no_request(Errno::ETIMEDOUT, &self.client_address());
+                let line = classic::late_request(&self.client_address());
                 self.close_unread(vec![notice(line), Action::End])
             }
             (Phase::Requesting, Event::Stop) => self.close_unread(vec![Action::End]),
@@ -344,9 +344,7 @@ impl Session {
             (Phase::Asking(fact), Event::Deadline) => self.fact_late(fact, config),
 
             (Phase::Dialling, Event::Dialled(Ok(()))) => self.dialled(config),
-            (Phase::Dialling, Event::Dialled(Err((call, error)))) => {
-                self.failed(Failure::Failed(call, error), config)
-            }
+            (Phase::Dialling, Event::Dialled(Err(failed))) => self.failed(Failure::Failed(failed), config),
             (Phase::Dialling, Event::Deadline) => self.failed(Failure::TimedOut, config),
 
             (Phase::Asking(Fact::UpstreamAddresses), Event::Resolved(answer)) => {
@@ -356,8 +354,8 @@ impl Session {
                 self.upstream_classified(candidates, config)
             }
             (Phase::DiallingUpstream, Event::Dialled(Ok(()))) => self.reached(config),
-            (Phase::DiallingUpstream, Event::Dialled(Err((call, error)))) => {
-                self.unreached(Failure::Failed(call, error), config)
+            (Phase::DiallingUpstream, Event::Dialled(Err(failed))) => {
+                self.unreached(Failure::Failed(failed), config)
             }
             (Phase::DiallingUpstream, Event::Deadline) => self.unreached(Failure::TimedOut, config),
             (Phase::AskingUpstream | Phase::AwaitingUpstreamPeer, Event::Replied(reply)) => {
@@ -369,12 +367,10 @@ impl Session {
 
             (Phase::Listening, Event::Listening(Ok(address))) => vec![Action::Announce(address)],
             // As with the deadline: the client has been told this address.
-            (Phase::Listening, Event::Listening(Err((call @ "accept", error)))) => {
-                self.over(Failure::Failed(call, error), config)
+            (Phase::Listening, Event::Listening(Err(failed @ FailedCall { call: "accept", .. }))) => {
+                self.over(Failure::Failed(failed), config)
             }
-            (Phase::Listening, Event::Listening(Err((call, error)))) => {
-                self.failed(Failure::Failed(call, error), config)
-            }
+            (Phase::Listening, Event::Listening(Err(failed))) => self.failed(Failure::Failed(failed), config),
             (Phase::Listening | Phase::AskingUpstream, Event::NoRoom(limit)) => {
                 self.over(Failure::Limited(limit), config)
             }
@@ -578,7 +574,7 @@ impl Session {
             let kept = &mut asked.rare().failure;
             let reached = matches!(
                 kept,
-                Some(Failure::Failed(..) | Failure::TimedOut | Failure::Passed(_) | Failure::Upstream(_))
+                Some(Failure::Failed(_) | Failure::TimedOut | Failure::Passed(_) | Failure::Upstream(_))
             );
             if !reached || last {
                 *kept = Some(failure);
@@ -806,8 +802,8 @@ impl Session {
                 notice(classic::refused(&line)),
                 rejected,
             ],
-            Some(Failure::Failed(call, error)) => {
-                vec![self.tell(classic::failed(&line, call, error)), rejected]
+            Some(Failure::Failed(failed)) => {
+                vec![self.tell(classic::failed(&line, failed)), rejected]
             }
             Some(Failure::Unresolved) => {
                 let what = "the destination's name cannot be resolved";
@@ -1063,8 +1059,8 @@ fn unread(why: CloseReason, client: &str) -> Vec<Action> {
     let line = match why {
         CloseReason::WrongVersion(version) => classic::wrong_version(version, client),
         CloseReason::UndefinedCommand(command) => classic::undefined_command(command, client),
-        CloseReason::CutShort => classic::no_request(Errno::UnknownErrno, client),
-        CloseReason::ClientGone(errno) => classic::no_request(Errno::from_raw(errno.0.into()), client),
+        CloseReason::CutShort => classic::no_request(message::Errno(0), client),
+        CloseReason::ClientGone(errno) => classic::no_request(errno, client),
         CloseReason::UserTooLong => classic::bad_request("user id too long", client),
         CloseReason::BadName => classic::bad_request("empty or too long name of a destination", client),
         CloseReason::NoResources => classic::bad_request("no resources to read a request", client),

@@ -5,7 +5,6 @@
 //! tells of an address what its routing table says.
 
 use arbitrary::{Result, Unstructured};
-use nix::errno::Errno;
 use sockd::config::settings_file;
 use sockd_common::bounded::BoundedVec;
 use sockd_common::message::request::ReplyCode;
@@ -19,6 +18,7 @@ use sockd_policy::{
     Upstream, UserId, Verdict, Way, canonical, parse_conf, parse_destination, parse_routes, parse_upstreams,
 };
 use sockd_session::config::Config;
+use sockd_session::record::FailedCall;
 use sockd_session::session::{Action, Candidate, Event, Fact, Phase, Session};
 use sockd_session::settings::LocalDestinations;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
@@ -268,14 +268,14 @@ impl<'w> System<'w> {
             }),
             5 if self.dialling.is_some() => Event::Dialled(Ok(())),
             6 if self.dialling.is_some() => Event::Dialled(Err(match choices.ratio(1, 4)? {
-                true => ("socket", Errno::EMFILE),
-                false => ("connect", Errno::ECONNREFUSED),
+                true => failed("socket", 24),
+                false => failed("connect", 111),
             })),
             7 if self.listening.is_some() && !self.announced => {
                 Event::Listening(Ok("198.51.100.1:3000".parse().expect("an address")))
             }
             8 if self.listening.is_some() && !self.announced => match choices.arbitrary()? {
-                true => Event::Listening(Err(("bind", Errno::EADDRINUSE))),
+                true => Event::Listening(Err(failed("bind", 98))),
                 false => Event::NoRoom("max_binds reached"),
             },
             9 if self.announced => Event::Accepted(SocketAddr::new(any_address(choices)?, 20)),
@@ -340,8 +340,8 @@ impl<'w> System<'w> {
                     self.reached = Some(next);
                     Happened::Reached(next)
                 }
-                (Some(next), Phase::DiallingUpstream, Err((call, _))) => {
-                    Happened::Unreached(next, *call == "connect")
+                (Some(next), Phase::DiallingUpstream, Err(failed)) => {
+                    Happened::Unreached(next, failed.call == "connect")
                 }
                 (_, _, Ok(())) => Happened::Dialled,
                 (_, _, Err(_)) => Happened::Other,
@@ -718,6 +718,10 @@ fn source_for(
         Some(Route::From { source, .. }) => Ok(Some(source)),
         Some(other) => Err(format!("{other:?}")),
     }
+}
+
+fn failed(call: &'static str, errno: u16) -> FailedCall {
+    FailedCall { call, errno: message::Errno(errno) }
 }
 
 fn candidate(at: SocketAddr, choices: &mut Unstructured<'_>) -> Result<Candidate> {

@@ -1,0 +1,11 @@
+//! The words that the log has for numbers of errno(3) are those that it always had.
+
+use nix::errno::Errno;
+use sockd_session::log::errno::TEXTS;
+
+#[test]
+fn every_number_has_the_words_of_this_system() {
+    for (errno, words) in TEXTS {
+        assert_eq!(Errno::from_raw(errno.0.into()).desc(), *words, "{errno:?}");
+    }
+}
