@@ -4,7 +4,7 @@ use crate::raw;
 use nix::poll::PollFlags;
 use sockd_common::bounded::BoundedVec;
 use sockd_common::channel::{Received, WorkerEnd};
-use sockd_common::message::resolver::{Answer, FromResolver, Query, ToResolver, Transport};
+use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, ToResolver, Transport};
 use sockd_common::message::{Id, Name};
 use sockd_worker::profile::PROFILE_RESOLVER;
 use std::net::{IpAddr, Ipv4Addr};
@@ -59,7 +59,8 @@ fn answer(monitor: &Monitor, id: Id, act: &str) -> bool {
         "unasked" => said(raw::NOBODYS, address(SERVER)),
         "twice" => said(id, address(SERVER)) && said(id, address(SERVER)),
         "sockets" => {
-            let need = FromResolver::NeedSocket { id, transport: Transport::Udp, attempt: 0 };
+            let need =
+                FromResolver::NeedSocket { id, record: RecordType::A, transport: Transport::Udp, attempt: 0 };
             raw::flood(monitor, &raw::bytes(&need));
             true
         }

@@ -135,11 +135,11 @@ impl Resolver {
                     return Err(Ending::Protocol);
                 }
             }
-            ToResolver::Socket { id } => match heard.descriptor {
+            ToResolver::Socket { id, .. } => match heard.descriptor {
                 Some(socket) => self.use_socket(id, socket, now),
                 None => self.lookups.lose_socket(id, now),
             },
-            ToResolver::NoSocket { id } => self.lookups.lose_socket(id, now),
+            ToResolver::NoSocket { id, .. } => self.lookups.lose_socket(id, now),
             ToResolver::Cancel { id } => self.lookups.cancel(id, now),
         }
         Ok(())

@@ -11,7 +11,7 @@ use domain::base::{Message, MessageBuilder, Name, ToName, Ttl};
 use domain::rdata::{A, Aaaa, Cname, Ptr};
 use monitor::Worker;
 use sockd_common::bounded::{BoundedBytes, BoundedVec};
-use sockd_common::message::resolver::{Answer, FromResolver, Query, ToResolver, Transport};
+use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, ToResolver, Transport};
 use sockd_common::message::{Id, Role};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -54,10 +54,10 @@ fn look_up(worker: &Resolver, query: Query, servers: &[SocketAddr]) -> (Answer, 
     let mut needed = vec![];
     loop {
         match worker.next() {
-            FromResolver::NeedSocket { id: this, transport, attempt } => {
+            FromResolver::NeedSocket { id: this, record, transport, attempt } => {
                 assert_eq!(this, id);
                 needed.push((transport, attempt));
-                give_socket(worker, id, transport, servers[usize::from(attempt) % servers.len()]);
+                give_socket(worker, id, record, transport, servers[usize::from(attempt) % servers.len()]);
             }
             FromResolver::Answer { id: this, answer } => {
                 assert_eq!(this, id);
@@ -68,16 +68,16 @@ fn look_up(worker: &Resolver, query: Query, servers: &[SocketAddr]) -> (Answer, 
     }
 }
 
-fn give_socket(worker: &Resolver, id: Id, transport: Transport, server: SocketAddr) {
+fn give_socket(worker: &Resolver, id: Id, record: RecordType, transport: Transport, server: SocketAddr) {
     match transport {
         Transport::Udp => {
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
             socket.connect(server).unwrap();
-            worker.send(&ToResolver::Socket { id }, Some(socket.as_fd()));
+            worker.send(&ToResolver::Socket { id, record }, Some(socket.as_fd()));
         }
         Transport::Tcp => match TcpStream::connect(server) {
-            Ok(socket) => worker.send(&ToResolver::Socket { id }, Some(socket.as_fd())),
-            Err(_) => worker.send(&ToResolver::NoSocket { id }, None),
+            Ok(socket) => worker.send(&ToResolver::Socket { id, record }, Some(socket.as_fd())),
+            Err(_) => worker.send(&ToResolver::NoSocket { id, record }, None),
         },
     }
 }
@@ -265,9 +265,10 @@ fn a_dead_and_an_unreachable_nameserver_are_passed_over() {
     set_up(&worker, 2);
     worker.send(&ToResolver::Resolve { id: Id(1), query: addresses_of("a.test") }, None);
     for attempt in [0, 1] {
-        let need = FromResolver::NeedSocket { id: Id(1), transport: Transport::Udp, attempt };
+        let need =
+            FromResolver::NeedSocket { id: Id(1), record: RecordType::A, transport: Transport::Udp, attempt };
         assert_eq!(worker.next(), need);
-        worker.send(&ToResolver::NoSocket { id: Id(1) }, None);
+        worker.send(&ToResolver::NoSocket { id: Id(1), record: RecordType::A }, None);
     }
     assert_eq!(worker.next(), FromResolver::Answer { id: Id(1), answer: Answer::Failed });
 }
@@ -369,8 +370,11 @@ fn a_name_that_comes_back_in_another_case_is_asked_for_by_tcp() {
         None,
     );
     for (transport, server) in [(Transport::Udp, udp), (Transport::Tcp, tcp)] {
-        assert_eq!(worker.next(), FromResolver::NeedSocket { id: Id(1), transport, attempt: 0 });
-        give_socket(&worker, Id(1), transport, server);
+        assert_eq!(
+            worker.next(),
+            FromResolver::NeedSocket { id: Id(1), record: RecordType::A, transport, attempt: 0 }
+        );
+        give_socket(&worker, Id(1), RecordType::A, transport, server);
     }
     // No address: IPv6 is asked for next.
     assert!(matches!(worker.next(), FromResolver::NeedSocket { .. }));
@@ -393,8 +397,11 @@ fn a_nameserver_that_dribbles_or_is_silent_stalls_nobody_else() {
     {
         worker.send(&ToResolver::Resolve { id: Id(id), query: addresses_of(&format!("n{id}.test")) }, None);
         for &transport in transports {
-            assert_eq!(worker.next(), FromResolver::NeedSocket { id: Id(id), transport, attempt: 0 });
-            give_socket(&worker, Id(id), transport, server);
+            assert_eq!(
+                worker.next(),
+                FromResolver::NeedSocket { id: Id(id), record: RecordType::A, transport, attempt: 0 }
+            );
+            give_socket(&worker, Id(id), RecordType::A, transport, server);
         }
     }
     assert_eq!(look_up(&worker, addresses_of("a.test"), &servers).0, found(&["192.0.2.1"]));
@@ -411,13 +418,16 @@ fn a_cancelled_lookup_is_answered_once_and_its_connection_closed() {
     let (worker, server) = (ready(1), truncating_server(waits));
     worker.send(&ToResolver::Resolve { id: Id(1), query: addresses_of("a.test") }, None);
     for transport in [Transport::Udp, Transport::Tcp] {
-        assert_eq!(worker.next(), FromResolver::NeedSocket { id: Id(1), transport, attempt: 0 });
-        give_socket(&worker, Id(1), transport, server);
+        assert_eq!(
+            worker.next(),
+            FromResolver::NeedSocket { id: Id(1), record: RecordType::A, transport, attempt: 0 }
+        );
+        give_socket(&worker, Id(1), RecordType::A, transport, server);
     }
     worker.send(&ToResolver::Cancel { id: Id(1) }, None);
     worker.send(&ToResolver::Cancel { id: Id(1) }, None);
-    worker.send(&ToResolver::NoSocket { id: Id(1) }, None);
-    give_socket(&worker, Id(1), Transport::Udp, server);
+    worker.send(&ToResolver::NoSocket { id: Id(1), record: RecordType::A }, None);
+    give_socket(&worker, Id(1), RecordType::A, Transport::Udp, server);
     assert_eq!(worker.next(), FromResolver::Answer { id: Id(1), answer: Answer::Failed });
     assert_eq!(hears_closed.recv().unwrap(), 0);
     // The id is free again.
@@ -433,7 +443,7 @@ fn a_late_packet_on_a_socket_that_the_monitor_still_holds_costs_nothing() {
     let worker = ready(1);
     worker.send(&ToResolver::Resolve { id: Id(1), query: addresses_of("nowhere.test.") }, None);
     worker.next();
-    worker.send(&ToResolver::Socket { id: Id(1) }, Some(held.as_fd()));
+    worker.send(&ToResolver::Socket { id: Id(1), record: RecordType::A }, Some(held.as_fd()));
     let mut buffer = [0; 4096];
     let (length, peer) = server.recv_from(&mut buffer).unwrap();
     server.send_to(&honest(&buffer[..length]), peer).unwrap();
@@ -477,7 +487,7 @@ fn a_worker_without_room_for_descriptors_fails_the_lookup_and_lives() {
     for id in 0..20 {
         worker.send(&ToResolver::Resolve { id: Id(id), query: addresses_of(&format!("n{id}.test.")) }, None);
         assert!(matches!(worker.next(), FromResolver::NeedSocket { .. }));
-        give_socket(&worker, Id(id), Transport::Udp, silent);
+        give_socket(&worker, Id(id), RecordType::A, Transport::Udp, silent);
         // Five descriptors are open beside the sockets: 0 to 2, the channel and the epoll set.
         if id >= FEW - 5 {
             assert_eq!(worker.next(), FromResolver::Answer { id: Id(id), answer: Answer::Failed });

@@ -5,11 +5,15 @@
 //! ```text
 //! monitor                              resolver worker
 //! Resolve{id, query}        ------->   answers from its hosts table or its cache, or
-//!                           <-------   NeedSocket{id, transport, attempt}
-//! Socket{id} + nameserver   ------->   asks with a fresh query id; may need a further socket
-//!   or NoSocket{id}
+//!                           <-------   NeedSocket{id, record, transport, attempt}
+//! Socket{id, record}        ------->   asks with a fresh query id; may need a further socket
+//!    + nameserver
+//!   or NoSocket{id, record}
 //!                           <-------   Answer{id, answer}
 //! ```
+//!
+//! A lookup may ask for the IPv4 and the IPv6 addresses of a name at the same time, each on a socket of its own: it waits
+//! for one socket at most for each type of record.
 //!
 //! `Cancel{id}` ends a lookup early. It is answered by `Answer` like every lookup, so that an id is free when its answer
 //! has come.
@@ -57,11 +61,15 @@ pub enum ToResolver {
     Socket {
         /// The lookup.
         id: Id,
+        /// What it needed the socket for.
+        record: RecordType,
     },
     /// There is no socket for this attempt: the nameserver cannot be reached or the limits are used up.
     NoSocket {
         /// The lookup.
         id: Id,
+        /// What it needed the socket for.
+        record: RecordType,
     },
     /// Nobody waits for this lookup any longer.
     Cancel {
@@ -79,6 +87,8 @@ pub enum FromResolver {
     NeedSocket {
         /// The lookup.
         id: Id,
+        /// What it will ask for.
+        record: RecordType,
         /// Datagram or stream.
         transport: Transport,
         /// The number of the attempt, from 0: it chooses the nameserver.
@@ -91,6 +101,17 @@ pub enum FromResolver {
         /// What was found.
         answer: Answer,
     },
+}
+
+/// What is asked of a nameserver about a name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum RecordType {
+    /// Its IPv4 addresses.
+    A,
+    /// Its IPv6 addresses.
+    Aaaa,
+    /// The name that this name, made from an address, points to.
+    Ptr,
 }
 
 /// How a nameserver is asked.

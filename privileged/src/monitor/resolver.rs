@@ -9,7 +9,7 @@ use crate::monitor::{Monitor, watch};
 use rustix::event::epoll;
 use rustix::fs::Stat;
 use slab::Slab;
-use sockd_common::message::resolver::{Answer, FromResolver, Query, ToResolver, Transport};
+use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, ToResolver, Transport};
 use sockd_common::message::{Id, Role};
 use sockd_session::client_host::Host;
 use sockd_session::limits::counts::Resource;
@@ -63,10 +63,25 @@ struct Lookup {
     /// What no resolver has been asked yet, as there was none.
     query: Option<Query>,
     sockets: u8,
-    /// A TCP connection to a nameserver on its way.
-    stream: Option<(OwnedFd, SocketAddr, Instant)>,
+    /// TCP connections to nameservers on their way, one at most for each type of record.
+    streams: Vec<Stream>,
     /// When a lookup that has been cancelled has to have ended.
     due: Option<Instant>,
+}
+
+/// A TCP connection to a nameserver on its way.
+#[derive(Debug)]
+struct Stream {
+    record: RecordType,
+    socket: OwnedFd,
+    server: SocketAddr,
+    due: Instant,
+}
+
+impl Lookup {
+    fn may_have_socket_for(&self, record: RecordType) -> bool {
+        self.sockets < SOCKETS_A_LOOKUP && self.streams.iter().all(|stream| stream.record != record)
+    }
 }
 
 impl Lookups {
@@ -177,7 +192,7 @@ impl Monitor {
             host,
             query: Some(query),
             sockets: 0,
-            stream: None,
+            streams: Vec::new(),
             due: None,
         });
         if let Some(visit) = self.visits.get_mut(visit) {
@@ -196,7 +211,7 @@ impl Monitor {
         {
             return self.answered(index, lookup, Answer::Failed);
         }
-        drop(self.take_stream(index));
+        self.close_streams(index);
         if let (Some(lookup), Ok(id)) = (self.lookups.pending.get_mut(index), u32::try_from(index)) {
             lookup.due = Instant::now().checked_add(CANCEL_LIMIT);
             self.deadlines.extend(lookup.due.map(|due| (due, Token::Lookup(id).pack())));
@@ -207,19 +222,19 @@ impl Monitor {
     pub(crate) fn resolver_said(&mut self, worker: usize, message: FromResolver) {
         match message {
             FromResolver::Ready(locks) => self.worker_ready(worker, locks),
-            FromResolver::NeedSocket { id, transport, attempt } => {
+            FromResolver::NeedSocket { id, record, transport, attempt } => {
                 let index = id.0 as usize;
                 match self.lookups.pending.get_mut(index) {
-                    Some(lookup) if lookup.stream.is_none() && lookup.sockets < SOCKETS_A_LOOKUP => {
+                    Some(lookup) if lookup.may_have_socket_for(record) => {
                         lookup.sockets = lookup.sockets.saturating_add(1);
-                        self.nameserver(index, transport, attempt);
+                        self.nameserver(index, record, transport, attempt);
                     }
                     _ => self.violation(worker, "a socket for a lookup that needs none"),
                 }
             }
             FromResolver::Answer { id, answer } => {
                 let index = id.0 as usize;
-                drop(self.take_stream(index));
+                self.close_streams(index);
                 match self.lookups.pending.try_remove(index) {
                     Some(lookup) => self.answered(index, lookup, answer),
                     None => self.violation(worker, "an answer that nobody asked for"),
@@ -244,63 +259,67 @@ impl Monitor {
     }
 
     /// Connects to the nameserver of an attempt.
-    fn nameserver(&mut self, index: usize, transport: Transport, attempt: u8) {
-        let Some(server) = self.lookups.conf.server(attempt) else { return self.give_socket(index, None) };
+    fn nameserver(&mut self, index: usize, record: RecordType, transport: Transport, attempt: u8) {
+        let Some(server) = self.lookups.conf.server(attempt) else {
+            return self.give_socket(index, record, None);
+        };
         match transport {
-            Transport::Udp => self.give_socket(index, dial::datagram(server).ok()),
+            Transport::Udp => self.give_socket(index, record, dial::datagram(server).ok()),
             Transport::Tcp => match dial::dial(server, None) {
-                Ok(Dialled::Connected(socket)) => self.give_socket(index, Some(socket)),
-                Ok(Dialled::Pending(socket)) => self.await_stream(index, socket, server),
-                Err(_) => self.give_socket(index, None),
+                Ok(Dialled::Connected(socket)) => self.give_socket(index, record, Some(socket)),
+                Ok(Dialled::Pending(socket)) => self.await_stream(index, record, socket, server),
+                Err(_) => self.give_socket(index, record, None),
             },
         }
     }
 
-    fn give_socket(&mut self, index: usize, socket: Option<OwnedFd>) {
+    fn give_socket(&mut self, index: usize, record: RecordType, socket: Option<OwnedFd>) {
         let Ok(id) = u32::try_from(index).map(Id) else { return };
         match socket {
-            Some(socket) => self.tell_resolver(ToResolver::Socket { id }, Some(socket)),
-            None => self.tell_resolver(ToResolver::NoSocket { id }, None),
+            Some(socket) => self.tell_resolver(ToResolver::Socket { id, record }, Some(socket)),
+            None => self.tell_resolver(ToResolver::NoSocket { id, record }, None),
         };
     }
 
-    fn await_stream(&mut self, index: usize, socket: OwnedFd, server: SocketAddr) {
+    fn await_stream(&mut self, index: usize, record: RecordType, socket: OwnedFd, server: SocketAddr) {
         let limit = Duration::from_secs(self.lookups.conf.timeout().into());
         let due = Instant::now().checked_add(limit);
         let (Some(due), Ok(place)) = (due, u32::try_from(index)) else {
-            return self.give_socket(index, None);
+            return self.give_socket(index, record, None);
         };
         if watch(&self.epoll, &socket, Token::Lookup(place), epoll::EventFlags::OUT).is_err() {
-            return self.give_socket(index, None);
+            return self.give_socket(index, record, None);
         }
         if let Some(lookup) = self.lookups.pending.get_mut(index) {
-            lookup.stream = Some((socket, server, due));
+            lookup.streams.push(Stream { record, socket, server, due });
             self.deadlines.insert((due, Token::Lookup(place).pack()));
         }
     }
 
-    fn take_stream(&mut self, index: usize) -> Option<(OwnedFd, SocketAddr)> {
-        let (socket, server, due) = self.lookups.pending.get_mut(index)?.stream.take()?;
-        let _ = epoll::delete(&self.epoll, &socket);
-        self.deadlines.remove(&(due, Token::Lookup(u32::try_from(index).ok()?).pack()));
-        Some((socket, server))
+    /// The first connection of a lookup that is like this.
+    fn take_stream(&mut self, index: usize, is: impl FnMut(&Stream) -> bool) -> Option<Stream> {
+        let streams = &mut self.lookups.pending.get_mut(index)?.streams;
+        let stream = streams.swap_remove(streams.iter().position(is)?);
+        let _ = epoll::delete(&self.epoll, &stream.socket);
+        self.deadlines.remove(&(stream.due, Token::Lookup(u32::try_from(index).ok()?).pack()));
+        Some(stream)
     }
 
-    /// The TCP connection to a nameserver stands, or has failed.
+    fn close_streams(&mut self, index: usize) {
+        while self.take_stream(index, |_| true).is_some() {}
+    }
+
+    /// A TCP connection to a nameserver stands, or has failed.
     pub(crate) fn nameserver_reached(&mut self, index: usize) {
-        let stream = self.lookups.pending.get(index).and_then(|lookup| lookup.stream.as_ref());
-        if !stream.is_some_and(|(socket, ..)| dial::is_settled(socket)) {
-            return;
-        }
-        if let Some((socket, server)) = self.take_stream(index) {
-            self.give_socket(index, dial::finish(socket, server).ok());
+        while let Some(stream) = self.take_stream(index, |stream| dial::is_settled(&stream.socket)) {
+            self.give_socket(index, stream.record, dial::finish(stream.socket, stream.server).ok());
         }
     }
 
     /// A nameserver has not been reached in time, or the resolver owes the end of a cancelled lookup.
     pub(crate) fn lookup_overdue(&mut self, index: usize, now: Instant) {
-        if self.take_stream(index).is_some() {
-            self.give_socket(index, None);
+        while let Some(stream) = self.take_stream(index, |stream| stream.due <= now) {
+            self.give_socket(index, stream.record, None);
         }
         let late =
             self.lookups.pending.get(index).and_then(|lookup| lookup.due).is_some_and(|due| due <= now);
@@ -316,7 +335,7 @@ impl Monitor {
         let asked = |(index, lookup): (usize, &Lookup)| lookup.query.is_none().then_some(index);
         let indices: Vec<usize> = self.lookups.pending.iter().filter_map(asked).collect();
         for index in indices {
-            drop(self.take_stream(index));
+            self.close_streams(index);
             if let Some(lookup) = self.lookups.pending.try_remove(index) {
                 self.answered(index, lookup, Answer::Failed);
             }

@@ -14,7 +14,7 @@ use crate::sys;
 use sockd_common::channel::{Received, WorkerEnd};
 use sockd_common::message::ident::{FromIdent, ToIdent};
 use sockd_common::message::request::{Command, Destination, Request};
-use sockd_common::message::resolver::{FromResolver, ToResolver, Transport};
+use sockd_common::message::resolver::{FromResolver, RecordType, ToResolver, Transport};
 use sockd_common::message::session::{FromSession, ToSession};
 use sockd_common::message::upstream::{FromUpstream, ToUpstream};
 use sockd_common::message::{CHANNEL_FD, Id, LockdownReport, Message, Name, PROTOCOL_VERSION, Role, UserId};
@@ -122,7 +122,7 @@ fn upstream(monitor: WorkerEnd<FromUpstream, ToUpstream>) -> Option<()> {
 
 /// By TCP, so that what is told arrives whole.
 fn ask_for_nameserver(monitor: &WorkerEnd<FromResolver, ToResolver>, id: Id) -> Option<()> {
-    let need = FromResolver::NeedSocket { id, transport: Transport::Tcp, attempt: 0 };
+    let need = FromResolver::NeedSocket { id, record: RecordType::A, transport: Transport::Tcp, attempt: 0 };
     monitor.send(&need).ok()
 }
 

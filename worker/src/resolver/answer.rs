@@ -1,14 +1,14 @@
 //! Reading what comes back from a nameserver. Everything here is a pure function of the packet and the question.
 
 use super::name::{DnsName, HostName};
-use super::question::{Asked, Kind};
+use super::question::{Asked, rtype};
 use core::net::IpAddr;
 use domain::base::iana::{Class, Opcode, OptRcode, Rcode, Rtype};
 use domain::base::name::{ToLabelIter, ToName};
 use domain::base::wire::ParseError;
 use domain::base::{Message, ParseRecordData, ParsedName, ParsedRecord, Ttl};
 use domain::rdata::{A, Aaaa, Cname, Ptr, Soa};
-use sockd_common::message::resolver::{MAX_ADDRESSES, MAX_NAMES};
+use sockd_common::message::resolver::{MAX_ADDRESSES, MAX_NAMES, RecordType};
 
 /// So many records of an answer are looked at: more than any answer of use has, and few enough that a packet
 /// made to be slow to read is not.
@@ -80,7 +80,7 @@ fn answering<'a>(packet: &'a [u8], asked: &Asked) -> Option<&'a Message<[u8]>> {
         return matches!(header.rcode(), Rcode::FORMERR | Rcode::NOTIMP).then_some(message);
     }
     let question = message.sole_question().ok()?;
-    let same = question.qtype() == asked.kind.rtype()
+    let same = question.qtype() == rtype(asked.record)
         && question.qclass() == Class::IN
         && question.qname().name_eq(&asked.name);
     same.then_some(message)
@@ -95,7 +95,7 @@ fn repeats_case(message: &Message<[u8]>, asked: &Asked) -> bool {
 
 fn read_answer(message: &Message<[u8]>, asked: &Asked) -> Reading {
     match message.opt_rcode() {
-        OptRcode::NOERROR => read_records(message, asked.kind).unwrap_or(Reading::Unusable),
+        OptRcode::NOERROR => read_records(message, asked.record).unwrap_or(Reading::Unusable),
         OptRcode::NXDOMAIN => Reading::Answer(Outcome::NoName, negative_seconds(message).unwrap_or(0)),
         OptRcode::FORMERR | OptRcode::NOTIMP | OptRcode::BADVERS if asked.edns => Reading::AskWithoutEdns,
         _ => Reading::Unusable,
@@ -104,13 +104,13 @@ fn read_answer(message: &Message<[u8]>, asked: &Asked) -> Reading {
 
 /// Takes the records of the name, or of the name at the end of its chain of aliases, and no others: what a
 /// nameserver adds about names that nobody asked for is not believed.
-fn read_records(message: &Message<[u8]>, kind: Kind) -> Result<Reading, ParseError> {
+fn read_records(message: &Message<[u8]>, wanted: RecordType) -> Result<Reading, ParseError> {
     let records: Vec<_> = message.answer()?.take(MAX_RECORDS).collect::<Result<_, _>>()?;
     let asked = message.sole_question()?.into_qname();
     let mut owner = asked;
     let mut seconds = u32::MAX;
     for _ in 0..MAX_CHAIN {
-        if let Some((outcome, ttl)) = records_of(&owner, kind, &records)? {
+        if let Some((outcome, ttl)) = records_of(&owner, wanted, &records)? {
             return Ok(Reading::Answer(outcome, seconds.min(ttl)));
         }
         let Some((target, ttl)) = alias_of(&owner, &records)? else {
@@ -131,25 +131,25 @@ type Records<'a> = [ParsedRecord<'a, [u8]>];
 
 fn records_of(
     owner: &ParsedName<&[u8]>,
-    kind: Kind,
+    wanted: RecordType,
     records: &Records<'_>,
 ) -> Result<Option<(Outcome, u32)>, ParseError> {
     let mut seconds = None;
     let mut addresses = Vec::new();
     let mut names = Vec::new();
-    for record in of(owner, kind.rtype(), records) {
+    for record in of(owner, rtype(wanted), records) {
         let ttl = seconds_of(record.ttl());
         seconds = Some(seconds.map_or(ttl, |least: u32| least.min(ttl)));
-        match kind {
-            Kind::A => addresses.push(IpAddr::V4(data::<A>(record)?.addr())),
+        match wanted {
+            RecordType::A => addresses.push(IpAddr::V4(data::<A>(record)?.addr())),
             // ::ffff:127.0.0.1 is 127.0.0.1 in disguise.
-            Kind::Aaaa => addresses.push(IpAddr::V6(data::<Aaaa>(record)?.addr()).to_canonical()),
-            Kind::Ptr => names.extend(HostName::from_dns(data::<Ptr<_>>(record)?.ptrdname())),
+            RecordType::Aaaa => addresses.push(IpAddr::V6(data::<Aaaa>(record)?.addr()).to_canonical()),
+            RecordType::Ptr => names.extend(HostName::from_dns(data::<Ptr<_>>(record)?.ptrdname())),
         }
     }
-    let outcome = match kind {
-        Kind::A | Kind::Aaaa => Outcome::Addresses(first_distinct(addresses, MAX_ADDRESSES)),
-        Kind::Ptr => Outcome::Names(first_distinct(names, MAX_NAMES)),
+    let outcome = match wanted {
+        RecordType::A | RecordType::Aaaa => Outcome::Addresses(first_distinct(addresses, MAX_ADDRESSES)),
+        RecordType::Ptr => Outcome::Names(first_distinct(names, MAX_NAMES)),
     };
     Ok(seconds.map(|seconds| (outcome, seconds)))
 }

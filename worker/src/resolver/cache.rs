@@ -67,11 +67,14 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::super::name::HostName;
-    use super::super::question::Kind;
     use super::*;
+    use sockd_common::message::resolver::RecordType;
 
     fn question(name: &str) -> Question {
-        Question { name: HostName::from_text(name.as_bytes()).unwrap().to_dns().unwrap(), kind: Kind::A }
+        Question {
+            name: HostName::from_text(name.as_bytes()).unwrap().to_dns().unwrap(),
+            record: RecordType::A,
+        }
     }
 
     fn found() -> Outcome {

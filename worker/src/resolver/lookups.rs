@@ -176,11 +176,17 @@ impl Lookups {
         let Some(lookup) = self.lookups.get_mut(&id) else { return };
         let State::Asking(exchange) = &lookup.state else { return };
         let (transport, attempt) = (exchange.transport(), exchange.attempt());
+        let record = exchange.question().record;
         match lookup.sockets_left.checked_sub(1) {
             None => self.end(id, Answer::Failed),
             Some(left) => {
                 lookup.sockets_left = left;
-                self.actions.push_back(Action::Say(FromResolver::NeedSocket { id, transport, attempt }));
+                self.actions.push_back(Action::Say(FromResolver::NeedSocket {
+                    id,
+                    record,
+                    transport,
+                    attempt,
+                }));
             }
         }
     }

@@ -6,11 +6,11 @@
 use super::answer::Outcome;
 use super::hosts::Hosts;
 use super::name::{DnsName, HostName};
-use super::question::{Kind, Question};
+use super::question::Question;
 use core::net::{IpAddr, Ipv4Addr};
 use domain::base::name::ToLabelIter;
 use sockd_common::bounded::BoundedVec;
-use sockd_common::message::resolver::{Answer, MAX_SEARCH, Query};
+use sockd_common::message::resolver::{Answer, MAX_SEARCH, Query, RecordType};
 use std::time::Duration;
 
 /// So many aliases in a row are asked for, each in a question of its own.
@@ -105,7 +105,7 @@ impl Plan<'_> {
             return Ok(names_or(names, Answer::NotFound));
         }
         let Ok(pointer) = DnsName::reverse_from_addr(address) else { return Ok(Answer::Failed) };
-        let named = match follow(Question { name: pointer, kind: Kind::Ptr }, known)? {
+        let named = match follow(Question { name: pointer, record: RecordType::Ptr }, known)? {
             Outcome::Names(names) => names,
             Outcome::NoData | Outcome::NoName => return Ok(Answer::NotFound),
             _ => return Ok(Answer::Failed),
@@ -139,9 +139,9 @@ impl Plan<'_> {
         if let Some(addresses) = self.addresses_without_dns(name) {
             return Ok(Some(addresses.contains(&address)));
         }
-        let kind = if address.is_ipv4() { Kind::A } else { Kind::Aaaa };
+        let record = if address.is_ipv4() { RecordType::A } else { RecordType::Aaaa };
         let Some(name) = name.to_dns() else { return Ok(Some(false)) };
-        Ok(match follow(Question { name, kind }, known)? {
+        Ok(match follow(Question { name, record }, known)? {
             Outcome::Addresses(addresses) => Some(addresses.contains(&address)),
             Outcome::Failed => None,
             _ => Some(false),
@@ -157,8 +157,8 @@ type Known<'a> = &'a mut dyn FnMut(&Question) -> Option<Outcome>;
 /// IPv4 addresses, or IPv6 addresses where there are none.
 fn addresses_in_dns(name: &HostName, known: Known<'_>) -> Result<Answer, Open> {
     let Some(name) = name.to_dns() else { return Ok(Answer::NotFound) };
-    for kind in [Kind::A, Kind::Aaaa] {
-        match follow(Question { name: name.clone(), kind }, known)? {
+    for record in [RecordType::A, RecordType::Aaaa] {
+        match follow(Question { name: name.clone(), record }, known)? {
             Outcome::Addresses(addresses) => return Ok(addresses_or_not_found(addresses)),
             Outcome::NoData => {}
             Outcome::NoName => return Ok(Answer::NotFound),

@@ -3,30 +3,18 @@
 use super::name::{CaseBits, DnsName, with_case};
 use domain::base::MessageBuilder;
 use domain::base::iana::Rtype;
+use sockd_common::message::resolver::RecordType;
 
 /// The size of datagram that is offered to nameservers: it passes everywhere without being cut into fragments,
 /// of which a forger needs to guess less.
 const OFFERED_DATAGRAM: u16 = 1232;
 
-/// What is asked about a name.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Kind {
-    /// Its IPv4 addresses.
-    A,
-    /// Its IPv6 addresses.
-    Aaaa,
-    /// The name that this name, made from an address, points to.
-    Ptr,
-}
-
-impl Kind {
-    /// The record type of this kind.
-    pub fn rtype(self) -> Rtype {
-        match self {
-            Self::A => Rtype::A,
-            Self::Aaaa => Rtype::AAAA,
-            Self::Ptr => Rtype::PTR,
-        }
+/// The number of a type of record.
+pub(crate) fn rtype(record: RecordType) -> Rtype {
+    match record {
+        RecordType::A => Rtype::A,
+        RecordType::Aaaa => Rtype::AAAA,
+        RecordType::Ptr => Rtype::PTR,
     }
 }
 
@@ -36,7 +24,7 @@ pub struct Question {
     /// The name that is asked about.
     pub name: DnsName,
     /// What is asked about it.
-    pub kind: Kind,
+    pub record: RecordType,
 }
 
 /// Random octets for one packet: its id and the case of the letters of its name.
@@ -50,7 +38,7 @@ pub struct Asked {
     /// The name in the case that the answer has to repeat.
     pub name: DnsName,
     /// What is asked about it.
-    pub kind: Kind,
+    pub record: RecordType,
     /// Whether the packet says that EDNS (RFC 6891) is understood.
     pub edns: bool,
 }
@@ -61,7 +49,7 @@ impl Asked {
         let (id, case) = entropy.split_first_chunk()?;
         let case = CaseBits::try_from(case).ok()?;
         let name = with_case(&question.name, &case)?;
-        Some(Self { id: u16::from_ne_bytes(*id), name, kind: question.kind, edns })
+        Some(Self { id: u16::from_ne_bytes(*id), name, record: question.record, edns })
     }
 
     /// The packet, as a datagram carries it.
@@ -70,7 +58,7 @@ impl Asked {
         message.header_mut().set_id(self.id);
         message.header_mut().set_rd(true);
         let mut message = message.question();
-        message.push((&self.name, self.kind.rtype())).ok()?;
+        message.push((&self.name, rtype(self.record))).ok()?;
         let mut message = message.additional();
         if self.edns {
             message
@@ -101,7 +89,7 @@ mod tests {
         let name = HostName::from_text(b"ab.example").unwrap().to_dns().unwrap();
         let mut entropy = [0; 34];
         entropy[..4].copy_from_slice(&[0x12, 0x12, 0b10, 0]);
-        let asked = Asked::new(&Question { name, kind: Kind::A }, true, &entropy).unwrap();
+        let asked = Asked::new(&Question { name, record: RecordType::A }, true, &entropy).unwrap();
         let expected = b"\x12\x12\x01\x00\0\x01\0\0\0\0\0\x01\x02Ab\x07example\0\0\x01\0\x01\
             \0\0\x29\x04\xd0\0\0\0\0\0\0";
         assert_eq!(asked.packet().unwrap(), expected);
@@ -112,7 +100,7 @@ mod tests {
     #[test]
     fn a_packet_without_edns_has_nothing_behind_the_question() {
         let name = HostName::from_text(b"x").unwrap().to_dns().unwrap();
-        let asked = Asked::new(&Question { name, kind: Kind::Aaaa }, false, &[0; 34]).unwrap();
+        let asked = Asked::new(&Question { name, record: RecordType::Aaaa }, false, &[0; 34]).unwrap();
         assert_eq!(asked.packet().unwrap(), b"\0\0\x01\0\0\x01\0\0\0\0\0\0\x01x\0\0\x1c\0\x01");
     }
 }

@@ -1,26 +1,26 @@
 //! What the resolver reads: answers of nameservers, hosts(5) and resolv.conf(5).
 
-use sockd_common::message::resolver::{MAX_ADDRESSES, MAX_NAMES, MAX_SEARCH, ToResolver};
+use sockd_common::message::resolver::{MAX_ADDRESSES, MAX_NAMES, MAX_SEARCH, RecordType, ToResolver};
 use sockd_common::wire::{MAX_PACKET, encode};
 use sockd_session::resolv_conf::ResolvConf;
 use sockd_worker::resolver::answer::{Outcome, Reading, first_distinct, read_datagram, read_stream};
 use sockd_worker::resolver::hosts::Hosts;
 use sockd_worker::resolver::name::HostName;
-use sockd_worker::resolver::question::{Asked, Kind, Question};
+use sockd_worker::resolver::question::{Asked, Question};
 use std::net::IpAddr;
 
 /// The question that the first byte of an input chooses: its id is 0 and its name in small letters.
 pub fn asked(choice: u8) -> Asked {
-    let (kind, name) = match choice & 3 {
-        0 | 3 => (Kind::A, "www.example.com"),
-        1 => (Kind::Aaaa, "www.example.com"),
-        _ => (Kind::Ptr, "7.2.0.192.in-addr.arpa"),
+    let (record, name) = match choice & 3 {
+        0 | 3 => (RecordType::A, "www.example.com"),
+        1 => (RecordType::Aaaa, "www.example.com"),
+        _ => (RecordType::Ptr, "7.2.0.192.in-addr.arpa"),
     };
     let name = HostName::from_text(name.as_bytes()).and_then(|name| name.to_dns()).expect("a name");
-    Asked::new(&Question { name, kind }, choice & 0x80 == 0, &[0; 34]).expect("a question")
+    Asked::new(&Question { name, record }, choice & 0x80 == 0, &[0; 34]).expect("a question")
 }
 
-/// An answer is of the kind asked for and within its bounds, and one that comes by stream says no less.
+/// An answer is of the type asked for and within its bounds, and one that comes by stream says no less.
 pub fn dns_answer(data: &[u8]) {
     let Some((choice, packet)) = data.split_first() else { return };
     let asked = asked(*choice);
@@ -34,22 +34,22 @@ pub fn dns_answer(data: &[u8]) {
         assert_eq!(read_stream(packet, &other), Reading::Foreign, "an answer to another question");
     }
     let Reading::Answer(outcome, _) = stream else { return };
-    match (asked.kind, outcome) {
-        (Kind::A, Outcome::Addresses(addresses)) => {
+    match (asked.record, outcome) {
+        (RecordType::A, Outcome::Addresses(addresses)) => {
             assert!((1..=MAX_ADDRESSES).contains(&addresses.len()) && addresses.iter().all(IpAddr::is_ipv4));
         }
-        (Kind::Aaaa, Outcome::Addresses(addresses)) => {
+        (RecordType::Aaaa, Outcome::Addresses(addresses)) => {
             assert!((1..=MAX_ADDRESSES).contains(&addresses.len()));
             assert!(addresses.iter().all(|address| address.to_canonical() == *address));
         }
-        (Kind::Ptr, Outcome::Names(names)) => {
+        (RecordType::Ptr, Outcome::Names(names)) => {
             assert!(names.len() <= MAX_NAMES);
             for name in names {
                 assert_eq!(HostName::from_text(name.as_str().as_bytes()), Some(name));
             }
         }
         (_, Outcome::Alias(_) | Outcome::NoData | Outcome::NoName) => {}
-        (kind, outcome) => panic!("{outcome:?} as an answer about {kind:?}"),
+        (record, outcome) => panic!("{outcome:?} as an answer about {record:?}"),
     }
 }
 

@@ -12,10 +12,10 @@ pub(in crate::resolver) fn dns(text: &str) -> DnsName {
 }
 
 /// The question for `name`, in mixed case: every second octet is a capital.
-fn asked(name: &str, kind: Kind) -> Asked {
+fn asked(name: &str, record: RecordType) -> Asked {
     let mut entropy = [0xaa; 34];
     entropy[..2].copy_from_slice(&ID.to_ne_bytes());
-    Asked::new(&Question { name: dns(name), kind }, true, &entropy).unwrap()
+    Asked::new(&Question { name: dns(name), record }, true, &entropy).unwrap()
 }
 
 /// One resource record; data as written, names in it uncompressed.
@@ -55,7 +55,7 @@ pub(in crate::resolver) struct Reply {
 /// What an honest nameserver says to `asked` with these records.
 pub(in crate::resolver) fn reply(asked: &Asked, answer: Vec<Vec<u8>>) -> Reply {
     let question =
-        [asked.name.as_slice(), &asked.kind.rtype().to_int().to_be_bytes(), &1u16.to_be_bytes()].concat();
+        [asked.name.as_slice(), &rtype(asked.record).to_int().to_be_bytes(), &1u16.to_be_bytes()].concat();
     Reply { id: asked.id, flags: [0x81, 0x80], question, answer, authority: vec![], additional: vec![] }
 }
 
@@ -81,7 +81,7 @@ fn addresses(addresses: &[[u8; 4]], seconds: u32) -> Reading {
 
 #[test]
 fn the_addresses_of_the_name_are_taken_for_the_shortest_of_their_times() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     let reply = reply(&asked, vec![a("www.example", 300, [1, 2, 3, 4]), a("WWW.example", 20, [1, 2, 3, 5])]);
     assert_eq!(read_datagram(&reply.packet(), &asked), addresses(&[[1, 2, 3, 4], [1, 2, 3, 5]], 20));
     assert_eq!(read_stream(&reply.packet(), &asked), addresses(&[[1, 2, 3, 4], [1, 2, 3, 5]], 20));
@@ -89,7 +89,7 @@ fn the_addresses_of_the_name_are_taken_for_the_shortest_of_their_times() {
 
 #[test]
 fn an_answer_with_another_id_name_type_class_opcode_or_without_qr_is_foreign() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     let honest = || reply(&asked, vec![a("www.example", 300, [1, 2, 3, 4])]);
     let name = asked.name.as_slice();
     let forgeries = [
@@ -112,7 +112,7 @@ fn an_answer_with_another_id_name_type_class_opcode_or_without_qr_is_foreign() {
 
 #[test]
 fn every_cut_of_an_answer_is_foreign_or_unusable() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     let packet = reply(&asked, vec![a("www.example", 300, [1, 2, 3, 4])]).packet();
     for length in 0..packet.len() {
         let reading = read_datagram(&packet[..length], &asked);
@@ -122,7 +122,7 @@ fn every_cut_of_an_answer_is_foreign_or_unusable() {
 
 #[test]
 fn an_answer_in_another_case_is_asked_for_again_by_tcp_and_believed_there() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     let mut reply = reply(&asked, vec![a("www.example", 300, [1, 2, 3, 4])]);
     reply.question = reply.question.to_ascii_lowercase();
     assert_eq!(read_datagram(&reply.packet(), &asked), Reading::AskByTcp);
@@ -131,7 +131,7 @@ fn an_answer_in_another_case_is_asked_for_again_by_tcp_and_believed_there() {
 
 #[test]
 fn a_truncated_datagram_leads_to_tcp_and_a_truncated_stream_nowhere() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     let reply = Reply { flags: [0x83, 0x80], ..reply(&asked, vec![a("www.example", 300, [1, 2, 3, 4])]) };
     assert_eq!(read_datagram(&reply.packet(), &asked), Reading::AskByTcp);
     assert_eq!(read_stream(&reply.packet(), &asked), Reading::Unusable);
@@ -139,7 +139,7 @@ fn a_truncated_datagram_leads_to_tcp_and_a_truncated_stream_nowhere() {
 
 #[test]
 fn failing_and_refusing_servers_are_of_no_use() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     for rcode in [2, 5, 6, 7, 8, 9, 10, 15] {
         let reply = Reply { flags: [0x81, 0x80 | rcode], ..reply(&asked, vec![]) };
         assert_eq!(read_datagram(&reply.packet(), &asked), Reading::Unusable, "rcode {rcode}");
@@ -148,7 +148,7 @@ fn failing_and_refusing_servers_are_of_no_use() {
 
 #[test]
 fn a_server_that_cannot_read_edns_is_asked_without_it() {
-    let mut asked = asked("www.example", Kind::A);
+    let mut asked = asked("www.example", RecordType::A);
     let opt_with_badvers = b"\0\0\x29\x04\xd0\x01\0\0\0\0\0".to_vec();
     let replies = [
         Reply { flags: [0x81, 0x81], ..reply(&asked, vec![]) },
@@ -167,7 +167,7 @@ fn a_server_that_cannot_read_edns_is_asked_without_it() {
 
 #[test]
 fn records_of_names_that_were_not_asked_for_are_not_taken() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     let mut reply =
         reply(&asked, vec![a("bank.example", 300, [6, 6, 6, 6]), a("www.example", 30, [1, 2, 3, 4])]);
     reply.additional = vec![a("www.example", 300, [6, 6, 6, 7])];
@@ -178,7 +178,7 @@ fn records_of_names_that_were_not_asked_for_are_not_taken() {
 
 #[test]
 fn records_of_another_class_are_not_taken() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     let mut chaos = a("www.example", 300, [6, 6, 6, 6]);
     let class = dns("www.example").as_slice().len() + 3;
     chaos[class] = 3;
@@ -190,7 +190,7 @@ fn records_of_another_class_are_not_taken() {
 
 #[test]
 fn a_chain_of_aliases_is_followed_in_any_order() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     let mut records = vec![
         cname("www.example", 100, "b.example"),
         cname("b.example", 7, "c.example"),
@@ -204,7 +204,7 @@ fn a_chain_of_aliases_is_followed_in_any_order() {
 
 #[test]
 fn an_alias_without_its_target_is_named() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     let reply =
         reply(&asked, vec![cname("www.example", 100, "B.example"), cname("b.example", 7, "c.Example")]);
     assert_eq!(read_datagram(&reply.packet(), &asked), Reading::Answer(Outcome::Alias(dns("c.example")), 7));
@@ -212,7 +212,7 @@ fn an_alias_without_its_target_is_named() {
 
 #[test]
 fn an_alias_whose_target_is_said_to_have_nothing_has_nothing() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     let mut reply = reply(&asked, vec![cname("www.example", 100, "b.example")]);
     reply.authority = vec![soa("example", 900, 60)];
     assert_eq!(read_datagram(&reply.packet(), &asked), Reading::Answer(Outcome::NoData, 60));
@@ -220,7 +220,7 @@ fn an_alias_whose_target_is_said_to_have_nothing_has_nothing() {
 
 #[test]
 fn loops_of_aliases_and_chains_without_end_are_of_no_use() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     let itself = vec![cname("www.example", 100, "www.example")];
     let pair = vec![cname("www.example", 100, "b.example"), cname("b.example", 100, "www.example")];
     let mut long = vec![cname("www.example", 100, "n1.example")];
@@ -233,7 +233,7 @@ fn loops_of_aliases_and_chains_without_end_are_of_no_use() {
 
 #[test]
 fn two_hundred_addresses_become_sixteen_and_repeated_ones_one() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     let many = (0..200).map(|n| a("www.example", 60, [10, 0, 0, n])).collect();
     let first: Vec<[u8; 4]> = (0..16).map(|n| [10, 0, 0, n]).collect();
     assert_eq!(read_stream(&reply(&asked, many).packet(), &asked), addresses(&first, 60));
@@ -243,7 +243,7 @@ fn two_hundred_addresses_become_sixteen_and_repeated_ones_one() {
 
 #[test]
 fn no_records_mean_no_data_for_as_long_as_the_zone_says() {
-    let asked = asked("www.example", Kind::Aaaa);
+    let asked = asked("www.example", RecordType::Aaaa);
     let mut reply = reply(&asked, vec![]);
     assert_eq!(read_datagram(&reply.packet(), &asked), Reading::Answer(Outcome::NoData, 0));
     reply.authority = vec![soa("example", 900, 60)];
@@ -255,7 +255,7 @@ fn no_records_mean_no_data_for_as_long_as_the_zone_says() {
 
 #[test]
 fn a_server_that_only_refers_to_others_is_of_no_use() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     let mut reply = reply(&asked, vec![]);
     reply.authority = vec![record("example", Rtype::NS, 900, dns("ns.example").as_slice())];
     assert_eq!(read_datagram(&reply.packet(), &asked), Reading::Unusable);
@@ -263,7 +263,7 @@ fn a_server_that_only_refers_to_others_is_of_no_use() {
 
 #[test]
 fn a_mapped_address_is_the_ipv4_address_that_it_stands_for() {
-    let asked = asked("www.example", Kind::Aaaa);
+    let asked = asked("www.example", RecordType::Aaaa);
     let reply =
         reply(&asked, vec![aaaa("www.example", "::ffff:127.0.0.1"), aaaa("www.example", "2001:db8::1")]);
     let expected = vec![v4([127, 0, 0, 1]), "2001:db8::1".parse().unwrap()];
@@ -272,7 +272,7 @@ fn a_mapped_address_is_the_ipv4_address_that_it_stands_for() {
 
 #[test]
 fn an_address_of_the_wrong_length_is_of_no_use() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     for length in [0, 3, 5, 16] {
         let reply = reply(&asked, vec![record("www.example", Rtype::A, 60, &vec![1; length])]);
         assert_eq!(read_datagram(&reply.packet(), &asked), Reading::Unusable, "{length} octets");
@@ -281,14 +281,14 @@ fn an_address_of_the_wrong_length_is_of_no_use() {
 
 #[test]
 fn a_time_with_the_highest_bit_set_is_none() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     let reply = reply(&asked, vec![a("www.example", 0x8000_0001, [1; 4])]);
     assert_eq!(read_datagram(&reply.packet(), &asked), addresses(&[[1; 4]], 0));
 }
 
 #[test]
 fn names_with_octets_that_are_not_a_hosts_are_dropped() {
-    let asked = asked("4.3.2.1.in-addr.arpa", Kind::Ptr);
+    let asked = asked("4.3.2.1.in-addr.arpa", RecordType::Ptr);
     let owner = "4.3.2.1.in-addr.arpa";
     let pointer = |label: &[u8]| {
         let length = [u8::try_from(label.len()).unwrap()];
@@ -307,7 +307,7 @@ fn names_with_octets_that_are_not_a_hosts_are_dropped() {
 
 #[test]
 fn more_names_than_the_bound_are_not_taken() {
-    let asked = asked("4.3.2.1.in-addr.arpa", Kind::Ptr);
+    let asked = asked("4.3.2.1.in-addr.arpa", RecordType::Ptr);
     let pointer =
         |n| record("4.3.2.1.in-addr.arpa", Rtype::PTR, 60, dns(&format!("n{n}.example")).as_slice());
     let Reading::Answer(Outcome::Names(names), 60) =
@@ -320,7 +320,7 @@ fn more_names_than_the_bound_are_not_taken() {
 
 #[test]
 fn pointers_that_loop_or_point_forward_or_outside_are_of_no_use() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     let here = 12 + asked.name.as_slice().len() + 4;
     for target in [here, here + 2, here + 40, 0x3fff] {
         let pointer = u16::try_from(target).unwrap() | 0xc000;
@@ -332,7 +332,7 @@ fn pointers_that_loop_or_point_forward_or_outside_are_of_no_use() {
 
 #[test]
 fn a_name_made_too_long_by_pointers_is_of_no_use() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     // Each owner is a label of 63 octets in front of the owner before.
     let mut position = 12 + asked.name.as_slice().len() + 4;
     let mut before = 12;
@@ -349,7 +349,7 @@ fn a_name_made_too_long_by_pointers_is_of_no_use() {
 
 #[test]
 fn counts_that_promise_more_than_there_is_are_of_no_use() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     let mut packet = reply(&asked, vec![a("www.example", 60, [1; 4])]).packet();
     packet[6..8].copy_from_slice(&[0xff, 0xff]);
     assert_eq!(read_stream(&packet, &asked), Reading::Unusable);
@@ -357,22 +357,22 @@ fn counts_that_promise_more_than_there_is_are_of_no_use() {
 
 #[test]
 fn compressed_answers_are_read() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     let record = b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x01\x02\x03\x04".to_vec();
     assert_eq!(read_datagram(&reply(&asked, vec![record]).packet(), &asked), addresses(&[[1, 2, 3, 4]], 60));
 }
 
 #[test]
 fn our_own_question_is_no_answer() {
-    let asked = asked("www.example", Kind::A);
+    let asked = asked("www.example", RecordType::A);
     assert_eq!(read_datagram(&asked.packet().unwrap(), &asked), Reading::Foreign);
 }
 
 proptest! {
     #[test]
     fn no_packet_ends_the_worker(packet in proptest::collection::vec(any::<u8>(), 0..600)) {
-        for kind in [Kind::A, Kind::Aaaa, Kind::Ptr] {
-            let asked = asked("www.example", kind);
+        for record in [RecordType::A, RecordType::Aaaa, RecordType::Ptr] {
+            let asked = asked("www.example", record);
             read_datagram(&packet, &asked);
             read_stream(&packet, &asked);
         }
@@ -383,8 +383,8 @@ proptest! {
         counts in any::<[u8; 6]>(),
         tail in proptest::collection::vec(any::<u8>(), 0..600),
     ) {
-        for kind in [Kind::A, Kind::Aaaa, Kind::Ptr] {
-            let asked = asked("www.example", kind);
+        for record in [RecordType::A, RecordType::Aaaa, RecordType::Ptr] {
+            let asked = asked("www.example", record);
             let mut packet = reply(&asked, vec![]).packet();
             packet[6..12].copy_from_slice(&counts);
             packet.extend(&tail);
@@ -396,7 +396,7 @@ proptest! {
 
     #[test]
     fn no_changed_octet_of_a_real_answer_ends_the_worker(at in 0usize..120, value in any::<u8>()) {
-        let asked = asked("www.example", Kind::A);
+        let asked = asked("www.example", RecordType::A);
         let mut packet = reply(&asked, vec![cname("www.example", 9, "b.example"), a("b.example", 9, [1; 4])]).packet();
         if let Some(octet) = packet.get_mut(at) {
             *octet = value;

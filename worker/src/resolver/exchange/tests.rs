@@ -1,14 +1,14 @@
 //! Exchanges with nameservers that answer, refuse, lie, cut short and dribble.
 
 use super::super::answer::tests::{Reply, a, dns, reply};
-use super::super::question::Kind;
 use super::*;
+use sockd_common::message::resolver::RecordType;
 
 const ENTROPY: Entropy = [0x5a; 34];
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 fn question() -> Question {
-    Question { name: dns("www.example"), kind: Kind::A }
+    Question { name: dns("www.example"), record: RecordType::A }
 }
 
 /// What was asked with [`ENTROPY`].

@@ -1,11 +1,12 @@
 //! Lookups from the monitor's question to the answer, without a socket.
 
 use super::super::answer::tests::{Reply, a, cname, dns, record, reply};
-use super::super::question::{Asked, Kind};
+use super::super::question::Asked;
 use super::*;
 use domain::base::iana::Rtype;
 use proptest::prelude::*;
 use sockd_common::bounded::{BoundedBytes, BoundedVec};
+use sockd_common::message::resolver::RecordType;
 use std::time::Duration;
 
 const ENTROPY: Entropy = [0x5a; 34];
@@ -28,7 +29,11 @@ fn said(lookups: &mut Lookups) -> Vec<FromResolver> {
 }
 
 fn need(id: u32, attempt: u8) -> Vec<FromResolver> {
-    vec![FromResolver::NeedSocket { id: Id(id), transport: Transport::Udp, attempt }]
+    need_for(RecordType::A, id, attempt)
+}
+
+fn need_for(record: RecordType, id: u32, attempt: u8) -> Vec<FromResolver> {
+    vec![FromResolver::NeedSocket { id: Id(id), record, transport: Transport::Udp, attempt }]
 }
 
 fn answer(id: u32, answer: Answer) -> FromResolver {
@@ -39,12 +44,12 @@ fn found(id: u32, last: u8) -> FromResolver {
     answer(id, Answer::Addresses(BoundedVec::first_of([[192, 0, 2, last].into()])))
 }
 
-fn asked(name: &str, kind: Kind) -> Asked {
-    Asked::new(&Question { name: dns(name), kind }, true, &ENTROPY).unwrap()
+fn asked(name: &str, record: RecordType) -> Asked {
+    Asked::new(&Question { name: dns(name), record }, true, &ENTROPY).unwrap()
 }
 
 fn address_packet(name: &str, ttl: u32, last: u8) -> Vec<u8> {
-    reply(&asked(name, Kind::A), vec![a(name, ttl, [192, 0, 2, last])]).packet()
+    reply(&asked(name, RecordType::A), vec![a(name, ttl, [192, 0, 2, last])]).packet()
 }
 
 /// Gives lookup `id` its socket and then this packet.
@@ -60,7 +65,7 @@ fn a_lookup_needs_a_socket_asks_and_answers() {
     assert!(lookups.resolve(Id(7), addresses_of("a.test"), now));
     assert_eq!(said(&mut lookups), need(7, 0));
     assert_eq!(lookups.socket(Id(7), &ENTROPY, now), Some(Transport::Udp));
-    let packet = asked("a.test", Kind::A).packet().unwrap();
+    let packet = asked("a.test", RecordType::A).packet().unwrap();
     assert_eq!(lookups.take_actions(), [Action::Send(Id(7), packet)]);
     lookups.receive(Id(7), &address_packet("a.test", 60, 1), now);
     assert_eq!(lookups.take_actions(), [Action::Close(Id(7)), Action::Say(found(7, 1))]);
@@ -192,8 +197,9 @@ fn a_truncated_answer_is_asked_for_again_by_tcp_at_the_same_server() {
     assert!(lookups.resolve(Id(1), addresses_of("a.test"), now));
     lookups.lose_socket(Id(1), now);
     said(&mut lookups);
-    let truncated = Reply { flags: [0x83, 0x80], ..reply(&asked("a.test", Kind::A), vec![]) };
-    let need = FromResolver::NeedSocket { id: Id(1), transport: Transport::Tcp, attempt: 1 };
+    let truncated = Reply { flags: [0x83, 0x80], ..reply(&asked("a.test", RecordType::A), vec![]) };
+    let need =
+        FromResolver::NeedSocket { id: Id(1), record: RecordType::A, transport: Transport::Tcp, attempt: 1 };
     assert_eq!(serve(&mut lookups, 1, &truncated.packet(), now), [need]);
     assert_eq!(lookups.socket(Id(1), &ENTROPY, now), Some(Transport::Tcp));
     let packet = address_packet("a.test", 60, 1);
@@ -220,7 +226,7 @@ fn a_chain_of_aliases_over_several_answers_is_followed() {
     let (mut lookups, now) = (lookups(1, 1), Instant::now());
     assert!(lookups.resolve(Id(1), addresses_of("a.test"), now));
     assert_eq!(said(&mut lookups), need(1, 0));
-    let alias = reply(&asked("a.test", Kind::A), vec![cname("a.test", 0, "b.test")]).packet();
+    let alias = reply(&asked("a.test", RecordType::A), vec![cname("a.test", 0, "b.test")]).packet();
     assert_eq!(serve(&mut lookups, 1, &alias, now), need(1, 0));
     assert_eq!(serve(&mut lookups, 1, &address_packet("b.test", 0, 9), now), [found(1, 9)]);
 }
@@ -229,11 +235,12 @@ fn a_chain_of_aliases_over_several_answers_is_followed() {
 fn the_name_of_an_address_is_answered_when_it_has_the_address() {
     let (mut lookups, now) = (lookups(1, 1), Instant::now());
     assert!(lookups.resolve(Id(1), Query::Names([192, 0, 2, 1].into()), now));
-    assert_eq!(said(&mut lookups), need(1, 0));
+    assert_eq!(said(&mut lookups), need_for(RecordType::Ptr, 1, 0));
     let pointer = "1.2.0.192.in-addr.arpa";
     let target = dns("Host.TEST");
     let packet =
-        reply(&asked(pointer, Kind::Ptr), vec![record(pointer, Rtype::PTR, 60, target.as_slice())]).packet();
+        reply(&asked(pointer, RecordType::Ptr), vec![record(pointer, Rtype::PTR, 60, target.as_slice())])
+            .packet();
     assert_eq!(serve(&mut lookups, 1, &packet, now), need(1, 0));
     let names = Answer::Names(BoundedVec::first_of([BoundedBytes::new(b"host.test").unwrap()]));
     assert_eq!(serve(&mut lookups, 1, &address_packet("host.test", 60, 1), now), [answer(1, names)]);
@@ -274,8 +281,8 @@ fn packet_for(lookups: &Lookups, id: u32, which: u8) -> Vec<u8> {
     let question = exchange.question();
     let asked = Asked::new(question, true, &ENTROPY).unwrap();
     let name = question.name.to_string();
-    let answer = match (which, question.kind) {
-        (0, Kind::Ptr) => vec![record(&name, Rtype::PTR, 60, dns("n1.test").as_slice())],
+    let answer = match (which, question.record) {
+        (0, RecordType::Ptr) => vec![record(&name, Rtype::PTR, 60, dns("n1.test").as_slice())],
         (0, _) => vec![a(&name, 1, [192, 0, 2, 1])],
         (1, _) => vec![cname(&name, 0, "n1.test")],
         _ => vec![],

@@ -3,8 +3,8 @@
 use super::*;
 use sockd_common::bounded::BoundedBytes;
 
-/// What the world's nameservers know: name, kind, outcome. What is not listed does not exist.
-type World<'a> = &'a [(&'a str, Kind, Outcome)];
+/// What the world's nameservers know: name, type of record, outcome. What is not listed does not exist.
+type World<'a> = &'a [(&'a str, RecordType, Outcome)];
 
 fn host(name: &str) -> HostName {
     HostName::from_text(name.as_bytes()).unwrap()
@@ -39,12 +39,12 @@ fn lookup(query: &Query, setup: &Setup, hosts: &[u8], world: World<'_>) -> (Answ
         match plan.answer(query, &mut look) {
             Ok(answer) => return (answer, asked),
             Err(Open(question)) => {
-                let listed = |(name, kind, _): &&(&str, Kind, Outcome)| {
-                    host(name).to_dns().unwrap() == question.name && *kind == question.kind
+                let listed = |(name, record, _): &&(&str, RecordType, Outcome)| {
+                    host(name).to_dns().unwrap() == question.name && *record == question.record
                 };
                 let outcome =
                     world.iter().find(listed).map_or(Outcome::NoName, |(_, _, outcome)| outcome.clone());
-                asked.push(format!("{} {:?}", question.name, question.kind));
+                asked.push(format!("{} {:?}", question.name, question.record));
                 assert!(asked.len() < 50, "asks without end");
                 known.push((question, outcome));
             }
@@ -70,14 +70,15 @@ fn names(names: &[&str]) -> Answer {
 
 #[test]
 fn a_name_with_ipv4_addresses_is_not_asked_for_ipv6() {
-    let world = [("a.test", Kind::A, found(&["192.0.2.1", "192.0.2.2"]))];
+    let world = [("a.test", RecordType::A, found(&["192.0.2.1", "192.0.2.2"]))];
     let expected = (addresses(&["192.0.2.1", "192.0.2.2"]), vec!["a.test A".into()]);
     assert_eq!(lookup(&addresses_of("A.test"), &setup(), b"", &world), expected);
 }
 
 #[test]
 fn a_name_without_ipv4_addresses_is_asked_for_ipv6() {
-    let world = [("a.test", Kind::A, Outcome::NoData), ("a.test", Kind::Aaaa, found(&["2001:db8::1"]))];
+    let world =
+        [("a.test", RecordType::A, Outcome::NoData), ("a.test", RecordType::Aaaa, found(&["2001:db8::1"]))];
     let expected = (addresses(&["2001:db8::1"]), vec!["a.test A".into(), "a.test Aaaa".into()]);
     assert_eq!(lookup(&addresses_of("a.test."), &setup(), b"", &world), expected);
 }
@@ -92,14 +93,15 @@ fn a_name_that_does_not_exist_is_not_asked_for_twice() {
 
 #[test]
 fn names_with_few_dots_are_tried_below_the_search_domains_first() {
-    let (answer, asked) = lookup(&addresses_of("a"), &setup(), b"", &[("a", Kind::A, found(&["192.0.2.1"]))]);
+    let (answer, asked) =
+        lookup(&addresses_of("a"), &setup(), b"", &[("a", RecordType::A, found(&["192.0.2.1"]))]);
     assert_eq!(answer, addresses(&["192.0.2.1"]));
     assert_eq!(asked, ["a.corp.example A", "a.example A", "a A"]);
 }
 
 #[test]
 fn names_with_enough_dots_are_tried_as_they_are_first() {
-    let world = [("a.b.example", Kind::A, found(&["192.0.2.1"]))];
+    let world = [("a.b.example", RecordType::A, found(&["192.0.2.1"]))];
     let (answer, asked) = lookup(&addresses_of("a.b"), &setup(), b"", &world);
     assert_eq!(answer, addresses(&["192.0.2.1"]));
     assert_eq!(asked, ["a.b A", "a.b.corp.example A", "a.b.example A"]);
@@ -113,13 +115,17 @@ fn a_name_with_a_final_dot_is_tried_only_as_it_is() {
 
 #[test]
 fn a_search_ends_where_a_question_fails() {
-    let world = [("a.corp.example", Kind::A, Outcome::Failed), ("a.example", Kind::A, found(&["192.0.2.1"]))];
+    let world = [
+        ("a.corp.example", RecordType::A, Outcome::Failed),
+        ("a.example", RecordType::A, found(&["192.0.2.1"])),
+    ];
     assert_eq!(lookup(&addresses_of("a"), &setup(), b"", &world).0, Answer::Failed);
 }
 
 #[test]
 fn an_alias_without_its_target_is_followed_by_another_question() {
-    let world = [("a.test", Kind::A, alias("b.test")), ("b.test", Kind::A, found(&["192.0.2.1"]))];
+    let world =
+        [("a.test", RecordType::A, alias("b.test")), ("b.test", RecordType::A, found(&["192.0.2.1"]))];
     let (answer, asked) = lookup(&addresses_of("a.test"), &setup(), b"", &world);
     assert_eq!(answer, addresses(&["192.0.2.1"]));
     assert_eq!(asked, ["a.test A", "b.test A"]);
@@ -127,7 +133,7 @@ fn an_alias_without_its_target_is_followed_by_another_question() {
 
 #[test]
 fn aliases_that_lead_in_a_circle_fail() {
-    let world = [("a.test", Kind::A, alias("b.test")), ("b.test", Kind::A, alias("a.test"))];
+    let world = [("a.test", RecordType::A, alias("b.test")), ("b.test", RecordType::A, alias("a.test"))];
     let (answer, asked) = lookup(&addresses_of("a.test"), &setup(), b"", &world);
     assert_eq!((answer, asked.len()), (Answer::Failed, 2));
 }
@@ -136,7 +142,7 @@ fn aliases_that_lead_in_a_circle_fail() {
 fn a_chain_of_aliases_ends_somewhere() {
     let world: Vec<_> =
         ('a'..='y').zip('b'..='z').map(|(from, to)| (from.to_string(), to.to_string())).collect();
-    let world: Vec<_> = world.iter().map(|(from, to)| (&**from, Kind::A, alias(to))).collect();
+    let world: Vec<_> = world.iter().map(|(from, to)| (&**from, RecordType::A, alias(to))).collect();
     let (answer, asked) = lookup(&addresses_of("a."), &setup(), b"", &world);
     assert_eq!((answer, asked.len()), (Answer::Failed, MAX_ALIASES));
 }
@@ -144,7 +150,7 @@ fn a_chain_of_aliases_ends_somewhere() {
 #[test]
 fn the_table_of_hosts_goes_before_the_nameservers() {
     let hosts = b"2001:db8::5 www.test\n192.0.2.5 www.test web";
-    let world = [("www.test", Kind::A, found(&["192.0.2.66"]))];
+    let world = [("www.test", RecordType::A, found(&["192.0.2.66"]))];
     let (answer, asked) = lookup(&addresses_of("www.test"), &setup(), hosts, &world);
     assert_eq!((answer, asked), (addresses(&["192.0.2.5", "2001:db8::5"]), vec![]));
     let (answer, asked) = lookup(&names_of("192.0.2.5"), &setup(), hosts, &world);
@@ -153,7 +159,7 @@ fn the_table_of_hosts_goes_before_the_nameservers() {
 
 #[test]
 fn localhost_is_this_host_whatever_a_nameserver_says() {
-    let world = [("localhost", Kind::A, found(&["192.0.2.66"]))];
+    let world = [("localhost", RecordType::A, found(&["192.0.2.66"]))];
     for name in ["localhost", "LOCALHOST.", "a.localhost"] {
         assert_eq!(lookup(&addresses_of(name), &setup(), b"", &world), (addresses(&["127.0.0.1"]), vec![]));
     }
@@ -177,9 +183,9 @@ fn names_of_hidden_services_are_not_asked_for() {
     }
     let searching = Setup { search: vec![host("onion")], ..setup() };
     assert_eq!(lookup(&addresses_of("a"), &searching, b"", &[]).1, ["a A"]);
-    let world = [("a.test", Kind::A, alias("x.onion"))];
+    let world = [("a.test", RecordType::A, alias("x.onion"))];
     assert_eq!(lookup(&addresses_of("a.test."), &setup(), b"", &world).1, ["a.test A"]);
-    let world = [(POINTER, Kind::Ptr, named(&["x.onion"]))];
+    let world = [(POINTER, RecordType::Ptr, named(&["x.onion"]))];
     let (answer, asked) = lookup(&names_of("192.0.2.1"), &setup(), b"", &world);
     assert_eq!((answer, asked.len()), (Answer::NotFound, 1));
     let hosts = b"192.0.2.5 x.onion";
@@ -199,20 +205,21 @@ const POINTER: &str = "1.2.0.192.in-addr.arpa";
 #[test]
 fn only_names_that_have_the_address_are_answered() {
     let world = [
-        (POINTER, Kind::Ptr, named(&["liar.test", "a.test", "nowhere.test"])),
-        ("liar.test", Kind::A, found(&["192.0.2.99"])),
-        ("a.test", Kind::A, found(&["192.0.2.7", "192.0.2.1"])),
+        (POINTER, RecordType::Ptr, named(&["liar.test", "a.test", "nowhere.test"])),
+        ("liar.test", RecordType::A, found(&["192.0.2.99"])),
+        ("a.test", RecordType::A, found(&["192.0.2.7", "192.0.2.1"])),
     ];
     let (answer, asked) = lookup(&names_of("192.0.2.1"), &setup(), b"", &world);
     assert_eq!(answer, names(&["a.test"]));
     assert_eq!(asked, [&format!("{POINTER} Ptr"), "liar.test A", "a.test A", "nowhere.test A"]);
-    let unconfirmed = [(POINTER, Kind::Ptr, named(&["nowhere.test"]))];
+    let unconfirmed = [(POINTER, RecordType::Ptr, named(&["nowhere.test"]))];
     assert_eq!(lookup(&names_of("192.0.2.1"), &setup(), b"", &unconfirmed).0, Answer::NotFound);
 }
 
 #[test]
 fn a_mapped_address_is_looked_up_as_the_ipv4_address_that_it_stands_for() {
-    let world = [(POINTER, Kind::Ptr, named(&["a.test"])), ("a.test", Kind::A, found(&["192.0.2.1"]))];
+    let world =
+        [(POINTER, RecordType::Ptr, named(&["a.test"])), ("a.test", RecordType::A, found(&["192.0.2.1"]))];
     assert_eq!(lookup(&names_of("::ffff:192.0.2.1"), &setup(), b"", &world).0, names(&["a.test"]));
 }
 
@@ -220,23 +227,24 @@ fn a_mapped_address_is_looked_up_as_the_ipv4_address_that_it_stands_for() {
 fn an_ipv6_address_is_confirmed_by_ipv6_addresses_even_where_there_are_ipv4_addresses() {
     let pointer = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
     let world = [
-        (pointer, Kind::Ptr, named(&["a.test"])),
-        ("a.test", Kind::A, found(&["192.0.2.1"])),
-        ("a.test", Kind::Aaaa, found(&["2001:db8::1"])),
+        (pointer, RecordType::Ptr, named(&["a.test"])),
+        ("a.test", RecordType::A, found(&["192.0.2.1"])),
+        ("a.test", RecordType::Aaaa, found(&["2001:db8::1"])),
     ];
     assert_eq!(lookup(&names_of("2001:db8::1"), &setup(), b"", &world).0, names(&["a.test"]));
 }
 
 #[test]
 fn a_pointer_to_a_short_name_is_not_completed_from_the_search_list() {
-    let world = [(POINTER, Kind::Ptr, named(&["a"])), ("a.example", Kind::A, found(&["192.0.2.1"]))];
+    let world =
+        [(POINTER, RecordType::Ptr, named(&["a"])), ("a.example", RecordType::A, found(&["192.0.2.1"]))];
     let (answer, asked) = lookup(&names_of("192.0.2.1"), &setup(), b"", &world);
     assert_eq!((answer, asked.len()), (Answer::NotFound, 2));
 }
 
 #[test]
 fn a_pointer_to_localhost_or_to_an_address_is_a_lie() {
-    let world = [(POINTER, Kind::Ptr, named(&["localhost", "192.0.2.1", "trusted.test"]))];
+    let world = [(POINTER, RecordType::Ptr, named(&["localhost", "192.0.2.1", "trusted.test"]))];
     let hosts = b"10.0.0.1 trusted.test";
     let (answer, asked) = lookup(&names_of("192.0.2.1"), &setup(), hosts, &world);
     assert_eq!((answer, asked.len()), (Answer::NotFound, 1));
@@ -244,8 +252,8 @@ fn a_pointer_to_localhost_or_to_an_address_is_a_lie() {
 
 #[test]
 fn a_name_that_could_not_be_asked_for_is_not_confirmed() {
-    let world = [(POINTER, Kind::Ptr, named(&["a.test"])), ("a.test", Kind::A, Outcome::Failed)];
+    let world = [(POINTER, RecordType::Ptr, named(&["a.test"])), ("a.test", RecordType::A, Outcome::Failed)];
     assert_eq!(lookup(&names_of("192.0.2.1"), &setup(), b"", &world).0, Answer::Failed);
-    let world = [(POINTER, Kind::Ptr, Outcome::Failed)];
+    let world = [(POINTER, RecordType::Ptr, Outcome::Failed)];
     assert_eq!(lookup(&names_of("192.0.2.1"), &setup(), b"", &world).0, Answer::Failed);
 }

@@ -5,7 +5,7 @@ use sockd_common::bounded::BoundedVec;
 use sockd_common::message::ident::{FromIdent, IdentUser, ToIdent};
 use sockd_common::message::probe::{Act, FromProbe, ToProbe};
 use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
-use sockd_common::message::resolver::{Answer, FromResolver, Query, ToResolver, Transport};
+use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, ToResolver, Transport};
 use sockd_common::message::session::{CloseReason, FromSession, RelayMode, ToSession};
 use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
 use sockd_common::message::{Errno, Id, LockdownReport, Message, Name, UserId};
@@ -160,7 +160,10 @@ fn from_worker() -> Vec<Vec<u8>> {
         packet(0, &request(Command::Bind, Destination::Name(name("www.example.com")))),
         packet(0, &FromSession::Closed { id, up: 1048, down: 285_143, why: CloseReason::Finished }),
         packet(0, &FromSession::Closed { id, up: 0, down: 0, why: CloseReason::ClientGone(Errno(104)) }),
-        packet(1, &FromResolver::NeedSocket { id, transport: Transport::Tcp, attempt: 3 }),
+        packet(
+            1,
+            &FromResolver::NeedSocket { id, record: RecordType::A, transport: Transport::Tcp, attempt: 3 },
+        ),
         packet(1, &FromResolver::Answer { id, answer: Answer::Addresses(BoundedVec::first_of(addresses)) }),
         packet(
             1,
