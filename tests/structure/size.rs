@@ -19,13 +19,13 @@ const BUDGETS: [Budget; 4] = [
     Budget {
         room: "the process that serves as the monitor",
         folders: &["privileged/src/monitor"],
-        ceiling: 2560,
+        ceiling: 2600,
         goal: Some(2500),
     },
     Budget {
         room: "all of root's programs",
         folders: &["privileged/src", "privileged/ver/src"],
-        ceiling: 4980,
+        ceiling: 5020,
         goal: Some(4500),
     },
     Budget {

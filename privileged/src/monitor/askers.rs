@@ -5,20 +5,19 @@
 //! able to vouch for himself, nor to ask a next server for what the rules forbid. One worker asks the hosts of one
 //! address only, or one next server: it parses their answers.
 
+use crate::monitor::Monitor;
 use crate::monitor::dial::{self, Dialled};
 use crate::monitor::pool::{Asks, Line};
+use crate::monitor::reactor::{EventFlags, Token};
 use crate::monitor::sessions::Holds;
-use crate::monitor::token::Token;
-use crate::monitor::{Monitor, watch};
-use rustix::event::epoll;
 use rustix::io::fcntl_dupfd_cloexec;
-use slab::Slab;
 use sockd_common::message::ident::{FromIdent, ToIdent};
 use sockd_common::message::request::{Command, Request};
 use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
 use sockd_common::message::{Id, Role};
 use sockd_policy::Identity;
 use sockd_session::client_host::Host;
+use sockd_session::keys::{QueryKey, SessionKey, Slots, WorkerKey};
 use sockd_session::limits::counts::Resource;
 use sockd_session::session::Event;
 use std::net::SocketAddr;
@@ -33,12 +32,12 @@ const IDENT_PORT: u16 = 113;
 const CANCEL_LIMIT: Duration = Duration::from_secs(30);
 
 /// The queries under way.
-pub(crate) type Queries = Slab<AskedOf>;
+pub(crate) type Queries = Slots<AskedOf, 'q'>;
 
 #[derive(Debug)]
 pub(crate) struct AskedOf {
     /// The session that waits; nothing once it does not any more.
-    visit: Option<usize>,
+    visit: Option<SessionKey>,
     /// The host that is asked.
     host: Host,
     /// What it counts as, and of which client host.
@@ -88,14 +87,14 @@ enum Stage {
     /// The connection to identd is on its way; the connection to a next server stands before it is asked.
     Dialling(OwnedFd, SocketAddr),
     /// The worker with this place asks.
-    Asking(usize),
+    Asking(WorkerKey),
     /// Between the two, or over.
     Neither,
 }
 
 impl Monitor {
     /// Begins to ask the client's identd, from the address that the client connected to.
-    pub(crate) fn ask_ident(&mut self, visit: usize) -> Option<Event> {
+    pub(crate) fn ask_ident(&mut self, visit: SessionKey) -> Option<Event> {
         let (client, proxy, host) =
             self.visits.get(visit).map(|visit| (visit.session.client(), visit.proxy, visit.host()))?;
         if let Some(limit) = self.counts.limit(Resource::Ident, host, &self.config.settings) {
@@ -112,8 +111,7 @@ impl Monitor {
         match dialled {
             Dialled::Connected(socket) => self.hand_to_asker(index, socket),
             Dialled::Pending(socket) => {
-                let token = Token::Query(u32::try_from(index).ok()?);
-                let watched = watch(&self.epoll, &socket, token, epoll::EventFlags::OUT);
+                let watched = self.reactor.watch(&socket, Token::Query(index), EventFlags::OUT);
                 if let Some(query) = self.queries.get_mut(index) {
                     query.stage = Stage::Dialling(socket, identd);
                 }
@@ -126,7 +124,12 @@ impl Monitor {
     }
 
     /// Has the next server, to which the session holds a connection, asked to carry out a request.
-    pub(crate) fn ask_upstream(&mut self, visit: usize, next: SocketAddr, request: Request) -> Option<Event> {
+    pub(crate) fn ask_upstream(
+        &mut self,
+        visit: SessionKey,
+        next: SocketAddr,
+        request: Request,
+    ) -> Option<Event> {
         let client = self.visits.get(visit)?.host();
         let (kind, replies) = match request.command {
             Command::Connect => (Resource::Upstream, 1),
@@ -145,7 +148,13 @@ impl Monitor {
         None
     }
 
-    fn begin_query(&mut self, visit: usize, host: Host, counts: (Resource, Host), what: What) -> usize {
+    fn begin_query(
+        &mut self,
+        visit: SessionKey,
+        host: Host,
+        counts: (Resource, Host),
+        what: What,
+    ) -> QueryKey {
         self.counts.add(counts.0, counts.1);
         let query = AskedOf { visit: Some(visit), host, counts, what, stage: Stage::Neither, due: None };
         let index = self.queries.insert(query);
@@ -156,7 +165,7 @@ impl Monitor {
     }
 
     /// The connection to identd stands, or has failed.
-    pub(crate) fn identd_reached(&mut self, index: usize) {
+    pub(crate) fn identd_reached(&mut self, index: QueryKey) {
         let stage = self.queries.get(index).map(|query| &query.stage);
         if !matches!(stage, Some(Stage::Dialling(socket, _)) if dial::is_settled(socket)) {
             return;
@@ -168,11 +177,11 @@ impl Monitor {
         }
     }
 
-    fn take_identd(&mut self, index: usize) -> Option<(OwnedFd, SocketAddr)> {
+    fn take_identd(&mut self, index: QueryKey) -> Option<(OwnedFd, SocketAddr)> {
         let query = self.queries.get_mut(index)?;
         match std::mem::replace(&mut query.stage, Stage::Neither) {
             Stage::Dialling(socket, identd) => {
-                let _ = epoll::delete(&self.epoll, &socket);
+                self.reactor.unwatch(&socket);
                 Some((socket, identd))
             }
             stage => {
@@ -182,9 +191,9 @@ impl Monitor {
         }
     }
 
-    fn hand_to_asker(&mut self, index: usize, socket: OwnedFd) {
+    fn hand_to_asker(&mut self, index: QueryKey, socket: OwnedFd) {
         let Some(place) = self.asker(index) else { return self.fail_query(index) };
-        let Ok(id) = u32::try_from(index).map(Id) else { return };
+        let id = index.id();
         let Some(query) = self.queries.get_mut(index) else { return };
         query.stage = Stage::Asking(place);
         let Some(worker) = self.workers.worker(place) else { return };
@@ -202,14 +211,14 @@ impl Monitor {
         self.flush_if_stuck(place);
     }
 
-    fn flush_if_stuck(&mut self, place: usize) {
+    fn flush_if_stuck(&mut self, place: WorkerKey) {
         if self.workers.worker(place).is_some_and(|worker| worker.is_stuck()) {
             self.flush_worker(place);
         }
     }
 
     /// The worker that asks the host, or the next server, of a query and no other.
-    fn asker(&mut self, index: usize) -> Option<usize> {
+    fn asker(&mut self, index: QueryKey) -> Option<WorkerKey> {
         let (host, asks) = self.queries.get(index).map(|query| (query.host, query.what.asks(query.host)))?;
         let worker = match self.workers.asker(asks) {
             Some(worker) => worker,
@@ -223,7 +232,7 @@ impl Monitor {
         Some(worker)
     }
 
-    pub(crate) fn ident_worker_said(&mut self, worker: usize, message: FromIdent) {
+    pub(crate) fn ident_worker_said(&mut self, worker: WorkerKey, message: FromIdent) {
         match message {
             FromIdent::Ready(locks) => self.worker_ready(worker, locks),
             FromIdent::Answer { id, user } => {
@@ -234,15 +243,15 @@ impl Monitor {
         }
     }
 
-    pub(crate) fn upstream_worker_said(&mut self, worker: usize, message: FromUpstream) {
+    pub(crate) fn upstream_worker_said(&mut self, worker: WorkerKey, message: FromUpstream) {
         match message {
             FromUpstream::Ready(locks) => self.worker_ready(worker, locks),
             FromUpstream::Answer { id, reply } => self.asker_answered(worker, id, Event::Replied(reply)),
         }
     }
 
-    fn asker_answered(&mut self, worker: usize, id: Id, answer: Event) {
-        let index = id.0 as usize;
+    fn asker_answered(&mut self, worker: WorkerKey, id: Id, answer: Event) {
+        let index = id.into();
         match self.queries.get_mut(index) {
             Some(query) if matches!(query.stage, Stage::Asking(asked) if asked == worker) => {
                 if let (What::Request { replies: replies @ 2.., .. }, Event::Replied(NextReply::Granted(_))) =
@@ -261,19 +270,17 @@ impl Monitor {
         }
     }
 
-    fn fail_query(&mut self, index: usize) {
+    fn fail_query(&mut self, index: QueryKey) {
         if let Some(failure) = self.queries.get(index).map(|query| query.what.failure()) {
             self.answer_query(index, failure);
         }
     }
 
-    fn answer_query(&mut self, index: usize, answer: Event) {
+    fn answer_query(&mut self, index: QueryKey, answer: Event) {
         drop(self.take_identd(index));
-        let Some(query) = self.queries.try_remove(index) else { return };
+        let Some(mut query) = self.queries.remove(index) else { return };
         self.counts.remove(query.counts.0, query.counts.1);
-        if let (Some(due), Ok(place)) = (query.due, u32::try_from(index)) {
-            self.deadlines.remove(&(due, Token::Query(place).pack()));
-        }
+        self.reactor.set_deadline(Token::Query(index), &mut query.due, None);
         let Some(visit) = query.visit else { return };
         if let Some(found) = self.visits.get_mut(visit) {
             found.holds = match query.what {
@@ -285,40 +292,36 @@ impl Monitor {
     }
 
     /// The session that waited does not any more; a worker that was asked still has to answer.
-    pub(crate) fn cancel_query(&mut self, index: usize) {
+    pub(crate) fn cancel_query(&mut self, index: QueryKey) {
         let Some(query) = self.queries.get_mut(index) else { return };
         query.visit = None;
         if let What::Request { server, .. } = &mut query.what {
             *server = None;
         }
-        let (Stage::Asking(place), Ok(id)) = (&query.stage, u32::try_from(index)) else {
-            return self.fail_query(index);
-        };
-        let place = *place;
-        query.due = Instant::now().checked_add(CANCEL_LIMIT);
-        self.deadlines.extend(query.due.map(|due| (due, Token::Query(id).pack())));
+        let Stage::Asking(place) = query.stage else { return self.fail_query(index) };
+        let due = Instant::now().checked_add(CANCEL_LIMIT);
+        self.reactor.set_deadline(Token::Query(index), &mut query.due, due);
+        let id = index.id();
         let Some(worker) = self.workers.worker(place) else { return };
         let _ = match &mut worker.line {
-            Line::Ident(link) => link.send(ToIdent::Cancel { id: Id(id) }, None),
-            Line::Upstream(link) => link.send(ToUpstream::Cancel { id: Id(id) }, None),
+            Line::Ident(link) => link.send(ToIdent::Cancel { id }, None),
+            Line::Upstream(link) => link.send(ToUpstream::Cancel { id }, None),
             _ => true,
         };
         self.flush_if_stuck(place);
     }
 
     /// A worker owes the end of a query.
-    pub(crate) fn query_overdue(&mut self, index: usize) {
+    pub(crate) fn query_overdue(&mut self, index: QueryKey) {
         if let Some(&AskedOf { stage: Stage::Asking(worker), .. }) = self.queries.get(index) {
             self.violation(worker, "a query is not given up when it has to be");
         }
     }
 
     /// A worker is gone: what it was asked is not answered.
-    pub(crate) fn lose_queries(&mut self, worker: usize) {
+    pub(crate) fn lose_queries(&mut self, worker: WorkerKey) {
         let of_worker = |query: &AskedOf| matches!(query.stage, Stage::Asking(asked) if asked == worker);
-        let lost: Vec<usize> =
-            self.queries.iter().filter(|(_, query)| of_worker(query)).map(|(index, _)| index).collect();
-        for index in lost {
+        for index in self.queries.keys_where(of_worker) {
             self.fail_query(index);
         }
     }

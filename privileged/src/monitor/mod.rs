@@ -6,12 +6,12 @@ pub mod listen;
 pub mod lock_down;
 pub mod outbox;
 pub mod pool;
+pub mod reactor;
 pub mod resolver;
 pub mod routing;
 pub mod sessions;
 pub mod signals;
 pub mod syslog;
-pub mod token;
 
 use crate::config::options::Options;
 use crate::hook;
@@ -19,16 +19,14 @@ use crate::loader::Loader;
 use crate::monitor::askers::Queries;
 use crate::monitor::listen::Listener;
 use crate::monitor::pool::{Expired, Line, STARVED, Workers};
+use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use crate::monitor::resolver::Lookups;
 use crate::monitor::routing::Kinds;
 use crate::monitor::sessions::Visit;
 use crate::monitor::syslog::Log;
-use crate::monitor::token::Token;
 use crate::spawner::{Ending, FromSpawner};
 use crate::start::service_manager::Notifier;
 use nix::sys::signalfd::SignalFd;
-use rustix::event::{Timespec, epoll};
-use slab::Slab;
 use sockd_common::channel::Received;
 use sockd_common::message::ident::FromIdent;
 use sockd_common::message::resolver::FromResolver;
@@ -37,10 +35,11 @@ use sockd_common::message::upstream::FromUpstream;
 use sockd_common::message::{LockdownReport, Role};
 use sockd_session::client_host::Host;
 use sockd_session::config::Config;
+use sockd_session::keys::{Slots, WorkerKey};
 use sockd_session::limits::counts::Counts;
 use sockd_session::limits::rate::RateLimiter;
 use sockd_session::session::Event;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -54,11 +53,11 @@ const MESSAGES_A_TURN: usize = 256;
 /// the kernel's default for socket buffers.
 const TURNS_OF_THE_DEAD: usize = 8;
 
-/// One turn of the loop at least; a wait of weeks would be another system call.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-
 /// What a trial adds to the classic line on a wrong version.
 const NOT_YET: &str = "SOCKS5 is not spoken yet: use SOCKS4A, such as curl --socks4a";
+
+/// How soon a stop looks again whether the relays have ended that it has told to.
+const STOP_LOOKS: Duration = Duration::from_millis(50);
 
 /// The only process that decides.
 #[derive(Debug)]
@@ -66,15 +65,14 @@ pub struct Monitor {
     pub(crate) options: Options,
     pub(crate) config: Config,
     pub(crate) log: Log,
-    pub(crate) epoll: OwnedFd,
+    pub(crate) reactor: Reactor,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) signals: SignalFd,
     pub(crate) kinds: Kinds,
     pub(crate) workers: Workers,
-    pub(crate) visits: Slab<Visit>,
+    pub(crate) visits: Slots<Visit, 's'>,
     pub(crate) counts: Counts,
     pub(crate) rate_limiter: RateLimiter,
-    pub(crate) deadlines: BTreeSet<(Instant, Token32)>,
     pub(crate) lookups: Lookups,
     pub(crate) queries: Queries,
     /// Next servers that could not be reached, until when they are tried last.
@@ -97,9 +95,6 @@ pub struct Monitor {
     pub(crate) dismissed: HashMap<u32, Option<(String, Option<Host>)>>,
 }
 
-/// A [`Token`] in its packed form, which can be ordered.
-pub(crate) type Token32 = u64;
-
 /// How far the end of the daemon has come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stopping {
@@ -112,15 +107,10 @@ pub(crate) struct Stopping {
 impl Monitor {
     /// Serves until it is told to stop. The error is why it cannot go on.
     pub fn run(&mut self) -> Result<(), String> {
-        let mut space = [const { MaybeUninit::<epoll::Event>::uninit() }; 256];
+        let mut events = [const { MaybeUninit::uninit() }; _];
         while !self.is_done() {
-            let timeout = self.until_next();
-            let ready = match epoll::wait(&self.epoll, &mut space, Some(&timeout)) {
-                Ok((ready, _)) => &*ready,
-                Err(rustix::io::Errno::INTR) => &[],
-                Err(error) => return Err(format!("epoll: {error}")),
-            };
-            for token in ready.iter().filter_map(|event| Token::unpack(event.data.u64())) {
+            let ready = self.reactor.wait(self.next_due(), &mut events);
+            for token in ready.map_err(|error| format!("epoll: {error}"))? {
                 self.ready(token)?;
             }
             self.due(Instant::now());
@@ -135,9 +125,11 @@ impl Monitor {
         })
     }
 
-    fn until_next(&self) -> Timespec {
-        let soonest = [
-            self.deadlines.first().map(|(due, _)| *due),
+    /// When something is due that is no deadline of the reactor's.
+    fn next_due(&self) -> Option<Instant> {
+        // A stop that has told its relays to end looks again soon.
+        let soon = Instant::now().checked_add(STOP_LOOKS);
+        let dues = [
             self.log.retry_at(),
             self.workers.next_expiry(),
             self.pause,
@@ -145,23 +137,9 @@ impl Monitor {
             self.stopping.filter(|stopping| !stopping.told).map(|stopping| stopping.grace_ends),
             self.log.catch_up_at(),
             self.notifier.beat_at(),
+            soon.filter(|_| self.stopping.is_some_and(|stopping| stopping.told)),
         ];
-        let now = Instant::now();
-        let wait = soonest.into_iter().flatten().min().map_or(LONGEST_WAIT, |due| {
-            // Rounded up, so that what is due really is when the time has come.
-            due.saturating_duration_since(now).saturating_add(Duration::from_millis(1))
-        });
-        let wait = wait.min(LONGEST_WAIT);
-        // A stop that has told its relays to end looks again soon.
-        let wait = if self.stopping.is_some_and(|stopping| stopping.told) {
-            wait.min(Duration::from_millis(50))
-        } else {
-            wait
-        };
-        Timespec {
-            tv_sec: i64::try_from(wait.as_secs()).unwrap_or(3600),
-            tv_nsec: wait.subsec_nanos().into(),
-        }
+        dues.into_iter().flatten().min()
     }
 
     fn ready(&mut self, token: Token) -> Result<(), String> {
@@ -174,25 +152,22 @@ impl Monitor {
             Token::Loader => self.loader_spoke(),
             Token::Terminal => self.stop(),
             Token::Changes => self.kinds.forget(),
-            Token::Worker(index) => self.worker_spoke(index as usize),
-            Token::Visit(index) => self.visit_ready(index as usize),
-            Token::Lookup(index) => self.nameserver_reached(index as usize),
-            Token::Query(index) => self.identd_reached(index as usize),
+            Token::Worker(key) => self.worker_spoke(key),
+            Token::Session(key) => self.visit_ready(key),
+            Token::Lookup(key) => self.nameserver_reached(key),
+            Token::Query(key) => self.identd_reached(key),
         }
         Ok(())
     }
 
     /// Everything whose time has come.
     fn due(&mut self, now: Instant) {
-        while let Some((due, token)) = self.deadlines.first().copied()
-            && due <= now
-        {
-            self.deadlines.pop_first();
-            match Token::unpack(token) {
-                Some(Token::Visit(index)) => self.visit_overdue(index as usize),
-                Some(Token::Lookup(index)) => self.lookup_overdue(index as usize, now),
-                Some(Token::Query(index)) => self.query_overdue(index as usize),
-                Some(Token::Worker(index)) => self.flush_worker(index as usize),
+        while let Some(token) = self.reactor.take_due(now) {
+            match token {
+                Token::Session(key) => self.visit_overdue(key),
+                Token::Lookup(key) => self.lookup_overdue(key, now),
+                Token::Query(key) => self.query_overdue(key),
+                Token::Worker(key) => self.flush_worker(key),
                 _ => {}
             }
         }
@@ -227,10 +202,9 @@ impl Monitor {
     fn write_log(&mut self, now: Instant) {
         self.log.end_turn(now);
         if let Some(socket) = self.log.full_socket() {
-            let flags = epoll::EventFlags::OUT | epoll::EventFlags::ONESHOT;
-            let data = epoll::EventData::new_u64(Token::Log.pack());
-            if epoll::modify(&self.epoll, socket, data, flags).is_err() {
-                let _ = epoll::add(&self.epoll, socket, data, flags);
+            let flags = EventFlags::OUT | EventFlags::ONESHOT;
+            if self.reactor.watch_for(socket, Token::Log, flags).is_err() {
+                let _ = self.reactor.watch(socket, Token::Log, flags);
             }
         }
     }
@@ -248,7 +222,7 @@ impl Monitor {
     }
 
     /// Asks for a worker and watches its channel.
-    pub(crate) fn spawn(&mut self, role: Role) -> Option<usize> {
+    pub(crate) fn spawn(&mut self, role: Role) -> Option<WorkerKey> {
         let index = match self.workers.spawn(role, &self.config.settings) {
             Ok(index) => index,
             Err(error) => {
@@ -256,16 +230,15 @@ impl Monitor {
                 return None;
             }
         };
-        let token = Token::Worker(u32::try_from(index).ok()?);
         let worker = self.workers.worker(index)?;
-        if let Err(error) = watch(&self.epoll, &*worker, token, epoll::EventFlags::IN) {
+        if let Err(error) = self.reactor.watch(&*worker, Token::Worker(index), EventFlags::IN) {
             self.lose(index, Some(format!("epoll: {error}")));
             return None;
         }
         Some(index)
     }
 
-    fn worker_spoke(&mut self, index: usize) {
+    fn worker_spoke(&mut self, index: WorkerKey) {
         for _ in 0..MESSAGES_A_TURN {
             let Some(worker) = self.workers.worker(index) else { return };
             let spoken = match &worker.line {
@@ -292,18 +265,16 @@ impl Monitor {
     }
 
     /// Sends a worker what waits for it; its channel is watched for room while something does.
-    pub(crate) fn flush_worker(&mut self, index: usize) {
+    pub(crate) fn flush_worker(&mut self, index: WorkerKey) {
         let Some(worker) = self.workers.worker(index) else { return };
         worker.flush();
         let (wants_room, starved) = (worker.wants_room(), worker.is_starved());
-        let Ok(token) = u32::try_from(index).map(Token::Worker) else { return };
-        let now = Instant::now();
+        let (token, now) = (Token::Worker(index), Instant::now());
         if starved && worker.retry.is_none_or(|at| at <= now) {
-            worker.retry = now.checked_add(STARVED);
-            self.deadlines.extend(worker.retry.map(|at| (at, token.pack())));
+            self.reactor.set_deadline(token, &mut worker.retry, now.checked_add(STARVED));
         }
         if let Some(wants_room) = wants_room {
-            watch_for_room(&self.epoll, &*worker, token, wants_room);
+            watch_for_room(&self.reactor, &*worker, token, wants_room);
         }
         self.workers.has_sent(index);
     }
@@ -314,11 +285,11 @@ impl Monitor {
         spawner.flush();
         // Starved, it is tried again with the next turn, which comes soon.
         if let Some(wants_room) = spawner.wants_room() {
-            watch_for_room(&self.epoll, &*spawner, Token::Spawner, wants_room);
+            watch_for_room(&self.reactor, &*spawner, Token::Spawner, wants_room);
         }
     }
 
-    fn session_worker_said(&mut self, index: usize, message: FromSession) {
+    fn session_worker_said(&mut self, index: WorkerKey, message: FromSession) {
         match message {
             FromSession::Ready(locks) => self.worker_ready(index, locks),
             FromSession::Request { id, request } => self.visit_event(index, id, Event::Requested(request)),
@@ -332,7 +303,7 @@ impl Monitor {
     }
 
     /// A worker has locked itself down. One that holds less than the first did is not used.
-    pub(crate) fn worker_ready(&mut self, index: usize, locks: LockdownReport) {
+    pub(crate) fn worker_ready(&mut self, index: WorkerKey, locks: LockdownReport) {
         if !self.workers.mark_ready(index) {
             return self.violation(index, "ready twice");
         }
@@ -383,7 +354,7 @@ impl Monitor {
     }
 
     /// A worker said something that it cannot honestly say: it is killed, and the log says so.
-    pub(crate) fn violation(&mut self, index: usize, what: &str) {
+    pub(crate) fn violation(&mut self, index: WorkerKey, what: &str) {
         if let Some(worker) = self.workers.worker(index) {
             let line = format!("violation by {}: {what}; killed", worker.describe());
             if let Some(host) = worker.only_host() {
@@ -395,7 +366,7 @@ impl Monitor {
     }
 
     /// A worker is gone or useless. Where it is not known yet why, the line waits for what the spawner tells.
-    pub(crate) fn lose(&mut self, index: usize, why: Option<String>) {
+    pub(crate) fn lose(&mut self, index: WorkerKey, why: Option<String>) {
         let Some(worker) = self.workers.worker(index) else { return };
         let (what, host) = (worker.describe(), worker.only_host());
         match why {
@@ -408,7 +379,7 @@ impl Monitor {
     }
 
     /// What the worker was for ends with it.
-    fn give_up(&mut self, index: usize, news: Option<(String, Option<Host>)>) {
+    fn give_up(&mut self, index: WorkerKey, news: Option<(String, Option<Host>)>) {
         let is_resolver =
             self.workers.worker(index).is_some_and(|worker| matches!(worker.line, Line::Resolver(_)));
         self.dismiss(index, true, news);
@@ -420,7 +391,7 @@ impl Monitor {
     }
 
     /// Takes a worker out of service. `news`: what to log once the spawner has told how it ended.
-    pub(crate) fn dismiss(&mut self, index: usize, kill: bool, news: Option<(String, Option<Host>)>) {
+    pub(crate) fn dismiss(&mut self, index: WorkerKey, kill: bool, news: Option<(String, Option<Host>)>) {
         if let Some(worker) = self.workers.remove(index, kill) {
             self.dismissed.insert(worker.serial, news);
         }
@@ -447,18 +418,7 @@ impl Spoken {
 }
 
 /// From now on a channel is watched for messages, and for room where messages wait.
-fn watch_for_room(set: &OwnedFd, channel: impl AsFd, token: Token, wants_room: bool) {
-    let flags =
-        if wants_room { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
-    let _ = epoll::modify(set, channel, epoll::EventData::new_u64(token.pack()), flags);
-}
-
-/// Adds a descriptor to an epoll set.
-pub(crate) fn watch(
-    set: &OwnedFd,
-    descriptor: impl AsFd,
-    token: Token,
-    flags: epoll::EventFlags,
-) -> rustix::io::Result<()> {
-    epoll::add(set, descriptor, epoll::EventData::new_u64(token.pack()), flags)
+fn watch_for_room(reactor: &Reactor, channel: impl AsFd, token: Token, wants_room: bool) {
+    let flags = if wants_room { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+    let _ = reactor.watch_for(channel, token, flags);
 }

@@ -4,7 +4,6 @@ use crate::monitor::outbox::Link;
 use crate::process::sys;
 use crate::spawner::{Channel, FromSpawner, ToSpawner};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use slab::Slab;
 use sockd_common::channel::ChannelError;
 use sockd_common::message::Role;
 use sockd_common::message::ident::{FromIdent, ToIdent};
@@ -12,6 +11,7 @@ use sockd_common::message::resolver::{FromResolver, ToResolver};
 use sockd_common::message::session::{FromSession, ToSession};
 use sockd_common::message::upstream::{FromUpstream, ToUpstream};
 use sockd_session::client_host::Host;
+use sockd_session::keys::{Slots, WorkerKey};
 use sockd_session::settings::{Isolation, Settings, seconds};
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -96,10 +96,10 @@ pub const STARVED: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Workers {
     spawner: Link<ToSpawner, FromSpawner>,
-    workers: Slab<Worker>,
-    serving: HashMap<Host, Vec<usize>>,
-    asking: HashMap<Asks, usize>,
-    spare: Vec<usize>,
+    workers: Slots<Worker, 'w'>,
+    serving: HashMap<Host, Vec<WorkerKey>>,
+    asking: HashMap<Asks, WorkerKey>,
+    spare: Vec<WorkerKey>,
     /// No worker's time is over before this: most turns of the loop need not look at all of them.
     soonest: Option<Instant>,
     /// A spare worker has been lost: the next one is not started before.
@@ -116,7 +116,7 @@ impl Workers {
     pub fn new(spawner: Channel, descriptors: u64) -> Self {
         Self {
             spawner: Link::to_reader(spawner),
-            workers: Slab::new(),
+            workers: Slots::default(),
             serving: HashMap::new(),
             asking: HashMap::new(),
             spare: Vec::new(),
@@ -136,12 +136,12 @@ impl Workers {
     }
 
     /// One worker.
-    pub fn worker(&mut self, index: usize) -> Option<&mut Worker> {
+    pub fn worker(&mut self, index: WorkerKey) -> Option<&mut Worker> {
         self.workers.get_mut(index)
     }
 
     /// Asks the spawner for a worker. The caller watches its descriptor.
-    pub fn spawn(&mut self, role: Role, settings: &Settings) -> Result<usize, ChannelError> {
+    pub fn spawn(&mut self, role: Role, settings: &Settings) -> Result<WorkerKey, ChannelError> {
         if self.spawner.is_full() {
             return Err(ChannelError::Io(rustix::io::Errno::AGAIN));
         }
@@ -184,7 +184,7 @@ impl Workers {
     }
 
     /// A worker just spawned waits for its first client host.
-    pub fn keep_spare(&mut self, index: usize) {
+    pub fn keep_spare(&mut self, index: WorkerKey) {
         self.spare.push(index);
     }
 
@@ -199,7 +199,7 @@ impl Workers {
 
     /// Chooses the session worker for a new connection from `host`; nothing where one has to be spawned and then
     /// [`assign`](Self::assign)ed.
-    pub fn choose(&mut self, host: Host, settings: &Settings) -> Option<usize> {
+    pub fn choose(&mut self, host: Host, settings: &Settings) -> Option<WorkerKey> {
         let least = self.own(host, settings).min_by_key(|index| self.load(*index));
         let wanted = match (settings.isolation, least) {
             (Isolation::Connection, _) => true,
@@ -222,9 +222,9 @@ impl Workers {
     }
 
     /// The workers of this host. Whom a crowd or other settings made serve others too is nobody's own any more.
-    fn own(&self, host: Host, settings: &Settings) -> impl Iterator<Item = usize> {
+    fn own(&self, host: Host, settings: &Settings) -> impl Iterator<Item = WorkerKey> {
         let apart = settings.isolation == Isolation::Client;
-        let is_own = move |index: &usize| {
+        let is_own = move |index: &WorkerKey| {
             !apart || self.workers.get(*index).is_some_and(|worker| worker.hosts.len() == 1)
         };
         self.serving.get(&host).into_iter().flatten().copied().filter(is_own)
@@ -232,57 +232,57 @@ impl Workers {
 
     /// Where this host would share the worker that was chosen for it: one that only waits for its client host to come
     /// back, and whose place it can have.
-    pub fn in_the_way(&self, host: Host, chosen: usize, settings: &Settings) -> Option<usize> {
+    pub fn in_the_way(&self, host: Host, chosen: WorkerKey, settings: &Settings) -> Option<WorkerKey> {
         let serves_others = |worker: &Worker| worker.hosts.iter().any(|other| *other != host);
         if settings.isolation != Isolation::Client || !self.workers.get(chosen).is_some_and(serves_others) {
             return None;
         }
         // Idle for a second: hosts that come and go are not to cost a start for each connection.
         let latest = Instant::now().checked_add(seconds(settings.worker_idle.saturating_sub(1)));
-        let idle = |(index, worker): (usize, &Worker)| {
+        let idle = |(index, worker): (WorkerKey, &Worker)| {
             let waits = worker.load == 0 && ready(&worker.line) && matches!(worker.line, Line::Session(_));
             worker.expires.filter(|expires| waits && Some(*expires) <= latest).map(|expires| (expires, index))
         };
         self.workers.iter().filter_map(idle).min().map(|(_, index)| index)
     }
 
-    fn load(&self, index: usize) -> u32 {
+    fn load(&self, index: WorkerKey) -> u32 {
         self.workers.get(index).map_or(u32::MAX, |worker| worker.load)
     }
 
-    fn take_spare(&mut self) -> Option<usize> {
+    fn take_spare(&mut self) -> Option<WorkerKey> {
         (!self.spare.is_empty()).then(|| self.spare.remove(0))
     }
 
     /// One of a fixed number of workers, the same for each host.
-    fn shared(&self, host: Host, number: usize) -> Option<usize> {
-        let sessions: Vec<usize> = self.session_indices();
+    fn shared(&self, host: Host, number: usize) -> Option<WorkerKey> {
+        let sessions: Vec<WorkerKey> = self.session_indices();
         if sessions.len() < number { None } else { self.pick(host, &sessions) }
     }
 
     /// One that the host shares already: sharing is not to spread.
-    fn known_to(&self, host: Host) -> Option<usize> {
+    fn known_to(&self, host: Host) -> Option<WorkerKey> {
         let knows = |worker: &Worker| matches!(worker.line, Line::Session(_)) && worker.hosts.contains(&host);
         self.workers.iter().find(|(_, worker)| knows(worker)).map(|(index, _)| index)
     }
 
-    fn any_by_hash(&self, host: Host) -> Option<usize> {
+    fn any_by_hash(&self, host: Host) -> Option<WorkerKey> {
         self.pick(host, &self.session_indices())
     }
 
-    fn session_indices(&self) -> Vec<usize> {
+    fn session_indices(&self) -> Vec<WorkerKey> {
         let is_session = |worker: &Worker| matches!(worker.line, Line::Session(_));
         self.workers.iter().filter(|(_, worker)| is_session(worker)).map(|(index, _)| index).collect()
     }
 
-    fn pick(&self, host: Host, indices: &[usize]) -> Option<usize> {
+    fn pick(&self, host: Host, indices: &[WorkerKey]) -> Option<WorkerKey> {
         let number = u64::try_from(indices.len()).ok().filter(|number| *number > 0)?;
         let place = self.by_hash.hash_one(host).checked_rem(number)?;
         indices.get(usize::try_from(place).ok()?).copied()
     }
 
     /// From now on the worker serves `host`, and counts one session or query more.
-    pub fn assign(&mut self, index: usize, host: Host) {
+    pub fn assign(&mut self, index: WorkerKey, host: Host) {
         let Some(worker) = self.workers.get_mut(index) else { return };
         worker.load = worker.load.saturating_add(1);
         if ready(&worker.line) {
@@ -300,12 +300,12 @@ impl Workers {
     }
 
     /// The ident or upstream worker for these queries; nothing where one has to be spawned.
-    pub fn asker(&self, asks: Asks) -> Option<usize> {
+    pub fn asker(&self, asks: Asks) -> Option<WorkerKey> {
         self.asking.get(&asks).copied()
     }
 
     /// This ident or upstream worker has these queries and no others.
-    pub fn assign_asker(&mut self, index: usize, asks: Asks) {
+    pub fn assign_asker(&mut self, index: WorkerKey, asks: Asks) {
         if let Some(worker) = self.workers.get_mut(index) {
             worker.hosts.push(asks.1);
             self.asking.insert(asks, index);
@@ -313,7 +313,7 @@ impl Workers {
     }
 
     /// A session, query or lookup of this worker has ended.
-    pub fn release(&mut self, index: usize, settings: &Settings) {
+    pub fn release(&mut self, index: WorkerKey, settings: &Settings) {
         let Some(worker) = self.workers.get_mut(index) else { return };
         worker.load = worker.load.saturating_sub(1);
         if worker.load == 0 && !matches!(worker.line, Line::Resolver(_)) {
@@ -327,20 +327,20 @@ impl Workers {
     }
 
     /// Messages to this worker have been sent, or wait and have a time.
-    pub fn has_sent(&mut self, index: usize) {
+    pub fn has_sent(&mut self, index: WorkerKey) {
         let gives_up = self.workers.get(index).and_then(Worker::gives_up);
         self.soonest = sooner(self.soonest, gives_up);
     }
 
     /// A worker has locked itself down; false where it had said so before.
-    pub fn mark_ready(&mut self, index: usize) -> bool {
+    pub fn mark_ready(&mut self, index: WorkerKey) -> bool {
         let Some(worker) = self.workers.get_mut(index) else { return false };
         worker.expires = None;
         any_link!(&mut worker.line, mark_ready)
     }
 
     /// Workers whose time is over; the caller takes them out of service.
-    pub fn expired(&mut self, now: Instant) -> Vec<(usize, Expired)> {
+    pub fn expired(&mut self, now: Instant) -> Vec<(WorkerKey, Expired)> {
         let past = |due: Option<Instant>| due.is_some_and(|due| due <= now);
         if !past(self.soonest) {
             return Vec::new();
@@ -351,7 +351,7 @@ impl Workers {
             () if ready(&worker.line) => Some(Expired::Idle),
             () => Some(Expired::NotReady),
         };
-        let due = |(_, worker): (usize, &Worker)| sooner(worker.expires, worker.gives_up());
+        let due = |(_, worker): (WorkerKey, &Worker)| sooner(worker.expires, worker.gives_up());
         self.soonest = self.workers.iter().filter_map(due).filter(|due| *due > now).min();
         self.workers.iter().filter_map(|(index, worker)| Some((index, expired(worker)?))).collect()
     }
@@ -364,8 +364,8 @@ impl Workers {
     }
 
     /// Takes a worker out of service. Its channel closes, at which an honest worker ends; `kill` makes sure.
-    pub fn remove(&mut self, index: usize, kill: bool) -> Option<Worker> {
-        let worker = self.workers.try_remove(index)?;
+    pub fn remove(&mut self, index: WorkerKey, kill: bool) -> Option<Worker> {
+        let worker = self.workers.remove(index)?;
         if kill && self.spare.contains(&index) {
             self.pause = Instant::now().checked_add(SPARE_PAUSE);
         }
@@ -383,8 +383,8 @@ impl Workers {
     }
 
     /// Sends the settings that session workers follow; gives those for which they have to wait.
-    pub fn set_up_again(&mut self, settings: &Settings) -> Vec<usize> {
-        let waits = |(index, worker): (usize, &mut Worker)| {
+    pub fn set_up_again(&mut self, settings: &Settings) -> Vec<WorkerKey> {
+        let waits = |(index, worker): (WorkerKey, &mut Worker)| {
             let Line::Session(link) = &mut worker.line else { return None };
             (link.send(session_setup(settings), None) && link.is_stuck()).then_some(index)
         };
@@ -392,7 +392,7 @@ impl Workers {
     }
 
     /// All workers, for reports.
-    pub fn all(&self) -> impl Iterator<Item = (usize, &Worker)> {
+    pub fn all(&self) -> impl Iterator<Item = (WorkerKey, &Worker)> {
         self.workers.iter()
     }
 }
@@ -521,7 +521,7 @@ mod tests {
     }
 
     /// A worker for this host, ready and with a session.
-    fn serving(workers: &mut Workers, host: Host, settings: &Settings) -> usize {
+    fn serving(workers: &mut Workers, host: Host, settings: &Settings) -> WorkerKey {
         let index = workers.choose(host, settings).unwrap_or_else(|| {
             let index = workers.spawn(Role::Session, settings).unwrap();
             workers.mark_ready(index);
@@ -574,11 +574,11 @@ mod tests {
         let (mut workers, ..) = workers();
         let settings = Settings { max_workers: 100, ..Settings::default() };
         let hosts = hosts(101);
-        let own: Vec<usize> =
+        let own: Vec<WorkerKey> =
             hosts[..100].iter().map(|host| serving(&mut workers, *host, &settings)).collect();
         let shared = serving(&mut workers, hosts[100], &settings);
         for (host, own) in hosts.iter().zip(own) {
-            assert_eq!(serving(&mut workers, *host, &settings), own, "{shared} is shared");
+            assert_eq!(serving(&mut workers, *host, &settings), own, "{shared:?} is shared");
         }
         assert_eq!(serving(&mut workers, hosts[100], &settings), shared);
     }

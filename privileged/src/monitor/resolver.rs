@@ -1,17 +1,16 @@
 //! The monitor's half of the resolver: one resolver worker, sockets to the nameservers for it, answers from it.
 
 use crate::config::trusted_file;
+use crate::monitor::Monitor;
 use crate::monitor::dial::{self, Dialled};
 use crate::monitor::pool::Line;
+use crate::monitor::reactor::{EventFlags, Token};
 use crate::monitor::sessions::Holds;
-use crate::monitor::token::Token;
-use crate::monitor::{Monitor, watch};
-use rustix::event::epoll;
 use rustix::fs::Stat;
-use slab::Slab;
+use sockd_common::message::Role;
 use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, ToResolver, Transport};
-use sockd_common::message::{Id, Role};
 use sockd_session::client_host::Host;
+use sockd_session::keys::{LookupKey, SessionKey, Slots, WorkerKey};
 use sockd_session::limits::counts::Resource;
 use sockd_session::resolv_conf::ResolvConf;
 use sockd_session::session::Event;
@@ -42,10 +41,10 @@ const RESTART: Duration = Duration::from_secs(1);
 /// The lookups under way and who answers them.
 #[derive(Debug)]
 pub(crate) struct Lookups {
-    worker: Option<usize>,
+    worker: Option<WorkerKey>,
     restart_at: Option<Instant>,
     started: Option<Instant>,
-    pending: Slab<Lookup>,
+    pending: Slots<Lookup, 'l'>,
     conf: ResolvConf,
     /// Of both files as they were last read; nothing where they have not been read yet.
     versions: Option<[Option<Version>; 2]>,
@@ -58,7 +57,7 @@ type Version = (u64, u64, i64, u64, i64);
 #[derive(Debug)]
 struct Lookup {
     /// The session that waits; nothing once it does not any more.
-    visit: Option<usize>,
+    visit: Option<SessionKey>,
     host: Host,
     /// What no resolver has been asked yet, as there was none.
     query: Option<Query>,
@@ -75,7 +74,7 @@ struct Stream {
     record: RecordType,
     socket: OwnedFd,
     server: SocketAddr,
-    due: Instant,
+    due: Option<Instant>,
 }
 
 impl Lookup {
@@ -91,7 +90,7 @@ impl Lookups {
             worker: None,
             restart_at: None,
             started: None,
-            pending: Slab::new(),
+            pending: Slots::default(),
             conf: ResolvConf::parse(&[]),
             versions: None,
             looked_at: None,
@@ -115,7 +114,7 @@ impl Monitor {
         match self.lookups.worker {
             Some(_) => {
                 self.look_at_files();
-                let waiting: Vec<usize> = self.lookups.pending.iter().map(|(index, _)| index).collect();
+                let waiting = self.lookups.pending.keys_where(|_| true);
                 waiting.into_iter().for_each(|index| self.ask_resolver(index));
             }
             None => self.lookups.restart_at = Instant::now().checked_add(RESTART),
@@ -168,10 +167,10 @@ impl Monitor {
     }
 
     /// Asks what has not been asked yet; without a resolver it waits for the next one, as long as its session does.
-    fn ask_resolver(&mut self, index: usize) {
+    fn ask_resolver(&mut self, index: LookupKey) {
         let query = self.lookups.pending.get(index).and_then(|lookup| lookup.query.clone());
-        let (Some(query), Ok(id)) = (query, u32::try_from(index).map(Id)) else { return };
-        if self.tell_resolver(ToResolver::Resolve { id, query }, None)
+        let Some(query) = query else { return };
+        if self.tell_resolver(ToResolver::Resolve { id: index.id(), query }, None)
             && let Some(lookup) = self.lookups.pending.get_mut(index)
         {
             lookup.query = None;
@@ -179,7 +178,7 @@ impl Monitor {
     }
 
     /// Begins a lookup for a session, or answers at once that there is none.
-    pub(crate) fn look_up(&mut self, visit: usize, query: Query) -> Option<Event> {
+    pub(crate) fn look_up(&mut self, visit: SessionKey, query: Query) -> Option<Event> {
         self.look_at_files();
         let host = self.visits.get(visit)?.host();
         if let Some(limit) = self.counts.limit(Resource::Lookup, host, &self.config.settings) {
@@ -203,27 +202,27 @@ impl Monitor {
     }
 
     /// The session that waited does not any more; the resolver still has to answer.
-    pub(crate) fn cancel_lookup(&mut self, index: usize) {
+    pub(crate) fn cancel_lookup(&mut self, index: LookupKey) {
         let Some(lookup) = self.lookups.pending.get_mut(index) else { return };
         lookup.visit = None;
         if lookup.query.is_some()
-            && let Some(lookup) = self.lookups.pending.try_remove(index)
+            && let Some(lookup) = self.lookups.pending.remove(index)
         {
             return self.answered(index, lookup, Answer::Failed);
         }
         self.close_streams(index);
-        if let (Some(lookup), Ok(id)) = (self.lookups.pending.get_mut(index), u32::try_from(index)) {
-            lookup.due = Instant::now().checked_add(CANCEL_LIMIT);
-            self.deadlines.extend(lookup.due.map(|due| (due, Token::Lookup(id).pack())));
-            self.tell_resolver(ToResolver::Cancel { id: Id(id) }, None);
+        if let Some(lookup) = self.lookups.pending.get_mut(index) {
+            let due = Instant::now().checked_add(CANCEL_LIMIT);
+            self.reactor.set_deadline(Token::Lookup(index), &mut lookup.due, due);
+            self.tell_resolver(ToResolver::Cancel { id: index.id() }, None);
         }
     }
 
-    pub(crate) fn resolver_said(&mut self, worker: usize, message: FromResolver) {
+    pub(crate) fn resolver_said(&mut self, worker: WorkerKey, message: FromResolver) {
         match message {
             FromResolver::Ready(locks) => self.worker_ready(worker, locks),
             FromResolver::NeedSocket { id, record, transport, attempt } => {
-                let index = id.0 as usize;
+                let index = id.into();
                 match self.lookups.pending.get_mut(index) {
                     Some(lookup) if lookup.may_have_socket_for(record) => {
                         lookup.sockets = lookup.sockets.saturating_add(1);
@@ -233,9 +232,9 @@ impl Monitor {
                 }
             }
             FromResolver::Answer { id, answer } => {
-                let index = id.0 as usize;
+                let index = id.into();
                 self.close_streams(index);
-                match self.lookups.pending.try_remove(index) {
+                match self.lookups.pending.remove(index) {
                     Some(lookup) => self.answered(index, lookup, answer),
                     None => self.violation(worker, "an answer that nobody asked for"),
                 }
@@ -243,11 +242,9 @@ impl Monitor {
         }
     }
 
-    fn answered(&mut self, index: usize, lookup: Lookup, answer: Answer) {
+    fn answered(&mut self, index: LookupKey, mut lookup: Lookup, answer: Answer) {
         self.counts.remove(Resource::Lookup, lookup.host);
-        if let (Some(due), Ok(place)) = (lookup.due, u32::try_from(index)) {
-            self.deadlines.remove(&(due, Token::Lookup(place).pack()));
-        }
+        self.reactor.set_deadline(Token::Lookup(index), &mut lookup.due, None);
         let Some(waiting) = lookup.visit else { return };
         // A session that has gone on to something else is not told, nor is the next one with its number.
         if let Some(visit) = self.visits.get_mut(waiting)
@@ -259,7 +256,7 @@ impl Monitor {
     }
 
     /// Connects to the nameserver of an attempt.
-    fn nameserver(&mut self, index: usize, record: RecordType, transport: Transport, attempt: u8) {
+    fn nameserver(&mut self, index: LookupKey, record: RecordType, transport: Transport, attempt: u8) {
         let Some(server) = self.lookups.conf.server(attempt) else {
             return self.give_socket(index, record, None);
         };
@@ -273,52 +270,49 @@ impl Monitor {
         }
     }
 
-    fn give_socket(&mut self, index: usize, record: RecordType, socket: Option<OwnedFd>) {
-        let Ok(id) = u32::try_from(index).map(Id) else { return };
+    fn give_socket(&mut self, index: LookupKey, record: RecordType, socket: Option<OwnedFd>) {
+        let id = index.id();
         match socket {
             Some(socket) => self.tell_resolver(ToResolver::Socket { id, record }, Some(socket)),
             None => self.tell_resolver(ToResolver::NoSocket { id, record }, None),
         };
     }
 
-    fn await_stream(&mut self, index: usize, record: RecordType, socket: OwnedFd, server: SocketAddr) {
+    fn await_stream(&mut self, index: LookupKey, record: RecordType, socket: OwnedFd, server: SocketAddr) {
         let limit = Duration::from_secs(self.lookups.conf.timeout().into());
-        let due = Instant::now().checked_add(limit);
-        let (Some(due), Ok(place)) = (due, u32::try_from(index)) else {
-            return self.give_socket(index, record, None);
-        };
-        if watch(&self.epoll, &socket, Token::Lookup(place), epoll::EventFlags::OUT).is_err() {
+        if self.reactor.watch(&socket, Token::Lookup(index), EventFlags::OUT).is_err() {
             return self.give_socket(index, record, None);
         }
         if let Some(lookup) = self.lookups.pending.get_mut(index) {
+            let mut due = None;
+            self.reactor.set_deadline(Token::Lookup(index), &mut due, Instant::now().checked_add(limit));
             lookup.streams.push(Stream { record, socket, server, due });
-            self.deadlines.insert((due, Token::Lookup(place).pack()));
         }
     }
 
     /// The first connection of a lookup that is like this.
-    fn take_stream(&mut self, index: usize, is: impl FnMut(&Stream) -> bool) -> Option<Stream> {
+    fn take_stream(&mut self, index: LookupKey, is: impl FnMut(&Stream) -> bool) -> Option<Stream> {
         let streams = &mut self.lookups.pending.get_mut(index)?.streams;
-        let stream = streams.swap_remove(streams.iter().position(is)?);
-        let _ = epoll::delete(&self.epoll, &stream.socket);
-        self.deadlines.remove(&(stream.due, Token::Lookup(u32::try_from(index).ok()?).pack()));
+        let mut stream = streams.swap_remove(streams.iter().position(is)?);
+        self.reactor.unwatch(&stream.socket);
+        self.reactor.set_deadline(Token::Lookup(index), &mut stream.due, None);
         Some(stream)
     }
 
-    fn close_streams(&mut self, index: usize) {
+    fn close_streams(&mut self, index: LookupKey) {
         while self.take_stream(index, |_| true).is_some() {}
     }
 
     /// A TCP connection to a nameserver stands, or has failed.
-    pub(crate) fn nameserver_reached(&mut self, index: usize) {
+    pub(crate) fn nameserver_reached(&mut self, index: LookupKey) {
         while let Some(stream) = self.take_stream(index, |stream| dial::is_settled(&stream.socket)) {
             self.give_socket(index, stream.record, dial::finish(stream.socket, stream.server).ok());
         }
     }
 
     /// A nameserver has not been reached in time, or the resolver owes the end of a cancelled lookup.
-    pub(crate) fn lookup_overdue(&mut self, index: usize, now: Instant) {
-        while let Some(stream) = self.take_stream(index, |stream| stream.due <= now) {
+    pub(crate) fn lookup_overdue(&mut self, index: LookupKey, now: Instant) {
+        while let Some(stream) = self.take_stream(index, |stream| stream.due.is_some_and(|due| due <= now)) {
             self.give_socket(index, stream.record, None);
         }
         let late =
@@ -332,11 +326,9 @@ impl Monitor {
     /// and a new one is started for what it had not been asked yet.
     pub(crate) fn lose_lookups(&mut self) {
         self.lookups.worker = None;
-        let asked = |(index, lookup): (usize, &Lookup)| lookup.query.is_none().then_some(index);
-        let indices: Vec<usize> = self.lookups.pending.iter().filter_map(asked).collect();
-        for index in indices {
+        for index in self.lookups.pending.keys_where(|lookup| lookup.query.is_none()) {
             self.close_streams(index);
-            if let Some(lookup) = self.lookups.pending.try_remove(index) {
+            if let Some(lookup) = self.lookups.pending.remove(index) {
                 self.answered(index, lookup, Answer::Failed);
             }
         }

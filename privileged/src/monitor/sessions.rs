@@ -1,12 +1,11 @@
 //! The monitor carries out what sessions ask for: accepts, hands over, dials, listens, removes.
 
 use crate::hook::{FromRunner, ToRunner};
+use crate::monitor::Monitor;
 use crate::monitor::dial::{self, Dialled};
 use crate::monitor::listen;
 use crate::monitor::pool::Line;
-use crate::monitor::token::Token;
-use crate::monitor::{Monitor, watch};
-use rustix::event::epoll;
+use crate::monitor::reactor::{EventFlags, Token};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags, accept_with, acceptfrom_with, getsockname};
 use sockd_common::bounded::BoundedBytes;
@@ -17,6 +16,7 @@ use sockd_policy::guard::{AddressKind, embedded};
 use sockd_session::client_host::Host;
 use sockd_session::config::RESERVED;
 use sockd_session::hook_values::Values;
+use sockd_session::keys::{LookupKey, QueryKey, SessionKey, WorkerKey};
 use sockd_session::limits::counts::Resource;
 use sockd_session::log::Level;
 use sockd_session::record::FailedCall;
@@ -48,7 +48,7 @@ pub(crate) struct Visit {
     /// The address that the client connected to.
     pub proxy: SocketAddr,
     /// The session worker; a session id is honoured only on its channel.
-    pub worker: usize,
+    pub worker: WorkerKey,
     /// Its number among all sessions.
     pub number: u64,
     pub deadline: Option<Instant>,
@@ -66,9 +66,9 @@ pub(crate) enum Holds {
     /// A connected server that the worker will get.
     Server(OwnedFd),
     /// A lookup, by its place.
-    Lookup(usize),
+    Lookup(LookupKey),
     /// A query of the client's identd or of a next server, by its place.
-    Query(usize),
+    Query(QueryKey),
 }
 
 impl Visit {
@@ -105,27 +105,26 @@ impl Monitor {
         if let Some(listener) = self.listeners.get(place as usize) {
             drop(accept_with(&listener.socket, SocketFlags::CLOEXEC));
         }
-        self.reserve = rustix::io::fcntl_dupfd_cloexec(&self.epoll, 3).ok();
+        self.reserve = self.reactor.reserve_descriptor();
         self.pause("no descriptors left");
     }
 
     fn pause(&mut self, why: &str) {
         self.log.quiet_err(&format!("clients are turned away: {why}"));
         self.pause = Instant::now().checked_add(PAUSE);
-        self.watch_listeners(epoll::EventFlags::empty());
+        self.watch_listeners(EventFlags::empty());
     }
 
     pub(crate) fn resume(&mut self) {
         self.pause = None;
-        self.reserve = self.reserve.take().or_else(|| rustix::io::fcntl_dupfd_cloexec(&self.epoll, 3).ok());
-        self.watch_listeners(epoll::EventFlags::IN);
+        self.reserve = self.reserve.take().or_else(|| self.reactor.reserve_descriptor());
+        self.watch_listeners(EventFlags::IN);
     }
 
     /// Changing what is there takes no memory, so it does not fail where that is short.
-    fn watch_listeners(&self, flags: epoll::EventFlags) {
+    fn watch_listeners(&self, flags: EventFlags) {
         for (place, listener) in (0u32..).zip(&self.listeners) {
-            let data = epoll::EventData::new_u64(Token::Listener(place).pack());
-            let _ = epoll::modify(&self.epoll, &listener.socket, data, flags);
+            let _ = self.reactor.watch_for(&listener.socket, Token::Listener(place), flags);
         }
     }
 
@@ -163,7 +162,7 @@ impl Monitor {
         self.begin(client, address, proxy, host, worker);
     }
 
-    fn session_worker(&mut self, host: Host) -> Option<usize> {
+    fn session_worker(&mut self, host: Host) -> Option<WorkerKey> {
         let settings = &self.config.settings;
         let chosen = self.workers.choose(host, settings);
         if let Some(idle) = chosen.and_then(|chosen| self.workers.in_the_way(host, chosen, settings)) {
@@ -173,16 +172,21 @@ impl Monitor {
         chosen.or_else(|| self.spawn(Role::Session))
     }
 
-    fn begin(&mut self, client: OwnedFd, address: SocketAddr, proxy: SocketAddr, host: Host, worker: usize) {
-        let entry = self.visits.vacant_entry();
-        let index = entry.key();
-        let Ok(id) = u32::try_from(index) else { return };
-        let number = self.counts.begin(host, index);
+    fn begin(
+        &mut self,
+        client: OwnedFd,
+        address: SocketAddr,
+        proxy: SocketAddr,
+        host: Host,
+        worker: WorkerKey,
+    ) {
+        let number = self.counts.begin(host, self.visits.next_key());
         let session = Session::new(address);
-        entry.insert(Visit { session, proxy, worker, number, deadline: None, holds: Holds::Nothing });
+        let visit = Visit { session, proxy, worker, number, deadline: None, holds: Holds::Nothing };
+        let index = self.visits.insert(visit);
         self.workers.assign(worker, host);
         self.set_deadline(index, Some(sockd_session::settings::seconds(self.config.settings.request_limit)));
-        self.tell(worker, ToSession::Serve { id: Id(id) }, Some(client));
+        self.tell(worker, ToSession::Serve { id: index.id() }, Some(client));
         if let Some((oldest, limit)) = self.counts.oldest_beyond(host, &self.config.settings) {
             self.log.quiet_err(&format!("unfinished requests are closed: {limit} by {host}"));
             self.happen(oldest, Event::Stop);
@@ -193,15 +197,15 @@ impl Monitor {
 /// Events of sessions and what follows from them.
 impl Monitor {
     /// A worker speaks of a session: it must be one of its own.
-    pub(crate) fn visit_event(&mut self, worker: usize, id: Id, event: Event) {
-        match self.visits.get(id.0 as usize) {
-            Some(visit) if visit.worker == worker => self.happen(id.0 as usize, event),
+    pub(crate) fn visit_event(&mut self, worker: WorkerKey, id: Id, event: Event) {
+        match self.visits.get(id.into()) {
+            Some(visit) if visit.worker == worker => self.happen(id.into(), event),
             _ => self.violation(worker, "a session that is not its own"),
         }
     }
 
     /// Takes an event through the session and carries out what follows, until nothing does.
-    pub(crate) fn happen(&mut self, index: usize, event: Event) {
+    pub(crate) fn happen(&mut self, index: SessionKey, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let Some(visit) = self.visits.get_mut(index) else { return };
@@ -216,8 +220,8 @@ impl Monitor {
         }
     }
 
-    fn carry_out(&mut self, index: usize, action: Action) -> Option<Event> {
-        let (worker, id) = (self.visits.get(index)?.worker, Id(u32::try_from(index).ok()?));
+    fn carry_out(&mut self, index: SessionKey, action: Action) -> Option<Event> {
+        let (worker, id) = (self.visits.get(index)?.worker, index.id());
         match action {
             Action::Log(level, line) => self.write_line(index, level, &line),
             Action::Deadline(limit) => self.set_deadline(index, limit),
@@ -255,7 +259,7 @@ impl Monitor {
     }
 
     /// Every line about a relay; those about requests that are not granted as far as their limit goes.
-    fn write_line(&mut self, index: usize, level: Level, line: &str) {
+    fn write_line(&mut self, index: SessionKey, level: Level, line: &str) {
         let Some(visit) = self.visits.get(index) else { return };
         let limit = self.config.settings.max_refusals_logged;
         if visit.session.is_relaying() || self.log.admits_refusal(visit.host(), limit) {
@@ -311,7 +315,7 @@ impl Monitor {
     }
 
     /// Sends a session worker a message.
-    fn tell(&mut self, worker: usize, message: ToSession, descriptor: Option<OwnedFd>) {
+    fn tell(&mut self, worker: WorkerKey, message: ToSession, descriptor: Option<OwnedFd>) {
         let Some(found) = self.workers.worker(worker) else { return };
         let Line::Session(link) = &mut found.line else { return };
         // The end of a worker is noticed, and told to all its sessions, where its channel is read.
@@ -359,7 +363,13 @@ impl Monitor {
         }
     }
 
-    fn dial(&mut self, index: usize, to: SocketAddr, from: Option<IpAddr>, reserved: bool) -> Option<Event> {
+    fn dial(
+        &mut self,
+        index: SessionKey,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        reserved: bool,
+    ) -> Option<Event> {
         let dial = if reserved { dial::dial_reserved } else { dial::dial };
         let dialled = match dial(to, from) {
             Ok(dialled) => dialled,
@@ -372,15 +382,14 @@ impl Monitor {
                 Some(Event::Dialled(Ok(())))
             }
             Dialled::Pending(socket) => {
-                let token = Token::Visit(u32::try_from(index).ok()?);
-                let watched = watch(&self.epoll, &socket, token, epoll::EventFlags::OUT);
+                let watched = self.reactor.watch(&socket, Token::Session(index), EventFlags::OUT);
                 visit.holds = Holds::Dial(socket);
                 watched.err().map(|error| failed("epoll_ctl", error))
             }
         }
     }
 
-    fn listen(&mut self, index: usize, towards: IpAddr, at: Option<IpAddr>, reserved: bool) -> Event {
+    fn listen(&mut self, index: SessionKey, towards: IpAddr, at: Option<IpAddr>, reserved: bool) -> Event {
         let host = self.visits.get(index).map(Visit::host);
         match host.and_then(|host| self.counts.limit(Resource::Bind, host, &self.config.settings)) {
             Some(limit) => Event::NoRoom(limit),
@@ -390,7 +399,7 @@ impl Monitor {
 
     fn open_port(
         &mut self,
-        index: usize,
+        index: SessionKey,
         towards: IpAddr,
         at: Option<IpAddr>,
         reserved: bool,
@@ -402,13 +411,14 @@ impl Monitor {
             _ => dial::source_towards(towards)?,
         };
         let (socket, address) = self.free_port(at, reserved)?;
-        let token = Token::Visit(u32::try_from(index).map_err(|_| dial::failed("epoll_ctl")(Errno::NOSPC))?);
-        watch(&self.epoll, &socket, token, epoll::EventFlags::IN).map_err(dial::failed("epoll_ctl"))?;
+        self.reactor
+            .watch(&socket, Token::Session(index), EventFlags::IN)
+            .map_err(dial::failed("epoll_ctl"))?;
         self.hold_port(index, socket);
         Ok(address)
     }
 
-    fn hold_port(&mut self, index: usize, port: OwnedFd) {
+    fn hold_port(&mut self, index: SessionKey, port: OwnedFd) {
         if let Some(visit) = self.visits.get_mut(index) {
             visit.holds = Holds::Port(port);
             self.counts.add(Resource::Bind, visit.host());
@@ -431,7 +441,7 @@ impl Monitor {
     }
 
     /// The connection or the port of a session is ready.
-    pub(crate) fn visit_ready(&mut self, index: usize) {
+    pub(crate) fn visit_ready(&mut self, index: SessionKey) {
         match self.visits.get(index).map(|visit| &visit.holds) {
             Some(Holds::Dial(socket)) if dial::is_settled(socket) => self.dial_ready(index),
             Some(Holds::Port(_)) => self.port_ready(index),
@@ -439,7 +449,7 @@ impl Monitor {
         }
     }
 
-    fn dial_ready(&mut self, index: usize) {
+    fn dial_ready(&mut self, index: SessionKey) {
         let Holds::Dial(socket) = self.take(index) else { return };
         let Some(to) = self.visits.get(index).and_then(|visit| visit.session.dialled_address()) else {
             return;
@@ -452,7 +462,7 @@ impl Monitor {
         self.happen(index, Event::Dialled(result));
     }
 
-    fn port_ready(&mut self, index: usize) {
+    fn port_ready(&mut self, index: SessionKey) {
         let Some(Visit { holds: Holds::Port(port), .. }) = self.visits.get(index) else { return };
         let accepted = acceptfrom_with(port, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
         // The port would stay readable: better one BIND fails than that the monitor spins.
@@ -474,21 +484,20 @@ impl Monitor {
     }
 
     /// The peer was a stranger: the connection closes, the port stays open.
-    fn keep_port(&mut self, index: usize) {
+    fn keep_port(&mut self, index: SessionKey) {
         drop(self.take(index));
-        if let (Some(port), Ok(place)) = (self.spare_port.take(), u32::try_from(index)) {
-            let _ = watch(&self.epoll, &port, Token::Visit(place), epoll::EventFlags::IN);
+        if let Some(port) = self.spare_port.take() {
+            let _ = self.reactor.watch(&port, Token::Session(index), EventFlags::IN);
             self.hold_port(index, port);
         }
     }
 
     /// Takes what the monitor holds for a session; it is no longer watched.
-    pub(crate) fn take(&mut self, index: usize) -> Holds {
+    pub(crate) fn take(&mut self, index: SessionKey) -> Holds {
         let Some(visit) = self.visits.get_mut(index) else { return Holds::Nothing };
         let held = std::mem::replace(&mut visit.holds, Holds::Nothing);
         if let Holds::Dial(socket) | Holds::Port(socket) = &held {
-            // Explicitly: a socket that is passed on would stay in the set as long as anybody has it open.
-            let _ = epoll::delete(&self.epoll, socket);
+            self.reactor.unwatch(socket);
         }
         if let Holds::Port(_) = held {
             self.counts.remove(Resource::Bind, visit.host());
@@ -497,7 +506,7 @@ impl Monitor {
     }
 
     /// Nothing that is held or under way is of use any longer.
-    fn let_go(&mut self, index: usize) {
+    fn let_go(&mut self, index: SessionKey) {
         match self.take(index) {
             Holds::Lookup(lookup) => self.cancel_lookup(lookup),
             Holds::Query(query) => self.cancel_query(query),
@@ -505,27 +514,22 @@ impl Monitor {
         }
     }
 
-    fn remove_session(&mut self, index: usize) {
+    fn remove_session(&mut self, index: SessionKey) {
         self.let_go(index);
         self.set_deadline(index, None);
-        if let Some(visit) = self.visits.try_remove(index) {
+        if let Some(visit) = self.visits.remove(index) {
             self.counts.end(visit.host(), visit.number);
             self.workers.release(visit.worker, &self.config.settings);
         }
     }
 
-    fn set_deadline(&mut self, index: usize, limit: Option<Duration>) {
+    fn set_deadline(&mut self, index: SessionKey, limit: Option<Duration>) {
         let Some(visit) = self.visits.get_mut(index) else { return };
-        let Ok(place) = u32::try_from(index) else { return };
-        let token = Token::Visit(place).pack();
-        if let Some(old) = visit.deadline.take() {
-            self.deadlines.remove(&(old, token));
-        }
-        visit.deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        self.deadlines.extend(visit.deadline.map(|due| (due, token)));
+        let due = limit.and_then(|limit| Instant::now().checked_add(limit));
+        self.reactor.set_deadline(Token::Session(index), &mut visit.deadline, due);
     }
 
-    pub(crate) fn visit_overdue(&mut self, index: usize) {
+    pub(crate) fn visit_overdue(&mut self, index: SessionKey) {
         if let Some(visit) = self.visits.get_mut(index) {
             visit.deadline = None;
             // A late answer must not be taken for one to what is asked next, here or by the next session with
@@ -536,10 +540,8 @@ impl Monitor {
     }
 
     /// A session worker is gone, and with it the sockets that it had.
-    pub(crate) fn lose_visits(&mut self, worker: usize) {
-        let lost: Vec<usize> =
-            self.visits.iter().filter(|(_, visit)| visit.worker == worker).map(|(index, _)| index).collect();
-        for index in lost {
+    pub(crate) fn lose_visits(&mut self, worker: WorkerKey) {
+        for index in self.visits.keys_where(|visit| visit.worker == worker) {
             self.happen(index, Event::WorkerLost);
         }
     }

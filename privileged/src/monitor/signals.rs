@@ -5,8 +5,8 @@ use crate::hook::ToRunner;
 use crate::monitor::pool::Line;
 use crate::monitor::{Monitor, Stopping};
 use nix::sys::signal::Signal;
-use rustix::event::epoll;
 use sockd_session::config::{Config, counted};
+use sockd_session::keys::{SessionKey, WorkerKey};
 use sockd_session::session::Event;
 use sockd_session::settings::seconds;
 use std::time::Instant;
@@ -80,7 +80,7 @@ impl Monitor {
         }
         self.log.notice(&format!("reloaded: {}", self.config.summary()));
         if self.config.settings.recheck_on_reload {
-            let visits: Vec<usize> = self.visits.iter().map(|(index, _)| index).collect();
+            let visits: Vec<SessionKey> = self.visits.iter().map(|(index, _)| index).collect();
             visits.into_iter().for_each(|index| self.happen(index, Event::Recheck));
         }
     }
@@ -123,17 +123,17 @@ impl Monitor {
         self.log.notice("stopping");
         self.notifier.stopping();
         for listener in self.listeners.drain(..) {
-            let _ = epoll::delete(&self.epoll, &listener.socket);
+            self.reactor.unwatch(&listener.socket);
         }
         self.pause = None;
-        let unused: Vec<usize> = self
+        let unused: Vec<WorkerKey> = self
             .workers
             .all()
             .filter(|(_, worker)| worker.load == 0 && matches!(worker.line, Line::Session(_)))
             .map(|(index, _)| index)
             .collect();
         unused.into_iter().for_each(|index| self.dismiss(index, false, None));
-        let waiting: Vec<usize> = self
+        let waiting: Vec<SessionKey> = self
             .visits
             .iter()
             .filter(|(_, visit)| !visit.session.is_relaying())
@@ -145,7 +145,7 @@ impl Monitor {
     /// Sessions whose workers have not told of their end in time leave their lines all the same, and so does what
     /// has been counted and not written yet.
     pub(crate) fn write_the_rest(&mut self) {
-        let visits: Vec<usize> = self.visits.iter().map(|(index, _)| index).collect();
+        let visits: Vec<SessionKey> = self.visits.iter().map(|(index, _)| index).collect();
         visits.into_iter().for_each(|index| self.happen(index, Event::WorkerLost));
         let late = Instant::now().checked_add(seconds(3600));
         late.into_iter().for_each(|late| self.log.catch_up(late));
@@ -156,7 +156,7 @@ impl Monitor {
         if let Some(stopping) = &mut self.stopping {
             stopping.told = true;
         }
-        let visits: Vec<usize> = self.visits.iter().map(|(index, _)| index).collect();
+        let visits: Vec<SessionKey> = self.visits.iter().map(|(index, _)| index).collect();
         visits.into_iter().for_each(|index| self.happen(index, Event::Stop));
     }
 }

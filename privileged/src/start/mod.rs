@@ -13,23 +13,22 @@ use crate::loader;
 use crate::monitor::listen::{self, Listener};
 use crate::monitor::lock_down;
 use crate::monitor::pool::{Line, Workers};
+use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use crate::monitor::resolver::Lookups;
 use crate::monitor::routing::Kinds;
 use crate::monitor::syslog::Log;
-use crate::monitor::token::Token;
-use crate::monitor::{Monitor, Stopping, watch};
+use crate::monitor::{Monitor, Stopping};
 use crate::process::namespaces::Ids;
 use crate::process::signals::SIGNALS;
 use crate::process::{descriptors, terminal};
 use crate::spawner::{self, Plan, Spawner};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::getpeername;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service_manager::{Environment, Notifier, Source};
-use slab::Slab;
 use sockd_common::channel::Received;
 use sockd_common::message::session::FromSession;
 use sockd_common::message::{CHANNEL_FD, LockdownReport, Role};
@@ -37,11 +36,12 @@ use sockd_policy::Services;
 use sockd_session::about::{self, Greeting};
 use sockd_session::config::Config;
 use sockd_session::config::default_port;
+use sockd_session::keys::Slots;
 use sockd_session::limits::counts::Counts;
 use sockd_session::limits::rate::RateLimiter;
 use sockd_session::sandbox;
 use sockd_session::settings::{Commands, Sandbox, Settings};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -183,22 +183,20 @@ fn prepare(
     let workers = Workers::new(spawner.channel, descriptor_limit());
     let pid_file = options.pid_file.as_deref().map(write_pid_file).transpose();
     let pid_file = pid_file.map_err(|error| Failure::system(format!("--pid-file: {error}")))?;
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(Failure::system)?;
     let mut monitor = Monitor {
         options,
         config,
         log,
-        epoll,
+        reactor: Reactor::new().map_err(Failure::system)?,
         listeners,
         signals,
         kinds: Kinds::new().map_err(|error| Failure::system(format!("rtnetlink: {error}")))?,
         workers,
-        visits: Slab::new(),
+        visits: Slots::default(),
         counts: Counts::default(),
         rate_limiter: RateLimiter::default(),
-        deadlines: BTreeSet::new(),
         lookups: Lookups::new(),
-        queries: Slab::new(),
+        queries: Slots::default(),
         unreachable: HashMap::new(),
         runner,
         loader: Some(loader),
@@ -413,19 +411,19 @@ impl Monitor {
     fn watch_everything(&mut self) -> rustix::io::Result<()> {
         // A trial ends with its terminal. Of a hang-up epoll tells unasked, also where no signal comes.
         if self.options.trial && rustix::termios::isatty(rustix::stdio::stderr()) {
-            watch(&self.epoll, rustix::stdio::stderr(), Token::Terminal, epoll::EventFlags::ONESHOT)?;
+            self.reactor.watch(rustix::stdio::stderr(), Token::Terminal, EventFlags::ONESHOT)?;
         }
-        watch(&self.epoll, &self.signals, Token::Signals, epoll::EventFlags::IN)?;
-        watch(&self.epoll, &*self.workers.spawner(), Token::Spawner, epoll::EventFlags::IN)?;
+        self.reactor.watch(&self.signals, Token::Signals, EventFlags::IN)?;
+        self.reactor.watch(&*self.workers.spawner(), Token::Spawner, EventFlags::IN)?;
         if let Some(runner) = &self.runner {
-            watch(&self.epoll, runner, Token::Runner, epoll::EventFlags::IN)?;
+            self.reactor.watch(runner, Token::Runner, EventFlags::IN)?;
         }
         if let Some(loader) = &self.loader {
-            watch(&self.epoll, loader, Token::Loader, epoll::EventFlags::IN)?;
+            self.reactor.watch(loader, Token::Loader, EventFlags::IN)?;
         }
-        watch(&self.epoll, self.kinds.changes(), Token::Changes, epoll::EventFlags::IN)?;
+        self.reactor.watch(self.kinds.changes(), Token::Changes, EventFlags::IN)?;
         for (place, listener) in (0u32..).zip(&self.listeners) {
-            watch(&self.epoll, &listener.socket, Token::Listener(place), epoll::EventFlags::IN)?;
+            self.reactor.watch(&listener.socket, Token::Listener(place), EventFlags::IN)?;
         }
         self.resume();
         Ok(())

@@ -1,6 +1,7 @@
 //! What every client host has open.
 
 use crate::client_host::Host;
+use crate::keys::SessionKey;
 use crate::settings::Settings;
 use std::collections::{BTreeMap, HashMap};
 
@@ -35,7 +36,7 @@ struct Open {
     /// By [`Resource`].
     counts: [u32; 4],
     /// Unfinished requests in the order in which they came.
-    unfinished: BTreeMap<u64, usize>,
+    unfinished: BTreeMap<u64, SessionKey>,
 }
 
 impl Open {
@@ -52,7 +53,7 @@ impl Open {
 
 impl Counts {
     /// A session begins; gives its number in the order of all.
-    pub fn begin(&mut self, host: Host, session: usize) -> u64 {
+    pub fn begin(&mut self, host: Host, session: SessionKey) -> u64 {
         // In all, those that have been.
         self.all.sessions = self.all.sessions.saturating_add(1);
         let number = self.all.sessions;
@@ -137,7 +138,7 @@ impl Counts {
 
     /// The oldest unfinished request of a host that has more of them than it may have, or else the oldest of all where
     /// there are too many, and the setting that says so.
-    pub fn oldest_beyond(&self, host: Host, settings: &Settings) -> Option<(usize, &'static str)> {
+    pub fn oldest_beyond(&self, host: Host, settings: &Settings) -> Option<(SessionKey, &'static str)> {
         let oldest = |open: &Open, limit: u32| {
             let beyond = u32::try_from(open.unfinished.len()).is_ok_and(|number| number > limit);
             open.unfinished.first_key_value().filter(|_| beyond).map(|(_, session)| *session)
@@ -152,11 +153,15 @@ impl Counts {
 mod tests {
     use super::*;
 
+    fn key(place: u32) -> SessionKey {
+        SessionKey::new(place)
+    }
+
     #[test]
     fn the_oldest_unfinished_request_gives_way() {
         let host = Host::of("192.0.2.1".parse().unwrap());
         let mut counts = Counts::default();
-        let numbers: Vec<u64> = (0..3).map(|session| counts.begin(host, session)).collect();
+        let numbers: Vec<u64> = (0..3).map(|place| counts.begin(host, key(place))).collect();
         let other = Host::of("192.0.2.2".parse().unwrap());
         let of = |max_requests_per_host, max_requests| Settings {
             max_requests,
@@ -164,12 +169,12 @@ mod tests {
             ..Settings::default()
         };
         assert_eq!(counts.oldest_beyond(host, &of(3, 3)), None);
-        assert_eq!(counts.oldest_beyond(host, &of(2, 3)), Some((0, "max_requests_per_host reached")));
+        assert_eq!(counts.oldest_beyond(host, &of(2, 3)), Some((key(0), "max_requests_per_host reached")));
         counts.finished(host, numbers[0]);
-        assert_eq!(counts.oldest_beyond(host, &of(1, 3)), Some((1, "max_requests_per_host reached")));
-        let last = counts.begin(other, 3);
+        assert_eq!(counts.oldest_beyond(host, &of(1, 3)), Some((key(1), "max_requests_per_host reached")));
+        let last = counts.begin(other, key(3));
         assert_eq!(counts.oldest_beyond(other, &of(2, 3)), None);
-        assert_eq!(counts.oldest_beyond(other, &of(2, 2)), Some((1, "max_requests reached")));
+        assert_eq!(counts.oldest_beyond(other, &of(2, 2)), Some((key(1), "max_requests reached")));
         counts.end(other, last);
         numbers.iter().for_each(|number| counts.end(host, *number));
         assert_eq!(counts.sessions(host), 0);

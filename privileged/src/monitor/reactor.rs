@@ -1,0 +1,219 @@
+//! What the monitor waits for: descriptors that become ready, and deadlines that pass.
+
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use sockd_session::keys::{Key, LookupKey, QueryKey, SessionKey, WorkerKey};
+use std::collections::BTreeSet;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+pub use epoll::EventFlags;
+
+/// One turn of the loop at least; a wait of weeks would be another system call.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// What has become ready, or whose deadline has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// A listening socket, by its place.
+    Listener(u32),
+    /// The signals.
+    Signals,
+    /// The spawner's channel.
+    Spawner,
+    /// The command runner's channel.
+    Runner,
+    /// Room in the log.
+    Log,
+    /// The loader's channel.
+    Loader,
+    /// The end of a trial's terminal.
+    Terminal,
+    /// News of addresses and routes.
+    Changes,
+    /// A worker's channel.
+    Worker(WorkerKey),
+    /// The connection or the BIND port of a session.
+    Session(SessionKey),
+    /// The TCP connection to a nameserver, of a lookup.
+    Lookup(LookupKey),
+    /// The connection to an identd, of a query.
+    Query(QueryKey),
+}
+
+/// A [`Token`] as the number that the kernel gives back with an event, and by which deadlines are ordered.
+type PackedToken = u64;
+
+impl Token {
+    fn pack(self) -> PackedToken {
+        let (kind, place) = match self {
+            Self::Listener(place) => (0, place),
+            Self::Signals => (1, 0),
+            Self::Spawner => (2, 0),
+            Self::Changes => (3, 0),
+            Self::Worker(key) => (4, key.place()),
+            Self::Session(key) => (5, key.place()),
+            Self::Lookup(key) => (6, key.place()),
+            Self::Query(key) => (7, key.place()),
+            Self::Runner => (8, 0),
+            Self::Log => (9, 0),
+            Self::Loader => (10, 0),
+            Self::Terminal => (11, 0),
+        };
+        kind << 32 | u64::from(place)
+    }
+
+    fn unpack(number: PackedToken) -> Option<Self> {
+        let place = (number & u64::from(u32::MAX)) as u32;
+        Some(match number >> 32 {
+            0 => Self::Listener(place),
+            1 => Self::Signals,
+            2 => Self::Spawner,
+            3 => Self::Changes,
+            4 => Self::Worker(Key::new(place)),
+            5 => Self::Session(Key::new(place)),
+            6 => Self::Lookup(Key::new(place)),
+            7 => Self::Query(Key::new(place)),
+            8 => Self::Runner,
+            9 => Self::Log,
+            10 => Self::Loader,
+            11 => Self::Terminal,
+            _ => return None,
+        })
+    }
+}
+
+/// Room for the events of one turn.
+pub type Events = [MaybeUninit<epoll::Event>; 256];
+
+/// Everything that is waited for.
+#[derive(Debug)]
+pub struct Reactor {
+    epoll: OwnedFd,
+    deadlines: BTreeSet<(Instant, PackedToken)>,
+}
+
+impl Reactor {
+    /// Waits for nothing yet.
+    pub fn new() -> rustix::io::Result<Self> {
+        Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, deadlines: BTreeSet::new() })
+    }
+
+    /// Waits until a descriptor is ready, a deadline has passed or it is `until`; gives what is ready.
+    pub fn wait<'a>(
+        &self,
+        until: Option<Instant>,
+        events: &'a mut Events,
+    ) -> rustix::io::Result<impl Iterator<Item = Token> + use<'a>> {
+        let soonest = self.deadlines.first().map(|(due, _)| *due).into_iter().chain(until).min();
+        let ready = match epoll::wait(&self.epoll, events, Some(&time_to(soonest))) {
+            Ok((ready, _)) => &*ready,
+            Err(Errno::INTR) => &[],
+            Err(error) => return Err(error),
+        };
+        Ok(ready.iter().filter_map(|event| Token::unpack(event.data.u64())))
+    }
+
+    /// Begins to watch a descriptor.
+    pub fn watch(&self, descriptor: impl AsFd, token: Token, flags: EventFlags) -> rustix::io::Result<()> {
+        epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(token.pack()), flags)
+    }
+
+    /// Watches a descriptor for something else than before. This takes no memory.
+    pub fn watch_for(
+        &self,
+        descriptor: impl AsFd,
+        token: Token,
+        flags: EventFlags,
+    ) -> rustix::io::Result<()> {
+        epoll::modify(&self.epoll, descriptor, epoll::EventData::new_u64(token.pack()), flags)
+    }
+
+    /// Watches a descriptor no longer. One that is passed on would stay in the set as long as anybody has it open.
+    pub fn unwatch(&self, descriptor: impl AsFd) {
+        let _ = epoll::delete(&self.epoll, descriptor);
+    }
+
+    /// Moves a deadline of whom `token` names, from where it was.
+    pub fn set_deadline(&mut self, token: Token, deadline: &mut Option<Instant>, due: Option<Instant>) {
+        if let Some(old) = deadline.take() {
+            self.deadlines.remove(&(old, token.pack()));
+        }
+        self.deadlines.extend(due.map(|due| (due, token.pack())));
+        *deadline = due;
+    }
+
+    /// Takes one deadline that has passed, and gives whose it was.
+    pub fn take_due(&mut self, now: Instant) -> Option<Token> {
+        while let Some((due, token)) = self.deadlines.first().copied()
+            && due <= now
+        {
+            self.deadlines.pop_first();
+            if let Some(token) = Token::unpack(token) {
+                return Some(token);
+            }
+        }
+        None
+    }
+
+    /// A descriptor that can be given up when there are no others.
+    pub fn reserve_descriptor(&self) -> Option<OwnedFd> {
+        rustix::io::fcntl_dupfd_cloexec(&self.epoll, 3).ok()
+    }
+}
+
+fn time_to(due: Option<Instant>) -> Timespec {
+    let wait = due.map_or(LONGEST_WAIT, |due| {
+        // Rounded up, so that what is due really is when the time has come.
+        due.saturating_duration_since(Instant::now()).saturating_add(Duration::from_millis(1))
+    });
+    let wait = wait.min(LONGEST_WAIT);
+    Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(3600), tv_nsec: wait.subsec_nanos().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_loses_nothing() {
+        let tokens = [
+            Token::Listener(1),
+            Token::Signals,
+            Token::Spawner,
+            Token::Changes,
+            Token::Worker(Key::new(u32::MAX - 1)),
+            Token::Session(Key::new(3)),
+            Token::Lookup(Key::new(4)),
+            Token::Query(Key::new(5)),
+            Token::Runner,
+            Token::Log,
+            Token::Loader,
+            Token::Terminal,
+        ];
+        for token in tokens {
+            assert_eq!(Token::unpack(token.pack()), Some(token));
+        }
+        assert_eq!(Token::unpack(12 << 32), None);
+    }
+
+    #[test]
+    fn a_deadline_that_is_moved_passes_once_and_in_its_order() {
+        let mut reactor = Reactor::new().unwrap();
+        let now = Instant::now();
+        let [first, second] = [1, 2].map(|place| Token::Session(Key::new(place)));
+        let after = |seconds| now.checked_add(Duration::from_secs(seconds));
+        let (mut of_first, mut of_second) = (None, None);
+        reactor.set_deadline(first, &mut of_first, after(1));
+        reactor.set_deadline(second, &mut of_second, after(2));
+        reactor.set_deadline(first, &mut of_first, after(3));
+        assert_eq!((of_first, of_second), (after(3), after(2)));
+        assert_eq!(reactor.take_due(now), None);
+        let late = after(4).unwrap();
+        assert_eq!([(); 3].map(|()| reactor.take_due(late)), [Some(second), Some(first), None]);
+        reactor.set_deadline(first, &mut of_first, after(1));
+        reactor.set_deadline(first, &mut of_first, None);
+        assert_eq!(reactor.take_due(late), None);
+    }
+}
