@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::columns::{FILE, Rule, RuleBody, Span, UserFile, count};
+use crate::columns::{Rule, RuleBody, count};
 use crate::index::Index;
 use crate::pattern::Pattern;
 use crate::patterns::PatternSetBuilder;
@@ -78,12 +78,9 @@ impl Builder {
         self.lists.get(word).copied()
     }
 
-    /// Adds a user list of items as [`Table::items`] has them.
+    /// Adds a user list of items as [`crate::users::UserLists`] has them.
     pub(crate) fn list(&mut self, word: &str, items: &[u32]) -> u32 {
-        let start = count(&self.table.items);
-        self.table.items.extend_from_slice(items);
-        self.table.lists.push(Span { start, end: count(&self.table.items) });
-        let number = count(&self.table.lists);
+        let number = self.table.users.add(items);
         self.lists.insert(word.into(), number);
         number
     }
@@ -93,19 +90,9 @@ impl Builder {
         self.files.get(path).copied()
     }
 
-    /// Adds a user file and gives its item.
-    pub(crate) fn file(&mut self, path: &str, mut users: Vec<&[u8]>) -> u32 {
-        users.sort_unstable();
-        users.dedup();
-        let start = count(&self.table.file_users);
-        for user in users {
-            let text = self.table.strings.add(user);
-            self.table.file_users.push(text);
-        }
-        let users = Span { start, end: count(&self.table.file_users) };
-        let item = FILE | count(&self.table.files);
-        let text = self.table.strings.add(path.as_bytes());
-        self.table.files.push(UserFile { path: text, users });
+    /// Adds a user file and returns its item.
+    pub(crate) fn file(&mut self, path: &str, users: Vec<&[u8]>) -> u32 {
+        let item = self.table.users.add_file(path, users, &mut self.table.strings);
         self.files.insert(path.into(), item);
         item
     }

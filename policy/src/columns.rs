@@ -46,16 +46,6 @@ pub(crate) struct Span {
     pub(crate) end: u32,
 }
 
-/// A file of user ids. It is read once however many lines name it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct UserFile {
-    pub(crate) path: u32,
-    pub(crate) users: Span,
-}
-
-/// Marks an item of a user list as a file.
-pub(crate) const FILE: u32 = 1 << 31;
-
 /// A rule in the list of one of its patterns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Entry {

@@ -160,7 +160,7 @@ impl RuleSet {
 
     /// The paths of the user files that were read.
     pub fn user_files(&self) -> impl Iterator<Item = &str> {
-        self.table.files.iter().map(|file| self.table.strings.str(file.path))
+        self.table.users.files.iter().map(|file| self.table.strings.str(file.path))
     }
 }
 
@@ -215,7 +215,7 @@ impl<'r> RuleRef<'r> {
             ("source", source == Match::Yes),
             ("destination", destination == Match::Yes),
             ("port", body.is_some_and(|body| body.ports.allow(query.port))),
-            ("user", body.is_some_and(|body| table.lists_user(body.users, query.user))),
+            ("user", body.is_some_and(|body| table.users.names(body.users, query.user, &table.strings))),
         ];
         fields.into_iter().filter(|(_, matches)| !matches).map(|(field, _)| field).collect()
     }

@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 use names::{Packed, with_room};
 
 use crate::address::{Network, canonical};
-use crate::columns::{Entry, FILE, Op, Ports, Rule, RuleBody, Span, UserFile, count};
+use crate::columns::{Entry, Op, Ports, Rule, RuleBody, Span, count};
 use crate::decide::{self, IDENT, PERMIT, RuleSet};
 use crate::line::LONGEST;
 use crate::lists::Lists;
@@ -38,6 +38,7 @@ use crate::strings::StringPool;
 use crate::table::Table;
 use crate::template;
 use crate::upstream::{self, Upstreams, way_of};
+use crate::users::{FILE, UserFile, UserLists};
 
 /// What a frozen file was made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -200,10 +201,10 @@ fn write_table(out: &mut Vec<u8>, table: &Table) {
         names::write(out, set, &table.strings);
     }
     write(out, &table.templates, |out, text| words(out, &[*text]));
-    write(out, &table.items, |out, item| words(out, &[*item]));
-    write(out, &table.lists, |out, span| words(out, &[span.start, span.end]));
-    write(out, &table.file_users, |out, text| words(out, &[*text]));
-    write(out, &table.files, |out, file| words(out, &[file.path, file.users.start, file.users.end]));
+    write(out, &table.users.items, |out, item| words(out, &[*item]));
+    write(out, &table.users.lists, |out, span| words(out, &[span.start, span.end]));
+    write(out, &table.users.file_users, |out, text| words(out, &[*text]));
+    write(out, &table.users.files, |out, file| words(out, &[file.path, file.users.start, file.users.end]));
     write(out, &table.bodies, |out, body| {
         let op = Op::ALL.iter().position(|(op, _)| *op == body.ports.op).unwrap_or_default();
         let ports = u32::from(body.ports.port) | (op as u32) << 16;
@@ -332,10 +333,7 @@ impl<'a> Reader<'a> {
             destination,
             strings,
             templates: self.items(|[text]| text)?,
-            items: self.items(|[item]| item)?,
-            lists: self.items(|[start, end]| Span { start, end })?,
-            file_users: self.items(|[text]| text)?,
-            files: self.items(|[path, start, end]| UserFile { path, users: Span { start, end } })?,
+            users: self.users()?,
             bodies: self.items(body_of)?,
             specials: [(self.word()?, self.word()?), (self.word()?, self.word()?)],
             lines: self.items(|[rule, line]| (rule, line))?,
@@ -351,6 +349,14 @@ impl<'a> Reader<'a> {
             return Err(FrozenError::Content("patterns that no rule has"));
         }
         Ok(table)
+    }
+
+    fn users(&mut self) -> Result<UserLists, FrozenError> {
+        let items = self.items(|[item]| item)?;
+        let lists = self.items(|[start, end]| Span { start, end })?;
+        let file_users = self.items(|[text]| text)?;
+        let files = self.items(|[path, start, end]| UserFile { path, users: Span { start, end } })?;
+        Ok(UserLists { lists, items, files, file_users })
     }
 
     fn lists(&mut self, counts: [u32; 3]) -> Result<Lists, FrozenError> {
@@ -473,23 +479,23 @@ fn are_commands(table: &Table) -> bool {
 fn are_user_files(table: &Table) -> bool {
     let bytes = |text: &u32| table.strings.bytes(*text);
     let in_order = |users: &[u32]| users.is_sorted_by(|a, b| bytes(a) < bytes(b));
-    table.file_users.iter().all(|text| is_text(table, *text) && is_user(bytes(text)))
-        && follow_each_other(table.files.iter().map(|file| file.users), table.file_users.len())
-        && table.files.iter().all(|file| {
+    table.users.file_users.iter().all(|text| is_text(table, *text) && is_user(bytes(text)))
+        && follow_each_other(table.users.files.iter().map(|file| file.users), table.users.file_users.len())
+        && table.users.files.iter().all(|file| {
             is_text(table, file.path)
                 && is_item(bytes(&file.path), true)
-                && in_order(file.users.of(&table.file_users))
+                && in_order(file.users.of(&table.users.file_users))
         })
 }
 
 fn are_lists(table: &Table) -> bool {
     let item = |item: &u32| match item & FILE {
         0 => is_text(table, *item) && is_item(table.strings.bytes(*item), false),
-        _ => ((item ^ FILE) as usize) < table.files.len(),
+        _ => ((item ^ FILE) as usize) < table.users.files.len(),
     };
-    table.items.iter().all(item)
-        && table.lists.iter().all(|list| list.start < list.end)
-        && follow_each_other(table.lists.iter().copied(), table.items.len())
+    table.users.items.iter().all(item)
+        && table.users.lists.iter().all(|list| list.start < list.end)
+        && follow_each_other(table.users.lists.iter().copied(), table.users.items.len())
 }
 
 /// Whether spans divide an array among them; if they could overlap, a short file would take long to check.
@@ -500,7 +506,7 @@ fn follow_each_other(mut spans: impl Iterator<Item = Span>, length: usize) -> bo
 
 fn are_bodies(table: &Table, kind: Kind) -> bool {
     table.bodies.iter().all(|body| {
-        body.users as usize <= table.lists.len()
+        body.users as usize <= table.users.lists.len()
             && (body.ports.op != Op::Any || body.ports.port == 0)
             && is_choice(body, table, kind)
     })
@@ -635,14 +641,17 @@ mod tests {
         assert_eq!(altered(|table| table.bodies[0].template = 9), content("a command that is none"));
         assert_eq!(altered(|table| table.specials[0].0 = 9), content("a command that is none"));
         assert_eq!(altered(|table| table.templates[0] = 99), content("a command that is none"));
-        assert_eq!(altered(|table| table.items[0] = FILE | 2), content("a user list that is none"));
-        assert_eq!(altered(|table| table.file_users[0] = 99), content("a user file that is none"));
+        assert_eq!(altered(|table| table.users.items[0] = FILE | 2), content("a user list that is none"));
+        assert_eq!(altered(|table| table.users.file_users[0] = 99), content("a user file that is none"));
     }
 
     #[test]
     fn spans_that_overlap_and_texts_without_end_are_refused() {
-        assert_eq!(altered(|table| table.files[1].users.start = 0), content("a user file that is none"));
-        assert_eq!(altered(|table| table.lists[1].start = 0), content("a user list that is none"));
+        assert_eq!(
+            altered(|table| table.users.files[1].users.start = 0),
+            content("a user file that is none")
+        );
+        assert_eq!(altered(|table| table.users.lists[1].start = 0), content("a user list that is none"));
         let long = |table: &mut Table| text(table, &[b'a'; 5000]);
         assert_eq!(altered(|table| _ = long(table)), content("a text that is too long"));
     }
@@ -651,7 +660,7 @@ mod tests {
     fn texts_that_a_listing_would_not_give_back_are_refused() {
         for id in [&b"a b"[..], b"a,b", b"a\nb", b"a#", b"a:", b"", b"/a", b"\xff", &[b'a'; 256]] {
             assert_eq!(
-                altered(|table| table.items[0] = text(table, id)),
+                altered(|table| table.users.items[0] = text(table, id)),
                 content("a user list that is none"),
                 "{id:?}"
             );
@@ -668,14 +677,14 @@ mod tests {
             assert_eq!(refused, content("names that are no names or out of order"), "{place}");
         }
         assert_eq!(
-            altered(|table| table.files[0].path = text(table, b"a")),
+            altered(|table| table.users.files[0].path = text(table, b"a")),
             content("a user file that is none")
         );
     }
 
     #[test]
     fn orders_that_the_search_relies_on_are_checked() {
-        assert_eq!(altered(|table| table.file_users.reverse()), content("a user file that is none"));
+        assert_eq!(altered(|table| table.users.file_users.reverse()), content("a user file that is none"));
         assert_eq!(altered(|table| table.lines = vec![]), content("lines out of order"));
         assert_eq!(altered(|table| table.lines = vec![(0, 1), (1, 1)]), content("lines out of order"));
         assert_eq!(altered(|table| table.lines = vec![(0, 1), (9, 11)]), content("lines out of order"));

@@ -43,6 +43,7 @@ mod table;
 pub mod template;
 mod upstream;
 mod user;
+mod users;
 mod zones;
 
 pub use address::{Network, canonical};

@@ -42,11 +42,11 @@ fn never_matches(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
     if ranges(body.ports).next().is_none() {
         return Some(String::from("never matches: there is no such port"));
     }
-    if !table.lists_anybody(body.users) {
+    if !table.users.name_anybody(body.users) {
         return Some(String::from("never matches: its user list is empty"));
     }
     let covers = |earlier: &RuleBody| {
-        ports_cover(earlier.ports, body.ports) && table.users_cover(earlier.users, body.users)
+        ports_cover(earlier.ports, body.ports) && table.users.cover(earlier.users, body.users, &table.strings)
     };
     let earlier = covered(table, &rule.source(), &rule.destination(), rule.index(), covers)?;
     Some(format!("never matches: line {} matches all that it would", table.line(earlier)))

@@ -4,17 +4,17 @@
 //! A rule is two pattern ids, a body (everything else, shared by all rules that say the same) and its line; it is kept
 //! in the lists of the index, once. The strings (names, users, commands, file names) live in one pool.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::columns::{FILE, Op, Rule, RuleBody, Span, UserFile};
+use crate::columns::{Op, Rule, RuleBody};
 use crate::index::Index;
 use crate::pattern::Pattern;
 use crate::patterns::PatternSet;
 use crate::query::Query;
 use crate::strings::StringPool;
 use crate::template::Template;
+use crate::users::UserLists;
 
 /// A compiled file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,12 +27,7 @@ pub(crate) struct Table {
     pub(crate) strings: StringPool,
     /// Strings of the commands.
     pub(crate) templates: Vec<u32>,
-    pub(crate) lists: Vec<Span>,
-    /// Items of the lists: the text of a user id, or a file by [`FILE`] and its place in `files`.
-    pub(crate) items: Vec<u32>,
-    pub(crate) files: Vec<UserFile>,
-    /// Strings of the user ids in files, sorted by their bytes within each file.
-    pub(crate) file_users: Vec<u32>,
+    pub(crate) users: UserLists,
     /// `#NO_IDENTD:` and `#BAD_ID:` of `sockd.conf`: template (from 1; 0 is none) and line.
     pub(crate) specials: [(u32, u32); 2],
     /// Of each body, whether its lines deny: then a network counts although the address is not known.
@@ -77,7 +72,7 @@ impl Table {
         let Some(body) = self.bodies.get(rule.body as usize) else { return Ok(()) };
         f.write_str(action)?;
         if body.users != 0 {
-            write!(f, " *={}", self.list_word(body.users))?;
+            write!(f, " *={}", self.users.word(body.users, &self.strings))?;
         }
         let source = from.then(|| self.source.pattern(rule.source, &self.strings));
         let destination = self.destination.pattern(rule.destination, &self.strings);
@@ -93,28 +88,6 @@ impl Table {
         }
     }
 
-    /// Whether a list names any user at all.
-    pub(crate) fn lists_anybody(&self, list: u32) -> bool {
-        let file = |item: &u32| {
-            self.files.get((item ^ FILE) as usize).map_or(0, |file| file.users.of(&self.file_users).len())
-        };
-        list == 0 || self.list_items(list).iter().any(|item| item & FILE == 0 || file(item) > 0)
-    }
-
-    /// Whether one list surely names every user that another does.
-    pub(crate) fn users_cover(&self, outer: u32, inner: u32) -> bool {
-        let named = |item: &u32| match item & FILE {
-            0 => self.lists_user(outer, self.strings.bytes(*item)),
-            _ => self.list_items(outer).contains(item),
-        };
-        outer == 0 || outer == inner || (inner != 0 && self.list_items(inner).iter().all(named))
-    }
-
-    fn list_items(&self, list: u32) -> &[u32] {
-        let span = list.checked_sub(1).and_then(|list| self.lists.get(list as usize));
-        span.map_or(&[][..], |span| span.of(&self.items))
-    }
-
     /// The line of a rule, from 1.
     pub(crate) fn line(&self, rule: u32) -> u32 {
         let before = self.lines.partition_point(|(first, _)| *first <= rule).checked_sub(1);
@@ -128,29 +101,7 @@ impl Table {
         Some(Template::checked(self.strings.str(*text)))
     }
 
-    /// A user list as it is written.
-    pub(crate) fn list_word(&self, list: u32) -> String {
-        let text = |item: &u32| match item & FILE {
-            0 => self.strings.str(*item),
-            _ => self.files.get((item ^ FILE) as usize).map_or("", |file| self.strings.str(file.path)),
-        };
-        self.list_items(list).iter().map(text).collect::<Vec<_>>().join(",")
-    }
-
     pub(crate) fn body_matches(&self, body: &RuleBody, query: &Query) -> bool {
-        body.ports.allow(query.port) && self.lists_user(body.users, query.user)
-    }
-
-    /// Whether the user is in the list; an empty id is in none, whatever the list holds.
-    pub(crate) fn lists_user(&self, list: u32, user: &[u8]) -> bool {
-        let Some(list) = list.checked_sub(1) else { return true };
-        let Some(span) = self.lists.get(list as usize).filter(|_| !user.is_empty()) else { return false };
-        span.of(&self.items).iter().any(|item| match item & FILE {
-            0 => self.strings.bytes(*item) == user,
-            _ => self.files.get((item ^ FILE) as usize).is_some_and(|file| {
-                let users = file.users.of(&self.file_users);
-                users.binary_search_by(|text| self.strings.bytes(*text).cmp(user)).is_ok()
-            }),
-        })
+        body.ports.allow(query.port) && self.users.names(body.users, query.user, &self.strings)
     }
 }
