@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use crate::columns::{Rule, RuleBody, count};
 use crate::index::Index;
+use crate::kind::Kind;
 use crate::pattern::Pattern;
 use crate::patterns::PatternSetBuilder;
 use crate::table::Table;
@@ -13,7 +14,7 @@ use crate::table::Table;
 /// Collects lines into a table.
 #[derive(Default)]
 pub(crate) struct Builder {
-    pub(crate) table: Table,
+    table: Table,
     /// The body of each rule.
     rules: Vec<u32>,
     source: PatternSetBuilder,
@@ -27,16 +28,16 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// The most bytes of text a table is made from, so that 31 bits count everything in it.
+    /// A table is made from at most so many bytes of text, so that 31 bits count everything in it.
     pub(crate) const LARGEST: usize = 1 << 30;
 
-    /// Whether `bytes` more of text still fit.
+    /// Counts the bytes of a text. Whether a table may be made from it, together with all texts before.
     pub(crate) fn admits(&mut self, bytes: usize) -> bool {
         self.read = self.read.saturating_add(bytes);
         self.read <= Builder::LARGEST
     }
 
-    /// Adds a line below those that are there.
+    /// Adds a line below all others.
     pub(crate) fn rule(&mut self, line: usize, source: &Pattern, destination: &Pattern, body: RuleBody) {
         let number = count(&self.rules);
         self.source.add(number, source);
@@ -53,7 +54,7 @@ impl Builder {
         self.rules.push(body);
     }
 
-    /// A text that many lines may share.
+    /// The number of a string that many lines may share.
     pub(crate) fn text(&mut self, text: &str) -> u32 {
         if let Some(known) = self.shared.get(text) {
             return *known;
@@ -63,7 +64,7 @@ impl Builder {
         number
     }
 
-    /// The number (from 1) of a command that has been checked.
+    /// The number of a command, counted from 1. The text has been checked.
     pub(crate) fn template(&mut self, text: &str) -> u32 {
         let text = self.text(text);
         let next = count(&self.table.templates).saturating_add(1);
@@ -73,19 +74,19 @@ impl Builder {
         })
     }
 
-    /// The number (from 1) of a user list that has been seen before.
+    /// The number of a user list that was added before, counted from 1.
     pub(crate) fn known_list(&self, word: &str) -> Option<u32> {
         self.lists.get(word).copied()
     }
 
-    /// Adds a user list of items as [`crate::users::UserLists`] has them.
+    /// Adds a user list of items and returns its number.
     pub(crate) fn list(&mut self, word: &str, items: &[u32]) -> u32 {
         let number = self.table.users.add(items);
         self.lists.insert(word.into(), number);
         number
     }
 
-    /// The item of a user file that has been read before.
+    /// The item of a user file that was added before.
     pub(crate) fn known_file(&self, path: &str) -> Option<u32> {
         self.files.get(path).copied()
     }
@@ -97,8 +98,24 @@ impl Builder {
         item
     }
 
-    /// Sorts the patterns, lays the index and gives the table. `denies` tells which choices deny.
-    pub(crate) fn finish(mut self, denies: impl Fn(&Table, u32) -> bool) -> Table {
+    /// Adds the item of a user id.
+    pub(crate) fn user(&mut self, id: &[u8]) -> u32 {
+        self.table.strings.add(id)
+    }
+
+    /// Sets a special line to a command, by its number; false if that line is set already.
+    pub(crate) fn special(&mut self, place: usize, template: u32, line: usize) -> bool {
+        match self.table.specials.get_mut(place) {
+            Some(special) if special.0 == 0 => {
+                *special = (template, u32::try_from(line).unwrap_or(u32::MAX));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Sorts the patterns, makes the index and returns the table.
+    pub(crate) fn finish(mut self, kind: &Kind) -> Table {
         let (table, count) = (&mut self.table, self.rules.len());
         let (source, sources) = self.source.finish(&mut table.strings, count);
         let (destination, destinations) = self.destination.finish(&mut table.strings, count);
@@ -107,6 +124,6 @@ impl Builder {
             rules.map(|((source, destination), body)| Rule { source, destination, body }).collect();
         table.index = Index::of(&rules, &source, &destination);
         (table.source, table.destination) = (source, destination);
-        self.table.precompute(denies)
+        self.table.precompute(kind)
     }
 }

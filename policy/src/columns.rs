@@ -55,6 +55,9 @@ pub(crate) struct Entry {
     pub(crate) body: u32,
 }
 
+/// The classic limit of a line of a file, in bytes without its end.
+pub(crate) const LONGEST_LINE: usize = 1023;
+
 /// Stands for the number of a rule where there is none. It is greater than the number of every rule.
 pub(crate) const NO_RULE: u32 = UNCONDITIONAL - 1;
 

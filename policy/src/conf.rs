@@ -20,10 +20,10 @@ use alloc::vec::Vec;
 
 use crate::builder::Builder;
 use crate::columns::{Op, Ports, RuleBody};
-use crate::decide::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RuleSet, denies};
 use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line};
 use crate::pattern::Pattern;
+use crate::rules::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RULES, RuleSet};
 use crate::services::Services;
 use crate::template;
 use crate::user::UserId;
@@ -45,7 +45,7 @@ pub fn parse_conf(
     }
     each_line(text, &mut faults, |number, line| conf.line(number, line));
     faults.none()?;
-    Ok(RuleSet { table: conf.builder.finish(denies) })
+    Ok(RuleSet { table: conf.builder.finish(&RULES) })
 }
 
 struct Conf<'a> {
@@ -69,13 +69,11 @@ impl Conf<'_> {
         let text = core::str::from_utf8(text.trim_ascii())
             .map_err(|_| LineError::expected(number, "UTF-8 text", Some(text)))?;
         let template = template(&mut self.builder, number, text)?;
-        match self.builder.table.specials.get_mut(place) {
-            Some(special) if special.0 == 0 => {
-                *special = (template, u32::try_from(number).unwrap_or(u32::MAX))
-            }
-            _ => return Err(LineError::new(number, format!("expected one {name} line, found a second"))),
+        if self.builder.special(place, template, number) {
+            Ok(())
+        } else {
+            Err(LineError::new(number, format!("expected one {name} line, found a second")))
         }
-        Ok(())
     }
 
     fn rule(&mut self, number: usize, mut words: Words) -> Result<(), LineError> {
@@ -165,7 +163,7 @@ pub(crate) fn user_list(
             file_item(builder, user_file, line, item)?
         } else {
             let id = UserId::parse(item.as_bytes()).map_err(|_| id_too_long(line, item.as_bytes()))?;
-            builder.table.strings.add(id.as_bytes())
+            builder.user(id.as_bytes())
         });
     }
     // A list of commas alone names nobody; as a deny line it would let everybody through.

@@ -9,8 +9,8 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::address::{Network, canonical};
-use crate::decide::RuleRef;
 use crate::pattern::Pattern;
+use crate::rules::RuleRef;
 
 /// What the host's routing table says of an address; the caller finds it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -106,6 +106,29 @@ impl Index {
         (!places.contains(&NOWHERE)).then_some(places)
     }
 
+    /// Finds the first rule before `before` that has one of these patterns for each host and a body that matches; else
+    /// `before`.
+    pub(crate) fn first(
+        &self,
+        source: &[u32],
+        destination: &[u32],
+        before: u32,
+        matches: impl Fn(u32) -> bool,
+    ) -> u32 {
+        let Index { by_source, by_destination, .. } = self;
+        let mut best = before;
+        for (patterns, lists, others) in
+            [(source, by_source, destination), (destination, by_destination, source)]
+        {
+            for pattern in patterns {
+                let mut earlier = lists.of(*pattern).iter().take_while(|entry| entry.rule < best);
+                let first = earlier.find(|entry| others.contains(&entry.other) && matches(entry.body));
+                best = first.map_or(best, |entry| entry.rule);
+            }
+        }
+        best
+    }
+
     /// The rule of a number.
     pub(crate) fn rule(&self, number: u32) -> Option<Rule> {
         let place = *self.places.get(number as usize)?;

@@ -6,12 +6,10 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::address::Network;
+use crate::columns::LONGEST_LINE;
 use crate::error::{Faults, LineError};
 use crate::name::{HostName, is_slip};
 use crate::pattern::Pattern;
-
-/// The classic limit of a line, in bytes without its end.
-pub(crate) const LONGEST: usize = 1023;
 
 /// Calls `read` with number (from 1) and bytes of every line; over-long lines and lines with a NUL are faults and are
 /// not read. The classic reader split long lines, so that the tail of a comment could become a rule.
@@ -22,10 +20,10 @@ pub(crate) fn each_line<'t>(
 ) {
     for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let outcome = if line.len() > LONGEST {
+        let outcome = if line.len() > LONGEST_LINE {
             Err(LineError::new(
                 number,
-                format!("expected at most {LONGEST} characters, found {}", line.len()),
+                format!("expected at most {LONGEST_LINE} characters, found {}", line.len()),
             ))
         } else if line.contains(&0) {
             Err(LineError::new(number, String::from("expected text, found a NUL byte")))

@@ -6,11 +6,10 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::address::Network;
-use crate::columns::{NO_RULE, Op, Ports, RuleBody};
-use crate::decide::{RuleRef, RuleSet};
+use crate::columns::{Op, Ports, RuleBody};
 use crate::pattern::Pattern;
 use crate::request::IdentMode;
-use crate::table::Table;
+use crate::rules::{RuleRef, RuleSet};
 
 /// A doubt about one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,28 +41,14 @@ fn never_matches(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
     if ranges(body.ports).next().is_none() {
         return Some(String::from("never matches: there is no such port"));
     }
-    if !table.users.name_anybody(body.users) {
+    if !table.names_anybody(body.users) {
         return Some(String::from("never matches: its user list is empty"));
     }
     let covers = |earlier: &RuleBody| {
-        ports_cover(earlier.ports, body.ports) && table.users.cover(earlier.users, body.users, &table.strings)
+        ports_cover(earlier.ports, body.ports) && table.users_cover(earlier.users, body.users)
     };
-    let earlier = covered(table, &rule.source(), &rule.destination(), rule.index(), covers)?;
+    let earlier = table.first_covering(&rule.source(), &rule.destination(), rule.index(), covers)?;
     Some(format!("never matches: line {} matches all that it would", table.line(earlier)))
-}
-
-/// The first rule before `before` that matches whatever these two patterns do.
-fn covered(
-    table: &Table,
-    source: &Pattern,
-    destination: &Pattern,
-    before: u32,
-    covers: impl Fn(&RuleBody) -> bool,
-) -> Option<u32> {
-    let source = table.source.covering(source, &table.strings);
-    let destination = table.destination.covering(destination, &table.strings);
-    Some(table.first(&source, &destination, before, covers))
-        .filter(|first| *first != before && *first != NO_RULE)
 }
 
 fn ports_cover(outer: Ports, inner: Ports) -> bool {
@@ -101,7 +86,10 @@ fn opens_the_inside(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
 
         destination != inside
             && destination.covers(&inside)
-            && covered(&rules.table, &source, &inside, rule.index(), RuleBody::is_unconditional).is_none()
+            && rules
+                .table
+                .first_covering(&source, &inside, rule.index(), RuleBody::is_unconditional)
+                .is_none()
     };
     let open = PRIVATE.iter().copied().chain(own).find(open)?;
     Some(format!("permits destinations inside, such as {open:#}; a line above could deny them"))

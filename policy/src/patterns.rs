@@ -35,6 +35,11 @@ impl PatternSet {
         self.v6.after(self.v4.after(1))
     }
 
+    /// Whether an IPv4 network has a mask of all zeros. That is written [`Pattern::Any`].
+    pub(crate) fn has_zero_mask(&self) -> bool {
+        self.v4.prefixes.first().is_some_and(|first| first.length == 0)
+    }
+
     /// The number of patterns.
     pub(crate) fn len(&self) -> u32 {
         self.first_name().saturating_add(count(&self.names))

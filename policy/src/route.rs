@@ -8,13 +8,15 @@ use core::net::IpAddr;
 
 use crate::address::{Network, canonical};
 use crate::builder::Builder;
-use crate::columns::{Ports, RuleBody};
+use crate::columns::{Ports, Rule, RuleBody};
 use crate::error::{Faults, LineError};
+use crate::kind::Kind;
 use crate::line::{Words, each_line};
 use crate::name::HostName;
 use crate::pattern::Pattern;
 use crate::query::{Found, Host, Query};
 use crate::table::Table;
+use crate::template::are_commands;
 
 /// The lines of one `sockd.route`, made by [`parse_routes`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,7 +57,7 @@ pub fn parse_routes(text: &[u8]) -> Result<Routes, Vec<LineError>> {
         if words.is_blank() { Ok(()) } else { route(&mut builder, number, words) }
     });
     faults.none()?;
-    Ok(Routes { table: builder.finish(|_, _| false) })
+    Ok(Routes { table: builder.finish(&ROUTES) })
 }
 
 fn route(builder: &mut Builder, number: usize, mut words: Words) -> Result<(), LineError> {
@@ -102,9 +104,8 @@ impl Routes {
     }
 
     fn line(&self, index: u32) -> Option<(IpAddr, u32)> {
-        let rule = self.table.index.rule(index)?;
-        let body = self.table.bodies.get(rule.body as usize)?;
-        Some((self.table.strings.str(body.choice).parse().ok()?, self.table.line(index)))
+        let interface = interface(&self.table, &self.table.rule(index)?)?;
+        Some((interface, self.table.line(index)))
     }
 
     /// The number of lines.
@@ -114,19 +115,52 @@ impl Routes {
 
     /// Whether there is no line, so that no destination can be reached.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.table.is_empty()
     }
 
     /// The lines in effect, in a form that `sockd.route` accepts.
     pub fn lines(&self) -> impl Iterator<Item = alloc::string::String> + '_ {
         self.table.rules().filter_map(|(index, rule)| {
             let (source, _) = self.line(index)?;
-            Some(alloc::format!(
-                "{source} {}",
-                self.table.destination.pattern(rule.destination, &self.table.strings)
-            ))
+            Some(alloc::format!("{source} {}", self.table.destination(&rule)))
         })
     }
+}
+
+/// What [`Table`] has to know of the lines of `sockd.route`.
+pub(crate) const ROUTES: Kind = Kind { number: 2, denies: |_, _| false, check };
+
+fn check(table: &Table) -> Result<(), &'static str> {
+    let is_choice = |body: &RuleBody| {
+        (body.choice as usize) < table.string_count()
+            && (body.users, body.template, body.ports) == (0, 0, Ports::ANY)
+    };
+    if !are_commands(table) {
+        return Err("a command that is none");
+    }
+    if !table.bodies().iter().all(is_choice) {
+        return Err("a rule that says nothing known");
+    }
+    let own = table.rules().all(|(_, rule)| is_route(table, &rule)) && !table.has_specials();
+    if own { Ok(()) } else { Err("a rule of another kind of file") }
+}
+
+/// Whether a rule has an interface, a source pattern that is its family, and a destination of that family.
+fn is_route(table: &Table, rule: &Rule) -> bool {
+    let Some(interface) = interface(table, rule) else { return false };
+    let of_family = match table.destination(rule) {
+        Pattern::Network(network) => network.of_family(interface),
+        _ => true,
+    };
+    of_family
+        && Network::prefix(interface, 0).map(Pattern::Network) == Some(table.source(rule))
+        && !interface.is_unspecified()
+        && canonical(interface) == interface
+}
+
+/// The interface of a route.
+fn interface(table: &Table, rule: &Rule) -> Option<IpAddr> {
+    table.string(table.body(rule.body)?.choice).parse().ok()
 }
 
 #[cfg(test)]

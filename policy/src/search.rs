@@ -7,9 +7,10 @@
 //! lists of networks for a destination whose address is not known. Then the search tries the first rule of each kind in
 //! all these lists ([`Index::undecided`]).
 
+use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use crate::columns::{Entry, NO_ENTRY, Rule, RuleBody, UNCONDITIONAL};
+use crate::columns::{Entry, NO_ENTRY, Rule, UNCONDITIONAL};
 use crate::index::{Index, Strides};
 use crate::lists::Lists;
 use crate::patterns::PatternSet;
@@ -86,32 +87,6 @@ impl Table {
         }
     }
 
-    /// Finds the first rule before `before` that has one of these patterns for each host and a body that matches; else
-    /// `before`.
-    pub(crate) fn first(
-        &self,
-        source: &[u32],
-        destination: &[u32],
-        before: u32,
-        matches: impl Fn(&RuleBody) -> bool,
-    ) -> u32 {
-        let Index { by_source, by_destination, .. } = &self.index;
-        let mut best = before;
-        for (patterns, lists, others) in
-            [(source, by_source, destination), (destination, by_destination, source)]
-        {
-            for pattern in patterns {
-                let mut earlier = lists.of(*pattern).iter().take_while(|entry| entry.rule < best);
-                let matches = |entry: &&Entry| {
-                    others.contains(&entry.other)
-                        && self.bodies.get(entry.body as usize).is_some_and(&matches)
-                };
-                best = earlier.find(matches).map_or(best, |entry| entry.rule);
-            }
-        }
-        best
-    }
-
     /// Finds the first of these rules that matches by asking each of them in turn. This defines what
     /// [`Table::find`] has to find. `rules` are all rules, in the order of the file.
     pub(crate) fn scan(&self, rules: &[Rule], query: &Query) -> Found {
@@ -141,6 +116,20 @@ impl Table {
             (_, Match::Unknown) => Some(Found::NeedNames(End::Destination)),
             (Match::Yes | Match::Unresolved, Match::Yes | Match::Unresolved) => Some(Found::Nothing),
         }
+    }
+
+    /// The fields of a rule that do not match, in the words of the file.
+    pub(crate) fn mismatches(&self, rule: &Rule, query: &Query) -> Vec<&'static str> {
+        let source = self.source.match_host(rule.source, &query.source, &self.strings);
+        let destination = self.destination.match_host(rule.destination, &query.destination, &self.strings);
+        let body = self.body(rule.body);
+        let fields = [
+            ("source", source == Match::Yes),
+            ("destination", destination == Match::Yes),
+            ("port", body.is_some_and(|body| body.ports.allow(query.port))),
+            ("user", body.is_some_and(|body| self.users.names(body.users, query.user, &self.strings))),
+        ];
+        fields.into_iter().filter(|(_, matches)| !matches).map(|(field, _)| field).collect()
     }
 }
 

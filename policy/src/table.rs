@@ -1,44 +1,46 @@
-//! The compiled form that rules, routes and upstream lines share: flat arrays without a pointer or an allocation per
-//! rule, so that a million lines are small in memory and a frozen file is these arrays and nothing else.
+//! The compiled form that rules, routes and upstream lines share.
 //!
-//! A rule is two pattern ids, a body (everything else, shared by all rules that say the same) and its line; it is kept
-//! in the lists of the index, once. The strings (names, users, commands, file names) live in one pool.
+//! It consists of flat arrays, without a pointer or an allocation for each rule. So a million lines are small in memory, and
+//! a frozen file is these arrays and nothing else.
+//!
+//! A rule is the numbers of two patterns and of a body, which is everything else and is shared by all rules that say the
+//! same. Rules are kept once, in the lists of the index. All strings (names, users, commands, paths) are in one pool.
 
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::columns::{Op, Rule, RuleBody};
+use crate::columns::{NO_RULE, Op, Rule, RuleBody};
 use crate::index::Index;
+use crate::kind::Kind;
 use crate::pattern::Pattern;
 use crate::patterns::PatternSet;
 use crate::query::Query;
 use crate::strings::StringPool;
-use crate::template::Template;
 use crate::users::UserLists;
 
 /// A compiled file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Table {
-    /// Lines of the rules: (rule, line) where a rule does not stand right below the one before it.
+    /// The lines of the rules: a rule and its line, for each rule that does not stand right below the rule before it.
     pub(crate) lines: Vec<(u32, u32)>,
     pub(crate) bodies: Vec<RuleBody>,
     pub(crate) source: PatternSet,
     pub(crate) destination: PatternSet,
     pub(crate) strings: StringPool,
-    /// Strings of the commands.
+    /// The strings of the commands.
     pub(crate) templates: Vec<u32>,
     pub(crate) users: UserLists,
-    /// `#NO_IDENTD:` and `#BAD_ID:` of `sockd.conf`: template (from 1; 0 is none) and line.
+    /// The two special lines of `sockd.conf`: the number of the command, counted from 1 (0 stands for none), and the line.
     pub(crate) specials: [(u32, u32); 2],
-    /// Of each body, whether its lines deny: then a network counts although the address is not known.
+    /// Whether the lines of each body deny. A network of such a line matches a destination whose address is not known.
     pub(crate) denying: Vec<bool>,
     pub(crate) index: Index,
 }
 
 impl Table {
-    /// The table, whose lists are there, with all that a search needs besides.
-    pub(crate) fn precompute(mut self, denies: impl Fn(&Table, u32) -> bool) -> Table {
-        self.denying = self.bodies.iter().map(|body| denies(&self, body.choice)).collect();
+    /// Prepares everything that a search needs besides the lists.
+    pub(crate) fn precompute(mut self, kind: &Kind) -> Table {
+        self.denying = self.bodies.iter().map(|body| (kind.denies)(&self, body.choice)).collect();
         let Table { index, source, destination, bodies, denying, .. } = &mut self;
         index.precompute(source, destination, bodies, denying);
         self
@@ -49,9 +51,108 @@ impl Table {
         self.index.places.len()
     }
 
-    /// The rules in order.
+    /// Whether there is no rule.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The rules with their numbers, in the order of the file.
     pub(crate) fn rules(&self) -> impl Iterator<Item = (u32, Rule)> {
-        (0..).map_while(|number| Some((number, self.index.rule(number)?)))
+        (0..).map_while(|number| Some((number, self.rule(number)?)))
+    }
+
+    /// The rule of a number.
+    pub(crate) fn rule(&self, number: u32) -> Option<Rule> {
+        self.index.rule(number)
+    }
+
+    /// The bodies of all rules.
+    pub(crate) fn bodies(&self) -> &[RuleBody] {
+        &self.bodies
+    }
+
+    /// The body of a number.
+    pub(crate) fn body(&self, number: u32) -> Option<&RuleBody> {
+        self.bodies.get(number as usize)
+    }
+
+    /// The pattern of a rule for the source.
+    pub(crate) fn source(&self, rule: &Rule) -> Pattern {
+        self.source.pattern(rule.source, &self.strings)
+    }
+
+    /// The pattern of a rule for the destination.
+    pub(crate) fn destination(&self, rule: &Rule) -> Pattern {
+        self.destination.pattern(rule.destination, &self.strings)
+    }
+
+    /// The line of a rule, counted from 1.
+    pub(crate) fn line(&self, rule: u32) -> u32 {
+        let before = self.lines.partition_point(|(first, _)| *first <= rule).checked_sub(1);
+        let (first, line) = before.and_then(|place| self.lines.get(place)).copied().unwrap_or_default();
+        line.saturating_add(rule.saturating_sub(first))
+    }
+
+    /// A string of the pool. All are UTF-8 but user ids.
+    pub(crate) fn string(&self, number: u32) -> &str {
+        self.strings.str(number)
+    }
+
+    /// The number of strings in the pool.
+    pub(crate) fn string_count(&self) -> usize {
+        self.strings.ends.len()
+    }
+
+    /// The command of a number, counted from 1.
+    pub(crate) fn template(&self, number: u32) -> Option<&str> {
+        let text = self.templates.get(number.checked_sub(1)? as usize)?;
+        Some(self.strings.str(*text))
+    }
+
+    /// Every command, once however many lines have it.
+    pub(crate) fn templates(&self) -> impl Iterator<Item = &str> {
+        self.templates.iter().map(|text| self.strings.str(*text))
+    }
+
+    /// The command of a special line, and the line; 0 if there is none.
+    pub(crate) fn special(&self, place: usize) -> (Option<&str>, u32) {
+        let (template, line) = self.specials.get(place).copied().unwrap_or_default();
+        (self.template(template), line)
+    }
+
+    /// Whether there is any special line.
+    pub(crate) fn has_specials(&self) -> bool {
+        self.specials != [(0, 0); 2]
+    }
+
+    /// The paths of the user files.
+    pub(crate) fn user_files(&self) -> impl Iterator<Item = &str> {
+        self.users.files.iter().map(|file| self.strings.str(file.path))
+    }
+
+    /// Whether a user list names any user at all.
+    pub(crate) fn names_anybody(&self, list: u32) -> bool {
+        self.users.name_anybody(list)
+    }
+
+    /// Whether the user list `outer` surely names every user that `inner` names.
+    pub(crate) fn users_cover(&self, outer: u32, inner: u32) -> bool {
+        self.users.cover(outer, inner, &self.strings)
+    }
+
+    /// The first rule before `before` whose patterns match whatever these two match, and whose body covers.
+    pub(crate) fn first_covering(
+        &self,
+        source: &Pattern,
+        destination: &Pattern,
+        before: u32,
+        covers: impl Fn(&RuleBody) -> bool,
+    ) -> Option<u32> {
+        let source = self.source.covering(source, &self.strings);
+        let destination = self.destination.covering(destination, &self.strings);
+        let first =
+            self.index.first(&source, &destination, before, |body| self.body(body).is_some_and(&covers));
+        Some(first).filter(|first| *first != before && *first != NO_RULE)
     }
 
     /// Whether a rule denies whatever it matches.
@@ -59,49 +160,36 @@ impl Table {
         self.denying.get(rule.body as usize).copied().unwrap_or_default()
     }
 
-    /// Writes a rule as its file would have it, after `action`; in the alternate form with networks in short. `from` tells
-    /// whether lines of this file name a source, and leave out a destination that is any.
+    pub(crate) fn body_matches(&self, body: &RuleBody, query: &Query) -> bool {
+        body.ports.allow(query.port) && self.users.names(body.users, query.user, &self.strings)
+    }
+
+    /// Writes a rule in the form of its file, behind `action`. The alternate form has networks in short. `has_source` says
+    /// whether the lines of this file name a source, and leave out a destination that is any.
     pub(crate) fn write(
         &self,
         f: &mut fmt::Formatter<'_>,
         rule: u32,
         action: &str,
-        from: bool,
+        has_source: bool,
     ) -> fmt::Result {
-        let Some(rule) = self.index.rule(rule) else { return Ok(()) };
-        let Some(body) = self.bodies.get(rule.body as usize) else { return Ok(()) };
+        let Some(rule) = self.rule(rule) else { return Ok(()) };
+        let Some(body) = self.body(rule.body) else { return Ok(()) };
         f.write_str(action)?;
         if body.users != 0 {
             write!(f, " *={}", self.users.word(body.users, &self.strings))?;
         }
-        let source = from.then(|| self.source.pattern(rule.source, &self.strings));
-        let destination = self.destination.pattern(rule.destination, &self.strings);
-        for pattern in source.into_iter().chain(Some(destination).filter(|to| !from || *to != Pattern::Any)) {
+        let source = has_source.then(|| self.source(&rule));
+        let destination = Some(self.destination(&rule)).filter(|to| !has_source || *to != Pattern::Any);
+        for pattern in source.into_iter().chain(destination) {
             if f.alternate() { write!(f, " {pattern:#}")? } else { write!(f, " {pattern}")? }
         }
         if body.ports.op != Op::Any {
             write!(f, " {} {}", body.ports.op.name(), body.ports.port)?;
         }
         match self.template(body.template) {
-            Some(command) => write!(f, " : {}", command.text()),
+            Some(command) => write!(f, " : {command}"),
             None => Ok(()),
         }
-    }
-
-    /// The line of a rule, from 1.
-    pub(crate) fn line(&self, rule: u32) -> u32 {
-        let before = self.lines.partition_point(|(first, _)| *first <= rule).checked_sub(1);
-        let (first, line) = before.and_then(|place| self.lines.get(place)).copied().unwrap_or_default();
-        line.saturating_add(rule.saturating_sub(first))
-    }
-
-    /// The command of a number, counted from 1.
-    pub(crate) fn template(&self, number: u32) -> Option<Template<'_>> {
-        let text = self.templates.get(number.checked_sub(1)? as usize)?;
-        Some(Template::checked(self.strings.str(*text)))
-    }
-
-    pub(crate) fn body_matches(&self, body: &RuleBody, query: &Query) -> bool {
-        body.ports.allow(query.port) && self.users.names(body.users, query.user, &self.strings)
     }
 }

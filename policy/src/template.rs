@@ -2,6 +2,9 @@
 
 use core::fmt;
 
+use crate::columns::LONGEST_LINE;
+use crate::table::Table;
+
 /// The shell command of a line, `#NO_IDENTD:` or `#BAD_ID:`, known to expand without errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Template<'r> {
@@ -64,6 +67,17 @@ pub fn check(text: &str) -> Result<(), TemplateError> {
     } else {
         Err(TemplateError::Empty)
     }
+}
+
+/// Whether every command of a table could have been read from a line.
+pub(crate) fn are_commands(table: &Table) -> bool {
+    let is_command = |text: &str| {
+        text.trim_ascii() == text
+            && text.len() <= LONGEST_LINE
+            && !text.contains(['\n', '\0'])
+            && check(text).is_ok()
+    };
+    table.templates().all(is_command)
 }
 
 impl fmt::Display for TemplateError {

@@ -17,17 +17,18 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::address::canonical;
 use crate::builder::Builder;
-use crate::columns::{Rule, RuleBody};
+use crate::columns::{LONGEST_LINE, Rule, RuleBody};
 use crate::conf::{ports, template, user_list};
 use crate::destination::{Destination, parse_destination};
 use crate::error::{Faults, LineError};
-use crate::line::{LONGEST, Words, each_line, servers};
+use crate::kind::Kind;
+use crate::line::{Words, each_line, servers};
 use crate::name::HostName;
 use crate::pattern::Pattern;
 use crate::query::{Found, Host, Query};
 use crate::services::Services;
 use crate::table::Table;
-use crate::template::Template;
+use crate::template::{Template, are_commands};
 use crate::user::UserId;
 
 /// The lines of one `socks.conf`, made by [`parse_upstreams`].
@@ -107,7 +108,7 @@ pub fn parse_upstreams(
         Ok(())
     });
     faults.none()?;
-    Ok(Upstreams { table: builder.finish(denies) })
+    Ok(Upstreams { table: builder.finish(&UPSTREAMS) })
 }
 
 const FOREIGN: [&str; 4] = ["domain", "nameserver", "bind", "findserver"];
@@ -175,10 +176,9 @@ impl Upstreams {
             Found::NeedNames(_) => Upstream::NeedNames,
             Found::Nothing => Upstream::By { way: Way::Deny, line: 0, command: None },
             Found::Rule { rule, body } => {
-                let body = self.table.bodies.get(body as usize);
-                let way =
-                    body.and_then(|body| way_of(self.table.strings.str(body.choice))).unwrap_or(Way::Deny);
-                let command = body.and_then(|body| self.table.template(body.template));
+                let body = self.table.body(body);
+                let way = body.and_then(|body| way_of(self.table.string(body.choice))).unwrap_or(Way::Deny);
+                let command = body.and_then(|body| self.table.template(body.template)).map(Template::checked);
                 Upstream::By { way, line: self.table.line(rule), command }
             }
         }
@@ -191,35 +191,44 @@ impl Upstreams {
 
     /// Whether there is no line, so that no destination can be reached.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.table.is_empty()
     }
 
     /// The first line, from 1, that leaves the servers to the settings.
     pub fn first_without_servers(&self) -> Option<u32> {
         let unnamed = |(_, rule): &(u32, Rule)| {
-            let body = self.table.bodies.get(rule.body as usize);
-            body.is_some_and(|body| self.table.strings.str(body.choice) == "sockd")
+            self.table.body(rule.body).is_some_and(|body| self.table.string(body.choice) == "sockd")
         };
         self.table.rules().find(unnamed).map(|(number, _)| self.table.line(number))
     }
 
     /// Every command, once however many lines have it.
     pub fn templates(&self) -> impl Iterator<Item = Template<'_>> {
-        (1..).zip(&self.table.templates).filter_map(|(number, _)| self.table.template(number))
+        self.table.templates().map(Template::checked)
     }
 
     /// The lines in effect, in a form that `socks.conf` accepts.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
         self.table.rules().map(|(index, _)| {
             let line = format!("{}", Line { table: &self.table, index });
-            if line.len() > LONGEST { format!("{:#}", Line { table: &self.table, index }) } else { line }
+            if line.len() > LONGEST_LINE { format!("{:#}", Line { table: &self.table, index }) } else { line }
         })
     }
 }
 
-/// Whether lines of this choice deny.
-pub(crate) fn denies(table: &Table, choice: u32) -> bool {
-    table.strings.str(choice) == "deny"
+/// What [`Table`] has to know of the lines of `socks.conf`.
+pub(crate) const UPSTREAMS: Kind =
+    Kind { number: 3, denies: |table, choice| table.string(choice) == "deny", check };
+
+fn check(table: &Table) -> Result<(), &'static str> {
+    if !are_commands(table) {
+        return Err("a command that is none");
+    }
+    if !table.bodies().iter().all(|body| way_of(table.string(body.choice)).is_some()) {
+        return Err("a rule that says nothing known");
+    }
+    let own = table.source.len() == 1 && !table.has_specials();
+    if own { Ok(()) } else { Err("a rule of another kind of file") }
 }
 
 /// The way of a line's choice, if its text is the way it would be written.
@@ -236,9 +245,9 @@ struct Line<'a> {
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rule = self.table.index.rule(self.index);
-        let choice = rule.and_then(|rule| self.table.bodies.get(rule.body as usize)).map(|body| body.choice);
-        self.table.write(f, self.index, self.table.strings.str(choice.unwrap_or_default()), false)
+        let rule = self.table.rule(self.index);
+        let choice = rule.and_then(|rule| self.table.body(rule.body)).map(|body| body.choice);
+        self.table.write(f, self.index, self.table.string(choice.unwrap_or_default()), false)
     }
 }
 

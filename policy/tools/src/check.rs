@@ -342,7 +342,7 @@ impl Trial {
         let request = self.request(asked);
         let end = outcome.rule.map_or(self.rules.len(), |rule| rule.index() as usize);
         let close =
-            self.rules.rules().take(end).filter_map(|rule| match rule.differs(&request, &facts)[..] {
+            self.rules.rules().take(end).filter_map(|rule| match rule.mismatches(&request, &facts)[..] {
                 [field] => Some((rule, field)),
                 _ => None,
             });

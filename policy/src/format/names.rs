@@ -15,6 +15,8 @@ use crate::patterns::PatternSet;
 use crate::strings::StringPool;
 use crate::zones::{Name, Zones, unshared_prefix};
 
+use super::encode::array;
+
 /// The names of a pattern set as they are stored.
 pub(super) struct Packed<'a> {
     /// Of each name, how many bytes it shares with the one before, how many are its own, and 1 if it is a zone.
@@ -29,7 +31,7 @@ const STRIDE: usize = 32;
 /// Writes the names of a pattern set.
 pub(super) fn write(out: &mut Vec<u8>, set: &PatternSet, strings: &StringPool) {
     let (mut before, mut letters): (&[u8], Vec<u8>) = (&[], Vec::new());
-    super::write(out, &set.names, |out, name| {
+    array(out, &set.names, |out, name| {
         let text = strings.bytes(name.text);
         let (own, shared) = unshared_prefix(before, text);
         out.extend([shared as u8, own.len() as u8, name.zone.into()]);

@@ -1,0 +1,88 @@
+//! Checks what the arrays of a frozen file say of each other.
+
+use crate::columns::{LONGEST_LINE, Op, Span};
+use crate::table::Table;
+use crate::users::FILE;
+
+/// Finds what no text would be compiled to, whatever its kind.
+pub(super) fn check(table: &Table) -> Result<(), &'static str> {
+    let checks = [
+        (are_templates(table), "a command that is none"),
+        (are_user_files(table), "a user file that is none"),
+        (are_user_lists(table), "a user list that is none"),
+        (are_bodies(table), "a rule that says nothing known"),
+        (are_lines(table), "lines out of order"),
+        // A mask of zeros stands for every host of both families, and has a number of its own.
+        (!table.destination.has_zero_mask(), "a rule of another kind of file"),
+    ];
+    checks.iter().find(|(sound, _)| !sound).map_or(Ok(()), |(_, fault)| Err(*fault))
+}
+
+fn is_string(table: &Table, id: u32) -> bool {
+    (id as usize) < table.strings.ends.len()
+}
+
+fn are_templates(table: &Table) -> bool {
+    let template = |number: u32| number as usize <= table.templates.len();
+    table.templates.iter().all(|text| is_string(table, *text))
+        && table.specials.iter().all(|(number, _)| template(*number))
+        && table.bodies.iter().all(|body| template(body.template))
+}
+
+fn are_user_files(table: &Table) -> bool {
+    let users = &table.users;
+    let bytes = |text: &u32| table.strings.bytes(*text);
+    let in_order = |users: &[u32]| users.is_sorted_by(|a, b| bytes(a) < bytes(b));
+    users.file_users.iter().all(|text| is_string(table, *text) && is_user(bytes(text)))
+        && follow_each_other(users.files.iter().map(|file| file.users), users.file_users.len())
+        && users.files.iter().all(|file| {
+            is_string(table, file.path)
+                && is_item(bytes(&file.path), true)
+                && in_order(file.users.of(&users.file_users))
+        })
+}
+
+fn are_user_lists(table: &Table) -> bool {
+    let users = &table.users;
+    let item = |item: &u32| match item & FILE {
+        0 => is_string(table, *item) && is_item(table.strings.bytes(*item), false),
+        _ => ((item ^ FILE) as usize) < users.files.len(),
+    };
+    users.items.iter().all(item)
+        && users.lists.iter().all(|list| list.start < list.end)
+        && follow_each_other(users.lists.iter().copied(), users.items.len())
+}
+
+/// Whether spans divide an array among them. If they overlapped, the check of a short file could take long.
+fn follow_each_other(mut spans: impl Iterator<Item = Span>, length: usize) -> bool {
+    let end = spans.try_fold(0, |end, span| (span.start == end && span.end >= end).then_some(span.end));
+    end.is_some_and(|end| end as usize == length)
+}
+
+fn are_bodies(table: &Table) -> bool {
+    table.bodies.iter().all(|body| {
+        body.users as usize <= table.users.lists.len() && (body.ports.op != Op::Any || body.ports.port == 0)
+    })
+}
+
+/// Whether each jump of the lines belongs to a rule and leads forward.
+fn are_lines(table: &Table) -> bool {
+    let forward = |(rule, line): &(u32, u32), (next, jump): &(u32, u32)| {
+        rule < next && jump.checked_sub(*line) > next.checked_sub(*rule)
+    };
+    let begins = table.lines.first().map_or(table.is_empty(), |(rule, line)| *rule == 0 && *line > 0);
+    begins
+        && table.lines.is_sorted_by(forward)
+        && table.lines.last().is_none_or(|(rule, _)| (*rule as usize) < table.len())
+}
+
+fn is_user(text: &[u8]) -> bool {
+    matches!(text.len(), 1..=255) && !text.contains(&0)
+}
+
+/// Whether one item of a user list could be this string: a file if it begins with a slash, else a user id.
+fn is_item(text: &[u8], file: bool) -> bool {
+    let of_word = |byte: &u8| !byte.is_ascii_whitespace() && !b",#:\0".contains(byte);
+    let fits = if file { text.len() <= LONGEST_LINE } else { is_user(text) };
+    fits && text.starts_with(b"/") == file && text.iter().all(of_word) && core::str::from_utf8(text).is_ok()
+}

@@ -1,0 +1,14 @@
+//! The kinds of files that a table is made from.
+
+use crate::table::Table;
+
+/// A kind of file. The table does not know what the lines of a file decide; the kind does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    /// The number of the kind in a frozen file.
+    pub(crate) number: u16,
+    /// Whether lines with this choice deny.
+    pub(crate) denies: fn(&Table, u32) -> bool,
+    /// Finds what no text of this kind would be compiled to, in a table that is sound otherwise.
+    pub(crate) check: fn(&Table) -> Result<(), &'static str>,
+}

@@ -1,0 +1,195 @@
+//! The rules of `sockd.conf`.
+
+use alloc::string::{String, ToString};
+use core::fmt;
+
+use crate::columns::{LONGEST_LINE, RuleBody};
+use crate::kind::Kind;
+use crate::pattern::Pattern;
+use crate::request::IdentMode;
+use crate::table::Table;
+use crate::template::{Template, are_commands};
+
+/// The rules of one `sockd.conf`, made by [`crate::parse_conf`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuleSet {
+    pub(crate) table: Table,
+}
+
+/// One line of a rule set.
+#[derive(Clone, Copy)]
+pub struct RuleRef<'r> {
+    table: &'r Table,
+    /// The number of the rule.
+    index: u32,
+    /// The number of its body.
+    body: u32,
+}
+
+impl RuleSet {
+    /// The number of rules.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there is no rule at all, so that everything is denied; worth a warning.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The rules in order.
+    pub fn rules(&self) -> impl Iterator<Item = RuleRef<'_>> {
+        self.table.rules().map(|(index, rule)| RuleRef { table: &self.table, index, body: rule.body })
+    }
+
+    /// The rules in effect and the special lines, in a form that `sockd.conf` accepts.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        let special = |name: &'static str, template: Option<Template<'_>>| {
+            template.map(|template| alloc::format!("{name} {}", template.text()))
+        };
+        let no_identd = special(NO_IDENTD, self.no_identd());
+        let bad_id = special(BAD_ID, self.bad_id());
+        // A line written with masks may be longer than it was read.
+        let written = |rule: RuleRef| match rule.to_string() {
+            line if line.len() > LONGEST_LINE => alloc::format!("{rule:#}"),
+            line => line,
+        };
+        self.rules().map(written).chain(no_identd).chain(bad_id)
+    }
+
+    /// The command for a client host whose identd does not answer.
+    pub fn no_identd(&self) -> Option<Template<'_>> {
+        self.table.special(0).0.map(Template::checked)
+    }
+
+    /// The command for a client that claims to be somebody else.
+    pub fn bad_id(&self) -> Option<Template<'_>> {
+        self.table.special(1).0.map(Template::checked)
+    }
+
+    /// The lines of [`RuleSet::no_identd`] and [`RuleSet::bad_id`] in the file; 0 where there is none.
+    pub fn special_lines(&self) -> [u32; 2] {
+        [0, 1].map(|place| self.table.special(place).1)
+    }
+
+    /// Every command, once however many lines have it.
+    pub fn templates(&self) -> impl Iterator<Item = Template<'_>> {
+        self.table.templates().map(Template::checked)
+    }
+
+    /// The paths of the user files that were read.
+    pub fn user_files(&self) -> impl Iterator<Item = &str> {
+        self.table.user_files()
+    }
+}
+
+pub(crate) const NO_IDENTD: &str = "#NO_IDENTD:";
+pub(crate) const BAD_ID: &str = "#BAD_ID:";
+
+impl<'r> RuleRef<'r> {
+    pub(crate) fn new(table: &'r Table, index: u32, body: u32) -> RuleRef<'r> {
+        RuleRef { table, index, body }
+    }
+
+    /// The line in the file, from 1.
+    pub fn line(&self) -> u32 {
+        self.table.line(self.index)
+    }
+
+    /// The place among the rules, from 0.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Whether this is a `permit` line.
+    pub fn permits(&self) -> bool {
+        self.choice().is_some_and(|choice| choice & PERMIT != 0)
+    }
+
+    /// The line's `?=`.
+    pub fn ident(&self) -> Option<IdentMode> {
+        let choice = self.choice()? & !PERMIT;
+        IDENT.iter().find(|(code, ..)| *code == choice).map(|(_, mode, _)| *mode)
+    }
+
+    /// The line's `: shell_cmd`.
+    pub fn command(&self) -> Option<Template<'r>> {
+        self.table.template(self.body()?.template).map(Template::checked)
+    }
+
+    /// The condition that the line sets for the client host.
+    pub fn source(&self) -> Pattern {
+        self.table.rule(self.index).map_or(Pattern::Any, |rule| self.table.source(&rule))
+    }
+
+    /// The condition that the line sets for the destination.
+    pub fn destination(&self) -> Pattern {
+        self.table.rule(self.index).map_or(Pattern::Any, |rule| self.table.destination(&rule))
+    }
+
+    pub(crate) fn table(&self) -> &'r Table {
+        self.table
+    }
+
+    pub(crate) fn body(&self) -> Option<&'r RuleBody> {
+        self.table.body(self.body)
+    }
+
+    fn choice(&self) -> Option<u32> {
+        self.body().map(|body| body.choice)
+    }
+}
+
+/// What [`Table`] has to know of the lines of `sockd.conf`.
+pub(crate) const RULES: Kind = Kind { number: 1, denies: |_, choice| choice & PERMIT == 0, check };
+
+fn check(table: &Table) -> Result<(), &'static str> {
+    let is_choice = |body: &RuleBody| {
+        let ident = body.choice & !PERMIT;
+        ident == 0 || IDENT.iter().any(|(code, ..)| *code == ident)
+    };
+    if !are_commands(table) {
+        return Err("a command that is none");
+    }
+    if !table.bodies().iter().all(is_choice) {
+        return Err("a rule that says nothing known");
+    }
+    // A mask of zeros stands for every host of both families, and has a number of its own.
+    if table.source.has_zero_mask() { Err("a rule of another kind of file") } else { Ok(()) }
+}
+
+/// The bit of a body's choice that makes a `permit` line; the others are a code of [`IDENT`] or 0.
+pub(crate) const PERMIT: u32 = 1;
+
+/// The values of `?=`. Nothing behind it means no, as `n` does.
+pub(crate) const IDENT: [(u32, IdentMode, &str); 3] =
+    [(2, IdentMode::Off, "n"), (4, IdentMode::Lenient, "i"), (6, IdentMode::Strict, "I")];
+
+/// The rule as `sockd.conf` would accept it: `permit ?=I *=ann,/etc/users 10.0.0.0 255.0.0.0 eq 23 : command`; in the
+/// alternate form (`{:#}`) with `10.0.0.0/8`.
+impl fmt::Display for RuleRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ident = IDENT.iter().find(|(_, mode, _)| Some(*mode) == self.ident()).map(|(.., letter)| *letter);
+        let action: String = match (self.permits(), ident) {
+            (true, None) => "permit".into(),
+            (false, None) => "deny".into(),
+            (true, Some(letter)) => alloc::format!("permit ?={letter}"),
+            (false, Some(letter)) => alloc::format!("deny ?={letter}"),
+        };
+        self.table.write(f, self.index, &action, true)
+    }
+}
+
+impl fmt::Debug for RuleRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RuleRef(line {}: {self})", self.line())
+    }
+}
+
+impl PartialEq for RuleRef<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        core::ptr::eq(self.table, other.table) && self.index == other.index
+    }
+}
+
+impl Eq for RuleRef<'_> {}
