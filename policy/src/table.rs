@@ -11,7 +11,6 @@ use core::fmt;
 
 use crate::columns::{NO_RULE, Op, Rule, RuleBody};
 use crate::index::Index;
-use crate::kind::Kind;
 use crate::pattern::Pattern;
 use crate::patterns::PatternSet;
 use crate::query::Query;
@@ -38,9 +37,9 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Prepares everything that a search needs besides the lists.
-    pub(crate) fn precompute(mut self, kind: &Kind) -> Table {
-        self.denying = self.bodies.iter().map(|body| (kind.denies)(&self, body.choice)).collect();
+    /// Prepares everything that a search needs besides the lists. `denies` says whether lines with a choice deny.
+    pub(crate) fn precompute(mut self, denies: fn(&Table, u32) -> bool) -> Table {
+        self.denying = self.bodies.iter().map(|body| denies(&self, body.choice)).collect();
         let Table { index, source, destination, bodies, denying, .. } = &mut self;
         index.precompute(source, destination, bodies, denying);
         self
