@@ -3,10 +3,11 @@
 use crate::raw;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sockd_common::channel::{Received, WorkerEnd};
-use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
+use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
 use sockd_common::message::session::{CloseReason, FromSession, ToSession};
 use sockd_common::message::{Id, Name, UserId};
 use sockd_worker::profile::PROFILE_SESSION;
+use sockd_worker::socks::v4;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -74,7 +75,7 @@ impl Worker {
                 Ok(Received::Message(ToSession::Relay { id, .. }, Some(server))) => {
                     self.granted(id, server)?
                 }
-                Ok(Received::Message(ToSession::Refuse { id, code }, _)) => self.refused(id, code)?,
+                Ok(Received::Message(ToSession::Refuse { id, why }, _)) => self.refused(id, why)?,
                 Ok(Received::Message(ToSession::End { id }, _)) => self.told_to_end(id)?,
                 Ok(Received::Message(..)) => {}
                 Ok(Received::Nothing) => return Some(()),
@@ -95,14 +96,9 @@ impl Worker {
         }
     }
 
-    fn refused(&mut self, id: Id, code: ReplyCode) -> Option<()> {
+    fn refused(&mut self, id: Id, why: RefusalReason) -> Option<()> {
         let at = self.sessions.iter().position(|session| session.id == id)?;
-        let code = match code {
-            ReplyCode::Rejected => 91,
-            ReplyCode::NoIdentd => 92,
-            ReplyCode::BadUser => 93,
-        };
-        self.sessions.get_mut(at)?.client.write_all(&[0, code, 0, 0, 0, 0, 0, 0]).ok()?;
+        self.sessions.get_mut(at)?.client.write_all(&v4::refused(why)).ok()?;
         self.close(at, CloseReason::Refused)
     }
 

@@ -12,7 +12,7 @@ use crate::relay::Mover;
 use crate::{Ending, lockdown};
 use rustix::event::epoll::{Event, EventFlags};
 use slab::Slab;
-use sockd_common::message::request::ReplyCode;
+use sockd_common::message::request::RefusalReason;
 use sockd_common::message::session::{CloseReason, FromSession, RelayMode, ToSession};
 use sockd_common::message::{Id, LockdownReport, PROTOCOL_VERSION};
 use std::collections::BTreeMap;
@@ -275,8 +275,8 @@ impl Worker {
             (ToSession::Relay { id, bound }, Some(server)) => {
                 self.tell(id, |session, outside| session.start_relay(server, bound, outside))
             }
-            (ToSession::Refuse { id, code }, _) => {
-                self.tell(id, |session, outside| session.refuse(code, CloseReason::Refused, outside))
+            (ToSession::Refuse { id, why }, _) => {
+                self.tell(id, |session, outside| session.refuse(why, CloseReason::Refused, outside))
             }
             (ToSession::End { id }, _) => self.tell(id, |_, _| Some(Next::End(CloseReason::Ended))),
             // The kernel had no room for the descriptor: this session cannot be served, the others live on.
@@ -285,7 +285,7 @@ impl Worker {
                 Ok(())
             }
             (ToSession::Relay { id, .. }, None) => self.tell(id, |session, outside| {
-                session.refuse(ReplyCode::Rejected, CloseReason::NoResources, outside)
+                session.refuse(RefusalReason::General, CloseReason::NoResources, outside)
             }),
         }
     }

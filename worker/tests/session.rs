@@ -4,7 +4,7 @@
 
 mod support;
 
-use sockd_common::message::request::ReplyCode;
+use sockd_common::message::request::RefusalReason;
 use sockd_common::message::session::{CloseReason, FromSession, RelayMode, ToSession};
 use sockd_common::message::{Errno, Id};
 use socket2::SockRef;
@@ -227,7 +227,7 @@ fn a_refusing_reply_arrives_though_the_client_has_sent_more() {
     let (mut client, id) = monitor.serve();
     client.write_all(&[CONNECT, &[7; 20_000]].concat()).unwrap();
     monitor.hear_request();
-    monitor.say(ToSession::Refuse { id, code: ReplyCode::BadUser });
+    monitor.say(ToSession::Refuse { id, why: RefusalReason::IdentityMismatch });
     assert_eq!(rest(&mut client), [0, 93, 0, 0, 0, 0, 0, 0]);
     end_stream(&client);
     assert_eq!(monitor.hear_closed(), (0, 0, CloseReason::Refused));
@@ -239,7 +239,7 @@ fn a_refused_client_that_does_not_close_is_not_waited_for() {
     let (client, id) = monitor.serve();
     (&client).write_all(CONNECT).unwrap();
     monitor.hear_request();
-    monitor.say(ToSession::Refuse { id, code: ReplyCode::Rejected });
+    monitor.say(ToSession::Refuse { id, why: RefusalReason::NotAllowed });
     assert_eq!(monitor.hear_closed(), (0, 0, CloseReason::Refused));
     let mut client = client;
     assert_eq!(reply(&mut client), [0, 91, 0, 0, 0, 0, 0, 0]);
@@ -298,7 +298,7 @@ fn a_client_that_resets_while_the_monitor_decides_is_noticed() {
     reset(client);
     assert_eq!(monitor.hear_closed(), (0, 0, CloseReason::ClientGone(Errno(104))));
     // The verdict has crossed with that: it is dropped, and the id may be used again.
-    monitor.say(ToSession::Refuse { id, code: ReplyCode::Rejected });
+    monitor.say(ToSession::Refuse { id, why: RefusalReason::NotAllowed });
     drop(monitor.grant(id));
     monitor.relay();
 }

@@ -6,7 +6,7 @@
 mod monitor;
 
 use monitor::Worker;
-use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
+use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
 use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
 use sockd_common::message::{Errno, Id, Name, Role, UserId};
 use std::io::{Read, Write};
@@ -92,8 +92,8 @@ fn a_reply_is_read_however_it_is_cut_and_a_bind_has_two() {
 fn what_is_no_grant_is_told_as_what_it_is() {
     let worker = ready();
     let replies: [(&[u8], NextReply); 6] = [
-        (&[0, 91, 0, 0, 0, 0, 0, 0], NextReply::Refused(ReplyCode::Rejected)),
-        (&[4, 92, 9, 9, 9, 9, 9, 9], NextReply::Refused(ReplyCode::NoIdentd)),
+        (&[0, 91, 0, 0, 0, 0, 0, 0], NextReply::Refused(RefusalReason::General)),
+        (&[4, 92, 9, 9, 9, 9, 9, 9], NextReply::Refused(RefusalReason::NoIdentd)),
         (&[0, 94, 0, 0, 0, 0, 0, 0], NextReply::UnknownCode(94)),
         (b"HTTP/1.1 400 Bad Request", NextReply::WrongVersion(b'H')),
         (&GRANTED[..7], NextReply::Closed(Errno(0))),

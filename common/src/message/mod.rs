@@ -18,7 +18,7 @@ use crate::bounded::BoundedBytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Both programs must have been built from the same protocol: raised by one with every change of a message.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 5;
 
 /// USERID and domain name each have at most this many bytes; longer ones are refused, never cut.
 pub const MAX_NAME: usize = 255;
@@ -57,6 +57,23 @@ pub struct LockdownReport {
 /// A number of errno(3); 0 where no call failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Errno(pub u16);
+
+/// What a network says of a destination.
+impl Errno {
+    /// No route leads to the network.
+    pub const NETUNREACH: Self = Self::of(rustix::io::Errno::NETUNREACH);
+    /// The network cannot reach the host.
+    pub const HOSTUNREACH: Self = Self::of(rustix::io::Errno::HOSTUNREACH);
+    /// Nobody listens at the port.
+    pub const CONNREFUSED: Self = Self::of(rustix::io::Errno::CONNREFUSED);
+    /// The host has not answered in time.
+    pub const TIMEDOUT: Self = Self::of(rustix::io::Errno::TIMEDOUT);
+
+    /// A number of the system's; the kernel has none above 4095.
+    pub const fn of(errno: rustix::io::Errno) -> Self {
+        Self(errno.raw_os_error().unsigned_abs() as u16)
+    }
+}
 
 /// What a worker is for; the only argument of its program.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]

@@ -37,13 +37,27 @@ pub enum Destination {
     Name(Name),
 }
 
-/// The code of a SOCKS4 reply (CD).
+/// Why a request is refused. The worker that speaks the client's protocol chooses the code of the reply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum ReplyCode {
-    /// 91: rejected or failed.
-    Rejected,
-    /// 92: the client's identd cannot be reached.
+pub enum RefusalReason {
+    /// Nothing below says more: this host lacks something, or a next server has said no more than no.
+    General,
+    /// The rules, the guards or the lack of a verified user.
+    NotAllowed,
+    /// No route leads to the destination's network.
+    NetworkUnreachable,
+    /// The network cannot reach the destination's host, or nobody knows the host's name.
+    HostUnreachable,
+    /// Nobody listens at the destination's port.
+    ConnectionRefused,
+    /// The destination did not answer in time.
+    TimedOut,
+    /// The command is unknown or switched off.
+    CommandNotSupported,
+    /// The address is of an unknown kind, or of one that cannot be passed on.
+    AddressNotSupported,
+    /// The client's identd cannot be reached or names nobody.
     NoIdentd,
-    /// 93: identd reports another user.
-    BadUser,
+    /// The client's identd names another user.
+    IdentityMismatch,
 }

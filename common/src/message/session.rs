@@ -8,7 +8,7 @@
 //!                           <-------   Request{id, command, destination, port, user}
 //! (decides; asks identd, resolver)
 //! Relay{id} + server        ------->   writes the granting reply, relays both ways
-//!   or Refuse{id, code}     ------->   writes the refusing reply, closes
+//!   or Refuse{id, why}      ------->   writes the refusing reply, closes
 //!   or for BIND
 //! Listening{id, address}    ------->   writes the first reply; later comes Relay or Refuse
 //!                           <-------   Closed{id, up, down, why}
@@ -18,7 +18,7 @@
 //! session, whatever went before, and is said exactly once. Messages may cross: a worker that has said `Closed` drops
 //! what still arrives for that id.
 
-use super::request::{ReplyCode, Request};
+use super::request::{RefusalReason, Request};
 use super::{Errno, Id, LockdownReport, Message};
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
@@ -65,8 +65,8 @@ pub enum ToSession {
     Refuse {
         /// The session.
         id: Id,
-        /// The code of the reply.
-        code: ReplyCode,
+        /// What the reply is to say.
+        why: RefusalReason,
     },
     /// Close this session now, whatever it does.
     End {

@@ -14,7 +14,7 @@
 //! The monitor keeps a descriptor of its own of the same connection, and hands that one to the session worker with
 //! `Relay`. `Cancel{id}` works as for lookups.
 
-use super::request::{ReplyCode, Request};
+use super::request::{RefusalReason, Request};
 use super::{Errno, Id, LockdownReport, Message};
 use core::net::SocketAddrV4;
 use serde::{Deserialize, Serialize};
@@ -57,8 +57,8 @@ pub enum FromUpstream {
 pub enum NextReply {
     /// 90, with port and address as it sent them.
     Granted(SocketAddrV4),
-    /// 91 to 93.
-    Refused(ReplyCode),
+    /// It refuses.
+    Refused(RefusalReason),
     /// The first byte of the reply, which ought to be 0.
     WrongVersion(u8),
     /// The second byte of the reply, which ought to be 90 to 93.

@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use sockd_common::bounded::BoundedVec;
-use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
+use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
 use sockd_common::message::resolver::{Answer, Query};
 use sockd_common::message::session::CloseReason;
 use sockd_common::message::upstream::NextReply;
@@ -98,7 +98,7 @@ fn dialled(actions: &[Action]) -> Option<SocketAddr> {
     })
 }
 
-fn refusal(actions: &[Action]) -> Option<ReplyCode> {
+fn refusal(actions: &[Action]) -> Option<RefusalReason> {
     actions.iter().find_map(|action| match action {
         Action::Refuse(code) => Some(*code),
         _ => None,
@@ -143,10 +143,10 @@ fn a_permitted_connect_is_dialled_relayed_and_logged_as_the_manual_shows() {
 }
 
 #[test]
-fn what_no_line_permits_is_refused_with_91() {
+fn what_no_line_permits_is_refused() {
     let (config, mut session) = (config("permit 10.0.0.0 255.0.0.0\n"), session());
     let actions = after(&mut session, vec![connect("203.0.113.1", 21), unicast("203.0.113.1")], &config);
-    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+    assert_eq!(refusal(&actions), Some(RefusalReason::NotAllowed));
     assert_eq!(lines(&actions), ["refused -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (ftp)"]);
     assert_eq!(session.on(closed(CloseReason::Refused), &config), [Action::Remove]);
 }
@@ -182,7 +182,7 @@ fn the_next_address_of_a_name_is_tried_when_one_does_not_answer() {
     let actions = session.on(Event::Dialled(Err(failed("connect"))), &config);
     assert_eq!(dialled(&actions), Some("203.0.113.2:23".parse().unwrap()));
     let actions = session.on(Event::Dialled(Err(failed("connect"))), &config);
-    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+    assert_eq!(refusal(&actions), Some(RefusalReason::ConnectionRefused));
     assert_eq!(
         lines(&actions),
         [
@@ -192,13 +192,32 @@ fn the_next_address_of_a_name_is_tried_when_one_does_not_answer() {
 }
 
 #[test]
+fn a_refusal_says_what_the_network_said_of_the_destination() {
+    use RefusalReason::{ConnectionRefused, General, HostUnreachable, NetworkUnreachable, TimedOut};
+    let config = config("permit 0.0.0.0 0.0.0.0\n");
+    for (errno, why) in [
+        (Errno::CONNREFUSED, ConnectionRefused),
+        (Errno::NETUNREACH, NetworkUnreachable),
+        (Errno::HOSTUNREACH, HostUnreachable),
+        (Errno::TIMEDOUT, TimedOut),
+        (Errno(24), General),
+    ] {
+        let mut session = session();
+        after(&mut session, vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &config);
+        let failed = FailedCall { call: "connect", errno };
+        let actions = session.on(Event::Dialled(Err(failed)), &config);
+        assert_eq!(refusal(&actions), Some(why), "{errno:?}");
+    }
+}
+
+#[test]
 fn a_name_that_is_a_dotted_quad_is_that_address_and_other_numeric_forms_are_none() {
     let config = config("permit 0.0.0.0 0.0.0.0\n");
     let actions = session().on(connect_to_name("203.0.113.9", 23), &config);
     assert!(actions.contains(&Action::Classify(vec!["203.0.113.9".parse().unwrap()], 23)), "{actions:?}");
     for name in ["127.1", "0x7f.1", "2130706433", "017700000001", "0", ""] {
         let actions = session().on(connect_to_name(name, 23), &config);
-        assert_eq!(refusal(&actions), Some(ReplyCode::Rejected), "{name}");
+        assert_eq!(refusal(&actions), Some(RefusalReason::HostUnreachable), "{name}");
     }
 }
 
@@ -215,7 +234,7 @@ fn a_broad_permit_does_not_open_this_host() {
     ] {
         let (config, mut session) = (config("permit 0.0.0.0 0.0.0.0\n"), session());
         let actions = after(&mut session, vec![connect(address, 80), kinds(&[(address, kind)])], &config);
-        assert_eq!(refusal(&actions), Some(ReplyCode::Rejected), "{address}");
+        assert_eq!(refusal(&actions), Some(RefusalReason::NotAllowed), "{address}");
         assert!(lines(&actions).iter().any(|line| line.starts_with("guarded destination: ")), "{actions:?}");
     }
 }
@@ -245,7 +264,7 @@ fn the_route_file_gives_the_source_address_and_what_it_does_not_name_is_refused(
         "{actions:?}"
     );
     let actions = after(&mut session(), vec![connect("192.0.2.99", 23), unicast("192.0.2.99")], &config);
-    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+    assert_eq!(refusal(&actions), Some(RefusalReason::NetworkUnreachable));
     let classic = "***Cannot find appropriate interface to communicate with 192.0.2.99";
     assert_eq!(actions.first(), Some(&Action::Log(Level::Err, classic.into())));
 }
@@ -261,7 +280,7 @@ fn identd_is_asked_once_and_only_behind_a_permit() {
         (identity(b"joe"), None, vec![]),
         (
             Identity::Unknown,
-            Some(ReplyCode::NoIdentd),
+            Some(RefusalReason::NoIdentd),
             vec![
                 "cannot connect to identd on 192.0.2.7",
                 "refused -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (telnet)",
@@ -269,7 +288,7 @@ fn identd_is_asked_once_and_only_behind_a_permit() {
         ),
         (
             identity(b"s m"),
-            Some(ReplyCode::BadUser),
+            Some(RefusalReason::IdentityMismatch),
             vec![
                 "*Alert*: real user is s\\x20m, not joe",
                 "refused -- Connect from joe(s\\x20m)@192.0.2.7 to 203.0.113.1 (telnet)",
@@ -394,7 +413,7 @@ fn a_bind_that_nobody_comes_to_is_not_opened_again_for_the_next_address_of_its_n
     session.on(Event::Listening(Ok("198.51.100.1:3000".parse().unwrap())), &config);
     let actions = session.on(Event::Deadline, &config);
     assert_eq!(lines(&actions), ["timed-out -- Bind from joe(unknown)@192.0.2.7 for ftp.example"]);
-    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+    assert_eq!(refusal(&actions), Some(RefusalReason::TimedOut));
 }
 
 #[test]
@@ -406,7 +425,7 @@ fn a_limit_of_binds_is_a_refusal_that_names_the_setting() {
         lines(&actions),
         ["failed -- Bind from joe(unknown)@192.0.2.7 for 203.0.113.1. Error: max_binds reached"]
     );
-    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+    assert_eq!(refusal(&actions), Some(RefusalReason::General));
 }
 
 #[test]
@@ -458,7 +477,7 @@ fn root_at_a_privileged_port_is_forgiven_another_name_only_with_the_setting() {
     ] {
         let actions = claimed_against_sam(user, client, settings);
         assert_eq!(dialled(&actions).is_some(), forgiven, "{client} {settings}");
-        assert_eq!(refusal(&actions), (!forgiven).then_some(ReplyCode::BadUser));
+        assert_eq!(refusal(&actions), (!forgiven).then_some(RefusalReason::IdentityMismatch));
         let reserved = actions.iter().any(|action| matches!(action, Action::Dial { reserved: true, .. }));
         assert_eq!(reserved, forgiven);
     }
@@ -557,7 +576,7 @@ fn what_is_still_being_carried_out_is_ended_as_well_where_the_new_rules_refuse_i
         after(&mut session, events, old);
         assert_eq!(session.on(Event::Recheck, old), []);
         let actions = session.on(Event::Recheck, &new);
-        assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+        assert_eq!(refusal(&actions), Some(RefusalReason::NotAllowed));
         assert!(lines(&actions)[0].starts_with("refused -- "), "{actions:?}");
         assert_eq!(session.on(Event::Dialled(Ok(())), &new), [], "too late");
     }
@@ -572,7 +591,7 @@ fn a_port_whose_peer_cannot_be_accepted_ends_the_bind() {
     bind_to_name(&mut session, &two, &config);
     session.on(Event::Listening(Ok("198.51.100.1:3000".parse().unwrap())), &config);
     let actions = session.on(Event::Listening(Err(failed("accept"))), &config);
-    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+    assert_eq!(refusal(&actions), Some(RefusalReason::ConnectionRefused));
 }
 
 fn socksified(rules: &str, lines: &str) -> Config {
@@ -636,7 +655,7 @@ fn a_server_that_was_dead_a_while_ago_comes_last() {
     let actions = session.on(Event::Resolved(Answer::NotFound), &config);
     assert_eq!(dialled(&actions), Some("198.51.100.1:1080".parse().unwrap()));
     let actions = session.on(Event::Dialled(Err(failed("connect"))), &config);
-    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+    assert_eq!(refusal(&actions), Some(RefusalReason::General));
 }
 
 fn asking_upstream(config: &Config, request: Event) -> Session {
@@ -647,16 +666,16 @@ fn asking_upstream(config: &Config, request: Event) -> Session {
 }
 
 #[test]
-fn what_a_next_server_says_instead_of_granting_ends_the_request_with_its_code_or_91() {
+fn what_a_next_server_says_instead_of_granting_ends_the_request_with_its_reason_or_none() {
     let config = socksified("permit 0.0.0.0 0.0.0.0\n", TWO_UPSTREAMS);
     for (reply, code) in [
-        (NextReply::Refused(ReplyCode::Rejected), ReplyCode::Rejected),
-        (NextReply::Refused(ReplyCode::NoIdentd), ReplyCode::NoIdentd),
-        (NextReply::Refused(ReplyCode::BadUser), ReplyCode::BadUser),
-        (NextReply::WrongVersion(5), ReplyCode::Rejected),
-        (NextReply::UnknownCode(1), ReplyCode::Rejected),
-        (NextReply::Closed(Errno(0)), ReplyCode::Rejected),
-        (NextReply::Cancelled, ReplyCode::Rejected),
+        (NextReply::Refused(RefusalReason::General), RefusalReason::General),
+        (NextReply::Refused(RefusalReason::NoIdentd), RefusalReason::NoIdentd),
+        (NextReply::Refused(RefusalReason::IdentityMismatch), RefusalReason::IdentityMismatch),
+        (NextReply::WrongVersion(5), RefusalReason::General),
+        (NextReply::UnknownCode(1), RefusalReason::General),
+        (NextReply::Closed(Errno(0)), RefusalReason::General),
+        (NextReply::Cancelled, RefusalReason::General),
     ] {
         for request in [connect("203.0.113.1", 23), bind("203.0.113.1")] {
             let actions = asking_upstream(&config, request).on(Event::Replied(reply), &config);
@@ -666,7 +685,7 @@ fn what_a_next_server_says_instead_of_granting_ends_the_request_with_its_code_or
     }
     let actions =
         asking_upstream(&config, bind("203.0.113.1")).on(Event::NoRoom("max_binds reached"), &config);
-    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+    assert_eq!(refusal(&actions), Some(RefusalReason::General));
     let actions = asking_upstream(&config, bind("203.0.113.1")).on(Event::Deadline, &config);
     assert!(lines(&actions)[0].starts_with("timed-out -- Bind"), "{actions:?}");
 }
@@ -685,7 +704,7 @@ fn the_peer_that_a_next_server_tells_for_a_bind_has_to_be_the_one_that_was_asked
     let mut session = asking_upstream(&config, bind("203.0.113.1"));
     session.on(granted("0.0.0.0:5"), &config);
     let actions = session.on(granted("203.0.113.2:20"), &config);
-    assert_eq!(refusal(&actions), Some(ReplyCode::Rejected));
+    assert_eq!(refusal(&actions), Some(RefusalReason::General));
     assert!(lines(&actions)[0].contains("connected to wrong host 203.0.113.2 (20)"), "{actions:?}");
 }
 
@@ -716,7 +735,7 @@ fn an_address_that_nothing_is_known_of_in_time_is_not_asked_for_as_a_name() {
     let config = socksified("permit ALL 0.0.0.0\n", "sockd @=192.0.2.8 ALL 0.0.0.0\n");
     let mut session = session();
     let actions = after(&mut session, vec![connect("203.0.113.1", 80), Event::Deadline], &config);
-    assert_eq!((session.phase(), refusal(&actions)), (Phase::Refusing, Some(ReplyCode::Rejected)));
+    assert_eq!((session.phase(), refusal(&actions)), (Phase::Refusing, Some(RefusalReason::HostUnreachable)));
     assert_eq!(lines(&actions).len(), 1, "{actions:?}");
 }
 
@@ -732,7 +751,10 @@ fn next_servers_are_guarded_and_lines_of_socks_conf_run_their_commands() {
         actions.iter().filter_map(command).collect()
     };
     let actions = after(&mut session(), vec![connect("203.0.113.1", 25), unicast("203.0.113.1")], &config);
-    assert_eq!((refusal(&actions), commands(&actions)), (Some(ReplyCode::Rejected), vec!["denied".into()]));
+    assert_eq!(
+        (refusal(&actions), commands(&actions)),
+        (Some(RefusalReason::NotAllowed), vec!["denied".into()])
+    );
     let mut session = session();
     let actions = after(&mut session, vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &config);
     assert_eq!(commands(&actions), ["permitted", "passed"]);
@@ -742,7 +764,7 @@ fn next_servers_are_guarded_and_lines_of_socks_conf_run_their_commands() {
         own_listener: true,
         unreachable: false,
     }]);
-    assert_eq!(refusal(&session.on(own, &config)), Some(ReplyCode::Rejected));
+    assert_eq!(refusal(&session.on(own, &config)), Some(RefusalReason::General));
 }
 
 /// Any event at all, from a worker, the resolver, identd, the network or the clock.
@@ -785,7 +807,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(()).prop_map(|()| Event::Accepted("203.0.113.1:20".parse().unwrap())),
         Just(()).prop_map(|()| granted("203.0.113.1:20")),
         Just(()).prop_map(|()| granted("203.0.113.2:20")),
-        Just(()).prop_map(|()| Event::Replied(NextReply::Refused(ReplyCode::BadUser))),
+        Just(()).prop_map(|()| Event::Replied(NextReply::Refused(RefusalReason::IdentityMismatch))),
         Just(()).prop_map(|()| Event::Replied(NextReply::WrongVersion(5))),
         Just(()).prop_map(|()| Event::Accepted("203.0.113.66:20".parse().unwrap())),
         Just(()).prop_map(|()| Event::Deadline),

@@ -244,9 +244,9 @@ impl Monitor {
                     self.tell(worker, ToSession::Relay { id, bound }, Some(server));
                 }
             }
-            Action::Refuse(code) => {
+            Action::Refuse(why) => {
                 self.let_go(index);
-                self.tell(worker, ToSession::Refuse { id, code }, None);
+                self.tell(worker, ToSession::Refuse { id, why }, None);
             }
             Action::End => {
                 self.let_go(index);

@@ -19,7 +19,7 @@ use crate::socks::v4::{self, LONGEST, Reading};
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, getpeername, recv, send, shutdown};
-use sockd_common::message::request::{Command, ReplyCode, Request};
+use sockd_common::message::request::{Command, RefusalReason, Request};
 use sockd_common::message::session::CloseReason;
 use sockd_common::message::{self, Id};
 use std::collections::VecDeque;
@@ -224,7 +224,7 @@ impl Session {
                     Err(errno) => Next::End(CloseReason::ClientGone(number(errno))),
                 }
             }
-            Reading::Refused(why) => self.refuse(ReplyCode::Rejected, why, outside).unwrap_or(Next::Wait),
+            Reading::Refused(why) => self.refuse(RefusalReason::General, why, outside).unwrap_or(Next::Wait),
             Reading::Foreign(why) => Next::End(why),
         }
     }
@@ -269,11 +269,11 @@ impl Session {
         }
     }
 
-    /// Refuses the request; `why` is what the monitor will hear. Nothing where a request has been granted.
+    /// Refuses the request: the client hears `why`, the monitor `closed`. Nothing where a request has been granted.
     pub(crate) fn refuse(
         &mut self,
-        code: ReplyCode,
-        why: CloseReason,
+        why: RefusalReason,
+        closed: CloseReason,
         outside: &mut Outside<'_>,
     ) -> Option<Next> {
         match self.phase {
@@ -282,13 +282,13 @@ impl Session {
             Phase::Refused(..) | Phase::Leaving(_) => return Some(Next::Wait),
             Phase::Relaying => return None,
         }
-        if let Err(errno) = self.reply(v4::refused(code)) {
+        if let Err(errno) = self.reply(v4::refused(why)) {
             return Some(Next::End(CloseReason::ClientGone(number(errno))));
         }
         end_stream(&self.client);
         self.quiet_since = outside.now;
         self.up.source_ready = true;
-        Some(self.drop_input(why, REFUSED_BYTES))
+        Some(self.drop_input(closed, REFUSED_BYTES))
     }
 
     /// Reads and drops what a refused client still sends, until it closes.

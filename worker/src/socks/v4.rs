@@ -6,7 +6,7 @@
 //! ```
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
-use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
+use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
 use sockd_common::message::session::CloseReason;
 use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{MAX_NAME, Name, UserId};
@@ -122,9 +122,9 @@ pub fn reply([version, code, p1, p0, a, b, c, d]: [u8; 8]) -> NextReply {
             let address = Ipv4Addr::new(a, b, c, d);
             NextReply::Granted(SocketAddrV4::new(address, u16::from_be_bytes([p1, p0])))
         }
-        (0 | 4, 91) => NextReply::Refused(ReplyCode::Rejected),
-        (0 | 4, 92) => NextReply::Refused(ReplyCode::NoIdentd),
-        (0 | 4, 93) => NextReply::Refused(ReplyCode::BadUser),
+        (0 | 4, 91) => NextReply::Refused(RefusalReason::General),
+        (0 | 4, 92) => NextReply::Refused(RefusalReason::NoIdentd),
+        (0 | 4, 93) => NextReply::Refused(RefusalReason::IdentityMismatch),
         (0, code) => NextReply::UnknownCode(code),
         (version, _) => NextReply::WrongVersion(version),
     }
@@ -143,11 +143,18 @@ pub fn granted(bound: SocketAddr) -> [u8; 8] {
 }
 
 /// The reply that refuses a request.
-pub fn refused(code: ReplyCode) -> [u8; 8] {
-    let code = match code {
-        ReplyCode::Rejected => 91,
-        ReplyCode::NoIdentd => 92,
-        ReplyCode::BadUser => 93,
+pub fn refused(why: RefusalReason) -> [u8; 8] {
+    let code = match why {
+        RefusalReason::NoIdentd => 92,
+        RefusalReason::IdentityMismatch => 93,
+        RefusalReason::General
+        | RefusalReason::NotAllowed
+        | RefusalReason::NetworkUnreachable
+        | RefusalReason::HostUnreachable
+        | RefusalReason::ConnectionRefused
+        | RefusalReason::TimedOut
+        | RefusalReason::CommandNotSupported
+        | RefusalReason::AddressNotSupported => 91,
     };
     [0, code, 0, 0, 0, 0, 0, 0]
 }
@@ -205,9 +212,9 @@ mod tests {
     fn a_reply_is_one_of_four_codes_behind_a_zero() {
         let granted = NextReply::Granted("10.0.0.1:21".parse().unwrap());
         assert_eq!(reply([0, 90, 0, 21, 10, 0, 0, 1]), granted);
-        assert_eq!(reply([0, 91, 0, 0, 0, 0, 0, 0]), NextReply::Refused(ReplyCode::Rejected));
-        assert_eq!(reply([4, 93, 0, 0, 0, 0, 0, 0]), NextReply::Refused(ReplyCode::BadUser));
-        assert_eq!(reply([0, 92, 0, 0, 0, 0, 0, 0]), NextReply::Refused(ReplyCode::NoIdentd));
+        assert_eq!(reply([0, 91, 0, 0, 0, 0, 0, 0]), NextReply::Refused(RefusalReason::General));
+        assert_eq!(reply([4, 93, 0, 0, 0, 0, 0, 0]), NextReply::Refused(RefusalReason::IdentityMismatch));
+        assert_eq!(reply([0, 92, 0, 0, 0, 0, 0, 0]), NextReply::Refused(RefusalReason::NoIdentd));
         assert_eq!(reply([4, 90, 0, 0, 0, 0, 0, 0]), NextReply::WrongVersion(4));
         assert_eq!(reply([5, 91, 0, 0, 0, 0, 0, 0]), NextReply::WrongVersion(5));
         assert_eq!(reply([0, 0, 0, 0, 0, 0, 0, 0]), NextReply::UnknownCode(0));
@@ -279,7 +286,15 @@ mod tests {
         assert_eq!(granted("10.1.2.3:258".parse().unwrap()), [0, 90, 1, 2, 10, 1, 2, 3]);
         assert_eq!(granted("[::ffff:10.1.2.3]:258".parse().unwrap()), [0, 90, 1, 2, 10, 1, 2, 3]);
         assert_eq!(granted("[2001:db8::1]:258".parse().unwrap()), [0, 90, 1, 2, 0, 0, 0, 0]);
-        assert_eq!(refused(ReplyCode::NoIdentd), [0, 92, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(refused(RefusalReason::NoIdentd), [0, 92, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_refusal_that_does_not_concern_identd_has_code_91_whatever_its_reason() {
+        assert_eq!(refused(RefusalReason::IdentityMismatch), [0, 93, 0, 0, 0, 0, 0, 0]);
+        for why in [RefusalReason::General, RefusalReason::NotAllowed, RefusalReason::TimedOut] {
+            assert_eq!(refused(why), [0, 91, 0, 0, 0, 0, 0, 0], "{why:?}");
+        }
     }
 
     /// The protocol text read literally, byte by byte, as a second opinion.

@@ -160,11 +160,11 @@ impl Session {
                 return self.upstream_listens(bound.into(), config);
             }
             (NextReply::Granted(peer), Command::Bind, _) => return self.met_there(peer.into(), config),
-            (NextReply::Refused(ReplyCode::Rejected), Command::Connect, _) => {
+            (NextReply::Refused(why), Command::Connect, _) if !is_about_identd(why) => {
                 // To the next address of the same name it may say something else.
-                return self.failed(Failure::Passed(ReplyCode::Rejected), config);
+                return self.failed(Failure::Passed(why), config);
             }
-            (NextReply::Refused(code), ..) => Failure::Passed(code),
+            (NextReply::Refused(why), ..) => Failure::Passed(why),
             (NextReply::WrongVersion(version), ..) => {
                 failed(format!("the next server's reply has version {version}, expected 0"))
             }
@@ -215,6 +215,11 @@ impl Session {
         let current = chain.and_then(|chain| chain.current);
         current.map(|next| format!(" using sockd at {next}")).unwrap_or_default()
     }
+}
+
+/// Whether a refusal concerns the client itself, so that it is the same for every address.
+fn is_about_identd(why: RefusalReason) -> bool {
+    matches!(why, RefusalReason::NoIdentd | RefusalReason::IdentityMismatch)
 }
 
 fn port_of(server: &Server, config: &Config) -> u16 {

@@ -13,7 +13,7 @@ use crate::record::FailedCall;
 use crate::settings::{Commands, LocalDestinations, UpstreamNames, seconds};
 use chain::Chain;
 use sockd_common::message;
-use sockd_common::message::request::ReplyCode;
+use sockd_common::message::request::RefusalReason;
 use sockd_common::message::resolver::{Answer, Query};
 use sockd_common::message::session::CloseReason;
 use sockd_common::message::upstream::NextReply;
@@ -193,7 +193,7 @@ pub enum Action {
         bound: SocketAddr,
     },
     /// Tell the worker to refuse.
-    Refuse(ReplyCode),
+    Refuse(RefusalReason),
     /// Tell the worker to end the session.
     End,
     /// Wait no longer than this; nothing: as long as it takes.
@@ -273,12 +273,42 @@ enum Failure {
     /// The name has no address here, and no next server may look for one.
     Unresolved,
     /// A next server refused.
-    Passed(ReplyCode),
+    Passed(RefusalReason),
     /// Something else about a next server.
     Upstream(String),
     /// By a limit of the settings.
     Limited(&'static str),
     TimedOut,
+}
+
+impl Failure {
+    /// What the client is told of it.
+    fn reason(&self) -> RefusalReason {
+        match self {
+            Self::Denied(DenyReason::Rule | DenyReason::NoMatch, _) | Self::Guarded(_) => {
+                RefusalReason::NotAllowed
+            }
+            Self::Denied(DenyReason::NoIdentd, _) => RefusalReason::NoIdentd,
+            Self::Denied(DenyReason::BadIdentity, _) => RefusalReason::IdentityMismatch,
+            Self::NoInterface(_) => RefusalReason::NetworkUnreachable,
+            Self::Unresolved => RefusalReason::HostUnreachable,
+            Self::TimedOut => RefusalReason::TimedOut,
+            Self::Failed(FailedCall { errno, .. }) => reason_of(*errno),
+            Self::Passed(why) => *why,
+            Self::Upstream(_) | Self::Limited(_) => RefusalReason::General,
+        }
+    }
+}
+
+/// What the network says of a destination by failing a call.
+fn reason_of(errno: message::Errno) -> RefusalReason {
+    match errno {
+        message::Errno::NETUNREACH => RefusalReason::NetworkUnreachable,
+        message::Errno::HOSTUNREACH => RefusalReason::HostUnreachable,
+        message::Errno::CONNREFUSED => RefusalReason::ConnectionRefused,
+        message::Errno::TIMEDOUT => RefusalReason::TimedOut,
+        _ => RefusalReason::General,
+    }
 }
 
 impl Session {
@@ -430,7 +460,7 @@ impl Session {
         };
         let (Ok(destination), Ok(user)) = (destination, UserId::parse(request.user.as_bytes())) else {
             let line = classic::bad_request("no name of a host in the request", &self.client_address());
-            return self.close(vec![notice(line), Action::Refuse(ReplyCode::Rejected)]);
+            return self.close(vec![notice(line), Action::Refuse(RefusalReason::HostUnreachable)]);
         };
         if request.version != 4 {
             return vec![Action::Violation("a request of another version than 4")];
@@ -775,50 +805,47 @@ impl Session {
             Some(Failure::Denied(_, command)) => command.take(),
             _ => None,
         };
-        let rejected = Action::Refuse(ReplyCode::Rejected);
+        let why = match &failure {
+            Some(Failure::Failed(..)) if !self.using().is_empty() => RefusalReason::General,
+            Some(failure) => failure.reason(),
+            None => RefusalReason::NotAllowed,
+        };
         let mut actions = match failure {
             None | Some(Failure::Denied(DenyReason::Rule | DenyReason::NoMatch, _)) => {
-                vec![notice(classic::refused(&line)), rejected]
+                vec![notice(classic::refused(&line))]
             }
-            Some(Failure::Denied(DenyReason::NoIdentd, _)) => vec![
-                notice(classic::no_identd(&self.source())),
-                notice(classic::refused(&line)),
-                Action::Refuse(ReplyCode::NoIdentd),
-            ],
+            Some(Failure::Denied(DenyReason::NoIdentd, _)) => {
+                vec![notice(classic::no_identd(&self.source())), notice(classic::refused(&line))]
+            }
             Some(Failure::Denied(DenyReason::BadIdentity, _)) => vec![
                 notice(classic::alert(&self.real_user().unwrap_or_default(), &self.user())),
                 notice(classic::refused(&line)),
-                Action::Refuse(ReplyCode::BadUser),
             ],
             Some(Failure::Guarded(refusal)) => {
-                vec![
-                    notice(classic::refused(&line)),
-                    notice(format!("guarded destination: {refusal}")),
-                    rejected,
-                ]
+                vec![notice(classic::refused(&line)), notice(format!("guarded destination: {refusal}"))]
             }
             Some(Failure::NoInterface(address)) => vec![
                 Action::Log(Level::Err, classic::no_interface(&address.to_string())),
                 notice(classic::refused(&line)),
-                rejected,
             ],
             Some(Failure::Failed(failed)) => {
-                vec![self.tell(classic::failed(&line, failed)), rejected]
+                vec![self.tell(classic::failed(&line, failed))]
             }
             Some(Failure::Unresolved) => {
                 let what = "the destination's name cannot be resolved";
-                vec![notice(classic::failed_otherwise(&line, what)), rejected]
+                vec![notice(classic::failed_otherwise(&line, what))]
             }
-            Some(Failure::Passed(code)) => {
+            Some(Failure::Passed(_)) => {
                 let what = "the next server refuses";
-                vec![self.tell(classic::failed_otherwise(&line, what)), Action::Refuse(code)]
+                vec![self.tell(classic::failed_otherwise(&line, what))]
             }
             Some(Failure::Upstream(what)) => {
-                vec![self.tell(classic::failed_otherwise(&line, &what)), rejected]
+                vec![self.tell(classic::failed_otherwise(&line, &what))]
             }
-            Some(Failure::Limited(limit)) => vec![notice(classic::failed_otherwise(&line, limit)), rejected],
-            Some(Failure::TimedOut) => vec![self.tell(classic::timed_out(&line)), rejected],
+            Some(Failure::Limited(limit)) => vec![notice(classic::failed_otherwise(&line, limit))],
+            Some(Failure::TimedOut) => vec![self.tell(classic::timed_out(&line))],
         };
+        actions.push(Action::Refuse(why));
         actions.extend(self.run(command, config));
         self.close(actions)
     }

@@ -8,7 +8,7 @@ use rustix::net::{
 };
 use sockd_common::channel::{MonitorEnd, Received};
 use sockd_common::message::Id;
-use sockd_common::message::request::{Command, ReplyCode};
+use sockd_common::message::request::{Command, RefusalReason};
 use sockd_common::message::session::{CloseReason, FromSession, RelayMode, ToSession};
 use sockd_worker::session::Unlocked;
 use sockd_worker::socks::v4::{Reading, granted, read, refused};
@@ -164,9 +164,9 @@ impl Lab {
             self.is_told(granted(bound));
         }
         if choices.ratio(1, 16)? {
-            self.say(&ToSession::Refuse { id: ID, code: ReplyCode::NoIdentd });
+            self.say(&ToSession::Refuse { id: ID, why: RefusalReason::NoIdentd });
             self.turn();
-            self.is_told(refused(ReplyCode::NoIdentd));
+            self.is_told(refused(RefusalReason::NoIdentd));
             return Ok(());
         }
         let server = self.server_of_worker.take().expect("the server's socket");
@@ -227,7 +227,7 @@ impl Lab {
                 (None, Command::Connect)
             }
             (None, Reading::Refused(_)) => {
-                self.is_told(refused(ReplyCode::Rejected));
+                self.is_told(refused(RefusalReason::General));
                 (None, Command::Connect)
             }
             (None, Reading::Incomplete) => (None, Command::Connect),

@@ -7,7 +7,7 @@
 use arbitrary::{Result, Unstructured};
 use sockd::config::settings_file;
 use sockd_common::bounded::BoundedVec;
-use sockd_common::message::request::ReplyCode;
+use sockd_common::message::request::RefusalReason;
 use sockd_common::message::resolver::{Answer, Query};
 use sockd_common::message::session::CloseReason;
 use sockd_common::message::upstream::NextReply;
@@ -821,7 +821,8 @@ fn any_answer(choices: &mut Unstructured<'_>) -> Result<Answer> {
 }
 
 fn any_reply(choices: &mut Unstructured<'_>) -> Result<NextReply> {
-    let code = *choices.choose(&[ReplyCode::Rejected, ReplyCode::NoIdentd, ReplyCode::BadUser])?;
+    use RefusalReason::{ConnectionRefused, General, IdentityMismatch, NoIdentd};
+    let why = *choices.choose(&[General, NoIdentd, IdentityMismatch, ConnectionRefused])?;
     Ok(match choices.int_in_range(0..=9)? {
         0..=4 => {
             let address = match any_address(choices)? {
@@ -830,7 +831,7 @@ fn any_reply(choices: &mut Unstructured<'_>) -> Result<NextReply> {
             };
             NextReply::Granted(SocketAddrV4::new(address, *choices.choose(&PORTS)?))
         }
-        5 | 6 => NextReply::Refused(code),
+        5 | 6 => NextReply::Refused(why),
         7 => match choices.arbitrary()? {
             true => NextReply::WrongVersion(choices.arbitrary()?),
             false => NextReply::UnknownCode(choices.arbitrary()?),

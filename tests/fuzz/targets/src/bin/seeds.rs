@@ -4,7 +4,7 @@
 use sockd_common::bounded::BoundedVec;
 use sockd_common::message::ident::{FromIdent, IdentUser, ToIdent};
 use sockd_common::message::probe::{Act, FromProbe, ToProbe};
-use sockd_common::message::request::{Command, Destination, ReplyCode, Request};
+use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
 use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, ToResolver, Transport};
 use sockd_common::message::session::{CloseReason, FromSession, RelayMode, ToSession};
 use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
@@ -176,7 +176,7 @@ fn from_worker() -> Vec<Vec<u8>> {
         packet(3, &FromProbe::Survived { errno: Errno(1) }),
         packet(4, &FromUpstream::Ready(locks)),
         replied(NextReply::Granted("203.0.113.1:3000".parse().expect("an address"))),
-        replied(NextReply::Refused(ReplyCode::NoIdentd)),
+        replied(NextReply::Refused(RefusalReason::NoIdentd)),
         replied(NextReply::WrongVersion(5)),
         replied(NextReply::UnknownCode(255)),
         replied(NextReply::Closed(Errno(104))),
@@ -198,7 +198,7 @@ fn to_worker() -> Vec<Vec<u8>> {
         packet(0, &ToSession::Serve { id }),
         packet(0, &ToSession::Listening { id, address }),
         packet(0, &ToSession::Relay { id, bound: "[2001:db8::1]:9".parse().expect("an address") }),
-        packet(0, &ToSession::Refuse { id, code: ReplyCode::BadUser }),
+        packet(0, &ToSession::Refuse { id, why: RefusalReason::IdentityMismatch }),
         packet(1, &ToResolver::Setup { servers: 2, timeout: 5, attempts: 2, ndots: 1, search }),
         packet(1, &ToResolver::Resolve { id, query: Query::Addresses(name("www.example.com")) }),
         packet(1, &ToResolver::Resolve { id, query: Query::Names(address.ip()) }),
