@@ -1,14 +1,16 @@
 //! A monitor reduced to its end of the channel, and a worker that runs for real: its own program, locked down.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use sockd_common::channel::{MonitorEnd, Received};
+use sockd_common::channel::{ChannelError, MonitorEnd, Received};
 use sockd_common::message::request::Request;
 use sockd_common::message::session::{CloseReason, FromSession, RelayMode, ToSession};
 use sockd_common::message::{Id, LockdownReport};
 use socket2::SockRef;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -89,17 +91,30 @@ fn root() -> &'static Path {
 }
 
 fn receive(end: &MonitorEnd<ToSession, FromSession>) -> FromSession {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let patience = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
     loop {
         match end.receive().unwrap() {
             Received::Message(message, _) => return message,
             Received::Nothing => {}
             other => panic!("the worker has gone: {other:?}"),
         }
-        let readable = poll(&mut [PollFd::new(end, PollFlags::IN)], Some(&patience)).unwrap();
-        assert!(readable > 0, "no message from the worker");
+        wait(end, PollFlags::IN, "no message from the worker");
     }
+}
+
+/// Sends a message as soon as the worker has read enough of those before it.
+fn send(end: &MonitorEnd<ToSession, FromSession>, message: &ToSession, descriptor: Option<BorrowedFd<'_>>) {
+    loop {
+        match end.send(message, descriptor) {
+            Err(ChannelError::Io(Errno::AGAIN)) => wait(end, PollFlags::OUT, "the worker reads no messages"),
+            sent => return sent.unwrap(),
+        }
+    }
+}
+
+fn wait(end: &MonitorEnd<ToSession, FromSession>, flags: PollFlags, otherwise: &str) {
+    let patience = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+    let ready = poll(&mut [PollFd::new(end, flags)], Some(&patience)).unwrap();
+    assert!(ready > 0, "{otherwise}");
 }
 
 impl Monitor {
@@ -113,7 +128,7 @@ impl Monitor {
     }
 
     pub(crate) fn say(&self, message: ToSession) {
-        self.end.send(&message, None).unwrap();
+        send(&self.end, &message, None);
     }
 
     /// A client whose connection the worker serves.
@@ -121,7 +136,7 @@ impl Monitor {
         let (client, socket) = connection();
         let id = Id(self.next);
         self.next += 1;
-        self.end.send(&ToSession::Serve { id }, Some(socket.as_fd())).unwrap();
+        send(&self.end, &ToSession::Serve { id }, Some(socket.as_fd()));
         (client, id)
     }
 
@@ -143,7 +158,7 @@ impl Monitor {
     pub(crate) fn grant(&self, id: Id) -> TcpStream {
         let (server, socket) = connection();
         let bound = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        self.end.send(&ToSession::Relay { id, bound }, Some(socket.as_fd())).unwrap();
+        send(&self.end, &ToSession::Relay { id, bound }, Some(socket.as_fd()));
         server
     }
 
