@@ -19,13 +19,13 @@ const BUDGETS: [Budget; 4] = [
     Budget {
         room: "the process that serves as the monitor",
         folders: &["privileged/src/monitor"],
-        ceiling: 2600,
+        ceiling: 2700,
         goal: Some(2500),
     },
     Budget {
         room: "all of root's programs",
         folders: &["privileged/src", "privileged/ver/src"],
-        ceiling: 5020,
+        ceiling: 5150,
         goal: Some(4500),
     },
     Budget {
@@ -51,7 +51,7 @@ const BUDGETS: [Budget; 4] = [
             "common/src",
             "common/lockdown/src",
         ],
-        ceiling: 11_900,
+        ceiling: 12_100,
         goal: None,
     },
 ];
