@@ -59,6 +59,24 @@ fn a_truncated_answer_is_asked_for_again_by_tcp() {
 }
 
 #[test]
+fn with_use_vc_in_resolv_conf_nothing_is_asked_by_udp() {
+    let (site, dns, _echo) = site(|_| the_server());
+    site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\noptions use-vc timeout:1\n"));
+    let lab = Lab::new_at(site);
+    drop(granted(&lab.site.client, &request()));
+    let asked = dns.asked();
+    assert!(!asked.is_empty() && asked.iter().all(|question| question.by_stream), "{asked:?}");
+}
+
+#[test]
+fn a_name_of_a_hidden_service_is_asked_of_no_nameserver() {
+    let (site, dns, _echo) = site(|_| the_server());
+    let lab = Lab::new_at(site);
+    assert_rejected(&lab.site.client, &Request::connect_name("www.example.onion", 7));
+    assert!(dns.asked().is_empty(), "{:?}", dns.asked());
+}
+
+#[test]
 fn answers_with_another_id_another_name_or_from_another_port_are_not_believed() {
     let (site, _dns, _echo) = site(|question| match question.kind {
         A => Answer::LiesFirst { lie: Ipv4Addr::new(203, 0, 113, 66), truth: SERVER },

@@ -119,10 +119,11 @@ impl Resolver {
     fn obey(&mut self, heard: Heard<ToResolver>) -> Result<(), Ending> {
         let now = Instant::now();
         match heard.message {
-            ToResolver::Setup { servers, timeout, attempts, ndots, search } => {
+            ToResolver::Setup { servers, timeout, attempts, ndots, by_tcp, search } => {
                 let search = search.as_slice().iter().filter_map(|name| HostName::from_text(name.as_bytes()));
                 let timeout = Duration::from_secs(timeout.max(1).into());
-                self.lookups.set_up(Setup { servers, timeout, attempts, ndots, search: search.collect() });
+                let search = search.collect();
+                self.lookups.set_up(Setup { servers, timeout, attempts, ndots, by_tcp, search });
             }
             ToResolver::Hosts => {
                 // A table that cannot be read leaves the one before in force.

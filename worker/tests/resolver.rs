@@ -34,8 +34,14 @@ fn ready(servers: u8) -> Resolver {
 }
 
 fn set_up(worker: &Resolver, servers: u8) {
-    let setup =
-        ToResolver::Setup { servers, timeout: 1, attempts: 1, ndots: 1, search: BoundedVec::default() };
+    let setup = ToResolver::Setup {
+        servers,
+        timeout: 1,
+        attempts: 1,
+        ndots: 1,
+        by_tcp: false,
+        search: BoundedVec::default(),
+    };
     worker.send(&setup, None);
 }
 
@@ -389,8 +395,14 @@ fn a_nameserver_that_dribbles_or_is_silent_stalls_nobody_else() {
     };
     let (silent, dribbling) = (udp_server(|_| vec![]), truncating_server(dribbles));
     let (worker, servers) = (ready(1), [honest_server()]);
-    let patient =
-        ToResolver::Setup { servers: 1, timeout: 255, attempts: 1, ndots: 1, search: BoundedVec::default() };
+    let patient = ToResolver::Setup {
+        servers: 1,
+        timeout: 255,
+        attempts: 1,
+        ndots: 1,
+        by_tcp: false,
+        search: BoundedVec::default(),
+    };
     worker.send(&patient, None);
     for (id, transports, server) in
         [(1, &[Transport::Udp][..], silent), (2, &[Transport::Udp, Transport::Tcp], dribbling)]

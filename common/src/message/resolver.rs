@@ -45,6 +45,8 @@ pub enum ToResolver {
         attempts: u8,
         /// Names with fewer dots are first tried with the search domains.
         ndots: u8,
+        /// Every question goes by TCP, and none by UDP.
+        by_tcp: bool,
         /// The search domains.
         search: BoundedVec<Name, MAX_SEARCH>,
     },
@@ -119,7 +121,7 @@ pub enum RecordType {
 pub enum Transport {
     /// UDP.
     Udp,
-    /// TCP, after a truncated answer (RFC 7766).
+    /// TCP: after a truncated answer (RFC 7766), or for every question.
     Tcp,
 }
 

@@ -14,12 +14,20 @@ pub struct ResolvConf {
     ndots: u8,
     timeout: u8,
     attempts: u8,
+    by_tcp: bool,
 }
 
 impl ResolvConf {
     /// Reads the text. Lines that make no sense are passed over, as everybody who reads this file does.
     pub fn parse(text: &[u8]) -> Self {
-        let mut conf = Self { servers: Vec::new(), search: Vec::new(), ndots: 1, timeout: 5, attempts: 2 };
+        let mut conf = Self {
+            servers: Vec::new(),
+            search: Vec::new(),
+            ndots: 1,
+            timeout: 5,
+            attempts: 2,
+            by_tcp: false,
+        };
         for line in text.split(|byte| *byte == b'\n') {
             let Ok(line) = std::str::from_utf8(line) else { continue };
             let mut words = line.split_whitespace();
@@ -41,6 +49,7 @@ impl ResolvConf {
     }
 
     fn option(&mut self, word: &str) {
+        self.by_tcp |= word == "use-vc";
         let Some((name, Ok(number))) =
             word.split_once(':').map(|(name, number)| (name, number.parse::<u8>()))
         else {
@@ -72,6 +81,7 @@ impl ResolvConf {
             timeout: self.timeout,
             attempts: self.attempts,
             ndots: self.ndots,
+            by_tcp: self.by_tcp,
             search: BoundedVec::first_of(self.search.iter().cloned()),
         }
     }
@@ -96,6 +106,13 @@ mod tests {
         assert_eq!(conf.server(4), Some("[2001:db8::1]:53".parse().unwrap()));
         assert_eq!((conf.ndots, conf.timeout, conf.attempts), (2, 1, 5));
         assert_eq!(conf.search, ["a.example", "b.example"].map(|name| Name::new(name.as_bytes()).unwrap()));
+    }
+
+    #[test]
+    fn questions_go_by_tcp_only_where_the_file_says_so() {
+        let by_tcp = |text: &[u8]| ResolvConf::parse(text).by_tcp;
+        assert!(by_tcp(b"options edns0 use-vc\n") && by_tcp(b"options use-vc\noptions ndots:2\n"));
+        assert!(!by_tcp(b"options trust-ad\n") && !by_tcp(b"options use-vc:0\n# options use-vc\n"));
     }
 
     #[test]

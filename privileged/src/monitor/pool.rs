@@ -471,7 +471,14 @@ fn session_setup(settings: &Settings) -> ToSession {
 
 /// Without nameservers until the first real setup: see [`crate::monitor::resolver`].
 fn resolver_setup() -> ToResolver {
-    ToResolver::Setup { servers: 0, timeout: 5, attempts: 2, ndots: 1, search: Default::default() }
+    ToResolver::Setup {
+        servers: 0,
+        timeout: 5,
+        attempts: 2,
+        ndots: 1,
+        by_tcp: false,
+        search: Default::default(),
+    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub struct Exchange {
     attempt: u8,
     attempts_left: u8,
     edns: bool,
+    /// Every attempt begins by TCP.
+    by_tcp: bool,
     phase: Phase,
 }
 
@@ -52,10 +54,10 @@ pub enum Step {
 impl Exchange {
     /// Begins by asking for a socket. `first` is the number of the first attempt, and `attempts`, which counts as
     /// 1 where it is 0, says how many there may be.
-    pub fn new(question: Question, first: u8, attempts: u8) -> Self {
+    pub fn new(question: Question, first: u8, attempts: u8, by_tcp: bool) -> Self {
         let attempts_left = attempts.saturating_sub(1);
-        let phase = Phase::Wanting(Transport::Udp);
-        Self { question, attempt: first, attempts_left, edns: true, phase }
+        let phase = Phase::Wanting(first_transport(by_tcp));
+        Self { question, attempt: first, attempts_left, edns: true, by_tcp, phase }
     }
 
     /// The question.
@@ -136,13 +138,17 @@ impl Exchange {
         self.attempts_left = left;
         self.attempt = self.attempt.wrapping_add(1);
         self.edns = true;
-        self.want(Transport::Udp)
+        self.want(first_transport(self.by_tcp))
     }
 
     fn want(&mut self, transport: Transport) -> Step {
         self.phase = Phase::Wanting(transport);
         Step::NeedSocket(transport)
     }
+}
+
+fn first_transport(by_tcp: bool) -> Transport {
+    if by_tcp { Transport::Tcp } else { Transport::Udp }
 }
 
 enum Message<'a> {

@@ -229,7 +229,7 @@ impl Lookups {
                 Err(Open(question)) => {
                     self.asking.insert(question.clone(), id);
                     let attempts = self.servers().saturating_mul(self.setup.attempts);
-                    let exchange = Exchange::new(question, self.preferred, attempts);
+                    let exchange = Exchange::new(question, self.preferred, attempts, self.setup.by_tcp);
                     if let Some(lookup) = self.lookups.get_mut(&id) {
                         lookup.state = State::Asking(exchange);
                     }

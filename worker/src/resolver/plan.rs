@@ -27,6 +27,8 @@ pub struct Setup {
     pub attempts: u8,
     /// Names with fewer dots are first tried below the search domains.
     pub ndots: u8,
+    /// Every question goes by TCP.
+    pub by_tcp: bool,
     /// The search domains, of which [`MAX_SEARCH`] are used.
     pub search: Vec<HostName>,
 }

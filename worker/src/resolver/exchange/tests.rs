@@ -30,7 +30,7 @@ fn found() -> Step {
 
 /// An exchange whose question is on its way by UDP.
 fn waiting(attempts: u8) -> Exchange {
-    let mut exchange = Exchange::new(question(), 0, attempts);
+    let mut exchange = Exchange::new(question(), 0, attempts, false);
     assert_eq!(exchange.socket(&ENTROPY, Instant::now(), TIMEOUT), asked(true).packet());
     exchange
 }
@@ -147,7 +147,7 @@ fn a_stream_that_dribbles_does_not_move_the_deadline() {
 
 #[test]
 fn while_no_socket_is_there_no_time_runs_and_nothing_is_heard() {
-    let mut exchange = Exchange::new(question(), 0, 1);
+    let mut exchange = Exchange::new(question(), 0, 1, false);
     assert_eq!(exchange.deadline(), None);
     assert_eq!(exchange.receive(&honest().packet()), Step::Wait);
 }
@@ -159,8 +159,18 @@ fn a_socket_that_nobody_asked_for_is_not_used() {
 
 #[test]
 fn without_a_socket_the_turn_passes() {
-    let mut exchange = Exchange::new(question(), 4, 2);
+    let mut exchange = Exchange::new(question(), 4, 2, false);
     assert_eq!(exchange.lost(), Step::NeedSocket(Transport::Udp));
     assert_eq!(exchange.attempt(), 5);
     assert_eq!(exchange.lost(), Step::End(Outcome::Failed, 0));
+}
+
+#[test]
+fn where_all_goes_by_tcp_no_question_goes_by_udp() {
+    let mut exchange = Exchange::new(question(), 0, 2, true);
+    assert_eq!(exchange.transport(), Transport::Tcp);
+    assert_eq!(exchange.socket(&ENTROPY, Instant::now(), TIMEOUT), asked(true).framed_packet());
+    assert_eq!(exchange.lost(), Step::NeedSocket(Transport::Tcp));
+    assert_eq!(exchange.socket(&ENTROPY, Instant::now(), TIMEOUT), asked(true).framed_packet());
+    assert_eq!(exchange.receive(&framed(&honest().packet())), found());
 }

@@ -199,7 +199,7 @@ fn to_worker() -> Vec<Vec<u8>> {
         packet(0, &ToSession::Listening { id, address }),
         packet(0, &ToSession::Relay { id, bound: "[2001:db8::1]:9".parse().expect("an address") }),
         packet(0, &ToSession::Refuse { id, why: RefusalReason::IdentityMismatch }),
-        packet(1, &ToResolver::Setup { servers: 2, timeout: 5, attempts: 2, ndots: 1, search }),
+        packet(1, &ToResolver::Setup { servers: 2, timeout: 5, attempts: 2, ndots: 1, by_tcp: true, search }),
         packet(1, &ToResolver::Resolve { id, query: Query::Addresses(name("www.example.com")) }),
         packet(1, &ToResolver::Resolve { id, query: Query::Names(address.ip()) }),
         packet(2, &ToIdent::Ask { id, client_port: 40000, server_port: 1080 }),
