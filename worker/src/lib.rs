@@ -6,11 +6,11 @@
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
-mod asking;
 pub mod event;
 pub mod ident;
 pub mod lockdown;
 pub mod outbox;
+mod poll_loop;
 pub mod probe;
 pub mod profile;
 pub mod relay;

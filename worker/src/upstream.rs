@@ -5,8 +5,8 @@
 //! destination that the rules forbid. What this worker asks for is the monitor's word, and all that it gives back is
 //! a reply of eight bytes; what the next server sends behind them stays in the socket, for the client.
 
-use crate::asking::{self, Ready};
 use crate::outbox::{Heard, Outbox};
+use crate::poll_loop::{self, Ready};
 use crate::socks::v4;
 use crate::{Ending, lockdown, profile::PROFILE_UPSTREAM};
 use rustix::io::Errno;
@@ -52,7 +52,7 @@ impl Upstream {
     fn take_turn(&mut self) -> Result<(), Ending> {
         self.outbox.flush()?;
         let sockets = self.queries.iter().map(|(id, query)| (*id, &query.socket));
-        let Ready { channel, queries } = asking::wait(&self.outbox, sockets)?;
+        let Ready { channel, queries } = poll_loop::wait(&self.outbox, sockets)?;
         for id in queries {
             self.hear_server(id);
         }
@@ -99,7 +99,7 @@ impl Upstream {
         // Exactly what is missing of the reply, and not a byte of what may follow.
         let rest = query.reply.get_mut(query.length..).unwrap_or_default();
         let missing = rest.len();
-        match asking::receive(&query.socket, rest) {
+        match poll_loop::receive(&query.socket, rest) {
             Ok([]) => self.end(id, NextReply::Closed(WireErrno(0))),
             Ok(octets) if octets.len() < missing => {
                 query.length = query.length.saturating_add(octets.len());

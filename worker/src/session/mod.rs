@@ -1,15 +1,16 @@
 //! The session worker: reads the requests of one client host and relays its data.
 //!
 //! One loop over one epoll set: the channel to the monitor, and the sockets of all sessions. What one session does
-//! is told in `visit`; here is how sessions begin and end, and how messages travel.
+//! is told in `connection`; here is how sessions begin and end, and how messages travel.
 
-mod visit;
+mod connection;
 
 use crate::event::Epoll;
 use crate::outbox::{Heard, Outbox};
 use crate::profile::PROFILE_SESSION;
 use crate::relay::Mover;
 use crate::{Ending, lockdown};
+use connection::{Next, Outside, REFUSED_LIMIT, Rest, Rests, Session};
 use rustix::event::epoll::{Event, EventFlags};
 use slab::Slab;
 use sockd_common::message::request::RefusalReason;
@@ -18,7 +19,6 @@ use sockd_common::message::{Id, LockdownReport, PROTOCOL_VERSION};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
-use visit::{Next, Outside, REFUSED_LIMIT, Rest, Rests, Session};
 
 /// The token of the channel; no session has it, as slots are far fewer.
 const CHANNEL: u64 = u64::MAX;
@@ -183,7 +183,7 @@ impl Worker {
         if token == CHANNEL {
             return self.on_channel();
         }
-        let (slot, id, side) = visit::parts(token);
+        let (slot, id, side) = connection::parts(token);
         if let Some(session) = self.sessions.get_mut(slot).filter(|session| session.id == id) {
             session.notice(side, flags);
             self.advance(slot, id);

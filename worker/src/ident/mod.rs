@@ -2,8 +2,8 @@
 
 pub mod reply;
 
-use crate::asking::{self, Ready};
 use crate::outbox::{Heard, Outbox};
+use crate::poll_loop::{self, Ready};
 use crate::{Ending, lockdown, profile::PROFILE_IDENT};
 use reply::{MAX_REPLY, Ports, Progress};
 use rustix::io::Errno;
@@ -45,7 +45,7 @@ impl Ident {
     fn take_turn(&mut self) -> Result<(), Ending> {
         self.outbox.flush()?;
         let sockets = self.queries.iter().map(|(id, query)| (*id, &query.socket));
-        let Ready { channel, queries } = asking::wait(&self.outbox, sockets)?;
+        let Ready { channel, queries } = poll_loop::wait(&self.outbox, sockets)?;
         for id in queries {
             self.hear_identd(id);
         }
@@ -88,7 +88,7 @@ impl Ident {
     fn hear_identd(&mut self, id: Id) {
         let Some(query) = self.queries.get_mut(&id) else { return };
         let mut buffer = [0; MAX_REPLY];
-        let progress = match asking::receive(&query.socket, &mut buffer) {
+        let progress = match poll_loop::receive(&query.socket, &mut buffer) {
             Ok([]) => Progress::Over(reply::parse_reply(&query.reply, query.ports)),
             Ok(octets) => {
                 query.reply.extend_from_slice(octets);
