@@ -20,9 +20,15 @@ pub type LookupKey = Key<'l'>;
 /// Finds a query.
 pub type QueryKey = Key<'q'>;
 
+/// Finds a connection on its way.
+pub type DialKey = Key<'d'>;
+
+/// Finds the port of a BIND.
+pub type PortKey = Key<'p'>;
+
 impl<const TABLE: char> Key<TABLE> {
     /// The key of a place.
-    pub fn new(place: u32) -> Self {
+    pub const fn new(place: u32) -> Self {
         Self(NonZeroU32::MIN.saturating_add(place))
     }
 

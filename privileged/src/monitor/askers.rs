@@ -6,9 +6,9 @@
 //! address only, or one next server: it parses their answers.
 
 use crate::monitor::Monitor;
-use crate::monitor::dial::{self, Dialled};
+use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
 use crate::monitor::pool::{Asks, Line};
-use crate::monitor::reactor::{EventFlags, Token};
+use crate::monitor::reactor::Token;
 use crate::monitor::sessions::Holds;
 use rustix::io::fcntl_dupfd_cloexec;
 use sockd_common::message::ident::{FromIdent, ToIdent};
@@ -17,7 +17,7 @@ use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
 use sockd_common::message::{Id, Role};
 use sockd_policy::Identity;
 use sockd_session::client_host::Host;
-use sockd_session::keys::{QueryKey, SessionKey, Slots, WorkerKey};
+use sockd_session::keys::{DialKey, QueryKey, SessionKey, Slots, WorkerKey};
 use sockd_session::limits::counts::Resource;
 use sockd_session::session::Event;
 use std::net::SocketAddr;
@@ -85,7 +85,7 @@ impl What {
 #[derive(Debug)]
 enum Stage {
     /// The connection to identd is on its way; the connection to a next server stands before it is asked.
-    Dialling(OwnedFd, SocketAddr),
+    Dialling(DialKey),
     /// The worker with this place asks.
     Asking(WorkerKey),
     /// Between the two, or over.
@@ -102,23 +102,16 @@ impl Monitor {
             return Some(Event::Identified(Identity::Unknown));
         }
         let identd = SocketAddr::new(client.ip(), IDENT_PORT);
-        let dialled = match dial::dial(identd, Some(sockd_policy::canonical(proxy.ip()))) {
-            Ok(dialled) => dialled,
-            Err(_) => return Some(Event::Identified(Identity::Unknown)),
-        };
+        let from = Some(sockd_policy::canonical(proxy.ip()));
         let what = What::Identity { client_port: client.port(), proxy_port: proxy.port() };
         let index = self.begin_query(visit, host, (Resource::Ident, host), what);
-        match dialled {
-            Dialled::Connected(socket) => self.hand_to_asker(index, socket),
-            Dialled::Pending(socket) => {
-                let watched = self.reactor.watch(&socket, Token::Query(index), EventFlags::OUT);
-                if let Some(query) = self.queries.get_mut(index) {
-                    query.stage = Stage::Dialling(socket, identd);
-                }
-                if watched.is_err() {
-                    self.fail_query(index);
-                }
+        let dial = Dial { to: identd, from, reserved: false, due: None };
+        match self.dials.begin(dial, Caller::Query(index), &mut self.reactor) {
+            Ok(Begun::Connected(socket)) => self.hand_to_asker(index, socket),
+            Ok(Begun::Pending(key)) => {
+                self.queries.get_mut(index).into_iter().for_each(|query| query.stage = Stage::Dialling(key));
             }
+            Err(_) => self.fail_query(index),
         }
         None
     }
@@ -165,29 +158,10 @@ impl Monitor {
     }
 
     /// The connection to identd stands, or has failed.
-    pub(crate) fn identd_reached(&mut self, index: QueryKey) {
-        let stage = self.queries.get(index).map(|query| &query.stage);
-        if !matches!(stage, Some(Stage::Dialling(socket, _)) if dial::is_settled(socket)) {
-            return;
-        }
-        let Some((socket, identd)) = self.take_identd(index) else { return };
-        match dial::finish(socket, identd) {
+    pub(crate) fn identd_dialled(&mut self, index: QueryKey, dialled: Dialled) {
+        match dialled {
             Ok(socket) => self.hand_to_asker(index, socket),
             Err(_) => self.fail_query(index),
-        }
-    }
-
-    fn take_identd(&mut self, index: QueryKey) -> Option<(OwnedFd, SocketAddr)> {
-        let query = self.queries.get_mut(index)?;
-        match std::mem::replace(&mut query.stage, Stage::Neither) {
-            Stage::Dialling(socket, identd) => {
-                self.reactor.unwatch(&socket);
-                Some((socket, identd))
-            }
-            stage => {
-                query.stage = stage;
-                None
-            }
         }
     }
 
@@ -277,8 +251,10 @@ impl Monitor {
     }
 
     fn answer_query(&mut self, index: QueryKey, answer: Event) {
-        drop(self.take_identd(index));
         let Some(mut query) = self.queries.remove(index) else { return };
+        if let Stage::Dialling(dial) = query.stage {
+            self.dials.cancel(dial, Caller::Query(index), &mut self.reactor);
+        }
         self.counts.remove(query.counts.0, query.counts.1);
         self.reactor.set_deadline(Token::Query(index), &mut query.due, None);
         let Some(visit) = query.visit else { return };

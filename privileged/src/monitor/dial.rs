@@ -1,68 +1,142 @@
-//! Sockets towards destinations, identds and nameservers: always connected, and checked, before they are passed on.
+//! Connections to destinations, next servers, identds and nameservers: whoever gets one gets it when it stands and the
+//! peer is the one that was dialled.
 
-use crate::process::sys;
+use crate::monitor::reactor::{EventFlags, Reactor, Token};
+use crate::monitor::sockets::{self, failed};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SocketAddrAny, SocketFlags, SocketType, bind, connect, getpeername, getsockname, ipproto,
-    listen, socket_with, sockopt,
-};
-use sockd_common::message;
+use rustix::net::{SocketAddrAny, connect, getpeername, getsockname, sockopt};
+use sockd_common::message::resolver::RecordType;
 use sockd_session::config::RESERVED;
+use sockd_session::keys::{DialKey, LookupKey, QueryKey, SessionKey, Slots};
 use sockd_session::record::FailedCall;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::Instant;
 
-/// A connection on its way.
+/// A connection to make.
+#[derive(Clone, Copy, Debug)]
+pub struct Dial {
+    /// To exactly this address.
+    pub to: SocketAddr,
+    /// From this one, where that matters.
+    pub from: Option<IpAddr>,
+    /// From one of the [`RESERVED`] ports.
+    pub reserved: bool,
+    /// By then.
+    pub due: Option<Instant>,
+}
+
+/// Whom a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A session, which waits for its destination or a next server.
+    Session(SessionKey),
+    /// A lookup, for a nameserver and this type of record.
+    Lookup(LookupKey, RecordType),
+    /// A query, for an identd.
+    Query(QueryKey),
+}
+
+/// What has become of a connection.
+pub type Dialled = Result<OwnedFd, FailedCall>;
+
+/// The connections on their way.
+#[derive(Debug, Default)]
+pub struct Dials(Slots<Pending, 'd'>);
+
 #[derive(Debug)]
-pub enum Dialled {
+struct Pending {
+    socket: OwnedFd,
+    to: SocketAddr,
+    caller: Caller,
+    due: Option<Instant>,
+}
+
+/// How far a connection has come at once.
+#[derive(Debug)]
+pub enum Begun {
     /// It stands, and the peer is who was dialled.
     Connected(OwnedFd),
-    /// The socket becomes writable when it is known.
-    Pending(OwnedFd),
+    /// It is on its way.
+    Pending(DialKey),
 }
 
-/// Begins to connect to exactly `to`, from `from` where that is given.
-pub fn dial(to: SocketAddr, from: Option<IpAddr>) -> Result<Dialled, FailedCall> {
-    let socket = prepared(to.ip())?;
-    if let Some(from) = from {
-        // Without it the port would be taken for all destinations at once; a kernel without it still works.
-        let _ = sys::bind_address_no_port(&socket);
-        bind(&socket, &SocketAddr::new(from, 0)).map_err(failed("bind"))?;
+impl Dials {
+    /// Begins to connect.
+    pub fn begin(&mut self, dial: Dial, caller: Caller, reactor: &mut Reactor) -> Result<Begun, FailedCall> {
+        let socket = match set_out(dial)? {
+            (socket, true) => return Ok(Begun::Connected(socket)),
+            (socket, false) => socket,
+        };
+        let key = self.0.next_key();
+        reactor.watch(&socket, Token::Dial(key), EventFlags::OUT).map_err(failed("epoll_ctl"))?;
+        let mut pending = Pending { socket, to: dial.to, caller, due: None };
+        reactor.set_deadline(Token::Dial(key), &mut pending.due, dial.due);
+        Ok(Begun::Pending(self.0.insert(pending)))
     }
-    set_out(socket, to)
+
+    /// A connection has become writable: says whose it is, and what has become of it. One turn of the loop may give up
+    /// a connection and begin another with its key while an event of the first is still to be looked at.
+    pub fn ready(&mut self, key: DialKey, reactor: &mut Reactor) -> Option<(Caller, Dialled)> {
+        let is_settled = self.0.get(key).is_some_and(|pending| is_settled(&pending.socket));
+        let pending = is_settled.then(|| self.remove(key, reactor)).flatten()?;
+        Some((pending.caller, finish(pending.socket, pending.to)))
+    }
+
+    /// A connection has had its time.
+    pub fn overdue(&mut self, key: DialKey, reactor: &mut Reactor) -> Option<(Caller, Dialled)> {
+        let pending = self.remove(key, reactor)?;
+        Some((pending.caller, Err(failed("connect")(Errno::TIMEDOUT))))
+    }
+
+    /// Nobody waits for a connection any longer. It may be over already, and its key another's.
+    pub fn cancel(&mut self, key: DialKey, caller: Caller, reactor: &mut Reactor) {
+        if self.0.get(key).is_some_and(|pending| pending.caller == caller) {
+            drop(self.remove(key, reactor));
+        }
+    }
+
+    fn remove(&mut self, key: DialKey, reactor: &mut Reactor) -> Option<Pending> {
+        let mut pending = self.0.remove(key)?;
+        reactor.unwatch(&pending.socket);
+        reactor.set_deadline(Token::Dial(key), &mut pending.due, None);
+        Some(pending)
+    }
 }
 
-/// The same from one of the [`RESERVED`] ports, the first free one from the end, as rresvport(3) has it.
-pub fn dial_reserved(to: SocketAddr, from: Option<IpAddr>) -> Result<Dialled, FailedCall> {
-    let from = from.map_or_else(|| source_towards(to.ip()), Ok)?;
-    let socket = prepared(to.ip())?;
-    bind_first(&socket, from, RESERVED.rev())?;
-    set_out(socket, to)
-}
-
-fn set_out(socket: OwnedFd, to: SocketAddr) -> Result<Dialled, FailedCall> {
+/// Begins to connect; true where the connection stands.
+fn set_out(Dial { to, from, reserved, .. }: Dial) -> Result<(OwnedFd, bool), FailedCall> {
+    let from = match (from, reserved) {
+        (None, true) => Some(sockets::source_towards(to.ip())?),
+        (from, _) => from,
+    };
+    let socket = sockets::stream(to.ip())?;
+    match from {
+        // The first free one from the end, as rresvport(3) has it.
+        Some(from) if reserved => sockets::bind_first(&socket, from, RESERVED.rev())?,
+        Some(from) => sockets::bind_address(&socket, from)?,
+        None => {}
+    }
     match connect(&socket, &to) {
         Ok(()) | Err(Errno::INPROGRESS) => {}
         Err(error) => return Err(failed("connect")(error)),
     }
     // On loopback and with a quick peer the handshake is over by now; asking costs less than waiting for it.
     match getpeername(&socket) {
-        Ok(peer) => arrived(socket, peer, to).map(Dialled::Connected),
-        Err(_) => Ok(Dialled::Pending(socket)),
+        Ok(peer) => Ok((arrived(socket, peer, to)?, true)),
+        Err(_) => Ok((socket, false)),
     }
 }
 
-/// Whether it is known what became of a pending connection. One turn of the monitor may end a session and begin
-/// another with its number while an event of the first is still to be looked at.
-pub fn is_settled(socket: &OwnedFd) -> bool {
+/// Whether it is known what became of a pending connection.
+fn is_settled(socket: &OwnedFd) -> bool {
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&at_once)) != Ok(0)
 }
 
 /// A pending connection has become writable.
-pub fn finish(socket: OwnedFd, to: SocketAddr) -> Result<OwnedFd, FailedCall> {
+fn finish(socket: OwnedFd, to: SocketAddr) -> Dialled {
     match sockopt::socket_error(&socket) {
         Ok(Ok(())) => {
             let peer = getpeername(&socket).map_err(failed("connect"))?;
@@ -74,7 +148,7 @@ pub fn finish(socket: OwnedFd, to: SocketAddr) -> Result<OwnedFd, FailedCall> {
 
 /// The peer is the one that was dialled, and it is not this very socket: a TCP connection to a free port of the own
 /// ephemeral range can meet itself (simultaneous open).
-fn arrived(socket: OwnedFd, peer: Option<SocketAddrAny>, to: SocketAddr) -> Result<OwnedFd, FailedCall> {
+fn arrived(socket: OwnedFd, peer: Option<SocketAddrAny>, to: SocketAddr) -> Dialled {
     let own = getsockname(&socket).map_err(failed("getsockname"))?;
     match (peer.map(SocketAddr::try_from), SocketAddr::try_from(own)) {
         (Some(Ok(peer)), Ok(own)) if peer == to && own != peer => Ok(socket),
@@ -82,85 +156,38 @@ fn arrived(socket: OwnedFd, peer: Option<SocketAddrAny>, to: SocketAddr) -> Resu
     }
 }
 
-/// A datagram socket that is connected to a nameserver, from a port that the kernel chooses at random.
-pub fn datagram(to: SocketAddr) -> Result<OwnedFd, Errno> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(family(to.ip()), SocketType::DGRAM, flags, None)?;
-    connect(&socket, &to)?;
-    Ok(socket)
-}
-
-/// The address that this host would use towards `to`: what the kernel's routing gives a datagram socket.
-pub fn source_towards(to: IpAddr) -> Result<IpAddr, FailedCall> {
-    let socket = datagram(SocketAddr::new(to, 9)).map_err(failed("getsockname"))?;
-    let own = getsockname(&socket).map_err(failed("getsockname"))?;
-    SocketAddr::try_from(own).map(|own| own.ip()).map_err(|_| failed("getsockname")(Errno::AFNOSUPPORT))
-}
-
-/// A listening socket for a BIND on exactly this address, at the first of these ports that is free; 0 stands for
-/// one of the kernel's choice. Nobody can share its port: neither SO_REUSEADDR nor SO_REUSEPORT is set, and both
-/// ends would have to (socket(7)).
-pub fn listener(
-    at: IpAddr,
-    ports: impl IntoIterator<Item = u16>,
-) -> Result<(OwnedFd, SocketAddr), FailedCall> {
-    let socket = prepared(at)?;
-    bind_first(&socket, at, ports)?;
-    listen(&socket, 1).map_err(failed("listen"))?;
-    let own = getsockname(&socket).map_err(failed("getsockname"))?;
-    let own = SocketAddr::try_from(own).map_err(|_| failed("getsockname")(Errno::AFNOSUPPORT))?;
-    Ok((socket, own))
-}
-
-/// A socket that one bind(2) has refused can be bound elsewhere.
-fn bind_first(socket: &OwnedFd, at: IpAddr, ports: impl IntoIterator<Item = u16>) -> Result<(), FailedCall> {
-    for port in ports {
-        match bind(socket, &SocketAddr::new(at, port)) {
-            Err(Errno::ADDRINUSE) => {}
-            done => return done.map_err(failed("bind")),
-        }
-    }
-    Err(failed("bind")(Errno::ADDRINUSE))
-}
-
-fn prepared(towards: IpAddr) -> Result<OwnedFd, FailedCall> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(family(towards), SocketType::STREAM, flags, Some(ipproto::TCP))
-        .map_err(failed("socket"))?;
-    prepare(&socket).map_err(failed("setsockopt"))?;
-    Ok(socket)
-}
-
-fn family(address: IpAddr) -> AddressFamily {
-    if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
-}
-
-/// What the worker cannot set: small writes leave at once, urgent data stays in its place among the rest, and close
-/// without an orderly end is a reset, which is how a reset of one side is passed on to the other.
-pub fn prepare(socket: &OwnedFd) -> Result<(), Errno> {
-    sockopt::set_tcp_nodelay(socket, true)?;
-    sockopt::set_socket_oobinline(socket, true)?;
-    sockopt::set_socket_linger(socket, Some(Duration::ZERO))
-}
-
-/// A call that failed, for the log.
-pub fn failed(call: &'static str) -> impl Fn(Errno) -> FailedCall {
-    let number = |error: Errno| u16::try_from(error.raw_os_error()).unwrap_or(u16::MAX);
-    move |error| FailedCall { call, errno: message::Errno(number(error)) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use rustix::net::bind;
+    use sockd_session::keys::Key;
+    use std::net::{IpAddr, TcpListener};
+
+    const CALLER: Caller = Caller::Session(Key::new(7));
+
+    /// A connection from beginning to end.
+    fn dialled(to: SocketAddr, from: Option<IpAddr>) -> Dialled {
+        let (mut dials, mut reactor) = (Dials::default(), Reactor::new().unwrap());
+        match dials.begin(Dial { to, from, reserved: false, due: None }, CALLER, &mut reactor)? {
+            Begun::Connected(socket) => Ok(socket),
+            Begun::Pending(key) => loop {
+                if let Some((caller, dialled)) = dials.ready(key, &mut reactor) {
+                    assert_eq!((caller, dials.0.is_empty()), (CALLER, true));
+                    return dialled;
+                }
+            },
+        }
+    }
 
     #[test]
     fn a_listening_port_of_loopback_is_reached_at_once() {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = server.local_addr().unwrap();
-        assert!(matches!(dial(to, None).unwrap(), Dialled::Connected(_)));
         let from = "127.0.0.5".parse().unwrap();
-        assert!(matches!(dial(to, Some(from)).unwrap(), Dialled::Connected(_)));
+        for from in [None, Some(from)] {
+            let dial = Dial { to, from, reserved: false, due: None };
+            assert!(matches!(set_out(dial), Ok((_, true))), "{from:?}");
+        }
         let peers: Vec<IpAddr> = (0..2).map(|_| server.accept().unwrap().1.ip()).collect();
         assert_eq!(peers, ["127.0.0.1".parse::<IpAddr>().unwrap(), from]);
     }
@@ -168,19 +195,14 @@ mod tests {
     #[test]
     fn a_closed_port_is_refused_by_the_name_of_the_call() {
         let to = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let failure = match dial(to, None) {
-            Ok(Dialled::Pending(socket)) => finish(socket, to).unwrap_err(),
-            Ok(Dialled::Connected(_)) => panic!("connected to a closed port"),
-            Err(failure) => failure,
-        };
-        assert_eq!(failure, failed("connect")(Errno::CONNREFUSED));
+        assert_eq!(dialled(to, None).unwrap_err(), failed("connect")(Errno::CONNREFUSED));
     }
 
     /// A16: without a listener a socket whose own port is the one it dials meets itself (simultaneous open).
     #[test]
     fn a_connection_that_meets_itself_is_no_server() {
         let at = SocketAddr::from(([127, 0, 0, 4], 0));
-        let socket = prepared(at.ip()).unwrap();
+        let socket = sockets::stream(at.ip()).unwrap();
         bind(&socket, &at).unwrap();
         let own = SocketAddr::try_from(getsockname(&socket).unwrap()).unwrap();
         let _ = connect(&socket, &own);
@@ -193,13 +215,31 @@ mod tests {
         assert_eq!(finish(socket, own).unwrap_err(), failed("connect")(Errno::CONNREFUSED));
     }
 
+    /// A port whose backlog is full answers nothing.
     #[test]
-    fn a_listener_for_bind_is_on_its_address_alone() {
-        let at: IpAddr = "127.0.0.3".parse().unwrap();
-        let (_socket, address) = listener(at, [0]).unwrap();
-        assert_eq!(address.ip(), at);
-        assert_ne!(address.port(), 0);
-        assert_eq!(listener(at, [address.port()]).unwrap_err(), failed("bind")(Errno::ADDRINUSE));
-        assert_ne!(listener(at, [address.port(), 0]).unwrap().1, address);
+    fn a_connection_is_given_up_when_it_is_due_and_by_its_caller_alone() {
+        let silent = sockets::listener("127.0.0.6".parse().unwrap(), [0]).unwrap();
+        let (mut dials, mut reactor) = (Dials::default(), Reactor::new().unwrap());
+        let due = Instant::now().checked_add(std::time::Duration::from_secs(3600));
+        let dial = Dial { to: silent.1, from: None, reserved: false, due };
+        let mut connected = Vec::new();
+        let mut begin = |dials: &mut Dials, reactor: &mut Reactor| loop {
+            match dials.begin(dial, CALLER, reactor).unwrap() {
+                Begun::Connected(socket) => connected.push(socket),
+                Begun::Pending(key) => return key,
+            }
+        };
+        let key = begin(&mut dials, &mut reactor);
+        assert!(dials.ready(key, &mut reactor).is_none(), "it is still on its way");
+        dials.cancel(key, Caller::Session(Key::new(8)), &mut reactor);
+        assert_eq!(reactor.take_due(due.unwrap()), Some(Token::Dial(key)));
+        let (caller, dialled) = dials.overdue(key, &mut reactor).unwrap();
+        assert_eq!((caller, dialled.unwrap_err()), (CALLER, failed("connect")(Errno::TIMEDOUT)));
+        let key = begin(&mut dials, &mut reactor);
+        dials.cancel(key, CALLER, &mut reactor);
+        assert_eq!(
+            (dials.overdue(key, &mut reactor).is_none(), reactor.take_due(due.unwrap())),
+            (true, None)
+        );
     }
 }

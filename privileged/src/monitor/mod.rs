@@ -11,12 +11,14 @@ pub mod resolver;
 pub mod routing;
 pub mod sessions;
 pub mod signals;
+pub mod sockets;
 pub mod syslog;
 
 use crate::config::options::Options;
 use crate::hook;
 use crate::loader::Loader;
 use crate::monitor::askers::Queries;
+use crate::monitor::dial::{Caller, Dialled, Dials};
 use crate::monitor::listen::Listener;
 use crate::monitor::pool::{Expired, Line, STARVED, Workers};
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
@@ -75,6 +77,7 @@ pub struct Monitor {
     pub(crate) rate_limiter: RateLimiter,
     pub(crate) lookups: Lookups,
     pub(crate) queries: Queries,
+    pub(crate) dials: Dials,
     /// Next servers that could not be reached, until when they are tried last.
     pub(crate) unreachable: HashMap<SocketAddr, Instant>,
     pub(crate) runner: Option<hook::Channel>,
@@ -153,17 +156,34 @@ impl Monitor {
             Token::Terminal => self.stop(),
             Token::Changes => self.kinds.forget(),
             Token::Worker(key) => self.worker_spoke(key),
-            Token::Session(key) => self.visit_ready(key),
-            Token::Lookup(key) => self.nameserver_reached(key),
-            Token::Query(key) => self.identd_reached(key),
+            Token::Dial(key) => {
+                let ready = self.dials.ready(key, &mut self.reactor);
+                self.dialled(ready);
+            }
+            Token::Port(_) => {}
+            Token::Session(key) => self.port_ready(key),
+            Token::Lookup(_) | Token::Query(_) => {}
         }
         Ok(())
+    }
+
+    fn dialled(&mut self, what: Option<(Caller, Dialled)>) {
+        match what {
+            Some((Caller::Session(key), dialled)) => self.session_dialled(key, dialled),
+            Some((Caller::Lookup(key, record), dialled)) => self.nameserver_dialled(key, record, dialled),
+            Some((Caller::Query(key), dialled)) => self.identd_dialled(key, dialled),
+            None => {}
+        }
     }
 
     /// Everything whose time has come.
     fn due(&mut self, now: Instant) {
         while let Some(token) = self.reactor.take_due(now) {
             match token {
+                Token::Dial(key) => {
+                    let overdue = self.dials.overdue(key, &mut self.reactor);
+                    self.dialled(overdue);
+                }
                 Token::Session(key) => self.visit_overdue(key),
                 Token::Lookup(key) => self.lookup_overdue(key, now),
                 Token::Query(key) => self.query_overdue(key),

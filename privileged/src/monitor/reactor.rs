@@ -2,7 +2,7 @@
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use sockd_session::keys::{Key, LookupKey, QueryKey, SessionKey, WorkerKey};
+use sockd_session::keys::{DialKey, Key, LookupKey, PortKey, QueryKey, SessionKey, WorkerKey};
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -34,11 +34,15 @@ pub enum Token {
     Changes,
     /// A worker's channel.
     Worker(WorkerKey),
-    /// The connection or the BIND port of a session.
+    /// A connection on its way.
+    Dial(DialKey),
+    /// The port of a BIND.
+    Port(PortKey),
+    /// The deadline of a session.
     Session(SessionKey),
-    /// The TCP connection to a nameserver, of a lookup.
+    /// The deadline of a lookup.
     Lookup(LookupKey),
-    /// The connection to an identd, of a query.
+    /// The deadline of a query.
     Query(QueryKey),
 }
 
@@ -60,6 +64,8 @@ impl Token {
             Self::Log => (9, 0),
             Self::Loader => (10, 0),
             Self::Terminal => (11, 0),
+            Self::Dial(key) => (12, key.place()),
+            Self::Port(key) => (13, key.place()),
         };
         kind << 32 | u64::from(place)
     }
@@ -79,6 +85,8 @@ impl Token {
             9 => Self::Log,
             10 => Self::Loader,
             11 => Self::Terminal,
+            12 => Self::Dial(Key::new(place)),
+            13 => Self::Port(Key::new(place)),
             _ => return None,
         })
     }
@@ -191,11 +199,13 @@ mod tests {
             Token::Log,
             Token::Loader,
             Token::Terminal,
+            Token::Dial(Key::new(6)),
+            Token::Port(Key::new(7)),
         ];
         for token in tokens {
             assert_eq!(Token::unpack(token.pack()), Some(token));
         }
-        assert_eq!(Token::unpack(12 << 32), None);
+        assert_eq!(Token::unpack(14 << 32), None);
     }
 
     #[test]

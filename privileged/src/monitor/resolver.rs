@@ -2,19 +2,19 @@
 
 use crate::config::trusted_file;
 use crate::monitor::Monitor;
-use crate::monitor::dial::{self, Dialled};
+use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
 use crate::monitor::pool::Line;
-use crate::monitor::reactor::{EventFlags, Token};
+use crate::monitor::reactor::Token;
 use crate::monitor::sessions::Holds;
+use crate::monitor::sockets;
 use rustix::fs::Stat;
 use sockd_common::message::Role;
 use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, ToResolver, Transport};
 use sockd_session::client_host::Host;
-use sockd_session::keys::{LookupKey, SessionKey, Slots, WorkerKey};
+use sockd_session::keys::{DialKey, LookupKey, SessionKey, Slots, WorkerKey};
 use sockd_session::limits::counts::Resource;
 use sockd_session::resolv_conf::ResolvConf;
 use sockd_session::session::Event;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -62,24 +62,15 @@ struct Lookup {
     /// What no resolver has been asked yet, as there was none.
     query: Option<Query>,
     sockets: u8,
-    /// TCP connections to nameservers on their way, one at most for each type of record.
-    streams: Vec<Stream>,
+    /// Connections to nameservers on their way, one at most for each type of record.
+    dials: Vec<(RecordType, DialKey)>,
     /// When a lookup that has been cancelled has to have ended.
-    due: Option<Instant>,
-}
-
-/// A TCP connection to a nameserver on its way.
-#[derive(Debug)]
-struct Stream {
-    record: RecordType,
-    socket: OwnedFd,
-    server: SocketAddr,
     due: Option<Instant>,
 }
 
 impl Lookup {
     fn may_have_socket_for(&self, record: RecordType) -> bool {
-        self.sockets < SOCKETS_A_LOOKUP && self.streams.iter().all(|stream| stream.record != record)
+        self.sockets < SOCKETS_A_LOOKUP && self.dials.iter().all(|(other, _)| *other != record)
     }
 }
 
@@ -191,7 +182,7 @@ impl Monitor {
             host,
             query: Some(query),
             sockets: 0,
-            streams: Vec::new(),
+            dials: Vec::new(),
             due: None,
         });
         if let Some(visit) = self.visits.get_mut(visit) {
@@ -210,7 +201,7 @@ impl Monitor {
         {
             return self.answered(index, lookup, Answer::Failed);
         }
-        self.close_streams(index);
+        self.cancel_dials(index);
         if let Some(lookup) = self.lookups.pending.get_mut(index) {
             let due = Instant::now().checked_add(CANCEL_LIMIT);
             self.reactor.set_deadline(Token::Lookup(index), &mut lookup.due, due);
@@ -233,7 +224,7 @@ impl Monitor {
             }
             FromResolver::Answer { id, answer } => {
                 let index = id.into();
-                self.close_streams(index);
+                self.cancel_dials(index);
                 match self.lookups.pending.remove(index) {
                     Some(lookup) => self.answered(index, lookup, answer),
                     None => self.violation(worker, "an answer that nobody asked for"),
@@ -257,16 +248,24 @@ impl Monitor {
 
     /// Connects to the nameserver of an attempt.
     fn nameserver(&mut self, index: LookupKey, record: RecordType, transport: Transport, attempt: u8) {
-        let Some(server) = self.lookups.conf.server(attempt) else {
+        let Some(to) = self.lookups.conf.server(attempt) else {
             return self.give_socket(index, record, None);
         };
-        match transport {
-            Transport::Udp => self.give_socket(index, record, dial::datagram(server).ok()),
-            Transport::Tcp => match dial::dial(server, None) {
-                Ok(Dialled::Connected(socket)) => self.give_socket(index, record, Some(socket)),
-                Ok(Dialled::Pending(socket)) => self.await_stream(index, record, socket, server),
-                Err(_) => self.give_socket(index, record, None),
-            },
+        if transport == Transport::Udp {
+            return self.give_socket(index, record, sockets::datagram(to).ok());
+        }
+        let limit = Duration::from_secs(self.lookups.conf.timeout().into());
+        let dial = Dial { to, from: None, reserved: false, due: Instant::now().checked_add(limit) };
+        match self.dials.begin(dial, Caller::Lookup(index, record), &mut self.reactor) {
+            Ok(Begun::Connected(socket)) => self.give_socket(index, record, Some(socket)),
+            Ok(Begun::Pending(key)) => {
+                self.lookups
+                    .pending
+                    .get_mut(index)
+                    .into_iter()
+                    .for_each(|lookup| lookup.dials.push((record, key)));
+            }
+            Err(_) => self.give_socket(index, record, None),
         }
     }
 
@@ -278,43 +277,23 @@ impl Monitor {
         };
     }
 
-    fn await_stream(&mut self, index: LookupKey, record: RecordType, socket: OwnedFd, server: SocketAddr) {
-        let limit = Duration::from_secs(self.lookups.conf.timeout().into());
-        if self.reactor.watch(&socket, Token::Lookup(index), EventFlags::OUT).is_err() {
-            return self.give_socket(index, record, None);
+    fn cancel_dials(&mut self, index: LookupKey) {
+        let Some(lookup) = self.lookups.pending.get_mut(index) else { return };
+        for (record, key) in lookup.dials.drain(..) {
+            self.dials.cancel(key, Caller::Lookup(index, record), &mut self.reactor);
         }
+    }
+
+    /// The connection to a nameserver stands, or has failed.
+    pub(crate) fn nameserver_dialled(&mut self, index: LookupKey, record: RecordType, dialled: Dialled) {
         if let Some(lookup) = self.lookups.pending.get_mut(index) {
-            let mut due = None;
-            self.reactor.set_deadline(Token::Lookup(index), &mut due, Instant::now().checked_add(limit));
-            lookup.streams.push(Stream { record, socket, server, due });
+            lookup.dials.retain(|(other, _)| *other != record);
+            self.give_socket(index, record, dialled.ok());
         }
     }
 
-    /// The first connection of a lookup that is like this.
-    fn take_stream(&mut self, index: LookupKey, is: impl FnMut(&Stream) -> bool) -> Option<Stream> {
-        let streams = &mut self.lookups.pending.get_mut(index)?.streams;
-        let mut stream = streams.swap_remove(streams.iter().position(is)?);
-        self.reactor.unwatch(&stream.socket);
-        self.reactor.set_deadline(Token::Lookup(index), &mut stream.due, None);
-        Some(stream)
-    }
-
-    fn close_streams(&mut self, index: LookupKey) {
-        while self.take_stream(index, |_| true).is_some() {}
-    }
-
-    /// A TCP connection to a nameserver stands, or has failed.
-    pub(crate) fn nameserver_reached(&mut self, index: LookupKey) {
-        while let Some(stream) = self.take_stream(index, |stream| dial::is_settled(&stream.socket)) {
-            self.give_socket(index, stream.record, dial::finish(stream.socket, stream.server).ok());
-        }
-    }
-
-    /// A nameserver has not been reached in time, or the resolver owes the end of a cancelled lookup.
+    /// The resolver owes the end of a cancelled lookup.
     pub(crate) fn lookup_overdue(&mut self, index: LookupKey, now: Instant) {
-        while let Some(stream) = self.take_stream(index, |stream| stream.due.is_some_and(|due| due <= now)) {
-            self.give_socket(index, stream.record, None);
-        }
         let late =
             self.lookups.pending.get(index).and_then(|lookup| lookup.due).is_some_and(|due| due <= now);
         if let (true, Some(worker)) = (late, self.lookups.worker) {
@@ -327,7 +306,7 @@ impl Monitor {
     pub(crate) fn lose_lookups(&mut self) {
         self.lookups.worker = None;
         for index in self.lookups.pending.keys_where(|lookup| lookup.query.is_none()) {
-            self.close_streams(index);
+            self.cancel_dials(index);
             if let Some(lookup) = self.lookups.pending.remove(index) {
                 self.answered(index, lookup, Answer::Failed);
             }

@@ -2,10 +2,11 @@
 
 use crate::hook::{FromRunner, ToRunner};
 use crate::monitor::Monitor;
-use crate::monitor::dial::{self, Dialled};
+use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
 use crate::monitor::listen;
 use crate::monitor::pool::Line;
 use crate::monitor::reactor::{EventFlags, Token};
+use crate::monitor::sockets::{self, failed};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags, accept_with, acceptfrom_with, getsockname};
 use sockd_common::bounded::BoundedBytes;
@@ -16,7 +17,7 @@ use sockd_policy::guard::{AddressKind, embedded};
 use sockd_session::client_host::Host;
 use sockd_session::config::RESERVED;
 use sockd_session::hook_values::Values;
-use sockd_session::keys::{LookupKey, QueryKey, SessionKey, WorkerKey};
+use sockd_session::keys::{DialKey, LookupKey, QueryKey, SessionKey, WorkerKey};
 use sockd_session::limits::counts::Resource;
 use sockd_session::log::Level;
 use sockd_session::record::FailedCall;
@@ -60,7 +61,7 @@ pub(crate) struct Visit {
 pub(crate) enum Holds {
     Nothing,
     /// A connection on its way.
-    Dial(OwnedFd),
+    Dial(DialKey),
     /// The port of a BIND.
     Port(OwnedFd),
     /// A connected server that the worker will get.
@@ -370,23 +371,20 @@ impl Monitor {
         from: Option<IpAddr>,
         reserved: bool,
     ) -> Option<Event> {
-        let dial = if reserved { dial::dial_reserved } else { dial::dial };
-        let dialled = match dial(to, from) {
-            Ok(dialled) => dialled,
-            Err(failure) => return Some(Event::Dialled(Err(failure))),
-        };
         let visit = self.visits.get_mut(index)?;
-        match dialled {
-            Dialled::Connected(server) => {
+        let dial = Dial { to, from, reserved, due: None };
+        let begun = self.dials.begin(dial, Caller::Session(index), &mut self.reactor);
+        Some(Event::Dialled(match begun {
+            Ok(Begun::Pending(key)) => {
+                visit.holds = Holds::Dial(key);
+                return None;
+            }
+            Ok(Begun::Connected(server)) => {
                 visit.holds = Holds::Server(server);
-                Some(Event::Dialled(Ok(())))
+                Ok(())
             }
-            Dialled::Pending(socket) => {
-                let watched = self.reactor.watch(&socket, Token::Session(index), EventFlags::OUT);
-                visit.holds = Holds::Dial(socket);
-                watched.err().map(|error| failed("epoll_ctl", error))
-            }
-        }
+            Err(failure) => Err(failure),
+        }))
     }
 
     fn listen(&mut self, index: SessionKey, towards: IpAddr, at: Option<IpAddr>, reserved: bool) -> Event {
@@ -408,12 +406,10 @@ impl Monitor {
             (Some(at), _) => at,
             // Anybody is nowhere in particular. Where there is no route file there is one interface: the client's.
             (None, Some(visit)) if towards.is_unspecified() => sockd_policy::canonical(visit.proxy.ip()),
-            _ => dial::source_towards(towards)?,
+            _ => sockets::source_towards(towards)?,
         };
         let (socket, address) = self.free_port(at, reserved)?;
-        self.reactor
-            .watch(&socket, Token::Session(index), EventFlags::IN)
-            .map_err(dial::failed("epoll_ctl"))?;
+        self.reactor.watch(&socket, Token::Session(index), EventFlags::IN).map_err(failed("epoll_ctl"))?;
         self.hold_port(index, socket);
         Ok(address)
     }
@@ -429,46 +425,32 @@ impl Monitor {
     /// `bind_ports`, beginning at a random place so that the next port cannot be foretold.
     fn free_port(&self, at: IpAddr, reserved: bool) -> Result<(OwnedFd, SocketAddr), FailedCall> {
         match self.config.settings.bind_ports {
-            _ if reserved => dial::listener(at, RESERVED.rev()),
-            None => dial::listener(at, [0]),
+            _ if reserved => sockets::listener(at, RESERVED.rev()),
+            None => sockets::listener(at, [0]),
             Some((first, last)) => {
                 let count = u64::from(last.saturating_sub(first)).saturating_add(1);
                 let start = RandomState::new().hash_one(Instant::now()).checked_rem(count).unwrap_or(0);
                 let middle = first.saturating_add(u16::try_from(start).unwrap_or(0));
-                dial::listener(at, (middle..=last).chain(first..middle).take(PORTS_TRIED))
+                sockets::listener(at, (middle..=last).chain(first..middle).take(PORTS_TRIED))
             }
         }
     }
 
-    /// The connection or the port of a session is ready.
-    pub(crate) fn visit_ready(&mut self, index: SessionKey) {
-        match self.visits.get(index).map(|visit| &visit.holds) {
-            Some(Holds::Dial(socket)) if dial::is_settled(socket) => self.dial_ready(index),
-            Some(Holds::Port(_)) => self.port_ready(index),
-            _ => {}
-        }
+    /// It is known what became of a session's connection.
+    pub(crate) fn session_dialled(&mut self, index: SessionKey, dialled: Dialled) {
+        let Some(visit) = self.visits.get_mut(index) else { return };
+        let dialled = dialled.map(|server| visit.holds = Holds::Server(server));
+        self.happen(index, Event::Dialled(dialled));
     }
 
-    fn dial_ready(&mut self, index: SessionKey) {
-        let Holds::Dial(socket) = self.take(index) else { return };
-        let Some(to) = self.visits.get(index).and_then(|visit| visit.session.dialled_address()) else {
-            return;
-        };
-        let result = dial::finish(socket, to).map(|server| {
-            if let Some(visit) = self.visits.get_mut(index) {
-                visit.holds = Holds::Server(server);
-            }
-        });
-        self.happen(index, Event::Dialled(result));
-    }
-
-    fn port_ready(&mut self, index: SessionKey) {
+    /// Somebody has come to the port of a BIND.
+    pub(crate) fn port_ready(&mut self, index: SessionKey) {
         let Some(Visit { holds: Holds::Port(port), .. }) = self.visits.get(index) else { return };
         let accepted = acceptfrom_with(port, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
         // The port would stay readable: better one BIND fails than that the monitor spins.
         if let Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) = accepted {
             drop(self.take(index));
-            let failure = dial::failed("accept")(error);
+            let failure = failed("accept")(error);
             return self.happen(index, Event::Listening(Err(failure)));
         }
         let Ok((server, Some(peer))) = accepted else { return };
@@ -496,10 +478,8 @@ impl Monitor {
     pub(crate) fn take(&mut self, index: SessionKey) -> Holds {
         let Some(visit) = self.visits.get_mut(index) else { return Holds::Nothing };
         let held = std::mem::replace(&mut visit.holds, Holds::Nothing);
-        if let Holds::Dial(socket) | Holds::Port(socket) = &held {
+        if let Holds::Port(socket) = &held {
             self.reactor.unwatch(socket);
-        }
-        if let Holds::Port(_) = held {
             self.counts.remove(Resource::Bind, visit.host());
         }
         held
@@ -510,6 +490,7 @@ impl Monitor {
         match self.take(index) {
             Holds::Lookup(lookup) => self.cancel_lookup(lookup),
             Holds::Query(query) => self.cancel_query(query),
+            Holds::Dial(dial) => self.dials.cancel(dial, Caller::Session(index), &mut self.reactor),
             _ => {}
         }
     }
@@ -545,10 +526,6 @@ impl Monitor {
             self.happen(index, Event::WorkerLost);
         }
     }
-}
-
-fn failed(call: &'static str, error: Errno) -> Event {
-    Event::Dialled(Err(dial::failed(call)(error)))
 }
 
 #[cfg(test)]

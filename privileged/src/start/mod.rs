@@ -10,6 +10,7 @@ use crate::config::read::{self, Loaded};
 use crate::config::trusted_file;
 use crate::hook;
 use crate::loader;
+use crate::monitor::dial::Dials;
 use crate::monitor::listen::{self, Listener};
 use crate::monitor::lock_down;
 use crate::monitor::pool::{Line, Workers};
@@ -197,6 +198,7 @@ fn prepare(
         rate_limiter: RateLimiter::default(),
         lookups: Lookups::new(),
         queries: Slots::default(),
+        dials: Dials::default(),
         unreachable: HashMap::new(),
         runner,
         loader: Some(loader),

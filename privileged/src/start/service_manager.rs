@@ -158,7 +158,7 @@ pub fn listeners(sockets: Vec<(OwnedFd, String)>) -> Result<Vec<Listener>, Strin
 pub fn prepare(socket: &OwnedFd) -> Result<SocketAddr, Errno> {
     fcntl_setfd(socket, FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(socket, true)?;
-    crate::monitor::dial::prepare(socket)?;
+    crate::monitor::sockets::prepare(socket)?;
     SocketAddr::try_from(getsockname(socket)?)
 }
 

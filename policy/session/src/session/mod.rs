@@ -332,16 +332,6 @@ impl Session {
         SocketAddr::new(self.address, self.port)
     }
 
-    /// The address that is being dialled.
-    pub fn dialled_address(&self) -> Option<SocketAddr> {
-        let asked = self.asked.as_ref()?;
-        match self.phase {
-            Phase::Dialling => Some(SocketAddr::new(self.target(), asked.port)),
-            Phase::DiallingUpstream => asked.chain()?.current,
-            _ => None,
-        }
-    }
-
     /// Takes in one event.
     pub fn on(&mut self, event: Event, config: &Config) -> Vec<Action> {
         match (self.phase, event) {
