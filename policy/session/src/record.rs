@@ -1,6 +1,190 @@
-//! What is recorded of sessions.
+//! What is recorded of sessions: typed, so that the classic lines are one way to write it and counting is another.
+//!
+//! Strings in records are as they came from the network. Who writes them escapes them.
 
 use sockd_common::message::Errno;
+use sockd_common::message::request::RefusalReason;
+use sockd_common::message::session::CloseReason;
+use sockd_policy::{Command, DenyReason, HostName, Server, UserId, guard};
+use std::net::{IpAddr, SocketAddr};
+
+/// One thing that happened to a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// There was no request, or none that can be read.
+    Unread {
+        /// Whose it was.
+        client: SocketAddr,
+        /// What was wrong with it.
+        why: Unread,
+    },
+    /// The request is permitted although identd names no user.
+    Unverified(Parties),
+    /// Both ends are there, and the relay begins.
+    Connected(Parties),
+    /// The request has come to nothing, and the client is told so.
+    Refused {
+        /// Whose it was.
+        parties: Parties,
+        /// Why.
+        why: Failure,
+    },
+    /// The request has come to nothing, and nobody is told any more.
+    Abandoned {
+        /// Whose it was.
+        parties: Parties,
+        /// Why.
+        why: Abandonment,
+    },
+    /// Somebody else than the peer of a BIND has come to its port and was sent away.
+    Stranger {
+        /// Whose BIND it is.
+        parties: Parties,
+        /// Who came.
+        peer: SocketAddr,
+    },
+    /// So many strangers have come that have no record of their own.
+    Strangers {
+        /// Whose BIND it is.
+        parties: Parties,
+        /// How many.
+        number: u32,
+    },
+    /// The rules that have come into force refuse what is being relayed.
+    Revoked(Parties),
+    /// The relay is over.
+    Ended {
+        /// Whose it was.
+        parties: Parties,
+        /// How; `None` where the worker has ended with it.
+        end: Option<RelayEnd>,
+    },
+}
+
+/// Who wants what from whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parties {
+    /// CONNECT or BIND.
+    pub command: Command,
+    /// Where the client has connected from.
+    pub client: SocketAddr,
+    /// The client's verified name, where it has been asked for.
+    pub client_name: Option<HostName>,
+    /// The user that the client claims to be.
+    pub claimed_user: UserId,
+    /// The user that identd named.
+    pub verified_user: Option<UserId>,
+    /// The address that was tried last; the unspecified one is anybody's, of a BIND.
+    pub destination: Option<IpAddr>,
+    /// The name that was asked for, else the verified one, where it has been asked for.
+    pub destination_name: Option<HostName>,
+    /// The port that was asked for.
+    pub port: u16,
+    /// The port's name.
+    pub service: Option<Box<str>>,
+    /// The port of the peer, of a BIND to which it has come.
+    pub peer_port: Option<u16>,
+    /// The next SOCKS server that was tried last.
+    pub upstream: Option<SocketAddr>,
+    /// The line of sockd.conf(5) that permits the request, where one does.
+    pub rule: Option<u32>,
+}
+
+/// How a relay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayEnd {
+    /// What ended it.
+    pub why: CloseReason,
+    /// Bytes from the client to the server.
+    pub up: u64,
+    /// Bytes from the server to the client.
+    pub down: u64,
+}
+
+/// Why there is no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// It begins with the byte of another version.
+    WrongVersion(u8),
+    /// It is neither CONNECT nor BIND.
+    UndefinedCommand(u8),
+    /// The client has closed before all of it was there.
+    CutShort,
+    /// The connection to the client has failed.
+    ClientFailed(Errno),
+    /// It did not come in time.
+    Late,
+    /// The user id is too long.
+    UserTooLong,
+    /// The destination's name is empty or too long.
+    BadName,
+    /// The destination's name is no name of a host.
+    NoHostName,
+    /// The worker had no room for it.
+    NoResources,
+}
+
+/// Why a request has come to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The rules refuse it.
+    Denied {
+        /// On what ground.
+        why: DenyReason,
+        /// The line of sockd.conf(5) that refuses it, where one does.
+        rule: Option<u32>,
+    },
+    /// A line of socks.conf(5) refuses it; 0 where none matches.
+    NoWay(u32),
+    /// It is refused whatever the rules say.
+    Guarded(guard::Refusal),
+    /// No line of sockd.route(5) matches the address.
+    NoInterface(IpAddr),
+    /// The destination's name has no address here, and no next server may look for one.
+    Unresolved,
+    /// A system call failed on the way to the destination or to a next server.
+    Call(FailedCall),
+    /// Nobody has answered in time.
+    TimedOut,
+    /// A limit of the settings is reached.
+    Limited(&'static str),
+    /// A next server has not done what it was asked for.
+    Upstream(UpstreamFailure),
+}
+
+/// Why a next server has not done what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamFailure {
+    /// There is none that could be asked.
+    NoneUsable,
+    /// Its name has no address.
+    Unresolved(Server),
+    /// It is at an address that is never used.
+    Guarded(SocketAddr, guard::Refusal),
+    /// It could not be asked.
+    NotAsked,
+    /// It refuses.
+    Refused(RefusalReason),
+    /// It has closed without a reply.
+    NoReply,
+    /// Its reply is of this version.
+    WrongVersion(u8),
+    /// Its reply has a code that there is not.
+    UnknownCode(u8),
+    /// Somebody else than the peer of the BIND has come to it.
+    WrongPeer(SocketAddr),
+}
+
+/// Why nobody is told any more what became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abandonment {
+    /// The client has gone.
+    ClientGone,
+    /// The worker that has the client's socket has ended.
+    WorkerEnded,
+    /// The daemon stops.
+    Stopping,
+}
 
 /// A system call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

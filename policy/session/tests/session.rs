@@ -12,7 +12,7 @@ use sockd_common::message::{Errno, Name, UserId};
 use sockd_policy::guard::AddressKind;
 use sockd_policy::{IdentMode, Identity, Services, parse_conf, parse_routes, parse_upstreams};
 use sockd_session::config::Config;
-use sockd_session::log::Level;
+use sockd_session::log::{Level, classic};
 use sockd_session::record::FailedCall;
 use sockd_session::session::{Action, Candidate, Event, Phase, Session};
 use sockd_session::settings::Settings;
@@ -81,11 +81,11 @@ fn failed(call: &'static str) -> FailedCall {
 }
 
 /// The lines among some actions, in order.
-fn lines(actions: &[Action]) -> Vec<&str> {
+fn lines(actions: &[Action]) -> Vec<String> {
     let mut lines = Vec::new();
     for action in actions {
-        if let Action::Log(_, line) = action {
-            lines.push(line.as_str());
+        if let Action::Record(record) = action {
+            lines.extend(classic::lines(record).into_iter().map(|(_, line)| line));
         }
     }
     lines
@@ -265,8 +265,9 @@ fn the_route_file_gives_the_source_address_and_what_it_does_not_name_is_refused(
     );
     let actions = after(&mut session(), vec![connect("192.0.2.99", 23), unicast("192.0.2.99")], &config);
     assert_eq!(refusal(&actions), Some(RefusalReason::NetworkUnreachable));
-    let classic = "***Cannot find appropriate interface to communicate with 192.0.2.99";
-    assert_eq!(actions.first(), Some(&Action::Log(Level::Err, classic.into())));
+    let Some(Action::Record(record)) = actions.first() else { panic!("no record") };
+    let line = "***Cannot find appropriate interface to communicate with 192.0.2.99";
+    assert_eq!(classic::lines(record).first(), Some(&(Level::Err, line.into())));
 }
 
 #[test]
@@ -496,7 +497,7 @@ fn requests_that_cannot_be_read_are_logged_as_the_classic_server_did() {
         ),
     ] {
         let actions = session().on(closed(why), &config);
-        assert_eq!((lines(&actions), actions.last()), (vec![line], Some(&Action::Remove)));
+        assert_eq!((lines(&actions), actions.last()), (vec![line.to_owned()], Some(&Action::Remove)));
     }
 }
 
@@ -881,7 +882,9 @@ impl System {
             Action::Refuse(_) | Action::End | Action::Remove | Action::Violation(_) => self.close(),
             Action::Deadline(limit) => self.deadline = limit.is_some(),
             Action::AskIdent => prop_assert!(false, "identd was asked although no line wants it"),
-            Action::Log(_, line) => self.read(line)?,
+            Action::Record(record) => {
+                classic::lines(record).iter().try_for_each(|(_, line)| self.read(line))?;
+            }
             _ => {}
         }
         prop_assert!(self.open() <= 2, "a port and who has come to it");

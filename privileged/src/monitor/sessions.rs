@@ -19,7 +19,7 @@ use sockd_session::config::RESERVED;
 use sockd_session::hook_values::Values;
 use sockd_session::keys::{DialKey, LookupKey, QueryKey, SessionKey, WorkerKey};
 use sockd_session::limits::counts::Resource;
-use sockd_session::log::Level;
+use sockd_session::log::{Level, classic};
 use sockd_session::record::FailedCall;
 use sockd_session::session::{Action, Candidate, Event, Phase, Session};
 use sockd_session::settings::seconds;
@@ -224,7 +224,11 @@ impl Monitor {
     fn carry_out(&mut self, index: SessionKey, action: Action) -> Option<Event> {
         let (worker, id) = (self.visits.get(index)?.worker, index.id());
         match action {
-            Action::Log(level, line) => self.write_line(index, level, &line),
+            Action::Record(record) => {
+                for (level, line) in classic::lines(&record) {
+                    self.write_line(index, level, &line);
+                }
+            }
             Action::Deadline(limit) => self.set_deadline(index, limit),
             Action::Classify(addresses, port) => {
                 return Some(Event::Classified(self.classify(&addresses, port)));

@@ -1,177 +1,331 @@
-//! The classic log lines, in the form of the manual pages.
+//! The classic log lines, in the form of the manual pages. The text about sessions is made here and nowhere else.
 
-use crate::log::errno;
-use crate::record::FailedCall;
+use crate::log::{Level, errno, escape};
+use crate::record::{Abandonment, Failure, Parties, Record, RelayEnd, Unread, UpstreamFailure};
 use sockd_common::message::Errno;
-use sockd_policy::Command;
+use sockd_policy::{Command, DenyReason, HostName};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 
-/// Who wants what from whom, as it stands in every line about one request. All strings are escaped already.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parties {
-    /// CONNECT or BIND.
-    pub command: Command,
-    /// The claimed user id.
-    pub user: String,
-    /// The user that identd named.
-    pub real_user: Option<String>,
-    /// The client: its verified name, else its address.
-    pub source: String,
-    /// The destination: its verified name, else its address.
-    pub destination: String,
-    /// The service's name, else the port.
-    pub service: String,
+/// The lines of a record, in their order.
+pub fn lines(record: &Record) -> Vec<(Level, String)> {
+    match record {
+        Record::Unread { client, why } => vec![notice(unread(*why, client.ip()))],
+        Record::Unverified(parties) => vec![notice(no_identd(parties))],
+        Record::Connected(parties) => {
+            vec![notice(format!("connected -- {}{}{}", Line(parties), PeerPort(parties), Using(parties)))]
+        }
+        Record::Refused { parties, why } => refused(parties, why),
+        Record::Abandoned { parties, why } => vec![notice(failed_upstream(parties, abandonment(*why)))],
+        Record::Stranger { parties, peer } => {
+            let what = format_args!("connected to wrong host {} ({})", peer.ip(), peer.port());
+            vec![notice(failed(parties, what))]
+        }
+        Record::Strangers { parties, number } => {
+            vec![notice(failed(parties, format_args!("connected to wrong hosts {number} times more")))]
+        }
+        Record::Revoked(parties) => vec![notice(denied(parties))],
+        Record::Ended { parties, end } => ended(parties, *end),
+    }
 }
 
-impl Parties {
-    /// The part that is common to all lines: `Connect from U(R)@SRC to DST (SERV)`.
-    pub fn line(&self) -> String {
-        let Self { user, source, destination, service, .. } = self;
-        let real_user = self.real_user.as_deref().unwrap_or("unknown");
-        match self.command {
-            Command::Connect => {
-                format!("Connect from {user}({real_user})@{source} to {destination} ({service})")
+fn notice(line: String) -> (Level, String) {
+    (Level::Notice, line)
+}
+
+fn unread(why: Unread, client: IpAddr) -> String {
+    let in_get_dst = |what: &str| format!("Error in GetDst: {what}; from host {client}");
+    let error = |what: &str| format!("error -- {what} from host {client}");
+    match why {
+        Unread::WrongVersion(version) => {
+            format!("error -- wrong version (0x{version:2x}) from host {client}.")
+        }
+        Unread::UndefinedCommand(command) => error(&format!("undefined command (0x{command:2x})")),
+        Unread::CutShort | Unread::ClientFailed(Errno(0)) => in_get_dst("Success"),
+        Unread::ClientFailed(errno) => in_get_dst(&errno::text(errno)),
+        Unread::Late => in_get_dst("Connection timed out"),
+        Unread::UserTooLong => error("user id too long"),
+        Unread::BadName => error("empty or too long name of a destination"),
+        Unread::NoHostName => error("no name of a host in the request"),
+        Unread::NoResources => error("no resources to read a request"),
+    }
+}
+
+fn refused(parties: &Parties, why: &Failure) -> Vec<(Level, String)> {
+    match why {
+        Failure::Denied { why: DenyReason::NoIdentd, .. } => {
+            vec![notice(no_identd(parties)), notice(denied(parties))]
+        }
+        Failure::Denied { why: DenyReason::BadIdentity, .. } => {
+            vec![notice(alert(parties)), notice(denied(parties))]
+        }
+        Failure::Denied { .. } | Failure::NoWay(_) => vec![notice(denied(parties))],
+        Failure::Guarded(refusal) => {
+            vec![notice(denied(parties)), notice(format!("guarded destination: {refusal}"))]
+        }
+        Failure::NoInterface(address) => {
+            let line = format!("***Cannot find appropriate interface to communicate with {address}");
+            vec![(Level::Err, line), notice(denied(parties))]
+        }
+        Failure::Unresolved => {
+            let what = format_args!("the destination's name cannot be resolved");
+            vec![notice(failed(parties, what))]
+        }
+        Failure::Call(failed) => {
+            let what = format_args!(".  Error code: {}() {}", failed.call, errno::text(failed.errno));
+            vec![notice(format!("failed -- {}{what}{}", Line(parties), Using(parties)))]
+        }
+        Failure::TimedOut => vec![notice(format!("timed-out -- {}{}", Line(parties), Using(parties)))],
+        Failure::Limited(limit) => vec![notice(failed(parties, format_args!("{limit}")))],
+        Failure::Upstream(why) => vec![notice(failed_upstream(parties, format_args!("{}", Upstream(why))))],
+    }
+}
+
+fn abandonment(why: Abandonment) -> fmt::Arguments<'static> {
+    match why {
+        Abandonment::ClientGone => format_args!("the client has gone"),
+        Abandonment::WorkerEnded => format_args!("its worker has ended"),
+        Abandonment::Stopping => format_args!("the daemon stops"),
+    }
+}
+
+fn ended(parties: &Parties, end: Option<RelayEnd>) -> Vec<(Level, String)> {
+    let line = format!("terminated -- {}{}{}", Line(parties), PeerPort(parties), Using(parties));
+    let bytes = end.map(|RelayEnd { up, down, .. }| {
+        format!("{up} bytes from {}, {down} bytes from {}", Source(parties), Destination(parties))
+    });
+    [Some(line), bytes].into_iter().flatten().map(notice).collect()
+}
+
+fn denied(parties: &Parties) -> String {
+    format!("refused -- {}", Line(parties))
+}
+
+fn failed(parties: &Parties, what: fmt::Arguments<'_>) -> String {
+    format!("failed -- {}. Error: {what}", Line(parties))
+}
+
+fn failed_upstream(parties: &Parties, what: fmt::Arguments<'_>) -> String {
+    format!("failed -- {}. Error: {what}{}", Line(parties), Using(parties))
+}
+
+fn no_identd(parties: &Parties) -> String {
+    format!("cannot connect to identd on {}", Source(parties))
+}
+
+fn alert(parties: &Parties) -> String {
+    let real_user = parties.verified_user.as_ref().map(|user| escape(user.as_bytes())).unwrap_or_default();
+    format!("*Alert*: real user is {real_user}, not {}", escape(parties.claimed_user.as_bytes()))
+}
+
+/// What is common to all lines about a request: `Connect from U(R)@SRC to DST (SERV)`.
+struct Line<'a>(&'a Parties);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parties { command, claimed_user, verified_user, service, port, .. } = self.0;
+        let user = escape(claimed_user.as_bytes());
+        let real_user = verified_user.as_ref().map_or("unknown".into(), |user| escape(user.as_bytes()));
+        let (source, destination) = (Source(self.0), Destination(self.0));
+        match (command, service) {
+            (Command::Connect, Some(service)) => {
+                write!(f, "Connect from {user}({real_user})@{source} to {destination} ({service})")
             }
-            Command::Bind => format!("Bind from {user}({real_user})@{source} for {destination}"),
+            (Command::Connect, None) => {
+                write!(f, "Connect from {user}({real_user})@{source} to {destination} ({port})")
+            }
+            (Command::Bind, _) => write!(f, "Bind from {user}({real_user})@{source} for {destination}"),
         }
     }
 }
 
-/// The request has been granted and both ends are there. `port` is the peer's, of a BIND.
-pub fn connected(line: &str, port: Option<u16>) -> String {
-    format!("connected -- {line}{}", in_parentheses(port))
+struct Source<'a>(&'a Parties);
+
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_host(f, self.0.client_name.as_ref(), self.0.client.ip())
+    }
 }
 
-/// The relay has ended.
-pub fn terminated(line: &str, port: Option<u16>) -> String {
-    format!("terminated -- {line}{}", in_parentheses(port))
+struct Destination<'a>(&'a Parties);
+
+impl fmt::Display for Destination<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.destination {
+            Some(address) if address.is_unspecified() => f.write_str("Unspecified.Host"),
+            address => {
+                let address = address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+                write_host(f, self.0.destination_name.as_ref(), address)
+            }
+        }
+    }
 }
 
-fn in_parentheses(port: Option<u16>) -> String {
-    port.map(|port| format!(" ({port})")).unwrap_or_default()
+fn write_host(f: &mut fmt::Formatter<'_>, name: Option<&HostName>, address: IpAddr) -> fmt::Result {
+    match name {
+        Some(name) => f.write_str(&escape(name.as_str().as_bytes())),
+        None => write!(f, "{address}"),
+    }
 }
 
-/// What was relayed; follows [`terminated`].
-pub fn bytes(up: u64, source: &str, down: u64, destination: &str) -> String {
-    format!("{up} bytes from {source}, {down} bytes from {destination}")
+struct PeerPort<'a>(&'a Parties);
+
+impl fmt::Display for PeerPort<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.peer_port.map_or(Ok(()), |port| write!(f, " ({port})"))
+    }
 }
 
-/// The rules or a guard refuse the request.
-pub fn refused(line: &str) -> String {
-    format!("refused -- {line}")
+/// Which next server a request has to do with.
+struct Using<'a>(&'a Parties);
+
+impl fmt::Display for Using<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.upstream.map_or(Ok(()), |upstream| write!(f, " using sockd at {upstream}"))
+    }
 }
 
-/// A call failed on the way to the destination.
-pub fn failed(line: &str, failed: FailedCall) -> String {
-    format!("failed -- {line}.  Error code: {}() {}", failed.call, errno::text(failed.errno))
-}
+struct Upstream<'a>(&'a UpstreamFailure);
 
-/// Something else than a call failed.
-pub fn failed_otherwise(line: &str, what: &str) -> String {
-    format!("failed -- {line}. Error: {what}")
-}
-
-/// The destination did not answer in time.
-pub fn timed_out(line: &str) -> String {
-    format!("timed-out -- {line}")
-}
-
-/// The client's identd cannot be reached or gives no user.
-pub fn no_identd(source: &str) -> String {
-    format!("cannot connect to identd on {source}")
-}
-
-/// The client's identd names another user than the client claims.
-pub fn alert(real_user: &str, user: &str) -> String {
-    format!("*Alert*: real user is {real_user}, not {user}")
-}
-
-/// The first byte was not 4.
-pub fn wrong_version(version: u8, source: &str) -> String {
-    format!("error -- wrong version (0x{version:2x}) from host {source}.")
-}
-
-/// The second byte was neither 1 nor 2.
-pub fn undefined_command(command: u8, source: &str) -> String {
-    format!("error -- undefined command (0x{command:2x}) from host {source}")
-}
-
-/// The client sent no request in time.
-pub fn late_request(source: &str) -> String {
-    format!("Error in GetDst: Connection timed out; from host {source}")
-}
-
-/// No whole request came.
-pub fn no_request(errno: Errno, source: &str) -> String {
-    let text = if errno == Errno(0) { "Success".into() } else { errno::text(errno) };
-    format!("Error in GetDst: {text}; from host {source}")
-}
-
-/// The request has a field that is too long or not what it should be.
-pub fn bad_request(what: &str, source: &str) -> String {
-    format!("error -- {what} from host {source}")
-}
-
-/// No line of the route file matches.
-pub fn no_interface(destination: &str) -> String {
-    format!("***Cannot find appropriate interface to communicate with {destination}")
+impl fmt::Display for Upstream<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            UpstreamFailure::NoneUsable => f.write_str("no next server can be used"),
+            UpstreamFailure::Unresolved(server) => {
+                write!(f, "the next server's name {server} cannot be resolved")
+            }
+            UpstreamFailure::Guarded(server, refusal) => write!(f, "next server {server}: {refusal}"),
+            UpstreamFailure::NotAsked => f.write_str("the next server could not be asked"),
+            UpstreamFailure::Refused(_) => f.write_str("the next server refuses"),
+            UpstreamFailure::NoReply => f.write_str("the next server closed without a reply"),
+            UpstreamFailure::WrongVersion(version) => {
+                write!(f, "the next server's reply has version {version}, expected 0")
+            }
+            UpstreamFailure::UnknownCode(code) => {
+                write!(f, "the next server's reply has code {code}, expected 90 to 93")
+            }
+            UpstreamFailure::WrongPeer(peer) => {
+                write!(f, "connected to wrong host {} ({})", peer.ip(), peer.port())
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::FailedCall;
+    use sockd_common::message::session::CloseReason;
+    use sockd_policy::UserId;
 
-    fn parties() -> Parties {
+    fn parties(verified_user: Option<&str>) -> Parties {
         Parties {
             command: Command::Connect,
-            user: "don".into(),
-            real_user: Some("don".into()),
-            source: "abc.edu".into(),
-            destination: "wxy.com".into(),
-            service: "telnet".into(),
+            client: "192.0.2.7:4000".parse().unwrap(),
+            client_name: Some(HostName::parse(b"abc.edu").unwrap()),
+            claimed_user: UserId::parse(b"don").unwrap(),
+            verified_user: verified_user.map(|user| UserId::parse(user.as_bytes()).unwrap()),
+            destination: Some("203.0.113.1".parse().unwrap()),
+            destination_name: Some(HostName::parse(b"wxy.com").unwrap()),
+            port: 23,
+            service: Some("telnet".into()),
+            peer_port: None,
+            upstream: None,
+            rule: Some(1),
         }
+    }
+
+    fn bind(peer_port: Option<u16>) -> Parties {
+        Parties { command: Command::Bind, peer_port, ..parties(None) }
+    }
+
+    fn texts(record: &Record) -> Vec<String> {
+        lines(record).into_iter().map(|(_, line)| line).collect()
+    }
+
+    fn refusal(parties: Parties, why: Failure) -> Vec<String> {
+        texts(&Record::Refused { parties, why })
+    }
+
+    fn denied_because(why: DenyReason) -> Failure {
+        Failure::Denied { why, rule: None }
     }
 
     #[test]
     fn the_manuals_examples_are_reproduced() {
-        let line = parties().line();
-        assert_eq!(connected(&line, None), "connected -- Connect from don(don)@abc.edu to wxy.com (telnet)");
+        let end = RelayEnd { why: CloseReason::Finished, up: 1048, down: 285_143 };
         assert_eq!(
-            terminated(&line, None),
-            "terminated -- Connect from don(don)@abc.edu to wxy.com (telnet)"
+            texts(&Record::Connected(parties(Some("don")))),
+            ["connected -- Connect from don(don)@abc.edu to wxy.com (telnet)"]
         );
         assert_eq!(
-            bytes(1048, "abc.edu", 285_143, "wxy.com"),
-            "1048 bytes from abc.edu, 285143 bytes from wxy.com"
+            texts(&Record::Ended { parties: parties(Some("don")), end: Some(end) }),
+            [
+                "terminated -- Connect from don(don)@abc.edu to wxy.com (telnet)",
+                "1048 bytes from abc.edu, 285143 bytes from wxy.com"
+            ]
         );
-        assert_eq!(no_identd("big.edu"), "cannot connect to identd on big.edu");
-        assert_eq!(alert("sam", "jim"), "*Alert*: real user is sam, not jim");
-        let unknown = Parties { real_user: None, ..parties() }.line();
-        assert_eq!(refused(&unknown), "refused -- Connect from don(unknown)@abc.edu to wxy.com (telnet)");
+        let refused = "refused -- Connect from don(unknown)@abc.edu to wxy.com (telnet)";
+        assert_eq!(refusal(parties(None), denied_because(DenyReason::Rule)), [refused]);
+        assert_eq!(
+            refusal(parties(None), denied_because(DenyReason::NoIdentd)),
+            ["cannot connect to identd on abc.edu", refused]
+        );
+        assert_eq!(
+            refusal(parties(Some("sam")), denied_because(DenyReason::BadIdentity)),
+            [
+                "*Alert*: real user is sam, not don",
+                "refused -- Connect from don(sam)@abc.edu to wxy.com (telnet)"
+            ]
+        );
     }
 
     #[test]
     fn a_bind_line_names_the_peers_port_and_no_service() {
-        let line = Parties { command: Command::Bind, real_user: None, ..parties() }.line();
         assert_eq!(
-            connected(&line, Some(2020)),
-            "connected -- Bind from don(unknown)@abc.edu for wxy.com (2020)"
+            texts(&Record::Connected(bind(Some(2020)))),
+            ["connected -- Bind from don(unknown)@abc.edu for wxy.com (2020)"]
         );
-        assert_eq!(timed_out(&line), "timed-out -- Bind from don(unknown)@abc.edu for wxy.com");
+        assert_eq!(
+            refusal(bind(None), Failure::TimedOut),
+            ["timed-out -- Bind from don(unknown)@abc.edu for wxy.com"]
+        );
     }
 
     #[test]
     fn version_and_command_are_padded_with_a_blank() {
-        assert_eq!(wrong_version(5, "h"), "error -- wrong version (0x 5) from host h.");
-        assert_eq!(wrong_version(0x47, "h"), "error -- wrong version (0x47) from host h.");
-        assert_eq!(undefined_command(3, "h"), "error -- undefined command (0x 3) from host h");
+        let client = "192.0.2.7:4000".parse().unwrap();
+        for (why, line) in [
+            (Unread::WrongVersion(5), "error -- wrong version (0x 5) from host 192.0.2.7."),
+            (Unread::WrongVersion(0x47), "error -- wrong version (0x47) from host 192.0.2.7."),
+            (Unread::UndefinedCommand(3), "error -- undefined command (0x 3) from host 192.0.2.7"),
+            (Unread::CutShort, "Error in GetDst: Success; from host 192.0.2.7"),
+        ] {
+            assert_eq!(texts(&Record::Unread { client, why }), [line]);
+        }
     }
 
     #[test]
     fn a_failed_call_is_named_behind_two_blanks() {
+        let parties = Parties { upstream: Some("198.51.100.1:1080".parse().unwrap()), ..parties(None) };
+        let call = FailedCall { call: "connect", errno: Errno(111) };
         assert_eq!(
-            failed("Connect from a(unknown)@b to c (1)", FailedCall { call: "connect", errno: Errno(111) }),
-            "failed -- Connect from a(unknown)@b to c (1).  Error code: connect() Connection refused"
+            refusal(parties, Failure::Call(call)),
+            [
+                "failed -- Connect from don(unknown)@abc.edu to wxy.com (telnet).  Error code: connect() Connection refused using sockd at 198.51.100.1:1080"
+            ]
         );
-        assert_eq!(no_request(Errno(0), "h"), "Error in GetDst: Success; from host h");
+    }
+
+    #[test]
+    fn what_came_from_the_network_is_escaped_and_anybody_has_a_name() {
+        let mut parties = bind(Some(20));
+        parties.claimed_user = UserId::parse(b"s m)").unwrap();
+        parties.destination = Some("0.0.0.0".parse().unwrap());
+        (parties.client_name, parties.destination_name) = (None, None);
+        assert_eq!(
+            texts(&Record::Connected(parties)),
+            ["connected -- Bind from s\\x20m\\x29(unknown)@192.0.2.7 for Unspecified.Host (20)"]
+        );
     }
 }

@@ -34,7 +34,7 @@ impl Session {
             asked.rare().chain = Some(Chain { servers: servers.into(), ..Chain::default() });
         }
         match self.target() {
-            IpAddr::V6(_) => self.failed(Failure::Failed(NO_IPV6), config),
+            IpAddr::V6(_) => self.failed(Failure::Call(NO_IPV6), config),
             IpAddr::V4(_) => self.next_server(config),
         }
     }
@@ -55,7 +55,7 @@ impl Session {
             return vec![limit, Action::Dial { to, from, reserved: false }];
         }
         let Some(server) = chain.servers.front().cloned() else {
-            let none = || Failure::Upstream("no next server can be used".into());
+            let none = || Failure::Upstream(UpstreamFailure::NoneUsable);
             let failure = chain.failure.take().unwrap_or_else(none);
             return self.failed(failure, config);
         };
@@ -82,11 +82,10 @@ impl Session {
                 let addresses = addresses.into_vec().into_iter().map(sockd_policy::canonical).collect();
                 self.ask(Fact::UpstreamKinds, Action::Classify(addresses, port), config)
             }
-            (_, server) => {
-                let server = server.map(Server::to_string).unwrap_or_default();
-                let what = format!("the next server's name {server} cannot be resolved");
-                chain.failure = Some(Failure::Upstream(what));
-                chain.servers.pop_front();
+            _ => {
+                if let Some(server) = chain.servers.pop_front() {
+                    chain.failure = Some(Failure::Upstream(UpstreamFailure::Unresolved(server)));
+                }
                 self.next_server(config)
             }
         }
@@ -125,7 +124,7 @@ impl Session {
         let Some(chain) = self.chain() else { return self.refuse(config) };
         // Another call fails for want of something here.
         let is_its_own =
-            matches!(failure, Failure::Failed(FailedCall { call: "connect", .. }) | Failure::TimedOut);
+            matches!(failure, Failure::Call(FailedCall { call: "connect", .. }) | Failure::TimedOut);
         let unreachable = chain.current.filter(|_| is_its_own);
         chain.failure = Some(failure);
         let mut actions: Vec<Action> =
@@ -153,8 +152,7 @@ impl Session {
     /// A next server has replied, or will not.
     pub(super) fn replied(&mut self, reply: NextReply, config: &Config) -> Vec<Action> {
         let Some(asked) = &self.asked else { return self.refuse(config) };
-        let failed = |what: String| Failure::Upstream(what);
-        let failure = match (reply, asked.command, self.phase) {
+        let why = match (reply, asked.command, self.phase) {
             (NextReply::Granted(bound), Command::Connect, _) => return self.connected(bound.into(), config),
             (NextReply::Granted(bound), Command::Bind, Phase::AskingUpstream) => {
                 return self.upstream_listens(bound.into(), config);
@@ -162,22 +160,18 @@ impl Session {
             (NextReply::Granted(peer), Command::Bind, _) => return self.met_there(peer.into(), config),
             (NextReply::Refused(why), Command::Connect, _) if !is_about_identd(why) => {
                 // To the next address of the same name it may say something else.
-                return self.failed(Failure::Passed(why), config);
+                return self.failed(Failure::Upstream(UpstreamFailure::Refused(why)), config);
             }
-            (NextReply::Refused(why), ..) => Failure::Passed(why),
-            (NextReply::WrongVersion(version), ..) => {
-                failed(format!("the next server's reply has version {version}, expected 0"))
+            (NextReply::Refused(why), ..) => UpstreamFailure::Refused(why),
+            (NextReply::WrongVersion(version), ..) => UpstreamFailure::WrongVersion(version),
+            (NextReply::UnknownCode(code), ..) => UpstreamFailure::UnknownCode(code),
+            (NextReply::Closed(message::Errno(0)), ..) => UpstreamFailure::NoReply,
+            (NextReply::Closed(errno), ..) => {
+                return self.over(Failure::Call(FailedCall { call: "recv", errno }), config);
             }
-            (NextReply::UnknownCode(code), ..) => {
-                failed(format!("the next server's reply has code {code}, expected 90 to 93"))
-            }
-            (NextReply::Closed(message::Errno(0)), ..) => {
-                failed("the next server closed without a reply".into())
-            }
-            (NextReply::Closed(errno), ..) => Failure::Failed(FailedCall { call: "recv", errno }),
-            (NextReply::Cancelled, ..) => failed("the next server could not be asked".into()),
+            (NextReply::Cancelled, ..) => UpstreamFailure::NotAsked,
         };
-        self.over(failure, config)
+        self.over(Failure::Upstream(why), config)
     }
 
     /// The next server listens for the peer of a BIND. A server that does not say where means its own address, as its
@@ -202,18 +196,13 @@ impl Session {
         };
         match place {
             Some(place) => self.met(peer, place, config),
-            None => {
-                let what = format!("connected to wrong host {} ({})", peer.ip(), peer.port());
-                self.over(Failure::Upstream(what), config)
-            }
+            None => self.over(Failure::Upstream(UpstreamFailure::WrongPeer(peer)), config),
         }
     }
 
-    /// What stands behind a line about a request that a next server has to do with.
-    pub(super) fn using(&self) -> String {
-        let chain = self.asked.as_ref().and_then(|asked| asked.chain());
-        let current = chain.and_then(|chain| chain.current);
-        current.map(|next| format!(" using sockd at {next}")).unwrap_or_default()
+    /// The next server that was tried last.
+    pub(super) fn upstream(&self) -> Option<SocketAddr> {
+        self.asked.as_ref().and_then(|asked| asked.chain()).and_then(|chain| chain.current)
     }
 }
 
@@ -239,7 +228,7 @@ fn usable(
         Destination::Name(name) => (false, vec![name.clone()]),
     };
     if let Some(refusal) = next_server_refused(address, next.port(), kind, own_listener, written) {
-        return Err(Failure::Upstream(format!("next server {next}: {refusal}")));
+        return Err(Failure::Upstream(UpstreamFailure::Guarded(next, refusal)));
     }
     match config.routes.as_ref().map(|routes| routes.source_for(address, Some(&names))) {
         None => Ok((next, None)),

@@ -7,9 +7,7 @@ mod chain;
 
 use crate::config::{Config, RESERVED};
 use crate::hook_values::Values;
-use crate::log::classic::{self, Parties};
-use crate::log::{Level, escape};
-use crate::record::FailedCall;
+use crate::record::{Abandonment, FailedCall, Failure, Parties, Record, RelayEnd, Unread, UpstreamFailure};
 use crate::settings::{Commands, LocalDestinations, UpstreamNames, seconds};
 use chain::Chain;
 use sockd_common::message;
@@ -146,8 +144,8 @@ pub struct Candidate {
 /// What the monitor is to do, in this order.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Write a line.
-    Log(Level, String),
+    /// Record this.
+    Record(Box<Record>),
     /// Ask the resolver.
     Resolve(Query),
     /// Find out what these addresses are to this host; the port tells own listeners.
@@ -244,6 +242,8 @@ struct Asked {
     identity: Option<Identity>,
     /// The port of the peer of a BIND.
     peer_port: Option<u16>,
+    /// The line that permits it; 0 where none has.
+    rule: u32,
     rare: Option<Box<Rare>>,
     /// The commands of the permitting lines have been run: not again for the next address of the same name.
     ran: bool,
@@ -257,46 +257,38 @@ struct Rare {
     /// Others than the peer of a BIND that came to its port.
     strangers: u32,
     /// What is reported when no candidate is left.
-    failure: Option<Failure>,
+    rejected: Option<Rejected>,
     /// The way of the candidate, where it leads through next servers.
     chain: Option<Chain>,
 }
 
 /// Why the last candidate came to nothing.
 #[derive(Debug)]
-enum Failure {
-    /// By the rules; with the command that is to be run.
-    Denied(DenyReason, Option<String>),
-    Guarded(Refusal),
-    NoInterface(IpAddr),
-    Failed(FailedCall),
-    /// The name has no address here, and no next server may look for one.
-    Unresolved,
-    /// A next server refused.
-    Passed(RefusalReason),
-    /// Something else about a next server.
-    Upstream(String),
-    /// By a limit of the settings.
-    Limited(&'static str),
-    TimedOut,
+struct Rejected {
+    why: Failure,
+    /// The command of the rules that is to be run.
+    hook: Option<String>,
 }
 
-impl Failure {
-    /// What the client is told of it.
-    fn reason(&self) -> RefusalReason {
-        match self {
-            Self::Denied(DenyReason::Rule | DenyReason::NoMatch, _) | Self::Guarded(_) => {
-                RefusalReason::NotAllowed
-            }
-            Self::Denied(DenyReason::NoIdentd, _) => RefusalReason::NoIdentd,
-            Self::Denied(DenyReason::BadIdentity, _) => RefusalReason::IdentityMismatch,
-            Self::NoInterface(_) => RefusalReason::NetworkUnreachable,
-            Self::Unresolved => RefusalReason::HostUnreachable,
-            Self::TimedOut => RefusalReason::TimedOut,
-            Self::Failed(FailedCall { errno, .. }) => reason_of(*errno),
-            Self::Passed(why) => *why,
-            Self::Upstream(_) | Self::Limited(_) => RefusalReason::General,
-        }
+impl From<Failure> for Rejected {
+    fn from(why: Failure) -> Self {
+        Self { why, hook: None }
+    }
+}
+
+/// What the client is told of it.
+fn reason(why: &Failure, upstream: bool) -> RefusalReason {
+    match why {
+        Failure::Denied { why: DenyReason::NoIdentd, .. } => RefusalReason::NoIdentd,
+        Failure::Denied { why: DenyReason::BadIdentity, .. } => RefusalReason::IdentityMismatch,
+        Failure::Denied { .. } | Failure::NoWay(_) | Failure::Guarded(_) => RefusalReason::NotAllowed,
+        Failure::NoInterface(_) => RefusalReason::NetworkUnreachable,
+        Failure::Unresolved => RefusalReason::HostUnreachable,
+        Failure::TimedOut => RefusalReason::TimedOut,
+        Failure::Call(_) if upstream => RefusalReason::General,
+        Failure::Call(FailedCall { errno, .. }) => reason_of(*errno),
+        Failure::Upstream(UpstreamFailure::Refused(why)) => *why,
+        Failure::Upstream(_) | Failure::Limited(_) => RefusalReason::General,
     }
 }
 
@@ -336,10 +328,9 @@ impl Session {
     pub fn on(&mut self, event: Event, config: &Config) -> Vec<Action> {
         match (self.phase, event) {
             (Phase::Requesting, Event::Requested(request)) => self.requested(request, config),
-            (Phase::Requesting, Event::Closed { up: 0, down: 0, why }) => unread(why, &self.client_address()),
+            (Phase::Requesting, Event::Closed { up: 0, down: 0, why }) => self.unread(why),
             (Phase::Requesting, Event::Deadline) => {
-                let line = classic::late_request(&self.client_address());
-                self.close_unread(vec![notice(line), Action::End])
+                self.close_unread(vec![self.no_request(Unread::Late), Action::End])
             }
             (Phase::Requesting, Event::Stop) => self.close_unread(vec![Action::End]),
             // It was said before the worker had heard that the session ends. A second one was not.
@@ -364,7 +355,7 @@ impl Session {
             (Phase::Asking(fact), Event::Deadline) => self.fact_late(fact, config),
 
             (Phase::Dialling, Event::Dialled(Ok(()))) => self.dialled(config),
-            (Phase::Dialling, Event::Dialled(Err(failed))) => self.failed(Failure::Failed(failed), config),
+            (Phase::Dialling, Event::Dialled(Err(failed))) => self.failed(Failure::Call(failed), config),
             (Phase::Dialling, Event::Deadline) => self.failed(Failure::TimedOut, config),
 
             (Phase::Asking(Fact::UpstreamAddresses), Event::Resolved(answer)) => {
@@ -375,7 +366,7 @@ impl Session {
             }
             (Phase::DiallingUpstream, Event::Dialled(Ok(()))) => self.reached(config),
             (Phase::DiallingUpstream, Event::Dialled(Err(failed))) => {
-                self.unreached(Failure::Failed(failed), config)
+                self.unreached(Failure::Call(failed), config)
             }
             (Phase::DiallingUpstream, Event::Deadline) => self.unreached(Failure::TimedOut, config),
             (Phase::AskingUpstream | Phase::AwaitingUpstreamPeer, Event::Replied(reply)) => {
@@ -388,9 +379,9 @@ impl Session {
             (Phase::Listening, Event::Listening(Ok(address))) => vec![Action::Announce(address)],
             // As with the deadline: the client has been told this address.
             (Phase::Listening, Event::Listening(Err(failed @ FailedCall { call: "accept", .. }))) => {
-                self.over(Failure::Failed(failed), config)
+                self.over(Failure::Call(failed), config)
             }
-            (Phase::Listening, Event::Listening(Err(failed))) => self.failed(Failure::Failed(failed), config),
+            (Phase::Listening, Event::Listening(Err(failed))) => self.failed(Failure::Call(failed), config),
             (Phase::Listening | Phase::AskingUpstream, Event::NoRoom(limit)) => {
                 self.over(Failure::Limited(limit), config)
             }
@@ -399,23 +390,23 @@ impl Session {
             (Phase::Listening, Event::Deadline) => self.over(Failure::TimedOut, config),
 
             (Phase::Relaying, Event::Closed { up, down, why }) if may_end_a_relay(why) => {
-                self.relayed(up, down, config)
+                self.relayed(RelayEnd { why, up, down }, config)
             }
             (Phase::Relaying, Event::Recheck) => self.recheck(config),
             // All but the address of a next server is asked for a decision, which will be by the new rules.
             (Phase::Asking(fact), Event::Recheck) if !fact.is_decided() => Vec::new(),
             (phase, Event::Recheck) if phase.waits() && !self.is_permitted(config) => {
-                self.over(Failure::Denied(DenyReason::Rule, None), config)
+                self.over(Failure::Denied { why: DenyReason::Rule, rule: None }, config)
             }
             (_, Event::Recheck) => Vec::new(),
             // The relay goes on being a relay until the worker has said what it moved.
             (Phase::Relaying, Event::Stop) => vec![Action::End, Action::Deadline(Some(CLOSING_LIMIT))],
 
             (phase, Event::Closed { up: 0, down: 0, why }) if phase.waits() && may_end_a_wait(why) => {
-                self.abandoned("the client has gone", Action::Remove, config)
+                self.abandoned(Abandonment::ClientGone, Action::Remove, config)
             }
             (phase, Event::WorkerLost) if phase.waits() => {
-                self.abandoned("its worker has ended", Action::Remove, config)
+                self.abandoned(Abandonment::WorkerEnded, Action::Remove, config)
             }
             (Phase::Refusing | Phase::ClosingUnread | Phase::Closing, Event::Closed { .. }) => {
                 vec![Action::Remove]
@@ -426,11 +417,11 @@ impl Session {
             }
             (Phase::ClosingUnread | Phase::Closing, Event::Stop) => Vec::new(),
             (_, Event::Stop) => {
-                let actions = self.abandoned("the daemon stops", Action::End, config);
+                let actions = self.abandoned(Abandonment::Stopping, Action::End, config);
                 self.close(actions)
             }
             (Phase::Relaying, Event::WorkerLost) => {
-                let mut actions = self.ended(config);
+                let mut actions = self.ended(None, config);
                 actions.push(Action::Remove);
                 actions
             }
@@ -449,8 +440,8 @@ impl Session {
             message::request::Destination::Name(name) => parse_destination(name.as_bytes()),
         };
         let (Ok(destination), Ok(user)) = (destination, UserId::parse(request.user.as_bytes())) else {
-            let line = classic::bad_request("no name of a host in the request", &self.client_address());
-            return self.close(vec![notice(line), Action::Refuse(RefusalReason::HostUnreachable)]);
+            let refuse = Action::Refuse(RefusalReason::HostUnreachable);
+            return self.close(vec![self.no_request(Unread::NoHostName), refuse]);
         };
         if request.version != 4 {
             return vec![Action::Violation("a request of another version than 4")];
@@ -474,6 +465,7 @@ impl Session {
             destination_names: name.clone().map(|name| [name].into()),
             identity: None,
             peer_port: None,
+            rule: 0,
             rare: None,
             ran: false,
             outlawed: false,
@@ -568,9 +560,12 @@ impl Session {
             if candidate.is_none() && (!asked.unresolved || asked.next > 0) {
                 return self.refuse(config);
             }
-            let failure = match asked.verdict(candidate, self.client(), config) {
+            let rejected = match asked.verdict(candidate, self.client(), config) {
                 Ok(Step::Need(need)) => return self.need(need, config),
-                Ok(Step::Go { path, unverified, commands }) => {
+                Ok(Step::Go { path, unverified, commands, rule }) => {
+                    if let Some(asked) = &mut self.asked {
+                        asked.rule = rule;
+                    }
                     let mut actions = self.permitted_once(unverified, commands, config);
                     actions.extend(match path {
                         Path::Direct(candidate, from) => self.go(candidate, from, config),
@@ -578,26 +573,28 @@ impl Session {
                     });
                     return actions;
                 }
-                Err(failure) => failure,
+                Err(rejected) => rejected,
             };
             // An identity that is wrong for one address is wrong for all.
-            let last = matches!(failure, Failure::Denied(DenyReason::NoIdentd | DenyReason::BadIdentity, _));
-            self.note(failure, last);
+            let last = matches!(
+                rejected.why,
+                Failure::Denied { why: DenyReason::NoIdentd | DenyReason::BadIdentity, .. }
+            );
+            self.note(rejected, last);
         }
     }
 
-    fn note(&mut self, failure: Failure, last: bool) {
+    fn note(&mut self, rejected: Rejected, last: bool) {
         if let Some(asked) = &mut self.asked {
             let all = asked.candidates.len().max(1);
             asked.next = if last { all } else { asked.next.saturating_add(1) };
             // A destination that could be reached by the rules says more than one that could not.
-            let kept = &mut asked.rare().failure;
-            let reached = matches!(
-                kept,
-                Some(Failure::Failed(_) | Failure::TimedOut | Failure::Passed(_) | Failure::Upstream(_))
-            );
-            if !reached || last {
-                *kept = Some(failure);
+            let kept = &mut asked.rare().rejected;
+            let reached = |kept: &Rejected| {
+                matches!(kept.why, Failure::Call(_) | Failure::TimedOut | Failure::Upstream(_))
+            };
+            if last || !kept.as_ref().is_some_and(reached) {
+                *kept = Some(rejected);
             }
         }
     }
@@ -626,7 +623,7 @@ impl Session {
         }
         let mut actions = Vec::new();
         if unverified {
-            actions.push(notice(classic::no_identd(&self.source())));
+            actions.extend(self.record(Record::Unverified, config));
             actions.extend(
                 self.run(config.rules.no_identd().map(|template| template.text().to_owned()), config),
             );
@@ -678,14 +675,14 @@ impl Session {
     }
 
     fn failed(&mut self, failure: Failure, config: &Config) -> Vec<Action> {
-        self.note(failure, false);
+        self.note(failure.into(), false);
         self.judge(config)
     }
 
     /// A failure after which no other address is tried.
     fn over(&mut self, failure: Failure, config: &Config) -> Vec<Action> {
         let mut actions = self.uncounted_strangers(config);
-        self.note(failure, true);
+        self.note(failure.into(), true);
         actions.extend(self.refuse(config));
         actions
     }
@@ -697,11 +694,8 @@ impl Session {
     /// A CONNECT is carried out; `bound` is for the reply.
     fn connected(&mut self, bound: SocketAddr, config: &Config) -> Vec<Action> {
         self.phase = Phase::Relaying;
-        vec![
-            self.tell(classic::connected(&self.line(config), None)),
-            Action::Deadline(None),
-            Action::HandOff { bound },
-        ]
+        let connected = self.record(Record::Connected, config);
+        connected.into_iter().chain([Action::Deadline(None), Action::HandOff { bound }]).collect()
     }
 
     fn accepted(&mut self, peer: SocketAddr, config: &Config) -> Vec<Action> {
@@ -720,7 +714,7 @@ impl Session {
         asked.next = place;
         self.phase = Phase::Relaying;
         let mut actions = self.uncounted_strangers(config);
-        actions.push(self.tell(classic::connected(&self.line(config), Some(peer.port()))));
+        actions.extend(self.record(Record::Connected, config));
         actions.push(Action::Deadline(None));
         actions.push(Action::HandOff { bound: peer });
         actions
@@ -735,39 +729,38 @@ impl Session {
         if *strangers > STRANGERS_LOGGED {
             return vec![Action::CloseStranger];
         }
-        let what = format!("connected to wrong host {} ({})", peer.ip(), peer.port());
-        vec![notice(classic::failed_otherwise(&self.line(config), &what)), Action::CloseStranger]
+        let stranger = self.record(|parties| Record::Stranger { parties, peer }, config);
+        stranger.into_iter().chain([Action::CloseStranger]).collect()
     }
 
-    /// The number of strangers that have no log line of their own, where there are any.
+    /// The number of strangers that have no record of their own, where there are any.
     fn uncounted_strangers(&self, config: &Config) -> Vec<Action> {
         let strangers =
             self.asked.as_ref().and_then(|asked| asked.rare.as_ref()).map_or(0, |rare| rare.strangers);
         match strangers.saturating_sub(STRANGERS_LOGGED) {
             0 => Vec::new(),
             number => {
-                let what = format!("connected to wrong hosts {number} times more");
-                vec![notice(classic::failed_otherwise(&self.line(config), &what))]
+                self.record(|parties| Record::Strangers { parties, number }, config).into_iter().collect()
             }
         }
     }
 
     /// A request that comes to nothing and is not answered.
-    fn abandoned(&self, why: &str, then: Action, config: &Config) -> Vec<Action> {
+    fn abandoned(&self, why: Abandonment, then: Action, config: &Config) -> Vec<Action> {
         let mut actions = self.uncounted_strangers(config);
-        actions.extend([self.tell(classic::failed_otherwise(&self.line(config), why)), then]);
+        actions.extend(self.record(|parties| Record::Abandoned { parties, why }, config));
+        actions.push(then);
         actions
     }
 
-    fn relayed(&mut self, up: u64, down: u64, config: &Config) -> Vec<Action> {
-        let mut actions = self.ended(config);
-        actions.push(notice(classic::bytes(up, &self.source(), down, &self.destination())));
+    fn relayed(&mut self, end: RelayEnd, config: &Config) -> Vec<Action> {
+        let mut actions = self.ended(Some(end), config);
         actions.push(Action::Remove);
         actions
     }
 
-    fn ended(&self, config: &Config) -> Vec<Action> {
-        vec![self.tell(classic::terminated(&self.line(config), self.peer_port()))]
+    fn ended(&self, end: Option<RelayEnd>, config: &Config) -> Vec<Action> {
+        self.record(|parties| Record::Ended { parties, end }, config).into_iter().collect()
     }
 
     fn recheck(&mut self, config: &Config) -> Vec<Action> {
@@ -776,8 +769,8 @@ impl Session {
         if permitted || std::mem::replace(&mut asked.outlawed, true) {
             return Vec::new();
         }
-        let line = classic::refused(&self.line(config));
-        vec![notice(line), Action::End, Action::Deadline(Some(CLOSING_LIMIT))]
+        let revoked = self.record(Record::Revoked, config);
+        revoked.into_iter().chain([Action::End, Action::Deadline(Some(CLOSING_LIMIT))]).collect()
     }
 
     /// Whether the rules permit what is being carried out.
@@ -789,54 +782,13 @@ impl Session {
 
     /// No candidate is left: says why and refuses.
     fn refuse(&mut self, config: &Config) -> Vec<Action> {
-        let line = self.line(config);
-        let mut failure = self.asked.as_mut().and_then(|asked| asked.rare.as_mut()?.failure.take());
-        let command = match &mut failure {
-            Some(Failure::Denied(_, command)) => command.take(),
-            _ => None,
-        };
-        let why = match &failure {
-            Some(Failure::Failed(..)) if !self.using().is_empty() => RefusalReason::General,
-            Some(failure) => failure.reason(),
-            None => RefusalReason::NotAllowed,
-        };
-        let mut actions = match failure {
-            None | Some(Failure::Denied(DenyReason::Rule | DenyReason::NoMatch, _)) => {
-                vec![notice(classic::refused(&line))]
-            }
-            Some(Failure::Denied(DenyReason::NoIdentd, _)) => {
-                vec![notice(classic::no_identd(&self.source())), notice(classic::refused(&line))]
-            }
-            Some(Failure::Denied(DenyReason::BadIdentity, _)) => vec![
-                notice(classic::alert(&self.real_user().unwrap_or_default(), &self.user())),
-                notice(classic::refused(&line)),
-            ],
-            Some(Failure::Guarded(refusal)) => {
-                vec![notice(classic::refused(&line)), notice(format!("guarded destination: {refusal}"))]
-            }
-            Some(Failure::NoInterface(address)) => vec![
-                Action::Log(Level::Err, classic::no_interface(&address.to_string())),
-                notice(classic::refused(&line)),
-            ],
-            Some(Failure::Failed(failed)) => {
-                vec![self.tell(classic::failed(&line, failed))]
-            }
-            Some(Failure::Unresolved) => {
-                let what = "the destination's name cannot be resolved";
-                vec![notice(classic::failed_otherwise(&line, what))]
-            }
-            Some(Failure::Passed(_)) => {
-                let what = "the next server refuses";
-                vec![self.tell(classic::failed_otherwise(&line, what))]
-            }
-            Some(Failure::Upstream(what)) => {
-                vec![self.tell(classic::failed_otherwise(&line, &what))]
-            }
-            Some(Failure::Limited(limit)) => vec![notice(classic::failed_otherwise(&line, limit))],
-            Some(Failure::TimedOut) => vec![self.tell(classic::timed_out(&line))],
-        };
-        actions.push(Action::Refuse(why));
-        actions.extend(self.run(command, config));
+        let rejected = self.asked.as_mut().and_then(|asked| asked.rare.as_mut()?.rejected.take());
+        let by_no_rule = || Failure::Denied { why: DenyReason::NoMatch, rule: None }.into();
+        let Rejected { why, hook } = rejected.unwrap_or_else(by_no_rule);
+        let told = reason(&why, self.upstream().is_some());
+        let refused = self.record(|parties| Record::Refused { parties, why }, config);
+        let mut actions: Vec<Action> = refused.into_iter().chain([Action::Refuse(told)]).collect();
+        actions.extend(self.run(hook, config));
         self.close(actions)
     }
 
@@ -857,66 +809,37 @@ impl Session {
     }
 }
 
-/// The strings of the log lines.
+/// Records.
 impl Session {
-    fn line(&self, config: &Config) -> String {
-        let Some(asked) = &self.asked else { return String::new() };
-        let service = config.services.name_of(asked.port).map_or_else(|| asked.port.to_string(), Into::into);
-        Parties {
-            command: asked.command,
-            user: self.user(),
-            real_user: self.real_user(),
-            source: self.source(),
-            destination: self.destination(),
-            service,
-        }
-        .line()
+    fn record(&self, record: impl FnOnce(Parties) -> Record, config: &Config) -> Option<Action> {
+        let parties = self.asked.as_ref()?.parties(self.client(), config);
+        Some(Action::Record(Box::new(record(parties))))
     }
 
-    /// A line that says which next server there is to it.
-    fn tell(&self, line: String) -> Action {
-        notice(line + &self.using())
+    fn no_request(&self, why: Unread) -> Action {
+        Action::Record(Box::new(Record::Unread { client: self.client(), why }))
     }
 
-    fn client_address(&self) -> String {
-        escape(self.address.to_string().as_bytes())
-    }
-
-    fn user(&self) -> String {
-        self.asked.as_ref().map(|asked| escape(asked.user.as_bytes())).unwrap_or_default()
-    }
-
-    fn real_user(&self) -> Option<String> {
-        match self.asked.as_ref()?.identity.as_ref()? {
-            Identity::Known(user) => Some(escape(user.as_bytes())),
-            Identity::Unknown => None,
-        }
-    }
-
-    fn source(&self) -> String {
-        let names = self.asked.as_ref().and_then(|asked| asked.source_names.as_deref());
-        name_or(names, self.address)
-    }
-
-    fn destination(&self) -> String {
-        let Some(asked) = &self.asked else { return String::new() };
-        if asked.candidates.first().is_some_and(|first| first.address.is_unspecified()) {
-            return "Unspecified.Host".into();
-        }
-        let address =
-            asked.candidates.get(asked.next).or(asked.candidates.last()).map(|candidate| candidate.address);
-        name_or(asked.destination_names.as_deref(), address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()))
-    }
-
-    fn peer_port(&self) -> Option<u16> {
-        self.asked.as_ref()?.peer_port
+    /// The worker has ended the session without a request.
+    fn unread(&self, why: CloseReason) -> Vec<Action> {
+        let why = match why {
+            CloseReason::WrongVersion(version) => Unread::WrongVersion(version),
+            CloseReason::UndefinedCommand(command) => Unread::UndefinedCommand(command),
+            CloseReason::CutShort => Unread::CutShort,
+            CloseReason::ClientGone(errno) => Unread::ClientFailed(errno),
+            CloseReason::UserTooLong => Unread::UserTooLong,
+            CloseReason::BadName => Unread::BadName,
+            CloseReason::NoResources => Unread::NoResources,
+            _ => return vec![Action::Violation("an end that cannot be")],
+        };
+        vec![self.no_request(why), Action::Remove]
     }
 }
 
 /// What the rules, guards and routes make of one candidate.
 enum Step {
     Need(Need),
-    Go { path: Path, unverified: bool, commands: Vec<String> },
+    Go { path: Path, unverified: bool, commands: Vec<String>, rule: u32 },
 }
 
 /// How a candidate is reached.
@@ -936,19 +859,44 @@ impl Asked {
         self.rare.as_ref()?.chain.as_ref()
     }
 
+    /// As a record has it.
+    fn parties(&self, client: SocketAddr, config: &Config) -> Parties {
+        let first = |names: &Option<Box<[HostName]>>| names.as_ref()?.first().cloned();
+        let anybody = self.candidates.first().filter(|first| first.address.is_unspecified());
+        let tried = anybody.or(self.candidates.get(self.next)).or(self.candidates.last());
+        let verified_user = match &self.identity {
+            Some(Identity::Known(user)) => Some(user.clone()),
+            _ => None,
+        };
+        Parties {
+            command: self.command,
+            client,
+            client_name: first(&self.source_names),
+            claimed_user: self.user.clone(),
+            verified_user,
+            destination: tried.map(|tried| tried.address),
+            destination_name: first(&self.destination_names),
+            port: self.port,
+            service: config.services.name_of(self.port).map(Into::into),
+            peer_port: self.peer_port,
+            upstream: self.chain().and_then(|chain| chain.current),
+            rule: Some(self.rule).filter(|rule| *rule != 0),
+        }
+    }
+
     /// Without a candidate: on the name alone.
     fn verdict(
         &self,
         candidate: Option<Candidate>,
         client: SocketAddr,
         config: &Config,
-    ) -> Result<Step, Failure> {
+    ) -> Result<Step, Rejected> {
         let refusal = match candidate {
             Some(candidate) => self.guarded(candidate, config),
             None => (self.command == Command::Connect && self.port == 0).then_some(Refusal::PortZero),
         };
         if let Some(refusal) = refusal {
-            return Err(Failure::Guarded(refusal));
+            return Err(Failure::Guarded(refusal).into());
         }
         let request = Request {
             source: client.ip(),
@@ -1002,40 +950,42 @@ impl Asked {
         candidate: Option<Candidate>,
         permit: &Permit<'_>,
         config: &Config,
-    ) -> Result<Step, Failure> {
+    ) -> Result<Step, Rejected> {
         // 0.0.0.0 comes as far as this only as the anybody of a BIND, who is not on this host for that.
         if let Some(candidate) = candidate
             && config.settings.local_destinations == LocalDestinations::Guarded
             && !candidate.address.is_unspecified()
             && let Some(refusal) = refused_unless_named(candidate.address, candidate.kind, &permit.rule)
         {
-            return Err(Failure::Guarded(refusal));
+            return Err(Failure::Guarded(refusal).into());
         }
         let address = candidate.map(|candidate| candidate.address);
         let names = self.destination_names.as_deref();
         let upstream =
             config.upstreams.as_ref().map(|lines| lines.way_for(address, names, self.port, &self.user));
-        let (way, command) = match upstream {
-            None => (Way::Direct, None),
-            Some(Upstream::By { way, command, .. }) => (way, command),
+        let (way, command, line) = match upstream {
+            None => (Way::Direct, None, 0),
+            Some(Upstream::By { way, command, line }) => (way, command, line),
             Some(Upstream::NeedNames) => return Ok(Step::Need(Need::DestinationNames)),
         };
         let text = |template: Template<'_>| template.text().to_owned();
         let path = match (way, candidate, &config.routes) {
-            (Way::Deny, ..) => return Err(Failure::Denied(DenyReason::Rule, command.map(text))),
+            (Way::Deny, ..) => {
+                return Err(Rejected { why: Failure::NoWay(line), hook: command.map(text) });
+            }
             (Way::Sockd(servers), ..) if servers.is_empty() => Path::Chain(config.settings.default_servers()),
             (Way::Sockd(servers), ..) => Path::Chain(servers),
-            (Way::Direct, None, _) => return Err(Failure::Unresolved),
+            (Way::Direct, None, _) => return Err(Failure::Unresolved.into()),
             (Way::Direct, Some(candidate), None) => Path::Direct(candidate, None),
             (Way::Direct, Some(candidate), Some(routes)) => match routes.source_for(candidate.address, names)
             {
                 Route::From { source, .. } => Path::Direct(candidate, Some(source)),
                 Route::NeedNames => return Ok(Step::Need(Need::DestinationNames)),
-                Route::NoMatch => return Err(Failure::NoInterface(candidate.address)),
+                Route::NoMatch => return Err(Failure::NoInterface(candidate.address).into()),
             },
         };
         let commands = [permit.rule.command(), command].into_iter().flatten().map(text).collect();
-        Ok(Step::Go { path, unverified: permit.unverified, commands })
+        Ok(Step::Go { path, unverified: permit.unverified, commands, rule: permit.rule.line() })
     }
 
     fn wants_names_for_the_log(&self, config: &Config) -> Option<Need> {
@@ -1056,13 +1006,14 @@ fn is_reserved(client: SocketAddr, config: &Config) -> bool {
     config.settings.privileged_ports && RESERVED.contains(&client.port())
 }
 
-fn denied(deny: &Deny<'_>, rules: &RuleSet) -> Failure {
+fn denied(deny: &Deny<'_>, rules: &RuleSet) -> Rejected {
     let template = match deny.why {
         DenyReason::NoIdentd => rules.no_identd(),
         DenyReason::BadIdentity => rules.bad_id(),
         DenyReason::Rule | DenyReason::NoMatch => deny.rule.and_then(|rule| rule.command()),
     };
-    Failure::Denied(deny.why, template.map(|template| template.text().to_owned()))
+    let why = Failure::Denied { why: deny.why, rule: deny.rule.map(|rule| rule.line()) };
+    Rejected { why, hook: template.map(|template| template.text().to_owned()) }
 }
 
 fn wire(command: Command) -> message::request::Command {
@@ -1070,20 +1021,6 @@ fn wire(command: Command) -> message::request::Command {
         Command::Connect => message::request::Command::Connect,
         Command::Bind => message::request::Command::Bind,
     }
-}
-
-fn unread(why: CloseReason, client: &str) -> Vec<Action> {
-    let line = match why {
-        CloseReason::WrongVersion(version) => classic::wrong_version(version, client),
-        CloseReason::UndefinedCommand(command) => classic::undefined_command(command, client),
-        CloseReason::CutShort => classic::no_request(message::Errno(0), client),
-        CloseReason::ClientGone(errno) => classic::no_request(errno, client),
-        CloseReason::UserTooLong => classic::bad_request("user id too long", client),
-        CloseReason::BadName => classic::bad_request("empty or too long name of a destination", client),
-        CloseReason::NoResources => classic::bad_request("no resources to read a request", client),
-        _ => return vec![Action::Violation("an end that cannot be")],
-    };
-    vec![notice(line), Action::Remove]
 }
 
 fn may_end_a_wait(why: CloseReason) -> bool {
@@ -1111,17 +1048,6 @@ fn names(answer: Answer) -> Vec<HostName> {
         }
         _ => Vec::new(),
     }
-}
-
-fn name_or(names: Option<&[HostName]>, address: IpAddr) -> String {
-    match names.and_then(<[_]>::first) {
-        Some(name) => escape(name.as_str().as_bytes()),
-        None => address.to_string(),
-    }
-}
-
-fn notice(line: String) -> Action {
-    Action::Log(Level::Notice, line)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use sockd_policy::{
     Upstream, UserId, Verdict, Way, canonical, parse_conf, parse_destination, parse_routes, parse_upstreams,
 };
 use sockd_session::config::Config;
+use sockd_session::log::classic;
 use sockd_session::record::FailedCall;
 use sockd_session::session::{Action, Candidate, Event, Fact, Phase, Session};
 use sockd_session::settings::LocalDestinations;
@@ -389,7 +390,9 @@ impl<'w> System<'w> {
         let mut sockets = 0;
         for action in actions {
             match action {
-                Action::Log(_, line) => self.line(line, happened),
+                Action::Record(record) => {
+                    classic::lines(record).iter().for_each(|(_, line)| self.line(line, happened));
+                }
                 Action::Classify(addresses, port) => {
                     let requested = self.request.as_ref().map(|request| request.port);
                     assert!(phase == Phase::Asking(Fact::UpstreamKinds) || Some(*port) == requested);
