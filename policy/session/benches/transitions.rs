@@ -9,6 +9,7 @@ use sockd_common::message::session::CloseReason;
 use sockd_policy::guard::AddressKind;
 use sockd_policy::{IdentMode, Services, parse_conf};
 use sockd_session::config::Config;
+use sockd_session::log::classic;
 use sockd_session::session::{Action, Candidate, Event, Session};
 use sockd_session::settings::Settings;
 use std::fmt::Write;
@@ -61,11 +62,19 @@ fn permitted() -> (Session, [Event; 4]) {
     (Session::new(client), [requested(), unicast(), Event::Dialled(Ok(())), closed()])
 }
 
+/// What the monitor makes of a record.
+fn write(action: &Action) {
+    if let Action::Record(record) = action {
+        divan::black_box(classic::lines(record));
+    }
+}
+
 #[divan::bench(args = [1, 1000, 100_000])]
 fn a_permitted_connect(bencher: Bencher, lines: u32) {
     let config = config(lines);
     bencher.with_inputs(permitted).bench_local_values(|(mut session, events)| {
         let actions = events.map(|event| session.on(event, &config));
+        actions.iter().flatten().for_each(write);
         assert_eq!(actions.last().and_then(|actions| actions.last()), Some(&Action::Remove));
     });
 }

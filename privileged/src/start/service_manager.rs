@@ -55,7 +55,7 @@ impl Environment {
         let count = usize::try_from(count).ok().filter(|count| *count <= MOST);
         let count = count.ok_or_else(|| format!("LISTEN_FDS: expected at most {MOST} sockets"))?;
         let names = text("LISTEN_FDNAMES").unwrap_or_default();
-        let names = names.split(':').map(|name| sockd_session::log::escape(name.as_bytes()));
+        let names = names.split(':').map(|name| sockd_session::log::escape(name.as_bytes()).into_owned());
         let names = names.chain(std::iter::repeat(String::new()));
         Ok(Self {
             notify: variable("NOTIFY_SOCKET"),

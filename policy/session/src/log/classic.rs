@@ -114,7 +114,7 @@ fn no_identd(parties: &Parties) -> String {
 }
 
 fn alert(parties: &Parties) -> String {
-    let real_user = parties.verified_user.as_ref().map(|user| escape(user.as_bytes())).unwrap_or_default();
+    let real_user = parties.verified_user.as_ref().map_or("".into(), |user| escape(user.as_bytes()));
     format!("*Alert*: real user is {real_user}, not {}", escape(parties.claimed_user.as_bytes()))
 }
 

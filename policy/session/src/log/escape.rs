@@ -1,18 +1,30 @@
 //! Strings from the network, as they may stand in a line.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Makes a string from the network fit for a line: one line, printable ASCII, reversible, and without the
 /// characters that separate the fields of the classic lines, so that no user id can look like another field.
-pub fn escape(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
+pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if bytes.iter().all(|byte| is_fit(*byte)) => text.into(),
+        _ => escaped(bytes).into(),
+    }
+}
+
+fn is_fit(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'(' | b')')
+}
+
+fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
     for &byte in bytes {
         match byte {
             b'\\' => text.push_str("\\\\"),
-            b'(' | b')' | b' ' | 0..=0x1f | 0x7f.. => {
+            _ if is_fit(byte) => text.push(byte.into()),
+            _ => {
                 let _ = write!(text, "\\x{byte:02x}");
             }
-            _ => text.push(byte.into()),
         }
     }
     text
