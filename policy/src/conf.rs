@@ -18,11 +18,10 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::builder::Builder;
-use crate::columns::{Op, Ports, RuleBody};
+use sockd_table::{Builder, Op, Pattern, Ports, RuleBody};
+
 use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line};
-use crate::pattern::Pattern;
 use crate::rules::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RULES, RuleSet};
 use crate::services::Services;
 use crate::template;

@@ -3,9 +3,8 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::address::canonical;
-use crate::columns::Rule;
-use crate::query::{End, Found, Host, Query};
+use sockd_table::{End, Found, Host, Query, Rule, canonical};
+
 use crate::request::{Facts, IdentMode, Identity, Need, Request};
 use crate::rules::{RuleRef, RuleSet};
 

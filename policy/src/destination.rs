@@ -2,8 +2,7 @@
 
 use core::net::IpAddr;
 
-use crate::address::canonical;
-use crate::name::{HostName, NameError};
+use sockd_table::{HostName, NameError, canonical};
 
 /// The host that a SOCKS4A client asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,12 +2,12 @@
 
 use alloc::vec::Vec;
 
-use crate::format::{freeze, thaw};
 use crate::route::{ROUTES, Routes};
 use crate::rules::{RULES, RuleSet};
 use crate::upstream::{UPSTREAMS, Upstreams};
+use sockd_table::frozen::{freeze, thaw};
 
-pub use crate::format::{FrozenError, Provenance, hash};
+pub use sockd_table::frozen::{FrozenError, Provenance, hash};
 
 /// Freezes rules.
 pub fn freeze_rules(rules: &RuleSet, from: &Provenance) -> Vec<u8> {
@@ -51,11 +51,7 @@ pub fn thaw_upstreams(bytes: &[u8]) -> Result<(Upstreams, Provenance), FrozenErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::Network;
-    use crate::builder::Builder;
-    use crate::columns::{Ports, RuleBody};
-    use crate::kind::Kind;
-    use crate::pattern::Pattern;
+    use sockd_table::{Builder, Kind, Network, Pattern, Ports, RuleBody};
 
     /// What becomes of a file of one line, with this command and body, that no text could have been.
     fn thawed(kind: &Kind, source: &Pattern, destination: &Pattern, body: RuleBody) -> Option<FrozenError> {

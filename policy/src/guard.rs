@@ -8,8 +8,8 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::address::{Network, canonical};
-use crate::pattern::Pattern;
+use sockd_table::{Network, Pattern, canonical};
+
 use crate::rules::RuleRef;
 
 /// What the host's routing table says of an address; the caller finds it out.

@@ -5,11 +5,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::address::Network;
-use crate::columns::LONGEST_LINE;
+use sockd_table::{HostName, LONGEST_LINE, Network, Pattern, is_mistyped_address};
+
 use crate::error::{Faults, LineError};
-use crate::name::{HostName, is_slip};
-use crate::pattern::Pattern;
 
 /// Calls `read` with number (from 1) and bytes of every line; over-long lines and lines with a NUL are faults and are
 /// not read. The classic reader split long lines, so that the tail of a comment could become a rule.
@@ -192,7 +190,7 @@ fn name_pattern(word: &str) -> Option<Pattern> {
     if word == "ALL" {
         return Some(Pattern::Any);
     }
-    if is_slip(word.as_bytes()) {
+    if is_mistyped_address(word.as_bytes()) {
         return None;
     }
     match word.strip_prefix('.') {

@@ -5,9 +5,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::address::Network;
-use crate::columns::{Op, Ports, RuleBody};
-use crate::pattern::Pattern;
+use sockd_table::{Network, Op, Pattern, Ports, RuleBody};
+
 use crate::request::IdentMode;
 use crate::rules::{RuleRef, RuleSet};
 

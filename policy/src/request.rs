@@ -2,7 +2,8 @@
 
 use core::net::IpAddr;
 
-use crate::name::HostName;
+use sockd_table::HostName;
+
 use crate::user::UserId;
 
 /// A request as the rules see it.

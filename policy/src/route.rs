@@ -6,16 +6,12 @@
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use crate::address::{Network, canonical};
-use crate::builder::Builder;
-use crate::columns::{Ports, Rule, RuleBody};
+use sockd_table::{
+    Builder, Found, Host, HostName, Kind, Network, Pattern, Ports, Query, Rule, RuleBody, Table, canonical,
+};
+
 use crate::error::{Faults, LineError};
-use crate::kind::Kind;
 use crate::line::{Words, each_line};
-use crate::name::HostName;
-use crate::pattern::Pattern;
-use crate::query::{Found, Host, Query};
-use crate::table::Table;
 use crate::template::are_commands;
 
 /// The lines of one `sockd.route`, made by [`parse_routes`].

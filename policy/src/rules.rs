@@ -3,11 +3,9 @@
 use alloc::string::{String, ToString};
 use core::fmt;
 
-use crate::columns::{LONGEST_LINE, RuleBody};
-use crate::kind::Kind;
-use crate::pattern::Pattern;
+use sockd_table::{Kind, LONGEST_LINE, Pattern, RuleBody, Table};
+
 use crate::request::IdentMode;
-use crate::table::Table;
 use crate::template::{Template, are_commands};
 
 /// The rules of one `sockd.conf`, made by [`crate::parse_conf`].
@@ -155,7 +153,7 @@ fn check(table: &Table) -> Result<(), &'static str> {
         return Err("a rule that says nothing known");
     }
     // A mask of zeros stands for every host of both families, and has a number of its own.
-    if table.source.has_zero_mask() { Err("a rule of another kind of file") } else { Ok(()) }
+    if table.has_zero_mask() { Err("a rule of another kind of file") } else { Ok(()) }
 }
 
 /// The bit of a body's choice that makes a `permit` line; the others are a code of [`IDENT`] or 0.

@@ -2,8 +2,7 @@
 
 use core::fmt;
 
-use crate::columns::LONGEST_LINE;
-use crate::table::Table;
+use sockd_table::{LONGEST_LINE, Table};
 
 /// The shell command of a line, `#NO_IDENTD:` or `#BAD_ID:`, known to expand without errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,19 +15,15 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::address::canonical;
-use crate::builder::Builder;
-use crate::columns::{LONGEST_LINE, Rule, RuleBody};
+use sockd_table::{
+    Builder, Found, Host, HostName, Kind, LONGEST_LINE, Pattern, Query, Rule, RuleBody, Table, canonical,
+};
+
 use crate::conf::{ports, template, user_list};
 use crate::destination::{Destination, parse_destination};
 use crate::error::{Faults, LineError};
-use crate::kind::Kind;
 use crate::line::{Words, each_line, servers};
-use crate::name::HostName;
-use crate::pattern::Pattern;
-use crate::query::{Found, Host, Query};
 use crate::services::Services;
-use crate::table::Table;
 use crate::template::{Template, are_commands};
 use crate::user::UserId;
 
@@ -227,7 +223,7 @@ fn check(table: &Table) -> Result<(), &'static str> {
     if !table.bodies().iter().all(|body| way_of(table.string(body.choice)).is_some()) {
         return Err("a rule that says nothing known");
     }
-    let own = table.source.len() == 1 && !table.has_specials();
+    let own = !table.has_sources() && !table.has_specials();
     if own { Ok(()) } else { Err("a rule of another kind of file") }
 }
 

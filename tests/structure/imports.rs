@@ -1,4 +1,4 @@
-//! policy <- policy/session <- privileged -> common <- worker, as `cargo metadata` has it.
+//! policy/table <- policy <- policy/session <- privileged -> common <- worker, as `cargo metadata` has it.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,16 +66,24 @@ fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
 }
 
 #[test]
-fn policy_and_common_import_none_of_ours() {
+fn the_table_and_common_import_none_of_ours() {
     let packages = Packages::read();
-    for package in ["sockd-policy", "sockd-common", "sockd-lockdown"] {
+    for package in ["sockd-table", "sockd-common", "sockd-lockdown"] {
         assert_eq!(packages.ours(package), names([]), "{package}");
     }
 }
 
 #[test]
+fn policy_imports_the_table_only() {
+    assert_eq!(Packages::read().ours("sockd-policy"), names(["sockd-table"]));
+}
+
+#[test]
 fn what_decides_imports_policy_and_the_types_of_messages_only() {
-    assert_eq!(Packages::read().ours("sockd-session"), names(["sockd-common", "sockd-policy"]));
+    assert_eq!(
+        Packages::read().ours("sockd-session"),
+        names(["sockd-common", "sockd-policy", "sockd-table"])
+    );
 }
 
 #[test]
@@ -85,7 +93,7 @@ fn the_worker_imports_common_and_lockdown_only() {
 
 #[test]
 fn what_root_runs_does_not_import_the_worker() {
-    let ours = ["sockd-common", "sockd-lockdown", "sockd-policy", "sockd-session"];
+    let ours = ["sockd-common", "sockd-lockdown", "sockd-policy", "sockd-session", "sockd-table"];
     assert_eq!(Packages::read().ours("sockd"), names(ours));
 }
 

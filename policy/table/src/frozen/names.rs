@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use crate::builder::Builder;
 use crate::columns::count;
-use crate::name::{are_letters, is_number, is_slip};
+use crate::name::{are_letters, is_mistyped_address, is_number};
 use crate::patterns::PatternSet;
 use crate::strings::StringPool;
 use crate::zones::{Name, Zones, unshared_prefix};
@@ -132,7 +132,7 @@ impl Before {
         let digits = self.digits || own.first().is_some_and(u8::is_ascii_digit);
         let sound = own.first() != Some(&b'.')
             && (name.len() <= 63 || (name.len() <= 253 && labels().all(|label| label.len() <= 63)))
-            && !(digits && is_slip(name));
+            && !(digits && is_mistyped_address(name));
         if shared > self.label {
             return sound;
         }

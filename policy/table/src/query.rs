@@ -7,25 +7,29 @@ use crate::name::HostName;
 
 /// What is known of a request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Query<'a> {
-    pub(crate) source: Host<'a>,
-    pub(crate) destination: Host<'a>,
-    pub(crate) port: u16,
-    pub(crate) user: &'a [u8],
+pub struct Query<'a> {
+    /// The client host.
+    pub source: Host<'a>,
+    /// The destination.
+    pub destination: Host<'a>,
+    /// The destination port.
+    pub port: u16,
+    /// The user that the client claims to be.
+    pub user: &'a [u8],
 }
 
-/// What is known of a host.
+/// What is known of a host of a request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Host<'a> {
+pub struct Host<'a> {
     /// `None` for a name that this host does not resolve. Every network might contain such a destination.
-    pub(crate) address: Option<IpAddr>,
+    pub address: Option<IpAddr>,
     /// `None` if nobody has asked for them.
-    pub(crate) names: Option<&'a [HostName]>,
+    pub names: Option<&'a [HostName]>,
 }
 
 /// The outcome of a search for the first matching line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
+pub enum Found {
     /// This rule matches.
     Rule {
         /// The number of the rule.
@@ -41,8 +45,10 @@ pub(crate) enum Found {
 
 /// The two hosts of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub enum End {
+    /// The client host.
     Source,
+    /// The destination.
     Destination,
 }
 

@@ -20,7 +20,7 @@ use crate::table::Table;
 
 impl Table {
     /// Finds the first line that matches.
-    pub(crate) fn find(&self, query: &Query) -> Found {
+    pub fn find(&self, query: &Query) -> Found {
         let best = self.find_listed(query);
         let undecided = [
             query.source.names.is_none(),
@@ -89,7 +89,7 @@ impl Table {
 
     /// Finds the first of these rules that matches by asking each of them in turn. This defines what
     /// [`Table::find`] has to find. `rules` are all rules, in the order of the file.
-    pub(crate) fn scan(&self, rules: &[Rule], query: &Query) -> Found {
+    pub fn scan(&self, rules: &[Rule], query: &Query) -> Found {
         for (number, rule) in (0..).zip(rules) {
             match self.match_rule(rule, query) {
                 None => {}
@@ -119,7 +119,7 @@ impl Table {
     }
 
     /// The fields of a rule that do not match, in the words of the file.
-    pub(crate) fn mismatches(&self, rule: &Rule, query: &Query) -> Vec<&'static str> {
+    pub fn mismatches(&self, rule: &Rule, query: &Query) -> Vec<&'static str> {
         let source = self.source.match_host(rule.source, &query.source, &self.strings);
         let destination = self.destination.match_host(rule.destination, &query.destination, &self.strings);
         let body = self.body(rule.body);

@@ -103,7 +103,7 @@ pub(crate) fn is_number(label: &[u8]) -> bool {
 }
 
 /// Whether three labels are digits, as in `10.0.0.O`: a dotted quad with a typing error. A rule cannot name such a host.
-pub(crate) fn is_slip(name: &[u8]) -> bool {
+pub fn is_mistyped_address(name: &[u8]) -> bool {
     let digits = |label: &&[u8]| !label.is_empty() && label.iter().all(u8::is_ascii_digit);
     name.split(|byte| *byte == b'.').filter(digits).count() >= 3
 }
@@ -153,7 +153,7 @@ mod tests {
             ("1.2.a", false),
             ("1a.2.3.b", false),
         ] {
-            assert_eq!(is_slip(name.as_bytes()), slip, "{name}");
+            assert_eq!(is_mistyped_address(name.as_bytes()), slip, "{name}");
         }
     }
 }

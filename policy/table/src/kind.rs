@@ -4,11 +4,11 @@ use crate::table::Table;
 
 /// A kind of file. The table does not know what the lines of a file decide; the kind does.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Kind {
+pub struct Kind {
     /// The number of the kind in a frozen file.
-    pub(crate) number: u16,
+    pub number: u16,
     /// Whether lines with this choice deny.
-    pub(crate) denies: fn(&Table, u32) -> bool,
+    pub denies: fn(&Table, u32) -> bool,
     /// Finds what no text of this kind would be compiled to, in a table that is sound otherwise.
-    pub(crate) check: fn(&Table) -> Result<(), &'static str>,
+    pub check: fn(&Table) -> Result<(), &'static str>,
 }

@@ -2,40 +2,53 @@
 
 /// A line with a rule, as numbers of its patterns and of its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rule {
-    pub(crate) source: u32,
-    pub(crate) destination: u32,
-    pub(crate) body: u32,
+pub struct Rule {
+    /// The number of the pattern for the source.
+    pub source: u32,
+    /// The number of the pattern for the destination.
+    pub destination: u32,
+    /// The number of the body.
+    pub body: u32,
 }
 
 /// What a line says besides its patterns. Lines that say the same share one body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct RuleBody {
+pub struct RuleBody {
     /// What the line decides. The kind of file gives it its meaning.
-    pub(crate) choice: u32,
+    pub choice: u32,
     /// The number of the user list, counted from 1; 0 stands for everybody.
-    pub(crate) users: u32,
+    pub users: u32,
     /// The number of the command, counted from 1; 0 stands for none.
-    pub(crate) template: u32,
-    pub(crate) ports: Ports,
+    pub template: u32,
+    /// The condition on the destination port.
+    pub ports: Ports,
 }
 
 /// A condition on the destination port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Ports {
-    pub(crate) op: Op,
-    pub(crate) port: u16,
+pub struct Ports {
+    /// The operator.
+    pub op: Op,
+    /// The port that the operator compares with; 0 for [`Op::Any`].
+    pub port: u16,
 }
 
 /// The operator of a condition on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Op {
+pub enum Op {
+    /// Every port.
     Any,
+    /// The port itself.
     Eq,
+    /// Every other port.
     Neq,
+    /// Every smaller port.
     Lt,
+    /// Every greater port.
     Gt,
+    /// The port itself and every smaller one.
     Le,
+    /// The port itself and every greater one.
     Ge,
 }
 
@@ -56,7 +69,7 @@ pub(crate) struct Entry {
 }
 
 /// The classic limit of a line of a file, in bytes without its end.
-pub(crate) const LONGEST_LINE: usize = 1023;
+pub const LONGEST_LINE: usize = 1023;
 
 /// Stands for the number of a rule where there is none. It is greater than the number of every rule.
 pub(crate) const NO_RULE: u32 = UNCONDITIONAL - 1;
@@ -82,16 +95,17 @@ pub(crate) fn count_as_u32(count: usize) -> u32 {
 
 impl RuleBody {
     /// Whether the body matches every port and every user.
-    pub(crate) fn is_unconditional(&self) -> bool {
+    pub fn is_unconditional(&self) -> bool {
         self.ports == Ports::ANY && self.users == 0
     }
 }
 
 impl Ports {
-    pub(crate) const ANY: Ports = Ports { op: Op::Any, port: 0 };
+    /// No condition.
+    pub const ANY: Ports = Ports { op: Op::Any, port: 0 };
 
     /// Whether a port meets the condition.
-    pub(crate) fn allow(&self, port: u16) -> bool {
+    pub fn allow(&self, port: u16) -> bool {
         match self.op {
             Op::Any => true,
             Op::Eq => port == self.port,
@@ -116,13 +130,13 @@ impl Op {
     ];
 
     /// The operator of this name, in upper or lower case.
-    pub(crate) fn named(word: &str) -> Option<Op> {
+    pub fn named(word: &str) -> Option<Op> {
         let named = Op::ALL.iter().find(|(_, name)| !word.is_empty() && word.eq_ignore_ascii_case(name));
         named.map(|(op, _)| *op)
     }
 
     /// The name in a file.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         Op::ALL.iter().find(|(op, _)| *op == self).map_or("", |(_, name)| name)
     }
 }

@@ -13,7 +13,7 @@ use crate::table::Table;
 
 /// Collects lines into a table.
 #[derive(Default)]
-pub(crate) struct Builder {
+pub struct Builder {
     table: Table,
     /// The body of each rule.
     rules: Vec<u32>,
@@ -29,16 +29,16 @@ pub(crate) struct Builder {
 
 impl Builder {
     /// A table is made from at most so many bytes of text, so that 31 bits count everything in it.
-    pub(crate) const LARGEST: usize = 1 << 30;
+    pub const LARGEST: usize = 1 << 30;
 
     /// Counts the bytes of a text. Whether a table may be made from it, together with all texts before.
-    pub(crate) fn admits(&mut self, bytes: usize) -> bool {
+    pub fn admits(&mut self, bytes: usize) -> bool {
         self.read = self.read.saturating_add(bytes);
         self.read <= Builder::LARGEST
     }
 
     /// Adds a line below all others.
-    pub(crate) fn rule(&mut self, line: usize, source: &Pattern, destination: &Pattern, body: RuleBody) {
+    pub fn rule(&mut self, line: usize, source: &Pattern, destination: &Pattern, body: RuleBody) {
         let number = count(&self.rules);
         self.source.add(number, source);
         self.destination.add(number, destination);
@@ -55,7 +55,7 @@ impl Builder {
     }
 
     /// The number of a string that many lines may share.
-    pub(crate) fn text(&mut self, text: &str) -> u32 {
+    pub fn text(&mut self, text: &str) -> u32 {
         if let Some(known) = self.shared.get(text) {
             return *known;
         }
@@ -65,7 +65,7 @@ impl Builder {
     }
 
     /// The number of a command, counted from 1. The text has been checked.
-    pub(crate) fn template(&mut self, text: &str) -> u32 {
+    pub fn template(&mut self, text: &str) -> u32 {
         let text = self.text(text);
         let next = count(&self.table.templates).saturating_add(1);
         *self.templates.entry(text).or_insert_with(|| {
@@ -75,36 +75,36 @@ impl Builder {
     }
 
     /// The number of a user list that was added before, counted from 1.
-    pub(crate) fn known_list(&self, word: &str) -> Option<u32> {
+    pub fn known_list(&self, word: &str) -> Option<u32> {
         self.lists.get(word).copied()
     }
 
     /// Adds a user list of items and returns its number.
-    pub(crate) fn list(&mut self, word: &str, items: &[u32]) -> u32 {
+    pub fn list(&mut self, word: &str, items: &[u32]) -> u32 {
         let number = self.table.users.add(items);
         self.lists.insert(word.into(), number);
         number
     }
 
     /// The item of a user file that was added before.
-    pub(crate) fn known_file(&self, path: &str) -> Option<u32> {
+    pub fn known_file(&self, path: &str) -> Option<u32> {
         self.files.get(path).copied()
     }
 
     /// Adds a user file and returns its item.
-    pub(crate) fn file(&mut self, path: &str, users: Vec<&[u8]>) -> u32 {
+    pub fn file(&mut self, path: &str, users: Vec<&[u8]>) -> u32 {
         let item = self.table.users.add_file(path, users, &mut self.table.strings);
         self.files.insert(path.into(), item);
         item
     }
 
     /// Adds the item of a user id.
-    pub(crate) fn user(&mut self, id: &[u8]) -> u32 {
+    pub fn user(&mut self, id: &[u8]) -> u32 {
         self.table.strings.add(id)
     }
 
     /// Sets a special line to a command, by its number; false if that line is set already.
-    pub(crate) fn special(&mut self, place: usize, template: u32, line: usize) -> bool {
+    pub fn special(&mut self, place: usize, template: u32, line: usize) -> bool {
         match self.table.specials.get_mut(place) {
             Some(special) if special.0 == 0 => {
                 *special = (template, u32::try_from(line).unwrap_or(u32::MAX));
@@ -115,7 +115,7 @@ impl Builder {
     }
 
     /// Sorts the patterns, makes the index and returns the table.
-    pub(crate) fn finish(mut self, kind: &Kind) -> Table {
+    pub fn finish(mut self, kind: &Kind) -> Table {
         let (table, count) = (&mut self.table, self.rules.len());
         let (source, sources) = self.source.finish(&mut table.strings, count);
         let (destination, destinations) = self.destination.finish(&mut table.strings, count);

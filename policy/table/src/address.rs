@@ -44,11 +44,13 @@ impl Network {
         }
     }
 
-    pub(crate) const fn v4(address: u32, mask: u32) -> Network {
+    /// An IPv4 network.
+    pub const fn v4(address: u32, mask: u32) -> Network {
         Network(Bits::V4 { address: address & mask, mask })
     }
 
-    pub(crate) const fn v6(address: u128, mask: u128) -> Network {
+    /// An IPv6 network.
+    pub const fn v6(address: u128, mask: u128) -> Network {
         Network(Bits::V6 { address: address & mask, mask })
     }
 

@@ -19,7 +19,7 @@ use crate::users::UserLists;
 
 /// A compiled file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Table {
+pub struct Table {
     /// The lines of the rules: a rule and its line, for each rule that does not stand right below the rule before it.
     pub(crate) lines: Vec<(u32, u32)>,
     pub(crate) bodies: Vec<RuleBody>,
@@ -46,101 +46,111 @@ impl Table {
     }
 
     /// The number of rules.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.index.places.len()
     }
 
     /// Whether there is no rule.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The rules with their numbers, in the order of the file.
-    pub(crate) fn rules(&self) -> impl Iterator<Item = (u32, Rule)> {
+    pub fn rules(&self) -> impl Iterator<Item = (u32, Rule)> {
         (0..).map_while(|number| Some((number, self.rule(number)?)))
     }
 
     /// The rule of a number.
-    pub(crate) fn rule(&self, number: u32) -> Option<Rule> {
+    pub fn rule(&self, number: u32) -> Option<Rule> {
         self.index.rule(number)
     }
 
     /// The bodies of all rules.
-    pub(crate) fn bodies(&self) -> &[RuleBody] {
+    pub fn bodies(&self) -> &[RuleBody] {
         &self.bodies
     }
 
     /// The body of a number.
-    pub(crate) fn body(&self, number: u32) -> Option<&RuleBody> {
+    pub fn body(&self, number: u32) -> Option<&RuleBody> {
         self.bodies.get(number as usize)
     }
 
     /// The pattern of a rule for the source.
-    pub(crate) fn source(&self, rule: &Rule) -> Pattern {
+    pub fn source(&self, rule: &Rule) -> Pattern {
         self.source.pattern(rule.source, &self.strings)
     }
 
     /// The pattern of a rule for the destination.
-    pub(crate) fn destination(&self, rule: &Rule) -> Pattern {
+    pub fn destination(&self, rule: &Rule) -> Pattern {
         self.destination.pattern(rule.destination, &self.strings)
     }
 
     /// The line of a rule, counted from 1.
-    pub(crate) fn line(&self, rule: u32) -> u32 {
+    pub fn line(&self, rule: u32) -> u32 {
         let before = self.lines.partition_point(|(first, _)| *first <= rule).checked_sub(1);
         let (first, line) = before.and_then(|place| self.lines.get(place)).copied().unwrap_or_default();
         line.saturating_add(rule.saturating_sub(first))
     }
 
     /// A string of the pool. All are UTF-8 but user ids.
-    pub(crate) fn string(&self, number: u32) -> &str {
+    pub fn string(&self, number: u32) -> &str {
         self.strings.str(number)
     }
 
     /// The number of strings in the pool.
-    pub(crate) fn string_count(&self) -> usize {
+    pub fn string_count(&self) -> usize {
         self.strings.ends.len()
     }
 
     /// The command of a number, counted from 1.
-    pub(crate) fn template(&self, number: u32) -> Option<&str> {
+    pub fn template(&self, number: u32) -> Option<&str> {
         let text = self.templates.get(number.checked_sub(1)? as usize)?;
         Some(self.strings.str(*text))
     }
 
     /// Every command, once however many lines have it.
-    pub(crate) fn templates(&self) -> impl Iterator<Item = &str> {
+    pub fn templates(&self) -> impl Iterator<Item = &str> {
         self.templates.iter().map(|text| self.strings.str(*text))
     }
 
     /// The command of a special line, and the line; 0 if there is none.
-    pub(crate) fn special(&self, place: usize) -> (Option<&str>, u32) {
+    pub fn special(&self, place: usize) -> (Option<&str>, u32) {
         let (template, line) = self.specials.get(place).copied().unwrap_or_default();
         (self.template(template), line)
     }
 
     /// Whether there is any special line.
-    pub(crate) fn has_specials(&self) -> bool {
+    pub fn has_specials(&self) -> bool {
         self.specials != [(0, 0); 2]
     }
 
+    /// Whether any rule has a pattern for the source.
+    pub fn has_sources(&self) -> bool {
+        self.source.len() > 1
+    }
+
+    /// Whether a rule has an IPv4 mask of all zeros for the source, which would be written [`Pattern::Any`].
+    pub fn has_zero_mask(&self) -> bool {
+        self.source.has_zero_mask()
+    }
+
     /// The paths of the user files.
-    pub(crate) fn user_files(&self) -> impl Iterator<Item = &str> {
+    pub fn user_files(&self) -> impl Iterator<Item = &str> {
         self.users.files.iter().map(|file| self.strings.str(file.path))
     }
 
     /// Whether a user list names any user at all.
-    pub(crate) fn names_anybody(&self, list: u32) -> bool {
+    pub fn names_anybody(&self, list: u32) -> bool {
         self.users.name_anybody(list)
     }
 
     /// Whether the user list `outer` surely names every user that `inner` names.
-    pub(crate) fn users_cover(&self, outer: u32, inner: u32) -> bool {
+    pub fn users_cover(&self, outer: u32, inner: u32) -> bool {
         self.users.cover(outer, inner, &self.strings)
     }
 
     /// The first rule before `before` whose patterns match whatever these two match, and whose body covers.
-    pub(crate) fn first_covering(
+    pub fn first_covering(
         &self,
         source: &Pattern,
         destination: &Pattern,
@@ -165,7 +175,7 @@ impl Table {
 
     /// Writes a rule in the form of its file, behind `action`. The alternate form has networks in short. `has_source` says
     /// whether the lines of this file name a source, and leave out a destination that is any.
-    pub(crate) fn write(
+    pub fn write(
         &self,
         f: &mut fmt::Formatter<'_>,
         rule: u32,

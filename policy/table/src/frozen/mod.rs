@@ -44,7 +44,7 @@ const MAGIC: &[u8; 8] = b"sockd.fz";
 const BEFORE_HASH: usize = 20;
 
 /// Freezes a table.
-pub(crate) fn freeze(table: &Table, kind: &Kind, from: &Provenance) -> Vec<u8> {
+pub fn freeze(table: &Table, kind: &Kind, from: &Provenance) -> Vec<u8> {
     let mut body = Vec::new();
     write::provenance(&mut body, from);
     write::table(&mut body, table);
@@ -63,7 +63,7 @@ pub(crate) fn freeze(table: &Table, kind: &Kind, from: &Provenance) -> Vec<u8> {
 ///
 /// # Errors
 /// The bytes are not what [`freeze`] writes for a text of this kind.
-pub(crate) fn thaw(bytes: &[u8], kind: &Kind) -> Result<(Table, Provenance), FrozenError> {
+pub fn thaw(bytes: &[u8], kind: &Kind) -> Result<(Table, Provenance), FrozenError> {
     let mut reader = Reader(checked_body(bytes, kind)?);
     let from = read::provenance(&mut reader)?;
     let table = read::table(&mut reader)?;
