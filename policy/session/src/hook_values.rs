@@ -31,10 +31,9 @@ pub struct Values {
 }
 
 impl Values {
-    /// In the form that templates are expanded with.
-    /// `pid` is the monitor's.
-    pub fn for_policy(&self, pid: u32) -> Option<hook::Values<'_>> {
-        Some(hook::Values {
+    /// In the form that templates are expanded with. `pid` is the monitor's.
+    pub fn for_policy(&self, pid: u32) -> hook::Values<'_> {
+        hook::Values {
             source_name: self.source_name.as_deref(),
             source: self.source,
             command: match self.command {
@@ -48,15 +47,15 @@ impl Values {
             user: self.user.as_bytes(),
             destination_name: self.destination_name.as_deref(),
             destination: self.destination,
-        })
+        }
     }
 }
 
 /// The environment of a command: a path, a locale, and the cleaned values.
-pub fn environment(values: &Values, pid: u32) -> Option<Vec<String>> {
-    let values = values.for_policy(pid)?;
+pub fn environment(values: &Values, pid: u32) -> Vec<String> {
+    let values = values.for_policy(pid);
     let ident_user = values.ident_user.unwrap_or_default();
-    Some(vec![
+    vec![
         "PATH=/usr/bin:/bin".into(),
         "LANG=C".into(),
         format!("SOCKD_COMMAND={}", values.command.name()),
@@ -69,7 +68,7 @@ pub fn environment(values: &Values, pid: u32) -> Option<Vec<String>> {
         format!("SOCKD_DST_NAME={}", clean_host(values.destination_name, values.destination)),
         format!("SOCKD_PORT={}", values.port),
         format!("SOCKD_SERVICE={}", clean_service(values.service, values.port)),
-    ])
+    ]
 }
 
 /// The words of a template that is run without a shell: split at blanks first, so that no value can become two.
@@ -98,13 +97,13 @@ mod tests {
     #[test]
     fn a_value_stays_one_word_without_a_shell() {
         let values = values(b"a b;c");
-        let words = expand_words("/bin/echo %u %S %%", &values.for_policy(7).unwrap());
+        let words = expand_words("/bin/echo %u %S %%", &values.for_policy(7));
         assert_eq!(words, ["/bin/echo", "a_b_c", "telnet", "%"]);
     }
 
     #[test]
     fn the_environment_holds_cleaned_values_only() {
-        let environment = environment(&values(b"$(reboot)\n"), 7).unwrap();
+        let environment = environment(&values(b"$(reboot)\n"), 7);
         assert!(environment.contains(&"SOCKD_USER=__reboot__".to_owned()), "{environment:?}");
         assert!(environment.contains(&"SOCKD_IDENT_USER=unknown".to_owned()));
         assert!(environment.iter().all(|entry| entry.chars().all(|letter| letter.is_ascii_graphic())));

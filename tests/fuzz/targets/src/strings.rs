@@ -39,10 +39,10 @@ pub fn command(data: &[u8]) {
     let mut choices = Unstructured::new(data);
     let Ok((values, pid, template)) = values_and_template(&mut choices) else { return };
     let checked = check(template);
-    let values = values.for_policy(pid).expect("values");
+    let values = values.for_policy(pid);
     let command = expand(template, &values);
     let words = expand_words(template, &values);
-    let environment = environment(&self::values(&values), pid).expect("an environment");
+    let environment = environment(&self::values(&values), pid);
     assert!(environment.iter().all(|entry| entry.bytes().all(|byte| byte.is_ascii_graphic())));
     if checked.is_err() {
         return;
