@@ -2,7 +2,7 @@
 
 use sockd::config::options::{LogTo, Options};
 use sockd::monitor::syslog::{Log, end_on_panic};
-use sockd::start::{self, report};
+use sockd::start::{self, check, report};
 
 fn main() {
     let options = Options::from_command_line();
@@ -10,7 +10,7 @@ fn main() {
     end_on_panic(to);
     let done = match (options.ver, options.check) {
         (true, _) => report::ver(&options).map(|full| if full { 0 } else { 3 }),
-        (_, true) => start::check(&options).map(|()| 0),
+        (_, true) => check::check(&options).map(|()| 0),
         _ => start::serve(&options).map(|()| 0),
     };
     let status = match done {

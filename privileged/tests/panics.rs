@@ -5,18 +5,19 @@
 use clap::Parser;
 use nix::sys::wait::{WaitStatus, waitpid};
 use sockd::config::options::{LogTo, Options};
-use sockd::loader::{FromLoader, ToLoader};
+use sockd::loader::profile::LOADER;
+use sockd::loader::protocol::{FromLoader, ToLoader};
 use sockd::monitor::lock_down;
 use sockd::monitor::syslog::end_on_panic;
-use sockd::process::namespaces;
-use sockd::process::profile::{LOADER, SPAWNER, WORKERS};
+use sockd::process::child;
+use sockd::spawner::profile::{SPAWNER, WORKERS};
 use sockd_lockdown::{exit_now, install_filter, no_new_privileges};
 use std::io::Read;
 
 /// How a process ends that has locked itself down and then has a fault, and what it says.
 fn fault_behind(locks: impl FnOnce() -> bool) -> (Option<i32>, String) {
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let server = namespaces::fork_server::<ToLoader, FromLoader>(|_| {
+    let server = child::fork_server::<ToLoader, FromLoader>(|_| {
         rustix::stdio::dup2_stderr(&writer).unwrap();
         drop(writer);
         if !locks() {

@@ -4,7 +4,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use sockd::process::profile::{LOADER, MONITOR, SPAWNER, WORKERS};
+use sockd::loader::profile::LOADER;
+use sockd::process::profile::MONITOR;
+use sockd::spawner::profile::{SPAWNER, WORKERS};
 use sockd_lockdown::verdict::{Call, Verdict, faults, verdict};
 use sockd_lockdown::{Row, compile_filter};
 use std::collections::BTreeSet;

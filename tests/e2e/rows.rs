@@ -4,7 +4,9 @@
 //! its filter stands. Rows are compared by the names of their calls.
 
 use nix::sys::signal::Signal;
-use sockd::process::profile::{LOADER, MONITOR, SPAWNER, WORKERS};
+use sockd::loader::profile::LOADER;
+use sockd::process::profile::MONITOR;
+use sockd::spawner::profile::{SPAWNER, WORKERS};
 use sockd_lockdown::Row;
 use sockd_tests::dns::{Answer, Nameserver};
 use sockd_tests::far::{Far, Server};

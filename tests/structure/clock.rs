@@ -16,7 +16,11 @@ fn f9_only_the_stamps_of_log_lines_know_the_time_of_day() {
     // The time zone is read at the start; the stamps are made in syslog.rs with the call in sys.rs.
     assert_eq!(
         users,
-        ["privileged/src/monitor/syslog.rs", "privileged/src/process/sys.rs", "privileged/src/start/mod.rs"]
+        [
+            "privileged/src/monitor/syslog.rs",
+            "privileged/src/process/sys.rs",
+            "privileged/src/start/clean_start.rs"
+        ]
     );
 }
 

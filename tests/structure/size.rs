@@ -25,7 +25,7 @@ const BUDGETS: [Budget; 4] = [
     Budget {
         room: "all of root's programs",
         folders: &["privileged/src", "privileged/ver/src"],
-        ceiling: 5150,
+        ceiling: 5300,
         goal: Some(4500),
     },
     Budget {

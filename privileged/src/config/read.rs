@@ -3,12 +3,13 @@
 use crate::config::options::Options;
 use crate::config::settings_file;
 use crate::config::trusted_file::{FileError, read_trusted};
+use crate::process::error::StartError;
 use sockd_policy::frozen::{FrozenError, Provenance, hash, thaw_routes, thaw_rules, thaw_upstreams};
 use sockd_policy::{
     LineError, Routes, RuleSet, Services, Upstreams, lint, parse_conf, parse_routes, parse_upstreams,
 };
 use sockd_session::config::Config;
-use sockd_session::settings::Settings;
+use sockd_session::settings::{Settings, line_of};
 use std::path::{Path, PathBuf};
 
 /// socks.conf(5).
@@ -68,9 +69,18 @@ pub fn settings(options: &Options) -> Result<Settings, Vec<String>> {
         return Ok(Settings::default());
     };
     let text = String::from_utf8(text).map_err(|_| vec![format!("{}: expected UTF-8", path.display())])?;
-    settings_file::parse(&text).map_err(|error| {
-        vec![format!("{}: {}{error}", path.display(), sockd_session::settings::line_of(&text, &error))]
-    })
+    settings_file::parse(&text)
+        .map_err(|error| vec![format!("{}: {}{error}", path.display(), line_of(&text, &error))])
+}
+
+/// With the place of what is at fault in this file before each line.
+pub fn placed(mut error: StartError, file: &Path) -> StartError {
+    if error.status == 78 {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let place = |line: &str| format!("{}: {}{line}", file.display(), line_of(&text, line));
+        error.lines.iter_mut().for_each(|line| *line = place(line));
+    }
+    error
 }
 
 /// Lines that are hardly meant, for `--check`.

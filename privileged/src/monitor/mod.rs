@@ -15,8 +15,8 @@ pub mod sockets;
 pub mod syslog;
 
 use crate::config::options::Options;
-use crate::hook;
-use crate::loader::Loader;
+use crate::hook::handle::Hook;
+use crate::loader::handle::Loader;
 use crate::monitor::askers::Queries;
 use crate::monitor::dial::{Caller, Dialled, Dials};
 use crate::monitor::listen::Listener;
@@ -26,7 +26,7 @@ use crate::monitor::resolver::Lookups;
 use crate::monitor::routing::Kinds;
 use crate::monitor::sessions::Visit;
 use crate::monitor::syslog::Log;
-use crate::spawner::{Ending, FromSpawner};
+use crate::spawner::protocol::{Ending, FromSpawner};
 use crate::start::service_manager::Notifier;
 use nix::sys::signalfd::SignalFd;
 use sockd_common::channel::Received;
@@ -45,7 +45,6 @@ use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Messages taken from one worker before the others have their turn.
@@ -80,14 +79,13 @@ pub struct Monitor {
     pub(crate) dials: Dials,
     /// Next servers that could not be reached, until when they are tried last.
     pub(crate) unreachable: HashMap<SocketAddr, Instant>,
-    pub(crate) runner: Option<hook::Channel>,
+    pub(crate) hook: Option<Hook>,
     pub(crate) loader: Option<Loader>,
     /// Given up for a moment when descriptors run out, so that clients can be refused instead of left waiting.
     pub(crate) reserve: Option<OwnedFd>,
     /// New clients wait in the backlog until then.
     pub(crate) pause: Option<Instant>,
     pub(crate) stopping: Option<Stopping>,
-    pub(crate) pid_file: Option<(OwnedFd, PathBuf)>,
     pub(crate) notifier: Notifier,
     /// The address that the one client of an inetd connected to.
     pub(crate) only_client_of: Option<SocketAddr>,
@@ -150,7 +148,7 @@ impl Monitor {
             Token::Listener(place) => self.accept(place),
             Token::Signals => self.signalled(),
             Token::Spawner => return self.spawner_spoke(),
-            Token::Runner => self.runner_spoke(),
+            Token::Hook => self.hook_spoke(),
             Token::Log => self.log.flush(),
             Token::Loader => self.loader_spoke(),
             Token::Terminal => self.stop(),

@@ -2,7 +2,7 @@
 
 use crate::monitor::outbox::Link;
 use crate::process::sys;
-use crate::spawner::{Channel, FromSpawner, ToSpawner};
+use crate::spawner::protocol::{Channel, FromSpawner, ToSpawner};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sockd_common::channel::ChannelError;
 use sockd_common::message::Role;

@@ -22,8 +22,8 @@ pub enum Token {
     Signals,
     /// The spawner's channel.
     Spawner,
-    /// The command runner's channel.
-    Runner,
+    /// The hook process's channel.
+    Hook,
     /// Room in the log.
     Log,
     /// The loader's channel.
@@ -60,7 +60,7 @@ impl Token {
             Self::Session(key) => (5, key.place()),
             Self::Lookup(key) => (6, key.place()),
             Self::Query(key) => (7, key.place()),
-            Self::Runner => (8, 0),
+            Self::Hook => (8, 0),
             Self::Log => (9, 0),
             Self::Loader => (10, 0),
             Self::Terminal => (11, 0),
@@ -81,7 +81,7 @@ impl Token {
             5 => Self::Session(Key::new(place)),
             6 => Self::Lookup(Key::new(place)),
             7 => Self::Query(Key::new(place)),
-            8 => Self::Runner,
+            8 => Self::Hook,
             9 => Self::Log,
             10 => Self::Loader,
             11 => Self::Terminal,
@@ -195,7 +195,7 @@ mod tests {
             Token::Session(Key::new(3)),
             Token::Lookup(Key::new(4)),
             Token::Query(Key::new(5)),
-            Token::Runner,
+            Token::Hook,
             Token::Log,
             Token::Loader,
             Token::Terminal,

@@ -1,6 +1,5 @@
 //! The monitor carries out what sessions ask for: accepts, hands over, dials, listens, removes.
 
-use crate::hook::{FromRunner, ToRunner};
 use crate::monitor::Monitor;
 use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
 use crate::monitor::listen;
@@ -9,8 +8,6 @@ use crate::monitor::reactor::{EventFlags, Token};
 use crate::monitor::sockets::{self, failed};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags, accept_with, acceptfrom_with, getsockname};
-use sockd_common::bounded::BoundedBytes;
-use sockd_common::channel::Received;
 use sockd_common::message::session::ToSession;
 use sockd_common::message::{Id, Role};
 use sockd_policy::guard::{AddressKind, embedded};
@@ -272,50 +269,29 @@ impl Monitor {
         }
     }
 
-    /// Passes a command on to the runner; nobody waits for it.
+    /// Passes a command on to the hook process; nobody waits for it.
     fn run_command(&mut self, template: &str, values: Values) {
-        let Some(template) = BoundedBytes::new(template.as_bytes()) else { return };
-        let sent = self.runner.as_ref().map(|runner| runner.send(&ToRunner::Run { template, values }, None));
-        let news = match sent {
-            Some(Ok(())) => return,
-            Some(Err(_)) => "a rule command is not run: the command runner takes no more",
+        let passed = match &self.hook {
+            Some(hook) => hook.run(template, values),
             // It has ended, or commands were off when the daemon was started.
-            None => "a rule command is not run: there is no command runner until a restart",
+            None => Err("a rule command is not run: there is no command runner until a restart"),
         };
-        self.log.quiet_err(news);
+        if let Err(line) = passed {
+            self.log.quiet_err(line);
+        }
     }
 
-    /// What the runner tells.
-    pub(crate) fn runner_spoke(&mut self) {
-        loop {
-            let Some(runner) = &self.runner else { return };
-            let news = match runner.receive() {
-                Ok(Received::Message(FromRunner::Overdue, _)) => {
-                    "a rule command is ended: it did not end in time"
+    /// What the hook process tells.
+    pub(crate) fn hook_spoke(&mut self) {
+        while let Some(hook) = &self.hook {
+            match hook.news() {
+                Ok(None) => return,
+                Ok(Some(line)) => self.log.quiet_err(&line),
+                Err(line) => {
+                    self.hook = None;
+                    self.log.err(line);
                 }
-                Ok(Received::Message(FromRunner::Dropped { of: None }, _)) => {
-                    "a rule command is not run: max_commands reached"
-                }
-                Ok(Received::Message(FromRunner::Dropped { of: Some(client) }, _)) => &format!(
-                    "a rule command is not run: max_commands_per_host reached by {}",
-                    Host::of(client)
-                ),
-                Ok(Received::Message(FromRunner::Unknown, _)) => {
-                    "a rule command is not run: the runner has other rules"
-                }
-                Ok(Received::Message(FromRunner::NotStarted, _)) => "a rule command is not run: fork failed",
-                Ok(Received::Message(FromRunner::NotFound, _)) => {
-                    "a rule command cannot be executed (status 127)"
-                }
-                Ok(Received::Nothing) => return,
-                _ => {
-                    self.runner = None;
-                    return self
-                        .log
-                        .err("the command runner has ended; commands are not run until a restart");
-                }
-            };
-            self.log.quiet_err(news);
+            }
         }
     }
 

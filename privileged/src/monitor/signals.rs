@@ -1,7 +1,7 @@
 //! What signals ask for: reload, report, stop.
 
 use crate::config::read::Loaded;
-use crate::hook::ToRunner;
+use crate::hook::handle::Hook;
 use crate::monitor::pool::Line;
 use crate::monitor::{Monitor, Stopping};
 use nix::sys::signal::Signal;
@@ -74,10 +74,7 @@ impl Monitor {
         self.config = config;
         let waiting = self.workers.set_up_again(&self.config.settings);
         waiting.into_iter().for_each(|index| self.flush_worker(index));
-        if let Some(runner) = &self.runner {
-            // A runner that takes no more messages reads its rules when it is started again.
-            let _ = runner.send(&ToRunner::Reload, None);
-        }
+        self.hook.iter().for_each(Hook::reload);
         self.log.notice(&format!("reloaded: {}", self.config.summary()));
         if self.config.settings.recheck_on_reload {
             let visits: Vec<SessionKey> = self.visits.iter().map(|(index, _)| index).collect();

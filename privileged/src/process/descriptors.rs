@@ -1,34 +1,32 @@
 //! What a process has open: nothing that it was not meant to have.
 
+use crate::process::error::StartError;
 use crate::process::sys;
 use rustix::fs::{Mode, OFlags};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// /dev/null for reading and writing.
-pub fn open_null() -> Result<OwnedFd, String> {
+pub fn open_null() -> Result<OwnedFd, StartError> {
     rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| format!("/dev/null: {error}"))
+        .map_err(StartError::at("/dev/null"))
 }
 
 /// Standard input, output and error become /dev/null: whoever waits for the end of the starter's output must not wait
 /// for this process.
-pub fn leave_terminal(null: BorrowedFd<'_>) -> Result<(), String> {
-    (0..3)
-        .try_for_each(|standard| sys::duplicate_onto(null, standard))
-        .map_err(|error| format!("dup2: {error}"))
+pub fn leave_terminal(null: BorrowedFd<'_>) -> Result<(), StartError> {
+    (0..3).try_for_each(|standard| sys::duplicate_onto(null, standard)).map_err(StartError::at("dup2"))
 }
 
 /// Closes all descriptors but these and the standard ones.
-pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> Result<(), String> {
+pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> Result<(), StartError> {
     let mut kept: Vec<RawFd> = kept.iter().map(AsRawFd::as_raw_fd).collect();
     kept.sort_unstable();
     let mut first = 3;
     for descriptor in kept {
         if descriptor > first {
-            sys::close_range(first, descriptor.saturating_sub(1))
-                .map_err(|error| format!("close_range: {error}"))?;
+            sys::close_range(first, descriptor.saturating_sub(1)).map_err(StartError::at("close_range"))?;
         }
         first = first.max(descriptor.saturating_add(1));
     }
-    sys::close_range(first, RawFd::MAX).map_err(|error| format!("close_range: {error}"))
+    sys::close_range(first, RawFd::MAX).map_err(StartError::at("close_range"))
 }

@@ -1,8 +1,12 @@
 //! What the processes of this program share.
 
+pub mod child;
 pub mod descriptors;
+pub mod error;
 pub mod namespaces;
 pub mod profile;
+pub mod ritual;
+pub(crate) mod rows;
 pub mod signals;
 pub(crate) mod sys;
 pub(crate) mod terminal;

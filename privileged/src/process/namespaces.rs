@@ -1,13 +1,10 @@
 //! The empty config that workers live in: namespaces, ids, an empty root, no privileges.
 
+use crate::process::error::StartError;
 use crate::process::sys;
 use caps::Capability;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::unistd::ForkResult;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Gid, Uid};
-use sockd_common::channel::{MonitorEnd, WorkerEnd};
-use sockd_common::message::Message;
 use sockd_lockdown as lockdown;
 use std::fs;
 use std::path::Path;
@@ -29,7 +26,7 @@ const NAMESPACES: libc::c_int =
 /// Forks a child into a user namespace with all others below it; where that is not permitted, into the others with
 /// the privileges of root; where that is not permitted either, into none. Gives the child's id (nothing in the
 /// child) and whether there is a user namespace.
-pub fn fork_into_namespaces(missing: &mut Vec<String>) -> Result<(Option<libc::pid_t>, bool), String> {
+pub fn fork_into_namespaces(missing: &mut Vec<String>) -> Result<(Option<libc::pid_t>, bool), StartError> {
     let attempts = [
         (NAMESPACES | libc::CLONE_NEWUSER, None),
         (NAMESPACES, Some("user namespace")),
@@ -45,13 +42,14 @@ pub fn fork_into_namespaces(missing: &mut Vec<String>) -> Result<(Option<libc::p
             Err(error) => last = Some(error),
         }
     }
-    Err(format!("fork: {}", last.map(|error| error.to_string()).unwrap_or_default()))
+    Err(StartError::system(format_args!("fork: {}", last.map(|error| error.to_string()).unwrap_or_default())))
 }
 
 /// The monitor gives the child's user namespace its ids: each keeps its number, and no other exists there.
-pub fn map_ids(pid: libc::pid_t, ids: Ids) -> Result<(), String> {
+pub fn map_ids(pid: libc::pid_t, ids: Ids) -> Result<(), StartError> {
     let write = |name: &str, text: &str| {
-        fs::write(format!("/proc/{pid}/{name}"), text).map_err(|error| format!("/proc/{pid}/{name}: {error}"))
+        fs::write(format!("/proc/{pid}/{name}"), text)
+            .map_err(|error| StartError::system(format_args!("/proc/{pid}/{name}: {error}")))
     };
     // Without CAP_SETGID a group may be mapped only once setgroups(2) is denied (user_namespaces(7)).
     if !rustix::process::geteuid().is_root() {
@@ -63,7 +61,7 @@ pub fn map_ids(pid: libc::pid_t, ids: Ids) -> Result<(), String> {
 }
 
 /// In the child: becomes the unprivileged user and leaves the host's file system.
-pub fn enter(ids: Ids, user_namespace: bool, missing: &mut Vec<String>) -> Result<(), String> {
+pub fn enter(ids: Ids, user_namespace: bool, missing: &mut Vec<String>) -> Result<(), StartError> {
     // When memory runs out workers go before the monitor; a kernel that does not let itself be told chooses itself.
     let _ = fs::write("/proc/self/oom_score_adj", "500");
     if user_namespace {
@@ -78,10 +76,10 @@ pub fn enter(ids: Ids, user_namespace: bool, missing: &mut Vec<String>) -> Resul
     }
     if !user_namespace {
         // NO_SETUID_FIXUP, which this locks, keeps what is left across the change of user.
-        lockdown::keep_only(FOR_WORKERS_OF_OTHER_IDS).map_err(|error| error.to_string())?;
+        lockdown::keep_only(FOR_WORKERS_OF_OTHER_IDS)?;
         become_user(ids.uid, ids.gid, missing)?;
     }
-    lockdown::not_dumpable().map_err(|error| error.to_string())
+    Ok(lockdown::not_dumpable()?)
 }
 
 /// In the new user namespace there are no further namespaces and no inotify: a worker in an attacker's hands would
@@ -96,10 +94,8 @@ fn allow_nothing_further() {
     }
 }
 
-fn become_user(uid: u32, gid: u32, missing: &mut Vec<String>) -> Result<(), String> {
-    let groups =
-        lockdown::become_user(Uid::from_raw(uid), Gid::from_raw(gid)).map_err(|error| error.to_string())?;
-    if let lockdown::Groups::Kept(_) = groups {
+fn become_user(uid: u32, gid: u32, missing: &mut Vec<String>) -> Result<(), StartError> {
+    if let lockdown::Groups::Kept(_) = lockdown::become_user(Uid::from_raw(uid), Gid::from_raw(gid))? {
         missing.push("dropping the user's groups".into());
     }
     Ok(())
@@ -107,8 +103,8 @@ fn become_user(uid: u32, gid: u32, missing: &mut Vec<String>) -> Result<(), Stri
 
 /// An empty, read-only root: a tmpfs without room for anything takes the place of the host's root, which is then
 /// detached (pivot_root(2), "pivot_root(".", ".")").
-fn empty_root() -> Result<(), String> {
-    let at = |call: &'static str| move |error: nix::Error| format!("{call}: {error}");
+fn empty_root() -> Result<(), StartError> {
+    let at = StartError::at::<nix::Error>;
     let nowhere = "/";
     mount(None::<&str>, nowhere, None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .map_err(at("mount --make-rprivate /"))?;
@@ -125,44 +121,6 @@ fn empty_root() -> Result<(), String> {
     mount(None::<&str>, "/", None::<&str>, read_only, None::<&str>).map_err(at("remount read-only"))
 }
 
-/// Needed only while workers have ids of their own.
-const FOR_WORKERS_OF_OTHER_IDS: &[Capability] =
+/// What the spawner needs while workers have ids of their own.
+pub const FOR_WORKERS_OF_OTHER_IDS: &[Capability] =
     &[Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_KILL];
-
-/// Keeps no capability, or those three; new privileges cannot be gained.
-pub fn drop_privileges(workers_have_own_ids: bool) -> Result<(), String> {
-    let kept = if workers_have_own_ids { FOR_WORKERS_OF_OTHER_IDS } else { &[] };
-    lockdown::keep_only(kept).map_err(|error| error.to_string())?;
-    lockdown::die_with_parent().map_err(|error| error.to_string())?;
-    lockdown::no_new_privileges().map_err(|error| error.to_string())
-}
-
-/// Ends the process with status 70 on any panic, through exit_group(2) alone. The monitor's own end, inherited by
-/// whatever it forks, reaches for the log: a call that the filter of spawner and loader kills. It is the monitor that
-/// tells of their end.
-pub fn die_quietly_on_panic() {
-    std::panic::set_hook(Box::new(|_| lockdown::exit_now(70)));
-}
-
-/// Forks a process that serves a channel and ends; gives the monitor's end of it.
-pub fn fork_server<Out: Message, In: Message>(
-    serve: impl FnOnce(WorkerEnd<In, Out>),
-) -> Result<MonitorEnd<Out, In>, String> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-        .map_err(|error| format!("socketpair: {error}"))?;
-    match sys::fork().map_err(|error| format!("fork: {error}"))? {
-        ForkResult::Parent { .. } => Ok(MonitorEnd::new(ours)),
-        ForkResult::Child => {
-            drop(ours);
-            die_quietly_on_panic();
-            serve(WorkerEnd::new(theirs));
-            lockdown::exit_now(0)
-        }
-    }
-}
-
-/// In the child that becomes a worker: takes an id of its own; execve(2) then clears the capabilities.
-pub fn become_one_of_the_range(id: u32) -> nix::Result<()> {
-    lockdown::become_user(Uid::from_raw(id), Gid::from_raw(id)).map(drop).map_err(|_| nix::Error::EPERM)
-}

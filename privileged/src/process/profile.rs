@@ -1,8 +1,8 @@
-//! What monitor and spawner may ask of the kernel: one row for each system call, with its conditions and the reason.
+//! What the monitor may ask of the kernel: one row for each system call, with its conditions and the reason.
 
-use sockd_lockdown::Test::{Int, NoneOf, OnlyBits};
+use crate::process::rows::{MORE, NO_VDSO, NOT_EXECUTABLE, READ_ONLY, int};
 use sockd_lockdown::When::{Always, Args};
-use sockd_lockdown::{Arg, Row, libc, rare, row};
+use sockd_lockdown::{Row, libc, rare, row};
 
 /// The monitor's calls once it serves: no fork, no program, no file opened for writing.
 pub const MONITOR: &[Row] = &[
@@ -63,119 +63,8 @@ pub const MONITOR: &[Row] = &[
     row!(SYS_exit_group, Always, "end"),
 ];
 
-/// The loader's calls: it reads files and writes to the memory that it shares with the monitor.
-pub const LOADER: &[Row] = &[
-    row!(SYS_poll, Always, "wait for the monitor", rare("a C library that waits so")),
-    row!(SYS_ppoll, Always, "the same"),
-    row!(SYS_recvmsg, Always, "a word from the monitor"),
-    row!(SYS_sendto, Always, "say what has been read"),
-    row!(SYS_openat, Args(&[READ_ONLY]), "configuration files"),
-    row!(SYS_newfstatat, Always, "who owns the folders above them"),
-    row!(SYS_fstat, Always, "who owns them"),
-    row!(SYS_statx, Always, "the size of a file that is read whole"),
-    row!(SYS_lseek, Always, "the same", rare("a standard library that asks for the place in a file")),
-    row!(SYS_read, Always, "configuration files"),
-    row!(SYS_pwrite64, Always, "the shared memory"),
-    row!(SYS_ftruncate, Always, "the shared memory"),
-    row!(SYS_getuid, Always, "whose files count as one's own"),
-    row!(SYS_close, Always, "files that have been read"),
-    row!(SYS_fcntl, Args(&[int(1, libc::F_GETFD)]), "debug builds, before a close"),
-    row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory", MORE),
-    row!(SYS_munmap, Always, "memory", MORE),
-    row!(SYS_mremap, Always, "memory", MORE),
-    row!(SYS_brk, Always, "memory", MORE),
-    row!(SYS_clock_gettime, Always, "the time where it has no vDSO", NO_VDSO),
-    row!(SYS_exit_group, Always, "end"),
-];
-
-/// The spawner's own calls.
-pub const SPAWNER: &[Row] = &[
-    row!(SYS_poll, Always, "wait for the monitor and for children"),
-    row!(SYS_ppoll, Always, "the same"),
-    row!(SYS_recvmsg, Always, "what to start, with the worker's end of its channel"),
-    row!(SYS_sendto, Always, "tell the monitor what has ended"),
-    row!(SYS_read, Always, "SIGCHLD"),
-    row!(SYS_clone, Args(&[Arg { index: 0, test: OnlyBits(FORK) }]), "fork; no namespace, no shared memory"),
-    row!(SYS_execveat, Always, "the worker's program, by its descriptor: there are no files to execute"),
-    row!(SYS_wait4, Always, "reap"),
-    row!(SYS_kill, Always, "end a worker; nobody else is there", rare("a worker has to be killed")),
-    row!(SYS_dup2, Always, "put the channel where the worker expects it"),
-    row!(SYS_close, Always, "the channel that has been given to a worker"),
-    row!(SYS_fcntl, Always, "whether a descriptor is open (debug builds); size of the workers' pipes"),
-    row!(SYS_rt_sigprocmask, Always, "a worker starts with no signal blocked"),
-    row!(SYS_setgroups, Always, "an id of its own for a worker", IDS),
-    row!(SYS_setresuid, Always, "an id of its own for a worker", IDS),
-    row!(SYS_setresgid, Always, "an id of its own for a worker", IDS),
-    row!(SYS_getresuid, Always, "read it back", IDS),
-    row!(SYS_getresgid, Always, "read it back", IDS),
-    row!(SYS_getgroups, Always, "read them back", IDS),
-    row!(SYS_set_robust_list, Always, "the C library's fork"),
-    row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory"),
-    row!(SYS_munmap, Always, "memory", MORE),
-    row!(SYS_mremap, Always, "memory", MORE),
-    row!(SYS_brk, Always, "memory"),
-    row!(SYS_exit_group, Always, "end"),
-];
-
-/// A filter is inherited by the programs that a process starts, and they can only narrow it. So the spawner's has
-/// to let through what its workers need to start and to lock themselves down, and what their own profiles allow.
-pub const WORKERS: &[Row] = &[
-    row!(SYS_arch_prctl, Always, "start of a program"),
-    row!(SYS_set_tid_address, Always, "start of a program"),
-    row!(SYS_rseq, Always, "start of a program"),
-    row!(SYS_readlink, Always, "start of a program: the static C library asks where it came from"),
-    row!(SYS_readlinkat, Always, "the same in newer C libraries", rare("a C library that asks so")),
-    row!(SYS_getrandom, Always, "start of a program: the allocator; ids of DNS queries"),
-    row!(SYS_mprotect, Args(&[NOT_EXECUTABLE]), "start of a program: relocations become read-only"),
-    row!(SYS_rt_sigaction, Always, "start of a program: SIGPIPE, stack overflow"),
-    row!(SYS_sigaltstack, Always, "start of a program: stack overflow"),
-    row!(SYS_gettid, Always, "start of a program", STACK),
-    row!(SYS_sched_getaffinity, Always, "start of a program: the bounds of the stack", STACK),
-    row!(SYS_prlimit64, Always, "start of a program; lockdown"),
-    row!(SYS_prctl, Always, "lockdown"),
-    row!(SYS_capget, Always, "lockdown"),
-    row!(SYS_capset, Always, "lockdown"),
-    row!(SYS_getuid, Always, "lockdown"),
-    row!(SYS_geteuid, Always, "lockdown"),
-    row!(SYS_getgid, Always, "lockdown"),
-    row!(SYS_getegid, Always, "lockdown"),
-    row!(SYS_close_range, Always, "lockdown"),
-    row!(SYS_openat, Always, "lockdown probes /proc, which is not there"),
-    row!(SYS_landlock_create_ruleset, Always, "lockdown"),
-    row!(SYS_landlock_restrict_self, Always, "lockdown"),
-    row!(SYS_seccomp, Always, "lockdown"),
-    row!(SYS_epoll_create1, Always, "before lockdown"),
-    row!(SYS_epoll_pwait, Always, "every role"),
-    row!(SYS_epoll_ctl, Always, "every role"),
-    row!(SYS_recvfrom, Always, "every role"),
-    row!(SYS_splice, Always, "session"),
-    row!(SYS_pipe2, Always, "session"),
-    row!(SYS_shutdown, Always, "session"),
-    row!(SYS_getpeername, Always, "session"),
-    row!(SYS_clock_gettime, Always, "deadlines where the clock has no vDSO", NO_VDSO),
-];
-
-// Occasions of calls that are rarely made.
+/// An occasion of calls that are rarely made.
 const CHANGED: Option<&str> = rare("a file has changed, 5 seconds after it was looked at");
-const MORE: Option<&str> = rare("more is going on than ever before");
-const IDS: Option<&str> = rare("worker_ids");
-const NO_VDSO: Option<&str> = rare("where the machine has no clock in the vDSO");
-const STACK: Option<&str> = rare("a standard library that asks for the bounds of the stack");
-
-const fn int(index: u8, value: i32) -> Arg {
-    Arg { index, test: Int(value.cast_unsigned()) }
-}
-
-/// openat(2) without a way to write, create or cut a file.
-const READ_ONLY: Arg = Arg {
-    index: 2,
-    test: NoneOf((libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND) as u64),
-};
-
-const NOT_EXECUTABLE: Arg = Arg { index: 2, test: NoneOf(libc::PROT_EXEC as u64) };
-
-/// What the C library's fork sets: SIGCHLD and two places for the child's thread id.
-const FORK: u32 = (libc::SIGCHLD | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID) as u32;
 
 #[cfg(test)]
 mod tests {
@@ -187,9 +76,8 @@ mod tests {
     }
 
     #[test]
-    fn the_budgets_hold() {
+    fn the_budget_holds() {
         assert!(calls(MONITOR).len() <= 45, "{}", calls(MONITOR).len());
-        assert!(calls(SPAWNER).len() <= 28, "{}", calls(SPAWNER).len());
     }
 
     #[test]
@@ -207,14 +95,6 @@ mod tests {
             libc::SYS_creat,
         ] {
             assert!(!calls(MONITOR).contains(&call), "{call}");
-        }
-    }
-
-    #[test]
-    fn neither_spawner_nor_workers_can_make_or_aim_a_socket() {
-        for call in [libc::SYS_socket, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen, libc::SYS_sendmsg]
-        {
-            assert!(!calls(SPAWNER).contains(&call) && !calls(WORKERS).contains(&call), "{call}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `--daemon`: the starter waits until the daemon serves, and then leaves it alone.
 
+use crate::process::error::StartError;
 use crate::process::{descriptors, sys};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
@@ -15,9 +16,9 @@ pub struct Background {
 
 /// Forks. The starter ends with the status of the start; the child goes on in a session of its own, with standard
 /// error still open so that errors of the start are seen.
-pub fn fork() -> Result<Background, String> {
-    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| format!("pipe: {error}"))?;
-    match sys::fork().map_err(|error| format!("fork: {error}"))? {
+pub fn fork() -> Result<Background, StartError> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).map_err(StartError::at("pipe"))?;
+    match sys::fork().map_err(StartError::at("fork"))? {
         ForkResult::Parent { child } => {
             drop(theirs);
             let served = rustix::io::read(&ours, &mut [0]).is_ok_and(|length| length == 1);
@@ -25,7 +26,7 @@ pub fn fork() -> Result<Background, String> {
         }
         ForkResult::Child => {
             drop(ours);
-            rustix::process::setsid().map_err(|error| format!("setsid: {error}"))?;
+            rustix::process::setsid().map_err(StartError::at("setsid"))?;
             let null = descriptors::open_null()?;
             Ok(Background { starter: theirs, null })
         }
@@ -42,7 +43,7 @@ fn status_of(child: Pid) -> i32 {
 
 impl Background {
     /// Lets go of the terminal. From here on only the log tells what happens.
-    pub fn let_go(&self) -> Result<(), String> {
+    pub fn let_go(&self) -> Result<(), StartError> {
         descriptors::leave_terminal(self.null.as_fd())
     }
 

@@ -3,8 +3,11 @@
 use crate::config::options::Options;
 use crate::config::read::{SERVICES, upstream_file, upstreams};
 use crate::monitor::outbox::Link;
-use crate::spawner::{Ending, FromSpawner, Spawner, ToSpawner};
-use crate::start::{Failure, clean_start, start_spawner};
+use crate::process::error::StartError;
+use crate::spawner::protocol::{Ending, FromSpawner, ToSpawner};
+use crate::spawner::{self, Spawner};
+use crate::start::clean_start::clean_start;
+use crate::start::{account, program};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sockd_common::channel::Received;
@@ -19,18 +22,18 @@ use std::path::Path;
 
 /// `sockd -ver`: the classic facts, then every layer as it holds in a worker started for this purpose. True where
 /// nothing is missing.
-pub fn ver(options: &Options) -> Result<bool, Failure> {
+pub fn ver(options: &Options) -> Result<bool, StartError> {
     let options = options.absolute();
-    clean_start(&[]).map_err(Failure::system)?;
-    let settings = crate::config::read::settings(&options).map_err(Failure::configuration)?;
-    let facts = facts(&options, &settings).map_err(Failure::configuration)?;
+    clean_start(&[])?;
+    let settings = crate::config::read::settings(&options).map_err(StartError::configuration)?;
+    let facts = facts(&options, &settings).map_err(StartError::configuration)?;
     for fact in facts {
         println!("\t{fact}.");
     }
     let note = |line: &str| println!("\tNote: {line}.");
-    let program = super::program::open_to_try(note).map_err(Failure::system)?;
-    let spawner = start_spawner(&settings, program, note)?;
-    let layers = layers(&spawner).map_err(Failure::system)?;
+    let program = program::open_to_try(note).map_err(StartError::system)?;
+    let spawner = spawner::start(program, account::of_workers(&settings, note)?)?;
+    let layers = layers(&spawner).map_err(StartError::system)?;
     for Layer { name, holds, found } in &layers {
         println!("\t{name}: {}{found}.", if *holds { "" } else { "MISSING, " });
     }

@@ -116,14 +116,15 @@ fn in_an_empty_world(layer: Layer, act: &Act, place: &Place<'_>, slot: Slot) -> 
     let ids = Ids { uid, gid, range: None };
     let (told, to_tell) = sys::packet_pair();
     let mut missing = Vec::new();
-    let (pid, user_namespace) = namespaces::fork_into_namespaces(&mut missing)?;
+    let (pid, user_namespace) =
+        namespaces::fork_into_namespaces(&mut missing).map_err(|error| error.to_string())?;
     let Some(pid) = pid else {
         drop(to_tell);
         // Readable once the ids are mapped and the other end is closed.
         sys::wait(&told, -1);
         end(&|| {
             let mut missing = missing.clone();
-            namespaces::enter(ids, user_namespace, &mut missing)?;
+            namespaces::enter(ids, user_namespace, &mut missing).map_err(|error| error.to_string())?;
             if !missing.iter().all(|what| what.contains("user")) {
                 return Ok(Outcome::Untried);
             }
@@ -148,7 +149,7 @@ fn in_an_empty_world(layer: Layer, act: &Act, place: &Place<'_>, slot: Slot) -> 
     let mapped = if user_namespace { namespaces::map_ids(pid, ids) } else { Ok(()) };
     drop(to_tell);
     let outcome = of_child(pid);
-    mapped.map(|()| outcome)
+    mapped.map(|()| outcome).map_err(|error| error.to_string())
 }
 
 /// The unprivileged user. Nothing is ever tried as root.

@@ -1,0 +1,62 @@
+//! The hook process, as the monitor knows it.
+
+use crate::hook::protocol::{Channel, FromHook, ToHook};
+use sockd_common::bounded::BoundedBytes;
+use sockd_common::channel::Received;
+use sockd_session::client_host::Host;
+use sockd_session::hook_values::Values;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// What the monitor has of the hook process.
+#[derive(Debug)]
+pub struct Hook {
+    channel: Channel,
+}
+
+impl Hook {
+    pub(super) fn new(channel: Channel) -> Self {
+        Self { channel }
+    }
+
+    /// Has a command run; nobody waits for it. The error is a line for the log.
+    pub fn run(&self, template: &str, values: Values) -> Result<(), &'static str> {
+        // A longer line is no line of a file of rules.
+        let Some(template) = BoundedBytes::new(template.as_bytes()) else { return Ok(()) };
+        let sent = self.channel.send(&ToHook::Run { template, values }, None);
+        sent.map_err(|_| "a rule command is not run: the command runner takes no more")
+    }
+
+    /// Tells it that other rules are in force. One that takes no more messages keeps the commands that it knows.
+    pub fn reload(&self) {
+        let _ = self.channel.send(&ToHook::Reload, None);
+    }
+
+    /// What it tells next, as a line for the log. The error, a line as well, is that it has ended.
+    pub fn news(&self) -> Result<Option<String>, &'static str> {
+        match self.channel.receive() {
+            Ok(Received::Nothing) => Ok(None),
+            Ok(Received::Message(news, _)) => Ok(Some(line(&news))),
+            _ => Err("the command runner has ended; commands are not run until a restart"),
+        }
+    }
+}
+
+fn line(news: &FromHook) -> String {
+    match news {
+        FromHook::Overdue => "a rule command is ended: it did not end in time".into(),
+        FromHook::Dropped { of: None } => "a rule command is not run: max_commands reached".into(),
+        FromHook::Dropped { of: Some(client) } => {
+            format!("a rule command is not run: max_commands_per_host reached by {}", Host::of(*client))
+        }
+        FromHook::Unknown => "a rule command is not run: the runner has other rules".into(),
+        FromHook::NotForked => "a rule command is not run: fork failed".into(),
+        FromHook::NotStarted { why } => format!("a rule command is not run: {why}"),
+        FromHook::NotFound => "a rule command cannot be executed (status 127)".into(),
+    }
+}
+
+impl AsFd for Hook {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}

@@ -1,0 +1,99 @@
+//! The loader, as the monitor knows it.
+
+use crate::config::read::{self, Loaded};
+use crate::loader::protocol::{Channel, FromLoader, Rest, ToLoader};
+use sockd_common::channel::Received;
+use sockd_policy::Services;
+use sockd_policy::frozen::{thaw_routes, thaw_rules, thaw_upstreams};
+use sockd_session::config::Config;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+
+/// What the monitor has of the loader.
+#[derive(Debug)]
+pub struct Loader {
+    channel: Channel,
+    memory: File,
+    /// What has been asked for has not come yet, and whether it is to be asked for once more then.
+    under_way: Option<bool>,
+}
+
+impl Loader {
+    pub(super) fn new(channel: Channel, memory: File) -> Self {
+        Self { channel, memory, under_way: None }
+    }
+
+    /// Asks for everything to be read again; while that is under way, once more when it is done.
+    pub fn ask(&mut self) -> Result<(), String> {
+        match &mut self.under_way {
+            Some(again) => *again = true,
+            None => {
+                self.channel.send(&ToLoader::Load, None).map_err(|error| format!("loader: {error}"))?;
+                self.under_way = Some(false);
+            }
+        }
+        Ok(())
+    }
+
+    /// What has come, if anything has. The outer error is the end of the loader, the inner one what is wrong with
+    /// the configuration.
+    pub fn take(&mut self, old: &Config) -> Result<Option<Result<Loaded, Vec<String>>>, String> {
+        let answer = match self.channel.receive() {
+            Ok(Received::Message(answer, _)) => answer,
+            Ok(Received::Nothing) => return Ok(None),
+            other => return Err(format!("the loader has ended ({other:?})")),
+        };
+        if self.under_way.take() == Some(true) {
+            self.ask()?;
+            return Ok(None);
+        }
+        let taken = self.take_in(answer, old).map_err(|error| format!("what the loader wrote: {error}"))?;
+        Ok(Some(taken))
+    }
+
+    fn take_in(&self, answer: FromLoader, old: &Config) -> Result<Result<Loaded, Vec<String>>, String> {
+        match answer {
+            FromLoader::Failed { errors } => {
+                let errors = self.part(0, errors)?;
+                postcard::from_bytes(&errors).map(Err).map_err(|error| error.to_string())
+            }
+            FromLoader::Loaded { rules, routes, upstreams, rest } => {
+                let to_upstreams = rules.saturating_add(routes.unwrap_or(0));
+                let to_rest = to_upstreams.saturating_add(upstreams.unwrap_or(0));
+                let Rest { settings, services, remarks } =
+                    postcard::from_bytes(&self.part(to_rest, rest)?).map_err(|error| error.to_string())?;
+                let routes = routes.map(|length| self.thaw(rules, length, thaw_routes)).transpose()?;
+                let upstreams =
+                    upstreams.map(|length| self.thaw(to_upstreams, length, thaw_upstreams)).transpose()?;
+                let rules = self.thaw(0, rules, thaw_rules)?;
+                let config = Config {
+                    rules,
+                    routes,
+                    upstreams,
+                    services: Services::parse(services.as_bytes()),
+                    settings,
+                    ident_default: old.ident_default,
+                };
+                Ok(Ok(Loaded { config, services, remarks }))
+            }
+        }
+    }
+
+    fn thaw<T>(&self, place: usize, length: usize, thaw: read::Thaw<T>) -> Result<T, String> {
+        let (table, _) = thaw(&self.part(place, length)?).map_err(|error| error.to_string())?;
+        Ok(table)
+    }
+
+    fn part(&self, place: usize, length: usize) -> Result<Vec<u8>, String> {
+        let mut bytes = vec![0; length];
+        self.memory.read_exact_at(&mut bytes, place as u64).map_err(|error| error.to_string())?;
+        Ok(bytes)
+    }
+}
+
+impl AsFd for Loader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}

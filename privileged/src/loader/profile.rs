@@ -1,0 +1,30 @@
+//! What the loader may ask of the kernel: one row for each system call, with its conditions and the reason.
+
+use crate::process::rows::{MORE, NO_VDSO, NOT_EXECUTABLE, READ_ONLY, int};
+use sockd_lockdown::When::{Always, Args};
+use sockd_lockdown::{Row, libc, rare, row};
+
+/// The loader's calls: it reads files and writes to the memory that it shares with the monitor.
+pub const LOADER: &[Row] = &[
+    row!(SYS_poll, Always, "wait for the monitor", rare("a C library that waits so")),
+    row!(SYS_ppoll, Always, "the same"),
+    row!(SYS_recvmsg, Always, "a word from the monitor"),
+    row!(SYS_sendto, Always, "say what has been read"),
+    row!(SYS_openat, Args(&[READ_ONLY]), "configuration files"),
+    row!(SYS_newfstatat, Always, "who owns the folders above them"),
+    row!(SYS_fstat, Always, "who owns them"),
+    row!(SYS_statx, Always, "the size of a file that is read whole"),
+    row!(SYS_lseek, Always, "the same", rare("a standard library that asks for the place in a file")),
+    row!(SYS_read, Always, "configuration files"),
+    row!(SYS_pwrite64, Always, "the shared memory"),
+    row!(SYS_ftruncate, Always, "the shared memory"),
+    row!(SYS_getuid, Always, "whose files count as one's own"),
+    row!(SYS_close, Always, "files that have been read"),
+    row!(SYS_fcntl, Args(&[int(1, libc::F_GETFD)]), "debug builds, before a close"),
+    row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory", MORE),
+    row!(SYS_munmap, Always, "memory", MORE),
+    row!(SYS_mremap, Always, "memory", MORE),
+    row!(SYS_brk, Always, "memory", MORE),
+    row!(SYS_clock_gettime, Always, "the time where it has no vDSO", NO_VDSO),
+    row!(SYS_exit_group, Always, "end"),
+];

@@ -1,0 +1,51 @@
+//! What monitor and loader say to each other.
+
+use serde::{Deserialize, Serialize};
+use sockd_common::channel::{MonitorEnd, WorkerEnd};
+use sockd_common::message::Message;
+use sockd_session::settings::Settings;
+
+/// Monitor to loader.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToLoader {
+    /// Read everything again.
+    Load,
+}
+
+/// Loader to monitor: what stands in the memory that both share, part behind part; lengths in bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromLoader {
+    /// The configuration is in order.
+    Loaded {
+        /// Frozen rules.
+        rules: usize,
+        /// Frozen routes, where there is a route file.
+        routes: Option<usize>,
+        /// Frozen upstream lines, where there is a file of them.
+        upstreams: Option<usize>,
+        /// Settings, services and remarks.
+        rest: usize,
+    },
+    /// It is not; these are the lines that say why.
+    Failed {
+        /// A list of strings.
+        errors: usize,
+    },
+}
+
+impl Message for ToLoader {}
+impl Message for FromLoader {}
+
+/// What is small.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Rest {
+    pub(super) settings: Settings,
+    pub(super) services: String,
+    pub(super) remarks: Vec<String>,
+}
+
+/// The monitor's end of the loader's channel.
+pub(super) type Channel = MonitorEnd<ToLoader, FromLoader>;
+
+/// The loader's end of it.
+pub(super) type Monitor = WorkerEnd<FromLoader, ToLoader>;

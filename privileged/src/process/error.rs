@@ -1,0 +1,42 @@
+//! Why a process does not start or cannot go on.
+
+use sockd_lockdown::LockError;
+use std::fmt::{self, Display, Formatter};
+
+/// What an administrator hears of a start that has failed; every line stands alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartError {
+    /// What to tell the administrator.
+    pub lines: Vec<String>,
+    /// Exit status (sysexits.h).
+    pub status: i32,
+}
+
+impl StartError {
+    /// A file of the configuration is at fault.
+    pub fn configuration(lines: Vec<String>) -> Self {
+        Self { lines, status: 78 }
+    }
+
+    /// The system lacks something, or a call failed.
+    pub fn system(line: impl ToString) -> Self {
+        Self { lines: vec![line.to_string()], status: 71 }
+    }
+
+    /// For use with `map_err`: this call failed.
+    pub fn at<E: Display>(call: &'static str) -> impl Fn(E) -> Self {
+        move |error| Self::system(format_args!("{call}: {error}"))
+    }
+}
+
+impl Display for StartError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines.join("; "))
+    }
+}
+
+impl From<LockError> for StartError {
+    fn from(error: LockError) -> Self {
+        Self::system(error)
+    }
+}

@@ -1,0 +1,135 @@
+//! The workers that are running: started, reaped, killed.
+
+use crate::process::namespaces::Ids;
+use crate::process::sys;
+use crate::spawner::protocol::{Ending, FromSpawner, Monitor};
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, execveat};
+use sockd_common::channel::ChannelError;
+use sockd_common::message::{CHANNEL_FD, Role};
+use sockd_lockdown::{self as lockdown, Gid, Uid};
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// What every worker is started with.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The worker's program, opened for execution.
+    pub(super) program: OwnedFd,
+    /// /dev/null, for its standard descriptors.
+    pub(super) null: OwnedFd,
+    /// The ids that spawner and workers run with.
+    pub(super) ids: Ids,
+}
+
+/// The workers that are running.
+#[derive(Default)]
+pub(super) struct Children {
+    by_serial: HashMap<u32, Pid>,
+    by_pid: HashMap<Pid, u32>,
+    used_ids: HashMap<Pid, u32>,
+    /// What the monitor's channel had no room for.
+    untold: Option<FromSpawner>,
+}
+
+impl Children {
+    /// Starts a worker; that it could not be started is told like an end.
+    pub(super) fn spawn(
+        &mut self,
+        serial: u32,
+        role: Role,
+        channel: &OwnedFd,
+        plan: &Plan,
+        monitor: &Monitor,
+    ) {
+        let id = self.free_id(plan.ids);
+        match sys::fork() {
+            Ok(ForkResult::Child) => match become_worker(role, channel, plan, id) {
+                Err(Errno::ENOENT) => lockdown::exit_now(127),
+                _ => lockdown::exit_now(126),
+            },
+            Ok(ForkResult::Parent { child }) => {
+                self.by_serial.insert(serial, child);
+                self.by_pid.insert(child, serial);
+                self.used_ids.extend(id.map(|id| (child, id)));
+            }
+            Err(errno) => self.report(monitor, serial, Ending::NotStarted(errno as i32)),
+        }
+    }
+
+    /// An id of the range that no running worker has, while there is one; else the first.
+    fn free_id(&self, ids: Ids) -> Option<u32> {
+        let (first, count) = ids.range?;
+        let used: Vec<u32> = self.used_ids.values().copied().collect();
+        (first..first.saturating_add(count)).find(|id| !used.contains(id)).or(Some(first))
+    }
+
+    /// Kills a worker. One that has just ended by itself is no longer there to be killed.
+    pub(super) fn kill(&self, serial: u32) {
+        if let Some(pid) = self.by_serial.get(&serial) {
+            let _ = kill(*pid, Signal::SIGKILL);
+        }
+    }
+
+    /// Whether the monitor has not heard of an end yet.
+    pub(super) fn owes_news(&self) -> bool {
+        self.untold.is_some()
+    }
+
+    /// Reaps what has ended. Whom the monitor cannot be told of yet stays a zombie.
+    pub(super) fn reap(&mut self, monitor: &Monitor) {
+        self.tell(monitor);
+        while self.untold.is_none()
+            && let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG))
+        {
+            let (pid, how) = match status {
+                WaitStatus::Exited(pid, status) => (pid, Ending::Exit(status)),
+                WaitStatus::Signaled(pid, signal, _) => (pid, Ending::Signal(signal as i32)),
+                WaitStatus::StillAlive => return,
+                _ => continue,
+            };
+            self.used_ids.remove(&pid);
+            // Process 1 also reaps what workers leave behind, though their filter lets them leave nothing.
+            if let Some(serial) = self.by_pid.remove(&pid) {
+                self.by_serial.remove(&serial);
+                self.report(monitor, serial, how);
+            }
+        }
+    }
+
+    /// The monitor is told of every worker's end, exactly once.
+    pub(super) fn report(&mut self, monitor: &Monitor, serial: u32, how: Ending) {
+        self.untold = Some(FromSpawner::Ended { serial, how });
+        self.tell(monitor);
+    }
+
+    fn tell(&mut self, monitor: &Monitor) {
+        match self.untold.as_ref().map(|ended| monitor.send(ended)) {
+            None | Some(Err(ChannelError::Io(rustix::io::Errno::AGAIN))) => {}
+            Some(Ok(())) => self.untold = None,
+            Some(Err(_)) => lockdown::exit_now(0),
+        }
+    }
+}
+
+/// Puts the descriptors where a worker expects them and becomes its program.
+fn become_worker(role: Role, channel: &OwnedFd, plan: &Plan, id: Option<u32>) -> Result<(), Errno> {
+    for target in 0..CHANNEL_FD {
+        sys::duplicate_onto(plan.null.as_fd(), target)?;
+    }
+    sys::duplicate_onto(channel.as_fd(), CHANNEL_FD)?;
+    if let Some(id) = id {
+        // Execution then clears the capabilities.
+        lockdown::become_user(Uid::from_raw(id), Gid::from_raw(id)).map_err(|_| Errno::EPERM)?;
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    let words = [c"sockd-worker".to_owned(), CString::new(role.word()).map_err(|_| Errno::EINVAL)?];
+    let nothing: [CString; 0] = [];
+    let flags = AtFlags::AT_EMPTY_PATH;
+    execveat(plan.program.as_fd(), c"", &words, &nothing, flags)?;
+    Ok(())
+}

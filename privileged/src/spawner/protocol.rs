@@ -1,0 +1,90 @@
+//! What monitor and spawner say to each other.
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+use sockd_common::channel::{MonitorEnd, WorkerEnd};
+use sockd_common::message::{Message, Role};
+use std::fmt::{self, Display, Formatter};
+
+/// Monitor to spawner.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToSpawner {
+    /// The user and group ids of the new user namespace are in place.
+    Mapped,
+    /// Start a worker; its end of the channel comes with this message.
+    Spawn {
+        /// A number that no other worker has had.
+        serial: u32,
+        /// What it is for.
+        role: Role,
+    },
+    /// Kill a worker.
+    Kill {
+        /// The worker.
+        serial: u32,
+    },
+}
+
+/// Spawner to monitor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromSpawner {
+    /// The empty world stands.
+    Ready {
+        /// What of it this kernel does not have.
+        missing: Vec<String>,
+    },
+    /// The spawner cannot work; it has ended.
+    Failed {
+        /// Why.
+        why: String,
+    },
+    /// A worker has ended, or could not be started.
+    Ended {
+        /// The worker.
+        serial: u32,
+        /// How it ended.
+        how: Ending,
+    },
+}
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// With an exit status.
+    Exit(i32),
+    /// By a signal.
+    Signal(i32),
+    /// It could not be started: fork(2) or execveat(2) failed with this errno.
+    NotStarted(i32),
+}
+
+/// The monitor's end of the spawner's channel.
+pub type Channel = MonitorEnd<ToSpawner, FromSpawner>;
+
+/// The spawner's end of it.
+pub(super) type Monitor = WorkerEnd<FromSpawner, ToSpawner>;
+
+impl Message for ToSpawner {
+    fn carries_descriptor(&self) -> bool {
+        matches!(self, Self::Spawn { .. })
+    }
+}
+
+impl Message for FromSpawner {}
+
+impl Display for Ending {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(70) => write!(f, "exit status 70 (a panic)"),
+            Self::Exit(126) => write!(f, "exit status 126 (its program cannot be executed)"),
+            Self::Exit(127) => write!(f, "exit status 127 (its program is not static)"),
+            Self::Exit(status) => write!(f, "exit status {status}"),
+            Self::Signal(signal) => match Signal::try_from(*signal) {
+                Ok(signal) => write!(f, "{signal}"),
+                Err(_) => write!(f, "signal {signal}"),
+            },
+            Self::NotStarted(errno) => write!(f, "not started: {}", Errno::from_raw(*errno).desc()),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! `sockd --check`: reads everything and says what would run.
+
+use crate::config::options::Options;
+use crate::config::read::{self, Loaded};
+use crate::process::error::StartError;
+use crate::start::account;
+use sockd_session::config::default_port;
+
+/// Reads everything and says what would run.
+pub fn check(options: &Options) -> Result<(), StartError> {
+    let options = options.absolute();
+    let Loaded { config, remarks, .. } = read::load(&options).map_err(StartError::configuration)?;
+    account::check(&config.settings).map_err(|error| read::placed(error, &options.settings))?;
+    println!("{}: {}", options.conf.display(), config.summary());
+    let places: Vec<String> = options.listen.iter().map(ToString::to_string).collect();
+    match places.is_empty() {
+        true => println!("listens on port {} of every address", default_port(&config.services)),
+        false => println!("listens on {}", places.join(", ")),
+    }
+    println!("asks identd: {:?}; isolation: {:?}", config.ident_default, config.settings.isolation);
+    for remark in remarks.into_iter().chain(read::doubts(&options, &config)) {
+        println!("warning: {remark}");
+    }
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! Whatever the starter left behind must not matter: descriptors, masks, ignored signals, limits.
+
+use crate::process::error::StartError;
+use crate::process::signals::SIGNALS;
+use crate::process::{descriptors, sys};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::os::fd::BorrowedFd;
+
+/// Begins anew, with these descriptors and the standard ones. Gives the descriptor that tells the daemon's signals.
+pub fn clean_start(kept: &[BorrowedFd<'_>]) -> Result<SignalFd, StartError> {
+    descriptors::close_all_but(kept)?;
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    rustix::process::chdir("/").map_err(StartError::at("chdir /"))?;
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+        .map_err(StartError::at("RLIMIT_NOFILE"))?;
+    // The time zone is read now: later no file of it can be opened.
+    sys::local_time();
+    let mut wanted = SigSet::empty();
+    for signal in SIGNALS {
+        // An ignored signal would never arrive at the descriptor.
+        sys::default_action(signal).map_err(StartError::at("sigaction"))?;
+        wanted.add(signal);
+    }
+    sys::default_action(Signal::SIGCHLD).map_err(StartError::at("sigaction"))?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&wanted), None).map_err(StartError::at("sigprocmask"))?;
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    SignalFd::with_flags(&wanted, flags).map_err(StartError::at("signalfd"))
+}
