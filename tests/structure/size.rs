@@ -37,7 +37,7 @@ const BUDGETS: [Budget; 4] = [
             "common/src",
             "common/lockdown/src",
         ],
-        ceiling: 8500,
+        ceiling: 8600,
         goal: Some(8500),
     },
     Budget {
