@@ -4,6 +4,11 @@
 //! actions it returns. What a worker may say depends on what has been said: anything else is a violation.
 
 mod chain;
+mod event;
+mod phase;
+
+pub use event::{Action, Candidate, Event, Fact};
+pub use phase::Phase;
 
 use crate::config::{Config, RESERVED};
 use crate::hook_values::Values;
@@ -14,193 +19,14 @@ use sockd_common::message;
 use sockd_common::message::request::RefusalReason;
 use sockd_common::message::resolver::{Answer, Query};
 use sockd_common::message::session::CloseReason;
-use sockd_common::message::upstream::NextReply;
 use sockd_policy::Template;
-use sockd_policy::guard::{AddressKind, Refusal, always_refused, refused_unless_named};
+use sockd_policy::guard::{Refusal, always_refused, refused_unless_named};
 use sockd_policy::{
     Command, Deny, DenyReason, Destination, Facts, HostName, Identity, Need, Permit, Request, Route, RuleSet,
     Server, Upstream, UserId, Verdict, Way, parse_destination,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
-
-/// Where a session stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// The worker reads the request.
-    Requesting,
-    /// A fact is on its way.
-    Asking(Fact),
-    /// The monitor connects to a candidate.
-    Dialling,
-    /// The monitor waits for the server of a BIND.
-    Listening,
-    /// The monitor connects to a next server.
-    DiallingUpstream,
-    /// The next server has been asked.
-    AskingUpstream,
-    /// The next server waits for the peer of a BIND.
-    AwaitingUpstreamPeer,
-    /// The worker has both sockets.
-    Relaying,
-    /// The worker has been told to refuse.
-    Refusing,
-    /// The worker has been told to end before its request was read: one may be on its way still.
-    ClosingUnread,
-    /// The worker has been told to end.
-    Closing,
-}
-
-impl Phase {
-    /// Whether something else than the worker is waited for.
-    fn waits(self) -> bool {
-        use Phase::{Asking, AskingUpstream, AwaitingUpstreamPeer, Dialling, DiallingUpstream, Listening};
-        matches!(
-            self,
-            Asking(_) | Dialling | Listening | DiallingUpstream | AskingUpstream | AwaitingUpstreamPeer
-        )
-    }
-}
-
-/// What a decision may have to wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fact {
-    /// The addresses of the destination's name.
-    Addresses,
-    /// What the destination's addresses are to this host.
-    Kinds,
-    /// The client's names.
-    SourceNames,
-    /// The destination's names.
-    DestinationNames,
-    /// The client's user, from its identd.
-    Identity,
-    /// The addresses of a next server's name.
-    UpstreamAddresses,
-    /// What a next server's addresses are to this host.
-    UpstreamKinds,
-}
-
-impl Fact {
-    /// Whether it is asked after the decision.
-    fn is_decided(self) -> bool {
-        matches!(self, Self::UpstreamAddresses | Self::UpstreamKinds)
-    }
-}
-
-/// What happens to a session.
-#[derive(Debug)]
-pub enum Event {
-    /// The worker has read a request.
-    Requested(message::request::Request),
-    /// The worker has ended the session.
-    Closed {
-        /// Bytes from the client to the server.
-        up: u64,
-        /// Bytes from the server to the client.
-        down: u64,
-        /// What ended it.
-        why: CloseReason,
-    },
-    /// The resolver has answered.
-    Resolved(Answer),
-    /// What this host knows of the addresses asked about.
-    Classified(Vec<Candidate>),
-    /// identd has answered.
-    Identified(Identity),
-    /// The connection to the candidate stands, or does not.
-    Dialled(Result<(), FailedCall>),
-    /// The port for a BIND is open, or cannot be opened.
-    Listening(Result<SocketAddr, FailedCall>),
-    /// This limit admits no further port for a BIND, or request to a next server.
-    NoRoom(&'static str),
-    /// The next server has replied, or will not.
-    Replied(NextReply),
-    /// Somebody has connected to the port of a BIND.
-    Accepted(SocketAddr),
-    /// The deadline of the phase has passed.
-    Deadline,
-    /// The worker is gone.
-    WorkerLost,
-    /// New rules are in force.
-    Recheck,
-    /// The monitor wants this session to end.
-    Stop,
-}
-
-/// An address that may be dialled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Candidate {
-    /// The address.
-    pub address: IpAddr,
-    /// What it is to this host.
-    pub kind: AddressKind,
-    /// Address and port are the proxy's own.
-    pub own_listener: bool,
-    /// As a next server it could not be reached a short while ago.
-    pub unreachable: bool,
-}
-
-/// What the monitor is to do, in this order.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Record this.
-    Record(Box<Record>),
-    /// Ask the resolver.
-    Resolve(Query),
-    /// Find out what these addresses are to this host; the port tells own listeners.
-    Classify(Vec<IpAddr>, u16),
-    /// Ask the client's identd.
-    AskIdent,
-    /// Connect.
-    Dial {
-        /// To exactly this address.
-        to: SocketAddr,
-        /// From this one, where the route file says so.
-        from: Option<IpAddr>,
-        /// From a port that only root can have.
-        reserved: bool,
-    },
-    /// Open a port for a BIND.
-    Listen {
-        /// The server is expected from here.
-        towards: IpAddr,
-        /// The address to listen at, where the route file says so.
-        at: Option<IpAddr>,
-        /// At a port that only root can have.
-        reserved: bool,
-    },
-    /// Tell the worker the address that is listened at.
-    Announce(SocketAddr),
-    /// Close the connection just accepted and go on waiting.
-    CloseStranger,
-    /// Run this command of the rules.
-    Run(String, Box<Values>),
-    /// Have the next server asked, to which the connection stands.
-    AskUpstream(SocketAddr, Box<message::request::Request>),
-    /// Remember whether a next server could be reached.
-    Remember {
-        /// The server.
-        next: SocketAddr,
-        /// Whether it could.
-        reachable: bool,
-    },
-    /// Hand the server's socket to the worker.
-    HandOff {
-        /// Address for the reply.
-        bound: SocketAddr,
-    },
-    /// Tell the worker to refuse.
-    Refuse(RefusalReason),
-    /// Tell the worker to end the session.
-    End,
-    /// Wait no longer than this; nothing: as long as it takes.
-    Deadline(Option<Duration>),
-    /// The session is over.
-    Remove,
-    /// The worker has said what it could not honestly say.
-    Violation(&'static str),
-}
 
 /// Any port but 0, for a guard that is not about ports.
 const IGNORED_PORT: u16 = 1;
