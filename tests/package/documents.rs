@@ -173,3 +173,23 @@ fn mandoc_has_nothing_to_complain_about() {
     let real: Vec<_> = said.lines().filter(|line| !line.contains("referenced manual not found")).collect();
     assert!(real.is_empty(), "{}", real.join("\n"));
 }
+
+/// The whole number behind a word at the beginning of a line.
+fn number(text: &str, word: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.trim_start().strip_prefix(word));
+    let digits = line.unwrap_or_else(|| panic!("no line begins with {word}")).trim_end_matches(',');
+    digits.parse().unwrap_or_else(|error| panic!("{word}{digits}: {error}"))
+}
+
+#[test]
+fn units_let_the_journal_take_all_that_the_settings_permit() {
+    let settings = read("sockd.ron");
+    let sessions =
+        number(&settings, "connection_burst_in_all: ") + number(&settings, "connection_rate_in_all: ");
+    for unit in ["sockd.service", "sockd-rootless.service"] {
+        let unit = read(&format!("systemd/{unit}"));
+        assert!(unit.contains("\nLogRateLimitIntervalSec=1s\n"));
+        // Three lines a session: connected, terminated, bytes.
+        assert!(number(&unit, "LogRateLimitBurst=") >= 3 * sessions);
+    }
+}
