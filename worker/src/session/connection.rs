@@ -1,4 +1,4 @@
-//! One session: a client's visit from its first byte to the last acknowledgement.
+//! One session: a client's connection and the server's, from the first byte to the last acknowledgement.
 //!
 //! ```text
 //! Requesting -> Deciding -> Relaying -> Leaving -> ended
@@ -37,9 +37,9 @@ const REFUSED_BYTES: usize = 64 << 10;
 const WATCHED: EventFlags =
     EventFlags::IN.union(EventFlags::PRI).union(EventFlags::RDHUP).union(EventFlags::ET);
 
-/// One client's visit.
+/// What a session worker knows of one session.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct Connection {
     pub(crate) id: Id,
     phase: Phase,
     client: OwnedFd,
@@ -125,7 +125,7 @@ pub(crate) fn parts(token: u64) -> (usize, Id, Side) {
     ((token >> 1) as usize & 0x7fff_ffff, Id(u32::from_be_bytes([a, b, c, d])), side)
 }
 
-impl Session {
+impl Connection {
     pub(crate) fn new(id: Id, client: OwnedFd, now: u32) -> Self {
         Self {
             id,
@@ -498,16 +498,16 @@ mod tests {
     #[test]
     fn a_relay_is_idle_after_the_limit_and_not_before() {
         let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
-        let mut session = Session::new(Id(1), socket.into(), 5);
-        session.phase = Phase::Relaying;
+        let mut connection = Connection::new(Id(1), socket.into(), 5);
+        connection.phase = Phase::Relaying;
         // Its last byte may have come right before second 6.
-        assert!(!session.is_overdue(6, 1));
-        assert!(session.is_overdue(7, 1));
+        assert!(!connection.is_overdue(6, 1));
+        assert!(connection.is_overdue(7, 1));
     }
 
-    /// A worker may have tens of thousands, and most of them are idle relays.
+    /// A worker may have tens of thousands of them, and most are idle relays.
     #[test]
-    fn a_session_stays_small() {
-        assert!(size_of::<Session>() <= 152, "{}", size_of::<Session>());
+    fn a_connection_stays_small() {
+        assert!(size_of::<Connection>() <= 152, "{}", size_of::<Connection>());
     }
 }

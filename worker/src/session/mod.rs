@@ -10,7 +10,7 @@ use crate::outbox::{Heard, Outbox};
 use crate::profile::PROFILE_SESSION;
 use crate::relay::Mover;
 use crate::{Ending, lockdown};
-use connection::{Next, Outside, REFUSED_LIMIT, Rest, Rests, Session};
+use connection::{Connection, Next, Outside, REFUSED_LIMIT, Rest, Rests};
 use rustix::event::epoll::{Event, EventFlags};
 use slab::Slab;
 use sockd_common::message::request::RefusalReason;
@@ -37,8 +37,8 @@ pub fn run(channel: OwnedFd) -> Ending {
         return Ending::System;
     }
     let Ok(locks) = lockdown::lock_down(PROFILE_SESSION) else { return Ending::System };
-    let served =
-        Worker::set_up(epoll, channel, FromSession::Ready(locks)).and_then(|mut worker| worker.serve());
+    let served = SessionWorker::set_up(epoll, channel, FromSession::Ready(locks))
+        .and_then(|mut worker| worker.serve());
     match served {
         Err(ending) => ending,
         Ok(never) => match never {},
@@ -48,13 +48,13 @@ pub fn run(channel: OwnedFd) -> Ending {
 /// The loop ends with an [`Ending`] only.
 type Served = Result<std::convert::Infallible, Ending>;
 
-struct Worker {
+struct SessionWorker {
     epoll: Epoll,
     /// Holds at most two messages for every session.
     channel: Outbox<FromSession, ToSession>,
     /// Whether the channel is watched for room to send.
     channel_full: bool,
-    sessions: Slab<Session>,
+    connections: Slab<Connection>,
     slots: BTreeMap<Id, usize>,
     /// Sessions with more to move than one turn allows.
     unfinished: Vec<(usize, Id)>,
@@ -72,7 +72,7 @@ struct Worker {
     next_sweep: u32,
 }
 
-impl Worker {
+impl SessionWorker {
     /// Says `Ready` and waits for the settings, the monitor's first message.
     fn set_up(
         epoll: Epoll,
@@ -98,7 +98,7 @@ impl Worker {
             epoll,
             channel,
             channel_full: false,
-            sessions: Slab::new(),
+            connections: Slab::new(),
             slots: BTreeMap::new(),
             unfinished: Vec::new(),
             mover: Mover::new(relay),
@@ -126,9 +126,9 @@ impl Worker {
         self.read_clock();
         self.end_rests();
         for (slot, id) in std::mem::take(&mut self.unfinished) {
-            self.with(slot, id, |session, outside| {
-                session.queued = false;
-                session.advance(outside)
+            self.with(slot, id, |connection, outside| {
+                connection.queued = false;
+                connection.advance(outside)
             });
         }
         self.is_told_much &= events.iter().any(|event| event.data.u64() == CHANNEL);
@@ -156,9 +156,9 @@ impl Worker {
     fn end_rests(&mut self) {
         while self.rests.front().is_some_and(|rest| rest.since_ms != self.now_ms) {
             let Some(Rest { slot, id, source, .. }) = self.rests.pop_front() else { return };
-            self.with(slot, id, |session, outside| {
-                session.wake(source);
-                session.advance(outside)
+            self.with(slot, id, |connection, outside| {
+                connection.wake(source);
+                connection.advance(outside)
             });
         }
     }
@@ -171,7 +171,7 @@ impl Worker {
         if !self.rests.is_empty() {
             return Some(Duration::from_millis(1));
         }
-        if self.sessions.is_empty() && self.mover.pipes.is_empty() {
+        if self.connections.is_empty() && self.mover.pipes.is_empty() {
             return None;
         }
         let due = Duration::from_secs(self.next_sweep.into());
@@ -184,31 +184,33 @@ impl Worker {
             return self.on_channel();
         }
         let (slot, id, side) = connection::parts(token);
-        if let Some(session) = self.sessions.get_mut(slot).filter(|session| session.id == id) {
-            session.notice(side, flags);
+        if let Some(connection) = self.connections.get_mut(slot).filter(|connection| connection.id == id) {
+            connection.notice(side, flags);
             self.advance(slot, id);
         }
         Ok(())
     }
 
     fn advance(&mut self, slot: usize, id: Id) {
-        self.with(slot, id, |session, outside| session.advance(outside));
+        self.with(slot, id, |connection, outside| connection.advance(outside));
     }
 
     /// Lets a session do something, and does what follows from it.
-    fn with(&mut self, slot: usize, id: Id, act: impl FnOnce(&mut Session, &mut Outside<'_>) -> Next) {
-        let Some(session) = self.sessions.get_mut(slot).filter(|session| session.id == id) else { return };
+    fn with(&mut self, slot: usize, id: Id, act: impl FnOnce(&mut Connection, &mut Outside<'_>) -> Next) {
+        let Some(connection) = self.connections.get_mut(slot).filter(|connection| connection.id == id) else {
+            return;
+        };
         let (now, now_ms) = (self.now, self.now_ms);
         let Self { epoll, mover, rests, .. } = self;
         let mut outside = Outside { epoll, mover, slot, now, now_ms, rests };
-        match act(session, &mut outside) {
-            Next::Wait if session.is_refused() => {
+        match act(connection, &mut outside) {
+            Next::Wait if connection.is_refused() => {
                 self.next_sweep = self.next_sweep.min(self.now.saturating_add(REFUSED_LIMIT));
             }
             Next::Wait => {}
-            Next::Again if session.queued => {}
+            Next::Again if connection.queued => {}
             Next::Again => {
-                session.queued = true;
+                connection.queued = true;
                 self.unfinished.push((slot, id));
             }
             Next::Ask(request) => self.say(FromSession::Request { id, request }),
@@ -218,10 +220,10 @@ impl Worker {
 
     fn end(&mut self, slot: usize, id: Id, why: CloseReason) {
         self.slots.remove(&id);
-        let Some(session) = self.sessions.try_remove(slot) else { return };
-        let (up, down) = (session.up.total, session.down.total);
+        let Some(connection) = self.connections.try_remove(slot) else { return };
+        let (up, down) = (connection.up.total, connection.down.total);
         // The descriptors are closed before the monitor hears of it.
-        drop(session);
+        drop(connection);
         self.say(FromSession::Closed { id, up, down, why });
     }
 
@@ -230,23 +232,23 @@ impl Worker {
     /// Looks at every session, so it comes seldom: limits are kept to within an eighth.
     fn sweep(&mut self) {
         let overdue: Vec<(usize, Id)> = self
-            .sessions
+            .connections
             .iter()
-            .filter(|(_, session)| session.is_overdue(self.now, self.idle_limit))
-            .map(|(slot, session)| (slot, session.id))
+            .filter(|(_, connection)| connection.is_overdue(self.now, self.idle_limit))
+            .map(|(slot, connection)| (slot, connection.id))
             .collect();
         for (slot, id) in overdue {
-            self.with(slot, id, |session, _| Next::End(session.reason_when_overdue()));
+            self.with(slot, id, |connection, _| Next::End(connection.reason_when_overdue()));
         }
         self.mover.pipes.trim();
-        let leaving = self.sessions.iter().any(|(_, session)| session.is_refused());
+        let leaving = self.connections.iter().any(|(_, connection)| connection.is_refused());
         let pause = if leaving { 1 } else { self.idle_limit.div_euclid(8).clamp(1, 60) };
         self.next_sweep = self.now.saturating_add(pause);
     }
 }
 
 /// Talking to the monitor.
-impl Worker {
+impl SessionWorker {
     /// A message seldom has another behind it; one that has is reported again. So an attempt that would find nothing
     /// is made only while messages come in every turn.
     fn on_channel(&mut self) -> Result<(), Ending> {
@@ -270,13 +272,13 @@ impl Worker {
             }
             (ToSession::Serve { id }, Some(client)) => self.begin(id, client),
             (ToSession::Listening { id, address }, _) => {
-                self.tell(id, |session, _| session.listening(address))
+                self.tell(id, |connection, _| connection.listening(address))
             }
             (ToSession::Relay { id, bound }, Some(server)) => {
-                self.tell(id, |session, outside| session.start_relay(server, bound, outside))
+                self.tell(id, |connection, outside| connection.start_relay(server, bound, outside))
             }
             (ToSession::Refuse { id, why }, _) => {
-                self.tell(id, |session, outside| session.refuse(why, CloseReason::Refused, outside))
+                self.tell(id, |connection, outside| connection.refuse(why, CloseReason::Refused, outside))
             }
             (ToSession::End { id }, _) => self.tell(id, |_, _| Some(Next::End(CloseReason::Ended))),
             // The kernel had no room for the descriptor: this session cannot be served, the others live on.
@@ -284,8 +286,8 @@ impl Worker {
                 self.say(FromSession::Closed { id, up: 0, down: 0, why: CloseReason::NoResources });
                 Ok(())
             }
-            (ToSession::Relay { id, .. }, None) => self.tell(id, |session, outside| {
-                session.refuse(RefusalReason::General, CloseReason::NoResources, outside)
+            (ToSession::Relay { id, .. }, None) => self.tell(id, |connection, outside| {
+                connection.refuse(RefusalReason::General, CloseReason::NoResources, outside)
             }),
         }
     }
@@ -294,9 +296,9 @@ impl Worker {
         if self.slots.contains_key(&id) {
             return Err(Ending::Protocol);
         }
-        let slot = self.sessions.insert(Session::new(id, client, self.now));
+        let slot = self.connections.insert(Connection::new(id, client, self.now));
         self.slots.insert(id, slot);
-        self.with(slot, id, |session, outside| session.begin(outside));
+        self.with(slot, id, |connection, outside| connection.begin(outside));
         Ok(())
     }
 
@@ -305,12 +307,12 @@ impl Worker {
     fn tell(
         &mut self,
         id: Id,
-        act: impl FnOnce(&mut Session, &mut Outside<'_>) -> Option<Next>,
+        act: impl FnOnce(&mut Connection, &mut Outside<'_>) -> Option<Next>,
     ) -> Result<(), Ending> {
         let Some(&slot) = self.slots.get(&id) else { return Ok(()) };
         let mut sensible = true;
-        self.with(slot, id, |session, outside| {
-            act(session, outside).unwrap_or_else(|| {
+        self.with(slot, id, |connection, outside| {
+            act(connection, outside).unwrap_or_else(|| {
                 sensible = false;
                 Next::Wait
             })
@@ -338,7 +340,7 @@ impl Worker {
 
 /// A session worker without its locks, one turn at a time, for who plays the monitor, the client and the server to it.
 #[doc(hidden)]
-pub struct Unlocked(Worker);
+pub struct Unlocked(SessionWorker);
 
 impl Unlocked {
     /// The monitor has sent its first message already.
@@ -352,7 +354,7 @@ impl Unlocked {
             landlock_enforced: false,
             memory_deny_write_execute: false,
         };
-        Worker::set_up(epoll, channel, FromSession::Ready(none)).map(Self)
+        SessionWorker::set_up(epoll, channel, FromSession::Ready(none)).map(Self)
     }
 
     /// Does what there is to do, after waiting for it for at most so long.
