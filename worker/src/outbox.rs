@@ -7,9 +7,9 @@ use sockd_common::message::Message;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// The channel with a queue before it.
+/// The channel with a queue in front of it.
 ///
-/// A worker that hears nothing as long as its queue is not empty keeps the queue short.
+/// A worker that receives nothing while its queue has messages keeps the queue short.
 #[derive(Debug)]
 pub struct Outbox<Out, In> {
     channel: WorkerEnd<Out, In>,
@@ -22,8 +22,8 @@ impl<Out: Message, In: Message> Outbox<Out, In> {
         Self { channel: WorkerEnd::new(channel), queue: VecDeque::new() }
     }
 
-    /// Puts a message at the end of the queue.
-    pub fn say(&mut self, message: Out) {
+    /// Puts a message at the end of the queue; [`flush`](Self::flush) sends it.
+    pub fn push(&mut self, message: Out) {
         self.queue.push_back(message);
     }
 
@@ -41,15 +41,15 @@ impl<Out: Message, In: Message> Outbox<Out, In> {
     }
 
     /// Whether messages wait for the monitor to read.
-    pub fn is_full(&self) -> bool {
+    pub fn is_stuck(&self) -> bool {
         !self.queue.is_empty()
     }
 
     /// The next message with its descriptor, if there is one. [`Ending::Finished`] when the channel is closed.
-    pub fn hear(&self) -> Result<Option<Heard<In>>, Ending> {
+    pub fn receive(&self) -> Result<Option<Incoming<In>>, Ending> {
         match self.channel.receive() {
-            Ok(Received::Message(message, descriptor)) => Ok(Some(Heard { message, descriptor })),
-            Ok(Received::DescriptorLost(message)) => Ok(Some(Heard { message, descriptor: None })),
+            Ok(Received::Message(message, descriptor)) => Ok(Some(Incoming { message, descriptor })),
+            Ok(Received::DescriptorLost(message)) => Ok(Some(Incoming { message, descriptor: None })),
             Ok(Received::Nothing) | Err(ChannelError::Io(Errno::INTR)) => Ok(None),
             Ok(Received::Closed) => Err(Ending::Finished),
             Err(ChannelError::Io(_)) => Err(Ending::System),
@@ -66,7 +66,7 @@ impl<Out, In> AsFd for Outbox<Out, In> {
 
 /// A message from the monitor.
 #[derive(Debug)]
-pub struct Heard<In> {
+pub struct Incoming<In> {
     /// The message.
     pub message: In,
     /// Its descriptor. A message of a kind that carries one is without it where the kernel had no room.

@@ -21,7 +21,7 @@ pub(crate) fn wait<'a, Out: Message, In: Message>(
     outbox: &Outbox<Out, In>,
     sockets: impl Iterator<Item = (Id, &'a OwnedFd)>,
 ) -> Result<Ready, Ending> {
-    let interest = if outbox.is_full() { PollFlags::OUT } else { PollFlags::IN };
+    let interest = if outbox.is_stuck() { PollFlags::OUT } else { PollFlags::IN };
     let mut polled = vec![PollFd::new(outbox, interest)];
     let mut ids = Vec::new();
     for (id, socket) in sockets {

@@ -5,7 +5,7 @@
 //! destination that the rules forbid. What this worker asks for is the monitor's word, and all that it gives back is
 //! a reply of eight bytes; what the next server sends behind them stays in the socket, for the client.
 
-use crate::outbox::{Heard, Outbox};
+use crate::outbox::{Incoming, Outbox};
 use crate::poll_loop::{self, Ready};
 use crate::socks::v4;
 use crate::{Ending, lockdown, profile::PROFILE_UPSTREAM};
@@ -24,7 +24,7 @@ pub const MAX_QUERIES: usize = 4096;
 pub fn run(channel: OwnedFd) -> Ending {
     let Ok(locks) = lockdown::lock_down(PROFILE_UPSTREAM) else { return Ending::System };
     let mut outbox = Outbox::new(channel);
-    outbox.say(FromUpstream::Ready(locks));
+    outbox.push(FromUpstream::Ready(locks));
     let mut upstream = Upstream { outbox, queries: BTreeMap::new() };
     loop {
         if let Err(ending) = upstream.take_turn() {
@@ -54,24 +54,24 @@ impl Upstream {
         let sockets = self.queries.iter().map(|(id, query)| (*id, &query.socket));
         let Ready { channel, queries } = poll_loop::wait(&self.outbox, sockets)?;
         for id in queries {
-            self.hear_server(id);
+            self.on_reply(id);
         }
-        // While the monitor does not read, no more is heard from it.
-        if channel && !self.outbox.is_full() {
-            self.hear_monitor()?;
+        // While the monitor does not read, nothing more is received from it.
+        if channel && !self.outbox.is_stuck() {
+            self.on_message()?;
         }
         Ok(())
     }
 
-    fn hear_monitor(&mut self) -> Result<(), Ending> {
-        let Some(Heard { message, descriptor }) = self.outbox.hear()? else { return Ok(()) };
+    fn on_message(&mut self) -> Result<(), Ending> {
+        let Some(Incoming { message, descriptor }) = self.outbox.receive()? else { return Ok(()) };
         match message {
             ToUpstream::Setup => {}
             ToUpstream::Ask { id, .. } if self.queries.contains_key(&id) => return Err(Ending::Protocol),
             ToUpstream::Ask { id, request } => {
                 match descriptor.filter(|_| self.queries.len() < MAX_QUERIES) {
                     Some(socket) => self.ask(id, &request, socket),
-                    None => self.outbox.say(FromUpstream::Answer { id, reply: NextReply::Cancelled }),
+                    None => self.outbox.push(FromUpstream::Answer { id, reply: NextReply::Cancelled }),
                 }
             }
             ToUpstream::Cancel { id } if self.queries.contains_key(&id) => self.end(id, NextReply::Cancelled),
@@ -94,7 +94,7 @@ impl Upstream {
         }
     }
 
-    fn hear_server(&mut self, id: Id) {
+    fn on_reply(&mut self, id: Id) {
         let Some(query) = self.queries.get_mut(&id) else { return };
         // Exactly what is missing of the reply, and not a byte of what may follow.
         let rest = query.reply.get_mut(query.length..).unwrap_or_default();
@@ -116,14 +116,16 @@ impl Upstream {
         query.length = 0;
         query.replies = query.replies.saturating_sub(1);
         match reply {
-            NextReply::Granted(_) if query.replies > 0 => self.outbox.say(FromUpstream::Answer { id, reply }),
+            NextReply::Granted(_) if query.replies > 0 => {
+                self.outbox.push(FromUpstream::Answer { id, reply })
+            }
             _ => self.end(id, reply),
         }
     }
 
     fn end(&mut self, id: Id, reply: NextReply) {
         self.queries.remove(&id);
-        self.outbox.say(FromUpstream::Answer { id, reply });
+        self.outbox.push(FromUpstream::Answer { id, reply });
     }
 }
 

@@ -2,7 +2,7 @@
 
 pub mod reply;
 
-use crate::outbox::{Heard, Outbox};
+use crate::outbox::{Incoming, Outbox};
 use crate::poll_loop::{self, Ready};
 use crate::{Ending, lockdown, profile::PROFILE_IDENT};
 use reply::{MAX_REPLY, Ports, Progress};
@@ -20,7 +20,7 @@ pub const MAX_QUERIES: usize = 1024;
 pub fn run(channel: OwnedFd) -> Ending {
     let Ok(locks) = lockdown::lock_down(PROFILE_IDENT) else { return Ending::System };
     let mut outbox = Outbox::new(channel);
-    outbox.say(FromIdent::Ready(locks));
+    outbox.push(FromIdent::Ready(locks));
     let mut ident = Ident { outbox, queries: BTreeMap::new() };
     loop {
         if let Err(ending) = ident.take_turn() {
@@ -47,17 +47,17 @@ impl Ident {
         let sockets = self.queries.iter().map(|(id, query)| (*id, &query.socket));
         let Ready { channel, queries } = poll_loop::wait(&self.outbox, sockets)?;
         for id in queries {
-            self.hear_identd(id);
+            self.on_reply(id);
         }
-        // While the monitor does not read, no more is heard from it.
-        if channel && !self.outbox.is_full() {
-            self.hear_monitor()?;
+        // While the monitor does not read, nothing more is received from it.
+        if channel && !self.outbox.is_stuck() {
+            self.on_message()?;
         }
         Ok(())
     }
 
-    fn hear_monitor(&mut self) -> Result<(), Ending> {
-        let Some(Heard { message, descriptor }) = self.outbox.hear()? else { return Ok(()) };
+    fn on_message(&mut self) -> Result<(), Ending> {
+        let Some(Incoming { message, descriptor }) = self.outbox.receive()? else { return Ok(()) };
         match message {
             ToIdent::Setup => {}
             ToIdent::Ask { id, .. } if self.queries.contains_key(&id) => return Err(Ending::Protocol),
@@ -65,7 +65,7 @@ impl Ident {
                 let ports = Ports { client: client_port, server: server_port };
                 match descriptor.filter(|_| self.queries.len() < MAX_QUERIES) {
                     Some(socket) => self.ask(id, ports, socket),
-                    None => self.outbox.say(FromIdent::Answer { id, user: None }),
+                    None => self.outbox.push(FromIdent::Answer { id, user: None }),
                 }
             }
             ToIdent::Cancel { id } if self.queries.contains_key(&id) => self.end(id, None),
@@ -85,7 +85,7 @@ impl Ident {
         }
     }
 
-    fn hear_identd(&mut self, id: Id) {
+    fn on_reply(&mut self, id: Id) {
         let Some(query) = self.queries.get_mut(&id) else { return };
         let mut buffer = [0; MAX_REPLY];
         let progress = match poll_loop::receive(&query.socket, &mut buffer) {
@@ -104,6 +104,6 @@ impl Ident {
 
     fn end(&mut self, id: Id, user: Option<IdentUser>) {
         self.queries.remove(&id);
-        self.outbox.say(FromIdent::Answer { id, user });
+        self.outbox.push(FromIdent::Answer { id, user });
     }
 }

@@ -22,7 +22,7 @@ pub mod name;
 pub mod plan;
 pub mod question;
 
-use crate::outbox::{Heard, Outbox};
+use crate::outbox::{Incoming, Outbox};
 use crate::{Ending, event::Epoll, lockdown, profile::PROFILE_RESOLVER};
 use hosts::Hosts;
 use lookups::{Action, Lookups};
@@ -50,7 +50,7 @@ pub fn run(channel: OwnedFd) -> Ending {
     let Ok(epoll) = Epoll::new() else { return Ending::System };
     let Ok(locks) = lockdown::lock_down(PROFILE_RESOLVER) else { return Ending::System };
     let mut outbox = Outbox::new(channel);
-    outbox.say(FromResolver::Ready(locks));
+    outbox.push(FromResolver::Ready(locks));
     if epoll.add(&outbox, CHANNEL, EventFlags::IN).is_err() {
         return Ending::System;
     }
@@ -92,7 +92,7 @@ impl Resolver {
 
     /// While the monitor does not read, no more is heard from it.
     fn choose_interest(&mut self) -> Result<(), Ending> {
-        let hearing = !self.outbox.is_full();
+        let hearing = !self.outbox.is_stuck();
         if hearing != self.hearing {
             let flags = if hearing { EventFlags::IN } else { EventFlags::OUT };
             self.epoll.change(&self.outbox, CHANNEL, flags).map_err(|_| Ending::System)?;
@@ -109,14 +109,14 @@ impl Resolver {
 
     fn hear_monitor(&mut self) -> Result<(), Ending> {
         for _ in 0..TURN {
-            let Some(heard) = self.outbox.hear()? else { return Ok(()) };
+            let Some(heard) = self.outbox.receive()? else { return Ok(()) };
             self.obey(heard)?;
             self.act();
         }
         Ok(())
     }
 
-    fn obey(&mut self, heard: Heard<ToResolver>) -> Result<(), Ending> {
+    fn obey(&mut self, heard: Incoming<ToResolver>) -> Result<(), Ending> {
         let now = Instant::now();
         match heard.message {
             ToResolver::Setup { servers, timeout, attempts, ndots, by_tcp, search } => {
@@ -184,7 +184,7 @@ impl Resolver {
             }
             for action in actions {
                 match action {
-                    Action::Say(message) => self.outbox.say(message),
+                    Action::Say(message) => self.outbox.push(message),
                     Action::Send(id, octets) => self.send(id, &octets),
                     Action::Close(id) => self.close(id),
                 }

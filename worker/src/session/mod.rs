@@ -6,7 +6,7 @@
 mod connection;
 
 use crate::event::Epoll;
-use crate::outbox::{Heard, Outbox};
+use crate::outbox::{Incoming, Outbox};
 use crate::profile::PROFILE_SESSION;
 use crate::relay::Mover;
 use crate::{Ending, lockdown};
@@ -32,13 +32,13 @@ const MESSAGES: usize = 64;
 /// Serves the channel until the monitor closes it.
 pub fn run(channel: OwnedFd) -> Ending {
     let Ok(epoll) = Epoll::new() else { return Ending::System };
-    let channel = Outbox::new(channel);
-    if epoll.add(&channel, CHANNEL, EventFlags::IN).is_err() {
+    let outbox = Outbox::new(channel);
+    if epoll.add(&outbox, CHANNEL, EventFlags::IN).is_err() {
         return Ending::System;
     }
     let Ok(locks) = lockdown::lock_down(PROFILE_SESSION) else { return Ending::System };
-    let served = SessionWorker::set_up(epoll, channel, FromSession::Ready(locks))
-        .and_then(|mut worker| worker.serve());
+    let served =
+        SessionWorker::set_up(epoll, outbox, FromSession::Ready(locks)).and_then(|mut worker| worker.serve());
     match served {
         Err(ending) => ending,
         Ok(never) => match never {},
@@ -50,8 +50,8 @@ type Served = Result<std::convert::Infallible, Ending>;
 
 struct SessionWorker {
     epoll: Epoll,
-    /// Holds at most two messages for every session.
-    channel: Outbox<FromSession, ToSession>,
+    /// Holds at most two messages for every session, which go out together at the end of a turn.
+    outbox: Outbox<FromSession, ToSession>,
     /// Whether the channel is watched for room to send.
     channel_full: bool,
     connections: Slab<Connection>,
@@ -76,27 +76,27 @@ impl SessionWorker {
     /// Says `Ready` and waits for the settings, the monitor's first message.
     fn set_up(
         epoll: Epoll,
-        mut channel: Outbox<FromSession, ToSession>,
+        mut outbox: Outbox<FromSession, ToSession>,
         ready: FromSession,
     ) -> Result<Self, Ending> {
-        channel.say(ready);
-        channel.flush()?;
+        outbox.push(ready);
+        outbox.flush()?;
         let mut events = Vec::with_capacity(1);
         loop {
-            match channel.hear()? {
+            match outbox.receive()? {
                 None => epoll.wait(&mut events, None).map_err(|_| Ending::System)?,
-                Some(Heard { message: ToSession::Setup { relay, idle_limit }, .. }) => {
-                    return Ok(Self::new(epoll, channel, relay, idle_limit));
+                Some(Incoming { message: ToSession::Setup { relay, idle_limit }, .. }) => {
+                    return Ok(Self::new(epoll, outbox, relay, idle_limit));
                 }
                 Some(_) => return Err(Ending::Protocol),
             }
         }
     }
 
-    fn new(epoll: Epoll, channel: Outbox<FromSession, ToSession>, relay: RelayMode, idle_limit: u32) -> Self {
+    fn new(epoll: Epoll, outbox: Outbox<FromSession, ToSession>, relay: RelayMode, idle_limit: u32) -> Self {
         Self {
             epoll,
-            channel,
+            outbox,
             channel_full: false,
             connections: Slab::new(),
             slots: BTreeMap::new(),
@@ -142,7 +142,7 @@ impl SessionWorker {
         if !self.mover.pipes.is_empty() {
             self.next_sweep = self.next_sweep.min(self.now.saturating_add(1));
         }
-        self.send()
+        self.flush()
     }
 
     fn read_clock(&mut self) {
@@ -213,7 +213,7 @@ impl SessionWorker {
                 connection.queued = true;
                 self.unfinished.push((slot, id));
             }
-            Next::Ask(request) => self.say(FromSession::Request { id, request }),
+            Next::Ask(request) => self.outbox.push(FromSession::Request { id, request }),
             Next::End(why) => self.end(slot, id, why),
         }
     }
@@ -224,7 +224,7 @@ impl SessionWorker {
         let (up, down) = (connection.up.total, connection.down.total);
         // The descriptors are closed before the monitor hears of it.
         drop(connection);
-        self.say(FromSession::Closed { id, up, down, why });
+        self.outbox.push(FromSession::Closed { id, up, down, why });
     }
 
     /// Ends what has been quiet for too long, and pipes that nobody needs.
@@ -254,15 +254,15 @@ impl SessionWorker {
     fn on_channel(&mut self) -> Result<(), Ending> {
         let most = if std::mem::replace(&mut self.is_told_much, true) { MESSAGES } else { 1 };
         for _ in 0..most {
-            match self.channel.hear()? {
-                Some(Heard { message, descriptor }) => self.hear(message, descriptor)?,
+            match self.outbox.receive()? {
+                Some(Incoming { message, descriptor }) => self.on_message(message, descriptor)?,
                 None => break,
             }
         }
         Ok(())
     }
 
-    fn hear(&mut self, message: ToSession, descriptor: Option<OwnedFd>) -> Result<(), Ending> {
+    fn on_message(&mut self, message: ToSession, descriptor: Option<OwnedFd>) -> Result<(), Ending> {
         match (message, descriptor) {
             (ToSession::Setup { relay, idle_limit }, _) => {
                 self.mover.set_mode(relay);
@@ -272,21 +272,21 @@ impl SessionWorker {
             }
             (ToSession::Serve { id }, Some(client)) => self.begin(id, client),
             (ToSession::Listening { id, address }, _) => {
-                self.tell(id, |connection, _| connection.listening(address))
+                self.apply(id, |connection, _| connection.listening(address))
             }
             (ToSession::Relay { id, bound }, Some(server)) => {
-                self.tell(id, |connection, outside| connection.start_relay(server, bound, outside))
+                self.apply(id, |connection, outside| connection.start_relay(server, bound, outside))
             }
             (ToSession::Refuse { id, why }, _) => {
-                self.tell(id, |connection, outside| connection.refuse(why, CloseReason::Refused, outside))
+                self.apply(id, |connection, outside| connection.refuse(why, CloseReason::Refused, outside))
             }
-            (ToSession::End { id }, _) => self.tell(id, |_, _| Some(Next::End(CloseReason::Ended))),
+            (ToSession::End { id }, _) => self.apply(id, |_, _| Some(Next::End(CloseReason::Ended))),
             // The kernel had no room for the descriptor: this session cannot be served, the others live on.
             (ToSession::Serve { id }, None) => {
-                self.say(FromSession::Closed { id, up: 0, down: 0, why: CloseReason::NoResources });
+                self.outbox.push(FromSession::Closed { id, up: 0, down: 0, why: CloseReason::NoResources });
                 Ok(())
             }
-            (ToSession::Relay { id, .. }, None) => self.tell(id, |connection, outside| {
+            (ToSession::Relay { id, .. }, None) => self.apply(id, |connection, outside| {
                 connection.refuse(RefusalReason::General, CloseReason::NoResources, outside)
             }),
         }
@@ -304,7 +304,7 @@ impl SessionWorker {
 
     /// Passes on what the monitor says of one session; a session that has ended in the meantime does not need it.
     /// Nothing from `act` means that the message makes no sense at this point.
-    fn tell(
+    fn apply(
         &mut self,
         id: Id,
         act: impl FnOnce(&mut Connection, &mut Outside<'_>) -> Option<Next>,
@@ -320,19 +320,14 @@ impl SessionWorker {
         if sensible { Ok(()) } else { Err(Ending::Protocol) }
     }
 
-    /// Goes out at the end of this turn, together with others.
-    fn say(&mut self, message: FromSession) {
-        self.channel.say(message);
-    }
-
     /// Sends what there is to say. What the channel has no room for waits until it has.
-    fn send(&mut self) -> Result<(), Ending> {
-        self.channel.flush()?;
-        let full = self.channel.is_full();
+    fn flush(&mut self) -> Result<(), Ending> {
+        self.outbox.flush()?;
+        let full = self.outbox.is_stuck();
         if full != self.channel_full {
             self.channel_full = full;
             let flags = if full { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
-            self.epoll.change(&self.channel, CHANNEL, flags).map_err(|_| Ending::System)?;
+            self.epoll.change(&self.outbox, CHANNEL, flags).map_err(|_| Ending::System)?;
         }
         Ok(())
     }
@@ -346,15 +341,15 @@ impl Unlocked {
     /// The monitor has sent its first message already.
     pub fn new(channel: OwnedFd) -> Result<Self, Ending> {
         let epoll = Epoll::new().map_err(|_| Ending::System)?;
-        let channel = Outbox::new(channel);
-        epoll.add(&channel, CHANNEL, EventFlags::IN).map_err(|_| Ending::System)?;
+        let outbox = Outbox::new(channel);
+        epoll.add(&outbox, CHANNEL, EventFlags::IN).map_err(|_| Ending::System)?;
         let none = LockdownReport {
             protocol: PROTOCOL_VERSION,
             landlock_abi: 0,
             landlock_enforced: false,
             memory_deny_write_execute: false,
         };
-        SessionWorker::set_up(epoll, channel, FromSession::Ready(none)).map(Self)
+        SessionWorker::set_up(epoll, outbox, FromSession::Ready(none)).map(Self)
     }
 
     /// Does what there is to do, after waiting for it for at most so long.
