@@ -7,9 +7,9 @@
 //! pipe or memory of its own only while its receiver does not take what was read: an idle relay has neither.
 //!
 //! A source that writes much in small pieces would cost a wake-up, a read and a write for each of them, here and at
-//! both peers. A flow that reads more than one piece in a millisecond, with nothing coming the other way, lets
-//! them gather: it looks again a millisecond later, and so on until there is nothing. An exchange of questions and
-//! answers never gets there.
+//! both peers. A flow that reads more than one piece in a millisecond, with nothing coming the other way, coalesces
+//! them: it is paced, which means that it reads again a millisecond later, and so on until there is nothing. An exchange
+//! of questions and answers never gets there.
 
 pub mod pipes;
 
@@ -33,7 +33,7 @@ const PIECE: usize = BUFFER / 64;
 /// a mapping that no read has reached yet cost nothing.
 const MAPPED: usize = 4 * BUFFER;
 
-/// What has gathered from small writes is bulk only from so many full reads on: splice(2) is slow with small pieces.
+/// A flow that coalesces small writes is bulk only from so many full reads on: splice(2) is slow with small pieces.
 const MUCH: u8 = 16;
 
 /// A splice of fewer bytes is the sign that bulk is over.
@@ -69,10 +69,10 @@ pub struct Flow {
     counted_since: u32,
     short_reads: u8,
     /// The source is looked at once in a millisecond, and not watched.
-    pub gathering: bool,
+    pub coalescing: bool,
     /// Nothing is read before the next millisecond.
-    pub resting: bool,
-    /// Somebody will [`wake`](Self::wake) it.
+    pub paced: bool,
+    /// Somebody will [`resume`](Self::resume) it.
     awaited: bool,
     held: Held,
 }
@@ -170,7 +170,7 @@ impl Mover {
                 Flow { held: Held::Piped(..) | Held::Copied(..), .. } => return Ok(Turn::Wait),
                 Flow { end: End::Read | End::PassedOn, .. } => return Ok(Turn::Done),
                 Flow { source_ready: false, .. } | Flow { sink_full: true, .. } => return Ok(Turn::Wait),
-                Flow { resting: true, .. } => return Ok(Turn::Wait),
+                Flow { paced: true, .. } => return Ok(Turn::Wait),
                 _ => {}
             }
             let spliced = self.mode == RelayMode::Splice || flow.bulk;
@@ -270,7 +270,7 @@ impl Mover {
         match length == most {
             true => {
                 flow.full_reads = flow.full_reads.saturating_add(1);
-                flow.bulk = flow.full_reads >= if flow.gathering { MUCH } else { 2 };
+                flow.bulk = flow.full_reads >= if flow.coalescing { MUCH } else { 2 };
             }
             // A short read has emptied the socket, and further data makes a new edge. A FIN that was seen earlier
             // makes none, and neither does what stands behind urgent data: then reading goes on.
@@ -324,14 +324,14 @@ impl Flow {
             (self.counted_since, self.short_reads) = (now, 0);
         }
         self.short_reads = self.short_reads.saturating_add(short.into());
-        self.gathering |= self.short_reads >= STREAM;
-        self.gathering &= !self.bulk && !self.source_finished && !self.urgent;
-        self.resting = self.gathering && short;
+        self.coalescing |= self.short_reads >= STREAM;
+        self.coalescing &= !self.bulk && !self.source_finished && !self.urgent;
+        self.paced = self.coalescing && short;
     }
 
     /// After a read that brought nothing: from now on the source is watched, and a stream that has paused counts anew.
     fn has_nothing(&mut self) {
-        if std::mem::take(&mut self.gathering) {
+        if std::mem::take(&mut self.coalescing) {
             self.short_reads = 0;
         }
         self.source_ready = false;
@@ -339,17 +339,17 @@ impl Flow {
 
     /// The other direction has moved something: this is an exchange and no stream, or no longer one.
     pub fn is_answered(&mut self) {
-        (self.short_reads, self.gathering) = (0, false);
+        (self.short_reads, self.coalescing) = (0, false);
     }
 
-    /// True once for each rest: [`wake`](Self::wake) is to be called in the next millisecond.
-    pub fn newly_resting(&mut self) -> bool {
-        self.resting && !std::mem::replace(&mut self.awaited, true)
+    /// True once for each pause: [`resume`](Self::resume) is to be called in the next millisecond.
+    pub fn newly_paced(&mut self) -> bool {
+        self.paced && !std::mem::replace(&mut self.awaited, true)
     }
 
     /// The next millisecond has come.
-    pub fn wake(&mut self) {
-        (self.awaited, self.resting, self.source_ready) = (false, false, true);
+    pub fn resume(&mut self) {
+        (self.awaited, self.paced, self.source_ready) = (false, false, true);
     }
 
     /// True once, when the sink has every byte of an ended source: its stream is to be ended as well.

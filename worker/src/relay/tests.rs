@@ -38,40 +38,40 @@ impl Way {
         }
     }
 
-    /// Small pieces, each moved at once, until the flow lets them gather.
+    /// Small pieces, each moved at once, until the flow coalesces them.
     fn stream(&mut self, now: u32) {
         for piece in 1..=STREAM {
-            assert!(!self.flow.gathering, "before piece {piece}");
+            assert!(!self.flow.coalescing, "before piece {piece}");
             self.write(b"piece");
             assert_eq!(self.turn(now), Turn::Wait);
             assert_eq!(self.arrived(), 5);
         }
-        assert!(self.flow.gathering);
+        assert!(self.flow.coalescing);
     }
 }
 
 const MODES: [RelayMode; 2] = [RelayMode::Adaptive, RelayMode::Splice];
 
 #[test]
-fn small_pieces_that_come_one_upon_the_other_gather() {
+fn small_pieces_that_come_one_upon_the_other_are_coalesced() {
     for mode in MODES {
         let mut way = way(mode);
         way.stream(7);
-        assert!(way.flow.newly_resting() && !way.flow.newly_resting(), "one wake-up for one rest");
+        assert!(way.flow.newly_paced() && !way.flow.newly_paced(), "one resumption for one pause");
         for _ in 0..3 {
             way.write(b"piece");
             assert_eq!((way.turn(7), way.arrived()), (Turn::Wait, 0));
         }
-        way.flow.wake();
+        way.flow.resume();
         assert_eq!((way.turn(8), way.arrived()), (Turn::Wait, 15));
-        assert!(way.flow.newly_resting(), "and again");
+        assert!(way.flow.newly_paced(), "and again");
     }
 }
 
 #[test]
-fn two_pieces_in_a_millisecond_gather_and_one_does_not() {
+fn two_pieces_in_a_millisecond_are_coalesced_and_one_is_not() {
     for mode in MODES {
-        for (pieces, gather) in [(1, false), (2, true)] {
+        for (pieces, coalesced) in [(1, false), (2, true)] {
             let mut way = way(mode);
             for now in 3..3 + 2 * WINDOW {
                 for _ in 0..pieces {
@@ -79,7 +79,7 @@ fn two_pieces_in_a_millisecond_gather_and_one_does_not() {
                     way.turn(now);
                 }
             }
-            assert_eq!(way.flow.gathering, gather, "{pieces} in {mode:?}");
+            assert_eq!(way.flow.coalescing, coalesced, "{pieces} in {mode:?}");
         }
     }
 }
@@ -89,12 +89,12 @@ fn a_stream_that_pauses_is_watched_again() {
     for mode in MODES {
         let mut way = way(mode);
         way.stream(7);
-        way.flow.wake();
+        way.flow.resume();
         way.turn(8);
-        assert!(!way.flow.gathering && !way.flow.resting);
+        assert!(!way.flow.coalescing && !way.flow.paced);
         way.write(b"piece");
         assert_eq!((way.turn(9), way.arrived()), (Turn::Wait, 5));
-        assert!(!way.flow.gathering);
+        assert!(!way.flow.coalescing);
     }
 }
 
@@ -110,13 +110,13 @@ fn questions_and_answers_and_slow_pieces_do_not_wait() {
                 way.flow.is_answered();
             }
         }
-        assert!(!way.flow.gathering, "answered");
+        assert!(!way.flow.coalescing, "answered");
         for now in 8..100 {
             way.write(b"piece");
             way.turn(now);
             assert_eq!(way.arrived(), 5);
         }
-        assert!(!way.flow.gathering, "slow");
+        assert!(!way.flow.coalescing, "slow");
     }
 }
 
@@ -125,15 +125,15 @@ fn an_exchange_behind_a_stream_does_not_wait() {
     for mode in MODES {
         let mut way = way(mode);
         way.stream(7);
-        way.flow.wake();
+        way.flow.resume();
         way.write(b"question");
         assert_eq!((way.turn(8), way.arrived()), (Turn::Wait, 8));
         way.flow.is_answered();
-        assert!(!way.flow.gathering, "the source is watched again, and its event ends the rest");
-        way.flow.resting = false;
+        assert!(!way.flow.coalescing, "the source is watched again, and its event ends the pause");
+        way.flow.paced = false;
         way.write(b"next");
         assert_eq!((way.turn(8), way.arrived()), (Turn::Wait, 4));
-        assert!(!way.flow.resting);
+        assert!(!way.flow.paced);
     }
 }
 
@@ -179,16 +179,16 @@ fn an_announced_end_and_urgent_data_do_not_wait() {
         ending.stream(7);
         ending.write(b"last");
         rustix::net::shutdown(&ending.sender, rustix::net::Shutdown::Write).unwrap();
-        (ending.flow.source_finished, ending.flow.orderly, ending.flow.resting) = (true, true, false);
+        (ending.flow.source_finished, ending.flow.orderly, ending.flow.paced) = (true, true, false);
         assert_eq!((ending.turn(7), ending.arrived()), (Turn::Done, 4));
 
         let mut urgent = way(mode);
         urgent.stream(7);
         urgent.write(b"piece");
-        (urgent.flow.urgent, urgent.flow.resting) = (true, false);
+        (urgent.flow.urgent, urgent.flow.paced) = (true, false);
         urgent.turn(7);
         assert_eq!(urgent.arrived(), 5);
-        assert!(!urgent.flow.gathering);
+        assert!(!urgent.flow.coalescing);
     }
 }
 
@@ -212,12 +212,12 @@ fn a_short_read_of_a_socket_in_error_is_not_the_end() {
 }
 
 #[test]
-fn what_gathers_is_copied_until_it_is_much() {
+fn what_is_coalesced_is_copied_until_it_is_much() {
     let mut way = way(RelayMode::Adaptive);
     way.stream(7);
-    way.flow.wake();
+    way.flow.resume();
     way.flow.full_reads = MUCH - 1;
     way.write(&[0; BUFFER]);
     way.turn(8);
-    assert!(way.flow.bulk && !way.flow.gathering);
+    assert!(way.flow.bulk && !way.flow.coalescing);
 }

@@ -84,15 +84,15 @@ pub(crate) struct Outside<'a> {
     pub(crate) now: u32,
     /// In milliseconds since the same start.
     pub(crate) now_ms: u32,
-    pub(crate) rests: &'a mut Rests,
+    pub(crate) paced: &'a mut PacedQueue,
 }
 
 /// Flows that wait for the next millisecond, in the order in which they began to.
-pub(crate) type Rests = VecDeque<Rest>;
+pub(crate) type PacedQueue = VecDeque<PacedFlow>;
 
-/// A flow that lets bytes gather.
+/// A flow that coalesces small pieces.
 #[derive(Debug)]
-pub(crate) struct Rest {
+pub(crate) struct PacedFlow {
     pub(crate) since_ms: u32,
     pub(crate) slot: usize,
     pub(crate) id: Id,
@@ -167,7 +167,7 @@ impl Connection {
         reads.orderly = flags.contains(On::RDHUP) && !flags.contains(On::ERR);
         reads.urgent |= flags.contains(On::PRI);
         if reads.source_ready {
-            reads.resting = false;
+            reads.paced = false;
         }
         writes.sink_full &= !flags.intersects(On::OUT | On::HUP | On::ERR);
         let [client, server] = &mut self.failed;
@@ -383,18 +383,18 @@ impl Connection {
         }
     }
 
-    /// Watches what is waited for: sources that do not let bytes gather, and sinks that have been full once. What is
+    /// Watches what is waited for: sources that are not coalesced, and sinks that have been full once. What is
     /// ready already is reported at once.
     fn watch(&mut self, outside: &mut Outside<'_>) -> Result<(), Errno> {
         let Some(server) = &self.server else { return Ok(()) };
         let (slot, id) = (outside.slot, self.id);
         let [client_watched, server_watched] = &mut self.watched;
-        for (socket, side, gathering, sink_full, watched) in [
-            (&self.client, Side::Client, self.up.gathering, self.down.sink_full, client_watched),
-            (server, Side::Server, self.down.gathering, self.up.sink_full, server_watched),
+        for (socket, side, coalescing, sink_full, watched) in [
+            (&self.client, Side::Client, self.up.coalescing, self.down.sink_full, client_watched),
+            (server, Side::Server, self.down.coalescing, self.up.sink_full, server_watched),
         ] {
             let room = if sink_full { EventFlags::OUT } else { *watched & EventFlags::OUT };
-            let data = if gathering { EventFlags::empty() } else { EventFlags::IN };
+            let data = if coalescing { EventFlags::empty() } else { EventFlags::IN };
             let flags = WATCHED.difference(EventFlags::IN) | room | data;
             if flags != *watched {
                 outside.epoll.change(socket, token(slot, id, side), flags)?;
@@ -402,18 +402,18 @@ impl Connection {
             }
         }
         for (source, flow) in [(Side::Client, &mut self.up), (Side::Server, &mut self.down)] {
-            if flow.newly_resting() {
-                outside.rests.push_back(Rest { since_ms: outside.now_ms, slot, id, source });
+            if flow.newly_paced() {
+                outside.paced.push_back(PacedFlow { since_ms: outside.now_ms, slot, id, source });
             }
         }
         Ok(())
     }
 
-    /// The rest of the flow from `source` is over.
-    pub(crate) fn wake(&mut self, source: Side) {
+    /// The pause of the flow from `source` is over.
+    pub(crate) fn resume(&mut self, source: Side) {
         match source {
-            Side::Client => self.up.wake(),
-            Side::Server => self.down.wake(),
+            Side::Client => self.up.resume(),
+            Side::Server => self.down.resume(),
         }
     }
 

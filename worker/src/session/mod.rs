@@ -10,7 +10,7 @@ use crate::outbox::{Incoming, Outbox};
 use crate::profile::PROFILE_SESSION;
 use crate::relay::Mover;
 use crate::{Ending, lockdown};
-use connection::{Connection, Next, Outside, REFUSED_LIMIT, Rest, Rests};
+use connection::{Connection, Next, Outside, PacedFlow, PacedQueue, REFUSED_LIMIT};
 use rustix::event::epoll::{Event, EventFlags};
 use slab::Slab;
 use sockd_common::message::request::RefusalReason;
@@ -66,7 +66,7 @@ struct SessionWorker {
     now: u32,
     /// Milliseconds since the start; what wraps is compared for equality only.
     now_ms: u32,
-    rests: Rests,
+    paced: PacedQueue,
     /// Whether the channel had a message in the last turn: then it is read until it is empty.
     is_told_much: bool,
     next_sweep: u32,
@@ -106,7 +106,7 @@ impl SessionWorker {
             start: Instant::now(),
             now: 0,
             now_ms: 0,
-            rests: Rests::new(),
+            paced: PacedQueue::new(),
             is_told_much: false,
             next_sweep: 0,
         }
@@ -124,7 +124,7 @@ impl SessionWorker {
     fn turn(&mut self, events: &mut Vec<Event>, patience: Option<Duration>) -> Result<(), Ending> {
         self.epoll.wait(events, patience).map_err(|_| Ending::System)?;
         self.read_clock();
-        self.end_rests();
+        self.resume_paced();
         for (slot, id) in std::mem::take(&mut self.unfinished) {
             self.with(slot, id, |connection, outside| {
                 connection.queued = false;
@@ -152,12 +152,12 @@ impl SessionWorker {
         self.now_ms = (since.as_millis() & u128::from(u32::MAX)) as u32;
     }
 
-    /// Lets flows go on that have rested since an earlier millisecond.
-    fn end_rests(&mut self) {
-        while self.rests.front().is_some_and(|rest| rest.since_ms != self.now_ms) {
-            let Some(Rest { slot, id, source, .. }) = self.rests.pop_front() else { return };
+    /// Resumes the flows that have been paced since an earlier millisecond.
+    fn resume_paced(&mut self) {
+        while self.paced.front().is_some_and(|flow| flow.since_ms != self.now_ms) {
+            let Some(PacedFlow { slot, id, source, .. }) = self.paced.pop_front() else { return };
             self.with(slot, id, |connection, outside| {
-                connection.wake(source);
+                connection.resume(source);
                 connection.advance(outside)
             });
         }
@@ -168,7 +168,7 @@ impl SessionWorker {
         if !self.unfinished.is_empty() {
             return Some(Duration::ZERO);
         }
-        if !self.rests.is_empty() {
+        if !self.paced.is_empty() {
             return Some(Duration::from_millis(1));
         }
         if self.connections.is_empty() && self.mover.pipes.is_empty() {
@@ -201,8 +201,8 @@ impl SessionWorker {
             return;
         };
         let (now, now_ms) = (self.now, self.now_ms);
-        let Self { epoll, mover, rests, .. } = self;
-        let mut outside = Outside { epoll, mover, slot, now, now_ms, rests };
+        let Self { epoll, mover, paced, .. } = self;
+        let mut outside = Outside { epoll, mover, slot, now, now_ms, paced };
         match act(connection, &mut outside) {
             Next::Wait if connection.is_refused() => {
                 self.next_sweep = self.next_sweep.min(self.now.saturating_add(REFUSED_LIMIT));
