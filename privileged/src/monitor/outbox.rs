@@ -21,7 +21,7 @@ const SHORT_LIMIT: Duration = Duration::from_secs(1);
 /// A channel with the messages that have not been taken yet. A descriptor waits with its message and is closed once
 /// it has been handed over.
 #[derive(Debug)]
-pub struct Link<Out, In> {
+pub struct Outbox<Out, In> {
     end: MonitorEnd<Out, In>,
     ready: bool,
     starved: bool,
@@ -34,7 +34,7 @@ pub struct Link<Out, In> {
     watched: bool,
 }
 
-impl<Out: Message, In: Message> Link<Out, In> {
+impl<Out: Message, In: Message> Outbox<Out, In> {
     /// Takes over the monitor's end and sends the message that sets the worker up.
     pub fn new(socket: OwnedFd, setup: &Out) -> Result<Self, ChannelError> {
         let end = MonitorEnd::new(socket);
@@ -136,7 +136,7 @@ impl<Out: Message, In: Message> Link<Out, In> {
     }
 }
 
-impl<Out, In> AsFd for Link<Out, In> {
+impl<Out, In> AsFd for Outbox<Out, In> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.end.as_fd()
     }
@@ -150,18 +150,18 @@ mod tests {
     use sockd_common::message::Id;
     use sockd_common::message::session::{FromSession, RelayMode, ToSession};
 
-    type Ends = (Link<ToSession, FromSession>, WorkerEnd<FromSession, ToSession>);
+    type Ends = (Outbox<ToSession, FromSession>, WorkerEnd<FromSession, ToSession>);
 
     fn ends() -> Ends {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
         let setup = ToSession::Setup { relay: RelayMode::Adaptive, idle_limit: 1 };
-        let mut link = Link::new(ours, &setup).unwrap();
+        let mut link = Outbox::new(ours, &setup).unwrap();
         link.mark_ready();
         (link, WorkerEnd::new(theirs))
     }
 
-    fn serve(link: &mut Link<ToSession, FromSession>, number: usize) -> bool {
+    fn serve(link: &mut Outbox<ToSession, FromSession>, number: usize) -> bool {
         let client = rustix::io::fcntl_dupfd_cloexec(&*link, 3).unwrap();
         link.send(ToSession::Serve { id: Id(u32::try_from(number).unwrap()) }, Some(client))
     }

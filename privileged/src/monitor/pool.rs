@@ -1,6 +1,6 @@
 //! The workers that run: which client host is served by which of them, and when one comes or goes.
 
-use crate::monitor::outbox::Link;
+use crate::monitor::outbox::Outbox;
 use crate::process::sys;
 use crate::spawner::protocol::{Channel, FromSpawner, ToSpawner};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -28,13 +28,13 @@ pub type Asks = (Role, Host, Option<SocketAddr>);
 #[derive(Debug)]
 pub enum Line {
     /// To a session worker.
-    Session(Link<ToSession, FromSession>),
+    Session(Outbox<ToSession, FromSession>),
     /// To an ident worker.
-    Ident(Link<ToIdent, FromIdent>),
+    Ident(Outbox<ToIdent, FromIdent>),
     /// To the resolver worker.
-    Resolver(Link<ToResolver, FromResolver>),
+    Resolver(Outbox<ToResolver, FromResolver>),
     /// To an upstream worker.
-    Upstream(Link<ToUpstream, FromUpstream>),
+    Upstream(Outbox<ToUpstream, FromUpstream>),
 }
 
 /// What is the same whatever messages a channel carries: a function cannot be given links of four types.
@@ -95,7 +95,7 @@ pub const STARVED: Duration = Duration::from_millis(100);
 /// All workers.
 #[derive(Debug)]
 pub struct Workers {
-    spawner: Link<ToSpawner, FromSpawner>,
+    spawner: Outbox<ToSpawner, FromSpawner>,
     workers: Slots<Worker, 'w'>,
     serving: HashMap<Host, Vec<WorkerKey>>,
     asking: HashMap<Asks, WorkerKey>,
@@ -115,7 +115,7 @@ impl Workers {
     /// No workers yet. `descriptors` is the limit that every worker inherits.
     pub fn new(spawner: Channel, descriptors: u64) -> Self {
         Self {
-            spawner: Link::to_reader(spawner),
+            spawner: Outbox::to_reader(spawner),
             workers: Slots::default(),
             serving: HashMap::new(),
             asking: HashMap::new(),
@@ -131,7 +131,7 @@ impl Workers {
     }
 
     /// The spawner's channel.
-    pub fn spawner(&mut self) -> &mut Link<ToSpawner, FromSpawner> {
+    pub fn spawner(&mut self) -> &mut Outbox<ToSpawner, FromSpawner> {
         &mut self.spawner
     }
 
@@ -150,10 +150,10 @@ impl Workers {
         // Where the kernel can, the monitor's end refuses descriptors; the worker's filter has no way to send any.
         let _ = sys::refuse_descriptors(&ours);
         let line = match role {
-            Role::Session => Line::Session(Link::new(ours, &session_setup(settings))?),
-            Role::Ident => Line::Ident(Link::new(ours, &ToIdent::Setup)?),
-            Role::Resolver => Line::Resolver(Link::new(ours, &resolver_setup())?),
-            Role::Upstream => Line::Upstream(Link::new(ours, &ToUpstream::Setup)?),
+            Role::Session => Line::Session(Outbox::new(ours, &session_setup(settings))?),
+            Role::Ident => Line::Ident(Outbox::new(ours, &ToIdent::Setup)?),
+            Role::Resolver => Line::Resolver(Outbox::new(ours, &resolver_setup())?),
+            Role::Upstream => Line::Upstream(Outbox::new(ours, &ToUpstream::Setup)?),
             // Only `sockd -ver` starts these, and not from here.
             Role::Probe => return Err(ChannelError::Io(rustix::io::Errno::INVAL)),
         };
@@ -440,7 +440,7 @@ impl Worker {
         any_link!(&self.line, gives_up)
     }
 
-    /// See [`Link::wants_room`].
+    /// See [`Outbox::wants_room`].
     pub fn wants_room(&mut self) -> Option<bool> {
         any_link!(&mut self.line, wants_room)
     }

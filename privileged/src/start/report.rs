@@ -2,7 +2,7 @@
 
 use crate::config::options::Options;
 use crate::config::read::{SERVICES, upstream_file, upstreams};
-use crate::monitor::outbox::Link;
+use crate::monitor::outbox::Outbox;
 use crate::process::error::StartError;
 use crate::spawner::protocol::{Ending, FromSpawner, ToSpawner};
 use crate::spawner::{self, Spawner};
@@ -86,14 +86,14 @@ fn layers(spawner: &Spawner) -> Result<Vec<Layer>, String> {
     Ok(layers)
 }
 
-type Probe = Link<ToProbe, FromProbe>;
+type Probe = Outbox<ToProbe, FromProbe>;
 
 /// Starts a probe worker as every worker is started.
 fn probe(spawner: &Spawner, serial: u32) -> Result<(Probe, LockdownReport), String> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
         .map_err(|error| format!("socketpair: {error}"))?;
-    let mut link = Link::new(ours, &ToProbe::Setup).map_err(|error| error.to_string())?;
+    let mut link = Outbox::new(ours, &ToProbe::Setup).map_err(|error| error.to_string())?;
     let spawn = ToSpawner::Spawn { serial, role: Role::Probe };
     spawner.channel.send(&spawn, Some(theirs.as_fd())).map_err(|error| error.to_string())?;
     drop(theirs);
