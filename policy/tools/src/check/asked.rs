@@ -1,0 +1,85 @@
+//! The request that the program is asked about.
+
+use std::fmt;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::os::unix::ffi::OsStrExt;
+
+use sockd_policy::{HostName, Services, UserId, canonical};
+
+use crate::cli::Check;
+
+/// One request.
+pub(super) struct Asked {
+    pub(super) user: UserId,
+    user_shown: String,
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
+    pub(super) port: u16,
+    pub(super) source_names: Vec<HostName>,
+    pub(super) destination_names: Vec<HostName>,
+}
+
+impl Asked {
+    /// The request that the options have, if they have one.
+    pub(super) fn from_options(options: &Check, services: &Services) -> Result<Option<Asked>, String> {
+        let (Some(user), Some(source), Some(destination), Some(port)) =
+            (&options.user, &options.source, &options.destination, &options.port)
+        else {
+            // Without a request there must be something else to do.
+            let idle = options.batch.is_none() && !options.lint;
+            return if idle {
+                Err("expected user, src_addr, dst_addr and service or port".into())
+            } else {
+                Ok(None)
+            };
+        };
+        let mut asked = Asked::of(user.as_bytes(), source, destination, port, services)?;
+        asked.source_names.extend(names(&options.source_names)?);
+        asked.destination_names.extend(names(&options.destination_names)?);
+        Ok(Some(asked))
+    }
+
+    /// A request of words.
+    pub(super) fn of(
+        user: &[u8],
+        source: &str,
+        destination: &str,
+        port: &str,
+        services: &Services,
+    ) -> Result<Asked, String> {
+        let known = services
+            .port_of(port)
+            .or_else(|| port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok()).flatten());
+        let port = known.ok_or_else(|| format!("Unknown service or illegal port number '{port}'"))?;
+        let (source, source_names) = host(source)?;
+        let (destination, destination_names) = host(destination)?;
+        let user_shown = String::from_utf8_lossy(user).escape_debug().to_string();
+        let user = UserId::parse(user).map_err(|error| error.to_string())?;
+        Ok(Asked { user, user_shown, source, destination, port, source_names, destination_names })
+    }
+}
+
+fn names(given: &[String]) -> Result<Vec<HostName>, String> {
+    let name = |name: &String| HostName::parse(name.as_bytes()).map_err(|error| format!("'{name}': {error}"));
+    given.iter().map(name).collect()
+}
+
+/// A host by address, or by name and then with that name.
+fn host(text: &str) -> Result<(IpAddr, Vec<HostName>), String> {
+    if let Ok(address) = text.parse() {
+        return Ok((canonical(address), Vec::new()));
+    }
+    let unknown = || format!("Unknown host '{text}'");
+    let name = HostName::parse(text.as_bytes()).map_err(|_| unknown())?;
+    let found: Vec<_> = (text, 0).to_socket_addrs().map_err(|_| unknown())?.map(|found| found.ip()).collect();
+    let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    first.map(|address| (*address, vec![name])).ok_or_else(unknown)
+}
+
+/// The request in the words of the classic program.
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Asked { user_shown, source, destination, port, .. } = self;
+        write!(f, "USER:{user_shown},  SRC:{source},  DST:{destination}, PORT:{port}")
+    }
+}

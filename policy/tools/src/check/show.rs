@@ -1,0 +1,134 @@
+//! What is decided on one request, in the words of the classic program.
+
+use sockd_policy::hook::expand;
+use sockd_policy::{DenyReason, IdentMode, Route, RuleRef, Template, Upstream, Way};
+
+use super::asked::Asked;
+use super::trial::{Outcome, Trial};
+
+/// Shows what is decided on a request; whether it is permitted.
+pub(super) fn single(trial: &Trial, asked: &Asked, explain: bool) -> bool {
+    let outcome = trial.decide(asked);
+    match outcome.rule {
+        Some(rule) => eprintln!("{}", line(trial, rule.line(), &rule.to_string())),
+        None => eprintln!("*** No match with any line. Access denied."),
+    }
+    special(trial, &outcome);
+    let routed = route(trial, asked, &outcome) && upstream(trial, &outcome);
+    if let Some(refusal) = outcome.refusal {
+        eprintln!("*** Refused by guard: {refusal}. Access denied.");
+    }
+    if explain {
+        self::explain(trial, asked, &outcome);
+    }
+    outcome.verdict.is_ok() && outcome.refusal.is_none() && routed
+}
+
+/// A line as it stands in the text, or as it is in effect.
+fn line(trial: &Trial, number: u32, effective: &str) -> String {
+    let written = (number as usize).checked_sub(1).and_then(|place| trial.text.get(place));
+    format!("Line {number}: {}", written.map_or(effective, String::as_str))
+}
+
+/// Shows the special line that identd's answer leads to.
+fn special(trial: &Trial, outcome: &Outcome) {
+    let [no_identd, bad_id] = trial.rules.special_lines();
+    let show = |number: u32, name: &str, template: Option<Template>| {
+        if let Some(template) = template {
+            eprintln!("{}", line(trial, number, &format!("{name} {}", template.text())));
+        }
+    };
+    match outcome.verdict {
+        Ok(permit) if permit.unverified => show(no_identd, "#NO_IDENTD:", trial.rules.no_identd()),
+        Err(DenyReason::NoIdentd) => {
+            show(no_identd, "#NO_IDENTD:", trial.rules.no_identd());
+            eprintln!("Access denied: cannot verify user-id.");
+        }
+        Err(DenyReason::BadIdentity) => {
+            show(bad_id, "#BAD_ID:", trial.rules.bad_id());
+            eprintln!("Access denied: bad user-id.");
+        }
+        _ => {}
+    }
+}
+
+/// Shows the route of what is permitted; false if there is none.
+fn route(trial: &Trial, asked: &Asked, outcome: &Outcome) -> bool {
+    let (Some((path, _)), Some(route)) = (&trial.routes, outcome.route) else { return true };
+    eprintln!("==== Checking routing file ({})...", path.display());
+    let Route::From { line, source } = route else {
+        eprintln!("***Cannot find appropriate interface to communicate with {}", asked.destination);
+        return false;
+    };
+    let text =
+        if trial.text.is_empty() { String::new() } else { std::fs::read_to_string(path).unwrap_or_default() };
+    let written = (line as usize).checked_sub(1).and_then(|place| text.lines().nth(place)).map(str::to_owned);
+    eprintln!("Line {line}: {}", written.unwrap_or_else(|| format!("from {source}")));
+    true
+}
+
+/// Shows the way of what is permitted; false if it is denied there.
+fn upstream(trial: &Trial, outcome: &Outcome) -> bool {
+    let (Some((path, _)), Some(upstream)) = (&trial.upstreams, &outcome.upstream) else { return true };
+    eprintln!("==== Checking upstream file ({})...", path.display());
+    match upstream {
+        Upstream::By { line: 0, way: Way::Deny, .. } | Upstream::NeedNames => {
+            eprintln!("*** No match with any line. Access denied.");
+            false
+        }
+        Upstream::By { line, way, .. } => {
+            eprintln!("Line {line}: {way}");
+            *way != Way::Deny
+        }
+    }
+}
+
+/// Shows why earlier lines did not match, and what would be asked and run.
+fn explain(trial: &Trial, asked: &Asked, outcome: &Outcome) {
+    for (rule, field) in trial.close_lines(asked, outcome) {
+        eprintln!("not line {}: the {field} differs: {rule}", rule.line());
+    }
+    if let Some(rule) = outcome.rule {
+        eprintln!("decided by line {}: {rule}", rule.line());
+        eprintln!("identd: {}", asks_identd(&rule, trial.mode));
+    }
+    if let Some(Route::From { source, line }) = outcome.route {
+        eprintln!("route: from {source} by line {line}");
+    }
+    for command in commands(trial, outcome) {
+        eprintln!("would run: {}", expand(command.text(), &trial.values(asked)));
+    }
+}
+
+/// The commands that are due: none where a guard refuses or there is no route, and where the upstream file denies
+/// what the rules permit, only that of its line.
+fn commands<'r>(trial: &'r Trial, outcome: &Outcome<'r>) -> Vec<Template<'r>> {
+    if outcome.refusal.is_some() {
+        return Vec::new();
+    }
+    let own = outcome.rule.and_then(|rule| rule.command());
+    let (upstream, denied) = match &outcome.upstream {
+        Some(Upstream::By { command, way, .. }) => (*command, *way == Way::Deny),
+        _ => (None, false),
+    };
+    let no_route = matches!(outcome.route, Some(Route::NoMatch | Route::NeedNames));
+    let due = match outcome.verdict {
+        Ok(_) if denied => [upstream, None, None],
+        Ok(_) if no_route => [None, None, None],
+        Ok(permit) if permit.unverified => [trial.rules.no_identd(), own, upstream],
+        Ok(_) => [own, upstream, None],
+        Err(DenyReason::Rule) => [own, None, None],
+        Err(DenyReason::NoIdentd) => [trial.rules.no_identd(), None, None],
+        Err(DenyReason::BadIdentity) => [trial.rules.bad_id(), None, None],
+        Err(DenyReason::NoMatch) => [None, None, None],
+    };
+    due.into_iter().flatten().collect()
+}
+
+fn asks_identd(rule: &RuleRef, default: IdentMode) -> &'static str {
+    match (rule.permits(), rule.ident().unwrap_or(default)) {
+        (false, _) | (_, IdentMode::Off) => "not asked",
+        (true, IdentMode::Lenient) => "asked on the client host; another user is denied, no answer is not",
+        (true, IdentMode::Strict) => "asked on the client host; another user and no answer are denied",
+    }
+}

@@ -1,0 +1,214 @@
+//! The files that requests are held against, and what they decide.
+
+use std::net::{IpAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+
+use sockd_policy::guard::{self, AddressKind, Refusal};
+use sockd_policy::hook::Values;
+use sockd_policy::{
+    Command, DenyReason, Facts, HostName, IdentMode, Identity, Permit, Request, Route, Routes, RuleRef,
+    RuleSet, Services, Upstream, Upstreams, UserId, Verdict, Way,
+};
+
+use crate::cli::{Check, Ident};
+use crate::files::{Kind, Policy, or_default};
+
+use super::asked::Asked;
+
+/// What requests are held against.
+pub(super) struct Trial {
+    pub(super) rules: RuleSet,
+    pub(super) routes: Option<(PathBuf, Routes)>,
+    pub(super) upstreams: Option<(PathBuf, Upstreams)>,
+    pub(super) conf: PathBuf,
+    /// The lines of the text, for showing them as they are written; none of a frozen file.
+    pub(super) text: Vec<String>,
+    pub(super) services: Services,
+    pub(super) mode: IdentMode,
+    /// What identd is taken to say; the claimed user if nothing.
+    pub(super) identity: Option<Identity>,
+}
+
+/// What comes of a request.
+pub(super) struct Outcome<'r> {
+    pub(super) verdict: Result<Permit<'r>, DenyReason>,
+    pub(super) rule: Option<RuleRef<'r>>,
+    pub(super) refusal: Option<Refusal>,
+    pub(super) route: Option<Route>,
+    pub(super) upstream: Option<Upstream<'r>>,
+}
+
+/// How many lines that came close are shown.
+const CLOSE: usize = 20;
+
+impl Trial {
+    /// Reads the files that the options name.
+    pub(super) fn load(options: &Check, services: Services) -> Result<Trial, Vec<String>> {
+        let conf = or_default(&options.conf, place(options, Kind::Rules));
+        let Policy::Rules(rules) = read(options, Kind::Rules, &conf)? else { return Err(Vec::new()) };
+        let routes = match optional(options, &options.route, Kind::Routes)? {
+            Some((path, Policy::Routes(routes))) => Some((path, routes)),
+            _ => None,
+        };
+        let upstreams = match optional(options, &options.upstream, Kind::Upstreams)? {
+            Some((path, Policy::Upstreams(upstreams))) => Some((path, upstreams)),
+            _ => None,
+        };
+        let text = if options.frozen { Vec::new() } else { lines(&conf) };
+        let (mode, identity) = (ident_mode(options.ident), identity(options.ident));
+        Ok(Trial { rules, routes, upstreams, conf, text, services, mode, identity })
+    }
+
+    fn request<'a>(&self, asked: &'a Asked) -> Request<'a> {
+        Request {
+            source: asked.source,
+            destination: Some(asked.destination),
+            port: asked.port,
+            user: &asked.user,
+            ident_default: self.mode,
+        }
+    }
+
+    /// Decides on a request as the daemon would.
+    pub(super) fn decide(&self, asked: &Asked) -> Outcome<'_> {
+        let confirmed = Identity::Known(asked.user.clone());
+        let facts = facts(asked, self.identity.as_ref().unwrap_or(&confirmed));
+        let (verdict, rule) = match self.rules.decide(&self.request(asked), &facts) {
+            Verdict::Permit(permit) => (Ok(permit), Some(permit.rule)),
+            Verdict::Deny(deny) => (Err(deny.why), deny.rule),
+            Verdict::Need(_) => (Err(DenyReason::NoMatch), None),
+        };
+        let (upstream, route) = if verdict.is_ok() { self.ways(asked) } else { (None, None) };
+        Outcome { verdict, rule, refusal: refusal(asked, verdict.as_ref().ok()), route, upstream }
+    }
+
+    /// How a permitted request would be carried out.
+    fn ways(&self, asked: &Asked) -> (Option<Upstream<'_>>, Option<Route>) {
+        let Asked { destination, destination_names, port, user, .. } = asked;
+        let upstream = self.upstreams.as_ref().map(|(_, upstreams)| {
+            upstreams.way_for(Some(*destination), Some(destination_names), *port, user)
+        });
+        // The address of a next server needs a route, not the destination.
+        let is_direct = !matches!(upstream, Some(Upstream::By { way: Way::Sockd(_), .. }));
+        let routes = self.routes.as_ref().filter(|_| is_direct);
+        (upstream, routes.map(|(_, routes)| routes.source_for(*destination, Some(destination_names))))
+    }
+
+    /// The fields in which each line before the deciding one differs from the request, if it is a single one.
+    pub(super) fn close_lines<'r>(
+        &'r self,
+        asked: &Asked,
+        outcome: &Outcome,
+    ) -> Vec<(RuleRef<'r>, &'static str)> {
+        let confirmed = Identity::Known(asked.user.clone());
+        let facts = facts(asked, self.identity.as_ref().unwrap_or(&confirmed));
+        let request = self.request(asked);
+        let end = outcome.rule.map_or(self.rules.len(), |rule| rule.index() as usize);
+        let close =
+            self.rules.rules().take(end).filter_map(|rule| match rule.mismatches(&request, &facts)[..] {
+                [field] => Some((rule, field)),
+                _ => None,
+            });
+        close.take(CLOSE).collect()
+    }
+
+    /// The values that a command would be filled in with.
+    pub(super) fn values<'a>(&'a self, asked: &'a Asked) -> Values<'a> {
+        let ident_user = match &self.identity {
+            Some(Identity::Known(user)) => Some(user.as_bytes()),
+            Some(Identity::Unknown) => None,
+            None => (self.mode != IdentMode::Off).then_some(asked.user.as_bytes()),
+        };
+        Values {
+            source_name: asked.source_names.first().map(HostName::as_str),
+            source: asked.source,
+            command: Command::Connect,
+            pid: std::process::id(),
+            service: self.services.name_of(asked.port),
+            port: asked.port,
+            ident_user,
+            user: asked.user.as_bytes(),
+            destination_name: asked.destination_names.first().map(HostName::as_str),
+            destination: asked.destination,
+        }
+    }
+}
+
+/// Where a file of this kind usually is.
+fn place(options: &Check, kind: Kind) -> &'static str {
+    if options.frozen { kind.frozen() } else { kind.text() }
+}
+
+fn read(options: &Check, kind: Kind, path: &Path) -> Result<Policy, Vec<String>> {
+    let policy = if options.frozen {
+        Policy::from_frozen(kind, path)
+    } else {
+        Policy::from_text(kind, path, &options.services)
+    };
+    policy.map(|(policy, _)| policy).map_err(|fault| fault.messages(path))
+}
+
+/// Reads a file that need not be there. The files in /etc belong together; to another `sockd.conf` they need not belong.
+fn optional(
+    options: &Check,
+    given: &Option<PathBuf>,
+    kind: Kind,
+) -> Result<Option<(PathBuf, Policy)>, Vec<String>> {
+    let usual = PathBuf::from(place(options, kind));
+    let usual = Some(usual).filter(|path| options.conf.is_none() && path.exists());
+    let path = given.clone().or(usual);
+    path.map(|path| read(options, kind, &path).map(|policy| (path, policy))).transpose()
+}
+
+/// The lines of a text as they are written.
+fn lines(path: &Path) -> Vec<String> {
+    let text = std::fs::read(path).unwrap_or_default();
+    text.split(|byte| *byte == b'\n').map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+}
+
+fn ident_mode(ident: Ident) -> IdentMode {
+    if ident.strict {
+        IdentMode::Strict
+    } else if ident.lenient || ident.bad {
+        IdentMode::Lenient
+    } else {
+        IdentMode::Off
+    }
+}
+
+/// The answer that identd is taken to give.
+fn identity(ident: Ident) -> Option<Identity> {
+    if ident.bad {
+        UserId::parse(b"unknown").ok().map(Identity::Known)
+    } else {
+        (ident.strict || ident.lenient).then_some(Identity::Unknown)
+    }
+}
+
+fn refusal(asked: &Asked, permit: Option<&Permit>) -> Option<Refusal> {
+    let kind = kind(asked.destination);
+    guard::always_refused(asked.destination, asked.port, kind, false)
+        .or_else(|| guard::refused_unless_named(asked.destination, kind, &permit?.rule))
+}
+
+fn facts<'a>(asked: &'a Asked, identity: &'a Identity) -> Facts<'a> {
+    Facts {
+        source_names: Some(&asked.source_names),
+        destination_names: Some(&asked.destination_names),
+        identity: Some(identity),
+    }
+}
+
+/// What this host takes the address for. A socket can be bound to own and broadcast addresses, a listener only to own
+/// ones; neither sends anything.
+fn kind(address: IpAddr) -> AddressKind {
+    if address.is_multicast() {
+        AddressKind::Multicast
+    } else if UdpSocket::bind((address, 0)).is_err() || address.is_unspecified() {
+        AddressKind::Unicast
+    } else if TcpListener::bind((address, 0)).is_err() {
+        AddressKind::Broadcast
+    } else {
+        AddressKind::Local
+    }
+}
