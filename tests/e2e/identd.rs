@@ -9,7 +9,7 @@ use sockd_tests::line::Line;
 use sockd_tests::procfs;
 use sockd_tests::site::{CLIENT, INSIDE, NAMESERVER, OTHER, OUTSIDE, SERVER, Site};
 use sockd_tests::socks::{PROXY, REJECTED, Reply, Request, ask, granted, send_to};
-use sockd_tests::wait::until_true;
+use sockd_tests::wait::{LONG, until_true};
 use socket2::SockRef;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -118,6 +118,8 @@ const SAM: u32 = USERS[1].1;
 #[test]
 fn a_real_identd_vouches_for_its_users_and_for_nobody_else() {
     let mut place = place(STRICT, "()");
+    // Of the machine that the tests run on.
+    place.lab.site.client.account("joe", 1000, "/home/joe");
     let _oidentd = oidentd(&place.lab.site.client, "", "");
     assert_eq!(place.code_as(JOE, "joe"), 90);
     place.lab.assert_logged(&place.visit("joe", "joe").relayed(1, 1));
@@ -390,7 +392,7 @@ fn an_answer_that_comes_after_its_time_changes_nothing() {
     let mut line = send_to(&place.lab.site.client, PROXY, &bind);
     let port = Reply::read(&mut line);
     assert_eq!(port.code, 90);
-    is_closed.recv_timeout(Duration::from_secs(20)).expect("identd is let go");
+    is_closed.recv_timeout(LONG).expect("identd is let go");
     let _peer = Line::dial(&place.lab.site.server, SocketAddr::V4(port.address));
     assert_eq!(Reply::read(&mut line).code, 90);
 }
@@ -398,24 +400,22 @@ fn an_answer_that_comes_after_its_time_changes_nothing() {
 #[test]
 fn a_silent_identd_delays_neither_other_clients_nor_other_connections_of_its_host() {
     let conf = "permit ?=n 0.0.0.0 0.0.0.0 198.51.100.10 255.255.255.255 eq 9\npermit ?=i 0.0.0.0 0.0.0.0\n";
-    let (_identd, place) = place_with_identd(conf, "(ident_limit: 25)");
+    let (_identd, place) = place_with_identd(conf, "(ident_limit: 600)");
     let _discard = Far::listen_at(&place.lab.site.server, (SERVER, 9));
     let mut waiting: Vec<_> =
         (0..100).map(|_| send_to(&place.lab.site.client, PROXY, &place.request())).collect();
     until_true("identd is being asked", || _identd.queries().len() == 100);
-    let begun = Instant::now();
     drop(granted(&place.lab.site.client, &Request::connect((SERVER, 9))));
     // No identd there: the refusal of the connection is the answer.
     drop(granted(&place.lab.site.other, &place.request()));
     _identd.names("joe");
     drop(granted(&place.lab.site.client, &place.request()));
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(waiting.iter_mut().all(|line| line.is_quiet()));
 }
 
 #[test]
 fn questions_to_one_identd_are_limited_and_those_to_another_are_not() {
-    let (identd, place) = place_with_identd(STRICT, "(ident_limit: 25, max_idents_per_host: 5)");
+    let (identd, place) = place_with_identd(STRICT, "(ident_limit: 600, max_idents_per_host: 5)");
     let waiting: Vec<_> = (0..5).map(|_| send_to(&place.lab.site.client, PROXY, &place.request())).collect();
     until_true("identd is being asked", || identd.queries().len() == 5);
     for _ in 0..3 {

@@ -122,6 +122,11 @@ impl Host {
         .unwrap_or_else(|error| panic!("{path}: {error}"));
     }
 
+    /// Makes an account, whatever accounts there are.
+    pub fn account(&self, user: &str, number: u32, home: &str) {
+        self.run(|| make_account(user, number, home)).unwrap_or_else(|error| panic!("{user}: {error}"));
+    }
+
     /// Reads a file; empty where there is none.
     pub fn read(&self, path: &str) -> String {
         let bytes = self.run(|| fs::read(path)).unwrap_or_default();
@@ -162,12 +167,7 @@ fn own_files() -> io::Result<()> {
 
 fn own_etc() -> io::Result<()> {
     for (user, number) in USERS {
-        append(
-            "/etc/passwd",
-            user,
-            &format!("{user}:x:{number}:{number}::/nonexistent:/usr/sbin/nologin\n"),
-        )?;
-        append("/etc/group", user, &format!("{user}:x:{number}:\n"))?;
+        make_account(user, number, "/nonexistent")?;
     }
     for (path, content) in
         [("/etc/hosts", "127.0.0.1 localhost\n"), ("/etc/resolv.conf", ""), ("/etc/hostname", "gate\n")]
@@ -179,12 +179,23 @@ fn own_etc() -> io::Result<()> {
     Ok(())
 }
 
-/// Adds a line for `user` where the file has none.
-fn append(path: &str, user: &str, line: &str) -> io::Result<()> {
-    let mut lines = fs::read_to_string(path)?;
-    if !lines.lines().any(|line| line.split(':').next() == Some(user)) {
-        lines.push_str(line);
-        fs::write(path, lines)?;
+/// Makes an account and its group, in the place of any that this machine has of the same name or number.
+fn make_account(user: &str, number: u32, home: &str) -> io::Result<()> {
+    let number = number.to_string();
+    let files = [
+        ("/etc/passwd", format!("{user}:x:{number}:{number}::{home}:/bin/sh\n")),
+        ("/etc/group", format!("{user}:x:{number}:\n")),
+    ];
+    for (path, line) in files {
+        let is_other = |line: &&str| {
+            let mut fields = line.split(':');
+            fields.next() != Some(user) && fields.nth(1) != Some(number.as_str())
+        };
+        let text = fs::read_to_string(path)?;
+        fs::write(
+            path,
+            text.split_inclusive('\n').filter(is_other).chain([line.as_str()]).collect::<String>(),
+        )?;
     }
     Ok(())
 }

@@ -96,12 +96,10 @@ pub const USERS: [(&str, u32); 2] = [("joe", 64201), ("sam", 64202)];
 /// Starts a real oidentd on `host` with this configuration, and makes the accounts of [`USERS`] there. `own` is
 /// joe's own configuration file.
 pub fn oidentd(host: &Host, configuration: &str, own: &str) -> Program {
-    let mut passwd = host.read("/etc/passwd");
     for (user, number) in USERS {
         host.sh(&format!("mkdir -p /run/home/{user}"));
-        passwd.push_str(&format!("{user}:x:{number}:{number}::/run/home/{user}:/bin/sh\n"));
+        host.account(user, number, &format!("/run/home/{user}"));
     }
-    host.write("/etc/passwd", passwd);
     host.write("/etc/oidentd.conf", configuration);
     host.write("/run/home/joe/.oidentd.conf", own);
     // oidentd reads only what belongs to the user.
