@@ -77,7 +77,7 @@ fn msg(destination: impl ToString) -> String {
 }
 
 fn assert_closed(gateway: &Host, port: SocketAddrV4) {
-    until_within(Duration::from_secs(1), "the port is free again", || {
+    until_within(Duration::from_secs(20), "the port is free again", || {
         (!procfs::listens(gateway, port.port())).then_some(())
     });
 }
