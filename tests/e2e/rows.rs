@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use sockd::loader::profile::LOADER;
 use sockd::process::profile::MONITOR;
 use sockd::spawner::profile::{SPAWNER, WORKERS};
+use sockd_common::message::Role;
 use sockd_lockdown::Row;
 use sockd_tests::dns::{Answer, Nameserver};
 use sockd_tests::far::{Far, Server};
@@ -16,7 +17,7 @@ use sockd_tests::line::Line;
 use sockd_tests::next::{Next, reply};
 use sockd_tests::site::{CLIENT, NAMESERVER, SERVER, Site};
 use sockd_tests::socks::{Reply, Request, ask, assert_rejected, granted, send_to};
-use sockd_worker::profile::{PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION, PROFILE_UPSTREAM};
+use sockd_worker::roles::ROLES;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -46,17 +47,15 @@ fn every_row_is_used_or_says_why_it_rarely_is() {
     fs::create_dir_all(&folder).expect("a folder for traces");
     visit_everything(&folder);
     let seen = seen(&folder);
-    let profiles: [(&str, Vec<Row>); 7] = [
+    let keepers: [(&str, Vec<Row>); 3] = [
         ("monitor", MONITOR.to_vec()),
         ("loader", LOADER.to_vec()),
         ("spawner", [SPAWNER, WORKERS].concat()),
-        ("session", PROFILE_SESSION.to_vec()),
-        ("ident", PROFILE_IDENT.to_vec()),
-        ("resolver", PROFILE_RESOLVER.to_vec()),
-        ("upstream", PROFILE_UPSTREAM.to_vec()),
     ];
+    let workers = ROLES.iter().filter(|entry| entry.role != Role::Probe);
+    let workers = workers.map(|entry| (entry.role.as_str(), entry.profile.to_vec()));
     let mut unexplained = Vec::new();
-    for (role, rows) in &profiles {
+    for (role, rows) in keepers.into_iter().chain(workers) {
         let calls = seen.get(role).unwrap_or_else(|| panic!("no process was seen as {role}: {seen:?}"));
         let unused = rows.iter().filter(|row| !calls.contains(row.name) && row.rare.is_none());
         unexplained.extend(unused.map(|row| format!("{role}: {}", row.name)));
@@ -155,9 +154,7 @@ fn seen(folder: &Path) -> Calls {
 /// The role of a worker, from how its program was executed.
 fn worker(lines: &[&str]) -> Option<&'static str> {
     let start = lines.iter().find(|line| line.starts_with("execveat("))?;
-    ["session", "ident", "resolver", "upstream"]
-        .into_iter()
-        .find(|role| start.contains(&format!("\"{role}\"")))
+    Role::ALL.into_iter().map(Role::as_str).find(|role| start.contains(&format!("\"{role}\"")))
 }
 
 /// Which of the other three a process is, by what only one of them does.

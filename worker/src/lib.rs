@@ -1,7 +1,7 @@
 //! The unprivileged half of `sockd`: everything that touches bytes from the network.
 //!
-//! One program with four roles, and a fifth for `sockd -ver`. Each role's `run` makes what it needs, calls [`lockdown::lock_down`] with the
-//! table of its role from [`profile`], says `Ready`, and then serves its channel in one loop without threads.
+//! One program with the roles of [`roles::ROLES`]. Each role's `run` makes what it needs, calls
+//! [`lockdown::lock_down`] with its profile, says `Ready`, and then serves its channel in one loop without threads.
 
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
@@ -15,6 +15,7 @@ pub mod probe;
 pub mod profile;
 pub mod relay;
 pub mod resolver;
+pub mod roles;
 pub mod session;
 pub mod socks;
 mod sys;

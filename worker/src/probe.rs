@@ -4,24 +4,24 @@
 
 use crate::Ending;
 use crate::lockdown::lock_down;
-use crate::profile::PROFILE_SESSION;
 use rustix::event::epoll::EventFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketType};
 use sockd_common::channel::{Received, WorkerEnd};
 use sockd_common::message::Errno;
 use sockd_common::message::probe::{Act, FromProbe, ToProbe};
+use sockd_lockdown::Row;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// Tries one act after the other, as told.
-pub fn run(channel: OwnedFd) -> Ending {
+pub fn run(channel: OwnedFd, profile: &[Row]) -> Ending {
     let monitor = WorkerEnd::<FromProbe, ToProbe>::new(channel);
     // Waited for in the two calls that a session worker has for it.
     let Ok(epoll) = crate::event::Epoll::new() else { return Ending::System };
-    let Ok(locks) = lock_down(PROFILE_SESSION) else { return Ending::System };
+    let Ok(locks) = lock_down(profile) else { return Ending::System };
     let watched = epoll.add(&monitor, 0, EventFlags::IN);
     if watched.is_err() || monitor.send(&FromProbe::Ready(locks)).is_err() {
         return Ending::System;

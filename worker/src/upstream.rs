@@ -8,12 +8,13 @@
 use crate::outbox::{Incoming, Outbox};
 use crate::poll_loop::{self, Ready};
 use crate::socks::v4;
-use crate::{Ending, lockdown, profile::PROFILE_UPSTREAM};
+use crate::{Ending, lockdown};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use sockd_common::message::request::{Command, Request};
 use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
 use sockd_common::message::{Errno as WireErrno, Id};
+use sockd_lockdown::Row;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
@@ -21,8 +22,8 @@ use std::os::fd::OwnedFd;
 pub const MAX_QUERIES: usize = 4096;
 
 /// Serves the channel until the monitor closes it.
-pub fn run(channel: OwnedFd) -> Ending {
-    let Ok(locks) = lockdown::lock_down(PROFILE_UPSTREAM) else { return Ending::System };
+pub fn run(channel: OwnedFd, profile: &[Row]) -> Ending {
+    let Ok(locks) = lockdown::lock_down(profile) else { return Ending::System };
     let mut outbox = Outbox::new(channel);
     outbox.push(FromUpstream::Ready(locks));
     let mut upstream = Upstream { outbox, queries: BTreeMap::new() };

@@ -2,17 +2,24 @@
 
 #![allow(clippy::unwrap_used)]
 
+use sockd_common::message::Role;
 use sockd_lockdown::verdict::{Call, Verdict, faults, verdict};
 use sockd_lockdown::{Row, When, compile_filter, libc};
-use sockd_worker::profile::{PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION, PROFILE_UPSTREAM};
+use sockd_worker::roles::ROLES;
 use std::collections::BTreeSet;
 
-const PROFILES: [(&str, &[Row], usize); 4] = [
-    ("session", PROFILE_SESSION, 18),
-    ("ident", PROFILE_IDENT, 6),
-    ("resolver", PROFILE_RESOLVER, 16),
-    ("upstream", PROFILE_UPSTREAM, 6),
-];
+/// As many calls a role may have.
+fn budget(role: Role) -> usize {
+    match role {
+        Role::Session | Role::Probe => 18,
+        Role::Resolver => 16,
+        Role::Ident | Role::Upstream => 6,
+    }
+}
+
+fn profiles() -> impl Iterator<Item = (&'static str, &'static [Row])> {
+    ROLES.iter().map(|entry| (entry.role.as_str(), entry.profile))
+}
 
 fn call(number: i64, args: [u64; 6]) -> Call {
     Call { number, args, foreign: false }
@@ -20,11 +27,12 @@ fn call(number: i64, args: [u64; 6]) -> Call {
 
 #[test]
 fn every_role_keeps_to_its_budget_of_calls() {
-    for (role, rows, budget) in PROFILES {
+    for entry in &ROLES {
+        let (role, rows, budget) = (entry.role, entry.profile, budget(entry.role));
         let allowed = rows.iter().filter(|row| !matches!(row.when, When::Answer(_)));
         let calls: BTreeSet<&str> = allowed.map(|row| row.name).collect();
-        assert!(!calls.is_empty() && calls.len() <= budget, "{role}: {} calls: {calls:?}", calls.len());
-        assert!(rows.iter().all(|row| !row.why.is_empty()), "{role}: a row has no reason");
+        assert!(!calls.is_empty() && calls.len() <= budget, "{role:?}: {} calls: {calls:?}", calls.len());
+        assert!(rows.iter().all(|row| !row.why.is_empty()), "{role:?}: a row has no reason");
     }
 }
 
@@ -79,7 +87,7 @@ fn no_role_has_a_call_that_makes_or_redirects_a_socket_opens_executes_or_signals
         "writev",
         "rt_sigaction",
     ];
-    for (role, rows, _) in PROFILES {
+    for (role, rows) in profiles() {
         for row in rows {
             assert!(!forbidden.contains(&row.name), "{role} has {}", row.name);
         }
@@ -88,14 +96,14 @@ fn no_role_has_a_call_that_makes_or_redirects_a_socket_opens_executes_or_signals
 
 #[test]
 fn every_row_allows_what_it_says_and_nothing_beside_it() {
-    for (role, rows, _) in PROFILES {
+    for (role, rows) in profiles() {
         assert_eq!(faults(rows).unwrap(), Vec::<String>::new(), "{role}");
     }
 }
 
 #[test]
 fn every_other_call_is_deadly() {
-    for (role, rows, _) in PROFILES {
+    for (role, rows) in profiles() {
         let program = compile_filter(rows).unwrap();
         let listed: BTreeSet<i64> = rows.iter().map(|row| row.call).collect();
         // 0x4000_0000 is the bit of the x32 calls, which have the same arch as the others.
@@ -114,7 +122,7 @@ fn every_other_call_is_deadly() {
 #[test]
 fn a_socket_cannot_be_turned_elsewhere_by_what_is_sent() {
     let message_fastopen = 0x2000_0000;
-    for (role, rows, _) in PROFILES {
+    for (role, rows) in profiles() {
         let program = compile_filter(rows).unwrap();
         for args in [
             [5, 1, 1, 0, 0x1000, 16],
@@ -131,7 +139,7 @@ fn a_socket_cannot_be_turned_elsewhere_by_what_is_sent() {
 fn urgent_data_of_a_unix_socket_cannot_be_asked_for() {
     // CVE-2025-38236 was reached by MSG_OOB on a socket as harmless as the channel.
     let oob = u64::from(libc::MSG_OOB.cast_unsigned());
-    for (role, rows, _) in PROFILES {
+    for (role, rows) in profiles() {
         let program = compile_filter(rows).unwrap();
         for (number, args) in
             [(libc::SYS_recvfrom, [3, 1, 1, oob, 0, 0]), (libc::SYS_recvmsg, [3, 1, oob, 0, 0, 0])]
@@ -145,7 +153,7 @@ fn urgent_data_of_a_unix_socket_cannot_be_asked_for() {
 fn memory_can_neither_be_executable_nor_lie_over_other_memory() {
     let bits = |bits: i32| u64::from(bits.cast_unsigned());
     let anonymous = bits(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    for (role, rows, _) in PROFILES {
+    for (role, rows) in profiles() {
         let program = compile_filter(rows).unwrap();
         for args in [
             [0, 4096, bits(libc::PROT_READ | libc::PROT_EXEC), anonymous, u64::MAX, 0],

@@ -10,7 +10,7 @@
 
 use sockd_lockdown::{Gid, Row, Uid, become_user, exit_now, libc};
 use sockd_worker::lockdown::{die_quietly_on_panic, lock_down};
-use sockd_worker::profile::{PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION, PROFILE_UPSTREAM};
+use sockd_worker::roles::ROLES;
 
 #[test]
 fn it_needs_no_loader_and_no_library() {
@@ -55,8 +55,8 @@ fn fault_under(profile: &'static [Row]) -> (Option<i32>, Option<i32>) {
 
 #[test]
 fn a_panic_ends_every_role_with_a_status_of_its_own_and_not_by_a_forbidden_call() {
-    for profile in [PROFILE_SESSION, PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_UPSTREAM] {
-        assert_eq!(fault_under(profile), (Some(70), None));
+    for entry in &ROLES {
+        assert_eq!(fault_under(entry.profile), (Some(70), None), "{:?}", entry.role);
     }
 }
 

@@ -91,8 +91,11 @@ pub enum Role {
 }
 
 impl Role {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Session, Self::Ident, Self::Resolver, Self::Upstream, Self::Probe];
+
     /// The word on the worker's command line.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Session => "session",
             Self::Ident => "ident",
@@ -100,12 +103,6 @@ impl Role {
             Self::Upstream => "upstream",
             Self::Probe => "probe",
         }
-    }
-
-    /// The role that a word on the command line names.
-    pub fn from_word(word: &str) -> Option<Self> {
-        let roles = [Self::Session, Self::Ident, Self::Resolver, Self::Upstream, Self::Probe];
-        roles.into_iter().find(|role| role.word() == word)
     }
 }
 

@@ -244,7 +244,7 @@ impl Monitor {
         let index = match self.workers.spawn(role, &self.config.settings) {
             Ok(index) => index,
             Err(error) => {
-                self.log.quiet_err(&format!("cannot start a {} worker: {error}", role.word()));
+                self.log.quiet_err(&format!("cannot start a {} worker: {error}", role.as_str()));
                 return None;
             }
         };

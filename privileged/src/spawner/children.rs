@@ -127,7 +127,7 @@ fn become_worker(role: Role, channel: &OwnedFd, plan: &Plan, id: Option<u32>) ->
         lockdown::become_user(Uid::from_raw(id), Gid::from_raw(id)).map_err(|_| Errno::EPERM)?;
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-    let words = [c"sockd-worker".to_owned(), CString::new(role.word()).map_err(|_| Errno::EINVAL)?];
+    let words = [c"sockd-worker".to_owned(), CString::new(role.as_str()).map_err(|_| Errno::EINVAL)?];
     let nothing: [CString; 0] = [];
     let flags = AtFlags::AT_EMPTY_PATH;
     execveat(plan.program.as_fd(), c"", &words, &nothing, flags)?;

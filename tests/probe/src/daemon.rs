@@ -90,7 +90,7 @@ impl Daemon {
     /// Lets a worker of this role try everything.
     pub(crate) fn read(&mut self, role: Role, acts: usize) -> Result<Told, String> {
         let told = self.told(role).map_err(|error| {
-            format!("the {} worker: {error}; sockd says: {}", role.word(), self.rest().trim_end())
+            format!("the {} worker: {error}; sockd says: {}", role.as_str(), self.rest().trim_end())
         })?;
         let mut lines = told.lines().map(|line| line.trim_matches('\0'));
         let pairs = lines.by_ref().take(acts).map(|line| line.split_once('\t').unwrap_or_default());
@@ -98,9 +98,9 @@ impl Daemon {
             .map(|(confined, before)| (Outcome::from_word(confined), Outcome::from_word(before)))
             .unzip();
         if confined.len() != acts || lines.next() != Some(END) {
-            return Err(format!("the {} worker has told {} acts of {acts}", role.word(), confined.len()));
+            return Err(format!("the {} worker has told {} acts of {acts}", role.as_str(), confined.len()));
         }
-        let line = self.line(&format!("{} worker ", role.word()))?;
+        let line = self.line(&format!("{} worker ", role.as_str()))?;
         let ended = line.rsplit(" ended: ").next().unwrap_or_default().to_owned();
         Ok(Told { confined, before, ended })
     }
@@ -110,7 +110,7 @@ impl Daemon {
         let words = |error: std::io::Error| error.to_string();
         let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, PROXY)).map_err(words)?;
         // Bytes after the request are there to be read by acts that read.
-        let request = [&[4, 1, 0, 7, 127, 0, 0, 1], role.word().as_bytes(), &[0; 65]].concat();
+        let request = [&[4, 1, 0, 7, 127, 0, 0, 1], role.as_str().as_bytes(), &[0; 65]].concat();
         client.write_all(&request).map_err(words)?;
         let accept = |listener: &TcpListener| match sys::wait(listener, LIMIT) {
             true => listener.accept().map(|(stream, _)| stream).map_err(words),

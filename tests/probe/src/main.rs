@@ -25,7 +25,8 @@ fn main() -> ExitCode {
     let mut words = env::args();
     // The spawner gives a worker's program this name, whatever it is.
     if words.next().as_deref() == Some("sockd-worker") {
-        words.next().and_then(|word| Role::from_word(&word)).and_then(slot::run);
+        let role = words.next().and_then(|word| Role::ALL.into_iter().find(|role| role.as_str() == word));
+        role.and_then(slot::run);
         return ExitCode::FAILURE;
     }
     cli::main()

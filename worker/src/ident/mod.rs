@@ -4,12 +4,13 @@ pub mod reply;
 
 use crate::outbox::{Incoming, Outbox};
 use crate::poll_loop::{self, Ready};
-use crate::{Ending, lockdown, profile::PROFILE_IDENT};
+use crate::{Ending, lockdown};
 use reply::{MAX_REPLY, Ports, Progress};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use sockd_common::message::Id;
 use sockd_common::message::ident::{FromIdent, IdentUser, ToIdent};
+use sockd_lockdown::Row;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
@@ -17,8 +18,8 @@ use std::os::fd::OwnedFd;
 pub const MAX_QUERIES: usize = 1024;
 
 /// Serves the channel until the monitor closes it.
-pub fn run(channel: OwnedFd) -> Ending {
-    let Ok(locks) = lockdown::lock_down(PROFILE_IDENT) else { return Ending::System };
+pub fn run(channel: OwnedFd, profile: &[Row]) -> Ending {
+    let Ok(locks) = lockdown::lock_down(profile) else { return Ending::System };
     let mut outbox = Outbox::new(channel);
     outbox.push(FromIdent::Ready(locks));
     let mut ident = Ident { outbox, queries: BTreeMap::new() };

@@ -23,7 +23,7 @@ pub mod plan;
 pub mod question;
 
 use crate::outbox::{Incoming, Outbox};
-use crate::{Ending, event::Epoll, lockdown, profile::PROFILE_RESOLVER};
+use crate::{Ending, event::Epoll, lockdown};
 use hosts::Hosts;
 use lookups::{Action, Lookups};
 use name::HostName;
@@ -35,6 +35,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::rand::{GetRandomFlags, getrandom};
 use sockd_common::message::Id;
 use sockd_common::message::resolver::{FromResolver, ToResolver, Transport};
+use sockd_lockdown::Row;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -46,9 +47,9 @@ const CHANNEL: u64 = u64::MAX;
 const TURN: usize = 16;
 
 /// Serves the channel until the monitor closes it.
-pub fn run(channel: OwnedFd) -> Ending {
+pub fn run(channel: OwnedFd, profile: &[Row]) -> Ending {
     let Ok(epoll) = Epoll::new() else { return Ending::System };
-    let Ok(locks) = lockdown::lock_down(PROFILE_RESOLVER) else { return Ending::System };
+    let Ok(locks) = lockdown::lock_down(profile) else { return Ending::System };
     let mut outbox = Outbox::new(channel);
     outbox.push(FromResolver::Ready(locks));
     if epoll.add(&outbox, CHANNEL, EventFlags::IN).is_err() {

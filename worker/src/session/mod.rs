@@ -7,7 +7,6 @@ mod connection;
 
 use crate::event::Epoll;
 use crate::outbox::{Incoming, Outbox};
-use crate::profile::PROFILE_SESSION;
 use crate::relay::Mover;
 use crate::{Ending, lockdown};
 use connection::{Connection, Next, Outside, PacedFlow, PacedQueue, REFUSED_LIMIT};
@@ -16,6 +15,7 @@ use slab::Slab;
 use sockd_common::message::request::RefusalReason;
 use sockd_common::message::session::{CloseReason, FromSession, RelayMode, ToSession};
 use sockd_common::message::{Id, LockdownReport, PROTOCOL_VERSION};
+use sockd_lockdown::Row;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -30,13 +30,13 @@ const EVENTS: usize = 256;
 const MESSAGES: usize = 64;
 
 /// Serves the channel until the monitor closes it.
-pub fn run(channel: OwnedFd) -> Ending {
+pub fn run(channel: OwnedFd, profile: &[Row]) -> Ending {
     let Ok(epoll) = Epoll::new() else { return Ending::System };
     let outbox = Outbox::new(channel);
     if epoll.add(&outbox, CHANNEL, EventFlags::IN).is_err() {
         return Ending::System;
     }
-    let Ok(locks) = lockdown::lock_down(PROFILE_SESSION) else { return Ending::System };
+    let Ok(locks) = lockdown::lock_down(profile) else { return Ending::System };
     let served =
         SessionWorker::set_up(epoll, outbox, FromSession::Ready(locks)).and_then(|mut worker| worker.serve());
     match served {

@@ -120,7 +120,7 @@ fn command(role: Role, descriptors: u32) -> Command {
     };
     let script = format!("exec 3<&0 0</dev/null; exec prlimit --nofile=$2 {program} $1");
     let mut command = Command::new("/bin/sh");
-    command.arg("-c").arg(script).arg(root()).args([role.word(), &descriptors.to_string()]);
+    command.arg("-c").arg(script).arg(root()).args([role.as_str(), &descriptors.to_string()]);
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     command
 }
