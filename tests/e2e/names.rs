@@ -86,6 +86,44 @@ fn answers_with_another_id_another_name_or_from_another_port_are_not_believed() 
     drop(granted(&lab.site.client, &request()));
 }
 
+/// As aardvark-dns 1.4, Docker of old and consul compare names: octet by octet.
+fn strictly(question: &Question, name: &str, otherwise: Answer) -> Answer {
+    if question.written == name { the_server() } else { otherwise }
+}
+
+/// A name of so many letters that its random case is never the one in which it is written.
+const LONG_NAME: &str = "database-of-the-accounting-department.containers.example";
+
+#[test]
+fn a_nameserver_that_compares_names_octet_by_octet_is_asked_as_the_client_wrote_it() {
+    for otherwise in [Answer::NoSuchName, Answer::Failure, Answer::Refusal, Answer::Silence] {
+        let (site, _dns, _echo) = site(move |question| strictly(question, LONG_NAME, otherwise.clone()));
+        let lab = Lab::new_at(site);
+        drop(granted(&lab.site.client, &Request::connect_name(LONG_NAME, 7)));
+    }
+}
+
+#[test]
+fn a_name_that_such_a_nameserver_knows_in_capitals_is_asked_for_in_capitals() {
+    let name = "Database-Of-The-Accounting-Department.containers.example";
+    let (site, _dns, _echo) = site(move |question| strictly(question, name, Answer::NoSuchName));
+    let lab = Lab::new_at(site);
+    assert_rejected(&lab.site.client, &Request::connect_name(name.to_ascii_lowercase(), 7));
+    drop(granted(&lab.site.client, &Request::connect_name(name, 7)));
+}
+
+#[test]
+fn a_nameserver_that_answers_in_small_letters_and_has_no_tcp_is_understood() {
+    let site = Site::new();
+    site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\noptions timeout:1\n"));
+    let dns = Nameserver::without_tcp(&site.server, |_| Answer::InSmallLetters(vec![SERVER.into()]));
+    let _echo = Server::echo(&site.server, (SERVER, 7));
+    let lab = Lab::new_at(site);
+    drop(granted(&lab.site.client, &Request::connect_name(LONG_NAME, 7)));
+    let asked = dns.asked();
+    assert!(asked[0].written != LONG_NAME && asked.iter().any(|question| question.written == LONG_NAME));
+}
+
 #[test]
 fn every_query_has_a_port_and_an_id_of_its_own() {
     let (site, dns, _echo) = site(|_| the_server());

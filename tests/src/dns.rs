@@ -23,6 +23,8 @@ pub const AAAA: u16 = 28;
 pub struct Question {
     /// The name, in lower case, without the final dot.
     pub name: String,
+    /// The same as it was asked for.
+    pub written: String,
     /// The type.
     pub kind: u16,
     /// Whether it came by TCP.
@@ -38,6 +40,8 @@ pub struct Question {
 pub enum Answer {
     /// These addresses, of the type that was asked for; none of that type: an empty answer.
     Addresses(Vec<IpAddr>),
+    /// The same, the question repeated in small letters.
+    InSmallLetters(Vec<IpAddr>),
     /// An alias and its addresses.
     Alias(&'static str, Vec<IpAddr>),
     /// This name (PTR).
@@ -46,6 +50,8 @@ pub enum Answer {
     NoSuchName,
     /// SERVFAIL.
     Failure,
+    /// REFUSED.
+    Refusal,
     /// Nothing at all.
     Silence,
     /// By UDP: cut short (TC); by TCP: these addresses.
@@ -72,22 +78,28 @@ type Script = Arc<dyn Fn(&Question) -> Answer + Send + Sync>;
 impl Nameserver {
     /// Starts it on `host`.
     pub fn start(host: &Host, script: impl Fn(&Question) -> Answer + Send + Sync + 'static) -> Self {
+        let streams = host.run(|| TcpListener::bind((NAMESERVER, 53)).expect("port 53"));
+        Self::serving(host, Some(streams), Arc::new(script))
+    }
+
+    /// Starts one on `host` that has no TCP.
+    pub fn without_tcp(host: &Host, script: impl Fn(&Question) -> Answer + Send + Sync + 'static) -> Self {
+        Self::serving(host, None, Arc::new(script))
+    }
+
+    fn serving(host: &Host, streams: Option<TcpListener>, script: Script) -> Self {
         let address = SocketAddr::from((NAMESERVER, 53));
-        let (datagrams, streams) = host.run(|| {
+        let datagrams = host.run(|| {
             // The liar's other port.
             let other = UdpSocket::bind((NAMESERVER, 0)).expect("a second port");
-            let main = UdpSocket::bind(address).expect("port 53");
-            ((main, other), TcpListener::bind(address).expect("port 53"))
+            (UdpSocket::bind(address).expect("port 53"), other)
         });
         let asked = Arc::new(Mutex::new(Vec::new()));
         let ending = Arc::new(AtomicBool::new(false));
-        let script: Script = Arc::new(script);
         let desk = Desk { script, asked: Arc::clone(&asked), ending: Arc::clone(&ending) };
         let second_desk = desk.clone();
-        let threads = vec![
-            thread::spawn(move || desk.serve_datagrams(&datagrams.0, &datagrams.1)),
-            thread::spawn(move || second_desk.serve_streams(&streams)),
-        ];
+        let mut threads = vec![thread::spawn(move || desk.serve_datagrams(&datagrams.0, &datagrams.1))];
+        threads.extend(streams.map(|streams| thread::spawn(move || second_desk.serve_streams(&streams))));
         Self { asked, ending, threads }
     }
 
@@ -183,12 +195,13 @@ fn parse(query: &[u8], from: SocketAddr, by_stream: bool) -> Option<Question> {
         if length == 0 {
             break;
         }
-        labels.push(String::from_utf8_lossy(query.get(at..at + length)?).to_ascii_lowercase());
+        labels.push(String::from_utf8_lossy(query.get(at..at + length)?).into_owned());
         at += length;
     }
     let kind = u16::from_be_bytes([*query.get(at)?, *query.get(at + 1)?]);
     let id = u16::from_be_bytes([query[0], query[1]]);
-    Some(Question { name: labels.join("."), kind, by_stream, id, from })
+    let written = labels.join(".");
+    Some(Question { name: written.to_ascii_lowercase(), written, kind, by_stream, id, from })
 }
 
 fn compose(query: &[u8], question: &Question, answer: &Answer) -> Option<Vec<u8>> {
@@ -196,8 +209,9 @@ fn compose(query: &[u8], question: &Question, answer: &Answer) -> Option<Vec<u8>
         Answer::Silence => return None,
         Answer::NoSuchName => (3, false, Vec::new()),
         Answer::Failure => (2, false, Vec::new()),
+        Answer::Refusal => (5, false, Vec::new()),
         Answer::Truncated(_) if !question.by_stream => (0, true, Vec::new()),
-        Answer::Addresses(addresses) | Answer::Truncated(addresses) => {
+        Answer::Addresses(addresses) | Answer::InSmallLetters(addresses) | Answer::Truncated(addresses) => {
             (0, false, address_records(&[0xc0, 12], question.kind, addresses))
         }
         Answer::LiesFirst { truth, .. } => {
@@ -216,6 +230,9 @@ fn compose(query: &[u8], question: &Question, answer: &Answer) -> Option<Vec<u8>
     };
     let question_end = 12 + question.name.len() + 2 + 4;
     let mut reply = query.get(..question_end)?.to_vec();
+    if matches!(answer, Answer::InSmallLetters(_)) {
+        reply[12..].make_ascii_lowercase();
+    }
     // QR, RD and RA; TC where cut short.
     reply[2] = 0x81 | if truncated { 0x02 } else { 0 };
     reply[3] = 0x80 | code;

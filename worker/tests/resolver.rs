@@ -118,6 +118,9 @@ fn honest(query: &[u8]) -> Vec<u8> {
         ("a.test" | "host.test", Rtype::A) => {
             answer.push((&owner, ttl, A::from_octets(192, 0, 2, 1))).unwrap()
         }
+        (name, Rtype::A) if name.ends_with(".many.test") => {
+            answer.push((&owner, ttl, A::from_octets(192, 0, 2, 9))).unwrap()
+        }
         ("six.test", Rtype::AAAA) => {
             answer.push((&owner, ttl, Aaaa::new("2001:db8::6".parse().unwrap()))).unwrap();
             answer.push((&owner, ttl, Aaaa::new("::ffff:127.0.0.1".parse().unwrap()))).unwrap();
@@ -144,12 +147,16 @@ fn honest_server() -> SocketAddr {
 }
 
 const UDP_ONCE: [(Transport, u8); 1] = [(Transport::Udp, 0)];
+const UDP_TWICE: [(Transport, u8); 2] = [(Transport::Udp, 0); 2];
+
+/// A name of so many letters that its random case is never the one in which it is written.
+const LONG_NAME: &str = "abcdefghijklmnopqrstuvwxyz.many.test";
 
 #[test]
 fn a_name_is_resolved_and_remembered() {
     let (worker, servers) = (ready(1), [honest_server()]);
     assert_eq!(look_up(&worker, addresses_of("a.test"), &servers), (found(&["192.0.2.1"]), UDP_ONCE.into()));
-    assert_eq!(look_up(&worker, addresses_of("A.Test."), &servers), (found(&["192.0.2.1"]), vec![]));
+    assert_eq!(look_up(&worker, addresses_of("a.test."), &servers), (found(&["192.0.2.1"]), vec![]));
     set_up(&worker, 1);
     assert_eq!(look_up(&worker, addresses_of("a.test"), &servers).1, UDP_ONCE);
     assert!(worker.finish().success());
@@ -249,7 +256,8 @@ fn lies(query: &[u8]) -> Vec<Vec<u8>> {
 #[test]
 fn a_lying_nameserver_is_not_believed_and_the_next_is_asked() {
     let (worker, servers) = (ready(2), [udp_server(lies), honest_server()]);
-    let expected = (found(&["192.0.2.1"]), vec![(Transport::Udp, 0), (Transport::Udp, 1)]);
+    // To who believes none of it, the first is silent: it is asked again as the name was written.
+    let expected = (found(&["192.0.2.1"]), [UDP_TWICE.as_slice(), &[(Transport::Udp, 1)]].concat());
     assert_eq!(look_up(&worker, addresses_of("a.test"), &servers), expected);
 }
 
@@ -290,10 +298,10 @@ fn refusing_and_failing_nameservers_are_passed_over() {
     };
     let servers = [with_rcode(2), with_rcode(5), with_rcode(1), honest_server()];
     let worker = ready(4);
-    let (answer, needed) = look_up(&worker, addresses_of("a.test"), &servers);
-    assert_eq!(answer, found(&["192.0.2.1"]));
-    // The third is asked again without EDNS.
-    assert_eq!(needed.iter().map(|(_, attempt)| *attempt).collect::<Vec<_>>(), [0, 1, 2, 2, 3]);
+    let (answer, needed) = look_up(&worker, addresses_of(LONG_NAME), &servers);
+    assert_eq!(answer, found(&["192.0.2.9"]));
+    // Each is asked again as the name was written, and before that the third without EDNS.
+    assert_eq!(needed.iter().map(|(_, attempt)| *attempt).collect::<Vec<_>>(), [0, 0, 1, 1, 2, 2, 2, 3]);
 }
 
 /// A nameserver that says by UDP that its answers are cut short, and by TCP does as it is told.
@@ -360,30 +368,33 @@ fn a_nameserver_that_truncates_everywhere_or_hangs_up_fails() {
     }
 }
 
+/// The packet with its name in small letters.
+fn folded(query: &[u8]) -> Vec<u8> {
+    let (header, question) = query.split_at(12);
+    [header, &question.to_ascii_lowercase()].concat()
+}
+
 #[test]
-fn a_name_that_comes_back_in_another_case_is_asked_for_by_tcp() {
-    let fold = |query: &[u8]| {
-        let (header, question) = query.split_at(12);
-        honest(&[header, &question.to_ascii_lowercase()].concat())
-    };
-    let by_tcp =
-        move |mut stream: TcpStream, query: Vec<u8>| stream.write_all(&framed(&fold(&query))).unwrap();
-    let tcp = truncating_server(by_tcp);
-    let udp = udp_server(move |query| vec![fold(query)]);
-    let worker = ready(1);
-    worker.send(
-        &ToResolver::Resolve { id: Id(1), query: addresses_of("abcdefghijklmnopqrstuvwxyz.a.test") },
-        None,
+fn a_name_that_comes_back_in_another_case_is_asked_for_as_it_was_written() {
+    let (worker, servers) = (ready(1), [udp_server(|query| vec![honest(&folded(query))])]);
+    assert_eq!(
+        look_up(&worker, addresses_of(LONG_NAME), &servers),
+        (found(&["192.0.2.9"]), UDP_TWICE.into())
     );
-    for (transport, server) in [(Transport::Udp, udp), (Transport::Tcp, tcp)] {
-        assert_eq!(
-            worker.next(),
-            FromResolver::NeedSocket { id: Id(1), record: RecordType::A, transport, attempt: 0 }
-        );
-        give_socket(&worker, Id(1), RecordType::A, transport, server);
-    }
-    // No address: IPv6 is asked for next.
-    assert!(matches!(worker.next(), FromResolver::NeedSocket { .. }));
+}
+
+#[test]
+fn a_nameserver_that_knows_a_name_only_as_it_was_written_answers_it() {
+    let strict = |query: &[u8]| {
+        let mut packet = honest(query);
+        if !query.windows(4).any(|octets| octets == b"MaNY") {
+            packet[3] |= 3;
+        }
+        vec![packet]
+    };
+    let (worker, servers) = (ready(1), [udp_server(strict)]);
+    let name = "abcdefghijklmnopqrstuvwxyz.MaNY.test";
+    assert_eq!(look_up(&worker, addresses_of(name), &servers), (found(&["192.0.2.9"]), UDP_TWICE.into()));
 }
 
 #[test]
@@ -453,13 +464,13 @@ fn a_late_packet_on_a_socket_that_the_monitor_still_holds_costs_nothing() {
     let held = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     held.connect(server.local_addr().unwrap()).unwrap();
     let worker = ready(1);
-    worker.send(&ToResolver::Resolve { id: Id(1), query: addresses_of("nowhere.test.") }, None);
+    worker.send(&ToResolver::Resolve { id: Id(1), query: addresses_of("a.test.") }, None);
     worker.next();
     worker.send(&ToResolver::Socket { id: Id(1), record: RecordType::A }, Some(held.as_fd()));
     let mut buffer = [0; 4096];
     let (length, peer) = server.recv_from(&mut buffer).unwrap();
     server.send_to(&honest(&buffer[..length]), peer).unwrap();
-    assert_eq!(worker.next(), FromResolver::Answer { id: Id(1), answer: Answer::NotFound });
+    assert_eq!(worker.next(), FromResolver::Answer { id: Id(1), answer: found(&["192.0.2.1"]) });
     server.send_to(b"late", peer).unwrap();
     thread::sleep(Duration::from_millis(300));
     // A worker that span would have used thirty.

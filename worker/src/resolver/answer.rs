@@ -1,7 +1,7 @@
 //! Reading what comes back from a nameserver. Everything here is a pure function of the packet and the question.
 
 use super::name::{DnsName, HostName};
-use super::question::{Asked, rtype};
+use super::question::{Asked, Spelling, rtype};
 use core::net::IpAddr;
 use domain::base::iana::{Class, Opcode, OptRcode, Rcode, Rtype};
 use domain::base::name::{ToLabelIter, ToName};
@@ -39,8 +39,10 @@ pub enum Outcome {
 pub enum Reading {
     /// No answer to this question: forged, late or garbage.
     Foreign,
-    /// Only fit to make us ask again by TCP: cut short, or not in the case in which the name was asked.
+    /// Cut short: only fit to make us ask again by TCP.
     AskByTcp,
+    /// Not in the random case in which the name was asked.
+    OtherCase,
     /// The nameserver does not understand EDNS.
     AskWithoutEdns,
     /// From the nameserver, and of no use: it refuses, fails, or writes what cannot be read.
@@ -52,10 +54,13 @@ pub enum Reading {
 /// Reads a datagram, which anybody may have sent who guessed our port.
 pub fn read_datagram(packet: &[u8], asked: &Asked) -> Reading {
     let Some(message) = answering(packet, asked) else { return Reading::Foreign };
-    if message.header().tc() || !repeats_case(message, asked) {
+    if message.header().tc() {
         return Reading::AskByTcp;
     }
-    read_answer(message, asked)
+    match asked.spelling {
+        Spelling::Random if !repeats_case(message, asked) => Reading::OtherCase,
+        _ => read_answer(message, asked),
+    }
 }
 
 /// Reads a message from a stream. Nobody but the nameserver can have sent it, so the case of the name, which some

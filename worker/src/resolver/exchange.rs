@@ -1,7 +1,12 @@
 //! One question, put to one nameserver after another until one gives a usable answer.
+//!
+//! Each nameserver is first asked in random case ("DNS 0x20"). There are some that know a name only as it was written,
+//! fail in any other case, or do not repeat it: so what is no use in random case is asked once more as the client wrote
+//! it. Who does not answer at all is asked in that way when the turn comes to it again, or else at once.
 
 use super::answer::{Outcome, Reading, read_datagram, read_stream};
-use super::question::{Asked, Entropy, Question};
+use super::plan::Setup;
+use super::question::{Asked, Entropy, Question, Spelling};
 use sockd_common::message::resolver::Transport;
 use std::time::{Duration, Instant};
 
@@ -18,6 +23,10 @@ pub struct Exchange {
     question: Question,
     attempt: u8,
     attempts_left: u8,
+    servers: u8,
+    /// Nameservers that have not been asked yet: they are first asked in random case.
+    fresh: u8,
+    spelling: Spelling,
     edns: bool,
     /// Every attempt begins by TCP.
     by_tcp: bool,
@@ -52,12 +61,20 @@ pub enum Step {
 }
 
 impl Exchange {
-    /// Begins by asking for a socket. `first` is the number of the first attempt, and `attempts`, which counts as
-    /// 1 where it is 0, says how many there may be.
-    pub fn new(question: Question, first: u8, attempts: u8, by_tcp: bool) -> Self {
-        let attempts_left = attempts.saturating_sub(1);
-        let phase = Phase::Wanting(first_transport(by_tcp));
-        Self { question, attempt: first, attempts_left, edns: true, by_tcp, phase }
+    /// Begins by asking for a socket. `first` is the number of the first attempt.
+    pub fn new(question: Question, first: u8, setup: &Setup) -> Self {
+        let servers = setup.servers();
+        Self {
+            question,
+            attempt: first,
+            attempts_left: servers.saturating_mul(setup.attempts).saturating_sub(1),
+            servers,
+            fresh: servers.saturating_sub(1),
+            spelling: Spelling::Random,
+            edns: true,
+            by_tcp: setup.by_tcp,
+            phase: Phase::Wanting(first_transport(setup.by_tcp)),
+        }
     }
 
     /// The question.
@@ -79,7 +96,7 @@ impl Exchange {
         }
     }
 
-    /// When [`Exchange::lost`] is due for want of an answer.
+    /// When [`Exchange::late`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Wanting(_) => None,
@@ -90,7 +107,9 @@ impl Exchange {
     /// The socket has come: gives what is to be sent on it. Nothing where none was asked for.
     pub fn socket(&mut self, entropy: &Entropy, now: Instant, timeout: Duration) -> Option<Vec<u8>> {
         let Phase::Wanting(transport) = self.phase else { return None };
-        let asked = Asked::new(&self.question, self.edns, entropy)?;
+        // Nobody but the nameserver can answer by TCP.
+        let spelling = if transport == Transport::Tcp { Spelling::AsWritten } else { self.spelling };
+        let asked = Asked::new(&self.question, spelling, self.edns, entropy)?;
         let (packet, incoming) = match transport {
             Transport::Udp => (asked.packet()?, Incoming::Datagrams(0)),
             Transport::Tcp => (asked.framed_packet()?, Incoming::Stream(Vec::new())),
@@ -103,6 +122,7 @@ impl Exchange {
     /// Takes one datagram, or some octets of a stream.
     pub fn receive(&mut self, octets: &[u8]) -> Step {
         let Phase::Waiting(asked, incoming, _) = &mut self.phase else { return Step::Wait };
+        let respelt = asked.name.as_slice() != self.question.name.as_slice();
         let reading = match incoming {
             Incoming::Datagrams(foreign) => match read_datagram(octets, asked) {
                 Reading::Foreign if *foreign < MAX_FOREIGN => {
@@ -121,6 +141,8 @@ impl Exchange {
             }
         };
         match reading {
+            Reading::OtherCase => self.ask_as_written(),
+            Reading::Answer(Outcome::NoName, _) | Reading::Unusable if respelt => self.ask_as_written(),
             Reading::Answer(outcome, seconds) => Step::End(outcome, seconds),
             Reading::AskByTcp => self.want(Transport::Tcp),
             Reading::AskWithoutEdns => {
@@ -131,14 +153,34 @@ impl Exchange {
         }
     }
 
-    /// There is no socket for this attempt, or it failed, or the stream ended, or the time is over: the turn of
-    /// the next attempt.
+    /// The time is over.
+    pub fn late(&mut self) -> Step {
+        let comes_again = self.attempts_left >= self.servers;
+        match &self.phase {
+            Phase::Waiting(asked, Incoming::Datagrams(_), _)
+                if asked.spelling == Spelling::Random && !comes_again =>
+            {
+                self.ask_as_written()
+            }
+            _ => self.lost(),
+        }
+    }
+
+    /// There is no socket for this attempt, or it failed, or the stream ended: the turn of the next attempt.
     pub fn lost(&mut self) -> Step {
         let Some(left) = self.attempts_left.checked_sub(1) else { return Step::End(Outcome::Failed, 0) };
         self.attempts_left = left;
         self.attempt = self.attempt.wrapping_add(1);
+        self.spelling = if self.fresh == 0 { Spelling::AsWritten } else { Spelling::Random };
+        self.fresh = self.fresh.saturating_sub(1);
         self.edns = true;
         self.want(first_transport(self.by_tcp))
+    }
+
+    /// Asks the same nameserver once more, on a socket of its own as ever.
+    fn ask_as_written(&mut self) -> Step {
+        self.spelling = Spelling::AsWritten;
+        self.want(Transport::Udp)
     }
 
     fn want(&mut self, transport: Transport) -> Step {

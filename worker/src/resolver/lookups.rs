@@ -17,10 +17,7 @@ use std::time::Instant;
 pub const MAX_LOOKUPS: usize = 1024;
 
 /// No lookup asks for more sockets, whatever zones it is led through.
-pub const MAX_SOCKETS: u8 = 24;
-
-/// Of more nameservers than these, the others are not asked: numbers of attempts stay within their octet.
-const MAX_SERVERS: u8 = 16;
+pub const MAX_SOCKETS: u8 = 48;
 
 /// Something to be done outside.
 #[derive(PartialEq, Eq, Debug)]
@@ -134,7 +131,8 @@ impl Lookups {
         let late: Vec<Id> =
             self.deadlines().filter_map(|(id, deadline)| (deadline <= now).then_some(id)).collect();
         for id in late {
-            self.lose_socket(id, now);
+            let step = self.exchange(id).map(Exchange::late);
+            self.take_step(id, step, now);
         }
     }
 
@@ -197,7 +195,7 @@ impl Lookups {
         let Some(exchange) = self.exchange(id) else { return };
         let (question, attempt) = (exchange.question().clone(), exchange.attempt());
         if outcome != Outcome::Failed {
-            self.preferred = attempt.checked_rem(self.servers()).unwrap_or(0);
+            self.preferred = attempt.checked_rem(self.setup.servers()).unwrap_or(0);
         }
         self.asking.remove(&question);
         for (other, lookup) in &mut self.lookups {
@@ -228,8 +226,7 @@ impl Lookups {
                 }
                 Err(Open(question)) => {
                     self.asking.insert(question.clone(), id);
-                    let attempts = self.servers().saturating_mul(self.setup.attempts);
-                    let exchange = Exchange::new(question, self.preferred, attempts, self.setup.by_tcp);
+                    let exchange = Exchange::new(question, self.preferred, &self.setup);
                     if let Some(lookup) = self.lookups.get_mut(&id) {
                         lookup.state = State::Asking(exchange);
                     }
@@ -257,10 +254,6 @@ impl Lookups {
 
     fn say_answer(&mut self, id: Id, answer: Answer) {
         self.actions.push_back(Action::Say(FromResolver::Answer { id, answer }));
-    }
-
-    fn servers(&self) -> u8 {
-        self.setup.servers.min(MAX_SERVERS)
     }
 }
 

@@ -86,6 +86,19 @@ fn is_host_label(label: &[u8]) -> bool {
     (1..=MAX_LABEL).contains(&label.len()) && label.iter().all(allowed)
 }
 
+/// The same name in the letters of the text that it begins with: some nameservers, those of containers above all, know
+/// a name only as it was written.
+pub fn written_as(name: &DnsName, text: &[u8]) -> Option<DnsName> {
+    let mut octets = name.as_slice().to_vec();
+    // The first octet counts a label; each later count stands where the text has a dot.
+    for (octet, written) in octets.iter_mut().skip(1).zip(text) {
+        if octet.eq_ignore_ascii_case(written) {
+            *octet = *written;
+        }
+    }
+    DnsName::from_octets(octets).ok()
+}
+
 /// The bits that choose the case of every letter of the longest name.
 pub type CaseBits = [u8; 32];
 
@@ -160,6 +173,17 @@ mod tests {
         let within = |name: &str| HostName::from_text(name.as_bytes()).unwrap().is_within("localhost");
         assert!(within("localhost") && within("a.localhost"));
         assert!(!within("notlocalhost") && !within("localhost.example"));
+    }
+
+    #[test]
+    fn a_name_is_written_as_in_the_text_also_below_a_search_domain() {
+        let in_text = |text: &str, domain: &str| {
+            let host = HostName::from_text(text.as_bytes()).unwrap();
+            let below = HostName::from_text(domain.as_bytes()).and_then(|domain| host.below(&domain));
+            written_as(&below.unwrap_or(host).to_dns().unwrap(), text.as_bytes()).unwrap()
+        };
+        assert_eq!(in_text("MyDb", "").as_slice(), b"\x04MyDb\0");
+        assert_eq!(in_text("My.Db.", "Corp.Example").as_slice(), b"\x02My\x02Db\x04corp\x07example\0");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::answer::Outcome;
 use super::hosts::Hosts;
-use super::name::{DnsName, HostName};
+use super::name::{DnsName, HostName, written_as};
 use super::question::Question;
 use core::net::{IpAddr, Ipv4Addr};
 use domain::base::name::ToLabelIter;
@@ -33,6 +33,16 @@ pub struct Setup {
     pub search: Vec<HostName>,
 }
 
+/// Of more nameservers than these, the others are not asked: numbers of attempts stay within their octet.
+const MAX_SERVERS: u8 = 16;
+
+impl Setup {
+    /// The number of nameservers that are asked.
+    pub fn servers(&self) -> u8 {
+        self.servers.min(MAX_SERVERS)
+    }
+}
+
 /// The question whose outcome has to be known before the plan goes on.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Open(pub(crate) Question);
@@ -54,19 +64,20 @@ impl Plan<'_> {
     ) -> Result<Answer, Open> {
         match query {
             Query::Addresses(name) => match HostName::from_text(name.as_bytes()) {
-                Some(host) => self.addresses_of(&host, name.as_bytes().ends_with(b"."), known),
+                Some(host) => self.addresses_of(&host, name.as_bytes(), known),
                 None => Ok(Answer::NotFound),
             },
             Query::Names(address) => self.names_of(address.to_canonical(), known),
         }
     }
 
-    fn addresses_of(&self, name: &HostName, absolute: bool, known: Known<'_>) -> Result<Answer, Open> {
+    /// `written` is the name as the client wrote it.
+    fn addresses_of(&self, name: &HostName, written: &[u8], known: Known<'_>) -> Result<Answer, Open> {
         if let Some(addresses) = self.addresses_without_dns(name) {
             return Ok(addresses_or_not_found(addresses));
         }
-        for candidate in self.candidates(name, absolute) {
-            match addresses_in_dns(&candidate, known)? {
+        for candidate in self.candidates(name, written.ends_with(b".")) {
+            match addresses_in_dns(&candidate, written, known)? {
                 Answer::NotFound => {}
                 // After a failure, too: a later candidate would be another host.
                 answer => return Ok(answer),
@@ -157,8 +168,10 @@ const LOCALHOST: &str = "localhost";
 type Known<'a> = &'a mut dyn FnMut(&Question) -> Option<Outcome>;
 
 /// IPv4 addresses, or IPv6 addresses where there are none.
-fn addresses_in_dns(name: &HostName, known: Known<'_>) -> Result<Answer, Open> {
-    let Some(name) = name.to_dns() else { return Ok(Answer::NotFound) };
+fn addresses_in_dns(name: &HostName, written: &[u8], known: Known<'_>) -> Result<Answer, Open> {
+    let Some(name) = name.to_dns().and_then(|name| written_as(&name, written)) else {
+        return Ok(Answer::NotFound);
+    };
     for record in [RecordType::A, RecordType::Aaaa] {
         match follow(Question { name: name.clone(), record }, known)? {
             Outcome::Addresses(addresses) => return Ok(addresses_or_not_found(addresses)),

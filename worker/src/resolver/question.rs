@@ -1,6 +1,7 @@
 //! A question and the packet that puts it to a nameserver.
 
 use super::name::{CaseBits, DnsName, with_case};
+use core::cmp::Ordering;
 use domain::base::MessageBuilder;
 use domain::base::iana::Rtype;
 use sockd_common::message::resolver::RecordType;
@@ -18,13 +19,49 @@ pub(crate) fn rtype(record: RecordType) -> Rtype {
     }
 }
 
-/// A question of class IN. Its name is compared without regard to case.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+/// A question of class IN. The case of its name counts: a nameserver may know a name in one case and not in another, so
+/// what it says to who wrote it wrongly is no answer to who wrote it rightly.
+#[derive(Clone, Debug)]
 pub struct Question {
     /// The name that is asked about.
     pub name: DnsName,
     /// What is asked about it.
     pub record: RecordType,
+}
+
+impl Question {
+    fn key(&self) -> (&[u8], RecordType) {
+        (self.name.as_slice(), self.record)
+    }
+}
+
+impl PartialEq for Question {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Question {}
+
+impl PartialOrd for Question {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Question {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+/// The case of the letters in which a name is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Spelling {
+    /// At random. The answer has to repeat it, which makes a forged one harder to guess ("DNS 0x20").
+    Random,
+    /// As the client wrote it, for nameservers that are put off by any other.
+    AsWritten,
 }
 
 /// Random octets for one packet: its id and the case of the letters of its name.
@@ -35,8 +72,10 @@ pub type Entropy = [u8; 34];
 pub struct Asked {
     /// The id that the answer has to repeat.
     pub id: u16,
-    /// The name in the case that the answer has to repeat.
+    /// The name in the case in which it is asked for.
     pub name: DnsName,
+    /// How that case was chosen.
+    pub spelling: Spelling,
     /// What is asked about it.
     pub record: RecordType,
     /// Whether the packet says that EDNS (RFC 6891) is understood.
@@ -44,12 +83,15 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Puts a question with an id and a choice of case that nobody can know beforehand.
-    pub fn new(question: &Question, edns: bool, entropy: &Entropy) -> Option<Self> {
+    /// Puts a question with an id, and perhaps a choice of case, that nobody can know beforehand.
+    pub fn new(question: &Question, spelling: Spelling, edns: bool, entropy: &Entropy) -> Option<Self> {
         let (id, case) = entropy.split_first_chunk()?;
         let case = CaseBits::try_from(case).ok()?;
-        let name = with_case(&question.name, &case)?;
-        Some(Self { id: u16::from_ne_bytes(*id), name, record: question.record, edns })
+        let name = match spelling {
+            Spelling::Random => with_case(&question.name, &case)?,
+            Spelling::AsWritten => question.name.clone(),
+        };
+        Some(Self { id: u16::from_ne_bytes(*id), name, spelling, record: question.record, edns })
     }
 
     /// The packet, as a datagram carries it.
@@ -89,7 +131,8 @@ mod tests {
         let name = HostName::from_text(b"ab.example").unwrap().to_dns().unwrap();
         let mut entropy = [0; 34];
         entropy[..4].copy_from_slice(&[0x12, 0x12, 0b10, 0]);
-        let asked = Asked::new(&Question { name, record: RecordType::A }, true, &entropy).unwrap();
+        let asked =
+            Asked::new(&Question { name, record: RecordType::A }, Spelling::Random, true, &entropy).unwrap();
         let expected = b"\x12\x12\x01\x00\0\x01\0\0\0\0\0\x01\x02Ab\x07example\0\0\x01\0\x01\
             \0\0\x29\x04\xd0\0\0\0\0\0\0";
         assert_eq!(asked.packet().unwrap(), expected);
@@ -100,7 +143,20 @@ mod tests {
     #[test]
     fn a_packet_without_edns_has_nothing_behind_the_question() {
         let name = HostName::from_text(b"x").unwrap().to_dns().unwrap();
-        let asked = Asked::new(&Question { name, record: RecordType::Aaaa }, false, &[0; 34]).unwrap();
+        let asked =
+            Asked::new(&Question { name, record: RecordType::Aaaa }, Spelling::Random, false, &[0; 34])
+                .unwrap();
         assert_eq!(asked.packet().unwrap(), b"\0\0\x01\0\0\x01\0\0\0\0\0\0\x01x\0\0\x1c\0\x01");
+    }
+
+    #[test]
+    fn a_name_is_asked_for_as_it_was_written_where_that_is_wanted() {
+        let name = DnsName::from_octets(b"\x04MyDb\0".to_vec()).unwrap();
+        let question = Question { name, record: RecordType::A };
+        let asked = Asked::new(&question, Spelling::AsWritten, false, &[0; 34]).unwrap();
+        assert_eq!(asked.packet().unwrap(), b"\0\0\x01\0\0\x01\0\0\0\0\0\0\x04MyDb\0\0\x01\0\x01");
+        let other =
+            Question { name: DnsName::from_octets(b"\x04mydb\0".to_vec()).unwrap(), ..question.clone() };
+        assert_ne!(question, other);
     }
 }

@@ -288,7 +288,7 @@ impl Session {
             candidates: Box::default(),
             next: 0,
             source_names: None,
-            destination_names: name.clone().map(|name| [name].into()),
+            destination_names: name.map(|name| [name].into()),
             identity: None,
             peer_port: None,
             rule: 0,
@@ -296,19 +296,17 @@ impl Session {
             ran: false,
             outlawed: false,
         }));
-        match (name, address) {
-            (Some(name), _) => {
-                let Some(query) = message::Name::new(name.as_str().as_bytes()) else {
-                    return self.refuse(config);
-                };
+        match (request.destination, address) {
+            // There are nameservers that know a name only as the client writes it.
+            (message::request::Destination::Name(written), None) => {
                 match config.settings.upstream_names == UpstreamNames::Always
                     && self.goes_on_unresolved(config)
                 {
                     true => self.without_address(config),
-                    false => self.ask(Fact::Addresses, Action::Resolve(Query::Addresses(query)), config),
+                    false => self.ask(Fact::Addresses, Action::Resolve(Query::Addresses(written)), config),
                 }
             }
-            (None, address) => {
+            (_, address) => {
                 let port = request.port;
                 self.ask(Fact::Kinds, Action::Classify(address.into_iter().collect(), port), config)
             }

@@ -15,7 +15,7 @@ pub(in crate::resolver) fn dns(text: &str) -> DnsName {
 fn asked(name: &str, record: RecordType) -> Asked {
     let mut entropy = [0xaa; 34];
     entropy[..2].copy_from_slice(&ID.to_ne_bytes());
-    Asked::new(&Question { name: dns(name), record }, true, &entropy).unwrap()
+    Asked::new(&Question { name: dns(name), record }, Spelling::Random, true, &entropy).unwrap()
 }
 
 /// One resource record; data as written, names in it uncompressed.
@@ -121,12 +121,14 @@ fn every_cut_of_an_answer_is_foreign_or_unusable() {
 }
 
 #[test]
-fn an_answer_in_another_case_is_asked_for_again_by_tcp_and_believed_there() {
+fn an_answer_in_another_case_is_believed_where_the_case_was_not_random_or_it_came_by_tcp() {
     let asked = asked("www.example", RecordType::A);
     let mut reply = reply(&asked, vec![a("www.example", 300, [1, 2, 3, 4])]);
     reply.question = reply.question.to_ascii_lowercase();
-    assert_eq!(read_datagram(&reply.packet(), &asked), Reading::AskByTcp);
+    assert_eq!(read_datagram(&reply.packet(), &asked), Reading::OtherCase);
     assert_eq!(read_stream(&reply.packet(), &asked), addresses(&[[1, 2, 3, 4]], 300));
+    let as_written = Asked { spelling: Spelling::AsWritten, ..asked };
+    assert_eq!(read_datagram(&reply.packet(), &as_written), addresses(&[[1, 2, 3, 4]], 300));
 }
 
 #[test]

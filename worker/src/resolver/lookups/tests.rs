@@ -1,7 +1,7 @@
 //! Lookups from the monitor's question to the answer, without a socket.
 
 use super::super::answer::tests::{Reply, a, cname, dns, record, reply};
-use super::super::question::Asked;
+use super::super::question::{Asked, Spelling};
 use super::*;
 use domain::base::iana::Rtype;
 use proptest::prelude::*;
@@ -45,7 +45,7 @@ fn found(id: u32, last: u8) -> FromResolver {
 }
 
 fn asked(name: &str, record: RecordType) -> Asked {
-    Asked::new(&Question { name: dns(name), record }, true, &ENTROPY).unwrap()
+    Asked::new(&Question { name: dns(name), record }, Spelling::Random, true, &ENTROPY).unwrap()
 }
 
 fn address_packet(name: &str, ttl: u32, last: u8) -> Vec<u8> {
@@ -77,10 +77,24 @@ fn a_known_answer_is_given_at_once_until_its_time_is_over() {
     let (mut lookups, now) = (lookups(1, 1), Instant::now());
     assert!(lookups.resolve(Id(1), addresses_of("a.test"), now));
     serve(&mut lookups, 1, &address_packet("a.test", 60, 1), now);
-    assert!(lookups.resolve(Id(2), addresses_of("A.TEST"), now + 59 * SECOND));
+    assert!(lookups.resolve(Id(2), addresses_of("a.test."), now + 59 * SECOND));
     assert_eq!(said(&mut lookups), [found(2, 1)]);
     assert!(lookups.resolve(Id(3), addresses_of("a.test"), now + 60 * SECOND));
     assert_eq!(said(&mut lookups), need(3, 0));
+}
+
+/// Whoever asks for a name in a case that a nameserver does not know must not answer for those who know better.
+#[test]
+fn what_was_answered_to_one_spelling_is_not_the_answer_to_another() {
+    let (mut lookups, now) = (lookups(1, 1), Instant::now());
+    assert!(lookups.resolve(Id(1), addresses_of("A.Test."), now));
+    assert!(lookups.resolve(Id(2), addresses_of("a.test."), now));
+    assert_eq!(said(&mut lookups), [need(1, 0), need(2, 0)].concat());
+    serve(&mut lookups, 1, &address_packet("a.test", 60, 1), now);
+    assert!(lookups.resolve(Id(3), addresses_of("A.TEST."), now));
+    assert_eq!(said(&mut lookups), need(3, 0));
+    assert!(lookups.resolve(Id(4), addresses_of("A.Test."), now));
+    assert_eq!(said(&mut lookups), [found(4, 1)]);
 }
 
 #[test]
@@ -279,7 +293,7 @@ fn packet_for(lookups: &Lookups, id: u32, which: u8) -> Vec<u8> {
         return vec![];
     };
     let question = exchange.question();
-    let asked = Asked::new(question, true, &ENTROPY).unwrap();
+    let asked = Asked::new(question, Spelling::Random, true, &ENTROPY).unwrap();
     let name = question.name.to_string();
     let answer = match (which, question.record) {
         (0, RecordType::Ptr) => vec![record(&name, Rtype::PTR, 60, dns("n1.test").as_slice())],

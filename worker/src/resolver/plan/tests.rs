@@ -71,7 +71,7 @@ fn names(names: &[&str]) -> Answer {
 #[test]
 fn a_name_with_ipv4_addresses_is_not_asked_for_ipv6() {
     let world = [("a.test", RecordType::A, found(&["192.0.2.1", "192.0.2.2"]))];
-    let expected = (addresses(&["192.0.2.1", "192.0.2.2"]), vec!["a.test A".into()]);
+    let expected = (addresses(&["192.0.2.1", "192.0.2.2"]), vec!["A.test A".into()]);
     assert_eq!(lookup(&addresses_of("A.test"), &setup(), b"", &world), expected);
 }
 
@@ -97,6 +97,14 @@ fn names_with_few_dots_are_tried_below_the_search_domains_first() {
         lookup(&addresses_of("a"), &setup(), b"", &[("a", RecordType::A, found(&["192.0.2.1"]))]);
     assert_eq!(answer, addresses(&["192.0.2.1"]));
     assert_eq!(asked, ["a.corp.example A", "a.example A", "a A"]);
+}
+
+#[test]
+fn a_name_is_asked_for_as_it_was_written() {
+    assert_eq!(
+        lookup(&addresses_of("MyDb"), &setup(), b"", &[]).1,
+        ["MyDb.corp.example A", "MyDb.example A", "MyDb A"]
+    );
 }
 
 #[test]
