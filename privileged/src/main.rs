@@ -2,14 +2,14 @@
 
 use sockd::config::options::{LogTo, Options};
 use sockd::monitor::syslog::{Log, end_on_panic};
-use sockd::start::{self, check, report};
+use sockd::start::{self, check, program};
 
 fn main() {
     let options = Options::from_command_line();
     let to = if options.trial { LogTo::Stderr } else { options.log };
     end_on_panic(to);
     let done = match (options.ver, options.check) {
-        (true, _) => report::ver(&options).map(|full| if full { 0 } else { 3 }),
+        (true, _) => Err(program::become_ver()),
         (_, true) => check::check(&options).map(|()| 0),
         _ => start::serve(&options).map(|()| 0),
     };

@@ -5,7 +5,7 @@ use sockd_tests::host::Host;
 use sockd_tests::lab::Lab;
 use sockd_tests::program::Program;
 use sockd_tests::site::{CLIENT, SERVER, Site};
-use sockd_tests::sockd::{PERMIT_ALL, Start, installed};
+use sockd_tests::sockd::{PERMIT_ALL, Start, installed, program};
 use sockd_tests::socks::{GRANTED, Reply, Request, granted, send_to};
 use sockd_tests::wait::until_true;
 use sockd_tests::{procfs, web};
@@ -53,6 +53,22 @@ fn ver_says_what_the_settings_give_up_and_keep() {
     let text = stdout(&Start::new(&host, "").words("-ver").settings(settings).output());
     assert!(text.contains("Isolation: none, 2 workers"), "{text}");
     assert!(text.contains("no relayed byte"), "{text}");
+}
+
+#[test]
+fn what_ver_tries_out_is_a_program_of_its_own_and_not_in_the_daemon() {
+    let holds = |name: &str| {
+        let bytes = std::fs::read(program(name)).unwrap();
+        bytes.windows(21).any(|text| text == b"Tried to start a prog".as_slice())
+    };
+    assert!(holds("sockd-ver") && !holds("sockd"));
+    let host = Host::new();
+    let sockd = installed(&host);
+    host.sh("rm /run/lib/sockd-ver");
+    let output = host.output(Command::new(sockd).arg("-ver"));
+    assert_eq!(output.status.code(), Some(71), "{output:?}");
+    let expected = "/run/lib/sockd-ver: expected the program of -ver there";
+    assert!(stderr(&output).contains(expected), "{output:?}");
 }
 
 #[test]

@@ -120,6 +120,14 @@ fn packages_have_every_program() {
         let known = text.split(|letter: char| letter.is_whitespace() || "/\";".contains(letter));
         assert!(known.into_iter().any(|word| word == name), "{name} is not in {list}");
     }
+    // Those that sockd starts.
+    for (list, name) in
+        lists.into_iter().flat_map(|list| ["sockd-worker", "sockd-ver"].map(|name| (list, name)))
+    {
+        let text = read(list);
+        let mut known = text.split(|letter: char| letter.is_whitespace() || "/\";".contains(letter));
+        assert!(known.any(|word| word == name), "{name} is not in {list}");
+    }
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Start {
         Self { port, ..self }
     }
 
-    /// With another program in the place of `sockd-worker`: both are copied into one folder, as in a build tree.
+    /// With another program in the place of `sockd-worker`: all are copied into one folder, as in a build tree.
     pub fn worker(self, worker: impl AsRef<Path>) -> Self {
         let program = install(&self.host, worker.as_ref()).into();
         Self { program, ..self }
@@ -220,7 +220,7 @@ pub fn program(name: &str) -> PathBuf {
     built
 }
 
-/// Copies both programs to a place that every user can reach, as installing them would, and gives sockd's.
+/// Copies all programs to a place that every user can reach, as installing them would, and gives sockd's.
 pub fn installed(host: &Host) -> &'static str {
     install(host, &program("sockd-worker"))
 }
@@ -228,7 +228,8 @@ pub fn installed(host: &Host) -> &'static str {
 fn install(host: &Host, worker: &Path) -> &'static str {
     host.run(|| {
         fs::create_dir_all("/run/lib")?;
-        for (name, from) in [("sockd", program("sockd").as_path()), ("sockd-worker", worker)] {
+        let (sockd, ver) = (program("sockd"), program("sockd-ver"));
+        for (name, from) in [("sockd", &*sockd), ("sockd-ver", &*ver), ("sockd-worker", worker)] {
             let place = format!("/run/lib/{name}");
             fs::copy(from, &place)?;
             fs::set_permissions(&place, fs::Permissions::from_mode(0o755))?;

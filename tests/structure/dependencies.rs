@@ -135,7 +135,7 @@ fn an_ordinary_build_makes_the_programs_that_are_installed_and_nothing_for_tests
     let members = metadata["workspace_default_members"].as_array().expect("default members");
     let names = packages().into_iter().filter(|package| members.contains(&package["id"]));
     let names: BTreeSet<String> = names.map(|package| text(&package, "name").to_owned()).collect();
-    assert_eq!(names, ["sockd", "sockd-policy-tools", "sockd-worker"].map(str::to_owned).into());
+    assert_eq!(names, ["sockd", "sockd-policy-tools", "sockd-ver", "sockd-worker"].map(str::to_owned).into());
 }
 
 #[test]

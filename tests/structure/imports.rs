@@ -98,6 +98,12 @@ fn what_root_runs_does_not_import_the_worker() {
 }
 
 #[test]
+fn what_root_serves_with_does_not_import_the_program_of_ver() {
+    let packages = Packages::read();
+    assert!(packages.ours("sockd-ver").contains("sockd") && !packages.ours("sockd").contains("sockd-ver"));
+}
+
+#[test]
 fn neither_clap_nor_ron_nor_syslog_enters_a_worker() {
     let closure = Packages::read().closure("sockd-worker");
     for package in ["clap", "clap_builder", "ron", "syslog"] {

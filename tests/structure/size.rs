@@ -25,7 +25,7 @@ const BUDGETS: [Budget; 4] = [
     Budget {
         room: "all of root's programs",
         folders: &["privileged/src", "privileged/ver/src"],
-        ceiling: 5300,
+        ceiling: 5400,
         goal: Some(4500),
     },
     Budget {
@@ -37,7 +37,7 @@ const BUDGETS: [Budget; 4] = [
             "common/src",
             "common/lockdown/src",
         ],
-        ceiling: 8600,
+        ceiling: 8800,
         goal: Some(8500),
     },
     Budget {
@@ -51,7 +51,7 @@ const BUDGETS: [Budget; 4] = [
             "common/src",
             "common/lockdown/src",
         ],
-        ceiling: 12_100,
+        ceiling: 12_400,
         goal: None,
     },
 ];

@@ -1,7 +1,5 @@
 //! What the server says about itself: at a start in the foreground, and to `sockd -ver`.
 
-use crate::config::counted;
-use crate::settings::{Isolation, Relay, Settings};
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -65,53 +63,6 @@ pub fn no_rules(conf: &Path) -> String {
         "{conf} has no rule yet, so that every request would be refused: write one (sockd.conf(5)), such as \
          `permit 192.168.1.0 255.255.255.0`, check it with `sockd --check`, and start sockd again"
     )
-}
-
-/// The classic facts and what the settings add to them, a sentence each. `route`: the route file, and whether it is
-/// there. `upstream`: the upstream file, and its lines where it is there.
-pub fn facts(route: (&Path, bool), upstream: (&Path, Option<usize>), settings: &Settings) -> [String; 9] {
-    let rrcmd = if settings.privileged_ports { "Supports" } else { "Does not support" };
-    let is_used = if route.1 { "is used" } else { "is not required, and there is none" };
-    let file = upstream.0.display();
-    [
-        format!(
-            "sockd, the SOCKS proxy server in the tradition of CSTC, version {}",
-            env!("CARGO_PKG_VERSION")
-        ),
-        "SOCKS protocol version 4 and 4A".into(),
-        match upstream.1 {
-            Some(lines) => format!("SOCKSified: {} in {file}", counted(lines, "upstream line")),
-            None => format!("SOCKSified, but there is no {file}: all destinations are reached directly"),
-        },
-        "Standalone server; with a socket as descriptor 0 under inetd (wait or nowait), with LISTEN_FDS \
-         socket-activated"
-            .into(),
-        "RBIND is supported".into(),
-        format!("The route file {} {is_used}", route.0.display()),
-        format!("{rrcmd} clients that use Rrcmd()"),
-        isolation(settings.isolation),
-        relay(settings.relay).into(),
-    ]
-}
-
-fn isolation(isolation: Isolation) -> String {
-    let what = match isolation {
-        Isolation::Client => "client hosts, up to max_workers hosts",
-        Isolation::Connection => "connections, up to max_workers connections",
-        Isolation::Shared(number) => {
-            return format!("Isolation: none, {number} workers serve all client hosts");
-        }
-    };
-    format!("Isolation: no worker sees bytes of two {what} at once")
-}
-
-fn relay(relay: Relay) -> &'static str {
-    match relay {
-        Relay::Adaptive => {
-            "Relay: small amounts are copied through a worker's memory, bulk is spliced past it"
-        }
-        Relay::Splice => "Relay: no relayed byte enters the memory of a worker, but for urgent ones",
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ pub mod clean_start;
 pub mod daemonize;
 pub mod pid_file;
 pub mod program;
-pub mod report;
 pub mod service_manager;
 
 use crate::config::options::{LogTo, Options};
@@ -126,7 +125,7 @@ fn prepare(
         true => program::open_to_try(|line| log.err(line)),
         false => program::open(),
     };
-    let spawner = spawner::start(program.map_err(StartError::system)?, ids)?;
+    let spawner = spawner::start(program?, ids)?;
     let loader = loader::start(&options)?;
     let Loaded { config, remarks, .. } = read::load(&options).map_err(StartError::configuration)?;
     let config = Config { settings, ..config };

@@ -1,38 +1,44 @@
-//! The workers' program: where it lies, and who may have written it.
+//! The programs that sockd starts: where they lie, and who may have written them.
 
 use crate::config::trusted_file::{FileError, open_plain, open_trusted};
+use crate::process::error::StartError;
+use nix::unistd::execv;
 use rustix::fs::{MemfdFlags, fstat, memfd_create};
+use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-/// Where the program is installed, fixed when sockd is built for a package. A build tree has no such place.
+/// Where the workers' program is installed, fixed when sockd is built for a package. A build tree has no such place.
 const INSTALLED: Option<&str> = option_env!("SOCKD_WORKER");
 
 /// Everybody may run the file.
 const FOR_ALL: u32 = 0o001;
 
 /// Opens the workers' program. Nobody but root, or the user who starts sockd, may have had a hand in it.
-pub fn open() -> Result<OwnedFd, String> {
-    open_trusted(&path()).map_err(|error| {
-        format!("{error}; sockd needs its worker program there, owned by root and writable by nobody else")
+pub fn open() -> Result<OwnedFd, StartError> {
+    open_trusted(&worker()).map_err(|error| {
+        StartError::system(format_args!(
+            "{error}; sockd needs its worker program there, owned by root and writable by nobody else"
+        ))
     })
 }
 
 /// The same for whoever tries a build tree out. The worker lies beside sockd and comes from the same hands, so it is
 /// taken as it is; `warn` is told what [`open`] would have refused to root. An installed program is opened as always.
-pub fn open_to_try(warn: impl FnOnce(&str)) -> Result<OwnedFd, String> {
+pub fn open_to_try(warn: impl FnOnce(&str)) -> Result<OwnedFd, StartError> {
     if INSTALLED.is_some() {
         return open();
     }
     let is_root = rustix::process::getuid().is_root();
-    if let Err(error @ FileError::Unfit { .. }) = open_trusted(&path())
+    if let Err(error @ FileError::Unfit { .. }) = open_trusted(&worker())
         && is_root
     {
         warn(&format!("{error}; a trial of a build tree accepts that"));
     }
-    let program = open_plain(&path()).map_err(|error| error.to_string())?;
-    if is_root { for_all(program).map_err(|error| format!("sockd-worker: {error}")) } else { Ok(program) }
+    let program = open_plain(&worker()).map_err(StartError::system)?;
+    if is_root { for_all(program).map_err(StartError::at("sockd-worker")) } else { Ok(program) }
 }
 
 /// Workers of root run as another user, who may not run what was built with umask 077: they get a copy.
@@ -46,8 +52,24 @@ fn for_all(program: OwnedFd) -> std::io::Result<OwnedFd> {
     File::open(format!("/proc/self/fd/{}", copy.as_raw_fd())).map(Into::into)
 }
 
+/// Becomes the program of `sockd -ver`, with the words of this one's command line. It lies beside the worker and comes
+/// from the same hands as sockd itself.
+pub fn become_ver() -> StartError {
+    let path = worker().with_file_name("sockd-ver");
+    let words = std::env::args_os().map(|word| CString::new(word.into_vec()));
+    let started = match (
+        CString::new(path.clone().into_os_string().into_vec()),
+        words.collect::<Result<Vec<_>, _>>(),
+    ) {
+        (Ok(program), Ok(words)) => execv(&program, &words),
+        _ => Err(nix::Error::EINVAL),
+    };
+    let why = started.err().unwrap_or(nix::Error::EINVAL);
+    StartError::system(format_args!("{}: expected the program of -ver there: {why}", path.display()))
+}
+
 /// In a build tree the worker lies beside the daemon.
-fn path() -> PathBuf {
+fn worker() -> PathBuf {
     let beside = || std::env::current_exe().ok().map(|program| program.with_file_name("sockd-worker"));
     let place = INSTALLED.map(PathBuf::from).or_else(beside);
     place.unwrap_or_else(|| "/usr/libexec/sockd/sockd-worker".into())
