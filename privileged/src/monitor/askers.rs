@@ -97,8 +97,8 @@ impl Monitor {
     pub(crate) fn ask_ident(&mut self, visit: SessionKey) -> Option<Event> {
         let (client, proxy, host) =
             self.visits.get(visit).map(|visit| (visit.session.client(), visit.proxy, visit.host()))?;
-        if let Some(limit) = self.counts.limit(Resource::Ident, host, &self.config.settings) {
-            self.log.quiet_err(&format!("identd is not asked: {limit} by {host}"));
+        if let Some(limit) = self.base.counts.limit(Resource::Ident, host, &self.base.config.settings) {
+            self.base.log.quiet_err(&format!("identd is not asked: {limit} by {host}"));
             return Some(Event::Identified(Identity::Unknown));
         }
         let identd = SocketAddr::new(client.ip(), IDENT_PORT);
@@ -106,7 +106,7 @@ impl Monitor {
         let what = What::Identity { client_port: client.port(), proxy_port: proxy.port() };
         let index = self.begin_query(visit, host, (Resource::Ident, host), what);
         let dial = Dial { to: identd, from, reserved: false, due: None };
-        match self.dials.begin(dial, Caller::Query(index), &mut self.reactor) {
+        match self.base.dials.begin(dial, Caller::Query(index), &mut self.base.reactor) {
             Ok(Begun::Connected(socket)) => self.hand_to_asker(index, socket),
             Ok(Begun::Pending(key)) => {
                 self.queries.get_mut(index).into_iter().for_each(|query| query.stage = Stage::Dialling(key));
@@ -128,7 +128,7 @@ impl Monitor {
             Command::Connect => (Resource::Upstream, 1),
             Command::Bind => (Resource::Bind, 2),
         };
-        if let Some(limit) = self.counts.limit(kind, client, &self.config.settings) {
+        if let Some(limit) = self.base.counts.limit(kind, client, &self.base.config.settings) {
             return Some(Event::NoRoom(limit));
         }
         let Holds::Server(server) = self.take(visit) else { return None };
@@ -148,7 +148,7 @@ impl Monitor {
         counts: (Resource, Host),
         what: What,
     ) -> QueryKey {
-        self.counts.add(counts.0, counts.1);
+        self.base.counts.add(counts.0, counts.1);
         let query = AskedOf { visit: Some(visit), host, counts, what, stage: Stage::Neither, due: None };
         let index = self.queries.insert(query);
         if let Some(visit) = self.visits.get_mut(visit) {
@@ -170,7 +170,7 @@ impl Monitor {
         let id = index.id();
         let Some(query) = self.queries.get_mut(index) else { return };
         query.stage = Stage::Asking(place);
-        let Some(worker) = self.workers.worker(place) else { return };
+        let Some(worker) = self.base.workers.worker(place) else { return };
         // A worker that is lost is noticed where its channel is read.
         let _ = match (&mut worker.line, &query.what) {
             (Line::Ident(link), What::Identity { client_port, proxy_port }) => {
@@ -186,7 +186,7 @@ impl Monitor {
     }
 
     fn flush_if_stuck(&mut self, place: WorkerKey) {
-        if self.workers.worker(place).is_some_and(|worker| worker.is_stuck()) {
+        if self.base.workers.worker(place).is_some_and(|worker| worker.is_stuck()) {
             self.flush_worker(place);
         }
     }
@@ -194,15 +194,15 @@ impl Monitor {
     /// The worker that asks the host, or the next server, of a query and no other.
     fn asker(&mut self, index: QueryKey) -> Option<WorkerKey> {
         let (host, asks) = self.queries.get(index).map(|query| (query.host, query.what.asks(query.host)))?;
-        let worker = match self.workers.asker(asks) {
+        let worker = match self.base.workers.asker(asks) {
             Some(worker) => worker,
             None => {
                 let worker = self.spawn(asks.0)?;
-                self.workers.assign_asker(worker, asks);
+                self.base.workers.assign_asker(worker, asks);
                 worker
             }
         };
-        self.workers.assign(worker, host);
+        self.base.workers.assign(worker, host);
         Some(worker)
     }
 
@@ -238,7 +238,7 @@ impl Monitor {
                     return;
                 }
                 self.answer_query(index, answer);
-                self.workers.release(worker, &self.config.settings);
+                self.base.workers.release(worker, &self.base.config.settings);
             }
             _ => self.violation(worker, "an answer that nobody asked for"),
         }
@@ -253,10 +253,10 @@ impl Monitor {
     fn answer_query(&mut self, index: QueryKey, answer: Event) {
         let Some(mut query) = self.queries.remove(index) else { return };
         if let Stage::Dialling(dial) = query.stage {
-            self.dials.cancel(dial, Caller::Query(index), &mut self.reactor);
+            self.base.dials.cancel(dial, Caller::Query(index), &mut self.base.reactor);
         }
-        self.counts.remove(query.counts.0, query.counts.1);
-        self.reactor.set_deadline(Token::Query(index), &mut query.due, None);
+        self.base.counts.remove(query.counts.0, query.counts.1);
+        self.base.reactor.set_deadline(Token::Query(index), &mut query.due, None);
         let Some(visit) = query.visit else { return };
         if let Some(found) = self.visits.get_mut(visit) {
             found.holds = match query.what {
@@ -276,9 +276,9 @@ impl Monitor {
         }
         let Stage::Asking(place) = query.stage else { return self.fail_query(index) };
         let due = Instant::now().checked_add(CANCEL_LIMIT);
-        self.reactor.set_deadline(Token::Query(index), &mut query.due, due);
+        self.base.reactor.set_deadline(Token::Query(index), &mut query.due, due);
         let id = index.id();
-        let Some(worker) = self.workers.worker(place) else { return };
+        let Some(worker) = self.base.workers.worker(place) else { return };
         let _ = match &mut worker.line {
             Line::Ident(link) => link.send(ToIdent::Cancel { id }, None),
             Line::Upstream(link) => link.send(ToUpstream::Cancel { id }, None),

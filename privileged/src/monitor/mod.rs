@@ -1,6 +1,7 @@
 //! The monitor's one loop: what is ready is looked at, what is due is done, and nothing is ever waited for.
 
 pub mod askers;
+pub mod base;
 pub mod dial;
 pub mod listen;
 pub mod lock_down;
@@ -18,14 +19,14 @@ use crate::config::options::Options;
 use crate::hook::handle::Hook;
 use crate::loader::handle::Loader;
 use crate::monitor::askers::Queries;
-use crate::monitor::dial::{Caller, Dialled, Dials};
+use crate::monitor::base::Base;
+use crate::monitor::dial::{Caller, Dialled};
 use crate::monitor::listen::Listener;
-use crate::monitor::pool::{Expired, Line, STARVED, Workers};
+use crate::monitor::pool::{Expired, Line, STARVED};
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use crate::monitor::resolver::Lookups;
 use crate::monitor::routing::Kinds;
 use crate::monitor::sessions::Visit;
-use crate::monitor::syslog::Log;
 use crate::spawner::protocol::{Ending, FromSpawner};
 use crate::start::service_manager::Notifier;
 use nix::sys::signalfd::SignalFd;
@@ -36,9 +37,7 @@ use sockd_common::message::session::{CloseReason, FromSession};
 use sockd_common::message::upstream::FromUpstream;
 use sockd_common::message::{LockdownReport, Role};
 use sockd_session::client_host::Host;
-use sockd_session::config::Config;
 use sockd_session::keys::{Slots, WorkerKey};
-use sockd_session::limits::counts::Counts;
 use sockd_session::limits::rate::RateLimiter;
 use sockd_session::session::Event;
 use std::collections::HashMap;
@@ -64,19 +63,14 @@ const STOP_LOOKS: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Monitor {
     pub(crate) options: Options,
-    pub(crate) config: Config,
-    pub(crate) log: Log,
-    pub(crate) reactor: Reactor,
+    pub(crate) base: Base,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) signals: SignalFd,
     pub(crate) kinds: Kinds,
-    pub(crate) workers: Workers,
     pub(crate) visits: Slots<Visit, 's'>,
-    pub(crate) counts: Counts,
     pub(crate) rate_limiter: RateLimiter,
     pub(crate) lookups: Lookups,
     pub(crate) queries: Queries,
-    pub(crate) dials: Dials,
     /// Next servers that could not be reached, until when they are tried last.
     pub(crate) unreachable: HashMap<SocketAddr, Instant>,
     pub(crate) hook: Option<Hook>,
@@ -110,7 +104,7 @@ impl Monitor {
     pub fn run(&mut self) -> Result<(), String> {
         let mut events = [const { MaybeUninit::uninit() }; _];
         while !self.is_done() {
-            let ready = self.reactor.wait(self.next_due(), &mut events);
+            let ready = self.base.reactor.wait(self.next_due(), &mut events);
             for token in ready.map_err(|error| format!("epoll: {error}"))? {
                 self.ready(token)?;
             }
@@ -131,12 +125,12 @@ impl Monitor {
         // A stop that has told its relays to end looks again soon.
         let soon = Instant::now().checked_add(STOP_LOOKS);
         let dues = [
-            self.log.retry_at(),
-            self.workers.next_expiry(),
+            self.base.log.retry_at(),
+            self.base.workers.next_expiry(),
             self.pause,
             self.lookups.restart_at(),
             self.stopping.filter(|stopping| !stopping.told).map(|stopping| stopping.grace_ends),
-            self.log.catch_up_at(),
+            self.base.log.catch_up_at(),
             self.notifier.beat_at(),
             soon.filter(|_| self.stopping.is_some_and(|stopping| stopping.told)),
         ];
@@ -149,13 +143,13 @@ impl Monitor {
             Token::Signals => self.signalled(),
             Token::Spawner => return self.spawner_spoke(),
             Token::Hook => self.hook_spoke(),
-            Token::Log => self.log.flush(),
+            Token::Log => self.base.log.flush(),
             Token::Loader => self.loader_spoke(),
             Token::Terminal => self.stop(),
             Token::Changes => self.kinds.forget(),
             Token::Worker(key) => self.worker_spoke(key),
             Token::Dial(key) => {
-                let ready = self.dials.ready(key, &mut self.reactor);
+                let ready = self.base.dials.ready(key, &mut self.base.reactor);
                 self.dialled(ready);
             }
             Token::Port(_) => {}
@@ -176,10 +170,10 @@ impl Monitor {
 
     /// Everything whose time has come.
     fn due(&mut self, now: Instant) {
-        while let Some(token) = self.reactor.take_due(now) {
+        while let Some(token) = self.base.reactor.take_due(now) {
             match token {
                 Token::Dial(key) => {
-                    let overdue = self.dials.overdue(key, &mut self.reactor);
+                    let overdue = self.base.dials.overdue(key, &mut self.base.reactor);
                     self.dialled(overdue);
                 }
                 Token::Session(key) => self.visit_overdue(key),
@@ -189,10 +183,10 @@ impl Monitor {
                 _ => {}
             }
         }
-        for (index, why) in self.workers.expired(now) {
+        for (index, why) in self.base.workers.expired(now) {
             match why {
                 // The end of another may have given it something to do.
-                Expired::Idle if self.workers.worker(index).is_some_and(|worker| worker.load > 0) => {}
+                Expired::Idle if self.base.workers.worker(index).is_some_and(|worker| worker.load > 0) => {}
                 Expired::Idle => self.dismiss(index, false, None),
                 Expired::NotReady => self.lose(index, Some("not ready in time".into())),
                 Expired::Unread => self.violation(index, "it does not read its channel"),
@@ -209,7 +203,7 @@ impl Monitor {
         }
         self.keep_spares();
         self.flush_spawner();
-        self.log.catch_up(now);
+        self.base.log.catch_up(now);
         if self.notifier.beat_at().is_some_and(|at| at <= now) {
             self.notifier.beat(now, self.status());
         }
@@ -218,22 +212,22 @@ impl Monitor {
 
     /// A full log is watched until it has room, so that a burst is not lost for want of a look.
     fn write_log(&mut self, now: Instant) {
-        self.log.end_turn(now);
-        if let Some(socket) = self.log.full_socket() {
+        self.base.log.end_turn(now);
+        if let Some(socket) = self.base.log.full_socket() {
             let flags = EventFlags::OUT | EventFlags::ONESHOT;
-            if self.reactor.watch_for(socket, Token::Log, flags).is_err() {
-                let _ = self.reactor.watch(socket, Token::Log, flags);
+            if self.base.reactor.watch_for(socket, Token::Log, flags).is_err() {
+                let _ = self.base.reactor.watch(socket, Token::Log, flags);
             }
         }
     }
 
     /// Starts what is missing of spare workers.
     pub(crate) fn keep_spares(&mut self) {
-        let wanted = self.workers.spares_wanted(&self.config.settings);
+        let wanted = self.base.workers.spares_wanted(&self.base.config.settings);
         let wanted = if self.stopping.is_some() { 0 } else { wanted };
         for _ in 0..wanted {
             match self.spawn(Role::Session) {
-                Some(index) => self.workers.keep_spare(index),
+                Some(index) => self.base.workers.keep_spare(index),
                 None => return,
             }
         }
@@ -241,15 +235,15 @@ impl Monitor {
 
     /// Asks for a worker and watches its channel.
     pub(crate) fn spawn(&mut self, role: Role) -> Option<WorkerKey> {
-        let index = match self.workers.spawn(role, &self.config.settings) {
+        let index = match self.base.workers.spawn(role, &self.base.config.settings) {
             Ok(index) => index,
             Err(error) => {
-                self.log.quiet_err(&format!("cannot start a {} worker: {error}", role.as_str()));
+                self.base.log.quiet_err(&format!("cannot start a {} worker: {error}", role.as_str()));
                 return None;
             }
         };
-        let worker = self.workers.worker(index)?;
-        if let Err(error) = self.reactor.watch(&*worker, Token::Worker(index), EventFlags::IN) {
+        let worker = self.base.workers.worker(index)?;
+        if let Err(error) = self.base.reactor.watch(&*worker, Token::Worker(index), EventFlags::IN) {
             self.lose(index, Some(format!("epoll: {error}")));
             return None;
         }
@@ -258,7 +252,7 @@ impl Monitor {
 
     fn worker_spoke(&mut self, index: WorkerKey) {
         for _ in 0..MESSAGES_A_TURN {
-            let Some(worker) = self.workers.worker(index) else { return };
+            let Some(worker) = self.base.workers.worker(index) else { return };
             let spoken = match &worker.line {
                 Line::Session(link) => link.receive().map(Spoken::Session),
                 Line::Ident(link) => link.receive().map(Spoken::Ident),
@@ -284,26 +278,26 @@ impl Monitor {
 
     /// Sends a worker what waits for it; its channel is watched for room while something does.
     pub(crate) fn flush_worker(&mut self, index: WorkerKey) {
-        let Some(worker) = self.workers.worker(index) else { return };
+        let Some(worker) = self.base.workers.worker(index) else { return };
         worker.flush();
         let (wants_room, starved) = (worker.wants_room(), worker.is_starved());
         let (token, now) = (Token::Worker(index), Instant::now());
         if starved && worker.retry.is_none_or(|at| at <= now) {
-            self.reactor.set_deadline(token, &mut worker.retry, now.checked_add(STARVED));
+            self.base.reactor.set_deadline(token, &mut worker.retry, now.checked_add(STARVED));
         }
         if let Some(wants_room) = wants_room {
-            watch_for_room(&self.reactor, &*worker, token, wants_room);
+            watch_for_room(&self.base.reactor, &*worker, token, wants_room);
         }
-        self.workers.has_sent(index);
+        self.base.workers.has_sent(index);
     }
 
     /// The same for the spawner, which may be stopped: clients that have a worker are served even so.
     fn flush_spawner(&mut self) {
-        let spawner = self.workers.spawner();
+        let spawner = self.base.workers.spawner();
         spawner.flush();
         // Starved, it is tried again with the next turn, which comes soon.
         if let Some(wants_room) = spawner.wants_room() {
-            watch_for_room(&self.reactor, &*spawner, Token::Spawner, wants_room);
+            watch_for_room(&self.base.reactor, &*spawner, Token::Spawner, wants_room);
         }
     }
 
@@ -314,7 +308,7 @@ impl Monitor {
             FromSession::Closed { id, up, down, why } => {
                 self.visit_event(index, id, Event::Closed { up, down, why });
                 if self.options.trial && why == CloseReason::WrongVersion(5) {
-                    self.log.quiet_err(NOT_YET);
+                    self.base.log.quiet_err(NOT_YET);
                 }
             }
         }
@@ -322,10 +316,10 @@ impl Monitor {
 
     /// A worker has locked itself down. One that holds less than the first did is not used.
     pub(crate) fn worker_ready(&mut self, index: WorkerKey, locks: LockdownReport) {
-        if !self.workers.mark_ready(index) {
+        if !self.base.workers.mark_ready(index) {
             return self.violation(index, "ready twice");
         }
-        if let Err(lacking) = sockd_session::sandbox::acceptable(&locks, &self.config.settings) {
+        if let Err(lacking) = sockd_session::sandbox::acceptable(&locks, &self.base.config.settings) {
             return self.lose(index, Some(lacking));
         }
         self.flush_worker(index);
@@ -334,7 +328,7 @@ impl Monitor {
     fn spawner_spoke(&mut self) -> Result<(), String> {
         self.flush_spawner();
         loop {
-            match self.workers.spawner().receive() {
+            match self.base.workers.spawner().receive() {
                 Ok(Received::Message(FromSpawner::Ended { serial, how }, _)) => {
                     self.worker_ended(serial, how)
                 }
@@ -346,7 +340,8 @@ impl Monitor {
     }
 
     fn worker_ended(&mut self, serial: u32, how: Ending) {
-        let index = self.workers.all().find(|(_, worker)| worker.serial == serial).map(|(index, _)| index);
+        let index =
+            self.base.workers.all().find(|(_, worker)| worker.serial == serial).map(|(index, _)| index);
         if let Some(index) = index {
             // What it said before it ended still counts: with all that its channel can hold it is gone, and its place
             // may be taken by another.
@@ -362,8 +357,8 @@ impl Monitor {
         let Some((what, host)) = self.dismissed.remove(&serial).flatten() else { return };
         match how {
             // Where workers cannot be started, every client that comes would be another line.
-            Ending::NotStarted(_) => self.log.quiet_err(&format!("a worker is {how}")),
-            _ => self.log.err(&format!("{what} ended: {how}")),
+            Ending::NotStarted(_) => self.base.log.quiet_err(&format!("a worker is {how}")),
+            _ => self.base.log.err(&format!("{what} ended: {how}")),
         }
         // An honest worker does not end before it is let go: who can make it end is its client.
         if let (Some(host), Ending::Exit(_) | Ending::Signal(_)) = (host, how) {
@@ -373,23 +368,23 @@ impl Monitor {
 
     /// A worker said something that it cannot honestly say: it is killed, and the log says so.
     pub(crate) fn violation(&mut self, index: WorkerKey, what: &str) {
-        if let Some(worker) = self.workers.worker(index) {
+        if let Some(worker) = self.base.workers.worker(index) {
             let line = format!("violation by {}: {what}; killed", worker.describe());
             if let Some(host) = worker.only_host() {
                 self.rate_limiter.violated(host, Instant::now());
             }
-            self.log.err(&line);
+            self.base.log.err(&line);
             self.give_up(index, None);
         }
     }
 
     /// A worker is gone or useless. Where it is not known yet why, the line waits for what the spawner tells.
     pub(crate) fn lose(&mut self, index: WorkerKey, why: Option<String>) {
-        let Some(worker) = self.workers.worker(index) else { return };
+        let Some(worker) = self.base.workers.worker(index) else { return };
         let (what, host) = (worker.describe(), worker.only_host());
         match why {
             Some(why) => {
-                self.log.err(&format!("{what} ended: {why}"));
+                self.base.log.err(&format!("{what} ended: {why}"));
                 self.give_up(index, None);
             }
             None => self.give_up(index, Some((what, host))),
@@ -399,7 +394,7 @@ impl Monitor {
     /// What the worker was for ends with it.
     fn give_up(&mut self, index: WorkerKey, news: Option<(String, Option<Host>)>) {
         let is_resolver =
-            self.workers.worker(index).is_some_and(|worker| matches!(worker.line, Line::Resolver(_)));
+            self.base.workers.worker(index).is_some_and(|worker| matches!(worker.line, Line::Resolver(_)));
         self.dismiss(index, true, news);
         self.lose_visits(index);
         self.lose_queries(index);
@@ -410,7 +405,7 @@ impl Monitor {
 
     /// Takes a worker out of service. `news`: what to log once the spawner has told how it ended.
     pub(crate) fn dismiss(&mut self, index: WorkerKey, kill: bool, news: Option<(String, Option<Host>)>) {
-        if let Some(worker) = self.workers.remove(index, kill) {
+        if let Some(worker) = self.base.workers.remove(index, kill) {
             self.dismissed.insert(worker.serial, news);
         }
     }

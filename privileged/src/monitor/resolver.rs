@@ -148,7 +148,7 @@ impl Monitor {
     /// False where there is no resolver just now. That one is lost is noticed where its channel is read.
     fn tell_resolver(&mut self, message: ToResolver, descriptor: Option<OwnedFd>) -> bool {
         let Some(index) = self.lookups.worker else { return false };
-        let Some(worker) = self.workers.worker(index) else { return false };
+        let Some(worker) = self.base.workers.worker(index) else { return false };
         let Line::Resolver(link) = &mut worker.line else { return false };
         let sent = link.send(message, descriptor);
         if link.is_stuck() {
@@ -172,11 +172,11 @@ impl Monitor {
     pub(crate) fn look_up(&mut self, visit: SessionKey, query: Query) -> Option<Event> {
         self.look_at_files();
         let host = self.visits.get(visit)?.host();
-        if let Some(limit) = self.counts.limit(Resource::Lookup, host, &self.config.settings) {
-            self.log.quiet_err(&format!("lookups fail: {limit} by {host}"));
+        if let Some(limit) = self.base.counts.limit(Resource::Lookup, host, &self.base.config.settings) {
+            self.base.log.quiet_err(&format!("lookups fail: {limit} by {host}"));
             return Some(Event::Resolved(Answer::Failed));
         }
-        self.counts.add(Resource::Lookup, host);
+        self.base.counts.add(Resource::Lookup, host);
         let index = self.lookups.pending.insert(Lookup {
             visit: Some(visit),
             host,
@@ -204,7 +204,7 @@ impl Monitor {
         self.cancel_dials(index);
         if let Some(lookup) = self.lookups.pending.get_mut(index) {
             let due = Instant::now().checked_add(CANCEL_LIMIT);
-            self.reactor.set_deadline(Token::Lookup(index), &mut lookup.due, due);
+            self.base.reactor.set_deadline(Token::Lookup(index), &mut lookup.due, due);
             self.tell_resolver(ToResolver::Cancel { id: index.id() }, None);
         }
     }
@@ -234,8 +234,8 @@ impl Monitor {
     }
 
     fn answered(&mut self, index: LookupKey, mut lookup: Lookup, answer: Answer) {
-        self.counts.remove(Resource::Lookup, lookup.host);
-        self.reactor.set_deadline(Token::Lookup(index), &mut lookup.due, None);
+        self.base.counts.remove(Resource::Lookup, lookup.host);
+        self.base.reactor.set_deadline(Token::Lookup(index), &mut lookup.due, None);
         let Some(waiting) = lookup.visit else { return };
         // A session that has gone on to something else is not told, nor is the next one with its number.
         if let Some(visit) = self.visits.get_mut(waiting)
@@ -256,7 +256,7 @@ impl Monitor {
         }
         let limit = Duration::from_secs(self.lookups.conf.timeout().into());
         let dial = Dial { to, from: None, reserved: false, due: Instant::now().checked_add(limit) };
-        match self.dials.begin(dial, Caller::Lookup(index, record), &mut self.reactor) {
+        match self.base.dials.begin(dial, Caller::Lookup(index, record), &mut self.base.reactor) {
             Ok(Begun::Connected(socket)) => self.give_socket(index, record, Some(socket)),
             Ok(Begun::Pending(key)) => {
                 self.lookups
@@ -280,7 +280,7 @@ impl Monitor {
     fn cancel_dials(&mut self, index: LookupKey) {
         let Some(lookup) = self.lookups.pending.get_mut(index) else { return };
         for (record, key) in lookup.dials.drain(..) {
-            self.dials.cancel(key, Caller::Lookup(index, record), &mut self.reactor);
+            self.base.dials.cancel(key, Caller::Lookup(index, record), &mut self.base.reactor);
         }
     }
 

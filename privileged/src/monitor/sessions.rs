@@ -103,26 +103,26 @@ impl Monitor {
         if let Some(listener) = self.listeners.get(place as usize) {
             drop(accept_with(&listener.socket, SocketFlags::CLOEXEC));
         }
-        self.reserve = self.reactor.reserve_descriptor();
+        self.reserve = self.base.reactor.reserve_descriptor();
         self.pause("no descriptors left");
     }
 
     fn pause(&mut self, why: &str) {
-        self.log.quiet_err(&format!("clients are turned away: {why}"));
+        self.base.log.quiet_err(&format!("clients are turned away: {why}"));
         self.pause = Instant::now().checked_add(PAUSE);
         self.watch_listeners(EventFlags::empty());
     }
 
     pub(crate) fn resume(&mut self) {
         self.pause = None;
-        self.reserve = self.reserve.take().or_else(|| self.reactor.reserve_descriptor());
+        self.reserve = self.reserve.take().or_else(|| self.base.reactor.reserve_descriptor());
         self.watch_listeners(EventFlags::IN);
     }
 
     /// Changing what is there takes no memory, so it does not fail where that is short.
     fn watch_listeners(&self, flags: EventFlags) {
         for (place, listener) in (0u32..).zip(&self.listeners) {
-            let _ = self.reactor.watch_for(&listener.socket, Token::Listener(place), flags);
+            let _ = self.base.reactor.watch_for(&listener.socket, Token::Listener(place), flags);
         }
     }
 
@@ -131,25 +131,25 @@ impl Monitor {
         let Some(address) = address.and_then(|address| SocketAddr::try_from(address).ok()) else { return };
         let address = SocketAddr::new(sockd_policy::canonical(address.ip()), address.port());
         let host = Host::of(address.ip());
-        let settings = &self.config.settings;
+        let settings = &self.base.config.settings;
         if let Some(why) = self.rate_limiter.refuses(host, settings, Instant::now()) {
             let text = format!("clients are turned away: {why}, by {host}");
-            return self.log.quiet_err(&text);
+            return self.base.log.quiet_err(&text);
         }
         let all = u32::try_from(self.visits.len()).unwrap_or(u32::MAX);
         if all >= settings.max_sessions {
-            return self.log.quiet_err("clients are turned away: max_sessions reached");
+            return self.base.log.quiet_err("clients are turned away: max_sessions reached");
         }
-        if self.counts.sessions(host) >= settings.max_sessions_per_host.into() {
+        if self.base.counts.sessions(host) >= settings.max_sessions_per_host.into() {
             let text = format!("clients are turned away: max_sessions_per_host reached by {host}");
-            return self.log.quiet_err(&text);
+            return self.base.log.quiet_err(&text);
         }
         let Some(worker) = self.session_worker(host) else {
-            return self.log.quiet_err("clients are turned away: no worker");
+            return self.base.log.quiet_err("clients are turned away: no worker");
         };
-        if self.workers.worker(worker).is_some_and(|worker| worker.is_full()) {
+        if self.base.workers.worker(worker).is_some_and(|worker| worker.is_full()) {
             let text = format!("clients are turned away: the worker does not keep up with {host}");
-            return self.log.quiet_err(&text);
+            return self.base.log.quiet_err(&text);
         }
         let proxy = match listener.ip().is_unspecified() {
             true => {
@@ -161,9 +161,9 @@ impl Monitor {
     }
 
     fn session_worker(&mut self, host: Host) -> Option<WorkerKey> {
-        let settings = &self.config.settings;
-        let chosen = self.workers.choose(host, settings);
-        if let Some(idle) = chosen.and_then(|chosen| self.workers.in_the_way(host, chosen, settings)) {
+        let settings = &self.base.config.settings;
+        let chosen = self.base.workers.choose(host, settings);
+        if let Some(idle) = chosen.and_then(|chosen| self.base.workers.in_the_way(host, chosen, settings)) {
             self.dismiss(idle, true, None);
             return self.spawn(Role::Session);
         }
@@ -178,15 +178,18 @@ impl Monitor {
         host: Host,
         worker: WorkerKey,
     ) {
-        let number = self.counts.begin(host, self.visits.next_key());
+        let number = self.base.counts.begin(host, self.visits.next_key());
         let session = Session::new(address);
         let visit = Visit { session, proxy, worker, number, deadline: None, holds: Holds::Nothing };
         let index = self.visits.insert(visit);
-        self.workers.assign(worker, host);
-        self.set_deadline(index, Some(sockd_session::settings::seconds(self.config.settings.request_limit)));
+        self.base.workers.assign(worker, host);
+        self.set_deadline(
+            index,
+            Some(sockd_session::settings::seconds(self.base.config.settings.request_limit)),
+        );
         self.tell(worker, ToSession::Serve { id: index.id() }, Some(client));
-        if let Some((oldest, limit)) = self.counts.oldest_beyond(host, &self.config.settings) {
-            self.log.quiet_err(&format!("unfinished requests are closed: {limit} by {host}"));
+        if let Some((oldest, limit)) = self.base.counts.oldest_beyond(host, &self.base.config.settings) {
+            self.base.log.quiet_err(&format!("unfinished requests are closed: {limit} by {host}"));
             self.happen(oldest, Event::Stop);
         }
     }
@@ -208,9 +211,9 @@ impl Monitor {
         while let Some(event) = events.pop_front() {
             let Some(visit) = self.visits.get_mut(index) else { return };
             let was_requesting = visit.session.phase() == Phase::Requesting;
-            let actions = visit.session.on(event, &self.config);
+            let actions = visit.session.on(event, &self.base.config);
             if was_requesting && visit.session.phase() != Phase::Requesting {
-                self.counts.finished(visit.host(), visit.number);
+                self.base.counts.finished(visit.host(), visit.number);
             }
             for action in actions {
                 events.extend(self.carry_out(index, action));
@@ -263,9 +266,9 @@ impl Monitor {
     /// Every line about a relay; those about requests that are not granted as far as their limit goes.
     fn write_line(&mut self, index: SessionKey, level: Level, line: &str) {
         let Some(visit) = self.visits.get(index) else { return };
-        let limit = self.config.settings.max_refusals_logged;
-        if visit.session.is_relaying() || self.log.admits_refusal(visit.host(), limit) {
-            self.log.line(level, line);
+        let limit = self.base.config.settings.max_refusals_logged;
+        if visit.session.is_relaying() || self.base.log.admits_refusal(visit.host(), limit) {
+            self.base.log.line(level, line);
         }
     }
 
@@ -277,7 +280,7 @@ impl Monitor {
             None => Err("a rule command is not run: there is no command runner until a restart"),
         };
         if let Err(line) = passed {
-            self.log.quiet_err(line);
+            self.base.log.quiet_err(line);
         }
     }
 
@@ -286,10 +289,10 @@ impl Monitor {
         while let Some(hook) = &self.hook {
             match hook.news() {
                 Ok(None) => return,
-                Ok(Some(line)) => self.log.quiet_err(&line),
+                Ok(Some(line)) => self.base.log.quiet_err(&line),
                 Err(line) => {
                     self.hook = None;
-                    self.log.err(line);
+                    self.base.log.err(line);
                 }
             }
         }
@@ -297,7 +300,7 @@ impl Monitor {
 
     /// Sends a session worker a message.
     fn tell(&mut self, worker: WorkerKey, message: ToSession, descriptor: Option<OwnedFd>) {
-        let Some(found) = self.workers.worker(worker) else { return };
+        let Some(found) = self.base.workers.worker(worker) else { return };
         let Line::Session(link) = &mut found.line else { return };
         // The end of a worker is noticed, and told to all its sessions, where its channel is read.
         if link.send(message, descriptor) && link.is_stuck() {
@@ -330,7 +333,7 @@ impl Monitor {
         if !reachable {
             let now = Instant::now();
             self.unreachable.retain(|_, until| now < *until);
-            let until = now.checked_add(seconds(self.config.settings.upstream_retry));
+            let until = now.checked_add(seconds(self.base.config.settings.upstream_retry));
             let room = self.unreachable.len() < MAX_UNREACHABLE;
             self.unreachable.extend(until.filter(|_| room).map(|until| (next, until)));
         }
@@ -353,7 +356,7 @@ impl Monitor {
     ) -> Option<Event> {
         let visit = self.visits.get_mut(index)?;
         let dial = Dial { to, from, reserved, due: None };
-        let begun = self.dials.begin(dial, Caller::Session(index), &mut self.reactor);
+        let begun = self.base.dials.begin(dial, Caller::Session(index), &mut self.base.reactor);
         Some(Event::Dialled(match begun {
             Ok(Begun::Pending(key)) => {
                 visit.holds = Holds::Dial(key);
@@ -369,7 +372,7 @@ impl Monitor {
 
     fn listen(&mut self, index: SessionKey, towards: IpAddr, at: Option<IpAddr>, reserved: bool) -> Event {
         let host = self.visits.get(index).map(Visit::host);
-        match host.and_then(|host| self.counts.limit(Resource::Bind, host, &self.config.settings)) {
+        match host.and_then(|host| self.base.counts.limit(Resource::Bind, host, &self.base.config.settings)) {
             Some(limit) => Event::NoRoom(limit),
             None => Event::Listening(self.open_port(index, towards, at, reserved)),
         }
@@ -389,7 +392,10 @@ impl Monitor {
             _ => sockets::source_towards(towards)?,
         };
         let (socket, address) = self.free_port(at, reserved)?;
-        self.reactor.watch(&socket, Token::Session(index), EventFlags::IN).map_err(failed("epoll_ctl"))?;
+        self.base
+            .reactor
+            .watch(&socket, Token::Session(index), EventFlags::IN)
+            .map_err(failed("epoll_ctl"))?;
         self.hold_port(index, socket);
         Ok(address)
     }
@@ -397,14 +403,14 @@ impl Monitor {
     fn hold_port(&mut self, index: SessionKey, port: OwnedFd) {
         if let Some(visit) = self.visits.get_mut(index) {
             visit.holds = Holds::Port(port);
-            self.counts.add(Resource::Bind, visit.host());
+            self.base.counts.add(Resource::Bind, visit.host());
         }
     }
 
     /// A listening port on this address: a reserved one, any that the kernel likes, or the first free one of
     /// `bind_ports`, beginning at a random place so that the next port cannot be foretold.
     fn free_port(&self, at: IpAddr, reserved: bool) -> Result<(OwnedFd, SocketAddr), FailedCall> {
-        match self.config.settings.bind_ports {
+        match self.base.config.settings.bind_ports {
             _ if reserved => sockets::listener(at, RESERVED.rev()),
             None => sockets::listener(at, [0]),
             Some((first, last)) => {
@@ -449,7 +455,7 @@ impl Monitor {
     fn keep_port(&mut self, index: SessionKey) {
         drop(self.take(index));
         if let Some(port) = self.spare_port.take() {
-            let _ = self.reactor.watch(&port, Token::Session(index), EventFlags::IN);
+            let _ = self.base.reactor.watch(&port, Token::Session(index), EventFlags::IN);
             self.hold_port(index, port);
         }
     }
@@ -459,8 +465,8 @@ impl Monitor {
         let Some(visit) = self.visits.get_mut(index) else { return Holds::Nothing };
         let held = std::mem::replace(&mut visit.holds, Holds::Nothing);
         if let Holds::Port(socket) = &held {
-            self.reactor.unwatch(socket);
-            self.counts.remove(Resource::Bind, visit.host());
+            self.base.reactor.unwatch(socket);
+            self.base.counts.remove(Resource::Bind, visit.host());
         }
         held
     }
@@ -470,7 +476,7 @@ impl Monitor {
         match self.take(index) {
             Holds::Lookup(lookup) => self.cancel_lookup(lookup),
             Holds::Query(query) => self.cancel_query(query),
-            Holds::Dial(dial) => self.dials.cancel(dial, Caller::Session(index), &mut self.reactor),
+            Holds::Dial(dial) => self.base.dials.cancel(dial, Caller::Session(index), &mut self.base.reactor),
             _ => {}
         }
     }
@@ -479,15 +485,15 @@ impl Monitor {
         self.let_go(index);
         self.set_deadline(index, None);
         if let Some(visit) = self.visits.remove(index) {
-            self.counts.end(visit.host(), visit.number);
-            self.workers.release(visit.worker, &self.config.settings);
+            self.base.counts.end(visit.host(), visit.number);
+            self.base.workers.release(visit.worker, &self.base.config.settings);
         }
     }
 
     fn set_deadline(&mut self, index: SessionKey, limit: Option<Duration>) {
         let Some(visit) = self.visits.get_mut(index) else { return };
         let due = limit.and_then(|limit| Instant::now().checked_add(limit));
-        self.reactor.set_deadline(Token::Session(index), &mut visit.deadline, due);
+        self.base.reactor.set_deadline(Token::Session(index), &mut visit.deadline, due);
     }
 
     pub(crate) fn visit_overdue(&mut self, index: SessionKey) {

@@ -32,7 +32,7 @@ impl Monitor {
             None => Err("there is no loader until a restart".into()),
         };
         if let Err(why) = asked {
-            self.log.err(&format!("reload failed: {why}"));
+            self.base.log.err(&format!("reload failed: {why}"));
             self.tell_ready();
         }
     }
@@ -40,10 +40,10 @@ impl Monitor {
     /// The loader has read everything, or has ended: then what it read before stays in force, and serving goes on.
     pub(crate) fn loader_spoke(&mut self) {
         let Some(loader) = &mut self.loader else { return };
-        match loader.take(&self.config) {
+        match loader.take(&self.base.config) {
             Err(why) => {
                 self.loader = None;
-                self.log.err(&format!("{why}; nothing is read again until a restart"));
+                self.base.log.err(&format!("{why}; nothing is read again until a restart"));
                 // A service manager may be waiting for the end of the reload that this was.
                 self.tell_ready();
             }
@@ -55,28 +55,28 @@ impl Monitor {
         match taken {
             None => return,
             Some(Ok(Loaded { config, remarks, .. })) => {
-                remarks.iter().for_each(|remark| self.log.err(remark));
+                remarks.iter().for_each(|remark| self.base.log.err(remark));
                 self.adopt(config);
             }
             Some(Err(errors)) => {
-                errors.iter().for_each(|error| self.log.err(error));
-                self.log.err("reload failed: the rules, routes and settings read before stay in force");
+                errors.iter().for_each(|error| self.base.log.err(error));
+                self.base.log.err("reload failed: the rules, routes and settings read before stay in force");
             }
         }
         self.tell_ready();
     }
 
     fn adopt(&mut self, mut config: Config) {
-        for name in self.config.settings.fixed_since_start(&config.settings) {
-            self.log.err(&format!("{name} is read only at start; the old value stays in force"));
+        for name in self.base.config.settings.fixed_since_start(&config.settings) {
+            self.base.log.err(&format!("{name} is read only at start; the old value stays in force"));
         }
-        config.settings = self.config.settings.keep_fixed(config.settings);
-        self.config = config;
-        let waiting = self.workers.set_up_again(&self.config.settings);
+        config.settings = self.base.config.settings.keep_fixed(config.settings);
+        self.base.config = config;
+        let waiting = self.base.workers.set_up_again(&self.base.config.settings);
         waiting.into_iter().for_each(|index| self.flush_worker(index));
         self.hook.iter().for_each(Hook::reload);
-        self.log.notice(&format!("reloaded: {}", self.config.summary()));
-        if self.config.settings.recheck_on_reload {
+        self.base.log.notice(&format!("reloaded: {}", self.base.config.summary()));
+        if self.base.config.settings.recheck_on_reload {
             let visits: Vec<SessionKey> = self.visits.iter().map(|(index, _)| index).collect();
             visits.into_iter().for_each(|index| self.happen(index, Event::Recheck));
         }
@@ -85,18 +85,22 @@ impl Monitor {
     /// The effective rules, routes and upstream lines, a line each.
     fn write_rules(&mut self) {
         // As comments, so that the whole is still a file of rules.
-        let routes = self.config.routes.iter().flat_map(|routes| routes.lines());
+        let routes = self.base.config.routes.iter().flat_map(|routes| routes.lines());
         let routes = routes.map(|route| format!("# route: {route}"));
-        let upstreams = self.config.upstreams.iter().flat_map(|upstreams| upstreams.lines());
+        let upstreams = self.base.config.upstreams.iter().flat_map(|upstreams| upstreams.lines());
         let upstreams = upstreams.map(|line| format!("# upstream: {line}"));
-        let lines: Vec<String> = self.config.rules.lines().chain(routes).chain(upstreams).collect();
-        lines.iter().for_each(|line| self.log.notice(line));
+        let lines: Vec<String> = self.base.config.rules.lines().chain(routes).chain(upstreams).collect();
+        lines.iter().for_each(|line| self.base.log.notice(line));
     }
 
     /// What a service manager shows of the daemon.
     pub(crate) fn status(&self) -> String {
         let connections = counted(self.visits.len(), "connection");
-        format!("{connections}, {}, {}", counted(self.workers.all().count(), "worker"), self.config.summary())
+        format!(
+            "{connections}, {}, {}",
+            counted(self.base.workers.all().count(), "worker"),
+            self.base.config.summary()
+        )
     }
 
     /// The service manager hears that what is in force is in force.
@@ -109,7 +113,7 @@ impl Monitor {
     pub(crate) fn stop(&mut self) {
         let now = Instant::now();
         let again = self.stopping.is_some();
-        let grace = if again { 0 } else { self.config.settings.stop_grace };
+        let grace = if again { 0 } else { self.base.config.settings.stop_grace };
         let grace_ends = now.checked_add(seconds(grace)).unwrap_or(now);
         if self.stopping.is_none_or(|stopping| !stopping.told) {
             self.stopping = Some(Stopping { grace_ends, told: false });
@@ -117,13 +121,14 @@ impl Monitor {
         if again {
             return;
         }
-        self.log.notice("stopping");
+        self.base.log.notice("stopping");
         self.notifier.stopping();
         for listener in self.listeners.drain(..) {
-            self.reactor.unwatch(&listener.socket);
+            self.base.reactor.unwatch(&listener.socket);
         }
         self.pause = None;
         let unused: Vec<WorkerKey> = self
+            .base
             .workers
             .all()
             .filter(|(_, worker)| worker.load == 0 && matches!(worker.line, Line::Session(_)))
@@ -145,7 +150,7 @@ impl Monitor {
         let visits: Vec<SessionKey> = self.visits.iter().map(|(index, _)| index).collect();
         visits.into_iter().for_each(|index| self.happen(index, Event::WorkerLost));
         let late = Instant::now().checked_add(seconds(3600));
-        late.into_iter().for_each(|late| self.log.catch_up(late));
+        late.into_iter().for_each(|late| self.base.log.catch_up(late));
     }
 
     /// The grace is over.

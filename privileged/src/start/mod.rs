@@ -12,6 +12,7 @@ use crate::config::options::{LogTo, Options};
 use crate::config::read::{self, Loaded};
 use crate::hook::{self, handle::Hook};
 use crate::loader;
+use crate::monitor::base::Base;
 use crate::monitor::dial::Dials;
 use crate::monitor::listen::{self, Listener};
 use crate::monitor::lock_down;
@@ -63,7 +64,7 @@ pub fn serve(options: &Options) -> Result<(), StartError> {
         background.let_go()?;
     }
     let locked = lock_down::confine(&monitor.options).map_err(StartError::system)?;
-    if !locked.enforced && monitor.config.settings.sandbox == Sandbox::Required {
+    if !locked.enforced && monitor.base.config.settings.sandbox == Sandbox::Required {
         return Err(StartError::system(
             "Landlock does not hold for the monitor; see `sandbox` in sockd.ron(5)",
         ));
@@ -72,12 +73,12 @@ pub fn serve(options: &Options) -> Result<(), StartError> {
         Some((client, at)) => monitor.serve_only(client, at),
         None => {
             let places: Vec<String> = monitor.listeners.iter().map(Listener::to_string).collect();
-            let line = format!("serving on {}: {}", places.join(", "), monitor.config.summary());
-            monitor.log.notice(&line);
+            let line = format!("serving on {}: {}", places.join(", "), monitor.base.config.summary());
+            monitor.base.log.notice(&line);
             if background.is_none() && !monitor.notifier.is_heard() {
                 monitor.greet(&missing);
             }
-            monitor.log.flush();
+            monitor.base.log.flush();
         }
     }
     monitor.tell_ready();
@@ -86,13 +87,13 @@ pub fn serve(options: &Options) -> Result<(), StartError> {
     }
     let ended = monitor.run();
     if let Err(why) = &ended {
-        monitor.log.err(&format!("cannot go on: {why}"));
+        monitor.base.log.err(&format!("cannot go on: {why}"));
     }
     monitor.write_the_rest();
     if monitor.only_client_of.is_none() {
-        monitor.log.notice("stopped");
+        monitor.base.log.notice("stopped");
     }
-    monitor.log.finish();
+    monitor.base.log.finish();
     pid_file.into_iter().for_each(PidFile::remove);
     ended.map_err(|why| StartError::system(format!("cannot go on: {why}")))
 }
@@ -143,21 +144,19 @@ fn prepare(
         .map_err(|error| read::placed(error, &options.settings))?;
     let workers = Workers::new(spawner.channel, descriptor_limit());
     let pid_file = options.pid_file.as_deref().map(PidFile::write).transpose()?;
+    let reactor = Reactor::new().map_err(StartError::system)?;
+    let counts = Counts::default();
+    let base = Base { config, log, reactor, workers, counts, dials: Dials::default() };
     let mut monitor = Monitor {
         options,
-        config,
-        log,
-        reactor: Reactor::new().map_err(StartError::system)?,
+        base,
         listeners,
         signals,
         kinds: Kinds::new().map_err(|error| StartError::system(format!("rtnetlink: {error}")))?,
-        workers,
         visits: Slots::default(),
-        counts: Counts::default(),
         rate_limiter: RateLimiter::default(),
         lookups: Lookups::new(),
         queries: Slots::default(),
-        dials: Dials::default(),
         unreachable: HashMap::new(),
         hook,
         loader: Some(loader),
@@ -173,7 +172,7 @@ fn prepare(
     let locks = monitor.first_worker().map_err(StartError::system)?;
     let missing = sandbox::missing(spawner.missing, &locks);
     if let Some(line) = sandbox::reduced(&missing) {
-        monitor.log.err(&line);
+        monitor.base.log.err(&line);
     }
     monitor.start_resolver();
     Ok(Prepared { monitor, client, missing, pid_file })
@@ -265,19 +264,19 @@ impl Monitor {
     fn watch_everything(&mut self) -> rustix::io::Result<()> {
         // A trial ends with its terminal. Of a hang-up epoll tells unasked, also where no signal comes.
         if self.options.trial && rustix::termios::isatty(rustix::stdio::stderr()) {
-            self.reactor.watch(rustix::stdio::stderr(), Token::Terminal, EventFlags::ONESHOT)?;
+            self.base.reactor.watch(rustix::stdio::stderr(), Token::Terminal, EventFlags::ONESHOT)?;
         }
-        self.reactor.watch(&self.signals, Token::Signals, EventFlags::IN)?;
-        self.reactor.watch(&*self.workers.spawner(), Token::Spawner, EventFlags::IN)?;
+        self.base.reactor.watch(&self.signals, Token::Signals, EventFlags::IN)?;
+        self.base.reactor.watch(&*self.base.workers.spawner(), Token::Spawner, EventFlags::IN)?;
         if let Some(hook) = &self.hook {
-            self.reactor.watch(hook, Token::Hook, EventFlags::IN)?;
+            self.base.reactor.watch(hook, Token::Hook, EventFlags::IN)?;
         }
         if let Some(loader) = &self.loader {
-            self.reactor.watch(loader, Token::Loader, EventFlags::IN)?;
+            self.base.reactor.watch(loader, Token::Loader, EventFlags::IN)?;
         }
-        self.reactor.watch(self.kinds.changes(), Token::Changes, EventFlags::IN)?;
+        self.base.reactor.watch(self.kinds.changes(), Token::Changes, EventFlags::IN)?;
         for (place, listener) in (0u32..).zip(&self.listeners) {
-            self.reactor.watch(&listener.socket, Token::Listener(place), EventFlags::IN)?;
+            self.base.reactor.watch(&listener.socket, Token::Listener(place), EventFlags::IN)?;
         }
         self.resume();
         Ok(())
@@ -288,17 +287,17 @@ impl Monitor {
     pub(crate) fn first_worker(&mut self) -> Result<LockdownReport, String> {
         const LIMIT: Duration = Duration::from_secs(20);
         let index = self.spawn(Role::Session).ok_or("the first worker cannot be started")?;
-        self.workers.keep_spare(index);
+        self.base.workers.keep_spare(index);
         let begun = Instant::now();
         loop {
-            let worker = self.workers.worker(index).ok_or("the first worker is gone")?;
+            let worker = self.base.workers.worker(index).ok_or("the first worker is gone")?;
             let Line::Session(link) = &worker.line else {
                 return Err("the first worker has another role".into());
             };
             match link.receive() {
                 Ok(Received::Message(FromSession::Ready(locks), _)) => {
-                    sandbox::acceptable(&locks, &self.config.settings)?;
-                    self.workers.mark_ready(index);
+                    sandbox::acceptable(&locks, &self.base.config.settings)?;
+                    self.base.workers.mark_ready(index);
                     return Ok(locks);
                 }
                 Ok(Received::Nothing) if begun.elapsed() < LIMIT => {}
@@ -315,7 +314,7 @@ impl Monitor {
     /// How the first worker ended, as the spawner tells it within a moment.
     fn first_ending(&mut self) -> String {
         let wait = Timespec { tv_sec: 5, tv_nsec: 0 };
-        let spawner = &*self.workers.spawner();
+        let spawner = &*self.base.workers.spawner();
         let _ = poll(&mut [PollFd::new(spawner, PollFlags::IN)], Some(&wait));
         match spawner.receive() {
             Ok(Received::Message(FromSpawner::Ended { how, .. }, _)) => how.to_string(),
