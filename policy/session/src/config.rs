@@ -22,6 +22,15 @@ pub struct Config {
 }
 
 impl Config {
+    /// The rules in force, with routes and upstream lines as comments, so that the whole is still a file of rules.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let routes = self.routes.iter().flat_map(|routes| routes.lines());
+        let upstreams = self.upstreams.iter().flat_map(|upstreams| upstreams.lines());
+        let routes = routes.map(|route| format!("# route: {route}"));
+        let upstreams = upstreams.map(|line| format!("# upstream: {line}"));
+        self.rules.lines().chain(routes).chain(upstreams)
+    }
+
     /// What is in force, in a few words.
     pub fn summary(&self) -> String {
         let warning = if self.rules.is_empty() { " (every request will be refused)" } else { "" };

@@ -19,3 +19,4 @@ pub mod resolv_conf;
 pub mod sandbox;
 pub mod session;
 pub mod settings;
+pub mod unreachable;

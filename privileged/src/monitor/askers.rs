@@ -9,7 +9,6 @@ use crate::monitor::Monitor;
 use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
 use crate::monitor::pool::{Asks, Line};
 use crate::monitor::reactor::Token;
-use crate::monitor::sessions::Holds;
 use rustix::io::fcntl_dupfd_cloexec;
 use sockd_common::message::ident::{FromIdent, ToIdent};
 use sockd_common::message::request::{Command, Request};
@@ -57,8 +56,6 @@ enum What {
         /// Who is asked.
         next: SocketAddr,
         request: Request,
-        /// The monitor's own descriptor of the connection to the next server, for the relay.
-        server: Option<OwnedFd>,
         /// Replies that are still to come.
         replies: u8,
     },
@@ -131,11 +128,11 @@ impl Monitor {
         if let Some(limit) = self.base.counts.limit(kind, client, &self.base.config.settings) {
             return Some(Event::NoRoom(limit));
         }
-        let Holds::Server(server) = self.take(visit) else { return None };
-        let Ok(twin) = fcntl_dupfd_cloexec(&server, 3) else {
+        let server = self.visits.get(visit)?.held.server.as_ref()?;
+        let Ok(twin) = fcntl_dupfd_cloexec(server, 3) else {
             return Some(Event::Replied(NextReply::Cancelled));
         };
-        let what = What::Request { next, request, server: Some(server), replies };
+        let what = What::Request { next, request, replies };
         let index = self.begin_query(visit, Host::of(next.ip()), (kind, client), what);
         self.hand_to_asker(index, twin);
         None
@@ -152,7 +149,7 @@ impl Monitor {
         let query = AskedOf { visit: Some(visit), host, counts, what, stage: Stage::Neither, due: None };
         let index = self.queries.insert(query);
         if let Some(visit) = self.visits.get_mut(visit) {
-            visit.holds = Holds::Query(index);
+            visit.held.query = Some(index);
         }
         index
     }
@@ -258,21 +255,15 @@ impl Monitor {
         self.base.counts.remove(query.counts.0, query.counts.1);
         self.base.reactor.set_deadline(Token::Query(index), &mut query.due, None);
         let Some(visit) = query.visit else { return };
-        if let Some(found) = self.visits.get_mut(visit) {
-            found.holds = match query.what {
-                What::Request { server: Some(server), .. } => Holds::Server(server),
-                _ => Holds::Nothing,
-            };
-            self.happen(visit, answer);
-        }
+        self.happen(visit, answer);
     }
 
     /// The session that waited does not any more; a worker that was asked still has to answer.
-    pub(crate) fn cancel_query(&mut self, index: QueryKey) {
+    pub(crate) fn cancel_query(&mut self, index: QueryKey, session: SessionKey) {
         let Some(query) = self.queries.get_mut(index) else { return };
-        query.visit = None;
-        if let What::Request { server, .. } = &mut query.what {
-            *server = None;
+        // It may be answered already, and its key another's.
+        if query.visit.take_if(|waiting| *waiting == session).is_none() {
+            return;
         }
         let Stage::Asking(place) = query.stage else { return self.fail_query(index) };
         let due = Instant::now().checked_add(CANCEL_LIMIT);

@@ -2,6 +2,7 @@
 
 pub mod askers;
 pub mod base;
+pub mod bind_port;
 pub mod dial;
 pub mod listen;
 pub mod lock_down;
@@ -20,6 +21,7 @@ use crate::hook::handle::Hook;
 use crate::loader::handle::Loader;
 use crate::monitor::askers::Queries;
 use crate::monitor::base::Base;
+use crate::monitor::bind_port::BindPorts;
 use crate::monitor::dial::{Caller, Dialled};
 use crate::monitor::listen::Listener;
 use crate::monitor::pool::{Expired, Line, STARVED};
@@ -40,6 +42,7 @@ use sockd_session::client_host::Host;
 use sockd_session::keys::{Slots, WorkerKey};
 use sockd_session::limits::rate::RateLimiter;
 use sockd_session::session::Event;
+use sockd_session::unreachable::Unreachable;
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -71,8 +74,8 @@ pub struct Monitor {
     pub(crate) rate_limiter: RateLimiter,
     pub(crate) lookups: Lookups,
     pub(crate) queries: Queries,
-    /// Next servers that could not be reached, until when they are tried last.
-    pub(crate) unreachable: HashMap<SocketAddr, Instant>,
+    pub(crate) bind_ports: BindPorts,
+    pub(crate) unreachable: Unreachable,
     pub(crate) hook: Option<Hook>,
     pub(crate) loader: Option<Loader>,
     /// Given up for a moment when descriptors run out, so that clients can be refused instead of left waiting.
@@ -83,8 +86,6 @@ pub struct Monitor {
     pub(crate) notifier: Notifier,
     /// The address that the one client of an inetd connected to.
     pub(crate) only_client_of: Option<SocketAddr>,
-    /// The port of a BIND while its peer is being judged.
-    pub(crate) spare_port: Option<OwnedFd>,
     /// Workers that have been given up and whose end the spawner has not told yet; it tells each exactly once. With
     /// what and whose they were, where their end is news.
     pub(crate) dismissed: HashMap<u32, Option<(String, Option<Host>)>>,
@@ -152,9 +153,9 @@ impl Monitor {
                 let ready = self.base.dials.ready(key, &mut self.base.reactor);
                 self.dialled(ready);
             }
-            Token::Port(_) => {}
-            Token::Session(key) => self.port_ready(key),
-            Token::Lookup(_) | Token::Query(_) => {}
+            Token::Port(key) => self.port_ready(key),
+            // These have deadlines only.
+            Token::Session(_) | Token::Lookup(_) | Token::Query(_) => {}
         }
         Ok(())
     }

@@ -5,7 +5,6 @@ use crate::monitor::Monitor;
 use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
 use crate::monitor::pool::Line;
 use crate::monitor::reactor::Token;
-use crate::monitor::sessions::Holds;
 use crate::monitor::sockets;
 use rustix::fs::Stat;
 use sockd_common::message::Role;
@@ -186,16 +185,19 @@ impl Monitor {
             due: None,
         });
         if let Some(visit) = self.visits.get_mut(visit) {
-            visit.holds = Holds::Lookup(index);
+            visit.held.lookup = Some(index);
         }
         self.ask_resolver(index);
         None
     }
 
     /// The session that waited does not any more; the resolver still has to answer.
-    pub(crate) fn cancel_lookup(&mut self, index: LookupKey) {
+    pub(crate) fn cancel_lookup(&mut self, index: LookupKey, session: SessionKey) {
         let Some(lookup) = self.lookups.pending.get_mut(index) else { return };
-        lookup.visit = None;
+        // It may be answered already, and its key another's.
+        if lookup.visit.take_if(|waiting| *waiting == session).is_none() {
+            return;
+        }
         if lookup.query.is_some()
             && let Some(lookup) = self.lookups.pending.remove(index)
         {
@@ -237,13 +239,7 @@ impl Monitor {
         self.base.counts.remove(Resource::Lookup, lookup.host);
         self.base.reactor.set_deadline(Token::Lookup(index), &mut lookup.due, None);
         let Some(waiting) = lookup.visit else { return };
-        // A session that has gone on to something else is not told, nor is the next one with its number.
-        if let Some(visit) = self.visits.get_mut(waiting)
-            && matches!(visit.holds, Holds::Lookup(held) if held == index)
-        {
-            visit.holds = Holds::Nothing;
-            self.happen(waiting, Event::Resolved(answer));
-        }
+        self.happen(waiting, Event::Resolved(answer));
     }
 
     /// Connects to the nameserver of an attempt.

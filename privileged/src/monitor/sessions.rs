@@ -1,40 +1,30 @@
 //! The monitor carries out what sessions ask for: accepts, hands over, dials, listens, removes.
 
 use crate::monitor::Monitor;
+use crate::monitor::bind_port::Wanted;
 use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
 use crate::monitor::listen;
 use crate::monitor::pool::Line;
 use crate::monitor::reactor::{EventFlags, Token};
-use crate::monitor::sockets::{self, failed};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags, accept_with, acceptfrom_with, getsockname};
 use sockd_common::message::session::ToSession;
+use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{Id, Role};
 use sockd_policy::guard::{AddressKind, embedded};
 use sockd_session::client_host::Host;
-use sockd_session::config::RESERVED;
 use sockd_session::hook_values::Values;
-use sockd_session::keys::{DialKey, LookupKey, QueryKey, SessionKey, WorkerKey};
-use sockd_session::limits::counts::Resource;
+use sockd_session::keys::{DialKey, LookupKey, PortKey, QueryKey, SessionKey, WorkerKey};
 use sockd_session::log::{Level, classic};
-use sockd_session::record::FailedCall;
 use sockd_session::session::{Action, Candidate, Event, Phase, Session};
 use sockd_session::settings::seconds;
 use std::collections::VecDeque;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// Connections accepted from one listener before others have their turn.
 const ACCEPTS_A_TURN: usize = 256;
-
-/// Ports of `bind_ports` that are looked at for one BIND: trying all of a large range would hold up everybody.
-const PORTS_TRIED: usize = 1024;
-
-/// Next servers that are remembered as unreachable.
-const MAX_UNREACHABLE: usize = 1024;
 
 /// New clients wait this long in the backlog when the system has no room for them.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -50,23 +40,22 @@ pub(crate) struct Visit {
     /// Its number among all sessions.
     pub number: u64,
     pub deadline: Option<Instant>,
-    pub holds: Holds,
+    pub held: Held,
 }
 
 /// What the monitor holds open or has under way for a session.
-#[derive(Debug)]
-pub(crate) enum Holds {
-    Nothing,
+#[derive(Debug, Default)]
+pub(crate) struct Held {
     /// A connection on its way.
-    Dial(DialKey),
+    pub dial: Option<DialKey>,
     /// The port of a BIND.
-    Port(OwnedFd),
-    /// A connected server that the worker will get.
-    Server(OwnedFd),
-    /// A lookup, by its place.
-    Lookup(LookupKey),
-    /// A query of the client's identd or of a next server, by its place.
-    Query(QueryKey),
+    pub port: Option<PortKey>,
+    /// A server or next server, connected; the worker gets it when the request is granted.
+    pub server: Option<OwnedFd>,
+    /// A lookup.
+    pub lookup: Option<LookupKey>,
+    /// A query of the client's identd or of a next server.
+    pub query: Option<QueryKey>,
 }
 
 impl Visit {
@@ -180,7 +169,7 @@ impl Monitor {
     ) {
         let number = self.base.counts.begin(host, self.visits.next_key());
         let session = Session::new(address);
-        let visit = Visit { session, proxy, worker, number, deadline: None, holds: Holds::Nothing };
+        let visit = Visit { session, proxy, worker, number, deadline: None, held: Held::default() };
         let index = self.visits.insert(visit);
         self.base.workers.assign(worker, host);
         self.set_deadline(
@@ -210,6 +199,10 @@ impl Monitor {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let Some(visit) = self.visits.get_mut(index) else { return };
+            if matches!(event, Event::Replied(reply) if !matches!(reply, NextReply::Granted(_))) {
+                // A next server that does not carry the request out is of no further use.
+                visit.held.server = None;
+            }
             let was_requesting = visit.session.phase() == Phase::Requesting;
             let actions = visit.session.on(event, &self.base.config);
             if was_requesting && visit.session.phase() != Phase::Requesting {
@@ -237,24 +230,26 @@ impl Monitor {
             Action::AskIdent => return self.ask_ident(index),
             Action::Dial { to, from, reserved } => return self.dial(index, to, from, reserved),
             Action::Listen { towards, at, reserved } => {
-                return Some(self.listen(index, towards, at, reserved));
+                return self.listen(index, towards, at, reserved);
             }
             Action::Announce(address) => self.tell(worker, ToSession::Listening { id, address }, None),
-            Action::CloseStranger => self.keep_port(index),
+            Action::CloseStranger => drop(self.take_server(index)),
             Action::Run(template, values) => self.run_command(&template, *values),
             Action::AskUpstream(next, request) => return self.ask_upstream(index, next, *request),
             Action::Remember { next, reachable } => self.remember(next, reachable),
             Action::HandOff { bound } => {
-                if let Holds::Server(server) = self.take(index) {
+                let server = self.take_server(index);
+                self.cancel_pending(index);
+                if let Some(server) = server {
                     self.tell(worker, ToSession::Relay { id, bound }, Some(server));
                 }
             }
             Action::Refuse(why) => {
-                self.let_go(index);
+                self.cancel_pending(index);
                 self.tell(worker, ToSession::Refuse { id, why }, None);
             }
             Action::End => {
-                self.let_go(index);
+                self.cancel_pending(index);
                 self.tell(worker, ToSession::End { id }, None);
             }
             Action::Remove => self.remove_session(index),
@@ -317,25 +312,18 @@ impl Monitor {
                 kind,
                 own_listener: listen::is_own(&self.listeners, *address, port, local)
                     || self.only_client_of == Some(at),
-                unreachable: self.is_unreachable(at),
+                unreachable: self.unreachable.contains(at, Instant::now()),
             }
         });
         candidates.collect()
     }
 
-    fn is_unreachable(&self, next: SocketAddr) -> bool {
-        self.unreachable.get(&next).is_some_and(|until| Instant::now() < *until)
-    }
-
-    /// Only what the administrator has named, or a name of his leads to, comes into this table; even so it is bounded.
     fn remember(&mut self, next: SocketAddr, reachable: bool) {
-        self.unreachable.remove(&next);
-        if !reachable {
-            let now = Instant::now();
-            self.unreachable.retain(|_, until| now < *until);
-            let until = now.checked_add(seconds(self.base.config.settings.upstream_retry));
-            let room = self.unreachable.len() < MAX_UNREACHABLE;
-            self.unreachable.extend(until.filter(|_| room).map(|until| (next, until)));
+        if reachable {
+            self.unreachable.remove(next);
+        } else {
+            let time = seconds(self.base.config.settings.upstream_retry);
+            self.unreachable.insert(next, Instant::now(), time);
         }
     }
 
@@ -359,130 +347,81 @@ impl Monitor {
         let begun = self.base.dials.begin(dial, Caller::Session(index), &mut self.base.reactor);
         Some(Event::Dialled(match begun {
             Ok(Begun::Pending(key)) => {
-                visit.holds = Holds::Dial(key);
+                visit.held.dial = Some(key);
                 return None;
             }
             Ok(Begun::Connected(server)) => {
-                visit.holds = Holds::Server(server);
+                visit.held.server = Some(server);
                 Ok(())
             }
             Err(failure) => Err(failure),
         }))
     }
 
-    fn listen(&mut self, index: SessionKey, towards: IpAddr, at: Option<IpAddr>, reserved: bool) -> Event {
-        let host = self.visits.get(index).map(Visit::host);
-        match host.and_then(|host| self.base.counts.limit(Resource::Bind, host, &self.base.config.settings)) {
-            Some(limit) => Event::NoRoom(limit),
-            None => Event::Listening(self.open_port(index, towards, at, reserved)),
-        }
-    }
-
-    fn open_port(
+    fn listen(
         &mut self,
         index: SessionKey,
         towards: IpAddr,
         at: Option<IpAddr>,
         reserved: bool,
-    ) -> Result<SocketAddr, FailedCall> {
-        let at = match (at, self.visits.get(index)) {
-            (Some(at), _) => at,
-            // Anybody is nowhere in particular. Where there is no route file there is one interface: the client's.
-            (None, Some(visit)) if towards.is_unspecified() => sockd_policy::canonical(visit.proxy.ip()),
-            _ => sockets::source_towards(towards)?,
-        };
-        let (socket, address) = self.free_port(at, reserved)?;
-        self.base
-            .reactor
-            .watch(&socket, Token::Session(index), EventFlags::IN)
-            .map_err(failed("epoll_ctl"))?;
-        self.hold_port(index, socket);
-        Ok(address)
-    }
-
-    fn hold_port(&mut self, index: SessionKey, port: OwnedFd) {
-        if let Some(visit) = self.visits.get_mut(index) {
-            visit.holds = Holds::Port(port);
-            self.base.counts.add(Resource::Bind, visit.host());
-        }
-    }
-
-    /// A listening port on this address: a reserved one, any that the kernel likes, or the first free one of
-    /// `bind_ports`, beginning at a random place so that the next port cannot be foretold.
-    fn free_port(&self, at: IpAddr, reserved: bool) -> Result<(OwnedFd, SocketAddr), FailedCall> {
-        match self.base.config.settings.bind_ports {
-            _ if reserved => sockets::listener(at, RESERVED.rev()),
-            None => sockets::listener(at, [0]),
-            Some((first, last)) => {
-                let count = u64::from(last.saturating_sub(first)).saturating_add(1);
-                let start = RandomState::new().hash_one(Instant::now()).checked_rem(count).unwrap_or(0);
-                let middle = first.saturating_add(u16::try_from(start).unwrap_or(0));
-                sockets::listener(at, (middle..=last).chain(first..middle).take(PORTS_TRIED))
+    ) -> Option<Event> {
+        let visit = self.visits.get_mut(index)?;
+        let (host, proxy) = (visit.host(), visit.proxy.ip());
+        let wanted = Wanted { session: index, host, proxy, towards, at, reserved };
+        Some(match self.bind_ports.open(wanted, &mut self.base) {
+            Ok((port, address)) => {
+                visit.held.port = Some(port);
+                Event::Listening(Ok(address))
             }
-        }
+            Err(event) => event,
+        })
     }
 
     /// It is known what became of a session's connection.
     pub(crate) fn session_dialled(&mut self, index: SessionKey, dialled: Dialled) {
         let Some(visit) = self.visits.get_mut(index) else { return };
-        let dialled = dialled.map(|server| visit.holds = Holds::Server(server));
+        let dialled = dialled.map(|server| visit.held.server = Some(server));
         self.happen(index, Event::Dialled(dialled));
     }
 
     /// Somebody has come to the port of a BIND.
-    pub(crate) fn port_ready(&mut self, index: SessionKey) {
-        let Some(Visit { holds: Holds::Port(port), .. }) = self.visits.get(index) else { return };
-        let accepted = acceptfrom_with(port, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
-        // The port would stay readable: better one BIND fails than that the monitor spins.
-        if let Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) = accepted {
-            drop(self.take(index));
-            let failure = failed("accept")(error);
-            return self.happen(index, Event::Listening(Err(failure)));
-        }
-        let Ok((server, Some(peer))) = accepted else { return };
-        let Ok(peer) = SocketAddr::try_from(peer) else { return };
-        // Kept beside the port until it is known whether this is the right peer.
-        let Holds::Port(port) = self.take(index) else { return };
-        if let Some(visit) = self.visits.get_mut(index) {
-            visit.holds = Holds::Server(server);
-        }
-        self.spare_port = Some(port);
-        self.happen(index, Event::Accepted(peer));
-        self.spare_port = None;
-    }
-
-    /// The peer was a stranger: the connection closes, the port stays open.
-    fn keep_port(&mut self, index: SessionKey) {
-        drop(self.take(index));
-        if let Some(port) = self.spare_port.take() {
-            let _ = self.base.reactor.watch(&port, Token::Session(index), EventFlags::IN);
-            self.hold_port(index, port);
+    pub(crate) fn port_ready(&mut self, key: PortKey) {
+        let Some((index, accepted)) = self.bind_ports.accept(key, &mut self.base) else { return };
+        let Some(visit) = self.visits.get_mut(index) else { return };
+        match accepted {
+            Ok((server, peer)) => {
+                visit.held.server = Some(server);
+                self.happen(index, Event::Accepted(peer));
+            }
+            Err(failure) => self.happen(index, Event::Listening(Err(failure))),
         }
     }
 
-    /// Takes what the monitor holds for a session; it is no longer watched.
-    pub(crate) fn take(&mut self, index: SessionKey) -> Holds {
-        let Some(visit) = self.visits.get_mut(index) else { return Holds::Nothing };
-        let held = std::mem::replace(&mut visit.holds, Holds::Nothing);
-        if let Holds::Port(socket) = &held {
-            self.base.reactor.unwatch(socket);
-            self.base.counts.remove(Resource::Bind, visit.host());
-        }
-        held
+    fn take_server(&mut self, index: SessionKey) -> Option<OwnedFd> {
+        self.visits.get_mut(index)?.held.server.take()
     }
 
     /// Nothing that is held or under way is of use any longer.
-    fn let_go(&mut self, index: SessionKey) {
-        match self.take(index) {
-            Holds::Lookup(lookup) => self.cancel_lookup(lookup),
-            Holds::Query(query) => self.cancel_query(query),
-            Holds::Dial(dial) => self.base.dials.cancel(dial, Caller::Session(index), &mut self.base.reactor),
-            _ => {}
+    fn cancel_pending(&mut self, index: SessionKey) {
+        let Some(visit) = self.visits.get_mut(index) else { return };
+        let Held { dial, port, lookup, query, server } = std::mem::take(&mut visit.held);
+        drop(server);
+        if let Some(dial) = dial {
+            self.base.dials.cancel(dial, Caller::Session(index), &mut self.base.reactor);
+        }
+        if let Some(port) = port {
+            self.bind_ports.close(port, index, &mut self.base);
+        }
+        if let Some(lookup) = lookup {
+            self.cancel_lookup(lookup, index);
+        }
+        if let Some(query) = query {
+            self.cancel_query(query, index);
         }
     }
 
     fn remove_session(&mut self, index: SessionKey) {
-        self.let_go(index);
+        self.cancel_pending(index);
         self.set_deadline(index, None);
         if let Some(visit) = self.visits.remove(index) {
             self.base.counts.end(visit.host(), visit.number);
@@ -501,7 +440,7 @@ impl Monitor {
             visit.deadline = None;
             // A late answer must not be taken for one to what is asked next, here or by the next session with
             // this number.
-            self.let_go(index);
+            self.cancel_pending(index);
             self.happen(index, Event::Deadline);
         }
     }

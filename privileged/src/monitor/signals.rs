@@ -17,7 +17,9 @@ impl Monitor {
             match i32::try_from(signal.ssi_signo).map(Signal::try_from) {
                 Ok(Ok(Signal::SIGHUP)) if self.options.trial => self.stop(),
                 Ok(Ok(Signal::SIGHUP)) => self.reload(),
-                Ok(Ok(Signal::SIGUSR1)) => self.write_rules(),
+                Ok(Ok(Signal::SIGUSR1)) => {
+                    self.base.config.lines().for_each(|line| self.base.log.notice(&line))
+                }
                 Ok(Ok(Signal::SIGTERM | Signal::SIGINT)) => self.stop(),
                 _ => {}
             }
@@ -80,17 +82,6 @@ impl Monitor {
             let visits: Vec<SessionKey> = self.visits.iter().map(|(index, _)| index).collect();
             visits.into_iter().for_each(|index| self.happen(index, Event::Recheck));
         }
-    }
-
-    /// The effective rules, routes and upstream lines, a line each.
-    fn write_rules(&mut self) {
-        // As comments, so that the whole is still a file of rules.
-        let routes = self.base.config.routes.iter().flat_map(|routes| routes.lines());
-        let routes = routes.map(|route| format!("# route: {route}"));
-        let upstreams = self.base.config.upstreams.iter().flat_map(|upstreams| upstreams.lines());
-        let upstreams = upstreams.map(|line| format!("# upstream: {line}"));
-        let lines: Vec<String> = self.base.config.rules.lines().chain(routes).chain(upstreams).collect();
-        lines.iter().for_each(|line| self.base.log.notice(line));
     }
 
     /// What a service manager shows of the daemon.

@@ -13,6 +13,7 @@ use crate::config::read::{self, Loaded};
 use crate::hook::{self, handle::Hook};
 use crate::loader;
 use crate::monitor::base::Base;
+use crate::monitor::bind_port::BindPorts;
 use crate::monitor::dial::Dials;
 use crate::monitor::listen::{self, Listener};
 use crate::monitor::lock_down;
@@ -44,6 +45,7 @@ use sockd_session::limits::counts::Counts;
 use sockd_session::limits::rate::RateLimiter;
 use sockd_session::sandbox;
 use sockd_session::settings::{Commands, Sandbox, Settings};
+use sockd_session::unreachable::Unreachable;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -157,7 +159,8 @@ fn prepare(
         rate_limiter: RateLimiter::default(),
         lookups: Lookups::new(),
         queries: Slots::default(),
-        unreachable: HashMap::new(),
+        bind_ports: BindPorts::default(),
+        unreachable: Unreachable::default(),
         hook,
         loader: Some(loader),
         reserve: None,
@@ -166,7 +169,6 @@ fn prepare(
         notifier,
         only_client_of: None,
         dismissed: HashMap::new(),
-        spare_port: None,
     };
     monitor.watch_everything().map_err(|error| StartError::system(format!("epoll: {error}")))?;
     let locks = monitor.first_worker().map_err(StartError::system)?;

@@ -1,0 +1,124 @@
+//! The port of a BIND: opened for one session, kept while strangers come to it, and closed when its peer has come or
+//! nobody waits any longer.
+
+use crate::monitor::base::Base;
+use crate::monitor::reactor::{EventFlags, Token};
+use crate::monitor::sockets::{self, failed};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with};
+use sockd_session::client_host::Host;
+use sockd_session::config::RESERVED;
+use sockd_session::keys::{PortKey, SessionKey, Slots};
+use sockd_session::limits::counts::Resource;
+use sockd_session::record::FailedCall;
+use sockd_session::session::Event;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+/// Ports of `bind_ports` that are looked at for one BIND: trying all of a large range would hold up everybody.
+const PORTS_TRIED: usize = 1024;
+
+/// The ports that are open.
+#[derive(Debug, Default)]
+pub struct BindPorts(Slots<Port, 'p'>);
+
+#[derive(Debug)]
+struct Port {
+    socket: OwnedFd,
+    session: SessionKey,
+    host: Host,
+}
+
+/// A port that a session asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// The session.
+    pub session: SessionKey,
+    /// Its client host.
+    pub host: Host,
+    /// The address that its client connected to.
+    pub proxy: IpAddr,
+    /// Where the peer is expected from.
+    pub towards: IpAddr,
+    /// The address to listen at, where the route file says so.
+    pub at: Option<IpAddr>,
+    /// At one of the [`RESERVED`] ports.
+    pub reserved: bool,
+}
+
+/// Who has come to a port, and from where.
+pub type Peer = (OwnedFd, SocketAddr);
+
+impl BindPorts {
+    /// Opens a port; where there is none, the event says why.
+    pub fn open(&mut self, wanted: Wanted, base: &mut Base) -> Result<(PortKey, SocketAddr), Event> {
+        let Wanted { session, host, .. } = wanted;
+        if let Some(limit) = base.counts.limit(Resource::Bind, host, &base.config.settings) {
+            return Err(Event::NoRoom(limit));
+        }
+        let listening = listen(wanted, base.config.settings.bind_ports);
+        let (socket, address) = listening.map_err(|failure| Event::Listening(Err(failure)))?;
+        let token = Token::Port(self.0.next_key());
+        if let Err(error) = base.reactor.watch(&socket, token, EventFlags::IN) {
+            return Err(Event::Listening(Err(failed("epoll_ctl")(error))));
+        }
+        base.counts.add(Resource::Bind, host);
+        Ok((self.0.insert(Port { socket, session, host }), address))
+    }
+
+    /// Takes in whoever has come to a port. It stays open until it is known who that is.
+    pub fn accept(
+        &mut self,
+        key: PortKey,
+        base: &mut Base,
+    ) -> Option<(SessionKey, Result<Peer, FailedCall>)> {
+        let Port { socket, session, .. } = self.0.get(key)?;
+        let session = *session;
+        match acceptfrom_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok((server, peer)) => {
+                let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok())?;
+                Some((session, Ok((server, peer))))
+            }
+            // The port would stay readable: better one BIND fails than that the monitor spins.
+            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                self.close(key, session, base);
+                Some((session, Err(failed("accept")(error))))
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Closes the port of a session. It may be closed already, and its key another's.
+    pub fn close(&mut self, key: PortKey, session: SessionKey, base: &mut Base) {
+        if self.0.get(key).is_some_and(|port| port.session == session)
+            && let Some(port) = self.0.remove(key)
+        {
+            base.reactor.unwatch(&port.socket);
+            base.counts.remove(Resource::Bind, port.host);
+        }
+    }
+}
+
+fn listen(wanted: Wanted, ports: Option<(u16, u16)>) -> Result<(OwnedFd, SocketAddr), FailedCall> {
+    let Wanted { proxy, towards, at, reserved, .. } = wanted;
+    let at = match at {
+        Some(at) => at,
+        // Anybody is nowhere in particular. Where there is no route file there is one interface: the client's.
+        None if towards.is_unspecified() => sockd_policy::canonical(proxy),
+        None => sockets::source_towards(towards)?,
+    };
+    match ports {
+        _ if reserved => sockets::listener(at, RESERVED.rev()),
+        None => sockets::listener(at, [0]),
+        // From a random place, so that the next port cannot be foretold.
+        Some((first, last)) => {
+            let count = u64::from(last.saturating_sub(first)).saturating_add(1);
+            let start = RandomState::new().hash_one(Instant::now()).checked_rem(count).unwrap_or(0);
+            let middle = first.saturating_add(u16::try_from(start).unwrap_or(0));
+            sockets::listener(at, (middle..=last).chain(first..middle).take(PORTS_TRIED))
+        }
+    }
+}
