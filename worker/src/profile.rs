@@ -4,8 +4,11 @@
 //! socket, opens a file, starts a program or a thread, or sends a descriptor: a connected socket that was handed to
 //! a worker can do nothing but carry bytes to and from that peer.
 
-use sockd_lockdown::Test::{AtMost, Int, Long, NoneOf, OnlyBits};
+use sockd_lockdown::Test::AtMost;
 use sockd_lockdown::When::{Always, Answer, Args};
+use sockd_lockdown::profile_rows::{
+    NO_VDSO, NOT_EXECUTABLE, brk, close_check, end, flags, int, munmap, null,
+};
 use sockd_lockdown::{Arg, Row, libc, rare, row};
 
 /// The session worker's calls.
@@ -22,11 +25,7 @@ pub const PROFILE_SESSION: &[Row] = &[
     row!(SYS_splice, Args(&SPLICE), "bulk from socket to pipe to socket; never to a place in a file"),
     row!(SYS_pipe2, Args(&[int(1, libc::O_NONBLOCK | libc::O_CLOEXEC)]), "pipes for splice, kept in a pool"),
     row!(SYS_fcntl, Args(&[int(1, libc::F_SETPIPE_SZ)]), "larger pipes for bulk; no other command"),
-    row!(
-        SYS_fcntl,
-        Args(&[int(1, libc::F_GETFD)]),
-        "asked before every close in builds with debug assertions"
-    ),
+    close_check(),
     row!(SYS_shutdown, Always, "pass on the end of a stream (half-close)"),
     row!(
         SYS_getpeername,
@@ -35,16 +34,16 @@ pub const PROFILE_SESSION: &[Row] = &[
     ),
     row!(SYS_close, Always, "end a session"),
     row!(SYS_mmap, Args(&MAP), "memory of the allocator: private, not executable, no fixed place", MANY),
-    row!(SYS_munmap, Always, "give such memory back", MANY),
+    munmap(MANY),
     row!(SYS_mremap, Args(&REMAP), "let the table of sessions grow", MANY),
-    row!(SYS_brk, Always, "memory of the allocator", MANY),
+    brk(MANY),
     row!(
         SYS_clock_gettime,
         Args(&[int(0, libc::CLOCK_MONOTONIC)]),
         "idle limits, where the clock has no vDSO",
         NO_VDSO
     ),
-    row!(SYS_exit_group, Always, "end"),
+    end(None),
 ];
 
 /// The ident worker's calls.
@@ -52,7 +51,7 @@ pub const PROFILE_SESSION: &[Row] = &[
 /// recvmsg serves the sockets as well as the channel, and poll needs no set of its own: hence no recvfrom and no
 /// epoll_ctl. Without mmap the C library has brk alone, which is enough for a bounded number of short replies.
 pub const PROFILE_IDENT: &[Row] = &[
-    row!(SYS_ppoll, Args(&[Arg { index: 3, test: Long(0) }]), "wait for channel and identds; no signal mask"),
+    row!(SYS_ppoll, Args(&[null(3)]), "wait for channel and identds; no signal mask"),
     row!(SYS_recvmsg, Args(&[flags(2, CHANNEL_FLAGS)]), "messages and sockets from the monitor; replies"),
     row!(SYS_sendto, Args(&SEND), "queries, answers to the monitor; never to an address"),
     row!(SYS_close, Always, "end a query"),
@@ -61,18 +60,14 @@ pub const PROFILE_IDENT: &[Row] = &[
         Answer(libc::ENOSYS),
         "not allowed; but builds with debug assertions ask it before every close, and only mind EBADF"
     ),
-    row!(SYS_brk, Always, "memory of the allocator", rare("many queries at once")),
-    row!(SYS_exit_group, Always, "end", rare("idle for longer than worker_idle")),
+    brk(rare("many queries at once")),
+    end(rare("idle for longer than worker_idle")),
 ];
 
 /// The upstream worker's calls: the same as the ident worker's, and for the same reasons. What a next server sends
 /// behind its reply must stay in the socket, which is why the reply is received with a buffer of its exact length.
 pub const PROFILE_UPSTREAM: &[Row] = &[
-    row!(
-        SYS_ppoll,
-        Args(&[Arg { index: 3, test: Long(0) }]),
-        "wait for channel and next servers; no signal mask"
-    ),
+    row!(SYS_ppoll, Args(&[null(3)]), "wait for channel and next servers; no signal mask"),
     row!(SYS_recvmsg, Args(&[flags(2, CHANNEL_FLAGS)]), "messages and sockets from the monitor; replies"),
     row!(SYS_sendto, Args(&SEND), "requests, answers to the monitor; never to an address"),
     row!(SYS_close, Always, "leave a next server"),
@@ -81,8 +76,8 @@ pub const PROFILE_UPSTREAM: &[Row] = &[
         Answer(libc::ENOSYS),
         "not allowed; but builds with debug assertions ask it before every close, and only mind EBADF"
     ),
-    row!(SYS_brk, Always, "memory of the allocator", rare("many queries at once")),
-    row!(SYS_exit_group, Always, "end", rare("idle for longer than worker_idle")),
+    brk(rare("many queries at once")),
+    end(rare("idle for longer than worker_idle")),
 ];
 
 /// The resolver worker's calls.
@@ -94,31 +89,26 @@ pub const PROFILE_RESOLVER: &[Row] = &[
     row!(SYS_sendto, Args(&SEND), "questions, answers to the monitor; never to an address"),
     row!(SYS_read, Always, "the hosts(5) file, handed over as a descriptor"),
     row!(SYS_close, Always, "leave a nameserver"),
-    row!(
-        SYS_fcntl,
-        Args(&[int(1, libc::F_GETFD)]),
-        "asked before every close in builds with debug assertions"
-    ),
+    close_check(),
     row!(
         SYS_getrandom,
         Args(&[flags(2, 0)]),
         "query ids that nobody can guess, of the kernel's initialised generator only"
     ),
     row!(SYS_mmap, Args(&MAP), "memory of the allocator: private, not executable, no fixed place", LARGE),
-    row!(SYS_munmap, Always, "give such memory back", LARGE),
+    munmap(LARGE),
     row!(SYS_mremap, Args(&REMAP), "let the table of hosts grow", LARGE),
-    row!(SYS_brk, Always, "memory of the allocator", LARGE),
+    brk(LARGE),
     row!(
         SYS_clock_gettime,
         Args(&[int(0, libc::CLOCK_MONOTONIC)]),
         "deadlines, where the clock has no vDSO",
         NO_VDSO
     ),
-    row!(SYS_exit_group, Always, "end", rare("only with the daemon, whose end is quicker")),
+    end(rare("only with the daemon, whose end is quicker")),
 ];
 
 // Occasions of calls that are rarely made.
-const NO_VDSO: Option<&str> = rare("where the machine has no clock in the vDSO");
 const MANY: Option<&str> = rare("many sessions at once");
 const LARGE: Option<&str> = rare("a large hosts file");
 
@@ -128,33 +118,23 @@ const LARGEST_MAPPING: u64 = 64 << 20;
 const CHANNEL_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
 
 /// epoll_pwait: the signal mask stays as it is.
-const NO_MASK: Arg = Arg { index: 4, test: Long(0) };
+const NO_MASK: Arg = null(4);
 
-const RECEIVE: [Arg; 2] =
-    [flags(3, libc::MSG_DONTWAIT | libc::MSG_PEEK | libc::MSG_TRUNC), Arg { index: 4, test: Long(0) }];
+const RECEIVE: [Arg; 2] = [flags(3, libc::MSG_DONTWAIT | libc::MSG_PEEK | libc::MSG_TRUNC), null(4)];
 
 /// MSG_FASTOPEN and MSG_OOB are not among the flags, and there is no address: a socket cannot be turned elsewhere.
-const SEND: [Arg; 2] =
-    [flags(3, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE), Arg { index: 4, test: Long(0) }];
+const SEND: [Arg; 2] = [flags(3, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE), null(4)];
 
 const SPLICE: [Arg; 3] = [
-    Arg { index: 1, test: Long(0) },
-    Arg { index: 3, test: Long(0) },
+    null(1),
+    null(3),
     flags(5, (libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE | libc::SPLICE_F_MORE).cast_signed()),
 ];
 
 const MAP: [Arg; 3] = [
     Arg { index: 1, test: AtMost(LARGEST_MAPPING) },
-    Arg { index: 2, test: NoneOf(libc::PROT_EXEC.cast_unsigned() as u64) },
+    NOT_EXECUTABLE,
     int(3, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS),
 ];
 
 const REMAP: [Arg; 2] = [Arg { index: 2, test: AtMost(LARGEST_MAPPING) }, flags(3, libc::MREMAP_MAYMOVE)];
-
-const fn int(index: u8, value: i32) -> Arg {
-    Arg { index, test: Int(value.cast_unsigned()) }
-}
-
-const fn flags(index: u8, bits: i32) -> Arg {
-    Arg { index, test: OnlyBits(bits.cast_unsigned()) }
-}

@@ -11,6 +11,7 @@ mod error;
 pub mod filter;
 mod landlock;
 mod limits;
+pub mod profile_rows;
 mod sys;
 mod user;
 #[cfg(feature = "verdict")]

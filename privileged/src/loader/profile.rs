@@ -1,8 +1,8 @@
 //! What the loader may ask of the kernel: one row for each system call, with its conditions and the reason.
 
-use crate::process::rows::{MORE, NO_VDSO, NOT_EXECUTABLE, READ_ONLY, int};
 use sockd_lockdown::When::{Always, Args};
-use sockd_lockdown::{Row, libc, rare, row};
+use sockd_lockdown::profile_rows::{MORE, NO_VDSO, NOT_EXECUTABLE, READ_ONLY, brk, close_check, end, munmap};
+use sockd_lockdown::{Row, rare, row};
 
 /// The loader's calls: it reads files and writes to the memory that it shares with the monitor.
 pub const LOADER: &[Row] = &[
@@ -20,11 +20,11 @@ pub const LOADER: &[Row] = &[
     row!(SYS_ftruncate, Always, "the shared memory"),
     row!(SYS_getuid, Always, "whose files count as one's own"),
     row!(SYS_close, Always, "files that have been read"),
-    row!(SYS_fcntl, Args(&[int(1, libc::F_GETFD)]), "debug builds, before a close"),
+    close_check(),
     row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory", MORE),
-    row!(SYS_munmap, Always, "memory", MORE),
+    munmap(MORE),
     row!(SYS_mremap, Always, "memory", MORE),
-    row!(SYS_brk, Always, "memory", MORE),
+    brk(MORE),
     row!(SYS_clock_gettime, Always, "the time where it has no vDSO", NO_VDSO),
-    row!(SYS_exit_group, Always, "end"),
+    end(None),
 ];

@@ -6,7 +6,6 @@ pub mod error;
 pub mod namespaces;
 pub mod profile;
 pub mod ritual;
-pub(crate) mod rows;
 pub mod signals;
 pub(crate) mod sys;
 pub(crate) mod terminal;

@@ -1,7 +1,9 @@
 //! What the monitor may ask of the kernel: one row for each system call, with its conditions and the reason.
 
-use crate::process::rows::{MORE, NO_VDSO, NOT_EXECUTABLE, READ_ONLY, int};
 use sockd_lockdown::When::{Always, Args};
+use sockd_lockdown::profile_rows::{
+    MORE, NO_VDSO, NOT_EXECUTABLE, READ_ONLY, brk, close_check, end, int, munmap,
+};
 use sockd_lockdown::{Row, libc, rare, row};
 
 /// The monitor's calls once it serves: no fork, no program, no file opened for writing.
@@ -42,11 +44,7 @@ pub const MONITOR: &[Row] = &[
         Args(&[int(1, libc::F_DUPFD_CLOEXEC)]),
         "the descriptor in reserve for the day when there are no others"
     ),
-    row!(
-        SYS_fcntl,
-        Args(&[int(1, libc::F_GETFD)]),
-        "the standard library looks whether a descriptor is open before it closes it (debug builds)"
-    ),
+    close_check(),
     row!(SYS_openat, Args(&[READ_ONLY]), "resolv.conf and hosts, changed; Landlock says where", CHANGED),
     row!(SYS_newfstatat, Always, "whether resolv.conf or hosts have changed", CHANGED),
     row!(SYS_fstat, Always, "that they are regular files", CHANGED),
@@ -56,11 +54,11 @@ pub const MONITOR: &[Row] = &[
     row!(SYS_getpid, Always, "%p in rule commands"),
     row!(SYS_unlinkat, Always, "the process id file at the end; Landlock says where"),
     row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory", MORE),
-    row!(SYS_munmap, Always, "memory", MORE),
+    munmap(MORE),
     row!(SYS_mremap, Always, "memory", MORE),
-    row!(SYS_brk, Always, "memory", MORE),
+    brk(MORE),
     row!(SYS_clock_gettime, Always, "the time where it has no vDSO", NO_VDSO),
-    row!(SYS_exit_group, Always, "end"),
+    end(None),
 ];
 
 /// An occasion of calls that are rarely made.

@@ -1,8 +1,8 @@
 //! What spawner and workers may ask of the kernel: one row for each system call, with its conditions and the reason.
 
-use crate::process::rows::{MORE, NO_VDSO, NOT_EXECUTABLE};
 use sockd_lockdown::Test::OnlyBits;
 use sockd_lockdown::When::{Always, Args};
+use sockd_lockdown::profile_rows::{MORE, NO_VDSO, NOT_EXECUTABLE, brk, end, munmap};
 use sockd_lockdown::{Arg, Row, libc, rare, row};
 
 /// The spawner's own calls.
@@ -28,10 +28,10 @@ pub const SPAWNER: &[Row] = &[
     row!(SYS_getgroups, Always, "read them back", IDS),
     row!(SYS_set_robust_list, Always, "the C library's fork"),
     row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory"),
-    row!(SYS_munmap, Always, "memory", MORE),
+    munmap(MORE),
     row!(SYS_mremap, Always, "memory", MORE),
-    row!(SYS_brk, Always, "memory"),
-    row!(SYS_exit_group, Always, "end"),
+    brk(None),
+    end(None),
 ];
 
 /// A filter is inherited by the programs that a process starts, and they can only narrow it. So the spawner's has
