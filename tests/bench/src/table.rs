@@ -52,8 +52,17 @@ fn of(line: usize, columns: &[Column], name: &str) -> Option<f64> {
     columns.iter().find(|column| column.name == name).and_then(|column| median(&column.samples[line]))
 }
 
+/// Rounds that differ by more than this share of their median have no middle that says anything: the least and the most
+/// are shown.
+const WIDE: f64 = 1.0;
+
 fn cell(samples: &[f64]) -> String {
+    let least = samples.iter().copied().min_by(f64::total_cmp);
+    let most = samples.iter().copied().max_by(f64::total_cmp);
     match (median(samples), spread(samples)) {
+        (Some(_), Some(spread)) if spread > WIDE => {
+            [least, most].map(|value| digits(value.unwrap_or(f64::NAN))).join(" to ")
+        }
         (Some(median), Some(spread)) if samples.len() > 1 => {
             format!("{} ±{:.0} %", digits(median), spread * 50.0)
         }
@@ -151,5 +160,13 @@ mod tests {
         let nothing = Column { name: "y".into(), standing: Standing::Peer, samples: vec![Vec::new()] };
         let table = markdown(&figures, &[column, nothing]);
         assert_eq!(table.lines().nth(2), Some("| a | b | 10.0 ±10 % | - |  |  |"));
+    }
+
+    #[test]
+    fn rounds_that_have_nothing_in_common_have_no_median() {
+        assert_eq!(cell(&[0.0, 3.98]), "0.00 to 3.98");
+        assert_eq!(cell(&[1.0, 2.0, 9.0]), "1.00 to 9.00");
+        assert_eq!(cell(&[1.0, 1.5]), "1.25 ±20 %");
+        assert_eq!(cell(&[0.0, 0.0]), "0.00 ±0 %");
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &
             let mut dialler = dialler(direction.service(), HOSTS);
             let bulk =
                 bulk::run(&mut dialler, direction, streams, warm_up, time, &running.tree, &site.origin)?;
-            let spent = running.address.map(|_| bulk.seconds_a_gigabyte);
+            let spent = running.address.and(bulk.seconds_a_gigabyte);
             Ok(vec![Some(bulk.gigabits), spent])
         }
         Kind::PingPong { behind } => {

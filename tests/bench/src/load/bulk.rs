@@ -45,8 +45,8 @@ impl Direction {
 pub(crate) struct Bulk {
     /// 10^9 bits a second, both directions together.
     pub(crate) gigabits: f64,
-    /// Seconds of processor time for 10^9 bytes.
-    pub(crate) seconds_a_gigabyte: f64,
+    /// Seconds of processor time for 10^9 bytes; nothing where the process that moved them was not seen.
+    pub(crate) seconds_a_gigabyte: Option<f64>,
 }
 
 pub(crate) fn run(
@@ -84,7 +84,7 @@ pub(crate) fn run(
             let spent = tree.spent().since(spent).total().as_secs_f64();
             Outcome::Ok(Bulk {
                 gigabits: bytes * 8.0 / elapsed / 1e9,
-                seconds_a_gigabyte: spent / (bytes / 1e9).max(1e-9),
+                seconds_a_gigabyte: seconds_a_gigabyte(spent, bytes),
             })
         })();
         over.store(true, Relaxed);
@@ -93,6 +93,12 @@ pub(crate) fn run(
         }
         measured
     })
+}
+
+/// Nobody moves bytes without processor time: who seems to has done it in a process that was not looked at, such as one
+/// that went into the background meanwhile.
+fn seconds_a_gigabyte(spent: f64, bytes: f64) -> Option<f64> {
+    (spent > 0.0 && bytes > 0.0).then(|| spent / (bytes / 1e9))
 }
 
 fn pump(relays: &[OwnedFd], direction: Direction, received: &AtomicU64, over: &AtomicBool) -> Outcome<()> {
@@ -117,4 +123,16 @@ fn pump(relays: &[OwnedFd], direction: Direction, received: &AtomicU64, over: &A
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_nobody_seems_to_have_moved_have_no_processor_time() {
+        assert_eq!(seconds_a_gigabyte(3.0, 2e9), Some(1.5));
+        assert_eq!(seconds_a_gigabyte(0.0, 2e9), None);
+        assert_eq!(seconds_a_gigabyte(3.0, 0.0), None);
+    }
 }
