@@ -5,6 +5,7 @@ mod circles;
 mod clock;
 mod dependencies;
 mod imports;
+mod readme;
 mod security;
 mod shape;
 mod size;

@@ -1,4 +1,4 @@
-//! SECURITY.md names tests and settings that there are, and every case of the list of attacks and faults.
+//! SECURITY.md and tests/attacks.md name tests that there are, and no case of the list of attacks and faults is lost.
 
 use crate::sources::{files_below, root};
 use std::collections::BTreeSet;
@@ -9,17 +9,17 @@ fn all_sources() -> String {
     files.iter().map(|path| fs::read_to_string(path).expect("a source")).collect()
 }
 
-fn document() -> String {
-    fs::read_to_string(root().join("SECURITY.md")).expect("SECURITY.md")
+fn read(document: &str) -> String {
+    fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"))
 }
 
 #[test]
-fn every_test_that_security_md_names_is_there() {
-    let (document, sources) = (document(), all_sources());
+fn every_test_that_the_documents_name_is_there() {
+    let (documents, sources) = (read("SECURITY.md") + &read("tests/attacks.md"), all_sources());
     let is_word =
         |word: &&str| word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b':'));
     // Every second piece stands between backticks. Names of tests are sentences: three blanks at least.
-    let quoted = document.split('`').skip(1).step_by(2).filter(is_word);
+    let quoted = documents.split('`').skip(1).step_by(2).filter(is_word);
     let names: BTreeSet<&str> = quoted
         .map(|word| word.rsplit("::").next().unwrap_or(word))
         .filter(|word| word.matches('_').count() >= 3)
@@ -31,15 +31,29 @@ fn every_test_that_security_md_names_is_there() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+/// A case: the letter of its kind and its number.
+fn case(word: &str) -> Option<(char, u32)> {
+    let kind = word.chars().next().filter(char::is_ascii_uppercase)?;
+    Some((kind, word.get(1..)?.parse().ok()?))
+}
+
 #[test]
-fn security_md_has_every_case_of_the_list() {
-    let document = document();
-    let named: BTreeSet<&str> =
-        document.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()).collect();
-    // The list leaves numbers out for later cases.
-    let attacks =
-        (1..=75).filter(|number| !matches!(number, 19 | 32..=34 | 36..=39 | 46..=49 | 54..=59 | 66..=69));
-    let cases = attacks.map(|number| format!("A{number}")).chain((1..=14).map(|number| format!("F{number}")));
-    let missing: Vec<_> = cases.filter(|case| !named.contains(case.as_str())).collect();
-    assert!(missing.is_empty(), "{missing:?}");
+fn every_case_has_a_number_of_its_own_and_numbers_that_are_free_are_named() {
+    let document = read("tests/attacks.md");
+    let rows = document.lines().filter_map(|line| case(line.strip_prefix("| ")?.split(' ').next()?));
+    let rows: Vec<_> = rows.collect();
+    let cases: BTreeSet<_> = rows.iter().copied().collect();
+    assert_eq!(cases.len(), rows.len(), "a number stands there twice");
+    // The last cases of the list that this program was built against: no case of it gets lost.
+    assert!(cases.contains(&('A', 75)) && cases.contains(&('F', 14)) && cases.len() >= 67, "{}", cases.len());
+    let free =
+        document.split("Free numbers:").nth(1).and_then(|rest| rest.split("\n\n").next()).expect("a list");
+    let free: BTreeSet<_> = free.split([' ', ',', '.', '\n']).filter_map(case).collect();
+    let kinds: BTreeSet<char> = cases.iter().map(|(kind, _)| *kind).collect();
+    let gaps = kinds.into_iter().flat_map(|kind| {
+        let last = cases.iter().filter(|(of, _)| *of == kind).map(|(_, number)| *number).max();
+        (1..last.unwrap_or(0)).map(move |number| (kind, number))
+    });
+    let gaps: BTreeSet<_> = gaps.filter(|case| !cases.contains(case)).collect();
+    assert_eq!(gaps, free, "numbers that are left out, and those that are said to be free");
 }
