@@ -1,9 +1,9 @@
 //! One session: a client's connection and the server's, from the first byte to the last acknowledgement.
 //!
 //! ```text
-//! Requesting -> Deciding -> Relaying -> Leaving -> ended
-//!      \             \
-//!       `-> Refused <-'  -> Leaving -> ended
+//! Negotiating -> Deciding -> Relaying -> Leaving -> ended
+//!       \             \
+//!        `-> Refused <-'  -> Leaving -> ended
 //! ```
 //!
 //! Sockets come from the monitor non-blocking, with SO_OOBINLINE, so that urgent bytes keep their place, and with
@@ -13,9 +13,9 @@
 //! (state CLOSE, net/ipv4/af_inet.c). Where the monitor has not set SO_LINGER all this still holds, but that a reset
 //! is passed on as a FIN.
 
+use super::handshake::{Handshake, LONGEST, Reply, Step};
 use crate::event::Epoll;
 use crate::relay::{Fault, Flow, Mover, Turn};
-use crate::socks::v4::{self, LONGEST, Reading};
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, getpeername, recv, send, shutdown};
@@ -42,6 +42,7 @@ const WATCHED: EventFlags =
 pub(crate) struct Connection {
     pub(crate) id: Id,
     phase: Phase,
+    handshake: Handshake,
     client: OwnedFd,
     server: Option<OwnedFd>,
     pub(crate) up: Flow,
@@ -58,8 +59,8 @@ pub(crate) struct Connection {
 
 #[derive(Debug)]
 enum Phase {
-    /// The request is not whole yet.
-    Requesting,
+    /// The handshake has not come to a request yet.
+    Negotiating,
     /// The monitor has the request.
     Deciding(Command),
     /// The refusing reply has been sent; this many bytes of the client may still be dropped.
@@ -129,7 +130,8 @@ impl Connection {
     pub(crate) fn new(id: Id, client: OwnedFd, now: u32) -> Self {
         Self {
             id,
-            phase: Phase::Requesting,
+            phase: Phase::Negotiating,
+            handshake: Handshake::Fresh,
             client,
             server: None,
             up: Flow::default(),
@@ -180,7 +182,7 @@ impl Connection {
     /// Does what can be done now.
     pub(crate) fn advance(&mut self, outside: &mut Outside<'_>) -> Next {
         match &self.phase {
-            Phase::Requesting => self.read_request(outside),
+            Phase::Negotiating => self.negotiate(outside),
             Phase::Deciding(command) => self.wait_for_verdict(*command),
             Phase::Refused(why, budget) => self.drop_input(*why, *budget),
             Phase::Relaying => self.relay(outside),
@@ -188,11 +190,11 @@ impl Connection {
         }
     }
 
-    /// Reads exactly the request. Bytes are looked at before they are taken, so that what the client sends behind its
-    /// request stays in the socket, and so does a request that is not whole: every further piece of it is an event, and
-    /// who sends it byte by byte costs one call for each. (Behind an urgent byte nobody looks: a request with one in it
-    /// is never whole.)
-    fn read_request(&mut self, outside: &mut Outside<'_>) -> Next {
+    /// Goes on with the handshake. Its messages are looked at before they are taken, so that what the client sends behind
+    /// the last one stays in the socket, and so does a message that is not whole: every further piece of it is an event,
+    /// and a client that sends it byte by byte costs one call for each. (Nobody looks behind an urgent byte: a message
+    /// with one in it is never whole.)
+    fn negotiate(&mut self, outside: &mut Outside<'_>) -> Next {
         if !self.up.source_ready {
             return Next::Wait;
         }
@@ -206,16 +208,9 @@ impl Connection {
             }
             Err(errno) => return Next::End(CloseReason::ClientGone(number(errno))),
         };
-        match v4::read(seen) {
-            Reading::Incomplete if self.failed == [true, false] => {
-                Next::End(CloseReason::ClientGone(number(pending_error(&self.client))))
-            }
-            Reading::Incomplete if self.up.source_finished => self.finish(CloseReason::CutShort),
-            Reading::Incomplete => {
-                self.up.source_ready = false;
-                Next::Wait
-            }
-            Reading::Complete { length, request } => {
+        match self.handshake.read(seen) {
+            Step::Incomplete => self.wait_for_more(),
+            Step::Request { length, request } => {
                 let more = seen.len() == LONGEST || length < seen.len();
                 self.up.source_ready = more || self.up.source_finished || self.up.urgent;
                 self.phase = Phase::Deciding(request.command);
@@ -224,9 +219,21 @@ impl Connection {
                     Err(errno) => Next::End(CloseReason::ClientGone(number(errno))),
                 }
             }
-            Reading::Refused(why) => self.refuse(RefusalReason::General, why, outside).unwrap_or(Next::Wait),
-            Reading::Foreign(why) => Next::End(why),
+            Step::Refused { why, closed } => self.refuse(why, closed, outside).unwrap_or(Next::Wait),
+            Step::Foreign(closed) => Next::End(closed),
         }
+    }
+
+    /// A message of the handshake is not whole.
+    fn wait_for_more(&mut self) -> Next {
+        if self.failed == [true, false] {
+            return Next::End(CloseReason::ClientGone(number(pending_error(&self.client))));
+        }
+        if self.up.source_finished {
+            return self.finish(CloseReason::CutShort);
+        }
+        self.up.source_ready = false;
+        Next::Wait
     }
 
     /// Takes so many bytes off the client's socket that have been looked at before.
@@ -259,7 +266,7 @@ impl Connection {
         match self.phase {
             // Its FIN may have come with the last piece of the request, and so in no event of its own.
             Phase::Deciding(command @ Command::Bind) => Some(match self.wait_for_verdict(command) {
-                Next::Wait => match self.reply(v4::granted(address)) {
+                Next::Wait => match self.reply(self.handshake.granted(address)) {
                     Ok(()) => Next::Wait,
                     Err(errno) => Next::End(CloseReason::ClientGone(number(errno))),
                 },
@@ -277,12 +284,12 @@ impl Connection {
         outside: &mut Outside<'_>,
     ) -> Option<Next> {
         match self.phase {
-            Phase::Requesting | Phase::Deciding(_) => {}
+            Phase::Negotiating | Phase::Deciding(_) => {}
             // The worker has refused it of itself, and the messages have crossed.
             Phase::Refused(..) | Phase::Leaving(_) => return Some(Next::Wait),
             Phase::Relaying => return None,
         }
-        if let Err(errno) = self.reply(v4::refused(why)) {
+        if let Err(errno) = self.reply(self.handshake.refused(why)) {
             return Some(Next::End(CloseReason::ClientGone(number(errno))));
         }
         end_stream(&self.client);
@@ -315,7 +322,7 @@ impl Connection {
         outside: &mut Outside<'_>,
     ) -> Option<Next> {
         let Phase::Deciding(_) = self.phase else { return None };
-        if let Err(errno) = self.reply(v4::granted(bound)) {
+        if let Err(errno) = self.reply(self.handshake.granted(bound)) {
             return Some(Next::End(CloseReason::ClientGone(number(errno))));
         }
         if outside.epoll.add(&server, token(outside.slot, self.id, Side::Server), WATCHED).is_err() {
@@ -433,10 +440,10 @@ impl Connection {
         }
     }
 
-    fn reply(&self, reply: [u8; 8]) -> Result<(), Errno> {
+    fn reply(&self, reply: Reply) -> Result<(), Errno> {
         match send(&self.client, &reply, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-            Ok(8) => Ok(()),
-            // A socket that has sent at most one reply has room for 8 bytes, unless something is very wrong.
+            Ok(sent) if sent == reply.len() => Ok(()),
+            // A socket that has sent a few replies at most has room for another, unless something is very wrong.
             Ok(_) => Err(Errno::NOBUFS),
             Err(errno) => Err(errno),
         }
@@ -446,7 +453,7 @@ impl Connection {
     /// peer that has vanished while its acknowledgement was awaited is given up by the kernel before that.
     pub(crate) fn is_overdue(&self, now: u32, idle_limit: u32) -> bool {
         let limit = match self.phase {
-            Phase::Requesting | Phase::Deciding(_) => return false,
+            Phase::Negotiating | Phase::Deciding(_) => return false,
             Phase::Refused(..) => REFUSED_LIMIT,
             // Both times are whole seconds that have begun.
             Phase::Relaying | Phase::Leaving(_) => idle_limit.saturating_add(1),

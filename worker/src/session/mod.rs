@@ -4,6 +4,7 @@
 //! is told in `connection`; here is how sessions begin and end, and how messages travel.
 
 mod connection;
+mod handshake;
 
 use crate::event::Epoll;
 use crate::outbox::{Incoming, Outbox};
