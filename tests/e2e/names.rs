@@ -1,12 +1,13 @@
 //! Names: where they come from, and what a lying or silent nameserver can do.
 
 use sockd_tests::classic::Visit;
-use sockd_tests::dns::{A, Answer, Nameserver, PTR, Question, reverse};
+use sockd_tests::dns::{A, AAAA, Answer, Nameserver, PTR, Question, reverse};
 use sockd_tests::far::{Far, Server};
 use sockd_tests::lab::Lab;
 use sockd_tests::site::{CLIENT, NAMESERVER, SECOND_SERVER, SERVER, Site};
 use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks::{PROXY, Reply, Request, assert_rejected, granted, send_to};
+use sockd_tests::wait::until_true;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -255,6 +256,53 @@ fn an_ipv6_address_of_a_name_is_used_where_there_is_no_other() {
     let lab = Lab::new_at(site);
     drop(granted(&lab.site.client, &Request::connect_name(NAME, far.address().port())));
     assert_eq!(far.accept().peer().ip(), "2001:db8:2::1".parse::<IpAddr>().unwrap());
+}
+
+/// As dnsmasq with `address=/www.example.net/2001:db8:2::10` answers: NXDOMAIN for what it does not have.
+#[test]
+fn what_is_said_of_one_kind_of_addresses_does_not_stop_the_other() {
+    let server: IpAddr = "2001:db8:2::10".parse().unwrap();
+    for otherwise in [Answer::NoSuchName, Answer::Failure, Answer::Refusal, Answer::Silence] {
+        let (site, _dns, echo) = site(move |question| match question.kind {
+            AAAA => Answer::Addresses(vec![server]),
+            _ => otherwise.clone(),
+        });
+        drop(echo);
+        let far = Far::listen(&site.server, server);
+        let lab = Lab::new_at(site);
+        drop(granted(&lab.site.client, &Request::connect_name(NAME, far.address().port())));
+    }
+    for otherwise in [Answer::NoSuchName, Answer::Failure, Answer::Refusal, Answer::Silence] {
+        let (site, _dns, _echo) = site(move |question| match question.kind {
+            A => the_server(),
+            _ => otherwise.clone(),
+        });
+        let lab = Lab::new_at(site);
+        drop(granted(&lab.site.client, &request()));
+    }
+}
+
+#[test]
+fn a_name_with_both_kinds_of_addresses_is_reached_over_the_one_that_works() {
+    let server: IpAddr = "2001:db8:2::10".parse().unwrap();
+    let (site, _dns, echo) = site(move |_| Answer::Addresses(vec![SERVER.into(), server]));
+    drop(echo);
+    let far = Far::listen(&site.server, server);
+    let lab = Lab::new_at(site);
+    drop(granted(&lab.site.client, &Request::connect_name(NAME, far.address().port())));
+}
+
+#[test]
+fn both_kinds_of_addresses_are_asked_for_at_the_same_time() {
+    let (site, dns, _echo) = site(|_| Answer::Silence);
+    // Nothing is asked again while the test waits.
+    site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\noptions timeout:30\n"));
+    let lab = Lab::new_at(site);
+    let _waiting = send_to(&lab.site.client, PROXY, &request());
+    until_true("both questions", || dns.asked().len() == 2);
+    let asked = dns.asked();
+    assert!(asked.iter().any(|question| question.kind == A), "{asked:?}");
+    assert!(asked.iter().any(|question| question.kind == AAAA), "{asked:?}");
 }
 
 #[test]

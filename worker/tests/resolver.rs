@@ -13,10 +13,12 @@ use monitor::Worker;
 use sockd_common::bounded::{BoundedBytes, BoundedVec};
 use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, ToResolver, Transport};
 use sockd_common::message::{Id, Role};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -53,16 +55,24 @@ fn found(addresses: &[&str]) -> Answer {
     Answer::Addresses(BoundedVec::first_of(addresses.iter().map(|address| address.parse().unwrap())))
 }
 
+/// The sockets that a lookup needed for each type of record, with the numbers of the attempts.
+type Needed = BTreeMap<RecordType, Vec<(Transport, u8)>>;
+
+/// The same for both kinds of addresses.
+fn both(sockets: &[(Transport, u8)]) -> Needed {
+    [RecordType::A, RecordType::Aaaa].into_iter().map(|record| (record, sockets.to_vec())).collect()
+}
+
 /// Plays the monitor for one lookup: connects sockets until the answer comes. Gives it with what was needed.
-fn look_up(worker: &Resolver, query: Query, servers: &[SocketAddr]) -> (Answer, Vec<(Transport, u8)>) {
+fn look_up(worker: &Resolver, query: Query, servers: &[SocketAddr]) -> (Answer, Needed) {
     let id = Id(77);
     worker.send(&ToResolver::Resolve { id, query }, None);
-    let mut needed = vec![];
+    let mut needed = Needed::new();
     loop {
         match worker.next() {
             FromResolver::NeedSocket { id: this, record, transport, attempt } => {
                 assert_eq!(this, id);
-                needed.push((transport, attempt));
+                needed.entry(record).or_default().push((transport, attempt));
                 give_socket(worker, id, record, transport, servers[usize::from(attempt) % servers.len()]);
             }
             FromResolver::Answer { id: this, answer } => {
@@ -71,6 +81,27 @@ fn look_up(worker: &Resolver, query: Query, servers: &[SocketAddr]) -> (Answer, 
             }
             FromResolver::Ready(_) => panic!("Ready twice"),
         }
+    }
+}
+
+/// Begins a lookup of which only IPv4 addresses can be asked for: for the others there is no socket.
+fn begin_with_ipv4(worker: &Resolver, id: Id, name: &str) {
+    worker.send(&ToResolver::Resolve { id, query: addresses_of(name) }, None);
+    for record in [RecordType::A, RecordType::Aaaa] {
+        let need = FromResolver::NeedSocket { id, record, transport: Transport::Udp, attempt: 0 };
+        assert_eq!(worker.next(), need);
+    }
+    worker.send(&ToResolver::NoSocket { id, record: RecordType::Aaaa }, None);
+}
+
+/// Gives such a lookup the socket that it needs, and after a truncated answer the one by TCP.
+fn give_socket_of_each(worker: &Resolver, id: Id, transports: &[Transport], server: SocketAddr) {
+    for &transport in transports {
+        if transport == Transport::Tcp {
+            let need = FromResolver::NeedSocket { id, record: RecordType::A, transport, attempt: 0 };
+            assert_eq!(worker.next(), need);
+        }
+        give_socket(worker, id, RecordType::A, transport, server);
     }
 }
 
@@ -121,6 +152,10 @@ fn honest(query: &[u8]) -> Vec<u8> {
         (name, Rtype::A) if name.ends_with(".many.test") => {
             answer.push((&owner, ttl, A::from_octets(192, 0, 2, 9))).unwrap()
         }
+        ("dual.test", Rtype::A) => answer.push((&owner, ttl, A::from_octets(192, 0, 2, 1))).unwrap(),
+        ("dual.test", Rtype::AAAA) => {
+            answer.push((&owner, ttl, Aaaa::new("2001:db8::1".parse().unwrap()))).unwrap()
+        }
         ("six.test", Rtype::AAAA) => {
             answer.push((&owner, ttl, Aaaa::new("2001:db8::6".parse().unwrap()))).unwrap();
             answer.push((&owner, ttl, Aaaa::new("::ffff:127.0.0.1".parse().unwrap()))).unwrap();
@@ -155,10 +190,11 @@ const LONG_NAME: &str = "abcdefghijklmnopqrstuvwxyz.many.test";
 #[test]
 fn a_name_is_resolved_and_remembered() {
     let (worker, servers) = (ready(1), [honest_server()]);
-    assert_eq!(look_up(&worker, addresses_of("a.test"), &servers), (found(&["192.0.2.1"]), UDP_ONCE.into()));
-    assert_eq!(look_up(&worker, addresses_of("a.test."), &servers), (found(&["192.0.2.1"]), vec![]));
+    let all = || found(&["192.0.2.1", "2001:db8::1"]);
+    assert_eq!(look_up(&worker, addresses_of("dual.test"), &servers), (all(), both(&UDP_ONCE)));
+    assert_eq!(look_up(&worker, addresses_of("dual.test."), &servers), (all(), Needed::new()));
     set_up(&worker, 1);
-    assert_eq!(look_up(&worker, addresses_of("a.test"), &servers).1, UDP_ONCE);
+    assert_eq!(look_up(&worker, addresses_of("dual.test"), &servers).1, both(&UDP_ONCE));
     assert!(worker.finish().success());
 }
 
@@ -168,11 +204,11 @@ fn aliases_and_ipv6_addresses_are_followed_and_what_is_not_there_is_not_found() 
     let look_up = |name| look_up(&worker, addresses_of(name), &servers);
     assert_eq!(look_up("six.test").0, found(&["2001:db8::6", "127.0.0.1"]));
     // The server does not add the address: it is asked for.
-    assert_eq!(look_up("alias.test"), (found(&["192.0.2.1"]), [(Transport::Udp, 0); 2].into()));
+    assert_eq!(look_up("alias.test"), (found(&["192.0.2.1"]), both(&UDP_TWICE)));
     assert_eq!(look_up("loop.test").0, Answer::Failed);
     assert_eq!(look_up("nowhere.test").0, Answer::NotFound);
     assert_eq!(look_up("empty.test").0, Answer::NotFound);
-    assert_eq!(look_up("2130706433"), (Answer::NotFound, vec![]));
+    assert_eq!(look_up("2130706433"), (Answer::NotFound, Needed::new()));
 }
 
 #[test]
@@ -180,7 +216,8 @@ fn only_the_name_that_has_the_address_is_answered() {
     let (worker, servers) = (ready(1), [honest_server()]);
     let (answer, needed) = look_up(&worker, Query::Names([192, 0, 2, 1].into()), &servers);
     assert_eq!(answer, Answer::Names(BoundedVec::first_of([BoundedBytes::new(b"host.test").unwrap()])));
-    assert_eq!(needed, [(Transport::Udp, 0); 3]);
+    let once_each = [(RecordType::A, UDP_TWICE.to_vec()), (RecordType::Ptr, UDP_ONCE.to_vec())];
+    assert_eq!(needed, Needed::from(once_each));
     assert_eq!(look_up(&worker, Query::Names([192, 0, 2, 2].into()), &servers).0, Answer::NotFound);
 }
 
@@ -257,7 +294,8 @@ fn lies(query: &[u8]) -> Vec<Vec<u8>> {
 fn a_lying_nameserver_is_not_believed_and_the_next_is_asked() {
     let (worker, servers) = (ready(2), [udp_server(lies), honest_server()]);
     // To who believes none of it, the first is silent: it is asked again as the name was written.
-    let expected = (found(&["192.0.2.1"]), [UDP_TWICE.as_slice(), &[(Transport::Udp, 1)]].concat());
+    let needed = [UDP_TWICE.as_slice(), &[(Transport::Udp, 1)]].concat();
+    let expected = (found(&["192.0.2.1"]), both(&needed));
     assert_eq!(look_up(&worker, addresses_of("a.test"), &servers), expected);
 }
 
@@ -265,24 +303,25 @@ fn a_lying_nameserver_is_not_believed_and_the_next_is_asked() {
 fn the_truth_among_lies_is_found() {
     let among = |query: &[u8]| [lies(query), vec![honest(query)]].concat();
     let (worker, servers) = (ready(1), [udp_server(among)]);
-    assert_eq!(look_up(&worker, addresses_of("a.test"), &servers), (found(&["192.0.2.1"]), UDP_ONCE.into()));
+    assert_eq!(look_up(&worker, addresses_of("a.test"), &servers), (found(&["192.0.2.1"]), both(&UDP_ONCE)));
 }
 
 #[test]
 fn a_dead_and_an_unreachable_nameserver_are_passed_over() {
     let dead = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     let (worker, servers) = (ready(2), [dead, honest_server()]);
-    let expected = (found(&["192.0.2.1"]), vec![(Transport::Udp, 0), (Transport::Udp, 1)]);
+    let expected = (found(&["192.0.2.1"]), both(&[(Transport::Udp, 0), (Transport::Udp, 1)]));
     assert_eq!(look_up(&worker, addresses_of("a.test"), &servers), expected);
-    // From now on the living one comes first.
-    assert_eq!(look_up(&worker, addresses_of("host.test"), &servers).1, [(Transport::Udp, 1)]);
     set_up(&worker, 2);
     worker.send(&ToResolver::Resolve { id: Id(1), query: addresses_of("a.test") }, None);
     for attempt in [0, 1] {
-        let need =
-            FromResolver::NeedSocket { id: Id(1), record: RecordType::A, transport: Transport::Udp, attempt };
-        assert_eq!(worker.next(), need);
-        worker.send(&ToResolver::NoSocket { id: Id(1), record: RecordType::A }, None);
+        for record in [RecordType::A, RecordType::Aaaa] {
+            let need = FromResolver::NeedSocket { id: Id(1), record, transport: Transport::Udp, attempt };
+            assert_eq!(worker.next(), need);
+        }
+        for record in [RecordType::A, RecordType::Aaaa] {
+            worker.send(&ToResolver::NoSocket { id: Id(1), record }, None);
+        }
     }
     assert_eq!(worker.next(), FromResolver::Answer { id: Id(1), answer: Answer::Failed });
 }
@@ -301,11 +340,12 @@ fn refusing_and_failing_nameservers_are_passed_over() {
     let (answer, needed) = look_up(&worker, addresses_of(LONG_NAME), &servers);
     assert_eq!(answer, found(&["192.0.2.9"]));
     // Each is asked again as the name was written, and before that the third without EDNS.
-    assert_eq!(needed.iter().map(|(_, attempt)| *attempt).collect::<Vec<_>>(), [0, 0, 1, 1, 2, 2, 2, 3]);
+    assert_eq!(needed, both(&[0, 0, 1, 1, 2, 2, 2, 3].map(|attempt| (Transport::Udp, attempt))));
 }
 
 /// A nameserver that says by UDP that its answers are cut short, and by TCP does as it is told.
-fn truncating_server(serve: impl Fn(TcpStream, Vec<u8>) + Send + 'static) -> SocketAddr {
+fn truncating_server(serve: impl Fn(TcpStream, Vec<u8>) + Send + Sync + 'static) -> SocketAddr {
+    let serve = Arc::new(serve);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let socket = UdpSocket::bind(address).unwrap();
@@ -324,7 +364,8 @@ fn truncating_server(serve: impl Fn(TcpStream, Vec<u8>) + Send + 'static) -> Soc
             stream.read_exact(&mut length).unwrap();
             let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
             stream.read_exact(&mut query).unwrap();
-            serve(stream, query);
+            let serve = Arc::clone(&serve);
+            thread::spawn(move || serve(stream, query));
         }
     });
     address
@@ -345,7 +386,7 @@ fn a_truncated_answer_is_fetched_by_tcp_octet_by_octet() {
         }
     };
     let (worker, servers) = (ready(1), [truncating_server(octet_by_octet)]);
-    let expected = (found(&["192.0.2.1"]), UDP_THEN_TCP.into());
+    let expected = (found(&["192.0.2.1"]), both(&UDP_THEN_TCP));
     assert_eq!(look_up(&worker, addresses_of("a.test"), &servers), expected);
 }
 
@@ -363,7 +404,7 @@ fn a_nameserver_that_truncates_everywhere_or_hangs_up_fails() {
     let floods = |mut stream: TcpStream, _: Vec<u8>| while stream.write_all(&[0xff; 1 << 16]).is_ok() {};
     for server in [truncating_server(truncated), truncating_server(hangs_up), truncating_server(floods)] {
         let worker = ready(1);
-        let expected = (Answer::Failed, UDP_THEN_TCP.into());
+        let expected = (Answer::Failed, both(&UDP_THEN_TCP));
         assert_eq!(look_up(&worker, addresses_of("a.test"), &[server]), expected);
     }
 }
@@ -379,7 +420,7 @@ fn a_name_that_comes_back_in_another_case_is_asked_for_as_it_was_written() {
     let (worker, servers) = (ready(1), [udp_server(|query| vec![honest(&folded(query))])]);
     assert_eq!(
         look_up(&worker, addresses_of(LONG_NAME), &servers),
-        (found(&["192.0.2.9"]), UDP_TWICE.into())
+        (found(&["192.0.2.9"]), both(&UDP_TWICE))
     );
 }
 
@@ -394,7 +435,7 @@ fn a_nameserver_that_knows_a_name_only_as_it_was_written_answers_it() {
     };
     let (worker, servers) = (ready(1), [udp_server(strict)]);
     let name = "abcdefghijklmnopqrstuvwxyz.MaNY.test";
-    assert_eq!(look_up(&worker, addresses_of(name), &servers), (found(&["192.0.2.9"]), UDP_TWICE.into()));
+    assert_eq!(look_up(&worker, addresses_of(name), &servers), (found(&["192.0.2.9"]), both(&UDP_TWICE)));
 }
 
 #[test]
@@ -418,14 +459,8 @@ fn a_nameserver_that_dribbles_or_is_silent_stalls_nobody_else() {
     for (id, transports, server) in
         [(1, &[Transport::Udp][..], silent), (2, &[Transport::Udp, Transport::Tcp], dribbling)]
     {
-        worker.send(&ToResolver::Resolve { id: Id(id), query: addresses_of(&format!("n{id}.test")) }, None);
-        for &transport in transports {
-            assert_eq!(
-                worker.next(),
-                FromResolver::NeedSocket { id: Id(id), record: RecordType::A, transport, attempt: 0 }
-            );
-            give_socket(&worker, Id(id), RecordType::A, transport, server);
-        }
+        begin_with_ipv4(&worker, Id(id), &format!("n{id}.test"));
+        give_socket_of_each(&worker, Id(id), transports, server);
     }
     assert_eq!(look_up(&worker, addresses_of("a.test"), &servers).0, found(&["192.0.2.1"]));
     for id in [Id(1), Id(2)] {
@@ -439,14 +474,8 @@ fn a_cancelled_lookup_is_answered_once_and_its_connection_closed() {
     let (closed, hears_closed) = std::sync::mpsc::channel();
     let waits = move |mut stream: TcpStream, _: Vec<u8>| closed.send(stream.read(&mut [0]).unwrap()).unwrap();
     let (worker, server) = (ready(1), truncating_server(waits));
-    worker.send(&ToResolver::Resolve { id: Id(1), query: addresses_of("a.test") }, None);
-    for transport in [Transport::Udp, Transport::Tcp] {
-        assert_eq!(
-            worker.next(),
-            FromResolver::NeedSocket { id: Id(1), record: RecordType::A, transport, attempt: 0 }
-        );
-        give_socket(&worker, Id(1), RecordType::A, transport, server);
-    }
+    begin_with_ipv4(&worker, Id(1), "a.test");
+    give_socket_of_each(&worker, Id(1), &[Transport::Udp, Transport::Tcp], server);
     worker.send(&ToResolver::Cancel { id: Id(1) }, None);
     worker.send(&ToResolver::Cancel { id: Id(1) }, None);
     worker.send(&ToResolver::NoSocket { id: Id(1), record: RecordType::A }, None);
@@ -464,8 +493,7 @@ fn a_late_packet_on_a_socket_that_the_monitor_still_holds_costs_nothing() {
     let held = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     held.connect(server.local_addr().unwrap()).unwrap();
     let worker = ready(1);
-    worker.send(&ToResolver::Resolve { id: Id(1), query: addresses_of("a.test.") }, None);
-    worker.next();
+    begin_with_ipv4(&worker, Id(1), "a.test.");
     worker.send(&ToResolver::Socket { id: Id(1), record: RecordType::A }, Some(held.as_fd()));
     let mut buffer = [0; 4096];
     let (length, peer) = server.recv_from(&mut buffer).unwrap();
@@ -497,7 +525,7 @@ fn many_lookups_leave_no_descriptor_behind() {
     let servers = [honest_server()];
     for number in 0..200 {
         let (answer, needed) = look_up(&worker, addresses_of(&format!("n{number}.test.")), &servers);
-        assert_eq!((answer, needed.len()), (Answer::NotFound, 2));
+        assert_eq!((answer, needed), (Answer::NotFound, both(&UDP_ONCE)));
     }
 }
 
@@ -508,8 +536,7 @@ fn a_worker_without_room_for_descriptors_fails_the_lookup_and_lives() {
     assert!(matches!(worker.next(), FromResolver::Ready(_)));
     let silent = udp_server(|_| vec![]);
     for id in 0..20 {
-        worker.send(&ToResolver::Resolve { id: Id(id), query: addresses_of(&format!("n{id}.test.")) }, None);
-        assert!(matches!(worker.next(), FromResolver::NeedSocket { .. }));
+        begin_with_ipv4(&worker, Id(id), &format!("n{id}.test."));
         give_socket(&worker, Id(id), RecordType::A, Transport::Udp, silent);
         // Five descriptors are open beside the sockets: 0 to 2, the channel and the epoll set.
         if id >= FEW - 5 {

@@ -128,7 +128,7 @@ pub enum Transport {
 /// A question to the resolver.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Query {
-    /// The addresses of a name: IPv4, or IPv6 where there is no IPv4 address.
+    /// The addresses of a name as the client wrote it: those of IPv4, then those of IPv6.
     Addresses(Name),
     /// The names of an address, of which each has the address among its own (forward-confirmed).
     Names(IpAddr),

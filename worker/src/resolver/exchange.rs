@@ -82,6 +82,11 @@ impl Exchange {
         &self.question
     }
 
+    /// The question, once it is over.
+    pub fn into_question(self) -> Question {
+        self.question
+    }
+
     /// The number of the present attempt, which chooses the nameserver.
     pub fn attempt(&self) -> u8 {
         self.attempt

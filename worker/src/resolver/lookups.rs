@@ -1,5 +1,8 @@
 //! All lookups that are under way. Nothing here does input or output: what has happened comes in as calls, and what
 //! is to be done is left in a queue of [`Action`]s.
+//!
+//! A lookup belongs to whoever asked; an exchange with the nameservers belongs to all lookups that wait for it, and goes
+//! on as long as one of them does. So nobody can end, or begin anew, what another waits for.
 
 use super::answer::Outcome;
 use super::cache::Cache;
@@ -9,9 +12,9 @@ use super::plan::{Open, Plan, Setup};
 use super::question::{Entropy, Question};
 use core::mem::take;
 use sockd_common::message::Id;
-use sockd_common::message::resolver::{Answer, FromResolver, Query, Transport};
+use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, Transport};
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// More lookups than these at a time are answered with [`Answer::Failed`].
 pub const MAX_LOOKUPS: usize = 1024;
@@ -19,16 +22,24 @@ pub const MAX_LOOKUPS: usize = 1024;
 /// No lookup asks for more sockets, whatever zones it is led through.
 pub const MAX_SOCKETS: u8 = 48;
 
+/// A lookup that has addresses of one kind waits for those of the other no longer than this (RFC 8305, section 3): some
+/// nameservers never say that a name has none.
+const RESOLUTION_DELAY: Duration = Duration::from_millis(500);
+
 /// Something to be done outside.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Action {
     /// Say this to the monitor.
     Say(FromResolver),
-    /// Send these octets on the socket of this lookup.
-    Send(Id, Vec<u8>),
-    /// Close the socket of this lookup, where it has one.
-    Close(Id),
+    /// Send these octets on the socket of this exchange.
+    Send(Key, Vec<u8>),
+    /// Close the socket of this exchange, where it has one.
+    Close(Key),
 }
+
+/// Tells one exchange from all others there ever were.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Key(pub u64);
 
 /// The lookups, and what is known.
 #[derive(Debug, Default)]
@@ -37,13 +48,13 @@ pub struct Lookups {
     hosts: Hosts,
     cache: Cache,
     lookups: BTreeMap<Id, Lookup>,
-    /// Who asks which question. There is never a second exchange about the same question: a forger would have to
-    /// guess only one of several ids (RFC 5452, section 5).
-    asking: BTreeMap<Question, Id>,
+    exchanges: BTreeMap<Key, Shared>,
+    /// The exchange about a question that begins with this nameserver. There is never a second one like it: a forger
+    /// would have to guess only one of several ids (RFC 5452, section 5).
+    asking: BTreeMap<(Question, u8), Key>,
+    keys: u64,
     /// Lookups whose plan can go on.
     ready: VecDeque<Id>,
-    /// The nameserver that answered last is asked first, so that a dead one costs its time-out once.
-    preferred: u8,
     actions: VecDeque<Action>,
 }
 
@@ -54,15 +65,22 @@ struct Lookup {
     /// hold for no time at all.
     known: Vec<(Question, Outcome)>,
     sockets_left: u8,
-    state: State,
+    /// The nameserver that has answered it last: the first one may not know where the name of a request leads on.
+    preferred: u8,
+    waits_for: Vec<Key>,
+    /// When it goes on without what it still waits for.
+    ends: Option<Instant>,
 }
 
+/// An exchange and who waits for it.
 #[derive(Debug)]
-enum State {
-    Ready,
-    Asking(Exchange),
-    /// Another lookup asks this question already.
-    Following(Question),
+struct Shared {
+    exchange: Exchange,
+    first: u8,
+    /// In the order in which they came.
+    waiting: Vec<Id>,
+    /// The one of them through which a socket has been asked for.
+    asking: Option<Id>,
 }
 
 impl Lookups {
@@ -70,7 +88,6 @@ impl Lookups {
     pub fn set_up(&mut self, setup: Setup) {
         self.setup = setup;
         self.cache.clear();
-        self.preferred = 0;
     }
 
     /// Takes a new table of hosts.
@@ -88,57 +105,81 @@ impl Lookups {
             self.say_answer(id, Answer::Failed);
             return true;
         }
-        let lookup = Lookup { query, known: Vec::new(), sockets_left: MAX_SOCKETS, state: State::Ready };
+        let lookup = Lookup {
+            query,
+            known: Vec::new(),
+            sockets_left: MAX_SOCKETS,
+            preferred: 0,
+            waits_for: Vec::new(),
+            ends: None,
+        };
         self.lookups.insert(id, lookup);
         self.ready.push_back(id);
         self.go_on(now);
         true
     }
 
-    /// The socket that a lookup needs has come: gives its transport, or nothing where the lookup has no use for it
-    /// any longer. The question is among the actions.
-    pub fn socket(&mut self, id: Id, entropy: &Entropy, now: Instant) -> Option<Transport> {
-        let timeout = self.setup.timeout;
-        let exchange = self.exchange(id)?;
-        let packet = exchange.socket(entropy, now, timeout)?;
-        let transport = exchange.transport();
-        self.actions.push_back(Action::Send(id, packet));
-        Some(transport)
+    /// The socket has come that a lookup needs to ask for such a record: gives the exchange that it is for, or nothing
+    /// where it is of no use any longer. The question is among the actions.
+    pub fn socket(
+        &mut self,
+        id: Id,
+        record: RecordType,
+        entropy: &Entropy,
+        now: Instant,
+    ) -> Option<(Key, Transport)> {
+        let key = self.asked_through(id, record)?;
+        let shared = self.exchanges.get_mut(&key)?;
+        shared.asking = None;
+        let packet = shared.exchange.socket(entropy, now, self.setup.timeout)?;
+        self.actions.push_back(Action::Send(key, packet));
+        Some((key, shared.exchange.transport()))
     }
 
-    /// A datagram, or some octets of a stream, have come on the socket of a lookup.
-    pub fn receive(&mut self, id: Id, octets: &[u8], now: Instant) {
-        let step = self.exchange(id).map(|exchange| exchange.receive(octets));
-        self.take_step(id, step, now);
+    /// A lookup gets no socket for such a record.
+    pub fn no_socket(&mut self, id: Id, record: RecordType, now: Instant) {
+        if let Some(key) = self.asked_through(id, record) {
+            self.lose_socket(key, now);
+        }
     }
 
-    /// A lookup gets no socket, or the one it has is of no more use.
-    pub fn lose_socket(&mut self, id: Id, now: Instant) {
-        let step = self.exchange(id).map(Exchange::lost);
-        self.take_step(id, step, now);
+    /// A datagram, or some octets of a stream, have come on the socket of an exchange.
+    pub fn receive(&mut self, key: Key, octets: &[u8], now: Instant) {
+        self.step(key, now, |exchange| exchange.receive(octets));
+    }
+
+    /// The socket of an exchange is of no more use.
+    pub fn lose_socket(&mut self, key: Key, now: Instant) {
+        self.step(key, now, Exchange::lost);
     }
 
     /// Ends a lookup for which nobody waits. One that has ended already stays so.
     pub fn cancel(&mut self, id: Id, now: Instant) {
         if self.lookups.contains_key(&id) {
-            self.end(id, Answer::Failed);
+            self.end(id, Answer::Failed, now);
             self.go_on(now);
         }
     }
 
-    /// Goes on with the lookups whose nameserver has not answered in time.
+    /// Goes on with the exchanges whose nameserver has not answered in time, and with the lookups that have waited long
+    /// enough for what they can do without.
     pub fn expire(&mut self, now: Instant) {
-        let late: Vec<Id> =
-            self.deadlines().filter_map(|(id, deadline)| (deadline <= now).then_some(id)).collect();
-        for id in late {
-            let step = self.exchange(id).map(Exchange::late);
-            self.take_step(id, step, now);
+        let is_over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        let late = self.exchanges.iter().filter(|(_, shared)| is_over(shared.exchange.deadline()));
+        for key in late.map(|(key, _)| *key).collect::<Vec<_>>() {
+            self.step(key, now, Exchange::late);
         }
+        let waited = self.lookups.iter().filter(|(_, lookup)| is_over(lookup.ends));
+        for id in waited.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.do_without(id);
+        }
+        self.go_on(now);
     }
 
     /// When [`Lookups::expire`] is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines().map(|(_, deadline)| deadline).min()
+        let exchanges = self.exchanges.values().filter_map(|shared| shared.exchange.deadline());
+        exchanges.chain(self.lookups.values().filter_map(|lookup| lookup.ends)).min()
     }
 
     /// What is to be done, in this order.
@@ -146,71 +187,63 @@ impl Lookups {
         take(&mut self.actions)
     }
 
-    fn deadlines(&self) -> impl Iterator<Item = (Id, Instant)> {
-        self.lookups.iter().filter_map(|(id, lookup)| match &lookup.state {
-            State::Asking(exchange) => Some((*id, exchange.deadline()?)),
-            _ => None,
-        })
+    /// The exchange for which this lookup has asked for a socket.
+    fn asked_through(&self, id: Id, record: RecordType) -> Option<Key> {
+        let is_it = |key: &&Key| {
+            self.exchanges.get(key).is_some_and(|shared| {
+                shared.asking == Some(id) && shared.exchange.question().record == record
+            })
+        };
+        self.lookups.get(&id)?.waits_for.iter().find(is_it).copied()
     }
 
-    fn exchange(&mut self, id: Id) -> Option<&mut Exchange> {
-        match &mut self.lookups.get_mut(&id)?.state {
-            State::Asking(exchange) => Some(exchange),
-            _ => None,
-        }
-    }
-
-    fn take_step(&mut self, id: Id, step: Option<Step>, now: Instant) {
-        match step {
-            None | Some(Step::Wait) => {}
-            Some(Step::NeedSocket(_)) => self.need_socket(id),
-            Some(Step::End(outcome, seconds)) => self.conclude(id, outcome, seconds, now),
+    fn step(&mut self, key: Key, now: Instant, step: impl FnOnce(&mut Exchange) -> Step) {
+        let Some(shared) = self.exchanges.get_mut(&key) else { return };
+        match step(&mut shared.exchange) {
+            Step::Wait => {}
+            Step::NeedSocket(_) => self.need_socket(key, now),
+            Step::End(outcome, seconds) => self.conclude(key, outcome, seconds, now),
         }
         self.go_on(now);
     }
 
-    fn need_socket(&mut self, id: Id) {
-        self.actions.push_back(Action::Close(id));
-        let Some(lookup) = self.lookups.get_mut(&id) else { return };
-        let State::Asking(exchange) = &lookup.state else { return };
-        let (transport, attempt) = (exchange.transport(), exchange.attempt());
-        let record = exchange.question().record;
-        match lookup.sockets_left.checked_sub(1) {
-            None => self.end(id, Answer::Failed),
-            Some(left) => {
-                lookup.sockets_left = left;
-                self.actions.push_back(Action::Say(FromResolver::NeedSocket {
-                    id,
-                    record,
-                    transport,
-                    attempt,
-                }));
-            }
+    /// Asks for a socket through a lookup that may still have one: an exchange must not fail for all that wait because
+    /// one has used up its own.
+    fn need_socket(&mut self, key: Key, now: Instant) {
+        self.actions.push_back(Action::Close(key));
+        let Some(shared) = self.exchanges.get_mut(&key) else { return };
+        for id in &shared.waiting {
+            let Some(lookup) = self.lookups.get_mut(id) else { continue };
+            let Some(left) = lookup.sockets_left.checked_sub(1) else { continue };
+            lookup.sockets_left = left;
+            shared.asking = Some(*id);
+            let (id, exchange) = (*id, &shared.exchange);
+            let (record, transport) = (exchange.question().record, exchange.transport());
+            let attempt = exchange.attempt();
+            let need = FromResolver::NeedSocket { id, record, transport, attempt };
+            return self.actions.push_back(Action::Say(need));
         }
+        self.conclude(key, Outcome::Failed, 0, now);
     }
 
-    /// The exchange of a lookup has ended: this lookup, and all that follow it, know the outcome.
-    fn conclude(&mut self, id: Id, outcome: Outcome, seconds: u32, now: Instant) {
-        self.actions.push_back(Action::Close(id));
-        let Some(exchange) = self.exchange(id) else { return };
-        let (question, attempt) = (exchange.question().clone(), exchange.attempt());
-        if outcome != Outcome::Failed {
-            self.preferred = attempt.checked_rem(self.setup.servers()).unwrap_or(0);
-        }
-        self.asking.remove(&question);
-        for (other, lookup) in &mut self.lookups {
-            let concerned = match &lookup.state {
-                State::Asking(_) => *other == id,
-                State::Following(followed) => *followed == question,
-                State::Ready => false,
-            };
-            if concerned {
-                lookup.known.push((question.clone(), outcome.clone()));
-                lookup.state = State::Ready;
-                self.ready.push_back(*other);
+    /// An exchange has ended: all that wait for it know the outcome.
+    fn conclude(&mut self, key: Key, outcome: Outcome, seconds: u32, now: Instant) {
+        let Some(Shared { exchange, first, waiting, .. }) = self.exchanges.remove(&key) else { return };
+        self.actions.push_back(Action::Close(key));
+        let server = exchange.attempt().checked_rem(self.setup.servers()).unwrap_or(0);
+        let question = exchange.into_question();
+        for id in waiting {
+            let Some(lookup) = self.lookups.get_mut(&id) else { continue };
+            lookup.waits_for.retain(|other| *other != key);
+            lookup.known.push((question.clone(), outcome.clone()));
+            if outcome != Outcome::Failed {
+                lookup.preferred = server;
             }
+            self.ready.push_back(id);
         }
-        self.cache.keep(question, outcome, seconds, now);
+        let asked = (question, first);
+        self.asking.remove(&asked);
+        self.cache.keep(asked.0, outcome, seconds, now);
     }
 
     /// Goes through the plans of all lookups that know more than before.
@@ -220,36 +253,73 @@ impl Lookups {
             let plan = Plan { setup: &self.setup, hosts: &self.hosts };
             let (known, cache) = (&mut lookup.known, &self.cache);
             match plan.answer(&lookup.query, &mut |question| look_up(question, known, cache, now)) {
-                Ok(answer) => self.end(id, answer),
-                Err(Open(question)) if self.asking.contains_key(&question) => {
-                    lookup.state = State::Following(question);
-                }
-                Err(Open(question)) => {
-                    self.asking.insert(question.clone(), id);
-                    let exchange = Exchange::new(question, self.preferred, &self.setup);
-                    if let Some(lookup) = self.lookups.get_mut(&id) {
-                        lookup.state = State::Asking(exchange);
+                Ok(answer) => self.end(id, answer, now),
+                Err(Open { questions, enough }) => {
+                    if enough {
+                        lookup.ends = lookup.ends.or_else(|| now.checked_add(RESOLUTION_DELAY));
                     }
-                    self.need_socket(id);
+                    questions.into_iter().for_each(|question| self.wait_for(id, question, now));
                 }
             }
         }
     }
 
-    /// The last word on a lookup. Where others wait for its exchange, they have to ask for themselves.
-    fn end(&mut self, id: Id, answer: Answer) {
-        let Some(lookup) = self.lookups.remove(&id) else { return };
-        if let State::Asking(exchange) = lookup.state {
-            self.actions.push_back(Action::Close(id));
-            self.asking.remove(exchange.question());
-            for (other, lookup) in &mut self.lookups {
-                if matches!(&lookup.state, State::Following(question) if question == exchange.question()) {
-                    lookup.state = State::Ready;
-                    self.ready.push_back(*other);
-                }
-            }
+    /// Lets a lookup wait for the outcome of a question, which is asked unless it is being asked already.
+    fn wait_for(&mut self, id: Id, question: Question, now: Instant) {
+        let Some(lookup) = self.lookups.get_mut(&id) else { return };
+        let waits =
+            |key: &Key| self.exchanges.get(key).is_some_and(|shared| *shared.exchange.question() == question);
+        if lookup.waits_for.iter().any(waits) {
+            return;
         }
+        let asked = (question, lookup.preferred);
+        if let Some((key, shared)) =
+            self.asking.get(&asked).and_then(|key| Some((*key, self.exchanges.get_mut(key)?)))
+        {
+            shared.waiting.push(id);
+            return lookup.waits_for.push(key);
+        }
+        let key = Key(self.keys);
+        self.keys = self.keys.wrapping_add(1);
+        lookup.waits_for.push(key);
+        let exchange = Exchange::new(asked.0.clone(), asked.1, &self.setup);
+        self.exchanges.insert(key, Shared { exchange, first: asked.1, waiting: vec![id], asking: None });
+        self.asking.insert(asked, key);
+        self.need_socket(key, now);
+    }
+
+    /// What a lookup still waits for counts as not to be had.
+    fn do_without(&mut self, id: Id) {
+        let Some(lookup) = self.lookups.get_mut(&id) else { return };
+        lookup.ends = None;
+        let questions = lookup.waits_for.iter().filter_map(|key| self.exchanges.get(key));
+        let outcomes = questions.map(|shared| (shared.exchange.question().clone(), Outcome::Failed));
+        lookup.known.extend(outcomes);
+        self.ready.push_back(id);
+    }
+
+    /// The last word on a lookup.
+    fn end(&mut self, id: Id, answer: Answer, now: Instant) {
+        let Some(lookup) = self.lookups.remove(&id) else { return };
         self.say_answer(id, answer);
+        for key in lookup.waits_for {
+            self.leave(id, key, now);
+        }
+    }
+
+    /// A lookup waits for an exchange no longer, which goes on for the others, if there are any.
+    fn leave(&mut self, id: Id, key: Key, now: Instant) {
+        let Some(shared) = self.exchanges.get_mut(&key) else { return };
+        shared.waiting.retain(|other| *other != id);
+        if shared.waiting.is_empty() {
+            self.actions.push_back(Action::Close(key));
+            if let Some(Shared { exchange, first, .. }) = self.exchanges.remove(&key) {
+                self.asking.remove(&(exchange.into_question(), first));
+            }
+        } else if shared.asking == Some(id) {
+            // The socket that was asked for would come for a lookup that is not there any more.
+            self.need_socket(key, now);
+        }
     }
 
     fn say_answer(&mut self, id: Id, answer: Answer) {

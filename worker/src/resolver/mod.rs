@@ -25,7 +25,7 @@ pub mod question;
 use crate::outbox::{Incoming, Outbox};
 use crate::{Ending, event::Epoll, lockdown};
 use hosts::Hosts;
-use lookups::{Action, Lookups};
+use lookups::{Action, Key, Lookups};
 use name::HostName;
 use plan::Setup;
 use question::Entropy;
@@ -34,13 +34,13 @@ use rustix::io::{Errno, read, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::rand::{GetRandomFlags, getrandom};
 use sockd_common::message::Id;
-use sockd_common::message::resolver::{FromResolver, ToResolver, Transport};
+use sockd_common::message::resolver::{FromResolver, RecordType, ToResolver, Transport};
 use sockd_lockdown::Row;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// The token of the channel among the events; those of the lookups are their ids, which are shorter.
+/// The token of the channel among the events; those of the exchanges are their keys, which begin at 0.
 const CHANNEL: u64 = u64::MAX;
 
 /// So many messages, or packets of one nameserver, are read before the others have their turn.
@@ -71,7 +71,7 @@ struct Resolver {
     /// Whether the channel is watched for messages; else for room to send.
     hearing: bool,
     lookups: Lookups,
-    sockets: BTreeMap<Id, (OwnedFd, Transport)>,
+    sockets: BTreeMap<Key, (OwnedFd, Transport)>,
 }
 
 impl Resolver {
@@ -80,10 +80,10 @@ impl Resolver {
         self.choose_interest()?;
         self.epoll.wait(events, self.time_left()).map_err(|_| Ending::System)?;
         for event in events.iter() {
-            match u32::try_from(event.data.u64()) {
-                Ok(id) => self.hear_nameserver(Id(id)),
-                Err(_) if self.hearing => self.hear_monitor()?,
-                Err(_) => {}
+            match event.data.u64() {
+                CHANNEL if self.hearing => self.hear_monitor()?,
+                CHANNEL => {}
+                key => self.hear_nameserver(Key(key)),
             }
         }
         self.lookups.expire(Instant::now());
@@ -137,40 +137,40 @@ impl Resolver {
                     return Err(Ending::Protocol);
                 }
             }
-            ToResolver::Socket { id, .. } => match heard.descriptor {
-                Some(socket) => self.use_socket(id, socket, now),
-                None => self.lookups.lose_socket(id, now),
+            ToResolver::Socket { id, record } => match heard.descriptor {
+                Some(socket) => self.use_socket(id, record, socket, now),
+                None => self.lookups.no_socket(id, record, now),
             },
-            ToResolver::NoSocket { id, .. } => self.lookups.lose_socket(id, now),
+            ToResolver::NoSocket { id, record } => self.lookups.no_socket(id, record, now),
             ToResolver::Cancel { id } => self.lookups.cancel(id, now),
         }
         Ok(())
     }
 
-    fn use_socket(&mut self, id: Id, socket: OwnedFd, now: Instant) {
+    fn use_socket(&mut self, id: Id, record: RecordType, socket: OwnedFd, now: Instant) {
         let mut entropy: Entropy = [0; size_of::<Entropy>()];
         let random = matches!(getrandom(&mut entropy, GetRandomFlags::empty()), Ok(n) if n == entropy.len());
         if !random {
-            return self.lookups.lose_socket(id, now);
+            return self.lookups.no_socket(id, record, now);
         }
         // A socket that nobody needs any longer is closed here.
-        let Some(transport) = self.lookups.socket(id, &entropy, now) else { return };
-        match self.epoll.add(&socket, id.0.into(), EventFlags::IN) {
-            Ok(()) => drop(self.sockets.insert(id, (socket, transport))),
-            Err(_) => self.lookups.lose_socket(id, now),
+        let Some((key, transport)) = self.lookups.socket(id, record, &entropy, now) else { return };
+        match self.epoll.add(&socket, key.0, EventFlags::IN) {
+            Ok(()) => drop(self.sockets.insert(key, (socket, transport))),
+            Err(_) => self.lookups.lose_socket(key, now),
         }
     }
 
-    fn hear_nameserver(&mut self, id: Id) {
+    fn hear_nameserver(&mut self, key: Key) {
         let mut buffer = [0; 4096];
         for _ in 0..TURN {
-            let Some((socket, transport)) = self.sockets.get(&id) else { return };
+            let Some((socket, transport)) = self.sockets.get(&key) else { return };
             let now = Instant::now();
             match recv(socket, &mut buffer[..], RecvFlags::DONTWAIT) {
-                Ok((0, _)) if *transport == Transport::Tcp => self.lookups.lose_socket(id, now),
-                Ok((length, _)) => self.lookups.receive(id, buffer.get(..length).unwrap_or_default(), now),
+                Ok((0, _)) if *transport == Transport::Tcp => self.lookups.lose_socket(key, now),
+                Ok((length, _)) => self.lookups.receive(key, buffer.get(..length).unwrap_or_default(), now),
                 Err(Errno::AGAIN | Errno::INTR) => return,
-                Err(_) => self.lookups.lose_socket(id, now),
+                Err(_) => self.lookups.lose_socket(key, now),
             }
             self.act();
         }
@@ -186,26 +186,26 @@ impl Resolver {
             for action in actions {
                 match action {
                     Action::Say(message) => self.outbox.push(message),
-                    Action::Send(id, octets) => self.send(id, &octets),
-                    Action::Close(id) => self.close(id),
+                    Action::Send(key, octets) => self.send(key, &octets),
+                    Action::Close(key) => self.close(key),
                 }
             }
         }
     }
 
     /// Where the monitor still holds the socket, closing it would not end the watch (epoll(7), question 6).
-    fn close(&mut self, id: Id) {
-        if let Some((socket, _)) = self.sockets.remove(&id) {
+    fn close(&mut self, key: Key) {
+        if let Some((socket, _)) = self.sockets.remove(&key) {
             let _watched_until_now = self.epoll.remove(&socket);
         }
     }
 
     /// A question is far smaller than the buffer of a new socket, so that what does not go out whole has failed.
-    fn send(&mut self, id: Id, octets: &[u8]) {
-        let Some((socket, _)) = self.sockets.get(&id) else { return };
+    fn send(&mut self, key: Key, octets: &[u8]) {
+        let Some((socket, _)) = self.sockets.get(&key) else { return };
         let sent = send(socket, octets, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         if sent != Ok(octets.len()) {
-            self.lookups.lose_socket(id, Instant::now());
+            self.lookups.lose_socket(key, Instant::now());
         }
     }
 }

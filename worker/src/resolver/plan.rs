@@ -1,16 +1,16 @@
 //! What a lookup has to ask, and what it answers once that is known.
 //!
 //! A plan keeps no state: it is gone through again from its beginning each time that one more outcome is known,
-//! and either ends with the answer or names the one question that is still open.
+//! and either ends with the answer or names the questions that are still open.
 
-use super::answer::Outcome;
+use super::answer::{Outcome, first_distinct};
 use super::hosts::Hosts;
 use super::name::{DnsName, HostName, written_as};
 use super::question::Question;
 use core::net::{IpAddr, Ipv4Addr};
 use domain::base::name::ToLabelIter;
 use sockd_common::bounded::BoundedVec;
-use sockd_common::message::resolver::{Answer, MAX_SEARCH, Query, RecordType};
+use sockd_common::message::resolver::{Answer, MAX_ADDRESSES, MAX_SEARCH, Query, RecordType};
 use std::time::Duration;
 
 /// So many aliases in a row are asked for, each in a question of its own.
@@ -43,9 +43,20 @@ impl Setup {
     }
 }
 
-/// The question whose outcome has to be known before the plan goes on.
+/// What has to be known before the plan goes on.
 #[derive(PartialEq, Eq, Debug)]
-pub struct Open(pub(crate) Question);
+pub struct Open {
+    /// The questions, each for another type of record. They are asked at the same time.
+    pub questions: Vec<Question>,
+    /// There is an answer without them: what they bring could only be added to it.
+    pub enough: bool,
+}
+
+impl From<Question> for Open {
+    fn from(question: Question) -> Self {
+        Self { questions: vec![question], enough: false }
+    }
+}
 
 /// What is known before anything is asked.
 pub struct Plan<'a> {
@@ -167,20 +178,36 @@ const LOCALHOST: &str = "localhost";
 
 type Known<'a> = &'a mut dyn FnMut(&Question) -> Option<Outcome>;
 
-/// IPv4 addresses, or IPv6 addresses where there are none.
+/// IPv4 and IPv6 addresses. What is said of one kind means nothing for the other: some nameservers deny that a name
+/// exists when they are asked for the kind of address that it does not have.
 fn addresses_in_dns(name: &HostName, written: &[u8], known: Known<'_>) -> Result<Answer, Open> {
     let Some(name) = name.to_dns().and_then(|name| written_as(&name, written)) else {
         return Ok(Answer::NotFound);
     };
-    for record in [RecordType::A, RecordType::Aaaa] {
-        match follow(Question { name: name.clone(), record }, known)? {
-            Outcome::Addresses(addresses) => return Ok(addresses_or_not_found(addresses)),
-            Outcome::NoData => {}
-            Outcome::NoName => return Ok(Answer::NotFound),
-            _ => return Ok(Answer::Failed),
+    let mut found = [Vec::new(), Vec::new()];
+    let (mut open, mut failed) = (Vec::new(), false);
+    for (record, found) in [RecordType::A, RecordType::Aaaa].into_iter().zip(&mut found) {
+        match follow(Question { name: name.clone(), record }, known) {
+            Err(question) => open.push(question),
+            Ok(Outcome::Addresses(addresses)) => *found = addresses,
+            Ok(Outcome::NoData | Outcome::NoName) => {}
+            Ok(_) => failed = true,
         }
     }
-    Ok(Answer::NotFound)
+    let [ipv4, ipv6] = found;
+    let none = ipv4.is_empty() && ipv6.is_empty();
+    match open.is_empty() {
+        false => Err(Open { questions: open, enough: !none }),
+        true if none && failed => Ok(Answer::Failed),
+        true => Ok(addresses_or_not_found(union(ipv4, ipv6))),
+    }
+}
+
+/// As many of both as there is room for, and at least half of the room for each that needs it.
+fn union(mut ipv4: Vec<IpAddr>, ipv6: Vec<IpAddr>) -> Vec<IpAddr> {
+    let kept = ipv6.len().min(MAX_ADDRESSES / 2);
+    ipv4.truncate(MAX_ADDRESSES.saturating_sub(kept));
+    first_distinct(ipv4.into_iter().chain(ipv6), MAX_ADDRESSES)
 }
 
 /// Domains that the nameservers hear nothing of, wherever the name comes from: `.invalid` is never delegated (RFC 6761,
@@ -193,14 +220,14 @@ fn is_never_asked(name: &DnsName) -> bool {
     last.is_some_and(|label| NEVER_ASKED.iter().any(|domain| label.as_slice().eq_ignore_ascii_case(domain)))
 }
 
-/// The outcome of a question, behind all aliases; never an alias itself.
-fn follow(mut question: Question, known: Known<'_>) -> Result<Outcome, Open> {
+/// The outcome of a question, behind all aliases, and never an alias itself; or the question that is open.
+fn follow(mut question: Question, known: Known<'_>) -> Result<Outcome, Question> {
     for _ in 0..MAX_ALIASES {
         if is_never_asked(&question.name) {
             return Ok(Outcome::NoName);
         }
         match known(&question) {
-            None => return Err(Open(question)),
+            None => return Err(question),
             Some(Outcome::Alias(target)) => question.name = target,
             Some(outcome) => return Ok(outcome),
         }

@@ -38,18 +38,25 @@ fn lookup(query: &Query, setup: &Setup, hosts: &[u8], world: World<'_>) -> (Answ
         };
         match plan.answer(query, &mut look) {
             Ok(answer) => return (answer, asked),
-            Err(Open(question)) => {
-                let listed = |(name, record, _): &&(&str, RecordType, Outcome)| {
-                    host(name).to_dns().unwrap() == question.name && *record == question.record
-                };
-                let outcome =
-                    world.iter().find(listed).map_or(Outcome::NoName, |(_, _, outcome)| outcome.clone());
-                asked.push(format!("{} {:?}", question.name, question.record));
-                assert!(asked.len() < 50, "asks without end");
-                known.push((question, outcome));
+            Err(open) => {
+                for question in open.questions {
+                    let listed = |(name, record, _): &&(&str, RecordType, Outcome)| {
+                        host(name).to_dns().unwrap() == question.name && *record == question.record
+                    };
+                    let outcome =
+                        world.iter().find(listed).map_or(Outcome::NoName, |(_, _, outcome)| outcome.clone());
+                    asked.push(format!("{} {:?}", question.name, question.record));
+                    assert!(asked.len() < 50, "asks without end");
+                    known.push((question, outcome));
+                }
             }
         }
     }
+}
+
+/// Questions for both kinds of addresses of these names.
+fn both(names: &[&str]) -> Vec<String> {
+    names.iter().flat_map(|name| [format!("{name} A"), format!("{name} Aaaa")]).collect()
 }
 
 fn addresses_of(name: &str) -> Query {
@@ -69,26 +76,64 @@ fn names(names: &[&str]) -> Answer {
 }
 
 #[test]
-fn a_name_with_ipv4_addresses_is_not_asked_for_ipv6() {
-    let world = [("a.test", RecordType::A, found(&["192.0.2.1", "192.0.2.2"]))];
-    let expected = (addresses(&["192.0.2.1", "192.0.2.2"]), vec!["A.test A".into()]);
-    assert_eq!(lookup(&addresses_of("A.test"), &setup(), b"", &world), expected);
+fn a_name_is_asked_for_both_kinds_of_addresses_at_once_and_all_are_answered() {
+    let world = [
+        ("a.test", RecordType::A, found(&["192.0.2.1", "192.0.2.2"])),
+        ("a.test", RecordType::Aaaa, found(&["2001:db8::1"])),
+    ];
+    let expected = addresses(&["192.0.2.1", "192.0.2.2", "2001:db8::1"]);
+    assert_eq!(lookup(&addresses_of("a.test."), &setup(), b"", &world), (expected, both(&["a.test"])));
+    let (setup, hosts) = (setup(), Hosts::default());
+    let plan = Plan { setup: &setup, hosts: &hosts };
+    let open = plan.answer(&addresses_of("a.test."), &mut |_| None).unwrap_err();
+    assert_eq!((open.questions.len(), open.enough), (2, false));
+    let only = |record| move |question: &Question| (question.record == record).then(|| found(&["192.0.2.1"]));
+    let open = plan.answer(&addresses_of("a.test."), &mut only(RecordType::A)).unwrap_err();
+    assert_eq!((open.questions[0].record, open.enough), (RecordType::Aaaa, true));
+    let open = plan.answer(&addresses_of("a.test."), &mut only(RecordType::Aaaa)).unwrap_err();
+    assert_eq!((open.questions[0].record, open.enough), (RecordType::A, true));
 }
 
 #[test]
-fn a_name_without_ipv4_addresses_is_asked_for_ipv6() {
-    let world =
-        [("a.test", RecordType::A, Outcome::NoData), ("a.test", RecordType::Aaaa, found(&["2001:db8::1"]))];
-    let expected = (addresses(&["2001:db8::1"]), vec!["a.test A".into(), "a.test Aaaa".into()]);
-    assert_eq!(lookup(&addresses_of("a.test."), &setup(), b"", &world), expected);
+fn what_is_said_of_one_kind_of_addresses_means_nothing_for_the_other() {
+    for other in [Outcome::NoName, Outcome::NoData, Outcome::Failed] {
+        for (present, absent, address) in
+            [(RecordType::A, RecordType::Aaaa, "192.0.2.1"), (RecordType::Aaaa, RecordType::A, "2001:db8::1")]
+        {
+            let world = [("a.test", present, found(&[address])), ("a.test", absent, other.clone())];
+            let answer = lookup(&addresses_of("a.test."), &setup(), b"", &world).0;
+            assert_eq!(answer, addresses(&[address]), "{other:?} for {absent:?}");
+        }
+    }
 }
 
 #[test]
-fn a_name_that_does_not_exist_is_not_asked_for_twice() {
+fn a_name_of_which_one_kind_of_addresses_could_not_be_had_and_the_other_does_not_exist_fails() {
+    for record in [RecordType::A, RecordType::Aaaa] {
+        let world = [("a.test", record, Outcome::Failed)];
+        assert_eq!(lookup(&addresses_of("a.test."), &setup(), b"", &world).0, Answer::Failed);
+    }
+}
+
+#[test]
+fn of_many_addresses_either_kind_has_half_of_the_room() {
+    let of = |ipv4: u8, ipv6: u8| {
+        let ipv4 = (0..ipv4).map(|last| IpAddr::from([192, 0, 2, last])).collect();
+        let ipv6 = (0..ipv6).map(|last| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into()])).collect();
+        let union = union(ipv4, ipv6);
+        let count = union.iter().filter(|address| address.is_ipv4()).count();
+        (count, union.len() - count)
+    };
     assert_eq!(
-        lookup(&addresses_of("a.test."), &setup(), b"", &[]),
-        (Answer::NotFound, vec!["a.test A".into()])
+        [of(16, 16), of(16, 3), of(3, 16), of(16, 0), of(0, 16)],
+        [(8, 8), (13, 3), (3, 13), (16, 0), (0, 16)]
     );
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_asked_for_once_for_each_kind() {
+    let expected = (Answer::NotFound, both(&["a.test"]));
+    assert_eq!(lookup(&addresses_of("a.test."), &setup(), b"", &[]), expected);
 }
 
 #[test]
@@ -96,15 +141,13 @@ fn names_with_few_dots_are_tried_below_the_search_domains_first() {
     let (answer, asked) =
         lookup(&addresses_of("a"), &setup(), b"", &[("a", RecordType::A, found(&["192.0.2.1"]))]);
     assert_eq!(answer, addresses(&["192.0.2.1"]));
-    assert_eq!(asked, ["a.corp.example A", "a.example A", "a A"]);
+    assert_eq!(asked, both(&["a.corp.example", "a.example", "a"]));
 }
 
 #[test]
 fn a_name_is_asked_for_as_it_was_written() {
-    assert_eq!(
-        lookup(&addresses_of("MyDb"), &setup(), b"", &[]).1,
-        ["MyDb.corp.example A", "MyDb.example A", "MyDb A"]
-    );
+    let asked = lookup(&addresses_of("MyDb"), &setup(), b"", &[]).1;
+    assert_eq!(asked, both(&["MyDb.corp.example", "MyDb.example", "MyDb"]));
 }
 
 #[test]
@@ -112,13 +155,13 @@ fn names_with_enough_dots_are_tried_as_they_are_first() {
     let world = [("a.b.example", RecordType::A, found(&["192.0.2.1"]))];
     let (answer, asked) = lookup(&addresses_of("a.b"), &setup(), b"", &world);
     assert_eq!(answer, addresses(&["192.0.2.1"]));
-    assert_eq!(asked, ["a.b A", "a.b.corp.example A", "a.b.example A"]);
+    assert_eq!(asked, both(&["a.b", "a.b.corp.example", "a.b.example"]));
 }
 
 #[test]
 fn a_name_with_a_final_dot_is_tried_only_as_it_is() {
     let (answer, asked) = lookup(&addresses_of("a."), &setup(), b"", &[]);
-    assert_eq!((answer, asked), (Answer::NotFound, vec!["a A".into()]));
+    assert_eq!((answer, asked), (Answer::NotFound, both(&["a"])));
 }
 
 #[test]
@@ -136,14 +179,14 @@ fn an_alias_without_its_target_is_followed_by_another_question() {
         [("a.test", RecordType::A, alias("b.test")), ("b.test", RecordType::A, found(&["192.0.2.1"]))];
     let (answer, asked) = lookup(&addresses_of("a.test"), &setup(), b"", &world);
     assert_eq!(answer, addresses(&["192.0.2.1"]));
-    assert_eq!(asked, ["a.test A", "b.test A"]);
+    assert_eq!(asked, ["a.test A", "a.test Aaaa", "b.test A"]);
 }
 
 #[test]
 fn aliases_that_lead_in_a_circle_fail() {
     let world = [("a.test", RecordType::A, alias("b.test")), ("b.test", RecordType::A, alias("a.test"))];
     let (answer, asked) = lookup(&addresses_of("a.test"), &setup(), b"", &world);
-    assert_eq!((answer, asked.len()), (Answer::Failed, 2));
+    assert_eq!((answer, asked.len()), (Answer::Failed, 3));
 }
 
 #[test]
@@ -152,7 +195,7 @@ fn a_chain_of_aliases_ends_somewhere() {
         ('a'..='y').zip('b'..='z').map(|(from, to)| (from.to_string(), to.to_string())).collect();
     let world: Vec<_> = world.iter().map(|(from, to)| (&**from, RecordType::A, alias(to))).collect();
     let (answer, asked) = lookup(&addresses_of("a."), &setup(), b"", &world);
-    assert_eq!((answer, asked.len()), (Answer::Failed, MAX_ALIASES));
+    assert_eq!((answer, asked.len()), (Answer::Failed, MAX_ALIASES + 1));
 }
 
 #[test]
@@ -190,9 +233,9 @@ fn names_of_hidden_services_are_not_asked_for() {
         assert_eq!(lookup(&addresses_of(name), &setup(), b"", &[]), (Answer::NotFound, vec![]), "{name:?}");
     }
     let searching = Setup { search: vec![host("onion")], ..setup() };
-    assert_eq!(lookup(&addresses_of("a"), &searching, b"", &[]).1, ["a A"]);
+    assert_eq!(lookup(&addresses_of("a"), &searching, b"", &[]).1, both(&["a"]));
     let world = [("a.test", RecordType::A, alias("x.onion"))];
-    assert_eq!(lookup(&addresses_of("a.test."), &setup(), b"", &world).1, ["a.test A"]);
+    assert_eq!(lookup(&addresses_of("a.test."), &setup(), b"", &world).1, both(&["a.test"]));
     let world = [(POINTER, RecordType::Ptr, named(&["x.onion"]))];
     let (answer, asked) = lookup(&names_of("192.0.2.1"), &setup(), b"", &world);
     assert_eq!((answer, asked.len()), (Answer::NotFound, 1));
