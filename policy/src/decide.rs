@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use sockd_table::{End, Found, Host, Query, Rule, canonical};
+use sockd_table::{End, FactState, Found, Host, Query, Rule, canonical};
 
 use crate::request::{Facts, IdentMode, Identity, Need, Request};
 use crate::rules::{RuleRef, RuleSet};
@@ -48,10 +48,12 @@ pub enum DenyReason {
     NoIdentd,
     /// A `permit` line matched, but identd named another user: reply 93.
     BadIdentity,
+    /// A line would decide by a fact that could not be had.
+    Unavailable(Need),
 }
 
 impl RuleSet {
-    /// Decides on a request: the first matching line counts, no match denies, identd counts only after a `permit` line
+    /// Decides on a request. The first matching line counts, and no match denies. identd counts only after a `permit` line
     /// matched, and after that no further line is tried.
     pub fn decide<'r>(&'r self, request: &Request, facts: &Facts) -> Verdict<'r> {
         let query = query(request, facts);
@@ -67,20 +69,27 @@ impl RuleSet {
     fn verdict<'r>(&'r self, found: Found, request: &Request, facts: &Facts) -> Verdict<'r> {
         let deny = |rule, why| Verdict::Deny(Deny { rule, why });
         let rule = match found {
-            Found::NeedNames(End::Source) => return Verdict::Need(Need::SourceNames),
-            Found::NeedNames(End::Destination) => return Verdict::Need(Need::DestinationNames),
+            Found::NeedNames(end) => return Verdict::Need(names_of(end)),
+            Found::NamesUnavailable { rule, body, end } => {
+                let rule = RuleRef::new(&self.table, rule, body);
+                return deny(Some(rule), DenyReason::Unavailable(names_of(end)));
+            }
             Found::Nothing => return deny(None, DenyReason::NoMatch),
             Found::Rule { rule, body } => RuleRef::new(&self.table, rule, body),
         };
+        use FactState::{Known, NotAsked, Unavailable};
         let permit = |unverified| Verdict::Permit(Permit { rule, unverified });
         if !rule.permits() {
             return deny(Some(rule), DenyReason::Rule);
         }
         match (rule.ident().unwrap_or(request.ident_default), facts.identity) {
             (IdentMode::Off, _) => permit(false),
-            (_, None) => Verdict::Need(Need::Identity),
-            (_, Some(Identity::Known(user))) if user == request.user && !user.is_empty() => permit(false),
-            (_, Some(Identity::Known(user))) if !user.is_empty() => deny(Some(rule), DenyReason::BadIdentity),
+            (_, NotAsked) => Verdict::Need(Need::Identity),
+            (_, Unavailable) => deny(Some(rule), DenyReason::Unavailable(Need::Identity)),
+            (_, Known(Identity::Known(user))) if user == request.user && !user.is_empty() => permit(false),
+            (_, Known(Identity::Known(user))) if !user.is_empty() => {
+                deny(Some(rule), DenyReason::BadIdentity)
+            }
             (IdentMode::Lenient, _) => permit(true),
             (IdentMode::Strict, _) => deny(Some(rule), DenyReason::NoIdentd),
         }
@@ -93,6 +102,13 @@ impl RuleRef<'_> {
     pub fn mismatches(&self, request: &Request, facts: &Facts) -> Vec<&'static str> {
         let rule = self.table().rule(self.index());
         rule.map_or(Vec::new(), |rule| self.table().mismatches(&rule, &query(request, facts)))
+    }
+}
+
+fn names_of(end: End) -> Need {
+    match end {
+        End::Source => Need::SourceNames,
+        End::Destination => Need::DestinationNames,
     }
 }
 
@@ -113,6 +129,11 @@ impl fmt::Display for DenyReason {
             DenyReason::NoMatch => "no rule matches",
             DenyReason::NoIdentd => "cannot verify user-id",
             DenyReason::BadIdentity => "bad user-id",
+            DenyReason::Unavailable(Need::SourceNames) => "the names of the client could not be found out",
+            DenyReason::Unavailable(Need::DestinationNames) => {
+                "the names of the destination could not be found out"
+            }
+            DenyReason::Unavailable(Need::Identity) => "identd could not be asked",
         })
     }
 }

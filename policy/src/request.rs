@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use sockd_table::HostName;
+use sockd_table::{FactState, HostName};
 
 use crate::user::UserId;
 
@@ -52,15 +52,18 @@ pub enum IdentMode {
     Strict,
 }
 
-/// What has been found out so far. `None` means that nobody has asked yet. All names are forward-confirmed.
+/// What has been found out so far. All names are forward-confirmed.
+///
+/// A fact that could not be had is [`FactState::Unavailable`], which is not the same as no name or no user: a line that
+/// denies and depends on it refuses the request, and a line that permits and depends on it does not match.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Facts<'a> {
     /// The names of the client host; empty if it has none.
-    pub source_names: Option<&'a [HostName]>,
+    pub source_names: FactState<&'a [HostName]>,
     /// The names of the destination, that of a SOCKS4A request among them; empty if it has none.
-    pub destination_names: Option<&'a [HostName]>,
+    pub destination_names: FactState<&'a [HostName]>,
     /// What identd said.
-    pub identity: Option<&'a Identity>,
+    pub identity: FactState<&'a Identity>,
 }
 
 /// What identd on the client host said.

@@ -7,7 +7,8 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use sockd_table::{
-    Builder, Found, Host, HostName, Kind, Network, Pattern, Ports, Query, Rule, RuleBody, Table, canonical,
+    Builder, FactState, Found, Host, HostName, InDoubt, Kind, Network, Pattern, Ports, Query, Rule, RuleBody,
+    Table, canonical,
 };
 
 use crate::error::{Faults, LineError};
@@ -34,8 +35,13 @@ pub enum Route {
     },
     /// No line matches; the destination is not to be reached.
     NoMatch,
-    /// A line depends on the names of the destination; find them out and ask again.
+    /// A line depends on the names of the destination. Find them out and ask again.
     NeedNames,
+    /// A line depends on the names of the destination, which could not be had.
+    NamesUnavailable {
+        /// The line, from 1.
+        line: u32,
+    },
 }
 
 /// Reads `sockd.route`.
@@ -84,17 +90,18 @@ fn route(builder: &mut Builder, number: usize, mut words: Words) -> Result<(), L
 }
 
 impl Routes {
-    /// The address from which to speak to a destination, or to listen for it: the first matching line counts. `names` are
-    /// the destination's, `None` if they have not been asked for.
-    pub fn source_for(&self, destination: IpAddr, names: Option<&[HostName]>) -> Route {
+    /// The address from which to speak to a destination, or to listen for it. The first matching line counts. `names` are
+    /// those of the destination.
+    pub fn source_for(&self, destination: IpAddr, names: FactState<&[HostName]>) -> Route {
         let destination = Host { address: Some(canonical(destination)), names };
-        let source = Host { names: Some(&[]), ..destination };
+        let source = Host { names: FactState::Known(&[]), ..destination };
         let query = Query { source, destination, port: 0, user: b"" };
         match self.table.find(&query) {
             Found::Rule { rule, .. } => {
                 self.line(rule).map_or(Route::NoMatch, |(source, line)| Route::From { source, line })
             }
             Found::NeedNames(_) => Route::NeedNames,
+            Found::NamesUnavailable { rule, .. } => Route::NamesUnavailable { line: self.table.line(rule) },
             Found::Nothing => Route::NoMatch,
         }
     }
@@ -124,7 +131,7 @@ impl Routes {
 }
 
 /// What [`Table`] has to know of the lines of `sockd.route`.
-pub(crate) const ROUTES: Kind = Kind { number: 2, denies: |_, _| false, check };
+pub(crate) const ROUTES: Kind = Kind { number: 2, in_doubt: |_, _| InDoubt::Stop, check };
 
 fn check(table: &Table) -> Result<(), &'static str> {
     let is_choice = |body: &RuleBody| {
@@ -169,7 +176,7 @@ mod tests {
     }
 
     fn source(routes: &Routes, destination: &str, names: Option<&[HostName]>) -> Option<(IpAddr, u32)> {
-        match routes.source_for(ip(destination), names) {
+        match routes.source_for(ip(destination), names.into()) {
             Route::From { source, line } => Some((source, line)),
             _ => None,
         }
@@ -189,12 +196,16 @@ mod tests {
     fn a_line_with_a_name_asks_for_names_unless_an_earlier_line_decides() {
         let text = b"10.9.9.1 11.0.0.0/8\n10.9.9.2 .xyz.com 0.0.0.0\n";
         let routes = parse_routes(text).unwrap();
-        assert_eq!(routes.source_for(ip("12.0.0.1"), None), Route::NeedNames);
-        assert_eq!(routes.source_for(ip("::1"), None), Route::NoMatch);
+        assert_eq!(routes.source_for(ip("12.0.0.1"), FactState::NotAsked), Route::NeedNames);
+        assert_eq!(routes.source_for(ip("::1"), FactState::NotAsked), Route::NoMatch);
         let names = [HostName::parse(b"a.xyz.com").unwrap()];
         assert_eq!(source(&routes, "12.0.0.1", Some(&names)), Some((ip("10.9.9.2"), 2)));
         assert_eq!(source(&routes, "12.0.0.1", Some(&[])), None);
         assert_eq!(source(&routes, "11.0.0.1", None), Some((ip("10.9.9.1"), 1)));
+        let unavailable = |address| routes.source_for(ip(address), FactState::Unavailable);
+        assert_eq!(unavailable("12.0.0.1"), Route::NamesUnavailable { line: 2 });
+        assert_eq!(unavailable("11.0.0.1"), Route::From { source: ip("10.9.9.1"), line: 1 });
+        assert_eq!(unavailable("::1"), Route::NoMatch);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use alloc::string::{String, ToString};
 use core::fmt;
 
-use sockd_table::{Kind, LONGEST_LINE, Pattern, RuleBody, Table};
+use sockd_table::{InDoubt, Kind, LONGEST_LINE, Pattern, RuleBody, Table};
 
 use crate::request::IdentMode;
 use crate::template::{Template, are_commands};
@@ -139,7 +139,11 @@ impl<'r> RuleRef<'r> {
 }
 
 /// What [`Table`] has to know of the lines of `sockd.conf`.
-pub(crate) const RULES: Kind = Kind { number: 1, denies: |_, choice| choice & PERMIT == 0, check };
+pub(crate) const RULES: Kind = Kind { number: 1, in_doubt, check };
+
+fn in_doubt(_: &Table, choice: u32) -> InDoubt {
+    if choice & PERMIT == 0 { InDoubt::Deny } else { InDoubt::NoMatch }
+}
 
 fn check(table: &Table) -> Result<(), &'static str> {
     let is_choice = |body: &RuleBody| {

@@ -16,7 +16,8 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use sockd_table::{
-    Builder, Found, Host, HostName, Kind, LONGEST_LINE, Pattern, Query, Rule, RuleBody, Table, canonical,
+    Builder, FactState, Found, Host, HostName, InDoubt, Kind, LONGEST_LINE, Pattern, Query, Rule, RuleBody,
+    Table, canonical,
 };
 
 use crate::conf::{ports, template, user_list};
@@ -66,8 +67,13 @@ pub enum Upstream<'r> {
         /// The line's command.
         command: Option<Template<'r>>,
     },
-    /// A line depends on the names of the destination; find them out and ask again.
+    /// A line depends on the names of the destination. Find them out and ask again.
     NeedNames,
+    /// A line depends on the names of the destination, which could not be had.
+    NamesUnavailable {
+        /// The line, from 1.
+        line: u32,
+    },
 }
 
 /// Reads `socks.conf`; `services` and `user_file` as for [`crate::parse_conf`]. Lines that begin with `domain`,
@@ -148,13 +154,13 @@ fn server(text: &str) -> Option<Server> {
 }
 
 impl Upstreams {
-    /// How a permitted request is to be carried out. `destination` is `None` for a name that this host does not resolve: of
-    /// the lines with networks only those that deny count for it. `names` are the destination's, `None` if they have not been asked for. This host itself, and `0.0.0.0` of a BIND from
-    /// anybody, are always direct.
+    /// How a permitted request is to be carried out. `destination` is `None` for a name that this host does not resolve; of
+    /// the lines with networks, only those that deny match it. `names` are those of the destination. This host itself, and
+    /// `0.0.0.0` of a BIND from anybody, are always direct.
     pub fn way_for(
         &self,
         destination: Option<IpAddr>,
-        names: Option<&[HostName]>,
+        names: FactState<&[HostName]>,
         port: u16,
         user: &UserId,
     ) -> Upstream<'_> {
@@ -163,13 +169,16 @@ impl Upstreams {
             return Upstream::By { way: Way::Direct, line: 0, command: None };
         }
         let query = Query {
-            source: Host { address: Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), names: Some(&[]) },
+            source: Host { address: Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), names: FactState::Known(&[]) },
             destination: Host { address: destination, names },
             port,
             user: user.as_bytes(),
         };
         match self.table.find(&query) {
             Found::NeedNames(_) => Upstream::NeedNames,
+            Found::NamesUnavailable { rule, .. } => {
+                Upstream::NamesUnavailable { line: self.table.line(rule) }
+            }
             Found::Nothing => Upstream::By { way: Way::Deny, line: 0, command: None },
             Found::Rule { rule, body } => {
                 let body = self.table.body(body);
@@ -213,8 +222,12 @@ impl Upstreams {
 }
 
 /// What [`Table`] has to know of the lines of `socks.conf`.
-pub(crate) const UPSTREAMS: Kind =
-    Kind { number: 3, denies: |table, choice| table.string(choice) == "deny", check };
+pub(crate) const UPSTREAMS: Kind = Kind { number: 3, in_doubt, check };
+
+/// Which way a request takes must not rest on a guess either.
+fn in_doubt(table: &Table, choice: u32) -> InDoubt {
+    if table.string(choice) == "deny" { InDoubt::Deny } else { InDoubt::Stop }
+}
 
 fn check(table: &Table) -> Result<(), &'static str> {
     if !are_commands(table) {

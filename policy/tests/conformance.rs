@@ -10,8 +10,8 @@
 )]
 use serde_json::Value;
 use sockd_policy::{
-    DenyReason, Facts, HostName, IdentMode, Identity, LineError, Need, Pattern, Request, Route, RuleSet,
-    Services, UserId, Verdict, parse_conf, parse_routes,
+    Deny, DenyReason, FactState, Facts, HostName, IdentMode, Identity, LineError, Need, Pattern, Request,
+    Route, RuleSet, Services, UserId, Verdict, parse_conf, parse_routes,
 };
 
 /// Ids between blanks, tabs and commas, comments, and `yes` only inside a comment.
@@ -90,9 +90,9 @@ impl Asked {
             let Verdict::Need(need) = verdict else { return (verdict, needs) };
             assert!(!needs.contains(&need), "asked twice for {need:?}");
             match need {
-                Need::SourceNames => facts.source_names = Some(&self.source_names),
-                Need::DestinationNames => facts.destination_names = Some(&self.destination_names),
-                Need::Identity => facts.identity = Some(&self.identity),
+                Need::SourceNames => facts.source_names = FactState::Known(&self.source_names),
+                Need::DestinationNames => facts.destination_names = FactState::Known(&self.destination_names),
+                Need::Identity => facts.identity = FactState::Known(&self.identity),
             }
             needs.push(need);
         }
@@ -155,7 +155,7 @@ fn outcome(case: &Value) -> (String, u64) {
             Ok(routes) => routes,
             Err(errors) => return ("error".into(), errors[0].line as u64),
         };
-        match routes.source_for(asked.dst.parse().unwrap(), None) {
+        match routes.source_for(asked.dst.parse().unwrap(), FactState::NotAsked) {
             Route::From { line, .. } => assert_eq!(Some(u64::from(line)), case["route_line"].as_u64()),
             _ => return ("deny".into(), line.into()),
         }
@@ -286,6 +286,86 @@ fn identd_is_asked_after_a_permit_line_and_ends_the_search() {
     }
     let (verdict, _) = ask("11.0.0.1", known("")).user("").decide(&rules);
     assert!(matches!(verdict, Verdict::Deny(deny) if deny.why == DenyReason::NoIdentd));
+}
+
+/// What is decided where each of these facts could not be had, and all others are empty.
+fn without<'r>(rules: &'r RuleSet, missing: &[Need]) -> Verdict<'r> {
+    let user = UserId::parse(b"u").unwrap();
+    let request = Request {
+        source: "10.0.0.1".parse().unwrap(),
+        destination: Some("20.0.0.1".parse().unwrap()),
+        port: 23,
+        user: &user,
+        ident_default: IdentMode::Off,
+    };
+    let names =
+        |need| if missing.contains(&need) { FactState::Unavailable } else { FactState::Known(&[][..]) };
+    let identity = match missing.contains(&Need::Identity) {
+        true => FactState::Unavailable,
+        false => FactState::Known(&Identity::Unknown),
+    };
+    let (source_names, destination_names) = (names(Need::SourceNames), names(Need::DestinationNames));
+    let facts = Facts { source_names, destination_names, identity };
+    let verdict = rules.decide(&request, &facts);
+    assert_eq!(verdict, rules.scan()(&request, &facts));
+    verdict
+}
+
+/// The line and the fact of a refusal for want of a fact; the line of a permission.
+fn outcome_without(text: &str, missing: &[Need]) -> (Option<Need>, u32) {
+    match without(&rules(text), missing) {
+        Verdict::Permit(permit) => (None, permit.rule.line()),
+        Verdict::Deny(Deny { rule: Some(rule), why: DenyReason::Unavailable(fact) }) => {
+            (Some(fact), rule.line())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_deny_line_refuses_where_the_fact_it_depends_on_could_not_be_had() {
+    use Need::{DestinationNames, Identity, SourceNames};
+    let blocked = "deny ALL 0.0.0.0 .blocked.example 0.0.0.0\npermit ALL 0.0.0.0\n";
+    assert_eq!(outcome_without(blocked, &[]), (None, 2));
+    assert_eq!(outcome_without(blocked, &[SourceNames]), (None, 2));
+    assert_eq!(outcome_without(blocked, &[DestinationNames]), (Some(DestinationNames), 1));
+    let clients = "permit 11.0.0.0/8\ndeny .bad.example 0.0.0.0 20.0.0.0/8\npermit ALL 0.0.0.0\n";
+    assert_eq!(outcome_without(clients, &[SourceNames, DestinationNames]), (Some(SourceNames), 2));
+    // What cannot match whatever the fact is does not refuse.
+    for elsewhere in ["21.0.0.0/8", "20.0.0.0/8 eq 80"] {
+        let text = format!("deny .bad.example 0.0.0.0 {elsewhere}\npermit ALL 0.0.0.0\n");
+        assert_eq!(outcome_without(&text, &[SourceNames]), (None, 2));
+    }
+    let listed = "deny *=eve .bad.example 0.0.0.0\npermit ALL 0.0.0.0\n";
+    assert_eq!(outcome_without(listed, &[SourceNames]), (None, 2));
+    for mode in ["?=i", "?=I"] {
+        let text = format!("permit {mode} 10.0.0.0/8\npermit ALL 0.0.0.0\n");
+        assert_eq!(outcome_without(&text, &[Identity]), (Some(Identity), 1));
+    }
+    assert_eq!(outcome_without("permit ?=n ALL 0.0.0.0\n", &[Identity]), (None, 1));
+}
+
+#[test]
+fn a_permit_line_does_not_match_where_the_fact_it_depends_on_could_not_be_had() {
+    let text = "permit .good.example 0.0.0.0\npermit 10.0.0.0/8 .good.example 0.0.0.0\npermit 10.0.0.0/8\n";
+    assert_eq!(outcome_without(text, &[Need::SourceNames, Need::DestinationNames]), (None, 3));
+    let only = rules("permit .good.example 0.0.0.0\n");
+    let verdict = without(&only, &[Need::SourceNames]);
+    assert!(matches!(verdict, Verdict::Deny(deny) if deny.why == DenyReason::NoMatch));
+    // A line that denies behind such a permit counts, although nothing would reach it if the permit matched.
+    let behind = "permit .good.example 0.0.0.0\ndeny .bad.example 0.0.0.0\npermit ALL 0.0.0.0\n";
+    assert_eq!(outcome_without(behind, &[Need::SourceNames]), (Some(Need::SourceNames), 2));
+}
+
+#[test]
+fn the_ground_says_which_fact_could_not_be_had() {
+    for (fact, text) in [
+        (Need::SourceNames, "the names of the client could not be found out"),
+        (Need::DestinationNames, "the names of the destination could not be found out"),
+        (Need::Identity, "identd could not be asked"),
+    ] {
+        assert_eq!(DenyReason::Unavailable(fact).to_string(), text);
+    }
 }
 
 #[test]

@@ -6,9 +6,10 @@
 mod random;
 
 use proptest::prelude::*;
-use random::{ADDRESSES, NAMES, cases, crowd, crowded_question, parse, question, rule, verdict};
+use random::{ADDRESSES, NAMES, Question, cases, crowd, crowded_question, parse, question, rule, verdict};
 use sockd_policy::{
-    DenyReason, HostName, Services, Upstream, UserId, Verdict, Way, parse_conf, parse_routes, parse_upstreams,
+    DenyReason, FactState, HostName, IdentMode, Need, Services, Upstream, UserId, Verdict, Way, parse_conf,
+    parse_routes, parse_upstreams,
 };
 
 proptest! {
@@ -54,6 +55,54 @@ proptest! {
         }
     }
 
+    /// Where the names of a host could not be had, the request is refused, or decided as if the host had no name.
+    #[test]
+    fn names_that_could_not_be_had_refuse_or_count_as_none(
+        rules in prop::collection::vec(rule(), 0..20),
+        questions in prop::collection::vec(question(), 10),
+    ) {
+        let rules = parse(&rules.join("\n"));
+        for question in questions {
+            for fact in [Need::SourceNames, Need::DestinationNames] {
+                let unavailable = verdict(&rules, &question.with_names(fact, FactState::Unavailable), false);
+                let none = verdict(&rules, &question.with_names(fact, FactState::Known(Vec::new())), false);
+                let refused = matches!(unavailable, Verdict::Deny(deny) if matches!(deny.why, DenyReason::Unavailable(_)));
+                let pending = matches!(unavailable, Verdict::Need(_));
+                prop_assert!(refused || pending || unavailable == none, "{unavailable:?} {none:?}");
+            }
+        }
+    }
+
+    /// A fact that could not be had never grants what some value of the fact would have had a line refuse.
+    #[test]
+    fn a_missing_fact_permits_only_what_no_value_of_it_denies(
+        rules in prop::collection::vec(rule(), 0..20),
+        questions in prop::collection::vec(question(), 10),
+    ) {
+        let rules = parse(&rules.join("\n"));
+        let names: Vec<Vec<HostName>> = std::iter::once(Vec::new())
+            .chain(NAMES.iter().map(|name| vec![HostName::parse(name.as_bytes()).unwrap()]))
+            .collect();
+        for question in questions {
+            for fact in [Need::SourceNames, Need::DestinationNames] {
+                if !matches!(verdict(&rules, &question.with_names(fact, FactState::Unavailable), false), Verdict::Permit(_)) {
+                    continue;
+                }
+                for names in &names {
+                    let asked = question.with_names(fact, FactState::Known(names.clone()));
+                    let known = verdict(&rules, &asked, true);
+                    let by_rules = |why| matches!(why, DenyReason::Rule | DenyReason::NoMatch);
+                    let denied = matches!(known, Verdict::Deny(deny) if by_rules(deny.why));
+                    prop_assert!(!denied, "{names:?}: {known:?}");
+                }
+            }
+            let asked = Question { identity: FactState::Unavailable, ..question };
+            if let Verdict::Permit(permit) = verdict(&rules, &asked, false) {
+                prop_assert_eq!(permit.rule.ident(), Some(IdentMode::Off));
+            }
+        }
+    }
+
     /// Whatever address the next server finds for it, the rules would not have denied it there.
     #[test]
     fn a_name_without_an_address_is_permitted_only_where_no_address_is_denied(
@@ -93,9 +142,9 @@ proptest! {
         let upstreams = parse_upstreams(text.as_bytes(), &Services::default(), &mut |_| Err(String::new())).unwrap();
         let user = UserId::parse(b"ann").unwrap();
         let names = [HostName::parse(name.as_bytes()).unwrap()];
-        let way = |address| match upstreams.way_for(address, Some(&names), 80, &user) {
+        let way = |address| match upstreams.way_for(address, FactState::Known(&names), 80, &user) {
             Upstream::By { way, .. } => way,
-            Upstream::NeedNames => panic!("names are known"),
+            other => panic!("names are known: {other:?}"),
         };
         if let Way::Sockd(_) = way(None) {
             for address in ADDRESSES.iter().filter(|address| **address != "0.0.0.0") {

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use sockd_policy::frozen::{
     FrozenError, Provenance, freeze_routes, freeze_rules, hash, thaw_routes, thaw_rules,
 };
-use sockd_policy::parse_routes;
+use sockd_policy::{FactState, parse_routes};
 
 const CONF: &str = "permit ?=I *=ann,/users 10.0.0.0/8 20.0.9.0 255.0.255.0 neq 23 : echo '%u'\n\
     deny .xyz.com 0.0.0.0 2001:db8::/32\n#BAD_ID: mail %u\ndeny ALL 0.0.0.0 xyz.com 0.0.0.0\npermit ALL 0.0.0.0\n";
@@ -92,8 +92,9 @@ fn refused_or_sound(file: &[u8]) {
             user: &user,
             ident_default: sockd_policy::IdentMode::Off,
         };
-        for names in [None, Some(&[][..])] {
-            let facts = sockd_policy::Facts { source_names: names, destination_names: names, identity: None };
+        for names in [FactState::NotAsked, FactState::Known(&[][..]), FactState::Unavailable] {
+            let identity = FactState::NotAsked;
+            let facts = sockd_policy::Facts { source_names: names, destination_names: names, identity };
             assert_eq!(rules.decide(&request, &facts), rules.scan()(&request, &facts));
         }
     }

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use sockd_policy::frozen::{Provenance, freeze_upstreams, thaw_rules, thaw_upstreams};
-use sockd_policy::{HostName, LineError, Services, Upstream, Upstreams, UserId, parse_upstreams};
+use sockd_policy::{FactState, HostName, LineError, Services, Upstream, Upstreams, UserId, parse_upstreams};
 
 fn parse(text: &str) -> Result<Upstreams, Vec<LineError>> {
     let services = Services::parse(b"telnet 23/tcp\n");
@@ -22,7 +22,7 @@ fn way(upstreams: &Upstreams, destination: &str, names: Option<&[&str]>, port: u
         names.map(|names| names.iter().map(|name| HostName::parse(name.as_bytes()).unwrap()).collect());
     let user = UserId::parse(user.as_bytes()).unwrap();
     let destination = (!destination.is_empty()).then(|| ip(destination));
-    match upstreams.way_for(destination, names.as_deref(), port, &user) {
+    match upstreams.way_for(destination, names.as_deref().into(), port, &user) {
         Upstream::By { way, line, command } => {
             format!(
                 "{line} {way}{}",
@@ -30,6 +30,7 @@ fn way(upstreams: &Upstreams, destination: &str, names: Option<&[&str]>, port: u
             )
         }
         Upstream::NeedNames => "names".into(),
+        Upstream::NamesUnavailable { line } => format!("{line} unavailable"),
     }
 }
 
@@ -67,6 +68,26 @@ fn a_name_that_is_not_resolved_matches_names_and_any_only() {
     assert_eq!(way(&inside, "", Some(&["a.near.org"]), 80, "ann"), "3 sockd");
     let any = parse("sockd 9.9.9.9 0.0.0.0\n").unwrap();
     assert_eq!(way(&any, "", Some(&["a.b"]), 23, "ann"), "1 sockd");
+}
+
+#[test]
+fn no_way_is_chosen_by_names_that_could_not_be_had() {
+    let user = UserId::parse(b"ann").unwrap();
+    let way = |text: &str, destination: &str| {
+        let upstreams = parse(text).unwrap();
+        match upstreams.way_for(Some(ip(destination)), FactState::Unavailable, 23, &user) {
+            Upstream::By { line, way, .. } => format!("{line} {way}"),
+            other => format!("{other:?}"),
+        }
+    };
+    let unavailable = |line: u32| format!("{:?}", Upstream::NamesUnavailable { line });
+    for action in ["direct", "deny", "sockd @=10.9.9.9"] {
+        let text = format!("direct 10.0.0.0/8\n{action} .far.org 0.0.0.0\ndirect ALL 0.0.0.0\n");
+        assert_eq!(way(&text, "10.0.0.1"), "1 direct");
+        assert_eq!(way(&text, "20.0.0.1"), unavailable(2), "{action}");
+        assert_eq!(way(&text, "127.0.0.1"), "0 direct");
+    }
+    assert_eq!(way("direct .far.org 0.0.0.0 eq 80\nsockd ALL 0.0.0.0\n", "20.0.0.1"), "2 sockd");
 }
 
 #[test]

@@ -11,7 +11,7 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use sockd_policy::{Facts, IdentMode, Request, RuleSet, Services, UserId, Verdict, parse_conf};
+use sockd_policy::{FactState, Facts, IdentMode, Request, RuleSet, Services, UserId, Verdict, parse_conf};
 
 /// The shapes of rule files that are measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -127,5 +127,6 @@ pub(crate) fn line(verdict: Verdict) -> u32 {
 }
 
 pub(crate) fn no_names() -> Facts<'static> {
-    Facts { source_names: Some(&[]), destination_names: Some(&[]), identity: None }
+    let names = FactState::Known(&[][..]);
+    Facts { source_names: names, destination_names: names, identity: FactState::NotAsked }
 }

@@ -124,6 +124,6 @@ impl Builder {
             rules.map(|((source, destination), body)| Rule { source, destination, body }).collect();
         table.index = Index::of(&rules, &source, &destination);
         (table.source, table.destination) = (source, destination);
-        self.table.precompute(kind.denies)
+        self.table.precompute(kind.in_doubt)
     }
 }

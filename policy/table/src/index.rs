@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use crate::columns::{Entry, NO_RULE, Rule, RuleBody, count};
 use crate::lists::Lists;
 use crate::patterns::PatternSet;
+use crate::query::InDoubt;
 use crate::stride::Stride;
 
 /// The rules by source and by destination.
@@ -24,7 +25,7 @@ pub(crate) struct Index {
     /// The place of each rule among the entries of both lists; those by source come first.
     pub(crate) places: Vec<u32>,
     /// The first rule of each kind in the lists from which a search cannot choose without some fact: those by the name of
-    /// the source, those by the name of the destination, and the denying ones by the network of the destination.
+    /// the source, those by the name of the destination, and those that deny by the network of the destination.
     pub(crate) undecided: [Vec<(u32, Rule)>; 3],
     /// The strides for the source and for the destination.
     pub(crate) strides: [Strides; 2],
@@ -65,30 +66,29 @@ impl Index {
         index
     }
 
-    /// Prepares everything that a search needs besides the lists. `denying` says of each body whether its lines deny.
+    /// Prepares everything that a search needs besides the lists. `in_doubt` says of each body what its lines do if they
+    /// depend on something that cannot be known.
     pub(crate) fn precompute(
         &mut self,
         source: &mut PatternSet,
         destination: &mut PatternSet,
         bodies: &[RuleBody],
-        denying: &[bool],
+        in_doubt: &[InDoubt],
     ) {
         let conditional: Vec<u32> = bodies.iter().map(|body| u32::from(!body.is_unconditional())).collect();
         self.strides = [
             Strides::precompute(&self.by_source, source, &conditional),
             Strides::precompute(&self.by_destination, destination, &conditional),
         ];
-        let left_out = |denies: &bool| if *denies { 0 } else { LEFT_OUT };
-        let denying: Vec<u32> = conditional
-            .iter()
-            .zip(denying)
-            .map(|(conditional, denies)| conditional | left_out(denies))
-            .collect();
         let (from, to) = (source.first_name(), destination.first_name());
+        let last = |entry: &Entry| {
+            entry.is_unconditional(&conditional) && doubt(entry, in_doubt) != InDoubt::NoMatch
+        };
+        let denies = |entry: &Entry| doubt(entry, in_doubt) == InDoubt::Deny;
         let firsts = [
-            first_of_each_kind(self.by_source.between(from, u32::MAX), &conditional),
-            first_of_each_kind(self.by_destination.between(to, u32::MAX), &conditional),
-            first_of_each_kind(self.by_destination.between(1, to), &denying),
+            first_of_each_kind(self.by_source.between(from, u32::MAX), |_| true, last),
+            first_of_each_kind(self.by_destination.between(to, u32::MAX), |_| true, last),
+            first_of_each_kind(self.by_destination.between(1, to), denies, last),
         ];
         let rule = |number| self.rule(number).map(|rule| (number, rule));
         self.undecided = firsts.map(|numbers| numbers.into_iter().filter_map(rule).collect());
@@ -165,21 +165,21 @@ fn shares(rules: &[Rule], set: &PatternSet, pattern: impl Fn(&Rule) -> u32) -> V
     counts
 }
 
-/// The mark of a body whose rules do not count.
-const LEFT_OUT: u32 = 2;
+/// What the rule of an entry does if it depends on something that cannot be known.
+fn doubt(entry: &Entry, in_doubt: &[InDoubt]) -> InDoubt {
+    in_doubt.get(entry.body as usize).copied().unwrap_or(InDoubt::NoMatch)
+}
 
-/// The first rule of each kind, in the order of the file. Rules are of one kind if they have the same pattern for the other
-/// host and the same body. Rules behind an unconditional one are left out. `conditional` is as for
-/// [`Entry::is_unconditional`], with the mark [`LEFT_OUT`].
-fn first_of_each_kind(listed: &[Entry], conditional: &[u32]) -> Vec<u32> {
-    let counts = |entry: &Entry| {
-        conditional.get(entry.body as usize).is_some_and(|conditional| conditional & LEFT_OUT == 0)
-    };
-    let unconditional =
-        |entry: &Entry| if entry.is_unconditional(conditional) { entry.rule } else { NO_RULE };
-    let last = listed.iter().map(unconditional).fold(NO_RULE, u32::min);
-    let mut found: Vec<Entry> =
-        listed.iter().filter(|entry| entry.rule <= last && counts(entry)).copied().collect();
+/// The first rule of each kind among those that count, in the order of the file. Rules are of one kind if they have the
+/// same pattern for the other host and the same body. Rules behind a `last` one are left out.
+fn first_of_each_kind(
+    listed: &[Entry],
+    counts: impl Fn(&Entry) -> bool,
+    last: impl Fn(&Entry) -> bool,
+) -> Vec<u32> {
+    let counted = || listed.iter().filter(|entry| counts(entry));
+    let end = counted().filter(|entry| last(entry)).map(|entry| entry.rule).fold(NO_RULE, u32::min);
+    let mut found: Vec<Entry> = counted().filter(|entry| entry.rule <= end).copied().collect();
     found.sort_unstable_by_key(|entry| (entry.other, entry.body, entry.rule));
     found.dedup_by_key(|entry| (entry.other, entry.body));
     found.sort_unstable_by_key(|entry| entry.rule);

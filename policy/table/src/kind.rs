@@ -1,5 +1,6 @@
 //! The kinds of files that a table is made from.
 
+use crate::query::InDoubt;
 use crate::table::Table;
 
 /// A kind of file. The table does not know what the lines of a file decide; the kind does.
@@ -7,8 +8,8 @@ use crate::table::Table;
 pub struct Kind {
     /// The number of the kind in a frozen file.
     pub number: u16,
-    /// Whether lines with this choice deny.
-    pub denies: fn(&Table, u32) -> bool,
+    /// What lines with this choice do if they depend on something that cannot be known.
+    pub in_doubt: fn(&Table, u32) -> InDoubt,
     /// Finds what no text of this kind would be compiled to, in a table that is sound otherwise.
     pub check: fn(&Table) -> Result<(), &'static str>,
 }

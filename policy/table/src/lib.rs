@@ -37,5 +37,5 @@ pub use columns::{LONGEST_LINE, Op, Ports, Rule, RuleBody};
 pub use kind::Kind;
 pub use name::{HostName, NameError, is_mistyped_address};
 pub use pattern::Pattern;
-pub use query::{End, Found, Host, Query};
+pub use query::{End, FactState, Found, Host, InDoubt, Query};
 pub use table::Table;

@@ -8,7 +8,7 @@ use crate::columns::{Span, count};
 use crate::name::HostName;
 use crate::pattern::Pattern;
 use crate::prefixes::{AddressBits, Masked, PrefixSet};
-use crate::query::{Host, Match};
+use crate::query::{FactState, Host, Match};
 use crate::strings::StringPool;
 use crate::zones::{self, Name, Zones, compare_reversed, unshared_prefix};
 
@@ -110,14 +110,16 @@ impl PatternSet {
 
     /// Whether the pattern of a number matches a host.
     pub(crate) fn match_host(&self, id: u32, host: &Host, strings: &StringPool) -> Match {
+        use FactState::{Known, NotAsked, Unavailable};
         let matches = match (self.slot(id), host.address, host.names) {
             (Slot::Any, ..) => true,
             (Slot::Network(network), Some(address), _) => network.contains(address),
             (Slot::Network(_), None, _) => return Match::Unresolved,
-            (Slot::Name(of), _, Some(names)) => {
+            (Slot::Name(of), _, Known(names)) => {
                 names.iter().any(|name| of.matches(name.as_str().as_bytes(), strings))
             }
-            (Slot::Name(_), _, None) => return Match::Unknown,
+            (Slot::Name(_), _, NotAsked) => return Match::Unknown,
+            (Slot::Name(_), _, Unavailable) => return Match::Unavailable,
             (Slot::Nothing, ..) => false,
         };
         if matches { Match::Yes } else { Match::No }

@@ -1,6 +1,7 @@
 //! The question that a table is asked, and its answer.
 
 use core::net::IpAddr;
+use core::ops::Deref;
 
 use crate::columns::{Entry, NO_RULE};
 use crate::name::HostName;
@@ -23,8 +24,20 @@ pub struct Query<'a> {
 pub struct Host<'a> {
     /// `None` for a name that this host does not resolve. Every network might contain such a destination.
     pub address: Option<IpAddr>,
-    /// `None` if nobody has asked for them.
-    pub names: Option<&'a [HostName]>,
+    /// All names that the host has.
+    pub names: FactState<&'a [HostName]>,
+}
+
+/// How much is known of a fact.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FactState<T> {
+    /// Nobody has asked for it.
+    #[default]
+    NotAsked,
+    /// It is known. Of names there may be none.
+    Known(T),
+    /// It was asked for and could not be had: a limit was reached, or whoever was asked was silent or failed.
+    Unavailable,
 }
 
 /// The outcome of a search for the first matching line.
@@ -39,6 +52,15 @@ pub enum Found {
     },
     /// A line depends on the names of the host at this end, which have not been asked for.
     NeedNames(End),
+    /// This rule would decide, and depends on the names of the host at this end, which could not be had.
+    NamesUnavailable {
+        /// The number of the rule.
+        rule: u32,
+        /// The number of its body.
+        body: u32,
+        /// The host.
+        end: End,
+    },
     /// No rule matches.
     Nothing,
 }
@@ -59,8 +81,58 @@ pub(crate) enum Match {
     Yes,
     /// It depends on names that nobody has asked for.
     Unknown,
+    /// It depends on names that could not be had.
+    Unavailable,
     /// It depends on an address that is not known.
     Unresolved,
+}
+
+/// What a line does for a request if it depends on something that cannot be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InDoubt {
+    /// The line does not match. A permission never rests on a guess.
+    NoMatch,
+    /// Names that could not be had end the search without an answer. For an address that is not known, the line does not
+    /// match. This is for lines that say where a request goes.
+    Stop,
+    /// Names that could not be had end the search without an answer. An address that is not known matches. This is for
+    /// lines that deny.
+    Deny,
+}
+
+impl<T> FactState<T> {
+    /// Whether the fact is known.
+    pub fn is_known(&self) -> bool {
+        matches!(self, FactState::Known(_))
+    }
+
+    /// The state with a reference to the fact.
+    pub fn as_ref(&self) -> FactState<&T> {
+        match self {
+            FactState::NotAsked => FactState::NotAsked,
+            FactState::Known(fact) => FactState::Known(fact),
+            FactState::Unavailable => FactState::Unavailable,
+        }
+    }
+
+    /// The state with a reference to what the fact refers to.
+    pub fn as_deref(&self) -> FactState<&T::Target>
+    where
+        T: Deref,
+    {
+        match self.as_ref() {
+            FactState::NotAsked => FactState::NotAsked,
+            FactState::Known(fact) => FactState::Known(fact.deref()),
+            FactState::Unavailable => FactState::Unavailable,
+        }
+    }
+}
+
+/// A fact that was not asked for, or is known.
+impl<T> From<Option<T>> for FactState<T> {
+    fn from(fact: Option<T>) -> FactState<T> {
+        fact.map_or(FactState::NotAsked, FactState::Known)
+    }
 }
 
 impl Found {

@@ -6,6 +6,9 @@
 //! While the names of a host are not known, nobody can tell which lists of names are to be read. The same is true of the
 //! lists of networks for a destination whose address is not known. Then the search tries the first rule of each kind in
 //! all these lists ([`Index::undecided`]).
+//!
+//! Names that could not be had are not the same as no names. A line that depends on them decides as its kind says
+//! ([`InDoubt`]), so that a failure never permits what a line would have denied.
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -14,7 +17,7 @@ use crate::columns::{Entry, NO_ENTRY, Rule, UNCONDITIONAL};
 use crate::index::{Index, Strides};
 use crate::lists::Lists;
 use crate::patterns::PatternSet;
-use crate::query::{End, Found, Host, Match, Query};
+use crate::query::{End, FactState, Found, Host, InDoubt, Match, Query};
 use crate::stride::Candidates;
 use crate::table::Table;
 
@@ -23,8 +26,8 @@ impl Table {
     pub fn find(&self, query: &Query) -> Found {
         let best = self.find_listed(query);
         let undecided = [
-            query.source.names.is_none(),
-            query.destination.names.is_none(),
+            !query.source.names.is_known(),
+            !query.destination.names.is_known(),
             query.destination.address.is_none(),
         ];
         if undecided == [false; 3] { Found::of(best) } else { self.find_undecided(query, undecided, best) }
@@ -68,7 +71,8 @@ impl Table {
         entry.other == 0
             || match other.set.match_host(entry.other, &other.host, &self.strings) {
                 Match::Yes | Match::Unknown => true,
-                Match::Unresolved => self.denying.get(entry.body as usize) == Some(&true),
+                Match::Unavailable => self.in_doubt(entry.body) != InDoubt::NoMatch,
+                Match::Unresolved => self.in_doubt(entry.body) == InDoubt::Deny,
                 Match::No => false,
             }
     }
@@ -78,44 +82,46 @@ impl Table {
         for (_, rules) in undecided.into_iter().zip(&self.index.undecided).filter(|(undecided, _)| *undecided)
         {
             let mut earlier = rules.iter().take_while(|(number, _)| *number < best.rule);
-            let matching = earlier.find(|(_, rule)| self.match_rule(rule, query).is_some());
+            let matching = earlier.find(|(number, rule)| self.match_rule(*number, rule, query).is_some());
             best = matching.map_or(best, |(rule, of)| Entry { rule: *rule, other: 0, body: of.body });
         }
-        match self.index.rule(best.rule).and_then(|rule| self.match_rule(&rule, query)) {
-            Some(need @ Found::NeedNames(_)) => need,
-            _ => Found::of(best),
-        }
+        let matched = self.rule(best.rule).and_then(|rule| self.match_rule(best.rule, &rule, query));
+        matched.unwrap_or(Found::of(best))
     }
 
     /// Finds the first of these rules that matches by asking each of them in turn. This defines what
     /// [`Table::find`] has to find. `rules` are all rules, in the order of the file.
     pub fn scan(&self, rules: &[Rule], query: &Query) -> Found {
         for (number, rule) in (0..).zip(rules) {
-            match self.match_rule(rule, query) {
-                None => {}
-                Some(Found::Nothing) => return Found::Rule { rule: number, body: rule.body },
-                Some(need) => return need,
+            if let Some(found) = self.match_rule(number, rule, query) {
+                return found;
             }
         }
         Found::Nothing
     }
 
-    /// Returns `None` if a rule does not match, the fact that it depends on, or [`Found::Nothing`] (more to ask for) if it
-    /// matches.
-    fn match_rule(&self, rule: &Rule, query: &Query) -> Option<Found> {
+    /// Compares a rule with a request. Returns `None` if the rule does not match.
+    fn match_rule(&self, number: u32, rule: &Rule, query: &Query) -> Option<Found> {
         let body = self.bodies.get(rule.body as usize)?;
         if !self.body_matches(body, query) {
             return None;
         }
         let source = self.source.match_host(rule.source, &query.source, &self.strings);
         let destination = self.destination.match_host(rule.destination, &query.destination, &self.strings);
-        match (source, destination) {
-            (Match::No, _) | (_, Match::No) => None,
-            (_, Match::Unresolved) if !self.denies(rule) => None,
-            (Match::Unknown, _) => Some(Found::NeedNames(End::Source)),
-            (_, Match::Unknown) => Some(Found::NeedNames(End::Destination)),
-            (Match::Yes | Match::Unresolved, Match::Yes | Match::Unresolved) => Some(Found::Nothing),
-        }
+        let in_doubt = self.in_doubt(rule.body);
+        let unavailable = |end| Found::NamesUnavailable { rule: number, body: rule.body, end };
+        Some(match (source, destination) {
+            (Match::No, _) | (_, Match::No) => return None,
+            (Match::Unavailable, _) | (_, Match::Unavailable) if in_doubt == InDoubt::NoMatch => return None,
+            (Match::Unresolved, _) | (_, Match::Unresolved) if in_doubt != InDoubt::Deny => return None,
+            (Match::Unknown, _) => Found::NeedNames(End::Source),
+            (_, Match::Unknown) => Found::NeedNames(End::Destination),
+            (Match::Unavailable, _) => unavailable(End::Source),
+            (_, Match::Unavailable) => unavailable(End::Destination),
+            (Match::Yes | Match::Unresolved, Match::Yes | Match::Unresolved) => {
+                Found::Rule { rule: number, body: rule.body }
+            }
+        })
     }
 
     /// The fields of a rule that do not match, in the words of the file.
@@ -169,8 +175,9 @@ impl<'a> HostSearch<'a> {
         if let Some(address) = self.host.address {
             self.set.each_network(address, Some(prefixes), &mut search_list);
         }
-        let names = self.host.names.unwrap_or_default();
-        self.set.each_name(names, &table.strings, &mut |pattern| search_list(0, 0, pattern));
+        if let FactState::Known(names) = self.host.names {
+            self.set.each_name(names, &table.strings, &mut |pattern| search_list(0, 0, pattern));
+        }
         best
     }
 }

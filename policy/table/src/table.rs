@@ -13,7 +13,7 @@ use crate::columns::{NO_RULE, Op, Rule, RuleBody};
 use crate::index::Index;
 use crate::pattern::Pattern;
 use crate::patterns::PatternSet;
-use crate::query::Query;
+use crate::query::{InDoubt, Query};
 use crate::strings::StringPool;
 use crate::users::UserLists;
 
@@ -31,17 +31,17 @@ pub struct Table {
     pub(crate) users: UserLists,
     /// The two special lines of `sockd.conf`: the number of the command, counted from 1 (0 stands for none), and the line.
     pub(crate) specials: [(u32, u32); 2],
-    /// Whether the lines of each body deny. A network of such a line matches a destination whose address is not known.
-    pub(crate) denying: Vec<bool>,
+    /// What the lines of each body do if they depend on something that cannot be known.
+    pub(crate) in_doubt: Vec<InDoubt>,
     pub(crate) index: Index,
 }
 
 impl Table {
-    /// Prepares everything that a search needs besides the lists. `denies` says whether lines with a choice deny.
-    pub(crate) fn precompute(mut self, denies: fn(&Table, u32) -> bool) -> Table {
-        self.denying = self.bodies.iter().map(|body| denies(&self, body.choice)).collect();
-        let Table { index, source, destination, bodies, denying, .. } = &mut self;
-        index.precompute(source, destination, bodies, denying);
+    /// Prepares everything that a search needs besides the lists. `in_doubt` is that of [`crate::Kind`].
+    pub(crate) fn precompute(mut self, in_doubt: fn(&Table, u32) -> InDoubt) -> Table {
+        self.in_doubt = self.bodies.iter().map(|body| in_doubt(&self, body.choice)).collect();
+        let Table { index, source, destination, bodies, in_doubt, .. } = &mut self;
+        index.precompute(source, destination, bodies, in_doubt);
         self
     }
 
@@ -164,9 +164,9 @@ impl Table {
         Some(first).filter(|first| *first != before && *first != NO_RULE)
     }
 
-    /// Whether a rule denies whatever it matches.
-    pub(crate) fn denies(&self, rule: &Rule) -> bool {
-        self.denying.get(rule.body as usize).copied().unwrap_or_default()
+    /// What rules with a body do if they depend on something that cannot be known.
+    pub(crate) fn in_doubt(&self, body: u32) -> InDoubt {
+        self.in_doubt.get(body as usize).copied().unwrap_or(InDoubt::NoMatch)
     }
 
     pub(crate) fn body_matches(&self, body: &RuleBody, query: &Query) -> bool {

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 use proptest::sample::select;
 use sockd_policy::{
-    Facts, HostName, IdentMode, Identity, Request, RuleSet, Services, UserId, Verdict, parse_conf,
+    FactState, Facts, HostName, IdentMode, Identity, Need, Request, RuleSet, Services, UserId, Verdict,
+    parse_conf,
 };
 
 pub(crate) const ADDRESSES: [&str; 8] = [
@@ -96,26 +97,45 @@ pub(crate) fn crowded_question(v4: bool) -> impl Strategy<Value = Question> {
     })
 }
 
-fn names() -> impl Strategy<Value = Option<Vec<HostName>>> {
+/// A fact in any state.
+fn state<T: std::fmt::Debug + Clone>(known: impl Strategy<Value = T>) -> impl Strategy<Value = FactState<T>> {
+    prop_oneof![
+        3 => Just(FactState::NotAsked),
+        6 => known.prop_map(FactState::Known),
+        2 => Just(FactState::Unavailable),
+    ]
+}
+
+fn names() -> impl Strategy<Value = FactState<Vec<HostName>>> {
     let name = select(&NAMES[..]).prop_map(|name| HostName::parse(name.as_bytes()).unwrap());
-    prop::option::weighted(0.7, prop::collection::vec(name, 0..3))
+    state(prop::collection::vec(name, 0..3))
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
-    source: IpAddr,
+    pub(crate) source: IpAddr,
     pub(crate) destination: Option<IpAddr>,
-    port: u16,
-    user: UserId,
-    source_names: Option<Vec<HostName>>,
-    destination_names: Option<Vec<HostName>>,
-    identity: Option<Identity>,
+    pub(crate) port: u16,
+    pub(crate) user: UserId,
+    pub(crate) source_names: FactState<Vec<HostName>>,
+    pub(crate) destination_names: FactState<Vec<HostName>>,
+    pub(crate) identity: FactState<Identity>,
+}
+
+impl Question {
+    /// The question with other names of one host.
+    pub(crate) fn with_names(&self, fact: Need, names: FactState<Vec<HostName>>) -> Question {
+        match fact {
+            Need::SourceNames => Question { source_names: names, ..self.clone() },
+            _ => Question { destination_names: names, ..self.clone() },
+        }
+    }
 }
 
 pub(crate) fn question() -> impl Strategy<Value = Question> {
     let address = || select(&ADDRESSES[..]).prop_map(|address| address.parse().unwrap());
     let user = || select(&USERS[..]).prop_map(|user| UserId::parse(user.as_bytes()).unwrap());
-    let identity = prop::option::of(prop_oneof![Just(Identity::Unknown), user().prop_map(Identity::Known)]);
+    let identity = state(prop_oneof![Just(Identity::Unknown), user().prop_map(Identity::Known)]);
     (
         address(),
         prop::option::weighted(0.8, address()),

@@ -7,6 +7,7 @@
 use super::*;
 use crate::config::default_port;
 use sockd_common::message::upstream::NextReply;
+use sockd_policy::FactState;
 use sockd_policy::guard::next_server_refused;
 use std::collections::VecDeque;
 
@@ -230,9 +231,11 @@ fn usable(
     if let Some(refusal) = next_server_refused(address, next.port(), kind, own_listener, written) {
         return Err(Failure::Upstream(UpstreamFailure::Guarded(next, refusal)));
     }
-    match config.routes.as_ref().map(|routes| routes.source_for(address, Some(&names))) {
+    match config.routes.as_ref().map(|routes| routes.source_for(address, FactState::Known(&names))) {
         None => Ok((next, None)),
         Some(Route::From { source, .. }) => Ok((next, Some(source))),
-        Some(Route::NoMatch | Route::NeedNames) => Err(Failure::NoInterface(address)),
+        Some(Route::NoMatch | Route::NeedNames | Route::NamesUnavailable { .. }) => {
+            Err(Failure::NoInterface(address))
+        }
     }
 }

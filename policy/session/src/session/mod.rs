@@ -342,7 +342,8 @@ impl Session {
     fn goes_on_unresolved(&self, config: &Config) -> bool {
         let Some(asked) = self.asked.as_ref().filter(|asked| asked.named) else { return false };
         let Some(upstreams) = &config.upstreams else { return false };
-        let way = upstreams.way_for(None, asked.destination_names.as_deref(), asked.port, &asked.user);
+        let names = asked.destination_names.as_deref().into();
+        let way = upstreams.way_for(None, names, asked.port, &asked.user);
         matches!(way, Upstream::By { way: Way::Sockd(_), .. })
     }
 
@@ -730,9 +731,9 @@ impl Asked {
             ident_default: config.ident_default,
         };
         let facts = Facts {
-            source_names: self.source_names.as_deref(),
-            destination_names: self.destination_names.as_deref(),
-            identity: self.identity.as_ref(),
+            source_names: self.source_names.as_deref().into(),
+            destination_names: self.destination_names.as_deref().into(),
+            identity: self.identity.as_ref().into(),
         };
         match config.rules.decide(&request, &facts) {
             Verdict::Need(need) => Ok(Step::Need(need)),
@@ -784,13 +785,14 @@ impl Asked {
             return Err(Failure::Guarded(refusal).into());
         }
         let address = candidate.map(|candidate| candidate.address);
-        let names = self.destination_names.as_deref();
+        let names = self.destination_names.as_deref().into();
         let upstream =
             config.upstreams.as_ref().map(|lines| lines.way_for(address, names, self.port, &self.user));
         let (way, command, line) = match upstream {
             None => (Way::Direct, None, 0),
             Some(Upstream::By { way, command, line }) => (way, command, line),
             Some(Upstream::NeedNames) => return Ok(Step::Need(Need::DestinationNames)),
+            Some(Upstream::NamesUnavailable { line }) => return Err(Failure::NoWay(line).into()),
         };
         let text = |template: Template<'_>| template.text().to_owned();
         let path = match (way, candidate, &config.routes) {
@@ -805,7 +807,9 @@ impl Asked {
             {
                 Route::From { source, .. } => Path::Direct(candidate, Some(source)),
                 Route::NeedNames => return Ok(Step::Need(Need::DestinationNames)),
-                Route::NoMatch => return Err(Failure::NoInterface(candidate.address).into()),
+                Route::NoMatch | Route::NamesUnavailable { .. } => {
+                    return Err(Failure::NoInterface(candidate.address).into());
+                }
             },
         };
         let commands = [permit.rule.command(), command].into_iter().flatten().map(text).collect();
@@ -834,6 +838,7 @@ fn denied(deny: &Deny<'_>, rules: &RuleSet) -> Rejected {
     let template = match deny.why {
         DenyReason::NoIdentd => rules.no_identd(),
         DenyReason::BadIdentity => rules.bad_id(),
+        DenyReason::Unavailable(_) => None,
         DenyReason::Rule | DenyReason::NoMatch => deny.rule.and_then(|rule| rule.command()),
     };
     let why = Failure::Denied { why: deny.why, rule: deny.rule.map(|rule| rule.line()) };

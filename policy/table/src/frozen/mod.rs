@@ -71,7 +71,7 @@ pub fn thaw(bytes: &[u8], kind: &Kind) -> Result<(Table, Provenance), FrozenErro
         return Err(FrozenError::Content("bytes behind the end"));
     }
     check::check(&table).and_then(|()| (kind.check)(&table)).map_err(FrozenError::Content)?;
-    Ok((table.precompute(kind.denies), from))
+    Ok((table.precompute(kind.in_doubt), from))
 }
 
 /// Checks the fields in front, and returns what follows them.

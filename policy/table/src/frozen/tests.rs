@@ -4,11 +4,12 @@ use crate::columns::{Entry, Op, Ports, RuleBody};
 use crate::name::HostName;
 use crate::pattern::Pattern;
 use crate::prefixes::{Masked, PrefixSet};
+use crate::query::InDoubt;
 use crate::users::FILE;
 use std::vec;
 
 /// A kind of file whose lines may say anything.
-const ANY: Kind = Kind { number: 9, denies: |_, _| false, check: |_| Ok(()) };
+const ANY: Kind = Kind { number: 9, in_doubt: |_, _| InDoubt::NoMatch, check: |_| Ok(()) };
 
 /// `permit *=ann,/a,/b 10.0.0.0/8 : true`, `deny *=/a .x.y 0.0.0.0 eq 9` and one special line.
 fn table() -> Table {

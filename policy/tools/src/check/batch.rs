@@ -53,9 +53,13 @@ fn verdict(trial: &Trial, asked: &Asked) -> String {
         (Err(why @ (DenyReason::NoIdentd | DenyReason::BadIdentity)), ..) => format!("deny {by}: {why}"),
         (Err(_), ..) => format!("deny {by}"),
         (Ok(_), Some(refusal), _) => format!("refused {by}: {refusal}"),
-        (Ok(_), None, Some(Route::NoMatch | Route::NeedNames)) => format!("refused {by}: no route"),
+        (Ok(_), None, Some(Route::NoMatch | Route::NeedNames | Route::NamesUnavailable { .. })) => {
+            format!("refused {by}: no route")
+        }
         (Ok(_), None, _) => match &outcome.upstream {
-            Some(Upstream::By { way: Way::Deny, .. } | Upstream::NeedNames) => {
+            Some(
+                Upstream::By { way: Way::Deny, .. } | Upstream::NeedNames | Upstream::NamesUnavailable { .. },
+            ) => {
                 format!("refused {by}: denied upstream")
             }
             Some(Upstream::By { way: way @ Way::Sockd(_), .. }) => format!("permit {by}: {way}"),

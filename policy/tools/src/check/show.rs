@@ -72,7 +72,9 @@ fn upstream(trial: &Trial, outcome: &Outcome) -> bool {
     let (Some((path, _)), Some(upstream)) = (&trial.upstreams, &outcome.upstream) else { return true };
     eprintln!("==== Checking upstream file ({})...", path.display());
     match upstream {
-        Upstream::By { line: 0, way: Way::Deny, .. } | Upstream::NeedNames => {
+        Upstream::By { line: 0, way: Way::Deny, .. }
+        | Upstream::NeedNames
+        | Upstream::NamesUnavailable { .. } => {
             eprintln!("*** No match with any line. Access denied.");
             false
         }
@@ -111,7 +113,8 @@ fn commands<'r>(trial: &'r Trial, outcome: &Outcome<'r>) -> Vec<Template<'r>> {
         Some(Upstream::By { command, way, .. }) => (*command, *way == Way::Deny),
         _ => (None, false),
     };
-    let no_route = matches!(outcome.route, Some(Route::NoMatch | Route::NeedNames));
+    let no_route =
+        matches!(outcome.route, Some(Route::NoMatch | Route::NeedNames | Route::NamesUnavailable { .. }));
     let due = match outcome.verdict {
         Ok(_) if denied => [upstream, None, None],
         Ok(_) if no_route => [None, None, None],
@@ -120,7 +123,7 @@ fn commands<'r>(trial: &'r Trial, outcome: &Outcome<'r>) -> Vec<Template<'r>> {
         Err(DenyReason::Rule) => [own, None, None],
         Err(DenyReason::NoIdentd) => [trial.rules.no_identd(), None, None],
         Err(DenyReason::BadIdentity) => [trial.rules.bad_id(), None, None],
-        Err(DenyReason::NoMatch) => [None, None, None],
+        Err(DenyReason::NoMatch | DenyReason::Unavailable(_)) => [None, None, None],
     };
     due.into_iter().flatten().collect()
 }

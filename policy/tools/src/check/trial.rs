@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use sockd_policy::guard::{self, AddressKind, Refusal};
 use sockd_policy::hook::Values;
 use sockd_policy::{
-    Command, DenyReason, Facts, HostName, IdentMode, Identity, Permit, Request, Route, Routes, RuleRef,
-    RuleSet, Services, Upstream, Upstreams, UserId, Verdict, Way,
+    Command, DenyReason, FactState, Facts, HostName, IdentMode, Identity, Permit, Request, Route, Routes,
+    RuleRef, RuleSet, Services, Upstream, Upstreams, UserId, Verdict, Way,
 };
 
 use crate::cli::{Check, Ident};
@@ -86,12 +86,15 @@ impl Trial {
     fn ways(&self, asked: &Asked) -> (Option<Upstream<'_>>, Option<Route>) {
         let Asked { destination, destination_names, port, user, .. } = asked;
         let upstream = self.upstreams.as_ref().map(|(_, upstreams)| {
-            upstreams.way_for(Some(*destination), Some(destination_names), *port, user)
+            upstreams.way_for(Some(*destination), FactState::Known(destination_names), *port, user)
         });
         // The address of a next server needs a route, not the destination.
         let is_direct = !matches!(upstream, Some(Upstream::By { way: Way::Sockd(_), .. }));
         let routes = self.routes.as_ref().filter(|_| is_direct);
-        (upstream, routes.map(|(_, routes)| routes.source_for(*destination, Some(destination_names))))
+        (
+            upstream,
+            routes.map(|(_, routes)| routes.source_for(*destination, FactState::Known(destination_names))),
+        )
     }
 
     /// The fields in which each line before the deciding one differs from the request, if it is a single one.
@@ -193,9 +196,9 @@ fn refusal(asked: &Asked, permit: Option<&Permit>) -> Option<Refusal> {
 
 fn facts<'a>(asked: &'a Asked, identity: &'a Identity) -> Facts<'a> {
     Facts {
-        source_names: Some(&asked.source_names),
-        destination_names: Some(&asked.destination_names),
-        identity: Some(identity),
+        source_names: FactState::Known(&asked.source_names),
+        destination_names: FactState::Known(&asked.destination_names),
+        identity: FactState::Known(identity),
     }
 }
 

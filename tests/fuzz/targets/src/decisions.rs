@@ -3,8 +3,8 @@
 use arbitrary::{Result, Unstructured};
 use sockd_policy::guard::{AddressKind, always_refused, embedded};
 use sockd_policy::{
-    Facts, HostName, IdentMode, Identity, Request, Route, Routes, RuleSet, Services, Upstream, Upstreams,
-    UserId, Verdict, canonical, parse_conf, parse_routes,
+    FactState, Facts, HostName, IdentMode, Identity, Request, Route, Routes, RuleSet, Services, Upstream,
+    Upstreams, UserId, Verdict, canonical, parse_conf, parse_routes,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -31,9 +31,9 @@ struct Question {
     destination: Option<IpAddr>,
     port: u16,
     user: UserId,
-    source_names: Option<Vec<HostName>>,
-    destination_names: Option<Vec<HostName>>,
-    identity: Option<Identity>,
+    source_names: FactState<Vec<HostName>>,
+    destination_names: FactState<Vec<HostName>>,
+    identity: FactState<Identity>,
 }
 
 /// What came of it, without the number of the line.
@@ -75,12 +75,16 @@ fn address(text: &str) -> IpAddr {
 
 /// What the rules answer to some questions, by the index; the scan must agree.
 pub(crate) fn answers(rules: &RuleSet) -> Vec<Outcome> {
-    let known = |list: &[&str]| Some(names(list));
+    let known = |list: &[&str]| FactState::Known(names(list));
     let mut answers = Vec::new();
     for (place, host) in HOSTS.iter().enumerate() {
-        for (source_names, destination_names) in
-            [(None, None), (known(&[]), known(&[])), (known(&["a.xyz.com"]), known(&["org", "xyz.com"]))]
-        {
+        for (source_names, destination_names) in [
+            (FactState::NotAsked, FactState::NotAsked),
+            (FactState::Unavailable, known(&[])),
+            (known(&[]), FactState::Unavailable),
+            (known(&[]), known(&[])),
+            (known(&["a.xyz.com"]), known(&["org", "xyz.com"])),
+        ] {
             let question = Question {
                 source: address(host),
                 destination: (place % 5 < 4).then(|| address(HOSTS[(place * 3 + 1) % HOSTS.len()])),
@@ -88,8 +92,12 @@ pub(crate) fn answers(rules: &RuleSet) -> Vec<Outcome> {
                 user: user(USERS[place % USERS.len()]),
                 source_names,
                 destination_names,
-                identity: [None, Some(Identity::Unknown), Some(Identity::Known(user(b"ann")))][place % 3]
-                    .clone(),
+                identity: match place % 4 {
+                    0 => FactState::NotAsked,
+                    1 => FactState::Known(Identity::Unknown),
+                    2 => FactState::Known(Identity::Known(user(b"ann"))),
+                    _ => FactState::Unavailable,
+                },
             };
             let answer = question.ask(rules, false);
             assert_eq!(answer, question.ask(rules, true), "{question:?}");
@@ -99,16 +107,22 @@ pub(crate) fn answers(rules: &RuleSet) -> Vec<Outcome> {
     answers
 }
 
+/// The names of a host in every state.
+fn host_names() -> [FactState<Vec<HostName>>; 4] {
+    let known = |list: &[&str]| FactState::Known(names(list));
+    [FactState::NotAsked, FactState::Unavailable, known(&[]), known(&["org", "a.xyz.com"])]
+}
+
 /// From where the routes lead to some hosts.
 pub(crate) fn routed(routes: &Routes) -> Vec<Option<IpAddr>> {
     let mut found = Vec::new();
     for host in HOSTS.map(address) {
-        for names in [None, Some(names(&[])), Some(names(&["org", "a.xyz.com"]))] {
+        for names in host_names() {
             let route = routes.source_for(host, names.as_deref());
             assert_eq!(routes.source_for(mapped(host), names.as_deref()), route);
             found.push(match route {
                 Route::From { source, .. } => Some(source),
-                Route::NoMatch | Route::NeedNames => None,
+                Route::NoMatch | Route::NeedNames | Route::NamesUnavailable { .. } => None,
             });
         }
     }
@@ -119,7 +133,7 @@ pub(crate) fn routed(routes: &Routes) -> Vec<Option<IpAddr>> {
 pub(crate) fn ways(lines: &Upstreams) -> Vec<String> {
     let mut found = Vec::new();
     for (place, host) in HOSTS.map(address).into_iter().enumerate() {
-        for names in [None, Some(names(&[])), Some(names(&["org", "a.xyz.com"]))] {
+        for names in host_names() {
             let elsewhere = if place % 4 == 3 { None } else { Some(host) };
             let user = user(USERS[place % USERS.len()]);
             let port = [23, 80][place % 2];
@@ -129,7 +143,7 @@ pub(crate) fn ways(lines: &Upstreams) -> Vec<String> {
                 Upstream::By { way, command, .. } => {
                     format!("{way:?} {:?}", command.map(|command| command.text().to_owned()))
                 }
-                Upstream::NeedNames => "names".into(),
+                Upstream::NeedNames | Upstream::NamesUnavailable { .. } => "names".into(),
             });
         }
     }
@@ -201,12 +215,13 @@ fn any_address(choices: &mut Unstructured<'_>) -> Result<IpAddr> {
 }
 
 fn question(choices: &mut Unstructured<'_>) -> Result<Question> {
-    let names = |choices: &mut Unstructured<'_>| -> Result<Option<Vec<HostName>>> {
-        Ok(match choices.int_in_range(0..=3)? {
-            0 => None,
+    let names = |choices: &mut Unstructured<'_>| -> Result<FactState<Vec<HostName>>> {
+        Ok(match choices.int_in_range(0..=4)? {
+            0 => FactState::NotAsked,
+            4 => FactState::Unavailable,
             count => {
                 let some = (1..count).map(|_| choices.choose(&NAMES).copied()).collect::<Result<Vec<_>>>()?;
-                Some(self::names(&some))
+                FactState::Known(self::names(&some))
             }
         })
     };
@@ -217,10 +232,11 @@ fn question(choices: &mut Unstructured<'_>) -> Result<Question> {
         user: user(choices.choose(&USERS)?),
         source_names: names(choices)?,
         destination_names: names(choices)?,
-        identity: match choices.int_in_range(0..=2)? {
-            0 => None,
-            1 => Some(Identity::Unknown),
-            _ => Some(Identity::Known(user(choices.choose(&USERS)?))),
+        identity: match choices.int_in_range(0..=3)? {
+            0 => FactState::NotAsked,
+            1 => FactState::Known(Identity::Unknown),
+            2 => FactState::Unavailable,
+            _ => FactState::Known(Identity::Known(user(choices.choose(&USERS)?))),
         },
     })
 }

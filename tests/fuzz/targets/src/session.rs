@@ -576,9 +576,9 @@ impl<'w> System<'w> {
             ident_default: config.ident_default,
         };
         let facts = Facts {
-            source_names: self.source_names.as_deref(),
-            destination_names: self.destination_names.as_deref(),
-            identity: self.identity.as_ref(),
+            source_names: self.source_names.as_deref().into(),
+            destination_names: self.destination_names.as_deref().into(),
+            identity: self.identity.as_ref().into(),
         };
         let rule = match config.rules.scan()(&question, &facts) {
             Verdict::Permit(permit) => permit.rule,
@@ -596,12 +596,12 @@ impl<'w> System<'w> {
         {
             refused_unless_named(address, kind, &rule).map_or(Ok(()), |refusal| Err(format!("{refusal}")))?;
         }
-        let names = self.destination_names.as_deref();
+        let names = self.destination_names.as_deref().into();
         match config.upstreams.as_ref().map(|lines| lines.way_for(address, names, request.port, &user)) {
             None => Ok(Way::Direct),
             Some(Upstream::By { way: Way::Deny, .. }) => Err("denied by a line".into()),
             Some(Upstream::By { way, .. }) => Ok(way),
-            Some(Upstream::NeedNames) => Err("no names".into()),
+            Some(Upstream::NeedNames | Upstream::NamesUnavailable { .. }) => Err("no names".into()),
         }
     }
 
@@ -716,7 +716,7 @@ fn source_for(
     address: IpAddr,
     names: Option<&[HostName]>,
 ) -> std::result::Result<Option<IpAddr>, String> {
-    match config.routes.as_ref().map(|routes| routes.source_for(address, names)) {
+    match config.routes.as_ref().map(|routes| routes.source_for(address, names.into())) {
         None => Ok(None),
         Some(Route::From { source, .. }) => Ok(Some(source)),
         Some(other) => Err(format!("{other:?}")),
