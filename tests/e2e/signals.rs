@@ -252,3 +252,29 @@ fn after_sigterm_no_process_is_left() {
     assert_eq!(lab.sockd.wait().code(), Some(0));
     until_true("all are gone", || !family.iter().any(|process| process.runs()));
 }
+
+/// As `pkill -HUP sockd` does, which many a script for a classic daemon has in it.
+#[test]
+fn a_signal_to_every_process_of_the_name_cuts_no_relay_and_blames_nobody() {
+    let mut lab = Lab::with_settings(PERMIT_ALL, "(commands: argv)");
+    let far = Far::listen(&lab.site.server, SERVER);
+    let mut near = granted(&lab.site.client, &Request::connect(far.v4()));
+    let mut there = far.accept();
+    let family = lab.sockd.family();
+    lab.turn_the_page();
+    for signal in [Signal::SIGHUP, Signal::SIGUSR1] {
+        for _ in 0..4 {
+            family.iter().for_each(|process| process.signal(signal));
+            lab.sockd.signal(signal);
+        }
+    }
+    for signal in [Signal::SIGUSR2, Signal::SIGALRM, Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
+        family.iter().for_each(|process| process.signal(signal));
+    }
+    lab.wait_for_line("daemon.notice reloaded: ");
+    near.send("still here");
+    assert_eq!(there.read(10), b"still here");
+    drop(granted(&lab.site.client, &Request::connect(far.v4())));
+    assert!(family.iter().all(|process| process.runs()), "{family:?}");
+    assert!(!lab.logged().iter().any(|line| line.starts_with("daemon.err ")), "{:#?}", lab.logged());
+}

@@ -126,7 +126,8 @@ fn become_worker(role: Role, channel: &OwnedFd, plan: &Plan, id: Option<u32>) ->
         // Execution then clears the capabilities.
         lockdown::become_user(Uid::from_raw(id), Gid::from_raw(id)).map_err(|_| Errno::EPERM)?;
     }
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    // Whoever signals all processes of the name means the monitor. What a fault of its own raises ends a worker even so.
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
     let words = [c"sockd-worker".to_owned(), CString::new(role.as_str()).map_err(|_| Errno::EINVAL)?];
     let nothing: [CString; 0] = [];
     let flags = AtFlags::AT_EMPTY_PATH;

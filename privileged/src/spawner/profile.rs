@@ -19,7 +19,7 @@ pub const SPAWNER: &[Row] = &[
     row!(SYS_dup2, Always, "put the channel where the worker expects it"),
     row!(SYS_close, Always, "the channel that has been given to a worker"),
     row!(SYS_fcntl, Always, "whether a descriptor is open (debug builds); size of the workers' pipes"),
-    row!(SYS_rt_sigprocmask, Always, "a worker starts with no signal blocked"),
+    row!(SYS_rt_sigprocmask, Always, "a worker starts with every signal blocked"),
     row!(SYS_setgroups, Always, "an id of its own for a worker", IDS),
     row!(SYS_setresuid, Always, "an id of its own for a worker", IDS),
     row!(SYS_setresgid, Always, "an id of its own for a worker", IDS),
