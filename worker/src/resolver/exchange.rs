@@ -37,8 +37,8 @@ pub struct Exchange {
 enum Phase {
     /// A socket was asked for.
     Wanting(Transport),
-    /// The question was sent and may be answered until then.
-    Waiting(Asked, Incoming, Instant),
+    /// The question was sent and may be answered for a time.
+    Waiting { asked: Asked, incoming: Incoming, since: Instant, until: Instant },
 }
 
 #[derive(Debug)]
@@ -96,8 +96,8 @@ impl Exchange {
     pub fn transport(&self) -> Transport {
         match &self.phase {
             Phase::Wanting(transport) => *transport,
-            Phase::Waiting(_, Incoming::Datagrams(_), _) => Transport::Udp,
-            Phase::Waiting(_, Incoming::Stream(_), _) => Transport::Tcp,
+            Phase::Waiting { incoming: Incoming::Datagrams(_), .. } => Transport::Udp,
+            Phase::Waiting { incoming: Incoming::Stream(_), .. } => Transport::Tcp,
         }
     }
 
@@ -105,8 +105,21 @@ impl Exchange {
     pub fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Wanting(_) => None,
-            Phase::Waiting(_, _, until) => Some(until),
+            Phase::Waiting { until, .. } => Some(until),
         }
+    }
+
+    /// Since when an answer is waited for.
+    pub fn waits_since(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Wanting(_) => None,
+            Phase::Waiting { since, .. } => Some(since),
+        }
+    }
+
+    /// Whether the nameserver that is being asked will have another turn.
+    pub fn comes_again(&self) -> bool {
+        self.attempts_left >= self.servers
     }
 
     /// The socket has come: gives what is to be sent on it. Nothing where none was asked for.
@@ -120,13 +133,13 @@ impl Exchange {
             Transport::Tcp => (asked.framed_packet()?, Incoming::Stream(Vec::new())),
         };
         // One deadline for the whole attempt: an answer that dribbles in does not move it.
-        self.phase = Phase::Waiting(asked, incoming, now.checked_add(timeout)?);
+        self.phase = Phase::Waiting { asked, incoming, since: now, until: now.checked_add(timeout)? };
         Some(packet)
     }
 
     /// Takes one datagram, or some octets of a stream.
     pub fn receive(&mut self, octets: &[u8]) -> Step {
-        let Phase::Waiting(asked, incoming, _) = &mut self.phase else { return Step::Wait };
+        let Phase::Waiting { asked, incoming, .. } = &mut self.phase else { return Step::Wait };
         let respelt = asked.name.as_slice() != self.question.name.as_slice();
         let reading = match incoming {
             Incoming::Datagrams(foreign) => match read_datagram(octets, asked) {
@@ -160,15 +173,9 @@ impl Exchange {
 
     /// The time is over.
     pub fn late(&mut self) -> Step {
-        let comes_again = self.attempts_left >= self.servers;
-        match &self.phase {
-            Phase::Waiting(asked, Incoming::Datagrams(_), _)
-                if asked.spelling == Spelling::Random && !comes_again =>
-            {
-                self.ask_as_written()
-            }
-            _ => self.lost(),
-        }
+        let was_random =
+            matches!(&self.phase, Phase::Waiting { asked, .. } if asked.spelling == Spelling::Random);
+        if was_random && !self.comes_again() { self.ask_as_written() } else { self.lost() }
     }
 
     /// There is no socket for this attempt, or it failed, or the stream ended: the turn of the next attempt.

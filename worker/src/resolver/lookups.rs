@@ -7,6 +7,7 @@
 use super::answer::Outcome;
 use super::cache::Cache;
 use super::exchange::{Exchange, Step};
+use super::health::Health;
 use super::hosts::Hosts;
 use super::plan::{Open, Plan, Setup};
 use super::question::{Entropy, Question};
@@ -47,6 +48,7 @@ pub struct Lookups {
     setup: Setup,
     hosts: Hosts,
     cache: Cache,
+    health: Health,
     lookups: BTreeMap<Id, Lookup>,
     exchanges: BTreeMap<Key, Shared>,
     /// The exchange about a question that begins with this nameserver. There is never a second one like it: a forger
@@ -88,6 +90,7 @@ impl Lookups {
     pub fn set_up(&mut self, setup: Setup) {
         self.setup = setup;
         self.cache.clear();
+        self.health = Health::default();
     }
 
     /// Takes a new table of hosts.
@@ -131,7 +134,14 @@ impl Lookups {
         let key = self.asked_through(id, record)?;
         let shared = self.exchanges.get_mut(&key)?;
         shared.asking = None;
-        let packet = shared.exchange.socket(entropy, now, self.setup.timeout)?;
+        let patience = match shared.exchange.comes_again() {
+            true => {
+                let server = self.setup.server(shared.exchange.attempt());
+                self.health.patience(server, self.setup.servers(), self.setup.timeout)
+            }
+            false => self.setup.timeout,
+        };
+        let packet = shared.exchange.socket(entropy, now, patience)?;
         self.actions.push_back(Action::Send(key, packet));
         Some((key, shared.exchange.transport()))
     }
@@ -145,12 +155,20 @@ impl Lookups {
 
     /// A datagram, or some octets of a stream, have come on the socket of an exchange.
     pub fn receive(&mut self, key: Key, octets: &[u8], now: Instant) {
-        self.step(key, now, |exchange| exchange.receive(octets));
+        let Some(shared) = self.exchanges.get_mut(&key) else { return };
+        let server = self.setup.server(shared.exchange.attempt());
+        let step = shared.exchange.receive(octets);
+        if step != Step::Wait {
+            self.health.answered(server, now);
+        }
+        self.take_step(key, step, now);
     }
 
     /// The socket of an exchange is of no more use.
     pub fn lose_socket(&mut self, key: Key, now: Instant) {
-        self.step(key, now, Exchange::lost);
+        let Some(shared) = self.exchanges.get_mut(&key) else { return };
+        let step = shared.exchange.lost();
+        self.take_step(key, step, now);
     }
 
     /// Ends a lookup for which nobody waits. One that has ended already stays so.
@@ -167,7 +185,7 @@ impl Lookups {
         let is_over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         let late = self.exchanges.iter().filter(|(_, shared)| is_over(shared.exchange.deadline()));
         for key in late.map(|(key, _)| *key).collect::<Vec<_>>() {
-            self.step(key, now, Exchange::late);
+            self.late(key, now);
         }
         let waited = self.lookups.iter().filter(|(_, lookup)| is_over(lookup.ends));
         for id in waited.map(|(id, _)| *id).collect::<Vec<_>>() {
@@ -197,9 +215,19 @@ impl Lookups {
         self.lookups.get(&id)?.waits_for.iter().find(is_it).copied()
     }
 
-    fn step(&mut self, key: Key, now: Instant, step: impl FnOnce(&mut Exchange) -> Step) {
+    /// The nameserver of an exchange has not answered in time.
+    fn late(&mut self, key: Key, now: Instant) {
         let Some(shared) = self.exchanges.get_mut(&key) else { return };
-        match step(&mut shared.exchange) {
+        let exchange = &mut shared.exchange;
+        if let Some(since) = exchange.waits_since().filter(|_| exchange.comes_again()) {
+            self.health.silent(self.setup.server(exchange.attempt()), since);
+        }
+        let step = exchange.late();
+        self.take_step(key, step, now);
+    }
+
+    fn take_step(&mut self, key: Key, step: Step, now: Instant) {
+        match step {
             Step::Wait => {}
             Step::NeedSocket(_) => self.need_socket(key, now),
             Step::End(outcome, seconds) => self.conclude(key, outcome, seconds, now),
@@ -230,7 +258,7 @@ impl Lookups {
     fn conclude(&mut self, key: Key, outcome: Outcome, seconds: u32, now: Instant) {
         let Some(Shared { exchange, first, waiting, .. }) = self.exchanges.remove(&key) else { return };
         self.actions.push_back(Action::Close(key));
-        let server = exchange.attempt().checked_rem(self.setup.servers()).unwrap_or(0);
+        let server = self.setup.server(exchange.attempt());
         let question = exchange.into_question();
         for id in waiting {
             let Some(lookup) = self.lookups.get_mut(&id) else { continue };

@@ -10,12 +10,13 @@
 //! ```
 //!
 //! [`plan`] says what a lookup needs to know, [`exchange`] puts one [`question`] to one nameserver after another,
-//! [`answer`] reads what comes back, [`cache`] keeps it and [`hosts`] is the table; [`lookups`] joins them for all
-//! lookups that are under way. None of these does input or output: that is all here.
+//! [`answer`] reads what comes back, [`cache`] keeps it, [`health`] knows which nameservers answer and [`hosts`] is the
+//! table; [`lookups`] joins them for all lookups that are under way. None of these does input or output: that is all here.
 
 pub mod answer;
 pub mod cache;
 pub mod exchange;
+pub mod health;
 pub mod hosts;
 pub mod lookups;
 pub mod name;

@@ -41,6 +41,11 @@ impl Setup {
     pub fn servers(&self) -> u8 {
         self.servers.min(MAX_SERVERS)
     }
+
+    /// The number of the nameserver that an attempt goes to.
+    pub fn server(&self, attempt: u8) -> u8 {
+        attempt.checked_rem(self.servers()).unwrap_or(0)
+    }
 }
 
 /// What has to be known before the plan goes on.

@@ -295,6 +295,46 @@ fn a_silent_server_costs_its_time_and_then_the_next_is_asked() {
 }
 
 #[test]
+fn a_dead_nameserver_holds_up_a_few_lookups_and_then_only_a_moment() {
+    let (mut lookups, mut now) = (lookups(2, 2), Instant::now());
+    for id in 0..3 {
+        assert!(lookups.resolve(Id(id), addresses_of(&format!("n{id}.test")), now));
+        assert_eq!(said(&mut lookups), need_both(id, 0));
+        for record in [A, Aaaa] {
+            give_socket(&mut lookups, id, record, now);
+        }
+        said(&mut lookups);
+        let wait = if id < 2 { 5 * SECOND } else { Duration::from_millis(250) };
+        assert_eq!(lookups.next_deadline(), Some(now + wait));
+        now += wait;
+        lookups.expire(now);
+        assert_eq!(said(&mut lookups), need_both(id, 1));
+        let name = format!("n{id}.test");
+        serve(&mut lookups, id, Aaaa, &no_ipv6_packet(&name), now);
+        assert_eq!(serve(&mut lookups, id, A, &address_packet(&name, 0, 1), now), [found(id, 1)]);
+    }
+}
+
+/// Names that the first nameserver does not answer are easily found. They must not send everybody to the second.
+#[test]
+fn names_that_the_first_nameserver_fails_or_does_not_answer_change_nothing_for_others() {
+    let (mut lookups, mut now) = (lookups(2, 2), Instant::now());
+    for id in 0..20 {
+        assert!(lookups.resolve(Id(id), addresses_of(&format!("slow{id}.test")), now));
+        give_socket(&mut lookups, id, A, now);
+        let failure = Reply { flags: [0x81, 0x82], ..reply(&asked(&format!("slow{id}.test"), Aaaa), vec![]) };
+        serve(&mut lookups, id, Aaaa, &failure.packet(), now);
+    }
+    now += 5 * SECOND;
+    lookups.expire(now);
+    said(&mut lookups);
+    assert!(lookups.resolve(Id(99), addresses_of("a.test"), now));
+    assert_eq!(said(&mut lookups), need_both(99, 0));
+    give_socket(&mut lookups, 99, A, now);
+    assert_eq!(lookups.next_deadline(), Some(now + 5 * SECOND));
+}
+
+#[test]
 fn which_nameserver_is_asked_first_is_each_lookups_own() {
     let (mut lookups, now) = (lookups(2, 2), Instant::now());
     assert!(lookups.resolve(Id(1), addresses_of("a.test"), now));
