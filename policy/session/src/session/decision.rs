@@ -1,0 +1,185 @@
+//! Whether a candidate may be reached, and how: what guards, rules, lines and routes make of a request and the facts.
+
+use crate::config::{Config, RESERVED};
+use crate::record::Failure;
+use crate::session::event::Candidate;
+use crate::session::request::{ClientRequest, Rejected};
+use crate::settings::{LocalDestinations, UpstreamNames};
+use sockd_policy::guard::{Refusal, always_refused, refused_unless_named};
+use sockd_policy::{
+    Command, Deny, DenyReason, Facts, Need, Permit, Request, Route, RuleSet, Server, Template, Upstream,
+    Verdict, Way,
+};
+use std::net::{IpAddr, SocketAddr};
+
+/// Any port but 0, for a guard that is not about ports.
+const IGNORED_PORT: u16 = 1;
+
+/// What comes of a decision that is no rejection.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// It takes this fact.
+    Need(Need),
+    /// The candidate may be reached.
+    Go(Permitted),
+}
+
+/// A candidate that may be reached.
+#[derive(Debug)]
+pub(super) struct Permitted {
+    pub(super) path: Path,
+    /// The line that permits it.
+    pub(super) rule: u32,
+    /// identd names no user, and the line is content with that.
+    pub(super) unverified: bool,
+    /// The commands of the lines.
+    pub(super) hooks: Vec<String>,
+}
+
+/// How a candidate is reached.
+#[derive(Debug)]
+pub(super) enum Path {
+    /// From this host, from the address that the route file says.
+    Direct(Candidate, Option<IpAddr>),
+    /// Through the first of these servers that can be reached.
+    Upstream(Vec<Server>),
+}
+
+/// Decides on a candidate; without one, on the name alone.
+pub(super) fn decide(
+    request: &ClientRequest,
+    candidate: Option<Candidate>,
+    client: SocketAddr,
+    config: &Config,
+) -> Result<Step, Rejected> {
+    if let Some(refusal) = guarded(request, candidate, config) {
+        return Err(Failure::Guarded(refusal).into());
+    }
+    let question = Request {
+        source: client.ip(),
+        destination: candidate.map(|candidate| candidate.address),
+        port: request.port,
+        user: &request.user,
+        ident_default: config.ident_default,
+    };
+    let facts = Facts {
+        source_names: request.source_names.as_deref().into(),
+        destination_names: request.destination_names.as_deref().into(),
+        identity: request.identity.as_ref().into(),
+    };
+    let permit = match config.rules.decide(&question, &facts) {
+        Verdict::Need(need) => return Ok(Step::Need(need)),
+        Verdict::Permit(permit) => permit,
+        Verdict::Deny(Deny { rule: Some(rule), why: DenyReason::BadIdentity })
+            if request.user.as_bytes() == b"root" && is_reserved(client, config) =>
+        {
+            Permit { rule, unverified: false }
+        }
+        Verdict::Deny(deny) => return Err(denied(&deny, &config.rules)),
+    };
+    if let Some(refusal) = guarded_unless_named(candidate, &permit, config) {
+        return Err(Failure::Guarded(refusal).into());
+    }
+    permitted(request, candidate, &permit, config)
+}
+
+/// Whether the rules permit what is being carried out.
+pub(super) fn is_permitted(request: &ClientRequest, client: SocketAddr, config: &Config) -> bool {
+    matches!(decide(request, request.candidate(), client, config), Ok(Step::Go(_)))
+}
+
+/// Whether the destination's name, if it has one, may be left to a next server: the way does not depend on its
+/// addresses.
+pub(super) fn goes_unresolved(request: &ClientRequest, config: &Config) -> bool {
+    let Some(upstreams) = config.upstreams.as_ref().filter(|_| request.named) else { return false };
+    let names = request.destination_names.as_deref().into();
+    let way = upstreams.way_for(None, names, request.port, &request.user);
+    config.settings.upstream_names != UpstreamNames::Never
+        && matches!(way, Upstream::By { way: Way::Sockd(_), .. })
+}
+
+/// Whether the client's own port says that root at its host, or somebody trusted by root, has opened it, and the
+/// settings give something for that (Rrcmd).
+pub(super) fn is_reserved(client: SocketAddr, config: &Config) -> bool {
+    config.settings.privileged_ports && RESERVED.contains(&client.port())
+}
+
+/// What is refused whatever the rules say. A BIND for 0.0.0.0 waits for anybody, and its port means nothing; a name
+/// that resolves to 0.0.0.0 must not come to mean that.
+fn guarded(request: &ClientRequest, candidate: Option<Candidate>, config: &Config) -> Option<Refusal> {
+    let Some(Candidate { address, kind, own_listener, .. }) = candidate else {
+        return (request.command == Command::Connect && request.port == 0).then_some(Refusal::PortZero);
+    };
+    let anybody = address.is_unspecified() && config.settings.bind_any && !request.named;
+    match request.command {
+        Command::Connect => always_refused(address, request.port, kind, own_listener),
+        Command::Bind if anybody => None,
+        Command::Bind => always_refused(address, IGNORED_PORT, kind, false),
+    }
+}
+
+/// What only a line that names it may permit. 0.0.0.0 comes as far as this only as the anybody of a BIND, who is not on
+/// this host for that.
+fn guarded_unless_named(
+    candidate: Option<Candidate>,
+    permit: &Permit<'_>,
+    config: &Config,
+) -> Option<Refusal> {
+    let candidate = candidate.filter(|candidate| !candidate.address.is_unspecified())?;
+    match config.settings.local_destinations {
+        LocalDestinations::Guarded => refused_unless_named(candidate.address, candidate.kind, &permit.rule),
+        LocalDestinations::ByRules => None,
+    }
+}
+
+/// The rules permit a candidate: the lines and the routes say how it is reached.
+fn permitted(
+    request: &ClientRequest,
+    candidate: Option<Candidate>,
+    permit: &Permit<'_>,
+    config: &Config,
+) -> Result<Step, Rejected> {
+    let names = request.destination_names.as_deref().into();
+    let address = candidate.map(|candidate| candidate.address);
+    let lines = config.upstreams.as_ref();
+    let (way, line, hook) =
+        match lines.map(|lines| lines.way_for(address, names, request.port, &request.user)) {
+            None => (Way::Direct, 0, None),
+            Some(Upstream::By { way, line, command }) => (way, line, command),
+            Some(Upstream::NamesUnavailable { line }) => return Err(Failure::NoWay(line).into()),
+            Some(Upstream::NeedNames) => return Ok(Step::Need(Need::DestinationNames)),
+        };
+    let path = match (way, candidate) {
+        (Way::Deny, _) => return Err(Rejected { why: Failure::NoWay(line), hook: hook.map(text) }),
+        (Way::Sockd(servers), _) if servers.is_empty() => Path::Upstream(config.settings.default_servers()),
+        (Way::Sockd(servers), _) => Path::Upstream(servers),
+        (Way::Direct, None) => return Err(Failure::Unresolved.into()),
+        (Way::Direct, Some(candidate)) => {
+            match config.routes.as_ref().map(|routes| routes.source_for(candidate.address, names)) {
+                None => Path::Direct(candidate, None),
+                Some(Route::From { source, .. }) => Path::Direct(candidate, Some(source)),
+                Some(Route::NeedNames) => return Ok(Step::Need(Need::DestinationNames)),
+                Some(Route::NoMatch | Route::NamesUnavailable { .. }) => {
+                    return Err(Failure::NoInterface(candidate.address).into());
+                }
+            }
+        }
+    };
+    let hooks = [permit.rule.command(), hook].into_iter().flatten().map(text).collect();
+    Ok(Step::Go(Permitted { path, rule: permit.rule.line(), unverified: permit.unverified, hooks }))
+}
+
+fn denied(deny: &Deny<'_>, rules: &RuleSet) -> Rejected {
+    let hook = match deny.why {
+        DenyReason::NoIdentd => rules.no_identd(),
+        DenyReason::BadIdentity => rules.bad_id(),
+        DenyReason::Unavailable(_) => None,
+        DenyReason::Rule | DenyReason::NoMatch => deny.rule.and_then(|rule| rule.command()),
+    };
+    let why = Failure::Denied { why: deny.why, rule: deny.rule.map(|rule| rule.line()) };
+    Rejected { why, hook: hook.map(text) }
+}
+
+fn text(template: Template<'_>) -> String {
+    template.text().to_owned()
+}

@@ -1,0 +1,211 @@
+//! How sessions end: refused, abandoned, closed.
+
+use crate::config::Config;
+use crate::record::{Abandonment, FailedCall, Failure, Record, RelayEnd, Unread, UpstreamFailure};
+use crate::session::event::{Action, Event};
+use crate::session::next::Next;
+use crate::session::phase::Phase;
+use crate::session::request::{ClientRequest, Rejected};
+use crate::session::{bind, decision};
+use sockd_common::message::Errno;
+use sockd_common::message::request::RefusalReason;
+use sockd_common::message::session::CloseReason;
+use sockd_policy::DenyReason;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A client that has been refused gets this long to close; longer than the worker gives it.
+const REFUSED_LIMIT: Duration = Duration::from_secs(5);
+
+/// A worker that has been told to end a session gets this long to say so.
+const CLOSING_LIMIT: Duration = Duration::from_secs(10);
+
+/// The worker has ended the session without a request.
+pub(super) fn unread(why: CloseReason, client: SocketAddr) -> Next {
+    let why = match why {
+        CloseReason::WrongVersion(version) => Unread::WrongVersion(version),
+        CloseReason::UndefinedCommand(command) => Unread::UndefinedCommand(command),
+        CloseReason::CutShort => Unread::CutShort,
+        CloseReason::ClientGone(errno) => Unread::ClientFailed(errno),
+        CloseReason::UserTooLong => Unread::UserTooLong,
+        CloseReason::BadName => Unread::BadName,
+        CloseReason::NoResources => Unread::NoResources,
+        _ => return Next::violation("an end that cannot be"),
+    };
+    Next::stay(vec![Record::Unread { client, why }.into(), Action::Remove])
+}
+
+/// The request did not come in time.
+pub(super) fn late(client: SocketAddr) -> Next {
+    let late = Record::Unread { client, why: Unread::Late }.into();
+    close(Phase::ClosingUnread, vec![late])
+}
+
+/// The monitor ends the session before its request.
+pub(super) fn stop_unread() -> Next {
+    close(Phase::ClosingUnread, Vec::new())
+}
+
+/// The request names no host.
+pub(super) fn no_host_name(client: SocketAddr) -> Next {
+    let no_name = Record::Unread { client, why: Unread::NoHostName }.into();
+    refusing(vec![no_name, Action::Refuse(RefusalReason::HostUnreachable)])
+}
+
+/// No candidate is left: says why and refuses.
+pub(super) fn refuse(request: &mut ClientRequest, client: SocketAddr, config: &Config) -> Next {
+    let rejected = request.rare.as_mut().and_then(|rare| rare.rejected.take());
+    let by_no_rule = || Failure::Denied { why: DenyReason::NoMatch, rule: None }.into();
+    let Rejected { why, hook } = rejected.unwrap_or_else(by_no_rule);
+    let told = reason(&why, request.upstream().is_some());
+    let refused = Record::Refused { parties: request.parties(client, config), why }.into();
+    let hook = hook.and_then(|hook| request.run(hook, client, config));
+    refusing([refused, Action::Refuse(told)].into_iter().chain(hook).collect())
+}
+
+/// The actions tell the worker to refuse.
+fn refusing(mut actions: Vec<Action>) -> Next {
+    actions.push(Action::Deadline(Some(REFUSED_LIMIT)));
+    Next::phase(Phase::Refusing, actions)
+}
+
+/// What the client is told; a call that failed towards a next server says nothing of the destination.
+fn reason(why: &Failure, upstream: bool) -> RefusalReason {
+    match why {
+        Failure::Denied { why: DenyReason::NoIdentd, .. } => RefusalReason::NoIdentd,
+        Failure::Denied { why: DenyReason::BadIdentity, .. } => RefusalReason::IdentityMismatch,
+        Failure::Denied { .. } | Failure::NoWay(_) | Failure::Guarded(_) => RefusalReason::NotAllowed,
+        Failure::NoInterface(_) => RefusalReason::NetworkUnreachable,
+        Failure::Unresolved => RefusalReason::HostUnreachable,
+        Failure::TimedOut => RefusalReason::TimedOut,
+        Failure::Call(_) if upstream => RefusalReason::General,
+        Failure::Call(FailedCall { errno, .. }) => reason_of(*errno),
+        Failure::Upstream(UpstreamFailure::Refused(why)) => *why,
+        Failure::Upstream(_) | Failure::Limited(_) => RefusalReason::General,
+    }
+}
+
+/// What the network says of a destination by failing a call.
+fn reason_of(errno: Errno) -> RefusalReason {
+    match errno {
+        Errno::NETUNREACH => RefusalReason::NetworkUnreachable,
+        Errno::HOSTUNREACH => RefusalReason::HostUnreachable,
+        Errno::CONNREFUSED => RefusalReason::ConnectionRefused,
+        Errno::TIMEDOUT => RefusalReason::TimedOut,
+        _ => RefusalReason::General,
+    }
+}
+
+/// Tells the worker to end the session.
+fn close(phase: Phase, mut actions: Vec<Action>) -> Next {
+    actions.extend([Action::End, Action::Deadline(Some(CLOSING_LIMIT))]);
+    Next::phase(phase, actions)
+}
+
+/// What ends a request that is being carried out: the client, the worker, new rules, or the end of the daemon.
+pub(super) fn interrupted(
+    event: Event,
+    request: &ClientRequest,
+    client: SocketAddr,
+    config: &Config,
+) -> Next {
+    match event {
+        Event::Recheck if !decision::is_permitted(request, client, config) => {
+            Next::refuse(Failure::Denied { why: DenyReason::Rule, rule: None })
+        }
+        Event::Closed { up: 0, down: 0, why: CloseReason::ClientGone(_) | CloseReason::NoResources } => {
+            Next::stay(vec![Action::Remove]).after(abandoned(
+                Abandonment::ClientGone,
+                request,
+                client,
+                config,
+            ))
+        }
+        Event::WorkerLost => Next::stay(vec![Action::Remove]).after(abandoned(
+            Abandonment::WorkerEnded,
+            request,
+            client,
+            config,
+        )),
+        Event::Stop => close(Phase::Closing, abandoned(Abandonment::Stopping, request, client, config)),
+        event => out_of_turn(&event),
+    }
+}
+
+/// A request that comes to nothing and is not answered.
+fn abandoned(why: Abandonment, request: &ClientRequest, client: SocketAddr, config: &Config) -> Vec<Action> {
+    let mut actions = bind::strangers(request, client, config);
+    actions.push(Record::Abandoned { parties: request.parties(client, config), why }.into());
+    actions
+}
+
+/// What ends a relay.
+pub(super) fn relaying(
+    event: Event,
+    request: &mut ClientRequest,
+    client: SocketAddr,
+    config: &Config,
+) -> Next {
+    match event {
+        Event::Closed { up, down, why } if may_end_a_relay(why) => {
+            ended(Some(RelayEnd { why, up, down }), request, client, config)
+        }
+        Event::WorkerLost => ended(None, request, client, config),
+        Event::Recheck => recheck(request, client, config),
+        // The relay goes on being a relay until the worker has said what it moved.
+        Event::Stop => close(Phase::Relaying, Vec::new()),
+        Event::Deadline => overdue(),
+        event => out_of_turn(&event),
+    }
+}
+
+fn ended(end: Option<RelayEnd>, request: &ClientRequest, client: SocketAddr, config: &Config) -> Next {
+    let ended = Record::Ended { parties: request.parties(client, config), end }.into();
+    Next::stay(vec![ended, Action::Remove])
+}
+
+fn recheck(request: &mut ClientRequest, client: SocketAddr, config: &Config) -> Next {
+    if request.revoked || decision::is_permitted(request, client, config) {
+        return Next::nothing();
+    }
+    request.revoked = true;
+    close(Phase::Relaying, vec![Record::Revoked(request.parties(client, config)).into()])
+}
+
+fn may_end_a_relay(why: CloseReason) -> bool {
+    matches!(
+        why,
+        CloseReason::Finished
+            | CloseReason::ClientFailed(_)
+            | CloseReason::ServerFailed(_)
+            | CloseReason::Idle
+            | CloseReason::Ended
+            | CloseReason::ClientGone(_)
+            | CloseReason::NoResources
+    )
+}
+
+/// What follows once the worker has been told to refuse or to end.
+pub(super) fn closing(phase: Phase, event: &Event) -> Next {
+    match (phase, event) {
+        (_, Event::Closed { .. } | Event::WorkerLost) => Next::stay(vec![Action::Remove]),
+        (Phase::Refusing, Event::Deadline | Event::Stop) => close(Phase::Closing, Vec::new()),
+        (_, Event::Deadline) => overdue(),
+        // It was said before the worker had heard that the session ends. A second one was not.
+        (Phase::ClosingUnread, Event::Requested(_)) => Next::phase(Phase::Closing, Vec::new()),
+        (_, event) => out_of_turn(event),
+    }
+}
+
+fn overdue() -> Next {
+    Next::violation("a session is not closed when it has to be")
+}
+
+/// What a worker may not say just now is a violation. What else comes is nothing that is waited for any longer.
+pub(super) fn out_of_turn(event: &Event) -> Next {
+    match event {
+        Event::Requested(_) => Next::violation("a request out of turn"),
+        Event::Closed { .. } => Next::violation("an end that cannot be"),
+        _ => Next::nothing(),
+    }
+}

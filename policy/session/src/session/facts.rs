@@ -1,0 +1,125 @@
+//! What a decision may have to know: facts are asked for one after the other, and each answer leads to a new decision.
+
+use crate::config::Config;
+use crate::record::Failure;
+use crate::session::decision;
+use crate::session::event::{Action, Candidate, Fact};
+use crate::session::next::Next;
+use crate::session::phase::Phase;
+use crate::session::request::ClientRequest;
+use crate::settings::{UpstreamNames, seconds};
+use sockd_common::message::request::Destination;
+use sockd_common::message::resolver::{Answer, Query};
+use sockd_policy::{HostName, Identity, Need, canonical};
+use std::net::{IpAddr, SocketAddr};
+
+/// Begins with the addresses of the destination, and what they are to this host.
+pub(super) fn begin(destination: Destination, request: &mut ClientRequest, config: &Config) -> Next {
+    match destination {
+        Destination::Address(address) => classify(vec![address], request, config),
+        Destination::Name(_)
+            if config.settings.upstream_names == UpstreamNames::Always
+                && decision::goes_unresolved(request, config) =>
+        {
+            unresolved(request)
+        }
+        // There are nameservers that know a name only as the client writes it.
+        Destination::Name(written) => {
+            ask(Fact::Addresses, Action::Resolve(Query::Addresses(written)), config)
+        }
+    }
+}
+
+/// Asks for a fact, and waits for it as long as the settings say.
+pub(super) fn ask(fact: Fact, action: Action, config: &Config) -> Next {
+    let limit = match fact {
+        Fact::Identity => config.settings.ident_limit,
+        _ => config.settings.resolve_limit,
+    };
+    Next::phase(Phase::Asking(fact), vec![Action::Deadline(Some(seconds(limit))), action])
+}
+
+/// Asks for what a decision needs.
+pub(super) fn need(need: Need, request: &ClientRequest, client: SocketAddr, config: &Config) -> Next {
+    let (fact, action) = match need {
+        Need::SourceNames => (Fact::SourceNames, Action::Resolve(Query::Names(client.ip()))),
+        Need::DestinationNames => (Fact::DestinationNames, Action::Resolve(Query::Names(request.target()))),
+        Need::Identity => (Fact::Identity, Action::AskIdent),
+    };
+    ask(fact, action, config)
+}
+
+/// What the log has to know although no decision needs it.
+pub(super) fn wanted_for_the_log(request: &ClientRequest, config: &Config) -> Option<Need> {
+    let names = (&request.source_names, &request.destination_names);
+    match names {
+        _ if !config.settings.reverse_names => None,
+        (None, _) => Some(Need::SourceNames),
+        (_, None) => Some(Need::DestinationNames),
+        _ => None,
+    }
+}
+
+/// The resolver has told the addresses of the destination's name.
+pub(super) fn addresses(answer: Answer, request: &mut ClientRequest, config: &Config) -> Next {
+    match answer {
+        Answer::Addresses(addresses) => classify(addresses.into_vec(), request, config),
+        _ if decision::goes_unresolved(request, config) => unresolved(request),
+        _ => Next::refuse(Failure::Unresolved),
+    }
+}
+
+fn classify(addresses: Vec<IpAddr>, request: &ClientRequest, config: &Config) -> Next {
+    let addresses = addresses.into_iter().map(canonical).collect();
+    ask(Fact::Kinds, Action::Classify(addresses, request.port), config)
+}
+
+/// The name is left to a next server.
+fn unresolved(request: &mut ClientRequest) -> Next {
+    request.unresolved = true;
+    Next::decide()
+}
+
+/// It is known what the addresses of the destination are to this host.
+pub(super) fn kinds(candidates: Vec<Candidate>, request: &mut ClientRequest) -> Next {
+    request.candidates = candidates.into();
+    Next::decide()
+}
+
+/// The resolver has told the names of the client.
+pub(super) fn source_names(answer: Answer, request: &mut ClientRequest) -> Next {
+    request.source_names = Some(names(answer));
+    Next::decide()
+}
+
+/// The resolver has told the names of the destination.
+pub(super) fn destination_names(answer: Answer, request: &mut ClientRequest) -> Next {
+    request.destination_names = Some(names(answer));
+    Next::decide()
+}
+
+/// identd has told who the client is, or nobody has.
+pub(super) fn identity(identity: Identity, request: &mut ClientRequest) -> Next {
+    request.identity = Some(identity);
+    Next::decide()
+}
+
+/// A fact about the destination or the client did not come in time.
+pub(super) fn late(fact: Fact, request: &mut ClientRequest, config: &Config) -> Next {
+    match fact {
+        Fact::Identity => identity(Identity::Unknown, request),
+        Fact::SourceNames => source_names(Answer::Failed, request),
+        Fact::DestinationNames => destination_names(Answer::Failed, request),
+        _ => addresses(Answer::Failed, request, config),
+    }
+}
+
+/// Names as the resolver gave them; what is no host name is none.
+fn names(answer: Answer) -> Box<[HostName]> {
+    match answer {
+        Answer::Names(names) => {
+            names.into_vec().iter().filter_map(|name| HostName::parse(name.as_bytes()).ok()).collect()
+        }
+        _ => Box::default(),
+    }
+}

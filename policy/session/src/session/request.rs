@@ -1,0 +1,221 @@
+//! What a client has asked for, and the facts about it so far.
+
+use crate::config::Config;
+use crate::hook_values::Values;
+use crate::record::{Failure, Parties};
+use crate::session::chain::Chain;
+use crate::session::event::{Action, Candidate};
+use crate::settings::Commands;
+use sockd_common::message::request::Destination;
+use sockd_common::message::{self, ident::IdentUser};
+use sockd_policy::{Command, DenyReason, HostName, Identity, UserId, parse_destination};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// The request and the facts gathered for it, for as long as the session is there.
+#[derive(Debug)]
+pub(super) struct ClientRequest {
+    pub(super) command: Command,
+    /// The destination was a name.
+    pub(super) named: bool,
+    /// The name has no address here: there are no candidates, and only a next server can find it.
+    pub(super) unresolved: bool,
+    pub(super) user: UserId,
+    pub(super) port: u16,
+    pub(super) candidates: Box<[Candidate]>,
+    /// The candidates before this one have been tried or refused.
+    pub(super) current: usize,
+    pub(super) source_names: Option<Box<[HostName]>>,
+    pub(super) destination_names: Option<Box<[HostName]>>,
+    pub(super) identity: Option<Identity>,
+    /// The port of the peer of a BIND.
+    pub(super) peer_port: Option<u16>,
+    /// The line that permits it; 0 where none has.
+    pub(super) rule: u32,
+    pub(super) rare: Option<Box<Rare>>,
+    /// The commands of the permitting lines have been run: not again for the next address of the same name.
+    pub(super) hooks_run: bool,
+    /// New rules refuse it, and the worker has been told to end it.
+    pub(super) revoked: bool,
+}
+
+/// What most requests never have.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Others than the peer of a BIND that came to its port.
+    pub(super) strangers: u32,
+    /// What is reported when no candidate is left.
+    pub(super) rejected: Option<Rejected>,
+    /// The way of the candidate, where it leads through next servers.
+    pub(super) chain: Option<Chain>,
+}
+
+/// Why a candidate came to nothing.
+#[derive(Debug)]
+pub(super) struct Rejected {
+    pub(super) why: Failure,
+    /// The command of the rules that is to be run.
+    pub(super) hook: Option<String>,
+}
+
+impl From<Failure> for Rejected {
+    fn from(why: Failure) -> Self {
+        Self { why, hook: None }
+    }
+}
+
+impl ClientRequest {
+    /// Takes a request from the worker that has read it, with its destination as it is to be found out about; nothing
+    /// where it names no host.
+    pub(super) fn read(request: message::request::Request) -> Option<(Self, Destination)> {
+        let (name, destination) = match request.destination {
+            Destination::Name(written) => match parse_destination(written.as_bytes()).ok()? {
+                sockd_policy::Destination::Name(name) => (Some(name), Destination::Name(written)),
+                sockd_policy::Destination::Address(address) => (None, Destination::Address(address)),
+            },
+            destination @ Destination::Address(_) => (None, destination),
+        };
+        let read = Self {
+            command: match request.command {
+                message::request::Command::Connect => Command::Connect,
+                message::request::Command::Bind => Command::Bind,
+            },
+            named: name.is_some(),
+            unresolved: false,
+            user: UserId::parse(request.user.as_bytes()).ok()?,
+            port: request.port,
+            candidates: Box::default(),
+            current: 0,
+            source_names: None,
+            destination_names: name.map(|name| [name].into()),
+            identity: None,
+            peer_port: None,
+            rule: 0,
+            rare: None,
+            hooks_run: false,
+            revoked: false,
+        };
+        Some((read, destination))
+    }
+
+    /// As messages have it.
+    pub(super) fn command(&self) -> message::request::Command {
+        match self.command {
+            Command::Connect => message::request::Command::Connect,
+            Command::Bind => message::request::Command::Bind,
+        }
+    }
+
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(super) fn chain(&mut self) -> &mut Chain {
+        self.rare().chain.get_or_insert_default()
+    }
+
+    /// The candidate is reached without next servers.
+    pub(super) fn go_direct(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.chain = None;
+        }
+    }
+
+    /// The candidate that is being decided on or tried.
+    pub(super) fn candidate(&self) -> Option<Candidate> {
+        self.candidates.get(self.current).copied()
+    }
+
+    /// Its address; that of the last one where none is left.
+    pub(super) fn target(&self) -> IpAddr {
+        let candidate = self.candidates.get(self.current).or(self.candidates.last());
+        candidate.map_or(Ipv4Addr::UNSPECIFIED.into(), |candidate| candidate.address)
+    }
+
+    /// The next server that was tried last.
+    pub(super) fn upstream(&self) -> Option<SocketAddr> {
+        self.rare.as_ref()?.chain.as_ref()?.current()
+    }
+
+    /// The candidate has come to nothing: the next one is decided on.
+    pub(super) fn reject(&mut self, rejected: Rejected) {
+        self.current = self.current.saturating_add(1);
+        // A destination that could be reached by the rules says more than one that could not.
+        let reached =
+            |kept: &Rejected| matches!(kept.why, Failure::Call(_) | Failure::TimedOut | Failure::Upstream(_));
+        let is_kept = self.rare.as_ref().and_then(|rare| rare.rejected.as_ref()).is_some_and(reached);
+        // An identity that is wrong for one address is wrong for all.
+        if let Failure::Denied { why: DenyReason::NoIdentd | DenyReason::BadIdentity, .. } = rejected.why {
+            self.reject_all(rejected);
+        } else if !is_kept {
+            self.rare().rejected = Some(rejected);
+        }
+    }
+
+    /// No candidate is left.
+    pub(super) fn reject_all(&mut self, rejected: Rejected) {
+        self.current = self.candidates.len().max(1);
+        self.rare().rejected = Some(rejected);
+    }
+
+    /// As records have it.
+    pub(super) fn parties(&self, client: SocketAddr, config: &Config) -> Parties {
+        let anybody = self.candidates.first().filter(|first| first.address.is_unspecified());
+        let tried = anybody.or(self.candidates.get(self.current)).or(self.candidates.last());
+        Parties {
+            command: self.command,
+            client,
+            client_name: first(&self.source_names).cloned(),
+            claimed_user: self.user.clone(),
+            verified_user: self.verified_user().cloned(),
+            destination: tried.map(|tried| tried.address),
+            destination_name: first(&self.destination_names).cloned(),
+            port: self.port,
+            service: config.services.name_of(self.port).map(Into::into),
+            peer_port: self.peer_port,
+            upstream: self.upstream(),
+            rule: Some(self.rule).filter(|rule| *rule != 0),
+        }
+    }
+
+    /// Runs a command of the rules, where commands are run.
+    pub(super) fn run(&self, hook: String, client: SocketAddr, config: &Config) -> Option<Action> {
+        if config.settings.commands == Commands::Off {
+            return None;
+        }
+        let name = |names| first(names).map(|name| name.as_str().to_owned());
+        let values = Values {
+            source_name: name(&self.source_names),
+            source: client.ip(),
+            command: self.command(),
+            service: config.services.name_of(self.port).map(Into::into),
+            port: self.port,
+            ident_user: self.verified_user().and_then(|user| IdentUser::new(user.as_bytes())),
+            user: message::UserId::new(self.user.as_bytes())?,
+            destination_name: name(&self.destination_names),
+            destination: self.target(),
+        };
+        Some(Action::Run(hook, Box::new(values)))
+    }
+
+    fn verified_user(&self) -> Option<&UserId> {
+        match self.identity.as_ref()? {
+            Identity::Known(user) => Some(user),
+            Identity::Unknown => None,
+        }
+    }
+}
+
+fn first(names: &Option<Box<[HostName]>>) -> Option<&HostName> {
+    names.as_ref()?.first()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each relay has one, however long it is idle. malloc(3) adds 8 bytes and rounds up to a multiple of 16.
+    #[test]
+    fn a_request_stays_small() {
+        assert!(size_of::<ClientRequest>() <= 120, "{}", size_of::<ClientRequest>());
+    }
+}
