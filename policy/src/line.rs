@@ -9,14 +9,22 @@ use sockd_table::{HostName, LONGEST_LINE, Network, Pattern, is_mistyped_address}
 
 use crate::error::{Faults, LineError};
 
-/// Calls `read` with number (from 1) and bytes of every line; over-long lines and lines with a NUL are faults and are
-/// not read. The classic reader split long lines, so that the tail of a comment could become a rule.
+/// The text of a file without the byte order mark that some editors write at its start.
+///
+/// The mark is not seen in an editor, and with it the first word of a file would be another word: a user list would miss
+/// its first user.
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
+/// Calls `read` with the number (from 1) and the bytes of every line. A line that is too long or has a NUL is a fault and
+/// is not read. The classic reader split long lines, so that the tail of a comment could become a rule.
 pub(crate) fn each_line<'t>(
     text: &'t [u8],
     faults: &mut Faults,
     mut read: impl FnMut(usize, &'t [u8]) -> Result<(), LineError>,
 ) {
-    for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
+    for (number, line) in (1..).zip(without_mark(text).split(|byte| *byte == b'\n')) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let outcome = if line.len() > LONGEST_LINE {
             Err(LineError::new(

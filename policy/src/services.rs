@@ -3,6 +3,8 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 
+use crate::line::without_mark;
+
 /// The TCP services by name and by port.
 #[derive(Debug, Clone, Default)]
 pub struct Services {
@@ -15,7 +17,7 @@ impl Services {
     /// library does; of two lines for one name or port the first counts.
     pub fn parse(text: &[u8]) -> Services {
         let mut services = Services::default();
-        for line in text.split(|byte| *byte == b'\n') {
+        for line in without_mark(text).split(|byte| *byte == b'\n') {
             let _ = services.add(line);
         }
         services

@@ -11,7 +11,7 @@
 use serde_json::Value;
 use sockd_policy::{
     Deny, DenyReason, FactState, Facts, HostName, IdentMode, Identity, LineError, Need, Pattern, Request,
-    Route, RuleSet, Services, UserId, Verdict, parse_conf, parse_routes,
+    Route, RuleSet, Services, UserId, Verdict, parse_conf, parse_routes, parse_upstreams,
 };
 
 /// Ids between blanks, tabs and commas, comments, and `yes` only inside a comment.
@@ -457,6 +457,44 @@ fn what_once_opened_firewalls_is_an_error() {
         "# \0",
     ] {
         assert_eq!(conf(&format!("# first\n{line}\n")).err().map(|errors| errors[0].line), Some(2), "{line}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_at_the_start_of_a_file_says_nothing() {
+    let marked = |text: &str| format!("\u{feff}{text}");
+    for text in
+        ["deny 10.0.0.0/8\npermit ALL 0.0.0.0\n", "#BAD_ID: mail %u\ndeny 10.0.0.0/8\n", "# none\n", ""]
+    {
+        assert_eq!(conf(&marked(text)), conf(text), "{text:?}");
+    }
+    assert_eq!(faults(&marked("allow\n")), ["line 1: expected permit or deny, found \"allow\""]);
+    // Elsewhere it is a character like any other.
+    for text in
+        ["\n\u{feff}deny 10.0.0.0/8\n", "\u{feff}\u{feff}deny 10.0.0.0/8\n", "deny\u{feff} 10.0.0.0/8\n"]
+    {
+        assert!(conf(text).is_err(), "{text:?}");
+    }
+    let routes = "10.9.9.1 11.0.0.0/8\n";
+    assert_eq!(parse_routes(marked(routes).as_bytes()), parse_routes(routes.as_bytes()));
+    let upstreams = "direct 11.0.0.0/8\n";
+    let parse = |text: &str| parse_upstreams(text.as_bytes(), &services(), &mut |_| Err(String::new()));
+    assert_eq!(parse(&marked(upstreams)), parse(upstreams));
+    assert_eq!(Services::parse(marked("telnet 23/tcp\n").as_bytes()).port_of("telnet"), Some(23));
+}
+
+#[test]
+fn the_first_name_of_a_user_file_counts_behind_a_byte_order_mark() {
+    for list in ["deny", "permit"] {
+        let text = format!("{list} *=/users ALL 0.0.0.0\n");
+        let rules = |users: &'static str| {
+            parse_conf(text.as_bytes(), &services(), &mut |_| Ok(users.into())).unwrap()
+        };
+        let line = if list == "deny" { -1 } else { 1 };
+        for user in ["ann", "bob"] {
+            let asked = Asked::of("10.0.0.1", "20.0.0.1").user(user);
+            assert_eq!(asked.line(&rules("\u{feff}ann\nbob\n")), line, "{list} {user}");
+        }
     }
 }
 
