@@ -391,6 +391,23 @@ fn a_batch_gives_a_verdict_a_line() {
 }
 
 #[test]
+fn a_byte_order_mark_in_front_of_a_file_changes_nothing() {
+    let place = Place::new();
+    place.write("c.route", "\u{feff}10.9.9.1 20.0.0.0/8\n");
+    let (status_of, lines) = decided(
+        &place,
+        "\u{feff}permit ALL 0.0.0.0\n",
+        &["-R", "c.route", "u", "10.1.2.3", "20.0.0.1", "23"],
+    );
+    assert_eq!(status_of, 1);
+    assert_eq!(lines[0], "Line 1: permit ALL 0.0.0.0");
+    assert_eq!(lines[2], "Line 1: 10.9.9.1 20.0.0.0/8");
+    place.write("requests", "\u{feff}u 10.1.2.3 20.0.0.1 23\n");
+    let output = place.run(TEST, &["-C", "c.conf", "--batch", "requests"]);
+    assert_eq!((status(&output), text(&output)), (0, "permit line 1\n".into()));
+}
+
+#[test]
 fn lint_warns_about_lines_that_are_hardly_meant() {
     let place = Place::new();
     place.write("c.conf", "deny 10.0.0.0/8\ndeny 10.1.0.0/16\n");

@@ -19,6 +19,7 @@ pub(super) fn run(trial: &Trial, path: &Path) -> Result<bool, Fault> {
     let text = std::fs::read_to_string(path).map_err(Fault::Unreadable)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let mut all = true;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     for (number, line) in (1..).zip(text.lines()) {
         let Some(answer) = answer(trial, line) else { continue };
         let answer = answer.unwrap_or_else(|complaint| {

@@ -62,6 +62,7 @@ fn route(trial: &Trial, asked: &Asked, outcome: &Outcome) -> bool {
     };
     let text =
         if trial.text.is_empty() { String::new() } else { std::fs::read_to_string(path).unwrap_or_default() };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let written = (line as usize).checked_sub(1).and_then(|place| text.lines().nth(place)).map(str::to_owned);
     eprintln!("Line {line}: {}", written.unwrap_or_else(|| format!("from {source}")));
     true

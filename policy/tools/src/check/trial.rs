@@ -7,7 +7,7 @@ use sockd_policy::guard::{self, AddressKind, Refusal};
 use sockd_policy::hook::Values;
 use sockd_policy::{
     Command, DenyReason, FactState, Facts, HostName, IdentMode, Identity, Permit, Request, Route, Routes,
-    RuleRef, RuleSet, Services, Upstream, Upstreams, UserId, Verdict, Way,
+    RuleRef, RuleSet, Services, Upstream, Upstreams, UserId, Verdict, Way, without_mark,
 };
 
 use crate::cli::{Check, Ident};
@@ -166,7 +166,10 @@ fn optional(
 /// The lines of a text as they are written.
 fn lines(path: &Path) -> Vec<String> {
     let text = std::fs::read(path).unwrap_or_default();
-    text.split(|byte| *byte == b'\n').map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+    without_mark(&text)
+        .split(|byte| *byte == b'\n')
+        .map(|line| String::from_utf8_lossy(line).into_owned())
+        .collect()
 }
 
 fn ident_mode(ident: Ident) -> IdentMode {
