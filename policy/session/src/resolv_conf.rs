@@ -3,6 +3,7 @@
 use sockd_common::bounded::BoundedVec;
 use sockd_common::message::Name;
 use sockd_common::message::resolver::ToResolver;
+use sockd_policy::without_mark;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// What resolv.conf says; nameservers beyond the third are left out, as the C library does.
@@ -28,7 +29,7 @@ impl ResolvConf {
             attempts: 2,
             by_tcp: false,
         };
-        for line in text.split(|byte| *byte == b'\n') {
+        for line in without_mark(text).split(|byte| *byte == b'\n') {
             let Ok(line) = std::str::from_utf8(line) else { continue };
             let mut words = line.split_whitespace();
             match words.next() {
@@ -106,6 +107,12 @@ mod tests {
         assert_eq!(conf.server(4), Some("[2001:db8::1]:53".parse().unwrap()));
         assert_eq!((conf.ndots, conf.timeout, conf.attempts), (2, 1, 5));
         assert_eq!(conf.search, ["a.example", "b.example"].map(|name| Name::new(name.as_bytes()).unwrap()));
+    }
+
+    #[test]
+    fn a_byte_order_mark_does_not_hide_the_first_nameserver() {
+        let conf = ResolvConf::parse("\u{feff}nameserver 192.0.2.1\nnameserver 192.0.2.2\n".as_bytes());
+        assert_eq!(conf, ResolvConf::parse(b"nameserver 192.0.2.1\nnameserver 192.0.2.2\n"));
     }
 
     #[test]

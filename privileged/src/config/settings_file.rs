@@ -7,6 +7,8 @@ use sockd_session::settings::Settings;
 pub fn parse(text: &str) -> Result<Settings, String> {
     // `user: "x"` means what `user: Some("x")` does.
     let options = ron::Options::default().with_default_extension(Extensions::IMPLICIT_SOME);
+    // Some editors write a byte order mark at the start of a file.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let settings: Settings = options.from_str(text).map_err(|error| {
         format!("line {}, column {}: {}", error.span.start.line, error.span.start.col, error.code)
     })?;
@@ -21,6 +23,7 @@ mod tests {
     #[test]
     fn an_empty_settings_file_gives_the_defaults() {
         assert_eq!(parse("()").unwrap(), Settings::default());
+        assert_eq!(parse("\u{feff}()").unwrap(), Settings::default());
     }
 
     #[test]

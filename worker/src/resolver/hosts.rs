@@ -33,6 +33,10 @@ impl Hosts {
     /// Reads the file: an address, its canonical name, and further names in each line, `#` begins a comment. Like
     /// the C library, passes over what is no address or no name.
     pub fn parse(mut text: Vec<u8>) -> Self {
+        // Some editors write a byte order mark at the start of a file.
+        if text.starts_with(b"\xef\xbb\xbf") {
+            text.drain(..3);
+        }
         text.make_ascii_lowercase();
         let lines = text.split(|&octet| octet == b'\n');
         let mut by_name: Vec<_> = lines.flat_map(|line| entries(line, &text)).take(MAX_ENTRIES).collect();
@@ -104,6 +108,14 @@ mod tests {
     fn names(address: &str) -> Vec<String> {
         let names = Hosts::parse(FILE.to_vec()).names(address.parse().unwrap());
         names.iter().map(|name| name.as_str().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_byte_order_mark_does_not_hide_the_first_line() {
+        let hosts = Hosts::parse("\u{feff}192.0.2.1 www.example\n".into());
+        let name = HostName::from_text(b"www.example").unwrap();
+        assert_eq!(hosts.addresses(&name), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(hosts.names("192.0.2.1".parse().unwrap()), [name]);
     }
 
     #[test]
