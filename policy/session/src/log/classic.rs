@@ -4,41 +4,48 @@ use crate::log::{Level, errno, escape};
 use crate::record::{Abandonment, Failure, Parties, Record, RelayEnd, Unread, UpstreamFailure};
 use sockd_common::message::Errno;
 use sockd_policy::{Command, DenyReason, HostName};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
+
+/// Bytes of a line: few are longer.
+const USUAL: usize = 128;
 
 /// The lines of a record, in their order.
 pub fn lines(record: &Record) -> Vec<(Level, String)> {
     match record {
-        Record::Unread { client, why } => vec![notice(unread(*why, client.ip()))],
-        Record::Unverified(parties) => vec![notice(no_identd(parties))],
+        Record::Unread { client, why } => vec![unread(*why, client.ip())],
+        Record::Unverified(parties) => vec![no_identd(parties)],
         Record::Connected(parties) => {
-            vec![notice(format!("connected -- {}{}{}", Line(parties), PeerPort(parties), Using(parties)))]
+            let (line, peer_port, using) = (Line(parties), PeerPort(parties), Using(parties));
+            vec![notice(format_args!("connected -- {line}{peer_port}{using}"))]
         }
         Record::Refused { parties, why } => refused(parties, why),
-        Record::Abandoned { parties, why } => vec![notice(failed_upstream(parties, abandonment(*why)))],
+        Record::Abandoned { parties, why } => vec![failed_upstream(parties, abandonment(*why))],
         Record::Stranger { parties, peer } => {
             let what = format_args!("connected to wrong host {} ({})", peer.ip(), peer.port());
-            vec![notice(failed(parties, what))]
+            vec![failed(parties, what)]
         }
         Record::Strangers { parties, number } => {
-            vec![notice(failed(parties, format_args!("connected to wrong hosts {number} times more")))]
+            vec![failed(parties, format_args!("connected to wrong hosts {number} times more"))]
         }
-        Record::Revoked(parties) => vec![notice(denied(parties))],
+        Record::Revoked(parties) => vec![denied(parties)],
         Record::Ended { parties, end } => ended(parties, *end),
     }
 }
 
-fn notice(line: String) -> (Level, String) {
-    (Level::Notice, line)
+fn notice(line: fmt::Arguments<'_>) -> (Level, String) {
+    let mut text = String::with_capacity(USUAL);
+    // Writing into a string does not fail.
+    let _ = text.write_fmt(line);
+    (Level::Notice, text)
 }
 
-fn unread(why: Unread, client: IpAddr) -> String {
-    let in_get_dst = |what: &str| format!("Error in GetDst: {what}; from host {client}");
-    let error = |what: &str| format!("error -- {what} from host {client}");
+fn unread(why: Unread, client: IpAddr) -> (Level, String) {
+    let in_get_dst = |what: &str| notice(format_args!("Error in GetDst: {what}; from host {client}"));
+    let error = |what: &str| notice(format_args!("error -- {what} from host {client}"));
     match why {
         Unread::WrongVersion(version) => {
-            format!("error -- wrong version (0x{version:2x}) from host {client}.")
+            notice(format_args!("error -- wrong version (0x{version:2x}) from host {client}."))
         }
         Unread::UndefinedCommand(command) => error(&format!("undefined command (0x{command:2x})")),
         Unread::CutShort | Unread::ClientFailed(Errno(0)) => in_get_dst("Success"),
@@ -54,30 +61,30 @@ fn unread(why: Unread, client: IpAddr) -> String {
 fn refused(parties: &Parties, why: &Failure) -> Vec<(Level, String)> {
     match why {
         Failure::Denied { why: DenyReason::NoIdentd, .. } => {
-            vec![notice(no_identd(parties)), notice(denied(parties))]
+            vec![no_identd(parties), denied(parties)]
         }
         Failure::Denied { why: DenyReason::BadIdentity, .. } => {
-            vec![notice(alert(parties)), notice(denied(parties))]
+            vec![alert(parties), denied(parties)]
         }
-        Failure::Denied { .. } | Failure::NoWay(_) => vec![notice(denied(parties))],
+        Failure::Denied { .. } | Failure::NoWay(_) => vec![denied(parties)],
         Failure::Guarded(refusal) => {
-            vec![notice(denied(parties)), notice(format!("guarded destination: {refusal}"))]
+            vec![denied(parties), notice(format_args!("guarded destination: {refusal}"))]
         }
         Failure::NoInterface(address) => {
             let line = format!("***Cannot find appropriate interface to communicate with {address}");
-            vec![(Level::Err, line), notice(denied(parties))]
+            vec![(Level::Err, line), denied(parties)]
         }
         Failure::Unresolved => {
             let what = format_args!("the destination's name cannot be resolved");
-            vec![notice(failed(parties, what))]
+            vec![failed(parties, what)]
         }
         Failure::Call(failed) => {
             let what = format_args!(".  Error code: {}() {}", failed.call, errno::text(failed.errno));
-            vec![notice(format!("failed -- {}{what}{}", Line(parties), Using(parties)))]
+            vec![notice(format_args!("failed -- {}{what}{}", Line(parties), Using(parties)))]
         }
-        Failure::TimedOut => vec![notice(format!("timed-out -- {}{}", Line(parties), Using(parties)))],
-        Failure::Limited(limit) => vec![notice(failed(parties, format_args!("{limit}")))],
-        Failure::Upstream(why) => vec![notice(failed_upstream(parties, format_args!("{}", Upstream(why))))],
+        Failure::TimedOut => vec![notice(format_args!("timed-out -- {}{}", Line(parties), Using(parties)))],
+        Failure::Limited(limit) => vec![failed(parties, format_args!("{limit}"))],
+        Failure::Upstream(why) => vec![failed_upstream(parties, format_args!("{}", Upstream(why)))],
     }
 }
 
@@ -90,32 +97,35 @@ fn abandonment(why: Abandonment) -> fmt::Arguments<'static> {
 }
 
 fn ended(parties: &Parties, end: Option<RelayEnd>) -> Vec<(Level, String)> {
-    let line = format!("terminated -- {}{}{}", Line(parties), PeerPort(parties), Using(parties));
-    let bytes = end.map(|RelayEnd { up, down, .. }| {
-        format!("{up} bytes from {}, {down} bytes from {}", Source(parties), Destination(parties))
-    });
-    [Some(line), bytes].into_iter().flatten().map(notice).collect()
+    let (line, peer_port, using) = (Line(parties), PeerPort(parties), Using(parties));
+    let mut lines = vec![notice(format_args!("terminated -- {line}{peer_port}{using}"))];
+    if let Some(RelayEnd { up, down, .. }) = end {
+        let (source, destination) = (Source(parties), Destination(parties));
+        lines.push(notice(format_args!("{up} bytes from {source}, {down} bytes from {destination}")));
+    }
+    lines
 }
 
-fn denied(parties: &Parties) -> String {
-    format!("refused -- {}", Line(parties))
+fn denied(parties: &Parties) -> (Level, String) {
+    notice(format_args!("refused -- {}", Line(parties)))
 }
 
-fn failed(parties: &Parties, what: fmt::Arguments<'_>) -> String {
-    format!("failed -- {}. Error: {what}", Line(parties))
+fn failed(parties: &Parties, what: fmt::Arguments<'_>) -> (Level, String) {
+    notice(format_args!("failed -- {}. Error: {what}", Line(parties)))
 }
 
-fn failed_upstream(parties: &Parties, what: fmt::Arguments<'_>) -> String {
-    format!("failed -- {}. Error: {what}{}", Line(parties), Using(parties))
+fn failed_upstream(parties: &Parties, what: fmt::Arguments<'_>) -> (Level, String) {
+    notice(format_args!("failed -- {}. Error: {what}{}", Line(parties), Using(parties)))
 }
 
-fn no_identd(parties: &Parties) -> String {
-    format!("cannot connect to identd on {}", Source(parties))
+fn no_identd(parties: &Parties) -> (Level, String) {
+    notice(format_args!("cannot connect to identd on {}", Source(parties)))
 }
 
-fn alert(parties: &Parties) -> String {
+fn alert(parties: &Parties) -> (Level, String) {
     let real_user = parties.verified_user.as_ref().map_or("".into(), |user| escape(user.as_bytes()));
-    format!("*Alert*: real user is {real_user}, not {}", escape(parties.claimed_user.as_bytes()))
+    let claimed = escape(parties.claimed_user.as_bytes());
+    notice(format_args!("*Alert*: real user is {real_user}, not {claimed}"))
 }
 
 /// What is common to all lines about a request: `Connect from U(R)@SRC to DST (SERV)`.

@@ -64,7 +64,10 @@ impl Next {
 
     /// The same, after these actions.
     pub(super) fn after(mut self, mut actions: Vec<Action>) -> Self {
-        actions.append(&mut self.actions);
-        Self { actions, then: self.then }
+        if !actions.is_empty() {
+            actions.append(&mut self.actions);
+            self.actions = actions;
+        }
+        self
     }
 }
