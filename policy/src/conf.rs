@@ -138,7 +138,7 @@ pub(crate) fn ports(words: &mut Words, services: &Services) -> Result<Ports, Lin
 /// Checks a command and gives its number.
 pub(crate) fn template(builder: &mut Builder, number: usize, text: &str) -> Result<u32, LineError> {
     template::check(text).map_err(|error| {
-        LineError::expected(number, &format!("shell command ({error})"), Some(text.as_bytes()))
+        LineError::expected(number, &format!("a shell command with {error}"), Some(text.as_bytes()))
     })?;
     Ok(builder.template(text))
 }

@@ -44,6 +44,13 @@ fn shown(found: &[u8]) -> String {
     text
 }
 
+/// An error of the system without the number that the standard library puts behind its words.
+pub fn in_words(error: impl fmt::Display) -> String {
+    let text = format!("{error}");
+    let Some((before, behind)) = text.split_once(" (os error ") else { return text };
+    format!("{before}{}", behind.split_once(')').map_or("", |(_, behind)| behind))
+}
+
 impl fmt::Display for LineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {

@@ -34,7 +34,7 @@ mod user;
 pub use conf::parse_conf;
 pub use decide::{Deny, DenyReason, Permit, Verdict};
 pub use destination::{Destination, parse_destination};
-pub use error::LineError;
+pub use error::{LineError, in_words};
 pub use line::without_mark;
 pub use lint::{Warning, lint};
 pub use request::{Command, Facts, IdentMode, Identity, Need, Request};

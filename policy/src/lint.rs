@@ -91,7 +91,9 @@ fn opens_the_inside(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
                 .is_none()
     };
     let open = PRIVATE.iter().copied().chain(own).find(open)?;
-    Some(format!("permits destinations inside, such as {open:#}; a line above could deny them"))
+    Some(format!(
+        "permits destinations inside, such as {open:#}; a deny line above it would keep them closed"
+    ))
 }
 
 /// RFC 1918 and RFC 4193.
@@ -107,7 +109,7 @@ fn trusts_names(rule: &RuleRef, ident_default: IdentMode) -> Option<String> {
     let asked = rule.ident().unwrap_or(ident_default) != IdentMode::Off;
     (named && rule.permits() && !asked).then(|| {
         String::from(
-            "permits clients by name, which whoever answers for their addresses decides, without identd",
+            "permits clients by name, without identd: who runs the DNS of an address gives it any name",
         )
     })
 }

@@ -79,15 +79,20 @@ pub(crate) fn are_commands(table: &Table) -> bool {
     table.templates().all(is_command)
 }
 
+/// What may stand behind a `%`.
+const KNOWN: &str = "A a c p S s U u Z z %";
+
 impl fmt::Display for TemplateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TemplateError::Unknown(letter) => write!(f, "unknown substitution %{}", letter.escape_default()),
-            TemplateError::Trailing => f.write_str("% at the end"),
-            TemplateError::Empty => f.write_str("command without a letter or digit"),
-            TemplateError::Ambiguous => f.write_str(
-                "% right behind $, or without a blank before < or >, where it may mean something else",
-            ),
+            TemplateError::Unknown(letter) => {
+                write!(f, "one of {KNOWN} behind a %, and not %{}", letter.escape_default())
+            }
+            TemplateError::Trailing => write!(f, "one of {KNOWN} behind its last %"),
+            TemplateError::Empty => f.write_str("a letter or a digit in it"),
+            TemplateError::Ambiguous => {
+                f.write_str("no $ right before a value, and a blank between a value and < or >")
+            }
         }
     }
 }

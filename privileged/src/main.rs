@@ -16,17 +16,22 @@ fn main() {
     let status = match done {
         Ok(status) => status,
         Err(failure) => {
-            let mut log = Log::new(to);
-            for line in &failure.lines {
-                if to == LogTo::Syslog {
-                    eprintln!("sockd: {line}");
-                }
-                log.err(line);
-            }
-            log.finish();
+            tell(&failure.lines, to, options.check);
             failure.status
         }
     };
     // At once: what the runtime does at an ordinary end is not among the calls that the monitor has kept.
     sockd_lockdown::exit_now(status)
+}
+
+/// On standard error and in the log, but where both are the same; a check is for whoever asks for it alone.
+fn tell(lines: &[String], to: LogTo, is_check: bool) {
+    if is_check || (to == LogTo::Syslog && std::env::var_os("JOURNAL_STREAM").is_none()) {
+        lines.iter().for_each(|line| eprintln!("sockd: {line}"));
+    }
+    if !is_check {
+        let mut log = Log::new(to);
+        lines.iter().for_each(|line| log.err(line));
+        log.finish();
+    }
 }

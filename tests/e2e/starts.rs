@@ -63,7 +63,7 @@ const CASES: &[Case] = &[
         "a user file that is not there",
         "/etc/sockd.conf",
         b"\npermit *=/etc/nobodys 10.0.0.0/8\n",
-        &["/etc/sockd.conf: line 2: ", "/etc/nobodys", "expected a file that can be read", CHECK],
+        &["/etc/sockd.conf: line 2: user file /etc/nobodys: expected a file, found none", CHECK],
     ),
     file(
         "a route without an end",
@@ -87,7 +87,7 @@ const CASES: &[Case] = &[
         "a setting that is none",
         "/etc/sockd.ron",
         b"(\n  max_wrokers: 3,\n)\n",
-        &["/etc/sockd.ron: line 2, column ", "`max_wrokers`", "expected one of `isolation`", CHECK],
+        &["/etc/sockd.ron: line 2: expected the name of a setting, found \"max_wrokers\"", CHECK],
     ),
     file(
         "a setting out of its range",
@@ -99,7 +99,7 @@ const CASES: &[Case] = &[
         "settings that are no text",
         "/etc/sockd.ron",
         b"(\n\xff)\n",
-        &["/etc/sockd.ron: expected UTF-8", CHECK],
+        &["/etc/sockd.ron: line 2: expected text in UTF-8", CHECK],
     ),
     file(
         "a user that is not there",
@@ -129,40 +129,72 @@ const CASES: &[Case] = &[
     deed(
         "no rules",
         "rm /etc/sockd.conf",
-        &["/etc/sockd.conf: expected a file that can be read: No such file or directory", CHECK],
+        &["Unable to open config file (/etc/sockd.conf): expected a file, found none", CHECK],
     ),
     deed(
         "rules that others may write",
         "chmod 664 /etc/sockd.conf",
-        &["/etc/sockd.conf: expected no write permission for group and others, found mode 0664", CHECK],
+        &["(/etc/sockd.conf): expected no write permission for group and others, found mode 0664", CHECK],
     ),
     deed(
         "rules of another owner",
         "chown nobody /etc/sockd.conf",
-        &["/etc/sockd.conf: expected owner root, found owner id 65534", CHECK],
+        &[
+            "(/etc/sockd.conf): expected root or the user who starts sockd as its owner, found the user with id 65534",
+            CHECK,
+        ],
     ),
     deed(
         "a link in the place of the rules",
         "ln -sf /dev/zero /etc/sockd.conf",
-        &["/etc/sockd.conf: expected a regular file, found a symbolic link", CHECK],
+        &["(/etc/sockd.conf): expected a regular file, found a symbolic link", CHECK],
+    ),
+    file(
+        "rules without a rule",
+        "/etc/sockd.conf",
+        b"# permit 10.0.0.0/8\n",
+        &[
+            "/etc/sockd.conf has no rule yet, and every request would be refused: expected a line such as",
+            CHECK,
+        ],
+    ),
+    file(
+        "a word where a number has to be",
+        "/etc/sockd.ron",
+        b"(\n  max_workers: many,\n)\n",
+        &["/etc/sockd.ron: line 2: max_workers: expected a number from 1 to 65535, found \"many\"", CHECK],
+    ),
+    deed(
+        "a folder in the place of the settings",
+        "mkdir /etc/sockd.ron",
+        &["Unable to open file (/etc/sockd.ron): expected a regular file, found a folder", CHECK],
+    ),
+    deed(
+        "a folder that others may write",
+        "chmod 775 /etc",
+        &[
+            "Unable to open config file (/etc/sockd.conf): /etc: expected no write permission for group and others, \
+             found mode 0775",
+            CHECK,
+        ],
     ),
     words(
         "routes that are named and not there",
         "--log stderr --route /etc/missing",
         78,
-        &["/etc/missing: expected a file that can be read: No such file or directory", CHECK],
+        &["Unable to open file (/etc/missing): expected a file, found none", CHECK],
     ),
     words(
         "a folder for the process id that is not there",
         "--log stderr --pid-file /run/missing/pid",
         71,
-        &["--pid-file: /run/missing: expected a file that can be read: No such file or directory"],
+        &["--pid-file: /run/missing: expected a folder, found none"],
     ),
     words(
         "an address without a port",
         "--listen 127.0.0.1",
         2,
-        &["'127.0.0.1'", "--listen <ADDR:PORT>", "--help"],
+        &["'127.0.0.1'", "--listen <ADDR:PORT>", "expected an address and a port, such as ", "--help"],
     ),
 ];
 
@@ -186,6 +218,19 @@ fn whatever_stops_a_start_is_named_with_its_place_what_was_expected_and_the_comm
         if output.status.code() != Some(case.status) || !case.said.iter().all(|part| text.contains(part)) {
             wrong.push(format!("{}: {}, expected {:?}: {text}", case.what, output.status, case.said));
         }
+        let foreign =
+            ["os error", "struct", "variant", "Directory", "socket address syntax", "Off", "Client"];
+        if let Some(word) = foreign.iter().find(|word| text.contains(**word)) {
+            wrong.push(format!("{}: {word:?} is nobody's word: {text}", case.what));
+        }
+        // What stops the start stands there once, and names its file once.
+        for line in text.lines().map(|line| line.split_once("]: ").map_or(line, |(_, said)| said)) {
+            let again = text.lines().filter(|other| !line.is_empty() && other.ends_with(line)).count();
+            let path = line.split([' ', '(', ')', ':']).find(|word| word.starts_with("/etc/sockd."));
+            if again > 1 || path.is_some_and(|path| line.matches(path).count() > 1) {
+                wrong.push(format!("{}: said twice: {text}", case.what));
+            }
+        }
         // The advice has to be true: the check fails too.
         if case.status == 78 {
             let check = Start::bare(&host).words(case.words).words("--check").output();
@@ -204,14 +249,14 @@ fn a_port_that_is_taken_or_not_allowed_is_named_with_what_to_look_at() {
     let output = Start::new(&host, PERMIT_ALL).words("--log stderr --listen 127.0.0.1:1080").output();
     assert_eq!(output.status.code(), Some(71), "{output:?}");
     let text = said(&output);
-    assert!(text.contains("cannot listen on 127.0.0.1:1080: bind: Address already in use"), "{text}");
+    assert!(text.contains("cannot listen on 127.0.0.1:1080: Address already in use; "), "{text}");
     assert!(text.contains("`ss -ltnp`"), "{text}");
 
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", installed(&host)]);
     let output = host.output(command.args(["--log", "stderr", "--listen", "127.0.0.1:80"]));
     assert_eq!(output.status.code(), Some(71), "{output:?}");
-    assert!(said(&output).contains("cannot listen on 127.0.0.1:80: bind: Permission denied"), "{output:?}");
+    assert!(said(&output).contains("cannot listen on 127.0.0.1:80: Permission denied; "), "{output:?}");
     assert!(said(&output).contains("a port below 1024 needs root or sockd.socket"), "{output:?}");
 }
 

@@ -1,5 +1,8 @@
 //! What the server says about itself: at a start in the foreground, and to `sockd -ver`.
 
+use crate::config::counted;
+use crate::settings::Isolation;
+use sockd_policy::IdentMode;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -56,12 +59,32 @@ fn within_reach(place: &SocketAddr) -> SocketAddr {
     place
 }
 
-/// A daemon without rules could only refuse; a service manager is not to report that as success.
+/// Whether identd is asked where a rule does not say otherwise, for `--check`.
+pub fn identd(default: IdentMode) -> &'static str {
+    match default {
+        IdentMode::Off => "asks identd only where a rule says so",
+        IdentMode::Lenient => "asks identd; a client host without identd is served (-i)",
+        IdentMode::Strict => "asks identd; a client host without identd is refused (-I)",
+    }
+}
+
+/// Whom a worker serves, for `--check`.
+pub fn workers(isolation: Isolation) -> String {
+    match isolation {
+        Isolation::Client => "a worker process serves one client host".into(),
+        Isolation::Connection => "a worker process serves one connection".into(),
+        Isolation::Shared(number) => {
+            format!("{} serve all client hosts", counted(number.into(), "worker process"))
+        }
+    }
+}
+
+/// A server without rules could only refuse: that is neither a start nor a reload.
 pub fn no_rules(conf: &Path) -> String {
     let conf = conf.display();
     format!(
-        "{conf} has no rule yet, so that every request would be refused: write one (sockd.conf(5)), such as \
-         `permit 192.168.1.0 255.255.255.0`, check it with `sockd --check`, and start sockd again"
+        "{conf} has no rule yet, and every request would be refused: expected a line such as \
+         `permit 192.168.1.0 255.255.255.0`, see sockd.conf(5)"
     )
 }
 

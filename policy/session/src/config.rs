@@ -33,12 +33,11 @@ impl Config {
 
     /// What is in force, in a few words.
     pub fn summary(&self) -> String {
-        let warning = if self.rules.is_empty() { " (every request will be refused)" } else { "" };
         let routes = self.routes.as_ref().map(|routes| counted(routes.len(), "route"));
         let routes = routes.unwrap_or_else(|| "no route file".into());
         let upstreams = self.upstreams.as_ref().map(|lines| counted(lines.len(), "upstream line"));
         let upstreams = upstreams.map_or(String::new(), |lines| format!(", {lines}"));
-        format!("{}{warning}, {routes}{upstreams}", counted(self.rules.len(), "rule"))
+        format!("{}, {routes}{upstreams}", counted(self.rules.len(), "rule"))
     }
 }
 
@@ -73,7 +72,7 @@ mod tests {
             settings: Settings::default(),
             ident_default: IdentMode::Off,
         };
-        assert_eq!(config.summary(), "0 rules (every request will be refused), no route file");
+        assert_eq!(config.summary(), "0 rules, no route file");
         config.rules = rules("permit 10.0.0.0/8\n");
         config.routes = Some(parse_routes(b"10.0.0.1 0.0.0.0 0.0.0.0\n10.0.0.2 ALL 0.0.0.0\n").unwrap());
         assert_eq!(config.summary(), "1 rule, 2 routes");

@@ -328,6 +328,28 @@ pub fn line_of(text: &str, error: &str) -> String {
     line.map_or_else(String::new, |line| format!("line {}: ", line.saturating_add(1)))
 }
 
+/// What a setting takes, as the manual says it.
+pub fn takes(setting: &str) -> &'static str {
+    match setting {
+        "isolation" => "client, connection or shared(n)",
+        "sandbox" => "required or best_effort",
+        "relay" => "adaptive or splice",
+        "local_destinations" => "guarded or by_rules",
+        "commands" => "sh, argv or off",
+        "upstream_names" => "unresolved, always or never",
+        "bind_any" | "privileged_ports" | "recheck_on_reload" | "reverse_names" => "true or false",
+        "worker_ids" => "None or (first id, number of ids)",
+        "bind_ports" => "None or (first port, last port)",
+        "user" | "commands_user" => "None or the name of an account in quotes",
+        "upstream_file" => "None or the path of a file in quotes",
+        "upstream_server" => "None or servers in quotes, as \"host:port,host:port\"",
+        "upstream_user" => "None or a user id in quotes",
+        "max_workers" => "a number from 1 to 65535",
+        "worker_idle" | "stop_grace" => "a number of seconds",
+        _ => "a number from 1 to 4294967295",
+    }
+}
+
 /// A setting in seconds as a duration.
 pub fn seconds(setting: u32) -> Duration {
     Duration::from_secs(setting.into())

@@ -1,5 +1,6 @@
 //! `dump_sockdfc` and `dump_sockdfr`: a frozen file into a text that can be frozen again.
 
+use sockd_policy::in_words;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -29,7 +30,7 @@ fn list(program: &str, kind: Kind, options: &Dump) -> Result<(), u8> {
         .and_then(|()| policy.lines().try_for_each(|line| writeln!(out, "{line}")))
         .and_then(|()| out.flush());
     written.map_err(|error| {
-        eprintln!("{program}: Cannot write the listing: {error}");
+        eprintln!("{program}: Cannot write the listing: {}", in_words(error));
         exit::IO
     })
 }

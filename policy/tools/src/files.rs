@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 
 use sockd_policy::frozen::{self, FrozenError, Provenance};
 use sockd_policy::{
-    LineError, Routes, RuleSet, Services, Upstreams, parse_conf, parse_routes, parse_upstreams,
+    LineError, Routes, RuleSet, Services, Upstreams, in_words, parse_conf, parse_routes, parse_upstreams,
 };
 
 /// The kinds of files, with the names that the manuals give them.
@@ -70,7 +70,7 @@ impl Fault {
     pub fn messages(&self, path: &Path) -> Vec<String> {
         let path = path.display();
         match self {
-            Fault::Unreadable(error) => vec![format!("Cannot open {path}: {error}")],
+            Fault::Unreadable(error) => vec![format!("Cannot open {path}: {}", in_words(error))],
             Fault::Text(errors) => errors.iter().map(|error| format!("{path}: {error}")).collect(),
             Fault::Frozen(error) => vec![format!("{path}: {error}")],
         }
@@ -89,7 +89,7 @@ impl Policy {
             fs::metadata(path).and_then(|metadata| metadata.modified()).map_err(Fault::Unreadable)?;
         let (services, mut hashes) = (read_services(services), BTreeMap::new());
         let mut user_file = |path: &str| {
-            let users = fs::read(path).map_err(|error| error.to_string())?;
+            let users = fs::read(path).map_err(in_words)?;
             hashes.insert(path.to_owned(), frozen::hash(&users));
             Ok(users)
         };

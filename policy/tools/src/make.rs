@@ -1,5 +1,6 @@
 //! `make_sockdfc` and `make_sockdfr`: a text into a frozen file.
 
+use sockd_policy::in_words;
 use std::process::ExitCode;
 
 use crate::cli::{self, Make, exit};
@@ -16,7 +17,7 @@ fn freeze(program: &str, kind: Kind, options: &Make) -> Result<(), u8> {
     let outfile = or_default(&options.outfile, kind.frozen());
     let same = |a: &std::path::PathBuf| a.canonicalize().ok();
     if same(&infile).is_some() && same(&infile) == same(&outfile) {
-        eprintln!("{program}: {} is the text itself", outfile.display());
+        eprintln!("{program}: {}: expected another file than the text itself", outfile.display());
         return Err(exit::USAGE);
     }
     let (policy, from) = Policy::from_text(kind, &infile, &options.services).map_err(|fault| {
@@ -30,7 +31,7 @@ fn freeze(program: &str, kind: Kind, options: &Make) -> Result<(), u8> {
             WriteFault::Create(error) => (error, exit::CANNOT_CREATE),
             WriteFault::Write(error) => (error, exit::IO),
         };
-        eprintln!("{program}: Cannot write {}: {error}", outfile.display());
+        eprintln!("{program}: Cannot write {}: {}", outfile.display(), in_words(error));
         status
     })
 }

@@ -34,7 +34,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE", default_value = "/etc/sockd.ron")]
     pub settings: PathBuf,
     /// Listen here; may be given several times [default: port of socks/tcp in /etc/services, else 1080]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = place)]
     pub listen: Vec<SocketAddr>,
     /// Write the process id to this file
     #[arg(long, value_name = "FILE")]
@@ -60,6 +60,10 @@ pub enum LogTo {
     Syslog,
     /// Standard error, a line each.
     Stderr,
+}
+
+fn place(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "expected an address and a port, such as 192.0.2.1:1080 or [2001:db8::1]:1080")
 }
 
 impl Options {
@@ -103,6 +107,16 @@ mod tests {
     #[test]
     fn the_options_are_well_formed() {
         Options::command().debug_assert();
+    }
+
+    #[test]
+    fn a_place_to_listen_is_an_address_and_a_port() {
+        for word in ["1080", "localhost:1080", "2001:db8::1", "192.0.2.1"] {
+            let error = Options::try_parse_from(["sockd", "--listen", word]).unwrap_err().to_string();
+            assert!(error.contains("expected an address and a port, such as 192.0.2.1:1080"), "{error}");
+        }
+        let options = Options::parse_from(["sockd", "--listen", "[::1]:0"]);
+        assert_eq!(options.listen, ["[::1]:0".parse().unwrap()]);
     }
 
     #[test]

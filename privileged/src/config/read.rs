@@ -8,6 +8,7 @@ use sockd_policy::frozen::{FrozenError, Provenance, hash, thaw_routes, thaw_rule
 use sockd_policy::{
     LineError, Routes, RuleSet, Services, Upstreams, lint, parse_conf, parse_routes, parse_upstreams,
 };
+use sockd_session::about;
 use sockd_session::config::Config;
 use sockd_session::settings::{Settings, line_of};
 use std::path::{Path, PathBuf};
@@ -68,9 +69,7 @@ pub fn settings(options: &Options) -> Result<Settings, Vec<String>> {
     let Some(text) = read_optional(path, "/etc/sockd.ron", options)? else {
         return Ok(Settings::default());
     };
-    let text = String::from_utf8(text).map_err(|_| vec![format!("{}: expected UTF-8", path.display())])?;
-    settings_file::parse(&text)
-        .map_err(|error| vec![format!("{}: {}{error}", path.display(), line_of(&text, &error))])
+    settings_file::parse(&text).map_err(|error| vec![format!("{}: {error}", path.display())])
 }
 
 /// With the place of what is at fault in this file before each line.
@@ -95,11 +94,18 @@ fn rules(options: &Options, services: &Services, remarks: &mut Vec<String>) -> R
         return parse_conf(TRIAL_RULES.as_bytes(), services, &mut |_| Err("no user files in a trial".into()))
             .map_err(|errors| in_file(path, &errors));
     }
-    if let Some(rules) = frozen(path, "fc", thaw_rules, remarks)? {
-        return Ok(rules);
-    }
-    let text = read_trusted(path)
-        .map_err(|error| vec![format!("Unable to open config file ({}): {error}", path.display())])?;
+    let rules = match frozen(path, "fc", thaw_rules, remarks)? {
+        Some(rules) => rules,
+        None => text_rules(path, services)?,
+    };
+    // A server without rules could only refuse, and a file without rules is one that is just being written.
+    if rules.is_empty() { Err(vec![about::no_rules(path)]) } else { Ok(rules) }
+}
+
+fn text_rules(path: &Path, services: &Services) -> Result<RuleSet, Vec<String>> {
+    let text = read_trusted(path).map_err(|error| {
+        vec![format!("Unable to open config file ({}): {}", path.display(), error.about(path))]
+    })?;
     parse_conf(&text, services, &mut user_file).map_err(|errors| in_file(path, &errors))
 }
 
@@ -116,7 +122,8 @@ fn routes(options: &Options, remarks: &mut Vec<String>) -> Result<Option<Routes>
 }
 
 fn user_file(name: &str) -> Result<Vec<u8>, String> {
-    read_trusted(Path::new(name)).map_err(|error| format!("Unable to open userfile ({name}): {error}"))
+    let path = Path::new(name);
+    read_trusted(path).map_err(|error| error.about(path))
 }
 
 /// Where upstream lines are, socks.conf(5).
@@ -198,7 +205,7 @@ fn read_optional(path: &Path, default: &str, options: &Options) -> Result<Option
 }
 
 fn describe(path: &Path, error: &FileError) -> String {
-    format!("Unable to open file ({}): {error}", path.display())
+    format!("Unable to open file ({}): {}", path.display(), error.about(path))
 }
 
 fn in_file(path: &Path, errors: &[LineError]) -> Vec<String> {

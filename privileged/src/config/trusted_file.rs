@@ -2,8 +2,10 @@
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
+use sockd_policy::in_words;
+use std::fmt::{self, Display, Formatter};
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -13,31 +15,50 @@ const MAX_BYTES: u64 = 256 << 20;
 
 /// Why a file is not used.
 #[derive(Debug, Error)]
-pub enum FileError {
+#[error("{}: {why}", path.display())]
+pub struct FileError {
+    /// The file, or a folder above it.
+    path: PathBuf,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
     /// A call failed.
-    #[error("{}: expected a file that can be read: {error}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// The error.
-        error: std::io::Error,
-    },
+    Io(std::io::Error),
     /// The file is not what it has to be.
-    #[error("{}: expected {expected}, found {found}", path.display())]
-    Unfit {
-        /// The file or directory.
-        path: PathBuf,
-        /// What it should be.
-        expected: &'static str,
-        /// What it is.
-        found: String,
-    },
+    Unfit { expected: &'static str, found: String },
+}
+
+impl Display for Why {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => match error.kind() {
+                ErrorKind::NotFound => f.write_str("expected a file, found none"),
+                ErrorKind::PermissionDenied => {
+                    f.write_str("expected a file that can be read, found no permission to read it")
+                }
+                _ => write!(f, "expected a file that can be read: {}", in_words(error)),
+            },
+            Self::Unfit { expected, found } => write!(f, "expected {expected}, found {found}"),
+        }
+    }
 }
 
 impl FileError {
     /// Whether the file is simply not there.
     pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Io { error, .. } if error.kind() == std::io::ErrorKind::NotFound)
+        matches!(&self.why, Why::Io(error) if error.kind() == ErrorKind::NotFound)
+    }
+
+    /// Whether the file is there, and not as it has to be.
+    pub fn is_unfit(&self) -> bool {
+        matches!(self.why, Why::Unfit { .. })
+    }
+
+    /// What stands behind the name of this file, which is not named again.
+    pub fn about(&self, file: &Path) -> String {
+        if self.path == file { self.why.to_string() } else { self.to_string() }
     }
 }
 
@@ -56,12 +77,13 @@ pub fn read_trusted(path: &Path) -> Result<Vec<u8>, FileError> {
 
 /// Opens a regular file for reading under the same conditions as [`read_trusted`].
 pub fn open_trusted(path: &Path) -> Result<OwnedFd, FileError> {
-    check_parents(path)?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = openat(CWD, path, flags, Mode::empty()).map_err(|error| match error {
         Errno::LOOP => unfit(path, "a regular file", "a symbolic link".into()),
         error => io(path, error.into()),
     })?;
+    // Behind it, so that no folder is blamed for a file that nobody has.
+    check_parents(path)?;
     // Everything is asked of the open file, so that what was checked is what is read.
     let facts = fstat(&file).map_err(|error| io(path, error.into()))?;
     check_file(path, &facts)?;
@@ -84,15 +106,26 @@ pub fn open_plain(path: &Path) -> Result<OwnedFd, FileError> {
     let facts = fstat(&file).map_err(|error| io(path, error.into()))?;
     match FileType::from_raw_mode(facts.st_mode) {
         FileType::RegularFile => Ok(file),
-        other => Err(unfit(path, "a regular file", format!("{other:?}"))),
+        other => Err(unfit(path, "a regular file", kind(other).into())),
     }
 }
 
 fn check_file(path: &Path, facts: &Stat) -> Result<(), FileError> {
-    if FileType::from_raw_mode(facts.st_mode) != FileType::RegularFile {
-        return Err(unfit(path, "a regular file", format!("{:?}", FileType::from_raw_mode(facts.st_mode))));
+    match FileType::from_raw_mode(facts.st_mode) {
+        FileType::RegularFile => check_owner(path, facts),
+        other => Err(unfit(path, "a regular file", kind(other).into())),
     }
-    check_owner(path, facts)
+}
+
+fn kind(file: FileType) -> &'static str {
+    match file {
+        FileType::RegularFile => "a regular file",
+        FileType::Directory => "a folder",
+        FileType::Symlink => "a symbolic link",
+        FileType::Fifo => "a pipe",
+        FileType::Socket => "a socket",
+        _ => "a device",
+    }
 }
 
 /// Whoever can write to a directory above the file can put another file in its place. A sticky directory such as
@@ -105,7 +138,10 @@ fn check_parents(path: &Path) -> Result<(), FileError> {
 /// The same of an absolute folder and all above it.
 pub fn check_folder(folder: &Path) -> Result<(), FileError> {
     for parent in folder.ancestors() {
-        let facts = statat(CWD, parent, AtFlags::empty()).map_err(|error| io(parent, error.into()))?;
+        let facts = statat(CWD, parent, AtFlags::empty()).map_err(|error| match error {
+            Errno::NOENT => unfit(parent, "a folder", "none".into()),
+            error => io(parent, error.into()),
+        })?;
         match facts.st_mode & libc::S_ISVTX {
             0 => check_owner(parent, &facts)?,
             _ => check_user(parent, &facts)?,
@@ -130,16 +166,19 @@ fn check_user(path: &Path, facts: &Stat) -> Result<(), FileError> {
     let own = rustix::process::getuid().as_raw();
     match facts.st_uid == 0 || facts.st_uid == own {
         true => Ok(()),
-        false => Err(unfit(path, "owner root", format!("owner id {}", facts.st_uid))),
+        false => {
+            let expected = "root or the user who starts sockd as its owner";
+            Err(unfit(path, expected, format!("the user with id {}", facts.st_uid)))
+        }
     }
 }
 
 fn io(path: &Path, error: std::io::Error) -> FileError {
-    FileError::Io { path: path.into(), error }
+    FileError { path: path.into(), why: Why::Io(error) }
 }
 
 fn unfit(path: &Path, expected: &'static str, found: String) -> FileError {
-    FileError::Unfit { path: path.into(), expected, found }
+    FileError { path: path.into(), why: Why::Unfit { expected, found } }
 }
 
 #[cfg(test)]
@@ -207,6 +246,23 @@ mod tests {
     fn a_missing_file_is_told_apart() {
         let folder = folder("missing");
         assert!(read_trusted(&folder.join("nothing")).unwrap_err().is_missing());
-        assert!(!read_trusted(&folder).unwrap_err().is_missing());
+        let error = read_trusted(&folder).unwrap_err();
+        assert!(!error.is_missing() && error.to_string().ends_with("found a folder"), "{error}");
+    }
+
+    #[test]
+    fn a_file_is_named_once_and_no_folder_is_blamed_for_one_that_is_not_there() {
+        let folder = folder("blamed");
+        let missing = folder.join("sockd.fc");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o775)).unwrap();
+        let error = read_trusted(&missing).unwrap_err();
+        assert!(error.is_missing());
+        assert_eq!(error.about(&missing), "expected a file, found none");
+        let error = read_trusted(&file(&folder, 0o644)).unwrap_err();
+        let blamed = format!(
+            "{}: expected no write permission for group and others, found mode 0775",
+            folder.display()
+        );
+        assert_eq!(error.about(&folder.join("sockd.conf")), blamed);
     }
 }

@@ -42,7 +42,7 @@ impl Loader {
         let answer = match self.channel.receive() {
             Ok(Received::Message(answer, _)) => answer,
             Ok(Received::Nothing) => return Ok(None),
-            other => return Err(format!("the loader has ended ({other:?})")),
+            _ => return Err("the loader has ended".into()),
         };
         if self.under_way.take() == Some(true) {
             self.ask()?;

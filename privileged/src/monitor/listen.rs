@@ -49,13 +49,14 @@ pub fn open(addresses: &[SocketAddr], services: &Services) -> Result<Vec<Listene
 }
 
 fn listener(address: SocketAddr) -> Result<Listener, String> {
-    try_listener(address).map_err(|(call, error)| {
-        let advice = match error.kind() {
-            ErrorKind::AddrInUse => "; `ss -ltnp` shows which program listens there",
-            ErrorKind::PermissionDenied => "; a port below 1024 needs root or sockd.socket",
-            _ => "",
-        };
-        format!("cannot listen on {address}: {call}: {error}{advice}")
+    try_listener(address).map_err(|(call, error)| match error.kind() {
+        ErrorKind::AddrInUse => {
+            format!("cannot listen on {address}: {error}; `ss -ltnp` shows which program listens there")
+        }
+        ErrorKind::PermissionDenied => {
+            format!("cannot listen on {address}: {error}; a port below 1024 needs root or sockd.socket")
+        }
+        _ => format!("cannot listen on {address}: {call}: {error}"),
     })
 }
 

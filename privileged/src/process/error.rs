@@ -1,6 +1,7 @@
 //! Why a process does not start or cannot go on.
 
 use sockd_lockdown::LockError;
+use sockd_policy::in_words;
 use std::fmt::{self, Display, Formatter};
 
 /// What an administrator hears of a start that has failed; every line stands alone.
@@ -19,8 +20,8 @@ impl StartError {
     }
 
     /// The system lacks something, or a call failed.
-    pub fn system(line: impl ToString) -> Self {
-        Self { lines: vec![line.to_string()], status: 71 }
+    pub fn system(line: impl Display) -> Self {
+        Self { lines: vec![in_words(line)], status: 71 }
     }
 
     /// For use with `map_err`: this call failed.
@@ -38,5 +39,17 @@ impl Display for StartError {
 impl From<LockError> for StartError {
     fn from(error: LockError) -> Self {
         Self::system(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_words_and_no_number() {
+        let error = std::io::Error::from_raw_os_error(98);
+        let said = StartError::system(format_args!("cannot listen on 0.0.0.0:1080: {error}; somebody does"));
+        assert_eq!(said.lines, ["cannot listen on 0.0.0.0:1080: Address already in use; somebody does"]);
     }
 }

@@ -66,9 +66,7 @@ fn wait_for(channel: &Channel) -> Result<FromSpawner, StartError> {
     match (readable, channel.receive()) {
         (_, Ok(Received::Message(message, _))) => Ok(message),
         (0, _) => Err(StartError::system("the spawner does not answer")),
-        (_, result) => {
-            Err(StartError::system(format_args!("the spawner has ended at its start ({result:?})")))
-        }
+        _ => Err(StartError::system("the spawner has ended at its start")),
     }
 }
 
@@ -94,7 +92,7 @@ fn wait_until_mapped(monitor: &Monitor) -> Result<(), StartError> {
     poll(&mut [PollFd::new(monitor, PollFlags::IN)], None).map_err(StartError::at("poll"))?;
     match monitor.receive() {
         Ok(Received::Message(ToSpawner::Mapped, None)) => Ok(()),
-        other => Err(StartError::system(format_args!("the monitor is gone ({other:?})"))),
+        _ => Err(StartError::system("the monitor is gone")),
     }
 }
 

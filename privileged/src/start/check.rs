@@ -4,6 +4,7 @@ use crate::config::options::Options;
 use crate::config::read::{self, Loaded};
 use crate::process::error::StartError;
 use crate::start::account;
+use sockd_session::about;
 use sockd_session::config::default_port;
 
 /// Reads everything and says what would run.
@@ -17,7 +18,8 @@ pub fn check(options: &Options) -> Result<(), StartError> {
         true => println!("listens on port {} of every address", default_port(&config.services)),
         false => println!("listens on {}", places.join(", ")),
     }
-    println!("asks identd: {:?}; isolation: {:?}", config.ident_default, config.settings.isolation);
+    println!("{}", about::identd(config.ident_default));
+    println!("{}", about::workers(config.settings.isolation));
     for remark in remarks.into_iter().chain(read::doubts(&options, &config)) {
         println!("warning: {remark}");
     }

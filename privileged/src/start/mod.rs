@@ -38,7 +38,7 @@ use sockd_common::channel::Received;
 use sockd_common::message::session::FromSession;
 use sockd_common::message::{LockdownReport, Role};
 use sockd_policy::Services;
-use sockd_session::about::{self, Greeting};
+use sockd_session::about::Greeting;
 use sockd_session::config::Config;
 use sockd_session::keys::Slots;
 use sockd_session::limits::counts::Counts;
@@ -135,9 +135,6 @@ fn prepare(
     remarks.iter().for_each(|remark| log.err(remark));
     if config.settings.sandbox == Sandbox::Required && !spawner.missing.is_empty() {
         return Err(StartError::system(sandbox::refusal(&spawner.missing)));
-    }
-    if notifier.is_heard() && config.rules.is_empty() && !options.trial {
-        return Err(StartError::configuration(vec![about::no_rules(&options.conf)]));
     }
     let (listeners, client) = listeners(&options, source, &config.services).map_err(StartError::system)?;
     // Lowering it needs CAP_SYS_RESOURCE, which a service manager may have kept; the workers' 500 stays the higher.
@@ -288,7 +285,7 @@ impl Monitor {
     /// that lacks what the settings require, is found out before the first client is.
     pub(crate) fn first_worker(&mut self) -> Result<LockdownReport, String> {
         const LIMIT: Duration = Duration::from_secs(20);
-        let index = self.spawn(Role::Session).ok_or("the first worker cannot be started")?;
+        let index = self.spawn(Role::Session).ok_or("no worker can be started")?;
         self.base.workers.keep_spare(index);
         let begun = Instant::now();
         loop {
@@ -303,8 +300,10 @@ impl Monitor {
                     return Ok(locks);
                 }
                 Ok(Received::Nothing) if begun.elapsed() < LIMIT => {}
-                Ok(Received::Nothing) => return Err("the first worker is not ready in time".into()),
-                Ok(_) => return Err(format!("the first worker has ended: {}", self.first_ending())),
+                Ok(Received::Nothing) => {
+                    return Err("the first sockd-worker is not ready within 20 seconds".into());
+                }
+                Ok(_) => return Err(format!("the first sockd-worker has ended: {}", self.first_ending())),
                 Err(error) => return Err(format!("the first worker: {error}")),
             }
             let wait = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };

@@ -1,6 +1,6 @@
 //! The programs that sockd starts: where they lie, and who may have written them.
 
-use crate::config::trusted_file::{FileError, open_plain, open_trusted};
+use crate::config::trusted_file::{open_plain, open_trusted};
 use crate::process::error::StartError;
 use nix::unistd::execv;
 use rustix::fs::{MemfdFlags, fstat, memfd_create};
@@ -18,11 +18,8 @@ const FOR_ALL: u32 = 0o001;
 
 /// Opens the workers' program. Nobody but root, or the user who starts sockd, may have had a hand in it.
 pub fn open() -> Result<OwnedFd, StartError> {
-    open_trusted(&worker()).map_err(|error| {
-        StartError::system(format_args!(
-            "{error}; sockd needs its worker program there, owned by root and writable by nobody else"
-        ))
-    })
+    open_trusted(&worker())
+        .map_err(|error| StartError::system(format_args!("{error}; sockd starts its workers from there")))
 }
 
 /// The same for whoever tries a build tree out. The worker lies beside sockd and comes from the same hands, so it is
@@ -32,12 +29,15 @@ pub fn open_to_try(warn: impl FnOnce(&str)) -> Result<OwnedFd, StartError> {
         return open();
     }
     let is_root = rustix::process::getuid().is_root();
-    if let Err(error @ FileError::Unfit { .. }) = open_trusted(&worker())
+    if let Err(error) = open_trusted(&worker())
+        && error.is_unfit()
         && is_root
     {
         warn(&format!("{error}; a trial of a build tree accepts that"));
     }
-    let program = open_plain(&worker()).map_err(StartError::system)?;
+    let program = open_plain(&worker());
+    let program =
+        program.map_err(|error| StartError::system(format_args!("{error}; `cargo build` makes it")))?;
     if is_root { for_all(program).map_err(StartError::at("sockd-worker")) } else { Ok(program) }
 }
 

@@ -113,7 +113,7 @@ fn config(
         routes: routes.map(|text| parse_routes(text.as_bytes()).expect("routes")),
         upstreams: upstreams.map(|text| parse_upstreams(text.as_bytes(), &services, users).expect("lines")),
         services,
-        settings: settings_file::parse(settings).expect("settings"),
+        settings: settings_file::parse(settings.as_bytes()).expect("settings"),
         ident_default,
     }
 }
