@@ -54,6 +54,8 @@ pub enum Answer {
     Refusal,
     /// Nothing at all.
     Silence,
+    /// This, but only after a while. By UDP others are answered meanwhile.
+    Late(Duration, Box<Answer>),
     /// By UDP: cut short (TC); by TCP: these addresses.
     Truncated(Vec<IpAddr>),
     /// First an answer under a wrong id, one about another name and one from another port, all naming the
@@ -66,7 +68,7 @@ pub enum Answer {
     },
 }
 
-/// The running nameserver, at [`NAMESERVER`] port 53.
+/// The running nameserver, at port 53.
 pub struct Nameserver {
     asked: Arc<Mutex<Vec<Question>>>,
     ending: Arc<AtomicBool>,
@@ -76,23 +78,31 @@ pub struct Nameserver {
 type Script = Arc<dyn Fn(&Question) -> Answer + Send + Sync>;
 
 impl Nameserver {
-    /// Starts it on `host`.
+    /// Starts it on `host` at [`NAMESERVER`].
     pub fn start(host: &Host, script: impl Fn(&Question) -> Answer + Send + Sync + 'static) -> Self {
-        let streams = host.run(|| TcpListener::bind((NAMESERVER, 53)).expect("port 53"));
-        Self::serving(host, Some(streams), Arc::new(script))
+        Self::start_at(host, NAMESERVER, script)
+    }
+
+    /// Starts it on `host` at this address.
+    pub fn start_at(
+        host: &Host,
+        address: Ipv4Addr,
+        script: impl Fn(&Question) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let streams = host.run(|| TcpListener::bind((address, 53)).expect("port 53"));
+        Self::serving(host, address, Some(streams), Arc::new(script))
     }
 
     /// Starts one on `host` that has no TCP.
     pub fn without_tcp(host: &Host, script: impl Fn(&Question) -> Answer + Send + Sync + 'static) -> Self {
-        Self::serving(host, None, Arc::new(script))
+        Self::serving(host, NAMESERVER, None, Arc::new(script))
     }
 
-    fn serving(host: &Host, streams: Option<TcpListener>, script: Script) -> Self {
-        let address = SocketAddr::from((NAMESERVER, 53));
+    fn serving(host: &Host, address: Ipv4Addr, streams: Option<TcpListener>, script: Script) -> Self {
         let datagrams = host.run(|| {
             // The liar's other port.
-            let other = UdpSocket::bind((NAMESERVER, 0)).expect("a second port");
-            (UdpSocket::bind(address).expect("port 53"), other)
+            let other = UdpSocket::bind((address, 0)).expect("a second port");
+            (UdpSocket::bind((address, 53)).expect("port 53"), other)
         });
         let asked = Arc::new(Mutex::new(Vec::new()));
         let ending = Arc::new(AtomicBool::new(false));
@@ -147,8 +157,16 @@ impl Desk {
                 let _ = socket.send_to(&lie_about(&other_name), from);
                 let _ = other.send_to(&lie_about(query), from);
             }
-            if let Some(reply) = compose(query, &question, &answer) {
-                let _ = socket.send_to(&reply, from);
+            let Some(reply) = compose(query, &question, &answer) else { continue };
+            match (&answer, socket.try_clone()) {
+                (Answer::Late(pause, _), Ok(socket)) => {
+                    let pause = *pause;
+                    thread::spawn(move || {
+                        thread::sleep(pause);
+                        socket.send_to(&reply, from)
+                    });
+                }
+                _ => drop(socket.send_to(&reply, from)),
             }
         }
     }
@@ -172,6 +190,9 @@ impl Desk {
         stream.read_exact(&mut query)?;
         let Some(question) = parse(&query, from, true) else { return Ok(()) };
         let answer = self.answer(&question);
+        if let Answer::Late(pause, _) = answer {
+            thread::sleep(pause);
+        }
         if let Some(reply) = compose(&query, &question, &answer) {
             let length = u16::try_from(reply.len()).unwrap_or(u16::MAX);
             stream.write_all(&[&length.to_be_bytes(), reply.as_slice()].concat())?;
@@ -207,6 +228,7 @@ fn parse(query: &[u8], from: SocketAddr, by_stream: bool) -> Option<Question> {
 fn compose(query: &[u8], question: &Question, answer: &Answer) -> Option<Vec<u8>> {
     let (code, truncated, records) = match answer {
         Answer::Silence => return None,
+        Answer::Late(_, answer) => return compose(query, question, answer),
         Answer::NoSuchName => (3, false, Vec::new()),
         Answer::Failure => (2, false, Vec::new()),
         Answer::Refusal => (5, false, Vec::new()),

@@ -12,6 +12,7 @@ use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, T
 use sockd_session::client_host::Host;
 use sockd_session::keys::{DialKey, LookupKey, SessionKey, Slots, WorkerKey};
 use sockd_session::limits::counts::Resource;
+use sockd_session::limits::fair_share::gives_way;
 use sockd_session::resolv_conf::ResolvConf;
 use sockd_session::session::Event;
 use std::os::fd::OwnedFd;
@@ -58,6 +59,7 @@ struct Lookup {
     /// The session that waits; nothing once it does not any more.
     visit: Option<SessionKey>,
     host: Host,
+    since: Instant,
     /// What no resolver has been asked yet, as there was none.
     query: Option<Query>,
     sockets: u8,
@@ -171,7 +173,8 @@ impl Monitor {
     pub(crate) fn look_up(&mut self, visit: SessionKey, query: Query) -> Option<Event> {
         self.look_at_files();
         let host = self.visits.get(visit)?.host();
-        if let Some(limit) = self.base.counts.limit(Resource::Lookup, host, &self.base.config.settings) {
+        self.make_room_for_lookup(host);
+        if let Some(limit) = self.lookup_limit(host) {
             self.base.log.quiet_err(&format!("lookups fail: {limit} by {host}"));
             return Some(Event::Resolved(Answer::Failed));
         }
@@ -179,6 +182,7 @@ impl Monitor {
         let index = self.lookups.pending.insert(Lookup {
             visit: Some(visit),
             host,
+            since: Instant::now(),
             query: Some(query),
             sockets: 0,
             dials: Vec::new(),
@@ -191,6 +195,31 @@ impl Monitor {
         None
     }
 
+    /// The limit that admits no further lookup of a host. Lookups that have been cancelled count until the resolver has
+    /// ended them, which a resolver that can be relied on does at once.
+    fn lookup_limit(&mut self, host: Host) -> Option<&'static str> {
+        let settings = &self.base.config.settings;
+        let limit = self.base.counts.limit(Resource::Lookup, host, settings);
+        let unended = u32::try_from(self.lookups.pending.len()).unwrap_or(u32::MAX);
+        limit.or_else(|| (unended >= settings.max_lookups.saturating_mul(2)).then_some("max_lookups reached"))
+    }
+
+    /// Where all places are taken, a host that has most of them loses one to a host that has few. The session that
+    /// waited there has waited long enough.
+    fn make_room_for_lookup(&mut self, host: Host) {
+        if self.lookup_limit(host).is_none() {
+            return;
+        }
+        let waiting = self.lookups.pending.iter().filter(|(_, lookup)| lookup.visit.is_some());
+        let held = waiting.map(|(key, lookup)| (lookup.host, lookup.since, key));
+        let Some((most, key)) = gives_way(held, host) else { return };
+        self.base.log.quiet_err(&format!("lookups fail: max_lookups reached by {most}"));
+        if let Some(session) = self.lookups.pending.get(key).and_then(|lookup| lookup.visit) {
+            self.cancel_lookup(key, session);
+            self.set_deadline(session, Some(Duration::ZERO));
+        }
+    }
+
     /// The session that waited does not any more; the resolver still has to answer.
     pub(crate) fn cancel_lookup(&mut self, index: LookupKey, session: SessionKey) {
         let Some(lookup) = self.lookups.pending.get_mut(index) else { return };
@@ -198,6 +227,7 @@ impl Monitor {
         if lookup.visit.take_if(|waiting| *waiting == session).is_none() {
             return;
         }
+        self.base.counts.remove(Resource::Lookup, lookup.host);
         if lookup.query.is_some()
             && let Some(lookup) = self.lookups.pending.remove(index)
         {
@@ -236,9 +266,9 @@ impl Monitor {
     }
 
     fn answered(&mut self, index: LookupKey, mut lookup: Lookup, answer: Answer) {
-        self.base.counts.remove(Resource::Lookup, lookup.host);
         self.base.reactor.set_deadline(Token::Lookup(index), &mut lookup.due, None);
         let Some(waiting) = lookup.visit else { return };
+        self.base.counts.remove(Resource::Lookup, lookup.host);
         self.happen(waiting, Event::Resolved(answer));
     }
 

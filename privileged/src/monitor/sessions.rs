@@ -429,7 +429,7 @@ impl Monitor {
         }
     }
 
-    fn set_deadline(&mut self, index: SessionKey, limit: Option<Duration>) {
+    pub(crate) fn set_deadline(&mut self, index: SessionKey, limit: Option<Duration>) {
         let Some(visit) = self.visits.get_mut(index) else { return };
         let due = limit.and_then(|limit| Instant::now().checked_add(limit));
         self.base.reactor.set_deadline(Token::Session(index), &mut visit.deadline, due);

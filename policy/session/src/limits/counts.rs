@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 /// What is counted besides sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
-    /// Lookups under way; some outlive their session.
+    /// Lookups that sessions wait for.
     Lookup,
-    /// Questions to identds; the same.
+    /// Questions to identds; some outlive their session.
     Ident,
     /// Ports that wait for the server of a BIND.
     Bind,

@@ -1,5 +1,6 @@
 //! What one client host, and all together, may have: counts, rates, and lines of the log.
 
 pub mod counts;
+pub mod fair_share;
 pub mod quiet_log;
 pub mod rate;

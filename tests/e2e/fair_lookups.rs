@@ -1,0 +1,165 @@
+//! One resolver serves all client hosts: what hostile ones can do to the lookups of the others.
+
+use sockd_tests::dns::{A, Answer, Nameserver, Question};
+use sockd_tests::far::Server;
+use sockd_tests::host::Host;
+use sockd_tests::lab::Lab;
+use sockd_tests::site::{NAMESERVER, SERVER, Site};
+use sockd_tests::socks::{PROXY, Request, granted};
+use sockd_tests::wait::until_true;
+use socket2::{Domain, SockRef, Socket, Type};
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longer than any of these lookups takes on a busy machine, and far shorter than an attack that succeeds makes it take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+fn the_server(question: &Question) -> Answer {
+    match question.kind {
+        A => Answer::Addresses(vec![SERVER.into()]),
+        _ => Answer::Addresses(Vec::new()),
+    }
+}
+
+/// Lets the other client host ask for a name, and gives the time until it is granted.
+fn time_of_the_victim(lab: &Lab, name: &str) -> Duration {
+    let begin = Instant::now();
+    drop(granted(&lab.site.other, &Request::connect_name(name, 7)));
+    let time = begin.elapsed();
+    println!("{name} is granted to the victim after {time:?}");
+    time
+}
+
+/// Sends a request for a name from this address of `host`.
+fn ask_from(host: &Host, from: Ipv4Addr, name: &str) -> io::Result<TcpStream> {
+    host.run(|| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((from, 0)).into())?;
+        socket.connect(&SocketAddr::from(PROXY).into())?;
+        let mut stream = TcpStream::from(socket);
+        stream.write_all(&Request::connect_name(name, 7).bytes())?;
+        Ok(stream)
+    })
+}
+
+/// Asks for the name of this number and leaves, again and again, until there is no such number. What only closed could
+/// still read its answer: with a reset its lookup is cancelled.
+fn ask_and_leave(client: &Host, number: &AtomicUsize) {
+    client.run(|| {
+        loop {
+            let number = number.load(Ordering::Relaxed);
+            if number >= NAMES {
+                return;
+            }
+            let Ok(mut stream) = TcpStream::connect(SocketAddr::from(PROXY)) else { continue };
+            let _ = stream.write_all(&Request::connect_name(name(number), 7).bytes());
+            thread::sleep(Duration::from_millis(40));
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+    });
+}
+
+/// Where it succeeds, an attack of this kind needs some luck with each name.
+const NAMES: usize = 6;
+
+fn name(number: usize) -> String {
+    format!("www{number}.example.net")
+}
+
+/// Ends the attack when the victim is done, or has failed.
+struct Ends<'a>(&'a AtomicUsize);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(NAMES, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn asking_for_a_name_and_leaving_again_and_again_keeps_nobody_from_it() {
+    let site = Site::new();
+    site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\n"));
+    let late = |question: &Question| Answer::Late(Duration::from_millis(150), Box::new(the_server(question)));
+    let _dns = Nameserver::start(&site.server, late);
+    let _echo = Server::echo(&site.server, (SERVER, 7));
+    let lab = Lab::new_at(site);
+    let attacked = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let _ends = Ends(&attacked);
+        (0..12).for_each(|_| drop(scope.spawn(|| ask_and_leave(&lab.site.client, &attacked))));
+        let times: Vec<Duration> = (0..NAMES)
+            .map(|number| {
+                attacked.store(number, Ordering::Relaxed);
+                // The attack is in full swing when the victim comes.
+                thread::sleep(Duration::from_millis(200));
+                time_of_the_victim(&lab, &name(number))
+            })
+            .collect();
+        assert!(times.iter().all(|time| *time < PATIENCE), "{times:?}");
+    });
+}
+
+/// The addresses of four client hosts.
+const FOUR: [Ipv4Addr; 4] = [
+    Ipv4Addr::new(192, 0, 2, 11),
+    Ipv4Addr::new(192, 0, 2, 12),
+    Ipv4Addr::new(192, 0, 2, 13),
+    Ipv4Addr::new(192, 0, 2, 14),
+];
+
+#[test]
+fn hosts_that_use_up_all_lookups_lose_one_to_whoever_has_none_and_are_named() {
+    let site = Site::new();
+    FOUR.iter().for_each(|address| site.client.address("eth0", &format!("{address}/25")));
+    site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\noptions timeout:30\n"));
+    let dns = Nameserver::start(&site.server, |question| match question.name.starts_with("slow") {
+        true => Answer::Silence,
+        false => the_server(question),
+    });
+    let _echo = Server::echo(&site.server, (SERVER, 7));
+    let lab = Lab::new_at(site);
+    let slow: Vec<TcpStream> = (0..1024)
+        .map(|number| ask_from(&lab.site.client, FOUR[number % 4], &format!("slow{number}.example")).unwrap())
+        .collect();
+    until_true("all slow names are asked for", || {
+        dns.asked().iter().filter(|question| question.kind == A).count() >= slow.len()
+    });
+    for number in 0..3 {
+        let time = time_of_the_victim(&lab, &format!("www{number}.example.net"));
+        assert!(time < PATIENCE, "{time:?}");
+    }
+    lab.wait_for_line("lookups fail: max_lookups reached by 192.0.2.1");
+    let blamed = |line: &String| line.contains("lookups fail") && line.contains("192.0.2.138");
+    assert!(!lab.logged().iter().any(blamed), "{:#?}", lab.logged());
+}
+
+#[test]
+fn names_that_the_first_nameserver_fails_send_nobody_to_the_second() {
+    let site = Site::new();
+    site.gateway.write(
+        "/etc/resolv.conf",
+        format!("nameserver {NAMESERVER}\nnameserver {SERVER}\noptions timeout:1 attempts:2\n"),
+    );
+    let _first = Nameserver::start(&site.server, |question| match &question.name {
+        name if name.starts_with("failing") => Answer::Failure,
+        name if name.starts_with("silent") => Answer::Silence,
+        _ => the_server(question),
+    });
+    // As where the second nameserver is the world's, which knows nothing of the names of the house.
+    let second = Nameserver::start_at(&site.server, SERVER, |question| match &question.name {
+        name if name.starts_with("www") => Answer::NoSuchName,
+        _ => the_server(question),
+    });
+    let _echo = Server::echo(&site.server, (SERVER, 7));
+    let lab = Lab::new_at(site);
+    for number in 0..4 {
+        drop(granted(&lab.site.client, &Request::connect_name(format!("failing{number}.example"), 7)));
+        drop(granted(&lab.site.client, &Request::connect_name(format!("silent{number}.example"), 7)));
+        let time = time_of_the_victim(&lab, &format!("www{number}.example.net"));
+        assert!(time < PATIENCE, "{time:?}");
+    }
+    assert!(!second.asked().iter().any(|question| question.name.starts_with("www")), "{:?}", second.asked());
+}
