@@ -30,7 +30,7 @@ impl RuleSet {
         self.table.len()
     }
 
-    /// Whether there is no rule at all, so that everything is denied; worth a warning.
+    /// Whether there is no rule at all, so that everything is denied. `sockd` does not serve with such a file.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }

@@ -103,6 +103,16 @@ fn check_exits_with_78_and_names_every_broken_line() {
 }
 
 #[test]
+fn check_and_start_agree_about_a_file_without_a_rule() {
+    let host = Host::new();
+    for conf in ["", "# nothing yet\n"] {
+        for words in ["--check", "--log stderr"] {
+            assert_refused(&host, conf, words, "/etc/sockd.conf has no rule yet");
+        }
+    }
+}
+
+#[test]
 fn a_file_with_any_error_is_no_start() {
     let host = Host::new();
     assert_refused(&host, "deny 0.0.0.0 0.0.0.0\npermit 0.0.0.0\n", "--log stderr", "line 2");

@@ -69,6 +69,22 @@ fn sighup_with_a_broken_file_keeps_the_old_rules_and_names_file_and_line() {
     drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
 }
 
+/// As a reload finds the file between `truncate` and `write`.
+#[test]
+fn sighup_with_a_file_without_a_rule_keeps_the_old_rules() {
+    let mut lab = Lab::new(PERMIT_ALL);
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    for text in ["", "# nothing yet\n", "#BAD_ID: true\n"] {
+        lab.sockd.write_conf(text);
+        reload(&mut lab, "/etc/sockd.conf has no rule");
+        assert!(lab.wait_for_line("stay in force").starts_with("daemon.err "));
+        drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+    }
+    lab.sockd.write_conf("deny 0.0.0.0 0.0.0.0\n");
+    reload(&mut lab, "daemon.notice reloaded: ");
+    assert_rejected(&lab.site.client, &Request::connect((SERVER, 7)));
+}
+
 #[test]
 fn sighup_with_a_missing_writable_or_unparsable_file_keeps_the_old_rules() {
     let mut lab = Lab::new(PERMIT_ALL);
