@@ -91,9 +91,7 @@ fn opens_the_inside(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
                 .is_none()
     };
     let open = PRIVATE.iter().copied().chain(own).find(open)?;
-    Some(format!(
-        "permits destinations inside, such as {open:#}; a deny line above it would keep them closed"
-    ))
+    Some(format!("permits destinations inside, such as {open:#}; a line above could deny them"))
 }
 
 /// RFC 1918 and RFC 4193.
