@@ -25,7 +25,7 @@ const BUDGETS: [Budget; 4] = [
     Budget {
         room: "all of root's programs",
         folders: &["privileged/src", "privileged/ver/src"],
-        ceiling: 5560,
+        ceiling: 5575,
         goal: Some(4500),
     },
     Budget {

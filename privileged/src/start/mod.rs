@@ -60,7 +60,10 @@ pub fn serve(options: &Options) -> Result<(), StartError> {
     let signals = clean_start(&source.kept())?;
     let notifier = Notifier::new(&environment).map_err(StartError::system)?;
     let background = if options.daemon { Some(daemonize::fork()?) } else { None };
-    let prepared = prepare(options, signals, notifier, source).map_err(with_advice)?;
+    let queues = source.queues().map_err(StartError::system)?;
+    let prepared = prepare(options, signals, notifier, source).map_err(with_advice);
+    let prepared = prepared.inspect_err(|error| service_manager::turn_away(error, &queues))?;
+    drop(queues);
     let Prepared { mut monitor, client, missing, pid_file } = prepared;
     if let Some(background) = &background {
         background.let_go()?;

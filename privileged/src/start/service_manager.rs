@@ -5,13 +5,14 @@
 //! loses news, and the daemon goes on.
 
 use crate::monitor::listen::Listener;
+use crate::process::error::StartError;
 use crate::process::sys;
 use nix::time::ClockId;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::net::{
-    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, getsockname, send,
-    socket_with, sockopt,
+    AddressFamily, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, getsockname,
+    listen, send, shutdown, socket_with, sockopt,
 };
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -24,6 +25,9 @@ const FIRST: i32 = 3;
 
 /// More sockets than this are a mistake of the starter.
 const MOST: usize = 256;
+
+/// Between two attempts to start: systemd allows five in ten seconds.
+const PAUSE: Duration = Duration::from_secs(3);
 
 /// Without a watchdog the state is told this often.
 const NEWS: Duration = Duration::from_secs(15);
@@ -102,6 +106,25 @@ impl Source {
             Self::Standalone => Vec::new(),
             Self::Sockets(sockets) => sockets.iter().map(|(socket, _)| socket.as_fd()).collect(),
             Self::Client(client) => vec![client.as_fd()],
+        }
+    }
+
+    /// Descriptors of their own for the sockets that outlive the daemon.
+    pub fn queues(&self) -> std::io::Result<Vec<OwnedFd>> {
+        let Self::Sockets(sockets) = self else { return Ok(Vec::new()) };
+        sockets.iter().map(|(socket, _)| socket.try_clone()).collect()
+    }
+}
+
+/// Sends away who waits for a daemon whose files have errors.
+///
+/// The starter would start it again for them at once, and again, until it gives up and closes the sockets for good.
+/// So the daemon ends late enough for that limit, with nobody in the queues: the next client is the next attempt.
+pub fn turn_away(error: &StartError, queues: &[OwnedFd]) {
+    if error.status == 78 && !queues.is_empty() {
+        std::thread::sleep(PAUSE);
+        for queue in queues {
+            let _ = shutdown(queue, Shutdown::Read).and_then(|()| listen(queue, i32::MAX));
         }
     }
 }
