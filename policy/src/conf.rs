@@ -11,8 +11,8 @@
 //! special = "#NO_IDENTD:" shell_cmd | "#BAD_ID:" shell_cmd     (at the very start of a line, in these letters)
 //! ```
 //!
-//! Fields stand in this order between blanks. The classic server skipped lines that it could not read and ignored words
-//! that it did not expect, and so opened firewalls; here each such line is an error, and one error refuses the file.
+//! The fields have this order, and blanks between them. The classic server skipped lines that it could not read, ignored
+//! words that it did not expect, and so opened firewalls. Here each such line is an error, and one error refuses the file.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -27,8 +27,8 @@ use crate::services::Services;
 use crate::template;
 use crate::user::UserId;
 
-/// Reads `sockd.conf`. `user_file` gives the bytes of a file that a `*=` list names (each is asked for once) or the reason
-/// why not. A file without a rule denies everything; see [`RuleSet::is_empty`].
+/// Reads `sockd.conf`. `user_file` returns the bytes of a file that a `*=` list names, or the reason why it cannot; it is
+/// called once for each file. A text without a rule is no error here, see [`RuleSet::is_empty`].
 ///
 /// # Errors
 /// Every faulty line, at most a thousand of them, and how many more there are.
@@ -116,14 +116,14 @@ fn ident(words: &Words, letter: &str) -> Result<u32, LineError> {
     known.map(|(code, ..)| *code).ok_or_else(|| words.wrong("?=I, ?=i or ?=n", letter))
 }
 
-/// A destination stands where an operator may stand too, and is often what a mistyped one looks like.
+/// Reads a destination. An operator may stand in its place, and a mistyped operator often looks like a destination.
 fn destination(words: &mut Words) -> Result<Pattern, LineError> {
     let found = words.peek().unwrap_or_default();
     let misread = words.wrong("destination address, port operator or the end of the rule", found);
     words.pattern("destination").map_err(|error| if words.peek() == Some(found) { misread } else { error })
 }
 
-/// Reads `op port`, if it stands there.
+/// Reads `op port`, if the next word is an operator.
 pub(crate) fn ports(words: &mut Words, services: &Services) -> Result<Ports, LineError> {
     let Some(op) = words.peek().and_then(Op::named) else { return Ok(Ports::ANY) };
     words.take();
@@ -135,7 +135,7 @@ pub(crate) fn ports(words: &mut Words, services: &Services) -> Result<Ports, Lin
     Ok(Ports { op, port })
 }
 
-/// Checks a command and gives its number.
+/// Checks a command and returns its number.
 pub(crate) fn template(builder: &mut Builder, number: usize, text: &str) -> Result<u32, LineError> {
     template::check(text).map_err(|error| {
         LineError::expected(number, &format!("a shell command with {error}"), Some(text.as_bytes()))
@@ -143,7 +143,7 @@ pub(crate) fn template(builder: &mut Builder, number: usize, text: &str) -> Resu
     Ok(builder.template(text))
 }
 
-/// Reads a user list and the files that it names; gives its number, 0 for everybody.
+/// Reads a user list and the files that it names. Returns the number of the list; 0 stands for everybody.
 pub(crate) fn user_list(
     builder: &mut Builder,
     user_file: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
@@ -165,7 +165,7 @@ pub(crate) fn user_list(
             builder.user(id.as_bytes())
         });
     }
-    // A list of commas alone names nobody; as a deny line it would let everybody through.
+    // A list of commas alone names nobody. A deny line with such a list would let everybody through.
     if items.is_empty() {
         Err(LineError::expected(line, "user ids", Some(word.as_bytes())))
     } else {
@@ -173,7 +173,7 @@ pub(crate) fn user_list(
     }
 }
 
-/// Reads a user file: ids between blanks and commas, `#` comments.
+/// Reads a user file: ids with blanks or commas between them, and `#` comments.
 fn file_item(
     builder: &mut Builder,
     user_file: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,

@@ -1,4 +1,4 @@
-//! Decisions: who may do what.
+//! Decisions: whether a request is permitted.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -11,11 +11,11 @@ use crate::rules::{RuleRef, RuleSet};
 /// The outcome of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict<'r> {
-    /// It may be done.
+    /// The request is permitted.
     Permit(Permit<'r>),
-    /// It may not.
+    /// The request is refused.
     Deny(Deny<'r>),
-    /// Find this out and decide again.
+    /// This fact has to be found out. Then decide again.
     Need(Need),
 }
 
@@ -24,20 +24,20 @@ pub enum Verdict<'r> {
 pub struct Permit<'r> {
     /// The line that permits.
     pub rule: RuleRef<'r>,
-    /// identd was to be asked, leniently, and gave nothing: the `#NO_IDENTD:` command is due, then the line's own.
+    /// identd was asked leniently and did not answer. The `#NO_IDENTD:` command is due, and then that of the line.
     pub unverified: bool,
 }
 
 /// A refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deny<'r> {
-    /// The line that decided, if one did. Its command is due only where `why` is [`DenyReason::Rule`].
+    /// The line that decided, if one did. Its command is due only if `why` is [`DenyReason::Rule`].
     pub rule: Option<RuleRef<'r>>,
-    /// The ground.
+    /// The reason.
     pub why: DenyReason,
 }
 
-/// Why a request is refused.
+/// The reason why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DenyReason {
     /// A `deny` line matched.
@@ -48,7 +48,7 @@ pub enum DenyReason {
     NoIdentd,
     /// A `permit` line matched, but identd named another user: reply 93.
     BadIdentity,
-    /// A line would decide by a fact that could not be had.
+    /// A line depends on a fact that could not be had: a `deny` line that may match, or a `permit` line with `?=`.
     Unavailable(Need),
 }
 
@@ -60,7 +60,7 @@ impl RuleSet {
         self.verdict(self.table.find(&query), request, facts)
     }
 
-    /// Decides by asking every line in turn: slow, and the definition that [`RuleSet::decide`] is held against.
+    /// Decides by asking every line in turn. This is slow, and defines what [`RuleSet::decide`] has to decide.
     pub fn scan<'r>(&'r self) -> impl Fn(&Request, &Facts) -> Verdict<'r> {
         let rules: Vec<Rule> = self.table.rules().map(|(_, rule)| rule).collect();
         move |request, facts| self.verdict(self.table.scan(&rules, &query(request, facts)), request, facts)
@@ -121,7 +121,7 @@ fn query<'a>(request: &Request<'a>, facts: &Facts<'a>) -> Query<'a> {
     }
 }
 
-/// The ground in the words of a log or of `test_sockd_conf`.
+/// The reason in the words of a log or of `test_sockd_conf`.
 impl fmt::Display for DenyReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

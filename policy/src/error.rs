@@ -5,18 +5,18 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// One fault of a file: where, what was expected, what was found.
+/// One fault of a file: the place, what was expected there, and what was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineError {
-    /// The line, counted from 1; 0 where the fault belongs to the whole file.
+    /// The line, counted from 1; 0 if the fault is one of the whole file.
     pub line: usize,
     text: String,
 }
 
-/// More faults than this are counted, not listed.
+/// How many faults are listed. Further ones are only counted.
 const LISTED: usize = 1000;
 
-/// More characters than this of what was found are not shown.
+/// How many characters of what was found are shown.
 const SHOWN: usize = 60;
 
 impl LineError {
@@ -35,7 +35,7 @@ impl LineError {
     }
 }
 
-/// Text from a file in printable ASCII, cut to a sane length.
+/// A text from a file in printable ASCII, cut to [`SHOWN`] characters.
 fn shown(found: &[u8]) -> String {
     let mut text: String = found.escape_ascii().take(SHOWN).map(char::from).collect();
     if found.escape_ascii().nth(SHOWN).is_some() {
@@ -74,7 +74,7 @@ impl Faults {
         if self.list.len() < LISTED { self.list.push(error) } else { self.more = self.more.saturating_add(1) }
     }
 
-    /// A file with any fault is refused whole: skipping bad lines opened firewalls.
+    /// Refuses a file with any fault. The classic server skipped bad lines, and so opened firewalls.
     pub(crate) fn none(mut self) -> Result<(), Vec<LineError>> {
         if self.more > 0 {
             self.list.push(LineError::new(0, format!("{} more errors", self.more)));

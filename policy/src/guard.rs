@@ -1,9 +1,9 @@
 //! Destinations that a broad permit must not open by accident.
 //!
 //! `permit 0.0.0.0 0.0.0.0` is meant to let clients out, not into the services of the gateway itself. Some destinations
-//! are never right ([`always_refused`], asked before the rules); others only if the administrator named them in the line
-//! that permits ([`refused_unless_named`], asked after). An address inside another (NAT64, 6to4, IPv4-compatible) is
-//! judged as well, because it may come out as that address at the far end of a translator on this very host.
+//! are never right; [`always_refused`] is asked about them before the rules. Others are right only if the line that permits
+//! names them; [`refused_unless_named`] is asked about them after the rules. An IPv4 address inside an IPv6 address (NAT64,
+//! 6to4, IPv4-compatible) is judged as well, because a translator on this very host may send the packets there.
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,10 +12,10 @@ use sockd_table::{Network, Pattern, canonical};
 
 use crate::rules::RuleRef;
 
-/// What the host's routing table says of an address; the caller finds it out.
+/// What the host's routing table says of an address. The caller finds it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressKind {
-    /// Somewhere else.
+    /// An address of another host.
     Unicast,
     /// An address of this host, loopback included.
     Local,
@@ -25,12 +25,12 @@ pub enum AddressKind {
     Multicast,
 }
 
-/// Why a destination is refused.
+/// The reason why a destination is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// Port 0 is no port.
     PortZero,
-    /// `0.0.0.0/8` and `::`, which Linux takes for this host.
+    /// `0.0.0.0/8` and `::`. Linux takes them for this host.
     ThisNetwork,
     /// `224.0.0.0/4`, `ff00::/8`.
     Multicast,
@@ -38,18 +38,19 @@ pub enum Refusal {
     Broadcast,
     /// `240.0.0.0/4`.
     Reserved,
-    /// The proxy's own listening address: a loop.
+    /// An address where the proxy itself listens. A connection there would be a loop.
     OwnListener,
     /// `127.0.0.0/8`, `::1`.
     Loopback,
     /// An address of this host.
     OwnAddress,
-    /// `169.254.0.0/16`, `fe80::/10`: neighbours, and the metadata service of cloud hosts.
+    /// `169.254.0.0/16`, `fe80::/10`. Neighbours have such addresses, and the metadata services of cloud hosts.
     LinkLocal,
 }
 
-/// Whether a destination is refused whatever the rules say. `own_listener`: the proxy itself listens there.
-/// (BIND for `0.0.0.0` means a connection from anybody and is not to be asked here.)
+/// Whether a destination is refused whatever the rules say. `own_listener` says that the proxy itself listens there.
+///
+/// A BIND for `0.0.0.0` waits for a connection from anybody. It has no destination to ask about.
 pub fn always_refused(
     destination: IpAddr,
     port: u16,
@@ -82,8 +83,9 @@ fn never_a_destination(address: IpAddr) -> Option<Refusal> {
     }
 }
 
-/// Whether a destination that a line permits is refused because it is this host or link-local and the line does not say so:
-/// its destination must lie wholly inside loopback or link-local, or be the very address. A name does not count.
+/// Whether a destination that a line permits is refused because it is on this host or link-local, and the line does not name
+/// it. A line names it if its destination lies wholly inside loopback or link-local, or is the very address. A host name
+/// does not count.
 pub fn refused_unless_named(destination: IpAddr, kind: AddressKind, rule: &RuleRef) -> Option<Refusal> {
     let refusal = near(destination, kind)?;
     let named = match rule.destination() {
@@ -95,8 +97,8 @@ pub fn refused_unless_named(destination: IpAddr, kind: AddressKind, rule: &RuleR
     (!named).then_some(refusal)
 }
 
-/// Whether a next server is refused. The administrator chose it, so that it may be anywhere, this host included, where
-/// its address is `written`; a name that leads to this host or its neighbours is hardly what was meant.
+/// Whether an upstream server is refused. The administrator chose it, so it may be anywhere, this host included, if its
+/// address is `written` in the file. A name that leads to this host or its neighbours is hardly what was meant.
 pub fn next_server_refused(
     server: IpAddr,
     port: u16,
@@ -121,7 +123,7 @@ fn of_this_place(address: IpAddr) -> Option<Refusal> {
     (link4 || link6).then_some(Refusal::LinkLocal)
 }
 
-/// Loopback and link-local of both families, in the order that [`of_this_place`] takes them.
+/// The loopback and link-local networks of both families, in the order that [`of_this_place`] expects.
 const NEAR: [Network; 4] = [
     Network::v4(0x7f00_0000, 0xff00_0000),
     Network::v4(0xa9fe_0000, 0xffff_0000),
@@ -129,14 +131,14 @@ const NEAR: [Network; 4] = [
     Network::v6(0xfe80 << 112, 0xffc0 << 112),
 ];
 
-/// The address itself and the IPv4 address inside it, if there is one.
+/// The address itself, and the IPv4 address inside it if there is one.
 fn spellings(address: IpAddr) -> impl Iterator<Item = IpAddr> {
     let address = canonical(address);
     core::iter::once(address).chain(embedded(address).map(IpAddr::V4))
 }
 
 /// The IPv4 address inside an IPv6 address: IPv4-compatible (RFC 4291, 2.5.5.1), NAT64 (RFC 6052 and RFC 8215, with the
-/// address in the last 32 bits) or 6to4 (RFC 3056). `::` and `::1` are not of these.
+/// address in the last 32 bits) or 6to4 (RFC 3056). `::` and `::1` have none.
 pub fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(address) = address else { return None };
     let [.., e, f, g, h] = address.octets();

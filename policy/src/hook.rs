@@ -10,7 +10,7 @@ use core::net::IpAddr;
 
 use crate::request::Command;
 
-/// What a template can be filled with, as the monitor knows it; `expand` does the cleaning.
+/// The values that a template is filled in with, as the monitor knows them. [`expand`] cleans them.
 #[derive(Debug, Clone)]
 pub struct Values<'a> {
     /// `%A`: the verified name of the client host, if it has one.
@@ -35,7 +35,7 @@ pub struct Values<'a> {
     pub destination: IpAddr,
 }
 
-/// Fills in a command that [`crate::template::check`] has passed; in any other, an unknown `%x` vanishes.
+/// Fills in a command that has passed [`crate::template::check`]. In any other command, an unknown `%x` vanishes.
 pub fn expand(text: &str, values: &Values) -> String {
     let mut command = String::with_capacity(text.len());
     let mut rest = text.chars();
@@ -65,13 +65,13 @@ fn value(letter: Option<char>, values: &Values, command: &mut String) {
     }
 }
 
-/// A user for a command: at most 64 of `[A-Za-z0-9._@+-]`; no `/`, because templates use `%u` in file names. An empty
-/// one is `unknown`.
+/// A user for a command: at most 64 of `[A-Za-z0-9._@+-]`. There is no `/`, because templates use `%u` in file names. An empty
+/// user becomes `unknown`.
 pub fn clean_user(user: &[u8]) -> String {
     clean(user, 64, b"._@+-")
 }
 
-/// A host for a command: its name in at most 253 of `[A-Za-z0-9.:-]`, else its address.
+/// A host for a command: its name in at most 253 of `[A-Za-z0-9.:-]`, or its address if it has no name.
 pub fn clean_host(name: Option<&str>, address: IpAddr) -> String {
     match name {
         Some(name) if !name.is_empty() => clean(name.as_bytes(), 253, b".:-"),
@@ -79,7 +79,7 @@ pub fn clean_host(name: Option<&str>, address: IpAddr) -> String {
     }
 }
 
-/// A service for a command: its name from services(5), as far as it is harmless, else the port's number.
+/// A service for a command: its name from services(5), cleaned as a user is, or the number of the port if it has no name.
 pub fn clean_service(name: Option<&str>, port: u16) -> String {
     match name {
         Some(name) if !name.is_empty() => clean_user(name.as_bytes()),
@@ -87,7 +87,8 @@ pub fn clean_service(name: Option<&str>, port: u16) -> String {
     }
 }
 
-/// Letters, digits and the `harmless` characters; a first `-` would be an option, a first `.` a hidden file or a parent.
+/// Keeps letters, digits and the `harmless` characters. A first `-` would make an option, a first `.` a hidden file or the
+/// parent folder.
 fn clean(value: &[u8], longest: usize, harmless: &[u8]) -> String {
     if value.is_empty() {
         return String::from("unknown");
@@ -143,7 +144,7 @@ mod tests {
         assert_eq!(clean_service(Some("a;b"), 9), "a_b");
     }
 
-    /// The payloads of the classic attacks on spliced commands; five quotings a template may use.
+    /// The payloads of the classic attacks on spliced commands, in five quotings that a template may use.
     #[test]
     fn no_payload_leaves_the_word_it_stands_in() {
         let payloads: [&[u8]; 24] = [

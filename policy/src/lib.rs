@@ -1,11 +1,18 @@
-//! What the administrator permits: rules, routes, guards and rule commands of `sockd`.
+//! What the administrator permits: the rules, routes, guards and hooks of `sockd`.
 //!
-//! This crate answers, it does not fetch: text or frozen bytes go in, decisions come out, and a fact that is
-//! missing is asked for ([`Verdict::Need`]). It is `no_std`, so that opening a file or a socket here does not compile.
+//! This crate answers and does not fetch. Text or frozen bytes go in, decisions come out, and a fact that is missing is
+//! asked for ([`Verdict::Need`]). The crate is `no_std`, so that opening a file or a socket here does not compile.
 //!
-//! The way of one question: [`parse_conf`] turns `sockd.conf` into a [`RuleSet`] or into a list of
-//! [`LineError`]s; [`RuleSet::decide`] finds the first matching line; [`guard`] refuses what no broad permit may open;
-//! [`Routes::source_for`] says from which address to go out; [`hook`] fills in the line's shell command.
+//! A request goes through these files:
+//!
+//! 1. [`parse_conf`] turns the text of `sockd.conf` into a [`RuleSet`] (`conf`, `line`, `rules`); [`frozen`] loads one that
+//!    was compiled before. What the lines compile to, and the search in it, is the crate `sockd_table`.
+//! 2. [`guard::always_refused`] refuses what no rule may open.
+//! 3. [`RuleSet::decide`] finds the first line that matches the [`Request`] and the [`Facts`] (`decide`).
+//! 4. [`guard::refused_unless_named`] refuses what a broad permit opens by accident.
+//! 5. [`Upstreams::way_for`] says whether to connect directly or through an upstream server, and [`Routes::source_for`]
+//!    from which address.
+//! 6. [`hook::expand`] fills in the shell command of the line, of which [`template`] has checked the text.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]

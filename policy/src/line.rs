@@ -1,4 +1,4 @@
-//! Lines, words and the fields that `sockd.conf`, `sockd.route` and `socks.conf` have in common.
+//! Lines, words and fields. `sockd.conf`, `sockd.route` and `socks.conf` have them in common.
 
 use alloc::format;
 use alloc::string::String;
@@ -11,8 +11,8 @@ use crate::error::{Faults, LineError};
 
 /// The text of a file without the byte order mark that some editors write at its start.
 ///
-/// The mark is not seen in an editor, and with it the first word of a file would be another word: a user list would miss
-/// its first user.
+/// No editor shows the mark. With it, the first word of a file would be another word, and a user list would miss its first
+/// user.
 pub fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
@@ -42,18 +42,18 @@ pub(crate) fn each_line<'t>(
     }
 }
 
-/// One line cut into words, read one after the other, and its command.
+/// One line, cut into words and a command. The words are read one after the other.
 pub(crate) struct Words<'a> {
     line: usize,
     words: Vec<&'a str>,
     next: usize,
-    /// What follows the colon, without blanks around it.
+    /// The text behind the colon, without blanks around it.
     pub(crate) command: Option<&'a str>,
 }
 
 impl<'a> Words<'a> {
-    /// Cuts a line. The first `#` or `:` ends the words: `#` begins a comment, `:` a command that reaches to the end of
-    /// the line. The colons of a word that is an IPv6 literal as a whole do not count, nor those of a server list.
+    /// Cuts a line. The first `#` or `:` ends the words: `#` begins a comment, and `:` begins a command that reaches to the
+    /// end of the line. The colons of an IPv6 literal or of a server list do not count.
     pub(crate) fn of(line: usize, bytes: &'a [u8]) -> Result<Words<'a>, LineError> {
         let mut words = Words { line, words: Vec::new(), next: 0, command: None };
         let mut rest = bytes.trim_ascii();
@@ -79,7 +79,7 @@ impl<'a> Words<'a> {
         Ok(words)
     }
 
-    /// Whether the line says nothing at all.
+    /// Whether the line has neither words nor a command.
     pub(crate) fn is_blank(&self) -> bool {
         self.words.is_empty() && self.command.is_none()
     }
@@ -94,14 +94,14 @@ impl<'a> Words<'a> {
         Some(word)
     }
 
-    /// Takes the next word if it begins with `mark`, and gives what follows the mark.
+    /// Takes the next word if it begins with `mark`, and returns what follows the mark.
     pub(crate) fn take_marked(&mut self, mark: &str) -> Option<&'a str> {
         let value = self.peek()?.strip_prefix(mark)?;
         self.take();
         Some(value)
     }
 
-    /// The fault that something else stands where the next word is.
+    /// The fault that the next word is not what it should be.
     pub(crate) fn expected(&self, what: &str) -> LineError {
         LineError::expected(self.line, what, self.peek().map(str::as_bytes))
     }
@@ -111,12 +111,12 @@ impl<'a> Words<'a> {
         LineError::expected(self.line, what, Some(found.as_bytes()))
     }
 
-    /// Refuses surplus words.
+    /// Refuses further words.
     pub(crate) fn end(&self, what: &str) -> Result<(), LineError> {
         if self.peek().is_none() { Ok(()) } else { Err(self.expected(what)) }
     }
 
-    /// Reads address and mask, `address/length`, or a name, zone or `ALL` with a mask that is ignored.
+    /// Reads an address and a mask, `address/length`, or a name, a zone or `ALL` with a mask that is ignored.
     pub(crate) fn pattern(&mut self, whose: &str) -> Result<Pattern, LineError> {
         let what = format!("{whose} address");
         let Some(word) = self.peek() else { return Err(self.expected(&what)) };
@@ -147,7 +147,7 @@ impl<'a> Words<'a> {
             .ok_or_else(|| self.expected("address/length"))
     }
 
-    /// Rules see IPv4-mapped addresses as IPv4, so a rule that names them would never match.
+    /// Rules see IPv4-mapped addresses as IPv4. So a rule that names such an address would never match.
     fn refuse_mapped(&self, address: IpAddr) -> Result<(), LineError> {
         match address.to_canonical() == address {
             true => Ok(()),
@@ -171,7 +171,7 @@ fn utf8(line: usize, bytes: &[u8]) -> Result<&str, LineError> {
     core::str::from_utf8(bytes).map_err(|_| LineError::expected(line, "UTF-8 text", Some(bytes)))
 }
 
-/// What `@=` or `sockd@` is followed by in `socks.conf`; neither can begin a word of another file.
+/// The server list behind `@=` or `sockd@` in `socks.conf`. No word of another file can begin with one of these.
 pub(crate) fn servers(word: &str) -> Option<&str> {
     match word.split_once('@') {
         Some((sockd, list)) if sockd.eq_ignore_ascii_case("sockd") => Some(list),
@@ -183,13 +183,14 @@ fn is_ipv6(word: &str) -> bool {
     word.split('/').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
-/// A word such as `2001:db8:::/32` must not pass for a word and a command: the line would lose a condition.
+/// Whether a word is an IPv6 address with a typing error, such as `2001:db8:::/32`. It must not pass for a word and a command,
+/// because the line would lose a condition.
 fn is_mistyped_ipv6(word: &str) -> bool {
     let of_address = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.' | b'/');
     word.matches(':').nth(1).is_some() && word.bytes().all(of_address)
 }
 
-/// An IPv4 mask of all zeros means any host of either family.
+/// The pattern of a network. An IPv4 mask of all zeros stands for every host of both families.
 fn pattern_of(network: Network) -> Pattern {
     if network == Network::v4(0, 0) { Pattern::Any } else { Pattern::Network(network) }
 }

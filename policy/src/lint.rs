@@ -1,4 +1,4 @@
-//! Lines that are valid but hardly what the administrator meant.
+//! Warnings about lines that are valid, but hardly what the administrator meant.
 
 use alloc::format;
 use alloc::string::String;
@@ -10,7 +10,7 @@ use sockd_table::{Network, Op, Pattern, Ports, RuleBody};
 use crate::request::IdentMode;
 use crate::rules::{RuleRef, RuleSet};
 
-/// A doubt about one line.
+/// A warning about one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     /// The line, from 1.
@@ -24,8 +24,8 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Looks for rules that can never match, permits that open the inside, and permits by name without identd; at most
-/// a thousand of them. `ident_default` is what holds for lines without `?=`.
+/// Finds rules that can never match, permits that open the networks inside, and permits by name without identd. Returns at
+/// most a thousand warnings. `ident_default` is the mode of lines without `?=`.
 pub fn lint(rules: &RuleSet, ident_default: IdentMode) -> Vec<Warning> {
     let warnings = rules.rules().flat_map(|rule| {
         let doubts =
@@ -54,7 +54,7 @@ fn ports_cover(outer: Ports, inner: Ports) -> bool {
     ranges(inner).all(|(first, last)| ranges(outer).any(|(from, to)| from <= first && last <= to))
 }
 
-/// The ports for which a condition holds, from and to.
+/// The ranges of ports that meet a condition, each with its first and its last port.
 fn ranges(ports: Ports) -> impl Iterator<Item = (u16, u16)> {
     let (below, port, above) = (ports.port.checked_sub(1), ports.port, ports.port.checked_add(1));
     let (below, above) = (below.map(|last| (0, last)), above.map(|first| (first, u16::MAX)));
@@ -70,7 +70,7 @@ fn ranges(ports: Ports) -> impl Iterator<Item = (u16, u16)> {
     ranges.into_iter().flatten()
 }
 
-/// A permit for anywhere reaches the networks behind the gateway as well, unless an earlier line denies those.
+/// Warns about a permit for anywhere. It opens the networks behind the gateway too, unless an earlier line denies those.
 fn opens_the_inside(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
     if !rule.permits() {
         return None;
@@ -94,7 +94,7 @@ fn opens_the_inside(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
     Some(format!("permits destinations inside, such as {open:#}; a line above could deny them"))
 }
 
-/// RFC 1918 and RFC 4193.
+/// The private networks of RFC 1918 and RFC 4193.
 const PRIVATE: [Network; 4] = [
     Network::v4(0x0a00_0000, 0xff00_0000),
     Network::v4(0xac10_0000, 0xfff0_0000),

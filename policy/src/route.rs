@@ -1,7 +1,7 @@
-//! `sockd.route`: from which of its addresses the host speaks to a destination.
+//! `sockd.route`: the address of this host from which it speaks to a destination.
 //!
-//! A line is `if_addr dst_addr dst_mask`; the destination may be anything that a rule may name. It decides the source
-//! address of CONNECT and the listening address of BIND, as the manual promises.
+//! A line is `if_addr dst_addr dst_mask`. The destination may be anything that a rule may name. The line decides the source
+//! address of a CONNECT and the listening address of a BIND, as the manual promises.
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -18,28 +18,28 @@ use crate::template::are_commands;
 /// The lines of one `sockd.route`, made by [`parse_routes`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Routes {
-    // A line matches only destinations of its interface's family. The source pattern says so: it is
-    // the whole family, and the destination is asked for there too. The choice of a line is the text of the interface.
+    // A line matches only destinations of its interface's family. So the source pattern of a line is the whole family, and
+    // a query has the destination as its source too. The choice of a line is the string of its interface.
     pub(crate) table: Table,
 }
 
 /// What the routes say of a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
-    /// Speak from this address.
+    /// The host speaks from this address.
     From {
-        /// An address of this host, as the file has it.
+        /// The address of the interface.
         source: IpAddr,
-        /// The line that says so, from 1.
+        /// The line that says so, counted from 1.
         line: u32,
     },
-    /// No line matches; the destination is not to be reached.
+    /// No line matches. The destination must not be reached.
     NoMatch,
     /// A line depends on the names of the destination. Find them out and ask again.
     NeedNames,
     /// A line depends on the names of the destination, which could not be had.
     NamesUnavailable {
-        /// The line, from 1.
+        /// The line, counted from 1.
         line: u32,
     },
 }
@@ -130,7 +130,7 @@ impl Routes {
     }
 }
 
-/// What [`Table`] has to know of the lines of `sockd.route`.
+/// The kind of `sockd.route`.
 pub(crate) const ROUTES: Kind = Kind { number: 2, in_doubt: |_, _| InDoubt::Stop, check };
 
 fn check(table: &Table) -> Result<(), &'static str> {

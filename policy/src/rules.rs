@@ -65,7 +65,7 @@ impl RuleSet {
         self.table.special(1).0.map(Template::checked)
     }
 
-    /// The lines of [`RuleSet::no_identd`] and [`RuleSet::bad_id`] in the file; 0 where there is none.
+    /// The lines of [`RuleSet::no_identd`] and [`RuleSet::bad_id`] in the file; 0 if there is none.
     pub fn special_lines(&self) -> [u32; 2] {
         [0, 1].map(|place| self.table.special(place).1)
     }
@@ -89,12 +89,12 @@ impl<'r> RuleRef<'r> {
         RuleRef { table, index, body }
     }
 
-    /// The line in the file, from 1.
+    /// The line in the file, counted from 1.
     pub fn line(&self) -> u32 {
         self.table.line(self.index)
     }
 
-    /// The place among the rules, from 0.
+    /// The number of the rule, counted from 0.
     pub fn index(&self) -> u32 {
         self.index
     }
@@ -104,13 +104,13 @@ impl<'r> RuleRef<'r> {
         self.choice().is_some_and(|choice| choice & PERMIT != 0)
     }
 
-    /// The line's `?=`.
+    /// The value of the line's `?=`.
     pub fn ident(&self) -> Option<IdentMode> {
         let choice = self.choice()? & !PERMIT;
         IDENT.iter().find(|(code, ..)| *code == choice).map(|(_, mode, _)| *mode)
     }
 
-    /// The line's `: shell_cmd`.
+    /// The command of the line.
     pub fn command(&self) -> Option<Template<'r>> {
         self.table.template(self.body()?.template).map(Template::checked)
     }
@@ -138,7 +138,7 @@ impl<'r> RuleRef<'r> {
     }
 }
 
-/// What [`Table`] has to know of the lines of `sockd.conf`.
+/// The kind of `sockd.conf`.
 pub(crate) const RULES: Kind = Kind { number: 1, in_doubt, check };
 
 fn in_doubt(_: &Table, choice: u32) -> InDoubt {
@@ -160,15 +160,15 @@ fn check(table: &Table) -> Result<(), &'static str> {
     if table.has_zero_mask() { Err("a rule of another kind of file") } else { Ok(()) }
 }
 
-/// The bit of a body's choice that makes a `permit` line; the others are a code of [`IDENT`] or 0.
+/// The bit of a body's choice that makes a `permit` line. The other bits are a code of [`IDENT`], or 0.
 pub(crate) const PERMIT: u32 = 1;
 
-/// The values of `?=`. Nothing behind it means no, as `n` does.
+/// The values of `?=`: code, mode and letter. `?=` without a letter means `n`.
 pub(crate) const IDENT: [(u32, IdentMode, &str); 3] =
     [(2, IdentMode::Off, "n"), (4, IdentMode::Lenient, "i"), (6, IdentMode::Strict, "I")];
 
-/// The rule as `sockd.conf` would accept it: `permit ?=I *=ann,/etc/users 10.0.0.0 255.0.0.0 eq 23 : command`; in the
-/// alternate form (`{:#}`) with `10.0.0.0/8`.
+/// A form that `sockd.conf` accepts: `permit ?=I *=ann,/etc/users 10.0.0.0 255.0.0.0 eq 23 : command`. The alternate form
+/// (`{:#}`) has `10.0.0.0/8`.
 impl fmt::Display for RuleRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ident = IDENT.iter().find(|(_, mode, _)| Some(*mode) == self.ident()).map(|(.., letter)| *letter);

@@ -13,8 +13,8 @@ pub struct Services {
 }
 
 impl Services {
-    /// Reads `name port/tcp aliases... # comment` lines. Other protocols and malformed lines are skipped, as the C
-    /// library does; of two lines for one name or port the first counts.
+    /// Reads `name port/tcp aliases... # comment` lines. Other protocols and malformed lines are skipped, as the C library
+    /// does. Of two lines for one name or port the first counts.
     pub fn parse(text: &[u8]) -> Services {
         let mut services = Services::default();
         for line in without_mark(text).split(|byte| *byte == b'\n') {
@@ -40,7 +40,7 @@ impl Services {
         self.ports.get(name).copied()
     }
 
-    /// The first canonical name of a port.
+    /// The name of a port; the first one, if the file has several.
     pub fn name_of(&self, port: u16) -> Option<&str> {
         self.names.get(&port).map(String::as_str)
     }

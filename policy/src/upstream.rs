@@ -6,8 +6,8 @@
 //! servers = host [":" port], "," between them, no blanks; nothing is the default server
 //! ```
 //!
-//! Destinations, user lists, ports and commands are those of `sockd.conf`. The first matching line counts, no match
-//! denies; without the file everything is direct, which is for the caller to know.
+//! Destinations, user lists, ports and commands are those of `sockd.conf`. The first matching line counts, and no match
+//! denies. Without the file every destination is reached directly; the caller knows that.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -42,16 +42,16 @@ pub enum Way {
     Direct,
     /// Not at all.
     Deny,
-    /// Through the first of these servers that can be reached; the default server if there are none.
+    /// Through the first of these servers that can be reached, or through the default server if there are none.
     Sockd(Vec<Server>),
 }
 
-/// A SOCKS server to go through.
+/// An upstream SOCKS server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// Its address or name.
+    /// The address or the name.
     pub host: Destination,
-    /// Its port; `None` is the usual one.
+    /// The port; `None` stands for the usual one.
     pub port: Option<u16>,
 }
 
@@ -62,22 +62,22 @@ pub enum Upstream<'r> {
     By {
         /// The way.
         way: Way,
-        /// The line that says so, from 1; 0 if none does.
+        /// The line that says so, counted from 1; 0 if no line does.
         line: u32,
-        /// The line's command.
+        /// The command of the line.
         command: Option<Template<'r>>,
     },
     /// A line depends on the names of the destination. Find them out and ask again.
     NeedNames,
     /// A line depends on the names of the destination, which could not be had.
     NamesUnavailable {
-        /// The line, from 1.
+        /// The line, counted from 1.
         line: u32,
     },
 }
 
-/// Reads `socks.conf`; `services` and `user_file` as for [`crate::parse_conf`]. Lines that begin with `domain`,
-/// `nameserver`, `bind` or `findserver` belong to other readers of the file and are passed over.
+/// Reads `socks.conf`; `services` and `user_file` are those of [`crate::parse_conf`]. Lines that begin with `domain`,
+/// `nameserver`, `bind` or `findserver` belong to other readers of the file, and are skipped.
 ///
 /// # Errors
 /// Every faulty line, at most a thousand of them, and how many more there are.
@@ -131,12 +131,12 @@ fn way(words: &mut Words) -> Result<Way, LineError> {
     server_list(list).map(Way::Sockd).ok_or_else(|| words.wrong("servers as host:port,host:port", list))
 }
 
-/// Reads a list of servers as `@=` has it; nothing where it is none.
+/// Reads a list of servers in the form that follows `@=`; `None` if it is not one.
 pub fn server_list(list: &str) -> Option<Vec<Server>> {
     if list.is_empty() { Some(Vec::new()) } else { list.split(',').map(server).collect() }
 }
 
-/// Reads `host`, `host:port`, or an IPv6 address in brackets with a port, without them otherwise.
+/// Reads `host` or `host:port`. An IPv6 address stands in brackets if a port follows.
 fn server(text: &str) -> Option<Server> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         let port = Some(address.port()).filter(|port| *port != 0)?;
@@ -199,7 +199,7 @@ impl Upstreams {
         self.table.is_empty()
     }
 
-    /// The first line, from 1, that leaves the servers to the settings.
+    /// The first line, counted from 1, that names no servers and so leaves them to the settings.
     pub fn first_without_servers(&self) -> Option<u32> {
         let unnamed = |(_, rule): &(u32, Rule)| {
             self.table.body(rule.body).is_some_and(|body| self.table.string(body.choice) == "sockd")
@@ -221,10 +221,10 @@ impl Upstreams {
     }
 }
 
-/// What [`Table`] has to know of the lines of `socks.conf`.
+/// The kind of `socks.conf`.
 pub(crate) const UPSTREAMS: Kind = Kind { number: 3, in_doubt, check };
 
-/// Which way a request takes must not rest on a guess either.
+/// The way of a request must not rest on a guess either.
 fn in_doubt(table: &Table, choice: u32) -> InDoubt {
     if table.string(choice) == "deny" { InDoubt::Deny } else { InDoubt::Stop }
 }
@@ -240,7 +240,7 @@ fn check(table: &Table) -> Result<(), &'static str> {
     if own { Ok(()) } else { Err("a rule of another kind of file") }
 }
 
-/// The way of a line's choice, if its text is the way it would be written.
+/// The way that a string says, if the way would be written as this string.
 pub(crate) fn way_of(text: &str) -> Option<Way> {
     let mut words = Words::of(1, text.as_bytes()).ok()?;
     let way = way(&mut words).ok()?;

@@ -1,14 +1,14 @@
-//! Claimed user ids.
+//! User ids.
 
 use alloc::boxed::Box;
 use core::fmt;
 
-/// The user id of a SOCKS4 request or of an identd answer: 0 to 255 bytes, no NUL, case kept. It is whatever the
-/// client sent, so it may hold any other byte.
+/// The user id of a SOCKS4 request or of an identd answer: 0 to 255 bytes without a NUL. Upper and lower case are kept. The
+/// client chose it, so it may have any other byte.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(Box<[u8]>);
 
-/// The bytes are more than 255 or hold a NUL. (The classic server cut long ids, so that two users could collide.)
+/// The bytes are more than 255, or have a NUL among them. The classic server cut long ids, so that two users could collide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UserIdError;
 
@@ -23,7 +23,7 @@ impl UserId {
         &self.0
     }
 
-    /// Whether the client named no user; such an id matches no list and no identd answer.
+    /// Whether the client named no user. Such an id matches no list and no identd answer.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -3,14 +3,14 @@
 use core::fmt;
 use core::net::IpAddr;
 
-/// The address as rules see it: an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) is the IPv4 address it names, so
-/// that no rule can be passed by spelling.
+/// The address as rules see it. An IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) is the IPv4 address that it names, so that
+/// no rule can be passed by another spelling.
 pub fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// An address and a mask of one family. A mask bit of 1 must match, a bit of 0 is ignored; the bits may stand
-/// anywhere (classic `sockd.conf`). The address is kept masked.
+/// An address and a mask of one family. A mask bit of 1 must match, and a bit of 0 is ignored. The bits may stand anywhere,
+/// as in the classic `sockd.conf`. The address is kept masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Network(Bits);
 
@@ -21,7 +21,7 @@ pub(crate) enum Bits {
 }
 
 impl Network {
-    /// A network of address and mask, or `None` when they are of different families.
+    /// The network of an address and a mask; `None` if they are of different families.
     pub fn new(address: IpAddr, mask: IpAddr) -> Option<Network> {
         match (address, mask) {
             (IpAddr::V4(address), IpAddr::V4(mask)) => Some(Network::v4(address.into(), mask.into())),
@@ -30,7 +30,7 @@ impl Network {
         }
     }
 
-    /// A network of address and prefix length in bits, or `None` when the length is beyond the family's.
+    /// The network of an address and a prefix length; `None` if an address of this family has fewer bits.
     pub fn prefix(address: IpAddr, length: u32) -> Option<Network> {
         match address {
             IpAddr::V4(address) => {
@@ -58,7 +58,7 @@ impl Network {
         self.0
     }
 
-    /// Whether this network holds the address; always false for an address of the other family.
+    /// Whether the network contains an address. It contains none of the other family.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.0, address) {
             (Bits::V4 { address, mask }, IpAddr::V4(asked)) => u32::from(asked) & mask == address,
@@ -67,7 +67,7 @@ impl Network {
         }
     }
 
-    /// The network's address, which is masked.
+    /// The address of the network, which is masked.
     pub fn address(&self) -> IpAddr {
         match self.0 {
             Bits::V4 { address, .. } => IpAddr::V4(address.into()),
@@ -75,7 +75,7 @@ impl Network {
         }
     }
 
-    /// Whether every address of this network lies in `outer`.
+    /// Whether `outer` contains every address of this network.
     pub fn lies_in(&self, outer: &Network) -> bool {
         match (self.0, outer.0) {
             (Bits::V4 { address, mask }, Bits::V4 { address: outer, mask: bits }) => {
@@ -93,7 +93,7 @@ impl Network {
         matches!(self.0, Bits::V4 { .. }) == address.is_ipv4()
     }
 
-    /// The one address of a network with a full mask.
+    /// The only address of the network, if it has only one.
     pub fn single(&self) -> Option<IpAddr> {
         match self.0 {
             Bits::V4 { address, mask: u32::MAX } => Some(IpAddr::V4(address.into())),
@@ -103,8 +103,8 @@ impl Network {
     }
 }
 
-/// Written as `sockd.conf` takes it: IPv4 as address and mask, IPv6 as `address/length` where the mask is a prefix; in
-/// the alternate form (`{:#}`), which is never longer than what was read, IPv4 as `address/length` too.
+/// A form that `sockd.conf` accepts: an IPv4 network as address and mask, an IPv6 network as `address/length` if its mask is
+/// a prefix. The alternate form (`{:#}`) has `address/length` for IPv4 too, and is never longer than what was read.
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (address, mask, length) = match self.0 {

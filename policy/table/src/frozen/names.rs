@@ -1,9 +1,11 @@
-//! The names of a pattern set in a frozen file, each told by what it has not in common with the one before.
+//! The names of a pattern set in a frozen file. Of each name the file stores what differs from the name before it.
 //!
-//! Names are sorted from their end, so that neighbours end alike. Of each is stored how many bytes at its end are those of
-//! the name before, how many bytes of its own stand in front of these, and whether it is a zone; then the own bytes of all
-//! of them. What is shared has been checked with the name before, and that a name comes behind that one shows in the two
-//! bytes where they part.
+//! Names are sorted from their end, so neighbours share long suffixes. For each name the file has three numbers: the length
+//! of the suffix that it shares with the name before it, the length of its own part in front of that, and 1 if it is a
+//! zone. The own parts of all names follow.
+//!
+//! A shared suffix was checked together with the name before. Whether two names are in order shows in the two bytes in
+//! front of the suffix that they share.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -19,14 +21,14 @@ use super::encode::array;
 
 /// The names of a pattern set as they are stored.
 pub(super) struct Packed<'a> {
-    /// Of each name, how many bytes it shares with the one before, how many are its own, and 1 if it is a zone.
+    /// For each name: the length of the shared suffix, the length of its own part, and 1 if it is a zone.
     pub(super) names: &'a [[u8; 3]],
-    /// The own bytes of all names, and whatever stands behind them.
+    /// The own parts of all names, and whatever stands behind them.
     pub(super) letters: &'a [u8],
 }
 
-/// As many bytes are copied at once.
-const STRIDE: usize = 32;
+/// How many bytes are copied at once.
+const CHUNK: usize = 32;
 
 /// Writes the names of a pattern set.
 pub(super) fn write(out: &mut Vec<u8>, set: &PatternSet, strings: &StringPool) {
@@ -41,25 +43,25 @@ pub(super) fn write(out: &mut Vec<u8>, set: &PatternSet, strings: &StringPool) {
     out.extend(letters);
 }
 
-/// Strings with room behind them for the names of both sets; `None` if no text of rules has as many bytes.
+/// A string pool with room for the names of both sets; `None` if no text of rules could have as many bytes.
 pub(super) fn with_room(bytes: &[u8], ends: Vec<u32>, sets: [&Packed; 2]) -> Option<StringPool> {
-    // With a byte for each zone, as it has a dot in front in a text.
+    // The mark of a zone counts as a byte, because a text has a dot in front of a zone.
     let lengths = sets.iter().flat_map(|set| set.names.as_flattened());
     let names = lengths.fold(0usize, |all, length| all.saturating_add((*length).into()));
     let length = bytes.len().checked_add(names).filter(|_| names <= Builder::LARGEST)?;
-    // Zeros that nobody has touched cost nothing.
-    let mut room = vec![0; length.checked_add(STRIDE)?];
+    // Zeros that nothing has written to take no memory.
+    let mut room = vec![0; length.checked_add(CHUNK)?];
     room.get_mut(..bytes.len())?.copy_from_slice(bytes);
     Some(StringPool { bytes: room, ends })
 }
 
 impl Packed<'_> {
-    /// How many of the letters are of these names.
+    /// The length of the own parts of all names.
     pub(super) fn own(&self) -> usize {
         self.names.iter().map(|[_, own, _]| usize::from(*own)).sum()
     }
 
-    /// Adds the names to strings that have room for them; `None` if they are no names or out of order.
+    /// Adds the names to a string pool that has room for them; `None` if some are no names, or if they are out of order.
     pub(super) fn unpack(&self, strings: &mut StringPool) -> Option<Vec<Name>> {
         let mut letters = self.letters.get(..self.own())?;
         let doubled = any_pair(letters, |left, right| (left == b'.') & (right == b'.'));
@@ -78,25 +80,25 @@ impl Packed<'_> {
     }
 }
 
-/// Whether something holds for any two bytes next to each other; all are looked at, several at a time.
+/// Whether something is true of any two neighbouring bytes. All pairs are looked at, several at a time.
 fn any_pair(bytes: &[u8], holds: impl Fn(u8, u8) -> bool) -> bool {
     let pairs = bytes.iter().zip(bytes.iter().skip(1));
     pairs.fold(false, |any, (left, right)| any | holds(*left, *right))
 }
 
-/// What is known of the name before.
+/// The name before, as far as the next one depends on it.
 struct Before {
     length: usize,
     zone: bool,
-    /// The length of its last label.
+    /// The length of the last label.
     label: usize,
-    /// Whether there are labels, first ones apart, that begin with a digit.
+    /// Whether any label that is not the first of its name begins with a digit.
     digits: bool,
     zones: Zones,
 }
 
 impl Before {
-    /// Adds a name that begins with the first letters; more of them must be there.
+    /// Adds the name whose own part stands at the beginning of `letters`. At least [`CHUNK`] bytes must stand behind it.
     fn next(&mut self, strings: &mut StringPool, letters: &[u8], lengths: [u8; 3]) -> Option<Name> {
         let [shared, own, zone] = lengths.map(usize::from);
         let (start, zone) = (strings.end() as usize, [false, true].get(zone).copied()?);
@@ -104,30 +106,32 @@ impl Before {
         put_together(&mut strings.bytes, start, letters, own, shared)?;
         let name = strings.bytes.get(start..end)?;
         let (own, _) = name.split_at_checked(own)?;
-        let parted = start.saturating_sub(shared).checked_sub(1).and_then(|place| strings.bytes.get(place));
-        let sound = self.is_before(own, parted, shared, zone) && self.is_name(name, own, shared);
+        let before_suffix =
+            start.saturating_sub(shared).checked_sub(1).and_then(|place| strings.bytes.get(place));
+        let sound = self.is_before(own, before_suffix, shared, zone) && self.is_name(name, own, shared);
         let text = count(&strings.ends);
         strings.ends.push(u32::try_from(end).ok()?);
         (self.length, self.zone) = (name.len(), zone);
         sound.then(|| self.zones.add(text, own, shared, zone))
     }
 
-    /// Whether a name that shares so much comes behind this one, and shares no more. `parted` is the byte of this one in
-    /// front of what is shared.
-    fn is_before(&self, own: &[u8], parted: Option<&u8>, shared: usize, zone: bool) -> bool {
+    /// Whether the next name, of which `own` is the own part, comes behind this one and shares no more than `shared` bytes.
+    /// `before_suffix` is the byte of this name in front of the shared suffix.
+    fn is_before(&self, own: &[u8], before_suffix: Option<&u8>, shared: usize, zone: bool) -> bool {
         let key = |byte: &u8| if *byte == b'.' { 0 } else { *byte };
         match own.last() {
-            Some(last) if shared < self.length => parted.map(key) < Some(key(last)),
+            Some(last) if shared < self.length => before_suffix.map(key) < Some(key(last)),
             Some(_) => shared == self.length,
-            // The same name, once as a zone and once as a domain.
+            // The two names are the same, first as a zone and then as a domain.
             None => shared == self.length && self.zone && !zone,
         }
     }
 
-    /// Whether a name is one that a rule may have; what it shares is the end of such a name.
+    /// Whether a rule may have a name. The shared suffix is the end of a name that was checked.
     fn is_name(&mut self, name: &[u8], own: &[u8], shared: usize) -> bool {
-        // Of two dots next to each other the second would begin a name, or both be among the letters: a name does not part from
-        // the one before with a dot, which is the lowest byte.
+        // Two neighbouring dots need no check here. Either both are among the letters, which have been looked through, or
+        // the second one begins a shared suffix. Then the own part ends with a dot, which is the lowest byte, and the name
+        // would not come behind the one before it.
         let labels = || name.split(|byte| *byte == b'.');
         let digits = self.digits || own.first().is_some_and(u8::is_ascii_digit);
         let sound = own.first() != Some(&b'.')
@@ -142,16 +146,16 @@ impl Before {
     }
 }
 
-/// Puts a name together at `start`, where the name before ends: its own letters, then what it shares. What is copied too
-/// much is written over by the next name.
+/// Puts a name together at `start`, where the name before ends: the own part, then the shared suffix. The copies are longer
+/// than the parts; the next name overwrites what is too much.
 fn put_together(bytes: &mut [u8], start: usize, letters: &[u8], own: usize, shared: usize) -> Option<()> {
-    for step in (0..own).step_by(STRIDE) {
-        let chunk: &[u8; STRIDE] = letters.get(step..)?.first_chunk()?;
+    for step in (0..own).step_by(CHUNK) {
+        let chunk: &[u8; CHUNK] = letters.get(step..)?.first_chunk()?;
         *bytes.get_mut(start.saturating_add(step)..)?.first_chunk_mut()? = *chunk;
     }
     let (from, to) = (start.checked_sub(shared)?, start.saturating_add(own));
-    for step in (0..shared).step_by(STRIDE) {
-        let chunk: [u8; STRIDE] = *bytes.get(from.saturating_add(step)..)?.first_chunk()?;
+    for step in (0..shared).step_by(CHUNK) {
+        let chunk: [u8; CHUNK] = *bytes.get(from.saturating_add(step)..)?.first_chunk()?;
         *bytes.get_mut(to.saturating_add(step)..)?.first_chunk_mut()? = chunk;
     }
     Some(())
@@ -166,24 +170,24 @@ mod tests {
     use std::format;
     use std::string::String;
 
-    /// What becomes of names given as the bytes shared, those of their own, and whether they are zones.
+    /// The names that are read from the length of each shared suffix, each own part, and whether each is a zone.
     fn unpacked(names: &[(u8, &str, bool)]) -> Option<Vec<String>> {
         let lengths: Vec<[u8; 3]> =
             names.iter().map(|(shared, own, zone)| [*shared, own.len() as u8, (*zone).into()]).collect();
         let mut letters: Vec<u8> = names.iter().flat_map(|name| name.1.bytes()).collect();
-        letters.extend([b'.'; STRIDE]);
+        letters.extend([b'.'; CHUNK]);
         let packed = Packed { names: &lengths, letters: &letters };
         let mut strings = with_room(b"text", vec![4], [&packed, &Packed { names: &[], letters: &[] }])?;
         let names = packed.unpack(&mut strings)?;
         Some(names.iter().map(|name| strings.str(name.text).into()).collect())
     }
 
-    /// Labels of so many bytes each, written as one name.
+    /// A name with labels of these lengths.
     fn labels(lengths: &[usize]) -> String {
         lengths.iter().map(|length| "a".repeat(*length)).collect::<Vec<_>>().join(".")
     }
 
-    /// The same by the definitions.
+    /// The names that should be read, by the definitions.
     fn expected(names: &[(u8, &str, bool)]) -> Option<Vec<String>> {
         let mut found: Vec<(String, bool)> = Vec::new();
         for (shared, own, zone) in names {
@@ -197,7 +201,7 @@ mod tests {
         Some(found.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// All words of up to so many letters.
+    /// All words of these letters, up to a length.
     fn all_words(letters: &str, length: usize) -> Vec<String> {
         let mut words = vec![String::new()];
         let mut from = 0;
@@ -212,7 +216,8 @@ mod tests {
         words
     }
 
-    /// Compares both for all that may follow these names, and what may follow that; tells how many are accepted.
+    /// Compares both for everything that may follow these names, and for what may follow that. Returns how many lists of names
+    /// are accepted.
     fn compare<'a>(names: &mut Vec<(u8, &'a str, bool)>, words: &'a [String], depth: u32) -> u32 {
         let mut accepted = 0;
         let all =
