@@ -1,4 +1,4 @@
-//! `dump_sockdfc` and `dump_sockdfr`: a frozen file into a text that can be frozen again.
+//! `dump_sockdfc` and `dump_sockdfr` list a frozen file, as a text that can be frozen again.
 
 use sockd_policy::in_words;
 use std::fmt::Write as _;
@@ -35,7 +35,7 @@ fn list(program: &str, kind: Kind, options: &Dump) -> Result<(), u8> {
     })
 }
 
-/// What the file was made from, as comments.
+/// Where the file comes from, as comments.
 fn header(from: &Provenance) -> String {
     let mut text = format!("# frozen from {}\n", from.name.escape_debug());
     let _ = writeln!(text, "# changed {} (seconds since 1970: {})", date(from.modified), from.modified);
@@ -50,8 +50,8 @@ fn hex(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A time in UTC. The calendar repeats every 400 years of 146,097 days; years are counted from March, so that the leap
-/// day comes last.
+/// A time in UTC. The calendar repeats every 400 years, which are 146,097 days. Years are counted from March here, so that
+/// the leap day comes last.
 fn date(seconds: u64) -> String {
     let (days, second) = ((seconds / 86_400).saturating_add(719_468), seconds % 86_400);
     let (era, day) = (days / 146_097, days % 146_097);

@@ -1,4 +1,4 @@
-//! Files: where they are, how they are read and how one takes the place of another.
+//! Files: their places, how they are read, and how one takes the place of another.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -24,7 +24,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Where the text is.
+    /// The place of the text.
     pub fn text(self) -> &'static str {
         match self {
             Kind::Rules => "/etc/sockd.conf",
@@ -33,7 +33,7 @@ impl Kind {
         }
     }
 
-    /// Where the frozen file is.
+    /// The place of the frozen file.
     pub fn frozen(self) -> &'static str {
         match self {
             Kind::Rules => "/etc/sockd.fc",
@@ -43,7 +43,7 @@ impl Kind {
     }
 }
 
-/// What was read from a text or a frozen file.
+/// The content of a text or of a frozen file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Policy {
     /// The content of `sockd.conf`.
@@ -54,14 +54,14 @@ pub enum Policy {
     Upstreams(Upstreams),
 }
 
-/// Why a file is of no use.
+/// The reason why a file cannot be used.
 #[derive(Debug)]
 pub enum Fault {
-    /// It cannot be read.
+    /// The file cannot be read.
     Unreadable(io::Error),
-    /// Its text has errors.
+    /// The text has errors.
     Text(Vec<LineError>),
-    /// It is no frozen file, or a damaged one.
+    /// The file is no frozen file, or a damaged one.
     Frozen(FrozenError),
 }
 
@@ -78,8 +78,8 @@ impl Fault {
 }
 
 impl Policy {
-    /// Reads a text, and says what it was made from. Service names are those of the file `services`; without that file
-    /// there are none.
+    /// Reads a text, and returns where it comes from as well. Service names are those of the file `services`; without that
+    /// file there are none.
     ///
     /// # Errors
     /// The file cannot be read, or has errors in its lines.
@@ -142,25 +142,25 @@ impl Policy {
     }
 }
 
-/// The services of a file; none if it cannot be read, so that names in rules are errors.
+/// The services of a file. There are none if it cannot be read, and names in rules are errors then.
 pub fn read_services(path: &Path) -> Services {
     fs::read(path).map(|text| Services::parse(&text)).unwrap_or_default()
 }
 
-/// Why nothing was written.
+/// The reason why nothing was written.
 #[derive(Debug)]
 pub enum WriteFault {
     /// The new file could not be made.
     Create(io::Error),
-    /// It could not be written in full, or could not take its place.
+    /// The new file could not be written in full, or could not take its place.
     Write(io::Error),
 }
 
-/// Puts `bytes` in the place of `target` so that a reader sees the old file or the new one and nothing between: written
-/// beside it, synced, renamed. The new file may be read by whom the text may be read, and written by its owner alone.
+/// Replaces the content of `target` by `bytes`. The new file is written beside the old one, synced and renamed, so that a
+/// reader sees either the old file or the new one. It has the read permissions of `text`, and only its owner may write it.
 ///
 /// # Errors
-/// `target` is then what it was.
+/// The reason why `target` was not changed.
 pub fn replace(target: &Path, bytes: &[u8], text: &Path) -> Result<(), WriteFault> {
     let mode = fs::metadata(text).map_or(0o600, |metadata| metadata.permissions().mode() & 0o644);
     let folder = target.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
@@ -183,7 +183,7 @@ pub fn replace(target: &Path, bytes: &[u8], text: &Path) -> Result<(), WriteFaul
     })
 }
 
-/// The path given, or the one that the manual names.
+/// The given path, or the default one of the manual.
 pub fn or_default(given: &Option<PathBuf>, default: &str) -> PathBuf {
     given.clone().unwrap_or_else(|| PathBuf::from(default))
 }

@@ -1,4 +1,4 @@
-//! `make_sockdfc` and `make_sockdfr`: a text into a frozen file.
+//! `make_sockdfc` and `make_sockdfr` freeze a text.
 
 use sockd_policy::in_words;
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::cli::{self, Make, exit};
 use crate::files::{Fault, Kind, Policy, WriteFault, or_default, replace};
 
-/// Runs the program. Every error of the text is told, and then nothing is written.
+/// Runs the program. If the text has errors, all of them are shown and nothing is written.
 pub fn main(program: &str, kind: Kind) -> ExitCode {
     let status = cli::parse::<Make>(program, exit::USAGE).and_then(|options| freeze(program, kind, &options));
     ExitCode::from(status.err().unwrap_or(0))

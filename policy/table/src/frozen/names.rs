@@ -129,9 +129,9 @@ impl Before {
 
     /// Whether a rule may have a name. The shared suffix is the end of a name that was checked.
     fn is_name(&mut self, name: &[u8], own: &[u8], shared: usize) -> bool {
-        // Two neighbouring dots need no check here. Either both are among the letters, which have been looked through, or
-        // the second one begins a shared suffix. Then the own part ends with a dot, which is the lowest byte, and the name
-        // would not come behind the one before it.
+        // Two neighbouring dots need no check here. If both are among the letters, they have been found there. Else the
+        // second one begins the shared suffix. That suffix is not the whole name before, because no name begins with a dot.
+        // So the own part ends with a dot, which is the lowest byte, and the name would not come behind the one before it.
         let labels = || name.split(|byte| *byte == b'.');
         let digits = self.digits || own.first().is_some_and(u8::is_ascii_digit);
         let sound = own.first() != Some(&b'.')

@@ -39,7 +39,7 @@ impl Asked {
         Ok(Some(asked))
     }
 
-    /// A request of words.
+    /// Reads a request from words.
     pub(super) fn of(
         user: &[u8],
         source: &str,
@@ -64,7 +64,7 @@ fn names(given: &[String]) -> Result<Vec<HostName>, String> {
     given.iter().map(name).collect()
 }
 
-/// A host by address, or by name and then with that name.
+/// Reads a host: an address, or a name, which is looked up and then is the name of the host.
 fn host(text: &str) -> Result<(IpAddr, Vec<HostName>), String> {
     if let Ok(address) = text.parse() {
         return Ok((canonical(address), Vec::new()));

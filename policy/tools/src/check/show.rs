@@ -6,7 +6,7 @@ use sockd_policy::{DenyReason, IdentMode, Route, RuleRef, Template, Upstream, Wa
 use super::asked::Asked;
 use super::trial::{Outcome, Trial};
 
-/// Shows what is decided on a request; whether it is permitted.
+/// Shows what is decided on a request. Returns whether it is permitted.
 pub(super) fn single(trial: &Trial, asked: &Asked, explain: bool) -> bool {
     let outcome = trial.decide(asked);
     match outcome.rule {
@@ -24,13 +24,13 @@ pub(super) fn single(trial: &Trial, asked: &Asked, explain: bool) -> bool {
     outcome.verdict.is_ok() && outcome.refusal.is_none() && routed
 }
 
-/// A line as it stands in the text, or as it is in effect.
+/// A line as the text has it, or as it is in effect if there is no text.
 fn line(trial: &Trial, number: u32, effective: &str) -> String {
     let written = (number as usize).checked_sub(1).and_then(|place| trial.text.get(place));
     format!("Line {number}: {}", written.map_or(effective, String::as_str))
 }
 
-/// Shows the special line that identd's answer leads to.
+/// Shows the special line that the answer of identd leads to.
 fn special(trial: &Trial, outcome: &Outcome) {
     let [no_identd, bad_id] = trial.rules.special_lines();
     let show = |number: u32, name: &str, template: Option<Template>| {
@@ -52,7 +52,7 @@ fn special(trial: &Trial, outcome: &Outcome) {
     }
 }
 
-/// Shows the route of what is permitted; false if there is none.
+/// Shows the route of a permitted request. Returns false if there is none.
 fn route(trial: &Trial, asked: &Asked, outcome: &Outcome) -> bool {
     let (Some((path, _)), Some(route)) = (&trial.routes, outcome.route) else { return true };
     eprintln!("==== Checking routing file ({})...", path.display());
@@ -68,7 +68,7 @@ fn route(trial: &Trial, asked: &Asked, outcome: &Outcome) -> bool {
     true
 }
 
-/// Shows the way of what is permitted; false if it is denied there.
+/// Shows the way of a permitted request. Returns false if the upstream file denies it.
 fn upstream(trial: &Trial, outcome: &Outcome) -> bool {
     let (Some((path, _)), Some(upstream)) = (&trial.upstreams, &outcome.upstream) else { return true };
     eprintln!("==== Checking upstream file ({})...", path.display());
@@ -103,8 +103,8 @@ fn explain(trial: &Trial, asked: &Asked, outcome: &Outcome) {
     }
 }
 
-/// The commands that are due: none where a guard refuses or there is no route, and where the upstream file denies
-/// what the rules permit, only that of its line.
+/// The commands that are due. There are none if a guard refuses or no route leads there. If the upstream file denies what
+/// the rules permit, only the command of its line is due.
 fn commands<'r>(trial: &'r Trial, outcome: &Outcome<'r>) -> Vec<Template<'r>> {
     if outcome.refusal.is_some() {
         return Vec::new();

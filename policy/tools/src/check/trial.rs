@@ -1,4 +1,4 @@
-//! The files that requests are held against, and what they decide.
+//! The files that decide on requests, and their decisions.
 
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -15,21 +15,21 @@ use crate::files::{Kind, Policy, or_default};
 
 use super::asked::Asked;
 
-/// What requests are held against.
+/// The files that decide on requests.
 pub(super) struct Trial {
     pub(super) rules: RuleSet,
     pub(super) routes: Option<(PathBuf, Routes)>,
     pub(super) upstreams: Option<(PathBuf, Upstreams)>,
     pub(super) conf: PathBuf,
-    /// The lines of the text, for showing them as they are written; none of a frozen file.
+    /// The lines of the text, to show them as they are written. A frozen file has none.
     pub(super) text: Vec<String>,
     pub(super) services: Services,
     pub(super) mode: IdentMode,
-    /// What identd is taken to say; the claimed user if nothing.
+    /// The answer that identd is taken to give; `None` for one that confirms the claimed user.
     pub(super) identity: Option<Identity>,
 }
 
-/// What comes of a request.
+/// The decision on a request.
 pub(super) struct Outcome<'r> {
     pub(super) verdict: Result<Permit<'r>, DenyReason>,
     pub(super) rule: Option<RuleRef<'r>>,
@@ -88,7 +88,7 @@ impl Trial {
         let upstream = self.upstreams.as_ref().map(|(_, upstreams)| {
             upstreams.way_for(Some(*destination), FactState::Known(destination_names), *port, user)
         });
-        // The address of a next server needs a route, not the destination.
+        // An upstream server is dialled in place of the destination, so the destination needs no route.
         let is_direct = !matches!(upstream, Some(Upstream::By { way: Way::Sockd(_), .. }));
         let routes = self.routes.as_ref().filter(|_| is_direct);
         (
@@ -97,7 +97,7 @@ impl Trial {
         )
     }
 
-    /// The fields in which each line before the deciding one differs from the request, if it is a single one.
+    /// The lines before the deciding one that differ from the request in a single field, each with that field.
     pub(super) fn close_lines<'r>(
         &'r self,
         asked: &Asked,
@@ -137,7 +137,7 @@ impl Trial {
     }
 }
 
-/// Where a file of this kind usually is.
+/// The usual place of a file of this kind.
 fn place(options: &Check, kind: Kind) -> &'static str {
     if options.frozen { kind.frozen() } else { kind.text() }
 }
@@ -151,7 +151,7 @@ fn read(options: &Check, kind: Kind, path: &Path) -> Result<Policy, Vec<String>>
     policy.map(|(policy, _)| policy).map_err(|fault| fault.messages(path))
 }
 
-/// Reads a file that need not be there. The files in /etc belong together; to another `sockd.conf` they need not belong.
+/// Reads a file that need not be there. The files in /etc belong together, but they need not belong to another `sockd.conf`.
 fn optional(
     options: &Check,
     given: &Option<PathBuf>,
@@ -205,8 +205,8 @@ fn facts<'a>(asked: &'a Asked, identity: &'a Identity) -> Facts<'a> {
     }
 }
 
-/// What this host takes the address for. A socket can be bound to own and broadcast addresses, a listener only to own
-/// ones; neither sends anything.
+/// What the address is to this host. A datagram socket can be bound to own and to broadcast addresses, a listener only to
+/// own ones. Neither sends anything.
 fn kind(address: IpAddr) -> AddressKind {
     if address.is_multicast() {
         AddressKind::Multicast
