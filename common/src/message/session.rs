@@ -23,12 +23,19 @@ use super::{Errno, Id, LockdownReport, Message};
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
+/// A session worker is started with so many pipes, which it cannot make: their ends, for reading and for writing in turn,
+/// are its descriptors from [`FIRST_PIPE_FD`] on.
+pub const PIPES: usize = 8;
+
+/// The descriptor behind the channel.
+pub const FIRST_PIPE_FD: i32 = super::CHANNEL_FD + 1;
+
 /// How a session worker moves bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum RelayMode {
     /// Small amounts are copied through the worker's memory, bulk is spliced.
     Adaptive,
-    /// Every byte goes from socket to pipe to socket and never enters the worker's memory.
+    /// Everything is spliced from socket to pipe to socket, as long as the worker has pipes.
     Splice,
 }
 

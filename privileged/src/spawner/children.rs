@@ -8,12 +8,15 @@ use nix::fcntl::AtFlags;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, execveat};
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use sockd_common::channel::ChannelError;
+use sockd_common::message::session::{FIRST_PIPE_FD, PIPES};
 use sockd_common::message::{CHANNEL_FD, Role};
 use sockd_lockdown::{self as lockdown, Gid, Uid};
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd, RawFd};
 
 /// What every worker is started with.
 #[derive(Debug)]
@@ -116,6 +119,12 @@ impl Children {
     }
 }
 
+/// The descriptor behind a worker's last pipe.
+const BEHIND_PIPES: RawFd = FIRST_PIPE_FD + 2 * PIPES as RawFd;
+
+/// What each pipe holds until its worker needs more: one page, as all pipes of a user have a limit together.
+const PIPE: usize = 4 << 10;
+
 /// Puts the descriptors where a worker expects them and becomes its program.
 fn become_worker(role: Role, channel: &OwnedFd, plan: &Plan, id: Option<u32>) -> Result<(), Errno> {
     for target in 0..CHANNEL_FD {
@@ -131,6 +140,23 @@ fn become_worker(role: Role, channel: &OwnedFd, plan: &Plan, id: Option<u32>) ->
     let words = [c"sockd-worker".to_owned(), CString::new(role.as_str()).map_err(|_| Errno::EINVAL)?];
     let nothing: [CString; 0] = [];
     let flags = AtFlags::AT_EMPTY_PATH;
-    execveat(plan.program.as_fd(), c"", &words, &nothing, flags)?;
+    // Under a number where nothing is put.
+    let program = fcntl_dupfd_cloexec(&plan.program, BEHIND_PIPES).map_err(|_| Errno::EMFILE)?;
+    if role == Role::Session {
+        make_pipes()?;
+    }
+    execveat(program, c"", &words, &nothing, flags)?;
+    Ok(())
+}
+
+/// The pipes of a session worker, made by the user who the worker is: its filter has no call to make any.
+fn make_pipes() -> Result<(), Errno> {
+    sys::close_range(FIRST_PIPE_FD, BEHIND_PIPES.saturating_sub(1))?;
+    for _ in 0..PIPES {
+        // The lowest free numbers are those where the worker expects them. One that gets fewer copies more.
+        let Ok((out, into)) = pipe_with(PipeFlags::NONBLOCK) else { break };
+        let _ = fcntl_setpipe_size(&into, PIPE);
+        let _stay_open_for_the_worker = (out.into_raw_fd(), into.into_raw_fd());
+    }
     Ok(())
 }
