@@ -1,11 +1,13 @@
 //! What the kernel says about processes and sockets (proc(5)).
 
 use crate::host::Host;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::unix::fs::OpenOptionsExt;
 
 /// A process, by its number on the machine where the tests run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -42,9 +44,19 @@ impl Process {
         entries.flatten().filter_map(entry).collect()
     }
 
-    /// How many ends of pipes it has open.
-    pub fn pipe_ends(self) -> usize {
-        self.descriptors().values().filter(|target| target.starts_with("pipe:")).count()
+    /// What each pipe that it has open can hold, in bytes.
+    pub fn pipes(self) -> Vec<usize> {
+        let is_pipe = |(_, target): &(i32, String)| target.starts_with("pipe:");
+        let pipes = self.descriptors().into_iter().filter(is_pipe);
+        let pipes: BTreeMap<_, _> = pipes.map(|(number, target)| (target, number)).collect();
+        pipes.values().filter_map(|number| self.size_of_pipe(*number)).collect()
+    }
+
+    fn size_of_pipe(self, number: i32) -> Option<usize> {
+        let mut options = OpenOptions::new();
+        let pipe =
+            options.read(true).custom_flags(libc::O_NONBLOCK).open(format!("/proc/{}/fd/{number}", self.0));
+        usize::try_from(fcntl(pipe.ok()?, FcntlArg::F_GETPIPE_SZ).ok()?).ok()
     }
 
     /// The namespace of a kind (`net`, `pid`, `mnt`, ...) it is in.

@@ -4,6 +4,7 @@
 //! here, everything else is put on from top to bottom.
 
 use crate::Ending;
+use sockd_common::message::session::FIRST_PIPE_FD;
 use sockd_common::message::{CHANNEL_FD, LockdownReport, PROTOCOL_VERSION};
 use sockd_lockdown::{
     LockError, Resource, Row, close_from, deny_write_execute, die_with_parent, install_filter, keep_only,
@@ -19,12 +20,28 @@ pub fn die_quietly_on_panic() {
     std::panic::set_hook(Box::new(|_| Ending::Panic.exit()));
 }
 
-/// The channel to the monitor. Whatever else the parent left open is closed: nothing is open but 0, 1, 2 and this.
-///
-/// Called once, before anything is opened.
-pub fn take_channel() -> Option<OwnedFd> {
-    close_from(CHANNEL_FD.saturating_add(1)).ok()?;
-    take_descriptor(CHANNEL_FD)
+/// The descriptors that a worker is started with, besides 0, 1 and 2.
+#[derive(Debug)]
+pub struct Inherited {
+    /// The channel to the monitor.
+    pub channel: OwnedFd,
+    /// Pipes by their ends, for reading and for writing; fewer where the system had no more.
+    pub pipes: Vec<(OwnedFd, OwnedFd)>,
+}
+
+impl Inherited {
+    /// Takes them over, with so many pipes at most. Whatever else the parent left open is closed. None where there is no
+    /// channel.
+    ///
+    /// Called once, before anything is opened.
+    pub fn take(pipes: usize) -> Option<Self> {
+        let pipes = i32::try_from(pipes).ok()?;
+        let last = FIRST_PIPE_FD.checked_add(pipes.checked_mul(2)?)?;
+        close_from(last).ok()?;
+        let channel = take_descriptor(CHANNEL_FD)?;
+        let ends = |out: i32| Some((take_descriptor(out)?, take_descriptor(out.checked_add(1)?)?));
+        Some(Self { channel, pipes: (FIRST_PIPE_FD..last).step_by(2).map_while(ends).collect() })
+    }
 }
 
 /// Puts every lock on this process, the system call filter last, and says which hold.

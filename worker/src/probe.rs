@@ -3,7 +3,7 @@
 //! Each act would do no harm if it succeeded, and none should be survived: the filter kills.
 
 use crate::Ending;
-use crate::lockdown::lock_down;
+use crate::lockdown::{Inherited, lock_down};
 use rustix::event::epoll::EventFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketType};
@@ -12,13 +12,12 @@ use sockd_common::message::Errno;
 use sockd_common::message::probe::{Act, FromProbe, ToProbe};
 use sockd_lockdown::Row;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// Tries one act after the other, as told.
-pub fn run(channel: OwnedFd, profile: &[Row]) -> Ending {
-    let monitor = WorkerEnd::<FromProbe, ToProbe>::new(channel);
+pub fn run(inherited: Inherited, profile: &[Row]) -> Ending {
+    let monitor = WorkerEnd::<FromProbe, ToProbe>::new(inherited.channel);
     // Waited for in the two calls that a session worker has for it.
     let Ok(epoll) = crate::event::Epoll::new() else { return Ending::System };
     let Ok(locks) = lock_down(profile) else { return Ending::System };

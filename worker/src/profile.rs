@@ -4,6 +4,8 @@
 //! socket, opens a file, starts a program or a thread, or sends a descriptor: a connected socket that was handed to
 //! a worker can do nothing but carry bytes to and from that peer.
 
+use crate::relay::pipes;
+use sockd_common::message::session::FIRST_PIPE_FD;
 use sockd_lockdown::Test::AtMost;
 use sockd_lockdown::When::{Always, Answer, Args};
 use sockd_lockdown::profile_rows::{
@@ -23,8 +25,8 @@ pub const PROFILE_SESSION: &[Row] = &[
     ),
     row!(SYS_sendto, Args(&SEND), "messages to the monitor, replies, small amounts; never to an address"),
     row!(SYS_splice, Args(&SPLICE), "bulk from socket to pipe to socket; never to a place in a file"),
-    row!(SYS_pipe2, Args(&[int(1, libc::O_NONBLOCK | libc::O_CLOEXEC)]), "pipes for splice, kept in a pool"),
-    row!(SYS_fcntl, Args(&[int(1, libc::F_SETPIPE_SZ)]), "larger pipes for bulk; no other command"),
+    row!(SYS_fcntl, Args(&FIRST_PIPE), "a larger pipe for bulk, and smaller again; no other command"),
+    row!(SYS_fcntl, Args(&ANY_PIPE), "the same for the others, which stay smaller"),
     close_check(),
     row!(SYS_shutdown, Always, "pass on the end of a stream (half-close)"),
     row!(
@@ -124,6 +126,15 @@ const RECEIVE: [Arg; 2] = [flags(3, libc::MSG_DONTWAIT | libc::MSG_PEEK | libc::
 
 /// MSG_FASTOPEN and MSG_OOB are not among the flags, and there is no address: a socket cannot be turned elsewhere.
 const SEND: [Arg; 2] = [flags(3, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE), null(4)];
+
+/// Each slot of a pipe can hold a page that nobody counts: only the first pipe may have many.
+const FIRST_PIPE: [Arg; 3] = [
+    int(0, FIRST_PIPE_FD + 1),
+    int(1, libc::F_SETPIPE_SZ),
+    Arg { index: 2, test: AtMost(pipes::LARGE as u64) },
+];
+const ANY_PIPE: [Arg; 2] =
+    [int(1, libc::F_SETPIPE_SZ), Arg { index: 2, test: AtMost(pipes::FURTHER as u64) }];
 
 const SPLICE: [Arg; 3] = [
     null(1),

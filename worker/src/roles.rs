@@ -1,30 +1,33 @@
 //! The roles of this program, a row for each.
 
+use crate::lockdown::Inherited;
 use crate::profile::{PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION, PROFILE_UPSTREAM};
 use crate::{Ending, ident, probe, resolver, session, upstream};
 use sockd_common::message::Role;
+use sockd_common::message::session::PIPES;
 use sockd_lockdown::Row;
-use std::os::fd::OwnedFd;
 
 /// How the program serves one role.
 #[derive(Debug)]
 pub struct Entry {
     /// The role; its word is the program's only argument.
     pub role: Role,
+    /// Pipes that it is started with.
+    pub pipes: usize,
     /// The system calls that it has.
     pub profile: &'static [Row],
     /// Locks the process down to the profile and serves the channel until the monitor closes it.
-    pub run: fn(OwnedFd, &'static [Row]) -> Ending,
+    pub run: fn(Inherited, &'static [Row]) -> Ending,
 }
 
 /// All of them.
 pub const ROLES: [Entry; 5] = [
-    Entry { role: Role::Session, profile: PROFILE_SESSION, run: session::run },
-    Entry { role: Role::Ident, profile: PROFILE_IDENT, run: ident::run },
-    Entry { role: Role::Resolver, profile: PROFILE_RESOLVER, run: resolver::run },
-    Entry { role: Role::Upstream, profile: PROFILE_UPSTREAM, run: upstream::run },
+    Entry { role: Role::Session, pipes: PIPES, profile: PROFILE_SESSION, run: session::run },
+    Entry { role: Role::Ident, pipes: 0, profile: PROFILE_IDENT, run: ident::run },
+    Entry { role: Role::Resolver, pipes: 0, profile: PROFILE_RESOLVER, run: resolver::run },
+    Entry { role: Role::Upstream, pipes: 0, profile: PROFILE_UPSTREAM, run: upstream::run },
     // Behind the very locks of a session worker.
-    Entry { role: Role::Probe, profile: PROFILE_SESSION, run: probe::run },
+    Entry { role: Role::Probe, pipes: 0, profile: PROFILE_SESSION, run: probe::run },
 ];
 
 /// The role that a word on the command line names.

@@ -5,10 +5,11 @@
 //! destination that the rules forbid. What this worker asks for is the monitor's word, and all that it gives back is
 //! a reply of eight bytes; what the next server sends behind them stays in the socket, for the client.
 
+use crate::Ending;
+use crate::lockdown::{self, Inherited};
 use crate::outbox::{Incoming, Outbox};
 use crate::poll_loop::{self, Ready};
 use crate::socks::v4;
-use crate::{Ending, lockdown};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use sockd_common::message::request::{Command, Request};
@@ -22,9 +23,9 @@ use std::os::fd::OwnedFd;
 pub const MAX_QUERIES: usize = 4096;
 
 /// Serves the channel until the monitor closes it.
-pub fn run(channel: OwnedFd, profile: &[Row]) -> Ending {
+pub fn run(inherited: Inherited, profile: &[Row]) -> Ending {
     let Ok(locks) = lockdown::lock_down(profile) else { return Ending::System };
-    let mut outbox = Outbox::new(channel);
+    let mut outbox = Outbox::new(inherited.channel);
     outbox.push(FromUpstream::Ready(locks));
     let mut upstream = Upstream { outbox, queries: BTreeMap::new() };
     loop {

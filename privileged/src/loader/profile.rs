@@ -26,5 +26,5 @@ pub const LOADER: &[Row] = &[
     row!(SYS_mremap, Always, "memory", MORE),
     brk(MORE),
     row!(SYS_clock_gettime, Always, "the time where it has no vDSO", NO_VDSO),
-    end(None),
+    end(rare("only with the daemon, whose end is quicker")),
 ];

@@ -19,6 +19,7 @@ use sockd_common::message::session::{FromSession, ToSession};
 use sockd_common::message::upstream::{FromUpstream, ToUpstream};
 use sockd_common::message::{CHANNEL_FD, Id, LockdownReport, Message, Name, PROTOCOL_VERSION, Role, UserId};
 use sockd_lockdown::Row;
+use sockd_worker::lockdown::Inherited;
 use sockd_worker::{lockdown, profile};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -41,7 +42,7 @@ pub(crate) const BEYOND: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
 /// A worker's whole life here.
 pub(crate) fn run(role: Role) -> Option<()> {
-    let channel = lockdown::take_channel()?;
+    let Inherited { channel, .. } = Inherited::take(0)?;
     match role {
         Role::Session => session(WorkerEnd::new(channel)),
         Role::Ident => ident(WorkerEnd::new(channel)),

@@ -2,9 +2,10 @@
 
 pub mod reply;
 
+use crate::Ending;
+use crate::lockdown::{self, Inherited};
 use crate::outbox::{Incoming, Outbox};
 use crate::poll_loop::{self, Ready};
-use crate::{Ending, lockdown};
 use reply::{MAX_REPLY, Ports, Progress};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
@@ -18,9 +19,9 @@ use std::os::fd::OwnedFd;
 pub const MAX_QUERIES: usize = 1024;
 
 /// Serves the channel until the monitor closes it.
-pub fn run(channel: OwnedFd, profile: &[Row]) -> Ending {
+pub fn run(inherited: Inherited, profile: &[Row]) -> Ending {
     let Ok(locks) = lockdown::lock_down(profile) else { return Ending::System };
-    let mut outbox = Outbox::new(channel);
+    let mut outbox = Outbox::new(inherited.channel);
     outbox.push(FromIdent::Ready(locks));
     let mut ident = Ident { outbox, queries: BTreeMap::new() };
     loop {

@@ -3,7 +3,8 @@
 //! Both sockets are watched edge-triggered, so a [`Flow`] remembers what its ends are ready for. It moves bytes in
 //! one of two ways. Small amounts are copied through one buffer that all relays of a worker share; bulk is spliced
 //! from socket to pipe to socket and, while pipes are to be had, never enters the worker's memory. With
-//! [`RelayMode::Splice`] everything is spliced, but for urgent bytes, which splice(2) does not pass. A flow holds a
+//! [`RelayMode::Splice`] everything is spliced while pipes are to be had, but for urgent bytes, which splice(2) does not
+//! pass. A flow holds a
 //! pipe or memory of its own only while its receiver does not take what was read: an idle relay has neither.
 //!
 //! A source that writes much in small pieces would cost a wake-up, a read and a write for each of them, here and at
@@ -116,7 +117,7 @@ pub enum Fault {
     Source(Errno),
     /// Writing to the sink failed.
     Sink(Errno),
-    /// There is no pipe or memory to be had.
+    /// There is no memory to be had.
     NoRoom,
 }
 
@@ -143,17 +144,14 @@ pub struct Mover {
 }
 
 impl Mover {
-    /// A mover without pipes.
-    pub fn new(mode: RelayMode) -> Self {
-        Self { mode, buffer: vec![0; MAPPED].into(), copies: Rc::default(), pipes: Pool::default() }
+    /// A mover with the pipes of its worker.
+    pub fn new(mode: RelayMode, pipes: Pool) -> Self {
+        Self { mode, buffer: vec![0; MAPPED].into(), copies: Rc::default(), pipes }
     }
 
     /// Changes the way in which bytes are moved from now on.
     pub fn set_mode(&mut self, mode: RelayMode) {
-        if std::mem::replace(&mut self.mode, mode) != mode {
-            // What one mode takes as a pipe may be too small for the other.
-            self.pipes = Pool::default();
-        }
+        self.mode = mode;
     }
 
     /// Moves what can be moved now, in millisecond `now`, from `source` to `sink`.
@@ -173,10 +171,9 @@ impl Mover {
                 Flow { paced: true, .. } => return Ok(Turn::Wait),
                 _ => {}
             }
-            let spliced = self.mode == RelayMode::Splice || flow.bulk;
-            match spliced && !flow.urgent {
-                true => self.splice(flow, source, now)?,
-                false => self.copy(flow, source, sink, now)?,
+            match self.pipe_for(flow) {
+                Some(pipe) => self.splice(flow, source, pipe, now)?,
+                None => self.copy(flow, source, sink, now)?,
             }
         }
         Ok(Turn::Again)
@@ -208,23 +205,26 @@ impl Mover {
         Ok(())
     }
 
+    /// A pipe where what comes next is to be spliced and there is one.
+    fn pipe_for(&mut self, flow: &mut Flow) -> Option<Pipe> {
+        if flow.urgent || (self.mode == RelayMode::Adaptive && !flow.bulk) {
+            return None;
+        }
+        let pipe = self.pipes.take();
+        if pipe.is_none() {
+            (flow.bulk, flow.full_reads) = (false, 0);
+        }
+        pipe
+    }
+
     /// Fills a pipe from the source; the next delivery empties it.
-    fn splice(&mut self, flow: &mut Flow, source: BorrowedFd<'_>, now: u32) -> Result<(), Fault> {
-        let pipe = match (self.pipes.take(self.mode), self.mode) {
-            (Ok(pipe), _) => pipe,
-            (Err(_), RelayMode::Splice) => return Err(Fault::NoRoom),
-            (Err(_), RelayMode::Adaptive) => {
-                (flow.bulk, flow.full_reads) = (false, 0);
-                return Ok(());
-            }
-        };
+    fn splice(&mut self, flow: &mut Flow, source: BorrowedFd<'_>, pipe: Pipe, now: u32) -> Result<(), Fault> {
         let filled = pipe.fill(source);
         self.pipes.was_filled(filled.unwrap_or(0));
         match filled {
             Ok(length) => {
                 flow.bulk = length >= LITTLE;
-                // A tiny pipe is full when the source is not empty.
-                flow.has_read(now, !flow.bulk && length > 0 && !self.pipes.is_tiny(&pipe));
+                flow.has_read(now, !flow.bulk && length > 0);
                 match u32::try_from(length).ok().and_then(NonZeroU32::new) {
                     Some(length) => {
                         flow.held = Held::Piped(pipe, length);

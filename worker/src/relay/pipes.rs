@@ -1,50 +1,62 @@
 //! Pipes for splice(2), shared by all relays of a worker: a flow has one only while bytes are under way in it.
+//!
+//! A worker cannot make a pipe. It is started with [`PIPES`] of them, each of one page. A page that is spliced into a
+//! pipe belongs to no socket any more and is counted by nobody, and a pipe may hold one for each of its slots: so the
+//! number of pipes and their sizes bound what a worker can keep the machine from using.
 
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
-use sockd_common::message::session::RelayMode;
+use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
+use sockd_common::message::session::PIPES;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::rc::Rc;
 
-/// What the first pipe of a worker holds, and so what one splice may move, in bytes. Smaller ones cost more system calls
-/// for the same bytes, of larger ones there are fewer: all pipes of an ordinary user, and so of all workers that have no
-/// ids of their own, may hold 64 MiB together (pipe(7), /proc/sys/fs/pipe-user-pages-soft).
-const FIRST: usize = 512 << 10;
+/// What each pipe holds that no relay needs, in bytes: one page. All pipes of a user may have so many pages together
+/// (pipe(7), /proc/sys/fs/pipe-user-pages-soft), and workers without ids of their own are one user.
+pub const IDLE: u32 = 4 << 10;
 
-/// What one pipe may come to hold, which is the most that any may (/proc/sys/fs/pipe-max-size). The same bytes cost a
-/// sixth less processor time.
-const LARGE: usize = 1 << 20;
+/// What the first pipe holds while relays need it, and so what one splice may move. Smaller ones cost more system calls
+/// for the same bytes.
+const FIRST: u32 = 512 << 10;
+
+/// What the first pipe may come to hold, which is the most that any may (/proc/sys/fs/pipe-max-size). The same bytes
+/// cost a sixth less processor time.
+pub const LARGE: u32 = 1 << 20;
 
 /// As many full fills one after the other, with more there each time, are the sign of a sender that a larger pipe is
 /// worth it for.
 const STREAK: u8 = 16;
 
-/// What each further one holds. They are needed while receivers are slower than senders.
-const FURTHER: usize = 256 << 10;
-
-/// One worker may have so many pipes, and keeps no more of them: the flows beyond are copied, or with
-/// [`RelayMode::Splice`] have one as long as they need it.
-const MOST: usize = 32;
+/// What each further pipe holds while relays need it: while receivers are slower than senders.
+pub const FURTHER: u32 = 256 << 10;
 
 /// A pipe of which both ends are in this worker.
 #[derive(Debug)]
 pub struct Pipe {
     out: OwnedFd,
     into: OwnedFd,
-    /// Counted among those of its kind as long as it is there.
-    counted: Rc<()>,
+    /// The one that may become large.
+    is_first: bool,
+    size: u32,
 }
 
 impl Pipe {
     /// Moves bytes from a socket into this pipe: how many, 0 at the end of the stream. With an empty pipe AGAIN
     /// means that the socket has none, or that the next one is urgent (which splice does not pass).
     pub fn fill(&self, source: BorrowedFd<'_>) -> Result<usize, Errno> {
-        splice(source, None, &self.into, None, LARGE, SPLICE)
+        splice(source, None, &self.into, None, LARGE as usize, SPLICE)
     }
 
     /// Moves at most `length` bytes from this pipe to a socket: how many.
     pub fn drain(&self, sink: BorrowedFd<'_>, length: usize) -> Result<usize, Errno> {
         splice(&self.out, None, sink, None, length, SPLICE)
+    }
+
+    /// False where the pages of the user are used up.
+    fn resize(&mut self, size: u32) -> bool {
+        let resized = fcntl_setpipe_size(&self.into, size as usize).is_ok();
+        if resized {
+            self.size = size;
+        }
+        resized
     }
 }
 
@@ -52,130 +64,117 @@ impl Pipe {
 const SPLICE: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
 /// The empty pipes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pool {
+    /// The last one is used first. The first pipe of the worker is always the last here.
     idle: Vec<Pipe>,
     /// The fewest that lay idle at any time since the last trimming: nobody needed these.
     surplus: usize,
-    /// As many times there as there are pipes, and once more,
-    ordinary: Rc<()>,
-    /// for the large one,
-    large: Rc<()>,
-    /// and for those that the user's limit keeps tiny.
-    tiny: Rc<()>,
     /// Full fills since the last other one.
     streak: u8,
-    /// No further pipe was to be had; until the next trimming none is asked for.
+    /// No further pages were to be had; until the next trimming none are asked for.
     scarce: bool,
 }
 
 impl Pool {
-    /// An empty pipe. An error means that there is none, and with [`RelayMode::Adaptive`] none that is worth it: beyond
-    /// the user's limit a pipe holds 8 KiB, and copying is quicker.
-    pub fn take(&mut self, mode: RelayMode) -> Result<Pipe, Errno> {
-        if let Some(pipe) = self.idle.pop() {
+    /// All pipes that the worker was started with, by their ends: for reading and for writing.
+    pub fn new(pipes: Vec<(OwnedFd, OwnedFd)>) -> Self {
+        let pipe = |(number, (out, into))| Pipe { out, into, is_first: number == 0, size: IDLE };
+        let mut idle: Vec<Pipe> = pipes.into_iter().take(PIPES).enumerate().map(pipe).collect();
+        idle.reverse();
+        let surplus = idle.len();
+        Self { idle, surplus, streak: 0, scarce: false }
+    }
+
+    /// An empty pipe that is worth splicing through; none where all are in use or the user's pages are.
+    pub fn take(&mut self) -> Option<Pipe> {
+        let mut pipe = self.idle.pop()?;
+        let wanted = match (pipe.is_first, self.streak == STREAK) {
+            (true, true) => LARGE,
+            (true, false) => FIRST,
+            (false, _) => FURTHER,
+        };
+        let grown = pipe.size >= wanted || (!self.scarce && pipe.resize(wanted));
+        if grown || pipe.size > IDLE {
             self.surplus = self.surplus.min(self.idle.len());
-            return Ok(self.enlarged(pipe));
+            return Some(pipe);
         }
-        if mode == RelayMode::Adaptive && (self.scarce || self.number() >= MOST) {
-            return Err(Errno::NFILE);
-        }
-        let made = self.make(mode);
-        self.scarce = made.is_err();
-        made
+        self.scarce = true;
+        self.idle.push(pipe);
+        None
     }
 
     /// What the last fill brought; nothing where there was nothing.
     pub fn was_filled(&mut self, length: usize) {
-        self.streak = if length < FIRST { 0 } else { self.streak.saturating_add(1) };
+        self.streak = if length < FIRST as usize { 0 } else { self.streak.saturating_add(1) };
     }
 
-    /// An empty pipe, which is larger from now on where that is worth it and can be had.
-    fn enlarged(&self, mut pipe: Pipe) -> Pipe {
-        if self.streak == STREAK
-            && Rc::strong_count(&self.large) == 1
-            && fcntl_setpipe_size(&pipe.into, LARGE).is_ok()
-        {
-            pipe.counted = Rc::clone(&self.large);
-        }
-        pipe
-    }
-
-    /// How many there are, empty or not.
-    fn number(&self) -> usize {
-        self.kinds().map(|pipes| Rc::strong_count(pipes).saturating_sub(1)).iter().sum()
-    }
-
-    fn kinds(&self) -> [&Rc<()>; 3] {
-        [&self.ordinary, &self.large, &self.tiny]
-    }
-
-    /// Whether even a full pipe of this kind holds little.
-    pub fn is_tiny(&self, pipe: &Pipe) -> bool {
-        Rc::ptr_eq(&pipe.counted, &self.tiny)
-    }
-
-    fn make(&self, mode: RelayMode) -> Result<Pipe, Errno> {
-        let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let size = if self.number() == 0 { FIRST } else { FURTHER };
-        match (fcntl_setpipe_size(&into, size), mode) {
-            (Err(errno), RelayMode::Adaptive) => Err(errno),
-            (Err(_), RelayMode::Splice) => Ok(Pipe { out, into, counted: Rc::clone(&self.tiny) }),
-            (Ok(_), _) => Ok(Pipe { out, into, counted: Rc::clone(&self.ordinary) }),
-        }
-    }
-
-    /// Takes back a pipe, which must be empty. One of a pool before this is not used again.
+    /// Takes back a pipe, which must be empty.
     pub fn give_back(&mut self, pipe: Pipe) {
-        let is_own = self.kinds().into_iter().any(|kind| Rc::ptr_eq(&pipe.counted, kind));
-        if self.idle.len() < MOST && is_own {
-            self.idle.push(pipe);
-        }
+        let below_first = usize::from(!pipe.is_first && self.idle.last().is_some_and(|last| last.is_first));
+        self.idle.insert(self.idle.len().saturating_sub(below_first), pipe);
     }
 
-    /// Closes the pipes that nobody has needed since the last call: what is used comes from the other end.
+    /// Gives up the pages of the pipes that nobody has needed since the last call.
     pub fn trim(&mut self) {
-        self.idle.drain(..self.surplus.min(self.idle.len()));
+        let surplus = self.surplus.min(self.idle.len());
+        for pipe in self.idle.iter_mut().take(surplus).filter(|pipe| pipe.size > IDLE) {
+            pipe.resize(IDLE);
+        }
         self.surplus = self.idle.len();
         self.scarce = false;
     }
 
     /// Whether there is nothing to trim.
-    pub fn is_empty(&self) -> bool {
-        self.idle.is_empty() && !self.scarce
+    pub fn is_trimmed(&self) -> bool {
+        !self.scarce && self.idle.iter().all(|pipe| pipe.size == IDLE)
     }
+}
+
+/// The pipes of a worker, as the spawner makes them.
+#[cfg(test)]
+pub(super) fn made() -> Vec<(OwnedFd, OwnedFd)> {
+    use rustix::pipe::{PipeFlags, pipe_with};
+    let pipe = |_| {
+        let ends = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        fcntl_setpipe_size(&ends.1, IDLE as usize).unwrap();
+        ends
+    };
+    (0..PIPES).map(pipe).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn one_worker_has_so_many_pipes_and_no_more_unless_everything_is_to_be_spliced() {
-        let mut pool = Pool::default();
-        let mut taken: Vec<Pipe> = (0..MOST).map(|_| pool.take(RelayMode::Adaptive).unwrap()).collect();
-        assert_eq!(pool.take(RelayMode::Adaptive).unwrap_err(), Errno::NFILE);
-        taken.push(pool.take(RelayMode::Splice).unwrap());
-        taken.truncate(MOST - 1);
-        assert!(pool.take(RelayMode::Adaptive).is_ok(), "a relay has ended");
-        pool.give_back(taken.remove(0));
-        assert!(pool.take(RelayMode::Adaptive).is_ok(), "one that is idle");
+    fn pool() -> Pool {
+        Pool::new(made())
     }
 
-    fn holds(pipe: &Pipe) -> usize {
-        rustix::pipe::fcntl_getpipe_size(&pipe.into).unwrap()
+    fn holds(pipe: &Pipe) -> u32 {
+        rustix::pipe::fcntl_getpipe_size(&pipe.into).unwrap().try_into().unwrap()
     }
 
     #[test]
-    fn a_pipe_that_is_filled_again_and_again_becomes_larger_and_no_second_one_does() {
-        let mut pool = Pool::default();
-        let refill = |pool: &mut Pool, fills: &[usize]| {
+    fn there_are_as_many_pipes_as_the_worker_was_started_with() {
+        let mut pool = pool();
+        let mut taken: Vec<Pipe> = std::iter::from_fn(|| pool.take()).collect();
+        assert_eq!(taken.len(), PIPES);
+        pool.give_back(taken.remove(3));
+        assert!(pool.take().is_some(), "one that is idle");
+        assert!(Pool::new(Vec::new()).take().is_none());
+    }
+
+    #[test]
+    fn the_first_pipe_becomes_larger_when_it_is_filled_again_and_again_and_no_other_does() {
+        let mut pool = pool();
+        let refill = |pool: &mut Pool, fills: &[u32]| {
             for length in fills {
-                let pipe = pool.take(RelayMode::Adaptive).unwrap();
-                pool.was_filled(*length);
+                let pipe = pool.take().unwrap();
+                pool.was_filled(*length as usize);
                 pool.give_back(pipe);
             }
-            pool.take(RelayMode::Adaptive).unwrap()
+            pool.take().unwrap()
         };
         let mut interrupted = vec![FIRST; 2 * usize::from(STREAK) - 1];
         interrupted[usize::from(STREAK) - 1] = FIRST - 1;
@@ -186,29 +185,26 @@ mod tests {
         assert_eq!(holds(&large), LARGE);
         let second = refill(&mut pool, &[&[0][..], &[FIRST; STREAK as usize][..]].concat());
         assert_eq!(holds(&second), FURTHER, "one is enough");
-        assert_eq!(pool.number(), 2);
+        pool.give_back(large);
+        pool.give_back(second);
+        assert_eq!(holds(&pool.take().unwrap()), LARGE, "the first goes before the others");
     }
 
     #[test]
-    fn the_pipe_that_is_in_use_is_kept_and_the_other_is_closed() {
-        let mut pool = Pool::default();
-        let [first, second] = [(); 2].map(|()| pool.take(RelayMode::Adaptive).unwrap());
-        pool.give_back(second);
-        pool.give_back(first);
+    fn the_pipe_that_is_in_use_keeps_its_pages_and_the_other_gives_them_up() {
+        let mut pool = pool();
+        let pipes = [(); 2].map(|()| pool.take().unwrap());
+        pipes.into_iter().for_each(|pipe| pool.give_back(pipe));
         for _ in 0..3 {
             pool.trim();
-            let used = pool.take(RelayMode::Adaptive).unwrap();
+            let used = pool.take().unwrap();
             assert_eq!(holds(&used), FIRST);
             pool.give_back(used);
         }
-        assert_eq!(pool.number(), 1);
-    }
-
-    #[test]
-    fn a_pipe_of_an_earlier_pool_is_not_used_again() {
-        let earlier = Pool::default().take(RelayMode::Splice).unwrap();
-        let mut pool = Pool::default();
-        pool.give_back(earlier);
-        assert!(pool.is_empty());
+        let pages: Vec<u32> = pool.idle.iter().map(holds).collect();
+        assert_eq!(pages, [vec![IDLE; PIPES - 1], vec![FIRST]].concat());
+        assert!(!pool.is_trimmed());
+        (0..2).for_each(|_| pool.trim());
+        assert!(pool.is_trimmed());
     }
 }

@@ -15,7 +15,14 @@ struct Way {
 fn way(mode: RelayMode) -> Way {
     let pair = || socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
     let ((sender, source), (sink, receiver)) = (pair(), pair());
-    Way { mover: Mover::new(mode), flow: Flow::default(), sender, source, sink, receiver }
+    Way {
+        mover: Mover::new(mode, Pool::new(pipes::made())),
+        flow: Flow::default(),
+        sender,
+        source,
+        sink,
+        receiver,
+    }
 }
 
 impl Way {

@@ -23,8 +23,9 @@ pub mod name;
 pub mod plan;
 pub mod question;
 
+use crate::lockdown::{self, Inherited};
 use crate::outbox::{Incoming, Outbox};
-use crate::{Ending, event::Epoll, lockdown};
+use crate::{Ending, event::Epoll};
 use hosts::Hosts;
 use lookups::{Action, Key, Lookups};
 use name::HostName;
@@ -48,10 +49,10 @@ const CHANNEL: u64 = u64::MAX;
 const TURN: usize = 16;
 
 /// Serves the channel until the monitor closes it.
-pub fn run(channel: OwnedFd, profile: &[Row]) -> Ending {
+pub fn run(inherited: Inherited, profile: &[Row]) -> Ending {
     let Ok(epoll) = Epoll::new() else { return Ending::System };
     let Ok(locks) = lockdown::lock_down(profile) else { return Ending::System };
-    let mut outbox = Outbox::new(channel);
+    let mut outbox = Outbox::new(inherited.channel);
     outbox.push(FromResolver::Ready(locks));
     if epoll.add(&outbox, CHANNEL, EventFlags::IN).is_err() {
         return Ending::System;

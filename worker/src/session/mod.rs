@@ -7,14 +7,16 @@ mod connection;
 mod handshake;
 
 use crate::event::Epoll;
+use crate::lockdown::Inherited;
 use crate::outbox::{Incoming, Outbox};
 use crate::relay::Mover;
+use crate::relay::pipes::Pool;
 use crate::{Ending, lockdown};
 use connection::{Connection, Next, Outside, PacedFlow, PacedQueue, REFUSED_LIMIT};
 use rustix::event::epoll::{Event, EventFlags};
 use slab::Slab;
 use sockd_common::message::request::RefusalReason;
-use sockd_common::message::session::{CloseReason, FromSession, RelayMode, ToSession};
+use sockd_common::message::session::{CloseReason, FromSession, ToSession};
 use sockd_common::message::{Id, LockdownReport, PROTOCOL_VERSION};
 use sockd_lockdown::Row;
 use std::collections::BTreeMap;
@@ -31,15 +33,16 @@ const EVENTS: usize = 256;
 const MESSAGES: usize = 64;
 
 /// Serves the channel until the monitor closes it.
-pub fn run(channel: OwnedFd, profile: &[Row]) -> Ending {
+pub fn run(inherited: Inherited, profile: &[Row]) -> Ending {
     let Ok(epoll) = Epoll::new() else { return Ending::System };
+    let Inherited { channel, pipes } = inherited;
     let outbox = Outbox::new(channel);
     if epoll.add(&outbox, CHANNEL, EventFlags::IN).is_err() {
         return Ending::System;
     }
     let Ok(locks) = lockdown::lock_down(profile) else { return Ending::System };
-    let served =
-        SessionWorker::set_up(epoll, outbox, FromSession::Ready(locks)).and_then(|mut worker| worker.serve());
+    let served = SessionWorker::set_up(epoll, outbox, Pool::new(pipes), FromSession::Ready(locks))
+        .and_then(|mut worker| worker.serve());
     match served {
         Err(ending) => ending,
         Ok(never) => match never {},
@@ -78,6 +81,7 @@ impl SessionWorker {
     fn set_up(
         epoll: Epoll,
         mut outbox: Outbox<FromSession, ToSession>,
+        pipes: Pool,
         ready: FromSession,
     ) -> Result<Self, Ending> {
         outbox.push(ready);
@@ -87,14 +91,14 @@ impl SessionWorker {
             match outbox.receive()? {
                 None => epoll.wait(&mut events, None).map_err(|_| Ending::System)?,
                 Some(Incoming { message: ToSession::Setup { relay, idle_limit }, .. }) => {
-                    return Ok(Self::new(epoll, outbox, relay, idle_limit));
+                    return Ok(Self::new(epoll, outbox, Mover::new(relay, pipes), idle_limit));
                 }
                 Some(_) => return Err(Ending::Protocol),
             }
         }
     }
 
-    fn new(epoll: Epoll, outbox: Outbox<FromSession, ToSession>, relay: RelayMode, idle_limit: u32) -> Self {
+    fn new(epoll: Epoll, outbox: Outbox<FromSession, ToSession>, mover: Mover, idle_limit: u32) -> Self {
         Self {
             epoll,
             outbox,
@@ -102,7 +106,7 @@ impl SessionWorker {
             connections: Slab::new(),
             slots: BTreeMap::new(),
             unfinished: Vec::new(),
-            mover: Mover::new(relay),
+            mover,
             idle_limit,
             start: Instant::now(),
             now: 0,
@@ -140,7 +144,7 @@ impl SessionWorker {
             self.sweep();
         }
         // What idle pipes may hold is missing elsewhere.
-        if !self.mover.pipes.is_empty() {
+        if !self.mover.pipes.is_trimmed() {
             self.next_sweep = self.next_sweep.min(self.now.saturating_add(1));
         }
         self.flush()
@@ -172,7 +176,7 @@ impl SessionWorker {
         if !self.paced.is_empty() {
             return Some(Duration::from_millis(1));
         }
-        if self.connections.is_empty() && self.mover.pipes.is_empty() {
+        if self.connections.is_empty() && self.mover.pipes.is_trimmed() {
             return None;
         }
         let due = Duration::from_secs(self.next_sweep.into());
@@ -340,7 +344,7 @@ pub struct Unlocked(SessionWorker);
 
 impl Unlocked {
     /// The monitor has sent its first message already.
-    pub fn new(channel: OwnedFd) -> Result<Self, Ending> {
+    pub fn new(channel: OwnedFd, pipes: Vec<(OwnedFd, OwnedFd)>) -> Result<Self, Ending> {
         let epoll = Epoll::new().map_err(|_| Ending::System)?;
         let outbox = Outbox::new(channel);
         epoll.add(&outbox, CHANNEL, EventFlags::IN).map_err(|_| Ending::System)?;
@@ -350,7 +354,7 @@ impl Unlocked {
             landlock_enforced: false,
             memory_deny_write_execute: false,
         };
-        SessionWorker::set_up(epoll, outbox, FromSession::Ready(none)).map(Self)
+        SessionWorker::set_up(epoll, outbox, Pool::new(pipes), FromSession::Ready(none)).map(Self)
     }
 
     /// Does what there is to do, after waiting for it for at most so long.

@@ -5,12 +5,14 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sockd_common::channel::{ChannelError, MonitorEnd, Received};
 use sockd_common::message::request::Request;
-use sockd_common::message::session::{CloseReason, FromSession, RelayMode, ToSession};
+use sockd_common::message::session::{CloseReason, FIRST_PIPE_FD, FromSession, PIPES, RelayMode, ToSession};
 use sockd_common::message::{Id, LockdownReport};
+use sockd_lockdown::libc;
 use socket2::SockRef;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -31,11 +33,12 @@ pub(crate) struct Start {
     pub(crate) relay: RelayMode,
     pub(crate) idle_limit: u32,
     pub(crate) descriptors: u32,
+    pub(crate) pipes: usize,
 }
 
 impl Default for Start {
     fn default() -> Self {
-        Self { relay: RelayMode::Adaptive, idle_limit: 7200, descriptors: 1024 }
+        Self { relay: RelayMode::Adaptive, idle_limit: 7200, descriptors: 1024, pipes: PIPES }
     }
 }
 
@@ -50,7 +53,8 @@ pub(crate) fn is_root() -> bool {
 /// A worker that has said `Ready`. Started by root it runs as nobody, in a directory that is empty but for itself.
 pub(crate) fn start(start: Start) -> Monitor {
     let (ours, theirs) = channel();
-    let child = command("session", start.descriptors).stdin(Stdio::from(theirs)).spawn().unwrap();
+    let child =
+        command("session", start.descriptors, start.pipes).stdin(Stdio::from(theirs)).spawn().unwrap();
     let end = MonitorEnd::new(ours);
     end.send(&ToSession::Setup { relay: start.relay, idle_limit: start.idle_limit }, None).unwrap();
     let FromSession::Ready(locks) = receive(&end) else { panic!("the first message is not Ready") };
@@ -64,7 +68,7 @@ pub(crate) fn channel() -> (OwnedFd, OwnedFd) {
 }
 
 /// The worker's program with its channel on standard input, which the shell moves to its place.
-fn command(role: &str, descriptors: u32) -> Command {
+fn command(role: &str, descriptors: u32, pipes: usize) -> Command {
     let locked_in = match is_root() {
         true => "chroot --userspec=65534:65534 --groups= \"$0\" /worker",
         false => "\"$0/worker\"",
@@ -73,7 +77,34 @@ fn command(role: &str, descriptors: u32) -> Command {
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(script).arg(root()).arg(role).arg(descriptors.to_string());
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    // SAFETY: what runs between fork and exec makes system calls alone.
+    unsafe { command.pre_exec(move || make_pipes(pipes)) };
     command
+}
+
+/// The pipes of a session worker where it expects them, as the spawner makes them.
+fn make_pipes(pipes: usize) -> std::io::Result<()> {
+    const HIGH: i32 = 200;
+    let check = |result: i32| if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(result) };
+    let mut target = FIRST_PIPE_FD;
+    for _ in 0..pipes {
+        let mut ends = [0; 2];
+        // SAFETY: `ends` has room for two descriptors; the other calls touch no memory. What is open under the numbers of
+        // the pipes belongs to the parent and is not used by this process again.
+        unsafe {
+            check(libc::pipe2(ends.as_mut_ptr(), libc::O_NONBLOCK | libc::O_CLOEXEC))?;
+            check(libc::fcntl(ends[1], libc::F_SETPIPE_SZ, 4096))?;
+            let ends = [
+                check(libc::fcntl(ends[0], libc::F_DUPFD_CLOEXEC, HIGH))?,
+                check(libc::fcntl(ends[1], libc::F_DUPFD_CLOEXEC, HIGH))?,
+            ];
+            for end in ends {
+                check(libc::dup2(end, target))?;
+                target += 1;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A directory with the worker's program and nothing else. Made once: a program that is being written while another

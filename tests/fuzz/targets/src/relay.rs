@@ -6,10 +6,11 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, recv, send, shutdown, socketpair,
 };
+use rustix::pipe::{PipeFlags, pipe_with};
 use sockd_common::channel::{MonitorEnd, Received};
 use sockd_common::message::Id;
 use sockd_common::message::request::{Command, RefusalReason};
-use sockd_common::message::session::{CloseReason, FromSession, RelayMode, ToSession};
+use sockd_common::message::session::{CloseReason, FromSession, PIPES, RelayMode, ToSession};
 use sockd_worker::session::Unlocked;
 use sockd_worker::socks::v4::{Reading, granted, read, refused};
 use std::net::SocketAddr;
@@ -117,7 +118,8 @@ impl Lab {
         let monitor = MonitorEnd::new(monitor);
         let relay = if choices.arbitrary()? { RelayMode::Splice } else { RelayMode::Adaptive };
         monitor.send(&ToSession::Setup { relay, idle_limit: 7200 }, None).expect("room for a message");
-        let worker = Unlocked::new(channel).expect("a worker");
+        let pipes = (0..PIPES).map(|_| pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).expect("a pipe"));
+        let worker = Unlocked::new(channel, pipes.collect()).expect("a worker");
         let (client, of_worker) = pair(SocketType::STREAM);
         monitor.send(&ToSession::Serve { id: ID }, Some(of_worker.as_fd())).expect("room for a message");
         let (server, server_of_worker) = pair(SocketType::STREAM);
