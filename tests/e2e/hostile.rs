@@ -154,6 +154,8 @@ fn a_session_worker_that_ends_takes_only_its_own_sessions_along() {
         ("a-descriptor", "ended: SIGSYS"),
         ("a-panic", "ended: SIGSYS"),
         ("a-fault", FAULT),
+        ("another-pipe", "ended: SIGSYS"),
+        ("another-large-pipe", "ended: SIGSYS"),
         ("empty", "ended: "),
     ] {
         attack.counts_against_the_host(act, end);
@@ -188,6 +190,27 @@ fn a_session_worker_that_says_nothing_is_killed_when_its_time_is_over() {
     let mut line = attack.asks("silence");
     attack.leaves("silence", &["a session is not closed when it has to be"]);
     line.read_to_end();
+}
+
+/// A page in a pipe is counted neither as memory of the worker nor as memory of a socket: its pipes bound them.
+#[test]
+fn a_session_worker_that_hoards_pages_in_pipes_gets_no_more_than_its_pipes_have_room_for() {
+    let mut attack = Attack::new(PERMIT_ALL, "()");
+    let client = attack.next_attacker();
+    let request = Request::connect((SERVER, 19)).by("hoards-pages");
+    let mut line = send_to(&attack.lab.site.client, PROXY, &request);
+    assert_eq!(Reply::read(&mut line), Reply::with(GRANTED), "{client}");
+    let worker = attack.lab.sockd.worker_of(line.local());
+    let full: Vec<usize> = [vec![1 << 20], vec![256 << 10; 7]].concat();
+    let pipes = || {
+        let mut pipes = worker.pipes();
+        pipes.sort_by(|one, other| other.cmp(one));
+        pipes
+    };
+    until_true("all pipes are as large as they can be", || pipes() == full);
+    assert_eq!(full.iter().sum::<usize>() / 4096, 704, "pages at most");
+    assert!(worker.runs());
+    attack.others_are_served();
 }
 
 #[test]

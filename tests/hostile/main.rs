@@ -5,6 +5,7 @@
 //! the resolver from the name that is asked about, the ident worker from what the identd says. Anybody else is
 //! served honestly, so that a test can see whether others notice.
 
+mod hoard;
 mod ident;
 mod raw;
 mod resolver;

@@ -1,6 +1,6 @@
 //! The session worker.
 
-use crate::raw;
+use crate::{hoard, raw};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sockd_common::channel::{Received, WorkerEnd};
 use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
@@ -91,6 +91,10 @@ impl Worker {
         session.server = Some(server.into());
         match session.act.as_deref() {
             Some("a-relay-of-the-wrong-version") => self.close(at, CloseReason::WrongVersion(5)),
+            Some("hoards-pages") => {
+                let session = self.sessions.get(at)?;
+                hoard::pages(session.server.as_ref()?, &self.monitor)
+            }
             Some("a-request-after-the-relay") => self.monitor.send(&request(id, b"1.2.3.4", 4)).ok(),
             _ => Some(()),
         }
@@ -188,6 +192,8 @@ impl Worker {
             }
             "silence" => true,
             "a-fault" => raw::fault(PROFILE_SESSION),
+            "another-pipe" => hoard::another_pipe().is_some(),
+            "another-large-pipe" => hoard::another_large_pipe().is_some(),
             "eats-memory" => {
                 let mut eaten = Vec::new();
                 loop {
