@@ -23,6 +23,9 @@ use crate::bounded::BoundedVec;
 use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
+/// A resolver worker has room for this many lookups at a time; more are answered with [`Answer::Failed`].
+pub const MAX_LOOKUPS: u32 = 4096;
+
 /// At most this many addresses of a name are used.
 pub const MAX_ADDRESSES: usize = 16;
 

@@ -13,12 +13,9 @@ use super::plan::{Open, Plan, Setup};
 use super::question::{Entropy, Question};
 use core::mem::take;
 use sockd_common::message::Id;
-use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, Transport};
+use sockd_common::message::resolver::{Answer, FromResolver, MAX_LOOKUPS, Query, RecordType, Transport};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
-
-/// More lookups than these at a time are answered with [`Answer::Failed`].
-pub const MAX_LOOKUPS: usize = 1024;
 
 /// No lookup asks for more sockets, whatever zones it is led through.
 pub const MAX_SOCKETS: u8 = 48;
@@ -104,7 +101,7 @@ impl Lookups {
         if self.lookups.contains_key(&id) {
             return false;
         }
-        if self.lookups.len() >= MAX_LOOKUPS {
+        if self.lookups.len() >= MAX_LOOKUPS as usize {
             self.say_answer(id, Answer::Failed);
             return true;
         }

@@ -3,6 +3,7 @@
 use crate::client_host::Host;
 use crate::keys::SessionKey;
 use crate::settings::Settings;
+use sockd_common::message::resolver::MAX_LOOKUPS;
 use std::collections::{BTreeMap, HashMap};
 
 /// What is counted besides sessions.
@@ -109,7 +110,8 @@ impl Counts {
         let (of_host, in_all, names) = match resource {
             Resource::Lookup => {
                 let names = ["max_lookups_per_host reached", "max_lookups reached"];
-                (settings.max_lookups_per_host, settings.max_lookups, names)
+                // More would fail in the resolver, which knows nothing of hosts.
+                (settings.max_lookups_per_host, settings.max_lookups.min(MAX_LOOKUPS), names)
             }
             Resource::Ident => {
                 let names = ["max_idents_per_host reached", "max_idents reached"];
@@ -193,6 +195,16 @@ mod tests {
         assert_eq!(counts.limit(Resource::Upstream, other, &settings), None);
         (0..MAX_UPSTREAM_PER_HOST).for_each(|_| counts.remove(Resource::Upstream, one));
         assert!(counts.hosts.is_empty());
+    }
+
+    #[test]
+    fn the_resolvers_room_for_lookups_is_a_limit_too() {
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| Host::of(address.parse().unwrap()));
+        let settings =
+            Settings { max_lookups: u32::MAX, max_lookups_per_host: u32::MAX, ..Settings::default() };
+        let mut counts = Counts::default();
+        (0..MAX_LOOKUPS).for_each(|_| counts.add(Resource::Lookup, one));
+        assert_eq!(counts.limit(Resource::Lookup, other, &settings), Some("max_lookups reached"));
     }
 
     #[test]

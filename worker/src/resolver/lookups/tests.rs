@@ -262,12 +262,12 @@ fn an_id_that_is_taken_is_refused() {
 #[test]
 fn more_lookups_than_the_limit_fail_at_once() {
     let (mut lookups, now) = (lookups(1, 1), Instant::now());
-    for id in 0..1024 {
+    for id in 0..MAX_LOOKUPS {
         assert!(lookups.resolve(Id(id), addresses_of(&format!("a{id}.test")), now));
     }
     said(&mut lookups);
-    assert!(lookups.resolve(Id(1024), addresses_of("a.test"), now));
-    assert_eq!(said(&mut lookups), [answer(1024, Answer::Failed)]);
+    assert!(lookups.resolve(Id(MAX_LOOKUPS), addresses_of("a.test"), now));
+    assert_eq!(said(&mut lookups), [answer(MAX_LOOKUPS, Answer::Failed)]);
 }
 
 #[test]
