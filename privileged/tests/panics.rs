@@ -10,21 +10,25 @@ use sockd::loader::protocol::{FromLoader, ToLoader};
 use sockd::monitor::lock_down;
 use sockd::monitor::syslog::end_on_panic;
 use sockd::process::child;
+use sockd::process::namespaces::{Place, World};
 use sockd::spawner::profile::{SPAWNER, WORKERS};
+use sockd_common::channel::WorkerEnd;
 use sockd_lockdown::{exit_now, install_filter, no_new_privileges};
 use std::io::Read;
 
 /// How a process ends that has locked itself down and then has a fault, and what it says.
 fn fault_behind(locks: impl FnOnce() -> bool) -> (Option<i32>, String) {
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let server = child::fork_server::<ToLoader, FromLoader>(|_| {
+    let lock_down = |_: &WorkerEnd<FromLoader, ToLoader>, _: &mut Place| {
         rustix::stdio::dup2_stderr(&writer).unwrap();
         drop(writer);
         if !locks() {
             exit_now(1);
         }
-        panic!("a fault\nof (two) lines")
-    });
+        Ok(())
+    };
+    let fault = |_, ()| panic!("a fault\nof (two) lines");
+    let server = child::start("process", &World::default(), lock_down, fault);
     let mut said = String::new();
     reader.read_to_string(&mut said).unwrap();
     drop(server.unwrap());

@@ -1,14 +1,15 @@
 //! The tables of calls of monitor, loader and spawner: every row tried both ways, and everything else deadly.
 //!
-//! The command runner has no table: the commands that it starts would inherit the filter (`sockd::hook`).
+//! The hook process's table is the other way round: its commands inherit the filter.
 
 #![allow(clippy::unwrap_used)]
 
+use sockd::hook::profile::DENIED;
 use sockd::loader::profile::LOADER;
 use sockd::process::profile::MONITOR;
 use sockd::spawner::profile::{SPAWNER, WORKERS};
 use sockd_lockdown::verdict::{Call, Verdict, faults, verdict};
-use sockd_lockdown::{Row, compile_filter};
+use sockd_lockdown::{Row, When, compile_denials, compile_filter};
 use std::collections::BTreeSet;
 
 /// As they are installed: the spawner's filter lets through what its workers need.
@@ -54,5 +55,23 @@ fn neither_the_monitor_nor_the_loader_opens_a_file_for_writing() {
             let call = Call { number: libc::SYS_openat, args, foreign: false };
             assert_eq!(verdict(&program, &call), Some(Verdict::Killed), "{role}: {flags:x}");
         }
+    }
+}
+
+#[test]
+fn the_hook_process_and_its_commands_are_refused_what_its_table_says_and_nothing_else() {
+    let program = compile_denials(DENIED).unwrap();
+    let listed: BTreeSet<i64> = DENIED.iter().map(|row| row.call).collect();
+    assert_eq!(listed.len(), DENIED.len());
+    for number in 0..1024 {
+        let call = Call { number, args: [0; 6], foreign: false };
+        let expected = DENIED.iter().find(|row| row.call == number).map(|row| match row.when {
+            When::Answer(errno) => Verdict::Answered(errno.unsigned_abs()),
+            _ => Verdict::Allowed,
+        });
+        assert_eq!(verdict(&program, &call), Some(expected.unwrap_or(Verdict::Allowed)), "{number}");
+        let x32 = Call { number: number | 0x4000_0000, ..call };
+        assert_eq!(verdict(&program, &x32), verdict(&program, &call), "{number}");
+        assert_eq!(verdict(&program, &Call { foreign: true, ..call }), Some(Verdict::Killed), "{number}");
     }
 }

@@ -8,11 +8,14 @@ use sockd_tests::identd::Identd;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::procfs::Process;
+use sockd_tests::program::Program;
 use sockd_tests::site::{CLIENT, NAMESERVER, SERVER, Site};
-use sockd_tests::sockd::Start;
+use sockd_tests::sockd::{Start, installed};
 use sockd_tests::socks::{PROXY, Reply, Request, ask, assert_rejected, send_to};
+use sockd_tests::syslog::{Mark, Syslog};
 use sockd_tests::wait::{until, until_true, until_within};
-use std::fs;
+use std::fs::{self, File};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The number of `sockd-hook`.
@@ -49,12 +52,13 @@ fn written(lab: &Lab, number: usize) -> Vec<String> {
     until("what commands have written", || Some(lines()).filter(|lines| lines.len() >= number))
 }
 
-/// The running commands: processes of this user among the daemon's.
+/// The running commands: processes of this user among the daemon's, but the one that starts them.
 fn running(lab: &Lab, user: u32) -> Vec<Process> {
-    let number = user.to_string();
+    let (number, monitor) = (user.to_string(), lab.sockd.monitor().0.to_string());
     let of_user = |process: &Process| {
         let status = process.status();
         status.get("Uid").and_then(|ids| ids.split('\t').next()).is_some_and(|id| id == number)
+            && status.get("PPid") != Some(&monitor)
     };
     lab.sockd.family().into_iter().filter(|process| process.runs() && of_user(process)).collect()
 }
@@ -176,10 +180,13 @@ fn a_command_has_its_own_user_and_session_and_inherits_nothing() {
         ("CapAmb", "0000000000000000"),
         ("SigBlk", "0000000000000000"),
         ("Umask", "0077"),
-        ("NSsid", &command.0.to_string()),
-        ("NSpgid", &command.0.to_string()),
+        ("Seccomp", "2"),
     ] {
         assert_eq!(status.get(field).map(|value| value.trim()), Some(expected.trim()), "{field}");
+    }
+    // By its numbers on the host and in the namespace of the commands.
+    for field in ["NSsid", "NSpgid"] {
+        assert_eq!(status.get(field), status.get("NSpid"), "{field}");
     }
     // Signals 32 and 33 belong to the C library, which lets nobody change them.
     let ignored = status.get("SigIgn").and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap();
@@ -473,15 +480,133 @@ fn a_command_of_a_permitting_line_runs_once_for_a_name_with_many_addresses() {
     assert_eq!(written(&lab, 2), ["connect", "connect"]);
 }
 
+/// Whether a process of the daemon runs as the user of commands.
+fn has_hook_process(lab: &Lab) -> bool {
+    let uid = format!("{HOOK}\t");
+    let of_user = |process: &Process| process.status().get("Uid").is_some_and(|ids| ids.starts_with(&uid));
+    lab.sockd.family().iter().any(of_user)
+}
+
+#[test]
+fn without_a_command_there_is_no_hook_process_and_a_reload_that_brings_the_first_one_says_what_it_needs() {
+    let mut lab = lab("permit 0.0.0.0 0.0.0.0\n", "()");
+    assert!(!has_hook_process(&lab));
+    lab.turn_the_page();
+    lab.sockd.write_conf("deny 0.0.0.0 0.0.0.0 : echo %u >> /run/hooks/out\n");
+    lab.sockd.signal(Signal::SIGHUP);
+    lab.wait_for_line("daemon.err rules have commands, which are not run until a restart");
+    lab.wait_for_line("daemon.notice reloaded: 1 rule");
+    refused(&lab, 23, "joe");
+    lab.wait_for_line("daemon.err a rule command is not run: there is no command runner until a restart");
+    assert!(!has_hook_process(&lab) && !lab.site.gateway.exists("/run/hooks/out"));
+}
+
+#[test]
+fn the_hook_process_is_process_1_of_a_world_of_commands_and_has_no_privilege() {
+    let lab = lab("deny 0.0.0.0 0.0.0.0 : exec sleep 1000\n", "()");
+    refused(&lab, 23, "joe");
+    let command = one_running(&lab, "sleep 1000");
+    let (hook, monitor) = (runner_of(command), lab.sockd.monitor());
+    let status = hook.status();
+    assert_eq!(status["Uid"], vec![HOOK.to_string(); 4].join("\t"));
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(status[set].trim(), "0".repeat(16), "{set}");
+    }
+    assert_eq!((&*status["NoNewPrivs"], &*status["Seccomp"]), ("1", "2"));
+    assert!(status["NSpid"].ends_with("\t1"), "{}", status["NSpid"]);
+    for (kind, own) in [("pid", true), ("mnt", true), ("user", true), ("net", false), ("ipc", false)] {
+        assert_eq!(hook.namespace(kind) != monitor.namespace(kind), own, "{kind}");
+        assert_eq!(hook.namespace(kind), command.namespace(kind), "{kind}");
+    }
+}
+
+#[test]
+fn a_command_sees_and_reaches_no_process_but_commands() {
+    let see = "ls -d /proc/[0-9]* | sort | tr '\\n' ' ' >> /run/hooks/out; kill -9 1 -1; echo alive >> /run/hooks/out";
+    let lab = lab(&format!("deny 0.0.0.0 0.0.0.0 : {see}\n"), "()");
+    for round in 1..=2 {
+        refused(&lab, 23, "joe");
+        let lines = written(&lab, round);
+        // Itself and the hook process, by their numbers in their own world; and its own few helpers.
+        let numbers: Vec<&str> = lines[round - 1].split_whitespace().collect();
+        assert!(numbers.contains(&"/proc/1") && numbers.len() <= 8, "{lines:?}");
+    }
+    assert!(has_hook_process(&lab));
+}
+
+#[test]
+fn a_command_sees_files_with_their_owners_and_the_hosts_network() {
+    let see =
+        "stat -c %%u /etc/passwd >> /run/hooks/out; cat /proc/net/dev | grep -c inside >> /run/hooks/out";
+    let lab = lab(&format!("deny 0.0.0.0 0.0.0.0 : {see}\n"), "()");
+    refused(&lab, 23, "joe");
+    assert_eq!(written(&lab, 2), ["0", "1"]);
+}
+
+#[test]
+fn the_filter_of_commands_refuses_what_no_command_needs() {
+    // Without arguments nobody else would refuse them: to be traced by one's parent, and to share no less than now.
+    let (ptrace, unshare) = (libc::SYS_ptrace, libc::SYS_unshare);
+    let try_them =
+        format!("for ({ptrace}, {unshare}) {{ syscall($_, 0, 0, 0, 0); print $!+0, q( ) }} print chr 10");
+    let lab = lab(&format!("deny 0.0.0.0 0.0.0.0 : perl -e '{try_them}' >> /run/hooks/out\n"), "()");
+    refused(&lab, 23, "joe");
+    let eperm = libc::EPERM;
+    assert_eq!(written(&lab, 1), [format!("{eperm} {eperm} ")]);
+}
+
+#[test]
+fn what_commands_leave_behind_is_ended_even_while_others_run() {
+    let conf = "deny 0.0.0.0 0.0.0.0 0.0.0.0 0.0.0.0 eq 1 : setsid sleep 2000 & sleep 1\n\
+                deny 0.0.0.0 0.0.0.0 : echo %u >> /run/hooks/out; sleep 2\n";
+    let lab = lab(conf, "()");
+    refused(&lab, 1, "joe");
+    let left = one_running(&lab, "sleep 2000");
+    let begun = Instant::now();
+    while left.runs() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "it was to be ended");
+        refused(&lab, 23, "joe");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let number = lab.site.gateway.read("/run/hooks/out").lines().count();
+    refused(&lab, 23, "sam");
+    until_true("commands run again", || lab.site.gateway.read("/run/hooks/out").lines().count() > number);
+}
+
+#[test]
+fn without_a_user_of_their_own_commands_are_not_run_and_the_log_says_why() {
+    let conf = "deny 0.0.0.0 0.0.0.0 : echo %u >> /run/hooks/out\n";
+    let site = site();
+    site.gateway.sh("sed -i /^sockd/d /etc/passwd");
+    let log = Syslog::start(&site.gateway);
+    let sockd = Start::new(&site.gateway, conf).start();
+    log.wait_for(Mark::BEGINNING, "serving on ");
+    let why = "rule commands are not run: workers run as nobody too, as there is no user sockd";
+    log.wait_for(Mark::BEGINNING, why);
+    assert_rejected(&site.client, &request(23));
+    log.wait_for(Mark::BEGINNING, "daemon.err a rule command is not run: ");
+    drop(sockd);
+    // And of an ordinary user's daemon nothing runs as that user.
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", installed(&site.gateway)]);
+    command.args(["--log", "stderr", "--listen", "127.0.0.1:1090"]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(site.gateway.run(|| File::create("/run/said")).unwrap());
+    let ordinary = Program::start(&site.gateway, &mut command);
+    let why = "rule commands are not run: only a sockd that root starts can give them a user of their own";
+    until_true("it says so", || site.gateway.read("/run/said").contains(why));
+    drop(ordinary);
+    assert!(!site.gateway.exists("/run/hooks/out"));
+}
+
 #[test]
 fn commands_that_are_off_are_not_run_and_there_is_no_runner() {
     let lab = lab("deny 0.0.0.0 0.0.0.0 : echo %u >> /run/hooks/out\n", "(commands: off)");
     refused(&lab, 23, "joe");
     lab.wait_for_line("refused");
-    // Another process would be a child of the monitor that is no worker's ancestor and may become another user.
-    let able =
-        |process: &&Process| process.status().get("CapEff").is_some_and(|set| set == "00000000000000e0");
-    assert_eq!(lab.sockd.family().iter().filter(able).count(), 0);
+    assert!(!has_hook_process(&lab));
     assert!(!lab.site.gateway.exists("/run/hooks/out"));
 }
 

@@ -121,6 +121,16 @@ const CASES: &[Case] = &[
         ],
     ),
     file(
+        "workers and commands as one user",
+        "/etc/sockd.ron",
+        b"(\n  user: Some(\"games\"),\n  commands_user: Some(\"games\"),\n)\n",
+        &[
+            "/etc/sockd.ron: line 3: commands_user: expected an account that rule commands share with nobody",
+            "found that of workers",
+            CHECK,
+        ],
+    ),
+    file(
         "a frozen file that is none",
         "/etc/sockd.fc",
         b"permit 10.0.0.0/8\n",

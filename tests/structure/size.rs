@@ -25,7 +25,7 @@ const BUDGETS: [Budget; 4] = [
     Budget {
         room: "all of root's programs",
         folders: &["privileged/src", "privileged/ver/src"],
-        ceiling: 5575,
+        ceiling: 5800,
         goal: Some(4500),
     },
     Budget {
@@ -37,7 +37,7 @@ const BUDGETS: [Budget; 4] = [
             "common/src",
             "common/lockdown/src",
         ],
-        ceiling: 9300,
+        ceiling: 9600,
         goal: Some(8500),
     },
     Budget {
@@ -51,7 +51,7 @@ const BUDGETS: [Budget; 4] = [
             "common/src",
             "common/lockdown/src",
         ],
-        ceiling: 13_000,
+        ceiling: 13_400,
         goal: None,
     },
 ];

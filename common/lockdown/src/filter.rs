@@ -153,6 +153,30 @@ pub fn compile_filter(rows: &[Row]) -> Result<Program, LockError> {
     Ok(Program { stack })
 }
 
+/// Puts a filter on this process that answers the calls of these rows, each a [`When::Answer`], and lets all others
+/// through. It is for a process that starts programs of others.
+pub fn install_denials(rows: &[Row]) -> Result<(), LockError> {
+    compile_denials(rows)?.install()
+}
+
+/// Compiles such a filter without installing it.
+pub fn compile_denials(rows: &[Row]) -> Result<Program, LockError> {
+    let mut answered: BTreeMap<u32, BTreeMap<i64, Vec<SeccompRule>>> = BTreeMap::new();
+    for row in rows {
+        let When::Answer(errno) = row.when else {
+            return Err(LockError::new("profile", format!("{} is not answered", row.name)));
+        };
+        let calls = answered.entry(errno.unsigned_abs()).or_default();
+        // The same call by its number in the x32 convention, which shares the machine's mark.
+        calls.extend([row.call, row.call | X32].map(|call| (call, Vec::new())));
+    }
+    let program = |(errno, calls)| program(calls, SeccompAction::Allow, SeccompAction::Errno(errno));
+    Ok(Program { stack: answered.into_iter().map(program).collect::<Result<_, _>>()? })
+}
+
+/// The bit of the numbers of the x32 calls.
+const X32: i64 = 0x4000_0000;
+
 fn rule(row: &Row, args: &[Arg]) -> Result<SeccompRule, LockError> {
     let conditions = args.iter().map(condition).collect::<Result<Vec<_>, _>>();
     conditions

@@ -48,6 +48,21 @@ pub fn landlock_deny_all_but(grants: &Grants<'_>) -> Result<LandlockStatus, Lock
     Ok(LandlockStatus { abi, enforced: status == RulesetStatus::FullyEnforced })
 }
 
+/// Denies signals to processes outside, where the kernel can (ABI 6), and nothing else: for a process that starts
+/// programs of others, who inherit this. With any Landlock, ptrace(2) reaches nobody outside either.
+pub fn landlock_keep_signals_inside() -> Result<LandlockStatus, LockError> {
+    let abi = sys::landlock_abi();
+    if abi < 6 {
+        return Ok(LandlockStatus { abi, enforced: false });
+    }
+    let status = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .scope(Scope::Signal)
+        .and_then(|ruleset| ruleset.create()?.restrict_self())
+        .map_err(LockError::at("Landlock"))?;
+    Ok(LandlockStatus { abi, enforced: status.ruleset == RulesetStatus::FullyEnforced })
+}
+
 fn restrict(abi: ABI, grants: &Grants<'_>) -> Result<RulesetStatus, RulesetError> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)

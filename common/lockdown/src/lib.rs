@@ -19,8 +19,12 @@ pub mod verdict;
 
 pub use crate::capabilities::{CapabilityLocks, keep_only};
 pub use crate::error::LockError;
-pub use crate::filter::{Arg, Program, Row, Test, When, compile_filter, install_filter, rare};
-pub use crate::landlock::{Grants, LandlockStatus, landlock_deny_all, landlock_deny_all_but};
+pub use crate::filter::{
+    Arg, Program, Row, Test, When, compile_denials, compile_filter, install_denials, install_filter, rare,
+};
+pub use crate::landlock::{
+    Grants, LandlockStatus, landlock_deny_all, landlock_deny_all_but, landlock_keep_signals_inside,
+};
 pub use crate::limits::{deny_write_execute, die_with_parent, limit, no_new_privileges, not_dumpable};
 pub use crate::sys::{close_from, exit_now, take_descriptor};
 pub use crate::user::{Groups, become_user};

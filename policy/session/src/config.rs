@@ -1,6 +1,7 @@
 //! What sessions are decided by.
 
-use crate::settings::Settings;
+use crate::settings::{Commands, Settings};
+use sockd_policy::Template;
 use sockd_policy::{IdentMode, Routes, RuleSet, Services, Upstreams};
 use std::ops::RangeInclusive;
 
@@ -38,6 +39,16 @@ impl Config {
         let upstreams = self.upstreams.as_ref().map(|lines| counted(lines.len(), "upstream line"));
         let upstreams = upstreams.map_or(String::new(), |lines| format!(", {lines}"));
         format!("{}, {routes}{upstreams}", counted(self.rules.len(), "rule"))
+    }
+
+    /// The commands of rules and upstream lines.
+    pub fn hooks(&self) -> impl Iterator<Item = Template<'_>> {
+        self.rules.templates().chain(self.upstreams.iter().flat_map(Upstreams::templates))
+    }
+
+    /// Whether there is a command that may be run.
+    pub fn runs_hooks(&self) -> bool {
+        self.settings.commands != Commands::Off && self.hooks().next().is_some()
     }
 }
 

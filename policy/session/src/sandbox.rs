@@ -28,7 +28,7 @@ pub fn refusal(missing: &[String]) -> String {
 
 /// The layers that are missing, those of the spawner's world and those that a worker found.
 pub fn missing(mut missing: Vec<String>, locks: &LockdownReport) -> Vec<String> {
-    if !locks.landlock_enforced {
+    if !locks.landlock_enforced && !missing.iter().any(|layer| layer == "Landlock") {
         missing.push("Landlock".into());
     }
     missing

@@ -1,11 +1,11 @@
-//! What happens between fork(2) and a command: another user, a session and limits of its own, nothing inherited.
+//! What happens between fork(2) and a command: a session and limits of its own, nothing inherited.
 
 use crate::process::descriptors;
 use crate::process::error::StartError;
 use crate::process::sys;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::execve;
-use sockd_lockdown::{self as lockdown, Gid, LockError, Resource, Uid};
+use sockd_lockdown::{self as lockdown, LockError, Resource};
 use sockd_session::hook_values::{Values, environment, expand_words};
 use sockd_session::settings::Commands;
 use std::convert::Infallible;
@@ -22,8 +22,6 @@ pub(super) struct Command<'a> {
     pub(super) values: &'a Values,
     /// The monitor's process id, for `%p` and SOCKD_PID.
     pub(super) pid: u32,
-    /// The user and group that it runs as.
-    pub(super) ids: (u32, u32),
 }
 
 /// What a command may use up.
@@ -68,10 +66,6 @@ pub(super) fn become_command(
     descriptors::leave_terminal(null)?;
     descriptors::close_all_but(&[channel])?;
     rustix::process::setsid().map_err(StartError::at("setsid"))?;
-    let (uid, gid) = command.ids;
-    lockdown::become_user(Uid::from_raw(uid), Gid::from_raw(gid))?;
-    lockdown::keep_only(&[])?;
-    // After the change of ids, which clears it.
     lockdown::die_with_parent()?;
     LIMITS.iter().try_for_each(|(resource, value)| lockdown::limit(*resource, Some(*value)))?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)

@@ -1,68 +1,78 @@
 //! The hook process: runs the `: shell_cmd`s of the rules, as a user of its own, while nobody waits.
 //!
-//! It is forked before the monitor locks itself down and reads the rules itself, so that a monitor that has been
-//! taken over can ask only for commands that an administrator has written. Values are cleaned here, at the moment
-//! at which they are put into a command line.
+//! It is forked before the monitor locks itself down, where a rule has a command. It becomes the user of the commands,
+//! and process 1 of a namespace in which there are only its commands: no signal of theirs reaches it, and they end with
+//! it. What may be run it hears from the loader, so that a monitor that has been taken over can ask only for commands
+//! that an administrator has written. Values are cleaned here, at the moment at which they are put into a command line.
 
 mod command;
 mod commands;
 pub mod handle;
+pub mod orders;
+pub mod profile;
 pub mod protocol;
 
-use crate::config::options::Options;
-use crate::config::read;
-use crate::hook::commands::{Commands, Orders, Place};
+use crate::hook::commands::{Commands, Place};
 use crate::hook::handle::Hook;
+use crate::hook::orders::{Orders, Told};
+use crate::hook::profile::DENIED;
 use crate::hook::protocol::{Monitor, ToHook};
 use crate::process::error::StartError;
-use crate::process::{child, descriptors, ritual};
+use crate::process::namespaces::{self, World};
+use crate::process::ritual::{self, Calls, Power};
+use crate::process::{child, descriptors};
+use nix::mount::{MsFlags, mount};
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, set_child_subreaper, setsid};
+use rustix::process::setsid;
 use sockd_common::channel::Received;
-use sockd_lockdown::Capability;
-use sockd_policy::Upstreams;
-use sockd_session::config::Config;
+use sockd_lockdown as lockdown;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// Forks the hook process, which runs the commands of this configuration as this user and group.
-pub fn start(options: &Options, config: &Config, ids: (u32, u32)) -> Result<Hook, StartError> {
+/// Forks the hook process, which runs commands as this user and group: at first those of `orders`, then what it is
+/// `told`. Gives also what the kernel did not have for it.
+pub fn start(orders: Orders, told: Told, ids: (u32, u32)) -> Result<(Hook, Vec<String>), StartError> {
     let (pid, null) = (std::process::id(), descriptors::open_null()?);
-    let channel = child::fork_server(|monitor| {
-        if let Ok(signals) = lock_down(&monitor, null.as_fd()) {
-            let mut commands = Commands::new(monitor, Place { pid, ids, null }, orders(config));
-            serve(&mut commands, &signals, options);
-            commands.end_everything(&signals);
-        }
-    })?;
-    Ok(Hook::new(channel))
+    let lock_down = |monitor: &Monitor, place: &mut namespaces::Place| {
+        enter(place)?;
+        lock_down(&[monitor.as_fd(), told.as_fd()], null.as_fd(), ids)
+    };
+    let serve = |monitor, signals: SignalFd| {
+        serve(&mut Commands::new(monitor, Place { pid, null: null.as_fd() }, orders), &told, &signals);
+    };
+    let server = child::start("hook process", &World::of_commands(ids), lock_down, serve)?;
+    Ok((Hook::new(server.channel), server.missing))
 }
 
-/// What a configuration says of commands.
-fn orders(config: &Config) -> Orders {
-    let upstream = config.upstreams.iter().flat_map(Upstreams::templates);
-    let templates = config.rules.templates().chain(upstream).map(|template| template.text().to_owned());
-    Orders { settings: config.settings.clone(), templates: templates.collect() }
+/// Leaves the host's processes behind.
+fn enter(place: &namespaces::Place) -> Result<(), StartError> {
+    if place.missing.is_empty() {
+        namespaces::mount_privately()?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        // Where the host's /proc hides something, another one is refused. Then it stays.
+        let _ = mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>);
+    }
+    if place.user_namespace {
+        namespaces::allow_nothing_further();
+    }
+    Ok(())
 }
 
-/// Keeps what is needed to start a command as another user, and nothing else. There is no filter and no Landlock:
-/// the commands would inherit both.
-fn lock_down(monitor: &Monitor, null: BorrowedFd<'_>) -> Result<SignalFd, StartError> {
+/// Keeps nothing: its commands are to have no more than it has. There is no Landlock for files: the commands would
+/// inherit it.
+fn lock_down(
+    descriptors: &[BorrowedFd<'_>],
+    null: BorrowedFd<'_>,
+    ids: (u32, u32),
+) -> Result<SignalFd, StartError> {
     setsid().map_err(StartError::at("setsid"))?;
-    // What a command leaves behind becomes this process's to reap.
-    set_child_subreaper(Pid::from_raw(1)).map_err(StartError::at("subreaper"))?;
-    ritual::lock_down(&ritual::Plan {
-        descriptors: &[monitor.as_fd()],
-        null,
-        capabilities: &[Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_KILL],
-        // At the monitor's death its end of the channel closes, and the commands still have to be ended.
-        dies_with_parent: false,
-        calls: None,
-    })
+    lockdown::landlock_keep_signals_inside()?;
+    let power = Power { user: Some(ids), capabilities: &[], files: None, calls: Calls::AllBut(DENIED) };
+    Ok(ritual::lock_down(&ritual::Plan { descriptors, null, power })?.0)
 }
 
 /// Runs commands until the monitor is gone.
-fn serve(commands: &mut Commands, signals: &SignalFd, options: &Options) {
+fn serve(commands: &mut Commands<'_>, told: &Told, signals: &SignalFd) {
     loop {
         let timeout = commands.until_due();
         let ready =
@@ -73,7 +83,7 @@ fn serve(commands: &mut Commands, signals: &SignalFd, options: &Options) {
         while let Ok(Some(_)) = signals.read_signal() {}
         commands.reap();
         commands.end_overdue();
-        if !hear(commands, options) {
+        if !hear(commands, told) {
             return;
         }
         commands.start_waiting();
@@ -81,19 +91,15 @@ fn serve(commands: &mut Commands, signals: &SignalFd, options: &Options) {
 }
 
 /// False where the monitor is gone.
-fn hear(commands: &mut Commands, options: &Options) -> bool {
+fn hear(commands: &mut Commands<'_>, told: &Told) -> bool {
     loop {
         match commands.monitor().receive() {
             Ok(Received::Message(ToHook::Run { template, values }, None)) => {
                 commands.take(&template, values);
                 commands.start_waiting();
             }
-            Ok(Received::Message(ToHook::Reload, None)) => {
-                // With files that cannot be read the monitor keeps the old rules as well.
-                if let Ok(read::Loaded { config, .. }) = read::load(options) {
-                    commands.orders = orders(&config);
-                }
-            }
+            // The loader has told before it told the monitor.
+            Ok(Received::Message(ToHook::Reload, None)) => commands.follow(told.last()),
             Ok(Received::Nothing) => return true,
             _ => return false,
         }

@@ -10,45 +10,51 @@ pub mod protocol;
 
 use crate::config::options::Options;
 use crate::config::read::{self, Loaded};
+use crate::hook::orders::Teller;
 use crate::loader::handle::Loader;
 use crate::loader::profile::LOADER;
 use crate::loader::protocol::{FromLoader, Monitor, Rest, ToLoader};
 use crate::process::error::StartError;
-use crate::process::{child, descriptors, ritual};
+use crate::process::namespaces::{Place, World};
+use crate::process::ritual::{self, Calls, Power};
+use crate::process::{child, descriptors};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::ftruncate;
+use rustix::process::setsid;
 use sockd_common::channel::Received;
+use sockd_lockdown::Grants;
 use sockd_policy::frozen::{Provenance, freeze_routes, freeze_rules, freeze_upstreams};
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
-/// Forks the loader.
-pub fn start(options: &Options) -> Result<Loader, StartError> {
-    let memory = memfd_create("sockd", MemfdFlags::CLOEXEC).map_err(StartError::at("memfd"))?;
-    let memory = File::from(memory);
-    let channel = child::fork_server(|monitor| {
-        if lock_down(&monitor, &memory).is_ok() {
-            serve(&monitor, &memory, options);
-        }
-    })?;
-    Ok(Loader::new(channel, memory))
+/// Forks the loader, which tells the hook process what commands a new configuration has. Gives also what the kernel did
+/// not have for it.
+pub fn start(options: &Options, teller: Teller) -> Result<(Loader, Vec<String>), StartError> {
+    let memory = File::from(descriptors::memory("sockd")?);
+    let lock_down = |monitor: &Monitor, place: &mut Place| {
+        lock_down(&[monitor.as_fd(), memory.as_fd(), teller.as_fd()], place)
+    };
+    let serve = |monitor: Monitor, ()| serve(&monitor, &memory, options, &teller);
+    let server = child::start("loader", &World::default(), lock_down, serve)?;
+    Ok((Loader::new(server.channel, memory), server.missing))
 }
 
 /// It reads files as root's user id may, and does nothing else.
-fn lock_down(monitor: &Monitor, memory: &File) -> Result<(), StartError> {
-    rustix::process::setsid().map_err(StartError::at("setsid"))?;
-    ritual::lock_down(&ritual::Plan {
-        descriptors: &[monitor.as_fd(), memory.as_fd()],
-        null: descriptors::open_null()?.as_fd(),
-        capabilities: &[],
-        dies_with_parent: true,
-        calls: Some(LOADER),
-    })
-    .map(drop)
+fn lock_down(descriptors: &[BorrowedFd<'_>], place: &mut Place) -> Result<(), StartError> {
+    setsid().map_err(StartError::at("setsid"))?;
+    let null = descriptors::open_null()?;
+    let everywhere = [Path::new("/")];
+    let files = Some(Grants { read: &everywhere, ..Grants::default() });
+    let power = Power { user: None, capabilities: &[], files, calls: Calls::Only(LOADER) };
+    let (_, landlock) = ritual::lock_down(&ritual::Plan { descriptors, null: null.as_fd(), power })?;
+    place.missing.extend((!landlock.enforced).then(|| "Landlock".into()));
+    Ok(())
 }
 
-fn serve(monitor: &Monitor, memory: &File, options: &Options) {
+/// Loads whenever the monitor asks for it, until it is gone.
+fn serve(monitor: &Monitor, memory: &File, options: &Options, teller: &Teller) {
     loop {
         if poll(&mut [PollFd::new(monitor, PollFlags::IN)], None).is_err() {
             return;
@@ -58,7 +64,11 @@ fn serve(monitor: &Monitor, memory: &File, options: &Options) {
             Ok(Received::Nothing) => continue,
             _ => return,
         }
-        let Ok(answer) = answer(memory, read::load(options)) else { return };
+        let loaded = read::load(options);
+        if loaded.as_ref().is_ok_and(|loaded| teller.tell(&loaded.config).is_err()) {
+            return;
+        }
+        let Ok(answer) = answer(memory, loaded) else { return };
         if monitor.send(&answer).is_err() {
             return;
         }

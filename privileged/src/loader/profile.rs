@@ -17,6 +17,8 @@ pub const LOADER: &[Row] = &[
     row!(SYS_lseek, Always, "the same", rare("a standard library that asks for the place in a file")),
     row!(SYS_read, Always, "configuration files"),
     row!(SYS_pwrite64, Always, "the shared memory"),
+    row!(SYS_memfd_create, Always, "memory for the hook process"),
+    row!(SYS_sendmsg, Always, "hand it over"),
     row!(SYS_ftruncate, Always, "the shared memory"),
     row!(SYS_getuid, Always, "whose files count as one's own"),
     row!(SYS_close, Always, "files that have been read"),

@@ -1,7 +1,6 @@
 //! What signals ask for: reload, report, stop.
 
 use crate::config::read::Loaded;
-use crate::hook::handle::Hook;
 use crate::monitor::pool::Line;
 use crate::monitor::{Monitor, Stopping};
 use nix::sys::signal::Signal;
@@ -76,7 +75,13 @@ impl Monitor {
         self.base.config = config;
         let waiting = self.base.workers.set_up_again(&self.base.config.settings);
         waiting.into_iter().for_each(|index| self.flush_worker(index));
-        self.hook.iter().for_each(Hook::reload);
+        match &self.hook {
+            Some(hook) => hook.reload(),
+            None if self.base.config.runs_hooks() && !self.options.trial => {
+                self.base.log.err("rules have commands, which are not run until a restart");
+            }
+            None => {}
+        }
         self.base.log.notice(&format!("reloaded: {}", self.base.config.summary()));
         if self.base.config.settings.recheck_on_reload {
             let visits: Vec<SessionKey> = self.visits.iter().map(|(index, _)| index).collect();

@@ -1,13 +1,30 @@
-//! How the monitor forks a process that serves a channel.
+//! How the monitor starts a process that serves a channel: forked, locked down, and known to be so.
 
 use crate::process::error::StartError;
-use crate::process::sys;
-use nix::unistd::ForkResult;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use crate::process::namespaces::{Place, World, fork_into};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use sockd_common::channel::{MonitorEnd, WorkerEnd};
 use sockd_common::message::Message;
 use sockd_lockdown as lockdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// A process that has not locked itself down by then will never do so.
+const LIMIT: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
+
+/// The longest report of a lockdown.
+const REPORT: usize = 4096;
+
+/// A process that serves, as the monitor knows it.
+#[derive(Debug)]
+pub struct Server<Out, In> {
+    /// The channel to it.
+    pub channel: MonitorEnd<Out, In>,
+    /// Its process id.
+    pub pid: libc::pid_t,
+    /// What the kernel did not have for its lockdown.
+    pub missing: Vec<String>,
+}
 
 /// Both ends of a channel.
 pub fn channel() -> Result<(OwnedFd, OwnedFd), StartError> {
@@ -16,24 +33,67 @@ pub fn channel() -> Result<(OwnedFd, OwnedFd), StartError> {
 }
 
 /// Ends the process with status 70 on any panic, through exit_group(2) alone. The monitor's own end, inherited by
-/// whatever it forks, reaches for the log: a call that the filter of spawner and loader kills. It is the monitor that
-/// tells of their end.
+/// whatever it forks, reaches for the log: a call that the filters of the others kill. It is the monitor that tells of
+/// their end.
 pub fn die_quietly_on_panic() {
     std::panic::set_hook(Box::new(|_| lockdown::exit_now(70)));
 }
 
-/// Forks a process that serves a channel and ends; gives the monitor's end of it.
-pub fn fork_server<Out: Message, In: Message>(
-    serve: impl FnOnce(WorkerEnd<In, Out>),
-) -> Result<MonitorEnd<Out, In>, StartError> {
+/// Forks a process into this world, which locks itself down, serves the channel and ends. Waits until its locks are on.
+///
+/// Two packets pass over the channel before the first message: the parent has mapped the ids; the child has locked
+/// itself down, or why it could not.
+pub fn start<Out: Message, In: Message, Locked>(
+    name: &str,
+    world: &World,
+    lock_down: impl FnOnce(&WorkerEnd<In, Out>, &mut Place) -> Result<Locked, StartError>,
+    serve: impl FnOnce(WorkerEnd<In, Out>, Locked),
+) -> Result<Server<Out, In>, StartError> {
     let (ours, theirs) = channel()?;
-    match sys::fork().map_err(StartError::at("fork"))? {
-        ForkResult::Parent { .. } => Ok(MonitorEnd::new(ours)),
-        ForkResult::Child => {
-            drop(ours);
-            die_quietly_on_panic();
-            serve(WorkerEnd::new(theirs));
-            lockdown::exit_now(0)
+    let (pid, mut place) = fork_into(world)?;
+    let Some(pid) = pid else {
+        drop(ours);
+        die_quietly_on_panic();
+        if next_packet(&theirs).is_some() {
+            let channel = WorkerEnd::new(theirs);
+            let locked = lock_down(&channel, &mut place);
+            report(&channel, &locked, place.missing);
+            if let Ok(locked) = locked {
+                serve(channel, locked);
+            }
         }
+        lockdown::exit_now(0)
+    };
+    drop(theirs);
+    if place.user_namespace {
+        world.map_ids(pid)?;
     }
+    send(&ours, &[0], SendFlags::NOSIGNAL).map_err(StartError::at("send"))?;
+    let report = next_packet(&ours).ok_or_else(|| {
+        StartError::system(format!("the {name} has ended at its start, or does not answer"))
+    })?;
+    let report: Report = postcard::from_bytes(&report).map_err(StartError::at("the report of a start"))?;
+    let missing = report.map_err(|why| StartError::system(format_args!("{name}: {why}")))?;
+    Ok(Server { channel: MonitorEnd::new(ours), pid, missing })
+}
+
+/// What is missing of a lockdown, or why there is none.
+type Report = Result<Vec<String>, String>;
+
+/// Tells the parent.
+fn report<T>(channel: impl AsFd, locked: &Result<T, StartError>, missing: Vec<String>) {
+    let report: Report = locked.as_ref().map(|_| missing).map_err(StartError::to_string);
+    let packet = postcard::to_stdvec(&report).unwrap_or_default();
+    // A parent that is gone has closed the channel, which ends this process too.
+    let _ = send(channel, &packet, SendFlags::NOSIGNAL);
+}
+
+/// The next packet, if one comes in time.
+fn next_packet(channel: &OwnedFd) -> Option<Vec<u8>> {
+    poll(&mut [PollFd::new(channel, PollFlags::IN)], Some(&LIMIT)).ok()?;
+    let mut packet = vec![0; REPORT];
+    let (length, _) =
+        recv(channel, &mut packet, RecvFlags::empty()).ok().filter(|(length, _)| *length > 0)?;
+    packet.truncate(length);
+    Some(packet)
 }

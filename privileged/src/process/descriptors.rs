@@ -2,13 +2,20 @@
 
 use crate::process::error::StartError;
 use crate::process::sys;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// /dev/null for reading and writing.
 pub fn open_null() -> Result<OwnedFd, StartError> {
     rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(StartError::at("/dev/null"))
+}
+
+/// Memory that processes share. Where the kernel knows the flag (Linux 6.3), nothing in it can ever be executed.
+pub fn memory(name: &str) -> Result<OwnedFd, StartError> {
+    memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL)
+        .or_else(|_| memfd_create(name, MemfdFlags::CLOEXEC))
+        .map_err(StartError::at("memfd"))
 }
 
 /// Standard input, output and error become /dev/null: whoever waits for the end of the starter's output must not wait

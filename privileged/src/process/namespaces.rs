@@ -1,16 +1,13 @@
-//! The empty config that workers live in: namespaces, ids, an empty root, no privileges.
+//! A world of its own for a process: the namespaces that the kernel permits, and the ids in them.
 
 use crate::process::error::StartError;
 use crate::process::sys;
-use caps::Capability;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use rustix::process::{Gid, Uid};
-use sockd_lockdown as lockdown;
+use nix::mount::{MsFlags, mount};
 use std::fs;
 use std::path::Path;
 
 /// User and group ids of spawner and workers; the same number serves for both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ids {
     /// The spawner's user id, and that of workers without one of their own.
     pub uid: u32,
@@ -20,24 +17,98 @@ pub struct Ids {
     pub range: Option<(u32, u32)>,
 }
 
-const NAMESPACES: libc::c_int =
-    libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+impl Ids {
+    /// Whether the spawner or a worker runs as this user.
+    pub fn has(&self, uid: u32) -> bool {
+        let in_range = |(first, count): (u32, u32)| (first..first.saturating_add(count)).contains(&uid);
+        uid == self.uid || self.range.is_some_and(in_range)
+    }
+}
+
+/// The world that a process is forked into; by default the host's.
+#[derive(Debug, Default)]
+pub struct World {
+    /// Its namespaces beside one for users, as flags of clone(2).
+    kinds: libc::c_int,
+    /// What is missing where there is no user namespace, if anything is, and where there is none at all.
+    without: [Option<&'static str>; 2],
+    ids: Ids,
+    /// Whether all other ids of the host exist in it too, where this process may say so.
+    all_ids: bool,
+}
+
+impl World {
+    /// The spawner's: nothing of the host is in it.
+    pub fn of_workers(ids: Ids) -> Self {
+        Self {
+            kinds: libc::CLONE_NEWPID
+                | libc::CLONE_NEWNET
+                | libc::CLONE_NEWNS
+                | libc::CLONE_NEWIPC
+                | libc::CLONE_NEWUTS,
+            without: [Some("user namespace"), Some("process, network, mount, ipc and uts namespaces")],
+            ids,
+            all_ids: false,
+        }
+    }
+
+    /// The hook process's: the host's files, with their owners, and its network, but no process of the host.
+    pub fn of_commands((uid, gid): (u32, u32)) -> Self {
+        Self {
+            kinds: libc::CLONE_NEWPID | libc::CLONE_NEWNS,
+            without: [None, Some("process namespace of rule commands")],
+            ids: Ids { uid, gid, range: None },
+            all_ids: true,
+        }
+    }
+
+    /// This process gives the child's user namespace its ids: each keeps its number.
+    pub fn map_ids(&self, pid: libc::pid_t) -> Result<(), StartError> {
+        let write = |name: &str, text: &str| {
+            fs::write(format!("/proc/{pid}/{name}"), text)
+                .map_err(|error| StartError::system(format_args!("/proc/{pid}/{name}: {error}")))
+        };
+        // Id 0 among them needs CAP_SETFCAP (user_namespaces(7)). Files of ids that are not there belong to nobody.
+        let all = "0 0 4294967295\n";
+        if self.all_ids && write("uid_map", all).is_ok() {
+            return write("gid_map", all);
+        }
+        // Without CAP_SETGID a group may be mapped only once setgroups(2) is denied.
+        if !rustix::process::geteuid().is_root() {
+            write("setgroups", "deny")?;
+        }
+        let Ids { uid, gid, range } = self.ids;
+        let range = range.map(|(first, count)| format!("{first} {first} {count}\n")).unwrap_or_default();
+        write("uid_map", &format!("{uid} {uid} 1\n{range}"))?;
+        write("gid_map", &format!("{gid} {gid} 1\n{range}"))
+    }
+}
+
+/// What a child has got of its world.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Whether it is in a user namespace of its own, whose ids its parent has to map.
+    pub user_namespace: bool,
+    /// What is missing.
+    pub missing: Vec<String>,
+}
 
 /// Forks a child into a user namespace with all others below it; where that is not permitted, into the others with
 /// the privileges of root; where that is not permitted either, into none. Gives the child's id (nothing in the
-/// child) and whether there is a user namespace.
-pub fn fork_into_namespaces(missing: &mut Vec<String>) -> Result<(Option<libc::pid_t>, bool), StartError> {
-    let attempts = [
-        (NAMESPACES | libc::CLONE_NEWUSER, None),
-        (NAMESPACES, Some("user namespace")),
-        (0, Some("process, network, mount, ipc and uts namespaces")),
-    ];
+/// child), and what it has got.
+pub fn fork_into(world: &World) -> Result<(Option<libc::pid_t>, Place), StartError> {
+    let [without_user, without_any] = world.without;
+    let attempts = [(world.kinds | libc::CLONE_NEWUSER, None), (world.kinds, without_user), (0, without_any)];
+    // The host's own is to be had without any attempt.
+    let first = if world.kinds == 0 { 2 } else { 0 };
+    let mut missing = Vec::new();
     let mut last = None;
-    for (namespaces, lacking) in attempts {
+    for (flags, lacking) in attempts.into_iter().skip(first) {
         missing.extend(lacking.map(Into::into));
-        match sys::fork_into(namespaces) {
+        match sys::fork_into(flags) {
             Ok(pid) => {
-                return Ok(((pid != 0).then_some(pid), namespaces & libc::CLONE_NEWUSER != 0));
+                let user_namespace = flags & libc::CLONE_NEWUSER != 0;
+                return Ok(((pid != 0).then_some(pid), Place { user_namespace, missing }));
             }
             Err(error) => last = Some(error),
         }
@@ -45,47 +116,10 @@ pub fn fork_into_namespaces(missing: &mut Vec<String>) -> Result<(Option<libc::p
     Err(StartError::system(format_args!("fork: {}", last.map(|error| error.to_string()).unwrap_or_default())))
 }
 
-/// The monitor gives the child's user namespace its ids: each keeps its number, and no other exists there.
-pub fn map_ids(pid: libc::pid_t, ids: Ids) -> Result<(), StartError> {
-    let write = |name: &str, text: &str| {
-        fs::write(format!("/proc/{pid}/{name}"), text)
-            .map_err(|error| StartError::system(format_args!("/proc/{pid}/{name}: {error}")))
-    };
-    // Without CAP_SETGID a group may be mapped only once setgroups(2) is denied (user_namespaces(7)).
-    if !rustix::process::geteuid().is_root() {
-        write("setgroups", "deny")?;
-    }
-    let range = ids.range.map(|(first, count)| format!("{first} {first} {count}\n")).unwrap_or_default();
-    write("uid_map", &format!("{0} {0} 1\n{range}", ids.uid))?;
-    write("gid_map", &format!("{0} {0} 1\n{range}", ids.gid))
-}
-
-/// In the child: becomes the unprivileged user and leaves the host's file system.
-pub fn enter(ids: Ids, user_namespace: bool, missing: &mut Vec<String>) -> Result<(), StartError> {
-    // When memory runs out workers go before the monitor; a kernel that does not let itself be told chooses itself.
-    let _ = fs::write("/proc/self/oom_score_adj", "500");
-    if user_namespace {
-        // The capabilities in the new namespace stay: there is no id 0 in it whose loss would clear them.
-        become_user(ids.uid, ids.gid, missing)?;
-        allow_nothing_further();
-    }
-    if missing.iter().any(|layer| layer.contains("mount")) {
-        missing.push("empty root".into());
-    } else {
-        empty_root()?;
-    }
-    if !user_namespace {
-        // NO_SETUID_FIXUP, which this locks, keeps what is left across the change of user.
-        lockdown::keep_only(FOR_WORKERS_OF_OTHER_IDS)?;
-        become_user(ids.uid, ids.gid, missing)?;
-    }
-    Ok(lockdown::not_dumpable()?)
-}
-
-/// In the new user namespace there are no further namespaces and no inotify: a worker in an attacker's hands would
+/// In the new user namespace there are no further namespaces and no inotify: a process in an attacker's hands would
 /// reach much of the kernel through them. Only in a namespace of one's own, as these limits are its and not the host's
 /// (namespaces(7), /proc/sys/user). The filters forbid the same: where this is refused, little is lost.
-fn allow_nothing_further() {
+pub fn allow_nothing_further() {
     for what in ["user", "pid", "net", "mnt", "ipc", "uts", "cgroup", "time"] {
         let _ = fs::write(format!("/proc/sys/user/max_{what}_namespaces"), "0");
     }
@@ -94,33 +128,8 @@ fn allow_nothing_further() {
     }
 }
 
-fn become_user(uid: u32, gid: u32, missing: &mut Vec<String>) -> Result<(), StartError> {
-    if let lockdown::Groups::Kept(_) = lockdown::become_user(Uid::from_raw(uid), Gid::from_raw(gid))? {
-        missing.push("dropping the user's groups".into());
-    }
-    Ok(())
+/// From now on nothing that is mounted here is seen by the host.
+pub fn mount_privately() -> Result<(), StartError> {
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .map_err(StartError::at("mount --make-rprivate /"))
 }
-
-/// An empty, read-only root: a tmpfs without room for anything takes the place of the host's root, which is then
-/// detached (pivot_root(2), "pivot_root(".", ".")").
-fn empty_root() -> Result<(), StartError> {
-    let at = StartError::at::<nix::Error>;
-    let nowhere = "/";
-    mount(None::<&str>, nowhere, None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .map_err(at("mount --make-rprivate /"))?;
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    // Any directory will do as the place of the new root; this one is everywhere that has mount namespaces.
-    let place = "/proc";
-    mount(Some("sockd"), place, Some("tmpfs"), flags, Some("size=4k,nr_inodes=2,mode=0555"))
-        .map_err(at("mount tmpfs"))?;
-    nix::unistd::chdir(place).map_err(at("chdir"))?;
-    nix::unistd::pivot_root(".", ".").map_err(at("pivot_root"))?;
-    umount2(".", MntFlags::MNT_DETACH).map_err(at("umount the host's root"))?;
-    nix::unistd::chdir("/").map_err(at("chdir"))?;
-    let read_only = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-    mount(None::<&str>, "/", None::<&str>, read_only, None::<&str>).map_err(at("remount read-only"))
-}
-
-/// What the spawner needs while workers have ids of their own.
-pub const FOR_WORKERS_OF_OTHER_IDS: &[Capability] =
-    &[Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_KILL];

@@ -1,44 +1,83 @@
-//! How a process that the monitor has forked locks itself down: the same ritual for spawner, loader and hook.
+//! How a process gives up what it does not need, for good: the same ritual for spawner, loader, hook and monitor.
 
 use crate::process::error::StartError;
 use crate::process::{descriptors, signals};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use sockd_lockdown::{self as lockdown, Capability, Row};
+use sockd_lockdown::{self as lockdown, Capability, Gid, Grants, LandlockStatus, Row, Uid};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// What a process keeps. It gives up everything else.
+/// What a process that the monitor has forked keeps.
 #[derive(Debug)]
 pub struct Plan<'a> {
     /// Its descriptors. The standard ones become /dev/null.
     pub descriptors: &'a [BorrowedFd<'a>],
     /// /dev/null.
     pub null: BorrowedFd<'a>,
-    /// Its capabilities.
-    pub capabilities: &'a [Capability],
-    /// Whether it ends at the death of its parent without having noticed.
-    pub dies_with_parent: bool,
-    /// Its system calls; all where the programs that it starts would inherit the filter.
-    pub calls: Option<&'a [Row]>,
+    /// What it may still do.
+    pub power: Power<'a>,
 }
 
-/// Puts all locks on. Gives the descriptor that tells of the ends of children.
-///
-/// The order matters: what needs a privilege comes before that privilege is given up, the change of capabilities
-/// clears the parent-death signal, and the filter, which forbids most of the rest, comes last.
-pub fn lock_down(plan: &Plan<'_>) -> Result<SignalFd, StartError> {
+/// What a process may still do afterwards.
+#[derive(Debug)]
+pub struct Power<'a> {
+    /// The user and group that it becomes; the same as before where there is none.
+    pub user: Option<(u32, u32)>,
+    /// Its capabilities.
+    pub capabilities: &'a [Capability],
+    /// The files that it may use; none where Landlock has no part in that.
+    pub files: Option<Grants<'a>>,
+    /// Its system calls.
+    pub calls: Calls<'a>,
+}
+
+/// System calls of a process.
+#[derive(Debug)]
+pub enum Calls<'a> {
+    /// These alone.
+    Only(&'a [Row]),
+    /// All but these, for a process that starts programs of others: they inherit its filter.
+    AllBut(&'a [Row]),
+}
+
+/// Lets go of everything that the monitor has left, and locks the process down. Gives the descriptor that tells of the
+/// ends of children, and what Landlock does.
+pub fn lock_down(plan: &Plan<'_>) -> Result<(SignalFd, LandlockStatus), StartError> {
     let child = signals::only_child_signals()?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&child, flags).map_err(StartError::at("signalfd"))?;
     descriptors::close_all_but(&[plan.descriptors, &[plan.null, signals.as_fd()]].concat())?;
     descriptors::leave_terminal(plan.null)?;
-    lockdown::keep_only(plan.capabilities)?;
+    let landlock = give_up(&plan.power, true)?;
+    Ok((signals, landlock))
+}
+
+/// Puts all locks on.
+///
+/// The order matters: what needs a privilege comes before that privilege is given up, a change of ids or capabilities
+/// clears the parent-death signal, and the filter, which forbids most of the rest, comes last.
+pub fn give_up(power: &Power<'_>, dies_with_parent: bool) -> Result<LandlockStatus, StartError> {
+    if let Some((uid, gid)) = power.user {
+        let ids = [Capability::CAP_SETPCAP, Capability::CAP_SETUID, Capability::CAP_SETGID];
+        // This locks NO_SETUID_FIXUP, which keeps what is left across the change of user.
+        lockdown::keep_only(&[power.capabilities, &ids].concat())?;
+        lockdown::become_user(Uid::from_raw(uid), Gid::from_raw(gid))?;
+    }
+    lockdown::keep_only(power.capabilities)?;
     lockdown::not_dumpable()?;
-    if plan.dies_with_parent {
+    if dies_with_parent {
         lockdown::die_with_parent()?;
     }
     lockdown::no_new_privileges()?;
-    if let Some(calls) = plan.calls {
-        lockdown::install_filter(calls)?;
+    let landlock = match &power.files {
+        Some(grants) => lockdown::landlock_deny_all_but(grants)?,
+        None => LandlockStatus { abi: 0, enforced: true },
+    };
+    match power.calls {
+        Calls::Only(rows) => {
+            lockdown::deny_write_execute();
+            lockdown::install_filter(rows)?;
+        }
+        Calls::AllBut(rows) => lockdown::install_denials(rows)?,
     }
-    Ok(signals)
+    Ok(landlock)
 }

@@ -7,93 +7,38 @@
 mod children;
 pub mod profile;
 pub mod protocol;
+pub mod world;
 
 use crate::process::error::StartError;
-use crate::process::namespaces::{self, Ids};
-use crate::process::{child, descriptors, ritual, sys};
+use crate::process::namespaces::{Ids, Place, World};
+use crate::process::ritual::{self, Calls, Power};
+use crate::process::{child, descriptors, sys};
 use crate::spawner::children::{Children, Plan};
 use crate::spawner::profile::{SPAWNER, WORKERS};
-use crate::spawner::protocol::{Channel, Ending, FromSpawner, Monitor, ToSpawner};
+use crate::spawner::protocol::{Ending, FromSpawner, Monitor, ToSpawner};
 use nix::errno::Errno;
 use nix::sys::signalfd::SignalFd;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::fcntl_dupfd_cloexec;
 use sockd_common::channel::Received;
 use sockd_common::message::CHANNEL_FD;
-use sockd_lockdown as lockdown;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The spawner, as the monitor knows it.
-#[derive(Debug)]
-pub struct Spawner {
-    /// The channel to it.
-    pub channel: Channel,
-    /// Its process id.
-    pub pid: libc::pid_t,
-    /// What the kernel did not have for its world.
-    pub missing: Vec<String>,
-}
+pub type Spawner = child::Server<ToSpawner, FromSpawner>;
 
-/// Forks the spawner, which starts workers of this program with these ids, and waits until its world stands.
+/// Forks the spawner, which starts workers of this program with these ids.
 pub fn start(program: OwnedFd, ids: Ids) -> Result<Spawner, StartError> {
     // Out of the way of the number under which a worker expects its channel.
     let program =
         fcntl_dupfd_cloexec(&program, CHANNEL_FD.saturating_add(1)).map_err(StartError::at("dup"))?;
     let plan = Plan { program, null: descriptors::open_null()?, ids };
-    let (ours, theirs) = child::channel()?;
-    let mut missing = Vec::new();
-    let (pid, user_namespace) = namespaces::fork_into_namespaces(&mut missing)?;
-    let Some(pid) = pid else {
-        drop(ours);
-        run(theirs, &plan, user_namespace, missing)
+    let lock_down = |monitor: &Monitor, place: &mut Place| {
+        world::enter(ids, place)?;
+        lock_down(monitor, &plan)
     };
-    drop(theirs);
-    let channel = Channel::new(ours);
-    if user_namespace {
-        namespaces::map_ids(pid, ids)?;
-    }
-    channel.send(&ToSpawner::Mapped, None).map_err(StartError::at("spawner"))?;
-    match wait_for(&channel)? {
-        FromSpawner::Ready { missing } => Ok(Spawner { channel, pid, missing }),
-        FromSpawner::Failed { why } => Err(StartError::system(why)),
-        FromSpawner::Ended { .. } => Err(StartError::system("spawner: an end before a start")),
-    }
-}
-
-fn wait_for(channel: &Channel) -> Result<FromSpawner, StartError> {
-    let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
-    let readable = poll(&mut [PollFd::new(channel, PollFlags::IN)], Some(&limit)).unwrap_or(0);
-    match (readable, channel.receive()) {
-        (_, Ok(Received::Message(message, _))) => Ok(message),
-        (0, _) => Err(StartError::system("the spawner does not answer")),
-        _ => Err(StartError::system("the spawner has ended at its start")),
-    }
-}
-
-/// The spawner's whole life.
-fn run(socket: OwnedFd, plan: &Plan, user_namespace: bool, mut missing: Vec<String>) -> ! {
-    child::die_quietly_on_panic();
-    let monitor = Monitor::new(socket);
-    let prepared = wait_until_mapped(&monitor)
-        .and_then(|()| namespaces::enter(plan.ids, user_namespace, &mut missing))
-        .and_then(|()| lock_down(&monitor, plan));
-    match prepared {
-        Ok(signals) => {
-            if monitor.send(&FromSpawner::Ready { missing }).is_ok() {
-                serve(&monitor, plan, &signals);
-            }
-        }
-        Err(error) => drop(monitor.send(&FromSpawner::Failed { why: error.to_string() })),
-    }
-    lockdown::exit_now(0)
-}
-
-fn wait_until_mapped(monitor: &Monitor) -> Result<(), StartError> {
-    poll(&mut [PollFd::new(monitor, PollFlags::IN)], None).map_err(StartError::at("poll"))?;
-    match monitor.receive() {
-        Ok(Received::Message(ToSpawner::Mapped, None)) => Ok(()),
-        _ => Err(StartError::system("the monitor is gone")),
-    }
+    let serve = |monitor: Monitor, signals: SignalFd| serve(&monitor, &plan, &signals);
+    child::start("spawner", &World::of_workers(ids), lock_down, serve)
 }
 
 fn lock_down(monitor: &Monitor, plan: &Plan) -> Result<SignalFd, StartError> {
@@ -104,13 +49,14 @@ fn lock_down(monitor: &Monitor, plan: &Plan) -> Result<SignalFd, StartError> {
     // things in one go. Where a service manager's filter forbids it, its unit says the same.
     let _ = sys::give_way();
     let own_ids = plan.ids.range.is_some();
-    ritual::lock_down(&ritual::Plan {
-        descriptors: &[monitor.as_fd(), plan.program.as_fd()],
-        null: plan.null.as_fd(),
-        capabilities: if own_ids { namespaces::FOR_WORKERS_OF_OTHER_IDS } else { &[] },
-        dies_with_parent: true,
-        calls: Some(&[SPAWNER, WORKERS].concat()),
-    })
+    let power = Power {
+        user: None,
+        capabilities: if own_ids { world::FOR_WORKERS_OF_OTHER_IDS } else { &[] },
+        files: None,
+        calls: Calls::Only(&[SPAWNER, WORKERS].concat()),
+    };
+    let descriptors = &[monitor.as_fd(), plan.program.as_fd()];
+    Ok(ritual::lock_down(&ritual::Plan { descriptors, null: plan.null.as_fd(), power })?.0)
 }
 
 /// Obeys the monitor until it is gone.

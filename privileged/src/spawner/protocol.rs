@@ -10,8 +10,6 @@ use std::fmt::{self, Display, Formatter};
 /// Monitor to spawner.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToSpawner {
-    /// The user and group ids of the new user namespace are in place.
-    Mapped,
     /// Start a worker; its end of the channel comes with this message.
     Spawn {
         /// A number that no other worker has had.
@@ -29,16 +27,6 @@ pub enum ToSpawner {
 /// Spawner to monitor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromSpawner {
-    /// The empty world stands.
-    Ready {
-        /// What of it this kernel does not have.
-        missing: Vec<String>,
-    },
-    /// The spawner cannot work; it has ended.
-    Failed {
-        /// Why.
-        why: String,
-    },
     /// A worker has ended, or could not be started.
     Ended {
         /// The worker.

@@ -25,16 +25,35 @@ pub fn of_workers(settings: &Settings, warn: impl FnMut(&str)) -> Result<Ids, St
     Ok(Ids { uid, gid, range })
 }
 
-/// User and group of rule commands.
-pub fn of_commands(settings: &Settings, warn: impl FnMut(&str)) -> Result<(u32, u32), StartError> {
-    account(settings.commands_user.as_deref(), &COMMANDS, warn)
+/// User and group of rule commands, which is nobody else's: a command is not to reach other processes of sockd. None
+/// where there is no such user, and then commands are not run.
+pub fn of_commands(
+    settings: &Settings,
+    workers: Ids,
+    mut warn: impl FnMut(&str),
+) -> Result<Option<(u32, u32)>, StartError> {
+    if !rustix::process::getuid().is_root() {
+        warn("rule commands are not run: only a sockd that root starts can give them a user of their own");
+        return Ok(None);
+    }
+    let (uid, gid) = account(settings.commands_user.as_deref(), &COMMANDS, &mut warn)?;
+    if !workers.has(uid) {
+        return Ok(Some((uid, gid)));
+    }
+    if settings.commands_user.is_none() && settings.user.is_none() {
+        warn("rule commands are not run: workers run as nobody too, as there is no user sockd");
+        return Ok(None);
+    }
+    let line =
+        "commands_user: expected an account that rule commands share with nobody, found that of workers";
+    Err(StartError::configuration(vec![line.into()]))
 }
 
-/// The accounts that the settings name must be there and unprivileged.
+/// The accounts that the settings name must be there, unprivileged, and each for one purpose.
 pub fn check(settings: &Settings) -> Result<(), StartError> {
-    let named = [(settings.user.as_deref(), WORKERS), (settings.commands_user.as_deref(), COMMANDS)];
-    let mut named = named.into_iter().filter(|(name, _)| name.is_some());
-    named.try_for_each(|(name, purpose)| account(name, &purpose, |_| ()).map(drop))
+    let workers = of_workers(settings, |_| ())?;
+    let wanted = settings.commands_user.is_some();
+    if wanted { of_commands(settings, workers, |_| ()).map(drop) } else { Ok(()) }
 }
 
 /// User and group of an account: for an ordinary user that user; for root the account of the settings, else the one of

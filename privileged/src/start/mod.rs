@@ -10,8 +10,11 @@ pub mod service_manager;
 
 use crate::config::options::{LogTo, Options};
 use crate::config::read::{self, Loaded};
-use crate::hook::{self, handle::Hook};
+use crate::hook;
+use crate::hook::handle::Hook;
+use crate::hook::orders::{self, Orders};
 use crate::loader;
+use crate::loader::handle::Loader;
 use crate::monitor::base::Base;
 use crate::monitor::bind_port::BindPorts;
 use crate::monitor::dial::Dials;
@@ -23,10 +26,11 @@ use crate::monitor::resolver::Lookups;
 use crate::monitor::routing::Kinds;
 use crate::monitor::syslog::Log;
 use crate::monitor::{Monitor, Stopping};
+use crate::process::child::Server;
 use crate::process::error::StartError;
 use crate::process::terminal;
 use crate::spawner;
-use crate::spawner::protocol::FromSpawner;
+use crate::spawner::protocol::{Channel, FromSpawner};
 use crate::start::clean_start::clean_start;
 use crate::start::pid_file::PidFile;
 use nix::sys::signalfd::SignalFd;
@@ -44,7 +48,7 @@ use sockd_session::keys::Slots;
 use sockd_session::limits::counts::Counts;
 use sockd_session::limits::rate::RateLimiter;
 use sockd_session::sandbox;
-use sockd_session::settings::{Commands, Sandbox, Settings};
+use sockd_session::settings::{Sandbox, Settings};
 use sockd_session::unreachable::Unreachable;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -76,15 +80,7 @@ pub fn serve(options: &Options) -> Result<(), StartError> {
     }
     match client {
         Some((client, at)) => monitor.serve_only(client, at),
-        None => {
-            let places: Vec<String> = monitor.listeners.iter().map(Listener::to_string).collect();
-            let line = format!("serving on {}: {}", places.join(", "), monitor.base.config.summary());
-            monitor.base.log.notice(&line);
-            if background.is_none() && !monitor.notifier.is_heard() {
-                monitor.greet(&missing);
-            }
-            monitor.base.log.flush();
-        }
+        None => monitor.announce(background.is_none(), &missing),
     }
     monitor.tell_ready();
     if let Some(background) = background {
@@ -125,26 +121,15 @@ fn prepare(
 ) -> Result<Prepared, StartError> {
     let mut log = Log::new(options.log);
     let settings = settings(&options)?;
-    let ids = account::of_workers(&settings, |line| log.err(line));
-    let ids = ids.map_err(|error| read::placed(error, &options.settings))?;
-    let program = match options.trial {
-        true => program::open_to_try(|line| log.err(line)),
-        false => program::open(),
-    };
-    let spawner = spawner::start(program?, ids)?;
-    let loader = loader::start(&options)?;
-    let Loaded { config, remarks, .. } = read::load(&options).map_err(StartError::configuration)?;
-    let config = Config { settings, ..config };
-    remarks.iter().for_each(|remark| log.err(remark));
-    if config.settings.sandbox == Sandbox::Required && !spawner.missing.is_empty() {
-        return Err(StartError::system(sandbox::refusal(&spawner.missing)));
+    let (others, config) = start_others(&options, settings, &mut log)?;
+    if config.settings.sandbox == Sandbox::Required && !others.missing.is_empty() {
+        return Err(StartError::system(sandbox::refusal(&others.missing)));
     }
     let (listeners, client) = listeners(&options, source, &config.services).map_err(StartError::system)?;
     // Lowering it needs CAP_SYS_RESOURCE, which a service manager may have kept; the workers' 500 stays the higher.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-200");
-    let hook = start_hook(&options, &config, |line| log.err(line))
-        .map_err(|error| read::placed(error, &options.settings))?;
-    let workers = Workers::new(spawner.channel, descriptor_limit());
+    let Others { spawner, loader, hook, missing } = others;
+    let workers = Workers::new(spawner, descriptor_limit());
     let pid_file = options.pid_file.as_deref().map(PidFile::write).transpose()?;
     let reactor = Reactor::new().map_err(StartError::system)?;
     let counts = Counts::default();
@@ -172,12 +157,53 @@ fn prepare(
     };
     monitor.watch_everything().map_err(|error| StartError::system(format!("epoll: {error}")))?;
     let locks = monitor.first_worker().map_err(StartError::system)?;
-    let missing = sandbox::missing(spawner.missing, &locks);
+    let missing = sandbox::missing(missing, &locks);
     if let Some(line) = sandbox::reduced(&missing) {
         monitor.base.log.err(&line);
     }
     monitor.start_resolver();
     Ok(Prepared { monitor, client, missing, pid_file })
+}
+
+/// The processes beside the monitor.
+struct Others {
+    spawner: Channel,
+    loader: Loader,
+    hook: Option<Hook>,
+    /// Layers of the sandbox that the kernel does not have for one of them.
+    missing: Vec<String>,
+}
+
+/// Starts them, and reads the configuration. The spawner comes first, which needs to know least.
+fn start_others(
+    options: &Options,
+    settings: Settings,
+    log: &mut Log,
+) -> Result<(Others, Config), StartError> {
+    let placed = |error| read::placed(error, &options.settings);
+    account::check(&settings).map_err(placed)?;
+    let ids = account::of_workers(&settings, |line| log.err(line)).map_err(placed)?;
+    let program = match options.trial {
+        true => program::open_to_try(|line| log.err(line)),
+        false => program::open(),
+    };
+    let Server { channel: spawner, mut missing, .. } = spawner::start(program?, ids)?;
+    let (teller, told) = orders::channel()?;
+    let (loader, lacking) = loader::start(options, teller)?;
+    missing.extend(lacking);
+    let Loaded { config, remarks, .. } = read::load(options).map_err(StartError::configuration)?;
+    let config = Config { settings, ..config };
+    remarks.iter().for_each(|remark| log.err(remark));
+    let mut hook = None;
+    if config.runs_hooks() && !options.trial {
+        let user = account::of_commands(&config.settings, ids, |line| log.err(line)).map_err(placed)?;
+        if let Some(user) = user {
+            let (started, lacking) = hook::start(Orders::of(&config), told, user)?;
+            hook = Some(started);
+            missing.extend(lacking);
+        }
+    }
+    Ok((Others { spawner, loader, hook, missing }, config))
 }
 
 /// With what to do about it, where a file is at fault.
@@ -225,20 +251,18 @@ fn descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Starts the hook process where commands may be run.
-fn start_hook(
-    options: &Options,
-    config: &Config,
-    warn: impl FnMut(&str),
-) -> Result<Option<Hook>, StartError> {
-    if config.settings.commands == Commands::Off || options.trial {
-        return Ok(None);
-    }
-    let ids = account::of_commands(&config.settings, warn)?;
-    hook::start(options, config, ids).map(Some)
-}
-
 impl Monitor {
+    /// Says that it serves, and where.
+    fn announce(&mut self, in_foreground: bool, missing: &[String]) {
+        let places: Vec<String> = self.listeners.iter().map(Listener::to_string).collect();
+        let line = format!("serving on {}: {}", places.join(", "), self.base.config.summary());
+        self.base.log.notice(&line);
+        if in_foreground && !self.notifier.is_heard() {
+            self.greet(missing);
+        }
+        self.base.log.flush();
+    }
+
     /// Tells the terminal what whoever started the daemon there wants to know.
     fn greet(&self, missing: &[String]) {
         let places: Vec<SocketAddr> = self.listeners.iter().map(|listener| listener.address).collect();

@@ -4,7 +4,8 @@ use crate::acts::{self, Act, SIGIO, Slot};
 use crate::outcome::{Outcome, Victim, attempt, connection, end, in_a_child, number, of_child};
 use crate::private::{Canary, Folder, canary_at};
 use crate::sys;
-use sockd::process::namespaces::{self, Ids};
+use sockd::process::namespaces::{Ids, World, fork_into};
+use sockd::spawner::world::enter;
 use sockd_lockdown::{self as lockdown, Gid, Row, Uid};
 use sockd_worker::lockdown::lock_down_without_filter;
 use std::io::Write;
@@ -115,17 +116,16 @@ fn in_an_empty_world(layer: Layer, act: &Act, place: &Place<'_>, slot: Slot) -> 
     let (uid, gid) = place.user;
     let ids = Ids { uid, gid, range: None };
     let (told, to_tell) = sys::packet_pair();
-    let mut missing = Vec::new();
-    let (pid, user_namespace) =
-        namespaces::fork_into_namespaces(&mut missing).map_err(|error| error.to_string())?;
+    let world = World::of_workers(ids);
+    let (pid, here) = fork_into(&world).map_err(|error| error.to_string())?;
     let Some(pid) = pid else {
         drop(to_tell);
         // Readable once the ids are mapped and the other end is closed.
         sys::wait(&told, -1);
         end(&|| {
-            let mut missing = missing.clone();
-            namespaces::enter(ids, user_namespace, &mut missing).map_err(|error| error.to_string())?;
-            if !missing.iter().all(|what| what.contains("user")) {
+            let mut here = here.clone();
+            enter(ids, &mut here).map_err(|error| error.to_string())?;
+            if !here.missing.iter().all(|what| what.contains("user")) {
                 return Ok(Outcome::Untried);
             }
             said(lockdown::keep_only(&[]))?;
@@ -146,7 +146,7 @@ fn in_an_empty_world(layer: Layer, act: &Act, place: &Place<'_>, slot: Slot) -> 
         })
     };
     drop(told);
-    let mapped = if user_namespace { namespaces::map_ids(pid, ids) } else { Ok(()) };
+    let mapped = if here.user_namespace { world.map_ids(pid) } else { Ok(()) };
     drop(to_tell);
     let outcome = of_child(pid);
     mapped.map(|()| outcome).map_err(|error| error.to_string())

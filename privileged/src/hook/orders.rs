@@ -1,0 +1,100 @@
+//! What the rules say of commands, and how the loader tells it: past the monitor, which is not to be able to change it.
+
+use crate::process::error::StartError;
+use crate::process::{child, descriptors};
+use serde::{Deserialize, Serialize};
+use sockd_common::channel::{MonitorEnd, Received, WorkerEnd};
+use sockd_common::message::Message;
+use sockd_session::config::Config;
+use sockd_session::settings::Commands;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+
+/// What the rules say of commands.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Orders {
+    /// Whether commands go to a shell.
+    pub commands: Commands,
+    /// How many there may be, and how many of one client host.
+    pub limits: (u32, u32),
+    /// Those that may be asked for.
+    pub templates: HashSet<String>,
+}
+
+impl Orders {
+    /// Those of a configuration.
+    pub fn of(config: &Config) -> Self {
+        let settings = &config.settings;
+        Self {
+            commands: settings.commands,
+            limits: (settings.max_commands, settings.max_commands_per_host),
+            templates: config.hooks().map(|template| template.text().to_owned()).collect(),
+        }
+    }
+}
+
+/// Loader to hook process.
+#[derive(Debug, Serialize, Deserialize)]
+enum ToldByLoader {
+    /// New orders, in the memory that comes with this message.
+    Orders,
+}
+
+impl Message for ToldByLoader {
+    fn carries_descriptor(&self) -> bool {
+        true
+    }
+}
+
+/// The loader's end.
+#[derive(Debug)]
+pub struct Teller(MonitorEnd<ToldByLoader, ToldByLoader>);
+
+/// The hook process's end.
+#[derive(Debug)]
+pub struct Told(WorkerEnd<ToldByLoader, ToldByLoader>);
+
+/// Both ends.
+pub fn channel() -> Result<(Teller, Told), StartError> {
+    let (teller, told) = child::channel()?;
+    Ok((Teller(MonitorEnd::new(teller)), Told(WorkerEnd::new(told))))
+}
+
+impl Teller {
+    /// Tells the orders of a configuration. A hook process that is not there, or takes no more, keeps what it has.
+    pub fn tell(&self, config: &Config) -> Result<(), StartError> {
+        let orders = postcard::to_stdvec(&Orders::of(config)).map_err(StartError::at("orders"))?;
+        let memory = File::from(descriptors::memory("sockd-orders")?);
+        memory.write_all_at(&orders, 0).map_err(StartError::at("orders"))?;
+        let _ = self.0.send(&ToldByLoader::Orders, Some(memory.as_fd()));
+        Ok(())
+    }
+}
+
+impl Told {
+    /// The last orders that were told since the last look.
+    pub fn last(&self) -> Option<Orders> {
+        let mut last = None;
+        while let Ok(Received::Message(ToldByLoader::Orders, memory)) = self.0.receive() {
+            last = memory;
+        }
+        let mut bytes = Vec::new();
+        File::from(last?).read_to_end(&mut bytes).ok()?;
+        postcard::from_bytes(&bytes).ok()
+    }
+}
+
+impl AsFd for Teller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsFd for Told {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

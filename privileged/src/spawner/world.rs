@@ -1,0 +1,61 @@
+//! The empty world that workers live in: namespaces, ids, an empty root, no privileges.
+
+use crate::process::error::StartError;
+use crate::process::namespaces::{Ids, Place, allow_nothing_further, mount_privately};
+use caps::Capability;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use rustix::process::{Gid, Uid};
+use sockd_lockdown as lockdown;
+use std::fs;
+
+/// In the child: becomes the unprivileged user and leaves the host's file system.
+pub fn enter(ids: Ids, place: &mut Place) -> Result<(), StartError> {
+    let Place { user_namespace, missing } = place;
+    // When memory runs out workers go before the monitor; a kernel that does not accept the value uses its own.
+    let _ = fs::write("/proc/self/oom_score_adj", "500");
+    if *user_namespace {
+        // The capabilities in the new namespace stay: there is no id 0 in it whose loss would clear them.
+        become_user(ids.uid, ids.gid, missing)?;
+        allow_nothing_further();
+    }
+    if missing.iter().any(|layer| layer.contains("mount")) {
+        missing.push("empty root".into());
+    } else {
+        empty_root()?;
+    }
+    if !*user_namespace {
+        // NO_SETUID_FIXUP, which this locks, keeps what is left across the change of user.
+        lockdown::keep_only(FOR_WORKERS_OF_OTHER_IDS)?;
+        become_user(ids.uid, ids.gid, missing)?;
+    }
+    Ok(lockdown::not_dumpable()?)
+}
+
+fn become_user(uid: u32, gid: u32, missing: &mut Vec<String>) -> Result<(), StartError> {
+    if let lockdown::Groups::Kept(_) = lockdown::become_user(Uid::from_raw(uid), Gid::from_raw(gid))? {
+        missing.push("dropping the user's groups".into());
+    }
+    Ok(())
+}
+
+/// An empty, read-only root: a tmpfs without room for anything takes the place of the host's root, which is then
+/// detached (pivot_root(2), "pivot_root(".", ".")").
+fn empty_root() -> Result<(), StartError> {
+    let at = StartError::at::<nix::Error>;
+    mount_privately()?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    // Any directory will do as the place of the new root; this one is everywhere that has mount namespaces.
+    let place = "/proc";
+    mount(Some("sockd"), place, Some("tmpfs"), flags, Some("size=4k,nr_inodes=2,mode=0555"))
+        .map_err(at("mount tmpfs"))?;
+    nix::unistd::chdir(place).map_err(at("chdir"))?;
+    nix::unistd::pivot_root(".", ".").map_err(at("pivot_root"))?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(at("umount the host's root"))?;
+    nix::unistd::chdir("/").map_err(at("chdir"))?;
+    let read_only = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    mount(None::<&str>, "/", None::<&str>, read_only, None::<&str>).map_err(at("remount read-only"))
+}
+
+/// What the spawner needs while workers have ids of their own.
+pub const FOR_WORKERS_OF_OTHER_IDS: &[Capability] =
+    &[Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_KILL];
