@@ -119,11 +119,24 @@ pub fn install_filter(rows: &[Row]) -> Result<(), LockError> {
 }
 
 /// Compiles a profile without installing it.
+pub fn compile_filter(rows: &[Row]) -> Result<Program, LockError> {
+    let (allowed, answered) = sorted(rows)?;
+    let mut stack = Vec::new();
+    for (errno, calls) in answered {
+        stack.push(program(calls, SeccompAction::Allow, SeccompAction::Errno(errno))?);
+    }
+    stack.push(program(allowed, SeccompAction::KillProcess, SeccompAction::Allow)?);
+    Ok(Program { stack })
+}
+
+/// Calls with their rules, of which one has to hold; none where there is no condition.
+type Calls = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// The calls that are allowed, and those that are answered by their errno.
 ///
 /// A call may not both be answered and be allowed, as the answer would always win.
-pub fn compile_filter(rows: &[Row]) -> Result<Program, LockError> {
-    let mut allowed: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    let mut answered: BTreeMap<u32, BTreeMap<i64, Vec<SeccompRule>>> = BTreeMap::new();
+fn sorted(rows: &[Row]) -> Result<(Calls, BTreeMap<u32, Calls>), LockError> {
+    let (mut allowed, mut answered) = (Calls::new(), BTreeMap::<u32, Calls>::new());
     for row in rows {
         let earlier = allowed.get(&row.call).map(Vec::is_empty);
         match (row.when, earlier) {
@@ -138,19 +151,12 @@ pub fn compile_filter(rows: &[Row]) -> Result<Program, LockError> {
                 allowed.entry(row.call).or_default().push(rule(row, args)?);
             }
             _ => {
-                return Err(LockError::new(
-                    "profile",
-                    format!("{} stands in two rows that contradict", row.name),
-                ));
+                let contradiction = format!("{} stands in two rows that contradict", row.name);
+                return Err(LockError::new("profile", contradiction));
             }
         }
     }
-    let mut stack = Vec::new();
-    for (errno, calls) in answered {
-        stack.push(program(calls, SeccompAction::Allow, SeccompAction::Errno(errno))?);
-    }
-    stack.push(program(allowed, SeccompAction::KillProcess, SeccompAction::Allow)?);
-    Ok(Program { stack })
+    Ok((allowed, answered))
 }
 
 /// Puts a filter on this process that answers the calls of these rows, each a [`When::Answer`], and lets all others
@@ -196,11 +202,7 @@ fn condition(arg: &Arg) -> Result<SeccompCondition, seccompiler::BackendError> {
     SeccompCondition::new(arg.index, length, comparison, value)
 }
 
-fn program(
-    calls: BTreeMap<i64, Vec<SeccompRule>>,
-    otherwise: SeccompAction,
-    listed: SeccompAction,
-) -> Result<BpfProgram, LockError> {
+fn program(calls: Calls, otherwise: SeccompAction, listed: SeccompAction) -> Result<BpfProgram, LockError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(LockError::at("profile"))?;
     SeccompFilter::new(calls, otherwise, listed, arch)
         .and_then(BpfProgram::try_from)

@@ -162,20 +162,21 @@ fn run(program: &[sock_filter], call: &Call) -> Option<Verdict> {
             0x25 => jump(accumulator > instruction.k),
             0x35 => jump(accumulator >= instruction.k),
             // BPF_RET + BPF_K
-            0x06 => {
-                return Some(match instruction.k {
-                    libc::SECCOMP_RET_ALLOW => Verdict::Allowed,
-                    errno if errno & libc::SECCOMP_RET_ACTION_FULL == libc::SECCOMP_RET_ERRNO => {
-                        Verdict::Answered(errno & libc::SECCOMP_RET_DATA)
-                    }
-                    _ => Verdict::Killed,
-                });
-            }
+            0x06 => return Some(returned(instruction.k)),
             _ => return None,
         };
         at = at.checked_add(skipped)?;
     }
     None
+}
+
+/// What a filter's answer means.
+fn returned(answer: u32) -> Verdict {
+    match answer & libc::SECCOMP_RET_ACTION_FULL {
+        libc::SECCOMP_RET_ALLOW => Verdict::Allowed,
+        libc::SECCOMP_RET_ERRNO => Verdict::Answered(answer & libc::SECCOMP_RET_DATA),
+        _ => Verdict::Killed,
+    }
 }
 
 /// struct seccomp_data: number, arch, instruction pointer, arguments.
