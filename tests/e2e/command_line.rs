@@ -1,5 +1,6 @@
 //! The command line, and what is refused at the start.
 
+use nix::sys::signal::Signal;
 use sockd_tests::far::{Far, Server};
 use sockd_tests::host::Host;
 use sockd_tests::lab::Lab;
@@ -250,6 +251,47 @@ fn a_link_in_the_place_of_the_pid_file_is_not_followed() {
     let sockd = Start::new(&site.gateway, PERMIT_ALL).words("--pid-file /run/sockd.pid").start();
     assert_eq!(site.gateway.read("/run/precious"), "precious\n");
     assert_eq!(site.gateway.read("/run/sockd.pid"), format!("{}\n", sockd.monitor().0));
+}
+
+#[test]
+fn a_second_daemon_does_not_take_the_pid_file_of_the_first_and_nobody_removes_that_of_another() {
+    let site = Site::new();
+    let host = &site.gateway;
+    let words = "--log stderr --pid-file /run/sockd.pid";
+    let mut first = Start::new(host, PERMIT_ALL).words(words).start();
+    let of_first = format!("{}\n", first.monitor().0);
+    let second = Start::bare(host).words(words).words("--listen 127.0.0.1:1081").output();
+    assert_eq!(second.status.code(), Some(71), "{second:?}");
+    let said = "--pid-file: /run/sockd.pid: expected a file of its own, found that of a running sockd";
+    assert!(stderr(&second).contains(said), "{second:?}");
+    assert_eq!(host.read("/run/sockd.pid"), of_first);
+    // Somebody gives the name to another file: that one stays.
+    host.sh("rm /run/sockd.pid");
+    host.write("/run/sockd.pid", "of another\n");
+    first.signal(Signal::SIGTERM);
+    assert!(first.wait().success());
+    assert_eq!(host.read("/run/sockd.pid"), "of another\n");
+    // What a crash leaves behind is taken over.
+    let crashed = Start::bare(host).words(words).start();
+    crashed.signal(Signal::SIGKILL);
+    drop(crashed);
+    assert!(host.exists("/run/sockd.pid"));
+    let third = Start::bare(host).words(words).start();
+    assert_eq!(host.read("/run/sockd.pid"), format!("{}\n", third.monitor().0));
+}
+
+#[test]
+fn a_pid_file_that_cannot_be_written_whole_is_no_start() {
+    let host = Host::new();
+    host.sh("mkdir /run/full");
+    host.sh("mount -t tmpfs -o size=4k,mode=755 tmpfs /run/full");
+    host.write("/run/full/filling", [b'x'; 4096]);
+    let words = "--log stderr --pid-file /run/full/sockd.pid";
+    let output = Start::new(&host, PERMIT_ALL).words(words).output();
+    assert_eq!(output.status.code(), Some(71), "{output:?}");
+    let said = "--pid-file: /run/full/sockd.pid: No space left on device";
+    assert!(stderr(&output).contains(said), "{output:?}");
+    assert!(!host.exists("/run/full/sockd.pid"), "an empty file is left behind");
 }
 
 #[test]

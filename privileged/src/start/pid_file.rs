@@ -1,51 +1,99 @@
 //! The process id file.
+//!
+//! The daemon holds a lock on it for as long as it runs (fcntl(2)), which only who may write the file can have. So a second
+//! daemon does not take the file of the first, a file that was left behind by a crash is taken over, and nobody removes the
+//! file of another.
 
 use crate::config::trusted_file;
 use crate::process::error::StartError;
-use rustix::fs::{AtFlags, Mode, OFlags, fchmod, open, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, fchmod, fcntl_lock, fstat, ftruncate, open,
+    openat, statat, unlinkat,
+};
 use rustix::io::Errno;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// A file that has been written, by its folder and its name there.
+/// A file that has been written and is locked, by its folder and its name there.
 #[derive(Debug)]
 pub struct PidFile {
     folder: OwnedFd,
     name: PathBuf,
+    file: File,
 }
 
+/// Somebody may be ending, or making a new file, at the same moment.
+const ATTEMPTS: usize = 8;
+
 impl PidFile {
-    /// Writes the process id into a new file in the place of an old one; a link or a FIFO there is replaced, not
+    /// Writes the process id. What cannot be a file of an earlier daemon, such as a link or a FIFO, is replaced and not
     /// followed.
     pub fn write(path: &Path) -> Result<Self, StartError> {
-        let at = |error: std::io::Error| {
-            StartError::system(format_args!("--pid-file: {}: {error}", path.display()))
-        };
+        let at =
+            |error: &dyn Display| StartError::system(format_args!("--pid-file: {}: {error}", path.display()));
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(StartError::system(format_args!(
-                "--pid-file: {}: expected the name of a file",
-                path.display()
-            )));
+            return Err(at(&"expected the name of a file"));
         };
         trusted_file::check_folder(folder).map_err(StartError::at("--pid-file"))?;
-        let folder = open(folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| at(error.into()))?;
-        match unlinkat(&folder, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(at(error.into())),
+        let folder = open(folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|e| at(&e))?;
+        for _ in 0..ATTEMPTS {
+            let Some(file) = take(&folder, Path::new(name)).map_err(|error| at(&error))? else { continue };
+            let mut pid_file = Self { folder, name: name.into(), file };
+            return match writeln!(pid_file.file, "{}", std::process::id()) {
+                Ok(()) => Ok(pid_file),
+                Err(error) => {
+                    pid_file.remove();
+                    Err(at(&error))
+                }
+            };
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(0o644);
-        let file = openat(&folder, name, flags, mode).map_err(|error| at(error.into()))?;
-        fchmod(&file, mode).map_err(|error| at(error.into()))?;
-        writeln!(File::from(file), "{}", std::process::id()).map_err(at)?;
-        Ok(Self { folder, name: name.into() })
+        Err(at(&"expected a place for a file, found one where others make files"))
     }
 
-    /// Removes it. Somebody else has done so where this fails.
+    /// Removes it, unless another file has taken its place.
     pub fn remove(self) {
-        let _ = unlinkat(&self.folder, &self.name, AtFlags::empty());
+        if is_there(&self.folder, &self.name, &self.file) {
+            let _ = unlinkat(&self.folder, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+/// Opens the file, or makes it, and locks it; empty then. Nothing where it has to be tried again.
+fn take(folder: &OwnedFd, name: &Path) -> Result<Option<File>, String> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(0o644);
+    let failed = |error: Errno| error.to_string();
+    let file = match openat(folder, name, flags, mode) {
+        Ok(file) if fstat(&file).is_ok_and(|facts| is_own(&facts)) => file,
+        Ok(_) | Err(Errno::LOOP | Errno::NXIO) => {
+            return unlinkat(folder, name, AtFlags::empty()).map(|()| None).map_err(failed);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| "expected a file of its own, found that of a running sockd")?;
+    if !is_there(folder, name, &file) {
+        return Ok(None);
+    }
+    fchmod(&file, mode).and_then(|()| ftruncate(&file, 0)).map_err(failed)?;
+    Ok(Some(file.into()))
+}
+
+/// Whether an earlier daemon can have made it.
+fn is_own(facts: &Stat) -> bool {
+    FileType::from_raw_mode(facts.st_mode) == FileType::RegularFile
+        && facts.st_uid == rustix::process::geteuid().as_raw()
+        && facts.st_nlink == 1
+        && facts.st_mode & 0o022 == 0
+}
+
+/// Whether the name still leads to this file.
+fn is_there(folder: &OwnedFd, name: &Path, file: impl std::os::fd::AsFd) -> bool {
+    match (statat(folder, name, AtFlags::SYMLINK_NOFOLLOW), fstat(file)) {
+        (Ok(there), Ok(here)) => (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino),
+        _ => false,
     }
 }
