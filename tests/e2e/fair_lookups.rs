@@ -5,7 +5,7 @@ use sockd_tests::far::Server;
 use sockd_tests::host::Host;
 use sockd_tests::lab::Lab;
 use sockd_tests::site::{NAMESERVER, SERVER, Site};
-use sockd_tests::socks::{PROXY, Request, granted};
+use sockd_tests::socks::{PROXY, Reply, Request, granted, send_to};
 use sockd_tests::wait::until_true;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, Write};
@@ -100,6 +100,24 @@ fn asking_for_a_name_and_leaving_again_and_again_keeps_nobody_from_it() {
             .collect();
         assert!(times.iter().all(|time| *time < PATIENCE), "{times:?}");
     });
+}
+
+#[test]
+fn a_name_that_two_hosts_wait_for_is_asked_once_and_found_though_one_of_them_leaves() {
+    let site = Site::new();
+    site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\noptions timeout:30\n"));
+    let late = |question: &Question| Answer::Late(Duration::from_secs(1), Box::new(the_server(question)));
+    let dns = Nameserver::start(&site.server, late);
+    let _echo = Server::echo(&site.server, (SERVER, 7));
+    let lab = Lab::new_at(site);
+    let request = Request::connect_name("www.example.net", 7);
+    let first = send_to(&lab.site.client, PROXY, &request);
+    until_true("the question", || !dns.asked().is_empty());
+    let mut second = send_to(&lab.site.other, PROXY, &request);
+    thread::sleep(Duration::from_millis(300));
+    first.reset();
+    assert_eq!(Reply::read(&mut second), Reply::with(90));
+    assert_eq!(dns.asked().iter().filter(|question| question.kind == A).count(), 1);
 }
 
 /// The addresses of four client hosts.
