@@ -434,6 +434,18 @@ fn questions_to_one_identd_are_limited_and_those_to_another_are_not() {
 }
 
 #[test]
+fn a69_questions_used_up_make_nobody_somebody_else() {
+    let (identd, place) = place_with_identd(LENIENT, "(ident_limit: 600, max_idents_per_host: 5)");
+    let waiting: Vec<_> = (0..5).map(|_| send_to(&place.lab.site.client, PROXY, &place.request())).collect();
+    until_true("identd is being asked", || identd.queries().len() == 5);
+    for _ in 0..3 {
+        assert_eq!(ask(&place.lab.site.client, &place.request().by("alice")).1.code, NO_IDENTD);
+    }
+    place.lab.wait_for_line("missing fact: identd could not be asked");
+    drop(waiting);
+}
+
+#[test]
 fn a_client_that_leaves_while_its_identd_is_silent_leaves_nothing_behind() {
     let (identd, mut place) = place_with_identd(STRICT, "()");
     let line = send_to(&place.lab.site.client, PROXY, &place.request());

@@ -366,6 +366,48 @@ fn a_rule_with_a_name_sees_the_confirmed_name_of_a_numeric_request() {
     assert_rejected(&lab.site.client, &Request::connect((SECOND_SERVER, 7)));
 }
 
+const DENIES_A_NAME: &str = "deny .blocked.example 0.0.0.0\npermit 0.0.0.0 0.0.0.0\n";
+
+#[test]
+fn a68_a_client_whose_nameserver_fails_does_not_get_past_a_line_that_denies_a_name() {
+    for answer in [Answer::Failure, Answer::Silence] {
+        let (site, _dns, _echo) = site(move |_| answer.clone());
+        let mut lab = Lab::at(site, DENIES_A_NAME, |start| start.settings("(resolve_limit: 2)"));
+        assert_rejected(&lab.site.client, &Request::connect((SERVER, 7)));
+        lab.assert_logged(&[
+            Visit::of(CLIENT, SERVER, "echo").refused(),
+            "daemon.notice missing fact: the names of the client could not be found out".into(),
+        ]);
+    }
+}
+
+#[test]
+fn a68_lookups_of_a_clients_own_use_up_no_fact_that_a_line_needs() {
+    let (site, dns, _echo) = site(|question| match question.kind {
+        PTR => Answer::Name("www.blocked.example"),
+        A if question.name == "www.blocked.example" => Answer::Addresses(vec![CLIENT.into()]),
+        _ => Answer::Silence,
+    });
+    let settings = "(max_lookups_per_host: 4, resolve_limit: 600)";
+    let lab = Lab::at(site, DENIES_A_NAME, |start| start.settings(settings));
+    let slow = |number| Request::connect_name(&format!("slow{number}.example"), 7);
+    let waiting: Vec<_> = (0..4).map(|number| send_to(&lab.site.client, PROXY, &slow(number))).collect();
+    until_true("four lookups wait", || dns.asked().iter().filter(|question| question.kind == A).count() >= 4);
+    for _ in 0..5 {
+        assert_rejected(&lab.site.client, &Request::connect((SERVER, 7)));
+    }
+    lab.wait_for_line("missing fact: the names of the client could not be found out");
+    drop(waiting);
+}
+
+#[test]
+fn with_missing_names_no_match_a_failing_nameserver_is_a_client_without_a_name() {
+    let (site, _dns, _echo) = site(|_| Answer::Failure);
+    let settings = "(missing_names: no_match, resolve_limit: 2)";
+    let lab = Lab::at(site, DENIES_A_NAME, |start| start.settings(settings));
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+}
+
 #[test]
 fn a_silent_nameserver_does_not_keep_a_permitted_client_waiting_for_the_log() {
     let (site, _dns, _echo) = site(|_| Answer::Silence);

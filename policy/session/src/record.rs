@@ -136,6 +136,8 @@ pub enum Failure {
     },
     /// A line of socks.conf(5) refuses it; 0 where none matches.
     NoWay(u32),
+    /// A line of socks.conf(5) or sockd.route(5) depends on the names of the destination, which could not be had.
+    NamesUnavailable,
     /// It is refused whatever the rules say.
     Guarded(guard::Refusal),
     /// No line of sockd.route(5) matches the address.

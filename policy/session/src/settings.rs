@@ -39,6 +39,8 @@ pub struct Settings {
     pub stop_grace: u32,
     /// Whether loopback, this host's addresses and link-local must be named by the permitting line.
     pub local_destinations: LocalDestinations,
+    /// What becomes of a request about which a line decides by names that could not be found out.
+    pub missing_names: MissingNames,
     /// Let a BIND for 0.0.0.0 accept a connection from anybody.
     pub bind_any: bool,
     /// First and last port for BIND; without it the kernel chooses.
@@ -87,9 +89,9 @@ pub struct Settings {
     pub max_lookups: u32,
     /// Lookups under way for one client host. One more fails.
     pub max_lookups_per_host: u32,
-    /// Questions to identds under way in all. One more counts as not answered.
+    /// Questions to identds under way in all. A request that needs one more is refused with 92.
     pub max_idents: u32,
-    /// Questions under way to the identd of one client host. One more counts as not answered.
+    /// Questions under way to the identd of one client host. A request that needs one more is refused with 92.
     pub max_idents_per_host: u32,
     /// Commands of the rules that run or wait, in all. One more is not run.
     pub max_commands: u32,
@@ -122,6 +124,7 @@ impl Default for Settings {
             idle_limit: 7200,
             stop_grace: 10,
             local_destinations: LocalDestinations::Guarded,
+            missing_names: MissingNames::Refuse,
             bind_any: false,
             bind_ports: None,
             privileged_ports: false,
@@ -204,6 +207,16 @@ pub enum LocalDestinations {
     Guarded,
     /// The rules alone.
     ByRules,
+}
+
+/// What names that could not be found out are to lines that depend on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingNames {
+    /// Unknown: a line that denies refuses the request, and one that permits does not match.
+    Refuse,
+    /// None, as in the classic server: a line that names a host does not match.
+    NoMatch,
 }
 
 /// Whether the rules' commands are run, and how.

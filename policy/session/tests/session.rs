@@ -307,6 +307,66 @@ fn identd_is_asked_once_and_only_behind_a_permit() {
 }
 
 #[test]
+fn an_identd_that_a_limit_keeps_from_being_asked_is_no_identd_that_does_not_answer() {
+    let limits = ["max_idents reached", "max_idents_per_host reached"];
+    for (ident_default, limit) in [IdentMode::Lenient, IdentMode::Strict].into_iter().zip(limits) {
+        let (config, mut session) =
+            (Config { ident_default, ..config("permit 0.0.0.0 0.0.0.0\n") }, session());
+        let begin = vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), Event::NoRoom(limit)];
+        let actions = after(&mut session, begin, &config);
+        assert_eq!(refusal(&actions), Some(RefusalReason::NoIdentd));
+        assert_eq!(
+            lines(&actions),
+            [
+                "refused -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (telnet)",
+                "missing fact: identd could not be asked"
+            ]
+        );
+    }
+}
+
+/// What follows when the resolver says this of the client's names, and whether the connection was dialled.
+fn client_named(rules: &str, answer: Event, text: &str) -> (Option<RefusalReason>, Vec<String>) {
+    let (mut config, mut session) = (config(rules), session());
+    config.settings = settings(text);
+    let begin = vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), answer];
+    let actions = after(&mut session, begin, &config);
+    assert_eq!(dialled(&actions).is_some(), refusal(&actions).is_none());
+    (refusal(&actions), lines(&actions))
+}
+
+const DENIES_A_NAME: &str = "deny .blocked.example 0.0.0.0\npermit 0.0.0.0 0.0.0.0\n";
+const PERMITS_A_NAME: &str = "permit .good.example 0.0.0.0\n";
+
+#[test]
+fn names_that_could_not_be_found_out_are_not_no_names() {
+    let refused = "refused -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (telnet)";
+    let missing = "missing fact: the names of the client could not be found out";
+    for answer in [|| Event::Resolved(Answer::Failed), || Event::Deadline] {
+        let (why, lines) = client_named(DENIES_A_NAME, answer(), "()");
+        assert_eq!((why, lines), (Some(RefusalReason::NotAllowed), vec![refused.into(), missing.into()]));
+        let (why, lines) = client_named(PERMITS_A_NAME, answer(), "()");
+        assert_eq!((why, lines), (Some(RefusalReason::NotAllowed), vec![refused.to_owned()]));
+        // As the classic server had it.
+        let (why, _) = client_named(DENIES_A_NAME, answer(), "(missing_names: no_match)");
+        assert_eq!(why, None);
+    }
+    let (why, _) = client_named(DENIES_A_NAME, Event::Resolved(Answer::NotFound), "()");
+    assert_eq!(why, None, "a client without a name is no client of that name");
+}
+
+#[test]
+fn a_route_by_a_name_that_could_not_be_found_out_is_not_passed_over() {
+    let mut config = config("permit 0.0.0.0 0.0.0.0\n");
+    config.routes = Some(parse_routes(b"198.51.100.1 .example 0.0.0.0\n198.51.100.2 ALL 0.0.0.0\n").unwrap());
+    let names = Event::Resolved(Answer::Failed);
+    let begin = vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), names];
+    let actions = after(&mut session(), begin, &config);
+    assert_eq!(refusal(&actions), Some(RefusalReason::NotAllowed));
+    assert_eq!(lines(&actions)[1], "missing fact: the names of the destination could not be found out");
+}
+
+#[test]
 fn lenient_goes_on_without_identd_and_says_so() {
     let mut config = config("permit 0.0.0.0 0.0.0.0\n");
     config.ident_default = IdentMode::Lenient;

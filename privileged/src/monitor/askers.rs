@@ -96,7 +96,7 @@ impl Monitor {
             self.visits.get(visit).map(|visit| (visit.session.client(), visit.proxy, visit.host()))?;
         if let Some(limit) = self.base.counts.limit(Resource::Ident, host, &self.base.config.settings) {
             self.base.log.quiet_err(&format!("identd is not asked: {limit} by {host}"));
-            return Some(Event::Identified(Identity::Unknown));
+            return Some(Event::NoRoom(limit));
         }
         let identd = SocketAddr::new(client.ip(), IDENT_PORT);
         let from = Some(sockd_policy::canonical(proxy.ip()));

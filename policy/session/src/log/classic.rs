@@ -3,7 +3,7 @@
 use crate::log::{Level, errno, escape};
 use crate::record::{Abandonment, Failure, Parties, Record, RelayEnd, Unread, UpstreamFailure};
 use sockd_common::message::Errno;
-use sockd_policy::{Command, DenyReason, HostName};
+use sockd_policy::{Command, DenyReason, HostName, Need};
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -65,6 +65,13 @@ fn refused(parties: &Parties, why: &Failure) -> Vec<(Level, String)> {
         }
         Failure::Denied { why: DenyReason::BadIdentity, .. } => {
             vec![alert(parties), denied(parties)]
+        }
+        Failure::Denied { why: missing @ DenyReason::Unavailable(_), .. } => {
+            vec![denied(parties), notice(format_args!("missing fact: {missing}"))]
+        }
+        Failure::NamesUnavailable => {
+            let missing = DenyReason::Unavailable(Need::DestinationNames);
+            vec![denied(parties), notice(format_args!("missing fact: {missing}"))]
         }
         Failure::Denied { .. } | Failure::NoWay(_) => vec![denied(parties)],
         Failure::Guarded(refusal) => {

@@ -52,20 +52,21 @@ pub(super) fn expects(
     request: &ClientRequest,
     client: SocketAddr,
     config: &Config,
-) -> Option<usize> {
+) -> Option<u8> {
     let awaited = request.candidate()?.address;
     if awaited == peer || awaited.is_unspecified() {
         return Some(request.current);
     }
     let place = request.candidates.iter().position(|candidate| candidate.address == peer)?;
     let candidate = request.candidates.get(place).copied();
-    matches!(decision::decide(request, candidate, client, config), Ok(Step::Go(_))).then_some(place)
+    let is_permitted = matches!(decision::decide(request, candidate, client, config), Ok(Step::Go(_)));
+    u8::try_from(place).ok().filter(|_| is_permitted)
 }
 
 /// The peer has come; `place` is its candidate's.
 pub(super) fn met(
     peer: SocketAddr,
-    place: usize,
+    place: u8,
     request: &mut ClientRequest,
     client: SocketAddr,
     config: &Config,

@@ -7,8 +7,8 @@ use crate::session::request::{ClientRequest, Rejected};
 use crate::settings::{LocalDestinations, UpstreamNames};
 use sockd_policy::guard::{Refusal, always_refused, refused_unless_named};
 use sockd_policy::{
-    Command, Deny, DenyReason, Facts, Need, Permit, Request, Route, RuleSet, Server, Template, Upstream,
-    Verdict, Way,
+    Command, Deny, DenyReason, Need, Permit, Request, Route, RuleSet, Server, Template, Upstream, Verdict,
+    Way,
 };
 use std::net::{IpAddr, SocketAddr};
 
@@ -62,12 +62,7 @@ pub(super) fn decide(
         user: &request.user,
         ident_default: config.ident_default,
     };
-    let facts = Facts {
-        source_names: request.source_names.as_deref().into(),
-        destination_names: request.destination_names.as_deref().into(),
-        identity: request.identity.as_ref().into(),
-    };
-    let permit = match config.rules.decide(&question, &facts) {
+    let permit = match config.rules.decide(&question, &request.facts(config)) {
         Verdict::Need(need) => return Ok(Step::Need(need)),
         Verdict::Permit(permit) => permit,
         Verdict::Deny(Deny { rule: Some(rule), why: DenyReason::BadIdentity })
@@ -92,7 +87,7 @@ pub(super) fn is_permitted(request: &ClientRequest, client: SocketAddr, config: 
 /// addresses.
 pub(super) fn goes_unresolved(request: &ClientRequest, config: &Config) -> bool {
     let Some(upstreams) = config.upstreams.as_ref().filter(|_| request.named) else { return false };
-    let names = request.destination_names.as_deref().into();
+    let names = request.facts(config).destination_names;
     let way = upstreams.way_for(None, names, request.port, &request.user);
     config.settings.upstream_names != UpstreamNames::Never
         && matches!(way, Upstream::By { way: Way::Sockd(_), .. })
@@ -139,14 +134,14 @@ fn permitted(
     permit: &Permit<'_>,
     config: &Config,
 ) -> Result<Step, Rejected> {
-    let names = request.destination_names.as_deref().into();
+    let names = request.facts(config).destination_names;
     let address = candidate.map(|candidate| candidate.address);
     let lines = config.upstreams.as_ref();
     let (way, line, hook) =
         match lines.map(|lines| lines.way_for(address, names, request.port, &request.user)) {
             None => (Way::Direct, 0, None),
             Some(Upstream::By { way, line, command }) => (way, line, command),
-            Some(Upstream::NamesUnavailable { line }) => return Err(Failure::NoWay(line).into()),
+            Some(Upstream::NamesUnavailable { .. }) => return Err(Failure::NamesUnavailable.into()),
             Some(Upstream::NeedNames) => return Ok(Step::Need(Need::DestinationNames)),
         };
     let path = match (way, candidate) {
@@ -159,7 +154,8 @@ fn permitted(
                 None => Path::Direct(candidate, None),
                 Some(Route::From { source, .. }) => Path::Direct(candidate, Some(source)),
                 Some(Route::NeedNames) => return Ok(Step::Need(Need::DestinationNames)),
-                Some(Route::NoMatch | Route::NamesUnavailable { .. }) => {
+                Some(Route::NamesUnavailable { .. }) => return Err(Failure::NamesUnavailable.into()),
+                Some(Route::NoMatch) => {
                     return Err(Failure::NoInterface(candidate.address).into());
                 }
             }

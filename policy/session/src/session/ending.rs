@@ -10,7 +10,7 @@ use crate::session::{bind, decision};
 use sockd_common::message::Errno;
 use sockd_common::message::request::RefusalReason;
 use sockd_common::message::session::CloseReason;
-use sockd_policy::DenyReason;
+use sockd_policy::{DenyReason, Need};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -72,9 +72,13 @@ fn refusing(mut actions: Vec<Action>) -> Next {
 /// What the client is told; a call that failed towards a next server says nothing of the destination.
 fn reason(why: &Failure, upstream: bool) -> RefusalReason {
     match why {
-        Failure::Denied { why: DenyReason::NoIdentd, .. } => RefusalReason::NoIdentd,
+        Failure::Denied { why: DenyReason::NoIdentd | DenyReason::Unavailable(Need::Identity), .. } => {
+            RefusalReason::NoIdentd
+        }
         Failure::Denied { why: DenyReason::BadIdentity, .. } => RefusalReason::IdentityMismatch,
-        Failure::Denied { .. } | Failure::NoWay(_) | Failure::Guarded(_) => RefusalReason::NotAllowed,
+        Failure::Denied { .. } | Failure::NoWay(_) | Failure::NamesUnavailable | Failure::Guarded(_) => {
+            RefusalReason::NotAllowed
+        }
         Failure::NoInterface(_) => RefusalReason::NetworkUnreachable,
         Failure::Unresolved => RefusalReason::HostUnreachable,
         Failure::TimedOut => RefusalReason::TimedOut,

@@ -61,7 +61,7 @@ pub enum Event {
     Dialled(Result<(), FailedCall>),
     /// The port for a BIND is open, or cannot be opened.
     Listening(Result<SocketAddr, FailedCall>),
-    /// This limit admits no further port for a BIND, or request to a next server.
+    /// This limit admits no further port for a BIND, request to a next server, or question to an identd.
     NoRoom(&'static str),
     /// The next server has replied, or will not.
     Replied(NextReply),

@@ -10,7 +10,7 @@ use crate::session::request::ClientRequest;
 use crate::settings::{UpstreamNames, seconds};
 use sockd_common::message::request::Destination;
 use sockd_common::message::resolver::{Answer, Query};
-use sockd_policy::{HostName, Identity, Need, canonical};
+use sockd_policy::{FactState, HostName, Identity, Need, canonical};
 use std::net::{IpAddr, SocketAddr};
 
 /// Begins with the addresses of the destination, and what they are to this host.
@@ -51,11 +51,11 @@ pub(super) fn need(need: Need, request: &ClientRequest, client: SocketAddr, conf
 
 /// What the log has to know although no decision needs it.
 pub(super) fn wanted_for_the_log(request: &ClientRequest, config: &Config) -> Option<Need> {
-    let names = (&request.source_names, &request.destination_names);
-    match names {
+    let facts = request.facts(config);
+    match (facts.source_names, facts.destination_names) {
         _ if !config.settings.reverse_names => None,
-        (None, _) => Some(Need::SourceNames),
-        (_, None) => Some(Need::DestinationNames),
+        (FactState::NotAsked, _) => Some(Need::SourceNames),
+        (_, FactState::NotAsked) => Some(Need::DestinationNames),
         _ => None,
     }
 }
@@ -88,19 +88,27 @@ pub(super) fn kinds(candidates: Vec<Candidate>, request: &mut ClientRequest) -> 
 
 /// The resolver has told the names of the client.
 pub(super) fn source_names(answer: Answer, request: &mut ClientRequest) -> Next {
-    request.source_names = Some(names(answer));
+    request.source_names = names(answer);
+    request.missing.source_names = request.source_names.is_none();
     Next::decide()
 }
 
 /// The resolver has told the names of the destination.
 pub(super) fn destination_names(answer: Answer, request: &mut ClientRequest) -> Next {
-    request.destination_names = Some(names(answer));
+    request.destination_names = names(answer);
+    request.missing.destination_names = request.destination_names.is_none();
     Next::decide()
 }
 
 /// identd has told who the client is, or nobody has.
 pub(super) fn identity(identity: Identity, request: &mut ClientRequest) -> Next {
     request.identity = Some(identity);
+    Next::decide()
+}
+
+/// identd is not asked, for a limit that is reached: nothing is known of the user.
+pub(super) fn no_identity(request: &mut ClientRequest) -> Next {
+    request.missing.identity = true;
     Next::decide()
 }
 
@@ -114,12 +122,14 @@ pub(super) fn late(fact: Fact, request: &mut ClientRequest, config: &Config) -> 
     }
 }
 
-/// Names as the resolver gave them; what is no host name is none.
-fn names(answer: Answer) -> Box<[HostName]> {
+/// Names as the resolver gave them; what is no host name is none. Nothing where it could not find them out, which says
+/// nothing of the names.
+fn names(answer: Answer) -> Option<Box<[HostName]>> {
     match answer {
         Answer::Names(names) => {
-            names.into_vec().iter().filter_map(|name| HostName::parse(name.as_bytes()).ok()).collect()
+            Some(names.into_vec().iter().filter_map(|name| HostName::parse(name.as_bytes()).ok()).collect())
         }
-        _ => Box::default(),
+        Answer::NotFound | Answer::Addresses(_) => Some(Box::default()),
+        Answer::Failed => None,
     }
 }

@@ -143,6 +143,7 @@ fn carried_out(
             facts::destination_names(answer, request)
         }
         (Phase::Asking(Fact::Identity), Event::Identified(identity)) => facts::identity(identity, request),
+        (Phase::Asking(Fact::Identity), Event::NoRoom(_)) => facts::no_identity(request),
         (Phase::Asking(Fact::UpstreamAddresses), Event::Resolved(answer)) => {
             upstream::addresses(answer, request, config)
         }

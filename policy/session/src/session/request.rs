@@ -5,10 +5,12 @@ use crate::hook_values::Values;
 use crate::record::{Failure, Parties};
 use crate::session::chain::Chain;
 use crate::session::event::{Action, Candidate};
-use crate::settings::Commands;
+use crate::settings::{Commands, MissingNames};
 use sockd_common::message::request::Destination;
 use sockd_common::message::{self, ident::IdentUser};
-use sockd_policy::{Command, DenyReason, HostName, Identity, UserId, parse_destination};
+use sockd_policy::{
+    Command, DenyReason, FactState, Facts, HostName, Identity, Need, UserId, parse_destination,
+};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The request and the facts gathered for it, for as long as the session is there.
@@ -23,10 +25,11 @@ pub(super) struct ClientRequest {
     pub(super) port: u16,
     pub(super) candidates: Box<[Candidate]>,
     /// The candidates before this one have been tried or refused.
-    pub(super) current: usize,
+    pub(super) current: u8,
     pub(super) source_names: Option<Box<[HostName]>>,
     pub(super) destination_names: Option<Box<[HostName]>>,
     pub(super) identity: Option<Identity>,
+    pub(super) missing: Missing,
     /// The port of the peer of a BIND.
     pub(super) peer_port: Option<u16>,
     /// The line that permits it; 0 where none has.
@@ -36,6 +39,14 @@ pub(super) struct ClientRequest {
     pub(super) hooks_run: bool,
     /// New rules refuse it, and the worker has been told to end it.
     pub(super) revoked: bool,
+}
+
+/// The facts that were asked for and could not be had.
+#[derive(Debug, Default)]
+pub(super) struct Missing {
+    pub(super) source_names: bool,
+    pub(super) destination_names: bool,
+    pub(super) identity: bool,
 }
 
 /// What most requests never have.
@@ -88,6 +99,7 @@ impl ClientRequest {
             source_names: None,
             destination_names: name.map(|name| [name].into()),
             identity: None,
+            missing: Missing::default(),
             peer_port: None,
             rule: 0,
             rare: None,
@@ -122,12 +134,12 @@ impl ClientRequest {
 
     /// The candidate that is being decided on or tried.
     pub(super) fn candidate(&self) -> Option<Candidate> {
-        self.candidates.get(self.current).copied()
+        self.candidates.get(usize::from(self.current)).copied()
     }
 
     /// Its address; that of the last one where none is left.
     pub(super) fn target(&self) -> IpAddr {
-        let candidate = self.candidates.get(self.current).or(self.candidates.last());
+        let candidate = self.candidate().or(self.candidates.last().copied());
         candidate.map_or(Ipv4Addr::UNSPECIFIED.into(), |candidate| candidate.address)
     }
 
@@ -144,7 +156,9 @@ impl ClientRequest {
             |kept: &Rejected| matches!(kept.why, Failure::Call(_) | Failure::TimedOut | Failure::Upstream(_));
         let is_kept = self.rare.as_ref().and_then(|rare| rare.rejected.as_ref()).is_some_and(reached);
         // An identity that is wrong for one address is wrong for all.
-        if let Failure::Denied { why: DenyReason::NoIdentd | DenyReason::BadIdentity, .. } = rejected.why {
+        if let Failure::Denied { why, .. } = &rejected.why
+            && is_about_identity(*why)
+        {
             self.reject_all(rejected);
         } else if !is_kept {
             self.rare().rejected = Some(rejected);
@@ -153,14 +167,36 @@ impl ClientRequest {
 
     /// No candidate is left.
     pub(super) fn reject_all(&mut self, rejected: Rejected) {
-        self.current = self.candidates.len().max(1);
+        self.current = u8::try_from(self.candidates.len()).unwrap_or(u8::MAX).max(1);
         self.rare().rejected = Some(rejected);
+    }
+
+    /// What is known so far. Names that could not be had are no names where the settings say so.
+    pub(super) fn facts(&self, config: &Config) -> Facts<'_> {
+        let unavailable = match config.settings.missing_names {
+            MissingNames::Refuse => FactState::Unavailable,
+            MissingNames::NoMatch => FactState::Known(&[][..]),
+        };
+        Facts {
+            source_names: match self.missing.source_names {
+                true => unavailable,
+                false => self.source_names.as_deref().into(),
+            },
+            destination_names: match self.missing.destination_names {
+                true => unavailable,
+                false => self.destination_names.as_deref().into(),
+            },
+            identity: match self.missing.identity {
+                true => FactState::Unavailable,
+                false => self.identity.as_ref().into(),
+            },
+        }
     }
 
     /// As records have it.
     pub(super) fn parties(&self, client: SocketAddr, config: &Config) -> Parties {
-        let anybody = self.candidates.first().filter(|first| first.address.is_unspecified());
-        let tried = anybody.or(self.candidates.get(self.current)).or(self.candidates.last());
+        let anybody = self.candidates.first().filter(|first| first.address.is_unspecified()).copied();
+        let tried = anybody.or(self.candidate()).or(self.candidates.last().copied());
         Parties {
             command: self.command,
             client,
@@ -203,6 +239,10 @@ impl ClientRequest {
             Identity::Unknown => None,
         }
     }
+}
+
+fn is_about_identity(why: DenyReason) -> bool {
+    matches!(why, DenyReason::NoIdentd | DenyReason::BadIdentity | DenyReason::Unavailable(Need::Identity))
 }
 
 fn first(names: &Option<Box<[HostName]>>) -> Option<&HostName> {

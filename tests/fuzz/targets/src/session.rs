@@ -14,14 +14,15 @@ use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{self, Name};
 use sockd_policy::guard::{AddressKind, always_refused, next_server_refused, refused_unless_named};
 use sockd_policy::{
-    Command, DenyReason, Destination, Facts, HostName, IdentMode, Identity, Request, Route, Server, Services,
-    Upstream, UserId, Verdict, Way, canonical, parse_conf, parse_destination, parse_routes, parse_upstreams,
+    Command, DenyReason, Destination, FactState, Facts, HostName, IdentMode, Identity, Request, Route,
+    Server, Services, Upstream, UserId, Verdict, Way, canonical, parse_conf, parse_destination, parse_routes,
+    parse_upstreams,
 };
 use sockd_session::config::Config;
 use sockd_session::log::classic;
 use sockd_session::record::FailedCall;
 use sockd_session::session::{Action, Candidate, Event, Fact, Phase, Session};
-use sockd_session::settings::LocalDestinations;
+use sockd_session::settings::{LocalDestinations, MissingNames};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 const RULES: [&str; 6] = [
@@ -36,7 +37,7 @@ const RULES: [&str; 6] = [
 const SETTINGS: [&str; 7] = [
     "()",
     "(local_destinations: by_rules, bind_any: true)",
-    "(reverse_names: true, privileged_ports: true)",
+    "(reverse_names: true, privileged_ports: true, missing_names: no_match)",
     "(commands: argv, bind_any: true, privileged_ports: true)",
     "(commands: off)",
     "(upstream_names: always, upstream_server: \"192.0.2.9,gate.example:1081\", bind_any: true)",
@@ -153,9 +154,9 @@ struct System<'w> {
     worlds: Vec<&'w Config>,
     over: bool,
     request: Option<message::request::Request>,
-    source_names: Option<Vec<HostName>>,
-    destination_names: Option<Vec<HostName>>,
-    identity: Option<Identity>,
+    source_names: Learnt<Vec<HostName>>,
+    destination_names: Learnt<Vec<HostName>>,
+    identity: Learnt<Identity>,
     /// Addresses that a [`Action::Classify`] waits for.
     classifying: Vec<SocketAddr>,
     /// All that have been classified last.
@@ -178,6 +179,27 @@ struct System<'w> {
     /// Lines about what came of the request.
     verdicts: u32,
     terminated: bool,
+}
+
+/// A fact: `None` where nobody has asked, and in it `None` where it could not be had.
+type Learnt<T> = Option<Option<T>>;
+
+fn state<T: ?Sized, U: std::ops::Deref<Target = T>>(learnt: &Learnt<U>) -> FactState<&T> {
+    match learnt {
+        None => FactState::NotAsked,
+        Some(None) => FactState::Unavailable,
+        Some(Some(known)) => FactState::Known(known),
+    }
+}
+
+/// Names that could not be had, as the settings have them taken.
+fn names_for<'a>(config: &Config, names: FactState<&'a [HostName]>) -> FactState<&'a [HostName]> {
+    match names {
+        FactState::Unavailable if config.settings.missing_names == MissingNames::NoMatch => {
+            FactState::Known(&[])
+        }
+        names => names,
+    }
 }
 
 /// A next server that is asked.
@@ -284,8 +306,9 @@ impl<'w> System<'w> {
             11 => Event::Recheck,
             12 => Event::WorkerLost,
             13 if self.asking.is_some() => Event::Replied(any_reply(choices)?),
-            // A limit is found to be reached before the server is asked.
+            // A limit is found to be reached before somebody is asked.
             8 if phase == Phase::AskingUpstream => Event::NoRoom("max_binds reached"),
+            8 if phase == Phase::Asking(Fact::Identity) => Event::NoRoom("max_idents reached"),
             _ => Event::Stop,
         })
     }
@@ -293,34 +316,34 @@ impl<'w> System<'w> {
     /// Takes note of what the session learns.
     fn before(&mut self, phase: Phase, event: &Event) -> Happened {
         let learnt = |answer: &Answer| match answer {
-            Answer::Names(names) => {
-                names.as_slice().iter().filter_map(|name| HostName::parse(name.as_bytes()).ok()).collect()
-            }
-            _ => Vec::new(),
+            Answer::Names(names) => Some(
+                names.as_slice().iter().filter_map(|name| HostName::parse(name.as_bytes()).ok()).collect(),
+            ),
+            Answer::Failed => None,
+            _ => Some(Vec::new()),
         };
         match (phase, event) {
             (Phase::Requesting, Event::Requested(request)) => {
                 if let message::request::Destination::Name(name) = &request.destination
                     && let Ok(Destination::Name(name)) = parse_destination(name.as_bytes())
                 {
-                    self.destination_names = Some(vec![name]);
+                    self.destination_names = Some(Some(vec![name]));
                 }
                 self.request = Some(request.clone());
             }
             (Phase::Asking(Fact::SourceNames), Event::Resolved(answer)) => {
                 self.source_names = Some(learnt(answer))
             }
-            (Phase::Asking(Fact::SourceNames), Event::Deadline) => self.source_names = Some(Vec::new()),
+            (Phase::Asking(Fact::SourceNames), Event::Deadline) => self.source_names = Some(None),
             (Phase::Asking(Fact::DestinationNames), Event::Resolved(answer)) => {
                 self.destination_names = Some(learnt(answer));
             }
-            (Phase::Asking(Fact::DestinationNames), Event::Deadline) => {
-                self.destination_names = Some(Vec::new())
-            }
+            (Phase::Asking(Fact::DestinationNames), Event::Deadline) => self.destination_names = Some(None),
             (Phase::Asking(Fact::Identity), Event::Identified(identity)) => {
-                self.identity = Some(identity.clone())
+                self.identity = Some(Some(identity.clone()))
             }
-            (Phase::Asking(Fact::Identity), Event::Deadline) => self.identity = Some(Identity::Unknown),
+            (Phase::Asking(Fact::Identity), Event::Deadline) => self.identity = Some(Some(Identity::Unknown)),
+            (Phase::Asking(Fact::Identity), Event::NoRoom(_)) => self.identity = Some(None),
             (Phase::Asking(Fact::Kinds), Event::Classified(_)) => {
                 self.candidates = std::mem::take(&mut self.classifying).iter().map(SocketAddr::ip).collect();
             }
@@ -576,9 +599,13 @@ impl<'w> System<'w> {
             ident_default: config.ident_default,
         };
         let facts = Facts {
-            source_names: self.source_names.as_deref().into(),
-            destination_names: self.destination_names.as_deref().into(),
-            identity: self.identity.as_ref().into(),
+            source_names: names_for(config, state(&self.source_names)),
+            destination_names: names_for(config, state(&self.destination_names)),
+            identity: match &self.identity {
+                None => FactState::NotAsked,
+                Some(None) => FactState::Unavailable,
+                Some(Some(identity)) => FactState::Known(identity),
+            },
         };
         let rule = match config.rules.scan()(&question, &facts) {
             Verdict::Permit(permit) => permit.rule,
@@ -596,7 +623,7 @@ impl<'w> System<'w> {
         {
             refused_unless_named(address, kind, &rule).map_or(Ok(()), |refusal| Err(format!("{refusal}")))?;
         }
-        let names = self.destination_names.as_deref().into();
+        let names = names_for(config, state(&self.destination_names));
         match config.upstreams.as_ref().map(|lines| lines.way_for(address, names, request.port, &user)) {
             None => Ok(Way::Direct),
             Some(Upstream::By { way: Way::Deny, .. }) => Err("denied by a line".into()),
@@ -613,7 +640,10 @@ impl<'w> System<'w> {
         config: &Config,
     ) -> std::result::Result<Option<IpAddr>, String> {
         match self.way(Some(address), command, config)? {
-            Way::Direct => source_for(config, address, self.destination_names.as_deref()),
+            Way::Direct => {
+                let names = names_for(config, state(&self.destination_names));
+                source_for(config, address, names)
+            }
             other => Err(format!("{other}")),
         }
     }
@@ -666,7 +696,10 @@ impl<'w> System<'w> {
         known
             && server.port.unwrap_or(1080) == to.port()
             && next_server_refused(to.ip(), to.port(), kind, own, written).is_none()
-            && self.worlds.iter().any(|config| source_for(config, to.ip(), Some(&names)) == Ok(from))
+            && self
+                .worlds
+                .iter()
+                .any(|config| source_for(config, to.ip(), FactState::Known(&names)) == Ok(from))
     }
 
     /// What a next server is asked for is what was requested and may be had through one; gives the address.
@@ -678,7 +711,7 @@ impl<'w> System<'w> {
         let target = match &asked.destination {
             message::request::Destination::Address(address) => Some(*address),
             message::request::Destination::Name(name) => {
-                let names = self.destination_names.as_deref().expect("a name");
+                let names = self.destination_names.as_ref().and_then(Option::as_ref).expect("a name");
                 assert_eq!(names.first().map(|name| name.as_str().as_bytes()), Some(name.as_bytes()));
                 None
             }
@@ -714,9 +747,9 @@ impl<'w> System<'w> {
 fn source_for(
     config: &Config,
     address: IpAddr,
-    names: Option<&[HostName]>,
+    names: FactState<&[HostName]>,
 ) -> std::result::Result<Option<IpAddr>, String> {
-    match config.routes.as_ref().map(|routes| routes.source_for(address, names.into())) {
+    match config.routes.as_ref().map(|routes| routes.source_for(address, names)) {
         None => Ok(None),
         Some(Route::From { source, .. }) => Ok(Some(source)),
         Some(other) => Err(format!("{other:?}")),
