@@ -1,16 +1,17 @@
 //! Whether a candidate may be reached, and how: what guards, rules, lines and routes make of a request and the facts.
 
-use crate::config::{Config, RESERVED};
+use crate::config::Config;
 use crate::record::Failure;
+use crate::session::case::Case;
 use crate::session::event::Candidate;
-use crate::session::request::{ClientRequest, Rejected};
+use crate::session::request::Rejected;
 use crate::settings::{LocalDestinations, UpstreamNames};
 use sockd_policy::guard::{Refusal, always_refused, refused_unless_named};
 use sockd_policy::{
     Command, Deny, DenyReason, Need, Permit, Request, Route, RuleSet, Server, Template, Upstream, Verdict,
     Way,
 };
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// Any port but 0, for a guard that is not about ports.
 const IGNORED_PORT: u16 = 1;
@@ -46,13 +47,9 @@ pub(super) enum Path {
 }
 
 /// Decides on a candidate; without one, on the name alone.
-pub(super) fn decide(
-    request: &ClientRequest,
-    candidate: Option<Candidate>,
-    client: SocketAddr,
-    config: &Config,
-) -> Result<Step, Rejected> {
-    if let Some(refusal) = guarded(request, candidate, config) {
+pub(super) fn decide(candidate: Option<Candidate>, case: &Case<'_>) -> Result<Step, Rejected> {
+    let Case { request, client, config } = case;
+    if let Some(refusal) = guarded(candidate, case) {
         return Err(Failure::Guarded(refusal).into());
     }
     let question = Request {
@@ -62,11 +59,11 @@ pub(super) fn decide(
         user: &request.user,
         ident_default: config.ident_default,
     };
-    let permit = match config.rules.decide(&question, &request.facts(config)) {
+    let permit = match config.rules.decide(&question, &case.facts()) {
         Verdict::Need(need) => return Ok(Step::Need(need)),
         Verdict::Permit(permit) => permit,
         Verdict::Deny(Deny { rule: Some(rule), why: DenyReason::BadIdentity })
-            if request.user.as_bytes() == b"root" && is_reserved(client, config) =>
+            if request.user.as_bytes() == b"root" && case.is_reserved() =>
         {
             Permit { rule, unverified: false }
         }
@@ -75,33 +72,28 @@ pub(super) fn decide(
     if let Some(refusal) = guarded_unless_named(candidate, &permit, config) {
         return Err(Failure::Guarded(refusal).into());
     }
-    permitted(request, candidate, &permit, config)
+    permitted(candidate, &permit, case)
 }
 
 /// Whether the rules permit what is being carried out.
-pub(super) fn is_permitted(request: &ClientRequest, client: SocketAddr, config: &Config) -> bool {
-    matches!(decide(request, request.candidate(), client, config), Ok(Step::Go(_)))
+pub(super) fn is_permitted(case: &Case<'_>) -> bool {
+    matches!(decide(case.request.candidate(), case), Ok(Step::Go(_)))
 }
 
 /// Whether the destination's name, if it has one, may be left to a next server: the way does not depend on its
 /// addresses.
-pub(super) fn goes_unresolved(request: &ClientRequest, config: &Config) -> bool {
-    let Some(upstreams) = config.upstreams.as_ref().filter(|_| request.named) else { return false };
-    let names = request.facts(config).destination_names;
-    let way = upstreams.way_for(None, names, request.port, &request.user);
-    config.settings.upstream_names != UpstreamNames::Never
+pub(super) fn goes_unresolved(case: &Case<'_>) -> bool {
+    let Some(upstreams) = case.config.upstreams.as_ref().filter(|_| case.request.named) else { return false };
+    let names = case.facts().destination_names;
+    let way = upstreams.way_for(None, names, case.request.port, &case.request.user);
+    case.config.settings.upstream_names != UpstreamNames::Never
         && matches!(way, Upstream::By { way: Way::Sockd(_), .. })
-}
-
-/// Whether the client's own port says that root at its host, or somebody trusted by root, has opened it, and the
-/// settings give something for that (Rrcmd).
-pub(super) fn is_reserved(client: SocketAddr, config: &Config) -> bool {
-    config.settings.privileged_ports && RESERVED.contains(&client.port())
 }
 
 /// What is refused whatever the rules say. A BIND for 0.0.0.0 waits for anybody, and its port means nothing; a name
 /// that resolves to 0.0.0.0 must not come to mean that.
-fn guarded(request: &ClientRequest, candidate: Option<Candidate>, config: &Config) -> Option<Refusal> {
+fn guarded(candidate: Option<Candidate>, case: &Case<'_>) -> Option<Refusal> {
+    let Case { request, config, .. } = case;
     let Some(Candidate { address, kind, own_listener, .. }) = candidate else {
         return (request.command == Command::Connect && request.port == 0).then_some(Refusal::PortZero);
     };
@@ -128,13 +120,9 @@ fn guarded_unless_named(
 }
 
 /// The rules permit a candidate: the lines and the routes say how it is reached.
-fn permitted(
-    request: &ClientRequest,
-    candidate: Option<Candidate>,
-    permit: &Permit<'_>,
-    config: &Config,
-) -> Result<Step, Rejected> {
-    let names = request.facts(config).destination_names;
+fn permitted(candidate: Option<Candidate>, permit: &Permit<'_>, case: &Case<'_>) -> Result<Step, Rejected> {
+    let Case { request, config, .. } = case;
+    let names = case.facts().destination_names;
     let address = candidate.map(|candidate| candidate.address);
     let lines = config.upstreams.as_ref();
     let (way, line, hook) =
@@ -155,9 +143,7 @@ fn permitted(
                 Some(Route::From { source, .. }) => Path::Direct(candidate, Some(source)),
                 Some(Route::NeedNames) => return Ok(Step::Need(Need::DestinationNames)),
                 Some(Route::NamesUnavailable { .. }) => return Err(Failure::NamesUnavailable.into()),
-                Some(Route::NoMatch) => {
-                    return Err(Failure::NoInterface(candidate.address).into());
-                }
+                Some(Route::NoMatch) => return Err(Failure::NoInterface(candidate.address).into()),
             }
         }
     };

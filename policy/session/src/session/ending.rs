@@ -1,11 +1,11 @@
 //! How sessions end: refused, abandoned, closed.
 
-use crate::config::Config;
 use crate::record::{Abandonment, FailedCall, Failure, Record, RelayEnd, Unread, UpstreamFailure};
+use crate::session::case::Case;
 use crate::session::event::{Action, Event};
 use crate::session::next::Next;
 use crate::session::phase::Phase;
-use crate::session::request::{ClientRequest, Rejected};
+use crate::session::request::Rejected;
 use crate::session::{bind, decision};
 use sockd_common::message::Errno;
 use sockd_common::message::request::RefusalReason;
@@ -53,13 +53,13 @@ pub(super) fn no_host_name(client: SocketAddr) -> Next {
 }
 
 /// No candidate is left: says why and refuses.
-pub(super) fn refuse(request: &mut ClientRequest, client: SocketAddr, config: &Config) -> Next {
-    let rejected = request.rare.as_mut().and_then(|rare| rare.rejected.take());
+pub(super) fn refuse(case: &mut Case<'_>) -> Next {
+    let rejected = case.request.rare.as_mut().and_then(|rare| rare.rejected.take());
     let by_no_rule = || Failure::Denied { why: DenyReason::NoMatch, rule: None }.into();
     let Rejected { why, hook } = rejected.unwrap_or_else(by_no_rule);
-    let told = reason(&why, request.upstream().is_some());
-    let refused = Record::Refused { parties: request.parties(client, config), why }.into();
-    let hook = hook.and_then(|hook| request.run(hook, client, config));
+    let told = reason(&why, case.request.upstream().is_some());
+    let refused = Record::Refused { parties: case.parties(), why }.into();
+    let hook = hook.and_then(|hook| case.run(hook));
     refusing([refused, Action::Refuse(told)].into_iter().chain(hook).collect())
 }
 
@@ -107,55 +107,37 @@ fn close(phase: Phase, mut actions: Vec<Action>) -> Next {
 }
 
 /// What ends a request that is being carried out: the client, the worker, new rules, or the end of the daemon.
-pub(super) fn interrupted(
-    event: Event,
-    request: &ClientRequest,
-    client: SocketAddr,
-    config: &Config,
-) -> Next {
+pub(super) fn interrupted(event: Event, case: &Case<'_>) -> Next {
     match event {
-        Event::Recheck if !decision::is_permitted(request, client, config) => {
+        Event::Recheck if !decision::is_permitted(case) => {
             Next::refuse(Failure::Denied { why: DenyReason::Rule, rule: None })
         }
         Event::Closed { up: 0, down: 0, why: CloseReason::ClientGone(_) | CloseReason::NoResources } => {
-            Next::stay(vec![Action::Remove]).after(abandoned(
-                Abandonment::ClientGone,
-                request,
-                client,
-                config,
-            ))
+            Next::stay(vec![Action::Remove]).after(abandoned(Abandonment::ClientGone, case))
         }
-        Event::WorkerLost => Next::stay(vec![Action::Remove]).after(abandoned(
-            Abandonment::WorkerEnded,
-            request,
-            client,
-            config,
-        )),
-        Event::Stop => close(Phase::Closing, abandoned(Abandonment::Stopping, request, client, config)),
+        Event::WorkerLost => {
+            Next::stay(vec![Action::Remove]).after(abandoned(Abandonment::WorkerEnded, case))
+        }
+        Event::Stop => close(Phase::Closing, abandoned(Abandonment::Stopping, case)),
         event => out_of_turn(&event),
     }
 }
 
 /// A request that comes to nothing and is not answered.
-fn abandoned(why: Abandonment, request: &ClientRequest, client: SocketAddr, config: &Config) -> Vec<Action> {
-    let mut actions = bind::strangers(request, client, config);
-    actions.push(Record::Abandoned { parties: request.parties(client, config), why }.into());
+fn abandoned(why: Abandonment, case: &Case<'_>) -> Vec<Action> {
+    let mut actions = bind::strangers(case);
+    actions.push(Record::Abandoned { parties: case.parties(), why }.into());
     actions
 }
 
 /// What ends a relay.
-pub(super) fn relaying(
-    event: Event,
-    request: &mut ClientRequest,
-    client: SocketAddr,
-    config: &Config,
-) -> Next {
+pub(super) fn relaying(event: Event, case: &mut Case<'_>) -> Next {
     match event {
         Event::Closed { up, down, why } if may_end_a_relay(why) => {
-            ended(Some(RelayEnd { why, up, down }), request, client, config)
+            ended(Some(RelayEnd { why, up, down }), case)
         }
-        Event::WorkerLost => ended(None, request, client, config),
-        Event::Recheck => recheck(request, client, config),
+        Event::WorkerLost => ended(None, case),
+        Event::Recheck => recheck(case),
         // The relay goes on being a relay until the worker has said what it moved.
         Event::Stop => close(Phase::Relaying, Vec::new()),
         Event::Deadline => overdue(),
@@ -163,17 +145,17 @@ pub(super) fn relaying(
     }
 }
 
-fn ended(end: Option<RelayEnd>, request: &ClientRequest, client: SocketAddr, config: &Config) -> Next {
-    let ended = Record::Ended { parties: request.parties(client, config), end }.into();
+fn ended(end: Option<RelayEnd>, case: &Case<'_>) -> Next {
+    let ended = Record::Ended { parties: case.parties(), end }.into();
     Next::stay(vec![ended, Action::Remove])
 }
 
-fn recheck(request: &mut ClientRequest, client: SocketAddr, config: &Config) -> Next {
-    if request.revoked || decision::is_permitted(request, client, config) {
+fn recheck(case: &mut Case<'_>) -> Next {
+    if case.request.revoked || decision::is_permitted(case) {
         return Next::nothing();
     }
-    request.revoked = true;
-    close(Phase::Relaying, vec![Record::Revoked(request.parties(client, config)).into()])
+    case.request.revoked = true;
+    close(Phase::Relaying, vec![Record::Revoked(case.parties()).into()])
 }
 
 fn may_end_a_relay(why: CloseReason) -> bool {

@@ -1,59 +1,58 @@
 //! What a decision may have to know: facts are asked for one after the other, and each answer leads to a new decision.
 
-use crate::config::Config;
 use crate::record::Failure;
+use crate::session::case::Case;
 use crate::session::decision;
 use crate::session::event::{Action, Candidate, Fact};
 use crate::session::next::Next;
 use crate::session::phase::Phase;
-use crate::session::request::ClientRequest;
 use crate::settings::{UpstreamNames, seconds};
 use sockd_common::message::request::Destination;
 use sockd_common::message::resolver::{Answer, Query};
 use sockd_policy::{FactState, HostName, Identity, Need, canonical};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// Begins with the addresses of the destination, and what they are to this host.
-pub(super) fn begin(destination: Destination, request: &mut ClientRequest, config: &Config) -> Next {
+pub(super) fn begin(destination: Destination, case: &mut Case<'_>) -> Next {
     match destination {
-        Destination::Address(address) => classify(vec![address], request, config),
+        Destination::Address(address) => classify(vec![address], case),
         Destination::Name(_)
-            if config.settings.upstream_names == UpstreamNames::Always
-                && decision::goes_unresolved(request, config) =>
+            if case.config.settings.upstream_names == UpstreamNames::Always
+                && decision::goes_unresolved(case) =>
         {
-            unresolved(request)
+            unresolved(case)
         }
         // There are nameservers that know a name only as the client writes it.
-        Destination::Name(written) => {
-            ask(Fact::Addresses, Action::Resolve(Query::Addresses(written)), config)
-        }
+        Destination::Name(written) => ask(Fact::Addresses, Action::Resolve(Query::Addresses(written)), case),
     }
 }
 
 /// Asks for a fact, and waits for it as long as the settings say.
-pub(super) fn ask(fact: Fact, action: Action, config: &Config) -> Next {
+pub(super) fn ask(fact: Fact, action: Action, case: &Case<'_>) -> Next {
     let limit = match fact {
-        Fact::Identity => config.settings.ident_limit,
-        _ => config.settings.resolve_limit,
+        Fact::Identity => case.config.settings.ident_limit,
+        _ => case.config.settings.resolve_limit,
     };
     Next::phase(Phase::Asking(fact), vec![Action::Deadline(Some(seconds(limit))), action])
 }
 
 /// Asks for what a decision needs.
-pub(super) fn need(need: Need, request: &ClientRequest, client: SocketAddr, config: &Config) -> Next {
+pub(super) fn need(need: Need, case: &Case<'_>) -> Next {
     let (fact, action) = match need {
-        Need::SourceNames => (Fact::SourceNames, Action::Resolve(Query::Names(client.ip()))),
-        Need::DestinationNames => (Fact::DestinationNames, Action::Resolve(Query::Names(request.target()))),
+        Need::SourceNames => (Fact::SourceNames, Action::Resolve(Query::Names(case.client.ip()))),
+        Need::DestinationNames => {
+            (Fact::DestinationNames, Action::Resolve(Query::Names(case.request.target())))
+        }
         Need::Identity => (Fact::Identity, Action::AskIdent),
     };
-    ask(fact, action, config)
+    ask(fact, action, case)
 }
 
 /// What the log has to know although no decision needs it.
-pub(super) fn wanted_for_the_log(request: &ClientRequest, config: &Config) -> Option<Need> {
-    let facts = request.facts(config);
+pub(super) fn wanted_for_the_log(case: &Case<'_>) -> Option<Need> {
+    let facts = case.facts();
     match (facts.source_names, facts.destination_names) {
-        _ if !config.settings.reverse_names => None,
+        _ if !case.config.settings.reverse_names => None,
         (FactState::NotAsked, _) => Some(Need::SourceNames),
         (_, FactState::NotAsked) => Some(Need::DestinationNames),
         _ => None,
@@ -61,64 +60,64 @@ pub(super) fn wanted_for_the_log(request: &ClientRequest, config: &Config) -> Op
 }
 
 /// The resolver has told the addresses of the destination's name.
-pub(super) fn addresses(answer: Answer, request: &mut ClientRequest, config: &Config) -> Next {
+pub(super) fn addresses(answer: Answer, case: &mut Case<'_>) -> Next {
     match answer {
-        Answer::Addresses(addresses) => classify(addresses.into_vec(), request, config),
-        _ if decision::goes_unresolved(request, config) => unresolved(request),
+        Answer::Addresses(addresses) => classify(addresses.into_vec(), case),
+        _ if decision::goes_unresolved(case) => unresolved(case),
         _ => Next::refuse(Failure::Unresolved),
     }
 }
 
-fn classify(addresses: Vec<IpAddr>, request: &ClientRequest, config: &Config) -> Next {
+fn classify(addresses: Vec<IpAddr>, case: &Case<'_>) -> Next {
     let addresses = addresses.into_iter().map(canonical).collect();
-    ask(Fact::Kinds, Action::Classify(addresses, request.port), config)
+    ask(Fact::Kinds, Action::Classify(addresses, case.request.port), case)
 }
 
 /// The name is left to a next server.
-fn unresolved(request: &mut ClientRequest) -> Next {
-    request.unresolved = true;
+fn unresolved(case: &mut Case<'_>) -> Next {
+    case.request.unresolved = true;
     Next::decide()
 }
 
 /// It is known what the addresses of the destination are to this host.
-pub(super) fn kinds(candidates: Vec<Candidate>, request: &mut ClientRequest) -> Next {
-    request.candidates = candidates.into();
+pub(super) fn kinds(candidates: Vec<Candidate>, case: &mut Case<'_>) -> Next {
+    case.request.candidates = candidates.into();
     Next::decide()
 }
 
 /// The resolver has told the names of the client.
-pub(super) fn source_names(answer: Answer, request: &mut ClientRequest) -> Next {
-    request.source_names = names(answer);
-    request.missing.source_names = request.source_names.is_none();
+pub(super) fn source_names(answer: Answer, case: &mut Case<'_>) -> Next {
+    case.request.source_names = names(answer);
+    case.request.missing.source_names = case.request.source_names.is_none();
     Next::decide()
 }
 
 /// The resolver has told the names of the destination.
-pub(super) fn destination_names(answer: Answer, request: &mut ClientRequest) -> Next {
-    request.destination_names = names(answer);
-    request.missing.destination_names = request.destination_names.is_none();
+pub(super) fn destination_names(answer: Answer, case: &mut Case<'_>) -> Next {
+    case.request.destination_names = names(answer);
+    case.request.missing.destination_names = case.request.destination_names.is_none();
     Next::decide()
 }
 
 /// identd has told who the client is, or nobody has.
-pub(super) fn identity(identity: Identity, request: &mut ClientRequest) -> Next {
-    request.identity = Some(identity);
+pub(super) fn identity(identity: Identity, case: &mut Case<'_>) -> Next {
+    case.request.identity = Some(identity);
     Next::decide()
 }
 
 /// identd is not asked, for a limit that is reached: nothing is known of the user.
-pub(super) fn no_identity(request: &mut ClientRequest) -> Next {
-    request.missing.identity = true;
+pub(super) fn no_identity(case: &mut Case<'_>) -> Next {
+    case.request.missing.identity = true;
     Next::decide()
 }
 
 /// A fact about the destination or the client did not come in time.
-pub(super) fn late(fact: Fact, request: &mut ClientRequest, config: &Config) -> Next {
+pub(super) fn late(fact: Fact, case: &mut Case<'_>) -> Next {
     match fact {
-        Fact::Identity => identity(Identity::Unknown, request),
-        Fact::SourceNames => source_names(Answer::Failed, request),
-        Fact::DestinationNames => destination_names(Answer::Failed, request),
-        _ => addresses(Answer::Failed, request, config),
+        Fact::Identity => identity(Identity::Unknown, case),
+        Fact::SourceNames => source_names(Answer::Failed, case),
+        Fact::DestinationNames => destination_names(Answer::Failed, case),
+        _ => addresses(Answer::Failed, case),
     }
 }
 

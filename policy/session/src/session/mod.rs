@@ -7,6 +7,7 @@
 //! one candidate to the next.
 
 mod bind;
+mod case;
 mod chain;
 mod connect;
 mod decision;
@@ -23,6 +24,7 @@ pub use phase::Phase;
 
 use crate::config::Config;
 use crate::record::{Failure, Record};
+use case::Case;
 use decision::{Path, Permitted, Step};
 use next::{Next, Then};
 use request::ClientRequest;
@@ -63,16 +65,23 @@ impl Session {
 
     /// Takes in one event.
     pub fn on(&mut self, event: Event, config: &Config) -> Vec<Action> {
-        let client = self.client();
-        let next = match (self.phase, &mut self.request) {
-            (Phase::Requesting, _) => self.requesting(event, config),
-            (phase @ (Phase::Refusing | Phase::ClosingUnread | Phase::Closing), _) | (phase, None) => {
-                ending::closing(phase, &event)
-            }
-            (Phase::Relaying, Some(request)) => ending::relaying(event, request, client, config),
-            (phase, Some(request)) => carried_out(phase, event, request, client, config),
+        let next = match self.phase {
+            Phase::Requesting => self.requesting(event, config),
+            Phase::Refusing | Phase::ClosingUnread | Phase::Closing => ending::closing(self.phase, &event),
+            phase => match (phase, self.case(config)) {
+                (_, None) => ending::out_of_turn(&event),
+                (Phase::Relaying, Some(mut case)) => ending::relaying(event, &mut case),
+                (phase, Some(mut case)) => carried_out(phase, event, &mut case),
+            },
         };
         self.follow(next, config)
+    }
+
+    /// The request, where there is one.
+    fn case<'a>(&'a mut self, config: &'a Config) -> Option<Case<'a>> {
+        let client = self.client();
+        let request = self.request.as_deref_mut()?;
+        Some(Case { request, client, config })
     }
 
     /// The worker reads the request.
@@ -88,36 +97,36 @@ impl Session {
     }
 
     fn requested(&mut self, request: Request, config: &Config) -> Next {
-        let version = request.version;
+        let (version, client) = (request.version, self.client());
         let Some((read, destination)) = ClientRequest::read(request) else {
-            return ending::no_host_name(self.client());
+            return ending::no_host_name(client);
         };
         if version != 4 {
             return Next::violation("a request of another version than 4");
         }
-        facts::begin(destination, self.request.insert(Box::new(read)), config)
+        let request = self.request.insert(Box::new(read));
+        facts::begin(destination, &mut Case { request, client, config })
     }
 
     /// Goes on as a story says, from one candidate to the next, until something is waited for.
     fn follow(&mut self, next: Next, config: &Config) -> Vec<Action> {
-        let client = self.client();
         let Next { mut actions, mut then } = next;
         loop {
-            let next = match (then, &mut self.request) {
+            let next = match (then, self.case(config)) {
                 (Then::Phase(phase), _) => {
                     self.phase = phase;
                     return actions;
                 }
                 (Then::Stay, _) | (_, None) => return actions,
-                (Then::Decide, Some(request)) => decided(request, client, config),
-                (Then::Failed(why), Some(request)) => {
-                    request.reject(why.into());
+                (Then::Decide, Some(mut case)) => decided(&mut case),
+                (Then::Failed(why), Some(case)) => {
+                    case.request.reject(why.into());
                     Next::decide()
                 }
-                (Then::Refuse(why), Some(request)) => {
-                    let strangers = bind::strangers(request, client, config);
-                    request.reject_all(why.into());
-                    ending::refuse(request, client, config).after(strangers)
+                (Then::Refuse(why), Some(mut case)) => {
+                    let strangers = bind::strangers(&case);
+                    case.request.reject_all(why.into());
+                    ending::refuse(&mut case).after(strangers)
                 }
             };
             Next { actions, then } = next.after(actions);
@@ -126,51 +135,41 @@ impl Session {
 }
 
 /// What follows while a request is carried out, and something else than the worker is waited for.
-fn carried_out(
-    phase: Phase,
-    event: Event,
-    request: &mut ClientRequest,
-    client: SocketAddr,
-    config: &Config,
-) -> Next {
+fn carried_out(phase: Phase, event: Event, case: &mut Case<'_>) -> Next {
     match (phase, event) {
-        (Phase::Asking(Fact::Addresses), Event::Resolved(answer)) => {
-            facts::addresses(answer, request, config)
-        }
-        (Phase::Asking(Fact::Kinds), Event::Classified(kinds)) => facts::kinds(kinds, request),
-        (Phase::Asking(Fact::SourceNames), Event::Resolved(answer)) => facts::source_names(answer, request),
+        (Phase::Asking(Fact::Addresses), Event::Resolved(answer)) => facts::addresses(answer, case),
+        (Phase::Asking(Fact::Kinds), Event::Classified(kinds)) => facts::kinds(kinds, case),
+        (Phase::Asking(Fact::SourceNames), Event::Resolved(answer)) => facts::source_names(answer, case),
         (Phase::Asking(Fact::DestinationNames), Event::Resolved(answer)) => {
-            facts::destination_names(answer, request)
+            facts::destination_names(answer, case)
         }
-        (Phase::Asking(Fact::Identity), Event::Identified(identity)) => facts::identity(identity, request),
-        (Phase::Asking(Fact::Identity), Event::NoRoom(_)) => facts::no_identity(request),
+        (Phase::Asking(Fact::Identity), Event::Identified(identity)) => facts::identity(identity, case),
+        (Phase::Asking(Fact::Identity), Event::NoRoom(_)) => facts::no_identity(case),
         (Phase::Asking(Fact::UpstreamAddresses), Event::Resolved(answer)) => {
-            upstream::addresses(answer, request, config)
+            upstream::addresses(answer, case)
         }
-        (Phase::Asking(Fact::UpstreamKinds), Event::Classified(kinds)) => {
-            upstream::kinds(kinds, request, config)
-        }
-        (Phase::Asking(fact), Event::Deadline) if fact.is_decided() => upstream::late(request, config),
-        (Phase::Asking(fact), Event::Deadline) => facts::late(fact, request, config),
+        (Phase::Asking(Fact::UpstreamKinds), Event::Classified(kinds)) => upstream::kinds(kinds, case),
+        (Phase::Asking(fact), Event::Deadline) if fact.is_decided() => upstream::late(case),
+        (Phase::Asking(fact), Event::Deadline) => facts::late(fact, case),
         // It is asked for a decision, which will be by the new rules.
         (Phase::Asking(fact), Event::Recheck) if !fact.is_decided() => Next::nothing(),
 
-        (Phase::Dialling, Event::Dialled(Ok(()))) => connect::dialled(request, client, config),
+        (Phase::Dialling, Event::Dialled(Ok(()))) => connect::dialled(case),
         (Phase::Dialling, Event::Dialled(Err(failed))) => Next::failed(Failure::Call(failed)),
         (Phase::Dialling, Event::Deadline) => Next::failed(Failure::TimedOut),
 
         (Phase::Listening, Event::Listening(result)) => bind::listening(result),
-        (Phase::Listening, Event::Accepted(peer)) => bind::accepted(peer, request, client, config),
+        (Phase::Listening, Event::Accepted(peer)) => bind::accepted(peer, case),
         // The client has been told this address: another one for the next address of the name is no use to it.
         (Phase::Listening, Event::Deadline) => Next::refuse(Failure::TimedOut),
 
-        (Phase::DiallingUpstream, Event::Dialled(Ok(()))) => upstream::dialled(request, config),
+        (Phase::DiallingUpstream, Event::Dialled(Ok(()))) => upstream::dialled(case),
         (Phase::DiallingUpstream, Event::Dialled(Err(failed))) => {
-            upstream::unreached(Failure::Call(failed), request, config)
+            upstream::unreached(Failure::Call(failed), case)
         }
-        (Phase::DiallingUpstream, Event::Deadline) => upstream::unreached(Failure::TimedOut, request, config),
-        (Phase::AskingUpstream, Event::Replied(reply)) => upstream::replied(reply, request, client, config),
-        (Phase::AwaitingUpstreamPeer, Event::Replied(reply)) => upstream::met(reply, request, client, config),
+        (Phase::DiallingUpstream, Event::Deadline) => upstream::unreached(Failure::TimedOut, case),
+        (Phase::AskingUpstream, Event::Replied(reply)) => upstream::replied(reply, case),
+        (Phase::AwaitingUpstreamPeer, Event::Replied(reply)) => upstream::met(reply, case),
         (Phase::AskingUpstream | Phase::AwaitingUpstreamPeer, Event::Deadline) => {
             Next::refuse(Failure::TimedOut)
         }
@@ -178,68 +177,58 @@ fn carried_out(
         (Phase::Listening | Phase::AskingUpstream, Event::NoRoom(limit)) => {
             Next::refuse(Failure::Limited(limit))
         }
-        (_, event) => ending::interrupted(event, request, client, config),
+        (_, event) => ending::interrupted(event, case),
     }
 }
 
 /// Decides on the candidate: it is tried, or a fact is missing, or the next one is decided on.
-fn decided(request: &mut ClientRequest, client: SocketAddr, config: &Config) -> Next {
-    if let Some(need) = facts::wanted_for_the_log(request, config) {
-        return facts::need(need, request, client, config);
+fn decided(case: &mut Case<'_>) -> Next {
+    if let Some(need) = facts::wanted_for_the_log(case) {
+        return facts::need(need, case);
     }
-    let candidate = request.candidate();
+    let candidate = case.request.candidate();
     // Of a name that has no address here, the name is the only candidate.
-    if candidate.is_none() && (!request.unresolved || request.current > 0) {
-        return ending::refuse(request, client, config);
+    if candidate.is_none() && (!case.request.unresolved || case.request.current > 0) {
+        return ending::refuse(case);
     }
-    match decision::decide(request, candidate, client, config) {
-        Ok(Step::Need(need)) => facts::need(need, request, client, config),
-        Ok(Step::Go(permitted)) => go(permitted, request, client, config),
+    match decision::decide(candidate, case) {
+        Ok(Step::Need(need)) => facts::need(need, case),
+        Ok(Step::Go(permitted)) => go(permitted, case),
         Err(rejected) => {
-            request.reject(rejected);
+            case.request.reject(rejected);
             Next::decide()
         }
     }
 }
 
 /// Begins to reach a candidate that is permitted.
-fn go(permitted: Permitted, request: &mut ClientRequest, client: SocketAddr, config: &Config) -> Next {
+fn go(permitted: Permitted, case: &mut Case<'_>) -> Next {
     let Permitted { path, rule, unverified, hooks } = permitted;
-    request.rule = rule;
-    let actions = permitted_once(unverified, hooks, request, client, config);
-    let reserved = decision::is_reserved(client, config);
-    let next = match (path, request.command) {
-        (Path::Upstream(servers), _) => upstream::begin(servers, request, config),
-        (Path::Direct(candidate, from), Command::Connect) => {
-            request.go_direct();
-            connect::dial(SocketAddr::new(candidate.address, request.port), from, reserved, config)
-        }
-        (Path::Direct(candidate, at), Command::Bind) => {
-            request.go_direct();
-            bind::listen(candidate.address, at, reserved, config)
-        }
+    case.request.rule = rule;
+    let actions = permitted_once(unverified, hooks, case);
+    if let Path::Direct(..) = path {
+        case.request.go_direct();
+    }
+    let next = match (path, case.request.command) {
+        (Path::Upstream(servers), _) => upstream::begin(servers, case),
+        (Path::Direct(candidate, from), Command::Connect) => connect::dial(candidate.address, from, case),
+        (Path::Direct(candidate, at), Command::Bind) => bind::listen(candidate.address, at, case),
     };
     next.after(actions)
 }
 
 /// What happens once for a request that is permitted, however many addresses its name has.
-fn permitted_once(
-    unverified: bool,
-    hooks: Vec<String>,
-    request: &mut ClientRequest,
-    client: SocketAddr,
-    config: &Config,
-) -> Vec<Action> {
-    if std::mem::replace(&mut request.hooks_run, true) {
+fn permitted_once(unverified: bool, hooks: Vec<String>, case: &mut Case<'_>) -> Vec<Action> {
+    if std::mem::replace(&mut case.request.hooks_run, true) {
         return Vec::new();
     }
     let mut actions = Vec::new();
     let mut all = Vec::new();
     if unverified {
-        actions.push(Record::Unverified(request.parties(client, config)).into());
-        all.extend(config.rules.no_identd().map(|template| template.text().to_owned()));
+        actions.push(Record::Unverified(case.parties()).into());
+        all.extend(case.config.rules.no_identd().map(|template| template.text().to_owned()));
     }
     all.extend(hooks);
-    actions.extend(all.into_iter().filter_map(|hook| request.run(hook, client, config)));
+    actions.extend(all.into_iter().filter_map(|hook| case.run(hook)));
     actions
 }

@@ -1,16 +1,11 @@
 //! What a client has asked for, and the facts about it so far.
 
-use crate::config::Config;
-use crate::hook_values::Values;
-use crate::record::{Failure, Parties};
+use crate::record::Failure;
 use crate::session::chain::Chain;
-use crate::session::event::{Action, Candidate};
-use crate::settings::{Commands, MissingNames};
+use crate::session::event::Candidate;
+use sockd_common::message;
 use sockd_common::message::request::Destination;
-use sockd_common::message::{self, ident::IdentUser};
-use sockd_policy::{
-    Command, DenyReason, FactState, Facts, HostName, Identity, Need, UserId, parse_destination,
-};
+use sockd_policy::{Command, DenyReason, HostName, Identity, Need, UserId, parse_destination};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The request and the facts gathered for it, for as long as the session is there.
@@ -171,69 +166,8 @@ impl ClientRequest {
         self.rare().rejected = Some(rejected);
     }
 
-    /// What is known so far. Names that could not be had are no names where the settings say so.
-    pub(super) fn facts(&self, config: &Config) -> Facts<'_> {
-        let unavailable = match config.settings.missing_names {
-            MissingNames::Refuse => FactState::Unavailable,
-            MissingNames::NoMatch => FactState::Known(&[][..]),
-        };
-        Facts {
-            source_names: match self.missing.source_names {
-                true => unavailable,
-                false => self.source_names.as_deref().into(),
-            },
-            destination_names: match self.missing.destination_names {
-                true => unavailable,
-                false => self.destination_names.as_deref().into(),
-            },
-            identity: match self.missing.identity {
-                true => FactState::Unavailable,
-                false => self.identity.as_ref().into(),
-            },
-        }
-    }
-
-    /// As records have it.
-    pub(super) fn parties(&self, client: SocketAddr, config: &Config) -> Parties {
-        let anybody = self.candidates.first().filter(|first| first.address.is_unspecified()).copied();
-        let tried = anybody.or(self.candidate()).or(self.candidates.last().copied());
-        Parties {
-            command: self.command,
-            client,
-            client_name: first(&self.source_names).cloned(),
-            claimed_user: self.user.clone(),
-            verified_user: self.verified_user().cloned(),
-            destination: tried.map(|tried| tried.address),
-            destination_name: first(&self.destination_names).cloned(),
-            port: self.port,
-            service: config.services.name_of(self.port).map(Into::into),
-            peer_port: self.peer_port,
-            upstream: self.upstream(),
-            rule: Some(self.rule).filter(|rule| *rule != 0),
-        }
-    }
-
-    /// Runs a command of the rules, where commands are run.
-    pub(super) fn run(&self, hook: String, client: SocketAddr, config: &Config) -> Option<Action> {
-        if config.settings.commands == Commands::Off {
-            return None;
-        }
-        let name = |names| first(names).map(|name| name.as_str().to_owned());
-        let values = Values {
-            source_name: name(&self.source_names),
-            source: client.ip(),
-            command: self.command(),
-            service: config.services.name_of(self.port).map(Into::into),
-            port: self.port,
-            ident_user: self.verified_user().and_then(|user| IdentUser::new(user.as_bytes())),
-            user: message::UserId::new(self.user.as_bytes())?,
-            destination_name: name(&self.destination_names),
-            destination: self.target(),
-        };
-        Some(Action::Run(hook, Box::new(values)))
-    }
-
-    fn verified_user(&self) -> Option<&UserId> {
+    /// The user that identd has named.
+    pub(super) fn verified_user(&self) -> Option<&UserId> {
         match self.identity.as_ref()? {
             Identity::Known(user) => Some(user),
             Identity::Unknown => None,
@@ -243,10 +177,6 @@ impl ClientRequest {
 
 fn is_about_identity(why: DenyReason) -> bool {
     matches!(why, DenyReason::NoIdentd | DenyReason::BadIdentity | DenyReason::Unavailable(Need::Identity))
-}
-
-fn first(names: &Option<Box<[HostName]>>) -> Option<&HostName> {
-    names.as_ref()?.first()
 }
 
 #[cfg(test)]

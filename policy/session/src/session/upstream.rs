@@ -3,13 +3,12 @@
 //! The monitor dials, and an upstream worker asks for what stands in [`request_for`]: composed from the monitor's own
 //! facts, never from what a worker says later.
 
-use crate::config::Config;
 use crate::record::{FailedCall, Failure, UpstreamFailure};
+use crate::session::case::Case;
 use crate::session::chain::{Chain, Step};
 use crate::session::event::{Action, Candidate, Fact};
 use crate::session::next::Next;
 use crate::session::phase::Phase;
-use crate::session::request::ClientRequest;
 use crate::session::{bind, connect, facts};
 use crate::settings::seconds;
 use sockd_common::message::request::{Destination, RefusalReason, Request};
@@ -23,30 +22,32 @@ use std::net::{IpAddr, SocketAddr};
 const NO_IPV6: FailedCall = FailedCall { call: "connect", errno: Errno(97) };
 
 /// Begins with the first server.
-pub(super) fn begin(servers: Vec<Server>, request: &mut ClientRequest, config: &Config) -> Next {
-    *request.chain() = Chain::new(servers);
-    match request.target() {
+pub(super) fn begin(servers: Vec<Server>, case: &mut Case<'_>) -> Next {
+    *case.request.chain() = Chain::new(servers);
+    match case.request.target() {
         IpAddr::V6(_) => Next::failed(Failure::Call(NO_IPV6)),
-        IpAddr::V4(_) => next_server(request, config),
+        IpAddr::V4(_) => next_server(case),
     }
 }
 
-fn next_server(request: &mut ClientRequest, config: &Config) -> Next {
+fn next_server(case: &mut Case<'_>) -> Next {
     loop {
-        match request.chain().step(config) {
+        match case.request.chain().step(case.config) {
             Step::Dial(to, from) => {
-                let limit = Action::Deadline(Some(seconds(config.settings.connect_limit)));
+                let limit = Action::Deadline(Some(seconds(case.config.settings.connect_limit)));
                 return Next::phase(
                     Phase::DiallingUpstream,
                     vec![limit, Action::Dial { to, from, reserved: false }],
                 );
             }
             Step::Classify(address, port) => {
-                return facts::ask(Fact::UpstreamKinds, Action::Classify(vec![address], port), config);
+                return facts::ask(Fact::UpstreamKinds, Action::Classify(vec![address], port), case);
             }
             Step::Resolve(name) => match Name::new(name.as_str().as_bytes()).map(Query::Addresses) {
-                Some(query) => return facts::ask(Fact::UpstreamAddresses, Action::Resolve(query), config),
-                None => request.chain().unresolved(),
+                Some(query) => {
+                    return facts::ask(Fact::UpstreamAddresses, Action::Resolve(query), case);
+                }
+                None => case.request.chain().unresolved(),
             },
             Step::Fail(why) => return Next::failed(why),
         }
@@ -54,78 +55,72 @@ fn next_server(request: &mut ClientRequest, config: &Config) -> Next {
 }
 
 /// The resolver has told the addresses of a server.
-pub(super) fn addresses(answer: Answer, request: &mut ClientRequest, config: &Config) -> Next {
+pub(super) fn addresses(answer: Answer, case: &mut Case<'_>) -> Next {
     match answer {
         Answer::Addresses(addresses) => {
             let addresses = addresses.into_vec().into_iter().map(canonical).collect();
-            let port = request.chain().port(config);
-            facts::ask(Fact::UpstreamKinds, Action::Classify(addresses, port), config)
+            let port = case.request.chain().port(case.config);
+            facts::ask(Fact::UpstreamKinds, Action::Classify(addresses, port), case)
         }
-        _ => late(request, config),
+        _ => late(case),
     }
 }
 
 /// A server's address was not found in time.
-pub(super) fn late(request: &mut ClientRequest, config: &Config) -> Next {
-    request.chain().unresolved();
-    next_server(request, config)
+pub(super) fn late(case: &mut Case<'_>) -> Next {
+    case.request.chain().unresolved();
+    next_server(case)
 }
 
 /// It is known what the addresses of a server are to this host.
-pub(super) fn kinds(candidates: Vec<Candidate>, request: &mut ClientRequest, config: &Config) -> Next {
-    request.chain().classified(candidates, config);
-    next_server(request, config)
+pub(super) fn kinds(candidates: Vec<Candidate>, case: &mut Case<'_>) -> Next {
+    case.request.chain().classified(candidates, case.config);
+    next_server(case)
 }
 
 /// The connection to a server stands: it is asked.
-pub(super) fn dialled(request: &ClientRequest, config: &Config) -> Next {
-    let (Some(next), Some(asked)) = (request.upstream(), request_for(request, config)) else {
+pub(super) fn dialled(case: &Case<'_>) -> Next {
+    let (Some(next), Some(asked)) = (case.request.upstream(), request_for(case)) else {
         return Next::refuse(Failure::Upstream(UpstreamFailure::NotAsked));
     };
     Next::phase(
         Phase::AskingUpstream,
         vec![
             Action::Remember { next, reachable: true },
-            Action::Deadline(Some(seconds(config.settings.connect_limit))),
+            Action::Deadline(Some(seconds(case.config.settings.connect_limit))),
             Action::AskUpstream(next, Box::new(asked)),
         ],
     )
 }
 
 /// A server cannot be reached; the others may be.
-pub(super) fn unreached(why: Failure, request: &mut ClientRequest, config: &Config) -> Next {
-    let unreachable = request.chain().unreached(why);
+pub(super) fn unreached(why: Failure, case: &mut Case<'_>) -> Next {
+    let unreachable = case.request.chain().unreached(why);
     let remember = unreachable.map(|next| Action::Remember { next, reachable: false });
-    next_server(request, config).after(remember.into_iter().collect())
+    next_server(case).after(remember.into_iter().collect())
 }
 
-fn request_for(request: &ClientRequest, config: &Config) -> Option<Request> {
-    let user = config.settings.upstream_user.as_deref().map_or(request.user.as_bytes(), str::as_bytes);
-    let name = || Name::new(request.destination_names.as_ref()?.first()?.as_str().as_bytes());
+fn request_for(case: &Case<'_>) -> Option<Request> {
+    let user =
+        case.config.settings.upstream_user.as_deref().map_or(case.request.user.as_bytes(), str::as_bytes);
+    let name = || Name::new(case.request.destination_names.as_ref()?.first()?.as_str().as_bytes());
     Some(Request {
         version: 4,
-        command: request.command(),
-        destination: match request.candidate() {
+        command: case.request.command(),
+        destination: match case.request.candidate() {
             Some(candidate) => Destination::Address(candidate.address),
             None => Destination::Name(name()?),
         },
-        port: request.port,
+        port: case.request.port,
         user: UserId::new(user)?,
     })
 }
 
 /// The server has replied to the request, or will not.
-pub(super) fn replied(
-    reply: NextReply,
-    request: &ClientRequest,
-    client: SocketAddr,
-    config: &Config,
-) -> Next {
-    match (reply, request.command) {
-        (NextReply::Granted(bound), Command::Connect) => {
-            connect::connected(bound.into(), request, client, config)
-        }
-        (NextReply::Granted(bound), Command::Bind) => listening(bound.into(), request, config),
+pub(super) fn replied(reply: NextReply, case: &Case<'_>) -> Next {
+    match (reply, case.request.command) {
+        (NextReply::Granted(bound), Command::Connect) => connect::connected(bound.into(), case),
+        (NextReply::Granted(bound), Command::Bind) => listening(bound.into(), case),
         (NextReply::Refused(why), Command::Connect) if !is_about_identd(why) => {
             // To the next address of the same name it may say something else.
             Next::failed(Failure::Upstream(UpstreamFailure::Refused(why)))
@@ -136,31 +131,26 @@ pub(super) fn replied(
 
 /// The server has said who has come to it for a BIND. Who is expected was decided here, unless only the server knows
 /// the addresses of the name.
-pub(super) fn met(
-    reply: NextReply,
-    request: &mut ClientRequest,
-    client: SocketAddr,
-    config: &Config,
-) -> Next {
+pub(super) fn met(reply: NextReply, case: &mut Case<'_>) -> Next {
     let NextReply::Granted(peer) = reply else { return not_granted(reply) };
-    let expected = match request.unresolved {
-        true => Some(request.current),
-        false => bind::expects(IpAddr::V4(*peer.ip()), request, client, config),
+    let expected = match case.request.unresolved {
+        true => Some(case.request.current),
+        false => bind::expects(IpAddr::V4(*peer.ip()), case),
     };
     match expected {
-        Some(place) => bind::met(peer.into(), place, request, client, config),
+        Some(place) => bind::met(peer.into(), place, case),
         None => Next::refuse(Failure::Upstream(UpstreamFailure::WrongPeer(peer.into()))),
     }
 }
 
 /// The server listens for the peer of a BIND. A server that does not say where means its own address, as its client
 /// knows it; told to our client, that would be ours.
-fn listening(bound: SocketAddr, request: &ClientRequest, config: &Config) -> Next {
-    let bound = match request.upstream().filter(|_| bound.ip().is_unspecified()) {
+fn listening(bound: SocketAddr, case: &Case<'_>) -> Next {
+    let bound = match case.request.upstream().filter(|_| bound.ip().is_unspecified()) {
         Some(upstream) => SocketAddr::new(upstream.ip(), bound.port()),
         None => bound,
     };
-    let limit = Action::Deadline(Some(seconds(config.settings.bind_limit)));
+    let limit = Action::Deadline(Some(seconds(case.config.settings.bind_limit)));
     Next::phase(Phase::AwaitingUpstreamPeer, vec![limit, Action::Announce(bound)])
 }
 

@@ -1,0 +1,94 @@
+//! A request with whom it is from, and what it is decided by.
+
+use crate::config::{Config, RESERVED};
+use crate::hook_values::Values;
+use crate::record::Parties;
+use crate::session::event::Action;
+use crate::session::request::ClientRequest;
+use crate::settings::{Commands, MissingNames};
+use sockd_common::message::UserId;
+use sockd_common::message::ident::IdentUser;
+use sockd_policy::{FactState, Facts, HostName};
+use std::net::SocketAddr;
+
+/// A request with whom it is from, and what it is decided by.
+#[derive(Debug)]
+pub(super) struct Case<'a> {
+    pub(super) request: &'a mut ClientRequest,
+    pub(super) client: SocketAddr,
+    pub(super) config: &'a Config,
+}
+
+impl Case<'_> {
+    /// Whether the client's own port says that root at its host, or somebody trusted by root, has opened it, and the
+    /// settings give something for that (Rrcmd).
+    pub(super) fn is_reserved(&self) -> bool {
+        self.config.settings.privileged_ports && RESERVED.contains(&self.client.port())
+    }
+
+    /// What is known so far. Names that could not be had are no names where the settings say so.
+    pub(super) fn facts(&self) -> Facts<'_> {
+        let unavailable = match self.config.settings.missing_names {
+            MissingNames::Refuse => FactState::Unavailable,
+            MissingNames::NoMatch => FactState::Known(&[][..]),
+        };
+        Facts {
+            source_names: match self.request.missing.source_names {
+                true => unavailable,
+                false => self.request.source_names.as_deref().into(),
+            },
+            destination_names: match self.request.missing.destination_names {
+                true => unavailable,
+                false => self.request.destination_names.as_deref().into(),
+            },
+            identity: match self.request.missing.identity {
+                true => FactState::Unavailable,
+                false => self.request.identity.as_ref().into(),
+            },
+        }
+    }
+
+    /// As records have it.
+    pub(super) fn parties(&self) -> Parties {
+        let anybody = self.request.candidates.first().filter(|first| first.address.is_unspecified()).copied();
+        let tried = anybody.or(self.request.candidate()).or(self.request.candidates.last().copied());
+        Parties {
+            command: self.request.command,
+            client: self.client,
+            client_name: first(&self.request.source_names).cloned(),
+            claimed_user: self.request.user.clone(),
+            verified_user: self.request.verified_user().cloned(),
+            destination: tried.map(|tried| tried.address),
+            destination_name: first(&self.request.destination_names).cloned(),
+            port: self.request.port,
+            service: self.config.services.name_of(self.request.port).map(Into::into),
+            peer_port: self.request.peer_port,
+            upstream: self.request.upstream(),
+            rule: Some(self.request.rule).filter(|rule| *rule != 0),
+        }
+    }
+
+    /// Runs a command of the rules, where commands are run.
+    pub(super) fn run(&self, hook: String) -> Option<Action> {
+        if self.config.settings.commands == Commands::Off {
+            return None;
+        }
+        let name = |names| first(names).map(|name| name.as_str().to_owned());
+        let values = Values {
+            source_name: name(&self.request.source_names),
+            source: self.client.ip(),
+            command: self.request.command(),
+            service: self.config.services.name_of(self.request.port).map(Into::into),
+            port: self.request.port,
+            ident_user: self.request.verified_user().and_then(|user| IdentUser::new(user.as_bytes())),
+            user: UserId::new(self.request.user.as_bytes())?,
+            destination_name: name(&self.request.destination_names),
+            destination: self.request.target(),
+        };
+        Some(Action::Run(hook, Box::new(values)))
+    }
+}
+
+fn first(names: &Option<Box<[HostName]>>) -> Option<&HostName> {
+    names.as_ref()?.first()
+}
