@@ -3,35 +3,22 @@
 use sockd_common::message::Errno;
 use std::borrow::Cow;
 
-/// What calls on sockets can fail with.
+/// What calls on sockets fail with.
 pub const TEXTS: &[(Errno, &str)] = &[
     (Errno(1), "Operation not permitted"),
     (Errno(2), "No such file or directory"),
-    (Errno(4), "Interrupted system call"),
-    (Errno(5), "I/O error"),
-    (Errno(6), "No such device or address"),
     (Errno(9), "Bad file number"),
     (Errno(11), "Try again"),
     (Errno(12), "Out of memory"),
     (Errno(13), "Permission denied"),
-    (Errno(14), "Bad address"),
-    (Errno(16), "Device or resource busy"),
-    (Errno(17), "File exists"),
     (Errno(19), "No such device"),
-    (Errno(20), "Not a directory"),
     (Errno(22), "Invalid argument"),
     (Errno(23), "File table overflow"),
     (Errno(24), "Too many open files"),
     (Errno(28), "No space left on device"),
     (Errno(32), "Broken pipe"),
-    (Errno(62), "Timer expired"),
     (Errno(64), "Machine is not on the network"),
-    (Errno(67), "Link has been severed"),
-    (Errno(70), "Communication error on send"),
     (Errno(71), "Protocol error"),
-    (Errno(74), "Not a data message"),
-    (Errno(75), "Value too large for defined data type"),
-    (Errno(85), "Interrupted system call should be restarted"),
     (Errno(88), "Socket operation on non-socket"),
     (Errno(89), "Destination address required"),
     (Errno(90), "Message too long"),
@@ -58,12 +45,6 @@ pub const TEXTS: &[(Errno, &str)] = &[
     (Errno(111), "Connection refused"),
     (Errno(112), "Host is down"),
     (Errno(113), "No route to host"),
-    (Errno(114), "Operation already in progress"),
-    (Errno(115), "Operation now in progress"),
-    (Errno(116), "Stale file handle"),
-    (Errno(121), "Remote I/O error"),
-    (Errno(122), "Quota exceeded"),
-    (Errno(125), "Operation canceled"),
 ];
 
 /// The words for a number, or the number where there are none.
