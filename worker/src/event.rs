@@ -1,4 +1,4 @@
-//! epoll(7): what every role waits with.
+//! epoll(7), with which most roles wait.
 
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
@@ -7,24 +7,24 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-/// A set of descriptors to wait for. Made before the lockdown: no profile has a call to make another.
+/// A set of descriptors to wait for. It is made before the lockdown, since no profile has a call to make one.
 #[derive(Debug)]
 pub struct Epoll {
     descriptor: OwnedFd,
 }
 
 impl Epoll {
-    /// An empty set.
+    /// Makes an empty set.
     pub fn new() -> Result<Self, Errno> {
         Ok(Self { descriptor: epoll::create(CreateFlags::CLOEXEC)? })
     }
 
-    /// Watches `source`; `token` comes back with its events. Closing the descriptor ends the watch.
+    /// Watches `source`, whose events carry `token`. Closing the descriptor ends the watch.
     pub fn add(&self, source: impl AsFd, token: u64, flags: EventFlags) -> Result<(), Errno> {
         epoll::add(&self.descriptor, source, EventData::new_u64(token), flags)
     }
 
-    /// Watches `source` for other events from now on; what is ready already is reported again.
+    /// Watches `source` for other events from now on. Whatever is ready is reported again.
     pub fn change(&self, source: impl AsFd, token: u64, flags: EventFlags) -> Result<(), Errno> {
         epoll::modify(&self.descriptor, source, EventData::new_u64(token), flags)
     }
@@ -34,8 +34,8 @@ impl Epoll {
         epoll::delete(&self.descriptor, source)
     }
 
-    /// Waits until something is ready, at most `timeout` (whole milliseconds) where there is one, and puts as many
-    /// events into `events` as it has room for.
+    /// Waits until something is ready, but no longer than `timeout` (in whole milliseconds), and fills `events` as
+    /// far as it has room.
     pub fn wait(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> Result<(), Errno> {
         events.clear();
         let timeout = timeout.map(|timeout| Timespec {

@@ -21,7 +21,7 @@ pub mod socks;
 mod sys;
 pub mod upstream;
 
-/// How a worker ends; the monitor reads it from the exit status (numbers from sysexits.h).
+/// How a worker ends. The monitor reads it from the exit status (numbers from sysexits.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// The monitor has closed the channel: the ordinary end.
@@ -30,7 +30,7 @@ pub enum Ending {
     Usage,
     /// The program has a fault of its own.
     Panic,
-    /// A lock could not be put on, or the system refused something that the worker cannot do without.
+    /// A lock could not be put on, or the system refused something that the worker needs.
     System,
     /// There is no channel, or the monitor did not keep to the protocol.
     Protocol,

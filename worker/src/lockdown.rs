@@ -1,7 +1,7 @@
-//! The worker locks itself down, before it reads a byte from its channel.
+//! The locks that a worker puts on itself before it reads a byte from its channel.
 //!
-//! User, groups and namespaces were set before this program was executed; what can be checked of them is checked
-//! here, everything else is put on from top to bottom.
+//! The spawner has set user, groups and namespaces before it executed this program. The worker checks what it can of
+//! them, and puts on everything else from top to bottom.
 
 use crate::Ending;
 use sockd_common::message::session::FIRST_PIPE_FD;
@@ -12,7 +12,7 @@ use sockd_lockdown::{
 };
 use std::os::fd::OwnedFd;
 
-/// A worker's memory: far more than its sessions need, far less than the machine has. In bytes.
+/// The memory that a worker may have, in bytes: far more than its sessions need, far less than the machine has.
 const MEMORY: u64 = 512 << 20;
 
 /// Ends the process with [`Ending::Panic`] on any panic, through exit_group(2) alone, which every profile allows.
@@ -25,15 +25,15 @@ pub fn die_quietly_on_panic() {
 pub struct Inherited {
     /// The channel to the monitor.
     pub channel: OwnedFd,
-    /// Pipes by their ends, for reading and for writing; fewer where the system had no more.
+    /// Pipes, by their ends for reading and for writing. There are fewer if the system had no more.
     pub pipes: Vec<(OwnedFd, OwnedFd)>,
 }
 
 impl Inherited {
-    /// Takes them over, with so many pipes at most. Whatever else the parent left open is closed. None where there is no
-    /// channel.
+    /// Takes them over, with at most `pipes` pipes, and closes whatever else the parent has left open. `None` if
+    /// there is no channel.
     ///
-    /// Called once, before anything is opened.
+    /// The program calls this once, before it opens anything.
     pub fn take(pipes: usize) -> Option<Self> {
         let pipes = i32::try_from(pipes).ok()?;
         let last = FIRST_PIPE_FD.checked_add(pipes.checked_mul(2)?)?;
@@ -44,17 +44,18 @@ impl Inherited {
     }
 }
 
-/// Puts every lock on this process, the system call filter last, and says which hold.
+/// Puts every lock on this process, the system call filter last, and returns which of them hold.
 ///
-/// An error means that the worker must end; that the kernel lacks Landlock or PR_SET_MDWE is no error, the monitor
-/// decides whether that is enough.
+/// After an error the worker has to end. A kernel without Landlock or PR_SET_MDWE is no error: the monitor decides
+/// whether the other locks are enough.
 pub fn lock_down(profile: &[Row]) -> Result<LockdownReport, LockError> {
     let locks = lock_down_without_filter()?;
     install_filter(profile)?;
     Ok(locks)
 }
 
-/// Everything but the last lock. A worker has no use for this; the probe measures what each layer is good for.
+/// Puts on every lock but the last. A worker has no use for this; the probe measures with it what each layer is good
+/// for.
 pub fn lock_down_without_filter() -> Result<LockdownReport, LockError> {
     become_nobody_special()?;
     limit_resources()?;
@@ -71,7 +72,7 @@ pub fn lock_down_without_filter() -> Result<LockdownReport, LockError> {
     })
 }
 
-/// Root would be a mistake of the spawner; capabilities that an exec may have left are given up.
+/// Refuses to be root, which would be a mistake of the spawner, and gives up capabilities that an exec may have left.
 fn become_nobody_special() -> Result<(), LockError> {
     use rustix::process::{getegid, geteuid, getgid, getuid};
     if getuid().is_root() || geteuid().is_root() || getgid().is_root() || getegid().is_root() {
@@ -80,7 +81,7 @@ fn become_nobody_special() -> Result<(), LockError> {
     keep_only(&[]).map(drop)
 }
 
-/// Descriptors stay limited as the spawner has set it.
+/// Limits every resource but descriptors, which the spawner has limited.
 fn limit_resources() -> Result<(), LockError> {
     for resource in [
         Resource::Core,

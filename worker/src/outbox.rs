@@ -1,4 +1,4 @@
-//! A worker's messages to the monitor, in their order, for as long as the monitor does not read them.
+//! A worker's messages to the monitor. They wait here, in their order, until the monitor reads them.
 
 use crate::Ending;
 use rustix::io::Errno;
@@ -69,6 +69,6 @@ impl<Out, In> AsFd for Outbox<Out, In> {
 pub struct Incoming<In> {
     /// The message.
     pub message: In,
-    /// Its descriptor. A message of a kind that carries one is without it where the kernel had no room.
+    /// Its descriptor. `None` in a message of a kind that carries one means that the kernel had no room for it.
     pub descriptor: Option<OwnedFd>,
 }

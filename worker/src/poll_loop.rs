@@ -1,4 +1,4 @@
-//! What the ident and the upstream worker have in common: few sockets, a short answer on each.
+//! How the ident and the upstream worker wait. Both have few sockets, and a short answer comes on each.
 
 use crate::Ending;
 use crate::outbox::Outbox;
@@ -9,14 +9,14 @@ use sockd_common::message::{Id, Message};
 use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
 
-/// What has something to say.
+/// What is ready to be read.
 pub(crate) struct Ready {
     pub(crate) channel: bool,
     pub(crate) queries: Vec<Id>,
 }
 
-/// Waits with poll(2), which needs nothing set up before: one call less in the profile than epoll(7), and the
-/// sockets are few.
+/// Waits with poll(2). The sockets are few, and the profile has one call less than with epoll(7), as nothing is set
+/// up before.
 pub(crate) fn wait<'a, Out: Message, In: Message>(
     outbox: &Outbox<Out, In>,
     sockets: impl Iterator<Item = (Id, &'a OwnedFd)>,
@@ -38,7 +38,7 @@ pub(crate) fn wait<'a, Out: Message, In: Message>(
     Ok(Ready { channel, queries })
 }
 
-/// recv(2) by the call that the channel needs anyway.
+/// Receives with the call that the channel needs anyway.
 pub(crate) fn receive<'b>(socket: &OwnedFd, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
     let mut parts = [IoSliceMut::new(buffer)];
     let length = recvmsg(socket, &mut parts, &mut RecvAncillaryBuffer::default(), RecvFlags::DONTWAIT)?.bytes;

@@ -1,6 +1,7 @@
-//! The probe worker: behind the very locks of a session worker it tries what they forbid, for `sockd -ver`.
+//! The probe worker, for `sockd -ver`: it tries what the locks of a session worker forbid, from behind these very
+//! locks.
 //!
-//! Each act would do no harm if it succeeded, and none should be survived: the filter kills.
+//! No act would do harm if it succeeded, and the worker should survive none: the filter kills.
 
 use crate::Ending;
 use crate::lockdown::{Inherited, lock_down};
@@ -18,7 +19,7 @@ use std::process::Command;
 /// Tries one act after the other, as told.
 pub fn run(inherited: Inherited, profile: &[Row]) -> Ending {
     let monitor = WorkerEnd::<FromProbe, ToProbe>::new(inherited.channel);
-    // Waited for in the two calls that a session worker has for it.
+    // A session worker has these two calls to wait.
     let Ok(epoll) = crate::event::Epoll::new() else { return Ending::System };
     let Ok(locks) = lock_down(profile) else { return Ending::System };
     let watched = epoll.add(&monitor, 0, EventFlags::IN);

@@ -1,6 +1,6 @@
-//! What each role may ask of the kernel: one row for each system call, with its conditions and the reason.
+//! The system calls of each role: one row for each call, with its conditions and the reason.
 //!
-//! Anything else ends the worker. No role has a call that makes, connects, binds, listens on or reconfigures a
+//! Any other call ends the worker. No role has a call that makes, connects, binds, listens on or reconfigures a
 //! socket, opens a file, starts a program or a thread, or sends a descriptor: a connected socket that was handed to
 //! a worker can do nothing but carry bytes to and from that peer.
 
@@ -66,8 +66,8 @@ pub const PROFILE_IDENT: &[Row] = &[
     end(rare("idle for longer than worker_idle")),
 ];
 
-/// The upstream worker's calls: the same as the ident worker's, and for the same reasons. What a next server sends
-/// behind its reply must stay in the socket, which is why the reply is received with a buffer of its exact length.
+/// The upstream worker's calls, which are those of the ident worker for the same reasons. The worker receives a reply
+/// with a buffer of its exact length: what the next server sends behind it must stay in the socket.
 pub const PROFILE_UPSTREAM: &[Row] = &[
     row!(SYS_ppoll, Args(&[null(3)]), "wait for channel and next servers; no signal mask"),
     row!(SYS_recvmsg, Args(&[flags(2, CHANNEL_FLAGS)]), "messages and sockets from the monitor; replies"),
@@ -110,7 +110,7 @@ pub const PROFILE_RESOLVER: &[Row] = &[
     end(rare("only with the daemon, whose end is quicker")),
 ];
 
-// Occasions of calls that are rarely made.
+// The occasions of rare calls.
 const MANY: Option<&str> = rare("many sessions at once");
 const LARGE: Option<&str> = rare("a large hosts file");
 

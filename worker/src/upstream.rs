@@ -1,9 +1,9 @@
-//! The upstream worker: asks the SOCKS server at one address (SOCKS4, 4A) over the sockets that the monitor connects to
-//! it.
+//! The upstream worker asks the SOCKS server at one address (SOCKS4, 4A), over sockets that the monitor has
+//! connected.
 //!
-//! It is not the session worker that does this: one that has been taken over could ask the next server for a
-//! destination that the rules forbid. What this worker asks for is the monitor's word, and all that it gives back is
-//! a reply of eight bytes; what the next server sends behind them stays in the socket, for the client.
+//! The session worker does not do this itself: one that has been taken over could ask the next server for a
+//! destination that the rules forbid. The monitor says what this worker asks for, and the worker returns a reply of
+//! eight bytes. Whatever the next server sends behind them stays in the socket, for the client.
 
 use crate::Ending;
 use crate::lockdown::{self, Inherited};
@@ -19,7 +19,7 @@ use sockd_lockdown::Row;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
-/// More queries than these at a time are not asked.
+/// The worker asks this many queries at a time, and cancels further ones.
 pub const MAX_QUERIES: usize = 4096;
 
 /// Serves the channel until the monitor closes it.
@@ -43,7 +43,7 @@ struct Upstream {
 /// A query on its way.
 struct Query {
     socket: OwnedFd,
-    /// Replies that are still to come: two to a BIND.
+    /// Replies that are still to come; a BIND has two.
     replies: u8,
     /// The reply as far as it has come.
     reply: [u8; 8],
@@ -85,7 +85,7 @@ impl Upstream {
 
     fn ask(&mut self, id: Id, request: &Request, socket: OwnedFd) {
         let bytes = v4::request(request).unwrap_or_default();
-        // A request is far smaller than the buffer of a new socket, so that what does not go out whole has failed.
+        // A request is far smaller than the buffer of a new socket: if it does not go out whole, sending has failed.
         let sent = send(&socket, &bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         let replies = if request.command == Command::Bind { 2 } else { 1 };
         self.queries.insert(id, Query { socket, replies, reply: [0; 8], length: 0 });
@@ -98,7 +98,7 @@ impl Upstream {
 
     fn on_reply(&mut self, id: Id) {
         let Some(query) = self.queries.get_mut(&id) else { return };
-        // Exactly what is missing of the reply, and not a byte of what may follow.
+        // The buffer takes exactly what is missing of the reply, and not a byte of what may follow.
         let rest = query.reply.get_mut(query.length..).unwrap_or_default();
         let missing = rest.len();
         match poll_loop::receive(&query.socket, rest) {

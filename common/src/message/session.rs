@@ -23,8 +23,8 @@ use super::{Errno, Id, LockdownReport, Message};
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
-/// A session worker is started with so many pipes, which it cannot make: their ends, for reading and for writing in turn,
-/// are its descriptors from [`FIRST_PIPE_FD`] on.
+/// A session worker is started with this many pipes, which it cannot make: their ends, for reading and for writing in
+/// turn, are its descriptors from [`FIRST_PIPE_FD`] on.
 pub const PIPES: usize = 8;
 
 /// The descriptor behind the channel.

@@ -1,4 +1,4 @@
-//! The ident worker: asks the identd of one client host (RFC 1413) over the sockets that the monitor connects to it.
+//! The ident worker asks the identd of one client host (RFC 1413), over sockets that the monitor has connected.
 
 pub mod reply;
 
@@ -15,7 +15,7 @@ use sockd_lockdown::Row;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
-/// More queries than these at a time are answered with nothing.
+/// The worker asks this many queries at a time, and answers further ones with no user.
 pub const MAX_QUERIES: usize = 1024;
 
 /// Serves the channel until the monitor closes it.
@@ -79,7 +79,7 @@ impl Ident {
 
     fn ask(&mut self, id: Id, ports: Ports, socket: OwnedFd) {
         let query = reply::query(ports);
-        // A query is far smaller than the buffer of a new socket, so that what does not go out whole has failed.
+        // A query is far smaller than the buffer of a new socket: if it does not go out whole, sending has failed.
         let sent = send(&socket, query.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         self.queries.insert(id, Query { socket, ports, reply: Vec::new() });
         if sent != Ok(query.len()) {

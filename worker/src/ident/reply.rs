@@ -8,9 +8,9 @@ pub const MAX_REPLY: usize = 1000;
 /// The ports of the connection that is asked about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ports {
-    /// At the client, where identd runs.
+    /// The port at the client, where identd runs.
     pub client: u16,
-    /// At the proxy.
+    /// The port at the proxy.
     pub server: u16,
 }
 
@@ -19,7 +19,7 @@ pub struct Ports {
 pub enum Progress {
     /// More has to come.
     Begun,
-    /// It is over, and names a user or none.
+    /// It is over, and names a user or nobody.
     Over(Option<IdentUser>),
 }
 
@@ -28,7 +28,7 @@ pub fn query(ports: Ports) -> String {
     format!("{} , {}\r\n", ports.client, ports.server)
 }
 
-/// Judges the beginning of a reply that may not have ended.
+/// Looks whether a reply has ended, of which these octets are the beginning.
 pub fn progress(received: &[u8], ports: Ports) -> Progress {
     match received.contains(&b'\n') {
         false if received.len() < MAX_REPLY => Progress::Begun,
@@ -36,11 +36,11 @@ pub fn progress(received: &[u8], ports: Ports) -> Progress {
     }
 }
 
-/// The user that a reply names, which is everything up to the first LF or to the end.
+/// Returns the user that a reply names. The reply ends at the first LF or at the end of `octets`.
 ///
-/// Only `USERID` names a user, for our pair of ports, on an operating system: `OTHER` says that the id is none that
-/// the host knows (RFC 1413, section 4). Blanks before the user id belong to the form in which every identd writes
-/// it; those behind are its own.
+/// Only `USERID` with our pair of ports and an operating system names a user: `OTHER` says that the host does not
+/// know the id (RFC 1413, section 4). Every identd writes blanks before the user id, which do not belong to it.
+/// Blanks behind it do.
 pub fn parse_reply(received: &[u8], ports: Ports) -> Option<IdentUser> {
     let line = received.split(|&octet| octet == b'\n').next()?;
     if line.len() >= MAX_REPLY {
@@ -67,7 +67,7 @@ fn parse_ports(pair: &[u8]) -> Option<Ports> {
     }
 }
 
-/// Digits only: `parse` would take a `+` as well.
+/// Reads digits only, where `parse` would accept a `+` as well.
 fn parse_port(digits: &[u8]) -> Option<u16> {
     let digits = digits.iter().all(u8::is_ascii_digit).then_some(digits)?;
     str::from_utf8(digits).ok()?.parse().ok()

@@ -1,16 +1,16 @@
-//! The relay: bytes from one socket to another, in each direction on its own.
+//! The relay moves bytes from one socket to another, in each direction on its own.
 //!
-//! Both sockets are watched edge-triggered, so a [`Flow`] remembers what its ends are ready for. It moves bytes in
-//! one of two ways. Small amounts are copied through one buffer that all relays of a worker share; bulk is spliced
-//! from socket to pipe to socket and, while pipes are to be had, never enters the worker's memory. With
-//! [`RelayMode::Splice`] everything is spliced while pipes are to be had, but for urgent bytes, which splice(2) does not
-//! pass. A flow holds a
-//! pipe or memory of its own only while its receiver does not take what was read: an idle relay has neither.
+//! Both sockets are watched edge-triggered, so that a [`Flow`] has to remember what its ends are ready for. It moves
+//! bytes in one of two ways. Small amounts are copied through one buffer that all relays of a worker share. Bulk is
+//! spliced from socket to pipe to socket while there is a pipe, and does not enter the worker's memory. With
+//! [`RelayMode::Splice`] everything is spliced while there is a pipe, except urgent bytes, which splice(2) does not
+//! pass. A flow holds a pipe or memory of its own only while its receiver does not take what was read: an idle relay
+//! has neither.
 //!
 //! A source that writes much in small pieces would cost a wake-up, a read and a write for each of them, here and at
 //! both peers. A flow that reads more than one piece in a millisecond, with nothing coming the other way, coalesces
-//! them: it is paced, which means that it reads again a millisecond later, and so on until there is nothing. An exchange
-//! of questions and answers never gets there.
+//! them: it is paced, which means that it reads again a millisecond later, and so on until there is nothing. An
+//! exchange of questions and answers never gets there.
 
 pub mod pipes;
 
@@ -25,16 +25,18 @@ use std::rc::Rc;
 /// The buffer for copying, in bytes. A read that fills it twice in a row is the sign of bulk.
 const BUFFER: usize = 64 << 10;
 
-/// As many flows may hold what a full buffer left over; further ones read as little at a time as this says. Together
-/// that stays below the limit of a worker's memory, whatever receivers do.
+/// This many flows may hold what is left of a full buffer.
 const MANY: usize = 4096;
+
+/// Further flows read no more than this at a time. So all of them stay below the limit of a worker's memory, whatever
+/// receivers do.
 const PIECE: usize = BUFFER / 64;
 
-/// What is allocated for the buffer: as much the allocator maps on its own (mallopt(3), M_MMAP_THRESHOLD), and pages of
-/// a mapping that no read has reached yet cost nothing.
+/// The size of the allocation for the buffer. The allocator gives one of this size a mapping of its own (mallopt(3),
+/// M_MMAP_THRESHOLD), and pages of a mapping that no read has reached cost nothing.
 const MAPPED: usize = 4 * BUFFER;
 
-/// A flow that coalesces small writes is bulk only from so many full reads on: splice(2) is slow with small pieces.
+/// A flow that coalesces small writes is bulk only from this many full reads on: splice(2) is slow with small pieces.
 const MUCH: u8 = 16;
 
 /// A splice of fewer bytes is the sign that bulk is over.
@@ -43,9 +45,11 @@ const LITTLE: usize = BUFFER / 4;
 /// Reads that one flow may do before the others have their turn.
 const TURN: u32 = 16;
 
-/// As many short reads within so many milliseconds are the sign of a stream of small writes: in one of them, two or
-/// more pieces would come together.
+/// This many short reads within [`WINDOW`] are the sign of a stream of small writes: in one of its milliseconds, two
+/// or more pieces would come together.
 const STREAM: u8 = 8;
+
+/// The time in which short reads are counted, in milliseconds.
 const WINDOW: u32 = 4;
 
 /// One direction of a relay.
@@ -57,9 +61,9 @@ pub struct Flow {
     pub source_ready: bool,
     /// The source has sent its FIN, perhaps behind bytes that have not been read yet.
     pub source_finished: bool,
-    /// And it is in no error: what a short read brings then is all there is.
+    /// The source has finished without an error: a short read then brings all there is.
     pub orderly: bool,
-    /// Urgent data (TCP URG) was seen: reads stop before it, so that a short read does not mean that all was read.
+    /// Urgent data (TCP URG) was seen. Reads stop before it, so that a short read does not mean that all was read.
     pub urgent: bool,
     /// The sink had no room.
     pub sink_full: bool,
@@ -69,7 +73,7 @@ pub struct Flow {
     /// The millisecond since which short reads are counted.
     counted_since: u32,
     short_reads: u8,
-    /// The source is looked at once in a millisecond, and not watched.
+    /// The source is read once in a millisecond, and not watched.
     pub coalescing: bool,
     /// Nothing is read before the next millisecond.
     pub paced: bool,
@@ -94,9 +98,9 @@ enum End {
 enum Held {
     #[default]
     Nothing,
-    /// In a pipe, this many.
+    /// This many bytes, in a pipe.
     Piped(Pipe, NonZeroU32),
-    /// In memory.
+    /// Bytes in memory.
     Copied(Box<Copied>),
 }
 
@@ -104,9 +108,9 @@ enum Held {
 #[derive(Debug)]
 struct Copied {
     bytes: Vec<u8>,
-    /// So many of them it has taken since.
+    /// How many of them it has taken since.
     taken: usize,
-    /// Counted as long as it is there.
+    /// Counts this copy as long as it is there.
     _counted: Rc<()>,
 }
 
@@ -137,14 +141,14 @@ pub enum Turn {
 pub struct Mover {
     mode: RelayMode,
     buffer: Box<[u8]>,
-    /// As many times there as flows hold copies, and once more.
+    /// Its strong count is the number of copies that flows hold, and one.
     copies: Rc<()>,
     /// The empty pipes.
     pub pipes: Pool,
 }
 
 impl Mover {
-    /// A mover with the pipes of its worker.
+    /// Makes a mover with the pipes of its worker.
     pub fn new(mode: RelayMode, pipes: Pool) -> Self {
         Self { mode, buffer: vec![0; MAPPED].into(), copies: Rc::default(), pipes }
     }
@@ -179,7 +183,7 @@ impl Mover {
         Ok(Turn::Again)
     }
 
-    /// Gives the sink what was read earlier, as far as it has room.
+    /// Gives the sink what was read before, as far as it has room.
     fn deliver(&mut self, flow: &mut Flow, sink: BorrowedFd<'_>) -> Result<(), Fault> {
         while !flow.sink_full {
             match std::mem::take(&mut flow.held) {
@@ -205,7 +209,7 @@ impl Mover {
         Ok(())
     }
 
-    /// A pipe where what comes next is to be spliced and there is one.
+    /// Returns a pipe if the next bytes are to be spliced and there is one.
     fn pipe_for(&mut self, flow: &mut Flow) -> Option<Pipe> {
         if flow.urgent || (self.mode == RelayMode::Adaptive && !flow.bulk) {
             return None;
@@ -241,7 +245,8 @@ impl Mover {
         Ok(())
     }
 
-    /// Reads into the shared buffer and gives it to the sink; what that does not take moves to memory of its own.
+    /// Reads into the shared buffer and gives the bytes to the sink. What the sink does not take moves to memory of
+    /// its own.
     fn copy(
         &mut self,
         flow: &mut Flow,
@@ -249,8 +254,8 @@ impl Mover {
         sink: BorrowedFd<'_>,
         now: u32,
     ) -> Result<(), Fault> {
-        // What this reads is the rest of the stream where it is short: known from before the read, as a FIN that
-        // comes after it may have bytes before it.
+        // A short read brings the rest of the stream if its end was known before: a FIN that comes after the read may
+        // have bytes before it.
         let ending = flow.source_finished && flow.orderly && !flow.urgent;
         let most = if Rc::strong_count(&self.copies) > MANY { PIECE } else { BUFFER };
         let buffer = self.buffer.get_mut(..most).unwrap_or_default();
@@ -272,8 +277,8 @@ impl Mover {
                 flow.full_reads = flow.full_reads.saturating_add(1);
                 flow.bulk = flow.full_reads >= if flow.coalescing { MUCH } else { 2 };
             }
-            // A short read has emptied the socket, and further data makes a new edge. A FIN that was seen earlier
-            // makes none, and neither does what stands behind urgent data: then reading goes on.
+            // A short read has emptied the socket, and further data makes a new edge. A FIN that was seen before
+            // makes none, and neither do bytes behind urgent data: then reading goes on.
             false => {
                 flow.full_reads = 0;
                 flow.source_ready = flow.source_finished || flow.urgent;
@@ -292,7 +297,7 @@ impl Mover {
         Ok(())
     }
 
-    /// A copy, or the end of this relay alone where there is no memory.
+    /// Copies `rest` to memory of its own. An error, for want of memory, ends this relay alone.
     fn copied(&self, rest: &[u8]) -> Result<Box<Copied>, Fault> {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(rest.len()).map_err(|_| Fault::NoRoom)?;
@@ -303,8 +308,8 @@ impl Mover {
 
 const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
-/// Accounts for what the sink took. Nothing taken means that it is full, and so does AGAIN; a part taken is found
-/// full at the next attempt.
+/// Counts what the sink took. It is full if it took nothing, or said AGAIN. If it took a part, the next attempt finds
+/// it full.
 fn taken(result: Result<usize, Errno>, flow: &mut Flow) -> Result<u32, Fault> {
     let taken = match result {
         Ok(taken) => taken,
@@ -317,8 +322,8 @@ fn taken(result: Result<usize, Errno>, flow: &mut Flow) -> Result<u32, Fault> {
 }
 
 impl Flow {
-    /// After a read that brought something: decides whether the next one is to wait. Urgent data and an end that
-    /// was announced do not.
+    /// Decides after a read that brought something whether the next one is to wait. Urgent data and an end that was
+    /// announced do not wait.
     fn has_read(&mut self, now: u32, short: bool) {
         if !short || now.wrapping_sub(self.counted_since) >= WINDOW {
             (self.counted_since, self.short_reads) = (now, 0);
@@ -329,7 +334,8 @@ impl Flow {
         self.paced = self.coalescing && short;
     }
 
-    /// After a read that brought nothing: from now on the source is watched, and a stream that has paused counts anew.
+    /// Takes note of a read that brought nothing. The source is watched from now on, and a stream that has paused
+    /// counts anew.
     fn has_nothing(&mut self) {
         if std::mem::take(&mut self.coalescing) {
             self.short_reads = 0;
@@ -337,7 +343,7 @@ impl Flow {
         self.source_ready = false;
     }
 
-    /// The other direction has moved something: this is an exchange and no stream, or no longer one.
+    /// Takes note that the other direction has moved something: this is an exchange, and no stream or no longer one.
     pub fn is_answered(&mut self) {
         (self.short_reads, self.coalescing) = (0, false);
     }
@@ -352,7 +358,7 @@ impl Flow {
         (self.awaited, self.paced, self.source_ready) = (false, false, true);
     }
 
-    /// True once, when the sink has every byte of an ended source: its stream is to be ended as well.
+    /// True once, when the sink has every byte of an ended source, so that its stream is to be ended as well.
     pub fn newly_done(&mut self) -> bool {
         let done = self.end == End::Read && matches!(self.held, Held::Nothing);
         if done {

@@ -13,19 +13,19 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 /// (pipe(7), /proc/sys/fs/pipe-user-pages-soft), and workers without ids of their own are one user.
 pub const IDLE: u32 = 4 << 10;
 
-/// What the first pipe holds while relays need it, and so what one splice may move. Smaller ones cost more system calls
-/// for the same bytes.
+/// What the first pipe holds while relays need it, and so what one splice may move. Smaller ones cost more system
+/// calls for the same bytes.
 const FIRST: u32 = 512 << 10;
 
 /// What the first pipe may come to hold, which is the most that any may (/proc/sys/fs/pipe-max-size). The same bytes
 /// cost a sixth less processor time.
 pub const LARGE: u32 = 1 << 20;
 
-/// As many full fills one after the other, with more there each time, are the sign of a sender that a larger pipe is
-/// worth it for.
+/// This many full fills one after the other, with more waiting each time, are the sign of a sender that deserves a
+/// larger pipe.
 const STREAK: u8 = 16;
 
-/// What each further pipe holds while relays need it: while receivers are slower than senders.
+/// What each further pipe holds while relays need it, which is while receivers are slower than senders.
 pub const FURTHER: u32 = 256 << 10;
 
 /// A pipe of which both ends are in this worker.
@@ -39,18 +39,18 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// Moves bytes from a socket into this pipe: how many, 0 at the end of the stream. With an empty pipe AGAIN
-    /// means that the socket has none, or that the next one is urgent (which splice does not pass).
+    /// Moves bytes from a socket into this pipe, and returns how many: 0 at the end of the stream. If the pipe is
+    /// empty, AGAIN means that the socket has none, or that the next one is urgent (which splice does not pass).
     pub fn fill(&self, source: BorrowedFd<'_>) -> Result<usize, Errno> {
         splice(source, None, &self.into, None, LARGE as usize, SPLICE)
     }
 
-    /// Moves at most `length` bytes from this pipe to a socket: how many.
+    /// Moves at most `length` bytes from this pipe to a socket, and returns how many.
     pub fn drain(&self, sink: BorrowedFd<'_>, length: usize) -> Result<usize, Errno> {
         splice(&self.out, None, sink, None, length, SPLICE)
     }
 
-    /// False where the pages of the user are used up.
+    /// Changes how much the pipe holds. False if the pages of the user are used up.
     fn resize(&mut self, size: u32) -> bool {
         let resized = fcntl_setpipe_size(&self.into, size as usize).is_ok();
         if resized {
@@ -68,7 +68,7 @@ const SPLICE: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 pub struct Pool {
     /// The last one is used first. The first pipe of the worker is always the last here.
     idle: Vec<Pipe>,
-    /// The fewest that lay idle at any time since the last trimming: nobody needed these.
+    /// The fewest that were idle at any time since the last trimming, and so were not needed.
     surplus: usize,
     /// Full fills since the last other one.
     streak: u8,
@@ -77,7 +77,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// All pipes that the worker was started with, by their ends: for reading and for writing.
+    /// Makes a pool of the pipes that the worker was started with, by their ends for reading and for writing.
     pub fn new(pipes: Vec<(OwnedFd, OwnedFd)>) -> Self {
         let pipe = |(number, (out, into))| Pipe { out, into, is_first: number == 0, size: IDLE };
         let mut idle: Vec<Pipe> = pipes.into_iter().take(PIPES).enumerate().map(pipe).collect();
@@ -86,7 +86,7 @@ impl Pool {
         Self { idle, surplus, streak: 0, scarce: false }
     }
 
-    /// An empty pipe that is worth splicing through; none where all are in use or the user's pages are.
+    /// Returns an empty pipe that is worth splicing through. `None` if all are in use, or all pages of the user.
     pub fn take(&mut self) -> Option<Pipe> {
         let mut pipe = self.idle.pop()?;
         let wanted = match (pipe.is_first, self.streak == STREAK) {
@@ -104,7 +104,7 @@ impl Pool {
         None
     }
 
-    /// What the last fill brought; nothing where there was nothing.
+    /// Takes note of what the last fill brought.
     pub fn was_filled(&mut self, length: usize) {
         self.streak = if length < FIRST as usize { 0 } else { self.streak.saturating_add(1) };
     }

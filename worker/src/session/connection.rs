@@ -6,12 +6,12 @@
 //!        `-> Refused <-'  -> Leaving -> ended
 //! ```
 //!
-//! Sockets come from the monitor non-blocking, with SO_OOBINLINE, so that urgent bytes keep their place, and with
-//! SO_LINGER of zero seconds. The last makes close(2) a reset, which is how a reset of one side is passed on to the
-//! other: there is no other way without setsockopt(2). An orderly end therefore has to wait with close until the
-//! peer has acknowledged every byte and the FIN; Linux shows it in getpeername(2), which says ENOTCONN from then on
-//! (state CLOSE, net/ipv4/af_inet.c). Where the monitor has not set SO_LINGER all this still holds, but that a reset
-//! is passed on as a FIN.
+//! The monitor has made each socket non-blocking, and has set two options. SO_OOBINLINE keeps urgent bytes in their
+//! place. SO_LINGER of zero seconds makes close(2) a reset, by which a reset of one side is passed on to the other:
+//! without setsockopt(2) there is no other way. So an orderly end has to wait with close until the peer has
+//! acknowledged every byte and the FIN. Linux shows that in getpeername(2), which says ENOTCONN from then on (state
+//! CLOSE, net/ipv4/af_inet.c). If the monitor has not set SO_LINGER, a reset is passed on as a FIN and all else
+//! holds.
 
 use super::handshake::{Handshake, LONGEST, Reply, Step};
 use crate::event::Epoll;
@@ -26,14 +26,15 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// After a refusing reply the client has this long to close, in seconds: unread bytes of it would turn our close
-/// into a reset, which can destroy the reply on its way (RFC 1122, section 4.2.2.13).
+/// A client has this many seconds to close after a refusing reply. Bytes of it that are unread at our close would
+/// turn that into a reset, which can destroy the reply on its way (RFC 1122, section 4.2.2.13).
 pub(crate) const REFUSED_LIMIT: u32 = 2;
 
-/// And it may send this many bytes in that time.
+/// A client may send this many bytes in that time.
 const REFUSED_BYTES: usize = 64 << 10;
 
-/// What every socket is watched for at first, edge-triggered; for room to send only once there was none.
+/// What every socket is watched for at first, edge-triggered. A socket that has had no room to send is watched for
+/// that too.
 const WATCHED: EventFlags =
     EventFlags::IN.union(EventFlags::PRI).union(EventFlags::RDHUP).union(EventFlags::ET);
 
@@ -59,11 +60,11 @@ pub(crate) struct Connection {
 
 #[derive(Debug)]
 enum Phase {
-    /// The handshake has not come to a request yet.
+    /// The handshake has not yet led to a request.
     Negotiating,
     /// The monitor has the request.
     Deciding(Command),
-    /// The refusing reply has been sent; this many bytes of the client may still be dropped.
+    /// The refusing reply has been sent. This many bytes of the client may still be dropped.
     Refused(CloseReason, usize),
     Relaying,
     /// Everything has been sent, but not yet been acknowledged.
@@ -77,8 +78,8 @@ pub(crate) enum Side {
     Server = 1,
 }
 
-/// What a session needs of its worker.
-pub(crate) struct Outside<'a> {
+/// What a connection uses of its worker.
+pub(crate) struct Shared<'a> {
     pub(crate) epoll: &'a Epoll,
     pub(crate) mover: &'a mut Mover,
     pub(crate) slot: usize,
@@ -97,7 +98,7 @@ pub(crate) struct PacedFlow {
     pub(crate) since_ms: u32,
     pub(crate) slot: usize,
     pub(crate) id: Id,
-    /// Of which peer it is the source.
+    /// The peer whose bytes they are.
     pub(crate) source: Side,
 }
 
@@ -114,7 +115,7 @@ pub(crate) enum Next {
     End(CloseReason),
 }
 
-/// The token of a socket for epoll: the id tells an event of an earlier session in the same slot.
+/// The token of a socket for epoll. By the id, an event of an earlier session in the same slot is known.
 fn token(slot: usize, id: Id, side: Side) -> u64 {
     (u64::from(id.0) << 32) | ((slot as u64 & 0x7fff_ffff) << 1) | side as u64
 }
@@ -143,15 +144,15 @@ impl Connection {
         }
     }
 
-    /// Reads what is there and watches for the rest. In this order, as the request is often there as soon as its
-    /// connection, and bytes that have been read need not be reported.
-    pub(crate) fn begin(&mut self, outside: &mut Outside<'_>) -> Next {
+    /// Reads what is there, and then watches for more. The request often arrives together with its connection, and
+    /// bytes that have been read need not be reported.
+    pub(crate) fn begin(&mut self, shared: &mut Shared<'_>) -> Next {
         self.up.source_ready = true;
-        let next = self.advance(outside);
+        let next = self.advance(shared);
         if matches!(next, Next::End(_)) {
             return next;
         }
-        match outside.epoll.add(&self.client, token(outside.slot, self.id, Side::Client), WATCHED) {
+        match shared.epoll.add(&self.client, token(shared.slot, self.id, Side::Client), WATCHED) {
             Ok(()) => next,
             Err(_) => Next::End(CloseReason::NoResources),
         }
@@ -174,27 +175,27 @@ impl Connection {
         writes.sink_full &= !flags.intersects(On::OUT | On::HUP | On::ERR);
         let [client, server] = &mut self.failed;
         let failed = if side == Side::Client { client } else { server };
-        // A hang-up without an error is the ordinary state once both directions have ended.
+        // Once both directions have ended, a hang-up without an error is the ordinary state.
         let hung_up = flags.contains(On::HUP) && !matches!(self.phase, Phase::Relaying | Phase::Leaving(_));
         *failed |= flags.contains(On::ERR) || hung_up;
     }
 
     /// Does what can be done now.
-    pub(crate) fn advance(&mut self, outside: &mut Outside<'_>) -> Next {
+    pub(crate) fn advance(&mut self, shared: &mut Shared<'_>) -> Next {
         match &self.phase {
-            Phase::Negotiating => self.negotiate(outside),
+            Phase::Negotiating => self.negotiate(shared),
             Phase::Deciding(command) => self.wait_for_verdict(*command),
             Phase::Refused(why, budget) => self.drop_input(*why, *budget),
-            Phase::Relaying => self.relay(outside),
+            Phase::Relaying => self.relay(shared),
             Phase::Leaving(why) => self.leave(*why),
         }
     }
 
-    /// Goes on with the handshake. Its messages are looked at before they are taken, so that what the client sends behind
-    /// the last one stays in the socket, and so does a message that is not whole: every further piece of it is an event,
-    /// and a client that sends it byte by byte costs one call for each. (Nobody looks behind an urgent byte: a message
-    /// with one in it is never whole.)
-    fn negotiate(&mut self, outside: &mut Outside<'_>) -> Next {
+    /// Goes on with the handshake. Messages are looked at before they are taken, so that bytes behind the last one
+    /// stay in the socket. A message that is not whole stays there too. Every further piece of it is an event, and a
+    /// client that sends it byte by byte costs one call for each byte. (A look does not reach behind an urgent byte,
+    /// so that a message with one in it is never whole.)
+    fn negotiate(&mut self, shared: &mut Shared<'_>) -> Next {
         if !self.up.source_ready {
             return Next::Wait;
         }
@@ -219,7 +220,7 @@ impl Connection {
                     Err(errno) => Next::End(CloseReason::ClientGone(number(errno))),
                 }
             }
-            Step::Refused { why, closed } => self.refuse(why, closed, outside).unwrap_or(Next::Wait),
+            Step::Refused { why, closed } => self.refuse(why, closed, shared).unwrap_or(Next::Wait),
             Step::Foreign(closed) => Next::End(closed),
         }
     }
@@ -236,7 +237,7 @@ impl Connection {
         Next::Wait
     }
 
-    /// Takes so many bytes off the client's socket that have been looked at before.
+    /// Takes `length` bytes off the client's socket, which have been looked at before.
     fn take(&self, mut length: usize) -> Result<(), Errno> {
         let mut bytes = [0; LONGEST];
         while let Some(part) = bytes.get_mut(..length).filter(|part| !part.is_empty()) {
@@ -248,8 +249,8 @@ impl Connection {
         Ok(())
     }
 
-    /// While the monitor decides, only the end of the client matters. A client that has merely closed its sending
-    /// side after a CONNECT may want the answer; one that has done so after a BIND has gone, and the port that
+    /// Looks whether the client has gone, which is all that matters while the monitor decides. A client that has
+    /// closed its sending side after a CONNECT may still want the answer. After a BIND it has gone, and the port that
     /// waits for its server must be freed.
     fn wait_for_verdict(&mut self, command: Command) -> Next {
         match (self.failed, command) {
@@ -261,10 +262,10 @@ impl Connection {
         }
     }
 
-    /// BIND: the first reply. Nothing where it is not due.
+    /// Sends the first reply to a BIND. `None` if it is not due.
     pub(crate) fn listening(&mut self, address: SocketAddr) -> Option<Next> {
         match self.phase {
-            // Its FIN may have come with the last piece of the request, and so in no event of its own.
+            // The client's FIN may have come with the last piece of the request, and so in no event of its own.
             Phase::Deciding(command @ Command::Bind) => Some(match self.wait_for_verdict(command) {
                 Next::Wait => match self.reply(self.handshake.granted(address)) {
                     Ok(()) => Next::Wait,
@@ -276,16 +277,16 @@ impl Connection {
         }
     }
 
-    /// Refuses the request: the client hears `why`, the monitor `closed`. Nothing where a request has been granted.
+    /// Refuses the request. The client is told `why`, the monitor `closed`. `None` if the request has been granted.
     pub(crate) fn refuse(
         &mut self,
         why: RefusalReason,
         closed: CloseReason,
-        outside: &mut Outside<'_>,
+        shared: &mut Shared<'_>,
     ) -> Option<Next> {
         match self.phase {
             Phase::Negotiating | Phase::Deciding(_) => {}
-            // The worker has refused it of itself, and the messages have crossed.
+            // The worker has refused the request of itself, and the messages have crossed.
             Phase::Refused(..) | Phase::Leaving(_) => return Some(Next::Wait),
             Phase::Relaying => return None,
         }
@@ -293,7 +294,7 @@ impl Connection {
             return Some(Next::End(CloseReason::ClientGone(number(errno))));
         }
         end_stream(&self.client);
-        self.quiet_since = outside.now;
+        self.quiet_since = shared.now;
         self.up.source_ready = true;
         Some(self.drop_input(closed, REFUSED_BYTES))
     }
@@ -313,34 +314,34 @@ impl Connection {
         Next::Wait
     }
 
-    /// The request is granted: the reply, and from now on the client's bytes are the server's. Nothing where no
-    /// request waits for it.
+    /// Grants the request: sends the reply, and relays from now on. `None` if no request waits for this.
     pub(crate) fn start_relay(
         &mut self,
         server: OwnedFd,
         bound: SocketAddr,
-        outside: &mut Outside<'_>,
+        shared: &mut Shared<'_>,
     ) -> Option<Next> {
         let Phase::Deciding(_) = self.phase else { return None };
         if let Err(errno) = self.reply(self.handshake.granted(bound)) {
             return Some(Next::End(CloseReason::ClientGone(number(errno))));
         }
-        if outside.epoll.add(&server, token(outside.slot, self.id, Side::Server), WATCHED).is_err() {
+        if shared.epoll.add(&server, token(shared.slot, self.id, Side::Server), WATCHED).is_err() {
             return Some(Next::End(CloseReason::NoResources));
         }
         self.phase = Phase::Relaying;
         self.server = Some(server);
-        self.quiet_since = outside.now;
-        Some(self.relay(outside))
+        self.quiet_since = shared.now;
+        Some(self.relay(shared))
     }
 
-    fn relay(&mut self, outside: &mut Outside<'_>) -> Next {
+    fn relay(&mut self, shared: &mut Shared<'_>) -> Next {
         let Some(server) = self.server.as_ref() else { return Next::End(CloseReason::NoResources) };
         let (client, server) = (self.client.as_fd(), server.as_fd());
         let before = (self.up.total, self.down.total);
-        // Both are moved before either is judged: what a server sent before its reset still reaches the client.
-        let up = outside.mover.turn(&mut self.up, client, server, outside.now_ms);
-        let down = outside.mover.turn(&mut self.down, server, client, outside.now_ms);
+        // Both flows move before a fault of either counts: what a server sent before its reset still reaches the
+        // client.
+        let up = shared.mover.turn(&mut self.up, client, server, shared.now_ms);
+        let down = shared.mover.turn(&mut self.down, server, client, shared.now_ms);
         if before.0 != self.up.total {
             self.down.is_answered();
         }
@@ -348,7 +349,7 @@ impl Connection {
             self.up.is_answered();
         }
         if before != (self.up.total, self.down.total) {
-            self.quiet_since = outside.now;
+            self.quiet_since = shared.now;
         }
         if let Some(why) = self.fault(up, down) {
             return Next::End(why);
@@ -362,7 +363,7 @@ impl Connection {
         if (up, down) == (Ok(Turn::Done), Ok(Turn::Done)) {
             return self.leave(CloseReason::Finished);
         }
-        if self.watch(outside).is_err() {
+        if self.watch(shared).is_err() {
             return Next::End(CloseReason::NoResources);
         }
         match up == Ok(Turn::Again) || down == Ok(Turn::Again) {
@@ -371,7 +372,7 @@ impl Connection {
         }
     }
 
-    /// What ends the relay early, if anything does.
+    /// Returns what ends the relay early, if anything does.
     fn fault(&self, up: Result<Turn, Fault>, down: Result<Turn, Fault>) -> Option<CloseReason> {
         match (up, down) {
             (Err(Fault::NoRoom), _) | (_, Err(Fault::NoRoom)) => Some(CloseReason::NoResources),
@@ -381,7 +382,7 @@ impl Connection {
             (Err(Fault::Sink(errno)), _) | (_, Err(Fault::Source(errno))) => {
                 Some(CloseReason::ServerFailed(number(errno)))
             }
-            // A socket in error that neither flow has touched: its own stream has ended, or nothing was to be sent.
+            // Neither flow has touched the socket that is in error: its stream has ended, or nothing was to be sent.
             _ => match (self.failed, &self.server) {
                 ([true, _], _) => Some(CloseReason::ClientFailed(number(pending_error(&self.client)))),
                 ([_, true], Some(server)) => Some(CloseReason::ServerFailed(number(pending_error(server)))),
@@ -390,11 +391,11 @@ impl Connection {
         }
     }
 
-    /// Watches what is waited for: sources that are not coalesced, and sinks that have been full once. What is
-    /// ready already is reported at once.
-    fn watch(&mut self, outside: &mut Outside<'_>) -> Result<(), Errno> {
+    /// Watches sources that are not coalesced, and sinks that have been full once. Whatever is ready is reported at
+    /// once.
+    fn watch(&mut self, shared: &mut Shared<'_>) -> Result<(), Errno> {
         let Some(server) = &self.server else { return Ok(()) };
-        let (slot, id) = (outside.slot, self.id);
+        let (slot, id) = (shared.slot, self.id);
         let [client_watched, server_watched] = &mut self.watched;
         for (socket, side, coalescing, sink_full, watched) in [
             (&self.client, Side::Client, self.up.coalescing, self.down.sink_full, client_watched),
@@ -404,13 +405,13 @@ impl Connection {
             let data = if coalescing { EventFlags::empty() } else { EventFlags::IN };
             let flags = WATCHED.difference(EventFlags::IN) | room | data;
             if flags != *watched {
-                outside.epoll.change(socket, token(slot, id, side), flags)?;
+                shared.epoll.change(socket, token(slot, id, side), flags)?;
                 *watched = flags;
             }
         }
         for (source, flow) in [(Side::Client, &mut self.up), (Side::Server, &mut self.down)] {
             if flow.newly_paced() {
-                outside.paced.push_back(PacedFlow { since_ms: outside.now_ms, slot, id, source });
+                shared.paced.push_back(PacedFlow { since_ms: shared.now_ms, slot, id, source });
             }
         }
         Ok(())
@@ -430,8 +431,8 @@ impl Connection {
         self.leave(why)
     }
 
-    /// Both streams have been ended on both sides: the session is over once the peers have acknowledged that. The
-    /// kernel reports the last acknowledgement as an event.
+    /// Waits until the peers have acknowledged the ends of both streams, and ends the session then. The kernel
+    /// reports the last acknowledgement as an event.
     fn leave(&mut self, why: CloseReason) -> Next {
         self.phase = Phase::Leaving(why);
         match acknowledged(&self.client) && self.server.as_ref().is_none_or(acknowledged) {
@@ -449,8 +450,8 @@ impl Connection {
         }
     }
 
-    /// Whether a refused client has not closed in time, or a relay has been silent for longer than its limit. A
-    /// peer that has vanished while its acknowledgement was awaited is given up by the kernel before that.
+    /// Whether a refused client has not closed in time, or a relay has been silent for longer than its limit. Before
+    /// that the kernel gives up a peer that owes its acknowledgement and has vanished.
     pub(crate) fn is_overdue(&self, now: u32, idle_limit: u32) -> bool {
         let limit = match self.phase {
             Phase::Negotiating | Phase::Deciding(_) => return false,
@@ -461,7 +462,7 @@ impl Connection {
         now.saturating_sub(self.quiet_since) >= limit
     }
 
-    /// What to say of an overdue session.
+    /// What the monitor is told of an overdue session.
     pub(crate) fn reason_when_overdue(&self) -> CloseReason {
         match self.phase {
             Phase::Refused(why, _) | Phase::Leaving(why) => why,
@@ -475,7 +476,7 @@ impl Connection {
     }
 }
 
-/// Sends a FIN behind everything that has been written. A socket that is reset already says so elsewhere.
+/// Sends a FIN behind everything that has been written. If the socket has been reset, another call says so.
 fn end_stream(socket: impl AsFd) {
     let _already_closed = shutdown(socket, Shutdown::Write);
 }
@@ -485,11 +486,11 @@ fn acknowledged(socket: &OwnedFd) -> bool {
     getpeername(socket).is_err()
 }
 
-/// The error that a socket is in; it is no longer there once it has been asked for.
+/// Returns the error of a socket, and clears it.
 fn pending_error(socket: &OwnedFd) -> Errno {
     match recv(socket, &mut [0; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK) {
         Err(errno) if errno != Errno::AGAIN => errno,
-        // After the end of its stream, and while bytes of it have not been read, a socket reports a reset by an event only.
+        // A socket reports a reset only by an event after the end of its stream, and while bytes of it are unread.
         _ => Errno::CONNRESET,
     }
 }

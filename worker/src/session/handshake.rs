@@ -1,8 +1,8 @@
-//! What a client says before its relay, as a state machine without a socket.
+//! The handshake: what a client says before its relay, as a state machine without a socket.
 //!
-//! It is shown the bytes that wait in the client's socket and says how many of them are a message. Nobody takes more than
-//! those: what stands behind the last message is for the server. A message that is not whole is shown again, with more
-//! behind it, so that nothing has to be kept of it.
+//! A connection shows the handshake the bytes that wait in the client's socket. The handshake says how many of them
+//! are a message, and the connection takes exactly those: whatever stands behind the last message is for the server.
+//! A message that is not whole stays in the socket and is shown again with more behind it.
 
 use crate::socks::v4::{self, Reading};
 use sockd_common::message::request::{RefusalReason, Request};
@@ -24,7 +24,7 @@ pub(super) enum Handshake {
     Socks4,
 }
 
-/// What the bytes that have been shown amount to.
+/// What the bytes amount to that have been shown.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Every one of them belongs to a message, and more must come.
@@ -36,7 +36,7 @@ pub(super) enum Step {
         /// What it says.
         request: Request,
     },
-    /// They ask for what cannot be: the client hears `why`, the monitor `closed`.
+    /// They ask for something that cannot be. The client is told `why`, the monitor `closed`.
     Refused {
         /// For the client.
         why: RefusalReason,
@@ -48,8 +48,8 @@ pub(super) enum Step {
 }
 
 impl Handshake {
-    /// Reads what the client has sent since the last message. Whatever the segments are in which it comes, the first step
-    /// that is not [`Step::Incomplete`] is the same.
+    /// Reads what the client has sent since the last message. The first step other than [`Step::Incomplete`] is the
+    /// same for all segments in which the bytes may arrive.
     pub(super) fn read(&mut self, seen: &[u8]) -> Step {
         match (*self, seen) {
             (Self::Fresh, []) => Step::Incomplete,

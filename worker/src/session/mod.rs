@@ -1,7 +1,7 @@
-//! The session worker: reads the requests of one client host and relays its data.
+//! The session worker reads the requests of one client host and relays its data.
 //!
-//! One loop over one epoll set: the channel to the monitor, and the sockets of all sessions. What one session does
-//! is told in `connection`; here is how sessions begin and end, and how messages travel.
+//! It has one loop over one epoll set with the channel to the monitor and the sockets of all sessions. `connection`
+//! tells what one session does. This file tells how sessions begin and end, and how messages travel.
 
 mod connection;
 mod handshake;
@@ -12,7 +12,7 @@ use crate::outbox::{Incoming, Outbox};
 use crate::relay::Mover;
 use crate::relay::pipes::Pool;
 use crate::{Ending, lockdown};
-use connection::{Connection, Next, Outside, PacedFlow, PacedQueue, REFUSED_LIMIT};
+use connection::{Connection, Next, PacedFlow, PacedQueue, REFUSED_LIMIT, Shared};
 use rustix::event::epoll::{Event, EventFlags};
 use slab::Slab;
 use sockd_common::message::request::RefusalReason;
@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// The token of the channel; no session has it, as slots are far fewer.
+/// The token of the channel. No session has it, as there are far fewer slots.
 const CHANNEL: u64 = u64::MAX;
 
 /// Events that one wake-up may bring.
@@ -68,10 +68,10 @@ struct SessionWorker {
     start: Instant,
     /// Seconds since the start.
     now: u32,
-    /// Milliseconds since the start; what wraps is compared for equality only.
+    /// Milliseconds since the start. The number wraps and is compared for equality only.
     now_ms: u32,
     paced: PacedQueue,
-    /// Whether the channel had a message in the last turn: then it is read until it is empty.
+    /// The channel had a message in the last turn, and so is read until it is empty.
     is_told_much: bool,
     next_sweep: u32,
 }
@@ -131,9 +131,9 @@ impl SessionWorker {
         self.read_clock();
         self.resume_paced();
         for (slot, id) in std::mem::take(&mut self.unfinished) {
-            self.with(slot, id, |connection, outside| {
+            self.with(slot, id, |connection, shared| {
                 connection.queued = false;
-                connection.advance(outside)
+                connection.advance(shared)
             });
         }
         self.is_told_much &= events.iter().any(|event| event.data.u64() == CHANNEL);
@@ -143,7 +143,7 @@ impl SessionWorker {
         if self.now >= self.next_sweep {
             self.sweep();
         }
-        // What idle pipes may hold is missing elsewhere.
+        // Pages of idle pipes are missing elsewhere.
         if !self.mover.pipes.is_trimmed() {
             self.next_sweep = self.next_sweep.min(self.now.saturating_add(1));
         }
@@ -161,14 +161,14 @@ impl SessionWorker {
     fn resume_paced(&mut self) {
         while self.paced.front().is_some_and(|flow| flow.since_ms != self.now_ms) {
             let Some(PacedFlow { slot, id, source, .. }) = self.paced.pop_front() else { return };
-            self.with(slot, id, |connection, outside| {
+            self.with(slot, id, |connection, shared| {
                 connection.resume(source);
-                connection.advance(outside)
+                connection.advance(shared)
             });
         }
     }
 
-    /// How long to wait for an event: not at all while there is work, for ever while nothing can run out.
+    /// How long to wait for an event: not at all while there is work, and for ever while no limit runs.
     fn patience(&self) -> Option<Duration> {
         if !self.unfinished.is_empty() {
             return Some(Duration::ZERO);
@@ -197,18 +197,18 @@ impl SessionWorker {
     }
 
     fn advance(&mut self, slot: usize, id: Id) {
-        self.with(slot, id, |connection, outside| connection.advance(outside));
+        self.with(slot, id, |connection, shared| connection.advance(shared));
     }
 
-    /// Lets a session do something, and does what follows from it.
-    fn with(&mut self, slot: usize, id: Id, act: impl FnOnce(&mut Connection, &mut Outside<'_>) -> Next) {
+    /// Lets a connection act, and does what follows.
+    fn with(&mut self, slot: usize, id: Id, act: impl FnOnce(&mut Connection, &mut Shared<'_>) -> Next) {
         let Some(connection) = self.connections.get_mut(slot).filter(|connection| connection.id == id) else {
             return;
         };
         let (now, now_ms) = (self.now, self.now_ms);
         let Self { epoll, mover, paced, .. } = self;
-        let mut outside = Outside { epoll, mover, slot, now, now_ms, paced };
-        match act(connection, &mut outside) {
+        let mut shared = Shared { epoll, mover, slot, now, now_ms, paced };
+        match act(connection, &mut shared) {
             Next::Wait if connection.is_refused() => {
                 self.next_sweep = self.next_sweep.min(self.now.saturating_add(REFUSED_LIMIT));
             }
@@ -232,9 +232,9 @@ impl SessionWorker {
         self.outbox.push(FromSession::Closed { id, up, down, why });
     }
 
-    /// Ends what has been quiet for too long, and pipes that nobody needs.
+    /// Ends sessions that have been quiet for too long, and gives up pages of pipes that nobody needs.
     ///
-    /// Looks at every session, so it comes seldom: limits are kept to within an eighth.
+    /// It looks at every session, and so comes seldom: limits are kept to within an eighth.
     fn sweep(&mut self) {
         let overdue: Vec<(usize, Id)> = self
             .connections
@@ -254,8 +254,8 @@ impl SessionWorker {
 
 /// Talking to the monitor.
 impl SessionWorker {
-    /// A message seldom has another behind it; one that has is reported again. So an attempt that would find nothing
-    /// is made only while messages come in every turn.
+    /// Receives messages. A message seldom has another behind it, and the channel is reported again if it has. So the
+    /// worker tries for a second one only while messages come in every turn.
     fn on_channel(&mut self) -> Result<(), Ending> {
         let most = if std::mem::replace(&mut self.is_told_much, true) { MESSAGES } else { 1 };
         for _ in 0..most {
@@ -280,19 +280,19 @@ impl SessionWorker {
                 self.apply(id, |connection, _| connection.listening(address))
             }
             (ToSession::Relay { id, bound }, Some(server)) => {
-                self.apply(id, |connection, outside| connection.start_relay(server, bound, outside))
+                self.apply(id, |connection, shared| connection.start_relay(server, bound, shared))
             }
             (ToSession::Refuse { id, why }, _) => {
-                self.apply(id, |connection, outside| connection.refuse(why, CloseReason::Refused, outside))
+                self.apply(id, |connection, shared| connection.refuse(why, CloseReason::Refused, shared))
             }
             (ToSession::End { id }, _) => self.apply(id, |_, _| Some(Next::End(CloseReason::Ended))),
-            // The kernel had no room for the descriptor: this session cannot be served, the others live on.
+            // The kernel had no room for the descriptor. This session cannot be served, and the others live on.
             (ToSession::Serve { id }, None) => {
                 self.outbox.push(FromSession::Closed { id, up: 0, down: 0, why: CloseReason::NoResources });
                 Ok(())
             }
-            (ToSession::Relay { id, .. }, None) => self.apply(id, |connection, outside| {
-                connection.refuse(RefusalReason::General, CloseReason::NoResources, outside)
+            (ToSession::Relay { id, .. }, None) => self.apply(id, |connection, shared| {
+                connection.refuse(RefusalReason::General, CloseReason::NoResources, shared)
             }),
         }
     }
@@ -303,21 +303,21 @@ impl SessionWorker {
         }
         let slot = self.connections.insert(Connection::new(id, client, self.now));
         self.slots.insert(id, slot);
-        self.with(slot, id, |connection, outside| connection.begin(outside));
+        self.with(slot, id, |connection, shared| connection.begin(shared));
         Ok(())
     }
 
-    /// Passes on what the monitor says of one session; a session that has ended in the meantime does not need it.
-    /// Nothing from `act` means that the message makes no sense at this point.
+    /// Applies a message to its session; one that has ended in the meantime does not need it. `act` returns `None` if
+    /// the message makes no sense at this point.
     fn apply(
         &mut self,
         id: Id,
-        act: impl FnOnce(&mut Connection, &mut Outside<'_>) -> Option<Next>,
+        act: impl FnOnce(&mut Connection, &mut Shared<'_>) -> Option<Next>,
     ) -> Result<(), Ending> {
         let Some(&slot) = self.slots.get(&id) else { return Ok(()) };
         let mut sensible = true;
-        self.with(slot, id, |connection, outside| {
-            act(connection, outside).unwrap_or_else(|| {
+        self.with(slot, id, |connection, shared| {
+            act(connection, shared).unwrap_or_else(|| {
                 sensible = false;
                 Next::Wait
             })
@@ -325,7 +325,7 @@ impl SessionWorker {
         if sensible { Ok(()) } else { Err(Ending::Protocol) }
     }
 
-    /// Sends what there is to say. What the channel has no room for waits until it has.
+    /// Sends the messages that wait, as far as the channel has room.
     fn flush(&mut self) -> Result<(), Ending> {
         self.outbox.flush()?;
         let full = self.outbox.is_stuck();
@@ -338,12 +338,12 @@ impl SessionWorker {
     }
 }
 
-/// A session worker without its locks, one turn at a time, for who plays the monitor, the client and the server to it.
+/// A session worker without its locks, one turn at a time, for a test that plays monitor, client and server.
 #[doc(hidden)]
 pub struct Unlocked(SessionWorker);
 
 impl Unlocked {
-    /// The monitor has sent its first message already.
+    /// Sets the worker up. The monitor has sent its first message before.
     pub fn new(channel: OwnedFd, pipes: Vec<(OwnedFd, OwnedFd)>) -> Result<Self, Ending> {
         let epoll = Epoll::new().map_err(|_| Ending::System)?;
         let outbox = Outbox::new(channel);
@@ -357,7 +357,7 @@ impl Unlocked {
         SessionWorker::set_up(epoll, outbox, Pool::new(pipes), FromSession::Ready(none)).map(Self)
     }
 
-    /// Does what there is to do, after waiting for it for at most so long.
+    /// Waits for work, but no longer than `patience`, and does it.
     pub fn turn(&mut self, patience: Duration) -> Result<(), Ending> {
         self.0.turn(&mut Vec::with_capacity(EVENTS), Some(patience))
     }

@@ -1,3 +1,3 @@
-//! The SOCKS protocol as bytes: what a client sends and what it is answered. Pure, without sockets.
+//! The SOCKS protocol as bytes, without sockets: what a client sends, and what it is answered.
 
 pub mod v4;

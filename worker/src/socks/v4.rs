@@ -11,16 +11,16 @@ use sockd_common::message::session::CloseReason;
 use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{MAX_NAME, Name, UserId};
 
-/// No request is longer: what has not ended by then is refused.
+/// No request is longer. One that has not ended by then is refused.
 pub const LONGEST: usize = HEADER + 2 * (MAX_NAME + 1);
 
 /// Version, command, port and address.
 const HEADER: usize = 8;
 
-/// What the bytes that a client has sent so far amount to.
+/// What the bytes amount to that a client has sent so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reading {
-    /// They are the beginning of a request: every one of them belongs to it, and more must come.
+    /// They are the beginning of a request. All of them belong to it, and more must come.
     Incomplete,
     /// The first `length` bytes are a whole request; what stands behind them is for the server.
     Complete {
@@ -29,14 +29,14 @@ pub enum Reading {
         /// What it says.
         request: Request,
     },
-    /// They cannot become a request; to be answered with code 91.
+    /// They cannot become a request, and are answered with code 91.
     Refused(CloseReason),
-    /// They are of another protocol; to be closed without an answer.
+    /// They are of another protocol, and are not answered.
     Foreign(CloseReason),
 }
 
-/// Reads a request from the beginning of `bytes`. Whatever the segments are in which the bytes come in, the first
-/// answer other than [`Reading::Incomplete`] is the same.
+/// Reads a request from the beginning of `bytes`. The first result other than [`Reading::Incomplete`] is the same for
+/// all segments in which the bytes may arrive.
 pub fn read(bytes: &[u8]) -> Reading {
     let command = match bytes {
         [] | [4] => return Reading::Incomplete,
@@ -83,7 +83,7 @@ fn field(bytes: &[u8]) -> Field<'_> {
     }
 }
 
-/// A name that is a dotted quad counts as that address: some clients send every destination as a name.
+/// Reads a name that is a dotted quad as that address, since some clients send every destination as a name.
 fn named(name: Name) -> Destination {
     let address = str::from_utf8(name.as_bytes()).ok().and_then(|text| text.parse().ok());
     match address {
@@ -92,8 +92,8 @@ fn named(name: Name) -> Destination {
     }
 }
 
-/// The request as it is sent to a next server; nothing where SOCKS4 has no form for it: an IPv6 address, another
-/// version, or a NUL within a field, behind which the rest of the field would be taken for something else.
+/// Returns the request as it is sent to a next server. `None` if SOCKS4 has no form for it: an IPv6 address, another
+/// version, or a field with a NUL in it, behind which the server would take the rest for something else.
 pub fn request(asked: &Request) -> Option<Vec<u8>> {
     let (address, name) = match &asked.destination {
         Destination::Address(IpAddr::V4(address)) => (*address, None),
@@ -115,7 +115,7 @@ pub fn request(asked: &Request) -> Option<Vec<u8>> {
         .then_some(bytes)
 }
 
-/// A next server's reply. Classic servers send their version, 4, with 92 and 93; a refusal is a refusal.
+/// Reads a next server's reply. Classic servers send their version, 4, with 92 and 93, and a refusal is a refusal.
 pub fn reply([version, code, p1, p0, a, b, c, d]: [u8; 8]) -> NextReply {
     match (version, code) {
         (0, 90) => {
@@ -130,7 +130,7 @@ pub fn reply([version, code, p1, p0, a, b, c, d]: [u8; 8]) -> NextReply {
     }
 }
 
-/// The reply that grants a request (code 90), with the port and address that BIND tells; CONNECT has none.
+/// The reply that grants a request (code 90), with the port and the address of a BIND. CONNECT has none.
 ///
 /// SOCKS4 has no room for an IPv6 address: the client reads 0.0.0.0 as the address of the proxy itself.
 pub fn granted(bound: SocketAddr) -> [u8; 8] {
@@ -297,7 +297,7 @@ mod tests {
         }
     }
 
-    /// The protocol text read literally, byte by byte, as a second opinion.
+    /// Reads a request as the text of the protocol says, byte by byte, for a second opinion.
     fn reference(bytes: &[u8]) -> Option<(usize, Vec<u8>, Option<Vec<u8>>)> {
         let mut fields = vec![Vec::new()];
         let named = bytes[4..7] == [0, 0, 0] && bytes[7] != 0;
