@@ -1,6 +1,6 @@
 //! A worker's channel: a Unix SEQPACKET socket on which every packet is one message with at most one descriptor.
 //!
-//! The two ends are different types. A [`MonitorEnd`] sends descriptors and never receives any: it reads without
+//! The two ends are different types. A [`MonitorEnd`], and the [`MonitorSocket`] in it, sends descriptors and never receives any: it reads without
 //! room for control data. A [`WorkerEnd`] receives descriptors and never sends any: it has no call for it, and
 //! the worker's filter has no `sendmsg`.
 
@@ -30,6 +30,18 @@ pub enum Received<M> {
     Closed,
 }
 
+impl<M> Received<M> {
+    /// The same with another message.
+    pub fn map<Other>(self, of: impl FnOnce(M) -> Other) -> Received<Other> {
+        match self {
+            Self::Message(message, descriptor) => Received::Message(of(message), descriptor),
+            Self::DescriptorLost(message) => Received::DescriptorLost(of(message)),
+            Self::Nothing => Received::Nothing,
+            Self::Closed => Received::Closed,
+        }
+    }
+}
+
 /// Why a packet cannot be taken as a message, or not sent.
 #[derive(Debug, Error)]
 pub enum ChannelError {
@@ -50,43 +62,78 @@ pub enum ChannelError {
     Io(#[from] Errno),
 }
 
-/// The monitor's end of a channel: sends `Out` with descriptors, receives `In` without.
+/// The monitor's end of a channel, of whatever messages: sends them with descriptors, receives them without.
 #[derive(Debug)]
-pub struct MonitorEnd<Out, In> {
-    socket: OwnedFd,
-    kinds: PhantomData<fn(Out) -> In>,
+pub struct MonitorSocket(OwnedFd);
+
+/// A message as it is sent, which may have to wait for that.
+#[derive(Debug)]
+pub struct Packet {
+    bytes: Box<[u8]>,
+    carries_descriptor: bool,
 }
 
-impl<Out: Message, In: Message> MonitorEnd<Out, In> {
+impl Packet {
+    /// Encodes a message.
+    pub fn new(message: &impl Message) -> Result<Self, ChannelError> {
+        let mut buffer = [0; MAX_PACKET];
+        let bytes = wire::encode(message, &mut buffer).ok_or(ChannelError::Oversized)?;
+        Ok(Self { bytes: bytes.into(), carries_descriptor: message.carries_descriptor() })
+    }
+}
+
+impl MonitorSocket {
     /// Takes over a non-blocking SEQPACKET socket.
     pub fn new(socket: OwnedFd) -> Self {
-        Self { socket, kinds: PhantomData }
+        Self(socket)
     }
 
     /// Sends one message. [`Errno::AGAIN`] means that the worker does not read.
-    pub fn send(&self, message: &Out, descriptor: Option<BorrowedFd<'_>>) -> Result<(), ChannelError> {
-        if message.carries_descriptor() != descriptor.is_some() {
+    pub fn send(
+        &self,
+        message: &impl Message,
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> Result<(), ChannelError> {
+        let mut buffer = [0; MAX_PACKET];
+        let bytes = wire::encode(message, &mut buffer).ok_or(ChannelError::Oversized)?;
+        self.transmit(bytes, message.carries_descriptor(), descriptor)
+    }
+
+    /// The same with a message that has waited.
+    pub fn send_packet(
+        &self,
+        packet: &Packet,
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> Result<(), ChannelError> {
+        self.transmit(&packet.bytes, packet.carries_descriptor, descriptor)
+    }
+
+    fn transmit(
+        &self,
+        bytes: &[u8],
+        carries_descriptor: bool,
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> Result<(), ChannelError> {
+        if carries_descriptor != descriptor.is_some() {
             return Err(ChannelError::Descriptors);
         }
-        let mut buffer = [0; MAX_PACKET];
-        let packet = wire::encode(message, &mut buffer).ok_or(ChannelError::Oversized)?;
         let Some(descriptor) = descriptor else {
-            send(&self.socket, packet, SendFlags::NOSIGNAL)?;
+            send(&self.0, bytes, SendFlags::NOSIGNAL)?;
             return Ok(());
         };
         let descriptors = [descriptor];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&descriptors));
-        sendmsg(&self.socket, &[IoSlice::new(packet)], &mut control, SendFlags::NOSIGNAL)?;
+        sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
     /// Receives one message. It has no room for control data: a descriptor, had a worker a way to send one, is
     /// closed by the kernel and never becomes the monitor's (unix(7), SCM_RIGHTS).
-    pub fn receive(&self) -> Result<Received<In>, ChannelError> {
+    pub fn receive<In: Message>(&self) -> Result<Received<In>, ChannelError> {
         let mut buffer = [MaybeUninit::<u8>::uninit(); MAX_PACKET];
-        let (packet, length) = match recv(&self.socket, &mut buffer, RecvFlags::TRUNC | RecvFlags::DONTWAIT) {
+        let (packet, length) = match recv(&self.0, &mut buffer, RecvFlags::TRUNC | RecvFlags::DONTWAIT) {
             Ok(((packet, _), length)) => (packet, length),
             Err(Errno::AGAIN) => return Ok(Received::Nothing),
             // A worker that ends without having read everything leaves a reset behind. That is told once, before what
@@ -101,6 +148,41 @@ impl<Out: Message, In: Message> MonitorEnd<Out, In> {
             [] => Ok(Received::Closed),
             packet => Ok(Received::Message(wire::decode(packet)?, None)),
         }
+    }
+}
+
+impl AsFd for MonitorSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The monitor's end of a channel: sends `Out` with descriptors, receives `In` without.
+#[derive(Debug)]
+pub struct MonitorEnd<Out, In> {
+    socket: MonitorSocket,
+    kinds: PhantomData<fn(Out) -> In>,
+}
+
+impl<Out: Message, In: Message> MonitorEnd<Out, In> {
+    /// Takes over a non-blocking SEQPACKET socket.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self { socket: MonitorSocket::new(socket), kinds: PhantomData }
+    }
+
+    /// Sends one message, as [`MonitorSocket::send`] does.
+    pub fn send(&self, message: &Out, descriptor: Option<BorrowedFd<'_>>) -> Result<(), ChannelError> {
+        self.socket.send(message, descriptor)
+    }
+
+    /// Receives one message, as [`MonitorSocket::receive`] does.
+    pub fn receive(&self) -> Result<Received<In>, ChannelError> {
+        self.socket.receive()
+    }
+
+    /// The same end without the types of its messages.
+    pub fn into_socket(self) -> MonitorSocket {
+        self.socket
     }
 }
 

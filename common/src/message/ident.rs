@@ -3,7 +3,7 @@
 //! An ident worker hears `Ask{id, client_port, server_port}` with a socket that is connected to port 113, and says
 //! `Answer{id, ..}` exactly once. `Cancel{id}` works as for lookups.
 
-use super::{Id, LockdownReport, Message};
+use super::{Id, LockdownReport, Message, Role, ToWorker};
 use crate::bounded::BoundedBytes;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,10 @@ impl Message for ToIdent {
     fn carries_descriptor(&self) -> bool {
         matches!(self, Self::Ask { .. })
     }
+}
+
+impl ToWorker for ToIdent {
+    const ROLE: Role = Role::Ident;
 }
 
 impl Message for FromIdent {}

@@ -41,6 +41,12 @@ pub trait Message: Serialize + DeserializeOwned {
     }
 }
 
+/// A message to the workers of one role.
+pub trait ToWorker: Message {
+    /// The role.
+    const ROLE: Role;
+}
+
 /// What the worker that says `Ready` has put between itself and the system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LockdownReport {

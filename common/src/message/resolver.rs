@@ -18,7 +18,7 @@
 //! `Cancel{id}` ends a lookup early. It is answered by `Answer` like every lookup, so that an id is free when its answer
 //! has come.
 
-use super::{Id, LockdownReport, Message, Name};
+use super::{Id, LockdownReport, Message, Name, Role, ToWorker};
 use crate::bounded::BoundedVec;
 use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
@@ -154,6 +154,10 @@ impl Message for ToResolver {
     fn carries_descriptor(&self) -> bool {
         matches!(self, Self::Hosts | Self::Socket { .. })
     }
+}
+
+impl ToWorker for ToResolver {
+    const ROLE: Role = Role::Resolver;
 }
 
 impl Message for FromResolver {}

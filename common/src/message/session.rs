@@ -19,7 +19,7 @@
 //! what still arrives for that id.
 
 use super::request::{RefusalReason, Request};
-use super::{Errno, Id, LockdownReport, Message};
+use super::{Errno, Id, LockdownReport, Message, Role, ToWorker};
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
@@ -142,6 +142,10 @@ impl Message for ToSession {
     fn carries_descriptor(&self) -> bool {
         matches!(self, Self::Serve { .. } | Self::Relay { .. })
     }
+}
+
+impl ToWorker for ToSession {
+    const ROLE: Role = Role::Session;
 }
 
 impl Message for FromSession {}

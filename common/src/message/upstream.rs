@@ -15,7 +15,7 @@
 //! `Relay`. `Cancel{id}` works as for lookups.
 
 use super::request::{RefusalReason, Request};
-use super::{Errno, Id, LockdownReport, Message};
+use super::{Errno, Id, LockdownReport, Message, Role, ToWorker};
 use core::net::SocketAddrV4;
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,10 @@ impl Message for ToUpstream {
     fn carries_descriptor(&self) -> bool {
         matches!(self, Self::Ask { .. })
     }
+}
+
+impl ToWorker for ToUpstream {
+    const ROLE: Role = Role::Upstream;
 }
 
 impl Message for FromUpstream {}
