@@ -19,16 +19,15 @@ pub struct ResolvConf {
 }
 
 impl ResolvConf {
+    /// What holds before the file has been read: no nameserver is asked.
+    pub fn unread() -> Self {
+        let servers = Vec::new();
+        Self { servers, search: Vec::new(), ndots: 1, timeout: 5, attempts: 2, by_tcp: false }
+    }
+
     /// Reads the text. Lines that make no sense are passed over, as everybody who reads this file does.
     pub fn parse(text: &[u8]) -> Self {
-        let mut conf = Self {
-            servers: Vec::new(),
-            search: Vec::new(),
-            ndots: 1,
-            timeout: 5,
-            attempts: 2,
-            by_tcp: false,
-        };
+        let mut conf = Self::unread();
         for line in without_mark(text).split(|byte| *byte == b'\n') {
             let Ok(line) = std::str::from_utf8(line) else { continue };
             let mut words = line.split_whitespace();

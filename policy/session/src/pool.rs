@@ -1,0 +1,574 @@
+//! The workers that run, and which of them serves whom. Starting, killing and telling them is the monitor's.
+
+use crate::client_host::Host;
+use crate::keys::{Slots, WorkerKey};
+use crate::settings::{Isolation, Settings, seconds};
+use sockd_common::message::Role;
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Whom the workers of a role serve, and so how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// Client hosts: as many workers as their isolation needs.
+    ClientHosts,
+    /// One client host each.
+    ClientHost,
+    /// One next server each, which is no client and cannot be blamed on one.
+    Upstream,
+    /// Everybody: a single worker, which stays.
+    Everybody,
+}
+
+/// Whom an ident or upstream worker asks. Of next servers the very address and port: two of them on one host, such as
+/// the ends of two tunnels on this one, need not trust each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AskerKey {
+    /// What asks.
+    pub role: Role,
+    /// The host that is asked.
+    pub host: Host,
+    /// The next server that is asked.
+    pub server: Option<SocketAddr>,
+}
+
+/// A worker that has been asked for and is not known to have ended. `Channel` is how the monitor reaches it.
+#[derive(Debug)]
+pub struct Worker<Channel> {
+    /// The spawner's number for it.
+    pub serial: u32,
+    /// What it is for.
+    pub role: Role,
+    /// Its channel.
+    pub channel: Channel,
+    serves: Serves,
+    is_ready: bool,
+    /// Sessions, queries or lookups under way.
+    load: u32,
+    /// The hosts that it has served, the first three of them; a spare worker has none yet.
+    hosts: Vec<Host>,
+    /// When its time is over: not ready by then, or idle for too long.
+    expires: Option<Instant>,
+}
+
+/// Why a worker's time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expired {
+    /// It has been without work for too long.
+    Idle,
+    /// It has not locked itself down in time.
+    NotReady,
+}
+
+/// Who serves a client that has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// A worker that is there.
+    Use(WorkerKey),
+    /// A new one, in the place of this one if any.
+    Start {
+        /// It only waits for another client host to come back.
+        instead_of: Option<WorkerKey>,
+    },
+}
+
+/// A worker that is not ready by then will never be.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// Where workers cannot be started, or end at once, trying again without end would keep monitor and spawner busy.
+const SPARE_PAUSE: Duration = Duration::from_secs(1);
+
+/// As many of its client hosts are remembered of a worker: more than one is all that matters.
+const HOSTS_KEPT: usize = 3;
+
+/// A client host with as many sessions for each of its workers gets a further one, up to the number of processors.
+const BUSY: u32 = 4;
+
+/// All workers.
+#[derive(Debug)]
+pub struct Pool<Channel> {
+    /// The workers.
+    pub workers: Slots<Worker<Channel>, 'w'>,
+    serving: HashMap<Host, Vec<WorkerKey>>,
+    askers: HashMap<AskerKey, WorkerKey>,
+    spare: Vec<WorkerKey>,
+    /// A spare worker has been lost: the next one is not started before.
+    paused_until: Option<Instant>,
+    by_hash: RandomState,
+    last_serial: u32,
+    processors: usize,
+    /// Sessions that one worker has descriptors for.
+    room: u32,
+}
+
+impl<Channel> Pool<Channel> {
+    /// No workers yet. `descriptors` is the limit that every worker inherits.
+    pub fn new(processors: usize, descriptors: u64) -> Self {
+        Self {
+            workers: Slots::default(),
+            serving: HashMap::new(),
+            askers: HashMap::new(),
+            spare: Vec::new(),
+            paused_until: None,
+            by_hash: RandomState::new(),
+            last_serial: 0,
+            processors,
+            // Two sockets for each session, and some for pipes.
+            room: u32::try_from(descriptors.saturating_sub(256) / 2).unwrap_or(u32::MAX).max(1),
+        }
+    }
+
+    /// A number that no other worker has had.
+    pub fn next_serial(&mut self) -> u32 {
+        self.last_serial = self.last_serial.wrapping_add(1);
+        self.last_serial
+    }
+
+    /// The spawner has been asked for a worker.
+    pub fn insert(
+        &mut self,
+        serial: u32,
+        role: Role,
+        serves: Serves,
+        channel: Channel,
+        now: Instant,
+    ) -> WorkerKey {
+        self.workers.insert(Worker {
+            serial,
+            role,
+            channel,
+            serves,
+            is_ready: false,
+            load: 0,
+            hosts: Vec::new(),
+            expires: now.checked_add(START_LIMIT),
+        })
+    }
+
+    /// The worker with this number.
+    pub fn by_serial(&self, serial: u32) -> Option<WorkerKey> {
+        self.workers.iter().find(|(_, worker)| worker.serial == serial).map(|(key, _)| key)
+    }
+
+    /// The workers that serve client hosts.
+    pub fn of_clients(&self) -> Vec<WorkerKey> {
+        self.workers.keys_where(Worker::is_of_clients)
+    }
+
+    /// Those of them that have nothing to do.
+    pub fn unused(&self) -> Vec<WorkerKey> {
+        self.workers.keys_where(|worker| worker.is_of_clients() && worker.load == 0)
+    }
+
+    fn number_of_clients(&self) -> usize {
+        self.workers.iter().filter(|(_, worker)| worker.is_of_clients()).count()
+    }
+
+    /// A worker has locked itself down; false where it had said so before.
+    pub fn mark_ready(&mut self, key: WorkerKey) -> bool {
+        let Some(worker) = self.workers.get_mut(key) else { return false };
+        worker.expires = None;
+        !std::mem::replace(&mut worker.is_ready, true)
+    }
+
+    /// A session, query or lookup of a worker begins. From now on it serves `host`.
+    pub fn assign(&mut self, key: WorkerKey, host: Host) {
+        let Some(worker) = self.workers.get_mut(key) else { return };
+        worker.load = worker.load.saturating_add(1);
+        if worker.is_ready {
+            worker.expires = None;
+        }
+        if worker.is_of_clients() && !worker.hosts.contains(&host) {
+            if worker.hosts.is_empty() {
+                self.spare.retain(|spare| *spare != key);
+                self.serving.entry(host).or_default().push(key);
+            }
+            worker.hosts.push(host);
+            worker.hosts.truncate(HOSTS_KEPT);
+        }
+    }
+
+    /// A session, query or lookup of a worker has ended.
+    pub fn release(&mut self, key: WorkerKey, settings: &Settings, now: Instant) {
+        let Some(worker) = self.workers.get_mut(key) else { return };
+        worker.load = worker.load.saturating_sub(1);
+        if worker.load == 0 && worker.serves != Serves::Everybody {
+            let stays = match settings.isolation {
+                Isolation::Connection => Duration::ZERO,
+                _ => seconds(settings.worker_idle),
+            };
+            worker.expires = now.checked_add(stays);
+        }
+    }
+
+    /// Whether a worker's time is over, and why.
+    pub fn expired(&self, key: WorkerKey, now: Instant) -> Option<Expired> {
+        let worker = self.workers.get(key)?;
+        let past = worker.expires.is_some_and(|expires| expires <= now);
+        match worker.is_ready {
+            true => (past && worker.load == 0).then_some(Expired::Idle),
+            false => past.then_some(Expired::NotReady),
+        }
+    }
+
+    /// Takes a worker out. `lost`: it was of no use any more.
+    pub fn remove(&mut self, key: WorkerKey, lost: bool, now: Instant) -> Option<Worker<Channel>> {
+        let worker = self.workers.remove(key)?;
+        if lost && self.spare.contains(&key) {
+            self.paused_until = now.checked_add(SPARE_PAUSE);
+        }
+        self.spare.retain(|spare| *spare != key);
+        self.serving.retain(|_, keys| {
+            keys.retain(|serving| *serving != key);
+            !keys.is_empty()
+        });
+        self.askers.retain(|_, asker| *asker != key);
+        Some(worker)
+    }
+}
+
+/// Spare workers, which wait for their first client host.
+impl<Channel> Pool<Channel> {
+    /// How many are missing.
+    pub fn spares_wanted(&mut self, settings: &Settings, now: Instant) -> usize {
+        if self.paused_until.is_some_and(|until| now < until) {
+            return 0;
+        }
+        self.paused_until = None;
+        let wanted = match settings.isolation {
+            Isolation::Client => 1,
+            Isolation::Connection => self.processors.max(2),
+            Isolation::Shared(_) => 0,
+        };
+        if self.spare.len() >= wanted {
+            return 0;
+        }
+        let room = usize::from(settings.max_workers).saturating_sub(self.number_of_clients());
+        wanted.min(room.max(usize::from(self.serving.is_empty()))).saturating_sub(self.spare.len())
+    }
+
+    /// When one that was lost is replaced.
+    pub fn paused_until(&self) -> Option<Instant> {
+        self.paused_until
+    }
+
+    /// A worker just started waits for its first client host.
+    pub fn keep_spare(&mut self, key: WorkerKey) {
+        self.spare.push(key);
+    }
+
+    fn take_spare(&mut self) -> Option<WorkerKey> {
+        (!self.spare.is_empty()).then(|| self.spare.remove(0))
+    }
+}
+
+/// Workers that ask one host.
+impl<Channel> Pool<Channel> {
+    /// The one that asks this host, if there is one.
+    pub fn asker(&self, asker: AskerKey) -> Option<WorkerKey> {
+        self.askers.get(&asker).copied()
+    }
+
+    /// A worker just started asks this host and no other.
+    pub fn keep_asker(&mut self, key: WorkerKey, asker: AskerKey) {
+        if let Some(worker) = self.workers.get_mut(key) {
+            worker.hosts.push(asker.host);
+            self.askers.insert(asker, key);
+        }
+    }
+}
+
+/// Which worker serves a client.
+impl<Channel> Pool<Channel> {
+    /// Chooses the worker for a connection from `host`.
+    pub fn choose(&mut self, host: Host, settings: &Settings, now: Instant) -> Choice {
+        let Some(chosen) = self.preferred(host, settings) else { return Choice::Start { instead_of: None } };
+        match self.evictable(host, chosen, settings, now) {
+            None => Choice::Use(chosen),
+            idle => Choice::Start { instead_of: idle },
+        }
+    }
+
+    fn preferred(&mut self, host: Host, settings: &Settings) -> Option<WorkerKey> {
+        let least = self.own(host, settings).min_by_key(|key| self.load(*key));
+        let wanted = match (settings.isolation, least) {
+            (Isolation::Connection, _) => true,
+            (Isolation::Client, None) => true,
+            (Isolation::Client, Some(key)) => {
+                let (load, own) = (self.load(key), || self.own(host, settings).count());
+                load >= self.room || (load >= BUSY && own() < self.processors && self.is_ample(settings))
+            }
+            (Isolation::Shared(number), _) => return self.shared(host, number.into()),
+        };
+        let full = wanted && self.number_of_clients() >= settings.max_workers.into();
+        match (wanted, full, least) {
+            (false, _, _) => least,
+            (true, false, _) => self.take_spare(),
+            (true, true, Some(key)) if settings.isolation == Isolation::Client => Some(key),
+            (true, true, _) => {
+                self.take_spare().or_else(|| self.known_to(host)).or_else(|| self.any_by_hash(host))
+            }
+        }
+    }
+
+    /// The workers of this host. One that serves several hosts belongs to none of them.
+    fn own(&self, host: Host, settings: &Settings) -> impl Iterator<Item = WorkerKey> {
+        let apart = settings.isolation == Isolation::Client;
+        let is_own =
+            move |key: &WorkerKey| !apart || self.workers.get(*key).is_some_and(|w| w.hosts.len() == 1);
+        self.serving.get(&host).into_iter().flatten().copied().filter(is_own)
+    }
+
+    /// If the chosen worker is shared: an idle worker of another host, whose place this host can have.
+    fn evictable(
+        &self,
+        host: Host,
+        chosen: WorkerKey,
+        settings: &Settings,
+        now: Instant,
+    ) -> Option<WorkerKey> {
+        let serves_others = |worker: &Worker<Channel>| worker.hosts.iter().any(|other| *other != host);
+        if settings.isolation != Isolation::Client || !self.workers.get(chosen).is_some_and(serves_others) {
+            return None;
+        }
+        // Idle for a second: hosts that come and go are not to cost a start for each connection.
+        let latest = now.checked_add(seconds(settings.worker_idle.saturating_sub(1)));
+        let idle = |(key, worker): (WorkerKey, &Worker<Channel>)| {
+            let waits = worker.load == 0 && worker.is_ready && worker.is_of_clients();
+            worker.expires.filter(|expires| waits && Some(*expires) <= latest).map(|expires| (expires, key))
+        };
+        self.workers.iter().filter_map(idle).min().map(|(_, key)| key)
+    }
+
+    /// Whether one host may have several workers without others having none.
+    fn is_ample(&self, settings: &Settings) -> bool {
+        self.number_of_clients().saturating_mul(2) < settings.max_workers.into()
+    }
+
+    fn load(&self, key: WorkerKey) -> u32 {
+        self.workers.get(key).map_or(u32::MAX, |worker| worker.load)
+    }
+
+    /// One of a fixed number of workers, the same for each host.
+    fn shared(&self, host: Host, number: usize) -> Option<WorkerKey> {
+        let workers = self.of_clients();
+        if workers.len() < number { None } else { self.pick(host, &workers) }
+    }
+
+    /// One that the host shares already: sharing is not to spread.
+    fn known_to(&self, host: Host) -> Option<WorkerKey> {
+        let knows = |worker: &Worker<Channel>| worker.is_of_clients() && worker.hosts.contains(&host);
+        self.workers.iter().find(|(_, worker)| knows(worker)).map(|(key, _)| key)
+    }
+
+    fn any_by_hash(&self, host: Host) -> Option<WorkerKey> {
+        self.pick(host, &self.of_clients())
+    }
+
+    fn pick(&self, host: Host, keys: &[WorkerKey]) -> Option<WorkerKey> {
+        let number = u64::try_from(keys.len()).ok().filter(|number| *number > 0)?;
+        let place = self.by_hash.hash_one(host).checked_rem(number)?;
+        keys.get(usize::try_from(place).ok()?).copied()
+    }
+}
+
+impl<Channel> Worker<Channel> {
+    fn is_of_clients(&self) -> bool {
+        self.serves == Serves::ClientHosts
+    }
+
+    /// When its time is over.
+    pub fn expires(&self) -> Option<Instant> {
+        self.expires
+    }
+
+    /// What it is, for a log line: `session worker 3 (10.0.0.1)`.
+    pub fn describe(&self) -> String {
+        let hosts: Vec<String> = self.hosts.iter().map(ToString::to_string).collect();
+        let hosts = if hosts.is_empty() { "spare".into() } else { hosts.join(", ") };
+        match self.serves {
+            Serves::Everybody => format!("{} worker {}", self.role.as_str(), self.serial),
+            _ => format!("{} worker {} ({hosts})", self.role.as_str(), self.serial),
+        }
+    }
+
+    /// The client host that it serves; nothing where it serves several, of which none can be blamed.
+    pub fn only_client(&self) -> Option<Host> {
+        match (self.serves, &*self.hosts) {
+            (Serves::ClientHosts | Serves::ClientHost, [host]) => Some(*host),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    fn pool() -> (Pool<()>, Host, Instant) {
+        (Pool::new(2, 1024), Host::of("192.0.2.1".parse().unwrap()), Instant::now())
+    }
+
+    fn start(pool: &mut Pool<()>, role: Role, serves: Serves) -> WorkerKey {
+        let serial = pool.next_serial();
+        pool.insert(serial, role, serves, (), Instant::now())
+    }
+
+    fn hosts(number: u8) -> Vec<Host> {
+        (1..=number).map(|last| Host::of(IpAddr::from([192, 0, 2, last]))).collect()
+    }
+
+    /// A worker for this host, ready and with a session.
+    fn serving(pool: &mut Pool<()>, host: Host, settings: &Settings) -> WorkerKey {
+        let key = match pool.choose(host, settings, Instant::now()) {
+            Choice::Use(key) => key,
+            Choice::Start { instead_of } => {
+                instead_of.map(|idle| pool.remove(idle, true, Instant::now()));
+                let key = start(pool, Role::Session, Serves::ClientHosts);
+                pool.mark_ready(key);
+                key
+            }
+        };
+        pool.assign(key, host);
+        key
+    }
+
+    #[test]
+    fn a_worker_that_asks_is_not_let_go_while_a_query_is_under_way() {
+        let (mut pool, host, now) = pool();
+        let settings = Settings::default();
+        for (role, serves) in [(Role::Ident, Serves::ClientHost), (Role::Upstream, Serves::Upstream)] {
+            let key = start(&mut pool, role, serves);
+            pool.mark_ready(key);
+            pool.assign(key, host);
+            pool.release(key, &settings, now);
+            pool.assign(key, host);
+            let late = now + Duration::from_secs(86_400);
+            assert_eq!(
+                (pool.workers.get(key).unwrap().expires(), pool.expired(key, late)),
+                (None, None),
+                "{role:?}"
+            );
+            pool.release(key, &settings, now);
+            assert!(pool.workers.get(key).unwrap().expires().is_some_and(|expires| expires < late));
+            assert_eq!(pool.expired(key, late), Some(Expired::Idle));
+            pool.remove(key, false, now);
+        }
+    }
+
+    #[test]
+    fn a_worker_that_is_not_ready_in_time_is_told_from_one_that_is_idle() {
+        let (mut pool, _, now) = pool();
+        let key = start(&mut pool, Role::Session, Serves::ClientHosts);
+        assert_eq!(pool.expired(key, now), None);
+        assert_eq!(pool.expired(key, now + 2 * START_LIMIT), Some(Expired::NotReady));
+        assert!(pool.mark_ready(key) && !pool.mark_ready(key), "only once");
+        assert_eq!(pool.expired(key, now + 2 * START_LIMIT), None, "a spare worker stays");
+    }
+
+    #[test]
+    fn a_next_server_is_no_client_that_its_worker_could_be_blamed_on() {
+        let (mut pool, host, _) = pool();
+        let roles = [(Role::Ident, Serves::ClientHost, Some(host)), (Role::Upstream, Serves::Upstream, None)];
+        for (role, serves, blamed) in roles {
+            let key = start(&mut pool, role, serves);
+            pool.keep_asker(key, AskerKey { role, host, server: None });
+            assert_eq!(pool.workers.get(key).unwrap().only_client(), blamed, "{role:?}");
+        }
+    }
+
+    #[test]
+    fn a_worker_is_described_by_its_role_and_whom_it_serves() {
+        let (mut pool, host, _) = pool();
+        let resolver = start(&mut pool, Role::Resolver, Serves::Everybody);
+        let session = start(&mut pool, Role::Session, Serves::ClientHosts);
+        let described = |pool: &Pool<()>, key| pool.workers.get(key).unwrap().describe();
+        assert_eq!(described(&pool, resolver), "resolver worker 1");
+        assert_eq!(described(&pool, session), "session worker 2 (spare)");
+        pool.assign(session, host);
+        assert_eq!(described(&pool, session), "session worker 2 (192.0.2.1)");
+    }
+
+    #[test]
+    fn a_worker_that_served_others_in_a_crowd_or_under_other_settings_is_nobodys_own_afterwards() {
+        let (mut pool, ..) = pool();
+        let shared = Settings { isolation: Isolation::Shared(1), ..Settings::default() };
+        let apart = Settings::default();
+        let hosts = hosts(200);
+        let first = start(&mut pool, Role::Session, Serves::ClientHosts);
+        pool.keep_spare(first);
+        pool.mark_ready(first);
+        for host in &hosts {
+            assert_eq!(serving(&mut pool, *host, &shared), first);
+        }
+        assert!(
+            pool.workers.get(first).unwrap().hosts.len() <= HOSTS_KEPT && pool.serving.len() == 1,
+            "bounded"
+        );
+        for host in [hosts[0], hosts[100], Host::of("198.51.100.1".parse().unwrap())] {
+            assert_ne!(serving(&mut pool, host, &apart), first);
+        }
+    }
+
+    #[test]
+    fn who_finds_no_room_gets_the_place_of_a_worker_that_only_waits() {
+        let (mut pool, _, now) = pool();
+        let settings = Settings { max_workers: 2, ..Settings::default() };
+        let hosts = hosts(3);
+        let [first, second] = [0, 1].map(|number| serving(&mut pool, hosts[number], &settings));
+        let instead_of = |pool: &mut Pool<()>, host: Host| match pool.choose(host, &settings, now) {
+            Choice::Start { instead_of } => instead_of,
+            Choice::Use(_) => None,
+        };
+        assert_eq!(instead_of(&mut pool, hosts[2]), None, "both are busy");
+        pool.release(second, &settings, now);
+        assert_eq!(instead_of(&mut pool, hosts[2]), None, "it has only just become idle");
+        pool.workers.get_mut(second).unwrap().expires = Some(now);
+        assert_eq!(instead_of(&mut pool, hosts[0]), None, "it has its own");
+        assert_eq!(instead_of(&mut pool, hosts[2]), Some(second));
+        assert_ne!(serving(&mut pool, hosts[2], &settings), first);
+    }
+
+    #[test]
+    fn sharing_does_not_spread_to_workers_that_one_host_has_alone() {
+        let (mut pool, ..) = pool();
+        let settings = Settings { max_workers: 100, ..Settings::default() };
+        let hosts = hosts(101);
+        let own: Vec<WorkerKey> =
+            hosts[..100].iter().map(|host| serving(&mut pool, *host, &settings)).collect();
+        let shared = serving(&mut pool, hosts[100], &settings);
+        for (host, own) in hosts.iter().zip(own) {
+            assert_eq!(serving(&mut pool, *host, &settings), own, "{shared:?} is shared");
+        }
+        assert_eq!(serving(&mut pool, hosts[100], &settings), shared);
+    }
+
+    #[test]
+    fn one_host_has_several_workers_only_while_others_find_room() {
+        let mut pool = Pool::new(8, 1024);
+        let settings = Settings { max_workers: 8, ..Settings::default() };
+        let [host, other] = hosts(2)[..] else { panic!("two") };
+        let own: std::collections::BTreeSet<_> =
+            (0..100).map(|_| serving(&mut pool, host, &settings)).collect();
+        assert_eq!(own.len(), 4);
+        assert!(!own.contains(&serving(&mut pool, other, &settings)));
+    }
+
+    #[test]
+    fn a_spare_worker_that_is_lost_is_not_replaced_at_once() {
+        let (mut pool, _, now) = pool();
+        let settings = Settings::default();
+        assert_eq!(pool.spares_wanted(&settings, now), 1);
+        let spare = start(&mut pool, Role::Session, Serves::ClientHosts);
+        pool.keep_spare(spare);
+        assert_eq!(pool.spares_wanted(&settings, now), 0);
+        pool.remove(spare, true, now);
+        assert_eq!(pool.spares_wanted(&settings, now), 0);
+        let later = pool.paused_until().unwrap();
+        assert_eq!(pool.spares_wanted(&settings, later), 1);
+    }
+}

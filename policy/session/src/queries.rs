@@ -1,0 +1,344 @@
+//! The queries under way, which workers put to other hosts: to a client's identd (whose is this connection?) and to a
+//! next SOCKS server (does it grant this request?).
+
+use crate::client_host::Host;
+use crate::keys::{DialKey, QueryKey, SessionKey, Slots, WorkerKey};
+use crate::limits::counts::{Counts, Resource};
+use crate::owed::Owed;
+use crate::pool::AskerKey;
+use crate::session::Event;
+use crate::settings::Settings;
+use crate::violation::Violation;
+use sockd_common::message::Role;
+use sockd_common::message::request::{Command, Request};
+use sockd_common::message::upstream::NextReply;
+use sockd_policy::Identity;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+/// The queries under way.
+#[derive(Debug, Default)]
+pub struct Queries {
+    queries: Slots<PendingQuery, 'q'>,
+    owed: Owed<QueryKey>,
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// The client's identd: whose is the connection with these ports?
+    Identity {
+        /// The client's port.
+        client_port: u16,
+        /// The proxy's port.
+        proxy_port: u16,
+    },
+    /// A next server: carry this out.
+    Request {
+        /// Who is asked.
+        next: SocketAddr,
+        /// What is asked for.
+        request: Request,
+    },
+}
+
+#[derive(Debug)]
+struct PendingQuery {
+    /// The session that waits; `None` once it does not any more.
+    session: Option<SessionKey>,
+    /// The client host that it counts for.
+    client: Host,
+    question: Question,
+    /// Replies that are still to come.
+    replies: u8,
+    stage: Stage,
+    /// When the worker has to have given up.
+    due: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The connection to the host that is asked stands, or is about to be begun.
+    Begun,
+    /// It is on its way.
+    Dialling(DialKey),
+    /// This worker asks.
+    Asked(WorkerKey),
+}
+
+/// What becomes of a query for which nobody waits any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It is over.
+    Ended,
+    /// It is over, and this connection is of no use any more.
+    Undialled(DialKey),
+    /// This worker has to be told, and owes its end.
+    Owed(WorkerKey),
+}
+
+impl Question {
+    /// Whose worker asks, of a client on this host.
+    fn asker(&self, client: Host) -> AskerKey {
+        match self {
+            Self::Identity { .. } => AskerKey { role: Role::Ident, host: client, server: None },
+            Self::Request { next, .. } => {
+                AskerKey { role: Role::Upstream, host: Host::of(next.ip()), server: Some(*next) }
+            }
+        }
+    }
+
+    fn counts_as(&self) -> Resource {
+        match self {
+            Self::Identity { .. } => Resource::Ident,
+            Self::Request { request: Request { command: Command::Bind, .. }, .. } => Resource::Bind,
+            Self::Request { .. } => Resource::Upstream,
+        }
+    }
+
+    /// What a session hears where nobody can be asked.
+    pub fn failure(&self) -> Event {
+        match self {
+            Self::Identity { .. } => Event::Identified(Identity::Unknown),
+            Self::Request { .. } => Event::Replied(NextReply::Cancelled),
+        }
+    }
+}
+
+impl Queries {
+    /// A session of this client host asks; the error is the limit that does not admit it.
+    pub fn begin(
+        &mut self,
+        session: SessionKey,
+        client: Host,
+        question: Question,
+        counts: &mut Counts,
+        settings: &Settings,
+    ) -> Result<QueryKey, &'static str> {
+        let counts_as = question.counts_as();
+        if let Some(limit) = counts.limit(counts_as, client, settings) {
+            return Err(limit);
+        }
+        counts.add(counts_as, client);
+        let replies = if counts_as == Resource::Bind { 2 } else { 1 };
+        let (session, stage) = (Some(session), Stage::Begun);
+        Ok(self.queries.insert(PendingQuery { session, client, question, replies, stage, due: None }))
+    }
+
+    /// Whose worker asks.
+    pub fn asker(&self, key: QueryKey) -> Option<AskerKey> {
+        self.queries.get(key).map(|query| query.question.asker(query.client))
+    }
+
+    /// The connection to the host that is asked is on its way.
+    pub fn dialling(&mut self, key: QueryKey, dial: DialKey) {
+        if let Some(query) = self.queries.get_mut(key) {
+            query.stage = Stage::Dialling(dial);
+        }
+    }
+
+    /// From now on this worker asks; gives what.
+    pub fn asked(&mut self, key: QueryKey, worker: WorkerKey) -> Option<&Question> {
+        let query = self.queries.get_mut(key)?;
+        query.stage = Stage::Asked(worker);
+        Some(&query.question)
+    }
+
+    /// A worker has answered: gives the session that hears it, if one waits, and whether the query is over. It is not
+    /// where the next server waits for the peer of a BIND.
+    pub fn answered(
+        &mut self,
+        key: QueryKey,
+        worker: WorkerKey,
+        answer: &Event,
+        counts: &mut Counts,
+    ) -> Result<(Option<SessionKey>, bool), Violation> {
+        let query = self.queries.get_mut(key).filter(|query| query.stage == Stage::Asked(worker));
+        let query = query.ok_or(Violation("an answer that nobody asked for"))?;
+        let session = query.session;
+        if query.replies > 1 && matches!(answer, Event::Replied(NextReply::Granted(_))) {
+            query.replies = query.replies.saturating_sub(1);
+            return Ok((session, false));
+        }
+        self.end(key, counts);
+        Ok((session, true))
+    }
+
+    /// Nobody can be asked: gives the session that waits, if one does, and what it hears.
+    pub fn fail(&mut self, key: QueryKey, counts: &mut Counts) -> Option<(SessionKey, Event)> {
+        let query = self.end(key, counts)?;
+        query.session.map(|session| (session, query.question.failure()))
+    }
+
+    /// A worker is gone: what it was asked is not answered.
+    pub fn fail_asked(&mut self, worker: WorkerKey, counts: &mut Counts) -> Vec<(SessionKey, Event)> {
+        let keys = self.queries.keys_where(|query| query.stage == Stage::Asked(worker));
+        keys.into_iter().filter_map(|key| self.fail(key, counts)).collect()
+    }
+
+    /// A session waits no longer. The query may be over already, and its key another's.
+    pub fn cancel(
+        &mut self,
+        key: QueryKey,
+        session: SessionKey,
+        counts: &mut Counts,
+        now: Instant,
+    ) -> Option<Cancelled> {
+        let query = self.queries.get_mut(key)?;
+        query.session.take_if(|waiting| *waiting == session)?;
+        let Stage::Asked(worker) = query.stage else {
+            return self.end(key, counts).map(|query| match query.stage {
+                Stage::Dialling(dial) => Cancelled::Undialled(dial),
+                Stage::Begun | Stage::Asked(_) => Cancelled::Ended,
+            });
+        };
+        let is_settled = |key, due| self.queries.get(key).is_none_or(|query| query.due != Some(due));
+        let due = self.owed.push(key, now, is_settled);
+        self.queries.get_mut(key)?.due = due;
+        Some(Cancelled::Owed(worker))
+    }
+
+    /// When a worker owes the end of a cancelled query.
+    pub fn due_at(&self) -> Option<Instant> {
+        self.owed.due_at()
+    }
+
+    /// A worker that has not given up a query when it had to.
+    pub fn overdue(&mut self, now: Instant) -> Option<(WorkerKey, Violation)> {
+        while let Some((due, key)) = self.owed.pop_due(now) {
+            if let Some(&PendingQuery { stage: Stage::Asked(worker), due: owed, .. }) = self.queries.get(key)
+                && owed == Some(due)
+            {
+                return Some((worker, Violation("a query is not given up when it has to be")));
+            }
+        }
+        None
+    }
+
+    fn end(&mut self, key: QueryKey, counts: &mut Counts) -> Option<PendingQuery> {
+        let query = self.queries.remove(key)?;
+        counts.remove(query.question.counts_as(), query.client);
+        Some(query)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sockd_common::message::UserId;
+    use sockd_common::message::request::Destination;
+    use std::net::{Ipv4Addr, SocketAddrV4};
+
+    const SESSION: SessionKey = SessionKey::new(3);
+    const WORKER: WorkerKey = WorkerKey::new(5);
+    const IDENTITY: Question = Question::Identity { client_port: 1, proxy_port: 2 };
+    const GRANTED: NextReply = NextReply::Granted(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 7));
+
+    fn request(command: Command) -> Question {
+        let request = Request {
+            version: 4,
+            command,
+            destination: Destination::Address("203.0.113.1".parse().unwrap()),
+            port: 80,
+            user: UserId::new(b"jane").unwrap(),
+        };
+        Question::Request { next: "198.51.100.1:1080".parse().unwrap(), request }
+    }
+
+    #[derive(Default)]
+    struct Room {
+        queries: Queries,
+        counts: Counts,
+    }
+
+    impl Room {
+        fn begin(&mut self, question: Question) -> QueryKey {
+            let client = Host::of("192.0.2.1".parse().unwrap());
+            self.queries.begin(SESSION, client, question, &mut self.counts, &Settings::default()).unwrap()
+        }
+
+        fn asked(&mut self, question: Question) -> QueryKey {
+            let key = self.begin(question);
+            assert!(self.queries.asked(key, WORKER).is_some());
+            key
+        }
+
+        fn answered(
+            &mut self,
+            key: QueryKey,
+            answer: &Event,
+        ) -> Result<(Option<SessionKey>, bool), Violation> {
+            self.queries.answered(key, WORKER, answer, &mut self.counts)
+        }
+    }
+
+    #[test]
+    fn each_host_that_is_asked_has_a_worker_of_its_own() {
+        let mut room = Room::default();
+        let client = Host::of("192.0.2.1".parse().unwrap());
+        let ident = room.begin(IDENTITY);
+        assert_eq!(
+            room.queries.asker(ident),
+            Some(AskerKey { role: Role::Ident, host: client, server: None })
+        );
+        let upstream = room.begin(request(Command::Connect));
+        let server = "198.51.100.1:1080".parse().ok();
+        let host = Host::of("198.51.100.1".parse().unwrap());
+        assert_eq!(room.queries.asker(upstream), Some(AskerKey { role: Role::Upstream, host, server }));
+    }
+
+    #[test]
+    fn only_the_worker_that_was_asked_may_answer_and_only_once() {
+        let mut room = Room::default();
+        let key = room.asked(IDENTITY);
+        let answer = Event::Identified(Identity::Unknown);
+        let other = WorkerKey::new(6);
+        assert!(room.queries.answered(key, other, &answer, &mut room.counts).is_err());
+        assert_eq!(room.answered(key, &answer), Ok((Some(SESSION), true)));
+        assert!(room.answered(key, &answer).is_err());
+    }
+
+    #[test]
+    fn a_bind_is_answered_twice_where_the_next_server_grants_it() {
+        let mut room = Room::default();
+        let key = room.asked(request(Command::Bind));
+        let [granted, refused] = [GRANTED, NextReply::Cancelled].map(Event::Replied);
+        assert_eq!(room.answered(key, &granted), Ok((Some(SESSION), false)));
+        assert_eq!(room.answered(key, &granted), Ok((Some(SESSION), true)));
+        let key = room.asked(request(Command::Bind));
+        assert_eq!(room.answered(key, &refused), Ok((Some(SESSION), true)));
+        let key = room.asked(request(Command::Connect));
+        assert_eq!(room.answered(key, &granted), Ok((Some(SESSION), true)));
+    }
+
+    #[test]
+    fn a_worker_that_is_gone_fails_what_it_was_asked_and_nothing_else() {
+        let mut room = Room::default();
+        let (asked, begun) = (room.asked(IDENTITY), room.begin(IDENTITY));
+        let failed = room.queries.fail_asked(WORKER, &mut room.counts);
+        assert!(matches!(failed[..], [(SESSION, Event::Identified(Identity::Unknown))]), "{failed:?}");
+        assert!(room.queries.asker(asked).is_none() && room.queries.asker(begun).is_some());
+    }
+
+    #[test]
+    fn a_cancelled_query_is_over_unless_a_worker_owes_its_end() {
+        let mut room = Room::default();
+        let now = Instant::now();
+        let key = room.begin(IDENTITY);
+        room.queries.dialling(key, DialKey::new(1));
+        assert!(room.queries.cancel(key, SessionKey::new(4), &mut room.counts, now).is_none(), "another's");
+        let cancelled = room.queries.cancel(key, SESSION, &mut room.counts, now);
+        assert_eq!(cancelled, Some(Cancelled::Undialled(DialKey::new(1))));
+        let key = room.asked(IDENTITY);
+        let cancelled = room.queries.cancel(key, SESSION, &mut room.counts, now);
+        assert_eq!(cancelled, Some(Cancelled::Owed(WORKER)));
+        assert_eq!(room.answered(key, &Event::Identified(Identity::Unknown)), Ok((None, true)));
+        let due = room.queries.due_at().unwrap();
+        assert_eq!(room.queries.overdue(due), None, "it has been given up");
+        let key = room.asked(IDENTITY);
+        room.queries.cancel(key, SESSION, &mut room.counts, now);
+        assert_eq!(room.queries.overdue(now), None);
+        let due = room.queries.due_at().unwrap();
+        assert_eq!(room.queries.overdue(due).map(|(worker, _)| worker), Some(WORKER));
+    }
+}

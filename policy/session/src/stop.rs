@@ -1,0 +1,124 @@
+//! The end of the daemon: relays get their grace, are told to end, and have a moment for that.
+
+use std::time::{Duration, Instant};
+
+/// How long sessions that have been told to end are waited for.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// How soon it is looked again whether they have ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Stop {
+    /// Nobody has asked for it.
+    #[default]
+    Serving,
+    /// Relays go on until then, or as long as it takes.
+    Grace(Option<Instant>),
+    /// All sessions have been told to end, at this time.
+    Told(Instant),
+}
+
+/// What follows from being told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It is the first time: nobody is accepted any more.
+    First,
+    /// It is not: relays have no grace any longer.
+    Again,
+}
+
+impl Stop {
+    /// The daemon ends when the sessions that there are have ended, however long that takes.
+    pub fn when_empty(&mut self) {
+        *self = Self::Grace(None);
+    }
+
+    /// Somebody wants the daemon to end; relays get this grace.
+    pub fn ask(&mut self, now: Instant, grace: Duration) -> Told {
+        let (next, told) = match self {
+            Self::Serving => (Self::Grace(Some(later(now, grace))), Told::First),
+            Self::Grace(_) => (Self::Grace(Some(now)), Told::Again),
+            Self::Told(since) => (Self::Told(*since), Told::Again),
+        };
+        *self = next;
+        told
+    }
+
+    /// Whether the daemon is on its way to the end.
+    pub fn is_stopping(&self) -> bool {
+        !matches!(self, Self::Serving)
+    }
+
+    /// When the grace is over, or is to be looked whether sessions have ended.
+    pub fn due_at(&self, now: Instant) -> Option<Instant> {
+        match self {
+            Self::Serving => None,
+            Self::Grace(ends) => *ends,
+            Self::Told(_) => Some(later(now, LOOK_AGAIN)),
+        }
+    }
+
+    /// The grace is over: true where all sessions have to be told to end now.
+    pub fn tell_all(&mut self, now: Instant) -> bool {
+        match self {
+            Self::Grace(Some(ends)) if *ends <= now => {
+                *self = Self::Told(*ends);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether nothing is waited for any longer.
+    pub fn is_done(&self, now: Instant, no_sessions: bool) -> bool {
+        match self {
+            Self::Serving => false,
+            Self::Grace(_) => no_sessions,
+            Self::Told(since) => no_sessions || now >= later(*since, LAST_WAIT),
+        }
+    }
+}
+
+fn later(time: Instant, by: Duration) -> Instant {
+    time.checked_add(by).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn relays_have_their_grace_and_then_a_moment() {
+        let (mut stop, now) = (Stop::default(), Instant::now());
+        assert!(!stop.is_stopping() && !stop.is_done(now, true));
+        assert_eq!(stop.ask(now, GRACE), Told::First);
+        assert!(stop.is_done(now, true) && !stop.is_done(now + GRACE, false) && !stop.tell_all(now));
+        assert_eq!(stop.due_at(now), Some(now + GRACE));
+        let over = now + GRACE;
+        assert!(stop.tell_all(over) && !stop.tell_all(over), "once");
+        assert!(!stop.is_done(over, false) && stop.is_done(over + LAST_WAIT, false));
+    }
+
+    #[test]
+    fn who_asks_twice_gives_no_grace() {
+        let (mut stop, now) = (Stop::default(), Instant::now());
+        stop.ask(now, GRACE);
+        assert_eq!(stop.ask(now, GRACE), Told::Again);
+        assert!(stop.tell_all(now));
+        assert_eq!(stop.ask(now + GRACE, GRACE), Told::Again);
+        assert!(stop.is_done(now + LAST_WAIT, false), "the moment does not begin anew");
+    }
+
+    #[test]
+    fn a_daemon_for_one_client_waits_as_long_as_that_is_there_unless_it_is_asked_to_end() {
+        let (mut stop, now) = (Stop::default(), Instant::now());
+        stop.when_empty();
+        assert!(stop.is_stopping() && !stop.tell_all(now + 1000 * GRACE) && stop.due_at(now).is_none());
+        assert_eq!(stop.ask(now, GRACE), Told::Again);
+        assert!(stop.tell_all(now));
+    }
+}
