@@ -9,20 +9,11 @@ use crate::sources::{Source, installed, levels};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Packages that still have a circle, with the most files that their largest one may have. These numbers only sink. A
-/// package that is not named has no circle.
-const CEILINGS: [(&str, usize); 1] = [("privileged", 16)];
-
 #[test]
-fn no_package_has_a_larger_circle_than_its_ceiling() {
+fn no_package_has_a_circle() {
     for package in installed() {
-        let ceiling = CEILINGS.iter().find(|(name, _)| *name == package).map_or(0, |(_, ceiling)| *ceiling);
         let largest = largest_circle(&Source::below(&format!("{package}/src")));
-        assert!(largest.len() <= ceiling, "{package} has a circle of {}: {largest:?}", largest.len());
-        assert!(
-            ceiling == 0 || !largest.is_empty(),
-            "{package} has no circle any more: take it off the list"
-        );
+        assert!(largest.is_empty(), "{package} has a circle of {}: {largest:?}", largest.len());
     }
 }
 

@@ -5,38 +5,49 @@ use sockd_common::bounded::BoundedBytes;
 use sockd_common::channel::Received;
 use sockd_session::client_host::Host;
 use sockd_session::hook_values::Values;
-use std::os::fd::{AsFd, BorrowedFd};
 
-/// What the monitor has of the hook process.
-#[derive(Debug)]
+/// What the monitor has of the hook process; no channel where no commands are run, or when it has ended.
+#[derive(Debug, Default)]
 pub struct Hook {
-    channel: Channel,
+    channel: Option<Channel>,
 }
 
 impl Hook {
     pub(super) fn new(channel: Channel) -> Self {
-        Self { channel }
+        Self { channel: Some(channel) }
+    }
+
+    /// The channel, to be watched.
+    pub fn channel(&self) -> Option<&Channel> {
+        self.channel.as_ref()
     }
 
     /// Has a command run; nobody waits for it. The error is a line for the log.
     pub fn run(&self, template: &str, values: Values) -> Result<(), &'static str> {
+        let Some(channel) = &self.channel else {
+            return Err("a rule command is not run: there is no command runner until a restart");
+        };
         // A longer line is no line of a file of rules.
         let Some(template) = BoundedBytes::new(template.as_bytes()) else { return Ok(()) };
-        let sent = self.channel.send(&ToHook::Run { template, values }, None);
+        let sent = channel.send(&ToHook::Run { template, values }, None);
         sent.map_err(|_| "a rule command is not run: the command runner takes no more")
     }
 
-    /// Tells it that other rules are in force. One that takes no more messages keeps the commands that it knows.
-    pub fn reload(&self) {
-        let _ = self.channel.send(&ToHook::Reload, None);
+    /// Tells it that other rules are in force; false where there is no such process. One that takes no more messages
+    /// keeps the commands that it knows.
+    pub fn reload(&self) -> bool {
+        self.channel.as_ref().map(|channel| channel.send(&ToHook::Reload, None)).is_some()
     }
 
     /// What it tells next, as a line for the log. The error, a line as well, is that it has ended.
-    pub fn news(&self) -> Result<Option<String>, &'static str> {
-        match self.channel.receive() {
-            Ok(Received::Nothing) => Ok(None),
-            Ok(Received::Message(news, _)) => Ok(Some(line(&news))),
-            _ => Err("the command runner has ended; commands are not run until a restart"),
+    pub fn news(&mut self) -> Result<Option<String>, &'static str> {
+        match self.channel.as_ref().map(Channel::receive) {
+            None | Some(Ok(Received::Nothing)) => Ok(None),
+            Some(Ok(Received::Message(news, _))) => Ok(Some(line(&news))),
+            Some(_) => {
+                self.channel = None;
+                Err("the command runner has ended; commands are not run until a restart")
+            }
         }
     }
 }
@@ -52,11 +63,5 @@ fn line(news: &FromHook) -> String {
         FromHook::NotForked => "a rule command is not run: fork failed".into(),
         FromHook::NotStarted { why } => format!("a rule command is not run: {why}"),
         FromHook::NotFound => "a rule command cannot be executed (status 127)".into(),
-    }
-}
-
-impl AsFd for Hook {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.channel.as_fd()
     }
 }

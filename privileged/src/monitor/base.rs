@@ -1,11 +1,23 @@
-//! What every room of the monitor works with.
+//! What every room of the monitor works with, and what a room has to tell.
 
-use crate::monitor::dial::Dials;
+use crate::monitor::dial::{Begun, Caller, Dial, Dials};
 use crate::monitor::pool::Workers;
 use crate::monitor::reactor::Reactor;
 use crate::monitor::syslog::Log;
+use sockd_common::message::{Role, ToWorker};
 use sockd_session::config::Config;
+use sockd_session::keys::{DialKey, SessionKey, WorkerKey};
 use sockd_session::limits::counts::Counts;
+use sockd_session::record::FailedCall;
+use sockd_session::session::Event;
+use sockd_session::violation::Violation;
+use std::os::fd::OwnedFd;
+
+/// What has happened to a session.
+pub type News = (SessionKey, Event);
+
+/// What came of a worker's message.
+pub type Heard = Result<Option<News>, Violation>;
 
 /// What is in force, and what the rooms share.
 #[derive(Debug)]
@@ -22,4 +34,39 @@ pub struct Base {
     pub counts: Counts,
     /// Connections on their way.
     pub dials: Dials,
+}
+
+impl Base {
+    /// With nothing under way.
+    pub fn new(config: Config, log: Log, workers: Workers) -> rustix::io::Result<Self> {
+        let (counts, dials) = (Counts::default(), Dials::default());
+        Ok(Self { config, log, reactor: Reactor::new()?, workers, counts, dials })
+    }
+
+    /// Starts a worker, or says in the log why it cannot be.
+    pub fn start_worker(&mut self, role: Role) -> Option<WorkerKey> {
+        let started = self.workers.start(role, &self.config.settings, &mut self.reactor);
+        let failed = |error| self.log.quiet_err(&format!("cannot start a {} worker: {error}", role.as_str()));
+        started.map_err(failed).ok()
+    }
+
+    /// See [`Workers::tell`].
+    pub fn tell(&mut self, worker: WorkerKey, message: &impl ToWorker, descriptor: Option<OwnedFd>) -> bool {
+        self.workers.tell(worker, message, descriptor, &mut self.reactor)
+    }
+
+    /// A session, query or lookup of a worker has ended.
+    pub fn release_worker(&mut self, worker: WorkerKey) {
+        self.workers.release(worker, &self.config.settings, &mut self.reactor);
+    }
+
+    /// See [`Dials::begin`].
+    pub fn dial(&mut self, dial: Dial, caller: Caller) -> Result<Begun, FailedCall> {
+        self.dials.begin(dial, caller, &mut self.reactor)
+    }
+
+    /// See [`Dials::cancel`].
+    pub fn cancel_dial(&mut self, dial: DialKey, caller: Caller) {
+        self.dials.cancel(dial, caller, &mut self.reactor);
+    }
 }

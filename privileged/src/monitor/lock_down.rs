@@ -1,7 +1,7 @@
 //! The monitor gives up what it needed to start: no fork, no program, no file to write, nearly no capability.
 
 use crate::config::options::Options;
-use crate::monitor::resolver::{HOSTS, RESOLV_CONF};
+use crate::monitor::system_files::{HOSTS, RESOLV_CONF};
 use crate::process::profile::MONITOR;
 use caps::Capability;
 use sockd_lockdown::{self as lockdown, Grants, LandlockStatus, LockError};

@@ -1,7 +1,7 @@
 //! The monitor's side of one channel: messages wait here until the other side is ready and reads.
 
 use rustix::io::Errno;
-use sockd_common::channel::{ChannelError, MonitorEnd, Received};
+use sockd_common::channel::{ChannelError, MonitorSocket, Packet, Received};
 use sockd_common::message::Message;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,94 +11,117 @@ use std::time::{Duration, Instant};
 /// answer to what it has said.
 const ROOM: usize = 2048;
 
-/// Whoever takes no message for this long does not read its channel,
+/// A worker that takes no message for this long does not read its channel.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 
-/// and where more than twice [`ROOM`] wait it has so long. One that does read may have that many for a moment, when
-/// thousands of its destinations answer at once.
+/// How long a worker has when more than twice [`ROOM`] descriptors wait. One that does read may have that many for a
+/// moment, when thousands of its destinations answer at once.
 const SHORT_LIMIT: Duration = Duration::from_secs(1);
+
+/// Between two attempts to send what the system does not take (ETOOMANYREFS, ENOBUFS, ENOMEM).
+const STARVED: Duration = Duration::from_millis(100);
 
 /// A channel with the messages that have not been taken yet. A descriptor waits with its message and is closed once
 /// it has been handed over.
 #[derive(Debug)]
-pub struct Outbox<Out, In> {
-    end: MonitorEnd<Out, In>,
+pub struct Outbox {
+    socket: MonitorSocket,
     ready: bool,
-    starved: bool,
-    waiting: VecDeque<(Out, Option<OwnedFd>)>,
+    waiting: VecDeque<(Packet, Option<OwnedFd>)>,
     /// Among those that wait.
     descriptors: usize,
     /// When it is given up on because nobody reads.
     gives_up: Option<Instant>,
+    /// When it is tried again although nothing tells that it has room.
+    retry: Option<Instant>,
     /// Whether its owner watches it for room.
     watched: bool,
 }
 
-impl<Out: Message, In: Message> Outbox<Out, In> {
+impl Outbox {
     /// Takes over the monitor's end and sends the message that sets the worker up.
-    pub fn new(socket: OwnedFd, setup: &Out) -> Result<Self, ChannelError> {
-        let end = MonitorEnd::new(socket);
-        end.send(setup, None)?;
-        Ok(Self { ready: false, ..Self::to_reader(end) })
+    pub fn new(socket: OwnedFd, setup: &impl Message) -> Result<Self, ChannelError> {
+        let socket = MonitorSocket::new(socket);
+        socket.send(setup, None)?;
+        Ok(Self { ready: false, ..Self::to_reader(socket) })
     }
 
     /// A channel that is read already.
-    pub fn to_reader(end: MonitorEnd<Out, In>) -> Self {
-        let waiting = VecDeque::new();
-        Self { end, ready: true, starved: false, waiting, descriptors: 0, gives_up: None, watched: false }
+    pub fn to_reader(socket: MonitorSocket) -> Self {
+        Self {
+            socket,
+            ready: true,
+            waiting: VecDeque::new(),
+            descriptors: 0,
+            gives_up: None,
+            retry: None,
+            watched: false,
+        }
     }
 
     /// Sends a message, or keeps it until it is taken. False where nobody will take it: the end of the channel is
     /// noticed where it is read, behind what was said before it.
-    pub fn send(&mut self, message: Out, descriptor: Option<OwnedFd>) -> bool {
+    pub fn send(&mut self, message: &impl Message, descriptor: Option<OwnedFd>) -> bool {
+        let mut refused = None;
+        if self.ready && self.waiting.is_empty() {
+            match self.socket.send(message, descriptor.as_ref().map(AsFd::as_fd)) {
+                Ok(()) => return true,
+                Err(error) => refused = Some(error),
+            }
+        }
+        let Ok(packet) = Packet::new(message) else { return false };
         self.descriptors = self.descriptors.saturating_add(usize::from(descriptor.is_some()));
-        self.waiting.push_back((message, descriptor));
-        self.flush()
+        self.waiting.push_back((packet, descriptor));
+        match refused {
+            Some(error) => self.refused(&error),
+            None => self.flush(),
+        }
     }
 
     /// Sends what waits, as far as it is taken. False as for [`send`](Self::send).
     pub fn flush(&mut self) -> bool {
-        self.starved = false;
+        self.retry = None;
         while self.ready
-            && let Some((message, descriptor)) = self.waiting.front()
+            && let Some((packet, descriptor)) = self.waiting.front()
         {
-            match self.end.send(message, descriptor.as_ref().map(AsFd::as_fd)) {
-                Ok(()) => {
-                    self.descriptors = self.descriptors.saturating_sub(usize::from(descriptor.is_some()));
-                    self.waiting.pop_front();
-                    self.gives_up = None;
-                }
-                // ETOOMANYREFS: too many descriptors of ours are on their way (unix(7)); some worker will take some.
-                Err(ChannelError::Io(Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM)) => {
-                    self.starved = true;
-                    self.gives_up = None;
-                    return true;
-                }
-                Err(ChannelError::Io(Errno::AGAIN)) => {
-                    let too_many = self.descriptors > ROOM.saturating_mul(2);
-                    let due = Instant::now().checked_add(if too_many { SHORT_LIMIT } else { READ_LIMIT });
-                    self.gives_up = self.gives_up.min(due).or(due);
-                    return true;
-                }
-                Err(_) => {
-                    self.waiting.clear();
-                    self.descriptors = 0;
-                    self.gives_up = None;
-                    return false;
-                }
+            if let Err(error) = self.socket.send_packet(packet, descriptor.as_ref().map(AsFd::as_fd)) {
+                return self.refused(&error);
             }
+            self.descriptors = self.descriptors.saturating_sub(usize::from(descriptor.is_some()));
+            self.waiting.pop_front();
+            self.gives_up = None;
         }
         true
     }
 
-    /// The worker has said `Ready`; true where it had not before.
-    pub fn mark_ready(&mut self) -> bool {
-        !std::mem::replace(&mut self.ready, true)
+    /// A message has not been taken; false where none will be.
+    fn refused(&mut self, error: &ChannelError) -> bool {
+        let now = Instant::now();
+        match error {
+            // ETOOMANYREFS: too many descriptors of ours are on their way (unix(7)); some worker will take some.
+            ChannelError::Io(Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM) => {
+                self.retry = now.checked_add(STARVED);
+                self.gives_up = None;
+                true
+            }
+            ChannelError::Io(Errno::AGAIN) => {
+                let too_many = self.descriptors > ROOM.saturating_mul(2);
+                let due = now.checked_add(if too_many { SHORT_LIMIT } else { READ_LIMIT });
+                self.gives_up = self.gives_up.min(due).or(due);
+                true
+            }
+            _ => {
+                self.waiting.clear();
+                self.descriptors = 0;
+                self.gives_up = None;
+                false
+            }
+        }
     }
 
-    /// Whether the worker has said `Ready`.
-    pub fn is_ready(&self) -> bool {
-        self.ready
+    /// The worker has said `Ready`.
+    pub fn mark_ready(&mut self) {
+        self.ready = true;
     }
 
     /// Whether messages wait although the worker is ready.
@@ -109,20 +132,20 @@ impl<Out: Message, In: Message> Outbox<Out, In> {
     /// Whether the channel is to be watched for room from now on, where that is news. Every flush can end what it was
     /// watched for, and room that nobody wants would be reported again and again.
     pub fn wants_room(&mut self) -> Option<bool> {
-        // A starved channel has room itself.
-        let wants = self.is_stuck() && !self.starved;
+        // A channel that is tried again has room itself.
+        let wants = self.is_stuck() && self.retry.is_none();
         (std::mem::replace(&mut self.watched, wants) != wants).then_some(wants)
-    }
-
-    /// Whether it was the system that did not take the last message: that this channel has room then says nothing
-    /// about when it will.
-    pub fn is_starved(&self) -> bool {
-        self.starved
     }
 
     /// Whether so many descriptors wait that no further client is to be added.
     pub fn is_full(&self) -> bool {
         self.descriptors >= ROOM
+    }
+
+    /// When it is to be tried again: it was the system that did not take the last message, and that this channel has
+    /// room says nothing about when it will.
+    pub fn retry(&self) -> Option<Instant> {
+        self.retry
     }
 
     /// When it is to be given up because nobody reads it.
@@ -131,14 +154,14 @@ impl<Out: Message, In: Message> Outbox<Out, In> {
     }
 
     /// Receives one message.
-    pub fn receive(&self) -> Result<Received<In>, ChannelError> {
-        self.end.receive()
+    pub fn receive<In: Message>(&self) -> Result<Received<In>, ChannelError> {
+        self.socket.receive()
     }
 }
 
-impl<Out, In> AsFd for Outbox<Out, In> {
+impl AsFd for Outbox {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.end.as_fd()
+        self.socket.as_fd()
     }
 }
 
@@ -150,7 +173,7 @@ mod tests {
     use sockd_common::message::Id;
     use sockd_common::message::session::{FromSession, RelayMode, ToSession};
 
-    type Ends = (Outbox<ToSession, FromSession>, WorkerEnd<FromSession, ToSession>);
+    type Ends = (Outbox, WorkerEnd<FromSession, ToSession>);
 
     fn ends() -> Ends {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -161,9 +184,9 @@ mod tests {
         (link, WorkerEnd::new(theirs))
     }
 
-    fn serve(link: &mut Outbox<ToSession, FromSession>, number: usize) -> bool {
+    fn serve(link: &mut Outbox, number: usize) -> bool {
         let client = rustix::io::fcntl_dupfd_cloexec(&*link, 3).unwrap();
-        link.send(ToSession::Serve { id: Id(u32::try_from(number).unwrap()) }, Some(client))
+        link.send(&ToSession::Serve { id: Id(u32::try_from(number).unwrap()) }, Some(client))
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use sockd_session::keys::{DialKey, Key, LookupKey, PortKey, QueryKey, SessionKey, WorkerKey};
+use sockd_session::keys::{DialKey, Key, PortKey, SessionKey, WorkerKey};
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,7 +31,7 @@ pub enum Token {
     /// The end of a trial's terminal.
     Terminal,
     /// News of addresses and routes.
-    Changes,
+    Routes,
     /// A worker's channel.
     Worker(WorkerKey),
     /// A connection on its way.
@@ -40,10 +40,6 @@ pub enum Token {
     Port(PortKey),
     /// The deadline of a session.
     Session(SessionKey),
-    /// The deadline of a lookup.
-    Lookup(LookupKey),
-    /// The deadline of a query.
-    Query(QueryKey),
 }
 
 /// A [`Token`] as the number that the kernel gives back with an event, and by which deadlines are ordered.
@@ -55,17 +51,15 @@ impl Token {
             Self::Listener(place) => (0, place),
             Self::Signals => (1, 0),
             Self::Spawner => (2, 0),
-            Self::Changes => (3, 0),
+            Self::Routes => (3, 0),
             Self::Worker(key) => (4, key.place()),
             Self::Session(key) => (5, key.place()),
-            Self::Lookup(key) => (6, key.place()),
-            Self::Query(key) => (7, key.place()),
             Self::Hook => (8, 0),
             Self::Log => (9, 0),
             Self::Loader => (10, 0),
             Self::Terminal => (11, 0),
-            Self::Dial(key) => (12, key.place()),
-            Self::Port(key) => (13, key.place()),
+            Self::Dial(key) => (6, key.place()),
+            Self::Port(key) => (7, key.place()),
         };
         kind << 32 | u64::from(place)
     }
@@ -76,17 +70,15 @@ impl Token {
             0 => Self::Listener(place),
             1 => Self::Signals,
             2 => Self::Spawner,
-            3 => Self::Changes,
+            3 => Self::Routes,
             4 => Self::Worker(Key::new(place)),
             5 => Self::Session(Key::new(place)),
-            6 => Self::Lookup(Key::new(place)),
-            7 => Self::Query(Key::new(place)),
             8 => Self::Hook,
             9 => Self::Log,
             10 => Self::Loader,
             11 => Self::Terminal,
-            12 => Self::Dial(Key::new(place)),
-            13 => Self::Port(Key::new(place)),
+            6 => Self::Dial(Key::new(place)),
+            7 => Self::Port(Key::new(place)),
             _ => return None,
         })
     }
@@ -190,11 +182,9 @@ mod tests {
             Token::Listener(1),
             Token::Signals,
             Token::Spawner,
-            Token::Changes,
+            Token::Routes,
             Token::Worker(Key::new(u32::MAX - 1)),
             Token::Session(Key::new(3)),
-            Token::Lookup(Key::new(4)),
-            Token::Query(Key::new(5)),
             Token::Hook,
             Token::Log,
             Token::Loader,
@@ -205,7 +195,7 @@ mod tests {
         for token in tokens {
             assert_eq!(Token::unpack(token.pack()), Some(token));
         }
-        assert_eq!(Token::unpack(14 << 32), None);
+        assert_eq!(Token::unpack(12 << 32), None);
     }
 
     #[test]

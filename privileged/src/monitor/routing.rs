@@ -6,7 +6,7 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with,
 };
-use sockd_policy::guard::AddressKind;
+use sockd_policy::guard::{AddressKind, embedded};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,7 +26,7 @@ const GROUPS: u32 =
 
 /// The kernel's knowledge of addresses, with a memory.
 #[derive(Debug)]
-pub struct Kinds {
+pub struct AddressKinds {
     questions: OwnedFd,
     changes: OwnedFd,
     /// The number of the last question.
@@ -34,7 +34,7 @@ pub struct Kinds {
     known: HashMap<IpAddr, AddressKind>,
 }
 
-impl Kinds {
+impl AddressKinds {
     /// Opens a socket for questions and one that tells of changes.
     pub fn new() -> Result<Self, Errno> {
         let questions = netlink_socket(SocketFlags::CLOEXEC)?;
@@ -43,7 +43,7 @@ impl Kinds {
         Ok(Self { questions, changes, asked: 0, known: HashMap::new() })
     }
 
-    /// The descriptor that becomes readable when [`Kinds::forget`] has to be called.
+    /// The descriptor that becomes readable when [`AddressKinds::forget`] has to be called.
     pub fn changes(&self) -> BorrowedFd<'_> {
         self.changes.as_fd()
     }
@@ -55,9 +55,17 @@ impl Kinds {
         self.known.clear();
     }
 
-    /// What `address` is to this host. An address without a route is an ordinary one that cannot be reached; where
+    /// What `address` is to this host. An IPv6 address that stands for an IPv4 one (NAT64, 6to4) is what that one is.
+    pub fn classify(&mut self, address: IpAddr) -> AddressKind {
+        match (self.kind_of(address), embedded(address)) {
+            (AddressKind::Unicast, Some(inner)) => self.kind_of(inner.into()),
+            (kind, _) => kind,
+        }
+    }
+
+    /// What this very address is. An address without a route is an ordinary one that cannot be reached; where
     /// the kernel does not answer, it counts as the host's own, which the guards refuse, until it is asked again.
-    pub fn kind_of(&mut self, address: IpAddr) -> AddressKind {
+    fn kind_of(&mut self, address: IpAddr) -> AddressKind {
         if let Some(kind) = self.known.get(&address) {
             return *kind;
         }
@@ -141,7 +149,7 @@ mod tests {
 
     #[test]
     fn every_loopback_address_is_this_hosts_own() {
-        let mut kinds = Kinds::new().unwrap();
+        let mut kinds = AddressKinds::new().unwrap();
         for address in ["127.0.0.1", "127.9.9.9"] {
             assert_eq!(kinds.kind_of(address.parse().unwrap()), AddressKind::Local, "{address}");
         }
@@ -149,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_address_without_a_route_is_an_ordinary_one() {
-        let mut kinds = Kinds::new().unwrap();
+        let mut kinds = AddressKinds::new().unwrap();
         assert_eq!(kinds.kind_of("203.0.113.7".parse().unwrap()), AddressKind::Unicast);
     }
 
@@ -161,7 +169,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_could_not_be_fetched_is_not_taken_for_the_next_one() {
-        let mut kinds = Kinds::new().unwrap();
+        let mut kinds = AddressKinds::new().unwrap();
         let far = "203.0.113.7".parse().unwrap();
         send(&kinds.questions, &question(far, kinds.asked), SendFlags::empty()).unwrap();
         assert_eq!(kinds.kind_of("127.0.0.1".parse().unwrap()), AddressKind::Local);

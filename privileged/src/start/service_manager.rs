@@ -1,24 +1,21 @@
-//! What the starter has handed over, and what it wants to hear: sockets from systemd (sd_listen_fds(3)) or inetd(8),
-//! and messages to systemd (sd_notify(3)).
-//!
-//! The socket for the messages is opened before the lockdown and never waits: a service manager that does not read
-//! loses news, and the daemon goes on.
+//! Sockets that the service manager handed over, and the one for the notifications that it expects: of systemd
+//! (sd_listen_fds(3), sd_notify(3)) or inetd(8).
 
-use crate::monitor::listen::Listener;
+use crate::monitor::clients::Listener;
+use crate::monitor::notify::Notifier;
 use crate::process::error::StartError;
 use crate::process::sys;
-use nix::time::ClockId;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::net::{
-    AddressFamily, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, getsockname,
-    listen, send, shutdown, socket_with, sockopt,
+    AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, getsockname, listen, shutdown,
+    socket_with, sockopt,
 };
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Descriptors handed over begin here (sd_listen_fds(3)).
 const FIRST: i32 = 3;
@@ -28,9 +25,6 @@ const MOST: usize = 256;
 
 /// Between two attempts to start: systemd allows five in ten seconds.
 const PAUSE: Duration = Duration::from_secs(3);
-
-/// Without a watchdog the state is told this often.
-const NEWS: Duration = Duration::from_secs(15);
 
 /// What the environment says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +63,13 @@ impl Environment {
                 _ => None,
             },
         })
+    }
+
+    /// Connects to where messages go, if anywhere.
+    pub fn notifier(&self) -> Result<Notifier, String> {
+        let Some(place) = &self.notify else { return Ok(Notifier::default()) };
+        let socket = reach(place.as_bytes()).map_err(|error| format!("NOTIFY_SOCKET {place:?}: {error}"))?;
+        Ok(Notifier::new(socket, self.watchdog))
     }
 }
 
@@ -185,75 +186,6 @@ pub fn prepare(socket: &OwnedFd) -> Result<SocketAddr, Errno> {
     SocketAddr::try_from(getsockname(socket)?)
 }
 
-/// The line to the service manager; without one, everything here does nothing.
-#[derive(Debug, Default)]
-pub struct Notifier {
-    socket: Option<OwnedFd>,
-    interval: Option<Duration>,
-    beat_at: Option<Instant>,
-    status: String,
-}
-
-impl Notifier {
-    /// Connects to the service manager, where there is one.
-    pub fn new(environment: &Environment) -> Result<Self, String> {
-        let Some(place) = &environment.notify else { return Ok(Self::default()) };
-        let socket = reach(place.as_bytes()).map_err(|error| format!("NOTIFY_SOCKET {place:?}: {error}"))?;
-        let half = environment.watchdog.and_then(|time| time.checked_div(2));
-        Ok(Self {
-            socket: Some(socket),
-            interval: Some(half.map_or(NEWS, |half| half.min(NEWS))),
-            ..Self::default()
-        })
-    }
-
-    /// Whether a service manager listens.
-    pub fn is_heard(&self) -> bool {
-        self.socket.is_some()
-    }
-
-    /// The daemon serves, for the first time or again.
-    pub fn ready(&mut self, status: &str) {
-        self.status = status.to_owned();
-        self.beat_at = self.interval.and_then(|interval| Instant::now().checked_add(interval));
-        self.tell(&format!("READY=1\nSTATUS={status}\n"));
-    }
-
-    /// The daemon reads its files again; [`Notifier::ready`] has to follow.
-    pub fn reloading(&self) {
-        // By the C library: its vDSO is known since the start, and another's would be looked for only now.
-        let now = ClockId::CLOCK_MONOTONIC.now().map(Duration::from).unwrap_or_default();
-        let micros = now.as_micros();
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\n"));
-    }
-
-    /// The daemon accepts nobody any more.
-    pub fn stopping(&self) {
-        self.tell("STOPPING=1\nSTATUS=stopping\n");
-    }
-
-    /// When the next sign of life is due.
-    pub fn beat_at(&self) -> Option<Instant> {
-        self.beat_at
-    }
-
-    /// Gives a sign of life, and the state where it has changed.
-    pub fn beat(&mut self, now: Instant, status: String) {
-        self.beat_at = self.interval.and_then(|interval| now.checked_add(interval));
-        match status == self.status {
-            true => self.tell("WATCHDOG=1\n"),
-            false => self.tell(&format!("WATCHDOG=1\nSTATUS={status}\n")),
-        }
-        self.status = status;
-    }
-
-    fn tell(&self, message: &str) {
-        if let Some(socket) = &self.socket {
-            let _ = send(socket, message.as_bytes(), SendFlags::NOSIGNAL);
-        }
-    }
-}
-
 fn reach(place: &[u8]) -> rustix::io::Result<OwnedFd> {
     let address = match place {
         [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name)?,
@@ -307,42 +239,16 @@ mod tests {
         assert_eq!(read(&[("WATCHDOG_USEC", "4000000")]).unwrap().watchdog, Some(time));
     }
 
-    fn next(manager: &UnixDatagram) -> String {
-        let mut packet = [0; 200];
-        let length = manager.recv(&mut packet).unwrap();
-        String::from_utf8_lossy(&packet[..length]).into_owned()
-    }
-
     #[test]
-    fn the_service_manager_hears_of_every_change() {
+    fn news_go_to_the_socket_that_the_environment_names() {
         let name = format!("sockd-service-{}", std::process::id());
         let manager = UnixDatagram::bind_addr(&Place::from_abstract_name(&name).unwrap()).unwrap();
-        let watchdog = Some(Duration::from_secs(4));
-        let environment =
-            Environment { notify: Some(format!("@{name}").into()), watchdog, ..Default::default() };
-        let mut notifier = Notifier::new(&environment).unwrap();
-        notifier.ready("1 rule");
-        assert_eq!(next(&manager), "READY=1\nSTATUS=1 rule\n");
-        let due = notifier.beat_at().unwrap();
-        assert!(due <= Instant::now() + Duration::from_secs(2));
-        notifier.beat(due, "1 rule".into());
-        assert_eq!(next(&manager), "WATCHDOG=1\n");
-        notifier.beat(due, "2 rules".into());
-        assert_eq!(next(&manager), "WATCHDOG=1\nSTATUS=2 rules\n");
-        notifier.reloading();
-        let time =
-            next(&manager).strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().trim_end().parse::<u64>();
-        assert!(time.unwrap() > 0);
-        notifier.stopping();
-        assert_eq!(next(&manager), "STOPPING=1\nSTATUS=stopping\n");
-    }
-
-    #[test]
-    fn without_a_service_manager_nothing_is_due() {
-        let mut notifier = Notifier::new(&Environment::default()).unwrap();
-        notifier.ready("1 rule");
-        notifier.stopping();
-        assert!(!notifier.is_heard() && notifier.beat_at().is_none());
+        let environment = Environment { notify: Some(format!("@{name}").into()), ..Default::default() };
+        environment.notifier().unwrap().ready("1 rule");
+        let mut packet = [0; 200];
+        let length = manager.recv(&mut packet).unwrap();
+        assert_eq!(&packet[..length], b"READY=1\nSTATUS=1 rule\n");
+        assert!(!Environment::default().notifier().unwrap().is_heard());
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The listening sockets: where clients come from.
+//! The listening sockets are opened, while privileged ports still can be.
 
+use crate::monitor::clients::Listener;
 use crate::process::sys;
 use rustix::io::Errno;
 use rustix::net::{
@@ -9,27 +10,6 @@ use sockd_policy::Services;
 use sockd_session::config::default_port;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
-
-/// A socket that accepts clients.
-#[derive(Debug)]
-pub struct Listener {
-    /// The socket.
-    pub socket: OwnedFd,
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// The name that a service manager has given it.
-    pub name: Option<String>,
-}
-
-impl std::fmt::Display for Listener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.name {
-            Some(name) => write!(f, "{} ({name})", self.address),
-            None => write!(f, "{}", self.address),
-        }
-    }
-}
 
 /// The kernel cuts it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -79,40 +59,4 @@ fn try_listener(address: SocketAddr) -> Result<Listener, (&'static str, std::io:
     listen(&socket, BACKLOG).map_err(at("listen"))?;
     let own = getsockname(&socket).map_err(at("getsockname"))?;
     Ok(Listener { socket, address: SocketAddr::try_from(own).unwrap_or(address), name: None })
-}
-
-/// Whether a connection to `address` and `port` would come back to one of the listeners; `local`: the address is of
-/// this host.
-pub fn is_own(listeners: &[Listener], address: IpAddr, port: u16, local: bool) -> bool {
-    listeners.iter().any(|listener| {
-        // A service manager may have bound it in the v4-mapped form.
-        let (ip, own_port) = (sockd_policy::canonical(listener.address.ip()), listener.address.port());
-        own_port == port && (ip == address || (local && ip.is_unspecified()))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_listener_is_known_as_our_own_however_its_address_is_written() {
-        let own = |at: &str, to: &str, local| {
-            let socket = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty());
-            let listener = Listener { socket: socket.unwrap(), address: at.parse().unwrap(), name: None };
-            let to: SocketAddr = to.parse().unwrap();
-            is_own(&[listener], to.ip(), to.port(), local)
-        };
-        for at in [
-            "192.0.2.1:1080",
-            "[::ffff:192.0.2.1]:1080",
-            "0.0.0.0:1080",
-            "[::]:1080",
-            "[::ffff:0.0.0.0]:1080",
-        ] {
-            assert!(own(at, "192.0.2.1:1080", true), "{at}");
-            assert!(!own(at, "192.0.2.1:1081", true), "{at}");
-            assert!(!own(at, "198.51.100.1:1080", false), "{at}");
-        }
-    }
 }

@@ -1,0 +1,244 @@
+//! Where clients come from: who is accepted, who is turned away, and when nobody is for a moment.
+
+use crate::monitor::base::Base;
+use crate::monitor::reactor::{EventFlags, Reactor, Token};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with, acceptfrom_with, getpeername, getsockname};
+use sockd_session::client_host::Host;
+use sockd_session::limits::rate::RateLimiter;
+use std::fmt::{self, Display, Formatter};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// Connections accepted from one listener before others have their turn.
+pub const ACCEPTS_PER_TURN: usize = 256;
+
+/// New clients wait this long in the backlog when the system has no room for them.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A socket that accepts clients.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket.
+    pub socket: OwnedFd,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The name that a service manager has given it.
+    pub name: Option<String>,
+}
+
+impl Display for Listener {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{} ({name})", self.address),
+            None => write!(f, "{}", self.address),
+        }
+    }
+}
+
+/// The listeners, and what holds clients off.
+#[derive(Debug)]
+pub struct Clients {
+    listeners: Vec<Listener>,
+    /// Where clients come to, whether a listener is there or an inetd has one.
+    own: Vec<SocketAddr>,
+    rate_limiter: RateLimiter,
+    /// Given up for a moment when descriptors run out, so that clients can be refused instead of left waiting.
+    reserve: Option<OwnedFd>,
+    /// New clients wait in the backlog until then.
+    paused_until: Option<Instant>,
+}
+
+/// A client that has connected.
+#[derive(Debug)]
+pub struct Client {
+    /// Its socket.
+    pub socket: OwnedFd,
+    /// Where it has connected from.
+    pub address: SocketAddr,
+    /// The listener that it has connected to.
+    listener: SocketAddr,
+}
+
+impl Client {
+    fn new(socket: OwnedFd, address: SocketAddr, listener: SocketAddr) -> Self {
+        let address = SocketAddr::new(sockd_policy::canonical(address.ip()), address.port());
+        Self { socket, address, listener }
+    }
+
+    /// The one client that an inetd has handed over; nobody where it is gone again.
+    pub fn handed_over(socket: OwnedFd, at: SocketAddr) -> Option<Self> {
+        let peer = getpeername(&socket).ok().flatten();
+        let address = peer.and_then(|peer| SocketAddr::try_from(peer).ok())?;
+        Some(Self::new(socket, address, at))
+    }
+
+    /// Whose limits it counts for.
+    pub fn host(&self) -> Host {
+        Host::of(self.address.ip())
+    }
+
+    /// The address that it has connected to.
+    pub fn proxy(&self) -> SocketAddr {
+        let own = || getsockname(&self.socket).ok().and_then(|own| SocketAddr::try_from(own).ok());
+        match self.listener.ip().is_unspecified() {
+            true => own().unwrap_or(self.listener),
+            false => self.listener,
+        }
+    }
+}
+
+impl Clients {
+    /// Clients come to these listeners.
+    pub fn new(listeners: Vec<Listener>) -> Self {
+        Self {
+            own: listeners.iter().map(|listener| listener.address).collect(),
+            listeners,
+            rate_limiter: RateLimiter::default(),
+            reserve: None,
+            paused_until: None,
+        }
+    }
+
+    /// The listeners.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// Begins to watch the listeners.
+    pub fn watch(&mut self, reactor: &Reactor) -> rustix::io::Result<()> {
+        self.reserve = reactor.reserve_descriptor();
+        for (place, listener) in (0..).zip(&self.listeners) {
+            reactor.watch(&listener.socket, Token::Listener(place), EventFlags::IN)?;
+        }
+        Ok(())
+    }
+
+    /// A client has come to this address of an inetd's.
+    pub fn add_own(&mut self, at: SocketAddr) {
+        self.own.push(at);
+    }
+
+    /// Whether a connection to `address` and `port` would come back to where clients come to; `local`: the address is
+    /// of this host.
+    pub fn is_own(&self, address: IpAddr, port: u16, local: bool) -> bool {
+        is_own(&self.own, address, port, local)
+    }
+
+    /// Accepts one client, if there is one and it can be accepted now.
+    pub fn accept(&mut self, place: u32, base: &mut Base) -> Option<Client> {
+        loop {
+            let listener = self.listeners.get(place as usize)?;
+            match acceptfrom_with(&listener.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok((socket, address)) => match address.map(SocketAddr::try_from) {
+                    Some(Ok(address)) => return Some(Client::new(socket, address, listener.address)),
+                    _ => drop(socket),
+                },
+                Err(Errno::AGAIN) => return None,
+                Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                    self.hold_off(place, error, base);
+                    return None;
+                }
+                // The client is gone again, or the network said something about another connection (accept(2)).
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Without descriptors a client would wait in the backlog, and the listener would stay readable. The reserve
+    /// makes room for closing one connection; then everything pauses.
+    fn hold_off(&mut self, place: u32, error: Errno, base: &mut Base) {
+        let mut why = error.to_string();
+        if matches!(error, Errno::MFILE | Errno::NFILE) {
+            why = "no descriptors left".into();
+            self.reserve = None;
+            if let Some(listener) = self.listeners.get(place as usize) {
+                drop(accept_with(&listener.socket, SocketFlags::CLOEXEC));
+            }
+            self.reserve = base.reactor.reserve_descriptor();
+        }
+        base.log.quiet_err(&format!("clients are turned away: {why}"));
+        self.paused_until = Instant::now().checked_add(PAUSE);
+        self.watch_for(EventFlags::empty(), &base.reactor);
+    }
+
+    /// When clients are accepted again.
+    pub fn paused_until(&self) -> Option<Instant> {
+        self.paused_until
+    }
+
+    /// Accepts clients again where the pause is over.
+    pub fn resume(&mut self, now: Instant, reactor: &Reactor) {
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+            self.reserve = self.reserve.take().or_else(|| reactor.reserve_descriptor());
+            self.watch_for(EventFlags::IN, reactor);
+        }
+    }
+
+    /// Changing what is there takes no memory, so it does not fail where that is short.
+    fn watch_for(&self, flags: EventFlags, reactor: &Reactor) {
+        for (place, listener) in (0..).zip(&self.listeners) {
+            let _ = reactor.watch_for(&listener.socket, Token::Listener(place), flags);
+        }
+    }
+
+    /// Accepts nobody any more.
+    pub fn close(&mut self, reactor: &Reactor) {
+        self.paused_until = None;
+        self.listeners.drain(..).for_each(|listener| reactor.unwatch(&listener.socket));
+    }
+
+    /// Whether a client of this host is served beside the `sessions` that there are; the error is why not.
+    pub fn admit(&mut self, host: Host, sessions: usize, base: &Base) -> Result<(), String> {
+        let settings = &base.config.settings;
+        if let Some(why) = self.rate_limiter.refuses(host, settings, Instant::now()) {
+            return Err(format!("{why}, by {host}"));
+        }
+        if u32::try_from(sessions).unwrap_or(u32::MAX) >= settings.max_sessions {
+            return Err("max_sessions reached".into());
+        }
+        if base.counts.sessions(host) >= settings.max_sessions_per_host.into() {
+            return Err(format!("max_sessions_per_host reached by {host}"));
+        }
+        Ok(())
+    }
+
+    /// The worker of this client host, and of no other, has done what no honest worker does.
+    pub fn violated(&mut self, host: Host) {
+        self.rate_limiter.violated(host, Instant::now());
+    }
+}
+
+fn is_own(own: &[SocketAddr], address: IpAddr, port: u16, local: bool) -> bool {
+    own.iter().any(|own| {
+        // A service manager may have bound it in the v4-mapped form.
+        let (ip, own_port) = (sockd_policy::canonical(own.ip()), own.port());
+        own_port == port && (ip == address || (local && ip.is_unspecified()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_known_as_our_own_however_its_address_is_written() {
+        let own = |at: &str, to: &str, local| {
+            let to: SocketAddr = to.parse().unwrap();
+            is_own(&[at.parse().unwrap()], to.ip(), to.port(), local)
+        };
+        for at in [
+            "192.0.2.1:1080",
+            "[::ffff:192.0.2.1]:1080",
+            "0.0.0.0:1080",
+            "[::]:1080",
+            "[::ffff:0.0.0.0]:1080",
+        ] {
+            assert!(own(at, "192.0.2.1:1080", true), "{at}");
+            assert!(!own(at, "192.0.2.1:1081", true), "{at}");
+            assert!(!own(at, "198.51.100.1:1080", false), "{at}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A reload: the loader reads everything again, and what it has read comes into force while the monitor serves.
+
+use crate::config::read::Loaded;
+use crate::loader::handle::Loader;
+use crate::monitor::base::Base;
+use sockd_session::config::Config;
+
+/// What the monitor has of the loader, until that has ended.
+#[derive(Debug)]
+pub struct Reload(Option<Loader>);
+
+/// What has come of a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reloaded {
+    /// Nothing yet.
+    NotYet,
+    /// What was read before stays in force.
+    Failed,
+    /// What has been read is in force.
+    Done,
+}
+
+impl Reload {
+    /// With a loader that has just been started.
+    pub fn new(loader: Loader) -> Self {
+        Self(Some(loader))
+    }
+
+    /// The loader, to be watched.
+    pub fn loader(&self) -> Option<&Loader> {
+        self.0.as_ref()
+    }
+
+    /// Has everything read again.
+    pub fn begin(&mut self, base: &mut Base) -> Reloaded {
+        let asked = match &mut self.0 {
+            Some(loader) => loader.ask(),
+            None => Err("there is no loader until a restart".into()),
+        };
+        match asked {
+            Ok(()) => Reloaded::NotYet,
+            Err(why) => {
+                base.log.err(&format!("reload failed: {why}"));
+                Reloaded::Failed
+            }
+        }
+    }
+
+    /// The loader has read everything, or has ended: then what it read before stays in force.
+    pub fn hear(&mut self, base: &mut Base) -> Reloaded {
+        let Some(loader) = &mut self.0 else { return Reloaded::NotYet };
+        match loader.take(&base.config) {
+            Ok(None) => Reloaded::NotYet,
+            Ok(Some(Ok(Loaded { config, remarks, .. }))) => {
+                remarks.iter().for_each(|remark| base.log.err(remark));
+                adopt(config, base);
+                Reloaded::Done
+            }
+            Ok(Some(Err(errors))) => {
+                errors.iter().for_each(|error| base.log.err(error));
+                base.log.err("reload failed: the rules, routes and settings read before stay in force");
+                Reloaded::Failed
+            }
+            Err(why) => {
+                self.0 = None;
+                base.log.err(&format!("{why}; nothing is read again until a restart"));
+                Reloaded::Failed
+            }
+        }
+    }
+}
+
+/// Brings into force what has been read.
+fn adopt(mut config: Config, base: &mut Base) {
+    for name in base.config.settings.fixed_since_start(&config.settings) {
+        base.log.err(&format!("{name} is read only at start; the old value stays in force"));
+    }
+    config.settings = base.config.settings.keep_fixed(config.settings);
+    base.config = config;
+    base.workers.set_up_again(&base.config.settings, &mut base.reactor);
+}

@@ -1,0 +1,77 @@
+//! The roles of workers as the monitor knows them, a row for each.
+
+use crate::monitor::outbox::Outbox;
+use sockd_common::channel::{ChannelError, Received};
+use sockd_common::message::Role;
+use sockd_common::message::ident::{FromIdent, ToIdent};
+use sockd_common::message::resolver::FromResolver;
+use sockd_common::message::session::{FromSession, ToSession};
+use sockd_common::message::upstream::{FromUpstream, ToUpstream};
+use sockd_session::pool::Serves;
+use sockd_session::resolv_conf::ResolvConf;
+use sockd_session::settings::Settings;
+use std::os::fd::OwnedFd;
+
+/// How the monitor deals with the workers of one role.
+#[derive(Debug)]
+pub struct Entry {
+    /// The role.
+    pub role: Role,
+    /// Whom its workers serve, and so how many there are.
+    pub serves: Serves,
+    /// Opens a channel by setting the worker up.
+    pub open: fn(OwnedFd, &Settings) -> Result<Outbox, ChannelError>,
+    /// Receives one message.
+    pub receive: fn(&Outbox) -> Result<Received<FromWorker>, ChannelError>,
+}
+
+/// A message of a worker.
+#[derive(Debug)]
+pub enum FromWorker {
+    /// Of a session worker.
+    Session(FromSession),
+    /// Of an ident worker.
+    Ident(FromIdent),
+    /// Of a resolver worker.
+    Resolver(FromResolver),
+    /// Of an upstream worker.
+    Upstream(FromUpstream),
+}
+
+/// All of them but the probe, which only `sockd -ver` starts.
+const ROLES: [Entry; 4] = [
+    Entry {
+        role: Role::Session,
+        serves: Serves::ClientHosts,
+        open: |socket, settings| Outbox::new(socket, &session_setup(settings)),
+        receive: |outbox| Ok(outbox.receive()?.map(FromWorker::Session)),
+    },
+    Entry {
+        role: Role::Ident,
+        serves: Serves::ClientHost,
+        open: |socket, _| Outbox::new(socket, &ToIdent::Setup),
+        receive: |outbox| Ok(outbox.receive()?.map(FromWorker::Ident)),
+    },
+    Entry {
+        role: Role::Resolver,
+        serves: Serves::Everybody,
+        open: |socket, _| Outbox::new(socket, &ResolvConf::unread().setup()),
+        receive: |outbox| Ok(outbox.receive()?.map(FromWorker::Resolver)),
+    },
+    Entry {
+        role: Role::Upstream,
+        serves: Serves::Upstream,
+        open: |socket, _| Outbox::new(socket, &ToUpstream::Setup),
+        receive: |outbox| Ok(outbox.receive()?.map(FromWorker::Upstream)),
+    },
+];
+
+/// The row of a role.
+pub fn of(role: Role) -> Option<&'static Entry> {
+    const { &ROLES }.iter().find(|entry| entry.role == role)
+}
+
+/// What session workers are told of the settings.
+pub fn session_setup(settings: &Settings) -> ToSession {
+    ToSession::Setup { relay: settings.relay.into(), idle_limit: settings.idle_limit }
+}

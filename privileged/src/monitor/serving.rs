@@ -1,0 +1,473 @@
+//! Serving: clients, the sessions that begin with them, and the workers that serve them. What happens to a session is
+//! taken to it here, and what it asks for is performed.
+
+use crate::hook::handle::Hook;
+use crate::monitor::base::{Base, Heard, News};
+use crate::monitor::clients::{ACCEPTS_PER_TURN, Client, Clients};
+use crate::monitor::dial::{Caller, Dial, Dialled};
+use crate::monitor::pool::{Due, Lost};
+use crate::monitor::reactor::{EventFlags, Token};
+use crate::monitor::roles::FromWorker;
+use crate::monitor::routing::AddressKinds;
+use crate::monitor::sessions::{Awaited, Sessions};
+use crate::spawner::protocol::Ending;
+use sockd_common::channel::Received;
+use sockd_common::message::ident::FromIdent;
+use sockd_common::message::resolver::FromResolver;
+use sockd_common::message::session::{FromSession, ToSession};
+use sockd_common::message::upstream::FromUpstream;
+use sockd_common::message::{LockdownReport, Role};
+use sockd_policy::guard::AddressKind;
+use sockd_session::client_host::Host;
+use sockd_session::keys::{PortKey, SessionKey, WorkerKey};
+use sockd_session::pool::{Choice, Expired};
+use sockd_session::sandbox;
+use sockd_session::session::{Action, Candidate, Event};
+use sockd_session::settings::seconds;
+use sockd_session::unreachable::Unreachable;
+use sockd_session::violation::Violation;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+/// Messages taken from one worker before the others have their turn.
+const READS_PER_TURN: usize = 256;
+
+/// Turns of reading after which the channel of a dead worker is empty: by the kernel's default for socket buffers it
+/// holds fewer messages.
+const DRAIN_READS: usize = 8;
+
+/// Who is served, by whom, and what for.
+#[derive(Debug)]
+pub struct Serving {
+    /// What the rooms share.
+    pub base: Base,
+    /// Where clients come from.
+    pub clients: Clients,
+    /// The sessions that there are.
+    pub sessions: Sessions,
+    /// What they wait for.
+    pub awaited: Awaited,
+    /// What addresses are to this host.
+    pub routing: AddressKinds,
+    /// Next servers that are tried last.
+    pub unreachable: Unreachable,
+    /// Who runs the commands of rules.
+    pub hook: Hook,
+}
+
+/// As the loop sees it.
+impl Serving {
+    /// Watches what there is to be watched, and starts the resolver.
+    pub fn new(base: Base, clients: Clients, hook: Hook) -> rustix::io::Result<Self> {
+        let mut serving = Self {
+            base,
+            clients,
+            sessions: Sessions::default(),
+            awaited: Awaited::default(),
+            routing: AddressKinds::new()?,
+            unreachable: Unreachable::default(),
+            hook,
+        };
+        let reactor = &serving.base.reactor;
+        reactor.watch(serving.base.workers.spawner(), Token::Spawner, EventFlags::IN)?;
+        reactor.watch(serving.routing.changes(), Token::Routes, EventFlags::IN)?;
+        if let Some(channel) = serving.hook.channel() {
+            reactor.watch(channel, Token::Hook, EventFlags::IN)?;
+        }
+        serving.clients.watch(reactor)?;
+        serving.awaited.resolver.start(&mut serving.base);
+        Ok(serving)
+    }
+
+    /// Something is ready. The error is why nobody can be served any longer.
+    pub fn ready(&mut self, token: Token) -> Result<(), String> {
+        match token {
+            Token::Listener(place) => self.accept(place),
+            Token::Spawner => return self.hear_spawner(),
+            Token::Hook => self.hear_hook(),
+            Token::Routes => self.routing.forget(),
+            Token::Worker(key) => self.hear_worker(key),
+            Token::Dial(key) => {
+                let ready = self.base.dials.ready(key, &mut self.base.reactor);
+                self.dialled(ready);
+            }
+            Token::Port(key) => self.port_ready(key),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// When something is due that is no deadline of the reactor's.
+    pub fn due_at(&self) -> Option<Instant> {
+        let Awaited { resolver, askers, .. } = &self.awaited;
+        let dues =
+            [self.base.workers.due_at(), self.clients.paused_until(), resolver.due_at(), askers.due_at()];
+        dues.into_iter().flatten().min()
+    }
+
+    /// Everything whose time has come.
+    pub fn due(&mut self, now: Instant, keep_spares: bool) {
+        while let Some(token) = self.base.reactor.take_due(now) {
+            self.overdue(token, now);
+        }
+        self.clients.resume(now, &self.base.reactor);
+        let overdue = [self.awaited.resolver.due(now, &mut self.base), self.awaited.askers.overdue(now)];
+        for (worker, Violation(what)) in overdue.into_iter().flatten() {
+            self.violation(worker, what);
+        }
+        let wanted = self.base.workers.pool.spares_wanted(&self.base.config.settings, now);
+        self.start_spares(if keep_spares { wanted } else { 0 });
+        self.base.workers.flush_spawner(&self.base.reactor);
+    }
+
+    fn overdue(&mut self, token: Token, now: Instant) {
+        match token {
+            Token::Dial(key) => {
+                let overdue = self.base.dials.overdue(key, &mut self.base.reactor);
+                self.dialled(overdue);
+            }
+            Token::Session(key) => {
+                self.sessions.overdue(key, &mut self.awaited, &mut self.base);
+                self.dispatch(key, Event::Deadline);
+            }
+            Token::Worker(key) => self.worker_due(key, now),
+            _ => {}
+        }
+    }
+
+    /// Other rules, routes and settings are in force. A trial runs no commands.
+    pub fn reloaded(&mut self, is_trial: bool) {
+        if !self.hook.reload() && self.base.config.runs_hooks() && !is_trial {
+            self.base.log.err("rules have commands, which are not run until a restart");
+        }
+        self.base.log.notice(&format!("reloaded: {}", self.base.config.summary()));
+        if self.base.config.settings.recheck_on_reload {
+            self.tell_all(|| Event::Recheck);
+        }
+    }
+
+    /// Nobody is accepted any more, and what does not relay ends.
+    pub fn stop(&mut self) {
+        self.clients.close(&self.base.reactor);
+        self.base.workers.pool.unused().into_iter().for_each(|worker| self.retire(worker, false, None));
+        self.sessions.not_relaying().into_iter().for_each(|key| self.dispatch(key, Event::Stop));
+    }
+
+    /// Something happens to every session.
+    pub fn tell_all(&mut self, event: impl Fn() -> Event) {
+        self.sessions.all().into_iter().for_each(|key| self.dispatch(key, event()));
+    }
+
+    /// Sessions whose workers have not told of their end in time leave their lines all the same, and so does what
+    /// has been counted and not written yet.
+    pub fn write_the_rest(&mut self) {
+        self.tell_all(|| Event::WorkerLost);
+        let late = Instant::now().checked_add(seconds(3600));
+        late.into_iter().for_each(|late| self.base.log.catch_up(late));
+    }
+
+    fn hear_hook(&mut self) {
+        loop {
+            match self.hook.news() {
+                Ok(None) => return,
+                Ok(Some(line)) => self.base.log.quiet_err(&line),
+                Err(line) => self.base.log.err(line),
+            }
+        }
+    }
+}
+
+/// Clients and their sessions.
+impl Serving {
+    /// Serves a client that an inetd has handed over.
+    pub fn serve_only(&mut self, client: OwnedFd, at: SocketAddr) {
+        self.clients.add_own(at);
+        if let Some(client) = Client::handed_over(client, at) {
+            self.admit(client);
+        }
+    }
+
+    fn accept(&mut self, listener: u32) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(client) = self.clients.accept(listener, &mut self.base) else { return };
+            self.admit(client);
+        }
+    }
+
+    /// A client has come: a session begins for it, or it is turned away.
+    fn admit(&mut self, client: Client) {
+        let host = client.host();
+        let admitted = self.clients.admit(host, self.sessions.len(), &self.base);
+        match admitted.and_then(|()| self.session_worker(host)) {
+            Ok(worker) => self.begin(client, worker),
+            Err(why) => self.base.log.quiet_err(&format!("clients are turned away: {why}")),
+        }
+    }
+
+    fn session_worker(&mut self, host: Host) -> Result<WorkerKey, String> {
+        let worker = match self.base.workers.pool.choose(host, &self.base.config.settings, Instant::now()) {
+            Choice::Use(worker) => Some(worker),
+            Choice::Start { instead_of } => {
+                instead_of.into_iter().for_each(|idle| self.retire(idle, true, None));
+                self.base.start_worker(Role::Session)
+            }
+        };
+        match worker {
+            Some(worker) if self.base.workers.is_full(worker) => {
+                Err(format!("the worker does not keep up with {host}"))
+            }
+            Some(worker) => Ok(worker),
+            None => Err("no worker".into()),
+        }
+    }
+
+    fn begin(&mut self, client: Client, worker: WorkerKey) {
+        let host = client.host();
+        let key = self.sessions.begin(client.address, client.proxy(), worker, &mut self.base);
+        self.base.tell(worker, &ToSession::Serve { id: key.id() }, Some(client.socket));
+        if let Some((oldest, limit)) = self.base.counts.oldest_beyond(host, &self.base.config.settings) {
+            self.base.log.quiet_err(&format!("unfinished requests are closed: {limit} by {host}"));
+            self.dispatch(oldest, Event::Stop);
+        }
+    }
+
+    fn dialled(&mut self, dialled: Option<(Caller, Dialled)>) {
+        let Some((caller, dialled)) = dialled else { return };
+        match caller {
+            Caller::Session(key) => {
+                let event = self.sessions.dialled(key, dialled);
+                self.dispatch(key, event);
+            }
+            Caller::Lookup(key, record) => {
+                self.awaited.resolver.dialled(key, record, dialled, &mut self.base);
+            }
+            Caller::Query(key) => {
+                let news = self.awaited.askers.dialled(key, dialled, &mut self.base);
+                self.dispatch_all(news);
+            }
+        }
+    }
+
+    /// Somebody has come to the port of a BIND.
+    fn port_ready(&mut self, key: PortKey) {
+        match self.awaited.bind_ports.accept(key, &mut self.base) {
+            Some((session, Ok((server, peer)))) => {
+                self.sessions.hold_server(session, server);
+                self.dispatch(session, Event::Accepted(peer));
+            }
+            Some((session, Err(failure))) => self.dispatch(session, Event::Listening(Err(failure))),
+            None => {}
+        }
+    }
+
+    fn dispatch_all(&mut self, news: impl IntoIterator<Item = News>) {
+        news.into_iter().for_each(|(session, event)| self.dispatch(session, event));
+    }
+
+    /// Takes an event through its session and performs what follows, until nothing does.
+    fn dispatch(&mut self, key: SessionKey, event: Event) {
+        let (mut next, mut further) = (Some(event), VecDeque::new());
+        while let Some(event) = next {
+            for action in self.sessions.on(key, event, &mut self.base) {
+                further.extend(self.perform(key, action));
+            }
+            next = further.pop_front();
+        }
+    }
+
+    fn perform(&mut self, key: SessionKey, action: Action) -> Option<Event> {
+        let (worker, id) = (self.sessions.worker(key)?, key.id());
+        let Self { base, sessions, awaited, .. } = self;
+        match action {
+            Action::Record(record) => sessions.record(key, &record, base),
+            Action::Deadline(limit) => sessions.set_deadline(key, limit, base),
+            Action::Classify(addresses, port) => return Some(self.classify(&addresses, port)),
+            Action::Resolve(query) => return sessions.look_up(key, query, awaited, base),
+            Action::AskIdent => return sessions.ask_ident(key, awaited, base),
+            Action::Dial { to, from, reserved } => {
+                return sessions.dial(key, Dial { to, from, reserved, due: None }, base);
+            }
+            Action::Listen { towards, at, reserved } => {
+                return sessions.listen(key, (towards, at, reserved), awaited, base);
+            }
+            Action::Announce(address) => drop(base.tell(worker, &ToSession::Listening { id, address }, None)),
+            Action::CloseStranger => sessions.close_server(key),
+            Action::Run(template, values) => {
+                self.hook.run(&template, *values).unwrap_or_else(|line| base.log.quiet_err(line));
+            }
+            Action::AskUpstream(next, request) => {
+                return sessions.ask_upstream(key, (next, *request), awaited, base);
+            }
+            Action::Remember { next, reachable: true } => self.unreachable.remove(next),
+            Action::Remember { next, reachable: false } => {
+                let time = seconds(base.config.settings.upstream_retry);
+                self.unreachable.insert(next, Instant::now(), time);
+            }
+            Action::HandOff { bound } => sessions.hand_off(key, bound, awaited, base),
+            Action::Refuse(why) => {
+                sessions.cancel_pending(key, awaited, base);
+                base.tell(worker, &ToSession::Refuse { id, why }, None);
+            }
+            Action::End => {
+                sessions.cancel_pending(key, awaited, base);
+                base.tell(worker, &ToSession::End { id }, None);
+            }
+            Action::Remove => sessions.remove(key, awaited, base),
+            Action::Violation(what) => self.violation(worker, what),
+        }
+        None
+    }
+
+    /// What addresses are to this host.
+    fn classify(&mut self, addresses: &[IpAddr], port: u16) -> Event {
+        let now = Instant::now();
+        let candidate = |address: &IpAddr| {
+            let kind = self.routing.classify(*address);
+            Candidate {
+                address: *address,
+                kind,
+                own_listener: self.clients.is_own(*address, port, kind == AddressKind::Local),
+                unreachable: self.unreachable.contains(SocketAddr::new(*address, port), now),
+            }
+        };
+        Event::Classified(addresses.iter().map(candidate).collect())
+    }
+}
+
+/// Workers and what they say.
+impl Serving {
+    fn start_spares(&mut self, wanted: usize) {
+        for _ in 0..wanted {
+            let Some(worker) = self.base.start_worker(Role::Session) else { return };
+            self.base.workers.pool.keep_spare(worker);
+        }
+    }
+
+    fn hear_worker(&mut self, key: WorkerKey) {
+        for _ in 0..READS_PER_TURN {
+            match self.base.workers.receive(key) {
+                Ok(Received::Message(message, _)) => self.worker_said(key, message),
+                Ok(Received::Nothing) => break,
+                Ok(_) => return self.worker_gone(key),
+                Err(error) => return self.violation(key, &error.to_string()),
+            }
+        }
+        self.base.workers.flush(key, &mut self.base.reactor);
+    }
+
+    fn worker_said(&mut self, worker: WorkerKey, message: FromWorker) {
+        let Self { base, awaited, .. } = self;
+        let heard = match message {
+            FromWorker::Session(FromSession::Ready(report))
+            | FromWorker::Ident(FromIdent::Ready(report))
+            | FromWorker::Resolver(FromResolver::Ready(report))
+            | FromWorker::Upstream(FromUpstream::Ready(report)) => self.worker_ready(worker, &report),
+            FromWorker::Session(message) => self.session_worker_said(worker, message),
+            FromWorker::Ident(message) => awaited.askers.ident_heard(worker, message, base),
+            FromWorker::Resolver(message) => awaited.resolver.heard(message, base),
+            FromWorker::Upstream(message) => awaited.askers.upstream_heard(worker, message, base),
+        };
+        match heard {
+            Ok(news) => self.dispatch_all(news),
+            Err(Violation(what)) => self.violation(worker, what),
+        }
+    }
+
+    /// A worker has locked itself down. One that holds less than it has to is not used.
+    fn worker_ready(&mut self, worker: WorkerKey, report: &LockdownReport) -> Heard {
+        match sandbox::acceptable(report, &self.base.config.settings) {
+            Err(lacking) => self.end_worker(worker, &lacking),
+            Ok(()) if self.base.workers.mark_ready(worker) => {}
+            Ok(()) => return Err(Violation("ready twice")),
+        }
+        Ok(None)
+    }
+
+    fn session_worker_said(&self, worker: WorkerKey, message: FromSession) -> Heard {
+        let (id, event) = match message {
+            FromSession::Ready(_) => return Ok(None),
+            FromSession::Request { id, request } => (id, Event::Requested(request)),
+            FromSession::Closed { id, up, down, why } => (id, Event::Closed { up, down, why }),
+        };
+        Ok(Some((self.sessions.named_by(worker, id)?, event)))
+    }
+
+    fn worker_due(&mut self, worker: WorkerKey, now: Instant) {
+        match self.base.workers.due(worker, now, &mut self.base.reactor) {
+            Some(Due::Expired(Expired::Idle)) => self.retire(worker, false, None),
+            Some(Due::Expired(Expired::NotReady)) => self.end_worker(worker, "not ready in time"),
+            Some(Due::Unread) => self.violation(worker, "it does not read its channel"),
+            None => {}
+        }
+    }
+
+    /// A worker has said something that it cannot honestly say: it is killed, and the log says so.
+    fn violation(&mut self, worker: WorkerKey, what: &str) {
+        let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
+        let line = format!("violation by {}: {what}; killed", found.describe());
+        found.only_client().into_iter().for_each(|host| self.clients.violated(host));
+        self.base.log.err(&line);
+        self.take_out(worker, None);
+    }
+
+    /// A worker is of no use, and the log says why.
+    fn end_worker(&mut self, worker: WorkerKey, why: &str) {
+        let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
+        let line = format!("{} ended: {why}", found.describe());
+        self.base.log.err(&line);
+        self.take_out(worker, None);
+    }
+
+    /// A worker is gone. It is not known yet why: the line waits for what the spawner tells.
+    fn worker_gone(&mut self, worker: WorkerKey) {
+        let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
+        let lost = Lost { what: found.describe(), client: found.only_client() };
+        self.take_out(worker, Some(lost));
+    }
+
+    /// Takes a worker out of service, and what it was for ends with it.
+    fn take_out(&mut self, worker: WorkerKey, lost: Option<Lost>) {
+        self.retire(worker, true, lost);
+        let sessions = self.sessions.of_worker(worker);
+        sessions.into_iter().for_each(|key| self.dispatch(key, Event::WorkerLost));
+        let news = self.awaited.askers.worker_gone(worker, &mut self.base);
+        self.dispatch_all(news);
+        let news = self.awaited.resolver.worker_gone(worker, &mut self.base);
+        self.dispatch_all(news);
+    }
+
+    fn retire(&mut self, worker: WorkerKey, kill: bool, lost: Option<Lost>) {
+        self.base.workers.retire(worker, kill, lost, &mut self.base.reactor);
+    }
+
+    fn hear_spawner(&mut self) -> Result<(), String> {
+        self.base.workers.flush_spawner(&self.base.reactor);
+        while let Some((serial, how)) = self.base.workers.hear_spawner()? {
+            self.worker_ended(serial, how);
+        }
+        Ok(())
+    }
+
+    fn worker_ended(&mut self, serial: u32, how: Ending) {
+        // What it said before it ended still counts. With all that its channel can hold it is gone, and its place may be
+        // taken by another.
+        for _ in 0..DRAIN_READS {
+            let key = self.base.workers.pool.by_serial(serial);
+            key.into_iter().for_each(|key| self.hear_worker(key));
+        }
+        let key = self.base.workers.pool.by_serial(serial);
+        key.into_iter().for_each(|key| self.worker_gone(key));
+        let Some(Lost { what, client }) = self.base.workers.reap(serial) else { return };
+        match how {
+            // Where workers cannot be started, every client that comes would be another line.
+            Ending::NotStarted(_) => self.base.log.quiet_err(&format!("a worker is {how}")),
+            Ending::Exit(_) | Ending::Signal(_) => {
+                self.base.log.err(&format!("{what} ended: {how}"));
+                // An honest worker does not end before it is retired: who can make it end is its client.
+                client.into_iter().for_each(|host| self.clients.violated(host));
+            }
+        }
+    }
+}

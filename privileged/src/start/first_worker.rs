@@ -1,0 +1,54 @@
+//! The first worker: a worker of another protocol, or a kernel that lacks what the settings require, is found out
+//! before the first client is.
+
+use crate::monitor::base::Base;
+use crate::monitor::pool::Workers;
+use crate::monitor::roles::FromWorker;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sockd_common::channel::Received;
+use sockd_common::message::session::FromSession;
+use sockd_common::message::{LockdownReport, Role};
+use sockd_session::sandbox;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// It has to be locked down by then.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Starts the first spare worker and waits until it is locked down.
+pub fn start(base: &mut Base) -> Result<LockdownReport, String> {
+    let key = base.start_worker(Role::Session).ok_or("no worker can be started")?;
+    base.workers.pool.keep_spare(key);
+    let begun = Instant::now();
+    loop {
+        match base.workers.receive(key) {
+            Ok(Received::Message(FromWorker::Session(FromSession::Ready(report)), _)) => {
+                sandbox::acceptable(&report, &base.config.settings)?;
+                base.workers.mark_ready(key);
+                return Ok(report);
+            }
+            Ok(Received::Nothing) if begun.elapsed() < LIMIT => {}
+            Ok(Received::Nothing) => {
+                return Err("the first sockd-worker is not ready within 20 seconds".into());
+            }
+            Ok(_) => return Err(format!("the first sockd-worker has ended: {}", ending(&base.workers))),
+            Err(error) => return Err(format!("the first worker: {error}")),
+        }
+        let worker = base.workers.pool.workers.get(key).ok_or("the first worker is gone")?;
+        wait_for(&worker.channel, Timespec { tv_sec: 0, tv_nsec: 100_000_000 })?;
+    }
+}
+
+/// How it ended, as the spawner tells it within a moment.
+fn ending(workers: &Workers) -> String {
+    let told = wait_for(workers.spawner(), Timespec { tv_sec: 5, tv_nsec: 0 });
+    match told.and_then(|()| workers.hear_spawner()) {
+        Ok(Some((_, how))) => how.to_string(),
+        _ => "and the spawner does not tell how".into(),
+    }
+}
+
+fn wait_for(channel: impl AsFd, wait: Timespec) -> Result<(), String> {
+    let polled = poll(&mut [PollFd::new(&channel, PollFlags::IN)], Some(&wait));
+    polled.map(drop).map_err(|error| format!("poll: {error}"))
+}
