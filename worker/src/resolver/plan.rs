@@ -131,7 +131,7 @@ impl Plan<'_> {
     /// its own.
     fn names_of(&self, address: IpAddr, known: Known<'_>) -> Result<Answer, Open> {
         if let Some(names) = self.names_without_dns(address) {
-            return Ok(names_or(names, Answer::NotFound));
+            return Ok(names_or_not_found(names));
         }
         let Ok(pointer) = DnsName::reverse_from_addr(address) else { return Ok(Answer::Failed) };
         let named = match follow(Question { name: pointer, record: RecordType::Ptr }, known)? {
@@ -140,15 +140,16 @@ impl Plan<'_> {
             _ => return Ok(Answer::Failed),
         };
         let mut confirmed = Vec::new();
-        let mut otherwise = Answer::NotFound;
+        let mut failed = false;
         for name in named {
             match self.has_address(&name, address, known)? {
                 Some(true) => confirmed.push(name),
                 Some(false) => {}
-                None => otherwise = Answer::Failed,
+                None => failed = true,
             }
         }
-        Ok(names_or(confirmed, otherwise))
+        // A rule may deny the very name that could not be confirmed.
+        Ok(if failed { Answer::Failed } else { names_or_not_found(confirmed) })
     }
 
     /// The names of an address about which no nameserver is asked.
@@ -247,9 +248,9 @@ fn addresses_or_not_found(addresses: Vec<IpAddr>) -> Answer {
     }
 }
 
-fn names_or(names: Vec<HostName>, otherwise: Answer) -> Answer {
+fn names_or_not_found(names: Vec<HostName>) -> Answer {
     let names = BoundedVec::first_of(names.iter().filter_map(HostName::to_message));
-    if names.as_slice().is_empty() { otherwise } else { Answer::Names(names) }
+    if names.as_slice().is_empty() { Answer::NotFound } else { Answer::Names(names) }
 }
 
 #[cfg(test)]

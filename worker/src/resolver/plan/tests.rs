@@ -302,6 +302,16 @@ fn a_pointer_to_localhost_or_to_an_address_is_a_lie() {
 }
 
 #[test]
+fn of_several_names_one_that_could_not_be_asked_for_leaves_open_which_names_there_are() {
+    let world = [
+        (POINTER, RecordType::Ptr, named(&["a.test", "b.test"])),
+        ("a.test", RecordType::A, found(&["192.0.2.1"])),
+        ("b.test", RecordType::A, Outcome::Failed),
+    ];
+    assert_eq!(lookup(&names_of("192.0.2.1"), &setup(), b"", &world).0, Answer::Failed);
+}
+
+#[test]
 fn a_name_that_could_not_be_asked_for_is_not_confirmed() {
     let world = [(POINTER, RecordType::Ptr, named(&["a.test"])), ("a.test", RecordType::A, Outcome::Failed)];
     assert_eq!(lookup(&names_of("192.0.2.1"), &setup(), b"", &world).0, Answer::Failed);
