@@ -99,7 +99,7 @@ pub fn refused_unless_named(destination: IpAddr, kind: AddressKind, rule: &RuleR
 
 /// Whether an upstream server is refused. The administrator chose it, so it may be anywhere, this host included, if its
 /// address is `written` in the file. A name that leads to this host or its neighbours is hardly what was meant.
-pub fn next_server_refused(
+pub fn upstream_refused(
     server: IpAddr,
     port: u16,
     kind: AddressKind,
@@ -253,10 +253,10 @@ mod tests {
     }
 
     #[test]
-    fn a_next_server_may_be_near_where_its_address_is_written() {
+    fn an_upstream_server_may_be_near_where_its_address_is_written() {
         use AddressKind::{Local, Unicast};
         let refused = |server: &str, kind, own, written| {
-            next_server_refused(server.parse().unwrap(), 1080, kind, own, written)
+            upstream_refused(server.parse().unwrap(), 1080, kind, own, written)
         };
         for (server, kind) in
             [("10.0.0.1", Unicast), ("127.0.0.1", Local), ("192.0.2.1", Local), ("fe80::1", Unicast)]

@@ -149,10 +149,8 @@ impl<'a> Words<'a> {
 
     /// Rules see IPv4-mapped addresses as IPv4. So a rule that names such an address would never match.
     fn refuse_mapped(&self, address: IpAddr) -> Result<(), LineError> {
-        match address.to_canonical() == address {
-            true => Ok(()),
-            false => Err(self.expected("the IPv4 form of an IPv4-mapped address")),
-        }
+        let is_mapped = address.to_canonical() != address;
+        if is_mapped { Err(self.expected("the IPv4 form of an IPv4-mapped address")) } else { Ok(()) }
     }
 
     fn mask(&mut self, whose: &str, address: IpAddr) -> Result<IpAddr, LineError> {

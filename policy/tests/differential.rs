@@ -103,7 +103,7 @@ proptest! {
         }
     }
 
-    /// Whatever address the next server finds for it, the rules would not have denied it there.
+    /// Whatever address an upstream server finds for it, the rules would not have denied it there.
     #[test]
     fn a_name_without_an_address_is_permitted_only_where_no_address_is_denied(
         rules in prop::collection::vec(rule(), 0..20),

@@ -6,7 +6,7 @@
 use crate::config::{Config, default_port};
 use crate::record::{FailedCall, Failure, UpstreamFailure};
 use crate::session::event::Candidate;
-use sockd_policy::guard::next_server_refused;
+use sockd_policy::guard::upstream_refused;
 use sockd_policy::{Destination, FactState, HostName, Route, Server};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -116,7 +116,7 @@ fn usable(
         Destination::Address(_) => (true, Vec::new()),
         Destination::Name(name) => (false, vec![name.clone()]),
     };
-    if let Some(refusal) = next_server_refused(address, upstream.port(), kind, own_listener, written) {
+    if let Some(refusal) = upstream_refused(address, upstream.port(), kind, own_listener, written) {
         return Err(Failure::Upstream(UpstreamFailure::Guarded(upstream, refusal)));
     }
     match config.routes.as_ref().map(|routes| routes.source_for(address, FactState::Known(&names))) {

@@ -12,7 +12,7 @@ use sockd_common::message::resolver::{Answer, Query};
 use sockd_common::message::session::CloseReason;
 use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{self, Name};
-use sockd_policy::guard::{AddressKind, always_refused, next_server_refused, refused_unless_named};
+use sockd_policy::guard::{AddressKind, always_refused, refused_unless_named, upstream_refused};
 use sockd_policy::{
     Command, DenyReason, Destination, FactState, Facts, HostName, IdentMode, Identity, Request, Route,
     Server, Services, Upstream, UserId, Verdict, Way, canonical, parse_conf, parse_destination, parse_routes,
@@ -695,7 +695,7 @@ impl<'w> System<'w> {
         let (kind, own) = (kind_of(to.ip()), is_own_listener(to.ip(), to.port()));
         known
             && server.port.unwrap_or(1080) == to.port()
-            && next_server_refused(to.ip(), to.port(), kind, own, written).is_none()
+            && upstream_refused(to.ip(), to.port(), kind, own, written).is_none()
             && self
                 .worlds
                 .iter()
