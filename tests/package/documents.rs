@@ -171,6 +171,28 @@ fn what_the_pages_refer_to_is_there() {
 }
 
 #[test]
+fn no_line_of_a_page_is_wider_than_80_columns() {
+    for page in fs::read_dir(packaging().join("man")).expect("pages") {
+        let page = page.expect("a page").path();
+        let output = Command::new("mandoc").args(["-T", "utf8"]).arg(&page).output();
+        let text =
+            String::from_utf8(output.expect("mandoc: install the package mandoc").stdout).expect("text");
+        assert!(text.lines().count() > 20, "{}", page.display());
+        for line in text.lines() {
+            // A letter that is printed twice is bold; one over `_` is underlined.
+            let steps_back = line.chars().filter(|letter| *letter == '\u{8}').count();
+            let width = line.chars().count() - 2 * steps_back;
+            assert!(width <= 80, "{}: {width} columns: {line}", page.display());
+        }
+    }
+}
+
+#[test]
+fn the_page_of_the_settings_says_that_its_values_are_the_defaults() {
+    assert!(read("man/sockd.ron.5").contains("The values shown below are the defaults"));
+}
+
+#[test]
 fn mandoc_has_nothing_to_complain_about() {
     let pages = fs::read_dir(packaging().join("man")).expect("pages");
     let pages = pages.map(|page| page.expect("a page").path());

@@ -349,6 +349,7 @@ pub fn takes(setting: &str) -> &'static str {
         "relay" => "adaptive or splice",
         "local_destinations" => "guarded or by_rules",
         "commands" => "sh, argv or off",
+        "missing_names" => "refuse or no_match",
         "upstream_names" => "unresolved, always or never",
         "bind_any" | "privileged_ports" | "recheck_on_reload" | "reverse_names" => "true or false",
         "worker_ids" => "None or (first id, number of ids)",

@@ -47,25 +47,25 @@ pub struct Check {
     /// What identd is taken to say
     #[command(flatten)]
     pub ident: Ident,
-    /// The routes to go by [default: /etc/sockd.route if there is one and -C is not given]
+    /// File of routes [default: /etc/sockd.route if there is one and -C is not given]
     #[arg(short = 'R', value_name = "ROUTE")]
     pub route: Option<PathBuf>,
-    /// The rules to go by [default: /etc/sockd.conf]
+    /// File of rules [default: /etc/sockd.conf]
     #[arg(short = 'C', value_name = "CONF")]
     pub conf: Option<PathBuf>,
-    /// The upstream lines to go by [default: /etc/socks.conf if there is one and -C is not given]
+    /// File of upstream lines [default: /etc/socks.conf if there is one and -C is not given]
     #[arg(short = 'U', long = "upstream", value_name = "FILE")]
     pub upstream: Option<PathBuf>,
-    /// Take frozen files [default: /etc/sockd.fc, /etc/sockd.fr and /etc/socks.fc]
+    /// Read frozen files [default: /etc/sockd.fc, /etc/sockd.fr and /etc/socks.fc]
     #[arg(short = 'F')]
     pub frozen: bool,
-    /// Say why each line that came close is not the one, and what would be asked and run
+    /// Explain each line that nearly matches, and what would be asked and run
     #[arg(long)]
     pub explain: bool,
-    /// Warn about lines that can never match, open the inside, or trust names
+    /// Warn about lines that never match, open networks inside, or trust names
     #[arg(long)]
     pub lint: bool,
-    /// Read requests, a line each, and write a verdict a line
+    /// Read requests, a line each, and write a verdict for each
     #[arg(long, value_name = "FILE", conflicts_with_all = ["explain", "user"])]
     pub batch: Option<PathBuf>,
     /// A name that the client host has; may be repeated
@@ -77,7 +77,7 @@ pub struct Check {
     /// The file of service names, as services(5)
     #[arg(long, value_name = "FILE", default_value = "/etc/services")]
     pub services: PathBuf,
-    /// The user that the client claims to be
+    /// The user name that the client claims
     #[arg(requires_all = ["source", "destination", "port"])]
     pub user: Option<OsString>,
     /// The client host, by address or name
@@ -92,13 +92,13 @@ pub struct Check {
 #[derive(Debug, Clone, Copy, Args)]
 #[group(multiple = false)]
 pub struct Ident {
-    /// Strict: nobody is let in whom identd does not confirm, and it does not answer
+    /// As with sockd -I, and identd does not answer
     #[arg(short = 'I')]
     pub strict: bool,
-    /// Lenient: identd is asked, and does not answer
+    /// As with sockd -i, and identd does not answer
     #[arg(short = 'i')]
     pub lenient: bool,
-    /// identd is asked, and names another user
+    /// identd is asked and names another user
     #[arg(short = 'B')]
     pub bad: bool,
 }

@@ -8,32 +8,30 @@ use std::path::PathBuf;
 /// SOCKS proxy server for firewall hosts.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "sockd", version, disable_help_subcommand = true)]
-#[command(
-    after_help = "Classic forms: sockd -ver (what runs here and what protects it), sockd -i, sockd -I."
-)]
+#[command(after_help = "`sockd -ver` is the classic form of --ver. sockd(8) has the rest.")]
 pub struct Options {
-    /// Ask identd where it answers; a user that it denies is refused
+    /// Ask identd on the client host; refuse a user whom it denies
     #[arg(short = 'i', conflicts_with = "strict")]
     pub lenient: bool,
-    /// Ask identd always; a user that it does not confirm is refused
+    /// Ask identd on the client host; refuse a user whom it does not confirm
     #[arg(short = 'I')]
     pub strict: bool,
-    /// Say what this program is and try out what protects it; exit status 0 with the full sandbox, else 3
+    /// Say what this program is, and test its sandbox; the exit status is 0 for the full sandbox, else 3
     #[arg(long = "ver", conflicts_with_all = ["lenient", "strict"])]
     pub ver: bool,
-    /// Rules
+    /// File of rules
     #[arg(long, value_name = "FILE", default_value = "/etc/sockd.conf")]
     pub conf: PathBuf,
-    /// Routes; the default file may be missing
+    /// File of routes; the default file may be missing
     #[arg(long, value_name = "FILE", default_value = "/etc/sockd.route")]
     pub route: PathBuf,
-    /// Upstream lines [default: what the settings say, else /etc/socks.conf, which may be missing]
+    /// File of upstream lines [default: that of the settings, else /etc/socks.conf, which may be missing]
     #[arg(long, value_name = "FILE")]
     pub upstream: Option<PathBuf>,
-    /// Settings; the default file may be missing
+    /// File of settings; the default file may be missing
     #[arg(long, value_name = "FILE", default_value = "/etc/sockd.ron")]
     pub settings: PathBuf,
-    /// Listen here; may be given several times [default: port of socks/tcp in /etc/services, else 1080]
+    /// Listen here; may be given several times [default: the port of socks in /etc/services, else 1080]
     #[arg(long, value_name = "ADDR:PORT", value_parser = place)]
     pub listen: Vec<SocketAddr>,
     /// Write the process id to this file
@@ -42,13 +40,13 @@ pub struct Options {
     /// Where the log goes
     #[arg(long, value_name = "WHERE", default_value = "syslog")]
     pub log: LogTo,
-    /// Go into the background once the daemon serves
+    /// Go into the background when the server is ready
     #[arg(long)]
     pub daemon: bool,
-    /// Read all files, say what would run, and exit with 0, or with 78 when a file has errors
+    /// Read all files and say what would run; the exit status is 0, or 78 if a file has errors
     #[arg(long)]
     pub check: bool,
-    /// Serve programs on this host without any file, with the sandbox that is there; end with the terminal
+    /// Serve programs on this host, without any file; ends with its terminal
     #[arg(long, conflicts_with_all = ["check", "daemon"])]
     pub trial: bool,
 }
