@@ -348,6 +348,7 @@ pub fn takes(setting: &str) -> &'static str {
         "sandbox" => "required or best_effort",
         "relay" => "adaptive or splice",
         "local_destinations" => "guarded or by_rules",
+        "missing_names" => "refuse or no_match",
         "commands" => "sh, argv or off",
         "missing_names" => "refuse or no_match",
         "upstream_names" => "unresolved, always or never",
