@@ -350,7 +350,6 @@ pub fn takes(setting: &str) -> &'static str {
         "local_destinations" => "guarded or by_rules",
         "missing_names" => "refuse or no_match",
         "commands" => "sh, argv or off",
-        "missing_names" => "refuse or no_match",
         "upstream_names" => "unresolved, always or never",
         "bind_any" | "privileged_ports" | "recheck_on_reload" | "reverse_names" => "true or false",
         "worker_ids" => "None or (first id, number of ids)",
