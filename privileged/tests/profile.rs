@@ -6,7 +6,7 @@
 
 use sockd::hook::profile::DENIED;
 use sockd::loader::profile::LOADER;
-use sockd::process::profile::MONITOR;
+use sockd::monitor::profile::MONITOR;
 use sockd::spawner::profile::{SPAWNER, WORKERS};
 use sockd_lockdown::verdict::{Call, Verdict, faults, verdict};
 use sockd_lockdown::{Row, When, compile_denials, compile_filter};

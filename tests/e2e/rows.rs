@@ -5,7 +5,7 @@
 
 use nix::sys::signal::Signal;
 use sockd::loader::profile::LOADER;
-use sockd::process::profile::MONITOR;
+use sockd::monitor::profile::MONITOR;
 use sockd::spawner::profile::{SPAWNER, WORKERS};
 use sockd_common::message::Role;
 use sockd_lockdown::Row;

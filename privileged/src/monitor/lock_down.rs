@@ -1,8 +1,8 @@
 //! The monitor gives up what it needed to start: no fork, no program, no file to write, nearly no capability.
 
 use crate::config::options::Options;
+use crate::monitor::profile::MONITOR;
 use crate::monitor::system_files::{HOSTS, RESOLV_CONF};
-use crate::process::profile::MONITOR;
 use caps::Capability;
 use sockd_lockdown::{self as lockdown, Grants, LandlockStatus, LockError};
 use std::path::{Path, PathBuf};

@@ -14,6 +14,7 @@ pub mod lock_down;
 pub mod notify;
 pub mod outbox;
 pub mod pool;
+pub mod profile;
 pub mod reactor;
 pub mod reload;
 pub mod resolver;

@@ -4,7 +4,6 @@ pub mod child;
 pub mod descriptors;
 pub mod error;
 pub mod namespaces;
-pub mod profile;
 pub mod ritual;
 pub mod signals;
 pub(crate) mod sys;
