@@ -99,11 +99,6 @@ impl<Entry, const TABLE: char> Slots<Entry, TABLE> {
         self.0.iter().map(|(index, entry)| (Key::of(index), entry))
     }
 
-    /// All entries.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Key<TABLE>, &mut Entry)> {
-        self.0.iter_mut().map(|(index, entry)| (Key::of(index), entry))
-    }
-
     /// The keys of the entries that fulfil a condition.
     pub fn keys_where(&self, condition: impl Fn(&Entry) -> bool) -> Vec<Key<TABLE>> {
         self.iter().filter(|(_, entry)| condition(entry)).map(|(key, _)| key).collect()

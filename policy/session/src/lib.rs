@@ -20,6 +20,7 @@ pub mod pool;
 pub mod queries;
 pub mod record;
 pub mod resolv_conf;
+pub mod rtnetlink;
 pub mod sandbox;
 pub mod session;
 pub mod settings;
