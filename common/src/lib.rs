@@ -1,11 +1,12 @@
 //! What the monitor and its workers say to each other, and nothing else.
 //!
 //! [`message`] is the whole protocol with its story, [`wire`] gives a message its bytes, and [`channel`] carries
-//! one message with at most one descriptor per packet.
+//! one message with at most one descriptor per packet. [`outbox`] keeps what a worker does not read yet.
 
 #![forbid(unsafe_code)]
 
 pub mod bounded;
 pub mod channel;
 pub mod message;
+pub mod outbox;
 pub mod wire;

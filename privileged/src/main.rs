@@ -1,7 +1,8 @@
 //! `sockd`: see the library for the story.
 
 use sockd::config::options::{LogTo, Options};
-use sockd::monitor::syslog::{Log, end_on_panic};
+use sockd::monitor::syslog::Log;
+use sockd::start::panic::end_on_panic;
 use sockd::start::{self, check, program};
 
 fn main() {

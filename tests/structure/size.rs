@@ -19,7 +19,7 @@ const BUDGETS: [Budget; 4] = [
     Budget {
         room: "the process that serves as the monitor",
         folders: &["privileged/src/monitor"],
-        ceiling: 2700,
+        ceiling: 2500,
         goal: Some(2500),
     },
     Budget {

@@ -6,7 +6,6 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, acceptfrom_with, getpeername, getsockname};
 use sockd_session::client_host::Host;
 use sockd_session::limits::rate::RateLimiter;
-use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -17,25 +16,8 @@ pub const ACCEPTS_PER_TURN: usize = 256;
 /// New clients wait this long in the backlog when the system has no room for them.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A socket that accepts clients.
-#[derive(Debug)]
-pub struct Listener {
-    /// The socket.
-    pub socket: OwnedFd,
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// The name that a service manager has given it.
-    pub name: Option<String>,
-}
-
-impl Display for Listener {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match &self.name {
-            Some(name) => write!(f, "{} ({name})", self.address),
-            None => write!(f, "{}", self.address),
-        }
-    }
-}
+/// A socket that accepts clients, and where it listens.
+pub type Listener = (OwnedFd, SocketAddr);
 
 /// The listeners, and what holds clients off.
 #[derive(Debug)]
@@ -93,7 +75,7 @@ impl Clients {
     /// Clients come to these listeners.
     pub fn new(listeners: Vec<Listener>) -> Self {
         Self {
-            own: listeners.iter().map(|listener| listener.address).collect(),
+            own: listeners.iter().map(|(_, address)| *address).collect(),
             listeners,
             rate_limiter: RateLimiter::default(),
             reserve: None,
@@ -101,16 +83,11 @@ impl Clients {
         }
     }
 
-    /// The listeners.
-    pub fn listeners(&self) -> &[Listener] {
-        &self.listeners
-    }
-
     /// Begins to watch the listeners.
     pub fn watch(&mut self, reactor: &Reactor) -> rustix::io::Result<()> {
         self.reserve = reactor.reserve_descriptor();
-        for (place, listener) in (0..).zip(&self.listeners) {
-            reactor.watch(&listener.socket, Token::Listener(place), EventFlags::IN)?;
+        for (place, (listener, _)) in (0..).zip(&self.listeners) {
+            reactor.watch(listener, Token::Listener(place), EventFlags::IN)?;
         }
         Ok(())
     }
@@ -129,10 +106,10 @@ impl Clients {
     /// Accepts one client, if there is one and it can be accepted now.
     pub fn accept(&mut self, place: u32, base: &mut Base) -> Option<Client> {
         loop {
-            let listener = self.listeners.get(place as usize)?;
-            match acceptfrom_with(&listener.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            let (listener, at) = self.listeners.get(place as usize)?;
+            match acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok((socket, address)) => match address.map(SocketAddr::try_from) {
-                    Some(Ok(address)) => return Some(Client::new(socket, address, listener.address)),
+                    Some(Ok(address)) => return Some(Client::new(socket, address, *at)),
                     _ => drop(socket),
                 },
                 Err(Errno::AGAIN) => return None,
@@ -153,8 +130,8 @@ impl Clients {
         if matches!(error, Errno::MFILE | Errno::NFILE) {
             why = "no descriptors left".into();
             self.reserve = None;
-            if let Some(listener) = self.listeners.get(place as usize) {
-                drop(accept_with(&listener.socket, SocketFlags::CLOEXEC));
+            if let Some((listener, _)) = self.listeners.get(place as usize) {
+                drop(accept_with(listener, SocketFlags::CLOEXEC));
             }
             self.reserve = base.reactor.reserve_descriptor();
         }
@@ -179,15 +156,15 @@ impl Clients {
 
     /// Changing what is there takes no memory, so it does not fail where that is short.
     fn watch_for(&self, flags: EventFlags, reactor: &Reactor) {
-        for (place, listener) in (0..).zip(&self.listeners) {
-            let _ = reactor.watch_for(&listener.socket, Token::Listener(place), flags);
+        for (place, (listener, _)) in (0..).zip(&self.listeners) {
+            let _ = reactor.watch_for(listener, Token::Listener(place), flags);
         }
     }
 
     /// Accepts nobody any more.
     pub fn close(&mut self, reactor: &Reactor) {
         self.paused_until = None;
-        self.listeners.drain(..).for_each(|listener| reactor.unwatch(&listener.socket));
+        self.listeners.drain(..).for_each(|(listener, _)| reactor.unwatch(listener));
     }
 
     /// Whether a client of this host is served beside the `sessions` that there are; the error is why not.

@@ -12,7 +12,6 @@ pub mod clients;
 pub mod dial;
 pub mod lock_down;
 pub mod notify;
-pub mod outbox;
 pub mod pool;
 pub mod profile;
 pub mod reactor;

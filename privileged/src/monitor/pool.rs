@@ -1,7 +1,6 @@
 //! The workers as processes: started by way of the spawner, told through their channels, and given up when they do
 //! not read them.
 
-use crate::monitor::outbox::Outbox;
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use crate::monitor::roles::{self, FromWorker};
 use crate::process::sys;
@@ -9,6 +8,7 @@ use crate::spawner::protocol::{Channel, Ending, FromSpawner, ToSpawner};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sockd_common::channel::{ChannelError, Received};
 use sockd_common::message::{Role, ToWorker};
+use sockd_common::outbox::Outbox;
 use sockd_session::client_host::Host;
 use sockd_session::keys::WorkerKey;
 use sockd_session::pool::{Expired, Pool};

@@ -1,12 +1,12 @@
 //! The roles of workers as the monitor knows them, a row for each.
 
-use crate::monitor::outbox::Outbox;
 use sockd_common::channel::{ChannelError, Received};
 use sockd_common::message::Role;
 use sockd_common::message::ident::{FromIdent, ToIdent};
 use sockd_common::message::resolver::FromResolver;
 use sockd_common::message::session::{FromSession, ToSession};
 use sockd_common::message::upstream::{FromUpstream, ToUpstream};
+use sockd_common::outbox::Outbox;
 use sockd_session::pool::Serves;
 use sockd_session::resolv_conf::ResolvConf;
 use sockd_session::settings::Settings;

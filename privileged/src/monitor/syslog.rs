@@ -11,7 +11,7 @@ use rustix::net::{
 };
 use sockd_session::client_host::Host;
 use sockd_session::limits::quiet_log::QuietLog;
-use sockd_session::log::{Level, escape};
+use sockd_session::log::Level;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -78,7 +78,7 @@ impl Log {
     }
 
     /// Keeps one line for the next [`Log::flush`]. `text` has been composed by this program, with strings from the
-    /// network [`escape`]d.
+    /// network escaped.
     pub fn line(&mut self, level: Level, text: &str) {
         // A burst of one turn, perhaps, that nobody has tried to write yet.
         if self.waiting.len() >= MAX_WAITING && self.retry_at.is_none() {
@@ -197,16 +197,6 @@ impl Log {
         self.socket = Some(socket);
         Ok(())
     }
-}
-
-/// A panic is a mistake of this program: it ends the monitor with a line in the log, by calls that its filter allows.
-pub fn end_on_panic(to: LogTo) {
-    std::panic::set_hook(Box::new(move |panic| {
-        let mut log = Log::new(to);
-        log.err(&format!("panic: {}", escape(panic.to_string().as_bytes())));
-        log.finish();
-        sockd_lockdown::exit_now(70)
-    }));
 }
 
 fn connect_syslog() -> Result<OwnedFd, Errno> {

@@ -1,6 +1,5 @@
 //! The listening sockets are opened, while privileged ports still can be.
 
-use crate::monitor::clients::Listener;
 use crate::process::sys;
 use rustix::io::Errno;
 use rustix::net::{
@@ -8,8 +7,30 @@ use rustix::net::{
 };
 use sockd_policy::Services;
 use sockd_session::config::default_port;
+use std::fmt::{self, Display, Formatter};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+/// A socket that accepts clients.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket.
+    pub socket: OwnedFd,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The name that a service manager has given it.
+    pub name: Option<String>,
+}
+
+impl Display for Listener {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{} ({name})", self.address),
+            None => write!(f, "{}", self.address),
+        }
+    }
+}
 
 /// The kernel cuts it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;

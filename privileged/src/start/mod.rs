@@ -6,6 +6,7 @@ pub mod clean_start;
 pub mod daemonize;
 pub mod first_worker;
 pub mod listen;
+pub mod panic;
 pub mod pid_file;
 pub mod program;
 pub mod service_manager;
@@ -19,7 +20,7 @@ use crate::loader;
 use crate::loader::handle::Loader;
 use crate::monitor::Monitor;
 use crate::monitor::base::Base;
-use crate::monitor::clients::{Clients, Listener};
+use crate::monitor::clients::Clients;
 use crate::monitor::lock_down;
 use crate::monitor::notify::Notifier;
 use crate::monitor::pool::Workers;
@@ -32,6 +33,7 @@ use crate::process::terminal;
 use crate::spawner;
 use crate::spawner::protocol::Channel;
 use crate::start::clean_start::clean_start;
+use crate::start::listen::Listener;
 use crate::start::pid_file::PidFile;
 use nix::sys::signalfd::SignalFd;
 use rustix::process::{Resource, getrlimit};
@@ -58,7 +60,7 @@ pub fn serve(options: &Options) -> Result<(), StartError> {
     let prepared = prepare(&options, signals, notifier, source).map_err(with_advice);
     let prepared = prepared.inspect_err(|error| service_manager::turn_away(error, &queues))?;
     drop(queues);
-    let Prepared { mut monitor, client, missing, pid_file } = prepared;
+    let Prepared { mut monitor, places, client, missing, pid_file } = prepared;
     if let Some(background) = &background {
         background.let_go()?;
     }
@@ -72,9 +74,9 @@ pub fn serve(options: &Options) -> Result<(), StartError> {
     match client {
         Some((client, at)) => monitor.serve_only(client, at),
         None => {
-            announce(&mut monitor.serving);
+            announce(&places, &mut monitor.serving.base);
             if background.is_none() && !is_heard {
-                greet(&options, monitor.serving.clients.listeners(), &missing);
+                greet(&options, &places, &missing);
             }
             monitor.serving.base.log.flush();
         }
@@ -102,6 +104,8 @@ type Client = (OwnedFd, SocketAddr);
 /// What serves, and what begins and ends with it.
 struct Prepared {
     monitor: Monitor,
+    /// Where clients come to, and what that is called.
+    places: Vec<(SocketAddr, String)>,
     /// The one client, where an inetd has handed one over.
     client: Option<Client>,
     /// Layers of the sandbox that this kernel does not have.
@@ -135,10 +139,12 @@ fn prepare(
         base.log.err(&line);
     }
     let at = StartError::at("the monitor");
+    let places = listeners.iter().map(|listener| (listener.address, listener.to_string())).collect();
+    let listeners = listeners.into_iter().map(|listener| (listener.socket, listener.address)).collect();
     let serving = Serving::new(base, Clients::new(listeners), hook).map_err(at)?;
     let monitor = Monitor::new(serving, Reload::new(loader), notifier, signals, options.trial);
     let monitor = monitor.map_err(StartError::at("epoll"))?;
-    Ok(Prepared { monitor, client, missing, pid_file })
+    Ok(Prepared { monitor, places, client, missing, pid_file })
 }
 
 /// The processes beside the monitor.
@@ -228,15 +234,14 @@ fn descriptor_limit() -> u64 {
 }
 
 /// Says that it serves, and where.
-fn announce(serving: &mut Serving) {
-    let places: Vec<String> = serving.clients.listeners().iter().map(Listener::to_string).collect();
-    let line = format!("serving on {}: {}", places.join(", "), serving.base.config.summary());
-    serving.base.log.notice(&line);
+fn announce(places: &[(SocketAddr, String)], base: &mut Base) {
+    let places: Vec<&str> = places.iter().map(|(_, place)| place.as_str()).collect();
+    base.log.notice(&format!("serving on {}: {}", places.join(", "), base.config.summary()));
 }
 
 /// Tells the terminal what whoever started the daemon there wants to know.
-fn greet(options: &Options, listeners: &[Listener], missing: &[String]) {
-    let places: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
+fn greet(options: &Options, places: &[(SocketAddr, String)], missing: &[String]) {
+    let places: Vec<SocketAddr> = places.iter().map(|(address, _)| *address).collect();
     let log = match options.log {
         LogTo::Syslog => "syslog (/dev/log), facility daemon",
         LogTo::Stderr => "standard error",

@@ -1,10 +1,10 @@
 //! Sockets that the service manager handed over, and the one for the notifications that it expects: of systemd
 //! (sd_listen_fds(3), sd_notify(3)) or inetd(8).
 
-use crate::monitor::clients::Listener;
 use crate::monitor::notify::Notifier;
 use crate::process::error::StartError;
 use crate::process::sys;
+use crate::start::listen::Listener;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::net::{

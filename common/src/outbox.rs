@@ -1,8 +1,8 @@
 //! The monitor's side of one channel: messages wait here until the other side is ready and reads.
 
+use crate::channel::{ChannelError, MonitorSocket, Packet, Received};
+use crate::message::Message;
 use rustix::io::Errno;
-use sockd_common::channel::{ChannelError, MonitorSocket, Packet, Received};
-use sockd_common::message::Message;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -168,10 +168,10 @@ impl AsFd for Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::WorkerEnd;
+    use crate::message::Id;
+    use crate::message::session::{FromSession, RelayMode, ToSession};
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-    use sockd_common::channel::WorkerEnd;
-    use sockd_common::message::Id;
-    use sockd_common::message::session::{FromSession, RelayMode, ToSession};
 
     type Ends = (Outbox, WorkerEnd<FromSession, ToSession>);
 

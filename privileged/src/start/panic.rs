@@ -1,0 +1,15 @@
+//! The end of the program by a fault of its own.
+
+use crate::config::options::LogTo;
+use crate::monitor::syslog::Log;
+use sockd_session::log::escape;
+
+/// A panic is a mistake of this program: it ends the monitor with a line in the log, by calls that its filter allows.
+pub fn end_on_panic(to: LogTo) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let mut log = Log::new(to);
+        log.err(&format!("panic: {}", escape(panic.to_string().as_bytes())));
+        log.finish();
+        sockd_lockdown::exit_now(70)
+    }));
+}
