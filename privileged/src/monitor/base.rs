@@ -34,13 +34,15 @@ pub struct Base {
     pub counts: Counts,
     /// Connections on their way.
     pub dials: Dials,
+    /// The daemon is only tried out.
+    pub is_trial: bool,
 }
 
 impl Base {
     /// With nothing under way.
-    pub fn new(config: Config, log: Log, workers: Workers) -> rustix::io::Result<Self> {
+    pub fn new(config: Config, log: Log, workers: Workers, is_trial: bool) -> rustix::io::Result<Self> {
         let (counts, dials) = (Counts::default(), Dials::default());
-        Ok(Self { config, log, reactor: Reactor::new()?, workers, counts, dials })
+        Ok(Self { config, log, reactor: Reactor::new()?, workers, counts, dials, is_trial })
     }
 
     /// Starts a worker, or says in the log why it cannot be.

@@ -50,7 +50,6 @@ pub struct Monitor {
     notifier: Notifier,
     stop: Stop,
     signals: SignalFd,
-    is_trial: bool,
 }
 
 /// Its beginning.
@@ -61,10 +60,9 @@ impl Monitor {
         reload: Reload,
         notifier: Notifier,
         signals: SignalFd,
-        is_trial: bool,
     ) -> rustix::io::Result<Self> {
         let reactor = &serving.base.reactor;
-        if is_trial && rustix::termios::isatty(rustix::stdio::stderr()) {
+        if serving.base.is_trial && rustix::termios::isatty(rustix::stdio::stderr()) {
             // Of a hang-up epoll tells unasked, also where no signal comes.
             reactor.watch(rustix::stdio::stderr(), Token::Terminal, EventFlags::ONESHOT)?;
         }
@@ -72,7 +70,7 @@ impl Monitor {
         if let Some(loader) = reload.loader() {
             reactor.watch(loader, Token::Loader, EventFlags::IN)?;
         }
-        Ok(Self { serving, reload, notifier, stop: Stop::default(), signals, is_trial })
+        Ok(Self { serving, reload, notifier, stop: Stop::default(), signals })
     }
 
     /// Serves the one client that an inetd has handed over, and ends when it has gone.
@@ -161,9 +159,9 @@ impl Monitor {
 
     fn read_signals(&mut self) {
         while let Ok(Some(signal)) = self.signals.read_signal() {
-            let Base { config, log, .. } = &mut self.serving.base;
+            let Base { config, log, is_trial, .. } = &mut self.serving.base;
             match i32::try_from(signal.ssi_signo).map(Signal::try_from) {
-                Ok(Ok(Signal::SIGHUP)) if self.is_trial => self.stop(),
+                Ok(Ok(Signal::SIGHUP)) if *is_trial => self.stop(),
                 Ok(Ok(Signal::SIGHUP)) => self.begin_reload(),
                 Ok(Ok(Signal::SIGUSR1)) => config.lines().for_each(|line| log.notice(&line)),
                 Ok(Ok(Signal::SIGTERM | Signal::SIGINT)) => self.stop(),
@@ -182,7 +180,7 @@ impl Monitor {
         match reloaded {
             Reloaded::NotYet => return,
             Reloaded::Failed => {}
-            Reloaded::Done => self.serving.reloaded(self.is_trial),
+            Reloaded::Done => self.serving.reloaded(),
         }
         // A service manager may be waiting for the end of the reload that this was.
         self.tell_ready();

@@ -138,8 +138,8 @@ impl Serving {
     }
 
     /// Other rules, routes and settings are in force. A trial runs no commands.
-    pub fn reloaded(&mut self, is_trial: bool) {
-        if !self.hook.reload() && self.base.config.runs_hooks() && !is_trial {
+    pub fn reloaded(&mut self) {
+        if !self.hook.reload() && self.base.config.runs_hooks() && !self.base.is_trial {
             self.base.log.err("rules have commands, which are not run until a restart");
         }
         self.base.log.notice(&format!("reloaded: {}", self.base.config.summary()));

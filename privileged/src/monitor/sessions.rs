@@ -14,13 +14,16 @@ use sockd_common::message::upstream::NextReply;
 use sockd_session::client_host::Host;
 use sockd_session::keys::{DialKey, LookupKey, PortKey, QueryKey, SessionKey, Slots, WorkerKey};
 use sockd_session::log::classic;
-use sockd_session::record::Record;
+use sockd_session::record::{Record, Unread};
 use sockd_session::session::{Action, Event, Phase, Session};
 use sockd_session::settings::seconds;
 use sockd_session::violation::Violation;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
+
+/// What a trial adds to the classic line on a wrong version.
+const NOT_YET: &str = "SOCKS5 is not spoken yet: use SOCKS4A, such as curl --socks4a";
 
 /// The sessions that there are.
 #[derive(Debug, Default)]
@@ -166,6 +169,9 @@ impl Sessions {
             if entry.session.is_relaying() || base.log.admits_refusal(entry.host(), limit) {
                 base.log.line(level, &line);
             }
+        }
+        if base.is_trial && matches!(record, Record::Unread { why: Unread::WrongVersion(5), .. }) {
+            base.log.quiet_err(NOT_YET);
         }
     }
 

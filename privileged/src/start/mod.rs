@@ -132,7 +132,7 @@ fn prepare(
     let Others { spawner, loader, hook, missing } = others;
     let workers = Workers::new(spawner, descriptor_limit());
     let pid_file = options.pid_file.as_deref().map(PidFile::write).transpose()?;
-    let mut base = Base::new(config, log, workers).map_err(StartError::at("epoll"))?;
+    let mut base = Base::new(config, log, workers, options.trial).map_err(StartError::at("epoll"))?;
     let locks = first_worker::start(&mut base).map_err(StartError::system)?;
     let missing = sandbox::missing(missing, &locks);
     if let Some(line) = sandbox::reduced(&missing) {
@@ -142,7 +142,7 @@ fn prepare(
     let places = listeners.iter().map(|listener| (listener.address, listener.to_string())).collect();
     let listeners = listeners.into_iter().map(|listener| (listener.socket, listener.address)).collect();
     let serving = Serving::new(base, Clients::new(listeners), hook).map_err(at)?;
-    let monitor = Monitor::new(serving, Reload::new(loader), notifier, signals, options.trial);
+    let monitor = Monitor::new(serving, Reload::new(loader), notifier, signals);
     let monitor = monitor.map_err(StartError::at("epoll"))?;
     Ok(Prepared { monitor, places, client, missing, pid_file })
 }
