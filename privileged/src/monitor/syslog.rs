@@ -24,10 +24,10 @@ const MAX_WAITING: usize = 4096;
 /// Between two attempts to reach a log that takes no line.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// At the end of the daemon the log may take no line for this long,
+/// A log that takes no line for this long at the end of the daemon is not waited for.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// and as long as it does take some it has this long for all of them: a service manager waits as well.
+/// How long a log that does take lines has for all of them at the end: a service manager waits as well.
 const LAST_LINES: Duration = Duration::from_secs(20);
 
 /// Writes lines without ever waiting.
