@@ -10,6 +10,7 @@
 pub mod about;
 pub mod client_host;
 pub mod config;
+pub mod flow;
 pub mod hook_values;
 pub mod keys;
 pub mod limits;

@@ -1,0 +1,211 @@
+//! What the kernel says of the two connections of a relay: how much has been moved, for how long nothing has, and
+//! whether it is over.
+//!
+//! The monitor asks for TCP_INFO (tcp(7)) of its own descriptors. A worker can neither invent these numbers nor keep a
+//! relay that is over.
+
+use std::time::Duration;
+
+/// The states of a connection (RFC 9293, section 3.3.2), as Linux numbers them (include/net/tcp_states.h).
+mod state {
+    pub(super) const FIN_WAIT1: u8 = 4;
+    pub(super) const FIN_WAIT2: u8 = 5;
+    pub(super) const TIME_WAIT: u8 = 6;
+    pub(super) const CLOSE: u8 = 7;
+    pub(super) const CLOSE_WAIT: u8 = 8;
+    pub(super) const LAST_ACK: u8 = 9;
+    pub(super) const CLOSING: u8 = 11;
+}
+
+/// What the kernel says of one connection: the fields of struct tcp_info that count here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// tcpi_state.
+    pub state: u8,
+    /// tcpi_bytes_sent: bytes of the stream, those that were sent again included.
+    pub sent: u64,
+    /// tcpi_bytes_retrans.
+    pub sent_again: u64,
+    /// tcpi_notsent_bytes: what waits to be sent, a FIN counted as one.
+    pub not_sent: u32,
+    /// tcpi_unacked: segments that have been sent and not acknowledged.
+    pub not_acknowledged: u32,
+    /// tcpi_bytes_received, a FIN counted as one.
+    pub received: u64,
+    /// tcpi_last_data_sent, in milliseconds.
+    pub since_sent: u32,
+    /// tcpi_last_data_recv, in milliseconds.
+    pub since_received: u32,
+}
+
+impl Connection {
+    /// One that is not there.
+    pub const CLOSED: Self = Self {
+        state: state::CLOSE,
+        sent: 0,
+        sent_again: 0,
+        not_sent: 0,
+        not_acknowledged: 0,
+        received: 0,
+        since_sent: 0,
+        since_received: 0,
+    };
+
+    /// Whether there is no connection any more.
+    pub fn is_closed(&self) -> bool {
+        self.state == state::CLOSE
+    }
+
+    /// Whether nothing can be sent or received on it any more.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, state::TIME_WAIT | state::CLOSE | state::LAST_ACK | state::CLOSING)
+    }
+
+    /// Whether the peer has ended its stream.
+    fn has_ended(&self) -> bool {
+        self.is_over() || self.state == state::CLOSE_WAIT
+    }
+
+    /// Whether our stream to the peer has been ended.
+    fn is_ended(&self) -> bool {
+        self.is_over() || matches!(self.state, state::FIN_WAIT1 | state::FIN_WAIT2)
+    }
+
+    /// Whether the peer has acknowledged all that was written.
+    fn is_drained(&self) -> bool {
+        self.not_sent == 0 && self.not_acknowledged == 0
+    }
+
+    /// Bytes that were written to it.
+    fn written(&self) -> u64 {
+        let fin = u64::from(self.is_ended() && self.not_sent > 0);
+        self.sent.saturating_sub(self.sent_again).saturating_add(u64::from(self.not_sent)).saturating_sub(fin)
+    }
+
+    /// Bytes that came from it. The FIN counts as one; a connection that was reset had none.
+    fn read(&self, orderly: bool) -> u64 {
+        let fin = self.has_ended() && (orderly || !self.is_closed());
+        self.received.saturating_sub(fin.into())
+    }
+
+    fn idle(&self) -> Duration {
+        Duration::from_millis(self.since_sent.min(self.since_received).into())
+    }
+}
+
+/// How many bytes a relay has moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// From the client to the server.
+    pub up: u64,
+    /// From the server to the client.
+    pub down: u64,
+}
+
+/// Both connections of a relay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// The client's.
+    pub client: Connection,
+    /// The server's.
+    pub server: Connection,
+}
+
+impl Flow {
+    /// What has been moved, read from the server's connection alone: the client's has carried request and reply as
+    /// well. `before` is what a next server had been told and had replied when the relay began. Exact after an
+    /// orderly end; bounds after a reset.
+    pub fn moved(&self, before: Moved, orderly: bool) -> Moved {
+        Moved {
+            up: self.server.written().saturating_sub(before.up),
+            down: self.server.read(orderly).saturating_sub(before.down),
+        }
+    }
+
+    /// For how long no byte has come or gone on either connection.
+    pub fn idle(&self) -> Duration {
+        self.client.idle().min(self.server.idle())
+    }
+
+    /// Whether one stream has ended and the other goes on.
+    pub fn is_half_closed(&self) -> bool {
+        self.client.has_ended() != self.server.has_ended()
+    }
+
+    /// Whether an honest worker would have said that the relay is over: a connection has closed, or a stream has ended
+    /// and that was not passed on, although all that came before it has been.
+    pub fn is_overdue(&self) -> bool {
+        let kept = |from: &Connection, to: &Connection| from.has_ended() && !to.is_ended() && to.is_drained();
+        self.client.is_closed()
+            || self.server.is_closed()
+            || kept(&self.client, &self.server)
+            || kept(&self.server, &self.client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ESTABLISHED: Connection = Connection {
+        state: 1,
+        sent: 0,
+        sent_again: 0,
+        not_sent: 0,
+        not_acknowledged: 0,
+        received: 0,
+        since_sent: 0,
+        since_received: 0,
+    };
+
+    fn flow(client: Connection, server: Connection) -> Flow {
+        Flow { client, server }
+    }
+
+    #[test]
+    fn what_was_written_counts_whether_it_has_been_sent_or_not_and_once() {
+        let server = Connection { sent: 1500, sent_again: 500, not_sent: 24, received: 7, ..ESTABLISHED };
+        assert_eq!(flow(ESTABLISHED, server).moved(Moved::default(), true), Moved { up: 1024, down: 7 });
+        let before = Moved { up: 20, down: 7 };
+        assert_eq!(flow(ESTABLISHED, server).moved(before, true), Moved { up: 1004, down: 0 });
+    }
+
+    #[test]
+    fn the_fins_of_both_sides_are_not_bytes() {
+        for state in [state::LAST_ACK, state::TIME_WAIT, state::CLOSE, state::CLOSING] {
+            let server = Connection { state, sent: 10, received: 51, ..ESTABLISHED };
+            assert_eq!(flow(ESTABLISHED, server).moved(Moved::default(), true), Moved { up: 10, down: 50 });
+        }
+        // Our FIN waits behind five bytes.
+        let server =
+            Connection { state: state::FIN_WAIT1, sent: 10, not_sent: 6, received: 50, ..ESTABLISHED };
+        assert_eq!(flow(ESTABLISHED, server).moved(Moved::default(), true), Moved { up: 15, down: 50 });
+        // A reset is no FIN.
+        let server = Connection { state: state::CLOSE, received: 50, ..ESTABLISHED };
+        assert_eq!(flow(ESTABLISHED, server).moved(Moved::default(), false).down, 50);
+    }
+
+    #[test]
+    fn a_relay_is_as_idle_as_the_direction_that_moved_last() {
+        let quiet = Connection { since_sent: 9000, since_received: 8000, ..ESTABLISHED };
+        let busy = Connection { since_sent: 9000, since_received: 3000, ..ESTABLISHED };
+        assert_eq!(flow(quiet, quiet).idle(), Duration::from_secs(8));
+        assert_eq!(flow(quiet, busy).idle(), Duration::from_secs(3));
+    }
+
+    #[test]
+    fn an_end_that_is_not_passed_on_is_overdue_once_nothing_is_left_to_send() {
+        let ended = Connection { state: state::CLOSE_WAIT, ..ESTABLISHED };
+        let passed_on = Connection { state: state::FIN_WAIT2, ..ESTABLISHED };
+        let busy = Connection { not_acknowledged: 1, ..ESTABLISHED };
+        let full = Connection { not_sent: 1, ..ESTABLISHED };
+        assert!(!flow(ESTABLISHED, ESTABLISHED).is_overdue());
+        assert!(flow(ended, ESTABLISHED).is_overdue() && flow(ESTABLISHED, ended).is_overdue());
+        for other in [passed_on, busy, full] {
+            assert!(!flow(ended, other).is_overdue() && !flow(other, ended).is_overdue(), "{other:?}");
+        }
+        let closed = Connection { state: state::CLOSE, ..ESTABLISHED };
+        assert!(flow(closed, ESTABLISHED).is_overdue() && flow(busy, closed).is_overdue());
+        assert!(flow(ended, passed_on).is_half_closed() && !flow(ESTABLISHED, ESTABLISHED).is_half_closed());
+    }
+}
