@@ -30,7 +30,7 @@ fn to_name() -> FromSession {
 }
 
 fn closed() -> FromSession {
-    FromSession::Closed { id: ID, up: 1048, down: 285_143, why: CloseReason::Finished }
+    FromSession::Closed { id: ID, why: CloseReason::Finished }
 }
 
 fn relay() -> ToSession {

@@ -5,6 +5,7 @@ use crate::message::Message;
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Descriptors that may wait in one channel before it is given no further client. What is added then comes only in
@@ -21,13 +22,13 @@ const SHORT_LIMIT: Duration = Duration::from_secs(1);
 /// Between two attempts to send what the system does not take (ETOOMANYREFS, ENOBUFS, ENOMEM).
 const STARVED: Duration = Duration::from_millis(100);
 
-/// A channel with the messages that have not been taken yet. A descriptor waits with its message and is closed once
-/// it has been handed over.
+/// A channel with the messages that have not been taken yet. A descriptor waits with its message; once it has been
+/// handed over it is closed here, unless a room of the monitor keeps it.
 #[derive(Debug)]
 pub struct Outbox {
     socket: MonitorSocket,
     ready: bool,
-    waiting: VecDeque<(Packet, Option<OwnedFd>)>,
+    waiting: VecDeque<(Packet, Option<Rc<OwnedFd>>)>,
     /// Among those that wait.
     descriptors: usize,
     /// When it is given up on because nobody reads.
@@ -61,10 +62,10 @@ impl Outbox {
 
     /// Sends a message, or keeps it until it is taken. False where nobody will take it: the end of the channel is
     /// noticed where it is read, behind what was said before it.
-    pub fn send(&mut self, message: &impl Message, descriptor: Option<OwnedFd>) -> bool {
+    pub fn send(&mut self, message: &impl Message, descriptor: Option<Rc<OwnedFd>>) -> bool {
         let mut refused = None;
         if self.ready && self.waiting.is_empty() {
-            match self.socket.send(message, descriptor.as_ref().map(AsFd::as_fd)) {
+            match self.socket.send(message, descriptor.as_deref().map(AsFd::as_fd)) {
                 Ok(()) => return true,
                 Err(error) => refused = Some(error),
             }
@@ -84,7 +85,7 @@ impl Outbox {
         while self.ready
             && let Some((packet, descriptor)) = self.waiting.front()
         {
-            if let Err(error) = self.socket.send_packet(packet, descriptor.as_ref().map(AsFd::as_fd)) {
+            if let Err(error) = self.socket.send_packet(packet, descriptor.as_deref().map(AsFd::as_fd)) {
                 return self.refused(&error);
             }
             self.descriptors = self.descriptors.saturating_sub(usize::from(descriptor.is_some()));
@@ -178,7 +179,7 @@ mod tests {
     fn ends() -> Ends {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-        let setup = ToSession::Setup { relay: RelayMode::Adaptive, idle_limit: 1 };
+        let setup = ToSession::Setup { relay: RelayMode::Adaptive };
         let mut link = Outbox::new(ours, &setup).unwrap();
         link.mark_ready();
         (link, WorkerEnd::new(theirs))
@@ -186,7 +187,7 @@ mod tests {
 
     fn serve(link: &mut Outbox, number: usize) -> bool {
         let client = rustix::io::fcntl_dupfd_cloexec(&*link, 3).unwrap();
-        link.send(&ToSession::Serve { id: Id(u32::try_from(number).unwrap()) }, Some(client))
+        link.send(&ToSession::Serve { id: Id(u32::try_from(number).unwrap()) }, Some(Rc::new(client)))
     }
 
     #[test]

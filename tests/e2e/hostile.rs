@@ -132,7 +132,6 @@ fn a_session_worker_that_breaks_the_protocol_is_killed_and_only_its_own_host_not
         ("a-request-after-the-relay", "a request out of turn"),
         ("an-end-twice", "a session that is not its own"),
         ("an-end-of-no-relay", "an end that cannot be"),
-        ("bytes-before-a-relay", "an end that cannot be"),
         ("a-relay-of-the-wrong-version", "an end that cannot be"),
         ("a-session-of-nobody", "a session that is not its own"),
         ("a-session-of-another", "a session that is not its own"),
@@ -214,13 +213,50 @@ fn a_session_worker_that_hoards_pages_in_pipes_gets_no_more_than_its_pipes_have_
 }
 
 #[test]
-fn what_a_session_worker_may_lie_about_is_its_own_hosts_traffic() {
+fn h1_a_relay_that_is_over_ends_although_its_worker_says_nothing() {
+    let mut attack = Attack::new(PERMIT_ALL, "(max_sessions_per_host: 2)");
+    attack.next_attacker();
+    for _ in 0..2 {
+        let mut line = attack.asks("closes-without-a-word");
+        assert_eq!(Reply::read(&mut line), Reply::with(GRANTED));
+    }
+    attack.leaves("closes-without-a-word", &["it does not say that a relay has ended; killed"]);
+    assert_eq!(Reply::read(&mut attack.asks("joe")), Reply::with(GRANTED), "its host has room again");
+}
+
+#[test]
+fn h3_a_worker_that_keeps_the_sockets_of_a_closed_session_has_dead_ones() {
     let mut attack = Attack::new(PERMIT_ALL, "(worker_idle: 1)");
-    let attacker = attack.next_attacker();
-    let mut line = attack.asks("lies-about-bytes");
+    attack.next_attacker();
+    let mut line = attack.asks("says-closed-and-goes-on");
     assert_eq!(Reply::read(&mut line), Reply::with(GRANTED));
+    attack.lab.wait_for_line("terminated -- Connect from says-closed-and-goes-on");
+    let _refused_by_the_kernel = line.stream().write_all(b"are you there?");
+    assert!(line.read_to_end().0.is_empty(), "the echo of a session that is over");
+    attack.leaves("says-closed-and-goes-on", &[]);
+}
+
+#[test]
+fn h4_how_long_a_relay_is_idle_and_what_it_moved_is_the_kernels_word() {
+    let mut attack = Attack::new(PERMIT_ALL, "(worker_idle: 1, idle_limit: 2)");
+    let attacker = attack.next_attacker();
+    let mut line = attack.asks("holds-and-does-nothing");
+    assert_eq!(Reply::read(&mut line), Reply::with(GRANTED));
+    attack.lab.wait_for_line(&format!("0 bytes from {attacker}, 0 bytes from {SERVER}"));
+    line.read_to_end();
+    let mut line = attack.asks("joe");
+    assert_eq!(Reply::read(&mut line), Reply::with(GRANTED));
+    line.stream().write_all(b"hello").expect("a relay");
+    line.stream().read_exact(&mut [0; 5]).expect("an echo");
     drop(line);
-    attack.lab.wait_for_line(&format!("{} bytes from {attacker}, 0 bytes from {SERVER}", u64::MAX));
+    attack.lab.wait_for_line(&format!("5 bytes from {attacker}, 5 bytes from {SERVER}"));
+    attack.leaves("holds-and-does-nothing", &[]);
+}
+
+#[test]
+fn a_session_worker_may_ask_for_a_name_that_is_no_text() {
+    let mut attack = Attack::new(PERMIT_ALL, "(worker_idle: 1)");
+    attack.next_attacker();
     let mut line = attack.asks("a-name-that-is-no-text");
     assert_eq!(Reply::read(&mut line), Reply::with(REJECTED));
     drop(line);

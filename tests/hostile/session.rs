@@ -39,14 +39,15 @@ struct Session {
     request: Vec<u8>,
     /// The user id, once the request has been read.
     act: Option<String>,
-    up: u64,
-    down: u64,
 }
 
 impl Worker {
     fn wait(&self) {
         let mut polled = vec![PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN)];
         for session in &self.sessions {
+            if session.does_nothing() {
+                continue;
+            }
             // An end that has been passed on would be ready for ever.
             if session.act.is_none() || session.server.is_some() {
                 polled.push(PollFd::new(session.client.as_fd(), PollFlags::POLLIN));
@@ -62,15 +63,7 @@ impl Worker {
                 Ok(Received::Message(ToSession::Serve { id }, Some(client))) => {
                     let client = TcpStream::from(client);
                     let request = Vec::new();
-                    self.sessions.push(Session {
-                        id,
-                        client,
-                        server: None,
-                        request,
-                        act: None,
-                        up: 0,
-                        down: 0,
-                    });
+                    self.sessions.push(Session { id, client, server: None, request, act: None });
                 }
                 Ok(Received::Message(ToSession::Relay { id, .. }, Some(server))) => {
                     self.granted(id, server)?
@@ -95,6 +88,15 @@ impl Worker {
                 let session = self.sessions.get(at)?;
                 hoard::pages(session.server.as_ref()?, &self.monitor)
             }
+            // Its descriptors are closed here.
+            Some("closes-without-a-word") => {
+                self.sessions.remove(at);
+                Some(())
+            }
+            // And it goes on relaying.
+            Some("says-closed-and-goes-on") => {
+                self.monitor.send(&FromSession::Closed { id, why: CloseReason::Finished }).ok()
+            }
             Some("a-request-after-the-relay") => self.monitor.send(&request(id, b"1.2.3.4", 4)).ok(),
             _ => Some(()),
         }
@@ -116,11 +118,11 @@ impl Worker {
     }
 
     fn close(&mut self, at: usize, why: CloseReason) -> Option<()> {
-        let Session { id, mut up, down, act, .. } = self.sessions.remove(at);
-        if act.as_deref() == Some("lies-about-bytes") {
-            up = u64::MAX;
+        let Session { id, act, .. } = self.sessions.remove(at);
+        if act.as_deref() == Some("says-closed-and-goes-on") {
+            return Some(());
         }
-        self.monitor.send(&FromSession::Closed { id, up, down, why }).ok()
+        self.monitor.send(&FromSession::Closed { id, why }).ok()
     }
 
     fn advance(&mut self, at: usize) -> Option<()> {
@@ -159,7 +161,7 @@ impl Worker {
         session.act = Some(act.clone());
         let (id, monitor) = (session.id, &self.monitor);
         let honest = FromSession::Request { id, request: honest };
-        let closed = |id, why| FromSession::Closed { id, up: 0, down: 0, why };
+        let closed = |id, why| FromSession::Closed { id, why };
         match act.as_str() {
             "an-unknown-command" => {
                 // Behind variant, id and version, each a byte as long as the id is small.
@@ -176,9 +178,6 @@ impl Worker {
                 [CloseReason::CutShort; 2].into_iter().all(|why| monitor.send(&closed(id, why)).is_ok())
             }
             "an-end-of-no-relay" => monitor.send(&closed(id, CloseReason::Finished)).is_ok(),
-            "bytes-before-a-relay" => {
-                monitor.send(&FromSession::Closed { id, up: 1, down: 1, why: CloseReason::CutShort }).is_ok()
-            }
             "a-session-of-nobody" => monitor.send(&closed(raw::NOBODYS, CloseReason::CutShort)).is_ok(),
             "a-session-of-another" => (0..64)
                 .map(Id)
@@ -224,6 +223,11 @@ fn request(id: Id, name: &[u8], version: u8) -> FromSession {
 }
 
 impl Session {
+    /// It has both sockets and moves nothing.
+    fn does_nothing(&self) -> bool {
+        self.act.as_deref() == Some("holds-and-does-nothing")
+    }
+
     fn is_4a(&self) -> bool {
         matches!(self.request.as_slice(), [_, _, _, _, 0, 0, 0, last, ..] if *last != 0)
     }
@@ -246,13 +250,15 @@ impl Session {
 
     /// Copies what there is. False at the end.
     fn relay(&mut self) -> bool {
-        let Some(server) = &self.server else { return true };
-        copy(&self.client, server, &mut self.up) && copy(server, &self.client, &mut self.down)
+        match &self.server {
+            Some(server) if !self.does_nothing() => copy(&self.client, server) && copy(server, &self.client),
+            _ => true,
+        }
     }
 }
 
 /// False where one side has ended: the other is told by the close.
-fn copy(mut from: &TcpStream, mut to: &TcpStream, count: &mut u64) -> bool {
+fn copy(mut from: &TcpStream, mut to: &TcpStream) -> bool {
     let mut buffer = [0; 16 << 10];
     match from.read(&mut buffer) {
         Ok(0) => {
@@ -260,7 +266,6 @@ fn copy(mut from: &TcpStream, mut to: &TcpStream, count: &mut u64) -> bool {
             false
         }
         Ok(length) => {
-            *count = count.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
             let mut rest = buffer.get(..length).unwrap_or_default();
             while !rest.is_empty() {
                 match to.write(rest) {

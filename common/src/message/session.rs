@@ -11,12 +11,13 @@
 //!   or Refuse{id, why}      ------->   writes the refusing reply, closes
 //!   or for BIND
 //! Listening{id, address}    ------->   writes the first reply; later comes Relay or Refuse
-//!                           <-------   Closed{id, up, down, why}
+//!                           <-------   Closed{id, why}
 //! ```
 //!
 //! `End{id}` may come at any time after `Serve` and asks for an early `Closed`. `Closed` is the last word on every
 //! session, whatever went before, and is said exactly once. Messages may cross: a worker that has said `Closed` drops
-//! what still arrives for that id.
+//! what still arrives for that id. The monitor keeps descriptors of its own of both sockets until then: it is the monitor
+//! that closes the connections, counts their bytes and sees that they are idle.
 
 use super::request::{RefusalReason, Request};
 use super::{Errno, Id, LockdownReport, Message, Role, ToWorker};
@@ -46,8 +47,6 @@ pub enum ToSession {
     Setup {
         /// How bytes are moved.
         relay: RelayMode,
-        /// A relay without a byte in either direction for this long is closed, in seconds.
-        idle_limit: u32,
     },
     /// A client has connected; its socket comes with this message.
     Serve {
@@ -94,14 +93,10 @@ pub enum FromSession {
         /// What the client asks for.
         request: Request,
     },
-    /// The session has ended; its descriptors are closed.
+    /// The session has ended; the worker has closed its own descriptors.
     Closed {
         /// The session.
         id: Id,
-        /// Bytes relayed from the client to the server.
-        up: u64,
-        /// Bytes relayed from the server to the client.
-        down: u64,
         /// What ended it.
         why: CloseReason,
     },
@@ -130,8 +125,6 @@ pub enum CloseReason {
     ClientFailed(Errno),
     /// Reading from or writing to the server failed with this errno.
     ServerFailed(Errno),
-    /// No byte for as long as `idle_limit` allows.
-    Idle,
     /// The monitor said `End`.
     Ended,
     /// The worker lacks descriptors or memory for this session.

@@ -53,7 +53,7 @@ fn unicast() -> Event {
 }
 
 fn closed() -> Event {
-    Event::Closed { up: 1048, down: 285_143, why: CloseReason::Finished }
+    Event::Closed(CloseReason::Finished)
 }
 
 /// The events of a session that is permitted, from the request to the last line of the log.

@@ -2,9 +2,9 @@
 //!
 //! Strings in records are as they came from the network. Who writes them escapes them.
 
+use crate::flow::Moved;
 use sockd_common::message::Errno;
 use sockd_common::message::request::RefusalReason;
-use sockd_common::message::session::CloseReason;
 use sockd_policy::{Command, DenyReason, HostName, Server, UserId, guard};
 use std::net::{IpAddr, SocketAddr};
 
@@ -56,9 +56,18 @@ pub enum Record {
     Ended {
         /// Whose it was.
         parties: Parties,
-        /// How; `None` where the worker has ended with it.
-        end: Option<RelayEnd>,
+        /// What ended it.
+        why: EndCause,
+        /// What it has moved.
+        moved: Moved,
     },
+}
+
+impl Record {
+    /// Whether it is about a relay. There are no more of these than relays; of others a client can cause any number.
+    pub fn is_about_relay(&self) -> bool {
+        matches!(self, Self::Connected(_) | Self::Revoked(_) | Self::Ended { .. })
+    }
 }
 
 /// Who wants what from whom.
@@ -90,15 +99,27 @@ pub struct Parties {
     pub rule: Option<u32>,
 }
 
-/// How a relay ended.
+/// What ended a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RelayEnd {
-    /// What ended it.
-    pub why: CloseReason,
-    /// Bytes from the client to the server.
-    pub up: u64,
-    /// Bytes from the server to the client.
-    pub down: u64,
+pub enum EndCause {
+    /// Both sides have ended their streams.
+    Finished,
+    /// The connection to the client has failed.
+    ClientFailed(Errno),
+    /// The connection to the server has failed.
+    ServerFailed(Errno),
+    /// No byte for as long as `idle_limit` or `half_close_limit` allows.
+    Idle,
+    /// The worker lacked descriptors or memory for it.
+    NoResources,
+    /// The rules that have come into force refuse it.
+    Revoked,
+    /// The daemon stops.
+    Stopped,
+    /// The worker that had the sockets has ended.
+    WorkerEnded,
+    /// It was over, and the worker did not say so.
+    Unsaid,
 }
 
 /// Why there is no request.

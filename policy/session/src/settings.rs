@@ -35,6 +35,8 @@ pub struct Settings {
     pub bind_limit: u32,
     /// Seconds without a byte in either direction after which a relay is closed.
     pub idle_limit: u32,
+    /// The same for a relay of which one side has ended its stream.
+    pub half_close_limit: u32,
     /// Seconds that running relays get when the daemon is told to stop.
     pub stop_grace: u32,
     /// Whether loopback, this host's addresses and link-local must be named by the permitting line.
@@ -122,6 +124,7 @@ impl Default for Settings {
             connect_limit: 120,
             bind_limit: 180,
             idle_limit: 7200,
+            half_close_limit: 600,
             stop_grace: 10,
             local_destinations: LocalDestinations::Guarded,
             missing_names: MissingNames::Refuse,
@@ -254,6 +257,7 @@ impl Settings {
             ("connect_limit", self.connect_limit),
             ("bind_limit", self.bind_limit),
             ("idle_limit", self.idle_limit),
+            ("half_close_limit", self.half_close_limit),
             ("upstream_retry", self.upstream_retry),
             ("max_sessions", self.max_sessions),
             ("max_sessions_per_host", self.max_sessions_per_host),

@@ -12,6 +12,7 @@ use sockd_common::message::{Errno, Name, UserId};
 use sockd_policy::guard::AddressKind;
 use sockd_policy::{IdentMode, Identity, Services, parse_conf, parse_routes, parse_upstreams};
 use sockd_session::config::Config;
+use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::log::{Level, classic};
 use sockd_session::record::FailedCall;
 use sockd_session::session::{Action, Candidate, Event, Phase, Session};
@@ -73,11 +74,40 @@ fn unicast(address: &str) -> Event {
 }
 
 fn closed(why: CloseReason) -> Event {
-    Event::Closed { up: 0, down: 0, why }
+    Event::Closed(why)
 }
 
 fn failed(call: &'static str) -> FailedCall {
     FailedCall { call, errno: Errno(111) }
+}
+
+/// The event, and where the relay ends by it what the monitor then says of its connections.
+fn ending(session: &mut Session, event: Event, config: &Config) -> Vec<Action> {
+    let mut actions = session.on(event, config);
+    if actions.iter().any(|action| matches!(action, Action::CloseRelay { .. })) {
+        actions.extend(session.on(Event::RelayClosed(Moved { up: 1048, down: 285_143 }), config));
+    }
+    actions
+}
+
+/// What the kernel says of a relay whose connections have had no byte for so many seconds.
+fn idle_for(seconds: u32) -> Flow {
+    let connection = Connection {
+        state: 1,
+        since_sent: seconds * 1000,
+        since_received: seconds * 1000,
+        ..Connection::default()
+    };
+    Flow { client: connection, server: connection }
+}
+
+/// The same where the client has ended its stream, and `passed_on` says whether the server has been told.
+fn half_closed(seconds: u32, passed_on: bool) -> Flow {
+    let Flow { client, server } = idle_for(seconds);
+    Flow {
+        client: Connection { state: 8, ..client },
+        server: Connection { state: if passed_on { 5 } else { 1 }, ..server },
+    }
 }
 
 /// The lines among some actions, in order.
@@ -131,7 +161,8 @@ fn a_permitted_connect_is_dialled_relayed_and_logged_as_the_manual_shows() {
             .iter()
             .any(|action| matches!(action, Action::HandOff { bound } if bound.ip().is_unspecified()))
     );
-    let actions = session.on(Event::Closed { up: 1048, down: 285_143, why: CloseReason::Finished }, &config);
+    let actions = ending(&mut session, closed(CloseReason::Finished), &config);
+    assert!(actions.contains(&Action::CloseRelay { orderly: true }));
     assert_eq!(
         lines(&actions),
         [
@@ -579,10 +610,6 @@ fn a_worker_that_speaks_out_of_turn_is_in_violation() {
         violates(&relaying().on(closed(CloseReason::WrongVersion(5)), &config)),
         "a relay of the wrong version"
     );
-    assert!(
-        violates(&session().on(Event::Closed { up: 1, down: 0, why: CloseReason::CutShort }, &config)),
-        "bytes of no relay"
-    );
     assert!(violates(&session().on(closed(CloseReason::Finished), &config)), "an end of no relay");
     let mut asking = session();
     asking.on(connect("203.0.113.1", 23), &config);
@@ -617,10 +644,12 @@ fn a_reload_ends_relays_that_the_new_rules_refuse_only_when_asked_to_look() {
     assert!(session.on(Event::Recheck, &old).is_empty());
     let actions = session.on(Event::Recheck, &new);
     assert_eq!(lines(&actions), ["refused -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (telnet)"]);
+    assert_eq!(actions.last(), Some(&Action::CloseRelay { orderly: false }), "no byte passes any more");
+    let actions = session.on(Event::RelayClosed(Moved { up: 5, down: 6 }), &new);
+    assert_eq!(lines(&actions).len(), 2);
     assert!(actions.contains(&Action::End));
     assert_eq!(session.on(Event::Recheck, &new), [], "it has been told");
-    let actions = session.on(Event::Closed { up: 5, down: 6, why: CloseReason::Ended }, &new);
-    assert_eq!(lines(&actions).len(), 2);
+    assert_eq!(session.on(closed(CloseReason::Ended), &new), [Action::Remove]);
 }
 
 #[test]
@@ -829,6 +858,52 @@ fn next_servers_are_guarded_and_lines_of_socks_conf_run_their_commands() {
     assert_eq!(refusal(&session.on(own, &config)), Some(RefusalReason::General));
 }
 
+fn relaying(config: &Config) -> Session {
+    let mut session = session();
+    let events = vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), Event::Dialled(Ok(()))];
+    after(&mut session, events, config);
+    session
+}
+
+#[test]
+fn a_relay_is_idle_when_the_kernel_says_so_and_is_looked_at_again_when_it_may_be() {
+    let mut config = config("permit 0.0.0.0 0.0.0.0\n");
+    config.settings.idle_limit = 100;
+    let mut session = relaying(&config);
+    assert_eq!(session.on(Event::Deadline, &config), [Action::Inspect]);
+    let again = Action::Deadline(Some(std::time::Duration::from_secs(70)));
+    assert_eq!(session.on(Event::Inspected(idle_for(30)), &config), [again]);
+    let actions = ending(&mut session, Event::Inspected(idle_for(100)), &config);
+    assert!(actions.contains(&Action::CloseRelay { orderly: false }) && actions.contains(&Action::End));
+    assert_eq!(lines(&actions)[1], "1048 bytes from 192.0.2.7, 285143 bytes from 203.0.113.1");
+}
+
+#[test]
+fn a_relay_of_which_one_side_has_ended_has_a_limit_of_its_own() {
+    let config = config("permit 0.0.0.0 0.0.0.0\n");
+    let mut session = relaying(&config);
+    assert!(ending(&mut session, Event::Inspected(half_closed(599, true)), &config).len() == 1);
+    let actions = ending(&mut session, Event::Inspected(half_closed(600, true)), &config);
+    assert!(actions.contains(&Action::CloseRelay { orderly: false }), "{actions:?}");
+}
+
+#[test]
+fn a_worker_that_does_not_say_that_a_relay_has_ended_is_looked_at_twice_and_then_ended() {
+    let config = config("permit 0.0.0.0 0.0.0.0\n");
+    let mut session = relaying(&config);
+    let over = || Event::Inspected(half_closed(1, false));
+    let actions = session.on(over(), &config);
+    assert!(matches!(actions[..], [Action::Deadline(Some(_))]), "{actions:?}");
+    session.on(Event::Inspected(idle_for(1)), &config);
+    assert!(
+        matches!(session.on(over(), &config)[..], [Action::Deadline(Some(_))]),
+        "it has been passed on between"
+    );
+    let actions = ending(&mut session, over(), &config);
+    assert!(violates(&actions) && actions.contains(&Action::CloseRelay { orderly: false }), "{actions:?}");
+    assert_eq!(session.on(Event::WorkerLost, &config), [Action::Reset, Action::Remove]);
+}
+
 /// Any event at all, from a worker, the resolver, identd, the network or the clock.
 fn any_event() -> impl Strategy<Value = Event> {
     let address = prop_oneof![
@@ -854,7 +929,10 @@ fn any_event() -> impl Strategy<Value = Event> {
             request(command, Destination::Address(parsed(address)), port)
         }),
         Just(()).prop_map(|()| connect_to_name("a.example", 23)),
-        (0_u64..2, 0_u64..2, why).prop_map(|(up, down, why)| Event::Closed { up, down, why }),
+        why.prop_map(Event::Closed),
+        (0_u32..8000).prop_map(|seconds| Event::Inspected(idle_for(seconds))),
+        (0_u32..800, any::<bool>())
+            .prop_map(|(seconds, passed_on)| Event::Inspected(half_closed(seconds, passed_on))),
         proptest::collection::vec(address.clone(), 1..3).prop_map(move |addresses| {
             Event::Resolved(Answer::Addresses(BoundedVec::first_of(addresses.into_iter().map(parsed))))
         }),
@@ -1006,7 +1084,14 @@ proptest! {
                     let over = |action: &Action| matches!(action, Action::Remove | Action::Violation(_));
                     prop_assert!(!actions.iter().any(over), "something follows an end: {actions:?}");
                     let phase = session.phase();
-                    prop_assert!(system.deadline || phase == Phase::Relaying, "{phase:?} has no deadline");
+                    // The monitor closes the connections at once and says so.
+                    if matches!(phase, Phase::ClosingRelay(_)) {
+                        let closes = matches!(actions.last(), Some(Action::CloseRelay { .. }));
+                        prop_assert!(closes, "{:?}", actions);
+                        events.push_front(Event::RelayClosed(Moved::default()));
+                    } else {
+                        prop_assert!(system.deadline || actions.contains(&Action::Inspect), "{phase:?} has no deadline");
+                    }
                     let may_hold = matches!(phase, Phase::Dialling | Phase::Listening);
                     prop_assert_eq!(system.open(), usize::from(may_hold), "{:?}", phase);
                 }
@@ -1045,7 +1130,8 @@ proptest! {
             if actions.iter().any(|action| matches!(action, Action::Remove | Action::Violation(_))) {
                 break;
             }
-            prop_assert!(deadline || session.phase() == Phase::Relaying, "{:?} has no deadline", session.phase());
+            let asked_for = actions.iter().any(|action| matches!(action, Action::Inspect | Action::CloseRelay { .. }));
+            prop_assert!(deadline || asked_for || matches!(session.phase(), Phase::ClosingRelay(_) | Phase::Relaying), "{:?} has no deadline", session.phase());
         }
     }
 }

@@ -89,10 +89,10 @@ impl Askers {
         match self.queries.asked(key, worker) {
             Some(Question::Identity { client_port, proxy_port }) => {
                 let (client_port, server_port) = (*client_port, *proxy_port);
-                base.tell(worker, &ToIdent::Ask { id, client_port, server_port }, Some(socket));
+                base.tell(worker, &ToIdent::Ask { id, client_port, server_port }, Some(socket.into()));
             }
             Some(Question::Request { request, .. }) => {
-                base.tell(worker, &ToUpstream::Ask { id, request: request.clone() }, Some(socket));
+                base.tell(worker, &ToUpstream::Ask { id, request: request.clone() }, Some(socket.into()));
             }
             None => {}
         }

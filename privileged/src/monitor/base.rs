@@ -12,6 +12,7 @@ use sockd_session::record::FailedCall;
 use sockd_session::session::Event;
 use sockd_session::violation::Violation;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 /// What has happened to a session.
 pub type News = (SessionKey, Event);
@@ -53,7 +54,12 @@ impl Base {
     }
 
     /// See [`Workers::tell`].
-    pub fn tell(&mut self, worker: WorkerKey, message: &impl ToWorker, descriptor: Option<OwnedFd>) -> bool {
+    pub fn tell(
+        &mut self,
+        worker: WorkerKey,
+        message: &impl ToWorker,
+        descriptor: Option<Rc<OwnedFd>>,
+    ) -> bool {
         self.workers.tell(worker, message, descriptor, &mut self.reactor)
     }
 

@@ -9,6 +9,7 @@ pub mod askers;
 pub mod base;
 pub mod bind_port;
 pub mod clients;
+pub mod connection;
 pub mod dial;
 pub mod lock_down;
 pub mod notify;
@@ -22,6 +23,7 @@ pub mod routing;
 pub mod serving;
 pub mod sessions;
 pub mod sockets;
+pub mod sweep;
 pub mod syslog;
 pub mod system_files;
 

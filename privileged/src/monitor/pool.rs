@@ -15,6 +15,7 @@ use sockd_session::pool::{Expired, Pool};
 use sockd_session::settings::Settings;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Instant;
 
 /// All workers.
@@ -95,7 +96,7 @@ impl Workers {
         let outbox = (entry.open)(ours, settings)?;
         reactor.watch(&outbox, Token::Worker(self.pool.workers.next_key()), EventFlags::IN)?;
         let serial = self.pool.next_serial();
-        self.spawner.send(&ToSpawner::Spawn { serial, role }, Some(theirs));
+        self.spawner.send(&ToSpawner::Spawn { serial, role }, Some(theirs.into()));
         let line = Line { entry, outbox, deadline: None };
         let key = self.pool.insert(serial, role, entry.serves, line, Instant::now());
         self.look_at_in_time(key, reactor);
@@ -108,7 +109,7 @@ impl Workers {
         &mut self,
         key: WorkerKey,
         message: &M,
-        descriptor: Option<OwnedFd>,
+        descriptor: Option<Rc<OwnedFd>>,
         reactor: &mut Reactor,
     ) -> bool {
         let worker = self.pool.workers.get_mut(key).filter(|worker| worker.role == M::ROLE);

@@ -20,16 +20,17 @@ pub const MONITOR: &[Row] = &[
     row!(SYS_connect, Always, "dial what the rules permit; identd, nameservers, /dev/log"),
     row!(SYS_getsockname, Always, "which address a client used, which port a BIND got"),
     row!(SYS_getpeername, Always, "check who answered"),
-    row!(
-        SYS_getsockopt,
-        Args(&[int(1, libc::SOL_SOCKET)]),
-        "what became of a connect",
-        rare("a connect has failed")
-    ),
+    row!(SYS_getsockopt, Always, "what the kernel counts of a relay, and what became of a connect"),
     row!(
         SYS_setsockopt,
         Always,
         "what workers cannot set: no delay, urgent data in place, no descriptors upwards"
+    ),
+    row!(
+        SYS_shutdown,
+        Always,
+        "end a connection for a worker that has kept a copy",
+        rare("a worker says that a relay has ended before it has")
     ),
     row!(SYS_sendmsg, Always, "hand a descriptor to a worker"),
     row!(SYS_sendto, Always, "messages to workers, log lines, questions about routes"),

@@ -12,6 +12,7 @@ use sockd_session::lookups::{Ended, Lookups, NameserverDials};
 use sockd_session::session::Event;
 use sockd_session::violation::Violation;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// A resolver worker that has died is started again, but no more often than this.
@@ -57,7 +58,7 @@ impl Resolver {
 
     /// False where there is no resolver just now.
     fn tell(&self, message: &ToResolver, descriptor: Option<OwnedFd>, base: &mut Base) -> bool {
-        self.worker.is_some_and(|worker| base.tell(worker, message, descriptor))
+        self.worker.is_some_and(|worker| base.tell(worker, message, descriptor.map(Rc::new)))
     }
 
     /// Asks what has not been asked yet; without a resolver it waits for the next one, as long as its session does.

@@ -73,5 +73,5 @@ pub fn of(role: Role) -> Option<&'static Entry> {
 
 /// What session workers are told of the settings.
 pub fn session_setup(settings: &Settings) -> ToSession {
-    ToSession::Setup { relay: settings.relay.into(), idle_limit: settings.idle_limit }
+    ToSession::Setup { relay: settings.relay.into() }
 }

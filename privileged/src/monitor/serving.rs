@@ -10,6 +10,7 @@ use crate::monitor::reactor::{EventFlags, Token};
 use crate::monitor::roles::FromWorker;
 use crate::monitor::routing::AddressKinds;
 use crate::monitor::sessions::{Awaited, Sessions};
+use crate::monitor::sweep::Sweep;
 use crate::spawner::protocol::Ending;
 use sockd_common::channel::Received;
 use sockd_common::message::ident::FromIdent;
@@ -29,6 +30,7 @@ use sockd_session::violation::Violation;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// Messages taken from one worker before the others have their turn.
@@ -49,6 +51,8 @@ pub struct Serving {
     pub sessions: Sessions,
     /// What they wait for.
     pub awaited: Awaited,
+    /// Which relay is looked at next.
+    pub sweep: Sweep,
     /// What addresses are to this host.
     pub routing: AddressKinds,
     /// Next servers that are tried last.
@@ -66,6 +70,7 @@ impl Serving {
             clients,
             sessions: Sessions::default(),
             awaited: Awaited::default(),
+            sweep: Sweep::default(),
             routing: AddressKinds::new()?,
             unreachable: Unreachable::default(),
             hook,
@@ -102,8 +107,14 @@ impl Serving {
     /// When something is due that is no deadline of the reactor's.
     pub fn due_at(&self) -> Option<Instant> {
         let Awaited { resolver, askers, .. } = &self.awaited;
-        let dues =
-            [self.base.workers.due_at(), self.clients.paused_until(), resolver.due_at(), askers.due_at()];
+        let sweep = self.sweep.due_at(&self.sessions);
+        let dues = [
+            self.base.workers.due_at(),
+            self.clients.paused_until(),
+            resolver.due_at(),
+            askers.due_at(),
+            sweep,
+        ];
         dues.into_iter().flatten().min()
     }
 
@@ -113,6 +124,9 @@ impl Serving {
             self.overdue(token, now);
         }
         self.clients.resume(now, &self.base.reactor);
+        for (key, flow) in self.sweep.take(now, &self.sessions) {
+            self.dispatch(key, Event::Inspected(flow));
+        }
         let overdue = [self.awaited.resolver.due(now, &mut self.base), self.awaited.askers.overdue(now)];
         for (worker, Violation(what)) in overdue.into_iter().flatten() {
             self.violation(worker, what);
@@ -225,8 +239,10 @@ impl Serving {
 
     fn begin(&mut self, client: Client, worker: WorkerKey) {
         let host = client.host();
-        let key = self.sessions.begin(client.address, client.proxy(), worker, &mut self.base);
-        self.base.tell(worker, &ToSession::Serve { id: key.id() }, Some(client.socket));
+        let proxy = client.proxy();
+        let socket = Rc::new(client.socket);
+        let key = self.sessions.begin((client.address, proxy), Rc::clone(&socket), worker, &mut self.base);
+        self.base.tell(worker, &ToSession::Serve { id: key.id() }, Some(socket));
         if let Some((oldest, limit)) = self.base.counts.oldest_beyond(host, &self.base.config.settings) {
             self.base.log.quiet_err(&format!("unfinished requests are closed: {limit} by {host}"));
             self.dispatch(oldest, Event::Stop);
@@ -306,6 +322,9 @@ impl Serving {
                 self.unreachable.insert(next, Instant::now(), time);
             }
             Action::HandOff { bound } => sessions.hand_off(key, bound, awaited, base),
+            Action::Inspect => return sessions.inspect(key).map(Event::Inspected),
+            Action::CloseRelay { orderly } => return Some(sessions.close_relay(key, orderly)),
+            Action::Reset => sessions.reset(key),
             Action::Refuse(why) => {
                 sessions.cancel_pending(key, awaited, base);
                 base.tell(worker, &ToSession::Refuse { id, why }, None);
@@ -389,7 +408,7 @@ impl Serving {
         let (id, event) = match message {
             FromSession::Ready(_) => return Ok(None),
             FromSession::Request { id, request } => (id, Event::Requested(request)),
-            FromSession::Closed { id, up, down, why } => (id, Event::Closed { up, down, why }),
+            FromSession::Closed { id, why } => (id, Event::Closed(why)),
         };
         Ok(Some((self.sessions.named_by(worker, id)?, event)))
     }

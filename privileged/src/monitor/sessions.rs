@@ -3,6 +3,7 @@
 use crate::monitor::askers::Askers;
 use crate::monitor::base::Base;
 use crate::monitor::bind_port::{BindPorts, Wanted};
+use crate::monitor::connection::{end, inspect, reset};
 use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
 use crate::monitor::reactor::Token;
 use crate::monitor::resolver::Resolver;
@@ -12,6 +13,7 @@ use sockd_common::message::resolver::Query;
 use sockd_common::message::session::ToSession;
 use sockd_common::message::upstream::NextReply;
 use sockd_session::client_host::Host;
+use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::keys::{DialKey, LookupKey, PortKey, QueryKey, SessionKey, Slots, WorkerKey};
 use sockd_session::log::classic;
 use sockd_session::record::{Record, Unread};
@@ -20,6 +22,7 @@ use sockd_session::settings::seconds;
 use sockd_session::violation::Violation;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// What a trial adds to the classic line on a wrong version.
@@ -41,6 +44,18 @@ struct Entry {
     number: u64,
     deadline: Option<Instant>,
     held: Held,
+    /// The monitor's own descriptor of the connection to the client, until that is closed.
+    client: Option<Rc<OwnedFd>>,
+    relay: Option<Relay>,
+}
+
+/// What the monitor keeps of the server while its worker relays.
+#[derive(Debug)]
+struct Relay {
+    /// The monitor's own descriptor of the connection to the server.
+    server: Rc<OwnedFd>,
+    /// What a next server was told and has replied before the relay began.
+    before: Option<Box<Moved>>,
 }
 
 /// What the monitor holds open or has under way for a session. A key may be of something that is over already: whoever
@@ -57,6 +72,8 @@ struct Held {
     lookup: Option<LookupKey>,
     /// A query of the client's identd or of a next server.
     query: Option<QueryKey>,
+    /// The server is a next server, which has been asked.
+    is_upstream: bool,
 }
 
 /// The rooms that sessions wait for.
@@ -81,15 +98,25 @@ impl Sessions {
     /// A client has connected to `proxy`, and this worker serves it.
     pub fn begin(
         &mut self,
-        client: SocketAddr,
-        proxy: SocketAddr,
+        (client, proxy): (SocketAddr, SocketAddr),
+        socket: Rc<OwnedFd>,
         worker: WorkerKey,
         base: &mut Base,
     ) -> SessionKey {
         let host = Host::of(client.ip());
         let number = base.counts.begin(host, self.0.next_key());
         let (session, held) = (Session::new(client), Held::default());
-        let key = self.0.insert(Entry { session, proxy, worker, number, deadline: None, held });
+        let client = Some(socket);
+        let key = self.0.insert(Entry {
+            session,
+            proxy,
+            worker,
+            number,
+            deadline: None,
+            held,
+            client,
+            relay: None,
+        });
         base.workers.pool.assign(worker, host);
         self.set_deadline(key, Some(seconds(base.config.settings.request_limit)), base);
         key
@@ -100,6 +127,7 @@ impl Sessions {
         self.cancel_pending(key, awaited, base);
         self.set_deadline(key, None, base);
         if let Some(entry) = self.0.remove(key) {
+            entry.client.iter().filter(|client| !inspect(client).is_over()).for_each(|client| end(client));
             base.counts.end(entry.host(), entry.number);
             base.release_worker(entry.worker);
         }
@@ -166,7 +194,7 @@ impl Sessions {
         let Some(entry) = self.0.get(key) else { return };
         let limit = base.config.settings.max_refusals_logged;
         for (level, line) in classic::lines(record) {
-            if entry.session.is_relaying() || base.log.admits_refusal(entry.host(), limit) {
+            if record.is_about_relay() || base.log.admits_refusal(entry.host(), limit) {
                 base.log.line(level, &line);
             }
         }
@@ -213,7 +241,7 @@ impl Sessions {
     /// Nothing that is held or under way is of use any longer.
     pub fn cancel_pending(&mut self, key: SessionKey, awaited: &mut Awaited, base: &mut Base) {
         let Some(entry) = self.0.get_mut(key) else { return };
-        let Held { dial, port, server, lookup, query } = std::mem::take(&mut entry.held);
+        let Held { dial, port, server, lookup, query, .. } = std::mem::take(&mut entry.held);
         drop(server);
         if let Some(dial) = dial {
             base.cancel_dial(dial, Caller::Session(key));
@@ -299,6 +327,7 @@ impl Sessions {
     ) -> Option<Event> {
         let entry = self.0.get_mut(key)?;
         let host = entry.host();
+        entry.held.is_upstream = true;
         let begun = awaited.askers.ask_upstream(key, host, entry.held.server.as_ref()?, asked, base);
         begun.map(|query| entry.held.query = Some(query)).err()
     }
@@ -306,12 +335,57 @@ impl Sessions {
     /// Gives the worker the server that it relays to; `bound` is for the reply.
     pub fn hand_off(&mut self, key: SessionKey, bound: SocketAddr, awaited: &mut Awaited, base: &mut Base) {
         let Some(entry) = self.0.get_mut(key) else { return };
-        let (worker, server) = (entry.worker, entry.held.server.take());
-        self.cancel_pending(key, awaited, base);
-        if let Some(server) = server {
+        let (worker, is_upstream) = (entry.worker, entry.held.is_upstream);
+        if let Some(server) = entry.held.server.take().map(Rc::new) {
+            let before = is_upstream.then(|| Box::new(moved(&server)));
+            entry.relay = Some(Relay { server: Rc::clone(&server), before });
             base.tell(worker, &ToSession::Relay { id: key.id(), bound }, Some(server));
         }
+        self.cancel_pending(key, awaited, base);
     }
+}
+
+/// Their relays: the worker moves the bytes, the monitor keeps the connections.
+impl Sessions {
+    /// What the kernel says of both connections.
+    pub fn inspect(&self, key: SessionKey) -> Option<Flow> {
+        let entry = self.0.get(key)?;
+        let client = entry.client.as_deref().map_or(Connection::CLOSED, inspect);
+        Some(Flow { client, server: inspect(&entry.relay.as_ref()?.server) })
+    }
+
+    /// Closes both connections, for whoever has them open, and says what they have moved.
+    pub fn close_relay(&mut self, key: SessionKey, orderly: bool) -> Event {
+        let flow = self.inspect(key);
+        let parts = self.0.get_mut(key).and_then(|entry| Some((entry.client.take()?, entry.relay.take()?)));
+        let (Some(flow), Some((client, Relay { server, before }))) = (flow, parts) else {
+            return Event::RelayClosed(Moved::default());
+        };
+        for (socket, connection) in [(client, flow.client), (server, flow.server)] {
+            match orderly {
+                true if !connection.is_over() => end(&socket),
+                false if !connection.is_closed() => reset(&socket),
+                _ => {}
+            }
+        }
+        Event::RelayClosed(flow.moved(before.map_or(Moved::default(), |before| *before), orderly))
+    }
+
+    /// Resets the connection to the client.
+    pub fn reset(&mut self, key: SessionKey) {
+        let client = self.0.get_mut(key).and_then(|entry| entry.client.take());
+        client.iter().for_each(|client| reset(client));
+    }
+
+    /// Those that relay.
+    pub fn relaying(&self) -> Vec<SessionKey> {
+        self.0.keys_where(|entry| entry.relay.is_some())
+    }
+}
+
+/// What a next server was told and has replied.
+fn moved(server: &OwnedFd) -> Moved {
+    Flow { client: Connection::CLOSED, server: inspect(server) }.moved(Moved::default(), true)
 }
 
 #[cfg(test)]
@@ -321,6 +395,6 @@ mod tests {
     /// Tens of thousands of relays may be there at once, most of them idle.
     #[test]
     fn an_entry_stays_small() {
-        assert!(size_of::<Entry>() <= 112, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 144, "{}", size_of::<Entry>());
     }
 }

@@ -76,6 +76,28 @@ pub(crate) fn refuse_descriptors(socket: impl AsFd) -> io::Result<()> {
     set_flag(socket, libc::SOL_SOCKET, SO_PASSRIGHTS, 0)
 }
 
+/// What the kernel knows of a TCP connection (tcp(7), TCP_INFO), as far as struct tcp_info goes into this buffer. Fields
+/// that an older kernel does not have stay 0.
+pub(crate) fn tcp_info(socket: impl AsFd) -> io::Result<[u8; TCP_INFO_LENGTH]> {
+    let mut info = [0; TCP_INFO_LENGTH];
+    let mut length = TCP_INFO_LENGTH as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `info` and the written length to `length`; both live on this
+    // stack until the call is over, and any bytes are valid in `info`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Up to and with tcpi_bytes_retrans (Linux 4.19).
+pub(crate) const TCP_INFO_LENGTH: usize = 216;
+
 /// Chooses the local port at connect(2) and not at bind(2), so that one port serves many destinations (ip(7)).
 pub(crate) fn bind_address_no_port(socket: impl AsFd) -> io::Result<()> {
     const IP_BIND_ADDRESS_NO_PORT: libc::c_int = 24;

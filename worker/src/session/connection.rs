@@ -6,12 +6,11 @@
 //!        `-> Refused <-'  -> Leaving -> ended
 //! ```
 //!
-//! The monitor has made each socket non-blocking, and has set two options. SO_OOBINLINE keeps urgent bytes in their
-//! place. SO_LINGER of zero seconds makes close(2) a reset, by which a reset of one side is passed on to the other:
-//! without setsockopt(2) there is no other way. So an orderly end has to wait with close until the peer has
-//! acknowledged every byte and the FIN. Linux shows that in getpeername(2), which says ENOTCONN from then on (state
-//! CLOSE, net/ipv4/af_inet.c). If the monitor has not set SO_LINGER, a reset is passed on as a FIN and all else
-//! holds.
+//! Sockets come from the monitor non-blocking, with SO_OOBINLINE, so that urgent bytes keep their place. The monitor has
+//! descriptors of its own of both, so a close here sends nothing: streams are ended by shutdown(2), and connections are
+//! closed by the monitor, which resets them where one of them has failed. An orderly end waits until the peers have
+//! acknowledged every byte and the FIN, so that a session counts as long as the kernel holds bytes of it. Linux shows the
+//! last acknowledgement in getpeername(2), which says ENOTCONN from then on (state CLOSE, net/ipv4/af_inet.c).
 
 use super::handshake::{Handshake, LONGEST, Reply, Step};
 use crate::event::Epoll;
@@ -54,8 +53,8 @@ pub(crate) struct Connection {
     failed: [bool; 2],
     /// Whether it waits for another turn already.
     pub(crate) queued: bool,
-    /// When the last byte was moved or the phase began, in the worker's seconds.
-    quiet_since: u32,
+    /// When the client was refused, in the worker's seconds.
+    refused_at: u32,
 }
 
 #[derive(Debug)]
@@ -140,7 +139,7 @@ impl Connection {
             watched: [WATCHED; 2],
             failed: [false; 2],
             queued: false,
-            quiet_since: now,
+            refused_at: now,
         }
     }
 
@@ -294,7 +293,7 @@ impl Connection {
             return Some(Next::End(CloseReason::ClientGone(number(errno))));
         }
         end_stream(&self.client);
-        self.quiet_since = shared.now;
+        self.refused_at = shared.now;
         self.up.source_ready = true;
         Some(self.drop_input(closed, REFUSED_BYTES))
     }
@@ -330,7 +329,6 @@ impl Connection {
         }
         self.phase = Phase::Relaying;
         self.server = Some(server);
-        self.quiet_since = shared.now;
         Some(self.relay(shared))
     }
 
@@ -347,9 +345,6 @@ impl Connection {
         }
         if before.1 != self.down.total {
             self.up.is_answered();
-        }
-        if before != (self.up.total, self.down.total) {
-            self.quiet_since = shared.now;
         }
         if let Some(why) = self.fault(up, down) {
             return Next::End(why);
@@ -450,23 +445,11 @@ impl Connection {
         }
     }
 
-    /// Whether a refused client has not closed in time, or a relay has been silent for longer than its limit. Before
-    /// that the kernel gives up a peer that owes its acknowledgement and has vanished.
-    pub(crate) fn is_overdue(&self, now: u32, idle_limit: u32) -> bool {
-        let limit = match self.phase {
-            Phase::Negotiating | Phase::Deciding(_) => return false,
-            Phase::Refused(..) => REFUSED_LIMIT,
-            // Both times are whole seconds that have begun.
-            Phase::Relaying | Phase::Leaving(_) => idle_limit.saturating_add(1),
-        };
-        now.saturating_sub(self.quiet_since) >= limit
-    }
-
-    /// What the monitor is told of an overdue session.
-    pub(crate) fn reason_when_overdue(&self) -> CloseReason {
+    /// Why the session ends now: a refused client has not closed in time.
+    pub(crate) fn overdue(&self, now: u32) -> Option<CloseReason> {
         match self.phase {
-            Phase::Refused(why, _) | Phase::Leaving(why) => why,
-            _ => CloseReason::Idle,
+            Phase::Refused(why, _) if now.saturating_sub(self.refused_at) >= REFUSED_LIMIT => Some(why),
+            _ => None,
         }
     }
 
@@ -502,16 +485,6 @@ fn number(errno: Errno) -> message::Errno {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_relay_is_idle_after_the_limit_and_not_before() {
-        let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
-        let mut connection = Connection::new(Id(1), socket.into(), 5);
-        connection.phase = Phase::Relaying;
-        // Its last byte may have come right before second 6.
-        assert!(!connection.is_overdue(6, 1));
-        assert!(connection.is_overdue(7, 1));
-    }
 
     /// A worker may have tens of thousands of them, and most are idle relays.
     #[test]

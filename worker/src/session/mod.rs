@@ -32,6 +32,9 @@ const EVENTS: usize = 256;
 /// Messages that are read in one go before the sessions have their turn.
 const MESSAGES: usize = 64;
 
+/// Seconds between two looks at pipes that nobody needs.
+const TRIM_PAUSE: u32 = 60;
+
 /// Serves the channel until the monitor closes it.
 pub fn run(inherited: Inherited, profile: &[Row]) -> Ending {
     let Ok(epoll) = Epoll::new() else { return Ending::System };
@@ -63,8 +66,6 @@ struct SessionWorker {
     /// Sessions with more to move than one turn allows.
     unfinished: Vec<(usize, Id)>,
     mover: Mover,
-    /// In seconds.
-    idle_limit: u32,
     start: Instant,
     /// Seconds since the start.
     now: u32,
@@ -90,15 +91,15 @@ impl SessionWorker {
         loop {
             match outbox.receive()? {
                 None => epoll.wait(&mut events, None).map_err(|_| Ending::System)?,
-                Some(Incoming { message: ToSession::Setup { relay, idle_limit }, .. }) => {
-                    return Ok(Self::new(epoll, outbox, Mover::new(relay, pipes), idle_limit));
+                Some(Incoming { message: ToSession::Setup { relay }, .. }) => {
+                    return Ok(Self::new(epoll, outbox, Mover::new(relay, pipes)));
                 }
                 Some(_) => return Err(Ending::Protocol),
             }
         }
     }
 
-    fn new(epoll: Epoll, outbox: Outbox<FromSession, ToSession>, mover: Mover, idle_limit: u32) -> Self {
+    fn new(epoll: Epoll, outbox: Outbox<FromSession, ToSession>, mover: Mover) -> Self {
         Self {
             epoll,
             outbox,
@@ -107,7 +108,6 @@ impl SessionWorker {
             slots: BTreeMap::new(),
             unfinished: Vec::new(),
             mover,
-            idle_limit,
             start: Instant::now(),
             now: 0,
             now_ms: 0,
@@ -226,28 +226,23 @@ impl SessionWorker {
     fn end(&mut self, slot: usize, id: Id, why: CloseReason) {
         self.slots.remove(&id);
         let Some(connection) = self.connections.try_remove(slot) else { return };
-        let (up, down) = (connection.up.total, connection.down.total);
         // The descriptors are closed before the monitor hears of it.
         drop(connection);
-        self.outbox.push(FromSession::Closed { id, up, down, why });
+        self.outbox.push(FromSession::Closed { id, why });
     }
 
-    /// Ends sessions that have been quiet for too long, and gives up pages of pipes that nobody needs.
-    ///
-    /// It looks at every session, and so comes seldom: limits are kept to within an eighth.
+    /// Ends refused clients that do not close, and gives up pages of pipes that nobody needs.
     fn sweep(&mut self) {
-        let overdue: Vec<(usize, Id)> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| connection.is_overdue(self.now, self.idle_limit))
-            .map(|(slot, connection)| (slot, connection.id))
-            .collect();
-        for (slot, id) in overdue {
-            self.with(slot, id, |connection, _| Next::End(connection.reason_when_overdue()));
+        let overdue = |(slot, connection): (usize, &Connection)| {
+            connection.overdue(self.now).map(|why| (slot, connection.id, why))
+        };
+        let overdue: Vec<(usize, Id, CloseReason)> = self.connections.iter().filter_map(overdue).collect();
+        for (slot, id, why) in overdue {
+            self.end(slot, id, why);
         }
         self.mover.pipes.trim();
         let leaving = self.connections.iter().any(|(_, connection)| connection.is_refused());
-        let pause = if leaving { 1 } else { self.idle_limit.div_euclid(8).clamp(1, 60) };
+        let pause = if leaving { 1 } else { TRIM_PAUSE };
         self.next_sweep = self.now.saturating_add(pause);
     }
 }
@@ -269,10 +264,8 @@ impl SessionWorker {
 
     fn on_message(&mut self, message: ToSession, descriptor: Option<OwnedFd>) -> Result<(), Ending> {
         match (message, descriptor) {
-            (ToSession::Setup { relay, idle_limit }, _) => {
+            (ToSession::Setup { relay }, _) => {
                 self.mover.set_mode(relay);
-                self.idle_limit = idle_limit;
-                self.next_sweep = self.now;
                 Ok(())
             }
             (ToSession::Serve { id }, Some(client)) => self.begin(id, client),
@@ -288,7 +281,7 @@ impl SessionWorker {
             (ToSession::End { id }, _) => self.apply(id, |_, _| Some(Next::End(CloseReason::Ended))),
             // The kernel had no room for the descriptor. This session cannot be served, and the others live on.
             (ToSession::Serve { id }, None) => {
-                self.outbox.push(FromSession::Closed { id, up: 0, down: 0, why: CloseReason::NoResources });
+                self.outbox.push(FromSession::Closed { id, why: CloseReason::NoResources });
                 Ok(())
             }
             (ToSession::Relay { id, .. }, None) => self.apply(id, |connection, shared| {

@@ -31,14 +31,13 @@ pub(crate) struct Monitor {
 /// How the worker is started.
 pub(crate) struct Start {
     pub(crate) relay: RelayMode,
-    pub(crate) idle_limit: u32,
     pub(crate) descriptors: u32,
     pub(crate) pipes: usize,
 }
 
 impl Default for Start {
     fn default() -> Self {
-        Self { relay: RelayMode::Adaptive, idle_limit: 7200, descriptors: 1024, pipes: PIPES }
+        Self { relay: RelayMode::Adaptive, descriptors: 1024, pipes: PIPES }
     }
 }
 
@@ -56,7 +55,7 @@ pub(crate) fn start(start: Start) -> Monitor {
     let child =
         command("session", start.descriptors, start.pipes).stdin(Stdio::from(theirs)).spawn().unwrap();
     let end = MonitorEnd::new(ours);
-    end.send(&ToSession::Setup { relay: start.relay, idle_limit: start.idle_limit }, None).unwrap();
+    end.send(&ToSession::Setup { relay: start.relay }, None).unwrap();
     let FromSession::Ready(locks) = receive(&end) else { panic!("the first message is not Ready") };
     Monitor { end, child, locks, next: 0 }
 }
@@ -178,9 +177,9 @@ impl Monitor {
         }
     }
 
-    pub(crate) fn hear_closed(&self) -> (u64, u64, CloseReason) {
+    pub(crate) fn hear_closed(&self) -> CloseReason {
         match self.hear() {
-            FromSession::Closed { up, down, why, .. } => (up, down, why),
+            FromSession::Closed { why, .. } => why,
             other => panic!("{other:?} instead of Closed"),
         }
     }

@@ -1,7 +1,8 @@
 //! The classic log lines, in the form of the manual pages. The text about sessions is made here and nowhere else.
 
+use crate::flow::Moved;
 use crate::log::{Level, errno, escape};
-use crate::record::{Abandonment, Failure, Parties, Record, RelayEnd, Unread, UpstreamFailure};
+use crate::record::{Abandonment, EndCause, Failure, Parties, Record, Unread, UpstreamFailure};
 use sockd_common::message::Errno;
 use sockd_policy::{Command, DenyReason, HostName, Need};
 use std::fmt::{self, Write as _};
@@ -29,7 +30,7 @@ pub fn lines(record: &Record) -> Vec<(Level, String)> {
             vec![failed(parties, format_args!("connected to wrong hosts {number} times more"))]
         }
         Record::Revoked(parties) => vec![denied(parties)],
-        Record::Ended { parties, end } => ended(parties, *end),
+        Record::Ended { parties, why, moved } => ended(parties, *why, *moved),
     }
 }
 
@@ -103,10 +104,12 @@ fn abandonment(why: Abandonment) -> fmt::Arguments<'static> {
     }
 }
 
-fn ended(parties: &Parties, end: Option<RelayEnd>) -> Vec<(Level, String)> {
+/// A worker that has ended with the relay has never told how much it moved, and the line stays away.
+fn ended(parties: &Parties, why: EndCause, moved: Moved) -> Vec<(Level, String)> {
     let (line, peer_port, using) = (Line(parties), PeerPort(parties), Using(parties));
     let mut lines = vec![notice(format_args!("terminated -- {line}{peer_port}{using}"))];
-    if let Some(RelayEnd { up, down, .. }) = end {
+    if !matches!(why, EndCause::WorkerEnded | EndCause::Unsaid) {
+        let Moved { up, down } = moved;
         let (source, destination) = (Source(parties), Destination(parties));
         lines.push(notice(format_args!("{up} bytes from {source}, {down} bytes from {destination}")));
     }
@@ -232,7 +235,6 @@ impl fmt::Display for Upstream<'_> {
 mod tests {
     use super::*;
     use crate::record::FailedCall;
-    use sockd_common::message::session::CloseReason;
     use sockd_policy::UserId;
 
     fn parties(verified_user: Option<&str>) -> Parties {
@@ -270,13 +272,13 @@ mod tests {
 
     #[test]
     fn the_manuals_examples_are_reproduced() {
-        let end = RelayEnd { why: CloseReason::Finished, up: 1048, down: 285_143 };
+        let moved = Moved { up: 1048, down: 285_143 };
         assert_eq!(
             texts(&Record::Connected(parties(Some("don")))),
             ["connected -- Connect from don(don)@abc.edu to wxy.com (telnet)"]
         );
         assert_eq!(
-            texts(&Record::Ended { parties: parties(Some("don")), end: Some(end) }),
+            texts(&Record::Ended { parties: parties(Some("don")), why: EndCause::Finished, moved }),
             [
                 "terminated -- Connect from don(don)@abc.edu to wxy.com (telnet)",
                 "1048 bytes from abc.edu, 285143 bytes from wxy.com"

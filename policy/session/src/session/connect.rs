@@ -23,5 +23,6 @@ pub(super) fn dialled(case: &Case<'_>) -> Next {
 /// The server's socket is handed over, with the address for the reply.
 pub(super) fn connected(bound: SocketAddr, case: &Case<'_>) -> Next {
     let connected = Record::Connected(case.parties()).into();
-    Next::phase(Phase::Relaying, vec![connected, Action::Deadline(None), Action::HandOff { bound }])
+    let idle = Action::Deadline(Some(seconds(case.config.settings.idle_limit)));
+    Next::phase(Phase::Relaying, vec![connected, Action::HandOff { bound }, idle])
 }

@@ -1,6 +1,6 @@
 //! How sessions end: refused, abandoned, closed.
 
-use crate::record::{Abandonment, FailedCall, Failure, Record, RelayEnd, Unread, UpstreamFailure};
+use crate::record::{Abandonment, FailedCall, Failure, Record, Unread, UpstreamFailure};
 use crate::session::case::Case;
 use crate::session::event::{Action, Event};
 use crate::session::next::Next;
@@ -101,7 +101,7 @@ fn reason_of(errno: Errno) -> RefusalReason {
 }
 
 /// Tells the worker to end the session.
-fn close(phase: Phase, mut actions: Vec<Action>) -> Next {
+pub(super) fn close(phase: Phase, mut actions: Vec<Action>) -> Next {
     actions.extend([Action::End, Action::Deadline(Some(CLOSING_LIMIT))]);
     Next::phase(phase, actions)
 }
@@ -112,11 +112,12 @@ pub(super) fn interrupted(event: Event, case: &Case<'_>) -> Next {
         Event::Recheck if !decision::is_permitted(case) => {
             Next::refuse(Failure::Denied { why: DenyReason::Rule, rule: None })
         }
-        Event::Closed { up: 0, down: 0, why: CloseReason::ClientGone(_) | CloseReason::NoResources } => {
+        Event::Closed(CloseReason::ClientGone(_) | CloseReason::NoResources) => {
             Next::stay(vec![Action::Remove]).after(abandoned(Abandonment::ClientGone, case))
         }
         Event::WorkerLost => {
-            Next::stay(vec![Action::Remove]).after(abandoned(Abandonment::WorkerEnded, case))
+            let gone = vec![Action::Reset, Action::Remove];
+            Next::stay(gone).after(abandoned(Abandonment::WorkerEnded, case))
         }
         Event::Stop => close(Phase::Closing, abandoned(Abandonment::Stopping, case)),
         event => out_of_turn(&event),
@@ -130,51 +131,11 @@ fn abandoned(why: Abandonment, case: &Case<'_>) -> Vec<Action> {
     actions
 }
 
-/// What ends a relay.
-pub(super) fn relaying(event: Event, case: &mut Case<'_>) -> Next {
-    match event {
-        Event::Closed { up, down, why } if may_end_a_relay(why) => {
-            ended(Some(RelayEnd { why, up, down }), case)
-        }
-        Event::WorkerLost => ended(None, case),
-        Event::Recheck => recheck(case),
-        // The relay goes on being a relay until the worker has said what it moved.
-        Event::Stop => close(Phase::Relaying, Vec::new()),
-        Event::Deadline => overdue(),
-        event => out_of_turn(&event),
-    }
-}
-
-fn ended(end: Option<RelayEnd>, case: &Case<'_>) -> Next {
-    let ended = Record::Ended { parties: case.parties(), end }.into();
-    Next::stay(vec![ended, Action::Remove])
-}
-
-fn recheck(case: &mut Case<'_>) -> Next {
-    if case.request.revoked || decision::is_permitted(case) {
-        return Next::nothing();
-    }
-    case.request.revoked = true;
-    close(Phase::Relaying, vec![Record::Revoked(case.parties()).into()])
-}
-
-fn may_end_a_relay(why: CloseReason) -> bool {
-    matches!(
-        why,
-        CloseReason::Finished
-            | CloseReason::ClientFailed(_)
-            | CloseReason::ServerFailed(_)
-            | CloseReason::Idle
-            | CloseReason::Ended
-            | CloseReason::ClientGone(_)
-            | CloseReason::NoResources
-    )
-}
-
 /// What follows once the worker has been told to refuse or to end.
 pub(super) fn closing(phase: Phase, event: &Event) -> Next {
     match (phase, event) {
-        (_, Event::Closed { .. } | Event::WorkerLost) => Next::stay(vec![Action::Remove]),
+        (_, Event::Closed(_)) => Next::stay(vec![Action::Remove]),
+        (_, Event::WorkerLost) => Next::stay(vec![Action::Reset, Action::Remove]),
         (Phase::Refusing, Event::Deadline | Event::Stop) => close(Phase::Closing, Vec::new()),
         (_, Event::Deadline) => overdue(),
         // It was said before the worker had heard that the session ends. A second one was not.
@@ -191,7 +152,7 @@ fn overdue() -> Next {
 pub(super) fn out_of_turn(event: &Event) -> Next {
     match event {
         Event::Requested(_) => Next::violation("a request out of turn"),
-        Event::Closed { .. } => Next::violation("an end that cannot be"),
+        Event::Closed(_) => Next::violation("an end that cannot be"),
         _ => Next::nothing(),
     }
 }

@@ -1,5 +1,6 @@
 //! What happens to a session, and what the monitor is to do.
 
+use crate::flow::{Flow, Moved};
 use crate::hook_values::Values;
 use crate::record::{FailedCall, Record};
 use sockd_common::message::request::{RefusalReason, Request};
@@ -43,14 +44,11 @@ pub enum Event {
     /// The worker has read a request.
     Requested(Request),
     /// The worker has ended the session.
-    Closed {
-        /// Bytes from the client to the server.
-        up: u64,
-        /// Bytes from the server to the client.
-        down: u64,
-        /// What ended it.
-        why: CloseReason,
-    },
+    Closed(CloseReason),
+    /// The monitor has looked at both connections of the relay.
+    Inspected(Flow),
+    /// The monitor has closed both connections of the relay, which had moved this.
+    RelayClosed(Moved),
     /// The resolver has answered.
     Resolved(Answer),
     /// What this host knows of the addresses asked about.
@@ -139,6 +137,16 @@ pub enum Action {
         /// Address for the reply.
         bound: SocketAddr,
     },
+    /// Look at both connections of the relay.
+    Inspect,
+    /// Close both connections of the relay for whoever has them open: after an orderly end by shutting down what is not
+    /// closed yet, else by a reset, as a FIN would make a cut transfer look whole.
+    CloseRelay {
+        /// Both sides have ended their streams.
+        orderly: bool,
+    },
+    /// Reset the connection to the client, whose worker has ended.
+    Reset,
     /// Tell the worker to refuse.
     Refuse(RefusalReason),
     /// Tell the worker to end the session.

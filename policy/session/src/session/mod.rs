@@ -16,6 +16,7 @@ mod event;
 mod facts;
 mod next;
 mod phase;
+mod relay;
 mod request;
 mod upstream;
 
@@ -70,7 +71,9 @@ impl Session {
             Phase::Refusing | Phase::ClosingUnread | Phase::Closing => ending::closing(self.phase, &event),
             phase => match (phase, self.case(config)) {
                 (_, None) => ending::out_of_turn(&event),
-                (Phase::Relaying, Some(mut case)) => ending::relaying(event, &mut case),
+                (Phase::Relaying | Phase::ClosingRelay(_), Some(mut case)) => {
+                    relay::relaying(phase, event, &mut case)
+                }
                 (phase, Some(mut case)) => carried_out(phase, event, &mut case),
             },
         };
@@ -88,10 +91,10 @@ impl Session {
     fn requesting(&mut self, event: Event, config: &Config) -> Next {
         match event {
             Event::Requested(request) => self.requested(request, config),
-            Event::Closed { up: 0, down: 0, why } => ending::unread(why, self.client()),
+            Event::Closed(why) => ending::unread(why, self.client()),
             Event::Deadline => ending::late(self.client()),
             Event::Stop => ending::stop_unread(),
-            Event::WorkerLost => Next::stay(vec![Action::Remove]),
+            Event::WorkerLost => Next::stay(vec![Action::Reset, Action::Remove]),
             event => ending::out_of_turn(&event),
         }
     }

@@ -1,5 +1,6 @@
 //! Where a session stands.
 
+use crate::record::EndCause;
 use crate::session::event::Fact;
 
 /// Where a session stands.
@@ -21,6 +22,8 @@ pub enum Phase {
     AwaitingUpstreamPeer,
     /// The worker has both sockets.
     Relaying,
+    /// The relay is over, and its connections are being closed.
+    ClosingRelay(EndCause),
     /// The worker has been told to refuse.
     Refusing,
     /// The worker has been told to end before its request was read: one may be on its way still.

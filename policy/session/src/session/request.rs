@@ -32,8 +32,8 @@ pub(super) struct ClientRequest {
     pub(super) rare: Option<Box<Rare>>,
     /// The commands of the permitting lines have been run: not again for the next address of the same name.
     pub(super) hooks_run: bool,
-    /// New rules refuse it, and the worker has been told to end it.
-    pub(super) revoked: bool,
+    /// The relay was over when the monitor last looked, and the worker had not said so.
+    pub(super) overdue: bool,
 }
 
 /// The facts that were asked for and could not be had.
@@ -99,7 +99,7 @@ impl ClientRequest {
             rule: 0,
             rare: None,
             hooks_run: false,
-            revoked: false,
+            overdue: false,
         };
         Some((read, destination))
     }

@@ -19,6 +19,7 @@ use sockd_policy::{
     parse_upstreams,
 };
 use sockd_session::config::Config;
+use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::log::classic;
 use sockd_session::record::FailedCall;
 use sockd_session::session::{Action, Candidate, Event, Fact, Phase, Session};
@@ -179,6 +180,10 @@ struct System<'w> {
     /// Lines about what came of the request.
     verdicts: u32,
     terminated: bool,
+    /// The monitor is to look at the relay.
+    inspecting: bool,
+    /// The connections of the relay have been closed.
+    relay_closed: bool,
 }
 
 /// A fact: `None` where nobody has asked, and in it `None` where it could not be had.
@@ -227,6 +232,8 @@ enum Happened {
     FromWorker,
     Deadline,
     Recheck,
+    Inspected,
+    RelayClosed,
     Other,
 }
 
@@ -255,6 +262,8 @@ impl<'w> System<'w> {
             refusals: 0,
             verdicts: 0,
             terminated: false,
+            inspecting: false,
+            relay_closed: false,
         }
     }
 
@@ -269,16 +278,16 @@ impl<'w> System<'w> {
             Phase::Listening if !self.announced => 7,
             Phase::Listening => 9,
             Phase::AskingUpstream | Phase::AwaitingUpstreamPeer => 13,
+            Phase::Relaying if self.inspecting => 14,
+            // The monitor closes the connections at once and says what they have moved.
+            Phase::ClosingRelay(_) => return Ok(Event::RelayClosed(Moved::default())),
             Phase::Relaying | Phase::Refusing | Phase::ClosingUnread | Phase::Closing => 1,
         };
         let choice = choices.int_in_range(0..=29u8)?;
         let number = if choice > 14 { expected } else { choice };
         Ok(match number {
             0 => Event::Requested(any_request(choices)?),
-            1 => {
-                let up = choices.int_in_range(0..=1)?;
-                Event::Closed { up, down: choices.int_in_range(0..=1)?, why: any_end(choices)? }
-            }
+            1 => Event::Closed(any_end(choices)?),
             2 => Event::Resolved(any_answer(choices)?),
             3 => Event::Classified(
                 self.classifying.iter().map(|at| candidate(*at, choices)).collect::<Result<Vec<_>>>()?,
@@ -306,6 +315,7 @@ impl<'w> System<'w> {
             11 => Event::Recheck,
             12 => Event::WorkerLost,
             13 if self.asking.is_some() => Event::Replied(any_reply(choices)?),
+            14 if self.inspecting => Event::Inspected(any_flow(choices)?),
             // A limit is found to be reached before somebody is asked.
             8 if phase == Phase::AskingUpstream => Event::NoRoom("max_binds reached"),
             8 if phase == Phase::Asking(Fact::Identity) => Event::NoRoom("max_idents reached"),
@@ -387,7 +397,12 @@ impl<'w> System<'w> {
                 Happened::Other
             }
             Event::Accepted(peer) => Happened::Accepted(*peer),
-            Event::Requested(_) | Event::Closed { .. } => Happened::FromWorker,
+            Event::Requested(_) | Event::Closed(_) => Happened::FromWorker,
+            Event::Inspected(_) => {
+                self.inspecting = false;
+                Happened::Inspected
+            }
+            Event::RelayClosed(_) => Happened::RelayClosed,
             Event::Deadline => {
                 self.deadline = false;
                 // The monitor holds one socket for a session; the next one takes the place of this.
@@ -502,12 +517,22 @@ impl<'w> System<'w> {
                         _ => panic!("a hand-off without a socket"),
                     }
                 }
+                Action::Inspect => {
+                    assert_eq!(phase, Phase::Relaying);
+                    self.inspecting = true;
+                }
+                Action::CloseRelay { .. } => {
+                    assert!(self.hand_offs == 1 && !self.relay_closed, "no relay to close");
+                    self.relay_closed = true;
+                }
+                Action::Reset => assert!(actions.contains(&Action::Remove)),
                 Action::Refuse(_) => self.refusals += 1,
                 Action::End => {}
                 Action::Deadline(limit) => self.deadline = limit.is_some(),
                 Action::Remove => self.over = true,
                 Action::Violation(what) => {
-                    assert!(matches!(happened, Happened::FromWorker | Happened::Deadline), "{what}");
+                    let from_worker = matches!(happened, Happened::FromWorker | Happened::Deadline);
+                    assert!(from_worker || self.relay_closed, "{what}");
                     self.over = true;
                 }
             }
@@ -522,7 +547,12 @@ impl<'w> System<'w> {
         let last = |action: &Action| matches!(action, Action::Remove | Action::Violation(_));
         let before_last = actions.split_last().map(|(_, before)| before).unwrap_or_default();
         assert!(!before_last.iter().any(last), "something follows the end: {actions:?}");
-        assert!(self.over || self.deadline || phase == Phase::Relaying, "{phase:?} has no deadline");
+        let waits = !matches!(phase, Phase::ClosingRelay(_)) && !self.inspecting;
+        assert!(self.over || self.deadline || !waits, "{phase:?} has no deadline");
+        assert!(
+            !self.over || self.hand_offs == 0 || self.relay_closed || has_violated(actions),
+            "a relay is left open"
+        );
         assert!(sockets <= 1 && self.hand_offs <= 1 && self.refusals <= 1 && self.verdicts <= 1, "{self:?}");
         assert!(self.hand_offs == 0 || self.refusals == 0, "granted and refused");
         assert!(self.refusals == 0 || self.verdicts == 1, "refused without a record");
@@ -822,6 +852,20 @@ fn any_request(choices: &mut Unstructured<'_>) -> Result<message::request::Reque
     })
 }
 
+fn has_violated(actions: &[Action]) -> bool {
+    actions.iter().any(|action| matches!(action, Action::Violation(_)))
+}
+
+/// What the kernel may say of a relay, in any state of both connections.
+fn any_flow(choices: &mut Unstructured<'_>) -> Result<Flow> {
+    let mut connection = || -> Result<Connection> {
+        let since = *choices.choose(&[0, 599_000, 7_200_000, u32::MAX])?;
+        let state = *choices.choose(&[1, 1, 4, 5, 7, 8, 9, 11])?;
+        Ok(Connection { state, since_sent: since, since_received: since, ..Connection::default() })
+    };
+    Ok(Flow { client: connection()?, server: connection()? })
+}
+
 fn any_end(choices: &mut Unstructured<'_>) -> Result<CloseReason> {
     let errno = message::Errno(*choices.choose(&[0, 32, 104, u16::MAX])?);
     let ends = [
@@ -835,7 +879,6 @@ fn any_end(choices: &mut Unstructured<'_>) -> Result<CloseReason> {
         CloseReason::Finished,
         CloseReason::ClientFailed(errno),
         CloseReason::ServerFailed(errno),
-        CloseReason::Idle,
         CloseReason::Ended,
         CloseReason::NoResources,
     ];

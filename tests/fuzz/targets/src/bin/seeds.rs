@@ -158,8 +158,8 @@ fn from_worker() -> Vec<Vec<u8>> {
         packet(0, &FromSession::Ready(locks)),
         packet(0, &request(Command::Connect, Destination::Address(addresses[0]))),
         packet(0, &request(Command::Bind, Destination::Name(name("www.example.com")))),
-        packet(0, &FromSession::Closed { id, up: 1048, down: 285_143, why: CloseReason::Finished }),
-        packet(0, &FromSession::Closed { id, up: 0, down: 0, why: CloseReason::ClientGone(Errno(104)) }),
+        packet(0, &FromSession::Closed { id, why: CloseReason::Finished }),
+        packet(0, &FromSession::Closed { id, why: CloseReason::ClientGone(Errno(104)) }),
         packet(
             1,
             &FromResolver::NeedSocket { id, record: RecordType::A, transport: Transport::Tcp, attempt: 3 },
@@ -194,7 +194,7 @@ fn to_worker() -> Vec<Vec<u8>> {
     };
     let search = BoundedVec::first_of([name("a.example"), name("b.example")]);
     vec![
-        packet(0, &ToSession::Setup { relay: RelayMode::Splice, idle_limit: 7200 }),
+        packet(0, &ToSession::Setup { relay: RelayMode::Splice }),
         packet(0, &ToSession::Serve { id }),
         packet(0, &ToSession::Listening { id, address }),
         packet(0, &ToSession::Relay { id, bound: "[2001:db8::1]:9".parse().expect("an address") }),

@@ -1,0 +1,86 @@
+//! The relay, as the monitor sees it: the worker moves the bytes, and the kernel says whether it does.
+
+use crate::flow::{Flow, Moved};
+use crate::record::{EndCause, Record};
+use crate::session::case::Case;
+use crate::session::event::{Action, Event};
+use crate::session::next::Next;
+use crate::session::phase::Phase;
+use crate::session::{decision, ending};
+use crate::settings::seconds;
+use sockd_common::message::session::CloseReason;
+use std::time::Duration;
+
+/// How long a relay that is over is left to its worker to say so: longer than one takes whose processor is busy.
+const UNSAID_LIMIT: Duration = Duration::from_secs(5);
+
+/// What ends a relay, and what follows.
+pub(super) fn relaying(phase: Phase, event: Event, case: &mut Case<'_>) -> Next {
+    match (phase, event) {
+        (Phase::ClosingRelay(why), Event::RelayClosed(moved)) => closed(why, moved, case),
+        (Phase::ClosingRelay(_), event) => ending::out_of_turn(&event),
+        (_, Event::Closed(why)) => match cause(why) {
+            Some(why) => close(why),
+            None => Next::violation("an end that cannot be"),
+        },
+        (_, Event::WorkerLost) => close(EndCause::WorkerEnded),
+        (_, Event::Stop) => close(EndCause::Stopped),
+        (_, Event::Recheck) if !decision::is_permitted(case) => {
+            let revoked = Record::Revoked(case.parties()).into();
+            close(EndCause::Revoked).after(vec![revoked])
+        }
+        (_, Event::Deadline) => Next::stay(vec![Action::Inspect]),
+        (_, Event::Inspected(flow)) => inspected(flow, case),
+        (_, event) => ending::out_of_turn(&event),
+    }
+}
+
+/// Why a worker says that a relay has ended.
+fn cause(why: CloseReason) -> Option<EndCause> {
+    Some(match why {
+        CloseReason::Finished => EndCause::Finished,
+        CloseReason::ClientFailed(errno) | CloseReason::ClientGone(errno) => EndCause::ClientFailed(errno),
+        CloseReason::ServerFailed(errno) => EndCause::ServerFailed(errno),
+        CloseReason::NoResources => EndCause::NoResources,
+        _ => return None,
+    })
+}
+
+/// Both connections are to be closed, whatever the worker does with its own descriptors.
+fn close(why: EndCause) -> Next {
+    let orderly = why == EndCause::Finished;
+    Next::phase(Phase::ClosingRelay(why), vec![Action::CloseRelay { orderly }])
+}
+
+/// Both connections are closed. A worker that does not know yet is told.
+fn closed(why: EndCause, moved: Moved, case: &Case<'_>) -> Next {
+    let ended = vec![Record::Ended { parties: case.parties(), why, moved }.into()];
+    match why {
+        EndCause::Idle | EndCause::Revoked | EndCause::Stopped => ending::close(Phase::Closing, ended),
+        EndCause::Unsaid => {
+            let unsaid = Action::Violation("it does not say that a relay has ended");
+            Next::phase(Phase::Closing, vec![unsaid]).after(ended)
+        }
+        _ => Next::stay(vec![Action::Remove]).after(ended),
+    }
+}
+
+/// What the kernel says of both connections.
+fn inspected(flow: Flow, case: &mut Case<'_>) -> Next {
+    let was_overdue = std::mem::replace(&mut case.request.overdue, flow.is_overdue());
+    if case.request.overdue {
+        return match was_overdue {
+            true => close(EndCause::Unsaid),
+            false => Next::stay(vec![Action::Deadline(Some(UNSAID_LIMIT))]),
+        };
+    }
+    let idle_limit = seconds(case.config.settings.idle_limit);
+    let limit = match flow.is_half_closed() {
+        true => idle_limit.min(seconds(case.config.settings.half_close_limit)),
+        false => idle_limit,
+    };
+    match limit.checked_sub(flow.idle()).filter(|left| !left.is_zero()) {
+        Some(left) => Next::stay(vec![Action::Deadline(Some(left))]),
+        None => close(EndCause::Idle),
+    }
+}

@@ -1,0 +1,123 @@
+//! A connection that a worker has been lent: the monitor looks at it and closes it by a descriptor of its own, so that
+//! neither how much was moved nor whether it is over is a worker's word.
+
+use crate::process::sys::{self, TCP_INFO_LENGTH};
+use rustix::net::sockopt::set_socket_linger;
+use rustix::net::{Shutdown, connect_unspec, shutdown};
+use sockd_session::flow::Connection;
+use std::os::fd::OwnedFd;
+
+/// What the kernel says of a connection. One that it says nothing of counts as closed.
+pub fn inspect(socket: &OwnedFd) -> Connection {
+    sys::tcp_info(socket).map_or(Connection::CLOSED, |info| connection(&info))
+}
+
+/// Ends both streams for whoever has the socket open. What has been written still goes to the peer: sockets linger for
+/// no time, so that a crash of the monitor resets them, and this one no longer does.
+pub fn end(socket: &OwnedFd) {
+    let _always_possible = set_socket_linger(socket, None);
+    let _already_closed = shutdown(socket, Shutdown::Both);
+}
+
+/// Resets the connection for whoever has the socket open: an address of no family dissolves it (connect(2)). A FIN would
+/// make a transfer that was cut look whole.
+pub fn reset(socket: &OwnedFd) {
+    let _already_closed = connect_unspec(socket);
+}
+
+/// The fields of struct tcp_info (include/uapi/linux/tcp.h) that count.
+fn connection(info: &[u8; TCP_INFO_LENGTH]) -> Connection {
+    Connection {
+        state: info[0],
+        sent: long(info, 200),
+        sent_again: long(info, 208),
+        not_sent: word(info, 144),
+        not_acknowledged: word(info, 24),
+        received: long(info, 128),
+        since_sent: word(info, 44),
+        since_received: word(info, 52),
+    }
+}
+
+fn word(info: &[u8; TCP_INFO_LENGTH], at: usize) -> u32 {
+    info.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+}
+
+fn long(info: &[u8; TCP_INFO_LENGTH], at: usize) -> u64 {
+    info.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sockd_session::flow::{Flow, Moved};
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    /// A connection, as the side that connected and the side that accepted have it.
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connected = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (connected, listener.accept().unwrap().0)
+    }
+
+    fn wait_for(what: impl Fn() -> bool) {
+        (0..3000).find(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            what()
+        });
+        assert!(what());
+    }
+
+    fn moved(server: &OwnedFd) -> Moved {
+        Flow { client: Connection::default(), server: inspect(server) }.moved(Moved::default(), true)
+    }
+
+    #[test]
+    fn the_kernel_counts_the_bytes_of_both_directions_and_no_syn_or_fin() {
+        for ours_connected in [true, false] {
+            let (a, b) = pair();
+            let (mut ours, mut peer) = if ours_connected { (a, b) } else { (b, a) };
+            let server: OwnedFd = ours.try_clone().unwrap().into();
+            assert_eq!(moved(&server), Moved::default());
+            ours.write_all(&[7; 1000]).unwrap();
+            peer.write_all(&[7; 50]).unwrap();
+            peer.read_exact(&mut [0; 1000]).unwrap();
+            ours.read_exact(&mut [0; 50]).unwrap();
+            assert_eq!(moved(&server), Moved { up: 1000, down: 50 });
+            peer.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(ours.read(&mut [0; 1]).unwrap(), 0);
+            assert_eq!(moved(&server), Moved { up: 1000, down: 50 });
+            ours.shutdown(std::net::Shutdown::Write).unwrap();
+            wait_for(|| inspect(&server).is_closed());
+            assert_eq!(moved(&server), Moved { up: 1000, down: 50 });
+        }
+    }
+
+    #[test]
+    fn what_waits_to_be_sent_is_counted_as_well() {
+        let (mut ours, peer) = pair();
+        ours.set_nonblocking(true).unwrap();
+        let server: OwnedFd = ours.try_clone().unwrap().into();
+        let mut written = 0;
+        while let Ok(length) = ours.write(&[7; 100_000]) {
+            written += length as u64;
+        }
+        assert_eq!(moved(&server).up, written);
+        ours.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(moved(&server).up, written, "a FIN that waits is no byte");
+        drop(peer);
+    }
+
+    #[test]
+    fn a_reset_reaches_the_peer_and_every_holder_and_an_end_is_orderly() {
+        let (mut kept, mut peer) = pair();
+        reset(&kept.try_clone().unwrap().into());
+        assert_eq!(peer.read(&mut [0; 1]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+        assert!(kept.write_all(b"x").is_err(), "a copy is dead");
+        let (mut kept, mut peer) = pair();
+        end(&kept.try_clone().unwrap().into());
+        assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0);
+        assert!(kept.write_all(b"x").is_err(), "a copy is dead");
+    }
+}
