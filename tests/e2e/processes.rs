@@ -108,14 +108,13 @@ fn a_session_worker_holds_its_channel_its_sockets_and_nothing_of_the_file_system
 }
 
 #[test]
-fn the_monitor_keeps_no_descriptor_of_a_relay() {
+fn a_relays_sockets_are_held_by_the_monitor_and_by_its_own_worker_alone() {
     let (lab, near, _far) = serving();
     let std::net::SocketAddr::V4(client) = near.local() else { panic!("IPv4") };
-    let holders =
-        sockd_tests::procfs::holders(&lab.site.gateway, client, &[lab.sockd.monitor(), lab.sockd.spawner()]);
-    assert!(holders.is_empty(), "{holders:?}");
-    let family = lab.sockd.family();
-    assert_eq!(sockd_tests::procfs::holders(&lab.site.gateway, client, &family).len(), 1);
+    let holders = |of: &[_]| sockd_tests::procfs::holders(&lab.site.gateway, client, of);
+    assert_eq!(holders(&[lab.sockd.monitor()]).len(), 1, "the monitor closes it, and counts its bytes");
+    assert!(holders(&[lab.sockd.spawner()]).is_empty());
+    assert_eq!(holders(&lab.sockd.family()).len(), 1, "one worker of all");
 }
 
 #[test]

@@ -19,7 +19,8 @@ const BUDGETS: [Budget; 4] = [
     Budget {
         room: "the process that serves as the monitor",
         folders: &["privileged/src/monitor"],
-        ceiling: 2500,
+        // 100 more since it keeps, counts and closes the connections of relays itself.
+        ceiling: 2600,
         goal: Some(2500),
     },
     Budget {
@@ -37,7 +38,7 @@ const BUDGETS: [Budget; 4] = [
             "common/src",
             "common/lockdown/src",
         ],
-        ceiling: 10_300,
+        ceiling: 10_650,
         goal: Some(8500),
     },
     Budget {
@@ -51,7 +52,7 @@ const BUDGETS: [Budget; 4] = [
             "common/src",
             "common/lockdown/src",
         ],
-        ceiling: 14_100,
+        ceiling: 14_400,
         goal: None,
     },
 ];

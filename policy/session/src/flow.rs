@@ -38,7 +38,28 @@ pub struct Connection {
     pub since_received: u32,
 }
 
+/// Bytes of struct tcp_info up to and with tcpi_bytes_retrans (Linux 4.19).
+pub const TCP_INFO_LENGTH: usize = 216;
+
 impl Connection {
+    /// From the bytes of struct tcp_info (include/uapi/linux/tcp.h). Fields that an older kernel does not have are 0.
+    pub fn from_tcp_info(info: &[u8; TCP_INFO_LENGTH]) -> Self {
+        let word =
+            |at: usize| info.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |b| u32::from_ne_bytes(*b));
+        let long =
+            |at: usize| info.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |b| u64::from_ne_bytes(*b));
+        Self {
+            state: info[0],
+            sent: long(200),
+            sent_again: long(208),
+            not_sent: word(144),
+            not_acknowledged: word(24),
+            received: long(128),
+            since_sent: word(44),
+            since_received: word(52),
+        }
+    }
+
     /// One that is not there.
     pub const CLOSED: Self = Self {
         state: state::CLOSE,
@@ -125,6 +146,11 @@ impl Flow {
     /// For how long no byte has come or gone on either connection.
     pub fn idle(&self) -> Duration {
         self.client.idle().min(self.server.idle())
+    }
+
+    /// Whether there is more to it than a relay that goes on.
+    pub fn wants_a_decision(&self) -> bool {
+        self.is_overdue() || self.is_half_closed()
     }
 
     /// Whether one stream has ended and the other goes on.

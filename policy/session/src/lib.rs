@@ -26,5 +26,6 @@ pub mod sandbox;
 pub mod session;
 pub mod settings;
 pub mod stop;
+pub mod sweep;
 pub mod unreachable;
 pub mod violation;

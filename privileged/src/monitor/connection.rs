@@ -1,7 +1,7 @@
 //! A connection that a worker has been lent: the monitor looks at it and closes it by a descriptor of its own, so that
 //! neither how much was moved nor whether it is over is a worker's word.
 
-use crate::process::sys::{self, TCP_INFO_LENGTH};
+use crate::process::sys;
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{Shutdown, connect_unspec, shutdown};
 use sockd_session::flow::Connection;
@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 
 /// What the kernel says of a connection. One that it says nothing of counts as closed.
 pub fn inspect(socket: &OwnedFd) -> Connection {
-    sys::tcp_info(socket).map_or(Connection::CLOSED, |info| connection(&info))
+    sys::tcp_info(socket).map_or(Connection::CLOSED, |info| Connection::from_tcp_info(&info))
 }
 
 /// Ends both streams for whoever has the socket open. What has been written still goes to the peer: sockets linger for
@@ -23,28 +23,6 @@ pub fn end(socket: &OwnedFd) {
 /// make a transfer that was cut look whole.
 pub fn reset(socket: &OwnedFd) {
     let _already_closed = connect_unspec(socket);
-}
-
-/// The fields of struct tcp_info (include/uapi/linux/tcp.h) that count.
-fn connection(info: &[u8; TCP_INFO_LENGTH]) -> Connection {
-    Connection {
-        state: info[0],
-        sent: long(info, 200),
-        sent_again: long(info, 208),
-        not_sent: word(info, 144),
-        not_acknowledged: word(info, 24),
-        received: long(info, 128),
-        since_sent: word(info, 44),
-        since_received: word(info, 52),
-    }
-}
-
-fn word(info: &[u8; TCP_INFO_LENGTH], at: usize) -> u32 {
-    info.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_ne_bytes(*bytes))
-}
-
-fn long(info: &[u8; TCP_INFO_LENGTH], at: usize) -> u64 {
-    info.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
 #[cfg(test)]

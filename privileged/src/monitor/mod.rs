@@ -23,7 +23,6 @@ pub mod routing;
 pub mod serving;
 pub mod sessions;
 pub mod sockets;
-pub mod sweep;
 pub mod syslog;
 pub mod system_files;
 

@@ -10,7 +10,6 @@ use crate::monitor::reactor::{EventFlags, Token};
 use crate::monitor::roles::FromWorker;
 use crate::monitor::routing::AddressKinds;
 use crate::monitor::sessions::{Awaited, Sessions};
-use crate::monitor::sweep::Sweep;
 use crate::spawner::protocol::Ending;
 use sockd_common::channel::Received;
 use sockd_common::message::ident::FromIdent;
@@ -20,11 +19,13 @@ use sockd_common::message::upstream::FromUpstream;
 use sockd_common::message::{LockdownReport, Role};
 use sockd_policy::guard::AddressKind;
 use sockd_session::client_host::Host;
+use sockd_session::flow::Flow;
 use sockd_session::keys::{PortKey, SessionKey, WorkerKey};
 use sockd_session::pool::{Choice, Expired};
 use sockd_session::sandbox;
 use sockd_session::session::{Action, Candidate, Event};
 use sockd_session::settings::seconds;
+use sockd_session::sweep::Sweep;
 use sockd_session::unreachable::Unreachable;
 use sockd_session::violation::Violation;
 use std::collections::VecDeque;
@@ -107,7 +108,7 @@ impl Serving {
     /// When something is due that is no deadline of the reactor's.
     pub fn due_at(&self) -> Option<Instant> {
         let Awaited { resolver, askers, .. } = &self.awaited;
-        let sweep = self.sweep.due_at(&self.sessions);
+        let sweep = self.sweep.due_at().filter(|_| !self.sessions.is_empty());
         let dues = [
             self.base.workers.due_at(),
             self.clients.paused_until(),
@@ -124,8 +125,10 @@ impl Serving {
             self.overdue(token, now);
         }
         self.clients.resume(now, &self.base.reactor);
-        for (key, flow) in self.sweep.take(now, &self.sessions) {
-            self.dispatch(key, Event::Inspected(flow));
+        for key in self.sweep.take(now, || self.sessions.relaying()) {
+            if let Some(flow) = self.sessions.inspect(key).filter(Flow::wants_a_decision) {
+                self.dispatch(key, Event::Inspected(flow));
+            }
         }
         let overdue = [self.awaited.resolver.due(now, &mut self.base), self.awaited.askers.overdue(now)];
         for (worker, Violation(what)) in overdue.into_iter().flatten() {

@@ -4,6 +4,7 @@
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal};
 use nix::unistd::ForkResult;
+use sockd_session::flow::TCP_INFO_LENGTH;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -94,9 +95,6 @@ pub(crate) fn tcp_info(socket: impl AsFd) -> io::Result<[u8; TCP_INFO_LENGTH]> {
     };
     if result == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
 }
-
-/// Up to and with tcpi_bytes_retrans (Linux 4.19).
-pub(crate) const TCP_INFO_LENGTH: usize = 216;
 
 /// Chooses the local port at connect(2) and not at bind(2), so that one port serves many destinations (ip(7)).
 pub(crate) fn bind_address_no_port(socket: impl AsFd) -> io::Result<()> {
