@@ -4,6 +4,7 @@
 mod circles;
 mod clock;
 mod dependencies;
+mod documents;
 mod ids;
 mod imports;
 mod readme;
