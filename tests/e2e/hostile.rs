@@ -138,6 +138,7 @@ fn a_session_worker_that_breaks_the_protocol_is_killed_and_only_its_own_host_not
         ("version-5", "a request of another version than 4"),
         ("a-flood", "a request out of turn"),
         ("a-flood-of-ends", "a session that is not its own"),
+        ("a-closed-channel", "it has closed its channel and goes on; killed"),
     ] {
         attack.counts_against_the_host(act, violation);
     }

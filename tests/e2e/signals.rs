@@ -294,3 +294,19 @@ fn a_signal_to_every_process_of_the_name_cuts_no_relay_and_blames_nobody() {
     assert!(family.iter().all(|process| process.runs()), "{family:?}");
     assert!(!lab.logged().iter().any(|line| line.starts_with("daemon.err ")), "{:#?}", lab.logged());
 }
+
+/// As the kernel ends a worker when memory is short, or an administrator any process.
+#[test]
+fn a_worker_that_is_killed_from_outside_is_not_blamed_on_its_client_host() {
+    let mut lab = Lab::new(PERMIT_ALL);
+    let far = Far::listen(&lab.site.server, SERVER);
+    for _ in 0..4 {
+        lab.turn_the_page();
+        let mut near = granted(&lab.site.client, &Request::connect(far.v4()));
+        lab.sockd.worker_of(near.local()).signal(Signal::SIGKILL);
+        near.read_to_end();
+        let said = lab.wait_for_line("daemon.err session worker ");
+        assert!(said.ends_with("(192.0.2.10) ended: SIGKILL (from outside)"), "{said}");
+    }
+    drop(granted(&lab.site.client, &Request::connect(far.v4())));
+}

@@ -2,6 +2,7 @@
 
 use crate::{hoard, raw};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Shutdown as Shut, shutdown};
 use sockd_common::channel::{Received, WorkerEnd};
 use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
 use sockd_common::message::session::{CloseReason, FromSession, ToSession};
@@ -10,7 +11,7 @@ use sockd_worker::profile::PROFILE_SESSION;
 use sockd_worker::socks::v4;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 type Monitor = WorkerEnd<FromSession, ToSession>;
 
@@ -191,6 +192,11 @@ impl Worker {
             }
             "silence" => true,
             "a-fault" => raw::fault(PROFILE_SESSION),
+            "a-closed-channel" => {
+                let _ = shutdown(monitor.as_fd().as_raw_fd(), Shut::Both);
+                raw::wait(std::io::stdin(), PollFlags::empty());
+                true
+            }
             "another-pipe" => hoard::another_pipe().is_some(),
             "another-large-pipe" => hoard::another_large_pipe().is_some(),
             "eats-memory" => {

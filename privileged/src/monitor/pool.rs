@@ -13,10 +13,10 @@ use sockd_session::client_host::Host;
 use sockd_session::keys::WorkerKey;
 use sockd_session::pool::{Expired, Pool};
 use sockd_session::settings::Settings;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// All workers.
 #[derive(Debug)]
@@ -26,7 +26,13 @@ pub struct Workers {
     spawner: Outbox,
     /// By their numbers, workers that are retired and whose end the spawner has not told yet; it tells each exactly once.
     awaiting_reap: HashMap<u32, Option<Lost>>,
+    /// The numbers of workers that have closed their channels, and when they have to have ended.
+    lingering: VecDeque<(Instant, u32)>,
 }
+
+/// A worker that has ended from outside has closed its channel a moment before it is reaped. One that lives on for this
+/// long after it has closed its channel has closed it itself.
+const END_LIMIT: Duration = Duration::from_secs(2);
 
 /// How a worker is reached.
 #[derive(Debug)]
@@ -69,6 +75,7 @@ impl Workers {
             pool: Pool::new(processors, descriptors),
             spawner: Outbox::to_reader(spawner.into_socket()),
             awaiting_reap: HashMap::new(),
+            lingering: VecDeque::new(),
         }
     }
 
@@ -142,9 +149,11 @@ impl Workers {
         watch_for_room(&mut self.spawner, Token::Spawner, reactor);
     }
 
-    /// When the spawner is to be told again what the system did not take, or a lost spare worker is replaced.
+    /// When the spawner is to be told again what the system did not take, a lost spare worker is replaced, or a lost
+    /// worker has to have ended.
     pub fn due_at(&self) -> Option<Instant> {
-        self.spawner.retry().into_iter().chain(self.pool.paused_until()).min()
+        let lingering = self.lingering.front().map(|(due, _)| *due);
+        [self.spawner.retry(), self.pool.paused_until(), lingering].into_iter().flatten().min()
     }
 
     /// Sets the time at which a worker has to be looked at, unless that is before already.
@@ -205,7 +214,7 @@ impl Workers {
     }
 
     /// Takes a worker out of service. Its channel closes, at which an honest worker ends; `kill` makes sure. Its end is
-    /// news where it was lost.
+    /// news where it was lost, and comes by itself.
     pub fn retire(
         &mut self,
         key: WorkerKey,
@@ -213,14 +222,31 @@ impl Workers {
         lost: Option<Lost>,
         reactor: &mut Reactor,
     ) -> Option<Role> {
-        let mut worker = self.pool.remove(key, kill, Instant::now())?;
+        let now = Instant::now();
+        let mut worker = self.pool.remove(key, kill || lost.is_some(), now)?;
         reactor.set_deadline(Token::Worker(key), &mut worker.channel.deadline, None);
         if kill {
             // The spawner is dead where this fails, and with it the worker.
             self.spawner.send(&ToSpawner::Kill { serial: worker.serial }, None);
+        } else if lost.is_some() {
+            self.lingering.extend(now.checked_add(END_LIMIT).map(|due| (due, worker.serial)));
         }
         self.awaiting_reap.insert(worker.serial, lost);
         Some(worker.role)
+    }
+
+    /// Kills a worker that has closed its channel and has not ended in time since; there may be more.
+    pub fn kill_lingering(&mut self, now: Instant) -> Option<Lost> {
+        while let Some((due, serial)) = self.lingering.front().copied()
+            && due <= now
+        {
+            self.lingering.pop_front();
+            if let Some(lost) = self.awaiting_reap.get_mut(&serial).and_then(Option::take) {
+                self.spawner.send(&ToSpawner::Kill { serial }, None);
+                return Some(lost);
+            }
+        }
+        None
     }
 
     /// What the spawner tells next: the number of a worker, and how it ended.
@@ -304,6 +330,27 @@ mod tests {
         let (mut workers, mut reactor, _spawner) = workers();
         let key = workers.start(Role::Session, &Settings::default(), &mut reactor).unwrap();
         assert!(!workers.tell(key, &ToIdent::Setup, None, &mut reactor));
+    }
+
+    #[test]
+    fn a_worker_that_has_closed_its_channel_is_killed_only_when_it_goes_on() {
+        let (mut workers, mut reactor, _spawner) = workers();
+        let mut lose = || {
+            let key = workers.start(Role::Session, &Settings::default(), &mut reactor).unwrap();
+            let serial = workers.pool.workers.get(key).unwrap().serial;
+            let lost = Some(Lost { what: format!("worker {serial}"), client: None });
+            workers.retire(key, false, lost, &mut reactor);
+            serial
+        };
+        let [ended, goes_on] = [lose(), lose()];
+        assert!(workers.reap(ended).is_some());
+        let now = Instant::now();
+        assert!(workers.kill_lingering(now).is_none(), "too early");
+        assert!(workers.due_at().is_some_and(|due| due > now));
+        let killed = workers.kill_lingering(now + END_LIMIT).unwrap();
+        assert_eq!(killed.what, format!("worker {goes_on}"));
+        assert!(workers.kill_lingering(now + END_LIMIT).is_none());
+        assert!(workers.reap(goes_on).is_none(), "that has been said");
     }
 
     #[test]

@@ -134,6 +134,9 @@ impl Serving {
         for (worker, Violation(what)) in overdue.into_iter().flatten() {
             self.violation(worker, what);
         }
+        while let Some(Lost { what, client }) = self.base.workers.kill_lingering(now) {
+            self.blame(&what, client, "it has closed its channel and goes on");
+        }
         let wanted = self.base.workers.pool.spares_wanted(&self.base.config.settings, now);
         self.start_spares(if keep_spares { wanted } else { 0 });
         self.base.workers.flush_spawner(&self.base.reactor);
@@ -428,10 +431,14 @@ impl Serving {
     /// A worker has said something that it cannot honestly say: it is killed, and the log says so.
     fn violation(&mut self, worker: WorkerKey, what: &str) {
         let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
-        let line = format!("violation by {}: {what}; killed", found.describe());
-        found.only_client().into_iter().for_each(|host| self.clients.violated(host));
-        self.base.log.err(&line);
-        self.take_out(worker, None);
+        let (who, client) = (found.describe(), found.only_client());
+        self.blame(&who, client, what);
+        self.take_out(worker, true, None);
+    }
+
+    fn blame(&mut self, who: &str, client: Option<Host>, what: &str) {
+        client.into_iter().for_each(|host| self.clients.violated(host));
+        self.base.log.err(&format!("violation by {who}: {what}; killed"));
     }
 
     /// A worker is of no use, and the log says why.
@@ -439,19 +446,19 @@ impl Serving {
         let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
         let line = format!("{} ended: {why}", found.describe());
         self.base.log.err(&line);
-        self.take_out(worker, None);
+        self.take_out(worker, true, None);
     }
 
     /// A worker is gone. It is not known yet why: the line waits for what the spawner tells.
     fn worker_gone(&mut self, worker: WorkerKey) {
         let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
         let lost = Lost { what: found.describe(), client: found.only_client() };
-        self.take_out(worker, Some(lost));
+        self.take_out(worker, false, Some(lost));
     }
 
     /// Takes a worker out of service, and what it was for ends with it.
-    fn take_out(&mut self, worker: WorkerKey, lost: Option<Lost>) {
-        self.retire(worker, true, lost);
+    fn take_out(&mut self, worker: WorkerKey, kill: bool, lost: Option<Lost>) {
+        self.retire(worker, kill, lost);
         let sessions = self.sessions.of_worker(worker);
         sessions.into_iter().for_each(|key| self.dispatch(key, Event::WorkerLost));
         let news = self.awaited.askers.worker_gone(worker, &mut self.base);
@@ -485,9 +492,12 @@ impl Serving {
         match how {
             // Where workers cannot be started, every client that comes would be another line.
             Ending::NotStarted(_) => self.base.log.quiet_err(&format!("a worker is {how}")),
+            how if how.is_from_outside() => {
+                self.base.log.err(&format!("{what} ended: {how} (from outside)"));
+            }
             Ending::Exit(_) | Ending::Signal(_) => {
                 self.base.log.err(&format!("{what} ended: {how}"));
-                // An honest worker does not end before it is retired: who can make it end is its client.
+                // An honest worker does not end of itself before it is retired: its client has made it end.
                 client.into_iter().for_each(|host| self.clients.violated(host));
             }
         }

@@ -47,6 +47,28 @@ pub enum Ending {
     NotStarted(i32),
 }
 
+impl Ending {
+    /// Whether neither the worker nor its client can have brought it about: an administrator or the kernel, when memory is
+    /// short, has killed it. A worker has no call that sends a signal, and every signal that can be blocked is.
+    pub fn is_from_outside(self) -> bool {
+        match self {
+            Self::Signal(signal) => !FAULTS.iter().any(|fault| *fault as i32 == signal),
+            Self::Exit(_) | Self::NotStarted(_) => false,
+        }
+    }
+}
+
+/// The signals by which the kernel ends a program for what it does.
+const FAULTS: [Signal; 7] = [
+    Signal::SIGSYS,
+    Signal::SIGSEGV,
+    Signal::SIGBUS,
+    Signal::SIGILL,
+    Signal::SIGFPE,
+    Signal::SIGTRAP,
+    Signal::SIGABRT,
+];
+
 /// The monitor's end of the spawner's channel.
 pub type Channel = MonitorEnd<ToSpawner, FromSpawner>;
 
