@@ -390,8 +390,8 @@ fn a68_lookups_of_a_clients_own_use_up_no_fact_that_a_line_needs() {
     });
     let settings = "(max_lookups_per_host: 4, resolve_limit: 600)";
     let lab = Lab::at(site, DENIES_A_NAME, |start| start.settings(settings));
-    let slow = |number| Request::connect_name(&format!("slow{number}.example"), 7);
-    let waiting: Vec<_> = (0..4).map(|number| send_to(&lab.site.client, PROXY, slow(number))).collect();
+    let slow = |number| Request::connect_name(format!("slow{number}.example"), 7);
+    let waiting: Vec<_> = (0..4).map(|number| send_to(&lab.site.client, PROXY, &slow(number))).collect();
     until_true("four lookups wait", || dns.asked().iter().filter(|question| question.kind == A).count() >= 4);
     for _ in 0..5 {
         assert_rejected(&lab.site.client, &Request::connect((SERVER, 7)));
