@@ -8,6 +8,7 @@ use sockd_tests::program::Program;
 use sockd_tests::site::{CLIENT, SERVER, Site};
 use sockd_tests::sockd::{PERMIT_ALL, Start, installed, program};
 use sockd_tests::socks::{GRANTED, Reply, Request, granted, send_to};
+use sockd_tests::syslog::Syslog;
 use sockd_tests::wait::until_true;
 use sockd_tests::{procfs, web};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -101,6 +102,26 @@ fn check_exits_with_78_and_names_every_broken_line() {
     host.sh("rm /etc/sockd.route");
     host.write("/etc/sockd.ron", "(\n  max_wrokers: 3,\n)\n");
     assert_refused(&host, PERMIT_ALL, "--check", "/etc/sockd.ron: line 2");
+}
+
+#[test]
+fn a_failed_start_is_told_on_standard_error_and_in_the_log_but_a_check_not_in_the_log_and_no_journal_twice() {
+    let host = Host::new();
+    let log = Syslog::start(&host);
+    Start::new(&host, "allow 10.0.0.0/8\n");
+    let sockd = || Command::new(program("sockd"));
+    let line = "/etc/sockd.conf: line 1: expected permit or deny, found \"allow\"";
+    let check = host.output(sockd().arg("--check"));
+    assert_eq!(stderr(&check), format!("sockd: {line}\n"), "{check:?}");
+    let terminal = host.output(&mut sockd());
+    assert!(stderr(&terminal).starts_with(&format!("sockd: {line}\nsockd: not started; ")), "{terminal:?}");
+    // Of a service of systemd, standard error goes to the journal, where /dev/log leads as well.
+    let journal = host.output(sockd().env("JOURNAL_STREAM", "8:4711"));
+    assert_eq!((journal.status.code(), stderr(&journal).as_str()), (Some(78), ""));
+    let told = || log.lines().iter().filter(|logged| logged.ends_with(line)).count();
+    until_true("both starts are in the log", || told() == 2);
+    let errors = log.lines().iter().filter(|line| line.starts_with("daemon.err ")).count();
+    assert_eq!(errors, 4, "{:#?}", log.lines());
 }
 
 #[test]
