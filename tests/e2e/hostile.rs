@@ -226,6 +226,18 @@ fn h1_a_relay_that_is_over_ends_although_its_worker_says_nothing() {
 }
 
 #[test]
+fn h2_a_worker_that_is_dismissed_is_gone_whether_it_wants_or_not() {
+    let mut attack = Attack::new(PERMIT_ALL, "(worker_idle: 1)");
+    attack.next_attacker();
+    for _ in 0..3 {
+        let mut line = attack.asks("does-not-go");
+        assert_eq!(Reply::read(&mut line), Reply::with(GRANTED));
+        drop(line);
+        attack.leaves("does-not-go", &[]);
+    }
+}
+
+#[test]
 fn h3_a_worker_that_keeps_the_sockets_of_a_closed_session_has_dead_ones() {
     let mut attack = Attack::new(PERMIT_ALL, "(worker_idle: 1)");
     attack.next_attacker();
@@ -239,6 +251,7 @@ fn h3_a_worker_that_keeps_the_sockets_of_a_closed_session_has_dead_ones() {
 
 #[test]
 fn h4_how_long_a_relay_is_idle_and_what_it_moved_is_the_kernels_word() {
+    // The transfer of the other host is idle as well while nobody reads it.
     let mut attack = Attack::new(PERMIT_ALL, "(worker_idle: 1, idle_limit: 2)");
     let attacker = attack.next_attacker();
     let mut line = attack.asks("holds-and-does-nothing");
@@ -251,7 +264,6 @@ fn h4_how_long_a_relay_is_idle_and_what_it_moved_is_the_kernels_word() {
     line.stream().read_exact(&mut [0; 5]).expect("an echo");
     drop(line);
     attack.lab.wait_for_line(&format!("5 bytes from {attacker}, 5 bytes from {SERVER}"));
-    attack.leaves("holds-and-does-nothing", &[]);
 }
 
 #[test]

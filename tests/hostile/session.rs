@@ -17,11 +17,15 @@ type Monitor = WorkerEnd<FromSession, ToSession>;
 
 /// What only ends with the channel, or earlier where there is nothing left to do.
 pub(crate) fn run(channel: OwnedFd) -> Option<()> {
-    let mut worker = Worker { monitor: Monitor::new(channel), sessions: Vec::new() };
+    let mut worker = Worker { monitor: Monitor::new(channel), sessions: Vec::new(), stays: false };
     worker.monitor.send(&FromSession::Ready(crate::locks())).ok()?;
     loop {
         worker.wait();
-        worker.hear()?;
+        let heard = worker.hear();
+        while heard.is_none() && worker.stays {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
+        heard?;
         for at in (0..worker.sessions.len()).rev() {
             worker.advance(at)?;
         }
@@ -31,6 +35,8 @@ pub(crate) fn run(channel: OwnedFd) -> Option<()> {
 struct Worker {
     monitor: Monitor,
     sessions: Vec<Session>,
+    /// It does not go when its channel closes.
+    stays: bool,
 }
 
 struct Session {
@@ -88,6 +94,10 @@ impl Worker {
             Some("hoards-pages") => {
                 let session = self.sessions.get(at)?;
                 hoard::pages(session.server.as_ref()?, &self.monitor)
+            }
+            Some("does-not-go") => {
+                self.stays = true;
+                Some(())
             }
             // Its descriptors are closed here.
             Some("closes-without-a-word") => {

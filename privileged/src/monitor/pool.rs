@@ -213,8 +213,8 @@ impl Workers {
         self.pool.workers.get(key).is_some_and(|worker| worker.channel.outbox.is_full())
     }
 
-    /// Takes a worker out of service. Its channel closes, at which an honest worker ends; `kill` makes sure. Its end is
-    /// news where it was lost, and comes by itself.
+    /// Takes a worker out of service. It is killed, so that one that does not look at its channel goes as well; one that
+    /// is gone by itself has a moment to end, so that its end tells why. Its end is news where it was lost.
     pub fn retire(
         &mut self,
         key: WorkerKey,
@@ -225,10 +225,10 @@ impl Workers {
         let now = Instant::now();
         let mut worker = self.pool.remove(key, kill || lost.is_some(), now)?;
         reactor.set_deadline(Token::Worker(key), &mut worker.channel.deadline, None);
-        if kill {
+        if kill || lost.is_none() {
             // The spawner is dead where this fails, and with it the worker.
             self.spawner.send(&ToSpawner::Kill { serial: worker.serial }, None);
-        } else if lost.is_some() {
+        } else {
             self.lingering.extend(now.checked_add(END_LIMIT).map(|due| (due, worker.serial)));
         }
         self.awaiting_reap.insert(worker.serial, lost);
