@@ -1,9 +1,20 @@
 //! The compiled rule table: what rules, routes and upstream lines become, and the search for the first line that matches.
 //!
-//! A [`Builder`] collects lines into a [`Table`], or [`frozen::thaw`] loads one. [`Table::find`] answers a [`Query`]. What
-//! the lines of a file decide is not known here; a [`Kind`] knows it.
+//! A [`Builder`] collects lines into a [`Table`], or [`frozen::thaw`] loads one. [`Table::find`] answers a [`Query`]. The
+//! table does not know what the lines of a file decide; a [`Kind`] does.
 //!
-//! `no_std`, as the decisions that rest on the table are: opening a file or a socket here does not compile.
+//! ```text
+//! query      the question and the answer                 search     the search, and the scan that defines it
+//! table      all arrays of a compiled file               index      which rules to look at, by pattern
+//! columns    the items of these arrays                   lists      the rules of each pattern
+//! users      user lists      strings  the string pool    stride     where to look among very many prefixes
+//! patterns   the patterns for one host                   pattern    what a line says of a host
+//! prefixes   networks, by longest prefix                 address    addresses and networks
+//! zones      domains and zones, by reversed name         name       host names
+//! builder    from lines to a table                       frozen     from a file to a table and back
+//! ```
+//!
+//! The crate is `no_std`, as the decisions that rest on it are: opening a file or a socket here does not compile.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
