@@ -5,6 +5,7 @@ use core::net::IpAddr;
 
 /// The address as rules see it. An IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) is the IPv4 address that it names, so that
 /// no rule can be passed by another spelling.
+#[inline]
 pub fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }

@@ -77,6 +77,9 @@ impl PatternSet {
 
     /// Calls `each` with the numbers of all domains and zones that match one of the names of a host.
     pub(crate) fn each_name(&self, names: &[HostName], strings: &StringPool, each: &mut impl FnMut(u32)) {
+        if self.names.is_empty() || names.is_empty() {
+            return;
+        }
         let first = self.first_name();
         for name in names {
             zones::each_matching(&self.names, name, strings, &mut |place| each(first.saturating_add(place)));

@@ -102,6 +102,7 @@ pub enum InDoubt {
 
 impl<T> FactState<T> {
     /// Whether the fact is known.
+    #[inline]
     pub fn is_known(&self) -> bool {
         matches!(self, FactState::Known(_))
     }

@@ -36,9 +36,9 @@ impl Table {
     /// Finds the first rule that matches, or may match, in the lists of the patterns that match.
     fn find_listed(&self, query: &Query) -> Entry {
         let Index { by_source, by_destination, strides: [to_source, to_destination], .. } = &self.index;
-        let source = HostSearch::new(&self.source, by_source, to_source, query.source);
+        let source = HostSearch::new(&self.source, by_source, to_source, &query.source);
         let destination =
-            HostSearch::new(&self.destination, by_destination, to_destination, query.destination);
+            HostSearch::new(&self.destination, by_destination, to_destination, &query.destination);
         let ends = [(&source, &destination), (&destination, &source)];
         let mut best = NO_ENTRY;
         for (host, other) in ends {
@@ -69,7 +69,7 @@ impl Table {
     /// Whether the pattern for the other host of an entry matches or may match.
     fn may_match(&self, entry: &Entry, other: &HostSearch) -> bool {
         entry.other == 0
-            || match other.set.match_host(entry.other, &other.host, &self.strings) {
+            || match other.set.match_host(entry.other, other.host, &self.strings) {
                 Match::Yes | Match::Unknown => true,
                 Match::Unavailable => self.in_doubt(entry.body) != InDoubt::NoMatch,
                 Match::Unresolved => self.in_doubt(entry.body) == InDoubt::Deny,
@@ -143,12 +143,17 @@ impl Table {
 struct HostSearch<'a> {
     set: &'a PatternSet,
     lists: &'a Lists,
-    host: Host<'a>,
+    host: &'a Host<'a>,
     candidates: Candidates<'a>,
 }
 
 impl<'a> HostSearch<'a> {
-    fn new(set: &'a PatternSet, lists: &'a Lists, strides: &'a Strides, host: Host<'a>) -> HostSearch<'a> {
+    fn new(
+        set: &'a PatternSet,
+        lists: &'a Lists,
+        strides: &'a Strides,
+        host: &'a Host<'a>,
+    ) -> HostSearch<'a> {
         let candidates = match host.address {
             Some(IpAddr::V4(address)) => strides.v4.candidates(&set.v4, address.into()),
             Some(IpAddr::V6(address)) => strides.v6.candidates(&set.v6, address.into()),

@@ -61,6 +61,7 @@ impl Table {
     }
 
     /// The rule of a number.
+    #[inline]
     pub fn rule(&self, number: u32) -> Option<Rule> {
         self.index.rule(number)
     }
@@ -71,6 +72,7 @@ impl Table {
     }
 
     /// The body of a number.
+    #[inline]
     pub fn body(&self, number: u32) -> Option<&RuleBody> {
         self.bodies.get(number as usize)
     }
@@ -86,6 +88,7 @@ impl Table {
     }
 
     /// The line of a rule, counted from 1.
+    #[inline]
     pub fn line(&self, rule: u32) -> u32 {
         let before = self.lines.partition_point(|(first, _)| *first <= rule).checked_sub(1);
         let (first, line) = before.and_then(|place| self.lines.get(place)).copied().unwrap_or_default();
@@ -93,6 +96,7 @@ impl Table {
     }
 
     /// A string of the pool. All are UTF-8 but user ids.
+    #[inline]
     pub fn string(&self, number: u32) -> &str {
         self.strings.str(number)
     }
@@ -103,6 +107,7 @@ impl Table {
     }
 
     /// The command of a number, counted from 1.
+    #[inline]
     pub fn template(&self, number: u32) -> Option<&str> {
         let text = self.templates.get(number.checked_sub(1)? as usize)?;
         Some(self.strings.str(*text))
