@@ -82,46 +82,50 @@ impl Table {
         for (_, rules) in undecided.into_iter().zip(&self.index.undecided).filter(|(undecided, _)| *undecided)
         {
             let mut earlier = rules.iter().take_while(|(number, _)| *number < best.rule);
-            let matching = earlier.find(|(number, rule)| self.match_rule(*number, rule, query).is_some());
+            let matching = earlier.find(|(_, rule)| self.match_rule(rule, query) != RuleMatch::No);
             best = matching.map_or(best, |(rule, of)| Entry { rule: *rule, other: 0, body: of.body });
         }
-        let matched = self.rule(best.rule).and_then(|rule| self.match_rule(best.rule, &rule, query));
-        matched.unwrap_or(Found::of(best))
+        let rule = self.rule(best.rule);
+        rule.map_or(Found::Nothing, |rule| self.match_rule(&rule, query).found(best.rule, best.body))
     }
 
     /// Finds the first of these rules that matches by asking each of them in turn. This defines what
     /// [`Table::find`] has to find. `rules` are all rules, in the order of the file.
     pub fn scan(&self, rules: &[Rule], query: &Query) -> Found {
         for (number, rule) in (0..).zip(rules) {
-            if let Some(found) = self.match_rule(number, rule, query) {
-                return found;
+            let matched = self.match_rule(rule, query);
+            if matched != RuleMatch::No {
+                return matched.found(number, rule.body);
             }
         }
         Found::Nothing
     }
 
-    /// Compares a rule with a request. Returns `None` if the rule does not match.
-    fn match_rule(&self, number: u32, rule: &Rule, query: &Query) -> Option<Found> {
-        let body = self.bodies.get(rule.body as usize)?;
+    /// Compares a rule with a request.
+    fn match_rule(&self, rule: &Rule, query: &Query) -> RuleMatch {
+        let Some(body) = self.bodies.get(rule.body as usize) else { return RuleMatch::No };
         if !self.body_matches(body, query) {
-            return None;
+            return RuleMatch::No;
         }
         let source = self.source.match_host(rule.source, &query.source, &self.strings);
+        if source == Match::No {
+            return RuleMatch::No;
+        }
         let destination = self.destination.match_host(rule.destination, &query.destination, &self.strings);
         let in_doubt = self.in_doubt(rule.body);
-        let unavailable = |end| Found::NamesUnavailable { rule: number, body: rule.body, end };
-        Some(match (source, destination) {
-            (Match::No, _) | (_, Match::No) => return None,
-            (Match::Unavailable, _) | (_, Match::Unavailable) if in_doubt == InDoubt::NoMatch => return None,
-            (Match::Unresolved, _) | (_, Match::Unresolved) if in_doubt != InDoubt::Deny => return None,
-            (Match::Unknown, _) => Found::NeedNames(End::Source),
-            (_, Match::Unknown) => Found::NeedNames(End::Destination),
-            (Match::Unavailable, _) => unavailable(End::Source),
-            (_, Match::Unavailable) => unavailable(End::Destination),
-            (Match::Yes | Match::Unresolved, Match::Yes | Match::Unresolved) => {
-                Found::Rule { rule: number, body: rule.body }
+        match (source, destination) {
+            (Match::No, _) | (_, Match::No) => RuleMatch::No,
+            (Match::Yes, Match::Yes) => RuleMatch::Yes,
+            (Match::Unavailable, _) | (_, Match::Unavailable) if in_doubt == InDoubt::NoMatch => {
+                RuleMatch::No
             }
-        })
+            (Match::Unresolved, _) | (_, Match::Unresolved) if in_doubt != InDoubt::Deny => RuleMatch::No,
+            (Match::Unknown, _) => RuleMatch::NeedNames(End::Source),
+            (_, Match::Unknown) => RuleMatch::NeedNames(End::Destination),
+            (Match::Unavailable, _) => RuleMatch::NamesUnavailable(End::Source),
+            (_, Match::Unavailable) => RuleMatch::NamesUnavailable(End::Destination),
+            (Match::Yes | Match::Unresolved, Match::Yes | Match::Unresolved) => RuleMatch::Yes,
+        }
     }
 
     /// The fields of a rule that do not match, in the words of the file.
@@ -136,6 +140,29 @@ impl Table {
             ("user", body.is_some_and(|body| self.users.names(body.users, query.user, &self.strings))),
         ];
         fields.into_iter().filter(|(_, matches)| !matches).map(|(field, _)| field).collect()
+    }
+}
+
+/// Whether a rule matches a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RuleMatch {
+    No,
+    Yes,
+    /// It depends on the names of this host, which nobody has asked for.
+    NeedNames(End),
+    /// It depends on the names of this host, which could not be had.
+    NamesUnavailable(End),
+}
+
+impl RuleMatch {
+    /// The outcome of a search that ends with a rule, by its number and that of its body.
+    fn found(self, rule: u32, body: u32) -> Found {
+        match self {
+            RuleMatch::No => Found::Nothing,
+            RuleMatch::Yes => Found::Rule { rule, body },
+            RuleMatch::NeedNames(end) => Found::NeedNames(end),
+            RuleMatch::NamesUnavailable(end) => Found::NamesUnavailable { rule, body, end },
+        }
     }
 }
 
