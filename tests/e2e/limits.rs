@@ -105,7 +105,8 @@ fn a64_ten_thousand_slow_clients_of_one_host_do_not_keep_another_host_waiting() 
         lab.sockd.workers("session").iter().map(|worker| worker.descriptors().len()).sum::<usize>()
             < 1024 + 100
     });
-    assert!(lab.sockd.monitor().descriptors().len() < 200);
+    // The monitor has a descriptor of its own of each client that is let wait.
+    until_true("the monitor has no more than that", || lab.sockd.monitor().descriptors().len() < 1024 + 200);
     drop(slow);
 }
 
