@@ -45,7 +45,7 @@ pub const PROFILE_SESSION: &[Row] = &[
         "idle limits, where the clock has no vDSO",
         NO_VDSO
     ),
-    end(None),
+    end(rare("its channel closes before the spawner has killed it")),
 ];
 
 /// The ident worker's calls.
@@ -63,7 +63,7 @@ pub const PROFILE_IDENT: &[Row] = &[
         "not allowed; but builds with debug assertions ask it before every close, and only mind EBADF"
     ),
     brk(rare("many queries at once")),
-    end(rare("idle for longer than worker_idle")),
+    end(rare("its channel closes before the spawner has killed it")),
 ];
 
 /// The upstream worker's calls, which are those of the ident worker for the same reasons. The worker receives a reply
@@ -79,7 +79,7 @@ pub const PROFILE_UPSTREAM: &[Row] = &[
         "not allowed; but builds with debug assertions ask it before every close, and only mind EBADF"
     ),
     brk(rare("many queries at once")),
-    end(rare("idle for longer than worker_idle")),
+    end(rare("its channel closes before the spawner has killed it")),
 ];
 
 /// The resolver worker's calls.
