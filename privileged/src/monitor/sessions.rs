@@ -28,6 +28,9 @@ use std::time::{Duration, Instant};
 /// What a trial adds to the classic line on a wrong version.
 const NOT_YET: &str = "SOCKS5 is not spoken yet: use SOCKS4A, such as curl --socks4a";
 
+/// Bytes of a reply of SOCKS4.
+const REPLY_LENGTH: u64 = 8;
+
 /// The sessions that there are.
 #[derive(Debug, Default)]
 pub struct Sessions(Slots<Entry, 's'>);
@@ -72,8 +75,8 @@ struct Held {
     lookup: Option<LookupKey>,
     /// A query of the client's identd or of a next server.
     query: Option<QueryKey>,
-    /// The server is a next server, which has been asked.
-    is_upstream: bool,
+    /// How often a next server has granted the request; 0 where none was asked.
+    upstream_replies: u8,
 }
 
 /// The rooms that sessions wait for.
@@ -180,6 +183,9 @@ impl Sessions {
         if matches!(event, Event::Replied(reply) if !matches!(reply, NextReply::Granted(_))) {
             // A next server that does not carry the request out is of no further use.
             entry.held.server = None;
+        }
+        if matches!(event, Event::Replied(NextReply::Granted(_))) {
+            entry.held.upstream_replies = entry.held.upstream_replies.saturating_add(1);
         }
         let was_requesting = entry.session.phase() == Phase::Requesting;
         let actions = entry.session.on(event, &base.config);
@@ -327,7 +333,6 @@ impl Sessions {
     ) -> Option<Event> {
         let entry = self.0.get_mut(key)?;
         let host = entry.host();
-        entry.held.is_upstream = true;
         let begun = awaited.askers.ask_upstream(key, host, entry.held.server.as_ref()?, asked, base);
         begun.map(|query| entry.held.query = Some(query)).err()
     }
@@ -335,9 +340,9 @@ impl Sessions {
     /// Gives the worker the server that it relays to; `bound` is for the reply.
     pub fn hand_off(&mut self, key: SessionKey, bound: SocketAddr, awaited: &mut Awaited, base: &mut Base) {
         let Some(entry) = self.0.get_mut(key) else { return };
-        let (worker, is_upstream) = (entry.worker, entry.held.is_upstream);
+        let (worker, replies) = (entry.worker, entry.held.upstream_replies);
         if let Some(server) = entry.held.server.take().map(Rc::new) {
-            let before = is_upstream.then(|| Box::new(moved(&server)));
+            let before = (replies > 0).then(|| Box::new(before(&server, replies)));
             entry.relay = Some(Relay { server: Rc::clone(&server), before });
             base.tell(worker, &ToSession::Relay { id: key.id(), bound }, Some(server));
         }
@@ -383,9 +388,10 @@ impl Sessions {
     }
 }
 
-/// What a next server was told and has replied.
-fn moved(server: &OwnedFd) -> Moved {
-    Flow { client: Connection::CLOSED, server: inspect(server) }.moved(Moved::default(), true)
+/// What a next server was told and has replied. What it has sent behind its replies is the client's.
+fn before(server: &OwnedFd, replies: u8) -> Moved {
+    let told = Flow { client: Connection::CLOSED, server: inspect(server) }.moved(Moved::default(), true);
+    Moved { up: told.up, down: u64::from(replies).saturating_mul(REPLY_LENGTH) }
 }
 
 #[cfg(test)]
