@@ -89,6 +89,24 @@ fn check_says_what_would_run_and_exits_with_0() {
     let output = Start::new(&host, PERMIT_ALL).route("192.0.2.1 0.0.0.0 0.0.0.0\n").words("--check").output();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(stdout(&output).contains("/etc/sockd.conf: 1 rule, 1 route"), "{output:?}");
+    let said = |words: &str, settings: &str| {
+        let start = Start::new(&host, PERMIT_ALL).settings(settings).words("--check").words(words);
+        stdout(&start.output())
+            .lines()
+            .filter(|line| !line.starts_with("warning: "))
+            .skip(1)
+            .collect::<Vec<_>>()
+            .join("; ")
+    };
+    assert_eq!(
+        said("--listen 192.0.2.1:1080", "()"),
+        "listens on 192.0.2.1:1080; asks identd only where a rule says so; a worker process serves one client host"
+    );
+    assert_eq!(
+        said("-I", "(isolation: shared(4))"),
+        "listens on port 1080 of every address; asks identd; a client host without identd is refused (-I); \
+         4 worker processes serve all client hosts"
+    );
 }
 
 #[test]

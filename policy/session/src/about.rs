@@ -1,6 +1,5 @@
 //! What the server says about itself: at a start in the foreground, and to `sockd -ver`.
 
-use crate::config::counted;
 use crate::settings::Isolation;
 use sockd_policy::IdentMode;
 use std::fmt;
@@ -73,9 +72,8 @@ pub fn workers(isolation: Isolation) -> String {
     match isolation {
         Isolation::Client => "a worker process serves one client host".into(),
         Isolation::Connection => "a worker process serves one connection".into(),
-        Isolation::Shared(number) => {
-            format!("{} serve all client hosts", counted(number.into(), "worker process"))
-        }
+        Isolation::Shared(1) => "one worker process serves all client hosts".into(),
+        Isolation::Shared(number) => format!("{number} worker processes serve all client hosts"),
     }
 }
 
