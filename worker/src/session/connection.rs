@@ -453,6 +453,13 @@ impl Connection {
         }
     }
 
+    /// Neither socket is watched any more.
+    pub(crate) fn unwatch(&self, epoll: &Epoll) {
+        for socket in [Some(&self.client), self.server.as_ref()].into_iter().flatten() {
+            let _was_never_watched = epoll.remove(socket);
+        }
+    }
+
     /// Whether the short limit of a refused client runs.
     pub(crate) fn is_refused(&self) -> bool {
         matches!(self.phase, Phase::Refused(..))

@@ -226,6 +226,8 @@ impl SessionWorker {
     fn end(&mut self, slot: usize, id: Id, why: CloseReason) {
         self.slots.remove(&id);
         let Some(connection) = self.connections.try_remove(slot) else { return };
+        // The monitor has both sockets open still: their events would come for a later session with this id and slot.
+        connection.unwatch(&self.epoll);
         // The descriptors are closed before the monitor hears of it.
         drop(connection);
         self.outbox.push(FromSession::Closed { id, why });
