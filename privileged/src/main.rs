@@ -25,9 +25,14 @@ fn main() {
     sockd_lockdown::exit_now(status)
 }
 
-/// On standard error and in the log, but where both are the same; a check is for whoever asks for it alone.
+/// On standard error and in the log, once in each; a check is for whoever asks for it alone.
 fn tell(lines: &[String], to: LogTo, is_check: bool) {
-    if is_check || (to == LogTo::Syslog && std::env::var_os("JOURNAL_STREAM").is_none()) {
+    if to == LogTo::Syslog && !is_check && stderr_is_the_journal() {
+        // journald asks /proc for the unit of whoever writes to /dev/log. A process that has ended has none there: the
+        // line would be missing in `systemctl status`. A stream belongs to its unit for good; <3> is LOG_ERR (sd-daemon(3)).
+        return lines.iter().for_each(|line| eprintln!("<3>{line}"));
+    }
+    if is_check || to == LogTo::Syslog {
         lines.iter().for_each(|line| eprintln!("sockd: {line}"));
     }
     if !is_check {
@@ -35,4 +40,12 @@ fn tell(lines: &[String], to: LogTo, is_check: bool) {
         lines.iter().for_each(|line| log.err(line));
         log.finish();
     }
+}
+
+/// Whether standard error leads to the journal. JOURNAL_STREAM (systemd.exec(5)) names its device and inode; who has
+/// inherited the variable can write elsewhere meanwhile.
+fn stderr_is_the_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    rustix::fs::fstat(std::io::stderr())
+        .is_ok_and(|facts| format!("{}:{}", facts.st_dev, facts.st_ino) == stream)
 }

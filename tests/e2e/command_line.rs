@@ -11,8 +11,12 @@ use sockd_tests::socks::{GRANTED, Reply, Request, granted, send_to};
 use sockd_tests::syslog::Syslog;
 use sockd_tests::wait::until_true;
 use sockd_tests::{procfs, web};
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -133,9 +137,22 @@ fn a_failed_start_is_told_on_standard_error_and_in_the_log_but_a_check_not_in_th
     assert_eq!(stderr(&check), format!("sockd: {line}\n"), "{check:?}");
     let terminal = host.output(&mut sockd());
     assert!(stderr(&terminal).starts_with(&format!("sockd: {line}\nsockd: not started; ")), "{terminal:?}");
-    // Of a service of systemd, standard error goes to the journal, where /dev/log leads as well.
-    let journal = host.output(sockd().env("JOURNAL_STREAM", "8:4711"));
-    assert_eq!((journal.status.code(), stderr(&journal).as_str()), (Some(78), ""));
+    // Somebody else's journal, inherited with the variable: standard error leads elsewhere.
+    let inherited = host.output(sockd().env("JOURNAL_STREAM", "8:4711"));
+    assert!(stderr(&inherited).starts_with(&format!("sockd: {line}\n")), "{inherited:?}");
+    // Of a service of systemd, standard error is the journal, where /dev/log leads as well: once, and for the unit.
+    let (mut read, write) = std::io::pipe().unwrap();
+    let facts = std::fs::metadata(format!("/proc/self/fd/{}", write.as_raw_fd())).unwrap();
+    let stream = format!("{}:{}", facts.dev(), facts.ino());
+    let status = {
+        let mut service = sockd();
+        service.env("JOURNAL_STREAM", stream).stderr(write);
+        Program::start(&host, &mut service).wait_within(Duration::from_secs(60))
+    };
+    let mut told_journal = String::new();
+    read.read_to_string(&mut told_journal).unwrap();
+    assert_eq!(status.code(), Some(78));
+    assert!(told_journal.starts_with(&format!("<3>{line}\n<3>not started; ")), "{told_journal}");
     let told = || log.lines().iter().filter(|logged| logged.ends_with(line)).count();
     until_true("both starts are in the log", || told() == 2);
     let errors = log.lines().iter().filter(|line| line.starts_with("daemon.err ")).count();
