@@ -39,7 +39,8 @@ const BUDGETS: [Budget; 4] = [
             "common/src",
             "common/lockdown/src",
         ],
-        ceiling: 10_700,
+        // Some 130 lines more since a session waits for several things at once, each with a key: two dials, many peers.
+        ceiling: 10_850,
         goal: Some(8500),
     },
     Budget {
@@ -53,7 +54,7 @@ const BUDGETS: [Budget; 4] = [
             "common/src",
             "common/lockdown/src",
         ],
-        ceiling: 14_450,
+        ceiling: 14_600,
         goal: None,
     },
 ];

@@ -9,9 +9,11 @@ use sockd_common::message::session::CloseReason;
 use sockd_policy::guard::AddressKind;
 use sockd_policy::{IdentMode, Services, parse_conf};
 use sockd_session::config::Config;
+use sockd_session::flow::Moved;
 use sockd_session::log::classic;
-use sockd_session::session::{Action, Candidate, Event, Session};
+use sockd_session::session::{Action, Arrival, Candidate, Event, Session};
 use sockd_session::settings::Settings;
+use sockd_session::waits::WaitKeys;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -49,7 +51,15 @@ fn requested() -> Event {
 
 fn unicast() -> Event {
     let kind = AddressKind::Unicast;
-    Event::Classified(vec![Candidate { address: SERVER, kind, own_listener: false, unreachable: false }])
+    let candidate = Candidate { address: SERVER, kind, own_listener: false, unreachable: false };
+    arrived(1, Arrival::Classified(vec![candidate]))
+}
+
+/// What the session waits for first, second and so on.
+fn arrived(wait: u32, arrival: Arrival) -> Event {
+    let mut keys = WaitKeys::default();
+    let key = (1..wait).fold(keys.next_key(), |_, _| keys.next_key());
+    Event::Arrived(key, arrival)
 }
 
 fn closed() -> Event {
@@ -57,9 +67,11 @@ fn closed() -> Event {
 }
 
 /// The events of a session that is permitted, from the request to the last line of the log.
-fn permitted() -> (Session, [Event; 4]) {
+fn permitted() -> (Session, [Event; 5]) {
     let client = SocketAddr::from(([192, 0, 2, 7], 4000));
-    (Session::new(client), [requested(), unicast(), Event::Dialled(Ok(())), closed()])
+    let moved = Event::RelayClosed(Moved { up: 1048, down: 285_143 });
+    let dialled = arrived(2, Arrival::Dialled(Ok(())));
+    (Session::new(client), [requested(), unicast(), dialled, closed(), moved])
 }
 
 /// What the monitor makes of a record.

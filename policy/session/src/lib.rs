@@ -29,3 +29,4 @@ pub mod stop;
 pub mod sweep;
 pub mod unreachable;
 pub mod violation;
+pub mod waits;

@@ -1,12 +1,13 @@
 //! The lookups under way: who waits for each, what it may ask of the monitor, and when the resolver owes its end.
 
 use crate::client_host::Host;
-use crate::keys::{DialKey, LookupKey, SessionKey, Slots};
+use crate::keys::{DialKey, LookupKey, Slots};
 use crate::limits::counts::{Counts, Resource};
 use crate::limits::fair_share::gives_way;
 use crate::owed::Owed;
 use crate::settings::Settings;
 use crate::violation::Violation;
+use crate::waits::Waiter;
 use sockd_common::message::resolver::{Query, RecordType, ToResolver};
 use std::time::Instant;
 
@@ -27,7 +28,7 @@ pub struct Lookups {
 #[derive(Debug)]
 struct Lookup {
     /// The session that waits; `None` once it does not any more.
-    session: Option<SessionKey>,
+    waiter: Option<Waiter>,
     host: Host,
     since: Instant,
     /// What no resolver has been asked yet, as there was none.
@@ -42,7 +43,7 @@ struct Lookup {
 #[derive(Debug)]
 pub struct Ended {
     /// The session that waits for the answer, if one does.
-    pub session: Option<SessionKey>,
+    pub waiter: Option<Waiter>,
     /// Connections to nameservers that are of no use any more.
     pub dials: NameserverDials,
 }
@@ -58,25 +59,25 @@ impl Lookups {
 
     /// Where all places are taken, a host that has most of them loses one to a host that has few: gives the host, and
     /// the session that has waited there long enough.
-    pub fn gives_way(&self, host: Host) -> Option<(Host, LookupKey, SessionKey)> {
-        let waiting = self.lookups.iter().filter(|(_, lookup)| lookup.session.is_some());
+    pub fn gives_way(&self, host: Host) -> Option<(Host, LookupKey, Waiter)> {
+        let waiting = self.lookups.iter().filter(|(_, lookup)| lookup.waiter.is_some());
         let (most, key) = gives_way(waiting.map(|(key, lookup)| (lookup.host, lookup.since, key)), host)?;
-        Some((most, key, self.lookups.get(key)?.session?))
+        Some((most, key, self.lookups.get(key)?.waiter?))
     }
 
     /// A session of this client host wants an answer.
     pub fn begin(
         &mut self,
-        session: SessionKey,
+        waiter: Waiter,
         host: Host,
         query: Query,
         counts: &mut Counts,
         now: Instant,
     ) -> LookupKey {
         counts.add(Resource::Lookup, host);
-        let (session, unasked) = (Some(session), Some(query));
+        let (waiter, unasked) = (Some(waiter), Some(query));
         let dials = Vec::new();
-        self.lookups.insert(Lookup { session, host, since: now, unasked, sockets: 0, dials, due: None })
+        self.lookups.insert(Lookup { waiter, host, since: now, unasked, sockets: 0, dials, due: None })
     }
 
     /// What the resolver is to be told of a lookup that it has not been asked for yet.
@@ -136,12 +137,12 @@ impl Lookups {
     pub fn cancel(
         &mut self,
         key: LookupKey,
-        session: SessionKey,
+        waiter: Waiter,
         counts: &mut Counts,
         now: Instant,
     ) -> Option<(NameserverDials, Option<ToResolver>)> {
         let lookup = self.lookups.get_mut(key)?;
-        lookup.session.take_if(|waiting| *waiting == session)?;
+        lookup.waiter.take_if(|waiting| *waiting == waiter)?;
         counts.remove(Resource::Lookup, lookup.host);
         if lookup.unasked.is_some() {
             return self.end(key, counts).map(|ended| (ended.dials, None));
@@ -175,9 +176,9 @@ impl Lookups {
     }
 
     fn end(&mut self, key: LookupKey, counts: &mut Counts) -> Option<Ended> {
-        let Lookup { session, host, dials, .. } = self.lookups.remove(key)?;
-        session.iter().for_each(|_| counts.remove(Resource::Lookup, host));
-        Some(Ended { session, dials })
+        let Lookup { waiter, host, dials, .. } = self.lookups.remove(key)?;
+        waiter.iter().for_each(|_| counts.remove(Resource::Lookup, host));
+        Some(Ended { waiter, dials })
     }
 }
 
@@ -192,8 +193,14 @@ impl Lookup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::SessionKey;
+    use crate::waits::WaitKey;
 
-    const SESSION: SessionKey = SessionKey::new(3);
+    const SESSION: Waiter = waiter(3);
+
+    const fn waiter(place: u32) -> Waiter {
+        Waiter { session: SessionKey::new(place), key: WaitKey::FIRST }
+    }
 
     struct Room {
         lookups: Lookups,
@@ -237,7 +244,7 @@ mod tests {
         let mut room = Room::new();
         let key = room.asked();
         let ended = room.lookups.answered(key, &mut room.counts).unwrap();
-        assert_eq!((ended.session, room.is_empty()), (Some(SESSION), true));
+        assert_eq!((ended.waiter, room.is_empty()), (Some(SESSION), true));
         assert!(room.lookups.answered(key, &mut room.counts).is_err());
     }
 
@@ -267,13 +274,13 @@ mod tests {
     fn nobody_hears_the_answer_to_a_cancelled_lookup_and_it_has_to_come_in_time() {
         let mut room = Room::new();
         let (key, now) = (room.asked(), Instant::now());
-        assert!(room.lookups.cancel(key, SessionKey::new(4), &mut room.counts, now).is_none(), "another's");
+        assert!(room.lookups.cancel(key, waiter(4), &mut room.counts, now).is_none(), "another's");
         let cancelled = room.lookups.cancel(key, SESSION, &mut room.counts, now);
         assert_eq!(cancelled, Some((Vec::new(), Some(ToResolver::Cancel { id: key.id() }))));
         assert!(room.lookups.cancel(key, SESSION, &mut room.counts, now).is_none(), "once");
         let due = room.lookups.due_at().unwrap();
         let ended = room.lookups.answered(key, &mut room.counts).unwrap();
-        assert_eq!((ended.session, room.is_empty()), (None, true));
+        assert_eq!((ended.waiter, room.is_empty()), (None, true));
         assert_eq!(room.asked(), key, "the key is another's now");
         assert!(room.lookups.look_at_owed(due).is_ok());
     }

@@ -2,13 +2,14 @@
 //! next SOCKS server (does it grant this request?).
 
 use crate::client_host::Host;
-use crate::keys::{DialKey, QueryKey, SessionKey, Slots, WorkerKey};
+use crate::keys::{DialKey, QueryKey, Slots, WorkerKey};
 use crate::limits::counts::{Counts, Resource};
 use crate::owed::Owed;
 use crate::pool::AskerKey;
-use crate::session::Event;
+use crate::session::Arrival;
 use crate::settings::Settings;
 use crate::violation::Violation;
+use crate::waits::Waiter;
 use sockd_common::message::Role;
 use sockd_common::message::request::{Command, Request};
 use sockd_common::message::upstream::NextReply;
@@ -45,7 +46,7 @@ pub enum Question {
 #[derive(Debug)]
 struct PendingQuery {
     /// The session that waits; `None` once it does not any more.
-    session: Option<SessionKey>,
+    waiter: Option<Waiter>,
     /// The client host that it counts for.
     client: Host,
     question: Question,
@@ -97,10 +98,10 @@ impl Question {
     }
 
     /// What a session hears where nobody can be asked.
-    pub fn failure(&self) -> Event {
+    pub fn failure(&self) -> Arrival {
         match self {
-            Self::Identity { .. } => Event::Identified(Identity::Unknown),
-            Self::Request { .. } => Event::Replied(NextReply::Cancelled),
+            Self::Identity { .. } => Arrival::Identified(Identity::Unknown),
+            Self::Request { .. } => Arrival::Replied(NextReply::Cancelled),
         }
     }
 }
@@ -109,7 +110,7 @@ impl Queries {
     /// A session of this client host asks; the error is the limit that does not admit it.
     pub fn begin(
         &mut self,
-        session: SessionKey,
+        waiter: Waiter,
         client: Host,
         question: Question,
         counts: &mut Counts,
@@ -121,8 +122,8 @@ impl Queries {
         }
         counts.add(counts_as, client);
         let replies = if counts_as == Resource::Bind { 2 } else { 1 };
-        let (session, stage) = (Some(session), Stage::Begun);
-        Ok(self.queries.insert(PendingQuery { session, client, question, replies, stage, due: None }))
+        let (waiter, stage) = (Some(waiter), Stage::Begun);
+        Ok(self.queries.insert(PendingQuery { waiter, client, question, replies, stage, due: None }))
     }
 
     /// Whose worker asks.
@@ -150,28 +151,28 @@ impl Queries {
         &mut self,
         key: QueryKey,
         worker: WorkerKey,
-        answer: &Event,
+        answer: &Arrival,
         counts: &mut Counts,
-    ) -> Result<(Option<SessionKey>, bool), Violation> {
+    ) -> Result<(Option<Waiter>, bool), Violation> {
         let query = self.queries.get_mut(key).filter(|query| query.stage == Stage::Asked(worker));
         let query = query.ok_or(Violation("an answer that nobody asked for"))?;
-        let session = query.session;
-        if query.replies > 1 && matches!(answer, Event::Replied(NextReply::Granted(_))) {
+        let waiter = query.waiter;
+        if query.replies > 1 && matches!(answer, Arrival::Replied(NextReply::Granted(_))) {
             query.replies = query.replies.saturating_sub(1);
-            return Ok((session, false));
+            return Ok((waiter, false));
         }
         self.end(key, counts);
-        Ok((session, true))
+        Ok((waiter, true))
     }
 
     /// Nobody can be asked: gives the session that waits, if one does, and what it hears.
-    pub fn fail(&mut self, key: QueryKey, counts: &mut Counts) -> Option<(SessionKey, Event)> {
+    pub fn fail(&mut self, key: QueryKey, counts: &mut Counts) -> Option<(Waiter, Arrival)> {
         let query = self.end(key, counts)?;
-        query.session.map(|session| (session, query.question.failure()))
+        query.waiter.map(|waiter| (waiter, query.question.failure()))
     }
 
     /// A worker is gone: what it was asked is not answered.
-    pub fn fail_asked(&mut self, worker: WorkerKey, counts: &mut Counts) -> Vec<(SessionKey, Event)> {
+    pub fn fail_asked(&mut self, worker: WorkerKey, counts: &mut Counts) -> Vec<(Waiter, Arrival)> {
         let keys = self.queries.keys_where(|query| query.stage == Stage::Asked(worker));
         keys.into_iter().filter_map(|key| self.fail(key, counts)).collect()
     }
@@ -180,12 +181,12 @@ impl Queries {
     pub fn cancel(
         &mut self,
         key: QueryKey,
-        session: SessionKey,
+        waiter: Waiter,
         counts: &mut Counts,
         now: Instant,
     ) -> Option<Cancelled> {
         let query = self.queries.get_mut(key)?;
-        query.session.take_if(|waiting| *waiting == session)?;
+        query.waiter.take_if(|waiting| *waiting == waiter)?;
         let Stage::Asked(worker) = query.stage else {
             return self.end(key, counts).map(|query| match query.stage {
                 Stage::Dialling(dial) => Cancelled::Undialled(dial),
@@ -225,11 +226,18 @@ impl Queries {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::SessionKey;
+    use crate::waits::WaitKey;
     use sockd_common::message::UserId;
     use sockd_common::message::request::Destination;
     use std::net::{Ipv4Addr, SocketAddrV4};
 
-    const SESSION: SessionKey = SessionKey::new(3);
+    const SESSION: Waiter = waiter(3);
+
+    const fn waiter(place: u32) -> Waiter {
+        Waiter { session: SessionKey::new(place), key: WaitKey::FIRST }
+    }
+
     const WORKER: WorkerKey = WorkerKey::new(5);
     const IDENTITY: Question = Question::Identity { client_port: 1, proxy_port: 2 };
     const GRANTED: NextReply = NextReply::Granted(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 7));
@@ -263,11 +271,7 @@ mod tests {
             key
         }
 
-        fn answered(
-            &mut self,
-            key: QueryKey,
-            answer: &Event,
-        ) -> Result<(Option<SessionKey>, bool), Violation> {
+        fn answered(&mut self, key: QueryKey, answer: &Arrival) -> Result<(Option<Waiter>, bool), Violation> {
             self.queries.answered(key, WORKER, answer, &mut self.counts)
         }
     }
@@ -291,7 +295,7 @@ mod tests {
     fn only_the_worker_that_was_asked_may_answer_and_only_once() {
         let mut room = Room::default();
         let key = room.asked(IDENTITY);
-        let answer = Event::Identified(Identity::Unknown);
+        let answer = Arrival::Identified(Identity::Unknown);
         let other = WorkerKey::new(6);
         assert!(room.queries.answered(key, other, &answer, &mut room.counts).is_err());
         assert_eq!(room.answered(key, &answer), Ok((Some(SESSION), true)));
@@ -302,7 +306,7 @@ mod tests {
     fn a_bind_is_answered_twice_where_the_next_server_grants_it() {
         let mut room = Room::default();
         let key = room.asked(request(Command::Bind));
-        let [granted, refused] = [GRANTED, NextReply::Cancelled].map(Event::Replied);
+        let [granted, refused] = [GRANTED, NextReply::Cancelled].map(Arrival::Replied);
         assert_eq!(room.answered(key, &granted), Ok((Some(SESSION), false)));
         assert_eq!(room.answered(key, &granted), Ok((Some(SESSION), true)));
         let key = room.asked(request(Command::Bind));
@@ -316,7 +320,7 @@ mod tests {
         let mut room = Room::default();
         let (asked, begun) = (room.asked(IDENTITY), room.begin(IDENTITY));
         let failed = room.queries.fail_asked(WORKER, &mut room.counts);
-        assert!(matches!(failed[..], [(SESSION, Event::Identified(Identity::Unknown))]), "{failed:?}");
+        assert!(matches!(failed[..], [(SESSION, Arrival::Identified(Identity::Unknown))]), "{failed:?}");
         assert!(room.queries.asker(asked).is_none() && room.queries.asker(begun).is_some());
     }
 
@@ -326,13 +330,13 @@ mod tests {
         let now = Instant::now();
         let key = room.begin(IDENTITY);
         room.queries.dialling(key, DialKey::new(1));
-        assert!(room.queries.cancel(key, SessionKey::new(4), &mut room.counts, now).is_none(), "another's");
+        assert!(room.queries.cancel(key, waiter(4), &mut room.counts, now).is_none(), "another's");
         let cancelled = room.queries.cancel(key, SESSION, &mut room.counts, now);
         assert_eq!(cancelled, Some(Cancelled::Undialled(DialKey::new(1))));
         let key = room.asked(IDENTITY);
         let cancelled = room.queries.cancel(key, SESSION, &mut room.counts, now);
         assert_eq!(cancelled, Some(Cancelled::Owed(WORKER)));
-        assert_eq!(room.answered(key, &Event::Identified(Identity::Unknown)), Ok((None, true)));
+        assert_eq!(room.answered(key, &Arrival::Identified(Identity::Unknown)), Ok((None, true)));
         let due = room.queries.due_at().unwrap();
         assert_eq!(room.queries.overdue(due), None, "it has been given up");
         let key = room.asked(IDENTITY);

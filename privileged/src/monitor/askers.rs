@@ -14,10 +14,11 @@ use sockd_common::message::request::Request;
 use sockd_common::message::upstream::{FromUpstream, ToUpstream};
 use sockd_policy::{Identity, UserId};
 use sockd_session::client_host::Host;
-use sockd_session::keys::{QueryKey, SessionKey, WorkerKey};
+use sockd_session::keys::{QueryKey, WorkerKey};
 use sockd_session::queries::{Cancelled, Queries, Question};
-use sockd_session::session::Event;
+use sockd_session::session::Arrival;
 use sockd_session::violation::Violation;
+use sockd_session::waits::Waiter;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
@@ -32,20 +33,20 @@ pub struct Askers {
 }
 
 impl Askers {
-    /// Asks the identd of a client that has connected to `proxy`; the event is the answer where nobody can be asked.
+    /// Asks the identd of a client that has connected to `proxy`; the arrival is the answer where nobody can be asked.
     pub fn ask_ident(
         &mut self,
-        session: SessionKey,
+        waiter: Waiter,
         client: SocketAddr,
         proxy: SocketAddr,
         base: &mut Base,
-    ) -> Result<QueryKey, Event> {
+    ) -> Result<QueryKey, Arrival> {
         let host = Host::of(client.ip());
         let question = Question::Identity { client_port: client.port(), proxy_port: proxy.port() };
-        let begun = self.queries.begin(session, host, question, &mut base.counts, &base.config.settings);
+        let begun = self.queries.begin(waiter, host, question, &mut base.counts, &base.config.settings);
         let key = begun.map_err(|limit| {
             base.log.quiet_err(&format!("identd is not asked: {limit} by {host}"));
-            Event::NoRoom(limit)
+            Arrival::NoRoom(limit)
         })?;
         let to = SocketAddr::new(client.ip(), IDENT_PORT);
         let from = Some(sockd_policy::canonical(proxy.ip()));
@@ -57,26 +58,26 @@ impl Askers {
             }
             Err(_) => self.queries.fail(key, &mut base.counts),
         };
-        failed.map_or(Ok(key), |(_, event)| Err(event))
+        failed.map_or(Ok(key), |(_, arrival)| Err(arrival))
     }
 
     /// Asks a next server, to which `server` is a connection, to carry a request out for a session of this client host.
     pub fn ask_upstream(
         &mut self,
-        session: SessionKey,
+        waiter: Waiter,
         client: Host,
         server: impl AsFd,
         (next, request): (SocketAddr, Request),
         base: &mut Base,
-    ) -> Result<QueryKey, Event> {
+    ) -> Result<QueryKey, Arrival> {
         let question = Question::Request { next, request };
-        let begun = self.queries.begin(session, client, question, &mut base.counts, &base.config.settings);
-        let key = begun.map_err(Event::NoRoom)?;
+        let begun = self.queries.begin(waiter, client, question, &mut base.counts, &base.config.settings);
+        let key = begun.map_err(Arrival::NoRoom)?;
         let failed = match fcntl_dupfd_cloexec(server, 3) {
             Ok(twin) => self.hand_over(key, twin, base),
             Err(_) => self.queries.fail(key, &mut base.counts),
         };
-        failed.map_or(Ok(key), |(_, event)| Err(event))
+        failed.map_or(Ok(key), |(_, arrival)| Err(arrival))
     }
 
     /// Gives the socket to the worker that asks; where there is none, the query has failed.
@@ -129,7 +130,7 @@ impl Askers {
             FromIdent::Answer { id, user } => {
                 let user = user.and_then(|user| UserId::parse(user.as_bytes()).ok());
                 let identity = user.map_or(Identity::Unknown, Identity::Known);
-                self.answered(worker, id.into(), Event::Identified(identity), base)
+                self.answered(worker, id.into(), Arrival::Identified(identity), base)
             }
         }
     }
@@ -139,22 +140,22 @@ impl Askers {
         match message {
             FromUpstream::Ready(_) => Ok(None),
             FromUpstream::Answer { id, reply } => {
-                self.answered(worker, id.into(), Event::Replied(reply), base)
+                self.answered(worker, id.into(), Arrival::Replied(reply), base)
             }
         }
     }
 
-    fn answered(&mut self, worker: WorkerKey, key: QueryKey, answer: Event, base: &mut Base) -> Heard {
-        let (session, is_over) = self.queries.answered(key, worker, &answer, &mut base.counts)?;
+    fn answered(&mut self, worker: WorkerKey, key: QueryKey, answer: Arrival, base: &mut Base) -> Heard {
+        let (waiter, is_over) = self.queries.answered(key, worker, &answer, &mut base.counts)?;
         if is_over {
             base.release_worker(worker);
         }
-        Ok(session.map(|session| (session, answer)))
+        Ok(waiter.map(|waiter| (waiter, answer)))
     }
 
     /// The session that waited does not any more; a worker that was asked still has to answer.
-    pub fn cancel(&mut self, key: QueryKey, session: SessionKey, base: &mut Base) {
-        match self.queries.cancel(key, session, &mut base.counts, Instant::now()) {
+    pub fn cancel(&mut self, key: QueryKey, waiter: Waiter, base: &mut Base) {
+        match self.queries.cancel(key, waiter, &mut base.counts, Instant::now()) {
             None | Some(Cancelled::Ended) => {}
             Some(Cancelled::Undialled(dial)) => base.cancel_dial(dial, Caller::Query(key)),
             Some(Cancelled::Owed(worker)) => {

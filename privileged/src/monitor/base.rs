@@ -6,16 +6,17 @@ use crate::monitor::reactor::Reactor;
 use crate::monitor::syslog::Log;
 use sockd_common::message::{Role, ToWorker};
 use sockd_session::config::Config;
-use sockd_session::keys::{DialKey, SessionKey, WorkerKey};
+use sockd_session::keys::{DialKey, WorkerKey};
 use sockd_session::limits::counts::Counts;
 use sockd_session::record::FailedCall;
-use sockd_session::session::Event;
+use sockd_session::session::Arrival;
 use sockd_session::violation::Violation;
+use sockd_session::waits::Waiter;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-/// What has happened to a session.
-pub type News = (SessionKey, Event);
+/// What has come to whom.
+pub type News = (Waiter, Arrival);
 
 /// What came of a worker's message.
 pub type Heard = Result<Option<News>, Violation>;

@@ -8,10 +8,11 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use sockd_session::client_host::Host;
 use sockd_session::config::RESERVED;
-use sockd_session::keys::{PortKey, SessionKey, Slots};
+use sockd_session::keys::{PortKey, Slots};
 use sockd_session::limits::counts::Resource;
 use sockd_session::record::FailedCall;
-use sockd_session::session::Event;
+use sockd_session::session::Arrival;
+use sockd_session::waits::Waiter;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
@@ -28,15 +29,15 @@ pub struct BindPorts(Slots<Port, 'p'>);
 #[derive(Debug)]
 struct Port {
     socket: OwnedFd,
-    session: SessionKey,
+    waiter: Waiter,
     host: Host,
 }
 
 /// A port that a session asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
-    /// The session.
-    pub session: SessionKey,
+    /// Who waits for it.
+    pub waiter: Waiter,
     /// Its client host.
     pub host: Host,
     /// The address that its client connected to.
@@ -53,47 +54,43 @@ pub struct Wanted {
 pub type Peer = (OwnedFd, SocketAddr);
 
 impl BindPorts {
-    /// Opens a port; where there is none, the event says why.
-    pub fn open(&mut self, wanted: Wanted, base: &mut Base) -> Result<(PortKey, SocketAddr), Event> {
-        let Wanted { session, host, .. } = wanted;
+    /// Opens a port; where there is none, the arrival says why.
+    pub fn open(&mut self, wanted: Wanted, base: &mut Base) -> Result<(PortKey, SocketAddr), Arrival> {
+        let Wanted { waiter, host, .. } = wanted;
         if let Some(limit) = base.counts.limit(Resource::Bind, host, &base.config.settings) {
-            return Err(Event::NoRoom(limit));
+            return Err(Arrival::NoRoom(limit));
         }
         let listening = listen(wanted, base.config.settings.bind_ports);
-        let (socket, address) = listening.map_err(|failure| Event::Listening(Err(failure)))?;
+        let (socket, address) = listening.map_err(|failure| Arrival::Listening(Err(failure)))?;
         let token = Token::Port(self.0.next_key());
         if let Err(error) = base.reactor.watch(&socket, token, EventFlags::IN) {
-            return Err(Event::Listening(Err(failed("epoll_ctl")(error))));
+            return Err(Arrival::Listening(Err(failed("epoll_ctl")(error))));
         }
         base.counts.add(Resource::Bind, host);
-        Ok((self.0.insert(Port { socket, session, host }), address))
+        Ok((self.0.insert(Port { socket, waiter, host }), address))
     }
 
     /// Takes in whoever has come to a port. It stays open until it is known who that is.
-    pub fn accept(
-        &mut self,
-        key: PortKey,
-        base: &mut Base,
-    ) -> Option<(SessionKey, Result<Peer, FailedCall>)> {
-        let Port { socket, session, .. } = self.0.get(key)?;
-        let session = *session;
+    pub fn accept(&mut self, key: PortKey, base: &mut Base) -> Option<(Waiter, Result<Peer, FailedCall>)> {
+        let Port { socket, waiter, .. } = self.0.get(key)?;
+        let waiter = *waiter;
         match acceptfrom_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
             Ok((server, peer)) => {
                 let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok())?;
-                Some((session, Ok((server, peer))))
+                Some((waiter, Ok((server, peer))))
             }
             // The port would stay readable: better one BIND fails than that the monitor spins.
             Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                self.close(key, session, base);
-                Some((session, Err(failed("accept")(error))))
+                self.close(key, waiter, base);
+                Some((waiter, Err(failed("accept")(error))))
             }
             Err(_) => None,
         }
     }
 
     /// Closes the port of a session. It may be closed already, and its key another's.
-    pub fn close(&mut self, key: PortKey, session: SessionKey, base: &mut Base) {
-        if self.0.get(key).is_some_and(|port| port.session == session)
+    pub fn close(&mut self, key: PortKey, waiter: Waiter, base: &mut Base) {
+        if self.0.get(key).is_some_and(|port| port.waiter == waiter)
             && let Some(port) = self.0.remove(key)
         {
             base.reactor.unwatch(&port.socket);

@@ -8,8 +8,9 @@ use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, connect, getpeername, getsockname, sockopt};
 use sockd_common::message::resolver::RecordType;
 use sockd_session::config::RESERVED;
-use sockd_session::keys::{DialKey, LookupKey, QueryKey, SessionKey, Slots};
+use sockd_session::keys::{DialKey, LookupKey, QueryKey, Slots};
 use sockd_session::record::FailedCall;
+use sockd_session::waits::Waiter;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -31,7 +32,7 @@ pub struct Dial {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// A session, which waits for its destination or a next server.
-    Session(SessionKey),
+    Session(Waiter),
     /// A lookup, for a nameserver and this type of record.
     Lookup(LookupKey, RecordType),
     /// A query, for an identd.
@@ -163,7 +164,7 @@ mod tests {
     use sockd_session::keys::Key;
     use std::net::{IpAddr, TcpListener};
 
-    const CALLER: Caller = Caller::Session(Key::new(7));
+    const CALLER: Caller = Caller::Query(Key::new(7));
 
     /// A connection from beginning to end.
     fn dialled(to: SocketAddr, from: Option<IpAddr>) -> Dialled {
@@ -231,7 +232,7 @@ mod tests {
         };
         let key = begin(&mut dials, &mut reactor);
         assert!(dials.ready(key, &mut reactor).is_none(), "it is still on its way");
-        dials.cancel(key, Caller::Session(Key::new(8)), &mut reactor);
+        dials.cancel(key, Caller::Query(Key::new(8)), &mut reactor);
         assert_eq!(reactor.take_due(due.unwrap()), Some(Token::Dial(key)));
         let (caller, dialled) = dials.overdue(key, &mut reactor).unwrap();
         assert_eq!((caller, dialled.unwrap_err()), (CALLER, failed("connect")(Errno::TIMEDOUT)));

@@ -7,10 +7,11 @@ use crate::monitor::system_files::SystemFiles;
 use sockd_common::message::Role;
 use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, ToResolver, Transport};
 use sockd_session::client_host::Host;
-use sockd_session::keys::{LookupKey, SessionKey, WorkerKey};
+use sockd_session::keys::{LookupKey, WorkerKey};
 use sockd_session::lookups::{Ended, Lookups, NameserverDials};
-use sockd_session::session::Event;
+use sockd_session::session::Arrival;
 use sockd_session::violation::Violation;
+use sockd_session::waits::Waiter;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -72,35 +73,35 @@ impl Resolver {
 
     /// Where all places are taken, makes room for a lookup of this client host; gives the session that has waited
     /// long enough for one of another.
-    pub fn make_room(&mut self, host: Host, base: &mut Base) -> Option<SessionKey> {
+    pub fn make_room(&mut self, host: Host, base: &mut Base) -> Option<Waiter> {
         self.lookups.limit(host, &mut base.counts, &base.config.settings)?;
-        let (most, key, session) = self.lookups.gives_way(host)?;
+        let (most, key, waiter) = self.lookups.gives_way(host)?;
         base.log.quiet_err(&format!("lookups fail: max_lookups reached by {most}"));
-        self.cancel(key, session, base);
-        Some(session)
+        self.cancel(key, waiter, base);
+        Some(waiter)
     }
 
-    /// Begins a lookup for a session of this client host; the event is the answer where it cannot be begun.
+    /// Begins a lookup for a session of this client host; the arrival is the answer where it cannot be begun.
     pub fn look_up(
         &mut self,
-        session: SessionKey,
+        waiter: Waiter,
         host: Host,
         query: Query,
         base: &mut Base,
-    ) -> Result<LookupKey, Event> {
+    ) -> Result<LookupKey, Arrival> {
         if let Some(limit) = self.lookups.limit(host, &mut base.counts, &base.config.settings) {
             base.log.quiet_err(&format!("lookups fail: {limit} by {host}"));
-            return Err(Event::Resolved(Answer::Failed));
+            return Err(Arrival::Resolved(Answer::Failed));
         }
         self.tell_changes(base);
-        let key = self.lookups.begin(session, host, query, &mut base.counts, Instant::now());
+        let key = self.lookups.begin(waiter, host, query, &mut base.counts, Instant::now());
         self.ask(key, base);
         Ok(key)
     }
 
     /// The session that waited does not any more; the resolver still has to answer what it was asked.
-    pub fn cancel(&mut self, key: LookupKey, session: SessionKey, base: &mut Base) {
-        let cancelled = self.lookups.cancel(key, session, &mut base.counts, Instant::now());
+    pub fn cancel(&mut self, key: LookupKey, waiter: Waiter, base: &mut Base) {
+        let cancelled = self.lookups.cancel(key, waiter, &mut base.counts, Instant::now());
         let Some((dials, owed)) = cancelled else { return };
         cancel_dials(key, dials, base);
         if let Some(message) = owed {
@@ -189,7 +190,7 @@ impl Resolver {
 /// A lookup is over: gives what the session hears that waits for it.
 fn told(key: LookupKey, ended: Ended, answer: Answer, base: &mut Base) -> Option<News> {
     cancel_dials(key, ended.dials, base);
-    ended.session.map(|session| (session, Event::Resolved(answer)))
+    ended.waiter.map(|waiter| (waiter, Arrival::Resolved(answer)))
 }
 
 fn cancel_dials(key: LookupKey, dials: NameserverDials, base: &mut Base) {

@@ -4,7 +4,7 @@
 use crate::hook::handle::Hook;
 use crate::monitor::base::{Base, Heard, News};
 use crate::monitor::clients::{ACCEPTS_PER_TURN, Client, Clients};
-use crate::monitor::dial::{Caller, Dial, Dialled};
+use crate::monitor::dial::{Caller, Dialled};
 use crate::monitor::pool::{Due, Lost};
 use crate::monitor::reactor::{EventFlags, Token};
 use crate::monitor::roles::FromWorker;
@@ -23,11 +23,12 @@ use sockd_session::flow::Flow;
 use sockd_session::keys::{PortKey, SessionKey, WorkerKey};
 use sockd_session::pool::{Choice, Expired};
 use sockd_session::sandbox;
-use sockd_session::session::{Action, Candidate, Event};
+use sockd_session::session::{Action, Arrival, Candidate, Event, Task};
 use sockd_session::settings::seconds;
 use sockd_session::sweep::Sweep;
 use sockd_session::unreachable::Unreachable;
 use sockd_session::violation::Violation;
+use sockd_session::waits::Waiter;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -149,7 +150,7 @@ impl Serving {
                 self.dialled(overdue);
             }
             Token::Session(key) => {
-                self.sessions.overdue(key, &mut self.awaited, &mut self.base);
+                self.sessions.overdue(key);
                 self.dispatch(key, Event::Deadline);
             }
             Token::Worker(key) => self.worker_due(key, now),
@@ -258,9 +259,9 @@ impl Serving {
     fn dialled(&mut self, dialled: Option<(Caller, Dialled)>) {
         let Some((caller, dialled)) = dialled else { return };
         match caller {
-            Caller::Session(key) => {
-                let event = self.sessions.dialled(key, dialled);
-                self.dispatch(key, event);
+            Caller::Session(waiter) => {
+                let arrival = self.sessions.dialled(waiter, dialled);
+                self.dispatch_all(Some((waiter, arrival)));
             }
             Caller::Lookup(key, record) => {
                 self.awaited.resolver.dialled(key, record, dialled, &mut self.base);
@@ -274,18 +275,18 @@ impl Serving {
 
     /// Somebody has come to the port of a BIND.
     fn port_ready(&mut self, key: PortKey) {
-        match self.awaited.bind_ports.accept(key, &mut self.base) {
-            Some((session, Ok((server, peer)))) => {
-                self.sessions.hold_server(session, server);
-                self.dispatch(session, Event::Accepted(peer));
-            }
-            Some((session, Err(failure))) => self.dispatch(session, Event::Listening(Err(failure))),
-            None => {}
-        }
+        let Some((waiter, accepted)) = self.awaited.bind_ports.accept(key, &mut self.base) else { return };
+        let accepted = accepted.map(|(server, peer)| {
+            self.sessions.accepted(waiter, server);
+            peer
+        });
+        self.dispatch_all(Some((waiter, Arrival::Accepted(accepted))));
     }
 
     fn dispatch_all(&mut self, news: impl IntoIterator<Item = News>) {
-        news.into_iter().for_each(|(session, event)| self.dispatch(session, event));
+        for (Waiter { session, key }, arrival) in news {
+            self.dispatch(session, Event::Arrived(key, arrival));
+        }
     }
 
     /// Takes an event through its session and performs what follows, until nothing does.
@@ -305,38 +306,36 @@ impl Serving {
         match action {
             Action::Record(record) => sessions.record(key, &record, base),
             Action::Deadline(limit) => sessions.set_deadline(key, limit, base),
-            Action::Classify(addresses, port) => return Some(self.classify(&addresses, port)),
-            Action::Resolve(query) => return sessions.look_up(key, query, awaited, base),
-            Action::AskIdent => return sessions.ask_ident(key, awaited, base),
-            Action::Dial { to, from, reserved } => {
-                return sessions.dial(key, Dial { to, from, reserved, due: None }, base);
+            Action::Begin(wait, task) => {
+                let arrival = match task {
+                    Task::Classify(addresses, port) => Some(self.classify(&addresses, port)),
+                    task => sessions.begin_task(Waiter { session: key, key: wait }, task, awaited, base),
+                };
+                return arrival.map(|arrival| Event::Arrived(wait, arrival));
             }
-            Action::Listen { towards, at, reserved } => {
-                return sessions.listen(key, (towards, at, reserved), awaited, base);
-            }
+            Action::GiveUp(wait) => sessions.give_up(Waiter { session: key, key: wait }, awaited, base),
             Action::Announce(address) => drop(base.tell(worker, &ToSession::Listening { id, address }, None)),
-            Action::CloseStranger => sessions.close_server(key),
+            Action::CloseStranger(wait) => sessions.close_stranger(Waiter { session: key, key: wait }),
             Action::Run(template, values) => {
                 self.hook.run(&template, *values).unwrap_or_else(|line| base.log.quiet_err(line));
-            }
-            Action::AskUpstream(next, request) => {
-                return sessions.ask_upstream(key, (next, *request), awaited, base);
             }
             Action::Remember { next, reachable: true } => self.unreachable.remove(next),
             Action::Remember { next, reachable: false } => {
                 let time = seconds(base.config.settings.upstream_retry);
                 self.unreachable.insert(next, Instant::now(), time);
             }
-            Action::HandOff { bound } => sessions.hand_off(key, bound, awaited, base),
+            Action::HandOff { key: wait, bound } => {
+                sessions.hand_off(Waiter { session: key, key: wait }, bound, awaited, base);
+            }
             Action::Inspect => return sessions.inspect(key).map(Event::Inspected),
             Action::CloseRelay { orderly } => return Some(sessions.close_relay(key, orderly)),
             Action::Reset => sessions.reset(key),
             Action::Refuse(why) => {
-                sessions.cancel_pending(key, awaited, base);
+                sessions.give_up_all(key, awaited, base);
                 base.tell(worker, &ToSession::Refuse { id, why }, None);
             }
             Action::End => {
-                sessions.cancel_pending(key, awaited, base);
+                sessions.give_up_all(key, awaited, base);
                 base.tell(worker, &ToSession::End { id }, None);
             }
             Action::Remove => sessions.remove(key, awaited, base),
@@ -346,7 +345,7 @@ impl Serving {
     }
 
     /// What addresses are to this host.
-    fn classify(&mut self, addresses: &[IpAddr], port: u16) -> Event {
+    fn classify(&mut self, addresses: &[IpAddr], port: u16) -> Arrival {
         let now = Instant::now();
         let candidate = |address: &IpAddr| {
             let kind = self.routing.classify(*address);
@@ -357,7 +356,7 @@ impl Serving {
                 unreachable: self.unreachable.contains(SocketAddr::new(*address, port), now),
             }
         };
-        Event::Classified(addresses.iter().map(candidate).collect())
+        Arrival::Classified(addresses.iter().map(candidate).collect())
     }
 }
 
@@ -420,7 +419,8 @@ impl Serving {
             FromSession::Request { id, request } => (id, Event::Requested(request)),
             FromSession::Closed { id, why } => (id, Event::Closed(why)),
         };
-        Ok(Some((self.sessions.named_by(worker, id)?, event)))
+        self.dispatch(self.sessions.named_by(worker, id)?, event);
+        Ok(None)
     }
 
     fn worker_due(&mut self, worker: WorkerKey, now: Instant) {

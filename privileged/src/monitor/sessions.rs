@@ -8,8 +8,6 @@ use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
 use crate::monitor::reactor::Token;
 use crate::monitor::resolver::Resolver;
 use sockd_common::message::Id;
-use sockd_common::message::request::Request;
-use sockd_common::message::resolver::Query;
 use sockd_common::message::session::ToSession;
 use sockd_common::message::upstream::NextReply;
 use sockd_session::client_host::Host;
@@ -17,10 +15,11 @@ use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::keys::{DialKey, LookupKey, PortKey, QueryKey, SessionKey, Slots, WorkerKey};
 use sockd_session::log::classic;
 use sockd_session::record::{Record, Unread};
-use sockd_session::session::{Action, Event, Phase, Session};
+use sockd_session::session::{Action, Arrival, Event, Phase, Session, Task};
 use sockd_session::settings::seconds;
 use sockd_session::violation::Violation;
-use std::net::{IpAddr, SocketAddr};
+use sockd_session::waits::{ByWaitKey, WaitKey, Waiter};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -46,7 +45,7 @@ struct Entry {
     /// Its number among all sessions.
     number: u64,
     deadline: Option<Instant>,
-    held: Held,
+    held: ByWaitKey<Held>,
     /// The monitor's own descriptor of the connection to the client, until that is closed.
     client: Option<Rc<OwnedFd>>,
     relay: Option<Relay>,
@@ -61,22 +60,24 @@ struct Relay {
     before: Option<Box<Moved>>,
 }
 
-/// What the monitor holds open or has under way for a session. A key may be of something that is over already: whoever
-/// is asked to give it up looks whose it is.
-#[derive(Debug, Default)]
-struct Held {
+/// What the monitor holds open or has under way for what a session waits for. A key may be of something that is over
+/// already: whoever is asked to give it up looks whose it is.
+#[derive(Debug)]
+enum Held {
     /// A connection on its way.
-    dial: Option<DialKey>,
+    Dial(DialKey),
+    /// A server or next server, connected.
+    Server(OwnedFd),
     /// The port of a BIND.
-    port: Option<PortKey>,
-    /// A server or next server, connected; the worker gets it when the request is granted.
-    server: Option<OwnedFd>,
+    Port(PortKey),
+    /// The same with who has come to it, until it is known whether that is the peer.
+    PortWithPeer(PortKey, OwnedFd),
     /// A lookup.
-    lookup: Option<LookupKey>,
-    /// A query of the client's identd or of a next server.
-    query: Option<QueryKey>,
-    /// How often a next server has granted the request; 0 where none was asked.
-    upstream_replies: u8,
+    Lookup(LookupKey),
+    /// A query of the client's identd.
+    Query(QueryKey),
+    /// A query of the next server to which this is the connection, with how often it has granted the request.
+    Upstream(QueryKey, OwnedFd, u8),
 }
 
 /// The rooms that sessions wait for.
@@ -94,6 +95,17 @@ impl Entry {
     fn host(&self) -> Host {
         Host::of(self.session.client().ip())
     }
+
+    /// Something has come. What was asked is answered, and there is nothing to give up any more.
+    fn has_come(&mut self, key: WaitKey, arrival: &Arrival) {
+        match (self.held.get_mut(key), arrival) {
+            (Some(Held::Lookup(_) | Held::Query(_)), _) => drop(self.held.remove(key)),
+            (Some(Held::Upstream(_, _, replies)), Arrival::Replied(NextReply::Granted(_))) => {
+                *replies = replies.saturating_add(1);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Their beginning and their end.
@@ -108,18 +120,10 @@ impl Sessions {
     ) -> SessionKey {
         let host = Host::of(client.ip());
         let number = base.counts.begin(host, self.0.next_key());
-        let (session, held) = (Session::new(client), Held::default());
-        let client = Some(socket);
-        let key = self.0.insert(Entry {
-            session,
-            proxy,
-            worker,
-            number,
-            deadline: None,
-            held,
-            client,
-            relay: None,
-        });
+        let (session, held) = (Session::new(client), ByWaitKey::default());
+        let (client, relay) = (Some(socket), None);
+        let entry = Entry { session, proxy, worker, number, deadline: None, held, client, relay };
+        let key = self.0.insert(entry);
         base.workers.pool.assign(worker, host);
         self.set_deadline(key, Some(seconds(base.config.settings.request_limit)), base);
         key
@@ -127,7 +131,7 @@ impl Sessions {
 
     /// A session is over.
     pub fn remove(&mut self, key: SessionKey, awaited: &mut Awaited, base: &mut Base) {
-        self.cancel_pending(key, awaited, base);
+        self.give_up_all(key, awaited, base);
         self.set_deadline(key, None, base);
         if let Some(entry) = self.0.remove(key) {
             entry.client.iter().filter(|client| !inspect(client).is_over()).for_each(|client| end(client));
@@ -180,12 +184,8 @@ impl Sessions {
     /// Takes one event in; gives what is to be done.
     pub fn on(&mut self, key: SessionKey, event: Event, base: &mut Base) -> Vec<Action> {
         let Some(entry) = self.0.get_mut(key) else { return Vec::new() };
-        if matches!(event, Event::Replied(reply) if !matches!(reply, NextReply::Granted(_))) {
-            // A next server that does not carry the request out is of no further use.
-            entry.held.server = None;
-        }
-        if matches!(event, Event::Replied(NextReply::Granted(_))) {
-            entry.held.upstream_replies = entry.held.upstream_replies.saturating_add(1);
+        if let Event::Arrived(wait, arrival) = &event {
+            entry.has_come(*wait, arrival);
         }
         let was_requesting = entry.session.phase() == Phase::Requesting;
         let actions = entry.session.on(event, &base.config);
@@ -216,137 +216,144 @@ impl Sessions {
         base.reactor.set_deadline(Token::Session(key), &mut entry.deadline, due);
     }
 
-    /// The deadline of a session has passed. A late answer must not be taken for one to what is asked next, here or by
-    /// the next session with this key.
-    pub fn overdue(&mut self, key: SessionKey, awaited: &mut Awaited, base: &mut Base) {
+    /// The deadline of a session has passed.
+    pub fn overdue(&mut self, key: SessionKey) {
         if let Some(entry) = self.0.get_mut(key) {
             entry.deadline = None;
-            self.cancel_pending(key, awaited, base);
         }
     }
 
     /// It is known what became of a session's connection.
-    pub fn dialled(&mut self, key: SessionKey, dialled: Dialled) -> Event {
-        Event::Dialled(dialled.map(|server| self.hold_server(key, server)))
+    pub fn dialled(&mut self, waiter: Waiter, dialled: Dialled) -> Arrival {
+        let Some(entry) = self.0.get_mut(waiter.session) else { return Arrival::Dialled(dialled.map(drop)) };
+        entry.held.remove(waiter.key);
+        Arrival::Dialled(dialled.map(|server| drop(entry.held.insert(waiter.key, Held::Server(server)))))
     }
 
-    /// Keeps a server until it is known whether the worker gets it.
-    pub fn hold_server(&mut self, key: SessionKey, server: OwnedFd) {
-        if let Some(entry) = self.0.get_mut(key) {
-            entry.held.server = Some(server);
+    /// Keeps who has come to a port until it is known whether that is the peer.
+    pub fn accepted(&mut self, waiter: Waiter, server: OwnedFd) {
+        let Some(entry) = self.0.get_mut(waiter.session) else { return };
+        if let Some(Held::Port(port) | Held::PortWithPeer(port, _)) = entry.held.remove(waiter.key) {
+            entry.held.insert(waiter.key, Held::PortWithPeer(port, server));
         }
     }
 
-    /// A server is not the one that is waited for: its connection closes.
-    pub fn close_server(&mut self, key: SessionKey) {
-        if let Some(entry) = self.0.get_mut(key) {
-            entry.held.server = None;
+    /// Who has come to a port is not the peer: the connection closes.
+    pub fn close_stranger(&mut self, waiter: Waiter) {
+        let Some(entry) = self.0.get_mut(waiter.session) else { return };
+        match entry.held.remove(waiter.key) {
+            Some(Held::PortWithPeer(port, _)) => drop(entry.held.insert(waiter.key, Held::Port(port))),
+            other => drop(other.map(|held| entry.held.insert(waiter.key, held))),
         }
     }
 
-    /// Nothing that is held or under way is of use any longer.
-    pub fn cancel_pending(&mut self, key: SessionKey, awaited: &mut Awaited, base: &mut Base) {
-        let Some(entry) = self.0.get_mut(key) else { return };
-        let Held { dial, port, server, lookup, query, .. } = std::mem::take(&mut entry.held);
-        drop(server);
-        if let Some(dial) = dial {
-            base.cancel_dial(dial, Caller::Session(key));
-        }
-        if let Some(port) = port {
-            awaited.bind_ports.close(port, key, base);
-        }
-        if let Some(lookup) = lookup {
-            awaited.resolver.cancel(lookup, key, base);
-        }
-        if let Some(query) = query {
-            awaited.askers.cancel(query, key, base);
-        }
-    }
-}
-
-/// What they ask for. The event is the answer where it is there at once.
-impl Sessions {
-    /// Connects.
-    pub fn dial(&mut self, key: SessionKey, dial: Dial, base: &mut Base) -> Option<Event> {
-        let entry = self.0.get_mut(key)?;
-        match base.dial(dial, Caller::Session(key)) {
-            Ok(Begun::Pending(dial)) => {
-                entry.held.dial = Some(dial);
-                None
-            }
-            Ok(Begun::Connected(server)) => Some(self.dialled(key, Ok(server))),
-            Err(failure) => Some(Event::Dialled(Err(failure))),
-        }
+    /// Gives up what has been begun for one wait.
+    pub fn give_up(&mut self, waiter: Waiter, awaited: &mut Awaited, base: &mut Base) {
+        let held = self.0.get_mut(waiter.session).and_then(|entry| entry.held.remove(waiter.key));
+        held.into_iter().for_each(|held| release(held, waiter, awaited, base));
     }
 
-    /// Opens the port of a BIND.
-    pub fn listen(
-        &mut self,
-        key: SessionKey,
-        (towards, at, reserved): (IpAddr, Option<IpAddr>, bool),
-        awaited: &mut Awaited,
-        base: &mut Base,
-    ) -> Option<Event> {
-        let entry = self.0.get_mut(key)?;
-        let (host, proxy) = (entry.host(), entry.proxy.ip());
-        let wanted = Wanted { session: key, host, proxy, towards, at, reserved };
-        Some(match awaited.bind_ports.open(wanted, base) {
-            Ok((port, address)) => {
-                entry.held.port = Some(port);
-                Event::Listening(Ok(address))
-            }
-            Err(event) => event,
-        })
-    }
-
-    /// Asks the resolver.
-    pub fn look_up(
-        &mut self,
-        key: SessionKey,
-        query: Query,
-        awaited: &mut Awaited,
-        base: &mut Base,
-    ) -> Option<Event> {
-        let host = self.0.get(key)?.host();
-        if let Some(waited) = awaited.resolver.make_room(host, base) {
-            self.set_deadline(waited, Some(Duration::ZERO), base);
+    /// Gives up everything that has been begun.
+    pub fn give_up_all(&mut self, session: SessionKey, awaited: &mut Awaited, base: &mut Base) {
+        let Some(entry) = self.0.get_mut(session) else { return };
+        for (key, held) in entry.held.take() {
+            release(held, Waiter { session, key }, awaited, base);
         }
-        let entry = self.0.get_mut(key)?;
-        let begun = awaited.resolver.look_up(key, host, query, base);
-        begun.map(|lookup| entry.held.lookup = Some(lookup)).err()
-    }
-
-    /// Asks the client's identd.
-    pub fn ask_ident(&mut self, key: SessionKey, awaited: &mut Awaited, base: &mut Base) -> Option<Event> {
-        let entry = self.0.get_mut(key)?;
-        let begun = awaited.askers.ask_ident(key, entry.session.client(), entry.proxy, base);
-        begun.map(|query| entry.held.query = Some(query)).err()
-    }
-
-    /// Asks the next server, to which the session holds a connection.
-    pub fn ask_upstream(
-        &mut self,
-        key: SessionKey,
-        asked: (SocketAddr, Request),
-        awaited: &mut Awaited,
-        base: &mut Base,
-    ) -> Option<Event> {
-        let entry = self.0.get_mut(key)?;
-        let host = entry.host();
-        let begun = awaited.askers.ask_upstream(key, host, entry.held.server.as_ref()?, asked, base);
-        begun.map(|query| entry.held.query = Some(query)).err()
     }
 
     /// Gives the worker the server that it relays to; `bound` is for the reply.
-    pub fn hand_off(&mut self, key: SessionKey, bound: SocketAddr, awaited: &mut Awaited, base: &mut Base) {
-        let Some(entry) = self.0.get_mut(key) else { return };
-        let (worker, replies) = (entry.worker, entry.held.upstream_replies);
-        if let Some(server) = entry.held.server.take().map(Rc::new) {
-            let before = (replies > 0).then(|| Box::new(before(&server, replies)));
+    pub fn hand_off(&mut self, waiter: Waiter, bound: SocketAddr, awaited: &mut Awaited, base: &mut Base) {
+        let Some(entry) = self.0.get_mut(waiter.session) else { return };
+        let (worker, id) = (entry.worker, waiter.session.id());
+        let (server, before) = match entry.held.remove(waiter.key) {
+            Some(Held::Server(server)) => (Some(server), None),
+            Some(Held::Upstream(_, server, replies)) => {
+                let before = before(&server, replies);
+                (Some(server), Some(Box::new(before)))
+            }
+            Some(Held::PortWithPeer(port, server)) => {
+                release(Held::Port(port), waiter, awaited, base);
+                (Some(server), None)
+            }
+            _ => (None, None),
+        };
+        if let Some(server) = server.map(Rc::new) {
             entry.relay = Some(Relay { server: Rc::clone(&server), before });
-            base.tell(worker, &ToSession::Relay { id: key.id(), bound }, Some(server));
+            base.tell(worker, &ToSession::Relay { id, bound }, Some(server));
         }
-        self.cancel_pending(key, awaited, base);
+        self.give_up_all(waiter.session, awaited, base);
+    }
+}
+
+/// Nothing waits for it any longer.
+fn release(held: Held, waiter: Waiter, awaited: &mut Awaited, base: &mut Base) {
+    match held {
+        Held::Dial(dial) => base.cancel_dial(dial, Caller::Session(waiter)),
+        Held::Port(port) | Held::PortWithPeer(port, _) => awaited.bind_ports.close(port, waiter, base),
+        Held::Lookup(lookup) => awaited.resolver.cancel(lookup, waiter, base),
+        Held::Query(query) | Held::Upstream(query, ..) => awaited.askers.cancel(query, waiter, base),
+        Held::Server(_) => {}
+    }
+}
+
+/// What they ask for. Gives what has come of it where that is known at once.
+impl Sessions {
+    /// Begins something that a session waits for.
+    pub fn begin_task(
+        &mut self,
+        waiter: Waiter,
+        task: Task,
+        awaited: &mut Awaited,
+        base: &mut Base,
+    ) -> Option<Arrival> {
+        if let Task::Resolve(_) = task {
+            self.make_room(waiter.session, awaited, base);
+        }
+        let entry = self.0.get_mut(waiter.session)?;
+        let begun = match task {
+            Task::Resolve(query) => {
+                awaited.resolver.look_up(waiter, entry.host(), query, base).map(Held::Lookup)
+            }
+            Task::AskIdent => {
+                let client = entry.session.client();
+                awaited.askers.ask_ident(waiter, client, entry.proxy, base).map(Held::Query)
+            }
+            Task::Dial { to, from, reserved } => {
+                let dial = Dial { to, from, reserved, due: None };
+                match base.dial(dial, Caller::Session(waiter)) {
+                    Ok(Begun::Pending(dial)) => Ok(Held::Dial(dial)),
+                    Ok(Begun::Connected(server)) => return Some(self.dialled(waiter, Ok(server))),
+                    Err(failed) => Err(Arrival::Dialled(Err(failed))),
+                }
+            }
+            Task::Listen { towards, at, reserved } => {
+                let (host, proxy) = (entry.host(), entry.proxy.ip());
+                let wanted = Wanted { waiter, host, proxy, towards, at, reserved };
+                match awaited.bind_ports.open(wanted, base) {
+                    Ok((port, address)) => {
+                        entry.held.insert(waiter.key, Held::Port(port));
+                        Err(Arrival::Listening(Ok(address)))
+                    }
+                    Err(arrival) => Err(arrival),
+                }
+            }
+            Task::AskUpstream(next, request) => {
+                let Some(Held::Server(server)) = entry.held.remove(waiter.key) else { return None };
+                let asked = (next, *request);
+                let begun = awaited.askers.ask_upstream(waiter, entry.host(), &server, asked, base);
+                begun.map(|query| Held::Upstream(query, server, 0))
+            }
+            Task::Classify(..) => return None,
+        };
+        begun.map(|held| drop(entry.held.insert(waiter.key, held))).err()
+    }
+
+    /// Where all lookups are taken, one that a session of another host has waited long enough for gives way.
+    fn make_room(&mut self, session: SessionKey, awaited: &mut Awaited, base: &mut Base) {
+        let Some(host) = self.0.get(session).map(Entry::host) else { return };
+        if let Some(waited) = awaited.resolver.make_room(host, base) {
+            self.set_deadline(waited.session, Some(Duration::ZERO), base);
+        }
     }
 }
 

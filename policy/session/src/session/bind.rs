@@ -4,10 +4,11 @@ use crate::record::{FailedCall, Failure, Record};
 use crate::session::case::Case;
 use crate::session::connect;
 use crate::session::decision::{self, Step};
-use crate::session::event::Action;
+use crate::session::event::{Action, Task, Wait};
 use crate::session::next::Next;
 use crate::session::phase::Phase;
 use crate::settings::seconds;
+use crate::waits::WaitKey;
 use sockd_policy::canonical;
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,28 +16,34 @@ use std::net::{IpAddr, SocketAddr};
 const STRANGERS_RECORDED: u32 = 8;
 
 /// Opens a port for the candidate, at the address that the route file says.
-pub(super) fn listen(towards: IpAddr, at: Option<IpAddr>, case: &Case<'_>) -> Next {
+pub(super) fn listen(towards: IpAddr, at: Option<IpAddr>, case: &mut Case<'_>) -> Next {
     let limit = Action::Deadline(Some(seconds(case.config.settings.bind_limit)));
-    let listen = Action::Listen { towards, at, reserved: case.is_reserved() };
-    Next::phase(Phase::Listening, vec![limit, listen])
+    let task = Task::Listen { towards, at, reserved: case.is_reserved() };
+    Next::phase(Phase::Listening, vec![limit, case.begin(Wait::Port, task)])
 }
 
-/// The port is open and the client is told where, or it could not be opened. Where nobody can be accepted at it any
-/// more it is over: another port for the next address of the name is no use to a client that has been told this one.
-pub(super) fn listening(result: Result<SocketAddr, FailedCall>) -> Next {
+/// The port is open, or could not be opened.
+pub(super) fn listening(result: Result<SocketAddr, FailedCall>, key: WaitKey, case: &mut Case<'_>) -> Next {
     match result {
-        Ok(address) => Next::stay(vec![Action::Announce(address)]),
-        Err(failed @ FailedCall { call: "accept", .. }) => Next::refuse(Failure::Call(failed)),
+        Ok(address) => {
+            case.request.wait_on(key, Wait::Port);
+            Next::stay(vec![Action::Announce(address)])
+        }
         Err(failed) => Next::failed(Failure::Call(failed)),
     }
 }
 
-/// Somebody has come to the port.
-pub(super) fn accepted(peer: SocketAddr, case: &mut Case<'_>) -> Next {
+/// Somebody has come to the port. Where nobody can be accepted any more it is over: another port for the next address
+/// of the name is no use to a client that has been told this one.
+pub(super) fn accepted(result: Result<SocketAddr, FailedCall>, key: WaitKey, case: &mut Case<'_>) -> Next {
+    let peer = match result {
+        Ok(peer) => peer,
+        Err(failed) => return Next::refuse(Failure::Call(failed)),
+    };
     let address = canonical(peer.ip());
     match expects(address, case) {
-        Some(place) => met(peer, place, case),
-        None => stranger(SocketAddr::new(address, peer.port()), case),
+        Some(place) => met(peer, place, key, case),
+        None => stranger(SocketAddr::new(address, peer.port()), key, case),
     }
 }
 
@@ -54,28 +61,29 @@ pub(super) fn expects(peer: IpAddr, case: &Case<'_>) -> Option<u8> {
 }
 
 /// The peer has come; `place` is its candidate's.
-pub(super) fn met(peer: SocketAddr, place: u8, case: &mut Case<'_>) -> Next {
+pub(super) fn met(peer: SocketAddr, place: u8, key: WaitKey, case: &mut Case<'_>) -> Next {
     case.request.peer_port = Some(peer.port());
     case.request.current = place;
     let strangers = strangers(case);
-    connect::connected(peer, case).after(strangers)
+    connect::connected(peer, key, case).after(strangers)
 }
 
 /// Somebody else has come: anybody who can reach the port could end a transfer, so the wait goes on.
-fn stranger(peer: SocketAddr, case: &mut Case<'_>) -> Next {
-    let number = case.request.rare().strangers.saturating_add(1);
-    case.request.rare().strangers = number;
+fn stranger(peer: SocketAddr, key: WaitKey, case: &mut Case<'_>) -> Next {
+    case.request.wait_on(key, Wait::Port);
+    let number = case.request.progress().strangers.saturating_add(1);
+    case.request.progress().strangers = number;
     let mut actions = Vec::new();
     if number <= STRANGERS_RECORDED {
         actions.push(Record::Stranger { parties: case.parties(), peer }.into());
     }
-    actions.push(Action::CloseStranger);
+    actions.push(Action::CloseStranger(key));
     Next::stay(actions)
 }
 
 /// Records how many strangers have come that have no record of their own, where there are any.
 pub(super) fn strangers(case: &Case<'_>) -> Vec<Action> {
-    let all = case.request.rare.as_ref().map_or(0, |rare| rare.strangers);
+    let all = case.request.progress.as_ref().map_or(0, |progress| progress.strangers);
     match all.saturating_sub(STRANGERS_RECORDED) {
         0 => Vec::new(),
         number => vec![Record::Strangers { parties: case.parties(), number }.into()],

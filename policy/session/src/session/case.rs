@@ -3,9 +3,10 @@
 use crate::config::{Config, RESERVED};
 use crate::hook_values::Values;
 use crate::record::Parties;
-use crate::session::event::Action;
+use crate::session::event::{Action, Task, Wait};
 use crate::session::request::ClientRequest;
 use crate::settings::{Commands, MissingNames};
+use crate::waits::WaitKey;
 use sockd_common::message::UserId;
 use sockd_common::message::ident::IdentUser;
 use sockd_policy::{FactState, Facts, HostName};
@@ -24,6 +25,17 @@ impl Case<'_> {
     /// settings give something for that (Rrcmd).
     pub(super) fn is_reserved(&self) -> bool {
         self.config.settings.privileged_ports && RESERVED.contains(&self.client.port())
+    }
+
+    /// Begins something that the session waits for.
+    pub(super) fn begin(&mut self, wait: Wait, task: Task) -> Action {
+        Action::Begin(self.request.wait(wait), task)
+    }
+
+    /// Goes on with something else under a key that was there before.
+    pub(super) fn go_on(&mut self, key: WaitKey, wait: Wait, task: Task) -> Action {
+        self.request.wait_on(key, wait);
+        Action::Begin(key, task)
     }
 
     /// What is known so far. Names that could not be had are no names where the settings say so.

@@ -54,7 +54,7 @@ pub(super) fn no_host_name(client: SocketAddr) -> Next {
 
 /// No candidate is left: says why and refuses.
 pub(super) fn refuse(case: &mut Case<'_>) -> Next {
-    let rejected = case.request.rare.as_mut().and_then(|rare| rare.rejected.take());
+    let rejected = case.request.progress.as_mut().and_then(|progress| progress.rejected.take());
     let by_no_rule = || Failure::Denied { why: DenyReason::NoMatch, rule: None }.into();
     let Rejected { why, hook } = rejected.unwrap_or_else(by_no_rule);
     let told = reason(&why, case.request.upstream().is_some());

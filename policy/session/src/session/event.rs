@@ -3,6 +3,7 @@
 use crate::flow::{Flow, Moved};
 use crate::hook_values::Values;
 use crate::record::{FailedCall, Record};
+use crate::waits::WaitKey;
 use sockd_common::message::request::{RefusalReason, Request};
 use sockd_common::message::resolver::{Answer, Query};
 use sockd_common::message::session::CloseReason;
@@ -12,7 +13,7 @@ use sockd_policy::guard::AddressKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// What a decision may have to wait for.
+/// What may have to be found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fact {
     /// The addresses of the destination's name.
@@ -31,11 +32,21 @@ pub enum Fact {
     UpstreamKinds,
 }
 
-impl Fact {
-    /// Whether it is asked after the decision.
-    pub fn is_decided(self) -> bool {
-        matches!(self, Self::UpstreamAddresses | Self::UpstreamKinds)
-    }
+/// What a session waits for under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// A fact.
+    Fact(Fact),
+    /// The connection to a candidate.
+    Connection,
+    /// The port of a BIND, and the peer there.
+    Port,
+    /// The connection to a next server.
+    UpstreamConnection,
+    /// The reply of a next server.
+    UpstreamReply,
+    /// The peer of a BIND, at a next server.
+    UpstreamPeer,
 }
 
 /// What happens to a session.
@@ -49,6 +60,21 @@ pub enum Event {
     Inspected(Flow),
     /// The monitor has closed both connections of the relay, which had moved this.
     RelayClosed(Moved),
+    /// Something has come that the session waits for under this key, or does no more.
+    Arrived(WaitKey, Arrival),
+    /// The deadline of the phase has passed.
+    Deadline,
+    /// The worker is gone.
+    WorkerLost,
+    /// New rules are in force.
+    Recheck,
+    /// The monitor wants this session to end.
+    Stop,
+}
+
+/// What comes to a session that waits for it.
+#[derive(Debug)]
+pub enum Arrival {
     /// The resolver has answered.
     Resolved(Answer),
     /// What this host knows of the addresses asked about.
@@ -63,16 +89,8 @@ pub enum Event {
     NoRoom(&'static str),
     /// The next server has replied, or will not.
     Replied(NextReply),
-    /// Somebody has connected to the port of a BIND.
-    Accepted(SocketAddr),
-    /// The deadline of the phase has passed.
-    Deadline,
-    /// The worker is gone.
-    WorkerLost,
-    /// New rules are in force.
-    Recheck,
-    /// The monitor wants this session to end.
-    Stop,
+    /// Somebody has connected to the port of a BIND, or nobody can any more.
+    Accepted(Result<SocketAddr, FailedCall>),
 }
 
 /// An address that may be dialled.
@@ -93,6 +111,55 @@ pub struct Candidate {
 pub enum Action {
     /// Record this.
     Record(Box<Record>),
+    /// Begin this. What comes of it is told with the key, until it is given up.
+    Begin(WaitKey, Task),
+    /// Give up what has been begun with this key, and close what belongs to it.
+    GiveUp(WaitKey),
+    /// Tell the worker the address that is listened at.
+    Announce(SocketAddr),
+    /// Close the connection that has come to this port, and go on waiting there.
+    CloseStranger(WaitKey),
+    /// Run this command of the rules.
+    Run(String, Box<Values>),
+    /// Remember whether a next server could be reached.
+    Remember {
+        /// The server.
+        next: SocketAddr,
+        /// Whether it could.
+        reachable: bool,
+    },
+    /// Hand the worker the server that belongs to the key, and give up everything else.
+    HandOff {
+        /// What has led to the server.
+        key: WaitKey,
+        /// Address for the reply.
+        bound: SocketAddr,
+    },
+    /// Look at both connections of the relay.
+    Inspect,
+    /// Close both connections of the relay for whoever has them open: after an orderly end by shutting down what is not
+    /// closed yet, else by a reset, as a FIN would make a cut transfer look whole.
+    CloseRelay {
+        /// Both sides have ended their streams.
+        orderly: bool,
+    },
+    /// Reset the connection to the client, whose worker has ended.
+    Reset,
+    /// Tell the worker to refuse, and give up everything that has been begun.
+    Refuse(RefusalReason),
+    /// Tell the worker to end the session, and give up everything that has been begun.
+    End,
+    /// Wait no longer than this; nothing: as long as it takes.
+    Deadline(Option<Duration>),
+    /// The session is over: give up everything that has been begun.
+    Remove,
+    /// The worker has said what it could not honestly say.
+    Violation(&'static str),
+}
+
+/// What the monitor does for a session that waits for it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Task {
     /// Ask the resolver.
     Resolve(Query),
     /// Find out what these addresses are to this host; the port tells own listeners.
@@ -117,46 +184,8 @@ pub enum Action {
         /// At a port that only root can have.
         reserved: bool,
     },
-    /// Tell the worker the address that is listened at.
-    Announce(SocketAddr),
-    /// Close the connection just accepted and go on waiting.
-    CloseStranger,
-    /// Run this command of the rules.
-    Run(String, Box<Values>),
-    /// Have the next server asked, to which the connection stands.
+    /// Have the next server asked, to which the connection with the same key stands.
     AskUpstream(SocketAddr, Box<Request>),
-    /// Remember whether a next server could be reached.
-    Remember {
-        /// The server.
-        next: SocketAddr,
-        /// Whether it could.
-        reachable: bool,
-    },
-    /// Hand the server's socket to the worker.
-    HandOff {
-        /// Address for the reply.
-        bound: SocketAddr,
-    },
-    /// Look at both connections of the relay.
-    Inspect,
-    /// Close both connections of the relay for whoever has them open: after an orderly end by shutting down what is not
-    /// closed yet, else by a reset, as a FIN would make a cut transfer look whole.
-    CloseRelay {
-        /// Both sides have ended their streams.
-        orderly: bool,
-    },
-    /// Reset the connection to the client, whose worker has ended.
-    Reset,
-    /// Tell the worker to refuse.
-    Refuse(RefusalReason),
-    /// Tell the worker to end the session.
-    End,
-    /// Wait no longer than this; nothing: as long as it takes.
-    Deadline(Option<Duration>),
-    /// The session is over.
-    Remove,
-    /// The worker has said what it could not honestly say.
-    Violation(&'static str),
 }
 
 impl From<Record> for Action {

@@ -3,10 +3,11 @@
 use crate::record::Failure;
 use crate::session::case::Case;
 use crate::session::decision;
-use crate::session::event::{Action, Candidate, Fact};
+use crate::session::event::{Action, Candidate, Fact, Task, Wait};
 use crate::session::next::Next;
 use crate::session::phase::Phase;
 use crate::settings::{UpstreamNames, seconds};
+use crate::waits::WaitKey;
 use sockd_common::message::request::Destination;
 use sockd_common::message::resolver::{Answer, Query};
 use sockd_policy::{FactState, HostName, Identity, Need, canonical};
@@ -23,29 +24,34 @@ pub(super) fn begin(destination: Destination, case: &mut Case<'_>) -> Next {
             unresolved(case)
         }
         // There are nameservers that know a name only as the client writes it.
-        Destination::Name(written) => ask(Fact::Addresses, Action::Resolve(Query::Addresses(written)), case),
+        Destination::Name(written) => ask(Fact::Addresses, Task::Resolve(Query::Addresses(written)), case),
     }
 }
 
 /// Asks for a fact, and waits for it as long as the settings say.
-pub(super) fn ask(fact: Fact, action: Action, case: &Case<'_>) -> Next {
+pub(super) fn ask(fact: Fact, task: Task, case: &mut Case<'_>) -> Next {
     let limit = match fact {
         Fact::Identity => case.config.settings.ident_limit,
         _ => case.config.settings.resolve_limit,
     };
-    Next::phase(Phase::Asking(fact), vec![Action::Deadline(Some(seconds(limit))), action])
+    let phase = match fact {
+        Fact::UpstreamAddresses | Fact::UpstreamKinds => Phase::FindingUpstream,
+        _ => Phase::Asking,
+    };
+    let limit = Action::Deadline(Some(seconds(limit)));
+    Next::phase(phase, vec![limit, case.begin(Wait::Fact(fact), task)])
 }
 
 /// Asks for what a decision needs.
-pub(super) fn need(need: Need, case: &Case<'_>) -> Next {
-    let (fact, action) = match need {
-        Need::SourceNames => (Fact::SourceNames, Action::Resolve(Query::Names(case.client.ip()))),
+pub(super) fn need(need: Need, case: &mut Case<'_>) -> Next {
+    let (fact, task) = match need {
+        Need::SourceNames => (Fact::SourceNames, Task::Resolve(Query::Names(case.client.ip()))),
         Need::DestinationNames => {
-            (Fact::DestinationNames, Action::Resolve(Query::Names(case.request.target())))
+            (Fact::DestinationNames, Task::Resolve(Query::Names(case.request.target())))
         }
-        Need::Identity => (Fact::Identity, Action::AskIdent),
+        Need::Identity => (Fact::Identity, Task::AskIdent),
     };
-    ask(fact, action, case)
+    ask(fact, task, case)
 }
 
 /// What the log has to know although no decision needs it.
@@ -68,9 +74,10 @@ pub(super) fn addresses(answer: Answer, case: &mut Case<'_>) -> Next {
     }
 }
 
-fn classify(addresses: Vec<IpAddr>, case: &Case<'_>) -> Next {
+fn classify(addresses: Vec<IpAddr>, case: &mut Case<'_>) -> Next {
     let addresses = addresses.into_iter().map(canonical).collect();
-    ask(Fact::Kinds, Action::Classify(addresses, case.request.port), case)
+    let task = Task::Classify(addresses, case.request.port);
+    ask(Fact::Kinds, task, case)
 }
 
 /// The name is left to a next server.
@@ -111,14 +118,18 @@ pub(super) fn no_identity(case: &mut Case<'_>) -> Next {
     Next::decide()
 }
 
-/// A fact about the destination or the client did not come in time.
-pub(super) fn late(fact: Fact, case: &mut Case<'_>) -> Next {
-    match fact {
-        Fact::Identity => identity(Identity::Unknown, case),
-        Fact::SourceNames => source_names(Answer::Failed, case),
-        Fact::DestinationNames => destination_names(Answer::Failed, case),
-        _ => addresses(Answer::Failed, case),
+/// Facts about the destination or the client did not come in time.
+pub(super) fn late(waits: &[(WaitKey, Wait)], case: &mut Case<'_>) -> Next {
+    let mut next = Next::decide();
+    for (_, wait) in waits {
+        next = match wait {
+            Wait::Fact(Fact::Identity) => identity(Identity::Unknown, case),
+            Wait::Fact(Fact::SourceNames) => source_names(Answer::Failed, case),
+            Wait::Fact(Fact::DestinationNames) => destination_names(Answer::Failed, case),
+            _ => return addresses(Answer::Failed, case),
+        };
     }
+    next
 }
 
 /// Names as the resolver gave them; what is no host name is none. Nothing where it could not find them out, which says

@@ -20,11 +20,12 @@ mod relay;
 mod request;
 mod upstream;
 
-pub use event::{Action, Candidate, Event, Fact};
+pub use event::{Action, Arrival, Candidate, Event, Fact, Task, Wait};
 pub use phase::Phase;
 
 use crate::config::Config;
 use crate::record::{Failure, Record};
+use crate::waits::WaitKey;
 use case::Case;
 use decision::{Path, Permitted, Step};
 use next::{Next, Then};
@@ -62,6 +63,11 @@ impl Session {
     /// The address that the client has connected from.
     pub fn client(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
+    }
+
+    /// What the session waits for besides its worker. The monitor holds something for each, and nothing else.
+    pub fn waits(&self) -> impl Iterator<Item = (WaitKey, Wait)> {
+        self.request.iter().flat_map(|request| request.waits())
     }
 
     /// Takes in one event.
@@ -116,7 +122,8 @@ impl Session {
         let Next { mut actions, mut then } = next;
         loop {
             let next = match (then, self.case(config)) {
-                (Then::Phase(phase), _) => {
+                (Then::Phase(phase), case) => {
+                    case.into_iter().filter(|_| phase.rests()).for_each(|case| case.request.rest());
                     self.phase = phase;
                     return actions;
                 }
@@ -140,48 +147,62 @@ impl Session {
 /// What follows while a request is carried out, and something else than the worker is waited for.
 fn carried_out(phase: Phase, event: Event, case: &mut Case<'_>) -> Next {
     match (phase, event) {
-        (Phase::Asking(Fact::Addresses), Event::Resolved(answer)) => facts::addresses(answer, case),
-        (Phase::Asking(Fact::Kinds), Event::Classified(kinds)) => facts::kinds(kinds, case),
-        (Phase::Asking(Fact::SourceNames), Event::Resolved(answer)) => facts::source_names(answer, case),
-        (Phase::Asking(Fact::DestinationNames), Event::Resolved(answer)) => {
-            facts::destination_names(answer, case)
-        }
-        (Phase::Asking(Fact::Identity), Event::Identified(identity)) => facts::identity(identity, case),
-        (Phase::Asking(Fact::Identity), Event::NoRoom(_)) => facts::no_identity(case),
-        (Phase::Asking(Fact::UpstreamAddresses), Event::Resolved(answer)) => {
-            upstream::addresses(answer, case)
-        }
-        (Phase::Asking(Fact::UpstreamKinds), Event::Classified(kinds)) => upstream::kinds(kinds, case),
-        (Phase::Asking(fact), Event::Deadline) if fact.is_decided() => upstream::late(case),
-        (Phase::Asking(fact), Event::Deadline) => facts::late(fact, case),
+        (_, Event::Arrived(key, arrival)) => arrived(key, arrival, case),
+        (phase, Event::Deadline) => late(phase, case),
         // It is asked for a decision, which will be by the new rules.
-        (Phase::Asking(fact), Event::Recheck) if !fact.is_decided() => Next::nothing(),
-
-        (Phase::Dialling, Event::Dialled(Ok(()))) => connect::dialled(case),
-        (Phase::Dialling, Event::Dialled(Err(failed))) => Next::failed(Failure::Call(failed)),
-        (Phase::Dialling, Event::Deadline) => Next::failed(Failure::TimedOut),
-
-        (Phase::Listening, Event::Listening(result)) => bind::listening(result),
-        (Phase::Listening, Event::Accepted(peer)) => bind::accepted(peer, case),
-        // The client has been told this address: another one for the next address of the name is no use to it.
-        (Phase::Listening, Event::Deadline) => Next::refuse(Failure::TimedOut),
-
-        (Phase::DiallingUpstream, Event::Dialled(Ok(()))) => upstream::dialled(case),
-        (Phase::DiallingUpstream, Event::Dialled(Err(failed))) => {
-            upstream::unreached(Failure::Call(failed), case)
-        }
-        (Phase::DiallingUpstream, Event::Deadline) => upstream::unreached(Failure::TimedOut, case),
-        (Phase::AskingUpstream, Event::Replied(reply)) => upstream::replied(reply, case),
-        (Phase::AwaitingUpstreamPeer, Event::Replied(reply)) => upstream::met(reply, case),
-        (Phase::AskingUpstream | Phase::AwaitingUpstreamPeer, Event::Deadline) => {
-            Next::refuse(Failure::TimedOut)
-        }
-
-        (Phase::Listening | Phase::AskingUpstream, Event::NoRoom(limit)) => {
-            Next::refuse(Failure::Limited(limit))
-        }
+        (Phase::Asking, Event::Recheck) => Next::nothing(),
         (_, event) => ending::interrupted(event, case),
     }
+}
+
+/// What follows from what has come. What has been given up is nothing that is waited for.
+fn arrived(key: WaitKey, arrival: Arrival, case: &mut Case<'_>) -> Next {
+    let Some(wait) = case.request.end_wait(key) else { return Next::nothing() };
+    match (wait, arrival) {
+        (Wait::Fact(Fact::Addresses), Arrival::Resolved(answer)) => facts::addresses(answer, case),
+        (Wait::Fact(Fact::Kinds), Arrival::Classified(kinds)) => facts::kinds(kinds, case),
+        (Wait::Fact(Fact::SourceNames), Arrival::Resolved(answer)) => facts::source_names(answer, case),
+        (Wait::Fact(Fact::DestinationNames), Arrival::Resolved(answer)) => {
+            facts::destination_names(answer, case)
+        }
+        (Wait::Fact(Fact::Identity), Arrival::Identified(identity)) => facts::identity(identity, case),
+        (Wait::Fact(Fact::Identity), Arrival::NoRoom(_)) => facts::no_identity(case),
+        (Wait::Fact(Fact::UpstreamAddresses), Arrival::Resolved(answer)) => upstream::addresses(answer, case),
+        (Wait::Fact(Fact::UpstreamKinds), Arrival::Classified(kinds)) => upstream::kinds(kinds, case),
+
+        (Wait::Connection, Arrival::Dialled(Ok(()))) => connect::dialled(key, case),
+        (Wait::Connection, Arrival::Dialled(Err(failed))) => Next::failed(Failure::Call(failed)),
+
+        (Wait::Port, Arrival::Listening(result)) => bind::listening(result, key, case),
+        (Wait::Port, Arrival::Accepted(result)) => bind::accepted(result, key, case),
+
+        (Wait::UpstreamConnection, Arrival::Dialled(Ok(()))) => upstream::dialled(key, case),
+        (Wait::UpstreamConnection, Arrival::Dialled(Err(failed))) => {
+            upstream::unreached(Failure::Call(failed), case)
+        }
+        (Wait::UpstreamReply, Arrival::Replied(reply)) => upstream::replied(reply, key, case),
+        (Wait::UpstreamPeer, Arrival::Replied(reply)) => upstream::met(reply, key, case),
+
+        (Wait::Port | Wait::UpstreamReply, Arrival::NoRoom(limit)) => Next::refuse(Failure::Limited(limit)),
+        (wait, _) => {
+            case.request.wait_on(key, wait);
+            Next::nothing()
+        }
+    }
+}
+
+/// What follows where nothing has come in time.
+fn late(phase: Phase, case: &mut Case<'_>) -> Next {
+    let waits = case.request.end_waits();
+    let next = match phase {
+        Phase::Asking => facts::late(&waits, case),
+        Phase::Dialling => Next::failed(Failure::TimedOut),
+        Phase::FindingUpstream => upstream::late(case),
+        Phase::DiallingUpstream => upstream::unreached(Failure::TimedOut, case),
+        // A client that has been told an address has no use for another one.
+        _ => Next::refuse(Failure::TimedOut),
+    };
+    next.after(waits.into_iter().map(|(key, _)| Action::GiveUp(key)).collect())
 }
 
 /// Decides on the candidate: it is tried, or a fact is missing, or the next one is decided on.

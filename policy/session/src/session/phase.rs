@@ -1,19 +1,20 @@
 //! Where a session stands.
 
 use crate::record::EndCause;
-use crate::session::event::Fact;
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// The worker reads the request.
     Requesting,
-    /// A fact is on its way.
-    Asking(Fact),
+    /// Facts are on their way.
+    Asking,
     /// The monitor connects to a candidate.
     Dialling,
     /// The monitor waits for the server of a BIND.
     Listening,
+    /// The addresses of a next server are found out.
+    FindingUpstream,
     /// The monitor connects to a next server.
     DiallingUpstream,
     /// The next server has been asked.
@@ -33,12 +34,11 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Whether something else than the worker is waited for.
-    pub fn waits(self) -> bool {
-        use Phase::{Asking, AskingUpstream, AwaitingUpstreamPeer, Dialling, DiallingUpstream, Listening};
+    /// Whether nothing is waited for but the worker.
+    pub(super) fn rests(self) -> bool {
         matches!(
             self,
-            Asking(_) | Dialling | Listening | DiallingUpstream | AskingUpstream | AwaitingUpstreamPeer
+            Self::Relaying | Self::ClosingRelay(_) | Self::Refusing | Self::ClosingUnread | Self::Closing
         )
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::record::Failure;
 use crate::session::chain::Chain;
-use crate::session::event::Candidate;
+use crate::session::event::{Candidate, Wait};
+use crate::waits::{ByWaitKey, WaitKey, WaitKeys};
 use sockd_common::message;
 use sockd_common::message::request::Destination;
 use sockd_policy::{Command, DenyReason, HostName, Identity, Need, UserId, parse_destination};
@@ -29,7 +30,7 @@ pub(super) struct ClientRequest {
     pub(super) peer_port: Option<u16>,
     /// The line that permits it; 0 where none has.
     pub(super) rule: u32,
-    pub(super) rare: Option<Box<Rare>>,
+    pub(super) progress: Option<Box<Progress>>,
     /// The commands of the permitting lines have been run: not again for the next address of the same name.
     pub(super) hooks_run: bool,
     /// The relay was over when the monitor last looked, and the worker had not said so.
@@ -44,9 +45,12 @@ pub(super) struct Missing {
     pub(super) identity: bool,
 }
 
-/// What most requests never have.
+/// What is there while the request is carried out. A relay has none, unless next servers lead to it.
 #[derive(Debug, Default)]
-pub(super) struct Rare {
+pub(super) struct Progress {
+    keys: WaitKeys,
+    /// What is waited for.
+    waits: ByWaitKey<Wait>,
     /// Others than the peer of a BIND that came to its port.
     pub(super) strangers: u32,
     /// What is reported when no candidate is left.
@@ -97,7 +101,7 @@ impl ClientRequest {
             missing: Missing::default(),
             peer_port: None,
             rule: 0,
-            rare: None,
+            progress: None,
             hooks_run: false,
             overdue: false,
         };
@@ -112,18 +116,52 @@ impl ClientRequest {
         }
     }
 
-    pub(super) fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
+    pub(super) fn progress(&mut self) -> &mut Progress {
+        self.progress.get_or_insert_default()
+    }
+
+    /// Begins to wait for something; gives the key.
+    pub(super) fn wait(&mut self, wait: Wait) -> WaitKey {
+        let progress = self.progress();
+        let key = progress.keys.next_key();
+        progress.waits.insert(key, wait);
+        key
+    }
+
+    /// Waits for something else with a key that was there before.
+    pub(super) fn wait_on(&mut self, key: WaitKey, wait: Wait) {
+        self.progress().waits.insert(key, wait);
+    }
+
+    /// Waits no longer for what has come; gives what it was.
+    pub(super) fn end_wait(&mut self, key: WaitKey) -> Option<Wait> {
+        self.progress().waits.remove(key)
+    }
+
+    /// What is waited for.
+    pub(super) fn waits(&self) -> impl Iterator<Item = (WaitKey, Wait)> {
+        self.progress.iter().flat_map(|progress| progress.waits.iter()).map(|(key, wait)| (key, *wait))
+    }
+
+    /// Waits for nothing any longer; gives what it was.
+    pub(super) fn end_waits(&mut self) -> Vec<(WaitKey, Wait)> {
+        self.progress.iter_mut().flat_map(|progress| progress.waits.take()).collect()
+    }
+
+    /// Keeps no more than a relay needs.
+    pub(super) fn rest(&mut self) {
+        self.end_waits();
+        self.progress.take_if(|progress| progress.chain.is_none());
     }
 
     pub(super) fn chain(&mut self) -> &mut Chain {
-        self.rare().chain.get_or_insert_default()
+        self.progress().chain.get_or_insert_default()
     }
 
     /// The candidate is reached without next servers.
     pub(super) fn go_direct(&mut self) {
-        if let Some(rare) = &mut self.rare {
-            rare.chain = None;
+        if let Some(progress) = &mut self.progress {
+            progress.chain = None;
         }
     }
 
@@ -140,7 +178,7 @@ impl ClientRequest {
 
     /// The next server that was tried last.
     pub(super) fn upstream(&self) -> Option<SocketAddr> {
-        self.rare.as_ref()?.chain.as_ref()?.current()
+        self.progress.as_ref()?.chain.as_ref()?.current()
     }
 
     /// The candidate has come to nothing: the next one is decided on.
@@ -149,21 +187,22 @@ impl ClientRequest {
         // A destination that could be reached by the rules says more than one that could not.
         let reached =
             |kept: &Rejected| matches!(kept.why, Failure::Call(_) | Failure::TimedOut | Failure::Upstream(_));
-        let is_kept = self.rare.as_ref().and_then(|rare| rare.rejected.as_ref()).is_some_and(reached);
+        let is_kept =
+            self.progress.as_ref().and_then(|progress| progress.rejected.as_ref()).is_some_and(reached);
         // An identity that is wrong for one address is wrong for all.
         if let Failure::Denied { why, .. } = &rejected.why
             && is_about_identity(*why)
         {
             self.reject_all(rejected);
         } else if !is_kept {
-            self.rare().rejected = Some(rejected);
+            self.progress().rejected = Some(rejected);
         }
     }
 
     /// No candidate is left.
     pub(super) fn reject_all(&mut self, rejected: Rejected) {
         self.current = u8::try_from(self.candidates.len()).unwrap_or(u8::MAX).max(1);
-        self.rare().rejected = Some(rejected);
+        self.progress().rejected = Some(rejected);
     }
 
     /// The user that identd has named.

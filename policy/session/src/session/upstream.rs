@@ -6,11 +6,12 @@
 use crate::record::{FailedCall, Failure, UpstreamFailure};
 use crate::session::case::Case;
 use crate::session::chain::{Chain, Step};
-use crate::session::event::{Action, Candidate, Fact};
+use crate::session::event::{Action, Candidate, Fact, Task, Wait};
 use crate::session::next::Next;
 use crate::session::phase::Phase;
 use crate::session::{bind, connect, facts};
 use crate::settings::seconds;
+use crate::waits::WaitKey;
 use sockd_common::message::request::{Destination, RefusalReason, Request};
 use sockd_common::message::resolver::{Answer, Query};
 use sockd_common::message::upstream::NextReply;
@@ -35,17 +36,16 @@ fn next_server(case: &mut Case<'_>) -> Next {
         match case.request.chain().step(case.config) {
             Step::Dial(to, from) => {
                 let limit = Action::Deadline(Some(seconds(case.config.settings.connect_limit)));
-                return Next::phase(
-                    Phase::DiallingUpstream,
-                    vec![limit, Action::Dial { to, from, reserved: false }],
-                );
+                let task = Task::Dial { to, from, reserved: false };
+                let dial = case.begin(Wait::UpstreamConnection, task);
+                return Next::phase(Phase::DiallingUpstream, vec![limit, dial]);
             }
             Step::Classify(address, port) => {
-                return facts::ask(Fact::UpstreamKinds, Action::Classify(vec![address], port), case);
+                return facts::ask(Fact::UpstreamKinds, Task::Classify(vec![address], port), case);
             }
             Step::Resolve(name) => match Name::new(name.as_str().as_bytes()).map(Query::Addresses) {
                 Some(query) => {
-                    return facts::ask(Fact::UpstreamAddresses, Action::Resolve(query), case);
+                    return facts::ask(Fact::UpstreamAddresses, Task::Resolve(query), case);
                 }
                 None => case.request.chain().unresolved(),
             },
@@ -60,7 +60,7 @@ pub(super) fn addresses(answer: Answer, case: &mut Case<'_>) -> Next {
         Answer::Addresses(addresses) => {
             let addresses = addresses.into_vec().into_iter().map(canonical).collect();
             let port = case.request.chain().port(case.config);
-            facts::ask(Fact::UpstreamKinds, Action::Classify(addresses, port), case)
+            facts::ask(Fact::UpstreamKinds, Task::Classify(addresses, port), case)
         }
         _ => late(case),
     }
@@ -79,7 +79,7 @@ pub(super) fn kinds(candidates: Vec<Candidate>, case: &mut Case<'_>) -> Next {
 }
 
 /// The connection to a server stands: it is asked.
-pub(super) fn dialled(case: &Case<'_>) -> Next {
+pub(super) fn dialled(key: WaitKey, case: &mut Case<'_>) -> Next {
     let (Some(next), Some(asked)) = (case.request.upstream(), request_for(case)) else {
         return Next::refuse(Failure::Upstream(UpstreamFailure::NotAsked));
     };
@@ -88,7 +88,7 @@ pub(super) fn dialled(case: &Case<'_>) -> Next {
         vec![
             Action::Remember { next, reachable: true },
             Action::Deadline(Some(seconds(case.config.settings.connect_limit))),
-            Action::AskUpstream(next, Box::new(asked)),
+            case.go_on(key, Wait::UpstreamReply, Task::AskUpstream(next, Box::new(asked))),
         ],
     )
 }
@@ -117,13 +117,13 @@ fn request_for(case: &Case<'_>) -> Option<Request> {
 }
 
 /// The server has replied to the request, or will not.
-pub(super) fn replied(reply: NextReply, case: &Case<'_>) -> Next {
+pub(super) fn replied(reply: NextReply, key: WaitKey, case: &mut Case<'_>) -> Next {
     match (reply, case.request.command) {
-        (NextReply::Granted(bound), Command::Connect) => connect::connected(bound.into(), case),
-        (NextReply::Granted(bound), Command::Bind) => listening(bound.into(), case),
+        (NextReply::Granted(bound), Command::Connect) => connect::connected(bound.into(), key, case),
+        (NextReply::Granted(bound), Command::Bind) => listening(bound.into(), key, case),
         (NextReply::Refused(why), Command::Connect) if !is_about_identd(why) => {
             // To the next address of the same name it may say something else.
-            Next::failed(Failure::Upstream(UpstreamFailure::Refused(why)))
+            Next::failed(Failure::Upstream(UpstreamFailure::Refused(why))).after(vec![Action::GiveUp(key)])
         }
         (reply, _) => not_granted(reply),
     }
@@ -131,21 +131,22 @@ pub(super) fn replied(reply: NextReply, case: &Case<'_>) -> Next {
 
 /// The server has said who has come to it for a BIND. Who is expected was decided here, unless only the server knows
 /// the addresses of the name.
-pub(super) fn met(reply: NextReply, case: &mut Case<'_>) -> Next {
+pub(super) fn met(reply: NextReply, key: WaitKey, case: &mut Case<'_>) -> Next {
     let NextReply::Granted(peer) = reply else { return not_granted(reply) };
     let expected = match case.request.unresolved {
         true => Some(case.request.current),
         false => bind::expects(IpAddr::V4(*peer.ip()), case),
     };
     match expected {
-        Some(place) => bind::met(peer.into(), place, case),
+        Some(place) => bind::met(peer.into(), place, key, case),
         None => Next::refuse(Failure::Upstream(UpstreamFailure::WrongPeer(peer.into()))),
     }
 }
 
 /// The server listens for the peer of a BIND. A server that does not say where means its own address, as its client
 /// knows it; told to our client, that would be ours.
-fn listening(bound: SocketAddr, case: &Case<'_>) -> Next {
+fn listening(bound: SocketAddr, key: WaitKey, case: &mut Case<'_>) -> Next {
+    case.request.wait_on(key, Wait::UpstreamPeer);
     let bound = match case.request.upstream().filter(|_| bound.ip().is_unspecified()) {
         Some(upstream) => SocketAddr::new(upstream.ip(), bound.port()),
         None => bound,

@@ -22,8 +22,10 @@ use sockd_session::config::Config;
 use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::log::classic;
 use sockd_session::record::FailedCall;
-use sockd_session::session::{Action, Candidate, Event, Fact, Phase, Session};
+use sockd_session::session::{Action, Arrival, Candidate, Event, Fact, Phase, Session, Task, Wait};
 use sockd_session::settings::{LocalDestinations, MissingNames};
+use sockd_session::waits::{WaitKey, WaitKeys};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 const RULES: [&str; 6] = [
@@ -135,14 +137,15 @@ fn play(choices: &mut Unstructured<'_>, worlds: &[Config]) -> Result<()> {
     let mut session = Session::new(client);
     let mut system = System::new(client, config);
     while !choices.is_empty() && !system.over {
-        let event = system.event(session.phase(), choices)?;
+        let event = system.event(&session, choices)?;
         if matches!(event, Event::Recheck) && choices.arbitrary()? {
             config = choices.choose(worlds)?;
             system.worlds.push(config);
         }
-        let happened = system.before(session.phase(), &event);
+        let happened = system.before(&session, &event);
         let actions = session.on(event, config);
         system.after(&happened, &actions, session.phase(), config);
+        system.holds_what_is_waited_for(&session);
     }
     Ok(())
 }
@@ -184,6 +187,8 @@ struct System<'w> {
     inspecting: bool,
     /// The connections of the relay have been closed.
     relay_closed: bool,
+    /// For what there is something at the monitor.
+    held: BTreeSet<WaitKey>,
 }
 
 /// A fact: `None` where nobody has asked, and in it `None` where it could not be had.
@@ -264,16 +269,20 @@ impl<'w> System<'w> {
             terminated: false,
             inspecting: false,
             relay_closed: false,
+            held: BTreeSet::new(),
         }
     }
 
     /// Mostly what the session waits for, so that inputs lead far.
-    fn event(&self, phase: Phase, choices: &mut Unstructured<'_>) -> Result<Event> {
+    fn event(&self, session: &Session, choices: &mut Unstructured<'_>) -> Result<Event> {
+        let phase = session.phase();
         let expected = match phase {
             Phase::Requesting => 0,
-            Phase::Asking(Fact::Kinds | Fact::UpstreamKinds) => 3,
-            Phase::Asking(Fact::Identity) => 4,
-            Phase::Asking(_) => 2,
+            Phase::Asking | Phase::FindingUpstream => match fact(session) {
+                Some(Fact::Kinds | Fact::UpstreamKinds) => 3,
+                Some(Fact::Identity) => 4,
+                _ => 2,
+            },
             Phase::Dialling | Phase::DiallingUpstream => 5,
             Phase::Listening if !self.announced => 7,
             Phase::Listening => 9,
@@ -285,46 +294,56 @@ impl<'w> System<'w> {
         };
         let choice = choices.int_in_range(0..=29u8)?;
         let number = if choice > 14 { expected } else { choice };
-        Ok(match number {
-            0 => Event::Requested(any_request(choices)?),
-            1 => Event::Closed(any_end(choices)?),
-            2 => Event::Resolved(any_answer(choices)?),
-            3 => Event::Classified(
+        let arrival = match number {
+            0 => return Ok(Event::Requested(any_request(choices)?)),
+            1 => return Ok(Event::Closed(any_end(choices)?)),
+            2 => Arrival::Resolved(any_answer(choices)?),
+            3 => Arrival::Classified(
                 self.classifying.iter().map(|at| candidate(*at, choices)).collect::<Result<Vec<_>>>()?,
             ),
-            4 => Event::Identified(match choices.arbitrary()? {
+            4 => Arrival::Identified(match choices.arbitrary()? {
                 true => Identity::Known(
                     UserId::parse(any_user(choices)?).unwrap_or(UserId::parse(b"x").expect("an id")),
                 ),
                 false => Identity::Unknown,
             }),
-            5 if self.dialling.is_some() => Event::Dialled(Ok(())),
-            6 if self.dialling.is_some() => Event::Dialled(Err(match choices.ratio(1, 4)? {
+            5 if self.dialling.is_some() => Arrival::Dialled(Ok(())),
+            6 if self.dialling.is_some() => Arrival::Dialled(Err(match choices.ratio(1, 4)? {
                 true => failed("socket", 24),
                 false => failed("connect", 111),
             })),
             7 if self.listening.is_some() && !self.announced => {
-                Event::Listening(Ok("198.51.100.1:3000".parse().expect("an address")))
+                Arrival::Listening(Ok("198.51.100.1:3000".parse().expect("an address")))
             }
             8 if self.listening.is_some() && !self.announced => match choices.arbitrary()? {
-                true => Event::Listening(Err(failed("bind", 98))),
-                false => Event::NoRoom("max_binds reached"),
+                true => Arrival::Listening(Err(failed("bind", 98))),
+                false => Arrival::NoRoom("max_binds reached"),
             },
-            9 if self.announced => Event::Accepted(SocketAddr::new(any_address(choices)?, 20)),
-            10 if self.deadline => Event::Deadline,
-            11 => Event::Recheck,
-            12 => Event::WorkerLost,
-            13 if self.asking.is_some() => Event::Replied(any_reply(choices)?),
-            14 if self.inspecting => Event::Inspected(any_flow(choices)?),
+            9 if self.announced => Arrival::Accepted(match choices.ratio(1, 8)? {
+                true => Err(failed("accept", 24)),
+                false => Ok(SocketAddr::new(any_address(choices)?, 20)),
+            }),
+            10 if self.deadline => return Ok(Event::Deadline),
+            11 => return Ok(Event::Recheck),
+            12 => return Ok(Event::WorkerLost),
+            13 if self.asking.is_some() => Arrival::Replied(any_reply(choices)?),
+            14 if self.inspecting => return Ok(Event::Inspected(any_flow(choices)?)),
             // A limit is found to be reached before somebody is asked.
-            8 if phase == Phase::AskingUpstream => Event::NoRoom("max_binds reached"),
-            8 if phase == Phase::Asking(Fact::Identity) => Event::NoRoom("max_idents reached"),
-            _ => Event::Stop,
-        })
+            8 if phase == Phase::AskingUpstream => Arrival::NoRoom("max_binds reached"),
+            8 if fact(session) == Some(Fact::Identity) => Arrival::NoRoom("max_idents reached"),
+            _ => return Ok(Event::Stop),
+        };
+        // What comes late has a key that is given up.
+        let key = session.waits().find(|(_, wait)| fits(*wait, &arrival)).map(|(key, _)| key);
+        Ok(Event::Arrived(key.unwrap_or_else(given_up), arrival))
     }
 
     /// Takes note of what the session learns.
-    fn before(&mut self, phase: Phase, event: &Event) -> Happened {
+    fn before(&mut self, session: &Session, event: &Event) -> Happened {
+        let (phase, fact) = (session.phase(), fact(session));
+        if let Event::Arrived(key, arrival) = event {
+            self.has_come(*key, arrival);
+        }
         let learnt = |answer: &Answer| match answer {
             Answer::Names(names) => Some(
                 names.as_slice().iter().filter_map(|name| HostName::parse(name.as_bytes()).ok()).collect(),
@@ -332,8 +351,8 @@ impl<'w> System<'w> {
             Answer::Failed => None,
             _ => Some(Vec::new()),
         };
-        match (phase, event) {
-            (Phase::Requesting, Event::Requested(request)) => {
+        match (fact, event) {
+            (_, Event::Requested(request)) if phase == Phase::Requesting => {
                 if let message::request::Destination::Name(name) = &request.destination
                     && let Ok(Destination::Name(name)) = parse_destination(name.as_bytes())
                 {
@@ -341,26 +360,29 @@ impl<'w> System<'w> {
                 }
                 self.request = Some(request.clone());
             }
-            (Phase::Asking(Fact::SourceNames), Event::Resolved(answer)) => {
+            (Some(Fact::SourceNames), Event::Arrived(_, Arrival::Resolved(answer))) => {
                 self.source_names = Some(learnt(answer))
             }
-            (Phase::Asking(Fact::SourceNames), Event::Deadline) => self.source_names = Some(None),
-            (Phase::Asking(Fact::DestinationNames), Event::Resolved(answer)) => {
+            (Some(Fact::SourceNames), Event::Deadline) => self.source_names = Some(None),
+            (Some(Fact::DestinationNames), Event::Arrived(_, Arrival::Resolved(answer))) => {
                 self.destination_names = Some(learnt(answer));
             }
-            (Phase::Asking(Fact::DestinationNames), Event::Deadline) => self.destination_names = Some(None),
-            (Phase::Asking(Fact::Identity), Event::Identified(identity)) => {
+            (Some(Fact::DestinationNames), Event::Deadline) => self.destination_names = Some(None),
+            (Some(Fact::Identity), Event::Arrived(_, Arrival::Identified(identity))) => {
                 self.identity = Some(Some(identity.clone()))
             }
-            (Phase::Asking(Fact::Identity), Event::Deadline) => self.identity = Some(Some(Identity::Unknown)),
-            (Phase::Asking(Fact::Identity), Event::NoRoom(_)) => self.identity = Some(None),
-            (Phase::Asking(Fact::Kinds), Event::Classified(_)) => {
+            (Some(Fact::Identity), Event::Deadline) => self.identity = Some(Some(Identity::Unknown)),
+            (Some(Fact::Identity), Event::Arrived(_, Arrival::NoRoom(_))) => self.identity = Some(None),
+            (Some(Fact::Kinds), Event::Arrived(_, Arrival::Classified(_))) => {
                 self.candidates = std::mem::take(&mut self.classifying).iter().map(SocketAddr::ip).collect();
             }
-            (Phase::Asking(Fact::UpstreamKinds), Event::Classified(_)) => {
+            (Some(Fact::UpstreamKinds), Event::Arrived(_, Arrival::Classified(_))) => {
                 self.upstream_classified.append(&mut self.classifying);
             }
-            (Phase::Asking(Fact::Addresses | Fact::UpstreamAddresses), Event::Resolved(answer)) => {
+            (
+                Some(Fact::Addresses | Fact::UpstreamAddresses),
+                Event::Arrived(_, Arrival::Resolved(answer)),
+            ) => {
                 if let (Some(name), Answer::Addresses(addresses)) = (self.resolving.take(), answer) {
                     let addresses = addresses.as_slice().iter().copied().map(canonical).collect();
                     self.resolved.push((name, addresses));
@@ -369,7 +391,7 @@ impl<'w> System<'w> {
             _ => {}
         }
         match event {
-            Event::Dialled(result) => match (self.dialling.take(), phase, result) {
+            Event::Arrived(_, Arrival::Dialled(result)) => match (self.dialling.take(), phase, result) {
                 (Some(next), Phase::DiallingUpstream, Ok(())) => {
                     self.reached = Some(next);
                     Happened::Reached(next)
@@ -380,7 +402,7 @@ impl<'w> System<'w> {
                 (_, _, Ok(())) => Happened::Dialled,
                 (_, _, Err(_)) => Happened::Other,
             },
-            Event::Replied(reply) => {
+            Event::Arrived(_, Arrival::Replied(reply)) => {
                 let mut asking = self.asking.take().expect("a server that is asked");
                 let happened = Happened::Replied(*reply, asking.clone());
                 asking.replies -= 1;
@@ -388,15 +410,15 @@ impl<'w> System<'w> {
                 self.asking = Some(asking).filter(|_| goes_on);
                 happened
             }
-            Event::Listening(Ok(address)) => {
+            Event::Arrived(_, Arrival::Listening(Ok(address))) => {
                 self.announced = true;
                 Happened::Listens(*address)
             }
-            Event::Listening(Err(_)) | Event::NoRoom(_) => {
+            Event::Arrived(_, Arrival::Listening(Err(_)) | Arrival::NoRoom(_)) => {
                 (self.listening, self.asking) = (None, None);
                 Happened::Other
             }
-            Event::Accepted(peer) => Happened::Accepted(*peer),
+            Event::Arrived(_, Arrival::Accepted(Ok(peer))) => Happened::Accepted(*peer),
             Event::Requested(_) | Event::Closed(_) => Happened::FromWorker,
             Event::Inspected(_) => {
                 self.inspecting = false;
@@ -431,57 +453,18 @@ impl<'w> System<'w> {
                 Action::Record(record) => {
                     classic::lines(record).iter().for_each(|(_, line)| self.line(line, happened));
                 }
-                Action::Classify(addresses, port) => {
-                    let requested = self.request.as_ref().map(|request| request.port);
-                    assert!(phase == Phase::Asking(Fact::UpstreamKinds) || Some(*port) == requested);
-                    self.classifying =
-                        addresses.iter().map(|address| SocketAddr::new(*address, *port)).collect();
+                Action::Begin(key, task) => {
+                    self.begin(task, happened, phase, config);
+                    sockets += u32::from(matches!(task, Task::Dial { .. } | Task::Listen { .. }));
+                    let goes_on = matches!(task, Task::AskUpstream(..));
+                    assert_eq!(self.held.insert(*key), !goes_on, "{key:?} in {:?}", self.held);
                 }
-                Action::Resolve(query) => {
-                    assert!(matches!(phase, Phase::Asking(_)));
-                    if let Query::Addresses(name) = query {
-                        self.resolving = Some(name.clone());
-                    }
-                }
-                Action::AskIdent => assert_eq!(phase, Phase::Asking(Fact::Identity)),
-                Action::Dial { to, from, reserved } if phase == Phase::DiallingUpstream => {
-                    sockets += 1;
-                    assert!(self.dialling.is_none() && self.asking.is_none() && !reserved);
-                    self.is_next_server(*to, *from);
-                    // The socket that is held for the session gives way to this one.
-                    (self.dialling, self.reached) = (Some(*to), None);
-                }
+                Action::GiveUp(key) => assert!(self.held.remove(key), "{key:?} in {:?}", self.held),
                 Action::Remember { next, reachable } => match happened {
                     Happened::Reached(reached) => assert!(reached == next && *reachable),
                     Happened::Unreached(tried, true) => assert!(tried == next && !*reachable),
                     _ => panic!("nothing is known of {next}"),
                 },
-                Action::AskUpstream(next, request) => {
-                    assert!(matches!(happened, Happened::Reached(reached) if reached == next));
-                    assert_eq!((phase, self.reached.take()), (Phase::AskingUpstream, Some(*next)));
-                    let target = self.is_asked_for(request, config);
-                    let replies = if request.command == message::request::Command::Bind { 2 } else { 1 };
-                    self.asking = Some(Asking { next: *next, target, replies });
-                }
-                Action::Dial { to, from, reserved } => {
-                    sockets += 1;
-                    assert!(
-                        matches!(phase, Phase::Dialling) && self.dialling.is_none() && self.asking.is_none()
-                    );
-                    self.reached = None;
-                    assert_eq!(to.port(), self.request.as_ref().expect("a request").port);
-                    self.is_permitted(to.ip(), *from, Command::Connect, config);
-                    assert_eq!(*reserved, self.is_reserved(config));
-                    self.dialling = Some(*to);
-                }
-                Action::Listen { towards, at, reserved } => {
-                    sockets += 1;
-                    assert!(phase == Phase::Listening && self.asking.is_none());
-                    self.reached = None;
-                    self.is_permitted(*towards, *at, Command::Bind, config);
-                    assert_eq!(*reserved, self.is_reserved(config));
-                    (self.listening, self.announced) = (Some(*towards), false);
-                }
                 Action::Announce(address) => match happened {
                     Happened::Listens(opened) => assert_eq!(opened, address),
                     Happened::Replied(NextReply::Granted(bound), asking) => {
@@ -496,14 +479,18 @@ impl<'w> System<'w> {
                     }
                     _ => panic!("no port is open"),
                 },
-                Action::CloseStranger => assert!(matches!(happened, Happened::Accepted(_))),
+                Action::CloseStranger(key) => {
+                    assert!(matches!(happened, Happened::Accepted(_)) && self.held.contains(key));
+                }
                 Action::Run(template, _) => {
                     let lines = config.upstreams.iter().flat_map(|lines| lines.templates());
                     let known = config.rules.templates().chain(lines).any(|known| known.text() == template);
                     assert!(known, "{template} is no command of the rules");
                 }
-                Action::HandOff { bound } => {
+                Action::HandOff { key, bound } => {
                     self.hand_offs += 1;
+                    assert!(self.held.contains(key), "{key:?} in {:?}", self.held);
+                    self.held.clear();
                     match happened {
                         Happened::Dialled => assert!(bound.ip().is_unspecified()),
                         Happened::Accepted(peer) => self.is_awaited(*peer, awaited.expect("a port"), config),
@@ -517,6 +504,11 @@ impl<'w> System<'w> {
                         _ => panic!("a hand-off without a socket"),
                     }
                 }
+                Action::Refuse(_) => {
+                    self.refusals += 1;
+                    self.held.clear();
+                }
+                Action::End => self.held.clear(),
                 Action::Inspect => {
                     assert_eq!(phase, Phase::Relaying);
                     self.inspecting = true;
@@ -526,14 +518,17 @@ impl<'w> System<'w> {
                     self.relay_closed = true;
                 }
                 Action::Reset => assert!(actions.contains(&Action::Remove)),
-                Action::Refuse(_) => self.refusals += 1,
-                Action::End => {}
                 Action::Deadline(limit) => self.deadline = limit.is_some(),
-                Action::Remove => self.over = true,
+                Action::Remove => {
+                    self.over = true;
+                    self.held.clear();
+                }
                 Action::Violation(what) => {
                     let from_worker = matches!(happened, Happened::FromWorker | Happened::Deadline);
                     assert!(from_worker || self.relay_closed, "{what}");
+                    // The worker is killed, and the session hears that it is lost.
                     self.over = true;
+                    self.held.clear();
                 }
             }
         }
@@ -541,6 +536,74 @@ impl<'w> System<'w> {
             (self.listening, self.announced) = (None, false);
         }
         self.is_sound(happened, actions, phase, sockets);
+    }
+
+    /// Sees whether this may be begun.
+    fn begin(&mut self, task: &Task, happened: &Happened, phase: Phase, config: &Config) {
+        match task {
+            Task::Classify(addresses, port) => {
+                let requested = self.request.as_ref().map(|request| request.port);
+                assert!(phase == Phase::FindingUpstream || Some(*port) == requested);
+                self.classifying = addresses.iter().map(|address| SocketAddr::new(*address, *port)).collect();
+            }
+            Task::Resolve(query) => {
+                assert!(matches!(phase, Phase::Asking | Phase::FindingUpstream));
+                if let Query::Addresses(name) = query {
+                    self.resolving = Some(name.clone());
+                }
+            }
+            Task::AskIdent => assert_eq!(phase, Phase::Asking),
+            Task::Dial { to, from, reserved } if phase == Phase::DiallingUpstream => {
+                assert!(self.dialling.is_none() && self.asking.is_none() && !reserved);
+                self.is_next_server(*to, *from);
+                // The socket that is held for the session gives way to this one.
+                (self.dialling, self.reached) = (Some(*to), None);
+            }
+            Task::AskUpstream(next, request) => {
+                assert!(matches!(happened, Happened::Reached(reached) if reached == next));
+                assert_eq!((phase, self.reached.take()), (Phase::AskingUpstream, Some(*next)));
+                let target = self.is_asked_for(request, config);
+                let replies = if request.command == message::request::Command::Bind { 2 } else { 1 };
+                self.asking = Some(Asking { next: *next, target, replies });
+            }
+            Task::Dial { to, from, reserved } => {
+                assert!(matches!(phase, Phase::Dialling) && self.dialling.is_none() && self.asking.is_none());
+                self.reached = None;
+                assert_eq!(to.port(), self.request.as_ref().expect("a request").port);
+                self.is_permitted(to.ip(), *from, Command::Connect, config);
+                assert_eq!(*reserved, self.is_reserved(config));
+                self.dialling = Some(*to);
+            }
+            Task::Listen { towards, at, reserved } => {
+                assert!(phase == Phase::Listening && self.asking.is_none());
+                self.reached = None;
+                self.is_permitted(*towards, *at, Command::Bind, config);
+                assert_eq!(*reserved, self.is_reserved(config));
+                (self.listening, self.announced) = (Some(*towards), false);
+            }
+        }
+    }
+
+    /// What was asked is answered. A connection and a port stay as long as they are of use.
+    fn has_come(&mut self, key: WaitKey, arrival: &Arrival) {
+        let stays = matches!(
+            arrival,
+            Arrival::Dialled(Ok(()))
+                | Arrival::Listening(Ok(_))
+                | Arrival::Accepted(Ok(_))
+                | Arrival::Replied(_)
+        );
+        let is_asked = matches!(arrival, Arrival::NoRoom(_)) && self.asking.is_some();
+        if !stays && !is_asked {
+            self.held.remove(&key);
+        }
+    }
+
+    /// The monitor holds something for everything that the session waits for, and nothing else.
+    fn holds_what_is_waited_for(&self, session: &Session) {
+        let waited_for = session.waits().map(|(key, _)| key).collect();
+        assert!(self.over || self.held == waited_for, "{waited_for:?}, not {:?}", self.held);
+        assert!(!self.over || self.held.is_empty(), "{:?} stays", self.held);
     }
 
     fn is_sound(&self, happened: &Happened, actions: &[Action], phase: Phase, sockets: u32) {
@@ -556,7 +619,7 @@ impl<'w> System<'w> {
         assert!(sockets <= 1 && self.hand_offs <= 1 && self.refusals <= 1 && self.verdicts <= 1, "{self:?}");
         assert!(self.hand_offs == 0 || self.refusals == 0, "granted and refused");
         assert!(self.refusals == 0 || self.verdicts == 1, "refused without a record");
-        let strangers = actions.iter().filter(|action| matches!(action, Action::CloseStranger)).count();
+        let strangers = actions.iter().filter(|action| matches!(action, Action::CloseStranger(_))).count();
         if let Happened::Accepted(_) = happened {
             let handed = actions.iter().filter(|action| matches!(action, Action::HandOff { .. })).count();
             assert_eq!(strangers + handed, 1, "an accepted socket is closed or handed over");
@@ -565,7 +628,7 @@ impl<'w> System<'w> {
             assert!(actions.iter().any(|action| matches!(action, Action::HandOff { .. })));
         }
         if let Happened::Reached(_) = happened {
-            assert!(actions.iter().any(|action| matches!(action, Action::AskUpstream(..))));
+            assert!(actions.iter().any(|action| matches!(action, Action::Begin(_, Task::AskUpstream(..)))));
         }
         let held = [
             self.dialling.is_some(),
@@ -784,6 +847,35 @@ fn source_for(
         Some(Route::From { source, .. }) => Ok(Some(source)),
         Some(other) => Err(format!("{other:?}")),
     }
+}
+
+/// The fact that is waited for.
+fn fact(session: &Session) -> Option<Fact> {
+    session.waits().find_map(|(_, wait)| match wait {
+        Wait::Fact(fact) => Some(fact),
+        _ => None,
+    })
+}
+
+/// Whether something can come of what is waited for.
+fn fits(wait: Wait, arrival: &Arrival) -> bool {
+    let is_of_kinds = matches!(wait, Wait::Fact(Fact::Kinds | Fact::UpstreamKinds));
+    let is_identity = wait == Wait::Fact(Fact::Identity);
+    match arrival {
+        Arrival::Resolved(_) => matches!(wait, Wait::Fact(_)) && !is_of_kinds && !is_identity,
+        Arrival::Classified(_) => is_of_kinds,
+        Arrival::Identified(_) => is_identity,
+        Arrival::Dialled(_) => matches!(wait, Wait::Connection | Wait::UpstreamConnection),
+        Arrival::Listening(_) | Arrival::Accepted(_) => wait == Wait::Port,
+        Arrival::NoRoom(_) => is_identity || matches!(wait, Wait::Port | Wait::UpstreamReply),
+        Arrival::Replied(_) => matches!(wait, Wait::UpstreamReply | Wait::UpstreamPeer),
+    }
+}
+
+/// A key that no session comes to.
+fn given_up() -> WaitKey {
+    let mut keys = WaitKeys::default();
+    (0..1000).fold(keys.next_key(), |_, _| keys.next_key())
 }
 
 fn failed(call: &'static str, errno: u16) -> FailedCall {

@@ -1,0 +1,107 @@
+//! What sessions wait for: one may wait for several things at once, each under a key.
+//!
+//! The session chooses the keys. Whoever does something for it keeps [`Waiter`], and tells with the key what has come.
+//! The monitor holds under the same key what belongs to it: a lookup, a connection on its way, a port, a server.
+
+use crate::keys::SessionKey;
+
+/// Tells what one session waits for from what else it waits for. No session uses a key twice, so that what comes late
+/// is never taken for something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WaitKey(u32);
+
+impl WaitKey {
+    /// The first that a session uses.
+    pub const FIRST: Self = Self(1);
+}
+
+/// Who waits for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Waiter {
+    /// The session.
+    pub session: SessionKey,
+    /// What it waits for.
+    pub key: WaitKey,
+}
+
+/// Makes the keys of one session.
+#[derive(Debug, Default)]
+pub struct WaitKeys(u32);
+
+impl WaitKeys {
+    /// A key that has not been there yet.
+    pub fn next_key(&mut self) -> WaitKey {
+        self.0 = self.0.wrapping_add(1);
+        WaitKey(self.0)
+    }
+}
+
+/// What there is for one session, by the keys under which it waits for it. There are few, so that they are searched one
+/// after the other.
+#[derive(Debug)]
+pub struct ByWaitKey<T>(Vec<(WaitKey, T)>);
+
+impl<T> Default for ByWaitKey<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> ByWaitKey<T> {
+    /// Adds something, in the place of what was there with this key.
+    pub fn insert(&mut self, key: WaitKey, value: T) -> Option<T> {
+        let old = self.remove(key);
+        self.0.push((key, value));
+        old
+    }
+
+    /// What is there with this key.
+    pub fn get(&self, key: WaitKey) -> Option<&T> {
+        self.0.iter().find(|(own, _)| *own == key).map(|(_, value)| value)
+    }
+
+    /// What is there with this key.
+    pub fn get_mut(&mut self, key: WaitKey) -> Option<&mut T> {
+        self.0.iter_mut().find(|(own, _)| *own == key).map(|(_, value)| value)
+    }
+
+    /// Takes out what is there with this key.
+    pub fn remove(&mut self, key: WaitKey) -> Option<T> {
+        let place = self.0.iter().position(|(own, _)| *own == key)?;
+        Some(self.0.swap_remove(place).1)
+    }
+
+    /// Everything, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (WaitKey, &T)> {
+        self.0.iter().map(|(key, value)| (*key, value))
+    }
+
+    /// Takes everything out, and gives its memory back.
+    pub fn take(&mut self) -> impl Iterator<Item = (WaitKey, T)> + use<T> {
+        std::mem::take(&mut self.0).into_iter()
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_things_are_kept_apart_by_keys_that_are_never_the_same() {
+        let (mut keys, mut held) = (WaitKeys::default(), ByWaitKey::default());
+        let [one, two] = [keys.next_key(), keys.next_key()];
+        assert_eq!(
+            (held.insert(one, "a"), held.insert(two, "b"), held.insert(one, "c")),
+            (None, None, Some("a"))
+        );
+        assert_eq!((held.get(one), held.get(two)), (Some(&"c"), Some(&"b")));
+        assert_eq!((held.remove(one), held.remove(one)), (Some("c"), None));
+        assert_eq!(held.take().collect::<Vec<_>>(), [(two, "b")]);
+        assert!(held.is_empty() && keys.next_key() > two);
+    }
+}

@@ -1,0 +1,406 @@
+//! Whatever happens in whatever order: what a session makes the monitor do, and what stays with whom afterwards.
+
+use crate::driver::{Happens, Sees, fits};
+use crate::{
+    config, connect_to_name, failed, granted, half_closed, idle_for, kinds, request, session, socksified,
+};
+use proptest::prelude::*;
+use sockd_common::bounded::BoundedVec;
+use sockd_common::message::request::{Command, Destination, RefusalReason};
+use sockd_common::message::resolver::Answer;
+use sockd_common::message::session::CloseReason;
+use sockd_common::message::upstream::NextReply;
+use sockd_common::message::{Errno, Name};
+use sockd_policy::Identity;
+use sockd_policy::guard::AddressKind;
+use sockd_session::config::Config;
+use sockd_session::flow::Moved;
+use sockd_session::log::classic;
+use sockd_session::session::{Action, Arrival, Candidate, Event, Phase, Session, Task};
+use sockd_session::waits::WaitKey;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+/// What a step of a sequence is.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// One of what may come, whether it is waited for or not.
+    Comes(usize),
+    /// One of what is waited for, where something is.
+    Fits(usize),
+    Closed(CloseReason),
+    Inspected(u32, bool),
+    RelayClosed,
+    Requested(IpAddr, u16, bool),
+    RequestedByName,
+    Deadline,
+    Recheck,
+    Stop,
+    WorkerLost,
+}
+
+/// Any event at all, from a worker, the resolver, identd, the network or the clock; mostly what is waited for, so that
+/// sequences lead far.
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (any_address(), 0_u16..3, any::<bool>()).prop_map(|(address, port, binds)| {
+            Step::Requested(address, port, binds)
+        }),
+        4 => Just(Step::RequestedByName),
+        40 => any::<usize>().prop_map(Step::Fits),
+        2 => any::<usize>().prop_map(Step::Comes),
+        2 => any_reason().prop_map(Step::Closed),
+        2 => (0_u32..8000, any::<bool>()).prop_map(|(idle, half_closed)| Step::Inspected(idle, half_closed)),
+        4 => Just(Step::Deadline),
+        1 => Just(Step::Recheck),
+        1 => Just(Step::Stop),
+        1 => Just(Step::WorkerLost),
+    ]
+}
+
+impl Step {
+    fn happens(self, session: &Session) -> Happens {
+        let one_of = |mut list: Vec<Arrival>, number: usize| match list.len() {
+            0 => Event::Recheck.into(),
+            length => list.swap_remove(number % length).into(),
+        };
+        match self {
+            Self::Comes(number) => one_of(arrivals(), number),
+            Self::Fits(number) => {
+                let fitting = |arrival: &Arrival| session.waits().any(|(_, wait)| fits(wait, arrival));
+                one_of(arrivals().into_iter().filter(fitting).collect(), number)
+            }
+            Self::Closed(why) => Event::Closed(why).into(),
+            Self::RelayClosed => Event::RelayClosed(Moved::default()).into(),
+            Self::Inspected(idle, true) => Event::Inspected(half_closed(idle, false)).into(),
+            Self::Inspected(idle, false) => Event::Inspected(idle_for(idle)).into(),
+            Self::Requested(address, port, binds) => {
+                let command = if binds { Command::Bind } else { Command::Connect };
+                request(command, Destination::Address(address), port)
+            }
+            Self::RequestedByName => connect_to_name("a.example", 23),
+            Self::Deadline => Event::Deadline.into(),
+            Self::Recheck => Event::Recheck.into(),
+            Self::Stop => Event::Stop.into(),
+            Self::WorkerLost => Event::WorkerLost.into(),
+        }
+    }
+}
+
+fn any_address() -> impl Strategy<Value = IpAddr> {
+    let addresses = ["203.0.113.1", "203.0.113.66", "127.0.0.1", "0.0.0.0", "10.1.2.3"];
+    (0..addresses.len()).prop_map(move |place| addresses[place].parse().unwrap())
+}
+
+fn any_reason() -> impl Strategy<Value = CloseReason> {
+    prop_oneof![
+        Just(CloseReason::Finished),
+        Just(CloseReason::WrongVersion(5)),
+        Just(CloseReason::CutShort),
+        Just(CloseReason::ClientGone(Errno(0))),
+        Just(CloseReason::Refused),
+        Just(CloseReason::Ended)
+    ]
+}
+
+/// What may come to a session.
+fn arrivals() -> Vec<Arrival> {
+    let at = |text: &str| -> SocketAddr { text.parse().unwrap() };
+    let found = |list: &[&str]| {
+        let addresses = list.iter().map(|address| address.parse().unwrap());
+        Arrival::Resolved(Answer::Addresses(BoundedVec::first_of(addresses)))
+    };
+    let (unicast, local) = (("203.0.113.1", AddressKind::Unicast), ("203.0.113.1", AddressKind::Local));
+    vec![
+        found(&["203.0.113.1", "203.0.113.66", "203.0.113.1"]),
+        found(&["127.0.0.1"]),
+        Arrival::Resolved(Answer::Failed),
+        Arrival::Resolved(Answer::Names(BoundedVec::first_of(Name::new(b"x.example")))),
+        arrival(kinds(&[unicast])),
+        arrival(kinds(&[local, unicast])),
+        Arrival::Identified(Identity::Unknown),
+        Arrival::Dialled(Ok(())),
+        Arrival::Dialled(Err(failed("connect"))),
+        Arrival::Listening(Ok(at("198.51.100.1:9"))),
+        Arrival::Listening(Err(failed("bind"))),
+        Arrival::NoRoom("max_binds reached"),
+        Arrival::Accepted(Ok(at("203.0.113.1:20"))),
+        Arrival::Accepted(Ok(at("203.0.113.66:20"))),
+        Arrival::Accepted(Err(failed("accept"))),
+        arrival(granted("203.0.113.1:20")),
+        arrival(granted("203.0.113.2:20")),
+        Arrival::Replied(NextReply::Refused(RefusalReason::IdentityMismatch)),
+        Arrival::Replied(NextReply::Refused(RefusalReason::General)),
+        Arrival::Replied(NextReply::WrongVersion(5)),
+    ]
+}
+
+fn arrival(happens: Happens) -> Arrival {
+    match happens {
+        Happens::Arrival(arrival) => arrival,
+        Happens::Event(event) => panic!("{event:?}"),
+    }
+}
+
+/// What the monitor says of addresses is what it was asked about.
+fn honest(happens: Happens, asked: &[IpAddr]) -> Happens {
+    let Happens::Arrival(Arrival::Classified(said)) = happens else { return happens };
+    let about = |(address, said): (&IpAddr, &Candidate)| Candidate { address: *address, ..*said };
+    Arrival::Classified(asked.iter().zip(said.iter().cycle()).map(about).collect()).into()
+}
+
+/// What the monitor holds under one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// A lookup, a question to an identd, or addresses that are looked at.
+    Question,
+    Dial(SocketAddr),
+    Server(SocketAddr),
+    Port,
+    PortWithPeer(SocketAddr),
+    /// A next server that is asked, with the replies that are still to come.
+    Upstream(SocketAddr, u8),
+}
+
+/// A system in which nothing is real: what the monitor holds for one session, and what it writes about it.
+#[derive(Debug)]
+struct System {
+    /// The only address that the rules permit, and the next server, where one leads there.
+    permitted: IpAddr,
+    upstream: Option<SocketAddr>,
+    held: BTreeMap<WaitKey, Held>,
+    /// The addresses that were last asked about.
+    classified: Vec<IpAddr>,
+    /// Keys that have been there.
+    used: BTreeSet<WaitKey>,
+    handed_over: u32,
+    deadline: bool,
+    /// The monitor is to look at the relay, or to close it.
+    inspects: bool,
+    closes: bool,
+    relay_closed: bool,
+    /// Lines about the request's fate before a relay began, about the begin and the end of a relay, about rules that
+    /// refuse it afterwards, and about a request that was not read.
+    fates: u32,
+    begins: u32,
+    ends: u32,
+    rechecks: u32,
+    unread: u32,
+}
+
+type Checked = Result<(), TestCaseError>;
+
+impl System {
+    fn new(upstream: Option<&str>) -> Self {
+        Self {
+            permitted: "203.0.113.1".parse().unwrap(),
+            upstream: upstream.map(|server| server.parse().unwrap()),
+            held: BTreeMap::new(),
+            classified: Vec::new(),
+            used: BTreeSet::new(),
+            handed_over: 0,
+            deadline: true,
+            inspects: false,
+            closes: false,
+            relay_closed: false,
+            fates: 0,
+            begins: 0,
+            ends: 0,
+            rechecks: 0,
+            unread: 0,
+        }
+    }
+
+    /// Takes in what has come: what was under way is over, or leaves a socket.
+    fn before(&mut self, event: &Event) {
+        let Event::Arrived(key, arrival) = event else {
+            self.deadline &= !matches!(event, Event::Deadline);
+            self.inspects &= !matches!(event, Event::Inspected(_));
+            self.closes &= !matches!(event, Event::RelayClosed(_));
+            return;
+        };
+        let Some(held) = self.held.remove(key) else { return };
+        let left = match (held, arrival) {
+            (Held::Dial(to), Arrival::Dialled(Ok(()))) => Some(Held::Server(to)),
+            (Held::Port, Arrival::Listening(Ok(_))) => Some(Held::Port),
+            (Held::Port, Arrival::Accepted(Ok(peer))) => Some(Held::PortWithPeer(*peer)),
+            (Held::Upstream(server, 2), Arrival::Replied(NextReply::Granted(_))) => {
+                Some(Held::Upstream(server, 1))
+            }
+            (Held::Upstream(server, _), _) => Some(Held::Server(server)),
+            _ => None,
+        };
+        self.held.extend(left.map(|left| (*key, left)));
+    }
+
+    fn begin(&mut self, key: WaitKey, task: &Task) -> Checked {
+        let before = self.held.remove(&key);
+        let held = match task {
+            Task::Resolve(_) => Held::Question,
+            Task::Classify(addresses, _) => {
+                self.classified = addresses.clone();
+                Held::Question
+            }
+            Task::AskIdent => return Err(TestCaseError::fail("no line wants identd")),
+            Task::Dial { to, .. } => {
+                prop_assert!(self.upstream.map_or(to.ip() == self.permitted, |server| server == *to));
+                prop_assert_ne!(to.port(), 0);
+                Held::Dial(*to)
+            }
+            Task::Listen { towards, .. } => {
+                prop_assert!(self.upstream.is_none(), "a port here for a BIND there");
+                prop_assert_eq!(*towards, self.permitted);
+                Held::Port
+            }
+            Task::AskUpstream(server, request) => {
+                prop_assert_eq!(before, Some(Held::Server(*server)));
+                prop_assert_eq!(&request.destination, &Destination::Address(self.permitted));
+                Held::Upstream(*server, if request.command == Command::Bind { 2 } else { 1 })
+            }
+        };
+        prop_assert_eq!(before.is_none(), self.used.insert(key), "a key is used twice");
+        self.held.insert(key, held);
+        Ok(())
+    }
+
+    fn perform(&mut self, action: &Action, arrival: Option<NextReply>) -> Checked {
+        match action {
+            Action::Begin(key, task) => self.begin(*key, task)?,
+            Action::GiveUp(key) => prop_assert!(self.held.remove(key).is_some(), "{key:?} is not held"),
+            Action::CloseStranger(key) => {
+                let held = self.held.insert(*key, Held::Port);
+                prop_assert!(matches!(held, Some(Held::PortWithPeer(_))), "{held:?}");
+            }
+            Action::HandOff { key, bound } => {
+                match (self.held.get(key), arrival) {
+                    (Some(Held::Server(server)), None) => prop_assert_eq!(server.ip(), self.permitted),
+                    (Some(Held::PortWithPeer(peer)), None) => {
+                        prop_assert!(peer.ip() == self.permitted && peer == bound);
+                    }
+                    (Some(Held::Server(server)), Some(NextReply::Granted(said))) => {
+                        prop_assert!(Some(*server) == self.upstream && *bound == said.into());
+                    }
+                    held => prop_assert!(false, "nothing to hand over: {held:?}"),
+                }
+                self.held.clear();
+                self.handed_over += 1;
+                prop_assert_eq!(self.handed_over, 1);
+            }
+            Action::Refuse(_) | Action::End => self.held.clear(),
+            Action::Remove | Action::Violation(_) => (self.held, self.deadline) = (BTreeMap::new(), false),
+            Action::Deadline(limit) => self.deadline = limit.is_some(),
+            Action::Record(record) => {
+                classic::lines(record).iter().try_for_each(|(_, line)| self.read(line))?;
+            }
+            Action::Inspect => self.inspects = true,
+            Action::CloseRelay { .. } => {
+                prop_assert!(self.handed_over == 1 && !self.relay_closed, "no relay to close");
+                (self.closes, self.relay_closed) = (true, true);
+            }
+            Action::Announce(_) | Action::Run(..) | Action::Remember { .. } | Action::Reset => {}
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, line: &str) -> Checked {
+        prop_assert!(!line.contains('\n'));
+        let of_stranger = line.contains("connected to wrong host") && !line.contains(" using sockd at ");
+        let count = match line.split(' ').next().unwrap() {
+            "connected" => &mut self.begins,
+            "terminated" => &mut self.ends,
+            "failed" if of_stranger => return Ok(()),
+            "refused" if self.handed_over > 0 => &mut self.rechecks,
+            "refused" | "failed" | "timed-out" => &mut self.fates,
+            "Error" | "error" => &mut self.unread,
+            _ => return Ok(()),
+        };
+        *count += 1;
+        Ok(())
+    }
+
+    /// What has to be so between two events.
+    fn rests(&self, session: &Session, actions: &[Action]) -> Checked {
+        let phase = session.phase();
+        let over = |action: &Action| matches!(action, Action::Remove | Action::Violation(_));
+        prop_assert!(!actions.iter().rev().skip(1).any(over), "something follows an end: {actions:?}");
+        prop_assert!(self.fates + self.begins <= 1, "a line too many: {actions:?}");
+        prop_assert!(self.ends <= self.begins && self.rechecks <= 1 && self.unread <= 1);
+        if actions.last().is_some_and(over) {
+            prop_assert!(self.held.is_empty() && !self.deadline);
+            let is_gone = actions.last() == Some(&Action::Remove);
+            prop_assert!(!is_gone || self.relay_closed == (self.handed_over == 1), "a relay is left open");
+            return Ok(());
+        }
+        prop_assert!(self.deadline || self.inspects || self.closes, "{phase:?} has no deadline");
+        let waited_for: BTreeSet<WaitKey> = session.waits().map(|(key, _)| key).collect();
+        let held: BTreeSet<WaitKey> = self.held.keys().copied().collect();
+        prop_assert_eq!(waited_for, held, "{:?} {:?}", phase, actions);
+        let waits_for_its_worker = matches!(
+            phase,
+            Phase::Relaying
+                | Phase::ClosingRelay(_)
+                | Phase::Refusing
+                | Phase::ClosingUnread
+                | Phase::Closing
+        );
+        prop_assert!(self.held.is_empty() || !waits_for_its_worker, "{phase:?} holds {:?}", self.held);
+        Ok(())
+    }
+}
+
+/// Takes a session through the steps and, at the end, through the loss of its worker.
+fn play(mut steps: Vec<Step>, mut system: System, permits: &Config, refuses: &Config) -> Checked {
+    let mut session = session();
+    let mut requested = false;
+    steps.push(Step::WorkerLost);
+    let mut steps: VecDeque<Step> = steps.into();
+    // The monitor closes the connections of a relay at once, and says what they have moved.
+    while let Some(step) = Some(Step::RelayClosed).filter(|_| system.closes).or_else(|| steps.pop_front()) {
+        let happens = honest(step.happens(&session), &system.classified);
+        requested |=
+            session.phase() == Phase::Requesting && matches!(happens, Happens::Event(Event::Requested(_)));
+        let config = if matches!(happens, Happens::Event(Event::Recheck)) { refuses } else { permits };
+        let event = session.told(happens);
+        system.before(&event);
+        let reply = match &event {
+            Event::Arrived(_, Arrival::Replied(reply)) => Some(*reply),
+            _ => None,
+        };
+        let actions = session.on(event, config);
+        actions.iter().try_for_each(|action| system.perform(action, reply))?;
+        system.rests(&session, &actions)?;
+        match actions.last() {
+            Some(Action::Remove) => {
+                prop_assert_eq!(system.fates + system.begins, u32::from(requested), "{:?}", actions);
+                prop_assert_eq!(system.ends, system.begins);
+                return Ok(());
+            }
+            // The monitor kills the worker, and every session of it hears of that.
+            Some(Action::Violation(_)) => steps = [Step::WorkerLost].into(),
+            _ => {}
+        }
+    }
+    Err(TestCaseError::fail("the session has outlived its worker"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    /// Whatever happens in whatever order: only what the rules permit is dialled, handed over is what was dialled or has
+    /// come to the port, what is held is what is waited for, every wait has a deadline, every request has one line about
+    /// what became of it and every relay one about its end, and nothing follows an end or stays after it.
+    #[test]
+    fn no_sequence_of_events_leads_out_of_the_rules(steps in proptest::collection::vec(any_step(), 1..24)) {
+        let permits = config("permit 0.0.0.0 0.0.0.0 203.0.113.1 255.255.255.255\n");
+        play(steps, System::new(None), &permits, &config("deny 0.0.0.0 0.0.0.0\n"))?;
+    }
+
+    /// The same with a next server: the destination is never dialled, and the next server's socket is handed over only
+    /// where that has granted exactly what the rules permit.
+    #[test]
+    fn no_sequence_of_events_leads_around_a_next_server(steps in proptest::collection::vec(any_step(), 1..24)) {
+        let rules = "permit 0.0.0.0 0.0.0.0 203.0.113.1 255.255.255.255\n";
+        let config = socksified(rules, "sockd @=198.51.100.1 ALL 0.0.0.0\n");
+        play(steps, System::new(Some("198.51.100.1:1080")), &config, &config)?;
+    }
+}
