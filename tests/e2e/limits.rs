@@ -258,6 +258,18 @@ fn one_client_host_cannot_use_up_the_sessions_of_the_other() {
 }
 
 #[test]
+fn h1_by_default_one_client_host_has_an_eighth_of_the_sessions() {
+    let lab = Lab::with_settings(PERMIT_ALL, "(max_sessions: 16)");
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    let request = Request::connect((SERVER, 7));
+    let held: Vec<_> = (0..2).map(|_| granted(&lab.site.client, &request)).collect();
+    assert!(!is_granted(&lab.site.client, &request));
+    lab.wait_for_line("max_sessions_per_host reached by 192.0.2.10");
+    drop(granted(&lab.site.other, &request));
+    drop(held);
+}
+
+#[test]
 fn above_max_workers_client_hosts_share_and_are_served() {
     let lab = Lab::with_settings(PERMIT_ALL, "(max_workers: 1)");
     let _echo = Server::echo(&lab.site.server, (SERVER, 7));

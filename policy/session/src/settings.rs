@@ -73,8 +73,8 @@ pub struct Settings {
     pub upstream_retry: u32,
     /// Sessions in all.
     pub max_sessions: u32,
-    /// Sessions of one client host.
-    pub max_sessions_per_host: u32,
+    /// Sessions of one client host; without it an eighth of `max_sessions`.
+    pub max_sessions_per_host: Option<u32>,
     /// Connections of one client host a second, once it has used up its burst.
     pub connection_rate: u32,
     /// Connections of one client host at any rate.
@@ -141,7 +141,7 @@ impl Default for Settings {
             upstream_names: UpstreamNames::Unresolved,
             upstream_retry: 60,
             max_sessions: 65_536,
-            max_sessions_per_host: 32_768,
+            max_sessions_per_host: None,
             connection_rate: 10_000,
             connection_burst: 20_000,
             connection_rate_in_all: 100_000,
@@ -260,7 +260,7 @@ impl Settings {
             ("half_close_limit", self.half_close_limit),
             ("upstream_retry", self.upstream_retry),
             ("max_sessions", self.max_sessions),
-            ("max_sessions_per_host", self.max_sessions_per_host),
+            ("max_sessions_per_host", self.sessions_per_host()),
             ("connection_rate", self.connection_rate),
             ("connection_burst", self.connection_burst),
             ("connection_rate_in_all", self.connection_rate_in_all),
@@ -303,6 +303,11 @@ impl Settings {
                 _ => Ok(self),
             },
         }
+    }
+
+    /// Sessions that one client host may have.
+    pub fn sessions_per_host(&self) -> u32 {
+        self.max_sessions_per_host.unwrap_or_else(|| self.max_sessions.div_ceil(8))
     }
 
     /// The servers of lines of socks.conf(5) that name none.
@@ -363,6 +368,7 @@ pub fn takes(setting: &str) -> &'static str {
         "upstream_server" => "None or servers in quotes, as \"host:port,host:port\"",
         "upstream_user" => "None or a user id in quotes",
         "max_workers" => "a number from 1 to 65535",
+        "max_sessions_per_host" => "None or a number from 1 to 4294967295",
         "worker_idle" | "stop_grace" => "a number of seconds",
         _ => "a number from 1 to 4294967295",
     }

@@ -176,7 +176,7 @@ impl Clients {
         if u32::try_from(sessions).unwrap_or(u32::MAX) >= settings.max_sessions {
             return Err("max_sessions reached".into());
         }
-        if base.counts.sessions(host) >= settings.max_sessions_per_host.into() {
+        if base.counts.sessions(host) >= settings.sessions_per_host().into() {
             return Err(format!("max_sessions_per_host reached by {host}"));
         }
         Ok(())
