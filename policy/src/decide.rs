@@ -5,6 +5,7 @@ use core::fmt;
 
 use sockd_table::{End, FactState, Found, Host, Query, Rule, canonical};
 
+use crate::embedded::of_embedded;
 use crate::request::{Facts, IdentMode, Identity, Need, Request};
 use crate::rules::{RuleRef, RuleSet};
 
@@ -55,15 +56,21 @@ pub enum DenyReason {
 impl RuleSet {
     /// Decides on a request. The first matching line counts, and no match denies. identd counts only after a `permit` line
     /// matched, and after that no further line is tried.
+    ///
+    /// A `deny` line with an IPv4 network matches an IPv6 address with such an IPv4 address inside as well ([`crate::embedded`]),
+    /// because a translator may send the packets there. A `permit` line does not.
     pub fn decide<'r>(&'r self, request: &Request, facts: &Facts) -> Verdict<'r> {
         let query = query(request, facts);
-        self.verdict(self.table.find(&query), request, facts)
+        self.verdict(self.table.find_with_others(&query, &of_embedded(&query)), request, facts)
     }
 
     /// Decides by asking every line in turn. This is slow, and defines what [`RuleSet::decide`] has to decide.
     pub fn scan<'r>(&'r self) -> impl Fn(&Request, &Facts) -> Verdict<'r> {
         let rules: Vec<Rule> = self.table.rules().map(|(_, rule)| rule).collect();
-        move |request, facts| self.verdict(self.table.scan(&rules, &query(request, facts)), request, facts)
+        move |request, facts| {
+            let query = query(request, facts);
+            self.verdict(self.table.scan(&rules, &query, &of_embedded(&query)), request, facts)
+        }
     }
 
     fn verdict<'r>(&'r self, found: Found, request: &Request, facts: &Facts) -> Verdict<'r> {

@@ -2,14 +2,15 @@
 //!
 //! `permit 0.0.0.0 0.0.0.0` is meant to let clients out, not into the services of the gateway itself. Some destinations
 //! are never right; [`always_refused`] is asked about them before the rules. Others are right only if the line that permits
-//! names them; [`refused_unless_named`] is asked about them after the rules. An IPv4 address inside an IPv6 address (NAT64,
-//! 6to4, IPv4-compatible) is judged as well, because a translator on this very host may send the packets there.
+//! names them; [`refused_unless_named`] is asked about them after the rules. An IPv4 address inside an IPv6 address
+//! ([`embedded`]) is judged as well, because a translator on this very host may send the packets there.
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sockd_table::{Network, Pattern, canonical};
 
+use crate::embedded::embedded;
 use crate::rules::RuleRef;
 
 /// What the host's routing table says of an address. The caller finds it out.
@@ -135,24 +136,6 @@ const NEAR: [Network; 4] = [
 fn spellings(address: IpAddr) -> impl Iterator<Item = IpAddr> {
     let address = canonical(address);
     core::iter::once(address).chain(embedded(address).map(IpAddr::V4))
-}
-
-/// The IPv4 address inside an IPv6 address: IPv4-compatible (RFC 4291, 2.5.5.1), NAT64 (RFC 6052 and RFC 8215, with the
-/// address in the last 32 bits) or 6to4 (RFC 3056). `::` and `::1` have none.
-pub fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
-    let IpAddr::V6(address) = address else { return None };
-    let [.., e, f, g, h] = address.octets();
-    match address.segments() {
-        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
-        [0, 0, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] => {
-            Some(Ipv4Addr::new(e, f, g, h))
-        }
-        [0x2002, high, low, ..] => {
-            let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-            Some(Ipv4Addr::new(a, b, c, d))
-        }
-        _ => None,
-    }
 }
 
 /// The refusal in the words of a log line.

@@ -22,6 +22,7 @@ use sockd_table::{
 
 use crate::conf::{ports, template, user_list};
 use crate::destination::{Destination, parse_destination};
+use crate::embedded::of_embedded;
 use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line, servers};
 use crate::services::Services;
@@ -156,7 +157,7 @@ fn server(text: &str) -> Option<Server> {
 impl Upstreams {
     /// How a permitted request is to be carried out. `destination` is `None` for a name that this host does not resolve; of
     /// the lines with networks, only those that deny match it. `names` are those of the destination. This host itself, and
-    /// `0.0.0.0` of a BIND from anybody, are always direct.
+    /// `0.0.0.0` of a BIND from anybody, are always direct. A line that denies matches IPv4 addresses inside IPv6 ones too.
     pub fn way_for(
         &self,
         destination: Option<IpAddr>,
@@ -174,7 +175,7 @@ impl Upstreams {
             port,
             user: user.as_bytes(),
         };
-        match self.table.find(&query) {
+        match self.table.find_with_others(&query, &of_embedded(&query)) {
             Found::NeedNames(_) => Upstream::NeedNames,
             Found::NamesUnavailable { rule, .. } => {
                 Upstream::NamesUnavailable { line: self.table.line(rule) }

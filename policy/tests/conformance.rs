@@ -553,6 +553,28 @@ fn a_user_file_is_read_once_and_its_faults_name_it() {
 }
 
 #[test]
+fn a_deny_line_covers_ipv4_addresses_inside_ipv6_ones_and_a_permit_line_does_not() {
+    let inside =
+        ["64:ff9b::10.1.2.3", "64:ff9b:1::10.1.2.3", "2002:a01:203::1", "::ffff:0:10.1.2.3", "::10.1.2.3"];
+    let denied = rules("permit ALL 0.0.0.0 10.1.2.3/32\ndeny ALL 0.0.0.0 10.0.0.0/8\npermit ALL 0.0.0.0\n");
+    let permitted = rules("permit ALL 0.0.0.0 10.0.0.0/8\n");
+    let earlier = rules("permit ALL 0.0.0.0 ::/0 eq 23\ndeny ALL 0.0.0.0 10.0.0.0/8\n");
+    let of_client = rules("deny 10.0.0.0/8 20.0.0.0/8\npermit ALL 0.0.0.0\n");
+    let by_name = rules("deny .xyz.com 0.0.0.0 10.0.0.0/8\npermit ALL 0.0.0.0\n");
+    for to in inside {
+        assert_eq!(Asked::of("12.0.0.1", to).line(&denied), -2, "{to}");
+        assert_eq!(Asked::of("12.0.0.1", to).line(&permitted), 0, "{to}");
+        assert_eq!(Asked::of("12.0.0.1", to).line(&earlier), 1, "{to}");
+        assert_eq!(Asked::of(to, "20.0.0.1").line(&of_client), -1, "{to}");
+        assert_eq!(Asked::of(to, "64:ff9b::20.0.0.1").line(&of_client), -1, "{to}");
+        assert_eq!(Asked::of("12.0.0.1", to).names(&["a.xyz.com"], &[]).line(&by_name), -1, "{to}");
+        assert_eq!(Asked::of("12.0.0.1", to).names(&["b.org"], &[]).line(&by_name), 2, "{to}");
+    }
+    assert_eq!(Asked::of("12.0.0.1", "10.1.2.3").line(&denied), 1);
+    assert_eq!(Asked::of("12.0.0.1", "64:ff9b::11.1.2.3").line(&denied), 3);
+}
+
+#[test]
 fn the_rules_in_effect_make_the_same_rules_again() {
     let text = "permit ?=I *=ann,/users/ufile 10.0.0.0/8 20.9.9.9 255.0.255.0 neq telnet : echo '%u' # no comment\n\
         deny ?=n .xyz.com 255.0.0.0 ALL 0.0.0.0\n#BAD_ID: mail %u\npermit ?= 2001:db8::/32 ::1 ffff::1 lt 9\n\

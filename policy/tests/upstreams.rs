@@ -71,6 +71,19 @@ fn a_name_that_is_not_resolved_matches_names_and_any_only() {
 }
 
 #[test]
+fn a_line_that_denies_covers_ipv4_addresses_inside_ipv6_ones_and_no_other_line_does() {
+    let upstreams = parse("direct 10.9.0.0/16\ndeny 10.0.0.0/8\nsockd ALL 0.0.0.0\n").unwrap();
+    for (destination, wanted) in [
+        ("10.9.0.1", "1 direct"),
+        ("64:ff9b::10.9.0.1", "2 deny"),
+        ("2002:a01:203::1", "2 deny"),
+        ("64:ff9b::11.1.2.3", "3 sockd"),
+    ] {
+        assert_eq!(way(&upstreams, destination, None, 23, "ann"), wanted, "{destination}");
+    }
+}
+
+#[test]
 fn no_way_is_chosen_by_names_that_could_not_be_had() {
     let user = UserId::parse(b"ann").unwrap();
     let way = |text: &str, destination: &str| {

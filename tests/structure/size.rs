@@ -54,7 +54,8 @@ const BUDGETS: [Budget; 4] = [
             "common/src",
             "common/lockdown/src",
         ],
-        ceiling: 14_600,
+        // Some 60 lines more since deny lines match the IPv4 addresses inside IPv6 ones: a search of its own.
+        ceiling: 14_660,
         goal: None,
     },
 ];

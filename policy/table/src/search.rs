@@ -25,21 +25,53 @@ impl Table {
     /// Finds the first line that matches.
     pub fn find(&self, query: &Query) -> Found {
         let best = self.find_listed(query);
-        let undecided = [
-            !query.source.names.is_known(),
-            !query.destination.names.is_known(),
-            query.destination.address.is_none(),
-        ];
-        if undecided == [false; 3] { Found::of(best) } else { self.find_undecided(query, undecided, best) }
+        match undecided(query) {
+            NOTHING_UNDECIDED => Found::of(best),
+            _ => self.found(query, self.first_undecided(query, best, |_| true)),
+        }
+    }
+
+    /// Finds the first line that matches, where the hosts have these other addresses too. Lines that deny match each of
+    /// them, and other lines do not: a permission is for an address as it is written.
+    pub fn find_with_others(&self, query: &Query, others: &[Query]) -> Found {
+        if others.is_empty() {
+            return self.find(query);
+        }
+        let mut best = self.first_undecided(query, self.find_listed(query), |_| true);
+        let mut by = query;
+        for other in others {
+            let earlier = self.first_denying(other, best);
+            if earlier.rule < best.rule {
+                (best, by) = (earlier, other);
+            }
+        }
+        self.found(by, best)
+    }
+
+    /// The first rule before `best` that denies and matches, or may match; else `best`.
+    fn first_denying(&self, query: &Query, mut best: Entry) -> Entry {
+        let denies = |body| self.in_doubt(body) == InDoubt::Deny;
+        let ends = self.ends(query);
+        for (host, other) in [(&ends[0], &ends[1]), (&ends[1], &ends[0])] {
+            let mut search_list = |pattern| {
+                let denying = host.lists.of(pattern).iter().filter(|entry| denies(entry.body));
+                best = self.first_of(denying, best, other, query);
+            };
+            search_list(0);
+            if let Some(address) = host.host.address {
+                host.set.each_network(address, None, &mut |_, _, pattern| search_list(pattern));
+            }
+            if let FactState::Known(names) = host.host.names {
+                host.set.each_name(names, &self.strings, &mut search_list);
+            }
+        }
+        self.first_undecided(query, best, denies)
     }
 
     /// Finds the first rule that matches, or may match, in the lists of the patterns that match.
     fn find_listed(&self, query: &Query) -> Entry {
-        let Index { by_source, by_destination, strides: [to_source, to_destination], .. } = &self.index;
-        let source = HostSearch::new(&self.source, by_source, to_source, &query.source);
-        let destination =
-            HostSearch::new(&self.destination, by_destination, to_destination, &query.destination);
-        let ends = [(&source, &destination), (&destination, &source)];
+        let [source, destination] = &self.ends(query);
+        let ends = [(source, destination), (destination, source)];
         let mut best = NO_ENTRY;
         for (host, other) in ends {
             best = self.first_of(host.candidates.entries(), best, other, query);
@@ -48,6 +80,15 @@ impl Table {
             best = host.search(self, best, |list, best| self.first_of(list.iter(), best, other, query));
         }
         best
+    }
+
+    /// Both hosts of a request, with the patterns and lists of each.
+    fn ends<'a>(&'a self, query: &'a Query<'a>) -> [HostSearch<'a>; 2] {
+        let Index { by_source, by_destination, strides: [to_source, to_destination], .. } = &self.index;
+        [
+            HostSearch::new(&self.source, by_source, to_source, &query.source),
+            HostSearch::new(&self.destination, by_destination, to_destination, &query.destination),
+        ]
     }
 
     /// The first of these entries before `best` that matches or may match; else `best`.
@@ -77,24 +118,33 @@ impl Table {
             }
     }
 
-    /// Looks for an earlier rule than `best` in the lists that the search could not choose from.
-    fn find_undecided(&self, query: &Query, undecided: [bool; 3], mut best: Entry) -> Found {
-        for (_, rules) in undecided.into_iter().zip(&self.index.undecided).filter(|(undecided, _)| *undecided)
-        {
+    /// The first rule before `best` with such a body that may match, in the lists that the search cannot choose from; else
+    /// `best`.
+    fn first_undecided(&self, query: &Query, mut best: Entry, counts: impl Fn(u32) -> bool) -> Entry {
+        let lists = undecided(query).into_iter().zip(&self.index.undecided);
+        for (_, rules) in lists.filter(|(undecided, _)| *undecided) {
             let mut earlier = rules.iter().take_while(|(number, _)| *number < best.rule);
-            let matching = earlier.find(|(_, rule)| self.match_rule(rule, query) != RuleMatch::No);
+            let matching =
+                earlier.find(|(_, rule)| counts(rule.body) && self.match_rule(rule, query) != RuleMatch::No);
             best = matching.map_or(best, |(rule, of)| Entry { rule: *rule, other: 0, body: of.body });
         }
+        best
+    }
+
+    /// The outcome of a search whose best entry this is, where not everything is decided.
+    fn found(&self, query: &Query, best: Entry) -> Found {
         let rule = self.rule(best.rule);
         rule.map_or(Found::Nothing, |rule| self.match_rule(&rule, query).found(best.rule, best.body))
     }
 
     /// Finds the first of these rules that matches by asking each of them in turn. This defines what
-    /// [`Table::find`] has to find. `rules` are all rules, in the order of the file.
-    pub fn scan(&self, rules: &[Rule], query: &Query) -> Found {
+    /// [`Table::find_with_others`] has to find. `rules` are all rules, in the order of the file.
+    pub fn scan(&self, rules: &[Rule], query: &Query, others: &[Query]) -> Found {
         for (number, rule) in (0..).zip(rules) {
-            let matched = self.match_rule(rule, query);
-            if matched != RuleMatch::No {
+            let denies = self.in_doubt(rule.body) == InDoubt::Deny;
+            let others = others.iter().filter(|_| denies);
+            let mut matches = core::iter::once(query).chain(others).map(|query| self.match_rule(rule, query));
+            if let Some(matched) = matches.find(|matched| *matched != RuleMatch::No) {
                 return matched.found(number, rule.body);
             }
         }
@@ -142,6 +192,13 @@ impl Table {
         fields.into_iter().filter(|(_, matches)| !matches).map(|(field, _)| field).collect()
     }
 }
+
+/// What the search cannot choose lists by, in the order of [`Index::undecided`].
+fn undecided(query: &Query) -> [bool; 3] {
+    [!query.source.names.is_known(), !query.destination.names.is_known(), query.destination.address.is_none()]
+}
+
+const NOTHING_UNDECIDED: [bool; 3] = [false; 3];
 
 /// Whether a rule matches a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use sockd_policy::{
     parse_conf,
 };
 
-pub(crate) const ADDRESSES: [&str; 8] = [
+pub(crate) const ADDRESSES: [&str; 10] = [
     "10.0.0.1",
     "10.0.0.2",
     "10.0.128.1",
@@ -20,6 +20,8 @@ pub(crate) const ADDRESSES: [&str; 8] = [
     "0.0.0.0",
     "2001:db8::1",
     "2001:db8:1::1",
+    "64:ff9b::10.0.0.2",
+    "2002:a00:8001::1",
 ];
 pub(crate) const NAMES: [&str; 7] =
     ["com", "xyz.com", "a.xyz.com", "b.a.xyz.com", "badxyz.com", "a-b.com", "org"];
@@ -90,11 +92,25 @@ pub(crate) fn crowd(v4: bool, seed: u64) -> String {
 }
 
 pub(crate) fn crowded_question(v4: bool) -> impl Strategy<Value = Question> {
-    (0u64..1 << 14, 0u64..1 << 14, question()).prop_map(move |(source, destination, question)| Question {
-        source: crowded(v4, source),
-        destination: question.destination.map(|_| crowded(v4, destination)),
-        ..question
-    })
+    (0u64..1 << 14, 0u64..1 << 14, any::<bool>(), question()).prop_map(
+        move |(source, destination, translated, question)| {
+            let destination =
+                if translated { nat64(crowded(v4, destination)) } else { crowded(v4, destination) };
+            let destination = question.destination.map(|_| destination);
+            Question { source: crowded(v4, source), destination, ..question }
+        },
+    )
+}
+
+/// The address by which a translator is asked for an IPv4 address.
+fn nat64(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets().map(u16::from);
+            IpAddr::from([0x64, 0xff9b, 0, 0, 0, 0, a << 8 | b, c << 8 | d])
+        }
+        address => address,
+    }
 }
 
 /// A fact in any state.

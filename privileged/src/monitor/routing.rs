@@ -6,7 +6,8 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with,
 };
-use sockd_policy::guard::{AddressKind, embedded};
+use sockd_policy::embedded;
+use sockd_policy::guard::AddressKind;
 use sockd_session::rtnetlink;
 use std::collections::HashMap;
 use std::net::IpAddr;

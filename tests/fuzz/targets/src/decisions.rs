@@ -1,7 +1,8 @@
 //! Decisions: the index against the plain scan, and the same answer whatever the spelling of an address.
 
 use arbitrary::{Result, Unstructured};
-use sockd_policy::guard::{AddressKind, always_refused, embedded};
+use sockd_policy::embedded;
+use sockd_policy::guard::{AddressKind, always_refused};
 use sockd_policy::{
     FactState, Facts, HostName, IdentMode, Identity, Request, Route, Routes, RuleSet, Services, Upstream,
     Upstreams, UserId, Verdict, canonical, parse_conf, parse_routes,
