@@ -13,15 +13,23 @@ pub enum Destination {
     Name(HostName),
 }
 
-/// Reads the name field of a SOCKS4A request. A strict dotted quad or an IPv6 literal is an address; everything else must
-/// be a host name. The loose forms of `inet_aton` and IPv6 addresses with a zone are errors.
+/// Reads the name field of a SOCKS4A request. A strict dotted quad or an IPv6 literal is an address, the latter also in
+/// brackets as clients take it from a URL; everything else must be a host name. The loose forms of `inet_aton` and IPv6 addresses with a zone are errors.
 ///
 /// # Errors
 /// The reason why the field is neither.
 pub fn parse_destination(bytes: &[u8]) -> Result<Destination, NameError> {
-    match core::str::from_utf8(bytes).ok().and_then(|text| text.parse::<IpAddr>().ok()) {
+    match core::str::from_utf8(bytes).ok().and_then(literal) {
         Some(address) => Ok(Destination::Address(canonical(address))),
         None => HostName::parse(bytes).map(Destination::Name),
+    }
+}
+
+/// The address that a text is. Brackets are for IPv6 only (RFC 3986, 3.2.2).
+fn literal(text: &str) -> Option<IpAddr> {
+    match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        Some(bracketed) => bracketed.parse().ok().map(IpAddr::V6),
+        None => text.parse().ok(),
     }
 }
 
@@ -44,7 +52,10 @@ mod tests {
         ] {
             assert_eq!(parse_destination(text.as_bytes()), Err(NameError::Numeric), "{text}");
         }
-        assert!(parse_destination(b"fe80::1%eth0").is_err());
+        for text in ["fe80::1%eth0", "[fe80::1%eth0]", "[10.0.0.1]", "[::1", "::1]", "[[::1]]", "[]", "[a.b]"]
+        {
+            assert!(parse_destination(text.as_bytes()).is_err(), "{text}");
+        }
         assert!(parse_destination(b"010.0.0.1").is_err());
     }
 
@@ -56,7 +67,9 @@ mod tests {
         };
         expect("10.1.2.3", "10.1.2.3");
         expect("::1", "::1");
+        expect("[::1]", "::1");
         expect("::ffff:10.1.2.3", "10.1.2.3");
+        expect("[::ffff:10.1.2.3]", "10.1.2.3");
         assert_eq!(
             parse_destination(b"Xyz.com"),
             Ok(Destination::Name(HostName::parse(b"xyz.com").unwrap()))
