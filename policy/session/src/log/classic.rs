@@ -171,12 +171,9 @@ struct Destination<'a>(&'a Parties);
 
 impl fmt::Display for Destination<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.destination {
-            Some(address) if address.is_unspecified() => f.write_str("Unspecified.Host"),
-            address => {
-                let address = address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-                write_host(f, self.0.destination_name.as_ref(), address)
-            }
+        match (self.0.destination, self.0.destination_name.as_ref()) {
+            (Some(address), None) if address.is_unspecified() => f.write_str("Unspecified.Host"),
+            (address, name) => write_host(f, name, address.unwrap_or(Ipv4Addr::UNSPECIFIED.into())),
         }
     }
 }

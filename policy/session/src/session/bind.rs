@@ -9,6 +9,7 @@ use crate::session::next::Next;
 use crate::session::phase::Phase;
 use crate::settings::seconds;
 use crate::waits::WaitKey;
+use sockd_common::message::Errno;
 use sockd_policy::canonical;
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,9 +23,15 @@ pub(super) fn listen(towards: IpAddr, at: Option<IpAddr>, case: &mut Case<'_>) -
     Next::phase(Phase::Listening, vec![limit, case.begin(Wait::Port, task)])
 }
 
-/// The port is open, or could not be opened.
+/// A reply of SOCKS4 has no room for an IPv6 address (EAFNOSUPPORT): the client would take 0.0.0.0 for the proxy's.
+const NO_IPV6: FailedCall = FailedCall { call: "bind", errno: Errno(97) };
+
+/// The port is open, or could not be opened. One that the client cannot be told is closed.
 pub(super) fn listening(result: Result<SocketAddr, FailedCall>, key: WaitKey, case: &mut Case<'_>) -> Next {
     match result {
+        Ok(address) if canonical(address.ip()).is_ipv6() => {
+            Next::failed(Failure::Call(NO_IPV6)).after(vec![Action::GiveUp(key)])
+        }
         Ok(address) => {
             case.request.wait_on(key, Wait::Port);
             Next::stay(vec![Action::Announce(address)])

@@ -62,8 +62,8 @@ impl Case<'_> {
 
     /// As records have it.
     pub(super) fn parties(&self) -> Parties {
-        let anybody = self.request.candidates.first().filter(|first| first.address.is_unspecified()).copied();
-        let tried = anybody.or(self.request.candidate()).or(self.request.candidates.last().copied());
+        let tried = self.request.candidate().or(self.request.candidates.last().copied());
+        let is_anybody = !self.request.named && tried.is_some_and(|tried| tried.address.is_unspecified());
         Parties {
             command: self.request.command,
             client: self.client,
@@ -71,7 +71,7 @@ impl Case<'_> {
             claimed_user: self.request.user.clone(),
             verified_user: self.request.verified_user().cloned(),
             destination: tried.map(|tried| tried.address),
-            destination_name: first(&self.request.destination_names).cloned(),
+            destination_name: first(&self.request.destination_names).filter(|_| !is_anybody).cloned(),
             port: self.request.port,
             service: self.config.services.name_of(self.request.port).map(Into::into),
             peer_port: self.request.peer_port,

@@ -13,7 +13,7 @@ use sockd_policy::{IdentMode, Identity, Services, parse_conf, parse_routes, pars
 use sockd_session::config::Config;
 use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::log::{Level, classic};
-use sockd_session::record::FailedCall;
+use sockd_session::record::{FailedCall, Record};
 use sockd_session::session::{Action, Candidate, Event, Phase, Session, Task};
 use sockd_session::settings::Settings;
 use std::net::{IpAddr, SocketAddr};
@@ -513,6 +513,51 @@ fn a_name_that_resolves_to_the_unspecified_address_does_not_open_a_bind_to_anybo
         }
         assert!(refusal(&bind_to_name(&mut session(), &both[1..], &config)).is_some());
     }
+}
+
+#[test]
+fn a_name_that_resolves_to_the_unspecified_address_is_logged_by_its_name() {
+    let config = config("permit 0.0.0.0 0.0.0.0\n");
+    let nowhere = [("0.0.0.0", AddressKind::Local)];
+    let both = [("0.0.0.0", AddressKind::Local), ("203.0.113.1", AddressKind::Unicast)];
+    let mut session = session();
+    let mut asked = |addresses: &[(&str, AddressKind)]| {
+        let parsed = addresses.iter().map(|(address, _)| address.parse::<IpAddr>().unwrap());
+        let found = resolved(Answer::Addresses(BoundedVec::first_of(parsed)));
+        session = self::session();
+        after(&mut session, vec![connect_to_name("www.example", 80), found, kinds(addresses)], &config)
+    };
+    let refused = "refused -- Connect from joe(unknown)@192.0.2.7 to www.example (80)";
+    assert_eq!(lines(&asked(&nowhere))[0], refused);
+    assert_eq!(dialled(&asked(&both)), Some("203.0.113.1:80".parse().unwrap()));
+    let actions = session.sees(dials(Ok(())), &config);
+    assert_eq!(lines(&actions), ["connected -- Connect from joe(unknown)@192.0.2.7 to www.example (80)"]);
+    let used = actions.iter().find_map(|action| match action {
+        Action::Record(record) => match &**record {
+            Record::Connected(parties) => parties.destination,
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(used, Some("203.0.113.1".parse().unwrap()));
+}
+
+#[test]
+fn a_bind_whose_port_has_an_ipv6_address_is_refused_and_the_next_address_is_tried() {
+    let config = config("permit 0.0.0.0 0.0.0.0\n");
+    let port = || listens(Ok("[2001:db8::1]:3000".parse().unwrap()));
+    let mut session = session();
+    after(&mut session, vec![bind("2001:db8::2"), unicast("2001:db8::2")], &config);
+    let actions = session.sees(port(), &config);
+    assert_eq!(refusal(&actions), Some(RefusalReason::General));
+    assert!(!actions.iter().any(|action| matches!(action, Action::Announce(_))), "{actions:?}");
+    session = self::session();
+    let both = [("2001:db8::2", AddressKind::Unicast), ("203.0.113.1", AddressKind::Unicast)];
+    bind_to_name(&mut session, &both, &config);
+    let actions = session.sees(port(), &config);
+    let listens_next = |action: &Action| matches!(action, Action::Begin(_, Task::Listen { towards, .. }) if towards.is_ipv4());
+    assert!(actions.iter().any(listens_next), "{actions:?}");
+    assert!(matches!(actions.first(), Some(Action::GiveUp(_))), "the port is closed: {actions:?}");
 }
 
 #[test]
