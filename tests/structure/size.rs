@@ -40,7 +40,7 @@ const BUDGETS: [Budget; 4] = [
             "common/lockdown/src",
         ],
         // Some 130 lines more since a session waits for several things at once, each with a key: two dials, many peers.
-        ceiling: 10_850,
+        ceiling: 10_860,
         goal: Some(8500),
     },
     Budget {
@@ -55,7 +55,7 @@ const BUDGETS: [Budget; 4] = [
             "common/lockdown/src",
         ],
         // Some 60 lines more since deny lines match the IPv4 addresses inside IPv6 ones: a search of its own.
-        ceiling: 14_660,
+        ceiling: 14_690,
         goal: None,
     },
 ];

@@ -11,8 +11,8 @@ use std::path::Path;
 pub struct Greeting<'a> {
     /// Whether this is a trial.
     pub trial: bool,
-    /// Where clients come.
-    pub places: &'a [SocketAddr],
+    /// Where clients come, each place also as one says it.
+    pub places: &'a [(SocketAddr, String)],
     /// Layers of the sandbox that this kernel does not have.
     pub missing: &'a [String],
     /// Where the log goes.
@@ -23,11 +23,14 @@ pub struct Greeting<'a> {
 
 impl fmt::Display for Greeting<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places: Vec<String> = self.places.iter().map(ToString::to_string).collect();
+        let places: Vec<&str> = self.places.iter().map(|(_, place)| place.as_str()).collect();
         let version = env!("CARGO_PKG_VERSION");
         writeln!(f, "sockd {version} serves SOCKS 4 and 4A on {}.", places.join(", "))?;
         if self.trial {
-            let place = self.places.first().map_or((Ipv4Addr::LOCALHOST, 1080).into(), within_reach);
+            let place = self
+                .places
+                .first()
+                .map_or((Ipv4Addr::LOCALHOST, 1080).into(), |(place, _)| within_reach(place));
             writeln!(f, "This is a trial: only programs on this host may use it. From another terminal:")?;
             writeln!(f, "    curl --socks4a {place} http://www.example.org/")?;
         }
@@ -57,6 +60,16 @@ fn within_reach(place: &SocketAddr) -> SocketAddr {
     }
     place
 }
+
+/// Whether a listener takes IPv6 clients alone, although its address might be read as every address of this host: no
+/// listener of the same port takes IPv4 clients.
+pub fn only_ipv6(place: SocketAddr, places: &[SocketAddr]) -> bool {
+    let for_ipv4 = |other: &SocketAddr| other.is_ipv4() && other.port() == place.port();
+    place.ip() == Ipv6Addr::UNSPECIFIED && !places.iter().any(for_ipv4)
+}
+
+/// What is said of such a listener.
+pub const ONLY_IPV6: &str = "IPv6 clients only";
 
 /// Whether identd is asked where a rule does not say otherwise, for `--check`.
 pub fn identd(default: IdentMode) -> &'static str {
@@ -92,7 +105,8 @@ mod tests {
 
     #[test]
     fn a_start_in_the_foreground_is_told_where_how_protected_where_the_log_goes_and_how_to_stop() {
-        let places = ["192.0.2.1:1080".parse().unwrap(), "[2001:db8::1]:1080".parse().unwrap()];
+        let places = ["192.0.2.1:1080", "[2001:db8::1]:1080"];
+        let places = places.map(|place| (place.parse().unwrap(), place.to_owned()));
         let greeting = Greeting { trial: false, places: &places, missing: &[], log: "syslog", pid: 7 };
         assert_eq!(
             greeting.to_string(),
@@ -107,8 +121,19 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_at_every_ipv6_address_says_that_ipv4_clients_cannot_come() {
+        let place = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let every = place("[::]:1080");
+        assert!(only_ipv6(every, &[every]));
+        assert!(only_ipv6(every, &[every, place("0.0.0.0:1081"), place("[::1]:1080")]));
+        assert!(!only_ipv6(every, &[every, place("192.0.2.1:1080")]));
+        assert!(!only_ipv6(place("[2001:db8::1]:1080"), &[place("[2001:db8::1]:1080")]));
+    }
+
+    #[test]
     fn a_trial_is_told_the_one_line_to_copy_and_what_the_kernel_lacks() {
-        let (places, missing) = (["0.0.0.0:1081".parse().unwrap()], ["Landlock".to_owned()]);
+        let places = [("0.0.0.0:1081".parse().unwrap(), "0.0.0.0:1081".to_owned())];
+        let missing = ["Landlock".to_owned()];
         let greeting =
             Greeting { trial: true, places: &places, missing: &missing, log: "standard error", pid: 7 };
         let text = greeting.to_string();

@@ -6,6 +6,7 @@ use crate::process::error::StartError;
 use crate::start::account;
 use sockd_session::about;
 use sockd_session::config::default_port;
+use std::net::SocketAddr;
 
 /// Reads everything and says what would run.
 pub fn check(options: &Options) -> Result<(), StartError> {
@@ -13,7 +14,11 @@ pub fn check(options: &Options) -> Result<(), StartError> {
     let Loaded { config, remarks, .. } = read::load(&options).map_err(StartError::configuration)?;
     account::check(&config.settings).map_err(|error| read::placed(error, &options.settings))?;
     println!("{}: {}", options.conf.display(), config.summary());
-    let places: Vec<String> = options.listen.iter().map(ToString::to_string).collect();
+    let place = |place: &SocketAddr| match about::only_ipv6(*place, &options.listen) {
+        true => format!("{place} ({})", about::ONLY_IPV6),
+        false => place.to_string(),
+    };
+    let places: Vec<String> = options.listen.iter().map(place).collect();
     match places.is_empty() {
         true => println!("listens on port {} of every address", default_port(&config.services)),
         false => println!("listens on {}", places.join(", ")),

@@ -6,6 +6,7 @@ use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, listen, socket_with, sockopt,
 };
 use sockd_policy::Services;
+use sockd_session::about;
 use sockd_session::config::default_port;
 use std::fmt::{self, Display, Formatter};
 use std::io::ErrorKind;
@@ -19,14 +20,14 @@ pub struct Listener {
     pub socket: OwnedFd,
     /// Where it listens.
     pub address: SocketAddr,
-    /// The name that a service manager has given it.
-    pub name: Option<String>,
+    /// What else there is to say: the name that a service manager has given it, or that IPv4 clients cannot come.
+    pub note: Option<String>,
 }
 
 impl Display for Listener {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match &self.name {
-            Some(name) => write!(f, "{} ({name})", self.address),
+        match &self.note {
+            Some(note) => write!(f, "{} ({note})", self.address),
             None => write!(f, "{}", self.address),
         }
     }
@@ -38,7 +39,11 @@ const BACKLOG: i32 = 4096;
 /// Opens all listeners. Without addresses given: the port of `socks/tcp`, else 1080, of every address of this host.
 pub fn open(addresses: &[SocketAddr], services: &Services) -> Result<Vec<Listener>, String> {
     if !addresses.is_empty() {
-        return addresses.iter().map(|address| listener(*address)).collect();
+        let noted = |address: &SocketAddr| {
+            let note = about::only_ipv6(*address, addresses).then(|| about::ONLY_IPV6.to_owned());
+            listener(*address).map(|listener| Listener { note, ..listener })
+        };
+        return addresses.iter().map(noted).collect();
     }
     let port = default_port(services);
     let every = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
@@ -79,5 +84,5 @@ fn try_listener(address: SocketAddr) -> Result<Listener, (&'static str, std::io:
     bind(&socket, &address).map_err(at("bind"))?;
     listen(&socket, BACKLOG).map_err(at("listen"))?;
     let own = getsockname(&socket).map_err(at("getsockname"))?;
-    Ok(Listener { socket, address: SocketAddr::try_from(own).unwrap_or(address), name: None })
+    Ok(Listener { socket, address: SocketAddr::try_from(own).unwrap_or(address), note: None })
 }

@@ -242,12 +242,11 @@ fn announce(places: &[(SocketAddr, String)], base: &mut Base) {
 
 /// Tells the terminal what whoever started the daemon there wants to know.
 fn greet(options: &Options, places: &[(SocketAddr, String)], missing: &[String]) {
-    let places: Vec<SocketAddr> = places.iter().map(|(address, _)| *address).collect();
     let log = match options.log {
         LogTo::Syslog => "syslog (/dev/log), facility daemon",
         LogTo::Stderr => "standard error",
     };
-    let greeting = Greeting { trial: options.trial, places: &places, missing, log, pid: std::process::id() };
+    let greeting = Greeting { trial: options.trial, places, missing, log, pid: std::process::id() };
     // Nobody waits for a terminal that has no room.
     let _ = terminal::write_now(rustix::stdio::stdout(), greeting.to_string().as_bytes());
 }

@@ -173,7 +173,7 @@ pub fn listeners(sockets: Vec<(OwnedFd, String)>) -> Result<Vec<Listener>, Strin
         }
         let address =
             prepare(&socket).map_err(|error| format!("the socket {name:?} handed over: {error}"))?;
-        Ok(Listener { socket, address, name: Some(name).filter(|name| !name.is_empty()) })
+        Ok(Listener { socket, address, note: Some(name).filter(|name| !name.is_empty()) })
     };
     sockets.into_iter().map(listener).collect()
 }
@@ -258,6 +258,6 @@ mod tests {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let handed = listeners(vec![(socket.into(), "socks".into())]).unwrap();
-        assert_eq!((handed[0].address, handed[0].name.as_deref()), (address, Some("socks")));
+        assert_eq!((handed[0].address, handed[0].note.as_deref()), (address, Some("socks")));
     }
 }
