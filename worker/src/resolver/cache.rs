@@ -1,6 +1,7 @@
 //! Answers that still hold.
 
 use super::answer::Outcome;
+use super::exchange::FAILURE_SECONDS;
 use super::question::Question;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -34,7 +35,7 @@ impl Cache {
     pub fn keep(&mut self, question: Question, outcome: Outcome, seconds: u32, now: Instant) {
         let most = match outcome {
             Outcome::NoData | Outcome::NoName => MAX_NEGATIVE_SECONDS,
-            Outcome::Failed => 0,
+            Outcome::Failed => FAILURE_SECONDS,
             Outcome::Addresses(_) | Outcome::Names(_) | Outcome::Alias(_) => MAX_SECONDS,
         };
         let Some(end) = now.checked_add(Duration::from_secs(seconds.min(most).into())) else { return };
@@ -96,7 +97,7 @@ mod tests {
     fn an_answer_without_time_is_not_kept() {
         let (mut cache, now) = (Cache::default(), Instant::now());
         cache.keep(question("a"), found(), 0, now);
-        cache.keep(question("b"), Outcome::Failed, 10, now);
+        cache.keep(question("b"), Outcome::Failed, 0, now);
         assert_eq!(cache.get(&question("a"), now), None);
         assert_eq!(cache.get(&question("b"), now), None);
     }
@@ -110,6 +111,9 @@ mod tests {
         assert!(cache.get(&question("a"), now + 86_400 * SECOND).is_none());
         assert!(cache.get(&question("b"), now + 3_599 * SECOND).is_some());
         assert!(cache.get(&question("b"), now + 3_600 * SECOND).is_none());
+        cache.keep(question("c"), Outcome::Failed, u32::MAX, now);
+        assert!(cache.get(&question("c"), now + 29 * SECOND).is_some());
+        assert!(cache.get(&question("c"), now + 30 * SECOND).is_none());
     }
 
     #[test]

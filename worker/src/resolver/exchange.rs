@@ -17,6 +17,9 @@ const MAX_FOREIGN: u8 = 64;
 /// A longer answer from a stream is of no use; a forger of zones must not make every lookup hold 64 KiB.
 const MAX_STREAM: usize = 16 << 10;
 
+/// So long it is believed that no nameserver answers a question (RFC 9520, section 3.2, allows up to five minutes).
+pub const FAILURE_SECONDS: u32 = 30;
+
 /// A question on its way.
 #[derive(Debug)]
 pub struct Exchange {
@@ -167,7 +170,9 @@ impl Exchange {
                 self.edns = false;
                 self.want(self.transport())
             }
-            Reading::Unusable | Reading::Foreign => self.lost(),
+            Reading::Unusable => remembered(self.lost()),
+            // Whoever sends what is no answer must not be able to have a failure remembered.
+            Reading::Foreign => self.lost(),
         }
     }
 
@@ -175,7 +180,7 @@ impl Exchange {
     pub fn late(&mut self) -> Step {
         let was_random =
             matches!(&self.phase, Phase::Waiting { asked, .. } if asked.spelling == Spelling::Random);
-        if was_random && !self.comes_again() { self.ask_as_written() } else { self.lost() }
+        if was_random && !self.comes_again() { self.ask_as_written() } else { remembered(self.lost()) }
     }
 
     /// There is no socket for this attempt, or it failed, or the stream ended: the turn of the next attempt.
@@ -198,6 +203,15 @@ impl Exchange {
     fn want(&mut self, transport: Transport) -> Step {
         self.phase = Phase::Wanting(transport);
         Step::NeedSocket(transport)
+    }
+}
+
+/// That all nameservers are silent or fail holds for a while: without that, each request that needs the answer would
+/// wait for all of them again (RFC 9520). That there was no socket says nothing of the nameservers.
+fn remembered(step: Step) -> Step {
+    match step {
+        Step::End(Outcome::Failed, _) => Step::End(Outcome::Failed, FAILURE_SECONDS),
+        step => step,
     }
 }
 

@@ -98,7 +98,7 @@ fn a_failing_or_refusing_server_is_asked_as_written_and_then_passes_the_turn_unt
             assert_eq!(next_question(&mut exchange, attempt + 1), asked(true).packet());
         }
     }
-    assert_eq!(exchange.receive(&with_rcode(5)), Step::End(Outcome::Failed, 0));
+    assert_eq!(exchange.receive(&with_rcode(5)), Step::End(Outcome::Failed, FAILURE_SECONDS));
 }
 
 #[test]
@@ -137,7 +137,8 @@ fn a_silent_server_is_asked_as_written_when_its_turn_comes_again() {
         [(0, asked(true)), (1, asked(true)), (2, as_written(true)), (3, as_written(true))]
     {
         assert_eq!(next_question(&mut exchange, attempt), question.packet());
-        let step = if attempt < 3 { Step::NeedSocket(Transport::Udp) } else { Step::End(Outcome::Failed, 0) };
+        let end = Step::End(Outcome::Failed, FAILURE_SECONDS);
+        let step = if attempt < 3 { Step::NeedSocket(Transport::Udp) } else { end };
         assert_eq!(exchange.late(), step);
     }
 }
@@ -149,7 +150,7 @@ fn a_silent_server_whose_turn_does_not_come_again_is_asked_as_written_at_once() 
         assert_eq!(exchange.late(), Step::NeedSocket(Transport::Udp));
         assert_eq!(next_question(&mut exchange, attempt), question.packet());
     }
-    assert_eq!(exchange.late(), Step::End(Outcome::Failed, 0));
+    assert_eq!(exchange.late(), Step::End(Outcome::Failed, FAILURE_SECONDS));
 }
 
 #[test]

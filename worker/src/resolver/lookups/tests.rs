@@ -295,6 +295,35 @@ fn a_silent_server_costs_its_time_and_then_the_next_is_asked() {
 }
 
 #[test]
+fn that_no_nameserver_answers_is_remembered_for_a_while() {
+    let (mut lookups, mut now) = (lookups(1, 1), Instant::now());
+    let names = || Query::Names("192.0.2.9".parse().unwrap());
+    let need =
+        |id| FromResolver::NeedSocket { id: Id(id), record: Ptr, transport: Transport::Udp, attempt: 0 };
+    assert!(lookups.resolve(Id(1), names(), now));
+    // In random case, and as written.
+    for _ in 0..2 {
+        assert_eq!(said(&mut lookups), [need(1)]);
+        give_socket(&mut lookups, 1, Ptr, now);
+        said(&mut lookups);
+        now += 5 * SECOND;
+        lookups.expire(now);
+    }
+    assert_eq!(said(&mut lookups), [answer(1, Answer::Failed)]);
+    now += 29 * SECOND;
+    assert!(lookups.resolve(Id(2), names(), now));
+    assert_eq!(said(&mut lookups), [answer(2, Answer::Failed)]);
+    now += 2 * SECOND;
+    assert!(lookups.resolve(Id(3), names(), now));
+    assert_eq!(said(&mut lookups), [need(3)]);
+    // That there was no socket says nothing of the nameservers.
+    lookups.no_socket(Id(3), Ptr, now);
+    assert_eq!(said(&mut lookups), [answer(3, Answer::Failed)]);
+    assert!(lookups.resolve(Id(4), names(), now));
+    assert_eq!(said(&mut lookups), [need(4)]);
+}
+
+#[test]
 fn a_dead_nameserver_holds_up_a_few_lookups_and_then_only_a_moment() {
     let (mut lookups, mut now) = (lookups(2, 2), Instant::now());
     for id in 0..3 {
