@@ -8,7 +8,7 @@ use sockd_tests::far::{Far, Server};
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::procfs;
-use sockd_tests::site::{CLIENT, SERVER};
+use sockd_tests::site::{CLIENT, OUTSIDE, SECOND_OUTSIDE, SERVER};
 use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks::{
     GRANTED, PROXY, Reply, Request, ask, assert_rejected, granted, is_granted, send_to,
@@ -16,7 +16,7 @@ use sockd_tests::socks::{
 use sockd_tests::wait::{until, until_true};
 use socket2::{Domain, Socket, Type};
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -271,12 +271,41 @@ fn h1_by_default_one_client_host_has_an_eighth_of_the_sessions() {
 
 #[test]
 fn above_max_workers_client_hosts_share_and_are_served() {
-    let lab = Lab::with_settings(PERMIT_ALL, "(max_workers: 1)");
+    let lab = Lab::with_settings(PERMIT_ALL, "(max_workers: 1, crowded: share)");
     let _echo = Server::echo(&lab.site.server, (SERVER, 7));
     let request = Request::connect((SERVER, 7));
     let first = granted(&lab.site.client, &request);
     let second = granted(&lab.site.other, &request);
     assert_eq!(lab.sockd.worker_of(first.local()), lab.sockd.worker_of(second.local()));
+}
+
+#[test]
+fn h7_in_a_full_house_nobody_shares_and_who_has_no_request_makes_room() {
+    let lab = Lab::with_settings(PERMIT_ALL, "(max_workers: 2)");
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    let request = Request::connect((SERVER, 7));
+    let [outside, second] = [OUTSIDE, SECOND_OUTSIDE].map(|address| SocketAddrV4::new(address, 1080));
+    let asks = |proxy| {
+        let mut line = send_to(&lab.site.server, proxy, &request);
+        let answer = line.stream().peek(&mut [0]).is_ok_and(|length| length == 1);
+        answer.then(|| assert_eq!(Reply::read(&mut line), Reply::with(GRANTED))).map(|()| line)
+    };
+    let held = granted(&lab.site.client, &request);
+    assert!(!is_granted(&lab.site.other, &request), "another host of the same /24");
+    lab.wait_for_line("clients are turned away: half of max_workers reached by 192.0.2.0/24");
+    until_true("a spare worker", || lab.sockd.workers("session").len() == 2);
+    let before = lab.sockd.monitor().descriptors().len();
+    let mut silent = Line::dial(&lab.site.server, outside);
+    silent.send([4]);
+    until_true("it is served", || lab.sockd.monitor().descriptors().len() > before);
+    let relay = asks(second).expect("the place of a client that asks for nothing");
+    silent.read_to_end();
+    lab.wait_for_line("unfinished requests are closed: max_workers reached");
+    assert!(asks(outside).is_none(), "both places are used");
+    lab.wait_for_line("clients are turned away: max_workers reached");
+    assert_ne!(lab.sockd.worker_of(held.local()), lab.sockd.worker_of(relay.local()));
+    drop(relay);
+    until_true("the place of a client that has gone", || asks(outside).is_some());
 }
 
 #[test]

@@ -21,7 +21,8 @@ const BUDGETS: [Budget; 4] = [
         folders: &["privileged/src/monitor"],
         // 150 more since it keeps, counts and closes the connections of relays itself, and tells the ends that workers
         // cause from those that come from outside.
-        ceiling: 2650,
+        // 20 more since workers make room for others, and say whose requests they have.
+        ceiling: 2670,
         goal: Some(2500),
     },
     Budget {
@@ -40,7 +41,8 @@ const BUDGETS: [Budget; 4] = [
             "common/lockdown/src",
         ],
         // Some 130 lines more since a session waits for several things at once, each with a key: two dials, many peers.
-        ceiling: 10_860,
+        // Some 130 more since a full house decides who makes room, and limits know hosts, networks and sites.
+        ceiling: 11_020,
         goal: Some(8500),
     },
     Budget {
@@ -55,7 +57,8 @@ const BUDGETS: [Budget; 4] = [
             "common/lockdown/src",
         ],
         // Some 60 lines more since deny lines match the IPv4 addresses inside IPv6 ones: a search of its own.
-        ceiling: 14_690,
+        // Some 130 more for hosts, networks and sites, as above.
+        ceiling: 14_850,
         goal: None,
     },
 ];

@@ -11,8 +11,10 @@ use std::time::Duration;
 pub struct Settings {
     /// What a worker may be shared by.
     pub isolation: Isolation,
-    /// Above this number of session workers client hosts share workers by hash.
+    /// Session workers in all, and workers that ask identds and next servers in all.
     pub max_workers: u16,
+    /// What becomes of a client host for which there is no place.
+    pub crowded: Crowded,
     /// Seconds that a worker without sessions stays for the same client host.
     pub worker_idle: u32,
     /// The user that spawner and workers run as; without it `sockd`, or `nobody` where there is no such user.
@@ -112,7 +114,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             isolation: Isolation::Client,
-            max_workers: 256,
+            max_workers: 1024,
+            crowded: Crowded::Refuse,
             worker_idle: 60,
             user: None,
             worker_ids: None,
@@ -171,6 +174,16 @@ pub enum Isolation {
     Connection,
     /// All client hosts, by hash over this number of workers.
     Shared(u16),
+}
+
+/// What becomes of a client host for which there is no place among the session workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Crowded {
+    /// It gets the place of a worker that has nothing to do or no whole request; where there is none it is turned away.
+    Refuse,
+    /// It shares a worker with other client hosts, by hash.
+    Share,
 }
 
 /// Whether all layers of the sandbox must hold.
@@ -354,6 +367,7 @@ pub fn line_of(text: &str, error: &str) -> String {
 pub fn takes(setting: &str) -> &'static str {
     match setting {
         "isolation" => "client, connection or shared(n)",
+        "crowded" => "refuse or share",
         "sandbox" => "required or best_effort",
         "relay" => "adaptive or splice",
         "local_destinations" => "guarded or by_rules",

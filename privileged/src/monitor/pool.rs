@@ -261,6 +261,7 @@ impl Workers {
 
     /// A worker that was retired has ended: it is reaped, and if it was lost the log hears of it now.
     pub fn reap(&mut self, serial: u32) -> Option<Lost> {
+        self.pool.reaped(serial);
         self.awaiting_reap.remove(&serial).flatten()
     }
 

@@ -231,10 +231,12 @@ impl Serving {
     fn session_worker(&mut self, host: Host) -> Result<WorkerKey, String> {
         let worker = match self.base.workers.pool.choose(host, &self.base.config.settings, Instant::now()) {
             Choice::Use(worker) => Some(worker),
-            Choice::Start { instead_of } => {
-                instead_of.into_iter().for_each(|idle| self.retire(idle, true, None));
+            Choice::Start => self.base.start_worker(Role::Session),
+            Choice::StartInstead(other) => {
+                self.make_room(other);
                 self.base.start_worker(Role::Session)
             }
+            Choice::TurnAway(full) => return Err(full.to_string()),
         };
         match worker {
             Some(worker) if self.base.workers.is_full(worker) => {
@@ -243,6 +245,15 @@ impl Serving {
             Some(worker) => Ok(worker),
             None => Err("no worker".into()),
         }
+    }
+
+    /// A worker without a request goes, so that another client host gets its place.
+    fn make_room(&mut self, worker: WorkerKey) {
+        if self.base.workers.pool.is_idle(worker) {
+            return self.retire(worker, true, None);
+        }
+        self.base.log.quiet_err("unfinished requests are closed: max_workers reached");
+        self.take_out(worker, true, None);
     }
 
     fn begin(&mut self, client: Client, worker: WorkerKey) {

@@ -136,6 +136,9 @@ impl Sessions {
         if let Some(entry) = self.0.remove(key) {
             entry.client.iter().filter(|client| !inspect(client).is_over()).for_each(|client| end(client));
             base.counts.end(entry.host(), entry.number);
+            if entry.session.phase() != Phase::Requesting {
+                base.workers.pool.request_over(entry.worker);
+            }
             base.release_worker(entry.worker);
         }
     }
@@ -191,6 +194,7 @@ impl Sessions {
         let actions = entry.session.on(event, &base.config);
         if was_requesting && entry.session.phase() != Phase::Requesting {
             base.counts.finished(entry.host(), entry.number);
+            base.workers.pool.has_request(entry.worker);
         }
         actions
     }

@@ -4,7 +4,7 @@ use sockd::config::options::Options;
 use sockd::config::read::{SERVICES, upstream_file, upstreams};
 use sockd_policy::Services;
 use sockd_session::config::counted;
-use sockd_session::settings::{Isolation, Relay, Settings};
+use sockd_session::settings::{Crowded, Isolation, Relay, Settings};
 use std::fs;
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub(crate) fn facts(options: &Options, settings: &Settings) -> Result<[String; 9
         "RBIND is supported".into(),
         format!("The route file {} {route}", options.route.display()),
         format!("{rrcmd} clients that use Rrcmd()"),
-        isolation(settings.isolation),
+        isolation(settings.isolation, settings.crowded),
         relay(settings.relay).into(),
     ])
 }
@@ -40,15 +40,19 @@ fn socksified(file: &Path, lines: Option<usize>) -> String {
     }
 }
 
-fn isolation(isolation: Isolation) -> String {
+fn isolation(isolation: Isolation, crowded: Crowded) -> String {
     let what = match isolation {
-        Isolation::Client => "client hosts, up to max_workers hosts",
-        Isolation::Connection => "connections, up to max_workers connections",
+        Isolation::Client => "client hosts",
+        Isolation::Connection => "connections",
         Isolation::Shared(number) => {
             return format!("Isolation: none, {number} workers serve all client hosts");
         }
     };
-    format!("Isolation: no worker sees bytes of two {what} at once")
+    let beyond = match crowded {
+        Crowded::Refuse => "",
+        Crowded::Share => ", up to max_workers of them",
+    };
+    format!("Isolation: no worker sees bytes of two {what} at once{beyond}")
 }
 
 fn relay(relay: Relay) -> &'static str {

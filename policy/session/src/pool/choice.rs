@@ -1,9 +1,9 @@
 //! Which worker serves a client that has come.
 
-use crate::client_host::Host;
+use crate::client_host::{Host, HostNetwork};
 use crate::keys::WorkerKey;
-use crate::pool::{Pool, Worker};
-use crate::settings::{Isolation, Settings, seconds};
+use crate::pool::{Pool, Serves, Worker};
+use crate::settings::{Crowded, Isolation, Settings, seconds};
 use std::hash::BuildHasher;
 use std::time::Instant;
 
@@ -12,47 +12,98 @@ use std::time::Instant;
 pub enum Choice {
     /// A worker that is there.
     Use(WorkerKey),
-    /// A new one, in the place of this one if any.
-    Start {
-        /// It only waits for another client host to come back.
-        instead_of: Option<WorkerKey>,
-    },
+    /// A new one.
+    Start,
+    /// A new one, in the place of this one, which has nothing to do or no whole request.
+    StartInstead(WorkerKey),
+    /// Nobody.
+    TurnAway(Full),
+}
+
+/// What has no place for a worker more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// All places are taken.
+    House,
+    /// The half that one site may have is taken.
+    Site(HostNetwork),
+}
+
+impl std::fmt::Display for Full {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::House => write!(f, "max_workers reached"),
+            Self::Site(site) => write!(f, "half of max_workers reached by {site}"),
+        }
+    }
 }
 
 /// A client host with as many sessions for each of its workers gets a further one, up to the number of processors.
 const BUSY: u32 = 4;
 
+/// Workers that make room are killed, and have their places until they are reaped. Only so many may be on their way out
+/// while others take their places.
+const ENDING: usize = 64;
+
 /// Which worker serves a client.
 impl<Channel> Pool<Channel> {
     /// Chooses the worker for a connection from `host`.
     pub fn choose(&mut self, host: Host, settings: &Settings, now: Instant) -> Choice {
-        let Some(chosen) = self.preferred(host, settings) else { return Choice::Start { instead_of: None } };
-        match self.evictable(host, chosen, settings, now) {
-            None => Choice::Use(chosen),
-            idle => Choice::Start { instead_of: idle },
+        if let Isolation::Shared(number) = settings.isolation {
+            return self.shared(host, number.into()).map_or(Choice::Start, Choice::Use);
+        }
+        let apart = settings.isolation == Isolation::Client;
+        let own = self.own(host, settings).filter(|_| apart).min_by_key(|key| self.load(*key));
+        if let Some(own) = own
+            && !self.is_busy(own, host, settings)
+        {
+            return Choice::Use(own);
+        }
+        match (self.full(host, settings), own) {
+            (None, _) => self.take_spare().map_or(Choice::Start, Choice::Use),
+            (Some(_), Some(own)) => Choice::Use(own),
+            (Some(_), None) if settings.crowded == Crowded::Share => self.share(host, settings, now),
+            (Some(full), None) => match self.who_makes_room(full) {
+                Some(worker) => Choice::StartInstead(worker),
+                None => Choice::TurnAway(full),
+            },
         }
     }
 
-    fn preferred(&mut self, host: Host, settings: &Settings) -> Option<WorkerKey> {
-        let least = self.own(host, settings).min_by_key(|key| self.load(*key));
-        let wanted = match (settings.isolation, least) {
-            (Isolation::Connection, _) => true,
-            (Isolation::Client, None) => true,
-            (Isolation::Client, Some(key)) => {
-                let (load, own) = (self.load(key), || self.own(host, settings).count());
-                load >= self.room || (load >= BUSY && own() < self.processors && self.is_ample(settings))
-            }
-            (Isolation::Shared(number), _) => return self.shared(host, number.into()),
-        };
-        let full = wanted && self.number_of_clients() >= settings.max_workers.into();
-        match (wanted, full, least) {
-            (false, _, _) => least,
-            (true, false, _) => self.take_spare(),
-            (true, true, Some(key)) if settings.isolation == Isolation::Client => Some(key),
-            (true, true, _) => {
-                self.take_spare().or_else(|| self.known_to(host)).or_else(|| self.any_by_hash(host))
-            }
+    /// Whether a host has so much to do for its worker that it gets another one.
+    fn is_busy(&self, least: WorkerKey, host: Host, settings: &Settings) -> bool {
+        let (load, own) = (self.load(least), || self.own(host, settings).count());
+        load >= self.room || (load >= BUSY && own() < self.processors && self.is_ample(settings))
+    }
+
+    /// What has no place for another worker for this host.
+    fn full(&self, host: Host, settings: &Settings) -> Option<Full> {
+        let (places, site) = (usize::from(settings.max_workers), host.site());
+        if settings.crowded == Crowded::Refuse && self.taken_by(site) >= places.div_ceil(2) {
+            return Some(Full::Site(site));
         }
+        (self.spare.is_empty() && self.taken() >= places).then_some(Full::House)
+    }
+
+    /// Places that are taken by workers that serve hosts of one site.
+    fn taken_by(&self, site: HostNetwork) -> usize {
+        let workers = self.workers.iter().map(|(_, worker)| (worker.serves, worker.site()));
+        let all = workers.chain(self.ending.values().copied());
+        all.filter(|place| *place == (Serves::ClientHosts, Some(site))).count()
+    }
+
+    /// The worker whose place another host can have: one that has nothing to do, or else the one that has had nothing but
+    /// unfinished requests for longest. Whoever keeps requests unfinished in many places loses them one by one.
+    fn who_makes_room(&self, full: Full) -> Option<WorkerKey> {
+        let is_there = |worker: &Worker<Channel>| match (full, worker.site()) {
+            (Full::House, site) => site.is_some(),
+            (Full::Site(full), site) => site == Some(full),
+        };
+        let can =
+            |worker: &Worker<Channel>| worker.is_of_clients() && worker.requests == 0 && is_there(worker);
+        let workers = self.workers.iter().filter(|(_, worker)| can(worker));
+        let first = workers.min_by_key(|(_, worker)| (worker.load > 0, worker.without_since));
+        first.filter(|_| self.ending.len() < ENDING).map(|(key, _)| key)
     }
 
     /// The workers of this host. One that serves several hosts belongs to none of them.
@@ -63,18 +114,24 @@ impl<Channel> Pool<Channel> {
         self.serving.get(&host).into_iter().flatten().copied().filter(is_own)
     }
 
-    /// If the chosen worker is shared: an idle worker of another host, whose place this host can have.
-    fn evictable(
-        &self,
-        host: Host,
-        chosen: WorkerKey,
-        settings: &Settings,
-        now: Instant,
-    ) -> Option<WorkerKey> {
-        let serves_others = |worker: &Worker<Channel>| worker.hosts.iter().any(|other| *other != host);
-        if settings.isolation != Isolation::Client || !self.workers.get(chosen).is_some_and(serves_others) {
-            return None;
+    /// A worker that this host shares with others; a new one in the place of one that waits for another host, if there is
+    /// one and connections do not come one each.
+    fn share(&mut self, host: Host, settings: &Settings, now: Instant) -> Choice {
+        let shared = self.known_to(host).or_else(|| self.any_by_hash(host));
+        let waiting = || self.waiting(settings, now).filter(|_| settings.isolation == Isolation::Client);
+        match (shared, shared.filter(|key| self.serves_others(*key, host)).and_then(|_| waiting())) {
+            (_, Some(waiting)) => Choice::StartInstead(waiting),
+            (Some(shared), None) => Choice::Use(shared),
+            (None, None) => Choice::Start,
         }
+    }
+
+    fn serves_others(&self, key: WorkerKey, host: Host) -> bool {
+        self.workers.get(key).is_some_and(|worker| worker.hosts.iter().any(|other| *other != host))
+    }
+
+    /// The worker that has waited for its host to come back for longest.
+    fn waiting(&self, settings: &Settings, now: Instant) -> Option<WorkerKey> {
         // Idle for a second: hosts that come and go are not to cost a start for each connection.
         let latest = now.checked_add(seconds(settings.worker_idle.saturating_sub(1)));
         let idle = |(key, worker): (WorkerKey, &Worker<Channel>)| {
@@ -86,7 +143,7 @@ impl<Channel> Pool<Channel> {
 
     /// Whether one host may have several workers without others having none.
     fn is_ample(&self, settings: &Settings) -> bool {
-        self.number_of_clients().saturating_mul(2) < settings.max_workers.into()
+        self.taken().saturating_mul(2) < settings.max_workers.into()
     }
 
     fn load(&self, key: WorkerKey) -> u32 {
@@ -119,7 +176,7 @@ impl<Channel> Pool<Channel> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pool::{HOSTS_KEPT, Serves};
+    use crate::pool::HOSTS_KEPT;
     use sockd_common::message::Role;
     use std::net::IpAddr;
 
@@ -132,20 +189,38 @@ mod tests {
         pool.insert(serial, role, serves, (), Instant::now())
     }
 
+    fn started(pool: &mut Pool<()>) -> WorkerKey {
+        let key = start(pool, Role::Session, Serves::ClientHosts);
+        pool.mark_ready(key);
+        key
+    }
+
+    /// Takes a worker out, and it has ended.
+    fn end(pool: &mut Pool<()>, key: WorkerKey) {
+        let ended = pool.remove(key, true, Instant::now()).unwrap();
+        pool.reaped(ended.serial);
+    }
+
+    /// Hosts at sites of their own.
     fn hosts(number: u8) -> Vec<Host> {
-        (1..=number).map(|last| Host::of(IpAddr::from([192, 0, 2, last]))).collect()
+        (1..=number).map(|site| Host::of(IpAddr::from([10, 0, site, 1]))).collect()
+    }
+
+    /// Settings for few workers.
+    fn few(max_workers: u16, crowded: Crowded) -> Settings {
+        Settings { max_workers, crowded, ..Settings::default() }
     }
 
     /// A worker for this host, ready and with a session.
     fn serving(pool: &mut Pool<()>, host: Host, settings: &Settings) -> WorkerKey {
         let key = match pool.choose(host, settings, Instant::now()) {
             Choice::Use(key) => key,
-            Choice::Start { instead_of } => {
-                instead_of.map(|idle| pool.remove(idle, true, Instant::now()));
-                let key = start(pool, Role::Session, Serves::ClientHosts);
-                pool.mark_ready(key);
-                key
+            Choice::Start => started(pool),
+            Choice::StartInstead(idle) => {
+                end(pool, idle);
+                started(pool)
             }
+            Choice::TurnAway(full) => panic!("{full}"),
         };
         pool.assign(key, host);
         key
@@ -175,12 +250,12 @@ mod tests {
     #[test]
     fn who_finds_no_room_gets_the_place_of_a_worker_that_only_waits() {
         let (mut pool, _, now) = pool();
-        let settings = Settings { max_workers: 2, ..Settings::default() };
+        let settings = few(2, Crowded::Share);
         let hosts = hosts(3);
         let [first, second] = [0, 1].map(|number| serving(&mut pool, hosts[number], &settings));
         let instead_of = |pool: &mut Pool<()>, host: Host| match pool.choose(host, &settings, now) {
-            Choice::Start { instead_of } => instead_of,
-            Choice::Use(_) => None,
+            Choice::StartInstead(key) => Some(key),
+            _ => None,
         };
         assert_eq!(instead_of(&mut pool, hosts[2]), None, "both are busy");
         pool.release(second, &settings, now);
@@ -194,7 +269,7 @@ mod tests {
     #[test]
     fn sharing_does_not_spread_to_workers_that_one_host_has_alone() {
         let (mut pool, ..) = pool();
-        let settings = Settings { max_workers: 100, ..Settings::default() };
+        let settings = few(100, Crowded::Share);
         let hosts = hosts(101);
         let own: Vec<WorkerKey> =
             hosts[..100].iter().map(|host| serving(&mut pool, *host, &settings)).collect();
@@ -214,5 +289,68 @@ mod tests {
             (0..100).map(|_| serving(&mut pool, host, &settings)).collect();
         assert_eq!(own.len(), 4);
         assert!(!own.contains(&serving(&mut pool, other, &settings)));
+    }
+
+    #[test]
+    fn h7_a_full_house_ends_who_idles_then_who_has_had_no_request_for_longest_and_then_refuses() {
+        let (mut pool, _, now) = pool();
+        let settings = few(3, Crowded::Refuse);
+        let hosts = hosts(4);
+        let [first, second, third] = [0, 1, 2].map(|number| serving(&mut pool, hosts[number], &settings));
+        let newcomer = |pool: &mut Pool<()>| pool.choose(hosts[3], &settings, now);
+        assert_eq!(newcomer(&mut pool), Choice::StartInstead(first), "no request has been read");
+        pool.has_request(first);
+        assert_eq!(newcomer(&mut pool), Choice::StartInstead(second));
+        pool.release(third, &settings, now);
+        assert_eq!(newcomer(&mut pool), Choice::StartInstead(third), "it is idle");
+        pool.assign(third, hosts[2]);
+        pool.has_request(second);
+        pool.has_request(third);
+        assert_eq!(newcomer(&mut pool), Choice::TurnAway(Full::House));
+        assert_eq!(pool.choose(hosts[0], &settings, now), Choice::Use(first), "it has its own");
+        pool.assign(first, hosts[0]);
+        pool.request_over(first);
+        pool.release(first, &settings, now);
+        assert_eq!(newcomer(&mut pool), Choice::StartInstead(first), "what it has left is no request");
+    }
+
+    #[test]
+    fn h7_one_site_has_half_of_the_places_and_its_hosts_make_room_for_each_other_only() {
+        let (mut pool, _, now) = pool();
+        let settings = few(4, Crowded::Refuse);
+        let [one, two, three, other] = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1"]
+            .map(|host| Host::of(host.parse().unwrap()));
+        let elsewhere = serving(&mut pool, other, &settings);
+        let [first, second] = [one, two].map(|host| serving(&mut pool, host, &settings));
+        assert_eq!(pool.choose(three, &settings, now), Choice::StartInstead(first));
+        [first, second].into_iter().for_each(|key| pool.has_request(key));
+        assert_eq!(pool.choose(three, &settings, now), Choice::TurnAway(Full::Site(one.site())));
+        assert_eq!(pool.choose(hosts(1)[0], &settings, now), Choice::Start, "another site finds room");
+        assert_ne!(elsewhere, first);
+    }
+
+    #[test]
+    fn h2_a_worker_that_has_been_taken_out_has_its_place_until_it_has_ended() {
+        let (mut pool, _, now) = pool();
+        let settings = few(u16::try_from(2 * ENDING).unwrap(), Crowded::Refuse);
+        let hosts = hosts(255);
+        let (here, newcomers) = hosts.split_at(2 * ENDING);
+        let workers: Vec<_> = here.iter().map(|host| serving(&mut pool, *host, &settings)).collect();
+        let mut serials = Vec::new();
+        for newcomer in &newcomers[..ENDING] {
+            let Choice::StartInstead(key) = pool.choose(*newcomer, &settings, now) else { panic!("room") };
+            serials.push(pool.remove(key, true, now).unwrap().serial);
+            let key = started(&mut pool);
+            pool.assign(key, *newcomer);
+        }
+        assert_eq!(pool.workers.iter().count() + serials.len(), workers.len() + ENDING);
+        assert_eq!(pool.choose(newcomers[ENDING], &settings, now), Choice::TurnAway(Full::House));
+        pool.reaped(serials[0]);
+        assert!(matches!(pool.choose(newcomers[ENDING], &settings, now), Choice::StartInstead(_)));
+        end(&mut pool, workers[2 * ENDING - 1]);
+        assert!(
+            matches!(pool.choose(newcomers[ENDING], &settings, now), Choice::StartInstead(_)),
+            "of a place that is not free yet"
+        );
     }
 }

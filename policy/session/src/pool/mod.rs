@@ -2,7 +2,7 @@
 
 pub mod choice;
 
-use crate::client_host::Host;
+use crate::client_host::{Host, HostNetwork};
 use crate::keys::{Slots, WorkerKey};
 use crate::settings::{Isolation, Settings, seconds};
 use sockd_common::message::Role;
@@ -49,6 +49,10 @@ pub struct Worker<Channel> {
     is_ready: bool,
     /// Sessions, queries or lookups under way.
     load: u32,
+    /// Those of its sessions whose requests have been read.
+    requests: u32,
+    /// The turn in which it has come to be without such a session.
+    without_since: u64,
     /// The hosts that it has served, the first three of them; a spare worker has none yet.
     hosts: Vec<Host>,
     /// When its time is over: not ready by then, or idle for too long.
@@ -81,6 +85,10 @@ pub struct Pool<Channel> {
     serving: HashMap<Host, Vec<WorkerKey>>,
     askers: HashMap<AskerKey, WorkerKey>,
     spare: Vec<WorkerKey>,
+    /// Those that have been taken out and are not known to have ended, with the site that they served.
+    ending: HashMap<u32, (Serves, Option<HostNetwork>)>,
+    /// Counts the turns in which workers come to be without a request.
+    turns: u64,
     /// A spare worker has been lost: the next one is not started before.
     paused_until: Option<Instant>,
     by_hash: RandomState,
@@ -98,6 +106,8 @@ impl<Channel> Pool<Channel> {
             serving: HashMap::new(),
             askers: HashMap::new(),
             spare: Vec::new(),
+            ending: HashMap::new(),
+            turns: 0,
             paused_until: None,
             by_hash: RandomState::new(),
             last_serial: 0,
@@ -129,6 +139,8 @@ impl<Channel> Pool<Channel> {
             serves,
             is_ready: false,
             load: 0,
+            requests: 0,
+            without_since: 0,
             hosts: Vec::new(),
             expires: now.checked_add(START_LIMIT),
         })
@@ -149,8 +161,15 @@ impl<Channel> Pool<Channel> {
         self.workers.keys_where(|worker| worker.is_of_clients() && worker.load == 0)
     }
 
-    fn number_of_clients(&self) -> usize {
-        self.workers.iter().filter(|(_, worker)| worker.is_of_clients()).count()
+    /// Places that are taken by workers that serve client hosts. One that has been taken out has its place until it is
+    /// known to have ended.
+    fn taken(&self) -> usize {
+        let ending = self.ending.values().filter(|(serves, _)| *serves == Serves::ClientHosts);
+        self.workers
+            .iter()
+            .filter(|(_, worker)| worker.is_of_clients())
+            .count()
+            .saturating_add(ending.count())
     }
 
     /// A worker has locked itself down; false where it had said so before.
@@ -162,7 +181,11 @@ impl<Channel> Pool<Channel> {
 
     /// A session, query or lookup of a worker begins. From now on it serves `host`.
     pub fn assign(&mut self, key: WorkerKey, host: Host) {
+        self.turns = self.turns.saturating_add(1);
         let Some(worker) = self.workers.get_mut(key) else { return };
+        if worker.load == 0 {
+            worker.without_since = self.turns;
+        }
         worker.load = worker.load.saturating_add(1);
         if worker.is_ready {
             worker.expires = None;
@@ -190,6 +213,21 @@ impl<Channel> Pool<Channel> {
         }
     }
 
+    /// A worker has read the request of a session.
+    pub fn has_request(&mut self, key: WorkerKey) {
+        if let Some(worker) = self.workers.get_mut(key) {
+            worker.requests = worker.requests.saturating_add(1);
+        }
+    }
+
+    /// A session whose request has been read is over.
+    pub fn request_over(&mut self, key: WorkerKey) {
+        self.turns = self.turns.saturating_add(1);
+        let Some(worker) = self.workers.get_mut(key) else { return };
+        worker.requests = worker.requests.saturating_sub(1);
+        worker.without_since = self.turns;
+    }
+
     /// Whether a worker's time is over, and why.
     pub fn expired(&self, key: WorkerKey, now: Instant) -> Option<Expired> {
         let worker = self.workers.get(key)?;
@@ -198,6 +236,11 @@ impl<Channel> Pool<Channel> {
             true => (past && worker.load == 0).then_some(Expired::Idle),
             false => past.then_some(Expired::NotReady),
         }
+    }
+
+    /// Whether a worker has nothing to do.
+    pub fn is_idle(&self, key: WorkerKey) -> bool {
+        self.workers.get(key).is_some_and(|worker| worker.load == 0)
     }
 
     /// Takes a worker out. `lost`: it was of no use any more.
@@ -212,7 +255,13 @@ impl<Channel> Pool<Channel> {
             !keys.is_empty()
         });
         self.askers.retain(|_, asker| *asker != key);
+        self.ending.insert(worker.serial, (worker.serves, worker.site()));
         Some(worker)
+    }
+
+    /// A worker that has been taken out has ended.
+    pub fn reaped(&mut self, serial: u32) {
+        self.ending.remove(&serial);
     }
 }
 
@@ -232,7 +281,7 @@ impl<Channel> Pool<Channel> {
         if self.spare.len() >= wanted {
             return 0;
         }
-        let room = usize::from(settings.max_workers).saturating_sub(self.number_of_clients());
+        let room = usize::from(settings.max_workers).saturating_sub(self.taken());
         wanted.min(room.max(usize::from(self.serving.is_empty()))).saturating_sub(self.spare.len())
     }
 
@@ -270,6 +319,11 @@ impl<Channel> Pool<Channel> {
 impl<Channel> Worker<Channel> {
     fn is_of_clients(&self) -> bool {
         self.serves == Serves::ClientHosts
+    }
+
+    /// Where the client host is that it has served first.
+    fn site(&self) -> Option<HostNetwork> {
+        self.hosts.first().map(|host| host.site())
     }
 
     /// When its time is over.
