@@ -171,7 +171,7 @@ mod tests {
     use super::*;
     use crate::channel::WorkerEnd;
     use crate::message::Id;
-    use crate::message::session::{FromSession, RelayMode, ToSession};
+    use crate::message::session::{FromSession, Protocols, RelayMode, ToSession};
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     type Ends = (Outbox, WorkerEnd<FromSession, ToSession>);
@@ -179,7 +179,7 @@ mod tests {
     fn ends() -> Ends {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-        let setup = ToSession::Setup { relay: RelayMode::Adaptive };
+        let setup = ToSession::Setup { relay: RelayMode::Adaptive, protocols: Protocols::ALL };
         let mut link = Outbox::new(ours, &setup).unwrap();
         link.mark_ready();
         (link, WorkerEnd::new(theirs))

@@ -135,7 +135,7 @@ fn a_session_worker_that_breaks_the_protocol_is_killed_and_only_its_own_host_not
         ("a-relay-of-the-wrong-version", "an end that cannot be"),
         ("a-session-of-nobody", "a session that is not its own"),
         ("a-session-of-another", "a session that is not its own"),
-        ("version-5", "a request of another version than 4"),
+        ("version-6", "a request of another version than 4 and 5"),
         ("a-flood", "a request out of turn"),
         ("a-flood-of-ends", "a session that is not its own"),
         ("a-closed-channel", "it has closed its channel and goes on; killed"),

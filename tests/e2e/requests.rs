@@ -109,11 +109,20 @@ fn an_unreachable_network_is_answered_with_91_and_logged_as_failed() {
 }
 
 #[test]
-fn wire_06_a_version_5_request_is_closed_without_a_reply() {
+fn wire_06_a_version_5_request_without_a_greeting_is_read_as_one_and_closed() {
     let mut lab = Lab::new(PERMIT_ALL);
     let mut line = Line::dial(&lab.site.client, PROXY);
     line.send([5, 1, 0, 1, 2, 3, 4, 5, 6]);
-    line.ending();
+    assert_eq!(line.read_to_end().0, [5, 0]);
+    lab.assert_logged(&["daemon.notice error -- wrong version (0x 1) from host 192.0.2.10.".into()]);
+}
+
+#[test]
+fn wire_06_a_version_5_request_is_refused_where_socks5_is_switched_off() {
+    let mut lab = Lab::with_settings(PERMIT_ALL, "(protocols: [socks4])");
+    let mut line = Line::dial(&lab.site.client, PROXY);
+    line.send([5, 1, 0, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(line.read_to_end().0, [5, 0xff]);
     lab.assert_logged(&["daemon.notice error -- wrong version (0x 5) from host 192.0.2.10.".into()]);
 }
 

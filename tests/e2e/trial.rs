@@ -90,7 +90,7 @@ impl Trial {
 /// The address in the line to copy, once the whole text is there.
 fn curl_line(said: &str) -> Option<SocketAddr> {
     let said = said.rsplit_once("\nStop: ")?.0;
-    let words = said.lines().find_map(|line| line.strip_prefix("    curl --socks4a "))?;
+    let words = said.lines().find_map(|line| line.strip_prefix("    curl --socks5-hostname "))?;
     words.strip_suffix(" http://www.example.org/")?.parse().ok()
 }
 
@@ -137,21 +137,26 @@ fn a_trial_says_what_it_cannot_do() {
     let (_, reply) = trial.ask(&Request::connect(nobody));
     assert_eq!(reply, Reply::with(REJECTED));
     trial.wait_for("failed -- Connect from joe(unknown)@127.0.0.1 to 127.0.0.1");
-    assert!(!trial.said().1.contains("SOCKS5"), "{}", trial.said().1);
-    // The greeting of a SOCKS5 client.
+    // The greeting of a SOCKS5 client that has nothing but a password to show.
     let mut line = Line::dial(&Host::here(), trial.place);
-    line.send(b"\x05\x01\x00");
+    line.send(b"\x05\x01\x02");
+    assert_eq!(line.read(2), b"\x05\xff");
     line.ending();
-    trial.wait_for("SOCKS5 is not spoken yet: use SOCKS4A, such as curl --socks4a");
-    trial.wait_for("error -- wrong version (0x 5) from host 127.0.0.1.");
+    trial.wait_for("error -- no acceptable method of authentication from host 127.0.0.1");
 }
 
 #[test]
 fn a_trial_tells_where_it_serves_what_protects_it_where_the_log_goes_and_how_to_stop() {
     let trial = Trial::new("greeting");
     let (said, log) = trial.said();
-    let begins =
-        ["sockd ", "This is a trial", "    curl --socks4a 127.0.0.1:", "Sandbox: ", "Log: ", "Stop: "];
+    let begins = [
+        "sockd ",
+        "This is a trial",
+        "    curl --socks5-hostname 127.0.0.1:",
+        "Sandbox: ",
+        "Log: ",
+        "Stop: ",
+    ];
     assert_eq!(said.lines().count(), begins.len(), "{said}");
     for (line, begin) in said.lines().zip(begins) {
         assert!(line.starts_with(begin) && line.len() <= 120, "{line}");

@@ -194,7 +194,7 @@ impl Worker {
                 .map(Id)
                 .filter(|other| *other != id)
                 .all(|id| monitor.send(&closed(id, CloseReason::CutShort)).is_ok()),
-            "version-5" => monitor.send(&request(id, b"1.2.3.4", 5)).is_ok(),
+            "version-6" => monitor.send(&request(id, b"1.2.3.4", 6)).is_ok(),
             "a-name-that-is-no-text" => monitor.send(&request(id, b"\xff\xfe\n\0 (evil)", 4)).is_ok(),
             "a-flood-of-ends" => {
                 raw::flood(monitor, &raw::bytes(&closed(id, CloseReason::CutShort)));

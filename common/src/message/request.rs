@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A SOCKS request as it was read.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Request {
-    /// The version byte: 4 for SOCKS4 and SOCKS4A.
+    /// The version byte: 4 for SOCKS4 and SOCKS4A, 5 for SOCKS5.
     pub version: u8,
     /// CONNECT or BIND.
     pub command: Command,
@@ -15,16 +15,16 @@ pub struct Request {
     pub destination: Destination,
     /// DSTPORT.
     pub port: u16,
-    /// The claimed user id; may be empty.
+    /// The claimed user id; may be empty. SOCKS5 has none.
     pub user: UserId,
 }
 
-/// What a client may ask for (SOCKS4 CD).
+/// What a client may ask for (SOCKS4 CD, SOCKS5 CMD).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {
-    /// CD 1: connect to the destination.
+    /// 1: connect to the destination.
     Connect,
-    /// CD 2: wait for a connection from the destination.
+    /// 2: wait for a connection from the destination.
     Bind,
 }
 
@@ -33,7 +33,7 @@ pub enum Command {
 pub enum Destination {
     /// A numeric address.
     Address(IpAddr),
-    /// A name for the proxy to resolve (SOCKS4A).
+    /// A name for the proxy to resolve (SOCKS4A, SOCKS5).
     Name(Name),
 }
 

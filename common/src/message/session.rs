@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! monitor                              session worker
-//! Serve{id} + client        ------->   reads exactly the request
+//! Serve{id} + client        ------->   negotiates where the protocol does, reads exactly the request
 //!                           <-------   Request{id, command, destination, port, user}
 //! (decides; asks identd, resolver)
 //! Relay{id} + server        ------->   writes the granting reply, relays both ways
@@ -40,6 +40,20 @@ pub enum RelayMode {
     Splice,
 }
 
+/// The protocols that clients may speak. The first byte of a client says which one it does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Protocols {
+    /// SOCKS4 and SOCKS4A.
+    pub socks4: bool,
+    /// SOCKS5.
+    pub socks5: bool,
+}
+
+impl Protocols {
+    /// All of them.
+    pub const ALL: Self = Self { socks4: true, socks5: true };
+}
+
 /// Monitor to session worker.
 #[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ToSession {
@@ -47,6 +61,8 @@ pub enum ToSession {
     Setup {
         /// How bytes are moved.
         relay: RelayMode,
+        /// What clients may speak.
+        protocols: Protocols,
     },
     /// A client has connected; its socket comes with this message.
     Serve {
@@ -105,15 +121,19 @@ pub enum FromSession {
 /// What ended a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum CloseReason {
-    /// The request began with another version byte than 4; closed without a reply.
+    /// A message began with the byte of another version, or of one that is switched off.
     WrongVersion(u8),
-    /// Neither CONNECT nor BIND; answered with 91.
+    /// SOCKS5: the client offers no method that is acceptable; answered with FF.
+    NoMethod,
+    /// Neither CONNECT nor BIND; refused.
     UndefinedCommand(u8),
+    /// SOCKS5: neither an IPv4 or IPv6 address nor a name; refused.
+    UndefinedAddressType(u8),
     /// The client closed before its request was complete.
     CutShort,
-    /// The USERID is longer than [`MAX_NAME`](super::MAX_NAME); answered with 91.
+    /// The USERID is longer than [`MAX_NAME`](super::MAX_NAME); refused.
     UserTooLong,
-    /// The domain name is empty or longer than [`MAX_NAME`](super::MAX_NAME); answered with 91.
+    /// The domain name is empty or longer than [`MAX_NAME`](super::MAX_NAME); refused.
     BadName,
     /// The client closed, or its socket failed with this errno, before the relay began.
     ClientGone(Errno),

@@ -25,14 +25,14 @@ impl fmt::Display for Greeting<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let places: Vec<&str> = self.places.iter().map(|(_, place)| place.as_str()).collect();
         let version = env!("CARGO_PKG_VERSION");
-        writeln!(f, "sockd {version} serves SOCKS 4 and 4A on {}.", places.join(", "))?;
+        writeln!(f, "sockd {version} serves SOCKS 4, 4A and 5 on {}.", places.join(", "))?;
         if self.trial {
             let place = self
                 .places
                 .first()
                 .map_or((Ipv4Addr::LOCALHOST, 1080).into(), |(place, _)| within_reach(place));
             writeln!(f, "This is a trial: only programs on this host may use it. From another terminal:")?;
-            writeln!(f, "    curl --socks4a {place} http://www.example.org/")?;
+            writeln!(f, "    curl --socks5-hostname {place} http://www.example.org/")?;
         }
         match self.missing {
             [] => writeln!(f, "Sandbox: full. `sockd -ver` tries every layer.")?,
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(
             greeting.to_string(),
             format!(
-                "sockd {} serves SOCKS 4 and 4A on 192.0.2.1:1080, [2001:db8::1]:1080.\n\
+                "sockd {} serves SOCKS 4, 4A and 5 on 192.0.2.1:1080, [2001:db8::1]:1080.\n\
                  Sandbox: full. `sockd -ver` tries every layer.\n\
                  Log: syslog.\n\
                  Stop: Ctrl-C or `kill 7`. Reload: `kill -HUP 7`.\n",
@@ -137,7 +137,10 @@ mod tests {
         let greeting =
             Greeting { trial: true, places: &places, missing: &missing, log: "standard error", pid: 7 };
         let text = greeting.to_string();
-        assert!(text.contains("\n    curl --socks4a 127.0.0.1:1081 http://www.example.org/\n"), "{text}");
+        assert!(
+            text.contains("\n    curl --socks5-hostname 127.0.0.1:1081 http://www.example.org/\n"),
+            "{text}"
+        );
         assert!(text.contains("\nSandbox: reduced, this kernel lacks Landlock. "), "{text}");
         assert!(text.contains("\nLog: standard error.\n") && text.contains("Ctrl-C"), "{text}");
     }

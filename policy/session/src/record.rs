@@ -75,6 +75,8 @@ impl Record {
 pub struct Parties {
     /// CONNECT or BIND.
     pub command: Command,
+    /// What the client speaks: 4 for SOCKS4 and SOCKS4A, 5 for SOCKS5. The classic lines do not say it.
+    pub version: u8,
     /// Where the client has connected from.
     pub client: SocketAddr,
     /// The client's verified name, where it has been asked for.
@@ -125,10 +127,14 @@ pub enum EndCause {
 /// Why there is no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unread {
-    /// It begins with the byte of another version.
+    /// It begins with the byte of another version, or of one that is switched off.
     WrongVersion(u8),
+    /// The client offers no method of authentication that is acceptable.
+    NoMethod,
     /// It is neither CONNECT nor BIND.
     UndefinedCommand(u8),
+    /// Its destination is neither an IPv4 or IPv6 address nor a name.
+    UndefinedAddressType(u8),
     /// The client has closed before all of it was there.
     CutShort,
     /// The connection to the client has failed.

@@ -1,7 +1,7 @@
 //! The settings file, sockd.ron(5): everything that the classic configuration has no words for.
 
 use serde::{Deserialize, Serialize};
-use sockd_common::message::session::RelayMode;
+use sockd_common::message::session::{Protocols, RelayMode};
 use sockd_policy::{Server, UserId, server_list};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub struct Settings {
     pub sandbox: Sandbox,
     /// How workers move bytes.
     pub relay: Relay,
+    /// What clients may speak, all at the same port.
+    pub protocols: Vec<Protocol>,
     /// Seconds for a client to send its request.
     pub request_limit: u32,
     /// Seconds for the name servers to answer one lookup.
@@ -121,6 +123,7 @@ impl Default for Settings {
             worker_ids: None,
             sandbox: Sandbox::Required,
             relay: Relay::Adaptive,
+            protocols: vec![Protocol::Socks4, Protocol::Socks5],
             request_limit: 30,
             resolve_limit: 30,
             ident_limit: 15,
@@ -215,6 +218,16 @@ impl From<Relay> for RelayMode {
     }
 }
 
+/// What a client may speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// SOCKS4 and SOCKS4A.
+    Socks4,
+    /// SOCKS5.
+    Socks5,
+}
+
 /// Who decides on destinations that are this host itself or its links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -293,6 +306,9 @@ impl Settings {
         if let Some((name, _)) = numbers.iter().find(|(_, number)| *number == 0) {
             return Err(format!("{name}: expected a number from 1, found 0"));
         }
+        if self.protocols.is_empty() {
+            return Err("protocols: expected socks4, socks5 or both, found none".into());
+        }
         if self.upstream_server.is_some() && self.default_servers().is_empty() {
             return Err("upstream_server: expected servers as host:port,host:port".into());
         }
@@ -321,6 +337,12 @@ impl Settings {
     /// Sessions that one client host may have.
     pub fn sessions_per_host(&self) -> u32 {
         self.max_sessions_per_host.unwrap_or_else(|| self.max_sessions.div_ceil(8))
+    }
+
+    /// What clients may speak, as workers are told.
+    pub fn spoken(&self) -> Protocols {
+        let speaks = |protocol| self.protocols.contains(&protocol);
+        Protocols { socks4: speaks(Protocol::Socks4), socks5: speaks(Protocol::Socks5) }
     }
 
     /// The servers of lines of socks.conf(5) that name none.
@@ -370,6 +392,7 @@ pub fn takes(setting: &str) -> &'static str {
         "crowded" => "refuse or share",
         "sandbox" => "required or best_effort",
         "relay" => "adaptive or splice",
+        "protocols" => "[socks4, socks5] or one of both in brackets",
         "local_destinations" => "guarded or by_rules",
         "missing_names" => "refuse or no_match",
         "commands" => "sh, argv or off",

@@ -14,7 +14,7 @@ use crate::spawner::protocol::Ending;
 use sockd_common::channel::Received;
 use sockd_common::message::ident::FromIdent;
 use sockd_common::message::resolver::FromResolver;
-use sockd_common::message::session::{CloseReason, FromSession, ToSession};
+use sockd_common::message::session::{FromSession, ToSession};
 use sockd_common::message::upstream::FromUpstream;
 use sockd_common::message::{LockdownReport, Role};
 use sockd_policy::guard::AddressKind;
@@ -422,10 +422,6 @@ impl Serving {
     }
 
     fn session_worker_said(&mut self, worker: WorkerKey, message: FromSession) -> Heard {
-        let speaks_5 = matches!(message, FromSession::Closed { why: CloseReason::WrongVersion(5), .. });
-        if speaks_5 && self.base.log.hints {
-            self.base.log.quiet_err("SOCKS5 is not spoken yet: use SOCKS4A, such as curl --socks4a");
-        }
         let (id, event) = match message {
             FromSession::Ready(_) => return Ok(None),
             FromSession::Request { id, request } => (id, Event::Requested(request)),

@@ -14,7 +14,7 @@ use sockd_session::client_host::Host;
 use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::keys::{DialKey, LookupKey, PortKey, QueryKey, SessionKey, Slots, WorkerKey};
 use sockd_session::log::classic;
-use sockd_session::record::{Record, Unread};
+use sockd_session::record::Record;
 use sockd_session::session::{Action, Arrival, Event, Phase, Session, Task};
 use sockd_session::settings::seconds;
 use sockd_session::violation::Violation;
@@ -23,9 +23,6 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-/// What a trial adds to the classic line on a wrong version.
-const NOT_YET: &str = "SOCKS5 is not spoken yet: use SOCKS4A, such as curl --socks4a";
 
 /// Bytes of a reply of SOCKS4.
 const REPLY_LENGTH: u64 = 8;
@@ -207,9 +204,6 @@ impl Sessions {
             if record.is_about_relay() || base.log.admits_refusal(entry.host(), limit) {
                 base.log.line(level, &line);
             }
-        }
-        if base.is_trial && matches!(record, Record::Unread { why: Unread::WrongVersion(5), .. }) {
-            base.log.quiet_err(NOT_YET);
         }
     }
 

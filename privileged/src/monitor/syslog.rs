@@ -45,8 +45,6 @@ pub struct Log {
     /// The second of the last timestamp, and that timestamp.
     stamp: (u64, String),
     quiet: QuietLog,
-    /// Whether whoever tries the server out reads along.
-    pub hints: bool,
 }
 
 impl Log {
@@ -62,7 +60,6 @@ impl Log {
             is_full: false,
             stamp: (0, String::new()),
             quiet: QuietLog::default(),
-            hints: false,
         };
         if to == LogTo::Syslog {
             log.socket = connect_syslog().ok();

@@ -121,7 +121,6 @@ fn prepare(
     source: Source,
 ) -> Result<Prepared, StartError> {
     let mut log = Log::new(options.log);
-    log.hints = options.trial;
     let settings = settings(options)?;
     let (others, config) = start_others(options, settings, &mut log)?;
     if config.settings.sandbox == Sandbox::Required && !others.missing.is_empty() {

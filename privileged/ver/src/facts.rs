@@ -19,7 +19,7 @@ pub(crate) fn facts(options: &Options, settings: &Settings) -> Result<[String; 9
             "sockd, the SOCKS proxy server in the tradition of CSTC, version {}",
             env!("CARGO_PKG_VERSION")
         ),
-        "SOCKS protocol version 4 and 4A".into(),
+        "SOCKS protocol versions 4, 4A and 5".into(),
         socksified(&upstream_file(options, settings), lines),
         "Standalone server; with a socket as descriptor 0 under inetd (wait or nowait), with LISTEN_FDS \
          socket-activated"

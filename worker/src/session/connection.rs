@@ -12,14 +12,15 @@
 //! acknowledged every byte and the FIN, so that a session counts as long as the kernel holds bytes of it. Linux shows the
 //! last acknowledgement in getpeername(2), which says ENOTCONN from then on (state CLOSE, net/ipv4/af_inet.c).
 
-use super::handshake::{Handshake, LONGEST, Reply, Step};
+use super::handshake::{Handshake, LONGEST, Step};
 use crate::event::Epoll;
 use crate::relay::{Fault, Flow, Mover, Turn};
+use crate::socks::Reply;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, getpeername, recv, send, shutdown};
 use sockd_common::message::request::{Command, RefusalReason, Request};
-use sockd_common::message::session::CloseReason;
+use sockd_common::message::session::{CloseReason, Protocols};
 use sockd_common::message::{self, Id};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -81,6 +82,7 @@ pub(crate) enum Side {
 pub(crate) struct Shared<'a> {
     pub(crate) epoll: &'a Epoll,
     pub(crate) mover: &'a mut Mover,
+    pub(crate) protocols: Protocols,
     pub(crate) slot: usize,
     pub(crate) now: u32,
     /// In milliseconds since the same start.
@@ -190,10 +192,10 @@ impl Connection {
         }
     }
 
-    /// Goes on with the handshake. Messages are looked at before they are taken, so that bytes behind the last one
-    /// stay in the socket. A message that is not whole stays there too. Every further piece of it is an event, and a
-    /// client that sends it byte by byte costs one call for each byte. (A look does not reach behind an urgent byte,
-    /// so that a message with one in it is never whole.)
+    /// Goes on with the handshake. Its bytes are looked at and taken only with the request, so that bytes behind that
+    /// stay in the socket. Every further piece of it is an event, and a client that sends it byte by byte costs one
+    /// call for each byte. (A look does not reach behind an urgent byte, so that a handshake with one in it is never
+    /// whole.)
     fn negotiate(&mut self, shared: &mut Shared<'_>) -> Next {
         if !self.up.source_ready {
             return Next::Wait;
@@ -208,23 +210,37 @@ impl Connection {
             }
             Err(errno) => return Next::End(CloseReason::ClientGone(number(errno))),
         };
-        match self.handshake.read(seen) {
-            Step::Incomplete => self.wait_for_more(),
+        let step = loop {
+            match self.handshake.read(seen, shared.protocols) {
+                Step::Answer(reply) => match self.reply(reply) {
+                    Ok(()) => {}
+                    Err(errno) => return Next::End(CloseReason::ClientGone(number(errno))),
+                },
+                step => break step,
+            }
+        };
+        match step {
+            Step::Incomplete | Step::Answer(_) => self.wait_for_more(),
             Step::Request { length, request } => {
                 let more = seen.len() == LONGEST || length < seen.len();
-                self.up.source_ready = more || self.up.source_finished || self.up.urgent;
-                self.phase = Phase::Deciding(request.command);
-                match self.take(length) {
-                    Ok(()) => Next::Ask(request),
-                    Err(errno) => Next::End(CloseReason::ClientGone(number(errno))),
-                }
+                self.requested(length, more, request)
             }
-            Step::Refused { why, closed } => self.refuse(why, closed, shared).unwrap_or(Next::Wait),
+            Step::Refused { reply, closed } => self.refuse_with(reply, closed, shared),
             Step::Foreign(closed) => Next::End(closed),
         }
     }
 
-    /// A message of the handshake is not whole.
+    /// The request is whole, and the first `length` bytes of the client are taken.
+    fn requested(&mut self, length: usize, more: bool, request: Request) -> Next {
+        self.up.source_ready = more || self.up.source_finished || self.up.urgent;
+        self.phase = Phase::Deciding(request.command);
+        match self.take(length) {
+            Ok(()) => Next::Ask(request),
+            Err(errno) => Next::End(CloseReason::ClientGone(number(errno))),
+        }
+    }
+
+    /// The handshake is not whole.
     fn wait_for_more(&mut self) -> Next {
         if self.failed == [true, false] {
             return Next::End(CloseReason::ClientGone(number(pending_error(&self.client))));
@@ -289,13 +305,18 @@ impl Connection {
             Phase::Refused(..) | Phase::Leaving(_) => return Some(Next::Wait),
             Phase::Relaying => return None,
         }
-        if let Err(errno) = self.reply(self.handshake.refused(why)) {
-            return Some(Next::End(CloseReason::ClientGone(number(errno))));
+        Some(self.refuse_with(Some(self.handshake.refused(why)), closed, shared))
+    }
+
+    /// Refuses with this reply, and drops what the client still sends.
+    fn refuse_with(&mut self, reply: Option<Reply>, closed: CloseReason, shared: &Shared<'_>) -> Next {
+        if let Some(Err(errno)) = reply.map(|reply| self.reply(reply)) {
+            return Next::End(CloseReason::ClientGone(number(errno)));
         }
         end_stream(&self.client);
         self.refused_at = shared.now;
         self.up.source_ready = true;
-        Some(self.drop_input(closed, REFUSED_BYTES))
+        self.drop_input(closed, REFUSED_BYTES)
     }
 
     /// Reads and drops what a refused client still sends, until it closes.
@@ -437,8 +458,8 @@ impl Connection {
     }
 
     fn reply(&self, reply: Reply) -> Result<(), Errno> {
-        match send(&self.client, &reply, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-            Ok(sent) if sent == reply.len() => Ok(()),
+        match send(&self.client, reply.bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            Ok(sent) if sent == reply.bytes().len() => Ok(()),
             // A socket that has sent a few replies at most has room for another, unless something is very wrong.
             Ok(_) => Err(Errno::NOBUFS),
             Err(errno) => Err(errno),

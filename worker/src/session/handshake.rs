@@ -1,45 +1,50 @@
 //! The handshake: what a client says before its relay, as a state machine without a socket.
 //!
-//! A connection shows the handshake the bytes that wait in the client's socket. The handshake says how many of them
-//! are a message, and the connection takes exactly those: whatever stands behind the last message is for the server.
-//! A message that is not whole stays in the socket and is shown again with more behind it.
+//! A connection shows the handshake the bytes that the client has sent. They wait in its socket until the request is
+//! there, which ends the handshake; it says how many bytes there are up to its end, and the connection takes exactly
+//! those: whatever stands behind them is for the server. SOCKS4 has one message, the request. SOCKS5 has a greeting
+//! before it, which is answered.
 
-use crate::socks::v4::{self, Reading};
+use crate::socks::{Reading, Reply, v4, v5};
 use sockd_common::message::request::{RefusalReason, Request};
-use sockd_common::message::session::CloseReason;
+use sockd_common::message::session::{CloseReason, Protocols};
 use std::net::SocketAddr;
 
-/// No message of a handshake is longer.
-pub(super) const LONGEST: usize = v4::LONGEST;
-
-/// A message to the client.
-pub(super) type Reply = [u8; 8];
+/// No handshake is longer.
+pub const LONGEST: usize = {
+    let v5 = v5::LONGEST_GREETING + v5::LONGEST_REQUEST;
+    if v4::LONGEST > v5 { v4::LONGEST } else { v5 }
+};
 
 /// How far a client's handshake has come, and with it the protocol that the client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Handshake {
-    /// No byte has been seen.
+pub enum Handshake {
+    /// Nothing has been made out.
     Fresh,
-    /// SOCKS4 or SOCKS4A: one message, the request.
+    /// SOCKS4 or SOCKS4A.
     Socks4,
+    /// SOCKS5, of which a greeting of this length has been answered.
+    Socks5(u16),
 }
 
 /// What the bytes amount to that have been shown.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Every one of them belongs to a message, and more must come.
+pub enum Step {
+    /// Every one of them belongs to the handshake, and more must come.
     Incomplete,
-    /// The first `length` bytes are the request, and end the handshake.
+    /// This is to be answered. The same bytes are to be shown again.
+    Answer(Reply),
+    /// The first `length` bytes end with the request.
     Request {
-        /// Bytes of the request.
+        /// Bytes of the handshake.
         length: usize,
-        /// What it says.
+        /// What the client asks for.
         request: Request,
     },
-    /// They ask for something that cannot be. The client is told `why`, the monitor `closed`.
+    /// They ask for something that cannot be. The client is told `reply`, the monitor `closed`.
     Refused {
-        /// For the client.
-        why: RefusalReason,
+        /// For the client; nothing where the protocol has no word for it.
+        reply: Option<Reply>,
         /// For the monitor.
         closed: CloseReason,
     },
@@ -48,40 +53,89 @@ pub(super) enum Step {
 }
 
 impl Handshake {
-    /// Reads what the client has sent since the last message. The first step other than [`Step::Incomplete`] is the
-    /// same for all segments in which the bytes may arrive.
-    pub(super) fn read(&mut self, seen: &[u8]) -> Step {
+    /// Reads everything that the client has sent. The steps but [`Step::Incomplete`] are the same for all segments in
+    /// which the bytes may arrive.
+    pub fn read(&mut self, seen: &[u8], protocols: Protocols) -> Step {
         match (*self, seen) {
             (Self::Fresh, []) => Step::Incomplete,
-            (Self::Fresh, [4, ..]) => {
+            (Self::Fresh, [4, ..]) if protocols.socks4 => {
                 *self = Self::Socks4;
-                self.read(seen)
+                self.request(v4::read(seen), 0)
             }
-            (Self::Fresh, [version, ..]) => Step::Foreign(CloseReason::WrongVersion(*version)),
-            (Self::Socks4, _) => match v4::read(seen) {
-                Reading::Incomplete => Step::Incomplete,
-                Reading::Complete { length, request } => Step::Request { length, request },
-                Reading::Refused(closed) => Step::Refused { why: reason_of(closed), closed },
-                Reading::Foreign(closed) => Step::Foreign(closed),
-            },
+            (Self::Fresh, [5, ..]) if protocols.socks5 => self.greeted(seen),
+            (Self::Fresh, [version, ..]) => switched_off(*version),
+            (Self::Socks4, _) => self.request(v4::read(seen), 0),
+            (Self::Socks5(greeting), _) => {
+                let behind = seen.get(usize::from(greeting)..).unwrap_or_default();
+                self.request(v5::request(behind), greeting)
+            }
+        }
+    }
+
+    /// Reads a greeting, and chooses the method.
+    fn greeted(&mut self, seen: &[u8]) -> Step {
+        let Reading::Complete { length, message: offered } = v5::greeting(seen) else {
+            return Step::Incomplete;
+        };
+        let method = v5::choose(offered);
+        let reply = v5::chosen(method);
+        match (method, u16::try_from(length)) {
+            (Some(_), Ok(length)) => {
+                *self = Self::Socks5(length);
+                Step::Answer(reply)
+            }
+            _ => Step::Refused { reply: Some(reply), closed: CloseReason::NoMethod },
+        }
+    }
+
+    /// What a request comes to that stands behind so many bytes. What is of another protocol behind a greeting is not
+    /// answered; but the answer to the greeting is on its way, and a reset could destroy it.
+    fn request(&self, reading: Reading<Request>, greeting: u16) -> Step {
+        match reading {
+            Reading::Incomplete => Step::Incomplete,
+            Reading::Complete { length, message: request } => {
+                Step::Request { length: length.saturating_add(greeting.into()), request }
+            }
+            Reading::Refused(closed) => {
+                Step::Refused { reply: Some(self.refused(reason_of(closed))), closed }
+            }
+            Reading::Foreign(closed) if greeting > 0 => Step::Refused { reply: None, closed },
+            Reading::Foreign(closed) => Step::Foreign(closed),
         }
     }
 
     /// The reply that grants the request.
-    pub(super) fn granted(self, bound: SocketAddr) -> Reply {
-        v4::granted(bound)
+    pub fn granted(self, bound: SocketAddr) -> Reply {
+        match self {
+            Self::Socks5(_) => v5::granted(bound),
+            Self::Fresh | Self::Socks4 => Reply::of(&v4::granted(bound)),
+        }
     }
 
     /// The reply that refuses it.
-    pub(super) fn refused(self, why: RefusalReason) -> Reply {
-        v4::refused(why)
+    pub fn refused(self, why: RefusalReason) -> Reply {
+        match self {
+            Self::Socks5(_) => v5::refused(why),
+            Self::Fresh | Self::Socks4 => Reply::of(&v4::refused(why)),
+        }
     }
+}
+
+/// A client whose protocol is switched off is told so in its own words, and does not try again.
+fn switched_off(version: u8) -> Step {
+    let reply = match version {
+        4 => Reply::of(&v4::refused(RefusalReason::General)),
+        5 => v5::chosen(None),
+        _ => return Step::Foreign(CloseReason::WrongVersion(version)),
+    };
+    Step::Refused { reply: Some(reply), closed: CloseReason::WrongVersion(version) }
 }
 
 /// What the client is told of a request that cannot be read.
 fn reason_of(closed: CloseReason) -> RefusalReason {
     match closed {
         CloseReason::UndefinedCommand(_) => RefusalReason::CommandNotSupported,
+        CloseReason::UndefinedAddressType(_) => RefusalReason::AddressNotSupported,
         CloseReason::BadName => RefusalReason::HostUnreachable,
         _ => RefusalReason::General,
     }
@@ -92,54 +146,123 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const REQUEST: &[u8] = b"\x04\x01\x00\x50\x00\x00\x00\x01joe\0www.example\0";
+    const ALL: Protocols = Protocols::ALL;
+    const SOCKS4: &[u8] = b"\x04\x01\x00\x50\x00\x00\x00\x01joe\0www.example\0";
+    const SOCKS5: &[u8] = b"\x05\x02\x02\x00\x05\x01\x00\x03\x0bwww.example\x00\x50";
+
+    /// Shows all steps of a client that has sent this, up to the one that is not an answer.
+    fn steps(handshake: &mut Handshake, sent: &[u8]) -> Vec<Step> {
+        let mut steps = Vec::new();
+        loop {
+            steps.push(handshake.read(sent, ALL));
+            if !matches!(steps.last(), Some(Step::Answer(_))) {
+                return steps;
+            }
+        }
+    }
 
     #[test]
     fn a_request_is_read_when_its_last_byte_is_there_and_ends_there() {
-        let mut handshake = Handshake::Fresh;
-        for end in 0..REQUEST.len() {
-            assert_eq!(handshake.read(&REQUEST[..end]), Step::Incomplete, "{end} bytes");
+        for (sent, version, answers) in [(SOCKS4, 4, 0), (SOCKS5, 5, 1)] {
+            let (mut handshake, mut seen) = (Handshake::Fresh, Vec::new());
+            for end in 0..sent.len() {
+                seen.extend(steps(&mut handshake, &sent[..end]));
+            }
+            seen.retain(|step| *step != Step::Incomplete);
+            assert_eq!(seen.len(), answers, "{seen:?}");
+            let behind = [sent, b"GET / HTTP/1.0\r\n\r\n"].concat();
+            let Step::Request { length, request } = handshake.read(&behind, ALL) else {
+                panic!("no request")
+            };
+            assert_eq!((length, request.port, request.version), (sent.len(), 80, version));
         }
-        let behind = [REQUEST, b"GET / HTTP/1.0\r\n"].concat();
-        let Step::Request { length, request } = handshake.read(&behind) else { panic!("no request") };
-        assert_eq!((length, request.port), (REQUEST.len(), 80));
+    }
+
+    #[test]
+    fn everything_may_come_at_once() {
+        let found = steps(&mut Handshake::Fresh, &[SOCKS5, b"GET / HTTP/1.0\r\n\r\n"].concat());
+        let [Step::Answer(reply), Step::Request { length, .. }] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((reply.bytes(), *length), (&[5, 0][..], SOCKS5.len()));
     }
 
     #[test]
     fn another_protocol_is_known_by_its_first_byte() {
-        for first in [0, 5, 6, b'G', 0x16] {
-            let step = Handshake::Fresh.read(&[first]);
+        for first in [0, 1, 6, b'G', 0x16] {
+            let step = Handshake::Fresh.read(&[first], ALL);
             assert_eq!(step, Step::Foreign(CloseReason::WrongVersion(first)));
         }
     }
 
     #[test]
-    fn a_request_that_cannot_be_is_refused_for_its_own_reason() {
-        let named = |user: &[u8], name: &[u8]| [&REQUEST[..8], user, b"\0", name, b"\0"].concat();
-        for (seen, why) in [
-            (b"\x04\x03".to_vec(), RefusalReason::CommandNotSupported),
-            (named(b"joe", b""), RefusalReason::HostUnreachable),
-            (named(&[b'u'; 256], b"www.example"), RefusalReason::General),
-        ] {
-            let step = Handshake::Fresh.read(&seen);
-            assert!(matches!(step, Step::Refused { why: said, .. } if said == why), "{step:?}");
+    fn a_protocol_that_is_switched_off_is_refused_in_its_own_words() {
+        let none = Protocols { socks4: false, socks5: false };
+        for (sent, reply) in [(SOCKS4, &[0, 91, 0, 0, 0, 0, 0, 0][..]), (SOCKS5, &[5, 0xff])] {
+            let Step::Refused { reply: Some(said), closed } = Handshake::Fresh.read(sent, none) else {
+                panic!("not refused")
+            };
+            assert_eq!((said.bytes(), closed), (reply, CloseReason::WrongVersion(sent[0])));
         }
+    }
+
+    #[test]
+    fn a_client_that_offers_nothing_acceptable_is_told_so() {
+        for greeting in [&b"\x05\x00"[..], b"\x05\x01\x02", b"\x05\x02\x01\x80"] {
+            let step = Handshake::Fresh.read(greeting, ALL);
+            let Step::Refused { reply: Some(reply), closed: CloseReason::NoMethod } = step else {
+                panic!("{step:?}")
+            };
+            assert_eq!(reply.bytes(), [5, 0xff]);
+        }
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_is_refused_for_its_own_reason() {
+        let v4 = |user: &[u8], name: &[u8]| [&SOCKS4[..8], user, b"\0", name, b"\0"].concat();
+        let v5 = |request: &[u8]| [&SOCKS5[..4], request].concat();
+        for (sent, code) in [
+            (b"\x04\x03".to_vec(), 91),
+            (v4(b"joe", b""), 91),
+            (v4(&[b'u'; 256], b"www.example"), 91),
+            (v5(b"\x05\x03"), 7),
+            (v5(b"\x05\x01\x00\x02"), 8),
+            (v5(b"\x05\x01\x00\x03\x00\x00\x50"), 4),
+        ] {
+            let found = steps(&mut Handshake::Fresh, &sent);
+            let Some(Step::Refused { reply: Some(reply), .. }) = found.last() else { panic!("{found:?}") };
+            assert_eq!(reply.bytes()[1], code, "{}", sent.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn another_protocol_behind_a_greeting_is_not_answered() {
+        let found = steps(&mut Handshake::Fresh, b"\x05\x01\x00\x01\x7f");
+        let wrong = Step::Refused { reply: None, closed: CloseReason::WrongVersion(1) };
+        assert_eq!(found.last(), Some(&wrong));
     }
 
     proptest! {
         #[test]
-        fn the_segments_make_no_difference(tail in any::<Vec<u8>>(), cut in 0..REQUEST.len()) {
-            let sent = [REQUEST, &tail].concat();
-            let mut handshake = Handshake::Fresh;
-            prop_assert_eq!(handshake.read(&sent[..cut]), Step::Incomplete);
-            prop_assert_eq!(handshake.read(&sent), Handshake::Fresh.read(&sent));
+        fn the_segments_make_no_difference(
+            five in any::<bool>(), tail in any::<Vec<u8>>(), cut in 0..SOCKS5.len()
+        ) {
+            let sent = [if five { SOCKS5 } else { SOCKS4 }, &tail].concat();
+            let (mut handshake, whole) = (Handshake::Fresh, steps(&mut Handshake::Fresh, &sent));
+            let mut parts = steps(&mut handshake, &sent[..cut]);
+            prop_assert_eq!(parts.pop(), Some(Step::Incomplete));
+            parts.extend(steps(&mut handshake, &sent));
+            prop_assert_eq!(parts, whole);
         }
 
         #[test]
-        fn what_is_not_whole_is_shorter_than_the_longest_message(sent in any::<Vec<u8>>()) {
-            match Handshake::Fresh.read(&sent) {
-                Step::Incomplete => prop_assert!(sent.len() < LONGEST),
-                Step::Request { length, .. } => prop_assert!(length <= sent.len() && length <= LONGEST),
+        fn what_is_not_whole_is_shorter_than_the_longest_handshake(
+            first in 4u8..6, sent in proptest::collection::vec(any::<u8>(), 0..700)
+        ) {
+            let sent = [&[first], &sent[..]].concat();
+            match steps(&mut Handshake::Fresh, &sent).pop() {
+                Some(Step::Incomplete) => prop_assert!(sent.len() < LONGEST),
+                Some(Step::Request { length, .. }) => {
+                    prop_assert!(length <= sent.len() && length <= LONGEST);
+                }
                 _ => {}
             }
         }

@@ -4,7 +4,7 @@
 //! tells what one session does. This file tells how sessions begin and end, and how messages travel.
 
 mod connection;
-mod handshake;
+pub mod handshake;
 
 use crate::event::Epoll;
 use crate::lockdown::Inherited;
@@ -16,7 +16,7 @@ use connection::{Connection, Next, PacedFlow, PacedQueue, REFUSED_LIMIT, Shared}
 use rustix::event::epoll::{Event, EventFlags};
 use slab::Slab;
 use sockd_common::message::request::RefusalReason;
-use sockd_common::message::session::{CloseReason, FromSession, ToSession};
+use sockd_common::message::session::{CloseReason, FromSession, Protocols, ToSession};
 use sockd_common::message::{Id, LockdownReport, PROTOCOL_VERSION};
 use sockd_lockdown::Row;
 use std::collections::BTreeMap;
@@ -66,6 +66,7 @@ struct SessionWorker {
     /// Sessions with more to move than one turn allows.
     unfinished: Vec<(usize, Id)>,
     mover: Mover,
+    protocols: Protocols,
     start: Instant,
     /// Seconds since the start.
     now: u32,
@@ -91,15 +92,15 @@ impl SessionWorker {
         loop {
             match outbox.receive()? {
                 None => epoll.wait(&mut events, None).map_err(|_| Ending::System)?,
-                Some(Incoming { message: ToSession::Setup { relay }, .. }) => {
-                    return Ok(Self::new(epoll, outbox, Mover::new(relay, pipes)));
+                Some(Incoming { message: ToSession::Setup { relay, protocols }, .. }) => {
+                    return Ok(Self::new(epoll, outbox, Mover::new(relay, pipes), protocols));
                 }
                 Some(_) => return Err(Ending::Protocol),
             }
         }
     }
 
-    fn new(epoll: Epoll, outbox: Outbox<FromSession, ToSession>, mover: Mover) -> Self {
+    fn new(epoll: Epoll, outbox: Outbox<FromSession, ToSession>, mover: Mover, protocols: Protocols) -> Self {
         Self {
             epoll,
             outbox,
@@ -108,6 +109,7 @@ impl SessionWorker {
             slots: BTreeMap::new(),
             unfinished: Vec::new(),
             mover,
+            protocols,
             start: Instant::now(),
             now: 0,
             now_ms: 0,
@@ -205,9 +207,9 @@ impl SessionWorker {
         let Some(connection) = self.connections.get_mut(slot).filter(|connection| connection.id == id) else {
             return;
         };
-        let (now, now_ms) = (self.now, self.now_ms);
+        let (now, now_ms, protocols) = (self.now, self.now_ms, self.protocols);
         let Self { epoll, mover, paced, .. } = self;
-        let mut shared = Shared { epoll, mover, slot, now, now_ms, paced };
+        let mut shared = Shared { epoll, mover, protocols, slot, now, now_ms, paced };
         match act(connection, &mut shared) {
             Next::Wait if connection.is_refused() => {
                 self.next_sweep = self.next_sweep.min(self.now.saturating_add(REFUSED_LIMIT));
@@ -266,8 +268,9 @@ impl SessionWorker {
 
     fn on_message(&mut self, message: ToSession, descriptor: Option<OwnedFd>) -> Result<(), Ending> {
         match (message, descriptor) {
-            (ToSession::Setup { relay }, _) => {
+            (ToSession::Setup { relay, protocols }, _) => {
                 self.mover.set_mode(relay);
+                self.protocols = protocols;
                 Ok(())
             }
             (ToSession::Serve { id }, Some(client)) => self.begin(id, client),

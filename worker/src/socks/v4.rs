@@ -5,6 +5,7 @@
 //! reply    VN=0  CD  DSTPORT(2)  DSTIP(4)
 //! ```
 
+use super::Reading;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
 use sockd_common::message::session::CloseReason;
@@ -17,27 +18,9 @@ pub const LONGEST: usize = HEADER + 2 * (MAX_NAME + 1);
 /// Version, command, port and address.
 const HEADER: usize = 8;
 
-/// What the bytes amount to that a client has sent so far.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reading {
-    /// They are the beginning of a request. All of them belong to it, and more must come.
-    Incomplete,
-    /// The first `length` bytes are a whole request; what stands behind them is for the server.
-    Complete {
-        /// Bytes of the request.
-        length: usize,
-        /// What it says.
-        request: Request,
-    },
-    /// They cannot become a request, and are answered with code 91.
-    Refused(CloseReason),
-    /// They are of another protocol, and are not answered.
-    Foreign(CloseReason),
-}
-
 /// Reads a request from the beginning of `bytes`. The first result other than [`Reading::Incomplete`] is the same for
 /// all segments in which the bytes may arrive.
-pub fn read(bytes: &[u8]) -> Reading {
+pub fn read(bytes: &[u8]) -> Reading<Request> {
     let command = match bytes {
         [] | [4] => return Reading::Incomplete,
         [4, 1, ..] => Command::Connect,
@@ -63,7 +46,7 @@ pub fn read(bytes: &[u8]) -> Reading {
     };
     Reading::Complete {
         length: bytes.len().saturating_sub(rest.len()),
-        request: Request { version: 4, command, destination, port: u16::from_be_bytes([p1, p0]), user },
+        message: Request { version: 4, command, destination, port: u16::from_be_bytes([p1, p0]), user },
     }
 }
 
@@ -111,7 +94,7 @@ pub fn request(asked: &Request) -> Option<Vec<u8>> {
         bytes.extend(field.as_bytes());
         bytes.push(0);
     }
-    matches!(read(&bytes), Reading::Complete { length, request } if length == bytes.len() && request == *asked)
+    matches!(read(&bytes), Reading::Complete { length, message } if length == bytes.len() && message == *asked)
         .then_some(bytes)
 }
 
@@ -166,7 +149,7 @@ mod tests {
 
     fn complete(bytes: &[u8]) -> (usize, Request) {
         match read(bytes) {
-            Reading::Complete { length, request } => (length, request),
+            Reading::Complete { length, message } => (length, message),
             other => panic!("{other:?}"),
         }
     }
@@ -342,7 +325,7 @@ mod tests {
         #[test]
         fn the_request_is_what_the_protocol_text_says(request in any_request()) {
             match (read(&request), reference(&request)) {
-                (Reading::Complete { length, request }, Some((expected, user, name))) => {
+                (Reading::Complete { length, message: request }, Some((expected, user, name))) => {
                     prop_assert_eq!(length, expected);
                     prop_assert_eq!(request.user.as_bytes(), &user[..]);
                     if let Destination::Name(found) = request.destination {

@@ -5,7 +5,9 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sockd_common::channel::{ChannelError, MonitorEnd, Received};
 use sockd_common::message::request::Request;
-use sockd_common::message::session::{CloseReason, FIRST_PIPE_FD, FromSession, PIPES, RelayMode, ToSession};
+use sockd_common::message::session::{
+    CloseReason, FIRST_PIPE_FD, FromSession, PIPES, Protocols, RelayMode, ToSession,
+};
 use sockd_common::message::{Id, LockdownReport};
 use sockd_lockdown::libc;
 use socket2::SockRef;
@@ -55,7 +57,7 @@ pub(crate) fn start(start: Start) -> Monitor {
     let child =
         command("session", start.descriptors, start.pipes).stdin(Stdio::from(theirs)).spawn().unwrap();
     let end = MonitorEnd::new(ours);
-    end.send(&ToSession::Setup { relay: start.relay }, None).unwrap();
+    end.send(&ToSession::Setup { relay: start.relay, protocols: Protocols::ALL }, None).unwrap();
     let FromSession::Ready(locks) = receive(&end) else { panic!("the first message is not Ready") };
     Monitor { end, child, locks, next: 0 }
 }

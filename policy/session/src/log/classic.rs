@@ -48,7 +48,9 @@ fn unread(why: Unread, client: IpAddr) -> (Level, String) {
         Unread::WrongVersion(version) => {
             notice(format_args!("error -- wrong version (0x{version:2x}) from host {client}."))
         }
+        Unread::NoMethod => error("no acceptable method of authentication"),
         Unread::UndefinedCommand(command) => error(&format!("undefined command (0x{command:2x})")),
+        Unread::UndefinedAddressType(kind) => error(&format!("undefined address type (0x{kind:2x})")),
         Unread::CutShort | Unread::ClientFailed(Errno(0)) => in_get_dst("Success"),
         Unread::ClientFailed(errno) => in_get_dst(&errno::text(errno)),
         Unread::Late => in_get_dst("Connection timed out"),
@@ -237,6 +239,7 @@ mod tests {
     fn parties(verified_user: Option<&str>) -> Parties {
         Parties {
             command: Command::Connect,
+            version: 4,
             client: "192.0.2.7:4000".parse().unwrap(),
             client_name: Some(HostName::parse(b"abc.edu").unwrap()),
             claimed_user: UserId::parse(b"don").unwrap(),
@@ -315,6 +318,8 @@ mod tests {
             (Unread::WrongVersion(5), "error -- wrong version (0x 5) from host 192.0.2.7."),
             (Unread::WrongVersion(0x47), "error -- wrong version (0x47) from host 192.0.2.7."),
             (Unread::UndefinedCommand(3), "error -- undefined command (0x 3) from host 192.0.2.7"),
+            (Unread::UndefinedAddressType(5), "error -- undefined address type (0x 5) from host 192.0.2.7"),
+            (Unread::NoMethod, "error -- no acceptable method of authentication from host 192.0.2.7"),
             (Unread::CutShort, "Error in GetDst: Success; from host 192.0.2.7"),
         ] {
             assert_eq!(texts(&Record::Unread { client, why }), [line]);

@@ -66,6 +66,7 @@ impl Case<'_> {
         let is_anybody = !self.request.named && tried.is_some_and(|tried| tried.address.is_unspecified());
         Parties {
             command: self.request.command,
+            version: self.request.version,
             client: self.client,
             client_name: first(&self.request.source_names).cloned(),
             claimed_user: self.request.user.clone(),

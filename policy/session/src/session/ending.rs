@@ -24,7 +24,9 @@ const CLOSING_LIMIT: Duration = Duration::from_secs(10);
 pub(super) fn unread(why: CloseReason, client: SocketAddr) -> Next {
     let why = match why {
         CloseReason::WrongVersion(version) => Unread::WrongVersion(version),
+        CloseReason::NoMethod => Unread::NoMethod,
         CloseReason::UndefinedCommand(command) => Unread::UndefinedCommand(command),
+        CloseReason::UndefinedAddressType(kind) => Unread::UndefinedAddressType(kind),
         CloseReason::CutShort => Unread::CutShort,
         CloseReason::ClientGone(errno) => Unread::ClientFailed(errno),
         CloseReason::UserTooLong => Unread::UserTooLong,

@@ -110,8 +110,8 @@ impl Session {
         let Some((read, destination)) = ClientRequest::read(request) else {
             return ending::no_host_name(client);
         };
-        if version != 4 {
-            return Next::violation("a request of another version than 4");
+        if !matches!(version, 4 | 5) {
+            return Next::violation("a request of another version than 4 and 5");
         }
         let request = self.request.insert(Box::new(read));
         facts::begin(destination, &mut Case { request, client, config })

@@ -13,6 +13,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 #[derive(Debug)]
 pub(super) struct ClientRequest {
     pub(super) command: Command,
+    /// What the client speaks: 4 or 5.
+    pub(super) version: u8,
     /// The destination was a name.
     pub(super) named: bool,
     /// The name has no address here: there are no candidates, and only a next server can find it.
@@ -89,6 +91,7 @@ impl ClientRequest {
                 message::request::Command::Connect => Command::Connect,
                 message::request::Command::Bind => Command::Bind,
             },
+            version: request.version,
             named: name.is_some(),
             unresolved: false,
             user: UserId::parse(request.user.as_bytes()).ok()?,

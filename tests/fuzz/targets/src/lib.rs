@@ -18,8 +18,9 @@ pub mod strings;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 20] = [
+pub const TARGETS: [(&str, Target); 21] = [
     ("request", requests::request),
+    ("handshake", requests::handshake),
     ("ident_reply", identd::ident_reply),
     ("dns_answer", dns::dns_answer),
     ("hosts", dns::hosts),

@@ -10,9 +10,10 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use sockd_common::channel::{MonitorEnd, Received};
 use sockd_common::message::Id;
 use sockd_common::message::request::{Command, RefusalReason};
-use sockd_common::message::session::{CloseReason, FromSession, PIPES, RelayMode, ToSession};
+use sockd_common::message::session::{CloseReason, FromSession, PIPES, Protocols, RelayMode, ToSession};
 use sockd_worker::session::Unlocked;
-use sockd_worker::socks::v4::{Reading, granted, read, refused};
+use sockd_worker::session::handshake::{Handshake, Step};
+use sockd_worker::socks::Reply;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::LazyLock;
@@ -110,6 +111,8 @@ struct Lab {
     server: Peer,
     server_of_worker: Option<OwnedFd>,
     buffer: Vec<u8>,
+    /// How far the client's handshake ought to have come.
+    handshake: Handshake,
 }
 
 impl Lab {
@@ -117,7 +120,9 @@ impl Lab {
         let (monitor, channel) = pair(SocketType::SEQPACKET);
         let monitor = MonitorEnd::new(monitor);
         let relay = if choices.arbitrary()? { RelayMode::Splice } else { RelayMode::Adaptive };
-        monitor.send(&ToSession::Setup { relay }, None).expect("room for a message");
+        monitor
+            .send(&ToSession::Setup { relay, protocols: Protocols::ALL }, None)
+            .expect("room for a message");
         let pipes = (0..PIPES).map(|_| pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).expect("a pipe"));
         let worker = Unlocked::new(channel, pipes.collect()).expect("a worker");
         let (client, of_worker) = pair(SocketType::STREAM);
@@ -130,6 +135,7 @@ impl Lab {
             server: Peer::new(server),
             server_of_worker: Some(server_of_worker),
             buffer: vec![0; 1 << 18],
+            handshake: Handshake::Fresh,
         };
         assert!(matches!(lab.heard(), Some(FromSession::Ready(_))));
         Ok(lab)
@@ -163,12 +169,12 @@ impl Lab {
         if command == Command::Bind && choices.arbitrary()? {
             self.say(&ToSession::Listening { id: ID, address: bound });
             self.turn();
-            self.is_told(granted(bound));
+            self.is_told(self.handshake.granted(bound));
         }
         if choices.ratio(1, 16)? {
             self.say(&ToSession::Refuse { id: ID, why: RefusalReason::NoIdentd });
             self.turn();
-            self.is_told(refused(RefusalReason::NoIdentd));
+            self.is_told(self.handshake.refused(RefusalReason::NoIdentd));
             return Ok(());
         }
         let server = self.server_of_worker.take().expect("the server's socket");
@@ -176,7 +182,7 @@ impl Lab {
         self.monitor.send(&relay, Some(server.as_fd())).expect("room for a message");
         drop(server);
         self.turn();
-        self.is_told(granted(bound));
+        self.is_told(self.handshake.granted(bound));
         while !choices.is_empty() {
             self.step(choices)?;
         }
@@ -187,10 +193,12 @@ impl Lab {
     /// The client sends a request and something behind it in any segments. How many bytes stand behind it, once the
     /// worker has read it as what it is.
     fn request(&mut self, choices: &mut Unstructured<'_>) -> Result<(Option<usize>, Command)> {
-        let mut bytes = match choices.int_in_range(0..=3)? {
+        let mut bytes = match choices.int_in_range(0..=5)? {
             0 => b"\x04\x01\x00\x17\xcb\x00\x71\x01joe\0".to_vec(),
             1 => b"\x04\x02\x00\x15\xcb\x00\x71\x01\0".to_vec(),
             2 => b"\x04\x01\x00\x50\0\0\0\x01joe\0www.example\0".to_vec(),
+            3 => b"\x05\x02\x00\x02\x05\x01\x00\x03\x0bwww.example\0\x50".to_vec(),
+            4 => b"\x05\x01\x00\x05\x02\x00\x01\xcb\x00\x71\x01\0\x15".to_vec(),
             _ => {
                 let length = choices.int_in_range(0..=choices.len().min(600))?;
                 choices.bytes(length)?.to_vec()
@@ -208,12 +216,9 @@ impl Lab {
             self.worker.turn(Duration::ZERO).expect("a worker that goes on");
             rest = behind;
         }
-        let expected = read(&bytes);
+        let expected = self.expected(&bytes);
         Ok(match (self.heard(), expected) {
-            (
-                Some(FromSession::Request { id: ID, request }),
-                Reading::Complete { length, request: expected },
-            ) => {
+            (Some(FromSession::Request { id: ID, request }), Step::Request { length, request: expected }) => {
                 assert_eq!(request, expected);
                 // Bytes of a request from the input are no part of the stream that is compared.
                 (
@@ -224,25 +229,35 @@ impl Lab {
                     request.command,
                 )
             }
-            (Some(FromSession::Closed { id: ID, why }), Reading::Foreign(expected)) => {
+            (Some(FromSession::Closed { id: ID, why }), Step::Foreign(expected)) => {
                 assert_eq!(why, expected);
                 (None, Command::Connect)
             }
-            (None, Reading::Refused(_)) => {
-                self.is_told(refused(RefusalReason::General));
+            (None, Step::Refused { reply, .. }) => {
+                reply.into_iter().for_each(|reply| self.is_told(reply));
                 (None, Command::Connect)
             }
-            (None, Reading::Incomplete) => (None, Command::Connect),
+            (None, Step::Incomplete) => (None, Command::Connect),
             (heard, expected) => panic!("{heard:?} but {expected:?}"),
         })
     }
 
+    /// What the handshake comes to. The client has been told all answers on the way.
+    fn expected(&mut self, bytes: &[u8]) -> Step {
+        loop {
+            match self.handshake.read(bytes, Protocols::ALL) {
+                Step::Answer(reply) => self.is_told(reply),
+                step => return step,
+            }
+        }
+    }
+
     /// The client reads exactly this reply.
-    fn is_told(&mut self, reply: [u8; 8]) {
-        let mut bytes = [0; 8];
+    fn is_told(&mut self, reply: Reply) {
+        let mut bytes = vec![0; reply.bytes().len()];
         let client = self.client.socket.as_ref().expect("an open socket");
-        let (length, _) = recv(client, &mut bytes, RecvFlags::DONTWAIT).expect("a reply");
-        assert_eq!((length, bytes), (8, reply));
+        let (length, _) = recv(client, &mut *bytes, RecvFlags::DONTWAIT).expect("a reply");
+        assert_eq!(&bytes[..length], reply.bytes());
     }
 
     fn step(&mut self, choices: &mut Unstructured<'_>) -> Result<()> {

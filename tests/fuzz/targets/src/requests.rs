@@ -1,7 +1,10 @@
-//! SOCKS4 and SOCKS4A requests.
+//! What clients of SOCKS4, SOCKS4A and SOCKS5 say before their relay.
 
 use sockd_common::message::request::{Command, Destination};
-use sockd_worker::socks::v4::{LONGEST, Reading, read};
+use sockd_common::message::session::Protocols;
+use sockd_worker::session::handshake::{self, Handshake, Step};
+use sockd_worker::socks::Reading;
+use sockd_worker::socks::v4::{LONGEST, read};
 
 /// What the protocol's text says of some bytes, read literally.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,7 +60,7 @@ pub fn request(data: &[u8]) {
         (Reading::Incomplete, Expected::Incomplete) => assert!(data.len() < LONGEST),
         (Reading::Refused(_), Expected::Refused) | (Reading::Foreign(_), Expected::Foreign) => {}
         (
-            Reading::Complete { length, request },
+            Reading::Complete { length, message: request },
             Expected::Complete { length: whole, command, port, address, user, name },
         ) => {
             assert_eq!((*length, request.version), (whole, 4));
@@ -76,4 +79,90 @@ pub fn request(data: &[u8]) {
     let end = data.len().min(LONGEST);
     let first = (0..=end).map(|end| read(&data[..end])).find(|reading| *reading != Reading::Incomplete);
     assert_eq!(first.unwrap_or(Reading::Incomplete), whole, "another split, another request");
+}
+
+/// What is answered to a greeting of SOCKS5, and what the bytes come to then, read literally. Nothing where they are not
+/// whole.
+type Told = (Vec<u8>, Option<Asked>);
+
+/// A request of SOCKS5 that can be had: where it ends, its command, and its destination behind the kind of it.
+type Asked = (usize, u8, Vec<u8>);
+
+fn told(data: &[u8]) -> Option<Told> {
+    let offered = data.get(2..2 + usize::from(*data.get(1)?))?;
+    if !offered.contains(&0) {
+        return Some((vec![5, 0xff], None));
+    }
+    let refusal = |code| Some((vec![5, 0, 5, code, 0, 1, 0, 0, 0, 0, 0, 0], None));
+    let request = &data[2 + offered.len()..];
+    match request.first() {
+        Some(5) => {}
+        Some(_) => return Some((vec![5, 0], None)),
+        None => return None,
+    }
+    let command = *request.get(1)?;
+    if !(1..=2).contains(&command) {
+        return refusal(7);
+    }
+    let (start, length) = match request.get(3)? {
+        1 => (4, 4),
+        3 => (5, usize::from(*request.get(4)?)),
+        4 => (4, 16),
+        _ => return refusal(8),
+    };
+    let destination = request.get(start..start + length)?;
+    if length == 0 {
+        return refusal(4);
+    }
+    let port = request.get(start + length..start + length + 2)?;
+    let end = 2 + offered.len() + start + length + 2;
+    Some((vec![5, 0], Some((end, command, [destination, port].concat()))))
+}
+
+/// Shows the handshake these bytes: what is answered, and what they come to.
+fn shown(handshake: &mut Handshake, data: &[u8], answers: &mut Vec<u8>) -> Step {
+    loop {
+        match handshake.read(data, Protocols::ALL) {
+            Step::Answer(reply) => answers.extend(reply.bytes()),
+            Step::Refused { reply, closed } => {
+                reply.iter().for_each(|reply| answers.extend(reply.bytes()));
+                return Step::Refused { reply, closed };
+            }
+            step => return step,
+        }
+    }
+}
+
+/// A handshake of SOCKS5 goes as the protocol's text says, and every handshake goes the same way whatever the segments
+/// are in which it comes.
+pub fn handshake(data: &[u8]) {
+    let mut answers = Vec::new();
+    let whole = shown(&mut Handshake::Fresh, data, &mut answers);
+    if data.first() == Some(&5) {
+        match (told(data), &whole) {
+            (None, Step::Incomplete) => assert!(data.len() < handshake::LONGEST),
+            (Some((told, None)), Step::Refused { .. }) => assert_eq!(answers, told),
+            (Some((told, Some((end, command, asked)))), Step::Request { length, request }) => {
+                let destination = match &request.destination {
+                    Destination::Address(std::net::IpAddr::V4(address)) => address.octets().to_vec(),
+                    Destination::Address(std::net::IpAddr::V6(address)) => address.octets().to_vec(),
+                    Destination::Name(name) => name.as_bytes().to_vec(),
+                };
+                assert_eq!((&answers, *length, request.version), (&told, end, 5));
+                assert_eq!(request.command == Command::Bind, command == 2);
+                assert_eq!([&destination[..], &request.port.to_be_bytes()].concat(), asked);
+            }
+            (expected, found) => panic!("{found:?} but {expected:?}"),
+        }
+    }
+    let (mut handshake, mut in_pieces) = (Handshake::Fresh, Vec::new());
+    let end = data.len().min(handshake::LONGEST);
+    let first = (0..=end)
+        .map(|end| shown(&mut handshake, &data[..end], &mut in_pieces))
+        .find(|step| *step != Step::Incomplete);
+    assert_eq!(
+        (first.unwrap_or(Step::Incomplete), in_pieces),
+        (whole, answers),
+        "another split, another end"
+    );
 }

@@ -929,7 +929,7 @@ fn any_name(choices: &mut Unstructured<'_>) -> Result<Name> {
 
 fn any_request(choices: &mut Unstructured<'_>) -> Result<message::request::Request> {
     Ok(message::request::Request {
-        version: if choices.ratio(1, 16)? { choices.arbitrary()? } else { 4 },
+        version: if choices.ratio(1, 16)? { choices.arbitrary()? } else { choices.int_in_range(4..=5)? },
         command: if choices.arbitrary()? {
             message::request::Command::Bind
         } else {
@@ -962,7 +962,9 @@ fn any_end(choices: &mut Unstructured<'_>) -> Result<CloseReason> {
     let errno = message::Errno(*choices.choose(&[0, 32, 104, u16::MAX])?);
     let ends = [
         CloseReason::WrongVersion(choices.arbitrary()?),
+        CloseReason::NoMethod,
         CloseReason::UndefinedCommand(choices.arbitrary()?),
+        CloseReason::UndefinedAddressType(choices.arbitrary()?),
         CloseReason::CutShort,
         CloseReason::UserTooLong,
         CloseReason::BadName,

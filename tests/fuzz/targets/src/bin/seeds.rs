@@ -6,7 +6,7 @@ use sockd_common::message::ident::{FromIdent, IdentUser, ToIdent};
 use sockd_common::message::probe::{Act, FromProbe, ToProbe};
 use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
 use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, ToResolver, Transport};
-use sockd_common::message::session::{CloseReason, FromSession, RelayMode, ToSession};
+use sockd_common::message::session::{CloseReason, FromSession, Protocols, RelayMode, ToSession};
 use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
 use sockd_common::message::{Errno, Id, LockdownReport, Message, Name, UserId};
 use sockd_common::wire::{MAX_PACKET, encode};
@@ -27,6 +27,22 @@ const REQUESTS: [&[u8]; 8] = [
     b"\x04\x02\x00\x15\xcb\x00q\x01joe\x00",
     b"\x04\x03\x00P\xcb\x00q\x01\x00",
     b"\x05\x01\x00",
+];
+
+/// As curl, nc, PuTTY and Java send them, and from the protocol's text.
+const HANDSHAKES: [&[u8]; 12] = [
+    REQUESTS[1],
+    b"\x05\x02\x00\x01",
+    b"\x05\x01\x00\x05\x01\x00\x01\xcb\x00q\x01\x00P",
+    b"\x05\x02\x00\x01\x05\x01\x00\x03\x0fwww.example.com\x00PGET / HTTP/1.1\r\nHost: www.example.com\r\n",
+    b"\x05\x03\x00\x03\x02\x05\x01\x00\x04\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x07\x01\xbb",
+    b"\x05\x02\x00\x02\x05\x02\x00\x01\xcb\x00q\x01\x00\x15",
+    b"\x05\x01\x00\x05\x03\x00\x01\x00\x00\x00\x00\x00\x00",
+    b"\x05\x01\x00\x05\xf0\x00\x03\x0fwww.example.com\x00\x00",
+    b"\x05\x01\x00\x05\x01\x00\x03\x00\x00P",
+    b"\x05\x01\x00\x01\x7f\x00\x00\x01\x1f\x90",
+    b"\x05\x01\x02",
+    b"\x05\x00",
 ];
 
 /// As oidentd of Debian 12 and the servers and examples of RFC 1413 write them.
@@ -89,6 +105,7 @@ fn seeds(target: &str, installed: &dyn Fn(&str) -> Vec<u8>) -> Vec<Vec<u8>> {
     let owned = |seeds: &[&[u8]]| -> Vec<Vec<u8>> { seeds.iter().map(|seed| seed.to_vec()).collect() };
     match target {
         "request" => owned(&REQUESTS),
+        "handshake" => owned(&HANDSHAKES),
         "ident_reply" => owned(&IDENT_REPLIES),
         "dns_answer" => DNS_ANSWERS.iter().map(|(question, answer)| [&[*question], *answer].concat()).collect(),
         "hosts" => owned(&[
@@ -194,7 +211,7 @@ fn to_worker() -> Vec<Vec<u8>> {
     };
     let search = BoundedVec::first_of([name("a.example"), name("b.example")]);
     vec![
-        packet(0, &ToSession::Setup { relay: RelayMode::Splice }),
+        packet(0, &ToSession::Setup { relay: RelayMode::Splice, protocols: Protocols::ALL }),
         packet(0, &ToSession::Serve { id }),
         packet(0, &ToSession::Listening { id, address }),
         packet(0, &ToSession::Relay { id, bound: "[2001:db8::1]:9".parse().expect("an address") }),

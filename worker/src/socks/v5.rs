@@ -1,0 +1,234 @@
+//! SOCKS5: greetings, requests and replies (RFC 1928).
+//!
+//! ```text
+//! greeting  VER=5  NMETHODS  METHODS...
+//! choice    VER=5  METHOD, or FF where none is acceptable
+//! request   VER=5  CMD  RSV  ATYP  DST.ADDR  DST.PORT(2)
+//! reply     VER=5  REP  RSV=0  ATYP  BND.ADDR  BND.PORT(2)
+//! DST.ADDR  ATYP 1: 4 bytes    ATYP 3: length, name    ATYP 4: 16 bytes
+//! ```
+
+use super::{Reading, Reply};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
+use sockd_common::message::session::CloseReason;
+use sockd_common::message::{Name, UserId};
+
+/// No greeting is longer.
+pub const LONGEST_GREETING: usize = 2 + 255;
+
+/// No request is longer.
+pub const LONGEST_REQUEST: usize = 4 + 1 + 255 + 2;
+
+/// How a client shows who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Not at all.
+    None = 0,
+}
+
+/// Reads a greeting from the beginning of `bytes`: the methods that the client offers.
+pub fn greeting(bytes: &[u8]) -> Reading<&[u8]> {
+    match bytes {
+        [] | [5] => Reading::Incomplete,
+        [5, count, rest @ ..] => match rest.get(..usize::from(*count)) {
+            Some(offered) => {
+                Reading::Complete { length: usize::from(*count).saturating_add(2), message: offered }
+            }
+            None => Reading::Incomplete,
+        },
+        [version, ..] => Reading::Foreign(CloseReason::WrongVersion(*version)),
+    }
+}
+
+/// The method for a client that offers these. The order in which it offers them counts for nothing, as some clients
+/// offer methods that they have no password or ticket for.
+pub fn choose(offered: &[u8]) -> Option<Method> {
+    [Method::None].into_iter().find(|method| offered.contains(&(*method as u8)))
+}
+
+/// The answer to a greeting.
+pub fn chosen(method: Option<Method>) -> Reply {
+    Reply::of(&[5, method.map_or(0xff, |method| method as u8)])
+}
+
+/// Reads a request from the beginning of `bytes`. The first result other than [`Reading::Incomplete`] is the same for
+/// all segments in which the bytes may arrive. The reserved byte is not looked at.
+pub fn request(bytes: &[u8]) -> Reading<Request> {
+    let command = match bytes {
+        [] | [5] => return Reading::Incomplete,
+        [5, 1, ..] => Command::Connect,
+        [5, 2, ..] => Command::Bind,
+        [5, other, ..] => return Reading::Refused(CloseReason::UndefinedCommand(*other)),
+        [version, ..] => return Reading::Foreign(CloseReason::WrongVersion(*version)),
+    };
+    let Some(&[_, _, _, kind]) = bytes.first_chunk() else { return Reading::Incomplete };
+    let rest = bytes.get(4..).unwrap_or_default();
+    let field = match kind {
+        1 => rest.split_first_chunk().map(|(octets, rest)| (address(Ipv4Addr::from(*octets)), rest)),
+        3 => name(rest),
+        4 => rest.split_first_chunk().map(|(octets, rest)| (address(Ipv6Addr::from(*octets)), rest)),
+        other => return Reading::Refused(CloseReason::UndefinedAddressType(other)),
+    };
+    let Some((destination, rest)) = field else { return Reading::Incomplete };
+    let Some(destination) = destination else { return Reading::Refused(CloseReason::BadName) };
+    let Some((port, rest)) = rest.split_first_chunk() else { return Reading::Incomplete };
+    let port = u16::from_be_bytes(*port);
+    Reading::Complete {
+        length: bytes.len().saturating_sub(rest.len()),
+        message: Request { version: 5, command, destination, port, user: UserId::default() },
+    }
+}
+
+fn address(address: impl Into<IpAddr>) -> Option<Destination> {
+    Some(Destination::Address(address.into()))
+}
+
+/// A name behind its length. An empty one is none. Nothing as long as it is not whole.
+fn name(bytes: &[u8]) -> Option<(Option<Destination>, &[u8])> {
+    let (length, rest) = bytes.split_first()?;
+    let (name, rest) = rest.split_at_checked(usize::from(*length))?;
+    Some((Name::new(name).filter(|name| !name.as_bytes().is_empty()).map(Destination::Name), rest))
+}
+
+/// The reply that grants a request.
+pub fn granted(bound: SocketAddr) -> Reply {
+    let [p1, p0] = bound.port().to_be_bytes();
+    match bound.ip().to_canonical() {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            Reply::of(&[5, 0, 0, 1, a, b, c, d, p1, p0])
+        }
+        IpAddr::V6(address) => {
+            let mut bytes = [0; 22];
+            for (place, byte) in
+                bytes.iter_mut().zip([5, 0, 0, 4].into_iter().chain(address.octets()).chain([p1, p0]))
+            {
+                *place = byte;
+            }
+            Reply::of(&bytes)
+        }
+    }
+}
+
+/// The reply that refuses a request. Codes above 8 are not assigned, and there is a client that takes them for a grant
+/// (Java 17). The address is 0.0.0.0, since other clients cannot read a name in its place.
+pub fn refused(why: RefusalReason) -> Reply {
+    let code = match why {
+        RefusalReason::General => 1,
+        RefusalReason::NotAllowed | RefusalReason::NoIdentd | RefusalReason::IdentityMismatch => 2,
+        RefusalReason::NetworkUnreachable => 3,
+        RefusalReason::HostUnreachable => 4,
+        RefusalReason::ConnectionRefused => 5,
+        RefusalReason::TimedOut => 6,
+        RefusalReason::CommandNotSupported => 7,
+        RefusalReason::AddressNotSupported => 8,
+    };
+    Reply::of(&[5, code, 0, 1, 0, 0, 0, 0, 0, 0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn complete(bytes: &[u8]) -> (usize, Request) {
+        match request(bytes) {
+            Reading::Complete { length, message } => (length, message),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn to_name(name: &[u8]) -> Vec<u8> {
+        [&[5, 1, 0, 3, u8::try_from(name.len()).unwrap()], name, &[0x1f, 0x90]].concat()
+    }
+
+    #[test]
+    fn a_greeting_is_whole_with_its_last_method() {
+        assert_eq!(greeting(b"\x05\x02\x00"), Reading::Incomplete);
+        let whole = Reading::Complete { length: 4, message: &[0, 2][..] };
+        assert_eq!(greeting(b"\x05\x02\x00\x02\x05\x01"), whole);
+        assert_eq!(greeting(b"\x05\x00"), Reading::Complete { length: 2, message: &[][..] });
+        let all: Vec<u8> = [5, 255].into_iter().chain(0..=254).collect();
+        assert!(matches!(greeting(&all), Reading::Complete { length: LONGEST_GREETING, .. }));
+        assert_eq!(greeting(b"\x06\x01"), Reading::Foreign(CloseReason::WrongVersion(6)));
+    }
+
+    #[test]
+    fn the_method_is_none_wherever_it_is_offered_and_else_there_is_none() {
+        for offered in [&[0][..], &[2, 0], &[0, 3, 2], &[0, 0], &[0, 0x80, 0x82, 2]] {
+            assert_eq!(chosen(choose(offered)).bytes(), [5, 0], "{offered:?}");
+        }
+        for offered in [&[][..], &[1], &[2], &[0x80], &[0xff]] {
+            assert_eq!(chosen(choose(offered)).bytes(), [5, 0xff], "{offered:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_read_up_to_its_port() {
+        for (bytes, destination) in [
+            (b"\x05\x01\x00\x01\x7f\x00\x00\x01\x1f\x90".to_vec(), "127.0.0.1"),
+            ([&b"\x05\x01\x01\x04"[..], &Ipv6Addr::LOCALHOST.octets(), b"\x1f\x90"].concat(), "::1"),
+        ] {
+            let (length, read) = complete(&[&bytes[..], b"GET /"].concat());
+            assert_eq!((length, read.version, read.port), (bytes.len(), 5, 8080));
+            assert_eq!(read.destination, Destination::Address(destination.parse().unwrap()));
+            assert!(read.user.as_bytes().is_empty());
+        }
+        let (length, read) = complete(&to_name(&[b'a'; 255]));
+        assert_eq!(length, LONGEST_REQUEST);
+        assert_eq!(read.destination, Destination::Name(Name::new(&[b'a'; 255]).unwrap()));
+        assert_eq!(complete(b"\x05\x02\x00\x01\x7f\x00\x00\x01\x00\x00").1.command, Command::Bind);
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_is_refused_as_soon_as_that_is_known() {
+        for command in [0, 3, 4, 5, 0xf0, 0xf3] {
+            let refused = Reading::Refused(CloseReason::UndefinedCommand(command));
+            assert_eq!(request(&[5, command]), refused);
+        }
+        for kind in [0, 2, 5, 0xff] {
+            let refused = Reading::Refused(CloseReason::UndefinedAddressType(kind));
+            assert_eq!(request(&[5, 1, 0, kind]), refused);
+        }
+        assert_eq!(request(&to_name(b"")), Reading::Refused(CloseReason::BadName));
+        assert_eq!(request(&[4, 1]), Reading::Foreign(CloseReason::WrongVersion(4)));
+    }
+
+    #[test]
+    fn a_reply_has_the_address_in_its_own_form() {
+        let zeros = granted("0.0.0.0:0".parse().unwrap());
+        assert_eq!(zeros.bytes(), [5, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+        let v4 = granted("[::ffff:192.0.2.1]:258".parse().unwrap());
+        assert_eq!(v4.bytes(), [5, 0, 0, 1, 192, 0, 2, 1, 1, 2]);
+        let v6 = granted("[2001:db8::1]:258".parse().unwrap());
+        assert_eq!(v6.bytes(), b"\x05\x00\x00\x04\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\x01\x02");
+    }
+
+    #[test]
+    fn a_refusal_tells_what_it_can_and_has_ten_bytes() {
+        for (why, code) in [
+            (RefusalReason::General, 1),
+            (RefusalReason::NotAllowed, 2),
+            (RefusalReason::NoIdentd, 2),
+            (RefusalReason::IdentityMismatch, 2),
+            (RefusalReason::NetworkUnreachable, 3),
+            (RefusalReason::HostUnreachable, 4),
+            (RefusalReason::ConnectionRefused, 5),
+            (RefusalReason::TimedOut, 6),
+            (RefusalReason::CommandNotSupported, 7),
+            (RefusalReason::AddressNotSupported, 8),
+        ] {
+            assert_eq!(refused(why).bytes(), [5, code, 0, 1, 0, 0, 0, 0, 0, 0]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_request(kind in 0u8..6, tail in any::<Vec<u8>>()) {
+            let bytes = [&[5, 1, 0, kind], &tail[..]].concat();
+            let first = (0..=bytes.len()).map(|end| request(&bytes[..end])).find(|step| *step != Reading::Incomplete);
+            prop_assert_eq!(first.unwrap_or(Reading::Incomplete), request(&bytes));
+        }
+    }
+}
