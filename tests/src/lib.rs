@@ -2,8 +2,8 @@
 //!
 //! A [`site::Site`] is a small firewall laboratory of a test's own: client hosts, the gateway and a server host,
 //! each a [`host::Host`] with its own network, `/etc`, `/run` and `/dev/log`. [`sockd::Sockd`] is the daemon as
-//! an administrator starts it on the gateway, [`syslog::Syslog`] a real rsyslogd beside it. [`socks`] speaks
-//! SOCKS4 byte by byte, [`far`] and [`web`] are servers to reach, [`dns`] is a nameserver that can lie, and
+//! an administrator starts it on the gateway, [`syslog::Syslog`] a real rsyslogd beside it. [`socks`] and
+//! [`socks5`] speak SOCKS byte by byte, [`far`] and [`web`] are servers to reach, [`dns`] is a nameserver that can lie, and
 //! [`procfs`] reads what the kernel says about processes.
 //!
 //! Nothing here waits for a length of time and hopes: [`wait::until`] waits for a condition.
@@ -25,6 +25,7 @@ pub mod program;
 pub mod site;
 pub mod sockd;
 pub mod socks;
+pub mod socks5;
 pub mod syslog;
 pub mod wait;
 pub mod web;
