@@ -1,6 +1,7 @@
 //! SOCKS5 byte by byte, a test for each row of what has to work: what is answered, and how it ends.
 
 mod bind;
+mod clients;
 mod connect;
 mod greeting;
 mod refusals;
@@ -34,17 +35,23 @@ fn place() -> Place {
 }
 
 fn place_with(settings: &str) -> Place {
-    let site = Site::new();
+    let (site, nameserver) = site_with_name();
     let loopback = Ipv6Addr::LOCALHOST;
     let servers =
         [(&site.server, SERVER.into()), (&site.server, SERVER_6.into()), (&site.gateway, loopback.into())];
     let servers = servers.map(|(host, address): (_, std::net::IpAddr)| Server::echo(host, (address, PORT)));
+    let lab = Lab::at(site, RULES, |start| start.settings(settings));
+    Place { lab, _servers: servers.into(), _nameserver: nameserver }
+}
+
+/// A site with a nameserver for sockd that knows the server host as `web.test`.
+fn site_with_name() -> (Site, Nameserver) {
+    let site = Site::new();
     site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\n"));
     let nameserver = Nameserver::start(&site.server, |question| match question.name.as_str() {
         "web.test" => Answer::Addresses(vec![SERVER.into()]),
         "silent.test" => Answer::Silence,
         _ => Answer::NoSuchName,
     });
-    let lab = Lab::at(site, RULES, |start| start.settings(settings));
-    Place { lab, _servers: servers.into(), _nameserver: nameserver }
+    (site, nameserver)
 }
