@@ -139,6 +139,27 @@ fn a_flood_of_connections_from_one_host_does_not_lower_the_success_of_another() 
     until_true("it is served again", || is_granted(&lab.site.client, &request));
 }
 
+/// A request from this address of the client; nothing where it is turned away.
+fn asks_over_ipv6(lab: &Lab, from: &str) -> Option<Line> {
+    let bytes = Request::connect((SERVER, 7)).bytes();
+    let from: SocketAddr = format!("[{from}]:0").parse().expect("an address");
+    let socket = lab.site.client.run(|| {
+        let socket = Socket::new(Domain::IPV6, Type::STREAM, None).expect("a socket");
+        socket.bind(&from.into()).expect("bind");
+        let proxy: SocketAddr = "[2001:db8:1::1]:1080".parse().expect("an address");
+        socket.connect(&proxy.into()).expect("a connection");
+        socket
+    });
+    let mut line = Line::new(socket.into());
+    // A reset may come before it can be sent.
+    let _ = line.stream().write_all(&bytes);
+    let (granted, line) = match line.stream().peek(&mut [0]) {
+        Ok(1) => (Reply::read(&mut line) == Reply::with(GRANTED), line),
+        _ => (false, line),
+    };
+    granted.then_some(line)
+}
+
 #[test]
 fn a65_the_addresses_of_one_ipv6_network_share_what_a_host_may_have() {
     let lab = Lab::with_settings(PERMIT_ALL, "(max_sessions_per_host: 3)");
@@ -146,25 +167,7 @@ fn a65_the_addresses_of_one_ipv6_network_share_what_a_host_may_have() {
         lab.site.client.sh(&format!("ip addr add {address} dev eth0 nodad"));
     }
     let _echo = Server::echo(&lab.site.server, (SERVER, 7));
-    let bytes = Request::connect((SERVER, 7)).bytes();
-    let asks = |from: &str| {
-        let from: SocketAddr = format!("[{from}]:0").parse().expect("an address");
-        let socket = lab.site.client.run(|| {
-            let socket = Socket::new(Domain::IPV6, Type::STREAM, None).expect("a socket");
-            socket.bind(&from.into()).expect("bind");
-            let proxy: SocketAddr = "[2001:db8:1::1]:1080".parse().expect("an address");
-            socket.connect(&proxy.into()).expect("a connection");
-            socket
-        });
-        let mut line = Line::new(socket.into());
-        // A reset may come before it can be sent.
-        let _ = line.stream().write_all(&bytes);
-        let (granted, line) = match line.stream().peek(&mut [0]) {
-            Ok(1) => (Reply::read(&mut line) == Reply::with(GRANTED), line),
-            _ => (false, line),
-        };
-        granted.then_some(line)
-    };
+    let asks = |from: &str| asks_over_ipv6(&lab, from);
     until_true("the first address is used", || asks("2001:db8:1::10").is_some());
     let held = until("sessions up to the limit", || {
         let held: Vec<_> =
@@ -175,6 +178,16 @@ fn a65_the_addresses_of_one_ipv6_network_share_what_a_host_may_have() {
     lab.wait_for_line("max_sessions_per_host reached by 2001:db8:1::/64");
     drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
     drop(held);
+}
+
+#[test]
+fn h8_two_machines_of_one_ipv6_network_have_workers_of_their_own() {
+    let lab = Lab::new(PERMIT_ALL);
+    lab.site.client.sh("ip addr add 2001:db8:1::11/64 dev eth0 nodad");
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    let asks = |from: &str| until("a relay", || asks_over_ipv6(&lab, from));
+    let _held = ["2001:db8:1::10", "2001:db8:1::11"].map(asks);
+    until_true("two workers, and a spare one", || lab.sockd.workers("session").len() == 3);
 }
 
 #[test]

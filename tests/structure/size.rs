@@ -41,9 +41,9 @@ const BUDGETS: [Budget; 4] = [
             "common/lockdown/src",
         ],
         // Some 130 lines more since a session waits for several things at once, each with a key: two dials, many peers.
-        // Some 130 more since a full house decides who makes room, and limits know hosts, networks and sites.
+        // Some 190 more since a full house decides who makes room, and limits know hosts, networks and sites.
         // Some 30 more since SOCKS5 is spoken.
-        ceiling: 11_050,
+        ceiling: 11_110,
         goal: Some(8500),
     },
     Budget {
@@ -58,8 +58,8 @@ const BUDGETS: [Budget; 4] = [
             "common/lockdown/src",
         ],
         // Some 60 lines more since deny lines match the IPv4 addresses inside IPv6 ones: a search of its own.
-        // Some 130 more for hosts, networks and sites, as above.
-        ceiling: 14_850,
+        // Some 190 more for hosts, networks and sites, as above.
+        ceiling: 14_920,
         goal: None,
     },
 ];

@@ -2,30 +2,46 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A client host, the unit of isolation and of limits: an IPv4 address or an IPv6 network of 64 bits, of which one
-/// host can take any address it likes.
+/// A client host, the unit of isolation and of blame: one address. Those of one IPv6 /64 may be the machines of a LAN,
+/// which need not trust each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Host(IpAddr);
 
-/// Client hosts that share what they may have.
+/// Client hosts that share what they may have: the unit of counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostNetwork {
     address: IpAddr,
     length: u8,
 }
 
+/// An IPv6 /48, which a site gets, may have as much as so many hosts, though it has 65,536 networks of 64 bits.
+const SITE: u32 = 4;
+
 impl Host {
     /// The host that `address` belongs to.
     pub fn of(address: IpAddr) -> Self {
-        Self(match sockd_policy::canonical(address) {
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-            address => address,
-        })
+        Self(sockd_policy::canonical(address))
+    }
+
+    /// What may have as much as one host: an IPv4 address, or an IPv6 /64, of which one machine can take any address.
+    pub fn network(self) -> HostNetwork {
+        self.within(32, 64)
+    }
+
+    /// The networks that what a host has is counted for, and how often each may have what one host may.
+    pub fn counted(self) -> impl Iterator<Item = (HostNetwork, u32)> {
+        let site = self.0.is_ipv6().then(|| (self.site(), SITE));
+        std::iter::once((self.network(), 1)).chain(site)
     }
 
     /// The addresses that one site has as a rule, however many hosts are there: an IPv4 /24, an IPv6 /48.
     pub fn site(self) -> HostNetwork {
         self.within(24, 48)
+    }
+
+    /// Whether it is one of this network's.
+    pub fn is_in(self, network: HostNetwork) -> bool {
+        self.network() == network || self.site() == network
     }
 
     fn within(self, v4: u8, v6: u8) -> HostNetwork {
@@ -46,22 +62,34 @@ impl Host {
 
 impl std::fmt::Display for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            IpAddr::V4(address) => write!(f, "{address}"),
-            IpAddr::V6(address) => write!(f, "{address}/64"),
-        }
+        self.0.fmt(f)
     }
 }
 
 impl std::fmt::Display for HostNetwork {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.address, self.length)
+        match (self.address, self.length) {
+            (IpAddr::V4(address), 32) => write!(f, "{address}"),
+            (address, length) => write!(f, "{address}/{length}"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn h8_a_host_is_an_address_and_counts_for_its_network_and_an_ipv6_site() {
+        let counted = |address: &str| -> Vec<String> {
+            let host = Host::of(address.parse().unwrap());
+            host.counted().map(|(network, share)| format!("{share} {network}")).collect()
+        };
+        assert_eq!(counted("::ffff:192.0.2.1"), ["1 192.0.2.1"]);
+        assert_eq!(counted("2001:db8:1:2:3::4"), ["1 2001:db8:1:2::/64", "4 2001:db8:1::/48"]);
+        let [one, other] = ["2001:db8::1", "2001:db8::2"].map(|host| Host::of(host.parse().unwrap()));
+        assert!(one != other && one.network() == other.network());
+    }
 
     #[test]
     fn a_site_is_a_network_of_24_or_48_bits() {

@@ -1,8 +1,8 @@
 //! The lookups under way: who waits for each, what it may ask of the monitor, and when the resolver owes its end.
 
-use crate::client_host::Host;
+use crate::client_host::{Host, HostNetwork};
 use crate::keys::{DialKey, LookupKey, Slots};
-use crate::limits::counts::{Counts, Resource};
+use crate::limits::counts::{Counts, Reached, Resource};
 use crate::limits::fair_share::gives_way;
 use crate::owed::Owed;
 use crate::settings::Settings;
@@ -51,17 +51,19 @@ pub struct Ended {
 impl Lookups {
     /// The limit that admits no further lookup of a host. Lookups that have been cancelled count until the resolver has
     /// ended them, which a resolver that can be relied on does at once.
-    pub fn limit(&self, host: Host, counts: &mut Counts, settings: &Settings) -> Option<&'static str> {
+    pub fn limit(&self, host: Host, counts: &mut Counts, settings: &Settings) -> Option<Reached> {
         let limit = counts.limit(Resource::Lookup, host, settings);
         let unended = u32::try_from(self.lookups.len()).unwrap_or(u32::MAX);
-        limit.or_else(|| (unended >= settings.max_lookups.saturating_mul(2)).then_some("max_lookups reached"))
+        let all = Reached { limit: "max_lookups reached", by: host.network() };
+        limit.or_else(|| (unended >= settings.max_lookups.saturating_mul(2)).then_some(all))
     }
 
     /// Where all places are taken, a host that has most of them loses one to a host that has few: gives the host, and
     /// the session that has waited there long enough.
-    pub fn gives_way(&self, host: Host) -> Option<(Host, LookupKey, Waiter)> {
+    pub fn gives_way(&self, host: Host) -> Option<(HostNetwork, LookupKey, Waiter)> {
         let waiting = self.lookups.iter().filter(|(_, lookup)| lookup.waiter.is_some());
-        let (most, key) = gives_way(waiting.map(|(key, lookup)| (lookup.host, lookup.since, key)), host)?;
+        let held = waiting.map(|(key, lookup)| (lookup.host.network(), lookup.since, key));
+        let (most, key) = gives_way(held, host.network())?;
         Some((most, key, self.lookups.get(key)?.waiter?))
     }
 
@@ -220,7 +222,7 @@ mod tests {
         }
 
         fn limit(&mut self, settings: &Settings) -> Option<&'static str> {
-            self.lookups.limit(self.host, &mut self.counts, settings)
+            self.lookups.limit(self.host, &mut self.counts, settings).map(|reached| reached.limit)
         }
 
         fn asked(&mut self) -> LookupKey {
@@ -325,7 +327,7 @@ mod tests {
         let mut room = Room::new();
         let keys = [room.asked(), room.asked()];
         let other = Host::of("192.0.2.2".parse().unwrap());
-        assert_eq!(room.lookups.gives_way(other), Some((room.host, keys[0], SESSION)));
+        assert_eq!(room.lookups.gives_way(other), Some((room.host.network(), keys[0], SESSION)));
         assert_eq!(room.lookups.gives_way(room.host), None);
     }
 }

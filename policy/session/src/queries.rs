@@ -3,7 +3,7 @@
 
 use crate::client_host::Host;
 use crate::keys::{DialKey, QueryKey, Slots, WorkerKey};
-use crate::limits::counts::{Counts, Resource};
+use crate::limits::counts::{Counts, Reached, Resource};
 use crate::owed::Owed;
 use crate::pool::AskerKey;
 use crate::session::Arrival;
@@ -115,7 +115,7 @@ impl Queries {
         question: Question,
         counts: &mut Counts,
         settings: &Settings,
-    ) -> Result<QueryKey, &'static str> {
+    ) -> Result<QueryKey, Reached> {
         let counts_as = question.counts_as();
         if let Some(limit) = counts.limit(counts_as, client, settings) {
             return Err(limit);

@@ -98,12 +98,14 @@ impl<'a> Commands<'a> {
     /// Whether a further command is too much, and then whose.
     fn limit(&self, client: IpAddr) -> Option<Option<IpAddr>> {
         let (max_commands, max_commands_per_host) = self.orders.limits;
-        let is_his = |host: &Host| *host == Host::of(client);
+        let client_host = Host::of(client);
         let waiting = self.waiting.iter().map(|(_, values)| Host::of(values.source));
         let hosts = || self.running.values().map(|running| running.host).chain(waiting.clone());
         let reached = |number: usize, limit| u32::try_from(number).is_ok_and(|number| number >= limit);
+        let of = |network| hosts().filter(|host| host.is_in(network)).count();
+        let is_full = |(network, share)| reached(of(network), max_commands_per_host.saturating_mul(share));
         match () {
-            () if reached(hosts().filter(is_his).count(), max_commands_per_host) => Some(Some(client)),
+            () if client_host.counted().any(is_full) => Some(Some(client)),
             () => reached(hosts().count(), max_commands).then_some(None),
         }
     }
@@ -111,7 +113,8 @@ impl<'a> Commands<'a> {
     /// The first of a host that has the fewest running: one host can hold up only itself.
     fn next(&mut self) -> Option<(String, Values)> {
         let hosts = self.waiting.iter().map(|(_, values)| Host::of(values.source));
-        let running = |host| self.running.values().filter(|running| running.host == host).count();
+        let running =
+            |host: Host| self.running.values().filter(|running| running.host.is_in(host.network())).count();
         let (place, _) = hosts.enumerate().min_by_key(|(_, host)| running(*host))?;
         self.waiting.remove(place)
     }

@@ -57,7 +57,10 @@ fn line(news: &FromHook) -> String {
         FromHook::Overdue => "a rule command is ended: it did not end in time".into(),
         FromHook::Dropped { of: None } => "a rule command is not run: max_commands reached".into(),
         FromHook::Dropped { of: Some(client) } => {
-            format!("a rule command is not run: max_commands_per_host reached by {}", Host::of(*client))
+            format!(
+                "a rule command is not run: max_commands_per_host reached by {}",
+                Host::of(*client).network()
+            )
         }
         FromHook::Unknown => "a rule command is not run: the runner has other rules".into(),
         FromHook::NotForked => "a rule command is not run: fork failed".into(),

@@ -44,9 +44,9 @@ impl Askers {
         let host = Host::of(client.ip());
         let question = Question::Identity { client_port: client.port(), proxy_port: proxy.port() };
         let begun = self.queries.begin(waiter, host, question, &mut base.counts, &base.config.settings);
-        let key = begun.map_err(|limit| {
-            base.log.quiet_err(&format!("identd is not asked: {limit} by {host}"));
-            Arrival::NoRoom(limit)
+        let key = begun.map_err(|reached| {
+            base.log.quiet_err(&format!("identd is not asked: {reached}"));
+            Arrival::NoRoom(reached.limit)
         })?;
         let to = SocketAddr::new(client.ip(), IDENT_PORT);
         let from = Some(sockd_policy::canonical(proxy.ip()));
@@ -72,7 +72,7 @@ impl Askers {
     ) -> Result<QueryKey, Arrival> {
         let question = Question::Request { next, request };
         let begun = self.queries.begin(waiter, client, question, &mut base.counts, &base.config.settings);
-        let key = begun.map_err(Arrival::NoRoom)?;
+        let key = begun.map_err(|reached| Arrival::NoRoom(reached.limit))?;
         let failed = match fcntl_dupfd_cloexec(server, 3) {
             Ok(twin) => self.hand_over(key, twin, base),
             Err(_) => self.queries.fail(key, &mut base.counts),

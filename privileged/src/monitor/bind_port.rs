@@ -57,8 +57,8 @@ impl BindPorts {
     /// Opens a port; where there is none, the arrival says why.
     pub fn open(&mut self, wanted: Wanted, base: &mut Base) -> Result<(PortKey, SocketAddr), Arrival> {
         let Wanted { waiter, host, .. } = wanted;
-        if let Some(limit) = base.counts.limit(Resource::Bind, host, &base.config.settings) {
-            return Err(Arrival::NoRoom(limit));
+        if let Some(reached) = base.counts.limit(Resource::Bind, host, &base.config.settings) {
+            return Err(Arrival::NoRoom(reached.limit));
         }
         let listening = listen(wanted, base.config.settings.bind_ports);
         let (socket, address) = listening.map_err(|failure| Arrival::Listening(Err(failure)))?;

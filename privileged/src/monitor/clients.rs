@@ -171,15 +171,12 @@ impl Clients {
     pub fn admit(&mut self, host: Host, sessions: usize, base: &Base) -> Result<(), String> {
         let settings = &base.config.settings;
         if let Some(why) = self.rate_limiter.refuses(host, settings, Instant::now()) {
-            return Err(format!("{why}, by {host}"));
+            return Err(why);
         }
         if u32::try_from(sessions).unwrap_or(u32::MAX) >= settings.max_sessions {
             return Err("max_sessions reached".into());
         }
-        if base.counts.sessions(host) >= settings.sessions_per_host().into() {
-            return Err(format!("max_sessions_per_host reached by {host}"));
-        }
-        Ok(())
+        base.counts.session_limit(host, settings).map_or(Ok(()), |reached| Err(reached.to_string()))
     }
 
     /// The worker of this client host, and of no other, has done what no honest worker does.

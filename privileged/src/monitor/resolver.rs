@@ -89,8 +89,8 @@ impl Resolver {
         query: Query,
         base: &mut Base,
     ) -> Result<LookupKey, Arrival> {
-        if let Some(limit) = self.lookups.limit(host, &mut base.counts, &base.config.settings) {
-            base.log.quiet_err(&format!("lookups fail: {limit} by {host}"));
+        if let Some(reached) = self.lookups.limit(host, &mut base.counts, &base.config.settings) {
+            base.log.quiet_err(&format!("lookups fail: {reached}"));
             return Err(Arrival::Resolved(Answer::Failed));
         }
         self.tell_changes(base);

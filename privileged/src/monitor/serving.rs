@@ -262,8 +262,8 @@ impl Serving {
         let socket = Rc::new(client.socket);
         let key = self.sessions.begin((client.address, proxy), Rc::clone(&socket), worker, &mut self.base);
         self.base.tell(worker, &ToSession::Serve { id: key.id() }, Some(socket));
-        if let Some((oldest, limit)) = self.base.counts.oldest_beyond(host, &self.base.config.settings) {
-            self.base.log.quiet_err(&format!("unfinished requests are closed: {limit} by {host}"));
+        if let Some((oldest, reached)) = self.base.counts.oldest_beyond(host, &self.base.config.settings) {
+            self.base.log.quiet_err(&format!("unfinished requests are closed: {reached}"));
             self.dispatch(oldest, Event::Stop);
         }
     }

@@ -1,6 +1,6 @@
-//! What every client host has open.
+//! What client hosts have open, counted for their networks.
 
-use crate::client_host::Host;
+use crate::client_host::{Host, HostNetwork};
 use crate::keys::SessionKey;
 use crate::settings::Settings;
 use sockd_common::message::resolver::MAX_LOOKUPS;
@@ -23,14 +23,29 @@ pub enum Resource {
 /// next server takes is for the destination to say, and thus for whoever asks for it.
 const MAX_UPSTREAM_PER_HOST: u32 = 2048;
 
-/// Counts of all client hosts that have any.
+/// A limit that is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// As it is told: the name of the setting, and that it is reached.
+    pub limit: &'static str,
+    /// By whom.
+    pub by: HostNetwork,
+}
+
+impl std::fmt::Display for Reached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} by {}", self.limit, self.by)
+    }
+}
+
+/// Counts of all networks of client hosts that have any.
 #[derive(Debug, Default)]
 pub struct Counts {
-    hosts: HashMap<Host, Open>,
+    networks: HashMap<HostNetwork, Open>,
     all: Open,
 }
 
-/// What one client host, or all, have open.
+/// What one network of client hosts, or all, have open.
 #[derive(Debug, Default)]
 struct Open {
     sessions: u64,
@@ -59,54 +74,66 @@ impl Counts {
         self.all.sessions = self.all.sessions.saturating_add(1);
         let number = self.all.sessions;
         self.all.unfinished.insert(number, session);
-        let open = self.hosts.entry(host).or_default();
-        open.sessions = open.sessions.saturating_add(1);
-        open.unfinished.insert(number, session);
+        for (network, _) in host.counted() {
+            let open = self.networks.entry(network).or_default();
+            open.sessions = open.sessions.saturating_add(1);
+            open.unfinished.insert(number, session);
+        }
         number
     }
 
     /// A request has been read, or will not be any more.
     pub fn finished(&mut self, host: Host, number: u64) {
         self.all.unfinished.remove(&number);
-        if let Some(open) = self.hosts.get_mut(&host) {
+        self.each(host, |open| {
             open.unfinished.remove(&number);
-        }
+        });
     }
 
     /// A session is over.
     pub fn end(&mut self, host: Host, number: u64) {
         self.finished(host, number);
-        if let Some(open) = self.hosts.get_mut(&host) {
-            open.sessions = open.sessions.saturating_sub(1);
-        }
+        self.each(host, |open| open.sessions = open.sessions.saturating_sub(1));
         self.drop_if_nothing_is_open(host);
     }
 
     /// One more of a resource.
     pub fn add(&mut self, resource: Resource, host: Host) {
-        for open in [&mut self.all, self.hosts.entry(host).or_default()] {
+        let add = |open: &mut Open| {
             let count = open.count(resource);
             *count = count.saturating_add(1);
-        }
+        };
+        add(&mut self.all);
+        host.counted().for_each(|(network, _)| add(self.networks.entry(network).or_default()));
     }
 
     /// One less.
     pub fn remove(&mut self, resource: Resource, host: Host) {
-        for open in [Some(&mut self.all), self.hosts.get_mut(&host)].into_iter().flatten() {
+        let remove = |open: &mut Open| {
             let count = open.count(resource);
             *count = count.saturating_sub(1);
-        }
+        };
+        remove(&mut self.all);
+        self.each(host, remove);
         self.drop_if_nothing_is_open(host);
     }
 
-    fn drop_if_nothing_is_open(&mut self, host: Host) {
-        if self.hosts.get(&host).is_some_and(|open| open.sessions == 0 && open.counts == [0; 4]) {
-            self.hosts.remove(&host);
+    fn each(&mut self, host: Host, change: impl Fn(&mut Open)) {
+        for (network, _) in host.counted() {
+            self.networks.get_mut(&network).into_iter().for_each(&change);
         }
     }
 
-    /// The setting that does not admit another one of a host.
-    pub fn limit(&mut self, resource: Resource, host: Host, settings: &Settings) -> Option<&'static str> {
+    fn drop_if_nothing_is_open(&mut self, host: Host) {
+        for (network, _) in host.counted() {
+            if self.networks.get(&network).is_some_and(|open| open.sessions == 0 && open.counts == [0; 4]) {
+                self.networks.remove(&network);
+            }
+        }
+    }
+
+    /// The limit that does not admit another one of a host.
+    pub fn limit(&mut self, resource: Resource, host: Host, settings: &Settings) -> Option<Reached> {
         let (of_host, in_all, names) = match resource {
             Resource::Lookup => {
                 let names = ["max_lookups_per_host reached", "max_lookups reached"];
@@ -127,27 +154,40 @@ impl Counts {
             }
         };
         let [own, all] = names;
-        match self.hosts.get_mut(&host).map_or(0, |open| *open.count(resource)) {
-            count if count >= of_host => Some(own),
-            _ => (*self.all.count(resource) >= in_all).then_some(all),
-        }
+        let mut count = |network| self.networks.get_mut(&network).map_or(0, |open| *open.count(resource));
+        let own = host
+            .counted()
+            .find(|(network, share)| count(*network) >= of_host.saturating_mul(*share))
+            .map(|(by, _)| Reached { limit: own, by });
+        let is_full = *self.all.count(resource) >= in_all;
+        own.or_else(|| is_full.then(|| Reached { limit: all, by: host.network() }))
     }
 
-    /// Sessions of a host.
-    pub fn sessions(&self, host: Host) -> u64 {
-        self.hosts.get(&host).map_or(0, |open| open.sessions)
+    /// The limit that does not admit another session of a host.
+    pub fn session_limit(&self, host: Host, settings: &Settings) -> Option<Reached> {
+        let of_host = settings.sessions_per_host();
+        let sessions = |network| self.networks.get(&network).map_or(0, |open| open.sessions);
+        let is_full = |(network, share): &(HostNetwork, u32)| {
+            sessions(*network) >= of_host.saturating_mul(*share).into()
+        };
+        let (by, _) = host.counted().find(is_full)?;
+        Some(Reached { limit: "max_sessions_per_host reached", by })
     }
 
     /// The oldest unfinished request of a host that has more of them than it may have, or else the oldest of all where
-    /// there are too many, and the setting that says so.
-    pub fn oldest_beyond(&self, host: Host, settings: &Settings) -> Option<(SessionKey, &'static str)> {
+    /// there are too many, and the limit that says so.
+    pub fn oldest_beyond(&self, host: Host, settings: &Settings) -> Option<(SessionKey, Reached)> {
         let oldest = |open: &Open, limit: u32| {
             let beyond = u32::try_from(open.unfinished.len()).is_ok_and(|number| number > limit);
             open.unfinished.first_key_value().filter(|_| beyond).map(|(_, session)| *session)
         };
-        let own = oldest(self.hosts.get(&host)?, settings.max_requests_per_host);
-        let own = own.map(|session| (session, "max_requests_per_host reached"));
-        own.or_else(|| Some((oldest(&self.all, settings.max_requests)?, "max_requests reached")))
+        let own = host.counted().find_map(|(by, share)| {
+            let limit = settings.max_requests_per_host.saturating_mul(share);
+            let session = oldest(self.networks.get(&by)?, limit)?;
+            Some((session, Reached { limit: "max_requests_per_host reached", by }))
+        });
+        let all = Reached { limit: "max_requests reached", by: host.network() };
+        own.or_else(|| Some((oldest(&self.all, settings.max_requests)?, all)))
     }
 }
 
@@ -170,17 +210,19 @@ mod tests {
             max_requests_per_host,
             ..Settings::default()
         };
-        assert_eq!(counts.oldest_beyond(host, &of(3, 3)), None);
-        assert_eq!(counts.oldest_beyond(host, &of(2, 3)), Some((key(0), "max_requests_per_host reached")));
+        let beyond = |counts: &Counts, host, settings: &Settings| {
+            counts.oldest_beyond(host, settings).map(|(session, reached)| (session, reached.limit))
+        };
+        assert_eq!(beyond(&counts, host, &of(3, 3)), None);
+        assert_eq!(beyond(&counts, host, &of(2, 3)), Some((key(0), "max_requests_per_host reached")));
         counts.finished(host, numbers[0]);
-        assert_eq!(counts.oldest_beyond(host, &of(1, 3)), Some((key(1), "max_requests_per_host reached")));
+        assert_eq!(beyond(&counts, host, &of(1, 3)), Some((key(1), "max_requests_per_host reached")));
         let last = counts.begin(other, key(3));
-        assert_eq!(counts.oldest_beyond(other, &of(2, 3)), None);
-        assert_eq!(counts.oldest_beyond(other, &of(2, 2)), Some((key(1), "max_requests reached")));
+        assert_eq!(beyond(&counts, other, &of(2, 3)), None);
+        assert_eq!(beyond(&counts, other, &of(2, 2)), Some((key(1), "max_requests reached")));
         counts.end(other, last);
         numbers.iter().for_each(|number| counts.end(host, *number));
-        assert_eq!(counts.sessions(host), 0);
-        assert!(counts.hosts.is_empty() && counts.all.unfinished.is_empty());
+        assert!(counts.networks.is_empty() && counts.all.unfinished.is_empty());
     }
 
     #[test]
@@ -194,7 +236,7 @@ mod tests {
         assert!(counts.limit(Resource::Upstream, one, &settings).is_some());
         assert_eq!(counts.limit(Resource::Upstream, other, &settings), None);
         (0..MAX_UPSTREAM_PER_HOST).for_each(|_| counts.remove(Resource::Upstream, one));
-        assert!(counts.hosts.is_empty());
+        assert!(counts.networks.is_empty());
     }
 
     #[test]
@@ -204,7 +246,50 @@ mod tests {
             Settings { max_lookups: u32::MAX, max_lookups_per_host: u32::MAX, ..Settings::default() };
         let mut counts = Counts::default();
         (0..MAX_LOOKUPS).for_each(|_| counts.add(Resource::Lookup, one));
-        assert_eq!(counts.limit(Resource::Lookup, other, &settings), Some("max_lookups reached"));
+        let reached = counts.limit(Resource::Lookup, other, &settings).unwrap();
+        assert_eq!(reached.to_string(), "max_lookups reached by 192.0.2.2");
+    }
+
+    #[test]
+    fn h8_the_hosts_of_an_ipv6_network_share_a_limit_and_those_of_a_site_have_four_times_as_much() {
+        let host = |address: &str| Host::of(address.parse().unwrap());
+        let settings =
+            Settings { max_sessions_per_host: Some(2), max_requests_per_host: 2, ..Settings::default() };
+        let mut counts = Counts::default();
+        let said = |counts: &Counts, address| {
+            counts.session_limit(host(address), &settings).map(|reached| reached.to_string())
+        };
+        let mut numbers: Vec<_> = [1, 2].map(|last| format!("2001:db8:1::{last}")).into();
+        for address in &numbers {
+            counts.begin(host(address), key(0));
+        }
+        let of_64 = Some("max_sessions_per_host reached by 2001:db8:1::/64".into());
+        assert_eq!(said(&counts, "2001:db8:1::3"), of_64);
+        assert_eq!(said(&counts, "2001:db8:1:1::3"), None);
+        numbers.extend([1, 1, 2, 2, 3, 3].map(|network| format!("2001:db8:1:{network}::1")));
+        for address in numbers.iter().skip(2) {
+            counts.begin(host(address), key(0));
+        }
+        let of_48 = Some("max_sessions_per_host reached by 2001:db8:1::/48".into());
+        assert_eq!(said(&counts, "2001:db8:1:4::3"), of_48);
+        assert_eq!(said(&counts, "2001:db8:2::3"), None);
+        for (number, address) in (1..).zip(&numbers) {
+            counts.end(host(address), number);
+        }
+        assert!(counts.networks.is_empty());
+        for resource in [Resource::Lookup, Resource::Ident, Resource::Bind] {
+            let one = Settings {
+                max_lookups_per_host: 1,
+                max_idents_per_host: 1,
+                max_binds_per_host: 1,
+                ..Settings::default()
+            };
+            counts.add(resource, host("2001:db8:1::1"));
+            assert!(counts.limit(resource, host("2001:db8:1::2"), &one).is_some(), "{resource:?}");
+            assert!(counts.limit(resource, host("2001:db8:1:1::1"), &one).is_none(), "{resource:?}");
+            (1..4).for_each(|network| counts.add(resource, host(&format!("2001:db8:1:{network}::1"))));
+            assert!(counts.limit(resource, host("2001:db8:1:4::1"), &one).is_some(), "{resource:?}");
+        }
     }
 
     #[test]
@@ -225,7 +310,7 @@ mod tests {
             (Resource::Lookup, "max_lookups"),
         ] {
             let mut counts = Counts::default();
-            let is = |limit: Option<&str>, expected: &str| assert_eq!(limit, Some(expected));
+            let is = |reached: Option<Reached>, expected: &str| assert_eq!(reached.unwrap().limit, expected);
             [one, one].iter().for_each(|host| counts.add(resource, *host));
             is(counts.limit(resource, one, &settings), &format!("{name}_per_host reached"));
             assert_eq!(counts.limit(resource, other, &settings), None);
@@ -234,7 +319,7 @@ mod tests {
             counts.remove(resource, one);
             assert_eq!(counts.limit(resource, other, &settings), None);
             [one, other].iter().for_each(|host| counts.remove(resource, *host));
-            assert!(counts.hosts.is_empty());
+            assert!(counts.networks.is_empty());
         }
     }
 }

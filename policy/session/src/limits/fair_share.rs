@@ -1,6 +1,6 @@
 //! Who gives way where all together have reached a limit.
 
-use crate::client_host::Host;
+use crate::client_host::HostNetwork;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::Instant;
@@ -9,10 +9,10 @@ use std::time::Instant;
 /// most. Nothing does where the newcomer would only change places with it, having one less or as many; unless it has
 /// nothing at all, for then many hosts with one thing each would keep it out.
 pub fn gives_way<K: Copy + Ord>(
-    held: impl Iterator<Item = (Host, Instant, K)>,
-    newcomer: Host,
-) -> Option<(Host, K)> {
-    let mut hosts: HashMap<Host, (u32, Reverse<(Instant, K)>)> = HashMap::new();
+    held: impl Iterator<Item = (HostNetwork, Instant, K)>,
+    newcomer: HostNetwork,
+) -> Option<(HostNetwork, K)> {
+    let mut hosts: HashMap<HostNetwork, (u32, Reverse<(Instant, K)>)> = HashMap::new();
     for (host, since, key) in held {
         let (count, oldest) = hosts.entry(host).or_insert((0, Reverse((since, key))));
         *count = count.saturating_add(1);
@@ -26,14 +26,15 @@ pub fn gives_way<K: Copy + Ord>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client_host::Host;
     use std::time::Duration;
 
-    fn host(last: u8) -> Host {
-        Host::of([192, 0, 2, last].into())
+    fn host(last: u8) -> HostNetwork {
+        Host::of([192, 0, 2, last].into()).network()
     }
 
     /// What gives way to a newcomer of host 9, where these hosts have had a thing each, in this order.
-    fn gives_way_to_nine(hosts: &[u8]) -> Option<(Host, usize)> {
+    fn gives_way_to_nine(hosts: &[u8]) -> Option<(HostNetwork, usize)> {
         let begin = Instant::now();
         let held = hosts.iter().enumerate().map(|(place, last)| {
             (host(*last), begin + Duration::from_secs(u64::try_from(place).unwrap()), place)

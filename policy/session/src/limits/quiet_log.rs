@@ -1,7 +1,7 @@
 //! Lines that an attacker could cause in any number: each at most once a minute, and then how often it would have been
 //! written since.
 
-use crate::client_host::Host;
+use crate::client_host::{Host, HostNetwork};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ pub struct QuietLog {
     /// When each line was last written, and how often it was not.
     written: HashMap<String, (Instant, u64)>,
     /// Lines about requests of each host that were not granted, of this second, and those beyond the limit.
-    refusals: HashMap<Host, (u32, u32)>,
+    refusals: HashMap<HostNetwork, (u32, u32)>,
     /// When this second ends.
     second: Option<Instant>,
 }
@@ -39,7 +39,7 @@ impl QuietLog {
     /// Whether another line about a request of this host that is not granted may be written in this second.
     pub fn admits_refusal(&mut self, host: Host, limit: u32, now: Instant) -> bool {
         self.second = self.second.or_else(|| now.checked_add(SECOND));
-        let (lines, left_out) = self.refusals.entry(host).or_default();
+        let (lines, left_out) = self.refusals.entry(host.network()).or_default();
         if *lines < limit {
             *lines = lines.saturating_add(1);
         } else {

@@ -3,9 +3,10 @@
 //! A worker in the hands of its client can be killed for a violation, but the client comes back and gets a fresh
 //! one. Starting workers costs more than connecting, so a host that does this again and again waits outside.
 
-use crate::client_host::Host;
+use crate::client_host::{Host, HostNetwork};
 use crate::settings::Settings;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 /// So many violations of a host's workers are put down to faults of ours.
@@ -17,75 +18,89 @@ const SHUT_OUT: Duration = Duration::from_secs(60);
 /// Violations are forgotten when there was no other for this long.
 const MEMORY: Duration = Duration::from_secs(600);
 
-/// Hosts that are remembered. Beyond these new ones are let in unseen: other limits hold them.
+/// Hosts and networks that are remembered. Beyond these new ones are let in unseen: other limits hold them.
 const MAX_HOSTS: usize = 16_384;
 
-/// What is remembered of client hosts.
+/// What is remembered of client hosts and their networks.
 #[derive(Debug, Default)]
 pub struct RateLimiter {
-    hosts: HashMap<Host, History>,
-    /// As [`History::spent`], for all hosts.
-    spent: Option<Instant>,
-    swept: Option<Instant>,
+    /// What the workers of each host have done.
+    violators: Memory<Host, Violations>,
+    /// The time to which the connections of each network so far would last at exactly its rate.
+    spent: Memory<HostNetwork, Option<Instant>>,
+    /// The same for all.
+    spent_in_all: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
-struct History {
-    /// The time to which the connections so far would last at exactly `connection_rate`.
-    spent: Option<Instant>,
-    violations: u32,
-    last_violation: Option<Instant>,
-}
-
-impl History {
-    fn remembered(&self, now: Instant) -> bool {
-        let recently = |last: Instant| now.saturating_duration_since(last) < MEMORY;
-        self.last_violation.is_some_and(recently) || self.spent.is_some_and(|spent| spent > now)
-    }
+struct Violations {
+    number: u32,
+    last: Option<Instant>,
 }
 
 impl RateLimiter {
     /// A worker of this host, and of no other, has done what it could not honestly do.
     pub fn violated(&mut self, host: Host, now: Instant) {
-        if let Some(history) = self.history(host, now) {
-            let fresh = history.remembered(now) && history.last_violation.is_some();
-            history.violations = if fresh { history.violations.saturating_add(1) } else { 1 };
-            history.last_violation = Some(now);
+        let is_recent = |violations: &Violations| {
+            violations.last.is_some_and(|last| now.saturating_duration_since(last) < MEMORY)
+        };
+        if let Some(violations) = self.violators.entry(host, now, is_recent) {
+            let number = if is_recent(violations) { violations.number.saturating_add(1) } else { 1 };
+            *violations = Violations { number, last: Some(now) };
         }
     }
 
     /// A connection of this host has come: why it is closed, or nothing where it is served.
-    pub fn refuses(&mut self, host: Host, settings: &Settings, now: Instant) -> Option<&'static str> {
-        let Some(history) = self.history(host, now) else { return self.refuses_all(settings, now) };
+    pub fn refuses(&mut self, host: Host, settings: &Settings, now: Instant) -> Option<String> {
         let shut_out = |last: Instant| now.saturating_duration_since(last) < SHUT_OUT;
-        if history.violations > FORGIVEN && history.last_violation.is_some_and(shut_out) {
-            return Some("its workers have violated the protocol again and again");
+        if let Some(Violations { number, last: Some(last) }) = self.violators.entries.get(&host)
+            && *number > FORGIVEN
+            && shut_out(*last)
+        {
+            return Some(format!("its workers have violated the protocol again and again, by {host}"));
         }
-        if !spend(&mut history.spent, settings.connection_rate, settings.connection_burst, now) {
-            return Some("connection_rate reached");
+        for (network, share) in host.counted() {
+            let [rate, burst] = [settings.connection_rate, settings.connection_burst]
+                .map(|limit| limit.saturating_mul(share));
+            let spent = self.spent.entry(network, now, |spent| spent.is_some_and(|spent| spent > now));
+            if !spent.is_none_or(|spent| spend(spent, rate, burst, now)) {
+                return Some(format!("connection_rate reached, by {network}"));
+            }
         }
-        self.refuses_all(settings, now)
-    }
-
-    fn refuses_all(&mut self, settings: &Settings, now: Instant) -> Option<&'static str> {
         let (rate, burst) = (settings.connection_rate_in_all, settings.connection_burst_in_all);
-        (!spend(&mut self.spent, rate, burst, now)).then_some("connection_rate_in_all reached")
+        let admitted = spend(&mut self.spent_in_all, rate, burst, now);
+        (!admitted).then(|| format!("connection_rate_in_all reached, by {host}"))
     }
+}
 
-    fn history(&mut self, host: Host, now: Instant) -> Option<&mut History> {
-        if self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(&host) {
+/// A bounded table. What need not be remembered any longer makes room.
+#[derive(Debug)]
+struct Memory<K, V> {
+    entries: HashMap<K, V>,
+    swept: Option<Instant>,
+}
+
+impl<K, V> Default for Memory<K, V> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), swept: None }
+    }
+}
+
+impl<K: Eq + Hash, V: Default> Memory<K, V> {
+    fn entry(&mut self, key: K, now: Instant, remembered: impl Fn(&V) -> bool) -> Option<&mut V> {
+        if self.entries.len() >= MAX_HOSTS && !self.entries.contains_key(&key) {
             // No more often than this, or it would itself be a way to keep the monitor busy.
             let lately = |swept| now.saturating_duration_since(swept) < Duration::from_secs(1);
             if self.swept.is_some_and(lately) {
                 return None;
             }
             self.swept = Some(now);
-            self.hosts.retain(|_, history| history.remembered(now));
-            if self.hosts.len() >= MAX_HOSTS {
+            self.entries.retain(|_, value| remembered(value));
+            if self.entries.len() >= MAX_HOSTS {
                 return None;
             }
         }
-        Some(self.hosts.entry(host).or_default())
+        Some(self.entries.entry(key).or_default())
     }
 }
 
@@ -116,7 +131,7 @@ mod tests {
     #[test]
     fn a_host_has_its_burst_and_then_its_rate_and_another_host_has_its_own() {
         let (mut rate_limiter, now, settings) = (RateLimiter::default(), Instant::now(), settings(10, 5));
-        let mut admitted = |address, at| {
+        let mut admitted = |address: &str, at| {
             (0..100).filter(|_| rate_limiter.refuses(host(address), &settings, at).is_none()).count()
         };
         assert_eq!(admitted("192.0.2.1", now), 5);
@@ -126,6 +141,8 @@ mod tests {
         let later = now + Duration::from_secs(61);
         assert_eq!(admitted("2001:db8::1", later), 5);
         assert_eq!(admitted("2001:db8::2:1", later), 0, "of the same 64 bits");
+        let site = (1..9).map(|network| admitted(&format!("2001:db8:0:{network}::1"), later)).sum::<usize>();
+        assert_eq!(site, 15, "four times as many for the same 48 bits");
     }
 
     #[test]
@@ -160,14 +177,27 @@ mod tests {
     }
 
     #[test]
+    fn h8_a_violator_shuts_out_itself_and_not_its_lan() {
+        let (mut rate_limiter, now, settings) = (RateLimiter::default(), Instant::now(), Settings::default());
+        let (bad, neighbour) = (host("2001:db8::1"), host("2001:db8::2"));
+        (0..=FORGIVEN).for_each(|_| rate_limiter.violated(bad, now));
+        assert!(rate_limiter.refuses(bad, &settings, now).is_some_and(|why| why.ends_with("by 2001:db8::1")));
+        assert_eq!(rate_limiter.refuses(neighbour, &settings, now), None);
+    }
+
+    #[test]
     fn what_is_remembered_is_bounded() {
         let (mut rate_limiter, now, settings) = (RateLimiter::default(), Instant::now(), Settings::default());
         for number in 0..40_000_u32 {
             let address = std::net::Ipv4Addr::from(number);
             assert_eq!(rate_limiter.refuses(Host::of(address.into()), &settings, now), None);
         }
-        assert_eq!(rate_limiter.hosts.len(), MAX_HOSTS);
+        assert_eq!(rate_limiter.spent.entries.len(), MAX_HOSTS);
         rate_limiter.refuses(host("198.51.100.1"), &settings, now + Duration::from_secs(5));
-        assert_eq!(rate_limiter.hosts.len(), 1);
+        assert_eq!(rate_limiter.spent.entries.len(), 1);
+        (0..40_000_u32).for_each(|number| {
+            rate_limiter.violated(Host::of(std::net::Ipv4Addr::from(number).into()), now);
+        });
+        assert_eq!(rate_limiter.violators.entries.len(), MAX_HOSTS);
     }
 }
