@@ -89,7 +89,7 @@ pub const PROFILE_RESOLVER: &[Row] = &[
     row!(SYS_recvmsg, Args(&[flags(2, CHANNEL_FLAGS)]), "messages and descriptors from the monitor"),
     row!(SYS_recvfrom, Args(&RECEIVE), "answers of nameservers"),
     row!(SYS_sendto, Args(&SEND), "questions, answers to the monitor; never to an address"),
-    row!(SYS_read, Always, "the hosts(5) file, handed over as a descriptor"),
+    row!(SYS_pread64, Always, "the hosts(5) file, handed over as a descriptor"),
     row!(SYS_close, Always, "leave a nameserver"),
     close_check(),
     row!(

@@ -32,7 +32,7 @@ use name::HostName;
 use plan::Setup;
 use question::Entropy;
 use rustix::event::epoll::{Event, EventFlags};
-use rustix::io::{Errno, read, retry_on_intr};
+use rustix::io::{Errno, pread, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::rand::{GetRandomFlags, getrandom};
 use sockd_common::message::Id;
@@ -212,12 +212,13 @@ impl Resolver {
     }
 }
 
-/// Reads a file to its end; nothing where it is too long or cannot be read.
+/// Reads a file from its beginning to its end, wherever another reader of the same descriptor has left off; nothing
+/// where it is too long or cannot be read.
 fn read_whole(file: OwnedFd) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     let mut buffer = [0; 16 << 10];
     loop {
-        let length = retry_on_intr(|| read(&file, &mut buffer[..])).ok()?;
+        let length = retry_on_intr(|| pread(&file, &mut buffer[..], text.len() as u64)).ok()?;
         let octets = buffer.get(..length).unwrap_or_default();
         if octets.is_empty() {
             return Some(text);
