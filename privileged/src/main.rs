@@ -9,6 +9,8 @@ fn main() {
     let options = Options::from_command_line();
     let to = if options.trial { LogTo::Stderr } else { options.log };
     end_on_panic(to);
+    // Before anything is locked: the daemon that serves can no longer ask. One that goes into the background leaves it.
+    let journal = !options.daemon && stderr_is_the_journal();
     let done = match (options.ver, options.check) {
         (true, _) => Err(program::become_ver()),
         (_, true) => check::check(&options).map(|()| 0),
@@ -17,7 +19,7 @@ fn main() {
     let status = match done {
         Ok(status) => status,
         Err(failure) => {
-            tell(&failure.lines, to, options.check);
+            tell(&failure.lines, to, options.check, journal);
             failure.status
         }
     };
@@ -26,8 +28,8 @@ fn main() {
 }
 
 /// On standard error and in the log, once in each; a check is for whoever asks for it alone.
-fn tell(lines: &[String], to: LogTo, is_check: bool) {
-    if to == LogTo::Syslog && !is_check && stderr_is_the_journal() {
+fn tell(lines: &[String], to: LogTo, is_check: bool, stderr_is_journal: bool) {
+    if to == LogTo::Syslog && !is_check && stderr_is_journal {
         // journald asks /proc for the unit of whoever writes to /dev/log. A process that has ended has none there: the
         // line would be missing in `systemctl status`. A stream belongs to its unit for good; <3> is LOG_ERR (sd-daemon(3)).
         return lines.iter().for_each(|line| eprintln!("<3>{line}"));

@@ -135,7 +135,7 @@ fn a70_whatever_lies_in_the_place_of_the_pid_file_is_replaced_and_a_folder_of_ot
         assert_eq!(host.read("/run/sockd.pid"), format!("{}\n", sockd.monitor().0));
         assert_eq!(host.read("/run/precious"), "precious\n", "{trap}");
         drop(sockd);
-        host.sh("rm /run/sockd.pid");
+        until_true("the file is removed", || !host.exists("/run/sockd.pid"));
     }
     host.sh("mkdir -m 777 /run/open");
     let output = Start::bare(host).words("--log stderr --pid-file /run/open/sockd.pid").output();

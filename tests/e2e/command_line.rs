@@ -327,8 +327,9 @@ fn a_second_daemon_does_not_take_the_pid_file_of_the_first_and_nobody_removes_th
     first.signal(Signal::SIGTERM);
     assert!(first.wait().success());
     assert_eq!(host.read("/run/sockd.pid"), "of another\n");
-    // What a crash leaves behind is taken over.
+    // What a crash of all processes leaves behind is taken over; after that of one the loader has removed it.
     let crashed = Start::bare(host).words(words).start();
+    crashed.loader().signal(Signal::SIGKILL);
     crashed.signal(Signal::SIGKILL);
     drop(crashed);
     assert!(host.exists("/run/sockd.pid"));

@@ -216,8 +216,7 @@ fn without_descriptors_new_clients_are_refused_and_the_daemon_neither_spins_nor_
     let monitor = lab.sockd.monitor();
     let held = granted(&lab.site.client, &Request::connect((SERVER, 7)));
     let open = monitor.descriptors().len();
-    let pid = monitor.0.to_string();
-    lab.site.gateway.sh(&format!("prlimit --pid {pid} --nofile={open}:"));
+    monitor.limit_descriptors(&lab.site.gateway, open);
     let before = monitor.processor_ticks();
     let waiting: Vec<_> = (0..50).map(|_| Line::dial(&lab.site.client, PROXY)).collect();
     std::thread::sleep(Duration::from_secs(2));
@@ -225,7 +224,7 @@ fn without_descriptors_new_clients_are_refused_and_the_daemon_neither_spins_nor_
     assert!(used < 50, "{used} clock ticks");
     assert!(lab.sockd.runs());
     drop(waiting);
-    lab.site.gateway.sh(&format!("prlimit --pid {pid} --nofile=10000:"));
+    monitor.limit_descriptors(&lab.site.gateway, 10_000);
     until_true("clients are served again", || is_granted(&lab.site.client, &Request::connect((SERVER, 7))));
     drop(held);
 }

@@ -240,7 +240,7 @@ fn a62_descriptors_used_up_by_binds_and_identds_are_refusals_and_come_back() {
     let held = [&lab.site.client, &lab.site.other].map(|host| granted(host, &Request::connect((SERVER, 7))));
     until_true("a spare worker", || lab.sockd.workers("session").len() == 3);
     let open = monitor.descriptors().len();
-    lab.site.gateway.sh(&format!("prlimit --pid {} --nofile={}:", monitor.0, open + 10));
+    monitor.limit_descriptors(&lab.site.gateway, open + 10);
     let bind = Request::connect((SERVER, 7)).as_bind();
     let waiting: Vec<_> = (0..10).map(|_| send_to(&lab.site.client, PROXY, &bind)).collect();
     let asking: Vec<_> =
@@ -251,7 +251,7 @@ fn a62_descriptors_used_up_by_binds_and_identds_are_refusals_and_come_back() {
     assert!(lab.sockd.runs());
     waiting.into_iter().chain(asking).for_each(Line::reset);
     // A busy host may have got a further worker. The kernel also counts descriptors on their way from any process of root against the limit (unix(7)).
-    lab.site.gateway.sh(&format!("prlimit --pid {} --nofile=10000:", monitor.0));
+    monitor.limit_descriptors(&lab.site.gateway, 10_000);
     until_true("the descriptors have come back", || monitor.descriptors().len() <= open + 4);
     assert!(!lab.logged().iter().any(|line| line.contains("violation")), "nobody but the system is to blame");
     drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));

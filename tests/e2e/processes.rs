@@ -1,5 +1,6 @@
 //! What the kernel says about the processes of a running sockd, while a client is served.
 
+use nix::sys::signal::Signal;
 use sockd_tests::far::Far;
 use sockd_tests::host::USERS;
 use sockd_tests::lab::Lab;
@@ -8,8 +9,11 @@ use sockd_tests::procfs::Process;
 use sockd_tests::site::{SERVER, Site};
 use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks::{Request, granted};
+use sockd_tests::wait::until_true;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 /// A lab with one relay open.
 fn serving() -> (Lab, Line, Line) {
@@ -42,6 +46,90 @@ fn workers_and_spawner_run_as_an_ordinary_user_without_groups() {
         assert_eq!(field(&status, "Gid"), user, "{}", process.command_line());
         assert_eq!(field(&status, "Groups"), "", "{}", process.command_line());
     }
+}
+
+#[test]
+fn no_process_that_acts_on_what_comes_from_the_network_is_root() {
+    let (lab, _near, _far) = serving();
+    let uids = |process: &Process| field(&process.status(), "Uid");
+    let monitor = vec![USERS[2].1.to_string(); 4].join("\t");
+    let status = lab.sockd.monitor().status();
+    assert_eq!((field(&status, "Uid"), field(&status, "Gid")), (monitor.clone(), monitor));
+    assert_eq!(field(&status, "Groups"), "");
+    // The loader has no socket but its channels and no capability; all others are somebody else.
+    let loader = lab.sockd.loader();
+    let is_root = |process: &Process| uids(process).split('\t').any(|uid| uid == "0");
+    let roots: Vec<Process> = lab.sockd.family().into_iter().filter(is_root).collect();
+    assert_eq!(roots, [loader]);
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(field(&loader.status(), set), "0".repeat(16), "{set}");
+    }
+}
+
+#[test]
+fn what_the_monitor_is_can_neither_read_the_secrets_of_root_nor_reach_its_sockets() {
+    let (lab, _near, _far) = serving();
+    let host = &lab.site.gateway;
+    let _service = host.run(|| {
+        let service = std::os::unix::net::UnixListener::bind("/run/root-only").expect("a socket");
+        fs::set_permissions("/run/root-only", fs::Permissions::from_mode(0o600)).expect("its mode");
+        service
+    });
+    let status = lab.sockd.monitor().status();
+    let id = |name: &str| field(&status, name).split('\t').next().unwrap_or_default().to_owned();
+    let (uid, gid) = (id("Uid"), id("Gid"));
+    let capabilities = u64::from_str_radix(&field(&status, "CapEff"), 16).expect("a number");
+    assert_eq!(capabilities & !(1 << 10), 0, "{capabilities:x}");
+    // With all that it has, and without the filter that would kill it first.
+    for (deed, succeeds) in [
+        ("test -r /etc/hostname", true),
+        ("cat /etc/shadow", false),
+        (
+            "perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0); exit !connect(S, sockaddr_un(q(/run/root-only)))'",
+            false,
+        ),
+        ("kill -0 1", false),
+        ("touch /etc/sockd.conf", false),
+    ] {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &uid, "--regid", &gid, "--clear-groups"]);
+        command.args(["--ambient-caps", "-all,+net_bind_service", "--inh-caps", "-all,+net_bind_service"]);
+        command.args(["--bounding-set", "-all,+net_bind_service", "--no-new-privs", "sh", "-c", deed]);
+        let output = host.output(&mut command);
+        assert_eq!(output.status.success(), succeeds, "{deed}: {output:?}");
+    }
+}
+
+#[test]
+fn a_monitor_that_is_killed_takes_every_other_process_along_though_it_is_another_user() {
+    for settings in ["()", "(worker_ids: (231072, 100))"] {
+        let conf = "permit 0.0.0.0 0.0.0.0\ndeny *=eve 0.0.0.0 0.0.0.0 : sleep 1000\n";
+        let mut lab =
+            Lab::at(Site::new(), conf, |start| start.settings(settings).words("--pid-file /run/sockd.pid"));
+        let far = Far::listen(&lab.site.server, SERVER);
+        let _near = granted(&lab.site.client, &Request::connect(far.v4()));
+        let family = lab.sockd.family();
+        // Spawner, loader, hook process, a session worker, a spare one, the resolver.
+        assert!(family.len() >= 6, "{family:?}");
+        lab.sockd.signal(Signal::SIGKILL);
+        lab.sockd.wait();
+        until_true("all others have ended", || family.iter().all(|process| !process.runs()));
+        until_true("the process id file is gone", || !lab.site.gateway.exists("/run/sockd.pid"));
+    }
+}
+
+#[test]
+fn without_its_user_the_monitor_serves_as_root_and_says_so() {
+    let site = Site::new();
+    site.gateway.sh("sed -i /^sockd-monitor/d /etc/passwd");
+    let mut lab = Lab::at(site, PERMIT_ALL, |start| start);
+    assert_eq!(field(&lab.sockd.monitor().status(), "Uid"), "0\t0\t0\t0");
+    let why = "daemon.err there is no user sockd-monitor; the monitor serves as root";
+    assert!(lab.log.lines().iter().any(|line| line == why), "{:?}", lab.log.lines());
+    let far = Far::listen(&lab.site.server, SERVER);
+    drop(granted(&lab.site.client, &Request::connect(far.v4())));
+    lab.sockd.signal(Signal::SIGTERM);
+    assert!(lab.sockd.wait().success());
 }
 
 #[test]

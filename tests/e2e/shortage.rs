@@ -33,11 +33,7 @@ fn starve(lab: &Lab, process: Process) {
     let numbers = process.descriptors();
     // The limit is on the number, and the lowest free one is taken next.
     let next = (0..).find(|number| !numbers.contains_key(number)).expect("a free number");
-    limit_descriptors(lab, process, &next.to_string());
-}
-
-fn limit_descriptors(lab: &Lab, process: Process, number: &str) {
-    lab.site.gateway.sh(&format!("prlimit --pid {} --nofile={number}:", process.0));
+    process.limit_descriptors(&lab.site.gateway, next);
 }
 
 fn assert_idle(lab: &Lab) {
@@ -60,7 +56,7 @@ fn a_session_worker_without_descriptors_refuses_what_is_new_and_relays_what_it_h
     held.send("hello");
     assert_eq!(held.read(5), b"hello");
     drop(granted(&lab.site.other, &request()));
-    limit_descriptors(&lab, worker, "1000");
+    worker.limit_descriptors(&lab.site.gateway, 1000);
     drop(granted(&lab.site.client, &request()));
     assert_eq!(lab.sockd.worker_of(held.local()), worker, "it has lived on");
 }
@@ -75,7 +71,7 @@ fn a_spawner_without_descriptors_starts_no_worker_and_says_so() {
     lab.wait_for_line("daemon.err a worker is not started: Too many open files");
     assert!(!is_granted(&lab.site.client, &request()));
     assert_idle(&lab);
-    limit_descriptors(&lab, lab.sockd.spawner(), "1000");
+    lab.sockd.spawner().limit_descriptors(&lab.site.gateway, 1000);
     drop(granted(&lab.site.client, &request()));
 }
 
@@ -87,7 +83,7 @@ fn a_loader_without_descriptors_leaves_the_old_rules_in_force() {
     lab.sockd.signal(Signal::SIGHUP);
     lab.wait_for_line("reload failed: the rules, routes and settings read before stay in force");
     drop(granted(&lab.site.client, &request()));
-    limit_descriptors(&lab, lab.sockd.loader(), "1000");
+    lab.sockd.loader().limit_descriptors(&lab.site.gateway, 1000);
     lab.sockd.signal(Signal::SIGHUP);
     lab.wait_for_line("reloaded: ");
     assert_rejected(&lab.site.client, &request());

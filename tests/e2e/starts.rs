@@ -125,10 +125,24 @@ const CASES: &[Case] = &[
         "/etc/sockd.ron",
         b"(\n  user: Some(\"games\"),\n  commands_user: Some(\"games\"),\n)\n",
         &[
-            "/etc/sockd.ron: line 3: commands_user: expected an account that rule commands share with nobody",
-            "found that of workers",
+            "/etc/sockd.ron: line 3: commands_user: expected an account for rule commands alone, found that of workers",
             CHECK,
         ],
+    ),
+    file(
+        "workers and the monitor as one user",
+        "/etc/sockd.ron",
+        b"(\n  monitor_user: Some(\"sockd\"),\n)\n",
+        &[
+            "/etc/sockd.ron: line 2: monitor_user: expected an account for the monitor alone, found that of workers",
+            CHECK,
+        ],
+    ),
+    file(
+        "commands and the monitor as one user",
+        "/etc/sockd.ron",
+        b"(monitor_user: Some(\"games\"), commands_user: Some(\"games\"))\n",
+        &["commands_user: expected an account for rule commands alone, found that of the monitor", CHECK],
     ),
     file(
         "a frozen file that is none",

@@ -19,8 +19,8 @@ use std::time::Duration;
 /// Where syslog listens on every host, as with systemd: `/dev/log` is a symbolic link.
 pub const SYSLOG_SOCKET: &str = "/run/syslog/dev-log";
 
-/// The users of the daemon on every host, and their numbers: for workers and for the commands of rules.
-pub const USERS: [(&str, u32); 2] = [("sockd", 64123), ("sockd-hook", 64124)];
+/// The users of the daemon on every host, and their numbers: for workers, for the commands of rules, for the monitor.
+pub const USERS: [(&str, u32); 3] = [("sockd", 64123), ("sockd-hook", 64124), ("sockd-monitor", 64125)];
 
 /// No client program of these tests works longer than this.
 const OUTPUT_LIMIT: Duration = Duration::from_secs(180);

@@ -91,6 +91,15 @@ impl Process {
         kill(Pid::from_raw(self.0), signal).unwrap_or_else(|error| panic!("{self:?}: {error}"));
     }
 
+    /// Sets how many descriptors it may have, as the user that it is: that needs no privilege.
+    pub fn limit_descriptors(self, host: &Host, number: impl std::fmt::Display) {
+        let status = self.status();
+        let id = |name: &str| status[name].split('\t').next().unwrap_or_default().to_owned();
+        let (uid, gid, pid) = (id("Uid"), id("Gid"), self.0);
+        let user = format!("setpriv --reuid {uid} --regid {gid} --clear-groups");
+        host.sh(&format!("{user} prlimit --pid {pid} --nofile={number}:"));
+    }
+
     fn parent(self) -> Option<i32> {
         self.stat(1)?.parse().ok()
     }

@@ -28,7 +28,7 @@ const BUDGETS: [Budget; 4] = [
     Budget {
         room: "all of root's programs",
         folders: &["privileged/src", "privileged/ver/src"],
-        ceiling: 5800,
+        ceiling: 5880,
         goal: Some(4500),
     },
     Budget {

@@ -17,6 +17,8 @@ pub struct Settings {
     pub crowded: Crowded,
     /// Seconds that a worker without sessions stays for the same client host.
     pub worker_idle: u32,
+    /// The user that the monitor serves as; without it `sockd-monitor`, or root where there is no such user.
+    pub monitor_user: Option<String>,
     /// The user that spawner and workers run as; without it `sockd`, or `nobody` where there is no such user.
     pub user: Option<String>,
     /// First id and number of ids of a range of which every worker gets one as its own user and group.
@@ -119,6 +121,7 @@ impl Default for Settings {
             max_workers: 1024,
             crowded: Crowded::Refuse,
             worker_idle: 60,
+            monitor_user: None,
             user: None,
             worker_ids: None,
             sandbox: Sandbox::Required,
@@ -353,6 +356,7 @@ impl Settings {
     /// The new settings with what is read only at start as it is.
     pub fn keep_fixed(&self, new: Self) -> Self {
         Self {
+            monitor_user: self.monitor_user.clone(),
             user: self.user.clone(),
             worker_ids: self.worker_ids,
             sandbox: self.sandbox,
@@ -365,6 +369,7 @@ impl Settings {
     pub fn fixed_since_start(&self, new: &Self) -> Vec<&'static str> {
         let mut names = Vec::new();
         let fixed = [
+            ("monitor_user", self.monitor_user != new.monitor_user),
             ("user", self.user != new.user),
             ("worker_ids", self.worker_ids != new.worker_ids),
             ("sandbox", self.sandbox != new.sandbox),
@@ -400,7 +405,7 @@ pub fn takes(setting: &str) -> &'static str {
         "bind_any" | "privileged_ports" | "recheck_on_reload" | "reverse_names" => "true or false",
         "worker_ids" => "None or (first id, number of ids)",
         "bind_ports" => "None or (first port, last port)",
-        "user" | "commands_user" => "None or the name of an account in quotes",
+        "monitor_user" | "user" | "commands_user" => "None or the name of an account in quotes",
         "upstream_file" => "None or the path of a file in quotes",
         "upstream_server" => "None or servers in quotes, as \"host:port,host:port\"",
         "upstream_user" => "None or a user id in quotes",

@@ -90,12 +90,12 @@ pub fn open_trusted(path: &Path) -> Result<OwnedFd, FileError> {
     Ok(file)
 }
 
-/// Reads a small file of the system, such as resolv.conf(5): often a symbolic link, and nothing that decides over
-/// access.
+/// Reads a file of the system, such as resolv.conf(5): often a symbolic link, and nothing that decides over access.
 pub fn read_plain(path: &Path) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
     let file = File::from(open_plain(path)?);
-    file.take(1 << 20).read_to_end(&mut bytes).map_err(|error| io(path, error))?;
+    // No reader takes more than 16 MiB.
+    file.take(17 << 20).read_to_end(&mut bytes).map_err(|error| io(path, error))?;
     Ok(bytes)
 }
 

@@ -2,6 +2,7 @@
 
 use crate::config::read::{self, Loaded};
 use crate::loader::protocol::{Channel, FromLoader, Rest, ToLoader};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sockd_common::channel::Received;
 use sockd_policy::Services;
 use sockd_policy::frozen::{thaw_routes, thaw_rules, thaw_upstreams};
@@ -17,6 +18,15 @@ pub struct Loader {
     memory: File,
     /// What has been asked for has not come yet, and whether it is to be asked for once more then.
     under_way: Option<bool>,
+}
+
+/// What the loader tells.
+#[derive(Debug)]
+pub enum News {
+    /// What it has read, or what is wrong with the configuration.
+    Loaded(Result<Box<Loaded>, Vec<String>>),
+    /// resolv.conf, or hosts, or both have been copied again.
+    Copied([bool; 2]),
 }
 
 impl Loader {
@@ -36,10 +46,10 @@ impl Loader {
         Ok(())
     }
 
-    /// What has come, if anything has. The outer error is the end of the loader, the inner one what is wrong with
-    /// the configuration.
-    pub fn take(&mut self, old: &Config) -> Result<Option<Result<Loaded, Vec<String>>>, String> {
+    /// What has come, if anything has. The error is the end of the loader.
+    pub fn take(&mut self, old: &Config) -> Result<Option<News>, String> {
         let answer = match self.channel.receive() {
+            Ok(Received::Message(FromLoader::Copied(changed), _)) => return Ok(Some(News::Copied(changed))),
             Ok(Received::Message(answer, _)) => answer,
             Ok(Received::Nothing) => return Ok(None),
             _ => return Err("the loader has ended".into()),
@@ -49,11 +59,23 @@ impl Loader {
             return Ok(None);
         }
         let taken = self.take_in(answer, old).map_err(|error| format!("what the loader wrote: {error}"))?;
-        Ok(Some(taken))
+        Ok(Some(News::Loaded(taken.map(Box::new))))
+    }
+
+    /// At the end of the daemon: has the process id file removed. A loader that is busy does so later.
+    pub fn end(self) {
+        let limit = Timespec { tv_sec: 1, tv_nsec: 0 };
+        if self.channel.send(&ToLoader::End, None).is_ok() {
+            // Nothing else is asked of it any more: what comes is its end.
+            while matches!(self.channel.receive(), Ok(Received::Message(..) | Received::Nothing))
+                && poll(&mut [PollFd::new(&self.channel, PollFlags::IN)], Some(&limit)) == Ok(1)
+            {}
+        }
     }
 
     fn take_in(&self, answer: FromLoader, old: &Config) -> Result<Result<Loaded, Vec<String>>, String> {
         match answer {
+            FromLoader::Copied(_) => Err("a copy".into()),
             FromLoader::Failed { errors } => {
                 let errors = self.part(0, errors)?;
                 postcard::from_bytes(&errors).map(Err).map_err(|error| error.to_string())

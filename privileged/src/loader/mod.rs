@@ -2,76 +2,123 @@
 //!
 //! A million rules take longer to parse than a client should wait. So a reload is the work of a process of its own,
 //! forked before the monitor locks itself down: it hands over the rules in their frozen form, which the monitor
-//! takes in within milliseconds and checks as it checks every frozen file. No byte from the network reaches it.
+//! takes in within milliseconds and checks as it checks every frozen file. It also copies resolv.conf and hosts for the
+//! monitor, which can open no file, and removes the process id file at the end. No byte from the network reaches it.
 
 pub mod handle;
 pub mod profile;
 pub mod protocol;
+pub mod system_files;
 
 use crate::config::options::Options;
+use crate::config::pid_file;
 use crate::config::read::{self, Loaded};
 use crate::hook::orders::Teller;
 use crate::loader::handle::Loader;
 use crate::loader::profile::LOADER;
 use crate::loader::protocol::{FromLoader, Monitor, Rest, ToLoader};
+use crate::loader::system_files::{Copies, Originals};
 use crate::process::error::StartError;
 use crate::process::namespaces::{Place, World};
 use crate::process::ritual::{self, Calls, Power};
 use crate::process::{child, descriptors};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::ftruncate;
 use rustix::process::setsid;
 use sockd_common::channel::Received;
 use sockd_lockdown::Grants;
 use sockd_policy::frozen::{Provenance, freeze_routes, freeze_rules, freeze_upstreams};
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Forks the loader, which tells the hook process what commands a new configuration has. Gives also what the kernel did
-/// not have for it.
-pub fn start(options: &Options, teller: Teller) -> Result<(Loader, Vec<String>), StartError> {
-    let memory = File::from(descriptors::memory("sockd")?);
-    let lock_down = |monitor: &Monitor, place: &mut Place| {
-        lock_down(&[monitor.as_fd(), memory.as_fd(), teller.as_fd()], place)
-    };
-    let serve = |monitor: Monitor, ()| serve(&monitor, &memory, options, &teller);
-    let server = child::start("loader", &World::default(), lock_down, serve)?;
-    Ok((Loader::new(server.channel, memory), server.missing))
+/// How often the loader looks at the files of the system.
+const LOOK: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+
+/// What the loader works with.
+struct Desk<'a> {
+    options: &'a Options,
+    /// What it has read, for the monitor.
+    memory: &'a File,
+    /// The way to the hook process.
+    teller: &'a Teller,
+    /// The daemon's process id.
+    pid: u32,
 }
 
-/// It reads files as root's user id may, and does nothing else.
-fn lock_down(descriptors: &[BorrowedFd<'_>], place: &mut Place) -> Result<(), StartError> {
+/// The loader, as the start knows it.
+#[derive(Debug)]
+pub struct Started {
+    /// The monitor's handle.
+    pub loader: Loader,
+    /// The files of the system.
+    pub copies: Copies,
+    /// What the kernel did not have for its lockdown.
+    pub missing: Vec<String>,
+}
+
+/// Forks the loader, which tells the hook process what commands a new configuration has.
+pub fn start(options: &Options, teller: &Teller) -> Result<Started, StartError> {
+    let memory = File::from(descriptors::memory("sockd")?);
+    let (mut originals, copies) = system_files::shared()?;
+    // Before anything is asked, so that the first lookup knows the nameservers.
+    originals.look();
+    let desk = Desk { options, memory: &memory, teller, pid: std::process::id() };
+    let lock_down = |monitor: &Monitor, place: &mut Place| {
+        lock_down(&desk, monitor, &originals, place)?;
+        Ok(originals)
+    };
+    let serve = |monitor: Monitor, originals| serve(&desk, &monitor, originals);
+    let server = child::start("loader", &World::default(), lock_down, serve)?;
+    Ok(Started { loader: Loader::new(server.channel, memory), copies, missing: server.missing })
+}
+
+/// It reads files as root's user id may, and removes the process id file at the end; it does nothing else.
+fn lock_down(
+    desk: &Desk<'_>,
+    monitor: &Monitor,
+    originals: &Originals,
+    place: &mut Place,
+) -> Result<(), StartError> {
     setsid().map_err(StartError::at("setsid"))?;
     let null = descriptors::open_null()?;
+    let [conf, hosts] = originals.memory();
+    let descriptors =
+        &[monitor.as_fd(), desk.memory.as_fd(), desk.teller.as_fd(), conf.as_fd(), hosts.as_fd()];
     let everywhere = [Path::new("/")];
-    let files = Some(Grants { read: &everywhere, ..Grants::default() });
+    let folder: Vec<&Path> = desk.options.pid_file.iter().filter_map(|file| file.parent()).collect();
+    let files = Some(Grants { read: &everywhere, remove: &folder, network: false });
     let power = Power { user: None, capabilities: &[], files, calls: Calls::Only(LOADER) };
     let (_, landlock) = ritual::lock_down(&ritual::Plan { descriptors, null: null.as_fd(), power })?;
     place.missing.extend((!landlock.enforced).then(|| "Landlock".into()));
     Ok(())
 }
 
-/// Loads whenever the monitor asks for it, until it is gone.
-fn serve(monitor: &Monitor, memory: &File, options: &Options, teller: &Teller) {
-    loop {
-        if poll(&mut [PollFd::new(monitor, PollFlags::IN)], None).is_err() {
-            return;
+/// Loads whenever the monitor asks for it, and looks at the files of the system now and then, until the daemon ends.
+fn serve(desk: &Desk<'_>, monitor: &Monitor, mut originals: Originals) {
+    while obey(desk, monitor).is_some() {
+        let changed = originals.look();
+        if changed.contains(&true) && monitor.send(&FromLoader::Copied(changed)).is_err() {
+            break;
         }
+        let _ = poll(&mut [PollFd::new(monitor, PollFlags::IN)], Some(&LOOK));
+    }
+    // Also where the monitor has been killed.
+    desk.options.pid_file.iter().for_each(|file| pid_file::remove(file, desk.pid));
+}
+
+/// Does what the monitor asks for; nothing once it is gone or the daemon ends.
+fn obey(desk: &Desk<'_>, monitor: &Monitor) -> Option<()> {
+    loop {
         match monitor.receive() {
             Ok(Received::Message(ToLoader::Load, None)) => {}
-            Ok(Received::Nothing) => continue,
-            _ => return,
+            Ok(Received::Nothing) => return Some(()),
+            _ => return None,
         }
-        let loaded = read::load(options);
-        if loaded.as_ref().is_ok_and(|loaded| teller.tell(&loaded.config).is_err()) {
-            return;
-        }
-        let Ok(answer) = answer(memory, loaded) else { return };
-        if monitor.send(&answer).is_err() {
-            return;
-        }
+        let loaded = read::load(desk.options);
+        loaded.iter().try_for_each(|loaded| desk.teller.tell(&loaded.config)).ok()?;
+        monitor.send(&answer(desk.memory, loaded).ok()?).ok()?;
     }
 }
 

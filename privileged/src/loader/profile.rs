@@ -20,6 +20,7 @@ pub const LOADER: &[Row] = &[
     row!(SYS_memfd_create, Always, "memory for the hook process"),
     row!(SYS_sendmsg, Always, "hand it over"),
     row!(SYS_ftruncate, Always, "the shared memory"),
+    row!(SYS_unlinkat, Always, "the process id file at the end; Landlock says where"),
     row!(SYS_getuid, Always, "whose files count as one's own"),
     row!(SYS_close, Always, "files that have been read"),
     close_check(),

@@ -10,12 +10,16 @@ use sockd_session::settings::Settings;
 pub enum ToLoader {
     /// Read everything again.
     Load,
+    /// The daemon ends: remove its process id file and end too.
+    End,
 }
 
-/// Loader to monitor: what stands in the memory that both share, part behind part; lengths in bytes.
+/// Loader to monitor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromLoader {
-    /// The configuration is in order.
+    /// resolv.conf, or hosts, or both have changed, and have been copied.
+    Copied([bool; 2]),
+    /// The configuration is in order. It stands in the memory that both share, part behind part; lengths in bytes.
     Loaded {
         /// Frozen rules.
         rules: usize,

@@ -86,6 +86,11 @@ impl Monitor {
         self.notifier.ready(&status);
     }
 
+    /// The end of the daemon, when all has been said.
+    pub fn end(self) {
+        self.reload.end();
+    }
+
     /// What a service manager shows of the daemon.
     fn status(&self) -> String {
         let Serving { base, sessions, .. } = &self.serving;
@@ -180,6 +185,10 @@ impl Monitor {
     fn reloaded(&mut self, reloaded: Reloaded) {
         match reloaded {
             Reloaded::NotYet => return,
+            Reloaded::Copied(changed) => {
+                let Serving { awaited, base, .. } = &mut self.serving;
+                return awaited.resolver.files_changed(changed, base);
+            }
             Reloaded::Failed => {}
             Reloaded::Done => self.serving.reloaded(),
         }

@@ -1,12 +1,10 @@
 //! What the monitor may ask of the kernel: one row for each system call, with its conditions and the reason.
 
 use sockd_lockdown::When::{Always, Args};
-use sockd_lockdown::profile_rows::{
-    MORE, NO_VDSO, NOT_EXECUTABLE, READ_ONLY, brk, close_check, end, int, munmap,
-};
+use sockd_lockdown::profile_rows::{MORE, NO_VDSO, NOT_EXECUTABLE, brk, close_check, end, int, munmap};
 use sockd_lockdown::{Row, libc, rare, row};
 
-/// The monitor's calls once it serves: no fork, no program, no file opened for writing.
+/// The monitor's calls once it serves: no fork, no program, no file.
 pub const MONITOR: &[Row] = &[
     row!(SYS_epoll_pwait, Always, "wait for everything at once"),
     row!(SYS_epoll_ctl, Always, "watch sockets on their way"),
@@ -35,7 +33,7 @@ pub const MONITOR: &[Row] = &[
     row!(SYS_sendmsg, Always, "hand a descriptor to a worker"),
     row!(SYS_sendto, Always, "messages to workers, log lines, questions about routes"),
     row!(SYS_recvfrom, Always, "messages from workers, without room for descriptors; answers about routes"),
-    row!(SYS_read, Always, "signals, and resolv.conf"),
+    row!(SYS_read, Always, "signals"),
     row!(SYS_write, Always, "log lines on standard error", rare("--log stderr")),
     row!(SYS_poll, Always, "whether standard error takes a line (older C libraries)", rare("--log stderr")),
     row!(SYS_ppoll, Always, "whether standard error takes a line", rare("--log stderr")),
@@ -46,14 +44,8 @@ pub const MONITOR: &[Row] = &[
         "the descriptor in reserve for the day when there are no others"
     ),
     close_check(),
-    row!(SYS_openat, Args(&[READ_ONLY]), "resolv.conf and hosts, changed; Landlock says where", CHANGED),
-    row!(SYS_newfstatat, Always, "whether resolv.conf or hosts have changed", CHANGED),
-    row!(SYS_fstat, Always, "that they are regular files", CHANGED),
-    row!(SYS_pread64, Always, "the configuration that the loader has compiled"),
-    row!(SYS_statx, Always, "the size of a file that is read whole", CHANGED),
-    row!(SYS_lseek, Always, "the same", CHANGED),
+    row!(SYS_pread64, Always, "what the loader has read"),
     row!(SYS_getpid, Always, "%p in rule commands"),
-    row!(SYS_unlinkat, Always, "the process id file at the end; Landlock says where"),
     row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory", MORE),
     munmap(MORE),
     row!(SYS_mremap, Always, "memory", MORE),
@@ -61,9 +53,6 @@ pub const MONITOR: &[Row] = &[
     row!(SYS_clock_gettime, Always, "the time where it has no vDSO", NO_VDSO),
     end(None),
 ];
-
-/// An occasion of calls that are rarely made.
-const CHANGED: Option<&str> = rare("a file has changed, 5 seconds after it was looked at");
 
 #[cfg(test)]
 mod tests {
@@ -80,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_monitor_cannot_start_anything() {
+    fn the_monitor_can_neither_start_anything_nor_open_a_file() {
         for call in [
             libc::SYS_fork,
             libc::SYS_vfork,
@@ -91,7 +80,11 @@ mod tests {
             libc::SYS_ptrace,
             libc::SYS_kill,
             libc::SYS_open,
+            libc::SYS_openat,
+            libc::SYS_openat2,
             libc::SYS_creat,
+            libc::SYS_unlink,
+            libc::SYS_unlinkat,
         ] {
             assert!(!calls(MONITOR).contains(&call), "{call}");
         }

@@ -1,7 +1,6 @@
 //! A reload: the loader reads everything again, and what it has read comes into force while the monitor serves.
 
-use crate::config::read::Loaded;
-use crate::loader::handle::Loader;
+use crate::loader::handle::{Loader, News};
 use crate::monitor::base::Base;
 use sockd_session::config::Config;
 
@@ -18,6 +17,8 @@ pub enum Reloaded {
     Failed,
     /// What has been read is in force.
     Done,
+    /// There was no reload: resolv.conf, hosts, or both have been copied again.
+    Copied([bool; 2]),
 }
 
 impl Reload {
@@ -29,6 +30,11 @@ impl Reload {
     /// The loader, to be watched.
     pub fn loader(&self) -> Option<&Loader> {
         self.0.as_ref()
+    }
+
+    /// At the end of the daemon: has the process id file removed.
+    pub fn end(self) {
+        self.0.into_iter().for_each(Loader::end);
     }
 
     /// Has everything read again.
@@ -51,12 +57,13 @@ impl Reload {
         let Some(loader) = &mut self.0 else { return Reloaded::NotYet };
         match loader.take(&base.config) {
             Ok(None) => Reloaded::NotYet,
-            Ok(Some(Ok(Loaded { config, remarks, .. }))) => {
-                remarks.iter().for_each(|remark| base.log.err(remark));
-                adopt(config, base);
+            Ok(Some(News::Copied(changed))) => Reloaded::Copied(changed),
+            Ok(Some(News::Loaded(Ok(loaded)))) => {
+                loaded.remarks.iter().for_each(|remark| base.log.err(remark));
+                adopt(loaded.config, base);
                 Reloaded::Done
             }
-            Ok(Some(Err(errors))) => {
+            Ok(Some(News::Loaded(Err(errors)))) => {
                 errors.iter().for_each(|error| base.log.err(error));
                 base.log.err("reload failed: the rules, routes and settings read before stay in force");
                 Reloaded::Failed

@@ -1,5 +1,6 @@
 //! The monitor's half of the resolver: one resolver worker, sockets to the nameservers for it, answers from it.
 
+use crate::loader::system_files::Copies;
 use crate::monitor::base::{Base, Heard, News};
 use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
 use crate::monitor::sockets;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 const RESTART: Duration = Duration::from_secs(1);
 
 /// The resolver worker and what it has to do.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Resolver {
     worker: Option<WorkerKey>,
     started: Option<Instant>,
@@ -30,6 +31,18 @@ pub struct Resolver {
 }
 
 impl Resolver {
+    /// No worker yet.
+    pub fn new(copies: Copies) -> Self {
+        let files = SystemFiles::new(copies);
+        Self { worker: None, started: None, restart_at: None, lookups: Lookups::default(), files }
+    }
+
+    /// The loader has copied resolv.conf, hosts, or both again.
+    pub fn files_changed(&mut self, changed: [bool; 2], base: &mut Base) {
+        self.files.changed(changed);
+        self.tell_news(base);
+    }
+
     /// Starts the worker, tells it what the files say, and asks it for what waits.
     pub fn start(&mut self, base: &mut Base) {
         let now = Instant::now();
@@ -39,7 +52,7 @@ impl Resolver {
         self.files.tell_again();
         match self.worker {
             Some(_) => {
-                self.tell_changes(base);
+                self.tell_news(base);
                 self.lookups.unasked().into_iter().for_each(|key| self.ask(key, base));
             }
             None => self.restart_at = now.checked_add(RESTART),
@@ -51,8 +64,8 @@ impl Resolver {
         self.restart_at.into_iter().chain(self.lookups.due_at()).min()
     }
 
-    fn tell_changes(&mut self, base: &mut Base) {
-        for (message, file) in self.files.changes(Instant::now()) {
+    fn tell_news(&mut self, base: &mut Base) {
+        for (message, file) in self.files.news() {
             self.tell(&message, file, base);
         }
     }
@@ -93,7 +106,7 @@ impl Resolver {
             base.log.quiet_err(&format!("lookups fail: {reached}"));
             return Err(Arrival::Resolved(Answer::Failed));
         }
-        self.tell_changes(base);
+        self.tell_news(base);
         let key = self.lookups.begin(waiter, host, query, &mut base.counts, Instant::now());
         self.ask(key, base);
         Ok(key)

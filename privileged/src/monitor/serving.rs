@@ -2,6 +2,7 @@
 //! taken to it here, and what it asks for is performed.
 
 use crate::hook::handle::Hook;
+use crate::loader::system_files::Copies;
 use crate::monitor::base::{Base, Heard, News};
 use crate::monitor::clients::{ACCEPTS_PER_TURN, Client, Clients};
 use crate::monitor::dial::{Caller, Dialled};
@@ -67,12 +68,12 @@ pub struct Serving {
 /// As the loop sees it.
 impl Serving {
     /// Watches what there is to be watched, and starts the resolver.
-    pub fn new(base: Base, clients: Clients, hook: Hook) -> rustix::io::Result<Self> {
+    pub fn new(base: Base, clients: Clients, hook: Hook, copies: Copies) -> rustix::io::Result<Self> {
         let mut serving = Self {
             base,
             clients,
             sessions: Sessions::default(),
-            awaited: Awaited::default(),
+            awaited: Awaited::new(copies),
             sweep: Sweep::default(),
             routing: AddressKinds::new()?,
             unreachable: Unreachable::default(),

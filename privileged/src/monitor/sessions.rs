@@ -1,5 +1,6 @@
 //! The sessions, each with what the monitor holds for it, and what sessions ask of other rooms.
 
+use crate::loader::system_files::Copies;
 use crate::monitor::askers::Askers;
 use crate::monitor::base::Base;
 use crate::monitor::bind_port::{BindPorts, Wanted};
@@ -78,7 +79,7 @@ enum Held {
 }
 
 /// The rooms that sessions wait for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Awaited {
     /// Ports of BIND requests.
     pub bind_ports: BindPorts,
@@ -86,6 +87,14 @@ pub struct Awaited {
     pub resolver: Resolver,
     /// Queries of identds and next servers.
     pub askers: Askers,
+}
+
+impl Awaited {
+    /// Nothing yet; lookups go by these files.
+    pub fn new(copies: Copies) -> Self {
+        let resolver = Resolver::new(copies);
+        Self { bind_ports: BindPorts::default(), resolver, askers: Askers::default() }
+    }
 }
 
 impl Entry {

@@ -15,77 +15,115 @@ struct Purpose {
     whose: &'static str,
 }
 
+const MONITOR: Purpose = Purpose { setting: "monitor_user", default: "sockd-monitor", whose: "the monitor" };
 const WORKERS: Purpose = Purpose { setting: "user", default: "sockd", whose: "workers" };
 const COMMANDS: Purpose = Purpose { setting: "commands_user", default: "sockd-hook", whose: "rule commands" };
 
-/// The ids of spawner and workers. `warn` is told what the administrator should know.
+/// User and group of a process.
+pub type UserGroup = (u32, u32);
+
+/// The ids of spawner and workers: of an ordinary user's daemon that user's, else those of the settings, of the package,
+/// or of nobody. `warn` is told what the administrator should know.
 pub fn of_workers(settings: &Settings, warn: impl FnMut(&str)) -> Result<Ids, StartError> {
-    let (uid, gid) = account(settings.user.as_deref(), &WORKERS, warn)?;
-    let range = settings.worker_ids.filter(|_| rustix::process::getuid().is_root());
-    Ok(Ids { uid, gid, range })
+    let wanted = settings.user.as_deref();
+    let (user, range) = match is_root() {
+        true => (named(wanted, &WORKERS)?.map_or_else(|| nobody(&WORKERS, warn), Ok)?, settings.worker_ids),
+        false => ((rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()), None),
+    };
+    Ok(Ids { uid: user.0, gid: user.1, range })
 }
 
-/// User and group of rule commands, which is nobody else's: a command is not to reach other processes of sockd. None
-/// where there is no such user, and then commands are not run.
-pub fn of_commands(
+/// User and group that the monitor serves as; none where it serves as the user who has started it.
+pub fn of_monitor(
     settings: &Settings,
     workers: Ids,
     mut warn: impl FnMut(&str),
-) -> Result<Option<(u32, u32)>, StartError> {
-    if !rustix::process::getuid().is_root() {
+) -> Result<Option<UserGroup>, StartError> {
+    if !is_root() {
+        return Ok(None);
+    }
+    let found = named(settings.monitor_user.as_deref(), &MONITOR)?;
+    if found.is_none() {
+        warn("there is no user sockd-monitor; the monitor serves as root");
+    }
+    found.map(|user| unshared(user, &MONITOR, |uid| workers.has(uid), "workers")).transpose()
+}
+
+/// User and group of rule commands, which are not to reach other processes of sockd. None where they cannot have one of
+/// their own, and then they are not run.
+pub fn of_commands(
+    settings: &Settings,
+    workers: Ids,
+    monitor: Option<UserGroup>,
+    mut warn: impl FnMut(&str),
+) -> Result<Option<UserGroup>, StartError> {
+    if !is_root() {
         warn("rule commands are not run: only a sockd that root starts can give them a user of their own");
         return Ok(None);
     }
-    let (uid, gid) = account(settings.commands_user.as_deref(), &COMMANDS, &mut warn)?;
-    if !workers.has(uid) {
-        return Ok(Some((uid, gid)));
-    }
-    if settings.commands_user.is_none() && settings.user.is_none() {
-        warn("rule commands are not run: workers run as nobody too, as there is no user sockd");
-        return Ok(None);
-    }
-    let line =
-        "commands_user: expected an account that rule commands share with nobody, found that of workers";
-    Err(StartError::configuration(vec![line.into()]))
+    let Some(user) = named(settings.commands_user.as_deref(), &COMMANDS)? else {
+        let user = nobody(&COMMANDS, &mut warn)?;
+        let is_free = !workers.has(user.0);
+        if !is_free {
+            warn("rule commands are not run: workers run as nobody too, as there is no user sockd");
+        }
+        return Ok(is_free.then_some(user));
+    };
+    let user = unshared(user, &COMMANDS, |uid| workers.has(uid), "workers")?;
+    let is_monitor = |uid| monitor.is_some_and(|(monitor, _)| monitor == uid);
+    unshared(user, &COMMANDS, is_monitor, "the monitor").map(Some)
 }
 
 /// The accounts that the settings name must be there, unprivileged, and each for one purpose.
 pub fn check(settings: &Settings) -> Result<(), StartError> {
     let workers = of_workers(settings, |_| ())?;
+    let monitor = of_monitor(settings, workers, |_| ())?;
     let wanted = settings.commands_user.is_some();
-    if wanted { of_commands(settings, workers, |_| ()).map(drop) } else { Ok(()) }
+    if wanted { of_commands(settings, workers, monitor, |_| ()).map(drop) } else { Ok(()) }
 }
 
-/// User and group of an account: for an ordinary user that user; for root the account of the settings, else the one of
-/// the package, else nobody.
-fn account(
-    wanted: Option<&str>,
-    Purpose { setting, default, whose }: &Purpose,
-    mut warn: impl FnMut(&str),
-) -> Result<(u32, u32), StartError> {
-    let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
-    if !uid.is_root() {
-        return Ok((uid.as_raw(), gid.as_raw()));
-    }
-    let user = |name: &str| User::from_name(name).ok().flatten();
+fn is_root() -> bool {
+    rustix::process::getuid().is_root()
+}
+
+/// The account of the settings, which has to be there, else that of the package, if it is.
+fn named(wanted: Option<&str>, purpose: &Purpose) -> Result<Option<UserGroup>, StartError> {
+    let Purpose { setting, default, whose } = purpose;
     let name = wanted.unwrap_or(default);
-    let found = match (user(name), wanted) {
-        (Some(found), _) => found,
-        (None, None) => {
-            warn(&format!(
-                "there is no user {default}; {whose} run as nobody, whom other programs may share"
-            ));
-            user("nobody")
-                .ok_or_else(|| StartError::system(format!("neither the user {default} nor nobody exists")))?
+    match User::from_name(name).ok().flatten() {
+        Some(found) if found.uid.is_root() || found.gid.as_raw() == 0 => {
+            let line = format!("{setting}: expected an unprivileged account for {whose}, found {name:?}");
+            Err(StartError::configuration(vec![line]))
         }
-        (None, Some(name)) => {
+        Some(found) => Ok(Some((found.uid.as_raw(), found.gid.as_raw()))),
+        None if wanted.is_none() => Ok(None),
+        None => {
             let line = format!("{setting}: expected an account for {whose}, found no {name:?} in passwd(5)");
-            return Err(StartError::configuration(vec![line]));
+            Err(StartError::configuration(vec![line]))
         }
-    };
-    if found.uid.is_root() || found.gid.as_raw() == 0 {
-        let line = format!("{setting}: expected an unprivileged account for {whose}, found {name:?}");
-        return Err(StartError::configuration(vec![line]));
     }
-    Ok((found.uid.as_raw(), found.gid.as_raw()))
+}
+
+fn nobody(purpose: &Purpose, mut warn: impl FnMut(&str)) -> Result<UserGroup, StartError> {
+    let Purpose { default, whose, .. } = purpose;
+    warn(&format!("there is no user {default}; {whose} run as nobody, whom other programs may share"));
+    let nobody = User::from_name("nobody").ok().flatten();
+    let nobody = nobody.map(|nobody| (nobody.uid.as_raw(), nobody.gid.as_raw()));
+    nobody.ok_or_else(|| StartError::system(format!("neither the user {default} nor nobody exists")))
+}
+
+/// An account that none of the others has.
+fn unshared(
+    user: UserGroup,
+    purpose: &Purpose,
+    is_taken: impl Fn(u32) -> bool,
+    by: &str,
+) -> Result<UserGroup, StartError> {
+    let Purpose { setting, whose, .. } = purpose;
+    match is_taken(user.0) {
+        true => Err(StartError::configuration(vec![format!(
+            "{setting}: expected an account for {whose} alone, found that of {by}"
+        )])),
+        false => Ok(user),
+    }
 }

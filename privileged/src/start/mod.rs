@@ -7,21 +7,20 @@ pub mod daemonize;
 pub mod first_worker;
 pub mod listen;
 pub mod panic;
-pub mod pid_file;
 pub mod program;
 pub mod service_manager;
 
 use crate::config::options::{LogTo, Options};
+use crate::config::pid_file::PidFile;
 use crate::config::read::{self, Loaded};
 use crate::hook;
 use crate::hook::handle::Hook;
 use crate::hook::orders::{self, Orders};
 use crate::loader;
-use crate::loader::handle::Loader;
 use crate::monitor::Monitor;
 use crate::monitor::base::Base;
 use crate::monitor::clients::Clients;
-use crate::monitor::lock_down;
+use crate::monitor::lock_down::lock_down;
 use crate::monitor::notify::Notifier;
 use crate::monitor::pool::Workers;
 use crate::monitor::reload::Reload;
@@ -32,9 +31,9 @@ use crate::process::error::StartError;
 use crate::process::terminal;
 use crate::spawner;
 use crate::spawner::protocol::Channel;
+use crate::start::account::UserGroup;
 use crate::start::clean_start::clean_start;
 use crate::start::listen::Listener;
-use crate::start::pid_file::PidFile;
 use nix::sys::signalfd::SignalFd;
 use rustix::process::{Resource, getrlimit};
 use service_manager::{Environment, Source};
@@ -60,11 +59,11 @@ pub fn serve(options: &Options) -> Result<(), StartError> {
     let prepared = prepare(&options, signals, notifier, source).map_err(with_advice);
     let prepared = prepared.inspect_err(|error| service_manager::turn_away(error, &queues))?;
     drop(queues);
-    let Prepared { mut monitor, places, client, missing, pid_file } = prepared;
+    let Prepared { mut monitor, places, client, user, missing, pid_file } = prepared;
     if let Some(background) = &background {
         background.let_go()?;
     }
-    let locked = lock_down::confine(&options).map_err(StartError::system)?;
+    let locked = lock_down(user)?;
     if !locked.enforced && monitor.serving.base.config.settings.sandbox == Sandbox::Required {
         return Err(StartError::system(
             "Landlock does not hold for the monitor; see `sandbox` in sockd.ron(5)",
@@ -94,7 +93,8 @@ pub fn serve(options: &Options) -> Result<(), StartError> {
         monitor.serving.base.log.notice("stopped");
     }
     monitor.serving.base.log.finish();
-    pid_file.into_iter().for_each(PidFile::remove);
+    monitor.end();
+    drop(pid_file);
     ended.map_err(|why| StartError::system(format!("cannot go on: {why}")))
 }
 
@@ -108,6 +108,8 @@ struct Prepared {
     places: Vec<(SocketAddr, String)>,
     /// The one client, where an inetd has handed one over.
     client: Option<Client>,
+    /// What it serves as.
+    user: Option<UserGroup>,
     /// Layers of the sandbox that this kernel does not have.
     missing: Vec<String>,
     pid_file: Option<PidFile>,
@@ -129,7 +131,7 @@ fn prepare(
     let (listeners, client) = listeners(options, source, &config.services).map_err(StartError::system)?;
     // Lowering it needs CAP_SYS_RESOURCE, which a service manager may have kept; the workers' 500 stays the higher.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-200");
-    let Others { spawner, loader, hook, missing } = others;
+    let Others { spawner, loader, hook, user, missing } = others;
     let workers = Workers::new(spawner, descriptor_limit());
     let pid_file = options.pid_file.as_deref().map(PidFile::write).transpose()?;
     let mut base = Base::new(config, log, workers, options.trial).map_err(StartError::at("epoll"))?;
@@ -141,17 +143,19 @@ fn prepare(
     let at = StartError::at("the monitor");
     let places = listeners.iter().map(|listener| (listener.address, listener.to_string())).collect();
     let listeners = listeners.into_iter().map(|listener| (listener.socket, listener.address)).collect();
-    let serving = Serving::new(base, Clients::new(listeners), hook).map_err(at)?;
-    let monitor = Monitor::new(serving, Reload::new(loader), notifier, signals);
+    let serving = Serving::new(base, Clients::new(listeners), hook, loader.copies).map_err(at)?;
+    let monitor = Monitor::new(serving, Reload::new(loader.loader), notifier, signals);
     let monitor = monitor.map_err(StartError::at("epoll"))?;
-    Ok(Prepared { monitor, places, client, missing, pid_file })
+    Ok(Prepared { monitor, places, client, user, missing, pid_file })
 }
 
 /// The processes beside the monitor.
 struct Others {
     spawner: Channel,
-    loader: Loader,
+    loader: loader::Started,
     hook: Hook,
+    /// What the monitor serves as.
+    user: Option<UserGroup>,
     /// Layers of the sandbox that the kernel does not have for one of them.
     missing: Vec<String>,
 }
@@ -165,27 +169,29 @@ fn start_others(
     let placed = |error| read::placed(error, &options.settings);
     account::check(&settings).map_err(placed)?;
     let ids = account::of_workers(&settings, |line| log.err(line)).map_err(placed)?;
+    let user = account::of_monitor(&settings, ids, |line| log.err(line)).map_err(placed)?;
     let program = match options.trial {
         true => program::open_to_try(|line| log.err(line)),
         false => program::open(),
     };
     let Server { channel: spawner, mut missing, .. } = spawner::start(program?, ids)?;
     let (teller, told) = orders::channel()?;
-    let (loader, lacking) = loader::start(options, teller)?;
-    missing.extend(lacking);
+    let loader = loader::start(options, &teller)?;
+    missing.extend_from_slice(&loader.missing);
     let Loaded { config, remarks, .. } = read::load(options).map_err(StartError::configuration)?;
     let config = Config { settings, ..config };
     remarks.iter().for_each(|remark| log.err(remark));
     let mut hook = Hook::default();
     if config.runs_hooks() && !options.trial {
-        let user = account::of_commands(&config.settings, ids, |line| log.err(line)).map_err(placed)?;
-        if let Some(user) = user {
-            let (started, lacking) = hook::start(Orders::of(&config), told, user)?;
+        let owner =
+            account::of_commands(&config.settings, ids, user, |line| log.err(line)).map_err(placed)?;
+        if let Some(owner) = owner {
+            let (started, lacking) = hook::start(Orders::of(&config), told, owner)?;
             hook = started;
             missing.extend(lacking);
         }
     }
-    Ok((Others { spawner, loader, hook, missing }, config))
+    Ok((Others { spawner, loader, hook, user, missing }, config))
 }
 
 /// With what to do about it, where a file is at fault.

@@ -2,27 +2,25 @@
 //!
 //! The daemon holds a lock on it for as long as it runs (fcntl(2)), which only who may write the file can have. So a second
 //! daemon does not take the file of the first, a file that was left behind by a crash is taken over, and nobody removes the
-//! file of another.
+//! file of another. The loader removes it: the daemon that serves can change no file.
 
 use crate::config::trusted_file;
 use crate::process::error::StartError;
 use rustix::fs::{
-    AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, fchmod, fcntl_lock, fstat, ftruncate, open,
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, fchmod, fcntl_lock, fstat, ftruncate, open,
     openat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
-/// A file that has been written and is locked, by its folder and its name there.
+/// A file that has been written, and is locked as long as this lives.
 #[derive(Debug)]
 pub struct PidFile {
-    folder: OwnedFd,
-    name: PathBuf,
-    file: File,
+    _locked: File,
 }
 
 /// Somebody may be ending, or making a new file, at the same moment.
@@ -40,24 +38,29 @@ impl PidFile {
         trusted_file::check_folder(folder).map_err(StartError::at("--pid-file"))?;
         let folder = open(folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|e| at(&e))?;
         for _ in 0..ATTEMPTS {
-            let Some(file) = take(&folder, Path::new(name)).map_err(|error| at(&error))? else { continue };
-            let mut pid_file = Self { folder, name: name.into(), file };
-            return match writeln!(pid_file.file, "{}", std::process::id()) {
-                Ok(()) => Ok(pid_file),
+            let Some(mut file) = take(&folder, Path::new(name)).map_err(|error| at(&error))? else {
+                continue;
+            };
+            return match writeln!(file, "{}", std::process::id()) {
+                Ok(()) => Ok(Self { _locked: file }),
                 Err(error) => {
-                    pid_file.remove();
+                    let _ = unlinkat(&folder, name, AtFlags::empty());
                     Err(at(&error))
                 }
             };
         }
         Err(at(&"expected a place for a file, found one where others make files"))
     }
+}
 
-    /// Removes it, unless another file has taken its place.
-    pub fn remove(self) {
-        if is_there(&self.folder, &self.name, &self.file) {
-            let _ = unlinkat(&self.folder, &self.name, AtFlags::empty());
-        }
+/// Removes the file of the daemon with this process id, and no other's, as far as that is possible.
+pub fn remove(path: &Path, pid: u32) {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(file) = openat(CWD, path, flags, Mode::empty()) else { return };
+    let mut text = [0; 32];
+    let length = rustix::io::read(&file, &mut text).unwrap_or(0);
+    if is_there(CWD, path, &file) && text.get(..length) == Some(format!("{pid}\n").as_bytes()) {
+        let _ = unlinkat(CWD, path, AtFlags::empty());
     }
 }
 
@@ -91,7 +94,7 @@ fn is_own(facts: &Stat) -> bool {
 }
 
 /// Whether the name still leads to this file.
-fn is_there(folder: &OwnedFd, name: &Path, file: impl std::os::fd::AsFd) -> bool {
+fn is_there(folder: impl AsFd, name: &Path, file: impl AsFd) -> bool {
     match (statat(folder, name, AtFlags::SYMLINK_NOFOLLOW), fstat(file)) {
         (Ok(there), Ok(here)) => (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino),
         _ => false,
