@@ -59,7 +59,7 @@ pub struct Told(WorkerEnd<ToldByLoader, ToldByLoader>);
 
 /// Both ends.
 pub fn channel() -> Result<(Teller, Told), StartError> {
-    let (teller, told) = child::channel()?;
+    let (teller, told) = child::channel().map_err(StartError::at("socketpair"))?;
     Ok((Teller(MonitorEnd::new(teller)), Told(WorkerEnd::new(told))))
 }
 

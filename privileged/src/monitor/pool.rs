@@ -3,9 +3,8 @@
 
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use crate::monitor::roles::{self, FromWorker};
-use crate::process::sys;
+use crate::process::child;
 use crate::spawner::protocol::{Channel, Ending, FromSpawner, ToSpawner};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sockd_common::channel::{ChannelError, Received};
 use sockd_common::message::{Role, ToWorker};
 use sockd_common::outbox::Outbox;
@@ -96,10 +95,7 @@ impl Workers {
         if self.spawner.is_full() {
             return Err(ChannelError::Io(rustix::io::Errno::AGAIN));
         }
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        // Where the kernel can, the monitor's end refuses descriptors; the worker's filter has no way to send any.
-        let _ = sys::refuse_descriptors(&ours);
+        let (ours, theirs) = child::channel()?;
         let outbox = (entry.open)(ours, settings)?;
         reactor.watch(&outbox, Token::Worker(self.pool.workers.next_key()), EventFlags::IN)?;
         let serial = self.pool.next_serial();
@@ -289,8 +285,7 @@ mod tests {
     use std::time::Duration;
 
     fn workers() -> (Workers, Reactor, OwnedFd) {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        let (ours, theirs) = child::channel().unwrap();
         (Workers::new(MonitorEnd::new(ours), 1024), Reactor::new().unwrap(), theirs)
     }
 

@@ -1,5 +1,6 @@
 //! How the monitor starts a process that serves a channel: forked, locked down, and known to be so.
 
+use crate::process::descriptors;
 use crate::process::error::StartError;
 use crate::process::namespaces::{Place, World, fork_into};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -26,10 +27,13 @@ pub struct Server<Out, In> {
     pub missing: Vec<String>,
 }
 
-/// Both ends of a channel.
-pub fn channel() -> Result<(OwnedFd, OwnedFd), StartError> {
+/// Both ends of a channel. Descriptors travel downwards only: where the kernel can, the first refuses them.
+pub fn channel() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(StartError::at("socketpair"))
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    // The other end's filter has no way to send any, where it has one.
+    let _ = descriptors::refuse_descriptors(&ours);
+    Ok((ours, theirs))
 }
 
 /// Ends the process with status 70 on any panic, through exit_group(2) alone. The monitor's own end, inherited by
@@ -49,7 +53,7 @@ pub fn start<Out: Message, In: Message, Locked>(
     lock_down: impl FnOnce(&WorkerEnd<In, Out>, &mut Place) -> Result<Locked, StartError>,
     serve: impl FnOnce(WorkerEnd<In, Out>, Locked),
 ) -> Result<Server<Out, In>, StartError> {
-    let (ours, theirs) = channel()?;
+    let (ours, theirs) = channel().map_err(StartError::at("socketpair"))?;
     let (pid, mut place) = fork_into(world)?;
     let Some(pid) = pid else {
         drop(ours);

@@ -3,7 +3,7 @@
 use crate::process::error::StartError;
 use crate::process::sys;
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// /dev/null for reading and writing.
 pub fn open_null() -> Result<OwnedFd, StartError> {
@@ -16,6 +16,11 @@ pub fn memory(name: &str) -> Result<OwnedFd, StartError> {
     memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL)
         .or_else(|_| memfd_create(name, MemfdFlags::CLOEXEC))
         .map_err(StartError::at("memfd"))
+}
+
+/// Has a socket refuse descriptors. False where the kernel cannot (before Linux 6.16).
+pub fn refuse_descriptors(socket: impl AsFd) -> bool {
+    sys::refuse_descriptors(socket).is_ok()
 }
 
 /// Standard input, output and error become /dev/null: whoever waits for the end of the starter's output must not wait
