@@ -8,7 +8,7 @@ _sockd() {
                 --log) mapfile -t COMPREPLY < <(compgen -W 'syslog stderr' -- "$word"); return ;;
                 --listen) return ;;
             esac
-            options='-i -I -ver --ver --conf --route --upstream --settings --listen --pid-file --log --daemon --check --trial
+            options='-i -I -ver --ver --json --conf --route --upstream --settings --listen --pid-file --log --daemon --check --trial
                 -h --help -V --version'
             ;;
         test_sockd_conf)

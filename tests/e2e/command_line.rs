@@ -1,8 +1,9 @@
 //! The command line, and what is refused at the start.
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use sockd_tests::far::{Far, Server};
-use sockd_tests::host::Host;
+use sockd_tests::host::{Host, USERS};
 use sockd_tests::lab::Lab;
 use sockd_tests::program::Program;
 use sockd_tests::site::{CLIENT, SERVER, Site};
@@ -50,6 +51,63 @@ fn cli_01_and_02_ver_states_the_classic_facts_and_the_full_sandbox() {
     for layer in ["uid", "apabilit", "no_new_privs", "seccomp", "Landlock", "namespace"] {
         assert!(text.contains(layer), "{layer:?} is not in {text}");
     }
+}
+
+#[test]
+fn ver_reports_every_kind_of_process_and_the_same_for_machines() {
+    let host = Host::new();
+    let text = stdout(&Start::bare(&host).words("-ver").output());
+    let output = Start::bare(&host).words("-ver --json").output();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["sandbox"], "full");
+    assert_eq!(report["missing"], Value::Array(Vec::new()));
+    let of = |name: &str, layer: &str| {
+        let named = |list: &Value, name: &str| -> Value {
+            let found = list.as_array().expect("a list").iter().find(|entry| entry["name"] == name);
+            found.unwrap_or_else(|| panic!("no {name} in {list}")).clone()
+        };
+        let layer = named(&named(&report["processes"], name)["layers"], layer);
+        let found = layer["found"].as_str().expect("text").to_owned();
+        assert!(text.contains(&format!("\t{name}:\n")), "{name}: {text}");
+        assert!(text.contains(&format!("{}: {found}.", layer["name"].as_str().unwrap())), "{layer}: {text}");
+        assert_eq!(layer["holds"], true, "{name}: {layer}");
+        found
+    };
+    let [worker, commands, monitor] = USERS.map(|(_, id)| format!("uid {id}, gid {id}"));
+    let workers = ["Session worker", "Ident worker", "Resolver worker", "Upstream worker"];
+    for (name, user, capabilities) in [
+        ("Monitor", &*monitor, "CAP_NET_BIND_SERVICE"),
+        ("Loader", "uid 0, gid 0", "none"),
+        ("Spawner", &*worker, "none"),
+        ("Hook process", &*commands, "none"),
+    ]
+    .into_iter()
+    .chain(workers.map(|name| (name, &*worker, "none")))
+    {
+        assert_eq!(of(name, "User"), user, "{name}");
+        assert_eq!(of(name, "Groups"), "none", "{name}");
+        assert_eq!(of(name, "Capabilities"), capabilities, "{name}");
+        assert!(of(name, "System call filter").starts_with("seccomp mode 2, "), "{name}");
+    }
+    for name in workers {
+        assert_eq!(of(name, "Own namespaces"), "own user pid net mnt ipc uts", "{name}");
+        assert!(of(name, "Landlock").ends_with(", fully enforced"), "{name}");
+    }
+    assert_eq!(report["attempts"].as_array().expect("a list").len(), 5);
+    let json_alone = Start::bare(&host).words("--json").output();
+    assert_eq!(json_alone.status.code(), Some(2), "{json_alone:?}");
+}
+
+#[test]
+fn ver_says_where_the_monitor_has_no_user_of_its_own() {
+    let host = Host::new();
+    host.sh("sed -i /^sockd-monitor/d /etc/passwd");
+    let output = Start::bare(&host).words("-ver").output();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let note = "\tNote: there is no user sockd-monitor; the monitor serves as root.\n";
+    assert!(stdout(&output).contains(note), "{output:?}");
+    assert!(stdout(&output).contains("\tMonitor:\n\t  User: uid 0, gid 0.\n"), "{output:?}");
 }
 
 #[test]

@@ -19,6 +19,9 @@ pub struct Options {
     /// Say what this program is, and test its sandbox; the exit status is 0 for the full sandbox, else 3
     #[arg(long = "ver", conflicts_with_all = ["lenient", "strict"])]
     pub ver: bool,
+    /// With -ver: print one JSON object, for other programs
+    #[arg(long, requires = "ver")]
+    pub json: bool,
     /// File of rules
     #[arg(long, value_name = "FILE", default_value = "/etc/sockd.conf")]
     pub conf: PathBuf,

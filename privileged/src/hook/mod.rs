@@ -29,9 +29,20 @@ use sockd_common::channel::Received;
 use sockd_lockdown as lockdown;
 use std::os::fd::{AsFd, BorrowedFd};
 
+/// The hook process, as the start knows it.
+#[derive(Debug)]
+pub struct Started {
+    /// The monitor's handle.
+    pub hook: Hook,
+    /// Its process id.
+    pub pid: libc::pid_t,
+    /// What the kernel did not have for it.
+    pub missing: Vec<String>,
+}
+
 /// Forks the hook process, which runs commands as this user and group: at first those of `orders`, then what it is
-/// `told`. Gives also what the kernel did not have for it.
-pub fn start(orders: Orders, told: Told, ids: (u32, u32)) -> Result<(Hook, Vec<String>), StartError> {
+/// `told`.
+pub fn start(orders: Orders, told: Told, ids: (u32, u32)) -> Result<Started, StartError> {
     let (pid, null) = (std::process::id(), descriptors::open_null()?);
     let lock_down = |monitor: &Monitor, place: &mut namespaces::Place| {
         enter(place)?;
@@ -40,8 +51,9 @@ pub fn start(orders: Orders, told: Told, ids: (u32, u32)) -> Result<(Hook, Vec<S
     let serve = |monitor, signals: SignalFd| {
         serve(&mut Commands::new(monitor, Place { pid, null: null.as_fd() }, orders), &told, &signals);
     };
-    let server = child::start("hook process", &World::of_commands(ids), lock_down, serve)?;
-    Ok((Hook::new(server.channel), server.missing))
+    let child::Server { channel, pid, missing } =
+        child::start("hook process", &World::of_commands(ids), lock_down, serve)?;
+    Ok(Started { hook: Hook::new(channel), pid, missing })
 }
 
 /// Leaves the host's processes behind.

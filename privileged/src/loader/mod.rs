@@ -18,6 +18,7 @@ use crate::loader::handle::Loader;
 use crate::loader::profile::LOADER;
 use crate::loader::protocol::{FromLoader, Monitor, Rest, ToLoader};
 use crate::loader::system_files::{Copies, Originals};
+use crate::process::child::Server;
 use crate::process::error::StartError;
 use crate::process::namespaces::{Place, World};
 use crate::process::ritual::{self, Calls, Power};
@@ -54,6 +55,8 @@ pub struct Started {
     pub loader: Loader,
     /// The files of the system.
     pub copies: Copies,
+    /// Its process id.
+    pub pid: libc::pid_t,
     /// What the kernel did not have for its lockdown.
     pub missing: Vec<String>,
 }
@@ -70,8 +73,8 @@ pub fn start(options: &Options, teller: &Teller) -> Result<Started, StartError> 
         Ok(originals)
     };
     let serve = |monitor: Monitor, originals| serve(&desk, &monitor, originals);
-    let server = child::start("loader", &World::default(), lock_down, serve)?;
-    Ok(Started { loader: Loader::new(server.channel, memory), copies, missing: server.missing })
+    let Server { channel, pid, missing } = child::start("loader", &World::default(), lock_down, serve)?;
+    Ok(Started { loader: Loader::new(channel, memory), copies, pid, missing })
 }
 
 /// It reads files as root's user id may, and removes the process id file at the end; it does nothing else.

@@ -186,9 +186,9 @@ fn start_others(
         let owner =
             account::of_commands(&config.settings, ids, user, |line| log.err(line)).map_err(placed)?;
         if let Some(owner) = owner {
-            let (started, lacking) = hook::start(Orders::of(&config), told, owner)?;
-            hook = started;
-            missing.extend(lacking);
+            let started = hook::start(Orders::of(&config), told, owner)?;
+            hook = started.hook;
+            missing.extend(started.missing);
         }
     }
     Ok((Others { spawner, loader, hook, user, missing }, config))
