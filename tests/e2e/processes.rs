@@ -246,3 +246,20 @@ fn workers_push_nobody_aside_and_get_no_share_of_the_processors_beside_the_monit
     }
     assert_eq!(monitor.scheduling_policy().as_deref(), Some("0"));
 }
+
+#[test]
+fn workers_do_not_speculate_where_the_kernel_lets_them_choose() {
+    let (lab, _near, _far) = serving();
+    let own = Process(std::process::id().cast_signed()).status();
+    for (name, free, restricted) in [
+        ("Speculation_Store_Bypass", "thread vulnerable", "thread force mitigated"),
+        ("SpeculationIndirectBranch", "conditional enabled", "conditional force disabled"),
+    ] {
+        let own = own.get(name).map_or("", |value| value.trim());
+        let expected = if own == free { restricted } else { own };
+        for process in confined(&lab) {
+            let status = process.status();
+            assert_eq!(status.get(name).map_or("", |value| value.trim()), expected, "{name}: {process:?}");
+        }
+    }
+}

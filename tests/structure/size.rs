@@ -29,7 +29,7 @@ const BUDGETS: [Budget; 4] = [
         room: "all of root's programs",
         folders: &["privileged/src", "privileged/ver/src"],
         // Some 300 lines more since `-ver`, a program of its own, reports every kind of process, as text and as JSON.
-        ceiling: 6200,
+        ceiling: 6240,
         goal: Some(4500),
     },
     Budget {
@@ -44,6 +44,7 @@ const BUDGETS: [Budget; 4] = [
         // Some 130 lines more since a session waits for several things at once, each with a key: two dials, many peers.
         // Some 190 more since a full house decides who makes room, and limits know hosts, networks and sites.
         // Some 30 more since SOCKS5 is spoken.
+        // Some 300 more since `-ver` reports every kind of process, as above.
         // Some 300 more since `-ver` reports every kind of process, as above.
         ceiling: 11_600,
         goal: Some(8500),
@@ -61,6 +62,7 @@ const BUDGETS: [Budget; 4] = [
         ],
         // Some 60 lines more since deny lines match the IPv4 addresses inside IPv6 ones: a search of its own.
         // Some 190 more for hosts, networks and sites, as above.
+        // Some 300 more for `-ver`, as above.
         // Some 300 more for `-ver`, as above.
         ceiling: 15_420,
         goal: None,

@@ -8,7 +8,7 @@ use sockd_common::message::session::FIRST_PIPE_FD;
 use sockd_common::message::{CHANNEL_FD, LockdownReport, PROTOCOL_VERSION};
 use sockd_lockdown::{
     LockError, Resource, Row, close_from, deny_write_execute, die_with_parent, install_filter, keep_only,
-    landlock_deny_all, limit, no_new_privileges, not_dumpable, take_descriptor,
+    landlock_deny_all, limit, no_new_privileges, not_dumpable, restrict_speculation, take_descriptor,
 };
 use std::os::fd::OwnedFd;
 
@@ -61,6 +61,7 @@ pub fn lock_down_without_filter() -> Result<LockdownReport, LockError> {
     limit_resources()?;
     not_dumpable()?;
     die_with_parent()?;
+    restrict_speculation();
     let memory_deny_write_execute = deny_write_execute();
     no_new_privileges()?;
     let landlock = landlock_deny_all()?;

@@ -5,8 +5,8 @@
 
 use crate::{LockError, sys};
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetError, RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, RestrictionStatus, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 use std::path::Path;
 
@@ -49,17 +49,18 @@ pub fn landlock_deny_all_but(grants: &Grants<'_>) -> Result<LandlockStatus, Lock
 }
 
 /// Denies signals to processes outside, where the kernel can (ABI 6), and nothing else: for a process that starts
-/// programs of others, who inherit this. With any Landlock, ptrace(2) reaches nobody outside either.
+/// programs of others, who inherit this. With any Landlock, ptrace(2) reaches nobody outside either. What those programs
+/// are denied stands in the audit log, as what this process is denied does, where the kernel can write it (ABI 7).
 pub fn landlock_keep_signals_inside() -> Result<LandlockStatus, LockError> {
     let abi = sys::landlock_abi();
     if abi < 6 {
         return Ok(LandlockStatus { abi, enforced: false });
     }
-    let status = Ruleset::default()
-        .set_compatibility(CompatLevel::HardRequirement)
-        .scope(Scope::Signal)
-        .and_then(|ruleset| ruleset.create()?.restrict_self())
-        .map_err(LockError::at("Landlock"))?;
+    let restrict = || -> Result<RestrictionStatus, RulesetError> {
+        let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        ruleset.scope(Scope::Signal)?.create()?.log_new_exec(abi >= 7)?.restrict_self()
+    };
+    let status = restrict().map_err(LockError::at("Landlock"))?;
     Ok(LandlockStatus { abi, enforced: status.ruleset == RulesetStatus::FullyEnforced })
 }
 

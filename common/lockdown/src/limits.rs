@@ -17,6 +17,12 @@ pub fn deny_write_execute() -> bool {
     sys::set_memory_deny_write_execute()
 }
 
+/// This process neither speculates past its stores nor shares what branches it took with others of its processor, and
+/// cannot change that (PR_SET_SPECULATION_CTRL). A kernel or a processor that leaves no choice is as it is.
+pub fn restrict_speculation() {
+    sys::restrict_speculation();
+}
+
 /// No core dump, and no ptrace(2) or /proc/PID/mem by others of the same user.
 pub fn not_dumpable() -> Result<(), LockError> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(LockError::at("dumpable"))?;

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, unsafe_code)]
 
 use sockd_lockdown::{
-    Capability, Gid, Grants, Groups, Resource, Row, Uid, When, become_user, close_from, compile_filter,
-    deny_write_execute, die_with_parent, exit_now, install_filter, keep_only, landlock_deny_all,
-    landlock_deny_all_but, libc, limit, no_new_privileges, not_dumpable, row, take_descriptor,
+    Arg, Capability, Gid, Grants, Groups, Resource, Row, Test, Uid, When, become_user, close_from,
+    compile_filter, deny_write_execute, die_with_parent, exit_now, install_filter, keep_only,
+    landlock_deny_all, landlock_deny_all_but, libc, limit, no_new_privileges, not_dumpable,
+    restrict_speculation, row, take_descriptor,
 };
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -165,6 +166,28 @@ fn written_memory_does_not_become_executable() {
 fn the_flags_of_a_process_are_set_and_read_back() {
     let act = || no_new_privileges().is_ok() && not_dumpable().is_ok() && die_with_parent().is_ok();
     assert_eq!(in_child(act), End::Well);
+}
+
+#[test]
+fn both_kinds_of_speculation_are_given_up_for_good() {
+    const DISABLE_STORE_BYPASS: &[Arg] = &[arg(0, 53), arg(1, 0), arg(2, 8)];
+    const DISABLE_INDIRECT_BRANCH: &[Arg] = &[arg(0, 53), arg(1, 1), arg(2, 8)];
+    let store_bypass = row!(SYS_prctl, When::Args(DISABLE_STORE_BYPASS), "PR_SPEC_STORE_BYPASS");
+    let indirect_branch = row!(SYS_prctl, When::Args(DISABLE_INDIRECT_BRANCH), "PR_SPEC_INDIRECT_BRANCH");
+    let asks_for = |rows: &[Row]| {
+        in_child(|| {
+            install_filter(rows).unwrap();
+            restrict_speculation();
+            true
+        })
+    };
+    assert_eq!(asks_for(&[EXIT, store_bypass, indirect_branch]), End::Well);
+    assert_eq!(asks_for(&[EXIT, store_bypass]), End::Signal(libc::SIGSYS));
+    assert_eq!(asks_for(&[EXIT, indirect_branch]), End::Signal(libc::SIGSYS));
+}
+
+const fn arg(index: u8, value: u64) -> Arg {
+    Arg { index, test: Test::Long(value) }
 }
 
 #[test]
