@@ -67,7 +67,7 @@ fn no_process_that_acts_on_what_comes_from_the_network_is_root() {
 }
 
 #[test]
-fn what_the_monitor_is_can_neither_read_the_secrets_of_root_nor_reach_its_sockets() {
+fn a77_what_the_monitor_is_can_neither_read_the_secrets_of_root_nor_reach_its_sockets() {
     let (lab, _near, _far) = serving();
     let host = &lab.site.gateway;
     let _service = host.run(|| {

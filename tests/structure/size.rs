@@ -45,7 +45,6 @@ const BUDGETS: [Budget; 4] = [
         // Some 190 more since a full house decides who makes room, and limits know hosts, networks and sites.
         // Some 30 more since SOCKS5 is spoken.
         // Some 300 more since `-ver` reports every kind of process, as above.
-        // Some 300 more since `-ver` reports every kind of process, as above.
         ceiling: 11_600,
         goal: Some(8500),
     },
@@ -62,7 +61,6 @@ const BUDGETS: [Budget; 4] = [
         ],
         // Some 60 lines more since deny lines match the IPv4 addresses inside IPv6 ones: a search of its own.
         // Some 190 more for hosts, networks and sites, as above.
-        // Some 300 more for `-ver`, as above.
         // Some 300 more for `-ver`, as above.
         ceiling: 15_420,
         goal: None,
