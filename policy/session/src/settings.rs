@@ -35,7 +35,8 @@ pub struct Settings {
     pub resolve_limit: u32,
     /// Seconds for identd to answer.
     pub ident_limit: u32,
-    /// Seconds for one address of a destination to accept the connection, and for a next server to answer.
+    /// Seconds for a destination to accept the connection, whatever number of addresses it has, and for a next server to
+    /// answer.
     pub connect_limit: u32,
     /// Seconds for the server to come back on a BIND.
     pub bind_limit: u32,

@@ -1,25 +1,117 @@
 //! CONNECT to a destination without a next server.
+//!
+//! The addresses of a name are tried in their order, each a moment after the one before it (RFC 8305, section 5), and each
+//! as the rules say of it. The first connection that stands is handed over, and the others are closed. All of them together
+//! have the one limit of the request.
 
-use crate::record::Record;
+use crate::record::{Failure, Record};
 use crate::session::case::Case;
+use crate::session::decision::{self, Step};
 use crate::session::event::{Action, Task, Wait};
 use crate::session::next::Next;
 use crate::session::phase::Phase;
+use crate::session::request::Rejected;
 use crate::settings::seconds;
 use crate::waits::WaitKey;
+use sockd_policy::DenyReason;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// The next attempt begins after this time, where none has come to an end before ("Connection Attempt Delay").
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// So long attempts that are under way have before a candidate that is reached through a next server takes their place.
+const UPSTREAM_DELAY: Duration = Duration::from_secs(2);
+
+/// So many attempts of one request may be under way, each with a socket. The oldest gives way to one more; it has had time
+/// to send its SYN twice.
+const MAX_ATTEMPTS: usize = 6;
 
 /// Dials the candidate, from the address that the route file says.
 pub(super) fn dial(to: IpAddr, from: Option<IpAddr>, case: &mut Case<'_>) -> Next {
-    let limit = Action::Deadline(Some(seconds(case.config.settings.connect_limit)));
+    let mut actions = Vec::new();
+    if attempts(case).count() >= MAX_ATTEMPTS
+        && let Some((oldest, _)) = attempts(case).min()
+    {
+        case.request.end_wait(oldest);
+        case.request.note(Failure::TimedOut.into());
+        actions.push(Action::GiveUp(oldest));
+    }
     let to = SocketAddr::new(to, case.request.port);
     let task = Task::Dial { to, from, reserved: case.is_reserved() };
-    Next::phase(Phase::Dialling, vec![limit, case.begin(Wait::Connection, task)])
+    actions.push(case.begin(Wait::Connection(case.request.current), task));
+    case.request.progress().begun = case.request.current.saturating_add(1);
+    wait(case).after(actions)
 }
 
-/// The connection stands. Its address is nothing that the client is told.
-pub(super) fn dialled(key: WaitKey, case: &Case<'_>) -> Next {
+/// Waits for the attempts under way, until the next one is due.
+pub(super) fn wait(case: &mut Case<'_>) -> Next {
+    let limit = seconds(case.config.settings.connect_limit);
+    let is_last = is_last(case);
+    let left = case.request.progress().connect_time.get_or_insert(limit);
+    let time = if is_last { *left } else { ATTEMPT_DELAY.min(*left) };
+    *left = left.saturating_sub(time);
+    Next::phase(Phase::Dialling, vec![Action::Deadline(Some(time.max(ATTEMPT_DELAY)))])
+}
+
+/// The candidate is reached through a next server, which is not asked while attempts are under way.
+pub(super) fn wait_before_upstream() -> Next {
+    Next::phase(Phase::Dialling, vec![Action::Deadline(Some(UPSTREAM_DELAY))])
+}
+
+/// The time is over: the next candidate has its turn, or the attempts have had theirs.
+pub(super) fn late(case: &mut Case<'_>) -> Next {
+    let time_is_left = case.request.progress().connect_time.is_some_and(|left| !left.is_zero());
+    if time_is_left && !is_last(case) && is_begun(case) {
+        return next(case);
+    }
+    let given_up = case.request.end_waits(|wait| matches!(wait, Wait::Connection(_)));
+    case.request.note(Failure::TimedOut.into());
+    if is_begun(case) {
+        case.request.current = u8::MAX;
+    }
+    Next::decide().after(given_up.into_iter().map(|(key, _)| Action::GiveUp(key)).collect())
+}
+
+/// The attempt with this candidate has come to nothing.
+pub(super) fn failed(why: Rejected, phase: Phase, case: &mut Case<'_>) -> Next {
+    case.request.note(why);
+    // The last ones have their time; the others go on when the fact has come.
+    let others_go_on = is_last(case) && is_under_way(case);
+    if phase == Phase::Asking || others_go_on { Next::nothing() } else { next(case) }
+}
+
+/// The connection to this candidate stands. Its address is nothing that the client is told.
+pub(super) fn dialled(place: u8, key: WaitKey, phase: Phase, case: &mut Case<'_>) -> Next {
+    let last = std::mem::replace(&mut case.request.current, place);
+    if last != place {
+        match decision::decide(case.request.candidate(), case) {
+            Ok(Step::Go(permitted)) => case.request.rule = permitted.rule,
+            _ => {
+                case.request.current = last;
+                return failed(denied(), phase, case).after(vec![Action::GiveUp(key)]);
+            }
+        }
+    }
     connected(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0), key, case)
+}
+
+/// New rules are in force: attempts that they do not permit are given up.
+pub(super) fn recheck(phase: Phase, case: &mut Case<'_>) -> Next {
+    let last = case.request.current;
+    let mut given_up = Vec::new();
+    for (key, place) in attempts(case).collect::<Vec<_>>() {
+        case.request.current = place;
+        if !decision::is_permitted(case) {
+            case.request.end_wait(key);
+            given_up.push(Action::GiveUp(key));
+        }
+    }
+    case.request.current = last;
+    match given_up.is_empty() {
+        true => Next::nothing(),
+        false => failed(denied(), phase, case).after(given_up),
+    }
 }
 
 /// The server's socket is handed over, with the address for the reply.
@@ -27,4 +119,41 @@ pub(super) fn connected(bound: SocketAddr, key: WaitKey, case: &Case<'_>) -> Nex
     let connected = Record::Connected(case.parties()).into();
     let idle = Action::Deadline(Some(seconds(case.config.settings.idle_limit)));
     Next::phase(Phase::Relaying, vec![connected, Action::HandOff { key, bound }, idle])
+}
+
+/// Whether a connection may still come.
+pub(super) fn is_under_way(case: &Case<'_>) -> bool {
+    attempts(case).next().is_some()
+}
+
+/// The attempts under way, each with the place of its candidate.
+fn attempts(case: &Case<'_>) -> impl Iterator<Item = (WaitKey, u8)> {
+    case.request.waits().filter_map(|(key, wait)| match wait {
+        Wait::Connection(place) => Some((key, place)),
+        _ => None,
+    })
+}
+
+/// Whether the candidate has been dialled.
+fn is_begun(case: &Case<'_>) -> bool {
+    let begun = case.request.progress.as_ref().map_or(0, |progress| progress.begun);
+    case.request.current < begun
+}
+
+/// Whether no candidate is left behind the one that has been dialled last.
+fn is_last(case: &Case<'_>) -> bool {
+    let behind = usize::from(case.request.current).saturating_add(usize::from(is_begun(case)));
+    behind >= case.request.candidates.len()
+}
+
+/// The next candidate has its turn.
+fn next(case: &mut Case<'_>) -> Next {
+    if is_begun(case) {
+        case.request.current = case.request.current.saturating_add(1);
+    }
+    Next::decide()
+}
+
+fn denied() -> Rejected {
+    Failure::Denied { why: DenyReason::Rule, rule: None }.into()
 }

@@ -37,8 +37,8 @@ pub enum Fact {
 pub enum Wait {
     /// A fact.
     Fact(Fact),
-    /// The connection to a candidate.
-    Connection,
+    /// The connection to the candidate in this place.
+    Connection(u8),
     /// The port of a BIND, and the peer there.
     Port,
     /// The connection to a next server.

@@ -147,16 +147,16 @@ impl Session {
 /// What follows while a request is carried out, and something else than the worker is waited for.
 fn carried_out(phase: Phase, event: Event, case: &mut Case<'_>) -> Next {
     match (phase, event) {
-        (_, Event::Arrived(key, arrival)) => arrived(key, arrival, case),
+        (phase, Event::Arrived(key, arrival)) => arrived(key, arrival, phase, case),
         (phase, Event::Deadline) => late(phase, case),
-        // It is asked for a decision, which will be by the new rules.
-        (Phase::Asking, Event::Recheck) => Next::nothing(),
+        // What is asked for is a decision, which will be by the new rules.
+        (Phase::Asking | Phase::Dialling, Event::Recheck) => connect::recheck(phase, case),
         (_, event) => ending::interrupted(event, case),
     }
 }
 
 /// What follows from what has come. What has been given up is nothing that is waited for.
-fn arrived(key: WaitKey, arrival: Arrival, case: &mut Case<'_>) -> Next {
+fn arrived(key: WaitKey, arrival: Arrival, phase: Phase, case: &mut Case<'_>) -> Next {
     let Some(wait) = case.request.end_wait(key) else { return Next::nothing() };
     match (wait, arrival) {
         (Wait::Fact(Fact::Addresses), Arrival::Resolved(answer)) => facts::addresses(answer, case),
@@ -170,8 +170,10 @@ fn arrived(key: WaitKey, arrival: Arrival, case: &mut Case<'_>) -> Next {
         (Wait::Fact(Fact::UpstreamAddresses), Arrival::Resolved(answer)) => upstream::addresses(answer, case),
         (Wait::Fact(Fact::UpstreamKinds), Arrival::Classified(kinds)) => upstream::kinds(kinds, case),
 
-        (Wait::Connection, Arrival::Dialled(Ok(()))) => connect::dialled(key, case),
-        (Wait::Connection, Arrival::Dialled(Err(failed))) => Next::failed(Failure::Call(failed)),
+        (Wait::Connection(place), Arrival::Dialled(Ok(()))) => connect::dialled(place, key, phase, case),
+        (Wait::Connection(_), Arrival::Dialled(Err(failed))) => {
+            connect::failed(Failure::Call(failed).into(), phase, case)
+        }
 
         (Wait::Port, Arrival::Listening(result)) => bind::listening(result, key, case),
         (Wait::Port, Arrival::Accepted(result)) => bind::accepted(result, key, case),
@@ -193,10 +195,12 @@ fn arrived(key: WaitKey, arrival: Arrival, case: &mut Case<'_>) -> Next {
 
 /// What follows where nothing has come in time.
 fn late(phase: Phase, case: &mut Case<'_>) -> Next {
-    let waits = case.request.end_waits();
+    if phase == Phase::Dialling {
+        return connect::late(case);
+    }
+    let waits = case.request.end_waits(|wait| !matches!(wait, Wait::Connection(_)));
     let next = match phase {
         Phase::Asking => facts::late(&waits, case),
-        Phase::Dialling => Next::failed(Failure::TimedOut),
         Phase::FindingUpstream => upstream::late(case),
         Phase::DiallingUpstream => upstream::unreached(Failure::TimedOut, case),
         // A client that has been told an address has no use for another one.
@@ -213,7 +217,7 @@ fn decided(case: &mut Case<'_>) -> Next {
     let candidate = case.request.candidate();
     // Of a name that has no address here, the name is the only candidate.
     if candidate.is_none() && (!case.request.unresolved || case.request.current > 0) {
-        return ending::refuse(case);
+        return if connect::is_under_way(case) { connect::wait(case) } else { ending::refuse(case) };
     }
     match decision::decide(candidate, case) {
         Ok(Step::Need(need)) => facts::need(need, case),
@@ -234,6 +238,7 @@ fn go(permitted: Permitted, case: &mut Case<'_>) -> Next {
         case.request.go_direct();
     }
     let next = match (path, case.request.command) {
+        (Path::Upstream(_), _) if connect::is_under_way(case) => connect::wait_before_upstream(),
         (Path::Upstream(servers), _) => upstream::begin(servers, case),
         (Path::Direct(candidate, from), Command::Connect) => connect::dial(candidate.address, from, case),
         (Path::Direct(candidate, at), Command::Bind) => bind::listen(candidate.address, at, case),

@@ -8,6 +8,7 @@ use sockd_common::message;
 use sockd_common::message::request::Destination;
 use sockd_policy::{Command, DenyReason, HostName, Identity, Need, UserId, parse_destination};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 /// The request and the facts gathered for it, for as long as the session is there.
 #[derive(Debug)]
@@ -55,6 +56,10 @@ pub(super) struct Progress {
     waits: ByWaitKey<Wait>,
     /// Others than the peer of a BIND that came to its port.
     pub(super) strangers: u32,
+    /// The place behind the candidate that has been dialled last.
+    pub(super) begun: u8,
+    /// What is left of the time for all connections to candidates, once one has been dialled.
+    pub(super) connect_time: Option<Duration>,
     /// What is reported when no candidate is left.
     pub(super) rejected: Option<Rejected>,
     /// The way of the candidate, where it leads through next servers.
@@ -146,14 +151,18 @@ impl ClientRequest {
         self.progress.iter().flat_map(|progress| progress.waits.iter()).map(|(key, wait)| (key, *wait))
     }
 
-    /// Waits for nothing any longer; gives what it was.
-    pub(super) fn end_waits(&mut self) -> Vec<(WaitKey, Wait)> {
-        self.progress.iter_mut().flat_map(|progress| progress.waits.take()).collect()
+    /// Waits no longer for these; gives what it was.
+    pub(super) fn end_waits(&mut self, these: impl Fn(Wait) -> bool) -> Vec<(WaitKey, Wait)> {
+        let ended: Vec<_> = self.waits().filter(|(_, wait)| these(*wait)).collect();
+        for (key, _) in &ended {
+            self.end_wait(*key);
+        }
+        ended
     }
 
     /// Keeps no more than a relay needs.
     pub(super) fn rest(&mut self) {
-        self.end_waits();
+        self.progress.iter_mut().for_each(|progress| drop(progress.waits.take()));
         self.progress.take_if(|progress| progress.chain.is_none());
     }
 
@@ -187,6 +196,11 @@ impl ClientRequest {
     /// The candidate has come to nothing: the next one is decided on.
     pub(super) fn reject(&mut self, rejected: Rejected) {
         self.current = self.current.saturating_add(1);
+        self.note(rejected);
+    }
+
+    /// A candidate has come to nothing.
+    pub(super) fn note(&mut self, rejected: Rejected) {
         // A destination that could be reached by the rules says more than one that could not.
         let reached =
             |kept: &Rejected| matches!(kept.why, Failure::Call(_) | Failure::TimedOut | Failure::Upstream(_));

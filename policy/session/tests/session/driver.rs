@@ -73,7 +73,7 @@ pub(crate) fn fits(wait: Wait, arrival: &Arrival) -> bool {
         }
         Arrival::Classified(_) => matches!(wait, Wait::Fact(fact) if is_of_kinds(fact)),
         Arrival::Identified(_) => wait == Wait::Fact(Fact::Identity),
-        Arrival::Dialled(_) => matches!(wait, Wait::Connection | Wait::UpstreamConnection),
+        Arrival::Dialled(_) => matches!(wait, Wait::Connection(_) | Wait::UpstreamConnection),
         Arrival::Listening(_) | Arrival::Accepted(_) => wait == Wait::Port,
         Arrival::NoRoom(_) => matches!(wait, Wait::Fact(Fact::Identity) | Wait::Port | Wait::UpstreamReply),
         Arrival::Replied(_) => matches!(wait, Wait::UpstreamReply | Wait::UpstreamPeer),

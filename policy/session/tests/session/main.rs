@@ -14,10 +14,11 @@ use sockd_session::config::Config;
 use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::log::{Level, classic};
 use sockd_session::record::{FailedCall, Record};
-use sockd_session::session::{Action, Candidate, Event, Phase, Session, Task};
+use sockd_session::session::{Action, Arrival, Candidate, Event, Phase, Session, Task};
 use sockd_session::settings::Settings;
 use std::net::{IpAddr, SocketAddr};
 
+mod dialling;
 mod driver;
 mod holder;
 

@@ -25,7 +25,7 @@ use sockd_session::record::FailedCall;
 use sockd_session::session::{Action, Arrival, Candidate, Event, Fact, Phase, Session, Task, Wait};
 use sockd_session::settings::{LocalDestinations, MissingNames};
 use sockd_session::waits::{WaitKey, WaitKeys};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 const RULES: [&str; 6] = [
@@ -165,7 +165,10 @@ struct System<'w> {
     classifying: Vec<SocketAddr>,
     /// All that have been classified last.
     candidates: Vec<IpAddr>,
+    /// The next server that is dialled.
     dialling: Option<SocketAddr>,
+    /// The candidates that are dialled.
+    attempts: BTreeMap<WaitKey, SocketAddr>,
     /// The name that is being resolved, and what names have been resolved to.
     resolving: Option<Name>,
     resolved: Vec<(Name, Vec<IpAddr>)>,
@@ -225,7 +228,7 @@ struct Asking {
 /// What an event was, as far as its consequences have to fit it.
 #[derive(Debug)]
 enum Happened {
-    Dialled,
+    Dialled(IpAddr),
     /// A next server has been.
     Reached(SocketAddr),
     /// It has not; whether that is its own fault.
@@ -255,6 +258,7 @@ impl<'w> System<'w> {
             classifying: Vec::new(),
             candidates: Vec::new(),
             dialling: None,
+            attempts: BTreeMap::new(),
             resolving: None,
             resolved: Vec::new(),
             upstream_classified: Vec::new(),
@@ -271,6 +275,10 @@ impl<'w> System<'w> {
             relay_closed: false,
             held: BTreeSet::new(),
         }
+    }
+
+    fn is_dialling(&self) -> bool {
+        self.dialling.is_some() || !self.attempts.is_empty()
     }
 
     /// Mostly what the session waits for, so that inputs lead far.
@@ -307,8 +315,8 @@ impl<'w> System<'w> {
                 ),
                 false => Identity::Unknown,
             }),
-            5 if self.dialling.is_some() => Arrival::Dialled(Ok(())),
-            6 if self.dialling.is_some() => Arrival::Dialled(Err(match choices.ratio(1, 4)? {
+            5 if self.is_dialling() => Arrival::Dialled(Ok(())),
+            6 if self.is_dialling() => Arrival::Dialled(Err(match choices.ratio(1, 4)? {
                 true => failed("socket", 24),
                 false => failed("connect", 111),
             })),
@@ -391,6 +399,12 @@ impl<'w> System<'w> {
             _ => {}
         }
         match event {
+            Event::Arrived(key, Arrival::Dialled(result)) if self.attempts.contains_key(key) => {
+                match (self.attempts.remove(key), result) {
+                    (Some(to), Ok(())) => Happened::Dialled(to.ip()),
+                    _ => Happened::Other,
+                }
+            }
             Event::Arrived(_, Arrival::Dialled(result)) => match (self.dialling.take(), phase, result) {
                 (Some(next), Phase::DiallingUpstream, Ok(())) => {
                     self.reached = Some(next);
@@ -399,8 +413,7 @@ impl<'w> System<'w> {
                 (Some(next), Phase::DiallingUpstream, Err(failed)) => {
                     Happened::Unreached(next, failed.call == "connect")
                 }
-                (_, _, Ok(())) => Happened::Dialled,
-                (_, _, Err(_)) => Happened::Other,
+                _ => Happened::Other,
             },
             Event::Arrived(_, Arrival::Replied(reply)) => {
                 let mut asking = self.asking.take().expect("a server that is asked");
@@ -454,12 +467,15 @@ impl<'w> System<'w> {
                     classic::lines(record).iter().for_each(|(_, line)| self.line(line, happened));
                 }
                 Action::Begin(key, task) => {
-                    self.begin(task, happened, phase, config);
+                    self.begin(*key, task, happened, phase, config);
                     sockets += u32::from(matches!(task, Task::Dial { .. } | Task::Listen { .. }));
                     let goes_on = matches!(task, Task::AskUpstream(..));
                     assert_eq!(self.held.insert(*key), !goes_on, "{key:?} in {:?}", self.held);
                 }
-                Action::GiveUp(key) => assert!(self.held.remove(key), "{key:?} in {:?}", self.held),
+                Action::GiveUp(key) => {
+                    self.attempts.remove(key);
+                    assert!(self.held.remove(key), "{key:?} in {:?}", self.held);
+                }
                 Action::Remember { next, reachable } => match happened {
                     Happened::Reached(reached) => assert!(reached == next && *reachable),
                     Happened::Unreached(tried, true) => assert!(tried == next && !*reachable),
@@ -492,7 +508,13 @@ impl<'w> System<'w> {
                     assert!(self.held.contains(key), "{key:?} in {:?}", self.held);
                     self.held.clear();
                     match happened {
-                        Happened::Dialled => assert!(bound.ip().is_unspecified()),
+                        Happened::Dialled(to) => {
+                            let permission = self.way(Some(*to), Command::Connect, config);
+                            assert!(
+                                bound.ip().is_unspecified() && permission.is_ok(),
+                                "{to}: {permission:?}"
+                            );
+                        }
                         Happened::Accepted(peer) => self.is_awaited(*peer, awaited.expect("a port"), config),
                         Happened::Replied(NextReply::Granted(said), asking) => {
                             assert!(asking.replies == 1 && *bound == SocketAddr::V4(*said));
@@ -535,11 +557,12 @@ impl<'w> System<'w> {
         if phase != Phase::Listening {
             (self.listening, self.announced) = (None, false);
         }
+        self.attempts.retain(|key, _| self.held.contains(key));
         self.is_sound(happened, actions, phase, sockets);
     }
 
     /// Sees whether this may be begun.
-    fn begin(&mut self, task: &Task, happened: &Happened, phase: Phase, config: &Config) {
+    fn begin(&mut self, key: WaitKey, task: &Task, happened: &Happened, phase: Phase, config: &Config) {
         match task {
             Task::Classify(addresses, port) => {
                 let requested = self.request.as_ref().map(|request| request.port);
@@ -567,12 +590,12 @@ impl<'w> System<'w> {
                 self.asking = Some(Asking { next: *next, target, replies });
             }
             Task::Dial { to, from, reserved } => {
-                assert!(matches!(phase, Phase::Dialling) && self.dialling.is_none() && self.asking.is_none());
+                assert!(phase == Phase::Dialling && self.dialling.is_none() && self.asking.is_none());
                 self.reached = None;
                 assert_eq!(to.port(), self.request.as_ref().expect("a request").port);
                 self.is_permitted(to.ip(), *from, Command::Connect, config);
                 assert_eq!(*reserved, self.is_reserved(config));
-                self.dialling = Some(*to);
+                self.attempts.insert(key, *to);
             }
             Task::Listen { towards, at, reserved } => {
                 assert!(phase == Phase::Listening && self.asking.is_none());
@@ -624,7 +647,7 @@ impl<'w> System<'w> {
             let handed = actions.iter().filter(|action| matches!(action, Action::HandOff { .. })).count();
             assert_eq!(strangers + handed, 1, "an accepted socket is closed or handed over");
         }
-        if let Happened::Dialled = happened {
+        if let Happened::Dialled(_) = happened {
             assert!(actions.iter().any(|action| matches!(action, Action::HandOff { .. })));
         }
         if let Happened::Reached(_) = happened {
@@ -632,11 +655,13 @@ impl<'w> System<'w> {
         }
         let held = [
             self.dialling.is_some(),
+            !self.attempts.is_empty(),
             self.reached.is_some(),
             self.asking.is_some(),
             self.listening.is_some(),
         ];
-        assert!(held.into_iter().filter(|held| *held).count() <= 1, "more than one socket: {self:?}");
+        assert!(held.into_iter().filter(|held| *held).count() <= 1, "more than one kind of socket: {self:?}");
+        assert!(self.attempts.len() <= 6, "too many sockets: {self:?}");
     }
 
     /// One line, printable, and of each kind no more than there is to say.
@@ -865,7 +890,7 @@ fn fits(wait: Wait, arrival: &Arrival) -> bool {
         Arrival::Resolved(_) => matches!(wait, Wait::Fact(_)) && !is_of_kinds && !is_identity,
         Arrival::Classified(_) => is_of_kinds,
         Arrival::Identified(_) => is_identity,
-        Arrival::Dialled(_) => matches!(wait, Wait::Connection | Wait::UpstreamConnection),
+        Arrival::Dialled(_) => matches!(wait, Wait::Connection(_) | Wait::UpstreamConnection),
         Arrival::Listening(_) | Arrival::Accepted(_) => wait == Wait::Port,
         Arrival::NoRoom(_) => is_identity || matches!(wait, Wait::Port | Wait::UpstreamReply),
         Arrival::Replied(_) => matches!(wait, Wait::UpstreamReply | Wait::UpstreamPeer),
