@@ -553,6 +553,13 @@ fn a_bind_whose_port_has_an_ipv6_address_is_refused_and_the_next_address_is_trie
     assert_eq!(refusal(&actions), Some(RefusalReason::General));
     assert!(!actions.iter().any(|action| matches!(action, Action::Announce(_))), "{actions:?}");
     session = self::session();
+    let (user, port_21) = (UserId::new(b"").unwrap(), 21);
+    let destination = Destination::Address("2001:db8::2".parse().unwrap());
+    let by_5 = Request { version: 5, command: Command::Bind, destination, port: port_21, user };
+    after(&mut session, vec![Event::Requested(by_5).into(), unicast("2001:db8::2")], &config);
+    let told = session.sees(port(), &config);
+    assert!(matches!(told[..], [Action::Announce(_)]), "SOCKS5 has room for it: {told:?}");
+    session = self::session();
     let both = [("2001:db8::2", AddressKind::Unicast), ("203.0.113.1", AddressKind::Unicast)];
     bind_to_name(&mut session, &both, &config);
     let actions = session.sees(port(), &config);
