@@ -2,11 +2,16 @@
 
 use sockd_tests::classic::Visit;
 use sockd_tests::far::{Far, Server};
+use sockd_tests::identd::Identd;
 use sockd_tests::lab::Lab;
 use sockd_tests::site::{CLIENT, INSIDE, OUTSIDE, SERVER};
 use sockd_tests::sockd::PERMIT_ALL;
-use sockd_tests::socks::{Request, assert_rejected, granted};
+use sockd_tests::socks::{PROXY, REJECTED, Reply, Request, assert_rejected, granted, send_to};
+use sockd_tests::wait::until_true;
+use std::io::Write;
 use std::net::Ipv4Addr;
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 
 /// A line for each kind of local destination, so that only the guards stand between a client and them.
 const NAMES_EVERYTHING_LOCAL: &str = "\
@@ -131,4 +136,24 @@ fn with_local_destinations_by_rules_a_broad_permit_opens_local_addresses() {
     drop(granted(&lab.site.client, &to([127, 0, 0, 1], 7)));
     drop(granted(&lab.site.client, &to(OUTSIDE.octets(), 7)));
     assert_rejected(&lab.site.client, &to([127, 0, 0, 1], 1080));
+}
+
+#[test]
+fn h15_an_address_that_becomes_this_hosts_own_while_identd_is_slow_is_guarded() {
+    let lab = Lab::new("permit ?=i 0.0.0.0 0.0.0.0\n");
+    let identd = Identd::start(&lab.site.client, CLIENT);
+    let (answers, answered) = channel::<()>();
+    let answered = Mutex::new(answered);
+    identd.behaves(move |query, mut stream| {
+        let _told = answered.lock().expect("a receiver").recv();
+        stream.write_all(query.names("joe").as_bytes())
+    });
+    let request = Request::connect((Ipv4Addr::new(203, 0, 113, 77), 7));
+    let mut line = send_to(&lab.site.client, PROXY, &request);
+    until_true("identd is asked", || identd.queries().len() == 1);
+    lab.site.gateway.sh("ip addr add 203.0.113.77/24 dev outside2");
+    let _service = Server::echo(&lab.site.gateway, (Ipv4Addr::new(203, 0, 113, 77), 7));
+    answers.send(()).expect("an identd");
+    assert_eq!(Reply::read(&mut line), Reply::with(REJECTED));
+    lab.wait_for_line("guarded destination: own address that no permit line names");
 }

@@ -39,16 +39,22 @@ impl AddressKinds {
         Ok(Self { questions, changes, asked: 0, known: HashMap::new() })
     }
 
-    /// The descriptor that becomes readable when [`AddressKinds::forget`] has to be called.
+    /// The descriptor that becomes readable when [`AddressKinds::hear_changes`] has to be called.
     pub fn changes(&self) -> BorrowedFd<'_> {
         self.changes.as_fd()
     }
 
-    /// Addresses or routes have changed.
-    pub fn forget(&mut self) {
+    /// Addresses or routes may have changed: what is remembered of them is forgotten where they have.
+    pub fn hear_changes(&mut self) {
         let mut buffer = [0; 4096];
-        while recv(&self.changes, &mut buffer, RecvFlags::DONTWAIT).is_ok() {}
-        self.known.clear();
+        loop {
+            match recv(&self.changes, &mut buffer, RecvFlags::DONTWAIT) {
+                Ok(_) => self.known.clear(),
+                Err(Errno::AGAIN) => return,
+                // More has changed than the socket could hold.
+                Err(_) => return self.known.clear(),
+            }
+        }
     }
 
     /// What `address` is to this host. An IPv6 address that stands for an IPv4 one (NAT64, 6to4) is what that one is.

@@ -96,7 +96,7 @@ impl Serving {
             Token::Listener(place) => self.accept(place),
             Token::Spawner => return self.hear_spawner(),
             Token::Hook => self.hear_hook(),
-            Token::Routes => self.routing.forget(),
+            Token::Routes => self.routing.hear_changes(),
             Token::Worker(key) => self.hear_worker(key),
             Token::Dial(key) => {
                 let ready = self.base.dials.ready(key, &mut self.base.reactor);
@@ -360,6 +360,7 @@ impl Serving {
     /// What addresses are to this host.
     fn classify(&mut self, addresses: &[IpAddr], port: u16) -> Arrival {
         let now = Instant::now();
+        self.routing.hear_changes();
         let candidate = |address: &IpAddr| {
             let kind = self.routing.classify(*address);
             Candidate {

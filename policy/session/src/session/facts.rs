@@ -80,6 +80,13 @@ fn classify(addresses: Vec<IpAddr>, case: &mut Case<'_>) -> Next {
     ask(Fact::Kinds, task, case)
 }
 
+/// Finds out again what the candidates are to this host: while something else was waited for, an address may have become
+/// its own.
+pub(super) fn look_again(case: &mut Case<'_>) -> Next {
+    let addresses = case.request.candidates.iter().map(|candidate| candidate.address).collect();
+    classify(addresses, case)
+}
+
 /// The name is left to a next server.
 fn unresolved(case: &mut Case<'_>) -> Next {
     case.request.unresolved = true;
@@ -89,6 +96,7 @@ fn unresolved(case: &mut Case<'_>) -> Next {
 /// It is known what the addresses of the destination are to this host.
 pub(super) fn kinds(candidates: Vec<Candidate>, case: &mut Case<'_>) -> Next {
     case.request.candidates = candidates.into();
+    case.request.kinds_are_fresh = true;
     Next::decide()
 }
 

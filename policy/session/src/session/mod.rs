@@ -72,6 +72,7 @@ impl Session {
 
     /// Takes in one event.
     pub fn on(&mut self, event: Event, config: &Config) -> Vec<Action> {
+        self.request.iter_mut().for_each(|request| request.kinds_are_fresh = false);
         let next = match self.phase {
             Phase::Requesting => self.requesting(event, config),
             Phase::Refusing | Phase::ClosingUnread | Phase::Closing => ending::closing(self.phase, &event),
@@ -221,6 +222,7 @@ fn decided(case: &mut Case<'_>) -> Next {
     }
     match decision::decide(candidate, case) {
         Ok(Step::Need(need)) => facts::need(need, case),
+        Ok(Step::Go(_)) if candidate.is_some() && !case.request.kinds_are_fresh => facts::look_again(case),
         Ok(Step::Go(permitted)) => go(permitted, case),
         Err(rejected) => {
             case.request.reject(rejected);

@@ -23,6 +23,8 @@ pub(super) struct ClientRequest {
     pub(super) user: UserId,
     pub(super) port: u16,
     pub(super) candidates: Box<[Candidate]>,
+    /// What the candidates are to this host has been found out in this very turn.
+    pub(super) kinds_are_fresh: bool,
     /// The candidates before this one have been tried or refused.
     pub(super) current: u8,
     pub(super) source_names: Option<Box<[HostName]>>,
@@ -102,6 +104,7 @@ impl ClientRequest {
             user: UserId::parse(request.user.as_bytes()).ok()?,
             port: request.port,
             candidates: Box::default(),
+            kinds_are_fresh: false,
             current: 0,
             source_names: None,
             destination_names: name.map(|name| [name].into()),

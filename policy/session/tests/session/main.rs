@@ -65,14 +65,18 @@ fn bind(address: &str) -> Happens {
     request(Command::Bind, Destination::Address(address.parse().unwrap()), 21)
 }
 
-fn kinds(kinds: &[(&str, AddressKind)]) -> Happens {
+fn candidates(kinds: &[(&str, AddressKind)]) -> Vec<Candidate> {
     let candidate = |(address, kind): &(&str, AddressKind)| Candidate {
         address: address.parse().unwrap(),
         kind: *kind,
         own_listener: false,
         unreachable: false,
     };
-    classified(kinds.iter().map(candidate).collect())
+    kinds.iter().map(candidate).collect()
+}
+
+fn kinds(kinds: &[(&str, AddressKind)]) -> Happens {
+    classified(candidates(kinds))
 }
 
 fn unicast(address: &str) -> Happens {
@@ -164,12 +168,64 @@ fn violates(actions: &[Action]) -> bool {
 
 /// Takes a session through these events; gives what followed from the last.
 fn after(session: &mut Session, events: Vec<Happens>, config: &Config) -> Vec<Action> {
-    let mut last = Vec::new();
+    let (mut last, mut known) = (Vec::new(), Vec::new());
     for event in events {
-        last = session.sees(event, config);
+        if let Happens::Arrival(Arrival::Classified(candidates)) = &event {
+            known.clone_from(candidates);
+        }
+        last = sees_unchanged(session, event, &known, config);
         assert!(!violates(&last), "{last:?}");
     }
     last
+}
+
+/// What follows where the addresses, when they are looked at again, are to this host what they were.
+fn sees_unchanged(
+    session: &mut Session,
+    happens: impl Into<Happens>,
+    known: &[Candidate],
+    config: &Config,
+) -> Vec<Action> {
+    let mut actions = session.sees(happens, config);
+    let asks_about = |action: &Action| match action {
+        Action::Begin(_, Task::Classify(addresses, _)) => {
+            addresses.iter().eq(known.iter().map(|candidate| &candidate.address))
+        }
+        _ => false,
+    };
+    if actions.iter().any(asks_about) {
+        actions.extend(session.sees(classified(known.to_vec()), config));
+    }
+    actions
+}
+
+#[test]
+fn h15_an_address_that_has_become_this_hosts_own_while_identd_was_asked_is_not_dialled() {
+    let mut config = config("permit 0.0.0.0 0.0.0.0\n");
+    config.ident_default = IdentMode::Lenient;
+    let mut session = session();
+    let joe = Identity::Known(sockd_policy::UserId::parse(b"joe").unwrap());
+    let (request, found) = (connect("203.0.113.1", 23), unicast("203.0.113.1"));
+    let addresses = vec!["203.0.113.1".parse().unwrap()];
+    session.sees(request, &config);
+    session.sees(found, &config);
+    let actions = session.sees(identified(joe), &config);
+    assert!(dialled(&actions).is_none() && begins(&actions, &Task::Classify(addresses, 23)), "{actions:?}");
+    let actions = session.sees(kinds(&[("203.0.113.1", AddressKind::Local)]), &config);
+    assert_eq!((dialled(&actions), refusal(&actions)), (None, Some(RefusalReason::NotAllowed)));
+}
+
+#[test]
+fn h15_the_next_address_of_a_name_is_looked_at_again_before_it_is_dialled() {
+    let (config, mut session) = (config("permit 0.0.0.0 0.0.0.0\n"), session());
+    let addresses = ["203.0.113.1", "203.0.113.2"].map(|address| address.parse().unwrap());
+    let both = |second| kinds(&[("203.0.113.1", AddressKind::Unicast), ("203.0.113.2", second)]);
+    let found = resolved(Answer::Addresses(BoundedVec::first_of(addresses)));
+    let begin = vec![connect_to_name("a.example", 23), found, both(AddressKind::Unicast)];
+    after(&mut session, begin, &config);
+    session.sees(dials(Err(failed("connect"))), &config);
+    let actions = session.sees(both(AddressKind::Local), &config);
+    assert_eq!((dialled(&actions), refusal(&actions)), (None, Some(RefusalReason::ConnectionRefused)));
 }
 
 #[test]
@@ -226,11 +282,11 @@ fn a_name_is_resolved_once_and_dialled_at_the_address_that_was_decided_on() {
 fn the_next_address_of_a_name_is_tried_when_one_does_not_answer() {
     let (config, mut session) = (config("permit 0.0.0.0 0.0.0.0\n"), session());
     let addresses = ["203.0.113.1", "203.0.113.2"].map(|address| address.parse().unwrap());
-    let both = kinds(&[("203.0.113.1", AddressKind::Unicast), ("203.0.113.2", AddressKind::Unicast)]);
+    let both = [("203.0.113.1", AddressKind::Unicast), ("203.0.113.2", AddressKind::Unicast)];
     let found = resolved(Answer::Addresses(BoundedVec::first_of(addresses)));
-    let actions = after(&mut session, vec![connect_to_name("a.example", 23), found, both], &config);
+    let actions = after(&mut session, vec![connect_to_name("a.example", 23), found, kinds(&both)], &config);
     assert_eq!(dialled(&actions), Some("203.0.113.1:23".parse().unwrap()));
-    let actions = session.sees(dials(Err(failed("connect"))), &config);
+    let actions = sees_unchanged(&mut session, dials(Err(failed("connect"))), &candidates(&both), &config);
     assert_eq!(dialled(&actions), Some("203.0.113.2:23".parse().unwrap()));
     let actions = session.sees(dials(Err(failed("connect"))), &config);
     assert_eq!(refusal(&actions), Some(RefusalReason::ConnectionRefused));
@@ -562,7 +618,7 @@ fn a_bind_whose_port_has_an_ipv6_address_is_refused_and_the_next_address_is_trie
     session = self::session();
     let both = [("2001:db8::2", AddressKind::Unicast), ("203.0.113.1", AddressKind::Unicast)];
     bind_to_name(&mut session, &both, &config);
-    let actions = session.sees(port(), &config);
+    let actions = sees_unchanged(&mut session, port(), &candidates(&both), &config);
     let listens_next = |action: &Action| matches!(action, Action::Begin(_, Task::Listen { towards, .. }) if towards.is_ipv4());
     assert!(actions.iter().any(listens_next), "{actions:?}");
     assert!(matches!(actions.first(), Some(Action::GiveUp(_))), "the port is closed: {actions:?}");
