@@ -62,12 +62,11 @@ pub fn of_commands(
         return Ok(None);
     }
     let Some(user) = named(settings.commands_user.as_deref(), &COMMANDS)? else {
-        let user = nobody(&COMMANDS, &mut warn)?;
-        let is_free = !workers.has(user.0);
-        if !is_free {
+        if workers.has(nobody(&COMMANDS, |_| ())?.0) {
             warn("rule commands are not run: workers run as nobody too, as there is no user sockd");
+            return Ok(None);
         }
-        return Ok(is_free.then_some(user));
+        return nobody(&COMMANDS, warn).map(Some);
     };
     let user = unshared(user, &COMMANDS, |uid| workers.has(uid), "workers")?;
     let is_monitor = |uid| monitor.is_some_and(|(monitor, _)| monitor == uid);
