@@ -45,6 +45,7 @@ pub struct Started {
 pub fn start(orders: Orders, told: Told, ids: (u32, u32)) -> Result<Started, StartError> {
     let (pid, null) = (std::process::id(), descriptors::open_null()?);
     let lock_down = |monitor: &Monitor, place: &mut namespaces::Place| {
+        let _ = descriptors::refuse_descriptors(monitor);
         enter(place)?;
         lock_down(&[monitor.as_fd(), told.as_fd()], null.as_fd(), ids)
     };

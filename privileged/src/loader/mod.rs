@@ -85,6 +85,7 @@ fn lock_down(
     place: &mut Place,
 ) -> Result<(), StartError> {
     setsid().map_err(StartError::at("setsid"))?;
+    let _ = descriptors::refuse_descriptors(monitor);
     let null = descriptors::open_null()?;
     let [conf, hosts] = originals.memory();
     let descriptors =

@@ -101,3 +101,28 @@ fn next_packet(channel: &OwnedFd) -> Option<Vec<u8>> {
     packet.truncate(length);
     Some(packet)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, sendmsg};
+    use std::io::IoSlice;
+    use std::mem::MaybeUninit;
+
+    fn pass(from: &OwnedFd) -> rustix::io::Result<usize> {
+        let passed = [from.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(&passed)));
+        sendmsg(from, &[IoSlice::new(b"x")], &mut control, SendFlags::NOSIGNAL)
+    }
+
+    #[test]
+    fn where_the_kernel_can_a_channel_takes_descriptors_downwards_only() {
+        let (ours, theirs) = channel().unwrap();
+        assert_eq!(pass(&ours), Ok(1));
+        let kernel_can = descriptors::refuse_descriptors(channel().unwrap().1);
+        let expected = if kernel_can { Err(rustix::io::Errno::PERM) } else { Ok(1) };
+        assert_eq!(pass(&theirs), expected);
+    }
+}
