@@ -5,8 +5,8 @@
 
 use crate::{LockError, sys};
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, RestrictionStatus, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, RestrictionStatus, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub struct Grants<'a> {
     pub read: &'a [&'a Path],
     /// Folders of which files may be removed.
     pub remove: &'a [&'a Path],
-    /// Ports may be bound and connected to, and abstract Unix sockets reached.
+    /// Ports may be bound and connected to, and Unix sockets reached.
     pub network: bool,
 }
 
@@ -64,10 +64,20 @@ pub fn landlock_keep_signals_inside() -> Result<LandlockStatus, LockError> {
     Ok(LandlockStatus { abi, enforced: status.ruleset == RulesetStatus::FullyEnforced })
 }
 
+/// What files are denied for, but by rules. A log that is started again is a new Unix socket, of a path that no rule can
+/// name in advance: since ABI 9 that is one of the rights.
+fn handled(abi: ABI, grants: &Grants<'_>) -> BitFlags<AccessFs> {
+    let mut files = AccessFs::from_all(abi);
+    if grants.network {
+        files.remove(AccessFs::ResolveUnix);
+    }
+    files
+}
+
 fn restrict(abi: ABI, grants: &Grants<'_>) -> Result<RulesetStatus, RulesetError> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessFs::from_all(abi))?;
+        .handle_access(handled(abi, grants))?;
     // An empty set of rights is an error: ports came with ABI 4, scopes with ABI 6.
     let (ports, mut scopes) = (AccessNet::from_all(abi), Scope::from_all(abi));
     if !ports.is_empty() && !grants.network {
@@ -84,4 +94,19 @@ fn restrict(abi: ABI, grants: &Grants<'_>) -> Result<RulesetStatus, RulesetError
         .add_rules(path_beneath_rules(grants.read, AccessFs::ReadFile))?
         .add_rules(path_beneath_rules(grants.remove, AccessFs::RemoveFile))?;
     Ok(created.restrict_self()?.ruleset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_keeps_the_network_reaches_the_log_on_kernels_to_come_and_nobody_else() {
+        let network = Grants { network: true, ..Grants::default() };
+        for abi in [ABI::V9, ABI::V10] {
+            assert!(handled(abi, &Grants::default()).contains(AccessFs::ResolveUnix), "{abi:?}");
+            assert_eq!(AccessFs::from_all(abi) & !handled(abi, &network), AccessFs::ResolveUnix, "{abi:?}");
+        }
+        assert_eq!(handled(ABI::V7, &network), handled(ABI::V7, &Grants::default()));
+    }
 }
