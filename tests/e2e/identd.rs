@@ -1,5 +1,6 @@
 //! identd (RFC 1413): who is asked when, what an answer is worth, and what a lying or silent one can do.
 
+use nix::sys::signal::Signal;
 use sockd_tests::classic::Visit;
 use sockd_tests::dns::{Answer, Nameserver};
 use sockd_tests::far::{Far, Server};
@@ -443,6 +444,29 @@ fn a69_questions_used_up_make_nobody_somebody_else() {
     }
     place.lab.wait_for_line("missing fact: identd could not be asked");
     drop(waiting);
+}
+
+#[test]
+fn h12_a_worker_that_ends_while_it_asks_makes_nobody_somebody_else() {
+    let (identd, place) = place_with_identd(LENIENT, "(ident_limit: 600)");
+    let mut line = send_to(&place.lab.site.client, PROXY, &place.request().by("alice"));
+    until_true("identd is being asked", || identd.queries().len() == 1);
+    place.lab.sockd.workers("ident")[0].signal(Signal::SIGKILL);
+    assert_eq!(Reply::read(&mut line), Reply::with(NO_IDENTD));
+    place.lab.wait_for_line("missing fact: identd could not be asked");
+}
+
+#[test]
+fn h12_where_no_worker_can_be_had_that_asks_nobody_is_somebody_else() {
+    let settings = "(ident_limit: 600, isolation: shared(1), max_workers: 1)";
+    let (identd, place) = place_with_identd(LENIENT, settings);
+    let others = Identd::start(&place.lab.site.other, OTHER);
+    let _waiting = send_to(&place.lab.site.client, PROXY, &place.request());
+    until_true("identd is being asked", || identd.queries().len() == 1);
+    let (_, reply) = ask(&place.lab.site.other, &place.request().by("alice"));
+    assert_eq!((reply.code, others.queries().len()), (NO_IDENTD, 0));
+    place.lab.wait_for_line("nobody more can be asked: max_workers reached");
+    place.lab.wait_for_line("missing fact: identd could not be asked");
 }
 
 #[test]

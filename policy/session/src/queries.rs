@@ -6,6 +6,7 @@ use crate::keys::{DialKey, QueryKey, Slots, WorkerKey};
 use crate::limits::counts::{Counts, Reached, Resource};
 use crate::owed::Owed;
 use crate::pool::AskerKey;
+use crate::record::FailedCall;
 use crate::session::Arrival;
 use crate::settings::Settings;
 use crate::violation::Violation;
@@ -97,10 +98,11 @@ impl Question {
         }
     }
 
-    /// What a session hears where nobody can be asked.
-    pub fn failure(&self) -> Arrival {
+    /// What a session hears where it could not be asked for something that this host lacks. That says nothing of the
+    /// user: it is not the same as an identd that names nobody.
+    fn unasked(&self) -> Arrival {
         match self {
-            Self::Identity { .. } => Arrival::Identified(Identity::Unknown),
+            Self::Identity { .. } => Arrival::NoRoom("identd cannot be asked"),
             Self::Request { .. } => Arrival::Replied(NextReply::Cancelled),
         }
     }
@@ -165,10 +167,27 @@ impl Queries {
         Ok((waiter, true))
     }
 
-    /// Nobody can be asked: gives the session that waits, if one does, and what it hears.
+    /// The host that is asked cannot be reached: there is no identd that could name anybody, unless it is this host that
+    /// lacks something. Gives the session that waits, if one does, and what it hears.
+    pub fn unreached(
+        &mut self,
+        key: QueryKey,
+        failed: FailedCall,
+        counts: &mut Counts,
+    ) -> Option<(Waiter, Arrival)> {
+        let (waiter, unasked) = self.fail(key, counts)?;
+        let arrival = match unasked {
+            Arrival::NoRoom(_) if failed.is_said_from_outside() => Arrival::Identified(Identity::Unknown),
+            unasked => unasked,
+        };
+        Some((waiter, arrival))
+    }
+
+    /// Nobody can be asked for something that this host lacks: gives the session that waits, if one does, and what it
+    /// hears.
     pub fn fail(&mut self, key: QueryKey, counts: &mut Counts) -> Option<(Waiter, Arrival)> {
         let query = self.end(key, counts)?;
-        query.waiter.map(|waiter| (waiter, query.question.failure()))
+        query.waiter.map(|waiter| (waiter, query.question.unasked()))
     }
 
     /// A worker is gone: what it was asked is not answered.
@@ -228,8 +247,8 @@ mod tests {
     use super::*;
     use crate::keys::SessionKey;
     use crate::waits::WaitKey;
-    use sockd_common::message::UserId;
     use sockd_common::message::request::Destination;
+    use sockd_common::message::{Errno, UserId};
     use std::net::{Ipv4Addr, SocketAddrV4};
 
     const SESSION: Waiter = waiter(3);
@@ -320,8 +339,27 @@ mod tests {
         let mut room = Room::default();
         let (asked, begun) = (room.asked(IDENTITY), room.begin(IDENTITY));
         let failed = room.queries.fail_asked(WORKER, &mut room.counts);
-        assert!(matches!(failed[..], [(SESSION, Arrival::Identified(Identity::Unknown))]), "{failed:?}");
+        assert!(matches!(failed[..], [(SESSION, Arrival::NoRoom(_))]), "{failed:?}");
         assert!(room.queries.asker(asked).is_none() && room.queries.asker(begun).is_some());
+    }
+
+    #[test]
+    fn h12_what_this_host_lacks_is_not_taken_for_an_identd_that_names_nobody() {
+        let mut room = Room::default();
+        let mut heard = |call, errno| {
+            let key = room.begin(IDENTITY);
+            let (_, arrival) =
+                room.queries.unreached(key, FailedCall { call, errno }, &mut room.counts).unwrap();
+            matches!(arrival, Arrival::Identified(Identity::Unknown))
+        };
+        for errno in [Errno::CONNREFUSED, Errno::TIMEDOUT, Errno::HOSTUNREACH, Errno::NETUNREACH] {
+            assert!(heard("connect", errno), "{errno:?}");
+        }
+        // EMFILE, ENFILE, ENOBUFS, EADDRNOTAVAIL, EPERM, EAGAIN.
+        for errno in [24, 23, 105, 99, 1, 11].map(Errno) {
+            assert!(!heard("connect", errno) && !heard("socket", errno), "{errno:?}");
+        }
+        assert!(!heard("bind", Errno::CONNREFUSED));
     }
 
     #[test]

@@ -223,3 +223,15 @@ pub struct FailedCall {
     /// What it failed with.
     pub errno: Errno,
 }
+
+impl FailedCall {
+    /// Whether a connection has failed by the word of the other host or of the network, and not for something that this
+    /// host lacks. EACCES is what a firewall on the way says over IPv6 (administratively prohibited).
+    pub fn is_said_from_outside(self) -> bool {
+        const CONNRESET: Errno = Errno(104);
+        const ACCES: Errno = Errno(13);
+        let said =
+            [Errno::CONNREFUSED, Errno::TIMEDOUT, Errno::HOSTUNREACH, Errno::NETUNREACH, CONNRESET, ACCES];
+        self.call == "connect" && said.contains(&self.errno)
+    }
+}

@@ -15,6 +15,8 @@ use sockd_common::message::upstream::{FromUpstream, ToUpstream};
 use sockd_policy::{Identity, UserId};
 use sockd_session::client_host::Host;
 use sockd_session::keys::{QueryKey, WorkerKey};
+use sockd_session::pool::AskerKey;
+use sockd_session::pool::choice::Choice;
 use sockd_session::queries::{Cancelled, Queries, Question};
 use sockd_session::session::Arrival;
 use sockd_session::violation::Violation;
@@ -56,7 +58,7 @@ impl Askers {
                 self.queries.dialling(key, dial);
                 None
             }
-            Err(_) => self.queries.fail(key, &mut base.counts),
+            Err(failed) => self.queries.unreached(key, failed, &mut base.counts),
         };
         failed.map_or(Ok(key), |(_, arrival)| Err(arrival))
     }
@@ -103,15 +105,25 @@ impl Askers {
     /// The worker that asks the host, or the next server, of a query and no other.
     fn worker_for(&self, key: QueryKey, base: &mut Base) -> Option<WorkerKey> {
         let asker = self.queries.asker(key)?;
-        let worker = match base.workers.pool.asker(asker) {
-            Some(worker) => worker,
-            None => {
-                let worker = base.start_worker(asker.role)?;
-                base.workers.pool.keep_asker(worker, asker);
-                worker
+        let worker = match base.workers.pool.choose_asker(asker, &base.config.settings) {
+            Choice::Use(worker) => worker,
+            Choice::Start => Self::start(asker, base)?,
+            Choice::StartInstead(idle) => {
+                base.workers.retire(idle, true, None, &mut base.reactor);
+                Self::start(asker, base)?
+            }
+            Choice::TurnAway(full) => {
+                base.log.quiet_err(&format!("nobody more can be asked: {full}"));
+                return None;
             }
         };
         base.workers.pool.assign(worker, asker.host);
+        Some(worker)
+    }
+
+    fn start(asker: AskerKey, base: &mut Base) -> Option<WorkerKey> {
+        let worker = base.start_worker(asker.role)?;
+        base.workers.pool.keep_asker(worker, asker);
         Some(worker)
     }
 
@@ -119,7 +131,7 @@ impl Askers {
     pub fn dialled(&mut self, key: QueryKey, dialled: Dialled, base: &mut Base) -> Option<News> {
         match dialled {
             Ok(socket) => self.hand_over(key, socket, base),
-            Err(_) => self.queries.fail(key, &mut base.counts),
+            Err(failed) => self.queries.unreached(key, failed, &mut base.counts),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::client_host::{Host, HostNetwork};
 use crate::keys::WorkerKey;
-use crate::pool::{Pool, Serves, Worker};
+use crate::pool::{AskerKey, Pool, Serves, Worker};
 use crate::settings::{Crowded, Isolation, Settings, seconds};
 use std::hash::BuildHasher;
 use std::time::Instant;
@@ -103,7 +103,11 @@ impl<Channel> Pool<Channel> {
             |worker: &Worker<Channel>| worker.is_of_clients() && worker.requests == 0 && is_there(worker);
         let workers = self.workers.iter().filter(|(_, worker)| can(worker));
         let first = workers.min_by_key(|(_, worker)| (worker.load > 0, worker.without_since));
-        first.filter(|_| self.ending.len() < ENDING).map(|(key, _)| key)
+        first.filter(|_| self.has_few_ending()).map(|(key, _)| key)
+    }
+
+    fn has_few_ending(&self) -> bool {
+        self.ending.len() < ENDING
     }
 
     /// The workers of this host. One that serves several hosts belongs to none of them.
@@ -170,6 +174,24 @@ impl<Channel> Pool<Channel> {
         let number = u64::try_from(keys.len()).ok().filter(|number| *number > 0)?;
         let place = self.by_hash.hash_one(host).checked_rem(number)?;
         keys.get(usize::try_from(place).ok()?).copied()
+    }
+}
+
+/// Which worker asks a host.
+impl<Channel> Pool<Channel> {
+    /// The one that asks this host. There are no more than may serve client hosts: who has been asked for longest and has
+    /// nothing to do makes room.
+    pub fn choose_asker(&self, asker: AskerKey, settings: &Settings) -> Choice {
+        if let Some(worker) = self.askers.get(&asker) {
+            return Choice::Use(*worker);
+        }
+        let asks = |serves| matches!(serves, Serves::ClientHost | Serves::Upstream);
+        if self.number(asks) < settings.max_workers.into() {
+            return Choice::Start;
+        }
+        let idle = self.workers.iter().filter(|(_, worker)| asks(worker.serves) && worker.load == 0);
+        let first = idle.min_by_key(|(_, worker)| worker.without_since).map(|(key, _)| key);
+        first.filter(|_| self.has_few_ending()).map_or(Choice::TurnAway(Full::House), Choice::StartInstead)
     }
 }
 
@@ -352,5 +374,27 @@ mod tests {
             matches!(pool.choose(newcomers[ENDING], &settings, now), Choice::StartInstead(_)),
             "of a place that is not free yet"
         );
+    }
+
+    #[test]
+    fn there_are_no_more_workers_that_ask_than_may_serve_and_idle_ones_make_room() {
+        let (mut pool, _, now) = pool();
+        let settings = few(2, Crowded::Refuse);
+        let asker = |host: &Host| AskerKey { role: Role::Ident, host: *host, server: None };
+        let hosts = hosts(3);
+        let workers: Vec<_> = hosts[..2]
+            .iter()
+            .map(|host| {
+                assert_eq!(pool.choose_asker(asker(host), &settings), Choice::Start);
+                let key = start(&mut pool, Role::Ident, Serves::ClientHost);
+                pool.keep_asker(key, asker(host));
+                pool.assign(key, *host);
+                key
+            })
+            .collect();
+        assert_eq!(pool.choose_asker(asker(&hosts[0]), &settings), Choice::Use(workers[0]));
+        assert_eq!(pool.choose_asker(asker(&hosts[2]), &settings), Choice::TurnAway(Full::House));
+        pool.release(workers[1], &settings, now);
+        assert_eq!(pool.choose_asker(asker(&hosts[2]), &settings), Choice::StartInstead(workers[1]));
     }
 }

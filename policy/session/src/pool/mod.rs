@@ -161,15 +161,15 @@ impl<Channel> Pool<Channel> {
         self.workers.keys_where(|worker| worker.is_of_clients() && worker.load == 0)
     }
 
-    /// Places that are taken by workers that serve client hosts. One that has been taken out has its place until it is
-    /// known to have ended.
+    /// Places that are taken by workers that serve client hosts.
     fn taken(&self) -> usize {
-        let ending = self.ending.values().filter(|(serves, _)| *serves == Serves::ClientHosts);
-        self.workers
-            .iter()
-            .filter(|(_, worker)| worker.is_of_clients())
-            .count()
-            .saturating_add(ending.count())
+        self.number(|serves| serves == Serves::ClientHosts)
+    }
+
+    /// How many workers serve such. One that has been taken out counts until it is known to have ended.
+    fn number(&self, whom: impl Fn(Serves) -> bool) -> usize {
+        let ending = self.ending.values().filter(|(serves, _)| whom(*serves)).count();
+        self.workers.iter().filter(|(_, worker)| whom(worker.serves)).count().saturating_add(ending)
     }
 
     /// A worker has locked itself down; false where it had said so before.
@@ -302,11 +302,6 @@ impl<Channel> Pool<Channel> {
 
 /// Workers that ask one host.
 impl<Channel> Pool<Channel> {
-    /// The one that asks this host, if there is one.
-    pub fn asker(&self, asker: AskerKey) -> Option<WorkerKey> {
-        self.askers.get(&asker).copied()
-    }
-
     /// A worker just started asks this host and no other.
     pub fn keep_asker(&mut self, key: WorkerKey, asker: AskerKey) {
         if let Some(worker) = self.workers.get_mut(key) {
