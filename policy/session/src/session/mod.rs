@@ -222,7 +222,9 @@ fn decided(case: &mut Case<'_>) -> Next {
     }
     match decision::decide(candidate, case) {
         Ok(Step::Need(need)) => facts::need(need, case),
-        Ok(Step::Go(_)) if candidate.is_some() && !case.request.kinds_are_fresh => facts::look_again(case),
+        Ok(Step::Go(Permitted { path: Path::Direct(..), .. })) if !case.request.kinds_are_fresh => {
+            facts::look_again(case)
+        }
         Ok(Step::Go(permitted)) => go(permitted, case),
         Err(rejected) => {
             case.request.reject(rejected);

@@ -21,7 +21,22 @@ fn to_name(session: &mut Session, addresses: &[&str], config: &Config) -> Vec<Ac
 /// What follows where this comes of the attempt with the address in this place.
 fn comes(session: &mut Session, place: u8, result: Result<(), FailedCall>, config: &Config) -> Vec<Action> {
     let key = session.waits().find(|(_, wait)| *wait == Wait::Connection(place)).unwrap().0;
-    session.on(Event::Arrived(key, Arrival::Dialled(result)), config)
+    unchanged(session, Event::Arrived(key, Arrival::Dialled(result)), config)
+}
+
+/// What follows where the addresses, when they are looked at again, are still those of other hosts.
+fn unchanged(session: &mut Session, happens: impl Into<Happens>, config: &Config) -> Vec<Action> {
+    let mut actions = session.sees(happens, config);
+    let asked = actions.iter().find_map(|action| match action {
+        Action::Begin(_, Task::Classify(addresses, 80)) => Some(addresses.clone()),
+        _ => None,
+    });
+    if let Some(asked) = asked {
+        let known: Vec<_> = asked.iter().map(ToString::to_string).collect();
+        let known: Vec<_> = known.iter().map(|address| (address.as_str(), AddressKind::Unicast)).collect();
+        actions.extend(session.sees(kinds(&known), config));
+    }
+    actions
 }
 
 fn address(text: &str) -> Option<SocketAddr> {
@@ -58,7 +73,7 @@ fn the_next_address_is_tried_after_a_moment_and_the_first_connection_that_stands
         let mut session = session();
         let actions = to_name(&mut session, &[V6, V4], &config);
         assert_eq!((dialled(&actions), deadline(&actions)), (address(V6), Some(TICK)));
-        let actions = session.sees(DEADLINE, &config);
+        let actions = unchanged(&mut session, DEADLINE, &config);
         assert_eq!((dialled(&actions), gives_up(&actions)), (address(V4), 0));
         assert_eq!(session.waits().count(), 2, "both are under way");
         let actions = comes(&mut session, winner, Ok(()), &config);
@@ -73,7 +88,7 @@ fn an_address_that_fails_gives_the_next_its_turn_at_once() {
     to_name(&mut session, &[V6, V4, OTHER], &config);
     let actions = comes(&mut session, 0, Err(failed("connect")), &config);
     assert_eq!(dialled(&actions), address(V4));
-    session.sees(DEADLINE, &config);
+    unchanged(&mut session, DEADLINE, &config);
     assert!(comes(&mut session, 1, Err(failed("connect")), &config).is_empty(), "the last one has its time");
     let actions = comes(&mut session, 2, Err(failed("connect")), &config);
     assert_eq!(refusal(&actions), Some(RefusalReason::ConnectionRefused));
@@ -94,7 +109,7 @@ fn all_addresses_together_have_the_one_limit() {
         while session.phase() == Phase::Dialling {
             dialled_so_far += usize::from(dialled(&actions).is_some());
             waited += deadline(&actions).unwrap();
-            actions = session.sees(DEADLINE, &config);
+            actions = unchanged(&mut session, DEADLINE, &config);
         }
         assert_eq!(refusal(&actions), Some(RefusalReason::TimedOut));
         assert_eq!((waited, dialled_so_far), (Duration::from_secs(limit.into()), dials));
@@ -106,10 +121,10 @@ fn every_address_is_decided_on_its_own() {
     let config = config("deny 0.0.0.0 0.0.0.0 203.0.113.1/32\npermit 0.0.0.0 0.0.0.0\n");
     let mut session = session();
     assert_eq!(dialled(&to_name(&mut session, &[V6, V4, OTHER], &config)), address(V6));
-    assert_eq!(dialled(&session.sees(DEADLINE, &config)), address(OTHER));
+    assert_eq!(dialled(&unchanged(&mut session, DEADLINE, &config)), address(OTHER));
     session = self::session();
     to_name(&mut session, &[V6, V4], &config);
-    let actions = session.sees(DEADLINE, &config);
+    let actions = unchanged(&mut session, DEADLINE, &config);
     assert_eq!((dialled(&actions), refusal(&actions)), (None, None), "the first goes on");
     assert_eq!(deadline(&actions), Some(Duration::from_secs(120) - TICK));
     assert!(connected(&comes(&mut session, 0, Ok(()), &config)).is_some());
@@ -120,20 +135,23 @@ fn a_fact_that_only_the_next_address_needs_holds_up_no_attempt() {
     let config = config("permit 0.0.0.0 0.0.0.0 2001:db8::/32\npermit ?=I 0.0.0.0 0.0.0.0\n");
     let mut session = session();
     to_name(&mut session, &[V6, V4], &config);
-    let actions = session.sees(DEADLINE, &config);
+    let actions = unchanged(&mut session, DEADLINE, &config);
     assert!(begins(&actions, &Task::AskIdent));
     assert!(comes(&mut session, 0, Err(failed("connect")), &config).is_empty());
-    let actions =
-        session.sees(identified(Identity::Known(sockd_policy::UserId::parse(b"joe").unwrap())), &config);
+    let actions = unchanged(
+        &mut session,
+        identified(Identity::Known(sockd_policy::UserId::parse(b"joe").unwrap())),
+        &config,
+    );
     assert_eq!(dialled(&actions), address(V4));
     session = self::session();
     to_name(&mut session, &[V6, V4], &config);
-    session.sees(DEADLINE, &config);
+    unchanged(&mut session, DEADLINE, &config);
     assert!(connected(&comes(&mut session, 0, Ok(()), &config)).is_some(), "it stands before identd answers");
     session = self::session();
     to_name(&mut session, &[V6, V4], &config);
-    session.sees(DEADLINE, &config);
-    let actions = session.sees(DEADLINE, &config);
+    unchanged(&mut session, DEADLINE, &config);
+    let actions = unchanged(&mut session, DEADLINE, &config);
     assert_eq!((refusal(&actions), gives_up(&actions)), (None, 1), "identd is asked no longer");
     assert!(connected(&comes(&mut session, 0, Ok(()), &config)).is_some());
 }
@@ -144,15 +162,15 @@ fn attempts_that_new_rules_do_not_permit_are_given_up_alone() {
     let only_v4 = self::config("permit 0.0.0.0 0.0.0.0 203.0.113.0/24\n");
     let mut session = session();
     to_name(&mut session, &[V6, V4], &config);
-    session.sees(DEADLINE, &config);
-    assert_eq!(gives_up(&session.sees(RECHECK, &only_v4)), 1);
+    unchanged(&mut session, DEADLINE, &config);
+    assert_eq!(gives_up(&unchanged(&mut session, RECHECK, &only_v4)), 1);
     assert!(connected(&comes(&mut session, 1, Ok(()), &only_v4)).is_some());
     session = self::session();
     to_name(&mut session, &[V6, V4], &config);
-    let actions = session.sees(RECHECK, &only_v4);
+    let actions = unchanged(&mut session, RECHECK, &only_v4);
     assert_eq!((gives_up(&actions), dialled(&actions)), (1, address(V4)));
     let nothing = self::config("deny 0.0.0.0 0.0.0.0\n");
-    assert_eq!(refusal(&session.sees(RECHECK, &nothing)), Some(RefusalReason::NotAllowed));
+    assert_eq!(refusal(&unchanged(&mut session, RECHECK, &nothing)), Some(RefusalReason::NotAllowed));
 }
 
 #[test]
@@ -164,7 +182,7 @@ fn a_request_has_only_so_many_attempts_under_way() {
     for under_way in [1, 2, 3, 4, 5, 6, 6, 6, 6] {
         assert!(dialled(&actions).is_some());
         assert_eq!(session.waits().count(), under_way);
-        actions = session.sees(DEADLINE, &config);
+        actions = unchanged(&mut session, DEADLINE, &config);
     }
     assert_eq!(refusal(&actions), Some(RefusalReason::TimedOut));
 }
@@ -174,13 +192,13 @@ fn a_next_server_is_asked_when_the_attempts_have_had_their_time() {
     let config = socksified("permit 0.0.0.0 0.0.0.0\n", "direct ::/0\nsockd @=198.51.100.1 ALL 0.0.0.0\n");
     let mut session = session();
     to_name(&mut session, &[V6, V4], &config);
-    let actions = session.sees(DEADLINE, &config);
+    let actions = unchanged(&mut session, DEADLINE, &config);
     assert_eq!((dialled(&actions), deadline(&actions)), (None, Some(Duration::from_secs(2))));
-    assert_eq!(gives_up(&session.sees(DEADLINE, &config)), 1);
+    assert_eq!(gives_up(&unchanged(&mut session, DEADLINE, &config)), 1);
     assert_eq!(session.phase(), Phase::FindingUpstream);
     session = self::session();
     to_name(&mut session, &[V6, V4], &config);
-    session.sees(DEADLINE, &config);
+    unchanged(&mut session, DEADLINE, &config);
     comes(&mut session, 0, Err(failed("connect")), &config);
     assert_eq!(session.phase(), Phase::FindingUpstream, "at once where none is under way");
 }
