@@ -2,23 +2,28 @@
 //!
 //! ```text
 //! line    = blank | comment | special | rule
-//! rule    = action ["?=" ident] ["*=" userlist] source [destination] [op port] [":" shell_cmd]
+//! rule    = action {field} source [destination] [op port | "in" ports] [":" shell_cmd]
 //! action  = "permit" | "deny"
+//! field   = "?=" ident | "*=" userlist | "+=" commands | "~=" versions     (each at most once, `?=` before `*=`)
 //! ident   = "I" | "i" | "n" | nothing, which is n
 //! userlist = id or absolute file, "," between them, no blanks; nothing is everybody
+//! commands = "connect" | "bind" | "udp", "," between them; without the field connect and bind, of a deny line all
+//! versions = "4" | "5", "," between them
+//! ports   = port or first "-" last port, "," between them, no blanks
 //! source, destination = address mask | address "/" length | name mask | "." name mask | "ALL" mask
 //! op      = "eq" | "neq" | "lt" | "gt" | "le" | "ge"
 //! special = "#NO_IDENTD:" shell_cmd | "#BAD_ID:" shell_cmd     (at the very start of a line, in these letters)
 //! ```
 //!
-//! The fields have this order, and blanks between them. The classic server skipped lines that it could not read, ignored
+//! The parts have this order, and blanks between them. The classic server skipped lines that it could not read, ignored
 //! words that it did not expect, and so opened firewalls. Here each such line is an error, and one error refuses the file.
 
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use sockd_table::{Builder, Op, Pattern, Ports, RuleBody};
+use core::net::Ipv4Addr;
+use sockd_table::{Builder, Op, Pattern, Ports, Protocol, RuleBody};
 
 use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line};
@@ -76,28 +81,117 @@ impl Conf<'_> {
     }
 
     fn rule(&mut self, number: usize, mut words: Words) -> Result<(), LineError> {
-        let mut choice = action(&mut words)?;
-        if let Some(letter) = words.take_marked("?=") {
-            choice |= ident(&words, letter)?;
-        }
-        let users = match words.take_marked("*=") {
-            Some(list) => user_list(&mut self.builder, self.user_file, number, list)?,
-            None => 0,
-        };
+        let choice = action(&mut words)?;
+        let mut body = RuleBody { choice, users: 0, template: 0, ports: Ports::ANY, protocol: Protocol::ANY };
+        self.fields(number, &mut words, &mut body)?;
         let source = words.pattern("source")?;
         let destination = match words.peek() {
-            Some(word) if Op::named(word).is_none() => destination(&mut words)?,
+            Some(word) if Op::named(word).is_none() && !is_list(&words) => destination(&mut words)?,
             _ => Pattern::Any,
         };
-        let ports = ports(&mut words, self.services)?;
-        words.end("the end of the rule")?;
-        let template = match words.command {
-            Some(text) => template(&mut self.builder, number, text)?,
-            None => 0,
+        body.ports = match is_list(&words) {
+            true => self.listed_ports(&mut words)?,
+            false => ports(&mut words, self.services)?,
         };
-        self.builder.rule(number, &source, &destination, RuleBody { choice, users, template, ports });
+        words.end("the end of the rule")?;
+        if let Some(text) = words.command {
+            body.template = template(&mut self.builder, number, text)?;
+        }
+        self.builder.rule(number, &source, &destination, body);
         Ok(())
     }
+
+    /// Reads the fields between the action and the source.
+    fn fields(&mut self, number: usize, words: &mut Words, body: &mut RuleBody) -> Result<(), LineError> {
+        let mut seen = Vec::new();
+        while let Some(word) = words.peek() {
+            let Some((mark, field)) = FIELDS.iter().find(|(mark, _)| word.starts_with(mark)) else { break };
+            // The classic server reads these two in this order alone.
+            let is_late = matches!(field, Field::Ident) && seen.contains(&"*=");
+            if seen.contains(mark) || is_late {
+                return Err(words.expected("source address"));
+            }
+            seen.push(*mark);
+            let value = words.take_marked(mark).unwrap_or_default();
+            match field {
+                Field::Ident => body.choice |= ident(words, value)?,
+                Field::Users => body.users = user_list(&mut self.builder, self.user_file, number, value)?,
+                Field::Commands => body.protocol.commands = bits(words, word, value, &Protocol::COMMANDS)?,
+                Field::Versions => body.protocol.versions = bits(words, word, value, &Protocol::VERSIONS)?,
+                Field::Reserved => {
+                    let what = format!("no {mark}, which this version does not know");
+                    return Err(words.wrong(&what, word));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads `in` and its list of ports.
+    fn listed_ports(&mut self, words: &mut Words) -> Result<Ports, LineError> {
+        words.take();
+        let wrong = words.expected("ports as 80,443,8000-8999");
+        let ranges = words.take().unwrap_or_default().split(',').map(|item| range(item, self.services));
+        let ranges = ranges.collect::<Option<Vec<_>>>().ok_or(wrong)?;
+        let port =
+            self.builder.ports(ranges).ok_or_else(|| words.expected("at most 65536 lists of ports"))?;
+        Ok(Ports { op: Op::In, port })
+    }
+}
+
+/// What may stand between the action and the source.
+#[derive(Clone, Copy)]
+enum Field {
+    Ident,
+    Users,
+    Commands,
+    Versions,
+    /// It will say something one day. Until then it must not pass for something else.
+    Reserved,
+}
+
+/// The fields by what they begin with. No address begins like one of them, so that no older file has them.
+const FIELDS: [(&str, Field); 9] = [
+    ("?=", Field::Ident),
+    ("*=", Field::Users),
+    ("+=", Field::Commands),
+    ("~=", Field::Versions),
+    ("@=", Field::Reserved),
+    ("g=", Field::Reserved),
+    ("<=", Field::Reserved),
+    ("n=", Field::Reserved),
+    ("q=", Field::Reserved),
+];
+
+/// Reads a list of names that each stand for a bit.
+fn bits(words: &Words, word: &str, list: &str, names: &[(&str, u8)]) -> Result<u8, LineError> {
+    let bit = |item: &str| names.iter().find(|(name, _)| *name == item).map(|(_, bit)| *bit);
+    let bits = list.split(',').map(bit).try_fold(0, |all, bit| Some(all | bit?));
+    bits.ok_or_else(|| {
+        let known: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+        words.wrong(&format!("one or more of {} with commas between them", known.join(", ")), word)
+    })
+}
+
+/// Whether the next word begins a list of ports. In front of a mask it is the name of a host.
+fn is_list(words: &Words) -> bool {
+    let is_mask = |word: &str| word.parse::<Ipv4Addr>().is_ok();
+    words.peek().is_some_and(|word| word.eq_ignore_ascii_case(Op::In.name()))
+        && !words.peek_second().is_some_and(is_mask)
+}
+
+/// Reads a port, or the first and the last port of a range.
+fn range(item: &str, services: &Services) -> Option<(u16, u16)> {
+    if let Some(port) = services.port_of(item).or_else(|| port_number(item)) {
+        return Some((port, port));
+    }
+    let (first, last) = item.split_once('-')?;
+    let (first, last) = (port_number(first)?, port_number(last)?);
+    (first <= last).then_some((first, last))
+}
+
+fn port_number(word: &str) -> Option<u16> {
+    word.bytes().all(|byte| byte.is_ascii_digit()).then(|| word.parse().ok()).flatten()
 }
 
 fn action(words: &mut Words) -> Result<u32, LineError> {
@@ -127,9 +221,7 @@ fn destination(words: &mut Words) -> Result<Pattern, LineError> {
 pub(crate) fn ports(words: &mut Words, services: &Services) -> Result<Ports, LineError> {
     let Some(op) = words.peek().and_then(Op::named) else { return Ok(Ports::ANY) };
     words.take();
-    let number =
-        |word: &str| word.bytes().all(|byte| byte.is_ascii_digit()).then(|| word.parse().ok()).flatten();
-    let port = words.peek().and_then(|word| services.port_of(word).or_else(|| number(word)));
+    let port = words.peek().and_then(|word| services.port_of(word).or_else(|| port_number(word)));
     let port = port.ok_or_else(|| words.expected("service name or port from 0 to 65535"))?;
     words.take();
     Ok(Ports { op, port })

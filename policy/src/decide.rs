@@ -125,6 +125,7 @@ fn query<'a>(request: &Request<'a>, facts: &Facts<'a>) -> Query<'a> {
         destination: Host { address: request.destination.map(canonical), names: facts.destination_names },
         port: request.port,
         user: request.user.as_bytes(),
+        protocol: request.protocol(),
     }
 }
 

@@ -46,7 +46,7 @@ pub use embedded::embedded;
 pub use error::{LineError, in_words};
 pub use line::without_mark;
 pub use lint::{Warning, lint};
-pub use request::{Command, Facts, IdentMode, Identity, Need, Request};
+pub use request::{Command, Facts, IdentMode, Identity, Need, Request, Version};
 pub use route::{Route, Routes, parse_routes};
 pub use rules::{RuleRef, RuleSet};
 pub use services::Services;

@@ -88,6 +88,11 @@ impl<'a> Words<'a> {
         self.words.get(self.next).copied()
     }
 
+    /// The word behind the next one.
+    pub(crate) fn peek_second(&self) -> Option<&'a str> {
+        self.words.get(self.next.saturating_add(1)).copied()
+    }
+
     pub(crate) fn take(&mut self) -> Option<&'a str> {
         let word = self.peek()?;
         self.next = self.next.saturating_add(1);

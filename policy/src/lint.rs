@@ -5,10 +5,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use sockd_table::{Network, Op, Pattern, Ports, RuleBody};
+use sockd_table::{Network, Op, Pattern, Ports, Protocol, RuleBody, Table};
 
 use crate::request::IdentMode;
-use crate::rules::{RuleRef, RuleSet};
+use crate::rules::{PERMIT, RuleRef, RuleSet};
 
 /// A warning about one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,25 +37,39 @@ pub fn lint(rules: &RuleSet, ident_default: IdentMode) -> Vec<Warning> {
 
 fn never_matches(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
     let (table, body) = (&rules.table, rule.body()?);
-    if ranges(body.ports).next().is_none() {
+    if ranges(table, body.ports).is_empty() {
         return Some(String::from("never matches: there is no such port"));
     }
     if !table.names_anybody(body.users) {
         return Some(String::from("never matches: its user list is empty"));
     }
     let covers = |earlier: &RuleBody| {
-        ports_cover(earlier.ports, body.ports) && table.users_cover(earlier.users, body.users)
+        let ports = [earlier.ports, body.ports].map(|ports| ranges(table, ports));
+        ports_cover(&ports[0], &ports[1])
+            && table.users_cover(earlier.users, body.users)
+            && protocol_covers(earlier, body)
     };
     let earlier = table.first_covering(&rule.source(), &rule.destination(), rule.index(), covers)?;
     Some(format!("never matches: line {} matches all that it would", table.line(earlier)))
 }
 
-fn ports_cover(outer: Ports, inner: Ports) -> bool {
-    ranges(inner).all(|(first, last)| ranges(outer).any(|(from, to)| from <= first && last <= to))
+/// Whether an earlier line is for all commands and versions that a later one is for. Without `+=` a deny line is for UDP
+/// too, which counts only where the later line names it: nothing else is asked for yet.
+fn protocol_covers(earlier: &RuleBody, later: &RuleBody) -> bool {
+    const OLD: u8 = 3;
+    let commands = |given: u8, absent: u8| if given == 0 { absent } else { given };
+    let absent = if earlier.choice & PERMIT == 0 { 0 } else { OLD };
+    let earlier = Protocol { commands: commands(earlier.protocol.commands, absent), ..earlier.protocol };
+    let later = Protocol { commands: commands(later.protocol.commands, OLD), ..later.protocol };
+    earlier.covers(later)
+}
+
+fn ports_cover(outer: &[(u16, u16)], inner: &[(u16, u16)]) -> bool {
+    inner.iter().all(|(first, last)| outer.iter().any(|(from, to)| from <= first && last <= to))
 }
 
 /// The ranges of ports that meet a condition, each with its first and its last port.
-fn ranges(ports: Ports) -> impl Iterator<Item = (u16, u16)> {
+fn ranges(table: &Table, ports: Ports) -> Vec<(u16, u16)> {
     let (below, port, above) = (ports.port.checked_sub(1), ports.port, ports.port.checked_add(1));
     let (below, above) = (below.map(|last| (0, last)), above.map(|first| (first, u16::MAX)));
     let ranges = match ports.op {
@@ -66,8 +80,9 @@ fn ranges(ports: Ports) -> impl Iterator<Item = (u16, u16)> {
         Op::Gt => [above, None],
         Op::Le => [Some((0, port)), None],
         Op::Ge => [Some((port, u16::MAX)), None],
+        Op::In => return table.listed_ports(port).to_vec(),
     };
-    ranges.into_iter().flatten()
+    ranges.into_iter().flatten().collect()
 }
 
 /// Warns about a permit for anywhere. It opens the networks behind the gateway too, unless an earlier line denies those.

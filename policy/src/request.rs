@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use sockd_table::{FactState, HostName};
+use sockd_table::{FactState, HostName, Protocol};
 
 use crate::user::UserId;
 
@@ -16,6 +16,10 @@ pub struct Request<'a> {
     pub destination: Option<IpAddr>,
     /// The destination port.
     pub port: u16,
+    /// What the client asks for.
+    pub command: Command,
+    /// What the client speaks.
+    pub version: Version,
     /// The user that the client claims to be.
     pub user: &'a UserId,
     /// What holds for lines without `?=`: the options `-i` and `-I`.
@@ -38,6 +42,30 @@ impl Command {
             Command::Connect => "connect",
             Command::Bind => "bind",
         }
+    }
+}
+
+/// A version of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// SOCKS4 and SOCKS4A.
+    Socks4,
+    /// SOCKS5.
+    Socks5,
+}
+
+impl Request<'_> {
+    /// Command and version, as the table has them.
+    pub(crate) fn protocol(&self) -> Protocol {
+        let commands = match self.command {
+            Command::Connect => 1,
+            Command::Bind => 2,
+        };
+        let versions = match self.version {
+            Version::Socks4 => 1,
+            Version::Socks5 => 2,
+        };
+        Protocol { commands, versions }
     }
 }
 

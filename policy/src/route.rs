@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use sockd_table::{
-    Builder, FactState, Found, Host, HostName, InDoubt, Kind, Network, Pattern, Ports, Query, Rule, RuleBody,
-    Table, canonical,
+    Builder, FactState, Found, Host, HostName, InDoubt, Kind, Network, Pattern, Ports, Protocol, Query, Rule,
+    RuleBody, Table, canonical,
 };
 
 use crate::error::{Faults, LineError};
@@ -84,7 +84,7 @@ fn route(builder: &mut Builder, number: usize, mut words: Words) -> Result<(), L
         number,
         &family,
         &destination,
-        RuleBody { choice, users: 0, template: 0, ports: Ports::ANY },
+        RuleBody { choice, users: 0, template: 0, ports: Ports::ANY, protocol: Protocol::ANY },
     );
     Ok(())
 }
@@ -95,7 +95,7 @@ impl Routes {
     pub fn source_for(&self, destination: IpAddr, names: FactState<&[HostName]>) -> Route {
         let destination = Host { address: Some(canonical(destination)), names };
         let source = Host { names: FactState::Known(&[]), ..destination };
-        let query = Query { source, destination, port: 0, user: b"" };
+        let query = Query { source, destination, port: 0, user: b"", protocol: Protocol::ANY };
         match self.table.find(&query) {
             Found::Rule { rule, .. } => {
                 self.line(rule).map_or(Route::NoMatch, |(source, line)| Route::From { source, line })
@@ -136,7 +136,8 @@ pub(crate) const ROUTES: Kind = Kind { number: 2, in_doubt: |_, _| InDoubt::Stop
 fn check(table: &Table) -> Result<(), &'static str> {
     let is_choice = |body: &RuleBody| {
         (body.choice as usize) < table.string_count()
-            && (body.users, body.template, body.ports) == (0, 0, Ports::ANY)
+            && (body.users, body.template) == (0, 0)
+            && (body.ports, body.protocol) == (Ports::ANY, Protocol::ANY)
     };
     if !are_commands(table) {
         return Err("a command that is none");

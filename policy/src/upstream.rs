@@ -16,8 +16,8 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use sockd_table::{
-    Builder, FactState, Found, Host, HostName, InDoubt, Kind, LONGEST_LINE, Pattern, Query, Rule, RuleBody,
-    Table, canonical,
+    Builder, FactState, Found, Host, HostName, InDoubt, Kind, LONGEST_LINE, Op, Pattern, Protocol, Query,
+    Rule, RuleBody, Table, canonical,
 };
 
 use crate::conf::{ports, template, user_list};
@@ -107,7 +107,12 @@ pub fn parse_upstreams(
         let ports = ports(&mut words, services)?;
         words.end("port operator or the end of the line")?;
         let template = words.command.map_or(Ok(0), |text| template(&mut builder, number, text))?;
-        builder.rule(number, &Pattern::Any, &destination, RuleBody { choice, users, template, ports });
+        builder.rule(
+            number,
+            &Pattern::Any,
+            &destination,
+            RuleBody { choice, users, template, ports, protocol: Protocol::ANY },
+        );
         Ok(())
     });
     faults.none()?;
@@ -174,6 +179,7 @@ impl Upstreams {
             destination: Host { address: destination, names },
             port,
             user: user.as_bytes(),
+            protocol: Protocol::ANY,
         };
         match self.table.find_with_others(&query, &of_embedded(&query)) {
             Found::NeedNames(_) => Upstream::NeedNames,
@@ -237,7 +243,8 @@ fn check(table: &Table) -> Result<(), &'static str> {
     if !table.bodies().iter().all(|body| way_of(table.string(body.choice)).is_some()) {
         return Err("a rule that says nothing known");
     }
-    let own = !table.has_sources() && !table.has_specials();
+    let own_word = |body: &RuleBody| body.protocol == Protocol::ANY && body.ports.op != Op::In;
+    let own = !table.has_sources() && !table.has_specials() && table.bodies().iter().all(own_word);
     if own { Ok(()) } else { Err("a rule of another kind of file") }
 }
 

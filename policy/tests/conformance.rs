@@ -10,8 +10,8 @@
 )]
 use serde_json::Value;
 use sockd_policy::{
-    Deny, DenyReason, FactState, Facts, HostName, IdentMode, Identity, LineError, Need, Pattern, Request,
-    Route, RuleSet, Services, UserId, Verdict, parse_conf, parse_routes, parse_upstreams,
+    Command, Deny, DenyReason, FactState, Facts, HostName, IdentMode, Identity, LineError, Need, Pattern,
+    Request, Route, RuleSet, Services, UserId, Verdict, Version, parse_conf, parse_routes, parse_upstreams,
 };
 
 /// Ids between blanks, tabs and commas, comments, and `yes` only inside a comment.
@@ -80,6 +80,8 @@ impl Asked {
             source: self.src.parse().unwrap(),
             destination: Some(self.dst.parse().unwrap()),
             port: self.port,
+            command: Command::Connect,
+            version: Version::Socks4,
             user: &self.user,
             ident_default: self.mode,
         };
@@ -295,6 +297,8 @@ fn without<'r>(rules: &'r RuleSet, missing: &[Need]) -> Verdict<'r> {
         source: "10.0.0.1".parse().unwrap(),
         destination: Some("20.0.0.1".parse().unwrap()),
         port: 23,
+        command: Command::Connect,
+        version: Version::Socks4,
         user: &user,
         ident_default: IdentMode::Off,
     };
@@ -596,4 +600,99 @@ fn the_rules_in_effect_make_the_same_rules_again() {
     assert_eq!(shape(&first), shape(&second));
     assert_eq!(first.rules().next().unwrap().destination().to_string(), "20.0.9.0 255.0.255.0");
     assert!(matches!(first.rules().nth(1).unwrap().destination(), Pattern::Any));
+}
+
+/// Which lines decide on a CONNECT and a BIND by SOCKS4 and by SOCKS5, in this order; 0 where none does.
+fn deciding(conf: &str, port: u16) -> [u32; 4] {
+    let (rules, user) = (rules(conf), UserId::parse(b"joe").unwrap());
+    let line = |(command, version)| {
+        let request = Request {
+            source: "10.0.0.1".parse().unwrap(),
+            destination: Some("20.0.0.1".parse().unwrap()),
+            port,
+            command,
+            version,
+            user: &user,
+            ident_default: IdentMode::Off,
+        };
+        let verdict = rules.decide(&request, &Facts::default());
+        assert_eq!(verdict, rules.scan()(&request, &Facts::default()));
+        match verdict {
+            Verdict::Permit(permit) => permit.rule.line(),
+            Verdict::Deny(deny) => deny.rule.map_or(0, |rule| rule.line()),
+            Verdict::Need(need) => panic!("{need:?}"),
+        }
+    };
+    [
+        (Command::Connect, Version::Socks4),
+        (Command::Bind, Version::Socks4),
+        (Command::Connect, Version::Socks5),
+        (Command::Bind, Version::Socks5),
+    ]
+    .map(line)
+}
+
+#[test]
+fn a_line_is_for_the_commands_and_versions_that_it_names_and_else_for_all() {
+    for (conf, lines) in [
+        ("permit ALL 0.0.0.0\n", [1, 1, 1, 1]),
+        ("permit +=connect ALL 0.0.0.0\n", [1, 0, 1, 0]),
+        ("permit +=bind,udp ALL 0.0.0.0\n", [0, 1, 0, 1]),
+        ("permit +=udp ALL 0.0.0.0\n", [0, 0, 0, 0]),
+        ("permit ~=5 ALL 0.0.0.0\n", [0, 0, 1, 1]),
+        ("permit ~=4,5 +=connect,bind ALL 0.0.0.0\n", [1, 1, 1, 1]),
+        (
+            "deny +=bind ~=4 10.0.0.0/8\npermit *=joe ~=4 10.0.0.0/8\npermit +=bind ?=n *=joe 10.0.0.0/8\n",
+            [2, 1, 0, 3],
+        ),
+    ] {
+        assert_eq!(deciding(conf, 80), lines, "{conf}");
+    }
+}
+
+#[test]
+fn a_line_may_have_a_list_of_ports() {
+    let conf = "permit ALL 0.0.0.0 ALL 0.0.0.0 in 80,443,8000-8999\npermit ALL 0.0.0.0 IN 22,20-21\n";
+    for (port, line) in
+        [(79, 0), (80, 1), (443, 1), (7999, 0), (8000, 1), (8999, 1), (9000, 0), (20, 2), (22, 2), (23, 0)]
+    {
+        assert_eq!(deciding(conf, port), [line; 4], "{port}");
+    }
+    let written: Vec<String> = rules(conf).lines().collect();
+    assert_eq!(written, ["permit 0.0.0.0 0.0.0.0 in 80,443,8000-8999", "permit 0.0.0.0 0.0.0.0 in 20-22"]);
+    // In front of a mask it is the host of that name, as before.
+    let host = rules("permit ALL 0.0.0.0 in 0.0.0.0 eq 80\n");
+    assert_eq!(host.rules().next().unwrap().destination(), Pattern::Domain(HostName::parse(b"in").unwrap()));
+}
+
+#[test]
+fn what_is_written_of_the_new_fields_is_read_as_the_same() {
+    let conf = "permit ?=I *=joe +=connect,udp ~=5 10.0.0.0/8 20.0.0.0/8 in 1-3,9 : true\n";
+    let written: String = rules(conf).lines().map(|line| line + "\n").collect();
+    assert_eq!(written, conf.replace("/8", " 255.0.0.0"));
+    assert_eq!(rules(&written), rules(conf));
+}
+
+#[test]
+fn a_field_that_is_faulty_or_not_there_yet_is_an_error() {
+    for (line, fault) in [
+        ("permit @=password ALL 0.0.0.0", "expected no @=, which this version does not know"),
+        ("permit g=staff ALL 0.0.0.0", "expected no g=, which"),
+        ("permit <=10M/2M ALL 0.0.0.0", "expected no <=, which"),
+        ("permit n=20 ALL 0.0.0.0", "expected no n=, which"),
+        ("deny +=bind q=10G/day ALL 0.0.0.0", "expected no q=, which"),
+        ("permit += ALL 0.0.0.0", "expected one or more of connect, bind, udp with commas between them"),
+        ("permit +=connect,Bind ALL 0.0.0.0", "expected one or more of connect, bind, udp"),
+        ("permit ~=6 ALL 0.0.0.0", "expected one or more of 4, 5"),
+        ("permit ~=4 ~=5 ALL 0.0.0.0", "expected source address"),
+        ("permit ALL 0.0.0.0 ~=4", "expected destination address"),
+        ("permit ALL 0.0.0.0 in", "expected ports as 80,443,8000-8999"),
+        ("permit ALL 0.0.0.0 in 80,", "expected ports as"),
+        ("permit ALL 0.0.0.0 in 90-80", "expected ports as"),
+        ("permit ALL 0.0.0.0 in 65536", "expected ports as"),
+        ("permit ALL 0.0.0.0 in 80 443", "expected the end of the rule"),
+    ] {
+        let found = faults(line);
+        assert!(found.len() == 1 && found[0].contains(fault), "{line}: {found:?}");
+    }
 }

@@ -13,6 +13,7 @@ use sockd_policy::frozen::{
 use sockd_policy::{FactState, parse_routes};
 
 const CONF: &str = "permit ?=I *=ann,/users 10.0.0.0/8 20.0.9.0 255.0.255.0 neq 23 : echo '%u'\n\
+    deny ~=5 +=bind,udp *=ann 10.0.0.0/8 in 80,443,8000-8999\n\
     deny .xyz.com 0.0.0.0 2001:db8::/32\n#BAD_ID: mail %u\ndeny ALL 0.0.0.0 xyz.com 0.0.0.0\npermit ALL 0.0.0.0\n";
 
 fn from() -> Provenance {
@@ -38,7 +39,7 @@ fn frozen_rules_are_the_rules_and_know_where_they_come_from() {
     let rules = parse(CONF);
     let file = freeze_rules(&rules, &from());
     assert_eq!(thaw_rules(&file), Ok((rules, from())));
-    assert_eq!(&file[..12], b"sockd.fz\x03\x00\x01\x00");
+    assert_eq!(&file[..12], b"sockd.fz\x04\x00\x01\x00");
     assert_eq!(resealed(file.clone()), file);
 }
 
@@ -90,6 +91,8 @@ fn refused_or_sound(file: &[u8]) {
             destination: address.parse().ok(),
             port: 80,
             user: &user,
+            command: sockd_policy::Command::Connect,
+            version: sockd_policy::Version::Socks4,
             ident_default: sockd_policy::IdentMode::Off,
         };
         for names in [FactState::NotAsked, FactState::Known(&[][..]), FactState::Unavailable] {
@@ -152,7 +155,7 @@ proptest! {
     #[test]
     fn random_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         prop_assert!(thaw_rules(&bytes).is_err());
-        let file = [b"sockd.fz\x03\x00\x01\x00", &[0; 40][..], &bytes].concat();
+        let file = [b"sockd.fz\x04\x00\x01\x00", &[0; 40][..], &bytes].concat();
         refused_or_sound(&resealed(file));
     }
 }

@@ -11,7 +11,9 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use sockd_policy::{FactState, Facts, IdentMode, Request, RuleSet, Services, UserId, Verdict, parse_conf};
+use sockd_policy::{
+    Command, FactState, Facts, IdentMode, Request, RuleSet, Services, UserId, Verdict, Version, parse_conf,
+};
 
 /// The shapes of rule files that are measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -111,6 +113,8 @@ pub(crate) fn requests(user: &UserId, count: usize) -> Vec<Request<'_>> {
         source,
         destination: Some(destination),
         port: 443,
+        command: Command::Connect,
+        version: Version::Socks4,
         user,
         ident_default: IdentMode::Off,
     };

@@ -5,7 +5,7 @@
 use crate::flow::Moved;
 use sockd_common::message::Errno;
 use sockd_common::message::request::RefusalReason;
-use sockd_policy::{Command, DenyReason, HostName, Server, UserId, guard};
+use sockd_policy::{Command, DenyReason, HostName, Server, UserId, Version, guard};
 use std::net::{IpAddr, SocketAddr};
 
 /// One thing that happened to a session.
@@ -75,8 +75,8 @@ impl Record {
 pub struct Parties {
     /// CONNECT or BIND.
     pub command: Command,
-    /// What the client speaks: 4 for SOCKS4 and SOCKS4A, 5 for SOCKS5. The classic lines do not say it.
-    pub version: u8,
+    /// What the client speaks. The classic lines do not say it.
+    pub version: Version,
     /// Where the client has connected from.
     pub client: SocketAddr,
     /// The client's verified name, where it has been asked for.

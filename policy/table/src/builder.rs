@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::columns::{Rule, RuleBody, count};
+use crate::columns::{Rule, RuleBody, Span, count};
 use crate::index::Index;
 use crate::kind::Kind;
 use crate::pattern::Pattern;
@@ -23,6 +23,7 @@ pub struct Builder {
     shared: BTreeMap<String, u32>,
     templates: BTreeMap<u32, u32>,
     lists: BTreeMap<String, u32>,
+    port_lists: BTreeMap<Vec<(u16, u16)>, u16>,
     files: BTreeMap<String, u32>,
     read: usize,
 }
@@ -84,6 +85,25 @@ impl Builder {
         let number = self.table.users.add(items);
         self.lists.insert(word.into(), number);
         number
+    }
+
+    /// The number of a list of these ranges of ports; nothing where there are too many lists.
+    pub fn ports(&mut self, mut ranges: Vec<(u16, u16)>) -> Option<u16> {
+        ranges.sort_unstable();
+        ranges.dedup_by(|next, range| {
+            let joins = next.0 <= range.1.saturating_add(1);
+            range.1 = if joins { range.1.max(next.1) } else { range.1 };
+            joins
+        });
+        if let Some(known) = self.port_lists.get(&ranges) {
+            return Some(*known);
+        }
+        let number = u16::try_from(self.table.port_lists.len()).ok()?;
+        let start = count(&self.table.port_ranges);
+        self.table.port_ranges.extend(&ranges);
+        self.table.port_lists.push(Span { start, end: count(&self.table.port_ranges) });
+        self.port_lists.insert(ranges, number);
+        Some(number)
     }
 
     /// The item of a user file that was added before.

@@ -1,5 +1,7 @@
 //! The columns of a table: the types of the items in its arrays.
 
+use crate::protocol::Protocol;
+
 /// A line with a rule, as numbers of its patterns and of its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
@@ -22,6 +24,8 @@ pub struct RuleBody {
     pub template: u32,
     /// The condition on the destination port.
     pub ports: Ports,
+    /// The condition on command and version.
+    pub protocol: Protocol,
 }
 
 /// A condition on the destination port.
@@ -29,7 +33,7 @@ pub struct RuleBody {
 pub struct Ports {
     /// The operator.
     pub op: Op,
-    /// The port that the operator compares with; 0 for [`Op::Any`].
+    /// The port that the operator compares with; 0 for [`Op::Any`]. For [`Op::In`] the number of a list of the table.
     pub port: u16,
 }
 
@@ -50,6 +54,8 @@ pub enum Op {
     Le,
     /// The port itself and every greater one.
     Ge,
+    /// The ports of a list. Only the table knows them.
+    In,
 }
 
 /// A part of another array, from `start` up to and without `end`.
@@ -94,9 +100,9 @@ pub(crate) fn count_as_u32(count: usize) -> u32 {
 }
 
 impl RuleBody {
-    /// Whether the body matches every port and every user.
+    /// Whether the body matches every port, every user, and every command and version.
     pub fn is_unconditional(&self) -> bool {
-        self.ports == Ports::ANY && self.users == 0
+        self.ports == Ports::ANY && self.users == 0 && self.protocol == Protocol::ANY
     }
 }
 
@@ -104,8 +110,8 @@ impl Ports {
     /// No condition.
     pub const ANY: Ports = Ports { op: Op::Any, port: 0 };
 
-    /// Whether a port meets the condition.
-    pub fn allow(&self, port: u16) -> bool {
+    /// Whether a port meets the condition, which is no list.
+    pub(crate) fn allow(&self, port: u16) -> bool {
         match self.op {
             Op::Any => true,
             Op::Eq => port == self.port,
@@ -114,12 +120,13 @@ impl Ports {
             Op::Gt => port > self.port,
             Op::Le => port <= self.port,
             Op::Ge => port >= self.port,
+            Op::In => false,
         }
     }
 }
 
 impl Op {
-    pub(crate) const ALL: [(Op, &'static str); 7] = [
+    pub(crate) const ALL: [(Op, &'static str); 8] = [
         (Op::Any, ""),
         (Op::Eq, "eq"),
         (Op::Neq, "neq"),
@@ -127,11 +134,14 @@ impl Op {
         (Op::Gt, "gt"),
         (Op::Le, "le"),
         (Op::Ge, "ge"),
+        (Op::In, "in"),
     ];
 
-    /// The operator of this name, in upper or lower case.
+    /// The operator of this name that compares with one port, in upper or lower case.
     pub fn named(word: &str) -> Option<Op> {
-        let named = Op::ALL.iter().find(|(_, name)| !word.is_empty() && word.eq_ignore_ascii_case(name));
+        let is_named =
+            |op: Op, name: &str| op != Op::In && !word.is_empty() && word.eq_ignore_ascii_case(name);
+        let named = Op::ALL.iter().find(|(op, name)| is_named(*op, name));
         named.map(|(op, _)| *op)
     }
 
@@ -149,8 +159,8 @@ impl Span {
 }
 
 impl Entry {
-    /// Whether the rule matches whatever else the request says. `conditional` has 0 for each body that matches every port
-    /// and every user, and another number for the others. So there is no branch for the processor to mispredict.
+    /// Whether the rule matches whatever else the request says. `conditional` has 0 for each body that is
+    /// [`RuleBody::is_unconditional`], and another number for the others. So there is no branch for the processor to mispredict.
     pub(crate) fn is_unconditional(&self, conditional: &[u32]) -> bool {
         self.other | conditional.get(self.body as usize).copied().unwrap_or(1) == 0
     }

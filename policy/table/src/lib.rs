@@ -7,6 +7,7 @@
 //! query      the question and the answer                 search     the search, and the scan that defines it
 //! table      all arrays of a compiled file               index      which rules to look at, by pattern
 //! columns    the items of these arrays                   lists      the rules of each pattern
+//! protocol   commands and versions
 //! users      user lists      strings  the string pool    stride     where to look among very many prefixes
 //! patterns   the patterns for one host                   pattern    what a line says of a host
 //! prefixes   networks, by longest prefix                 address    addresses and networks
@@ -34,6 +35,7 @@ mod name;
 mod pattern;
 mod patterns;
 mod prefixes;
+mod protocol;
 mod query;
 mod search;
 mod stride;
@@ -48,5 +50,6 @@ pub use columns::{LONGEST_LINE, Op, Ports, Rule, RuleBody};
 pub use kind::Kind;
 pub use name::{HostName, NameError, is_mistyped_address};
 pub use pattern::Pattern;
+pub use protocol::Protocol;
 pub use query::{End, FactState, Found, Host, InDoubt, Query};
 pub use table::Table;

@@ -5,6 +5,7 @@ use core::ops::Deref;
 
 use crate::columns::{Entry, NO_RULE};
 use crate::name::HostName;
+use crate::protocol::Protocol;
 
 /// What is known of a request.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +18,8 @@ pub struct Query<'a> {
     pub port: u16,
     /// The user that the client claims to be.
     pub user: &'a [u8],
+    /// The command and the version, a bit for each. A table without conditions on them needs none.
+    pub protocol: Protocol,
 }
 
 /// What is known of a host of a request.

@@ -186,7 +186,9 @@ impl Table {
         let fields = [
             ("source", source == Match::Yes),
             ("destination", destination == Match::Yes),
-            ("port", body.is_some_and(|body| body.ports.allow(query.port))),
+            ("port", body.is_some_and(|body| self.allows_port(body.ports, query.port))),
+            ("command", body.is_some_and(|body| body.protocol.allows_command(query.protocol))),
+            ("protocol version", body.is_some_and(|body| body.protocol.allows_version(query.protocol))),
             ("user", body.is_some_and(|body| self.users.names(body.users, query.user, &self.strings))),
         ];
         fields.into_iter().filter(|(_, matches)| !matches).map(|(field, _)| field).collect()

@@ -9,10 +9,11 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::columns::{NO_RULE, Op, Rule, RuleBody};
+use crate::columns::{NO_RULE, Op, Ports, Rule, RuleBody, Span};
 use crate::index::Index;
 use crate::pattern::Pattern;
 use crate::patterns::PatternSet;
+use crate::protocol::{Protocol, listed};
 use crate::query::{InDoubt, Query};
 use crate::strings::StringPool;
 use crate::users::UserLists;
@@ -29,6 +30,10 @@ pub struct Table {
     /// The strings of the commands.
     pub(crate) templates: Vec<u32>,
     pub(crate) users: UserLists,
+    /// The ranges of each list of ports.
+    pub(crate) port_lists: Vec<Span>,
+    /// The first and the last port of each range; those of a list are in order and apart.
+    pub(crate) port_ranges: Vec<(u16, u16)>,
     /// The two special lines of `sockd.conf`: the number of the command, counted from 1 (0 stands for none), and the line.
     pub(crate) specials: [(u32, u32); 2],
     /// What the lines of each body do if they depend on something that cannot be known.
@@ -175,7 +180,38 @@ impl Table {
     }
 
     pub(crate) fn body_matches(&self, body: &RuleBody, query: &Query) -> bool {
-        body.ports.allow(query.port) && self.users.names(body.users, query.user, &self.strings)
+        self.allows_port(body.ports, query.port)
+            && self.users.names(body.users, query.user, &self.strings)
+            && body.protocol.allows_command(query.protocol)
+            && body.protocol.allows_version(query.protocol)
+    }
+
+    /// Whether a port meets a condition.
+    pub(crate) fn allows_port(&self, ports: Ports, port: u16) -> bool {
+        match ports.op {
+            Op::In => {
+                self.listed_ports(ports.port).iter().any(|(first, last)| (*first..=*last).contains(&port))
+            }
+            _ => ports.allow(port),
+        }
+    }
+
+    /// The ranges of a list of ports, each with its first and its last port, in order and apart.
+    pub fn listed_ports(&self, list: u16) -> &[(u16, u16)] {
+        self.port_lists.get(usize::from(list)).map_or(&[][..], |span| span.of(&self.port_ranges))
+    }
+
+    fn write_ports(&self, f: &mut fmt::Formatter<'_>, ports: Ports) -> fmt::Result {
+        match ports.op {
+            Op::Any => return Ok(()),
+            Op::In => f.write_str(" in ")?,
+            op => return write!(f, " {} {}", op.name(), ports.port),
+        }
+        for (place, (first, last)) in self.listed_ports(ports.port).iter().enumerate() {
+            let comma = if place > 0 { "," } else { "" };
+            if first == last { write!(f, "{comma}{first}")? } else { write!(f, "{comma}{first}-{last}")? }
+        }
+        Ok(())
     }
 
     /// Writes a rule in the form of its file, behind `action`. The alternate form has networks in short. `has_source` says
@@ -193,14 +229,20 @@ impl Table {
         if body.users != 0 {
             write!(f, " *={}", self.users.word(body.users, &self.strings))?;
         }
+        for (mark, bits, names) in [
+            ("+=", body.protocol.commands, &Protocol::COMMANDS[..]),
+            ("~=", body.protocol.versions, &Protocol::VERSIONS[..]),
+        ] {
+            if bits != 0 {
+                write!(f, " {mark}{}", listed(bits, names))?;
+            }
+        }
         let source = has_source.then(|| self.source(&rule));
         let destination = Some(self.destination(&rule)).filter(|to| !has_source || *to != Pattern::Any);
         for pattern in source.into_iter().chain(destination) {
             if f.alternate() { write!(f, " {pattern:#}")? } else { write!(f, " {pattern}")? }
         }
-        if body.ports.op != Op::Any {
-            write!(f, " {} {}", body.ports.op.name(), body.ports.port)?;
-        }
+        self.write_ports(f, body.ports)?;
         match self.template(body.template) {
             Some(command) => write!(f, " : {command}"),
             None => Ok(()),

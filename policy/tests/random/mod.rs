@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 use proptest::sample::select;
 use sockd_policy::{
-    FactState, Facts, HostName, IdentMode, Identity, Need, Request, RuleSet, Services, UserId, Verdict,
-    parse_conf,
+    Command, FactState, Facts, HostName, IdentMode, Identity, Need, Request, RuleSet, Services, UserId,
+    Verdict, Version, parse_conf,
 };
 
 pub(crate) const ADDRESSES: [&str; 10] = [
@@ -47,10 +47,12 @@ fn pattern() -> impl Strategy<Value = String> {
 pub(crate) fn rule() -> impl Strategy<Value = String> {
     let action = select(vec!["permit", "deny", "permit ?=i", "permit ?=I", "deny ?=n"]);
     let users = select(vec!["", "", "", " *=ann", " *=ann,bob", " *=/users"]);
-    let ports = select(vec!["", "", "", " eq 80", " neq 80", " lt 80", " ge 80", " gt 65535"]);
-    (action, users, pattern(), prop::option::of(pattern()), ports).prop_map(
-        |(action, users, source, to, ports)| {
-            format!("{action}{users} {source} {}{ports}", to.unwrap_or_default())
+    let fields =
+        select(vec!["", "", "", " +=connect", " +=bind,udp", " ~=5", " ~=4 +=connect,bind", " ~=4,5"]);
+    let ports = ["", "", "", " eq 80", " neq 80", " lt 80", " ge 80", " gt 65535", " in 79,81", " in 0-80"];
+    (action, fields, users, pattern(), prop::option::of(pattern()), select(ports.to_vec())).prop_map(
+        |(action, fields, users, source, to, ports)| {
+            format!("{action}{fields}{users} {source} {}{ports}", to.unwrap_or_default())
         },
     )
 }
@@ -132,6 +134,8 @@ pub(crate) struct Question {
     pub(crate) source: IpAddr,
     pub(crate) destination: Option<IpAddr>,
     pub(crate) port: u16,
+    pub(crate) command: Command,
+    pub(crate) version: Version,
     pub(crate) user: UserId,
     pub(crate) source_names: FactState<Vec<HostName>>,
     pub(crate) destination_names: FactState<Vec<HostName>>,
@@ -156,14 +160,36 @@ pub(crate) fn question() -> impl Strategy<Value = Question> {
         address(),
         prop::option::weighted(0.8, address()),
         select(vec![0u16, 79, 80, 81]),
+        (select(vec![Command::Connect, Command::Bind]), select(vec![Version::Socks4, Version::Socks5])),
         user(),
         names(),
         names(),
         identity,
     )
-        .prop_map(|(source, destination, port, user, source_names, destination_names, identity)| {
-            Question { source, destination, port, user, source_names, destination_names, identity }
-        })
+        .prop_map(
+            |(
+                source,
+                destination,
+                port,
+                (command, version),
+                user,
+                source_names,
+                destination_names,
+                identity,
+            )| {
+                Question {
+                    source,
+                    destination,
+                    port,
+                    command,
+                    version,
+                    user,
+                    source_names,
+                    destination_names,
+                    identity,
+                }
+            },
+        )
 }
 
 pub(crate) fn verdict<'r>(rules: &'r RuleSet, question: &Question, scan: bool) -> Verdict<'r> {
@@ -171,6 +197,8 @@ pub(crate) fn verdict<'r>(rules: &'r RuleSet, question: &Question, scan: bool) -
         source: question.source,
         destination: question.destination,
         port: question.port,
+        command: question.command,
+        version: question.version,
         user: &question.user,
         ident_default: IdentMode::Lenient,
     };

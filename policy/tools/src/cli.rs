@@ -68,6 +68,12 @@ pub struct Check {
     /// Read requests, a line each, and write a verdict for each
     #[arg(long, value_name = "FILE", conflicts_with_all = ["explain", "user"])]
     pub batch: Option<PathBuf>,
+    /// The request is a BIND instead of a CONNECT
+    #[arg(long)]
+    pub bind: bool,
+    /// The client speaks SOCKS5 instead of SOCKS4
+    #[arg(long)]
+    pub socks5: bool,
     /// A name that the client host has; may be repeated
     #[arg(long = "src-name", value_name = "NAME")]
     pub source_names: Vec<String>,

@@ -391,6 +391,29 @@ fn a_batch_gives_a_verdict_a_line() {
 }
 
 #[test]
+fn a_request_is_a_connect_by_socks4_unless_something_else_is_said() {
+    let place = Place::new();
+    let conf = "permit ~=5 10.0.0.0/8\npermit +=bind 10.0.0.0/8 ALL 0.0.0.0 in 20-21\n";
+    place.write("c.conf", conf);
+    let requests = ["u 10.0.0.1 20.0.0.1 21", "u 10.0.0.1 20.0.0.1 21 bind", "u 10.0.0.1 20.0.0.1 21 socks5"];
+    place.write("requests", &format!("{}\nu 10.0.0.1 20.0.0.1 21 udp\n", requests.join("\n")));
+    let output = place.run(TEST, &["-C", "c.conf", "--batch", "requests"]);
+    let wrong = "error line 4: expected connect, bind, socks4 or socks5, found 'udp'";
+    let expected = ["deny no line", "permit line 2", "permit line 1", wrong];
+    assert_eq!(text(&output).lines().collect::<Vec<_>>(), expected);
+    for (option, status_of, decides) in [("--bind", 1, "by line 2"), ("--socks5", 1, "by line 1")] {
+        let words = ["--explain", option, "u", "10.0.0.1", "20.0.0.1", "21"];
+        let (status, lines) = decided(&place, conf, &words);
+        assert_eq!(status, status_of, "{lines:?}");
+        assert!(lines.iter().any(|line| line.contains(decides)), "{lines:?}");
+    }
+    let (_, lines) = decided(&place, conf, &["--explain", "u", "10.0.0.1", "20.0.0.1", "21"]);
+    for field in ["not line 1: the protocol version differs", "not line 2: the command differs"] {
+        assert!(lines.iter().any(|line| line.contains(field)), "{lines:?}");
+    }
+}
+
+#[test]
 fn a_byte_order_mark_in_front_of_a_file_changes_nothing() {
     let place = Place::new();
     place.write("c.route", "\u{feff}10.9.9.1 20.0.0.0/8\n");

@@ -7,8 +7,10 @@ use sockd_tests::lab::Lab;
 use sockd_tests::line::{Ending, Line};
 use sockd_tests::site::{CLIENT, SERVER, Site};
 use sockd_tests::sockd::PERMIT_ALL;
-use sockd_tests::socks::PROXY;
-use sockd_tests::socks5::{CHOSEN, CONNECT, GRANTED, GREETING, granted, greet, greet_at, to, to_name};
+use sockd_tests::socks::{PROXY, Request, assert_rejected};
+use sockd_tests::socks5::{
+    BIND, CHOSEN, CONNECT, GRANTED, GREETING, assert_refused, granted, greet, greet_at, to, to_name,
+};
 use sockd_tests::web;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread::sleep;
@@ -153,6 +155,17 @@ fn s5_51_a_server_that_ends_its_stream_first_still_hears_the_client() {
     line.send("still here");
     line.half_close();
     assert_eq!(there.read_to_end(), (b"still here".to_vec(), Ending::Closed));
+}
+
+#[test]
+fn a_line_may_be_for_one_version_alone() {
+    let site = Site::new();
+    let _echo = Server::echo(&site.server, (SERVER, PORT));
+    let lab = Lab::at(site, "permit ~=5 +=connect ALL 0.0.0.0 ALL 0.0.0.0 in 80,8000-8999\n", |start| start);
+    assert_answers(granted(&lab.site.client, to(CONNECT, (SERVER, PORT))));
+    assert_refused(&lab.site.client, to(BIND, (SERVER, PORT)), 2);
+    assert_refused(&lab.site.client, to(CONNECT, (SERVER, 7)), 2);
+    assert_rejected(&lab.site.client, &Request::connect((SERVER, PORT)));
 }
 
 #[test]

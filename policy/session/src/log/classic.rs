@@ -234,12 +234,12 @@ impl fmt::Display for Upstream<'_> {
 mod tests {
     use super::*;
     use crate::record::FailedCall;
-    use sockd_policy::UserId;
+    use sockd_policy::{UserId, Version};
 
     fn parties(verified_user: Option<&str>) -> Parties {
         Parties {
             command: Command::Connect,
-            version: 4,
+            version: Version::Socks4,
             client: "192.0.2.7:4000".parse().unwrap(),
             client_name: Some(HostName::parse(b"abc.edu").unwrap()),
             claimed_user: UserId::parse(b"don").unwrap(),

@@ -10,7 +10,7 @@ use crate::session::phase::Phase;
 use crate::settings::seconds;
 use crate::waits::WaitKey;
 use sockd_common::message::Errno;
-use sockd_policy::canonical;
+use sockd_policy::{Version, canonical};
 use std::net::{IpAddr, SocketAddr};
 
 /// Strangers at the port of one BIND that have a record each: who can reach the port could cause any number.
@@ -29,7 +29,7 @@ const NO_IPV6: FailedCall = FailedCall { call: "bind", errno: Errno(97) };
 /// The port is open, or could not be opened. One that the client cannot be told is closed.
 pub(super) fn listening(result: Result<SocketAddr, FailedCall>, key: WaitKey, case: &mut Case<'_>) -> Next {
     match result {
-        Ok(address) if case.request.version == 4 && canonical(address.ip()).is_ipv6() => {
+        Ok(address) if case.request.version == Version::Socks4 && canonical(address.ip()).is_ipv6() => {
             Next::failed(Failure::Call(NO_IPV6)).after(vec![Action::GiveUp(key)])
         }
         Ok(address) => {

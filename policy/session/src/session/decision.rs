@@ -56,6 +56,8 @@ pub(super) fn decide(candidate: Option<Candidate>, case: &Case<'_>) -> Result<St
         source: client.ip(),
         destination: candidate.map(|candidate| candidate.address),
         port: request.port,
+        command: request.command,
+        version: request.version,
         user: &request.user,
         ident_default: config.ident_default,
     };

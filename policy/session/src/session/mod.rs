@@ -31,7 +31,7 @@ use decision::{Path, Permitted, Step};
 use next::{Next, Then};
 use request::ClientRequest;
 use sockd_common::message::request::Request;
-use sockd_policy::Command;
+use sockd_policy::{Command, Version};
 use std::net::{IpAddr, SocketAddr};
 
 /// The session of one client.
@@ -107,13 +107,15 @@ impl Session {
     }
 
     fn requested(&mut self, request: Request, config: &Config) -> Next {
-        let (version, client) = (request.version, self.client());
-        let Some((read, destination)) = ClientRequest::read(request) else {
+        let client = self.client();
+        let version = match request.version {
+            4 => Version::Socks4,
+            5 => Version::Socks5,
+            _ => return Next::violation("a request of another version than 4 and 5"),
+        };
+        let Some((read, destination)) = ClientRequest::read(version, request) else {
             return ending::no_host_name(client);
         };
-        if !matches!(version, 4 | 5) {
-            return Next::violation("a request of another version than 4 and 5");
-        }
         let request = self.request.insert(Box::new(read));
         facts::begin(destination, &mut Case { request, client, config })
     }

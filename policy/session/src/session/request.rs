@@ -6,7 +6,7 @@ use crate::session::event::{Candidate, Wait};
 use crate::waits::{ByWaitKey, WaitKey, WaitKeys};
 use sockd_common::message;
 use sockd_common::message::request::Destination;
-use sockd_policy::{Command, DenyReason, HostName, Identity, Need, UserId, parse_destination};
+use sockd_policy::{Command, DenyReason, HostName, Identity, Need, UserId, Version, parse_destination};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -14,8 +14,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct ClientRequest {
     pub(super) command: Command,
-    /// What the client speaks: 4 or 5.
-    pub(super) version: u8,
+    pub(super) version: Version,
     /// The destination was a name.
     pub(super) named: bool,
     /// The name has no address here: there are no candidates, and only a next server can find it.
@@ -85,7 +84,7 @@ impl From<Failure> for Rejected {
 impl ClientRequest {
     /// Takes a request from the worker that has read it, with its destination as it is to be found out about; nothing
     /// where it names no host.
-    pub(super) fn read(request: message::request::Request) -> Option<(Self, Destination)> {
+    pub(super) fn read(version: Version, request: message::request::Request) -> Option<(Self, Destination)> {
         let (name, destination) = match request.destination {
             Destination::Name(written) => match parse_destination(written.as_bytes()).ok()? {
                 sockd_policy::Destination::Name(name) => (Some(name), Destination::Name(written)),
@@ -98,7 +97,7 @@ impl ClientRequest {
                 message::request::Command::Connect => Command::Connect,
                 message::request::Command::Bind => Command::Bind,
             },
-            version: request.version,
+            version,
             named: name.is_some(),
             unresolved: false,
             user: UserId::parse(request.user.as_bytes()).ok()?,

@@ -1,8 +1,11 @@
 //! Checks what the arrays of a frozen file say of each other.
 
-use crate::columns::{LONGEST_LINE, Op, Span};
+use crate::columns::{LONGEST_LINE, Op, Ports, RuleBody, Span};
 use crate::table::Table;
 use crate::users::FILE;
+
+/// What is said of a rule that has something which this version does not know.
+pub(super) const UNKNOWN: &str = "a rule that says nothing known";
 
 /// Finds what no text would be compiled to, whatever its kind.
 pub(super) fn check(table: &Table) -> Result<(), &'static str> {
@@ -10,7 +13,8 @@ pub(super) fn check(table: &Table) -> Result<(), &'static str> {
         (are_templates(table), "a command that is none"),
         (are_user_files(table), "a user file that is none"),
         (are_user_lists(table), "a user list that is none"),
-        (are_bodies(table), "a rule that says nothing known"),
+        (are_port_lists(table), "a list of ports that is none"),
+        (are_bodies(table), UNKNOWN),
         (are_lines(table), "lines out of order"),
         // A mask of zeros stands for every host of both families, and has a number of its own.
         (!table.destination.has_zero_mask(), "a rule of another kind of file"),
@@ -59,10 +63,26 @@ fn follow_each_other(mut spans: impl Iterator<Item = Span>, length: usize) -> bo
     end.is_some_and(|end| end as usize == length)
 }
 
+/// Whether each list has ranges, in order and apart.
+fn are_port_lists(table: &Table) -> bool {
+    let apart = |(_, last): &(u16, u16), (first, _): &(u16, u16)| last.saturating_add(1) < *first;
+    let sound = |list: &Span| {
+        let ranges = list.of(&table.port_ranges);
+        ranges.is_sorted_by(apart) && ranges.iter().all(|(first, last)| first <= last)
+    };
+    table.port_lists.iter().all(|list| list.start < list.end)
+        && follow_each_other(table.port_lists.iter().copied(), table.port_ranges.len())
+        && table.port_lists.iter().all(sound)
+}
+
 fn are_bodies(table: &Table) -> bool {
-    table.bodies.iter().all(|body| {
-        body.users as usize <= table.users.lists.len() && (body.ports.op != Op::Any || body.ports.port == 0)
-    })
+    let ports = |ports: Ports| match ports.op {
+        Op::Any => ports.port == 0,
+        Op::In => usize::from(ports.port) < table.port_lists.len(),
+        _ => true,
+    };
+    let sound = |body: &RuleBody| ports(body.ports) && body.protocol.is_known();
+    table.bodies.iter().all(|body| body.users as usize <= table.users.lists.len() && sound(body))
 }
 
 /// Whether each jump of the lines belongs to a rule and leads forward.

@@ -3,7 +3,7 @@
 use core::fmt;
 
 /// The version of the format that is written and read.
-pub(super) const VERSION: u16 = 3;
+pub(super) const VERSION: u16 = 4;
 
 /// The reason why bytes are not a frozen file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,10 +6,13 @@ use crate::columns::{Entry, Op, Ports, RuleBody, Span, count};
 use crate::lists::Lists;
 use crate::patterns::PatternSet;
 use crate::prefixes::{AddressBits, Masked, PrefixSet};
+use crate::protocol::Protocol;
 use crate::strings::StringPool;
 use crate::table::Table;
 use crate::users::{UserFile, UserLists};
 
+use super::RESERVED;
+use super::check::UNKNOWN;
 use super::decode::Reader;
 use super::error::FrozenError;
 use super::names::{Packed, with_room};
@@ -41,7 +44,9 @@ pub(super) fn table(from: &mut Reader) -> Result<Table, FrozenError> {
         strings,
         templates: from.items(|[text]| text)?,
         users: users(from)?,
-        bodies: from.items(body_of)?,
+        port_ranges: from.items(|[range]| ((range >> 16) as u16, range as u16))?,
+        port_lists: from.items(|[start, end]| Span { start, end })?,
+        bodies: bodies(from)?,
         specials: [(from.word()?, from.word()?), (from.word()?, from.word()?)],
         lines: from.items(|[rule, line]| (rule, line))?,
         ..Table::default()
@@ -122,13 +127,24 @@ fn users(from: &mut Reader) -> Result<UserLists, FrozenError> {
     Ok(UserLists { lists, items, files, file_users })
 }
 
-fn body_of([choice, users, template, ports]: [u32; 4]) -> RuleBody {
+fn bodies(from: &mut Reader) -> Result<Vec<RuleBody>, FrozenError> {
+    const WORDS: usize = 5 + RESERVED;
+    let bodies = from.items(|body: [u32; WORDS]| body)?;
+    bodies.iter().map(|body| body_of(body)).collect::<Option<_>>().ok_or(FrozenError::Content(UNKNOWN))
+}
+
+/// The body of these words. `None` if a reserved one says something.
+fn body_of(words: &[u32]) -> Option<RuleBody> {
+    let ([choice, users, template, ports, protocol], reserved) = words.split_first_chunk()?;
+    let (choice, users, template, ports) = (*choice, *users, *template, *ports);
     // An operator that is none becomes a condition with a port, which the check refuses.
     let (op, port) = match Op::ALL.get((ports >> 16) as usize) {
         Some((op, _)) => (*op, ports as u16),
         None => (Op::Any, 1),
     };
-    RuleBody { choice, users, template, ports: Ports { op, port } }
+    let protocol = Protocol { commands: *protocol as u8, versions: (*protocol >> 8) as u8 };
+    let is_known = reserved.iter().all(|word| *word == 0) && words.get(4).is_none_or(|word| word >> 16 == 0);
+    is_known.then_some(RuleBody { choice, users, template, ports: Ports { op, port }, protocol })
 }
 
 /// Reads the lists of a host; `limits` as for [`Lists::new`].

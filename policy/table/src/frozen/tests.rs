@@ -4,6 +4,7 @@ use crate::columns::{Entry, Op, Ports, RuleBody};
 use crate::name::HostName;
 use crate::pattern::Pattern;
 use crate::prefixes::{Masked, PrefixSet};
+use crate::protocol::Protocol;
 use crate::query::InDoubt;
 use crate::users::FILE;
 use std::vec;
@@ -19,11 +20,16 @@ fn table() -> Table {
     let (first, second) = (builder.list("ann,/a,/b", &[ann, a, b]), builder.list("/a", &[a]));
     let template = builder.template("true");
     let network = crate::address::Network::prefix("10.0.0.0".parse().unwrap(), 8).unwrap();
-    let body = RuleBody { choice: 1, users: first, template, ports: Ports::ANY };
+    let body = RuleBody { choice: 1, users: first, template, ports: Ports::ANY, protocol: Protocol::ANY };
     builder.rule(1, &Pattern::Network(network), &Pattern::Any, body);
     let zone = Pattern::Zone(HostName::parse(b"x.y").unwrap());
     let ports = Ports { op: Op::Eq, port: 9 };
-    builder.rule(2, &zone, &Pattern::Any, RuleBody { choice: 0, users: second, template: 0, ports });
+    builder.rule(
+        2,
+        &zone,
+        &Pattern::Any,
+        RuleBody { choice: 0, users: second, template: 0, ports, protocol: Protocol::ANY },
+    );
     assert!(builder.special(1, template, 3));
     builder.finish(&ANY)
 }

@@ -7,6 +7,7 @@ use crate::lists::Lists;
 use crate::prefixes::{AddressBits, PrefixSet};
 use crate::table::Table;
 
+use super::RESERVED;
 use super::encode::{array, column, text, words};
 use super::names;
 use super::provenance::Provenance;
@@ -40,10 +41,16 @@ pub(super) fn table(out: &mut Vec<u8>, table: &Table) {
     array(out, &table.users.lists, |out, span| words(out, &[span.start, span.end]));
     array(out, &table.users.file_users, |out, text| words(out, &[*text]));
     array(out, &table.users.files, |out, file| words(out, &[file.path, file.users.start, file.users.end]));
+    array(out, &table.port_ranges, |out, (first, last)| {
+        words(out, &[u32::from(*first) << 16 | u32::from(*last)]);
+    });
+    array(out, &table.port_lists, |out, span| words(out, &[span.start, span.end]));
     array(out, &table.bodies, |out, body| {
         let op = Op::ALL.iter().position(|(op, _)| *op == body.ports.op).unwrap_or_default();
         let ports = u32::from(body.ports.port) | (op as u32) << 16;
-        words(out, &[body.choice, body.users, body.template, ports]);
+        let protocol = u32::from(body.protocol.commands) | u32::from(body.protocol.versions) << 8;
+        words(out, &[body.choice, body.users, body.template, ports, protocol]);
+        words(out, &[0; RESERVED]);
     });
     for (template, line) in table.specials {
         words(out, &[template, line]);

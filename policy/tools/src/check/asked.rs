@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::os::unix::ffi::OsStrExt;
 
-use sockd_policy::{HostName, Services, UserId, canonical};
+use sockd_policy::{Command, HostName, Services, UserId, Version, canonical};
 
 use crate::cli::Check;
 
@@ -15,6 +15,8 @@ pub(super) struct Asked {
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
     pub(super) port: u16,
+    pub(super) command: Command,
+    pub(super) version: Version,
     pub(super) source_names: Vec<HostName>,
     pub(super) destination_names: Vec<HostName>,
 }
@@ -34,6 +36,12 @@ impl Asked {
             };
         };
         let mut asked = Asked::of(user.as_bytes(), source, destination, port, services)?;
+        if options.bind {
+            asked.command = Command::Bind;
+        }
+        if options.socks5 {
+            asked.version = Version::Socks5;
+        }
         asked.source_names.extend(names(&options.source_names)?);
         asked.destination_names.extend(names(&options.destination_names)?);
         Ok(Some(asked))
@@ -55,7 +63,33 @@ impl Asked {
         let (destination, destination_names) = host(destination)?;
         let user_shown = String::from_utf8_lossy(user).escape_debug().to_string();
         let user = UserId::parse(user).map_err(|error| error.to_string())?;
-        Ok(Asked { user, user_shown, source, destination, port, source_names, destination_names })
+        // What the classic program was asked about.
+        let (command, version) = (Command::Connect, Version::Socks4);
+        Ok(Asked {
+            user,
+            user_shown,
+            source,
+            destination,
+            port,
+            command,
+            version,
+            source_names,
+            destination_names,
+        })
+    }
+
+    /// Reads what a request is besides CONNECT by SOCKS4.
+    pub(super) fn besides(mut self, words: &[&str]) -> Result<Asked, String> {
+        for word in words {
+            match *word {
+                "connect" => self.command = Command::Connect,
+                "bind" => self.command = Command::Bind,
+                "socks4" => self.version = Version::Socks4,
+                "socks5" => self.version = Version::Socks5,
+                _ => return Err(format!("expected connect, bind, socks4 or socks5, found '{word}'")),
+            }
+        }
+        Ok(self)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::files::Fault;
 use super::asked::Asked;
 use super::trial::Trial;
 
-/// Answers `user src dst port` lines, a line each; whether every line has an answer. Blank lines and comments are passed
+/// Answers `user src dst port` lines, a line each, behind which `bind` and `socks5` may stand; whether every line has an answer. Blank lines and comments are passed
 /// over.
 ///
 /// # Errors
@@ -38,8 +38,9 @@ fn answer(trial: &Trial, line: &str) -> Option<Result<String, String>> {
     let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
     Some(match words[..] {
         [] => return None,
-        [user, source, destination, port] => {
+        [user, source, destination, port, ref besides @ ..] => {
             Asked::of(user.as_bytes(), source, destination, port, &trial.services)
+                .and_then(|asked| asked.besides(besides))
                 .map(|asked| verdict(trial, &asked))
         }
         _ => Err("expected user, src_addr, dst_addr and service or port".to_owned()),

@@ -64,6 +64,8 @@ impl Trial {
             source: asked.source,
             destination: Some(asked.destination),
             port: asked.port,
+            command: asked.command,
+            version: asked.version,
             user: &asked.user,
             ident_default: self.mode,
         }

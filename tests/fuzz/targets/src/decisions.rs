@@ -4,8 +4,8 @@ use arbitrary::{Result, Unstructured};
 use sockd_policy::embedded;
 use sockd_policy::guard::{AddressKind, always_refused};
 use sockd_policy::{
-    FactState, Facts, HostName, IdentMode, Identity, Request, Route, Routes, RuleSet, Services, Upstream,
-    Upstreams, UserId, Verdict, canonical, parse_conf, parse_routes,
+    Command, FactState, Facts, HostName, IdentMode, Identity, Request, Route, Routes, RuleSet, Services,
+    Upstream, Upstreams, UserId, Verdict, Version, canonical, parse_conf, parse_routes,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -31,6 +31,8 @@ struct Question {
     /// Nothing for a name that is resolved elsewhere.
     destination: Option<IpAddr>,
     port: u16,
+    command: Command,
+    version: Version,
     user: UserId,
     source_names: FactState<Vec<HostName>>,
     destination_names: FactState<Vec<HostName>>,
@@ -46,6 +48,8 @@ impl Question {
             source: self.source,
             destination: self.destination,
             port: self.port,
+            command: self.command,
+            version: self.version,
             user: &self.user,
             ident_default: IdentMode::Lenient,
         };
@@ -90,6 +94,8 @@ pub(crate) fn answers(rules: &RuleSet) -> Vec<Outcome> {
                 source: address(host),
                 destination: (place % 5 < 4).then(|| address(HOSTS[(place * 3 + 1) % HOSTS.len()])),
                 port: [23, 80, 0, 65535][place % 4],
+                command: [Command::Connect, Command::Bind][place % 2],
+                version: [Version::Socks4, Version::Socks5][place % 3 % 2],
                 user: user(USERS[place % USERS.len()]),
                 source_names,
                 destination_names,
@@ -230,6 +236,8 @@ fn question(choices: &mut Unstructured<'_>) -> Result<Question> {
         source: any_address(choices)?,
         destination: if choices.ratio(1, 8)? { None } else { Some(any_address(choices)?) },
         port: *choices.choose(&[0, 22, 79, 80, 81, 65535])?,
+        command: *choices.choose(&[Command::Connect, Command::Bind])?,
+        version: *choices.choose(&[Version::Socks4, Version::Socks5])?,
         user: user(choices.choose(&USERS)?),
         source_names: names(choices)?,
         destination_names: names(choices)?,
@@ -245,11 +253,22 @@ fn question(choices: &mut Unstructured<'_>) -> Result<Question> {
 fn rule(choices: &mut Unstructured<'_>) -> Result<String> {
     let action = choices.choose(&["permit", "deny", "permit ?=i", "permit ?=I", "deny ?=n"])?;
     let users = choices.choose(&["", "", "", " *=ann", " *=ann,bob", " *=/users"])?;
+    let fields = choices.choose(&["", "", "", " +=connect", " +=bind,udp", " ~=5", " ~=4 +=connect,bind"])?;
     let source = pattern(choices, false)?;
     let destination = if choices.arbitrary()? { pattern(choices, false)? } else { String::new() };
-    let ports =
-        choices.choose(&["", "", "", " eq 80", " neq 80", " lt 80", " ge 80", " gt 65535", " le 0"])?;
-    Ok(format!("{action}{users} {source} {destination}{ports}"))
+    let ports = choices.choose(&[
+        "",
+        "",
+        "",
+        " eq 80",
+        " neq 80",
+        " lt 80",
+        " ge 80",
+        " gt 65535",
+        " in 79,81",
+        " le 0",
+    ])?;
+    Ok(format!("{action}{users}{fields} {source} {destination}{ports}"))
 }
 
 /// What a line says of a host; only of IPv4 hosts where that is asked for.

@@ -15,8 +15,8 @@ use sockd_common::message::{self, Name};
 use sockd_policy::guard::{AddressKind, always_refused, refused_unless_named, upstream_refused};
 use sockd_policy::{
     Command, DenyReason, Destination, FactState, Facts, HostName, IdentMode, Identity, Request, Route,
-    Server, Services, Upstream, UserId, Verdict, Way, canonical, parse_conf, parse_destination, parse_routes,
-    parse_upstreams,
+    Server, Services, Upstream, UserId, Verdict, Version, Way, canonical, parse_conf, parse_destination,
+    parse_routes, parse_upstreams,
 };
 use sockd_session::config::Config;
 use sockd_session::flow::{Connection, Flow, Moved};
@@ -713,6 +713,8 @@ impl<'w> System<'w> {
             source: self.client.ip(),
             destination: address,
             port: request.port,
+            command,
+            version: if request.version == 5 { Version::Socks5 } else { Version::Socks4 },
             user: &user,
             ident_default: config.ident_default,
         };

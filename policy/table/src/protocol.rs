@@ -1,0 +1,54 @@
+//! Commands and versions of the protocol, as a line or a request has them.
+
+use alloc::vec::Vec;
+
+/// The commands and versions that a line is for, or those of a request: a bit for each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Protocol {
+    /// Bits of [`Protocol::COMMANDS`]. A line that has none is for all that it was for before there were such bits.
+    pub commands: u8,
+    /// Bits of [`Protocol::VERSIONS`]. A line that has none is for every version.
+    pub versions: u8,
+}
+
+impl Protocol {
+    /// No condition.
+    pub const ANY: Protocol = Protocol { commands: 0, versions: 0 };
+
+    /// The commands by the names that a file has for them.
+    pub const COMMANDS: [(&'static str, u8); 3] = [("connect", 1), ("bind", 2), ("udp", 4)];
+
+    /// The versions by the names that a file has for them.
+    pub const VERSIONS: [(&'static str, u8); 2] = [("4", 1), ("5", 2)];
+
+    /// Whether a line with these conditions is for such a command.
+    pub(crate) fn allows_command(self, asked: Protocol) -> bool {
+        self.commands == 0 || self.commands & asked.commands != 0
+    }
+
+    /// Whether a line with these conditions is for such a version.
+    pub(crate) fn allows_version(self, asked: Protocol) -> bool {
+        self.versions == 0 || self.versions & asked.versions != 0
+    }
+
+    /// Whether a line with these conditions is for everything that one with the `inner` conditions is for.
+    pub fn covers(self, inner: Protocol) -> bool {
+        let covers = |outer: u8, inner: u8| outer == 0 || (inner != 0 && inner & !outer == 0);
+        covers(self.commands, inner.commands) && covers(self.versions, inner.versions)
+    }
+
+    /// Whether every bit stands for something.
+    pub(crate) fn is_known(self) -> bool {
+        self.commands & !all(&Protocol::COMMANDS) == 0 && self.versions & !all(&Protocol::VERSIONS) == 0
+    }
+}
+
+fn all(names: &[(&str, u8)]) -> u8 {
+    names.iter().fold(0, |all, (_, bit)| all | bit)
+}
+
+/// The names of bits, as a list of a file has them.
+pub(crate) fn listed(bits: u8, names: &[(&'static str, u8)]) -> alloc::string::String {
+    let named = names.iter().filter(|(_, bit)| bits & bit != 0).map(|(name, _)| *name);
+    named.collect::<Vec<_>>().join(",")
+}
