@@ -68,6 +68,10 @@ pub struct Errno(pub u16);
 impl Errno {
     /// No route leads to the network.
     pub const NETUNREACH: Self = Self::of(rustix::io::Errno::NETUNREACH);
+    /// The host does not speak this family of addresses.
+    pub const AFNOSUPPORT: Self = Self::of(rustix::io::Errno::AFNOSUPPORT);
+    /// The host has no address of this family to speak from.
+    pub const ADDRNOTAVAIL: Self = Self::of(rustix::io::Errno::ADDRNOTAVAIL);
     /// The network cannot reach the host.
     pub const HOSTUNREACH: Self = Self::of(rustix::io::Errno::HOSTUNREACH);
     /// Nobody listens at the port.

@@ -51,7 +51,8 @@ fn requested() -> Event {
 
 fn unicast() -> Event {
     let kind = AddressKind::Unicast;
-    let candidate = Candidate { address: SERVER, kind, own_listener: false, unreachable: false };
+    let candidate =
+        Candidate { address: SERVER, kind, own_listener: false, unreachable: false, source: None };
     arrived(1, Arrival::Classified(vec![candidate]))
 }
 

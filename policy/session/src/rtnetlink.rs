@@ -12,6 +12,7 @@ const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
 const NLM_F_REQUEST: u16 = 1;
 const RTA_DST: u16 = 1;
+const RTA_PREFSRC: u16 = 7;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
@@ -42,9 +43,18 @@ pub fn answers(packet: &[u8], number: u32) -> bool {
     packet.get(8..12) == Some(&number.to_ne_bytes())
 }
 
-/// What the route in an answer makes of the address. The error is the number of errno(3) that the kernel gives instead:
+/// What the route in an answer says of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// What the address is to this host.
+    pub kind: AddressKind,
+    /// The address that this host would speak to it from.
+    pub source: Option<IpAddr>,
+}
+
+/// What the route in an answer says of the address. The error is the number of errno(3) that the kernel gives instead:
 /// there is no route, or it is short of memory.
-pub fn kind_in(packet: &[u8]) -> Result<AddressKind, i32> {
+pub fn route_in(packet: &[u8]) -> Result<Route, i32> {
     let number = |bytes: Option<&[u8]>| bytes?.try_into().ok().map(u16::from_ne_bytes);
     match number(packet.get(4..6)) {
         // Behind the header stands the negative number.
@@ -53,8 +63,24 @@ pub fn kind_in(packet: &[u8]) -> Result<AddressKind, i32> {
             Err(errno.unwrap_or(0).wrapping_neg())
         }
         // rtm_type is the eighth byte of struct rtmsg.
-        Some(RTM_NEWROUTE) => Ok(kind_of(packet.get(23).copied())),
-        _ => Ok(AddressKind::Unicast),
+        Some(RTM_NEWROUTE) => {
+            Ok(Route { kind: kind_of(packet.get(23).copied()), source: packet.get(28..).and_then(source_in) })
+        }
+        _ => Ok(Route { kind: AddressKind::Unicast, source: None }),
+    }
+}
+
+/// The address of RTA_PREFSRC among attributes: each has its length, its type and its bytes, up to a multiple of four.
+fn source_in(mut attributes: &[u8]) -> Option<IpAddr> {
+    loop {
+        let [l0, l1, t0, t1, ..] = *attributes else { return None };
+        let length = usize::from(u16::from_ne_bytes([l0, l1]));
+        let value = attributes.get(4..length)?;
+        if u16::from_ne_bytes([t0, t1]) == RTA_PREFSRC {
+            let v4 = <[u8; 4]>::try_from(value).map(IpAddr::from);
+            return v4.or_else(|_| <[u8; 16]>::try_from(value).map(IpAddr::from)).ok();
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..)?;
     }
 }
 
@@ -83,9 +109,10 @@ mod tests {
 
     #[test]
     fn a_cut_answer_is_no_route() {
-        assert_eq!(kind_in(&[]), Ok(AddressKind::Unicast));
-        assert_eq!(kind_in(&[0; 20]), Ok(AddressKind::Unicast));
-        assert_eq!(kind_in(&[36, 0, 0, 0, 24, 0]), Ok(AddressKind::Unicast));
+        let none = Ok(Route { kind: AddressKind::Unicast, source: None });
+        assert_eq!(route_in(&[]), none);
+        assert_eq!(route_in(&[0; 20]), none);
+        assert_eq!(route_in(&[36, 0, 0, 0, 24, 0]), none);
     }
 
     #[test]
@@ -93,14 +120,34 @@ mod tests {
         for (route, kind) in [(1, AddressKind::Unicast), (2, AddressKind::Local), (5, AddressKind::Multicast)]
         {
             let packet = [&[36, 0, 0, 0, 24, 0][..], &[0; 17], &[route], &[0; 16]].concat();
-            assert_eq!(kind_in(&packet), Ok(kind));
+            assert_eq!(route_in(&packet), Ok(Route { kind, source: None }));
         }
+    }
+
+    #[test]
+    fn the_route_says_the_source_and_a_cut_attribute_says_nothing() {
+        let header = [&[68, 0, 0, 0, 24, 0][..], &[0; 17], &[1], &[0; 4]].concat();
+        let other = [5, 0, 9, 0, 1, 0, 0, 0];
+        let (v4, v6) =
+            ([8, 0, 7, 0, 192, 0, 2, 1], [&[20, 0, 7, 0][..], &[0xfe, 0x80], &[0; 13], &[1]].concat());
+        let source = |attributes: &[&[u8]]| {
+            route_in(&[&header[..], &attributes.concat()].concat())
+                .unwrap()
+                .source
+                .map(|source| source.to_string())
+        };
+        assert_eq!(source(&[&other, &v4]).as_deref(), Some("192.0.2.1"));
+        assert_eq!(source(&[&v6]).as_deref(), Some("fe80::1"));
+        for cut in [&v4[..3], &v4[..7], &[0, 0, 7, 0], &[3, 0, 7, 0, 1, 2], &[6, 0, 7, 0, 1, 2], &[0xff; 8]] {
+            assert_eq!(source(&[cut]), None, "{cut:?}");
+        }
+        assert_eq!(source(&[&other, &v4[..7]]), None);
     }
 
     #[test]
     fn an_error_is_told_by_its_number() {
         let packet = [&[36, 0, 0, 0, 2, 0][..], &[0; 10], &(-101_i32).to_ne_bytes(), &[0; 16]].concat();
-        assert_eq!(kind_in(&packet), Err(101));
-        assert_eq!(kind_in(&packet[..10]), Err(0));
+        assert_eq!(route_in(&packet), Err(101));
+        assert_eq!(route_in(&packet[..10]), Err(0));
     }
 }

@@ -8,7 +8,7 @@ use rustix::net::{
 };
 use sockd_policy::embedded;
 use sockd_policy::guard::AddressKind;
-use sockd_session::rtnetlink;
+use sockd_session::rtnetlink::{self, Route};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,7 +27,7 @@ pub struct AddressKinds {
     changes: OwnedFd,
     /// The number of the last question.
     asked: u32,
-    known: HashMap<IpAddr, AddressKind>,
+    known: HashMap<IpAddr, Route>,
 }
 
 impl AddressKinds {
@@ -58,28 +58,31 @@ impl AddressKinds {
     }
 
     /// What `address` is to this host. An IPv6 address that stands for an IPv4 one (NAT64, 6to4) is what that one is.
-    pub fn classify(&mut self, address: IpAddr) -> AddressKind {
-        match (self.kind_of(address), embedded(address)) {
-            (AddressKind::Unicast, Some(inner)) => self.kind_of(inner.into()),
-            (kind, _) => kind,
+    pub fn classify(&mut self, address: IpAddr) -> Route {
+        let route = self.route_to(address);
+        match embedded(address) {
+            Some(inner) if route.kind == AddressKind::Unicast => {
+                Route { kind: self.route_to(inner.into()).kind, ..route }
+            }
+            _ => route,
         }
     }
 
-    /// What this very address is. An address without a route is an ordinary one that cannot be reached; where
+    /// The route to this very address. An address without a route is an ordinary one that cannot be reached; where
     /// the kernel does not answer, it counts as the host's own, which the guards refuse, until it is asked again.
-    fn kind_of(&mut self, address: IpAddr) -> AddressKind {
-        if let Some(kind) = self.known.get(&address) {
-            return *kind;
+    fn route_to(&mut self, address: IpAddr) -> Route {
+        if let Some(route) = self.known.get(&address) {
+            return *route;
         }
-        let Ok(kind) = self.ask(address) else { return AddressKind::Local };
+        let Ok(route) = self.ask(address) else { return Route { kind: AddressKind::Local, source: None } };
         if self.known.len() >= MAX_KNOWN {
             self.known.clear();
         }
-        self.known.insert(address, kind);
-        kind
+        self.known.insert(address, route);
+        route
     }
 
-    fn ask(&mut self, address: IpAddr) -> Result<AddressKind, Errno> {
+    fn ask(&mut self, address: IpAddr) -> Result<Route, Errno> {
         self.asked = self.asked.wrapping_add(1);
         send(&self.questions, &rtnetlink::question(address, self.asked), SendFlags::empty())?;
         // The kernel answers a request for one route before sendmsg(2) returns, so this does not wait. What answers an
@@ -89,7 +92,7 @@ impl AddressKinds {
             let (length, _) = recv(&self.questions, &mut buffer, RecvFlags::DONTWAIT)?;
             let answer = buffer.get(..length).unwrap_or_default();
             if rtnetlink::answers(answer, self.asked) {
-                return kind_in(answer);
+                return route_in(answer);
             }
         }
     }
@@ -101,12 +104,12 @@ fn netlink_socket(flags: SocketFlags) -> Result<OwnedFd, Errno> {
 }
 
 /// Of a kernel that is short of memory it is not known whether there is a route; any other error says that there is none.
-fn kind_in(answer: &[u8]) -> Result<AddressKind, Errno> {
+fn route_in(answer: &[u8]) -> Result<Route, Errno> {
     let shortage = [Errno::NOMEM, Errno::NOBUFS].map(Errno::raw_os_error);
-    match rtnetlink::kind_in(answer) {
-        Ok(kind) => Ok(kind),
+    match rtnetlink::route_in(answer) {
+        Ok(route) => Ok(route),
         Err(number) if shortage.contains(&number) => Err(Errno::NOBUFS),
-        Err(_) => Ok(AddressKind::Unicast),
+        Err(_) => Ok(Route { kind: AddressKind::Unicast, source: None }),
     }
 }
 
@@ -118,14 +121,14 @@ mod tests {
     fn every_loopback_address_is_this_hosts_own() {
         let mut kinds = AddressKinds::new().unwrap();
         for address in ["127.0.0.1", "127.9.9.9"] {
-            assert_eq!(kinds.kind_of(address.parse().unwrap()), AddressKind::Local, "{address}");
+            assert_eq!(kinds.route_to(address.parse().unwrap()).kind, AddressKind::Local, "{address}");
         }
     }
 
     #[test]
     fn an_address_without_a_route_is_an_ordinary_one() {
         let mut kinds = AddressKinds::new().unwrap();
-        assert_eq!(kinds.kind_of("203.0.113.7".parse().unwrap()), AddressKind::Unicast);
+        assert_eq!(kinds.route_to("203.0.113.7".parse().unwrap()).kind, AddressKind::Unicast);
     }
 
     #[test]
@@ -133,8 +136,8 @@ mod tests {
         let mut kinds = AddressKinds::new().unwrap();
         let far = "203.0.113.7".parse().unwrap();
         send(&kinds.questions, &rtnetlink::question(far, kinds.asked), SendFlags::empty()).unwrap();
-        assert_eq!(kinds.kind_of("127.0.0.1".parse().unwrap()), AddressKind::Local);
-        assert_eq!(kinds.kind_of(far), AddressKind::Unicast);
+        assert_eq!(kinds.route_to("127.0.0.1".parse().unwrap()).kind, AddressKind::Local);
+        assert_eq!(kinds.route_to(far).kind, AddressKind::Unicast);
     }
 
     #[test]
@@ -143,8 +146,8 @@ mod tests {
             let number = error.raw_os_error().wrapping_neg().to_ne_bytes();
             [&[36, 0, 0, 0, 2, 0][..], &[0; 10], &number, &[0; 16]].concat()
         };
-        assert_eq!(kind_in(&error(Errno::NETUNREACH)), Ok(AddressKind::Unicast));
-        assert_eq!(kind_in(&error(Errno::NOBUFS)), Err(Errno::NOBUFS));
-        assert_eq!(kind_in(&error(Errno::NOMEM)), Err(Errno::NOBUFS));
+        assert_eq!(route_in(&error(Errno::NETUNREACH)).map(|route| route.kind), Ok(AddressKind::Unicast));
+        assert_eq!(route_in(&error(Errno::NOBUFS)), Err(Errno::NOBUFS));
+        assert_eq!(route_in(&error(Errno::NOMEM)), Err(Errno::NOBUFS));
     }
 }

@@ -24,6 +24,7 @@ use sockd_session::flow::Flow;
 use sockd_session::keys::{PortKey, SessionKey, WorkerKey};
 use sockd_session::pool::Expired;
 use sockd_session::pool::choice::Choice;
+use sockd_session::rtnetlink::Route;
 use sockd_session::sandbox;
 use sockd_session::session::{Action, Arrival, Candidate, Event, Task};
 use sockd_session::settings::seconds;
@@ -362,12 +363,13 @@ impl Serving {
         let now = Instant::now();
         self.routing.hear_changes();
         let candidate = |address: &IpAddr| {
-            let kind = self.routing.classify(*address);
+            let Route { kind, source } = self.routing.classify(*address);
             Candidate {
                 address: *address,
                 kind,
                 own_listener: self.clients.is_own(*address, port, kind == AddressKind::Local),
                 unreachable: self.unreachable.contains(SocketAddr::new(*address, port), now),
+                source,
             }
         };
         Arrival::Classified(addresses.iter().map(candidate).collect())

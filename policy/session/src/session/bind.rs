@@ -24,7 +24,7 @@ pub(super) fn listen(towards: IpAddr, at: Option<IpAddr>, case: &mut Case<'_>) -
 }
 
 /// A reply of SOCKS4 has no room for an IPv6 address (EAFNOSUPPORT): the client would take 0.0.0.0 for the proxy's.
-const NO_IPV6: FailedCall = FailedCall { call: "bind", errno: Errno(97) };
+const NO_IPV6: FailedCall = FailedCall { call: "bind", errno: Errno::AFNOSUPPORT };
 
 /// The port is open, or could not be opened. One that the client cannot be told is closed.
 pub(super) fn listening(result: Result<SocketAddr, FailedCall>, key: WaitKey, case: &mut Case<'_>) -> Next {

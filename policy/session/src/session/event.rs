@@ -104,6 +104,8 @@ pub struct Candidate {
     pub own_listener: bool,
     /// As a next server it could not be reached a short while ago.
     pub unreachable: bool,
+    /// The address that this host would speak to it from; nothing where no route leads there.
+    pub source: Option<IpAddr>,
 }
 
 /// What the monitor is to do, in this order.

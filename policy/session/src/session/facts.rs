@@ -5,6 +5,7 @@ use crate::session::case::Case;
 use crate::session::decision;
 use crate::session::event::{Action, Candidate, Fact, Task, Wait};
 use crate::session::next::Next;
+use crate::session::order;
 use crate::session::phase::Phase;
 use crate::settings::{UpstreamNames, seconds};
 use crate::waits::WaitKey;
@@ -95,7 +96,9 @@ fn unresolved(case: &mut Case<'_>) -> Next {
 
 /// It is known what the addresses of the destination are to this host.
 pub(super) fn kinds(candidates: Vec<Candidate>, case: &mut Case<'_>) -> Next {
-    case.request.candidates = candidates.into();
+    // Later they keep their places: attempts that are under way are known by them.
+    let is_first = case.request.candidates.is_empty();
+    case.request.candidates = if is_first { order::ordered(candidates) } else { candidates }.into();
     case.request.kinds_are_fresh = true;
     Next::decide()
 }

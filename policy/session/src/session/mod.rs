@@ -15,6 +15,7 @@ mod ending;
 mod event;
 mod facts;
 mod next;
+mod order;
 mod phase;
 mod relay;
 mod request;

@@ -4,8 +4,8 @@ use crate::record::Failure;
 use crate::session::chain::Chain;
 use crate::session::event::{Candidate, Wait};
 use crate::waits::{ByWaitKey, WaitKey, WaitKeys};
-use sockd_common::message;
 use sockd_common::message::request::Destination;
+use sockd_common::message::{self, Errno};
 use sockd_policy::{Command, DenyReason, HostName, Identity, Need, UserId, Version, parse_destination};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -203,11 +203,8 @@ impl ClientRequest {
 
     /// A candidate has come to nothing.
     pub(super) fn note(&mut self, rejected: Rejected) {
-        // A destination that could be reached by the rules says more than one that could not.
-        let reached =
-            |kept: &Rejected| matches!(kept.why, Failure::Call(_) | Failure::TimedOut | Failure::Upstream(_));
-        let is_kept =
-            self.progress.as_ref().and_then(|progress| progress.rejected.as_ref()).is_some_and(reached);
+        let kept = self.progress.as_ref().and_then(|progress| progress.rejected.as_ref()).map(says);
+        let is_kept = kept.is_some_and(|kept| kept > 0 && kept >= says(&rejected));
         // An identity that is wrong for one address is wrong for all.
         if let Failure::Denied { why, .. } = &rejected.why
             && is_about_identity(*why)
@@ -230,6 +227,17 @@ impl ClientRequest {
             Identity::Known(user) => Some(user),
             Identity::Unknown => None,
         }
+    }
+}
+
+/// How much a failure says: a destination that could be reached by the rules more than one that could not, and one that has
+/// a route more than one of a family that this host does not speak.
+fn says(rejected: &Rejected) -> u8 {
+    const NO_FAMILY: [Errno; 3] = [Errno::NETUNREACH, Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL];
+    match &rejected.why {
+        Failure::Call(call) if NO_FAMILY.contains(&call.errno) => 1,
+        Failure::Call(_) | Failure::TimedOut | Failure::Upstream(_) => 2,
+        _ => 0,
     }
 }
 

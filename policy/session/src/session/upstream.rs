@@ -20,7 +20,7 @@ use sockd_policy::{Command, Server, canonical};
 use std::net::{IpAddr, SocketAddr};
 
 /// A request of SOCKS4 has no room for an IPv6 address (EAFNOSUPPORT).
-const NO_IPV6: FailedCall = FailedCall { call: "connect", errno: Errno(97) };
+const NO_IPV6: FailedCall = FailedCall { call: "connect", errno: Errno::AFNOSUPPORT };
 
 /// Begins with the first server.
 pub(super) fn begin(servers: Vec<Server>, case: &mut Case<'_>) -> Next {

@@ -83,6 +83,32 @@ fn the_next_address_is_tried_after_a_moment_and_the_first_connection_that_stands
 }
 
 #[test]
+fn a_family_without_a_route_comes_last_and_says_least() {
+    let config = config("permit 0.0.0.0 0.0.0.0\n");
+    let candidate = |(address, source): (&str, &str)| Candidate {
+        source: source.parse().ok(),
+        ..candidates(&[(address, AddressKind::Unicast)])[0]
+    };
+    for (sources, order) in [
+        (["198.51.100.1", "2001:db8::9"], [V6, V4]),
+        (["198.51.100.1", ""], [V4, V6]),
+        (["", "2001:db8::9"], [V6, V4]),
+    ] {
+        let known = [(V4, sources[0]), (V6, sources[1])].map(candidate);
+        let found = resolved(Answer::Addresses(BoundedVec::first_of(known.map(|known| known.address))));
+        let mut session = session();
+        let events = vec![connect_to_name("www.example", 80), found, classified(known.into())];
+        assert_eq!(dialled(&after(&mut session, events, &config)), address(order[0]), "{sources:?}");
+        let actions = unchanged(&mut session, DEADLINE, &config);
+        assert_eq!(dialled(&actions), address(order[1]), "in its place still: {sources:?}");
+        let no_route = FailedCall { call: "connect", errno: Errno::NETUNREACH };
+        assert!(comes(&mut session, 1, Err(no_route), &config).is_empty());
+        let actions = comes(&mut session, 0, Err(failed("connect")), &config);
+        assert_eq!(refusal(&actions), Some(RefusalReason::ConnectionRefused), "{sources:?}");
+    }
+}
+
+#[test]
 fn an_address_that_fails_gives_the_next_its_turn_at_once() {
     let (config, mut session) = (config("permit 0.0.0.0 0.0.0.0\n"), session());
     to_name(&mut session, &[V6, V4, OTHER], &config);

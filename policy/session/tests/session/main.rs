@@ -71,6 +71,7 @@ fn candidates(kinds: &[(&str, AddressKind)]) -> Vec<Candidate> {
         kind: *kind,
         own_listener: false,
         unreachable: false,
+        source: None,
     };
     kinds.iter().map(candidate).collect()
 }
@@ -859,6 +860,7 @@ fn a_server_that_was_dead_a_while_ago_comes_last() {
         kind: AddressKind::Unicast,
         own_listener: false,
         unreachable: true,
+        source: None,
     }]);
     let begin = vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), avoided];
     assert_eq!(dialled(&after(&mut session, begin, &config)), None);
@@ -972,6 +974,7 @@ fn next_servers_are_guarded_and_lines_of_socks_conf_run_their_commands() {
         kind: AddressKind::Local,
         own_listener: true,
         unreachable: false,
+        source: None,
     }]);
     assert_eq!(refusal(&session.sees(own, &config)), Some(RefusalReason::General));
 }

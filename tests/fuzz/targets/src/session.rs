@@ -915,6 +915,7 @@ fn candidate(at: SocketAddr, choices: &mut Unstructured<'_>) -> Result<Candidate
         kind: kind_of(at.ip()),
         own_listener: is_own_listener(at.ip(), at.port()),
         unreachable: choices.ratio(1, 4)?,
+        source: Some(parsed("198.51.100.1")).filter(|_| at.ip().is_ipv4()),
     })
 }
 
