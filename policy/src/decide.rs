@@ -93,7 +93,7 @@ impl RuleSet {
             (IdentMode::Off, _) => permit(false),
             (_, NotAsked) => Verdict::Need(Need::Identity),
             (_, Unavailable) => deny(Some(rule), DenyReason::Unavailable(Need::Identity)),
-            (_, Known(Identity::Known(user))) if user == request.user && !user.is_empty() => permit(false),
+            (_, Known(Identity::Known(user))) if !user.is_empty() && request.may_be(user) => permit(false),
             (_, Known(Identity::Known(user))) if !user.is_empty() => {
                 deny(Some(rule), DenyReason::BadIdentity)
             }

@@ -55,6 +55,11 @@ pub enum Version {
 }
 
 impl Request<'_> {
+    /// Whether nobody else is claimed. SOCKS5 without a password claims nobody, and whomever identd names is who it is.
+    pub(crate) fn may_be(&self, user: &UserId) -> bool {
+        user == self.user || (self.version == Version::Socks5 && self.user.is_empty())
+    }
+
     /// Command and version, as the table has them.
     pub(crate) fn protocol(&self) -> Protocol {
         let commands = match self.command {

@@ -696,3 +696,37 @@ fn a_field_that_is_faulty_or_not_there_yet_is_an_error() {
         assert!(found.len() == 1 && found[0].contains(fault), "{line}: {found:?}");
     }
 }
+
+#[test]
+fn a_client_of_socks5_claims_nobody_and_is_whom_its_identd_names() {
+    let (nobody, joe) = (UserId::parse(b"").unwrap(), UserId::parse(b"joe").unwrap());
+    let known = Identity::Known(joe.clone());
+    for (conf, version, user, identity, why) in [
+        ("permit ?=I", Version::Socks5, &nobody, &known, None),
+        ("permit ?=i", Version::Socks5, &nobody, &known, None),
+        ("permit ?=i", Version::Socks5, &nobody, &Identity::Unknown, None),
+        ("permit ?=I", Version::Socks5, &nobody, &Identity::Unknown, Some(DenyReason::NoIdentd)),
+        // The empty user of SOCKS4 is a claim, and no list has it.
+        ("permit ?=I", Version::Socks4, &nobody, &known, Some(DenyReason::BadIdentity)),
+        ("permit ?=I", Version::Socks4, &joe, &known, None),
+        ("permit ?=I *=joe", Version::Socks5, &nobody, &known, Some(DenyReason::NoMatch)),
+    ] {
+        let rules = rules(&format!("{conf} ALL 0.0.0.0\n"));
+        let request = Request {
+            source: "10.0.0.1".parse().unwrap(),
+            destination: Some("20.0.0.1".parse().unwrap()),
+            port: 80,
+            command: Command::Connect,
+            version,
+            user,
+            ident_default: IdentMode::Off,
+        };
+        let facts = Facts { identity: FactState::Known(identity), ..Facts::default() };
+        let found = match rules.decide(&request, &facts) {
+            Verdict::Permit(_) => None,
+            Verdict::Deny(deny) => Some(deny.why),
+            Verdict::Need(need) => panic!("{need:?}"),
+        };
+        assert_eq!(found, why, "{conf} {version:?} {user:?} {identity:?}");
+    }
+}

@@ -4,6 +4,7 @@ mod bind;
 mod clients;
 mod connect;
 mod greeting;
+mod identd;
 mod refusals;
 
 use sockd_tests::dns::{Answer, Nameserver};
