@@ -92,7 +92,7 @@ pub(crate) fn all() -> Vec<Measure> {
     }
     add("rtt".into(), Kind::PingPong { behind: 0 });
     add("rtt-behind-5000".into(), Kind::PingPong { behind: 5000 });
-    let versions = [("4", Protocol::Socks4), ("4a", Protocol::Socks4a)];
+    let versions = [("4", Protocol::Socks4), ("4a", Protocol::Socks4a), ("5", Protocol::Socks5)];
     for (word, protocol) in versions {
         for at_once in [64, 256] {
             add(format!("cps-{word}-{at_once}"), Kind::Visits(protocol, at_once));
@@ -116,7 +116,11 @@ pub(crate) fn all() -> Vec<Measure> {
 }
 
 fn version(protocol: Protocol) -> &'static str {
-    if protocol == Protocol::Socks4a { "4A" } else { "4" }
+    match protocol {
+        Protocol::Socks4a => "4A",
+        Protocol::Socks5 => "5",
+        Protocol::Direct | Protocol::Socks4 => "4",
+    }
 }
 
 impl Measure {

@@ -107,8 +107,7 @@ impl Proxy {
 
     pub(crate) fn speaks(&self, protocol: Protocol) -> bool {
         match self.kind {
-            Kind::Ideal(_) | Kind::Apart => protocol != Protocol::Direct,
-            Kind::Sockd(_) => matches!(protocol, Protocol::Socks4 | Protocol::Socks4a),
+            Kind::Ideal(_) | Kind::Apart | Kind::Sockd(_) => protocol != Protocol::Direct,
             Kind::Direct | Kind::Microsocks => protocol == self.usual_protocol(),
             Kind::Danted | Kind::Hpsockd => matches!(protocol, Protocol::Socks4 | Protocol::Socks5),
         }
