@@ -136,6 +136,33 @@ fn a_relay_without_traffic_ends_at_the_idle_limit_and_not_before_traffic_does() 
     lab.assert_logged(&Visit::of(CLIENT, SERVER, port).relayed(6, 6));
 }
 
+/// Whoever is switched off sends no reset; the probes do not keep a relay that is idle.
+#[test]
+fn a_peer_that_vanishes_is_given_up_on_either_side() {
+    for vanishing in ["inside", "outside"] {
+        let mut lab = Lab::with_settings(PERMIT_ALL, "(keepalive: (1, 1, 3))");
+        let (mut near, mut far) = relay(&lab);
+        let port = far.local().port();
+        near.send("data");
+        far.read(4);
+        // Longer than the probes take where nobody answers.
+        std::thread::sleep(Duration::from_secs(6));
+        assert!(near.is_quiet() && far.is_quiet(), "a peer that answers stays");
+        lab.site.gateway.sh(&format!("ip link set {vanishing} down"));
+        let left = if vanishing == "inside" { &mut far } else { &mut near };
+        assert_eq!(left.ending(), Ending::Reset, "{vanishing}");
+        lab.assert_logged(&Visit::of(CLIENT, SERVER, port).relayed(4, 0));
+    }
+}
+
+#[test]
+fn keepalive_probes_do_not_count_for_the_idle_limit() {
+    let lab = Lab::with_settings(PERMIT_ALL, "(keepalive: (1, 1, 3), idle_limit: 4)");
+    let (mut near, mut far) = relay(&lab);
+    near.ending();
+    far.ending();
+}
+
 #[test]
 fn a_reader_that_does_not_read_stops_the_sender_and_costs_no_processor_time() {
     let lab = Lab::new(PERMIT_ALL);

@@ -44,6 +44,8 @@ pub struct Settings {
     pub idle_limit: u32,
     /// The same for a relay of which one side has ended its stream.
     pub half_close_limit: u32,
+    /// When the kernel asks a silent peer whether it is still there, and gives it up.
+    pub keepalive: Option<Keepalive>,
     /// Seconds that running relays get when the daemon is told to stop.
     pub stop_grace: u32,
     /// Whether loopback, this host's addresses and link-local must be named by the permitting line.
@@ -135,6 +137,7 @@ impl Default for Settings {
             bind_limit: 180,
             idle_limit: 7200,
             half_close_limit: 600,
+            keepalive: Some(Keepalive(120, 30, 4)),
             stop_grace: 10,
             local_destinations: LocalDestinations::Guarded,
             missing_names: MissingNames::Refuse,
@@ -232,6 +235,24 @@ pub enum Protocol {
     Socks5,
 }
 
+/// TCP keepalive: seconds of silence before the first probe, seconds between probes, and unanswered probes after which
+/// the connection has failed (tcp(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keepalive(pub u16, pub u16, pub u16);
+
+impl Keepalive {
+    /// What the kernel takes (MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL and MAX_TCP_KEEPCNT of include/net/tcp.h).
+    fn check(self) -> Result<(), String> {
+        let Self(idle, interval, count) = self;
+        match (1..=32_767).contains(&idle) && (1..=32_767).contains(&interval) && (1..=127).contains(&count) {
+            true => Ok(()),
+            false => Err(format!(
+                "keepalive: expected two numbers from 1 to 32767 and one from 1 to 127, found ({idle}, {interval}, {count})"
+            )),
+        }
+    }
+}
+
 /// Who decides on destinations that are this host itself or its links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -319,6 +340,7 @@ impl Settings {
         if self.upstream_user.as_ref().is_some_and(|user| UserId::parse(user.as_bytes()).is_err()) {
             return Err("upstream_user: expected a user id of at most 255 bytes".into());
         }
+        self.keepalive.map_or(Ok(()), Keepalive::check)?;
         match (self.isolation, self.worker_ids) {
             (Isolation::Shared(0), _) => {
                 Err("isolation: expected shared(n) with n from 1, found shared(0)".into())
@@ -407,6 +429,7 @@ pub fn takes(setting: &str) -> &'static str {
         "worker_ids" => "None or (first id, number of ids)",
         "bind_ports" => "None or (first port, last port)",
         "monitor_user" | "user" | "commands_user" => "None or the name of an account in quotes",
+        "keepalive" => "None or (seconds of silence, seconds between probes, number of probes)",
         "upstream_file" => "None or the path of a file in quotes",
         "upstream_server" => "None or servers in quotes, as \"host:port,host:port\"",
         "upstream_user" => "None or a user id in quotes",

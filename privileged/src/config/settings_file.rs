@@ -221,6 +221,15 @@ mod tests {
             ),
             ("", "line 1: expected settings as (name: value, name: value), found the end of the file"),
             ("(request_limit: 0)", "line 1: request_limit: expected a number from 1, found 0"),
+            (
+                "(keepalive: 60)",
+                "line 1: keepalive: expected None or (seconds of silence, seconds between probes, number of probes), \
+                 found \"60\"",
+            ),
+            (
+                "(keepalive: (60, 30, 128))",
+                "line 1: keepalive: expected two numbers from 1 to 32767 and one from 1 to 127, found (60, 30, 128)",
+            ),
         ] {
             assert_eq!(parse(text.as_bytes()).unwrap_err(), said, "{text}");
         }
@@ -254,6 +263,7 @@ mod tests {
                 "true" | "false" => "true or false",
                 "None" => "None or ",
                 number if number.parse::<u64>().is_ok() => "a number ",
+                numbers if numbers.starts_with('(') => "None or (",
                 word => word,
             };
             assert!(takes(name).contains(kind), "{name}: {value}: {}", takes(name));

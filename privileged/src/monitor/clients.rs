@@ -2,10 +2,12 @@
 
 use crate::monitor::base::Base;
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
+use crate::monitor::sockets;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, acceptfrom_with, getpeername, getsockname};
 use sockd_session::client_host::Host;
 use sockd_session::limits::rate::RateLimiter;
+use sockd_session::settings::Keepalive;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -90,6 +92,11 @@ impl Clients {
             reactor.watch(listener, Token::Listener(place), EventFlags::IN)?;
         }
         Ok(())
+    }
+
+    /// Clients that come from now on are asked whether they are still there.
+    pub fn keep_alive(&self, keepalive: Option<Keepalive>) {
+        self.listeners.iter().for_each(|(listener, _)| sockets::keep_alive(listener, keepalive));
     }
 
     /// A client has come to this address of an inetd's.

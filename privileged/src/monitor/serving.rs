@@ -11,6 +11,7 @@ use crate::monitor::reactor::{EventFlags, Token};
 use crate::monitor::roles::FromWorker;
 use crate::monitor::routing::AddressKinds;
 use crate::monitor::sessions::{Awaited, Sessions};
+use crate::monitor::sockets;
 use crate::spawner::protocol::Ending;
 use sockd_common::channel::Received;
 use sockd_common::message::ident::FromIdent;
@@ -87,6 +88,7 @@ impl Serving {
             reactor.watch(channel, Token::Hook, EventFlags::IN)?;
         }
         serving.clients.watch(reactor)?;
+        serving.clients.keep_alive(serving.base.config.settings.keepalive);
         serving.awaited.resolver.start(&mut serving.base);
         Ok(serving)
     }
@@ -167,6 +169,7 @@ impl Serving {
             self.base.log.err("rules have commands, which are not run until a restart");
         }
         self.base.log.notice(&format!("reloaded: {}", self.base.config.summary()));
+        self.clients.keep_alive(self.base.config.settings.keepalive);
         if self.base.config.settings.recheck_on_reload {
             self.tell_all(|| Event::Recheck);
         }
@@ -209,6 +212,7 @@ impl Serving {
     pub fn serve_only(&mut self, client: OwnedFd, at: SocketAddr) {
         self.clients.add_own(at);
         if let Some(client) = Client::handed_over(client, at) {
+            sockets::keep_alive(&client.socket, self.base.config.settings.keepalive);
             self.admit(client);
         }
     }

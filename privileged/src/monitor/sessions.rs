@@ -8,6 +8,7 @@ use crate::monitor::connection::{end, inspect, reset};
 use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
 use crate::monitor::reactor::Token;
 use crate::monitor::resolver::Resolver;
+use crate::monitor::sockets::keep_alive;
 use sockd_common::message::Id;
 use sockd_common::message::session::ToSession;
 use sockd_common::message::upstream::NextReply;
@@ -285,6 +286,7 @@ impl Sessions {
             _ => (None, None),
         };
         if let Some(server) = server.map(Rc::new) {
+            keep_alive(&server, base.config.settings.keepalive);
             entry.relay = Some(Relay { server: Rc::clone(&server), before });
             base.tell(worker, &ToSession::Relay { id, bound }, Some(server));
         }

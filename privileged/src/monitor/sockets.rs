@@ -7,6 +7,7 @@ use rustix::net::{
 };
 use sockd_common::message;
 use sockd_session::record::FailedCall;
+use sockd_session::settings::Keepalive;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -82,6 +83,18 @@ pub fn prepare(socket: &OwnedFd) -> Result<(), Errno> {
     sockopt::set_tcp_nodelay(socket, true)?;
     sockopt::set_socket_oobinline(socket, true)?;
     sockopt::set_socket_linger(socket, Some(Duration::ZERO))
+}
+
+/// Has the kernel ask a silent peer whether it is still there. A listener passes it on to what it accepts. Nothing is lost
+/// where it fails: `idle_limit` ends the connection.
+pub fn keep_alive(socket: &OwnedFd, keepalive: Option<Keepalive>) {
+    let set = |Keepalive(idle, interval, count): Keepalive| {
+        sockopt::set_tcp_keepidle(socket, Duration::from_secs(idle.into()))?;
+        sockopt::set_tcp_keepintvl(socket, Duration::from_secs(interval.into()))?;
+        sockopt::set_tcp_keepcnt(socket, count.into())
+    };
+    let is_set = keepalive.is_some_and(|keepalive| set(keepalive).is_ok());
+    let _ = sockopt::set_socket_keepalive(socket, is_set);
 }
 
 /// A call that failed, for the log.
