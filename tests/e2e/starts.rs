@@ -1,7 +1,10 @@
 //! What can stop a start: a file, the system, a layer of the sandbox. The administrator hears which file and line it
 //! is, what was found, what was expected, and which command checks it.
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, apply_filter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    apply_filter,
+};
 use sockd_tests::host::Host;
 use sockd_tests::program::Program;
 use sockd_tests::sockd::{PERMIT_ALL, Start, installed, program};
@@ -286,10 +289,14 @@ fn a_port_that_is_taken_or_not_allowed_is_named_with_what_to_look_at() {
 
 /// Has these system calls fail with this error in everything that is started by the calling thread.
 fn deny(calls: &[i64], error: nix::errno::Errno) {
-    let always: BTreeMap<i64, Vec<SeccompRule>> = calls.iter().map(|call| (*call, Vec::new())).collect();
+    deny_by(calls.iter().map(|call| (*call, Vec::new())).collect(), error);
+}
+
+/// The same of calls with these arguments; any, where there is no rule.
+fn deny_by(rules: BTreeMap<i64, Vec<SeccompRule>>, error: nix::errno::Errno) {
     let arch = std::env::consts::ARCH.try_into().expect("an architecture with seccomp");
     let fail = SeccompAction::Errno(error as u32);
-    let filter = SeccompFilter::new(always, SeccompAction::Allow, fail, arch).expect("a filter");
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, fail, arch).expect("a filter");
     let program: BpfProgram = filter.try_into().expect("a program");
     apply_filter(&program).expect("the filter is put on");
 }
@@ -383,6 +390,172 @@ fn without_user_namespaces(host: &Host, sockd: &str, words: &[&str]) -> Command 
     let mut command = Command::new("sh");
     command.args(["-c", NO_USER_NAMESPACES, "-", sockd]).args(words);
     command
+}
+
+/// A place where the daemon has less than it wants.
+struct Place {
+    /// What it is started by; the words of the daemon follow.
+    by: &'static [&'static str],
+    /// Whether user namespaces are switched off.
+    limited: bool,
+    /// Whether Docker's profile holds.
+    docker: bool,
+    /// What is said to be missing.
+    lacks: &'static str,
+}
+
+const PLACES: [Place; 6] = [
+    Place {
+        by: &["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"],
+        limited: true,
+        docker: false,
+        lacks: "mount, ipc and uts namespaces, which need CAP_SYS_ADMIN without one (Operation not permitted), empty root",
+    },
+    // Docker without options, and with `--cap-drop ALL`.
+    Place {
+        by: &["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"],
+        limited: false,
+        docker: true,
+        lacks: "user namespace (Operation not permitted), process, network, mount, ipc and uts namespaces",
+    },
+    Place {
+        by: &["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"],
+        limited: false,
+        docker: true,
+        lacks: "a user of their own for workers, which needs CAP_SETUID and CAP_SETGID",
+    },
+    // OpenShift: any user, and the group of root.
+    Place {
+        by: &["setpriv", "--reuid", "12345", "--regid", "0", "--clear-groups"],
+        limited: false,
+        docker: true,
+        lacks: "a user of their own for workers, which needs CAP_SETUID and CAP_SETGID",
+    },
+    Place {
+        by: &["chroot", "/run/root"],
+        limited: false,
+        docker: false,
+        lacks: "empty root (mount --make-rprivate /: EINVAL",
+    },
+    Place {
+        by: &["chroot", "/run/root"],
+        limited: true,
+        docker: false,
+        lacks: "empty root (mount --make-rprivate /",
+    },
+];
+
+/// Docker's profile, as far as it concerns the daemon: <https://docs.docker.com/engine/security/seccomp/>.
+fn deny_as_docker() {
+    let namespaces = [
+        libc::CLONE_NEWUSER,
+        libc::CLONE_NEWNS,
+        libc::CLONE_NEWPID,
+        libc::CLONE_NEWNET,
+        libc::CLONE_NEWIPC,
+        libc::CLONE_NEWUTS,
+    ];
+    let rule = |flag: libc::c_int| {
+        let flag = u64::from(flag.unsigned_abs());
+        let is_set = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(flag), flag);
+        SeccompRule::new(vec![is_set.expect("a condition")]).expect("a rule")
+    };
+    let mut rules = BTreeMap::from([(libc::SYS_clone, namespaces.map(rule).to_vec())]);
+    let calls =
+        [libc::SYS_mount, libc::SYS_umount2, libc::SYS_pivot_root, libc::SYS_unshare, libc::SYS_setns];
+    rules.extend(calls.map(|call| (call, Vec::new())));
+    deny_by(rules, nix::errno::Errno::EPERM);
+    deny(&[libc::SYS_clone3], nix::errno::Errno::ENOSYS);
+}
+
+/// A folder that is no mount point and has all that a program needs.
+fn make_root(host: &Host) {
+    for folder in ["dev", "etc", "lib", "lib64", "proc", "usr", "run/lib"] {
+        host.sh(&format!("mkdir -p /run/root/{folder}"));
+        if host.exists(&format!("/{folder}")) {
+            host.sh(&format!("mount --rbind /{folder} /run/root/{folder}"));
+        }
+    }
+}
+
+/// The daemon in such a place.
+fn start_in(place: &Place, host: &Host) -> Program {
+    let sockd = installed(host);
+    make_root(host);
+    let words: Vec<&str> = place.by[1..].iter().chain([&sockd]).chain(STARTS).copied().collect();
+    let mut command = match place.limited {
+        true => without_user_namespaces(host, place.by[0], &words),
+        false => Command::new(place.by[0]),
+    };
+    if !place.limited {
+        command.args(words);
+    }
+    let stderr = host.run(|| File::create("/run/stderr")).expect("a file");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+    host.run(|| {
+        if place.docker {
+            deny_as_docker();
+        }
+        Program::start(&Host::here(), &mut command)
+    })
+}
+
+#[test]
+fn wherever_there_is_less_best_effort_serves_and_required_says_what_is_missing() {
+    for place in PLACES {
+        let host = Host::new();
+        Start::new(&host, LOOPBACK).settings("(sandbox: best_effort)");
+        let mut sockd = start_in(&place, &host);
+        served(&host, &mut sockd);
+        let said = host.read("/run/stderr");
+        assert!(said.contains(place.lacks), "{:?}: {said}", place.by);
+        drop(sockd);
+        let host = Host::new();
+        Start::new(&host, LOOPBACK).settings("(sandbox: required)");
+        let status = start_in(&place, &host).wait();
+        let said = host.read("/run/stderr");
+        assert_eq!(status.code(), Some(71), "{:?}: {said}", place.by);
+        assert!(said.contains(place.lacks), "{:?}: {said}", place.by);
+    }
+}
+
+/// In a user namespace with one id root has no other user for workers; there they get a number of their own.
+#[test]
+fn in_a_user_namespace_with_one_id_the_daemon_serves() {
+    let host = Host::new();
+    Start::new(&host, LOOPBACK).settings("(sandbox: best_effort)");
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", installed(&host)]).args(STARTS);
+    let stderr = host.run(|| File::create("/run/stderr")).expect("a file");
+    let mut sockd = Program::start(&host, command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr));
+    served(&host, &mut sockd);
+}
+
+/// In a container without an init of its own the daemon is given the orphans of others.
+#[test]
+fn as_process_1_the_daemon_leaves_no_zombie() {
+    let host = Host::new();
+    Start::new(&host, PERMIT_ALL);
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc", installed(&host)]).args(STARTS);
+    let stderr = host.run(|| File::create("/run/stderr")).expect("a file");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+    let unshare = Program::start(&host, &mut command);
+    until_true("sockd listens", || procfs::listens(&host, 1080));
+    let unshare = procfs::Process(unshare.pid());
+    let of = |parent: procfs::Process| {
+        let parent = parent.0.to_string();
+        let children = unshare.descendants().into_iter().map(|child| child.status());
+        children.filter(move |status| status.get("PPid") == Some(&parent)).collect::<Vec<_>>()
+    };
+    let sockd = procfs::Process(of(unshare)[0]["Pid"].parse().expect("a number"));
+    let children = of(sockd).len();
+    // Its parent ends at once.
+    let mut orphan = Command::new("nsenter");
+    orphan.args(["--target", &sockd.0.to_string(), "--pid", "sh", "-c", "(setsid sleep 5 &)"]);
+    assert!(host.output(&mut orphan).status.success());
+    assert_eq!(of(sockd).len(), children + 1, "the orphan is the daemon's");
+    until_true("nothing is left of it", || of(sockd).len() == children);
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub fn lock_down(profile: &[Row]) -> Result<LockdownReport, LockError> {
 /// Puts on every lock but the last. A worker has no use for this; the probe measures with it what each layer is good
 /// for.
 pub fn lock_down_without_filter() -> Result<LockdownReport, LockError> {
-    become_nobody_special()?;
+    keep_only(&[])?;
     limit_resources()?;
     not_dumpable()?;
     die_with_parent()?;
@@ -73,13 +73,10 @@ pub fn lock_down_without_filter() -> Result<LockdownReport, LockError> {
     })
 }
 
-/// Refuses to be root, which would be a mistake of the spawner, and gives up capabilities that an exec may have left.
-fn become_nobody_special() -> Result<(), LockError> {
+/// Whether this process has the user or the group of root, which is a mistake of the spawner unless it says so.
+pub fn is_root() -> bool {
     use rustix::process::{getegid, geteuid, getgid, getuid};
-    if getuid().is_root() || geteuid().is_root() || getgid().is_root() || getegid().is_root() {
-        return Err(LockError::new("user", "a worker was started as root"));
-    }
-    keep_only(&[]).map(drop)
+    getuid().is_root() || geteuid().is_root() || getgid().is_root() || getegid().is_root()
 }
 
 /// Limits every resource but descriptors, which the spawner has limited.

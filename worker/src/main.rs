@@ -1,6 +1,7 @@
 //! `sockd-worker`: executed by the spawner with the word of one role, in a world without files or network.
 
-use sockd_worker::lockdown::{Inherited, die_quietly_on_panic};
+use sockd_common::message::AS_ROOT;
+use sockd_worker::lockdown::{Inherited, die_quietly_on_panic, is_root};
 use sockd_worker::{Ending, roles};
 
 fn main() {
@@ -9,6 +10,7 @@ fn main() {
         None => Ending::Usage,
         Some(entry) => match Inherited::take(entry.pipes) {
             None => Ending::NoChannel,
+            Some(_) if is_root() && std::env::args().nth(2).as_deref() != Some(AS_ROOT) => Ending::System,
             Some(inherited) => (entry.run)(inherited, entry.profile),
         },
     };

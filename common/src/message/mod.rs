@@ -85,7 +85,7 @@ impl Errno {
     }
 }
 
-/// What a worker is for; the only argument of its program.
+/// What a worker is for; the first argument of its program.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Role {
     /// Parses the requests of one client host and relays its data.
@@ -115,6 +115,9 @@ impl Role {
         }
     }
 }
+
+/// The word behind the role for a worker that may be root: nobody could give it another user.
+pub const AS_ROOT: &str = "as-root";
 
 /// The descriptor of a worker's end of its channel; 0, 1 and 2 are /dev/null, and nothing else is open.
 pub const CHANNEL_FD: i32 = 3;

@@ -38,7 +38,7 @@ impl fmt::Display for Greeting<'_> {
             [] => writeln!(f, "Sandbox: full. `sockd -ver` tries every layer.")?,
             missing => writeln!(
                 f,
-                "Sandbox: reduced, this kernel lacks {}. `sockd -ver` tries every layer.",
+                "Sandbox: reduced, this system lacks {}. `sockd -ver` tries every layer.",
                 missing.join(", ")
             )?,
         }
@@ -141,7 +141,7 @@ mod tests {
             text.contains("\n    curl --socks5-hostname 127.0.0.1:1081 http://www.example.org/\n"),
             "{text}"
         );
-        assert!(text.contains("\nSandbox: reduced, this kernel lacks Landlock. "), "{text}");
+        assert!(text.contains("\nSandbox: reduced, this system lacks Landlock. "), "{text}");
         assert!(text.contains("\nLog: standard error.\n") && text.contains("Ctrl-C"), "{text}");
     }
 }

@@ -20,7 +20,7 @@ pub fn acceptable(locks: &LockdownReport, settings: &Settings) -> Result<(), Str
 /// Why the daemon does not start without a layer.
 pub fn refusal(missing: &[String]) -> String {
     format!(
-        "this kernel lacks {}; sockd does not start without, unless sockd.ron(5) says sandbox: best_effort; `sockd -ver` \
+        "this system lacks {}; sockd does not start without, unless sockd.ron(5) says sandbox: best_effort; `sockd -ver` \
          tries every layer",
         missing.join(", ")
     )
@@ -38,7 +38,7 @@ pub fn missing(mut missing: Vec<String>, locks: &LockdownReport) -> Vec<String> 
 pub fn reduced(missing: &[String]) -> Option<String> {
     (!missing.is_empty()).then(|| {
         format!(
-            "this kernel lacks {}; sockd serves without; `sockd -ver` tries every layer",
+            "this system lacks {}; sockd serves without; `sockd -ver` tries every layer",
             missing.join(", ")
         )
     })

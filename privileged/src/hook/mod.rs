@@ -20,8 +20,9 @@ use crate::hook::protocol::{Monitor, ToHook};
 use crate::process::error::StartError;
 use crate::process::namespaces::{self, World};
 use crate::process::ritual::{self, Calls, Power};
-use crate::process::{child, descriptors};
+use crate::process::{child, descriptors, sys};
 use nix::mount::{MsFlags, mount};
+use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::setsid;
@@ -53,17 +54,18 @@ pub fn start(orders: Orders, told: Told, ids: (u32, u32)) -> Result<Started, Sta
         serve(&mut Commands::new(monitor, Place { pid, null: null.as_fd() }, orders), &told, &signals);
     };
     let child::Server { channel, pid, missing } =
-        child::start("hook process", &World::of_commands(ids), lock_down, serve)?;
+        child::start("hook process", World::of_commands(ids), lock_down, serve)?;
     Ok(Started { hook: Hook::new(channel), pid, missing })
 }
 
 /// Leaves the host's processes behind.
 fn enter(place: &namespaces::Place) -> Result<(), StartError> {
     if place.missing.is_empty() {
-        namespaces::mount_privately()?;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        // Where the host's /proc hides something, another one is refused. Then it stays.
-        let _ = mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>);
+        // Where the host's /proc hides something, or its root is no mount point, another one is refused. Then it stays.
+        if namespaces::mount_privately().is_ok() {
+            let _ = mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>);
+        }
     }
     if place.user_namespace {
         namespaces::allow_nothing_further();
@@ -79,6 +81,8 @@ fn lock_down(
     ids: (u32, u32),
 ) -> Result<SignalFd, StartError> {
     setsid().map_err(StartError::at("setsid"))?;
+    // Commands inherit what is ignored.
+    sys::default_action(Signal::SIGXFSZ).map_err(StartError::at("sigaction"))?;
     lockdown::landlock_keep_signals_inside()?;
     let power = Power { user: Some(ids), capabilities: &[], files: None, calls: Calls::AllBut(DENIED) };
     Ok(ritual::lock_down(&ritual::Plan { descriptors, null, power })?.0)

@@ -3,6 +3,8 @@
 use crate::process::descriptors;
 use crate::process::error::StartError;
 use crate::process::namespaces::{Place, World, fork_into};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use sockd_common::channel::{MonitorEnd, WorkerEnd};
@@ -49,29 +51,34 @@ pub fn die_quietly_on_panic() {
 /// itself down, or why it could not.
 pub fn start<Out: Message, In: Message, Locked>(
     name: &str,
-    world: &World,
+    mut world: World,
     lock_down: impl FnOnce(&WorkerEnd<In, Out>, &mut Place) -> Result<Locked, StartError>,
     serve: impl FnOnce(WorkerEnd<In, Out>, Locked),
 ) -> Result<Server<Out, In>, StartError> {
-    let (ours, theirs) = channel().map_err(StartError::at("socketpair"))?;
-    let (pid, mut place) = fork_into(world)?;
-    let Some(pid) = pid else {
-        drop(ours);
-        die_quietly_on_panic();
-        if next_packet(&theirs).is_some() {
-            let channel = WorkerEnd::new(theirs);
-            let locked = lock_down(&channel, &mut place);
-            report(&channel, &locked, place.missing);
-            if let Ok(locked) = locked {
-                serve(channel, locked);
+    let (ours, pid) = loop {
+        let (ours, theirs) = channel().map_err(StartError::at("socketpair"))?;
+        let (pid, mut place) = fork_into(&world)?;
+        let Some(pid) = pid else {
+            drop(ours);
+            die_quietly_on_panic();
+            if next_packet(&theirs).is_some() {
+                let channel = WorkerEnd::new(theirs);
+                let locked = lock_down(&channel, &mut place);
+                report(&channel, &locked, place.missing);
+                if let Ok(locked) = locked {
+                    serve(channel, locked);
+                }
             }
+            lockdown::exit_now(0)
+        };
+        if !place.user_namespace || world.map_ids(pid).is_ok() {
+            break (ours, pid);
         }
-        lockdown::exit_now(0)
+        // The child ends, as nothing comes any more over its channel.
+        drop((ours, theirs));
+        let _ = waitpid(Pid::from_raw(pid), None);
+        world = world.without_user_namespace();
     };
-    drop(theirs);
-    if place.user_namespace {
-        world.map_ids(pid)?;
-    }
     send(&ours, &[0], SendFlags::NOSIGNAL).map_err(StartError::at("send"))?;
     let report = next_packet(&ours).ok_or_else(|| {
         StartError::system(format!("the {name} has ended at its start, or does not answer"))

@@ -3,6 +3,7 @@
 use crate::process::error::StartError;
 use crate::process::sys;
 use nix::mount::{MsFlags, mount};
+use sockd_policy::in_words;
 use std::fs;
 use std::path::Path;
 
@@ -35,6 +36,8 @@ pub struct World {
     ids: Ids,
     /// Whether all other ids of the host exist in it too, where this process may say so.
     all_ids: bool,
+    /// Whether it is not to have a user namespace of its own.
+    no_user_namespace: bool,
 }
 
 impl World {
@@ -46,9 +49,12 @@ impl World {
                 | libc::CLONE_NEWNS
                 | libc::CLONE_NEWIPC
                 | libc::CLONE_NEWUTS,
-            without: [Some("user namespace"), Some("process, network, mount, ipc and uts namespaces")],
+            without: [
+                Some("user namespace"),
+                Some("process, network, mount, ipc and uts namespaces, which need CAP_SYS_ADMIN without one"),
+            ],
             ids,
-            all_ids: false,
+            ..Self::default()
         }
     }
 
@@ -59,10 +65,17 @@ impl World {
             without: [None, Some("process namespace of rule commands")],
             ids: Ids { uid, gid, range: None },
             all_ids: true,
+            no_user_namespace: false,
         }
     }
 
-    /// This process gives the child's user namespace its ids: each keeps its number.
+    /// The same without a user namespace, for a system that lets nobody give one ids.
+    pub fn without_user_namespace(self) -> Self {
+        Self { no_user_namespace: true, ..self }
+    }
+
+    /// This process gives the child's user namespace its ids: each keeps its number. Where this process has but the ids
+    /// that it runs with itself, they get the numbers there.
     pub fn map_ids(&self, pid: libc::pid_t) -> Result<(), StartError> {
         let write = |name: &str, text: &str| {
             fs::write(format!("/proc/{pid}/{name}"), text)
@@ -79,8 +92,11 @@ impl World {
         }
         let Ids { uid, gid, range } = self.ids;
         let range = range.map(|(first, count)| format!("{first} {first} {count}\n")).unwrap_or_default();
-        write("uid_map", &format!("{uid} {uid} 1\n{range}"))?;
+        let (own_uid, own_gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        write("uid_map", &format!("{uid} {uid} 1\n{range}"))
+            .or_else(|_| write("uid_map", &format!("{uid} {own_uid} 1\n")))?;
         write("gid_map", &format!("{gid} {gid} 1\n{range}"))
+            .or_else(|_| write("gid_map", &format!("{gid} {own_gid} 1\n")))
     }
 }
 
@@ -98,14 +114,19 @@ pub struct Place {
 /// child), and what it has got.
 pub fn fork_into(world: &World) -> Result<(Option<libc::pid_t>, Place), StartError> {
     let [without_user, without_any] = world.without;
-    let attempts = [(world.kinds | libc::CLONE_NEWUSER, None), (world.kinds, without_user), (0, without_any)];
+    let kinds = world.kinds;
     // The host's own is to be had without any attempt.
-    let first = if world.kinds == 0 { 2 } else { 0 };
+    let attempts: &[_] = match (kinds, world.no_user_namespace) {
+        (0, _) => &[(0, None)],
+        (_, false) => &[(kinds | libc::CLONE_NEWUSER, None), (kinds, without_user), (0, without_any)],
+        (_, true) => &[(kinds, without_user), (0, without_any)],
+    };
     let mut missing = Vec::new();
-    let mut last = None;
-    for (flags, lacking) in attempts.into_iter().skip(first) {
-        missing.extend(lacking.map(Into::into));
-        match sys::fork_into(flags) {
+    let mut last = None::<std::io::Error>;
+    for (flags, lacking) in attempts {
+        let why = last.as_ref().map(|error| format!(" ({})", in_words(error))).unwrap_or_default();
+        missing.extend(lacking.map(|layer| format!("{layer}{why}")));
+        match sys::fork_into(*flags) {
             Ok(pid) => {
                 let user_namespace = flags & libc::CLONE_NEWUSER != 0;
                 return Ok(((pid != 0).then_some(pid), Place { user_namespace, missing }));

@@ -32,6 +32,12 @@ pub(crate) fn default_action(signal: Signal) -> nix::Result<()> {
     unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.map(drop)
 }
 
+/// Ignores a signal.
+pub(crate) fn ignore(signal: Signal) -> nix::Result<()> {
+    // SAFETY: to ignore a signal runs no code of this program.
+    unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) }.map(drop)
+}
+
 /// From now on this process, and what it starts, pushes nobody aside when it wakes up (sched(7), SCHED_BATCH).
 pub(crate) fn give_way() -> nix::Result<()> {
     let parameters = libc::sched_param { sched_priority: 0 };

@@ -12,8 +12,9 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use sockd_common::channel::ChannelError;
 use sockd_common::message::session::{FIRST_PIPE_FD, PIPES};
-use sockd_common::message::{CHANNEL_FD, Role};
+use sockd_common::message::{AS_ROOT, CHANNEL_FD, Role};
 use sockd_lockdown::{self as lockdown, Gid, Uid};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd, RawFd};
@@ -27,6 +28,8 @@ pub(super) struct Plan {
     pub(super) null: OwnedFd,
     /// The ids that spawner and workers run with.
     pub(super) ids: Ids,
+    /// Whether they may be root's, as this process could not change its own.
+    pub(super) as_root: Cell<bool>,
 }
 
 /// The workers that are running.
@@ -137,7 +140,10 @@ fn become_worker(role: Role, channel: &OwnedFd, plan: &Plan, id: Option<u32>) ->
     }
     // Whoever signals all processes of the name means the monitor. What a fault of its own raises ends a worker even so.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
-    let words = [c"sockd-worker".to_owned(), CString::new(role.as_str()).map_err(|_| Errno::EINVAL)?];
+    let mut words = vec![c"sockd-worker".to_owned(), CString::new(role.as_str()).map_err(|_| Errno::EINVAL)?];
+    if plan.as_root.get() {
+        words.push(CString::new(AS_ROOT).map_err(|_| Errno::EINVAL)?);
+    }
     let nothing: [CString; 0] = [];
     let flags = AtFlags::AT_EMPTY_PATH;
     // Under a number where nothing is put.

@@ -2,7 +2,7 @@
 
 use sockd_lockdown::Test::OnlyBits;
 use sockd_lockdown::When::{Always, Args};
-use sockd_lockdown::profile_rows::{MORE, NO_VDSO, NOT_EXECUTABLE, brk, end, munmap};
+use sockd_lockdown::profile_rows::{MORE, NO_VDSO, NOT_EXECUTABLE, brk, end, int, munmap};
 use sockd_lockdown::{Arg, Row, libc, rare, row};
 
 /// The spawner's own calls.
@@ -59,6 +59,8 @@ pub const WORKERS: &[Row] = &[
     row!(SYS_getgid, Always, "lockdown"),
     row!(SYS_getegid, Always, "lockdown"),
     row!(SYS_openat, Always, "lockdown probes /proc, which is not there"),
+    row!(SYS_fstat, Always, "start of a program: the bounds of the stack", PROC),
+    row!(SYS_newfstatat, Args(&[int(3, libc::AT_EMPTY_PATH)]), "the same in newer C libraries", PROC),
     row!(SYS_landlock_create_ruleset, Always, "lockdown"),
     row!(SYS_landlock_restrict_self, Always, "lockdown"),
     row!(SYS_seccomp, Always, "lockdown"),
@@ -75,6 +77,7 @@ pub const WORKERS: &[Row] = &[
 
 // Occasions of calls that are rarely made.
 const IDS: Option<&str> = rare("worker_ids");
+const PROC: Option<&str> = rare("no mount namespace: /proc/self/maps is there");
 const STACK: Option<&str> = rare("a standard library that asks for the bounds of the stack");
 
 /// What the C library's fork sets: SIGCHLD and two places for the child's thread id.

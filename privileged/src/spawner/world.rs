@@ -6,6 +6,7 @@ use caps::Capability;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rustix::process::{Gid, Uid};
 use sockd_lockdown as lockdown;
+use sockd_policy::in_words;
 use std::fs;
 
 /// In the child: becomes the unprivileged user and leaves the host's file system.
@@ -15,27 +16,34 @@ pub fn enter(ids: Ids, place: &mut Place) -> Result<(), StartError> {
     let _ = fs::write("/proc/self/oom_score_adj", "500");
     if *user_namespace {
         // The capabilities in the new namespace stay: there is no id 0 in it whose loss would clear them.
-        become_user(ids.uid, ids.gid, missing)?;
+        become_user(ids.uid, ids.gid, missing);
         allow_nothing_further();
     }
     if missing.iter().any(|layer| layer.contains("mount")) {
         missing.push("empty root".into());
-    } else {
-        empty_root()?;
+    } else if let Err(error) = empty_root() {
+        missing.push(format!("empty root ({error})"));
     }
     if !*user_namespace {
         // NO_SETUID_FIXUP, which this locks, keeps what is left across the change of user.
         lockdown::keep_only(FOR_WORKERS_OF_OTHER_IDS)?;
-        become_user(ids.uid, ids.gid, missing)?;
+        become_user(ids.uid, ids.gid, missing);
     }
     Ok(lockdown::not_dumpable()?)
 }
 
-fn become_user(uid: u32, gid: u32, missing: &mut Vec<String>) -> Result<(), StartError> {
-    if let lockdown::Groups::Kept(_) = lockdown::become_user(Uid::from_raw(uid), Gid::from_raw(gid))? {
-        missing.push("dropping the user's groups".into());
+/// A layer: workers are neither who started the daemon nor of his group.
+pub const OWN_USER: &str = "a user of their own for workers";
+
+/// Whoever has no right to change ids keeps those of the starter, which the monitor has to accept.
+fn become_user(uid: u32, gid: u32, missing: &mut Vec<String>) {
+    match lockdown::become_user(Uid::from_raw(uid), Gid::from_raw(gid)) {
+        Ok(lockdown::Groups::Dropped) => {}
+        Ok(lockdown::Groups::Kept(_)) => missing.push("dropping the user's groups".into()),
+        Err(error) => {
+            missing.push(format!("{OWN_USER}, which needs CAP_SETUID and CAP_SETGID ({})", in_words(error)))
+        }
     }
-    Ok(())
 }
 
 /// An empty, read-only root: a tmpfs without room for anything takes the place of the host's root, which is then

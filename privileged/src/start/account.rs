@@ -2,6 +2,7 @@
 
 use crate::process::error::StartError;
 use crate::process::namespaces::Ids;
+use caps::{CapSet, Capability};
 use nix::unistd::User;
 use sockd_session::settings::Settings;
 
@@ -19,6 +20,16 @@ const MONITOR: Purpose = Purpose { setting: "monitor_user", default: "sockd-moni
 const WORKERS: Purpose = Purpose { setting: "user", default: "sockd", whose: "workers" };
 const COMMANDS: Purpose = Purpose { setting: "commands_user", default: "sockd-hook", whose: "rule commands" };
 
+/// The group that stands for none (user_namespaces(7), overflowgid).
+const NO_GROUP: u32 = 65_534;
+
+/// The group of root would leave workers its files. In a user namespace they can have another one; elsewhere the spawner
+/// tells that they have not.
+fn own_group() -> u32 {
+    let own = rustix::process::getgid();
+    if own.is_root() { NO_GROUP } else { own.as_raw() }
+}
+
 /// User and group of a process.
 pub type UserGroup = (u32, u32);
 
@@ -28,9 +39,26 @@ pub fn of_workers(settings: &Settings, warn: impl FnMut(&str)) -> Result<Ids, St
     let wanted = settings.user.as_deref();
     let (user, range) = match is_root() {
         true => (named(wanted, &WORKERS)?.map_or_else(|| nobody(&WORKERS, warn), Ok)?, settings.worker_ids),
-        false => ((rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()), None),
+        false => ((rustix::process::getuid().as_raw(), own_group()), None),
     };
     Ok(Ids { uid: user.0, gid: user.1, range })
+}
+
+/// Whether this process may become this user: it has the right, and its user namespace knows the id.
+fn can_become((uid, gid): UserGroup) -> bool {
+    let has = |right| caps::has_cap(None, CapSet::Effective, right).unwrap_or(false);
+    let knows = |map: &str, id: u32| {
+        let text = std::fs::read_to_string(map).unwrap_or_default();
+        text.lines().any(|line| {
+            let mut words = line.split_whitespace().map(|word| word.parse::<u32>().ok());
+            let (first, count) = (words.next().flatten(), words.nth(1).flatten());
+            first.zip(count).is_some_and(|(first, count)| id >= first && id.wrapping_sub(first) < count)
+        })
+    };
+    has(Capability::CAP_SETUID)
+        && has(Capability::CAP_SETGID)
+        && knows("/proc/self/uid_map", uid)
+        && knows("/proc/self/gid_map", gid)
 }
 
 /// User and group that the monitor serves as; none where it serves as the user who has started it.
@@ -42,7 +70,13 @@ pub fn of_monitor(
     if !is_root() {
         return Ok(None);
     }
-    let found = named(settings.monitor_user.as_deref(), &MONITOR)?;
+    let mut found = named(settings.monitor_user.as_deref(), &MONITOR)?;
+    if found.take_if(|user| !can_become(*user)).is_some() {
+        warn(
+            "the monitor serves as the user who has started it: CAP_SETUID, CAP_SETGID or the id is missing here",
+        );
+        return Ok(None);
+    }
     if found.is_none() {
         warn("there is no user sockd-monitor; the monitor serves as root");
     }

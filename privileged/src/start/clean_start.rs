@@ -26,6 +26,8 @@ pub fn clean_start(kept: &[BorrowedFd<'_>]) -> Result<SignalFd, StartError> {
         wanted.add(signal);
     }
     sys::default_action(Signal::SIGCHLD).map_err(StartError::at("sigaction"))?;
+    // A log file that may not become longer costs lines and not the daemon.
+    sys::ignore(Signal::SIGXFSZ).map_err(StartError::at("sigaction"))?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&wanted), None).map_err(StartError::at("sigprocmask"))?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     SignalFd::with_flags(&wanted, flags).map_err(StartError::at("signalfd"))
