@@ -5,16 +5,18 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sockd_tests::dns::{Answer, Nameserver};
 use sockd_tests::far::{Far, Server};
+use sockd_tests::host::{Host, SYSLOG_SOCKET};
 use sockd_tests::identd::Identd;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::procfs::Process;
 use sockd_tests::site::{CLIENT, NAMESERVER, SERVER, Site};
-use sockd_tests::sockd::PERMIT_ALL;
+use sockd_tests::sockd::{PERMIT_ALL, Start};
 use sockd_tests::socks::{GRANTED, PROXY, Reply, Request, ask, granted, is_granted, send_to};
 use sockd_tests::syslog::Syslog;
 use sockd_tests::wait::until_true;
 use std::io::Read;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 fn send(process: Process, signal: Signal) {
@@ -61,6 +63,54 @@ fn the_server_sees_the_end_when_a_session_worker_dies() {
     let mut there = far.accept();
     send(lab.sockd.worker_of(near.local()), Signal::SIGKILL);
     there.read_to_end();
+}
+
+#[test]
+fn the_full_log_has_cause_bytes_and_time_of_a_relay_whose_worker_dies() {
+    let lab = Lab::with_settings(PERMIT_ALL, "(log_format: full)");
+    let far = Far::listen(&lab.site.server, SERVER);
+    let mut near = granted(&lab.site.client, &Request::connect(far.v4()));
+    let mut there = far.accept();
+    near.send("data");
+    assert_eq!(there.read(4), b"data");
+    there.send("answer");
+    assert_eq!(near.read(6), b"answer");
+    let connected = lab.wait_for_line("connected ");
+    send(lab.sockd.worker_of(near.local()), Signal::SIGKILL);
+    let terminated = lab.wait_for_line("terminated ");
+    let client = format!(" client={} ", near.local());
+    let field = |line: &str, name: &str| {
+        line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+    };
+    for line in [&connected, &terminated] {
+        assert!(line.contains(&client) && line.contains(" destination=198.51.100.10 "), "{line}");
+        assert_eq!(field(line, "rule").as_deref(), Some("1"), "{line}");
+        assert_eq!(field(line, "session"), field(&connected, "session"), "{line}");
+        assert!(field(line, "seconds").is_some_and(|seconds| seconds.parse::<f64>().is_ok()), "{line}");
+    }
+    let end = "cause=\"its worker has ended\" bytes_up=4 bytes_down=6";
+    assert!(terminated.ends_with(end), "{terminated}");
+}
+
+#[test]
+fn without_a_log_standard_error_says_so_and_a_stream_is_a_log_as_well() {
+    let host = Host::new();
+    let sockd = Start::new(&host, PERMIT_ALL).start();
+    assert!(sockd.said().contains("/dev/log: No such file or directory"), "{}", sockd.said());
+    assert_eq!(sockd.said().lines().count(), 1, "{}", sockd.said());
+    drop(sockd);
+    let log = host.run(|| UnixListener::bind(SYSLOG_SOCKET)).expect("a log");
+    let mut sockd = Start::bare(&host).start();
+    assert_eq!(sockd.said(), "");
+    sockd.signal(Signal::SIGTERM);
+    let mut text = Vec::new();
+    log.accept().expect("sockd").0.read_to_end(&mut text).expect("the log");
+    let lines: Vec<_> = text.split(|byte| *byte == 0).map(|line| String::from_utf8_lossy(line)).collect();
+    assert_eq!(lines.len(), 4, "each line ends with a zero byte: {lines:?}");
+    for (line, said) in lines.iter().zip([": serving on ", ": stopping", ": stopped"]) {
+        assert!(line.starts_with("<29>") && line.contains(said), "{lines:?}");
+    }
+    sockd.wait();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Requests byte by byte: what is granted, what is refused, and how the log has it.
 
+use nix::sys::signal::Signal;
 use sockd_tests::classic::Visit;
 use sockd_tests::dns::{Answer, Nameserver};
 use sockd_tests::far::{Far, Server};
@@ -154,10 +155,27 @@ fn wire_09_a_header_cut_short_is_closed_without_a_reply() {
 }
 
 #[test]
-fn a_client_that_connects_and_leaves_is_logged_as_cut_short() {
+fn clients_that_connect_and_leave_are_counted_and_have_no_lines() {
     let mut lab = Lab::new(PERMIT_ALL);
-    drop(Line::dial(&lab.site.client, PROXY));
-    lab.assert_logged(&["daemon.notice Error in GetDst: Success; from host 192.0.2.10".into()]);
+    for bytes in ["", "", "", "\x04"] {
+        let mut line = Line::dial(&lab.site.client, PROXY);
+        line.send(bytes);
+        line.half_close();
+        line.ending();
+    }
+    // One worker tells of all of them, in their order.
+    lab.wait_for_line("Error in GetDst");
+    lab.sockd.signal(Signal::SIGTERM);
+    lab.sockd.wait();
+    lab.assert_logged(
+        &[
+            "daemon.notice Error in GetDst: Success; from host 192.0.2.10",
+            "daemon.notice stopping",
+            "daemon.notice 3 connections closed without a byte",
+            "daemon.notice stopped",
+        ]
+        .map(str::to_owned),
+    );
 }
 
 #[test]

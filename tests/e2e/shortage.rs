@@ -28,6 +28,24 @@ fn request() -> Request {
     Request::connect((SERVER, 7))
 }
 
+/// `ulimit -f`, or a full quota of the shell that has started it.
+#[test]
+fn a_log_file_that_may_not_grow_costs_lines_and_not_the_daemon() {
+    let site = Site::new();
+    let sockd = Start::new(&site.gateway, "permit 0.0.0.0 0.0.0.0\n").words("--log stderr").start();
+    until_true("it serves", || sockd.said().contains("serving on "));
+    let limit = |length: &str| {
+        site.gateway.sh(&format!("prlimit --pid {} --fsize={length}:", sockd.monitor().0));
+    };
+    limit(&sockd.said().len().to_string());
+    let closed = Request::connect((SERVER, 9));
+    (0..3).for_each(|_| assert_rejected(&site.client, &closed));
+    assert!(!sockd.said().contains("failed"), "{}", sockd.said());
+    limit("unlimited");
+    assert_rejected(&site.client, &closed);
+    until_true("the loss is told", || sockd.said().contains("3 log lines were lost"));
+}
+
 /// This process may open no further descriptor.
 fn starve(lab: &Lab, process: Process) {
     let numbers = process.descriptors();

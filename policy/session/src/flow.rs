@@ -82,6 +82,11 @@ impl Connection {
         matches!(self.state, state::TIME_WAIT | state::CLOSE | state::LAST_ACK | state::CLOSING)
     }
 
+    /// Whether the peer has sent no byte.
+    pub fn is_silent(&self) -> bool {
+        self.read(true) == 0
+    }
+
     /// Whether the peer has ended its stream.
     fn has_ended(&self) -> bool {
         self.is_over() || self.state == state::CLOSE_WAIT
@@ -209,6 +214,19 @@ mod tests {
         // A reset is no FIN.
         let server = Connection { state: state::CLOSE, received: 50, ..ESTABLISHED };
         assert_eq!(flow(ESTABLISHED, server).moved(Moved::default(), false).down, 50);
+    }
+
+    #[test]
+    fn a_connection_that_was_opened_and_closed_has_brought_no_byte() {
+        for (state, received, is_silent) in [
+            (state::CLOSE_WAIT, 1, true),
+            (state::CLOSE, 0, true),
+            (state::CLOSE_WAIT, 2, false),
+            (1, 1, false),
+        ] {
+            let client = Connection { state, received, ..ESTABLISHED };
+            assert_eq!(client.is_silent(), is_silent, "{client:?}");
+        }
     }
 
     #[test]

@@ -64,6 +64,11 @@ pub enum Record {
 }
 
 impl Record {
+    /// Whether the client has gone before its request was there.
+    pub fn is_cut_short(&self) -> bool {
+        matches!(self, Self::Unread { why: Unread::CutShort | Unread::ClientFailed(_), .. })
+    }
+
     /// Whether it is about a relay. There are no more of these than relays; of others a client can cause any number.
     pub fn is_about_relay(&self) -> bool {
         matches!(self, Self::Connected(_) | Self::Revoked(_) | Self::Ended { .. })

@@ -67,6 +67,8 @@ pub struct Settings {
     pub commands_user: Option<String>,
     /// End relays that the rules just loaded would refuse.
     pub recheck_on_reload: bool,
+    /// How the lines about sessions are written.
+    pub log_format: LogFormat,
     /// Look up the names of clients and destinations for the log.
     pub reverse_names: bool,
     /// The file that says through which servers destinations are reached; without it `/etc/socks.conf`, which may be
@@ -147,6 +149,7 @@ impl Default for Settings {
             commands: Commands::Sh,
             commands_user: None,
             recheck_on_reload: false,
+            log_format: LogFormat::Classic,
             reverse_names: false,
             upstream_file: None,
             upstream_server: None,
@@ -271,6 +274,16 @@ pub enum MissingNames {
     Refuse,
     /// None, as in the classic server: a line that names a host does not match.
     NoMatch,
+}
+
+/// How the lines about sessions are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// As the classic server wrote them.
+    Classic,
+    /// One line for each record, with everything that is known of it.
+    Full,
 }
 
 /// Whether the rules' commands are run, and how.
@@ -424,6 +437,7 @@ pub fn takes(setting: &str) -> &'static str {
         "local_destinations" => "guarded or by_rules",
         "missing_names" => "refuse or no_match",
         "commands" => "sh, argv or off",
+        "log_format" => "classic or full",
         "upstream_names" => "unresolved, always or never",
         "bind_any" | "privileged_ports" | "recheck_on_reload" | "reverse_names" => "true or false",
         "worker_ids" => "None or (first id, number of ids)",

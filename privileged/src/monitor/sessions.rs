@@ -16,9 +16,10 @@ use sockd_session::client_host::Host;
 use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::keys::{DialKey, LookupKey, PortKey, QueryKey, SessionKey, Slots, WorkerKey};
 use sockd_session::log::classic;
+use sockd_session::log::full::{self, About};
 use sockd_session::record::Record;
 use sockd_session::session::{Action, Arrival, Event, Phase, Session, Task};
-use sockd_session::settings::seconds;
+use sockd_session::settings::{LogFormat, Settings, seconds};
 use sockd_session::violation::Violation;
 use sockd_session::waits::{ByWaitKey, WaitKey, Waiter};
 use std::net::SocketAddr;
@@ -43,6 +44,7 @@ struct Entry {
     worker: WorkerKey,
     /// Its number among all sessions.
     number: u64,
+    begun: Instant,
     deadline: Option<Instant>,
     held: ByWaitKey<Held>,
     /// The monitor's own descriptor of the connection to the client, until that is closed.
@@ -129,7 +131,8 @@ impl Sessions {
         let number = base.counts.begin(host, self.0.next_key());
         let (session, held) = (Session::new(client), ByWaitKey::default());
         let (client, relay) = (Some(socket), None);
-        let entry = Entry { session, proxy, worker, number, deadline: None, held, client, relay };
+        let begun = Instant::now();
+        let entry = Entry { session, proxy, worker, number, begun, deadline: None, held, client, relay };
         let key = self.0.insert(entry);
         base.workers.pool.assign(worker, host);
         self.set_deadline(key, Some(seconds(base.config.settings.request_limit)), base);
@@ -209,8 +212,16 @@ impl Sessions {
     /// Writes every line about a relay, and those about requests that are not granted as far as their limit goes.
     pub fn record(&self, key: SessionKey, record: &Record, base: &mut Base) {
         let Some(entry) = self.0.get(key) else { return };
-        let limit = base.config.settings.max_refusals_logged;
-        for (level, line) in classic::lines(record) {
+        let Settings { max_refusals_logged: limit, log_format, .. } = base.config.settings;
+        if record.is_cut_short() && entry.client.as_ref().is_some_and(|client| inspect(client).is_silent()) {
+            return base.log.count_silent();
+        }
+        let about = About { session: entry.number, age: entry.begun.elapsed() };
+        let lines = match log_format {
+            LogFormat::Classic => classic::lines(record),
+            LogFormat::Full => vec![full::line(about, record)],
+        };
+        for (level, line) in lines {
             if record.is_about_relay() || base.log.admits_refusal(entry.host(), limit) {
                 base.log.line(level, &line);
             }

@@ -35,7 +35,7 @@ const LAST_LINES: Duration = Duration::from_secs(20);
 pub struct Log {
     to: LogTo,
     pid: u32,
-    socket: Option<OwnedFd>,
+    socket: Option<Socket>,
     waiting: VecDeque<Vec<u8>>,
     lost: u64,
     retry_at: Option<Instant>,
@@ -62,7 +62,7 @@ impl Log {
             quiet: QuietLog::default(),
         };
         if to == LogTo::Syslog {
-            log.socket = connect_syslog().ok();
+            log.socket = Socket::connect().inspect_err(|error| warn(*error)).ok();
         }
         log
     }
@@ -116,6 +116,12 @@ impl Log {
     /// Writes the counts of lines that were held back and whose pause is over.
     pub fn catch_up(&mut self, now: Instant) {
         self.quiet.due(now).iter().for_each(|line| self.err(line));
+        self.quiet.silent_due(now).iter().for_each(|line| self.notice(line));
+    }
+
+    /// A client has gone without a byte.
+    pub fn count_silent(&mut self) {
+        self.quiet.count_silent(Instant::now());
     }
 
     /// When a log that took no line is to be tried again.
@@ -125,7 +131,8 @@ impl Log {
 
     /// The socket of a log that has no room: it becomes writable when the log has read a line.
     pub fn full_socket(&self) -> Option<BorrowedFd<'_>> {
-        self.socket.as_ref().filter(|_| self.retry_at.is_some() && self.is_full).map(AsFd::as_fd)
+        let socket = self.socket.as_ref().filter(|_| self.retry_at.is_some() && self.is_full)?;
+        Some(socket.connected.as_fd())
     }
 
     /// Writes what has been kept since the last turn, unless the log took nothing a moment ago.
@@ -148,7 +155,7 @@ impl Log {
             let over = now.duration_since(moved) >= LAST_WAIT || now.duration_since(begun) >= LAST_LINES;
             let Some(socket) = self.retry_at.and(self.socket.as_ref()).filter(|_| !over) else { return };
             let wait = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-            let _ = poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&wait));
+            let _ = poll(&mut [PollFd::new(&socket.connected, PollFlags::OUT)], Some(&wait));
         }
     }
 
@@ -156,13 +163,17 @@ impl Log {
     pub fn flush(&mut self) {
         self.retry_at = None;
         while let Some(packet) = self.waiting.pop_front() {
-            if let Err(error) = self.write(&packet) {
-                self.waiting.push_front(packet);
-                self.is_full = error == Errno::AGAIN;
-                self.retry_at = Instant::now().checked_add(RETRY);
-                return;
+            match self.write(&packet) {
+                Ok(()) => self.report_losses(),
+                // The file that standard error is may not become longer (RLIMIT_FSIZE).
+                Err(Errno::FBIG) => self.lost = self.lost.saturating_add(1),
+                Err(error) => {
+                    self.waiting.push_front(packet);
+                    self.is_full = error == Errno::AGAIN;
+                    self.retry_at = Instant::now().checked_add(RETRY);
+                    return;
+                }
             }
-            self.report_losses();
         }
     }
 
@@ -184,26 +195,60 @@ impl Log {
     /// A restarted syslogd leaves a dead socket behind (ECONNREFUSED, then ENOTCONN for ever): connect again.
     fn write_syslog(&mut self, packet: &[u8]) -> Result<(), Errno> {
         if let Some(socket) = &self.socket {
-            match send(socket, packet, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Ok(_) => return Ok(()),
+            match socket.send(packet) {
+                Ok(()) => return Ok(()),
                 // A line that the log never takes must not hold up those behind it.
                 Err(Errno::MSGSIZE) => return Ok(()),
                 Err(error @ (Errno::AGAIN | Errno::NOBUFS)) => return Err(error),
                 Err(_) => self.socket = None,
             }
         }
-        let socket = connect_syslog()?;
-        send(&socket, packet, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
+        let socket = Socket::connect()?;
+        socket.send(packet)?;
         self.socket = Some(socket);
         Ok(())
     }
 }
 
-fn connect_syslog() -> Result<OwnedFd, Errno> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+/// A connection to /dev/log.
+#[derive(Debug)]
+struct Socket {
+    connected: OwnedFd,
+    /// A stream, as syslog-ng may have it: a zero byte ends each line, as with syslog(3).
+    is_stream: bool,
+}
+
+impl Socket {
+    fn connect() -> Result<Self, Errno> {
+        match connect_as(SocketType::DGRAM) {
+            Err(Errno::PROTOTYPE) => Ok(Self { connected: connect_as(SocketType::STREAM)?, is_stream: true }),
+            connected => Ok(Self { connected: connected?, is_stream: false }),
+        }
+    }
+
+    /// A stream takes a line of this length whole or not at all (unix(7): one buffer).
+    fn send(&self, packet: &[u8]) -> Result<(), Errno> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match self.is_stream {
+            false => send(&self.connected, packet, flags),
+            true => send(&self.connected, &[packet, &[0]].concat(), flags),
+        }
+        .map(drop)
+    }
+}
+
+fn connect_as(kind: SocketType) -> Result<OwnedFd, Errno> {
+    let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     connect(&socket, &SocketAddrUnix::new("/dev/log")?)?;
     Ok(socket)
+}
+
+/// Without a log nobody would hear of anything.
+fn warn(error: Errno) {
+    let line = format!(
+        "sockd: /dev/log: {error}: the log is lost until it is there; `--log stderr` writes it here\n"
+    );
+    let _ = terminal::write_now(rustix::stdio::stderr(), line.as_bytes());
 }
 
 fn severity(level: Level) -> Severity {

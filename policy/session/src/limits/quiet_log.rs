@@ -2,6 +2,7 @@
 //! written since.
 
 use crate::client_host::{Host, HostNetwork};
+use crate::config::counted;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ pub struct QuietLog {
     refusals: HashMap<HostNetwork, (u32, u32)>,
     /// When this second ends.
     second: Option<Instant>,
+    /// Clients that have gone without a byte, and when their number is due.
+    silent: Option<(u64, Instant)>,
 }
 
 const PAUSE: Duration = Duration::from_secs(60);
@@ -48,10 +51,25 @@ impl QuietLog {
         *left_out == 0
     }
 
-    /// When [`QuietLog::due`] has something to say.
+    /// A client has gone without a byte, as TCP checks of load balancers and monitoring do.
+    pub fn count_silent(&mut self, now: Instant) {
+        let (number, due) = self.silent.unwrap_or((0, now.checked_add(PAUSE).unwrap_or(now)));
+        self.silent = Some((number.saturating_add(1), due));
+    }
+
+    /// The line on the clients that have gone without a byte, once a minute while there are any.
+    pub fn silent_due(&mut self, now: Instant) -> Option<String> {
+        let (number, _) = self.silent.take_if(|(_, due)| *due <= now)?;
+        Some(format!(
+            "{} closed without a byte",
+            counted(usize::try_from(number).unwrap_or(usize::MAX), "connection")
+        ))
+    }
+
+    /// When [`QuietLog::due`] or [`QuietLog::silent_due`] has something to say.
     pub fn next(&self) -> Option<Instant> {
         let pauses = self.written.values().filter_map(|(last, _)| last.checked_add(PAUSE));
-        pauses.chain(self.second).min()
+        pauses.chain(self.second).chain(self.silent.map(|(_, due)| due)).min()
     }
 
     /// The counts of lines whose pause is over.
@@ -92,6 +110,17 @@ mod tests {
         assert_eq!(quiet.due(due), ["again (4 times more)"]);
         assert!(quiet.due(due + PAUSE).is_empty());
         assert!(quiet.written.is_empty() && quiet.next().is_none());
+    }
+
+    #[test]
+    fn clients_without_a_byte_are_counted_for_a_minute() {
+        let (mut quiet, now) = (QuietLog::default(), Instant::now());
+        (0..3).for_each(|_| quiet.count_silent(now));
+        assert_eq!(quiet.silent_due(now), None);
+        let due = quiet.next().unwrap();
+        assert_eq!(due, now + PAUSE);
+        assert_eq!(quiet.silent_due(due).as_deref(), Some("3 connections closed without a byte"));
+        assert_eq!((quiet.silent_due(due), quiet.next()), (None, None));
     }
 
     #[test]

@@ -204,6 +204,11 @@ impl fmt::Display for Using<'_> {
     }
 }
 
+/// What a next server has not done, in words.
+pub(super) fn upstream(why: &UpstreamFailure) -> String {
+    Upstream(why).to_string()
+}
+
 struct Upstream<'a>(&'a UpstreamFailure);
 
 impl fmt::Display for Upstream<'_> {

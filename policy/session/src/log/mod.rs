@@ -3,6 +3,7 @@
 pub mod classic;
 pub mod errno;
 mod escape;
+pub mod full;
 
 pub use escape::escape;
 
