@@ -3,9 +3,10 @@
 use nix::sys::signal::Signal;
 use sockd_tests::far::{Far, Server};
 use sockd_tests::lab::Lab;
-use sockd_tests::site::SERVER;
-use sockd_tests::sockd::{PERMIT_ALL, program};
+use sockd_tests::site::{SERVER, Site};
+use sockd_tests::sockd::{PERMIT_ALL, Start, program};
 use sockd_tests::socks::{Request, assert_rejected, granted};
+use sockd_tests::syslog::{Mark, Syslog};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::process::Command;
@@ -20,6 +21,27 @@ fn reload(lab: &mut Lab, outcome: &str) {
     lab.turn_the_page();
     lab.sockd.signal(Signal::SIGHUP);
     lab.wait_for_line(outcome);
+}
+
+/// As a Kubernetes ConfigMap is mounted: the file is a link through a link that is switched to another folder.
+#[test]
+fn a_configuration_behind_links_is_read_at_the_start_and_again_when_they_are_switched() {
+    let site = Site::new();
+    let _echo = Server::echo(&site.server, (SERVER, 7));
+    for (folder, rules) in [("..1", PERMIT_ALL), ("..2", "deny 0.0.0.0 0.0.0.0\n")] {
+        site.gateway.sh(&format!("mkdir -p /etc/sockd.d/{folder}"));
+        site.gateway.write(&format!("/etc/sockd.d/{folder}/sockd.conf"), rules);
+    }
+    site.gateway.sh("ln -s ..1 /etc/sockd.d/..data");
+    site.gateway.sh("ln -s ..data/sockd.conf /etc/sockd.d/sockd.conf");
+    site.gateway.sh("ln -sf sockd.d/sockd.conf /etc/sockd.conf");
+    let log = Syslog::start(&site.gateway);
+    let sockd = Start::bare(&site.gateway).start();
+    drop(granted(&site.client, &Request::connect((SERVER, 7))));
+    site.gateway.sh("ln -sfn ..2 /etc/sockd.d/..data");
+    sockd.signal(Signal::SIGHUP);
+    log.wait_for(Mark::BEGINNING, "reloaded: ");
+    assert_rejected(&site.client, &Request::connect((SERVER, 7)));
 }
 
 #[test]

@@ -3,11 +3,12 @@
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 use sockd_policy::in_words;
+use std::ffi::OsString;
 use std::fmt::{self, Display, Formatter};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use thiserror::Error;
 
 /// A million rules of ordinary length fit.
@@ -62,8 +63,8 @@ impl FileError {
     }
 }
 
-/// Reads a regular file that only root (or the user who started the program) can have written. Symbolic links
-/// are not followed, and a FIFO or device does not block or answer.
+/// Reads a regular file that only root (or the user who started the program) can have written. A symbolic link is
+/// followed where nobody else can have made it, and a FIFO or device does not block or answer.
 pub fn read_trusted(path: &Path) -> Result<Vec<u8>, FileError> {
     let file = open_trusted(path)?;
     let mut bytes = Vec::new();
@@ -77,16 +78,14 @@ pub fn read_trusted(path: &Path) -> Result<Vec<u8>, FileError> {
 
 /// Opens a regular file for reading under the same conditions as [`read_trusted`].
 pub fn open_trusted(path: &Path) -> Result<OwnedFd, FileError> {
+    // Before its folders, so that none is blamed for a file that nobody has.
+    statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| io(path, error.into()))?;
+    let real = real_path(path, "a file")?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = openat(CWD, path, flags, Mode::empty()).map_err(|error| match error {
-        Errno::LOOP => unfit(path, "a regular file", "a symbolic link".into()),
-        error => io(path, error.into()),
-    })?;
-    // Behind it, so that no folder is blamed for a file that nobody has.
-    check_parents(path)?;
+    let file = openat(CWD, &real, flags, Mode::empty()).map_err(|error| io(&real, error.into()))?;
     // Everything is asked of the open file, so that what was checked is what is read.
-    let facts = fstat(&file).map_err(|error| io(path, error.into()))?;
-    check_file(path, &facts)?;
+    let facts = fstat(&file).map_err(|error| io(&real, error.into()))?;
+    check_file(&real, &facts)?;
     Ok(file)
 }
 
@@ -128,26 +127,66 @@ fn kind(file: FileType) -> &'static str {
     }
 }
 
-/// Whoever can write to a directory above the file can put another file in its place. A sticky directory such as
-/// /tmp lets only the owner do that.
-fn check_parents(path: &Path) -> Result<(), FileError> {
-    let absolute = std::path::absolute(path).map_err(|error| io(path, error))?;
-    absolute.parent().map_or(Ok(()), check_folder)
+/// The same of a folder and all above it.
+pub fn check_folder(folder: &Path) -> Result<(), FileError> {
+    let real = real_path(folder, "a folder")?;
+    check_step(&real, &facts_of(&real, "a folder")?)
 }
 
-/// The same of an absolute folder and all above it.
-pub fn check_folder(folder: &Path) -> Result<(), FileError> {
-    for parent in folder.ancestors() {
-        let facts = statat(CWD, parent, AtFlags::empty()).map_err(|error| match error {
-            Errno::NOENT => unfit(parent, "a folder", "none".into()),
-            error => io(parent, error.into()),
-        })?;
-        match facts.st_mode & libc::S_ISVTX {
-            0 => check_owner(parent, &facts)?,
-            _ => check_user(parent, &facts)?,
+/// Links on the way to a file beyond which the kernel gives up as well (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+/// The path without links, each folder and link on the way checked. Whoever can write to a folder can put another file in
+/// the place of one there, and whoever owns a link can have made it.
+fn real_path(path: &Path, what: &'static str) -> Result<PathBuf, FileError> {
+    let absolute = std::path::absolute(path).map_err(|error| io(path, error))?;
+    let (mut ahead, mut real, mut links) = (steps(&absolute), PathBuf::from("/"), 0usize);
+    while let Some(step) = ahead.pop() {
+        check_step(&real, &facts_of(&real, "a folder")?)?;
+        if step == ".." {
+            real.pop();
+            continue;
         }
+        let next = real.join(&step);
+        let facts = facts_of(&next, if ahead.is_empty() { what } else { "a folder" })?;
+        if FileType::from_raw_mode(facts.st_mode) != FileType::Symlink {
+            real = next;
+            continue;
+        }
+        check_user(&next, &facts)?;
+        links = links.saturating_add(1);
+        if links > MAX_LINKS {
+            return Err(unfit(path, what, "too many symbolic links".into()));
+        }
+        let target = std::fs::read_link(&next).map_err(|error| io(&next, error))?;
+        if target.is_absolute() {
+            real = "/".into();
+        }
+        ahead.extend(steps(&target));
     }
-    Ok(())
+    Ok(real)
+}
+
+/// The names in a path, the last one first.
+fn steps(path: &Path) -> Vec<OsString> {
+    let is_name = |step: &Component<'_>| matches!(step, Component::Normal(_) | Component::ParentDir);
+    path.components().rev().filter(is_name).map(|step| step.as_os_str().to_owned()).collect()
+}
+
+/// What stands at a path, which is not followed. A link that leads to nothing is no file that is simply not there.
+fn facts_of(path: &Path, expected: &'static str) -> Result<Stat, FileError> {
+    statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| match error {
+        Errno::NOENT => unfit(path, expected, "none".into()),
+        error => io(path, error.into()),
+    })
+}
+
+/// A folder on the way: a sticky one such as /tmp lets only owners replace what is in it.
+fn check_step(folder: &Path, facts: &Stat) -> Result<(), FileError> {
+    match facts.st_mode & libc::S_ISVTX {
+        0 => check_owner(folder, facts),
+        _ => check_user(folder, facts),
+    }
 }
 
 fn check_owner(path: &Path, facts: &Stat) -> Result<(), FileError> {
@@ -218,12 +257,65 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_not_followed() {
-        let folder = folder("link");
+    fn links_are_followed_where_nobody_else_can_have_made_them() {
+        let folder = folder("links");
+        fs::create_dir_all(folder.join("releases/1")).unwrap();
+        let real = file(&folder.join("releases/1"), 0o644);
+        // As Kubernetes and stow have it: a link to a folder, and links through it.
+        symlink("releases/1", folder.join("current")).unwrap();
+        symlink("current/sockd.conf", folder.join("relative")).unwrap();
+        symlink(&real, folder.join("absolute")).unwrap();
+        symlink("current/../1/sockd.conf", folder.join("upwards")).unwrap();
+        for name in ["relative", "absolute", "upwards", "current/sockd.conf"] {
+            assert_eq!(read_trusted(&folder.join(name)).unwrap(), b"permit", "{name}");
+        }
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o666)).unwrap();
+        let error = read_trusted(&folder.join("relative")).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}: ", real.display())), "the file at fault is named: {error}");
+        fs::set_permissions(folder.join("releases"), fs::Permissions::from_mode(0o777)).unwrap();
+        let error = read_trusted(&folder.join("relative")).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}: ", folder.join("releases").display())), "{error}");
+    }
+
+    #[test]
+    fn a_link_of_another_user_and_a_folder_of_one_are_refused() {
+        if !rustix::process::getuid().is_root() {
+            eprintln!("NOT ROOT: this test has tested nothing");
+            return;
+        }
+        let folder = folder("others");
         let link = folder.join("link");
         symlink(file(&folder, 0o644), &link).unwrap();
+        assert!(read_trusted(&link).is_ok());
+        std::os::unix::fs::lchown(&link, Some(65534), None).unwrap();
         let error = read_trusted(&link).unwrap_err().to_string();
-        assert!(error.contains("symbolic link"), "{error}");
+        assert!(error.starts_with(&format!("{}: ", link.display())) && error.contains("id 65534"), "{error}");
+        // The folder that a link leads to is root's; the one above it is not.
+        fs::create_dir_all(folder.join("home/etc")).unwrap();
+        file(&folder.join("home/etc"), 0o644);
+        symlink("home/etc", folder.join("etc")).unwrap();
+        assert!(
+            read_trusted(&folder.join("etc/sockd.conf")).is_ok() && check_folder(&folder.join("etc")).is_ok()
+        );
+        std::os::unix::fs::chown(folder.join("home"), Some(65534), None).unwrap();
+        for error in
+            [read_trusted(&folder.join("etc/sockd.conf")).map(drop), check_folder(&folder.join("etc"))]
+        {
+            let error = error.unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{}: ", folder.join("home").display())), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_no_missing_file() {
+        let folder = folder("dangling");
+        symlink("nothing", folder.join("link")).unwrap();
+        let error = read_trusted(&folder.join("link")).unwrap_err();
+        let nothing = format!("{}: expected a file, found none", folder.join("nothing").display());
+        assert_eq!((error.is_missing(), error.to_string()), (false, nothing));
+        symlink("round", folder.join("round")).unwrap();
+        let error = read_trusted(&folder.join("round")).unwrap_err().to_string();
+        assert!(error.ends_with("found too many symbolic links"), "{error}");
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub const LOADER: &[Row] = &[
     row!(SYS_sendto, Always, "say what has been read"),
     row!(SYS_openat, Args(&[READ_ONLY]), "configuration files"),
     row!(SYS_newfstatat, Always, "who owns the folders above them"),
+    row!(SYS_readlink, Always, "where links among them lead", rare("a file that is a link")),
+    row!(SYS_readlinkat, Always, "the same", rare("a C library that asks so")),
     row!(SYS_fstat, Always, "who owns them"),
     row!(SYS_statx, Always, "the size of a file that is read whole"),
     row!(SYS_lseek, Always, "the same", rare("a standard library that asks for the place in a file")),
