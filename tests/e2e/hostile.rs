@@ -14,7 +14,7 @@ use sockd_tests::socks::{GRANTED, PROXY, REJECTED, Reply, Request, granted, send
 use sockd_tests::wait::{until_true, until_within};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile-worker");
 
@@ -77,6 +77,14 @@ impl Attack {
 
     fn asks_for(&self, name: &str) -> Line {
         send_to(&self.lab.site.client, PROXY, &Request::connect_name(name, 7))
+    }
+
+    /// From now on a part of the network is reached through a next server.
+    fn asks_a_next_server(&mut self) {
+        self.lab.sockd.write_upstream("sockd @=198.51.100.10:1081 100.64.0.0/10\ndirect ALL 0.0.0.0\n");
+        self.lab.sockd.signal(Signal::SIGHUP);
+        self.lab.wait_for_line("reloaded");
+        self.lab.turn_the_page();
     }
 
     fn others_are_served(&mut self) {
@@ -402,13 +410,18 @@ fn a_user_that_an_ident_worker_makes_up_is_one_escaped_word_in_the_log() {
     attack.leaves("lines", &[]);
 }
 
+/// A next server that says what the upstream worker is to do.
+fn next_server(attack: &Attack, act: &'static str) -> Server {
+    Server::start(&attack.lab.site.server, (SERVER, 1081), move |mut stream| {
+        writeln!(stream, "{act}")?;
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    })
+}
+
 #[test]
 fn an_upstream_worker_that_breaks_the_protocol_is_killed_and_its_server_is_not_shut_out() {
     let mut attack = Attack::new(PERMIT_ALL, "(connect_limit: 1, worker_idle: 1)");
-    attack.lab.sockd.write_upstream("sockd @=198.51.100.10:1081 100.64.0.0/10\ndirect ALL 0.0.0.0\n");
-    attack.lab.sockd.signal(Signal::SIGHUP);
-    attack.lab.wait_for_line("reloaded");
-    attack.lab.turn_the_page();
+    attack.asks_a_next_server();
     for (act, violation, code) in [
         ("unasked", "an answer that nobody asked for", REJECTED),
         ("twice", "an answer that nobody asked for", GRANTED),
@@ -422,10 +435,7 @@ fn an_upstream_worker_that_breaks_the_protocol_is_killed_and_its_server_is_not_s
         ("a-panic", "ended: SIGSYS", REJECTED),
         ("a-fault", FAULT, REJECTED),
     ] {
-        let next = Server::start(&attack.lab.site.server, (SERVER, 1081), move |mut stream| {
-            writeln!(stream, "{act}")?;
-            stream.read_to_end(&mut Vec::new()).map(drop)
-        });
+        let next = next_server(&attack, act);
         let request = Request::connect((Ipv4Addr::new(100, 64, 9, 9), 7));
         let mut line = send_to(&attack.lab.site.client, PROXY, &request);
         assert_eq!(Reply::read(&mut line).code, code, "{act}");
@@ -436,4 +446,109 @@ fn an_upstream_worker_that_breaks_the_protocol_is_killed_and_its_server_is_not_s
     let mut line =
         send_to(&attack.lab.site.server, SocketAddrV4::new(OUTSIDE, 1080), &Request::connect((SERVER, 7)));
     assert_eq!(Reply::read(&mut line).code, GRANTED);
+}
+
+/// Workers that do nothing that they should, whatever their role: they never read, never answer, never end, or answer
+/// late. (One that answers twice breaks the protocol, above.) Within the time of [`Attack::leaves`] the monitor has the
+/// descriptors, the memory and the workers that it had, and others are served as fast as before.
+impl Attack {
+    /// What a third client host waits for a request, 19 times of 20. (The worker of the second one waits for the reader
+    /// of its transfer.)
+    fn p95(&self) -> Duration {
+        let asks = || {
+            let begin = Instant::now();
+            let proxy = SocketAddrV4::new(OUTSIDE, 1080);
+            let mut line = send_to(&self.lab.site.server, proxy, &Request::connect((SERVER, 7)));
+            assert_eq!(Reply::read(&mut line).code, GRANTED);
+            begin.elapsed()
+        };
+        let mut times: Vec<Duration> = (0..20).map(|_| asks()).collect();
+        times.sort_unstable();
+        times[18]
+    }
+
+    /// Does it, and what follows from it.
+    fn does_nothing(&mut self, what: &str, mut act: impl FnMut(&mut Self), lines: &[&str]) {
+        let usual = 4 * self.p95() + Duration::from_millis(50);
+        self.lab.turn_the_page();
+        act(self);
+        until_true("others are served meanwhile as before", || self.p95() <= usual);
+        self.leaves(what, lines);
+        until_true("others are served as before", || self.p95() <= usual);
+        self.settle();
+        self.lab.turn_the_page();
+    }
+}
+
+#[test]
+fn a_session_worker_that_does_nothing_that_it_should_holds_up_nobody_and_leaves_nothing() {
+    let mut attack = Attack::new(PERMIT_ALL, "(request_limit: 1, worker_idle: 1)");
+    for (act, line) in [
+        ("deaf", Some("a session is not closed when it has to be; killed")),
+        ("silence", Some("a session is not closed when it has to be; killed")),
+        ("late", None),
+        ("deaf-after-its-answer", Some("it does not say that a relay has ended; killed")),
+        ("holds-and-does-nothing", Some("it does not say that a relay has ended; killed")),
+        ("does-not-go", None),
+    ] {
+        attack.next_attacker();
+        attack.does_nothing(act, |attack| drop(attack.asks(act)), line.as_slice());
+    }
+}
+
+#[test]
+fn a_resolver_that_does_nothing_that_it_should_is_replaced_and_leaves_nothing() {
+    let mut attack = Attack::new(PERMIT_ALL, "(resolve_limit: 1, worker_idle: 1)");
+    let owed = Some("a lookup is not ended when it has to be; killed");
+    for (act, code, line) in [("deaf", REJECTED, owed), ("late", REJECTED, None)] {
+        let asks = |attack: &mut Attack| {
+            assert_eq!(Reply::read(&mut attack.asks_for(&format!("{act}.example"))).code, code, "{act}");
+        };
+        attack.does_nothing(act, asks, line.as_slice());
+    }
+    let answers_once = |attack: &mut Attack| {
+        for (name, code) in [("deaf-after-its-answer.example", GRANTED), ("www.example", REJECTED)] {
+            assert_eq!(Reply::read(&mut attack.asks_for(name)).code, code, "{name}");
+        }
+    };
+    attack.does_nothing("deaf-after-its-answer", answers_once, owed.as_slice());
+    assert_eq!(Reply::read(&mut attack.asks_for("www.example")).code, GRANTED);
+}
+
+#[test]
+fn an_ident_worker_that_does_nothing_that_it_should_verifies_nobody_and_leaves_nothing() {
+    let mut attack = Attack::new(VOUCHED, "(ident_limit: 1, worker_idle: 1)");
+    for (act, code, line) in [
+        ("deaf", 92, Some("a query is not given up when it has to be; killed")),
+        ("late", 92, None),
+        ("deaf-after-its-answer", GRANTED, None),
+    ] {
+        attack.next_attacker();
+        let identd = says(&attack, act);
+        let asks = |attack: &mut Attack| {
+            assert_eq!(Reply::read(&mut attack.asks("joe")), Reply::with(code), "{act}");
+        };
+        attack.does_nothing(act, asks, line.as_slice());
+        drop(identd);
+    }
+}
+
+#[test]
+fn an_upstream_worker_that_does_nothing_that_it_should_leaves_nothing() {
+    let mut attack = Attack::new(PERMIT_ALL, "(connect_limit: 1, worker_idle: 1)");
+    attack.asks_a_next_server();
+    for (act, code, line) in [
+        ("deaf", REJECTED, Some("a query is not given up when it has to be; killed")),
+        ("late", REJECTED, None),
+        ("deaf-after-its-answer", GRANTED, None),
+    ] {
+        let next = next_server(&attack, act);
+        let asks = |attack: &mut Attack| {
+            let request = Request::connect((Ipv4Addr::new(100, 64, 9, 9), 7));
+            let mut line = send_to(&attack.lab.site.client, PROXY, &request);
+            assert_eq!(Reply::read(&mut line).code, code, "{act}");
+        };
+        attack.does_nothing(act, asks, line.as_slice());
+        drop(next);
+    }
 }

@@ -12,6 +12,21 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 /// An id that the monitor has not given to anybody.
 pub(crate) const NOBODYS: Id = Id(77_777);
 
+/// An answer comes so late that the limits of the tests are over, and before a worker that owes it is ended.
+const LATE: u16 = 3000;
+
+/// Does nothing any more, whatever happens to the channel.
+pub(crate) fn forever() -> ! {
+    loop {
+        sleep(PollTimeout::NONE);
+    }
+}
+
+/// The spawner's filter has no call only to sleep.
+fn sleep(time: PollTimeout) {
+    let _ = poll(&mut [], time);
+}
+
 /// The bytes of an honest message.
 pub(crate) fn bytes(message: &impl Message) -> Vec<u8> {
     let mut buffer = [0; 2048];
@@ -61,6 +76,16 @@ pub(crate) fn act<M: Message>(channel: impl AsFd, act: &str, ready: &M, honest: 
         "a-flood" => {
             flood(channel, &honest);
             true
+        }
+        // Nothing is read any more, not even that the channel has ended.
+        "deaf" => forever(),
+        "late" => {
+            sleep(PollTimeout::from(LATE));
+            packet(channel, &honest)
+        }
+        "deaf-after-its-answer" => {
+            packet(channel, &honest);
+            forever()
         }
         "an-exit" => std::process::exit(0),
         "a-panic" => panic!("as any program may"),

@@ -22,8 +22,8 @@ pub(crate) fn run(channel: OwnedFd) -> Option<()> {
     loop {
         worker.wait();
         let heard = worker.hear();
-        while heard.is_none() && worker.stays {
-            std::thread::sleep(std::time::Duration::from_secs(1));
+        if heard.is_none() && worker.stays {
+            raw::forever();
         }
         heard?;
         for at in (0..worker.sessions.len()).rev() {
