@@ -8,8 +8,9 @@ use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::site::{CLIENT, NAMESERVER, SERVER, Site};
 use sockd_tests::sockd::PERMIT_ALL;
-use sockd_tests::socks::{PROXY, REJECTED, Reply, Request, assert_rejected, granted, send_to};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use sockd_tests::socks::{GRANTED, PROXY, REJECTED, Reply, Request, assert_rejected, granted, send_to};
+use sockd_tests::socks5;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 const LOOPBACK: &str = "permit 0.0.0.0 0.0.0.0 127.0.0.0 255.0.0.0\n";
 
@@ -327,6 +328,18 @@ fn the_reply_names_neither_port_nor_address() {
     let (_server, echo, lab) = lab_with_echo();
     let mut line = send_to(&lab.site.client, PROXY, &Request::connect(echo));
     assert_eq!(line.read(8), [0, 90, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn the_reply_names_the_real_port_and_address_with_the_setting() {
+    let lab = Lab::with_settings(PERMIT_ALL, "(bound_address: real)");
+    let far = Far::listen(&lab.site.server, SERVER);
+    let mut line = send_to(&lab.site.client, PROXY, &Request::connect(far.v4()));
+    let reply = Reply::read(&mut line);
+    assert_eq!((reply.version, reply.code), (0, GRANTED));
+    assert_eq!(SocketAddr::V4(reply.address), far.accept().peer());
+    let mut line = socks5::ask(&lab.site.client, socks5::to(socks5::CONNECT, far.v4()));
+    assert_eq!(socks5::bound(&mut line), far.accept().peer());
 }
 
 #[test]

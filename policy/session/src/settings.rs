@@ -29,6 +29,8 @@ pub struct Settings {
     pub relay: Relay,
     /// What clients may speak, all at the same port.
     pub protocols: Vec<Protocol>,
+    /// What the reply to a granted CONNECT names.
+    pub bound_address: BoundAddress,
     /// Seconds for a client to send its request.
     pub request_limit: u32,
     /// Seconds for the name servers to answer one lookup.
@@ -132,6 +134,7 @@ impl Default for Settings {
             sandbox: Sandbox::Required,
             relay: Relay::Adaptive,
             protocols: vec![Protocol::Socks4, Protocol::Socks5],
+            bound_address: BoundAddress::None,
             request_limit: 30,
             resolve_limit: 30,
             ident_limit: 15,
@@ -254,6 +257,16 @@ impl Keepalive {
             )),
         }
     }
+}
+
+/// What the reply to a granted CONNECT names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BoundAddress {
+    /// Neither address nor port: zeros, as from the classic server. It tells nothing of the proxy's networks.
+    None,
+    /// The proxy's end of the connection to the destination, for clients that take it for their own.
+    Real,
 }
 
 /// Who decides on destinations that are this host itself or its links.
@@ -434,6 +447,7 @@ pub fn takes(setting: &str) -> &'static str {
         "sandbox" => "required or best_effort",
         "relay" => "adaptive or splice",
         "protocols" => "[socks4, socks5] or one of both in brackets",
+        "bound_address" => "none or real",
         "local_destinations" => "guarded or by_rules",
         "missing_names" => "refuse or no_match",
         "commands" => "sh, argv or off",

@@ -8,7 +8,7 @@ use crate::monitor::connection::{end, inspect, reset};
 use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
 use crate::monitor::reactor::Token;
 use crate::monitor::resolver::Resolver;
-use crate::monitor::sockets::keep_alive;
+use crate::monitor::sockets::{keep_alive, own_address};
 use sockd_common::message::Id;
 use sockd_common::message::session::ToSession;
 use sockd_common::message::upstream::NextReply;
@@ -281,7 +281,13 @@ impl Sessions {
     }
 
     /// Gives the worker the server that it relays to; `bound` is for the reply.
-    pub fn hand_off(&mut self, waiter: Waiter, bound: SocketAddr, awaited: &mut Awaited, base: &mut Base) {
+    pub fn hand_off(
+        &mut self,
+        waiter: Waiter,
+        bound: Option<SocketAddr>,
+        awaited: &mut Awaited,
+        base: &mut Base,
+    ) {
         let Some(entry) = self.0.get_mut(waiter.session) else { return };
         let (worker, id) = (entry.worker, waiter.session.id());
         let (server, before) = match entry.held.remove(waiter.key) {
@@ -298,6 +304,7 @@ impl Sessions {
         };
         if let Some(server) = server.map(Rc::new) {
             keep_alive(&server, base.config.settings.keepalive);
+            let bound = bound.unwrap_or_else(|| own_address(&server));
             entry.relay = Some(Relay { server: Rc::clone(&server), before });
             base.tell(worker, &ToSession::Relay { id, bound }, Some(server));
         }

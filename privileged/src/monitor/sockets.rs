@@ -27,6 +27,12 @@ pub fn source_towards(to: IpAddr) -> Result<IpAddr, FailedCall> {
     SocketAddr::try_from(own).map(|own| own.ip()).map_err(|_| failed("getsockname")(Errno::AFNOSUPPORT))
 }
 
+/// The address of this end of a connection; nothing is told where the kernel does not say it.
+pub fn own_address(socket: &OwnedFd) -> SocketAddr {
+    let own = getsockname(socket).ok().and_then(|own| SocketAddr::try_from(own).ok());
+    own.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+}
+
 /// A listening socket for a BIND on exactly this address, at the first of these ports that is free; 0 stands for
 /// one of the kernel's choice. Nobody can share its port: neither SO_REUSEADDR nor SO_REUSEPORT is set, and both
 /// ends would have to (socket(7)).

@@ -72,7 +72,7 @@ pub(super) fn met(peer: SocketAddr, place: u8, key: WaitKey, case: &mut Case<'_>
     case.request.peer_port = Some(peer.port());
     case.request.current = place;
     let strangers = strangers(case);
-    connect::connected(peer, key, case).after(strangers)
+    connect::connected(Some(peer), key, case).after(strangers)
 }
 
 /// Somebody else has come: anybody who can reach the port could end a transfer, so the wait goes on.

@@ -11,7 +11,7 @@ use crate::session::event::{Action, Task, Wait};
 use crate::session::next::Next;
 use crate::session::phase::Phase;
 use crate::session::request::Rejected;
-use crate::settings::seconds;
+use crate::settings::{BoundAddress, seconds};
 use crate::waits::WaitKey;
 use sockd_policy::DenyReason;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -81,7 +81,7 @@ pub(super) fn failed(why: Rejected, phase: Phase, case: &mut Case<'_>) -> Next {
     if phase == Phase::Asking || others_go_on { Next::nothing() } else { next(case) }
 }
 
-/// The connection to this candidate stands. Its address is nothing that the client is told.
+/// The connection to this candidate stands.
 pub(super) fn dialled(place: u8, key: WaitKey, phase: Phase, case: &mut Case<'_>) -> Next {
     let last = std::mem::replace(&mut case.request.current, place);
     if last != place {
@@ -93,7 +93,11 @@ pub(super) fn dialled(place: u8, key: WaitKey, phase: Phase, case: &mut Case<'_>
             }
         }
     }
-    connected(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0), key, case)
+    let bound = match case.config.settings.bound_address {
+        BoundAddress::None => Some(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)),
+        BoundAddress::Real => None,
+    };
+    connected(bound, key, case)
 }
 
 /// New rules are in force: attempts that they do not permit are given up.
@@ -115,7 +119,7 @@ pub(super) fn recheck(phase: Phase, case: &mut Case<'_>) -> Next {
 }
 
 /// The server's socket is handed over, with the address for the reply.
-pub(super) fn connected(bound: SocketAddr, key: WaitKey, case: &Case<'_>) -> Next {
+pub(super) fn connected(bound: Option<SocketAddr>, key: WaitKey, case: &Case<'_>) -> Next {
     let connected = Record::Connected(case.parties()).into();
     let idle = Action::Deadline(Some(seconds(case.config.settings.idle_limit)));
     Next::phase(Phase::Relaying, vec![connected, Action::HandOff { key, bound }, idle])

@@ -134,8 +134,8 @@ pub enum Action {
     HandOff {
         /// What has led to the server.
         key: WaitKey,
-        /// Address for the reply.
-        bound: SocketAddr,
+        /// Address for the reply; nothing: that of this host's end of the connection.
+        bound: Option<SocketAddr>,
     },
     /// Look at both connections of the relay.
     Inspect,

@@ -119,7 +119,7 @@ fn request_for(case: &Case<'_>) -> Option<Request> {
 /// The server has replied to the request, or will not.
 pub(super) fn replied(reply: NextReply, key: WaitKey, case: &mut Case<'_>) -> Next {
     match (reply, case.request.command) {
-        (NextReply::Granted(bound), Command::Connect) => connect::connected(bound.into(), key, case),
+        (NextReply::Granted(bound), Command::Connect) => connect::connected(Some(bound.into()), key, case),
         (NextReply::Granted(bound), Command::Bind) => listening(bound.into(), key, case),
         (NextReply::Refused(why), Command::Connect) if !is_about_identd(why) => {
             // To the next address of the same name it may say something else.

@@ -147,7 +147,7 @@ fn begins(actions: &[Action], task: &Task) -> bool {
 /// Where a server is handed over, the address for the reply.
 fn handed_off(actions: &[Action]) -> Option<SocketAddr> {
     actions.iter().find_map(|action| match action {
-        Action::HandOff { bound, .. } => Some(*bound),
+        Action::HandOff { bound, .. } => *bound,
         _ => None,
     })
 }

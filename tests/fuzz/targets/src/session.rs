@@ -505,6 +505,7 @@ impl<'w> System<'w> {
                 }
                 Action::HandOff { key, bound } => {
                     self.hand_offs += 1;
+                    let bound = bound.as_ref().expect("no settings here want the real address");
                     assert!(self.held.contains(key), "{key:?} in {:?}", self.held);
                     self.held.clear();
                     match happened {
