@@ -14,7 +14,8 @@ pub enum Destination {
 }
 
 /// Reads the name field of a SOCKS4A request. A strict dotted quad or an IPv6 literal is an address, the latter also in
-/// brackets as clients take it from a URL; everything else must be a host name. The loose forms of `inet_aton` and IPv6 addresses with a zone are errors.
+/// brackets as clients take it from a URL; everything else must be a host name. The loose forms of `inet_aton` and IPv6
+/// addresses with a zone are errors.
 ///
 /// # Errors
 /// The reason why the field is neither.

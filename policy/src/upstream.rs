@@ -148,7 +148,8 @@ fn server(text: &str) -> Option<Server> {
         let port = Some(address.port()).filter(|port| *port != 0)?;
         return Some(Server { host: Destination::Address(canonical(address.ip())), port: Some(port) });
     }
-    let host = |text: &str| parse_destination(text.as_bytes()).ok();
+    // An address in brackets has a port, and has been read above.
+    let host = |text: &str| parse_destination(text.as_bytes()).ok().filter(|_| !text.starts_with('['));
     match (host(text), text.rsplit_once(':')) {
         (Some(host), _) => Some(Server { host, port: None }),
         (None, Some((name, port))) if port.bytes().all(|byte| byte.is_ascii_digit()) => {

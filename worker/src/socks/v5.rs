@@ -84,11 +84,13 @@ fn address(address: impl Into<IpAddr>) -> Option<Destination> {
     Some(Destination::Address(address.into()))
 }
 
-/// A name behind its length. An empty one is none. Nothing as long as it is not whole.
+/// A name behind its length. An empty one is none, and neither is an address in brackets, for which there is a kind of its
+/// own. Nothing as long as it is not whole.
 fn name(bytes: &[u8]) -> Option<(Option<Destination>, &[u8])> {
     let (length, rest) = bytes.split_first()?;
     let (name, rest) = rest.split_at_checked(usize::from(*length))?;
-    Some((Name::new(name).filter(|name| !name.as_bytes().is_empty()).map(Destination::Name), rest))
+    let is_name = |name: &Name| !name.as_bytes().is_empty() && !name.as_bytes().starts_with(b"[");
+    Some((Name::new(name).filter(is_name).map(Destination::Name), rest))
 }
 
 /// The reply that grants a request.
@@ -191,7 +193,9 @@ mod tests {
             let refused = Reading::Refused(CloseReason::UndefinedAddressType(kind));
             assert_eq!(request(&[5, 1, 0, kind]), refused);
         }
-        assert_eq!(request(&to_name(b"")), Reading::Refused(CloseReason::BadName));
+        for name in [&b""[..], b"[::1]"] {
+            assert_eq!(request(&to_name(name)), Reading::Refused(CloseReason::BadName));
+        }
         assert_eq!(request(&[4, 1]), Reading::Foreign(CloseReason::WrongVersion(4)));
     }
 

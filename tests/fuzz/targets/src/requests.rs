@@ -111,7 +111,7 @@ fn told(data: &[u8]) -> Option<Told> {
         _ => return refusal(8),
     };
     let destination = request.get(start..start + length)?;
-    if length == 0 {
+    if length == 0 || (start == 5 && destination[0] == b'[') {
         return refusal(4);
     }
     let port = request.get(start + length..start + length + 2)?;
