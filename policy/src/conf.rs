@@ -1,7 +1,7 @@
 //! The text of `sockd.conf`.
 //!
 //! ```text
-//! line    = blank | comment | special | rule
+//! line    = blank | comment | special | set | rule
 //! rule    = action {field} source [destination] [op port | "in" ports] [":" shell_cmd]
 //! action  = "permit" | "deny"
 //! field   = "?=" ident | "*=" userlist | "+=" commands | "~=" versions     (each at most once, `?=` before `*=`)
@@ -10,7 +10,8 @@
 //! commands = "connect" | "bind" | "udp", "," between them; without the field connect and bind, of a deny line all
 //! versions = "4" | "5", "," between them
 //! ports   = port or first "-" last port, "," between them, no blanks
-//! source, destination = address mask | address "/" length | name mask | "." name mask | "ALL" mask
+//! set     = "set" name "=" host or absolute file, "," between them     (`crate::sets`)
+//! source, destination = "<" name of a set ">" | address mask | address "/" length | name mask | "." name mask | "ALL" mask
 //! op      = "eq" | "neq" | "lt" | "gt" | "le" | "ge"
 //! special = "#NO_IDENTD:" shell_cmd | "#BAD_ID:" shell_cmd     (at the very start of a line, in these letters)
 //! ```
@@ -29,6 +30,7 @@ use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line};
 use crate::rules::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RULES, RuleSet};
 use crate::services::Services;
+use crate::sets::{Sets, set_line};
 use crate::template;
 use crate::user::UserId;
 
@@ -42,7 +44,7 @@ pub fn parse_conf(
     services: &Services,
     user_file: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
 ) -> Result<RuleSet, Vec<LineError>> {
-    let mut conf = Conf { builder: Builder::default(), services, user_file };
+    let mut conf = Conf { builder: Builder::default(), sets: Sets::default(), services, user_file };
     let mut faults = Faults::default();
     if !conf.builder.admits(text.len()) {
         return Err(alloc::vec![LineError::new(0, format!("expected at most {} bytes", Builder::LARGEST))]);
@@ -54,6 +56,7 @@ pub fn parse_conf(
 
 struct Conf<'a> {
     builder: Builder,
+    sets: Sets,
     services: &'a Services,
     user_file: &'a mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
 }
@@ -64,6 +67,9 @@ impl Conf<'_> {
             if let Some(command) = line.strip_prefix(name.as_bytes()) {
                 return self.special(number, place, name, command);
             }
+        }
+        if let Some(set) = set_line(line) {
+            return self.sets.define(number, set, &mut self.builder, self.user_file);
         }
         let words = Words::of(number, line)?;
         if words.is_blank() { Ok(()) } else { self.rule(number, words) }
@@ -84,11 +90,14 @@ impl Conf<'_> {
         let choice = action(&mut words)?;
         let mut body = RuleBody { choice, users: 0, template: 0, ports: Ports::ANY, protocol: Protocol::ANY };
         self.fields(number, &mut words, &mut body)?;
-        let source = words.pattern("source")?;
-        let destination = match words.peek() {
-            Some(word) if Op::named(word).is_none() && !is_list(&words) => destination(&mut words)?,
-            _ => Pattern::Any,
+        let sources = self.sets.patterns(&mut words, |words| words.pattern("source"))?;
+        let destinations = match words.peek() {
+            Some(word) if Op::named(word).is_none() && !is_list(&words) => {
+                self.sets.patterns(&mut words, destination)?
+            }
+            _ => alloc::vec![Pattern::Any],
         };
+        self.sets.admit(number, [&sources, &destinations])?;
         body.ports = match is_list(&words) {
             true => self.listed_ports(&mut words)?,
             false => ports(&mut words, self.services)?,
@@ -97,7 +106,9 @@ impl Conf<'_> {
         if let Some(text) = words.command {
             body.template = template(&mut self.builder, number, text)?;
         }
-        self.builder.rule(number, &source, &destination, body);
+        for source in &sources {
+            destinations.iter().for_each(|destination| self.builder.rule(number, source, destination, body));
+        }
         Ok(())
     }
 

@@ -35,6 +35,7 @@ mod request;
 mod route;
 mod rules;
 mod services;
+mod sets;
 pub mod template;
 mod upstream;
 mod user;

@@ -118,6 +118,11 @@ impl Builder {
         item
     }
 
+    /// Adds the path of a file that has been read besides, so that a frozen file knows of it.
+    pub fn mention(&mut self, path: &str) {
+        self.table.users.mention(path, &mut self.table.strings);
+    }
+
     /// Adds the item of a user id.
     pub fn user(&mut self, id: &[u8]) -> u32 {
         self.table.strings.add(id)

@@ -87,6 +87,12 @@ impl UserLists {
         item
     }
 
+    /// Adds the path of a file that is read and names nobody.
+    pub(crate) fn mention(&mut self, path: &str, strings: &mut StringPool) {
+        let end = count(&self.file_users);
+        self.files.push(UserFile { path: strings.add(path.as_bytes()), users: Span { start: end, end } });
+    }
+
     fn items(&self, list: u32) -> &[u32] {
         let span = list.checked_sub(1).and_then(|list| self.lists.get(list as usize));
         span.map_or(&[][..], |span| span.of(&self.items))

@@ -161,7 +161,9 @@ fn s5_51_a_server_that_ends_its_stream_first_still_hears_the_client() {
 fn a_line_may_be_for_one_version_alone() {
     let site = Site::new();
     let _echo = Server::echo(&site.server, (SERVER, PORT));
-    let lab = Lab::at(site, "permit ~=5 +=connect ALL 0.0.0.0 ALL 0.0.0.0 in 80,8000-8999\n", |start| start);
+    let conf = "set lan = 192.0.2.0/24, 2001:db8:1::/64\n\
+        permit ~=5 +=connect <lan> ALL 0.0.0.0 in 80,8000-8999\n";
+    let lab = Lab::at(site, conf, |start| start);
     assert_answers(granted(&lab.site.client, to(CONNECT, (SERVER, PORT))));
     assert_refused(&lab.site.client, to(BIND, (SERVER, PORT)), 2);
     assert_refused(&lab.site.client, to(CONNECT, (SERVER, 7)), 2);

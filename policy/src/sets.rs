@@ -1,0 +1,147 @@
+//! Named sets of hosts: `set lan = 10.0.0.0/8, fd00::/8, .lan.example, /etc/prefixes`.
+//!
+//! A rule with a set is compiled to a rule for each of its patterns, with the line that it stands in. So a set of a million
+//! prefixes is found as fast as a million lines, and nothing else has to know of sets.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use sockd_table::{Builder, Pattern};
+
+use crate::error::{Faults, LineError};
+use crate::line::{Words, each_line};
+
+/// So many rules all lines with sets together may be compiled to: each costs memory.
+const MOST_RULES: usize = 1 << 22;
+
+/// The sets by their names.
+#[derive(Default)]
+pub(crate) struct Sets {
+    sets: BTreeMap<String, Vec<Pattern>>,
+    /// What the lines with sets have been compiled to so far.
+    rules: usize,
+}
+
+/// What a line with the word `set` in front says behind it; nothing where it is another line.
+pub(crate) fn set_line(line: &[u8]) -> Option<&[u8]> {
+    let line = line.trim_ascii();
+    let (word, rest) = line.split_at_checked(3)?;
+    let is_set = word.eq_ignore_ascii_case(b"set") && rest.first().is_some_and(u8::is_ascii_whitespace);
+    is_set.then_some(rest)
+}
+
+impl Sets {
+    /// Reads a set: its name, `=`, and patterns or files of patterns with commas or blanks between them.
+    pub(crate) fn define(
+        &mut self,
+        number: usize,
+        text: &[u8],
+        builder: &mut Builder,
+        file: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    ) -> Result<(), LineError> {
+        let expected = |what: &str, found: &[u8]| LineError::expected(number, what, Some(found));
+        let text = text.split(|byte| *byte == b'#').next().unwrap_or_default().trim_ascii();
+        let end = text.iter().position(|byte| *byte == b'=').ok_or_else(|| expected("name = hosts", text))?;
+        let (name, hosts) = text.split_at(end);
+        let name = name_of(name.trim_ascii()).ok_or_else(|| expected("name of a set", name))?;
+        let mut patterns = Vec::new();
+        for item in items(hosts.get(1..).unwrap_or_default()) {
+            match core::str::from_utf8(item).ok().filter(|item| item.starts_with('/')) {
+                Some(path) => of_file(number, path, builder, file, &mut patterns)?,
+                None => patterns.push(pattern(number, item)?),
+            }
+        }
+        if patterns.is_empty() {
+            return Err(expected("at least one host in a set", text));
+        }
+        match self.sets.insert(name.to_string(), patterns) {
+            Some(_) => Err(expected("one set of each name", name.as_bytes())),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads what a rule says of a host: the patterns of a set, or one.
+    pub(crate) fn patterns(
+        &self,
+        words: &mut Words,
+        one: impl FnOnce(&mut Words) -> Result<Pattern, LineError>,
+    ) -> Result<Vec<Pattern>, LineError> {
+        let name = words.peek().and_then(|word| word.strip_prefix('<')?.strip_suffix('>'));
+        let Some(name) = name else { return Ok(alloc::vec![one(words)?]) };
+        let known = self.sets.get(name).cloned();
+        let known = known.ok_or_else(|| words.expected("name of a set that a line above defines"))?;
+        words.take();
+        Ok(known)
+    }
+
+    /// Counts what a line is compiled to; an error where that is too much.
+    pub(crate) fn admit(&mut self, number: usize, sides: [&[Pattern]; 2]) -> Result<(), LineError> {
+        let [sources, destinations] = sides.map(<[Pattern]>::len);
+        if sources == 1 && destinations == 1 {
+            return Ok(());
+        }
+        self.rules = self.rules.saturating_add(sources.saturating_mul(destinations));
+        match self.rules <= MOST_RULES {
+            true => Ok(()),
+            false => Err(LineError::new(
+                number,
+                format!("expected at most {MOST_RULES} pairs of a source and a destination from sets"),
+            )),
+        }
+    }
+}
+
+fn name_of(name: &[u8]) -> Option<&str> {
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    core::str::from_utf8(name).ok().filter(|name| !name.is_empty() && name.bytes().all(|byte| fits(&byte)))
+}
+
+fn items(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_between = |byte: &u8| byte.is_ascii_whitespace() || *byte == b',';
+    text.split(is_between).filter(|item| !item.is_empty())
+}
+
+/// Reads a pattern that is one word: a prefix, an address, a name or a zone.
+fn pattern(number: usize, item: &[u8]) -> Result<Pattern, LineError> {
+    let wrong = || LineError::expected(number, "address, address/length, name or .zone in a set", Some(item));
+    let text = core::str::from_utf8(item).map_err(|_| wrong())?;
+    let words = match text.parse::<core::net::IpAddr>() {
+        Ok(core::net::IpAddr::V4(_)) => format!("{text}/32"),
+        Ok(core::net::IpAddr::V6(_)) => format!("{text}/128"),
+        Err(_) if text.contains('/') => text.to_string(),
+        Err(_) => format!("{text} 0.0.0.0"),
+    };
+    let mut words = Words::of(number, words.as_bytes())?;
+    let read = words.pattern("set")?;
+    let is_one = words.peek().is_none() && words.command.is_none();
+    if is_one && read != Pattern::Any { Ok(read) } else { Err(wrong()) }
+}
+
+/// Reads a file of patterns, with commas, blanks or line ends between them, and comments.
+fn of_file(
+    number: usize,
+    path: &str,
+    builder: &mut Builder,
+    file: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    patterns: &mut Vec<Pattern>,
+) -> Result<(), LineError> {
+    let refused = |why: &str| LineError::new(number, format!("file {}: {why}", path.escape_debug()));
+    // As of the file of a user list, which begins a command with it.
+    if path.contains(':') {
+        return Err(refused("expected a path without a colon"));
+    }
+    let text = file(path).map_err(|why| refused(&why))?;
+    if !builder.admits(text.len()) {
+        return Err(refused("too large"));
+    }
+    let mut faults = Faults::default();
+    each_line(&text, &mut faults, |number, line| {
+        let line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
+        items(line).try_for_each(|item| pattern(number, item).map(|read| patterns.push(read)))
+    });
+    faults.none().map_err(|errors| refused(&errors.first().map(LineError::to_string).unwrap_or_default()))?;
+    builder.mention(path);
+    Ok(())
+}
