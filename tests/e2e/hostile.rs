@@ -11,7 +11,7 @@ use sockd_tests::procfs::Process;
 use sockd_tests::site::{CLIENT, OUTSIDE, SERVER, Site};
 use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks::{GRANTED, PROXY, REJECTED, Reply, Request, granted, send_to};
-use sockd_tests::wait::{until_true, until_within};
+use sockd_tests::wait::{until, until_true, until_within};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
@@ -467,14 +467,22 @@ impl Attack {
         times[18]
     }
 
-    /// Does it, and what follows from it.
+    /// Does it, and what follows from it. Prints what others waited, and after which time nothing was left.
     fn does_nothing(&mut self, what: &str, mut act: impl FnMut(&mut Self), lines: &[&str]) {
-        let usual = 4 * self.p95() + Duration::from_millis(50);
+        let before = self.p95();
+        let usual = 4 * before + Duration::from_millis(50);
+        let as_usual = |attack: &Self| {
+            until("others are served as before", || Some(attack.p95()).filter(|p95| *p95 <= usual))
+        };
+        self.settle();
         self.lab.turn_the_page();
+        let begin = Instant::now();
         act(self);
-        until_true("others are served meanwhile as before", || self.p95() <= usual);
+        let meanwhile = as_usual(self);
         self.leaves(what, lines);
-        until_true("others are served as before", || self.p95() <= usual);
+        let time = begin.elapsed().as_secs();
+        let after = as_usual(self);
+        println!("{what}: others wait {before:?}, {meanwhile:?}, {after:?}; nothing is left after {time} s");
         self.settle();
         self.lab.turn_the_page();
     }
