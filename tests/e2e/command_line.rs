@@ -266,6 +266,11 @@ fn files_that_others_could_have_written_are_refused() {
     host.sh("mv /etc/sockd.conf /etc/real.conf");
     host.sh("chown root /etc/real.conf");
     host.sh("ln -s real.conf /etc/sockd.conf");
+    assert_eq!(check().status.code(), Some(0), "root has made link and file");
+    host.sh("chown -h nobody /etc/sockd.conf");
+    assert_eq!(check().status.code(), Some(78));
+    host.sh("chown -h root /etc/sockd.conf");
+    host.sh("chmod 664 /etc/real.conf");
     assert_eq!(check().status.code(), Some(78));
 }
 
