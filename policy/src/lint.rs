@@ -15,7 +15,7 @@ use crate::rules::{PERMIT, RuleRef, RuleSet};
 pub struct Warning {
     /// The line, from 1.
     pub line: u32,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl fmt::Display for Warning {

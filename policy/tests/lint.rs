@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use sockd_policy::{IdentMode, Services, lint, parse_conf};
+use sockd_policy::{IdentMode, Services, lint, lint_text, parse_conf};
 
 fn warnings(text: &str) -> Vec<String> {
     let users = |path: &str| Ok(if path == "/none" { Vec::new() } else { b"ann,bob".to_vec() });
@@ -50,6 +50,35 @@ fn a_rule_that_is_not_wholly_covered_can_match() {
         ("deny ::/0", "deny ALL 0.0.0.0"),
     ] {
         assert_eq!(warnings(&format!("{earlier}\n{later}\n")), [""; 0], "{earlier} / {later}");
+    }
+}
+
+#[test]
+fn what_looks_mistyped_is_warned_about_where_it_stands() {
+    for (line, said) in [
+        (
+            "permit 10.0.0.0 0.0.0.255",
+            Some("the mask of 10.0.0.0 looks inverted: a bit that counts is 1 in it"),
+        ),
+        ("permit 10.0.0.7 255.255.255.0", Some("10.0.0.7 has bits that its mask leaves out")),
+        ("permit 10.0.0.7/24", Some("10.0.0.7 has bits that its mask leaves out")),
+        ("permit 2001:db8::7/64", Some("2001:db8::7 has bits that its mask leaves out")),
+        ("permit 10.0.0.7 0.0.0.0", Some("the mask of 10.0.0.7 is all zeros: every host matches")),
+        ("permit any 0.0.0.0", Some("\"any\" is the name of a host; every host is ALL")),
+        (
+            "deny ALL 0.0.0.0 .example.org 0.0.0.0",
+            Some("denies .example.org by name: another name or the bare address goes round it"),
+        ),
+        ("permit ALL 0.0.0.0 .example.org 0.0.0.0 eq 80 : echo all", None),
+        ("permit *=any 10.0.0.0/8 0.0.0.0 0.0.0.0", None),
+        ("deny 10.0.0.3 255.0.0.255 2001:db8::/32", None),
+        ("deny 10.0.0.3 255.255.255.255 ::/0", None),
+    ] {
+        let found: Vec<String> = lint_text(line.as_bytes()).iter().map(ToString::to_string).collect();
+        match said {
+            Some(said) => assert_eq!(found, [format!("line 1: {said}")], "{line}"),
+            None => assert_eq!(found, [""; 0], "{line}"),
+        }
     }
 }
 

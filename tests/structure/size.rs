@@ -51,7 +51,7 @@ const BUDGETS: [Budget; 4] = [
         // Some 60 more since what this host lacks is told from an identd that names nobody.
         // Some 120 more for their order (RFC 6724).
         // Some 250 more for the full log lines, keepalive and a start where there is less.
-        ceiling: 12_250,
+        ceiling: 12_270,
         goal: Some(8500),
     },
     Budget {
@@ -73,7 +73,7 @@ const BUDGETS: [Budget; 4] = [
         // Some 360 more since lines speak of commands, versions, lists of ports and sets of hosts.
         // Some 120 more for the order of the addresses, as above.
         // Some 250 more for the full log lines, as above.
-        ceiling: 16_520,
+        ceiling: 16_600,
         goal: None,
     },
 ];

@@ -6,7 +6,8 @@ use crate::config::trusted_file::{FileError, read_trusted};
 use crate::process::error::StartError;
 use sockd_policy::frozen::{FrozenError, Provenance, hash, thaw_routes, thaw_rules, thaw_upstreams};
 use sockd_policy::{
-    LineError, Routes, RuleSet, Services, Upstreams, lint, parse_conf, parse_routes, parse_upstreams,
+    LineError, Routes, RuleSet, Services, Upstreams, lint, lint_text, parse_conf, parse_routes,
+    parse_upstreams,
 };
 use sockd_session::about;
 use sockd_session::config::Config;
@@ -85,7 +86,12 @@ pub fn placed(mut error: StartError, file: &Path) -> StartError {
 /// Lines that are hardly meant, for `--check`.
 pub fn doubts(options: &Options, config: &Config) -> Vec<String> {
     let warnings = lint(&config.rules, options.ident_default());
-    warnings.iter().map(|warning| format!("{}: {warning}", options.conf.display())).collect()
+    let text = read_trusted(&options.conf).unwrap_or_default();
+    warnings
+        .iter()
+        .chain(&lint_text(&text))
+        .map(|warning| format!("{}: {warning}", options.conf.display()))
+        .collect()
 }
 
 fn rules(options: &Options, services: &Services, remarks: &mut Vec<String>) -> Result<RuleSet, Vec<String>> {

@@ -9,7 +9,7 @@ mod trial;
 
 use std::process::ExitCode;
 
-use sockd_policy::lint;
+use sockd_policy::{lint, lint_text};
 
 use crate::cli::{self, Check};
 use crate::files::read_services;
@@ -63,7 +63,9 @@ fn run(options: &Check) -> u8 {
 /// Answers what is asked, and returns the exit status.
 fn answer(trial: &Trial, options: &Check, asked: Option<&Asked>) -> u8 {
     if options.lint {
-        for warning in lint(&trial.rules, trial.mode) {
+        // What a frozen file was made from may say something else by now.
+        let text = std::fs::read(&trial.conf).ok().filter(|_| !options.frozen).unwrap_or_default();
+        for warning in lint(&trial.rules, trial.mode).into_iter().chain(lint_text(&text)) {
             eprintln!("{}: {warning}", trial.conf.display());
         }
     }
