@@ -30,7 +30,7 @@ use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line};
 use crate::rules::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RULES, RuleSet};
 use crate::services::Services;
-use crate::sets::{Sets, set_line};
+use crate::sets::{Sets, Side, set_line};
 use crate::template;
 use crate::user::UserId;
 
@@ -72,7 +72,7 @@ impl Conf<'_> {
             return self.sets.define(number, set, &mut self.builder, self.user_file);
         }
         let words = Words::of(number, line)?;
-        if words.is_blank() { Ok(()) } else { self.rule(number, words) }
+        if words.is_blank() { Ok(()) } else { self.rule(number, line.len(), words) }
     }
 
     fn special(&mut self, number: usize, place: usize, name: &str, text: &[u8]) -> Result<(), LineError> {
@@ -86,7 +86,7 @@ impl Conf<'_> {
         }
     }
 
-    fn rule(&mut self, number: usize, mut words: Words) -> Result<(), LineError> {
+    fn rule(&mut self, number: usize, length: usize, mut words: Words) -> Result<(), LineError> {
         let choice = action(&mut words)?;
         let mut body = RuleBody { choice, users: 0, template: 0, ports: Ports::ANY, protocol: Protocol::ANY };
         self.fields(number, &mut words, &mut body)?;
@@ -95,9 +95,9 @@ impl Conf<'_> {
             Some(word) if Op::named(word).is_none() && !is_list(&words) => {
                 self.sets.patterns(&mut words, destination)?
             }
-            _ => alloc::vec![Pattern::Any],
+            _ => Side::one(Pattern::Any),
         };
-        self.sets.admit(number, [&sources, &destinations])?;
+        self.sets.admit(number, length, [&sources, &destinations])?;
         body.ports = match is_list(&words) {
             true => self.listed_ports(&mut words)?,
             false => ports(&mut words, self.services)?,
@@ -106,8 +106,11 @@ impl Conf<'_> {
         if let Some(text) = words.command {
             body.template = template(&mut self.builder, number, text)?;
         }
-        for source in &sources {
-            destinations.iter().for_each(|destination| self.builder.rule(number, source, destination, body));
+        for source in &sources.patterns {
+            destinations
+                .patterns
+                .iter()
+                .for_each(|destination| self.builder.rule(number, source, destination, body));
         }
         Ok(())
     }

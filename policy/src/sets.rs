@@ -8,7 +8,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use sockd_table::{Builder, Pattern};
+use sockd_table::{Builder, LONGEST_LINE, Pattern};
 
 use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line};
@@ -19,9 +19,24 @@ const MOST_RULES: usize = 1 << 22;
 /// The sets by their names.
 #[derive(Default)]
 pub(crate) struct Sets {
-    sets: BTreeMap<String, Vec<Pattern>>,
+    sets: BTreeMap<String, Side>,
     /// What the lines with sets have been compiled to so far.
     rules: usize,
+}
+
+/// What a line says of one host.
+#[derive(Clone)]
+pub(crate) struct Side {
+    pub(crate) patterns: Vec<Pattern>,
+    /// How many characters the longest of a set has; 0 where the line itself has the pattern.
+    longest: usize,
+}
+
+impl Side {
+    /// One pattern.
+    pub(crate) fn one(pattern: Pattern) -> Self {
+        Self { patterns: alloc::vec![pattern], longest: 0 }
+    }
 }
 
 /// What a line with the word `set` in front says behind it; nothing where it is another line.
@@ -56,7 +71,8 @@ impl Sets {
         if patterns.is_empty() {
             return Err(expected("at least one host in a set", text));
         }
-        match self.sets.insert(name.to_string(), patterns) {
+        let longest = patterns.iter().map(|pattern| format!("{pattern:#}").len()).max().unwrap_or_default();
+        match self.sets.insert(name.to_string(), Side { patterns, longest }) {
             Some(_) => Err(expected("one set of each name", name.as_bytes())),
             None => Ok(()),
         }
@@ -67,20 +83,28 @@ impl Sets {
         &self,
         words: &mut Words,
         one: impl FnOnce(&mut Words) -> Result<Pattern, LineError>,
-    ) -> Result<Vec<Pattern>, LineError> {
+    ) -> Result<Side, LineError> {
         let name = words.peek().and_then(|word| word.strip_prefix('<')?.strip_suffix('>'));
-        let Some(name) = name else { return Ok(alloc::vec![one(words)?]) };
+        let Some(name) = name else { return one(words).map(Side::one) };
         let known = self.sets.get(name).cloned();
         let known = known.ok_or_else(|| words.expected("name of a set that a line above defines"))?;
         words.take();
         Ok(known)
     }
 
-    /// Counts what a line is compiled to; an error where that is too much.
-    pub(crate) fn admit(&mut self, number: usize, sides: [&[Pattern]; 2]) -> Result<(), LineError> {
-        let [sources, destinations] = sides.map(<[Pattern]>::len);
-        if sources == 1 && destinations == 1 {
+    /// Counts what a line of this length is compiled to; an error where that is too much, or could not be written as lines.
+    pub(crate) fn admit(&mut self, number: usize, length: usize, sides: [&Side; 2]) -> Result<(), LineError> {
+        let [sources, destinations] = sides.map(|side| side.patterns.len());
+        if sides.iter().all(|side| side.longest == 0) {
             return Ok(());
+        }
+        let written = sides.iter().fold(length, |all, side| all.saturating_add(side.longest));
+        if written > LONGEST_LINE {
+            let what = "characters with the longest hosts of its sets";
+            return Err(LineError::new(
+                number,
+                format!("expected at most {LONGEST_LINE} {what}, found {written}"),
+            ));
         }
         self.rules = self.rules.saturating_add(sources.saturating_mul(destinations));
         match self.rules <= MOST_RULES {

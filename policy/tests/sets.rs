@@ -107,6 +107,12 @@ fn lint_does_not_mistake_the_hosts_of_a_set_for_lines_of_their_own() {
 
 #[test]
 fn what_is_no_set_is_an_error() {
+    // What is listed of a line is a line as well.
+    let long = format!(
+        "set long = {0}.{0}.{0}.org\npermit *={1} <long>\n",
+        "a".repeat(60),
+        "u".repeat(255) + ",v".repeat(330).as_str()
+    );
     for (conf, fault) in [
         ("permit <lan>\n", "line 1: expected name of a set that a line above defines, found \"<lan>\""),
         ("permit <lan>\nset lan = 10.0.0.0/8\n", "line 1: expected name of a set"),
@@ -129,6 +135,7 @@ fn what_is_no_set_is_an_error() {
         ("set lan = /none\n", "line 1: file /none: No such file or directory"),
         ("set lan = /a:b\n", "line 1: file /a:b: expected a path without a colon"),
         ("set lan = ::ffff:10.0.0.1\n", "line 1: expected the IPv4 form"),
+        (&long, "line 2: expected at most 1023 characters with the longest hosts of its sets, found 1"),
         ("set many = /many\npermit <many> <many>\n", "line 2: expected at most 4194304 pairs"),
     ] {
         let found = parse(conf).map(|_| ()).unwrap_err();

@@ -82,7 +82,8 @@ const UPSTREAMS: &str = "# direct inside, by two servers outside\ndirect 10.0.0.
 const CONF: &str = "permit ?=I *=ann,/users 10.0.0.0/8 20.0.9.0 255.0.255.0 neq 23 : echo '%u'\n\
     deny .xyz.com 0.0.0.0 2001:db8::/32\n#NO_IDENTD: mail -s x%a\n#BAD_ID: mail %U %u\n\n# a comment\n\
     deny ALL 0.0.0.0 xyz.com 0.0.0.0 lt 1024\npermit ?=i 10.9.9.9 255.0.0.255 ge ftp : (finger @%A | mail root) &\n\
-    permit ALL 0.0.0.0\n";
+    set lan = 10.0.0.0/8, fd00::/8,192.0.2.7 .b.org\npermit +=connect ~=4,5 <lan> <lan> in 80,443,8000-8999\n\
+    deny ~=5 +=bind,udp *=ann <lan>\npermit ALL 0.0.0.0\n";
 
 /// Names that end alike, on both sides.
 const NAMES: &str = "deny ALL 0.0.0.0 .com 0.0.0.0\ndeny ALL 0.0.0.0 com 0.0.0.0\ndeny a.xyz.com 0.0.0.0 b.a.xyz.com 0.0.0.0\n\
