@@ -5,7 +5,7 @@ use sockd_tests::classic::Visit;
 use sockd_tests::dns::{Answer, Nameserver};
 use sockd_tests::far::{Far, Server};
 use sockd_tests::lab::Lab;
-use sockd_tests::line::Line;
+use sockd_tests::line::{Ending, Line};
 use sockd_tests::site::{CLIENT, NAMESERVER, SERVER, Site};
 use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks::{GRANTED, PROXY, REJECTED, Reply, Request, assert_rejected, granted, send_to};
@@ -131,10 +131,16 @@ fn wire_06_a_version_5_request_is_refused_where_socks5_is_switched_off() {
 #[test]
 fn wire_07_http_to_the_socks_port_is_closed_without_a_reply() {
     let mut lab = Lab::new(PERMIT_ALL);
-    let mut line = Line::dial(&lab.site.client, PROXY);
-    line.send("GET / HTTP/1.0\r\n\r\n");
-    line.ending();
-    lab.assert_logged(&["daemon.notice error -- wrong version (0x47) from host 192.0.2.10.".into()]);
+    for (bytes, version) in
+        [(&b"GET / HTTP/1.0\r\n\r\n"[..], "0x47"), (b"\x16\x03\x01\x02\x00\x01\x00", "0x16")]
+    {
+        let mut line = Line::dial(&lab.site.client, PROXY);
+        line.send(bytes);
+        assert_eq!(line.ending(), Ending::Closed);
+        drop(line);
+        let logged = format!("daemon.notice error -- wrong version ({version}) from host 192.0.2.10.");
+        lab.assert_logged(&[logged]);
+    }
 }
 
 #[test]

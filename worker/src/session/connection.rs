@@ -226,7 +226,6 @@ impl Connection {
                 self.requested(length, more, request)
             }
             Step::Refused { reply, closed } => self.refuse_with(reply, closed, shared),
-            Step::Foreign(closed) => Next::End(closed),
         }
     }
 
@@ -308,7 +307,8 @@ impl Connection {
         Some(self.refuse_with(Some(self.handshake.refused(why)), closed, shared))
     }
 
-    /// Refuses with this reply, and drops what the client still sends.
+    /// Refuses with this reply, and drops what the client still sends. Where there is no reply, a reset would look like a
+    /// broken network to a client that speaks another protocol.
     fn refuse_with(&mut self, reply: Option<Reply>, closed: CloseReason, shared: &Shared<'_>) -> Next {
         if let Some(Err(errno)) = reply.map(|reply| self.reply(reply)) {
             return Next::End(CloseReason::ClientGone(number(errno)));

@@ -41,15 +41,14 @@ pub enum Step {
         /// What the client asks for.
         request: Request,
     },
-    /// They ask for something that cannot be. The client is told `reply`, the monitor `closed`.
+    /// They ask for something that cannot be, or in no protocol that is spoken here. The client is told `reply`, the monitor
+    /// `closed`.
     Refused {
         /// For the client; nothing where the protocol has no word for it.
         reply: Option<Reply>,
         /// For the monitor.
         closed: CloseReason,
     },
-    /// They are of no protocol that is spoken here, and are not answered.
-    Foreign(CloseReason),
 }
 
 impl Handshake {
@@ -88,8 +87,7 @@ impl Handshake {
         }
     }
 
-    /// What a request comes to that stands behind so many bytes. What is of another protocol behind a greeting is not
-    /// answered; but the answer to the greeting is on its way, and a reset could destroy it.
+    /// What a request comes to that stands behind so many bytes. What is of another protocol is not answered.
     fn request(&self, reading: Reading<Request>, greeting: u16) -> Step {
         match reading {
             Reading::Incomplete => Step::Incomplete,
@@ -99,8 +97,7 @@ impl Handshake {
             Reading::Refused(closed) => {
                 Step::Refused { reply: Some(self.refused(reason_of(closed))), closed }
             }
-            Reading::Foreign(closed) if greeting > 0 => Step::Refused { reply: None, closed },
-            Reading::Foreign(closed) => Step::Foreign(closed),
+            Reading::Foreign(closed) => Step::Refused { reply: None, closed },
         }
     }
 
@@ -124,11 +121,11 @@ impl Handshake {
 /// A client whose protocol is switched off is told so in its own words, and does not try again.
 fn switched_off(version: u8) -> Step {
     let reply = match version {
-        4 => Reply::of(&v4::refused(RefusalReason::General)),
-        5 => v5::chosen(None),
-        _ => return Step::Foreign(CloseReason::WrongVersion(version)),
+        4 => Some(Reply::of(&v4::refused(RefusalReason::General))),
+        5 => Some(v5::chosen(None)),
+        _ => None,
     };
-    Step::Refused { reply: Some(reply), closed: CloseReason::WrongVersion(version) }
+    Step::Refused { reply, closed: CloseReason::WrongVersion(version) }
 }
 
 /// What the client is told of a request that cannot be read.
@@ -189,7 +186,7 @@ mod tests {
     fn another_protocol_is_known_by_its_first_byte() {
         for first in [0, 1, 6, b'G', 0x16] {
             let step = Handshake::Fresh.read(&[first], ALL);
-            assert_eq!(step, Step::Foreign(CloseReason::WrongVersion(first)));
+            assert_eq!(step, Step::Refused { reply: None, closed: CloseReason::WrongVersion(first) });
         }
     }
 

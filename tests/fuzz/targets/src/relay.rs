@@ -229,10 +229,6 @@ impl Lab {
                     request.command,
                 )
             }
-            (Some(FromSession::Closed { id: ID, why }), Step::Foreign(expected)) => {
-                assert_eq!(why, expected);
-                (None, Command::Connect)
-            }
             (None, Step::Refused { reply, .. }) => {
                 reply.into_iter().for_each(|reply| self.is_told(reply));
                 (None, Command::Connect)
