@@ -86,6 +86,10 @@ impl ClientRequest {
     /// where it names no host.
     pub(super) fn read(version: Version, request: message::request::Request) -> Option<(Self, Destination)> {
         let (name, destination) = match request.destination {
+            // Clients of SOCKS4A have no other way to write an IPv6 address; those of SOCKS5 have a type for it.
+            Destination::Name(written) if request.version == 5 && written.as_bytes().starts_with(b"[") => {
+                return None;
+            }
             Destination::Name(written) => match parse_destination(written.as_bytes()).ok()? {
                 sockd_policy::Destination::Name(name) => (Some(name), Destination::Name(written)),
                 sockd_policy::Destination::Address(address) => (None, Destination::Address(address)),

@@ -323,6 +323,13 @@ fn a_name_that_is_a_dotted_quad_is_that_address_and_other_numeric_forms_are_none
     let config = config("permit 0.0.0.0 0.0.0.0\n");
     let actions = session().sees(connect_to_name("203.0.113.9", 23), &config);
     assert!(begins(&actions, &Task::Classify(vec!["203.0.113.9".parse().unwrap()], 23)), "{actions:?}");
+    let actions = session().sees(connect_to_name("[2001:db8::9]", 23), &config);
+    assert!(begins(&actions, &Task::Classify(vec!["2001:db8::9".parse().unwrap()], 23)), "{actions:?}");
+    let bracketed = Destination::Name(Name::new(b"[2001:db8::9]").unwrap());
+    let (user, port) = (UserId::new(b"").unwrap(), 23);
+    let by_5 = Request { version: 5, command: Command::Connect, destination: bracketed, port, user };
+    let actions = session().sees(Event::Requested(by_5), &config);
+    assert_eq!(refusal(&actions), Some(RefusalReason::HostUnreachable), "SOCKS5 has a type for it");
     for name in ["127.1", "0x7f.1", "2130706433", "017700000001", "0", ""] {
         let actions = session().sees(connect_to_name(name, 23), &config);
         assert_eq!(refusal(&actions), Some(RefusalReason::HostUnreachable), "{name}");
