@@ -6,7 +6,7 @@ use sockd_tests::far::{Far, Server};
 use sockd_tests::lab::Lab;
 use sockd_tests::site::{CLIENT, NAMESERVER, SECOND_SERVER, SERVER, Site};
 use sockd_tests::sockd::PERMIT_ALL;
-use sockd_tests::socks::{PROXY, Reply, Request, assert_rejected, granted, send_to};
+use sockd_tests::socks::{GRANTED, PROXY, Reply, Request, assert_rejected, granted, send_to};
 use sockd_tests::wait::until_true;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -159,6 +159,36 @@ fn a_resolv_conf_that_cannot_be_read_does_not_count_as_empty() {
     // Longer than until the file is looked at again.
     std::thread::sleep(std::time::Duration::from_secs(6));
     drop(granted(&lab.site.client, &Request::connect_name("www2.example.net", 7)));
+}
+
+/// Network managers put resolv.conf in folders of their own, which may come and go.
+#[test]
+fn a_resolv_conf_is_followed_wherever_it_leads() {
+    let there = format!("nameserver {NAMESERVER}\noptions timeout:1 attempts:1\n");
+    let to = |folder: &str| format!("ln -sfn {folder}/resolv /etc/resolv.conf");
+    // A link to another folder, a plain file, a link that leads nowhere, and a folder that is made anew.
+    for at_start in [Some("/run/a"), None, Some("/run/b/not/yet"), Some("/run/b")] {
+        let (site, _dns, _echo) = site(|_| the_server());
+        match at_start {
+            Some(folder) if !folder.ends_with("yet") => {
+                site.gateway.sh(&format!("mkdir {folder}"));
+                site.gateway.write(&format!("{folder}/resolv"), "");
+                site.gateway.sh(&to(folder));
+            }
+            Some(nowhere) => drop(site.gateway.sh(&to(nowhere))),
+            None => site.gateway.write("/etc/resolv.conf", ""),
+        }
+        let lab = Lab::new_at(site);
+        assert_rejected(&lab.site.client, &request());
+        lab.site.gateway.sh("rm -rf /run/b");
+        lab.site.gateway.sh("mkdir /run/b");
+        lab.site.gateway.write("/run/b/resolv", &there);
+        lab.site.gateway.sh(&to("/run/b"));
+        until_true("the new nameserver is asked", || {
+            let mut line = send_to(&lab.site.client, PROXY, &request());
+            Reply::read(&mut line).code == GRANTED
+        });
+    }
 }
 
 #[test]
