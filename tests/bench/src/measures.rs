@@ -41,6 +41,8 @@ pub(crate) enum Kind {
     Loris {
         slow: usize,
     },
+    /// What the monitor needs to look at relays that are silent.
+    Watch,
     Start,
     Churn,
     Reload,
@@ -107,6 +109,7 @@ pub(crate) fn all() -> Vec<Measure> {
     for slow in [1000, 10_000] {
         add(format!("loris-{slow}"), Kind::Loris { slow });
     }
+    add("watch".into(), Kind::Watch);
     add("start".into(), Kind::Start);
     add("churn".into(), Kind::Churn);
     add("reload".into(), Kind::Reload);
@@ -186,6 +189,10 @@ impl Measure {
                     figure(format!("{title}: closed by then"), "%", Goal::Nothing),
                 ]
             }
+            Kind::Watch => {
+                let title = "idle relays: the monitor's time for 50,000 of them";
+                vec![figure(title.into(), "% of a processor", Goal::AtMost(1.0))]
+            }
             Kind::Start => vec![figure("start to first served connection".into(), "ms", Goal::AtMost(50.0))],
             Kind::Churn => {
                 let title = "after a third of the connections was given up: left";
@@ -222,7 +229,7 @@ impl Measure {
                 };
                 proxy.speaks(protocol).then_some(protocol)
             }
-            Kind::Reload | Kind::Count(_) if proxy.standing() != Standing::Ours => None,
+            Kind::Reload | Kind::Count(_) | Kind::Watch if proxy.standing() != Standing::Ours => None,
             Kind::Loris { .. } | Kind::Start | Kind::Churn if proxy.standing() == Standing::Direct => None,
             Kind::Idle { .. } if proxy.standing() == Standing::Direct => None,
             _ => Some(proxy.usual_protocol()),
@@ -233,6 +240,7 @@ impl Measure {
     pub(crate) fn is_usual(&self, full: bool) -> bool {
         match self.kind {
             Kind::Count(_) => false,
+            Kind::Watch => full,
             Kind::Loris { slow } => full || slow <= 1000,
             _ => true,
         }

@@ -161,9 +161,11 @@ impl Proxy {
         };
         let said = fs::File::create(format!("/run/bench/{}.said", self.name))?;
         command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
-        let child = with_descriptors(|| command.spawn()).map_err(|error| format!("{command:?}: {error}"))?;
-        let pid = child.id().cast_signed();
         let is_sockd = matches!(self.kind, Kind::Sockd(_));
+        let most = if is_sockd { DESCRIPTORS_OF_SOCKD } else { DESCRIPTORS };
+        let child =
+            with_descriptors(most, || command.spawn()).map_err(|error| format!("{command:?}: {error}"))?;
+        let pid = child.id().cast_signed();
         running.tree = if is_sockd { Tree::of_sockd(pid) } else { Tree::of(vec![pid]) };
         Ok(running)
     }
@@ -196,10 +198,12 @@ fn program(path: PathBuf, words: &[&str]) -> Command {
 
 /// Descriptors of a proxy, as far as the hard limit goes. Some of the peers have work for each that they could have.
 const DESCRIPTORS: u64 = 65_536;
+/// LimitNOFILE of sockd.service.
+const DESCRIPTORS_OF_SOCKD: u64 = 524_288;
 
-fn with_descriptors<T>(spawn: impl FnOnce() -> T) -> T {
+fn with_descriptors<T>(most: u64, spawn: impl FnOnce() -> T) -> T {
     let own = getrlimit(Resource::Nofile);
-    let least = |limit: Option<u64>| Some(limit.unwrap_or(DESCRIPTORS).min(DESCRIPTORS));
+    let least = |limit: Option<u64>| Some(limit.unwrap_or(most).min(most));
     let _ = setrlimit(Resource::Nofile, Rlimit { current: least(own.maximum), maximum: own.maximum });
     let result = spawn();
     let _ = setrlimit(Resource::Nofile, own);

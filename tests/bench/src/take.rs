@@ -63,6 +63,12 @@ pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &
             Ok(vec![Some(idle.each), ours.then_some(idle.new_workers), ours.then_some(idle.growth / allowed)])
         }
         Kind::Loris { slow } => slow_clients(&dialler(Service::Byte, FEW), protocol, slow, &running, site),
+        Kind::Watch => {
+            // Two of its descriptors are a relay's.
+            let relays = idle::possible(100_000) / 2;
+            let share = idle::watched(&mut dialler(Service::Echo, 200), relays, &running.tree)?;
+            Ok(vec![Some(share * 100.0 * 50_000.0 / relays as f64)])
+        }
         Kind::Start => start(proxy, protocol),
         Kind::Churn => {
             let proxy = running.address.ok_or("no proxy")?;

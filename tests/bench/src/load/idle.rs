@@ -1,4 +1,4 @@
-//! Relays that have passed a byte each way and are silent since: what they cost in memory.
+//! Relays that have passed a byte each way and are silent since: what they cost in memory, and the monitor in time.
 
 use crate::dial::Dialler;
 use crate::load::pingpong::exchange;
@@ -32,6 +32,18 @@ pub(crate) fn run(dialler: &mut Dialler, relays: usize, tree: &Tree) -> Outcome<
     let growth = (memory() - memory_before) as f64;
     let new_workers = workers().saturating_sub(workers_before) as f64;
     Ok(Idle { each: growth / relays as f64, growth, new_workers })
+}
+
+/// The monitor's share of a processor while all relays are silent. It looks at each of them once in 15 seconds.
+pub(crate) fn watched(dialler: &mut Dialler, relays: usize, tree: &Tree) -> Outcome<f64> {
+    const ROUNDS: Duration = Duration::from_secs(30);
+    let opened = dialler.open_all(relays)?;
+    opened.iter().try_for_each(|relay| exchange(relay, 1))?;
+    sleep(Duration::from_secs(5));
+    let before = tree.spent().monitor;
+    sleep(ROUNDS);
+    let spent = tree.spent().monitor.saturating_sub(before);
+    Ok(spent.as_secs_f64() / ROUNDS.as_secs_f64())
 }
 
 /// As many of `wanted` as the hard limit of descriptors allows: a relay is one here, and two in one of the workers,
