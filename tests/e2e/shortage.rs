@@ -34,9 +34,7 @@ fn a_log_file_that_may_not_grow_costs_lines_and_not_the_daemon() {
     let site = Site::new();
     let sockd = Start::new(&site.gateway, "permit 0.0.0.0 0.0.0.0\n").words("--log stderr").start();
     until_true("it serves", || sockd.said().contains("serving on "));
-    let limit = |length: &str| {
-        site.gateway.sh(&format!("prlimit --pid {} --fsize={length}:", sockd.monitor().0));
-    };
+    let limit = |length: &str| sockd.monitor().limit(&site.gateway, &format!("fsize={length}"));
     limit(&sockd.said().len().to_string());
     let closed = Request::connect((SERVER, 9));
     (0..3).for_each(|_| assert_rejected(&site.client, &closed));

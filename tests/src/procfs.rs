@@ -91,13 +91,19 @@ impl Process {
         kill(Pid::from_raw(self.0), signal).unwrap_or_else(|error| panic!("{self:?}: {error}"));
     }
 
-    /// Sets how many descriptors it may have, as the user that it is: that needs no privilege.
+    /// Sets how many descriptors it may have.
     pub fn limit_descriptors(self, host: &Host, number: impl std::fmt::Display) {
+        self.limit(host, &format!("nofile={number}"));
+    }
+
+    /// Sets a soft limit, in the words of prlimit(1), as the user that the process has: for that of another user prlimit(2)
+    /// asks for CAP_SYS_RESOURCE, which root of a container may lack.
+    pub fn limit(self, host: &Host, limit: &str) {
         let status = self.status();
         let id = |name: &str| status[name].split('\t').next().unwrap_or_default().to_owned();
         let (uid, gid, pid) = (id("Uid"), id("Gid"), self.0);
         let user = format!("setpriv --reuid {uid} --regid {gid} --clear-groups");
-        host.sh(&format!("{user} prlimit --pid {pid} --nofile={number}:"));
+        host.sh(&format!("{user} prlimit --pid {pid} --{limit}:"));
     }
 
     fn parent(self) -> Option<i32> {
