@@ -22,7 +22,7 @@ use sockd_session::session::{Action, Arrival, Event, Phase, Session, Task};
 use sockd_session::settings::{LogFormat, Settings, seconds};
 use sockd_session::violation::Violation;
 use sockd_session::waits::{ByWaitKey, WaitKey, Waiter};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -38,8 +38,8 @@ pub struct Sessions(Slots<Entry, 's'>);
 #[derive(Debug)]
 struct Entry {
     session: Session,
-    /// The address that the client connected to.
-    proxy: SocketAddr,
+    /// The address and the port that the client connected to: a [`SocketAddr`] takes half as much again.
+    proxy: (IpAddr, u16),
     /// The session worker; a session id is honoured only on its channel.
     worker: WorkerKey,
     /// Its number among all sessions.
@@ -132,6 +132,7 @@ impl Sessions {
         let (session, held) = (Session::new(client), ByWaitKey::default());
         let (client, relay) = (Some(socket), None);
         let begun = Instant::now();
+        let proxy = (proxy.ip(), proxy.port());
         let entry = Entry { session, proxy, worker, number, begun, deadline: None, held, client, relay };
         let key = self.0.insert(entry);
         base.workers.pool.assign(worker, host);
@@ -343,7 +344,7 @@ impl Sessions {
             }
             Task::AskIdent => {
                 let client = entry.session.client();
-                awaited.askers.ask_ident(waiter, client, entry.proxy, base).map(Held::Query)
+                awaited.askers.ask_ident(waiter, client, entry.proxy.into(), base).map(Held::Query)
             }
             Task::Dial { to, from, reserved } => {
                 let dial = Dial { to, from, reserved, due: None };
@@ -354,7 +355,7 @@ impl Sessions {
                 }
             }
             Task::Listen { towards, at, reserved } => {
-                let (host, proxy) = (entry.host(), entry.proxy.ip());
+                let (host, proxy) = (entry.host(), entry.proxy.0);
                 let wanted = Wanted { waiter, host, proxy, towards, at, reserved };
                 match awaited.bind_ports.open(wanted, base) {
                     Ok((port, address)) => {
