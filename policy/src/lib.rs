@@ -47,7 +47,7 @@ pub use destination::{Destination, parse_destination};
 pub use embedded::embedded;
 pub use error::{LineError, in_words};
 pub use line::without_mark;
-pub use lint::{Warning, lint};
+pub use lint::{Warning, lint, lint_routes};
 pub use lint_text::lint_text;
 pub use request::{Command, Facts, IdentMode, Identity, Need, Request, Version};
 pub use route::{Route, Routes, parse_routes};

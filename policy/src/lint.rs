@@ -1,13 +1,16 @@
 //! Warnings about lines that are valid, but hardly what the administrator meant.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::net::IpAddr;
 
 use sockd_table::{Network, Op, Pattern, Ports, Protocol, RuleBody, Table};
 
 use crate::request::IdentMode;
+use crate::route::Routes;
 use crate::rules::{PERMIT, RuleRef, RuleSet};
 
 /// A warning about one line.
@@ -33,6 +36,16 @@ pub fn lint(rules: &RuleSet, ident_default: IdentMode) -> Vec<Warning> {
         doubts.into_iter().flatten().map(move |text| Warning { line: rule.line(), text })
     });
     warnings.take(1000).collect()
+}
+
+/// Finds routes from addresses that this host does not have. `has` tells whether it has one, and is asked once about each.
+/// Returns at most a thousand warnings.
+pub fn lint_routes(routes: &Routes, has: impl Fn(IpAddr) -> bool) -> Vec<Warning> {
+    let mut known = BTreeMap::new();
+    let mut lacks = |source: IpAddr| !*known.entry(source).or_insert_with(|| has(source));
+    let text = |source| format!("this host does not have {source}; connections from there fail");
+    let lacking = routes.sources().filter(|(source, _)| lacks(*source)).take(1000);
+    lacking.map(|(source, line)| Warning { line, text: text(source) }).collect()
 }
 
 fn never_matches(rules: &RuleSet, rule: &RuleRef) -> Option<String> {

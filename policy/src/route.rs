@@ -121,6 +121,11 @@ impl Routes {
         self.table.is_empty()
     }
 
+    /// The address that each line speaks from, with the number of the line.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (IpAddr, u32)> + '_ {
+        self.table.rules().filter_map(|(index, _)| self.line(index))
+    }
+
     /// The lines in effect, in a form that `sockd.route` accepts.
     pub fn lines(&self) -> impl Iterator<Item = alloc::string::String> + '_ {
         self.table.rules().filter_map(|(index, rule)| {

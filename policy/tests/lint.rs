@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use sockd_policy::{IdentMode, Services, lint, lint_text, parse_conf};
+use sockd_policy::{IdentMode, Services, lint, lint_routes, lint_text, parse_conf, parse_routes};
 
 fn warnings(text: &str) -> Vec<String> {
     let users = |path: &str| Ok(if path == "/none" { Vec::new() } else { b"ann,bob".to_vec() });
@@ -107,4 +107,26 @@ fn a_permit_by_name_without_identd_is_doubtful() {
         warnings("permit .a.b 0.0.0.0 20.0.0.0/8\npermit ?=I .c.d 0.0.0.0 20.0.0.0/8\ndeny .e.f 0.0.0.0\n");
     assert_eq!(found.len(), 1);
     assert!(found[0].starts_with("line 1: permits clients by name"));
+}
+
+#[test]
+fn a_route_from_an_address_that_this_host_lacks_is_named_and_each_address_is_asked_about_once() {
+    let text =
+        b"192.0.2.1 10.0.0.0/8\n192.0.2.7 11.0.0.0/8\n\n2001:db8::7 ALL 0.0.0.0\n192.0.2.7 ALL 0.0.0.0\n";
+    let asked = std::cell::RefCell::new(Vec::new());
+    let has = |address: std::net::IpAddr| {
+        asked.borrow_mut().push(address.to_string());
+        address == std::net::IpAddr::from([192, 0, 2, 1])
+    };
+    let found = lint_routes(&parse_routes(text).unwrap(), has);
+    let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        [
+            "line 2: this host does not have 192.0.2.7; connections from there fail",
+            "line 4: this host does not have 2001:db8::7; connections from there fail",
+            "line 5: this host does not have 192.0.2.7; connections from there fail",
+        ]
+    );
+    assert_eq!(*asked.borrow(), ["192.0.2.1", "192.0.2.7", "2001:db8::7"]);
 }

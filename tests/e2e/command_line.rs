@@ -172,6 +172,35 @@ fn check_says_what_would_run_and_exits_with_0() {
 }
 
 #[test]
+fn check_warns_of_a_route_from_elsewhere_too_few_descriptors_and_too_few_ids() {
+    let host = Host::new();
+    host.sh("ip link set lo up");
+    let warnings = |limit: &str, settings: &str| {
+        Start::new(&host, "permit 192.0.2.0/24 198.51.100.0/24\n")
+            .route("127.0.0.1 10.0.0.0/8\n192.0.2.9 0.0.0.0 0.0.0.0\n")
+            .settings(settings);
+        let sockd = program("sockd");
+        let output =
+            host.output(Command::new("sh").args(["-c", &format!("{limit} {} --check", sockd.display())]));
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let text = stdout(&output);
+        text.lines().filter_map(|line| line.strip_prefix("warning: ")).map(String::from).collect::<Vec<_>>()
+    };
+    let route = "/etc/sockd.route: line 2: this host does not have 192.0.2.9; connections from there fail";
+    let enough = "(max_sessions: 1000, worker_ids: (300000, 1024))";
+    assert_eq!(warnings("ulimit -n 3280;", enough), [route]);
+    assert_eq!(
+        warnings("ulimit -n 3279;", "(max_sessions: 1000, worker_ids: (300000, 1023))"),
+        [
+            route,
+            "/etc/sockd.ron: max_sessions: 1000 connections take 3280 descriptors; what is started here may have \
+             3279 (ulimit -Hn)",
+            "/etc/sockd.ron: worker_ids: 1023 ids for up to 1024 workers; those beyond share the id 300000",
+        ]
+    );
+}
+
+#[test]
 fn check_exits_with_78_and_names_every_broken_line() {
     let host = Host::new();
     let conf = "permit 0.0.0.0 0.0.0.0\nallow 0.0.0.0 0.0.0.0\npermit 0.0.0.0 0.0.0.0 eq nosuchservice\n";

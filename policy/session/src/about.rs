@@ -1,6 +1,6 @@
 //! What the server says about itself: at a start in the foreground, and to `sockd -ver`.
 
-use crate::settings::Isolation;
+use crate::settings::{Isolation, Settings};
 use sockd_policy::IdentMode;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -90,6 +90,25 @@ pub fn workers(isolation: Isolation) -> String {
     }
 }
 
+/// Settings that promise more than there is, for `--check`. `descriptors` is how many a process may have here.
+pub fn doubts(settings: &Settings, descriptors: u64) -> Vec<String> {
+    let Settings { max_sessions, max_workers, isolation, worker_ids, .. } = settings;
+    let workers = if let Isolation::Shared(number) = isolation { *number } else { *max_workers };
+    // The monitor keeps both sockets of each session and the channel of each worker.
+    let needed =
+        u64::from(*max_sessions).saturating_mul(2).saturating_add(u64::from(workers)).saturating_add(256);
+    let few = (needed > descriptors).then(|| {
+        format!(
+            "max_sessions: {max_sessions} connections take {needed} descriptors; what is started here may have \
+             {descriptors} (ulimit -Hn)"
+        )
+    });
+    let shared = worker_ids.filter(|(_, count)| *count < u32::from(workers)).map(|(first, count)| {
+        format!("worker_ids: {count} ids for up to {workers} workers; those beyond share the id {first}")
+    });
+    few.into_iter().chain(shared).collect()
+}
+
 /// A server without rules could only refuse: that is neither a start nor a reload.
 pub fn no_rules(conf: &Path) -> String {
     let conf = conf.display();
@@ -128,6 +147,21 @@ mod tests {
         assert!(only_ipv6(every, &[every, place("0.0.0.0:1081"), place("[::1]:1080")]));
         assert!(!only_ipv6(every, &[every, place("192.0.2.1:1080")]));
         assert!(!only_ipv6(place("[2001:db8::1]:1080"), &[place("[2001:db8::1]:1080")]));
+    }
+
+    #[test]
+    fn settings_that_promise_more_than_there_is_are_named() {
+        let settings = Settings { max_sessions: 1000, max_workers: 44, ..Settings::default() };
+        assert_eq!(doubts(&settings, 2300), [""; 0]);
+        let few = "max_sessions: 1000 connections take 2300 descriptors; what is started here may have 2299 (ulimit -Hn)";
+        assert_eq!(doubts(&settings, 2299), [few]);
+        let enough = Settings { worker_ids: Some((300_000, 44)), ..settings };
+        assert_eq!(doubts(&enough, 2300), [""; 0]);
+        let shared = Settings { worker_ids: Some((300_000, 43)), ..enough };
+        let told = "worker_ids: 43 ids for up to 44 workers; those beyond share the id 300000";
+        assert_eq!(doubts(&shared, 2300), [told]);
+        let two = Settings { isolation: Isolation::Shared(2), ..shared };
+        assert_eq!(doubts(&two, 2300), [""; 0]);
     }
 
     #[test]

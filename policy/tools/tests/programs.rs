@@ -437,6 +437,10 @@ fn lint_warns_about_lines_that_are_hardly_meant() {
     let output = place.run(TEST, &["--lint", "-C", "c.conf"]);
     assert_eq!(status(&output), 0);
     assert_eq!(errors(&output), ["c.conf: line 2: never matches: line 1 matches all that it would"]);
+    place.write("r.route", "127.0.0.1 10.0.0.0/8\n192.0.2.77 ALL 0.0.0.0\n");
+    let output = place.run(TEST, &["--lint", "-C", "c.conf", "-R", "r.route"]);
+    let lacking = "r.route: line 2: this host does not have 192.0.2.77; connections from there fail";
+    assert_eq!(errors(&output)[1..], [lacking]);
 }
 
 #[test]

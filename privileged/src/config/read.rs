@@ -4,14 +4,16 @@ use crate::config::options::Options;
 use crate::config::settings_file;
 use crate::config::trusted_file::{FileError, read_trusted};
 use crate::process::error::StartError;
+use rustix::process::{Resource, getrlimit};
 use sockd_policy::frozen::{FrozenError, Provenance, hash, thaw_routes, thaw_rules, thaw_upstreams};
 use sockd_policy::{
-    LineError, Routes, RuleSet, Services, Upstreams, lint, lint_text, parse_conf, parse_routes,
+    LineError, Routes, RuleSet, Services, Upstreams, lint, lint_routes, lint_text, parse_conf, parse_routes,
     parse_upstreams,
 };
 use sockd_session::about;
 use sockd_session::config::Config;
 use sockd_session::settings::{Settings, line_of};
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 
 /// socks.conf(5).
@@ -87,11 +89,16 @@ pub fn placed(mut error: StartError, file: &Path) -> StartError {
 pub fn doubts(options: &Options, config: &Config) -> Vec<String> {
     let warnings = lint(&config.rules, options.ident_default());
     let text = read_trusted(&options.conf).unwrap_or_default();
-    warnings
-        .iter()
-        .chain(&lint_text(&text))
-        .map(|warning| format!("{}: {warning}", options.conf.display()))
-        .collect()
+    let of_rules =
+        warnings.into_iter().chain(lint_text(&text)).map(|warning| (&options.conf, warning.to_string()));
+    let has = |address| UdpSocket::bind((address, 0)).is_ok();
+    let routes = config.routes.iter().flat_map(|routes| lint_routes(routes, has));
+    let of_routes = routes.map(|warning| (&options.route, warning.to_string()));
+    let descriptors = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let of_settings = about::doubts(&config.settings, descriptors).into_iter();
+    let of_settings = of_settings.map(|doubt| (&options.settings, doubt));
+    let all = of_rules.chain(of_routes).chain(of_settings);
+    all.map(|(file, doubt)| format!("{}: {doubt}", file.display())).collect()
 }
 
 fn rules(options: &Options, services: &Services, remarks: &mut Vec<String>) -> Result<RuleSet, Vec<String>> {

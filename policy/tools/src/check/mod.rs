@@ -7,9 +7,10 @@ mod batch;
 mod show;
 mod trial;
 
+use std::net::UdpSocket;
 use std::process::ExitCode;
 
-use sockd_policy::{lint, lint_text};
+use sockd_policy::{lint, lint_routes, lint_text};
 
 use crate::cli::{self, Check};
 use crate::files::read_services;
@@ -63,11 +64,7 @@ fn run(options: &Check) -> u8 {
 /// Answers what is asked, and returns the exit status.
 fn answer(trial: &Trial, options: &Check, asked: Option<&Asked>) -> u8 {
     if options.lint {
-        // What a frozen file was made from may say something else by now.
-        let text = std::fs::read(&trial.conf).ok().filter(|_| !options.frozen).unwrap_or_default();
-        for warning in lint(&trial.rules, trial.mode).into_iter().chain(lint_text(&text)) {
-            eprintln!("{}: {warning}", trial.conf.display());
-        }
+        warn(trial, options);
     }
     match (&options.batch, asked) {
         (Some(requests), _) => match batch::run(trial, requests) {
@@ -80,5 +77,18 @@ fn answer(trial: &Trial, options: &Check, asked: Option<&Asked>) -> u8 {
         },
         (None, Some(asked)) if show::single(trial, asked, options.explain) => PERMITTED,
         (None, _) => DENIED,
+    }
+}
+
+/// Prints what is valid in the files, but hardly meant.
+fn warn(trial: &Trial, options: &Check) {
+    // What a frozen file was made from may say something else by now.
+    let text = std::fs::read(&trial.conf).ok().filter(|_| !options.frozen).unwrap_or_default();
+    for warning in lint(&trial.rules, trial.mode).into_iter().chain(lint_text(&text)) {
+        eprintln!("{}: {warning}", trial.conf.display());
+    }
+    if let Some((path, routes)) = &trial.routes {
+        let has = |address| UdpSocket::bind((address, 0)).is_ok();
+        lint_routes(routes, has).iter().for_each(|warning| eprintln!("{}: {warning}", path.display()));
     }
 }
