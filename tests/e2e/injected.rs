@@ -241,7 +241,7 @@ fn a_loader_that_runs_out_of_something_leaves_the_old_rules_in_force() {
         let fault = Fault::of(&lab.site.gateway, loader, "openat", error, OF_THE_SPAWNER);
         lab.sockd.signal(Signal::SIGHUP);
         let line = lab.wait_for_line(text);
-        assert!(line.starts_with("daemon.err Unable to open file (/etc/sockd.ron)"), "{line}");
+        assert!(line.starts_with("daemon.err Unable to open config file (/etc/sockd.conf)"), "{line}");
         lab.wait_for_line("reload failed: the rules, routes and settings read before stay in force");
         drop(fault);
         drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
