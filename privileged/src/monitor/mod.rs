@@ -104,7 +104,7 @@ impl Monitor {
 impl Monitor {
     /// Serves until it is told to stop. The error is why it cannot go on.
     pub fn run(&mut self) -> Result<(), String> {
-        let mut events = [const { MaybeUninit::uninit() }; _];
+        let mut events = [const { MaybeUninit::uninit() }; 256];
         while !self.stop.is_done(Instant::now(), self.serving.sessions.is_empty()) {
             let ready = self.serving.base.reactor.wait(self.next_due(), &mut events);
             for token in ready.map_err(|error| format!("epoll: {error}"))? {

@@ -52,11 +52,12 @@ fn lock_down(monitor: &Monitor, plan: &Plan) -> Result<SignalFd, StartError> {
     // things in one go. Where a service manager's filter forbids it, its unit says the same.
     let _ = sys::give_way();
     let own_ids = plan.ids.range.is_some();
+    let calls = [SPAWNER, WORKERS].concat();
     let power = Power {
         user: None,
         capabilities: if own_ids { world::FOR_WORKERS_OF_OTHER_IDS } else { &[] },
         files: None,
-        calls: Calls::Only(&[SPAWNER, WORKERS].concat()),
+        calls: Calls::Only(&calls),
     };
     let descriptors = &[monitor.as_fd(), plan.program.as_fd()];
     Ok(ritual::lock_down(&ritual::Plan { descriptors, null: plan.null.as_fd(), power })?.0)

@@ -23,8 +23,7 @@ pub fn lines(record: &Record) -> Vec<(Level, String)> {
         Record::Refused { parties, why } => refused(parties, why),
         Record::Abandoned { parties, why } => vec![failed_upstream(parties, abandonment(*why))],
         Record::Stranger { parties, peer } => {
-            let what = format_args!("connected to wrong host {} ({})", peer.ip(), peer.port());
-            vec![failed(parties, what)]
+            vec![failed(parties, format_args!("connected to wrong host {} ({})", peer.ip(), peer.port()))]
         }
         Record::Strangers { parties, number } => {
             vec![failed(parties, format_args!("connected to wrong hosts {number} times more"))]
@@ -89,8 +88,9 @@ fn refused(parties: &Parties, why: &Failure) -> Vec<(Level, String)> {
             vec![failed(parties, what)]
         }
         Failure::Call(failed) => {
-            let what = format_args!(".  Error code: {}() {}", failed.call, errno::text(failed.errno));
-            vec![notice(format_args!("failed -- {}{what}{}", Line(parties), Using(parties)))]
+            let (line, using, call) = (Line(parties), Using(parties), &failed.call);
+            let error = errno::text(failed.errno);
+            vec![notice(format_args!("failed -- {line}.  Error code: {call}() {error}{using}"))]
         }
         Failure::TimedOut => vec![notice(format_args!("timed-out -- {}{}", Line(parties), Using(parties)))],
         Failure::Limited(limit) => vec![failed(parties, format_args!("{limit}"))],
