@@ -90,6 +90,37 @@ fn every_licence_is_one_that_is_allowed() {
     }
 }
 
+/// A version of Rust, as far as it counts.
+fn version(text: &str) -> (u32, u32) {
+    let mut numbers = text.split('.').map(|number| number.parse().expect(text));
+    (numbers.next().expect("a number"), numbers.next().unwrap_or_default())
+}
+
+#[test]
+fn no_crate_needs_a_newer_rust_than_the_documents_and_packages_ask_for() {
+    let oldest = env!("CARGO_PKG_RUST_VERSION");
+    for package in packages() {
+        let (name, needs) = (text(&package, "name"), text(&package, "rust_version"));
+        match package["source"].as_str() {
+            None => assert_eq!(needs, oldest, "{name}"),
+            Some(_) => assert!(needs.is_empty() || version(needs) <= version(oldest), "{name} needs {needs}"),
+        }
+    }
+    let read = |file: &str| {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../").to_owned() + file;
+        std::fs::read_to_string(path).expect("the file")
+    };
+    for (file, asked) in [
+        ("README.md", "need Rust @ or later,"),
+        ("packaging/debian/control", "cargo (>= @) | cargo-web (>= @), rustc (>= @) | rustc-web (>= @)\n"),
+        ("packaging/sockd.spec.in", "BuildRequires:  cargo >= @\nBuildRequires:  rust >= @\n"),
+        ("tests/run", "Install Rust @ or later"),
+    ] {
+        let asked = asked.replace('@', oldest);
+        assert!(read(file).contains(&asked), "{file} does not ask for {asked:?}");
+    }
+}
+
 #[test]
 fn every_crate_is_of_crates_io_or_of_this_workspace() {
     for package in packages() {
