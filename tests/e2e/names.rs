@@ -1,5 +1,6 @@
 //! Names: where they come from, and what a lying or silent nameserver can do.
 
+use nix::sys::signal::Signal;
 use sockd_tests::classic::Visit;
 use sockd_tests::dns::{A, AAAA, Answer, Nameserver, PTR, Question, reverse};
 use sockd_tests::far::{Far, Server};
@@ -7,6 +8,7 @@ use sockd_tests::lab::Lab;
 use sockd_tests::site::{CLIENT, NAMESERVER, SECOND_SERVER, SERVER, Site};
 use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks::{GRANTED, PROXY, Reply, Request, assert_rejected, granted, send_to};
+use sockd_tests::syslog::Mark;
 use sockd_tests::wait::until_true;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -189,6 +191,68 @@ fn a_resolv_conf_is_followed_wherever_it_leads() {
             Reply::read(&mut line).code == GRANTED
         });
     }
+}
+
+/// The loader looks by itself as well, but only every five seconds.
+#[test]
+fn a_resolv_conf_that_is_switched_is_followed_at_a_reload() {
+    let (site, _dns, _echo) = site(|_| the_server());
+    site.gateway.sh("mkdir /run/some /run/none");
+    site.gateway.write("/run/some/resolv", format!("nameserver {NAMESERVER}\n"));
+    site.gateway.write("/run/none/resolv", "");
+    let to = |folder: &str| format!("ln -sfn /run/{folder}/resolv /etc/resolv.conf");
+    site.gateway.sh(&to("none"));
+    let lab = Lab::new_at(site);
+    let begun = std::time::Instant::now();
+    for round in 0..6 {
+        let is_known = round % 2 == 0;
+        lab.site.gateway.sh(&to(if is_known { "some" } else { "none" }));
+        lab.sockd.signal(Signal::SIGHUP);
+        until_true("the other nameservers are asked", || {
+            let mut line = send_to(&lab.site.client, PROXY, &request());
+            (Reply::read(&mut line).code == GRANTED) == is_known
+        });
+    }
+    let time = begun.elapsed();
+    assert!(time < std::time::Duration::from_secs(20), "{time:?}: not by the reloads");
+}
+
+#[test]
+fn files_of_the_system_that_cannot_be_read_are_logged_once_and_at_each_reload() {
+    let site = Site::new();
+    site.gateway.sh("rm -f /etc/resolv.conf");
+    site.gateway.sh("ln -s /run/nowhere /etc/resolv.conf");
+    let mut lab = Lab::new_at(site);
+    let nowhere = "daemon.err /etc/resolv.conf: expected a file, found a link that leads to none";
+    lab.log.wait_for(Mark::BEGINNING, nowhere);
+    let faults = |lab: &Lab| lab.logged().iter().filter(|line| line.contains(": expected ")).count();
+    for (command, fault) in [
+        ("ln -sfn /run/nowhere/else /etc/resolv.conf", nowhere),
+        ("rm /etc/hosts", ""),
+        ("mkdir /etc/hosts", "daemon.err /etc/hosts: expected a regular file, found a folder"),
+        ("rmdir /etc/hosts", ""),
+        ("truncate -s 17M /etc/hosts", "daemon.err /etc/hosts: expected at most 16 MiB, found a longer file"),
+    ] {
+        lab.turn_the_page();
+        lab.site.gateway.sh(command);
+        if !fault.is_empty() {
+            lab.wait_for_line(fault);
+            assert_eq!(faults(&lab), 1, "{command}: {:?}", lab.logged());
+        }
+    }
+    // Longer than until they are looked at again.
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    assert_eq!(faults(&lab), 1, "{:?}", lab.logged());
+    lab.turn_the_page();
+    lab.sockd.signal(Signal::SIGHUP);
+    lab.wait_for_line("daemon.err /etc/hosts: ");
+    assert_eq!(faults(&lab), 2, "{:?}", lab.logged());
+    lab.site.gateway.sh("rm /etc/hosts /etc/resolv.conf");
+    lab.turn_the_page();
+    lab.sockd.signal(Signal::SIGHUP);
+    lab.wait_for_line("daemon.notice reloaded: ");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(faults(&lab), 0, "{:?}", lab.logged());
 }
 
 #[test]

@@ -89,24 +89,42 @@ pub fn open_trusted(path: &Path) -> Result<OwnedFd, FileError> {
     Ok(file)
 }
 
+/// A number of MiB, and the same in words.
+#[derive(Clone, Copy, Debug)]
+pub struct Longest(pub u64, pub &'static str);
+
 /// Reads a file of the system, such as resolv.conf(5): often a symbolic link, and nothing that decides over access.
-pub fn read_plain(path: &Path) -> Result<Vec<u8>, FileError> {
+pub fn read_plain(path: &Path, Longest(mib, in_words): Longest) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
     let file = File::from(open_plain(path)?);
-    // No reader takes more than 16 MiB.
-    file.take(17 << 20).read_to_end(&mut bytes).map_err(|error| io(path, error))?;
-    Ok(bytes)
+    let limit = mib.saturating_mul(1 << 20);
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| io(path, error))?;
+    match bytes.len() as u64 > limit {
+        true => Err(unfit(path, in_words, "a longer file".into())),
+        false => Ok(bytes),
+    }
+}
+
+/// The fault of a link that leads to no file.
+pub fn leads_nowhere(link: &Path) -> FileError {
+    unfit(link, "a file", "a link that leads to none".into())
 }
 
 /// Opens a regular file of the system for reading, links followed.
 pub fn open_plain(path: &Path) -> Result<OwnedFd, FileError> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let regular = |facts: Result<Stat, Errno>| {
+        let facts = facts.map_err(|error| io(path, error.into()))?;
+        match FileType::from_raw_mode(facts.st_mode) {
+            FileType::RegularFile => Ok(()),
+            other => Err(unfit(path, "a regular file", kind(other).into())),
+        }
+    };
+    // Before it is opened: Landlock lets the loader open no folder, which would be blamed on permissions.
+    regular(statat(CWD, path, AtFlags::empty()))?;
     let file = openat(CWD, path, flags, Mode::empty()).map_err(|error| io(path, error.into()))?;
-    let facts = fstat(&file).map_err(|error| io(path, error.into()))?;
-    match FileType::from_raw_mode(facts.st_mode) {
-        FileType::RegularFile => Ok(file),
-        other => Err(unfit(path, "a regular file", kind(other).into())),
-    }
+    regular(fstat(&file))?;
+    Ok(file)
 }
 
 fn check_file(path: &Path, facts: &Stat) -> Result<(), FileError> {

@@ -27,6 +27,8 @@ pub enum News {
     Loaded(Result<Box<Loaded>, Vec<String>>),
     /// resolv.conf, or hosts, or both have been copied again.
     Copied([bool; 2]),
+    /// One of them cannot be read, and why.
+    Unread(String),
 }
 
 impl Loader {
@@ -50,6 +52,7 @@ impl Loader {
     pub fn take(&mut self, old: &Config) -> Result<Option<News>, String> {
         let answer = match self.channel.receive() {
             Ok(Received::Message(FromLoader::Copied(changed), _)) => return Ok(Some(News::Copied(changed))),
+            Ok(Received::Message(FromLoader::Unread(why), _)) => return Ok(Some(News::Unread(why))),
             Ok(Received::Message(answer, _)) => answer,
             Ok(Received::Nothing) => return Ok(None),
             _ => return Err("the loader has ended".into()),
@@ -75,7 +78,7 @@ impl Loader {
 
     fn take_in(&self, answer: FromLoader, old: &Config) -> Result<Result<Loaded, Vec<String>>, String> {
         match answer {
-            FromLoader::Copied(_) => Err("a copy".into()),
+            FromLoader::Copied(_) | FromLoader::Unread(_) => Err("no configuration".into()),
             FromLoader::Failed { errors } => {
                 let errors = self.part(0, errors)?;
                 postcard::from_bytes(&errors).map(Err).map_err(|error| error.to_string())

@@ -101,9 +101,14 @@ fn lock_down(
 
 /// Loads whenever the monitor asks for it, and looks at the files of the system now and then, until the daemon ends.
 fn serve(desk: &Desk<'_>, monitor: &Monitor, mut originals: Originals) {
-    while obey(desk, monitor).is_some() {
+    while let Some(asked) = obey(desk, monitor) {
         let changed = originals.look();
-        if changed.contains(&true) && monitor.send(&FromLoader::Copied(changed)).is_err() {
+        if asked {
+            originals.tell_again();
+        }
+        let copied = changed.contains(&true).then_some(FromLoader::Copied(changed));
+        let mut news = copied.into_iter().chain(originals.untold().map(FromLoader::Unread));
+        if news.any(|news| monitor.send(&news).is_err()) {
             break;
         }
         let _ = poll(&mut [PollFd::new(monitor, PollFlags::IN)], Some(&LOOK));
@@ -112,14 +117,16 @@ fn serve(desk: &Desk<'_>, monitor: &Monitor, mut originals: Originals) {
     desk.options.pid_file.iter().for_each(|file| pid_file::remove(file, desk.pid));
 }
 
-/// Does what the monitor asks for; nothing once it is gone or the daemon ends.
-fn obey(desk: &Desk<'_>, monitor: &Monitor) -> Option<()> {
+/// Does what the monitor asks for, and says whether it asked; nothing once it is gone or the daemon ends.
+fn obey(desk: &Desk<'_>, monitor: &Monitor) -> Option<bool> {
+    let mut asked = false;
     loop {
         match monitor.receive() {
             Ok(Received::Message(ToLoader::Load, None)) => {}
-            Ok(Received::Nothing) => return Some(()),
+            Ok(Received::Nothing) => return Some(asked),
             _ => return None,
         }
+        asked = true;
         let loaded = read::load(desk.options);
         loaded.iter().try_for_each(|loaded| desk.teller.tell(&loaded.config)).ok()?;
         monitor.send(&answer(desk.memory, loaded).ok()?).ok()?;

@@ -19,6 +19,8 @@ pub enum ToLoader {
 pub enum FromLoader {
     /// resolv.conf, or hosts, or both have changed, and have been copied.
     Copied([bool; 2]),
+    /// One of them cannot be read, and why.
+    Unread(String),
     /// The configuration is in order. It stands in the memory that both share, part behind part; lengths in bytes.
     Loaded {
         /// Frozen rules.

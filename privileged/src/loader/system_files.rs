@@ -1,6 +1,6 @@
 //! resolv.conf(5) and hosts(5): the loader looks whether they have changed, and the monitor gets copies.
 
-use crate::config::trusted_file::read_plain;
+use crate::config::trusted_file::{FileError, Longest, leads_nowhere, read_plain};
 use crate::process::descriptors;
 use crate::process::error::StartError;
 use rustix::fs::{AtFlags, CWD, Stat, ftruncate, statat};
@@ -10,21 +10,33 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Their paths.
-const PATHS: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
-
-/// The monitor reads no more of resolv.conf.
-const LONGEST_CONF: usize = 1 << 20;
+/// Their paths, and how long a file may be that the monitor and the resolver take.
+const FILES: [(&str, Longest); 2] =
+    [("/etc/resolv.conf", Longest(1, "at most 1 MiB")), ("/etc/hosts", Longest(16, "at most 16 MiB"))];
 
 /// What tells one version of a file from the next.
 type Version = (u64, u64, i64, u64, i64);
 
 /// The loader's side.
 #[derive(Debug)]
-pub struct Originals {
-    memory: [File; 2],
-    /// As they were last copied; nothing where a file is not there.
-    seen: [Option<Option<Version>>; 2],
+pub struct Originals([Original; 2]);
+
+#[derive(Debug)]
+struct Original {
+    path: &'static Path,
+    longest: Longest,
+    memory: File,
+    /// As it was last copied; nothing where the file is not there.
+    seen: Option<Option<Version>>,
+    /// Why what is there now is not read.
+    fault: Option<Fault>,
+}
+
+#[derive(Debug)]
+struct Fault {
+    of: Option<Version>,
+    text: String,
+    is_told: bool,
 }
 
 /// The monitor's side: resolv.conf and hosts, to be read from their beginnings.
@@ -42,29 +54,69 @@ pub fn shared() -> Result<(Originals, Copies), StartError> {
     let copy = |file: &File| {
         File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(StartError::at("/proc/self/fd"))
     };
-    let [conf, hosts] = &memory;
-    let copies = Copies { conf: copy(conf)?, hosts: copy(hosts)? };
-    Ok((Originals { memory, seen: [None, None] }, copies))
+    let [conf, hosts] = memory;
+    let copies = Copies { conf: copy(&conf)?, hosts: copy(&hosts)? };
+    let original = |(path, longest), memory| Original::new(Path::new(path), longest, memory);
+    let [of_conf, of_hosts] = FILES;
+    Ok((Originals([original(of_conf, conf), original(of_hosts, hosts)]), copies))
 }
 
 impl Originals {
-    /// Copies what has changed, and tells what that is. A file that is there and cannot be read, for want of a
-    /// descriptor perhaps, stays as it was and is looked at again; one that is not there is empty.
+    /// Copies what has changed, and tells what that is.
     pub fn look(&mut self) -> [bool; 2] {
-        let mut changed = [false; 2];
-        let files = PATHS.iter().zip(&self.memory).zip(&mut self.seen).zip(&mut changed);
-        for (((path, memory), seen), changed) in files {
-            let now = version(path);
-            if *seen != Some(now) && copy(Path::new(path), memory).is_ok() {
-                (*seen, *changed) = (Some(now), true);
-            }
-        }
-        changed
+        self.0.each_mut().map(Original::look)
+    }
+
+    /// What is wrong with the files and has not been told yet.
+    pub fn untold(&mut self) -> impl Iterator<Item = String> {
+        let faults = self.0.iter_mut().filter_map(|file| file.fault.as_mut());
+        faults.filter_map(|fault| (!std::mem::replace(&mut fault.is_told, true)).then(|| fault.text.clone()))
+    }
+
+    /// What is wrong has to be told once more.
+    pub fn tell_again(&mut self) {
+        self.0.iter_mut().filter_map(|file| file.fault.as_mut()).for_each(|fault| fault.is_told = false);
     }
 
     /// What has to stay open.
-    pub fn memory(&self) -> &[File; 2] {
-        &self.memory
+    pub fn memory(&self) -> [&File; 2] {
+        self.0.each_ref().map(|file| &file.memory)
+    }
+}
+
+impl Original {
+    fn new(path: &'static Path, longest: Longest, memory: File) -> Self {
+        Self { path, longest, memory, seen: None, fault: None }
+    }
+
+    /// Copies the file where it has changed. One that is there and cannot be read, for want of a descriptor perhaps, stays
+    /// as it was and is looked at again; one that is not there is empty.
+    fn look(&mut self) -> bool {
+        let now = version(self.path);
+        if self.seen == Some(now) {
+            self.fault.take_if(|fault| fault.of != now);
+            return false;
+        }
+        let (text, fault) = match read_plain(self.path, self.longest) {
+            Ok(text) => (Some(text), None),
+            Err(error) if !error.is_missing() => (None, Some(error)),
+            Err(_) => (Some(Vec::new()), now.map(|_| leads_nowhere(self.path))),
+        };
+        self.find(now, fault);
+        let is_copied = text.is_some_and(|text| write(&self.memory, &text).is_ok());
+        if is_copied {
+            self.seen = Some(now);
+        }
+        is_copied
+    }
+
+    /// What has been found before is no news.
+    fn find(&mut self, now: Option<Version>, error: Option<FileError>) {
+        let found = error.map(|error| error.to_string());
+        if self.fault.as_ref().map(|fault| (fault.of, &fault.text)) != found.as_ref().map(|text| (now, text))
+        {
+            self.fault = found.map(|text| Fault { of: now, text, is_told: false });
+        }
     }
 }
 
@@ -72,9 +124,7 @@ impl Copies {
     /// The text of resolv.conf.
     pub fn conf(&self) -> Vec<u8> {
         let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
-        while let Ok(length @ 1..) = self.conf.read_at(&mut buffer, text.len() as u64)
-            && text.len() < LONGEST_CONF
-        {
+        while let Ok(length @ 1..) = self.conf.read_at(&mut buffer, text.len() as u64) {
             text.extend_from_slice(buffer.get(..length).unwrap_or_default());
         }
         text
@@ -86,17 +136,14 @@ impl Copies {
     }
 }
 
-fn copy(path: &Path, memory: &File) -> io::Result<()> {
-    let text = match read_plain(path) {
-        Err(error) if !error.is_missing() => return Err(io::ErrorKind::Other.into()),
-        text => text.unwrap_or_default(),
-    };
+fn write(memory: &File, text: &[u8]) -> io::Result<()> {
     ftruncate(memory, 0)?;
-    memory.write_all_at(&text, 0)
+    memory.write_all_at(text, 0)
 }
 
-fn version(path: &str) -> Option<Version> {
-    let Stat { st_dev, st_ino, st_mtime, st_mtime_nsec, st_size, .. } =
-        statat(CWD, path, AtFlags::empty()).ok()?;
+/// Of a link that leads nowhere it is that of the link.
+fn version(path: &Path) -> Option<Version> {
+    let facts = statat(CWD, path, AtFlags::empty()).or_else(|_| statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW));
+    let Stat { st_dev, st_ino, st_mtime, st_mtime_nsec, st_size, .. } = facts.ok()?;
     Some((st_dev, st_ino, st_mtime, st_mtime_nsec, st_size))
 }

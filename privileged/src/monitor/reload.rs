@@ -58,6 +58,10 @@ impl Reload {
         match loader.take(&base.config) {
             Ok(None) => Reloaded::NotYet,
             Ok(Some(News::Copied(changed))) => Reloaded::Copied(changed),
+            Ok(Some(News::Unread(why))) => {
+                base.log.err(&why);
+                Reloaded::NotYet
+            }
             Ok(Some(News::Loaded(Ok(loaded)))) => {
                 loaded.remarks.iter().for_each(|remark| base.log.err(remark));
                 adopt(loaded.config, base);
