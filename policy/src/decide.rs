@@ -61,7 +61,7 @@ impl RuleSet {
     /// because a translator may send the packets there. A `permit` line does not.
     pub fn decide<'r>(&'r self, request: &Request, facts: &Facts) -> Verdict<'r> {
         let query = query(request, facts);
-        self.verdict(self.table.find_with_others(&query, &of_embedded(&query)), request, facts)
+        self.verdict(self.table.find_with_others(&query, &of_embedded(&query, request.nat64)), request, facts)
     }
 
     /// Decides by asking every line in turn. This is slow, and defines what [`RuleSet::decide`] has to decide.
@@ -69,7 +69,7 @@ impl RuleSet {
         let rules: Vec<Rule> = self.table.rules().map(|(_, rule)| rule).collect();
         move |request, facts| {
             let query = query(request, facts);
-            self.verdict(self.table.scan(&rules, &query, &of_embedded(&query)), request, facts)
+            self.verdict(self.table.scan(&rules, &query, &of_embedded(&query, request.nat64)), request, facts)
         }
     }
 

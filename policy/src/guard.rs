@@ -10,7 +10,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sockd_table::{Network, Pattern, canonical};
 
-use crate::embedded::embedded;
+use crate::embedded::{Nat64Prefix, embedded};
 use crate::rules::RuleRef;
 
 /// What the host's routing table says of an address. The caller finds it out.
@@ -57,6 +57,7 @@ pub fn always_refused(
     port: u16,
     kind: AddressKind,
     own_listener: bool,
+    nat64: &[Nat64Prefix],
 ) -> Option<Refusal> {
     let by_kind = match kind {
         AddressKind::Broadcast => Some(Refusal::Broadcast),
@@ -65,7 +66,7 @@ pub fn always_refused(
     };
     (port == 0)
         .then_some(Refusal::PortZero)
-        .or_else(|| spellings(destination).find_map(never_a_destination))
+        .or_else(|| spellings(destination, nat64).find_map(never_a_destination))
         .or(by_kind)
         .or(own_listener.then_some(Refusal::OwnListener))
 }
@@ -87,8 +88,13 @@ fn never_a_destination(address: IpAddr) -> Option<Refusal> {
 /// Whether a destination that a line permits is refused because it is on this host or link-local, and the line does not name
 /// it. A line names it if its destination lies wholly inside loopback or link-local, or is the very address. A host name
 /// does not count.
-pub fn refused_unless_named(destination: IpAddr, kind: AddressKind, rule: &RuleRef) -> Option<Refusal> {
-    let refusal = near(destination, kind)?;
+pub fn refused_unless_named(
+    destination: IpAddr,
+    kind: AddressKind,
+    rule: &RuleRef,
+    nat64: &[Nat64Prefix],
+) -> Option<Refusal> {
+    let refusal = near(destination, kind, nat64)?;
     let named = match rule.destination() {
         Pattern::Network(network) => {
             NEAR.iter().any(|near| network.lies_in(near)) || network.single() == Some(canonical(destination))
@@ -106,14 +112,15 @@ pub fn upstream_refused(
     kind: AddressKind,
     own_listener: bool,
     written: bool,
+    nat64: &[Nat64Prefix],
 ) -> Option<Refusal> {
-    always_refused(server, port, kind, own_listener)
-        .or_else(|| if written { None } else { near(server, kind) })
+    always_refused(server, port, kind, own_listener, nat64)
+        .or_else(|| if written { None } else { near(server, kind, nat64) })
 }
 
-fn near(address: IpAddr, kind: AddressKind) -> Option<Refusal> {
+fn near(address: IpAddr, kind: AddressKind, nat64: &[Nat64Prefix]) -> Option<Refusal> {
     let own = (kind == AddressKind::Local).then_some(Refusal::OwnAddress);
-    spellings(address).find_map(of_this_place).or(own)
+    spellings(address, nat64).find_map(of_this_place).or(own)
 }
 
 fn of_this_place(address: IpAddr) -> Option<Refusal> {
@@ -133,9 +140,9 @@ const NEAR: [Network; 4] = [
 ];
 
 /// The address itself, and the IPv4 address inside it if there is one.
-fn spellings(address: IpAddr) -> impl Iterator<Item = IpAddr> {
+fn spellings(address: IpAddr, nat64: &[Nat64Prefix]) -> impl Iterator<Item = IpAddr> + use<> {
     let address = canonical(address);
-    core::iter::once(address).chain(embedded(address).map(IpAddr::V4))
+    core::iter::once(address).chain(embedded(address, nat64).map(IpAddr::V4))
 }
 
 /// The refusal in the words of a log line.
@@ -163,7 +170,7 @@ mod tests {
     use std::string::String;
 
     fn refused(destination: &str) -> Option<Refusal> {
-        always_refused(destination.parse().unwrap(), 80, AddressKind::Unicast, false)
+        always_refused(destination.parse().unwrap(), 80, AddressKind::Unicast, false, &[])
     }
 
     fn rules(text: &str) -> RuleSet {
@@ -172,7 +179,32 @@ mod tests {
 
     fn unless_named(destination: &str, kind: AddressKind, pattern: &str) -> Option<Refusal> {
         let rules = rules(&format!("permit 0.0.0.0 0.0.0.0 {pattern}\n"));
-        refused_unless_named(destination.parse().unwrap(), kind, &rules.rules().next().unwrap())
+        refused_unless_named(destination.parse().unwrap(), kind, &rules.rules().next().unwrap(), &[])
+    }
+
+    /// What a translator of the site reaches is judged as what is behind it.
+    #[test]
+    fn the_prefixes_of_the_site_are_looked_into() {
+        let prefix = Nat64Prefix::parse("2001:db8:64::/96").unwrap();
+        let rules = rules("permit ALL 0.0.0.0\n");
+        let rule = rules.rules().next().unwrap();
+        for (inner, always, unless_named) in [
+            ("0.0.0.1", Some(Refusal::ThisNetwork), None),
+            ("224.0.0.1", Some(Refusal::Multicast), None),
+            ("127.0.0.1", None, Some(Refusal::Loopback)),
+            ("169.254.169.254", None, Some(Refusal::LinkLocal)),
+            ("192.0.2.1", None, None),
+        ] {
+            let address = alloc::format!("2001:db8:64::{inner}").parse().unwrap();
+            let judge = |nat64: &[Nat64Prefix]| {
+                (
+                    always_refused(address, 80, AddressKind::Unicast, false, nat64),
+                    refused_unless_named(address, AddressKind::Unicast, &rule, nat64),
+                )
+            };
+            assert_eq!(judge(&[prefix]), (always, unless_named), "{inner}");
+            assert_eq!(judge(&[]), (None, None), "{inner}");
+        }
     }
 
     #[test]
@@ -200,11 +232,11 @@ mod tests {
     #[test]
     fn port_zero_broadcast_and_the_own_listener_are_refused() {
         let address = "10.0.0.255".parse().unwrap();
-        assert_eq!(always_refused(address, 0, AddressKind::Unicast, false), Some(Refusal::PortZero));
-        assert_eq!(always_refused(address, 1, AddressKind::Broadcast, false), Some(Refusal::Broadcast));
-        assert_eq!(always_refused(address, 1, AddressKind::Multicast, false), Some(Refusal::Multicast));
-        assert_eq!(always_refused(address, 1, AddressKind::Local, true), Some(Refusal::OwnListener));
-        assert_eq!(always_refused(address, 1, AddressKind::Local, false), None);
+        assert_eq!(always_refused(address, 0, AddressKind::Unicast, false, &[]), Some(Refusal::PortZero));
+        assert_eq!(always_refused(address, 1, AddressKind::Broadcast, false, &[]), Some(Refusal::Broadcast));
+        assert_eq!(always_refused(address, 1, AddressKind::Multicast, false, &[]), Some(Refusal::Multicast));
+        assert_eq!(always_refused(address, 1, AddressKind::Local, true, &[]), Some(Refusal::OwnListener));
+        assert_eq!(always_refused(address, 1, AddressKind::Local, false, &[]), None);
     }
 
     #[test]
@@ -239,7 +271,7 @@ mod tests {
     fn an_upstream_server_may_be_near_where_its_address_is_written() {
         use AddressKind::{Local, Unicast};
         let refused = |server: &str, kind, own, written| {
-            upstream_refused(server.parse().unwrap(), 1080, kind, own, written)
+            upstream_refused(server.parse().unwrap(), 1080, kind, own, written, &[])
         };
         for (server, kind) in
             [("10.0.0.1", Unicast), ("127.0.0.1", Local), ("192.0.2.1", Local), ("fe80::1", Unicast)]

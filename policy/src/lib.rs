@@ -44,7 +44,7 @@ mod user;
 pub use conf::parse_conf;
 pub use decide::{Deny, DenyReason, Permit, Verdict};
 pub use destination::{Destination, parse_destination};
-pub use embedded::embedded;
+pub use embedded::{Nat64Prefix, embedded};
 pub use error::{LineError, in_words};
 pub use line::without_mark;
 pub use lint::{Warning, lint, lint_routes};

@@ -67,8 +67,25 @@ fn never_matches(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
             && table.users_cover(earlier.users, body.users)
             && protocol_covers(earlier, body)
     };
-    let earlier = table.first_covering(&rule.source(), &rule.destination(), rule.index(), covers)?;
+    let earlier = match rule.permits() {
+        true => table.first_covering(&rule.source(), &rule.destination(), rule.index(), covers),
+        false => first_covering_deny(rules, rule, covers),
+    }?;
     Some(format!("never matches: line {} matches all that it would", table.line(earlier)))
+}
+
+/// The first earlier line that matches all that a deny line would. A line that permits does not match IPv4 addresses inside
+/// IPv6 ones ([`crate::embedded`]): it covers an IPv4 network only where it is for all addresses.
+fn first_covering_deny(rules: &RuleSet, rule: &RuleRef, covers: impl Fn(&RuleBody) -> bool) -> Option<u32> {
+    let ends = [rule.source(), rule.destination()];
+    let all = |end: &Pattern| match end {
+        Pattern::Network(network) if network.address().is_ipv4() => Pattern::Any,
+        end => end.clone(),
+    };
+    let by_deny = |body: &RuleBody| body.choice & PERMIT == 0 && covers(body);
+    let first = rules.table.first_covering(&ends[0], &ends[1], rule.index(), by_deny);
+    let of_all = rules.table.first_covering(&all(&ends[0]), &all(&ends[1]), rule.index(), &covers);
+    first.into_iter().chain(of_all).min()
 }
 
 /// Whether an earlier line is for all commands and versions that a later one is for. Without `+=` a deny line is for UDP

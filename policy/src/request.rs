@@ -4,6 +4,7 @@ use core::net::IpAddr;
 
 use sockd_table::{FactState, HostName, Protocol};
 
+use crate::embedded::Nat64Prefix;
 use crate::user::UserId;
 
 /// A request as the rules see it.
@@ -24,6 +25,8 @@ pub struct Request<'a> {
     pub user: &'a UserId,
     /// What holds for lines without `?=`: the options `-i` and `-I`.
     pub ident_default: IdentMode,
+    /// The site's prefixes for IPv4 addresses inside IPv6 ones.
+    pub nat64: &'a [Nat64Prefix],
 }
 
 /// What a client asks for.

@@ -22,7 +22,7 @@ use sockd_table::{
 
 use crate::conf::{ports, template, user_list};
 use crate::destination::{Destination, parse_destination};
-use crate::embedded::of_embedded;
+use crate::embedded::{Nat64Prefix, of_embedded};
 use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line, servers};
 use crate::services::Services;
@@ -163,13 +163,15 @@ fn server(text: &str) -> Option<Server> {
 impl Upstreams {
     /// How a permitted request is to be carried out. `destination` is `None` for a name that this host does not resolve; of
     /// the lines with networks, only those that deny match it. `names` are those of the destination. This host itself, and
-    /// `0.0.0.0` of a BIND from anybody, are always direct. A line that denies matches IPv4 addresses inside IPv6 ones too.
+    /// `0.0.0.0` of a BIND from anybody, are always direct. A line that denies matches IPv4 addresses inside IPv6 ones too,
+    /// by the prefixes of the site as well.
     pub fn way_for(
         &self,
         destination: Option<IpAddr>,
         names: FactState<&[HostName]>,
         port: u16,
         user: &UserId,
+        nat64: &[Nat64Prefix],
     ) -> Upstream<'_> {
         let destination = destination.map(canonical);
         if destination.is_some_and(|address| address.is_loopback() || address.is_unspecified()) {
@@ -182,7 +184,7 @@ impl Upstreams {
             user: user.as_bytes(),
             protocol: Protocol::ANY,
         };
-        match self.table.find_with_others(&query, &of_embedded(&query)) {
+        match self.table.find_with_others(&query, &of_embedded(&query, nat64)) {
             Found::NeedNames(_) => Upstream::NeedNames,
             Found::NamesUnavailable { rule, .. } => {
                 Upstream::NamesUnavailable { line: self.table.line(rule) }

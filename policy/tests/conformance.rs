@@ -10,8 +10,9 @@
 )]
 use serde_json::Value;
 use sockd_policy::{
-    Command, Deny, DenyReason, FactState, Facts, HostName, IdentMode, Identity, LineError, Need, Pattern,
-    Request, Route, RuleSet, Services, UserId, Verdict, Version, parse_conf, parse_routes, parse_upstreams,
+    Command, Deny, DenyReason, FactState, Facts, HostName, IdentMode, Identity, LineError, Nat64Prefix, Need,
+    Pattern, Request, Route, RuleSet, Services, UserId, Verdict, Version, parse_conf, parse_routes,
+    parse_upstreams,
 };
 
 /// Ids between blanks, tabs and commas, comments, and `yes` only inside a comment.
@@ -46,6 +47,7 @@ struct Asked {
     identity: Identity,
     source_names: Vec<HostName>,
     destination_names: Vec<HostName>,
+    nat64: &'static [Nat64Prefix],
 }
 
 impl Asked {
@@ -59,6 +61,7 @@ impl Asked {
             identity: Identity::Unknown,
             source_names: vec![],
             destination_names: vec![],
+            nat64: &[],
         }
     }
 
@@ -84,6 +87,7 @@ impl Asked {
             version: Version::Socks4,
             user: &self.user,
             ident_default: self.mode,
+            nat64: self.nat64,
         };
         let (mut facts, mut needs) = (Facts::default(), vec![]);
         loop {
@@ -301,6 +305,7 @@ fn without<'r>(rules: &'r RuleSet, missing: &[Need]) -> Verdict<'r> {
         version: Version::Socks4,
         user: &user,
         ident_default: IdentMode::Off,
+        nat64: &[],
     };
     let names =
         |need| if missing.contains(&need) { FactState::Unavailable } else { FactState::Known(&[][..]) };
@@ -578,6 +583,38 @@ fn a_deny_line_covers_ipv4_addresses_inside_ipv6_ones_and_a_permit_line_does_not
     assert_eq!(Asked::of("12.0.0.1", "64:ff9b::11.1.2.3").line(&denied), 3);
 }
 
+/// The examples of RFC 6052, 2.4, and what is not read as a prefix.
+#[test]
+fn a_deny_line_covers_ipv4_addresses_behind_the_prefixes_of_the_site() {
+    let denied = rules("deny ALL 0.0.0.0 192.0.2.33/32\npermit ALL 0.0.0.0\n");
+    let permitted = rules("permit ALL 0.0.0.0 192.0.2.33/32\n");
+    for (prefix, to) in [
+        ("2001:db8::/32", "2001:db8:c000:221::"),
+        ("2001:db8:100::/40", "2001:db8:1c0:2:21::"),
+        ("2001:db8:122::/48", "2001:db8:122:c000:2:2100::"),
+        ("2001:db8:122:300::/56", "2001:db8:122:3c0:0:221::"),
+        ("2001:db8:122:344::/64", "2001:db8:122:344:c0:2:2100::"),
+        ("2001:db8:122:344::/96", "2001:db8:122:344::192.0.2.33"),
+        ("64:ff9b:1:7::/64", "64:ff9b:1:7:c0:2:2100::"),
+    ] {
+        // The longest prefix counts.
+        let prefixes =
+            ["2001:d00::/32", prefix, "2001:db9::/96"].map(|text| Nat64Prefix::parse(text).unwrap());
+        let nat64 = Box::leak(Box::new(prefixes));
+        let asked = Asked { nat64, ..Asked::of("12.0.0.1", to) };
+        assert_eq!((asked.line(&denied), asked.line(&permitted)), (-1, 0), "{to}");
+        assert_eq!(Asked::of("12.0.0.1", to).line(&denied), 2, "{to}");
+        let beside = to.replace("21", "22").replace(".33", ".34").leak();
+        assert_eq!(Asked { nat64, ..Asked::of("12.0.0.1", beside) }.line(&denied), 2, "{beside}");
+        assert_eq!(prefixes[1].to_string(), prefix);
+    }
+    for text in
+        ["2001:db8::", "2001:db8::/33", "2001:db8::1/96", "2001:db8:1::/32", "10.0.0.0/32", "::/0", "/96"]
+    {
+        assert_eq!(Nat64Prefix::parse(text), None, "{text}");
+    }
+}
+
 #[test]
 fn the_rules_in_effect_make_the_same_rules_again() {
     let text = "permit ?=I *=ann,/users/ufile 10.0.0.0/8 20.9.9.9 255.0.255.0 neq telnet : echo '%u' # no comment\n\
@@ -614,6 +651,7 @@ fn deciding(conf: &str, port: u16) -> [u32; 4] {
             version,
             user: &user,
             ident_default: IdentMode::Off,
+            nat64: &[],
         };
         let verdict = rules.decide(&request, &Facts::default());
         assert_eq!(verdict, rules.scan()(&request, &Facts::default()));
@@ -720,6 +758,7 @@ fn a_client_of_socks5_claims_nobody_and_is_whom_its_identd_names() {
             version,
             user,
             ident_default: IdentMode::Off,
+            nat64: &[],
         };
         let facts = Facts { identity: FactState::Known(identity), ..Facts::default() };
         let found = match rules.decide(&request, &facts) {

@@ -142,7 +142,7 @@ proptest! {
         let upstreams = parse_upstreams(text.as_bytes(), &Services::default(), &mut |_| Err(String::new())).unwrap();
         let user = UserId::parse(b"ann").unwrap();
         let names = [HostName::parse(name.as_bytes()).unwrap()];
-        let way = |address| match upstreams.way_for(address, FactState::Known(&names), 80, &user) {
+        let way = |address| match upstreams.way_for(address, FactState::Known(&names), 80, &user, &[]) {
             Upstream::By { way, .. } => way,
             other => panic!("names are known: {other:?}"),
         };

@@ -94,6 +94,7 @@ fn refused_or_sound(file: &[u8]) {
             command: sockd_policy::Command::Connect,
             version: sockd_policy::Version::Socks4,
             ident_default: sockd_policy::IdentMode::Off,
+            nat64: &[],
         };
         for names in [FactState::NotAsked, FactState::Known(&[][..]), FactState::Unavailable] {
             let identity = FactState::NotAsked;

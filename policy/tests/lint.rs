@@ -26,7 +26,9 @@ fn a_rule_behind_one_that_covers_it_never_matches() {
         ("permit +=connect,bind 10.0.0.1/32 20.0.0.0/8", "permit 10.0.0.1/32 20.0.0.0/8"),
         ("deny *=/users,x 10.0.0.0/8", "deny *=/users 10.0.0.0/8"),
         ("deny *=/users 10.0.0.0/8", "deny *=bob 10.0.0.0/8"),
-        ("permit ?=I 10.0.0.1/32 20.0.0.0/8", "deny 10.0.0.1/32 20.0.0.0/8"),
+        ("permit ?=I fd00::1/128 2001:db8::/32", "deny fd00::1/128 2001:db8::/32"),
+        ("permit ?=I ALL 0.0.0.0 2001:db8::/32", "deny 10.0.0.1/32 2001:db8::/32"),
+        ("deny 10.0.0.1/32 20.0.0.0/8", "deny 10.0.0.1/32 20.0.0.0/8"),
     ] {
         let found = warnings(&format!("{earlier}\n{later}\n"));
         assert_eq!(found, ["line 2: never matches: line 1 matches all that it would"], "{earlier} / {later}");
@@ -48,6 +50,10 @@ fn a_rule_that_is_not_wholly_covered_can_match() {
         ("deny .a.b 0.0.0.0", "deny 10.0.0.0/8"),
         ("deny 0.0.0.0/1", "deny .a.b 0.0.0.0"),
         ("deny ::/0", "deny ALL 0.0.0.0"),
+        // The deny line matches the IPv4 addresses inside IPv6 ones as well.
+        ("permit 10.0.0.1/32 20.0.0.0/8", "deny 10.0.0.1/32 20.0.0.0/8"),
+        ("permit fd00::1/128 20.0.0.0/8", "deny fd00::1/128 20.0.0.0/8"),
+        ("permit 10.0.0.1/32 fd00::/8", "deny 10.0.0.1/32 fd00::/8"),
     ] {
         assert_eq!(warnings(&format!("{earlier}\n{later}\n")), [""; 0], "{earlier} / {later}");
     }

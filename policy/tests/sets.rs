@@ -48,6 +48,7 @@ fn decides(rules: &RuleSet, source: &str, destination: &str, name: &str, port: u
         version: Version::Socks5,
         user: &user,
         ident_default: IdentMode::Off,
+        nat64: &[],
     };
     let verdict = rules.decide(&request, &facts);
     assert_eq!(verdict, rules.scan()(&request, &facts));

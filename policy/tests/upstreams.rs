@@ -22,7 +22,7 @@ fn way(upstreams: &Upstreams, destination: &str, names: Option<&[&str]>, port: u
         names.map(|names| names.iter().map(|name| HostName::parse(name.as_bytes()).unwrap()).collect());
     let user = UserId::parse(user.as_bytes()).unwrap();
     let destination = (!destination.is_empty()).then(|| ip(destination));
-    match upstreams.way_for(destination, names.as_deref().into(), port, &user) {
+    match upstreams.way_for(destination, names.as_deref().into(), port, &user, &[]) {
         Upstream::By { way, line, command } => {
             format!(
                 "{line} {way}{}",
@@ -88,7 +88,7 @@ fn no_way_is_chosen_by_names_that_could_not_be_had() {
     let user = UserId::parse(b"ann").unwrap();
     let way = |text: &str, destination: &str| {
         let upstreams = parse(text).unwrap();
-        match upstreams.way_for(Some(ip(destination)), FactState::Unavailable, 23, &user) {
+        match upstreams.way_for(Some(ip(destination)), FactState::Unavailable, 23, &user, &[]) {
             Upstream::By { line, way, .. } => format!("{line} {way}"),
             other => format!("{other:?}"),
         }

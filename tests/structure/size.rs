@@ -31,7 +31,8 @@ const BUDGETS: [Budget; 4] = [
         folders: &["privileged/src", "privileged/ver/src"],
         // Some 300 lines more since `-ver`, a program of its own, reports every kind of process, as text and as JSON.
         // Some 140 more for a start where there is less: other ids, no namespace, no root of one's own.
-        ceiling: 6450,
+        // Some 50 more since the loader says which files of the system it cannot read.
+        ceiling: 6505,
         goal: Some(4500),
     },
     Budget {
@@ -51,7 +52,8 @@ const BUDGETS: [Budget; 4] = [
         // Some 60 more since what this host lacks is told from an identd that names nobody.
         // Some 120 more for their order (RFC 6724).
         // Some 250 more for the full log lines, keepalive and a start where there is less.
-        ceiling: 12_270,
+        // Some 90 more since the loader says which files of the system it cannot read, and guards know a site's prefixes.
+        ceiling: 12_360,
         goal: Some(8500),
     },
     Budget {
@@ -73,7 +75,8 @@ const BUDGETS: [Budget; 4] = [
         // Some 360 more since lines speak of commands, versions, lists of ports and sets of hosts.
         // Some 120 more for the order of the addresses, as above.
         // Some 250 more for the full log lines, as above.
-        ceiling: 16_600,
+        // Some 150 more for those files and prefixes, as above.
+        ceiling: 16_750,
         goal: None,
     },
 ];

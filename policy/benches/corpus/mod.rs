@@ -117,6 +117,7 @@ pub(crate) fn requests(user: &UserId, count: usize) -> Vec<Request<'_>> {
         version: Version::Socks4,
         user,
         ident_default: IdentMode::Off,
+        nat64: &[],
     };
     (0..count).map(|_| request(address())).collect()
 }

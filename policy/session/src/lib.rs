@@ -16,6 +16,7 @@ pub mod keys;
 pub mod limits;
 pub mod log;
 pub mod lookups;
+mod nat64;
 pub mod owed;
 pub mod pool;
 pub mod queries;

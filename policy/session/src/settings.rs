@@ -1,8 +1,9 @@
 //! The settings file, sockd.ron(5): everything that the classic configuration has no words for.
 
+use crate::nat64;
 use serde::{Deserialize, Serialize};
 use sockd_common::message::session::{Protocols, RelayMode};
-use sockd_policy::{Server, UserId, server_list};
+use sockd_policy::{Nat64Prefix, Server, UserId, server_list};
 use std::time::Duration;
 
 /// All settings with their defaults; unknown names in the file are errors.
@@ -52,6 +53,9 @@ pub struct Settings {
     pub stop_grace: u32,
     /// Whether loopback, this host's addresses and link-local must be named by the permitting line.
     pub local_destinations: LocalDestinations,
+    /// IPv6 prefixes that a translator takes for IPv4 addresses, beside the well-known ones.
+    #[serde(with = "crate::nat64")]
+    pub nat64_prefixes: Vec<Nat64Prefix>,
     /// What becomes of a request about which a line decides by names that could not be found out.
     pub missing_names: MissingNames,
     /// Let a BIND for 0.0.0.0 accept a connection from anybody.
@@ -145,6 +149,7 @@ impl Default for Settings {
             keepalive: Some(Keepalive(120, 30, 4)),
             stop_grace: 10,
             local_destinations: LocalDestinations::Guarded,
+            nat64_prefixes: Vec::new(),
             missing_names: MissingNames::Refuse,
             bind_any: false,
             bind_ports: None,
@@ -449,6 +454,7 @@ pub fn takes(setting: &str) -> &'static str {
         "protocols" => "[socks4, socks5] or one of both in brackets",
         "bound_address" => "none or real",
         "local_destinations" => "guarded or by_rules",
+        "nat64_prefixes" => nat64::TAKES,
         "missing_names" => "refuse or no_match",
         "commands" => "sh, argv or off",
         "log_format" => "classic or full",

@@ -201,6 +201,7 @@ pub(crate) fn verdict<'r>(rules: &'r RuleSet, question: &Question, scan: bool) -
         version: question.version,
         user: &question.user,
         ident_default: IdentMode::Lenient,
+        nat64: &[],
     };
     let facts = Facts {
         source_names: question.source_names.as_deref(),

@@ -30,6 +30,8 @@ fn explain(text: &str, error: SpannedError) -> String {
     let is_name = before.ends_with(',') || before == "(";
     let found = shown(behind);
     let fault = match error.code {
+        // What a setting says of its own value.
+        Error::Message(fault) if fault.contains(": expected ") => fault,
         Error::NoSuchStructField { .. } => no_setting(&found),
         Error::SuggestRawIdentifier(_) | Error::ExpectedIdentifier if is_name => no_setting(&found),
         Error::DuplicateStructField { field, .. } => format!("{field}: expected once, found again"),
@@ -105,6 +107,19 @@ mod tests {
     fn an_empty_settings_file_gives_the_defaults() {
         assert_eq!(parse(b"()").unwrap(), Settings::default());
         assert_eq!(parse("\u{feff}()".as_bytes()).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn prefixes_of_a_translator_are_read_once_and_reach_the_monitor_as_they_are() {
+        let text = "(nat64_prefixes: [\"2001:db8:64::/96\", \"2001:db8::/32\"])";
+        let settings = parse(text.as_bytes()).unwrap();
+        let prefixes: Vec<String> = settings.nat64_prefixes.iter().map(ToString::to_string).collect();
+        assert_eq!(prefixes, ["2001:db8:64::/96", "2001:db8::/32"]);
+        let bytes = postcard::to_stdvec(&settings).unwrap();
+        assert_eq!(postcard::from_bytes::<Settings>(&bytes).unwrap(), settings);
+        let fault = parse(b"(\nnat64_prefixes: [\"2001:db8::/33\"])").unwrap_err();
+        assert!(fault.starts_with("line 2: nat64_prefixes: expected [] or prefixes of 32, 40"), "{fault}");
+        assert!(fault.ends_with("found \"2001:db8::/33\""), "{fault}");
     }
 
     #[test]

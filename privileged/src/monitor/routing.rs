@@ -6,8 +6,8 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with,
 };
-use sockd_policy::embedded;
 use sockd_policy::guard::AddressKind;
+use sockd_policy::{Nat64Prefix, embedded};
 use sockd_session::rtnetlink::{self, Route};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -58,9 +58,9 @@ impl AddressKinds {
     }
 
     /// What `address` is to this host. An IPv6 address that stands for an IPv4 one (NAT64, 6to4) is what that one is.
-    pub fn classify(&mut self, address: IpAddr) -> Route {
+    pub fn classify(&mut self, address: IpAddr, nat64: &[Nat64Prefix]) -> Route {
         let route = self.route_to(address);
-        match embedded(address) {
+        match embedded(address, nat64) {
             Some(inner) if route.kind == AddressKind::Unicast => {
                 Route { kind: self.route_to(inner.into()).kind, ..route }
             }

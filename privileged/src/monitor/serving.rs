@@ -367,7 +367,8 @@ impl Serving {
         let now = Instant::now();
         self.routing.hear_changes();
         let candidate = |address: &IpAddr| {
-            let Route { kind, source } = self.routing.classify(*address);
+            let Route { kind, source } =
+                self.routing.classify(*address, &self.base.config.settings.nat64_prefixes);
             Candidate {
                 address: *address,
                 kind,

@@ -116,7 +116,8 @@ fn usable(
         Destination::Address(_) => (true, Vec::new()),
         Destination::Name(name) => (false, vec![name.clone()]),
     };
-    if let Some(refusal) = upstream_refused(address, upstream.port(), kind, own_listener, written) {
+    let nat64 = &config.settings.nat64_prefixes;
+    if let Some(refusal) = upstream_refused(address, upstream.port(), kind, own_listener, written, nat64) {
         return Err(Failure::Upstream(UpstreamFailure::Guarded(upstream, refusal)));
     }
     match config.routes.as_ref().map(|routes| routes.source_for(address, FactState::Known(&names))) {

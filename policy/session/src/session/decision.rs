@@ -60,6 +60,7 @@ pub(super) fn decide(candidate: Option<Candidate>, case: &Case<'_>) -> Result<St
         version: request.version,
         user: &request.user,
         ident_default: config.ident_default,
+        nat64: &config.settings.nat64_prefixes,
     };
     let permit = match config.rules.decide(&question, &case.facts()) {
         Verdict::Need(need) => return Ok(Step::Need(need)),
@@ -87,7 +88,7 @@ pub(super) fn is_permitted(case: &Case<'_>) -> bool {
 pub(super) fn goes_unresolved(case: &Case<'_>) -> bool {
     let Some(upstreams) = case.config.upstreams.as_ref().filter(|_| case.request.named) else { return false };
     let names = case.facts().destination_names;
-    let way = upstreams.way_for(None, names, case.request.port, &case.request.user);
+    let way = upstreams.way_for(None, names, case.request.port, &case.request.user, &[]);
     case.config.settings.upstream_names != UpstreamNames::Never
         && matches!(way, Upstream::By { way: Way::Sockd(_), .. })
 }
@@ -99,11 +100,12 @@ fn guarded(candidate: Option<Candidate>, case: &Case<'_>) -> Option<Refusal> {
     let Some(Candidate { address, kind, own_listener, .. }) = candidate else {
         return (request.command == Command::Connect && request.port == 0).then_some(Refusal::PortZero);
     };
+    let nat64 = &config.settings.nat64_prefixes;
     let anybody = address.is_unspecified() && config.settings.bind_any && !request.named;
     match request.command {
-        Command::Connect => always_refused(address, request.port, kind, own_listener),
+        Command::Connect => always_refused(address, request.port, kind, own_listener, nat64),
         Command::Bind if anybody => None,
-        Command::Bind => always_refused(address, IGNORED_PORT, kind, false),
+        Command::Bind => always_refused(address, IGNORED_PORT, kind, false, nat64),
     }
 }
 
@@ -115,8 +117,11 @@ fn guarded_unless_named(
     config: &Config,
 ) -> Option<Refusal> {
     let candidate = candidate.filter(|candidate| !candidate.address.is_unspecified())?;
+    let Candidate { address, kind, .. } = candidate;
     match config.settings.local_destinations {
-        LocalDestinations::Guarded => refused_unless_named(candidate.address, candidate.kind, &permit.rule),
+        LocalDestinations::Guarded => {
+            refused_unless_named(address, kind, &permit.rule, &config.settings.nat64_prefixes)
+        }
         LocalDestinations::ByRules => None,
     }
 }
@@ -127,8 +132,9 @@ fn permitted(candidate: Option<Candidate>, permit: &Permit<'_>, case: &Case<'_>)
     let names = case.facts().destination_names;
     let address = candidate.map(|candidate| candidate.address);
     let lines = config.upstreams.as_ref();
+    let nat64 = &config.settings.nat64_prefixes;
     let (way, line, hook) =
-        match lines.map(|lines| lines.way_for(address, names, request.port, &request.user)) {
+        match lines.map(|lines| lines.way_for(address, names, request.port, &request.user, nat64)) {
             None => (Way::Direct, 0, None),
             Some(Upstream::By { way, line, command }) => (way, line, command),
             Some(Upstream::NamesUnavailable { .. }) => return Err(Failure::NamesUnavailable.into()),

@@ -68,6 +68,7 @@ impl Trial {
             version: asked.version,
             user: &asked.user,
             ident_default: self.mode,
+            nat64: &[],
         }
     }
 
@@ -88,7 +89,7 @@ impl Trial {
     fn ways(&self, asked: &Asked) -> (Option<Upstream<'_>>, Option<Route>) {
         let Asked { destination, destination_names, port, user, .. } = asked;
         let upstream = self.upstreams.as_ref().map(|(_, upstreams)| {
-            upstreams.way_for(Some(*destination), FactState::Known(destination_names), *port, user)
+            upstreams.way_for(Some(*destination), FactState::Known(destination_names), *port, user, &[])
         });
         // An upstream server is dialled in place of the destination, so the destination needs no route.
         let is_direct = !matches!(upstream, Some(Upstream::By { way: Way::Sockd(_), .. }));
@@ -195,8 +196,8 @@ fn identity(ident: Ident) -> Option<Identity> {
 
 fn refusal(asked: &Asked, permit: Option<&Permit>) -> Option<Refusal> {
     let kind = kind(asked.destination);
-    guard::always_refused(asked.destination, asked.port, kind, false)
-        .or_else(|| guard::refused_unless_named(asked.destination, kind, &permit?.rule))
+    guard::always_refused(asked.destination, asked.port, kind, false, &[])
+        .or_else(|| guard::refused_unless_named(asked.destination, kind, &permit?.rule, &[]))
 }
 
 fn facts<'a>(asked: &'a Asked, identity: &'a Identity) -> Facts<'a> {

@@ -52,6 +52,7 @@ impl Question {
             version: self.version,
             user: &self.user,
             ident_default: IdentMode::Lenient,
+            nat64: &[],
         };
         let facts = Facts {
             source_names: self.source_names.as_deref(),
@@ -144,8 +145,8 @@ pub(crate) fn ways(lines: &Upstreams) -> Vec<String> {
             let elsewhere = if place % 4 == 3 { None } else { Some(host) };
             let user = user(USERS[place % USERS.len()]);
             let port = [23, 80][place % 2];
-            let upstream = lines.way_for(elsewhere, names.as_deref(), port, &user);
-            assert_eq!(lines.way_for(elsewhere.map(mapped), names.as_deref(), port, &user), upstream);
+            let upstream = lines.way_for(elsewhere, names.as_deref(), port, &user, &[]);
+            assert_eq!(lines.way_for(elsewhere.map(mapped), names.as_deref(), port, &user, &[]), upstream);
             found.push(match upstream {
                 Upstream::By { way, command, .. } => {
                     format!("{way:?} {:?}", command.map(|command| command.text().to_owned()))
@@ -203,9 +204,9 @@ fn decide(choices: &mut Unstructured<'_>) -> Result<()> {
 fn is_judged_alike(address: IpAddr, port: u16) {
     let plain = canonical(address);
     assert_eq!(canonical(plain), plain);
-    let refusal = |address| always_refused(address, port, AddressKind::Unicast, false);
+    let refusal = |address| always_refused(address, port, AddressKind::Unicast, false, &[]);
     assert_eq!(refusal(address), refusal(plain));
-    if let Some(inner) = embedded(plain)
+    if let Some(inner) = embedded(plain, &[])
         && refusal(IpAddr::V4(inner)).is_some()
     {
         assert!(refusal(plain).is_some(), "{plain} leads to {inner}");

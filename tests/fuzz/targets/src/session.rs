@@ -696,6 +696,7 @@ impl<'w> System<'w> {
         let request = self.request.as_ref().ok_or("no request")?;
         let user = UserId::parse(request.user.as_bytes()).map_err(|_| "no user")?;
         let kind = address.map(kind_of);
+        let nat64 = &config.settings.nat64_prefixes;
         let anybody = command == Command::Bind
             && address.is_some_and(|address| address.is_unspecified())
             && config.settings.bind_any
@@ -708,7 +709,8 @@ impl<'w> System<'w> {
         }
         if let Some((address, kind)) = guarded {
             let own = command == Command::Connect && is_own_listener(address, port);
-            always_refused(address, port, kind, own).map_or(Ok(()), |refusal| Err(format!("{refusal}")))?;
+            always_refused(address, port, kind, own, nat64)
+                .map_or(Ok(()), |refusal| Err(format!("{refusal}")))?;
         }
         let question = Request {
             source: self.client.ip(),
@@ -718,6 +720,7 @@ impl<'w> System<'w> {
             version: if request.version == 5 { Version::Socks5 } else { Version::Socks4 },
             user: &user,
             ident_default: config.ident_default,
+            nat64,
         };
         let facts = Facts {
             source_names: names_for(config, state(&self.source_names)),
@@ -742,10 +745,12 @@ impl<'w> System<'w> {
         if let Some((address, kind)) = guarded
             && config.settings.local_destinations == LocalDestinations::Guarded
         {
-            refused_unless_named(address, kind, &rule).map_or(Ok(()), |refusal| Err(format!("{refusal}")))?;
+            refused_unless_named(address, kind, &rule, nat64)
+                .map_or(Ok(()), |refusal| Err(format!("{refusal}")))?;
         }
         let names = names_for(config, state(&self.destination_names));
-        match config.upstreams.as_ref().map(|lines| lines.way_for(address, names, request.port, &user)) {
+        match config.upstreams.as_ref().map(|lines| lines.way_for(address, names, request.port, &user, nat64))
+        {
             None => Ok(Way::Direct),
             Some(Upstream::By { way: Way::Deny, .. }) => Err("denied by a line".into()),
             Some(Upstream::By { way, .. }) => Ok(way),
@@ -816,7 +821,7 @@ impl<'w> System<'w> {
         let (kind, own) = (kind_of(to.ip()), is_own_listener(to.ip(), to.port()));
         known
             && server.port.unwrap_or(1080) == to.port()
-            && upstream_refused(to.ip(), to.port(), kind, own, written).is_none()
+            && upstream_refused(to.ip(), to.port(), kind, own, written, &[]).is_none()
             && self
                 .worlds
                 .iter()
