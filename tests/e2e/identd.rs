@@ -9,7 +9,7 @@ use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::procfs;
 use sockd_tests::site::{CLIENT, INSIDE, NAMESERVER, OTHER, OUTSIDE, SERVER, Site};
-use sockd_tests::socks::{PROXY, REJECTED, Reply, Request, ask, granted, send_to};
+use sockd_tests::socks::{PROXY, REJECTED, Reply, Request, ask, assert_rejected, granted, send_to};
 use sockd_tests::wait::{LONG, until_true};
 use socket2::SockRef;
 use std::io::{Read, Write};
@@ -374,6 +374,20 @@ fn a_reset_verifies_nobody_at_once() {
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))
     });
     place.assert_unverified("joe");
+}
+
+#[test]
+fn h12_a_question_whose_worker_does_not_come_in_time_is_no_silence() {
+    let conf = format!("permit 0.0.0.0 0.0.0.0 eq 9\n{LENIENT}");
+    let (_identd, place) = place_with_identd(&conf, "(ident_limit: 1)");
+    let Place { lab, .. } = &place;
+    // From now on the client host has a worker of its own.
+    assert_rejected(&lab.site.client, &Request::connect((SERVER, 9)));
+    let spawner = lab.sockd.spawner();
+    spawner.signal(Signal::SIGSTOP);
+    assert_eq!(place.code("joe"), NO_IDENTD);
+    spawner.signal(Signal::SIGCONT);
+    until_true("identd is asked", || place.code("joe") == 90);
 }
 
 #[test]

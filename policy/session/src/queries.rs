@@ -147,6 +147,19 @@ impl Queries {
         Some(&query.question)
     }
 
+    /// The worker that asks, once one does.
+    pub fn worker(&self, key: QueryKey) -> Option<WorkerKey> {
+        match self.queries.get(key)?.stage {
+            Stage::Asked(worker) => Some(worker),
+            Stage::Begun | Stage::Dialling(_) => None,
+        }
+    }
+
+    /// What the session hears where it has not been asked.
+    pub fn unasked(&self, key: QueryKey) -> Option<Arrival> {
+        self.queries.get(key).map(|query| query.question.unasked())
+    }
+
     /// A worker has answered: gives the session that hears it, if one waits, and whether the query is over. It is not
     /// where the next server waits for the peer of a BIND.
     pub fn answered(

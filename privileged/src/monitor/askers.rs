@@ -180,6 +180,17 @@ impl Askers {
         }
     }
 
+    /// Gives up a query whose worker has not come yet; the arrival is the answer.
+    pub fn unasked(&mut self, key: QueryKey, waiter: Waiter, base: &mut Base) -> Option<Arrival> {
+        let worker = base.workers.pool.workers.get(self.queries.worker(key)?)?;
+        if worker.is_ready() {
+            return None;
+        }
+        let arrival = self.queries.unasked(key)?;
+        self.cancel(key, waiter, base);
+        Some(arrival)
+    }
+
     /// When a worker owes the end of a query.
     pub fn due_at(&self) -> Option<Instant> {
         self.queries.due_at()

@@ -156,7 +156,8 @@ impl Serving {
             }
             Token::Session(key) => {
                 self.sessions.overdue(key);
-                self.dispatch(key, Event::Deadline);
+                let event = self.sessions.unasked(key, &mut self.awaited, &mut self.base);
+                self.dispatch(key, event.unwrap_or(Event::Deadline));
             }
             Token::Worker(key) => self.worker_due(key, now),
             _ => {}

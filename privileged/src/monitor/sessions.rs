@@ -313,6 +313,20 @@ impl Sessions {
     }
 }
 
+/// What they wait for in vain.
+impl Sessions {
+    /// A question to an identd whose worker has not come by the deadline has not been asked: nobody was silent.
+    pub fn unasked(&self, session: SessionKey, awaited: &mut Awaited, base: &mut Base) -> Option<Event> {
+        let mut held = self.0.get(session)?.held.iter();
+        let (key, query) = held.find_map(|(key, held)| match held {
+            Held::Query(query) => Some((key, *query)),
+            _ => None,
+        })?;
+        let arrival = awaited.askers.unasked(query, Waiter { session, key }, base)?;
+        Some(Event::Arrived(key, arrival))
+    }
+}
+
 /// Nothing waits for it any longer.
 fn release(held: Held, waiter: Waiter, awaited: &mut Awaited, base: &mut Base) {
     match held {

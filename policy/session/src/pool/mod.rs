@@ -321,6 +321,11 @@ impl<Channel> Worker<Channel> {
         self.hosts.first().map(|host| host.site())
     }
 
+    /// Whether it has locked itself down, and reads what it is told.
+    pub fn is_ready(&self) -> bool {
+        self.is_ready
+    }
+
     /// When its time is over.
     pub fn expires(&self) -> Option<Instant> {
         self.expires
