@@ -56,7 +56,8 @@ const BUDGETS: [Budget; 4] = [
         // Some 250 more for the full log lines, keepalive and a start where there is less.
         // Some 90 more since the loader says which files of the system it cannot read, and guards know a site's prefixes.
         // 40 more for such a question, as above.
-        ceiling: 12_400,
+        // 20 more since the address of a next server is looked at again before it is dialled.
+        ceiling: 12_415,
         goal: Some(8500),
     },
     Budget {
@@ -80,7 +81,8 @@ const BUDGETS: [Budget; 4] = [
         // Some 250 more for the full log lines, as above.
         // Some 150 more for those files and prefixes, as above.
         // 20 more for such a question, as above.
-        ceiling: 16_780,
+        // 20 more for the addresses of next servers, as above.
+        ceiling: 16_805,
         goal: None,
     },
 ];

@@ -16,12 +16,24 @@ use std::net::{IpAddr, SocketAddr};
 pub(super) struct Chain {
     /// Those whose addresses are not known yet; the first of them is being found out about.
     servers: VecDeque<Server>,
-    /// What can be dialled, with the address to dial from.
-    addresses: VecDeque<(SocketAddr, Option<IpAddr>)>,
+    /// What can be dialled.
+    addresses: VecDeque<Usable>,
     /// The same for those that could not be reached a short while ago.
-    last: VecDeque<(SocketAddr, Option<IpAddr>)>,
+    last: VecDeque<Usable>,
+    /// What the first address is to this host has been found out in this turn: while something else was waited for, it
+    /// may have become its own.
+    is_fresh: bool,
     current: Option<SocketAddr>,
     failure: Option<Failure>,
+}
+
+/// An address that may be dialled.
+#[derive(Debug)]
+struct Usable {
+    to: SocketAddr,
+    from: Option<IpAddr>,
+    /// It stands in the file.
+    is_written: bool,
 }
 
 /// What is to be done to come to a server.
@@ -52,9 +64,13 @@ impl Chain {
     pub(super) fn step(&mut self, config: &Config) -> Step {
         if self.addresses.is_empty() && self.servers.is_empty() {
             self.addresses = std::mem::take(&mut self.last);
+            self.is_fresh = false;
         }
-        if let Some((to, from)) = self.addresses.pop_front() {
-            self.current = Some(to);
+        if let Some(next) = self.addresses.front().filter(|_| !self.is_fresh) {
+            return Step::Classify(next.to.ip(), next.to.port());
+        }
+        if let Some(Usable { to, from, .. }) = self.addresses.pop_front() {
+            (self.current, self.is_fresh) = (Some(to), false);
             return Step::Dial(to, from);
         }
         match self.servers.front().map(|server| &server.host) {
@@ -79,8 +95,17 @@ impl Chain {
         }
     }
 
-    /// It is known what the addresses of the server are to this host.
+    /// It is known what the addresses of the server are to this host, or what the one that is dialled next is now.
     pub(super) fn classified(&mut self, candidates: Vec<Candidate>, config: &Config) {
+        self.is_fresh = true;
+        if let Some(next) = self.addresses.front() {
+            let Some(refused) = candidates.first().and_then(|now| refused(next, *now, config)) else {
+                return;
+            };
+            self.addresses.pop_front();
+            (self.failure, self.is_fresh) = (Some(refused), false);
+            return;
+        }
         let Some(server) = self.servers.pop_front() else { return };
         for candidate in candidates {
             match usable(&server, candidate, config) {
@@ -104,27 +129,31 @@ fn port_of(server: &Server, config: &Config) -> u16 {
     server.port.unwrap_or_else(|| default_port(&config.services))
 }
 
-/// An address of a server that may be dialled, and from where.
-fn usable(
-    server: &Server,
-    candidate: Candidate,
-    config: &Config,
-) -> Result<(SocketAddr, Option<IpAddr>), Failure> {
-    let Candidate { address, kind, own_listener, .. } = candidate;
-    let upstream = SocketAddr::new(address, port_of(server, config));
-    let (written, names) = match &server.host {
+/// An address of a server, where it may be dialled.
+fn usable(server: &Server, candidate: Candidate, config: &Config) -> Result<Usable, Failure> {
+    let address = candidate.address;
+    let (is_written, names) = match &server.host {
         Destination::Address(_) => (true, Vec::new()),
         Destination::Name(name) => (false, vec![name.clone()]),
     };
-    let nat64 = &config.settings.nat64_prefixes;
-    if let Some(refusal) = upstream_refused(address, upstream.port(), kind, own_listener, written, nat64) {
-        return Err(Failure::Upstream(UpstreamFailure::Guarded(upstream, refusal)));
+    let to = SocketAddr::new(address, port_of(server, config));
+    let usable = Usable { to, from: None, is_written };
+    if let Some(refused) = refused(&usable, candidate, config) {
+        return Err(refused);
     }
     match config.routes.as_ref().map(|routes| routes.source_for(address, FactState::Known(&names))) {
-        None => Ok((upstream, None)),
-        Some(Route::From { source, .. }) => Ok((upstream, Some(source))),
+        None => Ok(usable),
+        Some(Route::From { source, .. }) => Ok(Usable { from: Some(source), ..usable }),
         Some(Route::NoMatch | Route::NeedNames | Route::NamesUnavailable { .. }) => {
             Err(Failure::NoInterface(address))
         }
     }
+}
+
+/// Why an address of a server may not be dialled, as it is to this host now.
+fn refused(usable: &Usable, now: Candidate, config: &Config) -> Option<Failure> {
+    let Usable { to, is_written, .. } = *usable;
+    let nat64 = &config.settings.nat64_prefixes;
+    let refusal = upstream_refused(to.ip(), to.port(), now.kind, now.own_listener, is_written, nat64)?;
+    Some(Failure::Upstream(UpstreamFailure::Guarded(to, refusal)))
 }

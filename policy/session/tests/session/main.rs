@@ -847,7 +847,7 @@ fn servers_of_a_line_are_tried_in_order_and_a_dead_one_is_remembered() {
     let addresses = BoundedVec::first_of(two.iter().map(|(address, _)| address.parse().unwrap()));
     let actions = after(&mut session, vec![resolved(Answer::Addresses(addresses)), kinds(&two)], &config);
     assert_eq!(dialled(&actions), Some("198.51.100.2:1081".parse().unwrap()));
-    let actions = session.sees(DEADLINE, &config);
+    let actions = after(&mut session, vec![DEADLINE, unicast("198.51.100.3")], &config);
     assert_eq!(dialled(&actions), Some("198.51.100.3:1081".parse().unwrap()));
     let (next, request) = asked_upstream(&session.sees(dials(Ok(())), &config)).unwrap();
     assert_eq!(next, "198.51.100.3:1081".parse().unwrap());
@@ -871,10 +871,34 @@ fn a_server_that_was_dead_a_while_ago_comes_last() {
     }]);
     let begin = vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), avoided];
     assert_eq!(dialled(&after(&mut session, begin, &config)), None);
-    let actions = session.sees(resolved(Answer::NotFound), &config);
+    let unknown = vec![resolved(Answer::NotFound), unicast("198.51.100.1")];
+    let actions = after(&mut session, unknown, &config);
     assert_eq!(dialled(&actions), Some("198.51.100.1:1080".parse().unwrap()));
     let actions = session.sees(dials(Err(failed("connect"))), &config);
     assert_eq!(refusal(&actions), Some(RefusalReason::General));
+}
+
+#[test]
+fn h15_a_server_whose_address_has_become_this_hosts_own_while_another_was_dialled_is_passed_over() {
+    let lines = "sockd @=gw.example:1081 0.0.0.0 0.0.0.0\n";
+    let (config, mut session) = (socksified("permit 0.0.0.0 0.0.0.0\n", lines), session());
+    let all = ["198.51.100.2", "198.51.100.3", "198.51.100.4"];
+    let addresses = BoundedVec::first_of(all.iter().map(|address| address.parse().unwrap()));
+    let found = vec![
+        connect("203.0.113.1", 23),
+        unicast("203.0.113.1"),
+        resolved(Answer::Addresses(addresses)),
+        kinds(&all.map(|address| (address, AddressKind::Unicast))),
+    ];
+    assert_eq!(dialled(&after(&mut session, found, &config)), Some("198.51.100.2:1081".parse().unwrap()));
+    let actions = session.sees(dials(Err(failed("connect"))), &config);
+    let next = vec!["198.51.100.3".parse().unwrap()];
+    assert!(dialled(&actions).is_none() && begins(&actions, &Task::Classify(next, 1081)), "{actions:?}");
+    let actions = session.sees(kinds(&[("198.51.100.3", AddressKind::Local)]), &config);
+    let last = vec!["198.51.100.4".parse().unwrap()];
+    assert!(dialled(&actions).is_none() && begins(&actions, &Task::Classify(last, 1081)), "{actions:?}");
+    let actions = session.sees(unicast("198.51.100.4"), &config);
+    assert_eq!(dialled(&actions), Some("198.51.100.4:1081".parse().unwrap()));
 }
 
 fn asking_upstream(config: &Config, request: Happens) -> Session {
