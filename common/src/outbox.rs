@@ -171,7 +171,7 @@ mod tests {
     use super::*;
     use crate::channel::WorkerEnd;
     use crate::message::Id;
-    use crate::message::session::{FromSession, Protocols, RelayMode, ToSession};
+    use crate::message::session::{FromSession, Handshake, Protocols, RelayMode, ToSession};
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     type Ends = (Outbox, WorkerEnd<FromSession, ToSession>);
@@ -187,7 +187,10 @@ mod tests {
 
     fn serve(link: &mut Outbox, number: usize) -> bool {
         let client = rustix::io::fcntl_dupfd_cloexec(&*link, 3).unwrap();
-        link.send(&ToSession::Serve { id: Id(u32::try_from(number).unwrap()) }, Some(Rc::new(client)))
+        link.send(
+            &ToSession::Serve { id: Id(u32::try_from(number).unwrap()), handshake: Handshake::Fresh },
+            Some(Rc::new(client)),
+        )
     }
 
     #[test]
@@ -198,7 +201,7 @@ mod tests {
         assert!(matches!(worker.receive(), Ok(Received::Message(ToSession::Setup { .. }, None))));
         for number in 0..1000 {
             let got = worker.receive().unwrap();
-            assert!(matches!(got, Received::Message(ToSession::Serve { id }, Some(_)) if id.0 == number));
+            assert!(matches!(got, Received::Message(ToSession::Serve { id, .. }, Some(_)) if id.0 == number));
             link.flush();
         }
         assert!(!link.is_stuck() && link.gives_up().is_none() && link.descriptors == 0);

@@ -67,7 +67,7 @@ impl Worker {
     fn hear(&mut self) -> Option<()> {
         loop {
             match self.monitor.receive() {
-                Ok(Received::Message(ToSession::Serve { id }, Some(client))) => {
+                Ok(Received::Message(ToSession::Serve { id, .. }, Some(client))) => {
                     let client = TcpStream::from(client);
                     let request = Vec::new();
                     self.sessions.push(Session { id, client, server: None, request, act: None });

@@ -10,8 +10,8 @@
 
 mod support;
 
-use sockd_common::message::request::RefusalReason;
-use sockd_common::message::session::{CloseReason, FromSession, PIPES, RelayMode, ToSession};
+use sockd_common::message::request::{Command, RefusalReason};
+use sockd_common::message::session::{CloseReason, FromSession, Handshake, PIPES, RelayMode, ToSession};
 use sockd_common::message::{Errno, Id};
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
@@ -477,6 +477,53 @@ fn the_end_of_the_channel_is_the_ordinary_end_of_a_worker() {
     drop((client, server));
 }
 
+/// What stands behind the request is the server's, whichever worker has read the request.
+#[test]
+fn h9_a_worker_goes_on_with_a_client_whose_request_another_one_has_read() {
+    const SOCKS5: &[u8] = b"\x05\x01\x00\x05\x01\x00\x01\x0a\x00\x00\x01\x00\x50";
+    let handshakes = [
+        (CONNECT, Handshake::Socks4(Command::Connect), &[0, 90, 0, 0, 0, 0, 0, 0][..], 0),
+        (BIND, Handshake::Socks4(Command::Bind), &[0, 90, 0, 0, 0, 0, 0, 0], 0),
+        (SOCKS5, Handshake::Socks5(Command::Connect), &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0], 2),
+    ];
+    for (sent, handshake, granted, method) in handshakes {
+        let (mut client, socket) = connection();
+        client.write_all(&[sent, b"early"].concat()).unwrap();
+        let mut first = start(Start::default());
+        first.serve_on(&socket, Handshake::Fresh);
+        first.hear_request();
+        first.child.kill().unwrap();
+        client.read_exact(&mut vec![0; method]).unwrap();
+        let mut second = start(Start::default());
+        let id = second.serve_on(&socket, handshake);
+        let mut server = second.grant(id);
+        let mut reply = vec![0; granted.len()];
+        client.read_exact(&mut reply).unwrap();
+        assert_eq!(reply, granted);
+        end_stream(&client);
+        assert_eq!(rest(&mut server), b"early");
+        server.write_all(b"late").unwrap();
+        end_stream(&server);
+        assert_eq!(rest(&mut client), b"late");
+        assert_eq!(second.hear_closed(), CloseReason::Finished, "without another request");
+    }
+}
+
+#[test]
+fn h9_a_worker_refuses_in_the_protocol_that_another_one_has_made_out() {
+    for (handshake, refusal) in [
+        (Handshake::Socks4(Command::Connect), &[0, 93, 0, 0, 0, 0, 0, 0][..]),
+        (Handshake::Socks5(Command::Connect), &[5, 2, 0, 1, 0, 0, 0, 0, 0, 0]),
+    ] {
+        let mut monitor = start(Start::default());
+        let (mut client, socket) = connection();
+        let id = monitor.serve_on(&socket, handshake);
+        drop(socket);
+        monitor.say(ToSession::Refuse { id, why: RefusalReason::IdentityMismatch });
+        assert_eq!(rest(&mut client), refusal);
+    }
+}
+
 #[test]
 fn nonsense_from_the_monitor_ends_a_worker() {
     let mut monitor = start(Start::default());
@@ -487,7 +534,12 @@ fn nonsense_from_the_monitor_ends_a_worker() {
     drop(client);
     let mut monitor = start(Start::default());
     let (_peer, socket) = connection();
-    let twice = || monitor.end.send(&ToSession::Serve { id: Id(5) }, Some(std::os::fd::AsFd::as_fd(&socket)));
+    let twice = || {
+        monitor.end.send(
+            &ToSession::Serve { id: Id(5), handshake: Handshake::Fresh },
+            Some(std::os::fd::AsFd::as_fd(&socket)),
+        )
+    };
     twice().unwrap();
     twice().unwrap();
     assert_eq!(monitor.ending().code(), Some(76));

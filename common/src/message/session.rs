@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! monitor                              session worker
-//! Serve{id} + client        ------->   negotiates where the protocol does, reads exactly the request
+//! Serve{id, handshake} + client ---->  negotiates where the protocol does, reads exactly the request
 //!                           <-------   Request{id, command, destination, port, user}
 //! (decides; asks identd, resolver)
 //! Relay{id} + server        ------->   writes the granting reply, relays both ways
@@ -14,12 +14,15 @@
 //!                           <-------   Closed{id, why}
 //! ```
 //!
+//! A client whose request another worker has read comes with `Serve` as well, and with how far that one has got:
+//! `Relay`, `Refuse` or `Listening` come next, and never a `Request`.
+//!
 //! `End{id}` may come at any time after `Serve` and asks for an early `Closed`. `Closed` is the last word on every
 //! session, whatever went before, and is said exactly once. Messages may cross: a worker that has said `Closed` drops
 //! what still arrives for that id. The monitor keeps descriptors of its own of both sockets until then: it is the monitor
 //! that closes the connections, counts their bytes and sees that they are idle.
 
-use super::request::{RefusalReason, Request};
+use super::request::{Command, RefusalReason, Request};
 use super::{Errno, Id, LockdownReport, Message, Role, ToWorker};
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
@@ -54,6 +57,17 @@ impl Protocols {
     pub const ALL: Self = Self { socks4: true, socks5: true };
 }
 
+/// How far the handshake of a client has come when a worker begins to serve it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Handshake {
+    /// Nothing has been read.
+    Fresh,
+    /// Another worker has read a request of SOCKS4 or SOCKS4A, and exactly that.
+    Socks4(Command),
+    /// Another worker has read a request of SOCKS5, and exactly what leads to it.
+    Socks5(Command),
+}
+
 /// Monitor to session worker.
 #[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ToSession {
@@ -68,6 +82,8 @@ pub enum ToSession {
     Serve {
         /// The new session.
         id: Id,
+        /// How far the client has come with another worker.
+        handshake: Handshake,
     },
     /// BIND: the monitor listens at `address` for the server.
     Listening {

@@ -16,7 +16,7 @@ use crate::spawner::protocol::Ending;
 use sockd_common::channel::Received;
 use sockd_common::message::ident::FromIdent;
 use sockd_common::message::resolver::FromResolver;
-use sockd_common::message::session::{FromSession, ToSession};
+use sockd_common::message::session::{FromSession, Handshake, ToSession};
 use sockd_common::message::upstream::FromUpstream;
 use sockd_common::message::{LockdownReport, Role};
 use sockd_policy::guard::AddressKind;
@@ -268,7 +268,7 @@ impl Serving {
         let proxy = client.proxy();
         let socket = Rc::new(client.socket);
         let key = self.sessions.begin((client.address, proxy), Rc::clone(&socket), worker, &mut self.base);
-        self.base.tell(worker, &ToSession::Serve { id: key.id() }, Some(socket));
+        self.base.tell(worker, &ToSession::Serve { id: key.id(), handshake: Handshake::Fresh }, Some(socket));
         if let Some((oldest, reached)) = self.base.counts.oldest_beyond(host, &self.base.config.settings) {
             self.base.log.quiet_err(&format!("unfinished requests are closed: {reached}"));
             self.dispatch(oldest, Event::Stop);

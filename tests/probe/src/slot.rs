@@ -66,7 +66,7 @@ fn session(monitor: WorkerEnd<FromSession, ToSession>) -> Option<()> {
     monitor.send(&FromSession::Ready(locks())).ok()?;
     let mut served = None;
     while let Some((message, socket)) = next(&monitor) {
-        let (ToSession::Serve { id }, Some(socket)) = (message, socket) else { continue };
+        let (ToSession::Serve { id, .. }, Some(socket)) = (message, socket) else { continue };
         let mut client = TcpStream::from(socket);
         let (destination, role) = match wanted(&mut client)?.as_str() {
             "session" => return tell(client, profile::PROFILE_SESSION),

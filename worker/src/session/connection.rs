@@ -129,11 +129,16 @@ pub(crate) fn parts(token: u64) -> (usize, Id, Side) {
 }
 
 impl Connection {
-    pub(crate) fn new(id: Id, client: OwnedFd, now: u32) -> Self {
+    /// A client's connection, from its first byte on or from where another worker has got to.
+    pub(crate) fn new(id: Id, client: OwnedFd, come: message::session::Handshake, now: u32) -> Self {
+        let (handshake, phase) = match Handshake::resumed(come) {
+            (handshake, Some(command)) => (handshake, Phase::Deciding(command)),
+            (handshake, None) => (handshake, Phase::Negotiating),
+        };
         Self {
             id,
-            phase: Phase::Negotiating,
-            handshake: Handshake::Fresh,
+            phase,
+            handshake,
             client,
             server: None,
             up: Flow::default(),

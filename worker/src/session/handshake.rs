@@ -6,8 +6,8 @@
 //! before it, which is answered.
 
 use crate::socks::{Reading, Reply, v4, v5};
-use sockd_common::message::request::{RefusalReason, Request};
-use sockd_common::message::session::{CloseReason, Protocols};
+use sockd_common::message::request::{Command, RefusalReason, Request};
+use sockd_common::message::session::{self, CloseReason, Protocols};
 use std::net::SocketAddr;
 
 /// No handshake is longer.
@@ -52,6 +52,15 @@ pub enum Step {
 }
 
 impl Handshake {
+    /// From where another worker has got to, with the command where the request has been read. Its bytes are taken.
+    pub fn resumed(come: session::Handshake) -> (Self, Option<Command>) {
+        match come {
+            session::Handshake::Fresh => (Self::Fresh, None),
+            session::Handshake::Socks4(command) => (Self::Socks4, Some(command)),
+            session::Handshake::Socks5(command) => (Self::Socks5(0), Some(command)),
+        }
+    }
+
     /// Reads everything that the client has sent. The steps but [`Step::Incomplete`] are the same for all segments in
     /// which the bytes may arrive.
     pub fn read(&mut self, seen: &[u8], protocols: Protocols) -> Step {

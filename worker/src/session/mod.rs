@@ -17,7 +17,7 @@ use rustix::event::epoll::{Event, EventFlags};
 use slab::Slab;
 use sockd_common::message::request::RefusalReason;
 use sockd_common::message::session::{CloseReason, FromSession, Protocols, ToSession};
-use sockd_common::message::{Id, LockdownReport, PROTOCOL_VERSION};
+use sockd_common::message::{self, Id, LockdownReport, PROTOCOL_VERSION};
 use sockd_lockdown::Row;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -273,7 +273,7 @@ impl SessionWorker {
                 self.protocols = protocols;
                 Ok(())
             }
-            (ToSession::Serve { id }, Some(client)) => self.begin(id, client),
+            (ToSession::Serve { id, handshake }, Some(client)) => self.begin(id, client, handshake),
             (ToSession::Listening { id, address }, _) => {
                 self.apply(id, |connection, _| connection.listening(address))
             }
@@ -285,7 +285,7 @@ impl SessionWorker {
             }
             (ToSession::End { id }, _) => self.apply(id, |_, _| Some(Next::End(CloseReason::Ended))),
             // The kernel had no room for the descriptor. This session cannot be served, and the others live on.
-            (ToSession::Serve { id }, None) => {
+            (ToSession::Serve { id, .. }, None) => {
                 self.outbox.push(FromSession::Closed { id, why: CloseReason::NoResources });
                 Ok(())
             }
@@ -295,11 +295,16 @@ impl SessionWorker {
         }
     }
 
-    fn begin(&mut self, id: Id, client: OwnedFd) -> Result<(), Ending> {
+    fn begin(
+        &mut self,
+        id: Id,
+        client: OwnedFd,
+        handshake: message::session::Handshake,
+    ) -> Result<(), Ending> {
         if self.slots.contains_key(&id) {
             return Err(Ending::Protocol);
         }
-        let slot = self.connections.insert(Connection::new(id, client, self.now));
+        let slot = self.connections.insert(Connection::new(id, client, handshake, self.now));
         self.slots.insert(id, slot);
         self.with(slot, id, |connection, shared| connection.begin(shared));
         Ok(())

@@ -6,7 +6,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sockd_common::channel::{ChannelError, MonitorEnd, Received};
 use sockd_common::message::request::Request;
 use sockd_common::message::session::{
-    CloseReason, FIRST_PIPE_FD, FromSession, PIPES, Protocols, RelayMode, ToSession,
+    CloseReason, FIRST_PIPE_FD, FromSession, Handshake, PIPES, Protocols, RelayMode, ToSession,
 };
 use sockd_common::message::{Id, LockdownReport};
 use sockd_lockdown::libc;
@@ -166,10 +166,15 @@ impl Monitor {
     /// A client whose connection the worker serves.
     pub(crate) fn serve(&mut self) -> (TcpStream, Id) {
         let (client, socket) = connection();
+        (client, self.serve_on(&socket, Handshake::Fresh))
+    }
+
+    /// The same with this socket, which another worker may have had before.
+    pub(crate) fn serve_on(&mut self, socket: impl AsFd, handshake: Handshake) -> Id {
         let id = Id(self.next);
         self.next += 1;
-        send(&self.end, &ToSession::Serve { id }, Some(socket.as_fd()));
-        (client, id)
+        send(&self.end, &ToSession::Serve { id, handshake }, Some(socket.as_fd()));
+        id
     }
 
     pub(crate) fn hear_request(&self) -> Request {

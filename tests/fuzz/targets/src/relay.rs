@@ -126,7 +126,12 @@ impl Lab {
         let pipes = (0..PIPES).map(|_| pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).expect("a pipe"));
         let worker = Unlocked::new(channel, pipes.collect()).expect("a worker");
         let (client, of_worker) = pair(SocketType::STREAM);
-        monitor.send(&ToSession::Serve { id: ID }, Some(of_worker.as_fd())).expect("room for a message");
+        monitor
+            .send(
+                &ToSession::Serve { id: ID, handshake: sockd_common::message::session::Handshake::Fresh },
+                Some(of_worker.as_fd()),
+            )
+            .expect("room for a message");
         let (server, server_of_worker) = pair(SocketType::STREAM);
         let mut lab = Self {
             monitor,
