@@ -40,6 +40,11 @@ impl RuleSet {
         self.table.rules().map(|(index, rule)| RuleRef { table: &self.table, index, body: rule.body })
     }
 
+    /// Whether identd may be asked for a user, where this holds for lines that do not say.
+    pub fn ask_identd(&self, ident_default: IdentMode) -> bool {
+        self.rules().any(|rule| rule.ident().unwrap_or(ident_default) != IdentMode::Off)
+    }
+
     /// The rules in effect and the special lines, in a form that `sockd.conf` accepts.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
         let special = |name: &'static str, template: Option<Template<'_>>| {

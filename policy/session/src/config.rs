@@ -1,6 +1,6 @@
 //! What sessions are decided by.
 
-use crate::settings::{Commands, Settings};
+use crate::settings::{Commands, Isolation, Settings};
 use sockd_policy::Template;
 use sockd_policy::{IdentMode, Routes, RuleSet, Services, Upstreams};
 use std::ops::RangeInclusive;
@@ -39,6 +39,11 @@ impl Config {
         let upstreams = self.upstreams.as_ref().map(|lines| counted(lines.len(), "upstream line"));
         let upstreams = upstreams.map_or(String::new(), |lines| format!(", {lines}"));
         format!("{}, {routes}{upstreams}", counted(self.rules.len(), "rule"))
+    }
+
+    /// Whether a client that comes begins with a worker that serves nobody else, as its user may become known.
+    pub fn begins_alone(&self) -> bool {
+        self.settings.isolation == Isolation::User && self.rules.ask_identd(self.ident_default)
     }
 
     /// The commands of rules and upstream lines.

@@ -191,10 +191,26 @@ impl Default for Settings {
 pub enum Isolation {
     /// One client host.
     Client,
+    /// One user of one client host, where identd names one: a client has a worker alone until then.
+    User,
     /// Nobody: a fresh worker for every connection.
     Connection,
     /// All client hosts, by hash over this number of workers.
     Shared(u16),
+}
+
+impl Isolation {
+    fn check(self, crowded: Crowded) -> Result<(), String> {
+        match (self, crowded) {
+            (Self::Shared(0), _) => {
+                Err("isolation: expected shared(n) with n from 1, found shared(0)".into())
+            }
+            (Self::User, Crowded::Share) => {
+                Err("crowded: expected refuse with isolation: user, found share".into())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What becomes of a client host for which there is no place among the session workers.
@@ -372,14 +388,10 @@ impl Settings {
             return Err("upstream_user: expected a user id of at most 255 bytes".into());
         }
         self.keepalive.map_or(Ok(()), Keepalive::check)?;
-        match (self.isolation, self.worker_ids) {
-            (Isolation::Shared(0), _) => {
-                Err("isolation: expected shared(n) with n from 1, found shared(0)".into())
-            }
-            (_, Some((0, _) | (_, 0))) => {
-                Err("worker_ids: expected a first id and a count, both from 1".into())
-            }
-            (_, Some((first, count))) if first.checked_add(count).is_none() => {
+        self.isolation.check(self.crowded)?;
+        match self.worker_ids {
+            Some((0, _) | (_, 0)) => Err("worker_ids: expected a first id and a count, both from 1".into()),
+            Some((first, count)) if first.checked_add(count).is_none() => {
                 Err(format!("worker_ids: {first} and {count} ids from there go past the last id"))
             }
             _ => match self.bind_ports {
@@ -447,7 +459,7 @@ pub fn line_of(text: &str, error: &str) -> String {
 /// What a setting takes, as the manual says it.
 pub fn takes(setting: &str) -> &'static str {
     match setting {
-        "isolation" => "client, connection or shared(n)",
+        "isolation" => "client, user, connection or shared(n)",
         "crowded" => "refuse or share",
         "sandbox" => "required or best_effort",
         "relay" => "adaptive or splice",

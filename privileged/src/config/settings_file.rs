@@ -123,14 +123,21 @@ mod tests {
     }
 
     #[test]
-    fn the_three_isolations_are_spelled_as_documented() {
+    fn the_isolations_are_spelled_as_documented() {
         for (text, isolation) in [
             ("(isolation: client)", Isolation::Client),
+            ("(isolation: user)", Isolation::User),
             ("(isolation: connection)", Isolation::Connection),
             ("(isolation: shared(4))", Isolation::Shared(4)),
         ] {
             assert_eq!(parse(text.as_bytes()).unwrap().isolation, isolation);
         }
+    }
+
+    #[test]
+    fn users_that_are_told_apart_are_not_thrown_together_in_a_crowd() {
+        let error = parse(b"(\n  isolation: user,\n  crowded: share,\n)").unwrap_err();
+        assert!(error.contains("crowded: expected refuse with isolation: user, found share"), "{error}");
     }
 
     #[test]
@@ -201,13 +208,16 @@ mod tests {
             ("(stop_grace: Off)", "line 1: stop_grace: expected a number of seconds, found \"Off\""),
             (
                 "(isolation: cleint)",
-                "line 1: isolation: expected client, connection or shared(n), found \"cleint\"",
+                "line 1: isolation: expected client, user, connection or shared(n), found \"cleint\"",
             ),
             (
                 "(isolation: shared(x), // c: d\n)",
-                "line 1: isolation: expected client, connection or shared(n), found \"shared(x)\"",
+                "line 1: isolation: expected client, user, connection or shared(n), found \"shared(x)\"",
             ),
-            ("(isolation: 3)", "line 1: isolation: expected client, connection or shared(n), found \"3\""),
+            (
+                "(isolation: 3)",
+                "line 1: isolation: expected client, user, connection or shared(n), found \"3\"",
+            ),
             ("(commands: \"off\")", "line 1: commands: expected sh, argv or off, found \"\\\"off\\\"\""),
             ("(bind_any: yes)", "line 1: bind_any: expected true or false, found \"yes\""),
             ("(user: joe)", "line 1: user: expected None or the name of an account in quotes, found \"joe\""),

@@ -43,6 +43,7 @@ fn socksified(file: &Path, lines: Option<usize>) -> String {
 fn isolation(isolation: Isolation, crowded: Crowded) -> String {
     let what = match isolation {
         Isolation::Client => "client hosts",
+        Isolation::User => "users that identd names",
         Isolation::Connection => "connections",
         Isolation::Shared(number) => {
             return format!("Isolation: none, {number} workers serve all client hosts");

@@ -2,8 +2,9 @@
 
 use crate::client_host::{Host, HostNetwork};
 use crate::keys::WorkerKey;
-use crate::pool::{AskerKey, Pool, Serves, Worker};
+use crate::pool::{AskerKey, Owner, Pool, Serves, Worker};
 use crate::settings::{Crowded, Isolation, Settings, seconds};
+use sockd_policy::UserId;
 use std::hash::BuildHasher;
 use std::time::Instant;
 
@@ -52,10 +53,10 @@ impl<Channel> Pool<Channel> {
         if let Isolation::Shared(number) = settings.isolation {
             return self.shared(host, number.into()).map_or(Choice::Start, Choice::Use);
         }
-        let apart = settings.isolation == Isolation::Client;
-        let own = self.own(host, settings).filter(|_| apart).min_by_key(|key| self.load(*key));
+        let apart = settings.isolation != Isolation::Connection;
+        let own = self.least(self.own(host, settings).filter(|_| apart));
         if let Some(own) = own
-            && !self.is_busy(own, host, settings)
+            && !self.is_busy(own, self.own(host, settings).count(), settings)
         {
             return Choice::Use(own);
         }
@@ -63,17 +64,26 @@ impl<Channel> Pool<Channel> {
             (None, _) => self.take_spare().map_or(Choice::Start, Choice::Use),
             (Some(_), Some(own)) => Choice::Use(own),
             (Some(_), None) if settings.crowded == Crowded::Share => self.share(host, settings, now),
-            (Some(full), None) => match self.who_makes_room(full) {
-                Some(worker) => Choice::StartInstead(worker),
-                None => Choice::TurnAway(full),
-            },
+            (Some(_), None) => self.choose_alone(host, settings),
         }
     }
 
-    /// Whether a host has so much to do for its worker that it gets another one.
-    fn is_busy(&self, least: WorkerKey, host: Host, settings: &Settings) -> bool {
-        let (load, own) = (self.load(least), || self.own(host, settings).count());
-        load >= self.room || (load >= BUSY && own() < self.processors && self.is_ample(settings))
+    /// Chooses a worker that has served nobody.
+    pub fn choose_alone(&mut self, host: Host, settings: &Settings) -> Choice {
+        match self.full(host, settings) {
+            None => self.take_spare().map_or(Choice::Start, Choice::Use),
+            Some(full) => self.who_makes_room(full).map_or(Choice::TurnAway(full), Choice::StartInstead),
+        }
+    }
+
+    /// Whether there is so much to do for the least busy of so many workers that another one is needed.
+    fn is_busy(&self, least: WorkerKey, workers: usize, settings: &Settings) -> bool {
+        let load = self.load(least);
+        load >= self.room || (load >= BUSY && workers < self.processors && self.is_ample(settings))
+    }
+
+    fn least(&self, workers: impl Iterator<Item = WorkerKey>) -> Option<WorkerKey> {
+        workers.min_by_key(|key| self.load(*key))
     }
 
     /// What has no place for another worker for this host.
@@ -112,9 +122,10 @@ impl<Channel> Pool<Channel> {
 
     /// The workers of this host. One that serves several hosts belongs to none of them.
     fn own(&self, host: Host, settings: &Settings) -> impl Iterator<Item = WorkerKey> {
-        let apart = settings.isolation == Isolation::Client;
-        let is_own =
-            move |key: &WorkerKey| !apart || self.workers.get(*key).is_some_and(|w| w.hosts.len() == 1);
+        let apart = settings.isolation != Isolation::Connection;
+        let of_host_alone =
+            |worker: &Worker<Channel>| worker.hosts.len() == 1 && worker.owner == Owner::Anybody;
+        let is_own = move |key: &WorkerKey| !apart || self.workers.get(*key).is_some_and(of_host_alone);
         self.serving.get(&host).into_iter().flatten().copied().filter(is_own)
     }
 
@@ -174,6 +185,56 @@ impl<Channel> Pool<Channel> {
         let number = u64::try_from(keys.len()).ok().filter(|number| *number > 0)?;
         let place = self.by_hash.hash_one(host).checked_rem(number)?;
         keys.get(usize::try_from(place).ok()?).copied()
+    }
+}
+
+/// Whose worker one is that has served one connection alone, once its user is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// From now on it is the user's.
+    Stays,
+    /// The user has this one. What has been lent cannot be taken back: the other one ends first.
+    HandOver(WorkerKey),
+    /// It has served others as well, before other settings or rules were in force.
+    NotAlone,
+}
+
+/// Workers that serve one user.
+impl<Channel> Pool<Channel> {
+    /// A worker that has served nobody is for one connection.
+    pub fn keep_alone(&mut self, key: WorkerKey) {
+        let fresh = self.workers.get_mut(key).filter(|worker| worker.hosts.is_empty());
+        fresh.into_iter().for_each(|worker| worker.owner = Owner::Connection);
+    }
+
+    /// Whether a worker serves one connection and has never served another.
+    pub fn is_alone(&self, key: WorkerKey) -> bool {
+        self.workers.get(key).is_some_and(|worker| worker.owner == Owner::Connection && worker.load == 1)
+    }
+
+    /// The one connection of a worker is known to be this user's.
+    pub fn settle(&mut self, key: WorkerKey, host: Host, user: &UserId, settings: &Settings) -> Settled {
+        if !self.is_alone(key) {
+            return Settled::NotAlone;
+        }
+        let owner = Owner::User(user.clone());
+        let of_user = |key: &WorkerKey| {
+            self.workers.get(*key).is_some_and(|worker| worker.owner == owner && worker.hosts == [host])
+        };
+        let of_user = || self.serving.get(&host).into_iter().flatten().copied().filter(of_user);
+        if let Some(own) = self.least(of_user())
+            && !self.is_busy(own, of_user().count(), settings)
+        {
+            return Settled::HandOver(own);
+        }
+        self.workers.get_mut(key).into_iter().for_each(|worker| worker.owner = owner.clone());
+        Settled::Stays
+    }
+
+    /// A worker gets a connection of its user that another one had, whose request has been read.
+    pub fn take_over(&mut self, key: WorkerKey) {
+        self.begin(key);
+        self.has_request(key);
     }
 }
 
@@ -374,6 +435,99 @@ mod tests {
             matches!(pool.choose(newcomers[ENDING], &settings, now), Choice::StartInstead(_)),
             "of a place that is not free yet"
         );
+    }
+
+    /// Settings with which users have workers of their own.
+    fn of_users() -> Settings {
+        Settings { isolation: Isolation::User, ..Settings::default() }
+    }
+
+    /// A worker that has one connection of this host, alone.
+    fn alone(pool: &mut Pool<()>, host: Host, settings: &Settings) -> WorkerKey {
+        let key = match pool.choose_alone(host, settings) {
+            Choice::Use(key) => key,
+            Choice::Start => started(pool),
+            other => panic!("{other:?}"),
+        };
+        pool.keep_alone(key);
+        pool.assign(key, host);
+        key
+    }
+
+    #[test]
+    fn h9_a_verified_client_goes_to_the_worker_of_its_user_and_to_no_other() {
+        let (mut pool, _, now) = pool();
+        let settings = of_users();
+        let [host, other] = hosts(2)[..] else { panic!("two") };
+        let user = |name: &str| UserId::parse(name.as_bytes()).unwrap();
+        let settle = |pool: &mut Pool<()>, key, host, name| pool.settle(key, host, &user(name), &settings);
+        let [ann, joe, elsewhere, again] =
+            [host, host, other, host].map(|host| alone(&mut pool, host, &settings));
+        assert_eq!(settle(&mut pool, ann, host, "ann"), Settled::Stays);
+        assert_eq!(settle(&mut pool, joe, host, "joe"), Settled::Stays, "another user");
+        assert_eq!(settle(&mut pool, elsewhere, other, "ann"), Settled::Stays, "another host");
+        assert_eq!(settle(&mut pool, again, host, "ann"), Settled::HandOver(ann));
+        pool.take_over(ann);
+        end(&mut pool, again);
+        assert!(!pool.is_alone(ann) && pool.workers.get(ann).unwrap().requests == 1);
+        for _ in 0..2 {
+            pool.release(ann, &settings, now);
+        }
+        assert_eq!(pool.expired(ann, now), None, "it stays for its user");
+        let later = alone(&mut pool, host, &settings);
+        assert!(![ann, joe].contains(&later), "who is not known yet gets nobody's worker");
+        assert_eq!(settle(&mut pool, later, host, "ann"), Settled::HandOver(ann));
+        end(&mut pool, ann);
+        assert_eq!(settle(&mut pool, later, host, "ann"), Settled::Stays, "the other one is gone");
+    }
+
+    #[test]
+    fn h9_a_worker_of_a_connection_ends_with_it_and_has_never_served_another() {
+        let (mut pool, host, now) = pool();
+        let settings = of_users();
+        let key = alone(&mut pool, host, &settings);
+        assert!(pool.is_alone(key));
+        pool.release(key, &settings, now);
+        assert_eq!(pool.expired(key, now), Some(crate::pool::Expired::Idle));
+        pool.assign(key, host);
+        assert!(!pool.is_alone(key), "it has served one before");
+    }
+
+    #[test]
+    fn h9_who_shared_a_worker_before_a_reload_is_not_believed() {
+        let (mut pool, host, _) = pool();
+        let user = UserId::parse(b"ann").unwrap();
+        let by_host = serving(&mut pool, host, &Settings::default());
+        assert_eq!(pool.settle(by_host, host, &user, &of_users()), Settled::NotAlone);
+        pool.keep_alone(by_host);
+        assert!(!pool.is_alone(by_host), "it has served already");
+        // The worker of a user whom others have joined while users were not told apart.
+        let own = alone(&mut pool, host, &of_users());
+        assert_eq!(pool.settle(own, host, &user, &of_users()), Settled::Stays);
+        assert_ne!(serving(&mut pool, host, &Settings::default()), own);
+        pool.assign(own, host);
+        let next = alone(&mut pool, host, &of_users());
+        assert_eq!(pool.settle(next, host, &user, &of_users()), Settled::Stays);
+    }
+
+    #[test]
+    fn h9_a_user_with_much_to_do_has_several_workers_while_there_is_room() {
+        let (mut pool, host, _) = pool();
+        let (settings, user) = (of_users(), UserId::parse(b"ann").unwrap());
+        let mut own = std::collections::BTreeSet::new();
+        for _ in 0..20 {
+            let key = alone(&mut pool, host, &settings);
+            match pool.settle(key, host, &user, &settings) {
+                Settled::Stays => drop(own.insert(key)),
+                Settled::HandOver(to) => {
+                    assert!(own.contains(&to));
+                    pool.take_over(to);
+                    end(&mut pool, key);
+                }
+                Settled::NotAlone => panic!("alone"),
+            }
+        }
+        assert_eq!(own.len(), 2, "as many as there are processors");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::client_host::{Host, HostNetwork};
 use crate::keys::{Slots, WorkerKey};
 use crate::settings::{Isolation, Settings, seconds};
 use sockd_common::message::Role;
+use sockd_policy::UserId;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::net::SocketAddr;
@@ -36,6 +37,17 @@ pub struct AskerKey {
     pub server: Option<SocketAddr>,
 }
 
+/// Which clients of its hosts a worker serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Owner {
+    /// All of them.
+    Anybody,
+    /// One connection, whose user is not known yet or never will be.
+    Connection,
+    /// This user, as identd names it.
+    User(UserId),
+}
+
 /// A worker that has been asked for and is not known to have ended. `Channel` is how the monitor reaches it.
 #[derive(Debug)]
 pub struct Worker<Channel> {
@@ -55,6 +67,7 @@ pub struct Worker<Channel> {
     without_since: u64,
     /// The hosts that it has served, the first three of them; a spare worker has none yet.
     hosts: Vec<Host>,
+    owner: Owner,
     /// When its time is over: not ready by then, or idle for too long.
     expires: Option<Instant>,
 }
@@ -142,6 +155,7 @@ impl<Channel> Pool<Channel> {
             requests: 0,
             without_since: 0,
             hosts: Vec::new(),
+            owner: Owner::Anybody,
             expires: now.checked_add(START_LIMIT),
         })
     }
@@ -179,16 +193,13 @@ impl<Channel> Pool<Channel> {
         !std::mem::replace(&mut worker.is_ready, true)
     }
 
-    /// A session, query or lookup of a worker begins. From now on it serves `host`.
+    /// A session, query or lookup of a worker begins. From now on it serves `host`, and whoever comes from there unless
+    /// this is the first.
     pub fn assign(&mut self, key: WorkerKey, host: Host) {
-        self.turns = self.turns.saturating_add(1);
+        self.begin(key);
         let Some(worker) = self.workers.get_mut(key) else { return };
-        if worker.load == 0 {
-            worker.without_since = self.turns;
-        }
-        worker.load = worker.load.saturating_add(1);
-        if worker.is_ready {
-            worker.expires = None;
+        if !worker.hosts.is_empty() {
+            worker.owner = Owner::Anybody;
         }
         if worker.is_of_clients() && !worker.hosts.contains(&host) {
             if worker.hosts.is_empty() {
@@ -200,13 +211,26 @@ impl<Channel> Pool<Channel> {
         }
     }
 
+    /// Something begins that a worker is busy with.
+    fn begin(&mut self, key: WorkerKey) {
+        self.turns = self.turns.saturating_add(1);
+        let Some(worker) = self.workers.get_mut(key) else { return };
+        if worker.load == 0 {
+            worker.without_since = self.turns;
+        }
+        worker.load = worker.load.saturating_add(1);
+        if worker.is_ready {
+            worker.expires = None;
+        }
+    }
+
     /// A session, query or lookup of a worker has ended.
     pub fn release(&mut self, key: WorkerKey, settings: &Settings, now: Instant) {
         let Some(worker) = self.workers.get_mut(key) else { return };
         worker.load = worker.load.saturating_sub(1);
         if worker.load == 0 && worker.serves != Serves::Everybody {
-            let stays = match settings.isolation {
-                Isolation::Connection => Duration::ZERO,
+            let stays = match (settings.isolation, &worker.owner) {
+                (Isolation::Connection, _) | (_, Owner::Connection) => Duration::ZERO,
                 _ => seconds(settings.worker_idle),
             };
             worker.expires = now.checked_add(stays);
@@ -275,7 +299,7 @@ impl<Channel> Pool<Channel> {
         self.paused_until = None;
         let wanted = match settings.isolation {
             Isolation::Client => 1,
-            Isolation::Connection => self.processors.max(2),
+            Isolation::Connection | Isolation::User => self.processors.max(2),
             Isolation::Shared(_) => 0,
         };
         if self.spare.len() >= wanted {
