@@ -14,6 +14,7 @@ use sockd_tests::socks::{GRANTED, PROXY, REJECTED, Reply, Request, granted, send
 use sockd_tests::wait::{until, until_true, until_within};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile-worker");
@@ -255,6 +256,38 @@ fn h3_a_worker_that_keeps_the_sockets_of_a_closed_session_has_dead_ones() {
     let _refused_by_the_kernel = line.stream().write_all(b"are you there?");
     assert!(line.read_to_end().0.is_empty(), "the echo of a session that is over");
     attack.leaves("says-closed-and-goes-on", &[]);
+}
+
+/// The user whose worker is hostile has a session of its own first, and keeps it. Then another user of the same host
+/// comes, whom the identd there vouches for. Gives what comes back from the echo server for the other one's bytes.
+fn used_by_another(isolation: &str) -> Vec<u8> {
+    let site = Site::new();
+    let _echo = Server::echo(&site.server, (SERVER, 7));
+    let lab =
+        Lab::at(site, "permit ?=I 0.0.0.0 0.0.0.0\n", |start| start.settings(isolation).worker(HOSTILE));
+    let asked = AtomicUsize::new(0);
+    let _identd = Server::start(&lab.site.client, (CLIENT, 113), move |mut stream| {
+        let user = ["uses-others", "alice"][asked.fetch_add(1, Ordering::Relaxed)];
+        writeln!(stream, "is {user}")
+    });
+    let asks = |user| send_to(&lab.site.client, PROXY, &Request::connect((SERVER, 7)).by(user));
+    let mut mallory = asks("uses-others");
+    assert_eq!(Reply::read(&mut mallory), Reply::with(GRANTED));
+    let mut alice = asks("alice");
+    assert_eq!(Reply::read(&mut alice), Reply::with(GRANTED));
+    lab.wait_for_line("connected -- Connect from alice(alice)");
+    alice.send("by alice!!");
+    let came_back = alice.read(10);
+    mallory.send("x");
+    assert_eq!(mallory.read(1), b"x", "the other session goes on");
+    came_back
+}
+
+#[test]
+fn h9_a_worker_cannot_use_what_another_user_of_its_host_is_vouched_for() {
+    assert_eq!(used_by_another("(isolation: user)"), b"by alice!!");
+    // The attack is one.
+    assert_eq!(used_by_another("(isolation: client)"), b"by mallory");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use sockd_tests::site::{CLIENT, INSIDE, NAMESERVER, OTHER, OUTSIDE, SERVER, Site
 use sockd_tests::socks::{PROXY, REJECTED, Reply, Request, ask, assert_rejected, granted, send_to};
 use sockd_tests::wait::{LONG, until_true};
 use socket2::SockRef;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, mpsc};
@@ -135,6 +136,46 @@ fn a_real_identd_vouches_for_its_users_and_for_nobody_else() {
     // An account without a name: oidentd knows nobody.
     assert_eq!(place.code_as(64299, "joe"), NO_IDENTD);
     place.lab.assert_logged(&[UNVERIFIED.into(), place.visit("joe", "unknown").refused()]);
+}
+
+#[test]
+fn h9_with_isolation_user_two_users_of_one_host_never_have_one_worker() {
+    let place = place(STRICT, "(isolation: user)");
+    let _oidentd = oidentd(&place.lab.site.client, "", "");
+    let relays = |account: u32, user: &str| {
+        let mut line = dial_as(account, &place.lab.site.client, PROXY);
+        line.send([place.request().by(user).bytes(), b"early".to_vec()].concat());
+        assert_eq!(Reply::read(&mut line).code, 90);
+        assert_eq!(line.read(5), b"early", "what stands behind the request");
+        line
+    };
+    let lines: Vec<_> = (0..6)
+        .map(|turn| if turn % 2 == 0 { ("joe", relays(JOE, "joe")) } else { ("sam", relays(SAM, "sam")) })
+        .collect();
+    let workers_of = |user: &str| {
+        let own = lines.iter().filter(|(of, _)| *of == user);
+        own.map(|(_, line)| place.lab.sockd.worker_of(line.local())).collect::<BTreeSet<_>>()
+    };
+    let (joes, sams) = (workers_of("joe"), workers_of("sam"));
+    assert_eq!((joes.len(), sams.len()), (1, 1), "each user has one worker");
+    assert!(joes.is_disjoint(&sams));
+    assert_eq!(place.code_as(SAM, "joe"), BAD_USER);
+    // Those that clients began with and that were not kept are gone: what is left is one for each user and the spare ones.
+    let spare = std::thread::available_parallelism().map_or(1, Into::into).max(2);
+    until_true("the others are reaped", || place.lab.sockd.workers("session").len() == 2 + spare);
+    for (_, mut line) in lines {
+        line.send("x");
+        assert_eq!(line.read(1), b"x");
+    }
+}
+
+#[test]
+fn h9_with_isolation_user_who_is_not_known_has_a_worker_alone() {
+    let (identd, place) = place_with_identd(LENIENT, "(isolation: user)");
+    identd.says(|query| format!("{} , {} : ERROR : HIDDEN-USER\r\n", query.ports().0, query.ports().1));
+    let lines: Vec<_> = (0..3).map(|_| granted(&place.lab.site.client, &place.request().by("joe"))).collect();
+    let workers: BTreeSet<_> = lines.iter().map(|line| place.lab.sockd.worker_of(line.local())).collect();
+    assert_eq!(workers.len(), 3);
 }
 
 #[test]

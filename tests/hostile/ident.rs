@@ -57,6 +57,8 @@ fn answer(monitor: &Monitor, id: Id, act: &str) -> bool {
             raw::packet(monitor, &bytes)
         }
         "silent" => true,
+        // Honest: it passes on whom the identd names.
+        act if act.starts_with("is ") => said(id, act.trim_start_matches("is ").as_bytes()),
         "a-fault" => raw::fault(PROFILE_IDENT),
         act => {
             let answer = |user: &[u8]| FromIdent::Answer { id, user: IdentUser::new(user) };

@@ -17,7 +17,8 @@ type Monitor = WorkerEnd<FromSession, ToSession>;
 
 /// What only ends with the channel, or earlier where there is nothing left to do.
 pub(crate) fn run(channel: OwnedFd) -> Option<()> {
-    let mut worker = Worker { monitor: Monitor::new(channel), sessions: Vec::new(), stays: false };
+    let mut worker =
+        Worker { monitor: Monitor::new(channel), sessions: Vec::new(), stays: false, uses_others: false };
     worker.monitor.send(&FromSession::Ready(crate::locks())).ok()?;
     loop {
         worker.wait();
@@ -37,6 +38,8 @@ struct Worker {
     sessions: Vec<Session>,
     /// It does not go when its channel closes.
     stays: bool,
+    /// What sessions of others are granted is used by somebody else.
+    uses_others: bool,
 }
 
 struct Session {
@@ -88,8 +91,16 @@ impl Worker {
         let at = self.sessions.iter().position(|session| session.id == id)?;
         let session = self.sessions.get_mut(at)?;
         session.client.write_all(&[0, 90, 0, 0, 0, 0, 0, 0]).ok()?;
-        session.server = Some(server.into());
+        let mut server = TcpStream::from(server);
+        if self.uses_others {
+            server.write_all(b"by mallory").ok()?;
+        }
+        session.server = Some(server);
         match session.act.as_deref() {
+            Some("uses-others") => {
+                self.uses_others = true;
+                Some(())
+            }
             Some("a-relay-of-the-wrong-version") => self.close(at, CloseReason::WrongVersion(5)),
             Some("hoards-pages") => {
                 let session = self.sessions.get(at)?;

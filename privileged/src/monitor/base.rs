@@ -10,6 +10,7 @@ use sockd_session::keys::{DialKey, WorkerKey};
 use sockd_session::limits::counts::Counts;
 use sockd_session::record::FailedCall;
 use sockd_session::session::Arrival;
+use sockd_session::settings::Isolation;
 use sockd_session::violation::Violation;
 use sockd_session::waits::Waiter;
 use std::os::fd::OwnedFd;
@@ -52,6 +53,11 @@ impl Base {
         let started = self.workers.start(role, &self.config.settings, &mut self.reactor);
         let failed = |error| self.log.quiet_err(&format!("cannot start a {} worker: {error}", role.as_str()));
         started.map_err(failed).ok()
+    }
+
+    /// With `isolation: user`, whether a worker has served more than one connection before its user is known.
+    pub fn knows_user_too_late(&self, worker: WorkerKey) -> bool {
+        self.config.settings.isolation == Isolation::User && !self.workers.pool.is_alone(worker)
     }
 
     /// See [`Workers::tell`].

@@ -65,6 +65,8 @@ pub struct Serving {
     pub unreachable: Unreachable,
     /// Who runs the commands of rules.
     pub hook: Hook,
+    /// Clients that come begin with workers that serve nobody else.
+    begin_alone: bool,
 }
 
 /// As the loop sees it.
@@ -72,6 +74,7 @@ impl Serving {
     /// Watches what there is to be watched, and starts the resolver.
     pub fn new(base: Base, clients: Clients, hook: Hook, copies: Copies) -> rustix::io::Result<Self> {
         let mut serving = Self {
+            begin_alone: base.config.begins_alone(),
             base,
             clients,
             sessions: Sessions::default(),
@@ -171,6 +174,7 @@ impl Serving {
         }
         self.base.log.notice(&format!("reloaded: {}", self.base.config.summary()));
         self.clients.keep_alive(self.base.config.settings.keepalive);
+        self.begin_alone = self.base.config.begins_alone();
         if self.base.config.settings.recheck_on_reload {
             self.tell_all(|| Event::Recheck);
         }
@@ -236,7 +240,12 @@ impl Serving {
     }
 
     fn session_worker(&mut self, host: Host) -> Result<WorkerKey, String> {
-        let worker = match self.base.workers.pool.choose(host, &self.base.config.settings, Instant::now()) {
+        let (pool, settings) = (&mut self.base.workers.pool, &self.base.config.settings);
+        let choice = match self.begin_alone {
+            true => pool.choose_alone(host, settings),
+            false => pool.choose(host, settings, Instant::now()),
+        };
+        let worker = match choice {
             Choice::Use(worker) => Some(worker),
             Choice::Start => self.base.start_worker(Role::Session),
             Choice::StartInstead(other) => {
@@ -245,6 +254,10 @@ impl Serving {
             }
             Choice::TurnAway(full) => return Err(full.to_string()),
         };
+        worker
+            .filter(|_| self.begin_alone)
+            .into_iter()
+            .for_each(|key| self.base.workers.pool.keep_alone(key));
         match worker {
             Some(worker) if self.base.workers.is_full(worker) => {
                 Err(format!("the worker does not keep up with {host}"))
@@ -510,6 +523,10 @@ impl Serving {
         }
         let key = self.base.workers.pool.by_serial(serial);
         key.into_iter().for_each(|key| self.worker_gone(key));
+        if let Some((waiter, handshake)) = self.awaited.handovers.remove(&serial) {
+            self.sessions.go_on(waiter.session, handshake, &mut self.base);
+            self.dispatch_all(Some((waiter, Arrival::Settled)));
+        }
         let Some(Lost { what, client }) = self.base.workers.reap(serial) else { return };
         match how {
             // Where workers cannot be started, every client that comes would be another line.

@@ -10,18 +10,21 @@ use crate::monitor::reactor::Token;
 use crate::monitor::resolver::Resolver;
 use crate::monitor::sockets::{keep_alive, own_address};
 use sockd_common::message::Id;
-use sockd_common::message::session::ToSession;
+use sockd_common::message::session::{Handshake, ToSession};
 use sockd_common::message::upstream::NextReply;
+use sockd_policy::UserId;
 use sockd_session::client_host::Host;
 use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::keys::{DialKey, LookupKey, PortKey, QueryKey, SessionKey, Slots, WorkerKey};
 use sockd_session::log::classic;
 use sockd_session::log::full::{self, About};
+use sockd_session::pool::choice::Settled;
 use sockd_session::record::Record;
 use sockd_session::session::{Action, Arrival, Event, Phase, Session, Task};
 use sockd_session::settings::{LogFormat, Settings, seconds};
 use sockd_session::violation::Violation;
 use sockd_session::waits::{ByWaitKey, WaitKey, Waiter};
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -29,6 +32,9 @@ use std::time::{Duration, Instant};
 
 /// Bytes of a reply of SOCKS4.
 const REPLY_LENGTH: u64 = 8;
+
+/// Why a user is not believed with `isolation: user`: its worker has served others, before that was in force.
+const NOT_ALONE: &str = "the worker is not the user's alone";
 
 /// The sessions that there are.
 #[derive(Debug, Default)]
@@ -77,6 +83,8 @@ enum Held {
     Lookup(LookupKey),
     /// A query of the client's identd.
     Query(QueryKey),
+    /// The end of the worker with this number, which has had the client until now.
+    Ending(u32),
     /// A query of the next server to which this is the connection, with how often it has granted the request.
     Upstream(QueryKey, OwnedFd, u8),
 }
@@ -90,13 +98,16 @@ pub struct Awaited {
     pub resolver: Resolver,
     /// Queries of identds and next servers.
     pub askers: Askers,
+    /// Clients that other workers get once the ones with these numbers have ended, and how far they have come.
+    pub handovers: HashMap<u32, (Waiter, Handshake)>,
 }
 
 impl Awaited {
     /// Nothing yet; lookups go by these files.
     pub fn new(copies: Copies) -> Self {
         let resolver = Resolver::new(copies);
-        Self { bind_ports: BindPorts::default(), resolver, askers: Askers::default() }
+        let (bind_ports, askers) = (BindPorts::default(), Askers::default());
+        Self { bind_ports, resolver, askers, handovers: HashMap::new() }
     }
 }
 
@@ -108,7 +119,7 @@ impl Entry {
     /// Something has come. What was asked is answered, and there is nothing to give up any more.
     fn has_come(&mut self, key: WaitKey, arrival: &Arrival) {
         match (self.held.get_mut(key), arrival) {
-            (Some(Held::Lookup(_) | Held::Query(_)), _) => drop(self.held.remove(key)),
+            (Some(Held::Lookup(_) | Held::Query(_) | Held::Ending(_)), _) => drop(self.held.remove(key)),
             (Some(Held::Upstream(_, _, replies)), Arrival::Replied(NextReply::Granted(_))) => {
                 *replies = replies.saturating_add(1);
             }
@@ -334,6 +345,7 @@ fn release(held: Held, waiter: Waiter, awaited: &mut Awaited, base: &mut Base) {
         Held::Port(port) | Held::PortWithPeer(port, _) => awaited.bind_ports.close(port, waiter, base),
         Held::Lookup(lookup) => awaited.resolver.cancel(lookup, waiter, base),
         Held::Query(query) | Held::Upstream(query, ..) => awaited.askers.cancel(query, waiter, base),
+        Held::Ending(serial) => drop(awaited.handovers.remove(&serial)),
         Held::Server(_) => {}
     }
 }
@@ -355,6 +367,10 @@ impl Sessions {
         let begun = match task {
             Task::Resolve(query) => {
                 awaited.resolver.look_up(waiter, entry.host(), query, base).map(Held::Lookup)
+            }
+            // A user that is vouched for here may be another one's to use.
+            Task::AskIdent if base.knows_user_too_late(entry.worker) => {
+                return Some(Arrival::NoRoom(NOT_ALONE));
             }
             Task::AskIdent => {
                 let client = entry.session.client();
@@ -385,6 +401,9 @@ impl Sessions {
                 let begun = awaited.askers.ask_upstream(waiter, entry.host(), &server, asked, base);
                 begun.map(|query| Held::Upstream(query, server, 0))
             }
+            Task::Settle(user, handshake) => {
+                return self.settle(waiter, &user, handshake, awaited, base);
+            }
             Task::Classify(..) => return None,
         };
         begun.map(|held| drop(entry.held.insert(waiter.key, held))).err()
@@ -396,6 +415,44 @@ impl Sessions {
         if let Some(waited) = awaited.resolver.make_room(host, base) {
             self.set_deadline(waited.session, Some(Duration::ZERO), base);
         }
+    }
+}
+
+/// Their workers, with `isolation: user`.
+impl Sessions {
+    /// The user is known. Where that one has another worker, the one that the client is with is ended, and the other one
+    /// is told of the client when that has been reaped.
+    fn settle(
+        &mut self,
+        waiter: Waiter,
+        user: &UserId,
+        handshake: Handshake,
+        awaited: &mut Awaited,
+        base: &mut Base,
+    ) -> Option<Arrival> {
+        let entry = self.0.get_mut(waiter.session)?;
+        let (worker, pool) = (entry.worker, &mut base.workers.pool);
+        let to = match pool.settle(worker, entry.host(), user, &base.config.settings) {
+            Settled::Stays => return Some(Arrival::Settled),
+            Settled::NotAlone => return Some(Arrival::NoRoom(NOT_ALONE)),
+            Settled::HandOver(to) => to,
+        };
+        let serial = pool.workers.get(worker)?.serial;
+        pool.take_over(to);
+        entry.worker = to;
+        entry.held.insert(waiter.key, Held::Ending(serial));
+        awaited.handovers.insert(serial, (waiter, handshake));
+        base.workers.retire(worker, true, None, &mut base.reactor);
+        None
+    }
+
+    /// The worker of its user gets a client that another one has had, and that has ended.
+    pub fn go_on(&self, key: SessionKey, handshake: Handshake, base: &mut Base) {
+        let Some((entry, client)) = self.0.get(key).and_then(|entry| Some((entry, entry.client.clone()?)))
+        else {
+            return;
+        };
+        base.tell(entry.worker, &ToSession::Serve { id: key.id(), handshake }, Some(client));
     }
 }
 

@@ -20,8 +20,9 @@ use std::time::Duration;
 /// The next attempt begins after this time, where none has come to an end before ("Connection Attempt Delay").
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// So long attempts that are under way have before a candidate that is reached through a next server takes their place.
-const UPSTREAM_DELAY: Duration = Duration::from_secs(2);
+/// So long attempts that are under way have before a candidate takes their place that is reached through a next server,
+/// or by a verified user.
+const LAST_DELAY: Duration = Duration::from_secs(2);
 
 /// So many attempts of one request may be under way, each with a socket. The oldest gives way to one more; it has had time
 /// to send its SYN twice.
@@ -54,9 +55,10 @@ pub(super) fn wait(case: &mut Case<'_>) -> Next {
     Next::phase(Phase::Dialling, vec![Action::Deadline(Some(time.max(ATTEMPT_DELAY)))])
 }
 
-/// The candidate is reached through a next server, which is not asked while attempts are under way.
-pub(super) fn wait_before_upstream() -> Next {
-    Next::phase(Phase::Dialling, vec![Action::Deadline(Some(UPSTREAM_DELAY))])
+/// The candidate is reached through a next server, which is not asked while attempts are under way, or by a user whose
+/// worker cannot be another one while they are.
+pub(super) fn wait_for_attempts() -> Next {
+    Next::phase(Phase::Dialling, vec![Action::Deadline(Some(LAST_DELAY))])
 }
 
 /// The time is over: the next candidate has its turn, or the attempts have had theirs.

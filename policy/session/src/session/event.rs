@@ -6,10 +6,10 @@ use crate::record::{FailedCall, Record};
 use crate::waits::WaitKey;
 use sockd_common::message::request::{RefusalReason, Request};
 use sockd_common::message::resolver::{Answer, Query};
-use sockd_common::message::session::CloseReason;
+use sockd_common::message::session::{CloseReason, Handshake};
 use sockd_common::message::upstream::NextReply;
-use sockd_policy::Identity;
 use sockd_policy::guard::AddressKind;
+use sockd_policy::{Identity, UserId};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub enum Wait {
     UpstreamReply,
     /// The peer of a BIND, at a next server.
     UpstreamPeer,
+    /// The worker of the verified user.
+    Worker,
 }
 
 /// What happens to a session.
@@ -85,6 +87,8 @@ pub enum Arrival {
     Dialled(Result<(), FailedCall>),
     /// The port for a BIND is open, or cannot be opened.
     Listening(Result<SocketAddr, FailedCall>),
+    /// The client is with a worker of its user.
+    Settled,
     /// This limit admits no further port for a BIND, request to a next server, or question to an identd.
     NoRoom(&'static str),
     /// The next server has replied, or will not.
@@ -186,6 +190,8 @@ pub enum Task {
         /// At a port that only root can have.
         reserved: bool,
     },
+    /// See that the client is with a worker of this user and of nobody else; another worker goes on from there.
+    Settle(UserId, Handshake),
     /// Have the next server asked, to which the connection with the same key stands.
     AskUpstream(SocketAddr, Box<Request>),
 }

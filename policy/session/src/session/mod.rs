@@ -19,6 +19,7 @@ mod order;
 mod phase;
 mod relay;
 mod request;
+mod settling;
 mod upstream;
 
 pub use event::{Action, Arrival, Candidate, Event, Fact, Task, Wait};
@@ -151,6 +152,7 @@ impl Session {
 /// What follows while a request is carried out, and something else than the worker is waited for.
 fn carried_out(phase: Phase, event: Event, case: &mut Case<'_>) -> Next {
     match (phase, event) {
+        (Phase::Settling, event) => settling::settling(event, case),
         (phase, Event::Arrived(key, arrival)) => arrived(key, arrival, phase, case),
         (phase, Event::Deadline) => late(phase, case),
         // What is asked for is a decision, which will be by the new rules.
@@ -225,6 +227,7 @@ fn decided(case: &mut Case<'_>) -> Next {
     }
     match decision::decide(candidate, case) {
         Ok(Step::Need(need)) => facts::need(need, case),
+        Ok(Step::Go(_)) if settling::is_due(case) => settling::begin(case),
         Ok(Step::Go(Permitted { path: Path::Direct(..), .. })) if !case.request.kinds_are_fresh => {
             facts::look_again(case)
         }
@@ -245,7 +248,7 @@ fn go(permitted: Permitted, case: &mut Case<'_>) -> Next {
         case.request.go_direct();
     }
     let next = match (path, case.request.command) {
-        (Path::Upstream(_), _) if connect::is_under_way(case) => connect::wait_before_upstream(),
+        (Path::Upstream(_), _) if connect::is_under_way(case) => connect::wait_for_attempts(),
         (Path::Upstream(servers), _) => upstream::begin(servers, case),
         (Path::Direct(candidate, from), Command::Connect) => connect::dial(candidate.address, from, case),
         (Path::Direct(candidate, at), Command::Bind) => bind::listen(candidate.address, at, case),

@@ -9,6 +9,8 @@ pub enum Phase {
     Requesting,
     /// Facts are on their way.
     Asking,
+    /// The client goes to the worker of its user.
+    Settling,
     /// The monitor connects to a candidate.
     Dialling,
     /// The monitor waits for the server of a BIND.

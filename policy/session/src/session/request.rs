@@ -37,6 +37,8 @@ pub(super) struct ClientRequest {
     pub(super) progress: Option<Box<Progress>>,
     /// The commands of the permitting lines have been run: not again for the next address of the same name.
     pub(super) hooks_run: bool,
+    /// The client is with a worker of its user.
+    pub(super) settled: bool,
     /// The relay was over when the monitor last looked, and the worker had not said so.
     pub(super) overdue: bool,
 }
@@ -117,6 +119,7 @@ impl ClientRequest {
             rule: 0,
             progress: None,
             hooks_run: false,
+            settled: false,
             overdue: false,
         };
         Some((read, destination))

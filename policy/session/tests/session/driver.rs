@@ -75,7 +75,10 @@ pub(crate) fn fits(wait: Wait, arrival: &Arrival) -> bool {
         Arrival::Identified(_) => wait == Wait::Fact(Fact::Identity),
         Arrival::Dialled(_) => matches!(wait, Wait::Connection(_) | Wait::UpstreamConnection),
         Arrival::Listening(_) | Arrival::Accepted(_) => wait == Wait::Port,
-        Arrival::NoRoom(_) => matches!(wait, Wait::Fact(Fact::Identity) | Wait::Port | Wait::UpstreamReply),
+        Arrival::Settled => wait == Wait::Worker,
+        Arrival::NoRoom(_) => {
+            matches!(wait, Wait::Fact(Fact::Identity) | Wait::Port | Wait::UpstreamReply | Wait::Worker)
+        }
         Arrival::Replied(_) => matches!(wait, Wait::UpstreamReply | Wait::UpstreamPeer),
     }
 }

@@ -11,12 +11,13 @@ use sockd_common::message::resolver::Answer;
 use sockd_common::message::session::CloseReason;
 use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{Errno, Name};
-use sockd_policy::Identity;
 use sockd_policy::guard::AddressKind;
+use sockd_policy::{Identity, UserId};
 use sockd_session::config::Config;
 use sockd_session::flow::Moved;
 use sockd_session::log::classic;
 use sockd_session::session::{Action, Arrival, Candidate, Event, Phase, Session, Task};
+use sockd_session::settings::Isolation;
 use sockd_session::waits::WaitKey;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -119,6 +120,8 @@ fn arrivals() -> Vec<Arrival> {
         arrival(kinds(&[unicast])),
         arrival(kinds(&[local, unicast])),
         Arrival::Identified(Identity::Unknown),
+        Arrival::Identified(Identity::Known(UserId::parse(b"joe").unwrap())),
+        Arrival::Settled,
         Arrival::Dialled(Ok(())),
         Arrival::Dialled(Err(failed("connect"))),
         Arrival::Listening(Ok(at("198.51.100.1:9"))),
@@ -154,6 +157,8 @@ fn honest(happens: Happens, asked: &[IpAddr]) -> Happens {
 enum Held {
     /// A lookup, a question to an identd, or addresses that are looked at.
     Question,
+    /// The end of the worker that the client was with: nobody could be told anything.
+    EndingWorker,
     Dial(SocketAddr),
     Server(SocketAddr),
     Port,
@@ -168,6 +173,9 @@ struct System {
     /// The only address that the rules permit, and the next server, where one leads there.
     permitted: IpAddr,
     upstream: Option<SocketAddr>,
+    /// The rules ask identd, and users have workers of their own.
+    identd: bool,
+    settled: bool,
     held: BTreeMap<WaitKey, Held>,
     /// The addresses that were last asked about.
     classified: Vec<IpAddr>,
@@ -195,6 +203,8 @@ impl System {
         Self {
             permitted: "203.0.113.1".parse().unwrap(),
             upstream: upstream.map(|server| server.parse().unwrap()),
+            identd: false,
+            settled: false,
             held: BTreeMap::new(),
             classified: Vec::new(),
             used: BTreeSet::new(),
@@ -220,6 +230,7 @@ impl System {
             return;
         };
         let Some(held) = self.held.remove(key) else { return };
+        self.settled |= matches!((held, arrival), (Held::EndingWorker, Arrival::Settled));
         let left = match (held, arrival) {
             (Held::Dial(to), Arrival::Dialled(Ok(()))) => Some(Held::Server(to)),
             (Held::Port, Arrival::Listening(Ok(_))) => Some(Held::Port),
@@ -241,7 +252,15 @@ impl System {
                 self.classified = addresses.clone();
                 Held::Question
             }
-            Task::AskIdent => return Err(TestCaseError::fail("no line wants identd")),
+            Task::AskIdent => {
+                prop_assert!(self.identd, "no line wants identd");
+                Held::Question
+            }
+            Task::Settle(user, _) => {
+                prop_assert_eq!((user.as_bytes(), self.held.len()), (&b"joe"[..], 0), "{:?}", self.held);
+                prop_assert!(self.identd && self.handed_over == 0);
+                Held::EndingWorker
+            }
             Task::Dial { to, .. } => {
                 prop_assert!(self.upstream.map_or(to.ip() == self.permitted, |server| server == *to));
                 prop_assert_ne!(to.port(), 0);
@@ -264,6 +283,10 @@ impl System {
     }
 
     fn perform(&mut self, action: &Action, arrival: Option<NextReply>) -> Checked {
+        let tells_its_worker =
+            matches!(action, Action::Refuse(_) | Action::End | Action::HandOff { .. } | Action::Announce(_));
+        let has_no_worker = self.held.values().any(|held| *held == Held::EndingWorker);
+        prop_assert!(!(tells_its_worker && has_no_worker), "{action:?} is told nobody");
         match action {
             Action::Begin(key, task) => self.begin(*key, task)?,
             Action::GiveUp(key) => prop_assert!(self.held.remove(key).is_some(), "{key:?} is not held"),
@@ -282,6 +305,7 @@ impl System {
                     }
                     held => prop_assert!(false, "nothing to hand over: {held:?}"),
                 }
+                prop_assert!(self.settled || !self.identd, "handed over to the worker of nobody known");
                 self.held.clear();
                 self.handed_over += 1;
                 prop_assert_eq!(self.handed_over, 1);
@@ -402,5 +426,21 @@ proptest! {
         let rules = "permit 0.0.0.0 0.0.0.0 203.0.113.1 255.255.255.255\n";
         let config = socksified(rules, "sockd @=198.51.100.1 ALL 0.0.0.0\n");
         play(steps, System::new(Some("198.51.100.1:1080")), &config, &config)?;
+    }
+
+    /// The same where users have workers of their own: only the worker of the user gets a server, nothing is under way
+    /// while the client goes to it, and nobody is told anything who does not have the client.
+    #[test]
+    fn h9_no_sequence_of_events_leads_to_the_worker_of_another(
+        steps in proptest::collection::vec(any_step(), 1..24)
+    ) {
+        let of_users = |rules: &str| {
+            let mut config = config(rules);
+            config.settings.isolation = Isolation::User;
+            config
+        };
+        let permits = of_users("permit ?=I 0.0.0.0 0.0.0.0 203.0.113.1 255.255.255.255\n");
+        let system = System { identd: true, ..System::new(None) };
+        play(steps, system, &permits, &of_users("deny 0.0.0.0 0.0.0.0\n"))?;
     }
 }

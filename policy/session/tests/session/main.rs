@@ -21,6 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 mod dialling;
 mod driver;
 mod holder;
+mod settling;
 
 use driver::*;
 

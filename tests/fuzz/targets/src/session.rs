@@ -42,7 +42,7 @@ const SETTINGS: [&str; 7] = [
     "(local_destinations: by_rules, bind_any: true)",
     "(reverse_names: true, privileged_ports: true, missing_names: no_match)",
     "(commands: argv, bind_any: true, privileged_ports: true)",
-    "(commands: off)",
+    "(commands: off, isolation: user)",
     "(upstream_names: always, upstream_server: \"192.0.2.9,gate.example:1081\", bind_any: true)",
     "(upstream_names: never, upstream_user: \"gate\", local_destinations: by_rules)",
 ];
@@ -291,6 +291,7 @@ impl<'w> System<'w> {
                 Some(Fact::Identity) => 4,
                 _ => 2,
             },
+            Phase::Settling => 15,
             Phase::Dialling | Phase::DiallingUpstream => 5,
             Phase::Listening if !self.announced => 7,
             Phase::Listening => 9,
@@ -336,7 +337,9 @@ impl<'w> System<'w> {
             12 => return Ok(Event::WorkerLost),
             13 if self.asking.is_some() => Arrival::Replied(any_reply(choices)?),
             14 if self.inspecting => return Ok(Event::Inspected(any_flow(choices)?)),
+            15 => Arrival::Settled,
             // A limit is found to be reached before somebody is asked.
+            8 if phase == Phase::Settling => Arrival::NoRoom("the worker is not the user's alone"),
             8 if phase == Phase::AskingUpstream => Arrival::NoRoom("max_binds reached"),
             8 if fact(session) == Some(Fact::Identity) => Arrival::NoRoom("max_idents reached"),
             _ => return Ok(Event::Stop),
@@ -577,6 +580,11 @@ impl<'w> System<'w> {
                 }
             }
             Task::AskIdent => assert_eq!(phase, Phase::Asking),
+            Task::Settle(user, _) => {
+                assert_eq!((phase, self.held.len()), (Phase::Settling, 0), "{:?}", self.held);
+                let known = self.identity.as_ref().and_then(Option::as_ref);
+                assert_eq!(known, Some(&Identity::Known(user.clone())));
+            }
             Task::Dial { to, from, reserved } if phase == Phase::DiallingUpstream => {
                 assert!(self.dialling.is_none() && self.asking.is_none() && !reserved);
                 self.is_next_server(*to, *from);
@@ -900,7 +908,8 @@ fn fits(wait: Wait, arrival: &Arrival) -> bool {
         Arrival::Identified(_) => is_identity,
         Arrival::Dialled(_) => matches!(wait, Wait::Connection(_) | Wait::UpstreamConnection),
         Arrival::Listening(_) | Arrival::Accepted(_) => wait == Wait::Port,
-        Arrival::NoRoom(_) => is_identity || matches!(wait, Wait::Port | Wait::UpstreamReply),
+        Arrival::Settled => wait == Wait::Worker,
+        Arrival::NoRoom(_) => is_identity || matches!(wait, Wait::Port | Wait::UpstreamReply | Wait::Worker),
         Arrival::Replied(_) => matches!(wait, Wait::UpstreamReply | Wait::UpstreamPeer),
     }
 }

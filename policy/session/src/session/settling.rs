@@ -1,0 +1,62 @@
+//! With `isolation: user`, a client whose user is known goes on with a worker of that user.
+//!
+//! Until then it has a worker alone. What has been lent cannot be taken back: where the user has another worker, the one
+//! that the client was with ends before that one gets the client, and until then nobody could answer it.
+
+use crate::record::Failure;
+use crate::session::case::Case;
+use crate::session::connect;
+use crate::session::ending;
+use crate::session::event::{Action, Arrival, Event, Task, Wait};
+use crate::session::next::Next;
+use crate::session::phase::Phase;
+use crate::settings::Isolation;
+use sockd_common::message::session::Handshake;
+use sockd_policy::Version;
+use std::time::Duration;
+
+/// A worker that has been killed is gone by then.
+const SETTLING_LIMIT: Duration = Duration::from_secs(10);
+
+/// Whether the client is still with a worker that is not known to be its user's.
+pub(super) fn is_due(case: &Case<'_>) -> bool {
+    let verified = case.request.verified_user().is_some_and(|user| !user.is_empty());
+    verified && !case.request.settled && case.config.settings.isolation == Isolation::User
+}
+
+/// The client goes to a worker of its user, once nothing is under way that another one would be handed.
+pub(super) fn begin(case: &mut Case<'_>) -> Next {
+    if connect::is_under_way(case) {
+        return connect::wait_for_attempts();
+    }
+    let command = case.request.command();
+    let handshake = match case.request.version {
+        Version::Socks4 => Handshake::Socks4(command),
+        Version::Socks5 => Handshake::Socks5(command),
+    };
+    let Some(user) = case.request.verified_user().cloned() else { return Next::decide() };
+    let limit = Action::Deadline(Some(SETTLING_LIMIT));
+    Next::phase(Phase::Settling, vec![limit, case.begin(Wait::Worker, Task::Settle(user, handshake))])
+}
+
+/// What follows until the client is there.
+pub(super) fn settling(event: Event, case: &mut Case<'_>) -> Next {
+    match event {
+        Event::Arrived(key, arrival) => match (case.request.end_wait(key), arrival) {
+            (Some(Wait::Worker), Arrival::Settled) => {
+                case.request.settled = true;
+                Next::decide()
+            }
+            (Some(Wait::Worker), Arrival::NoRoom(limit)) => Next::refuse(Failure::Limited(limit)),
+            (Some(wait), _) => {
+                case.request.wait_on(key, wait);
+                Next::nothing()
+            }
+            (None, _) => Next::nothing(),
+        },
+        Event::Deadline | Event::Stop | Event::WorkerLost => ending::interrupted(Event::WorkerLost, case),
+        // The decision that follows is by the rules then.
+        Event::Recheck => Next::nothing(),
+        event => ending::out_of_turn(&event),
+    }
+}
