@@ -130,6 +130,46 @@ fn packages_have_every_program() {
     }
 }
 
+/// Files for other programs on the host: where they lie here, and where packages put them.
+const FOR_OTHERS: [(&str, &str); 5] = [
+    ("fail2ban/filter.conf", "/etc/fail2ban/filter.d/sockd.conf"),
+    ("firewall/ufw", "/etc/ufw/applications.d/sockd"),
+    ("firewall/firewalld.xml", "/usr/lib/firewalld/services/sockd.xml"),
+    ("log/rsyslog.conf", "/etc/rsyslog.d/49-sockd.conf"),
+    ("log/logrotate", "/etc/logrotate.d/sockd"),
+];
+
+#[test]
+fn packages_have_every_file_for_other_programs_at_the_same_place() {
+    let (rules, source, spec) = (read("debian/rules"), read("build-source"), read("sockd.spec.in"));
+    for (file, place) in FOR_OTHERS {
+        let by_debhelper = format!("cp packaging/{file} debian/sockd.logrotate\n");
+        let by_rules = format!("install -Dm644 packaging/{file} debian/sockd{place}\n");
+        assert!(rules.contains(&by_rules) || source.contains(&by_debhelper), "{place} is not in the .deb");
+        assert!(spec.contains(&format!("name 644 {place} {file}\n")), "{place} is not made for the RPM");
+        let listed = if place.starts_with("/etc/") { "%config(noreplace) " } else { "" };
+        assert!(spec.contains(&format!("\n{listed}{place}\n")), "{place} is not in the RPM");
+    }
+}
+
+#[test]
+fn firewalls_open_the_port_that_is_served() {
+    assert!(read("systemd/sockd.socket").contains("\nListenStream=0.0.0.0:1080\n"));
+    assert!(read("firewall/ufw").ends_with("\nports=1080/tcp\n"));
+    let service = read("firewall/firewalld.xml");
+    let ports: Vec<_> = service.lines().filter(|line| line.contains("<port")).collect();
+    assert_eq!(ports, [r#"  <port protocol="tcp" port="1080"/>"#]);
+}
+
+#[test]
+fn the_file_that_rsyslogd_writes_is_rotated_and_purged() {
+    let log = read("log/rsyslog.conf");
+    let log = log.lines().find_map(|line| line.strip_prefix(":programname, isequal, \"sockd\" "));
+    let log = log.expect("a line for sockd");
+    assert!(read("log/logrotate").contains(&format!("\n{log}\n{{\n")));
+    assert!(read("debian/postrm").contains(&format!("rm -f {log} {log}.*\n")));
+}
+
 #[test]
 fn the_page_of_the_settings_has_every_setting_with_its_default() {
     let page = read("man/sockd.ron.5");
