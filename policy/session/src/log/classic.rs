@@ -21,7 +21,9 @@ pub fn lines(record: &Record) -> Vec<(Level, String)> {
             vec![notice(format_args!("connected -- {line}{peer_port}{using}"))]
         }
         Record::Refused { parties, why } => refused(parties, why),
-        Record::Abandoned { parties, why } => vec![failed_upstream(parties, abandonment(*why))],
+        Record::Abandoned { parties, why } => {
+            vec![failed_upstream(parties, format_args!("{}", abandonment(*why)))]
+        }
         Record::Stranger { parties, peer } => {
             vec![failed(parties, format_args!("connected to wrong host {} ({})", peer.ip(), peer.port()))]
         }
@@ -98,11 +100,12 @@ fn refused(parties: &Parties, why: &Failure) -> Vec<(Level, String)> {
     }
 }
 
-fn abandonment(why: Abandonment) -> fmt::Arguments<'static> {
+/// Why a request is not carried out any further, in words.
+pub(super) fn abandonment(why: Abandonment) -> &'static str {
     match why {
-        Abandonment::ClientGone => format_args!("the client has gone"),
-        Abandonment::WorkerEnded => format_args!("its worker has ended"),
-        Abandonment::Stopping => format_args!("the daemon stops"),
+        Abandonment::ClientGone => "the client has gone",
+        Abandonment::WorkerEnded => "its worker has ended",
+        Abandonment::Stopping => "the daemon stops",
     }
 }
 
@@ -236,12 +239,12 @@ impl fmt::Display for Upstream<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::record::FailedCall;
     use sockd_policy::{UserId, Version};
 
-    fn parties(verified_user: Option<&str>) -> Parties {
+    pub(in crate::log) fn parties(verified_user: Option<&str>) -> Parties {
         Parties {
             command: Command::Connect,
             version: Version::Socks4,

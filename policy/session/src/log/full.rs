@@ -3,9 +3,9 @@
 
 use crate::flow::Moved;
 use crate::log::{Level, classic, errno, escape};
-use crate::record::{Abandonment, EndCause, Failure, Parties, Record, Unread};
+use crate::record::{EndCause, Failure, Parties, Record, Unread};
 use sockd_common::message::Errno;
-use sockd_policy::{Command, UserId, Version};
+use sockd_policy::{UserId, Version};
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
@@ -29,7 +29,9 @@ pub fn line(about: About, record: &Record) -> (Level, String) {
         Record::Unread { client, why } => line.field("client", client).quoted("cause", unread(*why)),
         Record::Unverified(parties) | Record::Connected(parties) => line.parties(parties),
         Record::Refused { parties, why } => line.parties(parties).rule_of(why).quoted("cause", refused(why)),
-        Record::Abandoned { parties, why } => line.parties(parties).quoted("cause", abandoned(*why)),
+        Record::Abandoned { parties, why } => {
+            line.parties(parties).quoted("cause", classic::abandonment(*why))
+        }
         Record::Stranger { parties, peer } => line.parties(parties).field("peer", peer),
         Record::Strangers { parties, number } => line.parties(parties).field("number", number),
         Record::Revoked(parties) => line.parties(parties),
@@ -87,14 +89,6 @@ fn refused(why: &Failure) -> String {
     }
 }
 
-fn abandoned(why: Abandonment) -> &'static str {
-    match why {
-        Abandonment::ClientGone => "the client has gone",
-        Abandonment::WorkerEnded => "its worker has ended",
-        Abandonment::Stopping => "the daemon stops",
-    }
-}
-
 fn ended(why: EndCause) -> String {
     match why {
         EndCause::Finished => "finished".into(),
@@ -148,10 +142,6 @@ impl Line {
             version, command, client, client_name, claimed_user, verified_user, destination, ..
         } = parties;
         let Parties { destination_name, port, service, peer_port, upstream, rule, .. } = parties;
-        let command = match command {
-            Command::Connect => "connect",
-            Command::Bind => "bind",
-        };
         let version = match version {
             Version::Socks4 => 4,
             Version::Socks5 => 5,
@@ -164,7 +154,7 @@ impl Line {
         let line = line
             .optional("verified_user", verified_user.as_ref().map(user))
             .field("version", version)
-            .field("command", command);
+            .field("command", command.name());
         let name = destination_name.as_ref().map(|name| Quoted(name.as_str().as_bytes()));
         let line = line.optional("destination", destination.as_ref()).optional("name", name);
         let line = line.field("port", port).optional("service", service.as_ref());
@@ -192,23 +182,15 @@ impl Display for Quoted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sockd_policy::{DenyReason, HostName};
+    use sockd_policy::DenyReason;
 
     fn parties() -> Parties {
         Parties {
             version: Version::Socks5,
-            command: Command::Connect,
-            client: "192.0.2.7:4000".parse().unwrap(),
             client_name: None,
             claimed_user: UserId::parse(b"do\" n").unwrap(),
-            verified_user: None,
-            destination: Some("203.0.113.1".parse().unwrap()),
-            destination_name: Some(HostName::parse(b"wxy.com").unwrap()),
-            port: 23,
-            service: Some("telnet".into()),
-            peer_port: None,
-            upstream: None,
             rule: None,
+            ..classic::tests::parties(None)
         }
     }
 
