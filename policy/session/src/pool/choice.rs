@@ -260,17 +260,9 @@ impl<Channel> Pool<Channel> {
 mod tests {
     use super::*;
     use crate::pool::HOSTS_KEPT;
+    use crate::pool::tests::{pool, start};
     use sockd_common::message::Role;
     use std::net::IpAddr;
-
-    fn pool() -> (Pool<()>, Host, Instant) {
-        (Pool::new(2, 1024), Host::of("192.0.2.1".parse().unwrap()), Instant::now())
-    }
-
-    fn start(pool: &mut Pool<()>, role: Role, serves: Serves) -> WorkerKey {
-        let serial = pool.next_serial();
-        pool.insert(serial, role, serves, (), Instant::now())
-    }
 
     fn started(pool: &mut Pool<()>) -> WorkerKey {
         let key = start(pool, Role::Session, Serves::ClientHosts);

@@ -378,11 +378,11 @@ impl<Channel> Worker<Channel> {
 mod tests {
     use super::*;
 
-    fn pool() -> (Pool<()>, Host, Instant) {
+    pub(super) fn pool() -> (Pool<()>, Host, Instant) {
         (Pool::new(2, 1024), Host::of("192.0.2.1".parse().unwrap()), Instant::now())
     }
 
-    fn start(pool: &mut Pool<()>, role: Role, serves: Serves) -> WorkerKey {
+    pub(super) fn start(pool: &mut Pool<()>, role: Role, serves: Serves) -> WorkerKey {
         let serial = pool.next_serial();
         pool.insert(serial, role, serves, (), Instant::now())
     }
