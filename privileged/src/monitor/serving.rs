@@ -254,10 +254,9 @@ impl Serving {
             }
             Choice::TurnAway(full) => return Err(full.to_string()),
         };
-        worker
-            .filter(|_| self.begin_alone)
-            .into_iter()
-            .for_each(|key| self.base.workers.pool.keep_alone(key));
+        if let Some(worker) = worker.filter(|_| self.begin_alone) {
+            self.base.workers.pool.keep_alone(worker);
+        }
         match worker {
             Some(worker) if self.base.workers.is_full(worker) => {
                 Err(format!("the worker does not keep up with {host}"))
