@@ -239,12 +239,12 @@ impl fmt::Display for Upstream<'_> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use crate::record::FailedCall;
     use sockd_policy::{UserId, Version};
 
-    pub(in crate::log) fn parties(verified_user: Option<&str>) -> Parties {
+    fn parties(verified_user: Option<&str>) -> Parties {
         Parties {
             command: Command::Connect,
             version: Version::Socks4,

@@ -182,15 +182,23 @@ impl Display for Quoted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sockd_policy::DenyReason;
+    use sockd_policy::{Command, DenyReason, HostName};
 
     fn parties() -> Parties {
         Parties {
             version: Version::Socks5,
+            command: Command::Connect,
+            client: "192.0.2.7:4000".parse().unwrap(),
             client_name: None,
             claimed_user: UserId::parse(b"do\" n").unwrap(),
+            verified_user: None,
+            destination: Some("203.0.113.1".parse().unwrap()),
+            destination_name: Some(HostName::parse(b"wxy.com").unwrap()),
+            port: 23,
+            service: Some("telnet".into()),
+            peer_port: None,
+            upstream: None,
             rule: None,
-            ..classic::tests::parties(None)
         }
     }
 
