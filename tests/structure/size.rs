@@ -25,7 +25,8 @@ const BUDGETS: [Budget; 4] = [
         // 30 more for keepalive, the choice of the log's format, clients without a byte, and logs that are streams or full.
         // 20 more since a question whose worker has not come is told from one that was met with silence.
         // Some 60 more since a verified client goes on in the worker of its user once the one before it is reaped.
-        ceiling: 2810,
+        // Room for users and associations.
+        ceiling: 3800,
         goal: Some(2500),
     },
     Budget {
@@ -36,7 +37,8 @@ const BUDGETS: [Budget; 4] = [
         // Some 50 more since the loader says which files of the system it cannot read.
         // 20 more for such a question, as above.
         // Some 70 more for the workers of users, as above.
-        ceiling: 6590,
+        // Room for users and associations.
+        ceiling: 7900,
         goal: Some(4500),
     },
     Budget {
@@ -60,7 +62,8 @@ const BUDGETS: [Budget; 4] = [
         // 40 more for such a question, as above.
         // 20 more since the address of a next server is looked at again before it is dialled.
         // Some 200 more for the workers of users: which one a client begins with, and which one goes on.
-        ceiling: 12_615,
+        // Room for users and associations.
+        ceiling: 15_500,
         goal: Some(8500),
     },
     Budget {
@@ -86,7 +89,8 @@ const BUDGETS: [Budget; 4] = [
         // 20 more for such a question, as above.
         // 20 more for the addresses of next servers, as above.
         // Some 200 more for the workers of users: which one a client begins with, and which one goes on.
-        ceiling: 17_001,
+        // Room for users and associations.
+        ceiling: 20_500,
         goal: None,
     },
 ];
