@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{Scope, ScopedJoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
+/// Between two bytes of one client.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How closely the times are kept.
+const TICK: Duration = Duration::from_millis(5);
 
 /// The slow clients; they stop when this is dropped.
 pub(crate) struct Slow<'scope> {
@@ -46,22 +49,26 @@ impl Drop for Slow<'_> {
     }
 }
 
-/// Byte after byte of a user, or of a list of methods, that never ends.
+/// Byte after byte of a user, or of a list of methods, that never ends. The clients are spread evenly over the pause:
+/// a burst of them all would measure how long this program keeps the processor to itself.
 fn trickle(mut clients: Vec<OwnedFd>, protocol: Protocol, over: &AtomicBool) -> usize {
     let (beginning, more): (&[u8], u8) = match protocol {
         Protocol::Socks5 => (&[5, 255], 2),
         _ => (&[4, 1, 35, 40, 127, 0, 0, 1], b'u'),
     };
     let number = clients.len();
-    let (mut place, mut due) = (0, Instant::now());
-    while !over.load(Relaxed) {
-        if Instant::now() >= due {
-            let byte = [beginning.get(place).copied().unwrap_or(more)];
-            clients.retain(|client| net::send(client, &byte).is_ok());
-            place += 1;
-            due += PAUSE;
+    let begun = Instant::now();
+    for turn in 0_usize.. {
+        let due = begun + PAUSE.mul_f64(turn as f64 / number as f64);
+        while Instant::now() < due && !over.load(Relaxed) {
+            sleep(TICK);
         }
-        sleep(Duration::from_millis(10));
+        if over.load(Relaxed) {
+            break;
+        }
+        let byte = beginning.get(turn / number).copied().unwrap_or(more);
+        // One that the proxy has closed is counted in the end.
+        let _ = net::send(&clients[turn % number], &[byte]);
     }
     clients.retain(|client| matches!(net::receive(client, &mut [0; 16]), Ok(None)));
     let closed = number - clients.len();
