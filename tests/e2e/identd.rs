@@ -13,7 +13,7 @@ use sockd_tests::socks::{PROXY, REJECTED, Reply, Request, ask, assert_rejected, 
 use sockd_tests::wait::{LONG, until_true};
 use socket2::SockRef;
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::sleep;
@@ -176,6 +176,69 @@ fn h9_with_isolation_user_who_is_not_known_has_a_worker_alone() {
     let lines: Vec<_> = (0..3).map(|_| granted(&place.lab.site.client, &place.request().by("joe"))).collect();
     let workers: BTreeSet<_> = lines.iter().map(|line| place.lab.sockd.worker_of(line.local())).collect();
     assert_eq!(workers.len(), 3);
+}
+
+/// Whoever shared a worker under the old settings could still be read and spoken for by the other.
+#[test]
+fn h9_after_a_reload_to_isolation_user_nobody_is_believed_whose_worker_is_shared() {
+    let (identd, place) = place_with_identd(STRICT, "(isolation: client)");
+    let relays = |user: &str| {
+        identd.names(user);
+        granted(&place.lab.site.client, &place.request().by(user))
+    };
+    let (mut joe, mut sam) = (relays("joe"), relays("sam"));
+    let shared = place.lab.sockd.worker_of(joe.local());
+    assert_eq!(place.lab.sockd.worker_of(sam.local()), shared);
+    // Asked about under the old settings, answered under the new ones.
+    let (answer, answers) = mpsc::channel::<()>();
+    let answers = Mutex::new(answers);
+    identd.behaves(move |query, mut stream| {
+        let _test_is_over = answers.lock().expect("a turn").recv();
+        stream.write_all(query.names("joe").as_bytes())
+    });
+    let asked = identd.queries().len();
+    let mut between = send_to(&place.lab.site.client, PROXY, &place.request().by("joe"));
+    until_true("identd is asked", || identd.queries().len() > asked);
+    place.lab.sockd.write_settings("(isolation: user)");
+    place.lab.sockd.signal(Signal::SIGHUP);
+    place.lab.wait_for_line("reloaded: ");
+    answer.send(()).expect("an identd");
+    assert_eq!(Reply::read(&mut between), Reply::with(REJECTED));
+    place.lab.wait_for_line("the worker is not the user's alone");
+    let again = relays("joe");
+    assert_ne!(place.lab.sockd.worker_of(again.local()), shared, "a new client has another worker");
+    for line in [&mut joe, &mut sam] {
+        line.send("x");
+        assert_eq!(line.read(1), b"x", "relays go on");
+    }
+}
+
+/// The worker that is to get the client ends while the one before it is not reaped yet.
+#[test]
+fn h9_a_worker_that_ends_before_it_is_handed_its_users_client_takes_only_that_client_with_it() {
+    let (identd, place) = place_with_identd(STRICT, "(isolation: user)");
+    identd.names("joe");
+    let mut first = granted(&place.lab.site.client, &place.request().by("joe"));
+    let joes = place.lab.sockd.worker_of(first.local());
+    let spawner = place.lab.sockd.spawner();
+    // Nothing is killed or reaped while the spawner stands still.
+    spawner.signal(Signal::SIGSTOP);
+    let asked = identd.queries().len();
+    let mut second = send_to(&place.lab.site.client, PROXY, &place.request().by("joe"));
+    until_true("identd is asked", || identd.queries().len() > asked);
+    // Time for the answer; should it come later, the client stays where it is, which is right as well.
+    sleep(Duration::from_millis(300));
+    joes.signal(Signal::SIGKILL);
+    spawner.signal(Signal::SIGCONT);
+    first.ending();
+    let came = second.stream().read(&mut [0; 8]).map_err(|error| error.kind());
+    assert!(matches!(came, Ok(0 | 8) | Err(ErrorKind::ConnectionReset)), "{came:?}");
+    until_true("the killed worker is reaped", || !joes.runs());
+    let mut third = granted(&place.lab.site.client, &place.request().by("joe"));
+    third.send("x");
+    assert_eq!(third.read(1), b"x");
+    let blamed = |line: &String| line.contains("violation");
+    assert!(!place.lab.logged().iter().any(blamed), "an end from outside is nobody's fault");
 }
 
 #[test]
