@@ -3,6 +3,9 @@
 //! The two ends are different types. A [`MonitorEnd`], and the [`MonitorSocket`] in it, sends descriptors and never receives any: it reads without
 //! room for control data. A [`WorkerEnd`] receives descriptors and never sends any: it has no call for it, and
 //! the worker's filter has no `sendmsg`.
+//!
+//! A message may have a password in it, so its bytes are overwritten where they have been written for the kernel or read
+//! from it. What the kernel keeps of a packet is out of reach.
 
 use crate::message::Message;
 use crate::wire::{self, MAX_PACKET, WireError};
@@ -11,11 +14,13 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recv, recvmsg, send, sendmsg,
 };
+use std::fmt;
 use std::io::{IoSlice, IoSliceMut};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use thiserror::Error;
+use zeroize::{Zeroize, Zeroizing};
 
 /// What came of reading from a channel.
 #[derive(Debug)]
@@ -67,19 +72,36 @@ pub enum ChannelError {
 pub struct MonitorSocket(OwnedFd);
 
 /// A message as it is sent, which may have to wait for that.
-#[derive(Debug)]
 pub struct Packet {
-    bytes: Box<[u8]>,
+    bytes: Zeroizing<Box<[u8]>>,
     carries_descriptor: bool,
+}
+
+impl fmt::Debug for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Packet").finish_non_exhaustive()
+    }
 }
 
 impl Packet {
     /// Encodes a message.
     pub fn new(message: &impl Message) -> Result<Self, ChannelError> {
-        let mut buffer = [0; MAX_PACKET];
-        let bytes = wire::encode(message, &mut buffer).ok_or(ChannelError::Oversized)?;
-        Ok(Self { bytes: bytes.into(), carries_descriptor: message.carries_descriptor() })
+        let carries_descriptor = message.carries_descriptor();
+        encoded(message, |bytes| Ok(Self { bytes: Zeroizing::new(bytes.into()), carries_descriptor }))
     }
+}
+
+/// Encodes a message, hands its bytes on, and overwrites them.
+fn encoded<T>(
+    message: &impl Message,
+    then: impl FnOnce(&[u8]) -> Result<T, ChannelError>,
+) -> Result<T, ChannelError> {
+    let mut buffer = [0; MAX_PACKET];
+    let length = wire::encode(message, &mut buffer).ok_or(ChannelError::Oversized)?.len();
+    let bytes = buffer.get_mut(..length).unwrap_or_default();
+    let done = then(bytes);
+    bytes.zeroize();
+    done
 }
 
 impl MonitorSocket {
@@ -94,9 +116,7 @@ impl MonitorSocket {
         message: &impl Message,
         descriptor: Option<BorrowedFd<'_>>,
     ) -> Result<(), ChannelError> {
-        let mut buffer = [0; MAX_PACKET];
-        let bytes = wire::encode(message, &mut buffer).ok_or(ChannelError::Oversized)?;
-        self.transmit(bytes, message.carries_descriptor(), descriptor)
+        encoded(message, |bytes| self.transmit(bytes, message.carries_descriptor(), descriptor))
     }
 
     /// The same with a message that has waited.
@@ -144,10 +164,12 @@ impl MonitorSocket {
         if length > packet.len() {
             return Err(ChannelError::Long);
         }
-        match &*packet {
-            [] => Ok(Received::Closed),
-            packet => Ok(Received::Message(wire::decode(packet)?, None)),
+        if packet.is_empty() {
+            return Ok(Received::Closed);
         }
+        let message = wire::decode(packet);
+        packet.zeroize();
+        Ok(Received::Message(message?, None))
     }
 }
 
@@ -207,10 +229,10 @@ impl<Out: Message, In: Message> WorkerEnd<Out, In> {
 
     /// Sends one message. [`Errno::AGAIN`] means that the monitor has not read the earlier ones yet.
     pub fn send(&self, message: &Out) -> Result<(), ChannelError> {
-        let mut buffer = [0; MAX_PACKET];
-        let packet = wire::encode(message, &mut buffer).ok_or(ChannelError::Oversized)?;
-        send(&self.socket, packet, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
-        Ok(())
+        encoded(message, |packet| {
+            send(&self.socket, packet, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
+            Ok(())
+        })
     }
 
     /// Receives one message with its descriptor. EMFILE shows only as a cut control message without a
@@ -234,11 +256,13 @@ impl<Out: Message, In: Message> WorkerEnd<Out, In> {
         if received.flags.contains(ReturnFlags::TRUNC) {
             return Err(ChannelError::Long);
         }
-        let packet = buffer.get(..received.bytes).unwrap_or_default();
+        let packet = buffer.get_mut(..received.bytes).unwrap_or_default();
         if packet.is_empty() {
             return Ok(Received::Closed);
         }
-        let message: In = wire::decode(packet)?;
+        let message = wire::decode::<In>(packet);
+        packet.zeroize();
+        let message = message?;
         match (message.carries_descriptor(), descriptor) {
             (true, None) if received.flags.contains(ReturnFlags::CTRUNC) => {
                 Ok(Received::DescriptorLost(message))

@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+pub mod auth;
 pub mod event;
 pub mod ident;
 pub mod lockdown;

@@ -82,6 +82,21 @@ pub const PROFILE_UPSTREAM: &[Row] = &[
     end(rare("its channel closes before the spawner has killed it")),
 ];
 
+/// The auth worker's calls. It has no socket but its channel.
+pub const PROFILE_AUTH: &[Row] = &[
+    row!(SYS_ppoll, Args(&[null(3)]), "wait for the channel; no signal mask"),
+    row!(SYS_recvmsg, Args(&[flags(2, CHANNEL_FLAGS)]), "messages and the table of users from the monitor"),
+    row!(SYS_sendto, Args(&SEND), "answers to the monitor; never to an address"),
+    row!(SYS_close, Always, "give the table of users back"),
+    row!(
+        SYS_fcntl,
+        Answer(libc::ENOSYS),
+        "not allowed; but builds with debug assertions ask it before every close, and only mind EBADF"
+    ),
+    brk(rare("many checks at once")),
+    end(rare("its channel closes before the spawner has killed it")),
+];
+
 /// The resolver worker's calls.
 pub const PROFILE_RESOLVER: &[Row] = &[
     row!(SYS_epoll_pwait, Args(&[NO_MASK]), "wait for channel, nameservers and deadlines"),

@@ -1,8 +1,8 @@
 //! The roles of this program, a row for each.
 
 use crate::lockdown::Inherited;
-use crate::profile::{PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION, PROFILE_UPSTREAM};
-use crate::{Ending, ident, probe, resolver, session, upstream};
+use crate::profile::{PROFILE_AUTH, PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION, PROFILE_UPSTREAM};
+use crate::{Ending, auth, ident, probe, resolver, session, upstream};
 use sockd_common::message::Role;
 use sockd_common::message::session::PIPES;
 use sockd_lockdown::Row;
@@ -21,11 +21,12 @@ pub struct Entry {
 }
 
 /// All of them.
-pub const ROLES: [Entry; 5] = [
+pub const ROLES: [Entry; 6] = [
     Entry { role: Role::Session, pipes: PIPES, profile: PROFILE_SESSION, run: session::run },
     Entry { role: Role::Ident, pipes: 0, profile: PROFILE_IDENT, run: ident::run },
     Entry { role: Role::Resolver, pipes: 0, profile: PROFILE_RESOLVER, run: resolver::run },
     Entry { role: Role::Upstream, pipes: 0, profile: PROFILE_UPSTREAM, run: upstream::run },
+    Entry { role: Role::Auth, pipes: 0, profile: PROFILE_AUTH, run: auth::run },
     // Behind the very locks of a session worker.
     Entry { role: Role::Probe, pipes: 0, profile: PROFILE_SESSION, run: probe::run },
 ];

@@ -13,6 +13,7 @@ fn budget(role: Role) -> usize {
     match role {
         Role::Session | Role::Probe => 18,
         Role::Resolver => 16,
+        Role::Auth => 8,
         Role::Ident | Role::Upstream => 6,
     }
 }

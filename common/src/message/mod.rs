@@ -7,6 +7,7 @@
 //! Every worker begins alike: the monitor queues `Setup`, the worker locks itself down and says `Ready`. What follows
 //! is told at the top of each role's file.
 
+pub mod auth;
 pub mod ident;
 pub mod probe;
 pub mod request;
@@ -96,13 +97,16 @@ pub enum Role {
     Resolver,
     /// Asks the SOCKS server at one address.
     Upstream,
+    /// Compares passwords with the table of users.
+    Auth,
     /// Tries out the locks of a session worker, for `sockd -ver`.
     Probe,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Session, Self::Ident, Self::Resolver, Self::Upstream, Self::Probe];
+    pub const ALL: [Self; 6] =
+        [Self::Session, Self::Ident, Self::Resolver, Self::Upstream, Self::Auth, Self::Probe];
 
     /// The word on the worker's command line.
     pub fn as_str(self) -> &'static str {
@@ -111,6 +115,7 @@ impl Role {
             Self::Ident => "ident",
             Self::Resolver => "resolver",
             Self::Upstream => "upstream",
+            Self::Auth => "auth",
             Self::Probe => "probe",
         }
     }
