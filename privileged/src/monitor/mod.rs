@@ -6,6 +6,7 @@
 //! what has happened to the session that it has happened to, and performs what that asks for.
 
 pub mod askers;
+pub mod auth;
 pub mod base;
 pub mod bind_port;
 pub mod clients;

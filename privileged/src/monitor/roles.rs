@@ -2,6 +2,7 @@
 
 use sockd_common::channel::{ChannelError, Received};
 use sockd_common::message::Role;
+use sockd_common::message::auth::{FromAuth, ToAuth};
 use sockd_common::message::ident::{FromIdent, ToIdent};
 use sockd_common::message::resolver::FromResolver;
 use sockd_common::message::session::{FromSession, ToSession};
@@ -36,10 +37,12 @@ pub enum FromWorker {
     Resolver(FromResolver),
     /// Of an upstream worker.
     Upstream(FromUpstream),
+    /// Of an auth worker.
+    Auth(FromAuth),
 }
 
 /// All of them but the probe, which only `sockd -ver` starts.
-const ROLES: [Entry; 4] = [
+const ROLES: [Entry; 5] = [
     Entry {
         role: Role::Session,
         serves: Serves::ClientHosts,
@@ -63,6 +66,12 @@ const ROLES: [Entry; 4] = [
         serves: Serves::Upstream,
         open: |socket, _| Outbox::new(socket, &ToUpstream::Setup),
         receive: |outbox| Ok(outbox.receive()?.map(FromWorker::Upstream)),
+    },
+    Entry {
+        role: Role::Auth,
+        serves: Serves::Everybody,
+        open: |socket, _| Outbox::new(socket, &ToAuth::Setup),
+        receive: |outbox| Ok(outbox.receive()?.map(FromWorker::Auth)),
     },
 ];
 

@@ -14,6 +14,7 @@ use crate::monitor::sessions::{Awaited, Sessions};
 use crate::monitor::sockets;
 use crate::spawner::protocol::Ending;
 use sockd_common::channel::Received;
+use sockd_common::message::auth::FromAuth;
 use sockd_common::message::ident::FromIdent;
 use sockd_common::message::resolver::FromResolver;
 use sockd_common::message::session::{FromSession, Handshake, ToSession};
@@ -116,13 +117,14 @@ impl Serving {
 
     /// When something is due that is no deadline of the reactor's.
     pub fn due_at(&self) -> Option<Instant> {
-        let Awaited { resolver, askers, .. } = &self.awaited;
+        let Awaited { resolver, askers, auth, .. } = &self.awaited;
         let sweep = self.sweep.due_at().filter(|_| !self.sessions.is_empty());
         let dues = [
             self.base.workers.due_at(),
             self.clients.paused_until(),
             resolver.due_at(),
             askers.due_at(),
+            auth.due_at(),
             sweep,
         ];
         dues.into_iter().flatten().min()
@@ -139,6 +141,7 @@ impl Serving {
                 self.dispatch(key, Event::Inspected(flow));
             }
         }
+        self.awaited.auth.due(now, &mut self.base);
         let overdue = [self.awaited.resolver.due(now, &mut self.base), self.awaited.askers.overdue(now)];
         for (worker, Violation(what)) in overdue.into_iter().flatten() {
             self.violation(worker, what);
@@ -421,11 +424,13 @@ impl Serving {
             FromWorker::Session(FromSession::Ready(report))
             | FromWorker::Ident(FromIdent::Ready(report))
             | FromWorker::Resolver(FromResolver::Ready(report))
-            | FromWorker::Upstream(FromUpstream::Ready(report)) => self.worker_ready(worker, &report),
+            | FromWorker::Upstream(FromUpstream::Ready(report))
+            | FromWorker::Auth(FromAuth::Ready(report)) => self.worker_ready(worker, &report),
             FromWorker::Session(message) => self.session_worker_said(worker, message),
             FromWorker::Ident(message) => awaited.askers.ident_heard(worker, message, base),
             FromWorker::Resolver(message) => awaited.resolver.heard(message, base),
             FromWorker::Upstream(message) => awaited.askers.upstream_heard(worker, message, base),
+            FromWorker::Auth(message) => awaited.auth.heard(message, base),
         };
         match heard {
             Ok(news) => self.dispatch_all(news),
@@ -498,6 +503,8 @@ impl Serving {
         let news = self.awaited.askers.worker_gone(worker, &mut self.base);
         self.dispatch_all(news);
         let news = self.awaited.resolver.worker_gone(worker, &mut self.base);
+        self.dispatch_all(news);
+        let news = self.awaited.auth.worker_gone(worker, &mut self.base);
         self.dispatch_all(news);
     }
 

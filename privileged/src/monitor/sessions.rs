@@ -2,6 +2,7 @@
 
 use crate::loader::system_files::Copies;
 use crate::monitor::askers::Askers;
+use crate::monitor::auth::Auth;
 use crate::monitor::base::Base;
 use crate::monitor::bind_port::{BindPorts, Wanted};
 use crate::monitor::connection::{end, inspect, reset};
@@ -98,6 +99,8 @@ pub struct Awaited {
     pub resolver: Resolver,
     /// Queries of identds and next servers.
     pub askers: Askers,
+    /// Checks of passwords.
+    pub auth: Auth,
     /// Clients that other workers get once the ones with these numbers have ended, and how far they have come.
     pub handovers: HashMap<u32, (Waiter, Handshake)>,
 }
@@ -107,7 +110,7 @@ impl Awaited {
     pub fn new(copies: Copies) -> Self {
         let resolver = Resolver::new(copies);
         let (bind_ports, askers) = (BindPorts::default(), Askers::default());
-        Self { bind_ports, resolver, askers, handovers: HashMap::new() }
+        Self { bind_ports, resolver, askers, auth: Auth::default(), handovers: HashMap::new() }
     }
 }
 
