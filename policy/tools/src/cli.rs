@@ -94,6 +94,18 @@ pub struct Check {
     pub port: Option<String>,
 }
 
+/// Options of `sockd-migrate`.
+#[derive(Debug, Clone, Parser)]
+#[command(version, name = "sockd-migrate", about = "Translate a configuration of Dante")]
+pub struct Migrate {
+    /// The file of Dante's server
+    #[arg(value_name = "FILE", default_value = "/etc/danted.conf")]
+    pub infile: PathBuf,
+    /// Write the files into this folder, and not to standard output
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+}
+
 /// What identd is taken to say.
 #[derive(Debug, Clone, Copy, Args)]
 #[group(multiple = false)]
@@ -119,6 +131,7 @@ pub fn commands() -> Vec<Command> {
         Make::command().name("make_socksfc").about("Freeze the upstream lines of sockd"),
         Dump::command().name("dump_socksfc").about("List frozen upstream lines of sockd"),
         Check::command(),
+        Migrate::command(),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! The administrator's programs: freezing, listing and testing what `sockd` is told.
+//! The administrator's programs: freezing, listing, testing and translating what `sockd` is told.
 //!
 //! The programs themselves (`src/bin`) name one function each; this crate has what they share. All decisions are those of
 //! `sockd-policy`, which the daemon asks as well.
@@ -9,3 +9,4 @@ pub mod cli;
 pub mod dump;
 pub mod files;
 pub mod make;
+pub mod migrate;

@@ -1,0 +1,7 @@
+//! Translates a configuration of Dante.
+
+use sockd_policy_tools::migrate;
+
+fn main() -> std::process::ExitCode {
+    migrate::main()
+}
