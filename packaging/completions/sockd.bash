@@ -29,6 +29,12 @@ _sockd() {
             esac
             options='--all --role --layer --acts --tsv --list --sockd --worker -h --help -V --version'
             ;;
+        sockd-migrate)
+            case $before in
+                --out) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+            esac
+            options='--out -h --help -V --version'
+            ;;
         make_*) options='--services -h --help -V --version' ;;
         *) options='-h --help -V --version' ;;
     esac
@@ -38,5 +44,5 @@ _sockd() {
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
     fi
 }
-complete -o filenames -F _sockd sockd sockd-probe test_sockd_conf make_sockdfc make_sockdfr make_socksfc \
+complete -o filenames -F _sockd sockd sockd-probe test_sockd_conf sockd-migrate make_sockdfc make_sockdfr make_socksfc \
     dump_sockdfc dump_sockdfr dump_socksfc

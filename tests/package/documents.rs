@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The programs that are installed for people.
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
     "sockd",
     "sockd-probe",
     "make_sockdfc",
@@ -17,6 +17,7 @@ const PROGRAMS: [&str; 9] = [
     "dump_sockdfr",
     "dump_socksfc",
     "test_sockd_conf",
+    "sockd-migrate",
 ];
 
 fn packaging() -> PathBuf {
