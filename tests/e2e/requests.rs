@@ -298,8 +298,29 @@ fn wire_16_a_stalled_request_is_closed_at_its_limit() {
     let lab = Lab::with_settings(PERMIT_ALL, "(request_limit: 1)");
     let mut line = Line::dial(&lab.site.client, PROXY);
     line.send([4, 1]);
-    line.ending();
+    assert_eq!(line.ending(), Ending::Closed);
     lab.wait_for_line("from host 192.0.2.10");
+}
+
+#[test]
+fn a_late_client_of_any_protocol_reads_the_end_of_its_stream_and_no_reset() {
+    let lab = Lab::with_settings(PERMIT_ALL, "(request_limit: 1)");
+    let half: [(&[u8], &[u8]); 6] = [
+        (b"", b""),
+        (b"\x04\x01\x00\x50\x01\x02", b""),
+        (b"\x05", b""),
+        (b"\x05\x01\x00", b"\x05\0\x05\x01\0\x01\0\0\0\0\0\0"),
+        (b"\x05\x01\x00\x05\x01\0\x03", b"\x05\0\x05\x01\0\x01\0\0\0\0\0\0"),
+        (b"GET / HT", b""),
+    ];
+    let dialled = half.map(|(sent, told)| {
+        let mut line = Line::dial(&lab.site.client, PROXY);
+        line.send(sent);
+        (line, sent, told)
+    });
+    for (mut line, sent, told) in dialled {
+        assert_eq!(line.read_to_end(), (told.to_vec(), Ending::Closed), "{}", sent.escape_ascii());
+    }
 }
 
 #[test]

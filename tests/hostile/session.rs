@@ -126,7 +126,11 @@ impl Worker {
 
     fn refused(&mut self, id: Id, why: RefusalReason) -> Option<()> {
         let at = self.sessions.iter().position(|session| session.id == id)?;
-        self.sessions.get_mut(at)?.client.write_all(&v4::refused(why)).ok()?;
+        let session = self.sessions.get_mut(at)?;
+        if session.act.as_deref() == Some("silence") {
+            return Some(());
+        }
+        session.client.write_all(&v4::refused(why)).ok()?;
         self.close(at, CloseReason::Refused)
     }
 

@@ -252,6 +252,30 @@ fn a_refused_client_that_does_not_close_is_not_waited_for() {
 }
 
 #[test]
+fn a_late_client_reads_what_fits_and_the_end_of_its_stream() {
+    let cases: [(&[u8], &[u8]); 5] = [
+        (b"", b""),
+        (&CONNECT[..5], b""),
+        (b"\x05\x02\x00", b""),
+        (b"\x05\x01\x00", b"\x05\0\x05\x01\0\x01\0\0\0\0\0\0"),
+        (b"\x05\x01\x00\x05\x01\0", b"\x05\0\x05\x01\0\x01\0\0\0\0\0\0"),
+    ];
+    for (sent, told) in cases {
+        let mut monitor = start(Start::default());
+        let (mut client, id) = monitor.serve();
+        client.write_all(sent).unwrap();
+        let greeted = told.get(..2).unwrap_or_default();
+        let mut chosen = vec![0; greeted.len()];
+        client.read_exact(&mut chosen).unwrap();
+        monitor.say(ToSession::Refuse { id, why: RefusalReason::General });
+        assert_eq!([chosen, rest(&mut client)].concat(), told, "{}", sent.escape_ascii());
+        client.write_all(b"which is dropped").unwrap();
+        end_stream(&client);
+        assert_eq!(monitor.hear_closed(), CloseReason::Refused);
+    }
+}
+
+#[test]
 fn bind_has_two_replies() {
     let mut monitor = start(Start::default());
     let (mut client, id) = monitor.serve();

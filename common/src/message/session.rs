@@ -99,7 +99,7 @@ pub enum ToSession {
         /// The port and address for the reply: unspecified for CONNECT, the peer for BIND.
         bound: SocketAddr,
     },
-    /// The request is refused.
+    /// The request is refused, or has not come in time.
     Refuse {
         /// The session.
         id: Id,

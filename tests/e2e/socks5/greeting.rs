@@ -143,7 +143,7 @@ fn s5_18_silence_behind_a_greeting_is_closed_at_the_same_limit_which_does_not_st
     std::thread::sleep(std::time::Duration::from_secs(2));
     line.send(GREETING);
     assert_eq!(line.read(2), CHOSEN);
-    line.ending();
+    assert_eq!(line.read_to_end(), (vec![5, 1, 0, 1, 0, 0, 0, 0, 0, 0], Ending::Closed));
     // The greeting came in the middle of the limit.
     assert!(begun.elapsed().as_millis() < 5900, "{:?}", begun.elapsed());
     lab.wait_for_line("Error in GetDst: Connection timed out; from host 192.0.2.10");

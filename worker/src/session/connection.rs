@@ -303,13 +303,15 @@ impl Connection {
         closed: CloseReason,
         shared: &mut Shared<'_>,
     ) -> Option<Next> {
-        match self.phase {
-            Phase::Negotiating | Phase::Deciding(_) => {}
+        let reply = match self.phase {
+            // The handshake has not come in time.
+            Phase::Negotiating => self.handshake.refused_unread(),
+            Phase::Deciding(_) => Some(self.handshake.refused(why)),
             // The worker has refused the request of itself, and the messages have crossed.
             Phase::Refused(..) | Phase::Leaving(_) => return Some(Next::Wait),
             Phase::Relaying => return None,
-        }
-        Some(self.refuse_with(Some(self.handshake.refused(why)), closed, shared))
+        };
+        Some(self.refuse_with(reply, closed, shared))
     }
 
     /// Refuses with this reply, and drops what the client still sends. Where there is no reply, a reset would look like a

@@ -125,6 +125,11 @@ impl Handshake {
             Self::Fresh | Self::Socks4 => Reply::of(&v4::refused(why)),
         }
     }
+
+    /// The reply that refuses a request before it is there: only a client whose greeting has been answered waits for one.
+    pub fn refused_unread(self) -> Option<Reply> {
+        matches!(self, Self::Socks5(_)).then(|| v5::refused(RefusalReason::General))
+    }
 }
 
 /// A client whose protocol is switched off is told so in its own words, and does not try again.

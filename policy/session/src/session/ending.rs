@@ -37,10 +37,12 @@ pub(super) fn unread(why: CloseReason, client: SocketAddr) -> Next {
     Next::stay(vec![Record::Unread { client, why }.into(), Action::Remove])
 }
 
-/// The request did not come in time.
+/// The request did not come in time. The worker ends the stream and drops for a moment what the client still sends: a close
+/// with unread bytes would be a reset (RFC 2525, section 2.17), which looks like a broken network.
 pub(super) fn late(client: SocketAddr) -> Next {
     let late = Record::Unread { client, why: Unread::Late }.into();
-    close(Phase::ClosingUnread, vec![late])
+    let refuse = Action::Refuse(RefusalReason::General);
+    Next::phase(Phase::ClosingUnread, vec![late, refuse, Action::Deadline(Some(CLOSING_LIMIT))])
 }
 
 /// The monitor ends the session before its request.
@@ -139,6 +141,8 @@ pub(super) fn closing(phase: Phase, event: &Event) -> Next {
         (_, Event::Closed(_)) => Next::stay(vec![Action::Remove]),
         (_, Event::WorkerLost) => Next::stay(vec![Action::Reset, Action::Remove]),
         (Phase::Refusing, Event::Deadline | Event::Stop) => close(Phase::Closing, Vec::new()),
+        // The daemon does not wait until a late client has closed.
+        (Phase::ClosingUnread, Event::Stop) => close(phase, Vec::new()),
         (_, Event::Deadline) => overdue(),
         // It was said before the worker had heard that the session ends. A second one was not.
         (Phase::ClosingUnread, Event::Requested(_)) => Next::phase(Phase::Closing, Vec::new()),

@@ -29,7 +29,7 @@ pub enum Phase {
     ClosingRelay(EndCause),
     /// The worker has been told to refuse.
     Refusing,
-    /// The worker has been told to end before its request was read: one may be on its way still.
+    /// The worker has been told to end, or to refuse, before its request was read: one may be on its way still.
     ClosingUnread,
     /// The worker has been told to end.
     Closing,

@@ -756,13 +756,24 @@ fn a_worker_that_speaks_out_of_turn_is_in_violation() {
 #[test]
 fn a_request_that_crosses_the_monitors_end_is_no_violation_but_a_second_one_is() {
     let config = config("permit 0.0.0.0 0.0.0.0\n");
-    for end in [|| DEADLINE, || STOP] {
+    let ends: [(fn() -> Happens, Action); 2] =
+        [(|| DEADLINE, Action::Refuse(RefusalReason::General)), (|| STOP, Action::End)];
+    for (end, told) in ends {
         let mut session = session();
-        assert!(session.sees(end(), &config).contains(&Action::End));
+        assert!(session.sees(end(), &config).contains(&told));
         assert_eq!(session.sees(connect("203.0.113.1", 23), &config), []);
         assert!(violates(&session.sees(connect("203.0.113.1", 23), &config)));
         assert_eq!(session.sees(closed(CloseReason::Ended), &config), [Action::Remove]);
     }
+}
+
+#[test]
+fn a_late_client_is_not_waited_for_when_the_daemon_stops() {
+    let config = config("permit 0.0.0.0 0.0.0.0\n");
+    let mut session = session();
+    session.sees(DEADLINE, &config);
+    assert!(session.sees(STOP, &config).contains(&Action::End));
+    assert_eq!(session.sees(closed(CloseReason::Ended), &config), [Action::Remove]);
 }
 
 #[test]
