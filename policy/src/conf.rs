@@ -1,7 +1,7 @@
 //! The text of `sockd.conf`.
 //!
 //! ```text
-//! line    = blank | comment | special | set | rule
+//! line    = blank | comment | special | set | include | rule
 //! rule    = action {field} source [destination] [op port | "in" ports] [":" shell_cmd]
 //! action  = "permit" | "deny"
 //! field   = "?=" ident | "*=" userlist | "+=" commands | "~=" versions     (each at most once, `?=` before `*=`)
@@ -11,6 +11,7 @@
 //! versions = "4" | "5", "," between them
 //! ports   = port or first "-" last port, "," between them, no blanks
 //! set     = "set" name "=" host or absolute file, "," between them     (`crate::sets`)
+//! include = "include" absolute file, with "*" in its last name for any characters     (`crate::include`)
 //! source, destination = "<" name of a set ">" | address mask | address "/" length | name mask | "." name mask | "ALL" mask
 //! op      = "eq" | "neq" | "lt" | "gt" | "le" | "ge"
 //! special = "#NO_IDENTD:" shell_cmd | "#BAD_ID:" shell_cmd     (at the very start of a line, in these letters)
@@ -27,31 +28,64 @@ use core::net::Ipv4Addr;
 use sockd_table::{Builder, Op, Pattern, Ports, Protocol, RuleBody};
 
 use crate::error::{Faults, LineError};
-use crate::line::{Words, each_line};
+use crate::include::{Include, Included, MOST_FILES, include_line};
+use crate::line::{Words, each_line, each_line_behind, lines_of};
 use crate::rules::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RULES, RuleSet};
 use crate::services::Services;
 use crate::sets::{Sets, Side, set_line};
 use crate::template;
 use crate::user::UserId;
 
-/// Reads `sockd.conf`. `user_file` returns the bytes of a file that a `*=` list names, or the reason why it cannot; it is
-/// called once for each file. A text without a rule is no error here, see [`RuleSet::is_empty`].
+/// The files that a text may name.
+pub struct Files<'a> {
+    /// Returns the bytes of a user file, a file of a set or an included file, or the reason why it cannot be read. It is
+    /// called once for each user file.
+    pub read: &'a mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    /// Returns the paths of the files that a pattern names, in the order of their names, or the reason why its folder cannot
+    /// be listed.
+    pub list: &'a mut dyn FnMut(Include<'_>) -> Result<Vec<String>, String>,
+}
+
+/// Reads `sockd.conf` where no other file can be included.
 ///
 /// # Errors
-/// Every faulty line, at most a thousand of them, and how many more there are.
+/// As [`parse_conf_with`] has them.
 pub fn parse_conf(
     text: &[u8],
     services: &Services,
     user_file: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
 ) -> Result<RuleSet, Vec<LineError>> {
-    let mut conf = Conf { builder: Builder::default(), sets: Sets::default(), services, user_file };
+    let list = &mut |_: Include<'_>| Err("no file can be included here".into());
+    parse_conf_with(text, services, Files { read: user_file, list })
+}
+
+/// Reads `sockd.conf`. A text without a rule is no error here, see [`RuleSet::is_empty`].
+///
+/// # Errors
+/// Every faulty line, at most a thousand of them, and how many more there are.
+pub fn parse_conf_with(
+    text: &[u8],
+    services: &Services,
+    Files { read, list }: Files<'_>,
+) -> Result<RuleSet, Vec<LineError>> {
+    let mut conf = Conf {
+        builder: Builder::default(),
+        sets: Sets::default(),
+        services,
+        user_file: read,
+        list,
+        lines: lines_of(text),
+        included: Vec::new(),
+        is_included: false,
+        faults: Faults::default(),
+    };
     let mut faults = Faults::default();
     if !conf.builder.admits(text.len()) {
         return Err(alloc::vec![LineError::new(0, format!("expected at most {} bytes", Builder::LARGEST))]);
     }
     each_line(text, &mut faults, |number, line| conf.line(number, line));
-    faults.none()?;
-    Ok(RuleSet { table: conf.builder.finish(&RULES) })
+    faults.and(conf.faults).none()?;
+    Ok(RuleSet { table: conf.builder.finish(&RULES), included: conf.included })
 }
 
 struct Conf<'a> {
@@ -59,6 +93,14 @@ struct Conf<'a> {
     sets: Sets,
     services: &'a Services,
     user_file: &'a mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    list: &'a mut dyn FnMut(Include<'_>) -> Result<Vec<String>, String>,
+    /// How many lines have a number: those of the text, and of the files that have been included so far.
+    lines: usize,
+    included: Vec<Included>,
+    /// An included file is being read.
+    is_included: bool,
+    /// Those of included files.
+    faults: Faults,
 }
 
 impl Conf<'_> {
@@ -71,8 +113,50 @@ impl Conf<'_> {
         if let Some(set) = set_line(line) {
             return self.sets.define(number, set, &mut self.builder, self.user_file);
         }
+        if let Some(path) = include_line(line) {
+            return self.include(number, path);
+        }
         let words = Words::of(number, line)?;
         if words.is_blank() { Ok(()) } else { self.rule(number, line.len(), words) }
+    }
+
+    /// Reads the files that an include line names.
+    fn include(&mut self, number: usize, path: Option<&str>) -> Result<(), LineError> {
+        let expected = |what: &str| LineError::expected(number, what, path.map(str::as_bytes));
+        if self.is_included {
+            return Err(expected("no include line in an included file"));
+        }
+        let include = path
+            .and_then(Include::parse)
+            .ok_or_else(|| expected("the path of one file, or of files as /etc/sockd.conf.d/*.conf"))?;
+        let refused = |why: String| LineError::new(number, format!("include {}: {why}", include.path()));
+        let files = match include.is_pattern() {
+            true => (self.list)(include).map_err(refused)?,
+            false => alloc::vec![include.path().to_string()],
+        };
+        files.into_iter().try_for_each(|file| self.included_file(number, file))
+    }
+
+    /// Reads an included file, whose lines have the numbers behind those that have been given so far.
+    fn included_file(&mut self, number: usize, file: String) -> Result<(), LineError> {
+        let refused =
+            |why: &str| LineError::new(number, format!("included file {}: {why}", file.escape_debug()));
+        if self.included.len() >= MOST_FILES {
+            return Err(refused(&format!("expected at most {MOST_FILES} included files")));
+        }
+        let text = (self.user_file)(&file).map_err(|why| refused(&why))?;
+        if !self.builder.admits(text.len()) {
+            return Err(refused("too large"));
+        }
+        let (before, lines, mut faults) = (self.lines, lines_of(&text), Faults::default());
+        self.is_included = true;
+        each_line_behind(before, &text, &mut faults, |number, line| self.line(number, line));
+        self.is_included = false;
+        self.faults.add_of(&file, before, faults);
+        self.lines = before.saturating_add(lines);
+        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        self.included.push(Included { file, before: number(before), lines: number(lines) });
+        Ok(())
     }
 
     fn special(&mut self, number: usize, place: usize, name: &str, text: &[u8]) -> Result<(), LineError> {

@@ -11,6 +11,8 @@ pub struct LineError {
     /// The line, counted from 1; 0 if the fault is one of the whole file.
     pub line: usize,
     text: String,
+    /// The included file that the line is of.
+    file: Option<String>,
 }
 
 /// How many faults are listed. Further ones are only counted.
@@ -21,7 +23,15 @@ const SHOWN: usize = 60;
 
 impl LineError {
     pub(crate) fn new(line: usize, text: String) -> LineError {
-        LineError { line, text }
+        LineError { line, text, file: None }
+    }
+
+    /// With the file in front: the included one that the line is of, or the text itself, which is `conf`.
+    pub fn in_file(&self, conf: impl fmt::Display) -> String {
+        match &self.file {
+            Some(file) => format!("{}: {self}", file.escape_debug()),
+            None => format!("{conf}: {self}"),
+        }
     }
 
     pub(crate) fn expected(line: usize, expected: &str, found: Option<&[u8]>) -> LineError {
@@ -72,6 +82,21 @@ pub(crate) struct Faults {
 impl Faults {
     pub(crate) fn add(&mut self, error: LineError) {
         if self.list.len() < LISTED { self.list.push(error) } else { self.more = self.more.saturating_add(1) }
+    }
+
+    /// The faults of an included file, of which `before` is the number before that of its first line.
+    pub(crate) fn add_of(&mut self, file: &str, before: usize, faults: Faults) {
+        for error in faults.list {
+            let line = error.line.saturating_sub(before);
+            self.add(LineError { line, file: Some(file.into()), ..error });
+        }
+        self.more = self.more.saturating_add(faults.more);
+    }
+
+    /// Adds the faults of others to these.
+    pub(crate) fn and(mut self, others: Faults) -> Self {
+        others.list.into_iter().for_each(|error| self.add(error));
+        Faults { more: self.more.saturating_add(others.more), ..self }
     }
 
     /// Refuses a file with any fault. The classic server skipped bad lines, and so opened firewalls.

@@ -19,7 +19,7 @@ pub fn freeze_rules(rules: &RuleSet, from: &Provenance) -> Vec<u8> {
 /// # Errors
 /// The bytes are not what [`freeze_rules`] writes.
 pub fn thaw_rules(bytes: &[u8]) -> Result<(RuleSet, Provenance), FrozenError> {
-    thaw(bytes, &RULES).map(|(table, from)| (RuleSet { table }, from))
+    thaw(bytes, &RULES).map(|(table, from)| (RuleSet { table, included: Vec::new() }, from))
 }
 
 /// Freezes routes.

@@ -22,9 +22,19 @@ pub fn without_mark(text: &[u8]) -> &[u8] {
 pub(crate) fn each_line<'t>(
     text: &'t [u8],
     faults: &mut Faults,
+    read: impl FnMut(usize, &'t [u8]) -> Result<(), LineError>,
+) {
+    each_line_behind(0, text, faults, read);
+}
+
+/// The same with numbers that begin behind `before`.
+pub(crate) fn each_line_behind<'t>(
+    before: usize,
+    text: &'t [u8],
+    faults: &mut Faults,
     mut read: impl FnMut(usize, &'t [u8]) -> Result<(), LineError>,
 ) {
-    for (number, line) in (1..).zip(without_mark(text).split(|byte| *byte == b'\n')) {
+    for (number, line) in (before.saturating_add(1)..).zip(without_mark(text).split(|byte| *byte == b'\n')) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let outcome = if line.len() > LONGEST_LINE {
             Err(LineError::new(
@@ -40,6 +50,11 @@ pub(crate) fn each_line<'t>(
             faults.add(error);
         }
     }
+}
+
+/// How many lines a text has, an empty one behind the last line feed included.
+pub(crate) fn lines_of(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte == b'\n').count().saturating_add(1)
 }
 
 /// One line, cut into words and a command. The words are read one after the other.

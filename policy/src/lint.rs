@@ -19,6 +19,23 @@ pub struct Warning {
     /// The line, from 1.
     pub line: u32,
     pub(crate) text: String,
+    /// The included file that the line is of.
+    pub(crate) file: Option<String>,
+}
+
+impl Warning {
+    /// A warning about a line of the text itself.
+    pub(crate) fn new(line: u32, text: String) -> Self {
+        Self { line, text, file: None }
+    }
+
+    /// With the file in front: the included one that the line is of, or the text itself, which is `conf`.
+    pub fn in_file(&self, conf: impl fmt::Display) -> String {
+        match &self.file {
+            Some(file) => format!("{}: {self}", file.escape_debug()),
+            None => format!("{conf}: {self}"),
+        }
+    }
 }
 
 impl fmt::Display for Warning {
@@ -33,7 +50,10 @@ pub fn lint(rules: &RuleSet, ident_default: IdentMode) -> Vec<Warning> {
     let warnings = rules.rules().flat_map(|rule| {
         let doubts =
             [never_matches(rules, &rule), opens_the_inside(rules, &rule), trusts_names(&rule, ident_default)];
-        doubts.into_iter().flatten().map(move |text| Warning { line: rule.line(), text })
+        let place = rules.place(rule.line());
+        let warning =
+            move |text| Warning { file: place.file.map(String::from), ..Warning::new(place.line, text) };
+        doubts.into_iter().flatten().map(warning)
     });
     warnings.take(1000).collect()
 }
@@ -45,7 +65,7 @@ pub fn lint_routes(routes: &Routes, has: impl Fn(IpAddr) -> bool) -> Vec<Warning
     let mut lacks = |source: IpAddr| !*known.entry(source).or_insert_with(|| has(source));
     let text = |source| format!("this host does not have {source}; connections from there fail");
     let lacking = routes.sources().filter(|(source, _)| lacks(*source)).take(1000);
-    lacking.map(|(source, line)| Warning { line, text: text(source) }).collect()
+    lacking.map(|(source, line)| Warning::new(line, text(source))).collect()
 }
 
 fn never_matches(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
@@ -71,7 +91,7 @@ fn never_matches(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
         true => table.first_covering(&rule.source(), &rule.destination(), rule.index(), covers),
         false => first_covering_deny(rules, rule, covers),
     }?;
-    Some(format!("never matches: line {} matches all that it would", table.line(earlier)))
+    Some(format!("never matches: {} matches all that it would", rules.place(table.line(earlier))))
 }
 
 /// The first earlier line that matches all that a deny line would. A line that permits does not match IPv4 addresses inside

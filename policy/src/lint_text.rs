@@ -22,7 +22,7 @@ pub fn lint_text(text: &[u8]) -> Vec<Warning> {
             let doubt =
                 doubt(word, words.peek()).or_else(|| if denies { porous(word, words.peek()) } else { None });
             let line = u32::try_from(number).unwrap_or(u32::MAX);
-            warnings.extend(doubt.map(|text| Warning { line, text }));
+            warnings.extend(doubt.map(|text| Warning::new(line, text)));
         }
         Ok(())
     });

@@ -1,10 +1,12 @@
 //! The rules of `sockd.conf`.
 
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 
 use sockd_table::{InDoubt, Kind, LONGEST_LINE, Pattern, RuleBody, Table};
 
+use crate::include::{Included, Place};
 use crate::request::IdentMode;
 use crate::template::{Template, are_commands};
 
@@ -12,6 +14,7 @@ use crate::template::{Template, are_commands};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuleSet {
     pub(crate) table: Table,
+    pub(crate) included: Vec<Included>,
 }
 
 /// One line of a rule set.
@@ -80,6 +83,20 @@ impl RuleSet {
         self.table.templates().map(Template::checked)
     }
 
+    /// The files that include lines have brought in, in their order. A frozen file does not say.
+    pub fn included(&self) -> &[Included] {
+        &self.included
+    }
+
+    /// Where the line with a number stands.
+    pub fn place(&self, number: u32) -> Place<'_> {
+        let found = self.included.iter().find_map(|file| Some((file, file.line(number)?)));
+        match found {
+            Some((file, line)) => Place { file: Some(file.file()), line },
+            None => Place { file: None, line: number },
+        }
+    }
+
     /// The paths of the user files that were read.
     pub fn user_files(&self) -> impl Iterator<Item = &str> {
         self.table.user_files()
@@ -94,7 +111,7 @@ impl<'r> RuleRef<'r> {
         RuleRef { table, index, body }
     }
 
-    /// The line in the file, counted from 1.
+    /// The number of the line in the file, counted from 1; those of included files come behind ([`RuleSet::place`]).
     pub fn line(&self) -> u32 {
         self.table.line(self.index)
     }

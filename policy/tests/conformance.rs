@@ -114,6 +114,20 @@ impl Asked {
     }
 }
 
+/// The first word of every line that an older version takes: what it refuses cannot stand in an old file.
+#[test]
+fn no_old_file_contains_an_include_line() {
+    for line in ["include /etc/sockd.conf.d/*.conf", "Include /rules", "include"] {
+        // As older versions read it: a line begins with one of these words, with `set`, or is a special line.
+        let word = line.split(' ').next().unwrap();
+        assert!(!["permit", "deny", "set"].iter().any(|known| word.eq_ignore_ascii_case(known)), "{line}");
+        assert!(!line.starts_with('#') && faults(line).len() == 1, "{line}");
+    }
+    // As the name of a host, of a set or of a user it means what it meant.
+    let old = "set include = 10.0.0.0/8\npermit *=include <include> include 0.0.0.0\ndeny .include 0.0.0.0\n";
+    assert_eq!(rules(old).len(), 2);
+}
+
 #[test]
 fn the_classic_cases_are_decided_as_wanted() {
     let cases: Value = serde_json::from_str(include_str!("cases.json")).unwrap();

@@ -85,15 +85,16 @@ fn are_bodies(table: &Table) -> bool {
     table.bodies.iter().all(|body| body.users as usize <= table.users.lists.len() && sound(body))
 }
 
-/// Whether each jump of the lines belongs to a rule, and leads forward; or stays in a line of several rules, which differ
-/// in their patterns alone.
+/// Whether each jump of the lines belongs to a rule, and leads forward, or back from an included file; or stays in a line of
+/// several rules, which differ in their patterns alone.
 fn are_lines(table: &Table) -> bool {
     let body = |rule: u32| table.rule(rule).map(|rule| rule.body);
     let stays = |rule: u32| rule.checked_sub(1).is_some_and(|before| body(before) == body(rule));
     let forward = |(rule, line): &(u32, u32), (next, jump): &(u32, u32)| {
         // The line of the rule before the next one.
         let before = line.saturating_add(next.saturating_sub(*rule)).saturating_sub(1);
-        rule < next && (jump.checked_sub(before) > Some(1) || (*jump == before && stays(*next)))
+        let leads_back = (1..before).contains(jump);
+        rule < next && (jump.checked_sub(before) > Some(1) || leads_back || (*jump == before && stays(*next)))
     };
     let begins = table.lines.first().map_or(table.is_empty(), |(rule, line)| *rule == 0 && *line > 0);
     begins

@@ -6,8 +6,8 @@ use sockd_policy::frozen::{
     Provenance, freeze_routes, freeze_rules, freeze_upstreams, thaw_routes, thaw_rules, thaw_upstreams,
 };
 use sockd_policy::{
-    IdentMode, LineError, Routes, RuleSet, Services, Upstreams, lint, parse_conf, parse_routes,
-    parse_upstreams,
+    Files, IdentMode, Include, LineError, Routes, RuleSet, Services, Upstreams, lint, parse_conf_with,
+    parse_routes, parse_upstreams,
 };
 use std::fmt::Display;
 
@@ -31,10 +31,15 @@ fn listing(lines: impl Iterator<Item = String>) -> String {
 }
 
 fn rules_of(text: &[u8], services: &Services, users: &[u8]) -> Result<RuleSet, Vec<LineError>> {
-    parse_conf(text, services, &mut |path| {
+    let mut read = |path: &str| {
         assert!(path.starts_with('/'), "{path:?}");
         Ok(users.to_vec())
-    })
+    };
+    let mut list = |include: Include<'_>| {
+        assert!(include.folder().starts_with('/') && include.is_pattern(), "{include:?}");
+        Ok(vec!["/included".to_owned(); 2])
+    };
+    parse_conf_with(text, services, Files { read: &mut read, list: &mut list })
 }
 
 /// A file that is taken decides the same once it has been listed and read again, or frozen and thawed.
@@ -48,7 +53,11 @@ fn conf_with_users(text: &[u8], users: &[u8]) {
     assert_eq!(listing(again.lines()), listed);
     assert_eq!(answers(&again), answers(&rules));
     let (thawed, _) = thaw_rules(&freeze_rules(&rules, &Provenance::default())).expect("what was frozen");
-    assert_eq!(thawed, rules);
+    let numbers =
+        |rules: &RuleSet| rules.rules().map(|rule| (rule.line(), rule.to_string())).collect::<Vec<_>>();
+    assert_eq!(numbers(&thawed), numbers(&rules));
+    assert_eq!(thawed.special_lines(), rules.special_lines());
+    assert!(rules.rules().all(|rule| rules.place(rule.line()).line > 0));
     assert!(lint(&rules, IdentMode::Lenient).iter().all(is_one_line));
 }
 
