@@ -60,6 +60,49 @@ fn fz_01_a_frozen_file_goes_before_its_text_and_a_changed_text_is_remarked_on() 
 }
 
 #[test]
+fn included_files_are_read_in_the_order_of_names_at_the_start_at_a_reload_and_into_a_frozen_file() {
+    let site = Site::new();
+    let _echo = Server::echo(&site.server, (SERVER, 7));
+    site.gateway.sh("mkdir -p /etc/sockd.conf.d");
+    let mut lab = Lab::at(site, &format!("include /etc/sockd.conf.d/*.conf\n{PERMIT_ALL}"), |start| start);
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+
+    let write = |lab: &Lab, name: &str, rules: &str| {
+        lab.site.gateway.write(&format!("/etc/sockd.conf.d/{name}"), rules);
+    };
+    write(&lab, "10-deny.conf", "deny 0.0.0.0 0.0.0.0 198.51.100.10/32\n");
+    write(&lab, "20-permit.conf", "permit 0.0.0.0 0.0.0.0 198.51.100.10/32\n");
+    reload(&mut lab, "reloaded: 3 rules");
+    assert_rejected(&lab.site.client, &Request::connect((SERVER, 7)));
+    lab.site.gateway.sh("mv /etc/sockd.conf.d/10-deny.conf /etc/sockd.conf.d/30-deny.conf");
+    reload(&mut lab, "reloaded: 3 rules");
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+
+    write(&lab, "05-bad.conf", "\nallow\n");
+    reload(&mut lab, "stay in force");
+    lab.wait_for_line("/etc/sockd.conf.d/05-bad.conf: line 2: expected permit or deny, found \"allow\"");
+    write(&lab, "05-bad.conf", "deny 203.0.113.0/24\n");
+    lab.site.gateway.sh("chmod 664 /etc/sockd.conf.d/05-bad.conf");
+    reload(&mut lab, "stay in force");
+    lab.wait_for_line("expected no write permission for group and others, found mode 0664");
+    lab.site.gateway.sh("chmod 644 /etc/sockd.conf.d/05-bad.conf");
+    lab.site.gateway.sh("chmod 775 /etc/sockd.conf.d");
+    reload(&mut lab, "stay in force");
+    lab.wait_for_line("/etc/sockd.conf.d: expected no write permission for group and others");
+    lab.site.gateway.sh("chmod 755 /etc/sockd.conf.d");
+    reload(&mut lab, "reloaded: 4 rules");
+
+    freeze(&lab);
+    reload(&mut lab, "reloaded: 4 rules");
+    assert!(!lab.logged().iter().any(|line| line.contains("the frozen file is used")), "{:?}", lab.logged());
+    write(&lab, "40-new.conf", "deny 0.0.0.0 0.0.0.0\n");
+    reload(&mut lab, "reloaded: 4 rules");
+    lab.wait_for_line(
+        "/etc/sockd.conf.d/*.conf is not what /etc/sockd.fc was made from; the frozen file is used",
+    );
+}
+
+#[test]
 fn fz_03_a_damaged_frozen_file_keeps_the_old_rules() {
     let mut lab = Lab::new(PERMIT_ALL);
     let _echo = Server::echo(&lab.site.server, (SERVER, 7));

@@ -69,6 +69,15 @@ const CASES: &[Case] = &[
         &["/etc/sockd.conf: line 2: user file /etc/nobodys: expected a file, found none", CHECK],
     ),
     file(
+        "a folder of included files that is not there",
+        "/etc/sockd.conf",
+        b"permit 10.0.0.0/8\ninclude /etc/nowhere/*.conf\n",
+        &[
+            "/etc/sockd.conf: line 2: include /etc/nowhere/*.conf: /etc/nowhere: expected a folder, found none",
+            CHECK,
+        ],
+    ),
+    file(
         "a route without an end",
         "/etc/sockd.route",
         b"192.0.2.1 0.0.0.0\n",

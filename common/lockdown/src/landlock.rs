@@ -23,7 +23,7 @@ pub struct LandlockStatus {
 /// What stays possible under Landlock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Grants<'a> {
-    /// Files, and folders with everything below them, that may be read.
+    /// Files, and folders with everything below them, that may be read and listed.
     pub read: &'a [&'a Path],
     /// Folders of which files may be removed.
     pub remove: &'a [&'a Path],
@@ -91,7 +91,7 @@ fn restrict(abi: ABI, grants: &Grants<'_>) -> Result<RulesetStatus, RulesetError
     }
     let created = ruleset
         .create()?
-        .add_rules(path_beneath_rules(grants.read, AccessFs::ReadFile))?
+        .add_rules(path_beneath_rules(grants.read, AccessFs::ReadFile | AccessFs::ReadDir))?
         .add_rules(path_beneath_rules(grants.remove, AccessFs::RemoveFile))?;
     Ok(created.restrict_self()?.ruleset)
 }

@@ -2,13 +2,13 @@
 
 use crate::config::options::Options;
 use crate::config::settings_file;
-use crate::config::trusted_file::{FileError, read_trusted};
+use crate::config::trusted_file::{FileError, list_trusted, read_trusted};
 use crate::process::error::StartError;
 use rustix::process::{Resource, getrlimit};
 use sockd_policy::frozen::{FrozenError, Provenance, hash, thaw_routes, thaw_rules, thaw_upstreams};
 use sockd_policy::{
-    LineError, Routes, RuleSet, Services, Upstreams, lint, lint_routes, lint_text, parse_conf, parse_routes,
-    parse_upstreams,
+    Files, Include, Included, LineError, Routes, RuleSet, Services, Upstreams, lint, lint_routes, lint_text,
+    parse_conf, parse_conf_with, parse_routes, parse_upstreams,
 };
 use sockd_session::about;
 use sockd_session::config::Config;
@@ -88,17 +88,24 @@ pub fn placed(mut error: StartError, file: &Path) -> StartError {
 /// Lines that are hardly meant, for `--check`.
 pub fn doubts(options: &Options, config: &Config) -> Vec<String> {
     let warnings = lint(&config.rules, options.ident_default());
-    let text = read_trusted(&options.conf).unwrap_or_default();
-    let of_rules =
-        warnings.into_iter().chain(lint_text(&text)).map(|warning| (&options.conf, warning.to_string()));
+    let texts = [options.conf.clone()].into_iter().chain(config.rules.included().iter().map(included));
+    let of_texts = texts.flat_map(|file| {
+        let warnings = lint_text(&read_trusted(&file).unwrap_or_default());
+        warnings.into_iter().map(move |warning| warning.in_file(file.display()))
+    });
+    let of_rules = warnings.iter().map(|warning| warning.in_file(options.conf.display())).chain(of_texts);
     let has = |address| UdpSocket::bind((address, 0)).is_ok();
     let routes = config.routes.iter().flat_map(|routes| lint_routes(routes, has));
     let of_routes = routes.map(|warning| (&options.route, warning.to_string()));
     let descriptors = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let of_settings = about::doubts(&config.settings, descriptors).into_iter();
     let of_settings = of_settings.map(|doubt| (&options.settings, doubt));
-    let all = of_rules.chain(of_routes).chain(of_settings);
-    all.map(|(file, doubt)| format!("{}: {doubt}", file.display())).collect()
+    let others = of_routes.chain(of_settings).map(|(file, doubt)| format!("{}: {doubt}", file.display()));
+    of_rules.chain(others).collect()
+}
+
+fn included(file: &Included) -> PathBuf {
+    file.file().into()
 }
 
 fn rules(options: &Options, services: &Services, remarks: &mut Vec<String>) -> Result<RuleSet, Vec<String>> {
@@ -119,7 +126,19 @@ fn text_rules(path: &Path, services: &Services) -> Result<RuleSet, Vec<String>> 
     let text = read_trusted(path).map_err(|error| {
         vec![format!("Unable to open config file ({}): {}", path.display(), error.about(path))]
     })?;
-    parse_conf(&text, services, &mut user_file).map_err(|errors| in_file(path, &errors))
+    let files = Files { read: &mut user_file, list: &mut included_files };
+    parse_conf_with(&text, services, files).map_err(|errors| in_file(path, &errors))
+}
+
+/// The files that a pattern of an include line names. One that is no text cannot be named in an error.
+fn included_files(include: Include<'_>) -> Result<Vec<String>, String> {
+    let folder = Path::new(include.folder());
+    let files = list_trusted(folder, |name| include.names(name)).map_err(|error| error.to_string())?;
+    let text = |file: PathBuf| {
+        let text = file.into_os_string().into_string();
+        text.map_err(|name| format!("expected names in UTF-8, found {}", name.display()))
+    };
+    files.into_iter().map(text).collect()
 }
 
 fn routes(options: &Options, remarks: &mut Vec<String>) -> Result<Option<Routes>, Vec<String>> {
@@ -194,8 +213,8 @@ fn frozen<T>(
     let (table, from) = thaw(&bytes).map_err(|error| vec![format!("{}: {error}", path.display())])?;
     let user_files = from.user_files.iter().map(|(name, hash)| (PathBuf::from(name), *hash));
     for (file, made_from) in [(text.to_owned(), from.text)].into_iter().chain(user_files) {
-        match read_trusted(&file) {
-            Ok(now) if hash(&now) != made_from => remarks.push(format!(
+        match current(&file) {
+            Some(now) if now != made_from => remarks.push(format!(
                 "{} is not what {} was made from; the frozen file is used",
                 file.display(),
                 path.display()
@@ -205,6 +224,17 @@ fn frozen<T>(
         }
     }
     Ok(Some(table))
+}
+
+/// What a file has as its hash, or the list of files that an include line names; nothing where there is no such file.
+fn current(path: &Path) -> Option<[u8; 32]> {
+    match (read_trusted(path), path.to_str().and_then(Include::parse)) {
+        (Ok(text), _) => Some(hash(&text)),
+        (Err(_), Some(include)) if include.is_pattern() => {
+            Some(include.listing(&included_files(include).unwrap_or_default()))
+        }
+        _ => None,
+    }
 }
 
 /// Only the default file may be missing: who names a file wants it.
@@ -222,5 +252,5 @@ fn describe(path: &Path, error: &FileError) -> String {
 }
 
 fn in_file(path: &Path, errors: &[LineError]) -> Vec<String> {
-    errors.iter().map(|error| format!("{}: {error}", path.display())).collect()
+    errors.iter().map(|error| error.in_file(path.display())).collect()
 }

@@ -8,6 +8,7 @@ use std::fmt::{self, Display, Formatter};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use thiserror::Error;
 
@@ -120,7 +121,7 @@ pub fn open_plain(path: &Path) -> Result<OwnedFd, FileError> {
             other => Err(unfit(path, "a regular file", kind(other).into())),
         }
     };
-    // Before it is opened: Landlock lets the loader open no folder, which would be blamed on permissions.
+    // Before it is opened, so that a device is not.
     regular(statat(CWD, path, AtFlags::empty()))?;
     let file = openat(CWD, path, flags, Mode::empty()).map_err(|error| io(path, error.into()))?;
     regular(fstat(&file))?;
@@ -149,6 +150,20 @@ fn kind(file: FileType) -> &'static str {
 pub fn check_folder(folder: &Path) -> Result<(), FileError> {
     let real = real_path(folder, "a folder")?;
     check_step(&real, &facts_of(&real, "a folder")?)
+}
+
+/// The names in a folder that are wanted, in their order. Nobody else can have put a file there, and nobody is asked whether
+/// each is one: who reads it will see.
+pub fn list_trusted(folder: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<PathBuf>, FileError> {
+    let real = real_path(folder, "a folder")?;
+    check_owner(&real, &facts_of(&real, "a folder")?)?;
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&real).map_err(|error| io(&real, error))? {
+        let name = entry.map_err(|error| io(&real, error))?.file_name();
+        names.extend(Some(name).filter(|name| wanted(name.as_bytes())));
+    }
+    names.sort();
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
 /// Links on the way to a file beyond which the kernel gives up as well (path_resolution(7)).
@@ -350,6 +365,28 @@ mod tests {
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
         let error = read_trusted(&file(&folder, 0o644)).unwrap_err().to_string();
         assert!(error.contains("no write permission"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_is_listed_in_the_order_of_names_where_nobody_else_can_write_to_it() {
+        let folder = folder("listed");
+        let list = || list_trusted(&folder, |name| name.ends_with(b".conf"));
+        assert_eq!(list().unwrap(), [] as [PathBuf; 0]);
+        for name in ["20-b.conf", "10-b.conf", "9.conf", "10-b.conf~"] {
+            fs::write(folder.join(name), "").unwrap();
+        }
+        let names = ["10-b.conf", "20-b.conf", "9.conf"].map(|name| folder.join(name));
+        assert_eq!(list().unwrap(), names);
+        for mode in [0o777, 0o1777, 0o775] {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+            let error = list().unwrap_err().to_string();
+            assert!(error.ends_with(&format!("found mode {mode:04o}")), "{error}");
+        }
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        let none = folder.join("none");
+        let error = list_trusted(&none, |_| true).unwrap_err();
+        assert_eq!(error.to_string(), format!("{}: expected a folder, found none", none.display()));
+        assert!(!error.is_missing(), "a folder that is named has to be there");
     }
 
     #[test]

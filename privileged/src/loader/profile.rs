@@ -11,6 +11,7 @@ pub const LOADER: &[Row] = &[
     row!(SYS_recvmsg, Always, "a word from the monitor"),
     row!(SYS_sendto, Always, "say what has been read"),
     row!(SYS_openat, Args(&[READ_ONLY]), "configuration files"),
+    row!(SYS_getdents64, Always, "folders of included files", rare("a configuration that includes files")),
     row!(SYS_newfstatat, Always, "who owns the folders above them"),
     row!(SYS_readlink, Always, "where links among them lead", rare("a file that is a link")),
     row!(SYS_readlinkat, Always, "the same", rare("a C library that asks so")),

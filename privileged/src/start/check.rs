@@ -14,6 +14,10 @@ pub fn check(options: &Options) -> Result<(), StartError> {
     let Loaded { config, remarks, .. } = read::load(&options).map_err(StartError::configuration)?;
     account::check(&config.settings).map_err(|error| read::placed(error, &options.settings))?;
     println!("{}: {}", options.conf.display(), config.summary());
+    for file in config.rules.included() {
+        let (first, last) = file.numbers();
+        println!("includes {}, whose lines are logged as {first} to {last}", file.file());
+    }
     let place = |place: &SocketAddr| match about::only_ipv6(*place, &options.listen) {
         true => format!("{place} ({})", about::ONLY_IPV6),
         false => place.to_string(),
