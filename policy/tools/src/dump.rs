@@ -41,7 +41,7 @@ fn header(from: &Provenance) -> String {
     let _ = writeln!(text, "# changed {} (seconds since 1970: {})", date(from.modified), from.modified);
     let _ = writeln!(text, "# SHA-256 {}", hex(&from.text));
     for (path, hash) in &from.user_files {
-        let _ = writeln!(text, "# user file {} SHA-256 {}", path.escape_debug(), hex(hash));
+        let _ = writeln!(text, "# file {} SHA-256 {}", path.escape_debug(), hex(hash));
     }
     text
 }

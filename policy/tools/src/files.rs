@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use sockd_policy::frozen::{self, FrozenError, Provenance};
 use sockd_policy::{
-    LineError, Routes, RuleSet, Services, Upstreams, in_words, parse_conf, parse_routes, parse_upstreams,
+    Files, Include, LineError, Routes, RuleSet, Services, Upstreams, in_words, parse_conf_with, parse_routes,
+    parse_upstreams,
 };
 
 /// The kinds of files, with the names that the manuals give them.
@@ -71,7 +73,7 @@ impl Fault {
         let path = path.display();
         match self {
             Fault::Unreadable(error) => vec![format!("Cannot open {path}: {}", in_words(error))],
-            Fault::Text(errors) => errors.iter().map(|error| format!("{path}: {error}")).collect(),
+            Fault::Text(errors) => errors.iter().map(|error| error.in_file(&path)).collect(),
             Fault::Frozen(error) => vec![format!("{path}: {error}")],
         }
     }
@@ -87,14 +89,22 @@ impl Policy {
         let text = fs::read(path).map_err(Fault::Unreadable)?;
         let modified =
             fs::metadata(path).and_then(|metadata| metadata.modified()).map_err(Fault::Unreadable)?;
-        let (services, mut hashes) = (read_services(services), BTreeMap::new());
+        let (services, mut hashes, mut listed) = (read_services(services), BTreeMap::new(), BTreeMap::new());
         let mut user_file = |path: &str| {
             let users = fs::read(path).map_err(in_words)?;
             hashes.insert(path.to_owned(), frozen::hash(&users));
             Ok(users)
         };
+        let mut list = |include: Include<'_>| {
+            let files = list(include)?;
+            listed.insert(include.path().to_owned(), include.listing(&files));
+            Ok(files)
+        };
         let policy = match kind {
-            Kind::Rules => parse_conf(&text, &services, &mut user_file).map(Policy::Rules),
+            Kind::Rules => {
+                let files = Files { read: &mut user_file, list: &mut list };
+                parse_conf_with(&text, &services, files).map(Policy::Rules)
+            }
             Kind::Routes => parse_routes(&text).map(Policy::Routes),
             Kind::Upstreams => parse_upstreams(&text, &services, &mut user_file).map(Policy::Upstreams),
         };
@@ -102,7 +112,7 @@ impl Policy {
             name: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string(),
             modified: modified.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             text: frozen::hash(&text),
-            user_files: hashes.into_iter().collect(),
+            user_files: hashes.into_iter().chain(listed).collect(),
         };
         policy.map(|policy| (policy, from)).map_err(Fault::Text)
     }
@@ -140,6 +150,21 @@ impl Policy {
             Policy::Upstreams(lines) => Box::new(lines.lines()),
         }
     }
+}
+
+/// The files that an include line names, in the order of their names.
+fn list(include: Include<'_>) -> Result<Vec<String>, String> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(include.folder()).map_err(in_words)? {
+        let name = entry.map_err(in_words)?.file_name();
+        if include.names(name.as_bytes()) {
+            let name = name.into_string().map_err(|_| "expected names in UTF-8".to_owned())?;
+            files.push(name);
+        }
+    }
+    files.sort();
+    let folder = Path::new(include.folder());
+    Ok(files.iter().map(|name| folder.join(name).display().to_string()).collect())
 }
 
 /// The services of a file. There are none if it cannot be read, and names in rules are errors then.

@@ -97,6 +97,59 @@ fn a_listing_of_a_frozen_file_freezes_to_the_same_rules() {
 }
 
 #[test]
+fn included_files_are_frozen_listed_explained_and_linted_with_their_own_lines() {
+    let place = Place::new();
+    fs::create_dir(place.path("d")).unwrap();
+    place.write("d/20.conf", "\npermit 10.0.0.0/8 20.0.0.0/8\n");
+    place.write("d/10.conf", "deny 10.1.0.0/16\ndeny 10.1.2.0/24\n");
+    place.write("d/30.conf~", "what an editor has left\n");
+    let pattern = place.path("d/*.conf").display().to_string();
+    place.write("top", &format!("deny 10.2.0.0/16\ninclude {pattern}\npermit 192.0.2.0/24 20.0.0.0/8\n"));
+    let ten = place.path("d/10.conf").display().to_string();
+    let twenty = place.path("d/20.conf").display().to_string();
+    let asked = |source: &str| {
+        let answer = place
+            .run(TEST, &["--services=services", "--explain", "-C", "top", "joe", source, "20.0.0.1", "23"]);
+        errors(&answer)
+    };
+    assert!(
+        asked("10.1.0.1").contains(&format!("{ten}: Line 1: deny 10.1.0.0/16")),
+        "{:?}",
+        asked("10.1.0.1")
+    );
+    let told = asked("10.3.0.1");
+    assert!(told.contains(&format!("{twenty}: Line 2: permit 10.0.0.0/8 20.0.0.0/8")), "{told:?}");
+    assert!(
+        told.iter().any(|line| line.starts_with(&format!("decided by line 2 of {twenty}: "))),
+        "{told:?}"
+    );
+    assert!(asked("192.0.2.1").contains(&"Line 3: permit 192.0.2.0/24 20.0.0.0/8".into()));
+    place.write("requests", "joe 10.3.0.1 20.0.0.1 23\n");
+    let batch = place.run(TEST, &["--services=services", "-C", "top", "--batch", "requests"]);
+    assert!(text(&batch).contains(&format!("permit line 2 of {twenty}")), "{batch:?}");
+    let lint = errors(&place.run(TEST, &["--services=services", "-C", "top", "--lint"]));
+    let never = format!("{ten}: line 2: never matches: line 1 of {ten} matches all that it would");
+    assert!(lint.contains(&never), "{lint:?}");
+
+    assert_eq!(status(&place.run(MAKE, &["top", "fc"])), 0);
+    let listing = text(&place.run(DUMP, &["fc"]));
+    for file in [&ten, &twenty, &pattern] {
+        assert!(listing.contains(&format!("# file {file} SHA-256 ")), "{listing}");
+    }
+    assert!(
+        listing.ends_with(
+            "\ndeny 10.2.0.0 255.255.0.0\ndeny 10.1.0.0 255.255.0.0\ndeny 10.1.2.0 255.255.255.0\n\
+         permit 10.0.0.0 255.0.0.0 20.0.0.0 255.0.0.0\npermit 192.0.2.0 255.255.255.0 20.0.0.0 255.0.0.0\n"
+        ),
+        "{listing}"
+    );
+
+    place.write("d/10.conf", "allow\n");
+    let refused = errors(&place.run(MAKE, &["top", "fc"]));
+    assert_eq!(refused, [format!("make_sockdfc: {ten}: line 1: expected permit or deny, found \"allow\"")]);
+}
+
+#[test]
 fn routes_are_frozen_and_listed_and_are_not_rules() {
     let place = Place::new();
     assert_eq!(status(&place.run(MAKE_ROUTES, &["route", "fr"])), 0);

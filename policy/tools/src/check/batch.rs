@@ -50,7 +50,7 @@ fn answer(trial: &Trial, line: &str) -> Option<Result<String, String>> {
 /// The verdict in one line.
 fn verdict(trial: &Trial, asked: &Asked) -> String {
     let outcome = trial.decide(asked);
-    let by = outcome.rule.map_or("no line".to_owned(), |rule| format!("line {}", rule.line()));
+    let by = outcome.rule.map_or("no line".to_owned(), |rule| trial.rules.place(rule.line()).to_string());
     match (outcome.verdict, outcome.refusal, outcome.route) {
         (Err(why @ (DenyReason::NoIdentd | DenyReason::BadIdentity)), ..) => format!("deny {by}: {why}"),
         (Err(_), ..) => format!("deny {by}"),

@@ -83,9 +83,13 @@ fn answer(trial: &Trial, options: &Check, asked: Option<&Asked>) -> u8 {
 /// Prints what is valid in the files, but hardly meant.
 fn warn(trial: &Trial, options: &Check) {
     // What a frozen file was made from may say something else by now.
-    let text = std::fs::read(&trial.conf).ok().filter(|_| !options.frozen).unwrap_or_default();
-    for warning in lint(&trial.rules, trial.mode).into_iter().chain(lint_text(&text)) {
-        eprintln!("{}: {warning}", trial.conf.display());
+    let texts = [trial.conf.clone()].into_iter().filter(|_| !options.frozen);
+    for warning in lint(&trial.rules, trial.mode) {
+        eprintln!("{}", warning.in_file(trial.conf.display()));
+    }
+    for file in texts.chain(trial.rules.included().iter().map(|file| file.file().into())) {
+        let warnings = lint_text(&std::fs::read(&file).unwrap_or_default());
+        warnings.iter().for_each(|warning| eprintln!("{}", warning.in_file(file.display())));
     }
     if let Some((path, routes)) = &trial.routes {
         let has = |address| UdpSocket::bind((address, 0)).is_ok();

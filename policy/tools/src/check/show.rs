@@ -1,7 +1,7 @@
 //! What is decided on one request, in the words of the classic program.
 
 use sockd_policy::hook::expand;
-use sockd_policy::{DenyReason, IdentMode, Route, RuleRef, Template, Upstream, Way};
+use sockd_policy::{DenyReason, IdentMode, Place, Route, RuleRef, Template, Upstream, Way};
 
 use super::asked::Asked;
 use super::trial::{Outcome, Trial};
@@ -27,7 +27,9 @@ pub(super) fn single(trial: &Trial, asked: &Asked, explain: bool) -> bool {
 /// A line as the text has it, or as it is in effect if there is no text.
 fn line(trial: &Trial, number: u32, effective: &str) -> String {
     let written = (number as usize).checked_sub(1).and_then(|place| trial.text.get(place));
-    format!("Line {number}: {}", written.map_or(effective, String::as_str))
+    let Place { file, line } = trial.rules.place(number);
+    let file = file.map(|file| format!("{}: ", file.escape_debug())).unwrap_or_default();
+    format!("{file}Line {line}: {}", written.map_or(effective, String::as_str))
 }
 
 /// Shows the special line that the answer of identd leads to.
@@ -89,10 +91,10 @@ fn upstream(trial: &Trial, outcome: &Outcome) -> bool {
 /// Shows why earlier lines did not match, and what would be asked and run.
 fn explain(trial: &Trial, asked: &Asked, outcome: &Outcome) {
     for (rule, field) in trial.close_lines(asked, outcome) {
-        eprintln!("not line {}: the {field} differs: {rule}", rule.line());
+        eprintln!("not {}: the {field} differs: {rule}", trial.rules.place(rule.line()));
     }
     if let Some(rule) = outcome.rule {
-        eprintln!("decided by line {}: {rule}", rule.line());
+        eprintln!("decided by {}: {rule}", trial.rules.place(rule.line()));
         eprintln!("identd: {}", asks_identd(&rule, trial.mode));
     }
     if let Some(Route::From { source, line }) = outcome.route {

@@ -21,7 +21,8 @@ pub(super) struct Trial {
     pub(super) routes: Option<(PathBuf, Routes)>,
     pub(super) upstreams: Option<(PathBuf, Upstreams)>,
     pub(super) conf: PathBuf,
-    /// The lines of the text, to show them as they are written. A frozen file has none.
+    /// The lines of the text and of the files that it includes, by their numbers, to show them as they are written. A frozen
+    /// file has none.
     pub(super) text: Vec<String>,
     pub(super) services: Services,
     pub(super) mode: IdentMode,
@@ -54,7 +55,8 @@ impl Trial {
             Some((path, Policy::Upstreams(upstreams))) => Some((path, upstreams)),
             _ => None,
         };
-        let text = if options.frozen { Vec::new() } else { lines(&conf) };
+        let texts = [conf.clone()].into_iter().chain(rules.included().iter().map(|file| file.file().into()));
+        let text = if options.frozen { Vec::new() } else { texts.flat_map(|file| lines(&file)).collect() };
         let (mode, identity) = (ident_mode(options.ident), identity(options.ident));
         Ok(Trial { rules, routes, upstreams, conf, text, services, mode, identity })
     }
