@@ -27,6 +27,37 @@ pub struct Start {
     port: u16,
     program: PathBuf,
     traces: Option<PathBuf>,
+    clocks: Option<Clocks>,
+}
+
+/// By how many seconds the clocks of a program are ahead, in a time namespace of its own (time_namespaces(7)).
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// CLOCK_MONOTONIC.
+    pub monotonic: i64,
+    /// CLOCK_BOOTTIME.
+    pub boottime: i64,
+}
+
+impl Clocks {
+    /// Runs a program under these clocks. It is in the namespace from its exec on, with Linux 6.1 and later.
+    fn run(self, program: &Path) -> Command {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--time", &format!("--monotonic={}", self.monotonic)]);
+        unshare.arg(format!("--boottime={}", self.boottime)).arg(program);
+        unshare
+    }
+
+    /// Whether programs that are started here find the clocks so.
+    pub fn move_this_program(self) -> bool {
+        let uptime = |text: &[u8]| -> Option<f64> {
+            String::from_utf8_lossy(text).split_whitespace().next()?.parse().ok()
+        };
+        let own = fs::read("/proc/uptime").ok().and_then(|text| uptime(&text));
+        let moved = self.run(Path::new("cat")).arg("/proc/uptime").output().ok();
+        let moved = moved.and_then(|output| uptime(&output.stdout));
+        own.zip(moved).is_some_and(|(own, moved)| moved - own > self.boottime as f64 / 2.0)
+    }
 }
 
 impl Start {
@@ -38,7 +69,14 @@ impl Start {
 
     /// With the files that are there.
     pub fn bare(host: &Host) -> Self {
-        Self { host: host.clone(), words: Vec::new(), port: 1080, program: program("sockd"), traces: None }
+        Self {
+            host: host.clone(),
+            words: Vec::new(),
+            port: 1080,
+            program: program("sockd"),
+            traces: None,
+            clocks: None,
+        }
     }
 
     /// With `--trial`.
@@ -87,11 +125,17 @@ impl Start {
         Self { traces: Some(folder.into()), ..self }
     }
 
+    /// With clocks of its own.
+    pub fn clocks(self, clocks: Clocks) -> Self {
+        Self { clocks: Some(clocks), ..self }
+    }
+
     /// Starts it and waits until it listens.
     pub fn start(self) -> Sockd {
-        let mut command = match &self.traces {
-            None => Command::new(&self.program),
-            Some(folder) => {
+        let mut command = match (&self.traces, self.clocks) {
+            (None, None) => Command::new(&self.program),
+            (None, Some(clocks)) => clocks.run(&self.program),
+            (Some(folder), _) => {
                 let mut strace = Command::new("strace");
                 strace
                     .args(["-D", "-ff", "-qq", "-s", "16", "-o"])

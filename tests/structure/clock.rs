@@ -24,6 +24,17 @@ fn f9_only_the_stamps_of_log_lines_know_the_time_of_day() {
     );
 }
 
+/// The clocks that go on while the host is suspended would end, when it wakes up, what nobody could have served meanwhile.
+#[test]
+fn no_wait_goes_on_while_the_host_sleeps() {
+    for package in installed() {
+        for source in Source::below(&format!("{package}/src")) {
+            let sleeps = ["BOOTTIME", "_ALARM", "CLOCK_TAI"].iter().find(|word| source.text.contains(**word));
+            assert_eq!(sleeps, None, "{package}: {}", source.path);
+        }
+    }
+}
+
 fn knows_the_time_of_day(text: &str) -> bool {
     TIME_OF_DAY.iter().any(|word| text.contains(word))
 }
