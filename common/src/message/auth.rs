@@ -25,6 +25,7 @@ use super::{Id, LockdownReport, MAX_NAME, Message, Role, ToWorker};
 use crate::bounded::{BoundedBytes, BoundedVec};
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Checks may be under way to this number at a time; more are answered with [`Verdict::Unchecked`].
 pub const MAX_CHECKS: usize = 64;
@@ -45,6 +46,13 @@ pub struct Credentials {
     pub user: Secret<MAX_NAME>,
     /// The password.
     pub password: Secret<MAX_NAME>,
+}
+
+/// Nothing of them is ever shown.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials")
+    }
 }
 
 /// Tells one client host from another: checks of different hosts take turns. Nothing else is known of the host.

@@ -5,6 +5,11 @@
 //! ```text
 //! monitor                              session worker
 //! Serve{id, handshake} + client ---->  negotiates where the protocol does, reads exactly the request
+//!   where the method is a password
+//!                           <-------   Credentials{id, credentials}
+//! (has the auth worker compare)
+//! Verified{id}              ------->   says that they are accepted, reads exactly the request
+//!   or Refuse{id, why}      ------->   says that they are not, closes
 //!                           <-------   Request{id, command, destination, port, user}
 //! (decides; asks identd, resolver)
 //! Relay{id} + server        ------->   writes the granting reply, relays both ways
@@ -17,11 +22,15 @@
 //! A client whose request another worker has read comes with `Serve` as well, and with how far that one has got:
 //! `Relay`, `Refuse` or `Listening` come next, and never a `Request`.
 //!
+//! There is one `Credentials` at most, before the `Request`. A worker that has said it reads nothing more of the client
+//! until it has its answer.
+//!
 //! `End{id}` may come at any time after `Serve` and asks for an early `Closed`. `Closed` is the last word on every
 //! session, whatever went before, and is said exactly once. Messages may cross: a worker that has said `Closed` drops
 //! what still arrives for that id. The monitor keeps descriptors of its own of both sockets until then: it is the monitor
 //! that closes the connections, counts their bytes and sees that they are idle.
 
+use super::auth::Credentials;
 use super::request::{Command, RefusalReason, Request};
 use super::{Errno, Id, LockdownReport, Message, Role, ToWorker};
 use core::net::SocketAddr;
@@ -85,6 +94,11 @@ pub enum ToSession {
         /// How far the client has come with another worker.
         handshake: Handshake,
     },
+    /// The credentials are accepted.
+    Verified {
+        /// The session.
+        id: Id,
+    },
     /// BIND: the monitor listens at `address` for the server.
     Listening {
         /// The session.
@@ -99,11 +113,11 @@ pub enum ToSession {
         /// The port and address for the reply: unspecified for CONNECT, the peer for BIND.
         bound: SocketAddr,
     },
-    /// The request is refused, or has not come in time.
+    /// The request is refused, or the credentials are, or it has not come in time.
     Refuse {
         /// The session.
         id: Id,
-        /// What the reply is to say.
+        /// What the reply is to say. There is only one that refuses credentials.
         why: RefusalReason,
     },
     /// Close this session now, whatever it does.
@@ -114,10 +128,17 @@ pub enum ToSession {
 }
 
 /// Session worker to monitor.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum FromSession {
     /// Locked down and waiting.
     Ready(LockdownReport),
+    /// A client has sent these.
+    Credentials {
+        /// The session.
+        id: Id,
+        /// Neither part is empty.
+        credentials: Credentials,
+    },
     /// A client's whole request has been read.
     Request {
         /// The session.
@@ -141,6 +162,8 @@ pub enum CloseReason {
     WrongVersion(u8),
     /// SOCKS5: the client offers no method that is acceptable; answered with FF.
     NoMethod,
+    /// SOCKS5: the user or the password is empty, and nobody has such a one; refused.
+    EmptyCredentials,
     /// Neither CONNECT nor BIND; refused.
     UndefinedCommand(u8),
     /// SOCKS5: neither an IPv4 or IPv6 address nor a name; refused.

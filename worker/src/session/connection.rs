@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! Negotiating -> Deciding -> Relaying -> Leaving -> ended
-//!       \             \
-//!        `-> Refused <-'  -> Leaving -> ended
+//!   |   ^     \         \
+//!   |   |      `-> Refused -> Leaving -> ended
+//! Verifying ---'
 //! ```
 //!
 //! Sockets come from the monitor non-blocking, with SO_OOBINLINE, so that urgent bytes keep their place. The monitor has
@@ -13,18 +14,21 @@
 //! last acknowledgement in getpeername(2), which says ENOTCONN from then on (state CLOSE, net/ipv4/af_inet.c).
 
 use super::handshake::{Handshake, LONGEST, Step};
+use super::socket::{Side, acknowledged, end_stream, number, pending_error, token};
 use crate::event::Epoll;
 use crate::relay::{Fault, Flow, Mover, Turn};
 use crate::socks::Reply;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, getpeername, recv, send, shutdown};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use sockd_common::message::auth::Credentials;
 use sockd_common::message::request::{Command, RefusalReason, Request};
 use sockd_common::message::session::{CloseReason, Protocols};
 use sockd_common::message::{self, Id};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use zeroize::Zeroizing;
 
 /// A client has this many seconds to close after a refusing reply. Bytes of it that are unread at our close would
 /// turn that into a reset, which can destroy the reply on its way (RFC 1122, section 4.2.2.13).
@@ -62,6 +66,8 @@ pub(crate) struct Connection {
 enum Phase {
     /// The handshake has not yet led to a request.
     Negotiating,
+    /// The monitor has the credentials. Of the client nothing is read but that it has gone.
+    Verifying,
     /// The monitor has the request.
     Deciding(Command),
     /// The refusing reply has been sent. This many bytes of the client may still be dropped.
@@ -69,13 +75,6 @@ enum Phase {
     Relaying,
     /// Everything has been sent, but not yet been acknowledged.
     Leaving(CloseReason),
-}
-
-/// The two peers of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Client = 0,
-    Server = 1,
 }
 
 /// What a connection uses of its worker.
@@ -110,22 +109,12 @@ pub(crate) enum Next {
     Wait,
     /// Another turn.
     Again,
+    /// The credentials are to be compared.
+    Verify(Credentials),
     /// The request is to be decided.
     Ask(Request),
     /// The session is over.
     End(CloseReason),
-}
-
-/// The token of a socket for epoll. By the id, an event of an earlier session in the same slot is known.
-fn token(slot: usize, id: Id, side: Side) -> u64 {
-    (u64::from(id.0) << 32) | ((slot as u64 & 0x7fff_ffff) << 1) | side as u64
-}
-
-/// What a token was made of.
-pub(crate) fn parts(token: u64) -> (usize, Id, Side) {
-    let side = if token & 1 == 0 { Side::Client } else { Side::Server };
-    let [a, b, c, d, ..] = token.to_be_bytes();
-    ((token >> 1) as usize & 0x7fff_ffff, Id(u32::from_be_bytes([a, b, c, d])), side)
 }
 
 impl Connection {
@@ -190,6 +179,7 @@ impl Connection {
     pub(crate) fn advance(&mut self, shared: &mut Shared<'_>) -> Next {
         match &self.phase {
             Phase::Negotiating => self.negotiate(shared),
+            Phase::Verifying => self.wait_for_verdict(Command::Connect),
             Phase::Deciding(command) => self.wait_for_verdict(*command),
             Phase::Refused(why, budget) => self.drop_input(*why, *budget),
             Phase::Relaying => self.relay(shared),
@@ -205,8 +195,8 @@ impl Connection {
         if !self.up.source_ready {
             return Next::Wait;
         }
-        let mut bytes = [0; LONGEST];
-        let seen = match recv(&self.client, &mut bytes, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+        let mut bytes = Zeroizing::new([0; LONGEST]);
+        let seen = match recv(&self.client, &mut bytes[..], RecvFlags::DONTWAIT | RecvFlags::PEEK) {
             Ok((0, _)) => return self.finish(CloseReason::CutShort),
             Ok((length, _)) => bytes.get(..length).unwrap_or_default(),
             Err(Errno::AGAIN) => {
@@ -226,12 +216,42 @@ impl Connection {
         };
         match step {
             Step::Incomplete | Step::Answer(_) => self.wait_for_more(),
+            Step::Login { length, login, start } => {
+                let credentials = login.credentials(seen.get(start..).unwrap_or_default());
+                self.introduced(length, credentials)
+            }
             Step::Request { length, request } => {
                 let more = seen.len() == LONGEST || length < seen.len();
                 self.requested(length, more, request)
             }
             Step::Refused { reply, closed } => self.refuse_with(reply, closed, shared),
         }
+    }
+
+    /// The login is whole, and the first `length` bytes of the client are taken, so that its password is no longer there.
+    /// What stands behind it is looked at when the login has been answered.
+    fn introduced(&mut self, length: usize, credentials: Option<Credentials>) -> Next {
+        self.phase = Phase::Verifying;
+        match (self.take(length), credentials) {
+            (Ok(()), Some(credentials)) => Next::Verify(credentials),
+            (Ok(()), None) => Next::End(CloseReason::NoResources),
+            (Err(errno), _) => Next::End(CloseReason::ClientGone(number(errno))),
+        }
+    }
+
+    /// The credentials are accepted: the request comes next. `None` if none wait for this.
+    pub(crate) fn verified(&mut self, shared: &mut Shared<'_>) -> Option<Next> {
+        match self.phase {
+            Phase::Verifying => {}
+            _ => return None,
+        }
+        let reply = self.handshake.verified();
+        if let Err(errno) = self.reply(reply) {
+            return Some(Next::End(CloseReason::ClientGone(number(errno))));
+        }
+        self.phase = Phase::Negotiating;
+        self.up.source_ready = true;
+        Some(self.negotiate(shared))
     }
 
     /// The request is whole, and the first `length` bytes of the client are taken.
@@ -258,7 +278,7 @@ impl Connection {
 
     /// Takes `length` bytes off the client's socket, which have been looked at before.
     fn take(&self, mut length: usize) -> Result<(), Errno> {
-        let mut bytes = [0; LONGEST];
+        let mut bytes = Zeroizing::new([0; LONGEST]);
         while let Some(part) = bytes.get_mut(..length).filter(|part| !part.is_empty()) {
             match recv(&self.client, part, RecvFlags::DONTWAIT)? {
                 (0, _) => return Err(Errno::CONNRESET),
@@ -296,7 +316,7 @@ impl Connection {
         }
     }
 
-    /// Refuses the request. The client is told `why`, the monitor `closed`. `None` if the request has been granted.
+    /// Refuses the request, or the credentials. The client is told `why`, the monitor `closed`. `None` if the request has been granted.
     pub(crate) fn refuse(
         &mut self,
         why: RefusalReason,
@@ -306,7 +326,7 @@ impl Connection {
         let reply = match self.phase {
             // The handshake has not come in time.
             Phase::Negotiating => self.handshake.refused_unread(),
-            Phase::Deciding(_) => Some(self.handshake.refused(why)),
+            Phase::Verifying | Phase::Deciding(_) => Some(self.handshake.refused(why)),
             // The worker has refused the request of itself, and the messages have crossed.
             Phase::Refused(..) | Phase::Leaving(_) => return Some(Next::Wait),
             Phase::Relaying => return None,
@@ -492,29 +512,6 @@ impl Connection {
     pub(crate) fn is_refused(&self) -> bool {
         matches!(self.phase, Phase::Refused(..))
     }
-}
-
-/// Sends a FIN behind everything that has been written. If the socket has been reset, another call says so.
-fn end_stream(socket: impl AsFd) {
-    let _already_closed = shutdown(socket, Shutdown::Write);
-}
-
-/// Whether the peer has acknowledged our bytes and our FIN, and has sent its own: the socket's state is CLOSE.
-fn acknowledged(socket: &OwnedFd) -> bool {
-    getpeername(socket).is_err()
-}
-
-/// Returns the error of a socket, and clears it.
-fn pending_error(socket: &OwnedFd) -> Errno {
-    match recv(socket, &mut [0; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK) {
-        Err(errno) if errno != Errno::AGAIN => errno,
-        // A socket reports a reset only by an event after the end of its stream, and while bytes of it are unread.
-        _ => Errno::CONNRESET,
-    }
-}
-
-fn number(errno: Errno) -> message::Errno {
-    message::Errno(u16::try_from(errno.raw_os_error()).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 //! A connection shows the handshake the bytes that the client has sent. They wait in its socket until the request is
 //! there, which ends the handshake; it says how many bytes there are up to its end, and the connection takes exactly
 //! those: whatever stands behind them is for the server. SOCKS4 has one message, the request. SOCKS5 has a greeting
-//! before it, which is answered.
+//! before it, which is answered, and where the method says so a login. That is taken when it is whole, so that the password
+//! is in no buffer while the monitor has it compared; the handshake rests until then.
 
+use crate::socks::v5::{Login, Method};
 use crate::socks::{Reading, Reply, v4, v5};
 use sockd_common::message::request::{Command, RefusalReason, Request};
 use sockd_common::message::session::{self, CloseReason, Protocols};
@@ -12,7 +14,8 @@ use std::net::SocketAddr;
 
 /// No handshake is longer.
 pub const LONGEST: usize = {
-    let v5 = v5::LONGEST_GREETING + v5::LONGEST_REQUEST;
+    let v5 = v5::LONGEST_GREETING + v5::LONGEST_LOGIN;
+    assert!(v5::LONGEST_REQUEST < v5::LONGEST_LOGIN);
     if v4::LONGEST > v5 { v4::LONGEST } else { v5 }
 };
 
@@ -23,7 +26,11 @@ pub enum Handshake {
     Fresh,
     /// SOCKS4 or SOCKS4A.
     Socks4,
-    /// SOCKS5, of which a greeting of this length has been answered.
+    /// SOCKS5, of which a greeting of this length has been answered with the method of passwords.
+    Login(u16),
+    /// SOCKS5, of which a login has been read, and is not answered yet.
+    Verifying,
+    /// SOCKS5, of which a greeting of this length has been answered, or a login, and the request comes next.
     Socks5(u16),
 }
 
@@ -34,6 +41,16 @@ pub enum Step {
     Incomplete,
     /// This is to be answered. The same bytes are to be shown again.
     Answer(Reply),
+    /// The first `length` bytes end with a login. The handshake goes on with the bytes behind them, and not before
+    /// [`Handshake::verified`].
+    Login {
+        /// Bytes of the handshake so far.
+        length: usize,
+        /// Who the client says that it is: where that stands behind `start`.
+        login: Login,
+        /// Bytes before the login.
+        start: usize,
+    },
     /// The first `length` bytes end with the request.
     Request {
         /// Bytes of the handshake.
@@ -73,6 +90,8 @@ impl Handshake {
             (Self::Fresh, [5, ..]) if protocols.socks5 => self.greeted(seen),
             (Self::Fresh, [version, ..]) => switched_off(*version),
             (Self::Socks4, _) => self.request(v4::read(seen), 0),
+            (Self::Login(greeting), _) => self.login(seen, greeting.into()),
+            (Self::Verifying, _) => Step::Incomplete,
             (Self::Socks5(greeting), _) => {
                 let behind = seen.get(usize::from(greeting)..).unwrap_or_default();
                 self.request(v5::request(behind), greeting)
@@ -88,12 +107,34 @@ impl Handshake {
         let method = v5::choose(offered);
         let reply = v5::chosen(method);
         match (method, u16::try_from(length)) {
-            (Some(_), Ok(length)) => {
-                *self = Self::Socks5(length);
+            (Some(method), Ok(length)) => {
+                *self = match method {
+                    Method::None => Self::Socks5(length),
+                    Method::Password => Self::Login(length),
+                };
                 Step::Answer(reply)
             }
             _ => Step::Refused { reply: Some(reply), closed: CloseReason::NoMethod },
         }
+    }
+
+    /// Reads a login that stands behind so many bytes.
+    fn login(&mut self, seen: &[u8], start: usize) -> Step {
+        match v5::login(seen.get(start..).unwrap_or_default()) {
+            Reading::Incomplete => Step::Incomplete,
+            Reading::Complete { length, message: login } => {
+                *self = Self::Verifying;
+                Step::Login { length: length.saturating_add(start), login, start }
+            }
+            Reading::Refused(closed) => Step::Refused { reply: Some(v5::verdict(false)), closed },
+            Reading::Foreign(closed) => Step::Refused { reply: None, closed },
+        }
+    }
+
+    /// The login is accepted: gives the answer. The request comes next, and its first byte is the first that is shown.
+    pub fn verified(&mut self) -> Reply {
+        *self = Self::Socks5(0);
+        v5::verdict(true)
     }
 
     /// What a request comes to that stands behind so many bytes. What is of another protocol is not answered.
@@ -113,22 +154,26 @@ impl Handshake {
     /// The reply that grants the request.
     pub fn granted(self, bound: SocketAddr) -> Reply {
         match self {
-            Self::Socks5(_) => v5::granted(bound),
+            Self::Socks5(_) | Self::Login(_) | Self::Verifying => v5::granted(bound),
             Self::Fresh | Self::Socks4 => Reply::of(&v4::granted(bound)),
         }
     }
 
-    /// The reply that refuses it.
+    /// The reply that refuses it, or the login.
     pub fn refused(self, why: RefusalReason) -> Reply {
         match self {
             Self::Socks5(_) => v5::refused(why),
+            Self::Login(_) | Self::Verifying => v5::verdict(false),
             Self::Fresh | Self::Socks4 => Reply::of(&v4::refused(why)),
         }
     }
 
     /// The reply that refuses a request before it is there: only a client whose greeting has been answered waits for one.
     pub fn refused_unread(self) -> Option<Reply> {
-        matches!(self, Self::Socks5(_)).then(|| v5::refused(RefusalReason::General))
+        match self {
+            Self::Socks5(_) | Self::Login(_) | Self::Verifying => Some(self.refused(RefusalReason::General)),
+            Self::Fresh | Self::Socks4 => None,
+        }
     }
 }
 
@@ -194,6 +239,43 @@ mod tests {
         let found = steps(&mut Handshake::Fresh, &[SOCKS5, b"GET / HTTP/1.0\r\n\r\n"].concat());
         let [Step::Answer(reply), Step::Request { length, .. }] = &found[..] else { panic!("{found:?}") };
         assert_eq!((reply.bytes(), *length), (&[5, 0][..], SOCKS5.len()));
+    }
+
+    const LOGIN: &[u8] = b"\x05\x01\x02\x01\x05hnjoe\x08sesame\0x";
+
+    #[test]
+    fn a_login_ends_with_its_password_and_nothing_is_read_until_it_is_answered() {
+        let sent = [LOGIN, &SOCKS5[4..], b"GET / HTTP/1.0\r\n\r\n"].concat();
+        for end in 3..LOGIN.len() {
+            assert_eq!(Handshake::Login(3).read(&sent[..end], ALL), Step::Incomplete);
+        }
+        let mut handshake = Handshake::Login(3);
+        let Step::Login { length, login, start } = handshake.read(&sent, ALL) else { panic!("no login") };
+        let credentials = login.credentials(&sent[start..]).unwrap();
+        let read = (length, credentials.user.as_bytes(), credentials.password.as_bytes());
+        assert_eq!(read, (LOGIN.len(), &b"hnjoe"[..], &b"sesame\0x"[..]));
+        assert_eq!(handshake.read(&sent[length..], ALL), Step::Incomplete, "it is not answered");
+        assert_eq!(handshake.verified().bytes(), [1, 0]);
+        let Step::Request { length, .. } = handshake.read(&sent[length..], ALL) else { panic!("no request") };
+        assert_eq!(length, SOCKS5.len() - 4);
+    }
+
+    #[test]
+    fn a_login_is_refused_in_its_own_words_whatever_the_reason() {
+        for why in [RefusalReason::NotAllowed, RefusalReason::General, RefusalReason::NoIdentd] {
+            assert_eq!(Handshake::Login(3).refused(why).bytes(), [1, 1]);
+            assert_eq!(Handshake::Verifying.refused(why).bytes(), [1, 1]);
+        }
+        for empty in [&b"\x05\x01\x02\x01\x00"[..], b"\x05\x01\x02\x01\x03joe\x00"] {
+            let Step::Refused { reply: Some(reply), closed } = Handshake::Login(3).read(empty, ALL) else {
+                panic!("not refused")
+            };
+            assert_eq!((reply.bytes(), closed), (&[1, 1][..], CloseReason::EmptyCredentials));
+        }
+        for version in [0, 5] {
+            let step = Handshake::Login(3).read(&[5, 1, 2, version], ALL);
+            assert_eq!(step, Step::Refused { reply: None, closed: CloseReason::WrongVersion(version) });
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod connection;
 pub mod handshake;
+mod socket;
 
 use crate::event::Epoll;
 use crate::lockdown::Inherited;
@@ -190,7 +191,7 @@ impl SessionWorker {
         if token == CHANNEL {
             return self.on_channel();
         }
-        let (slot, id, side) = connection::parts(token);
+        let (slot, id, side) = socket::parts(token);
         if let Some(connection) = self.connections.get_mut(slot).filter(|connection| connection.id == id) {
             connection.notice(side, flags);
             self.advance(slot, id);
@@ -220,6 +221,7 @@ impl SessionWorker {
                 connection.queued = true;
                 self.unfinished.push((slot, id));
             }
+            Next::Verify(credentials) => self.outbox.push(FromSession::Credentials { id, credentials }),
             Next::Ask(request) => self.outbox.push(FromSession::Request { id, request }),
             Next::End(why) => self.end(slot, id, why),
         }
@@ -274,6 +276,9 @@ impl SessionWorker {
                 Ok(())
             }
             (ToSession::Serve { id, handshake }, Some(client)) => self.begin(id, client, handshake),
+            (ToSession::Verified { id }, _) => {
+                self.apply(id, |connection, shared| connection.verified(shared))
+            }
             (ToSession::Listening { id, address }, _) => {
                 self.apply(id, |connection, _| connection.listening(address))
             }

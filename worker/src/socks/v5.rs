@@ -1,8 +1,10 @@
-//! SOCKS5: greetings, requests and replies (RFC 1928).
+//! SOCKS5: greetings, requests and replies (RFC 1928), and passwords (RFC 1929).
 //!
 //! ```text
 //! greeting  VER=5  NMETHODS  METHODS...
 //! choice    VER=5  METHOD, or FF where none is acceptable
+//! login     VER=1  ULEN  UNAME  PLEN  PASSWD
+//! verdict   VER=1  STATUS=0, or 1 where it is refused
 //! request   VER=5  CMD  RSV  ATYP  DST.ADDR  DST.PORT(2)
 //! reply     VER=5  REP  RSV=0  ATYP  BND.ADDR  BND.PORT(2)
 //! DST.ADDR  ATYP 1: 4 bytes    ATYP 3: length, name    ATYP 4: 16 bytes
@@ -10,12 +12,18 @@
 
 use super::{Reading, Reply};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::ops::Range;
+use sockd_common::message::auth::Credentials;
 use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
 use sockd_common::message::session::CloseReason;
 use sockd_common::message::{Name, UserId};
+use sockd_common::secret::Secret;
 
 /// No greeting is longer.
 pub const LONGEST_GREETING: usize = 2 + 255;
+
+/// No login is longer.
+pub const LONGEST_LOGIN: usize = 1 + 1 + 255 + 1 + 255;
 
 /// No request is longer.
 pub const LONGEST_REQUEST: usize = 4 + 1 + 255 + 2;
@@ -25,6 +33,8 @@ pub const LONGEST_REQUEST: usize = 4 + 1 + 255 + 2;
 pub enum Method {
     /// Not at all.
     None = 0,
+    /// With a password.
+    Password = 2,
 }
 
 /// Reads a greeting from the beginning of `bytes`: the methods that the client offers.
@@ -50,6 +60,51 @@ pub fn choose(offered: &[u8]) -> Option<Method> {
 /// The answer to a greeting.
 pub fn chosen(method: Option<Method>) -> Reply {
     Reply::of(&[5, method.map_or(0xff, |method| method as u8)])
+}
+
+/// Where the user and the password of a login stand among its bytes, which hold the only copy of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    user: Range<usize>,
+    password: Range<usize>,
+}
+
+impl Login {
+    /// Copies them out of the bytes that the login was read from.
+    pub fn credentials(&self, bytes: &[u8]) -> Option<Credentials> {
+        Some(Credentials {
+            user: Secret::new(bytes.get(self.user.clone())?)?,
+            password: Secret::new(bytes.get(self.password.clone())?)?,
+        })
+    }
+}
+
+/// Reads a login from the beginning of `bytes`. Every byte between the lengths counts, also NUL. RFC 1929 has neither
+/// empty users nor empty passwords, and nobody has one: they are refused as soon as that is known.
+pub fn login(bytes: &[u8]) -> Reading<Login> {
+    let user = match bytes {
+        [] | [1] => return Reading::Incomplete,
+        [1, length, ..] => 2..usize::from(*length).saturating_add(2),
+        [version, ..] => return Reading::Foreign(CloseReason::WrongVersion(*version)),
+    };
+    if user.is_empty() {
+        return Reading::Refused(CloseReason::EmptyCredentials);
+    }
+    let start = user.end.saturating_add(1);
+    let end = match bytes.get(user.end) {
+        None => return Reading::Incomplete,
+        Some(0) => return Reading::Refused(CloseReason::EmptyCredentials),
+        Some(length) => start.saturating_add(usize::from(*length)),
+    };
+    match bytes.len() < end {
+        true => Reading::Incomplete,
+        false => Reading::Complete { length: end, message: Login { user, password: start..end } },
+    }
+}
+
+/// The answer to a login.
+pub fn verdict(accepted: bool) -> Reply {
+    Reply::of(&[1, u8::from(!accepted)])
 }
 
 /// Reads a request from the beginning of `bytes`. The first result other than [`Reading::Incomplete`] is the same for
@@ -164,6 +219,42 @@ mod tests {
         for offered in [&[][..], &[1], &[2], &[0x80], &[0xff]] {
             assert_eq!(chosen(choose(offered)).bytes(), [5, 0xff], "{offered:?}");
         }
+    }
+
+    fn to_login(user: &[u8], password: &[u8]) -> Vec<u8> {
+        let length = |part: &[u8]| u8::try_from(part.len()).unwrap();
+        [&[1, length(user)], user, &[length(password)], password].concat()
+    }
+
+    #[test]
+    fn a_login_is_read_up_to_the_last_byte_of_its_password_and_nothing_in_it_ends_it_early() {
+        for (user, password) in [
+            (&b"hnjoe"[..], &b"sesame"[..]),
+            (b"hnjoe", b"sesame\0x"),
+            (b"a\0\n\x1b", b"\0"),
+            (&[b'u'; 255], &[b'p'; 255]),
+        ] {
+            let bytes = [&to_login(user, password)[..], b"\x05\x01\x00"].concat();
+            let Reading::Complete { length, message } = login(&bytes) else { panic!("not whole") };
+            assert_eq!(length, bytes.len() - 3);
+            let read = message.credentials(&bytes).unwrap();
+            assert_eq!((read.user.as_bytes(), read.password.as_bytes()), (user, password));
+            for end in 0..length {
+                assert_eq!(login(&bytes[..end]), Reading::Incomplete);
+            }
+        }
+        assert_eq!(to_login(&[b'u'; 255], &[b'p'; 255]).len(), LONGEST_LOGIN);
+    }
+
+    #[test]
+    fn a_login_without_a_user_or_a_password_is_refused_and_one_of_another_version_not_read() {
+        for empty in [to_login(b"", b"sesame"), to_login(b"hnjoe", b""), to_login(b"", b""), vec![1, 0]] {
+            assert_eq!(login(&empty), Reading::Refused(CloseReason::EmptyCredentials));
+        }
+        for version in [0, 2, 4, 5] {
+            assert_eq!(login(&[version]), Reading::Foreign(CloseReason::WrongVersion(version)));
+        }
+        assert_eq!([verdict(true).bytes(), verdict(false).bytes()], [[1, 0], [1, 1]]);
     }
 
     #[test]

@@ -7,15 +7,18 @@ use sockd_common::message::resolver::{FromResolver, ToResolver};
 use sockd_common::message::session::{FromSession, ToSession};
 use sockd_common::message::upstream::{FromUpstream, ToUpstream};
 use sockd_common::wire::{MAX_PACKET, decode, encode};
-use std::fmt::Debug;
 
 /// What is taken for a message can be said again, in no more bytes, and then is the same message.
-fn is_message<M: Message + PartialEq + Debug>(packet: &[u8]) {
+fn is_message<M: Message>(packet: &[u8]) {
     let Ok(message) = decode::<M>(packet) else { return };
-    let mut buffer = [0; MAX_PACKET];
-    let again = encode(&message, &mut buffer).expect("a message that fits into a packet");
+    let bytes = |message: &M| {
+        let mut buffer = [0; MAX_PACKET];
+        encode(message, &mut buffer).expect("a message that fits into a packet").to_vec()
+    };
+    let again = bytes(&message);
     assert!(again.len() <= packet.len());
-    assert_eq!(decode::<M>(again).as_ref(), Ok(&message));
+    // Secrets cannot be compared, so their bytes are.
+    assert_eq!(decode::<M>(&again).as_ref().map(bytes), Ok(again));
     let longer = [packet, &[0]].concat();
     assert!(decode::<M>(&longer).is_err(), "bytes behind the message");
 }

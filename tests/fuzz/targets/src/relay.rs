@@ -301,6 +301,6 @@ impl Lab {
         } else {
             assert!(self.client.sent >= self.server.received && self.server.sent >= self.client.received);
         }
-        assert_eq!(self.heard(), None, "something behind the end");
+        assert!(self.heard().is_none(), "something behind the end");
     }
 }
