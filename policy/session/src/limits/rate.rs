@@ -4,9 +4,8 @@
 //! one. Starting workers costs more than connecting, so a host that does this again and again waits outside.
 
 use crate::client_host::{Host, HostNetwork};
+use crate::limits::memory::Memory;
 use crate::settings::Settings;
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 /// So many violations of a host's workers are put down to faults of ours.
@@ -18,10 +17,7 @@ const SHUT_OUT: Duration = Duration::from_secs(60);
 /// Violations are forgotten when there was no other for this long.
 const MEMORY: Duration = Duration::from_secs(600);
 
-/// Hosts and networks that are remembered. Beyond these new ones are let in unseen: other limits hold them.
-const MAX_HOSTS: usize = 16_384;
-
-/// What is remembered of client hosts and their networks.
+/// What is remembered of client hosts and their networks. Beyond that new ones are let in unseen: other limits hold them.
 #[derive(Debug, Default)]
 pub struct RateLimiter {
     /// What the workers of each host have done.
@@ -73,37 +69,6 @@ impl RateLimiter {
     }
 }
 
-/// A bounded table. What need not be remembered any longer makes room.
-#[derive(Debug)]
-struct Memory<K, V> {
-    entries: HashMap<K, V>,
-    swept: Option<Instant>,
-}
-
-impl<K, V> Default for Memory<K, V> {
-    fn default() -> Self {
-        Self { entries: HashMap::new(), swept: None }
-    }
-}
-
-impl<K: Eq + Hash, V: Default> Memory<K, V> {
-    fn entry(&mut self, key: K, now: Instant, remembered: impl Fn(&V) -> bool) -> Option<&mut V> {
-        if self.entries.len() >= MAX_HOSTS && !self.entries.contains_key(&key) {
-            // No more often than this, or it would itself be a way to keep the monitor busy.
-            let lately = |swept| now.saturating_duration_since(swept) < Duration::from_secs(1);
-            if self.swept.is_some_and(lately) {
-                return None;
-            }
-            self.swept = Some(now);
-            self.entries.retain(|_, value| remembered(value));
-            if self.entries.len() >= MAX_HOSTS {
-                return None;
-            }
-        }
-        Some(self.entries.entry(key).or_default())
-    }
-}
-
 /// Takes one connection off the burst, which comes back at the rate; false where nothing is left of it.
 fn spend(spent: &mut Option<Instant>, rate: u32, burst: u32, now: Instant) -> bool {
     let each = Duration::from_secs(1).checked_div(rate).unwrap_or_default();
@@ -119,6 +84,7 @@ fn spend(spent: &mut Option<Instant>, rate: u32, burst: u32, now: Instant) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::memory::MOST;
 
     fn host(address: &str) -> Host {
         Host::of(address.parse().unwrap())
@@ -192,12 +158,12 @@ mod tests {
             let address = std::net::Ipv4Addr::from(number);
             assert_eq!(rate_limiter.refuses(Host::of(address.into()), &settings, now), None);
         }
-        assert_eq!(rate_limiter.spent.entries.len(), MAX_HOSTS);
+        assert_eq!(rate_limiter.spent.entries.len(), MOST);
         rate_limiter.refuses(host("198.51.100.1"), &settings, now + Duration::from_secs(5));
         assert_eq!(rate_limiter.spent.entries.len(), 1);
         (0..40_000_u32).for_each(|number| {
             rate_limiter.violated(Host::of(std::net::Ipv4Addr::from(number).into()), now);
         });
-        assert_eq!(rate_limiter.violators.entries.len(), MAX_HOSTS);
+        assert_eq!(rate_limiter.violators.entries.len(), MOST);
     }
 }
