@@ -20,6 +20,9 @@ pub type LookupKey = Key<'l'>;
 /// Finds a query.
 pub type QueryKey = Key<'q'>;
 
+/// Finds a check of a password.
+pub type CheckKey = Key<'c'>;
+
 /// Finds a connection on its way.
 pub type DialKey = Key<'d'>;
 

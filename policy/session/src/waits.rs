@@ -11,7 +11,10 @@ use crate::keys::SessionKey;
 pub struct WaitKey(u32);
 
 impl WaitKey {
-    /// The first that a session uses.
+    /// That of the check of a password, before there is a request.
+    pub const LOGIN: Self = Self(0);
+
+    /// The first that a request uses.
     pub const FIRST: Self = Self(1);
 }
 
