@@ -72,7 +72,7 @@ fn permitted() -> (Session, [Event; 5]) {
     let client = SocketAddr::from(([192, 0, 2, 7], 4000));
     let moved = Event::RelayClosed(Moved { up: 1048, down: 285_143 });
     let dialled = arrived(2, Arrival::Dialled(Ok(())));
-    (Session::new(client), [requested(), unicast(), dialled, closed(), moved])
+    (Session::new(client, false), [requested(), unicast(), dialled, closed(), moved])
 }
 
 /// What the monitor makes of a record.

@@ -2,9 +2,10 @@
 //!
 //! Strings in records are as they came from the network. Who writes them escapes them.
 
+use crate::checks::Login;
 use crate::flow::Moved;
-use sockd_common::message::Errno;
 use sockd_common::message::request::RefusalReason;
+use sockd_common::message::{self, Errno};
 use sockd_policy::{Command, DenyReason, HostName, Server, UserId, Version, guard};
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,6 +18,15 @@ pub enum Record {
         client: SocketAddr,
         /// What was wrong with it.
         why: Unread,
+    },
+    /// A user has shown no password that is accepted, and is told so.
+    LoginRefused {
+        /// Whose it was.
+        client: SocketAddr,
+        /// The user that the client wants to be.
+        user: message::UserId,
+        /// Why; never that it was accepted.
+        why: Login,
     },
     /// The request is permitted although identd names no user.
     Unverified(Parties),
@@ -88,8 +98,10 @@ pub struct Parties {
     pub client_name: Option<HostName>,
     /// The user that the client claims to be.
     pub claimed_user: UserId,
-    /// The user that identd named.
+    /// The user that a password or identd has named.
     pub verified_user: Option<UserId>,
+    /// It was a password.
+    pub by_password: bool,
     /// The address that was tried last; the unspecified one is anybody's, of a BIND.
     pub destination: Option<IpAddr>,
     /// The name that was asked for, else the verified one, where it has been asked for.
@@ -136,6 +148,8 @@ pub enum Unread {
     WrongVersion(u8),
     /// The client offers no method of authentication that is acceptable.
     NoMethod,
+    /// The client has shown an empty user or an empty password.
+    EmptyCredentials,
     /// It is neither CONNECT nor BIND.
     UndefinedCommand(u8),
     /// Its destination is neither an IPv4 or IPv6 address nor a name.

@@ -1,12 +1,17 @@
-//! The monitor's half of passwords: one auth worker with the table of users, as long as there are users.
+//! The monitor's half of passwords: one auth worker with the table of users, as long as there are users, and what it checks.
 //!
-//! The table is memory that the loader has filled and sealed. The monitor hands it on as it is and reads nothing of it.
+//! The table is memory that the loader has filled and sealed. The monitor hands it on as it is and reads nothing of it, and
+//! neither of the passwords. Of a user the log and the limits need the name.
 
 use crate::monitor::base::{Base, Heard, News};
 use sockd_common::message::Role;
-use sockd_common::message::auth::{FromAuth, ToAuth};
-use sockd_session::keys::WorkerKey;
+use sockd_common::message::auth::{Credentials, FromAuth, ToAuth};
+use sockd_session::checks::{Checks, Login, Turn};
+use sockd_session::client_host::Host;
+use sockd_session::keys::{CheckKey, WorkerKey};
+use sockd_session::session::Arrival;
 use sockd_session::violation::Violation;
+use sockd_session::waits::Waiter;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -14,7 +19,7 @@ use std::time::{Duration, Instant};
 /// An auth worker that has died is started again, but no more often than this.
 const RESTART: Duration = Duration::from_secs(1);
 
-/// The auth worker and the table that it works with.
+/// The auth worker, the table that it works with, and what it has to do.
 #[derive(Debug, Default)]
 pub struct Auth {
     /// Handed to every auth worker; nothing where there are no users.
@@ -22,8 +27,10 @@ pub struct Auth {
     worker: Option<WorkerKey>,
     started: Option<Instant>,
     restart_at: Option<Instant>,
+    checks: Checks,
 }
 
+/// The worker.
 impl Auth {
     /// The loader has read the users, of which there are so many. Without any there need be no worker; one that there is
     /// gets the empty table.
@@ -49,9 +56,57 @@ impl Auth {
         }
     }
 
-    /// Tells the worker something about a check; false where there is no worker just now.
-    pub fn tell(&self, message: &ToAuth, base: &mut Base) -> bool {
-        self.worker.is_some_and(|worker| base.tell(worker, message, None))
+    /// When the worker is to be started again, or owes the end of a check.
+    pub fn due_at(&self) -> Option<Instant> {
+        self.restart_at.into_iter().chain(self.checks.due_at()).min()
+    }
+
+    /// Does what is due. The worker that has not ended a check in time is named.
+    pub fn due(&mut self, now: Instant, base: &mut Base) -> Option<(WorkerKey, Violation)> {
+        if self.restart_at.is_some_and(|at| at <= now) {
+            self.start(base);
+        }
+        self.worker.zip(self.checks.look_at_owed(now).err())
+    }
+
+    /// A worker is gone. Where it was this one, what it was asked is not answered.
+    pub fn worker_gone(&mut self, worker: WorkerKey, base: &mut Base) -> Vec<News> {
+        if self.worker != Some(worker) {
+            return Vec::new();
+        }
+        self.worker = None;
+        let failed =
+            self.checks.fail_asked().into_iter().map(|waiter| news(waiter, Login::Unchecked)).collect();
+        match self.started {
+            Some(started) if started.elapsed() < RESTART => self.restart_at = started.checked_add(RESTART),
+            _ => self.start(base),
+        }
+        failed
+    }
+}
+
+/// The checks.
+impl Auth {
+    /// Whether a password of this client host would be checked.
+    pub fn admits(&mut self, host: Host) -> bool {
+        self.table.is_some() && self.checks.admits(host, Instant::now())
+    }
+
+    /// A session of this client host wants a check. [`Auth::next`] begins it.
+    pub fn check(&mut self, waiter: Waiter, host: Host, credentials: Credentials) -> CheckKey {
+        self.checks.begin(waiter, host, credentials)
+    }
+
+    /// Asks what can be asked now, until a session hears something.
+    pub fn next(&mut self, base: &mut Base) -> Option<News> {
+        let worker = self.worker.filter(|_| self.table.is_some());
+        loop {
+            match (self.checks.next(worker.is_some(), Instant::now())?, worker) {
+                (Turn::Tell(waiter, login), _) => return Some(news(waiter, login)),
+                (Turn::Ask(check), Some(worker)) => drop(base.tell(worker, &check, None)),
+                (Turn::Ask(_), None) => return None,
+            }
+        }
     }
 
     /// The worker has said something.
@@ -62,32 +117,21 @@ impl Auth {
                 base.log.quiet_err("the auth worker cannot read the table of users: nobody can log in");
                 Ok(None)
             }
-            FromAuth::Verdict { .. } => Err(Violation("a verdict that nobody has asked for")),
+            FromAuth::Verdict { id, verdict } => {
+                let told = self.checks.answered(id.into(), verdict, Instant::now())?;
+                Ok(told.map(|(waiter, login)| news(waiter, login)))
+            }
         }
     }
 
-    /// When the worker is to be started again.
-    pub fn due_at(&self) -> Option<Instant> {
-        self.restart_at
+    /// The session that waited does not any more; the worker still has to answer what it was asked.
+    pub fn cancel(&mut self, key: CheckKey, waiter: Waiter, base: &mut Base) {
+        if let Some((message, worker)) = self.checks.cancel(key, waiter, Instant::now()).zip(self.worker) {
+            base.tell(worker, &message, None);
+        }
     }
+}
 
-    /// Does what is due.
-    pub fn due(&mut self, now: Instant, base: &mut Base) {
-        if self.restart_at.is_some_and(|at| at <= now) {
-            self.start(base);
-        }
-    }
-
-    /// A worker is gone. Where it was the auth worker a new one is started, with the table.
-    pub fn worker_gone(&mut self, worker: WorkerKey, base: &mut Base) -> Vec<News> {
-        if self.worker != Some(worker) {
-            return Vec::new();
-        }
-        self.worker = None;
-        match self.started {
-            Some(started) if started.elapsed() < RESTART => self.restart_at = started.checked_add(RESTART),
-            _ => self.start(base),
-        }
-        Vec::new()
-    }
+fn news(waiter: Waiter, login: Login) -> News {
+    (waiter, Arrival::LoggedIn(login))
 }

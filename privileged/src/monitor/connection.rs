@@ -4,7 +4,7 @@
 use crate::process::sys;
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{Shutdown, connect_unspec, shutdown};
-use sockd_session::flow::Connection;
+use sockd_session::flow::{Connection, Flow, Moved};
 use std::os::fd::OwnedFd;
 
 /// What the kernel says of a connection. One that it says nothing of counts as closed.
@@ -23,6 +23,15 @@ pub fn end(socket: &OwnedFd) {
 /// make a transfer that was cut look whole.
 pub fn reset(socket: &OwnedFd) {
     let _already_closed = connect_unspec(socket);
+}
+
+/// Bytes of a reply of SOCKS4.
+const REPLY_LENGTH: u64 = 8;
+
+/// What a next server was told and has replied. What it has sent behind its replies is the client's.
+pub fn before_relay(server: &OwnedFd, replies: u8) -> Moved {
+    let told = Flow { client: Connection::CLOSED, server: inspect(server) }.moved(Moved::default(), true);
+    Moved { up: told.up, down: u64::from(replies).saturating_mul(REPLY_LENGTH) }
 }
 
 #[cfg(test)]

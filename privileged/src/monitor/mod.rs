@@ -7,6 +7,7 @@
 
 pub mod askers;
 pub mod auth;
+pub mod awaited;
 pub mod base;
 pub mod bind_port;
 pub mod clients;

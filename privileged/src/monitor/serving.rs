@@ -3,6 +3,7 @@
 
 use crate::hook::handle::Hook;
 use crate::loader::system_files::Copies;
+use crate::monitor::awaited::Awaited;
 use crate::monitor::base::{Base, Heard, News};
 use crate::monitor::clients::{ACCEPTS_PER_TURN, Client, Clients};
 use crate::monitor::dial::{Caller, Dialled};
@@ -10,7 +11,7 @@ use crate::monitor::pool::{Due, Lost};
 use crate::monitor::reactor::{EventFlags, Token};
 use crate::monitor::roles::FromWorker;
 use crate::monitor::routing::AddressKinds;
-use crate::monitor::sessions::{Awaited, Sessions};
+use crate::monitor::sessions::Sessions;
 use crate::monitor::sockets;
 use crate::spawner::protocol::Ending;
 use sockd_common::channel::Received;
@@ -117,14 +118,14 @@ impl Serving {
 
     /// When something is due that is no deadline of the reactor's.
     pub fn due_at(&self) -> Option<Instant> {
-        let Awaited { resolver, askers, auth, .. } = &self.awaited;
+        let Awaited { auth, resolver, askers, .. } = &self.awaited;
         let sweep = self.sweep.due_at().filter(|_| !self.sessions.is_empty());
         let dues = [
             self.base.workers.due_at(),
             self.clients.paused_until(),
+            auth.due_at(),
             resolver.due_at(),
             askers.due_at(),
-            auth.due_at(),
             sweep,
         ];
         dues.into_iter().flatten().min()
@@ -141,8 +142,8 @@ impl Serving {
                 self.dispatch(key, Event::Inspected(flow));
             }
         }
-        self.awaited.auth.due(now, &mut self.base);
-        let overdue = [self.awaited.resolver.due(now, &mut self.base), self.awaited.askers.overdue(now)];
+        let Awaited { auth, resolver, askers, .. } = &mut self.awaited;
+        let overdue = [auth.due(now, &mut self.base), resolver.due(now, &mut self.base), askers.overdue(now)];
         for (worker, Violation(what)) in overdue.into_iter().flatten() {
             self.violation(worker, what);
         }
@@ -282,7 +283,9 @@ impl Serving {
         let host = client.host();
         let proxy = client.proxy();
         let socket = Rc::new(client.socket);
-        let key = self.sessions.begin((client.address, proxy), Rc::clone(&socket), worker, &mut self.base);
+        let asks_password = self.awaited.auth.admits(host);
+        let (twin, base) = (Rc::clone(&socket), &mut self.base);
+        let key = self.sessions.begin((client.address, proxy), twin, asks_password, worker, base);
         self.base.tell(worker, &ToSession::Serve { id: key.id(), handshake: Handshake::Fresh }, Some(socket));
         if let Some((oldest, reached)) = self.base.counts.oldest_beyond(host, &self.base.config.settings) {
             self.base.log.quiet_err(&format!("unfinished requests are closed: {reached}"));
@@ -348,6 +351,7 @@ impl Serving {
                 return arrival.map(|arrival| Event::Arrived(wait, arrival));
             }
             Action::GiveUp(wait) => sessions.give_up(Waiter { session: key, key: wait }, awaited, base),
+            Action::Accept => drop(base.tell(worker, &ToSession::Verified { id }, None)),
             Action::Announce(address) => drop(base.tell(worker, &ToSession::Listening { id, address }, None)),
             Action::CloseStranger(wait) => sessions.close_stranger(Waiter { session: key, key: wait }),
             Action::Run(template, values) => {
@@ -436,6 +440,14 @@ impl Serving {
             Ok(news) => self.dispatch_all(news),
             Err(Violation(what)) => self.violation(worker, what),
         }
+        self.check_passwords();
+    }
+
+    /// Has passwords checked that wait for it, as far as they can be now.
+    fn check_passwords(&mut self) {
+        while let Some(news) = self.awaited.auth.next(&mut self.base) {
+            self.dispatch_all(Some(news));
+        }
     }
 
     /// A worker has locked itself down. One that holds less than it has to is not used.
@@ -451,6 +463,10 @@ impl Serving {
     fn session_worker_said(&mut self, worker: WorkerKey, message: FromSession) -> Heard {
         let (id, event) = match message {
             FromSession::Ready(_) => return Ok(None),
+            FromSession::Credentials { id, credentials } => {
+                let key = self.sessions.named_by(worker, id)?;
+                (id, self.sessions.introduced(key, credentials)?)
+            }
             FromSession::Request { id, request } => (id, Event::Requested(request)),
             FromSession::Closed { id, why } => (id, Event::Closed(why)),
         };
@@ -506,6 +522,7 @@ impl Serving {
         self.dispatch_all(news);
         let news = self.awaited.auth.worker_gone(worker, &mut self.base);
         self.dispatch_all(news);
+        self.check_passwords();
     }
 
     fn retire(&mut self, worker: WorkerKey, kill: bool, lost: Option<Lost>) {

@@ -1,38 +1,33 @@
 //! The sessions, each with what the monitor holds for it, and what sessions ask of other rooms.
 
-use crate::loader::system_files::Copies;
-use crate::monitor::askers::Askers;
-use crate::monitor::auth::Auth;
+use crate::monitor::awaited::Awaited;
 use crate::monitor::base::Base;
-use crate::monitor::bind_port::{BindPorts, Wanted};
-use crate::monitor::connection::{end, inspect, reset};
+use crate::monitor::bind_port::Wanted;
+use crate::monitor::connection::{before_relay, end, inspect, reset};
 use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
 use crate::monitor::reactor::Token;
-use crate::monitor::resolver::Resolver;
 use crate::monitor::sockets::{keep_alive, own_address};
-use sockd_common::message::Id;
+use sockd_common::message::auth::Credentials;
 use sockd_common::message::session::{Handshake, ToSession};
 use sockd_common::message::upstream::NextReply;
+use sockd_common::message::{self, Id};
 use sockd_policy::UserId;
+use sockd_session::checks::Login;
 use sockd_session::client_host::Host;
 use sockd_session::flow::{Connection, Flow, Moved};
-use sockd_session::keys::{DialKey, LookupKey, PortKey, QueryKey, SessionKey, Slots, WorkerKey};
+use sockd_session::keys::{CheckKey, DialKey, LookupKey, PortKey, QueryKey, SessionKey, Slots, WorkerKey};
 use sockd_session::log::classic;
 use sockd_session::log::full::{self, About};
 use sockd_session::pool::choice::Settled;
 use sockd_session::record::Record;
-use sockd_session::session::{Action, Arrival, Event, Phase, Session, Task};
+use sockd_session::session::{Action, Arrival, Event, Session, Task};
 use sockd_session::settings::{LogFormat, Settings, seconds};
 use sockd_session::violation::Violation;
 use sockd_session::waits::{ByWaitKey, WaitKey, Waiter};
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-/// Bytes of a reply of SOCKS4.
-const REPLY_LENGTH: u64 = 8;
 
 /// Why a user is not believed with `isolation: user`: its worker has served others, before that was in force.
 const NOT_ALONE: &str = "the worker is not the user's alone";
@@ -72,6 +67,10 @@ struct Relay {
 /// already: whoever is asked to give it up looks whose it is.
 #[derive(Debug)]
 enum Held {
+    /// A user and a password that nobody has been asked about.
+    Credentials(Credentials),
+    /// The check of a password.
+    Check(CheckKey),
     /// A connection on its way.
     Dial(DialKey),
     /// A server or next server, connected.
@@ -90,30 +89,6 @@ enum Held {
     Upstream(QueryKey, OwnedFd, u8),
 }
 
-/// The rooms that sessions wait for.
-#[derive(Debug)]
-pub struct Awaited {
-    /// Ports of BIND requests.
-    pub bind_ports: BindPorts,
-    /// Lookups.
-    pub resolver: Resolver,
-    /// Queries of identds and next servers.
-    pub askers: Askers,
-    /// Checks of passwords.
-    pub auth: Auth,
-    /// Clients that other workers get once the ones with these numbers have ended, and how far they have come.
-    pub handovers: HashMap<u32, (Waiter, Handshake)>,
-}
-
-impl Awaited {
-    /// Nothing yet; lookups go by these files.
-    pub fn new(copies: Copies) -> Self {
-        let resolver = Resolver::new(copies);
-        let (bind_ports, askers) = (BindPorts::default(), Askers::default());
-        Self { bind_ports, resolver, askers, auth: Auth::default(), handovers: HashMap::new() }
-    }
-}
-
 impl Entry {
     fn host(&self) -> Host {
         Host::of(self.session.client().ip())
@@ -122,7 +97,9 @@ impl Entry {
     /// Something has come. What was asked is answered, and there is nothing to give up any more.
     fn has_come(&mut self, key: WaitKey, arrival: &Arrival) {
         match (self.held.get_mut(key), arrival) {
-            (Some(Held::Lookup(_) | Held::Query(_) | Held::Ending(_)), _) => drop(self.held.remove(key)),
+            (Some(Held::Lookup(_) | Held::Query(_) | Held::Check(_) | Held::Ending(_)), _) => {
+                drop(self.held.remove(key))
+            }
             (Some(Held::Upstream(_, _, replies)), Arrival::Replied(NextReply::Granted(_))) => {
                 *replies = replies.saturating_add(1);
             }
@@ -131,19 +108,33 @@ impl Entry {
     }
 }
 
+/// Their passwords.
+impl Entry {
+    /// Has the password checked that the worker has said. A user that is verified by a worker of others may be another one's
+    /// to use.
+    fn verify(&mut self, waiter: Waiter, awaited: &mut Awaited, base: &Base) -> Result<CheckKey, Login> {
+        match self.held.remove(waiter.key) {
+            _ if base.knows_user_too_late(self.worker) => Err(Login::NotAlone),
+            Some(Held::Credentials(credentials)) => Ok(awaited.auth.check(waiter, self.host(), credentials)),
+            _ => Err(Login::Unchecked),
+        }
+    }
+}
+
 /// Their beginning and their end.
 impl Sessions {
-    /// A client has connected to `proxy`, and this worker serves it.
+    /// A client has connected to `proxy`, and this worker serves it, and asks it for a password or not.
     pub fn begin(
         &mut self,
         (client, proxy): (SocketAddr, SocketAddr),
         socket: Rc<OwnedFd>,
+        asks_password: bool,
         worker: WorkerKey,
         base: &mut Base,
     ) -> SessionKey {
         let host = Host::of(client.ip());
         let number = base.counts.begin(host, self.0.next_key());
-        let (session, held) = (Session::new(client), ByWaitKey::default());
+        let (session, held) = (Session::new(client, asks_password), ByWaitKey::default());
         let (client, relay) = (Some(socket), None);
         let begun = Instant::now();
         let proxy = (proxy.ip(), proxy.port());
@@ -161,7 +152,7 @@ impl Sessions {
         if let Some(entry) = self.0.remove(key) {
             entry.client.iter().filter(|client| !inspect(client).is_over()).for_each(|client| end(client));
             base.counts.end(entry.host(), entry.number);
-            if entry.session.phase() != Phase::Requesting {
+            if !entry.session.phase().is_before_request() {
                 base.workers.pool.request_over(entry.worker);
             }
             base.release_worker(entry.worker);
@@ -215,9 +206,9 @@ impl Sessions {
         if let Event::Arrived(wait, arrival) = &event {
             entry.has_come(*wait, arrival);
         }
-        let was_requesting = entry.session.phase() == Phase::Requesting;
+        let was_before = entry.session.phase().is_before_request();
         let actions = entry.session.on(event, &base.config);
-        if was_requesting && entry.session.phase() != Phase::Requesting {
+        if was_before && !entry.session.phase().is_before_request() {
             base.counts.finished(entry.host(), entry.number);
             base.workers.pool.has_request(entry.worker);
         }
@@ -241,6 +232,15 @@ impl Sessions {
                 base.log.line(level, &line);
             }
         }
+    }
+
+    /// A worker has read a user and a password. They are kept here until it is known whether they may be checked.
+    pub fn introduced(&mut self, key: SessionKey, credentials: Credentials) -> Result<Event, Violation> {
+        let user = message::UserId::new(credentials.user.as_bytes()).unwrap_or_default();
+        let entry = self.0.get_mut(key).filter(|entry| entry.held.get(WaitKey::LOGIN).is_none());
+        let entry = entry.ok_or(Violation("a password out of turn"))?;
+        entry.held.insert(WaitKey::LOGIN, Held::Credentials(credentials));
+        Ok(Event::Introduced(user))
     }
 
     /// A session waits no longer than this.
@@ -308,7 +308,7 @@ impl Sessions {
         let (server, before) = match entry.held.remove(waiter.key) {
             Some(Held::Server(server)) => (Some(server), None),
             Some(Held::Upstream(_, server, replies)) => {
-                let before = before(&server, replies);
+                let before = before_relay(&server, replies);
                 (Some(server), Some(Box::new(before)))
             }
             Some(Held::PortWithPeer(port, server)) => {
@@ -348,8 +348,9 @@ fn release(held: Held, waiter: Waiter, awaited: &mut Awaited, base: &mut Base) {
         Held::Port(port) | Held::PortWithPeer(port, _) => awaited.bind_ports.close(port, waiter, base),
         Held::Lookup(lookup) => awaited.resolver.cancel(lookup, waiter, base),
         Held::Query(query) | Held::Upstream(query, ..) => awaited.askers.cancel(query, waiter, base),
+        Held::Check(check) => awaited.auth.cancel(check, waiter, base),
         Held::Ending(serial) => drop(awaited.handovers.remove(&serial)),
-        Held::Server(_) => {}
+        Held::Server(_) | Held::Credentials(_) => {}
     }
 }
 
@@ -368,6 +369,10 @@ impl Sessions {
         }
         let entry = self.0.get_mut(waiter.session)?;
         let begun = match task {
+            Task::Verify => match entry.verify(waiter, awaited, base) {
+                Ok(check) => Ok(Held::Check(check)),
+                Err(login) => Err(Arrival::LoggedIn(login)),
+            },
             Task::Resolve(query) => {
                 awaited.resolver.look_up(waiter, entry.host(), query, base).map(Held::Lookup)
             }
@@ -497,12 +502,6 @@ impl Sessions {
     }
 }
 
-/// What a next server was told and has replied. What it has sent behind its replies is the client's.
-fn before(server: &OwnedFd, replies: u8) -> Moved {
-    let told = Flow { client: Connection::CLOSED, server: inspect(server) }.moved(Moved::default(), true);
-    Moved { up: told.up, down: u64::from(replies).saturating_mul(REPLY_LENGTH) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -510,6 +509,6 @@ mod tests {
     /// Tens of thousands of relays may be there at once, most of them idle.
     #[test]
     fn an_entry_stays_small() {
-        assert!(size_of::<Entry>() <= 144, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 160, "{}", size_of::<Entry>());
     }
 }

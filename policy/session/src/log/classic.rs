@@ -1,9 +1,10 @@
 //! The classic log lines, in the form of the manual pages. The text about sessions is made here and nowhere else.
 
+use crate::checks::Login;
 use crate::flow::Moved;
 use crate::log::{Level, errno, escape};
 use crate::record::{Abandonment, EndCause, Failure, Parties, Record, Unread, UpstreamFailure};
-use sockd_common::message::Errno;
+use sockd_common::message::{self, Errno};
 use sockd_policy::{Command, DenyReason, HostName, Need};
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,6 +16,7 @@ const USUAL: usize = 128;
 pub fn lines(record: &Record) -> Vec<(Level, String)> {
     match record {
         Record::Unread { client, why } => vec![unread(*why, client.ip())],
+        Record::LoginRefused { client, user, why } => vec![login_refused(user, client.ip(), why)],
         Record::Unverified(parties) => vec![no_identd(parties)],
         Record::Connected(parties) => {
             let (line, peer_port, using) = (Line(parties), PeerPort(parties), Using(parties));
@@ -50,6 +52,7 @@ fn unread(why: Unread, client: IpAddr) -> (Level, String) {
             notice(format_args!("error -- wrong version (0x{version:2x}) from host {client}."))
         }
         Unread::NoMethod => error("no acceptable method of authentication"),
+        Unread::EmptyCredentials => error("empty user or password"),
         Unread::UndefinedCommand(command) => error(&format!("undefined command (0x{command:2x})")),
         Unread::UndefinedAddressType(kind) => error(&format!("undefined address type (0x{kind:2x})")),
         Unread::CutShort | Unread::ClientFailed(Errno(0)) => in_get_dst("Success"),
@@ -59,6 +62,26 @@ fn unread(why: Unread, client: IpAddr) -> (Level, String) {
         Unread::BadName => error("empty or too long name of a destination"),
         Unread::NoHostName => error("no name of a host in the request"),
         Unread::NoResources => error("no resources to read a request"),
+    }
+}
+
+/// Only the first of these lines tells of a guess: who is told that nobody was asked may be the user himself.
+fn login_refused(user: &message::UserId, client: IpAddr, why: &Login) -> (Level, String) {
+    let user = escape(user.as_bytes());
+    match unchecked(why) {
+        None => notice(format_args!("password refused -- {user}@{client}")),
+        Some(why) => notice(format_args!("password not checked -- {user}@{client}: {why}")),
+    }
+}
+
+/// Why a password has not been checked, in words; nothing where it was.
+pub(super) fn unchecked(why: &Login) -> Option<&'static str> {
+    match why {
+        Login::Wrong | Login::Verified(_) => None,
+        Login::TooManyOfHost => Some("too many wrong ones from there"),
+        Login::TooManyOfUser => Some("too many wrong ones for this user"),
+        Login::Unchecked => Some("nobody can check it just now"),
+        Login::NotAlone => Some("the worker is not the user's alone"),
     }
 }
 
@@ -252,6 +275,7 @@ mod tests {
             client_name: Some(HostName::parse(b"abc.edu").unwrap()),
             claimed_user: UserId::parse(b"don").unwrap(),
             verified_user: verified_user.map(|user| UserId::parse(user.as_bytes()).unwrap()),
+            by_password: false,
             destination: Some("203.0.113.1".parse().unwrap()),
             destination_name: Some(HostName::parse(b"wxy.com").unwrap()),
             port: 23,

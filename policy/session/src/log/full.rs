@@ -9,6 +9,10 @@ use sockd_policy::{UserId, Version};
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
+/// How a user was verified, in the words of the rules.
+const PASSWORD: &str = "password";
+const IDENT: &str = "ident";
+
 /// What a line tells of the session itself.
 #[derive(Clone, Copy, Debug)]
 pub struct About {
@@ -27,6 +31,11 @@ pub fn line(about: About, record: &Record) -> (Level, String) {
     let line = Line::begin(event(record), about);
     let Line(text) = match record {
         Record::Unread { client, why } => line.field("client", client).quoted("cause", unread(*why)),
+        Record::LoginRefused { client, user, why } => {
+            let cause = classic::unchecked(why).map_or("wrong".into(), |why| format!("not checked: {why}"));
+            let line = line.field("client", client).field("user", Quoted(user.as_bytes()));
+            line.field("method", PASSWORD).quoted("cause", cause)
+        }
         Record::Unverified(parties) | Record::Connected(parties) => line.parties(parties),
         Record::Refused { parties, why } => line.parties(parties).rule_of(why).quoted("cause", refused(why)),
         Record::Abandoned { parties, why } => {
@@ -46,6 +55,7 @@ pub fn line(about: About, record: &Record) -> (Level, String) {
 fn event(record: &Record) -> &'static str {
     match record {
         Record::Unread { .. } => "unread",
+        Record::LoginRefused { .. } => "login_refused",
         Record::Unverified(_) => "unverified",
         Record::Connected(_) => "connected",
         Record::Refused { .. } => "refused",
@@ -62,6 +72,7 @@ fn unread(why: Unread) -> String {
         Unread::WrongVersion(version) => format!("wrong version {version}"),
         Unread::UndefinedCommand(command) => format!("undefined command {command}"),
         Unread::NoMethod => "no method of authentication in common".into(),
+        Unread::EmptyCredentials => "empty user or password".into(),
         Unread::UndefinedAddressType(kind) => format!("undefined type of address {kind}"),
         Unread::CutShort => "cut short".into(),
         Unread::ClientFailed(errno) => failed("client", errno),
@@ -139,7 +150,15 @@ impl Line {
 
     fn parties<'a>(self, parties: &'a Parties) -> Self {
         let Parties {
-            version, command, client, client_name, claimed_user, verified_user, destination, ..
+            version,
+            command,
+            client,
+            client_name,
+            claimed_user,
+            verified_user,
+            by_password,
+            destination,
+            ..
         } = parties;
         let Parties { destination_name, port, service, peer_port, upstream, rule, .. } = parties;
         let version = match version {
@@ -153,6 +172,7 @@ impl Line {
         let line = line.field("user", user(claimed_user));
         let line = line
             .optional("verified_user", verified_user.as_ref().map(user))
+            .optional("method", verified_user.as_ref().map(|_| if *by_password { PASSWORD } else { IDENT }))
             .field("version", version)
             .field("command", command.name());
         let name = destination_name.as_ref().map(|name| Quoted(name.as_str().as_bytes()));
@@ -192,6 +212,7 @@ mod tests {
             client_name: None,
             claimed_user: UserId::parse(b"do\" n").unwrap(),
             verified_user: None,
+            by_password: false,
             destination: Some("203.0.113.1".parse().unwrap()),
             destination_name: Some(HostName::parse(b"wxy.com").unwrap()),
             port: 23,

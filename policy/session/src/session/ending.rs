@@ -25,6 +25,7 @@ pub(super) fn unread(why: CloseReason, client: SocketAddr) -> Next {
     let why = match why {
         CloseReason::WrongVersion(version) => Unread::WrongVersion(version),
         CloseReason::NoMethod => Unread::NoMethod,
+        CloseReason::EmptyCredentials => Unread::EmptyCredentials,
         CloseReason::UndefinedCommand(command) => Unread::UndefinedCommand(command),
         CloseReason::UndefinedAddressType(kind) => Unread::UndefinedAddressType(kind),
         CloseReason::CutShort => Unread::CutShort,
@@ -50,6 +51,11 @@ pub(super) fn stop_unread() -> Next {
     close(Phase::ClosingUnread, Vec::new())
 }
 
+/// The worker is gone before the request.
+pub(super) fn lost_unread() -> Next {
+    Next::stay(vec![Action::Reset, Action::Remove])
+}
+
 /// The request names no host.
 pub(super) fn no_host_name(client: SocketAddr) -> Next {
     let no_name = Record::Unread { client, why: Unread::NoHostName }.into();
@@ -68,7 +74,7 @@ pub(super) fn refuse(case: &mut Case<'_>) -> Next {
 }
 
 /// The actions tell the worker to refuse.
-fn refusing(mut actions: Vec<Action>) -> Next {
+pub(super) fn refusing(mut actions: Vec<Action>) -> Next {
     actions.push(Action::Deadline(Some(REFUSED_LIMIT)));
     Next::phase(Phase::Refusing, actions)
 }
@@ -145,7 +151,9 @@ pub(super) fn closing(phase: Phase, event: &Event) -> Next {
         (Phase::ClosingUnread, Event::Stop) => close(phase, Vec::new()),
         (_, Event::Deadline) => overdue(),
         // It was said before the worker had heard that the session ends. A second one was not.
-        (Phase::ClosingUnread, Event::Requested(_)) => Next::phase(Phase::Closing, Vec::new()),
+        (Phase::ClosingUnread, Event::Requested(_) | Event::Introduced(_)) => {
+            Next::phase(Phase::Closing, Vec::new())
+        }
         (_, event) => out_of_turn(event),
     }
 }
@@ -158,6 +166,7 @@ fn overdue() -> Next {
 pub(super) fn out_of_turn(event: &Event) -> Next {
     match event {
         Event::Requested(_) => Next::violation("a request out of turn"),
+        Event::Introduced(_) => Next::violation("a password out of turn"),
         Event::Closed(_) => Next::violation("an end that cannot be"),
         _ => Next::nothing(),
     }

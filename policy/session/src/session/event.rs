@@ -1,9 +1,11 @@
 //! What happens to a session, and what the monitor is to do.
 
+use crate::checks::Login;
 use crate::flow::{Flow, Moved};
 use crate::hook_values::Values;
 use crate::record::{FailedCall, Record};
 use crate::waits::WaitKey;
+use sockd_common::message;
 use sockd_common::message::request::{RefusalReason, Request};
 use sockd_common::message::resolver::{Answer, Query};
 use sockd_common::message::session::{CloseReason, Handshake};
@@ -35,6 +37,8 @@ pub enum Fact {
 /// What a session waits for under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
+    /// What becomes of a password.
+    Login,
     /// A fact.
     Fact(Fact),
     /// The connection to the candidate in this place.
@@ -54,6 +58,8 @@ pub enum Wait {
 /// What happens to a session.
 #[derive(Debug)]
 pub enum Event {
+    /// The worker has read a password, and says whose it is to be.
+    Introduced(message::UserId),
     /// The worker has read a request.
     Requested(Request),
     /// The worker has ended the session.
@@ -77,6 +83,8 @@ pub enum Event {
 /// What comes to a session that waits for it.
 #[derive(Debug)]
 pub enum Arrival {
+    /// It is known what becomes of the password.
+    LoggedIn(Login),
     /// The resolver has answered.
     Resolved(Answer),
     /// What this host knows of the addresses asked about.
@@ -121,6 +129,8 @@ pub enum Action {
     Begin(WaitKey, Task),
     /// Give up what has been begun with this key, and close what belongs to it.
     GiveUp(WaitKey),
+    /// Tell the worker that the password is accepted.
+    Accept,
     /// Tell the worker the address that is listened at.
     Announce(SocketAddr),
     /// Close the connection that has come to this port, and go on waiting there.
@@ -166,6 +176,8 @@ pub enum Action {
 /// What the monitor does for a session that waits for it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Task {
+    /// Have the password checked that the worker has said.
+    Verify,
     /// Ask the resolver.
     Resolve(Query),
     /// Find out what these addresses are to this host; the port tells own listeners.

@@ -14,6 +14,7 @@ mod decision;
 mod ending;
 mod event;
 mod facts;
+mod login;
 mod next;
 mod order;
 mod phase;
@@ -30,6 +31,7 @@ use crate::record::{Failure, Record};
 use crate::waits::WaitKey;
 use case::Case;
 use decision::{Path, Permitted, Step};
+use login::Who;
 use next::{Next, Then};
 use request::ClientRequest;
 use sockd_common::message::request::Request;
@@ -43,13 +45,15 @@ pub struct Session {
     address: IpAddr,
     port: u16,
     phase: Phase,
+    who: Who,
     request: Option<Box<ClientRequest>>,
 }
 
 impl Session {
-    /// A client has connected from this address.
-    pub fn new(client: SocketAddr) -> Self {
-        Self { address: client.ip(), port: client.port(), phase: Phase::Requesting, request: None }
+    /// A client has connected from this address. `asks_password` is whether the worker may ask it for one.
+    pub fn new(client: SocketAddr, asks_password: bool) -> Self {
+        let who = if asks_password { Who::Asked } else { Who::Unknown };
+        Self { address: client.ip(), port: client.port(), phase: Phase::Requesting, who, request: None }
     }
 
     /// Where the session stands.
@@ -69,7 +73,8 @@ impl Session {
 
     /// What the session waits for besides its worker. The monitor holds something for each, and nothing else.
     pub fn waits(&self) -> impl Iterator<Item = (WaitKey, Wait)> {
-        self.request.iter().flat_map(|request| request.waits())
+        let login = (self.phase == Phase::Verifying).then_some((WaitKey::LOGIN, Wait::Login));
+        self.request.iter().flat_map(|request| request.waits()).chain(login)
     }
 
     /// Takes in one event.
@@ -77,6 +82,10 @@ impl Session {
         self.request.iter_mut().for_each(|request| request.kinds_are_fresh = false);
         let next = match self.phase {
             Phase::Requesting => self.requesting(event, config),
+            Phase::Verifying => {
+                let client = self.client();
+                login::verifying(&mut self.who, event, client)
+            }
             Phase::Refusing | Phase::ClosingUnread | Phase::Closing => ending::closing(self.phase, &event),
             phase => match (phase, self.case(config)) {
                 (_, None) => ending::out_of_turn(&event),
@@ -99,11 +108,12 @@ impl Session {
     /// The worker reads the request.
     fn requesting(&mut self, event: Event, config: &Config) -> Next {
         match event {
+            Event::Introduced(user) => login::begin(&mut self.who, user),
             Event::Requested(request) => self.requested(request, config),
             Event::Closed(why) => ending::unread(why, self.client()),
             Event::Deadline => ending::late(self.client()),
             Event::Stop => ending::stop_unread(),
-            Event::WorkerLost => Next::stay(vec![Action::Reset, Action::Remove]),
+            Event::WorkerLost => ending::lost_unread(),
             event => ending::out_of_turn(&event),
         }
     }
@@ -115,9 +125,17 @@ impl Session {
             5 => Version::Socks5,
             _ => return Next::violation("a request of another version than 4 and 5"),
         };
+        let user = match (std::mem::take(&mut self.who), version) {
+            (Who::Verified(_), Version::Socks4) => {
+                return Next::violation("a request of another version than the password");
+            }
+            (Who::Verified(user), Version::Socks5) => Some(user),
+            _ => None,
+        };
         let Some((read, destination)) = ClientRequest::read(version, request) else {
             return ending::no_host_name(client);
         };
+        let read = ClientRequest { login: user, ..read };
         let request = self.request.insert(Box::new(read));
         facts::begin(destination, &mut Case { request, client, config })
     }

@@ -7,6 +7,8 @@ use crate::record::EndCause;
 pub enum Phase {
     /// The worker reads the request.
     Requesting,
+    /// The password that the worker has read is being checked.
+    Verifying,
     /// Facts are on their way.
     Asking,
     /// The client goes to the worker of its user.
@@ -36,6 +38,11 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Whether there is no request yet that has been read.
+    pub fn is_before_request(self) -> bool {
+        matches!(self, Self::Requesting | Self::Verifying)
+    }
+
     /// Whether nothing is waited for but the worker.
     pub(super) fn rests(self) -> bool {
         matches!(

@@ -19,7 +19,10 @@ pub(super) struct ClientRequest {
     pub(super) named: bool,
     /// The name has no address here: there are no candidates, and only a next server can find it.
     pub(super) unresolved: bool,
+    /// The user that SOCKS4 claims.
     pub(super) user: UserId,
+    /// The user whom a password has named.
+    pub(super) login: Option<Box<User>>,
     pub(super) port: u16,
     pub(super) candidates: Box<[Candidate]>,
     /// What the candidates are to this host has been found out in this very turn.
@@ -41,6 +44,12 @@ pub(super) struct ClientRequest {
     pub(super) settled: bool,
     /// The relay was over when the monitor last looked, and the worker had not said so.
     pub(super) overdue: bool,
+}
+
+/// A user whom a password has named.
+#[derive(Debug)]
+pub(super) struct User {
+    pub(super) name: UserId,
 }
 
 /// The facts that were asked for and could not be had.
@@ -107,6 +116,7 @@ impl ClientRequest {
             named: name.is_some(),
             unresolved: false,
             user: UserId::parse(request.user.as_bytes()).ok()?,
+            login: None,
             port: request.port,
             candidates: Box::default(),
             kinds_are_fresh: false,
@@ -228,12 +238,18 @@ impl ClientRequest {
         self.progress().rejected = Some(rejected);
     }
 
-    /// The user that identd has named.
+    /// The user that a password or identd has named.
     pub(super) fn verified_user(&self) -> Option<&UserId> {
-        match self.identity.as_ref()? {
-            Identity::Known(user) => Some(user),
-            Identity::Unknown => None,
+        match (&self.login, self.identity.as_ref()) {
+            (Some(user), _) => Some(&user.name),
+            (None, Some(Identity::Known(user))) => Some(user),
+            (None, Some(Identity::Unknown) | None) => None,
         }
+    }
+
+    /// Who the client says that it is. A user with a password has said so with that.
+    pub(super) fn claimed_user(&self) -> &UserId {
+        self.login.as_ref().map_or(&self.user, |user| &user.name)
     }
 }
 
@@ -259,6 +275,6 @@ mod tests {
     /// Each relay has one, however long it is idle. malloc(3) adds 8 bytes and rounds up to a multiple of 16.
     #[test]
     fn a_request_stays_small() {
-        assert!(size_of::<ClientRequest>() <= 120, "{}", size_of::<ClientRequest>());
+        assert!(size_of::<ClientRequest>() <= 136, "{}", size_of::<ClientRequest>());
     }
 }

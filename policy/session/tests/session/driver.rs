@@ -68,6 +68,7 @@ pub(crate) fn replied(reply: NextReply) -> Happens {
 /// Whether something can come of what is waited for.
 pub(crate) fn fits(wait: Wait, arrival: &Arrival) -> bool {
     match arrival {
+        Arrival::LoggedIn(_) => wait == Wait::Login,
         Arrival::Resolved(_) => {
             matches!(wait, Wait::Fact(fact) if !is_of_kinds(fact) && fact != Fact::Identity)
         }

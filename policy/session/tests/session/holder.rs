@@ -2,17 +2,19 @@
 
 use crate::driver::{Happens, Sees, fits};
 use crate::{
-    config, connect_to_name, failed, granted, half_closed, idle_for, kinds, request, session, socksified,
+    CLIENT, config, connect_to_name, failed, granted, half_closed, idle_for, kinds, request, socksified,
 };
 use proptest::prelude::*;
 use sockd_common::bounded::BoundedVec;
+use sockd_common::message::auth::Groups;
 use sockd_common::message::request::{Command, Destination, RefusalReason};
 use sockd_common::message::resolver::Answer;
 use sockd_common::message::session::CloseReason;
 use sockd_common::message::upstream::NextReply;
-use sockd_common::message::{Errno, Name};
+use sockd_common::message::{self, Errno, Name};
 use sockd_policy::guard::AddressKind;
 use sockd_policy::{Identity, UserId};
+use sockd_session::checks::Login;
 use sockd_session::config::Config;
 use sockd_session::flow::Moved;
 use sockd_session::log::classic;
@@ -29,6 +31,7 @@ enum Step {
     Comes(usize),
     /// One of what is waited for, where something is.
     Fits(usize),
+    Introduced,
     Closed(CloseReason),
     Inspected(u32, bool),
     RelayClosed,
@@ -48,6 +51,7 @@ fn any_step() -> impl Strategy<Value = Step> {
             Step::Requested(address, port, binds)
         }),
         4 => Just(Step::RequestedByName),
+        2 => Just(Step::Introduced),
         40 => any::<usize>().prop_map(Step::Fits),
         2 => any::<usize>().prop_map(Step::Comes),
         2 => any_reason().prop_map(Step::Closed),
@@ -71,6 +75,7 @@ impl Step {
                 let fitting = |arrival: &Arrival| session.waits().any(|(_, wait)| fits(wait, arrival));
                 one_of(arrivals().into_iter().filter(fitting).collect(), number)
             }
+            Self::Introduced => Event::Introduced(message::UserId::new(b"joe").unwrap()).into(),
             Self::Closed(why) => Event::Closed(why).into(),
             Self::RelayClosed => Event::RelayClosed(Moved::default()).into(),
             Self::Inspected(idle, true) => Event::Inspected(half_closed(idle, false)).into(),
@@ -113,6 +118,8 @@ fn arrivals() -> Vec<Arrival> {
     };
     let (unicast, local) = (("203.0.113.1", AddressKind::Unicast), ("203.0.113.1", AddressKind::Local));
     vec![
+        Arrival::LoggedIn(Login::Verified(Groups::default())),
+        Arrival::LoggedIn(Login::Wrong),
         found(&["203.0.113.1", "203.0.113.66", "203.0.113.1"]),
         found(&["127.0.0.1"]),
         Arrival::Resolved(Answer::Failed),
@@ -155,7 +162,7 @@ fn honest(happens: Happens, asked: &[IpAddr]) -> Happens {
 /// What the monitor holds under one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
-    /// A lookup, a question to an identd, or addresses that are looked at.
+    /// A password that is checked, a lookup, a question to an identd, or addresses that are looked at.
     Question,
     /// The end of the worker that the client was with: nobody could be told anything.
     EndingWorker,
@@ -176,6 +183,8 @@ struct System {
     /// The rules ask identd, and users have workers of their own.
     identd: bool,
     settled: bool,
+    /// A password was right.
+    logged_in: bool,
     held: BTreeMap<WaitKey, Held>,
     /// The addresses that were last asked about.
     classified: Vec<IpAddr>,
@@ -205,6 +214,7 @@ impl System {
             upstream: upstream.map(|server| server.parse().unwrap()),
             identd: false,
             settled: false,
+            logged_in: false,
             held: BTreeMap::new(),
             classified: Vec::new(),
             used: BTreeSet::new(),
@@ -230,6 +240,7 @@ impl System {
             return;
         };
         let Some(held) = self.held.remove(key) else { return };
+        self.logged_in |= matches!(arrival, Arrival::LoggedIn(Login::Verified(_)));
         self.settled |= matches!((held, arrival), (Held::EndingWorker, Arrival::Settled));
         let left = match (held, arrival) {
             (Held::Dial(to), Arrival::Dialled(Ok(()))) => Some(Held::Server(to)),
@@ -247,7 +258,7 @@ impl System {
     fn begin(&mut self, key: WaitKey, task: &Task) -> Checked {
         let before = self.held.remove(&key);
         let held = match task {
-            Task::Resolve(_) => Held::Question,
+            Task::Verify | Task::Resolve(_) => Held::Question,
             Task::Classify(addresses, _) => {
                 self.classified = addresses.clone();
                 Held::Question
@@ -283,8 +294,10 @@ impl System {
     }
 
     fn perform(&mut self, action: &Action, arrival: Option<NextReply>) -> Checked {
-        let tells_its_worker =
-            matches!(action, Action::Refuse(_) | Action::End | Action::HandOff { .. } | Action::Announce(_));
+        let tells_its_worker = matches!(
+            action,
+            Action::Accept | Action::Refuse(_) | Action::End | Action::HandOff { .. } | Action::Announce(_)
+        );
         let has_no_worker = self.held.values().any(|held| *held == Held::EndingWorker);
         prop_assert!(!(tells_its_worker && has_no_worker), "{action:?} is told nobody");
         match action {
@@ -321,6 +334,7 @@ impl System {
                 prop_assert!(self.handed_over == 1 && !self.relay_closed, "no relay to close");
                 (self.closes, self.relay_closed) = (true, true);
             }
+            Action::Accept => prop_assert!(self.logged_in && self.handed_over == 0),
             Action::Announce(_) | Action::Run(..) | Action::Remember { .. } | Action::Reset => {}
         }
         Ok(())
@@ -374,15 +388,17 @@ impl System {
 
 /// Takes a session through the steps and, at the end, through the loss of its worker.
 fn play(mut steps: Vec<Step>, mut system: System, permits: &Config, refuses: &Config) -> Checked {
-    let mut session = session();
+    let mut session = Session::new(CLIENT.parse().unwrap(), true);
     let mut requested = false;
     steps.push(Step::WorkerLost);
     let mut steps: VecDeque<Step> = steps.into();
     // The monitor closes the connections of a relay at once, and says what they have moved.
     while let Some(step) = Some(Step::RelayClosed).filter(|_| system.closes).or_else(|| steps.pop_front()) {
-        let happens = honest(step.happens(&session), &system.classified);
-        requested |=
-            session.phase() == Phase::Requesting && matches!(happens, Happens::Event(Event::Requested(_)));
+        let mut happens = honest(step.happens(&session), &system.classified);
+        if let Happens::Event(Event::Requested(request)) = &mut happens {
+            requested |= session.phase() == Phase::Requesting;
+            request.version = if system.logged_in { 5 } else { 4 };
+        }
         let config = if matches!(happens, Happens::Event(Event::Recheck)) { refuses } else { permits };
         let event = session.told(happens);
         system.before(&event);

@@ -21,6 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 mod dialling;
 mod driver;
 mod holder;
+mod login;
 mod settling;
 
 use driver::*;
@@ -46,7 +47,7 @@ fn settings(text: &str) -> Settings {
 }
 
 fn session() -> Session {
-    Session::new(CLIENT.parse().unwrap())
+    Session::new(CLIENT.parse().unwrap(), false)
 }
 
 fn request(command: Command, destination: Destination, port: u16) -> Happens {
@@ -680,7 +681,7 @@ fn strangers_at_the_port_of_a_bind_are_logged_up_to_a_number_and_counted_beyond(
 fn claimed_against_sam(user: &[u8], client: &str, text: &str) -> Vec<Action> {
     let mut config = config("permit ?=I 0.0.0.0 0.0.0.0\n");
     config.settings = settings(text);
-    let mut session = Session::new(client.parse().unwrap());
+    let mut session = Session::new(client.parse().unwrap(), false);
     let request = Event::Requested(Request {
         version: 4,
         command: Command::Connect,

@@ -134,7 +134,7 @@ fn play(choices: &mut Unstructured<'_>, worlds: &[Config]) -> Result<()> {
     let mut config = choices.choose(worlds)?;
     let client: SocketAddr = choices.choose(&CLIENTS)?.parse().expect("an address");
     let client = SocketAddr::new(canonical(client.ip()), client.port());
-    let mut session = Session::new(client);
+    let mut session = Session::new(client, false);
     let mut system = System::new(client, config);
     while !choices.is_empty() && !system.over {
         let event = system.event(&session, choices)?;
@@ -285,7 +285,7 @@ impl<'w> System<'w> {
     fn event(&self, session: &Session, choices: &mut Unstructured<'_>) -> Result<Event> {
         let phase = session.phase();
         let expected = match phase {
-            Phase::Requesting => 0,
+            Phase::Requesting | Phase::Verifying => 0,
             Phase::Asking | Phase::FindingUpstream => match fact(session) {
                 Some(Fact::Kinds | Fact::UpstreamKinds) => 3,
                 Some(Fact::Identity) => 4,
@@ -484,6 +484,7 @@ impl<'w> System<'w> {
                     Happened::Unreached(tried, true) => assert!(tried == next && !*reachable),
                     _ => panic!("nothing is known of {next}"),
                 },
+                Action::Accept => panic!("nobody is asked for a password"),
                 Action::Announce(address) => match happened {
                     Happened::Listens(opened) => assert_eq!(opened, address),
                     Happened::Replied(NextReply::Granted(bound), asking) => {
@@ -568,6 +569,7 @@ impl<'w> System<'w> {
     /// Sees whether this may be begun.
     fn begin(&mut self, key: WaitKey, task: &Task, happened: &Happened, phase: Phase, config: &Config) {
         match task {
+            Task::Verify => panic!("nobody is asked for a password"),
             Task::Classify(addresses, port) => {
                 let requested = self.request.as_ref().map(|request| request.port);
                 assert!(phase == Phase::FindingUpstream || Some(*port) == requested);
@@ -903,6 +905,7 @@ fn fits(wait: Wait, arrival: &Arrival) -> bool {
     let is_of_kinds = matches!(wait, Wait::Fact(Fact::Kinds | Fact::UpstreamKinds));
     let is_identity = wait == Wait::Fact(Fact::Identity);
     match arrival {
+        Arrival::LoggedIn(_) => wait == Wait::Login,
         Arrival::Resolved(_) => matches!(wait, Wait::Fact(_)) && !is_of_kinds && !is_identity,
         Arrival::Classified(_) => is_of_kinds,
         Arrival::Identified(_) => is_identity,

@@ -1,0 +1,72 @@
+//! A client shows a password before its request. The password itself does not come here: it stays with the monitor until it
+//! is checked.
+
+use crate::checks::Login;
+use crate::record::Record;
+use crate::session::ending;
+use crate::session::event::{Action, Arrival, Event, Task};
+use crate::session::next::Next;
+use crate::session::phase::Phase;
+use crate::session::request::User;
+use crate::waits::WaitKey;
+use sockd_common::message;
+use sockd_common::message::request::RefusalReason;
+use sockd_common::message::session::CloseReason;
+use sockd_policy::UserId;
+use std::net::SocketAddr;
+
+/// Who a client is by a password, as far as that has come.
+#[derive(Debug, Default)]
+pub(super) enum Who {
+    /// No password is asked for, or none any more.
+    #[default]
+    Unknown,
+    /// The worker may say one.
+    Asked,
+    /// That of this user is being checked.
+    Verifying(Box<message::UserId>),
+    /// It was right.
+    Verified(Box<User>),
+}
+
+/// The worker has read a user and a password: they are checked.
+pub(super) fn begin(who: &mut Who, user: message::UserId) -> Next {
+    match who {
+        Who::Asked if !user.as_bytes().is_empty() => {
+            *who = Who::Verifying(Box::new(user));
+            Next::phase(Phase::Verifying, vec![Action::Begin(WaitKey::LOGIN, Task::Verify)])
+        }
+        _ => Next::violation("a password out of turn"),
+    }
+}
+
+/// What follows while a password is being checked. The worker reads nothing of the client meanwhile, and can only say that
+/// it has gone.
+pub(super) fn verifying(who: &mut Who, event: Event, client: SocketAddr) -> Next {
+    match event {
+        Event::Arrived(WaitKey::LOGIN, Arrival::LoggedIn(login)) => checked(who, login, client),
+        Event::Closed(why @ (CloseReason::ClientGone(_) | CloseReason::NoResources)) => {
+            ending::unread(why, client)
+        }
+        Event::Deadline => ending::late(client),
+        Event::Stop => ending::stop_unread(),
+        Event::WorkerLost => ending::lost_unread(),
+        event => ending::out_of_turn(&event),
+    }
+}
+
+/// It has been checked, or will not be. A user whose name no request could have is nobody's.
+fn checked(who: &mut Who, login: Login, client: SocketAddr) -> Next {
+    let Who::Verifying(user) = std::mem::take(who) else { return Next::nothing() };
+    let name = UserId::parse(user.as_bytes());
+    let why = match (login, name) {
+        (Login::Verified(_), Ok(name)) => {
+            *who = Who::Verified(Box::new(User { name }));
+            return Next::phase(Phase::Requesting, vec![Action::Accept]);
+        }
+        (Login::Verified(_), Err(_)) => Login::Wrong,
+        (refused, _) => refused,
+    };
+    let refused = Record::LoginRefused { client, user: *user, why };
+    ending::refusing(vec![refused.into(), Action::Refuse(RefusalReason::NotAllowed)])
+}
