@@ -12,16 +12,16 @@ use sockd_tests::{procfs, web};
 use std::net::IpAddr;
 use std::process::{Command, Output, Stdio};
 
-const NAME: &str = "web.test";
+pub(crate) const NAME: &str = "web.test";
 
 /// A lab with a web server and an echo server over IPv4 and IPv6, known as [`NAME`] to sockd alone.
-struct Place {
-    lab: Lab,
+pub(crate) struct Place {
+    pub(crate) lab: Lab,
     _servers: Vec<Server>,
     _nameserver: Nameserver,
 }
 
-fn place() -> Place {
+pub(crate) fn place() -> Place {
     let (site, nameserver) = site_with_name();
     let addresses: [IpAddr; 2] = [SERVER.into(), SERVER_6.into()];
     let servers = addresses.into_iter().flat_map(|address| {
@@ -45,7 +45,7 @@ impl Place {
     }
 
     /// The log has a whole visit of this destination, by nobody in particular.
-    fn assert_visited(&mut self, destination: impl ToString, service: &str) {
+    pub(crate) fn assert_visited(&mut self, destination: impl ToString, service: &str) {
         self.lab.wait_for_line("bytes from");
         let line = Visit::of(CLIENT, destination, service).by("").connected();
         assert_eq!(self.lab.logged().first(), Some(&line));
@@ -171,4 +171,46 @@ fn wget_fetches_through_proxychains() {
     let words = ["-f", "/run/proxychains.conf", "wget", "-q", "-O", "-", "http://web.test/5000"];
     assert_eq!(place.run("proxychains4", &words).stdout.len(), 5000);
     place.assert_visited(NAME, "http");
+}
+
+/// plink takes its proxy from a saved session alone. `ProxyDNS=2` leaves names to the proxy.
+#[test]
+fn plink_talks_to_an_echo_server() {
+    let mut place = place();
+    let session = "Protocol=raw\nProxyMethod=2\nProxyHost=192.0.2.1\nProxyPort=1080\nProxyDNS=2\n";
+    place.lab.site.client.sh("mkdir -p /run/.putty/sessions");
+    place.lab.site.client.write("/run/.putty/sessions/proxy", session);
+    let plink = "HOME=/run plink -batch -load proxy -raw -P";
+    for host in [NAME.to_owned(), SERVER.to_string(), SERVER_6.to_string()] {
+        assert_eq!(place.said("sh", &["-c", &format!("printf hello | {plink} 7 {host}")]), "hello");
+        place.assert_visited(host, "echo");
+    }
+    let refused = format!("{plink} 1 {SERVER}");
+    let output = place.lab.site.client.output(Command::new("sh").args(["-c", &refused]));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("error 5"), "{output:?}");
+}
+
+#[test]
+fn rclone_copies_from_a_url() {
+    let mut place = place();
+    let run = |place: &Place, url: &str| {
+        let mut rclone = Command::new("rclone");
+        rclone.args(["--config", "/run/rclone.conf", "--retries", "1", "copyurl", "--stdout", url]);
+        place
+            .lab
+            .site
+            .client
+            .output(rclone.envs([("HTTP_PROXY", "socks5://192.0.2.1:1080"), ("HOME", "/run")]))
+    };
+    for (host, destination) in [
+        (NAME.into(), NAME.into()),
+        (SERVER.to_string(), SERVER.to_string()),
+        (format!("[{SERVER_6}]"), SERVER_6.to_string()),
+    ] {
+        let output = run(&place, &format!("http://{host}/5000"));
+        assert_eq!(output.stdout.len(), 5000, "{host}: {output:?}");
+        place.assert_visited(destination, "http");
+    }
+    let output = run(&place, &format!("http://{SERVER}:1/"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("connection refused"), "{output:?}");
 }
