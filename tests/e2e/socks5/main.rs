@@ -5,6 +5,8 @@ mod clients;
 mod connect;
 mod greeting;
 mod identd;
+mod large_clients;
+mod libraries;
 mod refusals;
 
 use sockd_tests::dns::{Answer, Nameserver};
