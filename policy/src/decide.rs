@@ -6,7 +6,7 @@ use core::fmt;
 use sockd_table::{End, FactState, Found, Host, Query, Rule, canonical};
 
 use crate::embedded::of_embedded;
-use crate::request::{Facts, IdentMode, Identity, Need, Request};
+use crate::request::{Command, Facts, IdentMode, Identity, Need, Request};
 use crate::rules::{RuleRef, RuleSet};
 
 /// The outcome of a decision.
@@ -61,7 +61,11 @@ impl RuleSet {
     /// because a translator may send the packets there. A `permit` line does not.
     pub fn decide<'r>(&'r self, request: &Request, facts: &Facts) -> Verdict<'r> {
         let query = query(request, facts);
-        self.verdict(self.table.find_with_others(&query, &of_embedded(&query, request.nat64)), request, facts)
+        let found = match self.knows(request.command) {
+            true => self.table.find_with_others(&query, &of_embedded(&query, request.nat64)),
+            false => Found::Nothing,
+        };
+        self.verdict(found, request, facts)
     }
 
     /// Decides by asking every line in turn. This is slow, and defines what [`RuleSet::decide`] has to decide.
@@ -69,8 +73,16 @@ impl RuleSet {
         let rules: Vec<Rule> = self.table.rules().map(|(_, rule)| rule).collect();
         move |request, facts| {
             let query = query(request, facts);
+            if !self.knows(request.command) {
+                return self.verdict(Found::Nothing, request, facts);
+            }
             self.verdict(self.table.scan(&rules, &query, &of_embedded(&query, request.nat64)), request, facts)
         }
+    }
+
+    /// Whether a line may permit such a command. The index of a table without such a line does not tell UDP from the others.
+    fn knows(&self, command: Command) -> bool {
+        command != Command::Udp || self.offers_udp()
     }
 
     fn verdict<'r>(&'r self, found: Found, request: &Request, facts: &Facts) -> Verdict<'r> {

@@ -36,14 +36,17 @@ pub enum Command {
     Connect,
     /// A connection from the destination.
     Bind,
+    /// Datagrams to the destination, and its answers. Only lines that name this command permit it.
+    Udp,
 }
 
 impl Command {
-    /// `connect` or `bind`, as commands and `test_sockd_conf` have it.
+    /// `connect`, `bind` or `udp`, as commands and `test_sockd_conf` have it.
     pub fn name(self) -> &'static str {
         match self {
             Command::Connect => "connect",
             Command::Bind => "bind",
+            Command::Udp => "udp",
         }
     }
 }
@@ -68,6 +71,7 @@ impl Request<'_> {
         let commands = match self.command {
             Command::Connect => 1,
             Command::Bind => 2,
+            Command::Udp => Protocol::UDP,
         };
         let versions = match self.version {
             Version::Socks4 => 1,

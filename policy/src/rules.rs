@@ -3,8 +3,9 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
+use core::net::IpAddr;
 
-use sockd_table::{InDoubt, Kind, LONGEST_LINE, Pattern, RuleBody, Table};
+use sockd_table::{InDoubt, Kind, LONGEST_LINE, Pattern, Protocol, RuleBody, Table, canonical};
 
 use crate::include::{Included, Place};
 use crate::request::IdentMode;
@@ -46,6 +47,22 @@ impl RuleSet {
     /// Whether identd may be asked for a user, where this holds for lines that do not say.
     pub fn ask_identd(&self, ident_default: IdentMode) -> bool {
         self.rules().any(|rule| rule.ident().unwrap_or(ident_default) != IdentMode::Off)
+    }
+
+    /// Whether a line permits datagrams to anybody.
+    pub fn offers_udp(&self) -> bool {
+        self.table.bodies().iter().any(permits_udp)
+    }
+
+    /// Whether a line may permit datagrams of this client host, as far as its address tells. A line that names the host, or
+    /// says who the user has to be, may.
+    pub fn may_permit_udp(&self, source: IpAddr) -> bool {
+        let source = canonical(source);
+        let may_be = |rule: RuleRef| match rule.source() {
+            Pattern::Network(network) => network.contains(source),
+            Pattern::Any | Pattern::Domain(_) | Pattern::Zone(_) => true,
+        };
+        self.offers_udp() && self.rules().filter(|rule| rule.body().is_some_and(permits_udp)).any(may_be)
     }
 
     /// The rules in effect and the special lines, in a form that `sockd.conf` accepts.
@@ -101,6 +118,10 @@ impl RuleSet {
     pub fn user_files(&self) -> impl Iterator<Item = &str> {
         self.table.user_files()
     }
+}
+
+fn permits_udp(body: &RuleBody) -> bool {
+    body.choice & PERMIT != 0 && body.protocol.commands & Protocol::UDP != 0
 }
 
 pub(crate) const NO_IDENTD: &str = "#NO_IDENTD:";

@@ -702,6 +702,57 @@ fn a_line_is_for_the_commands_and_versions_that_it_names_and_else_for_all() {
     }
 }
 
+/// The line that decides on datagrams from 10.0.0.9 to a port, and whether it permits them.
+fn udp_by(conf: &str) -> Option<(u32, bool)> {
+    let rules = rules(conf);
+    let request = Request {
+        source: "10.0.0.9".parse().unwrap(),
+        destination: Some("20.0.0.1".parse().unwrap()),
+        port: 53,
+        command: Command::Udp,
+        version: Version::Socks5,
+        user: &UserId::parse(b"").unwrap(),
+        ident_default: IdentMode::Off,
+        nat64: &[],
+    };
+    let verdict = rules.decide(&request, &Facts::default());
+    assert_eq!(verdict, rules.scan()(&request, &Facts::default()), "{conf}");
+    match verdict {
+        Verdict::Permit(permit) => Some((permit.rule.line(), true)),
+        Verdict::Deny(deny) => deny.rule.map(|rule| (rule.line(), false)),
+        Verdict::Need(need) => panic!("{need:?}"),
+    }
+}
+
+#[test]
+fn no_line_of_an_old_file_opens_udp_and_every_deny_line_covers_it() {
+    for (conf, decided) in [
+        ("permit ALL 0.0.0.0\n", None),
+        ("permit +=connect,bind ALL 0.0.0.0\ndeny +=udp ALL 0.0.0.0\n", None),
+        ("permit +=udp ALL 0.0.0.0\n", Some((1, true))),
+        ("permit ALL 0.0.0.0\npermit +=connect,udp 10.0.0.0/8\n", Some((2, true))),
+        ("permit ALL 0.0.0.0\npermit +=udp 192.0.2.0/24\n", None),
+        ("deny 10.0.0.0/8\npermit +=udp ALL 0.0.0.0\n", Some((1, false))),
+        ("deny ~=5 ALL 0.0.0.0 eq 53\npermit +=udp ALL 0.0.0.0\n", Some((1, false))),
+        ("deny +=connect 10.0.0.0/8\ndeny ~=4 ALL 0.0.0.0\npermit +=udp ALL 0.0.0.0\n", Some((3, true))),
+    ] {
+        assert_eq!(udp_by(conf), decided, "{conf}");
+    }
+}
+
+#[test]
+fn it_is_known_beforehand_who_may_have_udp_at_all() {
+    let may = |conf: &str, source: &str| rules(conf).may_permit_udp(source.parse().unwrap());
+    assert!(!rules("permit ALL 0.0.0.0\ndeny +=udp ALL 0.0.0.0\n").offers_udp());
+    assert!(!may("permit ALL 0.0.0.0\n", "10.0.0.9"));
+    let conf = "permit +=udp 10.0.0.0/8\npermit 192.0.2.0/24\n";
+    assert!(rules(conf).offers_udp());
+    assert!(may(conf, "10.0.0.9") && may(conf, "::ffff:10.0.0.9"));
+    assert!(!may(conf, "192.0.2.1") && !may(conf, "2001:db8::1"));
+    assert!(may("permit +=udp .example.net 0.0.0.0\n", "192.0.2.1"), "its names are not known");
+    assert!(may("permit +=udp *=joe ALL 0.0.0.0\n", "192.0.2.1"), "nor is its user");
+}
+
 #[test]
 fn a_line_may_have_a_list_of_ports() {
     let conf = "permit ALL 0.0.0.0 ALL 0.0.0.0 in 80,443,8000-8999\npermit ALL 0.0.0.0 IN 22,20-21\n";

@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use crate::columns::{Entry, NO_RULE, Rule, RuleBody, count};
 use crate::lists::Lists;
 use crate::patterns::PatternSet;
+use crate::protocol::Protocol;
 use crate::query::InDoubt;
 use crate::stride::Stride;
 
@@ -75,7 +76,7 @@ impl Index {
         bodies: &[RuleBody],
         in_doubt: &[InDoubt],
     ) {
-        let conditional: Vec<u32> = bodies.iter().map(|body| u32::from(!body.is_unconditional())).collect();
+        let conditional = conditional(bodies, in_doubt);
         self.strides = [
             Strides::precompute(&self.by_source, source, &conditional),
             Strides::precompute(&self.by_destination, destination, &conditional),
@@ -163,6 +164,15 @@ fn shares(rules: &[Rule], set: &PatternSet, pattern: impl Fn(&Rule) -> u32) -> V
         count.into_iter().for_each(|count| *count = count.saturating_add(1));
     }
     counts
+}
+
+/// For each body 0 where it is unconditional, and else 1. Where a line is for UDP, a line that permits without naming a command
+/// is not: it is for everything else.
+fn conditional(bodies: &[RuleBody], in_doubt: &[InDoubt]) -> Vec<u32> {
+    let knows_udp = bodies.iter().any(|body| body.protocol.commands & Protocol::UDP != 0);
+    let is_for_all = |doubt: &InDoubt| !knows_udp || *doubt == InDoubt::Deny;
+    let both = bodies.iter().zip(in_doubt);
+    both.map(|(body, doubt)| u32::from(!(body.is_unconditional() && is_for_all(doubt)))).collect()
 }
 
 /// What the rule of an entry does if it depends on something that cannot be known.

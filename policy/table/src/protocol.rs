@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 /// The commands and versions that a line is for, or those of a request: a bit for each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Protocol {
-    /// Bits of [`Protocol::COMMANDS`]. A line that has none is for all that it was for before there were such bits.
+    /// Bits of [`Protocol::COMMANDS`]. A line that has none is for all that it was for before there were such bits; one that
+    /// denies is for [`Protocol::UDP`] as well.
     pub commands: u8,
     /// Bits of [`Protocol::VERSIONS`]. A line that has none is for every version.
     pub versions: u8,
@@ -15,15 +16,19 @@ impl Protocol {
     /// No condition.
     pub const ANY: Protocol = Protocol { commands: 0, versions: 0 };
 
+    /// The bit of the command that only lines permit which name it.
+    pub const UDP: u8 = 4;
+
     /// The commands by the names that a file has for them.
-    pub const COMMANDS: [(&'static str, u8); 3] = [("connect", 1), ("bind", 2), ("udp", 4)];
+    pub const COMMANDS: [(&'static str, u8); 3] = [("connect", 1), ("bind", 2), ("udp", Protocol::UDP)];
 
     /// The versions by the names that a file has for them.
     pub const VERSIONS: [(&'static str, u8); 2] = [("4", 1), ("5", 2)];
 
-    /// Whether a line with these conditions is for such a command.
-    pub(crate) fn allows_command(self, asked: Protocol) -> bool {
-        self.commands == 0 || self.commands & asked.commands != 0
+    /// Whether a line with these conditions, which denies or does not, is for such a command.
+    pub(crate) fn allows_command(self, asked: Protocol, denies: bool) -> bool {
+        let by_absence = self.commands == 0 && (denies || asked.commands & Protocol::UDP == 0);
+        by_absence || self.commands & asked.commands != 0
     }
 
     /// Whether a line with these conditions is for such a version.

@@ -50,7 +50,7 @@ impl Table {
 
     /// The first rule before `best` that denies and matches, or may match; else `best`.
     fn first_denying(&self, query: &Query, mut best: Entry) -> Entry {
-        let denies = |body| self.in_doubt(body) == InDoubt::Deny;
+        let denies = |body| self.denies(body);
         let ends = self.ends(query);
         for (host, other) in [(&ends[0], &ends[1]), (&ends[1], &ends[0])] {
             let mut search_list = |pattern| {
@@ -100,10 +100,7 @@ impl Table {
         query: &Query,
     ) -> Entry {
         let mut earlier = entries.take_while(|entry| entry.rule < best.rule);
-        let may_match = |entry: &&Entry| {
-            let body = self.bodies.get(entry.body as usize);
-            body.is_some_and(|body| self.body_matches(body, query)) && self.may_match(entry, other)
-        };
+        let may_match = |entry: &&Entry| self.body_matches(entry.body, query) && self.may_match(entry, other);
         earlier.find(may_match).copied().unwrap_or(best)
     }
 
@@ -141,7 +138,7 @@ impl Table {
     /// [`Table::find_with_others`] has to find. `rules` are all rules, in the order of the file.
     pub fn scan(&self, rules: &[Rule], query: &Query, others: &[Query]) -> Found {
         for (number, rule) in (0..).zip(rules) {
-            let denies = self.in_doubt(rule.body) == InDoubt::Deny;
+            let denies = self.denies(rule.body);
             let others = others.iter().filter(|_| denies);
             let mut matches = core::iter::once(query).chain(others).map(|query| self.match_rule(rule, query));
             if let Some(matched) = matches.find(|matched| *matched != RuleMatch::No) {
@@ -153,8 +150,7 @@ impl Table {
 
     /// Compares a rule with a request.
     fn match_rule(&self, rule: &Rule, query: &Query) -> RuleMatch {
-        let Some(body) = self.bodies.get(rule.body as usize) else { return RuleMatch::No };
-        if !self.body_matches(body, query) {
+        if !self.body_matches(rule.body, query) {
             return RuleMatch::No;
         }
         let source = self.source.match_host(rule.source, &query.source, &self.strings);
@@ -183,11 +179,13 @@ impl Table {
         let source = self.source.match_host(rule.source, &query.source, &self.strings);
         let destination = self.destination.match_host(rule.destination, &query.destination, &self.strings);
         let body = self.body(rule.body);
+        let allows_command =
+            body.is_some_and(|body| body.protocol.allows_command(query.protocol, self.denies(rule.body)));
         let fields = [
             ("source", source == Match::Yes),
             ("destination", destination == Match::Yes),
             ("port", body.is_some_and(|body| self.allows_port(body.ports, query.port))),
-            ("command", body.is_some_and(|body| body.protocol.allows_command(query.protocol))),
+            ("command", allows_command),
             ("protocol version", body.is_some_and(|body| body.protocol.allows_version(query.protocol))),
             ("user", body.is_some_and(|body| self.users.names(body.users, query.user, &self.strings))),
         ];

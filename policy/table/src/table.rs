@@ -179,10 +179,17 @@ impl Table {
         self.in_doubt.get(body as usize).copied().unwrap_or(InDoubt::NoMatch)
     }
 
-    pub(crate) fn body_matches(&self, body: &RuleBody, query: &Query) -> bool {
+    /// Whether rules with the body of this number deny, where something cannot be known and else.
+    pub(crate) fn denies(&self, body: u32) -> bool {
+        self.in_doubt(body) == InDoubt::Deny
+    }
+
+    /// Whether the body of this number matches.
+    pub(crate) fn body_matches(&self, number: u32, query: &Query) -> bool {
+        let Some(body) = self.body(number) else { return false };
         self.allows_port(body.ports, query.port)
             && self.users.names(body.users, query.user, &self.strings)
-            && body.protocol.allows_command(query.protocol)
+            && body.protocol.allows_command(query.protocol, self.denies(number))
             && body.protocol.allows_version(query.protocol)
     }
 

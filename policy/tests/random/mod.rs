@@ -47,8 +47,17 @@ fn pattern() -> impl Strategy<Value = String> {
 pub(crate) fn rule() -> impl Strategy<Value = String> {
     let action = select(vec!["permit", "deny", "permit ?=i", "permit ?=I", "deny ?=n"]);
     let users = select(vec!["", "", "", " *=ann", " *=ann,bob", " *=/users"]);
-    let fields =
-        select(vec!["", "", "", " +=connect", " +=bind,udp", " ~=5", " ~=4 +=connect,bind", " ~=4,5"]);
+    let fields = select(vec![
+        "",
+        "",
+        "",
+        " +=connect",
+        " +=bind,udp",
+        " +=udp",
+        " ~=5",
+        " ~=4 +=connect,bind",
+        " ~=4,5",
+    ]);
     let ports = ["", "", "", " eq 80", " neq 80", " lt 80", " ge 80", " gt 65535", " in 79,81", " in 0-80"];
     (action, fields, users, pattern(), prop::option::of(pattern()), select(ports.to_vec())).prop_map(
         |(action, fields, users, source, to, ports)| {
@@ -160,7 +169,10 @@ pub(crate) fn question() -> impl Strategy<Value = Question> {
         address(),
         prop::option::weighted(0.8, address()),
         select(vec![0u16, 79, 80, 81]),
-        (select(vec![Command::Connect, Command::Bind]), select(vec![Version::Socks4, Version::Socks5])),
+        (
+            select(vec![Command::Connect, Command::Bind, Command::Udp]),
+            select(vec![Version::Socks4, Version::Socks5]),
+        ),
         user(),
         names(),
         names(),

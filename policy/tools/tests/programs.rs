@@ -449,9 +449,9 @@ fn a_request_is_a_connect_by_socks4_unless_something_else_is_said() {
     let conf = "permit ~=5 10.0.0.0/8\npermit +=bind 10.0.0.0/8 ALL 0.0.0.0 in 20-21\n";
     place.write("c.conf", conf);
     let requests = ["u 10.0.0.1 20.0.0.1 21", "u 10.0.0.1 20.0.0.1 21 bind", "u 10.0.0.1 20.0.0.1 21 socks5"];
-    place.write("requests", &format!("{}\nu 10.0.0.1 20.0.0.1 21 udp\n", requests.join("\n")));
+    place.write("requests", &format!("{}\nu 10.0.0.1 20.0.0.1 21 tcp\n", requests.join("\n")));
     let output = place.run(TEST, &["-C", "c.conf", "--batch", "requests"]);
-    let wrong = "error line 4: expected connect, bind, socks4 or socks5, found 'udp'";
+    let wrong = "error line 4: expected connect, bind, udp, socks4 or socks5, found 'tcp'";
     let expected = ["deny no line", "permit line 2", "permit line 1", wrong];
     assert_eq!(text(&output).lines().collect::<Vec<_>>(), expected);
     for (option, status_of, decides) in [("--bind", 1, "by line 2"), ("--socks5", 1, "by line 1")] {

@@ -98,12 +98,12 @@ pub(super) fn goes_unresolved(case: &Case<'_>) -> bool {
 fn guarded(candidate: Option<Candidate>, case: &Case<'_>) -> Option<Refusal> {
     let Case { request, config, .. } = case;
     let Some(Candidate { address, kind, own_listener, .. }) = candidate else {
-        return (request.command == Command::Connect && request.port == 0).then_some(Refusal::PortZero);
+        return (request.command != Command::Bind && request.port == 0).then_some(Refusal::PortZero);
     };
     let nat64 = &config.settings.nat64_prefixes;
     let anybody = address.is_unspecified() && config.settings.bind_any && !request.named;
     match request.command {
-        Command::Connect => always_refused(address, request.port, kind, own_listener, nat64),
+        Command::Connect | Command::Udp => always_refused(address, request.port, kind, own_listener, nat64),
         Command::Bind if anybody => None,
         Command::Bind => always_refused(address, IGNORED_PORT, kind, false, nat64),
     }

@@ -84,9 +84,10 @@ impl Asked {
             match *word {
                 "connect" => self.command = Command::Connect,
                 "bind" => self.command = Command::Bind,
+                "udp" => self.command = Command::Udp,
                 "socks4" => self.version = Version::Socks4,
                 "socks5" => self.version = Version::Socks5,
-                _ => return Err(format!("expected connect, bind, socks4 or socks5, found '{word}'")),
+                _ => return Err(format!("expected connect, bind, udp, socks4 or socks5, found '{word}'")),
             }
         }
         Ok(self)
