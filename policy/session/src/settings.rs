@@ -2,8 +2,10 @@
 
 use crate::nat64;
 use serde::{Deserialize, Serialize};
+use sockd_common::message::datagram::FlowLimits;
 use sockd_common::message::session::{Protocols, RelayMode};
 use sockd_policy::{Nat64Prefix, Server, UserId, server_list};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// All settings with their defaults; unknown names in the file are errors.
@@ -62,6 +64,18 @@ pub struct Settings {
     pub bind_any: bool,
     /// First and last port for BIND; without it the kernel chooses.
     pub bind_ports: Option<(u16, u16)>,
+    /// First and last port at which clients send their datagrams; without it the kernel chooses.
+    pub udp_ports: Option<(u16, u16)>,
+    /// Addresses of this host, each with the one that clients are told in its place in the reply to a UDP ASSOCIATE.
+    pub udp_announce: Vec<(IpAddr, IpAddr)>,
+    /// Which port of a client its datagrams may come from.
+    pub udp_source: UdpSource,
+    /// Seconds without a datagram after which a flow ends.
+    pub udp_idle: u32,
+    /// Seconds without a datagram after which a UDP association ends.
+    pub association_idle: u32,
+    /// Which lines there are about datagrams.
+    pub udp_log: UdpLog,
     /// Serve programs that use Rrcmd(): a client whose own port is one of 512 to 1023, which only root can have
     /// there, gets a port from the same range for its CONNECT or BIND (first free one from 1023 down, as rcmd(3)
     /// does it), and such a client that claims to be root is not refused because its identd names another user.
@@ -120,6 +134,14 @@ pub struct Settings {
     pub max_binds: u32,
     /// Ports that wait for the server of a BIND, of one client host. One more BIND is refused with 91.
     pub max_binds_per_host: u32,
+    /// UDP associations of one client host. One more is refused.
+    pub max_associations_per_host: u32,
+    /// Flows of one association. The one that was idle for longest gives way to one more.
+    pub max_flows: u16,
+    /// Flows of one client host. The datagrams of one more are dropped.
+    pub max_flows_per_host: u32,
+    /// Flows in all. The datagrams of one more are dropped.
+    pub max_flows_in_all: u32,
     /// Log lines a second about requests of one client host that are not granted; more are counted, and the number
     /// is logged. Without it one host could fill the log, or use up what syslogd takes from one program.
     pub max_refusals_logged: u32,
@@ -153,6 +175,12 @@ impl Default for Settings {
             missing_names: MissingNames::Refuse,
             bind_any: false,
             bind_ports: None,
+            udp_ports: None,
+            udp_announce: Vec::new(),
+            udp_source: UdpSource::Any,
+            udp_idle: 120,
+            association_idle: 300,
+            udp_log: UdpLog::Associations,
             privileged_ports: false,
             commands: Commands::Sh,
             commands_user: None,
@@ -180,6 +208,10 @@ impl Default for Settings {
             max_commands_per_host: 32,
             max_binds: 4_096,
             max_binds_per_host: 256,
+            max_associations_per_host: 1_024,
+            max_flows: 512,
+            max_flows_per_host: 2_048,
+            max_flows_in_all: 32_768,
             max_refusals_logged: 500,
         }
     }
@@ -310,6 +342,26 @@ pub enum MissingNames {
     NoMatch,
 }
 
+/// Which port of a client its datagrams may come from. The address is always that of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UdpSource {
+    /// The one that its first datagram comes from.
+    Any,
+    /// The one that its request names, if that names one. A client behind a translator does not know it.
+    Strict,
+}
+
+/// Which lines there are about datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UdpLog {
+    /// One at the beginning and one at the end of each association.
+    Associations,
+    /// One more at the end of each flow.
+    Flows,
+}
+
 /// How the lines about sessions are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -373,6 +425,12 @@ impl Settings {
             ("max_commands_per_host", self.max_commands_per_host),
             ("max_binds", self.max_binds),
             ("max_binds_per_host", self.max_binds_per_host),
+            ("udp_idle", self.udp_idle),
+            ("association_idle", self.association_idle),
+            ("max_associations_per_host", self.max_associations_per_host),
+            ("max_flows", self.max_flows.into()),
+            ("max_flows_per_host", self.max_flows_per_host),
+            ("max_flows_in_all", self.max_flows_in_all),
             ("max_refusals_logged", self.max_refusals_logged),
         ];
         if let Some((name, _)) = numbers.iter().find(|(_, number)| *number == 0) {
@@ -394,12 +452,11 @@ impl Settings {
             Some((first, count)) if first.checked_add(count).is_none() => {
                 Err(format!("worker_ids: {first} and {count} ids from there go past the last id"))
             }
-            _ => match self.bind_ports {
-                Some((first, last)) if first == 0 || first > last => Err(format!(
-                    "bind_ports: expected a first port from 1 and a last one not below it, found {first} and {last}"
-                )),
-                _ => Ok(self),
-            },
+            _ => {
+                check_ports("bind_ports", self.bind_ports)?;
+                check_ports("udp_ports", self.udp_ports)?;
+                Ok(self)
+            }
         }
     }
 
@@ -412,6 +469,21 @@ impl Settings {
     pub fn spoken(&self) -> Protocols {
         let speaks = |protocol| self.protocols.contains(&protocol);
         Protocols { socks4: speaks(Protocol::Socks4), socks5: speaks(Protocol::Socks5) }
+    }
+
+    /// What datagram workers keep to.
+    pub fn flow_limits(&self) -> FlowLimits {
+        FlowLimits {
+            flows: self.max_flows,
+            flow_idle: self.udp_idle,
+            association_idle: self.association_idle,
+        }
+    }
+
+    /// The address that a client is told in the place of this one.
+    pub fn announced(&self, inside: IpAddr) -> IpAddr {
+        let mapped = self.udp_announce.iter().find(|(own, _)| *own == inside);
+        mapped.map_or(inside, |(_, outside)| *outside)
     }
 
     /// The servers of lines of socks.conf(5) that name none.
@@ -446,6 +518,15 @@ impl Settings {
     }
 }
 
+fn check_ports(name: &str, ports: Option<(u16, u16)>) -> Result<(), String> {
+    match ports {
+        Some((first, last)) if first == 0 || first > last => Err(format!(
+            "{name}: expected a first port from 1 and a last one not below it, found {first} and {last}"
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Where the setting stands that an error begins with; nothing where the error has a line already.
 pub fn line_of(text: &str, error: &str) -> String {
     let setting = error.split_once(':').map_or("", |(name, _)| name);
@@ -473,13 +554,16 @@ pub fn takes(setting: &str) -> &'static str {
         "upstream_names" => "unresolved, always or never",
         "bind_any" | "privileged_ports" | "recheck_on_reload" | "reverse_names" => "true or false",
         "worker_ids" => "None or (first id, number of ids)",
-        "bind_ports" => "None or (first port, last port)",
+        "bind_ports" | "udp_ports" => "None or (first port, last port)",
+        "udp_announce" => "[] or pairs of addresses in quotes, as [(\"10.0.0.1\", \"192.0.2.1\")]",
+        "udp_source" => "any or strict",
+        "udp_log" => "associations or flows",
         "monitor_user" | "user" | "commands_user" => "None or the name of an account in quotes",
         "keepalive" => "None or (seconds of silence, seconds between probes, number of probes)",
         "upstream_file" => "None or the path of a file in quotes",
         "upstream_server" => "None or servers in quotes, as \"host:port,host:port\"",
         "upstream_user" => "None or a user id in quotes",
-        "max_workers" => "a number from 1 to 65535",
+        "max_workers" | "max_flows" => "a number from 1 to 65535",
         "max_sessions_per_host" => "None or a number from 1 to 4294967295",
         "worker_idle" | "stop_grace" => "a number of seconds",
         _ => "a number from 1 to 4294967295",
