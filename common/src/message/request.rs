@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Request {
     /// The version byte: 4 for SOCKS4 and SOCKS4A, 5 for SOCKS5.
     pub version: u8,
-    /// CONNECT or BIND.
+    /// What it asks for.
     pub command: Command,
-    /// Where to, or from where.
+    /// Where to, or from where. Of UDP ASSOCIATE it is a hint where the client will send from.
     pub destination: Destination,
     /// DSTPORT.
     pub port: u16,
@@ -26,6 +26,8 @@ pub enum Command {
     Connect,
     /// 2: wait for a connection from the destination.
     Bind,
+    /// 3: relay datagrams (SOCKS5). Where to, each of them says.
+    Associate,
 }
 
 /// The destination of a request.

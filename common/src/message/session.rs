@@ -16,6 +16,8 @@
 //!   or Refuse{id, why}      ------->   writes the refusing reply, closes
 //!   or for BIND
 //! Listening{id, address}    ------->   writes the first reply; later comes Relay or Refuse
+//!   or for UDP ASSOCIATE
+//! Associated{id, address}   ------->   writes the granting reply, and says Closed when the client has gone
 //!                           <-------   Closed{id, why}
 //! ```
 //!
@@ -106,6 +108,13 @@ pub enum ToSession {
         /// Address and port for the first reply.
         address: SocketAddr,
     },
+    /// UDP ASSOCIATE is granted: datagrams of the client are expected at `address`.
+    Associated {
+        /// The session.
+        id: Id,
+        /// Address and port for the reply.
+        address: SocketAddr,
+    },
     /// The request is granted; the connected socket of the server comes with this message.
     Relay {
         /// The session.
@@ -164,7 +173,7 @@ pub enum CloseReason {
     NoMethod,
     /// SOCKS5: the user or the password is empty, and nobody has such a one; refused.
     EmptyCredentials,
-    /// Neither CONNECT nor BIND; refused.
+    /// None of the [`Command`]s, or not one of this protocol; refused.
     UndefinedCommand(u8),
     /// SOCKS5: neither an IPv4 or IPv6 address nor a name; refused.
     UndefinedAddressType(u8),
@@ -178,7 +187,7 @@ pub enum CloseReason {
     ClientGone(Errno),
     /// The refusing reply has been sent.
     Refused,
-    /// Relayed until both sides had closed.
+    /// Relayed until both sides had closed; of an association: the client has closed.
     Finished,
     /// Reading from or writing to the client failed with this errno.
     ClientFailed(Errno),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Negotiating -> Deciding -> Relaying -> Leaving -> ended
-//!   |   ^     \         \
+//!   |   ^     \     \   `-> Associated -> ended
 //!   |   |      `-> Refused -> Leaving -> ended
 //! Verifying ---'
 //! ```
@@ -12,6 +12,8 @@
 //! closed by the monitor, which resets them where one of them has failed. An orderly end waits until the peers have
 //! acknowledged every byte and the FIN, so that a session counts as long as the kernel holds bytes of it. Linux shows the
 //! last acknowledgement in getpeername(2), which says ENOTCONN from then on (state CLOSE, net/ipv4/af_inet.c).
+
+mod control;
 
 use super::handshake::{Handshake, LONGEST, Step};
 use super::socket::{Side, acknowledged, end_stream, number, pending_error, token};
@@ -73,6 +75,8 @@ enum Phase {
     /// The refusing reply has been sent. This many bytes of the client may still be dropped.
     Refused(CloseReason, usize),
     Relaying,
+    /// The datagrams of the client are relayed elsewhere. This many bytes of it may still be dropped here.
+    Associated(usize),
     /// Everything has been sent, but not yet been acknowledged.
     Leaving(CloseReason),
 }
@@ -183,6 +187,7 @@ impl Connection {
             Phase::Deciding(command) => self.wait_for_verdict(*command),
             Phase::Refused(why, budget) => self.drop_input(*why, *budget),
             Phase::Relaying => self.relay(shared),
+            Phase::Associated(left) => self.watch_control(*left),
             Phase::Leaving(why) => self.leave(*why),
         }
     }
@@ -289,12 +294,12 @@ impl Connection {
     }
 
     /// Looks whether the client has gone, which is all that matters while the monitor decides. A client that has
-    /// closed its sending side after a CONNECT may still want the answer. After a BIND it has gone, and the port that
-    /// waits for its server must be freed.
+    /// closed its sending side after a CONNECT may still want the answer. After a BIND or UDP ASSOCIATE it has gone, and
+    /// its port must be freed.
     fn wait_for_verdict(&mut self, command: Command) -> Next {
         match (self.failed, command) {
             ([true, _], _) => Next::End(CloseReason::ClientGone(number(pending_error(&self.client)))),
-            (_, Command::Bind) if self.up.source_finished => {
+            (_, Command::Bind | Command::Associate) if self.up.source_finished => {
                 Next::End(CloseReason::ClientGone(message::Errno(0)))
             }
             _ => Next::Wait,
@@ -329,7 +334,7 @@ impl Connection {
             Phase::Verifying | Phase::Deciding(_) => Some(self.handshake.refused(why)),
             // The worker has refused the request of itself, and the messages have crossed.
             Phase::Refused(..) | Phase::Leaving(_) => return Some(Next::Wait),
-            Phase::Relaying => return None,
+            Phase::Relaying | Phase::Associated(_) => return None,
         };
         Some(self.refuse_with(reply, closed, shared))
     }

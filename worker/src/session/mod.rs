@@ -282,6 +282,9 @@ impl SessionWorker {
             (ToSession::Listening { id, address }, _) => {
                 self.apply(id, |connection, _| connection.listening(address))
             }
+            (ToSession::Associated { id, address }, _) => {
+                self.apply(id, |connection, _| connection.associated(address))
+            }
             (ToSession::Relay { id, bound }, Some(server)) => {
                 self.apply(id, |connection, shared| connection.start_relay(server, bound, shared))
             }

@@ -86,6 +86,7 @@ pub fn request(asked: &Request) -> Option<Vec<u8>> {
     let command = match asked.command {
         Command::Connect => 1,
         Command::Bind => 2,
+        Command::Associate => return None,
     };
     let mut bytes = vec![asked.version, command];
     bytes.extend(asked.port.to_be_bytes());
