@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod auth;
+pub mod datagram;
 pub mod event;
 pub mod ident;
 pub mod lockdown;

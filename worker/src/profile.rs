@@ -48,6 +48,38 @@ pub const PROFILE_SESSION: &[Row] = &[
     end(rare("its channel closes before the spawner has killed it")),
 ];
 
+/// The datagram worker's calls.
+///
+/// recvmsg serves the sockets as well as the channel: it tells who has sent a datagram, and how long the pieces of a bundle
+/// are. A connected UDP socket sends to any address that sendto or sendmsg is given: hence no address, and no sendmsg.
+pub const PROFILE_DATAGRAM: &[Row] = &[
+    row!(SYS_epoll_pwait, Args(&[NO_MASK]), "wait for channel, clients and peers"),
+    row!(SYS_epoll_ctl, Always, "watch a socket that was handed over"),
+    row!(
+        SYS_recvmsg,
+        Args(&[flags(2, CHANNEL_FLAGS)]),
+        "messages and sockets from the monitor; datagrams, with who has sent them"
+    ),
+    row!(
+        SYS_sendto,
+        Args(&SEND),
+        "datagrams to whom the socket is connected to, messages; never to an address"
+    ),
+    row!(SYS_close, Always, "end a flow"),
+    close_check(),
+    row!(SYS_mmap, Args(&MAP), "memory of the allocator: private, not executable, no fixed place", FLOWS),
+    munmap(FLOWS),
+    row!(SYS_mremap, Args(&REMAP), "let the table of flows grow", FLOWS),
+    brk(FLOWS),
+    row!(
+        SYS_clock_gettime,
+        Args(&[int(0, libc::CLOCK_MONOTONIC)]),
+        "idle limits, where the clock has no vDSO",
+        NO_VDSO
+    ),
+    end(rare("its channel closes before the spawner has killed it")),
+];
+
 /// The ident worker's calls.
 ///
 /// recvmsg serves the sockets as well as the channel, and poll needs no set of its own: hence no recvfrom and no
@@ -127,6 +159,7 @@ pub const PROFILE_RESOLVER: &[Row] = &[
 
 // The occasions of rare calls.
 const MANY: Option<&str> = rare("many sessions at once");
+const FLOWS: Option<&str> = rare("many flows at once");
 const LARGE: Option<&str> = rare("a large hosts file");
 
 /// No single mapping is larger, in bytes.

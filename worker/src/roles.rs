@@ -1,8 +1,10 @@
 //! The roles of this program, a row for each.
 
 use crate::lockdown::Inherited;
-use crate::profile::{PROFILE_AUTH, PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION, PROFILE_UPSTREAM};
-use crate::{Ending, auth, ident, probe, resolver, session, upstream};
+use crate::profile::{
+    PROFILE_AUTH, PROFILE_DATAGRAM, PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION, PROFILE_UPSTREAM,
+};
+use crate::{Ending, auth, datagram, ident, probe, resolver, session, upstream};
 use sockd_common::message::Role;
 use sockd_common::message::session::PIPES;
 use sockd_lockdown::Row;
@@ -21,8 +23,9 @@ pub struct Entry {
 }
 
 /// All of them.
-pub const ROLES: [Entry; 6] = [
+pub const ROLES: [Entry; 7] = [
     Entry { role: Role::Session, pipes: PIPES, profile: PROFILE_SESSION, run: session::run },
+    Entry { role: Role::Datagram, pipes: 0, profile: PROFILE_DATAGRAM, run: datagram::run },
     Entry { role: Role::Ident, pipes: 0, profile: PROFILE_IDENT, run: ident::run },
     Entry { role: Role::Resolver, pipes: 0, profile: PROFILE_RESOLVER, run: resolver::run },
     Entry { role: Role::Upstream, pipes: 0, profile: PROFILE_UPSTREAM, run: upstream::run },

@@ -14,6 +14,7 @@ fn budget(role: Role) -> usize {
         Role::Session | Role::Probe => 18,
         Role::Resolver => 16,
         Role::Auth => 8,
+        Role::Datagram => 12,
         Role::Ident | Role::Upstream => 6,
     }
 }

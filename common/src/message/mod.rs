@@ -8,6 +8,7 @@
 //! is told at the top of each role's file.
 
 pub mod auth;
+pub mod datagram;
 pub mod ident;
 pub mod probe;
 pub mod request;
@@ -91,6 +92,8 @@ impl Errno {
 pub enum Role {
     /// Parses the requests of one client host and relays its data.
     Session,
+    /// Relays the datagrams of one client host.
+    Datagram,
     /// Asks the identd of one client host.
     Ident,
     /// Speaks DNS.
@@ -105,13 +108,14 @@ pub enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Session, Self::Ident, Self::Resolver, Self::Upstream, Self::Auth, Self::Probe];
+    pub const ALL: [Self; 7] =
+        [Self::Session, Self::Datagram, Self::Ident, Self::Resolver, Self::Upstream, Self::Auth, Self::Probe];
 
     /// The word on the worker's command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Session => "session",
+            Self::Datagram => "datagram",
             Self::Ident => "ident",
             Self::Resolver => "resolver",
             Self::Upstream => "upstream",

@@ -14,7 +14,7 @@ pub struct Values {
     pub source_name: Option<String>,
     /// Address of the client.
     pub source: IpAddr,
-    /// CONNECT or BIND.
+    /// What the client asks for.
     pub command: Command,
     /// Service name of the port.
     pub service: Option<String>,
@@ -39,6 +39,7 @@ impl Values {
             command: match self.command {
                 Command::Connect => sockd_policy::Command::Connect,
                 Command::Bind => sockd_policy::Command::Bind,
+                Command::Associate => sockd_policy::Command::Udp,
             },
             pid,
             service: self.service.as_deref(),

@@ -88,7 +88,7 @@ impl Record {
 /// Who wants what from whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parties {
-    /// CONNECT or BIND.
+    /// What the client asks for. Of an association as a whole there is no destination.
     pub command: Command,
     /// What the client speaks. The classic lines do not say it.
     pub version: Version,

@@ -3,6 +3,7 @@
 use sockd_common::channel::{ChannelError, Received};
 use sockd_common::message::Role;
 use sockd_common::message::auth::{FromAuth, ToAuth};
+use sockd_common::message::datagram::{FromDatagram, ToDatagram};
 use sockd_common::message::ident::{FromIdent, ToIdent};
 use sockd_common::message::resolver::FromResolver;
 use sockd_common::message::session::{FromSession, ToSession};
@@ -31,6 +32,8 @@ pub struct Entry {
 pub enum FromWorker {
     /// Of a session worker.
     Session(FromSession),
+    /// Of a datagram worker.
+    Datagram(FromDatagram),
     /// Of an ident worker.
     Ident(FromIdent),
     /// Of a resolver worker.
@@ -42,12 +45,18 @@ pub enum FromWorker {
 }
 
 /// All of them but the probe, which only `sockd -ver` starts.
-const ROLES: [Entry; 5] = [
+const ROLES: [Entry; 6] = [
     Entry {
         role: Role::Session,
         serves: Serves::ClientHosts,
         open: |socket, settings| Outbox::new(socket, &session_setup(settings)),
         receive: |outbox| Ok(outbox.receive()?.map(FromWorker::Session)),
+    },
+    Entry {
+        role: Role::Datagram,
+        serves: Serves::ClientHost,
+        open: |socket, settings| Outbox::new(socket, &ToDatagram::Setup(settings.flow_limits())),
+        receive: |outbox| Ok(outbox.receive()?.map(FromWorker::Datagram)),
     },
     Entry {
         role: Role::Ident,

@@ -16,6 +16,7 @@ use crate::monitor::sockets;
 use crate::spawner::protocol::Ending;
 use sockd_common::channel::Received;
 use sockd_common::message::auth::FromAuth;
+use sockd_common::message::datagram::FromDatagram;
 use sockd_common::message::ident::FromIdent;
 use sockd_common::message::resolver::FromResolver;
 use sockd_common::message::session::{FromSession, Handshake, ToSession};
@@ -426,11 +427,13 @@ impl Serving {
         let Self { base, awaited, .. } = self;
         let heard = match message {
             FromWorker::Session(FromSession::Ready(report))
+            | FromWorker::Datagram(FromDatagram::Ready(report))
             | FromWorker::Ident(FromIdent::Ready(report))
             | FromWorker::Resolver(FromResolver::Ready(report))
             | FromWorker::Upstream(FromUpstream::Ready(report))
             | FromWorker::Auth(FromAuth::Ready(report)) => self.worker_ready(worker, &report),
             FromWorker::Session(message) => self.session_worker_said(worker, message),
+            FromWorker::Datagram(_) => Err(Violation("an association that nobody has opened")),
             FromWorker::Ident(message) => awaited.askers.ident_heard(worker, message, base),
             FromWorker::Resolver(message) => awaited.resolver.heard(message, base),
             FromWorker::Upstream(message) => awaited.askers.upstream_heard(worker, message, base),

@@ -25,8 +25,12 @@ use sockd_lockdown::Capability;
 use sockd_session::settings::Settings;
 use std::collections::HashSet;
 
-const OTHER_WORKERS: [(&str, Role); 3] =
-    [("Ident worker", Role::Ident), ("Resolver worker", Role::Resolver), ("Upstream worker", Role::Upstream)];
+const OTHER_WORKERS: [(&str, Role); 4] = [
+    ("Datagram worker", Role::Datagram),
+    ("Ident worker", Role::Ident),
+    ("Resolver worker", Role::Resolver),
+    ("Upstream worker", Role::Upstream),
+];
 
 /// Starts one of each kind. `note` is told what the administrator should know.
 pub(crate) fn look(

@@ -9,6 +9,7 @@ use sockd::process::error::StartError;
 use sockd::spawner::Spawner;
 use sockd::spawner::protocol::{Ending, FromSpawner, ToSpawner};
 use sockd_common::channel::Received;
+use sockd_common::message::datagram::FromDatagram;
 use sockd_common::message::ident::FromIdent;
 use sockd_common::message::resolver::FromResolver;
 use sockd_common::message::session::FromSession;
@@ -69,6 +70,7 @@ pub(crate) fn ended_early(spawner: &Spawner) -> StartError {
 fn locks(message: &FromWorker) -> Option<LockdownReport> {
     match message {
         FromWorker::Session(FromSession::Ready(locks))
+        | FromWorker::Datagram(FromDatagram::Ready(locks))
         | FromWorker::Ident(FromIdent::Ready(locks))
         | FromWorker::Resolver(FromResolver::Ready(locks))
         | FromWorker::Upstream(FromUpstream::Ready(locks)) => Some(*locks),

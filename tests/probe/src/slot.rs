@@ -48,7 +48,7 @@ pub(crate) fn run(role: Role) -> Option<()> {
         Role::Ident => ident(WorkerEnd::new(channel)),
         Role::Resolver => resolver(WorkerEnd::new(channel)),
         Role::Upstream => upstream(WorkerEnd::new(channel)),
-        Role::Auth | Role::Probe => None,
+        Role::Datagram | Role::Auth | Role::Probe => None,
     }
 }
 

@@ -182,6 +182,15 @@ impl fmt::Display for Line<'_> {
             (Command::Connect, None) => {
                 write!(f, "Connect from {user}({real_user})@{source} to {destination} ({port})")
             }
+            (Command::Udp, _) if self.0.destination.is_none() => {
+                write!(f, "Associate from {user}({real_user})@{source}")
+            }
+            (Command::Udp, Some(service)) => {
+                write!(f, "Udp from {user}({real_user})@{source} to {destination} ({service})")
+            }
+            (Command::Udp, None) => {
+                write!(f, "Udp from {user}({real_user})@{source} to {destination} ({port})")
+            }
             (Command::Bind, _) => write!(f, "Bind from {user}({real_user})@{source} for {destination}"),
         }
     }

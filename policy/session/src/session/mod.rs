@@ -270,6 +270,7 @@ fn go(permitted: Permitted, case: &mut Case<'_>) -> Next {
         (Path::Upstream(servers), _) => upstream::begin(servers, case),
         (Path::Direct(candidate, from), Command::Connect) => connect::dial(candidate.address, from, case),
         (Path::Direct(candidate, at), Command::Bind) => bind::listen(candidate.address, at, case),
+        (Path::Direct(..), Command::Udp) => Next::nothing(),
     };
     next.after(actions)
 }

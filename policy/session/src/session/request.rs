@@ -111,6 +111,7 @@ impl ClientRequest {
             command: match request.command {
                 message::request::Command::Connect => Command::Connect,
                 message::request::Command::Bind => Command::Bind,
+                message::request::Command::Associate => Command::Udp,
             },
             version,
             named: name.is_some(),
@@ -140,6 +141,7 @@ impl ClientRequest {
         match self.command {
             Command::Connect => message::request::Command::Connect,
             Command::Bind => message::request::Command::Bind,
+            Command::Udp => message::request::Command::Associate,
         }
     }
 

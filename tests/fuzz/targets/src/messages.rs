@@ -1,6 +1,7 @@
 //! Packets between the monitor and its workers.
 
 use sockd_common::message::Message;
+use sockd_common::message::datagram::{FromDatagram, ToDatagram};
 use sockd_common::message::ident::{FromIdent, ToIdent};
 use sockd_common::message::probe::{FromProbe, ToProbe};
 use sockd_common::message::resolver::{FromResolver, ToResolver};
@@ -24,7 +25,7 @@ fn is_message<M: Message>(packet: &[u8]) {
 }
 
 /// The packet behind the first byte, which chooses among `kinds`; as a channel carries it.
-fn chosen(data: &[u8], kinds: [fn(&[u8]); 5]) {
+fn chosen(data: &[u8], kinds: [fn(&[u8]); 6]) {
     let Some((choice, packet)) = data.split_first() else { return };
     kinds[usize::from(*choice) % kinds.len()](&packet[..packet.len().min(MAX_PACKET)]);
 }
@@ -37,6 +38,7 @@ pub fn from_worker(data: &[u8]) {
         is_message::<FromIdent>,
         is_message::<FromProbe>,
         is_message::<FromUpstream>,
+        is_message::<FromDatagram>,
     ];
     chosen(data, kinds);
 }
@@ -51,6 +53,7 @@ pub fn to_worker(data: &[u8]) {
             is_message::<ToIdent>,
             is_message::<ToProbe>,
             is_message::<ToUpstream>,
+            is_message::<ToDatagram>,
         ],
     );
 }

@@ -792,6 +792,7 @@ impl<'w> System<'w> {
         match self.requested().expect("a request") {
             message::request::Command::Connect => Command::Connect,
             message::request::Command::Bind => Command::Bind,
+            message::request::Command::Associate => Command::Udp,
         }
     }
 
