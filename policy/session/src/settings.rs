@@ -1,9 +1,16 @@
 //! The settings file, sockd.ron(5): everything that the classic configuration has no words for.
 
+mod choices;
+
+pub use choices::{
+    BoundAddress, Commands, Crowded, Isolation, Keepalive, LocalDestinations, LogFormat, MissingNames,
+    Protocol, Relay, Sandbox, UdpLog, UdpSource, UpstreamNames,
+};
+
 use crate::nat64;
 use serde::{Deserialize, Serialize};
 use sockd_common::message::datagram::FlowLimits;
-use sockd_common::message::session::{Protocols, RelayMode};
+use sockd_common::message::session::Protocols;
 use sockd_policy::{Nat64Prefix, Server, UserId, server_list};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -147,259 +154,112 @@ pub struct Settings {
     pub max_refusals_logged: u32,
 }
 
+/// The defaults but for the protocols, of which a constant can have no list.
+const DEFAULT: Settings = Settings {
+    isolation: Isolation::Client,
+    max_workers: 1024,
+    crowded: Crowded::Refuse,
+    worker_idle: 60,
+    monitor_user: None,
+    user: None,
+    worker_ids: None,
+    sandbox: Sandbox::Required,
+    relay: Relay::Adaptive,
+    protocols: Vec::new(),
+    bound_address: BoundAddress::None,
+    request_limit: 30,
+    resolve_limit: 30,
+    ident_limit: 15,
+    connect_limit: 120,
+    bind_limit: 180,
+    idle_limit: 7200,
+    half_close_limit: 600,
+    keepalive: Some(Keepalive(120, 30, 4)),
+    stop_grace: 10,
+    local_destinations: LocalDestinations::Guarded,
+    nat64_prefixes: Vec::new(),
+    missing_names: MissingNames::Refuse,
+    bind_any: false,
+    bind_ports: None,
+    udp_ports: None,
+    udp_announce: Vec::new(),
+    udp_source: UdpSource::Any,
+    udp_idle: 120,
+    association_idle: 300,
+    udp_log: UdpLog::Associations,
+    privileged_ports: false,
+    commands: Commands::Sh,
+    commands_user: None,
+    recheck_on_reload: false,
+    log_format: LogFormat::Classic,
+    reverse_names: false,
+    upstream_file: None,
+    upstream_server: None,
+    upstream_user: None,
+    upstream_names: UpstreamNames::Unresolved,
+    upstream_retry: 60,
+    max_sessions: 65_536,
+    max_sessions_per_host: None,
+    connection_rate: 10_000,
+    connection_burst: 20_000,
+    connection_rate_in_all: 100_000,
+    connection_burst_in_all: 200_000,
+    max_requests: 16_384,
+    max_requests_per_host: 1_024,
+    max_lookups: 1_024,
+    max_lookups_per_host: 256,
+    max_idents: 1_024,
+    max_idents_per_host: 256,
+    max_commands: 72,
+    max_commands_per_host: 32,
+    max_binds: 4_096,
+    max_binds_per_host: 256,
+    max_associations_per_host: 1_024,
+    max_flows: 512,
+    max_flows_per_host: 2_048,
+    max_flows_in_all: 32_768,
+    max_refusals_logged: 500,
+};
+
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            isolation: Isolation::Client,
-            max_workers: 1024,
-            crowded: Crowded::Refuse,
-            worker_idle: 60,
-            monitor_user: None,
-            user: None,
-            worker_ids: None,
-            sandbox: Sandbox::Required,
-            relay: Relay::Adaptive,
-            protocols: vec![Protocol::Socks4, Protocol::Socks5],
-            bound_address: BoundAddress::None,
-            request_limit: 30,
-            resolve_limit: 30,
-            ident_limit: 15,
-            connect_limit: 120,
-            bind_limit: 180,
-            idle_limit: 7200,
-            half_close_limit: 600,
-            keepalive: Some(Keepalive(120, 30, 4)),
-            stop_grace: 10,
-            local_destinations: LocalDestinations::Guarded,
-            nat64_prefixes: Vec::new(),
-            missing_names: MissingNames::Refuse,
-            bind_any: false,
-            bind_ports: None,
-            udp_ports: None,
-            udp_announce: Vec::new(),
-            udp_source: UdpSource::Any,
-            udp_idle: 120,
-            association_idle: 300,
-            udp_log: UdpLog::Associations,
-            privileged_ports: false,
-            commands: Commands::Sh,
-            commands_user: None,
-            recheck_on_reload: false,
-            log_format: LogFormat::Classic,
-            reverse_names: false,
-            upstream_file: None,
-            upstream_server: None,
-            upstream_user: None,
-            upstream_names: UpstreamNames::Unresolved,
-            upstream_retry: 60,
-            max_sessions: 65_536,
-            max_sessions_per_host: None,
-            connection_rate: 10_000,
-            connection_burst: 20_000,
-            connection_rate_in_all: 100_000,
-            connection_burst_in_all: 200_000,
-            max_requests: 16_384,
-            max_requests_per_host: 1_024,
-            max_lookups: 1_024,
-            max_lookups_per_host: 256,
-            max_idents: 1_024,
-            max_idents_per_host: 256,
-            max_commands: 72,
-            max_commands_per_host: 32,
-            max_binds: 4_096,
-            max_binds_per_host: 256,
-            max_associations_per_host: 1_024,
-            max_flows: 512,
-            max_flows_per_host: 2_048,
-            max_flows_in_all: 32_768,
-            max_refusals_logged: 500,
-        }
+        Self { protocols: vec![Protocol::Socks4, Protocol::Socks5], ..DEFAULT }
     }
-}
-
-/// What a session worker may be shared by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Isolation {
-    /// One client host.
-    Client,
-    /// One user of one client host, where identd names one: a client has a worker alone until then.
-    User,
-    /// Nobody: a fresh worker for every connection.
-    Connection,
-    /// All client hosts, by hash over this number of workers.
-    Shared(u16),
-}
-
-impl Isolation {
-    fn check(self, crowded: Crowded) -> Result<(), String> {
-        match (self, crowded) {
-            (Self::Shared(0), _) => {
-                Err("isolation: expected shared(n) with n from 1, found shared(0)".into())
-            }
-            (Self::User, Crowded::Share) => {
-                Err("crowded: expected refuse with isolation: user, found share".into())
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// What becomes of a client host for which there is no place among the session workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Crowded {
-    /// It gets the place of a worker that has nothing to do or no whole request; where there is none it is turned away.
-    Refuse,
-    /// It shares a worker with other client hosts, by hash.
-    Share,
-}
-
-/// Whether all layers of the sandbox must hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sandbox {
-    /// Refuse to start when one is missing.
-    Required,
-    /// Start and report what is missing; seccomp is required even so.
-    BestEffort,
-}
-
-/// How workers move bytes; see [`RelayMode`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Relay {
-    /// Copy small amounts, splice bulk.
-    Adaptive,
-    /// Splice everything.
-    Splice,
-}
-
-impl From<Relay> for RelayMode {
-    fn from(relay: Relay) -> Self {
-        match relay {
-            Relay::Adaptive => Self::Adaptive,
-            Relay::Splice => Self::Splice,
-        }
-    }
-}
-
-/// What a client may speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Protocol {
-    /// SOCKS4 and SOCKS4A.
-    Socks4,
-    /// SOCKS5.
-    Socks5,
-}
-
-/// TCP keepalive: seconds of silence before the first probe, seconds between probes, and unanswered probes after which
-/// the connection has failed (tcp(7)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Keepalive(pub u16, pub u16, pub u16);
-
-impl Keepalive {
-    /// What the kernel takes (MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL and MAX_TCP_KEEPCNT of include/net/tcp.h).
-    fn check(self) -> Result<(), String> {
-        let Self(idle, interval, count) = self;
-        match (1..=32_767).contains(&idle) && (1..=32_767).contains(&interval) && (1..=127).contains(&count) {
-            true => Ok(()),
-            false => Err(format!(
-                "keepalive: expected two numbers from 1 to 32767 and one from 1 to 127, found ({idle}, {interval}, {count})"
-            )),
-        }
-    }
-}
-
-/// What the reply to a granted CONNECT names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BoundAddress {
-    /// Neither address nor port: zeros, as from the classic server. It tells nothing of the proxy's networks.
-    None,
-    /// The proxy's end of the connection to the destination, for clients that take it for their own.
-    Real,
-}
-
-/// Who decides on destinations that are this host itself or its links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LocalDestinations {
-    /// A permit line must lie wholly inside them.
-    Guarded,
-    /// The rules alone.
-    ByRules,
-}
-
-/// What names that could not be found out are to lines that depend on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MissingNames {
-    /// Unknown: a line that denies refuses the request, and one that permits does not match.
-    Refuse,
-    /// None, as in the classic server: a line that names a host does not match.
-    NoMatch,
-}
-
-/// Which port of a client its datagrams may come from. The address is always that of its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UdpSource {
-    /// The one that its first datagram comes from.
-    Any,
-    /// The one that its request names, if that names one. A client behind a translator does not know it.
-    Strict,
-}
-
-/// Which lines there are about datagrams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UdpLog {
-    /// One at the beginning and one at the end of each association.
-    Associations,
-    /// One more at the end of each flow.
-    Flows,
-}
-
-/// How the lines about sessions are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// As the classic server wrote them.
-    Classic,
-    /// One line for each record, with everything that is known of it.
-    Full,
-}
-
-/// Whether the rules' commands are run, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Commands {
-    /// Not at all.
-    Off,
-    /// By `/bin/sh -c`, as the classic server did.
-    Sh,
-    /// Without a shell: split at blanks, the first word is the path of a program.
-    Argv,
-}
-
-/// Which names are passed on to a next server (SOCKS4A) instead of being resolved here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UpstreamNames {
-    /// None.
-    Never,
-    /// Those that this host cannot resolve.
-    Unresolved,
-    /// All whose way does not depend on their addresses.
-    Always,
 }
 
 impl Settings {
     /// The settings, where each value is one that it may have. The error begins with the name of the setting.
     pub fn checked(self) -> Result<Self, String> {
-        let numbers = [
+        if let Some((name, _)) = self.numbers().into_iter().find(|(_, number)| *number == 0) {
+            return Err(format!("{name}: expected a number from 1, found 0"));
+        }
+        if self.protocols.is_empty() {
+            return Err("protocols: expected socks4, socks5 or both, found none".into());
+        }
+        if self.upstream_server.is_some() && self.default_servers().is_empty() {
+            return Err("upstream_server: expected servers as host:port,host:port".into());
+        }
+        if self.upstream_user.as_ref().is_some_and(|user| UserId::parse(user.as_bytes()).is_err()) {
+            return Err("upstream_user: expected a user id of at most 255 bytes".into());
+        }
+        self.keepalive.map_or(Ok(()), Keepalive::check)?;
+        self.isolation.check(self.crowded)?;
+        match self.worker_ids {
+            Some((0, _) | (_, 0)) => Err("worker_ids: expected a first id and a count, both from 1".into()),
+            Some((first, count)) if first.checked_add(count).is_none() => {
+                Err(format!("worker_ids: {first} and {count} ids from there go past the last id"))
+            }
+            _ => {
+                check_ports("bind_ports", self.bind_ports)?;
+                check_ports("udp_ports", self.udp_ports)?;
+                Ok(self)
+            }
+        }
+    }
+
+    /// The settings that are numbers from 1.
+    fn numbers(&self) -> [(&'static str, u32); 32] {
+        [
             ("max_workers", u32::from(self.max_workers)),
             ("request_limit", self.request_limit),
             ("resolve_limit", self.resolve_limit),
@@ -432,32 +292,7 @@ impl Settings {
             ("max_flows_per_host", self.max_flows_per_host),
             ("max_flows_in_all", self.max_flows_in_all),
             ("max_refusals_logged", self.max_refusals_logged),
-        ];
-        if let Some((name, _)) = numbers.iter().find(|(_, number)| *number == 0) {
-            return Err(format!("{name}: expected a number from 1, found 0"));
-        }
-        if self.protocols.is_empty() {
-            return Err("protocols: expected socks4, socks5 or both, found none".into());
-        }
-        if self.upstream_server.is_some() && self.default_servers().is_empty() {
-            return Err("upstream_server: expected servers as host:port,host:port".into());
-        }
-        if self.upstream_user.as_ref().is_some_and(|user| UserId::parse(user.as_bytes()).is_err()) {
-            return Err("upstream_user: expected a user id of at most 255 bytes".into());
-        }
-        self.keepalive.map_or(Ok(()), Keepalive::check)?;
-        self.isolation.check(self.crowded)?;
-        match self.worker_ids {
-            Some((0, _) | (_, 0)) => Err("worker_ids: expected a first id and a count, both from 1".into()),
-            Some((first, count)) if first.checked_add(count).is_none() => {
-                Err(format!("worker_ids: {first} and {count} ids from there go past the last id"))
-            }
-            _ => {
-                check_ports("bind_ports", self.bind_ports)?;
-                check_ports("udp_ports", self.udp_ports)?;
-                Ok(self)
-            }
-        }
+        ]
     }
 
     /// Sessions that one client host may have.

@@ -1,0 +1,183 @@
+//! What settings choose between.
+
+use serde::{Deserialize, Serialize};
+use sockd_common::message::session::RelayMode;
+
+/// What a session worker may be shared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// One client host.
+    Client,
+    /// One user of one client host, where identd names one: a client has a worker alone until then.
+    User,
+    /// Nobody: a fresh worker for every connection.
+    Connection,
+    /// All client hosts, by hash over this number of workers.
+    Shared(u16),
+}
+
+impl Isolation {
+    pub(super) fn check(self, crowded: Crowded) -> Result<(), String> {
+        match (self, crowded) {
+            (Self::Shared(0), _) => {
+                Err("isolation: expected shared(n) with n from 1, found shared(0)".into())
+            }
+            (Self::User, Crowded::Share) => {
+                Err("crowded: expected refuse with isolation: user, found share".into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What becomes of a client host for which there is no place among the session workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Crowded {
+    /// It gets the place of a worker that has nothing to do or no whole request; where there is none it is turned away.
+    Refuse,
+    /// It shares a worker with other client hosts, by hash.
+    Share,
+}
+
+/// Whether all layers of the sandbox must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sandbox {
+    /// Refuse to start when one is missing.
+    Required,
+    /// Start and report what is missing; seccomp is required even so.
+    BestEffort,
+}
+
+/// How workers move bytes; see [`RelayMode`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Relay {
+    /// Copy small amounts, splice bulk.
+    Adaptive,
+    /// Splice everything.
+    Splice,
+}
+
+impl From<Relay> for RelayMode {
+    fn from(relay: Relay) -> Self {
+        match relay {
+            Relay::Adaptive => Self::Adaptive,
+            Relay::Splice => Self::Splice,
+        }
+    }
+}
+
+/// What a client may speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// SOCKS4 and SOCKS4A.
+    Socks4,
+    /// SOCKS5.
+    Socks5,
+}
+
+/// TCP keepalive: seconds of silence before the first probe, seconds between probes, and unanswered probes after which
+/// the connection has failed (tcp(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keepalive(pub u16, pub u16, pub u16);
+
+impl Keepalive {
+    /// What the kernel takes (MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL and MAX_TCP_KEEPCNT of include/net/tcp.h).
+    pub(super) fn check(self) -> Result<(), String> {
+        let Self(idle, interval, count) = self;
+        match (1..=32_767).contains(&idle) && (1..=32_767).contains(&interval) && (1..=127).contains(&count) {
+            true => Ok(()),
+            false => Err(format!(
+                "keepalive: expected two numbers from 1 to 32767 and one from 1 to 127, found ({idle}, {interval}, {count})"
+            )),
+        }
+    }
+}
+
+/// What the reply to a granted CONNECT names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BoundAddress {
+    /// Neither address nor port: zeros, as from the classic server. It tells nothing of the proxy's networks.
+    None,
+    /// The proxy's end of the connection to the destination, for clients that take it for their own.
+    Real,
+}
+
+/// Who decides on destinations that are this host itself or its links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalDestinations {
+    /// A permit line must lie wholly inside them.
+    Guarded,
+    /// The rules alone.
+    ByRules,
+}
+
+/// What names that could not be found out are to lines that depend on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingNames {
+    /// Unknown: a line that denies refuses the request, and one that permits does not match.
+    Refuse,
+    /// None, as in the classic server: a line that names a host does not match.
+    NoMatch,
+}
+
+/// Which port of a client its datagrams may come from. The address is always that of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UdpSource {
+    /// The one that its first datagram comes from.
+    Any,
+    /// The one that its request names, if that names one. A client behind a translator does not know it.
+    Strict,
+}
+
+/// Which lines there are about datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UdpLog {
+    /// One at the beginning and one at the end of each association.
+    Associations,
+    /// One more at the end of each flow.
+    Flows,
+}
+
+/// How the lines about sessions are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// As the classic server wrote them.
+    Classic,
+    /// One line for each record, with everything that is known of it.
+    Full,
+}
+
+/// Whether the rules' commands are run, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Commands {
+    /// Not at all.
+    Off,
+    /// By `/bin/sh -c`, as the classic server did.
+    Sh,
+    /// Without a shell: split at blanks, the first word is the path of a program.
+    Argv,
+}
+
+/// Which names are passed on to a next server (SOCKS4A) instead of being resolved here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamNames {
+    /// None.
+    Never,
+    /// Those that this host cannot resolve.
+    Unresolved,
+    /// All whose way does not depend on their addresses.
+    Always,
+}
