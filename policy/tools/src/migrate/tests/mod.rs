@@ -1,3 +1,5 @@
+mod random;
+
 use super::*;
 use sockd_policy::{Services, parse_conf};
 
