@@ -228,6 +228,17 @@ fn files_of_the_system_that_cannot_be_read_are_logged_once_and_at_each_reload() 
     let faults = |lab: &Lab| lab.logged().iter().filter(|line| line.contains(": expected ")).count();
     for (command, fault) in [
         ("ln -sfn /run/nowhere/else /etc/resolv.conf", nowhere),
+        // The loader has no right that goes beyond the permissions of a file.
+        (
+            "install -m 000 /dev/null /etc/hosts",
+            "daemon.err /etc/hosts: expected a file that can be read, found no permission to read it",
+        ),
+        ("ln -sfn /run/nowhere /etc/resolv.conf", nowhere),
+        (
+            "install -T -m 000 /dev/null /etc/resolv.conf",
+            "daemon.err /etc/resolv.conf: expected a file that can be read, found no permission to read it",
+        ),
+        ("ln -sfn /run/nowhere/else /etc/resolv.conf", nowhere),
         ("rm /etc/hosts", ""),
         ("mkdir /etc/hosts", "daemon.err /etc/hosts: expected a regular file, found a folder"),
         ("rmdir /etc/hosts", ""),

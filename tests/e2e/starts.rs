@@ -407,52 +407,60 @@ struct Place {
     by: &'static [&'static str],
     /// Whether user namespaces are switched off.
     limited: bool,
-    /// Whether Docker's profile holds.
-    docker: bool,
+    /// What a filter around it denies.
+    denies: fn(),
     /// What is said to be missing.
     lacks: &'static str,
 }
 
-const PLACES: [Place; 6] = [
+const PLACES: [Place; 7] = [
     Place {
         by: &["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"],
         limited: true,
-        docker: false,
+        denies: deny_nothing,
         lacks: "mount, ipc and uts namespaces, which need CAP_SYS_ADMIN without one (Operation not permitted), empty root",
     },
     // Docker without options, and with `--cap-drop ALL`.
     Place {
         by: &["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"],
         limited: false,
-        docker: true,
+        denies: deny_as_docker,
         lacks: "user namespace (Operation not permitted), process, network, mount, ipc and uts namespaces",
     },
     Place {
         by: &["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"],
         limited: false,
-        docker: true,
+        denies: deny_as_docker,
         lacks: "a user of their own for workers, which needs CAP_SETUID and CAP_SETGID",
     },
     // OpenShift: any user, and the group of root.
     Place {
         by: &["setpriv", "--reuid", "12345", "--regid", "0", "--clear-groups"],
         limited: false,
-        docker: true,
+        denies: deny_as_docker,
         lacks: "a user of their own for workers, which needs CAP_SETUID and CAP_SETGID",
     },
     Place {
         by: &["chroot", "/run/root"],
         limited: false,
-        docker: false,
+        denies: deny_nothing,
         lacks: "empty root (mount --make-rprivate /: EINVAL",
     },
     Place {
         by: &["chroot", "/run/root"],
         limited: true,
-        docker: false,
+        denies: deny_nothing,
         lacks: "empty root (mount --make-rprivate /",
     },
+    // CAP_SYS_ADMIN where the filter of a container keeps its root.
+    Place { by: &["env"], limited: false, denies: deny_pivot_root, lacks: "empty root (pivot_root: EPERM" },
 ];
+
+fn deny_nothing() {}
+
+fn deny_pivot_root() {
+    deny(&[libc::SYS_pivot_root], nix::errno::Errno::EPERM);
+}
 
 /// Docker's profile, as far as it concerns the daemon: <https://docs.docker.com/engine/security/seccomp/>.
 fn deny_as_docker() {
@@ -502,9 +510,7 @@ fn start_in(place: &Place, host: &Host) -> Program {
     let stderr = host.run(|| File::create("/run/stderr")).expect("a file");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
     host.run(|| {
-        if place.docker {
-            deny_as_docker();
-        }
+        (place.denies)();
         Program::start(&Host::here(), &mut command)
     })
 }
