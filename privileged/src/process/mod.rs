@@ -1,5 +1,6 @@
 //! What the processes of this program share.
 
+pub mod apparmor;
 pub mod child;
 pub mod descriptors;
 pub mod error;
