@@ -90,11 +90,13 @@ fn aiohttp_fetches() {
 }
 
 const HTTPX: &str = "
-import sys
+import inspect, sys
 import httpx
 host, port = sys.argv[1:]
 url = f'http://[{host}]:{port}/1000' if ':' in host else f'http://{host}:{port}/1000'
-with httpx.Client(proxies='socks5://192.0.2.1:1080', timeout=60) as client:
+# Version 0.26 has another name for it.
+name = 'proxy' if 'proxy' in inspect.signature(httpx.Client).parameters else 'proxies'
+with httpx.Client(**{name: 'socks5://192.0.2.1:1080'}, timeout=60) as client:
     print(len(client.get(url).content))
 ";
 
