@@ -16,6 +16,10 @@ const SERVICES: &[u8] = b"ftp 21/tcp\ntelnet 23/tcp\nsmtp 25/tcp mail\nhttp 80/t
 /// What every user file holds, unless the input says so itself.
 const USERS: &[u8] = b"ann, bob # carl\n\xff\xfe";
 
+/// The file that every include line with a pattern finds, twice, and its rules.
+const INCLUDED: &str = "/included";
+const RULES: &[u8] = b"permit 10.1.0.0/16\n\ndeny *=ann ALL 0.0.0.0 eq 23\n";
+
 /// Whatever is wrong is told in printable ASCII on one line, and never nothing.
 fn told(errors: &[LineError]) {
     assert!(!errors.is_empty() && errors.len() <= 1001);
@@ -33,11 +37,11 @@ fn listing(lines: impl Iterator<Item = String>) -> String {
 fn rules_of(text: &[u8], services: &Services, users: &[u8]) -> Result<RuleSet, Vec<LineError>> {
     let mut read = |path: &str| {
         assert!(path.starts_with('/'), "{path:?}");
-        Ok(users.to_vec())
+        Ok(if path == INCLUDED { RULES.to_vec() } else { users.to_vec() })
     };
     let mut list = |include: Include<'_>| {
         assert!(include.folder().starts_with('/') && include.is_pattern(), "{include:?}");
-        Ok(vec!["/included".to_owned(); 2])
+        Ok(vec![INCLUDED.to_owned(); 2])
     };
     parse_conf_with(text, services, Files { read: &mut read, list: &mut list })
 }

@@ -85,6 +85,9 @@ const CONF: &str = "permit ?=I *=ann,/users 10.0.0.0/8 20.0.9.0 255.0.255.0 neq 
     set lan = 10.0.0.0/8, fd00::/8,192.0.2.7 .b.org\npermit +=connect ~=4,5 <lan> <lan> in 80,443,8000-8999\n\
     deny ~=5 +=bind,udp *=ann <lan>\npermit ALL 0.0.0.0\n";
 
+const INCLUDES: &str =
+    "deny 10.0.0.0/16\ninclude /rules/*.conf\npermit 10.3.0.0/16\ninclude /included\ndeny ALL 0.0.0.0\n";
+
 /// Names that end alike, on both sides.
 const NAMES: &str = "deny ALL 0.0.0.0 .com 0.0.0.0\ndeny ALL 0.0.0.0 com 0.0.0.0\ndeny a.xyz.com 0.0.0.0 b.a.xyz.com 0.0.0.0\n\
     deny .a.xyz.com 0.0.0.0 .a.xyz.com 0.0.0.0 eq 80\npermit b-a.xyz.com 0.0.0.0 badxyz.com 0.0.0.0\n\
@@ -120,7 +123,9 @@ fn seeds(target: &str, installed: &dyn Fn(&str) -> Vec<u8>) -> Vec<Vec<u8>> {
         ]),
         "from_worker" => from_worker(),
         "to_worker" => to_worker(),
-        "conf" => vec![CONF.into(), uncommented(&installed("sockd.conf")), installed("sockd.conf")],
+        "conf" => {
+            vec![CONF.into(), uncommented(&installed("sockd.conf")), installed("sockd.conf"), INCLUDES.into()]
+        }
         "user_list" => owned(&[b"ann,/users,bob\0ann bob # carl\ndan,eve\r\n", b"/users,/more\0\xff\xfe", b",\0", b"\0"]),
         "route" => {
             vec![installed("sockd.route.example"), b"10.9.9.1 .xyz.com 0.0.0.0\n2001:db8::1 ALL 0.0.0.0\n".into()]
