@@ -15,7 +15,7 @@ _sockd() {
             case $before in
                 -R | -C | -U | --upstream | --batch | --services) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
             esac
-            options='-I -i -B -R -C -U --upstream -F --explain --lint --bind --socks5 --batch --src-name --dst-name --services
+            options='-I -i -B -R -C -U --upstream -F --explain --lint --bind --socks5 --password --groups --batch --src-name --dst-name --services
                 -h --help -V --version'
             ;;
         sockd-probe)

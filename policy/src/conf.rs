@@ -4,11 +4,14 @@
 //! line    = blank | comment | special | set | include | rule
 //! rule    = action {field} source [destination] [op port | "in" ports] [":" shell_cmd]
 //! action  = "permit" | "deny"
-//! field   = "?=" ident | "*=" userlist | "+=" commands | "~=" versions     (each at most once, `?=` before `*=`)
+//! field   = "?=" ident | "*=" userlist | "g=" groups | "+=" commands | "~=" versions | "@=" methods
+//!           (each at most once, in any order but `?=` before `*=`)
 //! ident   = "I" | "i" | "n" | nothing, which is n
 //! userlist = id or absolute file, "," between them, no blanks; nothing is everybody
 //! commands = "connect" | "bind" | "udp", "," between them; without the field connect and bind, of a deny line all
 //! versions = "4" | "5", "," between them
+//! methods = "none" | "password" | "ident", "," between them; a deny line has no ident
+//! groups  = names of groups, "," between them, no blanks; only where a password may name the user
 //! ports   = port or first "-" last port, "," between them, no blanks
 //! set     = "set" name "=" host or absolute file, "," between them     (`crate::sets`)
 //! include = "include" absolute file, with "*" in its last name for any characters     (`crate::include`)
@@ -30,7 +33,7 @@ use sockd_table::{Builder, Op, Pattern, Ports, Protocol, RuleBody};
 use crate::error::{Faults, LineError};
 use crate::include::{Include, Included, MOST_FILES, include_line};
 use crate::line::{Words, each_line, each_line_behind, lines_of};
-use crate::rules::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RULES, RuleSet};
+use crate::rules::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RULES, RuleSet, fields_agree};
 use crate::services::Services;
 use crate::sets::{Sets, Side, set_line};
 use crate::template;
@@ -172,7 +175,8 @@ impl Conf<'_> {
 
     fn rule(&mut self, number: usize, length: usize, mut words: Words) -> Result<(), LineError> {
         let choice = action(&mut words)?;
-        let mut body = RuleBody { choice, users: 0, template: 0, ports: Ports::ANY, protocol: Protocol::ANY };
+        let mut body =
+            RuleBody { choice, users: 0, groups: 0, template: 0, ports: Ports::ANY, protocol: Protocol::ANY };
         self.fields(number, &mut words, &mut body)?;
         let sources = self.sets.patterns(&mut words, |words| words.pattern("source"))?;
         let destinations = match words.peek() {
@@ -216,13 +220,15 @@ impl Conf<'_> {
                 Field::Users => body.users = user_list(&mut self.builder, self.user_file, number, value)?,
                 Field::Commands => body.protocol.commands = bits(words, word, value, &Protocol::COMMANDS)?,
                 Field::Versions => body.protocol.versions = bits(words, word, value, &Protocol::VERSIONS)?,
+                Field::Methods => body.protocol.methods = methods(words, word, value)?,
+                Field::Groups => body.groups = group_list(&mut self.builder, words, word, value)?,
                 Field::Reserved => {
                     let what = format!("no {mark}, which this version does not know");
                     return Err(words.wrong(&what, word));
                 }
             }
         }
-        Ok(())
+        agree(words, body)
     }
 
     /// Reads `in` and its list of ports.
@@ -244,6 +250,8 @@ enum Field {
     Users,
     Commands,
     Versions,
+    Methods,
+    Groups,
     /// It will say something one day. Until then it must not pass for something else.
     Reserved,
 }
@@ -254,8 +262,8 @@ const FIELDS: [(&str, Field); 9] = [
     ("*=", Field::Users),
     ("+=", Field::Commands),
     ("~=", Field::Versions),
-    ("@=", Field::Reserved),
-    ("g=", Field::Reserved),
+    ("@=", Field::Methods),
+    ("g=", Field::Groups),
     ("<=", Field::Reserved),
     ("n=", Field::Reserved),
     ("q=", Field::Reserved),
@@ -269,6 +277,35 @@ fn bits(words: &Words, word: &str, list: &str, names: &[(&str, u8)]) -> Result<u
         let known: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
         words.wrong(&format!("one or more of {} with commas between them", known.join(", ")), word)
     })
+}
+
+/// Reads how users must have shown who they are.
+fn methods(words: &Words, word: &str, list: &str) -> Result<u8, LineError> {
+    const UNBUILT: [&str; 3] = ["pam", "gssapi", "tls"];
+    match list.split(',').find(|item| UNBUILT.contains(item)) {
+        Some(item) => Err(words.wrong(&format!("no {item}, which this version does not have"), word)),
+        None => bits(words, word, list, &Protocol::METHODS),
+    }
+}
+
+/// Reads a list of groups, and returns its number.
+fn group_list(builder: &mut Builder, words: &Words, word: &str, list: &str) -> Result<u32, LineError> {
+    let is_group = |item: &str| !item.starts_with('/') && matches!(item.len(), 1..=255);
+    if !list.split(',').all(is_group) {
+        return Err(words.wrong("names of groups with commas between them", word));
+    }
+    Ok(builder.known_list(list).unwrap_or_else(|| {
+        let items: Vec<u32> = list.split(',').map(|group| builder.user(group.as_bytes())).collect();
+        builder.list(list, &items)
+    }))
+}
+
+/// Refuses fields that contradict each other.
+fn agree(words: &Words, body: &RuleBody) -> Result<(), LineError> {
+    let Err(what) = fields_agree(body) else { return Ok(()) };
+    let methods = Protocol::METHODS.iter().filter(|(_, bit)| body.protocol.methods & bit != 0);
+    let methods: Vec<&str> = methods.map(|(name, _)| *name).collect();
+    Err(words.wrong(what, &format!("@={}", methods.join(","))))
 }
 
 /// Whether the next word begins a list of ports. In front of a mask it is the name of a host.

@@ -2,11 +2,12 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::net::IpAddr;
 
 use sockd_table::{End, FactState, Found, Host, Query, Rule, canonical};
 
 use crate::embedded::of_embedded;
-use crate::request::{Command, Facts, IdentMode, Identity, Need, Request};
+use crate::request::{Command, Facts, IdentMode, Identity, Methods, Need, Request};
 use crate::rules::{RuleRef, RuleSet};
 
 /// The outcome of a decision.
@@ -55,7 +56,7 @@ pub enum DenyReason {
 
 impl RuleSet {
     /// Decides on a request. The first matching line counts, and no match denies. identd counts only after a `permit` line
-    /// matched, and after that no further line is tried.
+    /// matched, and after that no further line is tried. It is not asked about a user whom a password has named.
     ///
     /// A `deny` line with an IPv4 network matches an IPv6 address with such an IPv4 address inside as well ([`crate::embedded`]),
     /// because a translator may send the packets there. A `permit` line does not.
@@ -66,6 +67,12 @@ impl RuleSet {
             false => Found::Nothing,
         };
         self.verdict(found, request, facts)
+    }
+
+    /// The methods that the rules ask of a client by SOCKS5, before its request is known: those of all permit lines whose
+    /// source it may be.
+    pub fn methods(&self, client: IpAddr) -> Methods {
+        Methods::of(self.table.asked(canonical(client)))
     }
 
     /// Decides by asking every line in turn. This is slow, and defines what [`RuleSet::decide`] has to decide.
@@ -101,7 +108,11 @@ impl RuleSet {
         if !rule.permits() {
             return deny(Some(rule), DenyReason::Rule);
         }
-        match (rule.ident().unwrap_or(request.ident_default), facts.identity) {
+        let ident = match facts.login {
+            Some(_) => IdentMode::Off,
+            None => rule.ident_mode(request.ident_default),
+        };
+        match (ident, facts.identity) {
             (IdentMode::Off, _) => permit(false),
             (_, NotAsked) => Verdict::Need(Need::Identity),
             (_, Unavailable) => deny(Some(rule), DenyReason::Unavailable(Need::Identity)),
@@ -136,8 +147,9 @@ fn query<'a>(request: &Request<'a>, facts: &Facts<'a>) -> Query<'a> {
         source: Host { address: Some(canonical(request.source)), names: facts.source_names },
         destination: Host { address: request.destination.map(canonical), names: facts.destination_names },
         port: request.port,
-        user: request.user.as_bytes(),
-        protocol: request.protocol(),
+        user: facts.login.map_or(request.user, |login| login.user).as_bytes(),
+        groups: facts.login.map_or(&[], |login| login.groups),
+        protocol: request.protocol(facts.login),
     }
 }
 

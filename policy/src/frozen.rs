@@ -79,7 +79,7 @@ mod tests {
     }
 
     const BODY: RuleBody =
-        RuleBody { choice: 0, users: 0, template: 0, ports: Ports::ANY, protocol: Protocol::ANY };
+        RuleBody { choice: 0, users: 0, groups: 0, template: 0, ports: Ports::ANY, protocol: Protocol::ANY };
     const OTHER: Option<FrozenError> = Some(FrozenError::Content("a rule of another kind of file"));
 
     #[test]
@@ -88,6 +88,12 @@ mod tests {
         for choice in [0, 1, 2, 3, 4, 5, 6, 7] {
             let body = RuleBody { choice, ..BODY };
             assert_eq!(thawed(&RULES, &Pattern::Any, &Pattern::Any, body), None, "{choice}");
+        }
+        let protocol = Protocol { methods: Protocol::IDENT, ..Protocol::ANY };
+        for (choice, sound) in [(1, true), (7, true), (0, false), (3, false), (5, false)] {
+            let body = RuleBody { choice, protocol, ..BODY };
+            let refused = if sound { None } else { unknown };
+            assert_eq!(thawed(&RULES, &Pattern::Any, &Pattern::Any, body), refused, "{choice}");
         }
         let body = RuleBody { choice: 8, ..BODY };
         assert_eq!(thawed(&RULES, &Pattern::Any, &Pattern::Any, body), unknown);

@@ -51,7 +51,7 @@ pub use include::{Include, Included, Place};
 pub use line::without_mark;
 pub use lint::{Warning, lint, lint_routes};
 pub use lint_text::lint_text;
-pub use request::{Command, Facts, IdentMode, Identity, Need, Request, Version};
+pub use request::{Command, Facts, IdentMode, Identity, Login, Methods, Need, Request, Version};
 pub use route::{Route, Routes, parse_routes};
 pub use rules::{RuleRef, RuleSet};
 pub use services::Services;

@@ -11,7 +11,7 @@ use sockd_table::{Network, Op, Pattern, Ports, Protocol, RuleBody, Table};
 
 use crate::request::IdentMode;
 use crate::route::Routes;
-use crate::rules::{PERMIT, RuleRef, RuleSet};
+use crate::rules::{PERMIT, RuleRef, RuleSet, SOCKS5};
 
 /// A warning about one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +44,16 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Finds rules that can never match, permits that open the networks inside, and permits by name without identd. Returns at
+/// Finds rules that can never match, rules for users whom nobody asks for a password, permits that open the networks inside, and permits by name without identd. Returns at
 /// most a thousand warnings. `ident_default` is the mode of lines without `?=`.
 pub fn lint(rules: &RuleSet, ident_default: IdentMode) -> Vec<Warning> {
     let warnings = rules.rules().flat_map(|rule| {
-        let doubts =
-            [never_matches(rules, &rule), opens_the_inside(rules, &rule), trusts_names(&rule, ident_default)];
+        let doubts = [
+            never_matches(rules, &rule),
+            asks_for_no_password(rules, &rule),
+            opens_the_inside(rules, &rule),
+            trusts_names(&rule, ident_default),
+        ];
         let place = rules.place(rule.line());
         let warning =
             move |text| Warning { file: place.file.map(String::from), ..Warning::new(place.line, text) };
@@ -81,10 +85,14 @@ fn never_matches(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
     if !table.names_anybody(body.users) {
         return Some(String::from("never matches: its user list is empty"));
     }
+    if body.protocol.versions != 0 && body.protocol.versions & SOCKS5 == 0 && is_for_passwords(body) {
+        return Some(String::from("never matches: SOCKS4 has no passwords"));
+    }
     let covers = |earlier: &RuleBody| {
         let ports = [earlier.ports, body.ports].map(|ports| ranges(table, ports));
         ports_cover(&ports[0], &ports[1])
             && table.users_cover(earlier.users, body.users)
+            && table.users_cover(earlier.groups, body.groups)
             && protocol_covers(earlier, body)
     };
     let earlier = match rule.permits() {
@@ -108,15 +116,41 @@ fn first_covering_deny(rules: &RuleSet, rule: &RuleRef, covers: impl Fn(&RuleBod
     first.into_iter().chain(of_all).min()
 }
 
-/// Whether an earlier line is for all commands and versions that a later one is for. Without `+=` a deny line is for UDP
+/// Whether a line is for users alone who have shown a password.
+fn is_for_passwords(body: &RuleBody) -> bool {
+    body.protocol.methods == Protocol::PASSWORD || body.groups != 0
+}
+
+/// Warns about a line for users with passwords if every client that it could be for may go without one. Which of the
+/// methods that a client offers is chosen is said before its destination is known.
+fn asks_for_no_password(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
+    let asked = || rules.table.asked_of_all(&rule.source());
+    (rule.permits() && is_for_passwords(rule.body()?) && asked() & Protocol::NONE != 0).then(|| {
+        String::from(
+            "a client that can go without a password is not asked for one, as another line permits that from there; \
+             auth: prefer in sockd.ron would ask",
+        )
+    })
+}
+
+/// Whether an earlier line is for all commands, versions and methods that a later one is for. identd is asked after a line
+/// has matched, so that a line for its users matches whoever has shown no password. Without `+=` a deny line is for UDP
 /// too, which counts only where the later line names it: nothing else is asked for yet.
 fn protocol_covers(earlier: &RuleBody, later: &RuleBody) -> bool {
     const OLD: u8 = 3;
+    const ALL_METHODS: u8 = Protocol::NONE | Protocol::PASSWORD;
     let commands = |given: u8, absent: u8| if given == 0 { absent } else { given };
     let absent = if earlier.choice & PERMIT == 0 { 0 } else { OLD };
-    let earlier = Protocol { commands: commands(earlier.protocol.commands, absent), ..earlier.protocol };
-    let later = Protocol { commands: commands(later.protocol.commands, OLD), ..later.protocol };
-    earlier.covers(later)
+    let methods = |methods: u8| match methods & (Protocol::NONE | Protocol::IDENT) {
+        0 => methods,
+        _ => methods & Protocol::PASSWORD | Protocol::NONE,
+    };
+    let of = |of: Protocol, absent: u8| Protocol {
+        commands: commands(of.commands, absent),
+        methods: if methods(of.methods) == ALL_METHODS { 0 } else { methods(of.methods) },
+        ..of
+    };
+    of(earlier.protocol, absent).covers(of(later.protocol, OLD))
 }
 
 fn ports_cover(outer: &[(u16, u16)], inner: &[(u16, u16)]) -> bool {

@@ -66,8 +66,9 @@ impl Request<'_> {
         user == self.user || (self.version == Version::Socks5 && self.user.is_empty())
     }
 
-    /// Command and version, as the table has them.
-    pub(crate) fn protocol(&self) -> Protocol {
+    /// Command and version, and how the client has shown who it is, as the table has them. What identd would say is not
+    /// asked before a line matches.
+    pub(crate) fn protocol(&self, login: Option<Login>) -> Protocol {
         let commands = match self.command {
             Command::Connect => 1,
             Command::Bind => 2,
@@ -77,7 +78,11 @@ impl Request<'_> {
             Version::Socks4 => 1,
             Version::Socks5 => 2,
         };
-        Protocol { commands, versions }
+        let methods = match login {
+            Some(_) => Protocol::PASSWORD,
+            None => Protocol::NONE | Protocol::IDENT,
+        };
+        Protocol { commands, versions, methods }
     }
 }
 
@@ -104,6 +109,39 @@ pub struct Facts<'a> {
     pub destination_names: FactState<&'a [HostName]>,
     /// What identd said.
     pub identity: FactState<&'a Identity>,
+    /// The user that a password has shown the client to be, if one has.
+    pub login: Option<Login<'a>>,
+}
+
+/// A user that a password has shown the client to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Login<'a> {
+    /// The user.
+    pub user: &'a UserId,
+    /// The groups of the user, with commas between them.
+    pub groups: &'a [u8],
+}
+
+/// The methods by which clients may show who they are, as the rules ask for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Methods {
+    /// Not at all.
+    None,
+    /// By a password.
+    Password,
+    /// By a password or not at all.
+    Either,
+}
+
+impl Methods {
+    /// Of a client of which nothing is asked nothing is wanted. Its request is refused by the rules then.
+    pub(crate) fn of(bits: u8) -> Methods {
+        match (bits & Protocol::PASSWORD != 0, bits & Protocol::NONE != 0) {
+            (false, _) => Methods::None,
+            (true, false) => Methods::Password,
+            (true, true) => Methods::Either,
+        }
+    }
 }
 
 /// What identd on the client host said.

@@ -84,7 +84,7 @@ fn route(builder: &mut Builder, number: usize, mut words: Words) -> Result<(), L
         number,
         &family,
         &destination,
-        RuleBody { choice, users: 0, template: 0, ports: Ports::ANY, protocol: Protocol::ANY },
+        RuleBody { choice, users: 0, groups: 0, template: 0, ports: Ports::ANY, protocol: Protocol::ANY },
     );
     Ok(())
 }
@@ -95,7 +95,7 @@ impl Routes {
     pub fn source_for(&self, destination: IpAddr, names: FactState<&[HostName]>) -> Route {
         let destination = Host { address: Some(canonical(destination)), names };
         let source = Host { names: FactState::Known(&[]), ..destination };
-        let query = Query { source, destination, port: 0, user: b"", protocol: Protocol::ANY };
+        let query = Query { source, destination, port: 0, user: b"", groups: b"", protocol: Protocol::ANY };
         match self.table.find(&query) {
             Found::Rule { rule, .. } => {
                 self.line(rule).map_or(Route::NoMatch, |(source, line)| Route::From { source, line })
@@ -136,7 +136,7 @@ impl Routes {
 }
 
 /// The kind of `sockd.route`.
-pub(crate) const ROUTES: Kind = Kind { number: 2, in_doubt: |_, _| InDoubt::Stop, check };
+pub(crate) const ROUTES: Kind = Kind { number: 2, in_doubt: |_, _| InDoubt::Stop, asks: |_| 0, check };
 
 fn check(table: &Table) -> Result<(), &'static str> {
     let is_choice = |body: &RuleBody| {

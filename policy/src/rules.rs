@@ -46,7 +46,7 @@ impl RuleSet {
 
     /// Whether identd may be asked for a user, where this holds for lines that do not say.
     pub fn ask_identd(&self, ident_default: IdentMode) -> bool {
-        self.rules().any(|rule| rule.ident().unwrap_or(ident_default) != IdentMode::Off)
+        self.rules().any(|rule| rule.ident_mode(ident_default) != IdentMode::Off)
     }
 
     /// Whether a line permits datagrams to anybody.
@@ -153,6 +153,23 @@ impl<'r> RuleRef<'r> {
         IDENT.iter().find(|(code, ..)| *code == choice).map(|(_, mode, _)| *mode)
     }
 
+    /// Whether identd is asked about a client that has shown no password, where `default` holds for lines without `?=`. A
+    /// line that is for users of identd alone has no use for a client whose identd does not answer.
+    pub fn ident_mode(&self, default: IdentMode) -> IdentMode {
+        let methods = self.body().map_or(0, |body| body.protocol.methods);
+        match methods & (Protocol::NONE | Protocol::IDENT) {
+            _ if methods == 0 => self.ident().unwrap_or(default),
+            Protocol::IDENT => IdentMode::Strict,
+            both if both & Protocol::IDENT != 0 => self.ident().unwrap_or(default),
+            _ => IdentMode::Off,
+        }
+    }
+
+    /// The methods that the line asks for before the request is known, as bits; 0 if it asks for nothing.
+    pub fn asks(&self) -> u8 {
+        self.body().map_or(0, asks)
+    }
+
     /// The command of the line.
     pub fn command(&self) -> Option<Template<'r>> {
         self.table.template(self.body()?.template).map(Template::checked)
@@ -182,7 +199,40 @@ impl<'r> RuleRef<'r> {
 }
 
 /// The kind of `sockd.conf`.
-pub(crate) const RULES: Kind = Kind { number: 1, in_doubt, check };
+pub(crate) const RULES: Kind = Kind { number: 1, in_doubt, asks, check };
+
+/// A permit line for SOCKS5 asks for the methods that it is for. Who has shown nothing may still be known to identd, and
+/// groups are known of a user with a password alone.
+fn asks(body: &RuleBody) -> u8 {
+    let Protocol { versions, methods, .. } = body.protocol;
+    let is_for_socks5 = versions == 0 || versions & SOCKS5 != 0;
+    let without = if methods & (Protocol::NONE | Protocol::IDENT) != 0 { Protocol::NONE } else { 0 };
+    match methods {
+        _ if body.choice & PERMIT == 0 || !is_for_socks5 => 0,
+        _ if body.groups != 0 => Protocol::PASSWORD,
+        0 => Protocol::NONE,
+        methods => without | methods & Protocol::PASSWORD,
+    }
+}
+
+/// The bit of SOCKS5 in [`Protocol::VERSIONS`].
+pub(crate) const SOCKS5: u8 = 2;
+
+/// Finds fields of a line that contradict each other, and says what would not.
+pub(crate) fn fields_agree(body: &RuleBody) -> Result<(), &'static str> {
+    let methods = body.protocol.methods;
+    let needs_identd = methods & (Protocol::NONE | Protocol::IDENT) == Protocol::IDENT;
+    if body.choice & PERMIT == 0 && methods & Protocol::IDENT != 0 {
+        return Err("@= without ident behind deny, which never asks identd");
+    }
+    if needs_identd && ![0, STRICT].contains(&(body.choice & !PERMIT)) {
+        return Err("?=I or no ?= beside @= with ident and without none");
+    }
+    if body.groups != 0 && methods != 0 && methods & Protocol::PASSWORD == 0 {
+        return Err("@= with password beside g=, as no other user has groups");
+    }
+    Ok(())
+}
 
 fn in_doubt(_: &Table, choice: u32) -> InDoubt {
     if choice & PERMIT == 0 { InDoubt::Deny } else { InDoubt::NoMatch }
@@ -191,7 +241,7 @@ fn in_doubt(_: &Table, choice: u32) -> InDoubt {
 fn check(table: &Table) -> Result<(), &'static str> {
     let is_choice = |body: &RuleBody| {
         let ident = body.choice & !PERMIT;
-        ident == 0 || IDENT.iter().any(|(code, ..)| *code == ident)
+        (ident == 0 || IDENT.iter().any(|(code, ..)| *code == ident)) && fields_agree(body).is_ok()
     };
     if !are_commands(table) {
         return Err("a command that is none");
@@ -208,7 +258,9 @@ pub(crate) const PERMIT: u32 = 1;
 
 /// The values of `?=`: code, mode and letter. `?=` without a letter means `n`.
 pub(crate) const IDENT: [(u32, IdentMode, &str); 3] =
-    [(2, IdentMode::Off, "n"), (4, IdentMode::Lenient, "i"), (6, IdentMode::Strict, "I")];
+    [(2, IdentMode::Off, "n"), (4, IdentMode::Lenient, "i"), (STRICT, IdentMode::Strict, "I")];
+
+const STRICT: u32 = 6;
 
 /// A form that `sockd.conf` accepts: `permit ?=I *=ann,/etc/users 10.0.0.0 255.0.0.0 eq 23 : command`. The alternate form
 /// (`{:#}`) has `10.0.0.0/8`.

@@ -111,7 +111,7 @@ pub fn parse_upstreams(
             number,
             &Pattern::Any,
             &destination,
-            RuleBody { choice, users, template, ports, protocol: Protocol::ANY },
+            RuleBody { choice, users, groups: 0, template, ports, protocol: Protocol::ANY },
         );
         Ok(())
     });
@@ -182,6 +182,7 @@ impl Upstreams {
             destination: Host { address: destination, names },
             port,
             user: user.as_bytes(),
+            groups: &[],
             protocol: Protocol::ANY,
         };
         match self.table.find_with_others(&query, &of_embedded(&query, nat64)) {
@@ -232,7 +233,7 @@ impl Upstreams {
 }
 
 /// The kind of `socks.conf`.
-pub(crate) const UPSTREAMS: Kind = Kind { number: 3, in_doubt, check };
+pub(crate) const UPSTREAMS: Kind = Kind { number: 3, in_doubt, asks: |_| 0, check };
 
 /// The way of a request must not rest on a guess either.
 fn in_doubt(table: &Table, choice: u32) -> InDoubt {
@@ -246,7 +247,8 @@ fn check(table: &Table) -> Result<(), &'static str> {
     if !table.bodies().iter().all(|body| way_of(table.string(body.choice)).is_some()) {
         return Err("a rule that says nothing known");
     }
-    let own_word = |body: &RuleBody| body.protocol == Protocol::ANY && body.ports.op != Op::In;
+    let own_word =
+        |body: &RuleBody| body.protocol == Protocol::ANY && body.groups == 0 && body.ports.op != Op::In;
     let own = !table.has_sources() && !table.has_specials() && table.bodies().iter().all(own_word);
     if own { Ok(()) } else { Err("a rule of another kind of file") }
 }

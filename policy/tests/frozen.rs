@@ -98,7 +98,8 @@ fn refused_or_sound(file: &[u8]) {
         };
         for names in [FactState::NotAsked, FactState::Known(&[][..]), FactState::Unavailable] {
             let identity = FactState::NotAsked;
-            let facts = sockd_policy::Facts { source_names: names, destination_names: names, identity };
+            let facts =
+                sockd_policy::Facts { source_names: names, destination_names: names, identity, login: None };
             assert_eq!(rules.decide(&request, &facts), rules.scan()(&request, &facts));
         }
     }

@@ -29,6 +29,11 @@ fn a_rule_behind_one_that_covers_it_never_matches() {
         ("permit ?=I fd00::1/128 2001:db8::/32", "deny fd00::1/128 2001:db8::/32"),
         ("permit ?=I ALL 0.0.0.0 2001:db8::/32", "deny 10.0.0.1/32 2001:db8::/32"),
         ("deny 10.0.0.1/32 20.0.0.0/8", "deny 10.0.0.1/32 20.0.0.0/8"),
+        ("deny 10.0.0.0/8", "deny @=password g=staff 10.0.0.0/8"),
+        ("deny @=none,password 10.0.0.0/8", "deny 10.0.0.0/8"),
+        ("deny g=staff,wheel 10.0.0.0/8", "deny g=wheel 10.0.0.0/8"),
+        // identd is asked once a line has matched, and no further line is tried.
+        ("permit @=ident 10.0.0.1/32 20.0.0.0/8", "permit @=none 10.0.0.1/32 20.0.0.0/8"),
     ] {
         let found = warnings(&format!("{earlier}\n{later}\n"));
         assert_eq!(found, ["line 2: never matches: line 1 matches all that it would"], "{earlier} / {later}");
@@ -45,6 +50,10 @@ fn a_rule_that_is_not_wholly_covered_can_match() {
         ("permit 10.0.0.1/32 20.0.0.0/8", "permit +=udp 10.0.0.1/32 20.0.0.0/8"),
         ("deny ~=4 10.0.0.0/8", "deny 10.0.0.0/8"),
         ("deny *=ann 10.0.0.0/8", "deny 10.0.0.0/8"),
+        ("deny g=staff 10.0.0.0/8", "deny 10.0.0.0/8"),
+        ("deny @=none 10.0.0.0/8", "deny 10.0.0.0/8"),
+        ("deny @=none 10.0.0.0/8", "deny @=password 10.0.0.0/8"),
+        ("deny *=staff 10.0.0.0/8", "deny g=staff 10.0.0.0/8"),
         ("deny *=ann 10.0.0.0/8", "deny *=/users 10.0.0.0/8"),
         ("deny a.b 0.0.0.0", "deny .a.b 0.0.0.0"),
         ("deny .a.b 0.0.0.0", "deny 10.0.0.0/8"),

@@ -133,5 +133,5 @@ pub(crate) fn line(verdict: Verdict) -> u32 {
 
 pub(crate) fn no_names() -> Facts<'static> {
     let names = FactState::Known(&[][..]);
-    Facts { source_names: names, destination_names: names, identity: FactState::NotAsked }
+    Facts { source_names: names, destination_names: names, ..Facts::default() }
 }

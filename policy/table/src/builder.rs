@@ -149,6 +149,6 @@ impl Builder {
             rules.map(|((source, destination), body)| Rule { source, destination, body }).collect();
         table.index = Index::of(&rules, &source, &destination);
         (table.source, table.destination) = (source, destination);
-        self.table.precompute(kind.in_doubt)
+        self.table.precompute(kind.in_doubt, kind.asks)
     }
 }

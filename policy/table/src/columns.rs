@@ -20,11 +20,13 @@ pub struct RuleBody {
     pub choice: u32,
     /// The number of the user list, counted from 1; 0 stands for everybody.
     pub users: u32,
+    /// The number of a list of groups, which is a user list without files; 0 stands for everybody.
+    pub groups: u32,
     /// The number of the command, counted from 1; 0 stands for none.
     pub template: u32,
     /// The condition on the destination port.
     pub ports: Ports,
-    /// The condition on command and version.
+    /// The condition on command, version and method of authentication.
     pub protocol: Protocol,
 }
 
@@ -100,9 +102,9 @@ pub(crate) fn count_as_u32(count: usize) -> u32 {
 }
 
 impl RuleBody {
-    /// Whether the body matches every port, every user, and every command and version.
+    /// Whether the body matches every port, every user, and every command, version and method.
     pub fn is_unconditional(&self) -> bool {
-        self.ports == Ports::ANY && self.users == 0 && self.protocol == Protocol::ANY
+        self.ports == Ports::ANY && self.users == 0 && self.groups == 0 && self.protocol == Protocol::ANY
     }
 }
 

@@ -1,5 +1,6 @@
 //! The kinds of files that a table is made from.
 
+use crate::columns::RuleBody;
 use crate::query::InDoubt;
 use crate::table::Table;
 
@@ -10,6 +11,8 @@ pub struct Kind {
     pub number: u16,
     /// What lines with this choice do if they depend on something that cannot be known.
     pub in_doubt: fn(&Table, u32) -> InDoubt,
+    /// What a line with this body asks of a client before its request is known, a bit for each method; 0 for nothing.
+    pub asks: fn(&RuleBody) -> u8,
     /// Finds what no text of this kind would be compiled to, in a table that is sound otherwise.
     pub check: fn(&Table) -> Result<(), &'static str>,
 }

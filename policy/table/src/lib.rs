@@ -7,7 +7,7 @@
 //! query      the question and the answer                 search     the search, and the scan that defines it
 //! table      all arrays of a compiled file               index      which rules to look at, by pattern
 //! columns    the items of these arrays                   lists      the rules of each pattern
-//! protocol   commands and versions
+//! protocol   commands, versions and methods           asked      what is asked of a client by its address
 //! users      user lists      strings  the string pool    stride     where to look among very many prefixes
 //! patterns   the patterns for one host                   pattern    what a line says of a host
 //! prefixes   networks, by longest prefix                 address    addresses and networks
@@ -25,6 +25,7 @@ extern crate alloc;
 extern crate std;
 
 mod address;
+mod asked;
 mod builder;
 mod columns;
 pub mod frozen;

@@ -1,8 +1,8 @@
-//! Commands and versions of the protocol, as a line or a request has them.
+//! Commands, versions and methods of authentication of the protocol, as a line or a request has them.
 
 use alloc::vec::Vec;
 
-/// The commands and versions that a line is for, or those of a request: a bit for each.
+/// The commands, versions and methods that a line is for, or those of a request: a bit for each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Protocol {
     /// Bits of [`Protocol::COMMANDS`]. A line that has none is for all that it was for before there were such bits; one that
@@ -10,11 +10,13 @@ pub struct Protocol {
     pub commands: u8,
     /// Bits of [`Protocol::VERSIONS`]. A line that has none is for every version.
     pub versions: u8,
+    /// Bits of [`Protocol::METHODS`]. A line that has none is for every method.
+    pub methods: u8,
 }
 
 impl Protocol {
     /// No condition.
-    pub const ANY: Protocol = Protocol { commands: 0, versions: 0 };
+    pub const ANY: Protocol = Protocol { commands: 0, versions: 0, methods: 0 };
 
     /// The bit of the command that only lines permit which name it.
     pub const UDP: u8 = 4;
@@ -24,6 +26,19 @@ impl Protocol {
 
     /// The versions by the names that a file has for them.
     pub const VERSIONS: [(&'static str, u8); 2] = [("4", 1), ("5", 2)];
+
+    /// How a client has shown who it is, by the names that a file has for it.
+    pub const METHODS: [(&'static str, u8); 3] =
+        [("none", Protocol::NONE), ("password", Protocol::PASSWORD), ("ident", Protocol::IDENT)];
+
+    /// Not at all.
+    pub const NONE: u8 = 1;
+
+    /// By a password.
+    pub const PASSWORD: u8 = 2;
+
+    /// By its identd.
+    pub const IDENT: u8 = 4;
 
     /// Whether a line with these conditions, which denies or does not, is for such a command.
     pub(crate) fn allows_command(self, asked: Protocol, denies: bool) -> bool {
@@ -36,15 +51,24 @@ impl Protocol {
         self.versions == 0 || self.versions & asked.versions != 0
     }
 
+    /// Whether a line with these conditions is for a client that has shown in such a way who it is.
+    pub(crate) fn allows_method(self, shown: Protocol) -> bool {
+        self.methods == 0 || self.methods & shown.methods != 0
+    }
+
     /// Whether a line with these conditions is for everything that one with the `inner` conditions is for.
     pub fn covers(self, inner: Protocol) -> bool {
         let covers = |outer: u8, inner: u8| outer == 0 || (inner != 0 && inner & !outer == 0);
-        covers(self.commands, inner.commands) && covers(self.versions, inner.versions)
+        covers(self.commands, inner.commands)
+            && covers(self.versions, inner.versions)
+            && covers(self.methods, inner.methods)
     }
 
     /// Whether every bit stands for something.
     pub(crate) fn is_known(self) -> bool {
-        self.commands & !all(&Protocol::COMMANDS) == 0 && self.versions & !all(&Protocol::VERSIONS) == 0
+        self.commands & !all(&Protocol::COMMANDS) == 0
+            && self.versions & !all(&Protocol::VERSIONS) == 0
+            && self.methods & !all(&Protocol::METHODS) == 0
     }
 }
 

@@ -16,9 +16,11 @@ pub struct Query<'a> {
     pub destination: Host<'a>,
     /// The destination port.
     pub port: u16,
-    /// The user that the client claims to be.
+    /// The user that the client has shown to be, else the one that it claims to be.
     pub user: &'a [u8],
-    /// The command and the version, a bit for each. A table without conditions on them needs none.
+    /// The groups of the user that the client has shown to be, with commas between them.
+    pub groups: &'a [u8],
+    /// The command, the version and the methods, a bit for each. A table without conditions on them needs none.
     pub protocol: Protocol,
 }
 

@@ -187,7 +187,9 @@ impl Table {
             ("port", body.is_some_and(|body| self.allows_port(body.ports, query.port))),
             ("command", allows_command),
             ("protocol version", body.is_some_and(|body| body.protocol.allows_version(query.protocol))),
+            ("authentication", body.is_some_and(|body| body.protocol.allows_method(query.protocol))),
             ("user", body.is_some_and(|body| self.users.names(body.users, query.user, &self.strings))),
+            ("group", body.is_some_and(|body| self.has_group(body.groups, query.groups))),
         ];
         fields.into_iter().filter(|(_, matches)| !matches).map(|(field, _)| field).collect()
     }

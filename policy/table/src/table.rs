@@ -8,7 +8,9 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::net::IpAddr;
 
+use crate::asked::Asked;
 use crate::columns::{NO_RULE, Op, Ports, Rule, RuleBody, Span};
 use crate::index::Index;
 use crate::pattern::Pattern;
@@ -39,12 +41,20 @@ pub struct Table {
     /// What the lines of each body do if they depend on something that cannot be known.
     pub(crate) in_doubt: Vec<InDoubt>,
     pub(crate) index: Index,
+    /// What the lines ask of clients before their requests are known.
+    pub(crate) asked: Asked,
 }
 
 impl Table {
-    /// Prepares everything that a search needs besides the lists. `in_doubt` is that of [`crate::Kind`].
-    pub(crate) fn precompute(mut self, in_doubt: fn(&Table, u32) -> InDoubt) -> Table {
+    /// Prepares everything that a search needs besides the lists. `in_doubt` and `asks` are those of [`crate::Kind`].
+    pub(crate) fn precompute(
+        mut self,
+        in_doubt: fn(&Table, u32) -> InDoubt,
+        asks: fn(&RuleBody) -> u8,
+    ) -> Table {
         self.in_doubt = self.bodies.iter().map(|body| in_doubt(&self, body.choice)).collect();
+        let asks: Vec<u8> = self.bodies.iter().map(asks).collect();
+        self.asked = Asked::of(&self.index, &self.source, &asks);
         let Table { index, source, destination, bodies, in_doubt, .. } = &mut self;
         index.precompute(source, destination, bodies, in_doubt);
         self
@@ -189,8 +199,27 @@ impl Table {
         let Some(body) = self.body(number) else { return false };
         self.allows_port(body.ports, query.port)
             && self.users.names(body.users, query.user, &self.strings)
+            && self.has_group(body.groups, query.groups)
             && body.protocol.allows_command(query.protocol, self.denies(number))
             && body.protocol.allows_version(query.protocol)
+            && body.protocol.allows_method(query.protocol)
+    }
+
+    /// Whether a list of groups names one of these.
+    pub(crate) fn has_group(&self, list: u32, groups: &[u8]) -> bool {
+        let mut groups = groups.split(|byte| *byte == b',');
+        list == 0 || groups.any(|group| self.users.names(list, group, &self.strings))
+    }
+
+    /// What the lines ask of a client before its request is known: the bits of all lines whose source it may be. A source
+    /// that is given by name may be anybody.
+    pub fn asked(&self, client: IpAddr) -> u8 {
+        self.asked.of_client(client, &self.source)
+    }
+
+    /// What the lines ask of every client that a pattern matches.
+    pub fn asked_of_all(&self, source: &Pattern) -> u8 {
+        self.asked.of_all(&self.source.covering(source, &self.strings))
     }
 
     /// Whether a port meets a condition.
@@ -236,9 +265,13 @@ impl Table {
         if body.users != 0 {
             write!(f, " *={}", self.users.word(body.users, &self.strings))?;
         }
+        if body.groups != 0 {
+            write!(f, " g={}", self.users.word(body.groups, &self.strings))?;
+        }
         for (mark, bits, names) in [
             ("+=", body.protocol.commands, &Protocol::COMMANDS[..]),
             ("~=", body.protocol.versions, &Protocol::VERSIONS[..]),
+            ("@=", body.protocol.methods, &Protocol::METHODS[..]),
         ] {
             if bits != 0 {
                 write!(f, " {mark}{}", listed(bits, names))?;

@@ -43,6 +43,11 @@ impl UserLists {
         })
     }
 
+    /// Whether a list names no file, as groups cannot.
+    pub(crate) fn is_without_files(&self, list: u32) -> bool {
+        self.items(list).iter().all(|item| item & FILE == 0)
+    }
+
     /// Whether a list names any user at all.
     pub(crate) fn name_anybody(&self, list: u32) -> bool {
         let has_users = |item: &u32| item & FILE == 0 || !self.file_users(*item).is_empty();

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 use proptest::sample::select;
 use sockd_policy::{
-    Command, FactState, Facts, HostName, IdentMode, Identity, Need, Request, RuleSet, Services, UserId,
-    Verdict, Version, parse_conf,
+    Command, FactState, Facts, HostName, IdentMode, Identity, Login, Need, Request, RuleSet, Services,
+    UserId, Verdict, Version, parse_conf,
 };
 
 pub(crate) const ADDRESSES: [&str; 10] = [
@@ -58,16 +58,17 @@ pub(crate) fn rule() -> impl Strategy<Value = String> {
         " ~=4 +=connect,bind",
         " ~=4,5",
     ]);
+    let methods =
+        select(vec!["", "", "", " @=none", " @=password", " @=none,password", " g=staff,x", " g=y"]);
     let ports = ["", "", "", " eq 80", " neq 80", " lt 80", " ge 80", " gt 65535", " in 79,81", " in 0-80"];
-    (action, fields, users, pattern(), prop::option::of(pattern()), select(ports.to_vec())).prop_map(
-        |(action, fields, users, source, to, ports)| {
-            format!("{action}{fields}{users} {source} {}{ports}", to.unwrap_or_default())
-        },
-    )
+    (action, (fields, methods), users, pattern(), prop::option::of(pattern()), select(ports.to_vec()))
+        .prop_map(|(action, (fields, methods), users, source, to, ports)| {
+            format!("{action}{fields}{users}{methods} {source} {}{ports}", to.unwrap_or_default())
+        })
 }
 
 /// A dozen thousand addresses that lie close together here and far apart there, by a number.
-fn crowded(v4: bool, number: u64) -> IpAddr {
+pub(crate) fn crowded(v4: bool, number: u64) -> IpAddr {
     let [far, near, close] = [number & 3, number >> 2 & 7, number >> 5 & 511].map(|part| part as u32);
     match v4 {
         true => IpAddr::from((far << 30 | near << 16 | close << 4).to_be_bytes()),
@@ -149,6 +150,8 @@ pub(crate) struct Question {
     pub(crate) source_names: FactState<Vec<HostName>>,
     pub(crate) destination_names: FactState<Vec<HostName>>,
     pub(crate) identity: FactState<Identity>,
+    /// A user with a password.
+    pub(crate) login: Option<UserId>,
 }
 
 impl Question {
@@ -177,6 +180,7 @@ pub(crate) fn question() -> impl Strategy<Value = Question> {
         names(),
         names(),
         identity,
+        prop::option::weighted(0.3, user()),
     )
         .prop_map(
             |(
@@ -188,6 +192,7 @@ pub(crate) fn question() -> impl Strategy<Value = Question> {
                 source_names,
                 destination_names,
                 identity,
+                login,
             )| {
                 Question {
                     source,
@@ -199,6 +204,7 @@ pub(crate) fn question() -> impl Strategy<Value = Question> {
                     source_names,
                     destination_names,
                     identity,
+                    login,
                 }
             },
         )
@@ -219,6 +225,7 @@ pub(crate) fn verdict<'r>(rules: &'r RuleSet, question: &Question, scan: bool) -
         source_names: question.source_names.as_deref(),
         destination_names: question.destination_names.as_deref(),
         identity: question.identity.as_ref(),
+        login: question.login.as_ref().map(|user| Login { user, groups: b"staff,wheel" }),
     };
     if scan { rules.scan()(&request, &facts) } else { rules.decide(&request, &facts) }
 }

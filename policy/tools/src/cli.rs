@@ -74,6 +74,12 @@ pub struct Check {
     /// The client speaks SOCKS5 instead of SOCKS4
     #[arg(long)]
     pub socks5: bool,
+    /// A password has shown that the client is the user; it speaks SOCKS5
+    #[arg(long)]
+    pub password: bool,
+    /// The groups of that user, with commas between them
+    #[arg(long, value_name = "GROUPS", requires = "password", default_value = "", hide_default_value = true)]
+    pub groups: String,
     /// A name that the client host has; may be repeated
     #[arg(long = "src-name", value_name = "NAME")]
     pub source_names: Vec<String>,

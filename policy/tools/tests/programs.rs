@@ -451,7 +451,7 @@ fn a_request_is_a_connect_by_socks4_unless_something_else_is_said() {
     let requests = ["u 10.0.0.1 20.0.0.1 21", "u 10.0.0.1 20.0.0.1 21 bind", "u 10.0.0.1 20.0.0.1 21 socks5"];
     place.write("requests", &format!("{}\nu 10.0.0.1 20.0.0.1 21 tcp\n", requests.join("\n")));
     let output = place.run(TEST, &["-C", "c.conf", "--batch", "requests"]);
-    let wrong = "error line 4: expected connect, bind, udp, socks4 or socks5, found 'tcp'";
+    let wrong = "error line 4: expected connect, bind, udp, socks4, socks5 or password, found 'tcp'";
     let expected = ["deny no line", "permit line 2", "permit line 1", wrong];
     assert_eq!(text(&output).lines().collect::<Vec<_>>(), expected);
     for (option, status_of, decides) in [("--bind", 1, "by line 2"), ("--socks5", 1, "by line 1")] {
@@ -464,6 +464,41 @@ fn a_request_is_a_connect_by_socks4_unless_something_else_is_said() {
     for field in ["not line 1: the protocol version differs", "not line 2: the command differs"] {
         assert!(lines.iter().any(|line| line.contains(field)), "{lines:?}");
     }
+}
+
+#[test]
+fn a_request_may_be_of_a_user_with_a_password() {
+    let place = Place::new();
+    let conf = "permit @=password g=staff 10.0.0.0/8 20.0.0.0/8\npermit @=none *=u 10.0.0.0/8 30.0.0.0/8\n";
+    place.write("c.conf", conf);
+    let requests = [
+        ("u 10.0.0.1 20.0.0.1 80", "deny no line"),
+        ("u 10.0.0.1 20.0.0.1 80 password", "deny no line"),
+        ("u 10.0.0.1 20.0.0.1 80 password=wheel,staff", "permit line 1"),
+        ("u 10.0.0.1 30.0.0.1 80", "permit line 2"),
+        ("u 10.0.0.1 30.0.0.1 80 password=staff", "deny no line"),
+    ];
+    let (asked, answers): (Vec<&str>, Vec<&str>) = requests.into_iter().unzip();
+    place.write("requests", &asked.join("\n"));
+    let output = place.run(TEST, &["-C", "c.conf", "--batch", "requests"]);
+    assert_eq!(text(&output).lines().collect::<Vec<_>>(), answers);
+    for (words, said) in [
+        (&["--socks5"][..], "methods asked of this client: none, else password"),
+        (&["--password"], "not line 1: the group differs: permit g=staff @=password"),
+        (&["--password", "--groups", "x,staff"], "decided by line 1"),
+        (&["--password", "--groups", "x,staff"], "identd: not asked"),
+    ] {
+        let (_, lines) =
+            decided(&place, conf, &[&["--explain"], words, &["u", "10.0.0.1", "20.0.0.1", "80"]].concat());
+        assert!(lines.iter().any(|line| line.contains(said)), "{words:?} {said}: {lines:?}");
+    }
+    let (_, lines) = decided(&place, conf, &["--explain", "u", "10.0.0.1", "30.0.0.1", "80"]);
+    assert!(!lines.iter().any(|line| line.contains("methods asked")), "{lines:?}");
+    let (_, lines) = decided(&place, conf, &["--explain", "--password", "u", "10.0.0.1", "30.0.0.1", "80"]);
+    assert!(lines.iter().any(|line| line.contains("not line 2: the authentication differs")), "{lines:?}");
+    let (_, lines) = decided(&place, conf, &["--lint"]);
+    let warning = "c.conf: line 1: a client that can go without a password is not asked for one";
+    assert!(lines.iter().any(|line| line.contains(warning)), "{lines:?}");
 }
 
 #[test]

@@ -57,6 +57,7 @@ impl Case<'_> {
                 true => FactState::Unavailable,
                 false => self.request.identity.as_ref().into(),
             },
+            login: None,
         }
     }
 

@@ -81,8 +81,11 @@ fn are_bodies(table: &Table) -> bool {
         Op::In => usize::from(ports.port) < table.port_lists.len(),
         _ => true,
     };
-    let sound = |body: &RuleBody| ports(body.ports) && body.protocol.is_known();
-    table.bodies.iter().all(|body| body.users as usize <= table.users.lists.len() && sound(body))
+    let sound = |body: &RuleBody| {
+        ports(body.ports) && body.protocol.is_known() && table.users.is_without_files(body.groups)
+    };
+    let list = |list: u32| list as usize <= table.users.lists.len();
+    table.bodies.iter().all(|body| list(body.users) && list(body.groups) && sound(body))
 }
 
 /// Whether each jump of the lines belongs to a rule, and leads forward, or back from an included file; or stays in a line of

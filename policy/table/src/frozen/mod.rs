@@ -40,10 +40,9 @@ use error::VERSION;
 pub use error::FrozenError;
 pub use provenance::{Provenance, hash};
 
-/// Words of each rule's body that are for fields of lines which are reserved: how users have shown who they are (1), their
-/// groups (1), bytes a second down and up (2 each), connections at once (1), bytes in a period (2) and that period (1). All
-/// are 0, as no line has such a field yet.
-const RESERVED: usize = 10;
+/// Words of each rule's body that are for fields of lines which are reserved: bytes a second down and up (2 each),
+/// connections at once (1), bytes in a period (2) and that period (1). All are 0, as no line has such a field yet.
+const RESERVED: usize = 8;
 
 const MAGIC: &[u8; 8] = b"sockd.fz";
 const BEFORE_HASH: usize = 20;
@@ -76,7 +75,7 @@ pub fn thaw(bytes: &[u8], kind: &Kind) -> Result<(Table, Provenance), FrozenErro
         return Err(FrozenError::Content("bytes behind the end"));
     }
     check::check(&table).and_then(|()| (kind.check)(&table)).map_err(FrozenError::Content)?;
-    Ok((table.precompute(kind.in_doubt), from))
+    Ok((table.precompute(kind.in_doubt, kind.asks), from))
 }
 
 /// Checks the fields in front, and returns what follows them.

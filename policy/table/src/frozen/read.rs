@@ -128,23 +128,24 @@ fn users(from: &mut Reader) -> Result<UserLists, FrozenError> {
 }
 
 fn bodies(from: &mut Reader) -> Result<Vec<RuleBody>, FrozenError> {
-    const WORDS: usize = 5 + RESERVED;
+    const WORDS: usize = 7 + RESERVED;
     let bodies = from.items(|body: [u32; WORDS]| body)?;
     bodies.iter().map(|body| body_of(body)).collect::<Option<_>>().ok_or(FrozenError::Content(UNKNOWN))
 }
 
 /// The body of these words. `None` if a reserved one says something.
 fn body_of(words: &[u32]) -> Option<RuleBody> {
-    let ([choice, users, template, ports, protocol], reserved) = words.split_first_chunk()?;
-    let (choice, users, template, ports) = (*choice, *users, *template, *ports);
+    let (&[choice, users, template, ports, protocol, methods, groups], reserved) =
+        words.split_first_chunk()?;
     // An operator that is none becomes a condition with a port, which the check refuses.
     let (op, port) = match Op::ALL.get((ports >> 16) as usize) {
         Some((op, _)) => (*op, ports as u16),
         None => (Op::Any, 1),
     };
-    let protocol = Protocol { commands: *protocol as u8, versions: (*protocol >> 8) as u8 };
-    let is_known = reserved.iter().all(|word| *word == 0) && words.get(4).is_none_or(|word| word >> 16 == 0);
-    is_known.then_some(RuleBody { choice, users, template, ports: Ports { op, port }, protocol })
+    let is_known = reserved.iter().all(|word| *word == 0) && protocol >> 16 == 0 && methods >> 8 == 0;
+    let protocol =
+        Protocol { commands: protocol as u8, versions: (protocol >> 8) as u8, methods: methods as u8 };
+    is_known.then_some(RuleBody { choice, users, groups, template, ports: Ports { op, port }, protocol })
 }
 
 /// Reads the lists of a host; `limits` as for [`Lists::new`].

@@ -10,7 +10,7 @@ use crate::users::FILE;
 use std::vec;
 
 /// A kind of file whose lines may say anything.
-const ANY: Kind = Kind { number: 9, in_doubt: |_, _| InDoubt::NoMatch, check: |_| Ok(()) };
+const ANY: Kind = Kind { number: 9, in_doubt: |_, _| InDoubt::NoMatch, asks: |_| 0, check: |_| Ok(()) };
 
 /// `permit *=ann,/a,/b 10.0.0.0/8 : true`, `deny *=/a .x.y 0.0.0.0 eq 9` and one special line.
 fn table() -> Table {
@@ -20,7 +20,8 @@ fn table() -> Table {
     let (first, second) = (builder.list("ann,/a,/b", &[ann, a, b]), builder.list("/a", &[a]));
     let template = builder.template("true");
     let network = crate::address::Network::prefix("10.0.0.0".parse().unwrap(), 8).unwrap();
-    let body = RuleBody { choice: 1, users: first, template, ports: Ports::ANY, protocol: Protocol::ANY };
+    let body =
+        RuleBody { choice: 1, users: first, groups: 0, template, ports: Ports::ANY, protocol: Protocol::ANY };
     builder.rule(1, &Pattern::Network(network), &Pattern::Any, body);
     let zone = Pattern::Zone(HostName::parse(b"x.y").unwrap());
     let ports = Ports { op: Op::Eq, port: 9 };
@@ -28,7 +29,7 @@ fn table() -> Table {
         2,
         &zone,
         &Pattern::Any,
-        RuleBody { choice: 0, users: second, template: 0, ports, protocol: Protocol::ANY },
+        RuleBody { choice: 0, users: second, groups: 0, template: 0, ports, protocol: Protocol::ANY },
     );
     assert!(builder.special(1, template, 3));
     builder.finish(&ANY)

@@ -50,6 +50,7 @@ pub(super) fn table(out: &mut Vec<u8>, table: &Table) {
         let ports = u32::from(body.ports.port) | (op as u32) << 16;
         let protocol = u32::from(body.protocol.commands) | u32::from(body.protocol.versions) << 8;
         words(out, &[body.choice, body.users, body.template, ports, protocol]);
+        words(out, &[body.protocol.methods.into(), body.groups]);
         words(out, &[0; RESERVED]);
     });
     for (template, line) in table.specials {

@@ -17,6 +17,8 @@ pub(super) struct Asked {
     pub(super) port: u16,
     pub(super) command: Command,
     pub(super) version: Version,
+    /// The groups of the user, with commas between them, where a password has shown who the user is.
+    pub(super) groups: Option<String>,
     pub(super) source_names: Vec<HostName>,
     pub(super) destination_names: Vec<HostName>,
 }
@@ -41,6 +43,9 @@ impl Asked {
         }
         if options.socks5 {
             asked.version = Version::Socks5;
+        }
+        if options.password {
+            asked.show_password(&options.groups);
         }
         asked.source_names.extend(names(&options.source_names)?);
         asked.destination_names.extend(names(&options.destination_names)?);
@@ -73,9 +78,15 @@ impl Asked {
             port,
             command,
             version,
+            groups: None,
             source_names,
             destination_names,
         })
+    }
+
+    /// A password shows who the user is. SOCKS5 alone has one.
+    fn show_password(&mut self, groups: &str) {
+        (self.version, self.groups) = (Version::Socks5, Some(groups.to_owned()));
     }
 
     /// Reads what a request is besides CONNECT by SOCKS4.
@@ -87,7 +98,15 @@ impl Asked {
                 "udp" => self.command = Command::Udp,
                 "socks4" => self.version = Version::Socks4,
                 "socks5" => self.version = Version::Socks5,
-                _ => return Err(format!("expected connect, bind, udp, socks4 or socks5, found '{word}'")),
+                "password" => self.show_password(""),
+                _ => match word.strip_prefix("password=") {
+                    Some(groups) => self.show_password(groups),
+                    None => {
+                        return Err(format!(
+                            "expected connect, bind, udp, socks4, socks5 or password, found '{word}'"
+                        ));
+                    }
+                },
             }
         }
         Ok(self)

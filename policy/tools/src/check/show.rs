@@ -1,7 +1,7 @@
 //! What is decided on one request, in the words of the classic program.
 
 use sockd_policy::hook::expand;
-use sockd_policy::{DenyReason, IdentMode, Place, Route, RuleRef, Template, Upstream, Way};
+use sockd_policy::{DenyReason, IdentMode, Methods, Place, Route, RuleRef, Template, Upstream, Version, Way};
 
 use super::asked::Asked;
 use super::trial::{Outcome, Trial};
@@ -90,12 +90,15 @@ fn upstream(trial: &Trial, outcome: &Outcome) -> bool {
 
 /// Shows why earlier lines did not match, and what would be asked and run.
 fn explain(trial: &Trial, asked: &Asked, outcome: &Outcome) {
+    if asked.version == Version::Socks5 {
+        eprintln!("methods asked of this client: {}", methods(trial.rules.methods(asked.source)));
+    }
     for (rule, field) in trial.close_lines(asked, outcome) {
         eprintln!("not {}: the {field} differs: {rule}", trial.rules.place(rule.line()));
     }
     if let Some(rule) = outcome.rule {
         eprintln!("decided by {}: {rule}", trial.rules.place(rule.line()));
-        eprintln!("identd: {}", asks_identd(&rule, trial.mode));
+        eprintln!("identd: {}", asks_identd(&rule, asked, trial.mode));
     }
     if let Some(Route::From { source, line }) = outcome.route {
         eprintln!("route: from {source} by line {line}");
@@ -131,8 +134,16 @@ fn commands<'r>(trial: &'r Trial, outcome: &Outcome<'r>) -> Vec<Template<'r>> {
     due.into_iter().flatten().collect()
 }
 
-fn asks_identd(rule: &RuleRef, default: IdentMode) -> &'static str {
-    match (rule.permits(), rule.ident().unwrap_or(default)) {
+fn methods(methods: Methods) -> &'static str {
+    match methods {
+        Methods::None => "none",
+        Methods::Password => "password",
+        Methods::Either => "none, else password",
+    }
+}
+
+fn asks_identd(rule: &RuleRef, asked: &Asked, default: IdentMode) -> &'static str {
+    match (rule.permits() && asked.groups.is_none(), rule.ident_mode(default)) {
         (false, _) | (_, IdentMode::Off) => "not asked",
         (true, IdentMode::Lenient) => "asked on the client host; another user is denied, no answer is not",
         (true, IdentMode::Strict) => "asked on the client host; another user and no answer are denied",

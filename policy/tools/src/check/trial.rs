@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use sockd_policy::guard::{self, AddressKind, Refusal};
 use sockd_policy::hook::Values;
 use sockd_policy::{
-    Command, DenyReason, FactState, Facts, HostName, IdentMode, Identity, Permit, Request, Route, Routes,
-    RuleRef, RuleSet, Services, Upstream, Upstreams, UserId, Verdict, Way, without_mark,
+    Command, DenyReason, FactState, Facts, HostName, IdentMode, Identity, Login, Permit, Request, Route,
+    Routes, RuleRef, RuleSet, Services, Upstream, Upstreams, UserId, Verdict, Way, without_mark,
 };
 
 use crate::cli::{Check, Ident};
@@ -207,6 +207,7 @@ fn facts<'a>(asked: &'a Asked, identity: &'a Identity) -> Facts<'a> {
         source_names: FactState::Known(&asked.source_names),
         destination_names: FactState::Known(&asked.destination_names),
         identity: FactState::Known(identity),
+        login: asked.groups.as_ref().map(|groups| Login { user: &asked.user, groups: groups.as_bytes() }),
     }
 }
 

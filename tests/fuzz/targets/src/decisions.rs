@@ -4,8 +4,8 @@ use arbitrary::{Result, Unstructured};
 use sockd_policy::embedded;
 use sockd_policy::guard::{AddressKind, always_refused};
 use sockd_policy::{
-    Command, FactState, Facts, HostName, IdentMode, Identity, Request, Route, Routes, RuleSet, Services,
-    Upstream, Upstreams, UserId, Verdict, Version, canonical, parse_conf, parse_routes,
+    Command, FactState, Facts, HostName, IdentMode, Identity, Login, Request, Route, Routes, RuleSet,
+    Services, Upstream, Upstreams, UserId, Verdict, Version, canonical, parse_conf, parse_routes,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -37,6 +37,8 @@ struct Question {
     source_names: FactState<Vec<HostName>>,
     destination_names: FactState<Vec<HostName>>,
     identity: FactState<Identity>,
+    /// A user with a password.
+    login: Option<UserId>,
 }
 
 /// What came of it, without the number of the line.
@@ -58,6 +60,7 @@ impl Question {
             source_names: self.source_names.as_deref(),
             destination_names: self.destination_names.as_deref(),
             identity: self.identity.as_ref(),
+            login: self.login.as_ref().map(|user| Login { user, groups: b"staff,wheel" }),
         };
         match if scan { rules.scan()(&request, &facts) } else { rules.decide(&request, &facts) } {
             Verdict::Permit(permit) => (format!("permit {}", permit.unverified), Some(permit.rule.index())),
@@ -106,6 +109,7 @@ pub(crate) fn answers(rules: &RuleSet) -> Vec<Outcome> {
                     2 => FactState::Known(Identity::Known(user(b"ann"))),
                     _ => FactState::Unavailable,
                 },
+                login: (place % 3 == 0).then(|| user(USERS[place % USERS.len()])),
             };
             let answer = question.ask(rules, false);
             assert_eq!(answer, question.ask(rules, true), "{question:?}");
@@ -248,6 +252,7 @@ fn question(choices: &mut Unstructured<'_>) -> Result<Question> {
             2 => FactState::Unavailable,
             _ => FactState::Known(Identity::Known(user(choices.choose(&USERS)?))),
         },
+        login: if choices.ratio(1, 4)? { Some(user(choices.choose(&USERS)?)) } else { None },
     })
 }
 
@@ -255,6 +260,8 @@ fn rule(choices: &mut Unstructured<'_>) -> Result<String> {
     let action = choices.choose(&["permit", "deny", "permit ?=i", "permit ?=I", "deny ?=n"])?;
     let users = choices.choose(&["", "", "", " *=ann", " *=ann,bob", " *=/users"])?;
     let fields = choices.choose(&["", "", "", " +=connect", " +=bind,udp", " ~=5", " ~=4 +=connect,bind"])?;
+    let methods =
+        choices.choose(&["", "", "", " @=none", " @=password", " g=staff,x", " g=y @=none,password"])?;
     let source = pattern(choices, false)?;
     let destination = if choices.arbitrary()? { pattern(choices, false)? } else { String::new() };
     let ports = choices.choose(&[
@@ -269,7 +276,7 @@ fn rule(choices: &mut Unstructured<'_>) -> Result<String> {
         " in 79,81",
         " le 0",
     ])?;
-    Ok(format!("{action}{users}{fields} {source} {destination}{ports}"))
+    Ok(format!("{action}{users}{methods}{fields} {source} {destination}{ports}"))
 }
 
 /// What a line says of a host; only of IPv4 hosts where that is asked for.

@@ -740,6 +740,7 @@ impl<'w> System<'w> {
                 Some(None) => FactState::Unavailable,
                 Some(Some(identity)) => FactState::Known(identity),
             },
+            login: None,
         };
         let rule = match config.rules.scan()(&question, &facts) {
             Verdict::Permit(permit) => permit.rule,

@@ -125,7 +125,7 @@ fn is_permitted(rules: &sockd_policy::RuleSet, from: IpAddr, to: (IpAddr, u16), 
         nat64: &[],
     };
     let names = FactState::Known(&[][..]);
-    let facts = Facts { source_names: names, destination_names: names, identity: FactState::NotAsked };
+    let facts = Facts { source_names: names, destination_names: names, ..Facts::default() };
     matches!(rules.decide(&request, &facts), Verdict::Permit(_))
 }
 
