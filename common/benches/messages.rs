@@ -4,7 +4,7 @@
 
 use divan::{Bencher, black_box};
 use sockd_common::message::request::{Command, Destination, Request};
-use sockd_common::message::session::{CloseReason, FromSession, Handshake, ToSession};
+use sockd_common::message::session::{CloseReason, FromSession, Handshake, Methods, ToSession};
 use sockd_common::message::{Id, Message, Name, UserId};
 use sockd_common::wire::{MAX_PACKET, decode, encode};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -70,7 +70,7 @@ fn read_request_of_a_name(bencher: Bencher) {
 
 #[divan::bench]
 fn write_serve(bencher: Bencher) {
-    write(bencher, &ToSession::Serve { id: ID, handshake: Handshake::Fresh });
+    write(bencher, &ToSession::Serve { id: ID, handshake: Handshake::Fresh(Methods::NONE) });
 }
 
 #[divan::bench]

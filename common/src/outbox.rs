@@ -171,7 +171,7 @@ mod tests {
     use super::*;
     use crate::channel::WorkerEnd;
     use crate::message::Id;
-    use crate::message::session::{FromSession, Handshake, Protocols, RelayMode, ToSession};
+    use crate::message::session::{FromSession, Handshake, Methods, Protocols, RelayMode, ToSession};
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     type Ends = (Outbox, WorkerEnd<FromSession, ToSession>);
@@ -188,7 +188,10 @@ mod tests {
     fn serve(link: &mut Outbox, number: usize) -> bool {
         let client = rustix::io::fcntl_dupfd_cloexec(&*link, 3).unwrap();
         link.send(
-            &ToSession::Serve { id: Id(u32::try_from(number).unwrap()), handshake: Handshake::Fresh },
+            &ToSession::Serve {
+                id: Id(u32::try_from(number).unwrap()),
+                handshake: Handshake::Fresh(Methods::NONE),
+            },
             Some(Rc::new(client)),
         )
     }

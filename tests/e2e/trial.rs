@@ -142,7 +142,9 @@ fn a_trial_says_what_it_cannot_do() {
     line.send(b"\x05\x01\x02");
     assert_eq!(line.read(2), b"\x05\xff");
     line.ending();
-    trial.wait_for("error -- no acceptable method of authentication from host 127.0.0.1");
+    trial.wait_for(
+        "error -- no acceptable method of authentication (offered password; wanted none) from host 127.0.0.1",
+    );
 }
 
 #[test]

@@ -11,7 +11,9 @@
 mod support;
 
 use sockd_common::message::request::{Command, RefusalReason};
-use sockd_common::message::session::{CloseReason, FromSession, Handshake, PIPES, RelayMode, ToSession};
+use sockd_common::message::session::{
+    CloseReason, FromSession, Handshake, Methods, PIPES, RelayMode, ToSession,
+};
 use sockd_common::message::{Errno, Id};
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
@@ -514,7 +516,7 @@ fn h9_a_worker_goes_on_with_a_client_whose_request_another_one_has_read() {
         let (mut client, socket) = connection();
         client.write_all(&[sent, b"early"].concat()).unwrap();
         let mut first = start(Start::default());
-        first.serve_on(&socket, Handshake::Fresh);
+        first.serve_on(&socket, Handshake::Fresh(Methods::NONE));
         first.hear_request();
         first.child.kill().unwrap();
         client.read_exact(&mut vec![0; method]).unwrap();
@@ -560,7 +562,7 @@ fn nonsense_from_the_monitor_ends_a_worker() {
     let (_peer, socket) = connection();
     let twice = || {
         monitor.end.send(
-            &ToSession::Serve { id: Id(5), handshake: Handshake::Fresh },
+            &ToSession::Serve { id: Id(5), handshake: Handshake::Fresh(Methods::NONE) },
             Some(std::os::fd::AsFd::as_fd(&socket)),
         )
     };

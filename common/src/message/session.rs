@@ -68,11 +68,40 @@ impl Protocols {
     pub const ALL: Self = Self { socks4: true, socks5: true };
 }
 
+/// The methods by which a client may show who it is (SOCKS5). Where there is none, every client is told so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Methods {
+    /// Not at all.
+    pub none: bool,
+    /// By a password.
+    pub password: bool,
+    /// A client that offers both is asked for its password.
+    pub prefer_password: bool,
+}
+
+impl Methods {
+    /// Nothing is asked of the client.
+    pub const NONE: Self = Self { none: true, password: false, prefer_password: false };
+}
+
+/// The methods that a client has offered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Offered {
+    /// None, 0.
+    pub none: bool,
+    /// GSSAPI, 1.
+    pub gssapi: bool,
+    /// A password, 2.
+    pub password: bool,
+    /// Any other.
+    pub other: bool,
+}
+
 /// How far the handshake of a client has come when a worker begins to serve it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Handshake {
-    /// Nothing has been read.
-    Fresh,
+    /// Nothing has been read. The client may show who it is by these methods.
+    Fresh(Methods),
     /// Another worker has read a request of SOCKS4 or SOCKS4A, and exactly that.
     Socks4(Command),
     /// Another worker has read a request of SOCKS5, and exactly what leads to it.
@@ -170,7 +199,7 @@ pub enum CloseReason {
     /// A message began with the byte of another version, or of one that is switched off.
     WrongVersion(u8),
     /// SOCKS5: the client offers no method that is acceptable; answered with FF.
-    NoMethod,
+    NoMethod(Offered),
     /// SOCKS5: the user or the password is empty, and nobody has such a one; refused.
     EmptyCredentials,
     /// None of the [`Command`]s, or not one of this protocol; refused.

@@ -1,8 +1,10 @@
 //! What sessions are decided by.
 
-use crate::settings::{Commands, Isolation, Settings};
-use sockd_policy::Template;
+use crate::settings::{Auth, Commands, Isolation, Settings};
+use sockd_common::message::session::Methods;
 use sockd_policy::{IdentMode, Routes, RuleSet, Services, Upstreams};
+use sockd_policy::{Methods as Asked, Template};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 /// What sessions are decided by; replaced as a whole by a reload.
@@ -39,6 +41,18 @@ impl Config {
         let upstreams = self.upstreams.as_ref().map(|lines| counted(lines.len(), "upstream line"));
         let upstreams = upstreams.map_or(String::new(), |lines| format!(", {lines}"));
         format!("{}, {routes}{upstreams}", counted(self.rules.len(), "rule"))
+    }
+
+    /// The methods by which a client may show who it is. Where passwords cannot be checked there is none for a client that
+    /// would have to show one.
+    pub fn methods(&self, client: IpAddr, has_passwords: bool) -> Methods {
+        let asked = self.rules.methods(client);
+        let prefer_password = self.settings.auth == Auth::Prefer;
+        Methods {
+            none: asked != Asked::Password,
+            password: has_passwords && (asked != Asked::None || prefer_password),
+            prefer_password,
+        }
     }
 
     /// Whether a client that comes begins with a worker that serves nobody else, as its user may become known.

@@ -5,6 +5,7 @@
 use crate::checks::Login;
 use crate::flow::Moved;
 use sockd_common::message::request::RefusalReason;
+use sockd_common::message::session::{Methods, Offered};
 use sockd_common::message::{self, Errno};
 use sockd_policy::{Command, DenyReason, HostName, Server, UserId, Version, guard};
 use std::net::{IpAddr, SocketAddr};
@@ -147,7 +148,12 @@ pub enum Unread {
     /// It begins with the byte of another version, or of one that is switched off.
     WrongVersion(u8),
     /// The client offers no method of authentication that is acceptable.
-    NoMethod,
+    NoMethod {
+        /// What it offers.
+        offered: Offered,
+        /// What the rules ask of it.
+        wanted: Methods,
+    },
     /// The client has shown an empty user or an empty password.
     EmptyCredentials,
     /// It is neither CONNECT nor BIND.

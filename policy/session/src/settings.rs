@@ -3,7 +3,7 @@
 mod choices;
 
 pub use choices::{
-    BoundAddress, Commands, Crowded, Isolation, Keepalive, LocalDestinations, LogFormat, MissingNames,
+    Auth, BoundAddress, Commands, Crowded, Isolation, Keepalive, LocalDestinations, LogFormat, MissingNames,
     Protocol, Relay, Sandbox, UdpLog, UdpSource, UpstreamNames,
 };
 
@@ -39,6 +39,8 @@ pub struct Settings {
     pub relay: Relay,
     /// What clients may speak, all at the same port.
     pub protocols: Vec<Protocol>,
+    /// Whether clients are asked for a password that the rules do not ask of them.
+    pub auth: Auth,
     /// What the reply to a granted CONNECT names.
     pub bound_address: BoundAddress,
     /// Seconds for a client to send its request.
@@ -166,6 +168,7 @@ const DEFAULT: Settings = Settings {
     sandbox: Sandbox::Required,
     relay: Relay::Adaptive,
     protocols: Vec::new(),
+    auth: Auth::Rules,
     bound_address: BoundAddress::None,
     request_limit: 30,
     resolve_limit: 30,

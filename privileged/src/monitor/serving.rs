@@ -284,10 +284,11 @@ impl Serving {
         let host = client.host();
         let proxy = client.proxy();
         let socket = Rc::new(client.socket);
-        let asks_password = self.awaited.auth.admits(host);
+        let methods = self.base.config.methods(client.address.ip(), self.awaited.auth.admits(host));
         let (twin, base) = (Rc::clone(&socket), &mut self.base);
-        let key = self.sessions.begin((client.address, proxy), twin, asks_password, worker, base);
-        self.base.tell(worker, &ToSession::Serve { id: key.id(), handshake: Handshake::Fresh }, Some(socket));
+        let key = self.sessions.begin((client.address, proxy), twin, methods.password, worker, base);
+        let handshake = Handshake::Fresh(methods);
+        self.base.tell(worker, &ToSession::Serve { id: key.id(), handshake }, Some(socket));
         if let Some((oldest, reached)) = self.base.counts.oldest_beyond(host, &self.base.config.settings) {
             self.base.log.quiet_err(&format!("unfinished requests are closed: {reached}"));
             self.dispatch(oldest, Event::Stop);

@@ -7,6 +7,7 @@ mod greeting;
 mod identd;
 mod large_clients;
 mod libraries;
+mod methods;
 mod refusals;
 
 use sockd_tests::dns::{Answer, Nameserver};

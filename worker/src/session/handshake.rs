@@ -9,7 +9,7 @@
 use crate::socks::v5::{Login, Method};
 use crate::socks::{Reading, Reply, v4, v5};
 use sockd_common::message::request::{Command, RefusalReason, Request};
-use sockd_common::message::session::{self, CloseReason, Protocols};
+use sockd_common::message::session::{self, CloseReason, Methods, Protocols};
 use std::net::SocketAddr;
 
 /// No handshake is longer.
@@ -22,8 +22,8 @@ pub const LONGEST: usize = {
 /// How far a client's handshake has come, and with it the protocol that the client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handshake {
-    /// Nothing has been made out.
-    Fresh,
+    /// Nothing has been made out. SOCKS5 has these methods.
+    Fresh(Methods),
     /// SOCKS4 or SOCKS4A.
     Socks4,
     /// SOCKS5, of which a greeting of this length has been answered with the method of passwords.
@@ -72,7 +72,7 @@ impl Handshake {
     /// From where another worker has got to, with the command where the request has been read. Its bytes are taken.
     pub fn resumed(come: session::Handshake) -> (Self, Option<Command>) {
         match come {
-            session::Handshake::Fresh => (Self::Fresh, None),
+            session::Handshake::Fresh(methods) => (Self::Fresh(methods), None),
             session::Handshake::Socks4(command) => (Self::Socks4, Some(command)),
             session::Handshake::Socks5(command) => (Self::Socks5(0), Some(command)),
         }
@@ -82,13 +82,13 @@ impl Handshake {
     /// which the bytes may arrive.
     pub fn read(&mut self, seen: &[u8], protocols: Protocols) -> Step {
         match (*self, seen) {
-            (Self::Fresh, []) => Step::Incomplete,
-            (Self::Fresh, [4, ..]) if protocols.socks4 => {
+            (Self::Fresh(_), []) => Step::Incomplete,
+            (Self::Fresh(_), [4, ..]) if protocols.socks4 => {
                 *self = Self::Socks4;
                 self.request(v4::read(seen), 0)
             }
-            (Self::Fresh, [5, ..]) if protocols.socks5 => self.greeted(seen),
-            (Self::Fresh, [version, ..]) => switched_off(*version),
+            (Self::Fresh(methods), [5, ..]) if protocols.socks5 => self.greeted(seen, methods),
+            (Self::Fresh(_), [version, ..]) => switched_off(*version),
             (Self::Socks4, _) => self.request(v4::read(seen), 0),
             (Self::Login(greeting), _) => self.login(seen, greeting.into()),
             (Self::Verifying, _) => Step::Incomplete,
@@ -100,11 +100,11 @@ impl Handshake {
     }
 
     /// Reads a greeting, and chooses the method.
-    fn greeted(&mut self, seen: &[u8]) -> Step {
+    fn greeted(&mut self, seen: &[u8], methods: Methods) -> Step {
         let Reading::Complete { length, message: offered } = v5::greeting(seen) else {
             return Step::Incomplete;
         };
-        let method = v5::choose(offered);
+        let method = v5::choose(offered, methods);
         let reply = v5::chosen(method);
         match (method, u16::try_from(length)) {
             (Some(method), Ok(length)) => {
@@ -114,7 +114,10 @@ impl Handshake {
                 };
                 Step::Answer(reply)
             }
-            _ => Step::Refused { reply: Some(reply), closed: CloseReason::NoMethod },
+            _ => {
+                let closed = CloseReason::NoMethod(v5::offered(offered));
+                Step::Refused { reply: Some(v5::chosen(None)), closed }
+            }
         }
     }
 
@@ -155,7 +158,7 @@ impl Handshake {
     pub fn granted(self, bound: SocketAddr) -> Reply {
         match self {
             Self::Socks5(_) | Self::Login(_) | Self::Verifying => v5::granted(bound),
-            Self::Fresh | Self::Socks4 => Reply::of(&v4::granted(bound)),
+            Self::Fresh(_) | Self::Socks4 => Reply::of(&v4::granted(bound)),
         }
     }
 
@@ -164,7 +167,7 @@ impl Handshake {
         match self {
             Self::Socks5(_) => v5::refused(why),
             Self::Login(_) | Self::Verifying => v5::verdict(false),
-            Self::Fresh | Self::Socks4 => Reply::of(&v4::refused(why)),
+            Self::Fresh(_) | Self::Socks4 => Reply::of(&v4::refused(why)),
         }
     }
 
@@ -172,7 +175,7 @@ impl Handshake {
     pub fn refused_unread(self) -> Option<Reply> {
         match self {
             Self::Socks5(_) | Self::Login(_) | Self::Verifying => Some(self.refused(RefusalReason::General)),
-            Self::Fresh | Self::Socks4 => None,
+            Self::Fresh(_) | Self::Socks4 => None,
         }
     }
 }
@@ -206,6 +209,10 @@ mod tests {
     const SOCKS4: &[u8] = b"\x04\x01\x00\x50\x00\x00\x00\x01joe\0www.example\0";
     const SOCKS5: &[u8] = b"\x05\x02\x02\x00\x05\x01\x00\x03\x0bwww.example\x00\x50";
 
+    fn fresh() -> Handshake {
+        Handshake::Fresh(Methods::NONE)
+    }
+
     /// Shows all steps of a client that has sent this, up to the one that is not an answer.
     fn steps(handshake: &mut Handshake, sent: &[u8]) -> Vec<Step> {
         let mut steps = Vec::new();
@@ -220,7 +227,7 @@ mod tests {
     #[test]
     fn a_request_is_read_when_its_last_byte_is_there_and_ends_there() {
         for (sent, version, answers) in [(SOCKS4, 4, 0), (SOCKS5, 5, 1)] {
-            let (mut handshake, mut seen) = (Handshake::Fresh, Vec::new());
+            let (mut handshake, mut seen) = (fresh(), Vec::new());
             for end in 0..sent.len() {
                 seen.extend(steps(&mut handshake, &sent[..end]));
             }
@@ -236,7 +243,7 @@ mod tests {
 
     #[test]
     fn everything_may_come_at_once() {
-        let found = steps(&mut Handshake::Fresh, &[SOCKS5, b"GET / HTTP/1.0\r\n\r\n"].concat());
+        let found = steps(&mut fresh(), &[SOCKS5, b"GET / HTTP/1.0\r\n\r\n"].concat());
         let [Step::Answer(reply), Step::Request { length, .. }] = &found[..] else { panic!("{found:?}") };
         assert_eq!((reply.bytes(), *length), (&[5, 0][..], SOCKS5.len()));
     }
@@ -281,7 +288,7 @@ mod tests {
     #[test]
     fn another_protocol_is_known_by_its_first_byte() {
         for first in [0, 1, 6, b'G', 0x16] {
-            let step = Handshake::Fresh.read(&[first], ALL);
+            let step = fresh().read(&[first], ALL);
             assert_eq!(step, Step::Refused { reply: None, closed: CloseReason::WrongVersion(first) });
         }
     }
@@ -290,7 +297,7 @@ mod tests {
     fn a_protocol_that_is_switched_off_is_refused_in_its_own_words() {
         let none = Protocols { socks4: false, socks5: false };
         for (sent, reply) in [(SOCKS4, &[0, 91, 0, 0, 0, 0, 0, 0][..]), (SOCKS5, &[5, 0xff])] {
-            let Step::Refused { reply: Some(said), closed } = Handshake::Fresh.read(sent, none) else {
+            let Step::Refused { reply: Some(said), closed } = fresh().read(sent, none) else {
                 panic!("not refused")
             };
             assert_eq!((said.bytes(), closed), (reply, CloseReason::WrongVersion(sent[0])));
@@ -300,8 +307,8 @@ mod tests {
     #[test]
     fn a_client_that_offers_nothing_acceptable_is_told_so() {
         for greeting in [&b"\x05\x00"[..], b"\x05\x01\x02", b"\x05\x02\x01\x80"] {
-            let step = Handshake::Fresh.read(greeting, ALL);
-            let Step::Refused { reply: Some(reply), closed: CloseReason::NoMethod } = step else {
+            let step = fresh().read(greeting, ALL);
+            let Step::Refused { reply: Some(reply), closed: CloseReason::NoMethod(_) } = step else {
                 panic!("{step:?}")
             };
             assert_eq!(reply.bytes(), [5, 0xff]);
@@ -320,7 +327,7 @@ mod tests {
             (v5(b"\x05\x01\x00\x02"), 8),
             (v5(b"\x05\x01\x00\x03\x00\x00\x50"), 4),
         ] {
-            let found = steps(&mut Handshake::Fresh, &sent);
+            let found = steps(&mut fresh(), &sent);
             let Some(Step::Refused { reply: Some(reply), .. }) = found.last() else { panic!("{found:?}") };
             assert_eq!(reply.bytes()[1], code, "{}", sent.escape_ascii());
         }
@@ -328,7 +335,7 @@ mod tests {
 
     #[test]
     fn another_protocol_behind_a_greeting_is_not_answered() {
-        let found = steps(&mut Handshake::Fresh, b"\x05\x01\x00\x01\x7f");
+        let found = steps(&mut fresh(), b"\x05\x01\x00\x01\x7f");
         let wrong = Step::Refused { reply: None, closed: CloseReason::WrongVersion(1) };
         assert_eq!(found.last(), Some(&wrong));
     }
@@ -339,7 +346,7 @@ mod tests {
             five in any::<bool>(), tail in any::<Vec<u8>>(), cut in 0..SOCKS5.len()
         ) {
             let sent = [if five { SOCKS5 } else { SOCKS4 }, &tail].concat();
-            let (mut handshake, whole) = (Handshake::Fresh, steps(&mut Handshake::Fresh, &sent));
+            let (mut handshake, whole) = (fresh(), steps(&mut fresh(), &sent));
             let mut parts = steps(&mut handshake, &sent[..cut]);
             prop_assert_eq!(parts.pop(), Some(Step::Incomplete));
             parts.extend(steps(&mut handshake, &sent));
@@ -351,7 +358,7 @@ mod tests {
             first in 4u8..6, sent in proptest::collection::vec(any::<u8>(), 0..700)
         ) {
             let sent = [&[first], &sent[..]].concat();
-            match steps(&mut Handshake::Fresh, &sent).pop() {
+            match steps(&mut fresh(), &sent).pop() {
                 Some(Step::Incomplete) => prop_assert!(sent.len() < LONGEST),
                 Some(Step::Request { length, .. }) => {
                     prop_assert!(length <= sent.len() && length <= LONGEST);

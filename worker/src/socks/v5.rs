@@ -15,7 +15,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::ops::Range;
 use sockd_common::message::auth::Credentials;
 use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
-use sockd_common::message::session::CloseReason;
+use sockd_common::message::session::{CloseReason, Methods, Offered};
 use sockd_common::message::{Name, UserId};
 use sockd_common::secret::Secret;
 
@@ -33,7 +33,7 @@ pub const LONGEST_REQUEST: usize = 4 + 1 + 255 + 2;
 pub enum Method {
     /// Not at all.
     None = 0,
-    /// With a password.
+    /// By user and password (RFC 1929).
     Password = 2,
 }
 
@@ -51,10 +51,24 @@ pub fn greeting(bytes: &[u8]) -> Reading<&[u8]> {
     }
 }
 
-/// The method for a client that offers these. The order in which it offers them counts for nothing, as some clients
-/// offer methods that they have no password or ticket for.
-pub fn choose(offered: &[u8]) -> Option<Method> {
-    [Method::None].into_iter().find(|method| offered.contains(&(*method as u8)))
+/// The first method of those that are acceptable which a client offers. The order in which it offers them counts for
+/// nothing, as some clients offer methods that they have no password or ticket for.
+pub fn choose(offered: &[u8], acceptable: Methods) -> Option<Method> {
+    let (none, password) = ((acceptable.none, Method::None), (acceptable.password, Method::Password));
+    let in_order = if acceptable.prefer_password { [password, none] } else { [none, password] };
+    let is_offered = |method: &Method| offered.contains(&(*method as u8));
+    in_order.into_iter().filter(|(acceptable, _)| *acceptable).map(|(_, method)| method).find(is_offered)
+}
+
+/// What the monitor hears of the methods of a client that offers none of the acceptable ones.
+pub fn offered(methods: &[u8]) -> Offered {
+    let has = |method| methods.contains(&method);
+    Offered {
+        none: has(0),
+        gssapi: has(1),
+        password: has(2),
+        other: methods.iter().any(|method| *method > 2),
+    }
 }
 
 /// The answer to a greeting.
@@ -214,10 +228,10 @@ mod tests {
     #[test]
     fn the_method_is_none_wherever_it_is_offered_and_else_there_is_none() {
         for offered in [&[0][..], &[2, 0], &[0, 3, 2], &[0, 0], &[0, 0x80, 0x82, 2]] {
-            assert_eq!(chosen(choose(offered)).bytes(), [5, 0], "{offered:?}");
+            assert_eq!(chosen(choose(offered, Methods::NONE)).bytes(), [5, 0], "{offered:?}");
         }
         for offered in [&[][..], &[1], &[2], &[0x80], &[0xff]] {
-            assert_eq!(chosen(choose(offered)).bytes(), [5, 0xff], "{offered:?}");
+            assert_eq!(chosen(choose(offered, Methods::NONE)).bytes(), [5, 0xff], "{offered:?}");
         }
     }
 
@@ -255,6 +269,35 @@ mod tests {
             assert_eq!(login(&[version]), Reading::Foreign(CloseReason::WrongVersion(version)));
         }
         assert_eq!([verdict(true).bytes(), verdict(false).bytes()], [[1, 0], [1, 1]]);
+    }
+
+    #[test]
+    fn the_rules_say_which_methods_there_are_and_the_settings_which_comes_first() {
+        let of = |none, password, prefer_password| Methods { none, password, prefer_password };
+        for (acceptable, offered, method) in [
+            (of(true, true, false), &[2, 0][..], Some(Method::None)),
+            (of(true, true, false), &[2], Some(Method::Password)),
+            (of(true, true, true), &[0, 2], Some(Method::Password)),
+            (of(true, true, true), &[0], Some(Method::None)),
+            (of(false, true, false), &[0, 2], Some(Method::Password)),
+            (of(false, true, false), &[0], None),
+            (of(true, false, true), &[0, 2], Some(Method::None)),
+            (of(true, false, false), &[2], None),
+            (of(false, false, false), &[0, 2], None),
+        ] {
+            assert_eq!(choose(offered, acceptable), method, "{acceptable:?} {offered:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_offered_is_told_by_kind() {
+        let told = |methods: &[u8]| {
+            let Offered { none, gssapi, password, other } = offered(methods);
+            [none, gssapi, password, other]
+        };
+        assert_eq!(told(&[]), [false; 4]);
+        assert_eq!(told(&[0, 2]), [true, false, true, false]);
+        assert_eq!(told(&[1, 0x80]), [false, true, false, true]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sockd_common::channel::{ChannelError, MonitorEnd, Received};
 use sockd_common::message::request::Request;
 use sockd_common::message::session::{
-    CloseReason, FIRST_PIPE_FD, FromSession, Handshake, PIPES, Protocols, RelayMode, ToSession,
+    CloseReason, FIRST_PIPE_FD, FromSession, Handshake, Methods, PIPES, Protocols, RelayMode, ToSession,
 };
 use sockd_common::message::{Id, LockdownReport};
 use sockd_lockdown::libc;
@@ -166,7 +166,7 @@ impl Monitor {
     /// A client whose connection the worker serves.
     pub(crate) fn serve(&mut self) -> (TcpStream, Id) {
         let (client, socket) = connection();
-        (client, self.serve_on(&socket, Handshake::Fresh))
+        (client, self.serve_on(&socket, Handshake::Fresh(Methods::NONE)))
     }
 
     /// The same with this socket, which another worker may have had before.

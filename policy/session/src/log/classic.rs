@@ -4,6 +4,7 @@ use crate::checks::Login;
 use crate::flow::Moved;
 use crate::log::{Level, errno, escape};
 use crate::record::{Abandonment, EndCause, Failure, Parties, Record, Unread, UpstreamFailure};
+use sockd_common::message::session::{Methods, Offered};
 use sockd_common::message::{self, Errno};
 use sockd_policy::{Command, DenyReason, HostName, Need};
 use std::fmt::{self, Write as _};
@@ -51,7 +52,7 @@ fn unread(why: Unread, client: IpAddr) -> (Level, String) {
         Unread::WrongVersion(version) => {
             notice(format_args!("error -- wrong version (0x{version:2x}) from host {client}."))
         }
-        Unread::NoMethod => error("no acceptable method of authentication"),
+        Unread::NoMethod { offered, wanted } => error(&no_method(offered, wanted)),
         Unread::EmptyCredentials => error("empty user or password"),
         Unread::UndefinedCommand(command) => error(&format!("undefined command (0x{command:2x})")),
         Unread::UndefinedAddressType(kind) => error(&format!("undefined address type (0x{kind:2x})")),
@@ -83,6 +84,22 @@ pub(super) fn unchecked(why: &Login) -> Option<&'static str> {
         Login::Unchecked => Some("nobody can check it just now"),
         Login::NotAlone => Some("the worker is not the user's alone"),
     }
+}
+
+/// Why no method of authentication is acceptable, in words.
+pub(super) fn no_method(offered: Offered, wanted: Methods) -> String {
+    if wanted.password && offered.password {
+        return "passwords are not checked just now: no acceptable method of authentication".into();
+    }
+    let in_words = |names: &[(bool, &'static str)]| {
+        let names = names.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect::<Vec<_>>();
+        if names.is_empty() { "nothing".into() } else { names.join(", ") }
+    };
+    let Offered { none, gssapi, password, other } = offered;
+    let offered = [(none, "none"), (gssapi, "gssapi"), (password, "password"), (other, "others")];
+    let wanted = [(wanted.none, "none"), (wanted.password, "password")];
+    let (offered, wanted) = (in_words(&offered), in_words(&wanted));
+    format!("no acceptable method of authentication (offered {offered}; wanted {wanted})")
 }
 
 fn refused(parties: &Parties, why: &Failure) -> Vec<(Level, String)> {
@@ -354,13 +371,29 @@ mod tests {
 
     #[test]
     fn version_and_command_are_padded_with_a_blank() {
+        let password = Methods { none: false, password: true, prefer_password: false };
+        let no_method = |offered: &str, wanted| {
+            let [none, gssapi, password, other] = ["n", "g", "p", "o"].map(|method| offered.contains(method));
+            Unread::NoMethod { offered: Offered { none, gssapi, password, other }, wanted }
+        };
         let client = "192.0.2.7:4000".parse().unwrap();
         for (why, line) in [
             (Unread::WrongVersion(5), "error -- wrong version (0x 5) from host 192.0.2.7."),
             (Unread::WrongVersion(0x47), "error -- wrong version (0x47) from host 192.0.2.7."),
             (Unread::UndefinedCommand(3), "error -- undefined command (0x 3) from host 192.0.2.7"),
             (Unread::UndefinedAddressType(5), "error -- undefined address type (0x 5) from host 192.0.2.7"),
-            (Unread::NoMethod, "error -- no acceptable method of authentication from host 192.0.2.7"),
+            (
+                no_method("g", Methods::NONE),
+                "error -- no acceptable method of authentication (offered gssapi; wanted none) from host 192.0.2.7",
+            ),
+            (
+                no_method("no", password),
+                "error -- no acceptable method of authentication (offered none, others; wanted password) from host 192.0.2.7",
+            ),
+            (
+                no_method("p", password),
+                "error -- passwords are not checked just now: no acceptable method of authentication from host 192.0.2.7",
+            ),
             (Unread::CutShort, "Error in GetDst: Success; from host 192.0.2.7"),
         ] {
             assert_eq!(texts(&Record::Unread { client, why }), [line]);

@@ -71,7 +71,7 @@ fn unread(why: Unread) -> String {
     match why {
         Unread::WrongVersion(version) => format!("wrong version {version}"),
         Unread::UndefinedCommand(command) => format!("undefined command {command}"),
-        Unread::NoMethod => "no method of authentication in common".into(),
+        Unread::NoMethod { offered, wanted } => classic::no_method(offered, wanted),
         Unread::EmptyCredentials => "empty user or password".into(),
         Unread::UndefinedAddressType(kind) => format!("undefined type of address {kind}"),
         Unread::CutShort => "cut short".into(),

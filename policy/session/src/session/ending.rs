@@ -1,5 +1,6 @@
 //! How sessions end: refused, abandoned, closed.
 
+use crate::config::Config;
 use crate::record::{Abandonment, FailedCall, Failure, Record, Unread, UpstreamFailure};
 use crate::session::case::Case;
 use crate::session::event::{Action, Event};
@@ -21,10 +22,12 @@ const REFUSED_LIMIT: Duration = Duration::from_secs(5);
 const CLOSING_LIMIT: Duration = Duration::from_secs(10);
 
 /// The worker has ended the session without a request.
-pub(super) fn unread(why: CloseReason, client: SocketAddr) -> Next {
+pub(super) fn unread(why: CloseReason, client: SocketAddr, config: &Config) -> Next {
     let why = match why {
         CloseReason::WrongVersion(version) => Unread::WrongVersion(version),
-        CloseReason::NoMethod => Unread::NoMethod,
+        CloseReason::NoMethod(offered) => {
+            Unread::NoMethod { offered, wanted: config.methods(client.ip(), true) }
+        }
         CloseReason::EmptyCredentials => Unread::EmptyCredentials,
         CloseReason::UndefinedCommand(command) => Unread::UndefinedCommand(command),
         CloseReason::UndefinedAddressType(kind) => Unread::UndefinedAddressType(kind),

@@ -2,6 +2,7 @@
 //! is checked.
 
 use crate::checks::Login;
+use crate::config::Config;
 use crate::record::Record;
 use crate::session::ending;
 use crate::session::event::{Action, Arrival, Event, Task};
@@ -42,11 +43,11 @@ pub(super) fn begin(who: &mut Who, user: message::UserId) -> Next {
 
 /// What follows while a password is being checked. The worker reads nothing of the client meanwhile, and can only say that
 /// it has gone.
-pub(super) fn verifying(who: &mut Who, event: Event, client: SocketAddr) -> Next {
+pub(super) fn verifying(who: &mut Who, event: Event, client: SocketAddr, config: &Config) -> Next {
     match event {
         Event::Arrived(WaitKey::LOGIN, Arrival::LoggedIn(login)) => checked(who, login, client),
         Event::Closed(why @ (CloseReason::ClientGone(_) | CloseReason::NoResources)) => {
-            ending::unread(why, client)
+            ending::unread(why, client, config)
         }
         Event::Deadline => ending::late(client),
         Event::Stop => ending::stop_unread(),

@@ -84,7 +84,7 @@ impl Session {
             Phase::Requesting => self.requesting(event, config),
             Phase::Verifying => {
                 let client = self.client();
-                login::verifying(&mut self.who, event, client)
+                login::verifying(&mut self.who, event, client, config)
             }
             Phase::Refusing | Phase::ClosingUnread | Phase::Closing => ending::closing(self.phase, &event),
             phase => match (phase, self.case(config)) {
@@ -110,7 +110,7 @@ impl Session {
         match event {
             Event::Introduced(user) => login::begin(&mut self.who, user),
             Event::Requested(request) => self.requested(request, config),
-            Event::Closed(why) => ending::unread(why, self.client()),
+            Event::Closed(why) => ending::unread(why, self.client(), config),
             Event::Deadline => ending::late(self.client()),
             Event::Stop => ending::stop_unread(),
             Event::WorkerLost => ending::lost_unread(),

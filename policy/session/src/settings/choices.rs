@@ -98,6 +98,16 @@ impl Keepalive {
     }
 }
 
+/// Whether clients are asked for a password that the rules do not ask of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Auth {
+    /// Only those that no line of the rules would let go without.
+    Rules,
+    /// All that offer one. A wrong password is a refusal then.
+    Prefer,
+}
+
 /// What the reply to a granted CONNECT names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -8,9 +8,11 @@ use rustix::net::{
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 use sockd_common::channel::{MonitorEnd, Received};
-use sockd_common::message::Id;
 use sockd_common::message::request::{Command, RefusalReason};
-use sockd_common::message::session::{CloseReason, FromSession, PIPES, Protocols, RelayMode, ToSession};
+use sockd_common::message::session::{
+    CloseReason, FromSession, Methods, PIPES, Protocols, RelayMode, ToSession,
+};
+use sockd_common::message::{self, Id};
 use sockd_worker::session::Unlocked;
 use sockd_worker::session::handshake::{Handshake, Step};
 use sockd_worker::socks::Reply;
@@ -128,7 +130,7 @@ impl Lab {
         let (client, of_worker) = pair(SocketType::STREAM);
         monitor
             .send(
-                &ToSession::Serve { id: ID, handshake: sockd_common::message::session::Handshake::Fresh },
+                &ToSession::Serve { id: ID, handshake: message::session::Handshake::Fresh(Methods::NONE) },
                 Some(of_worker.as_fd()),
             )
             .expect("room for a message");
@@ -140,7 +142,7 @@ impl Lab {
             server: Peer::new(server),
             server_of_worker: Some(server_of_worker),
             buffer: vec![0; 1 << 18],
-            handshake: Handshake::Fresh,
+            handshake: Handshake::Fresh(Methods::NONE),
         };
         assert!(matches!(lab.heard(), Some(FromSession::Ready(_))));
         Ok(lab)

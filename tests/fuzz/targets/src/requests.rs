@@ -1,7 +1,7 @@
 //! What clients of SOCKS4, SOCKS4A and SOCKS5 say before their relay.
 
 use sockd_common::message::request::{Command, Destination};
-use sockd_common::message::session::Protocols;
+use sockd_common::message::session::{Methods, Protocols};
 use sockd_worker::session::handshake::{self, Handshake, Step};
 use sockd_worker::socks::Reading;
 use sockd_worker::socks::v4::{LONGEST, read};
@@ -137,7 +137,7 @@ fn shown(handshake: &mut Handshake, data: &[u8], answers: &mut Vec<u8>) -> Step 
 /// are in which it comes.
 pub fn handshake(data: &[u8]) {
     let mut answers = Vec::new();
-    let whole = shown(&mut Handshake::Fresh, data, &mut answers);
+    let whole = shown(&mut Handshake::Fresh(Methods::NONE), data, &mut answers);
     if data.first() == Some(&5) {
         match (told(data), &whole) {
             (None, Step::Incomplete) => assert!(data.len() < handshake::LONGEST),
@@ -155,7 +155,7 @@ pub fn handshake(data: &[u8]) {
             (expected, found) => panic!("{found:?} but {expected:?}"),
         }
     }
-    let (mut handshake, mut in_pieces) = (Handshake::Fresh, Vec::new());
+    let (mut handshake, mut in_pieces) = (Handshake::Fresh(Methods::NONE), Vec::new());
     let end = data.len().min(handshake::LONGEST);
     let first = (0..=end)
         .map(|end| shown(&mut handshake, &data[..end], &mut in_pieces))

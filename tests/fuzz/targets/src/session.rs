@@ -9,7 +9,7 @@ use sockd::config::settings_file;
 use sockd_common::bounded::BoundedVec;
 use sockd_common::message::request::RefusalReason;
 use sockd_common::message::resolver::{Answer, Query};
-use sockd_common::message::session::CloseReason;
+use sockd_common::message::session::{CloseReason, Offered};
 use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{self, Name};
 use sockd_policy::guard::{AddressKind, always_refused, refused_unless_named, upstream_refused};
@@ -1010,7 +1010,12 @@ fn any_end(choices: &mut Unstructured<'_>) -> Result<CloseReason> {
     let errno = message::Errno(*choices.choose(&[0, 32, 104, u16::MAX])?);
     let ends = [
         CloseReason::WrongVersion(choices.arbitrary()?),
-        CloseReason::NoMethod,
+        CloseReason::NoMethod(Offered {
+            none: choices.arbitrary()?,
+            gssapi: false,
+            password: choices.arbitrary()?,
+            other: true,
+        }),
         CloseReason::UndefinedCommand(choices.arbitrary()?),
         CloseReason::UndefinedAddressType(choices.arbitrary()?),
         CloseReason::CutShort,

@@ -6,7 +6,9 @@ use sockd_common::message::ident::{FromIdent, IdentUser, ToIdent};
 use sockd_common::message::probe::{Act, FromProbe, ToProbe};
 use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
 use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, ToResolver, Transport};
-use sockd_common::message::session::{CloseReason, FromSession, Handshake, Protocols, RelayMode, ToSession};
+use sockd_common::message::session::{
+    CloseReason, FromSession, Handshake, Methods, Protocols, RelayMode, ToSession,
+};
 use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
 use sockd_common::message::{Errno, Id, LockdownReport, Message, Name, UserId};
 use sockd_common::wire::{MAX_PACKET, encode};
@@ -218,7 +220,7 @@ fn to_worker() -> Vec<Vec<u8>> {
     let search = BoundedVec::first_of([name("a.example"), name("b.example")]);
     vec![
         packet(0, &ToSession::Setup { relay: RelayMode::Splice, protocols: Protocols::ALL }),
-        packet(0, &ToSession::Serve { id, handshake: Handshake::Fresh }),
+        packet(0, &ToSession::Serve { id, handshake: Handshake::Fresh(Methods::NONE) }),
         packet(0, &ToSession::Listening { id, address }),
         packet(0, &ToSession::Relay { id, bound: "[2001:db8::1]:9".parse().expect("an address") }),
         packet(0, &ToSession::Refuse { id, why: RefusalReason::IdentityMismatch }),
