@@ -33,7 +33,7 @@ fn s5_67_socks4_is_refused_where_only_lines_with_a_password_match() {
     let mut line = Line::dial(&lab.site.client, PROXY);
     line.send(Request::connect((SERVER, 8080)).bytes());
     assert_eq!(line.read_to_end(), (vec![0, 91, 0, 0, 0, 0, 0, 0], Ending::Closed));
-    lab.wait_for_line("refused -- Connect from joe(unknown)@192.0.2.10 to 198.51.100.10 (8080)");
+    lab.wait_for_line("refused -- Connect from joe(unknown)@192.0.2.10 to 198.51.100.10 (http-alt)");
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_client_that_no_line_is_for_is_asked_for_nothing() {
     assert_eq!(line.read(2), CHOSEN);
     line.send(to(CONNECT, (SERVER, 8080)));
     assert_eq!(line.read_to_end(), (refusal(2).to_vec(), Ending::Closed));
-    lab.wait_for_line("refused -- Connect from (unknown)@192.0.2.10 to 198.51.100.10 (8080)");
+    lab.wait_for_line("refused -- Connect from (unknown)@192.0.2.10 to 198.51.100.10 (http-alt)");
 }
 
 #[test]

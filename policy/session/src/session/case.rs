@@ -9,7 +9,7 @@ use crate::settings::{Commands, MissingNames};
 use crate::waits::WaitKey;
 use sockd_common::message::UserId;
 use sockd_common::message::ident::IdentUser;
-use sockd_policy::{FactState, Facts, HostName};
+use sockd_policy::{FactState, Facts, HostName, Login};
 use std::net::SocketAddr;
 
 /// A request with whom it is from, and what it is decided by.
@@ -57,7 +57,7 @@ impl Case<'_> {
                 true => FactState::Unavailable,
                 false => self.request.identity.as_ref().into(),
             },
-            login: None,
+            login: self.request.login.as_ref().map(|user| Login { user: &user.name, groups: &user.groups }),
         }
     }
 

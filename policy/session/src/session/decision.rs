@@ -88,7 +88,7 @@ pub(super) fn is_permitted(case: &Case<'_>) -> bool {
 pub(super) fn goes_unresolved(case: &Case<'_>) -> bool {
     let Some(upstreams) = case.config.upstreams.as_ref().filter(|_| case.request.named) else { return false };
     let names = case.facts().destination_names;
-    let way = upstreams.way_for(None, names, case.request.port, &case.request.user, &[]);
+    let way = upstreams.way_for(None, names, case.request.port, case.request.claimed_user(), &[]);
     case.config.settings.upstream_names != UpstreamNames::Never
         && matches!(way, Upstream::By { way: Way::Sockd(_), .. })
 }
@@ -134,7 +134,7 @@ fn permitted(candidate: Option<Candidate>, permit: &Permit<'_>, case: &Case<'_>)
     let lines = config.upstreams.as_ref();
     let nat64 = &config.settings.nat64_prefixes;
     let (way, line, hook) =
-        match lines.map(|lines| lines.way_for(address, names, request.port, &request.user, nat64)) {
+        match lines.map(|lines| lines.way_for(address, names, request.port, request.claimed_user(), nat64)) {
             None => (Way::Direct, 0, None),
             Some(Upstream::By { way, line, command }) => (way, line, command),
             Some(Upstream::NamesUnavailable { .. }) => return Err(Failure::NamesUnavailable.into()),

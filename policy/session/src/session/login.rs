@@ -11,6 +11,7 @@ use crate::session::phase::Phase;
 use crate::session::request::User;
 use crate::waits::WaitKey;
 use sockd_common::message;
+use sockd_common::message::auth::Group;
 use sockd_common::message::request::RefusalReason;
 use sockd_common::message::session::CloseReason;
 use sockd_policy::UserId;
@@ -61,8 +62,10 @@ fn checked(who: &mut Who, login: Login, client: SocketAddr) -> Next {
     let Who::Verifying(user) = std::mem::take(who) else { return Next::nothing() };
     let name = UserId::parse(user.as_bytes());
     let why = match (login, name) {
-        (Login::Verified(_), Ok(name)) => {
-            *who = Who::Verified(Box::new(User { name }));
+        (Login::Verified(groups), Ok(name)) => {
+            let groups = groups.into_vec();
+            let groups = groups.iter().map(Group::as_bytes).collect::<Vec<_>>().join(&b',').into();
+            *who = Who::Verified(Box::new(User { name, groups }));
             return Next::phase(Phase::Requesting, vec![Action::Accept]);
         }
         (Login::Verified(_), Err(_)) => Login::Wrong,

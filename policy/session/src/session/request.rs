@@ -50,6 +50,8 @@ pub(super) struct ClientRequest {
 #[derive(Debug)]
 pub(super) struct User {
     pub(super) name: UserId,
+    /// The groups of the user, with commas between them.
+    pub(super) groups: Box<[u8]>,
 }
 
 /// The facts that were asked for and could not be had.

@@ -93,6 +93,26 @@ fn a_user_is_escaped_and_one_with_a_nul_is_nobody() {
 }
 
 #[test]
+fn the_rules_know_the_user_and_the_groups_that_came_with_the_verdict() {
+    for (rule, is_permitted) in [
+        ("permit @=password *=joe", true),
+        ("permit g=wheel", true),
+        ("permit *=joe g=guests,staff", true),
+        ("permit g=guests", false),
+        ("permit *=sam g=staff", false),
+        ("permit @=none", false),
+        ("permit @=ident", false),
+        // identd is not asked about a user whom a password has named.
+        ("permit ?=I *=joe", true),
+    ] {
+        let config = config(&format!("{rule} 0.0.0.0 0.0.0.0\n"));
+        let mut session = of_joe(&config);
+        let actions = after(&mut session, vec![connect(5).into(), unicast("203.0.113.1")], &config);
+        assert_eq!(session.phase() == Phase::Dialling, is_permitted, "{rule}: {actions:?}");
+    }
+}
+
+#[test]
 fn only_one_password_is_said_and_only_in_its_time() {
     let config = config("permit 0.0.0.0 0.0.0.0\n");
     let late = || {
