@@ -19,7 +19,7 @@ use sockd_common::message::auth::FromAuth;
 use sockd_common::message::datagram::FromDatagram;
 use sockd_common::message::ident::FromIdent;
 use sockd_common::message::resolver::FromResolver;
-use sockd_common::message::session::{FromSession, Handshake, ToSession};
+use sockd_common::message::session::{FromSession, Handshake, Methods, ToSession};
 use sockd_common::message::upstream::FromUpstream;
 use sockd_common::message::{LockdownReport, Role};
 use sockd_policy::guard::AddressKind;
@@ -31,7 +31,7 @@ use sockd_session::pool::choice::Choice;
 use sockd_session::rtnetlink::Route;
 use sockd_session::sandbox;
 use sockd_session::session::{Action, Arrival, Candidate, Event, Task};
-use sockd_session::settings::seconds;
+use sockd_session::settings::{Isolation, seconds};
 use sockd_session::sweep::Sweep;
 use sockd_session::unreachable::Unreachable;
 use sockd_session::violation::Violation;
@@ -68,7 +68,7 @@ pub struct Serving {
     pub unreachable: Unreachable,
     /// Who runs the commands of rules.
     pub hook: Hook,
-    /// Clients that come begin with workers that serve nobody else.
+    /// Clients that come begin with workers that serve nobody else, whether they are asked for a password or not.
     begin_alone: bool,
 }
 
@@ -238,15 +238,18 @@ impl Serving {
     fn admit(&mut self, client: Client) {
         let host = client.host();
         let admitted = self.clients.admit(host, self.sessions.len(), &self.base);
-        match admitted.and_then(|()| self.session_worker(host)) {
-            Ok(worker) => self.begin(client, worker),
+        let methods = self.base.config.methods(client.address.ip(), self.awaited.auth.admits(host));
+        match admitted.and_then(|()| self.session_worker(host, methods)) {
+            Ok(worker) => self.begin(client, worker, methods),
             Err(why) => self.base.log.quiet_err(&format!("clients are turned away: {why}")),
         }
     }
 
-    fn session_worker(&mut self, host: Host) -> Result<WorkerKey, String> {
+    fn session_worker(&mut self, host: Host, methods: Methods) -> Result<WorkerKey, String> {
+        let is_asked = methods.password && self.base.config.settings.isolation == Isolation::User;
+        let begins_alone = self.begin_alone || is_asked;
         let (pool, settings) = (&mut self.base.workers.pool, &self.base.config.settings);
-        let choice = match self.begin_alone {
+        let choice = match begins_alone {
             true => pool.choose_alone(host, settings),
             false => pool.choose(host, settings, Instant::now()),
         };
@@ -259,7 +262,7 @@ impl Serving {
             }
             Choice::TurnAway(full) => return Err(full.to_string()),
         };
-        if let Some(worker) = worker.filter(|_| self.begin_alone) {
+        if let Some(worker) = worker.filter(|_| begins_alone) {
             self.base.workers.pool.keep_alone(worker);
         }
         match worker {
@@ -280,11 +283,10 @@ impl Serving {
         self.take_out(worker, true, None);
     }
 
-    fn begin(&mut self, client: Client, worker: WorkerKey) {
+    fn begin(&mut self, client: Client, worker: WorkerKey, methods: Methods) {
         let host = client.host();
         let proxy = client.proxy();
         let socket = Rc::new(client.socket);
-        let methods = self.base.config.methods(client.address.ip(), self.awaited.auth.admits(host));
         let (twin, base) = (Rc::clone(&socket), &mut self.base);
         let key = self.sessions.begin((client.address, proxy), twin, methods.password, worker, base);
         let handshake = Handshake::Fresh(methods);

@@ -101,8 +101,12 @@ pub(super) fn unreached(why: Failure, case: &mut Case<'_>) -> Next {
 }
 
 fn request_for(case: &Case<'_>) -> Option<Request> {
-    let user =
-        case.config.settings.upstream_user.as_deref().map_or(case.request.user.as_bytes(), str::as_bytes);
+    let user = case
+        .config
+        .settings
+        .upstream_user
+        .as_deref()
+        .map_or(case.request.claimed_user().as_bytes(), str::as_bytes);
     let name = || Name::new(case.request.destination_names.as_ref()?.first()?.as_str().as_bytes());
     Some(Request {
         version: 4,

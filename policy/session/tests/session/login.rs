@@ -1,10 +1,10 @@
 //! A client shows a password before its request.
 
 use crate::driver::*;
-use crate::{CLIENT, after, begins, closed, config, lines, refusal, unicast, violates};
+use crate::{CLIENT, after, begins, closed, config, lines, refusal, settings, unicast, violates};
 use sockd_common::message::auth::{Group, Groups};
 use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
-use sockd_common::message::session::CloseReason;
+use sockd_common::message::session::{CloseReason, Handshake};
 use sockd_common::message::{Errno, UserId};
 use sockd_session::checks::Login;
 use sockd_session::config::Config;
@@ -48,6 +48,25 @@ fn of_joe(config: &Config) -> Session {
     let mut session = verifying(config);
     assert_eq!(session.sees(verified(), config), [Action::Accept]);
     session
+}
+
+#[test]
+fn a_user_with_a_password_is_who_the_log_knows() {
+    let config = config("permit *=joe 0.0.0.0 0.0.0.0\n");
+    let mut session = of_joe(&config);
+    let come = vec![connect(5).into(), unicast("203.0.113.1"), dials(Ok(()))];
+    let actions = after(&mut session, come, &config);
+    assert_eq!(lines(&actions), ["connected -- Connect from joe(joe)@192.0.2.7 to 203.0.113.1 (telnet)"]);
+}
+
+#[test]
+fn h9_with_isolation_user_a_user_with_a_password_goes_to_its_worker_first() {
+    let of_users = config("permit @=password 0.0.0.0 0.0.0.0\n");
+    let config = Config { settings: settings("(isolation: user)"), ..of_users };
+    let mut session = of_joe(&config);
+    let actions = after(&mut session, vec![connect(5).into(), unicast("203.0.113.1")], &config);
+    let joe = sockd_policy::UserId::parse(b"joe").unwrap();
+    assert!(begins(&actions, &Task::Settle(joe, Handshake::Socks5(Command::Connect))), "{actions:?}");
 }
 
 #[test]
