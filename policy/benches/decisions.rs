@@ -47,6 +47,11 @@ fn mixed_by_index(bencher: Bencher, count: usize) {
     index(bencher, Shape::Mixed, count);
 }
 
+#[divan::bench(args = SIZES, sample_count = 20)]
+fn words_by_index(bencher: Bencher, count: usize) {
+    index(bencher, Shape::Words, count);
+}
+
 #[divan::bench(args = SIZES, sample_count = 5)]
 fn mixed_by_scan(bencher: Bencher, count: usize) {
     scan(bencher, Shape::Mixed, count);

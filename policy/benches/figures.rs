@@ -31,7 +31,7 @@ fn main() {
         "B/rule",
         "file B/rule"
     );
-    for shape in [Shape::BlockList, Shape::Mixed, Shape::Domains] {
+    for shape in [Shape::BlockList, Shape::Mixed, Shape::Words, Shape::Domains] {
         for count in [1_000, 10_000, 100_000, 1_000_000] {
             figures(shape, count);
         }

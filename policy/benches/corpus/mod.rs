@@ -22,6 +22,8 @@ pub(crate) enum Shape {
     BlockList,
     /// Prefixes of every length on both sides, both families, ports and users.
     Mixed,
+    /// The same with commands, versions of the protocol and lists of ports in half of the lines.
+    Words,
     /// Domains that nobody may reach.
     Domains,
     /// Masks with holes, each of them another one; a scan of these is all there is.
@@ -68,6 +70,7 @@ pub(crate) fn conf(shape: Shape, count: usize) -> String {
                 format!("deny 0.0.0.0 0.0.0.0 {}/{length}", dice.v4())
             }
             Shape::Mixed => mixed(&mut dice),
+            Shape::Words => words(&mut dice),
             Shape::Domains => {
                 format!("deny ALL 0.0.0.0 .d{:x}.example{} 0.0.0.0", dice.below(1 << 40), dice.below(50))
             }
@@ -91,6 +94,18 @@ fn mixed(dice: &mut Dice) -> String {
         0 => format!("{action} {users}0.0.0.0/0 {}/{to} {port}", dice.v4()),
         1 => format!("{action} {users}{}/{from} {port}", dice.v4()),
         _ => format!("{action} {users}{}/{from} {}/{to} {port}", dice.v4(), dice.v4()),
+    }
+}
+
+fn words(dice: &mut Dice) -> String {
+    let fields = ["", "", "", "+=connect ", "+=bind,udp ", "~=5 ", "~=4 +=connect "][dice.below(7) as usize];
+    let ports = ["", "eq 443", "in 80,443,8000-8999", "in 1-1023,8443"][dice.below(4) as usize];
+    let (from, to) = (dice.below(25) + 8, dice.below(25) + 8);
+    let action = ["deny", "permit"][dice.below(2) as usize];
+    match dice.below(3) {
+        0 => format!("{action} {fields}0.0.0.0/0 {}/{to} {ports}", dice.v4()),
+        1 => format!("{action} {fields}{}/{from} {ports}", dice.v4()),
+        _ => format!("{action} {fields}{}/{from} {}/{to} {ports}", dice.v4(), dice.v4()),
     }
 }
 

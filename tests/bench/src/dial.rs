@@ -2,7 +2,7 @@
 
 use crate::net::{self, Outcome};
 use crate::origin::{ADDRESSES, Service};
-use crate::request::{Protocol, Step, steps};
+use crate::request::{LONGEST_ANSWER, Protocol, Step, steps};
 use rustix::event::PollFlags;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
@@ -72,7 +72,15 @@ impl Dialler {
         self.next = self.next.wrapping_add(1);
         let begun = Instant::now();
         let fd = net::connect(Some(self.hosts.next()), self.proxy.unwrap_or(*target))?;
-        Ok(Dial { fd, begun, steps: Arc::clone(steps), step: 0, sent: false, answer: [0; 10], have: 0 })
+        Ok(Dial {
+            fd,
+            begun,
+            steps: Arc::clone(steps),
+            step: 0,
+            sent: false,
+            answer: [0; LONGEST_ANSWER],
+            have: 0,
+        })
     }
 
     /// Opens a relay and waits for it.
@@ -110,7 +118,7 @@ pub(crate) struct Dial {
     steps: Arc<[Step]>,
     step: usize,
     sent: bool,
-    answer: [u8; 10],
+    answer: [u8; LONGEST_ANSWER],
     have: usize,
 }
 
@@ -139,8 +147,9 @@ impl Dial {
                 Some(length) => self.have += length,
             }
             if self.have == *answer {
-                if self.answer[1] != *granted {
-                    return Err(format!("refused with code {}", self.answer[1]).into());
+                let (place, code) = *granted;
+                if self.answer[place] != code {
+                    return Err(format!("refused with code {}", self.answer[place]).into());
                 }
                 (self.step, self.have) = (self.step + 1, 0);
                 self.sent = self.step == self.steps.len();

@@ -95,7 +95,7 @@ pub(crate) fn all() -> Vec<Measure> {
     add("rtt".into(), Kind::PingPong { behind: 0 });
     add("rtt-behind-5000".into(), Kind::PingPong { behind: 5000 });
     let versions = [("4", Protocol::Socks4), ("4a", Protocol::Socks4a), ("5", Protocol::Socks5)];
-    for (word, protocol) in versions {
+    for (word, protocol) in versions.into_iter().chain([("5-at-once", Protocol::Socks5AtOnce)]) {
         for at_once in [64, 256] {
             add(format!("cps-{word}-{at_once}"), Kind::Visits(protocol, at_once));
         }
@@ -122,6 +122,7 @@ fn version(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Socks4a => "4A",
         Protocol::Socks5 => "5",
+        Protocol::Socks5AtOnce => "5 in one segment",
         Protocol::Direct | Protocol::Socks4 => "4",
     }
 }

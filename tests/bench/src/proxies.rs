@@ -109,7 +109,9 @@ impl Proxy {
         match self.kind {
             Kind::Ideal(_) | Kind::Apart | Kind::Sockd(_) => protocol != Protocol::Direct,
             Kind::Direct | Kind::Microsocks => protocol == self.usual_protocol(),
-            Kind::Danted | Kind::Hpsockd => matches!(protocol, Protocol::Socks4 | Protocol::Socks5),
+            // microsocks does not take a request behind a greeting.
+            Kind::Danted => !matches!(protocol, Protocol::Direct | Protocol::Socks4a),
+            Kind::Hpsockd => matches!(protocol, Protocol::Socks4 | Protocol::Socks5),
         }
     }
 

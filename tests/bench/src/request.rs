@@ -86,33 +86,43 @@ pub(crate) enum Protocol {
     /// For `localhost`.
     Socks4a,
     Socks5,
+    /// Greeting and request in one segment.
+    Socks5AtOnce,
 }
 
-/// What is sent, how long the answer is, and what its second byte is when all is well.
+/// What is sent, how long the answer is, and which byte of it has which value when all is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) send: Vec<u8>,
     pub(crate) answer: usize,
-    pub(crate) granted: u8,
+    pub(crate) granted: (usize, u8),
 }
+
+/// The bytes of the longest answer: those to a greeting and a request.
+pub(crate) const LONGEST_ANSWER: usize = 12;
+
+/// No authentication, and nothing else.
+const GREETING: [u8; 3] = [5, 1, 0];
 
 /// What is said before a relay to `to` is open.
 pub(crate) fn steps(protocol: Protocol, to: SocketAddrV4) -> Vec<Step> {
     let (port, ip) = (to.port().to_be_bytes(), to.ip().octets());
     let socks4 = |ip: [u8; 4], more: &[u8]| {
         let send = [&[4, 1], &port[..], &ip, b"bench\0", more].concat();
-        vec![Step { send, answer: 8, granted: 90 }]
+        vec![Step { send, answer: 8, granted: (1, 90) }]
     };
+    let socks5_request = [&[5, 1, 0, 1], &ip[..], &port].concat();
     match protocol {
         Protocol::Direct => Vec::new(),
         Protocol::Socks4 => socks4(ip, b""),
         Protocol::Socks4a => socks4([0, 0, 0, 1], b"localhost\0"),
-        Protocol::Socks5 => {
-            let request = [&[5, 1, 0, 1], &ip[..], &port].concat();
-            vec![
-                Step { send: vec![5, 1, 0], answer: 2, granted: 0 },
-                Step { send: request, answer: 10, granted: 0 },
-            ]
+        Protocol::Socks5 => vec![
+            Step { send: GREETING.to_vec(), answer: 2, granted: (1, 0) },
+            Step { send: socks5_request, answer: 10, granted: (1, 0) },
+        ],
+        Protocol::Socks5AtOnce => {
+            let send = [&GREETING[..], &socks5_request].concat();
+            vec![Step { send, answer: LONGEST_ANSWER, granted: (3, 0) }]
         }
     }
 }
@@ -141,6 +151,14 @@ mod tests {
                 greeted = true;
             }
         }
+    }
+
+    #[test]
+    fn a_greeting_and_a_request_at_once_are_those_of_two_segments() {
+        let apart: Vec<u8> =
+            steps(Protocol::Socks5, there()).into_iter().flat_map(|step| step.send).collect();
+        let at_once = steps(Protocol::Socks5AtOnce, there());
+        assert_eq!(at_once, [Step { send: apart, answer: LONGEST_ANSWER, granted: (3, 0) }]);
     }
 
     #[test]
