@@ -109,14 +109,14 @@ deny ALL 0.0.0.0
     assert_eq!(read(&folder, "sockd.conf"), expected);
     assert_eq!(
         read(&folder, "sockd.ron"),
-        "// From danted.conf. The numbers are those of its lines.\n(\n    request_limit: 30, // 8\n    idle_limit: 86400, // 9\n)\n"
+        "// From danted.conf. The numbers are those of its lines.\n(\n    auth: prefer, // 4\n    request_limit: 30, // 8\n    idle_limit: 86400, // 9\n)\n"
     );
     assert!(read(&folder, "default-sockd").ends_with("SOCKD_OPTIONS=\"--listen 10.1.1.1:1080\"\n"));
     parse_routes(read(&folder, "sockd.route").as_bytes()).unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     let missing = said.lines().filter(|line| !line.contains(": note: "));
     let lines: Vec<_> = missing.map(|line| line.split(": ").nth(2).unwrap()).collect();
-    assert_eq!(lines[..4], ["line 1", "line 12", "line 27", "line 30"], "{said}");
+    assert_eq!(lines, ["line 1", "line 12", "line 27", "line 47"], "{said}");
     assert!(
         said.contains("line 12: clientmethod: sockd.conf has no word for it; the rule is left out\n"),
         "{said}"

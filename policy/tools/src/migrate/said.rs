@@ -20,7 +20,7 @@ pub(super) struct Said {
 }
 
 /// Methods that sockd knows too, with its words for them.
-const METHODS: [(&str, &str); 1] = [("none", "none")];
+const METHODS: [(&str, &str); 2] = [("none", "none"), ("username", "password")];
 
 /// What the rule says; nothing where no line is to stand for it. `global` has the methods of the server.
 pub(super) fn said(rule: &Rule, global: &[String], remarks: &mut Remarks) -> Option<Said> {

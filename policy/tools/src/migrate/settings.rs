@@ -56,7 +56,7 @@ impl Settings {
             "external" => self.external(*line, words, remarks),
             "external.rotation" => self.rotation(*line, words, remarks),
             "external.protocol" => self.families(words),
-            "socksmethod" | "method" => self.methods.extend_from_slice(words),
+            "socksmethod" | "method" => self.methods(*line, words, remarks),
             "timeout.negotiate" => self.seconds("request_limit", *line, words, remarks),
             "timeout.connect" => self.seconds("connect_limit", *line, words, remarks),
             "timeout.io" | "timeout.io.tcp" => self.seconds("idle_limit", *line, words, remarks),
@@ -119,6 +119,20 @@ impl Settings {
             (false, true) => Some(Hosts::Network(Prefix::IPV6)),
             _ => None,
         };
+    }
+
+    /// The order of the methods is that in which Dante chooses, so that a client with a password is asked for it or not.
+    fn methods(&mut self, line: usize, words: &[String], remarks: &mut Remarks) {
+        self.methods.extend_from_slice(words);
+        let place = |method: &str| words.iter().position(|word| word == method);
+        let Some(username) = place("username") else { return };
+        remarks.note(
+            line,
+            "socksmethod username: sockd has users and passwords of its own, not those of the system",
+        );
+        if place("none").is_some_and(|none| username < none) {
+            self.values.push(("auth", "prefer".into(), line));
+        }
     }
 
     fn seconds(&mut self, name: &'static str, line: usize, words: &[String], remarks: &mut Remarks) {

@@ -271,6 +271,56 @@ fn methods_that_sockd_does_not_have_let_nobody_in() {
 }
 
 #[test]
+fn passwords_users_and_groups_have_their_words() {
+    let with = |methods: &str, rule: &str| {
+        let (lines, losses) =
+            translated(&format!("internal: 10.1.1.1\nsocksmethod: {methods}\n{ALL_CLIENTS}socks {rule}"));
+        assert_eq!(losses, [], "{rule}");
+        lines
+    };
+    for (methods, rule, expected) in [
+        (
+            "username",
+            "pass { from: 0/0 to: 0/0 command: connect }",
+            "permit @=password +=connect ALL 0.0.0.0",
+        ),
+        ("username none", "pass { from: 0/0 to: 0/0 command: connect }", "permit +=connect ALL 0.0.0.0"),
+        (
+            "username none",
+            "pass { from: 0/0 to: 0/0 command: connect socksmethod: username }",
+            "permit @=password +=connect ALL 0.0.0.0",
+        ),
+        (
+            "none username",
+            "pass { from: 0/0 to: 0/0 command: connect socksmethod: none }",
+            "permit @=none +=connect ALL 0.0.0.0",
+        ),
+        (
+            "none username",
+            "pass { from: 0/0 to: 0/0 command: connect user: joe jane group: staff }",
+            "permit @=password *=joe,jane g=staff +=connect ALL 0.0.0.0",
+        ),
+        ("none username", "block { from: 0/0 to: 10.0.0.0/8 }", "deny ALL 0.0.0.0 10.0.0.0/8"),
+        (
+            "none username",
+            "block { from: 0/0 to: 10.0.0.0/8 user: joe }",
+            "deny @=password *=joe ALL 0.0.0.0 10.0.0.0/8",
+        ),
+        ("none username", "block { from: 0/0 to: 0/0 socksmethod: none }", "deny @=none ALL 0.0.0.0"),
+    ] {
+        assert_eq!(with(methods, rule), [expected], "{methods} {rule}");
+    }
+}
+
+#[test]
+fn clients_are_asked_for_a_password_where_dante_prefers_it() {
+    for (methods, value) in [("username none", true), ("none username", false), ("username", false)] {
+        let files = files(&format!("socksmethod: {methods}\n"));
+        assert_eq!(files[1].1.contains("    auth: prefer, // 1\n"), value, "{methods}");
+    }
+}
+
+#[test]
 fn what_asks_more_of_clients_than_rules_closes_the_server() {
     for closing in [
         "srchost: nodnsunknown nodnsmismatch",
