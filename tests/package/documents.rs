@@ -193,8 +193,16 @@ fn what_the_pages_refer_to_is_there() {
         .expect("pages")
         .map(|page| page.expect("a page").file_name().to_string_lossy().into_owned())
         .collect();
-    let of_others =
-        ["logger.1", "services.5", "passwd.5", "subuid.5", "sd_notify.3", "sd_listen_fds.3", "tcp.7"];
+    let of_others = [
+        "logger.1",
+        "clock_gettime.2",
+        "services.5",
+        "passwd.5",
+        "subuid.5",
+        "sd_notify.3",
+        "sd_listen_fds.3",
+        "tcp.7",
+    ];
     for page in &pages {
         for line in read(&format!("man/{page}")).lines().filter(|line| line.contains("Xr ")) {
             for reference in line.split("Xr ").skip(1) {
