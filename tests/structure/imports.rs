@@ -1,4 +1,5 @@
-//! policy/table <- policy <- policy/session <- privileged -> common <- worker, as `cargo metadata` has it.
+//! policy/table <- policy <- policy/session <- privileged -> common <- worker, with policy/users below privileged and
+//! common/password below worker, as `cargo metadata` has it.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,9 +67,9 @@ fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_table_and_common_import_none_of_ours() {
+fn the_table_the_users_and_common_import_none_of_ours() {
     let packages = Packages::read();
-    for package in ["sockd-table", "sockd-common", "sockd-lockdown"] {
+    for package in ["sockd-table", "sockd-users", "sockd-common", "sockd-lockdown", "sockd-password"] {
         assert_eq!(packages.ours(package), names([]), "{package}");
     }
 }
@@ -87,14 +88,24 @@ fn what_decides_imports_policy_and_the_types_of_messages_only() {
 }
 
 #[test]
-fn the_worker_imports_common_and_lockdown_only() {
-    assert_eq!(Packages::read().ours("sockd-worker"), names(["sockd-common", "sockd-lockdown"]));
+fn the_worker_imports_common_lockdown_and_passwords_only() {
+    let ours = ["sockd-common", "sockd-lockdown", "sockd-password"];
+    assert_eq!(Packages::read().ours("sockd-worker"), names(ours));
 }
 
 #[test]
 fn what_root_runs_does_not_import_the_worker() {
-    let ours = ["sockd-common", "sockd-lockdown", "sockd-policy", "sockd-session", "sockd-table"];
+    let ours =
+        ["sockd-common", "sockd-lockdown", "sockd-policy", "sockd-session", "sockd-table", "sockd-users"];
     assert_eq!(Packages::read().ours("sockd"), names(ours));
+}
+
+#[test]
+fn what_root_runs_computes_no_hash_of_a_password() {
+    let closure = Packages::read().closure("sockd");
+    for package in ["sockd-password", "argon2", "bcrypt", "sha-crypt", "yescrypt"] {
+        assert!(!closure.contains(package), "{package}");
+    }
 }
 
 #[test]

@@ -1,0 +1,23 @@
+//! Who may log in: the text of `sockd.passwd`, and what becomes of it.
+//!
+//! [`Users::parse`] takes the whole text or nothing ([`line`] knows one line of it, [`Hash`] one hash); [`edit`] changes
+//! it for the administrator. Nothing here computes a hash, and nothing reads a file: the crate is `no_std`, so that
+//! opening one here does not compile.
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod edit;
+mod error;
+mod hash;
+pub mod line;
+mod users;
+
+pub use error::{Fault, LineError};
+pub use hash::{Hash, MAX_MEMORY, Scheme};
+pub use line::{GroupName, MAX_GROUPS, UserName};
+pub use users::{User, Users};
