@@ -6,6 +6,7 @@
 
 use crate::relay::pipes;
 use sockd_common::message::session::FIRST_PIPE_FD;
+use sockd_common::users;
 use sockd_lockdown::Test::AtMost;
 use sockd_lockdown::When::{Always, Answer, Args};
 use sockd_lockdown::profile_rows::{
@@ -114,18 +115,26 @@ pub const PROFILE_UPSTREAM: &[Row] = &[
     end(rare("its channel closes before the spawner has killed it")),
 ];
 
-/// The auth worker's calls. It has no socket but its channel.
+/// The auth worker's calls. It has no socket but its channel, no file but the table of users, and no clock: the monitor
+/// tells it how time passes.
 pub const PROFILE_AUTH: &[Row] = &[
     row!(SYS_ppoll, Args(&[null(3)]), "wait for the channel; no signal mask"),
     row!(SYS_recvmsg, Args(&[flags(2, CHANNEL_FLAGS)]), "messages and the table of users from the monitor"),
-    row!(SYS_sendto, Args(&SEND), "answers to the monitor; never to an address"),
-    row!(SYS_close, Always, "give the table of users back"),
+    row!(SYS_sendto, Args(&SEND), "verdicts to the monitor; never to an address"),
+    row!(SYS_mmap, Args(&TABLE), "the table of users, to be read"),
+    row!(
+        SYS_mmap,
+        Args(&MAP_TO_CHECK),
+        "memory that a hash asks for: private, not executable, no fixed place"
+    ),
+    munmap(None),
+    row!(SYS_close, Always, "the table of users has been read"),
     row!(
         SYS_fcntl,
         Answer(libc::ENOSYS),
         "not allowed; but builds with debug assertions ask it before every close, and only mind EBADF"
     ),
-    brk(rare("many checks at once")),
+    brk(rare("many users")),
     end(rare("its channel closes before the spawner has killed it")),
 ];
 
@@ -165,6 +174,10 @@ const LARGE: Option<&str> = rare("a large hosts file");
 /// No single mapping is larger, in bytes.
 const LARGEST_MAPPING: u64 = 64 << 20;
 
+/// What the auth worker may map at once: 128 MiB, the most that a hash may take (sockd.passwd(5)), and what the allocator
+/// adds to it.
+const LARGEST_TO_CHECK: u64 = 129 << 20;
+
 const CHANNEL_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
 
 /// epoll_pwait: the signal mask stays as it is.
@@ -194,6 +207,19 @@ const MAP: [Arg; 3] = [
     Arg { index: 1, test: AtMost(LARGEST_MAPPING) },
     NOT_EXECUTABLE,
     int(3, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS),
+];
+
+const MAP_TO_CHECK: [Arg; 3] = [
+    Arg { index: 1, test: AtMost(LARGEST_TO_CHECK) },
+    NOT_EXECUTABLE,
+    int(3, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS),
+];
+
+/// Not writable, although what would be written would be its own.
+const TABLE: [Arg; 3] = [
+    Arg { index: 1, test: AtMost(users::LONGEST as u64) },
+    int(2, libc::PROT_READ),
+    int(3, libc::MAP_PRIVATE),
 ];
 
 const REMAP: [Arg; 2] = [Arg { index: 2, test: AtMost(LARGEST_MAPPING) }, flags(3, libc::MREMAP_MAYMOVE)];

@@ -26,12 +26,19 @@ use crate::bounded::{BoundedBytes, BoundedVec};
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::Duration;
 
 /// Checks may be under way to this number at a time; more are answered with [`Verdict::Unchecked`].
 pub const MAX_CHECKS: usize = 64;
 
 /// A user has at most this many groups.
 pub const MAX_GROUPS: usize = 32;
+
+/// Between two ticks. What is remembered of a login is forgotten after [`TICKS`] of them.
+pub const TICK: Duration = Duration::from_secs(30);
+
+/// How long a login is remembered: five minutes at most.
+pub const TICKS: u32 = 10;
 
 /// The name of a group, as in group(5).
 pub type Group = BoundedBytes<32>;
@@ -64,8 +71,11 @@ pub struct HostKey(pub u64);
 pub enum ToAuth {
     /// Nothing to set up; the first message on every channel.
     Setup,
-    /// The table of users comes with this message, as memory that nobody can write; it replaces the table read before.
+    /// The table of users ([`crate::users`]) comes with this message, as memory that nobody can write; it replaces the
+    /// table read before.
     Table,
+    /// Another [`TICK`] has passed: the worker has no clock.
+    Tick,
     /// Is this the user's password?
     Check {
         /// The check.

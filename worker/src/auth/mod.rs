@@ -1,17 +1,42 @@
-//! The auth worker compares passwords with the table of users.
+//! The auth worker compares passwords with the table of users (yescrypt, sha512crypt, sha256crypt, bcrypt, argon2id).
+//!
+//! It checks one at a time, in turn for the hosts that wait. A login that was verified a moment ago is remembered and
+//! answered at once. Whoever takes this worker over sees the passwords that pass and the hashes, and can say of anybody
+//! that the password is right; nothing else is in reach from here.
+
+mod queue;
+mod recent;
+mod table;
 
 use crate::Ending;
 use crate::lockdown::{self, Inherited};
 use crate::outbox::{Incoming, Outbox};
-use crate::poll_loop;
-use sockd_common::message::auth::{FromAuth, ToAuth, Verdict};
+use crate::{poll_loop, sys};
+use queue::{Job, Queue};
+use recent::Recent;
+use rustix::rand::{GetRandomFlags, getrandom};
+use sockd_common::message::Id;
+use sockd_common::message::auth::{Credentials, FromAuth, HostKey, ToAuth, Verdict};
 use sockd_lockdown::Row;
+use sockd_password::KEY;
+use std::os::fd::OwnedFd;
+use table::Table;
+
+/// Messages that are read before the next check: as many as there can be, and a table.
+const MESSAGES: usize = 256;
 
 /// Serves the channel until the monitor closes it.
 pub fn run(inherited: Inherited, profile: &[Row]) -> Ending {
+    // Before the locks: the profile has no call for it, and the allocator none to let memory grow in place.
+    let mut key = [0; KEY];
+    if getrandom(&mut key, GetRandomFlags::empty()) != Ok(KEY) {
+        return Ending::System;
+    }
+    let recent = Recent::new(key);
     let Ok(locks) = lockdown::lock_down(profile) else { return Ending::System };
-    let mut auth = Auth { outbox: Outbox::new(inherited.channel) };
-    auth.outbox.push(FromAuth::Ready(locks));
+    let mut outbox = Outbox::new(inherited.channel);
+    outbox.push(FromAuth::Ready(locks));
+    let mut auth = Auth { outbox, table: None, recent, queue: Queue::default() };
     loop {
         if let Err(ending) = auth.take_turn() {
             return ending;
@@ -21,24 +46,87 @@ pub fn run(inherited: Inherited, profile: &[Row]) -> Ending {
 
 struct Auth {
     outbox: Outbox<FromAuth, ToAuth>,
+    table: Option<Table>,
+    recent: Recent,
+    queue: Queue,
 }
 
 impl Auth {
     fn take_turn(&mut self) -> Result<(), Ending> {
         self.outbox.flush()?;
-        poll_loop::wait(&self.outbox, std::iter::empty())?;
+        if self.outbox.is_stuck() || self.queue.is_empty() {
+            poll_loop::wait(&self.outbox, std::iter::empty())?;
+        }
         // While the monitor does not read, nothing more is received from it.
         if self.outbox.is_stuck() {
             return Ok(());
         }
-        let Some(Incoming { message, .. }) = self.outbox.receive()? else { return Ok(()) };
-        match message {
-            ToAuth::Setup | ToAuth::Cancel { .. } => {}
-            ToAuth::Table => self.outbox.push(FromAuth::TableUnread),
-            ToAuth::Check { id, .. } => {
-                self.outbox.push(FromAuth::Verdict { id, verdict: Verdict::Unchecked })
+        for _ in 0..MESSAGES {
+            let Some(incoming) = self.outbox.receive()? else { break };
+            self.on_message(incoming)?;
+        }
+        if let Some(Job { id, credentials }) = self.queue.next() {
+            let verdict = self.check(&credentials);
+            self.outbox.push(FromAuth::Verdict { id, verdict });
+        }
+        Ok(())
+    }
+
+    fn on_message(&mut self, incoming: Incoming<ToAuth>) -> Result<(), Ending> {
+        match incoming.message {
+            ToAuth::Setup => {}
+            ToAuth::Tick => self.recent.tick(),
+            ToAuth::Table => self.read(incoming.descriptor),
+            ToAuth::Check { id, .. } if self.queue.contains(id) => return Err(Ending::Protocol),
+            ToAuth::Check { id, host, credentials } => self.take_in(id, host, credentials),
+            ToAuth::Cancel { id } => {
+                // Otherwise it has been answered in the meantime.
+                if self.queue.remove(id) {
+                    self.outbox.push(FromAuth::Verdict { id, verdict: Verdict::Unchecked });
+                }
             }
         }
         Ok(())
+    }
+
+    /// Whatever comes of it, what was known before is forgotten.
+    fn read(&mut self, memory: Option<OwnedFd>) {
+        self.recent.clear();
+        let read = memory.and_then(|memory| sys::with_table(&memory, Table::read).ok().flatten().flatten());
+        self.outbox.push(match &read {
+            Some(table) => FromAuth::TableRead { users: table.len() },
+            None => FromAuth::TableUnread,
+        });
+        self.table = read;
+    }
+
+    /// What is remembered is answered at once, before others who wait: it costs nobody anything.
+    fn take_in(&mut self, id: Id, host: HostKey, credentials: Credentials) {
+        let verdict = match &self.table {
+            None => Verdict::Unchecked,
+            Some(table) => {
+                match self.recent.knows(&credentials).then(|| table.groups(&credentials)).flatten() {
+                    Some(groups) => Verdict::Verified { groups },
+                    None if self.queue.push(host, Job { id, credentials }) => return,
+                    None => Verdict::Unchecked,
+                }
+            }
+        };
+        self.outbox.push(FromAuth::Verdict { id, verdict });
+    }
+
+    fn check(&mut self, credentials: &Credentials) -> Verdict {
+        let Some(table) = &self.table else { return Verdict::Unchecked };
+        // Two of the same may have waited.
+        if !self.recent.knows(credentials) && !table.verifies(credentials) {
+            return Verdict::Wrong;
+        }
+        match table.groups(credentials) {
+            Some(groups) => {
+                self.recent.remember(credentials);
+                Verdict::Verified { groups }
+            }
+            None => Verdict::Wrong,
+        }
     }
 }
