@@ -14,6 +14,7 @@ const CONF: &str = "/etc/sockd.conf";
 const ROUTE: &str = "/etc/sockd.route";
 const SETTINGS: &str = "/etc/sockd.ron";
 const UPSTREAM: &str = "/etc/socks.conf";
+const PASSWD: &str = "/etc/sockd.passwd";
 const STDERR: &str = "/run/sockd.stderr";
 
 /// Any client may go anywhere that no guard forbids.
@@ -96,6 +97,12 @@ impl Start {
         self
     }
 
+    /// With these users, in a file that only root can read.
+    pub fn users(self, lines: &str) -> Self {
+        write_users(&self.host, lines);
+        self
+    }
+
     /// With this settings file.
     pub fn settings(self, settings: &str) -> Self {
         self.host.write(SETTINGS, settings);
@@ -161,6 +168,12 @@ impl Start {
     pub fn output(self) -> Output {
         self.host.output(Command::new(&self.program).args(&self.words))
     }
+}
+
+/// The file of users, readable for root alone.
+pub fn write_users(host: &Host, lines: &str) {
+    host.write(PASSWD, lines);
+    host.run(|| fs::set_permissions(PASSWD, fs::Permissions::from_mode(0o600))).expect("permissions");
 }
 
 /// The running daemon.

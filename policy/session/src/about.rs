@@ -104,8 +104,12 @@ pub fn doubts(settings: &Settings, descriptors: u64) -> Vec<String> {
              {descriptors} (ulimit -Hn)"
         )
     });
-    let shared = worker_ids.filter(|(_, count)| *count < u32::from(workers)).map(|(first, count)| {
-        format!("worker_ids: {count} ids for up to {workers} workers; those beyond share the id {first}")
+    // The first one is the auth worker's.
+    let shared = worker_ids.filter(|(_, count)| *count <= u32::from(workers)).map(|(first, count)| {
+        let second = first.saturating_add(u32::from(count > 1));
+        format!(
+            "worker_ids: {count} ids for the auth worker and up to {workers} others; those beyond share the id {second}"
+        )
     });
     few.into_iter().chain(shared).collect()
 }
@@ -156,10 +160,11 @@ mod tests {
         assert_eq!(doubts(&settings, 2300), [""; 0]);
         let few = "max_sessions: 1000 connections take 2300 descriptors; what is started here may have 2299 (ulimit -Hn)";
         assert_eq!(doubts(&settings, 2299), [few]);
-        let enough = Settings { worker_ids: Some((300_000, 44)), ..settings };
+        let enough = Settings { worker_ids: Some((300_000, 45)), ..settings };
         assert_eq!(doubts(&enough, 2300), [""; 0]);
-        let shared = Settings { worker_ids: Some((300_000, 43)), ..enough };
-        let told = "worker_ids: 43 ids for up to 44 workers; those beyond share the id 300000";
+        let shared = Settings { worker_ids: Some((300_000, 44)), ..enough };
+        let told =
+            "worker_ids: 44 ids for the auth worker and up to 44 others; those beyond share the id 300001";
         assert_eq!(doubts(&shared, 2300), [told]);
         let two = Settings { isolation: Isolation::Shared(2), ..shared };
         assert_eq!(doubts(&two, 2300), [""; 0]);

@@ -100,6 +100,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Look up the names of clients and destinations for the log.
     pub reverse_names: bool,
+    /// The file that says who may log in; without it `/etc/sockd.passwd`, which may be missing.
+    pub passwd_file: Option<String>,
     /// The file that says through which servers destinations are reached; without it `/etc/socks.conf`, which may be
     /// missing. The command line goes before it.
     pub upstream_file: Option<String>,
@@ -196,6 +198,7 @@ const DEFAULT: Settings = Settings {
     recheck_on_reload: false,
     log_format: LogFormat::Classic,
     reverse_names: false,
+    passwd_file: None,
     upstream_file: None,
     upstream_server: None,
     upstream_user: None,
@@ -398,7 +401,7 @@ pub fn takes(setting: &str) -> &'static str {
         "udp_log" => "associations or flows",
         "monitor_user" | "user" | "commands_user" => "None or the name of an account in quotes",
         "keepalive" => "None or (seconds of silence, seconds between probes, number of probes)",
-        "upstream_file" => "None or the path of a file in quotes",
+        "passwd_file" | "upstream_file" => "None or the path of a file in quotes",
         "upstream_server" => "None or servers in quotes, as \"host:port,host:port\"",
         "upstream_user" => "None or a user id in quotes",
         "max_workers" | "max_flows" => "a number from 1 to 65535",

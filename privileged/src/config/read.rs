@@ -2,7 +2,7 @@
 
 use crate::config::options::Options;
 use crate::config::settings_file;
-use crate::config::trusted_file::{FileError, list_trusted, read_trusted};
+use crate::config::trusted_file::{FileError, list_trusted, read_secret, read_trusted};
 use crate::process::error::StartError;
 use rustix::process::{Resource, getrlimit};
 use sockd_policy::frozen::{FrozenError, Provenance, hash, thaw_routes, thaw_rules, thaw_upstreams};
@@ -13,11 +13,15 @@ use sockd_policy::{
 use sockd_session::about;
 use sockd_session::config::Config;
 use sockd_session::settings::{Settings, line_of};
+use sockd_users::Users;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 
 /// socks.conf(5).
 const UPSTREAM: &str = "/etc/socks.conf";
+
+/// sockd.passwd(5).
+const PASSWD: &str = "/etc/sockd.passwd";
 
 /// services(5), the source of names for ports.
 pub const SERVICES: &str = "/etc/services";
@@ -191,6 +195,30 @@ pub fn upstreams(
         )]),
         None => Ok(Some(upstreams)),
     }
+}
+
+/// Where the users are, sockd.passwd(5).
+pub fn passwd_file(settings: &Settings) -> &Path {
+    settings.passwd_file.as_ref().map_or(Path::new(PASSWD), Path::new)
+}
+
+/// Reads the users. It is not part of [`load`]: the process that becomes the monitor never reads a hash. Without the file
+/// there are none.
+pub fn users(options: &Options) -> Result<Users, Vec<String>> {
+    let settings = settings(options)?;
+    let path = passwd_file(&settings);
+    if options.trial {
+        return Ok(Users::default());
+    }
+    let text = match read_secret(path) {
+        Ok(text) => text,
+        Err(error) if error.is_missing() && settings.passwd_file.is_none() => return Ok(Users::default()),
+        Err(error) => return Err(vec![describe(path, &error)]),
+    };
+    let placed = |errors: Vec<sockd_users::LineError>| {
+        errors.iter().map(|error| format!("{}: {error}", path.display())).collect()
+    };
+    Users::parse(&text).map_err(placed)
 }
 
 /// Reads one kind of frozen file.

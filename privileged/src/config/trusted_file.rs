@@ -67,7 +67,10 @@ impl FileError {
 /// Reads a regular file that only root (or the user who started the program) can have written. A symbolic link is
 /// followed where nobody else can have made it, and a FIFO or device does not block or answer.
 pub fn read_trusted(path: &Path) -> Result<Vec<u8>, FileError> {
-    let file = open_trusted(path)?;
+    read_at_most(open_trusted(path)?, path)
+}
+
+fn read_at_most(file: OwnedFd, path: &Path) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
     let limit = MAX_BYTES.saturating_add(1);
     File::from(file).take(limit).read_to_end(&mut bytes).map_err(|error| io(path, error))?;
@@ -75,6 +78,17 @@ pub fn read_trusted(path: &Path) -> Result<Vec<u8>, FileError> {
         true => Err(unfit(path, "at most 256 MiB", "a longer file".into())),
         false => Ok(bytes),
     }
+}
+
+/// Reads such a file that nobody else may read either.
+pub fn read_secret(path: &Path) -> Result<Vec<u8>, FileError> {
+    let file = open_trusted(path)?;
+    let facts = fstat(&file).map_err(|error| io(path, error.into()))?;
+    let mode = facts.st_mode & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(unfit(path, "no permission for group and others", format!("mode {mode:04o}")));
+    }
+    read_at_most(file, path)
 }
 
 /// Opens a regular file for reading under the same conditions as [`read_trusted`].

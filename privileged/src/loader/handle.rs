@@ -2,13 +2,15 @@
 
 use crate::config::read::{self, Loaded};
 use crate::loader::protocol::{Channel, FromLoader, Rest, ToLoader};
+use crate::loader::users::Table;
+use crate::process::descriptors;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sockd_common::channel::Received;
 use sockd_policy::Services;
 use sockd_policy::frozen::{thaw_routes, thaw_rules, thaw_upstreams};
 use sockd_session::config::Config;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 /// What the monitor has of the loader.
@@ -18,13 +20,15 @@ pub struct Loader {
     memory: File,
     /// What has been asked for has not come yet, and whether it is to be asked for once more then.
     under_way: Option<bool>,
+    /// What the table of users is being written to.
+    users: Option<OwnedFd>,
 }
 
 /// What the loader tells.
 #[derive(Debug)]
 pub enum News {
     /// What it has read, or what is wrong with the configuration.
-    Loaded(Result<Box<Loaded>, Vec<String>>),
+    Loaded(Result<(Box<Loaded>, Table), Vec<String>>),
     /// resolv.conf, or hosts, or both have been copied again.
     Copied([bool; 2]),
     /// One of them cannot be read, and why.
@@ -33,7 +37,7 @@ pub enum News {
 
 impl Loader {
     pub(super) fn new(channel: Channel, memory: File) -> Self {
-        Self { channel, memory, under_way: None }
+        Self { channel, memory, under_way: None, users: None }
     }
 
     /// Asks for everything to be read again; while that is under way, once more when it is done.
@@ -41,7 +45,11 @@ impl Loader {
         match &mut self.under_way {
             Some(again) => *again = true,
             None => {
-                self.channel.send(&ToLoader::Load, None).map_err(|error| format!("loader: {error}"))?;
+                let users = descriptors::sealable("sockd-users");
+                let users = users.map_err(|error| format!("memory for the table of users: {error}"))?;
+                let sent = self.channel.send(&ToLoader::Load, Some(users.as_fd()));
+                sent.map_err(|error| format!("loader: {error}"))?;
+                self.users = Some(users);
                 self.under_way = Some(false);
             }
         }
@@ -61,8 +69,9 @@ impl Loader {
             self.ask()?;
             return Ok(None);
         }
+        let memory = self.users.take().ok_or("the loader says what it was not asked for")?;
         let taken = self.take_in(answer, old).map_err(|error| format!("what the loader wrote: {error}"))?;
-        Ok(Some(News::Loaded(taken.map(Box::new))))
+        Ok(Some(News::Loaded(taken.map(|(loaded, users)| (Box::new(loaded), Table { memory, users })))))
     }
 
     /// At the end of the daemon: has the process id file removed. A loader that is busy does so later.
@@ -76,14 +85,18 @@ impl Loader {
         }
     }
 
-    fn take_in(&self, answer: FromLoader, old: &Config) -> Result<Result<Loaded, Vec<String>>, String> {
+    fn take_in(
+        &self,
+        answer: FromLoader,
+        old: &Config,
+    ) -> Result<Result<(Loaded, u32), Vec<String>>, String> {
         match answer {
             FromLoader::Copied(_) | FromLoader::Unread(_) => Err("no configuration".into()),
             FromLoader::Failed { errors } => {
                 let errors = self.part(0, errors)?;
                 postcard::from_bytes(&errors).map(Err).map_err(|error| error.to_string())
             }
-            FromLoader::Loaded { rules, routes, upstreams, rest } => {
+            FromLoader::Loaded { rules, routes, upstreams, rest, users } => {
                 let to_upstreams = rules.saturating_add(routes.unwrap_or(0));
                 let to_rest = to_upstreams.saturating_add(upstreams.unwrap_or(0));
                 let Rest { settings, services, remarks } =
@@ -100,7 +113,7 @@ impl Loader {
                     settings,
                     ident_default: old.ident_default,
                 };
-                Ok(Ok(Loaded { config, services, remarks }))
+                Ok(Ok((Loaded { config, services, remarks }, users)))
             }
         }
     }

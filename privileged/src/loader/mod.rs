@@ -9,6 +9,7 @@ pub mod handle;
 pub mod profile;
 pub mod protocol;
 pub mod system_files;
+pub mod users;
 
 use crate::config::options::Options;
 use crate::config::pid_file;
@@ -30,7 +31,7 @@ use sockd_common::channel::Received;
 use sockd_lockdown::Grants;
 use sockd_policy::frozen::{Provenance, freeze_routes, freeze_rules, freeze_upstreams};
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -61,14 +62,16 @@ pub struct Started {
     pub missing: Vec<String>,
 }
 
-/// Forks the loader, which tells the hook process what commands a new configuration has.
-pub fn start(options: &Options, teller: &Teller) -> Result<Started, StartError> {
+/// Forks the loader, which tells the hook process what commands a new configuration has. Where there is memory for the
+/// table of users it reads them before anything else, and fails where the file is at fault.
+pub fn start(options: &Options, teller: &Teller, users: Option<&File>) -> Result<Started, StartError> {
     let memory = File::from(descriptors::memory("sockd")?);
     let (mut originals, copies) = system_files::shared()?;
     // Before anything is asked, so that the first lookup knows the nameservers.
     originals.look();
     let desk = Desk { options, memory: &memory, teller, pid: std::process::id() };
     let lock_down = |monitor: &Monitor, place: &mut Place| {
+        users.map_or(Ok(()), |memory| users::load_first(options, memory))?;
         lock_down(&desk, monitor, &originals, place)?;
         Ok(originals)
     };
@@ -85,7 +88,6 @@ fn lock_down(
     place: &mut Place,
 ) -> Result<(), StartError> {
     setsid().map_err(StartError::at("setsid"))?;
-    let _ = descriptors::refuse_descriptors(monitor);
     let null = descriptors::open_null()?;
     let [conf, hosts] = originals.memory();
     let descriptors =
@@ -119,25 +121,39 @@ fn serve(desk: &Desk<'_>, monitor: &Monitor, mut originals: Originals) {
 
 /// Does what the monitor asks for, and says whether it asked; nothing once it is gone or the daemon ends.
 fn obey(desk: &Desk<'_>, monitor: &Monitor) -> Option<bool> {
-    let mut asked = false;
+    let (mut asked, mut memory);
+    asked = false;
     loop {
         match monitor.receive() {
-            Ok(Received::Message(ToLoader::Load, None)) => {}
+            Ok(Received::Message(ToLoader::Load, Some(users))) => (asked, memory) = (true, Some(users)),
+            Ok(Received::DescriptorLost(ToLoader::Load)) => (asked, memory) = (true, None),
             Ok(Received::Nothing) => return Some(asked),
             _ => return None,
         }
-        asked = true;
-        let loaded = read::load(desk.options);
-        loaded.iter().try_for_each(|loaded| desk.teller.tell(&loaded.config)).ok()?;
+        let loaded = load(desk.options, memory);
+        loaded.iter().try_for_each(|(loaded, _)| desk.teller.tell(&loaded.config)).ok()?;
         monitor.send(&answer(desk.memory, loaded).ok()?).ok()?;
     }
 }
 
-fn answer(memory: &File, loaded: Result<Loaded, Vec<String>>) -> std::io::Result<FromLoader> {
+/// Everything, with the users in memory of their own; every error of both.
+fn load(options: &Options, memory: Option<OwnedFd>) -> Result<(Loaded, u32), Vec<String>> {
+    let none = || vec!["the table of users: no descriptor for its memory".into()];
+    let users = memory.map(File::from).ok_or_else(none).and_then(|memory| users::load(options, &memory));
+    match (read::load(options), users) {
+        (Ok(loaded), Ok(users)) => Ok((loaded, users)),
+        (Err(errors), Ok(_)) => Err(errors),
+        // The settings are at fault, which both have read.
+        (Err(errors), Err(of_users)) if of_users.iter().all(|error| errors.contains(error)) => Err(errors),
+        (loaded, Err(errors)) => Err(loaded.err().into_iter().flatten().chain(errors).collect()),
+    }
+}
+
+fn answer(memory: &File, loaded: Result<(Loaded, u32), Vec<String>>) -> std::io::Result<FromLoader> {
     ftruncate(memory, 0)?;
     let failed = |_| std::io::Error::from(std::io::ErrorKind::InvalidData);
     match loaded {
-        Ok(Loaded { config, services, remarks }) => {
+        Ok((Loaded { config, services, remarks }, users)) => {
             let from = Provenance::default();
             let rules = freeze_rules(&config.rules, &from);
             let routes = config.routes.as_ref().map(|routes| freeze_routes(routes, &from));
@@ -155,6 +171,7 @@ fn answer(memory: &File, loaded: Result<Loaded, Vec<String>>) -> std::io::Result
                 routes: routes.map(|routes| routes.len()),
                 upstreams: upstreams.map(|lines| lines.len()),
                 rest: rest.len(),
+                users,
             })
         }
         Err(errors) => {

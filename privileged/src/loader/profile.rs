@@ -1,8 +1,10 @@
 //! What the loader may ask of the kernel: one row for each system call, with its conditions and the reason.
 
 use sockd_lockdown::When::{Always, Args};
-use sockd_lockdown::profile_rows::{MORE, NO_VDSO, NOT_EXECUTABLE, READ_ONLY, brk, close_check, end, munmap};
-use sockd_lockdown::{Row, rare, row};
+use sockd_lockdown::profile_rows::{
+    MORE, NO_VDSO, NOT_EXECUTABLE, READ_ONLY, brk, close_check, end, int, munmap,
+};
+use sockd_lockdown::{Row, libc, rare, row};
 
 /// The loader's calls: it reads files and writes to the memory that it shares with the monitor.
 pub const LOADER: &[Row] = &[
@@ -24,6 +26,7 @@ pub const LOADER: &[Row] = &[
     row!(SYS_sendmsg, Always, "hand it over"),
     row!(SYS_ftruncate, Always, "the shared memory"),
     row!(SYS_unlinkat, Always, "the process id file at the end; Landlock says where"),
+    row!(SYS_fcntl, Args(&[int(1, libc::F_ADD_SEALS)]), "nobody can write the table of users any more"),
     row!(SYS_getuid, Always, "whose files count as one's own"),
     row!(SYS_close, Always, "files that have been read"),
     close_check(),

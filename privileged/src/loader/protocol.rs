@@ -8,7 +8,7 @@ use sockd_session::settings::Settings;
 /// Monitor to loader.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToLoader {
-    /// Read everything again.
+    /// Read everything again. Memory for the table of users comes with it, to be filled and sealed.
     Load,
     /// The daemon ends: remove its process id file and end too.
     End,
@@ -31,6 +31,8 @@ pub enum FromLoader {
         upstreams: Option<usize>,
         /// Settings, services and remarks.
         rest: usize,
+        /// How many users are in the memory that has come for them.
+        users: u32,
     },
     /// It is not; these are the lines that say why.
     Failed {
@@ -39,7 +41,12 @@ pub enum FromLoader {
     },
 }
 
-impl Message for ToLoader {}
+impl Message for ToLoader {
+    fn carries_descriptor(&self) -> bool {
+        matches!(self, Self::Load)
+    }
+}
+
 impl Message for FromLoader {}
 
 /// What is small.

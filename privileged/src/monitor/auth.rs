@@ -5,7 +5,7 @@
 
 use crate::monitor::base::{Base, Heard, News};
 use sockd_common::message::Role;
-use sockd_common::message::auth::{Credentials, FromAuth, ToAuth};
+use sockd_common::message::auth::{Credentials, FromAuth, TICK, ToAuth};
 use sockd_session::checks::{Checks, Login, Turn};
 use sockd_session::client_host::Host;
 use sockd_session::keys::{CheckKey, WorkerKey};
@@ -27,6 +27,8 @@ pub struct Auth {
     worker: Option<WorkerKey>,
     started: Option<Instant>,
     restart_at: Option<Instant>,
+    /// When the worker, which has no clock, is told that time has passed.
+    tick_at: Option<Instant>,
     checks: Checks,
 }
 
@@ -50,6 +52,7 @@ impl Auth {
         let Some(table) = &self.table else { return };
         self.started = Some(now);
         self.worker = base.start_worker(Role::Auth);
+        self.tick_at = self.worker.and_then(|_| now.checked_add(TICK));
         match self.worker {
             Some(worker) => drop(base.tell(worker, &ToAuth::Table, Some(table.clone()))),
             None => self.restart_at = now.checked_add(RESTART),
@@ -58,13 +61,17 @@ impl Auth {
 
     /// When the worker is to be started again, or owes the end of a check.
     pub fn due_at(&self) -> Option<Instant> {
-        self.restart_at.into_iter().chain(self.checks.due_at()).min()
+        [self.restart_at, self.tick_at, self.checks.due_at()].into_iter().flatten().min()
     }
 
     /// Does what is due. The worker that has not ended a check in time is named.
     pub fn due(&mut self, now: Instant, base: &mut Base) -> Option<(WorkerKey, Violation)> {
         if self.restart_at.is_some_and(|at| at <= now) {
             self.start(base);
+        }
+        if self.tick_at.is_some_and(|at| at <= now) {
+            self.tick_at = now.checked_add(TICK);
+            self.worker.map(|worker| base.tell(worker, &ToAuth::Tick, None));
         }
         self.worker.zip(self.checks.look_at_owed(now).err())
     }
@@ -74,7 +81,7 @@ impl Auth {
         if self.worker != Some(worker) {
             return Vec::new();
         }
-        self.worker = None;
+        (self.worker, self.tick_at) = (None, None);
         let failed =
             self.checks.fail_asked().into_iter().map(|waiter| news(waiter, Login::Unchecked)).collect();
         match self.started {

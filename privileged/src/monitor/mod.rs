@@ -192,7 +192,10 @@ impl Monitor {
                 return awaited.resolver.files_changed(changed, base);
             }
             Reloaded::Failed => {}
-            Reloaded::Done => self.serving.reloaded(),
+            Reloaded::Done(users) => {
+                self.serving.take_users(users);
+                self.serving.reloaded();
+            }
         }
         // A service manager may be waiting for the end of the reload that this was.
         self.tell_ready();

@@ -1,8 +1,10 @@
 //! What the monitor may ask of the kernel: one row for each system call, with its conditions and the reason.
 
 use sockd_lockdown::When::{Always, Args};
-use sockd_lockdown::profile_rows::{MORE, NO_VDSO, NOT_EXECUTABLE, brk, close_check, end, int, munmap};
-use sockd_lockdown::{Row, libc, rare, row};
+use sockd_lockdown::profile_rows::{
+    MORE, NO_VDSO, NOT_EXECUTABLE, brk, close_check, end, flags, int, munmap,
+};
+use sockd_lockdown::{Arg, Row, libc, rare, row};
 
 /// The monitor's calls once it serves: no fork, no program, no file.
 pub const MONITOR: &[Row] = &[
@@ -45,6 +47,7 @@ pub const MONITOR: &[Row] = &[
     ),
     close_check(),
     row!(SYS_pread64, Always, "what the loader has read"),
+    row!(SYS_memfd_create, Args(&[SEALABLE]), "memory for the users that the loader reads again"),
     row!(SYS_getpid, Always, "%p in rule commands"),
     row!(SYS_mmap, Args(&[NOT_EXECUTABLE]), "memory", MORE),
     munmap(MORE),
@@ -53,6 +56,10 @@ pub const MONITOR: &[Row] = &[
     row!(SYS_clock_gettime, Always, "the time where it has no vDSO", NO_VDSO),
     end(None),
 ];
+
+/// Memory that cannot be executed where the kernel knows of that, and that the loader can seal.
+const SEALABLE: Arg =
+    flags(1, (libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | libc::MFD_NOEXEC_SEAL).cast_signed());
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! A reload: the loader reads everything again, and what it has read comes into force while the monitor serves.
 
 use crate::loader::handle::{Loader, News};
+use crate::loader::users::Table;
 use crate::monitor::base::Base;
 use sockd_session::config::Config;
 
@@ -9,14 +10,14 @@ use sockd_session::config::Config;
 pub struct Reload(Option<Loader>);
 
 /// What has come of a reload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Reloaded {
     /// Nothing yet.
     NotYet,
     /// What was read before stays in force.
     Failed,
-    /// What has been read is in force.
-    Done,
+    /// What has been read is in force; the users are here.
+    Done(Table),
     /// There was no reload: resolv.conf, hosts, or both have been copied again.
     Copied([bool; 2]),
 }
@@ -62,10 +63,10 @@ impl Reload {
                 base.log.err(&why);
                 Reloaded::NotYet
             }
-            Ok(Some(News::Loaded(Ok(loaded)))) => {
+            Ok(Some(News::Loaded(Ok((loaded, users))))) => {
                 loaded.remarks.iter().for_each(|remark| base.log.err(remark));
                 adopt(loaded.config, base);
-                Reloaded::Done
+                Reloaded::Done(users)
             }
             Ok(Some(News::Loaded(Err(errors)))) => {
                 errors.iter().for_each(|error| base.log.err(error));

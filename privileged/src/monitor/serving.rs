@@ -3,6 +3,7 @@
 
 use crate::hook::handle::Hook;
 use crate::loader::system_files::Copies;
+use crate::loader::users::Table;
 use crate::monitor::awaited::Awaited;
 use crate::monitor::base::{Base, Heard, News};
 use crate::monitor::clients::{ACCEPTS_PER_TURN, Client, Clients};
@@ -97,6 +98,11 @@ impl Serving {
         serving.clients.keep_alive(serving.base.config.settings.keepalive);
         serving.awaited.resolver.start(&mut serving.base);
         Ok(serving)
+    }
+
+    /// There are other users, or users at all.
+    pub fn take_users(&mut self, Table { memory, users }: Table) {
+        self.awaited.auth.take_table(memory, users, &mut self.base);
     }
 
     /// Something is ready. The error is why nobody can be served any longer.

@@ -18,6 +18,12 @@ pub fn memory(name: &str) -> Result<OwnedFd, StartError> {
         .map_err(StartError::at("memfd"))
 }
 
+/// Memory that can be sealed once it is filled. Nothing in it can be executed, as above.
+pub fn sealable(name: &str) -> rustix::io::Result<OwnedFd> {
+    memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL)
+        .or_else(|_| memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING))
+}
+
 /// Has a socket refuse descriptors. False where the kernel cannot (before Linux 6.16).
 pub fn refuse_descriptors(socket: impl AsFd) -> bool {
     sys::refuse_descriptors(socket).is_ok()

@@ -52,7 +52,7 @@ impl Children {
         plan: &Plan,
         monitor: &Monitor,
     ) {
-        let id = self.free_id(plan.ids);
+        let id = self.id_for(role, plan.ids);
         match sys::fork() {
             Ok(ForkResult::Child) => match become_worker(role, channel, plan, id) {
                 Err(Errno::ENOENT) => lockdown::exit_now(127),
@@ -67,11 +67,16 @@ impl Children {
         }
     }
 
-    /// An id of the range that no running worker has, while there is one; else the first.
-    fn free_id(&self, ids: Ids) -> Option<u32> {
+    /// The first id of the range is the auth worker's alone, where there is more than one. Others get one that no running
+    /// worker has, while there is one; else the second.
+    fn id_for(&self, role: Role, ids: Ids) -> Option<u32> {
         let (first, count) = ids.range?;
+        if role == Role::Auth {
+            return Some(first);
+        }
         let used: Vec<u32> = self.used_ids.values().copied().collect();
-        (first..first.saturating_add(count)).find(|id| !used.contains(id)).or(Some(first))
+        let second = first.saturating_add(u32::from(count > 1));
+        (second..first.saturating_add(count)).find(|id| !used.contains(id)).or(Some(second))
     }
 
     /// Kills a worker. One that has just ended by itself is no longer there to be killed.

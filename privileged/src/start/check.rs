@@ -5,18 +5,23 @@ use crate::config::read::{self, Loaded};
 use crate::process::error::StartError;
 use crate::start::account;
 use sockd_session::about;
-use sockd_session::config::default_port;
+use sockd_session::config::{counted, default_port};
 use std::net::SocketAddr;
 
 /// Reads everything and says what would run.
 pub fn check(options: &Options) -> Result<(), StartError> {
     let options = options.absolute();
     let Loaded { config, remarks, .. } = read::load(&options).map_err(StartError::configuration)?;
+    let users = read::users(&options).map_err(StartError::configuration)?;
     account::check(&config.settings).map_err(|error| read::placed(error, &options.settings))?;
     println!("{}: {}", options.conf.display(), config.summary());
     for file in config.rules.included() {
         let (first, last) = file.numbers();
         println!("includes {}, whose lines are logged as {first} to {last}", file.file());
+    }
+    if !users.is_empty() {
+        let file = read::passwd_file(&config.settings).display();
+        println!("{file}: {}", counted(users.iter().len(), "user"));
     }
     let place = |place: &SocketAddr| match about::only_ipv6(*place, &options.listen) {
         true => format!("{place} ({})", about::ONLY_IPV6),

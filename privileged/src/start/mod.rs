@@ -17,6 +17,7 @@ use crate::hook;
 use crate::hook::handle::Hook;
 use crate::hook::orders::{self, Orders};
 use crate::loader;
+use crate::loader::users::Table;
 use crate::monitor::Monitor;
 use crate::monitor::base::Base;
 use crate::monitor::clients::Clients;
@@ -27,6 +28,7 @@ use crate::monitor::reload::Reload;
 use crate::monitor::serving::Serving;
 use crate::monitor::syslog::Log;
 use crate::process::child::Server;
+use crate::process::descriptors;
 use crate::process::error::StartError;
 use crate::process::terminal;
 use crate::spawner;
@@ -42,6 +44,7 @@ use sockd_session::about::Greeting;
 use sockd_session::config::Config;
 use sockd_session::sandbox;
 use sockd_session::settings::{Sandbox, Settings};
+use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
@@ -131,7 +134,7 @@ fn prepare(
     let (listeners, client) = listeners(options, source, &config.services).map_err(StartError::system)?;
     // Lowering it needs CAP_SYS_RESOURCE, which a service manager may have kept; the workers' 500 stays the higher.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-200");
-    let Others { spawner, loader, hook, user, missing } = others;
+    let Others { spawner, loader, hook, users, user, missing } = others;
     let workers = Workers::new(spawner, descriptor_limit());
     let pid_file = options.pid_file.as_deref().map(PidFile::write).transpose()?;
     let mut base = Base::new(config, log, workers, options.trial).map_err(StartError::at("epoll"))?;
@@ -143,7 +146,8 @@ fn prepare(
     let at = StartError::at("the monitor");
     let places = listeners.iter().map(|listener| (listener.address, listener.to_string())).collect();
     let listeners = listeners.into_iter().map(|listener| (listener.socket, listener.address)).collect();
-    let serving = Serving::new(base, Clients::new(listeners), hook, loader.copies).map_err(at)?;
+    let mut serving = Serving::new(base, Clients::new(listeners), hook, loader.copies).map_err(at)?;
+    users.into_iter().for_each(|users| serving.take_users(users));
     let monitor = Monitor::new(serving, Reload::new(loader.loader), notifier, signals);
     let monitor = monitor.map_err(StartError::at("epoll"))?;
     Ok(Prepared { monitor, places, client, user, missing, pid_file })
@@ -154,6 +158,8 @@ struct Others {
     spawner: Channel,
     loader: loader::Started,
     hook: Hook,
+    /// Who may log in, where anybody may.
+    users: Option<Table>,
     /// What the monitor serves as.
     user: Option<UserGroup>,
     /// Layers of the sandbox that the kernel does not have for one of them.
@@ -176,7 +182,8 @@ fn start_others(
     };
     let Server { channel: spawner, mut missing, .. } = spawner::start(program?, ids)?;
     let (teller, told) = orders::channel()?;
-    let loader = loader::start(options, &teller)?;
+    let users = File::from(descriptors::sealable("sockd-users").map_err(StartError::at("memfd"))?);
+    let loader = loader::start(options, &teller, Some(&users))?;
     missing.extend_from_slice(&loader.missing);
     let Loaded { config, remarks, .. } = read::load(options).map_err(StartError::configuration)?;
     let config = Config { settings, ..config };
@@ -191,7 +198,8 @@ fn start_others(
             missing.extend(started.missing);
         }
     }
-    Ok((Others { spawner, loader, hook, user, missing }, config))
+    let users = loader::users::first(users.into());
+    Ok((Others { spawner, loader, hook, users, user, missing }, config))
 }
 
 /// With what to do about it, where a file is at fault.

@@ -25,11 +25,12 @@ use sockd_lockdown::Capability;
 use sockd_session::settings::Settings;
 use std::collections::HashSet;
 
-const OTHER_WORKERS: [(&str, Role); 4] = [
+const OTHER_WORKERS: [(&str, Role); 5] = [
     ("Datagram worker", Role::Datagram),
     ("Ident worker", Role::Ident),
     ("Resolver worker", Role::Resolver),
     ("Upstream worker", Role::Upstream),
+    ("Auth worker", Role::Auth),
 ];
 
 /// Starts one of each kind. `note` is told what the administrator should know.
@@ -87,7 +88,7 @@ fn monitor(user: Option<UserGroup>, abi: u8) -> Result<Process, StartError> {
 
 fn loader(options: &Options, abi: u8) -> Result<Process, StartError> {
     let (teller, _told) = orders::channel()?;
-    let loader::Started { loader: _loader, pid, missing, .. } = loader::start(options, &teller)?;
+    let loader::Started { loader: _loader, pid, missing, .. } = loader::start(options, &teller, None)?;
     // It reads what only root may read.
     let expected = Expected { may_be_root: true, ..Expected::ON_THE_HOST };
     let found = layers(pid, &expected, &missing, Some(of_child(abi, &missing)));

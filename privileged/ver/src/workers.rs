@@ -9,6 +9,7 @@ use sockd::process::error::StartError;
 use sockd::spawner::Spawner;
 use sockd::spawner::protocol::{Ending, FromSpawner, ToSpawner};
 use sockd_common::channel::Received;
+use sockd_common::message::auth::FromAuth;
 use sockd_common::message::datagram::FromDatagram;
 use sockd_common::message::ident::FromIdent;
 use sockd_common::message::resolver::FromResolver;
@@ -73,7 +74,8 @@ fn locks(message: &FromWorker) -> Option<LockdownReport> {
         | FromWorker::Datagram(FromDatagram::Ready(locks))
         | FromWorker::Ident(FromIdent::Ready(locks))
         | FromWorker::Resolver(FromResolver::Ready(locks))
-        | FromWorker::Upstream(FromUpstream::Ready(locks)) => Some(*locks),
+        | FromWorker::Upstream(FromUpstream::Ready(locks))
+        | FromWorker::Auth(FromAuth::Ready(locks)) => Some(*locks),
         _ => None,
     }
 }
