@@ -31,7 +31,7 @@ pub enum MakeError {
     Zero,
     /// bcrypt would look at a part of it only.
     TooLong,
-    /// The cost is none of this kind.
+    /// The cost is none of this kind, or takes more than about a second.
     Cost,
 }
 
@@ -55,6 +55,15 @@ pub fn make(how: How, password: &[u8], salt: [u8; SALT]) -> Result<String, MakeE
     }
     if password.contains(&0) {
         return Err(MakeError::Zero);
+    }
+    let is_bounded = match how {
+        How::Yescrypt(_) => true,
+        How::Sha512crypt(rounds) => rounds <= 2_000_000,
+        How::Bcrypt(rounds) => rounds <= 14,
+        How::Argon2id(memory, passes) => memory.saturating_mul(passes) <= 1 << 20,
+    };
+    if !is_bounded {
+        return Err(MakeError::Cost);
     }
     let cost = |_| MakeError::Cost;
     match how {
@@ -126,9 +135,14 @@ mod tests {
             assert_eq!(make(how, b"a\0b", [0; SALT]), Err(MakeError::Zero));
         }
         assert_eq!(make(How::Bcrypt(4), &[b'x'; 72], [0; SALT]), Err(MakeError::TooLong));
-        for how in
-            [How::Yescrypt(0), How::Yescrypt(9), How::Sha512crypt(999), How::Bcrypt(3), How::Argon2id(7, 1)]
-        {
+        for how in [
+            How::Yescrypt(0),
+            How::Yescrypt(9),
+            How::Sha512crypt(999),
+            How::Bcrypt(3),
+            How::Bcrypt(31),
+            How::Argon2id(7, 1),
+        ] {
             assert_eq!(make(how, b"sesame", [0; SALT]), Err(MakeError::Cost), "{how:?}");
         }
     }
