@@ -52,7 +52,7 @@ fn every_row_is_used_or_says_why_it_rarely_is() {
         ("loader", LOADER.to_vec()),
         ("spawner", [SPAWNER, WORKERS].concat()),
     ];
-    let unseen = |role| matches!(role, Role::Auth | Role::Datagram | Role::Probe);
+    let unseen = |role| matches!(role, Role::Datagram | Role::Probe);
     let workers = ROLES.iter().filter(|entry| !unseen(entry.role));
     let workers = workers.map(|entry| (entry.role.as_str(), entry.profile.to_vec()));
     let mut unexplained = Vec::new();
@@ -82,6 +82,7 @@ fn visit_everything(folder: &Path) {
     let next = Next::start(&site.server, (SERVER, 1081));
     next.says(reply(90, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)));
     let mut lab = Lab::at(site, RULES, |start| {
+        let start = start.users("joe:$2y$05$v8R3SnyJc/5RXQoNGK4/K.7wnbK9cNlqyFqblZnvZWjQcaaxvKZoy\n");
         let start = start.settings("(commands: argv, worker_idle: 1)").upstream(UPSTREAM);
         start.words("--pid-file /run/sockd.pid").traced(folder)
     });

@@ -84,16 +84,30 @@ pub fn start<Out: Message, In: Message, Locked>(
         StartError::system(format!("the {name} has ended at its start, or does not answer"))
     })?;
     let report: Report = postcard::from_bytes(&report).map_err(StartError::at("the report of a start"))?;
-    let missing = report.map_err(|why| StartError::system(format_args!("{name}: {why}")))?;
+    let missing = report.map_err(|(is_configuration, lines)| match is_configuration {
+        true => StartError::configuration(lines),
+        false => StartError::system(format_args!("{name}: {}", lines.join("; "))),
+    })?;
     Ok(Server { channel: MonitorEnd::new(ours), pid, missing })
 }
 
-/// What is missing of a lockdown, or why there is none.
-type Report = Result<Vec<String>, String>;
+/// What is missing of a lockdown, or why there is none and whether the administrator's files are the reason.
+type Report = Result<Vec<String>, (bool, Vec<String>)>;
+
+/// As much of a fault is told as a report has room for.
+fn told(error: &StartError) -> (bool, Vec<String>) {
+    let mut room = REPORT / 2;
+    let mut lines: Vec<String> = error.lines.clone();
+    lines.retain(|line| {
+        room = room.saturating_sub(line.len());
+        room > 0
+    });
+    (error.status == 78, lines)
+}
 
 /// Tells the parent.
 fn report<T>(channel: impl AsFd, locked: &Result<T, StartError>, missing: Vec<String>) {
-    let report: Report = locked.as_ref().map(|_| missing).map_err(StartError::to_string);
+    let report: Report = locked.as_ref().map(|_| missing).map_err(told);
     let packet = postcard::to_stdvec(&report).unwrap_or_default();
     // A parent that is gone has closed the channel, which ends this process too.
     let _ = send(channel, &packet, SendFlags::NOSIGNAL);
