@@ -35,6 +35,22 @@ _sockd() {
             esac
             options='--out -h --help -V --version'
             ;;
+        sockd-passwd)
+            case $before in
+                -f | --file) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+                --hash)
+                    mapfile -t COMPREPLY < <(compgen -W 'yescrypt sha512crypt bcrypt argon2id' -- "$word")
+                    return
+                    ;;
+                sockd-passwd)
+                    if [[ $word != -* ]]; then
+                        mapfile -t COMPREPLY < <(compgen -W 'add change remove list verify groups' -- "$word")
+                        return
+                    fi
+                    ;;
+            esac
+            options='-f --file --hash --cost --groups --password-fd -h --help -V --version'
+            ;;
         make_*) options='--services -h --help -V --version' ;;
         *) options='-h --help -V --version' ;;
     esac
@@ -44,5 +60,5 @@ _sockd() {
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
     fi
 }
-complete -o filenames -F _sockd sockd sockd-probe test_sockd_conf sockd-migrate make_sockdfc make_sockdfr make_socksfc \
-    dump_sockdfc dump_sockdfr dump_socksfc
+complete -o filenames -F _sockd sockd sockd-probe test_sockd_conf sockd-migrate sockd-passwd make_sockdfc make_sockdfr \
+    make_socksfc dump_sockdfc dump_sockdfr dump_socksfc

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The programs that are installed for people.
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 11] = [
     "sockd",
     "sockd-probe",
     "make_sockdfc",
@@ -18,6 +18,7 @@ const PROGRAMS: [&str; 10] = [
     "dump_socksfc",
     "test_sockd_conf",
     "sockd-migrate",
+    "sockd-passwd",
 ];
 
 fn packaging() -> PathBuf {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// sysexits(3).
 pub mod exit {
@@ -127,6 +127,78 @@ pub struct Ident {
     pub bad: bool,
 }
 
+/// Options of `sockd-passwd`.
+#[derive(Debug, Clone, Parser)]
+#[command(version, name = "sockd-passwd", about = "Keep the users of sockd")]
+pub struct Passwd {
+    /// The file of users
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/sockd.passwd", global = true)]
+    pub file: PathBuf,
+    /// The kind of hash of a new password [default: yescrypt]
+    #[arg(long, value_enum, value_name = "KIND", global = true)]
+    pub hash: Option<Kind>,
+    /// What a check of it costs: yescrypt 1 to 8, sha512crypt rounds, bcrypt 4 to 14, argon2id MiB
+    #[arg(long, value_name = "N", global = true)]
+    pub cost: Option<u32>,
+    /// Groups of a new user, with commas between them
+    #[arg(long, value_name = "GROUPS", global = true)]
+    pub groups: Option<String>,
+    /// Read the password from this descriptor and not from the terminal
+    #[arg(long, value_name = "N", global = true)]
+    pub password_fd: Option<u32>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: PasswdCommand,
+}
+
+/// What `sockd-passwd` does.
+#[derive(Debug, Clone, Subcommand)]
+#[command(disable_help_subcommand = true)]
+pub enum PasswdCommand {
+    /// Add a user
+    Add {
+        /// The user
+        user: String,
+    },
+    /// Change the password of a user
+    Change {
+        /// The user
+        user: String,
+    },
+    /// Remove a user
+    Remove {
+        /// The user
+        user: String,
+    },
+    /// List users, kinds of hashes and groups
+    List,
+    /// Say by the exit status whether a password is the user's
+    Verify {
+        /// The user
+        user: String,
+    },
+    /// Show the groups of a user, or set them
+    Groups {
+        /// The user
+        user: String,
+        /// Groups, with commas between them; an empty text for none
+        names: Option<String>,
+    },
+}
+
+/// A kind of hash that is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Debian's default
+    Yescrypt,
+    /// As glibc has it
+    Sha512crypt,
+    /// As htpasswd -B has it
+    Bcrypt,
+    /// The winner of the password hashing competition
+    Argon2id,
+}
+
 /// Every program's name and options.
 pub fn commands() -> Vec<Command> {
     vec![
@@ -138,6 +210,7 @@ pub fn commands() -> Vec<Command> {
         Dump::command().name("dump_socksfc").about("List frozen upstream lines of sockd"),
         Check::command(),
         Migrate::command(),
+        Passwd::command(),
     ]
 }
 

@@ -10,3 +10,4 @@ pub mod dump;
 pub mod files;
 pub mod make;
 pub mod migrate;
+pub mod passwd;
