@@ -14,6 +14,9 @@ use crate::cli::exit;
 /// What a client can send (RFC 1929).
 const LONGEST: usize = 255;
 
+/// What is read of one: enough to see that it is longer.
+const ROOM: usize = 2 * LONGEST;
+
 /// Control-C, which ends a line while the echo is off: a signal would leave the terminal without one.
 const INTERRUPT: u8 = 3;
 
@@ -39,8 +42,8 @@ fn from_descriptor(descriptor: u32) -> Result<Zeroizing<Vec<u8>>, Failed> {
         |error| Failed::new(exit::NO_INPUT, format!("--password-fd {descriptor}: {}", in_words(error)));
     // It is opened anew: what is handed over has to be a pipe or a file.
     let file = File::open(format!("/dev/fd/{descriptor}")).map_err(failed)?;
-    let mut password = Zeroizing::new(Vec::with_capacity(2 * LONGEST));
-    file.take(LONGEST as u64 + 2).read_to_end(&mut password).map_err(failed)?;
+    let mut password = Zeroizing::new(Vec::with_capacity(ROOM));
+    file.take(ROOM as u64).read_to_end(&mut password).map_err(failed)?;
     if password.last() == Some(&b'\n') {
         password.pop();
     }
@@ -76,7 +79,7 @@ fn prompt(mut terminal: &File, question: &str) -> Result<Zeroizing<Vec<u8>>, Fai
 
 /// Up to a newline, which is left out, or to an interrupt.
 fn read_line(mut terminal: &File) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut line = Zeroizing::new(Vec::with_capacity(2 * LONGEST));
+    let mut line = Zeroizing::new(Vec::with_capacity(ROOM));
     let mut byte = Zeroizing::new([0]);
     while line.len() <= LONGEST && terminal.read(&mut *byte)? == 1 {
         let [read] = *byte;
