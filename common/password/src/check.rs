@@ -1,6 +1,7 @@
 //! Is this the password?
 
 use argon2::Argon2;
+use argon2::password_hash::Error;
 use argon2::password_hash::phc::PasswordHash;
 use sha_crypt::ShaCrypt;
 use yescrypt::{PasswordVerifier, Yescrypt};
@@ -24,40 +25,43 @@ pub enum Check {
 /// An empty password is nobody's. A zero byte is in no password that crypt(3) has made a hash of, and bcrypt repeats the
 /// password with a zero behind it: `sesame` and `sesame`, zero, `sesame` would be the same to it.
 pub fn check(password: &[u8], hash: &str) -> Check {
-    let is_possible = !password.is_empty() && !password.contains(&0);
-    let is_bcrypt = ["$2a$", "$2b$", "$2y$"].iter().any(|prefix| hash.starts_with(prefix));
-    // Computed all the same, so that the time is the same.
-    let is_whole = !is_bcrypt || password.len() <= LONGEST_OF_BCRYPT;
-    let matches = if hash.starts_with("$y$") {
-        Yescrypt::default().verify_password(password, hash).map_or_else(refused, |()| Check::Right)
+    // Computed in any case, so that the time is the same.
+    let compared = compare(password, hash);
+    let is_cut = is_bcrypt(hash) && password.len() > LONGEST_OF_BCRYPT;
+    match compared {
+        Check::Right if password.is_empty() || password.contains(&0) || is_cut => Check::Wrong,
+        compared => compared,
+    }
+}
+
+fn is_bcrypt(hash: &str) -> bool {
+    ["$2a$", "$2b$", "$2y$"].iter().any(|prefix| hash.starts_with(prefix))
+}
+
+fn compare(password: &[u8], hash: &str) -> Check {
+    if hash.starts_with("$y$") {
+        outcome(Yescrypt::default().verify_password(password, hash))
     } else if hash.starts_with("$6$") || hash.starts_with("$5$") {
-        ShaCrypt::default().verify_password(password, hash).map_or_else(refused, |()| Check::Right)
-    } else if is_bcrypt {
+        outcome(ShaCrypt::default().verify_password(password, hash))
+    } else if is_bcrypt(hash) {
         match bcrypt::verify(password, hash) {
             Ok(true) => Check::Right,
             Ok(false) => Check::Wrong,
             Err(_) => Check::NoHash,
         }
     } else if hash.starts_with("$argon2id$") {
-        match PasswordHash::new(hash) {
-            Ok(hash) => {
-                Argon2::default().verify_password(password, &hash).map_or_else(refused, |()| Check::Right)
-            }
-            Err(_) => Check::NoHash,
-        }
+        let hash = PasswordHash::new(hash).map_err(|_| Error::EncodingInvalid);
+        outcome(hash.and_then(|hash| Argon2::default().verify_password(password, &hash)))
     } else {
         Check::NoHash
-    };
-    match matches {
-        Check::Right if !is_possible || !is_whole => Check::Wrong,
-        matches => matches,
     }
 }
 
-fn refused(error: argon2::password_hash::Error) -> Check {
-    match error {
-        argon2::password_hash::Error::PasswordInvalid => Check::Wrong,
-        _ => Check::NoHash,
+fn outcome(verified: Result<(), Error>) -> Check {
+    match verified {
+        Ok(()) => Check::Right,
+        Err(Error::PasswordInvalid) => Check::Wrong,
+        Err(_) => Check::NoHash,
     }
 }
 

@@ -56,43 +56,43 @@ pub fn make(how: How, password: &[u8], salt: [u8; SALT]) -> Result<String, MakeE
     if password.contains(&0) {
         return Err(MakeError::Zero);
     }
-    let is_bounded = match how {
-        How::Yescrypt(_) => true,
-        How::Sha512crypt(rounds) => rounds <= 2_000_000,
-        How::Bcrypt(rounds) => rounds <= 14,
-        How::Argon2id(memory, passes) => memory.saturating_mul(passes) <= 1 << 20,
-    };
-    if !is_bounded {
-        return Err(MakeError::Cost);
-    }
-    let cost = |_| MakeError::Cost;
     match how {
-        How::Yescrypt(level) => {
-            let (blocks, size) = yescrypt_costs(level).ok_or(MakeError::Cost)?;
-            let params =
-                yescrypt::Params::new(Mode::default(), blocks, size, 1).map_err(|_| MakeError::Cost)?;
-            let hash = Yescrypt::default().hash_password_customized(password, &salt, None, None, params);
-            hash.map(|hash| hash.to_string()).map_err(cost)
-        }
-        How::Sha512crypt(rounds) => {
-            let params = sha_crypt::Params::new(rounds).map_err(|_| MakeError::Cost)?;
-            // 12 bytes are 16 letters, which is the longest salt that the format knows.
-            let (salt, _) = salt.split_at(12);
-            let hash =
-                ShaCrypt::new(ShaAlgorithm::Sha512Crypt, params).hash_password_with_salt(password, salt);
-            hash.map(|hash| hash.to_string()).map_err(cost)
-        }
+        How::Yescrypt(level) => yescrypt(level, password, &salt),
+        How::Sha512crypt(rounds) if rounds <= 2_000_000 => sha512crypt(rounds, password, &salt),
         How::Bcrypt(_) if password.len() > 71 => Err(MakeError::TooLong),
-        How::Bcrypt(rounds) => {
-            let hash = bcrypt::hash_with_salt(password, rounds, salt).map_err(|_| MakeError::Cost)?;
-            Ok(hash.format_for_version(BcryptVersion::TwoB))
+        How::Bcrypt(rounds) if rounds <= 14 => bcrypt(rounds, password, salt),
+        How::Argon2id(memory, passes) if memory.saturating_mul(passes) <= 1 << 20 => {
+            argon2id(memory, passes, password, &salt)
         }
-        How::Argon2id(memory, passes) => {
-            let params = argon2::Params::new(memory, passes, 1, None).map_err(|_| MakeError::Cost)?;
-            let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-            argon2.hash_password_with_salt(password, &salt).map(|hash| hash.to_string()).map_err(cost)
-        }
+        How::Sha512crypt(_) | How::Bcrypt(_) | How::Argon2id(..) => Err(MakeError::Cost),
     }
+}
+
+fn yescrypt(level: u32, password: &[u8], salt: &[u8]) -> Result<String, MakeError> {
+    let (blocks, size) = yescrypt_costs(level).ok_or(MakeError::Cost)?;
+    let params = yescrypt::Params::new(Mode::default(), blocks, size, 1).map_err(|_| MakeError::Cost)?;
+    let hash = Yescrypt::default().hash_password_customized(password, salt, None, None, params);
+    hash.map(|hash| hash.to_string()).map_err(|_| MakeError::Cost)
+}
+
+fn sha512crypt(rounds: u32, password: &[u8], salt: &[u8]) -> Result<String, MakeError> {
+    let params = sha_crypt::Params::new(rounds).map_err(|_| MakeError::Cost)?;
+    // 12 bytes are 16 letters, which is the longest salt that the format knows.
+    let salt = salt.get(..12).unwrap_or_default();
+    let hash = ShaCrypt::new(ShaAlgorithm::Sha512Crypt, params).hash_password_with_salt(password, salt);
+    hash.map(|hash| hash.to_string()).map_err(|_| MakeError::Cost)
+}
+
+fn bcrypt(rounds: u32, password: &[u8], salt: [u8; SALT]) -> Result<String, MakeError> {
+    let hash = bcrypt::hash_with_salt(password, rounds, salt).map_err(|_| MakeError::Cost)?;
+    Ok(hash.format_for_version(BcryptVersion::TwoB))
+}
+
+fn argon2id(memory: u32, passes: u32, password: &[u8], salt: &[u8]) -> Result<String, MakeError> {
+    let params = argon2::Params::new(memory, passes, 1, None).map_err(|_| MakeError::Cost)?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let hash = argon2.hash_password_with_salt(password, salt);
+    hash.map(|hash| hash.to_string()).map_err(|_| MakeError::Cost)
 }
 
 /// The number of blocks and their size, as crypt_gensalt(3) has them for its costs (libxcrypt, gensalt_yescrypt_rn).

@@ -112,38 +112,46 @@ fn recognise(text: &str) -> Result<(Scheme, usize), Fault> {
     Ok((scheme, text.len().saturating_sub(rest)))
 }
 
-/// `j9T$salt$hash`, and the length from the salt on. The parameters are those that crypt_gensalt(3) makes: the letter of
-/// its variant, the logarithm of the blocks, the size of a block.
+/// `j9T$salt$hash`, and the length from the salt on.
 fn yescrypt(rest: &str) -> Result<usize, Fault> {
-    const EXPECTED: &str = "a yescrypt hash as crypt(5) has it, with parameters such as j9T";
-    let broken = || Fault::new(EXPECTED, "another text behind $y$");
     let mut fields = rest.split('$');
     let (Some(parameters), Some(salt), Some(hash), None) =
         (fields.next(), fields.next(), fields.next(), fields.next())
     else {
-        return Err(broken());
+        return Err(no_yescrypt());
     };
-    let mut letters = parameters.chars();
-    let (Some('j'), Some(blocks), Some(size), None) =
-        (letters.next(), letters.next().and_then(value), letters.next().and_then(value), letters.next())
-    else {
-        return Err(broken());
-    };
+    let memory = yescrypt_memory(parameters)?;
     let fits = |text: &str, lengths: core::ops::RangeInclusive<usize>| {
         lengths.contains(&text.len()) && text.chars().all(|letter| value(letter).is_some())
     };
     if !fits(salt, 1..=86) || !fits(hash, 43..=43) {
-        return Err(broken());
+        return Err(no_yescrypt());
     }
+    within_memory(memory)?;
+    Ok(from_salt(&[salt, hash]))
+}
+
+/// The parameters are those that crypt_gensalt(3) makes: the letter of its variant, the logarithm of the blocks, the size
+/// of a block.
+fn yescrypt_memory(parameters: &str) -> Result<u64, Fault> {
+    let mut letters = parameters.chars();
+    let (Some('j'), Some(blocks), Some(size), None) =
+        (letters.next(), letters.next().and_then(value), letters.next().and_then(value), letters.next())
+    else {
+        return Err(no_yescrypt());
+    };
     // As the format counts: the logarithm from 1, the size from 1.
     let (blocks, size) = (blocks.saturating_add(1), u64::from(size).saturating_add(1));
     // RMIN of yescrypt, and blocks enough for it to work with.
     if blocks < 4 || size < 8 {
         return Err(Fault::new("yescrypt parameters from j25 on", "less"));
     }
-    let memory = size.saturating_mul(128).saturating_mul(1_u64.checked_shl(blocks).unwrap_or(u64::MAX));
-    within_memory(memory)?;
-    Ok(from_salt(&[salt, hash]))
+    Ok(size.saturating_mul(128).saturating_mul(1_u64.checked_shl(blocks).unwrap_or(u64::MAX)))
+}
+
+fn no_yescrypt() -> Fault {
+    const EXPECTED: &str = "a yescrypt hash as crypt(5) has it, with parameters such as j9T";
+    Fault::new(EXPECTED, "another text behind $y$")
 }
 
 /// `[rounds=n$]salt$hash`, and the length from the salt on.
@@ -185,24 +193,36 @@ fn bcrypt(rest: &str) -> Result<usize, Fault> {
 
 /// `v=19$m=65536,t=3,p=4$salt$hash`, and the length from the salt on.
 fn argon2(rest: &str) -> Result<usize, Fault> {
-    let broken = || Fault::new("an argon2id hash: v=19$m=...,t=...,p=...$salt$hash", "another text");
     let mut fields = rest.split('$');
     let (Some("v=19"), Some(costs), Some(salt), Some(hash), None) =
         (fields.next(), fields.next(), fields.next(), fields.next(), fields.next())
     else {
-        return Err(broken());
+        return Err(no_argon2());
     };
-    let mut costs = costs.split(',');
-    let mut cost = |name: &str| {
-        let cost = costs.next().and_then(|cost| cost.strip_prefix(name)).and_then(number);
-        cost.map(u64::from).ok_or_else(broken)
-    };
-    let (kib, passes, lanes) = (cost("m=")?, cost("t=")?, cost("p=")?);
+    let (memory, passes) = argon2_costs(costs)?;
     let is_base64 =
         |text: &str| text.chars().all(|letter| letter.is_ascii_alphanumeric() || "+/".contains(letter));
     let fits = (11..=64).contains(&salt.len()) && (22..=86).contains(&hash.len());
-    if costs.next().is_some() || !fits || !is_base64(salt) || !is_base64(hash) {
-        return Err(broken());
+    if !fits || !is_base64(salt) || !is_base64(hash) {
+        return Err(no_argon2());
+    }
+    within_memory(memory)?;
+    match memory.saturating_mul(passes) <= MAX_WRITTEN {
+        true => Ok(from_salt(&[salt, hash])),
+        false => Err(Fault::new("costs of argon2 with m times t of 1048576 at most", "more")),
+    }
+}
+
+/// Bytes of memory, and how often they are written.
+fn argon2_costs(costs: &str) -> Result<(u64, u64), Fault> {
+    let mut costs = costs.split(',');
+    let mut cost = |name: &str| {
+        let cost = costs.next().and_then(|cost| cost.strip_prefix(name)).and_then(number);
+        cost.map(u64::from).ok_or_else(no_argon2)
+    };
+    let (kib, passes, lanes) = (cost("m=")?, cost("t=")?, cost("p=")?);
+    if costs.next().is_some() {
+        return Err(no_argon2());
     }
     if passes == 0 || !(1..=16).contains(&lanes) || kib < lanes.saturating_mul(8) {
         return Err(Fault::new(
@@ -210,12 +230,11 @@ fn argon2(rest: &str) -> Result<usize, Fault> {
             "other costs",
         ));
     }
-    let memory = kib.saturating_mul(1 << 10);
-    within_memory(memory)?;
-    match memory.saturating_mul(passes) <= MAX_WRITTEN {
-        true => Ok(from_salt(&[salt, hash])),
-        false => Err(Fault::new("costs of argon2 with m times t of 1048576 at most", "more")),
-    }
+    Ok((kib.saturating_mul(1 << 10), passes))
+}
+
+fn no_argon2() -> Fault {
+    Fault::new("an argon2id hash: v=19$m=...,t=...,p=...$salt$hash", "another text")
 }
 
 fn within_memory(bytes: u64) -> Result<(), Fault> {

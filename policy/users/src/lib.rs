@@ -19,5 +19,5 @@ mod users;
 
 pub use error::{Fault, LineError};
 pub use hash::{Hash, MAX_MEMORY, Scheme};
-pub use line::{GroupName, MAX_GROUPS, UserName};
-pub use users::{User, Users};
+pub use line::{GroupName, MAX_GROUPS, User, UserName};
+pub use users::Users;

@@ -2,7 +2,6 @@
 
 use crate::error::Fault;
 use crate::hash::Hash;
-use crate::users::User;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -86,34 +85,45 @@ pub fn parse_groups(field: &str) -> Result<Vec<GroupName>, Fault> {
     }
 }
 
+/// One user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Who it is.
+    pub name: UserName,
+    /// What the password is compared with; nothing for a user who is locked.
+    pub hash: Option<Hash>,
+    /// The groups that the user is in, in their order.
+    pub groups: Vec<GroupName>,
+}
+
 /// Nothing for a line without a user: an empty one, or one that begins with `#`.
 pub(crate) fn parse(line: &str) -> Result<Option<User>, Fault> {
     if line.trim().is_empty() || line.starts_with('#') {
         return Ok(None);
     }
-    let fields: Vec<&str> = line.split(':').collect();
-    let (user, hash, groups) = match &*fields {
-        [user, hash] => (user, hash, ""),
-        [user, hash, groups] => (user, hash, *groups),
-        [user, hash, ages @ ..] if fields.len() == OF_SHADOW && ages.iter().all(|age| is_number(age)) => {
-            (user, hash, "")
-        }
-        _ => {
-            return Err(Fault::new(
-                "user:hash, user:hash:groups, or a line of shadow(5)",
-                format!(
-                    "{} field{}",
-                    fields.len(),
-                    if fields.len() == 1 { "" } else { "s, which are others" }
-                ),
-            ));
-        }
-    };
+    let (user, hash, groups) = fields(line)?;
     let name = UserName::parse(user)?;
     // As passwd(1) and usermod(8) lock a user, and as accounts of the system are: nothing can be typed that matches.
     let is_locked = hash.starts_with(['!', '*']);
     let hash = if is_locked { None } else { Some(Hash::parse(hash)?) };
     Ok(Some(User { name, hash, groups: parse_groups(groups)? }))
+}
+
+/// User, hash and groups.
+fn fields(line: &str) -> Result<(&str, &str, &str), Fault> {
+    let fields: Vec<&str> = line.split(':').collect();
+    match &*fields {
+        [user, hash] => Ok((user, hash, "")),
+        [user, hash, groups] => Ok((user, hash, groups)),
+        [user, hash, ages @ ..] if fields.len() == OF_SHADOW && ages.iter().all(|age| is_number(age)) => {
+            Ok((user, hash, ""))
+        }
+        _ => {
+            let found =
+                if fields.len() == 1 { "1 field".into() } else { format!("{} other fields", fields.len()) };
+            Err(Fault::new("user:hash, user:hash:groups, or a line of shadow(5)", found))
+        }
+    }
 }
 
 /// Days of shadow(5), which may be left out.

@@ -1,22 +1,10 @@
 //! All users of a file.
 
 use crate::error::{Fault, LineError};
-use crate::hash::Hash;
-use crate::line::{self, GroupName, UserName};
+use crate::line::{self, User, UserName};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
-
-/// One user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    /// Who it is.
-    pub name: UserName,
-    /// What the password is compared with; nothing for a user who is locked.
-    pub hash: Option<Hash>,
-    /// The groups that the user is in, in their order.
-    pub groups: Vec<GroupName>,
-}
 
 /// The users of a file, in their order. No name is there twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,6 +70,8 @@ fn parse_line(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::Hash;
+    use crate::line::GroupName;
     use alloc::string::{String, ToString};
     use std::println;
 
@@ -143,9 +133,9 @@ mod tests {
             (":BCRYPT", "found none"),
             ("joe:BCRYPT:19700", "expected groups"),
             ("joe:BCRYPT:staff,", "found an empty one"),
-            ("joe:BCRYPT:staff:0:99999:7:::", "found 9 fields"),
-            ("joe:BCRYPT:19700:0:99999:7::::", "found 10 fields"),
-            ("joe:BCRYPT:19700:0:99999:7:::x", "found 9 fields"),
+            ("joe:BCRYPT:staff:0:99999:7:::", "found 9 other fields"),
+            ("joe:BCRYPT:19700:0:99999:7::::", "found 10 other fields"),
+            ("joe:BCRYPT:19700:0:99999:7:::x", "found 9 other fields"),
             ("joe:BCRYPT:a b", "found another name"),
             ("joe:CL:sesame", "found something else"),
             ("joe smith:BCRYPT", "expected a user"),

@@ -14,7 +14,7 @@ use rustix::process::geteuid;
 use sockd_policy::in_words;
 use sockd_users::Users;
 
-use super::Failed;
+use super::failed::Failed;
 use crate::cli::exit;
 
 /// Readable for the owner alone.

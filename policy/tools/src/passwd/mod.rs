@@ -3,6 +3,7 @@
 //! What a line may be is decided by `sockd_users`, which the daemon asks as well. The new text is read back before it takes
 //! the place of the old one.
 
+mod failed;
 mod file;
 mod secret;
 
@@ -16,24 +17,13 @@ use sockd_users::{Fault, GroupName, Hash, User, UserName, Users};
 use zeroize::Zeroizing;
 
 use crate::cli::{self, Kind, Passwd, PasswdCommand, exit};
+use failed::Failed;
 use file::Locked;
 
 const PROGRAM: &str = "sockd-passwd";
 
 /// The password is not the user's, or there is no such user.
 const NOT_VERIFIED: u8 = 1;
-
-/// What went wrong: a line, and the status to exit with.
-struct Failed {
-    line: String,
-    status: u8,
-}
-
-impl Failed {
-    fn new(status: u8, line: impl std::fmt::Display) -> Self {
-        Self { line: line.to_string(), status }
-    }
-}
 
 /// Runs the program.
 pub fn main() -> ExitCode {

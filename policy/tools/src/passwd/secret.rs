@@ -8,7 +8,7 @@ use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, is
 use sockd_policy::in_words;
 use zeroize::Zeroizing;
 
-use super::Failed;
+use super::failed::Failed;
 use crate::cli::exit;
 
 /// What a client can send (RFC 1929).
