@@ -195,10 +195,13 @@ fn what_the_pages_refer_to_is_there() {
         .map(|page| page.expect("a page").file_name().to_string_lossy().into_owned())
         .collect();
     let of_others = [
+        "htpasswd.1",
         "logger.1",
         "clock_gettime.2",
         "services.5",
+        "crypt.5",
         "passwd.5",
+        "shadow.5",
         "subuid.5",
         "sd_notify.3",
         "sd_listen_fds.3",

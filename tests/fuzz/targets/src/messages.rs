@@ -1,6 +1,7 @@
 //! Packets between the monitor and its workers.
 
 use sockd_common::message::Message;
+use sockd_common::message::auth::FromAuth;
 use sockd_common::message::datagram::{FromDatagram, ToDatagram};
 use sockd_common::message::ident::{FromIdent, ToIdent};
 use sockd_common::message::probe::{FromProbe, ToProbe};
@@ -25,7 +26,7 @@ fn is_message<M: Message>(packet: &[u8]) {
 }
 
 /// The packet behind the first byte, which chooses among `kinds`; as a channel carries it.
-fn chosen(data: &[u8], kinds: [fn(&[u8]); 6]) {
+fn chosen<const KINDS: usize>(data: &[u8], kinds: [fn(&[u8]); KINDS]) {
     let Some((choice, packet)) = data.split_first() else { return };
     kinds[usize::from(*choice) % kinds.len()](&packet[..packet.len().min(MAX_PACKET)]);
 }
@@ -39,6 +40,7 @@ pub fn from_worker(data: &[u8]) {
         is_message::<FromProbe>,
         is_message::<FromUpstream>,
         is_message::<FromDatagram>,
+        is_message::<FromAuth>,
     ];
     chosen(data, kinds);
 }
