@@ -11,13 +11,13 @@ use sockd_common::message::auth::Credentials;
 use sockd_common::message::session::{Handshake, ToSession};
 use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{self, Id};
-use sockd_policy::UserId;
 use sockd_session::checks::Login;
 use sockd_session::client_host::Host;
 use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::keys::{CheckKey, DialKey, LookupKey, PortKey, QueryKey, SessionKey, Slots, WorkerKey};
 use sockd_session::log::classic;
 use sockd_session::log::full::{self, About};
+use sockd_session::pool::Verified;
 use sockd_session::pool::choice::Settled;
 use sockd_session::record::Record;
 use sockd_session::session::{Action, Arrival, Event, Session, Task};
@@ -433,7 +433,7 @@ impl Sessions {
     fn settle(
         &mut self,
         waiter: Waiter,
-        user: &UserId,
+        user: &Verified,
         handshake: Handshake,
         awaited: &mut Awaited,
         base: &mut Base,

@@ -2,9 +2,8 @@
 
 use crate::client_host::{Host, HostNetwork};
 use crate::keys::WorkerKey;
-use crate::pool::{AskerKey, Owner, Pool, Serves, Worker};
+use crate::pool::{AskerKey, Owner, Pool, Serves, Verified, Worker};
 use crate::settings::{Crowded, Isolation, Settings, seconds};
-use sockd_policy::UserId;
 use std::hash::BuildHasher;
 use std::time::Instant;
 
@@ -213,7 +212,7 @@ impl<Channel> Pool<Channel> {
     }
 
     /// The one connection of a worker is known to be this user's.
-    pub fn settle(&mut self, key: WorkerKey, host: Host, user: &UserId, settings: &Settings) -> Settled {
+    pub fn settle(&mut self, key: WorkerKey, host: Host, user: &Verified, settings: &Settings) -> Settled {
         if !self.is_alone(key) {
             return Settled::NotAlone;
         }
@@ -262,6 +261,7 @@ mod tests {
     use crate::pool::HOSTS_KEPT;
     use crate::pool::tests::{pool, start};
     use sockd_common::message::Role;
+    use sockd_policy::UserId;
     use std::net::IpAddr;
 
     fn started(pool: &mut Pool<()>) -> WorkerKey {
@@ -446,18 +446,25 @@ mod tests {
         key
     }
 
+    /// As identd names it.
+    fn user(name: &str) -> Verified {
+        Verified { user: UserId::parse(name.as_bytes()).unwrap(), by_password: false }
+    }
+
     #[test]
     fn h9_a_verified_client_goes_to_the_worker_of_its_user_and_to_no_other() {
         let (mut pool, _, now) = pool();
         let settings = of_users();
         let [host, other] = hosts(2)[..] else { panic!("two") };
-        let user = |name: &str| UserId::parse(name.as_bytes()).unwrap();
         let settle = |pool: &mut Pool<()>, key, host, name| pool.settle(key, host, &user(name), &settings);
         let [ann, joe, elsewhere, again] =
             [host, host, other, host].map(|host| alone(&mut pool, host, &settings));
         assert_eq!(settle(&mut pool, ann, host, "ann"), Settled::Stays);
         assert_eq!(settle(&mut pool, joe, host, "joe"), Settled::Stays, "another user");
         assert_eq!(settle(&mut pool, elsewhere, other, "ann"), Settled::Stays, "another host");
+        let namesake = Verified { by_password: true, ..user("ann") };
+        let of_namesake = alone(&mut pool, host, &settings);
+        assert_eq!(pool.settle(of_namesake, host, &namesake, &settings), Settled::Stays, "another person");
         assert_eq!(settle(&mut pool, again, host, "ann"), Settled::HandOver(ann));
         pool.take_over(ann);
         end(&mut pool, again);
@@ -488,7 +495,7 @@ mod tests {
     #[test]
     fn h9_who_shared_a_worker_before_a_reload_is_not_believed() {
         let (mut pool, host, _) = pool();
-        let user = UserId::parse(b"ann").unwrap();
+        let user = user("ann");
         let by_host = serving(&mut pool, host, &Settings::default());
         assert_eq!(pool.settle(by_host, host, &user, &of_users()), Settled::NotAlone);
         pool.keep_alone(by_host);
@@ -505,7 +512,7 @@ mod tests {
     #[test]
     fn h9_a_user_with_much_to_do_has_several_workers_while_there_is_room() {
         let (mut pool, host, _) = pool();
-        let (settings, user) = (of_users(), UserId::parse(b"ann").unwrap());
+        let (settings, user) = (of_users(), user("ann"));
         let mut own = std::collections::BTreeSet::new();
         for _ in 0..20 {
             let key = alone(&mut pool, host, &settings);

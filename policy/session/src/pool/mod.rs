@@ -37,6 +37,16 @@ pub struct AskerKey {
     pub server: Option<SocketAddr>,
 }
 
+/// A user, and who says so: somebody may have the same name in the accounts of a host and in sockd.passwd, and need not be
+/// the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The user.
+    pub user: UserId,
+    /// A password says so, and not the host's identd.
+    pub by_password: bool,
+}
+
 /// Which clients of its hosts a worker serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Owner {
@@ -44,8 +54,8 @@ enum Owner {
     Anybody,
     /// One connection, whose user is not known yet or never will be.
     Connection,
-    /// This user, as identd names it.
-    User(UserId),
+    /// This user.
+    User(Verified),
 }
 
 /// A worker that has been asked for and is not known to have ended. `Channel` is how the monitor reaches it.

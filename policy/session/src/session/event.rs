@@ -3,6 +3,7 @@
 use crate::checks::Login;
 use crate::flow::{Flow, Moved};
 use crate::hook_values::Values;
+use crate::pool::Verified;
 use crate::record::{FailedCall, Record};
 use crate::waits::WaitKey;
 use sockd_common::message;
@@ -10,8 +11,8 @@ use sockd_common::message::request::{RefusalReason, Request};
 use sockd_common::message::resolver::{Answer, Query};
 use sockd_common::message::session::{CloseReason, Handshake};
 use sockd_common::message::upstream::NextReply;
+use sockd_policy::Identity;
 use sockd_policy::guard::AddressKind;
-use sockd_policy::{Identity, UserId};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -203,7 +204,7 @@ pub enum Task {
         reserved: bool,
     },
     /// See that the client is with a worker of this user and of nobody else; another worker goes on from there.
-    Settle(UserId, Handshake),
+    Settle(Verified, Handshake),
     /// Have the next server asked, to which the connection with the same key stands.
     AskUpstream(SocketAddr, Box<Request>),
 }

@@ -3,6 +3,7 @@
 //! Until then it has a worker alone. What has been lent cannot be taken back: where the user has another worker, the one
 //! that the client was with ends before that one gets the client, and until then nobody could answer it.
 
+use crate::pool::Verified;
 use crate::record::Failure;
 use crate::session::case::Case;
 use crate::session::connect;
@@ -35,6 +36,7 @@ pub(super) fn begin(case: &mut Case<'_>) -> Next {
         Version::Socks5 => Handshake::Socks5(command),
     };
     let Some(user) = case.request.verified_user().cloned() else { return Next::decide() };
+    let user = Verified { user, by_password: case.request.login.is_some() };
     let limit = Action::Deadline(Some(SETTLING_LIMIT));
     Next::phase(Phase::Settling, vec![limit, case.begin(Wait::Worker, Task::Settle(user, handshake))])
 }

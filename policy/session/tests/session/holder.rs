@@ -268,7 +268,7 @@ impl System {
                 Held::Question
             }
             Task::Settle(user, _) => {
-                prop_assert_eq!((user.as_bytes(), self.held.len()), (&b"joe"[..], 0), "{:?}", self.held);
+                prop_assert_eq!((user.user.as_bytes(), self.held.len()), (&b"joe"[..], 0), "{:?}", self.held);
                 prop_assert!(self.identd && self.handed_over == 0);
                 Held::EndingWorker
             }

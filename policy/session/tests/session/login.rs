@@ -8,6 +8,7 @@ use sockd_common::message::session::{CloseReason, Handshake};
 use sockd_common::message::{Errno, UserId};
 use sockd_session::checks::Login;
 use sockd_session::config::Config;
+use sockd_session::pool::Verified;
 use sockd_session::session::{Action, Arrival, Event, Phase, Session, Task};
 
 fn introduced(user: &[u8]) -> Event {
@@ -65,7 +66,7 @@ fn h9_with_isolation_user_a_user_with_a_password_goes_to_its_worker_first() {
     let config = Config { settings: settings("(isolation: user)"), ..of_users };
     let mut session = of_joe(&config);
     let actions = after(&mut session, vec![connect(5).into(), unicast("203.0.113.1")], &config);
-    let joe = sockd_policy::UserId::parse(b"joe").unwrap();
+    let joe = Verified { user: sockd_policy::UserId::parse(b"joe").unwrap(), by_password: true };
     assert!(begins(&actions, &Task::Settle(joe, Handshake::Socks5(Command::Connect))), "{actions:?}");
 }
 

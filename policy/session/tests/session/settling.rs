@@ -6,6 +6,7 @@ use sockd_common::message::request::{Command, RefusalReason};
 use sockd_common::message::session::{CloseReason, Handshake};
 use sockd_policy::{IdentMode, Identity, UserId};
 use sockd_session::config::Config;
+use sockd_session::pool::Verified;
 use sockd_session::session::{Action, Arrival, Event, Phase, Session, Task};
 
 fn of_users(rules: &str) -> Config {
@@ -17,7 +18,10 @@ fn joe() -> UserId {
 }
 
 fn settles(actions: &[Action]) -> bool {
-    begins(actions, &Task::Settle(joe(), Handshake::Socks4(Command::Connect)))
+    begins(
+        actions,
+        &Task::Settle(Verified { user: joe(), by_password: false }, Handshake::Socks4(Command::Connect)),
+    )
 }
 
 /// A client whose identd has said this.

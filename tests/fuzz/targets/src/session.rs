@@ -585,7 +585,7 @@ impl<'w> System<'w> {
             Task::Settle(user, _) => {
                 assert_eq!((phase, self.held.len()), (Phase::Settling, 0), "{:?}", self.held);
                 let known = self.identity.as_ref().and_then(Option::as_ref);
-                assert_eq!(known, Some(&Identity::Known(user.clone())));
+                assert_eq!(known, Some(&Identity::Known(user.user.clone())));
             }
             Task::Dial { to, from, reserved } if phase == Phase::DiallingUpstream => {
                 assert!(self.dialling.is_none() && self.asking.is_none() && !reserved);
