@@ -4,9 +4,11 @@ use crate::{hoard, raw};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Shutdown as Shut, shutdown};
 use sockd_common::channel::{Received, WorkerEnd};
+use sockd_common::message::auth::Credentials;
 use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
 use sockd_common::message::session::{CloseReason, FromSession, ToSession};
 use sockd_common::message::{Id, Name, UserId};
+use sockd_common::secret::Secret;
 use sockd_worker::profile::PROFILE_SESSION;
 use sockd_worker::socks::v4;
 use std::io::{ErrorKind, Read, Write};
@@ -79,6 +81,7 @@ impl Worker {
                     self.granted(id, server)?
                 }
                 Ok(Received::Message(ToSession::Refuse { id, why }, _)) => self.refused(id, why)?,
+                Ok(Received::Message(ToSession::Verified { id }, _)) => self.verified(id)?,
                 Ok(Received::Message(ToSession::End { id }, _)) => self.told_to_end(id)?,
                 Ok(Received::Message(..)) => {}
                 Ok(Received::Nothing) => return Some(()),
@@ -132,6 +135,16 @@ impl Worker {
         }
         session.client.write_all(&v4::refused(why)).ok()?;
         self.close(at, CloseReason::Refused)
+    }
+
+    /// The password was right.
+    fn verified(&mut self, id: Id) -> Option<()> {
+        let session = self.sessions.iter().find(|session| session.id == id)?;
+        match session.act.as_deref() {
+            Some("a-password-after-its-verdict") => self.monitor.send(&password(id, b"sesame")).ok(),
+            Some("another-version-than-its-password") => self.monitor.send(&request(id, b"1.2.3.4", 4)).ok(),
+            _ => self.monitor.send(&request(id, b"server.example", 5)).ok(),
+        }
     }
 
     fn told_to_end(&mut self, id: Id) -> Option<()> {
@@ -209,6 +222,23 @@ impl Worker {
                 .map(Id)
                 .filter(|other| *other != id)
                 .all(|id| monitor.send(&closed(id, CloseReason::CutShort)).is_ok()),
+            "a-password-twice" => {
+                [&b"sesame"[..]; 2].into_iter().all(|shown| monitor.send(&password(id, shown)).is_ok())
+            }
+            "a-password-after-its-request" => {
+                monitor.send(&honest).is_ok() && monitor.send(&password(id, b"sesame")).is_ok()
+            }
+            "a-request-before-its-verdict" => {
+                monitor.send(&password(id, b"sesame")).is_ok() && monitor.send(&honest).is_ok()
+            }
+            "a-password-after-its-verdict" | "another-version-than-its-password" => {
+                monitor.send(&password(id, b"sesame")).is_ok()
+            }
+            "a-password-of-another" => (0..64)
+                .map(Id)
+                .filter(|other| *other != id)
+                .all(|id| monitor.send(&password(id, b"sesame")).is_ok()),
+            "a-guess" => monitor.send(&password(id, &id.0.to_be_bytes())).is_ok(),
             "version-6" => monitor.send(&request(id, b"1.2.3.4", 6)).is_ok(),
             "a-name-that-is-no-text" => monitor.send(&request(id, b"\xff\xfe\n\0 (evil)", 4)).is_ok(),
             "a-flood-of-ends" => {
@@ -241,6 +271,13 @@ impl Worker {
         };
         Some(())
     }
+}
+
+/// A password of joe's.
+fn password(id: Id, password: &[u8]) -> FromSession {
+    let user = Secret::new(b"joe").unwrap_or_else(|| raw::forever());
+    let password = Secret::new(password).unwrap_or_else(|| raw::forever());
+    FromSession::Credentials { id, credentials: Credentials { user, password } }
 }
 
 /// A request for a name.

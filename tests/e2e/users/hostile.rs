@@ -1,0 +1,71 @@
+//! Session workers that lie about passwords: each is killed, or what it says comes to nothing.
+
+use crate::{PASSWORDS, PORT, USERS, write_users};
+use sockd_tests::far::Server;
+use sockd_tests::lab::Lab;
+use sockd_tests::line::Line;
+use sockd_tests::site::{SERVER, Site};
+use sockd_tests::socks::{PROXY, Request, send_to};
+
+const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile-worker");
+
+struct Place {
+    lab: Lab,
+    _server: Server,
+}
+
+/// A place with hostile workers, of which each does what the user id of a SOCKS4 request says.
+fn place(rules: &str, settings: &str) -> Place {
+    let site = Site::new();
+    write_users(&site.gateway, &USERS);
+    let server = Server::echo(&site.server, (SERVER, PORT));
+    let lab = Lab::at(site, rules, |start| start.settings(settings).worker(HOSTILE));
+    Place { lab, _server: server }
+}
+
+impl Place {
+    fn asks(&self, act: &str) -> Line {
+        send_to(&self.lab.site.client, PROXY, &Request::connect((SERVER, PORT)).by(act))
+    }
+
+    fn violates(&mut self, act: &str, what: &str) {
+        self.asks(act).read_to_end();
+        let line = self.lab.wait_for_line("violation by session worker");
+        assert!(line.contains(what), "{act}: {line}");
+        self.lab.turn_the_page();
+    }
+}
+
+/// The host is shut out after its third violation, so that each act has a place of its own.
+#[test]
+fn a_password_that_is_said_twice_early_late_or_for_another_ends_its_worker() {
+    for (act, what) in [
+        ("a-password-twice", "a password out of turn"),
+        ("a-password-after-its-request", "a password out of turn"),
+        ("a-password-after-its-verdict", "a password out of turn"),
+        ("a-request-before-its-verdict", "a request out of turn"),
+        ("another-version-than-its-password", "a request of another version than the password"),
+        ("a-password-of-another", "a session that is not its own"),
+    ] {
+        place("permit @=password ALL 0.0.0.0\npermit ~=4 192.0.2.0/24 203.0.113.0/24\n", "()")
+            .violates(act, what);
+    }
+}
+
+#[test]
+fn a_password_that_nobody_asks_for_ends_its_worker() {
+    place("permit ALL 0.0.0.0\n", "()").violates("a-guess", "a password out of turn");
+}
+
+/// A worker need not wait for its client to guess.
+#[test]
+fn a_worker_guesses_no_faster_than_its_host_may() {
+    let place = place(PASSWORDS, "(max_refusals_logged: 100000)");
+    let lines: Vec<Line> = (0..60).map(|_| place.asks("a-guess")).collect();
+    lines.into_iter().for_each(|mut line| drop(line.read_to_end()));
+    let logged = || place.lab.logged();
+    let of = |what: &str| logged().iter().filter(|line| line.contains(what)).count();
+    let (checked, unchecked) = (of("password refused -- joe@"), of("password not checked -- joe@"));
+    // One comes back every 10 seconds.
+    assert!((8..40).contains(&checked) && checked + unchecked <= 60, "{checked} {unchecked}");
+}
