@@ -187,15 +187,15 @@ fn check_warns_of_a_route_from_elsewhere_too_few_descriptors_and_too_few_ids() {
         text.lines().filter_map(|line| line.strip_prefix("warning: ")).map(String::from).collect::<Vec<_>>()
     };
     let route = "/etc/sockd.route: line 2: this host does not have 192.0.2.9; connections from there fail";
-    let enough = "(max_sessions: 1000, worker_ids: (300000, 1024))";
+    let enough = "(max_sessions: 1000, worker_ids: (300000, 1025))";
     assert_eq!(warnings("ulimit -n 3280;", enough), [route]);
     assert_eq!(
-        warnings("ulimit -n 3279;", "(max_sessions: 1000, worker_ids: (300000, 1023))"),
+        warnings("ulimit -n 3279;", "(max_sessions: 1000, worker_ids: (300000, 1024))"),
         [
             route,
             "/etc/sockd.ron: max_sessions: 1000 connections take 3280 descriptors; what is started here may have \
              3279 (ulimit -Hn)",
-            "/etc/sockd.ron: worker_ids: 1023 ids for up to 1024 workers; those beyond share the id 300000",
+            "/etc/sockd.ron: worker_ids: 1024 ids for the auth worker and up to 1024 others; those beyond share the id 300001",
         ]
     );
 }

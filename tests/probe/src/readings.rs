@@ -10,7 +10,9 @@ use crate::slot::CANARY_PORT;
 use crate::sys;
 use sockd_common::message::Role;
 use sockd_lockdown::Row;
-use sockd_worker::profile::{PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION, PROFILE_UPSTREAM};
+use sockd_worker::profile::{
+    PROFILE_AUTH, PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION, PROFILE_UPSTREAM,
+};
 use std::fs;
 
 /// The words of `--role`.
@@ -45,16 +47,24 @@ pub(crate) struct Reading {
 }
 
 /// What a filter lets through although an attacker could want it, and why.
-const EXCEPTIONS: [(&str, &str, Outcome, &str); 1] = [(
-    "session",
-    "splice from a client into a pipe",
-    Outcome::Done,
-    "permitted: this is how a session worker relays",
-)];
+const EXCEPTIONS: [(&str, &str, Outcome, &str); 2] = [
+    (
+        "session",
+        "splice from a client into a pipe",
+        Outcome::Done,
+        "permitted: this is how a session worker relays",
+    ),
+    (
+        "auth",
+        "mmap of a descriptor",
+        Outcome::Refused(libc::ENODEV),
+        "permitted: this is how the table of users is read; a socket cannot be mapped",
+    ),
+];
 
 /// These workers' filters answer fcntl(2) instead of killing; nothing is carried out.
-const ANSWERED: ([&str; 2], &str, Outcome, &str) = (
-    ["ident", "upstream"],
+const ANSWERED: ([&str; 3], &str, Outcome, &str) = (
+    ["ident", "upstream", "auth"],
     "F_",
     Outcome::Refused(libc::ENOSYS),
     "answered with an error, never carried out",
@@ -172,7 +182,8 @@ fn single_layers() -> Vec<(&'static str, String, Layer, Held)> {
         ("unfiltered", "the same, against another worker".into(), Layer::BesideAnother, Held::Known),
     ];
     let profiles: [&'static [Row]; 4] = [PROFILE_SESSION, PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_UPSTREAM];
-    for (role, profile) in ROLES.into_iter().zip(profiles) {
+    // The auth worker has no socket by which its place could tell anything, so that it is tried by its filter alone.
+    for (role, profile) in ROLES.into_iter().zip(profiles).chain([("auth", PROFILE_AUTH)]) {
         let name = format!("the {role} filter alone");
         layers.push(("filter", name, Layer::Filter(profile), Held::Killed(role)));
     }
