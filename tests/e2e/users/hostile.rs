@@ -6,6 +6,7 @@ use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::site::{SERVER, Site};
 use sockd_tests::socks::{PROXY, Request, send_to};
+use sockd_tests::wait::until_true;
 
 const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile-worker");
 
@@ -63,9 +64,9 @@ fn a_worker_guesses_no_faster_than_its_host_may() {
     let place = place(PASSWORDS, "(max_refusals_logged: 100000)");
     let lines: Vec<Line> = (0..60).map(|_| place.asks("a-guess")).collect();
     lines.into_iter().for_each(|mut line| drop(line.read_to_end()));
-    let logged = || place.lab.logged();
-    let of = |what: &str| logged().iter().filter(|line| line.contains(what)).count();
-    let (checked, unchecked) = (of("password refused -- joe@"), of("password not checked -- joe@"));
+    let guessed =
+        || place.lab.logged().iter().filter(|line| line.contains("password refused -- joe@")).count();
+    until_true("the guesses that are forgiven", || guessed() >= 8);
     // One comes back every 10 seconds.
-    assert!((8..40).contains(&checked) && checked + unchecked <= 60, "{checked} {unchecked}");
+    assert!(guessed() < 40, "{}", guessed());
 }
