@@ -136,6 +136,7 @@ fn shown(handshake: &mut Handshake, data: &[u8], answers: &mut Vec<u8>) -> Step 
 /// A handshake of SOCKS5 goes as the protocol's text says, and every handshake goes the same way whatever the segments
 /// are in which it comes.
 pub fn handshake(data: &[u8]) {
+    login(data);
     let mut answers = Vec::new();
     let whole = shown(&mut Handshake::Fresh(Methods::NONE), data, &mut answers);
     if data.first() == Some(&5) {
@@ -165,4 +166,52 @@ pub fn handshake(data: &[u8]) {
         (whole, answers),
         "another split, another end"
     );
+}
+
+/// What a login of RFC 1929 comes to, read literally: where it ends with where user and password stand, or whether its
+/// refusal is answered. Nothing where it is not whole.
+fn expected_login(data: &[u8]) -> Option<Result<[&[u8]; 2], bool>> {
+    if data.first()? != &1 {
+        return Some(Err(false));
+    }
+    let user = usize::from(*data.get(1)?);
+    if user == 0 {
+        return Some(Err(true));
+    }
+    let password = usize::from(*data.get(2 + user)?);
+    if password == 0 {
+        return Some(Err(true));
+    }
+    Some(Ok([&data[2..2 + user], data.get(3 + user..3 + user + password)?]))
+}
+
+/// A login goes as the protocol's text says, takes exactly its own bytes, and goes the same way whatever the segments are in
+/// which it comes.
+fn login(data: &[u8]) {
+    const GREETING: [u8; 3] = [5, 1, 2];
+    let methods = Methods { none: false, password: true, prefer_password: false };
+    let sent = [&GREETING, data].concat();
+    let (mut whole, mut answers) = (Handshake::Fresh(methods), Vec::new());
+    let step = shown(&mut whole, &sent, &mut answers);
+    match (expected_login(data), &step) {
+        (None, Step::Incomplete) => assert!(sent.len() < handshake::LONGEST && answers == [5, 2]),
+        (Some(Err(answered)), Step::Refused { .. }) => {
+            assert_eq!(answers, if answered { &[5, 2, 1, 1][..] } else { &[5, 2] });
+        }
+        (Some(Ok([user, password])), Step::Login { length, login, start }) => {
+            assert_eq!((*length, &answers[..]), (6 + user.len() + password.len(), &[5, 2][..]));
+            let credentials = login.credentials(&sent[*start..]).expect("what has been read");
+            assert_eq!((credentials.user.as_bytes(), credentials.password.as_bytes()), (user, password));
+            let behind = &sent[*length..];
+            assert_eq!(whole.read(behind, Protocols::ALL), Step::Incomplete, "it is not answered");
+            assert_eq!(whole.verified().bytes(), [1, 0]);
+            assert!(!matches!(whole.read(behind, Protocols::ALL), Step::Login { .. } | Step::Answer(_)));
+        }
+        (expected, found) => panic!("{found:?} but {expected:?}"),
+    }
+    let (mut pieces, mut in_pieces) = (Handshake::Fresh(methods), Vec::new());
+    let first = (0..=sent.len().min(handshake::LONGEST))
+        .map(|end| shown(&mut pieces, &sent[..end], &mut in_pieces))
+        .find(|step| *step != Step::Incomplete);
+    assert_eq!((first.unwrap_or(Step::Incomplete), in_pieces), (step, answers), "another split, another end");
 }

@@ -32,7 +32,7 @@ const REQUESTS: [&[u8]; 8] = [
 ];
 
 /// As curl, nc, PuTTY and Java send them, and from the protocol's text.
-const HANDSHAKES: [&[u8]; 12] = [
+const HANDSHAKES: [&[u8]; 14] = [
     REQUESTS[1],
     b"\x05\x02\x00\x01",
     b"\x05\x01\x00\x05\x01\x00\x01\xcb\x00q\x01\x00P",
@@ -45,6 +45,8 @@ const HANDSHAKES: [&[u8]; 12] = [
     b"\x05\x01\x00\x01\x7f\x00\x00\x01\x1f\x90",
     b"\x05\x01\x02",
     b"\x05\x00",
+    b"\x01\x05hnjoe\x08sesame\0x\x05\x01\x00\x01\xcb\x00q\x01\x00P",
+    b"\x01\x03joe\x00",
 ];
 
 /// As oidentd of Debian 12 and the servers and examples of RFC 1413 write them.
