@@ -30,6 +30,16 @@ fn auth_worker(lab: &Lab) -> Process {
     lab.sockd.workers("auth")[0]
 }
 
+/// What the client reads once it has sent this user and password.
+fn log_in(lab: &Lab, user: &str, password: &str) -> Vec<u8> {
+    let mut line = Line::dial(&lab.site.client, (INSIDE, 1080));
+    line.send([5, 1, 2]);
+    assert_eq!(line.read(2), [5, 2]);
+    let length = |text: &str| u8::try_from(text.len()).expect("a short text");
+    line.send([&[1, length(user)], user.as_bytes(), &[length(password)], password.as_bytes()].concat());
+    line.read(2)
+}
+
 fn reload(lab: &mut Lab, outcome: &str) -> String {
     lab.turn_the_page();
     lab.sockd.signal(Signal::SIGHUP);
@@ -38,6 +48,30 @@ fn reload(lab: &mut Lab, outcome: &str) -> String {
 
 fn check(site: &Site) -> Output {
     Start::new(&site.gateway, PERMIT_ALL).words("--check").output()
+}
+
+#[test]
+fn users_of_htpasswd_of_shadow_and_with_groups_log_in_and_locked_ones_do_not() {
+    let lab = Lab::started("permit @=password ALL 0.0.0.0\n", |start| start.users(&users()));
+    for user in ["joe", "eve", "sam"] {
+        assert_eq!(log_in(&lab, user, "correct horse"), [1, 0], "{user}");
+    }
+    for (user, password) in [("joe", "correct horsf"), ("root", "*"), ("nobody", "correct horse")] {
+        assert_eq!(log_in(&lab, user, password), [1, 1], "{user}");
+    }
+}
+
+#[test]
+fn a_reload_forgets_who_was_removed_and_a_broken_one_does_not() {
+    let mut lab = Lab::started("permit @=password ALL 0.0.0.0\n", |start| start.users(&users()));
+    assert_eq!(log_in(&lab, "joe", "correct horse"), [1, 0]);
+    write_users(&lab.site.gateway, &format!("{}lou:sesame\n", users()));
+    reload(&mut lab, "reload failed");
+    assert_eq!(log_in(&lab, "joe", "correct horse"), [1, 0]);
+    write_users(&lab.site.gateway, &format!("eve:{YESCRYPT}\n"));
+    reload(&mut lab, "reloaded: ");
+    assert_eq!(log_in(&lab, "joe", "correct horse"), [1, 1]);
+    assert_eq!(log_in(&lab, "eve", "correct horse"), [1, 0]);
 }
 
 #[test]
