@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! line    = action ["*=" userlist] destination [op port] [":" shell_cmd]
-//! action  = "direct" | "deny" | "sockd" ["@=" servers] | "sockd@" servers
+//! action  = "direct" | "deny" | "sockd" ["@=" servers] | "sockd@" servers | "sockd5" ["@=" servers]
 //! servers = host [":" port], "," between them, no blanks; nothing is the default server
 //! ```
 //!
@@ -25,6 +25,7 @@ use crate::destination::{Destination, parse_destination};
 use crate::embedded::{Nat64Prefix, of_embedded};
 use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line, servers};
+use crate::request::Version;
 use crate::services::Services;
 use crate::template::{Template, are_commands};
 use crate::user::UserId;
@@ -43,8 +44,9 @@ pub enum Way {
     Direct,
     /// Not at all.
     Deny,
-    /// Through the first of these servers that can be reached, or through the default server if there are none.
-    Sockd(Vec<Server>),
+    /// Through the first of these servers that can be reached, or through the default server if there are none. It is asked
+    /// in this version of the protocol.
+    Sockd(Version, Vec<Server>),
 }
 
 /// An upstream SOCKS server.
@@ -123,18 +125,24 @@ const FOREIGN: [&str; 4] = ["domain", "nameserver", "bind", "findserver"];
 
 fn way(words: &mut Words) -> Result<Way, LineError> {
     let word = words.peek().unwrap_or_default();
-    let fault = words.expected("direct, deny or sockd");
+    let fault = words.expected("direct, deny, sockd or sockd5");
     words.take();
-    let simple = [("direct", Way::Direct), ("deny", Way::Deny), ("sockd", Way::Sockd(Vec::new()))];
+    let simple = [
+        ("direct", Way::Direct),
+        ("deny", Way::Deny),
+        ("sockd", Way::Sockd(Version::Socks4, Vec::new())),
+        ("sockd5", Way::Sockd(Version::Socks5, Vec::new())),
+    ];
     let way = simple.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name)).map(|(_, way)| way);
-    let list = match way {
-        Some(Way::Sockd(_)) => words.take_marked("@="),
+    let (version, list) = match way {
+        Some(Way::Sockd(version, _)) => (version, words.take_marked("@=")),
         Some(way) => return Ok(way),
         None if word.starts_with('@') => return Err(fault),
-        None => Some(servers(word).ok_or(fault)?),
+        None => (Version::Socks4, Some(servers(word).ok_or(fault)?)),
     };
     let list = list.unwrap_or_default();
-    server_list(list).map(Way::Sockd).ok_or_else(|| words.wrong("servers as host:port,host:port", list))
+    let way = server_list(list).map(|servers| Way::Sockd(version, servers));
+    way.ok_or_else(|| words.wrong("servers as host:port,host:port", list))
 }
 
 /// Reads a list of servers in the form that follows `@=`; `None` if it is not one.
@@ -213,7 +221,9 @@ impl Upstreams {
     /// The first line, counted from 1, that names no servers and so leaves them to the settings.
     pub fn first_without_servers(&self) -> Option<u32> {
         let unnamed = |(_, rule): &(u32, Rule)| {
-            self.table.body(rule.body).is_some_and(|body| self.table.string(body.choice) == "sockd")
+            self.table
+                .body(rule.body)
+                .is_some_and(|body| ["sockd", "sockd5"].contains(&self.table.string(body.choice)))
         };
         self.table.rules().find(unnamed).map(|(number, _)| self.table.line(number))
     }
@@ -278,10 +288,13 @@ impl fmt::Display for Way {
         match self {
             Way::Direct => f.write_str("direct"),
             Way::Deny => f.write_str("deny"),
-            Way::Sockd(servers) if servers.is_empty() => f.write_str("sockd"),
-            Way::Sockd(servers) => {
+            Way::Sockd(version, servers) => {
+                f.write_str(if *version == Version::Socks5 { "sockd5" } else { "sockd" })?;
+                if servers.is_empty() {
+                    return Ok(());
+                }
                 let servers: Vec<_> = servers.iter().map(Server::to_string).collect();
-                write!(f, "sockd @={}", servers.join(","))
+                write!(f, " @={}", servers.join(","))
             }
         }
     }

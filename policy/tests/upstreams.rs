@@ -112,6 +112,24 @@ fn this_host_and_a_bind_from_anybody_are_always_direct() {
 }
 
 #[test]
+fn a_line_may_ask_its_servers_in_socks5() {
+    let text =
+        "sockd5 @=10.0.0.1,gw.example.org:1081 *=ann 20.0.0.0/8 eq telnet\nSOCKD5 2001:db8::/32 : true\n";
+    let upstreams = parse(text).unwrap();
+    let list = "1 sockd5 @=10.0.0.1,gw.example.org:1081";
+    assert_eq!(way(&upstreams, "20.0.0.1", None, 23, "ann"), list);
+    assert_eq!(way(&upstreams, "2001:db8::1", None, 23, ""), "2 sockd5 : true");
+    assert_eq!(upstreams.first_without_servers(), Some(2));
+    let lines: Vec<String> = upstreams.lines().collect();
+    assert_eq!(parse(&lines.join("\n")).unwrap(), upstreams);
+    let frozen = freeze_upstreams(&upstreams, &Provenance::default());
+    assert_eq!(thaw_upstreams(&frozen).unwrap().0, upstreams);
+    for line in ["sockd5@10.0.0.1 ALL 0.0.0.0", "sockd5x ALL 0.0.0.0", "sockd5 10.0.0.1"] {
+        assert!(parse(line).is_err(), "{line}");
+    }
+}
+
+#[test]
 fn lines_that_leave_the_server_to_the_settings_are_found() {
     assert_eq!(parse(CONF).unwrap().first_without_servers(), Some(6));
     assert_eq!(parse("direct 10.0.0.0/8\nsockd @=a.b ALL 0.0.0.0\n").unwrap().first_without_servers(), None);

@@ -14,6 +14,7 @@ use sockd_tests::program::Program;
 use sockd_tests::site::{CLIENT, NAMESERVER, OUTSIDE, SECOND_SERVER, SERVER, Site};
 use sockd_tests::sockd::{PERMIT_ALL, Sockd, Start};
 use sockd_tests::socks::{PROXY, REJECTED, Reply, Request, ask, assert_rejected, granted, send_to};
+use sockd_tests::socks5;
 use sockd_tests::syslog::{Mark, Syslog};
 use sockd_tests::wait::until_true;
 use std::io::{Read, Write};
@@ -333,7 +334,13 @@ struct Chain {
 }
 
 impl Chain {
+    /// Every hop asks the next one in SOCKS4.
     fn new() -> Self {
+        Self::by(["sockd", "sockd"])
+    }
+
+    /// The first two hops ask the next one as these words say.
+    fn by([to_second, to_third]: [&str; 2]) -> Self {
         let [client, first, second, third, server] = std::array::from_fn(|_| Host::new());
         first.link("inside", &client, "eth0");
         first.link("outside", &second, "inside");
@@ -352,13 +359,17 @@ impl Chain {
             host.address(interface, address);
         }
         let hops = [first, second, third];
-        let next = [Some("sockd @=10.0.1.2 ALL 0.0.0.0\n"), Some("sockd @=10.0.2.2 ALL 0.0.0.0\n"), None];
+        let next = [
+            Some(format!("{to_second} @=10.0.1.2 ALL 0.0.0.0\n")),
+            Some(format!("{to_third} @=10.0.2.2 ALL 0.0.0.0\n")),
+            None,
+        ];
         let mut logs = Vec::new();
         let mut sockds = Vec::new();
         for (hop, next) in hops.iter().zip(next) {
             logs.push(Syslog::start(hop));
             let start = Start::new(hop, PERMIT_ALL);
-            sockds.push(if let Some(lines) = next { start.upstream(lines) } else { start }.start());
+            sockds.push(if let Some(lines) = next { start.upstream(&lines) } else { start }.start());
         }
         Self { client, server, hops, logs, _sockds: sockds }
     }
@@ -401,6 +412,113 @@ fn a_bind_through_a_chain_of_three_opens_its_port_at_the_last_and_takes_only_the
     assert_eq!(line.read(4), b"data");
 }
 
+/// A CONNECT by SOCKS5 that is granted, whatever address the reply has.
+fn socks5_granted(client: &Host, request: Vec<u8>) -> Line {
+    let mut line = socks5::ask(client, request);
+    socks5::bound(&mut line);
+    line
+}
+
+/// SOCKS4 from the client, then SOCKS5, then SOCKS4, and the other way round.
+#[test]
+fn chains_may_mix_both_versions() {
+    for (words, five) in
+        [(["sockd5", "sockd"], false), (["sockd", "sockd5"], true), (["sockd5", "sockd5"], true)]
+    {
+        let chain = Chain::by(words);
+        let echo = SocketAddrV4::new(SERVER, 7);
+        let _server = Server::echo(&chain.server, echo);
+        let mut line = match five {
+            true => socks5_granted(&chain.client, socks5::to(socks5::CONNECT, echo)),
+            false => send_to(&chain.client, PROXY, &Request::connect(echo)),
+        };
+        if !five {
+            assert_eq!(Reply::read(&mut line).code, 90);
+        }
+        assert_echo(&mut line);
+        line.half_close();
+        line.ending();
+        for log in &chain.logs {
+            log.wait_for(Mark::BEGINNING, "5 bytes from ");
+        }
+        let mut line = send_to(&chain.client, PROXY, &Request::connect((SERVER, 21)).as_bind());
+        let bound = Reply::read(&mut line);
+        assert_eq!((bound.code, *bound.address.ip()), (90, Ipv4Addr::new(198, 51, 100, 1)));
+        let mut peer = Line::dial(&chain.server, bound.address);
+        let second = Reply::read(&mut line);
+        assert_eq!((second.code, second.address.into()), (90, peer.local()));
+        peer.send("data");
+        assert_eq!(line.read(4), b"data");
+    }
+}
+
+#[test]
+fn the_codes_of_socks5_come_back_through_a_chain() {
+    let chain = Chain::by(["sockd5", "sockd5"]);
+    // Nobody listens there, and the last hop is told so.
+    socks5::assert_refused(&chain.client, socks5::to(socks5::CONNECT, (SERVER, 9)), 5);
+}
+
+/// Everything through [`NEXT`], which answers the greeting of SOCKS5 and then says this.
+fn lab_of_socks5(settings: &str, says: &'static [u8]) -> (Server, Lab) {
+    let site = Site::new();
+    let next = Server::start(&site.server, NEXT, move |mut stream| {
+        let mut greeting = [0; 3];
+        stream.read_exact(&mut greeting)?;
+        assert_eq!(greeting, [5, 1, 0]);
+        let (method, reply) = says.split_at(says.len().min(2));
+        stream.write_all(method)?;
+        let mut request = [0; 10];
+        stream.read_exact(&mut request)?;
+        assert_eq!(request, *b"\x05\x01\x00\x01\x64\x40\x09\x09\x00\x50");
+        stream.write_all(reply)?;
+        let mut from = stream.try_clone()?;
+        std::io::copy(&mut from, &mut stream).map(drop)
+    });
+    let lines = format!("sockd5 @={SERVER} ALL 0.0.0.0\n");
+    let lab = Lab::at(site, PERMIT_ALL, |start| start.upstream(&lines).settings(settings));
+    (next, lab)
+}
+
+#[test]
+fn what_stands_behind_the_reply_of_socks5_is_the_clients_and_no_byte_before_it_is_counted() {
+    let (_next, mut lab) = lab_of_socks5(
+        "()",
+        b"\x05\x00\x05\x00\x00\x04\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x09\x00\x50welcome",
+    );
+    let (mut line, answer) = ask(&lab.site.client, &Request::connect(FAR));
+    assert_eq!(answer.code, 90);
+    assert_eq!(line.read(7), b"welcome");
+    assert_echo(&mut line);
+    line.half_close();
+    line.ending();
+    drop(line);
+    let [connected, terminated, bytes] = visit().relayed(5, 12).try_into().unwrap();
+    lab.assert_logged(&[connected + USING, terminated + USING, bytes]);
+}
+
+#[test]
+fn a_next_server_that_lies_in_socks5_hurts_only_that_connection() {
+    let lies: [(&[u8], String); 6] = [
+        (b"\x05\xff", failed("the next server wants to be shown who asks")),
+        (b"HTTP/1.1 400", failed("the next server's answer has version 72, expected 5")),
+        (b"\x05\x00\x00\x5a\0\0", failed("the next server's answer has version 0, expected 5")),
+        (
+            b"\x05\x00\x05\x00\x00\x03\x09",
+            failed("the next server's reply has an address of kind 3, expected 1 or 4"),
+        ),
+        (b"\x05\x00\x05\x63\x00\x01", failed("the next server refuses")),
+        // Not a whole reply, and no more to come.
+        (b"\x05\x00\x05\x00\x00\x01\x0a", format!("{}{USING}", visit().timed_out())),
+    ];
+    for (lie, line) in lies {
+        let (_next, mut lab) = lab_of_socks5("(connect_limit: 2)", lie);
+        assert_rejected(&lab.site.client, &Request::connect(FAR));
+        lab.assert_logged(&[line]);
+        assert_eq!(lab.sockd.workers("upstream").len(), 1);
+    }
+}
+
 /// A program that serves SOCKS4 on the server host, at port 1080.
 fn serve(lab: &Lab, command: &mut Command) -> Program {
     let program = Program::start(&lab.site.server, command.stdin(Stdio::null()).stdout(Stdio::null()));
@@ -437,6 +555,12 @@ fn danted_serves_as_next_server() {
     );
     let _danted = serve(&lab, Command::new("danted").args(["-f", "/etc/danted.conf"]).stderr(Stdio::null()));
     assert_relays(&lab, far);
+    lab.sockd.write_upstream(&format!("sockd5 @={SERVER} ALL 0.0.0.0\n"));
+    lab.sockd.signal(Signal::SIGHUP);
+    lab.wait_for_line("reloaded: ");
+    assert_relays(&lab, far);
+    // Dante's own word for a port where nobody listens.
+    socks5::assert_refused(&lab.site.client, socks5::to(socks5::CONNECT, (*far.ip(), 9)), 5);
 }
 
 /// ncat can only ask a SOCKS server, not be one; `ssh -D` is one, for SOCKS4 as well.

@@ -30,7 +30,7 @@ pub(crate) fn run(channel: OwnedFd) -> Option<()> {
 
 fn answer(monitor: &Monitor, id: Id, act: &str) -> bool {
     let peer = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 20);
-    let granted = |id| FromUpstream::Answer { id, reply: NextReply::Granted(peer) };
+    let granted = |id| FromUpstream::Answer { id, reply: NextReply::Granted(peer.into()) };
     let said = |id| monitor.send(&granted(id)).is_ok();
     match act {
         "unasked" => said(raw::NOBODYS),

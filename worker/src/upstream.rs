@@ -1,18 +1,18 @@
-//! The upstream worker asks the SOCKS server at one address (SOCKS4, 4A), over sockets that the monitor has
+//! The upstream worker asks the SOCKS server at one address (SOCKS4, 4A or 5), over sockets that the monitor has
 //! connected.
 //!
 //! The session worker does not do this itself: one that has been taken over could ask the next server for a
-//! destination that the rules forbid. The monitor says what this worker asks for, and the worker returns a reply of
-//! eight bytes. Whatever the next server sends behind them stays in the socket, for the client.
+//! destination that the rules forbid. The monitor says what this worker asks for, and the worker returns the reply.
+//! Whatever the next server sends behind it stays in the socket, for the client.
 
 use crate::Ending;
 use crate::lockdown::{self, Inherited};
 use crate::outbox::{Incoming, Outbox};
 use crate::poll_loop::{self, Ready};
-use crate::socks::v4;
+use crate::socks::next::{Exchange, Step};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
-use sockd_common::message::request::{Command, Request};
+use sockd_common::message::request::Request;
 use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
 use sockd_common::message::{Errno as WireErrno, Id};
 use sockd_lockdown::Row;
@@ -43,11 +43,7 @@ struct Upstream {
 /// A query on its way.
 struct Query {
     socket: OwnedFd,
-    /// Replies that are still to come; a BIND has two.
-    replies: u8,
-    /// The reply as far as it has come.
-    reply: [u8; 8],
-    length: usize,
+    exchange: Exchange,
 }
 
 impl Upstream {
@@ -84,13 +80,18 @@ impl Upstream {
     }
 
     fn ask(&mut self, id: Id, request: &Request, socket: OwnedFd) {
-        let bytes = v4::request(request).unwrap_or_default();
-        // A request is far smaller than the buffer of a new socket: if it does not go out whole, sending has failed.
-        let sent = send(&socket, &bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-        let replies = if request.command == Command::Bind { 2 } else { 1 };
-        self.queries.insert(id, Query { socket, replies, reply: [0; 8], length: 0 });
-        match sent {
-            Ok(length) if length == bytes.len() && length > 0 => {}
+        let Some((exchange, first)) = Exchange::new(request) else {
+            return self.outbox.push(FromUpstream::Answer { id, reply: NextReply::Cancelled });
+        };
+        self.queries.insert(id, Query { socket, exchange });
+        self.send(id, &first);
+    }
+
+    /// What is sent is far smaller than the buffer of a new socket: if it does not go out whole, sending has failed.
+    fn send(&mut self, id: Id, bytes: &[u8]) {
+        let Some(query) = self.queries.get(&id) else { return };
+        match send(&query.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(length) if length == bytes.len() => {}
             Ok(_) => self.end(id, NextReply::Cancelled),
             Err(error) => self.end(id, closed(error)),
         }
@@ -98,30 +99,18 @@ impl Upstream {
 
     fn on_reply(&mut self, id: Id) {
         let Some(query) = self.queries.get_mut(&id) else { return };
-        // The buffer takes exactly what is missing of the reply, and not a byte of what may follow.
-        let rest = query.reply.get_mut(query.length..).unwrap_or_default();
-        let missing = rest.len();
-        match poll_loop::receive(&query.socket, rest) {
-            Ok([]) => self.end(id, NextReply::Closed(WireErrno(0))),
-            Ok(octets) if octets.len() < missing => {
-                query.length = query.length.saturating_add(octets.len());
-            }
-            Ok(_) => self.replied(id),
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(error) => self.end(id, closed(error)),
-        }
-    }
-
-    fn replied(&mut self, id: Id) {
-        let Some(query) = self.queries.get_mut(&id) else { return };
-        let reply = v4::reply(query.reply);
-        query.length = 0;
-        query.replies = query.replies.saturating_sub(1);
-        match reply {
-            NextReply::Granted(_) if query.replies > 0 => {
-                self.outbox.push(FromUpstream::Answer { id, reply })
-            }
-            _ => self.end(id, reply),
+        // The room is for exactly what is missing of the answer, and not for a byte of what may follow.
+        let came = match poll_loop::receive(&query.socket, query.exchange.room()) {
+            Ok([]) => return self.end(id, NextReply::Closed(WireErrno(0))),
+            Ok(octets) => octets.len(),
+            Err(Errno::AGAIN | Errno::INTR) => return,
+            Err(error) => return self.end(id, closed(error)),
+        };
+        match query.exchange.came(came) {
+            Step::More => {}
+            Step::Send(bytes) => self.send(id, &bytes),
+            Step::Answer(reply) => self.outbox.push(FromUpstream::Answer { id, reply }),
+            Step::End(reply) => self.end(id, reply),
         }
     }
 

@@ -47,7 +47,7 @@ fn answer(id: u32, reply: NextReply) -> FromUpstream {
 const GRANTED: [u8; 8] = [0, 90, 0x12, 0x34, 198, 51, 100, 7];
 
 fn granted() -> NextReply {
-    NextReply::Granted(SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 7), 0x1234))
+    NextReply::Granted(SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 7), 0x1234).into())
 }
 
 #[test]

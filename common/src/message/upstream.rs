@@ -16,7 +16,7 @@
 
 use super::request::{RefusalReason, Request};
 use super::{Errno, Id, LockdownReport, Message, Role, ToWorker};
-use core::net::SocketAddrV4;
+use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 /// Monitor to upstream worker.
@@ -28,7 +28,8 @@ pub enum ToUpstream {
     Ask {
         /// The query.
         id: Id,
-        /// What to ask for; of IPv6 destinations only names.
+        /// What to ask for, in the version of the protocol that the server is to be asked in. SOCKS4 has only names for
+        /// IPv6 destinations, and SOCKS5 tells no user.
         request: Request,
     },
     /// Nobody waits for this answer any longer.
@@ -55,14 +56,20 @@ pub enum FromUpstream {
 /// What came of asking a next server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum NextReply {
-    /// 90, with port and address as it sent them.
-    Granted(SocketAddrV4),
+    /// Port and address as it sent them.
+    Granted(SocketAddr),
     /// It refuses.
     Refused(RefusalReason),
-    /// The first byte of the reply, which ought to be 0.
+    /// SOCKS4: the first byte of the reply, which ought to be 0.
     WrongVersion(u8),
-    /// The second byte of the reply, which ought to be 90 to 93.
+    /// SOCKS4: the second byte of the reply, which ought to be 90 to 93.
     UnknownCode(u8),
+    /// SOCKS5: the first byte of an answer, which ought to be 5.
+    NoSocks5(u8),
+    /// SOCKS5: it wants to be shown who asks.
+    NoMethod,
+    /// SOCKS5: it grants the request with an address of this kind, which ought to be 1 or 4.
+    UnknownAddressType(u8),
     /// The connection has ended, with this errno, before a whole reply.
     Closed(Errno),
     /// The worker has not asked, or was told to give up.

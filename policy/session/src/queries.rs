@@ -262,7 +262,7 @@ mod tests {
     use crate::waits::WaitKey;
     use sockd_common::message::request::Destination;
     use sockd_common::message::{Errno, UserId};
-    use std::net::{Ipv4Addr, SocketAddrV4};
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
     const SESSION: Waiter = waiter(3);
 
@@ -272,7 +272,7 @@ mod tests {
 
     const WORKER: WorkerKey = WorkerKey::new(5);
     const IDENTITY: Question = Question::Identity { client_port: 1, proxy_port: 2 };
-    const GRANTED: NextReply = NextReply::Granted(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 7));
+    const GRANTED: NextReply = NextReply::Granted(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7));
 
     fn request(command: Command) -> Question {
         let request = Request {

@@ -225,6 +225,12 @@ pub enum UpstreamFailure {
     WrongVersion(u8),
     /// Its reply has a code that there is not.
     UnknownCode(u8),
+    /// It was asked in SOCKS5, and its answer begins with this byte.
+    NoSocks5(u8),
+    /// It wants to be shown who asks.
+    NoMethod,
+    /// It grants the request with an address of this kind.
+    UnknownAddressType(u8),
     /// Somebody else than the peer of the BIND has come to it.
     WrongPeer(SocketAddr),
 }

@@ -5,6 +5,7 @@ use crate::process::sys;
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{Shutdown, connect_unspec, shutdown};
 use sockd_session::flow::{Connection, Flow, Moved};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 /// What the kernel says of a connection. One that it says nothing of counts as closed.
@@ -25,13 +26,35 @@ pub fn reset(socket: &OwnedFd) {
     let _already_closed = connect_unspec(socket);
 }
 
-/// Bytes of a reply of SOCKS4.
-const REPLY_LENGTH: u64 = 8;
+/// The answers of a next server.
+#[derive(Debug)]
+pub struct Answers {
+    is_socks5: bool,
+    bytes: u64,
+}
 
-/// What a next server was told and has replied. What it has sent behind its replies is the client's.
-pub fn before_relay(server: &OwnedFd, replies: u8) -> Moved {
+impl Answers {
+    /// Those of a server that is asked in this version of the protocol. SOCKS5 begins with the method, of two bytes.
+    pub fn of_version(version: u8) -> Self {
+        let is_socks5 = version == 5;
+        Self { is_socks5, bytes: if is_socks5 { 2 } else { 0 } }
+    }
+
+    /// A reply grants the request, and has this address.
+    pub fn grant(&mut self, bound: SocketAddr) {
+        let length = match (self.is_socks5, bound) {
+            (false, _) => 8,
+            (true, SocketAddr::V4(_)) => 10,
+            (true, SocketAddr::V6(_)) => 22,
+        };
+        self.bytes = self.bytes.saturating_add(length);
+    }
+}
+
+/// What a next server was told and has answered. What it has sent behind its answers is the client's.
+pub fn before_relay(server: &OwnedFd, answers: &Answers) -> Moved {
     let told = Flow { client: Connection::CLOSED, server: inspect(server) }.moved(Moved::default(), true);
-    Moved { up: told.up, down: u64::from(replies).saturating_mul(REPLY_LENGTH) }
+    Moved { up: told.up, down: answers.bytes }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::monitor::awaited::Awaited;
 use crate::monitor::base::Base;
 use crate::monitor::bind_port::Wanted;
-use crate::monitor::connection::{before_relay, end, inspect, reset};
+use crate::monitor::connection::{Answers, before_relay, end, inspect, reset};
 use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
 use crate::monitor::reactor::Token;
 use crate::monitor::sockets::{keep_alive, own_address};
@@ -85,8 +85,8 @@ enum Held {
     Query(QueryKey),
     /// The end of the worker with this number, which has had the client until now.
     Ending(u32),
-    /// A query of the next server to which this is the connection, with how often it has granted the request.
-    Upstream(QueryKey, OwnedFd, u8),
+    /// A query of the next server to which this is the connection, with its answers so far.
+    Upstream(QueryKey, OwnedFd, Answers),
 }
 
 impl Entry {
@@ -100,8 +100,8 @@ impl Entry {
             (Some(Held::Lookup(_) | Held::Query(_) | Held::Check(_) | Held::Ending(_)), _) => {
                 drop(self.held.remove(key))
             }
-            (Some(Held::Upstream(_, _, replies)), Arrival::Replied(NextReply::Granted(_))) => {
-                *replies = replies.saturating_add(1);
+            (Some(Held::Upstream(_, _, answers)), Arrival::Replied(NextReply::Granted(bound))) => {
+                answers.grant(*bound);
             }
             _ => {}
         }
@@ -307,8 +307,8 @@ impl Sessions {
         let (worker, id) = (entry.worker, waiter.session.id());
         let (server, before) = match entry.held.remove(waiter.key) {
             Some(Held::Server(server)) => (Some(server), None),
-            Some(Held::Upstream(_, server, replies)) => {
-                let before = before_relay(&server, replies);
+            Some(Held::Upstream(_, server, answers)) => {
+                let before = before_relay(&server, &answers);
                 (Some(server), Some(Box::new(before)))
             }
             Some(Held::PortWithPeer(port, server)) => {
@@ -405,9 +405,9 @@ impl Sessions {
             }
             Task::AskUpstream(next, request) => {
                 let Some(Held::Server(server)) = entry.held.remove(waiter.key) else { return None };
-                let asked = (next, *request);
+                let (answers, asked) = (Answers::of_version(request.version), (next, *request));
                 let begun = awaited.askers.ask_upstream(waiter, entry.host(), &server, asked, base);
-                begun.map(|query| Held::Upstream(query, server, 0))
+                begun.map(|query| Held::Upstream(query, server, answers))
             }
             Task::Settle(user, handshake) => {
                 return self.settle(waiter, &user, handshake, awaited, base);

@@ -2,6 +2,7 @@
 
 mod bind;
 mod clients;
+mod commands;
 mod connect;
 mod greeting;
 mod identd;

@@ -1,5 +1,6 @@
 //! The SOCKS protocol as bytes, without sockets: what a client sends, and what it is answered.
 
+pub mod next;
 pub mod v4;
 pub mod v5;
 

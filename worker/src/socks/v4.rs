@@ -6,7 +6,7 @@
 //! ```
 
 use super::Reading;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
 use sockd_common::message::session::CloseReason;
 use sockd_common::message::upstream::NextReply;
@@ -104,7 +104,7 @@ pub fn reply([version, code, p1, p0, a, b, c, d]: [u8; 8]) -> NextReply {
     match (version, code) {
         (0, 90) => {
             let address = Ipv4Addr::new(a, b, c, d);
-            NextReply::Granted(SocketAddrV4::new(address, u16::from_be_bytes([p1, p0])))
+            NextReply::Granted(SocketAddr::new(address.into(), u16::from_be_bytes([p1, p0])))
         }
         (0 | 4, 91) => NextReply::Refused(RefusalReason::General),
         (0 | 4, 92) => NextReply::Refused(RefusalReason::NoIdentd),

@@ -162,6 +162,34 @@ fn name(bytes: &[u8]) -> Option<(Option<Destination>, &[u8])> {
     Some((Name::new(name).filter(is_name).map(Destination::Name), rest))
 }
 
+/// A request as a next server is asked it. Nothing for what the protocol has no words for.
+pub fn asking(asked: &Request) -> Option<Vec<u8>> {
+    let command = match asked.command {
+        Command::Connect => 1,
+        Command::Bind => 2,
+        Command::Associate => return None,
+    };
+    let mut bytes = vec![5, command, 0];
+    match &asked.destination {
+        Destination::Address(IpAddr::V4(address)) => {
+            bytes.push(1);
+            bytes.extend(address.octets());
+        }
+        Destination::Address(IpAddr::V6(address)) => {
+            bytes.push(4);
+            bytes.extend(address.octets());
+        }
+        Destination::Name(name) => {
+            bytes.extend([3, u8::try_from(name.as_bytes().len()).ok()?]);
+            bytes.extend(name.as_bytes());
+        }
+    }
+    bytes.extend(asked.port.to_be_bytes());
+    let is_read_so = matches!(request(&bytes), Reading::Complete { length, message }
+        if length == bytes.len() && message.destination == asked.destination);
+    is_read_so.then_some(bytes)
+}
+
 /// The reply that grants a request.
 pub fn granted(bound: SocketAddr) -> Reply {
     let [p1, p0] = bound.port().to_be_bytes();

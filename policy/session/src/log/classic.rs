@@ -280,6 +280,13 @@ impl fmt::Display for Upstream<'_> {
             UpstreamFailure::UnknownCode(code) => {
                 write!(f, "the next server's reply has code {code}, expected 90 to 93")
             }
+            UpstreamFailure::NoSocks5(version) => {
+                write!(f, "the next server's answer has version {version}, expected 5")
+            }
+            UpstreamFailure::NoMethod => f.write_str("the next server wants to be shown who asks"),
+            UpstreamFailure::UnknownAddressType(kind) => {
+                write!(f, "the next server's reply has an address of kind {kind}, expected 1 or 4")
+            }
             UpstreamFailure::WrongPeer(peer) => {
                 write!(f, "connected to wrong host {} ({})", peer.ip(), peer.port())
             }

@@ -7,13 +7,15 @@ use crate::config::{Config, default_port};
 use crate::record::{FailedCall, Failure, UpstreamFailure};
 use crate::session::event::Candidate;
 use sockd_policy::guard::upstream_refused;
-use sockd_policy::{Destination, FactState, HostName, Route, Server};
+use sockd_policy::{Destination, FactState, HostName, Route, Server, Version};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 /// The servers of one line, and how far they have been tried.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Chain {
+    /// What they are asked in.
+    version: Version,
     /// Those whose addresses are not known yet; the first of them is being found out about.
     servers: VecDeque<Server>,
     /// What can be dialled.
@@ -51,8 +53,21 @@ pub(super) enum Step {
 
 impl Chain {
     /// Begins with the first server.
-    pub(super) fn new(servers: Vec<Server>) -> Self {
-        Self { servers: servers.into(), ..Self::default() }
+    pub(super) fn new(version: Version, servers: Vec<Server>) -> Self {
+        Self {
+            version,
+            servers: servers.into(),
+            addresses: VecDeque::new(),
+            last: VecDeque::new(),
+            is_fresh: false,
+            current: None,
+            failure: None,
+        }
+    }
+
+    /// What the servers are asked in.
+    pub(super) fn version(&self) -> Version {
+        self.version
     }
 
     /// The server that is being tried or was the last to be.

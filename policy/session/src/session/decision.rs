@@ -9,7 +9,7 @@ use crate::settings::{LocalDestinations, UpstreamNames};
 use sockd_policy::guard::{Refusal, always_refused, refused_unless_named};
 use sockd_policy::{
     Command, Deny, DenyReason, Need, Permit, Request, Route, RuleSet, Server, Template, Upstream, Verdict,
-    Way,
+    Version, Way,
 };
 use std::net::IpAddr;
 
@@ -42,8 +42,8 @@ pub(super) struct Permitted {
 pub(super) enum Path {
     /// From this host, from the address that the route file says.
     Direct(Candidate, Option<IpAddr>),
-    /// Through the first of these servers that can be reached.
-    Upstream(Vec<Server>),
+    /// Through the first of these servers that can be reached, which is asked in this version.
+    Upstream(Version, Vec<Server>),
 }
 
 /// Decides on a candidate; without one, on the name alone.
@@ -90,7 +90,7 @@ pub(super) fn goes_unresolved(case: &Case<'_>) -> bool {
     let names = case.facts().destination_names;
     let way = upstreams.way_for(None, names, case.request.port, case.request.claimed_user(), &[]);
     case.config.settings.upstream_names != UpstreamNames::Never
-        && matches!(way, Upstream::By { way: Way::Sockd(_), .. })
+        && matches!(way, Upstream::By { way: Way::Sockd(..), .. })
 }
 
 /// What is refused whatever the rules say. A BIND for 0.0.0.0 waits for anybody, and its port means nothing; a name
@@ -142,8 +142,10 @@ fn permitted(candidate: Option<Candidate>, permit: &Permit<'_>, case: &Case<'_>)
         };
     let path = match (way, candidate) {
         (Way::Deny, _) => return Err(Rejected { why: Failure::NoWay(line), hook: hook.map(text) }),
-        (Way::Sockd(servers), _) if servers.is_empty() => Path::Upstream(config.settings.default_servers()),
-        (Way::Sockd(servers), _) => Path::Upstream(servers),
+        (Way::Sockd(version, servers), _) if servers.is_empty() => {
+            Path::Upstream(version, config.settings.default_servers())
+        }
+        (Way::Sockd(version, servers), _) => Path::Upstream(version, servers),
         (Way::Direct, None) => return Err(Failure::Unresolved.into()),
         (Way::Direct, Some(candidate)) => {
             match config.routes.as_ref().map(|routes| routes.source_for(candidate.address, names)) {

@@ -266,8 +266,8 @@ fn go(permitted: Permitted, case: &mut Case<'_>) -> Next {
         case.request.go_direct();
     }
     let next = match (path, case.request.command) {
-        (Path::Upstream(_), _) if connect::is_under_way(case) => connect::wait_for_attempts(),
-        (Path::Upstream(servers), _) => upstream::begin(servers, case),
+        (Path::Upstream(..), _) if connect::is_under_way(case) => connect::wait_for_attempts(),
+        (Path::Upstream(version, servers), _) => upstream::begin(version, servers, case),
         (Path::Direct(candidate, from), Command::Connect) => connect::dial(candidate.address, from, case),
         (Path::Direct(candidate, at), Command::Bind) => bind::listen(candidate.address, at, case),
         (Path::Direct(..), Command::Udp) => Next::nothing(),

@@ -190,7 +190,7 @@ impl ClientRequest {
     }
 
     pub(super) fn chain(&mut self) -> &mut Chain {
-        self.progress().chain.get_or_insert_default()
+        self.progress().chain.get_or_insert_with(|| Chain::new(Version::Socks4, Vec::new()))
     }
 
     /// The candidate is reached without next servers.
@@ -209,6 +209,12 @@ impl ClientRequest {
     pub(super) fn target(&self) -> IpAddr {
         let candidate = self.candidate().or(self.candidates.last().copied());
         candidate.map_or(Ipv4Addr::UNSPECIFIED.into(), |candidate| candidate.address)
+    }
+
+    /// What the next servers of the candidate are asked in.
+    pub(super) fn upstream_version(&self) -> Version {
+        let chain = self.progress.as_ref().and_then(|progress| progress.chain.as_ref());
+        chain.map_or(Version::Socks4, Chain::version)
     }
 
     /// The next server that was tried last.

@@ -16,18 +16,18 @@ use sockd_common::message::request::{Destination, RefusalReason, Request};
 use sockd_common::message::resolver::{Answer, Query};
 use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{Errno, Name, UserId};
-use sockd_policy::{Command, Server, canonical};
+use sockd_policy::{Command, Server, Version, canonical};
 use std::net::{IpAddr, SocketAddr};
 
 /// A request of SOCKS4 has no room for an IPv6 address (EAFNOSUPPORT).
 const NO_IPV6: FailedCall = FailedCall { call: "connect", errno: Errno::AFNOSUPPORT };
 
 /// Begins with the first server.
-pub(super) fn begin(servers: Vec<Server>, case: &mut Case<'_>) -> Next {
-    *case.request.chain() = Chain::new(servers);
-    match case.request.target() {
-        IpAddr::V6(_) => Next::failed(Failure::Call(NO_IPV6)),
-        IpAddr::V4(_) => next_server(case),
+pub(super) fn begin(version: Version, servers: Vec<Server>, case: &mut Case<'_>) -> Next {
+    *case.request.chain() = Chain::new(version, servers);
+    match (version, case.request.target()) {
+        (Version::Socks4, IpAddr::V6(_)) => Next::failed(Failure::Call(NO_IPV6)),
+        _ => next_server(case),
     }
 }
 
@@ -101,15 +101,14 @@ pub(super) fn unreached(why: Failure, case: &mut Case<'_>) -> Next {
 }
 
 fn request_for(case: &Case<'_>) -> Option<Request> {
-    let user = case
-        .config
-        .settings
-        .upstream_user
-        .as_deref()
-        .map_or(case.request.claimed_user().as_bytes(), str::as_bytes);
+    let (version, user) = match case.request.upstream_version() {
+        Version::Socks4 => (4, case.config.settings.upstream_user.as_deref().map(str::as_bytes)),
+        Version::Socks5 => (5, Some(&[][..])),
+    };
+    let user = user.unwrap_or(case.request.claimed_user().as_bytes());
     let name = || Name::new(case.request.destination_names.as_ref()?.first()?.as_str().as_bytes());
     Some(Request {
-        version: 4,
+        version,
         command: case.request.command(),
         destination: match case.request.candidate() {
             Some(candidate) => Destination::Address(candidate.address),
@@ -123,8 +122,8 @@ fn request_for(case: &Case<'_>) -> Option<Request> {
 /// The server has replied to the request, or will not.
 pub(super) fn replied(reply: NextReply, key: WaitKey, case: &mut Case<'_>) -> Next {
     match (reply, case.request.command) {
-        (NextReply::Granted(bound), Command::Connect) => connect::connected(Some(bound.into()), key, case),
-        (NextReply::Granted(bound), Command::Bind) => listening(bound.into(), key, case),
+        (NextReply::Granted(bound), Command::Connect) => connect::connected(Some(bound), key, case),
+        (NextReply::Granted(bound), Command::Bind) => listening(bound, key, case),
         (NextReply::Refused(why), Command::Connect) if !is_about_identd(why) => {
             // To the next address of the same name it may say something else.
             Next::failed(Failure::Upstream(UpstreamFailure::Refused(why))).after(vec![Action::GiveUp(key)])
@@ -139,11 +138,11 @@ pub(super) fn met(reply: NextReply, key: WaitKey, case: &mut Case<'_>) -> Next {
     let NextReply::Granted(peer) = reply else { return not_granted(reply) };
     let expected = match case.request.unresolved {
         true => Some(case.request.current),
-        false => bind::expects(IpAddr::V4(*peer.ip()), case),
+        false => bind::expects(canonical(peer.ip()), case),
     };
     match expected {
-        Some(place) => bind::met(peer.into(), place, key, case),
-        None => Next::refuse(Failure::Upstream(UpstreamFailure::WrongPeer(peer.into()))),
+        Some(place) => bind::met(peer, place, key, case),
+        None => Next::refuse(Failure::Upstream(UpstreamFailure::WrongPeer(peer))),
     }
 }
 
@@ -155,6 +154,10 @@ fn listening(bound: SocketAddr, key: WaitKey, case: &mut Case<'_>) -> Next {
         Some(upstream) => SocketAddr::new(upstream.ip(), bound.port()),
         None => bound,
     };
+    // The client of SOCKS4 would take 0.0.0.0 for the proxy's address.
+    if case.request.version == Version::Socks4 && canonical(bound.ip()).is_ipv6() {
+        return Next::refuse(Failure::Call(NO_IPV6));
+    }
     let limit = Action::Deadline(Some(seconds(case.config.settings.bind_limit)));
     Next::phase(Phase::AwaitingUpstreamPeer, vec![limit, Action::Announce(bound)])
 }
@@ -168,6 +171,9 @@ fn not_granted(reply: NextReply) -> Next {
         NextReply::Refused(why) => UpstreamFailure::Refused(why),
         NextReply::WrongVersion(version) => UpstreamFailure::WrongVersion(version),
         NextReply::UnknownCode(code) => UpstreamFailure::UnknownCode(code),
+        NextReply::NoSocks5(version) => UpstreamFailure::NoSocks5(version),
+        NextReply::NoMethod => UpstreamFailure::NoMethod,
+        NextReply::UnknownAddressType(kind) => UpstreamFailure::UnknownAddressType(kind),
         NextReply::Cancelled | NextReply::Granted(_) => UpstreamFailure::NotAsked,
     };
     Next::refuse(Failure::Upstream(why))

@@ -314,7 +314,7 @@ impl System {
                         prop_assert!(peer.ip() == self.permitted && Some(*peer) == *bound);
                     }
                     (Some(Held::Server(server)), Some(NextReply::Granted(said))) => {
-                        prop_assert!(Some(*server) == self.upstream && *bound == Some(said.into()));
+                        prop_assert!(Some(*server) == self.upstream && *bound == Some(said));
                     }
                     held => prop_assert!(false, "nothing to hand over: {held:?}"),
                 }

@@ -914,6 +914,51 @@ fn h15_a_server_whose_address_has_become_this_hosts_own_while_another_was_dialle
     assert_eq!(dialled(&actions), Some("198.51.100.4:1081".parse().unwrap()));
 }
 
+#[test]
+fn a_server_that_speaks_socks5_is_asked_for_ipv6_and_told_no_user() {
+    let lines = "sockd5 @=198.51.100.1 0.0.0.0 0.0.0.0\n";
+    let (config, mut session) = (socksified("permit 0.0.0.0 0.0.0.0\n", lines), session());
+    let begin = vec![connect("2001:db8::7", 23), unicast("2001:db8::7"), unicast("198.51.100.1")];
+    let actions = after(&mut session, begin, &config);
+    assert_eq!(dialled(&actions), Some("198.51.100.1:1080".parse().unwrap()));
+    let (_, request) = asked_upstream(&session.sees(dials(Ok(())), &config)).unwrap();
+    assert_eq!(request.destination, Destination::Address("2001:db8::7".parse().unwrap()));
+    assert_eq!((request.version, request.user.as_bytes()), (5, &b""[..]));
+    let actions = session.sees(granted("[2001:db8::9]:7"), &config);
+    assert_eq!(handed_off(&actions), Some("[2001:db8::9]:7".parse().unwrap()));
+}
+
+#[test]
+fn what_a_server_says_in_socks5_comes_back_as_its_own_reason() {
+    let lines = "sockd5 @=198.51.100.1 0.0.0.0 0.0.0.0\n";
+    let config = socksified("permit 0.0.0.0 0.0.0.0\n", lines);
+    for (reply, why, line) in [
+        (NextReply::Refused(RefusalReason::TimedOut), RefusalReason::TimedOut, "the next server refuses"),
+        (NextReply::NoMethod, RefusalReason::General, "the next server wants to be shown who asks"),
+        (
+            NextReply::NoSocks5(b'H'),
+            RefusalReason::General,
+            "the next server's answer has version 72, expected 5",
+        ),
+        (
+            NextReply::UnknownAddressType(3),
+            RefusalReason::General,
+            "the next server's reply has an address of kind 3, expected 1 or 4",
+        ),
+    ] {
+        let actions = asking_upstream(&config, connect("203.0.113.1", 23)).sees(replied(reply), &config);
+        assert_eq!(refusal(&actions), Some(why));
+        assert!(lines_of(&actions).contains(line), "{actions:?}");
+    }
+    // SOCKS4 cannot tell its client of a port with an IPv6 address.
+    let actions = asking_upstream(&config, bind("203.0.113.1")).sees(granted("[2001:db8::9]:7"), &config);
+    assert_eq!(refusal(&actions), Some(RefusalReason::General));
+}
+
+fn lines_of(actions: &[Action]) -> String {
+    lines(actions).join("\n")
+}
+
 fn asking_upstream(config: &Config, request: Happens) -> Session {
     let mut session = session();
     let begin = vec![request, unicast("203.0.113.1"), unicast("198.51.100.1"), dials(Ok(()))];

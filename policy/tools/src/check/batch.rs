@@ -64,7 +64,7 @@ fn verdict(trial: &Trial, asked: &Asked) -> String {
             ) => {
                 format!("refused {by}: denied upstream")
             }
-            Some(Upstream::By { way: way @ Way::Sockd(_), .. }) => format!("permit {by}: {way}"),
+            Some(Upstream::By { way: way @ Way::Sockd(..), .. }) => format!("permit {by}: {way}"),
             _ => format!("permit {by}"),
         },
     }

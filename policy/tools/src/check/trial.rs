@@ -94,7 +94,7 @@ impl Trial {
             upstreams.way_for(Some(*destination), FactState::Known(destination_names), *port, user, &[])
         });
         // An upstream server is dialled in place of the destination, so the destination needs no route.
-        let is_direct = !matches!(upstream, Some(Upstream::By { way: Way::Sockd(_), .. }));
+        let is_direct = !matches!(upstream, Some(Upstream::By { way: Way::Sockd(..), .. }));
         let routes = self.routes.as_ref().filter(|_| is_direct);
         (
             upstream,

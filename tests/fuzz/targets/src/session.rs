@@ -488,8 +488,7 @@ impl<'w> System<'w> {
                 Action::Announce(address) => match happened {
                     Happened::Listens(opened) => assert_eq!(opened, address),
                     Happened::Replied(NextReply::Granted(bound), asking) => {
-                        let stated =
-                            Some(bound.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| IpAddr::V4(*ip));
+                        let stated = Some(bound.ip()).filter(|ip| !ip.is_unspecified());
                         let expected = SocketAddr::new(stated.unwrap_or(asking.next.ip()), bound.port());
                         assert!(
                             *address == expected
@@ -522,7 +521,7 @@ impl<'w> System<'w> {
                         }
                         Happened::Accepted(peer) => self.is_awaited(*peer, awaited.expect("a port"), config),
                         Happened::Replied(NextReply::Granted(said), asking) => {
-                            assert!(asking.replies == 1 && *bound == SocketAddr::V4(*said));
+                            assert!(asking.replies == 1 && *bound == *said);
                             let is_bind = self.requested() == Some(message::request::Command::Bind);
                             if let Some(target) = asking.target.filter(|_| is_bind) {
                                 self.is_awaited(*bound, target, config);
@@ -811,8 +810,8 @@ impl<'w> System<'w> {
         let leads = self.worlds.iter().any(|config| {
             let ways = self.targets().into_iter().map(|target| self.way(target, self.command(), config));
             let mut servers = ways.flat_map(|way| match way {
-                Ok(Way::Sockd(servers)) if servers.is_empty() => config.settings.default_servers(),
-                Ok(Way::Sockd(servers)) => servers,
+                Ok(Way::Sockd(_, servers)) if servers.is_empty() => config.settings.default_servers(),
+                Ok(Way::Sockd(_, servers)) => servers,
                 _ => Vec::new(),
             });
             servers.any(|server| self.is_of(&server, to, from))
@@ -856,7 +855,7 @@ impl<'w> System<'w> {
         };
         assert!(self.targets().contains(&target), "{target:?} was not decided on");
         let ways = self.worlds.iter().map(|config| self.way(target, self.command(), config));
-        let leads = ways.into_iter().any(|way| matches!(way, Ok(Way::Sockd(_))));
+        let leads = ways.into_iter().any(|way| matches!(way, Ok(Way::Sockd(..))));
         assert!(leads, "no line leads {target:?} through a next server");
         target
     }
@@ -1055,7 +1054,7 @@ fn any_reply(choices: &mut Unstructured<'_>) -> Result<NextReply> {
                 IpAddr::V4(address) => address,
                 IpAddr::V6(_) => [203, 0, 113, 1].into(),
             };
-            NextReply::Granted(SocketAddrV4::new(address, *choices.choose(&PORTS)?))
+            NextReply::Granted(SocketAddrV4::new(address, *choices.choose(&PORTS)?).into())
         }
         5 | 6 => NextReply::Refused(why),
         7 => match choices.arbitrary()? {
