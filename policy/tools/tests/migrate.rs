@@ -101,6 +101,7 @@ deny 10.0.0.0/8 ::1/128  # 21
 deny 10.0.0.0/8 172.16.0.0/12  # 25
 permit +=bind 10.0.0.0/8 <ipv4>  # 30
 deny 10.0.0.0/8 .example.com 0.0.0.0 eq http  # 38
+deny +=bind 10.0.0.0/8  # 38
 permit +=connect,bind,udp 10.0.0.0/8 <ipv4>  # 42
 deny 10.0.0.0/8  # 46
 deny <ipv4>  # 17
@@ -116,7 +117,7 @@ deny ALL 0.0.0.0
     let said = String::from_utf8(output.stderr).unwrap();
     let missing = said.lines().filter(|line| !line.contains(": note: "));
     let lines: Vec<_> = missing.map(|line| line.split(": ").nth(2).unwrap()).collect();
-    assert_eq!(lines, ["line 1", "line 12", "line 27", "line 47"], "{said}");
+    assert_eq!(lines, ["line 1", "line 12", "line 27", "line 38", "line 47"], "{said}");
     assert!(
         said.contains("line 12: clientmethod: sockd.conf has no word for it; the rule is left out\n"),
         "{said}"

@@ -108,6 +108,14 @@ impl Hosts {
         self.common(other) == Common::Nothing
     }
 
+    /// Whether both are networks, of different families.
+    pub(super) fn is_of_other_family(&self, other: &Hosts) -> bool {
+        match (self, other) {
+            (Hosts::Network(one), Hosts::Network(other)) => one.address.is_ipv4() != other.address.is_ipv4(),
+            _ => false,
+        }
+    }
+
     /// Whether a line that is for these hosts needs the set of all IPv4 addresses.
     pub(super) fn are_ipv4(&self) -> bool {
         *self == Hosts::Network(Prefix::IPV4)
@@ -156,6 +164,16 @@ impl Ports {
     fn range(first: &str, last: &str) -> Option<Ports> {
         let (first, last) = (number(first)?, number(last)?);
         (first <= last).then_some(Ports::Range(first, last))
+    }
+
+    /// Whether all of them are below 1024. The name of a service may be any.
+    pub(super) fn are_privileged(&self) -> bool {
+        let below = |port: &u16| *port < 1024;
+        match self {
+            Ports::Range(_, last) => below(last),
+            Ports::Op("eq" | "lt" | "le", port) => number(port).as_ref().is_some_and(below),
+            Ports::All | Ports::Op(..) => false,
+        }
     }
 
     /// Whether no port is left out. Port 0 is none.

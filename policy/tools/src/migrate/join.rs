@@ -3,10 +3,11 @@
 //! A request has to pass a client rule and then a socks rule, and the first that matches decides in each. So a client rule
 //! that passes becomes the socks rules with its clients, and one that blocks becomes a `deny` line before them.
 
+use super::bind;
 use super::hosts::{Common, Hosts, Ports, Prefix};
 use super::remark::Remarks;
 use super::rule::{BIND, BIND_ANSWER, CONNECT, Effect, REQUESTS, Rule, UDP, UDP_ANSWER};
-use super::said::{Said, field, said, source, unsaid};
+use super::said::{self, Said, field, source, unsaid};
 
 /// Dante's rules, and what of the settings they depend on.
 pub(super) struct Rules<'a> {
@@ -18,6 +19,8 @@ pub(super) struct Rules<'a> {
     pub(super) reachable: Option<Hosts>,
     /// The addresses and interfaces where it listens.
     pub(super) internal: &'a [String],
+    /// The addresses from which it speaks; none where they are not all known.
+    pub(super) external: Option<Vec<Hosts>>,
     /// Answers are asked for more than their addresses.
     pub(super) asks_answers: bool,
 }
@@ -44,8 +47,12 @@ impl Rules<'_> {
     pub(super) fn lines(&self, remarks: &mut Remarks) -> Vec<Line> {
         let admissions: Vec<Admission> =
             self.client.iter().filter_map(|rule| self.admission(rule, remarks)).collect();
-        let said: Vec<Said> =
-            self.socks.iter().filter_map(|rule| said(rule, self.methods, remarks)).collect();
+        let mut said = Vec::new();
+        for rule in
+            self.socks.iter().filter_map(|rule| said::said(rule, self.methods, remarks)).collect::<Vec<_>>()
+        {
+            said.extend(bind::apart(rule, self.external.as_deref(), remarks));
+        }
         let is_open = admissions.iter().all(|admission| admission.passes);
         let mut lines = Vec::new();
         for group in admissions.chunk_by(|one, next| one.passes == next.passes) {

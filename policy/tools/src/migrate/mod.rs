@@ -3,6 +3,7 @@
 //! Nothing is granted that Dante would refuse: what no line can say is left out of what is permitted, refused where it might
 //! matter, and named with its line and the reason.
 
+mod bind;
 mod hosts;
 mod join;
 mod remark;
@@ -102,6 +103,7 @@ fn translate(text: &str, name: &str) -> Result<Translation, Misread> {
         methods: &settings.methods,
         reachable: settings.reachable.clone(),
         internal: &settings.internal,
+        external: settings.external_hosts(),
         asks_answers: settings.asks_answers,
     };
     let mut lines = rules.lines(&mut remarks);

@@ -26,6 +26,8 @@ pub(super) struct Settings {
     pub(super) is_closed: bool,
     listen: Vec<SocketAddr>,
     external: Vec<IpAddr>,
+    /// One of the words of `external` is no address.
+    is_vague: bool,
     by_kernel: bool,
 }
 
@@ -94,13 +96,12 @@ impl Settings {
     }
 
     fn external(&mut self, line: usize, words: &[String], remarks: &mut Remarks) {
-        match words.first().and_then(|word| word.parse::<IpAddr>().ok()) {
-            Some(address) => self.external.push(address),
-            None => remarks.loss(
-                line,
-                "external: expected an address: sockd.route has no interfaces; the kernel chooses",
-            ),
-        }
+        let Some(address) = words.first().and_then(|word| word.parse::<IpAddr>().ok()) else {
+            self.is_vague = true;
+            let text = "external: expected an address: sockd.route has no interfaces; the kernel chooses";
+            return remarks.loss(line, text);
+        };
+        self.external.push(address);
     }
 
     fn rotation(&mut self, line: usize, words: &[String], remarks: &mut Remarks) {
@@ -173,6 +174,13 @@ impl Settings {
                 "srchost: sockd does not refuse clients for their names in the DNS; nothing is permitted",
             );
         }
+    }
+
+    /// The addresses from which Dante speaks and where it listens for a BIND; none where they are not all known.
+    pub(super) fn external_hosts(&self) -> Option<Vec<Hosts>> {
+        let addresses = self.external.iter().map(|address| Hosts::parse(&address.to_string()));
+        let known = addresses.collect::<Option<Vec<_>>>()?;
+        (!self.is_vague && !known.is_empty()).then_some(known)
     }
 
     /// Where addresses are missing, sockd is not to take more of them than Dante would.

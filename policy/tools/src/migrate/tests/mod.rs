@@ -106,7 +106,10 @@ fn loopback_is_known_and_other_interfaces_are_not() {
 fn a_name_does_not_block_who_knows_the_address() {
     assert_eq!(lossy("socks block { from: 0/0 to: www.b.org port = 80 }"), ["deny ALL 0.0.0.0 eq 80"]);
     assert_eq!(lossy("socks block { from: a.b.org to: 10.0.0.0/8 }"), ["deny ALL 0.0.0.0 10.0.0.0/8"]);
-    assert_eq!(line("socks block { from: 0/0 to: .b.org }"), ["deny ALL 0.0.0.0 .b.org 0.0.0.0"]);
+    let zone = lossy("socks block { from: 0/0 to: .b.org }");
+    assert_eq!(zone, ["deny ALL 0.0.0.0 .b.org 0.0.0.0", "deny +=bind ALL 0.0.0.0"]);
+    let zone = line("socks block { from: 0/0 to: .b.org protocol: udp }");
+    assert_eq!(zone, ["deny +=udp ALL 0.0.0.0 .b.org 0.0.0.0"]);
 }
 
 #[test]
@@ -251,11 +254,34 @@ fn bind_and_udp_need_a_rule_that_lets_every_answer_in() {
     assert_eq!(lines, ["permit +=connect ALL 0.0.0.0"]);
 }
 
+/// In Dante `to` of a BIND is where it listens itself: 198.51.100.1 here.
+#[test]
+fn bind_is_permitted_where_dante_certainly_listens_and_refused_where_it_may() {
+    let answers = "\nsocks pass { from: 0/0 to: 0/0 command: bindreply }";
+    let bind = |rule: &str| rules(&format!("{ALL_CLIENTS}socks {rule}{answers}"));
+    for (to, expected) in [
+        ("0/0", &["permit +=bind ALL 0.0.0.0"][..]),
+        ("198.51.100.0/24", &["permit +=bind ALL 0.0.0.0 198.51.100.0/24"]),
+        ("192.0.2.0/24", &[]),
+        ("fd00::/8", &[]),
+    ] {
+        let expected: Vec<String> = expected.iter().map(|line| (*line).to_owned()).collect();
+        assert_eq!(bind(&format!("pass {{ from: 0/0 to: {to} command: bind }}")), (expected, vec![]), "{to}");
+    }
+    assert_eq!(bind("pass { from: 0/0 to: 0/0 port ge 1024 command: bind }"), (vec![], vec![2]));
+    let blocked = bind("block { from: 0/0 to: 198.51.100.0/24 }");
+    let expected = ["deny ALL 0.0.0.0 198.51.100.0/24", "deny +=bind ALL 0.0.0.0"];
+    assert_eq!(blocked, (expected.map(str::to_owned).to_vec(), vec![]));
+    assert_eq!(bind("block { from: 0/0 to: 192.0.2.0/24 }").0, ["deny ALL 0.0.0.0 192.0.2.0/24"]);
+    assert_eq!(bind("block { from: 0/0 to: .b.org port = http }").1, [2]);
+}
+
 #[test]
 fn methods_that_sockd_does_not_have_let_nobody_in() {
     let with = |methods: &str, rule: &str| {
-        let (lines, losses) =
-            translated(&format!("internal: 10.1.1.1\nsocksmethod: {methods}\n{ALL_CLIENTS}{rule}"));
+        let (lines, losses) = translated(&format!(
+            "internal: 10.1.1.1\nexternal: 198.51.100.1\nsocksmethod: {methods}\n{ALL_CLIENTS}{rule}"
+        ));
         (lines, !losses.is_empty())
     };
     let pass = |methods| format!("socks pass {{ from: 0/0 to: 0/0 command: connect {methods} }}");
@@ -273,8 +299,9 @@ fn methods_that_sockd_does_not_have_let_nobody_in() {
 #[test]
 fn passwords_users_and_groups_have_their_words() {
     let with = |methods: &str, rule: &str| {
-        let (lines, losses) =
-            translated(&format!("internal: 10.1.1.1\nsocksmethod: {methods}\n{ALL_CLIENTS}socks {rule}"));
+        let (lines, losses) = translated(&format!(
+            "internal: 10.1.1.1\nexternal: 198.51.100.1\nsocksmethod: {methods}\n{ALL_CLIENTS}socks {rule}"
+        ));
         assert_eq!(losses, [], "{rule}");
         lines
     };
