@@ -100,7 +100,7 @@ impl Worker {
         }
         session.server = Some(server);
         match session.act.as_deref() {
-            Some("uses-others") => {
+            Some("uses-others" | "sam-logs-in-and-uses-others") => {
                 self.uses_others = true;
                 Some(())
             }
@@ -143,7 +143,7 @@ impl Worker {
         match session.act.as_deref() {
             Some("a-password-after-its-verdict") => self.monitor.send(&password(id, b"sesame")).ok(),
             Some("another-version-than-its-password") => self.monitor.send(&request(id, b"1.2.3.4", 4)).ok(),
-            _ => self.monitor.send(&request(id, b"server.example", 5)).ok(),
+            _ => self.monitor.send(&request(id, b"198.51.100.10", 5)).ok(),
         }
     }
 
@@ -238,6 +238,8 @@ impl Worker {
                 .map(Id)
                 .filter(|other| *other != id)
                 .all(|id| monitor.send(&password(id, b"sesame")).is_ok()),
+            "joe-logs-in" => monitor.send(&password(id, b"sesame")).is_ok(),
+            "sam-logs-in-and-uses-others" => monitor.send(&login(id, b"sam", b"sam's own")).is_ok(),
             "a-guess" => monitor.send(&password(id, &id.0.to_be_bytes())).is_ok(),
             "version-6" => monitor.send(&request(id, b"1.2.3.4", 6)).is_ok(),
             "a-name-that-is-no-text" => monitor.send(&request(id, b"\xff\xfe\n\0 (evil)", 4)).is_ok(),
@@ -275,8 +277,12 @@ impl Worker {
 
 /// A password of joe's.
 fn password(id: Id, password: &[u8]) -> FromSession {
-    let user = Secret::new(b"joe").unwrap_or_else(|| raw::forever());
-    let password = Secret::new(password).unwrap_or_else(|| raw::forever());
+    login(id, b"joe", password)
+}
+
+/// A user and a password.
+fn login(id: Id, user: &[u8], password: &[u8]) -> FromSession {
+    let [user, password] = [user, password].map(|part| Secret::new(part).unwrap_or_else(|| raw::forever()));
     FromSession::Credentials { id, credentials: Credentials { user, password } }
 }
 

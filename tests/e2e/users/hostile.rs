@@ -5,7 +5,7 @@ use sockd_tests::far::Server;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::site::{SERVER, Site};
-use sockd_tests::socks::{PROXY, Request, send_to};
+use sockd_tests::socks::{GRANTED, PROXY, Reply, Request, send_to};
 use sockd_tests::wait::until_true;
 
 const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile-worker");
@@ -69,4 +69,27 @@ fn a_worker_guesses_no_faster_than_its_host_may() {
     until_true("the guesses that are forgiven", || guessed() >= 8);
     // One comes back every 10 seconds.
     assert!(guessed() < 40, "{}", guessed());
+}
+
+/// Sam has a session first whose worker is hostile, and keeps it. Then joe logs in from the same host. Gives what comes back
+/// from the echo server for joe's bytes.
+fn used_by_another(settings: &str) -> Vec<u8> {
+    let place = place(PASSWORDS, settings);
+    let mut sam = place.asks("sam-logs-in-and-uses-others");
+    assert_eq!(Reply::read(&mut sam), Reply::with(GRANTED));
+    let mut joe = place.asks("joe-logs-in");
+    assert_eq!(Reply::read(&mut joe), Reply::with(GRANTED));
+    place.lab.wait_for_line("connected -- Connect from joe(joe)");
+    joe.send("by joe!!!!");
+    let came_back = joe.read(10);
+    sam.send("x");
+    assert_eq!(sam.read(1), b"x", "the other session goes on");
+    came_back
+}
+
+#[test]
+fn h9_a_worker_cannot_use_what_another_user_of_its_host_has_logged_in_for() {
+    assert_eq!(used_by_another("(isolation: user)"), b"by joe!!!!");
+    // The attack is one.
+    assert_eq!(used_by_another("(isolation: client)"), b"by mallory");
 }
