@@ -31,7 +31,7 @@ pub enum Record {
     },
     /// The request is permitted although identd names no user.
     Unverified(Parties),
-    /// Both ends are there, and the relay begins.
+    /// Both ends are there, and the relay begins; or datagrams of the client are relayed from now on.
     Connected(Parties),
     /// The request has come to nothing, and the client is told so.
     Refused {
@@ -63,7 +63,14 @@ pub enum Record {
     },
     /// The rules that have come into force refuse what is being relayed.
     Revoked(Parties),
-    /// The relay is over.
+    /// A flow of an association is over.
+    Flow {
+        /// Whose it was.
+        parties: Parties,
+        /// What it has moved.
+        moved: Moved,
+    },
+    /// The relay is over, or the association.
     Ended {
         /// Whose it was.
         parties: Parties,

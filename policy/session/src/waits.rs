@@ -16,7 +16,15 @@ impl WaitKey {
 
     /// The first that a request uses.
     pub const FIRST: Self = Self(1);
+
+    /// Whether it is a flow of the session's association that waits, and not the session itself.
+    pub fn is_of_flow(self) -> bool {
+        self.0 & OF_FLOWS != 0
+    }
 }
+
+/// The bit that the keys of flows have and those of sessions have not.
+const OF_FLOWS: u32 = 1 << 31;
 
 /// Who waits for something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,9 +40,14 @@ pub struct Waiter {
 pub struct WaitKeys(u32);
 
 impl WaitKeys {
+    /// Makes keys for the flows of an association.
+    pub fn of_flows() -> Self {
+        Self(OF_FLOWS)
+    }
+
     /// A key that has not been there yet.
     pub fn next_key(&mut self) -> WaitKey {
-        self.0 = self.0.wrapping_add(1);
+        self.0 = self.0.wrapping_add(1) | (self.0 & OF_FLOWS);
         WaitKey(self.0)
     }
 }

@@ -17,6 +17,10 @@ pub enum Resource {
     Bind,
     /// CONNECTs that a next server has not answered.
     Upstream,
+    /// UDP associations.
+    Association,
+    /// Flows of associations.
+    Flow,
 }
 
 /// CONNECTs of one client host that wait for next servers: half of what an upstream worker has room for, as how long a
@@ -50,19 +54,21 @@ pub struct Counts {
 struct Open {
     sessions: u64,
     /// By [`Resource`].
-    counts: [u32; 4],
+    counts: [u32; 6],
     /// Unfinished requests in the order in which they came.
     unfinished: BTreeMap<u64, SessionKey>,
 }
 
 impl Open {
     fn count(&mut self, resource: Resource) -> &mut u32 {
-        let [lookups, idents, binds, upstreams] = &mut self.counts;
+        let [lookups, idents, binds, upstreams, associations, flows] = &mut self.counts;
         match resource {
             Resource::Lookup => lookups,
             Resource::Ident => idents,
             Resource::Bind => binds,
             Resource::Upstream => upstreams,
+            Resource::Association => associations,
+            Resource::Flow => flows,
         }
     }
 }
@@ -126,7 +132,7 @@ impl Counts {
 
     fn drop_if_nothing_is_open(&mut self, host: Host) {
         for (network, _) in host.counted() {
-            if self.networks.get(&network).is_some_and(|open| open.sessions == 0 && open.counts == [0; 4]) {
+            if self.networks.get(&network).is_some_and(|open| open.sessions == 0 && open.counts == [0; 6]) {
                 self.networks.remove(&network);
             }
         }
@@ -147,6 +153,14 @@ impl Counts {
             Resource::Bind => {
                 let names = ["max_binds_per_host reached", "max_binds reached"];
                 (settings.max_binds_per_host, settings.max_binds, names)
+            }
+            // In all there are no more of them than sessions.
+            Resource::Association => {
+                (settings.max_associations_per_host, u32::MAX, ["max_associations_per_host reached"; 2])
+            }
+            Resource::Flow => {
+                let names = ["max_flows_per_host reached", "max_flows_in_all reached"];
+                (settings.max_flows_per_host, settings.max_flows_in_all, names)
             }
             // In all there are no more of them than sessions.
             Resource::Upstream => {

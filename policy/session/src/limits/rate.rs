@@ -69,6 +69,35 @@ impl RateLimiter {
     }
 }
 
+/// How fast client hosts ask for flows. Each is decided on and takes a socket, and a client can name a new destination
+/// with each datagram.
+#[derive(Debug, Default)]
+pub struct FlowRate {
+    spent: Memory<HostNetwork, Option<Instant>>,
+    spent_in_all: Option<Instant>,
+}
+
+/// Flows of one client host a second, once it has used up its burst.
+const FLOW_RATE: u32 = 100;
+
+/// Flows of one client host at any rate.
+const FLOW_BURST: u32 = 500;
+
+/// Flows of all client hosts a second.
+const FLOW_RATE_IN_ALL: u32 = 2_000;
+
+impl FlowRate {
+    /// Whether a flow of this host is decided on just now.
+    pub fn admits(&mut self, host: Host, now: Instant) -> bool {
+        let by_networks = host.counted().all(|(network, share)| {
+            let [rate, burst] = [FLOW_RATE, FLOW_BURST].map(|limit| limit.saturating_mul(share));
+            let spent = self.spent.entry(network, now, |spent| spent.is_some_and(|spent| spent > now));
+            spent.is_none_or(|spent| spend(spent, rate, burst, now))
+        });
+        by_networks && spend(&mut self.spent_in_all, FLOW_RATE_IN_ALL, FLOW_RATE_IN_ALL, now)
+    }
+}
+
 /// Takes one connection off the burst, which comes back at the rate; false where nothing is left of it.
 fn spend(spent: &mut Option<Instant>, rate: u32, burst: u32, now: Instant) -> bool {
     let each = Duration::from_secs(1).checked_div(rate).unwrap_or_default();

@@ -34,6 +34,9 @@ pub fn lines(record: &Record) -> Vec<(Level, String)> {
             vec![failed(parties, format_args!("connected to wrong hosts {number} times more"))]
         }
         Record::Revoked(parties) => vec![denied(parties)],
+        Record::Flow { parties, moved } => {
+            vec![notice(format_args!("flow ended -- {}", Line(parties))), bytes(parties, *moved)]
+        }
         Record::Ended { parties, why, moved } => ended(parties, *why, *moved),
     }
 }
@@ -154,11 +157,17 @@ fn ended(parties: &Parties, why: EndCause, moved: Moved) -> Vec<(Level, String)>
     let (line, peer_port, using) = (Line(parties), PeerPort(parties), Using(parties));
     let mut lines = vec![notice(format_args!("terminated -- {line}{peer_port}{using}"))];
     if !matches!(why, EndCause::WorkerEnded | EndCause::Unsaid) {
-        let Moved { up, down } = moved;
-        let (source, destination) = (Source(parties), Destination(parties));
-        lines.push(notice(format_args!("{up} bytes from {source}, {down} bytes from {destination}")));
+        lines.push(bytes(parties, moved));
     }
     lines
+}
+
+fn bytes(parties: &Parties, moved: Moved) -> (Level, String) {
+    let (Moved { up, down }, source) = (moved, Source(parties));
+    match (parties.command, parties.destination) {
+        (Command::Udp, None) => notice(format_args!("{up} bytes from {source}, {down} bytes for it")),
+        _ => notice(format_args!("{up} bytes from {source}, {down} bytes from {}", Destination(parties))),
+    }
 }
 
 fn denied(parties: &Parties) -> (Level, String) {

@@ -44,6 +44,9 @@ pub fn line(about: About, record: &Record) -> (Level, String) {
         Record::Stranger { parties, peer } => line.parties(parties).field("peer", peer),
         Record::Strangers { parties, number } => line.parties(parties).field("number", number),
         Record::Revoked(parties) => line.parties(parties),
+        Record::Flow { parties, moved: Moved { up, down } } => {
+            line.parties(parties).field("bytes_up", up).field("bytes_down", down)
+        }
         Record::Ended { parties, why, moved: Moved { up, down } } => {
             let line = line.parties(parties).quoted("cause", ended(*why));
             line.field("bytes_up", up).field("bytes_down", down)
@@ -63,6 +66,7 @@ fn event(record: &Record) -> &'static str {
         Record::Stranger { .. } => "stranger",
         Record::Strangers { .. } => "strangers",
         Record::Revoked(_) => "revoked",
+        Record::Flow { .. } => "flow",
         Record::Ended { .. } => "terminated",
     }
 }

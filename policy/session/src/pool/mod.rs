@@ -25,7 +25,7 @@ pub enum Serves {
     Everybody,
 }
 
-/// Whom an ident or upstream worker asks. Of next servers the very address and port: two of them on one host, such as
+/// Whom an ident or upstream worker asks, or whom a datagram worker serves. Of next servers the very address and port: two of them on one host, such as
 /// the ends of two tunnels on this one, need not trust each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AskerKey {
@@ -33,7 +33,7 @@ pub struct AskerKey {
     pub role: Role,
     /// The host that is asked.
     pub host: Host,
-    /// The next server that is asked.
+    /// The next server that is asked, or the one connection that is served.
     pub server: Option<SocketAddr>,
 }
 

@@ -4,7 +4,7 @@ use crate::checks::Login;
 use crate::flow::{Flow, Moved};
 use crate::hook_values::Values;
 use crate::pool::Verified;
-use crate::record::{FailedCall, Record};
+use crate::record::{EndCause, FailedCall, Failure, Record};
 use crate::waits::WaitKey;
 use sockd_common::message;
 use sockd_common::message::request::{RefusalReason, Request};
@@ -69,6 +69,10 @@ pub enum Event {
     Inspected(Flow),
     /// The monitor has closed both connections of the relay, which had moved this.
     RelayClosed(Moved),
+    /// UDP ASSOCIATE: datagrams of the client are expected at this address, or cannot be.
+    Associated(Result<SocketAddr, Failure>),
+    /// The association has ended for this reason, and had moved this.
+    Dissociated(EndCause, Moved),
     /// Something has come that the session waits for under this key, or does no more.
     Arrived(WaitKey, Arrival),
     /// The deadline of the phase has passed.
@@ -134,6 +138,15 @@ pub enum Action {
     Accept,
     /// Tell the worker the address that is listened at.
     Announce(SocketAddr),
+    /// Open a port for the datagrams of the client.
+    Associate {
+        /// The port that the client says it will send from; 0 where it does not say.
+        hint: u16,
+    },
+    /// Tell the worker where the client may send its datagrams.
+    Associated(SocketAddr),
+    /// End everything of the association, for this reason.
+    Dissociate(EndCause),
     /// Close the connection that has come to this port, and go on waiting there.
     CloseStranger(WaitKey),
     /// Run this command of the rules.

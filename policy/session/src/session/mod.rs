@@ -6,6 +6,8 @@
 //! The stories are files of their own. Each of their functions says what comes next; here alone the session goes from
 //! one candidate to the next.
 
+mod associate;
+mod association;
 mod bind;
 mod case;
 mod chain;
@@ -23,6 +25,7 @@ mod request;
 mod settling;
 mod upstream;
 
+pub use association::{Association, FlowAction, FlowEvent};
 pub use event::{Action, Arrival, Candidate, Event, Fact, Task, Wait};
 pub use phase::Phase;
 
@@ -34,7 +37,7 @@ use decision::{Path, Permitted, Step};
 use login::Who;
 use next::{Next, Then};
 use request::ClientRequest;
-use sockd_common::message::request::Request;
+use sockd_common::message::{self, request::Request};
 use sockd_policy::{Command, Version};
 use std::net::{IpAddr, SocketAddr};
 
@@ -63,12 +66,18 @@ impl Session {
 
     /// Whether bytes are being relayed.
     pub fn is_relaying(&self) -> bool {
-        self.phase == Phase::Relaying
+        use Phase::{Associated, Dissociating, DissociatingClosed, Relaying};
+        matches!(self.phase, Relaying | Associated | Dissociating | DissociatingClosed)
     }
 
     /// The address that the client has connected from.
     pub fn client(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
+    }
+
+    /// The flows of the association that has been granted, of which there are none yet.
+    pub fn association(&self) -> Option<Association> {
+        Some(Association::new(self.client(), self.request.as_ref()?.for_flows()?))
     }
 
     /// What the session waits for besides its worker. The monitor holds something for each, and nothing else.
@@ -91,6 +100,9 @@ impl Session {
                 (_, None) => ending::out_of_turn(&event),
                 (Phase::Relaying | Phase::ClosingRelay(_), Some(mut case)) => {
                     relay::relaying(phase, event, &mut case)
+                }
+                (phase, Some(mut case)) if phase.is_of_association() => {
+                    associate::associated(phase, event, &mut case)
                 }
                 (phase, Some(mut case)) => carried_out(phase, event, &mut case),
             },
@@ -132,12 +144,22 @@ impl Session {
             (Who::Verified(user), Version::Socks5) => Some(user),
             _ => None,
         };
+        let (hint, associates) = (request.port, request.command == message::request::Command::Associate);
+        let request = match associates {
+            true if !config.rules.offers_udp() => return associate::not_offered(client),
+            true => associate::without_hint(request),
+            false => request,
+        };
         let Some((read, destination)) = ClientRequest::read(version, request) else {
             return ending::no_host_name(client);
         };
         let read = ClientRequest { login: user, ..read };
         let request = self.request.insert(Box::new(read));
-        facts::begin(destination, &mut Case { request, client, config })
+        let mut case = Case { request, client, config };
+        match associates {
+            true => associate::begin(hint, &mut case),
+            false => facts::begin(destination, &mut case),
+        }
     }
 
     /// Goes on as a story says, from one candidate to the next, until something is waited for.

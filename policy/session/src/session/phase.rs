@@ -25,6 +25,14 @@ pub enum Phase {
     AskingUpstream,
     /// The next server waits for the peer of a BIND.
     AwaitingUpstreamPeer,
+    /// The port for the datagrams of the client is being opened.
+    Associating,
+    /// Datagrams are relayed.
+    Associated,
+    /// The association is over, and its flows are being ended.
+    Dissociating,
+    /// The same, and the session worker has closed the connection.
+    DissociatingClosed,
     /// The worker has both sockets.
     Relaying,
     /// The relay is over, and its connections are being closed.
@@ -38,6 +46,11 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Whether there is an association, or one is about to be.
+    pub(super) fn is_of_association(self) -> bool {
+        matches!(self, Self::Associating | Self::Associated | Self::Dissociating | Self::DissociatingClosed)
+    }
+
     /// Whether there is no request yet that has been read.
     pub fn is_before_request(self) -> bool {
         matches!(self, Self::Requesting | Self::Verifying)
@@ -47,7 +60,14 @@ impl Phase {
     pub(super) fn rests(self) -> bool {
         matches!(
             self,
-            Self::Relaying | Self::ClosingRelay(_) | Self::Refusing | Self::ClosingUnread | Self::Closing
+            Self::Associated
+                | Self::Dissociating
+                | Self::DissociatingClosed
+                | Self::Relaying
+                | Self::ClosingRelay(_)
+                | Self::Refusing
+                | Self::ClosingUnread
+                | Self::Closing
         )
     }
 }

@@ -47,7 +47,7 @@ pub(super) struct ClientRequest {
 }
 
 /// A user whom a password has named.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct User {
     pub(super) name: UserId,
     /// The groups of the user, with commas between them.
@@ -145,6 +145,45 @@ impl ClientRequest {
             Command::Bind => message::request::Command::Bind,
             Command::Udp => message::request::Command::Associate,
         }
+    }
+
+    /// The request for an association, for its flows to begin with.
+    pub(super) fn for_flows(&self) -> Option<Self> {
+        let request = message::request::Request {
+            version: 5,
+            command: message::request::Command::Associate,
+            destination: Destination::Address(Ipv4Addr::UNSPECIFIED.into()),
+            port: 0,
+            user: message::UserId::new(self.user.as_bytes())?,
+        };
+        let (mut own, _) = Self::read(self.version, request)?;
+        own.know(self);
+        Some(own)
+    }
+
+    /// Takes over what another request of the same client has found out about that client.
+    pub(super) fn know(&mut self, other: &Self) {
+        self.missing.source_names |= other.missing.source_names;
+        self.missing.identity |= other.missing.identity;
+        if other.source_names.is_some() {
+            self.source_names.clone_from(&other.source_names);
+        }
+        if other.identity.is_some() {
+            self.identity.clone_from(&other.identity);
+        }
+        if other.login.is_some() {
+            self.login.clone_from(&other.login);
+        }
+    }
+
+    /// Goes on with keys that others use as well.
+    pub(super) fn use_keys(&mut self, keys: WaitKeys) {
+        self.progress().keys = keys;
+    }
+
+    /// Gives them back.
+    pub(super) fn take_keys(&mut self) -> WaitKeys {
+        std::mem::take(&mut self.progress().keys)
     }
 
     pub(super) fn progress(&mut self) -> &mut Progress {

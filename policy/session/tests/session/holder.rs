@@ -335,6 +335,9 @@ impl System {
                 (self.closes, self.relay_closed) = (true, true);
             }
             Action::Accept => prop_assert!(self.logged_in && self.handed_over == 0),
+            Action::Associate { .. } | Action::Associated(_) | Action::Dissociate(_) => {
+                prop_assert!(false, "no association was asked for");
+            }
             Action::Announce(_) | Action::Run(..) | Action::Remember { .. } | Action::Reset => {}
         }
         Ok(())

@@ -18,6 +18,7 @@ use sockd_session::session::{Action, Arrival, Candidate, Event, Phase, Session, 
 use sockd_session::settings::Settings;
 use std::net::{IpAddr, SocketAddr};
 
+mod associating;
 mod dialling;
 mod driver;
 mod holder;

@@ -291,6 +291,9 @@ impl<'w> System<'w> {
                 Some(Fact::Identity) => 4,
                 _ => 2,
             },
+            Phase::Associating | Phase::Associated | Phase::Dissociating | Phase::DissociatingClosed => {
+                panic!("nobody asks for an association")
+            }
             Phase::Settling => 15,
             Phase::Dialling | Phase::DiallingUpstream => 5,
             Phase::Listening if !self.announced => 7,
@@ -485,6 +488,9 @@ impl<'w> System<'w> {
                     _ => panic!("nothing is known of {next}"),
                 },
                 Action::Accept => panic!("nobody is asked for a password"),
+                Action::Associate { .. } | Action::Associated(_) | Action::Dissociate(_) => {
+                    panic!("nobody asks for an association")
+                }
                 Action::Announce(address) => match happened {
                     Happened::Listens(opened) => assert_eq!(opened, address),
                     Happened::Replied(NextReply::Granted(bound), asking) => {

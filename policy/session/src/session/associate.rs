@@ -1,0 +1,97 @@
+//! UDP ASSOCIATE, as the connection sees it over which it was asked for. What the association does meanwhile is told in
+//! `association`.
+//!
+//! The request names nothing to decide on: its destination is a hint where the client will send from, which clients fill
+//! with anything. Here it is decided whether the client's host may have datagrams relayed at all, and each datagram says
+//! where to.
+
+use crate::flow::Moved;
+use crate::record::{EndCause, Failure, Record, Unread};
+use crate::session::case::Case;
+use crate::session::ending;
+use crate::session::event::{Action, Event};
+use crate::session::next::Next;
+use crate::session::phase::Phase;
+use sockd_common::message::request::{Destination, RefusalReason, Request};
+use sockd_common::message::session::CloseReason;
+use sockd_policy::{DenyReason, Version};
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// The number of the command (RFC 1928, section 4).
+const ASSOCIATE: u8 = 3;
+
+/// The request as it is kept: the hint is passed on apart, and names nobody.
+pub(super) fn without_hint(request: Request) -> Request {
+    Request { destination: Destination::Address(Ipv4Addr::UNSPECIFIED.into()), port: 0, ..request }
+}
+
+/// No line permits datagrams to anybody: there is no such command here.
+pub(super) fn not_offered(client: SocketAddr) -> Next {
+    let unread = Record::Unread { client, why: Unread::UndefinedCommand(ASSOCIATE) };
+    ending::refusing(vec![unread.into(), Action::Refuse(RefusalReason::CommandNotSupported)])
+}
+
+/// Begins with a request; `hint` is the port that the client says it will send from.
+pub(super) fn begin(hint: u16, case: &mut Case<'_>) -> Next {
+    if case.request.version != Version::Socks5 {
+        return Next::violation("a command that SOCKS4 does not have");
+    }
+    match case.config.rules.may_permit_udp(case.client.ip()) {
+        true => Next::phase(Phase::Associating, vec![Action::Deadline(None), Action::Associate { hint }]),
+        false => Next::refuse(Failure::Denied { why: DenyReason::NoMatch, rule: None }),
+    }
+}
+
+/// What ends an association, and what follows.
+pub(super) fn associated(phase: Phase, event: Event, case: &mut Case<'_>) -> Next {
+    match (phase, event) {
+        (Phase::Associating, Event::Associated(Ok(address))) => {
+            let connected = Record::Connected(case.parties()).into();
+            Next::phase(Phase::Associated, vec![connected, Action::Associated(address)])
+        }
+        (Phase::Associating, Event::Associated(Err(why))) => Next::refuse(why),
+        (Phase::Associated | Phase::Dissociating, Event::Dissociated(why, moved)) => {
+            ending::close(Phase::Closing, vec![ended(why, moved, case)])
+        }
+        (Phase::DissociatingClosed, Event::Dissociated(why, moved)) => {
+            Next::stay(vec![ended(why, moved, case), Action::Remove])
+        }
+        (Phase::Associated, Event::Recheck) if !case.config.rules.may_permit_udp(case.client.ip()) => {
+            let revoked = Record::Revoked(case.parties()).into();
+            dissociate(EndCause::Revoked, Phase::Dissociating).after(vec![revoked])
+        }
+        (Phase::Associated, Event::Stop) => dissociate(EndCause::Stopped, Phase::Dissociating),
+        (Phase::Associated, Event::WorkerLost) => {
+            dissociate(EndCause::WorkerEnded, Phase::DissociatingClosed).after(vec![Action::Reset])
+        }
+        (Phase::Associated, Event::Closed(why)) => match cause(why) {
+            Some(why) => dissociate(why, Phase::DissociatingClosed),
+            None => Next::violation("an end that cannot be"),
+        },
+        // The client, or its worker, goes while the association ends for another reason.
+        (Phase::Dissociating, Event::Closed(_) | Event::WorkerLost) => {
+            Next::phase(Phase::DissociatingClosed, Vec::new())
+        }
+        (_, event) => ending::out_of_turn(&event),
+    }
+}
+
+/// Why the session worker says that the connection has ended.
+fn cause(why: CloseReason) -> Option<EndCause> {
+    Some(match why {
+        CloseReason::Finished => EndCause::Finished,
+        CloseReason::ClientGone(errno) => EndCause::ClientFailed(errno),
+        CloseReason::NoResources => EndCause::NoResources,
+        _ => return None,
+    })
+}
+
+/// Everything of the association is to end.
+fn dissociate(why: EndCause, phase: Phase) -> Next {
+    Next::phase(phase, vec![Action::Dissociate(why)])
+}
+
+/// Nothing is there any more of the association.
+fn ended(why: EndCause, moved: Moved, case: &Case<'_>) -> Action {
+    Record::Ended { parties: case.parties(), why, moved }.into()
+}

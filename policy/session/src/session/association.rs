@@ -1,0 +1,275 @@
+//! What an association exchanges with each destination: every flow is decided on as a request of its own, by the same
+//! facts, guards, rules and routes.
+//!
+//! [`Association::on`] takes in what happens to one of its flows, and gives what the monitor is to do. The datagram worker
+//! chooses the numbers of flows and says when one is idle. What it may say about a flow depends on what has been said.
+
+mod flow;
+
+use crate::config::Config;
+use crate::flow::Moved;
+use crate::record::{FailedCall, Record};
+use crate::session::case::Case;
+use crate::session::event::{Action, Arrival, Task};
+use crate::session::next::{Next, Then};
+use crate::session::request::ClientRequest;
+use crate::session::{arrived, ending, facts};
+use crate::settings::UdpLog;
+use crate::violation::Violation;
+use crate::waits::{WaitKey, WaitKeys};
+use flow::{Flow, Stage, decided, late, opened};
+use sockd_common::message::UserId;
+use sockd_common::message::datagram::{FlowId, Relayed};
+use sockd_common::message::request::{Command, Destination, Request};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// A worker that has been told to end a flow gets this long to say so.
+const ENDING_LIMIT: Duration = Duration::from_secs(10);
+
+/// The flows of one association.
+#[derive(Debug)]
+pub struct Association {
+    client: SocketAddr,
+    /// The request for the association, with what is known of the client.
+    request: ClientRequest,
+    keys: WaitKeys,
+    flows: BTreeMap<FlowId, Flow>,
+    /// What has been told of flows that have ended.
+    moved: Relayed,
+}
+
+/// What happens to a flow.
+#[derive(Debug)]
+pub enum FlowEvent {
+    /// The worker wants one.
+    Wanted {
+        /// Its number.
+        flow: FlowId,
+        /// Where to.
+        destination: Destination,
+        /// The port there.
+        port: u16,
+    },
+    /// Something has come that a flow waits for under this key, or does no more.
+    Arrived(WaitKey, Arrival),
+    /// Its socket is connected, or cannot be.
+    Opened(FlowId, Result<(), FailedCall>),
+    /// The worker has ended it.
+    Gone(FlowId, Relayed),
+    /// New rules are in force.
+    Recheck,
+    /// Time has passed.
+    Due,
+}
+
+/// What the monitor is to do, in this order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum FlowAction {
+    /// What sessions ask for as well: to begin or give up something that is waited for, to record something, to run a
+    /// command.
+    Do(Action),
+    /// Connect a socket for this flow.
+    Open {
+        /// The flow.
+        flow: FlowId,
+        /// To exactly this address.
+        to: SocketAddr,
+        /// From this one, where the route file says so.
+        from: Option<IpAddr>,
+    },
+    /// Tell the worker that there is no such flow.
+    Refuse(FlowId),
+    /// Tell the worker to end this flow, and close the monitor's descriptor of it for whoever has it open.
+    End(FlowId),
+    /// The worker has ended this flow: the monitor's descriptor of it is closed in the same way.
+    Close(FlowId),
+}
+
+impl Association {
+    /// A client's request is granted.
+    pub(super) fn new(client: SocketAddr, request: ClientRequest) -> Self {
+        let (keys, moved) = (WaitKeys::of_flows(), Relayed::default());
+        Self { client, request, keys, flows: BTreeMap::new(), moved }
+    }
+
+    /// How many flows there are, or are being decided on.
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// Everything that it has moved, where its open flows have moved this in the end.
+    pub fn moved(&self, open: Relayed) -> Moved {
+        Moved { up: self.moved.up.saturating_add(open.up), down: self.moved.down.saturating_add(open.down) }
+    }
+
+    /// When something is due.
+    pub fn due_at(&self) -> Option<Instant> {
+        self.flows.values().filter_map(Flow::due_at).min()
+    }
+
+    /// Takes in one event.
+    pub fn on(
+        &mut self,
+        event: FlowEvent,
+        now: Instant,
+        config: &Config,
+    ) -> Result<Vec<FlowAction>, Violation> {
+        let mut turn = Turn { now, config, actions: Vec::new() };
+        match event {
+            FlowEvent::Wanted { flow, destination, port } => {
+                self.wanted(flow, destination, port, &mut turn)?;
+            }
+            FlowEvent::Arrived(key, arrival) => self.arrived(key, arrival, &mut turn),
+            FlowEvent::Opened(flow, result) => {
+                let is_open = result.is_ok();
+                self.go_on(flow, &mut turn, |case| opened(result, case));
+                self.flows.get_mut(&flow).into_iter().filter(|_| is_open).for_each(Flow::opened);
+            }
+            FlowEvent::Gone(flow, moved) => self.gone(flow, moved, &mut turn)?,
+            FlowEvent::Recheck => self.recheck(&mut turn),
+            FlowEvent::Due => self.due(&mut turn)?,
+        }
+        Ok(turn.actions)
+    }
+}
+
+/// What an event leads to.
+struct Turn<'a> {
+    now: Instant,
+    config: &'a Config,
+    actions: Vec<FlowAction>,
+}
+
+impl Association {
+    fn wanted(
+        &mut self,
+        id: FlowId,
+        destination: Destination,
+        port: u16,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Violation> {
+        if self.flows.contains_key(&id) {
+            return Err(Violation("a flow that is there already"));
+        }
+        let read = match UserId::new(self.request.user.as_bytes()) {
+            Some(user) if self.flows.len() < usize::from(turn.config.settings.max_flows) => {
+                let request = Request { version: 5, command: Command::Associate, destination, port, user };
+                ClientRequest::read(self.request.version, request)
+            }
+            _ => None,
+        };
+        let Some((mut request, destination)) = read else {
+            turn.actions.push(FlowAction::Refuse(id));
+            return Ok(());
+        };
+        request.know(&self.request);
+        self.flows.insert(id, Flow::deciding(request));
+        self.go_on(id, turn, |case| facts::begin(destination, case));
+        Ok(())
+    }
+
+    fn arrived(&mut self, key: WaitKey, arrival: Arrival, turn: &mut Turn<'_>) {
+        let waits = |flow: &Flow| flow.request.waits().any(|(own, _)| own == key);
+        let Some(id) = self.flows.iter().find(|(_, flow)| waits(flow)).map(|(id, _)| *id) else { return };
+        self.go_on(id, turn, |case| arrived(key, arrival, crate::session::Phase::Asking, case));
+    }
+
+    fn gone(&mut self, id: FlowId, moved: Relayed, turn: &mut Turn<'_>) -> Result<(), Violation> {
+        let Some(flow) = self.flows.get_mut(&id).filter(|flow| flow.is_lent()) else {
+            return Err(Violation("the end of a flow that is not there"));
+        };
+        self.moved.up = self.moved.up.saturating_add(moved.up);
+        self.moved.down = self.moved.down.saturating_add(moved.down);
+        if turn.config.settings.udp_log == UdpLog::Flows {
+            let case = Case { request: &mut flow.request, client: self.client, config: turn.config };
+            let moved = Moved { up: moved.up, down: moved.down };
+            turn.actions.push(FlowAction::Do(Record::Flow { parties: case.parties(), moved }.into()));
+        }
+        turn.actions.push(FlowAction::Close(id));
+        self.flows.remove(&id);
+        Ok(())
+    }
+
+    /// Flows that new rules refuse end. What is being decided on will be by the new rules.
+    fn recheck(&mut self, turn: &mut Turn<'_>) {
+        for (id, flow) in &mut self.flows {
+            let case = Case { request: &mut flow.request, client: self.client, config: turn.config };
+            if flow.stage == Stage::Open && !crate::session::decision::is_permitted(&case) {
+                turn.actions.push(FlowAction::Do(Record::Revoked(case.parties()).into()));
+                flow.stage = Stage::Ending(turn.now.checked_add(ENDING_LIMIT));
+                turn.actions.push(FlowAction::End(*id));
+            }
+        }
+    }
+
+    fn due(&mut self, turn: &mut Turn<'_>) -> Result<(), Violation> {
+        let is_due = |flow: &Flow| flow.due_at().is_some_and(|due| due <= turn.now);
+        let due: Vec<FlowId> =
+            self.flows.iter().filter(|(_, flow)| is_due(flow)).map(|(id, _)| *id).collect();
+        for id in due {
+            if self.flows.get(&id).is_some_and(|flow| matches!(flow.stage, Stage::Ending(_))) {
+                return Err(Violation("a flow is not ended when it has to be"));
+            }
+            self.go_on(id, turn, late);
+        }
+        Ok(())
+    }
+
+    /// Goes on with a flow as its story says, until something is waited for.
+    fn go_on(&mut self, id: FlowId, turn: &mut Turn<'_>, begin: impl FnOnce(&mut Case<'_>) -> Next) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        flow.request.use_keys(std::mem::take(&mut self.keys));
+        flow.request.kinds_are_fresh = false;
+        flow.request.hooks_run = self.request.hooks_run;
+        let mut case = Case { request: &mut flow.request, client: self.client, config: turn.config };
+        let mut next = begin(&mut case);
+        let mut actions = Vec::new();
+        loop {
+            let Next { actions: mut further, then } = next;
+            actions.append(&mut further);
+            next = match then {
+                Then::Stay | Then::Phase(_) => break,
+                Then::Decide => decided(&mut case),
+                Then::Failed(why) => {
+                    case.request.reject(why.into());
+                    Next::decide()
+                }
+                Then::Refuse(why) => {
+                    case.request.reject_all(why.into());
+                    ending::refuse(&mut case)
+                }
+            };
+        }
+        self.keys = flow.request.take_keys();
+        self.request.know(&flow.request);
+        self.request.hooks_run = flow.request.hooks_run;
+        actions.into_iter().for_each(|action| self.act(id, action, turn));
+    }
+
+    /// What an action of a request is to a flow.
+    fn act(&mut self, id: FlowId, action: Action, turn: &mut Turn<'_>) {
+        let flow = self.flows.get_mut(&id);
+        turn.actions.push(match action {
+            Action::Begin(_, Task::Dial { to, from, .. }) => {
+                flow.into_iter().for_each(|flow| flow.stage = Stage::Opening);
+                FlowAction::Open { flow: id, to, from }
+            }
+            Action::Refuse(_) => {
+                self.flows.remove(&id);
+                FlowAction::Refuse(id)
+            }
+            Action::Deadline(limit) => {
+                let due = limit.and_then(|limit| turn.now.checked_add(limit));
+                return flow.into_iter().for_each(|flow| flow.set_deadline(due));
+            }
+            action => FlowAction::Do(action),
+        });
+    }
+}

@@ -1,0 +1,115 @@
+//! One flow, from the question whether it may be to its end.
+
+use crate::record::{FailedCall, Failure};
+use crate::session::case::Case;
+use crate::session::decision::{self, Path, Permitted, Step};
+use crate::session::event::{Action, Task, Wait};
+use crate::session::next::Next;
+use crate::session::request::ClientRequest;
+use crate::session::{ending, facts, permitted_once};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+/// Why a flow is refused that the lines of socks.conf(5) send through a next server.
+const NOT_FROM_HERE: &str = "datagrams do not go through next servers";
+
+/// A flow, with the request that it is decided on as.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) request: ClientRequest,
+    pub(super) stage: Stage,
+}
+
+/// How far a flow has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Facts are on their way; they have to be there by then.
+    Deciding(Option<Instant>),
+    /// Its socket is being connected.
+    Opening,
+    /// The worker has its socket.
+    Open,
+    /// The worker has to have ended it by then.
+    Ending(Option<Instant>),
+}
+
+impl Flow {
+    pub(super) fn deciding(request: ClientRequest) -> Self {
+        Self { request, stage: Stage::Deciding(None) }
+    }
+
+    /// The worker gets its socket.
+    pub(super) fn opened(&mut self) {
+        self.stage = Stage::Open;
+    }
+
+    /// Whether the worker has its socket.
+    pub(super) fn is_lent(&self) -> bool {
+        matches!(self.stage, Stage::Open | Stage::Ending(_))
+    }
+
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Deciding(due) | Stage::Ending(due) => due,
+            Stage::Opening | Stage::Open => None,
+        }
+    }
+
+    pub(super) fn set_deadline(&mut self, due: Option<Instant>) {
+        if let Stage::Deciding(deadline) = &mut self.stage {
+            *deadline = due;
+        }
+    }
+}
+
+/// Decides on a flow: it is opened, or a fact is missing, or it is refused, or its next address is decided on.
+pub(super) fn decided(case: &mut Case<'_>) -> Next {
+    if let Some(need) = facts::wanted_for_the_log(case) {
+        return facts::need(need, case);
+    }
+    let candidate = case.request.candidate();
+    if candidate.is_none() && (!case.request.unresolved || case.request.current > 0) {
+        return ending::refuse(case);
+    }
+    match decision::decide(candidate, case) {
+        Ok(Step::Need(need)) => facts::need(need, case),
+        Ok(Step::Go(Permitted { path: Path::Upstream(_), .. })) => {
+            Next::refuse(Failure::Limited(NOT_FROM_HERE))
+        }
+        Ok(Step::Go(_)) if !case.request.kinds_are_fresh => facts::look_again(case),
+        Ok(Step::Go(Permitted { path: Path::Direct(candidate, from), rule, unverified, hooks })) => {
+            case.request.rule = rule;
+            let actions = permitted_once(unverified, hooks, case);
+            open(candidate.address, from, case).after(actions)
+        }
+        Err(rejected) => {
+            case.request.reject(rejected);
+            Next::decide()
+        }
+    }
+}
+
+fn open(to: IpAddr, from: Option<IpAddr>, case: &mut Case<'_>) -> Next {
+    let to = SocketAddr::new(to, case.request.port);
+    let task = Task::Dial { to, from, reserved: false };
+    Next::stay(vec![case.begin(Wait::Connection(case.request.current), task)])
+}
+
+/// The socket of a flow is connected, or another address is decided on.
+pub(super) fn opened(result: Result<(), FailedCall>, case: &mut Case<'_>) -> Next {
+    case.request.end_waits(|_| true);
+    match result {
+        Ok(()) => {
+            case.request.rest();
+            Next::nothing()
+        }
+        Err(failed) => Next::failed(Failure::Call(failed)),
+    }
+}
+
+/// Facts did not come in time.
+pub(super) fn late(case: &mut Case<'_>) -> Next {
+    let waits = case.request.end_waits(|_| true);
+    let next = facts::late(&waits, case);
+    next.after(waits.into_iter().map(|(key, _)| Action::GiveUp(key)).collect())
+}
