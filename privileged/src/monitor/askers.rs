@@ -15,8 +15,6 @@ use sockd_common::message::upstream::{FromUpstream, ToUpstream};
 use sockd_policy::{Identity, UserId};
 use sockd_session::client_host::Host;
 use sockd_session::keys::{QueryKey, WorkerKey};
-use sockd_session::pool::AskerKey;
-use sockd_session::pool::choice::Choice;
 use sockd_session::queries::{Cancelled, Queries, Question};
 use sockd_session::session::Arrival;
 use sockd_session::violation::Violation;
@@ -84,7 +82,8 @@ impl Askers {
 
     /// Gives the socket to the worker that asks; where there is none, the query has failed.
     fn hand_over(&mut self, key: QueryKey, socket: OwnedFd, base: &mut Base) -> Option<News> {
-        let Some(worker) = self.worker_for(key, base) else {
+        let asker = self.queries.asker(key);
+        let Some(worker) = asker.and_then(|asker| base.asker(asker)) else {
             return self.queries.fail(key, &mut base.counts);
         };
         let id = key.id();
@@ -100,31 +99,6 @@ impl Askers {
             None => {}
         }
         None
-    }
-
-    /// The worker that asks the host, or the next server, of a query and no other.
-    fn worker_for(&self, key: QueryKey, base: &mut Base) -> Option<WorkerKey> {
-        let asker = self.queries.asker(key)?;
-        let worker = match base.workers.pool.choose_asker(asker, &base.config.settings) {
-            Choice::Use(worker) => worker,
-            Choice::Start => Self::start(asker, base)?,
-            Choice::StartInstead(idle) => {
-                base.workers.retire(idle, true, None, &mut base.reactor);
-                Self::start(asker, base)?
-            }
-            Choice::TurnAway(full) => {
-                base.log.quiet_err(&format!("nobody more can be asked: {full}"));
-                return None;
-            }
-        };
-        base.workers.pool.assign(worker, asker.host);
-        Some(worker)
-    }
-
-    fn start(asker: AskerKey, base: &mut Base) -> Option<WorkerKey> {
-        let worker = base.start_worker(asker.role)?;
-        base.workers.pool.keep_asker(worker, asker);
-        Some(worker)
     }
 
     /// The connection to an identd stands, or has failed.

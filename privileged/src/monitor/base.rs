@@ -8,6 +8,8 @@ use sockd_common::message::{Role, ToWorker};
 use sockd_session::config::Config;
 use sockd_session::keys::{DialKey, WorkerKey};
 use sockd_session::limits::counts::Counts;
+use sockd_session::pool::AskerKey;
+use sockd_session::pool::choice::Choice;
 use sockd_session::record::FailedCall;
 use sockd_session::session::Arrival;
 use sockd_session::settings::Isolation;
@@ -53,6 +55,31 @@ impl Base {
         let started = self.workers.start(role, &self.config.settings, &mut self.reactor);
         let failed = |error| self.log.quiet_err(&format!("cannot start a {} worker: {error}", role.as_str()));
         started.map_err(failed).ok()
+    }
+
+    /// The worker that asks a host or serves it alone, with one thing more to do. Nobody where there is none and no place for
+    /// one.
+    pub fn asker(&mut self, asker: AskerKey) -> Option<WorkerKey> {
+        let worker = match self.workers.pool.choose_asker(asker, &self.config.settings) {
+            Choice::Use(worker) => worker,
+            Choice::Start => self.start_asker(asker)?,
+            Choice::StartInstead(idle) => {
+                self.workers.retire(idle, true, None, &mut self.reactor);
+                self.start_asker(asker)?
+            }
+            Choice::TurnAway(full) => {
+                self.log.quiet_err(&format!("no further {} worker: {full}", asker.role.as_str()));
+                return None;
+            }
+        };
+        self.workers.pool.assign(worker, asker.host);
+        Some(worker)
+    }
+
+    fn start_asker(&mut self, asker: AskerKey) -> Option<WorkerKey> {
+        let worker = self.start_worker(asker.role)?;
+        self.workers.pool.keep_asker(worker, asker);
+        Some(worker)
     }
 
     /// With `isolation: user`, whether a worker has served more than one connection before its user is known.

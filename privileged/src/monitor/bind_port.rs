@@ -13,14 +13,8 @@ use sockd_session::limits::counts::Resource;
 use sockd_session::record::FailedCall;
 use sockd_session::session::Arrival;
 use sockd_session::waits::Waiter;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::time::Instant;
-
-/// Ports of `bind_ports` that are looked at for one BIND: trying all of a large range would hold up everybody.
-const PORTS_TRIED: usize = 1024;
 
 /// The ports that are open.
 #[derive(Debug, Default)]
@@ -110,12 +104,6 @@ fn listen(wanted: Wanted, ports: Option<(u16, u16)>) -> Result<(OwnedFd, SocketA
     match ports {
         _ if reserved => sockets::listener(at, RESERVED.rev()),
         None => sockets::listener(at, [0]),
-        // From a random place, so that the next port cannot be foretold.
-        Some((first, last)) => {
-            let count = u64::from(last.saturating_sub(first)).saturating_add(1);
-            let start = RandomState::new().hash_one(Instant::now()).checked_rem(count).unwrap_or(0);
-            let middle = first.saturating_add(u16::try_from(start).unwrap_or(0));
-            sockets::listener(at, (middle..=last).chain(first..middle).take(PORTS_TRIED))
-        }
+        Some(ports) => sockets::listener(at, sockets::in_random_order(ports)),
     }
 }

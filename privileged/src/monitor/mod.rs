@@ -6,12 +6,15 @@
 //! what has happened to the session that it has happened to, and performs what that asks for.
 
 pub mod askers;
+mod associating;
+pub mod associations;
 pub mod auth;
 pub mod awaited;
 pub mod base;
 pub mod bind_port;
 pub mod clients;
 pub mod connection;
+pub mod datagram_sockets;
 pub mod dial;
 pub mod lock_down;
 pub mod notify;

@@ -6,6 +6,7 @@ use crate::monitor::roles::{self, FromWorker};
 use crate::process::child;
 use crate::spawner::protocol::{Channel, Ending, FromSpawner, ToSpawner};
 use sockd_common::channel::{ChannelError, Received};
+use sockd_common::message::datagram::ToDatagram;
 use sockd_common::message::{Role, ToWorker};
 use sockd_common::outbox::Outbox;
 use sockd_session::client_host::Host;
@@ -261,10 +262,13 @@ impl Workers {
         self.awaiting_reap.remove(&serial).flatten()
     }
 
-    /// Sends the workers of clients the settings that they follow.
+    /// Sends the workers of clients, and those that relay datagrams, the settings that they follow.
     pub fn set_up_again(&mut self, settings: &Settings, reactor: &mut Reactor) {
         for key in self.pool.of_clients() {
             self.tell(key, &roles::session_setup(settings), None, reactor);
+        }
+        for key in self.pool.workers.keys_where(|worker| worker.role == Role::Datagram) {
+            self.tell(key, &ToDatagram::Setup(settings.flow_limits()), None, reactor);
         }
     }
 }

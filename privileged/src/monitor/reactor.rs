@@ -40,6 +40,8 @@ pub enum Token {
     Port(PortKey),
     /// The deadline of a session.
     Session(SessionKey),
+    /// The client's socket of a session's association, and its deadline.
+    Association(SessionKey),
 }
 
 /// A [`Token`] as the number that the kernel gives back with an event, and by which deadlines are ordered.
@@ -60,6 +62,7 @@ impl Token {
             Self::Terminal => (11, 0),
             Self::Dial(key) => (6, key.place()),
             Self::Port(key) => (7, key.place()),
+            Self::Association(key) => (12, key.place()),
         };
         kind << 32 | u64::from(place)
     }
@@ -79,6 +82,7 @@ impl Token {
             11 => Self::Terminal,
             6 => Self::Dial(Key::new(place)),
             7 => Self::Port(Key::new(place)),
+            12 => Self::Association(Key::new(place)),
             _ => return None,
         })
     }
@@ -191,11 +195,12 @@ mod tests {
             Token::Terminal,
             Token::Dial(Key::new(6)),
             Token::Port(Key::new(7)),
+            Token::Association(Key::new(8)),
         ];
         for token in tokens {
             assert_eq!(Token::unpack(token.pack()), Some(token));
         }
-        assert_eq!(Token::unpack(12 << 32), None);
+        assert_eq!(Token::unpack(13 << 32), None);
     }
 
     #[test]

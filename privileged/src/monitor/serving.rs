@@ -4,6 +4,7 @@
 use crate::hook::handle::Hook;
 use crate::loader::system_files::Copies;
 use crate::loader::users::Table;
+use crate::monitor::associations::Associations;
 use crate::monitor::awaited::Awaited;
 use crate::monitor::base::{Base, Heard, News};
 use crate::monitor::clients::{ACCEPTS_PER_TURN, Client, Clients};
@@ -31,7 +32,7 @@ use sockd_session::pool::Expired;
 use sockd_session::pool::choice::Choice;
 use sockd_session::rtnetlink::Route;
 use sockd_session::sandbox;
-use sockd_session::session::{Action, Arrival, Candidate, Event, Task};
+use sockd_session::session::{Action, Arrival, Candidate, Event, FlowEvent, Task};
 use sockd_session::settings::{Isolation, seconds};
 use sockd_session::sweep::Sweep;
 use sockd_session::unreachable::Unreachable;
@@ -61,6 +62,8 @@ pub struct Serving {
     pub sessions: Sessions,
     /// What they wait for.
     pub awaited: Awaited,
+    /// Their associations.
+    pub associations: Associations,
     /// Which relay is looked at next.
     pub sweep: Sweep,
     /// What addresses are to this host.
@@ -82,6 +85,7 @@ impl Serving {
             base,
             clients,
             sessions: Sessions::default(),
+            associations: Associations::default(),
             awaited: Awaited::new(copies),
             sweep: Sweep::default(),
             routing: AddressKinds::new()?,
@@ -118,6 +122,7 @@ impl Serving {
                 self.dialled(ready);
             }
             Token::Port(key) => self.port_ready(key),
+            Token::Association(key) => self.association_ready(key),
             _ => {}
         }
         Ok(())
@@ -174,6 +179,7 @@ impl Serving {
                 self.dispatch(key, event.unwrap_or(Event::Deadline));
             }
             Token::Worker(key) => self.worker_due(key, now),
+            Token::Association(key) => self.association_due(key),
             _ => {}
         }
     }
@@ -188,6 +194,7 @@ impl Serving {
         self.begin_alone = self.base.config.begins_alone();
         if self.base.config.settings.recheck_on_reload {
             self.tell_all(|| Event::Recheck);
+            self.recheck_flows();
         }
     }
 
@@ -331,13 +338,18 @@ impl Serving {
     }
 
     fn dispatch_all(&mut self, news: impl IntoIterator<Item = News>) {
-        for (Waiter { session, key }, arrival) in news {
-            self.dispatch(session, Event::Arrived(key, arrival));
+        for (waiter @ Waiter { session, key }, arrival) in news {
+            if key.is_of_flow() {
+                self.sessions.has_come(waiter, &arrival);
+                self.flow_happens(session, FlowEvent::Arrived(key, arrival));
+            } else {
+                self.dispatch(session, Event::Arrived(key, arrival));
+            }
         }
     }
 
     /// Takes an event through its session and performs what follows, until nothing does.
-    fn dispatch(&mut self, key: SessionKey, event: Event) {
+    pub(super) fn dispatch(&mut self, key: SessionKey, event: Event) {
         let (mut next, mut further) = (Some(event), VecDeque::new());
         while let Some(event) = next {
             for action in self.sessions.on(key, event, &mut self.base) {
@@ -347,7 +359,7 @@ impl Serving {
         }
     }
 
-    fn perform(&mut self, key: SessionKey, action: Action) -> Option<Event> {
+    pub(super) fn perform(&mut self, key: SessionKey, action: Action) -> Option<Event> {
         let (worker, id) = (self.sessions.worker(key)?, key.id());
         let Self { base, sessions, awaited, .. } = self;
         match action {
@@ -363,6 +375,11 @@ impl Serving {
             Action::GiveUp(wait) => sessions.give_up(Waiter { session: key, key: wait }, awaited, base),
             Action::Accept => drop(base.tell(worker, &ToSession::Verified { id }, None)),
             Action::Announce(address) => drop(base.tell(worker, &ToSession::Listening { id, address }, None)),
+            Action::Associate { hint } => return Some(self.associate(key, hint)),
+            Action::Associated(address) => {
+                base.tell(worker, &ToSession::Associated { id, address }, None);
+            }
+            Action::Dissociate(why) => return self.dissociate(key, why),
             Action::CloseStranger(wait) => sessions.close_stranger(Waiter { session: key, key: wait }),
             Action::Run(template, values) => {
                 self.hook.run(&template, *values).unwrap_or_else(|line| base.log.quiet_err(line));
@@ -442,7 +459,7 @@ impl Serving {
             | FromWorker::Upstream(FromUpstream::Ready(report))
             | FromWorker::Auth(FromAuth::Ready(report)) => self.worker_ready(worker, &report),
             FromWorker::Session(message) => self.session_worker_said(worker, message),
-            FromWorker::Datagram(_) => Err(Violation("an association that nobody has opened")),
+            FromWorker::Datagram(message) => self.datagram_worker_said(worker, message),
             FromWorker::Ident(message) => awaited.askers.ident_heard(worker, message, base),
             FromWorker::Resolver(message) => awaited.resolver.heard(message, base),
             FromWorker::Upstream(message) => awaited.askers.upstream_heard(worker, message, base),
@@ -496,7 +513,7 @@ impl Serving {
     }
 
     /// A worker has said something that it cannot honestly say: it is killed, and the log says so.
-    fn violation(&mut self, worker: WorkerKey, what: &str) {
+    pub(super) fn violation(&mut self, worker: WorkerKey, what: &str) {
         let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
         let (who, client) = (found.describe(), found.only_client());
         self.blame(&who, client, what);
@@ -528,6 +545,8 @@ impl Serving {
         self.retire(worker, kill, lost);
         let sessions = self.sessions.of_worker(worker);
         sessions.into_iter().for_each(|key| self.dispatch(key, Event::WorkerLost));
+        let ended = self.associations.worker_gone(worker, &mut self.base);
+        self.dissociated(ended);
         let news = self.awaited.askers.worker_gone(worker, &mut self.base);
         self.dispatch_all(news);
         let news = self.awaited.resolver.worker_gone(worker, &mut self.base);

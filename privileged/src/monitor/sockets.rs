@@ -8,9 +8,14 @@ use rustix::net::{
 use sockd_common::message;
 use sockd_session::record::FailedCall;
 use sockd_session::settings::Keepalive;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Ports of a range that are looked at for one socket.
+const PORTS_TRIED: usize = 1024;
 
 /// A datagram socket that is connected to a nameserver, from a port that the kernel chooses at random.
 pub fn datagram(to: SocketAddr) -> Result<OwnedFd, Errno> {
@@ -70,6 +75,15 @@ pub fn bind_first(
     Err(failed("bind")(Errno::ADDRINUSE))
 }
 
+/// The ports from the first to the last, from a random place, so that the next one cannot be foretold. Trying all of a large
+/// range would hold up everybody.
+pub fn in_random_order((first, last): (u16, u16)) -> impl Iterator<Item = u16> {
+    let count = u64::from(last.saturating_sub(first)).saturating_add(1);
+    let start = RandomState::new().hash_one(Instant::now()).checked_rem(count).unwrap_or(0);
+    let middle = first.saturating_add(u16::try_from(start).unwrap_or(0));
+    (middle..=last).chain(first..middle).take(PORTS_TRIED)
+}
+
 /// A TCP socket for the family of this address, prepared.
 pub fn stream(towards: IpAddr) -> Result<OwnedFd, FailedCall> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -79,7 +93,8 @@ pub fn stream(towards: IpAddr) -> Result<OwnedFd, FailedCall> {
     Ok(socket)
 }
 
-fn family(address: IpAddr) -> AddressFamily {
+/// The family of an address.
+pub fn family(address: IpAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
 }
 

@@ -122,6 +122,16 @@ pub(crate) fn bind_free(socket: impl AsFd, ipv6: bool) -> io::Result<()> {
     }
 }
 
+/// Makes the filter of a socket final (socket(7), SO_LOCK_FILTER).
+pub(crate) fn lock_filter(socket: impl AsFd) -> io::Result<()> {
+    set_flag(socket, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, 1)
+}
+
+/// Has the kernel hand over datagrams in bundles (udp(7), UDP_GRO, Linux 5.0).
+pub(crate) fn receive_bundles(socket: impl AsFd) -> io::Result<()> {
+    set_flag(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
+}
+
 fn set_flag(
     socket: impl AsFd,
     level: libc::c_int,

@@ -1,0 +1,134 @@
+//! Serving UDP associations: what happens to them and to their flows is taken to them here, and what they ask for is
+//! performed.
+
+use crate::monitor::associations::{Due, Ended, Wanted};
+use crate::monitor::base::Heard;
+use crate::monitor::serving::Serving;
+use sockd_common::message::datagram::{AssociationEnd, FromDatagram, Relayed};
+use sockd_common::message::{Errno, Id};
+use sockd_session::keys::{SessionKey, WorkerKey};
+use sockd_session::record::{EndCause, FailedCall, Failure};
+use sockd_session::session::{Event, FlowAction, FlowEvent};
+use sockd_session::violation::Violation;
+use std::collections::VecDeque;
+
+/// For their sessions.
+impl Serving {
+    /// A session asks for an association.
+    pub fn associate(&mut self, key: SessionKey, hint: u16) -> Event {
+        let Self { sessions, associations, base, .. } = self;
+        let gone = || Failure::Call(FailedCall { call: "getsockname", errno: Errno(0) });
+        let wanted = sessions.association(key).ok_or_else(gone);
+        Event::Associated(
+            wanted.and_then(|(flows, client, at)| {
+                associations.open(key, Wanted { flows, client, at, hint }, base)
+            }),
+        )
+    }
+
+    /// A session wants its association to end. The event tells that it has, where that is known at once.
+    pub fn dissociate(&mut self, key: SessionKey, why: EndCause) -> Option<Event> {
+        let Self { sessions, awaited, associations, base, .. } = self;
+        sessions.give_up_all(key, awaited, base);
+        let moved = associations.dissociate(key, why, base)?;
+        Some(Event::Dissociated(why, moved))
+    }
+
+    /// Associations have ended, and their sessions hear of it.
+    pub fn dissociated(&mut self, ended: impl IntoIterator<Item = Ended>) {
+        for (key, why, moved) in ended {
+            let Self { sessions, awaited, base, .. } = self;
+            sessions.give_up_all(key, awaited, base);
+            self.dispatch(key, Event::Dissociated(why, moved));
+        }
+    }
+}
+
+/// For the sockets and deadlines of associations, and for their workers.
+impl Serving {
+    /// A client has sent its first datagram, or a stranger's has been dropped; or a deadline has passed.
+    pub fn association_ready(&mut self, key: SessionKey) {
+        if let Some(why) = self.associations.latch(key, &mut self.base) {
+            let moved = self.associations.remove(key, Relayed::default(), &mut self.base);
+            self.dissociated([(key, why, moved)]);
+        }
+    }
+
+    /// The deadline of an association has passed.
+    pub fn association_due(&mut self, key: SessionKey) {
+        match self.associations.overdue(key) {
+            Some(Due::Over(why)) => {
+                let moved = self.associations.remove(key, Relayed::default(), &mut self.base);
+                self.dissociated([(key, why, moved)]);
+            }
+            Some(Due::Owed(worker)) => {
+                self.violation(worker, "an association is not ended when it has to be");
+            }
+            Some(Due::Flows) => self.flow_happens(key, FlowEvent::Due),
+            None => {}
+        }
+    }
+
+    /// A datagram worker has said something.
+    pub fn datagram_worker_said(&mut self, worker: WorkerKey, message: FromDatagram) -> Heard {
+        let (id, event) = match message {
+            FromDatagram::Ready(_) => return Ok(None),
+            FromDatagram::Want { id, flow, destination, port } => {
+                (id, FlowEvent::Wanted { flow, destination, port })
+            }
+            FromDatagram::Gone { id, flow, moved } => (id, FlowEvent::Gone(flow, moved)),
+            FromDatagram::Closed { id, why, moved } => {
+                return self.association_closed(worker, id, (why, moved));
+            }
+        };
+        let key = self.associations.named_by(worker, id)?;
+        self.flow_happens(key, event);
+        Ok(None)
+    }
+
+    fn association_closed(&mut self, worker: WorkerKey, id: Id, end: (AssociationEnd, Relayed)) -> Heard {
+        let ended = self.associations.closed(worker, id, end, &mut self.base)?;
+        self.dissociated([ended]);
+        Ok(None)
+    }
+}
+
+/// For their flows.
+impl Serving {
+    /// New rules are in force.
+    pub fn recheck_flows(&mut self) {
+        self.associations.all().into_iter().for_each(|key| self.flow_happens(key, FlowEvent::Recheck));
+    }
+
+    /// Takes an event through a flow and performs what follows, until nothing does.
+    pub fn flow_happens(&mut self, key: SessionKey, event: FlowEvent) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            match self.associations.on(key, event, &mut self.base) {
+                Ok(actions) => {
+                    events
+                        .extend(actions.into_iter().filter_map(|action| self.perform_for_flow(key, action)));
+                }
+                Err((worker, Violation(what))) => return self.violation(worker, what),
+            }
+        }
+    }
+
+    fn perform_for_flow(&mut self, key: SessionKey, action: FlowAction) -> Option<FlowEvent> {
+        let Self { associations, base, .. } = self;
+        match action {
+            FlowAction::Do(action) => match self.perform(key, action) {
+                Some(Event::Arrived(wait, arrival)) => return Some(FlowEvent::Arrived(wait, arrival)),
+                _ => return None,
+            },
+            FlowAction::Open { flow, to, from } => {
+                let opened = associations.open_flow(key, flow, (to, from), base);
+                return Some(FlowEvent::Opened(flow, opened));
+            }
+            FlowAction::Refuse(flow) => associations.refuse_flow(key, flow, base),
+            FlowAction::End(flow) => associations.end_flow(key, flow, base),
+            FlowAction::Close(flow) => associations.close_flow(key, flow, base),
+        }
+        None
+    }
+}

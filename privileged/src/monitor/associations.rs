@@ -1,0 +1,373 @@
+//! The UDP associations: their sockets, and which worker relays for each.
+//!
+//! The monitor keeps a descriptor of its own of every socket that it lends. To shut that down ends the sending of whoever has
+//! another one.
+
+use crate::monitor::base::Base;
+use crate::monitor::datagram_sockets::{self, OuterPort};
+use crate::monitor::reactor::{EventFlags, Token};
+use crate::monitor::sockets::{failed, in_random_order};
+use rustix::io::Errno;
+use sockd_common::message::datagram::{AssociationEnd, FlowId, Relayed, ToDatagram};
+use sockd_common::message::{Id, Role};
+use sockd_session::client_host::Host;
+use sockd_session::flow::Moved;
+use sockd_session::keys::{SessionKey, WorkerKey};
+use sockd_session::limits::counts::Resource;
+use sockd_session::limits::rate::FlowRate;
+use sockd_session::pool::AskerKey;
+use sockd_session::record::{EndCause, FailedCall, Failure};
+use sockd_session::session::{Association, FlowAction, FlowEvent};
+use sockd_session::settings::{Isolation, UdpSource, seconds};
+use sockd_session::violation::Violation;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// A worker that has been told to end an association gets this long to say so.
+const ENDING_LIMIT: Duration = Duration::from_secs(10);
+
+/// Ports that the kernel is asked for until one is no other association's.
+const PORTS_TRIED: usize = 8;
+
+/// The associations, by the sessions that have asked for them.
+#[derive(Debug, Default)]
+pub struct Associations {
+    entries: HashMap<SessionKey, Entry>,
+    /// Whose the ports are that peers see. Two associations at one port could hear each other's peers.
+    ports: HashMap<u16, SessionKey>,
+    rate: FlowRate,
+}
+
+#[derive(Debug)]
+struct Entry {
+    flows: Association,
+    host: Host,
+    /// Whose worker relays.
+    asker: AskerKey,
+    /// The client's socket.
+    client: Rc<OwnedFd>,
+    stage: Stage,
+    /// The sockets of the flows that are open.
+    sockets: HashMap<FlowId, Rc<OwnedFd>>,
+    /// The ports that peers see: the first one of all flows, others where that is taken for a family or an address.
+    ports: Vec<u16>,
+    deadline: Option<Instant>,
+}
+
+/// How far an association has come.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// The client has sent nothing; it has to by then.
+    Silent(Option<Instant>),
+    /// This worker has its socket.
+    Lent(WorkerKey),
+    /// This worker has been told to end it for this reason, and has to have by then.
+    Ending(WorkerKey, EndCause, Option<Instant>),
+}
+
+/// An association that a session asks for.
+#[derive(Debug)]
+pub struct Wanted {
+    /// Its flows.
+    pub flows: Association,
+    /// Where the client has connected from.
+    pub client: SocketAddr,
+    /// The address that its connection came to.
+    pub at: SocketAddr,
+    /// The port that it says it will send from; 0 where it does not say.
+    pub hint: u16,
+}
+
+/// An association that has ended.
+pub type Ended = (SessionKey, EndCause, Moved);
+
+/// What is due of an association.
+#[derive(Debug)]
+pub enum Due {
+    /// It is over.
+    Over(EndCause),
+    /// Its worker does not end it.
+    Owed(WorkerKey),
+    /// A flow has waited long enough.
+    Flows,
+}
+
+/// Their beginning.
+impl Associations {
+    /// Opens the port for the client's datagrams; gives the address that the client is told.
+    pub fn open(&mut self, key: SessionKey, wanted: Wanted, base: &mut Base) -> Result<SocketAddr, Failure> {
+        let Wanted { flows, client, at, hint } = wanted;
+        let (host, settings) = (Host::of(client.ip()), &base.config.settings);
+        if let Some(reached) = base.counts.limit(Resource::Association, host, settings) {
+            return Err(Failure::Limited(reached.limit));
+        }
+        let port = (settings.udp_source == UdpSource::Strict && hint != 0).then_some(hint);
+        let side = match settings.udp_ports {
+            None => datagram_sockets::client_side(client.ip(), port, at, [0]),
+            Some(ports) => datagram_sockets::client_side(client.ip(), port, at, in_random_order(ports)),
+        };
+        let (socket, own) = side.map_err(Failure::Call)?;
+        let watched = base.reactor.watch(&socket, Token::Association(key), EventFlags::IN);
+        watched.map_err(|error| Failure::Call(failed("epoll_ctl")(error)))?;
+        // Clients that are to share nothing do not share this worker either.
+        let alone = matches!(settings.isolation, Isolation::Connection | Isolation::User);
+        let asker = AskerKey { role: Role::Datagram, host, server: alone.then_some(client) };
+        let stage = Stage::Silent(Instant::now().checked_add(seconds(settings.association_idle)));
+        let told = SocketAddr::new(settings.announced(own.ip()), own.port());
+        let (client, sockets) = (Rc::new(socket), HashMap::new());
+        let ports = Vec::new();
+        let entry = Entry { flows, host, asker, client, stage, sockets, ports, deadline: None };
+        base.counts.add(Resource::Association, host);
+        self.entries.insert(key, entry);
+        self.look_in_time(key, base);
+        Ok(told)
+    }
+
+    /// The client's first datagram may be there: a worker gets its socket. Gives why the association is over, if so.
+    pub fn latch(&mut self, key: SessionKey, base: &mut Base) -> Option<EndCause> {
+        let entry = self.entries.get_mut(&key).filter(|entry| matches!(entry.stage, Stage::Silent(_)))?;
+        let client = match datagram_sockets::latch(&entry.client) {
+            Ok(from) => from?,
+            Err(failed) => return Some(EndCause::ClientFailed(failed.errno)),
+        };
+        base.reactor.unwatch(&entry.client);
+        let Some(worker) = base.asker(entry.asker) else { return Some(EndCause::NoResources) };
+        entry.stage = Stage::Lent(worker);
+        let socket = Rc::clone(&entry.client);
+        base.tell(worker, &ToDatagram::Open { id: key.id(), client }, Some(socket));
+        self.look_in_time(key, base);
+        None
+    }
+
+    /// The reactor tells when an association is to be looked at.
+    fn look_in_time(&mut self, key: SessionKey, base: &mut Base) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let due = match entry.stage {
+            Stage::Silent(due) | Stage::Ending(_, _, due) => due,
+            Stage::Lent(_) => entry.flows.due_at(),
+        };
+        if due != entry.deadline {
+            base.reactor.set_deadline(Token::Association(key), &mut entry.deadline, due);
+        }
+    }
+}
+
+/// Their end.
+impl Associations {
+    /// Ends an association. What it has moved is given at once where no worker has to tell it.
+    pub fn dissociate(&mut self, key: SessionKey, why: EndCause, base: &mut Base) -> Option<Moved> {
+        match self.entries.get_mut(&key) {
+            Some(Entry { stage: stage @ Stage::Lent(_), client, sockets, .. }) => {
+                if let Stage::Lent(worker) = *stage {
+                    *stage = Stage::Ending(worker, why, Instant::now().checked_add(ENDING_LIMIT));
+                    base.tell(worker, &ToDatagram::End { id: key.id() }, None);
+                }
+                sockets.values().chain([&*client]).for_each(|socket| datagram_sockets::end(socket));
+                self.look_in_time(key, base);
+                None
+            }
+            Some(Entry { stage: Stage::Ending(..), .. }) => None,
+            _ => Some(self.remove(key, Relayed::default(), base)),
+        }
+    }
+
+    /// A worker says that an association has ended.
+    pub fn closed(
+        &mut self,
+        worker: WorkerKey,
+        id: Id,
+        (why, moved): (AssociationEnd, Relayed),
+        base: &mut Base,
+    ) -> Result<Ended, Violation> {
+        let key = self.named_by(worker, id)?;
+        let asked = self.entries.get(&key).and_then(Entry::ending);
+        let why = match (asked, why) {
+            (Some(asked), _) => asked,
+            (None, AssociationEnd::Ended) => return Err(Violation("an end that nobody has asked for")),
+            (None, AssociationEnd::Idle) => EndCause::Idle,
+            (None, AssociationEnd::NoResources) => EndCause::NoResources,
+        };
+        Ok((key, why, self.remove(key, moved, base)))
+    }
+
+    /// A worker is gone, and what it relayed for.
+    pub fn worker_gone(&mut self, worker: WorkerKey, base: &mut Base) -> Vec<Ended> {
+        let of_worker = self.entries.iter().filter(|(_, entry)| entry.worker() == Some(worker));
+        let ended = of_worker.map(|(key, entry)| (*key, entry.ending().unwrap_or(EndCause::WorkerEnded)));
+        let ended: Vec<_> = ended.collect();
+        let nothing = Relayed::default();
+        ended.into_iter().map(|(key, why)| (key, why, self.remove(key, nothing, base))).collect()
+    }
+
+    /// Closes everything of an association; gives what it has moved, where its open flows have moved this.
+    pub fn remove(&mut self, key: SessionKey, open: Relayed, base: &mut Base) -> Moved {
+        let Some(mut entry) = self.entries.remove(&key) else { return Moved::default() };
+        base.reactor.set_deadline(Token::Association(key), &mut entry.deadline, None);
+        match entry.worker() {
+            Some(worker) => base.release_worker(worker),
+            None => base.reactor.unwatch(&entry.client),
+        }
+        entry.sockets.values().chain([&entry.client]).for_each(|socket| datagram_sockets::end(socket));
+        self.ports.retain(|_, holder| *holder != key);
+        (0..entry.flows.len()).for_each(|_| base.counts.remove(Resource::Flow, entry.host));
+        base.counts.remove(Resource::Association, entry.host);
+        entry.flows.moved(open)
+    }
+
+    /// The deadline of an association has passed.
+    pub fn overdue(&mut self, key: SessionKey) -> Option<Due> {
+        let entry = self.entries.get_mut(&key)?;
+        entry.deadline = None;
+        Some(match entry.stage {
+            Stage::Silent(_) => Due::Over(EndCause::Idle),
+            Stage::Ending(worker, ..) => Due::Owed(worker),
+            Stage::Lent(_) => Due::Flows,
+        })
+    }
+}
+
+impl Entry {
+    /// Why it is being ended, if it is.
+    fn ending(&self) -> Option<EndCause> {
+        match self.stage {
+            Stage::Ending(_, why, _) => Some(why),
+            Stage::Silent(_) | Stage::Lent(_) => None,
+        }
+    }
+
+    fn worker(&self) -> Option<WorkerKey> {
+        match self.stage {
+            Stage::Silent(_) => None,
+            Stage::Lent(worker) | Stage::Ending(worker, ..) => Some(worker),
+        }
+    }
+}
+
+/// Their flows.
+impl Associations {
+    /// A worker speaks of an association: it must be one that it relays for.
+    pub fn named_by(&self, worker: WorkerKey, id: Id) -> Result<SessionKey, Violation> {
+        match self.entries.get(&id.into()).and_then(Entry::worker) {
+            Some(own) if own == worker => Ok(id.into()),
+            _ => Err(Violation("an association that is not its own")),
+        }
+    }
+
+    /// Those that there are.
+    pub fn all(&self) -> Vec<SessionKey> {
+        self.entries.keys().copied().collect()
+    }
+
+    /// Takes in what happens to a flow; gives what is to be done, or the worker that has said what it could not.
+    pub fn on(
+        &mut self,
+        key: SessionKey,
+        event: FlowEvent,
+        base: &mut Base,
+    ) -> Result<Vec<FlowAction>, (WorkerKey, Violation)> {
+        let Some(Entry { stage, flows, host, .. }) = self.entries.get_mut(&key) else {
+            return Ok(Vec::new());
+        };
+        let (worker, is_ending) = match *stage {
+            Stage::Silent(_) => return Ok(Vec::new()),
+            Stage::Lent(worker) => (worker, false),
+            Stage::Ending(worker, ..) => (worker, true),
+        };
+        let now = Instant::now();
+        if let FlowEvent::Wanted { flow, .. } = event {
+            let mut full = || base.counts.limit(Resource::Flow, *host, &base.config.settings).is_some();
+            if is_ending {
+                return Ok(Vec::new());
+            }
+            if !self.rate.admits(*host, now) || full() {
+                base.tell(worker, &ToDatagram::NoFlow { id: key.id(), flow }, None);
+                return Ok(Vec::new());
+            }
+            base.counts.add(Resource::Flow, *host);
+        }
+        let was_wanted = matches!(event, FlowEvent::Wanted { .. });
+        let done = flows.on(event, now, &base.config);
+        if done.is_err() && was_wanted {
+            base.counts.remove(Resource::Flow, *host);
+        }
+        self.look_in_time(key, base);
+        done.map_err(|violation| (worker, violation))
+    }
+
+    /// Connects a socket for a flow, and lends it.
+    pub fn open_flow(
+        &mut self,
+        key: SessionKey,
+        flow: FlowId,
+        (to, from): (SocketAddr, Option<IpAddr>),
+        base: &mut Base,
+    ) -> Result<(), FailedCall> {
+        let Self { entries, ports, .. } = self;
+        let Some(entry) = entries.get_mut(&key) else { return Err(failed("socket")(Errno::BADF)) };
+        let Stage::Lent(worker) = entry.stage else { return Err(failed("socket")(Errno::BADF)) };
+        let shared =
+            entry.ports.first().map(|port| datagram_sockets::flow(to, from, OuterPort::Shared(*port)));
+        let socket = match shared {
+            Some(Ok((socket, _))) => socket,
+            Some(Err(failed)) if failed != in_use() => return Err(failed),
+            _ => {
+                let (socket, port) = at_new_port(to, from, ports)?;
+                ports.insert(port, key);
+                entry.ports.push(port);
+                socket
+            }
+        };
+        let socket = Rc::new(socket);
+        entry.sockets.insert(flow, Rc::clone(&socket));
+        base.tell(worker, &ToDatagram::Flow { id: key.id(), flow, peer: to }, Some(socket));
+        Ok(())
+    }
+
+    /// Tells the worker that there is no such flow.
+    pub fn refuse_flow(&self, key: SessionKey, flow: FlowId, base: &mut Base) {
+        let Some(entry) = self.entries.get(&key) else { return };
+        base.counts.remove(Resource::Flow, entry.host);
+        if let Stage::Lent(worker) = entry.stage {
+            base.tell(worker, &ToDatagram::NoFlow { id: key.id(), flow }, None);
+        }
+    }
+
+    /// Ends a flow, which the worker is told.
+    pub fn end_flow(&self, key: SessionKey, flow: FlowId, base: &mut Base) {
+        let Some(entry) = self.entries.get(&key) else { return };
+        if let Stage::Lent(worker) = entry.stage {
+            base.tell(worker, &ToDatagram::EndFlow { id: key.id(), flow }, None);
+        }
+        entry.sockets.get(&flow).into_iter().for_each(|socket| datagram_sockets::end(socket));
+    }
+
+    /// The worker has ended a flow. It may have kept a copy of its socket.
+    pub fn close_flow(&mut self, key: SessionKey, flow: FlowId, base: &mut Base) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        base.counts.remove(Resource::Flow, entry.host);
+        entry.sockets.remove(&flow).into_iter().for_each(|socket| datagram_sockets::end(&socket));
+    }
+}
+
+/// A port is another program's.
+fn in_use() -> FailedCall {
+    failed("bind")(Errno::ADDRINUSE)
+}
+
+/// The socket of a flow at a port that is no association's.
+fn at_new_port(
+    to: SocketAddr,
+    from: Option<IpAddr>,
+    ports: &HashMap<u16, SessionKey>,
+) -> Result<(OwnedFd, u16), FailedCall> {
+    for _ in 0..PORTS_TRIED {
+        let (socket, port) = datagram_sockets::flow(to, from, OuterPort::Any)?;
+        if !ports.contains_key(&port) {
+            return Ok((socket, port));
+        }
+    }
+    Err(in_use())
+}
