@@ -75,7 +75,14 @@ fn ver_reports_every_kind_of_process_and_the_same_for_machines() {
         found
     };
     let [worker, commands, monitor] = USERS.map(|(_, id)| format!("uid {id}, gid {id}"));
-    let workers = ["Session worker", "Ident worker", "Resolver worker", "Upstream worker", "Auth worker"];
+    let workers = [
+        "Session worker",
+        "Datagram worker",
+        "Ident worker",
+        "Resolver worker",
+        "Upstream worker",
+        "Auth worker",
+    ];
     for (name, user, capabilities) in [
         ("Monitor", &*monitor, "CAP_NET_BIND_SERVICE"),
         ("Loader", "uid 0, gid 0", "none"),

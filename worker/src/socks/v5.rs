@@ -128,6 +128,7 @@ pub fn request(bytes: &[u8]) -> Reading<Request> {
         [] | [5] => return Reading::Incomplete,
         [5, 1, ..] => Command::Connect,
         [5, 2, ..] => Command::Bind,
+        [5, 3, ..] => Command::Associate,
         [5, other, ..] => return Reading::Refused(CloseReason::UndefinedCommand(*other)),
         [version, ..] => return Reading::Foreign(CloseReason::WrongVersion(*version)),
     };
@@ -347,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_request_that_cannot_be_is_refused_as_soon_as_that_is_known() {
-        for command in [0, 3, 4, 5, 0xf0, 0xf3] {
+        for command in [0, 4, 5, 0xf0, 0xf3] {
             let refused = Reading::Refused(CloseReason::UndefinedCommand(command));
             assert_eq!(request(&[5, command]), refused);
         }
