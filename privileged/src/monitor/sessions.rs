@@ -1,5 +1,7 @@
 //! The sessions, each with what the monitor holds for it, and what sessions ask of other rooms.
 
+mod association;
+
 use crate::monitor::awaited::Awaited;
 use crate::monitor::base::Base;
 use crate::monitor::bind_port::Wanted;
@@ -20,8 +22,8 @@ use sockd_session::log::full::{self, About};
 use sockd_session::pool::Verified;
 use sockd_session::pool::choice::Settled;
 use sockd_session::record::Record;
-use sockd_session::session::{Action, Arrival, Association, Event, Session, Task};
-use sockd_session::settings::{Keepalive, LogFormat, Settings, seconds};
+use sockd_session::session::{Action, Arrival, Event, Session, Task};
+use sockd_session::settings::{LogFormat, Settings, seconds};
 use sockd_session::violation::Violation;
 use sockd_session::waits::{ByWaitKey, WaitKey, Waiter};
 use std::net::{IpAddr, SocketAddr};
@@ -31,9 +33,6 @@ use std::time::{Duration, Instant};
 
 /// Why a user is not believed with `isolation: user`: its worker has served others, before that was in force.
 const NOT_ALONE: &str = "the worker is not the user's alone";
-
-/// A host that has vanished would keep its port and its flows.
-const CONTROL_KEEPALIVE: Keepalive = Keepalive(60, 30, 4);
 
 /// The sessions that there are.
 #[derive(Debug, Default)]
@@ -218,26 +217,6 @@ impl Sessions {
         actions
     }
 
-    /// Something has come that a flow of a session's association waits for.
-    pub fn has_come(&mut self, waiter: Waiter, arrival: &Arrival) {
-        let entry = self.0.get_mut(waiter.session);
-        entry.into_iter().for_each(|entry| entry.has_come(waiter.key, arrival));
-    }
-
-    /// What the association of a session begins with: its flows, where the client has connected from, and the address that
-    /// it has connected to. The kernel asks the client from now on whether it is still there, as nothing else would tell.
-    pub fn association(&self, key: SessionKey) -> Option<(Association, SocketAddr, SocketAddr)> {
-        let entry = self.0.get(key)?;
-        let client = entry.client.as_ref()?;
-        keep_alive(client, Some(CONTROL_KEEPALIVE));
-        let at = own_address(client);
-        let at = match at.ip().to_canonical() {
-            IpAddr::V4(address) => SocketAddr::new(address.into(), 0),
-            IpAddr::V6(_) => with_port_0(at),
-        };
-        Some((entry.session.association()?, entry.session.client(), at))
-    }
-
     /// Writes every line about a relay, and those about requests that are not granted as far as their limit goes.
     pub fn record(&self, key: SessionKey, record: &Record, base: &mut Base) {
         let Some(entry) = self.0.get(key) else { return };
@@ -362,12 +341,6 @@ impl Sessions {
         let arrival = awaited.askers.unasked(query, Waiter { session, key }, base)?;
         Some(Event::Arrived(key, arrival))
     }
-}
-
-/// An address of a link keeps the number of its interface.
-fn with_port_0(mut address: SocketAddr) -> SocketAddr {
-    address.set_port(0);
-    address
 }
 
 /// Nothing waits for it any longer.

@@ -13,7 +13,7 @@ use crate::session::case::Case;
 use crate::session::event::{Action, Arrival, Task};
 use crate::session::next::{Next, Then};
 use crate::session::request::ClientRequest;
-use crate::session::{arrived, ending, facts};
+use crate::session::{decision, ending, facts};
 use crate::settings::UdpLog;
 use crate::violation::Violation;
 use crate::waits::{WaitKey, WaitKeys};
@@ -178,7 +178,7 @@ impl Association {
     fn arrived(&mut self, key: WaitKey, arrival: Arrival, turn: &mut Turn<'_>) {
         let waits = |flow: &Flow| flow.request.waits().any(|(own, _)| own == key);
         let Some(id) = self.flows.iter().find(|(_, flow)| waits(flow)).map(|(id, _)| *id) else { return };
-        self.go_on(id, turn, |case| arrived(key, arrival, crate::session::Phase::Asking, case));
+        self.go_on(id, turn, |case| flow::arrived(key, arrival, case));
     }
 
     fn gone(&mut self, id: FlowId, moved: Relayed, turn: &mut Turn<'_>) -> Result<(), Violation> {
@@ -201,7 +201,7 @@ impl Association {
     fn recheck(&mut self, turn: &mut Turn<'_>) {
         for (id, flow) in &mut self.flows {
             let case = Case { request: &mut flow.request, client: self.client, config: turn.config };
-            if flow.stage == Stage::Open && !crate::session::decision::is_permitted(&case) {
+            if flow.stage == Stage::Open && !decision::is_permitted(&case) {
                 turn.actions.push(FlowAction::Do(Record::Revoked(case.parties()).into()));
                 flow.stage = Stage::Ending(turn.now.checked_add(ENDING_LIMIT));
                 turn.actions.push(FlowAction::End(*id));

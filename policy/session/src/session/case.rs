@@ -2,7 +2,7 @@
 
 use crate::config::{Config, RESERVED};
 use crate::hook_values::Values;
-use crate::record::Parties;
+use crate::record::{Parties, Record};
 use crate::session::event::{Action, Task, Wait};
 use crate::session::request::ClientRequest;
 use crate::settings::{Commands, MissingNames};
@@ -81,6 +81,22 @@ impl Case<'_> {
             upstream: self.request.upstream(),
             rule: Some(self.request.rule).filter(|rule| *rule != 0),
         }
+    }
+
+    /// What happens once for a request that is permitted, however many addresses its name has.
+    pub(super) fn permitted_once(&mut self, unverified: bool, hooks: Vec<String>) -> Vec<Action> {
+        if std::mem::replace(&mut self.request.hooks_run, true) {
+            return Vec::new();
+        }
+        let mut actions = Vec::new();
+        let mut all = Vec::new();
+        if unverified {
+            actions.push(Record::Unverified(self.parties()).into());
+            all.extend(self.config.rules.no_identd().map(|template| template.text().to_owned()));
+        }
+        all.extend(hooks);
+        actions.extend(all.into_iter().filter_map(|hook| self.run(hook)));
+        actions
     }
 
     /// Runs a command of the rules, where commands are run.

@@ -30,7 +30,7 @@ pub use event::{Action, Arrival, Candidate, Event, Fact, Task, Wait};
 pub use phase::Phase;
 
 use crate::config::Config;
-use crate::record::{Failure, Record};
+use crate::record::Failure;
 use crate::waits::WaitKey;
 use case::Case;
 use decision::{Path, Permitted, Step};
@@ -283,7 +283,7 @@ fn decided(case: &mut Case<'_>) -> Next {
 fn go(permitted: Permitted, case: &mut Case<'_>) -> Next {
     let Permitted { path, rule, unverified, hooks } = permitted;
     case.request.rule = rule;
-    let actions = permitted_once(unverified, hooks, case);
+    let actions = case.permitted_once(unverified, hooks);
     if let Path::Direct(..) = path {
         case.request.go_direct();
     }
@@ -295,20 +295,4 @@ fn go(permitted: Permitted, case: &mut Case<'_>) -> Next {
         (Path::Direct(..), Command::Udp) => Next::nothing(),
     };
     next.after(actions)
-}
-
-/// What happens once for a request that is permitted, however many addresses its name has.
-fn permitted_once(unverified: bool, hooks: Vec<String>, case: &mut Case<'_>) -> Vec<Action> {
-    if std::mem::replace(&mut case.request.hooks_run, true) {
-        return Vec::new();
-    }
-    let mut actions = Vec::new();
-    let mut all = Vec::new();
-    if unverified {
-        actions.push(Record::Unverified(case.parties()).into());
-        all.extend(case.config.rules.no_identd().map(|template| template.text().to_owned()));
-    }
-    all.extend(hooks);
-    actions.extend(all.into_iter().filter_map(|hook| case.run(hook)));
-    actions
 }

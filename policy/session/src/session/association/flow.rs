@@ -3,10 +3,11 @@
 use crate::record::{FailedCall, Failure};
 use crate::session::case::Case;
 use crate::session::decision::{self, Path, Permitted, Step};
-use crate::session::event::{Action, Task, Wait};
+use crate::session::event::{Action, Arrival, Fact, Task, Wait};
 use crate::session::next::Next;
 use crate::session::request::ClientRequest;
-use crate::session::{ending, facts, permitted_once};
+use crate::session::{ending, facts};
+use crate::waits::WaitKey;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -79,7 +80,7 @@ pub(super) fn decided(case: &mut Case<'_>) -> Next {
         Ok(Step::Go(_)) if !case.request.kinds_are_fresh => facts::look_again(case),
         Ok(Step::Go(Permitted { path: Path::Direct(candidate, from), rule, unverified, hooks })) => {
             case.request.rule = rule;
-            let actions = permitted_once(unverified, hooks, case);
+            let actions = case.permitted_once(unverified, hooks);
             open(candidate.address, from, case).after(actions)
         }
         Err(rejected) => {
@@ -104,6 +105,21 @@ pub(super) fn opened(result: Result<(), FailedCall>, case: &mut Case<'_>) -> Nex
             Next::nothing()
         }
         Err(failed) => Next::failed(Failure::Call(failed)),
+    }
+}
+
+/// A fact has come.
+pub(super) fn arrived(key: WaitKey, arrival: Arrival, case: &mut Case<'_>) -> Next {
+    match (case.request.end_wait(key), arrival) {
+        (Some(Wait::Fact(Fact::Addresses)), Arrival::Resolved(answer)) => facts::addresses(answer, case),
+        (Some(Wait::Fact(Fact::Kinds)), Arrival::Classified(kinds)) => facts::kinds(kinds, case),
+        (Some(Wait::Fact(Fact::SourceNames)), Arrival::Resolved(answer)) => facts::source_names(answer, case),
+        (Some(Wait::Fact(Fact::DestinationNames)), Arrival::Resolved(answer)) => {
+            facts::destination_names(answer, case)
+        }
+        (Some(Wait::Fact(Fact::Identity)), Arrival::Identified(identity)) => facts::identity(identity, case),
+        (Some(Wait::Fact(Fact::Identity)), Arrival::NoRoom(_)) => facts::no_identity(case),
+        _ => Next::nothing(),
     }
 }
 
