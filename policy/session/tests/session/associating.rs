@@ -115,7 +115,7 @@ fn rules_without_udp_revoke_an_association() {
 #[test]
 fn what_a_worker_may_not_say_then_is_a_violation() {
     let config = config(RULES);
-    for why in [CloseReason::Refused, CloseReason::NoMethod, CloseReason::Ended] {
+    for why in [CloseReason::Refused, CloseReason::BadName, CloseReason::Ended] {
         let actions = associated(&config).on(Event::Closed(why), &config);
         assert!(matches!(actions[..], [Action::Violation(_)]), "{why:?}: {actions:?}");
     }
