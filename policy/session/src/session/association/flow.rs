@@ -74,7 +74,7 @@ pub(super) fn decided(case: &mut Case<'_>) -> Next {
     }
     match decision::decide(candidate, case) {
         Ok(Step::Need(need)) => facts::need(need, case),
-        Ok(Step::Go(Permitted { path: Path::Upstream(_), .. })) => {
+        Ok(Step::Go(Permitted { path: Path::Upstream(..), .. })) => {
             Next::refuse(Failure::Limited(NOT_FROM_HERE))
         }
         Ok(Step::Go(_)) if !case.request.kinds_are_fresh => facts::look_again(case),
