@@ -92,7 +92,7 @@ pub(super) fn unchecked(why: &Login) -> Option<&'static str> {
 /// Why no method of authentication is acceptable, in words.
 pub(super) fn no_method(offered: Offered, wanted: Methods) -> String {
     if wanted.password && offered.password {
-        return "passwords are not checked just now: no acceptable method of authentication".into();
+        return "passwords are not checked just now (too many wrong ones, or nobody to check them): no acceptable method of authentication".into();
     }
     let in_words = |names: &[(bool, &'static str)]| {
         let names = names.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect::<Vec<_>>();
@@ -408,7 +408,7 @@ mod tests {
             ),
             (
                 no_method("p", password),
-                "error -- passwords are not checked just now: no acceptable method of authentication from host 192.0.2.7",
+                "error -- passwords are not checked just now (too many wrong ones, or nobody to check them): no acceptable method of authentication from host 192.0.2.7",
             ),
             (Unread::CutShort, "Error in GetDst: Success; from host 192.0.2.7"),
         ] {
