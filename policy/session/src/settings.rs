@@ -381,6 +381,7 @@ pub fn line_of(text: &str, error: &str) -> String {
 /// What a setting takes, as the manual says it.
 pub fn takes(setting: &str) -> &'static str {
     match setting {
+        "auth" => "rules or prefer",
         "isolation" => "client, user, connection or shared(n)",
         "crowded" => "refuse or share",
         "sandbox" => "required or best_effort",

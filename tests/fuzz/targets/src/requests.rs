@@ -101,7 +101,7 @@ fn told(data: &[u8]) -> Option<Told> {
         None => return None,
     }
     let command = *request.get(1)?;
-    if !(1..=2).contains(&command) {
+    if !(1..=3).contains(&command) {
         return refusal(7);
     }
     let (start, length) = match request.get(3)? {
@@ -150,7 +150,8 @@ pub fn handshake(data: &[u8]) {
                     Destination::Name(name) => name.as_bytes().to_vec(),
                 };
                 assert_eq!((&answers, *length, request.version), (&told, end, 5));
-                assert_eq!(request.command == Command::Bind, command == 2);
+                let commands = [Command::Connect, Command::Bind, Command::Associate];
+                assert_eq!(Some(&request.command), commands.get(usize::from(command) - 1));
                 assert_eq!([&destination[..], &request.port.to_be_bytes()].concat(), asked);
             }
             (expected, found) => panic!("{found:?} but {expected:?}"),
