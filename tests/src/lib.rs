@@ -4,7 +4,7 @@
 //! each a [`host::Host`] with its own network, `/etc`, `/run` and `/dev/log`. [`sockd::Sockd`] is the daemon as
 //! an administrator starts it on the gateway, [`syslog::Syslog`] a real rsyslogd beside it. [`socks`] and
 //! [`socks5`] speak SOCKS byte by byte, [`far`] and [`web`] are servers to reach, [`dns`] is a nameserver that can lie, and
-//! [`procfs`] reads what the kernel says about processes.
+//! [`procfs`] reads what the kernel says about processes. [`libraries`] has clients that reach SOCKS5 through a library.
 //!
 //! Nothing here waits for a length of time and hopes: [`wait::until`] waits for a condition.
 
@@ -17,6 +17,7 @@ pub mod ftp;
 pub mod host;
 pub mod identd;
 pub mod lab;
+pub mod libraries;
 pub mod line;
 pub mod next;
 pub mod payload;

@@ -5,6 +5,7 @@ use sockd_tests::classic::Visit;
 use sockd_tests::dns::Nameserver;
 use sockd_tests::far::Server;
 use sockd_tests::lab::Lab;
+use sockd_tests::libraries::{PLAIN, RCLONE, through};
 use sockd_tests::program::Program;
 use sockd_tests::site::{CLIENT, SERVER};
 use sockd_tests::wait::until_true;
@@ -193,15 +194,7 @@ fn plink_talks_to_an_echo_server() {
 #[test]
 fn rclone_copies_from_a_url() {
     let mut place = place();
-    let run = |place: &Place, url: &str| {
-        let mut rclone = Command::new("rclone");
-        rclone.args(["--config", "/run/rclone.conf", "--retries", "1", "copyurl", "--stdout", url]);
-        place
-            .lab
-            .site
-            .client
-            .output(rclone.envs([("HTTP_PROXY", "socks5://192.0.2.1:1080"), ("HOME", "/run")]))
-    };
+    let run = |place: &Place, url: &str| place.lab.site.client.output(through(PLAIN, RCLONE).arg(url));
     for (host, destination) in [
         (NAME.into(), NAME.into()),
         (SERVER.to_string(), SERVER.to_string()),

@@ -3,10 +3,11 @@
 use crate::SERVER_6;
 use crate::clients::{NAME, Place, place};
 use sockd_tests::far::Server;
+use sockd_tests::libraries::{CHROMIUM, GO, JAVA, PLAIN, through};
 use sockd_tests::site::SERVER;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, TcpStream};
-use std::process::{Command, Output};
+use std::process::Output;
 
 /// Each kind of destination, as it stands in a URL, and as the log has it.
 fn destinations() -> [(String, String); 3] {
@@ -14,33 +15,13 @@ fn destinations() -> [(String, String); 3] {
     [(name.clone(), name), (address.clone(), address), (format!("[{address_6}]"), address_6)]
 }
 
-fn run(place: &Place, program: &str, words: &[&str]) -> Output {
-    let mut command = Command::new(program);
-    command.args(words).envs([
-        ("HOME", "/run"),
-        ("GOCACHE", "/run/go"),
-        ("GO111MODULE", "off"),
-        ("CGO_ENABLED", "0"),
-    ]);
-    place.lab.site.client.output(&mut command)
+fn run(place: &Place, program: &[&str], words: &[&str]) -> Output {
+    place.lab.site.client.output(through(PLAIN, program).args(words))
 }
 
 /// Shows a page and prints what has become of it.
 fn browse(place: &Place, url: &str) -> String {
-    let words = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--no-first-run",
-        "--user-data-dir=/run/chromium",
-        "--proxy-server=socks5://192.0.2.1:1080",
-        "--dump-dom",
-        url,
-    ];
-    let output = run(place, "chromium", &words);
+    let output = run(place, CHROMIUM, &[url]);
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
@@ -72,76 +53,31 @@ fn chromium_shows_a_page() {
     assert!(said.contains("ERR_SOCKS_CONNECTION_FAILED"), "{said}");
 }
 
-const JAVA: &str = r#"
-import java.net.*;
-
-public class Talk {
-    public static void main(String[] words) throws Exception {
-        InetSocketAddress proxy = new InetSocketAddress(InetAddress.getByName("192.0.2.1"), 1080);
-        int port = Integer.parseInt(words[1]);
-        boolean isName = words[0].endsWith(".test");
-        InetSocketAddress to = isName
-            ? InetSocketAddress.createUnresolved(words[0], port)
-            : new InetSocketAddress(InetAddress.getByName(words[0]), port);
-        try (Socket socket = new Socket(new Proxy(Proxy.Type.SOCKS, proxy))) {
-            socket.connect(to, 60000);
-            socket.getOutputStream().write("hello".getBytes());
-            socket.shutdownOutput();
-            System.out.print(new String(socket.getInputStream().readAllBytes()));
-        }
-    }
-}
-"#;
-
 /// It offers a password that it does not have. Where the greeting is refused, it tries SOCKS4.
 #[test]
 fn java_talks_to_an_echo_server() {
     let mut place = place();
     place.lab.site.client.write("/run/Talk.java", JAVA);
     for (_, host) in destinations() {
-        let output = run(&place, "java", &["/run/Talk.java", &host, "7"]);
+        let output = run(&place, &["java", "/run/Talk.java"], &[&host, "7"]);
         assert_eq!(String::from_utf8_lossy(&output.stdout), "hello", "{host}: {output:?}");
         place.assert_visited(host, "echo");
     }
-    let output = run(&place, "java", &["/run/Talk.java", &SERVER.to_string(), "1"]);
+    let output = run(&place, &["java", "/run/Talk.java"], &[&SERVER.to_string(), "1"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("SOCKS: Connection refused"), "{output:?}");
 }
-
-const GO: &str = r#"
-package main
-
-import (
-	"fmt"
-	"io"
-	"net/http"
-	"net/url"
-	"os"
-)
-
-func main() {
-	proxy, _ := url.Parse("socks5://192.0.2.1:1080")
-	client := http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(proxy)}}
-	answer, err := client.Get(os.Args[1])
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	page, _ := io.ReadAll(answer.Body)
-	fmt.Println(len(page))
-}
-"#;
 
 #[test]
 fn go_fetches() {
     let mut place = place();
     place.lab.site.client.write("/run/fetch.go", GO);
-    let build = run(&place, "go", &["build", "-o", "/run/fetch", "/run/fetch.go"]);
+    let build = run(&place, &["go", "build", "-o", "/run/fetch", "/run/fetch.go"], &[]);
     assert!(build.status.success(), "{build:?}");
     for (host, destination) in destinations() {
-        let output = run(&place, "/run/fetch", &[&format!("http://{host}/1000")]);
+        let output = run(&place, &["/run/fetch"], &[&format!("http://{host}/1000")]);
         assert_eq!(String::from_utf8_lossy(&output.stdout), "1000\n", "{host}: {output:?}");
         place.assert_visited(destination, "http");
     }
-    let output = run(&place, "/run/fetch", &[&format!("http://{SERVER}:1/")]);
+    let output = run(&place, &["/run/fetch"], &[&format!("http://{SERVER}:1/")]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("connection refused"), "{output:?}");
 }
