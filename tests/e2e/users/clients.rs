@@ -7,12 +7,12 @@ use sockd_tests::site::{SERVER, Site};
 use sockd_tests::web;
 use std::process::{Command, Output};
 
-struct Place {
-    lab: Lab,
+pub(crate) struct Place {
+    pub(crate) lab: Lab,
     _servers: [Server; 2],
 }
 
-fn place() -> Place {
+pub(crate) fn place() -> Place {
     let site = Site::new();
     write_users(&site.gateway, &USERS);
     let servers = [web::serve(&site.server, (SERVER, 80)), Server::echo(&site.server, (SERVER, 7))];
@@ -28,16 +28,26 @@ impl Place {
     /// What a program says that has to succeed, and is known by its user then.
     fn said(&mut self, program: &str, words: &[&str]) -> Vec<u8> {
         let output = self.run(program, words);
-        assert!(output.status.success(), "{output:?}");
-        self.lab.wait_for_line("connected -- Connect from joe(joe)@192.0.2.10 to ");
-        self.lab.wait_for_line("bytes from");
-        self.lab.turn_the_page();
+        self.assert_let_in(&output);
         output.stdout
     }
 
     /// A program whose password is wrong fails.
     fn assert_refused(&mut self, program: &str, words: &[&str]) {
         let output = self.run(program, words);
+        self.assert_kept_out(&output);
+    }
+
+    /// It has succeeded, and is known by its user.
+    pub(crate) fn assert_let_in(&mut self, output: &Output) {
+        assert!(output.status.success(), "{output:?}");
+        self.lab.wait_for_line("connected -- Connect from joe(joe)@192.0.2.10 to ");
+        self.lab.wait_for_line("bytes from");
+        self.lab.turn_the_page();
+    }
+
+    /// It has failed by its password.
+    pub(crate) fn assert_kept_out(&mut self, output: &Output) {
         assert!(!output.status.success(), "{output:?}");
         self.lab.wait_for_line("password refused -- joe@192.0.2.10");
         self.lab.turn_the_page();

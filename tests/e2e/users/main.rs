@@ -3,6 +3,7 @@
 mod clients;
 mod hostile;
 mod isolation;
+mod libraries;
 mod rows;
 
 use sockd_tests::far::Server;
