@@ -3,6 +3,7 @@
 mod clients;
 mod hostile;
 mod isolation;
+mod large_clients;
 mod libraries;
 mod rows;
 
