@@ -496,7 +496,7 @@ fn a_request_may_be_of_a_user_with_a_password() {
     assert!(!lines.iter().any(|line| line.contains("methods asked")), "{lines:?}");
     let (_, lines) = decided(&place, conf, &["--explain", "--password", "u", "10.0.0.1", "30.0.0.1", "80"]);
     assert!(lines.iter().any(|line| line.contains("not line 2: the authentication differs")), "{lines:?}");
-    let (_, lines) = decided(&place, conf, &["--lint"]);
+    let lines = errors(&place.run(TEST, &["--lint", "-C", "c.conf"]));
     let warning = "c.conf: line 1: a client that can go without a password is not asked for one";
     assert!(lines.iter().any(|line| line.contains(warning)), "{lines:?}");
 }
