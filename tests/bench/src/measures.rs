@@ -41,6 +41,10 @@ pub(crate) enum Kind {
     Loris {
         slow: usize,
     },
+    /// With a user who is remembered, and without.
+    Logins {
+        hosts: u32,
+    },
     /// What the monitor needs to look at relays that are silent.
     Watch,
     Start,
@@ -65,6 +69,7 @@ pub(crate) enum Goal {
     /// At most this share of ideal-adaptive.
     Within(f64),
     AtMost(f64),
+    AtLeast(f64),
     Nothing,
 }
 
@@ -109,6 +114,9 @@ pub(crate) fn all() -> Vec<Measure> {
     for slow in [1000, 10_000] {
         add(format!("loris-{slow}"), Kind::Loris { slow });
     }
+    for hosts in [1, 256] {
+        add(format!("logins-{hosts}"), Kind::Logins { hosts });
+    }
     add("watch".into(), Kind::Watch);
     add("start".into(), Kind::Start);
     add("churn".into(), Kind::Churn);
@@ -121,10 +129,14 @@ pub(crate) fn all() -> Vec<Measure> {
 fn version(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Socks4a => "4A",
-        Protocol::Socks5 => "5",
+        Protocol::Socks5 | Protocol::Socks5Login => "5",
         Protocol::Socks5AtOnce => "5 in one segment",
         Protocol::Direct | Protocol::Socks4 => "4",
     }
+}
+
+fn client_hosts(number: u32) -> String {
+    format!("{number} client host{}", if number == 1 { "" } else { "s" })
 }
 
 impl Measure {
@@ -173,8 +185,7 @@ impl Measure {
                 ]
             }
             Kind::Idle { hosts } => {
-                let title =
-                    format!("idle relays from {hosts} client host{}", if hosts == 1 { "" } else { "s" });
+                let title = format!("idle relays from {}", client_hosts(hosts));
                 vec![
                     figure(format!("{title}: user memory"), "kB each", Goal::Nothing),
                     figure(format!("{title}: workers"), "", Goal::Nothing),
@@ -188,6 +199,17 @@ impl Measure {
                     figure(format!("{title}: with them"), "ms", Goal::Nothing),
                     figure(format!("{title}: with them, of before"), "share", Goal::AtMost(1.3)),
                     figure(format!("{title}: closed by then"), "%", Goal::Nothing),
+                ]
+            }
+            Kind::Logins { hosts } => {
+                let title = format!("SOCKS5 with a remembered user, 64 at once from {}", client_hosts(hosts));
+                let least = if hosts == 1 { Goal::AtLeast(1000.0) } else { Goal::Nothing };
+                vec![
+                    figure(title.clone(), "conn/s", least),
+                    figure(format!("{title}: without a password"), "conn/s", Goal::Nothing),
+                    figure(format!("{title}: of without a password"), "share", Goal::AtLeast(0.8)),
+                    figure(format!("{title}: processor time"), "µs each", Goal::Nothing),
+                    figure(format!("{title}: processor time without a password"), "µs each", Goal::Nothing),
                 ]
             }
             Kind::Watch => {
@@ -231,6 +253,10 @@ impl Measure {
                 proxy.speaks(protocol).then_some(protocol)
             }
             Kind::Reload | Kind::Count(_) | Kind::Watch if proxy.standing() != Standing::Ours => None,
+            Kind::Logins { .. } => {
+                let protocol = Protocol::Socks5Login;
+                proxy.speaks(protocol).then_some(protocol)
+            }
             Kind::Loris { .. } | Kind::Start | Kind::Churn if proxy.standing() == Standing::Direct => None,
             Kind::Idle { .. } if proxy.standing() == Standing::Direct => None,
             _ => Some(proxy.usual_protocol()),

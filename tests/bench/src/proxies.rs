@@ -4,7 +4,7 @@ use crate::front;
 use crate::ideal::{self, Moves};
 use crate::net::Outcome;
 use crate::procs::Tree;
-use crate::request::Protocol;
+use crate::request::{Protocol, USER};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
@@ -107,7 +107,9 @@ impl Proxy {
 
     pub(crate) fn speaks(&self, protocol: Protocol) -> bool {
         match self.kind {
-            Kind::Ideal(_) | Kind::Apart | Kind::Sockd(_) => protocol != Protocol::Direct,
+            Kind::Sockd(_) => protocol != Protocol::Direct,
+            _ if has_users(protocol) => false,
+            Kind::Ideal(_) | Kind::Apart => protocol != Protocol::Direct,
             Kind::Direct | Kind::Microsocks => protocol == self.usual_protocol(),
             // microsocks does not take a request behind a greeting.
             Kind::Danted => !matches!(protocol, Protocol::Direct | Protocol::Socks4a),
@@ -128,8 +130,8 @@ impl Proxy {
         Some(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
     }
 
-    /// Starts it and does not wait.
-    pub(crate) fn launch(&self) -> Outcome<Running> {
+    /// Starts it for clients of this protocol and does not wait.
+    pub(crate) fn launch(&self, protocol: Protocol) -> Outcome<Running> {
         let mut running = Running { tree: Tree::of(Vec::new()), address: self.address(), before: children() };
         let Some(address) = running.address else { return Ok(running) };
         if let Kind::Ideal(moves) = self.kind {
@@ -144,7 +146,7 @@ impl Proxy {
         let port = address.port().to_string();
         let mut command = match &self.kind {
             Kind::Sockd(folder) => {
-                fs::write("/etc/sockd.conf", SOCKD)?;
+                configure(has_users(protocol))?;
                 program(folder.join("sockd"), &["--listen", &address.to_string()])
             }
             Kind::Danted => {
@@ -172,9 +174,9 @@ impl Proxy {
         Ok(running)
     }
 
-    /// Starts it and waits until it listens and has settled.
-    pub(crate) fn start(&self) -> Outcome<Running> {
-        let mut running = self.launch()?;
+    /// Starts it for clients of this protocol and waits until it listens and has settled.
+    pub(crate) fn start(&self, protocol: Protocol) -> Outcome<Running> {
+        let mut running = self.launch(protocol)?;
         let limit = Instant::now() + Duration::from_secs(10);
         while let Some(address) = running.address {
             if TcpStream::connect(address).is_ok() {
@@ -190,6 +192,23 @@ impl Proxy {
         }
         Ok(running)
     }
+}
+
+/// Whether clients of this protocol show a password.
+fn has_users(protocol: Protocol) -> bool {
+    protocol == Protocol::Socks5Login
+}
+
+/// Writes sockd's rules: for everybody, or for those alone who log in.
+fn configure(has_users: bool) -> Outcome<()> {
+    let (rules, users) = match has_users {
+        true => (SOCKD.replace("permit", "permit @=password"), format!("{USER}:{HASH}\n")),
+        false => (SOCKD.to_owned(), String::new()),
+    };
+    fs::write("/etc/sockd.conf", rules)?;
+    fs::write(USERS, users)?;
+    fs::set_permissions(USERS, fs::Permissions::from_mode(0o600))?;
+    Ok(())
 }
 
 fn program(path: PathBuf, words: &[&str]) -> Command {
@@ -262,6 +281,10 @@ impl Drop for Running {
 
 /// Both sides lie in 127.0.0.0/8, and the line says so: the guard of local destinations lets it through.
 pub(crate) const SOCKD: &str = "permit 127.0.0.0 255.0.0.0 127.0.0.0 255.0.0.0\n";
+
+const USERS: &str = "/etc/sockd.passwd";
+/// Of the user's password, with the cost that sockd-passwd(8) has by default.
+const HASH: &str = "$y$j9T$E2xaDoZqCGWb3.GE4ki/E0$kAWPTX3LpdZC1afbIE3hv2C51iLFYttlSfjxPoCM1o9";
 
 const DANTED: &str = "\
 logoutput: /dev/null

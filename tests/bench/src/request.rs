@@ -88,6 +88,8 @@ pub(crate) enum Protocol {
     Socks5,
     /// Greeting and request in one segment.
     Socks5AtOnce,
+    /// With [`USER`]'s [`PASSWORD`].
+    Socks5Login,
 }
 
 /// What is sent, how long the answer is, and which byte of it has which value when all is well.
@@ -103,6 +105,19 @@ pub(crate) const LONGEST_ANSWER: usize = 12;
 
 /// No authentication, and nothing else.
 const GREETING: [u8; 3] = [5, 1, 0];
+
+/// A password, and nothing else.
+const GREETING_WITH_PASSWORD: [u8; 3] = [5, 1, 2];
+
+/// Who logs in.
+pub(crate) const USER: &str = "bench";
+const PASSWORD: &str = "secret";
+
+/// User and password as a client sends them (RFC 1929, section 2).
+fn login() -> Vec<u8> {
+    let part = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
+    [vec![1], part(USER), part(PASSWORD)].concat()
+}
 
 /// What is said before a relay to `to` is open.
 pub(crate) fn steps(protocol: Protocol, to: SocketAddrV4) -> Vec<Step> {
@@ -124,6 +139,11 @@ pub(crate) fn steps(protocol: Protocol, to: SocketAddrV4) -> Vec<Step> {
             let send = [&GREETING[..], &socks5_request].concat();
             vec![Step { send, answer: LONGEST_ANSWER, granted: (3, 0) }]
         }
+        Protocol::Socks5Login => vec![
+            Step { send: GREETING_WITH_PASSWORD.to_vec(), answer: 2, granted: (1, 2) },
+            Step { send: login(), answer: 2, granted: (1, 0) },
+            Step { send: socks5_request, answer: 10, granted: (1, 0) },
+        ],
     }
 }
 
@@ -159,6 +179,13 @@ mod tests {
             steps(Protocol::Socks5, there()).into_iter().flat_map(|step| step.send).collect();
         let at_once = steps(Protocol::Socks5AtOnce, there());
         assert_eq!(at_once, [Step { send: apart, answer: LONGEST_ANSWER, granted: (3, 0) }]);
+    }
+
+    #[test]
+    fn a_login_has_user_and_password_between_greeting_and_request() {
+        let sent: Vec<_> = steps(Protocol::Socks5Login, there()).into_iter().map(|step| step.send).collect();
+        assert_eq!(sent[..2], [b"\x05\x01\x02".to_vec(), b"\x01\x05bench\x06secret".to_vec()]);
+        assert_eq!(sent[2], steps(Protocol::Socks5, there()).remove(1).send);
     }
 
     #[test]

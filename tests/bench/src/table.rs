@@ -99,6 +99,10 @@ fn verdict(goal: Goal, line: usize, columns: &[Column]) -> (String, String) {
             let reached = share.map(|share| format!("{}: {share:.2}", yes(share <= most)));
             (format!("at most {most:.2} of ideal"), reached.unwrap_or_default())
         }
+        Goal::AtLeast(least) => {
+            let reached = ours.map(|ours| format!("{}: {}", yes(ours >= least), digits(ours)));
+            (format!("at least {}", digits(least)), reached.unwrap_or_default())
+        }
         Goal::AtMost(most) => {
             let reached = ours.map(|ours| format!("{}: {}", yes(ours <= most), digits(ours)));
             (format!("at most {}", digits(most)), reached.unwrap_or_default())
@@ -136,6 +140,12 @@ mod tests {
         assert_eq!(reached(Goal::Within(1.1), 100.0, 90.0, 110.0), "yes: 1.10");
         assert_eq!(reached(Goal::Within(1.1), 100.0, 300.0, 111.0), "**no**: 1.11");
         assert_eq!(reached(Goal::AtMost(25.0), f64::NAN, 0.0, 24.0), "yes: 24.0");
+    }
+
+    #[test]
+    fn more_is_better_where_a_figure_must_be_reached() {
+        assert_eq!(reached(Goal::AtLeast(0.8), f64::NAN, 0.0, 0.8), "yes: 0.80");
+        assert_eq!(reached(Goal::AtLeast(0.8), f64::NAN, 0.0, 0.79), "**no**: 0.79");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &
     if measure.kind == Kind::Start {
         return start(proxy, protocol);
     }
-    let running = proxy.start()?;
+    let running = proxy.start(protocol)?;
     let Scale { time, warm_up, .. } = site.scale;
     let dialler = |service, hosts| Dialler::new(running.address, protocol, service, Hosts::new(hosts));
     match measure.kind {
@@ -63,6 +63,7 @@ pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &
             Ok(vec![Some(idle.each), ours.then_some(idle.new_workers), ours.then_some(idle.growth / allowed)])
         }
         Kind::Loris { slow } => slow_clients(&dialler(Service::Byte, FEW), protocol, slow, &running, site),
+        Kind::Logins { hosts } => logins(running, proxy, hosts, site),
         Kind::Watch => {
             // Two of its descriptors are a relay's.
             let relays = idle::possible(100_000) / 2;
@@ -158,12 +159,29 @@ fn slow_clients(
     })
 }
 
+/// Many at once, of a proxy that asks for a password and then of one that does not.
+fn logins(asking: Running, proxy: &Proxy, hosts: u32, site: &Site) -> Figures {
+    const AT_ONCE: usize = 64;
+    let Scale { time, warm_up, .. } = site.scale;
+    let visits = |running: &Running, protocol| {
+        let dialler = Dialler::new(running.address, protocol, Service::Byte, Hosts::new(hosts));
+        // The first of them also has the user remembered.
+        every_host_once(&dialler, hosts)?;
+        let visits = visits::run(&dialler, AT_ONCE, warm_up, time, &running.tree)?;
+        Outcome::Ok([visits.a_second, visits.spent.total().as_secs_f64() * 1e6])
+    };
+    let [with, spent_with] = visits(&asking, Protocol::Socks5Login)?;
+    drop(asking);
+    let [without, spent_without] = visits(&proxy.start(Protocol::Socks5)?, Protocol::Socks5)?;
+    Ok([with, without, with / without, spent_with, spent_without].map(Some).into())
+}
+
 /// From the start of the program to the byte that has gone through it; the median of five.
 fn start(proxy: &Proxy, protocol: Protocol) -> Figures {
     let mut taken = Vec::new();
     for _ in 0..5 {
         let begun = Instant::now();
-        let mut running = proxy.launch()?;
+        let mut running = proxy.launch(protocol)?;
         let mut dialler = Dialler::new(running.address, protocol, Service::Echo, Hosts::new(1));
         let served = loop {
             // Some leave the first connection alone that comes before they are ready.
