@@ -45,6 +45,8 @@ pub(crate) enum Kind {
     Logins {
         hosts: u32,
     },
+    /// Logins while one host tries passwords.
+    Guessing,
     /// What the monitor needs to look at relays that are silent.
     Watch,
     Start,
@@ -117,6 +119,7 @@ pub(crate) fn all() -> Vec<Measure> {
     for hosts in [1, 256] {
         add(format!("logins-{hosts}"), Kind::Logins { hosts });
     }
+    add("guessing".into(), Kind::Guessing);
     add("watch".into(), Kind::Watch);
     add("start".into(), Kind::Start);
     add("churn".into(), Kind::Churn);
@@ -129,7 +132,7 @@ pub(crate) fn all() -> Vec<Measure> {
 fn version(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Socks4a => "4A",
-        Protocol::Socks5 | Protocol::Socks5Login => "5",
+        Protocol::Socks5 | Protocol::Socks5Login | Protocol::Socks5Guess => "5",
         Protocol::Socks5AtOnce => "5 in one segment",
         Protocol::Direct | Protocol::Socks4 => "4",
     }
@@ -212,6 +215,17 @@ impl Measure {
                     figure(format!("{title}: processor time without a password"), "µs each", Goal::Nothing),
                 ]
             }
+            Kind::Guessing => {
+                let title = "guesses from 1 client host";
+                vec![
+                    figure(format!("{title}: login p95 of others before"), "ms", Goal::Nothing),
+                    figure(format!("{title}: as they begin"), "ms", Goal::Nothing),
+                    figure(format!("{title}: with them"), "ms", Goal::Nothing),
+                    figure(format!("{title}: with them, of before"), "share", Goal::AtMost(1.5)),
+                    figure(format!("{title}: refused"), "a second", Goal::Nothing),
+                    figure(format!("{title}: compared"), "", Goal::Nothing),
+                ]
+            }
             Kind::Watch => {
                 let title = "idle relays: the monitor's time for 50,000 of them";
                 vec![figure(title.into(), "% of a processor", Goal::AtMost(1.0))]
@@ -253,7 +267,7 @@ impl Measure {
                 proxy.speaks(protocol).then_some(protocol)
             }
             Kind::Reload | Kind::Count(_) | Kind::Watch if proxy.standing() != Standing::Ours => None,
-            Kind::Logins { .. } => {
+            Kind::Logins { .. } | Kind::Guessing => {
                 let protocol = Protocol::Socks5Login;
                 proxy.speaks(protocol).then_some(protocol)
             }

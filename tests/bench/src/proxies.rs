@@ -196,7 +196,7 @@ impl Proxy {
 
 /// Whether clients of this protocol show a password.
 fn has_users(protocol: Protocol) -> bool {
-    protocol == Protocol::Socks5Login
+    matches!(protocol, Protocol::Socks5Login | Protocol::Socks5Guess)
 }
 
 /// Writes sockd's rules: for everybody, or for those alone who log in.

@@ -90,6 +90,8 @@ pub(crate) enum Protocol {
     Socks5AtOnce,
     /// With [`USER`]'s [`PASSWORD`].
     Socks5Login,
+    /// With a password that is not the user's.
+    Socks5Guess,
 }
 
 /// What is sent, how long the answer is, and which byte of it has which value when all is well.
@@ -114,9 +116,9 @@ pub(crate) const USER: &str = "bench";
 const PASSWORD: &str = "secret";
 
 /// User and password as a client sends them (RFC 1929, section 2).
-fn login() -> Vec<u8> {
+fn login(password: &str) -> Vec<u8> {
     let part = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
-    [vec![1], part(USER), part(PASSWORD)].concat()
+    [vec![1], part(USER), part(password)].concat()
 }
 
 /// What is said before a relay to `to` is open.
@@ -127,6 +129,13 @@ pub(crate) fn steps(protocol: Protocol, to: SocketAddrV4) -> Vec<Step> {
         vec![Step { send, answer: 8, granted: (1, 90) }]
     };
     let socks5_request = [&[5, 1, 0, 1], &ip[..], &port].concat();
+    let socks5_login = |password| {
+        vec![
+            Step { send: GREETING_WITH_PASSWORD.to_vec(), answer: 2, granted: (1, 2) },
+            Step { send: login(password), answer: 2, granted: (1, 0) },
+            Step { send: socks5_request.clone(), answer: 10, granted: (1, 0) },
+        ]
+    };
     match protocol {
         Protocol::Direct => Vec::new(),
         Protocol::Socks4 => socks4(ip, b""),
@@ -139,11 +148,8 @@ pub(crate) fn steps(protocol: Protocol, to: SocketAddrV4) -> Vec<Step> {
             let send = [&GREETING[..], &socks5_request].concat();
             vec![Step { send, answer: LONGEST_ANSWER, granted: (3, 0) }]
         }
-        Protocol::Socks5Login => vec![
-            Step { send: GREETING_WITH_PASSWORD.to_vec(), answer: 2, granted: (1, 2) },
-            Step { send: login(), answer: 2, granted: (1, 0) },
-            Step { send: socks5_request, answer: 10, granted: (1, 0) },
-        ],
+        Protocol::Socks5Login => socks5_login(PASSWORD),
+        Protocol::Socks5Guess => socks5_login("a guess"),
     }
 }
 

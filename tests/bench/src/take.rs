@@ -10,6 +10,7 @@ use crate::origin::Service;
 use crate::procs::Role;
 use crate::proxies::{Proxy, Running, SOCKD};
 use crate::request::Protocol;
+use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &
             let rate = site.rate.ok_or("no rate of sockd to take the half of")?;
             let dialler = dialler(Service::Byte, HOSTS);
             every_host_once(&dialler, HOSTS)?;
-            let [p50, p99] = openings(&dialler, rate, time)?;
+            let [p50, p99] = openings(&dialler, rate, time, [0.5, 0.99])?;
             Ok(vec![Some(p99), Some(p50)])
         }
         Kind::Idle { hosts } => {
@@ -64,6 +65,7 @@ pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &
         }
         Kind::Loris { slow } => slow_clients(&dialler(Service::Byte, FEW), protocol, slow, &running, site),
         Kind::Logins { hosts } => logins(running, proxy, hosts, site),
+        Kind::Guessing => guesses(&dialler(Service::Byte, FEW), &running, site),
         Kind::Watch => {
             // Two of its descriptors are a relay's.
             let relays = idle::possible(100_000) / 2;
@@ -125,16 +127,24 @@ fn many_visits(dialler: &Dialler, at_once: usize, running: &Running, site: &Site
 
 const CONNECTED: &str = " connected -- ";
 
-/// p50 and p99 of handshakes at a steady rate, in milliseconds.
-fn openings(dialler: &Dialler, rate: f64, time: Duration) -> Outcome<[f64; 2]> {
+/// These percentiles of handshakes at a steady rate, in milliseconds.
+fn openings<const N: usize>(
+    dialler: &Dialler,
+    rate: f64,
+    time: Duration,
+    shares: [f64; N],
+) -> Outcome<[f64; N]> {
     let mut came = steady::run(dialler, rate, time)?;
     if let Some(why) = &came.first_failure
         && came.failed > came.openings.number() / 100
     {
         return Err(format!("{} connections failed: {why}", came.failed).into());
     }
-    Ok([0.5, 0.99].map(|share| came.openings.percentile(share) / 1e3))
+    Ok(shares.map(|share| came.openings.percentile(share) / 1e3))
 }
+
+/// Handshakes a second of others whom something may disturb.
+const RATE: f64 = 500.0;
 
 fn slow_clients(
     dialler: &Dialler,
@@ -143,17 +153,16 @@ fn slow_clients(
     running: &Running,
     site: &Site,
 ) -> Figures {
-    const RATE: f64 = 500.0;
     let proxy = running.address.ok_or("no proxy")?;
     // p99 of a few hundred handshakes would be the accident of the worst.
     let time = site.scale.time * 2;
     every_host_once(dialler, FEW)?;
-    let [_, before] = openings(dialler, RATE, time)?;
+    let [before] = openings(dialler, RATE, time, [0.99])?;
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let clients = loris::Slow::begin(scope, &over, proxy, protocol, slow)?;
         thread::sleep(Duration::from_secs(2));
-        let [_, with_them] = openings(dialler, RATE, time)?;
+        let [with_them] = openings(dialler, RATE, time, [0.99])?;
         let closed = clients.end() as f64 * 100.0 / slow as f64;
         Ok([before, with_them, with_them / before, closed].map(Some).into())
     })
@@ -174,6 +183,37 @@ fn logins(asking: Running, proxy: &Proxy, hosts: u32, site: &Site) -> Figures {
     drop(asking);
     let [without, spent_without] = visits(&proxy.start(Protocol::Socks5)?, Protocol::Socks5)?;
     Ok([with, without, with / without, spent_with, spent_without].map(Some).into())
+}
+
+/// Logins of a remembered user before and while another host tries one password after the other, whatever it is told.
+fn guesses(dialler: &Dialler, running: &Running, site: &Site) -> Figures {
+    const GUESSES: f64 = 1000.0;
+    const COMPARED: &str = " password refused -- ";
+    let guesser = Hosts::from_base(Ipv4Addr::new(127, 96, 0, 1), 1);
+    let guesser = Dialler::new(running.address, Protocol::Socks5Guess, Service::Byte, guesser);
+    let time = site.scale.time * 2;
+    every_host_once(dialler, FEW)?;
+    let [before] = openings(dialler, RATE, time, [0.95])?;
+    thread::scope(|scope| {
+        let guessing = scope.spawn(|| {
+            // The first guesses, which are compared, come when the times of the others begin to count.
+            thread::sleep(time / 4);
+            // Longer than both of what is measured beside it.
+            let guessing_time = time * 2;
+            let begun = Instant::now();
+            let came = steady::run(&guesser, GUESSES, guessing_time)?;
+            Outcome::Ok((came, begun.elapsed().as_secs_f64()))
+        });
+        let [as_they_begin] = openings(dialler, RATE, time, [0.95])?;
+        let [with_them] = openings(dialler, RATE, time, [0.95])?;
+        let (came, elapsed) = guessing.join().map_err(|_| "the thread that guesses panicked")??;
+        if came.openings.number() > 0 {
+            return Err("a wrong password was taken for a right one".into());
+        }
+        let compared = site.syslog.count(COMPARED) as f64;
+        let refused = came.failed as f64 / elapsed;
+        Ok([before, as_they_begin, with_them, with_them / before, refused, compared].map(Some).into())
+    })
 }
 
 /// From the start of the program to the byte that has gone through it; the median of five.
