@@ -11,19 +11,23 @@ use sockd_common::message::Role;
 use sockd_lockdown::Row;
 use sockd_tests::dns::{Answer, Nameserver};
 use sockd_tests::far::{Far, Server};
+use sockd_tests::host::Host;
 use sockd_tests::identd::Identd;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::next::{Next, reply};
 use sockd_tests::site::{CLIENT, NAMESERVER, SERVER, Site};
 use sockd_tests::socks::{Reply, Request, ask, assert_rejected, granted, send_to};
+use sockd_tests::socks5;
+use sockd_tests::wait::LONG;
 use sockd_worker::roles::ROLES;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::path::Path;
 
 const RULES: &str = "\
+permit +=udp 0.0.0.0 0.0.0.0
 permit ?=I *=joe 0.0.0.0 0.0.0.0 : /bin/true %p
 deny *=eve 0.0.0.0 0.0.0.0
 permit 0.0.0.0 0.0.0.0
@@ -52,8 +56,7 @@ fn every_row_is_used_or_says_why_it_rarely_is() {
         ("loader", LOADER.to_vec()),
         ("spawner", [SPAWNER, WORKERS].concat()),
     ];
-    let unseen = |role| matches!(role, Role::Datagram | Role::Probe);
-    let workers = ROLES.iter().filter(|entry| !unseen(entry.role));
+    let workers = ROLES.iter().filter(|entry| entry.role != Role::Probe);
     let workers = workers.map(|entry| (entry.role.as_str(), entry.profile.to_vec()));
     let mut unexplained = Vec::new();
     for (role, rows) in keepers.into_iter().chain(workers) {
@@ -66,8 +69,8 @@ fn every_row_is_used_or_says_why_it_rarely_is() {
     assert!(unexplained.is_empty(), "never used, and the row does not say when it is: {unexplained:#?}");
 }
 
-/// CONNECT and BIND, by address and by name, over IPv4 and IPv6, little and much; identd, a next server, a command,
-/// refusals; a reload, a report, an orderly end.
+/// CONNECT, BIND and UDP ASSOCIATE, by address and by name, over IPv4 and IPv6, little and much; identd, a next server, a
+/// command, refusals; a reload, a report, an orderly end.
 fn visit_everything(folder: &Path) {
     let site = Site::new();
     site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\noptions timeout:2\n"));
@@ -118,6 +121,8 @@ fn visit_everything(folder: &Path) {
     assert_eq!(waiting.read(1), b"x");
     drop((server, waiting));
 
+    datagram_and_answer(&lab);
+
     lab.turn_the_page();
     lab.sockd.signal(Signal::SIGHUP);
     lab.wait_for_line("daemon.notice reloaded: ");
@@ -125,6 +130,27 @@ fn visit_everything(folder: &Path) {
     drop(granted(client, &Request::connect((SERVER, 7)).by("sam")));
     lab.sockd.signal(Signal::SIGTERM);
     lab.sockd.wait();
+}
+
+/// An association with one flow, from the request to the end of the connection.
+fn datagram_and_answer(lab: &Lab) {
+    let bind = |host: &Host, at| host.run(|| UdpSocket::bind((at, 9999))).expect("a socket");
+    let (near, far) = (bind(&lab.site.client, CLIENT), bind(&lab.site.server, SERVER));
+    for socket in [&near, &far] {
+        socket.set_read_timeout(Some(LONG)).expect("a limit");
+    }
+    let mut control = socks5::ask(&lab.site.client, [5, 3, 0, 1, 0, 0, 0, 0, 0, 0]);
+    near.connect(socks5::bound(&mut control)).expect("an address");
+    let header = [&[0, 0, 0, 1], &SERVER.octets()[..], &9999_u16.to_be_bytes()].concat();
+    near.send(&[&header[..], b"to"].concat()).expect("sending");
+    let (mut bytes, mut answer) = ([0; 64], [0; 64]);
+    let (length, outer) = far.recv_from(&mut bytes).expect("a datagram");
+    assert_eq!(&bytes[..length], b"to");
+    far.send_to(b"fro", outer).expect("sending");
+    let length = near.recv(&mut answer).expect("an answer");
+    assert_eq!(answer[..length], [&header[..], b"fro"].concat());
+    control.half_close();
+    lab.wait_for_line("terminated -- Associate from ");
 }
 
 fn seen(folder: &Path) -> Calls {
