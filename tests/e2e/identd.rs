@@ -583,7 +583,7 @@ fn h12_where_no_worker_can_be_had_that_asks_nobody_is_somebody_else() {
     until_true("identd is being asked", || identd.queries().len() == 1);
     let (_, reply) = ask(&place.lab.site.other, &place.request().by("alice"));
     assert_eq!((reply.code, others.queries().len()), (NO_IDENTD, 0));
-    place.lab.wait_for_line("nobody more can be asked: max_workers reached");
+    place.lab.wait_for_line("no further ident worker: max_workers reached");
     place.lab.wait_for_line("missing fact: identd could not be asked");
 }
 
