@@ -3,6 +3,7 @@
 mod clients;
 mod datagrams;
 mod flows;
+mod hostile;
 mod limits;
 mod replies;
 mod strangers;
@@ -12,6 +13,7 @@ use sockd_tests::host::Host;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::site::{INSIDE, NAMESERVER, SERVER, Site};
+use sockd_tests::sockd::Start;
 use sockd_tests::socks5::{bound, greet_at};
 use sockd_tests::wait::LONG;
 use std::io::ErrorKind;
@@ -96,6 +98,11 @@ fn place() -> Place {
 }
 
 fn place_with(rules: &str, settings: &str) -> Place {
+    place_started(rules, |start| start.settings(settings))
+}
+
+/// With whatever else `prepare` adds to the start of the daemon.
+fn place_started(rules: &str, prepare: impl FnOnce(Start) -> Start) -> Place {
     let site = Site::new();
     site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\n"));
     let nameserver = Nameserver::start(&site.server, |question| match question.name.as_str() {
@@ -103,7 +110,7 @@ fn place_with(rules: &str, settings: &str) -> Place {
         _ => Answer::NoSuchName,
     });
     let echo = Echo::start(&site.server, (SERVER, PORT));
-    let lab = Lab::at(site, rules, |start| start.settings(settings));
+    let lab = Lab::at(site, rules, prepare);
     Place { lab, echo, _nameserver: nameserver }
 }
 
