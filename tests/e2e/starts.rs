@@ -331,8 +331,8 @@ fn without_landlock_ver_says_so_and_the_daemon_does_not_start() {
         let output = without(&host, &calls, error, VER);
         assert_eq!(output.status.code(), Some(3), "{output:?}");
         assert!(said(&output).contains("sandbox: reduced (Landlock)"), "{output:?}");
-        // Of monitor, loader and the four roles of workers.
-        assert_eq!(said(&output).matches("Landlock: MISSING, not in this kernel").count(), 6, "{output:?}");
+        // Of monitor, loader and the six roles of workers.
+        assert_eq!(said(&output).matches("Landlock: MISSING, not in this kernel").count(), 8, "{output:?}");
         let output = without(&host, &calls, error, STARTS);
         assert_eq!(output.status.code(), Some(71), "{output:?}");
         for part in ["lacks Landlock", "sandbox: best_effort", "`sockd -ver`"] {
