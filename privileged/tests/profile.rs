@@ -44,6 +44,15 @@ fn every_row_has_a_reason() {
     }
 }
 
+/// A connected socket for datagrams is no fence against it, and a worker has one before it has put on its own filter.
+#[test]
+fn behind_the_spawners_filter_nothing_can_be_sent_to_an_address() {
+    let program = compile_filter(&[SPAWNER, WORKERS].concat()).unwrap();
+    let sent = |to| Call { number: libc::SYS_sendto, args: [5, 0x1000, 1, 0, to, 16], foreign: false };
+    assert_eq!(verdict(&program, &sent(0)), Some(Verdict::Allowed));
+    assert_eq!(verdict(&program, &sent(0x2000)), Some(Verdict::Killed));
+}
+
 #[test]
 fn neither_the_monitor_nor_the_loader_opens_a_file_for_writing() {
     for (role, rows) in profiles().iter().filter(|(role, _)| *role != "spawner") {

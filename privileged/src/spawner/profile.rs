@@ -2,7 +2,7 @@
 
 use sockd_lockdown::Test::OnlyBits;
 use sockd_lockdown::When::{Always, Args};
-use sockd_lockdown::profile_rows::{MORE, NO_VDSO, NOT_EXECUTABLE, brk, end, int, munmap};
+use sockd_lockdown::profile_rows::{MORE, NO_VDSO, NOT_EXECUTABLE, brk, end, int, munmap, null};
 use sockd_lockdown::{Arg, Row, libc, rare, row};
 
 /// The spawner's own calls.
@@ -10,7 +10,7 @@ pub const SPAWNER: &[Row] = &[
     row!(SYS_poll, Always, "wait for the monitor and for children"),
     row!(SYS_ppoll, Always, "the same"),
     row!(SYS_recvmsg, Always, "what to start, with the worker's end of its channel"),
-    row!(SYS_sendto, Always, "tell the monitor what has ended"),
+    row!(SYS_sendto, Args(&[null(4)]), "tell the monitor what has ended; never to an address"),
     row!(SYS_read, Always, "SIGCHLD"),
     row!(SYS_clone, Args(&[Arg { index: 0, test: OnlyBits(FORK) }]), "fork; no namespace, no shared memory"),
     row!(SYS_execveat, Always, "the worker's program, by its descriptor: there are no files to execute"),
