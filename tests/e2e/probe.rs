@@ -1,5 +1,5 @@
 //! `sockd-probe` as an administrator runs it: what a worker in an attacker's hands could try, act by act, without any
-//! lock, behind each layer alone, and in the places of all four kinds of workers.
+//! lock, behind each layer alone, and in the places of all kinds of workers that hold a socket.
 
 use sockd_tests::host::Host;
 use sockd_tests::sockd::{installed, program};
@@ -162,7 +162,7 @@ fn nothing_that_an_attacker_might_try_is_survived_in_a_workers_place() {
     // It says itself, by its exit status, that all filters killed, that every floor holds, and that no canary was hit.
     let table = everything();
     let sums = sums(&table);
-    for role in ["session", "ident", "resolver", "upstream"] {
+    for role in ["session", "ident", "resolver", "upstream", "datagram"] {
         let of = |name: String| sums.iter().find(|sum| sum.reading == name).expect("a reading");
         assert_eq!(of(format!("the {role} worker")).hits, 0, "{role}");
         let before = format!("the {role} worker before its own locks");

@@ -17,8 +17,8 @@ const DOCUMENTS: [&str; 5] =
 
 #[test]
 fn the_documents_at_the_door_are_short() {
-    // SECURITY.md has 16 lines more for the table of what one worker can use up, 4 for passwords, and 1 for datagrams.
-    for (document, most) in [("README.md", 100), ("SECURITY.md", 191)] {
+    // SECURITY.md has 16 lines more for the table of what one worker can use up, 4 for passwords, and 4 for datagrams.
+    for (document, most) in [("README.md", 100), ("SECURITY.md", 194)] {
         let lines = read(document).lines().count();
         assert!(lines <= most, "{document} has {lines} lines, at most {most}");
     }

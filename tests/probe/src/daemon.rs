@@ -10,7 +10,7 @@ use crate::slot::{BEYOND, END};
 use crate::sys;
 use sockd_common::message::Role;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::{env, fs};
@@ -25,10 +25,14 @@ const NEXT: u16 = 1081;
 const RULES: &str = "\
 permit ?=i 127.0.0.0/8 127.0.0.0/8
 permit ?=n 127.0.0.0/8
+permit +=udp 127.0.0.0/8 127.0.0.0/8
 ";
 
 /// There is no other interface.
 const ROUTES: &str = "127.0.0.1 0.0.0.0 0.0.0.0\n";
+
+/// Datagrams that are there to be read by acts that read.
+const DATAGRAMS: usize = 64;
 
 /// Milliseconds that anything may take.
 const LIMIT: i32 = 120_000;
@@ -112,6 +116,9 @@ impl Daemon {
         // Bytes after the request are there to be read by acts that read.
         let request = [&[4, 1, 0, 7, 127, 0, 0, 1], role.as_str().as_bytes(), &[0; 65]].concat();
         client.write_all(&request).map_err(words)?;
+        if role == Role::Datagram {
+            return told_in_a_datagram(client);
+        }
         let accept = |listener: &TcpListener| match sys::wait(listener, LIMIT) {
             true => listener.accept().map(|(stream, _)| stream).map_err(words),
             false => Err("nobody has come".into()),
@@ -167,6 +174,32 @@ impl Daemon {
         while self.hear(200) {}
         self.said.clone()
     }
+}
+
+/// What the datagram worker tells, over the association that the session worker has asked for; it ends with its
+/// connection.
+fn told_in_a_datagram(mut control: TcpStream) -> Result<String, String> {
+    let words = |error: std::io::Error| error.to_string();
+    let mut port = [0; 2];
+    if !sys::wait(&control, LIMIT) {
+        return Err("there is no association".into());
+    }
+    control.read_exact(&mut port).map_err(words)?;
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(words)?;
+    socket.connect((Ipv4Addr::LOCALHOST, u16::from_be_bytes(port))).map_err(words)?;
+    for _ in 0..DATAGRAMS {
+        socket.send(&[0; 64]).map_err(words)?;
+    }
+    let mut told = vec![0; 1 << 16];
+    while sys::wait(&socket, LIMIT) {
+        let length = socket.recv(&mut told).map_err(words)?;
+        let part = told.get(..length).unwrap_or_default();
+        // Acts that send arrive here, too.
+        if part.ends_with(format!("{END}\n").as_bytes()) {
+            return Ok(String::from_utf8_lossy(part).into_owned());
+        }
+    }
+    Err("silent".into())
 }
 
 impl Drop for Daemon {

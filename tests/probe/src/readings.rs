@@ -11,12 +11,12 @@ use crate::sys;
 use sockd_common::message::Role;
 use sockd_lockdown::Row;
 use sockd_worker::profile::{
-    PROFILE_AUTH, PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION, PROFILE_UPSTREAM,
+    PROFILE_AUTH, PROFILE_DATAGRAM, PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION, PROFILE_UPSTREAM,
 };
 use std::fs;
 
 /// The words of `--role`.
-pub(crate) const ROLES: [&str; 4] = ["session", "ident", "resolver", "upstream"];
+pub(crate) const ROLES: [&str; 5] = ["session", "ident", "resolver", "upstream", "datagram"];
 
 /// The words of `--layer`.
 pub(crate) const LAYERS: [&str; 6] = ["user", "namespaces", "landlock", "unfiltered", "filter", "full"];
@@ -181,7 +181,8 @@ fn single_layers() -> Vec<(&'static str, String, Layer, Held)> {
         ("unfiltered", "everything but the filter".into(), Layer::Unfiltered, floor(93)),
         ("unfiltered", "the same, against another worker".into(), Layer::BesideAnother, Held::Known),
     ];
-    let profiles: [&'static [Row]; 4] = [PROFILE_SESSION, PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_UPSTREAM];
+    let profiles: [&'static [Row]; 5] =
+        [PROFILE_SESSION, PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_UPSTREAM, PROFILE_DATAGRAM];
     // The auth worker has no socket by which its place could tell anything, so that it is tried by its filter alone.
     for (role, profile) in ROLES.into_iter().zip(profiles).chain([("auth", PROFILE_AUTH)]) {
         let name = format!("the {role} filter alone");
@@ -195,7 +196,8 @@ fn read_full(options: &Options, place: &Place<'_>, readings: &mut Vec<Reading>, 
         Ok(daemon) => daemon,
         Err(why) => return unread.push(format!("the workers of the daemon itself: {why}")),
     };
-    for (word, role) in ROLES.into_iter().zip([Role::Session, Role::Ident, Role::Resolver, Role::Upstream]) {
+    let roles = [Role::Session, Role::Ident, Role::Resolver, Role::Upstream, Role::Datagram];
+    for (word, role) in ROLES.into_iter().zip(roles) {
         if !role_is_wanted(options, Held::Killed(word)) {
             continue;
         }

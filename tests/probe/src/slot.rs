@@ -5,13 +5,14 @@
 //! them is told through the very descriptor that a worker has for its work. At the end the worker puts on the locks
 //! itself and tries an act, so that the monitor says in its log how workers end that try.
 //!
-//! The session worker is told by the user id of the request which role is meant; for the other three it asks
-//! the monitor for what makes it need them.
+//! The session worker is told by the user id of the request which role is meant; for the others it asks the monitor
+//! for what makes it need them.
 
 use crate::acts::{self, Slot};
 use crate::outcome::{Outcome, Victim, attempt, in_a_child, number};
 use crate::sys;
 use sockd_common::channel::{Received, WorkerEnd};
+use sockd_common::message::datagram::{FromDatagram, ToDatagram};
 use sockd_common::message::ident::{FromIdent, ToIdent};
 use sockd_common::message::request::{Command, Destination, Request};
 use sockd_common::message::resolver::{FromResolver, RecordType, ToResolver, Transport};
@@ -21,9 +22,9 @@ use sockd_common::message::{CHANNEL_FD, Id, LockdownReport, Message, Name, PROTO
 use sockd_lockdown::Row;
 use sockd_worker::lockdown::Inherited;
 use sockd_worker::{lockdown, profile};
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
-use std::os::fd::OwnedFd;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Where the requests go that lead to the other roles: nothing is there.
 const NOWHERE: u16 = 7;
@@ -48,7 +49,8 @@ pub(crate) fn run(role: Role) -> Option<()> {
         Role::Ident => ident(WorkerEnd::new(channel)),
         Role::Resolver => resolver(WorkerEnd::new(channel)),
         Role::Upstream => upstream(WorkerEnd::new(channel)),
-        Role::Datagram | Role::Auth | Role::Probe => None,
+        Role::Datagram => datagram(WorkerEnd::new(channel)),
+        Role::Auth | Role::Probe => None,
     }
 }
 
@@ -64,23 +66,57 @@ fn locks() -> LockdownReport {
 
 fn session(monitor: WorkerEnd<FromSession, ToSession>) -> Option<()> {
     monitor.send(&FromSession::Ready(locks())).ok()?;
+    // Open until the monitor ends this process.
     let mut served = None;
     while let Some((message, socket)) = next(&monitor) {
-        let (ToSession::Serve { id, .. }, Some(socket)) = (message, socket) else { continue };
-        let mut client = TcpStream::from(socket);
-        let (destination, role) = match wanted(&mut client)?.as_str() {
-            "session" => return tell(client, profile::PROFILE_SESSION),
-            "resolver" => (Destination::Name(Name::new(NAME)?), b"resolver".as_slice()),
-            "upstream" => (Destination::Address(BEYOND.into()), b"upstream".as_slice()),
-            _ => (Destination::Address(Ipv4Addr::LOCALHOST.into()), b"ident".as_slice()),
-        };
-        let user = UserId::new(role)?;
-        let request = Request { version: 4, command: Command::Connect, destination, port: NOWHERE, user };
-        monitor.send(&FromSession::Request { id, request }).ok()?;
-        // Open until the monitor ends this process.
-        served = Some(client);
+        match (message, socket) {
+            (ToSession::Serve { id, .. }, Some(socket)) => {
+                let mut client = TcpStream::from(socket);
+                let role = wanted(&mut client)?;
+                if role == "session" {
+                    return tell(client, profile::PROFILE_SESSION);
+                }
+                monitor.send(&FromSession::Request { id, request: leading_to(&role)? }).ok()?;
+                served = Some(client);
+            }
+            (ToSession::Associated { address, .. }, _) => {
+                served.as_mut()?.write_all(&address.port().to_be_bytes()).ok()?;
+            }
+            _ => {}
+        }
     }
-    drop(served);
+    None
+}
+
+/// What a client asks for whose request needs a worker of this role.
+fn leading_to(role: &str) -> Option<Request> {
+    let connect = |destination, user: &[u8]| {
+        let user = UserId::new(user)?;
+        Some(Request { version: 4, command: Command::Connect, destination, port: NOWHERE, user })
+    };
+    match role {
+        "datagram" => Some(Request {
+            version: 5,
+            command: Command::Associate,
+            destination: Destination::Address(Ipv4Addr::UNSPECIFIED.into()),
+            port: 0,
+            user: UserId::default(),
+        }),
+        "resolver" => connect(Destination::Name(Name::new(NAME)?), b"resolver"),
+        "upstream" => connect(Destination::Address(BEYOND.into()), b"upstream"),
+        _ => connect(Destination::Address(Ipv4Addr::LOCALHOST.into()), b"ident"),
+    }
+}
+
+/// What is told fits into one datagram.
+fn datagram(monitor: WorkerEnd<FromDatagram, ToDatagram>) -> Option<()> {
+    monitor.send(&FromDatagram::Ready(locks())).ok()?;
+    while let Some((_, socket)) = next(&monitor) {
+        if let Some(socket) = socket {
+            let say = |socket: &UdpSocket, told: &[u8]| socket.send(told).map(drop);
+            return tell_by(UdpSocket::from(socket), profile::PROFILE_DATAGRAM, say);
+        }
+    }
     None
 }
 
@@ -152,8 +188,16 @@ fn wanted(client: &mut TcpStream) -> Option<String> {
     Some(String::from_utf8_lossy(user).into_owned())
 }
 
+fn tell(peer: TcpStream, profile: &[Row]) -> Option<()> {
+    tell_by(peer, profile, |mut peer: &TcpStream, told| peer.write_all(told))
+}
+
 /// Tries everything and tells it through `peer`: a line for each act with both outcomes.
-fn tell(mut peer: TcpStream, profile: &[Row]) -> Option<()> {
+fn tell_by<Peer: AsFd>(
+    peer: Peer,
+    profile: &[Row],
+    say: impl FnOnce(&Peer, &[u8]) -> io::Result<()>,
+) -> Option<()> {
     let victim = Victim::start(&|| Ok(())).ok()?;
     let slot = Slot {
         client: number(&peer),
@@ -176,7 +220,7 @@ fn tell(mut peer: TcpStream, profile: &[Row]) -> Option<()> {
     }
     told.push_str(END);
     told.push('\n');
-    peer.write_all(told.as_bytes()).ok()?;
+    say(&peer, told.as_bytes()).ok()?;
     drop(victim);
     lockdown::lock_down(profile).ok()?;
     let survived = acts::all().first().map(|act| attempt(act, &slot));
