@@ -44,7 +44,7 @@ fn cli_01_and_02_ver_states_the_classic_facts_and_the_full_sandbox() {
     assert_eq!(summary.len(), 1, "{text}");
     assert!(summary[0].trim() == "sandbox: full", "{text}");
     assert!(rest.iter().all(|line| line.starts_with('\t') && !line.starts_with("\t\t")), "{text}");
-    for fact in ["4.4.0", "4A", "SOCKSified", "tandalone", "RBIND", "route file"] {
+    for fact in ["4.4.0", "4A", "SOCKSified", "tandalone", "RBIND", "UDP ASSOCIATE", "route file"] {
         assert!(text.contains(fact), "{fact:?} is not in {text}");
     }
     assert!(text.contains("two client hosts") && text.contains("copied through a worker's memory"), "{text}");

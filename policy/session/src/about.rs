@@ -84,7 +84,7 @@ pub fn identd(default: IdentMode) -> &'static str {
 pub fn workers(isolation: Isolation) -> String {
     match isolation {
         Isolation::Client => "a worker process serves one client host".into(),
-        Isolation::User => "a worker process serves one user of one client host, as identd names it".into(),
+        Isolation::User => "a worker process serves one verified user of one client host".into(),
         Isolation::Connection => "a worker process serves one connection".into(),
         Isolation::Shared(1) => "one worker process serves all client hosts".into(),
         Isolation::Shared(number) => format!("{number} worker processes serve all client hosts"),

@@ -24,7 +24,7 @@ pub(crate) fn facts(options: &Options, settings: &Settings) -> Result<[String; 9
         "Standalone server; with a socket as descriptor 0 under inetd (wait or nowait), with LISTEN_FDS \
          socket-activated"
             .into(),
-        "RBIND is supported".into(),
+        "RBIND is supported, and UDP ASSOCIATE where a rule has +=udp".into(),
         format!("The route file {} {route}", options.route.display()),
         format!("{rrcmd} clients that use Rrcmd()"),
         isolation(settings.isolation, settings.crowded),
@@ -43,7 +43,7 @@ fn socksified(file: &Path, lines: Option<usize>) -> String {
 fn isolation(isolation: Isolation, crowded: Crowded) -> String {
     let what = match isolation {
         Isolation::Client => "client hosts",
-        Isolation::User => "users that identd names",
+        Isolation::User => "verified users",
         Isolation::Connection => "connections",
         Isolation::Shared(number) => {
             return format!("Isolation: none, {number} workers serve all client hosts");
