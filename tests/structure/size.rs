@@ -67,7 +67,8 @@ const BUDGETS: [Budget; 4] = [
         // Some 1050 more in root's programs, as above.
         // Some 1370 more for passwords and UDP: checks in turn, buckets of failures, associations and flows as machines of
         // their own, and what is said about both; late clients that end without a reset.
-        ceiling: 15_040,
+        // Some 20 more since the log says where a client lacks a password.
+        ceiling: 15_050,
         goal: Some(8500),
     },
     Budget {
@@ -95,7 +96,8 @@ const BUDGETS: [Budget; 4] = [
         // Some 200 more for the workers of users: which one a client begins with, and which one goes on.
         // Some 2420 more for passwords, UDP and what root reads, as above.
         // Some 490 more since lines speak of users' methods and groups, of UDP, and of other files.
-        ceiling: 19_915,
+        // Some 20 more for that reason, as above.
+        ceiling: 19_930,
         goal: None,
     },
 ];

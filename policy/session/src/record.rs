@@ -193,6 +193,9 @@ pub enum Failure {
         /// The line of sockd.conf(5) that refuses it, where one does.
         rule: Option<u32>,
     },
+    /// No line matches a client without a password, and this one has shown none. Of a client that offers both it is not
+    /// asked for where a line permits clients of the same source without one.
+    NoPassword,
     /// A line of socks.conf(5) refuses it; 0 where none matches.
     NoWay(u32),
     /// A line of socks.conf(5) or sockd.route(5) depends on the names of the destination, which could not be had.

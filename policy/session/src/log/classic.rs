@@ -89,6 +89,9 @@ pub(super) fn unchecked(why: &Login) -> Option<&'static str> {
     }
 }
 
+/// Why a request is refused that might be permitted with a password.
+pub(super) const NO_PASSWORD: &str = "no rule matches a client without a password";
+
 /// Why no method of authentication is acceptable, in words.
 pub(super) fn no_method(offered: Offered, wanted: Methods) -> String {
     if wanted.password && offered.password {
@@ -121,6 +124,7 @@ fn refused(parties: &Parties, why: &Failure) -> Vec<(Level, String)> {
             vec![denied(parties), notice(format_args!("missing fact: {missing}"))]
         }
         Failure::Denied { .. } | Failure::NoWay(_) => vec![denied(parties)],
+        Failure::NoPassword => vec![denied(parties), notice(format_args!("{NO_PASSWORD}"))],
         Failure::Guarded(refusal) => {
             vec![denied(parties), notice(format_args!("guarded destination: {refusal}"))]
         }

@@ -93,6 +93,7 @@ fn refused(why: &Failure) -> String {
         Failure::Denied { why, .. } => why.to_string(),
         Failure::NoWay(0) => "no line of socks.conf matches".into(),
         Failure::NoWay(line) => format!("line {line} of socks.conf denies"),
+        Failure::NoPassword => classic::NO_PASSWORD.into(),
         Failure::NamesUnavailable => "the names of the destination could not be found out".into(),
         Failure::Guarded(refusal) => format!("guarded destination: {refusal}"),
         Failure::NoInterface(address) => format!("no line of sockd.route matches {address}"),

@@ -8,8 +8,8 @@ use crate::session::request::Rejected;
 use crate::settings::{LocalDestinations, UpstreamNames};
 use sockd_policy::guard::{Refusal, always_refused, refused_unless_named};
 use sockd_policy::{
-    Command, Deny, DenyReason, Need, Permit, Request, Route, RuleSet, Server, Template, Upstream, Verdict,
-    Version, Way,
+    Command, Deny, DenyReason, Methods, Need, Permit, Request, Route, RuleSet, Server, Template, Upstream,
+    Verdict, Version, Way,
 };
 use std::net::IpAddr;
 
@@ -69,6 +69,9 @@ pub(super) fn decide(candidate: Option<Candidate>, case: &Case<'_>) -> Result<St
             if request.user.as_bytes() == b"root" && case.is_reserved() =>
         {
             Permit { rule, unverified: false }
+        }
+        Verdict::Deny(Deny { why: DenyReason::NoMatch, .. }) if lacks_password(case) => {
+            return Err(Failure::NoPassword.into());
         }
         Verdict::Deny(deny) => return Err(denied(&deny, &config.rules)),
     };
@@ -159,6 +162,12 @@ fn permitted(candidate: Option<Candidate>, permit: &Permit<'_>, case: &Case<'_>)
     };
     let hooks = [permit.rule.command(), hook].into_iter().flatten().map(text).collect();
     Ok(Step::Go(Permitted { path, rule: permit.rule.line(), unverified: permit.unverified, hooks }))
+}
+
+/// Whether the client might have shown a password that lines for its address ask for, and has not.
+fn lacks_password(case: &Case<'_>) -> bool {
+    let is_socks5 = case.request.version == Version::Socks5;
+    is_socks5 && case.facts().login.is_none() && case.config.rules.methods(case.client.ip()) != Methods::None
 }
 
 fn denied(deny: &Deny<'_>, rules: &RuleSet) -> Rejected {

@@ -89,9 +89,11 @@ fn reason(why: &Failure, upstream: bool) -> RefusalReason {
             RefusalReason::NoIdentd
         }
         Failure::Denied { why: DenyReason::BadIdentity, .. } => RefusalReason::IdentityMismatch,
-        Failure::Denied { .. } | Failure::NoWay(_) | Failure::NamesUnavailable | Failure::Guarded(_) => {
-            RefusalReason::NotAllowed
-        }
+        Failure::Denied { .. }
+        | Failure::NoPassword
+        | Failure::NoWay(_)
+        | Failure::NamesUnavailable
+        | Failure::Guarded(_) => RefusalReason::NotAllowed,
         Failure::NoInterface(_) => RefusalReason::NetworkUnreachable,
         Failure::Unresolved => RefusalReason::HostUnreachable,
         Failure::TimedOut => RefusalReason::TimedOut,

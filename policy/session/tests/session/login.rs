@@ -79,6 +79,18 @@ fn a_line_for_another_user_does_not_match() {
     assert_eq!(lines(&actions), ["refused -- Connect from joe(joe)@192.0.2.7 to 203.0.113.1 (telnet)"]);
 }
 
+/// Which of the methods that a client offers is chosen before its destination is known.
+#[test]
+fn the_log_says_where_a_client_lacks_a_password() {
+    let config = config("permit 0.0.0.0 0.0.0.0 203.0.113.0/24\npermit @=password 0.0.0.0 0.0.0.0\n");
+    for (version, said) in [(5, Some("no rule matches a client without a password")), (4, None)] {
+        let come = vec![connect(version).into(), unicast("198.51.100.1")];
+        let actions = after(&mut session(), come, &config);
+        assert_eq!(refusal(&actions), Some(RefusalReason::NotAllowed));
+        assert_eq!(lines(&actions).get(1).map(String::as_str), said);
+    }
+}
+
 #[test]
 fn a_password_that_is_not_accepted_is_refused_with_one_line() {
     let config = config("permit 0.0.0.0 0.0.0.0\n");
