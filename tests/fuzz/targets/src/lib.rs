@@ -3,6 +3,7 @@
 //! Each target is a function of bytes that panics where a property does not hold. The fuzzer calls it with bytes of
 //! its own making (`tests/fuzz/Cargo.toml` says how), a test of this package with the files of `tests/fuzz/corpus`.
 
+pub mod datagrams;
 pub mod decisions;
 pub mod dns;
 pub mod files;
@@ -18,7 +19,7 @@ pub mod strings;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 21] = [
+pub const TARGETS: [(&str, Target); 23] = [
     ("request", requests::request),
     ("handshake", requests::handshake),
     ("ident_reply", identd::ident_reply),
@@ -40,6 +41,8 @@ pub const TARGETS: [(&str, Target); 21] = [
     ("command", strings::command),
     ("decisions", decisions::decisions),
     ("relay", relay::relay),
+    ("datagram", datagrams::datagram),
+    ("flows", datagrams::flows),
 ];
 
 /// Runs the target of this name.

@@ -2,6 +2,9 @@
 //! frozen files as this version writes them.
 
 use sockd_common::bounded::BoundedVec;
+use sockd_common::message::datagram::{
+    AssociationEnd, FlowId, FlowLimits, FromDatagram, Relayed, ToDatagram,
+};
 use sockd_common::message::ident::{FromIdent, IdentUser, ToIdent};
 use sockd_common::message::probe::{Act, FromProbe, ToProbe};
 use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
@@ -47,6 +50,19 @@ const HANDSHAKES: [&[u8]; 14] = [
     b"\x05\x00",
     b"\x01\x05hnjoe\x08sesame\0x\x05\x01\x00\x01\xcb\x00q\x01\x00P",
     b"\x01\x03joe\x00",
+];
+
+/// From the text of the protocol: to a tracker, by name, to a nameserver, over IPv6; the others to no host, or no datagrams.
+const DATAGRAMS: [&[u8]; 9] = [
+    b"\x00\x00\x00\x01\xcb\x00q\x01\x27\x0f\x00\x00\x04\x17\x27\x10\x19\x80\x00\x00\x00\x00",
+    b"\x00\x00\x00\x03\x0fwww.example.com\x00\x35one",
+    b"\x00\x00\x00\x01\xc0\x00\x02\x35\x00\x35\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03www\x07example\x03com\x00\x00\x01\x00\x01",
+    b"\x00\x00\x00\x04\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x07\x01\xbb",
+    b"\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\xc0\x00\x02\x07\x00\x07mapped",
+    b"\x01\x00\x81\x01\x7f\x00\x00\x01\x27\x0ffragment",
+    b"\x00\x00\x00\x03\x00\x00\x35no name",
+    b"\x00\x00\x00\x03\x05[::1]\x00\x35brackets",
+    b"\x00\x00\x00\x03\xffcut short",
 ];
 
 /// As oidentd of Debian 12 and the servers and examples of RFC 1413 write them.
@@ -114,6 +130,7 @@ fn seeds(target: &str, installed: &dyn Fn(&str) -> Vec<u8>) -> Vec<Vec<u8>> {
     match target {
         "request" => owned(&REQUESTS),
         "handshake" => owned(&HANDSHAKES),
+        "datagram" => owned(&DATAGRAMS),
         "ident_reply" => owned(&IDENT_REPLIES),
         "dns_answer" => DNS_ANSWERS.iter().map(|(question, answer)| [&[*question], *answer].concat()).collect(),
         "hosts" => owned(&[
@@ -146,6 +163,8 @@ fn seeds(target: &str, installed: &dyn Fn(&str) -> Vec<u8>) -> Vec<Vec<u8>> {
             command(b"$(id)", b"-rf", b"a;b", b"echo '%u' \"%U\" %A:%a %c %p %S:%s %Z/%z > /dev/null"),
         ],
         // Choices, of which any will do.
+        // More datagrams to one destination than may wait.
+        "flows" => (1..=24u64).map(noise).chain([vec![0; 200]]).collect(),
         _ => (1..=8u64).map(noise).collect(),
     }
 }
@@ -180,6 +199,7 @@ fn from_worker() -> Vec<Vec<u8>> {
         FromSession::Request { id, request: Request { version: 4, command, destination, port: 23, user } }
     };
     let replied = |reply| packet(4, &FromUpstream::Answer { id, reply });
+    let (flow, moved) = (FlowId(9), Relayed { up: 1472, down: u64::MAX });
     let addresses = ["192.0.2.1", "2001:db8::1"].map(|address| address.parse().expect("an address"));
     vec![
         packet(0, &FromSession::Ready(locks)),
@@ -208,6 +228,17 @@ fn from_worker() -> Vec<Vec<u8>> {
         replied(NextReply::UnknownCode(255)),
         replied(NextReply::Closed(Errno(104))),
         replied(NextReply::Cancelled),
+        packet(
+            5,
+            &FromDatagram::Want {
+                id,
+                flow,
+                destination: Destination::Name(name("www.example.com")),
+                port: 53,
+            },
+        ),
+        packet(5, &FromDatagram::Gone { id, flow, moved }),
+        packet(5, &FromDatagram::Closed { id, why: AssociationEnd::Idle, moved }),
     ]
 }
 
@@ -235,6 +266,13 @@ fn to_worker() -> Vec<Vec<u8>> {
         next(Command::Connect, Destination::Address(address.ip())),
         next(Command::Bind, Destination::Name(name("www.example.com"))),
         packet(4, &ToUpstream::Cancel { id }),
+        packet(5, &ToDatagram::Setup(FlowLimits { flows: 512, flow_idle: 120, association_idle: 300 })),
+        packet(5, &ToDatagram::Open { id, client: address }),
+        packet(
+            5,
+            &ToDatagram::Flow { id, flow: FlowId(9), peer: "[2001:db8::1]:53".parse().expect("an address") },
+        ),
+        packet(5, &ToDatagram::EndFlow { id, flow: FlowId(9) }),
     ]
 }
 
