@@ -51,18 +51,13 @@ impl RuleSet {
 
     /// Whether a line permits datagrams to anybody.
     pub fn offers_udp(&self) -> bool {
-        self.table.bodies().iter().any(permits_udp)
+        self.table.asked_by_any_line() & MAY_HAVE_UDP != 0
     }
 
     /// Whether a line may permit datagrams of this client host, as far as its address tells. A line that names the host, or
     /// says who the user has to be, may.
     pub fn may_permit_udp(&self, source: IpAddr) -> bool {
-        let source = canonical(source);
-        let may_be = |rule: RuleRef| match rule.source() {
-            Pattern::Network(network) => network.contains(source),
-            Pattern::Any | Pattern::Domain(_) | Pattern::Zone(_) => true,
-        };
-        self.offers_udp() && self.rules().filter(|rule| rule.body().is_some_and(permits_udp)).any(may_be)
+        self.table.asked(canonical(source)) & MAY_HAVE_UDP != 0
     }
 
     /// The rules in effect and the special lines, in a form that `sockd.conf` accepts.
@@ -118,10 +113,6 @@ impl RuleSet {
     pub fn user_files(&self) -> impl Iterator<Item = &str> {
         self.table.user_files()
     }
-}
-
-fn permits_udp(body: &RuleBody) -> bool {
-    body.choice & PERMIT != 0 && body.protocol.commands & Protocol::UDP != 0
 }
 
 pub(crate) const NO_IDENTD: &str = "#NO_IDENTD:";
@@ -204,16 +195,20 @@ pub(crate) const RULES: Kind = Kind { number: 1, in_doubt, asks, check };
 /// A permit line for SOCKS5 asks for the methods that it is for. Who has shown nothing may still be known to identd, and
 /// groups are known of a user with a password alone.
 fn asks(body: &RuleBody) -> u8 {
-    let Protocol { versions, methods, .. } = body.protocol;
+    let Protocol { commands, versions, methods } = body.protocol;
     let is_for_socks5 = versions == 0 || versions & SOCKS5 != 0;
     let without = if methods & (Protocol::NONE | Protocol::IDENT) != 0 { Protocol::NONE } else { 0 };
-    match methods {
-        _ if body.choice & PERMIT == 0 || !is_for_socks5 => 0,
+    let asked = match methods {
+        _ if body.choice & PERMIT == 0 || !is_for_socks5 => return 0,
         _ if body.groups != 0 => Protocol::PASSWORD,
         0 => Protocol::NONE,
         methods => without | methods & Protocol::PASSWORD,
-    }
+    };
+    if commands & Protocol::UDP != 0 { asked | MAY_HAVE_UDP } else { asked }
 }
+
+/// The bit beside those of [`Protocol::METHODS`] of a client that some line may permit datagrams.
+const MAY_HAVE_UDP: u8 = 0x80;
 
 /// The bit of SOCKS5 in [`Protocol::VERSIONS`].
 pub(crate) const SOCKS5: u8 = 2;

@@ -7,9 +7,12 @@ use crate::index::Index;
 use crate::patterns::PatternSet;
 use crate::protocol::Protocol;
 
-/// The methods that lines ask for, as bits of [`Protocol::METHODS`], by the patterns for the source.
+/// The methods that lines ask for, as bits of [`Protocol::METHODS`], and whatever else a kind of table has a bit for, by
+/// the patterns for the source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
+    /// Those of all lines.
+    of_any_line: u8,
     /// Those of lines that every client may be the source of: lines for all, and lines that give the source by name.
     of_anybody: u8,
     /// Those of each pattern. There are none where the lines for all ask for everything that any line asks for.
@@ -38,7 +41,12 @@ impl Asked {
         if of_anybody == all {
             by_pattern.clear();
         }
-        Asked { of_anybody, by_pattern }
+        Asked { of_any_line: all, of_anybody, by_pattern }
+    }
+
+    /// The bits of all lines, where any asks for more than nothing.
+    pub(crate) fn of_any_line(&self) -> u8 {
+        self.of_any_line
     }
 
     /// The bits for a client.

@@ -217,6 +217,11 @@ impl Table {
         self.asked.of_client(client, &self.source)
     }
 
+    /// What any line asks of a client, where one asks for more than nothing.
+    pub fn asked_by_any_line(&self) -> u8 {
+        self.asked.of_any_line()
+    }
+
     /// What the lines ask of every client that a pattern matches.
     pub fn asked_of_all(&self, source: &Pattern) -> u8 {
         self.asked.of_all(&self.source.covering(source, &self.strings))
