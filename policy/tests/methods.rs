@@ -235,15 +235,21 @@ fn a_client_is_asked_for_what_the_lines_for_its_source_ask_for() {
     assert_eq!(asked(&parse(""), "10.0.0.1"), "none");
 }
 
-/// What is asked of a client, by looking at every line.
-fn scanned(rules: &RuleSet, client: IpAddr) -> Methods {
+/// What is asked of a client, and whether it may have datagrams, by looking at every line.
+fn scanned(rules: &RuleSet, client: IpAddr) -> (Methods, bool) {
     let may_match = |pattern: Pattern| match pattern {
         Pattern::Network(network) => network.contains(canonical(client)),
         _ => true,
     };
     let asks = rules.rules().filter(|rule| may_match(rule.source())).map(|rule| rule.asks());
     let all = asks.fold(0, |all, asks| all | asks);
-    [Methods::None, Methods::None, Methods::Password, Methods::Either][usize::from(all)]
+    let methods = [Methods::None, Methods::None, Methods::Password, Methods::Either];
+    (methods[usize::from(all & 3)], all & 0x80 != 0)
+}
+
+/// The same as the index has it.
+fn indexed(rules: &RuleSet, client: IpAddr) -> (Methods, bool) {
+    (rules.methods(client), rules.may_permit_udp(client))
 }
 
 proptest! {
@@ -254,7 +260,7 @@ proptest! {
         let rules = parse(&rules.join("\n"));
         for client in ADDRESSES {
             let client: IpAddr = client.parse().unwrap();
-            prop_assert_eq!(rules.methods(client), scanned(&rules, client), "{}", client);
+            prop_assert_eq!(indexed(&rules, client), scanned(&rules, client), "{}", client);
         }
     }
 }
@@ -266,14 +272,14 @@ proptest! {
     fn the_index_asks_for_what_the_lines_do_among_thousands(
         seed in any::<u64>(), v4 in any::<bool>(), clients in prop::collection::vec(any::<u32>(), 60),
     ) {
-        let fields = ["permit @=password", "permit @=none", "permit", "deny"];
+        let fields = ["permit @=password", "permit @=none", "permit", "permit +=udp", "deny"];
         let lines = crowd(v4, seed);
         let lines = (seed as usize..).zip(lines.lines());
-        let permits = lines.map(|(number, line)| line.replacen("deny", fields[number % 4], 1));
+        let permits = lines.map(|(number, line)| line.replacen("deny", fields[number % 5], 1));
         let rules = parse(&permits.filter(|line| !line.contains("ALL 0.0.0.0 ")).collect::<Vec<_>>().join("\n"));
         for client in clients {
             let address = random::crowded(v4, client.into());
-            prop_assert_eq!(rules.methods(address), scanned(&rules, address), "{}", address);
+            prop_assert_eq!(indexed(&rules, address), scanned(&rules, address), "{}", address);
         }
     }
 }
