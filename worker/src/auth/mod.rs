@@ -65,6 +65,8 @@ impl Auth {
             let Some(incoming) = self.outbox.receive()? else { break };
             self.on_message(incoming)?;
         }
+        // Who is remembered does not wait for the check that follows.
+        self.outbox.flush()?;
         if let Some(Job { id, credentials }) = self.queue.next() {
             let verdict = self.check(&credentials);
             self.outbox.push(FromAuth::Verdict { id, verdict });
