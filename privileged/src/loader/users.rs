@@ -39,7 +39,7 @@ pub(super) fn load_first(options: &Options, memory: &File) -> Result<(), StartEr
     }
 }
 
-/// What [`load_first`] has left in the memory, by its size alone: the number of users is not known here.
+/// What `load_first` has left in the memory, by its size alone: the number of users is not known here.
 pub fn first(memory: OwnedFd) -> Option<Table> {
     let memory = File::from(memory);
     let length = memory.metadata().map_or(0, |facts| facts.len());
