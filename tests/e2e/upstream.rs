@@ -399,9 +399,8 @@ fn a_chain_of_three_reaches_what_only_the_last_can_reach() {
     assert_eq!(line.ending(), sockd_tests::line::Ending::Closed);
 }
 
-#[test]
-fn a_bind_through_a_chain_of_three_opens_its_port_at_the_last_and_takes_only_the_right_peer() {
-    let chain = Chain::new();
+/// A BIND through a chain opens its port at the last server, and data of its peer comes back.
+fn assert_bind_takes_its_peer(chain: &Chain) {
     let mut line = send_to(&chain.client, PROXY, &Request::connect((SERVER, 21)).as_bind());
     let bound = Reply::read(&mut line);
     assert_eq!((bound.code, *bound.address.ip()), (90, Ipv4Addr::new(198, 51, 100, 1)));
@@ -410,6 +409,11 @@ fn a_bind_through_a_chain_of_three_opens_its_port_at_the_last_and_takes_only_the
     assert_eq!((second.code, second.address.into()), (90, peer.local()));
     peer.send("data");
     assert_eq!(line.read(4), b"data");
+}
+
+#[test]
+fn a_bind_through_a_chain_of_three_opens_its_port_at_the_last_and_takes_only_the_right_peer() {
+    assert_bind_takes_its_peer(&Chain::new());
 }
 
 /// A CONNECT by SOCKS5 that is granted, whatever address the reply has.
@@ -441,14 +445,7 @@ fn chains_may_mix_both_versions() {
         for log in &chain.logs {
             log.wait_for(Mark::BEGINNING, "5 bytes from ");
         }
-        let mut line = send_to(&chain.client, PROXY, &Request::connect((SERVER, 21)).as_bind());
-        let bound = Reply::read(&mut line);
-        assert_eq!((bound.code, *bound.address.ip()), (90, Ipv4Addr::new(198, 51, 100, 1)));
-        let mut peer = Line::dial(&chain.server, bound.address);
-        let second = Reply::read(&mut line);
-        assert_eq!((second.code, second.address.into()), (90, peer.local()));
-        peer.send("data");
-        assert_eq!(line.read(4), b"data");
+        assert_bind_takes_its_peer(&chain);
     }
 }
 
