@@ -250,10 +250,12 @@ impl Serving {
     /// A client has come: a session begins for it, or it is turned away.
     fn admit(&mut self, client: Client) {
         let host = client.host();
-        let admitted = self.clients.admit(host, self.sessions.len(), &self.base);
-        let methods = self.base.config.methods(client.address.ip(), self.awaited.auth.admits(host));
-        match admitted.and_then(|()| self.session_worker(host, methods)) {
-            Ok(worker) => self.begin(client, worker, methods),
+        let admitted = self.clients.admit(host, self.sessions.len(), &self.base).and_then(|()| {
+            let methods = self.base.config.methods(client.address.ip(), self.awaited.auth.admits(host));
+            Ok((self.session_worker(host, methods)?, methods))
+        });
+        match admitted {
+            Ok((worker, methods)) => self.begin(client, worker, methods),
             Err(why) => self.base.log.quiet_err(&format!("clients are turned away: {why}")),
         }
     }
