@@ -211,7 +211,9 @@ impl Associations {
             None => base.reactor.unwatch(&entry.client),
         }
         entry.sockets.values().chain([&entry.client]).for_each(|socket| datagram_sockets::end(socket));
-        self.ports.retain(|_, holder| *holder != key);
+        for port in &entry.ports {
+            self.ports.remove(port);
+        }
         (0..entry.flows.len()).for_each(|_| base.counts.remove(Resource::Flow, entry.host));
         base.counts.remove(Resource::Association, entry.host);
         entry.flows.moved(open)
