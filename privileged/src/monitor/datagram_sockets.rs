@@ -5,12 +5,11 @@
 //! hears everybody until then. So a filter (socket(7), SO_ATTACH_FILTER) for the source is there before bind(2), and is
 //! locked before the socket is lent.
 
-use crate::monitor::sockets::{failed, family};
+use crate::monitor::sockets::{bind_first, bound_address, failed, family};
 use crate::process::sys;
 use rustix::io::Errno;
 use rustix::net::{
-    RecvFlags, Shutdown, SocketFlags, SocketType, bind, connect, getsockname, recvfrom, shutdown,
-    socket_with, sockopt,
+    RecvFlags, Shutdown, SocketFlags, SocketType, bind, connect, recvfrom, shutdown, socket_with, sockopt,
 };
 use sockd_session::record::FailedCall;
 use socket2::{SockFilter, SockRef};
@@ -79,27 +78,6 @@ fn datagram_socket(address: IpAddr) -> Result<OwnedFd, FailedCall> {
     socket_with(family(address), SocketType::DGRAM, flags, None).map_err(failed("socket"))
 }
 
-fn own_address(socket: &OwnedFd) -> Result<SocketAddr, FailedCall> {
-    let own = getsockname(socket).map_err(failed("getsockname"))?;
-    SocketAddr::try_from(own).map_err(|_| failed("getsockname")(Errno::AFNOSUPPORT))
-}
-
-/// Binds to the first of these ports that is free. An address of a link keeps the number of its interface.
-fn bind_first(
-    socket: &OwnedFd,
-    mut at: SocketAddr,
-    ports: impl IntoIterator<Item = u16>,
-) -> Result<(), FailedCall> {
-    for port in ports {
-        at.set_port(port);
-        match bind(socket, &at) {
-            Err(Errno::ADDRINUSE) => {}
-            done => return done.map_err(failed("bind")),
-        }
-    }
-    Err(failed("bind")(Errno::ADDRINUSE))
-}
-
 /// The socket to which a client at this address sends its datagrams, from this port if one is given, and where it is.
 /// `at` is the address that the client's connection came to.
 pub fn client_side(
@@ -111,7 +89,7 @@ pub fn client_side(
     let socket = datagram_socket(at.ip())?;
     hear_only(&socket, client, port)?;
     bind_first(&socket, at, ports)?;
-    let own = own_address(&socket)?;
+    let own = bound_address(&socket)?;
     Ok((socket, own))
 }
 
@@ -161,7 +139,7 @@ pub fn flow(to: SocketAddr, from: Option<IpAddr>, port: OuterPort) -> Result<(Ow
     }
     connect(&socket, &to).map_err(failed("connect"))?;
     finish(&socket)?;
-    let port = own_address(&socket)?.port();
+    let port = bound_address(&socket)?.port();
     Ok((socket, port))
 }
 

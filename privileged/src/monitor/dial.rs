@@ -115,7 +115,7 @@ fn set_out(Dial { to, from, reserved, .. }: Dial) -> Result<(OwnedFd, bool), Fai
     let socket = sockets::stream(to.ip())?;
     match from {
         // The first free one from the end, as rresvport(3) has it.
-        Some(from) if reserved => sockets::bind_first(&socket, from, RESERVED.rev())?,
+        Some(from) if reserved => sockets::bind_first(&socket, SocketAddr::new(from, 0), RESERVED.rev())?,
         Some(from) => sockets::bind_address(&socket, from)?,
         None => {}
     }

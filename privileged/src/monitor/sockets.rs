@@ -28,14 +28,18 @@ pub fn datagram(to: SocketAddr) -> Result<OwnedFd, Errno> {
 /// The address that this host would use towards `to`: what the kernel's routing gives a datagram socket.
 pub fn source_towards(to: IpAddr) -> Result<IpAddr, FailedCall> {
     let socket = datagram(SocketAddr::new(to, 9)).map_err(failed("getsockname"))?;
-    let own = getsockname(&socket).map_err(failed("getsockname"))?;
-    SocketAddr::try_from(own).map(|own| own.ip()).map_err(|_| failed("getsockname")(Errno::AFNOSUPPORT))
+    bound_address(&socket).map(|own| own.ip())
+}
+
+/// The address that a socket is bound to.
+pub fn bound_address(socket: &OwnedFd) -> Result<SocketAddr, FailedCall> {
+    let own = getsockname(socket).map_err(failed("getsockname"))?;
+    SocketAddr::try_from(own).map_err(|_| failed("getsockname")(Errno::AFNOSUPPORT))
 }
 
 /// The address of this end of a connection; nothing is told where the kernel does not say it.
 pub fn own_address(socket: &OwnedFd) -> SocketAddr {
-    let own = getsockname(socket).ok().and_then(|own| SocketAddr::try_from(own).ok());
-    own.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+    bound_address(socket).unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
 }
 
 /// A listening socket for a BIND on exactly this address, at the first of these ports that is free; 0 stands for
@@ -46,7 +50,7 @@ pub fn listener(
     ports: impl IntoIterator<Item = u16>,
 ) -> Result<(OwnedFd, SocketAddr), FailedCall> {
     let socket = stream(at)?;
-    bind_first(&socket, at, ports)?;
+    bind_first(&socket, SocketAddr::new(at, 0), ports)?;
     listen(&socket, 1).map_err(failed("listen"))?;
     let own = getsockname(&socket).map_err(failed("getsockname"))?;
     let own = SocketAddr::try_from(own).map_err(|_| failed("getsockname")(Errno::AFNOSUPPORT))?;
@@ -60,14 +64,16 @@ pub fn bind_address(socket: &OwnedFd, from: IpAddr) -> Result<(), FailedCall> {
     bind(socket, &SocketAddr::new(from, 0)).map_err(failed("bind"))
 }
 
-/// Binds a socket to the first of these ports that is free. One that bind(2) has refused can be bound elsewhere.
+/// Binds a socket to the first of these ports that is free, at this address; an address of a link keeps the number of its
+/// interface. One that bind(2) has refused can be bound elsewhere.
 pub fn bind_first(
     socket: &OwnedFd,
-    at: IpAddr,
+    mut at: SocketAddr,
     ports: impl IntoIterator<Item = u16>,
 ) -> Result<(), FailedCall> {
     for port in ports {
-        match bind(socket, &SocketAddr::new(at, port)) {
+        at.set_port(port);
+        match bind(socket, &at) {
             Err(Errno::ADDRINUSE) => {}
             done => return done.map_err(failed("bind")),
         }
