@@ -5,6 +5,7 @@
 //! chooses the numbers of flows and says when one is idle. What it may say about a flow depends on what has been said.
 
 mod flow;
+mod table;
 
 use crate::config::Config;
 use crate::flow::Moved;
@@ -17,13 +18,13 @@ use crate::session::{decision, ending, facts};
 use crate::settings::UdpLog;
 use crate::violation::Violation;
 use crate::waits::{WaitKey, WaitKeys};
-use flow::{Flow, Stage, decided, late, opened};
+use flow::{decided, late, opened};
 use sockd_common::message::UserId;
 use sockd_common::message::datagram::{FlowId, Relayed};
 use sockd_common::message::request::{Command, Destination, Request};
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
+use table::{Stage, Table};
 
 /// A worker that has been told to end a flow gets this long to say so.
 const ENDING_LIMIT: Duration = Duration::from_secs(10);
@@ -35,7 +36,7 @@ pub struct Association {
     /// The request for the association, with what is known of the client.
     request: ClientRequest,
     keys: WaitKeys,
-    flows: BTreeMap<FlowId, Flow>,
+    flows: Table,
     /// What has been told of flows that have ended.
     moved: Relayed,
 }
@@ -91,7 +92,7 @@ impl Association {
     /// A client's request is granted.
     pub(super) fn new(client: SocketAddr, request: ClientRequest) -> Self {
         let (keys, moved) = (WaitKeys::of_flows(), Relayed::default());
-        Self { client, request, keys, flows: BTreeMap::new(), moved }
+        Self { client, request, keys, flows: Table::default(), moved }
     }
 
     /// How many flows there are, or are being decided on.
@@ -101,7 +102,7 @@ impl Association {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.flows.is_empty()
+        self.flows.len() == 0
     }
 
     /// Everything that it has moved, where its open flows have moved this in the end.
@@ -111,7 +112,7 @@ impl Association {
 
     /// When something is due.
     pub fn due_at(&self) -> Option<Instant> {
-        self.flows.values().filter_map(Flow::due_at).min()
+        self.flows.due_at()
     }
 
     /// Takes in one event.
@@ -130,7 +131,9 @@ impl Association {
             FlowEvent::Opened(flow, result) => {
                 let is_open = result.is_ok();
                 self.go_on(flow, &mut turn, |case| opened(result, case));
-                self.flows.get_mut(&flow).into_iter().filter(|_| is_open).for_each(Flow::opened);
+                if is_open {
+                    self.flows.set_stage(flow, Stage::Open);
+                }
             }
             FlowEvent::Gone(flow, moved) => self.gone(flow, moved, &mut turn)?,
             FlowEvent::Recheck => self.recheck(&mut turn),
@@ -155,7 +158,7 @@ impl Association {
         port: u16,
         turn: &mut Turn<'_>,
     ) -> Result<(), Violation> {
-        if self.flows.contains_key(&id) {
+        if self.flows.contains(id) {
             return Err(Violation("a flow that is there already"));
         }
         let read = match UserId::new(self.request.user.as_bytes()) {
@@ -170,19 +173,18 @@ impl Association {
             return Ok(());
         };
         request.know(&self.request);
-        self.flows.insert(id, Flow::deciding(request));
+        self.flows.insert(id, request);
         self.go_on(id, turn, |case| facts::begin(destination, case));
         Ok(())
     }
 
     fn arrived(&mut self, key: WaitKey, arrival: Arrival, turn: &mut Turn<'_>) {
-        let waits = |flow: &Flow| flow.request.waits().any(|(own, _)| own == key);
-        let Some(id) = self.flows.iter().find(|(_, flow)| waits(flow)).map(|(id, _)| *id) else { return };
+        let Some(id) = self.flows.answered(key) else { return };
         self.go_on(id, turn, |case| flow::arrived(key, arrival, case));
     }
 
     fn gone(&mut self, id: FlowId, moved: Relayed, turn: &mut Turn<'_>) -> Result<(), Violation> {
-        let Some(flow) = self.flows.get_mut(&id).filter(|flow| flow.is_lent()) else {
+        let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.is_lent()) else {
             return Err(Violation("the end of a flow that is not there"));
         };
         self.moved.up = self.moved.up.saturating_add(moved.up);
@@ -193,28 +195,27 @@ impl Association {
             turn.actions.push(FlowAction::Do(Record::Flow { parties: case.parties(), moved }.into()));
         }
         turn.actions.push(FlowAction::Close(id));
-        self.flows.remove(&id);
+        self.flows.remove(id);
         Ok(())
     }
 
     /// Flows that new rules refuse end. What is being decided on will be by the new rules.
     fn recheck(&mut self, turn: &mut Turn<'_>) {
-        for (id, flow) in &mut self.flows {
+        for id in self.flows.ids() {
+            let Some(flow) = self.flows.get_mut(id) else { continue };
+            let stage = flow.stage();
             let case = Case { request: &mut flow.request, client: self.client, config: turn.config };
-            if flow.stage == Stage::Open && !decision::is_permitted(&case) {
+            if stage == Stage::Open && !decision::is_permitted(&case) {
                 turn.actions.push(FlowAction::Do(Record::Revoked(case.parties()).into()));
-                flow.stage = Stage::Ending(turn.now.checked_add(ENDING_LIMIT));
-                turn.actions.push(FlowAction::End(*id));
+                self.flows.set_stage(id, Stage::Ending(turn.now.checked_add(ENDING_LIMIT)));
+                turn.actions.push(FlowAction::End(id));
             }
         }
     }
 
     fn due(&mut self, turn: &mut Turn<'_>) -> Result<(), Violation> {
-        let is_due = |flow: &Flow| flow.due_at().is_some_and(|due| due <= turn.now);
-        let due: Vec<FlowId> =
-            self.flows.iter().filter(|(_, flow)| is_due(flow)).map(|(id, _)| *id).collect();
-        for id in due {
-            if self.flows.get(&id).is_some_and(|flow| matches!(flow.stage, Stage::Ending(_))) {
+        for id in self.flows.due_by(turn.now) {
+            if matches!(self.flows.get_mut(id).map(|flow| flow.stage()), Some(Stage::Ending(_))) {
                 return Err(Violation("a flow is not ended when it has to be"));
             }
             self.go_on(id, turn, late);
@@ -224,7 +225,7 @@ impl Association {
 
     /// Goes on with a flow as its story says, until something is waited for.
     fn go_on(&mut self, id: FlowId, turn: &mut Turn<'_>, begin: impl FnOnce(&mut Case<'_>) -> Next) {
-        let Some(flow) = self.flows.get_mut(&id) else { return };
+        let Some(flow) = self.flows.get_mut(id) else { return };
         flow.request.use_keys(std::mem::take(&mut self.keys));
         flow.request.kinds_are_fresh = false;
         flow.request.hooks_run = self.request.hooks_run;
@@ -255,19 +256,26 @@ impl Association {
 
     /// What an action of a request is to a flow.
     fn act(&mut self, id: FlowId, action: Action, turn: &mut Turn<'_>) {
-        let flow = self.flows.get_mut(&id);
         turn.actions.push(match action {
             Action::Begin(_, Task::Dial { to, from, .. }) => {
-                flow.into_iter().for_each(|flow| flow.stage = Stage::Opening);
+                self.flows.set_stage(id, Stage::Opening);
                 FlowAction::Open { flow: id, to, from }
             }
+            Action::Begin(key, task) => {
+                self.flows.ask(key, id);
+                FlowAction::Do(Action::Begin(key, task))
+            }
+            Action::GiveUp(key) => {
+                self.flows.answered(key);
+                FlowAction::Do(Action::GiveUp(key))
+            }
             Action::Refuse(_) => {
-                self.flows.remove(&id);
+                self.flows.remove(id);
                 FlowAction::Refuse(id)
             }
             Action::Deadline(limit) => {
                 let due = limit.and_then(|limit| turn.now.checked_add(limit));
-                return flow.into_iter().for_each(|flow| flow.set_deadline(due));
+                return self.flows.set_deadline(id, due);
             }
             action => FlowAction::Do(action),
         });

@@ -5,63 +5,12 @@ use crate::session::case::Case;
 use crate::session::decision::{self, Path, Permitted, Step};
 use crate::session::event::{Action, Arrival, Fact, Task, Wait};
 use crate::session::next::Next;
-use crate::session::request::ClientRequest;
 use crate::session::{ending, facts};
 use crate::waits::WaitKey;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
 
 /// Why a flow is refused that the lines of socks.conf(5) send through a next server.
 const NOT_FROM_HERE: &str = "datagrams do not go through next servers";
-
-/// A flow, with the request that it is decided on as.
-#[derive(Debug)]
-pub(super) struct Flow {
-    pub(super) request: ClientRequest,
-    pub(super) stage: Stage,
-}
-
-/// How far a flow has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// Facts are on their way; they have to be there by then.
-    Deciding(Option<Instant>),
-    /// Its socket is being connected.
-    Opening,
-    /// The worker has its socket.
-    Open,
-    /// The worker has to have ended it by then.
-    Ending(Option<Instant>),
-}
-
-impl Flow {
-    pub(super) fn deciding(request: ClientRequest) -> Self {
-        Self { request, stage: Stage::Deciding(None) }
-    }
-
-    /// The worker gets its socket.
-    pub(super) fn opened(&mut self) {
-        self.stage = Stage::Open;
-    }
-
-    /// Whether the worker has its socket.
-    pub(super) fn is_lent(&self) -> bool {
-        matches!(self.stage, Stage::Open | Stage::Ending(_))
-    }
-
-    pub(super) fn due_at(&self) -> Option<Instant> {
-        match self.stage {
-            Stage::Deciding(due) | Stage::Ending(due) => due,
-            Stage::Opening | Stage::Open => None,
-        }
-    }
-
-    pub(super) fn set_deadline(&mut self, due: Option<Instant>) {
-        if let Stage::Deciding(deadline) = &mut self.stage {
-            *deadline = due;
-        }
-    }
-}
 
 /// Decides on a flow: it is opened, or a fact is missing, or it is refused, or its next address is decided on.
 pub(super) fn decided(case: &mut Case<'_>) -> Next {

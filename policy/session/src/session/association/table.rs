@@ -1,0 +1,177 @@
+//! The flows of an association, by their numbers. Which of them something is due of, and which of them waits for what, is
+//! known without a look at each.
+
+use crate::session::request::ClientRequest;
+use crate::waits::WaitKey;
+use sockd_common::message::datagram::FlowId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+/// A flow, with the request that it is decided on as.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) request: ClientRequest,
+    stage: Stage,
+}
+
+/// How far a flow has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Facts are on their way; they have to be there by then.
+    Deciding(Option<Instant>),
+    /// Its socket is being connected.
+    Opening,
+    /// The worker has its socket.
+    Open,
+    /// The worker has to have ended it by then.
+    Ending(Option<Instant>),
+}
+
+impl Flow {
+    /// How far it has come.
+    pub(super) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Whether the worker has its socket.
+    pub(super) fn is_lent(&self) -> bool {
+        matches!(self.stage, Stage::Open | Stage::Ending(_))
+    }
+
+    fn due_at(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Deciding(due) | Stage::Ending(due) => due,
+            Stage::Opening | Stage::Open => None,
+        }
+    }
+}
+
+/// The flows.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    flows: BTreeMap<FlowId, Flow>,
+    due: BTreeSet<(Instant, FlowId)>,
+    /// Whose facts have been asked for. Each of them comes or is given up.
+    asked: BTreeMap<WaitKey, FlowId>,
+}
+
+impl Table {
+    pub(super) fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    pub(super) fn contains(&self, id: FlowId) -> bool {
+        self.flows.contains_key(&id)
+    }
+
+    pub(super) fn ids(&self) -> Vec<FlowId> {
+        self.flows.keys().copied().collect()
+    }
+
+    pub(super) fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow> {
+        self.flows.get_mut(&id)
+    }
+
+    /// Begins a flow that is to be decided on.
+    pub(super) fn insert(&mut self, id: FlowId, request: ClientRequest) {
+        self.remove(id);
+        self.flows.insert(id, Flow { request, stage: Stage::Deciding(None) });
+    }
+
+    pub(super) fn remove(&mut self, id: FlowId) -> Option<Flow> {
+        let flow = self.flows.remove(&id)?;
+        flow.due_at().map(|due| self.due.remove(&(due, id)));
+        Some(flow)
+    }
+
+    /// A flow has come so far.
+    pub(super) fn set_stage(&mut self, id: FlowId, stage: Stage) {
+        let Self { flows, due, .. } = self;
+        let Some(flow) = flows.get_mut(&id) else { return };
+        flow.due_at().map(|at| due.remove(&(at, id)));
+        flow.stage = stage;
+        flow.due_at().map(|at| due.insert((at, id)));
+    }
+
+    /// Facts that a flow waits for have to be there by then.
+    pub(super) fn set_deadline(&mut self, id: FlowId, due: Option<Instant>) {
+        if let Some(Stage::Deciding(_)) = self.flows.get(&id).map(Flow::stage) {
+            self.set_stage(id, Stage::Deciding(due));
+        }
+    }
+
+    /// When the first thing is due.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// The flows of which something is due by now.
+    pub(super) fn due_by(&self, now: Instant) -> Vec<FlowId> {
+        self.due.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| *id).collect()
+    }
+
+    /// A flow waits for something.
+    pub(super) fn ask(&mut self, key: WaitKey, id: FlowId) {
+        self.asked.insert(key, id);
+    }
+
+    /// It has come, or nobody waits for it any more: gives the flow that did.
+    pub(super) fn answered(&mut self, key: WaitKey) -> Option<FlowId> {
+        self.asked.remove(&key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::waits::WaitKeys;
+    use proptest::prelude::*;
+    use sockd_common::message::UserId;
+    use sockd_common::message::request::{Command, Destination, Request};
+    use sockd_policy::Version;
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    fn request() -> ClientRequest {
+        let destination = Destination::Address(Ipv4Addr::LOCALHOST.into());
+        let (command, user) = (Command::Associate, UserId::default());
+        let request = Request { version: 5, command, destination, port: 53, user };
+        ClientRequest::read(Version::Socks5, request).unwrap().0
+    }
+
+    #[test]
+    fn what_has_come_goes_once_to_the_flow_that_asked() {
+        let (mut table, mut keys) = (Table::default(), WaitKeys::of_flows());
+        let [one, two] = [keys.next_key(), keys.next_key()];
+        table.ask(one, FlowId(1));
+        table.ask(two, FlowId(2));
+        assert_eq!([two, two, one].map(|key| table.answered(key)), [Some(FlowId(2)), None, Some(FlowId(1))]);
+    }
+
+    proptest! {
+        /// Whatever happens to flows, what is due is what a look at each of them finds.
+        #[test]
+        fn what_is_due_is_never_out_of_step(acts in proptest::collection::vec((0u8..5, 0u16..8, 0u64..50), 0..200)) {
+            #[allow(clippy::disallowed_methods, reason = "where a test begins is any time")]
+            let begun = Instant::now();
+            let mut table = Table::default();
+            for (act, number, seconds) in acts {
+                let (id, at) = (FlowId(number), begun + Duration::from_secs(seconds));
+                match act {
+                    0 => table.insert(id, request()),
+                    1 => drop(table.remove(id)),
+                    2 => table.set_deadline(id, Some(at)),
+                    3 => table.set_stage(id, Stage::Ending(Some(at))),
+                    _ => table.set_stage(id, if seconds < 25 { Stage::Open } else { Stage::Opening }),
+                }
+                let due: Vec<_> = table.flows.iter().filter_map(|(id, flow)| Some((flow.due_at()?, *id))).collect();
+                prop_assert_eq!(table.due_at(), due.iter().map(|(due, _)| *due).min());
+                let mut by_now: Vec<_> = due.iter().filter(|(due, _)| *due <= at).map(|(_, id)| *id).collect();
+                let mut told = table.due_by(at);
+                by_now.sort();
+                told.sort();
+                prop_assert_eq!(told, by_now);
+            }
+        }
+    }
+}
