@@ -85,6 +85,17 @@ impl Dialler {
 
     /// Opens a relay and waits for it.
     pub(crate) fn open(&mut self, patience: Duration) -> Outcome<OwnedFd> {
+        Ok(self.finish(patience)?.fd)
+    }
+
+    /// Opens an association; gives its connection, and where its datagrams go.
+    pub(crate) fn associate(&mut self, patience: Duration) -> Outcome<(OwnedFd, SocketAddrV4)> {
+        let Dial { fd, answer, .. } = self.finish(patience)?;
+        let [a, b, c, d, high, low] = std::array::from_fn(|place| answer[4 + place]);
+        Ok((fd, SocketAddrV4::new([a, b, c, d].into(), u16::from_be_bytes([high, low]))))
+    }
+
+    fn finish(&mut self, patience: Duration) -> Outcome<Dial> {
         let mut dial = self.begin()?;
         while !dial.advance()? {
             let what = if dial.sent { PollFlags::IN } else { PollFlags::OUT };
@@ -93,7 +104,7 @@ impl Dialler {
                 return Err(format!("no relay within {patience:?}").into());
             }
         }
-        Ok(dial.fd)
+        Ok(dial)
     }
 
     /// The same for many.

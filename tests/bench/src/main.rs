@@ -7,9 +7,11 @@
 //! client hosts apart, [`proxies`] how the others are started, [`table`] what is printed.
 
 mod count;
+mod datagram_echo;
 mod dial;
 mod front;
 mod ideal;
+mod ideal_datagrams;
 mod load;
 mod measures;
 mod net;
@@ -49,6 +51,9 @@ enum Part {
     /// A process of the ideal proxy, at the listening socket or the channel on standard input
     #[command(hide = true)]
     Ideal { moves: Moves, input: Input },
+    /// The ideal proxy for datagrams, at the listening socket on standard input
+    #[command(hide = true)]
+    IdealDatagrams,
     /// The front of the ideal proxy that keeps client hosts apart, at the listening socket on standard input
     #[command(hide = true)]
     Front { moves: Moves },
@@ -58,7 +63,7 @@ enum Part {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Wanted {
     /// Only measures whose names begin so: bulk, bulk-up-8, small, rtt, cps, cps-4a, p99, idle,
-    /// loris, logins, guessing, watch, start, churn, reload; and count, which is taken only when it is asked for
+    /// loris, logins, guessing, udp, watch, start, churn, reload; and count, which is taken only when it is asked for
     measures: Vec<String>,
     /// Take half an hour instead of a few minutes: three rounds, longer, and with more connections
     #[arg(long)]
@@ -96,6 +101,7 @@ fn main() {
             |()| match part {
                 Part::Origin { part, parts } => origin::run(part, parts),
                 Part::Ideal { moves, input } => ideal::run(moves, input),
+                Part::IdealDatagrams => ideal_datagrams::run(),
                 Part::Front { moves } => front::run(moves),
             },
         ),

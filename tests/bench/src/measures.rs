@@ -47,6 +47,16 @@ pub(crate) enum Kind {
     },
     /// Logins while one host tries passwords.
     Guessing,
+    /// As many as go, of this size, to so many destinations and back.
+    Datagrams {
+        destinations: u16,
+        size: usize,
+    },
+    DatagramPingPong,
+    /// Datagrams to destinations that are new.
+    NewFlows,
+    /// While another host names one new destination after the other.
+    FlowFlood,
     /// What the monitor needs to look at relays that are silent.
     Watch,
     Start,
@@ -120,6 +130,14 @@ pub(crate) fn all() -> Vec<Measure> {
         add(format!("logins-{hosts}"), Kind::Logins { hosts });
     }
     add("guessing".into(), Kind::Guessing);
+    for destinations in [1, 16, 512] {
+        for size in [200, 1200] {
+            add(format!("udp-pps-{destinations}-{size}"), Kind::Datagrams { destinations, size });
+        }
+    }
+    add("udp-rtt".into(), Kind::DatagramPingPong);
+    add("udp-flows".into(), Kind::NewFlows);
+    add("udp-flood".into(), Kind::FlowFlood);
     add("watch".into(), Kind::Watch);
     add("start".into(), Kind::Start);
     add("churn".into(), Kind::Churn);
@@ -132,7 +150,7 @@ pub(crate) fn all() -> Vec<Measure> {
 fn version(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Socks4a => "4A",
-        Protocol::Socks5 | Protocol::Socks5Login | Protocol::Socks5Guess => "5",
+        Protocol::Socks5 | Protocol::Datagrams | Protocol::Socks5Login | Protocol::Socks5Guess => "5",
         Protocol::Socks5AtOnce => "5 in one segment",
         Protocol::Direct | Protocol::Socks4 => "4",
     }
@@ -226,6 +244,33 @@ impl Measure {
                     figure(format!("{title}: compared"), "", Goal::Nothing),
                 ]
             }
+            Kind::Datagrams { destinations, size } => {
+                let s = if destinations == 1 { "" } else { "s" };
+                let title = format!("datagrams of {size} bytes, {destinations} destination{s}");
+                vec![
+                    figure(title.clone(), "a second", Goal::Nothing),
+                    figure(format!("{title}: processor time"), "µs each", Goal::Within(1.15)),
+                ]
+            }
+            Kind::DatagramPingPong => {
+                vec![figure("ping-pong by datagrams, p50".into(), "µs", Goal::Within(1.15))]
+            }
+            Kind::NewFlows => {
+                let title = "new destinations";
+                vec![
+                    figure(title.into(), "a second", Goal::Nothing),
+                    figure(format!("{title}: processor time"), "µs each", Goal::Nothing),
+                    figure(format!("{title}: of this the monitor"), "µs each", Goal::AtMost(60.0)),
+                ]
+            }
+            Kind::FlowFlood => {
+                let title = "100,000 new destinations from 1 client host";
+                vec![
+                    figure(format!("{title}: ping-pong p95 of another before"), "µs", Goal::Nothing),
+                    figure(format!("{title}: with them"), "µs", Goal::Nothing),
+                    figure(format!("{title}: with them, of before"), "share", Goal::AtMost(1.3)),
+                ]
+            }
             Kind::Watch => {
                 let title = "idle relays: the monitor's time for 50,000 of them";
                 vec![figure(title.into(), "% of a processor", Goal::AtMost(1.0))]
@@ -266,6 +311,11 @@ impl Measure {
                 };
                 proxy.speaks(protocol).then_some(protocol)
             }
+            Kind::Datagrams { .. } | Kind::DatagramPingPong | Kind::NewFlows => {
+                proxy.speaks(Protocol::Datagrams).then_some(Protocol::Datagrams)
+            }
+            Kind::FlowFlood if proxy.standing() == Standing::Ours => Some(Protocol::Datagrams),
+            Kind::FlowFlood => None,
             Kind::Reload | Kind::Count(_) | Kind::Watch if proxy.standing() != Standing::Ours => None,
             Kind::Logins { .. } | Kind::Guessing => {
                 let protocol = Protocol::Socks5Login;
@@ -281,7 +331,7 @@ impl Measure {
     pub(crate) fn is_usual(&self, full: bool) -> bool {
         match self.kind {
             Kind::Count(_) => false,
-            Kind::Watch => full,
+            Kind::Watch | Kind::FlowFlood => full,
             Kind::Loris { slow } => full || slow <= 1000,
             _ => true,
         }

@@ -82,6 +82,20 @@ fn begin_to_connect(socket: &OwnedFd, to: SocketAddrV4) -> Outcome<bool> {
     }
 }
 
+/// A socket for datagrams at this address.
+pub(crate) fn datagram_socket(at: SocketAddrV4) -> Outcome<OwnedFd> {
+    let socket = net::socket_with(AddressFamily::INET, SocketType::DGRAM, FLAGS, None)?;
+    net::bind(&socket, &at).map_err(|error| format!("{at}: {error}"))?;
+    Ok(socket)
+}
+
+/// One that is connected to a peer.
+pub(crate) fn datagram_dial(to: SocketAddrV4) -> Outcome<OwnedFd> {
+    let socket = net::socket_with(AddressFamily::INET, SocketType::DGRAM, FLAGS, None)?;
+    net::connect(&socket, &to)?;
+    Ok(socket)
+}
+
 pub(crate) fn no_delay(socket: impl AsFd) {
     // A connection that has gone already is found out soon enough.
     let _ = set_tcp_nodelay(socket, true);

@@ -2,6 +2,7 @@
 
 use crate::front;
 use crate::ideal::{self, Moves};
+use crate::ideal_datagrams;
 use crate::net::Outcome;
 use crate::procs::Tree;
 use crate::request::{Protocol, USER};
@@ -108,6 +109,9 @@ impl Proxy {
     pub(crate) fn speaks(&self, protocol: Protocol) -> bool {
         match self.kind {
             Kind::Sockd(_) => protocol != Protocol::Direct,
+            _ if protocol == Protocol::Datagrams => {
+                matches!(self.kind, Kind::Ideal(Moves::Adaptive) | Kind::Danted)
+            }
             _ if has_users(protocol) => false,
             Kind::Ideal(_) | Kind::Apart => protocol != Protocol::Direct,
             Kind::Direct | Kind::Microsocks => protocol == self.usual_protocol(),
@@ -135,7 +139,10 @@ impl Proxy {
         let mut running = Running { tree: Tree::of(Vec::new()), address: self.address(), before: children() };
         let Some(address) = running.address else { return Ok(running) };
         if let Kind::Ideal(moves) = self.kind {
-            let children = ideal::start(moves, address)?;
+            let children = match protocol {
+                Protocol::Datagrams => vec![ideal_datagrams::start(address)?],
+                _ => ideal::start(moves, address)?,
+            };
             running.tree = Tree::of(children.iter().map(|child| child.id().cast_signed()).collect());
             return Ok(running);
         }
@@ -146,7 +153,7 @@ impl Proxy {
         let port = address.port().to_string();
         let mut command = match &self.kind {
             Kind::Sockd(folder) => {
-                configure(has_users(protocol))?;
+                configure(protocol)?;
                 program(folder.join("sockd"), &["--listen", &address.to_string()])
             }
             Kind::Danted => {
@@ -199,11 +206,14 @@ fn has_users(protocol: Protocol) -> bool {
     matches!(protocol, Protocol::Socks5Login | Protocol::Socks5Guess)
 }
 
-/// Writes sockd's rules: for everybody, or for those alone who log in.
-fn configure(has_users: bool) -> Outcome<()> {
-    let (rules, users) = match has_users {
-        true => (SOCKD.replace("permit", "permit @=password"), format!("{USER}:{HASH}\n")),
-        false => (SOCKD.to_owned(), String::new()),
+/// Writes sockd's rules: for everybody, or for those alone who log in, or for datagrams.
+fn configure(protocol: Protocol) -> Outcome<()> {
+    let (rules, users) = match protocol {
+        Protocol::Datagrams => (SOCKD.replace("permit", "permit +=udp"), String::new()),
+        _ if has_users(protocol) => {
+            (SOCKD.replace("permit", "permit @=password"), format!("{USER}:{HASH}\n"))
+        }
+        _ => (SOCKD.to_owned(), String::new()),
     };
     fs::write("/etc/sockd.conf", rules)?;
     fs::write(USERS, users)?;
@@ -299,8 +309,8 @@ client pass {
 }
 socks pass {
     from: 127.0.0.0/8 to: 127.0.0.0/8
-    command: connect
-    protocol: tcp
+    command: connect udpassociate udpreply
+    protocol: tcp udp
 }
 ";
 

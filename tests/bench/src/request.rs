@@ -92,6 +92,8 @@ pub(crate) enum Protocol {
     Socks5Login,
     /// With a password that is not the user's.
     Socks5Guess,
+    /// An association, whatever the destination.
+    Datagrams,
 }
 
 /// What is sent, how long the answer is, and which byte of it has which value when all is well.
@@ -148,6 +150,10 @@ pub(crate) fn steps(protocol: Protocol, to: SocketAddrV4) -> Vec<Step> {
             let send = [&GREETING[..], &socks5_request].concat();
             vec![Step { send, answer: LONGEST_ANSWER, granted: (3, 0) }]
         }
+        Protocol::Datagrams => vec![
+            Step { send: GREETING.to_vec(), answer: 2, granted: (1, 0) },
+            Step { send: vec![5, 3, 0, 1, 0, 0, 0, 0, 0, 0], answer: 10, granted: (1, 0) },
+        ],
         Protocol::Socks5Login => socks5_login(PASSWORD),
         Protocol::Socks5Guess => socks5_login("a guess"),
     }

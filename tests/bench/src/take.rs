@@ -1,17 +1,20 @@
 //! How each measure is taken.
 
 use crate::count::Counter;
+use crate::datagram_echo::DatagramEcho;
 use crate::dial::{Dialler, Hosts};
+use crate::load::datagrams::Association;
 use crate::load::{bulk, churn, idle, loris, pingpong, reload, steady, visits};
 use crate::measures::{Kind, Measure, Scale, Site};
 use crate::net::Outcome;
-use crate::numbers::{digits, median};
+use crate::numbers::{Times, digits, median};
 use crate::origin::Service;
 use crate::procs::Role;
 use crate::proxies::{Proxy, Running, SOCKD};
 use crate::request::Protocol;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,6 +69,19 @@ pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &
         Kind::Loris { slow } => slow_clients(&dialler(Service::Byte, FEW), protocol, slow, &running, site),
         Kind::Logins { hosts } => logins(running, proxy, hosts, site),
         Kind::Guessing => guesses(&dialler(Service::Byte, FEW), &running, site),
+        Kind::Datagrams { destinations, size } => {
+            datagrams(&mut dialler(Service::Echo, 1), destinations, size, &running, site)
+        }
+        Kind::DatagramPingPong => {
+            let echo = DatagramEcho::start(1)?;
+            let association = Association::open(&mut dialler(Service::Echo, 1))?;
+            association.reach_all(&echo.places)?;
+            ping_pong(&association, &echo, warm_up)?;
+            let mut times = ping_pong(&association, &echo, time)?;
+            Ok(vec![Some(times.percentile(0.5))])
+        }
+        Kind::NewFlows => new_flows(&mut dialler(Service::Echo, FLOW_HOSTS), &running),
+        Kind::FlowFlood => flow_flood(&mut dialler(Service::Echo, 2), site),
         Kind::Watch => {
             // Two of its descriptors are a relay's.
             let relays = idle::possible(100_000) / 2;
@@ -213,6 +229,82 @@ fn guesses(dialler: &Dialler, running: &Running, site: &Site) -> Figures {
         let compared = site.syslog.count(COMPARED) as f64;
         let refused = came.failed as f64 / elapsed;
         Ok([before, as_they_begin, with_them, with_them / before, refused, compared].map(Some).into())
+    })
+}
+
+fn ping_pong(association: &Association, echo: &DatagramEcho, time: Duration) -> Outcome<Times> {
+    let begun = Instant::now();
+    association.ping_pong(echo.places[0], || begun.elapsed() < time)
+}
+
+/// To destinations that all have a flow already, and back; each of both ways counts.
+fn datagrams(
+    dialler: &mut Dialler,
+    destinations: u16,
+    size: usize,
+    running: &Running,
+    site: &Site,
+) -> Figures {
+    let Scale { time, warm_up, .. } = site.scale;
+    let echo = DatagramEcho::start(destinations)?;
+    let association = Association::open(dialler)?;
+    association.reach_all(&echo.places)?;
+    association.exchange(&echo.places, size, warm_up)?;
+    let (before, begun) = (running.tree.spent(), Instant::now());
+    let relayed = association.exchange(&echo.places, size, time)? as f64 * 2.0;
+    let elapsed = begun.elapsed().as_secs_f64();
+    let spent = running.tree.spent().since(before).total();
+    Ok(vec![Some(relayed / elapsed), Some(spent.as_secs_f64() * 1e6 / relayed)])
+}
+
+/// Client hosts that ask for flows, so that together they stay within what all may ask for at once.
+const FLOW_HOSTS: u32 = 4;
+/// Destinations of each of them, within what one host may ask for at once.
+const NEW_DESTINATIONS: u16 = 480;
+
+/// From the first datagram to a destination to its answer, and then the end of all flows.
+fn new_flows(dialler: &mut Dialler, running: &Running) -> Figures {
+    let echo = DatagramEcho::start(NEW_DESTINATIONS)?;
+    let associations: Vec<_> = (0..FLOW_HOSTS).map(|_| Association::open(dialler)).collect::<Outcome<_>>()?;
+    let (first, others) = echo.places.split_at(1);
+    associations.iter().try_for_each(|association| association.reach_all(first))?;
+    let (before, begun) = (running.tree.spent(), Instant::now());
+    associations.iter().try_for_each(|association| association.reach_all(others))?;
+    let elapsed = begun.elapsed().as_secs_f64();
+    drop(associations);
+    // Their end is counted as well.
+    thread::sleep(Duration::from_millis(500));
+    let spent = running.tree.spent().since(before);
+    let flows = f64::from(FLOW_HOSTS) * others.len() as f64;
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / flows;
+    let monitor = running.has_monitor().then_some(each(spent.monitor));
+    Ok(vec![Some(flows / elapsed), Some(each(spent.total())), monitor])
+}
+
+/// Ping-pong of one host before and while another sends to ever new destinations.
+fn flow_flood(dialler: &mut Dialler, site: &Site) -> Figures {
+    const NUMBER: u32 = 100_000;
+    const RATE: f64 = 10_000.0;
+    // Nobody is there, and each is told so.
+    let nowhere = u32::from(Ipv4Addr::new(127, 128, 0, 1));
+    let destinations = (0..NUMBER).map(|number| SocketAddrV4::new((nowhere + number).into(), 9));
+    let echo = DatagramEcho::start(1)?;
+    let [others, flooding] = [Association::open(dialler)?, Association::open(dialler)?];
+    others.reach_all(&echo.places)?;
+    flooding.reach_all(&echo.places)?;
+    ping_pong(&others, &echo, site.scale.warm_up)?;
+    let before = ping_pong(&others, &echo, site.scale.time * 2)?.percentile(0.95);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let flood = scope.spawn(|| {
+            let sent = flooding.flood(destinations, RATE);
+            over.store(true, Relaxed);
+            sent
+        });
+        let mut times = others.ping_pong(echo.places[0], || !over.load(Relaxed))?;
+        flood.join().map_err(|_| "the thread that floods panicked")??;
+        let with_them = times.percentile(0.95);
+        Ok([before, with_them, with_them / before].map(Some).into())
     })
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod bulk;
 pub(crate) mod churn;
+pub(crate) mod datagrams;
 pub(crate) mod idle;
 pub(crate) mod loris;
 pub(crate) mod pingpong;
