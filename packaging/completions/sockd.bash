@@ -5,7 +5,7 @@ _sockd() {
         sockd)
             case $before in
                 --conf | --route | --upstream | --settings | --pid-file) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
-                --log) mapfile -t COMPREPLY < <(compgen -W 'syslog stderr' -- "$word"); return ;;
+                --log) mapfile -t COMPREPLY < <(compgen -W 'syslog journal stderr' -- "$word"); return ;;
                 --listen) return ;;
             esac
             options='-i -I -ver --ver --json --conf --route --upstream --settings --listen --pid-file --log --daemon --check --trial

@@ -29,12 +29,12 @@ fn main() {
 
 /// On standard error and in the log, once in each; a check is for whoever asks for it alone.
 fn tell(lines: &[String], to: LogTo, is_check: bool, stderr_is_journal: bool) {
-    if to == LogTo::Syslog && !is_check && stderr_is_journal {
+    if to != LogTo::Stderr && !is_check && stderr_is_journal {
         // journald asks /proc for the unit of whoever writes to /dev/log. A process that has ended has none there: the
         // line would be missing in `systemctl status`. A stream belongs to its unit for good; <3> is LOG_ERR (sd-daemon(3)).
         return lines.iter().for_each(|line| eprintln!("<3>{line}"));
     }
-    if is_check || to == LogTo::Syslog {
+    if is_check || to != LogTo::Stderr {
         lines.iter().for_each(|line| eprintln!("sockd: {line}"));
     }
     if !is_check {

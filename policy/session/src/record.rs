@@ -87,6 +87,17 @@ impl Record {
         matches!(self, Self::Unread { why: Unread::CutShort | Unread::ClientFailed(_), .. })
     }
 
+    /// Whether it is the last one of its session: each session leaves one of these, or none where it is closed before its
+    /// request.
+    pub fn is_last(&self) -> bool {
+        match self {
+            Self::Unread { .. } | Self::LoginRefused { .. } | Self::Refused { .. } => true,
+            Self::Abandoned { .. } | Self::Ended { .. } => true,
+            Self::Unverified(_) | Self::Connected(_) | Self::Revoked(_) => false,
+            Self::Stranger { .. } | Self::Strangers { .. } | Self::Flow { .. } => false,
+        }
+    }
+
     /// Whether it is about a relay. There are no more of these than relays; of others a client can cause any number.
     pub fn is_about_relay(&self) -> bool {
         matches!(self, Self::Connected(_) | Self::Revoked(_) | Self::Ended { .. })

@@ -392,7 +392,7 @@ pub fn takes(setting: &str) -> &'static str {
         "nat64_prefixes" => nat64::TAKES,
         "missing_names" => "refuse or no_match",
         "commands" => "sh, argv or off",
-        "log_format" => "classic or full",
+        "log_format" => "classic, full, json or session",
         "upstream_names" => "unresolved, always or never",
         "bind_any" | "privileged_ports" | "recheck_on_reload" | "reverse_names" => "true or false",
         "worker_ids" => "None or (first id, number of ids)",

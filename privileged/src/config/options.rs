@@ -59,6 +59,8 @@ pub struct Options {
 pub enum LogTo {
     /// The datagram socket /dev/log, facility daemon.
     Syslog,
+    /// The journal's own socket: entries with fields for what a line tells.
+    Journal,
     /// Standard error, a line each.
     Stderr,
 }

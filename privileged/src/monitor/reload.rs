@@ -88,6 +88,7 @@ fn adopt(mut config: Config, base: &mut Base) {
         base.log.err(&format!("{name} is read only at start; the old value stays in force"));
     }
     config.settings = base.config.settings.keep_fixed(config.settings);
+    base.log.set_format(config.settings.log_format);
     base.config = config;
     base.workers.set_up_again(&base.config.settings, &mut base.reactor);
 }

@@ -17,13 +17,12 @@ use sockd_session::checks::Login;
 use sockd_session::client_host::Host;
 use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::keys::{CheckKey, DialKey, LookupKey, PortKey, QueryKey, SessionKey, Slots, WorkerKey};
-use sockd_session::log::classic;
-use sockd_session::log::full::{self, About};
+use sockd_session::log::Times;
 use sockd_session::pool::Verified;
 use sockd_session::pool::choice::Settled;
 use sockd_session::record::Record;
 use sockd_session::session::{Action, Arrival, Event, Session, Task};
-use sockd_session::settings::{LogFormat, Settings, seconds};
+use sockd_session::settings::seconds;
 use sockd_session::violation::Violation;
 use sockd_session::waits::{ByWaitKey, WaitKey, Waiter};
 use std::net::{IpAddr, SocketAddr};
@@ -48,7 +47,7 @@ struct Entry {
     worker: WorkerKey,
     /// Its number among all sessions.
     number: u64,
-    begun: Instant,
+    times: Times,
     deadline: Option<Instant>,
     held: ByWaitKey<Held>,
     /// The monitor's own descriptor of the connection to the client, until that is closed.
@@ -138,9 +137,9 @@ impl Sessions {
         let number = base.counts.begin(host, self.0.next_key());
         let (session, held) = (Session::new(client, asks_password), ByWaitKey::default());
         let (client, relay) = (Some(socket), None);
-        let begun = Instant::now();
+        let times = Times::new(Instant::now());
         let proxy = (proxy.ip(), proxy.port());
-        let entry = Entry { session, proxy, worker, number, begun, deadline: None, held, client, relay };
+        let entry = Entry { session, proxy, worker, number, times, deadline: None, held, client, relay };
         let key = self.0.insert(entry);
         base.workers.pool.assign(worker, host);
         self.set_deadline(key, Some(seconds(base.config.settings.request_limit)), base);
@@ -211,6 +210,7 @@ impl Sessions {
         let was_before = entry.session.phase().is_before_request();
         let actions = entry.session.on(event, &base.config);
         if was_before && !entry.session.phase().is_before_request() {
+            entry.times.requested(Instant::now());
             base.counts.finished(entry.host(), entry.number);
             base.workers.pool.has_request(entry.worker);
         }
@@ -218,20 +218,18 @@ impl Sessions {
     }
 
     /// Writes every line about a relay, and those about requests that are not granted as far as their limit goes.
-    pub fn record(&self, key: SessionKey, record: &Record, base: &mut Base) {
-        let Some(entry) = self.0.get(key) else { return };
-        let Settings { max_refusals_logged: limit, log_format, .. } = base.config.settings;
+    pub fn record(&mut self, key: SessionKey, record: &Record, base: &mut Base) {
+        let Some(entry) = self.0.get_mut(key) else { return };
+        let (limit, now) = (base.config.settings.max_refusals_logged, Instant::now());
         if record.is_cut_short() && entry.client.as_ref().is_some_and(|client| inspect(client).is_silent()) {
             return base.log.count_silent();
         }
-        let about = About { session: entry.number, age: entry.begun.elapsed() };
-        let lines = match log_format {
-            LogFormat::Classic => classic::lines(record),
-            LogFormat::Full => vec![full::line(about, record)],
-        };
-        for (level, line) in lines {
+        if matches!(record, Record::Connected(_)) {
+            entry.times.connected(now);
+        }
+        for line in base.log.style().lines(entry.times.about(entry.number, now), record) {
             if record.is_about_relay() || base.log.admits_refusal(entry.host(), limit) {
-                base.log.line(level, &line);
+                base.log.write(&line);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The log: lines to /dev/log or standard error, never waited for.
+//! The log: lines to /dev/log, to the journal or to standard error, never waited for.
 //!
 //! A socket that is full or gone costs lines, which are counted and reported, and nothing else.
 
@@ -11,12 +11,13 @@ use rustix::net::{
 };
 use sockd_session::client_host::Host;
 use sockd_session::limits::quiet_log::QuietLog;
-use sockd_session::log::Level;
+use sockd_session::log::{Level, Line, Style, journal, json};
+use sockd_session::settings::LogFormat;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use syslog::{Facility, LogFormat, Severity};
+use syslog::{Facility, LogFormat as _, Severity};
 
 /// Lines that wait for a log that takes none.
 const MAX_WAITING: usize = 4096;
@@ -34,6 +35,7 @@ const LAST_LINES: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Log {
     to: LogTo,
+    style: Style,
     pid: u32,
     socket: Option<Socket>,
     waiting: VecDeque<Vec<u8>>,
@@ -48,10 +50,11 @@ pub struct Log {
 }
 
 impl Log {
-    /// Connects to /dev/log where lines go there; it may come later.
+    /// Connects to the socket where lines go to one; it may come later.
     pub fn new(to: LogTo) -> Self {
         let mut log = Self {
             to,
+            style: Style { format: LogFormat::Classic, has_fields: to == LogTo::Journal },
             pid: std::process::id(),
             socket: None,
             waiting: VecDeque::new(),
@@ -61,10 +64,20 @@ impl Log {
             stamp: (0, String::new()),
             quiet: QuietLog::default(),
         };
-        if to == LogTo::Syslog {
-            log.socket = Socket::connect().inspect_err(|error| warn(*error)).ok();
+        if let Some(path) = path(to) {
+            log.socket = Socket::connect(path).inspect_err(|error| warn(path, *error)).ok();
         }
         log
+    }
+
+    /// Lines are written like this from now on.
+    pub fn set_format(&mut self, format: LogFormat) {
+        self.style.format = format;
+    }
+
+    /// How lines are written.
+    pub fn style(&self) -> Style {
+        self.style
     }
 
     /// Writes one line of level notice.
@@ -77,9 +90,14 @@ impl Log {
         self.line(Level::Err, text);
     }
 
-    /// Keeps one line for the next [`Log::flush`]. `text` has been composed by this program, with strings from the
+    /// Writes one line that is not about a session. `text` has been composed by this program, with strings from the
     /// network escaped.
-    pub fn line(&mut self, level: Level, text: &str) {
+    fn line(&mut self, level: Level, text: &str) {
+        self.write(&self.style.message(level, text));
+    }
+
+    /// Keeps one line for the next [`Log::flush`].
+    pub fn write(&mut self, line: &Line) {
         // A burst of one turn, perhaps, that nobody has tried to write yet.
         if self.waiting.len() >= MAX_WAITING && self.retry_at.is_none() {
             self.flush();
@@ -88,12 +106,32 @@ impl Log {
             self.lost = self.lost.saturating_add(1);
             return;
         }
+        let packet = self.packet(line);
+        self.waiting.push_back(packet);
+    }
+
+    /// The line as it leaves.
+    fn packet(&mut self, Line { level, text, fields }: &Line) -> Vec<u8> {
+        if self.to == LogTo::Journal {
+            return journal::whole(*level, self.pid, text, fields);
+        }
+        let is_json = self.style.is_json();
+        let object;
+        let text = match is_json {
+            true => {
+                object = json::whole(&json::time(millis()), *level, text);
+                &object
+            }
+            false => text,
+        };
+        if is_json && self.to == LogTo::Stderr {
+            return [text.as_bytes(), b"\n"].concat();
+        }
         let mut packet = Vec::with_capacity(text.len().saturating_add(48));
         let classic = Classic { to: self.to, pid: self.pid, stamp: stamp(&mut self.stamp) };
         // Writing into a vector does not fail.
-        if classic.format(&mut packet, severity(level), text).is_ok() {
-            self.waiting.push_back(packet);
-        }
+        let _ = classic.format(&mut packet, severity(*level), text);
+        packet
     }
 
     /// Writes one line of level err, unless it was written a short while ago: then it is counted.
@@ -163,7 +201,7 @@ impl Log {
     pub fn flush(&mut self) {
         self.retry_at = None;
         while let Some(packet) = self.waiting.pop_front() {
-            match self.write(&packet) {
+            match self.send(&packet) {
                 Ok(()) => self.report_losses(),
                 // The file that standard error is may not become longer (RLIMIT_FSIZE).
                 Err(Errno::FBIG) => self.lost = self.lost.saturating_add(1),
@@ -185,15 +223,15 @@ impl Log {
         }
     }
 
-    fn write(&mut self, packet: &[u8]) -> Result<(), Errno> {
-        match self.to {
-            LogTo::Stderr => terminal::write_now(rustix::stdio::stderr(), packet),
-            LogTo::Syslog => self.write_syslog(packet),
+    fn send(&mut self, packet: &[u8]) -> Result<(), Errno> {
+        match path(self.to) {
+            None => terminal::write_now(rustix::stdio::stderr(), packet),
+            Some(path) => self.send_to(path, packet),
         }
     }
 
     /// A restarted syslogd leaves a dead socket behind (ECONNREFUSED, then ENOTCONN for ever): connect again.
-    fn write_syslog(&mut self, packet: &[u8]) -> Result<(), Errno> {
+    fn send_to(&mut self, path: &'static str, packet: &[u8]) -> Result<(), Errno> {
         if let Some(socket) = &self.socket {
             match socket.send(packet) {
                 Ok(()) => return Ok(()),
@@ -203,14 +241,24 @@ impl Log {
                 Err(_) => self.socket = None,
             }
         }
-        let socket = Socket::connect()?;
+        let socket = Socket::connect(path)?;
         socket.send(packet)?;
         self.socket = Some(socket);
         Ok(())
     }
 }
 
-/// A connection to /dev/log.
+/// The socket that takes lines, where one does.
+fn path(to: LogTo) -> Option<&'static str> {
+    match to {
+        LogTo::Syslog => Some("/dev/log"),
+        // journald's own protocol, https://systemd.io/JOURNAL_NATIVE_PROTOCOL.
+        LogTo::Journal => Some("/run/systemd/journal/socket"),
+        LogTo::Stderr => None,
+    }
+}
+
+/// A connection to the log.
 #[derive(Debug)]
 struct Socket {
     connected: OwnedFd,
@@ -219,9 +267,11 @@ struct Socket {
 }
 
 impl Socket {
-    fn connect() -> Result<Self, Errno> {
-        match connect_as(SocketType::DGRAM) {
-            Err(Errno::PROTOTYPE) => Ok(Self { connected: connect_as(SocketType::STREAM)?, is_stream: true }),
+    fn connect(path: &'static str) -> Result<Self, Errno> {
+        match connect_as(SocketType::DGRAM, path) {
+            Err(Errno::PROTOTYPE) => {
+                Ok(Self { connected: connect_as(SocketType::STREAM, path)?, is_stream: true })
+            }
             connected => Ok(Self { connected: connected?, is_stream: false }),
         }
     }
@@ -237,17 +287,16 @@ impl Socket {
     }
 }
 
-fn connect_as(kind: SocketType) -> Result<OwnedFd, Errno> {
+fn connect_as(kind: SocketType, path: &str) -> Result<OwnedFd, Errno> {
     let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
-    connect(&socket, &SocketAddrUnix::new("/dev/log")?)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)
 }
 
 /// Without a log nobody would hear of anything.
-fn warn(error: Errno) {
-    let line = format!(
-        "sockd: /dev/log: {error}: the log is lost until it is there; `--log stderr` writes it here\n"
-    );
+fn warn(path: &str, error: Errno) {
+    let line =
+        format!("sockd: {path}: {error}: the log is lost until it is there; `--log stderr` writes it here\n");
     let _ = terminal::write_now(rustix::stdio::stderr(), line.as_bytes());
 }
 
@@ -258,9 +307,15 @@ fn severity(level: Level) -> Severity {
     }
 }
 
+/// Milliseconds since 1970.
+fn millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The time in the form of [`Classic`], composed once a second.
 fn stamp((second, text): &mut (u64, String)) -> &str {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = millis() / 1000;
     if *second != now {
         *second = now;
         *text = timestamp();
@@ -275,11 +330,11 @@ struct Classic<'a> {
     stamp: &'a str,
 }
 
-impl LogFormat<&str> for Classic<'_> {
+impl syslog::LogFormat<&str> for Classic<'_> {
     fn format<W: Write>(&self, out: &mut W, severity: Severity, text: &str) -> syslog::Result<()> {
         let (priority, end) = match self.to {
             LogTo::Syslog => (format!("<{}>", Facility::LOG_DAEMON as u8 | severity as u8), ""),
-            LogTo::Stderr => (String::new(), "\n"),
+            LogTo::Stderr | LogTo::Journal => (String::new(), "\n"),
         };
         write!(out, "{priority}{} sockd[{}]: {text}{end}", self.stamp, self.pid)?;
         Ok(())

@@ -127,6 +127,7 @@ fn prepare(
 ) -> Result<Prepared, StartError> {
     let mut log = Log::new(options.log);
     let settings = settings(options)?;
+    log.set_format(settings.log_format);
     let (others, config) = start_others(options, settings, &mut log)?;
     if config.settings.sandbox == Sandbox::Required && !others.missing.is_empty() {
         return Err(StartError::system(sandbox::refusal(&others.missing)));
@@ -257,6 +258,7 @@ fn announce(places: &[(SocketAddr, String)], base: &mut Base) {
 fn greet(options: &Options, places: &[(SocketAddr, String)], missing: &[String]) {
     let log = match options.log {
         LogTo::Syslog => "syslog (/dev/log), facility daemon",
+        LogTo::Journal => "the journal (/run/systemd/journal/socket)",
         LogTo::Stderr => "standard error",
     };
     let greeting = Greeting { trial: options.trial, places, missing, log, pid: std::process::id() };

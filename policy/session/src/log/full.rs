@@ -1,213 +1,58 @@
 //! The full log lines, for programs that read the log: one for each record, an event and then fields as `name=value`.
 //! A field that does not apply is left out. Strings from the network are escaped and in quotes.
 
-use crate::flow::Moved;
-use crate::log::{Level, classic, errno, escape};
-use crate::record::{EndCause, Failure, Parties, Record, Unread};
-use sockd_common::message::Errno;
-use sockd_policy::{UserId, Version};
+use crate::log::fields::{self, Value};
+use crate::log::{About, escape};
+use crate::record::Record;
 use std::fmt::{self, Display, Write as _};
-use std::time::Duration;
 
-/// How a user was verified, in the words of the rules.
-const PASSWORD: &str = "password";
-const IDENT: &str = "ident";
+/// Bytes of a line: few are longer.
+const USUAL: usize = 256;
 
-/// What a line tells of the session itself.
-#[derive(Clone, Copy, Debug)]
-pub struct About {
-    /// Its number among all sessions of the daemon.
-    pub session: u64,
-    /// For how long it has been there.
-    pub age: Duration,
-}
+/// Fields that these lines had not from the beginning, and that would stand between those that they had.
+const ADDED: [&str; 3] = ["handshake_seconds", "dial_seconds", "reason"];
 
 /// The line of a record.
-pub fn line(about: About, record: &Record) -> (Level, String) {
-    let level = match record {
-        Record::Refused { why: Failure::NoInterface(_), .. } => Level::Err,
-        _ => Level::Notice,
-    };
-    let line = Line::begin(event(record), about);
-    let Line(text) = match record {
-        Record::Unread { client, why } => line.field("client", client).quoted("cause", unread(*why)),
-        Record::LoginRefused { client, user, why } => {
-            let cause = classic::unchecked(why).map_or("wrong".into(), |why| format!("not checked: {why}"));
-            let line = line.field("client", client).field("user", Quoted(user.as_bytes()));
-            line.field("method", PASSWORD).quoted("cause", cause)
+pub fn line(about: About, record: &Record) -> String {
+    let mut line = String::with_capacity(USUAL);
+    line.push_str(fields::event(record));
+    fields::each(about, record, &mut |name, value| {
+        if !ADDED.contains(&name) {
+            // Writing into a string does not fail.
+            let _ = write!(line, " {name}={}", InLine(value));
         }
-        Record::Unverified(parties) | Record::Connected(parties) => line.parties(parties),
-        Record::Refused { parties, why } => line.parties(parties).rule_of(why).quoted("cause", refused(why)),
-        Record::Abandoned { parties, why } => {
-            line.parties(parties).quoted("cause", classic::abandonment(*why))
-        }
-        Record::Stranger { parties, peer } => line.parties(parties).field("peer", peer),
-        Record::Strangers { parties, number } => line.parties(parties).field("number", number),
-        Record::Revoked(parties) => line.parties(parties),
-        Record::Flow { parties, moved: Moved { up, down } } => {
-            line.parties(parties).field("bytes_up", up).field("bytes_down", down)
-        }
-        Record::Ended { parties, why, moved: Moved { up, down } } => {
-            let line = line.parties(parties).quoted("cause", ended(*why));
-            line.field("bytes_up", up).field("bytes_down", down)
-        }
-    };
-    (level, text)
+    });
+    line
 }
 
-fn event(record: &Record) -> &'static str {
-    match record {
-        Record::Unread { .. } => "unread",
-        Record::LoginRefused { .. } => "login_refused",
-        Record::Unverified(_) => "unverified",
-        Record::Connected(_) => "connected",
-        Record::Refused { .. } => "refused",
-        Record::Abandoned { .. } => "abandoned",
-        Record::Stranger { .. } => "stranger",
-        Record::Strangers { .. } => "strangers",
-        Record::Revoked(_) => "revoked",
-        Record::Flow { .. } => "flow",
-        Record::Ended { .. } => "terminated",
-    }
-}
+/// A value, as it stands in a line.
+struct InLine<'a>(Value<'a>);
 
-fn unread(why: Unread) -> String {
-    match why {
-        Unread::WrongVersion(version) => format!("wrong version {version}"),
-        Unread::UndefinedCommand(command) => format!("undefined command {command}"),
-        Unread::NoMethod { offered, wanted } => classic::no_method(offered, wanted),
-        Unread::EmptyCredentials => "empty user or password".into(),
-        Unread::UndefinedAddressType(kind) => format!("undefined type of address {kind}"),
-        Unread::CutShort => "cut short".into(),
-        Unread::ClientFailed(errno) => failed("client", errno),
-        Unread::Late => "late".into(),
-        Unread::UserTooLong => "user id too long".into(),
-        Unread::BadName => "empty or too long name of a destination".into(),
-        Unread::NoHostName => "no name of a host".into(),
-        Unread::NoResources => "no resources".into(),
-    }
-}
-
-fn refused(why: &Failure) -> String {
-    match why {
-        Failure::Denied { why, .. } => why.to_string(),
-        Failure::NoWay(0) => "no line of socks.conf matches".into(),
-        Failure::NoWay(line) => format!("line {line} of socks.conf denies"),
-        Failure::NoPassword => classic::NO_PASSWORD.into(),
-        Failure::NamesUnavailable => "the names of the destination could not be found out".into(),
-        Failure::Guarded(refusal) => format!("guarded destination: {refusal}"),
-        Failure::NoInterface(address) => format!("no line of sockd.route matches {address}"),
-        Failure::Unresolved => "the name of the destination cannot be resolved".into(),
-        Failure::Call(call) => failed(call.call, call.errno),
-        Failure::TimedOut => "timed out".into(),
-        Failure::Limited(limit) => (*limit).into(),
-        Failure::Upstream(why) => classic::upstream(why),
-    }
-}
-
-fn ended(why: EndCause) -> String {
-    match why {
-        EndCause::Finished => "finished".into(),
-        EndCause::ClientFailed(errno) => failed("client", errno),
-        EndCause::ServerFailed(errno) => failed("server", errno),
-        EndCause::Idle => "idle".into(),
-        EndCause::NoResources => "no resources".into(),
-        EndCause::Revoked => "the rules refuse it".into(),
-        EndCause::Stopped => "the daemon stops".into(),
-        EndCause::WorkerEnded => "its worker has ended".into(),
-        EndCause::Unsaid => "its worker did not say that it was over".into(),
-    }
-}
-
-fn failed(what: &str, errno: Errno) -> String {
-    match errno {
-        Errno(0) => format!("{what}: closed"),
-        errno => format!("{what}: {}", errno::text(errno)),
-    }
-}
-
-/// A line that grows by fields.
-struct Line(String);
-
-impl Line {
-    fn begin(event: &str, about: About) -> Self {
-        let (seconds, millis) = (about.age.as_secs(), about.age.subsec_millis());
-        Self(format!("{event} session={} seconds={seconds}.{millis:03}", about.session))
-    }
-
-    fn field(mut self, name: &str, value: impl Display) -> Self {
-        // Writing into a string does not fail.
-        let _ = write!(self.0, " {name}={value}");
-        self
-    }
-
-    fn optional(self, name: &str, value: Option<impl Display>) -> Self {
-        match value {
-            Some(value) => self.field(name, value),
-            None => self,
-        }
-    }
-
-    /// A text in quotes; whoever made it has escaped what came from the network.
-    fn quoted(self, name: &str, text: impl AsRef<str>) -> Self {
-        self.field(name, format_args!("\"{}\"", text.as_ref().replace('"', "\\x22")))
-    }
-
-    fn parties<'a>(self, parties: &'a Parties) -> Self {
-        let Parties {
-            version,
-            command,
-            client,
-            client_name,
-            claimed_user,
-            verified_user,
-            by_password,
-            destination,
-            ..
-        } = parties;
-        let Parties { destination_name, port, service, peer_port, upstream, rule, .. } = parties;
-        let version = match version {
-            Version::Socks4 => 4,
-            Version::Socks5 => 5,
-        };
-        let user = |user: &'a UserId| Quoted(user.as_bytes());
-        let line = self.field("client", client);
-        let line =
-            line.optional("client_name", client_name.as_ref().map(|name| Quoted(name.as_str().as_bytes())));
-        let line = line.field("user", user(claimed_user));
-        let line = line
-            .optional("verified_user", verified_user.as_ref().map(user))
-            .optional("method", verified_user.as_ref().map(|_| if *by_password { PASSWORD } else { IDENT }))
-            .field("version", version)
-            .field("command", command.name());
-        let name = destination_name.as_ref().map(|name| Quoted(name.as_str().as_bytes()));
-        let line = line.optional("destination", destination.as_ref()).optional("name", name);
-        let line = line.field("port", port).optional("service", service.as_ref());
-        line.optional("peer_port", *peer_port).optional("upstream", *upstream).optional("rule", *rule)
-    }
-
-    /// The line of sockd.conf(5) that refuses.
-    fn rule_of(self, why: &Failure) -> Self {
-        match why {
-            Failure::Denied { rule, .. } => self.optional("rule", *rule),
-            _ => self,
-        }
-    }
-}
-
-/// A string from the network, escaped and in quotes.
-struct Quoted<'a>(&'a [u8]);
-
-impl Display for Quoted<'_> {
+impl Display for InLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", escape(self.0).replace('"', "\\x22"))
+        match &self.0 {
+            Value::Number(number) => write!(f, "{number}"),
+            Value::Seconds(age) => write!(f, "{}.{:03}", age.as_secs(), age.subsec_millis()),
+            Value::Word(word) => f.write_str(word),
+            Value::Address(address) => write!(f, "{address}"),
+            Value::Place(place) => write!(f, "{place}"),
+            Value::Text(text) => quoted(f, text),
+            Value::Hostile(bytes) => quoted(f, &escape(bytes)),
+        }
     }
+}
+
+fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    write!(f, "\"{}\"", text.replace('"', "\\x22"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sockd_policy::{Command, DenyReason, HostName};
+    use crate::flow::Moved;
+    use crate::record::{EndCause, Failure, Parties};
+    use sockd_policy::{Command, DenyReason, HostName, UserId, Version};
+    use std::time::Duration;
 
     fn parties() -> Parties {
         Parties {
@@ -229,7 +74,8 @@ mod tests {
     }
 
     fn text(record: &Record) -> String {
-        line(About { session: 17, age: Duration::from_millis(61_042) }, record).1
+        let [handshake, dial] = [3, 40].map(|millis| Some(Duration::from_millis(millis)));
+        line(About { session: 17, age: Duration::from_millis(61_042), handshake, dial }, record)
     }
 
     #[test]
@@ -250,23 +96,5 @@ mod tests {
                 "terminated session=17 seconds=61.042 {whose} cause=\"its worker has ended\" bytes_up=7 bytes_down=8"
             )
         );
-    }
-
-    #[test]
-    fn every_end_of_a_relay_has_a_cause_of_its_own() {
-        let causes = [
-            EndCause::Finished,
-            EndCause::ClientFailed(Errno(110)),
-            EndCause::ServerFailed(Errno(110)),
-            EndCause::Idle,
-            EndCause::NoResources,
-            EndCause::Revoked,
-            EndCause::Stopped,
-            EndCause::WorkerEnded,
-            EndCause::Unsaid,
-        ];
-        let texts: std::collections::BTreeSet<String> = causes.into_iter().map(ended).collect();
-        assert_eq!(texts.len(), causes.len(), "{texts:?}");
-        assert!(texts.contains("server: Connection timed out"), "{texts:?}");
     }
 }

@@ -166,6 +166,10 @@ pub enum LogFormat {
     Classic,
     /// One line for each record, with everything that is known of it.
     Full,
+    /// The same as an object of JSON.
+    Json,
+    /// An object of JSON for the last record of each session alone.
+    Session,
 }
 
 /// Whether the rules' commands are run, and how.

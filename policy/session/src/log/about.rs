@@ -1,0 +1,77 @@
+//! What a line tells of a session itself: its number and its times.
+
+use std::time::{Duration, Instant};
+
+/// What a line tells of the session itself.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    /// Its number among all sessions of the daemon.
+    pub session: u64,
+    /// For how long it has been there.
+    pub age: Duration,
+    /// How long the client took until its request was there, if it is.
+    pub handshake: Option<Duration>,
+    /// How long it took from then until the server was connected, if it is: names, identity and the connection.
+    pub dial: Option<Duration>,
+}
+
+/// When a session has come how far. Tens of thousands of sessions may be there: milliseconds of 49 days are enough.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    begun: Instant,
+    /// Milliseconds since then.
+    requested: Option<u32>,
+    connected: Option<u32>,
+}
+
+impl Times {
+    /// The client connects at `begun`.
+    pub fn new(begun: Instant) -> Self {
+        Self { begun, requested: None, connected: None }
+    }
+
+    /// The request is there. Only the first time counts.
+    pub fn requested(&mut self, now: Instant) {
+        self.requested = self.requested.or(Some(self.since_begin(now)));
+    }
+
+    /// The server is connected. Only the first time counts.
+    pub fn connected(&mut self, now: Instant) {
+        self.connected = self.connected.or(Some(self.since_begin(now)));
+    }
+
+    /// What a line tells at this moment of the session with this number.
+    pub fn about(&self, session: u64, now: Instant) -> About {
+        let millis = |millis: u32| Duration::from_millis(millis.into());
+        let dial = self.connected.zip(self.requested).map(|(end, begin)| millis(end.saturating_sub(begin)));
+        let age = now.saturating_duration_since(self.begun);
+        About { session, age, handshake: self.requested.map(millis), dial }
+    }
+
+    fn since_begin(&self, now: Instant) -> u32 {
+        u32::try_from(now.saturating_duration_since(self.begun).as_millis()).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_the_handshake_ends_where_that_of_the_dial_begins() {
+        let begun = Instant::now();
+        let after = |millis| begun + Duration::from_millis(millis);
+        let mut times = Times::new(begun);
+        let told = |times: &Times| {
+            let About { session, age, handshake, dial } = times.about(7, after(100));
+            assert_eq!((session, age), (7, Duration::from_millis(100)));
+            [handshake, dial].map(|time| time.map(|time| time.as_millis()))
+        };
+        assert_eq!(told(&times), [None, None]);
+        times.requested(after(3));
+        assert_eq!(told(&times), [Some(3), None]);
+        times.connected(after(10));
+        times.connected(after(90));
+        assert_eq!(told(&times), [Some(3), Some(7)]);
+    }
+}

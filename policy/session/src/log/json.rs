@@ -1,0 +1,153 @@
+//! The lines as JSON objects, for programs that read the log: one object a line, whatever it tells.
+
+use crate::log::fields::{self, Value};
+use crate::log::{About, Level, escape};
+use crate::record::Record;
+use std::fmt::{self, Write as _};
+
+/// Bytes of an object: few are longer.
+const USUAL: usize = 512;
+
+/// The object of a record, without its beginning, see [`whole`].
+pub fn record(about: About, record: &Record) -> String {
+    let mut members = String::with_capacity(USUAL);
+    member(&mut members, "event", &Value::Word(fields::event(record)));
+    fields::each(about, record, &mut |name, value| member(&mut members, name, &value));
+    members
+}
+
+/// The object of any other line, without its beginning. `text` has been composed by this program, with strings from the
+/// network escaped.
+pub fn message(text: &str) -> String {
+    let mut members = String::with_capacity(USUAL);
+    member(&mut members, "event", &Value::Word("message"));
+    member(&mut members, "message", &Value::Text(text.into()));
+    members
+}
+
+/// The whole object: `members` behind the time and the level.
+pub fn whole(time: &str, level: Level, members: &str) -> String {
+    format!("{{\"time\":\"{time}\",\"level\":\"{}\"{members}}}", level.as_str())
+}
+
+/// Milliseconds since 1970 as a time of RFC 3339, in UTC.
+pub fn time(millis: u64) -> String {
+    let (seconds, millis) = (millis / 1000, millis % 1000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = date(days);
+    let (hour, minute, second) = (second / 3600, second % 3600 / 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// Days since 1970 as a date.
+fn date(mut days: u64) -> (u64, u64, u64) {
+    let mut year = 1970_u64;
+    let is_leap =
+        |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let length = |year| if is_leap(year) { 366 } else { 365 };
+    while let Some(left) = days.checked_sub(length(year)) {
+        (days, year) = (left, year.saturating_add(1));
+    }
+    let february = if is_leap(year) { 29 } else { 28 };
+    let mut month = 1_u64;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        let Some(left) = days.checked_sub(length) else { break };
+        (days, month) = (left, month.saturating_add(1));
+    }
+    (year, month, days.saturating_add(1))
+}
+
+/// One member, with the comma before it: others stand before these.
+fn member(out: &mut String, name: &str, value: &Value<'_>) {
+    out.extend([",\"", name, "\":"]);
+    // Writing into a string does not fail.
+    let _ = match value {
+        Value::Number(number) => write!(out, "{number}"),
+        Value::Seconds(age) => write!(out, "{}.{:03}", age.as_secs(), age.subsec_millis()),
+        Value::Address(address) => write!(out, "\"{address}\""),
+        Value::Place(place) => write!(out, "\"{}\",\"{name}_port\":{}", place.ip(), place.port()),
+        Value::Word(word) => string(out, word),
+        Value::Text(text) => string(out, text),
+        Value::Hostile(bytes) => string(out, &escape(bytes)),
+    };
+}
+
+/// A string of RFC 8259, section 7, in which nothing of a terminal's control characters is left.
+fn string(out: &mut String, text: &str) -> fmt::Result {
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => out.extend(['\\', character]),
+            _ if character.is_control() => write!(out, "\\u{:04x}", u32::from(character))?,
+            _ => out.push(character),
+        }
+    }
+    out.push('"');
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of_bytes(bytes: &[u8]) -> String {
+        let mut out = String::new();
+        member(&mut out, "user", &Value::Hostile(bytes));
+        format!("{{{}}}", out.strip_prefix(',').unwrap())
+    }
+
+    #[test]
+    fn no_string_from_the_network_leaves_its_string() {
+        for (bytes, expected) in [
+            (b"joe".as_slice(), r#"{"user":"joe"}"#),
+            (b"a\",\"rule\":1,\"b\":\"", r#"{"user":"a\",\"rule\":1,\"b\":\""}"#),
+            (b"a\nSOCKD_RULE=1", r#"{"user":"a\\x0aSOCKD_RULE=1"}"#),
+            (b"CORP\\joe", r#"{"user":"CORP\\\\joe"}"#),
+            (b"\0\x1b[2J\x7f", r#"{"user":"\\x00\\x1b[2J\\x7f"}"#),
+            (b"\xff\xc3", r#"{"user":"\\xff\\xc3"}"#),
+            ("d\u{f6}r \u{2028}".as_bytes(), r#"{"user":"d\\xc3\\xb6r\\x20\\xe2\\x80\\xa8"}"#),
+        ] {
+            assert_eq!(of_bytes(bytes), expected);
+        }
+    }
+
+    #[test]
+    fn a_text_with_control_characters_stays_one_line() {
+        let whole = whole("now", Level::Err, &message("a \"b\"\n\u{1b}\u{9b}c\\"));
+        let expected =
+            r#"{"time":"now","level":"err","event":"message","message":"a \"b\"\u000a\u001b\u009bc\\"}"#;
+        assert_eq!(whole, expected);
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00.007Z"),
+            (951_782_399, "2000-02-28T23:59:59.007Z"),
+            (951_868_799, "2000-02-29T23:59:59.007Z"),
+            (951_868_800, "2000-03-01T00:00:00.007Z"),
+            (1_795_939_199, "2026-11-29T07:59:59.007Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.007Z"),
+            (1_798_761_599, "2026-12-31T23:59:59.007Z"),
+        ] {
+            assert_eq!(time(seconds * 1000 + 7), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_string_of_any_bytes_is_printable_and_ends_where_it_has_to(bytes: Vec<u8>) {
+            let text = of_bytes(&bytes);
+            prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic()));
+            let inside = text.strip_prefix("{\"user\":\"").and_then(|text| text.strip_suffix("\"}")).unwrap();
+            let mut characters = inside.chars();
+            while let Some(character) = characters.next() {
+                prop_assert!(character != '"');
+                if character == '\\' {
+                    prop_assert!(matches!(characters.next(), Some('"' | '\\')));
+                }
+            }
+        }
+    }
+}
