@@ -189,6 +189,22 @@ fn the_page_of_the_settings_has_every_setting_with_its_default() {
 }
 
 #[test]
+fn the_page_of_the_log_has_every_field_that_there_is() {
+    let page = read("man/sockd-log.5");
+    let items = page.lines().filter_map(|line| line.strip_prefix(".It Cm "));
+    let explained: BTreeSet<&str> = items.flat_map(|item| item.split(" , ")).collect();
+    let path = packaging().join("../policy/session/src/log/fields.rs");
+    let source = fs::read_to_string(path).expect("the fields");
+    let list = source.split("const FIELDS:").nth(1).and_then(|rest| rest.split("];").next()).expect("a list");
+    let fields: Vec<&str> =
+        list.lines().filter_map(|line| line.trim().strip_prefix("(\"")?.split('"').next()).collect();
+    assert!(fields.len() > 20, "{fields:?}");
+    for field in fields {
+        assert!(explained.contains(field), "{field} is not in sockd-log(5)");
+    }
+}
+
+#[test]
 fn what_the_pages_refer_to_is_there() {
     let pages: BTreeSet<String> = fs::read_dir(packaging().join("man"))
         .expect("pages")
@@ -196,6 +212,7 @@ fn what_the_pages_refer_to_is_there() {
         .collect();
     let of_others = [
         "htpasswd.1",
+        "journalctl.1",
         "logger.1",
         "clock_gettime.2",
         "services.5",
@@ -205,6 +222,7 @@ fn what_the_pages_refer_to_is_there() {
         "subuid.5",
         "sd_notify.3",
         "sd_listen_fds.3",
+        "systemd-journald.8",
         "tcp.7",
     ];
     for page in &pages {
