@@ -218,6 +218,11 @@ impl Upstreams {
         self.table.is_empty()
     }
 
+    /// Whether a line leads from this host to a destination, and not through a next server.
+    pub fn goes_direct(&self) -> bool {
+        self.table.bodies().iter().any(|body| self.table.string(body.choice) == "direct")
+    }
+
     /// The first line, counted from 1, that names no servers and so leaves them to the settings.
     pub fn first_without_servers(&self) -> Option<u32> {
         let unnamed = |(_, rule): &(u32, Rule)| {

@@ -1,6 +1,6 @@
 //! Rows 94 to 96, 98, 99 and 101: destinations, and what ends a flow or an association.
 
-use crate::{Association, Echo, PORT, place, place_with};
+use crate::{Association, Echo, PORT, RULES, place, place_started, place_with};
 use nix::sys::signal::Signal;
 use sockd_tests::line::Ending;
 use sockd_tests::site::{OUTSIDE, SECOND_SERVER, SERVER};
@@ -46,6 +46,18 @@ fn u_95_guards_hold_for_datagrams_as_well() {
     association.assert_echo(place.echo.at, b"one");
     assert!(inside.senders().is_empty() && own.senders().is_empty());
     place.lab.wait_for_line("guarded destination: ");
+}
+
+#[test]
+fn u_95_what_a_line_leads_through_a_next_server_is_dropped_and_logged() {
+    let upstream = "sockd @=198.51.100.10:1081 203.0.113.0/24\ndirect ALL 0.0.0.0\n";
+    let place = place_started(RULES, |start| start.upstream(upstream));
+    let behind = Echo::start(&place.lab.site.server, (SECOND_SERVER, PORT));
+    let association = Association::new(&place.lab.site.client);
+    association.send(behind.at, b"behind a next server");
+    place.lab.wait_for_line("Error: datagrams do not go through next servers");
+    association.assert_echo(place.echo.at, b"direct");
+    assert!(behind.senders().is_empty());
 }
 
 #[test]

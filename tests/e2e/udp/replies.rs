@@ -1,8 +1,8 @@
 //! Rows 79 to 83: what a UDP ASSOCIATE is answered.
 
-use crate::{ASSOCIATE, Association, PROXY, PROXY_6, place, place_with};
+use crate::{ASSOCIATE, Association, PROXY, PROXY_6, RULES, place, place_with};
 use sockd_tests::lab::Lab;
-use sockd_tests::site::INSIDE;
+use sockd_tests::site::{INSIDE, Site};
 use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks5::{assert_refused, to, to_name};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -74,4 +74,14 @@ fn u_83_who_has_no_line_for_udp_is_refused() {
     assert_refused(&lab.site.client, ASSOCIATE, 2);
     lab.assert_logged(&["daemon.notice refused -- Associate from (unknown)@192.0.2.10".into()]);
     assert_eq!(Association::new(&lab.site.other).at.ip(), INSIDE);
+}
+
+#[test]
+fn u_83_where_everything_goes_through_next_servers_there_is_no_association() {
+    let upstream = "sockd @=198.51.100.10:1081 ALL 0.0.0.0\n";
+    let lab = Lab::at(Site::new(), RULES, |start| start.upstream(upstream));
+    assert_refused(&lab.site.client, ASSOCIATE, 7);
+    lab.wait_for_line(
+        "failed -- Associate from (unknown)@192.0.2.10. Error: datagrams do not go through next servers",
+    );
 }

@@ -20,6 +20,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// The number of the command (RFC 1928, section 4).
 const ASSOCIATE: u8 = 3;
 
+/// Why datagrams are refused that the lines of socks.conf(5) send through a next server.
+pub(super) const NO_NEXT_SERVER: &str = "datagrams do not go through next servers";
+
 /// The request as it is kept: the hint is passed on apart, and names nobody.
 pub(super) fn without_hint(request: Request) -> Request {
     Request { destination: Destination::Address(Ipv4Addr::UNSPECIFIED.into()), port: 0, ..request }
@@ -36,10 +39,21 @@ pub(super) fn begin(hint: u16, case: &mut Case<'_>) -> Next {
     if case.request.version != Version::Socks5 {
         return Next::violation("a command that SOCKS4 does not have");
     }
-    match case.config.rules.may_permit_udp(case.client.ip()) {
-        true => Next::phase(Phase::Associating, vec![Action::Deadline(None), Action::Associate { hint }]),
-        false => Next::refuse(Failure::Denied { why: DenyReason::NoMatch, rule: None }),
+    if !case.config.rules.may_permit_udp(case.client.ip()) {
+        return Next::refuse(Failure::Denied { why: DenyReason::NoMatch, rule: None });
     }
+    // The destinations are not known yet, but none of them could be reached.
+    if case.config.upstreams.as_ref().is_some_and(|upstreams| !upstreams.goes_direct()) {
+        return no_way(case);
+    }
+    Next::phase(Phase::Associating, vec![Action::Deadline(None), Action::Associate { hint }])
+}
+
+/// Every destination is denied, or reached through a next server, which is not asked for associations.
+fn no_way(case: &Case<'_>) -> Next {
+    let why = Failure::Limited(NO_NEXT_SERVER);
+    let refused = Record::Refused { parties: case.parties(), why };
+    ending::refusing(vec![refused.into(), Action::Refuse(RefusalReason::CommandNotSupported)])
 }
 
 /// What ends an association, and what follows.

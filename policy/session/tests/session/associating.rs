@@ -256,16 +256,35 @@ fn the_route_file_says_from_which_address() {
     assert!(flows.decided(FlowId(4), "198.51.100.1").contains(&FlowAction::Refuse(FlowId(4))));
 }
 
-#[test]
-fn datagrams_do_not_go_through_next_servers() {
-    let mut config = config(RULES);
+/// With these lines of socks.conf(5).
+fn config_upstream(lines: &[u8]) -> Config {
     let services = sockd_policy::Services::default();
-    let lines =
-        parse_upstreams(b"sockd @=198.51.100.1:1080 ALL 0.0.0.0\n", &services, &mut |_| Ok(Vec::new()));
-    config.upstreams = Some(lines.unwrap());
-    let actions = Flows::by(config).decided(FLOW, "203.0.113.1");
+    let upstreams = parse_upstreams(lines, &services, &mut |_| Ok(Vec::new())).unwrap();
+    Config { upstreams: Some(upstreams), ..config(RULES) }
+}
+
+#[test]
+fn a_flow_does_not_go_through_a_next_server_and_another_goes_directly() {
+    let lines = b"direct 203.0.113.1/32\nsockd @=198.51.100.1:1080 ALL 0.0.0.0\n";
+    let mut flows = Flows::by(config_upstream(lines));
+    let actions = flows.decided(FLOW, "203.0.113.2");
     assert!(super_lines(&actions).contains("datagrams do not go through next servers"), "{actions:?}");
     assert!(actions.contains(&FlowAction::Refuse(FLOW)));
+    flows.open(FLOW, "203.0.113.1");
+}
+
+#[test]
+fn where_everything_goes_through_next_servers_there_is_no_association() {
+    for lines in
+        [&b"sockd @=198.51.100.1:1080 ALL 0.0.0.0\n"[..], b"deny 203.0.113.0/24\nsockd5 ALL 0.0.0.0\n"]
+    {
+        let (session, actions) = asked(5, &config_upstream(lines));
+        let said =
+            ["failed -- Associate from (unknown)@192.0.2.7. Error: datagrams do not go through next servers"];
+        assert_eq!(logged(&actions), said);
+        assert!(actions.contains(&Action::Refuse(RefusalReason::CommandNotSupported)), "{actions:?}");
+        assert_eq!(session.phase(), Phase::Refusing);
+    }
 }
 
 fn super_lines(actions: &[FlowAction]) -> String {

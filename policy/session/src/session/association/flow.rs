@@ -1,6 +1,7 @@
 //! One flow, from the question whether it may be to its end.
 
 use crate::record::{FailedCall, Failure};
+use crate::session::associate::NO_NEXT_SERVER;
 use crate::session::case::Case;
 use crate::session::decision::{self, Path, Permitted, Step};
 use crate::session::event::{Action, Arrival, Fact, Task, Wait};
@@ -8,9 +9,6 @@ use crate::session::next::Next;
 use crate::session::{ending, facts};
 use crate::waits::WaitKey;
 use std::net::{IpAddr, SocketAddr};
-
-/// Why a flow is refused that the lines of socks.conf(5) send through a next server.
-const NOT_FROM_HERE: &str = "datagrams do not go through next servers";
 
 /// Decides on a flow: it is opened, or a fact is missing, or it is refused, or its next address is decided on.
 pub(super) fn decided(case: &mut Case<'_>) -> Next {
@@ -24,7 +22,7 @@ pub(super) fn decided(case: &mut Case<'_>) -> Next {
     match decision::decide(candidate, case) {
         Ok(Step::Need(need)) => facts::need(need, case),
         Ok(Step::Go(Permitted { path: Path::Upstream(..), .. })) => {
-            Next::refuse(Failure::Limited(NOT_FROM_HERE))
+            Next::refuse(Failure::Limited(NO_NEXT_SERVER))
         }
         Ok(Step::Go(_)) if !case.request.kinds_are_fresh => facts::look_again(case),
         Ok(Step::Go(Permitted { path: Path::Direct(candidate, from), rule, unverified, hooks })) => {
