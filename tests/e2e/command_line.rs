@@ -182,8 +182,8 @@ fn check_says_what_would_run_and_exits_with_0() {
 fn check_warns_of_a_route_from_elsewhere_too_few_descriptors_and_too_few_ids() {
     let host = Host::new();
     host.sh("ip link set lo up");
-    let warnings = |limit: &str, settings: &str| {
-        Start::new(&host, "permit 192.0.2.0/24 198.51.100.0/24\n")
+    let warnings_of = |rules: &str, limit: &str, settings: &str| {
+        Start::new(&host, rules)
             .route("127.0.0.1 10.0.0.0/8\n192.0.2.9 0.0.0.0 0.0.0.0\n")
             .settings(settings);
         let sockd = program("sockd");
@@ -193,6 +193,8 @@ fn check_warns_of_a_route_from_elsewhere_too_few_descriptors_and_too_few_ids() {
         let text = stdout(&output);
         text.lines().filter_map(|line| line.strip_prefix("warning: ")).map(String::from).collect::<Vec<_>>()
     };
+    let warnings =
+        |limit: &str, settings: &str| warnings_of("permit 192.0.2.0/24 198.51.100.0/24\n", limit, settings);
     let route = "/etc/sockd.route: line 2: this host does not have 192.0.2.9; connections from there fail";
     let enough = "(max_sessions: 1000, worker_ids: (300000, 1025))";
     assert_eq!(warnings("ulimit -n 3280;", enough), [route]);
@@ -205,6 +207,10 @@ fn check_warns_of_a_route_from_elsewhere_too_few_descriptors_and_too_few_ids() {
             "/etc/sockd.ron: worker_ids: 1024 ids for the auth worker and up to 1024 others; those beyond share the id 300001",
         ]
     );
+    let (udp, flows) =
+        ("permit +=udp 192.0.2.0/24 198.51.100.0/24\n", "(max_sessions: 1000, max_flows_in_all: 20)");
+    assert_eq!(warnings_of(udp, "ulimit -n 3300;", flows), [route]);
+    assert_eq!(warnings_of(udp, "ulimit -n 3299;", flows).len(), 2);
 }
 
 #[test]

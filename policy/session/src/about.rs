@@ -91,16 +91,26 @@ pub fn workers(isolation: Isolation) -> String {
     }
 }
 
-/// Settings that promise more than there is, for `--check`. `descriptors` is how many a process may have here.
-pub fn doubts(settings: &Settings, descriptors: u64) -> Vec<String> {
-    let Settings { max_sessions, max_workers, isolation, worker_ids, .. } = settings;
+/// Settings that promise more than there is, for `--check`. `udp` says whether a line permits datagrams, and `descriptors`
+/// how many a process may have here.
+pub fn doubts(settings: &Settings, udp: bool, descriptors: u64) -> Vec<String> {
+    let Settings { max_sessions, max_workers, max_flows_in_all, isolation, worker_ids, .. } = settings;
     let workers = if let Isolation::Shared(number) = isolation { *number } else { *max_workers };
-    // The monitor keeps both sockets of each session and the channel of each worker.
-    let needed =
-        u64::from(*max_sessions).saturating_mul(2).saturating_add(u64::from(workers)).saturating_add(256);
+    // The monitor keeps both sockets of each session, of which an association has two as well, the socket of each flow and
+    // the channel of each worker.
+    let flows = if udp { *max_flows_in_all } else { 0 };
+    let needed = u64::from(*max_sessions)
+        .saturating_mul(2)
+        .saturating_add(u64::from(flows))
+        .saturating_add(u64::from(workers))
+        .saturating_add(256);
     let few = (needed > descriptors).then(|| {
+        let (names, and_flows) = match flows {
+            0 => ("max_sessions", String::new()),
+            flows => ("max_sessions, max_flows_in_all", format!(" and {flows} flows of datagrams")),
+        };
         format!(
-            "max_sessions: {max_sessions} connections take {needed} descriptors; what is started here may have \
+            "{names}: {max_sessions} connections{and_flows} take {needed} descriptors; what is started here may have \
              {descriptors} (ulimit -Hn)"
         )
     });
@@ -157,17 +167,22 @@ mod tests {
     #[test]
     fn settings_that_promise_more_than_there_is_are_named() {
         let settings = Settings { max_sessions: 1000, max_workers: 44, ..Settings::default() };
-        assert_eq!(doubts(&settings, 2300), [""; 0]);
+        assert_eq!(doubts(&settings, false, 2300), [""; 0]);
         let few = "max_sessions: 1000 connections take 2300 descriptors; what is started here may have 2299 (ulimit -Hn)";
-        assert_eq!(doubts(&settings, 2299), [few]);
+        assert_eq!(doubts(&settings, false, 2299), [few]);
+        let settings = Settings { max_flows_in_all: 500, ..settings };
+        assert_eq!(doubts(&settings, true, 2800), [""; 0]);
+        let few = "max_sessions, max_flows_in_all: 1000 connections and 500 flows of datagrams take 2800 descriptors; \
+                   what is started here may have 2799 (ulimit -Hn)";
+        assert_eq!(doubts(&settings, true, 2799), [few]);
         let enough = Settings { worker_ids: Some((300_000, 45)), ..settings };
-        assert_eq!(doubts(&enough, 2300), [""; 0]);
+        assert_eq!(doubts(&enough, false, 2300), [""; 0]);
         let shared = Settings { worker_ids: Some((300_000, 44)), ..enough };
         let told =
             "worker_ids: 44 ids for the auth worker and up to 44 others; those beyond share the id 300001";
-        assert_eq!(doubts(&shared, 2300), [told]);
+        assert_eq!(doubts(&shared, false, 2300), [told]);
         let two = Settings { isolation: Isolation::Shared(2), ..shared };
-        assert_eq!(doubts(&two, 2300), [""; 0]);
+        assert_eq!(doubts(&two, false, 2300), [""; 0]);
     }
 
     #[test]

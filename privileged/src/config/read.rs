@@ -102,7 +102,7 @@ pub fn doubts(options: &Options, config: &Config) -> Vec<String> {
     let routes = config.routes.iter().flat_map(|routes| lint_routes(routes, has));
     let of_routes = routes.map(|warning| (&options.route, warning.to_string()));
     let descriptors = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-    let of_settings = about::doubts(&config.settings, descriptors).into_iter();
+    let of_settings = about::doubts(&config.settings, config.rules.offers_udp(), descriptors).into_iter();
     let of_settings = of_settings.map(|doubt| (&options.settings, doubt));
     let others = of_routes.chain(of_settings).map(|(file, doubt)| format!("{}: {doubt}", file.display()));
     of_rules.chain(others).collect()
