@@ -280,11 +280,18 @@ impl Associations {
         };
         let now = Instant::now();
         if let FlowEvent::Wanted { flow, .. } = event {
-            let mut full = || base.counts.limit(Resource::Flow, *host, &base.config.settings).is_some();
             if is_ending {
                 return Ok(Vec::new());
             }
-            if !self.rate.admits(*host, now) || full() {
+            let is_refused = match base.counts.limit(Resource::Flow, *host, &base.config.settings) {
+                _ if !self.rate.admits(*host, now) => true,
+                Some(reached) => {
+                    base.log.quiet_err(&format!("datagrams are dropped: {reached}"));
+                    true
+                }
+                None => false,
+            };
+            if is_refused {
                 base.tell(worker, &ToDatagram::NoFlow { id: key.id(), flow }, None);
                 return Ok(Vec::new());
             }
