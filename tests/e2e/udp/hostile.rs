@@ -1,7 +1,7 @@
 //! A datagram worker in the hands of an attacker, in the real one's place and behind its locks: it is killed, or what it
 //! does comes to nothing; another client host's association goes on; and the monitor holds no more than before.
 
-use crate::{Association, Echo, PORT, Place, RULES, place_started};
+use crate::{ASSOCIATE, Association, Echo, PORT, PROXY_6, Place, RULES, SERVER_6, place_started};
 use nix::sys::signal::Signal;
 use sockd_tests::site::{CLIENT, SECOND_SERVER, SERVER};
 use sockd_tests::wait::{until, until_true, until_within};
@@ -114,7 +114,8 @@ fn until_refused(association: &Association, to: SocketAddr, number: usize) {
     until("nothing goes out", || {
         association.send(to, b"kept");
         let told = association.receive();
-        told.ends_with(refused.as_bytes()).then_some(()).filter(|()| told.len() == 10 + refused.len())
+        let header = crate::datagram(to, b"").len();
+        told.ends_with(refused.as_bytes()).then_some(()).filter(|()| told.len() == header + refused.len())
     });
 }
 
@@ -267,5 +268,35 @@ fn a_datagram_worker_that_never_says_that_something_has_ended_is_killed_in_time(
         attack.place.lab.wait_for_line(violation);
         drop((first, second));
         attack.leaves(end, &[violation]);
+    }
+}
+
+#[test]
+fn over_ipv6_a_hostile_datagram_worker_gets_no_further() {
+    let mut attack = Attack::new();
+    let [there, other] =
+        [THERE.1, PORT].map(|port| Echo::start(&attack.place.lab.site.server, (SERVER_6, port)));
+    let association = |attack: &Attack| {
+        let association = Association::by(&attack.place.lab.site.client, PROXY_6, &ASSOCIATE);
+        association.assert_echo(there.at, b"one");
+        association
+    };
+    let (first, second) = (association(&attack), association(&attack));
+    second.assert_echo(other.at, b"two");
+    first.send(there.at, b"gone-and-kept");
+    until_refused(&second, other.at, 1);
+    second.assert_echo(other.at, b"three");
+    drop((first, second));
+    attack.leaves("gone", &[]);
+    for (act, end) in [
+        ("a-flow-of-nobody", "the end of a flow that is not there; killed"),
+        ("an-address", "ended: SIGSYS"),
+        ("another-peer", "ended: SIGSYS"),
+    ] {
+        let mut attacking = association(&attack);
+        attacking.send(there.at, act.as_bytes());
+        let _closed_or_reset = attacking.control.ending();
+        drop(attacking);
+        attack.leaves(act, &[end]);
     }
 }

@@ -1,11 +1,13 @@
 //! Rows 85, 86 and 97: who is not heard.
 
-use crate::{ASSOCIATE, Association, PORT, PROXY, bound_to, datagram, is_quiet, place, place_with};
-use sockd_tests::site::{INSIDE, OUTSIDE, SECOND_SERVER, SERVER};
+use crate::{ASSOCIATE, Association, PORT, PROXY, PROXY_6, bound_to, datagram, is_quiet, place, place_with};
+use sockd_tests::host::Host;
+use sockd_tests::site::{CLIENT, INSIDE, OUTSIDE, SECOND_SERVER, SERVER};
 use sockd_tests::socks5::to;
 use sockd_tests::wait::until_true;
+use socket2::{Domain, Protocol, Socket, Type};
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 fn any() -> SocketAddr {
     (Ipv4Addr::UNSPECIFIED, 0).into()
@@ -30,6 +32,87 @@ fn u_85_a_stranger_who_comes_first_captures_nothing() {
     }
     association.assert_echo(place.echo.at, b"one");
     assert_eq!(place.echo.senders().len(), 1, "nothing of the strangers came through");
+}
+
+#[test]
+fn u_85_over_ipv6_a_stranger_who_comes_first_captures_nothing_either() {
+    let place = place();
+    let site = &place.lab.site;
+    let association = Association::by(&site.client, PROXY_6, &ASSOCIATE);
+    for host in [&site.gateway, &site.server] {
+        let stranger = bound_to(host, (Ipv6Addr::UNSPECIFIED, 0).into());
+        let _ = stranger.send_to(&datagram(place.echo.at, b"forged"), association.at);
+        assert!(is_quiet(&stranger) || stranger.recv(&mut [0]).is_err());
+    }
+    association.assert_echo(place.echo.at, b"one");
+    assert_eq!(place.echo.senders().len(), 1, "nothing of the strangers came through");
+}
+
+/// Sends a datagram with a source that is not the sender's (raw(7), IPPROTO_RAW).
+fn forge(sender: &Host, from: (Ipv4Addr, u16), to: SocketAddr, data: &[u8]) {
+    let SocketAddr::V4(to) = to else { panic!("{to}") };
+    let length = u16::try_from(8 + data.len()).expect("a short datagram");
+    // Lengths, the identification and the checksum of the packet are filled in by the kernel; the datagram has none.
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0];
+    packet.extend(from.0.octets());
+    packet.extend(to.ip().octets());
+    packet.extend([from.1, to.port(), length, 0].iter().flat_map(|word| word.to_be_bytes()));
+    packet.extend(data);
+    let raw = sender.run(|| Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW))));
+    let sent = raw.expect("a raw socket").send_to(&packet, &SocketAddrV4::new(*to.ip(), 0).into());
+    // Where no route leads there, nothing is sent, and that is as good.
+    let _ = sent;
+}
+
+/// The gateway takes packets from every side, whatever their source: the kernel's filter for that is off.
+fn without_reverse_path_filter(gateway: &Host) {
+    for interface in ["all", "lo", "inside", "branch", "outside", "outside2"] {
+        gateway.sh(&format!("sysctl -qw net.ipv4.conf.{interface}.rp_filter=0"));
+    }
+}
+
+#[test]
+fn u_85_a_forged_source_with_another_port_is_heard_from_nowhere() {
+    let place = place();
+    let site = &place.lab.site;
+    without_reverse_path_filter(&site.gateway);
+    let association = Association::new(&site.client);
+    association.assert_echo(place.echo.at, b"one");
+    let port = association.socket.local_addr().expect("an address").port();
+    let outer = place.echo.senders()[0];
+    for sender in [&site.other, &site.server, &site.gateway] {
+        for at in [association.at, (OUTSIDE, association.at.port()).into()] {
+            forge(sender, (CLIENT, port ^ 1), at, &datagram(place.echo.at, b"forged"));
+        }
+        for from in [(SERVER, PORT + 1), (SECOND_SERVER, PORT), (CLIENT, PORT)] {
+            forge(sender, from, outer, b"forged");
+        }
+    }
+    assert!(association.is_quiet());
+    assert_eq!(place.echo.senders().len(), 1, "nothing that was forged came through");
+    // Who has both the address and the port right is heard: nothing in a datagram tells him from the client.
+    forge(&site.other, (CLIENT, port), association.at, &datagram(place.echo.at, b"exactly"));
+    association.assert_answer(place.echo.at, b"exactly");
+}
+
+#[test]
+fn u_85_a_forged_source_that_comes_first_is_not_heard_where_the_port_is_announced() {
+    let place = place_with(crate::RULES, "(udp_source: strict)");
+    let site = &place.lab.site;
+    without_reverse_path_filter(&site.gateway);
+    let own = bound_to(&site.client, any());
+    own.set_read_timeout(Some(sockd_tests::wait::LONG)).expect("a limit");
+    let port = own.local_addr().expect("an address").port();
+    let association = Association::by(&site.client, PROXY, &to(3, (Ipv4Addr::UNSPECIFIED, port)));
+    for sender in [&site.other, &site.server, &site.gateway] {
+        forge(sender, (CLIENT, port ^ 1), association.at, &datagram(place.echo.at, b"forged"));
+    }
+    own.send_to(&datagram(place.echo.at, b"own"), association.at).expect("sending");
+    until_true("it is relayed", || place.echo.senders().len() == 1);
+    let mut answer = [0; 64];
+    let length = own.recv(&mut answer).expect("an answer");
+    assert_eq!(answer[..length], datagram(place.echo.at, b"own"));
+    assert_eq!(place.echo.senders().len(), 1);
 }
 
 #[test]
