@@ -52,7 +52,12 @@ struct Echo {
 
 impl Echo {
     fn start(host: &Host, at: impl Into<SocketAddr>) -> Self {
-        let socket = bound_to(host, at.into());
+        Self::with(host, at.into(), |bytes| Some(bytes.to_vec()))
+    }
+
+    /// A server that answers what `answer` has an answer to.
+    fn with(host: &Host, at: SocketAddr, answer: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static) -> Self {
+        let socket = bound_to(host, at);
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a limit");
         let at = socket.local_addr().expect("an address");
         let (senders, ending) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
@@ -62,7 +67,7 @@ impl Echo {
             while !end.load(Ordering::Relaxed) {
                 if let Ok((length, from)) = socket.recv_from(&mut bytes) {
                     list.lock().expect("the list").push(from);
-                    let _ = socket.send_to(&bytes[..length], from);
+                    let _ = answer(&bytes[..length]).map(|answer| socket.send_to(&answer, from));
                 }
             }
         };
