@@ -1,0 +1,92 @@
+//! Asks a status socket for what it hands out, and a control socket for what it can do.
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, connect, recv, recvmsg, send, socket_with, sockopt,
+};
+use sockd_common::status::{Answer, Gift, Order, gifts};
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+/// A monitor that is busy answers later than this only where it does not answer at all.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// So often a socket is asked again that has closed without a word: others were being served.
+const TRIES: u32 = 40;
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a status socket hands out, each with its descriptor.
+pub fn fetch(path: &Path) -> io::Result<Vec<(Gift, OwnedFd)>> {
+    for _ in 0..TRIES {
+        match ask(path)? {
+            Some(gifts) => return Ok(gifts),
+            None => std::thread::sleep(PAUSE),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, "others are being served, and do not let go"))
+}
+
+/// Nothing where the socket has closed without a word. The connection is closed behind it: the monitor serves few at once.
+fn ask(path: &Path) -> io::Result<Option<Vec<(Gift, OwnedFd)>>> {
+    let connection = reach(path)?;
+    let mut packet = [0; 64];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let buffers = &mut [IoSliceMut::new(&mut packet)];
+    let length = match recvmsg(&connection, buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
+        Ok(received) => received.bytes,
+        Err(Errno::CONNRESET) => 0,
+        Err(error) => return Err(error.into()),
+    };
+    if length == 0 {
+        return Ok(None);
+    }
+    let descriptors: Vec<OwnedFd> = control.drain().filter_map(descriptors).flatten().collect();
+    let known = gifts(packet.get(..length).unwrap_or_default());
+    let known = known.filter(|known| known.len() == descriptors.len());
+    let known =
+        known.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no status socket of sockd"))?;
+    Ok(Some(known.into_iter().zip(descriptors).filter_map(|(gift, own)| Some((gift?, own))).collect()))
+}
+
+fn descriptors(message: RecvAncillaryMessage<'_>) -> Option<impl Iterator<Item = OwnedFd>> {
+    match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    }
+}
+
+/// A connection to a control socket.
+#[derive(Debug)]
+pub struct Control(OwnedFd);
+
+impl Control {
+    /// Connects.
+    pub fn connect(path: &Path) -> io::Result<Self> {
+        reach(path).map(Self)
+    }
+
+    /// Gives an order, and waits for what comes of it.
+    pub fn order(&self, order: Order) -> io::Result<Answer> {
+        send(&self.0, &order.encode(), SendFlags::NOSIGNAL)?;
+        let mut packet = [0; 64];
+        let (length, _) = recv(&self.0, &mut packet, RecvFlags::empty())?;
+        let answer = Answer::decode(packet.get(..length).unwrap_or_default());
+        answer.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the order is not taken"))
+    }
+}
+
+fn reach(path: &Path) -> io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    for timeout in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {
+        sockopt::set_socket_timeout(&socket, timeout, Some(LIMIT))?;
+    }
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}

@@ -1,0 +1,47 @@
+//! Mapped memory.
+#![allow(unsafe_code)]
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use std::io;
+use std::os::fd::AsFd;
+use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::AtomicU64;
+
+/// Bytes of a word.
+const WORD: usize = size_of::<AtomicU64>();
+
+/// Shared memory of a file, as words.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    start: NonNull<AtomicU64>,
+    words: usize,
+}
+
+impl Mapping {
+    /// Maps the first `length` bytes, all of which the file has to have for as long as the mapping is there; rounded down
+    /// to whole words.
+    pub(crate) fn new(file: impl AsFd, length: usize, writable: bool) -> io::Result<Self> {
+        let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+        // SAFETY: a new mapping at a place of the kernel's choice replaces nothing.
+        let start = unsafe { mmap(null_mut(), length, protection, MapFlags::SHARED, file, 0)? };
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { start, words: length / WORD })
+    }
+
+    /// The words. Others may write them meanwhile. Who has mapped them for reading only does not store to them: a store
+    /// would be a fault of this process (SIGSEGV), so that only [`crate::memory::Writable`] gives them out for that.
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping begins at a page, holds this many words, any bits of which are valid, and lives as long as
+        // `self`. It is only ever read and written through atomics, here and in the other processes that have it. The
+        // file does not shrink below it: its creator has sealed it, and `memory` has looked for that seal.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.words) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        let length = self.words.saturating_mul(WORD);
+        // SAFETY: nobody else has the address: `words` borrows `self`, which ends here.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), length) };
+    }
+}

@@ -1,0 +1,376 @@
+//! The ledger's layout: what the monitor writes of each live session into memory that others may only read.
+//!
+//! The memory is a head of one page, then as many records of [`RECORD`] bytes as there may be sessions, then the
+//! [`Hits`] of the rules' lines. All of it is made of words of 64 bits in the byte order of the host: whoever reads it is
+//! on the same host. The first word of a record is its sequence number, which is odd while the record is written: who
+//! reads another number behind the record than before it, or an odd one, has read a torn record.
+//!
+//! A change of the layout raises [`VERSION`], by which an older reader knows that it cannot read it. The memory itself,
+//! with the rules for writing and reading, is the crate `sockd-ledger`.
+
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// The version of the layout.
+pub const VERSION: u32 = 1;
+
+/// The first word of the head: `sockdldg`.
+pub const MAGIC: u64 = u64::from_be_bytes(*b"sockdldg");
+
+/// Bytes of the head.
+pub const HEAD: usize = 4096;
+
+/// Bytes of a record.
+pub const RECORD: usize = 768;
+
+/// Bytes of the hits of one line.
+pub const HITS: usize = 16;
+
+/// Lines of the rules whose hits are counted. Those beyond have none.
+pub const LINES: u32 = 65_536;
+
+/// The bytes of a record.
+pub type Bytes = [u8; RECORD];
+
+/// A word of the head, by its place. The first is [`MAGIC`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Field {
+    /// [`VERSION`].
+    Version = 1,
+    /// For how many sessions there are records.
+    Capacity = 2,
+    /// The monitor's process.
+    Process = 3,
+    /// When it began, in milliseconds since 1970.
+    Started = 4,
+    /// No record at this place or behind it has been written yet.
+    Used = 5,
+    /// How many sessions there are, those without a record included.
+    Live = 6,
+    /// 1 while no new client is served.
+    Draining = 7,
+    /// When the rules came into force, in milliseconds since 1970. The hits are those since then.
+    RulesSince = 8,
+    /// No line at this number or behind it has been hit.
+    LinesUsed = 9,
+    /// How many sessions have been ended by order.
+    Killed = 10,
+    /// What of identd is asked where no rule says otherwise: 0 nothing, 1 as with `-i`, 2 as with `-I`.
+    Ident = 11,
+}
+
+/// Where a session stands, as far as it matters to who looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Its request is read.
+    Requesting = 1,
+    /// Its password is checked.
+    Verifying = 2,
+    /// It is decided on, for which names or a user may be asked for.
+    Deciding = 3,
+    /// The destination is dialled.
+    Dialling = 4,
+    /// A server is waited for (BIND).
+    Waiting = 5,
+    /// A next server is found, dialled or asked.
+    Upstream = 6,
+    /// Bytes are relayed.
+    Relaying = 7,
+    /// Datagrams are relayed.
+    Associated = 8,
+    /// It is over, and is being closed.
+    Closing = 9,
+}
+
+impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Requesting,
+        Self::Verifying,
+        Self::Deciding,
+        Self::Dialling,
+        Self::Waiting,
+        Self::Upstream,
+        Self::Relaying,
+        Self::Associated,
+        Self::Closing,
+    ];
+
+    /// As it is shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requesting => "requesting",
+            Self::Verifying => "verifying",
+            Self::Deciding => "deciding",
+            Self::Dialling => "dialling",
+            Self::Waiting => "waiting",
+            Self::Upstream => "upstream",
+            Self::Relaying => "relaying",
+            Self::Associated => "associated",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+/// A text of a record. It may be any bytes: a client has chosen some of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Text<'a> {
+    /// The bytes; none where there is no such text.
+    pub bytes: &'a [u8],
+    /// More bytes were there than have room.
+    pub is_cut: bool,
+}
+
+impl<'a> From<&'a [u8]> for Text<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self { bytes, is_cut: false }
+    }
+}
+
+/// What is written of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The session's number, which no other session of the same monitor has or had.
+    pub number: u64,
+    /// When it began, in milliseconds since 1970.
+    pub since: u64,
+    /// The number of its worker.
+    pub worker: u32,
+    /// The line of the rules that permits it; 0 where none does yet.
+    pub rule: u32,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The version of SOCKS; 0 before the request is read.
+    pub version: u8,
+    /// 1 CONNECT, 2 BIND, 3 UDP ASSOCIATE; 0 before the request is read.
+    pub command: u8,
+    /// The user has been verified by a password.
+    pub by_password: bool,
+    /// Where the client has connected from.
+    pub client: SocketAddr,
+    /// Where it has connected to.
+    pub proxy: SocketAddr,
+    /// The destination's address, where it is known.
+    pub destination: Option<IpAddr>,
+    /// The destination's port.
+    pub port: u16,
+    /// The next SOCKS server.
+    pub upstream: Option<SocketAddr>,
+    /// The destination's name.
+    pub destination_name: Text<'a>,
+    /// The client's name.
+    pub client_name: Text<'a>,
+    /// The user that the client claims to be.
+    pub claimed: Text<'a>,
+    /// The user that a password or identd has named.
+    pub verified: Text<'a>,
+    /// The groups of the user whom a password has named, with commas between them.
+    pub groups: Text<'a>,
+}
+
+/// How often a line of the rules has decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// How often.
+    pub number: u64,
+    /// The last time, in milliseconds since 1970.
+    pub last: u64,
+}
+
+/// Where a field of a record stands, in bytes.
+mod at {
+    pub(super) const NUMBER: usize = 8;
+    pub(super) const SINCE: usize = 16;
+    pub(super) const WORKER: usize = 24;
+    pub(super) const RULE: usize = 28;
+    /// With the version, the command and the flags behind it, a byte each.
+    pub(super) const PHASE: usize = 32;
+    pub(super) const PORT: usize = 36;
+    pub(super) const CLIENT: usize = 40;
+    pub(super) const PROXY: usize = 58;
+    pub(super) const UPSTREAM: usize = 76;
+    pub(super) const DESTINATION: usize = 94;
+    /// The flag for a password.
+    pub(super) const BY_PASSWORD: u8 = 1;
+}
+
+/// A text's place: a byte for its length, then its bytes. Its bit in the flags says that it is cut.
+#[derive(Clone, Copy)]
+struct Place {
+    at: usize,
+    room: usize,
+    cut: u8,
+}
+
+const DESTINATION_NAME: Place = Place { at: 112, room: 255, cut: 2 };
+const CLIENT_NAME: Place = Place { at: 368, room: 143, cut: 4 };
+const CLAIMED: Place = Place { at: 512, room: 63, cut: 8 };
+const VERIFIED: Place = Place { at: 576, room: 63, cut: 16 };
+const GROUPS: Place = Place { at: 640, room: 127, cut: 32 };
+
+impl Entry<'_> {
+    /// As the bytes of a record, with 0 for the sequence number.
+    pub fn encode(&self) -> Bytes {
+        let mut bytes = [0; RECORD];
+        let mut flags = if self.by_password { at::BY_PASSWORD } else { 0 };
+        for (place, text) in [
+            (DESTINATION_NAME, self.destination_name),
+            (CLIENT_NAME, self.client_name),
+            (CLAIMED, self.claimed),
+            (VERIFIED, self.verified),
+            (GROUPS, self.groups),
+        ] {
+            let kept = text.bytes.get(..place.room).unwrap_or(text.bytes);
+            put(&mut bytes, place.at, &[u8::try_from(kept.len()).unwrap_or_default()]);
+            put(&mut bytes, place.at.saturating_add(1), kept);
+            flags |= if text.is_cut || kept.len() < text.bytes.len() { place.cut } else { 0 };
+        }
+        put(&mut bytes, at::NUMBER, &self.number.to_ne_bytes());
+        put(&mut bytes, at::SINCE, &self.since.to_ne_bytes());
+        put(&mut bytes, at::WORKER, &self.worker.to_ne_bytes());
+        put(&mut bytes, at::RULE, &self.rule.to_ne_bytes());
+        put(&mut bytes, at::PHASE, &[self.phase as u8, self.version, self.command, flags]);
+        put(&mut bytes, at::PORT, &self.port.to_ne_bytes());
+        put(&mut bytes, at::CLIENT, &socket(Some(self.client)));
+        put(&mut bytes, at::PROXY, &socket(Some(self.proxy)));
+        put(&mut bytes, at::UPSTREAM, &socket(self.upstream));
+        put(&mut bytes, at::DESTINATION, &address(self.destination));
+        bytes
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// What the bytes of a record say; nothing where they are no record.
+    pub fn decode(bytes: &'a Bytes) -> Option<Self> {
+        let [phase, version, command, flags] = take(bytes, at::PHASE)?;
+        let text = |place: Place| {
+            let [length] = take(bytes, place.at)?;
+            let room = bytes.get(place.at.saturating_add(1)..)?.get(..place.room)?;
+            let bytes = room.get(..usize::from(length))?;
+            Some(Text { bytes, is_cut: flags & place.cut != 0 })
+        };
+        Some(Self {
+            number: u64::from_ne_bytes(take(bytes, at::NUMBER)?),
+            since: u64::from_ne_bytes(take(bytes, at::SINCE)?),
+            worker: u32::from_ne_bytes(take(bytes, at::WORKER)?),
+            rule: u32::from_ne_bytes(take(bytes, at::RULE)?),
+            phase: Phase::ALL.into_iter().find(|known| *known as u8 == phase)?,
+            version,
+            command,
+            by_password: flags & at::BY_PASSWORD != 0,
+            client: socket_of(bytes, at::CLIENT)?,
+            proxy: socket_of(bytes, at::PROXY)?,
+            destination: address_of(bytes, at::DESTINATION),
+            port: u16::from_ne_bytes(take(bytes, at::PORT)?),
+            upstream: socket_of(bytes, at::UPSTREAM),
+            destination_name: text(DESTINATION_NAME)?,
+            client_name: text(CLIENT_NAME)?,
+            claimed: text(CLAIMED)?,
+            verified: text(VERIFIED)?,
+            groups: text(GROUPS)?,
+        })
+    }
+}
+
+fn put(bytes: &mut Bytes, at: usize, what: &[u8]) {
+    let room = bytes.get_mut(at..).and_then(|room| room.get_mut(..what.len()));
+    room.into_iter().for_each(|room| room.copy_from_slice(what));
+}
+
+fn take<const LENGTH: usize>(bytes: &Bytes, at: usize) -> Option<[u8; LENGTH]> {
+    bytes.get(at..)?.first_chunk().copied()
+}
+
+/// IPv4 addresses in their mapped form; zeros where there is none.
+fn address(address: Option<IpAddr>) -> [u8; 16] {
+    match address {
+        None => [0; 16],
+        Some(IpAddr::V4(address)) => address.to_ipv6_mapped().octets(),
+        Some(IpAddr::V6(address)) => address.octets(),
+    }
+}
+
+fn socket(socket: Option<SocketAddr>) -> [u8; 18] {
+    let mut bytes = [0; 18];
+    let parts =
+        [&address(socket.map(|socket| socket.ip()))[..], &socket.map_or(0, |s| s.port()).to_ne_bytes()];
+    bytes.iter_mut().zip(parts.concat()).for_each(|(to, from)| *to = from);
+    bytes
+}
+
+fn address_of(bytes: &Bytes, at: usize) -> Option<IpAddr> {
+    let octets: [u8; 16] = take(bytes, at)?;
+    (octets != [0; 16]).then(|| IpAddr::V6(Ipv6Addr::from(octets)).to_canonical())
+}
+
+fn socket_of(bytes: &Bytes, at: usize) -> Option<SocketAddr> {
+    let port = take(bytes, at.saturating_add(16))?;
+    Some(SocketAddr::new(address_of(bytes, at)?, u16::from_ne_bytes(port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> Entry<'static> {
+        Entry {
+            number: 17,
+            since: 1_700_000_000_000,
+            worker: 3,
+            rule: 12,
+            phase: Phase::Relaying,
+            version: 5,
+            command: 1,
+            by_password: true,
+            client: "192.0.2.10:40000".parse().unwrap(),
+            proxy: "[2001:db8::1]:1080".parse().unwrap(),
+            destination: Some("198.51.100.10".parse().unwrap()),
+            port: 443,
+            upstream: None,
+            destination_name: b"www.example.org"[..].into(),
+            client_name: Text::default(),
+            claimed: b"joe\x1b[2J"[..].into(),
+            verified: b"joe"[..].into(),
+            groups: b"staff,web"[..].into(),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let entry = entry();
+        assert_eq!(Entry::decode(&entry.encode()), Some(entry));
+        let via = Entry { upstream: Some("203.0.113.10:1080".parse().unwrap()), destination: None, ..entry };
+        assert_eq!(Entry::decode(&via.encode()), Some(via));
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_and_says_so() {
+        let long = [b'x'; 255];
+        let bytes = Entry { claimed: long[..].into(), destination_name: long[..].into(), ..entry() }.encode();
+        let read = Entry::decode(&bytes).unwrap();
+        assert_eq!(read.claimed, Text { bytes: &long[..63], is_cut: true });
+        assert_eq!(read.destination_name, Text { bytes: &long, is_cut: false });
+        assert_eq!(read.verified, Text { bytes: b"joe", is_cut: false });
+    }
+
+    #[test]
+    fn fields_do_not_overlap_and_fill_the_record() {
+        let places = [DESTINATION_NAME, CLIENT_NAME, CLAIMED, VERIFIED, GROUPS];
+        let mut end = at::DESTINATION + 16;
+        for place in places {
+            assert!(place.at >= end, "{}", place.at);
+            end = place.at + 1 + place.room;
+        }
+        assert_eq!(end, RECORD);
+    }
+
+    #[test]
+    fn bytes_that_are_no_record_are_none() {
+        assert_eq!(Entry::decode(&[0; RECORD]), None);
+        assert_eq!(Entry::decode(&[0xff; RECORD]), None);
+        let mut bytes = entry().encode();
+        bytes[CLAIMED.at] = 64;
+        assert_eq!(Entry::decode(&bytes), None);
+    }
+}
