@@ -26,6 +26,9 @@ pub type CheckKey = Key<'c'>;
 /// Finds a connection on its way.
 pub type DialKey = Key<'d'>;
 
+/// Finds who gives orders.
+pub type ControllerKey = Key<'o'>;
+
 /// Finds the port of a BIND.
 pub type PortKey = Key<'p'>;
 

@@ -98,6 +98,15 @@ impl Record {
         }
     }
 
+    /// The line of the rules that has decided, where the record says that it has.
+    pub fn deciding_rule(&self) -> Option<u32> {
+        match self {
+            Self::Connected(parties) => parties.rule,
+            Self::Refused { why: Failure::Denied { rule, .. }, .. } => *rule,
+            _ => None,
+        }
+    }
+
     /// Whether it is about a relay. There are no more of these than relays; of others a client can cause any number.
     pub fn is_about_relay(&self) -> bool {
         matches!(self, Self::Connected(_) | Self::Revoked(_) | Self::Ended { .. })
@@ -152,6 +161,8 @@ pub enum EndCause {
     NoResources,
     /// The rules that have come into force refuse it.
     Revoked,
+    /// An administrator has ended it.
+    Killed,
     /// The daemon stops.
     Stopped,
     /// The worker that had the sockets has ended.
@@ -263,6 +274,8 @@ pub enum Abandonment {
     ClientGone,
     /// The worker that has the client's socket has ended.
     WorkerEnded,
+    /// An administrator has ended it.
+    Killed,
     /// The daemon stops.
     Stopping,
 }

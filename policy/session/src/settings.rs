@@ -4,7 +4,7 @@ mod choices;
 
 pub use choices::{
     Auth, BoundAddress, Commands, Crowded, Isolation, Keepalive, LocalDestinations, LogFormat, MissingNames,
-    Protocol, Relay, Sandbox, UdpLog, UdpSource, UpstreamNames,
+    Protocol, Relay, Sandbox, Socket, UdpLog, UdpSource, UpstreamNames,
 };
 
 use crate::nat64;
@@ -98,6 +98,10 @@ pub struct Settings {
     pub recheck_on_reload: bool,
     /// How the lines about sessions are written.
     pub log_format: LogFormat,
+    /// Where members of the group sockd-adm may look at the sessions: a socket that hands out the ledger.
+    pub status_socket: Socket,
+    /// Where members of the group sockd-adm may end sessions.
+    pub control_socket: Socket,
     /// Look up the names of clients and destinations for the log.
     pub reverse_names: bool,
     /// The file that says who may log in; without it `/etc/sockd.passwd`, which may be missing.
@@ -197,6 +201,8 @@ const DEFAULT: Settings = Settings {
     commands_user: None,
     recheck_on_reload: false,
     log_format: LogFormat::Classic,
+    status_socket: Socket::Auto,
+    control_socket: Socket::Auto,
     reverse_names: false,
     passwd_file: None,
     upstream_file: None,
@@ -250,6 +256,8 @@ impl Settings {
         }
         self.keepalive.map_or(Ok(()), Keepalive::check)?;
         self.isolation.check(self.crowded)?;
+        self.status_socket.check("status_socket")?;
+        self.control_socket.check("control_socket")?;
         match self.worker_ids {
             Some((0, _) | (_, 0)) => Err("worker_ids: expected a first id and a count, both from 1".into()),
             Some((first, count)) if first.checked_add(count).is_none() => {
@@ -340,6 +348,8 @@ impl Settings {
             worker_ids: self.worker_ids,
             sandbox: self.sandbox,
             commands_user: self.commands_user.clone(),
+            status_socket: self.status_socket.clone(),
+            control_socket: self.control_socket.clone(),
             ..new
         }
     }
@@ -353,6 +363,8 @@ impl Settings {
             ("worker_ids", self.worker_ids != new.worker_ids),
             ("sandbox", self.sandbox != new.sandbox),
             ("commands_user", self.commands_user != new.commands_user),
+            ("status_socket", self.status_socket != new.status_socket),
+            ("control_socket", self.control_socket != new.control_socket),
         ];
         names.extend(fixed.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name));
         names
@@ -393,6 +405,7 @@ pub fn takes(setting: &str) -> &'static str {
         "missing_names" => "refuse or no_match",
         "commands" => "sh, argv or off",
         "log_format" => "classic, full, json or session",
+        "status_socket" | "control_socket" => "auto, off or at(\"/path\")",
         "upstream_names" => "unresolved, always or never",
         "bind_any" | "privileged_ports" | "recheck_on_reload" | "reverse_names" => "true or false",
         "worker_ids" => "None or (first id, number of ids)",

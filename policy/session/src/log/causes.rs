@@ -76,6 +76,7 @@ fn abandonment(why: Abandonment) -> &'static str {
     match why {
         Abandonment::ClientGone => "client_gone",
         Abandonment::WorkerEnded => "worker_ended",
+        Abandonment::Killed => "killed",
         Abandonment::Stopping => "stopped",
     }
 }
@@ -88,6 +89,7 @@ fn ended(why: EndCause) -> (&'static str, Cow<'static, str>) {
         EndCause::Idle => ("idle", "idle".into()),
         EndCause::NoResources => ("no_resources", "no resources".into()),
         EndCause::Revoked => ("revoked", "the rules refuse it".into()),
+        EndCause::Killed => ("killed", "an administrator has ended it".into()),
         EndCause::Stopped => ("stopped", "the daemon stops".into()),
         EndCause::WorkerEnded => ("worker_ended", "its worker has ended".into()),
         EndCause::Unsaid => ("unsaid", "its worker did not say that it was over".into()),
@@ -114,6 +116,7 @@ mod tests {
             EndCause::Idle,
             EndCause::NoResources,
             EndCause::Revoked,
+            EndCause::Killed,
             EndCause::Stopped,
             EndCause::WorkerEnded,
             EndCause::Unsaid,

@@ -152,6 +152,7 @@ pub(super) fn abandonment(why: Abandonment) -> &'static str {
     match why {
         Abandonment::ClientGone => "the client has gone",
         Abandonment::WorkerEnded => "its worker has ended",
+        Abandonment::Killed => "an administrator has ended it",
         Abandonment::Stopping => "the daemon stops",
     }
 }

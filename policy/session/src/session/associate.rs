@@ -74,6 +74,7 @@ pub(super) fn associated(phase: Phase, event: Event, case: &mut Case<'_>) -> Nex
             let revoked = Record::Revoked(case.parties()).into();
             dissociate(EndCause::Revoked, Phase::Dissociating).after(vec![revoked])
         }
+        (Phase::Associated, Event::Killed) => dissociate(EndCause::Killed, Phase::Dissociating),
         (Phase::Associated, Event::Stop) => dissociate(EndCause::Stopped, Phase::Dissociating),
         (Phase::Associated, Event::WorkerLost) => {
             dissociate(EndCause::WorkerEnded, Phase::DissociatingClosed).after(vec![Action::Reset])

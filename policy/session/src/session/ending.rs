@@ -135,6 +135,7 @@ pub(super) fn interrupted(event: Event, case: &Case<'_>) -> Next {
             Next::stay(gone).after(abandoned(Abandonment::WorkerEnded, case))
         }
         Event::Stop => close(Phase::Closing, abandoned(Abandonment::Stopping, case)),
+        Event::Killed => close(Phase::Closing, abandoned(Abandonment::Killed, case)),
         event => out_of_turn(&event),
     }
 }
@@ -151,9 +152,9 @@ pub(super) fn closing(phase: Phase, event: &Event) -> Next {
     match (phase, event) {
         (_, Event::Closed(_)) => Next::stay(vec![Action::Remove]),
         (_, Event::WorkerLost) => Next::stay(vec![Action::Reset, Action::Remove]),
-        (Phase::Refusing, Event::Deadline | Event::Stop) => close(Phase::Closing, Vec::new()),
+        (Phase::Refusing, Event::Deadline | Event::Stop | Event::Killed) => close(Phase::Closing, Vec::new()),
         // The daemon does not wait until a late client has closed.
-        (Phase::ClosingUnread, Event::Stop) => close(phase, Vec::new()),
+        (Phase::ClosingUnread, Event::Stop | Event::Killed) => close(phase, Vec::new()),
         (_, Event::Deadline) => overdue(),
         // It was said before the worker had heard that the session ends. A second one was not.
         (Phase::ClosingUnread, Event::Requested(_) | Event::Introduced(_)) => {

@@ -83,6 +83,8 @@ pub enum Event {
     Recheck,
     /// The monitor wants this session to end.
     Stop,
+    /// An administrator wants this session to end.
+    Killed,
 }
 
 /// What comes to a session that waits for it.

@@ -51,7 +51,7 @@ pub(super) fn verifying(who: &mut Who, event: Event, client: SocketAddr, config:
             ending::unread(why, client, config)
         }
         Event::Deadline => ending::late(client),
-        Event::Stop => ending::stop_unread(),
+        Event::Stop | Event::Killed => ending::stop_unread(),
         Event::WorkerLost => ending::lost_unread(),
         event => ending::out_of_turn(&event),
     }

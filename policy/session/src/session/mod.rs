@@ -16,6 +16,7 @@ mod decision;
 mod ending;
 mod event;
 mod facts;
+mod listing;
 mod login;
 mod next;
 mod order;
@@ -27,6 +28,7 @@ mod upstream;
 
 pub use association::{Association, FlowAction, FlowEvent};
 pub use event::{Action, Arrival, Candidate, Event, Fact, Task, Wait};
+pub use listing::Own;
 pub use phase::Phase;
 
 use crate::config::Config;
@@ -37,6 +39,7 @@ use decision::{Path, Permitted, Step};
 use login::Who;
 use next::{Next, Then};
 use request::ClientRequest;
+use sockd_common::ledger;
 use sockd_common::message::{self, request::Request};
 use sockd_policy::{Command, Version};
 use std::net::{IpAddr, SocketAddr};
@@ -86,6 +89,17 @@ impl Session {
         self.request.iter().flat_map(|request| request.waits()).chain(login)
     }
 
+    /// Where the session stands, for the ledger. What the ledger says changes with it.
+    pub fn listed_phase(&self) -> ledger::Phase {
+        listing::phase(self.phase)
+    }
+
+    /// What the ledger says of the session now.
+    pub fn listed(&self, own: Own) -> ledger::Entry<'_> {
+        let entry = listing::unread(own, self.phase, self.client());
+        self.request.as_ref().map_or(entry, |request| request.listed(entry))
+    }
+
     /// Takes in one event.
     pub fn on(&mut self, event: Event, config: &Config) -> Vec<Action> {
         self.request.iter_mut().for_each(|request| request.kinds_are_fresh = false);
@@ -124,7 +138,7 @@ impl Session {
             Event::Requested(request) => self.requested(request, config),
             Event::Closed(why) => ending::unread(why, self.client(), config),
             Event::Deadline => ending::late(self.client()),
-            Event::Stop => ending::stop_unread(),
+            Event::Stop | Event::Killed => ending::stop_unread(),
             Event::WorkerLost => ending::lost_unread(),
             event => ending::out_of_turn(&event),
         }

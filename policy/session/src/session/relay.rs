@@ -25,6 +25,7 @@ pub(super) fn relaying(phase: Phase, event: Event, case: &mut Case<'_>) -> Next 
         },
         (_, Event::WorkerLost) => close(EndCause::WorkerEnded),
         (_, Event::Stop) => close(EndCause::Stopped),
+        (_, Event::Killed) => close(EndCause::Killed),
         (_, Event::Recheck) if !decision::is_permitted(case) => {
             let revoked = Record::Revoked(case.parties()).into();
             close(EndCause::Revoked).after(vec![revoked])
@@ -56,7 +57,9 @@ fn close(why: EndCause) -> Next {
 fn closed(why: EndCause, moved: Moved, case: &Case<'_>) -> Next {
     let ended = vec![Record::Ended { parties: case.parties(), why, moved }.into()];
     match why {
-        EndCause::Idle | EndCause::Revoked | EndCause::Stopped => ending::close(Phase::Closing, ended),
+        EndCause::Idle | EndCause::Revoked | EndCause::Killed | EndCause::Stopped => {
+            ending::close(Phase::Closing, ended)
+        }
         EndCause::Unsaid => {
             let unsaid = Action::Violation("it does not say that a relay has ended");
             Next::phase(Phase::Closing, vec![unsaid]).after(ended)

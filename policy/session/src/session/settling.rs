@@ -56,7 +56,9 @@ pub(super) fn settling(event: Event, case: &mut Case<'_>) -> Next {
             }
             (None, _) => Next::nothing(),
         },
-        Event::Deadline | Event::Stop | Event::WorkerLost => ending::interrupted(Event::WorkerLost, case),
+        Event::Deadline | Event::Stop | Event::Killed | Event::WorkerLost => {
+            ending::interrupted(Event::WorkerLost, case)
+        }
         // The decision that follows is by the rules then.
         Event::Recheck => Next::nothing(),
         event => ending::out_of_turn(&event),

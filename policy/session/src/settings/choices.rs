@@ -31,6 +31,29 @@ impl Isolation {
     }
 }
 
+/// Whether there is a socket for administrators, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Socket {
+    /// In the runtime directory of the service manager, where there is one.
+    Auto,
+    /// Nowhere.
+    Off,
+    /// At this path.
+    At(String),
+}
+
+impl Socket {
+    pub(super) fn check(&self, name: &str) -> Result<(), String> {
+        match self {
+            Self::At(path) if !path.starts_with('/') || path.len() > 100 => {
+                Err(format!("{name}: expected a path from / on of at most 100 bytes, found {path:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What becomes of a client host for which there is no place among the session workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

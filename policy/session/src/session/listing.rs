@@ -1,0 +1,101 @@
+//! What the ledger says of a session.
+
+use crate::session::phase::Phase;
+use crate::session::request::ClientRequest;
+use sockd_common::ledger::{self, Entry, Text};
+use sockd_policy::{Command, HostName, Version};
+use std::net::SocketAddr;
+
+/// What the monitor knows of a session beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Own {
+    /// The session's number.
+    pub number: u64,
+    /// When it began, in milliseconds since 1970.
+    pub since: u64,
+    /// The number of its worker.
+    pub worker: u32,
+    /// Where its client has connected to.
+    pub proxy: SocketAddr,
+}
+
+/// A phase, as the ledger has it.
+pub(super) fn phase(phase: Phase) -> ledger::Phase {
+    match phase {
+        Phase::Requesting => ledger::Phase::Requesting,
+        Phase::Verifying => ledger::Phase::Verifying,
+        Phase::Asking | Phase::Settling => ledger::Phase::Deciding,
+        Phase::Dialling | Phase::Associating => ledger::Phase::Dialling,
+        Phase::Listening => ledger::Phase::Waiting,
+        Phase::FindingUpstream
+        | Phase::DiallingUpstream
+        | Phase::AskingUpstream
+        | Phase::AwaitingUpstreamPeer => ledger::Phase::Upstream,
+        Phase::Relaying => ledger::Phase::Relaying,
+        Phase::Associated => ledger::Phase::Associated,
+        Phase::Dissociating
+        | Phase::DissociatingClosed
+        | Phase::ClosingRelay(_)
+        | Phase::Refusing
+        | Phase::ClosingUnread
+        | Phase::Closing => ledger::Phase::Closing,
+    }
+}
+
+/// What the ledger says of a session before its request is read.
+pub(super) fn unread(own: Own, stands: Phase, client: SocketAddr) -> Entry<'static> {
+    let Own { number, since, worker, proxy } = own;
+    Entry {
+        number,
+        since,
+        worker,
+        rule: 0,
+        phase: phase(stands),
+        version: 0,
+        command: 0,
+        by_password: false,
+        client,
+        proxy,
+        destination: None,
+        port: 0,
+        upstream: None,
+        destination_name: Text::default(),
+        client_name: Text::default(),
+        claimed: Text::default(),
+        verified: Text::default(),
+        groups: Text::default(),
+    }
+}
+
+impl ClientRequest {
+    /// With what is known of the request.
+    pub(super) fn listed<'a>(&'a self, entry: Entry<'a>) -> Entry<'a> {
+        let tried = self.candidate().or(self.candidates.last().copied());
+        let is_anybody = !self.named && tried.is_some_and(|tried| tried.address.is_unspecified());
+        let destination_name = if is_anybody { Text::default() } else { first(&self.destination_names) };
+        Entry {
+            rule: self.rule,
+            version: if self.version == Version::Socks4 { 4 } else { 5 },
+            command: match self.command {
+                Command::Connect => 1,
+                Command::Bind => 2,
+                Command::Udp => 3,
+            },
+            by_password: self.login.is_some(),
+            destination: tried.map(|tried| tried.address),
+            port: self.port,
+            upstream: self.upstream(),
+            destination_name,
+            client_name: first(&self.source_names),
+            claimed: self.claimed_user().as_bytes().into(),
+            verified: self.verified_user().map_or(Text::default(), |user| user.as_bytes().into()),
+            groups: self.login.as_ref().map_or(Text::default(), |user| user.groups[..].into()),
+            ..entry
+        }
+    }
+}
+
+fn first(names: &Option<Box<[HostName]>>) -> Text<'_> {
+    let first = names.as_ref().and_then(|names| names.first());
+    first.map_or(Text::default(), |name| name.as_str().as_bytes().into())
+}
