@@ -1,6 +1,7 @@
 //! What every room of the monitor works with, and what a room has to tell.
 
 use crate::monitor::dial::{Begun, Caller, Dial, Dials};
+use crate::monitor::ledger::Ledger;
 use crate::monitor::pool::Workers;
 use crate::monitor::reactor::Reactor;
 use crate::monitor::syslog::Log;
@@ -39,6 +40,8 @@ pub struct Base {
     pub counts: Counts,
     /// Connections on their way.
     pub dials: Dials,
+    /// What others may see of the sessions.
+    pub ledger: Ledger,
     /// The daemon is only tried out.
     pub is_trial: bool,
 }
@@ -46,8 +49,8 @@ pub struct Base {
 impl Base {
     /// With nothing under way.
     pub fn new(config: Config, log: Log, workers: Workers, is_trial: bool) -> rustix::io::Result<Self> {
-        let (counts, dials) = (Counts::default(), Dials::default());
-        Ok(Self { config, log, reactor: Reactor::new()?, workers, counts, dials, is_trial })
+        let (counts, dials, ledger) = (Counts::default(), Dials::default(), Ledger::default());
+        Ok(Self { config, log, reactor: Reactor::new()?, workers, counts, dials, ledger, is_trial })
     }
 
     /// Starts a worker, or says in the log why it cannot be.

@@ -32,6 +32,8 @@ pub struct Clients {
     reserve: Option<OwnedFd>,
     /// New clients wait in the backlog until then.
     paused_until: Option<Instant>,
+    /// An administrator wants no new clients.
+    drains: bool,
 }
 
 /// A client that has connected.
@@ -82,6 +84,7 @@ impl Clients {
             rate_limiter: RateLimiter::default(),
             reserve: None,
             paused_until: None,
+            drains: false,
         }
     }
 
@@ -168,6 +171,11 @@ impl Clients {
         }
     }
 
+    /// Whether new clients are turned away because an administrator wants that.
+    pub fn drain(&mut self, drains: bool) {
+        self.drains = drains;
+    }
+
     /// Accepts nobody any more.
     pub fn close(&mut self, reactor: &Reactor) {
         self.paused_until = None;
@@ -177,6 +185,9 @@ impl Clients {
     /// Whether a client of this host is served beside the `sessions` that there are; the error is why not.
     pub fn admit(&mut self, host: Host, sessions: usize, base: &Base) -> Result<(), String> {
         let settings = &base.config.settings;
+        if self.drains {
+            return Err("the server drains".into());
+        }
         if let Some(why) = self.rate_limiter.refuses(host, settings, Instant::now()) {
             return Err(why);
         }

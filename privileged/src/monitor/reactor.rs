@@ -2,7 +2,7 @@
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use sockd_session::keys::{DialKey, Key, PortKey, SessionKey, WorkerKey};
+use sockd_session::keys::{ControllerKey, DialKey, Key, PortKey, SessionKey, WorkerKey};
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -42,6 +42,12 @@ pub enum Token {
     Session(SessionKey),
     /// The client's socket of a session's association, and its deadline.
     Association(SessionKey),
+    /// Who may look, at the status socket in this place.
+    Status(u32),
+    /// Who may give orders.
+    Control,
+    /// Who is about to give one, and its deadline.
+    Controller(ControllerKey),
 }
 
 /// A [`Token`] as the number that the kernel gives back with an event, and by which deadlines are ordered.
@@ -63,6 +69,9 @@ impl Token {
             Self::Dial(key) => (6, key.place()),
             Self::Port(key) => (7, key.place()),
             Self::Association(key) => (12, key.place()),
+            Self::Status(place) => (13, place),
+            Self::Control => (14, 0),
+            Self::Controller(key) => (15, key.place()),
         };
         kind << 32 | u64::from(place)
     }
@@ -83,6 +92,9 @@ impl Token {
             6 => Self::Dial(Key::new(place)),
             7 => Self::Port(Key::new(place)),
             12 => Self::Association(Key::new(place)),
+            13 => Self::Status(place),
+            14 => Self::Control,
+            15 => Self::Controller(Key::new(place)),
             _ => return None,
         })
     }
@@ -196,11 +208,14 @@ mod tests {
             Token::Dial(Key::new(6)),
             Token::Port(Key::new(7)),
             Token::Association(Key::new(8)),
+            Token::Status(1),
+            Token::Control,
+            Token::Controller(Key::new(9)),
         ];
         for token in tokens {
             assert_eq!(Token::unpack(token.pack()), Some(token));
         }
-        assert_eq!(Token::unpack(13 << 32), None);
+        assert_eq!(Token::unpack(16 << 32), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::monitor::associations::Associations;
 use crate::monitor::awaited::Awaited;
 use crate::monitor::base::{Base, Heard, News};
 use crate::monitor::clients::{ACCEPTS_PER_TURN, Client, Clients};
+use crate::monitor::control::Control;
 use crate::monitor::dial::{Caller, Dialled};
 use crate::monitor::pool::{Due, Lost};
 use crate::monitor::reactor::{EventFlags, Token};
@@ -15,6 +16,7 @@ use crate::monitor::roles::FromWorker;
 use crate::monitor::routing::AddressKinds;
 use crate::monitor::sessions::Sessions;
 use crate::monitor::sockets;
+use crate::monitor::status::Status;
 use crate::spawner::protocol::Ending;
 use sockd_common::channel::Received;
 use sockd_common::message::auth::FromAuth;
@@ -72,6 +74,10 @@ pub struct Serving {
     pub unreachable: Unreachable,
     /// Who runs the commands of rules.
     pub hook: Hook,
+    /// Who may look.
+    pub status: Status,
+    /// Who may give orders.
+    pub control: Control,
     /// Clients that come begin with workers that serve nobody else, whether they are asked for a password or not.
     begin_alone: bool,
 }
@@ -91,6 +97,8 @@ impl Serving {
             routing: AddressKinds::new()?,
             unreachable: Unreachable::default(),
             hook,
+            status: Status::default(),
+            control: Control::default(),
         };
         let reactor = &serving.base.reactor;
         reactor.watch(serving.base.workers.spawner(), Token::Spawner, EventFlags::IN)?;
@@ -123,6 +131,9 @@ impl Serving {
             }
             Token::Port(key) => self.port_ready(key),
             Token::Association(key) => self.association_ready(key),
+            Token::Status(place) => self.status.ready(place, &mut self.base.reactor),
+            Token::Control => self.control.ready(&mut self.base.reactor),
+            Token::Controller(key) => self.hear_orders(key),
             _ => {}
         }
         Ok(())
@@ -180,6 +191,9 @@ impl Serving {
             }
             Token::Worker(key) => self.worker_due(key, now),
             Token::Association(key) => self.association_due(key),
+            Token::Status(place) => self.status.resume(place, &self.base.reactor),
+            Token::Control => self.control.resume(&self.base.reactor),
+            Token::Controller(key) => self.control.close(key, &mut self.base.reactor),
             _ => {}
         }
     }
@@ -190,6 +204,7 @@ impl Serving {
             self.base.log.err("rules have commands, which are not run until a restart");
         }
         self.base.log.notice(&format!("reloaded: {}", self.base.config.summary()));
+        self.base.ledger.rules_changed();
         self.clients.keep_alive(self.base.config.settings.keepalive);
         self.begin_alone = self.base.config.begins_alone();
         if self.base.config.settings.recheck_on_reload {

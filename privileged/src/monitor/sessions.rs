@@ -1,6 +1,7 @@
 //! The sessions, each with what the monitor holds for it, and what sessions ask of other rooms.
 
 mod association;
+mod lookup;
 
 use crate::monitor::awaited::Awaited;
 use crate::monitor::base::Base;
@@ -9,10 +10,10 @@ use crate::monitor::connection::{Answers, before_relay, end, inspect, reset};
 use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
 use crate::monitor::reactor::Token;
 use crate::monitor::sockets::{keep_alive, own_address};
+use sockd_common::message;
 use sockd_common::message::auth::Credentials;
 use sockd_common::message::session::{Handshake, ToSession};
 use sockd_common::message::upstream::NextReply;
-use sockd_common::message::{self, Id};
 use sockd_session::checks::Login;
 use sockd_session::client_host::Host;
 use sockd_session::flow::{Connection, Flow, Moved};
@@ -142,6 +143,8 @@ impl Sessions {
         let entry = Entry { session, proxy, worker, number, times, deadline: None, held, client, relay };
         let key = self.0.insert(entry);
         base.workers.pool.assign(worker, host);
+        base.ledger.live(self.0.len());
+        self.0.get(key).into_iter().for_each(|entry| entry.list(key, base));
         self.set_deadline(key, Some(seconds(base.config.settings.request_limit)), base);
         key
     }
@@ -157,45 +160,9 @@ impl Sessions {
                 base.workers.pool.request_over(entry.worker);
             }
             base.release_worker(entry.worker);
+            base.ledger.clear(key);
+            base.ledger.live(self.0.len());
         }
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// All of them.
-    pub fn all(&self) -> Vec<SessionKey> {
-        self.0.keys_where(|_| true)
-    }
-
-    /// Those that do not relay, or not yet.
-    pub fn not_relaying(&self) -> Vec<SessionKey> {
-        self.0.keys_where(|entry| !entry.session.is_relaying())
-    }
-
-    /// Those that a worker serves.
-    pub fn of_worker(&self, worker: WorkerKey) -> Vec<SessionKey> {
-        self.0.keys_where(|entry| entry.worker == worker)
-    }
-
-    /// A worker speaks of a session: it must be one of its own.
-    pub fn named_by(&self, worker: WorkerKey, id: Id) -> Result<SessionKey, Violation> {
-        match self.worker(id.into()) {
-            Some(own) if own == worker => Ok(id.into()),
-            _ => Err(Violation("a session that is not its own")),
-        }
-    }
-
-    /// The worker that serves a session.
-    pub fn worker(&self, key: SessionKey) -> Option<WorkerKey> {
-        self.0.get(key).map(|entry| entry.worker)
     }
 }
 
@@ -208,7 +175,11 @@ impl Sessions {
             entry.has_come(*wait, arrival);
         }
         let was_before = entry.session.phase().is_before_request();
+        let listed = entry.session.listed_phase();
         let actions = entry.session.on(event, &base.config);
+        if entry.session.listed_phase() != listed {
+            entry.list(key, base);
+        }
         if was_before && !entry.session.phase().is_before_request() {
             entry.times.requested(Instant::now());
             base.counts.finished(entry.host(), entry.number);
@@ -221,6 +192,7 @@ impl Sessions {
     pub fn record(&mut self, key: SessionKey, record: &Record, base: &mut Base) {
         let Some(entry) = self.0.get_mut(key) else { return };
         let (limit, now) = (base.config.settings.max_refusals_logged, Instant::now());
+        record.deciding_rule().into_iter().for_each(|line| base.ledger.hit(line));
         if record.is_cut_short() && entry.client.as_ref().is_some_and(|client| inspect(client).is_silent()) {
             return base.log.count_silent();
         }
@@ -494,11 +466,6 @@ impl Sessions {
     pub fn reset(&mut self, key: SessionKey) {
         let client = self.0.get_mut(key).and_then(|entry| entry.client.take());
         client.iter().for_each(|client| reset(client));
-    }
-
-    /// Those that relay.
-    pub fn relaying(&self) -> Vec<SessionKey> {
-        self.0.keys_where(|entry| entry.relay.is_some())
     }
 }
 

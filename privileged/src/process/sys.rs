@@ -102,6 +102,25 @@ pub(crate) fn tcp_info(socket: impl AsFd) -> io::Result<[u8; TCP_INFO_LENGTH]> {
     if result == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
 }
 
+/// User and process of who has connected to a Unix socket (unix(7), SO_PEERCRED). The process is 0 where it is of a
+/// namespace that this process does not see into.
+pub(crate) fn peer_credentials(socket: impl AsFd) -> io::Result<(u32, i32)> {
+    let mut found = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut length = size_of_val(&found) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `found`, any bytes of which are valid, and the written length to
+    // `length`; both live on this stack until the call is over.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok((found.uid, found.pid)) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Chooses the local port at connect(2) and not at bind(2), so that one port serves many destinations (ip(7)).
 pub(crate) fn bind_address_no_port(socket: impl AsFd) -> io::Result<()> {
     const IP_BIND_ADDRESS_NO_PORT: libc::c_int = 24;

@@ -4,6 +4,7 @@ pub mod account;
 pub mod check;
 pub mod clean_start;
 pub mod daemonize;
+pub mod doors;
 pub mod first_worker;
 pub mod listen;
 pub mod panic;
@@ -149,6 +150,9 @@ fn prepare(
     let listeners = listeners.into_iter().map(|listener| (listener.socket, listener.address)).collect();
     let mut serving = Serving::new(base, Clients::new(listeners), hook, loader.copies).map_err(at)?;
     users.into_iter().for_each(|users| serving.take_users(users));
+    if !options.trial && client.is_none() {
+        doors::open(&mut serving, std::env::var_os("RUNTIME_DIRECTORY"))?;
+    }
     let monitor = Monitor::new(serving, Reload::new(loader.loader), notifier, signals);
     let monitor = monitor.map_err(StartError::at("epoll"))?;
     Ok(Prepared { monitor, places, client, user, missing, pid_file })

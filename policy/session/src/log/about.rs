@@ -30,6 +30,11 @@ impl Times {
         Self { begun, requested: None, connected: None }
     }
 
+    /// When the client has connected.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// The request is there. Only the first time counts.
     pub fn requested(&mut self, now: Instant) {
         self.requested = self.requested.or(Some(self.since_begin(now)));

@@ -1,0 +1,104 @@
+//! Who may give orders: members of a group, over a socket of their own, in packets of one size.
+
+use crate::monitor::door::{Caller, Door};
+use crate::monitor::reactor::{EventFlags, Reactor, Token};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use sockd_common::status::{Answer, ORDER, Order};
+use sockd_session::keys::{ControllerKey, Slots};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// So many may be connected at once. One more is closed.
+const MOST: usize = 16;
+
+/// Who says nothing for so long is closed.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// The control socket, where there is one, and who is connected to it.
+#[derive(Debug, Default)]
+pub struct Control {
+    door: Option<Door>,
+    connected: Slots<Connected, 'o'>,
+}
+
+#[derive(Debug)]
+struct Connected {
+    socket: OwnedFd,
+    caller: Caller,
+    deadline: Option<Instant>,
+}
+
+impl Control {
+    /// Takes orders at a socket that listens already.
+    pub fn open(&mut self, listener: OwnedFd, reactor: &Reactor) -> rustix::io::Result<()> {
+        self.door = Some(Door::open(listener, Token::Control, reactor)?);
+        Ok(())
+    }
+
+    /// Somebody has come.
+    pub fn ready(&mut self, reactor: &mut Reactor) {
+        for _ in 0..MOST {
+            let Some((socket, caller)) = self.door.as_mut().and_then(|door| door.accept(reactor)) else {
+                return;
+            };
+            let token = Token::Controller(self.connected.next_key());
+            if self.connected.len() >= MOST || reactor.watch(&socket, token, EventFlags::IN).is_err() {
+                continue;
+            }
+            let key = self.connected.insert(Connected { socket, caller, deadline: None });
+            self.wait(key, reactor);
+        }
+    }
+
+    /// Others are let in again.
+    pub fn resume(&mut self, reactor: &Reactor) {
+        self.door.iter_mut().for_each(|door| door.resume(reactor));
+    }
+
+    fn wait(&mut self, key: ControllerKey, reactor: &mut Reactor) {
+        if let Some(connected) = self.connected.get_mut(key) {
+            let due = Instant::now().checked_add(SILENCE);
+            reactor.set_deadline(Token::Controller(key), &mut connected.deadline, due);
+        }
+    }
+
+    /// Closes a connection.
+    pub fn close(&mut self, key: ControllerKey, reactor: &mut Reactor) {
+        if let Some(mut connected) = self.connected.remove(key) {
+            reactor.set_deadline(Token::Controller(key), &mut connected.deadline, None);
+        }
+    }
+
+    /// The next order of one, with who gives it. The error is a packet that is no order; nothing: none is there now.
+    pub fn hear(
+        &mut self,
+        key: ControllerKey,
+        reactor: &mut Reactor,
+    ) -> Option<Result<(Order, Caller), Caller>> {
+        let Connected { socket, caller, .. } = self.connected.get(key)?;
+        let caller = *caller;
+        let mut packet = [0; ORDER];
+        match recv(socket, &mut packet, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
+            Ok((read, length)) if length > 0 => {
+                self.wait(key, reactor);
+                let order = packet.get(..read).filter(|_| length == read).and_then(Order::decode);
+                Some(order.map(|order| (order, caller)).ok_or(caller))
+            }
+            Err(rustix::io::Errno::AGAIN) => None,
+            Ok(_) | Err(_) => {
+                self.close(key, reactor);
+                None
+            }
+        }
+    }
+
+    /// Who does not fetch its answers has no room for them at some time, and is closed.
+    pub fn answer(&mut self, key: ControllerKey, answer: Answer, reactor: &mut Reactor) {
+        let sent = self.connected.get(key).map(|connected| {
+            send(&connected.socket, &answer.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+        });
+        if let Some(Err(_)) = sent {
+            self.close(key, reactor);
+        }
+    }
+}

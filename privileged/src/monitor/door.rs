@@ -1,0 +1,59 @@
+//! A Unix socket that others on this host come to, in a folder and with a mode that say who may.
+
+use crate::monitor::reactor::{EventFlags, Reactor, Token};
+use crate::process::sys;
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// Nobody is let in for so long where descriptors or memory have run out.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A listening socket, which gives way when there is no room.
+#[derive(Debug)]
+pub struct Door {
+    listener: OwnedFd,
+    token: Token,
+    pause: Option<Instant>,
+}
+
+/// Who has come, as the kernel says (SO_PEERCRED). It is a name for the log; the mode of the socket is what let it in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Its user.
+    pub uid: u32,
+    /// Its process, 0 where that is of another namespace.
+    pub pid: i32,
+}
+
+impl Door {
+    /// Watches a socket that listens already.
+    pub fn open(listener: OwnedFd, token: Token, reactor: &Reactor) -> rustix::io::Result<Self> {
+        reactor.watch(&listener, token, EventFlags::IN)?;
+        Ok(Self { listener, token, pause: None })
+    }
+
+    /// Lets one in; nobody where nobody has come, or cannot be let in now.
+    pub fn accept(&mut self, reactor: &mut Reactor) -> Option<(OwnedFd, Caller)> {
+        match accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok(socket) => {
+                let (uid, pid) = sys::peer_credentials(&socket).ok()?;
+                Some((socket, Caller { uid, pid }))
+            }
+            Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => None,
+            Err(_) => {
+                let _ = reactor.watch_for(&self.listener, self.token, EventFlags::empty());
+                let due = Instant::now().checked_add(PAUSE);
+                reactor.set_deadline(self.token, &mut self.pause, due);
+                None
+            }
+        }
+    }
+
+    /// The pause is over.
+    pub fn resume(&mut self, reactor: &Reactor) {
+        self.pause = None;
+        let _ = reactor.watch_for(&self.listener, self.token, EventFlags::IN);
+    }
+}

@@ -1,0 +1,53 @@
+//! What is done by order: a session is ended, or new clients are held off. There is nothing else that could be ordered.
+
+use crate::monitor::door::Caller;
+use crate::monitor::serving::Serving;
+use sockd_common::status::{Answer, Order};
+use sockd_session::keys::ControllerKey;
+use sockd_session::session::Event;
+
+/// Orders taken from one before the others have their turn.
+const ORDERS_PER_TURN: usize = 64;
+
+impl Serving {
+    /// Somebody who may give orders has said something.
+    pub fn hear_orders(&mut self, key: ControllerKey) {
+        for _ in 0..ORDERS_PER_TURN {
+            match self.control.hear(key, &mut self.base.reactor) {
+                None => return,
+                Some(Ok((order, caller))) => {
+                    let answer = self.obey(order, caller);
+                    self.control.answer(key, answer, &mut self.base.reactor);
+                }
+                Some(Err(Caller { uid, .. })) => {
+                    self.base
+                        .log
+                        .quiet_err(&format!("what uid {uid} says on the control socket is no order"));
+                    return self.control.close(key, &mut self.base.reactor);
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order, Caller { uid, pid }: Caller) -> Answer {
+        let by = format!("by order of uid {uid}, process {pid}");
+        match order {
+            Order::Kill { place, number } => {
+                let Some((key, client)) = self.sessions.numbered(place, number) else {
+                    return Answer::NoSession;
+                };
+                self.base.log.notice(&format!("session {number} of {client} is ended {by}"));
+                self.base.ledger.killed();
+                self.dispatch(key, Event::Killed);
+            }
+            Order::Drain | Order::Resume => {
+                let drains = order == Order::Drain;
+                self.clients.drain(drains);
+                self.base.ledger.draining(drains);
+                let what = if drains { "no new clients are served" } else { "new clients are served again" };
+                self.base.log.notice(&format!("{what}, {by}"));
+            }
+        }
+        Answer::Done
+    }
+}

@@ -1,0 +1,100 @@
+//! Who may look: sockets that hand out memory which can only be read. Who has it looks as often as it likes, and the
+//! monitor is asked nothing.
+//!
+//! To hand out something else, make a [`Gift`] of it in `sockd_common::status`, and in `start/doors.rs` the memory, after
+//! all forks, with a listener of its own where others may see it than those who may see the ledger. Then
+//! [`Status::add`] it: the room does not know what it gives.
+
+use crate::monitor::door::Door;
+use crate::monitor::reactor::{Reactor, Token};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
+use sockd_common::status::{Gift, greeting};
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+/// So many are let in at one socket before others have their turn.
+const ACCEPTS_PER_TURN: usize = 16;
+
+/// So many may have a gift and not have closed their connection. What nobody has fetched counts as open with the
+/// monitor's user (ETOOMANYREFS), as the sockets do that go to workers.
+const MOST_OPEN: usize = 64;
+
+/// So many of those may be one user's.
+const MOST_OF_ONE: usize = 16;
+
+/// Gifts of one socket at most.
+const MOST_GIFTS: usize = 4;
+
+/// The sockets.
+#[derive(Debug, Default)]
+pub struct Status(Vec<Room>);
+
+/// What a socket hands out.
+pub type Gifts = Vec<(Gift, Rc<OwnedFd>)>;
+
+/// A socket and what it hands out.
+#[derive(Debug)]
+struct Room {
+    door: Door,
+    gifts: Gifts,
+    /// Those who have been given it and may not have fetched it, each with its user.
+    open: Vec<(OwnedFd, u32)>,
+}
+
+impl Status {
+    /// Another socket, which listens already and hands out these.
+    pub fn add(&mut self, listener: OwnedFd, gifts: Gifts, reactor: &Reactor) -> rustix::io::Result<()> {
+        let token = Token::Status(u32::try_from(self.0.len()).unwrap_or(u32::MAX));
+        self.0.push(Room { door: Door::open(listener, token, reactor)?, gifts, open: Vec::new() });
+        Ok(())
+    }
+
+    /// Somebody has come to the socket in this place.
+    pub fn ready(&mut self, place: u32, reactor: &mut Reactor) {
+        let room = self.0.get_mut(place as usize);
+        room.into_iter().for_each(|room| room.serve(reactor));
+    }
+
+    /// The socket in this place lets others in again.
+    pub fn resume(&mut self, place: u32, reactor: &Reactor) {
+        let room = self.0.get_mut(place as usize);
+        room.into_iter().for_each(|room| room.door.resume(reactor));
+    }
+}
+
+impl Room {
+    /// Gives to those who have come. Where too many have not closed yet, a newcomer is closed without a word, and asks
+    /// again.
+    fn serve(&mut self, reactor: &mut Reactor) {
+        self.open.retain(|(socket, _)| !has_gone(socket));
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some((socket, caller)) = self.door.accept(reactor) else { return };
+            let of_one = self.open.iter().filter(|(_, uid)| *uid == caller.uid).count();
+            if self.open.len() < MOST_OPEN && of_one < MOST_OF_ONE && self.give(&socket).is_ok() {
+                self.open.push((socket, caller.uid));
+            }
+        }
+    }
+
+    fn give(&self, socket: &OwnedFd) -> rustix::io::Result<()> {
+        let (kinds, descriptors): (Vec<Gift>, Vec<BorrowedFd<'_>>) =
+            self.gifts.iter().take(MOST_GIFTS).map(|(gift, memory)| (*gift, memory.as_fd())).unzip();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_GIFTS))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let packet = greeting(&kinds);
+        sendmsg(socket, &[IoSlice::new(&packet)], &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
+        Ok(())
+    }
+}
+
+/// Whether the other end is closed: what it has not fetched is gone then too. What it says is dropped, as far as that is
+/// read: a packet at a time.
+fn has_gone(socket: &OwnedFd) -> bool {
+    match recv(socket, &mut [0; 1], RecvFlags::DONTWAIT) {
+        Ok((length, _)) => length == 0,
+        Err(error) => error != rustix::io::Errno::AGAIN,
+    }
+}

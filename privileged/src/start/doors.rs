@@ -1,0 +1,139 @@
+//! The sockets for administrators are bound, while that can still be done, with the memory that they hand out.
+//!
+//! This comes after all forks: no other process of sockd has the memory mapped for writing.
+
+use crate::monitor::serving::Serving;
+use crate::process::error::StartError;
+use nix::unistd::{Gid, Group, getegid, setegid};
+use rustix::fs::{Mode, stat, unlink};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
+use rustix::process::{geteuid, umask};
+use sockd_common::status::Gift;
+use sockd_ledger::writer::Writer;
+use sockd_session::settings::Socket;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Who belongs to it may look, and give orders.
+const GROUP: &str = "sockd-adm";
+
+/// Who comes while others are let in waits.
+const BACKLOG: i32 = 128;
+
+/// Opens the sockets that the settings ask for. `runtime` is the folder of the service manager, where there is one.
+pub fn open(serving: &mut Serving, runtime: Option<OsString>) -> Result<(), StartError> {
+    let settings = &serving.base.config.settings;
+    let (status, control) = (settings.status_socket.clone(), settings.control_socket.clone());
+    let mut open = |name, socket: &Socket| listener(name, socket, runtime.as_ref(), serving);
+    let (status, control) = (open("status", &status)?, open("control", &control)?);
+    let at = StartError::at("epoll");
+    if let Some(listener) = control {
+        serving.control.open(listener, &serving.base.reactor).map_err(&at)?;
+    }
+    if let Some(listener) = status {
+        let ledger = ledger(serving).map_err(|error| StartError::system(format!("the ledger: {error}")))?;
+        let gifts = vec![(Gift::Ledger, Rc::new(ledger))];
+        serving.status.add(listener, gifts, &serving.base.reactor).map_err(&at)?;
+    }
+    Ok(())
+}
+
+/// Makes the ledger; gives the descriptor for its readers.
+fn ledger(serving: &mut Serving) -> std::io::Result<OwnedFd> {
+    let (base, now) = (&mut serving.base, Instant::now());
+    let sessions = base.config.settings.max_sessions;
+    let (writer, readable) = Writer::create(sessions, std::process::id(), base.ledger.time(now))?;
+    base.ledger.begin(writer, base.config.ident_default);
+    Ok(readable)
+}
+
+/// The socket of this name, where there is to be one. One that nobody has asked for by its path is left out where it
+/// cannot be.
+fn listener(
+    name: &str,
+    socket: &Socket,
+    runtime: Option<&OsString>,
+    serving: &mut Serving,
+) -> Result<Option<OwnedFd>, StartError> {
+    let (path, is_wanted) = match (socket, runtime) {
+        (Socket::Off, _) | (Socket::Auto, None) => return Ok(None),
+        (Socket::At(path), _) => (PathBuf::from(path), true),
+        (Socket::Auto, Some(runtime)) => (Path::new(runtime).join(name), false),
+    };
+    match bound(&path) {
+        Ok((listener, remark)) => {
+            remark
+                .into_iter()
+                .for_each(|remark| serving.base.log.err(&format!("{}: {remark}", path.display())));
+            Ok(Some(listener))
+        }
+        Err(why) => {
+            let line = format!("no {name} socket at {}: {why}", path.display());
+            if is_wanted {
+                return Err(StartError::system(line));
+            }
+            serving.base.log.err(&line);
+            Ok(None)
+        }
+    }
+}
+
+/// Binds a socket that root and the group may connect to, and nobody else, from its first moment on. Where there is no
+/// group, or this process cannot have it, that is the user alone.
+fn bound(path: &Path) -> Result<(OwnedFd, Option<String>), String> {
+    check_folder(path)?;
+    let address = SocketAddrUnix::new(path).map_err(|error| error.to_string())?;
+    remove_left_over(path, &address)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
+    let socket = socket.map_err(|error| error.to_string())?;
+    let own = getegid();
+    let has_group = group().map(|group| setegid(group).is_ok());
+    let mask = if has_group == Some(true) { 0o117 } else { 0o177 };
+    let before = umask(Mode::from_raw_mode(mask));
+    let done = bind(&socket, &address).and_then(|()| listen(&socket, BACKLOG));
+    umask(before);
+    setegid(own).map_err(|error| error.to_string())?;
+    done.map_err(|error| error.to_string())?;
+    let remark = match has_group {
+        _ if !geteuid().is_root() => None,
+        Some(true) => None,
+        Some(false) => Some(format!("only root may connect: the group {GROUP} cannot be had here")),
+        None => Some(format!("only root may connect: there is no group {GROUP}")),
+    };
+    Ok((socket, remark))
+}
+
+/// An ordinary user's daemon has that user's socket.
+fn group() -> Option<Gid> {
+    let group = Group::from_name(GROUP).ok().flatten().filter(|_| geteuid().is_root());
+    group.map(|group| group.gid)
+}
+
+/// In a folder that others may write, somebody else could put a socket of this name.
+fn check_folder(path: &Path) -> Result<(), String> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let found = stat(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let (owner, own) = (found.st_uid, geteuid().as_raw());
+    match (owner == 0 || owner == own) && found.st_mode & 0o022 == 0 {
+        true => Ok(()),
+        false => Err(format!("others than the owner may write {}", folder.display())),
+    }
+}
+
+/// A daemon that has ended has left its socket, as it may not remove files. Nobody listens there.
+fn remove_left_over(path: &Path, address: &SocketAddrUnix) -> Result<(), String> {
+    let probe = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    match probe.and_then(|probe| connect(&probe, address)) {
+        Err(Errno::NOENT) => Ok(()),
+        Err(Errno::CONNREFUSED) => unlink(path).map_err(|error| error.to_string()),
+        Ok(()) => Err("another sockd listens there".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
