@@ -20,6 +20,9 @@ const STDERR: &str = "/run/sockd.stderr";
 /// Any client may go anywhere that no guard forbids.
 pub const PERMIT_ALL: &str = "permit 0.0.0.0 0.0.0.0\n";
 
+/// The number of the group that may look at the sessions.
+pub const ADMINISTRATORS: u32 = 64126;
+
 /// What the daemon is started with. The files lie at their default places.
 #[derive(Clone)]
 pub struct Start {
@@ -29,6 +32,7 @@ pub struct Start {
     program: PathBuf,
     traces: Option<PathBuf>,
     clocks: Option<Clocks>,
+    runtime: Option<PathBuf>,
 }
 
 /// By how many seconds the clocks of a program are ahead, in a time namespace of its own (time_namespaces(7)).
@@ -77,6 +81,7 @@ impl Start {
             program: program("sockd"),
             traces: None,
             clocks: None,
+            runtime: None,
         }
     }
 
@@ -107,6 +112,14 @@ impl Start {
     pub fn settings(self, settings: &str) -> Self {
         self.host.write(SETTINGS, settings);
         self
+    }
+
+    /// With a runtime directory, as a unit gives one, where there is the group of the administrators.
+    pub fn runtime_directory(self, path: &str) -> Self {
+        self.host.account("sockd-adm", ADMINISTRATORS, "/nonexistent");
+        self.host.run(|| fs::create_dir_all(path)).expect("a folder");
+        self.host.run(|| fs::set_permissions(path, fs::Permissions::from_mode(0o755))).expect("permissions");
+        Self { runtime: Some(path.into()), ..self }
     }
 
     /// With more words on the command line, separated by blanks.
@@ -152,6 +165,7 @@ impl Start {
             }
         };
         let stderr = self.host.run(|| File::create(STDERR)).expect("a file for stderr");
+        command.envs(self.runtime.iter().map(|path| ("RUNTIME_DIRECTORY", path)));
         command.args(&self.words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let program = Program::start(&self.host, &mut command);
         let mut sockd = Sockd { host: self.host.clone(), program };

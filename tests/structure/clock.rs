@@ -13,10 +13,12 @@ fn f9_only_the_stamps_of_log_lines_know_the_time_of_day() {
         users.extend(knowing.map(|source| format!("{folder}/{}", source.path)));
     }
     users.sort();
-    // The time zone is read at the start; the stamps are made in syslog.rs with the call in sys.rs.
+    // The time zone is read at the start; the stamps are made in syslog.rs with the call in sys.rs. The times in the ledger
+    // are for who reads it: nothing waits for them.
     assert_eq!(
         users,
         [
+            "privileged/src/monitor/ledger.rs",
             "privileged/src/monitor/syslog.rs",
             "privileged/src/process/sys.rs",
             "privileged/src/start/clean_start.rs"

@@ -1,5 +1,5 @@
-//! policy/table <- policy <- policy/session <- privileged -> common <- worker, with policy/users below privileged and
-//! common/password below worker, as `cargo metadata` has it.
+//! policy/table <- policy <- policy/session <- privileged -> common <- worker, with policy/users and common/ledger below
+//! privileged and common/password below worker, as `cargo metadata` has it.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,6 +75,11 @@ fn the_table_the_users_and_common_import_none_of_ours() {
 }
 
 #[test]
+fn the_ledger_imports_common_only() {
+    assert_eq!(Packages::read().ours("sockd-ledger"), names(["sockd-common"]));
+}
+
+#[test]
 fn policy_imports_the_table_only() {
     assert_eq!(Packages::read().ours("sockd-policy"), names(["sockd-table"]));
 }
@@ -95,8 +100,15 @@ fn the_worker_imports_common_lockdown_and_passwords_only() {
 
 #[test]
 fn what_root_runs_does_not_import_the_worker() {
-    let ours =
-        ["sockd-common", "sockd-lockdown", "sockd-policy", "sockd-session", "sockd-table", "sockd-users"];
+    let ours = [
+        "sockd-common",
+        "sockd-ledger",
+        "sockd-lockdown",
+        "sockd-policy",
+        "sockd-session",
+        "sockd-table",
+        "sockd-users",
+    ];
     assert_eq!(Packages::read().ours("sockd"), names(ours));
 }
 
