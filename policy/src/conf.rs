@@ -4,13 +4,15 @@
 //! line    = blank | comment | special | set | include | rule
 //! rule    = action {field} source [destination] [op port | "in" ports] [":" shell_cmd]
 //! action  = "permit" | "deny"
-//! field   = "?=" ident | "*=" userlist | "g=" groups | "+=" commands | "~=" versions | "@=" methods
+//! field   = "?=" ident | "*=" userlist | "g=" groups | "+=" commands | "~=" versions | "@=" methods | "<=" rates
 //!           (each at most once, in any order but `?=` before `*=`)
 //! ident   = "I" | "i" | "n" | nothing, which is n
 //! userlist = id or absolute file, "," between them, no blanks; nothing is everybody
 //! commands = "connect" | "bind" | "udp", "," between them; without the field connect and bind, of a deny line all
 //! versions = "4" | "5", "," between them
 //! methods = "none" | "password" | "ident", "," between them; a deny line has no ident
+//! rates   = rate | rate down "/" rate up; a rate is bytes a second, or thousands (K), millions (M) or billions (G) of them;
+//!           only a permit line for TCP has them
 //! groups  = names of groups, "," between them, no blanks; only where a password may name the user
 //! ports   = port or first "-" last port, "," between them, no blanks
 //! set     = "set" name "=" host or absolute file, "," between them     (`crate::sets`)
@@ -28,12 +30,12 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use core::net::Ipv4Addr;
-use sockd_table::{Builder, Op, Pattern, Ports, Protocol, RuleBody};
+use sockd_table::{Builder, Limits, Op, Pattern, Ports, Protocol, RuleBody};
 
 use crate::error::{Faults, LineError};
 use crate::include::{Include, Included, MOST_FILES, include_line};
 use crate::line::{Words, each_line, each_line_behind, lines_of};
-use crate::rules::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RULES, RuleSet, fields_agree};
+use crate::rules::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RULES, RuleSet, fields_agree, limits_agree};
 use crate::services::Services;
 use crate::sets::{Sets, Side, set_line};
 use crate::template;
@@ -175,8 +177,15 @@ impl Conf<'_> {
 
     fn rule(&mut self, number: usize, length: usize, mut words: Words) -> Result<(), LineError> {
         let choice = action(&mut words)?;
-        let mut body =
-            RuleBody { choice, users: 0, groups: 0, template: 0, ports: Ports::ANY, protocol: Protocol::ANY };
+        let mut body = RuleBody {
+            choice,
+            users: 0,
+            groups: 0,
+            template: 0,
+            ports: Ports::ANY,
+            protocol: Protocol::ANY,
+            limits: Limits::NONE,
+        };
         self.fields(number, &mut words, &mut body)?;
         let sources = self.sets.patterns(&mut words, |words| words.pattern("source"))?;
         let destinations = match words.peek() {
@@ -222,6 +231,7 @@ impl Conf<'_> {
                 Field::Versions => body.protocol.versions = bits(words, word, value, &Protocol::VERSIONS)?,
                 Field::Methods => body.protocol.methods = methods(words, word, value)?,
                 Field::Groups => body.groups = group_list(&mut self.builder, words, word, value)?,
+                Field::Rates => (body.limits.down, body.limits.up) = rates(words, word, value)?,
                 Field::Reserved => {
                     let what = format!("no {mark}, which this version does not know");
                     return Err(words.wrong(&what, word));
@@ -252,6 +262,7 @@ enum Field {
     Versions,
     Methods,
     Groups,
+    Rates,
     /// It will say something one day. Until then it must not pass for something else.
     Reserved,
 }
@@ -264,7 +275,7 @@ const FIELDS: [(&str, Field); 9] = [
     ("~=", Field::Versions),
     ("@=", Field::Methods),
     ("g=", Field::Groups),
-    ("<=", Field::Reserved),
+    ("<=", Field::Rates),
     ("n=", Field::Reserved),
     ("q=", Field::Reserved),
 ];
@@ -288,6 +299,12 @@ fn methods(words: &Words, word: &str, list: &str) -> Result<u8, LineError> {
     }
 }
 
+/// Reads bytes a second to the client and to the destination.
+fn rates(words: &Words, word: &str, value: &str) -> Result<(u32, u32), LineError> {
+    Limits::rates(value)
+        .ok_or_else(|| words.wrong("bytes a second from 1K to 4G, as <=10M/2M or <=500K", word))
+}
+
 /// Reads a list of groups, and returns its number.
 fn group_list(builder: &mut Builder, words: &Words, word: &str, list: &str) -> Result<u32, LineError> {
     let is_group = |item: &str| !item.starts_with('/') && matches!(item.len(), 1..=255);
@@ -302,6 +319,7 @@ fn group_list(builder: &mut Builder, words: &Words, word: &str, list: &str) -> R
 
 /// Refuses fields that contradict each other.
 fn agree(words: &Words, body: &RuleBody) -> Result<(), LineError> {
+    limits_agree(body).map_err(|what| words.wrong(what, body.limits.to_string().trim_start()))?;
     let Err(what) = fields_agree(body) else { return Ok(()) };
     let methods = Protocol::METHODS.iter().filter(|(_, bit)| body.protocol.methods & bit != 0);
     let methods: Vec<&str> = methods.map(|(name, _)| *name).collect();

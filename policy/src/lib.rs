@@ -59,4 +59,4 @@ pub use template::Template;
 pub use upstream::{Server, Upstream, Upstreams, Way, parse_upstreams, server_list};
 pub use user::{UserId, UserIdError};
 
-pub use sockd_table::{FactState, HostName, NameError, Network, Pattern, canonical};
+pub use sockd_table::{FactState, HostName, Limits, NameError, Network, Pattern, canonical};

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use sockd_table::{
-    Builder, FactState, Found, Host, HostName, InDoubt, Kind, Network, Pattern, Ports, Protocol, Query, Rule,
-    RuleBody, Table, canonical,
+    Builder, FactState, Found, Host, HostName, InDoubt, Kind, Limits, Network, Pattern, Ports, Protocol,
+    Query, Rule, RuleBody, Table, canonical,
 };
 
 use crate::error::{Faults, LineError};
@@ -84,7 +84,15 @@ fn route(builder: &mut Builder, number: usize, mut words: Words) -> Result<(), L
         number,
         &family,
         &destination,
-        RuleBody { choice, users: 0, groups: 0, template: 0, ports: Ports::ANY, protocol: Protocol::ANY },
+        RuleBody {
+            choice,
+            users: 0,
+            groups: 0,
+            template: 0,
+            ports: Ports::ANY,
+            protocol: Protocol::ANY,
+            limits: Limits::NONE,
+        },
     );
     Ok(())
 }
@@ -141,8 +149,8 @@ pub(crate) const ROUTES: Kind = Kind { number: 2, in_doubt: |_, _| InDoubt::Stop
 fn check(table: &Table) -> Result<(), &'static str> {
     let is_choice = |body: &RuleBody| {
         (body.choice as usize) < table.string_count()
-            && (body.users, body.template) == (0, 0)
-            && (body.ports, body.protocol) == (Ports::ANY, Protocol::ANY)
+            && (body.users, body.groups, body.template) == (0, 0, 0)
+            && (body.ports, body.protocol, body.limits) == (Ports::ANY, Protocol::ANY, Limits::NONE)
     };
     if !are_commands(table) {
         return Err("a command that is none");

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
-use sockd_table::{InDoubt, Kind, LONGEST_LINE, Pattern, Protocol, RuleBody, Table, canonical};
+use sockd_table::{InDoubt, Kind, LONGEST_LINE, Limits, Pattern, Protocol, RuleBody, Table, canonical};
 
 use crate::include::{Included, Place};
 use crate::request::IdentMode;
@@ -166,6 +166,11 @@ impl<'r> RuleRef<'r> {
         self.table.template(self.body()?.template).map(Template::checked)
     }
 
+    /// What is limited of what the line permits.
+    pub fn limits(&self) -> Limits {
+        self.body().map_or(Limits::NONE, |body| body.limits)
+    }
+
     /// The condition that the line sets for the client host.
     pub fn source(&self) -> Pattern {
         self.table.rule(self.index).map_or(Pattern::Any, |rule| self.table.source(&rule))
@@ -229,6 +234,19 @@ pub(crate) fn fields_agree(body: &RuleBody) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Finds limits where they cannot be held, and says what would be right. A datagram socket has no pace of its own (that takes
+/// a queueing discipline of the interface), and a worker would have to be believed that it keeps one.
+pub(crate) fn limits_agree(body: &RuleBody) -> Result<(), &'static str> {
+    if body.limits == Limits::NONE {
+        return Ok(());
+    }
+    match (body.choice & PERMIT, body.protocol.commands & Protocol::UDP) {
+        (0, _) => Err("no limit behind deny, which lets nothing through"),
+        (_, 0) => Ok(()),
+        _ => Err("a line of its own for udp, as the kernel holds no limit of datagrams"),
+    }
+}
+
 fn in_doubt(_: &Table, choice: u32) -> InDoubt {
     if choice & PERMIT == 0 { InDoubt::Deny } else { InDoubt::NoMatch }
 }
@@ -236,7 +254,9 @@ fn in_doubt(_: &Table, choice: u32) -> InDoubt {
 fn check(table: &Table) -> Result<(), &'static str> {
     let is_choice = |body: &RuleBody| {
         let ident = body.choice & !PERMIT;
-        (ident == 0 || IDENT.iter().any(|(code, ..)| *code == ident)) && fields_agree(body).is_ok()
+        (ident == 0 || IDENT.iter().any(|(code, ..)| *code == ident))
+            && fields_agree(body).is_ok()
+            && limits_agree(body).is_ok()
     };
     if !are_commands(table) {
         return Err("a command that is none");

@@ -16,8 +16,8 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use sockd_table::{
-    Builder, FactState, Found, Host, HostName, InDoubt, Kind, LONGEST_LINE, Op, Pattern, Protocol, Query,
-    Rule, RuleBody, Table, canonical,
+    Builder, FactState, Found, Host, HostName, InDoubt, Kind, LONGEST_LINE, Limits, Op, Pattern, Protocol,
+    Query, Rule, RuleBody, Table, canonical,
 };
 
 use crate::conf::{ports, template, user_list};
@@ -113,7 +113,15 @@ pub fn parse_upstreams(
             number,
             &Pattern::Any,
             &destination,
-            RuleBody { choice, users, groups: 0, template, ports, protocol: Protocol::ANY },
+            RuleBody {
+                choice,
+                users,
+                groups: 0,
+                template,
+                ports,
+                protocol: Protocol::ANY,
+                limits: Limits::NONE,
+            },
         );
         Ok(())
     });
@@ -262,8 +270,11 @@ fn check(table: &Table) -> Result<(), &'static str> {
     if !table.bodies().iter().all(|body| way_of(table.string(body.choice)).is_some()) {
         return Err("a rule that says nothing known");
     }
-    let own_word =
-        |body: &RuleBody| body.protocol == Protocol::ANY && body.groups == 0 && body.ports.op != Op::In;
+    let own_word = |body: &RuleBody| {
+        (body.protocol, body.limits) == (Protocol::ANY, Limits::NONE)
+            && body.groups == 0
+            && body.ports.op != Op::In
+    };
     let own = !table.has_sources() && !table.has_specials() && table.bodies().iter().all(own_word);
     if own { Ok(()) } else { Err("a rule of another kind of file") }
 }

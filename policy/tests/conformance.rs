@@ -768,9 +768,31 @@ fn a_line_may_have_a_list_of_ports() {
     assert_eq!(host.rules().next().unwrap().destination(), Pattern::Domain(HostName::parse(b"in").unwrap()));
 }
 
+/// What older versions refuse cannot stand in an old file; what they took means what it meant.
+#[test]
+fn no_old_file_contains_a_limit_and_a_limit_is_no_condition() {
+    let limited = "permit <=10M/2M 10.0.0.0/8\npermit <=500K ?=i *=joe 10.0.0.0/8\npermit ALL 0.0.0.0\n";
+    let bare = "permit 10.0.0.0/8\npermit ?=i *=joe 10.0.0.0/8\npermit ALL 0.0.0.0\n";
+    // As a version without such a field reads it: as the source, which is neither an address nor the name of a host.
+    for field in ["<=10M/2M", "<=500K"] {
+        assert!(field.parse::<std::net::IpAddr>().is_err() && HostName::parse(field.as_bytes()).is_err());
+        assert!(!field.ends_with('>'), "nor a set");
+    }
+    let limits =
+        |conf| rules(conf).rules().map(|rule| (rule.limits().down, rule.limits().up)).collect::<Vec<_>>();
+    assert_eq!(limits(limited), [(10_000_000, 2_000_000), (500_000, 500_000), (0, 0)]);
+    assert_eq!(limits(bare), [(0, 0); 3]);
+    for port in [22, 80] {
+        assert_eq!(deciding(limited, port), deciding(bare, port));
+    }
+    // As a name of a set or a user it is none of the field's business.
+    assert_eq!(limits("set n = 10.0.0.0/8\npermit *=<=1M <n>\n"), [(0, 0)]);
+}
+
 #[test]
 fn what_is_written_of_the_new_fields_is_read_as_the_same() {
-    let conf = "permit ?=I *=joe +=connect,udp ~=5 10.0.0.0/8 20.0.0.0/8 in 1-3,9 : true\n";
+    let conf = "permit ?=I *=joe +=connect,udp ~=5 10.0.0.0/8 20.0.0.0/8 in 1-3,9 : true\n\
+        permit *=joe ~=5 <=10M/1500K 10.0.0.0/8 20.0.0.0/8\n";
     let written: String = rules(conf).lines().map(|line| line + "\n").collect();
     assert_eq!(written, conf.replace("/8", " 255.0.0.0"));
     assert_eq!(rules(&written), rules(conf));
@@ -779,7 +801,20 @@ fn what_is_written_of_the_new_fields_is_read_as_the_same() {
 #[test]
 fn a_field_that_is_faulty_or_not_there_yet_is_an_error() {
     for (line, fault) in [
-        ("permit <=10M/2M ALL 0.0.0.0", "expected no <=, which"),
+        ("permit <= ALL 0.0.0.0", "expected bytes a second from 1K to 4G, as <=10M/2M or <=500K, found"),
+        ("permit <=10m ALL 0.0.0.0", "expected bytes a second from 1K to 4G"),
+        ("permit <=999/1M ALL 0.0.0.0", "expected bytes a second from 1K to 4G"),
+        ("permit <=1M/5G ALL 0.0.0.0", "expected bytes a second from 1K to 4G"),
+        ("permit <=1M <=2M ALL 0.0.0.0", "expected source address"),
+        ("permit ALL 0.0.0.0 <=1M", "expected destination address"),
+        (
+            "deny <=1M ALL 0.0.0.0",
+            "expected no limit behind deny, which lets nothing through, found \"<=1M\"",
+        ),
+        (
+            "permit <=1M +=connect,udp ALL 0.0.0.0",
+            "expected a line of its own for udp, as the kernel holds no limit",
+        ),
         ("permit n=20 ALL 0.0.0.0", "expected no n=, which"),
         ("deny +=bind q=10G/day ALL 0.0.0.0", "expected no q=, which"),
         ("permit += ALL 0.0.0.0", "expected one or more of connect, bind, udp with commas between them"),

@@ -1,5 +1,6 @@
 //! The columns of a table: the types of the items in its arrays.
 
+use crate::limits::Limits;
 use crate::protocol::Protocol;
 
 /// A line with a rule, as numbers of its patterns and of its body.
@@ -28,6 +29,8 @@ pub struct RuleBody {
     pub ports: Ports,
     /// The condition on command, version and method of authentication.
     pub protocol: Protocol,
+    /// What is limited of what the line permits. It is no condition.
+    pub limits: Limits,
 }
 
 /// A condition on the destination port.

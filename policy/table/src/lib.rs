@@ -8,6 +8,7 @@
 //! table      all arrays of a compiled file               index      which rules to look at, by pattern
 //! columns    the items of these arrays                   lists      the rules of each pattern
 //! protocol   commands, versions and methods           asked      what is asked of a client by its address
+//! limits     rates of what a line permits
 //! users      user lists      strings  the string pool    stride     where to look among very many prefixes
 //! patterns   the patterns for one host                   pattern    what a line says of a host
 //! prefixes   networks, by longest prefix                 address    addresses and networks
@@ -31,6 +32,7 @@ mod columns;
 pub mod frozen;
 mod index;
 mod kind;
+mod limits;
 mod lists;
 mod name;
 mod pattern;
@@ -49,6 +51,7 @@ pub use address::{Network, canonical};
 pub use builder::Builder;
 pub use columns::{LONGEST_LINE, Op, Ports, Rule, RuleBody};
 pub use kind::Kind;
+pub use limits::Limits;
 pub use name::{HostName, NameError, is_mistyped_address};
 pub use pattern::Pattern;
 pub use protocol::Protocol;

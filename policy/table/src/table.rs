@@ -282,6 +282,7 @@ impl Table {
                 write!(f, " {mark}{}", listed(bits, names))?;
             }
         }
+        write!(f, "{}", body.limits)?;
         let source = has_source.then(|| self.source(&rule));
         let destination = Some(self.destination(&rule)).filter(|to| !has_source || *to != Pattern::Any);
         for pattern in source.into_iter().chain(destination) {

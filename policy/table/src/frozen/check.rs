@@ -82,7 +82,10 @@ fn are_bodies(table: &Table) -> bool {
         _ => true,
     };
     let sound = |body: &RuleBody| {
-        ports(body.ports) && body.protocol.is_known() && table.users.is_without_files(body.groups)
+        ports(body.ports)
+            && body.protocol.is_known()
+            && body.limits.is_known()
+            && table.users.is_without_files(body.groups)
     };
     let list = |list: u32| list as usize <= table.users.lists.len();
     table.bodies.iter().all(|body| list(body.users) && list(body.groups) && sound(body))

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::columns::{Entry, Op, Ports, RuleBody, Span, count};
+use crate::limits::Limits;
 use crate::lists::Lists;
 use crate::patterns::PatternSet;
 use crate::prefixes::{AddressBits, Masked, PrefixSet};
@@ -128,14 +129,14 @@ fn users(from: &mut Reader) -> Result<UserLists, FrozenError> {
 }
 
 fn bodies(from: &mut Reader) -> Result<Vec<RuleBody>, FrozenError> {
-    const WORDS: usize = 7 + RESERVED;
+    const WORDS: usize = 9 + RESERVED;
     let bodies = from.items(|body: [u32; WORDS]| body)?;
     bodies.iter().map(|body| body_of(body)).collect::<Option<_>>().ok_or(FrozenError::Content(UNKNOWN))
 }
 
 /// The body of these words. `None` if a reserved one says something.
 fn body_of(words: &[u32]) -> Option<RuleBody> {
-    let (&[choice, users, template, ports, protocol, methods, groups], reserved) =
+    let (&[choice, users, template, ports, protocol, methods, groups, down, up], reserved) =
         words.split_first_chunk()?;
     // An operator that is none becomes a condition with a port, which the check refuses.
     let (op, port) = match Op::ALL.get((ports >> 16) as usize) {
@@ -145,7 +146,8 @@ fn body_of(words: &[u32]) -> Option<RuleBody> {
     let is_known = reserved.iter().all(|word| *word == 0) && protocol >> 16 == 0 && methods >> 8 == 0;
     let protocol =
         Protocol { commands: protocol as u8, versions: (protocol >> 8) as u8, methods: methods as u8 };
-    is_known.then_some(RuleBody { choice, users, groups, template, ports: Ports { op, port }, protocol })
+    let (ports, limits) = (Ports { op, port }, Limits { down, up });
+    is_known.then_some(RuleBody { choice, users, groups, template, ports, protocol, limits })
 }
 
 /// Reads the lists of a host; `limits` as for [`Lists::new`].

@@ -1,6 +1,7 @@
 use super::*;
 use crate::builder::Builder;
 use crate::columns::{Entry, Op, Ports, RuleBody};
+use crate::limits::Limits;
 use crate::name::HostName;
 use crate::pattern::Pattern;
 use crate::prefixes::{Masked, PrefixSet};
@@ -20,8 +21,15 @@ fn table() -> Table {
     let (first, second) = (builder.list("ann,/a,/b", &[ann, a, b]), builder.list("/a", &[a]));
     let template = builder.template("true");
     let network = crate::address::Network::prefix("10.0.0.0".parse().unwrap(), 8).unwrap();
-    let body =
-        RuleBody { choice: 1, users: first, groups: 0, template, ports: Ports::ANY, protocol: Protocol::ANY };
+    let body = RuleBody {
+        choice: 1,
+        users: first,
+        groups: 0,
+        template,
+        ports: Ports::ANY,
+        protocol: Protocol::ANY,
+        limits: Limits::NONE,
+    };
     builder.rule(1, &Pattern::Network(network), &Pattern::Any, body);
     let zone = Pattern::Zone(HostName::parse(b"x.y").unwrap());
     let ports = Ports { op: Op::Eq, port: 9 };
@@ -29,7 +37,15 @@ fn table() -> Table {
         2,
         &zone,
         &Pattern::Any,
-        RuleBody { choice: 0, users: second, groups: 0, template: 0, ports, protocol: Protocol::ANY },
+        RuleBody {
+            choice: 0,
+            users: second,
+            groups: 0,
+            template: 0,
+            ports,
+            protocol: Protocol::ANY,
+            limits: Limits::NONE,
+        },
     );
     assert!(builder.special(1, template, 3));
     builder.finish(&ANY)

@@ -51,6 +51,7 @@ pub(super) fn table(out: &mut Vec<u8>, table: &Table) {
         let protocol = u32::from(body.protocol.commands) | u32::from(body.protocol.versions) << 8;
         words(out, &[body.choice, body.users, body.template, ports, protocol]);
         words(out, &[body.protocol.methods.into(), body.groups]);
+        words(out, &[body.limits.down, body.limits.up]);
         words(out, &[0; RESERVED]);
     });
     for (template, line) in table.specials {
