@@ -113,6 +113,10 @@ impl Worker {
                 self.stays = true;
                 Some(())
             }
+            Some("floods") => {
+                let session = self.sessions.get(at)?;
+                floods(&session.client, session.server.as_ref()?)
+            }
             // Its descriptors are closed here.
             Some("closes-without-a-word") => {
                 self.sessions.remove(at);
@@ -328,6 +332,22 @@ impl Session {
             Some(server) if !self.does_nothing() => copy(&self.client, server) && copy(server, &self.client),
             _ => true,
         }
+    }
+}
+
+/// Writes to both sides as fast as they take it, until one has gone.
+fn floods(client: &TcpStream, server: &TcpStream) -> Option<()> {
+    let bytes = [b'x'; 64 << 10];
+    loop {
+        for mut side in [client, server] {
+            match side.write(&bytes) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return None,
+            }
+        }
+        let mut both = [client, server].map(|side| PollFd::new(side.as_fd(), PollFlags::POLLOUT));
+        let _ = poll(&mut both, PollTimeout::NONE);
     }
 }
 

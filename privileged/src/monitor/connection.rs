@@ -5,6 +5,7 @@ use crate::process::sys;
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{Shutdown, connect_unspec, shutdown};
 use sockd_session::flow::{Connection, Flow, Moved};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
@@ -24,6 +25,11 @@ pub fn end(socket: &OwnedFd) {
 /// make a transfer that was cut look whole.
 pub fn reset(socket: &OwnedFd) {
     let _already_closed = connect_unspec(socket);
+}
+
+/// Has the kernel send no more than so many bytes a second on a connection, for whoever has it open; with 0 as many as it can.
+pub fn pace(socket: &OwnedFd, rate: u32) -> io::Result<()> {
+    sys::limit_pace(socket, if rate == 0 { u32::MAX } else { rate })
 }
 
 /// The answers of a next server.

@@ -406,9 +406,10 @@ impl Serving {
                 let time = seconds(base.config.settings.upstream_retry);
                 self.unreachable.insert(next, Instant::now(), time);
             }
-            Action::HandOff { key: wait, bound } => {
-                sessions.hand_off(Waiter { session: key, key: wait }, bound, awaited, base);
+            Action::HandOff { key: wait, bound, limits } => {
+                return sessions.hand_off(Waiter { session: key, key: wait }, bound, limits, awaited, base);
             }
+            Action::Limit(limits) => return sessions.limit(key, limits, base),
             Action::Inspect => return sessions.inspect(key).map(Event::Inspected),
             Action::CloseRelay { orderly } => return Some(sessions.close_relay(key, orderly)),
             Action::Reset => sessions.reset(key),

@@ -6,7 +6,7 @@ mod lookup;
 use crate::monitor::awaited::Awaited;
 use crate::monitor::base::Base;
 use crate::monitor::bind_port::Wanted;
-use crate::monitor::connection::{Answers, before_relay, end, inspect, reset};
+use crate::monitor::connection::{Answers, before_relay, end, inspect, pace, reset};
 use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
 use crate::monitor::reactor::Token;
 use crate::monitor::sockets::{keep_alive, own_address};
@@ -14,6 +14,7 @@ use sockd_common::message;
 use sockd_common::message::auth::Credentials;
 use sockd_common::message::session::{Handshake, ToSession};
 use sockd_common::message::upstream::NextReply;
+use sockd_policy::{Limits, in_words};
 use sockd_session::checks::Login;
 use sockd_session::client_host::Host;
 use sockd_session::flow::{Connection, Flow, Moved};
@@ -63,6 +64,7 @@ struct Relay {
     server: Rc<OwnedFd>,
     /// What a next server was told and has replied before the relay began.
     before: Option<Box<Moved>>,
+    limits: Limits,
 }
 
 /// What the monitor holds open or has under way for what a session waits for. A key may be of something that is over
@@ -267,15 +269,17 @@ impl Sessions {
         }
     }
 
-    /// Gives the worker the server that it relays to; `bound` is for the reply.
+    /// Gives the worker the server that it relays to, at no more than these rates; `bound` is for the reply. The event ends a
+    /// relay whose rates the kernel does not limit.
     pub fn hand_off(
         &mut self,
         waiter: Waiter,
         bound: Option<SocketAddr>,
+        limits: Limits,
         awaited: &mut Awaited,
         base: &mut Base,
-    ) {
-        let Some(entry) = self.0.get_mut(waiter.session) else { return };
+    ) -> Option<Event> {
+        let entry = self.0.get_mut(waiter.session)?;
         let (worker, id) = (entry.worker, waiter.session.id());
         let (server, before) = match entry.held.remove(waiter.key) {
             Some(Held::Server(server)) => (Some(server), None),
@@ -289,13 +293,18 @@ impl Sessions {
             }
             _ => (None, None),
         };
+        let mut unlimited = None;
         if let Some(server) = server.map(Rc::new) {
             keep_alive(&server, base.config.settings.keepalive);
             let bound = bound.unwrap_or_else(|| own_address(&server));
-            entry.relay = Some(Relay { server: Rc::clone(&server), before });
-            base.tell(worker, &ToSession::Relay { id, bound }, Some(server));
+            entry.relay = Some(Relay { server: Rc::clone(&server), before, limits: Limits::NONE });
+            unlimited = self.limit(waiter.session, limits, base);
+            if unlimited.is_none() {
+                base.tell(worker, &ToSession::Relay { id, bound }, Some(server));
+            }
         }
         self.give_up_all(waiter.session, awaited, base);
+        unlimited
     }
 }
 
@@ -445,11 +454,25 @@ impl Sessions {
         Some(Flow { client, server: inspect(&entry.relay.as_ref()?.server) })
     }
 
+    /// Limits the rates of a relay: down where the client's connection sends, and up where the server's does.
+    pub fn limit(&mut self, key: SessionKey, limits: Limits, base: &mut Base) -> Option<Event> {
+        let Entry { client: Some(client), relay: Some(relay), .. } = self.0.get_mut(key)? else {
+            return None;
+        };
+        if std::mem::replace(&mut relay.limits, limits) == limits {
+            return None;
+        }
+        let error = pace(client, limits.down).and_then(|()| pace(&relay.server, limits.up)).err()?;
+        base.log
+            .quiet_err(&format!("a connection is ended: its rate cannot be limited: {}", in_words(error)));
+        Some(Event::Stop)
+    }
+
     /// Closes both connections, for whoever has them open, and says what they have moved.
     pub fn close_relay(&mut self, key: SessionKey, orderly: bool) -> Event {
         let flow = self.inspect(key);
         let parts = self.0.get_mut(key).and_then(|entry| Some((entry.client.take()?, entry.relay.take()?)));
-        let (Some(flow), Some((client, Relay { server, before }))) = (flow, parts) else {
+        let (Some(flow), Some((client, Relay { server, before, .. }))) = (flow, parts) else {
             return Event::RelayClosed(Moved::default());
         };
         for (socket, connection) in [(client, flow.client), (server, flow.server)] {

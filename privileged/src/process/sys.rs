@@ -121,6 +121,11 @@ pub(crate) fn peer_credentials(socket: impl AsFd) -> io::Result<(u32, i32)> {
     if result == 0 { Ok((found.uid, found.pid)) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Limits how many bytes a second a TCP connection sends (socket(7), SO_MAX_PACING_RATE); `u32::MAX` stands for no limit.
+pub(crate) fn limit_pace(socket: impl AsFd, rate: u32) -> io::Result<()> {
+    set_flag(socket, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, rate.cast_signed())
+}
+
 /// Chooses the local port at connect(2) and not at bind(2), so that one port serves many destinations (ip(7)).
 pub(crate) fn bind_address_no_port(socket: impl AsFd) -> io::Result<()> {
     const IP_BIND_ADDRESS_NO_PORT: libc::c_int = 24;

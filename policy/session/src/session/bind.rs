@@ -56,15 +56,16 @@ pub(super) fn accepted(result: Result<SocketAddr, FailedCall>, key: WaitKey, cas
 
 /// Which candidate somebody is who has come: the one that the port was opened for, or another address of the same
 /// name, if the rules permit that one as well.
-pub(super) fn expects(peer: IpAddr, case: &Case<'_>) -> Option<u8> {
+pub(super) fn expects(peer: IpAddr, case: &mut Case<'_>) -> Option<u8> {
     let awaited = case.request.candidate()?.address;
     if awaited == peer || awaited.is_unspecified() {
         return Some(case.request.current);
     }
     let place = case.request.candidates.iter().position(|candidate| candidate.address == peer)?;
     let candidate = case.request.candidates.get(place).copied();
-    let is_permitted = matches!(decision::decide(candidate, case), Ok(Step::Go(_)));
-    u8::try_from(place).ok().filter(|_| is_permitted)
+    let Ok(Step::Go(permitted)) = decision::decide(candidate, case) else { return None };
+    case.request.permit(permitted.rule, permitted.limits);
+    u8::try_from(place).ok()
 }
 
 /// The peer has come; `place` is its candidate's.

@@ -88,7 +88,7 @@ pub(super) fn dialled(place: u8, key: WaitKey, phase: Phase, case: &mut Case<'_>
     let last = std::mem::replace(&mut case.request.current, place);
     if last != place {
         match decision::decide(case.request.candidate(), case) {
-            Ok(Step::Go(permitted)) => case.request.rule = permitted.rule,
+            Ok(Step::Go(permitted)) => case.request.permit(permitted.rule, permitted.limits),
             _ => {
                 case.request.current = last;
                 return failed(denied(), phase, case).after(vec![Action::GiveUp(key)]);
@@ -108,12 +108,13 @@ pub(super) fn recheck(phase: Phase, case: &mut Case<'_>) -> Next {
     let mut given_up = Vec::new();
     for (key, place) in attempts(case).collect::<Vec<_>>() {
         case.request.current = place;
-        if !decision::is_permitted(case) {
+        if !decision::is_permitted_still(case) {
             case.request.end_wait(key);
             given_up.push(Action::GiveUp(key));
         }
     }
     case.request.current = last;
+    decision::is_permitted_still(case);
     match given_up.is_empty() {
         true => Next::nothing(),
         false => failed(denied(), phase, case).after(given_up),
@@ -124,7 +125,8 @@ pub(super) fn recheck(phase: Phase, case: &mut Case<'_>) -> Next {
 pub(super) fn connected(bound: Option<SocketAddr>, key: WaitKey, case: &Case<'_>) -> Next {
     let connected = Record::Connected(case.parties()).into();
     let idle = Action::Deadline(Some(seconds(case.config.settings.idle_limit)));
-    Next::phase(Phase::Relaying, vec![connected, Action::HandOff { key, bound }, idle])
+    let hand_off = Action::HandOff { key, bound, limits: case.request.limits() };
+    Next::phase(Phase::Relaying, vec![connected, hand_off, idle])
 }
 
 /// Whether a connection may still come.

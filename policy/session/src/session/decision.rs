@@ -8,8 +8,8 @@ use crate::session::request::Rejected;
 use crate::settings::{LocalDestinations, UpstreamNames};
 use sockd_policy::guard::{Refusal, always_refused, refused_unless_named};
 use sockd_policy::{
-    Command, Deny, DenyReason, Methods, Need, Permit, Request, Route, RuleSet, Server, Template, Upstream,
-    Verdict, Version, Way,
+    Command, Deny, DenyReason, Limits, Methods, Need, Permit, Request, Route, RuleSet, Server, Template,
+    Upstream, Verdict, Version, Way,
 };
 use std::net::IpAddr;
 
@@ -31,6 +31,8 @@ pub(super) struct Permitted {
     pub(super) path: Path,
     /// The line that permits it.
     pub(super) rule: u32,
+    /// What that line limits.
+    pub(super) limits: Limits,
     /// identd names no user, and the line is content with that.
     pub(super) unverified: bool,
     /// The commands of the lines.
@@ -84,6 +86,13 @@ pub(super) fn decide(candidate: Option<Candidate>, case: &Case<'_>) -> Result<St
 /// Whether the rules permit what is being carried out.
 pub(super) fn is_permitted(case: &Case<'_>) -> bool {
     matches!(decide(case.request.candidate(), case), Ok(Step::Go(_)))
+}
+
+/// Whether new rules permit what is being carried out. It goes on as the line says that permits it now.
+pub(super) fn is_permitted_still(case: &mut Case<'_>) -> bool {
+    let Ok(Step::Go(permitted)) = decide(case.request.candidate(), case) else { return false };
+    case.request.permit(permitted.rule, permitted.limits);
+    true
 }
 
 /// Whether the destination's name, if it has one, may be left to a next server: the way does not depend on its
@@ -161,7 +170,8 @@ fn permitted(candidate: Option<Candidate>, permit: &Permit<'_>, case: &Case<'_>)
         }
     };
     let hooks = [permit.rule.command(), hook].into_iter().flatten().map(text).collect();
-    Ok(Step::Go(Permitted { path, rule: permit.rule.line(), unverified: permit.unverified, hooks }))
+    let (rule, limits, unverified) = (permit.rule.line(), permit.rule.limits(), permit.unverified);
+    Ok(Step::Go(Permitted { path, rule, limits, unverified, hooks }))
 }
 
 /// Whether the client might have shown a password that lines for its address ask for, and has not.

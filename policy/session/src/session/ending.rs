@@ -122,9 +122,9 @@ pub(super) fn close(phase: Phase, mut actions: Vec<Action>) -> Next {
 }
 
 /// What ends a request that is being carried out: the client, the worker, new rules, or the end of the daemon.
-pub(super) fn interrupted(event: Event, case: &Case<'_>) -> Next {
+pub(super) fn interrupted(event: Event, case: &mut Case<'_>) -> Next {
     match event {
-        Event::Recheck if !decision::is_permitted(case) => {
+        Event::Recheck if !decision::is_permitted_still(case) => {
             Next::refuse(Failure::Denied { why: DenyReason::Rule, rule: None })
         }
         Event::Closed(CloseReason::ClientGone(_) | CloseReason::NoResources) => {

@@ -11,8 +11,8 @@ use sockd_common::message::request::{RefusalReason, Request};
 use sockd_common::message::resolver::{Answer, Query};
 use sockd_common::message::session::{CloseReason, Handshake};
 use sockd_common::message::upstream::NextReply;
-use sockd_policy::Identity;
 use sockd_policy::guard::AddressKind;
+use sockd_policy::{Identity, Limits};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -166,7 +166,11 @@ pub enum Action {
         key: WaitKey,
         /// Address for the reply; nothing: that of this host's end of the connection.
         bound: Option<SocketAddr>,
+        /// What is limited from the first byte on.
+        limits: Limits,
     },
+    /// Limit this from now on of the relay.
+    Limit(Limits),
     /// Look at both connections of the relay.
     Inspect,
     /// Close both connections of the relay for whoever has them open: after an orderly end by shutting down what is not

@@ -295,8 +295,8 @@ fn decided(case: &mut Case<'_>) -> Next {
 
 /// Begins to reach a candidate that is permitted.
 fn go(permitted: Permitted, case: &mut Case<'_>) -> Next {
-    let Permitted { path, rule, unverified, hooks } = permitted;
-    case.request.rule = rule;
+    let Permitted { path, rule, limits, unverified, hooks } = permitted;
+    case.request.permit(rule, limits);
     let actions = case.permitted_once(unverified, hooks);
     if let Path::Direct(..) = path {
         case.request.go_direct();

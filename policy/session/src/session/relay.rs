@@ -26,9 +26,14 @@ pub(super) fn relaying(phase: Phase, event: Event, case: &mut Case<'_>) -> Next 
         (_, Event::WorkerLost) => close(EndCause::WorkerEnded),
         (_, Event::Stop) => close(EndCause::Stopped),
         (_, Event::Killed) => close(EndCause::Killed),
-        (_, Event::Recheck) if !decision::is_permitted(case) => {
+        (_, Event::Recheck) if !decision::is_permitted_still(case) => {
             let revoked = Record::Revoked(case.parties()).into();
             close(EndCause::Revoked).after(vec![revoked])
+        }
+        (_, Event::Recheck) => {
+            let limits = case.request.limits();
+            case.request.rest();
+            Next::stay(vec![Action::Limit(limits)])
         }
         (_, Event::Deadline) => Next::stay(vec![Action::Inspect]),
         (_, Event::Inspected(flow)) => inspected(flow, case),

@@ -6,7 +6,9 @@ use crate::session::event::{Candidate, Wait};
 use crate::waits::{ByWaitKey, WaitKey, WaitKeys};
 use sockd_common::message::request::Destination;
 use sockd_common::message::{self, Errno};
-use sockd_policy::{Command, DenyReason, HostName, Identity, Need, UserId, Version, parse_destination};
+use sockd_policy::{
+    Command, DenyReason, HostName, Identity, Limits, Need, UserId, Version, parse_destination,
+};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -76,6 +78,8 @@ pub(super) struct Progress {
     pub(super) connect_time: Option<Duration>,
     /// What is reported when no candidate is left.
     pub(super) rejected: Option<Rejected>,
+    /// What the line limits that permits it.
+    pub(super) limits: Limits,
     /// The way of the candidate, where it leads through next servers.
     pub(super) chain: Option<Chain>,
 }
@@ -230,6 +234,17 @@ impl ClientRequest {
 
     pub(super) fn chain(&mut self) -> &mut Chain {
         self.progress().chain.get_or_insert_with(|| Chain::new(Version::Socks4, Vec::new()))
+    }
+
+    /// This line permits it, and limits this.
+    pub(super) fn permit(&mut self, rule: u32, limits: Limits) {
+        self.rule = rule;
+        self.progress().limits = limits;
+    }
+
+    /// What the line limits that permits it.
+    pub(super) fn limits(&self) -> Limits {
+        self.progress.as_ref().map_or(Limits::NONE, |progress| progress.limits)
     }
 
     /// The candidate is reached without next servers.

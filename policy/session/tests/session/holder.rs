@@ -307,7 +307,7 @@ impl System {
                 let held = self.held.insert(*key, Held::Port);
                 prop_assert!(matches!(held, Some(Held::PortWithPeer(_))), "{held:?}");
             }
-            Action::HandOff { key, bound } => {
+            Action::HandOff { key, bound, .. } => {
                 match (self.held.get(key), arrival) {
                     (Some(Held::Server(server)), None) => prop_assert_eq!(server.ip(), self.permitted),
                     (Some(Held::PortWithPeer(peer)), None) => {
@@ -338,7 +338,11 @@ impl System {
             Action::Associate { .. } | Action::Associated(_) | Action::Dissociate(_) => {
                 prop_assert!(false, "no association was asked for");
             }
-            Action::Announce(_) | Action::Run(..) | Action::Remember { .. } | Action::Reset => {}
+            Action::Announce(_)
+            | Action::Run(..)
+            | Action::Remember { .. }
+            | Action::Reset
+            | Action::Limit(_) => {}
         }
         Ok(())
     }

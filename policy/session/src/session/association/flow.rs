@@ -25,7 +25,7 @@ pub(super) fn decided(case: &mut Case<'_>) -> Next {
             Next::refuse(Failure::Limited(NO_NEXT_SERVER))
         }
         Ok(Step::Go(_)) if !case.request.kinds_are_fresh => facts::look_again(case),
-        Ok(Step::Go(Permitted { path: Path::Direct(candidate, from), rule, unverified, hooks })) => {
+        Ok(Step::Go(Permitted { path: Path::Direct(candidate, from), rule, unverified, hooks, .. })) => {
             case.request.rule = rule;
             let actions = case.permitted_once(unverified, hooks);
             open(candidate.address, from, case).after(actions)
