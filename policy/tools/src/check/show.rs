@@ -1,7 +1,9 @@
 //! What is decided on one request, in the words of the classic program.
 
 use sockd_policy::hook::expand;
-use sockd_policy::{DenyReason, IdentMode, Methods, Place, Route, RuleRef, Template, Upstream, Version, Way};
+use sockd_policy::{
+    DenyReason, IdentMode, Limits, Methods, Place, Route, RuleRef, Template, Upstream, Version, Way,
+};
 
 use super::asked::Asked;
 use super::trial::{Outcome, Trial};
@@ -99,6 +101,7 @@ fn explain(trial: &Trial, asked: &Asked, outcome: &Outcome) {
     if let Some(rule) = outcome.rule {
         eprintln!("decided by {}: {rule}", trial.rules.place(rule.line()));
         eprintln!("identd: {}", asks_identd(&rule, asked, trial.mode));
+        limits(&rule.limits()).iter().for_each(|limit| eprintln!("limit: {limit}"));
     }
     if let Some(Route::From { source, line }) = outcome.route {
         eprintln!("route: from {source} by line {line}");
@@ -139,6 +142,14 @@ fn methods(methods: Methods) -> &'static str {
         Methods::None => "none",
         Methods::Password => "password",
         Methods::Either => "none, else password",
+    }
+}
+
+/// What is limited of a connection, in words.
+fn limits(limits: &Limits) -> Vec<String> {
+    match (limits.down, limits.up) {
+        (0, 0) => Vec::new(),
+        (down, up) => vec![format!("{down} bytes a second to the client, {up} to the destination")],
     }
 }
 
