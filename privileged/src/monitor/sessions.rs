@@ -2,11 +2,12 @@
 
 mod association;
 mod lookup;
+mod relay;
 
 use crate::monitor::awaited::Awaited;
 use crate::monitor::base::Base;
 use crate::monitor::bind_port::Wanted;
-use crate::monitor::connection::{Answers, before_relay, end, inspect, pace, reset};
+use crate::monitor::connection::{Answers, before_relay, end, inspect};
 use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
 use crate::monitor::reactor::Token;
 use crate::monitor::sockets::{keep_alive, own_address};
@@ -14,10 +15,10 @@ use sockd_common::message;
 use sockd_common::message::auth::Credentials;
 use sockd_common::message::session::{Handshake, ToSession};
 use sockd_common::message::upstream::NextReply;
-use sockd_policy::{Limits, in_words};
+use sockd_policy::Limits;
 use sockd_session::checks::Login;
 use sockd_session::client_host::Host;
-use sockd_session::flow::{Connection, Flow, Moved};
+use sockd_session::flow::Moved;
 use sockd_session::keys::{CheckKey, DialKey, LookupKey, PortKey, QueryKey, SessionKey, Slots, WorkerKey};
 use sockd_session::log::Times;
 use sockd_session::pool::Verified;
@@ -442,53 +443,6 @@ impl Sessions {
             return;
         };
         base.tell(entry.worker, &ToSession::Serve { id: key.id(), handshake }, Some(client));
-    }
-}
-
-/// Their relays: the worker moves the bytes, the monitor keeps the connections.
-impl Sessions {
-    /// What the kernel says of both connections.
-    pub fn inspect(&self, key: SessionKey) -> Option<Flow> {
-        let entry = self.0.get(key)?;
-        let client = entry.client.as_deref().map_or(Connection::CLOSED, inspect);
-        Some(Flow { client, server: inspect(&entry.relay.as_ref()?.server) })
-    }
-
-    /// Limits the rates of a relay: down where the client's connection sends, and up where the server's does.
-    pub fn limit(&mut self, key: SessionKey, limits: Limits, base: &mut Base) -> Option<Event> {
-        let Entry { client: Some(client), relay: Some(relay), .. } = self.0.get_mut(key)? else {
-            return None;
-        };
-        if std::mem::replace(&mut relay.limits, limits) == limits {
-            return None;
-        }
-        let error = pace(client, limits.down).and_then(|()| pace(&relay.server, limits.up)).err()?;
-        base.log
-            .quiet_err(&format!("a connection is ended: its rate cannot be limited: {}", in_words(error)));
-        Some(Event::Stop)
-    }
-
-    /// Closes both connections, for whoever has them open, and says what they have moved.
-    pub fn close_relay(&mut self, key: SessionKey, orderly: bool) -> Event {
-        let flow = self.inspect(key);
-        let parts = self.0.get_mut(key).and_then(|entry| Some((entry.client.take()?, entry.relay.take()?)));
-        let (Some(flow), Some((client, Relay { server, before, .. }))) = (flow, parts) else {
-            return Event::RelayClosed(Moved::default());
-        };
-        for (socket, connection) in [(client, flow.client), (server, flow.server)] {
-            match orderly {
-                true if !connection.is_over() => end(&socket),
-                false if !connection.is_closed() => reset(&socket),
-                _ => {}
-            }
-        }
-        Event::RelayClosed(flow.moved(before.map_or(Moved::default(), |before| *before), orderly))
-    }
-
-    /// Resets the connection to the client.
-    pub fn reset(&mut self, key: SessionKey) {
-        let client = self.0.get_mut(key).and_then(|entry| entry.client.take());
-        client.iter().for_each(|client| reset(client));
     }
 }
 
