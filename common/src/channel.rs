@@ -227,6 +227,11 @@ impl<Out: Message, In: Message> WorkerEnd<Out, In> {
         Self { socket, kinds: PhantomData }
     }
 
+    /// The socket itself.
+    pub fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
     /// Sends one message. [`Errno::AGAIN`] means that the monitor has not read the earlier ones yet.
     pub fn send(&self, message: &Out) -> Result<(), ChannelError> {
         encoded(message, |packet| {

@@ -14,6 +14,7 @@ pub mod probe;
 pub mod request;
 pub mod resolver;
 pub mod session;
+pub mod takeover;
 pub mod upstream;
 
 use crate::bounded::BoundedBytes;

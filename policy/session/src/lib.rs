@@ -29,6 +29,7 @@ pub mod session;
 pub mod settings;
 pub mod stop;
 pub mod sweep;
+pub mod takeover;
 pub mod unreachable;
 pub mod violation;
 pub mod waits;

@@ -14,6 +14,8 @@ pub enum Stop {
     /// Nobody has asked for it.
     #[default]
     Serving,
+    /// Another tree has taken over. What there is goes on until then.
+    Draining(Instant),
     /// Relays go on until then, or as long as it takes.
     Grace(Option<Instant>),
     /// All sessions have been told to end, at this time.
@@ -35,10 +37,22 @@ impl Stop {
         *self = Self::Grace(None);
     }
 
+    /// Another tree serves from now on. What there is gets this long.
+    pub fn drain(&mut self, now: Instant, limit: Duration) {
+        if matches!(self, Self::Serving) {
+            *self = Self::Draining(later(now, limit));
+        }
+    }
+
+    /// Whether another tree has taken over, and nobody has asked for the end.
+    pub fn is_draining(&self) -> bool {
+        matches!(self, Self::Draining(_))
+    }
+
     /// Somebody wants the daemon to end; relays get this grace.
     pub fn ask(&mut self, now: Instant, grace: Duration) -> Told {
         let (next, told) = match self {
-            Self::Serving => (Self::Grace(Some(later(now, grace))), Told::First),
+            Self::Serving | Self::Draining(_) => (Self::Grace(Some(later(now, grace))), Told::First),
             Self::Grace(_) => (Self::Grace(Some(now)), Told::Again),
             Self::Told(since) => (Self::Told(*since), Told::Again),
         };
@@ -55,6 +69,7 @@ impl Stop {
     pub fn due_at(&self, now: Instant) -> Option<Instant> {
         match self {
             Self::Serving => None,
+            Self::Draining(ends) => Some(*ends),
             Self::Grace(ends) => *ends,
             Self::Told(_) => Some(later(now, LOOK_AGAIN)),
         }
@@ -63,7 +78,7 @@ impl Stop {
     /// The grace is over: true where all sessions have to be told to end now.
     pub fn tell_all(&mut self, now: Instant) -> bool {
         match self {
-            Self::Grace(Some(ends)) if *ends <= now => {
+            Self::Draining(ends) | Self::Grace(Some(ends)) if *ends <= now => {
                 *self = Self::Told(*ends);
                 true
             }
@@ -75,7 +90,7 @@ impl Stop {
     pub fn is_done(&self, now: Instant, no_sessions: bool) -> bool {
         match self {
             Self::Serving => false,
-            Self::Grace(_) => no_sessions,
+            Self::Draining(_) | Self::Grace(_) => no_sessions,
             Self::Told(since) => no_sessions || now >= later(*since, LAST_WAIT),
         }
     }
@@ -111,6 +126,27 @@ mod tests {
         assert!(stop.tell_all(now));
         assert_eq!(stop.ask(now + GRACE, GRACE), Told::Again);
         assert!(stop.is_done(now + LAST_WAIT, false), "the moment does not begin anew");
+    }
+
+    #[test]
+    fn who_drains_ends_with_the_last_session_or_at_its_limit() {
+        let (mut stop, now) = (Stop::default(), Instant::now());
+        stop.drain(now, 6 * GRACE);
+        assert!(stop.is_draining() && stop.is_stopping());
+        assert!(stop.is_done(now, true) && !stop.is_done(now + 5 * GRACE, false));
+        assert_eq!(stop.due_at(now), Some(now + 6 * GRACE));
+        assert!(!stop.tell_all(now + 5 * GRACE) && stop.tell_all(now + 6 * GRACE));
+        assert!(!stop.is_draining() && stop.is_done(now + 6 * GRACE + LAST_WAIT, false));
+    }
+
+    #[test]
+    fn who_drains_and_is_asked_to_end_gives_its_grace_and_does_not_drain_anew() {
+        let (mut stop, now) = (Stop::default(), Instant::now());
+        stop.drain(now, 6 * GRACE);
+        assert_eq!((stop.ask(now, GRACE), stop.due_at(now)), (Told::First, Some(now + GRACE)));
+        stop.drain(now, 6 * GRACE);
+        assert_eq!((stop.is_draining(), stop.due_at(now)), (false, Some(now + GRACE)));
+        assert_eq!(stop.ask(now, GRACE), Told::Again);
     }
 
     #[test]

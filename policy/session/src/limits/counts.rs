@@ -138,6 +138,16 @@ impl Counts {
         }
     }
 
+    /// How many of a resource there are in all.
+    pub fn in_all(&mut self, resource: Resource) -> u32 {
+        *self.all.count(resource)
+    }
+
+    /// How many unfinished requests there are in all.
+    pub fn unfinished(&self) -> usize {
+        self.all.unfinished.len()
+    }
+
     /// The limit that does not admit another one of a host.
     pub fn limit(&mut self, resource: Resource, host: Host, settings: &Settings) -> Option<Reached> {
         let (of_host, in_all, names) = match resource {
