@@ -62,6 +62,8 @@ pub struct Settings {
     pub keepalive: Option<Keepalive>,
     /// Seconds that running relays get when the daemon is told to stop.
     pub stop_grace: u32,
+    /// Seconds that connections get once a new program has taken over from the one that serves them.
+    pub drain_limit: u32,
     /// Whether loopback, this host's addresses and link-local must be named by the permitting line.
     pub local_destinations: LocalDestinations,
     /// IPv6 prefixes that a translator takes for IPv4 addresses, beside the well-known ones.
@@ -185,6 +187,7 @@ const DEFAULT: Settings = Settings {
     half_close_limit: 600,
     keepalive: Some(Keepalive(120, 30, 4)),
     stop_grace: 10,
+    drain_limit: 86_400,
     local_destinations: LocalDestinations::Guarded,
     nat64_prefixes: Vec::new(),
     missing_names: MissingNames::Refuse,
@@ -272,7 +275,7 @@ impl Settings {
     }
 
     /// The settings that are numbers from 1.
-    fn numbers(&self) -> [(&'static str, u32); 32] {
+    fn numbers(&self) -> [(&'static str, u32); 33] {
         [
             ("max_workers", u32::from(self.max_workers)),
             ("request_limit", self.request_limit),
@@ -282,6 +285,7 @@ impl Settings {
             ("bind_limit", self.bind_limit),
             ("idle_limit", self.idle_limit),
             ("half_close_limit", self.half_close_limit),
+            ("drain_limit", self.drain_limit),
             ("upstream_retry", self.upstream_retry),
             ("max_sessions", self.max_sessions),
             ("max_sessions_per_host", self.sessions_per_host()),
