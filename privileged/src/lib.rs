@@ -2,7 +2,7 @@
 //!
 //! A folder is a process, and its first file tells that process's life: [`start`] leads from the command line to a
 //! locked-down [`monitor`], which serves; [`spawner`] starts the workers; [`loader`] reads files again on a reload;
-//! [`hook`] runs the commands of rules. [`config`] is how files and options become settings and rules; [`process`] is
+//! [`hook`] runs the commands of rules; [`takeover`] is how a new tree begins where an old one serves. [`config`] is how files and options become settings and rules; [`process`] is
 //! what all processes share: the lockdown, namespaces, and the one file with unsafe code.
 
 #![deny(unsafe_code)]
@@ -15,3 +15,4 @@ pub mod monitor;
 pub mod process;
 pub mod spawner;
 pub mod start;
+pub mod takeover;

@@ -3,7 +3,7 @@
 use sockd::config::options::{LogTo, Options};
 use sockd::monitor::syslog::Log;
 use sockd::start::panic::end_on_panic;
-use sockd::start::{self, check, program};
+use sockd::start::{self, check, program, reload};
 
 fn main() {
     let options = Options::from_command_line();
@@ -14,6 +14,10 @@ fn main() {
     let done = match (options.ver, options.check) {
         (true, _) => Err(program::become_ver()),
         (_, true) => check::check(&options).map(|()| 0),
+        _ if options.reload => reload::reload(&options).and_then(|takes_over| match takes_over {
+            true => start::serve(&options).map(|()| 0),
+            false => Ok(0),
+        }),
         _ => start::serve(&options).map(|()| 0),
     };
     let status = match done {

@@ -49,6 +49,18 @@ pub struct Options {
     /// Read all files and say what would run; the exit status is 0, or 78 if a file has errors
     #[arg(long)]
     pub check: bool,
+    /// Make the running daemon be what is on disk: the files, and the program. No connection is lost
+    #[arg(long, conflicts_with_all = ["check", "daemon", "trial", "takeover"])]
+    pub reload: bool,
+    /// With --reload: start the program anew although it is the one that runs
+    #[arg(long, requires = "reload")]
+    pub force: bool,
+    /// Start in the place of the running daemon: take its sockets over, and let it drain
+    #[arg(long, conflicts_with_all = ["check", "trial"])]
+    pub takeover: bool,
+    /// Folder of the daemon's own sockets [default: $RUNTIME_DIRECTORY, else /run/sockd]
+    #[arg(long, value_name = "DIR")]
+    pub runtime_dir: Option<PathBuf>,
     /// Serve programs on this host, without any file; ends with its terminal
     #[arg(long, conflicts_with_all = ["check", "daemon"])]
     pub trial: bool,
@@ -87,6 +99,7 @@ impl Options {
             upstream: self.upstream.as_ref().map(absolute),
             settings: absolute(&self.settings),
             pid_file: self.pid_file.as_ref().map(absolute),
+            runtime_dir: self.runtime_dir.as_ref().map(absolute),
             log: if self.trial { LogTo::Stderr } else { self.log },
             ..self.clone()
         }

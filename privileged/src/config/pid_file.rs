@@ -8,14 +8,15 @@ use crate::config::trusted_file;
 use crate::process::error::StartError;
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, fchmod, fcntl_lock, fstat, ftruncate, open,
-    openat, statat, unlinkat,
+    openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A file that has been written, and is locked as long as this lives.
 #[derive(Debug)]
@@ -27,6 +28,11 @@ pub struct PidFile {
 const ATTEMPTS: usize = 8;
 
 impl PidFile {
+    /// Writes the process id beside the file of a daemon that is taken over from; [`put`] puts it in the place of that.
+    pub fn write_aside(path: &Path) -> Result<Self, StartError> {
+        Self::write(&aside(path, std::process::id()))
+    }
+
     /// Writes the process id. What cannot be a file of an earlier daemon, such as a link or a FIFO, is replaced and not
     /// followed.
     pub fn write(path: &Path) -> Result<Self, StartError> {
@@ -51,6 +57,24 @@ impl PidFile {
         }
         Err(at(&"expected a place for a file, found one where others make files"))
     }
+}
+
+/// Where the file of this process waits.
+fn aside(path: &Path, pid: u32) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.extend(path.file_name());
+    name.push(format!(".{pid}"));
+    path.with_file_name(name)
+}
+
+/// The file that this process has written aside becomes the process id file, in one step.
+pub fn put(path: &Path, pid: u32) -> Result<(), StartError> {
+    renameat(CWD, aside(path, pid), CWD, path).map_err(StartError::at("--pid-file"))
+}
+
+/// The process has failed: removes what it has written aside.
+pub fn give_up(path: &Path, pid: u32) {
+    let _ = unlinkat(CWD, aside(path, pid), AtFlags::empty());
 }
 
 /// Removes the file of the daemon with this process id, and no other's, as far as that is possible.

@@ -5,15 +5,17 @@ use crate::monitor::ledger::Ledger;
 use crate::monitor::pool::Workers;
 use crate::monitor::reactor::Reactor;
 use crate::monitor::syslog::Log;
+use sockd_common::message::takeover::Totals;
 use sockd_common::message::{Role, ToWorker};
 use sockd_session::config::Config;
 use sockd_session::keys::{DialKey, WorkerKey};
-use sockd_session::limits::counts::Counts;
+use sockd_session::limits::counts::{Counts, Resource};
 use sockd_session::pool::AskerKey;
 use sockd_session::pool::choice::Choice;
 use sockd_session::record::FailedCall;
 use sockd_session::session::Arrival;
-use sockd_session::settings::Isolation;
+use sockd_session::settings::{Isolation, Settings};
+use sockd_session::takeover;
 use sockd_session::violation::Violation;
 use sockd_session::waits::Waiter;
 use std::os::fd::OwnedFd;
@@ -28,8 +30,12 @@ pub type Heard = Result<Option<News>, Violation>;
 /// What is in force, and what the rooms share.
 #[derive(Debug)]
 pub struct Base {
-    /// Rules, routes and settings.
+    /// Rules, routes and settings; of limits in all, what older trees have left of them.
     pub config: Config,
+    /// The settings as they were read.
+    pub as_read: Settings,
+    /// What older trees have open.
+    pub elsewhere: Totals,
     /// Where lines go.
     pub log: Log,
     /// What is waited for.
@@ -50,7 +56,35 @@ impl Base {
     /// With nothing under way.
     pub fn new(config: Config, log: Log, workers: Workers, is_trial: bool) -> rustix::io::Result<Self> {
         let (counts, dials, ledger) = (Counts::default(), Dials::default(), Ledger::default());
-        Ok(Self { config, log, reactor: Reactor::new()?, workers, counts, dials, ledger, is_trial })
+        let (as_read, elsewhere) = (config.settings.clone(), Totals::default());
+        let reactor = Reactor::new()?;
+        Ok(Self { config, as_read, elsewhere, log, reactor, workers, counts, dials, ledger, is_trial })
+    }
+
+    /// Older trees have this open. Limits in all are for all trees.
+    pub fn count_elsewhere(&mut self, elsewhere: Totals) {
+        self.elsewhere = elsewhere;
+        self.config.settings = match elsewhere == Totals::default() {
+            true => self.as_read.clone(),
+            false => takeover::beside(&self.as_read, &elsewhere),
+        };
+    }
+
+    /// What this tree has open, beside its sessions.
+    pub fn totals(&mut self, sessions: usize) -> Totals {
+        let mut of = |resource| self.counts.in_all(resource);
+        let [lookups, idents, binds, flows] =
+            [Resource::Lookup, Resource::Ident, Resource::Bind, Resource::Flow].map(&mut of);
+        let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        Totals {
+            sessions: number(sessions),
+            workers: number(self.workers.pool.workers.len()),
+            requests: number(self.counts.unfinished()),
+            lookups,
+            idents,
+            binds,
+            flows,
+        }
     }
 
     /// Starts a worker, or says in the log why it cannot be.

@@ -18,8 +18,18 @@ pub const ACCEPTS_PER_TURN: usize = 256;
 /// New clients wait this long in the backlog when the system has no room for them.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A socket that accepts clients, and where it listens.
-pub type Listener = (OwnedFd, SocketAddr);
+/// A socket that accepts clients.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket.
+    pub socket: OwnedFd,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The name that a service manager has given it.
+    pub name: String,
+    /// The service manager has it open as well.
+    pub activated: bool,
+}
 
 /// The listeners, and what holds clients off.
 #[derive(Debug)]
@@ -79,7 +89,7 @@ impl Clients {
     /// Clients come to these listeners.
     pub fn new(listeners: Vec<Listener>) -> Self {
         Self {
-            own: listeners.iter().map(|(_, address)| *address).collect(),
+            own: listeners.iter().map(|listener| listener.address).collect(),
             listeners,
             rate_limiter: RateLimiter::default(),
             reserve: None,
@@ -91,15 +101,20 @@ impl Clients {
     /// Begins to watch the listeners.
     pub fn watch(&mut self, reactor: &Reactor) -> rustix::io::Result<()> {
         self.reserve = reactor.reserve_descriptor();
-        for (place, (listener, _)) in (0..).zip(&self.listeners) {
-            reactor.watch(listener, Token::Listener(place), EventFlags::IN)?;
+        for (place, listener) in (0..).zip(&self.listeners) {
+            reactor.watch(&listener.socket, Token::Listener(place), EventFlags::IN)?;
         }
         Ok(())
     }
 
+    /// The sockets that clients come to.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
     /// Clients that come from now on are asked whether they are still there.
     pub fn keep_alive(&self, keepalive: Option<Keepalive>) {
-        self.listeners.iter().for_each(|(listener, _)| sockets::keep_alive(listener, keepalive));
+        self.listeners.iter().for_each(|listener| sockets::keep_alive(&listener.socket, keepalive));
     }
 
     /// A client has come to this address of an inetd's.
@@ -116,7 +131,7 @@ impl Clients {
     /// Accepts one client, if there is one and it can be accepted now.
     pub fn accept(&mut self, place: u32, base: &mut Base) -> Option<Client> {
         loop {
-            let (listener, at) = self.listeners.get(place as usize)?;
+            let Listener { socket: listener, address: at, .. } = self.listeners.get(place as usize)?;
             match acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok((socket, address)) => match address.map(SocketAddr::try_from) {
                     Some(Ok(address)) => return Some(Client::new(socket, address, *at)),
@@ -140,8 +155,8 @@ impl Clients {
         if matches!(error, Errno::MFILE | Errno::NFILE) {
             why = "no descriptors left".into();
             self.reserve = None;
-            if let Some((listener, _)) = self.listeners.get(place as usize) {
-                drop(accept_with(listener, SocketFlags::CLOEXEC));
+            if let Some(listener) = self.listeners.get(place as usize) {
+                drop(accept_with(&listener.socket, SocketFlags::CLOEXEC));
             }
             self.reserve = base.reactor.reserve_descriptor();
         }
@@ -166,8 +181,8 @@ impl Clients {
 
     /// Changing what is there takes no memory, so it does not fail where that is short.
     fn watch_for(&self, flags: EventFlags, reactor: &Reactor) {
-        for (place, (listener, _)) in (0..).zip(&self.listeners) {
-            let _ = reactor.watch_for(listener, Token::Listener(place), flags);
+        for (place, listener) in (0..).zip(&self.listeners) {
+            let _ = reactor.watch_for(&listener.socket, Token::Listener(place), flags);
         }
     }
 
@@ -179,7 +194,7 @@ impl Clients {
     /// Accepts nobody any more.
     pub fn close(&mut self, reactor: &Reactor) {
         self.paused_until = None;
-        self.listeners.drain(..).for_each(|(listener, _)| reactor.unwatch(listener));
+        self.listeners.drain(..).for_each(|listener| reactor.unwatch(&listener.socket));
     }
 
     /// Whether a client of this host is served beside the `sessions` that there are; the error is why not.

@@ -35,18 +35,22 @@ pub mod sockets;
 pub mod status;
 pub mod syslog;
 pub mod system_files;
+pub mod takeover;
 
 use crate::monitor::base::Base;
 use crate::monitor::notify::Notifier;
 use crate::monitor::reactor::{EventFlags, Token};
 use crate::monitor::reload::{Reload, Reloaded};
 use crate::monitor::serving::Serving;
+use crate::monitor::takeover::Takeover;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
+use sockd_common::message::takeover::ToServing;
 use sockd_session::config::counted;
 use sockd_session::session::Event;
 use sockd_session::settings::seconds;
 use sockd_session::stop::{Stop, Told};
+use sockd_session::takeover::Answer;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -58,8 +62,11 @@ pub struct Monitor {
     /// Clients, sessions and workers.
     pub serving: Serving,
     reload: Reload,
+    takeover: Takeover,
     notifier: Notifier,
     stop: Stop,
+    /// The files are read once more for what they forbid: where they cannot be, everything ends.
+    rechecks: bool,
     signals: SignalFd,
 }
 
@@ -69,6 +76,7 @@ impl Monitor {
     pub fn new(
         serving: Serving,
         reload: Reload,
+        takeover: Takeover,
         notifier: Notifier,
         signals: SignalFd,
     ) -> rustix::io::Result<Self> {
@@ -81,7 +89,25 @@ impl Monitor {
         if let Some(loader) = reload.loader() {
             reactor.watch(loader, Token::Loader, EventFlags::IN)?;
         }
-        Ok(Self { serving, reload, notifier, stop: Stop::default(), signals })
+        takeover.watch(reactor)?;
+        let stop = Stop::default();
+        Ok(Self { serving, reload, takeover, notifier, stop, rechecks: false, signals })
+    }
+
+    /// From now on this tree serves, and older ones drain.
+    pub fn take_over(&mut self) {
+        if let Some(pid) = self.takeover.predecessor() {
+            self.serving.base.log.notice(&format!("took over from process {pid}"));
+            self.takeover.go();
+            self.recheck_older();
+        }
+    }
+
+    /// With `recheck_on_reload`, older trees end what the files forbid.
+    fn recheck_older(&self) {
+        if self.serving.base.config.settings.recheck_on_reload {
+            self.takeover.tell_older(&ToServing::Recheck);
+        }
     }
 
     /// Serves the one client that an inetd has handed over, and ends when it has gone.
@@ -106,7 +132,14 @@ impl Monitor {
         let Serving { base, sessions, .. } = &self.serving;
         let connections = counted(sessions.len(), "connection");
         let workers = counted(base.workers.pool.workers.len(), "worker");
-        format!("{connections}, {workers}, {}", base.config.summary())
+        let older = match self.takeover.has_older() {
+            true => format!(
+                "{} that drain, ",
+                counted(self.takeover.left().sessions as usize, "older connection")
+            ),
+            false => String::new(),
+        };
+        format!("{connections}, {older}{workers}, {}", base.config.summary())
     }
 }
 
@@ -115,7 +148,7 @@ impl Monitor {
     /// Serves until it is told to stop. The error is why it cannot go on.
     pub fn run(&mut self) -> Result<(), String> {
         let mut events = [const { MaybeUninit::uninit() }; 256];
-        while !self.stop.is_done(Instant::now(), self.serving.sessions.is_empty()) {
+        while !self.stop.is_done(Instant::now(), self.has_ended()) {
             let ready = self.serving.base.reactor.wait(self.next_due(), &mut events);
             for token in ready.map_err(|error| format!("epoll: {error}"))? {
                 self.ready(token)?;
@@ -131,6 +164,7 @@ impl Monitor {
         let dues = [
             self.serving.due_at(),
             self.notifier.beat_at(),
+            self.takeover.news_at(),
             self.stop.due_at(Instant::now()),
             log.retry_at(),
             log.catch_up_at(),
@@ -143,6 +177,9 @@ impl Monitor {
             Token::Signals => self.read_signals(),
             Token::Terminal => self.stop(),
             Token::Log => self.serving.base.log.flush(),
+            Token::Takeover => self.takeover.accept(&self.serving.base.reactor),
+            Token::Peer(place) => self.hear_peer(place as usize),
+            Token::Older(place) => self.hear_older(place),
             Token::Loader => {
                 let reloaded = self.reload.hear(&mut self.serving.base);
                 self.reloaded(reloaded);
@@ -161,7 +198,9 @@ impl Monitor {
         if self.notifier.beat_at().is_some_and(|at| at <= now) {
             self.notifier.beat(now, self.status());
         }
-        let Base { log, reactor, .. } = &mut self.serving.base;
+        let Serving { base, sessions, .. } = &mut self.serving;
+        self.takeover.tell(now, || base.totals(sessions.len()));
+        let Base { log, reactor, .. } = base;
         log.catch_up(now);
         log.end_turn(now);
         if let Some(socket) = log.full_socket() {
@@ -199,10 +238,14 @@ impl Monitor {
                 let Serving { awaited, base, .. } = &mut self.serving;
                 return awaited.resolver.files_changed(changed, base);
             }
-            Reloaded::Failed => {}
+            // The rules that were read before may permit what those on the disk forbid.
+            Reloaded::Failed if self.rechecks => self.serving.tell_all(|| Event::Stop),
+            Reloaded::Failed => self.takeover.reloaded(false),
             Reloaded::Done(users) => {
                 self.serving.take_users(users);
                 self.serving.reloaded();
+                self.takeover.reloaded(true);
+                self.recheck_older();
             }
         }
         // A service manager may be waiting for the end of the reload that this was.
@@ -217,5 +260,48 @@ impl Monitor {
             self.notifier.stopping();
             self.serving.stop();
         }
+        self.takeover.tell_older(&ToServing::End);
+    }
+}
+
+/// Other trees.
+impl Monitor {
+    /// Whether nothing is left, here or in older trees.
+    fn has_ended(&self) -> bool {
+        self.serving.sessions.is_empty() && !self.takeover.has_older()
+    }
+
+    fn hear_peer(&mut self, place: usize) {
+        while let Some(answer) = self.takeover.hear(place, &self.serving.clients) {
+            match answer {
+                Answer::Reload => self.begin_reload(),
+                Answer::Drain => self.drain(),
+                Answer::Recheck => {
+                    self.rechecks = true;
+                    self.begin_reload();
+                }
+                Answer::End => self.stop(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Another tree has taken over: what there is goes on. The service manager hears of that tree alone.
+    fn drain(&mut self) {
+        let limit = seconds(self.serving.base.config.settings.drain_limit);
+        self.stop.drain(Instant::now(), limit);
+        self.notifier = Notifier::default();
+        let successor = self.takeover.drain(&self.serving.base.reactor);
+        self.serving.drain();
+        let left = counted(self.serving.sessions.len(), "connection");
+        self.serving.base.log.notice(&format!("process {successor} has taken over: {left} to drain"));
+    }
+
+    fn hear_older(&mut self, place: u32) {
+        let base = &mut self.serving.base;
+        if let Some(pid) = self.takeover.hear_older(place, &base.reactor) {
+            base.log.notice(&format!("process {pid} has drained"));
+        }
+        base.count_elsewhere(self.takeover.left());
     }
 }

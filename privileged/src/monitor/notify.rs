@@ -13,6 +13,7 @@ const NEWS: Duration = Duration::from_secs(15);
 #[derive(Debug, Default)]
 pub struct Notifier {
     socket: Option<OwnedFd>,
+    watchdog: Option<Duration>,
     interval: Option<Duration>,
     beat_at: Option<Instant>,
     status: String,
@@ -21,9 +22,26 @@ pub struct Notifier {
 impl Notifier {
     /// With a socket connected to the service manager, which kills a daemon that is silent for as long as `watchdog`.
     pub fn new(socket: OwnedFd, watchdog: Option<Duration>) -> Self {
+        let mut notifier = Self { socket: Some(socket), ..Self::default() };
+        notifier.watch(watchdog);
+        notifier
+    }
+
+    /// The service manager kills a daemon that is silent for so long.
+    pub fn watch(&mut self, watchdog: Option<Duration>) {
         let half = watchdog.and_then(|time| time.checked_div(2));
-        let interval = Some(half.map_or(NEWS, |half| half.min(NEWS)));
-        Self { socket: Some(socket), interval, ..Self::default() }
+        self.interval = self.socket.is_some().then(|| half.map_or(NEWS, |half| half.min(NEWS)));
+        self.watchdog = watchdog;
+    }
+
+    /// For how long the daemon may be silent.
+    pub fn watchdog(&self) -> Option<Duration> {
+        self.watchdog
+    }
+
+    /// Another process is the daemon from now on.
+    pub fn main_process(&self, pid: u32) {
+        self.tell(&format!("MAINPID={pid}\n"));
     }
 
     /// Whether a service manager listens.

@@ -48,6 +48,12 @@ pub enum Token {
     Control,
     /// Who is about to give one, and its deadline.
     Controller(ControllerKey),
+    /// The takeover socket.
+    Takeover,
+    /// Who has come to it, by a place.
+    Peer(u32),
+    /// The way to an older tree, by its place.
+    Older(u32),
 }
 
 /// A [`Token`] as the number that the kernel gives back with an event, and by which deadlines are ordered.
@@ -72,6 +78,9 @@ impl Token {
             Self::Status(place) => (13, place),
             Self::Control => (14, 0),
             Self::Controller(key) => (15, key.place()),
+            Self::Takeover => (20, 0),
+            Self::Peer(place) => (21, place),
+            Self::Older(place) => (22, place),
         };
         kind << 32 | u64::from(place)
     }
@@ -95,6 +104,9 @@ impl Token {
             13 => Self::Status(place),
             14 => Self::Control,
             15 => Self::Controller(Key::new(place)),
+            20 => Self::Takeover,
+            21 => Self::Peer(place),
+            22 => Self::Older(place),
             _ => return None,
         })
     }
@@ -211,11 +223,14 @@ mod tests {
             Token::Status(1),
             Token::Control,
             Token::Controller(Key::new(9)),
+            Token::Takeover,
+            Token::Peer(9),
+            Token::Older(10),
         ];
         for token in tokens {
             assert_eq!(Token::unpack(token.pack()), Some(token));
         }
-        assert_eq!(Token::unpack(16 << 32), None);
+        assert_eq!(Token::unpack(99 << 32), None);
     }
 
     #[test]

@@ -84,11 +84,13 @@ impl Reload {
 
 /// Brings into force what has been read.
 fn adopt(mut config: Config, base: &mut Base) {
-    for name in base.config.settings.fixed_since_start(&config.settings) {
+    for name in base.as_read.fixed_since_start(&config.settings) {
         base.log.err(&format!("{name} is read only at start; the old value stays in force"));
     }
-    config.settings = base.config.settings.keep_fixed(config.settings);
+    config.settings = base.as_read.keep_fixed(config.settings);
+    base.as_read = config.settings.clone();
     base.log.set_format(config.settings.log_format);
     base.config = config;
+    base.count_elsewhere(base.elsewhere);
     base.workers.set_up_again(&base.config.settings, &mut base.reactor);
 }

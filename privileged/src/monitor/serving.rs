@@ -213,10 +213,15 @@ impl Serving {
         }
     }
 
-    /// Nobody is accepted any more, and what does not relay ends.
-    pub fn stop(&mut self) {
+    /// Nobody is accepted any more.
+    pub fn drain(&mut self) {
         self.clients.close(&self.base.reactor);
         self.base.workers.pool.unused().into_iter().for_each(|worker| self.retire(worker, false, None));
+    }
+
+    /// Nobody is accepted any more, and what does not relay ends.
+    pub fn stop(&mut self) {
+        self.drain();
         self.sessions.not_relaying().into_iter().for_each(|key| self.dispatch(key, Event::Stop));
     }
 

@@ -48,7 +48,7 @@ impl Background {
     }
 
     /// The daemon serves: the starter may end with success. It has ended already where this fails.
-    pub fn serves(self) {
+    pub fn serves(&self) {
         let _ = rustix::io::write(&self.starter, &[0]);
     }
 }

@@ -1,5 +1,6 @@
 //! The listening sockets are opened, while privileged ports still can be.
 
+use crate::monitor::clients;
 use crate::process::sys;
 use rustix::io::Errno;
 use rustix::net::{
@@ -22,6 +23,16 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What else there is to say: the name that a service manager has given it, or that IPv4 clients cannot come.
     pub note: Option<String>,
+    /// The service manager has it open as well.
+    pub activated: bool,
+}
+
+impl Listener {
+    /// As the monitor has it.
+    pub fn for_clients(self) -> clients::Listener {
+        let Self { socket, address, note, activated } = self;
+        clients::Listener { socket, address, name: note.filter(|_| activated).unwrap_or_default(), activated }
+    }
 }
 
 impl Display for Listener {
@@ -36,8 +47,17 @@ impl Display for Listener {
 /// The kernel cuts it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
-/// Opens all listeners. Without addresses given: the port of `socks/tcp`, else 1080, of every address of this host.
-pub fn open(addresses: &[SocketAddr], services: &Services) -> Result<Vec<Listener>, String> {
+/// Opens all listeners, but for those that a daemon before this one has opened. Without addresses given: the port of
+/// `socks/tcp`, else 1080, of every address of this host.
+pub fn open(
+    addresses: &[SocketAddr],
+    services: &Services,
+    taken: &mut Vec<Listener>,
+) -> Result<Vec<Listener>, String> {
+    let mut listener = |address: SocketAddr| match taken.iter().position(|taken| is_at(taken, address)) {
+        Some(place) => Ok(taken.swap_remove(place)),
+        None => listener(address),
+    };
     if !addresses.is_empty() {
         let noted = |address: &SocketAddr| {
             let note = about::only_ipv6(*address, addresses).then(|| about::ONLY_IPV6.to_owned());
@@ -52,6 +72,12 @@ pub fn open(addresses: &[SocketAddr], services: &Services) -> Result<Vec<Listene
     // A host may have IPv6 switched off.
     listeners.extend(ipv6.ok());
     Ok(listeners)
+}
+
+/// Whether the listener is at this address. Port 0 stands for any.
+fn is_at(listener: &Listener, address: SocketAddr) -> bool {
+    let at = listener.address;
+    at.ip() == address.ip() && (at.port() == address.port() || address.port() == 0)
 }
 
 fn listener(address: SocketAddr) -> Result<Listener, String> {
@@ -84,5 +110,10 @@ fn try_listener(address: SocketAddr) -> Result<Listener, (&'static str, std::io:
     bind(&socket, &address).map_err(at("bind"))?;
     listen(&socket, BACKLOG).map_err(at("listen"))?;
     let own = getsockname(&socket).map_err(at("getsockname"))?;
-    Ok(Listener { socket, address: SocketAddr::try_from(own).unwrap_or(address), note: None })
+    Ok(Listener {
+        socket,
+        address: SocketAddr::try_from(own).unwrap_or(address),
+        note: None,
+        activated: false,
+    })
 }

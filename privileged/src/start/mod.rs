@@ -9,10 +9,13 @@ pub mod first_worker;
 pub mod listen;
 pub mod panic;
 pub mod program;
+pub mod reload;
 pub mod service_manager;
+pub mod starter;
+pub mod taken;
 
 use crate::config::options::{LogTo, Options};
-use crate::config::pid_file::PidFile;
+use crate::config::pid_file::{self, PidFile};
 use crate::config::read::{self, Loaded};
 use crate::hook;
 use crate::hook::handle::Hook;
@@ -28,6 +31,7 @@ use crate::monitor::pool::Workers;
 use crate::monitor::reload::Reload;
 use crate::monitor::serving::Serving;
 use crate::monitor::syslog::Log;
+use crate::monitor::takeover::Takeover;
 use crate::process::child::Server;
 use crate::process::descriptors;
 use crate::process::error::StartError;
@@ -37,6 +41,7 @@ use crate::spawner::protocol::Channel;
 use crate::start::account::UserGroup;
 use crate::start::clean_start::clean_start;
 use crate::start::listen::Listener;
+use crate::start::starter::Starter;
 use nix::sys::signalfd::SignalFd;
 use rustix::process::{Resource, getrlimit};
 use service_manager::{Environment, Source};
@@ -48,6 +53,7 @@ use sockd_session::settings::{Sandbox, Settings};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// The daemon's whole life.
 pub fn serve(options: &Options) -> Result<(), StartError> {
@@ -57,37 +63,15 @@ pub fn serve(options: &Options) -> Result<(), StartError> {
     let source = Source::take(&environment).map_err(StartError::system)?;
     let signals = clean_start(&source.kept())?;
     let notifier = environment.notifier().map_err(StartError::system)?;
-    let background = if options.daemon { Some(daemonize::fork()?) } else { None };
+    let starter = Starter::fork(&options, &notifier)?;
     let queues = source.queues().map_err(StartError::system)?;
     let is_heard = notifier.is_heard();
     let prepared = prepare(&options, signals, notifier, source).map_err(with_advice);
-    let prepared = prepared.inspect_err(|error| service_manager::turn_away(error, &queues))?;
+    let prepared = prepared.inspect_err(|error| service_manager::turn_away(error, &queues));
     drop(queues);
-    let Prepared { mut monitor, places, client, user, missing, pid_file } = prepared;
-    if let Some(background) = &background {
-        background.let_go()?;
-    }
-    let locked = lock_down(user)?;
-    if !locked.enforced && monitor.serving.base.config.settings.sandbox == Sandbox::Required {
-        return Err(StartError::system(
-            "Landlock does not hold for the monitor; see `sandbox` in sockd.ron(5)",
-        ));
-    }
-    let is_only = client.is_some();
-    match client {
-        Some((client, at)) => monitor.serve_only(client, at),
-        None => {
-            announce(&places, &mut monitor.serving.base);
-            if background.is_none() && !is_heard {
-                greet(&options, &places, &missing);
-            }
-            monitor.serving.base.log.flush();
-        }
-    }
-    monitor.tell_ready();
-    if let Some(background) = background {
-        background.serves();
-    }
+    let begun = prepared.and_then(|prepared| begin(&options, prepared, &starter, is_heard));
+    let Begun { mut monitor, is_only, pid_file } = begun.inspect_err(|error| starter.failed(error))?;
+    drop(starter);
     let ended = monitor.run();
     if let Err(why) = &ended {
         monitor.serving.base.log.err(&format!("cannot go on: {why}"));
@@ -100,6 +84,47 @@ pub fn serve(options: &Options) -> Result<(), StartError> {
     monitor.end();
     drop(pid_file);
     ended.map_err(|why| StartError::system(format!("cannot go on: {why}")))
+}
+
+/// What serves until it ends.
+struct Begun {
+    monitor: Monitor,
+    /// One client alone.
+    is_only: bool,
+    pid_file: Option<PidFile>,
+}
+
+/// Locks the monitor down, and begins to serve: until then nothing has changed for a daemon that is taken over from.
+fn begin(
+    options: &Options,
+    prepared: Prepared,
+    starter: &Starter,
+    is_heard: bool,
+) -> Result<Begun, StartError> {
+    let Prepared { mut monitor, places, client, user, missing, pid_file } = prepared;
+    starter.let_go(options, is_heard)?;
+    let locked = lock_down(user)?;
+    if !locked.enforced && monitor.serving.base.config.settings.sandbox == Sandbox::Required {
+        return Err(StartError::system(
+            "Landlock does not hold for the monitor; see `sandbox` in sockd.ron(5)",
+        ));
+    }
+    starter.is_ready()?;
+    let is_only = client.is_some();
+    match client {
+        Some((client, at)) => monitor.serve_only(client, at),
+        None => {
+            announce(&places, &mut monitor.serving.base);
+            if starter.is_nobody() && !is_heard {
+                greet(options, &places, &missing);
+            }
+            monitor.serving.base.log.flush();
+        }
+    }
+    monitor.tell_ready();
+    monitor.take_over();
+    starter.serves();
+    Ok(Begun { monitor, is_only, pid_file })
 }
 
 /// A client that is here already, and the address that it connected to.
@@ -123,7 +148,7 @@ struct Prepared {
 fn prepare(
     options: &Options,
     signals: SignalFd,
-    notifier: Notifier,
+    mut notifier: Notifier,
     source: Source,
 ) -> Result<Prepared, StartError> {
     let mut log = Log::new(options.log);
@@ -133,12 +158,12 @@ fn prepare(
     if config.settings.sandbox == Sandbox::Required && !others.missing.is_empty() {
         return Err(StartError::system(sandbox::refusal(&others.missing)));
     }
-    let (listeners, client) = listeners(options, source, &config.services).map_err(StartError::system)?;
+    let (listeners, client, takeover) =
+        sockets(options, source, &config.services, &mut notifier, &mut log).map_err(StartError::system)?;
     // Lowering it needs CAP_SYS_RESOURCE, which a service manager may have kept; the workers' 500 stays the higher.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-200");
     let Others { spawner, loader, hook, users, user, missing } = others;
     let workers = Workers::new(spawner, descriptor_limit());
-    let pid_file = options.pid_file.as_deref().map(PidFile::write).transpose()?;
     let mut base = Base::new(config, log, workers, options.trial).map_err(StartError::at("epoll"))?;
     let locks = first_worker::start(&mut base).map_err(StartError::system)?;
     let missing = sandbox::missing(missing, &locks);
@@ -147,14 +172,15 @@ fn prepare(
     }
     let at = StartError::at("the monitor");
     let places = listeners.iter().map(|listener| (listener.address, listener.to_string())).collect();
-    let listeners = listeners.into_iter().map(|listener| (listener.socket, listener.address)).collect();
+    let listeners = listeners.into_iter().map(listen::Listener::for_clients).collect();
     let mut serving = Serving::new(base, Clients::new(listeners), hook, loader.copies).map_err(at)?;
     users.into_iter().for_each(|users| serving.take_users(users));
     if !options.trial && client.is_none() {
         doors::open(&mut serving, std::env::var_os("RUNTIME_DIRECTORY"))?;
     }
-    let monitor = Monitor::new(serving, Reload::new(loader.loader), notifier, signals);
+    let monitor = Monitor::new(serving, Reload::new(loader.loader), takeover, notifier, signals);
     let monitor = monitor.map_err(StartError::at("epoll"))?;
+    let pid_file = options.pid_file.as_deref().map(|path| own_pid_file(options, path)).transpose()?;
     Ok(Prepared { monitor, places, client, user, missing, pid_file })
 }
 
@@ -216,6 +242,45 @@ fn with_advice(mut error: StartError) -> StartError {
     error
 }
 
+/// A control process puts it in the place of another daemon's when nothing can fail any more.
+fn own_pid_file(options: &Options, path: &Path) -> Result<PidFile, StartError> {
+    if !takes_over(options) {
+        return PidFile::write(path);
+    }
+    let file = PidFile::write_aside(path)?;
+    if !options.reload {
+        pid_file::put(path, std::process::id())?;
+    }
+    Ok(file)
+}
+
+fn takes_over(options: &Options) -> bool {
+    options.takeover || options.reload
+}
+
+/// The sockets that clients come to, or the one client that is here already; and what there is for a takeover.
+fn sockets(
+    options: &Options,
+    source: Source,
+    services: &Services,
+    notifier: &mut Notifier,
+    log: &mut Log,
+) -> Result<(Vec<Listener>, Option<Client>, Takeover), String> {
+    if takes_over(options) {
+        let taken = taken::take(options, notifier)?;
+        let listeners = taken::listeners(taken.listeners, &options.listen, services)?;
+        let takeover = taken::room(Some(taken.socket), taken.older, notifier);
+        return Ok((listeners, None, takeover));
+    }
+    let is_for_more = !options.trial && !source.is_of_inetd();
+    let (listeners, client) = listeners(options, source, services)?;
+    let takeover = match is_for_more {
+        true => taken::room(taken::own_socket(options, log), Vec::new(), notifier),
+        false => Takeover::default(),
+    };
+    Ok((listeners, client, takeover))
+}
+
 /// The sockets that clients come to, handed over or opened; or the one client that is here already.
 fn listeners(
     options: &Options,
@@ -232,11 +297,11 @@ fn listeners(
         Source::Sockets(sockets) => {
             let mut listeners = service_manager::listeners(sockets)?;
             if !listen.is_empty() {
-                listeners.extend(listen::open(listen, services)?);
+                listeners.extend(listen::open(listen, services, &mut Vec::new())?);
             }
             (listeners, None)
         }
-        Source::Standalone => (listen::open(listen, services)?, None),
+        Source::Standalone => (listen::open(listen, services, &mut Vec::new())?, None),
     })
 }
 

@@ -6,9 +6,11 @@ use nix::unistd::execv;
 use rustix::fs::{MemfdFlags, fstat, memfd_create};
 use std::ffi::CString;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where the workers' program is installed, fixed when sockd is built for a package. A build tree has no such place.
 const INSTALLED: Option<&str> = option_env!("SOCKD_WORKER");
@@ -50,6 +52,24 @@ fn for_all(program: OwnedFd) -> std::io::Result<OwnedFd> {
     std::io::copy(&mut File::from(program), &mut copy)?;
     // execve(2) refuses a file that somebody has open for writing.
     File::open(format!("/proc/self/fd/{}", copy.as_raw_fd())).map(Into::into)
+}
+
+/// Tells the programs of this daemon, which are installed together, from those of any other build.
+pub fn build() -> Result<u64, StartError> {
+    let mut hasher = DefaultHasher::new();
+    for program in [PathBuf::from("/proc/self/exe"), worker()] {
+        let read = hash(&program, &mut hasher);
+        read.map_err(|error| StartError::system(format_args!("{}: {error}", program.display())))?;
+    }
+    Ok(hasher.finish())
+}
+
+fn hash(program: &Path, hasher: &mut DefaultHasher) -> std::io::Result<()> {
+    let (mut file, mut bytes) = (File::open(program)?, vec![0; 1 << 16]);
+    while let length @ 1.. = file.read(&mut bytes)? {
+        hasher.write(bytes.get(..length).unwrap_or_default());
+    }
+    Ok(())
 }
 
 /// Becomes the program of `sockd -ver`, with the words of this one's command line. It lies beside the worker and comes

@@ -20,6 +20,9 @@ use std::time::Duration;
 /// Descriptors handed over begin here (sd_listen_fds(3)).
 const FIRST: i32 = 3;
 
+/// The name of a socket from an inetd.
+const INETD: &str = "inetd";
+
 /// More sockets than this are a mistake of the starter.
 const MOST: usize = 256;
 
@@ -110,6 +113,15 @@ impl Source {
         }
     }
 
+    /// Whether an inetd has handed over what there is: it would listen again when the daemon has drained.
+    pub fn is_of_inetd(&self) -> bool {
+        match self {
+            Self::Standalone => false,
+            Self::Sockets(sockets) => sockets.iter().any(|(_, name)| name == INETD),
+            Self::Client(_) => true,
+        }
+    }
+
     /// Descriptors of their own for the sockets that outlive the daemon.
     pub fn queues(&self) -> std::io::Result<Vec<OwnedFd>> {
         let Self::Sockets(sockets) = self else { return Ok(Vec::new()) };
@@ -138,7 +150,7 @@ fn from_inetd() -> Result<Source, String> {
     }
     let own = fcntl_dupfd_cloexec(zero, FIRST).map_err(|error| format!("descriptor 0: {error}"))?;
     match sockopt::socket_acceptconn(&own) {
-        Ok(true) => Ok(Source::Sockets(vec![(own, "inetd".into())])),
+        Ok(true) => Ok(Source::Sockets(vec![(own, INETD.into())])),
         _ if rustix::net::getpeername(&own).is_ok() => Ok(Source::Client(own)),
         _ => {
             Err("descriptor 0: expected a socket that listens or is connected, found one that is neither"
@@ -173,7 +185,7 @@ pub fn listeners(sockets: Vec<(OwnedFd, String)>) -> Result<Vec<Listener>, Strin
         }
         let address =
             prepare(&socket).map_err(|error| format!("the socket {name:?} handed over: {error}"))?;
-        Ok(Listener { socket, address, note: Some(name).filter(|name| !name.is_empty()) })
+        Ok(Listener { socket, address, note: Some(name).filter(|name| !name.is_empty()), activated: true })
     };
     sockets.into_iter().map(listener).collect()
 }

@@ -1,0 +1,213 @@
+//! The takeover socket, who has come to it, and the ways to older trees that drain. Who comes is root, or who has started
+//! the daemon; descriptors go to them and never come from them.
+
+use crate::monitor::clients::Clients;
+use crate::monitor::reactor::{EventFlags, Reactor, Token};
+use rustix::net::{SocketFlags, accept_with, sockopt};
+use sockd_common::channel::{MonitorEnd, Received};
+use sockd_common::message::takeover::{About, FromServing, SocketKind, SocketName, ToServing, Totals};
+use sockd_session::takeover::{Answer, Peers};
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How often a successor hears of what is left.
+const NEWS: Duration = Duration::from_secs(1);
+
+type Line = MonitorEnd<FromServing, ToServing>;
+
+/// An older tree.
+#[derive(Debug)]
+struct Older {
+    pid: u32,
+    line: MonitorEnd<ToServing, FromServing>,
+    left: Totals,
+}
+
+/// The takeover socket and all that has come of it.
+#[derive(Debug, Default)]
+pub struct Takeover {
+    socket: Option<OwnedFd>,
+    /// What serves here, as others are told.
+    about: About,
+    /// The user who may come, beside root.
+    owner: u32,
+    peers: Peers,
+    lines: HashMap<usize, (Line, i32)>,
+    older: Vec<Option<Older>>,
+    /// What a successor has been told, and when it is to be told anew.
+    told: Option<(Totals, Instant)>,
+}
+
+impl Takeover {
+    /// With this socket, for root and this user, and with the ways to older trees.
+    pub fn new(socket: Option<OwnedFd>, owner: u32, about: About, older: Vec<(OwnedFd, u32)>) -> Self {
+        let line =
+            |(socket, pid)| Some(Older { pid, line: MonitorEnd::new(socket), left: Totals::default() });
+        Self { socket, owner, about, older: older.into_iter().map(line).collect(), ..Self::default() }
+    }
+
+    /// Begins to watch. Of a peer that cannot be accepted the socket does not tell again, as without a descriptor it would
+    /// tell of nothing else; the next one brings both.
+    pub fn watch(&self, reactor: &Reactor) -> rustix::io::Result<()> {
+        if let Some(socket) = &self.socket {
+            reactor.watch(socket, Token::Takeover, EventFlags::IN | EventFlags::ET)?;
+        }
+        for (place, older) in (0..).zip(self.older.iter().flatten()) {
+            reactor.watch(&older.line, Token::Older(place), EventFlags::IN)?;
+        }
+        Ok(())
+    }
+
+    /// Lets in who has come.
+    pub fn accept(&mut self, reactor: &Reactor) {
+        let Some(socket) = &self.socket else { return };
+        while let Ok(peer) = accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            let Ok(who) = sockopt::socket_peercred(&peer) else { continue };
+            if !who.uid.is_root() && who.uid.as_raw() != self.owner {
+                continue;
+            }
+            let Some(place) = self.peers.connect() else { continue };
+            let line = MonitorEnd::new(peer);
+            if reactor.watch(&line, Token::Peer(place as u32), EventFlags::IN).is_err() {
+                self.peers.disconnect(place);
+                continue;
+            }
+            self.lines.insert(place, (line, who.pid.as_raw_nonzero().get()));
+        }
+    }
+
+    /// The next thing that a peer asks of the daemon; what can be answered is answered here.
+    pub fn hear(&mut self, place: usize, clients: &Clients) -> Option<Answer> {
+        loop {
+            let answer = match self.lines.get(&place)?.0.receive() {
+                Ok(Received::Message(message, _)) => self.peers.hear(place, message),
+                Ok(Received::Nothing) => return None,
+                _ => Answer::HangUp,
+            };
+            let sent = match answer {
+                Answer::About => self.say(place, &FromServing::About(self.about), None),
+                Answer::Busy => self.say(place, &FromServing::Busy, None),
+                Answer::Socket(number) => self.hand_over(place, number, clients),
+                Answer::HangUp => false,
+                answer => return Some(answer),
+            };
+            if !sent {
+                self.hang_up(place);
+            }
+        }
+    }
+
+    fn say(&self, place: usize, message: &FromServing, descriptor: Option<BorrowedFd<'_>>) -> bool {
+        self.lines.get(&place).is_some_and(|(line, _)| line.send(message, descriptor).is_ok())
+    }
+
+    fn hang_up(&mut self, place: usize) {
+        self.peers.disconnect(place);
+        self.lines.remove(&place);
+    }
+
+    fn hand_over(&self, place: usize, number: u16, clients: &Clients) -> bool {
+        let listeners = clients.listeners().iter().map(|listener| {
+            let kind = if listener.activated { SocketKind::Activated } else { SocketKind::Listener };
+            (listener.socket.as_fd(), kind, listener.name.as_str())
+        });
+        let own = self.socket.iter().map(|socket| (socket.as_fd(), SocketKind::Takeover, ""));
+        let older = self.older.iter().flatten();
+        let older = older.map(|older| (older.line.as_fd(), SocketKind::Older { pid: older.pid }, ""));
+        match listeners.chain(own).chain(older).nth(number.into()) {
+            Some((socket, kind, name)) => {
+                let name = SocketName::new(name.as_bytes()).unwrap_or_default();
+                self.say(place, &FromServing::Socket { kind, name }, Some(socket))
+            }
+            None => self.say(place, &FromServing::Last, None),
+        }
+    }
+
+    /// A reload is over: who waits for that hears of it.
+    pub fn reloaded(&mut self, in_force: bool) {
+        for place in self.peers.reloaded() {
+            if !self.say(place, &FromServing::Reloaded { in_force }, None) {
+                self.hang_up(place);
+            }
+        }
+    }
+
+    /// Somebody else serves from now on: gives its process id.
+    pub fn drain(&mut self, reactor: &Reactor) -> i32 {
+        // Others have these sockets too, and closing them would not take them out of the set.
+        self.socket.take().iter().for_each(|socket| reactor.unwatch(socket));
+        self.older.drain(..).flatten().for_each(|older| reactor.unwatch(&older.line));
+        self.told = Some((Totals::default(), Instant::now()));
+        let successor = self.peers.successor().and_then(|place| self.lines.get(&place));
+        successor.map_or(0, |(_, pid)| *pid)
+    }
+
+    /// When a successor is to hear of what is left.
+    pub fn news_at(&self) -> Option<Instant> {
+        self.told.map(|(_, at)| at)
+    }
+
+    /// Tells a successor what is left, where that has changed.
+    pub fn tell(&mut self, now: Instant, left: impl FnOnce() -> Totals) {
+        let Some((told, at)) = self.told else { return };
+        if at <= now {
+            let left = left();
+            self.told = now.checked_add(NEWS).map(|next| (left, next));
+            if let Some(place) = self.peers.successor().filter(|_| left != told)
+                && !self.say(place, &FromServing::Left(left), None)
+            {
+                self.hang_up(place);
+            }
+        }
+    }
+
+    /// An older tree tells what it has left; gives its process id where it has ended.
+    pub fn hear_older(&mut self, place: u32, reactor: &Reactor) -> Option<u32> {
+        let slot = self.older.get_mut(place as usize)?;
+        let older = slot.as_mut()?;
+        loop {
+            match older.line.receive() {
+                Ok(Received::Message(FromServing::Left(left), _)) => older.left = left,
+                Ok(Received::Message(..)) => {}
+                Ok(Received::Nothing) => return None,
+                _ => break,
+            }
+        }
+        // A new tree that is about to take over has the line too.
+        reactor.unwatch(&older.line);
+        slot.take().map(|older| older.pid)
+    }
+
+    /// Who served before this one.
+    pub fn predecessor(&self) -> Option<u32> {
+        self.older.last()?.as_ref().map(|older| older.pid)
+    }
+
+    /// It serves no longer. Those before it drain already.
+    pub fn go(&self) {
+        // Where that fails it has ended.
+        self.older
+            .last()
+            .iter()
+            .copied()
+            .flatten()
+            .for_each(|older| drop(older.line.send(&ToServing::Go, None)));
+    }
+
+    /// Tells all older trees.
+    pub fn tell_older(&self, message: &ToServing) {
+        // Where that fails the tree has ended.
+        self.older.iter().flatten().for_each(|older| drop(older.line.send(message, None)));
+    }
+
+    /// Whether an older tree drains.
+    pub fn has_older(&self) -> bool {
+        self.older.iter().flatten().next().is_some()
+    }
+
+    /// What all older trees have open.
+    pub fn left(&self) -> Totals {
+        self.older.iter().flatten().fold(Totals::default(), |sum, older| sum.plus(older.left))
+    }
+}

@@ -1,0 +1,45 @@
+//! `sockd --reload`: the running daemon becomes what is on disk.
+
+use crate::config::options::Options;
+use crate::config::read;
+use crate::process::error::StartError;
+use crate::start::{account, program};
+use crate::takeover::link::Link;
+use crate::takeover::place;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Reads all files, and has them read by the daemon where that runs this program. True where it runs another one, so that
+/// this one has to take over.
+pub fn reload(options: &Options) -> Result<bool, StartError> {
+    let options = options.absolute();
+    check(&options)?;
+    let link = place::path(&options).ok_or_else(|| "there is no folder for it".into());
+    let link = match link.and_then(|path| Link::open(&path)) {
+        Ok(link) => link,
+        Err(why) => return by_signal(&why).map(|()| false),
+    };
+    let build = program::build()?;
+    if options.force || link.about.build != build {
+        return Ok(true);
+    }
+    match link.reload().map_err(StartError::system)? {
+        true => Ok(false),
+        false => Err(StartError::configuration(vec!["the reload has failed: see the log".into()])),
+    }
+}
+
+fn check(options: &Options) -> Result<(), StartError> {
+    let loaded = read::load(options).map_err(StartError::configuration)?;
+    read::users(options).map_err(StartError::configuration)?;
+    account::check(&loaded.config.settings).map_err(|error| read::placed(error, &options.settings))
+}
+
+/// A daemon from before there were takeovers, or without a place for its socket, knows the signal of its service manager.
+fn by_signal(why: &str) -> Result<(), StartError> {
+    let pid = std::env::var("MAINPID").ok().and_then(|pid| pid.parse().ok()).filter(|pid| *pid > 1);
+    let pid = pid.ok_or_else(|| StartError::system(why))?;
+    kill(Pid::from_raw(pid), Signal::SIGHUP).map_err(StartError::at("SIGHUP"))?;
+    eprintln!("sockd: {why}; process {pid} reads its files again, with the program that it has");
+    Ok(())
+}

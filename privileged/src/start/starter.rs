@@ -1,0 +1,67 @@
+//! Who waits until the daemon serves: nobody, a terminal (`--daemon`), or a control process (`--reload`).
+
+use crate::config::options::{LogTo, Options};
+use crate::monitor::notify::Notifier;
+use crate::process::error::StartError;
+use crate::start::daemonize::{self, Background};
+use crate::takeover::control::{self, Control};
+
+/// Who waits until the daemon serves.
+#[derive(Debug)]
+pub enum Starter {
+    /// The daemon is what was started.
+    Nobody,
+    /// It has gone into the background.
+    Terminal(Background),
+    /// It takes over.
+    Control(Control),
+}
+
+impl Starter {
+    /// Leaves who waits behind, where that is wanted.
+    pub fn fork(options: &Options, notifier: &Notifier) -> Result<Self, StartError> {
+        Ok(match (options.reload, options.daemon) {
+            (true, _) => Self::Control(control::fork_twice(notifier, options.pid_file.as_deref())?),
+            (_, true) => Self::Terminal(daemonize::fork()?),
+            _ => Self::Nobody,
+        })
+    }
+
+    /// Whether the terminal is the daemon's.
+    pub fn is_nobody(&self) -> bool {
+        matches!(self, Self::Nobody)
+    }
+
+    /// Lets go of the terminal. What a service manager has opened stays.
+    pub fn let_go(&self, options: &Options, is_heard: bool) -> Result<(), StartError> {
+        match self {
+            Self::Terminal(background) => background.let_go(),
+            Self::Control(control) if !is_heard && options.log != LogTo::Stderr => control.let_go(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Everything that could fail has not: comes back when this may be the daemon.
+    pub fn is_ready(&self) -> Result<(), StartError> {
+        match self {
+            Self::Control(control) => control.is_ready(),
+            _ => Ok(()),
+        }
+    }
+
+    /// The daemon serves.
+    pub fn serves(&self) {
+        match self {
+            Self::Nobody => {}
+            Self::Terminal(background) => background.serves(),
+            Self::Control(control) => control.ended(0),
+        }
+    }
+
+    /// It never will. Of a terminal's child the status tells.
+    pub fn failed(&self, error: &StartError) {
+        if let Self::Control(control) = self {
+            control.ended(error.status);
+        }
+    }
+}

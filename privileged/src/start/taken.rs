@@ -1,0 +1,99 @@
+//! What a start has to do with a takeover: it takes the sockets of the daemon that serves, or makes the socket by which
+//! another one will take its own.
+
+use crate::config::options::Options;
+use crate::monitor::notify::Notifier;
+use crate::monitor::syslog::Log;
+use crate::monitor::takeover::Takeover;
+use crate::start::listen::{self, Listener};
+use crate::start::{program, service_manager};
+use crate::takeover::link::{Link, Taken, TakenListener};
+use crate::takeover::place;
+use sockd_common::message::takeover::{About, VERSION};
+use sockd_policy::Services;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// Takes the sockets. The service manager's watchdog goes on, and only the daemon that it has started knows of it.
+pub fn take(options: &Options, notifier: &mut Notifier) -> Result<Taken, String> {
+    let path = place::path(options).ok_or("there is no folder for the takeover socket")?;
+    let link = Link::open(&path)?;
+    let About { pid, watchdog, managed, .. } = link.about;
+    may_follow(pid, managed, notifier.is_heard(), std::env::var("MAINPID").ok().as_deref())?;
+    if notifier.watchdog().is_none() && watchdog > 0 {
+        notifier.watch(Some(Duration::from_micros(watchdog)));
+    }
+    link.take()
+}
+
+/// A service manager that does not hear of the new daemon would take the end of the old one for that of the service.
+fn may_follow(pid: u32, managed: bool, is_heard: bool, main: Option<&str>) -> Result<(), String> {
+    match main {
+        Some(main) if main != pid.to_string() => {
+            Err(format!("process {pid} serves there, and the service's main process is {main}"))
+        }
+        Some(_) if !is_heard => Err("the unit lacks NotifyAccess=exec".into()),
+        None if managed && !is_heard => {
+            Err(format!("process {pid} belongs to a service manager, which has to be told: systemctl reload"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Which of them clients come to from now on: those that whoever started the daemon has open too, and those that are still
+/// wanted; with those that are wanted anew.
+pub fn listeners(
+    taken: Vec<TakenListener>,
+    wanted: &[SocketAddr],
+    services: &Services,
+) -> Result<Vec<Listener>, String> {
+    let (mut activated, mut own) = (Vec::new(), Vec::new());
+    for TakenListener { socket, name, activated: is_activated } in taken {
+        let address = service_manager::prepare(&socket);
+        let address = address.map_err(|error| format!("the socket {name:?} taken over: {error}"))?;
+        let note = Some(name).filter(|name| !name.is_empty());
+        let list = if is_activated { &mut activated } else { &mut own };
+        list.push(Listener { socket, address, note, activated: is_activated });
+    }
+    if activated.is_empty() || !wanted.is_empty() {
+        activated.extend(listen::open(wanted, services, &mut own)?);
+    }
+    Ok(activated)
+}
+
+/// A takeover socket of one's own. A daemon without one serves, and cannot be taken over from.
+pub fn own_socket(options: &Options, log: &mut Log) -> Option<OwnedFd> {
+    let socket = place::open(&place::path(options)?);
+    socket.map_err(|why| log.notice(&format!("without takeover: {why}"))).ok()
+}
+
+/// What the monitor has for a takeover.
+pub fn room(socket: Option<OwnedFd>, older: Vec<(OwnedFd, u32)>, notifier: &Notifier) -> Takeover {
+    // Without /proc it is none that anybody else has.
+    let build = program::build().unwrap_or_default();
+    let watchdog = notifier.watchdog().and_then(|time| u64::try_from(time.as_micros()).ok()).unwrap_or(0);
+    let (pid, managed) = (std::process::id(), notifier.is_heard());
+    let about = About { version: VERSION, pid, build, watchdog, managed };
+    Takeover::new(socket, rustix::process::geteuid().as_raw(), about, older)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_manager_has_to_hear_of_who_follows() {
+        for (managed, is_heard, main, expected) in [
+            (false, false, None, ""),
+            (true, false, None, "systemctl reload"),
+            (true, true, Some("7"), ""),
+            (true, false, Some("7"), "NotifyAccess=exec"),
+            (true, true, Some("8"), "main process is 8"),
+        ] {
+            let error = may_follow(7, managed, is_heard, main).err().unwrap_or_default();
+            assert!(error.ends_with(expected), "{error}");
+            assert_eq!(error.is_empty(), expected.is_empty(), "{error}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The way to the monitor that serves, for a control process and for a new monitor until its lockdown.
+
+use crate::takeover::place;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sockd_common::channel::{Received, WorkerEnd};
+use sockd_common::message::takeover::{About, FromServing, SocketKind, ToServing, VERSION};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The monitor that serves is never busy for so long.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Its loader may have a million rules to read.
+const RELOAD_LIMIT: Duration = Duration::from_secs(60);
+
+/// The connection to the monitor that serves.
+#[derive(Debug)]
+pub struct Link {
+    channel: WorkerEnd<ToServing, FromServing>,
+    /// Who serves.
+    pub about: About,
+}
+
+/// What the monitor that serves has handed over.
+#[derive(Debug)]
+pub struct Taken {
+    /// Who served, and drains from now on.
+    pub about: About,
+    /// Where clients come to.
+    pub listeners: Vec<TakenListener>,
+    /// Where who takes over comes to.
+    pub socket: OwnedFd,
+    /// The ways to older trees and their process ids; the last one is this one.
+    pub older: Vec<(OwnedFd, u32)>,
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct TakenListener {
+    /// The socket.
+    pub socket: OwnedFd,
+    /// What it is called.
+    pub name: String,
+    /// Whoever started the first daemon has it open as well.
+    pub activated: bool,
+}
+
+impl Link {
+    /// Comes to the takeover socket, and learns who serves there.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        let socket = place::reach(path).map_err(|error| {
+            let why = std::io::Error::from(error);
+            format!("no running sockd takes part: {}: {why}", path.display())
+        })?;
+        let mut link = Self { channel: WorkerEnd::new(socket), about: About::default() };
+        match link.ask(ToServing::Hello { version: VERSION }, ANSWER_LIMIT)? {
+            (FromServing::About(about), _) => link.about = about,
+            _ => return Err(strange()),
+        }
+        Ok(link)
+    }
+
+    /// Has the files read again; whether they are in force then.
+    pub fn reload(&self) -> Result<bool, String> {
+        match self.ask(ToServing::Reload, RELOAD_LIMIT)? {
+            (FromServing::Reloaded { in_force }, _) => Ok(in_force),
+            _ => Err(strange()),
+        }
+    }
+
+    /// Takes all sockets. Nothing has changed for the monitor that serves.
+    pub fn take(self) -> Result<Taken, String> {
+        let (mut listeners, mut takeover, mut older) = (Vec::new(), None, Vec::new());
+        for place in 0..u16::MAX {
+            match self.ask(ToServing::Take { place }, ANSWER_LIMIT)? {
+                (FromServing::Socket { kind, name }, Some(socket)) => match kind {
+                    SocketKind::Listener | SocketKind::Activated => {
+                        let activated = kind == SocketKind::Activated;
+                        let name = String::from_utf8_lossy(name.as_bytes()).into_owned();
+                        listeners.push(TakenListener { socket, name, activated });
+                    }
+                    SocketKind::Takeover => takeover = Some(socket),
+                    SocketKind::Older { pid } => older.push((socket, pid)),
+                },
+                (FromServing::Last, _) => break,
+                (FromServing::Busy, _) => return Err("another takeover is under way".into()),
+                _ => return Err(strange()),
+            }
+        }
+        let about = self.about;
+        older.push((self.channel.into_socket(), about.pid));
+        Ok(Taken { about, listeners, socket: takeover.ok_or_else(strange)?, older })
+    }
+
+    fn ask(&self, message: ToServing, limit: Duration) -> Result<(FromServing, Option<OwnedFd>), String> {
+        self.channel.send(&message).map_err(|error| format!("the running sockd: {error}"))?;
+        let begun = Instant::now();
+        while let Some(left) = limit.checked_sub(begun.elapsed()) {
+            match self.channel.receive() {
+                Ok(Received::Message(answer, descriptor)) => return Ok((answer, descriptor)),
+                Ok(Received::Nothing) => wait_for(&self.channel, left),
+                Ok(Received::DescriptorLost(_)) => return Err("no descriptor is left for a socket".into()),
+                Ok(Received::Closed) => return Err("the running sockd has closed the connection".into()),
+                Err(error) => return Err(format!("the running sockd: {error}")),
+            }
+        }
+        Err(format!("the running sockd has not answered within {} seconds", limit.as_secs()))
+    }
+}
+
+fn strange() -> String {
+    "the running sockd gives an answer that this one does not know".into()
+}
+
+fn wait_for(channel: impl AsFd, limit: Duration) {
+    let seconds = i64::try_from(limit.as_secs()).unwrap_or_default();
+    let limit = Timespec { tv_sec: seconds, tv_nsec: limit.subsec_nanos().into() };
+    let _ = poll(&mut [PollFd::new(&channel, PollFlags::IN)], Some(&limit));
+}

@@ -1,0 +1,157 @@
+//! Where the takeover socket lies: in a folder that nobody but root, or who has started the daemon, may enter.
+
+use crate::config::options::Options;
+use crate::config::trusted_file;
+use rustix::fs::{FileType, Mode, chmod, lstat, mkdir, unlink};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// The folder of root's daemon, where the service manager does not say.
+const RUNTIME: &str = "/run/sockd";
+
+/// Control processes that may wait to be accepted.
+const BACKLOG: i32 = 16;
+
+/// The path of the socket; nothing where there is no folder for it.
+pub fn path(options: &Options) -> Option<PathBuf> {
+    let is_root = rustix::process::geteuid().is_root();
+    let folder = options.runtime_dir.clone();
+    folder
+        .or_else(|| folder_of(is_root, |name| std::env::var_os(name)))
+        .map(|folder| folder.join("takeover/socket"))
+}
+
+/// RUNTIME_DIRECTORY is systemd's (systemd.exec(5)), XDG_RUNTIME_DIR that of a user who has logged in.
+fn folder_of(is_root: bool, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let of_service = variable("RUNTIME_DIRECTORY").and_then(|list| {
+        let first = list.to_string_lossy().split(':').next().map(PathBuf::from);
+        first.filter(|folder| folder.is_absolute())
+    });
+    let own = || match is_root {
+        true => Some(PathBuf::from(RUNTIME)),
+        false => variable("XDG_RUNTIME_DIR").map(|folder| Path::new(&folder).join("sockd")),
+    };
+    of_service.or_else(own)
+}
+
+/// Makes the socket. One that was left behind is replaced, and one that is served is not.
+pub fn open(path: &Path) -> Result<OwnedFd, String> {
+    let at = |error: Errno| format!("{}: {}", path.display(), std::io::Error::from(error));
+    make_folder(path.parent().unwrap_or(path))?;
+    match lstat(path) {
+        Ok(facts) if FileType::from_raw_mode(facts.st_mode) == FileType::Socket => {
+            if reach(path).is_ok() {
+                return Err(format!("{}: another sockd serves there", path.display()));
+            }
+            unlink(path).map_err(at)?;
+        }
+        Ok(_) => return Err(format!("{}: expected a socket or nothing", path.display())),
+        Err(Errno::NOENT) => {}
+        Err(error) => return Err(at(error)),
+    }
+    let socket = new_socket().map_err(at)?;
+    bind(&socket, &SocketAddrUnix::new(path).map_err(at)?).map_err(at)?;
+    listen(&socket, BACKLOG).map_err(at)?;
+    Ok(socket)
+}
+
+/// Connects to the monitor that serves.
+pub fn reach(path: &Path) -> Result<OwnedFd, Errno> {
+    let socket = new_socket()?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+fn new_socket() -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+}
+
+/// The folder, and the one above it where that is missing. Who could write above it could put another one in its place.
+fn make_folder(folder: &Path) -> Result<(), String> {
+    let at = |error: Errno| format!("{}: {}", folder.display(), std::io::Error::from(error));
+    let above = folder.parent().unwrap_or(folder);
+    let made = |folder: &Path, mode| match mkdir(folder, Mode::from_raw_mode(mode)) {
+        Ok(()) => chmod(folder, Mode::from_raw_mode(mode)),
+        Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(error),
+    };
+    made(above, 0o755).map_err(at)?;
+    made(folder, 0o700).map_err(at)?;
+    trusted_file::check_folder(above).map_err(|error| error.to_string())?;
+    let facts = lstat(folder).map_err(at)?;
+    let is_own = facts.st_uid == rustix::process::geteuid().as_raw();
+    match FileType::from_raw_mode(facts.st_mode) == FileType::Directory
+        && is_own
+        && facts.st_mode & 0o077 == 0
+    {
+        true => Ok(()),
+        false => Err(format!("{}: expected a folder that nobody else may enter", folder.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = PathBuf::from(format!("/run/sockd-place-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        folder
+    }
+
+    fn is_root() -> bool {
+        rustix::process::geteuid().is_root()
+    }
+
+    #[test]
+    fn the_service_manager_says_where_else_it_is_the_usual_place() {
+        let of = |is_root, known: &[(&str, &str)]| {
+            folder_of(is_root, |name| known.iter().find(|(known, _)| *known == name).map(|(_, v)| v.into()))
+        };
+        let systemd = ("RUNTIME_DIRECTORY", "/run/one:/run/two");
+        assert_eq!(of(true, &[systemd]), Some("/run/one".into()));
+        assert_eq!(of(false, &[systemd, ("XDG_RUNTIME_DIR", "/run/user/1")]), Some("/run/one".into()));
+        assert_eq!(of(true, &[("RUNTIME_DIRECTORY", "here")]), Some("/run/sockd".into()));
+        assert_eq!(of(false, &[("XDG_RUNTIME_DIR", "/run/user/1")]), Some("/run/user/1/sockd".into()));
+        assert_eq!((of(true, &[]), of(false, &[])), (Some("/run/sockd".into()), None));
+    }
+
+    #[test]
+    fn a_socket_that_was_left_behind_is_replaced_and_one_that_is_served_is_not() {
+        if !is_root() {
+            return;
+        }
+        let folder = folder("left");
+        let path = folder.join("takeover/socket");
+        let served = open(&path).unwrap();
+        assert_eq!(std::fs::metadata(folder.join("takeover")).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(open(&path).unwrap_err().ends_with("another sockd serves there"));
+        drop(served);
+        assert!(reach(&path).is_err());
+        open(&path).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_others_may_enter_is_refused() {
+        if !is_root() {
+            return;
+        }
+        let folder = folder("others");
+        std::fs::create_dir_all(folder.join("takeover")).unwrap();
+        let path = folder.join("takeover/socket");
+        std::fs::set_permissions(folder.join("takeover"), std::fs::Permissions::from_mode(0o711)).unwrap();
+        assert!(open(&path).unwrap_err().ends_with("expected a folder that nobody else may enter"));
+        std::fs::set_permissions(folder.join("takeover"), std::fs::Permissions::from_mode(0o700)).unwrap();
+        std::fs::write(&path, "x").unwrap();
+        assert!(open(&path).unwrap_err().ends_with("expected a socket or nothing"));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
