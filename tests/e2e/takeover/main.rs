@@ -1,0 +1,158 @@
+//! A new tree takes over from the one that serves, and nobody notices.
+
+mod failing;
+mod following;
+mod trees;
+
+use crate::trees::{Trees, reload};
+use nix::sys::signal::Signal;
+use sockd_tests::far::{Far, Server};
+use sockd_tests::line::Line;
+use sockd_tests::site::SERVER;
+use sockd_tests::sockd::PERMIT_ALL;
+use sockd_tests::socks::{PROXY, Request, assert_rejected, granted, is_granted};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+#[test]
+fn reload_with_another_program_takes_over_and_relays_go_on() {
+    let mut trees = Trees::new("()");
+    let far = Far::listen(&trees.lab.site.server, SERVER);
+    let mut near = granted(&trees.lab.site.client, &Request::connect(far.v4()));
+    let mut there = far.accept();
+    let old = trees.lab.sockd.monitor();
+    trees.install_another();
+    let new = trees.reload_well();
+    assert_ne!(new, old);
+    trees.lab.wait_for_line(&format!("took over from process {}", old.0));
+    trees.lab.wait_for_line(&format!("process {} has taken over: 1 connection to drain", new.0));
+    near.send("still here");
+    assert_eq!(there.read(10), b"still here");
+    there.send("and back");
+    assert_eq!(near.read(8), b"and back");
+    let mut second = granted(&trees.lab.site.client, &Request::connect(far.v4()));
+    let mut there_too = far.accept();
+    second.send("new");
+    assert_eq!(there_too.read(3), b"new");
+    assert!(new.descendants().iter().any(|process| process.command_line().contains("session")));
+    drop((near, there));
+    assert_eq!(trees.lab.sockd.wait().code(), Some(0), "the old one ends with its last relay");
+    trees.lab.wait_for_line(&format!("process {} has drained", old.0));
+    second.send("on");
+    assert_eq!(there_too.read(2), b"on");
+}
+
+#[test]
+fn reload_with_the_same_program_reads_the_files_again_and_waits_for_that() {
+    let mut trees = Trees::new("()");
+    let _echo = Server::echo(&trees.lab.site.server, (SERVER, 7));
+    trees.lab.sockd.write_conf("permit *=sam 0.0.0.0 0.0.0.0\n");
+    let done = reload(&trees, "");
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    assert_rejected(&trees.lab.site.client, &Request::connect((SERVER, 7)));
+    drop(granted(&trees.lab.site.client, &Request::connect((SERVER, 7)).by("sam")));
+    assert_eq!(trees.pid_file(), trees.lab.sockd.monitor());
+    assert!(trees.lab.sockd.runs());
+}
+
+#[test]
+fn force_takes_over_from_the_same_program() {
+    let mut trees = Trees::new("()");
+    let old = trees.lab.sockd.monitor();
+    let done = reload(&trees, "--force");
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    assert_ne!(trees.adopt(), old);
+    assert_eq!(trees.lab.sockd.wait().code(), Some(0), "nothing to drain");
+}
+
+#[test]
+fn a_takeover_in_the_foreground_is_a_start() {
+    let mut trees = Trees::new("()");
+    let old = trees.lab.sockd.monitor();
+    let mut second = trees.foreground("");
+    trees.lab.wait_for_line(&format!("took over from process {}", old.0));
+    assert_eq!(trees.lab.sockd.wait().code(), Some(0));
+    let _echo = Server::echo(&trees.lab.site.server, (SERVER, 7));
+    drop(granted(&trees.lab.site.client, &Request::connect((SERVER, 7))));
+    second.signal(Signal::SIGTERM);
+    assert_eq!(second.wait().code(), Some(0));
+}
+
+/// Clients connect and ask all the time, each for one answer.
+#[test]
+fn under_a_load_of_connects_nobody_is_refused() {
+    const AT_LEAST: usize = 200;
+    let mut trees = Trees::new("()");
+    let _echo = Server::echo(&trees.lab.site.server, (SERVER, 7));
+    let (ends, served, failed) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let client = trees.lab.site.client.clone();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !ends.load(Ordering::Relaxed) {
+                    let counter =
+                        if is_granted(&client, &Request::connect((SERVER, 7))) { &served } else { &failed };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for _ in 0..3 {
+            let before = served.load(Ordering::Relaxed);
+            sockd_tests::wait::until_true("clients are served", || {
+                served.load(Ordering::Relaxed) > before + AT_LEAST
+            });
+            trees.install_another();
+            trees.reload_well();
+        }
+        ends.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(failed.load(Ordering::Relaxed), 0, "of {}", served.load(Ordering::Relaxed));
+}
+
+/// A client that has connected and asked nothing yet, and one that is being answered.
+#[test]
+fn what_has_begun_goes_on_in_the_old_tree() {
+    let mut trees = Trees::new("()");
+    let _echo = Server::echo(&trees.lab.site.server, (SERVER, 7));
+    let mut line = Line::dial(&trees.lab.site.client, PROXY);
+    let bytes = Request::connect((SERVER, 7)).bytes();
+    line.send(&bytes[..4]);
+    let old = trees.lab.sockd.monitor();
+    sockd_tests::wait::until_true("the old tree has it", || {
+        trees.lab.sockd.workers("session").iter().any(|worker| worker.descriptors().len() > 5)
+    });
+    trees.install_another();
+    trees.reload_well();
+    line.send(&bytes[4..]);
+    assert_eq!(line.read(8)[1], 90);
+    line.send("hello");
+    assert_eq!(line.read(5), b"hello");
+    assert!(old.runs());
+}
+
+#[test]
+fn the_pid_file_is_replaced_and_the_old_tree_leaves_it_alone() {
+    let mut trees = Trees::new("()");
+    trees.install_another();
+    let new = trees.reload_well();
+    assert_eq!(trees.lab.sockd.wait().code(), Some(0));
+    assert_eq!(trees.pid_file(), new);
+    trees.end(new);
+    sockd_tests::wait::until_true("the file is removed", || !trees.lab.site.gateway.exists("/run/sockd.pid"));
+    let left = trees.lab.site.gateway.run(|| {
+        std::fs::read_dir("/run").unwrap().flatten().map(|entry| entry.file_name()).collect::<Vec<_>>()
+    });
+    assert!(!left.iter().any(|name| name.to_string_lossy().contains("pid")), "{left:?}");
+}
+
+#[test]
+fn the_takeover_socket_lies_where_root_alone_may_go() {
+    let trees = Trees::new("()");
+    let _ = PERMIT_ALL;
+    let mode = trees.lab.site.gateway.run(|| {
+        use std::os::unix::fs::{FileTypeExt, MetadataExt};
+        let folder = std::fs::metadata("/run/sockd/takeover").unwrap();
+        assert!(std::fs::metadata("/run/sockd/takeover/socket").unwrap().file_type().is_socket());
+        (folder.mode() & 0o777, folder.uid())
+    });
+    assert_eq!(mode, (0o700, 0));
+}

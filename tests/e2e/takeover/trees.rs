@@ -1,0 +1,103 @@
+//! Trees that follow each other on one gateway, where another program can be installed.
+
+use nix::sys::signal::Signal;
+use sockd_tests::lab::Lab;
+use sockd_tests::procfs::Process;
+use sockd_tests::program::Program;
+use sockd_tests::sockd::{PERMIT_ALL, program};
+use sockd_tests::wait::until_true;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output, Stdio};
+
+/// Where the programs are installed on the gateway.
+const SOCKD: &str = "/run/lib/sockd";
+
+/// What every daemon of these tests is started with.
+const WORDS: [&str; 2] = ["--pid-file", "/run/sockd.pid"];
+
+/// The first tree, and those that have followed it.
+pub(crate) struct Trees {
+    /// The laboratory with the first one.
+    pub(crate) lab: Lab,
+    followers: Vec<Process>,
+}
+
+impl Trees {
+    /// With these settings, and rules that permit everything.
+    pub(crate) fn new(settings: &str) -> Self {
+        Self::with_rules(PERMIT_ALL, settings)
+    }
+
+    /// With these rules and settings.
+    pub(crate) fn with_rules(rules: &str, settings: &str) -> Self {
+        let lab = Lab::started(rules, |start| {
+            start.settings(settings).worker(program("sockd-worker")).words(&WORDS.join(" "))
+        });
+        Self { lab, followers: Vec::new() }
+    }
+
+    /// Installs programs that do the same and are another build. A file that runs is replaced, not written to.
+    pub(crate) fn install_another(&self) {
+        self.change("sockd-worker", |bytes| bytes.push(0));
+    }
+
+    /// Replaces a program on the disk.
+    pub(crate) fn change(&self, name: &str, change: impl FnOnce(&mut Vec<u8>) + Send) {
+        let (place, aside) = (format!("/run/lib/{name}"), format!("/run/lib/{name}.new"));
+        self.lab.site.gateway.run(|| {
+            let mut bytes = fs::read(&place).expect("the program");
+            change(&mut bytes);
+            fs::write(&aside, bytes).expect("another program");
+            fs::set_permissions(&aside, fs::Permissions::from_mode(0o755)).expect("permissions");
+            fs::rename(&aside, &place).expect("in its place");
+        });
+    }
+
+    /// Reloads, which has to lead to another daemon, and gives that.
+    pub(crate) fn reload_well(&mut self) -> Process {
+        let done = reload(self, "");
+        assert_eq!(done.status.code(), Some(0), "{done:?}");
+        self.adopt()
+    }
+
+    /// The daemon whose id is in the file. It ends with the test.
+    pub(crate) fn adopt(&mut self) -> Process {
+        let process = self.pid_file();
+        self.followers.push(process);
+        process
+    }
+
+    /// The process whose id is in the file.
+    pub(crate) fn pid_file(&self) -> Process {
+        Process(self.lab.site.gateway.read("/run/sockd.pid").trim().parse().expect("a process id"))
+    }
+
+    /// `sockd --takeover`, which stays in the foreground.
+    pub(crate) fn foreground(&self, words: &str) -> Program {
+        let mut command = Command::new(SOCKD);
+        command.args(WORDS).arg("--takeover").args(words.split_whitespace());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Program::start(&self.lab.site.gateway, &mut command)
+    }
+
+    /// Has a tree end, and waits for that.
+    pub(crate) fn end(&self, monitor: Process) {
+        monitor.signal(Signal::SIGTERM);
+        until_true("the end of a tree", || !monitor.runs());
+    }
+}
+
+/// `sockd --reload`, to its end.
+pub(crate) fn reload(trees: &Trees, words: &str) -> Output {
+    let mut command = Command::new(SOCKD);
+    trees.lab.site.gateway.output(command.args(WORDS).arg("--reload").args(words.split_whitespace()))
+}
+
+impl Drop for Trees {
+    fn drop(&mut self) {
+        // The id is that of a daemon of this test as long as that runs; nobody else's program has this path.
+        let own = |process: &&Process| process.command_line().starts_with(SOCKD);
+        self.followers.iter().filter(own).for_each(|process| process.signal(Signal::SIGKILL));
+    }
+}
