@@ -6,9 +6,11 @@ _sockd() {
             case $before in
                 --conf | --route | --upstream | --settings | --pid-file) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
                 --log) mapfile -t COMPREPLY < <(compgen -W 'syslog journal stderr' -- "$word"); return ;;
+                --runtime-dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
                 --listen) return ;;
             esac
             options='-i -I -ver --ver --json --conf --route --upstream --settings --listen --pid-file --log --daemon --check --trial
+                --reload --force --takeover --runtime-dir
                 -h --help -V --version'
             ;;
         test_sockd_conf)
