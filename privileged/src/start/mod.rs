@@ -70,7 +70,10 @@ pub fn serve(options: &Options) -> Result<(), StartError> {
     let prepared = prepared.inspect_err(|error| service_manager::turn_away(error, &queues));
     drop(queues);
     let begun = prepared.and_then(|prepared| begin(&options, prepared, &starter, is_heard));
-    let Begun { mut monitor, is_only, pid_file } = begun.inspect_err(|error| starter.failed(error))?;
+    let Begun { mut monitor, is_only, pid_file } = begun.inspect_err(|error| {
+        options.pid_file.iter().for_each(|path| pid_file::give_up(path, std::process::id()));
+        starter.failed(error);
+    })?;
     drop(starter);
     let ended = monitor.run();
     if let Err(why) = &ended {
@@ -102,6 +105,9 @@ fn begin(
     is_heard: bool,
 ) -> Result<Begun, StartError> {
     let Prepared { mut monitor, places, client, user, missing, pid_file } = prepared;
+    if let Some(path) = options.pid_file.as_deref().filter(|_| options.takeover) {
+        pid_file::put(path, std::process::id())?;
+    }
     starter.let_go(options, is_heard)?;
     let locked = lock_down(user)?;
     if !locked.enforced && monitor.serving.base.config.settings.sandbox == Sandbox::Required {
@@ -164,6 +170,7 @@ fn prepare(
     let _ = std::fs::write("/proc/self/oom_score_adj", "-200");
     let Others { spawner, loader, hook, users, user, missing } = others;
     let workers = Workers::new(spawner, descriptor_limit());
+    let pid_file = options.pid_file.as_deref().map(|path| own_pid_file(options, path)).transpose()?;
     let mut base = Base::new(config, log, workers, options.trial).map_err(StartError::at("epoll"))?;
     let locks = first_worker::start(&mut base).map_err(StartError::system)?;
     let missing = sandbox::missing(missing, &locks);
@@ -180,7 +187,6 @@ fn prepare(
     }
     let monitor = Monitor::new(serving, Reload::new(loader.loader), takeover, notifier, signals);
     let monitor = monitor.map_err(StartError::at("epoll"))?;
-    let pid_file = options.pid_file.as_deref().map(|path| own_pid_file(options, path)).transpose()?;
     Ok(Prepared { monitor, places, client, user, missing, pid_file })
 }
 
@@ -242,16 +248,9 @@ fn with_advice(mut error: StartError) -> StartError {
     error
 }
 
-/// A control process puts it in the place of another daemon's when nothing can fail any more.
+/// Another daemon's is replaced when nothing can fail any more, by the control process where there is one.
 fn own_pid_file(options: &Options, path: &Path) -> Result<PidFile, StartError> {
-    if !takes_over(options) {
-        return PidFile::write(path);
-    }
-    let file = PidFile::write_aside(path)?;
-    if !options.reload {
-        pid_file::put(path, std::process::id())?;
-    }
-    Ok(file)
+    if takes_over(options) { PidFile::write_aside(path) } else { PidFile::write(path) }
 }
 
 fn takes_over(options: &Options) -> bool {
@@ -268,16 +267,15 @@ fn sockets(
 ) -> Result<(Vec<Listener>, Option<Client>, Takeover), String> {
     if takes_over(options) {
         let taken = taken::take(options, notifier)?;
-        let listeners = taken::listeners(taken.listeners, &options.listen, services)?;
         let takeover = taken::room(Some(taken.socket), taken.older, notifier);
+        let listeners = taken::listeners(taken.listeners, &options.listen, services)?;
         return Ok((listeners, None, takeover));
     }
-    let is_for_more = !options.trial && !source.is_of_inetd();
-    let (listeners, client) = listeners(options, source, services)?;
-    let takeover = match is_for_more {
-        true => taken::room(taken::own_socket(options, log), Vec::new(), notifier),
-        false => Takeover::default(),
+    let takeover = match options.trial || source.is_of_inetd() {
+        true => Takeover::default(),
+        false => taken::room(taken::own_socket(options, log), Vec::new(), notifier),
     };
+    let (listeners, client) = listeners(options, source, services)?;
     Ok((listeners, client, takeover))
 }
 

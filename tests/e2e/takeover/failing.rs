@@ -14,6 +14,8 @@ fn assert_fails(trees: &mut Trees, status: i32, said: &str) {
     assert!(trees.lab.sockd.runs());
     assert_eq!(trees.pid_file(), trees.lab.sockd.monitor());
     drop(granted(&trees.lab.site.client, &Request::connect((SERVER, 7))));
+    let left = trees.lab.site.gateway.run(|| std::fs::read_dir("/run").unwrap().flatten().count());
+    assert_eq!(*trees.files.get_or_insert(left), left, "files beside the process id file");
 }
 
 #[test]

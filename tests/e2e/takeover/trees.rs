@@ -20,6 +20,8 @@ const WORDS: [&str; 2] = ["--pid-file", "/run/sockd.pid"];
 pub(crate) struct Trees {
     /// The laboratory with the first one.
     pub(crate) lab: Lab,
+    /// How many files there were in /run when that was last looked at.
+    pub(crate) files: Option<usize>,
     followers: Vec<Process>,
 }
 
@@ -34,7 +36,7 @@ impl Trees {
         let lab = Lab::started(rules, |start| {
             start.settings(settings).worker(program("sockd-worker")).words(&WORDS.join(" "))
         });
-        Self { lab, followers: Vec::new() }
+        Self { lab, files: None, followers: Vec::new() }
     }
 
     /// Installs programs that do the same and are another build. A file that runs is replaced, not written to.
