@@ -95,6 +95,8 @@ pub enum SocketKind {
         /// The process id of that tree's monitor.
         pid: u32,
     },
+    /// Administrators come to it. Its path says which one it is.
+    Door,
 }
 
 /// What a tree has open, as far as limits are in all.
@@ -172,6 +174,7 @@ mod tests {
             (socket(SocketKind::Activated), &[2, 1, 2, b'a', b'b']),
             (socket(SocketKind::Takeover), &[2, 2, 2, b'a', b'b']),
             (socket(SocketKind::Older { pid: 5 }), &[2, 3, 5, 2, b'a', b'b']),
+            (socket(SocketKind::Door), &[2, 4, 2, b'a', b'b']),
             (FromServing::Last, &[3]),
             (FromServing::Busy, &[4]),
             (FromServing::Left(left), &[5, 1, 2, 3, 4, 5, 6, 7]),

@@ -5,7 +5,7 @@ use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use sockd_common::status::{Answer, ORDER, Order};
 use sockd_session::keys::{ControllerKey, Slots};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// So many may be connected at once. One more is closed.
@@ -33,6 +33,16 @@ impl Control {
     pub fn open(&mut self, listener: OwnedFd, reactor: &Reactor) -> rustix::io::Result<()> {
         self.door = Some(Door::open(listener, Token::Control, reactor)?);
         Ok(())
+    }
+
+    /// The socket, for a tree that takes over.
+    pub fn listener(&self) -> Option<BorrowedFd<'_>> {
+        self.door.as_ref().map(Door::listener)
+    }
+
+    /// Another tree has it. Who is connected stays.
+    pub fn close_door(&mut self, reactor: &mut Reactor) {
+        self.door.take().into_iter().for_each(|door| door.close(reactor));
     }
 
     /// Somebody has come.

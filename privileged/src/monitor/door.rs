@@ -4,7 +4,7 @@ use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use crate::process::sys;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Nobody is let in for so long where descriptors or memory have run out.
@@ -32,6 +32,18 @@ impl Door {
     pub fn open(listener: OwnedFd, token: Token, reactor: &Reactor) -> rustix::io::Result<Self> {
         reactor.watch(&listener, token, EventFlags::IN)?;
         Ok(Self { listener, token, pause: None })
+    }
+
+    /// The socket, for a tree that takes over.
+    pub fn listener(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+
+    /// Another tree lets in who comes. It has the socket too, which would stay in the set.
+    pub fn close(self, reactor: &mut Reactor) {
+        let Self { listener, token, mut pause } = self;
+        reactor.unwatch(&listener);
+        reactor.set_deadline(token, &mut pause, None);
     }
 
     /// Lets one in; nobody where nobody has come, or cannot be let in now.

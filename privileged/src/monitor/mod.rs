@@ -272,7 +272,7 @@ impl Monitor {
     }
 
     fn hear_peer(&mut self, place: usize) {
-        while let Some(answer) = self.takeover.hear(place, &self.serving.clients) {
+        while let Some(answer) = self.takeover.hear(place, &self.serving) {
             match answer {
                 Answer::Reload => self.begin_reload(),
                 Answer::Drain => self.drain(),

@@ -213,15 +213,21 @@ impl Serving {
         }
     }
 
-    /// Nobody is accepted any more.
+    /// Another tree serves from now on.
     pub fn drain(&mut self) {
+        self.status.close(&mut self.base.reactor);
+        self.control.close_door(&mut self.base.reactor);
+        self.accept_nobody();
+    }
+
+    fn accept_nobody(&mut self) {
         self.clients.close(&self.base.reactor);
         self.base.workers.pool.unused().into_iter().for_each(|worker| self.retire(worker, false, None));
     }
 
     /// Nobody is accepted any more, and what does not relay ends.
     pub fn stop(&mut self) {
-        self.drain();
+        self.accept_nobody();
         self.sessions.not_relaying().into_iter().for_each(|key| self.dispatch(key, Event::Stop));
     }
 

@@ -51,6 +51,16 @@ impl Status {
         Ok(())
     }
 
+    /// The sockets, for a tree that takes over.
+    pub fn listeners(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.0.iter().map(|room| room.door.listener())
+    }
+
+    /// Another tree has them.
+    pub fn close(&mut self, reactor: &mut Reactor) {
+        self.0.drain(..).for_each(|room| room.door.close(reactor));
+    }
+
     /// Somebody has come to the socket in this place.
     pub fn ready(&mut self, place: u32, reactor: &mut Reactor) {
         let room = self.0.get_mut(place as usize);

@@ -1,8 +1,8 @@
 //! The takeover socket, who has come to it, and the ways to older trees that drain. Who comes is root, or who has started
 //! the daemon; descriptors go to them and never come from them.
 
-use crate::monitor::clients::Clients;
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
+use crate::monitor::serving::Serving;
 use rustix::net::{SocketFlags, accept_with, sockopt};
 use sockd_common::channel::{MonitorEnd, Received};
 use sockd_common::message::takeover::{About, FromServing, SocketKind, SocketName, ToServing, Totals};
@@ -78,7 +78,7 @@ impl Takeover {
     }
 
     /// The next thing that a peer asks of the daemon; what can be answered is answered here.
-    pub fn hear(&mut self, place: usize, clients: &Clients) -> Option<Answer> {
+    pub fn hear(&mut self, place: usize, serving: &Serving) -> Option<Answer> {
         loop {
             let answer = match self.lines.get(&place)?.0.receive() {
                 Ok(Received::Message(message, _)) => self.peers.hear(place, message),
@@ -88,7 +88,7 @@ impl Takeover {
             let sent = match answer {
                 Answer::About => self.say(place, &FromServing::About(self.about), None),
                 Answer::Busy => self.say(place, &FromServing::Busy, None),
-                Answer::Socket(number) => self.hand_over(place, number, clients),
+                Answer::Socket(number) => self.hand_over(place, number, serving),
                 Answer::HangUp => false,
                 answer => return Some(answer),
             };
@@ -107,15 +107,17 @@ impl Takeover {
         self.lines.remove(&place);
     }
 
-    fn hand_over(&self, place: usize, number: u16, clients: &Clients) -> bool {
-        let listeners = clients.listeners().iter().map(|listener| {
+    fn hand_over(&self, place: usize, number: u16, serving: &Serving) -> bool {
+        let listeners = serving.clients.listeners().iter().map(|listener| {
             let kind = if listener.activated { SocketKind::Activated } else { SocketKind::Listener };
             (listener.socket.as_fd(), kind, listener.name.as_str())
         });
         let own = self.socket.iter().map(|socket| (socket.as_fd(), SocketKind::Takeover, ""));
         let older = self.older.iter().flatten();
         let older = older.map(|older| (older.line.as_fd(), SocketKind::Older { pid: older.pid }, ""));
-        match listeners.chain(own).chain(older).nth(number.into()) {
+        let doors = serving.status.listeners().chain(serving.control.listener());
+        let doors = doors.map(|door| (door, SocketKind::Door, ""));
+        match listeners.chain(own).chain(older).chain(doors).nth(number.into()) {
             Some((socket, kind, name)) => {
                 let name = SocketName::new(name.as_bytes()).unwrap_or_default();
                 self.say(place, &FromServing::Socket { kind, name }, Some(socket))

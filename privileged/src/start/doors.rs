@@ -8,7 +8,7 @@ use nix::unistd::{Gid, Group, getegid, setegid};
 use rustix::fs::{Mode, stat, unlink};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with,
 };
 use rustix::process::{geteuid, umask};
 use sockd_common::status::Gift;
@@ -16,6 +16,7 @@ use sockd_ledger::writer::Writer;
 use sockd_session::settings::Socket;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
@@ -26,11 +27,16 @@ const GROUP: &str = "sockd-adm";
 /// Who comes while others are let in waits.
 const BACKLOG: i32 = 128;
 
-/// Opens the sockets that the settings ask for. `runtime` is the folder of the service manager, where there is one.
-pub fn open(serving: &mut Serving, runtime: Option<OsString>) -> Result<(), StartError> {
+/// Opens the sockets that the settings ask for, but for those that a daemon before this one has. `runtime` is the folder of
+/// the service manager, where there is one.
+pub fn open(
+    serving: &mut Serving,
+    runtime: Option<OsString>,
+    mut taken: Vec<OwnedFd>,
+) -> Result<(), StartError> {
     let settings = &serving.base.config.settings;
     let (status, control) = (settings.status_socket.clone(), settings.control_socket.clone());
-    let mut open = |name, socket: &Socket| listener(name, socket, runtime.as_ref(), serving);
+    let mut open = |name, socket: &Socket| listener(name, socket, runtime.as_ref(), &mut taken, serving);
     let (status, control) = (open("status", &status)?, open("control", &control)?);
     let at = StartError::at("epoll");
     if let Some(listener) = control {
@@ -59,6 +65,7 @@ fn listener(
     name: &str,
     socket: &Socket,
     runtime: Option<&OsString>,
+    taken: &mut Vec<OwnedFd>,
     serving: &mut Serving,
 ) -> Result<Option<OwnedFd>, StartError> {
     let (path, is_wanted) = match (socket, runtime) {
@@ -66,6 +73,9 @@ fn listener(
         (Socket::At(path), _) => (PathBuf::from(path), true),
         (Socket::Auto, Some(runtime)) => (Path::new(runtime).join(name), false),
     };
+    if let Some(place) = taken.iter().position(|socket| is_at(socket, &path)) {
+        return Ok(Some(taken.swap_remove(place)));
+    }
     match bound(&path) {
         Ok((listener, remark)) => {
             remark
@@ -82,6 +92,11 @@ fn listener(
             Ok(None)
         }
     }
+}
+
+fn is_at(socket: &OwnedFd, path: &Path) -> bool {
+    let address = getsockname(socket).ok().and_then(|address| SocketAddrUnix::try_from(address).ok());
+    address.is_some_and(|address| address.path_bytes() == Some(path.as_os_str().as_bytes()))
 }
 
 /// Binds a socket that root and the group may connect to, and nobody else, from its first moment on. Where there is no

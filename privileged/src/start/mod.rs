@@ -164,7 +164,7 @@ fn prepare(
     if config.settings.sandbox == Sandbox::Required && !others.missing.is_empty() {
         return Err(StartError::system(sandbox::refusal(&others.missing)));
     }
-    let (listeners, client, takeover) =
+    let Sockets { listeners, client, takeover, doors } =
         sockets(options, source, &config.services, &mut notifier, &mut log).map_err(StartError::system)?;
     // Lowering it needs CAP_SYS_RESOURCE, which a service manager may have kept; the workers' 500 stays the higher.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-200");
@@ -183,7 +183,9 @@ fn prepare(
     let mut serving = Serving::new(base, Clients::new(listeners), hook, loader.copies).map_err(at)?;
     users.into_iter().for_each(|users| serving.take_users(users));
     if !options.trial && client.is_none() {
-        doors::open(&mut serving, std::env::var_os("RUNTIME_DIRECTORY"))?;
+        let runtime = options.runtime_dir.clone().map(Into::into);
+        let runtime = runtime.or_else(|| std::env::var_os("RUNTIME_DIRECTORY"));
+        doors::open(&mut serving, runtime, doors)?;
     }
     let monitor = Monitor::new(serving, Reload::new(loader.loader), takeover, notifier, signals);
     let monitor = monitor.map_err(StartError::at("epoll"))?;
@@ -257,26 +259,36 @@ fn takes_over(options: &Options) -> bool {
     options.takeover || options.reload
 }
 
-/// The sockets that clients come to, or the one client that is here already; and what there is for a takeover.
+/// What others come to.
+struct Sockets {
+    listeners: Vec<Listener>,
+    /// The one client that is here already.
+    client: Option<Client>,
+    takeover: Takeover,
+    /// Sockets for administrators of a daemon before this one.
+    doors: Vec<OwnedFd>,
+}
+
+/// Opens them, or takes them over.
 fn sockets(
     options: &Options,
     source: Source,
     services: &Services,
     notifier: &mut Notifier,
     log: &mut Log,
-) -> Result<(Vec<Listener>, Option<Client>, Takeover), String> {
+) -> Result<Sockets, String> {
     if takes_over(options) {
         let taken = taken::take(options, notifier)?;
         let takeover = taken::room(Some(taken.socket), taken.older, notifier);
         let listeners = taken::listeners(taken.listeners, &options.listen, services)?;
-        return Ok((listeners, None, takeover));
+        return Ok(Sockets { listeners, client: None, takeover, doors: taken.doors });
     }
     let takeover = match options.trial || source.is_of_inetd() {
         true => Takeover::default(),
         false => taken::room(taken::own_socket(options, log), Vec::new(), notifier),
     };
     let (listeners, client) = listeners(options, source, services)?;
-    Ok((listeners, client, takeover))
+    Ok(Sockets { listeners, client, takeover, doors: Vec::new() })
 }
 
 /// The sockets that clients come to, handed over or opened; or the one client that is here already.

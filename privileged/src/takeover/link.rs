@@ -33,6 +33,8 @@ pub struct Taken {
     pub socket: OwnedFd,
     /// The ways to older trees and their process ids; the last one is this one.
     pub older: Vec<(OwnedFd, u32)>,
+    /// Where administrators come to.
+    pub doors: Vec<OwnedFd>,
 }
 
 /// A listening socket.
@@ -71,7 +73,7 @@ impl Link {
 
     /// Takes all sockets. Nothing has changed for the monitor that serves.
     pub fn take(self) -> Result<Taken, String> {
-        let (mut listeners, mut takeover, mut older) = (Vec::new(), None, Vec::new());
+        let (mut listeners, mut takeover, mut older, mut doors) = (Vec::new(), None, Vec::new(), Vec::new());
         for place in 0..u16::MAX {
             match self.ask(ToServing::Take { place }, ANSWER_LIMIT)? {
                 (FromServing::Socket { kind, name }, Some(socket)) => match kind {
@@ -82,6 +84,7 @@ impl Link {
                     }
                     SocketKind::Takeover => takeover = Some(socket),
                     SocketKind::Older { pid } => older.push((socket, pid)),
+                    SocketKind::Door => doors.push(socket),
                 },
                 (FromServing::Last, _) => break,
                 (FromServing::Busy, _) => return Err("another takeover is under way".into()),
@@ -90,7 +93,7 @@ impl Link {
         }
         let about = self.about;
         older.push((self.channel.into_socket(), about.pid));
-        Ok(Taken { about, listeners, socket: takeover.ok_or_else(strange)?, older })
+        Ok(Taken { about, listeners, socket: takeover.ok_or_else(strange)?, older, doors })
     }
 
     fn ask(&self, message: ToServing, limit: Duration) -> Result<(FromServing, Option<OwnedFd>), String> {

@@ -6,11 +6,15 @@ mod trees;
 
 use crate::trees::{Trees, reload};
 use nix::sys::signal::Signal;
+use sockd_common::ledger::Field;
+use sockd_ledger::fetch::fetch;
+use sockd_ledger::reader::Reader;
 use sockd_tests::far::{Far, Server};
 use sockd_tests::line::Line;
 use sockd_tests::site::SERVER;
-use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks::{PROXY, Request, assert_rejected, granted, is_granted};
+use sockd_tests::wait::until_true;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 #[test]
@@ -97,9 +101,7 @@ fn under_a_load_of_connects_nobody_is_refused() {
         }
         for _ in 0..3 {
             let before = served.load(Ordering::Relaxed);
-            sockd_tests::wait::until_true("clients are served", || {
-                served.load(Ordering::Relaxed) > before + AT_LEAST
-            });
+            until_true("clients are served", || served.load(Ordering::Relaxed) > before + AT_LEAST);
             trees.install_another();
             trees.reload_well();
         }
@@ -117,7 +119,7 @@ fn what_has_begun_goes_on_in_the_old_tree() {
     let bytes = Request::connect((SERVER, 7)).bytes();
     line.send(&bytes[..4]);
     let old = trees.lab.sockd.monitor();
-    sockd_tests::wait::until_true("the old tree has it", || {
+    until_true("the old tree has it", || {
         trees.lab.sockd.workers("session").iter().any(|worker| worker.descriptors().len() > 5)
     });
     trees.install_another();
@@ -137,7 +139,7 @@ fn the_pid_file_is_replaced_and_the_old_tree_leaves_it_alone() {
     assert_eq!(trees.lab.sockd.wait().code(), Some(0));
     assert_eq!(trees.pid_file(), new);
     trees.end(new);
-    sockd_tests::wait::until_true("the file is removed", || !trees.lab.site.gateway.exists("/run/sockd.pid"));
+    until_true("the file is removed", || !trees.lab.site.gateway.exists("/run/sockd.pid"));
     let left = trees.lab.site.gateway.run(|| {
         std::fs::read_dir("/run").unwrap().flatten().map(|entry| entry.file_name()).collect::<Vec<_>>()
     });
@@ -147,7 +149,6 @@ fn the_pid_file_is_replaced_and_the_old_tree_leaves_it_alone() {
 #[test]
 fn the_takeover_socket_lies_where_root_alone_may_go() {
     let trees = Trees::new("()");
-    let _ = PERMIT_ALL;
     let mode = trees.lab.site.gateway.run(|| {
         use std::os::unix::fs::{FileTypeExt, MetadataExt};
         let folder = std::fs::metadata("/run/sockd/takeover").unwrap();
@@ -155,4 +156,25 @@ fn the_takeover_socket_lies_where_root_alone_may_go() {
         (folder.mode() & 0o777, folder.uid())
     });
     assert_eq!(mode, (0o700, 0));
+}
+
+/// Where the files name their paths a daemon does not start without them.
+#[test]
+fn the_sockets_for_administrators_lead_to_the_new_tree() {
+    let mut trees =
+        Trees::new(r#"(status_socket: at("/run/sockd/status"), control_socket: at("/run/sockd/control"))"#);
+    let _echo = Server::echo(&trees.lab.site.server, (SERVER, 7));
+    let old = granted(&trees.lab.site.client, &Request::connect((SERVER, 7)));
+    let gateway = trees.lab.site.gateway.clone();
+    for path in ["/run/sockd/status", "/run/sockd/control"] {
+        assert!(gateway.exists(path), "{path}");
+    }
+    trees.install_another();
+    trees.reload_well();
+    let memory = || gateway.run(|| fetch(Path::new("/run/sockd/status"))).expect("the ledger").remove(0).1;
+    let ledger = Reader::open(memory()).expect("a ledger");
+    let new = granted(&trees.lab.site.client, &Request::connect((SERVER, 7)));
+    until_true("the new tree's session is in its ledger", || ledger.head(Field::Live) == 1);
+    drop((old, new));
+    until_true("it has ended", || ledger.head(Field::Live) == 0);
 }
