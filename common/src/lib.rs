@@ -10,6 +10,7 @@
 
 pub mod bounded;
 pub mod channel;
+pub mod counters;
 pub mod ledger;
 pub mod message;
 pub mod outbox;

@@ -62,6 +62,11 @@ impl Readable {
         self.0.words().get(place).map(|word| word.load(Ordering::Relaxed))
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> &[AtomicU64] {
+        self.0.words()
+    }
+
     /// This many words from a place on; none where they are not all there.
     pub fn words(&self, place: usize, number: usize) -> impl Iterator<Item = u64> + '_ {
         let words = self.0.words().get(place..).and_then(|words| words.get(..number));

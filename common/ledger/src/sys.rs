@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use sockd_common::counters::Counters;
 use std::io;
 use std::os::fd::AsFd;
 use std::ptr::{NonNull, null_mut};
@@ -36,6 +37,14 @@ impl Mapping {
         // file does not shrink below it: its creator has sealed it, and `memory` has looked for that seal.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.words) }
     }
+}
+
+/// Words as counters; nothing where there are too few.
+pub(crate) fn counters(words: &[AtomicU64]) -> Option<&Counters> {
+    let is_long_enough = size_of_val(words) >= size_of::<Counters>();
+    // SAFETY: `Counters` is `repr(C)` and consists of atomic words alone, as a test beside it holds by size and alignment:
+    // any bits are valid, and it begins where the words do and ends no later. The borrow is that of the words.
+    is_long_enough.then(|| unsafe { &*words.as_ptr().cast::<Counters>() })
 }
 
 impl Drop for Mapping {

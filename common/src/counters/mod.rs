@@ -1,0 +1,223 @@
+//! The counters of a daemon that runs: memory that the monitor writes as it goes, and that others read.
+//!
+//! There are numbers in it, the version of the daemon and the addresses of its listeners: no client, no user, no
+//! destination. Whoever reads it asks the monitor for nothing. All of it are words that are written and read whole, so
+//! that no lock is needed; two words need not be of the same moment.
+//!
+//! [`Counters`] is the layout. A change of it, or of a list of labels, is another [`VERSION`].
+
+mod labels;
+mod word;
+
+pub use labels::{
+    Asked, DeathCause, Direction, Label, Limit, LoginMethod, LoginResult, Outcome, SessionState, WorkerRole,
+    WorkerState,
+};
+pub use word::{BOUNDS_MS, By, Histogram, Word};
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// Stands first in the memory: `sockdcnt`.
+pub const MAGIC: u64 = u64::from_be_bytes(*b"sockdcnt");
+
+/// The number of this layout.
+pub const VERSION: u64 = 1;
+
+/// Listeners beyond these are counted together, in the last place.
+pub const LISTENERS: usize = 16;
+
+/// Words of the version's name.
+const NAME_WORDS: usize = 4;
+
+/// All of the memory.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Counters {
+    magic: Word,
+    version: Word,
+    name: [Word; NAME_WORDS],
+    /// The monitor's process id, as it sees it.
+    pub process: Word,
+    /// When the daemon was started, in seconds since 1970.
+    pub started: Word,
+    /// When the rules in force were read, in seconds since 1970.
+    pub rules_loaded: Word,
+    /// Reloads that have changed nothing, for an error.
+    pub reload_failures: Word,
+    /// Lines of rules in force.
+    pub rules: Word,
+    /// Clients that have connected, by listener.
+    pub listeners: [Listener; LISTENERS],
+    /// Sessions that there are.
+    pub sessions: By<SessionState, { SessionState::COUNT }>,
+    /// What became of requests.
+    pub requests: By<(Asked, Outcome), { Asked::COUNT.saturating_mul(Outcome::COUNT) }>,
+    /// Bytes of streams, counted when a relay ends.
+    pub relayed_bytes: By<Direction, { Direction::COUNT }>,
+    /// From a client's connection to its request.
+    pub handshake: Histogram,
+    /// From the beginning of a connection to a destination or next server until it stands or fails.
+    pub dial: Histogram,
+    /// Workers that there are.
+    pub workers: By<(WorkerRole, WorkerState), { WorkerRole::COUNT.saturating_mul(WorkerState::COUNT) }>,
+    /// Workers that have ended and were not dismissed.
+    pub deaths: By<(WorkerRole, DeathCause), { WorkerRole::COUNT.saturating_mul(DeathCause::COUNT) }>,
+    /// What no honest worker says or does.
+    pub violations: Word,
+    /// Attempts to show who a client's user is.
+    pub logins: By<(LoginMethod, LoginResult), { LoginMethod::COUNT.saturating_mul(LoginResult::COUNT) }>,
+    /// Passwords that the auth worker has remembered.
+    pub remembered_logins: Word,
+    /// UDP associations that there are.
+    pub associations: Word,
+    /// Flows of associations that there are.
+    pub flows: Word,
+    /// Lines that the log did not take.
+    pub log_lines_lost: Word,
+    /// Who has met a limit.
+    pub limits: By<Limit, { Limit::COUNT }>,
+}
+
+/// Where clients come to, and how many have.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Listener {
+    high: Word,
+    low: Word,
+    port: Word,
+    /// Clients that have connected.
+    pub connections: Word,
+}
+
+/// Set beside the port of a listener that there is.
+const IS_THERE: u64 = 1 << 16;
+
+impl Counters {
+    /// Writes what stands first. `name` is the version of the daemon; what is longer than 32 bytes is cut.
+    pub fn begin(&self, name: &str) {
+        self.version.set(VERSION);
+        for (word, bytes) in self.name.iter().zip(name.as_bytes().chunks(size_of::<u64>())) {
+            let mut whole = [0; size_of::<u64>()];
+            whole.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+            word.set(u64::from_le_bytes(whole));
+        }
+        self.magic.set(MAGIC);
+    }
+
+    /// Whether this is what this version of the layout means.
+    pub fn is_known(&self) -> bool {
+        self.magic.get() == MAGIC && self.version.get() == VERSION
+    }
+
+    /// Takes over the numbers of others. The lists of words are those of the layout, in its order.
+    pub fn take_from(&self, others: &Self) {
+        self.words().zip(others.words()).for_each(|(own, other)| own.set(other.get()));
+    }
+
+    fn words(&self) -> impl Iterator<Item = &Word> {
+        let first = [&self.magic, &self.version].into_iter().chain(&self.name);
+        let facts = [&self.process, &self.started, &self.rules_loaded, &self.reload_failures, &self.rules];
+        let listeners = self.listeners.iter();
+        let listeners = listeners.flat_map(|one| [&one.high, &one.low, &one.port, &one.connections]);
+        let clients = self.sessions.words().iter().chain(self.requests.words());
+        let clients = clients.chain(self.relayed_bytes.words());
+        let times = self.handshake.words().chain(self.dial.words());
+        let workers = self.workers.words().iter().chain(self.deaths.words()).chain([&self.violations]);
+        let logins = self.logins.words().iter().chain([&self.remembered_logins]);
+        let last = [&self.associations, &self.flows, &self.log_lines_lost];
+        let last = last.into_iter().chain(self.limits.words());
+        first
+            .chain(facts)
+            .chain(listeners)
+            .chain(clients)
+            .chain(times)
+            .chain(workers)
+            .chain(logins)
+            .chain(last)
+    }
+
+    /// The version of the daemon, without any byte that has no place in one.
+    pub fn name(&self) -> String {
+        let bytes = self.name.iter().flat_map(|word| word.get().to_le_bytes());
+        let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b".+~-_".contains(byte);
+        bytes.take_while(|byte| *byte != 0).filter(fits).map(char::from).collect()
+    }
+
+    /// Writes where clients come to.
+    pub fn listen(&self, at: impl IntoIterator<Item = SocketAddr>) {
+        self.listeners.iter().zip(at).for_each(|(listener, at)| listener.write(at));
+    }
+
+    /// The listener in this place, or the last one that there may be.
+    pub fn listener(&self, place: usize) -> &Listener {
+        let [.., last] = &self.listeners;
+        self.listeners.get(place).unwrap_or(last)
+    }
+}
+
+impl Listener {
+    fn write(&self, at: SocketAddr) {
+        let address = match at.ip() {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        let bits = address.to_bits();
+        // Of 128 bits, these are the upper and the lower half.
+        self.high.set((bits >> 64) as u64);
+        self.low.set(bits as u64);
+        self.port.set(IS_THERE | u64::from(at.port()));
+    }
+
+    /// Where it listens; nothing where there is no such listener.
+    pub fn address(&self) -> Option<SocketAddr> {
+        let port = self.port.get();
+        let bits = u128::from(self.high.get()) << 64 | u128::from(self.low.get());
+        let address = Ipv6Addr::from_bits(bits).to_canonical();
+        (port & IS_THERE != 0).then(|| SocketAddr::new(address, port as u16))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_zeros_is_no_counters_until_they_begin() {
+        let counters = Counters::default();
+        assert!(!counters.is_known() && counters.name().is_empty());
+        counters.begin("4.4.0");
+        assert!(counters.is_known());
+        assert_eq!(counters.name(), "4.4.0");
+        counters.version.set(VERSION + 1);
+        assert!(!counters.is_known(), "another layout");
+    }
+
+    #[test]
+    fn a_version_that_is_too_long_is_cut_and_one_that_is_forged_has_no_quotes() {
+        let counters = Counters::default();
+        counters.begin(&"9".repeat(40));
+        assert_eq!(counters.name(), "9".repeat(32));
+        let forged = Counters::default();
+        forged.begin("4\"} 1\n");
+        assert_eq!(forged.name(), "41");
+    }
+
+    #[test]
+    fn a_listener_is_read_as_it_was_written() {
+        let counters = Counters::default();
+        let at = ["192.0.2.1:1080", "[2001:db8::1]:65535", "[::]:0"].map(|at| at.parse().unwrap());
+        counters.listen(at);
+        let read: Vec<_> = counters.listeners.iter().filter_map(Listener::address).collect();
+        assert_eq!(read, at);
+        counters.listener(40).connections.add(1);
+        assert_eq!(counters.listeners[LISTENERS - 1].connections.get(), 1);
+    }
+
+    /// Programs of different builds read each other's memory.
+    #[test]
+    fn the_layout_is_one_of_whole_words_and_changes_with_its_version_alone() {
+        assert_eq!(align_of::<Counters>(), align_of::<u64>());
+        assert_eq!((VERSION, size_of::<Counters>() / size_of::<u64>()), (1, 283));
+        assert_eq!(Counters::default().words().count(), 283, "all of them are taken over");
+    }
+}
