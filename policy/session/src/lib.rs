@@ -11,6 +11,7 @@ pub mod about;
 pub mod checks;
 pub mod client_host;
 pub mod config;
+pub mod counting;
 pub mod flow;
 pub mod hook_values;
 pub mod keys;

@@ -97,7 +97,7 @@ impl<Channel> Pool<Channel> {
     /// Places that are taken by workers that serve hosts of one site.
     fn taken_by(&self, site: HostNetwork) -> usize {
         let workers = self.workers.iter().map(|(_, worker)| (worker.serves, worker.site()));
-        let all = workers.chain(self.ending.values().copied());
+        let all = workers.chain(self.ending.values().map(|(serves, site, _)| (*serves, *site)));
         all.filter(|place| *place == (Serves::ClientHosts, Some(site))).count()
     }
 

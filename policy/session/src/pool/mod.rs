@@ -5,6 +5,7 @@ pub mod choice;
 use crate::client_host::{Host, HostNetwork};
 use crate::keys::{Slots, WorkerKey};
 use crate::settings::{Isolation, Settings, seconds};
+use sockd_common::counters::{Counters, WorkerRole, WorkerState};
 use sockd_common::message::Role;
 use sockd_policy::UserId;
 use std::collections::HashMap;
@@ -109,7 +110,9 @@ pub struct Pool<Channel> {
     askers: HashMap<AskerKey, WorkerKey>,
     spare: Vec<WorkerKey>,
     /// Those that have been taken out and are not known to have ended, with the site that they served.
-    ending: HashMap<u32, (Serves, Option<HostNetwork>)>,
+    ending: HashMap<u32, (Serves, Option<HostNetwork>, Role)>,
+    /// Where they are counted.
+    counters: Option<&'static Counters>,
     /// Counts the turns in which workers come to be without a request.
     turns: u64,
     /// A spare worker has been lost: the next one is not started before.
@@ -130,6 +133,7 @@ impl<Channel> Pool<Channel> {
             askers: HashMap::new(),
             spare: Vec::new(),
             ending: HashMap::new(),
+            counters: None,
             turns: 0,
             paused_until: None,
             by_hash: RandomState::new(),
@@ -155,6 +159,7 @@ impl<Channel> Pool<Channel> {
         channel: Channel,
         now: Instant,
     ) -> WorkerKey {
+        self.count(role, None, Some(WorkerState::Starting));
         self.workers.insert(Worker {
             serial,
             role,
@@ -192,7 +197,7 @@ impl<Channel> Pool<Channel> {
 
     /// How many workers serve such. One that has been taken out counts until it is known to have ended.
     fn number(&self, whom: impl Fn(Serves) -> bool) -> usize {
-        let ending = self.ending.values().filter(|(serves, _)| whom(*serves)).count();
+        let ending = self.ending.values().filter(|(serves, ..)| whom(*serves)).count();
         self.workers.iter().filter(|(_, worker)| whom(worker.serves)).count().saturating_add(ending)
     }
 
@@ -200,7 +205,11 @@ impl<Channel> Pool<Channel> {
     pub fn mark_ready(&mut self, key: WorkerKey) -> bool {
         let Some(worker) = self.workers.get_mut(key) else { return false };
         worker.expires = None;
-        !std::mem::replace(&mut worker.is_ready, true)
+        let (role, before) = (worker.role, worker.state());
+        let is_first = !std::mem::replace(&mut worker.is_ready, true);
+        let after = worker.state();
+        self.count(role, Some(before), Some(after));
+        is_first
     }
 
     /// A session, query or lookup of a worker begins. From now on it serves `host`, and whoever comes from there unless
@@ -228,16 +237,21 @@ impl<Channel> Pool<Channel> {
         if worker.load == 0 {
             worker.without_since = self.turns;
         }
+        let (role, before) = (worker.role, worker.state());
         worker.load = worker.load.saturating_add(1);
         if worker.is_ready {
             worker.expires = None;
         }
+        let after = worker.state();
+        self.count(role, Some(before), Some(after));
     }
 
     /// A session, query or lookup of a worker has ended.
     pub fn release(&mut self, key: WorkerKey, settings: &Settings, now: Instant) {
         let Some(worker) = self.workers.get_mut(key) else { return };
+        let (role, before) = (worker.role, worker.state());
         worker.load = worker.load.saturating_sub(1);
+        let after = worker.state();
         if worker.load == 0 && worker.serves != Serves::Everybody {
             let stays = match (settings.isolation, &worker.owner) {
                 (Isolation::Connection, _) | (_, Owner::Connection) => Duration::ZERO,
@@ -245,6 +259,7 @@ impl<Channel> Pool<Channel> {
             };
             worker.expires = now.checked_add(stays);
         }
+        self.count(role, Some(before), Some(after));
     }
 
     /// A worker has read the request of a session.
@@ -289,13 +304,33 @@ impl<Channel> Pool<Channel> {
             !keys.is_empty()
         });
         self.askers.retain(|_, asker| *asker != key);
-        self.ending.insert(worker.serial, (worker.serves, worker.site()));
+        self.ending.insert(worker.serial, (worker.serves, worker.site(), worker.role));
+        self.count(worker.role, Some(worker.state()), Some(WorkerState::Ending));
         Some(worker)
     }
 
     /// A worker that has been taken out has ended.
     pub fn reaped(&mut self, serial: u32) {
-        self.ending.remove(&serial);
+        if let Some((.., role)) = self.ending.remove(&serial) {
+            self.count(role, Some(WorkerState::Ending), None);
+        }
+    }
+}
+
+/// How many there are.
+impl<Channel> Pool<Channel> {
+    /// Counts workers here, of which there are none yet.
+    pub fn count_in(&mut self, counters: &'static Counters) {
+        self.counters = Some(counters);
+    }
+
+    fn count(&self, role: Role, from: Option<WorkerState>, to: Option<WorkerState>) {
+        let Some((counters, role)) = self.counters.zip(WorkerRole::of(role)).filter(|_| from != to) else {
+            return;
+        };
+        let before = from.and_then(|state| counters.workers.of((role, state)));
+        before.into_iter().for_each(|word| word.take_one());
+        to.into_iter().for_each(|state| counters.workers.add((role, state), 1));
     }
 }
 
@@ -348,6 +383,14 @@ impl<Channel> Pool<Channel> {
 impl<Channel> Worker<Channel> {
     fn is_of_clients(&self) -> bool {
         self.serves == Serves::ClientHosts
+    }
+
+    fn state(&self) -> WorkerState {
+        match (self.is_ready, self.load) {
+            (false, _) => WorkerState::Starting,
+            (true, 0) => WorkerState::Idle,
+            (true, _) => WorkerState::Busy,
+        }
     }
 
     /// Where the client host is that it has served first.
@@ -439,6 +482,34 @@ mod tests {
             pool.keep_asker(key, AskerKey { role, host, server: None });
             assert_eq!(pool.workers.get(key).unwrap().only_client(), blamed, "{role:?}");
         }
+    }
+
+    #[test]
+    fn a_worker_is_counted_where_it_stands_until_it_is_reaped() {
+        let (mut pool, host, now) = pool();
+        let counters: &Counters = Box::leak(Box::default());
+        pool.count_in(counters);
+        let counted = || -> Vec<String> {
+            let all = counters.workers.all().filter(|(_, number)| *number > 0);
+            all.map(|(label, number)| format!("{label} {number}")).collect()
+        };
+        let is = |state: &str| assert_eq!(counted(), [format!("role=\"ident\",state=\"{state}\" 1")]);
+        let key = start(&mut pool, Role::Ident, Serves::ClientHost);
+        is("starting");
+        pool.assign(key, host);
+        is("starting");
+        pool.mark_ready(key);
+        is("busy");
+        pool.assign(key, host);
+        pool.release(key, &Settings::default(), now);
+        is("busy");
+        pool.release(key, &Settings::default(), now);
+        is("idle");
+        let serial = pool.remove(key, false, now).unwrap().serial;
+        is("ending");
+        pool.reaped(serial);
+        pool.reaped(serial);
+        assert_eq!(counted(), [""; 0]);
     }
 
     #[test]

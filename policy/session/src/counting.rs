@@ -1,0 +1,174 @@
+//! What is counted of what happens: which record, event or line moves which counter.
+//!
+//! The monitor says what has happened, as it does to the log, and knows no counter. Nothing that is counted has a label
+//! of a client's choice.
+
+mod outcome;
+
+use crate::checks::Login;
+use crate::record::Record;
+use crate::session::{Arrival, Event, Phase};
+use sockd_common::counters::{
+    Counters, DeathCause, Direction, Limit, LoginMethod, LoginResult, SessionState, WorkerRole,
+};
+use sockd_common::message::Role;
+use sockd_policy::{Command, Identity};
+use std::time::Duration;
+
+/// The counters, as the monitor moves them.
+#[derive(Clone, Copy, Debug)]
+pub struct Counting(&'static Counters);
+
+impl Counting {
+    /// These.
+    pub fn of(counters: &'static Counters) -> Self {
+        Self(counters)
+    }
+
+    /// The counters themselves.
+    pub fn counters(self) -> &'static Counters {
+        self.0
+    }
+
+    /// Counters that nobody sees.
+    pub fn unseen() -> Self {
+        Self(Box::leak(Box::default()))
+    }
+}
+
+/// Clients and their sessions.
+impl Counting {
+    /// A client has connected to the listener in this place.
+    pub fn connected(self, listener: u32) {
+        self.0.listener(listener as usize).connections.add(1);
+    }
+
+    /// A session stands somewhere else, has begun, or is over.
+    pub fn moved(self, from: Option<Phase>, to: Option<Phase>) {
+        let [from, to] = [from, to].map(|phase| phase.map(state));
+        if from != to {
+            from.and_then(|state| self.0.sessions.of(state)).into_iter().for_each(|word| word.take_one());
+            to.into_iter().for_each(|state| self.0.sessions.add(state, 1));
+        }
+    }
+
+    /// Something happens to a session that has begun so long ago.
+    pub fn happens(self, event: &Event, age: Duration) {
+        match event {
+            Event::Requested(_) => self.0.handshake.observe(age),
+            Event::Arrived(_, Arrival::LoggedIn(login)) => {
+                self.0.logins.add((LoginMethod::Password, result(login)), 1);
+            }
+            Event::Arrived(_, Arrival::Identified(identity)) => {
+                let result = match identity {
+                    Identity::Known(_) => LoginResult::Accepted,
+                    Identity::Unknown => LoginResult::Refused,
+                };
+                self.0.logins.add((LoginMethod::Ident, result), 1);
+            }
+            _ => {}
+        }
+    }
+
+    /// Something is recorded. Of streams the kernel has counted the bytes; of datagrams a worker has, so that theirs are
+    /// left out.
+    pub fn recorded(self, record: &Record) {
+        if let Some((asked, outcome)) = outcome::of(record) {
+            self.0.requests.add((asked, outcome), 1);
+        }
+        match record {
+            Record::Refused { why: crate::record::Failure::Limited(limit), .. } => self.limited(limit),
+            Record::Ended { parties, moved, .. } if parties.command != Command::Udp => {
+                self.0.relayed_bytes.add(Direction::Up, moved.up);
+                self.0.relayed_bytes.add(Direction::Down, moved.down);
+            }
+            _ => {}
+        }
+    }
+
+    /// A connection stands or has failed, after this time.
+    pub fn dialled(self, time: Duration) {
+        self.0.dial.observe(time);
+    }
+
+    /// A limit is met. `line` is what the log says of it.
+    pub fn limited(self, line: &str) {
+        self.0.limits.add(Limit::named_in(line), 1);
+    }
+
+    /// So many associations and flows there are.
+    pub fn associations(self, associations: u32, flows: u32) {
+        self.0.associations.set(associations.into());
+        self.0.flows.set(flows.into());
+    }
+}
+
+/// Workers, the log and the rules.
+impl Counting {
+    /// A worker of this role has done what no honest one does, and is killed for it.
+    pub fn violated(self, role: Role) {
+        self.0.violations.add(1);
+        self.died(role, DeathCause::Violation);
+    }
+
+    /// A worker of this role has ended that was not dismissed.
+    pub fn died(self, role: Role, how: DeathCause) {
+        WorkerRole::of(role).into_iter().for_each(|role| self.0.deaths.add((role, how), 1));
+    }
+
+    /// The log has lost so many lines since the start.
+    pub fn log_lost(self, lines: u64) {
+        self.0.log_lines_lost.set(lines);
+    }
+
+    /// The daemon starts, with this version and process id; the time is in seconds since 1970.
+    pub fn started(self, version: &str, process: u32, now: u64) {
+        self.0.process.set(process.into());
+        self.0.started.set(now);
+        self.0.begin(version);
+    }
+
+    /// So many rules have come into force; the time is in seconds since 1970.
+    pub fn loaded(self, rules: usize, now: u64) {
+        self.0.rules.set(u64::try_from(rules).unwrap_or(u64::MAX));
+        self.0.rules_loaded.set(now);
+    }
+
+    /// A reload has changed nothing, for an error.
+    pub fn reload_failed(self) {
+        self.0.reload_failures.add(1);
+    }
+}
+
+fn state(phase: Phase) -> SessionState {
+    match phase {
+        Phase::Requesting | Phase::Verifying => SessionState::Handshake,
+        Phase::Asking
+        | Phase::Settling
+        | Phase::Dialling
+        | Phase::FindingUpstream
+        | Phase::DiallingUpstream
+        | Phase::AskingUpstream
+        | Phase::Associating => SessionState::Connecting,
+        Phase::Listening | Phase::AwaitingUpstreamPeer => SessionState::Waiting,
+        Phase::Associated | Phase::Relaying => SessionState::Relaying,
+        Phase::Dissociating
+        | Phase::DissociatingClosed
+        | Phase::ClosingRelay(_)
+        | Phase::Refusing
+        | Phase::ClosingUnread
+        | Phase::Closing => SessionState::Closing,
+    }
+}
+
+fn result(login: &Login) -> LoginResult {
+    match login {
+        Login::Verified(_) => LoginResult::Accepted,
+        Login::Wrong => LoginResult::Refused,
+        Login::TooManyOfHost | Login::TooManyOfUser => LoginResult::Limited,
+        Login::Unchecked | Login::NotAlone => LoginResult::Unchecked,
+    }
+}
+
+#[cfg(test)]
+mod tests;
