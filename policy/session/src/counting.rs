@@ -121,17 +121,19 @@ impl Counting {
         self.0.log_lines_lost.set(lines);
     }
 
-    /// The daemon starts, with this version and process id; the time is in seconds since 1970.
-    pub fn started(self, version: &str, process: u32, now: u64) {
+    /// The daemon starts, with this version and process id.
+    pub fn started(self, version: &str, process: u32) {
         self.0.process.set(process.into());
-        self.0.started.set(now);
         self.0.begin(version);
     }
 
-    /// So many rules have come into force; the time is in seconds since 1970.
+    /// So many rules have come into force, the first ones at the start; the time is in milliseconds since 1970.
     pub fn loaded(self, rules: usize, now: u64) {
+        if self.0.started.get() == 0 {
+            self.0.started.set(now / 1000);
+        }
         self.0.rules.set(u64::try_from(rules).unwrap_or(u64::MAX));
-        self.0.rules_loaded.set(now);
+        self.0.rules_loaded.set(now / 1000);
     }
 
     /// A reload has changed nothing, for an error.

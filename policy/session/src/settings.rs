@@ -104,6 +104,8 @@ pub struct Settings {
     pub status_socket: Socket,
     /// Where members of the group sockd-adm may end sessions.
     pub control_socket: Socket,
+    /// Where members of the group sockd-exporter may read counters, which name nobody.
+    pub counters_socket: Socket,
     /// Look up the names of clients and destinations for the log.
     pub reverse_names: bool,
     /// The file that says who may log in; without it `/etc/sockd.passwd`, which may be missing.
@@ -206,6 +208,7 @@ const DEFAULT: Settings = Settings {
     log_format: LogFormat::Classic,
     status_socket: Socket::Auto,
     control_socket: Socket::Auto,
+    counters_socket: Socket::Auto,
     reverse_names: false,
     passwd_file: None,
     upstream_file: None,
@@ -261,6 +264,7 @@ impl Settings {
         self.isolation.check(self.crowded)?;
         self.status_socket.check("status_socket")?;
         self.control_socket.check("control_socket")?;
+        self.counters_socket.check("counters_socket")?;
         match self.worker_ids {
             Some((0, _) | (_, 0)) => Err("worker_ids: expected a first id and a count, both from 1".into()),
             Some((first, count)) if first.checked_add(count).is_none() => {
@@ -354,6 +358,7 @@ impl Settings {
             commands_user: self.commands_user.clone(),
             status_socket: self.status_socket.clone(),
             control_socket: self.control_socket.clone(),
+            counters_socket: self.counters_socket.clone(),
             ..new
         }
     }
@@ -369,6 +374,7 @@ impl Settings {
             ("commands_user", self.commands_user != new.commands_user),
             ("status_socket", self.status_socket != new.status_socket),
             ("control_socket", self.control_socket != new.control_socket),
+            ("counters_socket", self.counters_socket != new.counters_socket),
         ];
         names.extend(fixed.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name));
         names
@@ -409,7 +415,7 @@ pub fn takes(setting: &str) -> &'static str {
         "missing_names" => "refuse or no_match",
         "commands" => "sh, argv or off",
         "log_format" => "classic, full, json or session",
-        "status_socket" | "control_socket" => "auto, off or at(\"/path\")",
+        "status_socket" | "control_socket" | "counters_socket" => "auto, off or at(\"/path\")",
         "upstream_names" => "unresolved, always or never",
         "bind_any" | "privileged_ports" | "recheck_on_reload" | "reverse_names" => "true or false",
         "worker_ids" => "None or (first id, number of ids)",

@@ -8,6 +8,7 @@ use crate::monitor::syslog::Log;
 use sockd_common::message::takeover::Totals;
 use sockd_common::message::{Role, ToWorker};
 use sockd_session::config::Config;
+use sockd_session::counting::Counting;
 use sockd_session::keys::{DialKey, WorkerKey};
 use sockd_session::limits::counts::{Counts, Resource};
 use sockd_session::pool::AskerKey;
@@ -18,8 +19,10 @@ use sockd_session::settings::{Isolation, Settings};
 use sockd_session::takeover;
 use sockd_session::violation::Violation;
 use sockd_session::waits::Waiter;
+use std::fmt::Display;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// What has come to whom.
 pub type News = (Waiter, Arrival);
@@ -48,17 +51,39 @@ pub struct Base {
     pub dials: Dials,
     /// What others may see of the sessions.
     pub ledger: Ledger,
+    /// What is told to whoever watches the daemon.
+    pub counting: Counting,
     /// The daemon is only tried out.
     pub is_trial: bool,
 }
 
 impl Base {
     /// With nothing under way.
-    pub fn new(config: Config, log: Log, workers: Workers, is_trial: bool) -> rustix::io::Result<Self> {
+    pub fn new(
+        config: Config,
+        log: Log,
+        mut workers: Workers,
+        is_trial: bool,
+        counting: Counting,
+    ) -> rustix::io::Result<Self> {
         let (counts, dials, ledger) = (Counts::default(), Dials::default(), Ledger::default());
         let (as_read, elsewhere) = (config.settings.clone(), Totals::default());
         let reactor = Reactor::new()?;
-        Ok(Self { config, as_read, elsewhere, log, reactor, workers, counts, dials, ledger, is_trial })
+        workers.pool.count_in(counting.counters());
+        counting.loaded(config.rules.len(), ledger.time(Instant::now()));
+        Ok(Self {
+            config,
+            as_read,
+            elsewhere,
+            log,
+            reactor,
+            workers,
+            counts,
+            dials,
+            ledger,
+            counting,
+            is_trial,
+        })
     }
 
     /// Older trees have this open. Limits in all are for all trees.
@@ -87,6 +112,13 @@ impl Base {
         }
     }
 
+    /// A limit is met: the log says what comes of it, quietly.
+    pub fn limited(&mut self, what: &str, limit: &dyn Display) {
+        let line = format!("{what}: {limit}");
+        self.counting.limited(&line);
+        self.log.quiet_err(&line);
+    }
+
     /// Starts a worker, or says in the log why it cannot be.
     pub fn start_worker(&mut self, role: Role) -> Option<WorkerKey> {
         let started = self.workers.start(role, &self.config.settings, &mut self.reactor);
@@ -105,7 +137,7 @@ impl Base {
                 self.start_asker(asker)?
             }
             Choice::TurnAway(full) => {
-                self.log.quiet_err(&format!("no further {} worker: {full}", asker.role.as_str()));
+                self.limited(&format!("no further {} worker", asker.role.as_str()), &full);
                 return None;
             }
         };

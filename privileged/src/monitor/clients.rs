@@ -134,7 +134,10 @@ impl Clients {
             let Listener { socket: listener, address: at, .. } = self.listeners.get(place as usize)?;
             match acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok((socket, address)) => match address.map(SocketAddr::try_from) {
-                    Some(Ok(address)) => return Some(Client::new(socket, address, *at)),
+                    Some(Ok(address)) => {
+                        base.counting.connected(place);
+                        return Some(Client::new(socket, address, *at));
+                    }
                     _ => drop(socket),
                 },
                 Err(Errno::AGAIN) => return None,
@@ -160,7 +163,7 @@ impl Clients {
             }
             self.reserve = base.reactor.reserve_descriptor();
         }
-        base.log.quiet_err(&format!("clients are turned away: {why}"));
+        base.limited("clients are turned away", &why);
         self.paused_until = Instant::now().checked_add(PAUSE);
         self.watch_for(EventFlags::empty(), &base.reactor);
     }

@@ -200,9 +200,10 @@ impl Monitor {
         }
         let Serving { base, sessions, .. } = &mut self.serving;
         self.takeover.tell(now, || base.totals(sessions.len()));
-        let Base { log, reactor, .. } = base;
+        let Base { log, reactor, counting, .. } = base;
         log.catch_up(now);
         log.end_turn(now);
+        counting.log_lost(log.lost_in_all());
         if let Some(socket) = log.full_socket() {
             // It is watched until it has room, so that a burst is not lost for want of a look.
             let flags = EventFlags::OUT | EventFlags::ONESHOT;

@@ -56,6 +56,8 @@ pub struct Lost {
     pub what: String,
     /// Whose it was alone.
     pub client: Option<Host>,
+    /// What it was for.
+    pub role: Role,
 }
 
 /// Why a worker cannot stay.
@@ -338,7 +340,7 @@ mod tests {
         let mut lose = || {
             let key = workers.start(Role::Session, &Settings::default(), &mut reactor).unwrap();
             let serial = workers.pool.workers.get(key).unwrap().serial;
-            let lost = Some(Lost { what: format!("worker {serial}"), client: None });
+            let lost = Some(Lost { what: format!("worker {serial}"), client: None, role: Role::Session });
             workers.retire(key, false, lost, &mut reactor);
             serial
         };
@@ -356,7 +358,7 @@ mod tests {
     #[test]
     fn the_end_of_a_worker_is_news_only_where_it_was_lost() {
         let (mut workers, mut reactor, _spawner) = workers();
-        let lost = || Some(Lost { what: "a worker".into(), client: None });
+        let lost = || Some(Lost { what: "a worker".into(), client: None, role: Role::Session });
         for (news, expected) in [(None, false), (lost(), true)] {
             let key = workers.start(Role::Ident, &Settings::default(), &mut reactor).unwrap();
             let serial = workers.pool.workers.get(key).unwrap().serial;

@@ -4,6 +4,7 @@ use crate::loader::handle::{Loader, News};
 use crate::loader::users::Table;
 use crate::monitor::base::Base;
 use sockd_session::config::Config;
+use std::time::Instant;
 
 /// What the monitor has of the loader, until that has ended.
 #[derive(Debug)]
@@ -47,6 +48,7 @@ impl Reload {
         match asked {
             Ok(()) => Reloaded::NotYet,
             Err(why) => {
+                base.counting.reload_failed();
                 base.log.err(&format!("reload failed: {why}"));
                 Reloaded::Failed
             }
@@ -70,11 +72,13 @@ impl Reload {
             }
             Ok(Some(News::Loaded(Err(errors)))) => {
                 errors.iter().for_each(|error| base.log.err(error));
+                base.counting.reload_failed();
                 base.log.err("reload failed: the rules, routes and settings read before stay in force");
                 Reloaded::Failed
             }
             Err(why) => {
                 self.0 = None;
+                base.counting.reload_failed();
                 base.log.err(&format!("{why}; nothing is read again until a restart"));
                 Reloaded::Failed
             }
@@ -92,5 +96,6 @@ fn adopt(mut config: Config, base: &mut Base) {
     base.log.set_format(config.settings.log_format);
     base.config = config;
     base.count_elsewhere(base.elsewhere);
+    base.counting.loaded(base.config.rules.len(), base.ledger.time(Instant::now()));
     base.workers.set_up_again(&base.config.settings, &mut base.reactor);
 }

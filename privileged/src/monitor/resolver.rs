@@ -89,7 +89,7 @@ impl Resolver {
     pub fn make_room(&mut self, host: Host, base: &mut Base) -> Option<Waiter> {
         self.lookups.limit(host, &mut base.counts, &base.config.settings)?;
         let (most, key, waiter) = self.lookups.gives_way(host)?;
-        base.log.quiet_err(&format!("lookups fail: max_lookups reached by {most}"));
+        base.limited("lookups fail", &format_args!("max_lookups reached by {most}"));
         self.cancel(key, waiter, base);
         Some(waiter)
     }
@@ -103,7 +103,7 @@ impl Resolver {
         base: &mut Base,
     ) -> Result<LookupKey, Arrival> {
         if let Some(reached) = self.lookups.limit(host, &mut base.counts, &base.config.settings) {
-            base.log.quiet_err(&format!("lookups fail: {reached}"));
+            base.limited("lookups fail", &reached);
             return Err(Arrival::Resolved(Answer::Failed));
         }
         self.tell_news(base);

@@ -19,6 +19,7 @@ use crate::monitor::sockets;
 use crate::monitor::status::Status;
 use crate::spawner::protocol::Ending;
 use sockd_common::channel::Received;
+use sockd_common::counters::DeathCause;
 use sockd_common::message::auth::FromAuth;
 use sockd_common::message::datagram::FromDatagram;
 use sockd_common::message::ident::FromIdent;
@@ -30,6 +31,7 @@ use sockd_policy::guard::AddressKind;
 use sockd_session::client_host::Host;
 use sockd_session::flow::Flow;
 use sockd_session::keys::{PortKey, SessionKey, WorkerKey};
+use sockd_session::limits::counts::Resource;
 use sockd_session::pool::Expired;
 use sockd_session::pool::choice::Choice;
 use sockd_session::rtnetlink::Route;
@@ -170,12 +172,14 @@ impl Serving {
         for (worker, Violation(what)) in overdue.into_iter().flatten() {
             self.violation(worker, what);
         }
-        while let Some(Lost { what, client }) = self.base.workers.kill_lingering(now) {
-            self.blame(&what, client, "it has closed its channel and goes on");
+        while let Some(Lost { what, client, role }) = self.base.workers.kill_lingering(now) {
+            self.blame(&what, role, client, "it has closed its channel and goes on");
         }
         let wanted = self.base.workers.pool.spares_wanted(&self.base.config.settings, now);
         self.start_spares(if keep_spares { wanted } else { 0 });
-        self.base.workers.flush_spawner(&self.base.reactor);
+        let Base { workers, reactor, counts, counting, .. } = &mut self.base;
+        workers.flush_spawner(reactor);
+        counting.associations(counts.in_all(Resource::Association), counts.in_all(Resource::Flow));
     }
 
     fn overdue(&mut self, token: Token, now: Instant) {
@@ -282,7 +286,7 @@ impl Serving {
         });
         match admitted {
             Ok((worker, methods)) => self.begin(client, worker, methods),
-            Err(why) => self.base.log.quiet_err(&format!("clients are turned away: {why}")),
+            Err(why) => self.base.limited("clients are turned away", &why),
         }
     }
 
@@ -320,7 +324,7 @@ impl Serving {
         if self.base.workers.pool.is_idle(worker) {
             return self.retire(worker, true, None);
         }
-        self.base.log.quiet_err("unfinished requests are closed: max_workers reached");
+        self.base.limited("unfinished requests are closed", &"max_workers reached");
         self.take_out(worker, true, None);
     }
 
@@ -333,7 +337,7 @@ impl Serving {
         let handshake = Handshake::Fresh(methods);
         self.base.tell(worker, &ToSession::Serve { id: key.id(), handshake }, Some(socket));
         if let Some((oldest, reached)) = self.base.counts.oldest_beyond(host, &self.base.config.settings) {
-            self.base.log.quiet_err(&format!("unfinished requests are closed: {reached}"));
+            self.base.limited("unfinished requests are closed", &reached);
             self.dispatch(oldest, Event::Stop);
         }
     }
@@ -342,7 +346,7 @@ impl Serving {
         let Some((caller, dialled)) = dialled else { return };
         match caller {
             Caller::Session(waiter) => {
-                let arrival = self.sessions.dialled(waiter, dialled);
+                let arrival = self.sessions.dialled(waiter, dialled, self.base.counting);
                 self.dispatch_all(Some((waiter, arrival)));
             }
             Caller::Lookup(key, record) => {
@@ -544,12 +548,13 @@ impl Serving {
     /// A worker has said something that it cannot honestly say: it is killed, and the log says so.
     pub(super) fn violation(&mut self, worker: WorkerKey, what: &str) {
         let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
-        let (who, client) = (found.describe(), found.only_client());
-        self.blame(&who, client, what);
+        let (who, role, client) = (found.describe(), found.role, found.only_client());
+        self.blame(&who, role, client, what);
         self.take_out(worker, true, None);
     }
 
-    fn blame(&mut self, who: &str, client: Option<Host>, what: &str) {
+    fn blame(&mut self, who: &str, role: Role, client: Option<Host>, what: &str) {
+        self.base.counting.violated(role);
         client.into_iter().for_each(|host| self.clients.violated(host));
         self.base.log.err(&format!("violation by {who}: {what}; killed"));
     }
@@ -557,6 +562,7 @@ impl Serving {
     /// A worker is of no use, and the log says why.
     fn end_worker(&mut self, worker: WorkerKey, why: &str) {
         let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
+        self.base.counting.died(found.role, DeathCause::Unfit);
         let line = format!("{} ended: {why}", found.describe());
         self.base.log.err(&line);
         self.take_out(worker, true, None);
@@ -565,7 +571,7 @@ impl Serving {
     /// A worker is gone. It is not known yet why: the line waits for what the spawner tells.
     fn worker_gone(&mut self, worker: WorkerKey) {
         let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
-        let lost = Lost { what: found.describe(), client: found.only_client() };
+        let lost = Lost { what: found.describe(), client: found.only_client(), role: found.role };
         self.take_out(worker, false, Some(lost));
     }
 
@@ -610,7 +616,8 @@ impl Serving {
             self.sessions.go_on(waiter.session, handshake, &mut self.base);
             self.dispatch_all(Some((waiter, Arrival::Settled)));
         }
-        let Some(Lost { what, client }) = self.base.workers.reap(serial) else { return };
+        let Some(Lost { what, client, role }) = self.base.workers.reap(serial) else { return };
+        self.base.counting.died(role, how.cause());
         match how {
             // Where workers cannot be started, every client that comes would be another line.
             Ending::NotStarted(_) => self.base.log.quiet_err(&format!("a worker is {how}")),

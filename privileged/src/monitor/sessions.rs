@@ -1,6 +1,7 @@
 //! The sessions, each with what the monitor holds for it, and what sessions ask of other rooms.
 
 mod association;
+mod dialling;
 mod lookup;
 mod relay;
 
@@ -8,7 +9,7 @@ use crate::monitor::awaited::Awaited;
 use crate::monitor::base::Base;
 use crate::monitor::bind_port::Wanted;
 use crate::monitor::connection::{Answers, before_relay, end, inspect};
-use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
+use crate::monitor::dial::{Caller, Dial};
 use crate::monitor::reactor::Token;
 use crate::monitor::sockets::{keep_alive, own_address};
 use sockd_common::message;
@@ -76,8 +77,8 @@ enum Held {
     Credentials(Credentials),
     /// The check of a password.
     Check(CheckKey),
-    /// A connection on its way.
-    Dial(DialKey),
+    /// A connection on its way, since then.
+    Dial(DialKey, Instant),
     /// A server or next server, connected.
     Server(OwnedFd),
     /// The port of a BIND.
@@ -144,6 +145,7 @@ impl Sessions {
         let times = Times::new(Instant::now());
         let proxy = (proxy.ip(), proxy.port());
         let entry = Entry { session, proxy, worker, number, times, deadline: None, held, client, relay };
+        base.counting.moved(None, Some(entry.session.phase()));
         let key = self.0.insert(entry);
         base.workers.pool.assign(worker, host);
         base.ledger.live(self.0.len());
@@ -157,6 +159,7 @@ impl Sessions {
         self.give_up_all(key, awaited, base);
         self.set_deadline(key, None, base);
         if let Some(entry) = self.0.remove(key) {
+            base.counting.moved(Some(entry.session.phase()), None);
             entry.client.iter().filter(|client| !inspect(client).is_over()).for_each(|client| end(client));
             base.counts.end(entry.host(), entry.number);
             if !entry.session.phase().is_before_request() {
@@ -177,13 +180,14 @@ impl Sessions {
         if let Event::Arrived(wait, arrival) = &event {
             entry.has_come(*wait, arrival);
         }
-        let was_before = entry.session.phase().is_before_request();
-        let listed = entry.session.listed_phase();
+        base.counting.happens(&event, entry.times.begun().elapsed());
+        let (before, listed) = (entry.session.phase(), entry.session.listed_phase());
         let actions = entry.session.on(event, &base.config);
+        base.counting.moved(Some(before), Some(entry.session.phase()));
         if entry.session.listed_phase() != listed {
             entry.list(key, base);
         }
-        if was_before && !entry.session.phase().is_before_request() {
+        if before.is_before_request() && !entry.session.phase().is_before_request() {
             entry.times.requested(Instant::now());
             base.counts.finished(entry.host(), entry.number);
             base.workers.pool.has_request(entry.worker);
@@ -193,6 +197,7 @@ impl Sessions {
 
     /// Writes every line about a relay, and those about requests that are not granted as far as their limit goes.
     pub fn record(&mut self, key: SessionKey, record: &Record, base: &mut Base) {
+        base.counting.recorded(record);
         let Some(entry) = self.0.get_mut(key) else { return };
         let (limit, now) = (base.config.settings.max_refusals_logged, Instant::now());
         record.deciding_rule().into_iter().for_each(|line| base.ledger.hit(line));
@@ -230,13 +235,6 @@ impl Sessions {
         if let Some(entry) = self.0.get_mut(key) {
             entry.deadline = None;
         }
-    }
-
-    /// It is known what became of a session's connection.
-    pub fn dialled(&mut self, waiter: Waiter, dialled: Dialled) -> Arrival {
-        let Some(entry) = self.0.get_mut(waiter.session) else { return Arrival::Dialled(dialled.map(drop)) };
-        entry.held.remove(waiter.key);
-        Arrival::Dialled(dialled.map(|server| drop(entry.held.insert(waiter.key, Held::Server(server)))))
     }
 
     /// Keeps who has come to a port until it is known whether that is the peer.
@@ -326,7 +324,7 @@ impl Sessions {
 /// Nothing waits for it any longer.
 fn release(held: Held, waiter: Waiter, awaited: &mut Awaited, base: &mut Base) {
     match held {
-        Held::Dial(dial) => base.cancel_dial(dial, Caller::Session(waiter)),
+        Held::Dial(dial, _) => base.cancel_dial(dial, Caller::Session(waiter)),
         Held::Port(port) | Held::PortWithPeer(port, _) => awaited.bind_ports.close(port, waiter, base),
         Held::Lookup(lookup) => awaited.resolver.cancel(lookup, waiter, base),
         Held::Query(query) | Held::Upstream(query, ..) => awaited.askers.cancel(query, waiter, base),
@@ -367,12 +365,7 @@ impl Sessions {
                 awaited.askers.ask_ident(waiter, client, entry.proxy.into(), base).map(Held::Query)
             }
             Task::Dial { to, from, reserved } => {
-                let dial = Dial { to, from, reserved, due: None };
-                match base.dial(dial, Caller::Session(waiter)) {
-                    Ok(Begun::Pending(dial)) => Ok(Held::Dial(dial)),
-                    Ok(Begun::Connected(server)) => return Some(self.dialled(waiter, Ok(server))),
-                    Err(failed) => Err(Arrival::Dialled(Err(failed))),
-                }
+                return self.dial(waiter, Dial { to, from, reserved, due: None }, base);
             }
             Task::Listen { towards, at, reserved } => {
                 let (host, proxy) = (entry.host(), entry.proxy.0);

@@ -40,6 +40,7 @@ pub struct Log {
     socket: Option<Socket>,
     waiting: VecDeque<Vec<u8>>,
     lost: u64,
+    lost_in_all: u64,
     retry_at: Option<Instant>,
     /// Why: the socket has no room, and tells when it has again. Of other failures (ENOBUFS) it tells nothing, and
     /// asking it would bring the same answer at once, without end.
@@ -59,6 +60,7 @@ impl Log {
             socket: None,
             waiting: VecDeque::new(),
             lost: 0,
+            lost_in_all: 0,
             retry_at: None,
             is_full: false,
             stamp: (0, String::new()),
@@ -103,8 +105,7 @@ impl Log {
             self.flush();
         }
         if self.waiting.len() >= MAX_WAITING {
-            self.lost = self.lost.saturating_add(1);
-            return;
+            return self.lose();
         }
         let packet = self.packet(line);
         self.waiting.push_back(packet);
@@ -204,7 +205,7 @@ impl Log {
             match self.send(&packet) {
                 Ok(()) => self.report_losses(),
                 // The file that standard error is may not become longer (RLIMIT_FSIZE).
-                Err(Errno::FBIG) => self.lost = self.lost.saturating_add(1),
+                Err(Errno::FBIG) => self.lose(),
                 Err(error) => {
                     self.waiting.push_front(packet);
                     self.is_full = error == Errno::AGAIN;
@@ -213,6 +214,16 @@ impl Log {
                 }
             }
         }
+    }
+
+    fn lose(&mut self) {
+        self.lost = self.lost.saturating_add(1);
+        self.lost_in_all = self.lost_in_all.saturating_add(1);
+    }
+
+    /// How many lines have been lost since the start.
+    pub fn lost_in_all(&self) -> u64 {
+        self.lost_in_all
     }
 
     fn report_losses(&mut self) {

@@ -4,6 +4,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use sockd_common::channel::{MonitorEnd, WorkerEnd};
+use sockd_common::counters::DeathCause;
 use sockd_common::message::{Message, Role};
 use std::fmt::{self, Display, Formatter};
 
@@ -54,6 +55,18 @@ impl Ending {
         match self {
             Self::Signal(signal) => !FAULTS.iter().any(|fault| *fault as i32 == signal),
             Self::Exit(_) | Self::NotStarted(_) => false,
+        }
+    }
+}
+
+impl Ending {
+    /// As it is counted.
+    pub fn cause(self) -> DeathCause {
+        match self {
+            Self::NotStarted(_) => DeathCause::NotStarted,
+            Self::Exit(_) => DeathCause::Exit,
+            Self::Signal(_) if self.is_from_outside() => DeathCause::Outside,
+            Self::Signal(_) => DeathCause::Fault,
         }
     }
 }

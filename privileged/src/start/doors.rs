@@ -3,6 +3,7 @@
 //! This comes after all forks: no other process of sockd has the memory mapped for writing.
 
 use crate::monitor::serving::Serving;
+use crate::monitor::status::Gifts;
 use crate::process::error::StartError;
 use nix::unistd::{Gid, Group, getegid, setegid};
 use rustix::fs::{Mode, stat, unlink};
@@ -22,7 +23,10 @@ use std::rc::Rc;
 use std::time::Instant;
 
 /// Who belongs to it may look, and give orders.
-const GROUP: &str = "sockd-adm";
+const ADMINISTRATORS: &str = "sockd-adm";
+
+/// Who belongs to it may see numbers, which name nobody.
+const EXPORTERS: &str = "sockd-exporter";
 
 /// Who comes while others are let in waits.
 const BACKLOG: i32 = 128;
@@ -31,20 +35,29 @@ const BACKLOG: i32 = 128;
 /// the service manager, where there is one.
 pub fn open(
     serving: &mut Serving,
+    counters: Option<OwnedFd>,
     runtime: Option<OsString>,
     mut taken: Vec<OwnedFd>,
 ) -> Result<(), StartError> {
     let settings = &serving.base.config.settings;
-    let (status, control) = (settings.status_socket.clone(), settings.control_socket.clone());
-    let mut open = |name, socket: &Socket| listener(name, socket, runtime.as_ref(), &mut taken, serving);
-    let (status, control) = (open("status", &status)?, open("control", &control)?);
-    let at = StartError::at("epoll");
+    let sockets = [&settings.status_socket, &settings.control_socket, &settings.counters_socket];
+    let [status, control, numbers] = sockets.map(Socket::clone);
+    let mut open =
+        |name, socket: &Socket, group| listener((name, group), socket, runtime.as_ref(), &mut taken, serving);
+    let (status, control) =
+        (open("status", &status, ADMINISTRATORS)?, open("control", &control, ADMINISTRATORS)?);
+    let numbers = open("counters", &numbers, EXPORTERS)?;
+    let (at, counters) = (StartError::at("epoll"), counters.map(Rc::new));
+    let counters: Gifts = counters.into_iter().map(|memory| (Gift::Counters, memory)).collect();
+    if let Some(listener) = numbers.filter(|_| !counters.is_empty()) {
+        serving.status.add(listener, counters.clone(), &serving.base.reactor).map_err(&at)?;
+    }
     if let Some(listener) = control {
         serving.control.open(listener, &serving.base.reactor).map_err(&at)?;
     }
     if let Some(listener) = status {
         let ledger = ledger(serving).map_err(|error| StartError::system(format!("the ledger: {error}")))?;
-        let gifts = vec![(Gift::Ledger, Rc::new(ledger))];
+        let gifts = counters.into_iter().chain([(Gift::Ledger, Rc::new(ledger))]).collect();
         serving.status.add(listener, gifts, &serving.base.reactor).map_err(&at)?;
     }
     Ok(())
@@ -62,7 +75,7 @@ fn ledger(serving: &mut Serving) -> std::io::Result<OwnedFd> {
 /// The socket of this name, where there is to be one. One that nobody has asked for by its path is left out where it
 /// cannot be.
 fn listener(
-    name: &str,
+    (name, group): (&str, &str),
     socket: &Socket,
     runtime: Option<&OsString>,
     taken: &mut Vec<OwnedFd>,
@@ -76,7 +89,7 @@ fn listener(
     if let Some(place) = taken.iter().position(|socket| is_at(socket, &path)) {
         return Ok(Some(taken.swap_remove(place)));
     }
-    match bound(&path) {
+    match bound(&path, group) {
         Ok((listener, remark)) => {
             remark
                 .into_iter()
@@ -101,7 +114,7 @@ fn is_at(socket: &OwnedFd, path: &Path) -> bool {
 
 /// Binds a socket that root and the group may connect to, and nobody else, from its first moment on. Where there is no
 /// group, or this process cannot have it, that is the user alone.
-fn bound(path: &Path) -> Result<(OwnedFd, Option<String>), String> {
+fn bound(path: &Path, name: &str) -> Result<(OwnedFd, Option<String>), String> {
     check_folder(path)?;
     let address = SocketAddrUnix::new(path).map_err(|error| error.to_string())?;
     remove_left_over(path, &address)?;
@@ -109,7 +122,7 @@ fn bound(path: &Path) -> Result<(OwnedFd, Option<String>), String> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
     let socket = socket.map_err(|error| error.to_string())?;
     let own = getegid();
-    let has_group = group().map(|group| setegid(group).is_ok());
+    let has_group = group(name).map(|group| setegid(group).is_ok());
     let mask = if has_group == Some(true) { 0o117 } else { 0o177 };
     let before = umask(Mode::from_raw_mode(mask));
     let done = bind(&socket, &address).and_then(|()| listen(&socket, BACKLOG));
@@ -119,15 +132,15 @@ fn bound(path: &Path) -> Result<(OwnedFd, Option<String>), String> {
     let remark = match has_group {
         _ if !geteuid().is_root() => None,
         Some(true) => None,
-        Some(false) => Some(format!("only root may connect: the group {GROUP} cannot be had here")),
-        None => Some(format!("only root may connect: there is no group {GROUP}")),
+        Some(false) => Some(format!("only root may connect: the group {name} cannot be had here")),
+        None => Some(format!("only root may connect: there is no group {name}")),
     };
     Ok((socket, remark))
 }
 
 /// An ordinary user's daemon has that user's socket.
-fn group() -> Option<Gid> {
-    let group = Group::from_name(GROUP).ok().flatten().filter(|_| geteuid().is_root());
+fn group(name: &str) -> Option<Gid> {
+    let group = Group::from_name(name).ok().flatten().filter(|_| geteuid().is_root());
     group.map(|group| group.gid)
 }
 

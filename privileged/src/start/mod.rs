@@ -3,6 +3,7 @@
 pub mod account;
 pub mod check;
 pub mod clean_start;
+pub mod counters;
 pub mod daemonize;
 pub mod doors;
 pub mod first_worker;
@@ -171,7 +172,9 @@ fn prepare(
     let Others { spawner, loader, hook, users, user, missing } = others;
     let workers = Workers::new(spawner, descriptor_limit());
     let pid_file = options.pid_file.as_deref().map(|path| own_pid_file(options, path)).transpose()?;
-    let mut base = Base::new(config, log, workers, options.trial).map_err(StartError::at("epoll"))?;
+    let (counting, counters) = counters::begin(listeners.iter().map(|listener| listener.address));
+    let base = Base::new(config, log, workers, options.trial, counting);
+    let mut base = base.map_err(StartError::at("epoll"))?;
     let locks = first_worker::start(&mut base).map_err(StartError::system)?;
     let missing = sandbox::missing(missing, &locks);
     if let Some(line) = sandbox::reduced(&missing) {
@@ -185,7 +188,7 @@ fn prepare(
     if !options.trial && client.is_none() {
         let runtime = options.runtime_dir.clone().map(Into::into);
         let runtime = runtime.or_else(|| std::env::var_os("RUNTIME_DIRECTORY"));
-        doors::open(&mut serving, runtime, doors)?;
+        doors::open(&mut serving, counters, runtime, doors)?;
     }
     let monitor = Monitor::new(serving, Reload::new(loader.loader), takeover, notifier, signals);
     let monitor = monitor.map_err(StartError::at("epoll"))?;
