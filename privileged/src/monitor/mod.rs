@@ -20,6 +20,7 @@ pub mod dial;
 pub mod door;
 pub mod ledger;
 pub mod lock_down;
+pub mod log_socket;
 pub mod notify;
 mod orders;
 pub mod pool;

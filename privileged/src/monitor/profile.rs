@@ -33,7 +33,8 @@ pub const MONITOR: &[Row] = &[
         rare("a worker says that a relay has ended before it has")
     ),
     row!(SYS_sendmsg, Always, "hand a descriptor to a worker"),
-    row!(SYS_sendto, Always, "messages to workers, log lines, questions about routes"),
+    row!(SYS_sendto, Always, "messages to workers, questions about routes"),
+    row!(SYS_sendmmsg, Always, "the log lines of a turn together"),
     row!(SYS_recvfrom, Always, "messages from workers, without room for descriptors; answers about routes"),
     row!(SYS_read, Always, "signals"),
     row!(SYS_write, Always, "log lines on standard error", rare("--log stderr")),

@@ -3,19 +3,17 @@
 //! A socket that is full or gone costs lines, which are counted and reported, and nothing else.
 
 use crate::config::options::LogTo;
+use crate::monitor::log_socket::Socket;
 use crate::process::{sys, terminal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with,
-};
 use sockd_session::client_host::Host;
 use sockd_session::limits::quiet_log::QuietLog;
 use sockd_session::log::{Level, Line, Style, journal, json};
 use sockd_session::settings::LogFormat;
 use std::collections::VecDeque;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use syslog::{Facility, LogFormat as _, Severity};
 
@@ -171,7 +169,7 @@ impl Log {
     /// The socket of a log that has no room: it becomes writable when the log has read a line.
     pub fn full_socket(&self) -> Option<BorrowedFd<'_>> {
         let socket = self.socket.as_ref().filter(|_| self.retry_at.is_some() && self.is_full)?;
-        Some(socket.connected.as_fd())
+        Some(socket.as_fd())
     }
 
     /// Writes what has been kept since the last turn, unless the log took nothing a moment ago.
@@ -194,23 +192,31 @@ impl Log {
             let over = now.duration_since(moved) >= LAST_WAIT || now.duration_since(begun) >= LAST_LINES;
             let Some(socket) = self.retry_at.and(self.socket.as_ref()).filter(|_| !over) else { return };
             let wait = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-            let _ = poll(&mut [PollFd::new(&socket.connected, PollFlags::OUT)], Some(&wait));
+            let _ = poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&wait));
         }
     }
 
     /// Writes what waits, as far as the log takes it.
     pub fn flush(&mut self) {
         self.retry_at = None;
-        while let Some(packet) = self.waiting.pop_front() {
-            match self.send(&packet) {
-                Ok(()) => self.report_losses(),
-                // The file that standard error is may not become longer (RLIMIT_FSIZE).
-                Err(Errno::FBIG) => self.lose(),
+        let mut is_renewed = false;
+        while let Some(packet) = self.waiting.front() {
+            let sent = match (path(self.to), &self.socket) {
+                (None, _) => terminal::write_now(rustix::stdio::stderr(), packet).map(|()| 1),
+                (Some(path), None) => self.connect(path).map(|()| 0),
+                (Some(_), Some(socket)) => socket.send(&self.waiting),
+            };
+            match sent {
+                Ok(sent) => {
+                    self.waiting.drain(..sent.min(self.waiting.len()));
+                    self.report_losses();
+                }
                 Err(error) => {
-                    self.waiting.push_front(packet);
-                    self.is_full = error == Errno::AGAIN;
-                    self.retry_at = Instant::now().checked_add(RETRY);
-                    return;
+                    if !self.goes_on_after(error, &mut is_renewed) {
+                        self.is_full = error == Errno::AGAIN;
+                        self.retry_at = Instant::now().checked_add(RETRY);
+                        return;
+                    }
                 }
             }
         }
@@ -226,36 +232,35 @@ impl Log {
         self.lost_in_all
     }
 
+    /// The first line that waits could not be written; whether another attempt may be made at once. With another socket that is
+    /// so once.
+    fn goes_on_after(&mut self, error: Errno, is_renewed: &mut bool) -> bool {
+        match error {
+            // A line that the log never takes must not hold up those behind it; nor one that the file cannot, that standard
+            // error is (RLIMIT_FSIZE).
+            Errno::MSGSIZE | Errno::FBIG => {
+                self.waiting.pop_front();
+                self.lose();
+                true
+            }
+            Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM => false,
+            // A restarted syslogd leaves a dead socket behind (ECONNREFUSED, then ENOTCONN for ever): connect again. Where
+            // that fails there is no socket any more.
+            _ => self.socket.take().is_some() && !std::mem::replace(is_renewed, true),
+        }
+    }
+
+    fn connect(&mut self, path: &'static str) -> Result<(), Errno> {
+        self.socket = Some(Socket::connect(path)?);
+        Ok(())
+    }
+
     fn report_losses(&mut self) {
         if self.lost > 0 && self.waiting.is_empty() {
             let text = format!("{} log lines were lost: the log did not take them in time", self.lost);
             self.lost = 0;
             self.err(&text);
         }
-    }
-
-    fn send(&mut self, packet: &[u8]) -> Result<(), Errno> {
-        match path(self.to) {
-            None => terminal::write_now(rustix::stdio::stderr(), packet),
-            Some(path) => self.send_to(path, packet),
-        }
-    }
-
-    /// A restarted syslogd leaves a dead socket behind (ECONNREFUSED, then ENOTCONN for ever): connect again.
-    fn send_to(&mut self, path: &'static str, packet: &[u8]) -> Result<(), Errno> {
-        if let Some(socket) = &self.socket {
-            match socket.send(packet) {
-                Ok(()) => return Ok(()),
-                // A line that the log never takes must not hold up those behind it.
-                Err(Errno::MSGSIZE) => return Ok(()),
-                Err(error @ (Errno::AGAIN | Errno::NOBUFS)) => return Err(error),
-                Err(_) => self.socket = None,
-            }
-        }
-        let socket = Socket::connect(path)?;
-        socket.send(packet)?;
-        self.socket = Some(socket);
-        Ok(())
     }
 }
 
@@ -267,41 +272,6 @@ fn path(to: LogTo) -> Option<&'static str> {
         LogTo::Journal => Some("/run/systemd/journal/socket"),
         LogTo::Stderr => None,
     }
-}
-
-/// A connection to the log.
-#[derive(Debug)]
-struct Socket {
-    connected: OwnedFd,
-    /// A stream, as syslog-ng may have it: a zero byte ends each line, as with syslog(3).
-    is_stream: bool,
-}
-
-impl Socket {
-    fn connect(path: &'static str) -> Result<Self, Errno> {
-        match connect_as(SocketType::DGRAM, path) {
-            Err(Errno::PROTOTYPE) => {
-                Ok(Self { connected: connect_as(SocketType::STREAM, path)?, is_stream: true })
-            }
-            connected => Ok(Self { connected: connected?, is_stream: false }),
-        }
-    }
-
-    /// A stream takes a line of this length whole or not at all (unix(7): one buffer).
-    fn send(&self, packet: &[u8]) -> Result<(), Errno> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        match self.is_stream {
-            false => send(&self.connected, packet, flags),
-            true => send(&self.connected, &[packet, &[0]].concat(), flags),
-        }
-        .map(drop)
-    }
-}
-
-fn connect_as(kind: SocketType, path: &str) -> Result<OwnedFd, Errno> {
-    let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
-    connect(&socket, &SocketAddrUnix::new(path)?)?;
-    Ok(socket)
 }
 
 /// Without a log nobody would hear of anything.

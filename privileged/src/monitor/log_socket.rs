@@ -1,0 +1,103 @@
+//! The socket of a log: the lines of a turn leave in one call.
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect,
+    sendmmsg, socket_with,
+};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Lines in one call: more than the queue of a socket holds by default (net.unix.max_dgram_qlen) gain nothing.
+const AT_ONCE: usize = 64;
+
+/// A connection to a log.
+#[derive(Debug)]
+pub struct Socket {
+    connected: OwnedFd,
+    /// A stream, as syslog-ng may have it: a zero byte ends each line, as with syslog(3).
+    is_stream: bool,
+}
+
+impl Socket {
+    /// Connects to whoever listens there.
+    pub fn connect(path: &str) -> Result<Self, Errno> {
+        match connect_as(SocketType::DGRAM, path) {
+            Err(Errno::PROTOTYPE) => {
+                Ok(Self { connected: connect_as(SocketType::STREAM, path)?, is_stream: true })
+            }
+            connected => Ok(Self { connected: connected?, is_stream: false }),
+        }
+    }
+
+    /// Sends the first of these packets, and says how many were taken, in their order. The error is that of the very first:
+    /// the kernel keeps back one of a later packet (sendmmsg(2)), and tells it when that packet is the first. A stream takes a
+    /// line of this length whole or not at all (unix(7): one buffer).
+    pub fn send(&self, packets: &VecDeque<Vec<u8>>) -> Result<usize, Errno> {
+        let end: &[u8] = if self.is_stream { &[0] } else { &[] };
+        let packets = packets.iter().take(AT_ONCE);
+        let slices: Vec<_> = packets.map(|packet| [IoSlice::new(packet), IoSlice::new(end)]).collect();
+        let mut controls: Vec<_> = slices.iter().map(|_| SendAncillaryBuffer::default()).collect();
+        let messages = slices.iter().zip(&mut controls);
+        let mut messages: Vec<_> = messages.map(|(slices, control)| MMsgHdr::new(slices, control)).collect();
+        sendmmsg(&self.connected, &mut messages, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connected.as_fd()
+    }
+}
+
+fn connect_as(kind: SocketType, path: &str) -> Result<OwnedFd, Errno> {
+    let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+
+    #[test]
+    fn a_packet_that_is_not_taken_leaves_the_others_in_order_and_each_is_sent_once() {
+        let path = std::env::temp_dir().join(format!("sockd-log-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let log = UnixDatagram::bind(&path).unwrap();
+        log.set_nonblocking(true).unwrap();
+        let socket = Socket::connect(path.to_str().unwrap()).unwrap();
+        let mut packets: VecDeque<Vec<u8>> =
+            (0..2000_u32).map(|number| number.to_le_bytes().to_vec()).collect();
+        let (mut read, mut buffer) = (Vec::new(), [0; 8]);
+        let mut read_all = |read: &mut Vec<u32>| {
+            while let Ok(length) = log.recv(&mut buffer) {
+                read.push(u32::from_le_bytes(buffer[..length].try_into().unwrap()));
+            }
+        };
+        let mut was_full = false;
+        while !packets.is_empty() {
+            match socket.send(&packets) {
+                Ok(sent) => drop(packets.drain(..sent)),
+                Err(error) => {
+                    assert_eq!(error, Errno::AGAIN);
+                    was_full = true;
+                    read_all(&mut read);
+                }
+            }
+        }
+        read_all(&mut read);
+        assert!(was_full);
+        assert_eq!(read, (0..2000).collect::<Vec<_>>());
+        // One that is too long is told of when it is the first.
+        let long = vec![0; 1 << 26];
+        let packets: VecDeque<Vec<u8>> = [vec![1], long.clone(), vec![2]].into();
+        assert_eq!(socket.send(&packets), Ok(1));
+        assert_eq!(socket.send(&[long, vec![2]].into()), Err(Errno::MSGSIZE));
+        drop(log);
+        assert_eq!(socket.send(&[vec![1]].into()), Err(Errno::CONNREFUSED));
+        let _ = std::fs::remove_file(&path);
+    }
+}
