@@ -162,8 +162,9 @@ impl Serving {
             self.overdue(token, now);
         }
         self.clients.resume(now, &self.base.reactor);
+        let keepalive = self.base.config.settings.keepalive;
         for key in self.sweep.take(now, || self.sessions.relaying()) {
-            if let Some(flow) = self.sessions.inspect(key).filter(Flow::wants_a_decision) {
+            if let Some(flow) = self.sessions.look_after(key, keepalive).filter(Flow::wants_a_decision) {
                 self.dispatch(key, Event::Inspected(flow));
             }
         }

@@ -11,7 +11,7 @@ use crate::monitor::bind_port::Wanted;
 use crate::monitor::connection::{Answers, before_relay, end, inspect};
 use crate::monitor::dial::{Caller, Dial};
 use crate::monitor::reactor::Token;
-use crate::monitor::sockets::{keep_alive, own_address};
+use crate::monitor::sockets::own_address;
 use sockd_common::message;
 use sockd_common::message::auth::Credentials;
 use sockd_common::message::session::{Handshake, ToSession};
@@ -67,6 +67,8 @@ struct Relay {
     /// What a next server was told and has replied before the relay began.
     before: Option<Box<Moved>>,
     limits: Limits,
+    /// The kernel asks the server whether it is still there.
+    is_kept_alive: bool,
 }
 
 /// What the monitor holds open or has under way for what a session waits for. A key may be of something that is over
@@ -294,9 +296,13 @@ impl Sessions {
         };
         let mut unlimited = None;
         if let Some(server) = server.map(Rc::new) {
-            keep_alive(&server, base.config.settings.keepalive);
             let bound = bound.unwrap_or_else(|| own_address(&server));
-            entry.relay = Some(Relay { server: Rc::clone(&server), before, limits: Limits::NONE });
+            entry.relay = Some(Relay {
+                server: Rc::clone(&server),
+                before,
+                limits: Limits::NONE,
+                is_kept_alive: false,
+            });
             unlimited = self.limit(waiter.session, limits, base);
             if unlimited.is_none() {
                 base.tell(worker, &ToSession::Relay { id, bound }, Some(server));

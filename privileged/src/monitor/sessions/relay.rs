@@ -3,10 +3,12 @@
 use super::{Entry, Relay, Sessions};
 use crate::monitor::base::Base;
 use crate::monitor::connection::{end, inspect, pace, reset};
+use crate::monitor::sockets::keep_alive;
 use sockd_policy::{Limits, in_words};
 use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::keys::SessionKey;
 use sockd_session::session::Event;
+use sockd_session::settings::Keepalive;
 
 impl Sessions {
     /// What the kernel says of both connections.
@@ -14,6 +16,16 @@ impl Sessions {
         let entry = self.0.get(key)?;
         let client = entry.client.as_deref().map_or(Connection::CLOSED, inspect);
         Some(Flow { client, server: inspect(&entry.relay.as_ref()?.server) })
+    }
+
+    /// The same when it is the relay's turn. From the first time on the kernel asks the server whether it is still there: most
+    /// relays are over before, and it would be four calls for each.
+    pub fn look_after(&mut self, key: SessionKey, keepalive: Option<Keepalive>) -> Option<Flow> {
+        let relay = self.0.get_mut(key)?.relay.as_mut()?;
+        if !std::mem::replace(&mut relay.is_kept_alive, true) {
+            keep_alive(&relay.server, keepalive);
+        }
+        self.inspect(key)
     }
 
     /// Limits the rates of a relay: down where the client's connection sends, and up where the server's does.
