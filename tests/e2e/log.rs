@@ -2,15 +2,18 @@
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use sockd_tests::far::Far;
+use sockd_tests::far::{Far, Server};
 use sockd_tests::host::Host;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
+use sockd_tests::load::relays;
 use sockd_tests::site::{SERVER, Site};
 use sockd_tests::sockd::Start;
 use sockd_tests::socks::{PROXY, Request, assert_rejected, granted};
+use sockd_tests::syslog::Syslog;
 use sockd_tests::wait::{LONG, until_true};
-use std::net::Ipv4Addr;
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 
@@ -207,4 +210,60 @@ fn a_journal_that_is_gone_holds_nobody_up_and_gets_its_lines_when_it_is_back() {
         assert_eq!([value(&ended, "SOCKD_SESSION"), value(&bytes, "SOCKD_SESSION")], [&session; 2]);
         assert_eq!(value(&bytes, "SOCKD_EVENT"), "", "nothing is counted twice");
     }
+}
+
+/// More than the socket of a log and what waits for it hold: 4,096 lines.
+#[test]
+fn a_log_that_nobody_reads_holds_nobody_up_and_what_is_lost_is_counted_and_nothing_is_there_twice() {
+    const RELAYS: u32 = 2_000;
+    let site = Site::new();
+    let journal = journal(&site.gateway);
+    let to = SocketAddrV4::new(SERVER, 7);
+    let _echo = Server::echo(&site.server, to);
+    let _sockd = Start::new(&site.gateway, CONF).words("--log journal").start();
+    assert!(value(&next(&journal), "MESSAGE").starts_with("serving on "));
+    relays(&site.client, to, RELAYS, 16);
+    let (mut read, mut lost, mut seen) = (0, 0, HashSet::new());
+    while read + lost < RELAYS * 3 {
+        let entry = next(&journal);
+        let message = value(&entry, "MESSAGE");
+        match message.strip_suffix(" log lines were lost: the log did not take them in time") {
+            Some(number) => lost += number.parse::<u32>().expect("a number"),
+            None => {
+                read += 1;
+                let event =
+                    (value(&entry, "SOCKD_SESSION").to_owned(), value(&entry, "SOCKD_EVENT").to_owned());
+                assert!(seen.insert(event), "twice: {entry:?}");
+            }
+        }
+    }
+    assert!(lost > 0 && read > 4_096, "{lost} lost, {read} read");
+    relays(&site.client, to, 1, 1);
+    assert_eq!(value(&next(&journal), "SOCKD_EVENT"), "connected", "lines come again");
+}
+
+/// A syslogd that is started again has another socket, which the old one leads nowhere to.
+#[test]
+fn a_syslogd_that_is_started_again_gets_each_line_once_and_in_order() {
+    let mut lab = Lab::with_settings(CONF, "(log_format: session)");
+    let to = SocketAddrV4::new(SERVER, 7);
+    let _echo = Server::echo(&lab.site.server, to);
+    relays(&lab.site.client, to, 100, 1);
+    let ended = |lab: &Lab| lab.logged().iter().filter(|line| line.contains("terminated")).count();
+    until_true("the first lines", || ended(&lab) == 100);
+    lab.log.program().signal(Signal::SIGTERM);
+    lab.log.program().wait();
+    relays(&lab.site.client, to, 100, 1);
+    let log = Syslog::start(&lab.site.gateway);
+    relays(&lab.site.client, to, 100, 1);
+    let records = || -> Vec<Value> {
+        log.lines().iter().filter(|line| line.contains("terminated")).map(|line| object(line)).collect()
+    };
+    until_true("all lines", || records().len() >= 300);
+    let records = records();
+    let sessions: HashSet<Option<u64>> = records.iter().map(|record| record["session"].as_u64()).collect();
+    assert_eq!((records.len(), sessions.len()), (300, 300));
+    // Sessions end in whatever order; their lines have that one.
+    let times: Vec<&str> = records.iter().filter_map(|record| record["time"].as_str()).collect();
+    assert!(times.len() == 300 && times.is_sorted(), "{times:?}");
 }

@@ -19,6 +19,7 @@ pub mod identd;
 pub mod lab;
 pub mod libraries;
 pub mod line;
+pub mod load;
 pub mod next;
 pub mod payload;
 pub mod procfs;
