@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::ctl::Which;
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// sysexits(3).
@@ -199,6 +200,82 @@ pub enum Kind {
     Argon2id,
 }
 
+/// Options of `sockdctl`.
+#[derive(Debug, Clone, Parser)]
+#[command(version, name = "sockdctl", about = "Look at the sessions of sockd, and end them")]
+pub struct Ctl {
+    /// A folder with the sockets of a sockd; may be repeated [default: /run/sockd]
+    #[arg(short, long, value_name = "FOLDER", global = true)]
+    pub folder: Vec<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: CtlCommand,
+}
+
+/// What `sockdctl` does.
+#[derive(Debug, Clone, Subcommand)]
+#[command(disable_help_subcommand = true)]
+pub enum CtlCommand {
+    /// List the sessions
+    List {
+        /// Those that are meant
+        #[command(flatten)]
+        which: Which,
+        /// Write a JSON object for each
+        #[arg(long, conflicts_with = "watch")]
+        json: bool,
+        /// Look again every two seconds, until the program is ended
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Show all that is known of one session
+    Show {
+        /// The session
+        id: u64,
+        /// Write a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// End sessions
+    #[command(group = clap::ArgGroup::new("meant").args(["id", "host", "user", "to", "rule"]).required(true).multiple(true))]
+    Kill {
+        /// The session
+        id: Option<u64>,
+        /// Those that are meant
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Count the sessions by phase
+    Stats {
+        /// Write a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the workers that have sessions
+    Workers,
+    /// List the lines of the rules with their hits
+    Rules {
+        /// The file of rules, for the text of its lines
+        #[arg(long, value_name = "FILE", default_value = "/etc/sockd.conf")]
+        conf: PathBuf,
+        /// The file of service names, as services(5)
+        #[arg(long, value_name = "FILE", default_value = "/etc/services")]
+        services: PathBuf,
+    },
+    /// Say which sessions other rules would end
+    Would {
+        /// The file of those rules
+        rules: PathBuf,
+        /// The file of service names, as services(5)
+        #[arg(long, value_name = "FILE", default_value = "/etc/services")]
+        services: PathBuf,
+    },
+    /// Serve no new clients
+    Drain,
+    /// Serve new clients again
+    Resume,
+}
+
 /// Every program's name and options.
 pub fn commands() -> Vec<Command> {
     vec![
@@ -211,6 +288,7 @@ pub fn commands() -> Vec<Command> {
         Check::command(),
         Migrate::command(),
         Passwd::command(),
+        Ctl::command(),
     ]
 }
 

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod cli;
+pub mod ctl;
 pub mod dump;
 pub mod files;
 pub mod make;

@@ -10,7 +10,7 @@ use sockd_lockdown::{Arg, Row, libc, rare, row};
 pub const MONITOR: &[Row] = &[
     row!(SYS_epoll_pwait, Always, "wait for everything at once"),
     row!(SYS_epoll_ctl, Always, "watch sockets on their way"),
-    row!(SYS_accept4, Always, "clients, and servers that come back on a BIND"),
+    row!(SYS_accept4, Always, "clients, servers that come back on a BIND, and administrators"),
     row!(SYS_socket, Args(&[int(0, libc::AF_INET)]), "dial, nameservers, BIND ports"),
     row!(SYS_socket, Args(&[int(0, libc::AF_INET6)]), "the same for IPv6"),
     row!(SYS_socket, Args(&[int(0, libc::AF_UNIX)]), "reach a restarted syslogd"),
@@ -32,8 +32,8 @@ pub const MONITOR: &[Row] = &[
         "end a connection for a worker that has kept a copy",
         rare("a worker says that a relay has ended before it has")
     ),
-    row!(SYS_sendmsg, Always, "hand a descriptor to a worker"),
-    row!(SYS_sendto, Always, "messages to workers, questions about routes"),
+    row!(SYS_sendmsg, Always, "hand a descriptor to a worker, and the ledger to who may look"),
+    row!(SYS_sendto, Always, "messages to workers, answers to orders, questions about routes"),
     row!(SYS_sendmmsg, Always, "the log lines of a turn together"),
     row!(SYS_recvfrom, Always, "messages from workers, without room for descriptors; answers about routes"),
     row!(SYS_read, Always, "signals"),

@@ -1,5 +1,7 @@
 //! Who may look at the sessions, and give orders: the ledger, its socket, the control socket, and sockdctl(8).
 
+mod ctl;
+mod hostile;
 mod look;
 
 use sockd_ledger::fetch::fetch;

@@ -1,0 +1,104 @@
+//! What is counted over all sessions: by phase, by worker, by line of the rules.
+
+use super::live::{Live, Tree, age};
+use super::show::{Object, amount, span};
+use crate::files::{Kind, Policy};
+use sockd_common::ledger::{Field, Hits, Phase};
+use sockd_policy::RuleSet;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::path::Path;
+
+/// What a daemon is about, and its sessions by phase.
+pub(super) fn stats(trees: &[Tree], sessions: &[Live], json: bool) -> String {
+    let mut text = String::new();
+    for (number, tree) in trees.iter().enumerate() {
+        let head = |field| tree.ledger.head(field);
+        let own = || sessions.iter().filter(|live| live.tree == number);
+        let mut numbers = vec![
+            ("process", head(Field::Process)),
+            ("sessions", head(Field::Live)),
+            ("capacity", head(Field::Capacity)),
+            ("killed", head(Field::Killed)),
+            ("draining", head(Field::Draining)),
+            ("started", head(Field::Started)),
+            ("rules_since", head(Field::RulesSince)),
+        ];
+        for phase in Phase::ALL {
+            let has_it = |live: &&Live| live.entry().is_some_and(|entry| entry.phase == phase);
+            numbers.push((phase.as_str(), own().filter(has_it).count() as u64));
+        }
+        let traffic = || own().filter_map(|live| live.traffic);
+        numbers.push(("bytes_up", traffic().map(|traffic| traffic.up).sum()));
+        numbers.push(("bytes_down", traffic().map(|traffic| traffic.down).sum()));
+        if json {
+            let mut object = Object::default();
+            numbers.into_iter().for_each(|(name, number)| object.number(name, number));
+            let _ = writeln!(text, "{}", object.end());
+        } else {
+            numbers.into_iter().for_each(|(name, number)| {
+                let _ = writeln!(text, "{name:<12}{}", in_words(name, number));
+            });
+        }
+    }
+    text
+}
+
+fn in_words(name: &str, number: u64) -> String {
+    match name {
+        "started" | "rules_since" => format!("{} ago", span(age(number))),
+        "bytes_up" | "bytes_down" => amount(number),
+        "draining" => if number == 0 { "no" } else { "yes" }.into(),
+        _ => number.to_string(),
+    }
+}
+
+/// The workers that have sessions, each with its client hosts.
+pub(super) fn workers(sessions: &[Live]) -> String {
+    let mut workers: BTreeMap<(usize, u32), (usize, Vec<IpAddr>)> = BTreeMap::new();
+    for live in sessions {
+        let Some(entry) = live.entry() else { continue };
+        let (number, hosts) = workers.entry((live.tree, entry.worker)).or_default();
+        *number = number.saturating_add(1);
+        if !hosts.contains(&entry.client.ip()) {
+            hosts.push(entry.client.ip());
+        }
+    }
+    let mut text = String::from("WORKER SESSIONS CLIENTS\n");
+    for ((_, worker), (number, hosts)) in workers {
+        let hosts: Vec<String> = hosts.iter().map(IpAddr::to_string).collect();
+        let _ = writeln!(text, "{worker:>6} {number:>8} {}", hosts.join(" "));
+    }
+    text
+}
+
+/// The lines of the rules with their hits. Those of the file come in its order, also where they have none.
+pub(super) fn rules(trees: &[Tree], conf: &Path, services: &Path) -> String {
+    let mut hits: BTreeMap<u32, Hits> = BTreeMap::new();
+    for (line, found) in trees.iter().flat_map(|tree| tree.ledger.hits()) {
+        let of_line = hits.entry(line).or_default();
+        of_line.number = of_line.number.saturating_add(found.number);
+        of_line.last = of_line.last.max(found.last);
+    }
+    let written = match Policy::from_text(Kind::Rules, conf, services) {
+        Ok((Policy::Rules(rules), _)) => lines(&rules),
+        _ => BTreeMap::new(),
+    };
+    for line in written.keys() {
+        hits.entry(*line).or_default();
+    }
+    let mut text = String::from("LINE       HITS LAST RULE\n");
+    for (line, Hits { number, last }) in hits {
+        let last = if number == 0 { "-".into() } else { span(age(last)) };
+        let rule = written.get(&line).map_or("", String::as_str);
+        let row = format!("{line:>4} {number:>10} {last:>4} {rule}");
+        let _ = writeln!(text, "{}", row.trim_end());
+    }
+    text
+}
+
+/// The rules of a file by the numbers of their lines.
+fn lines(rules: &RuleSet) -> BTreeMap<u32, String> {
+    rules.rules().map(|rule| (rule.line(), rule.to_string())).collect()
+}
