@@ -53,6 +53,21 @@ _sockd() {
             esac
             options='-f --file --hash --cost --groups --password-fd -h --help -V --version'
             ;;
+        sockdctl)
+            case $before in
+                -f | --folder) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+                --host | --user | --to | --rule) return ;;
+                sockdctl)
+                    if [[ $word != -* ]]; then
+                        mapfile -t COMPREPLY < <(
+                            compgen -W 'list show kill stats workers rules would drain resume' -- "$word"
+                        )
+                        return
+                    fi
+                    ;;
+            esac
+            options='-f --folder --host --user --to --rule --json --watch --conf --services -h --help -V --version'
+            ;;
         make_*) options='--services -h --help -V --version' ;;
         *) options='-h --help -V --version' ;;
     esac
@@ -62,5 +77,5 @@ _sockd() {
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
     fi
 }
-complete -o filenames -F _sockd sockd sockd-probe test_sockd_conf sockd-migrate sockd-passwd make_sockdfc make_sockdfr \
+complete -o filenames -F _sockd sockd sockd-probe test_sockd_conf sockd-migrate sockd-passwd sockdctl make_sockdfc make_sockdfr \
     make_socksfc dump_sockdfc dump_sockdfr dump_socksfc

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The programs that are installed for people.
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 12] = [
     "sockd",
     "sockd-probe",
     "make_sockdfc",
@@ -19,6 +19,7 @@ const PROGRAMS: [&str; 11] = [
     "test_sockd_conf",
     "sockd-migrate",
     "sockd-passwd",
+    "sockdctl",
 ];
 
 fn packaging() -> PathBuf {
