@@ -17,8 +17,9 @@ const DOCUMENTS: [&str; 5] =
 
 #[test]
 fn the_documents_at_the_door_are_short() {
+    // README.md has a line more for sockdctl. SECURITY.md has 18 lines more for who may look and give orders.
     // SECURITY.md has 16 lines more for the table of what one worker can use up, 4 for passwords, and 4 for datagrams.
-    for (document, most) in [("README.md", 100), ("SECURITY.md", 194)] {
+    for (document, most) in [("README.md", 101), ("SECURITY.md", 212)] {
         let lines = read(document).lines().count();
         assert!(lines <= most, "{document} has {lines} lines, at most {most}");
     }
