@@ -18,6 +18,7 @@ fn f9_only_the_stamps_of_log_lines_know_the_time_of_day() {
     assert_eq!(
         users,
         [
+            "policy/tools/src/ctl/live.rs",
             "privileged/src/monitor/ledger.rs",
             "privileged/src/monitor/syslog.rs",
             "privileged/src/process/sys.rs",

@@ -19,6 +19,7 @@ use live::{Live, Tree, count, sessions, trees};
 use rustix::termios::{isatty, tcgetwinsize};
 use sockd_common::ledger::Entry;
 use sockd_common::status::Order;
+use sockd_policy::RuleSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -158,13 +159,17 @@ fn order(trees: &[Tree], order: Order, done: &str) -> Said {
     Ok(done.into())
 }
 
+fn rules(conf: &Path, services: &Path) -> Result<RuleSet, (u8, String)> {
+    match Policy::from_text(Kind::Rules, conf, services) {
+        Ok((Policy::Rules(rules), _)) => Ok(rules),
+        Ok(_) => Err((exit::DATA, format!("{}: no rules", conf.display()))),
+        Err(fault) => Err((exit::DATA, fault.messages(conf).join("\n"))),
+    }
+}
+
 /// Which sessions other rules would refuse.
 fn would(trees: &[Tree], conf: &Path, services: &Path) -> Said {
-    let rules = match Policy::from_text(Kind::Rules, conf, services) {
-        Ok((Policy::Rules(rules), _)) => rules,
-        Ok(_) => return Err((exit::DATA, format!("{}: no rules", conf.display()))),
-        Err(fault) => return Err((exit::DATA, fault.messages(conf).join("\n"))),
-    };
+    let rules = rules(conf, services)?;
     let (all, unseen) = sessions(trees);
     let (mut text, mut ends, mut unknown, mut judged) = (String::new(), 0_u64, unseen, unseen);
     for live in &all {

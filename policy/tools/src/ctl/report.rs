@@ -14,24 +14,8 @@ use std::path::Path;
 pub(super) fn stats(trees: &[Tree], sessions: &[Live], json: bool) -> String {
     let mut text = String::new();
     for (number, tree) in trees.iter().enumerate() {
-        let head = |field| tree.ledger.head(field);
-        let own = || sessions.iter().filter(|live| live.tree == number);
-        let mut numbers = vec![
-            ("process", head(Field::Process)),
-            ("sessions", head(Field::Live)),
-            ("capacity", head(Field::Capacity)),
-            ("killed", head(Field::Killed)),
-            ("draining", head(Field::Draining)),
-            ("started", head(Field::Started)),
-            ("rules_since", head(Field::RulesSince)),
-        ];
-        for phase in Phase::ALL {
-            let has_it = |live: &&Live| live.entry().is_some_and(|entry| entry.phase == phase);
-            numbers.push((phase.as_str(), own().filter(has_it).count() as u64));
-        }
-        let traffic = || own().filter_map(|live| live.traffic);
-        numbers.push(("bytes_up", traffic().map(|traffic| traffic.up).sum()));
-        numbers.push(("bytes_down", traffic().map(|traffic| traffic.down).sum()));
+        let own: Vec<&Live> = sessions.iter().filter(|live| live.tree == number).collect();
+        let numbers = numbers(tree, &own);
         if json {
             let mut object = Object::default();
             numbers.into_iter().for_each(|(name, number)| object.number(name, number));
@@ -43,6 +27,27 @@ pub(super) fn stats(trees: &[Tree], sessions: &[Live], json: bool) -> String {
         }
     }
     text
+}
+
+fn numbers(tree: &Tree, own: &[&Live]) -> Vec<(&'static str, u64)> {
+    let head = |field| tree.ledger.head(field);
+    let mut numbers = vec![
+        ("process", head(Field::Process)),
+        ("sessions", head(Field::Live)),
+        ("capacity", head(Field::Capacity)),
+        ("killed", head(Field::Killed)),
+        ("draining", head(Field::Draining)),
+        ("started", head(Field::Started)),
+        ("rules_since", head(Field::RulesSince)),
+    ];
+    for phase in Phase::ALL {
+        let has_it = |live: &&&Live| live.entry().is_some_and(|entry| entry.phase == phase);
+        numbers.push((phase.as_str(), own.iter().filter(has_it).count() as u64));
+    }
+    let traffic = || own.iter().filter_map(|live| live.traffic);
+    numbers.push(("bytes_up", traffic().map(|traffic| traffic.up).sum()));
+    numbers.push(("bytes_down", traffic().map(|traffic| traffic.down).sum()));
+    numbers
 }
 
 fn in_words(name: &str, number: u64) -> String {

@@ -179,8 +179,19 @@ pub(super) fn json(live: &Live) -> String {
     object.number("worker", entry.worker.into());
     object.text("client", &entry.client.to_string());
     object.text("proxy", &entry.proxy.to_string());
+    asked(&entry, &mut object);
+    if let Some(traffic) = live.traffic {
+        object.number("bytes_up", traffic.up);
+        object.number("bytes_down", traffic.down);
+        object.number("idle_ms", u64::try_from(traffic.idle.as_millis()).unwrap_or(u64::MAX));
+    }
+    object.end()
+}
+
+/// What the session asks for, and who.
+fn asked(entry: &Entry<'_>, object: &mut Object) {
     object.number("version", entry.version.into());
-    object.text("command", command(&entry));
+    object.text("command", command(entry));
     object.bytes("client_name", entry.client_name);
     object.bytes("claimed_user", entry.claimed);
     object.bytes("verified_user", entry.verified);
@@ -191,12 +202,6 @@ pub(super) fn json(live: &Live) -> String {
     object.number("port", entry.port.into());
     entry.upstream.iter().for_each(|upstream| object.text("upstream", &upstream.to_string()));
     object.number("rule", entry.rule.into());
-    if let Some(traffic) = live.traffic {
-        object.number("bytes_up", traffic.up);
-        object.number("bytes_down", traffic.down);
-        object.number("idle_ms", u64::try_from(traffic.idle.as_millis()).unwrap_or(u64::MAX));
-    }
-    object.end()
 }
 
 /// A JSON object that is being written.

@@ -29,17 +29,22 @@ pub(super) fn outcome(live: &Live, trees: &[Tree], rules: &RuleSet) -> Option<Ou
         2 => IdentMode::Strict,
         _ => IdentMode::Off,
     };
+    if entry.command == 3 {
+        return Some(datagrams(&entry, rules));
+    }
     Some(judge(&entry, ident, rules).unwrap_or(Outcome::Unknown("a text of its record is cut")))
+}
+
+/// Of an association as a whole it is asked whether there may be one.
+fn datagrams(entry: &Entry<'_>, rules: &RuleSet) -> Outcome {
+    match rules.may_permit_udp(entry.client.ip()) {
+        true => Outcome::Stays,
+        false => Outcome::Ends("no line permits datagrams".into()),
+    }
 }
 
 /// Nothing where a fact is cut that the rules would see.
 fn judge(entry: &Entry<'_>, ident_default: IdentMode, rules: &RuleSet) -> Option<Outcome> {
-    if entry.command == 3 {
-        return Some(match rules.may_permit_udp(entry.client.ip()) {
-            true => Outcome::Stays,
-            false => Outcome::Ends("no line permits datagrams".into()),
-        });
-    }
     let user = UserId::parse(whole(entry.claimed)?).ok()?;
     let verified = UserId::parse(whole(entry.verified)?).ok()?;
     let groups = whole(entry.groups)?;
@@ -62,14 +67,18 @@ fn judge(entry: &Entry<'_>, ident_default: IdentMode, rules: &RuleSet) -> Option
         identity: if has_identity { FactState::Known(&identity) } else { FactState::NotAsked },
         login: entry.by_password.then_some(Login { user: &verified, groups }),
     };
-    Some(match rules.decide(&request, &facts) {
+    Some(said(&rules.decide(&request, &facts), rules))
+}
+
+fn said(verdict: &Verdict<'_>, rules: &RuleSet) -> Outcome {
+    match verdict {
         Verdict::Permit(_) => Outcome::Stays,
         Verdict::Deny(Deny { rule: Some(rule), .. }) => {
             Outcome::Ends(format!("{} refuses it", rules.place(rule.line())))
         }
         Verdict::Deny(Deny { why, .. }) => Outcome::Ends(why.to_string()),
         Verdict::Need(_) => Outcome::Unknown("names or a user would have to be asked for"),
-    })
+    }
 }
 
 fn whole(text: Text<'_>) -> Option<&[u8]> {
@@ -117,9 +126,12 @@ mod tests {
         }
     }
 
+    fn rules(text: &str) -> RuleSet {
+        parse_conf(text.as_bytes(), &Services::default(), &mut |_| Err(String::new())).unwrap()
+    }
+
     fn judged(entry: Entry<'_>, text: &str) -> Option<Outcome> {
-        let rules = parse_conf(text.as_bytes(), &Services::default(), &mut |_| Err(String::new())).unwrap();
-        judge(&entry, IdentMode::Off, &rules)
+        judge(&entry, IdentMode::Off, &rules(text))
     }
 
     #[test]
@@ -130,8 +142,9 @@ mod tests {
         assert_eq!(judged(entry(), "deny 192.0.2.10\npermit 0.0.0.0/0\n"), ends("line 1 refuses it"));
         assert!(matches!(judged(entry(), "permit 203.0.113.0/24\n"), Some(Outcome::Ends(_))));
         let udp = Entry { command: 3, destination: None, ..entry() };
-        assert_eq!(judged(udp, "permit +=udp 192.0.2.0/24\n"), stays);
-        assert_eq!(judged(udp, "permit 192.0.2.0/24\n"), ends("no line permits datagrams"));
+        let datagrams = |text| datagrams(&udp, &rules(text));
+        assert_eq!(datagrams("permit +=udp 192.0.2.0/24\n"), Outcome::Stays);
+        assert_eq!(Some(datagrams("permit 192.0.2.0/24\n")), ends("no line permits datagrams"));
     }
 
     #[test]
