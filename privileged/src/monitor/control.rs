@@ -40,11 +40,6 @@ impl Control {
         self.door.as_ref().map(Door::listener)
     }
 
-    /// Another tree has it. Who is connected stays.
-    pub fn close_door(&mut self, reactor: &mut Reactor) {
-        self.door.take().into_iter().for_each(|door| door.close(reactor));
-    }
-
     /// Somebody has come.
     pub fn ready(&mut self, reactor: &mut Reactor) {
         for _ in 0..MOST {

@@ -220,8 +220,8 @@ impl Serving {
 
     /// Another tree serves from now on.
     pub fn drain(&mut self) {
-        self.status.close(&mut self.base.reactor);
-        self.control.close_door(&mut self.base.reactor);
+        self.status.close_numbers(&mut self.base.reactor);
+        self.base.ledger.draining(true);
         self.accept_nobody();
     }
 

@@ -27,9 +27,9 @@ const MOST_OF_ONE: usize = 16;
 /// Gifts of one socket at most.
 const MOST_GIFTS: usize = 4;
 
-/// The sockets.
+/// The sockets, each at its place; nothing where one is closed.
 #[derive(Debug, Default)]
-pub struct Status(Vec<Room>);
+pub struct Status(Vec<Option<Room>>);
 
 /// What a socket hands out.
 pub type Gifts = Vec<(Gift, Rc<OwnedFd>)>;
@@ -47,29 +47,33 @@ impl Status {
     /// Another socket, which listens already and hands out these.
     pub fn add(&mut self, listener: OwnedFd, gifts: Gifts, reactor: &Reactor) -> rustix::io::Result<()> {
         let token = Token::Status(u32::try_from(self.0.len()).unwrap_or(u32::MAX));
-        self.0.push(Room { door: Door::open(listener, token, reactor)?, gifts, open: Vec::new() });
+        self.0.push(Some(Room { door: Door::open(listener, token, reactor)?, gifts, open: Vec::new() }));
         Ok(())
     }
 
     /// The sockets, for a tree that takes over.
     pub fn listeners(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.0.iter().map(|room| room.door.listener())
+        self.0.iter().flatten().map(|room| room.door.listener())
     }
 
-    /// Another tree has them.
-    pub fn close(&mut self, reactor: &mut Reactor) {
-        self.0.drain(..).for_each(|room| room.door.close(reactor));
+    /// Another tree has those that hand out numbers. That of the ledger stays, as the sessions do.
+    pub fn close_numbers(&mut self, reactor: &mut Reactor) {
+        let has_ledger = |room: &Room| room.gifts.iter().any(|(gift, _)| *gift == Gift::Ledger);
+        for place in &mut self.0 {
+            let room = place.take_if(|room| !has_ledger(room));
+            room.into_iter().for_each(|room| room.door.close(reactor));
+        }
     }
 
     /// Somebody has come to the socket in this place.
     pub fn ready(&mut self, place: u32, reactor: &mut Reactor) {
-        let room = self.0.get_mut(place as usize);
+        let room = self.0.get_mut(place as usize).and_then(Option::as_mut);
         room.into_iter().for_each(|room| room.serve(reactor));
     }
 
     /// The socket in this place lets others in again.
     pub fn resume(&mut self, place: u32, reactor: &Reactor) {
-        let room = self.0.get_mut(place as usize);
+        let room = self.0.get_mut(place as usize).and_then(Option::as_mut);
         room.into_iter().for_each(|room| room.door.resume(reactor));
     }
 }

@@ -5,8 +5,9 @@
 use crate::monitor::serving::Serving;
 use crate::monitor::status::Gifts;
 use crate::process::error::StartError;
+use crate::process::sys;
 use nix::unistd::{Gid, Group, getegid, setegid};
-use rustix::fs::{Mode, stat, unlink};
+use rustix::fs::{Mode, rename, stat, unlink};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with,
@@ -86,8 +87,11 @@ fn listener(
         (Socket::At(path), _) => (PathBuf::from(path), true),
         (Socket::Auto, Some(runtime)) => (Path::new(runtime).join(name), false),
     };
-    if let Some(place) = taken.iter().position(|socket| is_at(socket, &path)) {
-        return Ok(Some(taken.swap_remove(place)));
+    let of_older = taken.iter().position(|socket| is_at(socket, &path)).map(|place| taken.swap_remove(place));
+    match of_older {
+        // Who reads numbers has one path for them.
+        Some(older) if group == EXPORTERS => return Ok(Some(older)),
+        older => older.into_iter().for_each(|older| leave_to(&older, &path)),
     }
     match bound(&path, group) {
         Ok((listener, remark)) => {
@@ -112,12 +116,31 @@ fn is_at(socket: &OwnedFd, path: &Path) -> bool {
     address.is_some_and(|address| address.path_bytes() == Some(path.as_os_str().as_bytes()))
 }
 
+/// The tree that is taken over from keeps its sockets, as its sessions are in its own ledger and in its own hand. They get
+/// its number behind their names, where sockdctl(8) finds them, whether the takeover succeeds or not.
+fn leave_to(older: &OwnedFd, path: &Path) {
+    let pid = |socket: &OwnedFd| sys::peer_credentials(socket).ok().map(|(_, pid)| pid);
+    let found = SocketAddrUnix::new(path).ok().and_then(|address| probe(&address).ok());
+    // Another one may have come to that place since.
+    if let Some(number) = pid(older).filter(|number| found.as_ref().and_then(pid) == Some(*number)) {
+        let _ = rename(path, with_number(path, &number.to_string()));
+    }
+}
+
+fn with_number(path: &Path, number: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(number);
+    name.into()
+}
+
 /// Binds a socket that root and the group may connect to, and nobody else, from its first moment on. Where there is no
 /// group, or this process cannot have it, that is the user alone.
 fn bound(path: &Path, name: &str) -> Result<(OwnedFd, Option<String>), String> {
     check_folder(path)?;
     let address = SocketAddrUnix::new(path).map_err(|error| error.to_string())?;
-    remove_left_over(path, &address)?;
+    remove_left_over(path)?;
+    remove_numbered(path);
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
     let socket = socket.map_err(|error| error.to_string())?;
@@ -156,12 +179,30 @@ fn check_folder(path: &Path) -> Result<(), String> {
 }
 
 /// A daemon that has ended has left its socket, as it may not remove files. Nobody listens there.
-fn remove_left_over(path: &Path, address: &SocketAddrUnix) -> Result<(), String> {
-    let probe = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-    match probe.and_then(|probe| connect(&probe, address)) {
+fn remove_left_over(path: &Path) -> Result<(), String> {
+    let address = SocketAddrUnix::new(path).map_err(|error| error.to_string())?;
+    match probe(&address) {
         Err(Errno::NOENT) => Ok(()),
         Err(Errno::CONNREFUSED) => unlink(path).map_err(|error| error.to_string()),
-        Ok(()) => Err("another sockd listens there".into()),
+        Ok(_) => Err("another sockd listens there".into()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// So have trees that have drained. One that still drains has somebody who listens.
+fn remove_numbered(path: &Path) {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for other in entries.map(|entry| entry.file_name()) {
+        let number = other.as_bytes().strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
+        if number.is_some_and(|number| number.iter().all(u8::is_ascii_digit)) {
+            let _ = remove_left_over(&folder.join(&other));
+        }
+    }
+}
+
+fn probe(address: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
+    let probe = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    connect(&probe, address)?;
+    Ok(probe)
 }

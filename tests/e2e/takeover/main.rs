@@ -7,11 +7,13 @@ mod trees;
 use crate::trees::{Trees, reload};
 use nix::sys::signal::Signal;
 use sockd_common::ledger::Field;
+use sockd_common::status::Gift;
 use sockd_ledger::fetch::fetch;
 use sockd_ledger::reader::Reader;
 use sockd_tests::far::{Far, Server};
 use sockd_tests::line::Line;
 use sockd_tests::site::SERVER;
+use sockd_tests::sockd::program;
 use sockd_tests::socks::{PROXY, Request, assert_rejected, granted, is_granted};
 use sockd_tests::wait::until_true;
 use std::path::Path;
@@ -171,10 +173,42 @@ fn the_sockets_for_administrators_lead_to_the_new_tree() {
     }
     trees.install_another();
     trees.reload_well();
-    let memory = || gateway.run(|| fetch(Path::new("/run/sockd/status"))).expect("the ledger").remove(0).1;
-    let ledger = Reader::open(memory()).expect("a ledger");
+    let gifts = gateway.run(|| fetch(Path::new("/run/sockd/status"))).expect("gifts");
+    let memory = gifts.into_iter().find(|(gift, _)| *gift == Gift::Ledger).expect("a ledger").1;
+    let ledger = Reader::open(memory).expect("a ledger");
     let new = granted(&trees.lab.site.client, &Request::connect((SERVER, 7)));
     until_true("the new tree's session is in its ledger", || ledger.head(Field::Live) == 1);
     drop((old, new));
     until_true("it has ended", || ledger.head(Field::Live) == 0);
+}
+
+/// The old tree keeps its ledger and its orders under names of their own, until it has drained.
+#[test]
+fn sockdctl_reaches_the_sessions_of_both_trees() {
+    let mut trees =
+        Trees::new(r#"(status_socket: at("/run/sockd/status"), control_socket: at("/run/sockd/control"))"#);
+    let _echo = Server::echo(&trees.lab.site.server, (SERVER, 7));
+    let gateway = trees.lab.site.gateway.clone();
+    let run = |words: &[&str]| {
+        let output = gateway.output(std::process::Command::new(program("sockdctl")).args(words));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let mut old = granted(&trees.lab.site.client, &Request::connect((SERVER, 7)).by("old"));
+    let number = trees.lab.sockd.monitor().0;
+    trees.install_another();
+    trees.reload_well();
+    let mut new = granted(&trees.lab.site.client, &Request::connect((SERVER, 7)).by("new"));
+    until_true("both sessions", || run(&["list"]).contains(" old? ") && run(&["list"]).contains(" new? "));
+    assert!(gateway.exists(&format!("/run/sockd/status.{number}")));
+    assert_eq!(run(&["stats"]).matches("draining    yes").count(), 1);
+    assert_eq!(run(&["kill", "--user", "old"]), "1 session is ended\n");
+    old.ending();
+    assert_eq!(trees.lab.sockd.wait().code(), Some(0), "the old tree has drained");
+    new.send("x");
+    assert_eq!(new.read(1), b"x");
+    until_true("one session is left", || run(&["list"]).lines().count() == 2);
+    // What the old one has left is removed by the next start.
+    trees.install_another();
+    trees.reload_well();
+    assert!(!gateway.exists(&format!("/run/sockd/status.{number}")));
 }
