@@ -4,15 +4,15 @@
 //! line    = blank | comment | special | set | include | rule
 //! rule    = action {field} source [destination] [op port | "in" ports] [":" shell_cmd]
 //! action  = "permit" | "deny"
-//! field   = "?=" ident | "*=" userlist | "g=" groups | "+=" commands | "~=" versions | "@=" methods | "<=" rates
+//! field   = "?=" ident | "*=" userlist | "g=" groups | "+=" commands | "~=" versions | "@=" methods | "<=" rates | "n=" count
 //!           (each at most once, in any order but `?=` before `*=`)
 //! ident   = "I" | "i" | "n" | nothing, which is n
 //! userlist = id or absolute file, "," between them, no blanks; nothing is everybody
 //! commands = "connect" | "bind" | "udp", "," between them; without the field connect and bind, of a deny line all
 //! versions = "4" | "5", "," between them
 //! methods = "none" | "password" | "ident", "," between them; a deny line has no ident
-//! rates   = rate | rate down "/" rate up; a rate is bytes a second, or thousands (K), millions (M) or billions (G) of them;
-//!           only a permit line for TCP has them
+//! rates   = (rate | rate down "/" rate up) [",shared"]; a rate is bytes a second, or thousands (K), millions (M) or billions (G) of them;
+//!           only a permit line for TCP has limits
 //! groups  = names of groups, "," between them, no blanks; only where a password may name the user
 //! ports   = port or first "-" last port, "," between them, no blanks
 //! set     = "set" name "=" host or absolute file, "," between them     (`crate::sets`)
@@ -231,10 +231,15 @@ impl Conf<'_> {
                 Field::Versions => body.protocol.versions = bits(words, word, value, &Protocol::VERSIONS)?,
                 Field::Methods => body.protocol.methods = methods(words, word, value)?,
                 Field::Groups => body.groups = group_list(&mut self.builder, words, word, value)?,
-                Field::Rates => (body.limits.down, body.limits.up) = rates(words, word, value)?,
+                Field::Rates => {
+                    body.limits = body.limits.with_rates(value).ok_or_else(|| words.wrong(RATES, word))?;
+                }
+                Field::Connections => {
+                    let limits = body.limits.with_connections(value);
+                    body.limits = limits.ok_or_else(|| words.wrong(CONNECTIONS, word))?;
+                }
                 Field::Reserved => {
-                    let what = format!("no {mark}, which this version does not know");
-                    return Err(words.wrong(&what, word));
+                    return Err(words.wrong(NO_QUOTA, word));
                 }
             }
         }
@@ -253,6 +258,11 @@ impl Conf<'_> {
     }
 }
 
+/// What the values of fields have to be that limit something.
+const RATES: &str = "bytes a second from 1K to 4G, as <=10M/2M, <=500K or <=10M/2M,shared";
+const CONNECTIONS: &str = "n= with a number from 1 to 65536";
+const NO_QUOTA: &str = "no q=, as nothing keeps quotas over a restart yet";
+
 /// What may stand between the action and the source.
 #[derive(Clone, Copy)]
 enum Field {
@@ -263,6 +273,7 @@ enum Field {
     Methods,
     Groups,
     Rates,
+    Connections,
     /// It will say something one day. Until then it must not pass for something else.
     Reserved,
 }
@@ -276,7 +287,7 @@ const FIELDS: [(&str, Field); 9] = [
     ("@=", Field::Methods),
     ("g=", Field::Groups),
     ("<=", Field::Rates),
-    ("n=", Field::Reserved),
+    ("n=", Field::Connections),
     ("q=", Field::Reserved),
 ];
 
@@ -297,12 +308,6 @@ fn methods(words: &Words, word: &str, list: &str) -> Result<u8, LineError> {
         Some(item) => Err(words.wrong(&format!("no {item}, which this version does not have"), word)),
         None => bits(words, word, list, &Protocol::METHODS),
     }
-}
-
-/// Reads bytes a second to the client and to the destination.
-fn rates(words: &Words, word: &str, value: &str) -> Result<(u32, u32), LineError> {
-    Limits::rates(value)
-        .ok_or_else(|| words.wrong("bytes a second from 1K to 4G, as <=10M/2M or <=500K", word))
 }
 
 /// Reads a list of groups, and returns its number.

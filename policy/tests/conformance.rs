@@ -771,10 +771,10 @@ fn a_line_may_have_a_list_of_ports() {
 /// What older versions refuse cannot stand in an old file; what they took means what it meant.
 #[test]
 fn no_old_file_contains_a_limit_and_a_limit_is_no_condition() {
-    let limited = "permit <=10M/2M 10.0.0.0/8\npermit <=500K ?=i *=joe 10.0.0.0/8\npermit ALL 0.0.0.0\n";
+    let limited = "permit <=10M/2M n=1 10.0.0.0/8\npermit <=500K ?=i *=joe 10.0.0.0/8\npermit ALL 0.0.0.0\n";
     let bare = "permit 10.0.0.0/8\npermit ?=i *=joe 10.0.0.0/8\npermit ALL 0.0.0.0\n";
     // As a version without such a field reads it: as the source, which is neither an address nor the name of a host.
-    for field in ["<=10M/2M", "<=500K"] {
+    for field in ["<=10M/2M", "<=500K", "<=1M,shared", "n=20", "q=10G/day"] {
         assert!(field.parse::<std::net::IpAddr>().is_err() && HostName::parse(field.as_bytes()).is_err());
         assert!(!field.ends_with('>'), "nor a set");
     }
@@ -792,7 +792,7 @@ fn no_old_file_contains_a_limit_and_a_limit_is_no_condition() {
 #[test]
 fn what_is_written_of_the_new_fields_is_read_as_the_same() {
     let conf = "permit ?=I *=joe +=connect,udp ~=5 10.0.0.0/8 20.0.0.0/8 in 1-3,9 : true\n\
-        permit *=joe ~=5 <=10M/1500K 10.0.0.0/8 20.0.0.0/8\n";
+        permit *=joe ~=5 <=10M/1500K,shared n=20 10.0.0.0/8 20.0.0.0/8\n";
     let written: String = rules(conf).lines().map(|line| line + "\n").collect();
     assert_eq!(written, conf.replace("/8", " 255.0.0.0"));
     assert_eq!(rules(&written), rules(conf));
@@ -801,7 +801,10 @@ fn what_is_written_of_the_new_fields_is_read_as_the_same() {
 #[test]
 fn a_field_that_is_faulty_or_not_there_yet_is_an_error() {
     for (line, fault) in [
-        ("permit <= ALL 0.0.0.0", "expected bytes a second from 1K to 4G, as <=10M/2M or <=500K, found"),
+        (
+            "permit <= ALL 0.0.0.0",
+            "expected bytes a second from 1K to 4G, as <=10M/2M, <=500K or <=10M/2M,shared, found",
+        ),
         ("permit <=10m ALL 0.0.0.0", "expected bytes a second from 1K to 4G"),
         ("permit <=999/1M ALL 0.0.0.0", "expected bytes a second from 1K to 4G"),
         ("permit <=1M/5G ALL 0.0.0.0", "expected bytes a second from 1K to 4G"),
@@ -815,8 +818,16 @@ fn a_field_that_is_faulty_or_not_there_yet_is_an_error() {
             "permit <=1M +=connect,udp ALL 0.0.0.0",
             "expected a line of its own for udp, as the kernel holds no limit",
         ),
-        ("permit n=20 ALL 0.0.0.0", "expected no n=, which"),
-        ("deny +=bind q=10G/day ALL 0.0.0.0", "expected no q=, which"),
+        ("permit n=0 ALL 0.0.0.0", "expected n= with a number from 1 to 65536"),
+        ("permit n=70000 ALL 0.0.0.0", "expected n= with a number from 1 to 65536"),
+        ("permit n=5 n=6 ALL 0.0.0.0", "expected source address"),
+        ("deny n=5 ALL 0.0.0.0", "expected no limit behind deny, which lets nothing through, found \"n=5\""),
+        ("permit +=udp n=5 ALL 0.0.0.0", "expected a line of its own for udp, as the kernel holds no limit"),
+        ("permit <=1M,Shared ALL 0.0.0.0", "expected bytes a second from 1K to 4G"),
+        (
+            "permit q=10G/day ALL 0.0.0.0",
+            "expected no q=, as nothing keeps quotas over a restart yet, found \"q=10G/day\"",
+        ),
         ("permit += ALL 0.0.0.0", "expected one or more of connect, bind, udp with commas between them"),
         ("permit +=connect,Bind ALL 0.0.0.0", "expected one or more of connect, bind, udp"),
         ("permit ~=6 ALL 0.0.0.0", "expected one or more of 4, 5"),

@@ -13,7 +13,7 @@ use sockd_policy::frozen::{
 use sockd_policy::{FactState, parse_routes};
 
 const CONF: &str = "permit ?=I *=ann,/users 10.0.0.0/8 20.0.9.0 255.0.255.0 neq 23 : echo '%u'\n\
-    permit <=10M/2M 10.0.0.0/8 eq 25\n\
+    permit <=10M/2M,shared n=5 10.0.0.0/8 eq 25\n\
     deny ~=5 +=bind,udp *=ann 10.0.0.0/8 in 80,443,8000-8999\n\
     deny .xyz.com 0.0.0.0 2001:db8::/32\n#BAD_ID: mail %u\ndeny ALL 0.0.0.0 xyz.com 0.0.0.0\npermit ALL 0.0.0.0\n";
 

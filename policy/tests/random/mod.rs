@@ -61,7 +61,7 @@ pub(crate) fn rule() -> impl Strategy<Value = String> {
     let methods =
         select(vec!["", "", "", " @=none", " @=password", " @=none,password", " g=staff,x", " g=y"]);
     let ports = ["", "", "", " eq 80", " neq 80", " lt 80", " ge 80", " gt 65535", " in 79,81", " in 0-80"];
-    let limits = select(vec!["", "", "", " <=1M", " <=10M/2M"]);
+    let limits = select(vec!["", "", "", " <=1M", " <=10M/2M,shared", " n=5", " <=1M n=7"]);
     (action, (fields, methods, limits), users, pattern(), prop::option::of(pattern()), select(ports.to_vec()))
         .prop_map(|(action, (fields, methods, limits), users, source, to, ports)| {
             let is_limited = action.starts_with("permit") && !fields.contains("udp");

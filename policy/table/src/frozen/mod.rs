@@ -40,9 +40,9 @@ use error::VERSION;
 pub use error::FrozenError;
 pub use provenance::{Provenance, hash};
 
-/// Words of each rule's body that are for fields of lines which are reserved: connections at once, whether rates are shared,
-/// bytes in a period (2) and that period, and one more. All are 0, as no line has such a field yet.
-const RESERVED: usize = 6;
+/// Words of each rule's body that are for fields of lines which are reserved: bytes in a period (2), that period, and one more.
+/// All are 0, as no line has such a field yet.
+const RESERVED: usize = 4;
 
 const MAGIC: &[u8; 8] = b"sockd.fz";
 const BEFORE_HASH: usize = 20;

@@ -129,24 +129,27 @@ fn users(from: &mut Reader) -> Result<UserLists, FrozenError> {
 }
 
 fn bodies(from: &mut Reader) -> Result<Vec<RuleBody>, FrozenError> {
-    const WORDS: usize = 9 + RESERVED;
+    const WORDS: usize = 11 + RESERVED;
     let bodies = from.items(|body: [u32; WORDS]| body)?;
     bodies.iter().map(|body| body_of(body)).collect::<Option<_>>().ok_or(FrozenError::Content(UNKNOWN))
 }
 
 /// The body of these words. `None` if a reserved one says something.
 fn body_of(words: &[u32]) -> Option<RuleBody> {
-    let (&[choice, users, template, ports, protocol, methods, groups, down, up], reserved) =
-        words.split_first_chunk()?;
+    let (
+        &[choice, users, template, ports, protocol, methods, groups, down, up, connections, shared],
+        reserved,
+    ) = words.split_first_chunk()?;
     // An operator that is none becomes a condition with a port, which the check refuses.
     let (op, port) = match Op::ALL.get((ports >> 16) as usize) {
         Some((op, _)) => (*op, ports as u16),
         None => (Op::Any, 1),
     };
-    let is_known = reserved.iter().all(|word| *word == 0) && protocol >> 16 == 0 && methods >> 8 == 0;
+    let is_known =
+        reserved.iter().all(|word| *word == 0) && protocol >> 16 == 0 && methods >> 8 == 0 && shared <= 1;
     let protocol =
         Protocol { commands: protocol as u8, versions: (protocol >> 8) as u8, methods: methods as u8 };
-    let (ports, limits) = (Ports { op, port }, Limits { down, up });
+    let (ports, limits) = (Ports { op, port }, Limits { down, up, connections, shared: shared == 1 });
     is_known.then_some(RuleBody { choice, users, groups, template, ports, protocol, limits })
 }
 

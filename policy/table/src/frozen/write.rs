@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::columns::{Op, count};
+use crate::limits::Limits;
 use crate::lists::Lists;
 use crate::prefixes::{AddressBits, PrefixSet};
 use crate::table::Table;
@@ -51,7 +52,8 @@ pub(super) fn table(out: &mut Vec<u8>, table: &Table) {
         let protocol = u32::from(body.protocol.commands) | u32::from(body.protocol.versions) << 8;
         words(out, &[body.choice, body.users, body.template, ports, protocol]);
         words(out, &[body.protocol.methods.into(), body.groups]);
-        words(out, &[body.limits.down, body.limits.up]);
+        let Limits { down, up, connections, shared } = body.limits;
+        words(out, &[down, up, connections, shared.into()]);
         words(out, &[0; RESERVED]);
     });
     for (template, line) in table.specials {
