@@ -232,6 +232,13 @@ pub enum Failure {
     Call(FailedCall),
     /// Nobody has answered in time.
     TimedOut,
+    /// A line permits it, and has as many connections of this user or host as it may.
+    Full {
+        /// The line of sockd.conf(5).
+        rule: u32,
+        /// How many.
+        limit: u32,
+    },
     /// A limit of the settings is reached.
     Limited(&'static str),
     /// A next server has not done what it was asked for.

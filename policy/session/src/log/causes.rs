@@ -57,6 +57,7 @@ fn refused(why: &Failure) -> (&'static str, Cow<'static, str>) {
         Failure::NoWay(0) => ("no_way", "no line of socks.conf matches".into()),
         Failure::NoWay(line) => ("no_way", format!("line {line} of socks.conf denies").into()),
         Failure::NoPassword => ("no_password", classic::NO_PASSWORD.into()),
+        Failure::Full { rule, limit } => ("line_full", format!("n={limit} of rule {rule} reached").into()),
         Failure::NamesUnavailable => {
             ("names_unavailable", "the names of the destination could not be found out".into())
         }

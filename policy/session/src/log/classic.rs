@@ -124,6 +124,9 @@ fn refused(parties: &Parties, why: &Failure) -> Vec<(Level, String)> {
             vec![denied(parties), notice(format_args!("missing fact: {missing}"))]
         }
         Failure::Denied { .. } | Failure::NoWay(_) => vec![denied(parties)],
+        Failure::Full { rule, limit } => {
+            vec![denied(parties), notice(format_args!("n={limit} of rule {rule} reached"))]
+        }
         Failure::NoPassword => vec![denied(parties), notice(format_args!("{NO_PASSWORD}"))],
         Failure::Guarded(refusal) => {
             vec![denied(parties), notice(format_args!("guarded destination: {refusal}"))]

@@ -125,7 +125,7 @@ pub(super) fn recheck(phase: Phase, case: &mut Case<'_>) -> Next {
 pub(super) fn connected(bound: Option<SocketAddr>, key: WaitKey, case: &Case<'_>) -> Next {
     let connected = Record::Connected(case.parties()).into();
     let idle = Action::Deadline(Some(seconds(case.config.settings.idle_limit)));
-    let hand_off = Action::HandOff { key, bound, limits: case.request.limits() };
+    let hand_off = Action::HandOff { key, bound, line: case.line() };
     Next::phase(Phase::Relaying, vec![connected, hand_off, idle])
 }
 

@@ -91,6 +91,7 @@ fn reason(why: &Failure, upstream: bool) -> RefusalReason {
         Failure::Denied { why: DenyReason::BadIdentity, .. } => RefusalReason::IdentityMismatch,
         Failure::Denied { .. }
         | Failure::NoPassword
+        | Failure::Full { .. }
         | Failure::NoWay(_)
         | Failure::NamesUnavailable
         | Failure::Guarded(_) => RefusalReason::NotAllowed,

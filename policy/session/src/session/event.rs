@@ -3,6 +3,7 @@
 use crate::checks::Login;
 use crate::flow::{Flow, Moved};
 use crate::hook_values::Values;
+use crate::limits::lines::Line;
 use crate::pool::Verified;
 use crate::record::{EndCause, FailedCall, Failure, Record};
 use crate::waits::WaitKey;
@@ -11,8 +12,8 @@ use sockd_common::message::request::{RefusalReason, Request};
 use sockd_common::message::resolver::{Answer, Query};
 use sockd_common::message::session::{CloseReason, Handshake};
 use sockd_common::message::upstream::NextReply;
+use sockd_policy::Identity;
 use sockd_policy::guard::AddressKind;
-use sockd_policy::{Identity, Limits};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub enum Wait {
     UpstreamPeer,
     /// The worker of the verified user.
     Worker,
+    /// Whether the line has room for one more connection.
+    Line,
 }
 
 /// What happens to a session.
@@ -104,7 +107,9 @@ pub enum Arrival {
     Listening(Result<SocketAddr, FailedCall>),
     /// The client is with a worker of its user.
     Settled,
-    /// This limit admits no further port for a BIND, request to a next server, or question to an identd.
+    /// The line has room, and the connection is counted.
+    Counted,
+    /// This limit admits no further connection, port for a BIND, request to a next server, or question to an identd.
     NoRoom(&'static str),
     /// The next server has replied, or will not.
     Replied(NextReply),
@@ -166,11 +171,11 @@ pub enum Action {
         key: WaitKey,
         /// Address for the reply; nothing: that of this host's end of the connection.
         bound: Option<SocketAddr>,
-        /// What is limited from the first byte on.
-        limits: Limits,
+        /// The line that permits it, where it limits anything; from the first byte on.
+        line: Option<Box<Line>>,
     },
-    /// Limit this from now on of the relay.
-    Limit(Limits),
+    /// From now on this line permits the relay, where that limits anything.
+    Limit(Option<Box<Line>>),
     /// Look at both connections of the relay.
     Inspect,
     /// Close both connections of the relay for whoever has them open: after an orderly end by shutting down what is not
@@ -224,6 +229,8 @@ pub enum Task {
     },
     /// See that the client is with a worker of this user and of nobody else; another worker goes on from there.
     Settle(Verified, Handshake),
+    /// Count the connection by this line, where it has room for one more.
+    Count(Box<Line>),
     /// Have the next server asked, to which the connection with the same key stands.
     AskUpstream(SocketAddr, Box<Request>),
 }

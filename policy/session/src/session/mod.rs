@@ -12,6 +12,7 @@ mod bind;
 mod case;
 mod chain;
 mod connect;
+mod counting;
 mod decision;
 mod ending;
 mod event;
@@ -230,6 +231,9 @@ fn arrived(key: WaitKey, arrival: Arrival, phase: Phase, case: &mut Case<'_>) ->
         (Wait::Fact(Fact::UpstreamAddresses), Arrival::Resolved(answer)) => upstream::addresses(answer, case),
         (Wait::Fact(Fact::UpstreamKinds), Arrival::Classified(kinds)) => upstream::kinds(kinds, case),
 
+        (Wait::Line, Arrival::Counted) => counting::counted(case),
+        (Wait::Line, Arrival::NoRoom(_)) => counting::full(case),
+
         (Wait::Connection(place), Arrival::Dialled(Ok(()))) => connect::dialled(place, key, phase, case),
         (Wait::Connection(_), Arrival::Dialled(Err(failed))) => {
             connect::failed(Failure::Call(failed).into(), phase, case)
@@ -282,6 +286,7 @@ fn decided(case: &mut Case<'_>) -> Next {
     match decision::decide(candidate, case) {
         Ok(Step::Need(need)) => facts::need(need, case),
         Ok(Step::Go(_)) if settling::is_due(case) => settling::begin(case),
+        Ok(Step::Go(permitted)) if counting::is_due(&permitted, case) => counting::begin(&permitted, case),
         Ok(Step::Go(Permitted { path: Path::Direct(..), .. })) if !case.request.kinds_are_fresh => {
             facts::look_again(case)
         }

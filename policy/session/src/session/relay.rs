@@ -31,9 +31,9 @@ pub(super) fn relaying(phase: Phase, event: Event, case: &mut Case<'_>) -> Next 
             close(EndCause::Revoked).after(vec![revoked])
         }
         (_, Event::Recheck) => {
-            let limits = case.request.limits();
+            let line = case.line();
             case.request.rest();
-            Next::stay(vec![Action::Limit(limits)])
+            Next::stay(vec![Action::Limit(line)])
         }
         (_, Event::Deadline) => Next::stay(vec![Action::Inspect]),
         (_, Event::Inspected(flow)) => inspected(flow, case),

@@ -80,6 +80,8 @@ pub(super) struct Progress {
     pub(super) rejected: Option<Rejected>,
     /// What the line limits that permits it.
     pub(super) limits: Limits,
+    /// The line that it was counted by last; 0 where none has room for so many alone.
+    pub(super) counted: u32,
     /// The way of the candidate, where it leads through next servers.
     pub(super) chain: Option<Chain>,
 }

@@ -77,8 +77,12 @@ pub(crate) fn fits(wait: Wait, arrival: &Arrival) -> bool {
         Arrival::Dialled(_) => matches!(wait, Wait::Connection(_) | Wait::UpstreamConnection),
         Arrival::Listening(_) | Arrival::Accepted(_) => wait == Wait::Port,
         Arrival::Settled => wait == Wait::Worker,
+        Arrival::Counted => wait == Wait::Line,
         Arrival::NoRoom(_) => {
-            matches!(wait, Wait::Fact(Fact::Identity) | Wait::Port | Wait::UpstreamReply | Wait::Worker)
+            matches!(
+                wait,
+                Wait::Fact(Fact::Identity) | Wait::Port | Wait::UpstreamReply | Wait::Worker | Wait::Line
+            )
         }
         Arrival::Replied(_) => matches!(wait, Wait::UpstreamReply | Wait::UpstreamPeer),
     }

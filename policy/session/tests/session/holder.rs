@@ -258,7 +258,7 @@ impl System {
     fn begin(&mut self, key: WaitKey, task: &Task) -> Checked {
         let before = self.held.remove(&key);
         let held = match task {
-            Task::Verify | Task::Resolve(_) => Held::Question,
+            Task::Verify | Task::Resolve(_) | Task::Count(_) => Held::Question,
             Task::Classify(addresses, _) => {
                 self.classified = addresses.clone();
                 Held::Question

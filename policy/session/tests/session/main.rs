@@ -9,7 +9,7 @@ use sockd_common::message::session::CloseReason;
 use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{Errno, Name, UserId};
 use sockd_policy::guard::AddressKind;
-use sockd_policy::{IdentMode, Identity, Limits, Services, parse_conf, parse_routes, parse_upstreams};
+use sockd_policy::{IdentMode, Identity, Services, parse_conf, parse_routes, parse_upstreams};
 use sockd_session::config::Config;
 use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::log::{Level, classic};
@@ -784,7 +784,7 @@ fn a_reload_ends_relays_that_the_new_rules_refuse_only_when_asked_to_look() {
     let mut session = session();
     let (old, new) = (config("permit 0.0.0.0 0.0.0.0\n"), config("deny 0.0.0.0 0.0.0.0\n"));
     after(&mut session, vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), dials(Ok(()))], &old);
-    assert_eq!(session.sees(RECHECK, &old), [Action::Limit(Limits::NONE)], "and no more than that");
+    assert_eq!(session.sees(RECHECK, &old), [Action::Limit(None)], "and no more than that");
     let actions = session.sees(RECHECK, &new);
     assert_eq!(lines(&actions), ["refused -- Connect from joe(unknown)@192.0.2.7 to 203.0.113.1 (telnet)"]);
     assert_eq!(actions.last(), Some(&Action::CloseRelay { orderly: false }), "no byte passes any more");
