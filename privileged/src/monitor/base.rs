@@ -11,6 +11,7 @@ use sockd_session::config::Config;
 use sockd_session::counting::Counting;
 use sockd_session::keys::{DialKey, WorkerKey};
 use sockd_session::limits::counts::{Counts, Resource};
+use sockd_session::limits::lines::Lines;
 use sockd_session::pool::AskerKey;
 use sockd_session::pool::choice::Choice;
 use sockd_session::record::FailedCall;
@@ -47,6 +48,8 @@ pub struct Base {
     pub workers: Workers,
     /// What every client host has open.
     pub counts: Counts,
+    /// What lines of the rules limit.
+    pub lines: Lines,
     /// Connections on their way.
     pub dials: Dials,
     /// What others may see of the sessions.
@@ -66,7 +69,8 @@ impl Base {
         is_trial: bool,
         counting: Counting,
     ) -> rustix::io::Result<Self> {
-        let (counts, dials, ledger) = (Counts::default(), Dials::default(), Ledger::default());
+        let (counts, lines) = (Counts::default(), Lines::default());
+        let (dials, ledger) = (Dials::default(), Ledger::default());
         let (as_read, elsewhere) = (config.settings.clone(), Totals::default());
         let reactor = Reactor::new()?;
         workers.pool.count_in(counting.counters());
@@ -79,6 +83,7 @@ impl Base {
             reactor,
             workers,
             counts,
+            lines,
             dials,
             ledger,
             counting,

@@ -422,10 +422,10 @@ impl Serving {
                 let time = seconds(base.config.settings.upstream_retry);
                 self.unreachable.insert(next, Instant::now(), time);
             }
-            Action::HandOff { key: wait, bound, limits } => {
-                return sessions.hand_off(Waiter { session: key, key: wait }, bound, limits, awaited, base);
+            Action::HandOff { key: wait, bound, line } => {
+                sessions.hand_off(Waiter { session: key, key: wait }, bound, line, awaited, base);
             }
-            Action::Limit(limits) => return sessions.limit(key, limits, base),
+            Action::Limit(line) => sessions.limit(key, line, base),
             Action::Inspect => return sessions.inspect(key).map(Event::Inspected),
             Action::CloseRelay { orderly } => return Some(sessions.close_relay(key, orderly)),
             Action::Reset => sessions.reset(key),

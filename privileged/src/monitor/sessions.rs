@@ -16,11 +16,11 @@ use sockd_common::message;
 use sockd_common::message::auth::Credentials;
 use sockd_common::message::session::{Handshake, ToSession};
 use sockd_common::message::upstream::NextReply;
-use sockd_policy::Limits;
 use sockd_session::checks::Login;
 use sockd_session::client_host::Host;
 use sockd_session::flow::Moved;
 use sockd_session::keys::{CheckKey, DialKey, LookupKey, PortKey, QueryKey, SessionKey, Slots, WorkerKey};
+use sockd_session::limits::lines::Line;
 use sockd_session::log::Times;
 use sockd_session::pool::Verified;
 use sockd_session::pool::choice::Settled;
@@ -66,7 +66,6 @@ struct Relay {
     server: Rc<OwnedFd>,
     /// What a next server was told and has replied before the relay began.
     before: Option<Box<Moved>>,
-    limits: Limits,
     /// The kernel asks the server whether it is still there.
     is_kept_alive: bool,
 }
@@ -163,6 +162,7 @@ impl Sessions {
         if let Some(entry) = self.0.remove(key) {
             base.counting.moved(Some(entry.session.phase()), None);
             entry.client.iter().filter(|client| !inspect(client).is_over()).for_each(|client| end(client));
+            self.limit(key, None, base);
             base.counts.end(entry.host(), entry.number);
             if !entry.session.phase().is_before_request() {
                 base.workers.pool.request_over(entry.worker);
@@ -270,17 +270,16 @@ impl Sessions {
         }
     }
 
-    /// Gives the worker the server that it relays to, at no more than these rates; `bound` is for the reply. The event ends a
-    /// relay whose rates the kernel does not limit.
+    /// Gives the worker the server that it relays to, as far as the line allows; `bound` is for the reply.
     pub fn hand_off(
         &mut self,
         waiter: Waiter,
         bound: Option<SocketAddr>,
-        limits: Limits,
+        line: Option<Box<Line>>,
         awaited: &mut Awaited,
         base: &mut Base,
-    ) -> Option<Event> {
-        let entry = self.0.get_mut(waiter.session)?;
+    ) {
+        let Some(entry) = self.0.get_mut(waiter.session) else { return };
         let (worker, id) = (entry.worker, waiter.session.id());
         let (server, before) = match entry.held.remove(waiter.key) {
             Some(Held::Server(server)) => (Some(server), None),
@@ -294,22 +293,13 @@ impl Sessions {
             }
             _ => (None, None),
         };
-        let mut unlimited = None;
         if let Some(server) = server.map(Rc::new) {
             let bound = bound.unwrap_or_else(|| own_address(&server));
-            entry.relay = Some(Relay {
-                server: Rc::clone(&server),
-                before,
-                limits: Limits::NONE,
-                is_kept_alive: false,
-            });
-            unlimited = self.limit(waiter.session, limits, base);
-            if unlimited.is_none() {
-                base.tell(worker, &ToSession::Relay { id, bound }, Some(server));
-            }
+            entry.relay = Some(Relay { server: Rc::clone(&server), before, is_kept_alive: false });
+            self.limit_first(waiter.session, line, base);
+            base.tell(worker, &ToSession::Relay { id, bound }, Some(server));
         }
         self.give_up_all(waiter.session, awaited, base);
-        unlimited
     }
 }
 
@@ -389,6 +379,12 @@ impl Sessions {
                 let (answers, asked) = (Answers::of_version(request.version), (next, *request));
                 let begun = awaited.askers.ask_upstream(waiter, entry.host(), &server, asked, base);
                 begun.map(|query| Held::Upstream(query, server, answers))
+            }
+            Task::Count(line) => {
+                return Some(match base.lines.enter(waiter.session, *line) {
+                    true => Arrival::Counted,
+                    false => Arrival::NoRoom("n= reached"),
+                });
             }
             Task::Settle(user, handshake) => {
                 return self.settle(waiter, &user, handshake, awaited, base);

@@ -63,7 +63,7 @@ fn failed(why: &Failure) -> Outcome {
         Failure::NoInterface(_) => Outcome::Unreachable,
         Failure::Call(call) => call_failed(*call),
         Failure::TimedOut => Outcome::Timeout,
-        Failure::Limited(_) => Outcome::Limited,
+        Failure::Limited(_) | Failure::Full { .. } => Outcome::Limited,
         Failure::Upstream(why) => upstream_failed(why),
     }
 }

@@ -4,9 +4,10 @@ use super::{Entry, Relay, Sessions};
 use crate::monitor::base::Base;
 use crate::monitor::connection::{end, inspect, pace, reset};
 use crate::monitor::sockets::keep_alive;
-use sockd_policy::{Limits, in_words};
+use sockd_policy::in_words;
 use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::keys::SessionKey;
+use sockd_session::limits::lines::Line;
 use sockd_session::session::Event;
 use sockd_session::settings::Keepalive;
 
@@ -28,25 +29,41 @@ impl Sessions {
         self.inspect(key)
     }
 
-    /// Limits the rates of a relay: down where the client's connection sends, and up where the server's does.
-    pub fn limit(&mut self, key: SessionKey, limits: Limits, base: &mut Base) -> Option<Event> {
-        let Entry { client: Some(client), relay: Some(relay), .. } = self.0.get_mut(key)? else {
-            return None;
-        };
-        if std::mem::replace(&mut relay.limits, limits) == limits {
-            return None;
+    /// Limits a relay that begins. Where the line has become another one since the request was counted, it may be full.
+    pub(super) fn limit_first(&mut self, key: SessionKey, line: Option<Box<Line>>, base: &mut Base) {
+        let has_room = line.as_ref().is_none_or(|line| base.lines.enter(key, (**line).clone()));
+        self.limit(key, line, base);
+        if !has_room {
+            self.cut(key, "n= of its line is reached", base);
         }
-        let error = pace(client, limits.down).and_then(|()| pace(&relay.server, limits.up)).err()?;
-        base.log
-            .quiet_err(&format!("a connection is ended: its rate cannot be limited: {}", in_words(error)));
-        Some(Event::Stop)
+    }
+
+    /// From now on this line limits a session: its rates, and with them perhaps those of others.
+    pub fn limit(&mut self, key: SessionKey, line: Option<Box<Line>>, base: &mut Base) {
+        base.lines.keep(key, line.map(|line| *line));
+        for (key, (down, up)) in base.lines.set_anew() {
+            let Some(Entry { client: Some(client), relay: Some(relay), .. }) = self.0.get(key) else {
+                continue;
+            };
+            if let Err(error) = pace(client, down).and_then(|()| pace(&relay.server, up)) {
+                self.cut(key, &format!("its rate cannot be limited: {}", in_words(error)), base);
+            }
+        }
+    }
+
+    /// Resets both connections of a relay that may not go on.
+    fn cut(&self, key: SessionKey, why: &str, base: &mut Base) {
+        let Some(Entry { client: Some(client), relay: Some(relay), .. }) = self.0.get(key) else { return };
+        reset(client);
+        reset(&relay.server);
+        base.log.quiet_err(&format!("a connection is cut: {why}"));
     }
 
     /// Closes both connections, for whoever has them open, and says what they have moved.
     pub fn close_relay(&mut self, key: SessionKey, orderly: bool) -> Event {
         let flow = self.inspect(key);
         let parts = self.0.get_mut(key).and_then(|entry| Some((entry.client.take()?, entry.relay.take()?)));
-        let (Some(flow), Some((client, Relay { server, before, .. }))) = (flow, parts) else {
+        let (Some(flow), Some((client, Relay { server, before }))) = (flow, parts) else {
             return Event::RelayClosed(Moved::default());
         };
         for (socket, connection) in [(client, flow.client), (server, flow.server)] {
