@@ -4,12 +4,15 @@
 //! `SOCKD_QUIET_BENCH` says that nothing else runs.
 
 use nix::sys::signal::Signal;
-use sockd_tests::far::Far;
+use sockd_tests::classic::Visit;
+use sockd_tests::far::{Far, Server};
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::next::reply;
-use sockd_tests::site::{SERVER, Site};
-use sockd_tests::socks::{GRANTED, PROXY, Reply, Request, ask, granted, send_to};
+use sockd_tests::site::{CLIENT, SERVER, Site};
+use sockd_tests::socks::{
+    GRANTED, PROXY, REJECTED, Reply, Request, ask, assert_rejected, granted, is_granted, send_to,
+};
 use sockd_tests::socks5;
 use sockd_tests::wait::until_true;
 use std::io::{Read, Write};
@@ -157,4 +160,86 @@ fn a_worker_in_the_hands_of_an_attacker_cannot_exceed_the_rate() {
         up.join().expect("the server")
     });
     assert_rate("hostile, up", up, 2e6);
+}
+
+#[test]
+fn one_connection_more_than_a_line_has_room_for_is_refused_until_one_has_gone() {
+    let mut lab =
+        Lab::new("permit n=2 ALL 0.0.0.0 ALL 0.0.0.0 ge 1024\npermit ALL 0.0.0.0 ALL 0.0.0.0 eq 7\n");
+    let servers = [2007, 7].map(|port| Server::echo(&lab.site.server, (SERVER, port)));
+    let far = servers[0].address();
+    let request = Request::connect((SERVER, 2007));
+    let held = [granted(&lab.site.client, &request), granted(&lab.site.client, &request)];
+    lab.logged_whole(2);
+    lab.turn_the_page();
+    assert_rejected(&lab.site.client, &request);
+    let visit = Visit::of(CLIENT, SERVER, 2007);
+    lab.assert_logged(&[visit.refused(), "daemon.notice n=2 of rule 1 reached".into()]);
+    socks5::assert_refused(&lab.site.client, socks5::to(1, far), 2);
+    assert_rejected(&lab.site.client, &Request::connect((SERVER, 2000)).as_bind());
+    // Another line and another host have room.
+    drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
+    drop(granted(&lab.site.other, &request));
+    drop(held);
+    until_true("there is room again", || is_granted(&lab.site.client, &request));
+}
+
+/// It closes what it was lent without a word, or says that a relay has ended and goes on: no more than one is alive.
+#[test]
+fn a_worker_in_the_hands_of_an_attacker_cannot_have_one_connection_more() {
+    let hostile = env!("CARGO_BIN_EXE_hostile-worker");
+    let lab = Lab::started("permit n=1 ALL 0.0.0.0\n", |start| start.worker(hostile));
+    let far = Far::listen(&lab.site.server, SERVER);
+    let asks = |user: &str| send_to(&lab.site.client, PROXY, &Request::connect(far.v4()).by(user));
+    let mut kept = asks("closes-without-a-word");
+    assert_eq!(Reply::read(&mut kept).code, GRANTED);
+    let mut there = far.accept();
+    for _ in 0..3 {
+        assert_eq!(Reply::read(&mut asks("joe")).code, REJECTED);
+    }
+    assert!(there.is_quiet(), "the one that there is, is alive");
+    drop(kept);
+    until_true("it is over", || Reply::read(&mut asks("says-closed-and-goes-on")).code == GRANTED);
+    there.read_to_end();
+    let mut dead = far.accept();
+    dead.read_to_end();
+    // Only then is there room for another.
+    assert_eq!(Reply::read(&mut asks("joe")).code, GRANTED);
+}
+
+#[test]
+fn the_connections_of_one_host_share_a_rate_that_is_said_to_be_shared() {
+    let lab = Lab::new("permit <=2M,shared ALL 0.0.0.0\n");
+    let far = Far::listen(&lab.site.server, SERVER);
+    let connect = |host| (granted(host, &Request::connect(far.v4())), far.accept());
+    let long = Duration::from_secs(3);
+    let mut four: Vec<_> = (0..4).map(|_| connect(&lab.site.client)).collect();
+    let together = |ends: &mut [(Line, Line)]| -> f64 {
+        thread::scope(|scope| {
+            let streams = ends.iter_mut().map(|(near, there)| {
+                let (near, there) = (&*near.stream(), &*there.stream());
+                there.set_write_timeout(Some(Duration::from_secs(1))).expect("a write limit");
+                let until = Instant::now() + long;
+                scope.spawn(move || {
+                    while Instant::now() < until && (&mut &*there).write(&[b'x'; 16 << 10]).is_ok() {}
+                });
+                scope.spawn(move || comes(near, long))
+            });
+            let readers: Vec<_> = streams.collect();
+            readers.into_iter().map(|reader| reader.join().expect("a reader")).sum()
+        })
+    };
+    let all = together(&mut four);
+    assert_rate("four together", all, 2e6);
+    let (mut near, mut there) = four.pop().expect("one");
+    drop(four);
+    let mut other = connect(&lab.site.other);
+    while_flooded(&mut near, &mut there, |near| {
+        // What was sent at the old rate is on its way still, and the monitor learns of the end of the others.
+        comes(near, Duration::from_secs(2));
+        let alone = comes(near, long);
+        assert_rate("one alone", alone, 2e6);
+        assert!(alone > 1e6, "{alone}: it has no more than before");
+    });
+    assert_rate("another host", through(&mut other.0, &mut other.1, long), 2e6);
 }

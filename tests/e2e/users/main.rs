@@ -5,6 +5,7 @@ mod hostile;
 mod isolation;
 mod large_clients;
 mod libraries;
+mod limits;
 mod rows;
 
 use sockd_tests::far::Server;

@@ -30,7 +30,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 const RULES: [&str; 6] = [
     "permit 0.0.0.0 0.0.0.0\n",
-    "deny 0.0.0.0 0.0.0.0 203.0.113.2 255.255.255.255\npermit ?=i *=joe,root 192.0.2.0/24 203.0.113.0/24 : echo %u %U\n\
+    "deny 0.0.0.0 0.0.0.0 203.0.113.2 255.255.255.255\npermit ?=i *=joe,root n=2 <=1M 192.0.2.0/24 203.0.113.0/24 : echo %u %U\n\
      permit ?=I 0.0.0.0 0.0.0.0 0.0.0.0 0.0.0.0 lt 1024 : logger %A\n#NO_IDENTD: mail %a\n#BAD_ID: mail %U %u\n",
     "permit .example 0.0.0.0 .example 0.0.0.0\ndeny ALL 0.0.0.0 b.example 0.0.0.0 : echo %Z\npermit ALL 0.0.0.0 2001:db8::/32\n",
     "permit 0.0.0.0 0.0.0.0 127.0.0.0 255.0.0.0\npermit 0.0.0.0 0.0.0.0 198.51.100.1 255.255.255.255 eq 23\n",
@@ -340,6 +340,10 @@ impl<'w> System<'w> {
             12 => return Ok(Event::WorkerLost),
             13 if self.asking.is_some() => Arrival::Replied(any_reply(choices)?),
             14 if self.inspecting => return Ok(Event::Inspected(any_flow(choices)?)),
+            15 if session.waits().any(|(_, wait)| wait == Wait::Line) => match choices.arbitrary()? {
+                true => Arrival::Counted,
+                false => Arrival::NoRoom("n= reached"),
+            },
             15 => Arrival::Settled,
             // A limit is found to be reached before somebody is asked.
             8 if phase == Phase::Settling => Arrival::NoRoom("the worker is not the user's alone"),
@@ -512,7 +516,7 @@ impl<'w> System<'w> {
                     let known = config.rules.templates().chain(lines).any(|known| known.text() == template);
                     assert!(known, "{template} is no command of the rules");
                 }
-                Action::HandOff { key, bound } => {
+                Action::HandOff { key, bound, .. } => {
                     self.hand_offs += 1;
                     let bound = bound.as_ref().expect("no settings here want the real address");
                     assert!(self.held.contains(key), "{key:?} in {:?}", self.held);
@@ -549,6 +553,7 @@ impl<'w> System<'w> {
                     assert!(self.hand_offs == 1 && !self.relay_closed, "no relay to close");
                     self.relay_closed = true;
                 }
+                Action::Limit(_) => assert_eq!(phase, Phase::Relaying),
                 Action::Reset => assert!(actions.contains(&Action::Remove)),
                 Action::Deadline(limit) => self.deadline = limit.is_some(),
                 Action::Remove => {
@@ -586,7 +591,7 @@ impl<'w> System<'w> {
                     self.resolving = Some(name.clone());
                 }
             }
-            Task::AskIdent => assert_eq!(phase, Phase::Asking),
+            Task::AskIdent | Task::Count(_) => assert_eq!(phase, Phase::Asking),
             Task::Settle(user, _) => {
                 assert_eq!((phase, self.held.len()), (Phase::Settling, 0), "{:?}", self.held);
                 let known = self.identity.as_ref().and_then(Option::as_ref);
@@ -919,7 +924,10 @@ fn fits(wait: Wait, arrival: &Arrival) -> bool {
         Arrival::Dialled(_) => matches!(wait, Wait::Connection(_) | Wait::UpstreamConnection),
         Arrival::Listening(_) | Arrival::Accepted(_) => wait == Wait::Port,
         Arrival::Settled => wait == Wait::Worker,
-        Arrival::NoRoom(_) => is_identity || matches!(wait, Wait::Port | Wait::UpstreamReply | Wait::Worker),
+        Arrival::Counted => wait == Wait::Line,
+        Arrival::NoRoom(_) => {
+            is_identity || matches!(wait, Wait::Port | Wait::UpstreamReply | Wait::Worker | Wait::Line)
+        }
         Arrival::Replied(_) => matches!(wait, Wait::UpstreamReply | Wait::UpstreamPeer),
     }
 }

@@ -103,7 +103,8 @@ const CONF: &str = "permit ?=I *=ann,/users 10.0.0.0/8 20.0.9.0 255.0.255.0 neq 
     deny .xyz.com 0.0.0.0 2001:db8::/32\n#NO_IDENTD: mail -s x%a\n#BAD_ID: mail %U %u\n\n# a comment\n\
     deny ALL 0.0.0.0 xyz.com 0.0.0.0 lt 1024\npermit ?=i 10.9.9.9 255.0.0.255 ge ftp : (finger @%A | mail root) &\n\
     set lan = 10.0.0.0/8, fd00::/8,192.0.2.7 .b.org\npermit +=connect ~=4,5 <lan> <lan> in 80,443,8000-8999\n\
-    deny ~=5 +=bind,udp *=ann <lan>\npermit ALL 0.0.0.0\n";
+    deny ~=5 +=bind,udp *=ann <lan>\npermit <=10M/500K n=20 ~=5 10.0.0.0/8\n\
+    permit n=1 <=4G,shared *=ann <lan>\npermit ALL 0.0.0.0\n";
 
 const INCLUDES: &str =
     "deny 10.0.0.0/16\ninclude /rules/*.conf\npermit 10.3.0.0/16\ninclude /included\ndeny ALL 0.0.0.0\n";
