@@ -358,21 +358,25 @@ fn an_explanation_names_near_misses_identd_route_and_command() {
 #[test]
 fn an_explanation_says_what_is_limited() {
     let place = Place::new();
-    let conf = "permit <=10M/500K 20.0.0.0/8\npermit <=1M 10.0.0.0/8 20.0.0.0/8\n";
-    let (status, lines) = decided(&place, conf, &["--explain", "u", "10.1.2.3", "20.0.0.1", "23"]);
-    assert_eq!(status, 1);
-    assert_eq!(
-        lines[lines.len() - 3],
-        "decided by line 2: permit <=1M 10.0.0.0 255.0.0.0 20.0.0.0 255.0.0.0"
-    );
-    assert_eq!(
-        lines[lines.len() - 1],
-        "limit: 1000000 bytes a second to the client, 1000000 to the destination"
-    );
-    let (_, lines) = decided(&place, conf, &["--explain", "u", "20.1.2.3", "30.0.0.1", "23"]);
-    assert!(
-        lines.contains(&"limit: 10000000 bytes a second to the client, 500000 to the destination".into())
-    );
+    let conf = "permit <=10M/500K n=20 20.0.0.0/8\npermit <=1M,shared 10.0.0.0/8\n";
+    for (source, limits) in [
+        (
+            "20.1.2.3",
+            &[
+                "limit: 10000000 bytes a second to the client, 500000 to the destination, of each connection",
+                "limit: 20 connections of one user or host at once",
+            ][..],
+        ),
+        (
+            "10.1.2.3",
+            &["limit: 1000000 bytes a second to the client, 1000000 to the destination, of one user or host"],
+        ),
+    ] {
+        let (status, lines) = decided(&place, conf, &["--explain", "u", source, "30.0.0.1", "23"]);
+        assert_eq!(status, 1);
+        let told: Vec<_> = lines.iter().filter(|line| line.starts_with("limit: ")).collect();
+        assert_eq!(told, limits, "{source}");
+    }
 }
 
 #[test]

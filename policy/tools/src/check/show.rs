@@ -147,10 +147,14 @@ fn methods(methods: Methods) -> &'static str {
 
 /// What is limited of a connection, in words.
 fn limits(limits: &Limits) -> Vec<String> {
-    match (limits.down, limits.up) {
-        (0, 0) => Vec::new(),
-        (down, up) => vec![format!("{down} bytes a second to the client, {up} to the destination")],
-    }
+    let Limits { down, up, connections, shared } = limits;
+    let whose = if *shared { "of one user or host" } else { "of each connection" };
+    let rates = format!("{down} bytes a second to the client, {up} to the destination, {whose}");
+    let count = format!("{connections} connections of one user or host at once");
+    [(*down != 0, rates), (*connections != 0, count)]
+        .into_iter()
+        .filter_map(|(is_limited, limit)| is_limited.then_some(limit))
+        .collect()
 }
 
 fn asks_identd(rule: &RuleRef, asked: &Asked, default: IdentMode) -> &'static str {
