@@ -63,7 +63,7 @@ impl Sessions {
     pub fn close_relay(&mut self, key: SessionKey, orderly: bool) -> Event {
         let flow = self.inspect(key);
         let parts = self.0.get_mut(key).and_then(|entry| Some((entry.client.take()?, entry.relay.take()?)));
-        let (Some(flow), Some((client, Relay { server, before }))) = (flow, parts) else {
+        let (Some(flow), Some((client, Relay { server, before, .. }))) = (flow, parts) else {
             return Event::RelayClosed(Moved::default());
         };
         for (socket, connection) in [(client, flow.client), (server, flow.server)] {
