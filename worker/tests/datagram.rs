@@ -5,6 +5,7 @@
 mod monitor;
 
 use monitor::Worker;
+use rustix::process::Signal;
 use sockd_common::message::datagram::{
     AssociationEnd, FlowId, FlowLimits, FromDatagram, Relayed, ToDatagram,
 };
@@ -235,4 +236,24 @@ fn a_socket_that_is_shut_down_sends_nothing_more() {
     assert_eq!(far.recv(&mut [0; 9]).unwrap_err().kind(), ErrorKind::WouldBlock);
     worker.send(&ToDatagram::EndFlow { id: ID, flow }, None);
     assert_eq!(worker.next(), FromDatagram::Gone { id: ID, flow, moved: Relayed { up: 1, down: 0 } });
+}
+
+/// The socket of an association is shut down, and another association takes its place, before the worker has looked.
+#[test]
+fn an_association_in_the_place_of_one_that_ends_is_served() {
+    let worker = ready(LIMITS);
+    let (first, socket) = pair();
+    let from = first.local_addr().unwrap();
+    worker.send(&ToDatagram::Open { id: ID, client: from }, Some(socket.as_fd()));
+    first.send(&to(1, b"x")).unwrap();
+    wanted(&worker);
+    worker.signal(Signal::STOP);
+    worker.send(&ToDatagram::End { id: ID }, None);
+    let second = open(&worker);
+    rustix::net::shutdown(&socket, rustix::net::Shutdown::Both).unwrap();
+    worker.signal(Signal::CONT);
+    let (why, moved) = (AssociationEnd::Ended, Relayed::default());
+    assert_eq!(worker.next(), FromDatagram::Closed { id: ID, why, moved });
+    second.send(&to(2, b"x")).unwrap();
+    assert_eq!(wanted(&worker).1, 2);
 }

@@ -120,13 +120,19 @@ impl DatagramWorker {
         let mut events = std::mem::take(&mut self.events);
         self.shared.epoll.wait(&mut events, patience).map_err(|_| Ending::System)?;
         self.read_clock();
+        let mut is_spoken_to = false;
         for event in &events {
             match event.data.u64() {
-                CHANNEL => self.on_channel()?,
+                CHANNEL => is_spoken_to = true,
                 token => self.on_socket(token, event.flags),
             }
         }
         self.events = events;
+        // The last, as a message may put an association in the place of one that ends: an event of a socket of that must not
+        // be taken for one of the new one.
+        if is_spoken_to {
+            self.on_channel()?;
+        }
         if self.shared.now >= self.next_sweep {
             self.sweep();
         }

@@ -5,6 +5,7 @@
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, Signal, kill_process};
 use sockd_common::channel::{ChannelError, MonitorEnd, Received};
 use sockd_common::message::{LockdownReport, Message, PROTOCOL_VERSION, Role};
 use std::fs;
@@ -94,6 +95,11 @@ impl<Out: Message, In: Message> Worker<Out, In> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
         [11, 12].iter().map(|&field| fields[field].parse::<u64>().unwrap()).sum()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     fn channel(&self) -> &MonitorEnd<Out, In> {
