@@ -78,7 +78,7 @@ const REFUSED_ANYWAY: [(&str, &[&str]); 4] = [
             "listen on a passed socket",
             "accept on a passed socket",
             "TCP_FASTOPEN_CONNECT",
-            "recvmmsg",
+            "recvmmsg with a limit of time",
             "recv MSG_OOB on the channel",
             "sendfile",
             "tee",

@@ -5,6 +5,7 @@
 //! a worker can do nothing but carry bytes to and from that peer.
 
 use crate::relay::pipes;
+use crate::sys::MOST_AT_ONCE;
 use sockd_common::message::session::FIRST_PIPE_FD;
 use sockd_common::users;
 use sockd_lockdown::Test::AtMost;
@@ -56,18 +57,15 @@ pub const PROFILE_SESSION: &[Row] = &[
 pub const PROFILE_DATAGRAM: &[Row] = &[
     row!(SYS_epoll_pwait, Args(&[NO_MASK]), "wait for channel, clients and peers"),
     row!(SYS_epoll_ctl, Always, "watch a socket that was handed over"),
-    row!(
-        SYS_recvmsg,
-        Args(&[flags(2, CHANNEL_FLAGS)]),
-        "messages and sockets from the monitor; datagrams, with who has sent them"
-    ),
+    row!(SYS_recvmsg, Args(&[flags(2, CHANNEL_FLAGS)]), "messages and sockets from the monitor"),
+    row!(SYS_recvmmsg, Args(&RECEIVE_MANY), "datagrams, as many as there are, with who has sent them"),
     row!(
         SYS_sendto,
         Args(&SEND),
         "datagrams to whom the socket is connected to, messages; never to an address"
     ),
     row!(SYS_close, Always, "end a flow"),
-    close_check(),
+    CLOSE_CHECK,
     row!(SYS_mmap, Args(&MAP), "memory of the allocator: private, not executable, no fixed place", FLOWS),
     munmap(FLOWS),
     row!(SYS_mremap, Args(&REMAP), "let the table of flows grow", FLOWS),
@@ -90,11 +88,7 @@ pub const PROFILE_IDENT: &[Row] = &[
     row!(SYS_recvmsg, Args(&[flags(2, CHANNEL_FLAGS)]), "messages and sockets from the monitor; replies"),
     row!(SYS_sendto, Args(&SEND), "queries, answers to the monitor; never to an address"),
     row!(SYS_close, Always, "end a query"),
-    row!(
-        SYS_fcntl,
-        Answer(libc::ENOSYS),
-        "not allowed; but builds with debug assertions ask it before every close, and only mind EBADF"
-    ),
+    CLOSE_CHECK,
     brk(rare("many queries at once")),
     end(rare("its channel closes before the spawner has killed it")),
 ];
@@ -106,11 +100,7 @@ pub const PROFILE_UPSTREAM: &[Row] = &[
     row!(SYS_recvmsg, Args(&[flags(2, CHANNEL_FLAGS)]), "messages and sockets from the monitor; replies"),
     row!(SYS_sendto, Args(&SEND), "requests, answers to the monitor; never to an address"),
     row!(SYS_close, Always, "leave a next server"),
-    row!(
-        SYS_fcntl,
-        Answer(libc::ENOSYS),
-        "not allowed; but builds with debug assertions ask it before every close, and only mind EBADF"
-    ),
+    CLOSE_CHECK,
     brk(rare("many queries at once")),
     end(rare("its channel closes before the spawner has killed it")),
 ];
@@ -129,11 +119,7 @@ pub const PROFILE_AUTH: &[Row] = &[
     ),
     munmap(None),
     row!(SYS_close, Always, "the table of users has been read"),
-    row!(
-        SYS_fcntl,
-        Answer(libc::ENOSYS),
-        "not allowed; but builds with debug assertions ask it before every close, and only mind EBADF"
-    ),
+    CLOSE_CHECK,
     brk(rare("many users")),
     end(rare("its channel closes before the spawner has killed it")),
 ];
@@ -178,12 +164,23 @@ const LARGEST_MAPPING: u64 = 64 << 20;
 /// adds to it.
 const LARGEST_TO_CHECK: u64 = 129 << 20;
 
+/// Of roles that do without fcntl(2).
+const CLOSE_CHECK: Row = row!(
+    SYS_fcntl,
+    Answer(libc::ENOSYS),
+    "not allowed; but builds with debug assertions ask it before every close, and only mind EBADF"
+);
+
 const CHANNEL_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
 
 /// epoll_pwait: the signal mask stays as it is.
 const NO_MASK: Arg = null(4);
 
 const RECEIVE: [Arg; 2] = [flags(3, libc::MSG_DONTWAIT | libc::MSG_PEEK | libc::MSG_TRUNC), null(4)];
+
+/// recvmmsg: without a limit of time.
+const RECEIVE_MANY: [Arg; 3] =
+    [Arg { index: 2, test: AtMost(MOST_AT_ONCE as u64) }, flags(3, libc::MSG_DONTWAIT), null(4)];
 
 /// MSG_FASTOPEN and MSG_OOB are not among the flags, and there is no address: a socket cannot be turned elsewhere.
 const SEND: [Arg; 2] = [flags(3, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE), null(4)];

@@ -3,6 +3,7 @@
 
 use sockd_common::users::{LONGEST, PREFIX};
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Maps a table of users, hands over what stands behind its length, and gives it back. Nothing where it says that it is
@@ -31,6 +32,102 @@ pub(crate) fn with_table<T>(table: &OwnedFd, with: impl FnOnce(&[u8]) -> T) -> i
             0 => Ok(read),
             _ => Err(io::Error::last_os_error()),
         }
+    }
+}
+
+/// Datagrams that one call receives at most.
+pub(crate) const MOST_AT_ONCE: usize = 16;
+
+/// What a place has been filled with.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Filled {
+    /// So many bytes.
+    pub(crate) length: usize,
+    /// The length of each datagram but the last, where the kernel has made a bundle (UDP_GRO, udp(7)).
+    pub(crate) piece: Option<usize>,
+    /// Who has sent it.
+    pub(crate) from: Option<SocketAddr>,
+}
+
+/// Receives what is there, a datagram or a bundle into each place, and gives how many were filled. What does not fit into
+/// its place is cut.
+pub(crate) fn receive_many<'a>(
+    socket: &OwnedFd,
+    places: impl Iterator<Item = &'a mut [u8]>,
+    filled: &mut [Filled; MOST_AT_ONCE],
+) -> io::Result<usize> {
+    /// Room for one control message with an int.
+    #[repr(align(8))]
+    #[derive(Clone, Copy)]
+    struct Control([u8; 24]);
+    // SAFETY: all three are plain data, for which zeros are a value.
+    let (mut names, mut parts, mut headers): (
+        [libc::sockaddr_in6; MOST_AT_ONCE],
+        [libc::iovec; MOST_AT_ONCE],
+        [libc::mmsghdr; MOST_AT_ONCE],
+    ) = unsafe { (std::mem::zeroed(), std::mem::zeroed(), std::mem::zeroed()) };
+    let mut controls = [Control([0; 24]); MOST_AT_ONCE];
+    let mut number: libc::c_uint = 0;
+    let rooms = names.iter_mut().zip(&mut parts).zip(&mut controls);
+    for ((place, header), ((name, part), control)) in places.zip(&mut headers).zip(rooms) {
+        *part = libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: place.len() };
+        header.msg_hdr.msg_name = (&raw mut *name).cast();
+        header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+        header.msg_hdr.msg_iov = part;
+        header.msg_hdr.msg_iovlen = 1;
+        header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
+        header.msg_hdr.msg_controllen = size_of::<Control>() as _;
+        number = number.saturating_add(1);
+    }
+    let timeout = std::ptr::null_mut();
+    // SAFETY: `number` headers are filled in, each with a name, a part and a control buffer of its own, of the lengths that
+    // it says. All of them and the places, which are borrowed for 'a, are there until the call returns.
+    let received = unsafe {
+        libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), number, libc::MSG_DONTWAIT, timeout)
+    };
+    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    for ((filled, header), name) in filled.iter_mut().zip(&headers).zip(&names).take(received) {
+        // SAFETY: `controls` is there still, and the kernel has written how much of it is used.
+        let piece = unsafe { piece_of(&header.msg_hdr) };
+        let from = address_of(name, header.msg_hdr.msg_namelen);
+        *filled = Filled { length: header.msg_len as usize, piece, from };
+    }
+    Ok(received)
+}
+
+/// The address that the kernel has written. A socket has names of one family, and that of IPv6 is the longer one.
+fn address_of(name: &libc::sockaddr_in6, length: libc::socklen_t) -> Option<SocketAddr> {
+    let length = length as usize;
+    match i32::from(name.sin6_family) {
+        libc::AF_INET if length >= size_of::<libc::sockaddr_in>() => {
+            // SAFETY: a sockaddr_in is shorter than a sockaddr_in6, not more strictly aligned, and plain data.
+            let name = unsafe { (&raw const *name).cast::<libc::sockaddr_in>().read() };
+            let address = Ipv4Addr::from_bits(u32::from_be(name.sin_addr.s_addr));
+            Some(SocketAddr::new(address.into(), u16::from_be(name.sin_port)))
+        }
+        libc::AF_INET6 if length >= size_of::<libc::sockaddr_in6>() => {
+            let address = Ipv6Addr::from(name.sin6_addr.s6_addr);
+            Some(SocketAddr::new(address.into(), u16::from_be(name.sin6_port)))
+        }
+        _ => None,
+    }
+}
+
+/// The length of the pieces of a bundle, as its control message says.
+///
+/// # Safety
+/// The control buffer of the header is as long as the header says, and the kernel has written it.
+unsafe fn piece_of(header: &libc::msghdr) -> Option<usize> {
+    // SAFETY: CMSG_FIRSTHDR gives a message only where the buffer has room for its head, and the length of that says
+    // whether an int follows, which may lie anywhere.
+    unsafe {
+        let message = libc::CMSG_FIRSTHDR(header);
+        let head = message.as_ref()?;
+        let is_piece = head.cmsg_level == libc::SOL_UDP
+            && head.cmsg_type == libc::UDP_GRO
+            && head.cmsg_len as usize >= libc::CMSG_LEN(size_of::<libc::c_int>() as u32) as usize;
+        let piece = is_piece.then(|| libc::CMSG_DATA(message).cast::<libc::c_int>().read_unaligned());
+        piece.and_then(|piece| usize::try_from(piece).ok()).filter(|piece| *piece > 0)
     }
 }
 

@@ -68,6 +68,7 @@ pub const WORKERS: &[Row] = &[
     row!(SYS_epoll_pwait, Always, "every role"),
     row!(SYS_epoll_ctl, Always, "every role"),
     row!(SYS_recvfrom, Always, "every role"),
+    row!(SYS_recvmmsg, Always, "datagram"),
     row!(SYS_pread64, Always, "resolver"),
     row!(SYS_splice, Always, "session"),
     row!(SYS_shutdown, Always, "session"),

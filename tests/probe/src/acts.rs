@@ -474,8 +474,9 @@ fn network() -> Vec<Act> {
         act("sendmmsg", |slot| {
             call(libc::SYS_sendmmsg, &[slot.channel, a([0_usize; 8]), 1, bits(libc::MSG_DONTWAIT)])
         }),
-        act("recvmmsg", |slot| {
-            call(libc::SYS_recvmmsg, &[slot.channel, a([0_usize; 8]), 1, bits(libc::MSG_DONTWAIT), 0])
+        act("recvmmsg with a limit of time", |slot| {
+            let (headers, limit) = (a([0_usize; 8]), a([0_usize; 2]));
+            call(libc::SYS_recvmmsg, &[slot.channel, headers, 1, bits(libc::MSG_DONTWAIT), limit])
         }),
         classic("recv MSG_OOB on the channel", |slot| {
             call(libc::SYS_recvfrom, &[slot.channel, a([0_u8; 4]), 4, bits(libc::MSG_OOB), 0, 0])

@@ -63,8 +63,8 @@ const EXCEPTIONS: [(&str, &str, Outcome, &str); 2] = [
 ];
 
 /// These workers' filters answer fcntl(2) instead of killing; nothing is carried out.
-const ANSWERED: ([&str; 3], &str, Outcome, &str) = (
-    ["ident", "upstream", "auth"],
+const ANSWERED: ([&str; 4], &str, Outcome, &str) = (
+    ["ident", "upstream", "datagram", "auth"],
     "F_",
     Outcome::Refused(libc::ENOSYS),
     "answered with an error, never carried out",

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Calls that receive from one socket before the others have their turn.
-const RECEIVES: usize = 64;
+const RECEIVES: usize = 4;
 
 /// The place of the client's socket among those of an association. No flow has it.
 const CLIENT: u32 = u32::MAX;
@@ -91,10 +91,8 @@ impl Association {
     /// What the client sends goes to its destinations.
     fn relay_up(&mut self, shared: &mut Shared) {
         for _ in 0..RECEIVES {
-            let bundle = match shared.receiver.receive_with_sender(&self.client) {
-                // Before the socket was connected, other ports of the client's host could send to it.
-                Ok((from, bundle)) if from == Some(self.address) => bundle,
-                Ok(_) => continue,
+            let received = match shared.receiver.receive(&self.client) {
+                Ok(received) => received,
                 // The client had closed its port for a moment (ICMP port unreachable).
                 Err(Errno::CONNREFUSED | Errno::INTR) => continue,
                 Err(_) => return,
@@ -103,7 +101,9 @@ impl Association {
             let is_stuck = *is_stuck;
             let mut asking = Asking { id: self.id, outbox, bucket, epoll, limits, is_stuck, now_ms: *now_ms };
             self.used = *now;
-            for bytes in receiver.datagrams(bundle) {
+            // Before the socket was connected, other ports of the client's host could send to it.
+            let own = received.bundles().filter(|bundle| receiver.sender(*bundle) == Some(self.address));
+            for bytes in own.flat_map(|bundle| receiver.datagrams(bundle)) {
                 let Some(header::Datagram { destination, data }) = header::read(bytes) else { continue };
                 match self.flows.find(destination, data, *now, left) {
                     Found::Open(open) => {
@@ -115,29 +115,37 @@ impl Association {
                     Found::Kept | Found::Dropped => {}
                 }
             }
+            if !received.is_full() {
+                return;
+            }
         }
     }
 
     /// What a peer sends goes to the client.
     fn relay_down(&mut self, flow: FlowId, shared: &mut Shared) {
         let Some(open) = self.flows.get(flow) else { return };
-        let mut received = false;
+        let mut was_used = false;
         for _ in 0..RECEIVES {
-            let bundle = match shared.receiver.receive(&open.socket) {
-                Ok(bundle) => bundle,
+            let received = match shared.receiver.receive(&open.socket) {
+                Ok(received) => received,
                 // Nobody listens there (ICMP port unreachable). That ends neither the flow nor the association.
                 Err(Errno::CONNREFUSED | Errno::INTR) => continue,
                 Err(_) => break,
             };
-            received = true;
+            was_used = true;
             let (client, moved) = (&self.client, &mut open.moved);
-            shared.receiver.with_header(bundle, open.header.bytes(), |datagram, data| {
-                if send_to_peer(client, datagram) {
-                    moved.down = moved.down.saturating_add(data as u64);
-                }
-            });
+            for bundle in received.bundles() {
+                shared.receiver.with_header(bundle, open.header.bytes(), |datagram, data| {
+                    if send_to_peer(client, datagram) {
+                        moved.down = moved.down.saturating_add(data as u64);
+                    }
+                });
+            }
+            if !received.is_full() {
+                break;
+            }
         }
-        if received {
+        if was_used {
             self.used = shared.now;
             self.flows.used(flow, shared.now);
         }

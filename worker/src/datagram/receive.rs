@@ -1,91 +1,88 @@
-//! Receiving: one call brings one datagram, or a bundle of datagrams of one sender where the kernel makes them (UDP_GRO,
-//! udp(7)). The size of the pieces comes in a control message.
+//! Receiving: one call brings the datagrams that are there, and a bundle of datagrams of one sender in the place of one
+//! where the kernel makes them (UDP_GRO, udp(7)). The size of the pieces comes in a control message.
 
 use super::header;
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, RecvMsg, SockaddrLike, SockaddrStorage, cmsg_space, recvmsg,
-};
+use crate::sys::{Filled, MOST_AT_ONCE, receive_many};
 use rustix::io::Errno;
-use std::io::IoSliceMut;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 /// No datagram and no bundle is longer (udp(7)).
 const LONGEST: usize = 1 << 16;
 
-/// Room for what is received, and for a header in front of it.
+/// What a datagram or a bundle takes, with a header in front of it; the next one begins on a line of the cache.
+const PLACE: usize = (header::LONGEST + LONGEST).next_multiple_of(64);
+
+/// Room for what is received, and for a header in front of each.
 #[derive(Debug)]
 pub(super) struct Receiver {
     buffer: Box<[u8]>,
-    control: [u8; cmsg_space::<i32>()],
+    filled: [Filled; MOST_AT_ONCE],
 }
 
-/// What a call has brought.
+/// What one call has brought.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bundle {
-    length: usize,
-    /// The length of each datagram but the last.
-    piece: usize,
+pub(super) struct Received {
+    number: usize,
 }
 
-impl Bundle {
-    fn of<S>(received: &RecvMsg<'_, '_, S>) -> Self {
-        let length = received.bytes;
-        let mut messages = received.cmsgs().into_iter().flatten();
-        let piece = messages.find_map(|message| match message {
-            ControlMessageOwned::UdpGroSegments(piece) => usize::try_from(piece).ok(),
-            _ => None,
-        });
-        Self { length, piece: piece.filter(|piece| *piece > 0).unwrap_or(length) }
+impl Received {
+    /// The bundles; a single datagram is one of one.
+    pub(super) fn bundles(self) -> std::ops::Range<usize> {
+        0..self.number
     }
 
-    /// Where each datagram begins and ends. An empty one is one as well.
-    fn pieces(self) -> impl Iterator<Item = (usize, usize)> {
-        let begins = (0..self.length.max(1)).step_by(self.piece.max(1));
-        begins.map(move |begin| (begin, begin.saturating_add(self.piece).min(self.length)))
+    /// Whether there may be more.
+    pub(super) fn is_full(self) -> bool {
+        self.number == MOST_AT_ONCE
     }
+}
+
+/// Where each datagram of a bundle begins and ends. An empty one is one as well.
+fn pieces(filled: Filled) -> impl Iterator<Item = (usize, usize)> {
+    let Filled { length, piece, .. } = filled;
+    let piece = piece.unwrap_or(length).max(1);
+    let begins = (0..length.max(1)).step_by(piece);
+    begins.map(move |begin| (begin, begin.saturating_add(piece).min(length)))
 }
 
 impl Receiver {
     pub(super) fn new() -> Self {
-        let buffer = vec![0; header::LONGEST.saturating_add(LONGEST)].into();
-        Self { buffer, control: [0; cmsg_space::<i32>()] }
+        let buffer = vec![0; PLACE.saturating_mul(MOST_AT_ONCE)].into();
+        Self { buffer, filled: [Filled::default(); MOST_AT_ONCE] }
     }
 
-    fn receive_from<S: SockaddrLike>(&mut self, socket: &OwnedFd) -> Result<(Option<S>, Bundle), Errno> {
-        let buffer = self.buffer.get_mut(header::LONGEST..).unwrap_or_default();
-        let mut parts = [IoSliceMut::new(buffer)];
-        let control = Some(&mut self.control[..]);
-        let received = recvmsg::<S>(socket.as_raw_fd(), &mut parts, control, MsgFlags::MSG_DONTWAIT);
-        let received = received.map_err(|error| Errno::from_raw_os_error(error as i32))?;
-        let bundle = Bundle::of(&received);
-        Ok((received.address, bundle))
+    /// Receives what is there.
+    pub(super) fn receive(&mut self, socket: &OwnedFd) -> Result<Received, Errno> {
+        let Self { buffer, filled } = self;
+        let places = buffer.chunks_exact_mut(PLACE).filter_map(|place| place.get_mut(header::LONGEST..));
+        let received = receive_many(socket, places, filled);
+        let number = received.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))?;
+        Ok(Received { number })
     }
 
-    /// Receives, and says from where.
-    pub(super) fn receive_with_sender(
-        &mut self,
-        socket: &OwnedFd,
-    ) -> Result<(Option<SocketAddr>, Bundle), Errno> {
-        let (from, bundle) = self.receive_from::<SockaddrStorage>(socket)?;
-        Ok((from.and_then(address), bundle))
+    fn filled(&self, bundle: usize) -> Filled {
+        self.filled.get(bundle).copied().unwrap_or_default()
     }
 
-    /// Receives.
-    pub(super) fn receive(&mut self, socket: &OwnedFd) -> Result<Bundle, Errno> {
-        self.receive_from::<()>(socket).map(|(_, bundle)| bundle)
+    /// Who has sent a bundle.
+    pub(super) fn sender(&self, bundle: usize) -> Option<SocketAddr> {
+        self.filled(bundle).from
     }
 
     /// The datagrams of a bundle.
-    pub(super) fn datagrams(&self, bundle: Bundle) -> impl Iterator<Item = &[u8]> {
-        let received = self.buffer.get(header::LONGEST..).unwrap_or_default();
-        bundle.pieces().filter_map(move |(begin, end)| received.get(begin..end))
+    pub(super) fn datagrams(&self, bundle: usize) -> impl Iterator<Item = &[u8]> {
+        let place = self.buffer.chunks_exact(PLACE).nth(bundle).unwrap_or_default();
+        let received = place.get(header::LONGEST..).unwrap_or_default();
+        pieces(self.filled(bundle)).filter_map(move |(begin, end)| received.get(begin..end))
     }
 
     /// Calls `send` with each datagram of a bundle behind this header, and with the length of its data. The header takes the
     /// place of bytes before the datagram, which have been sent already.
-    pub(super) fn with_header(&mut self, bundle: Bundle, header: &[u8], mut send: impl FnMut(&[u8], usize)) {
-        for (begin, end) in bundle.pieces() {
+    pub(super) fn with_header(&mut self, bundle: usize, header: &[u8], mut send: impl FnMut(&[u8], usize)) {
+        let filled = self.filled(bundle);
+        let place = self.buffer.chunks_exact_mut(PLACE).nth(bundle).unwrap_or_default();
+        for (begin, end) in pieces(filled) {
             let data = end.saturating_sub(begin);
             let (Some(begin), Some(end)) = (
                 begin.checked_add(header::LONGEST).and_then(|begin| begin.checked_sub(header.len())),
@@ -93,16 +90,11 @@ impl Receiver {
             ) else {
                 return;
             };
-            let Some(datagram) = self.buffer.get_mut(begin..end) else { return };
+            let Some(datagram) = place.get_mut(begin..end) else { return };
             datagram.iter_mut().zip(header).for_each(|(place, byte)| *place = *byte);
             send(datagram, data);
         }
     }
-}
-
-fn address(from: SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = from.as_sockaddr_in().map(|v4| SocketAddr::new(v4.ip().into(), v4.port()));
-    v4.or_else(|| from.as_sockaddr_in6().map(|v6| SocketAddr::new(v6.ip().into(), v6.port())))
 }
 
 #[cfg(test)]
@@ -125,9 +117,10 @@ mod tests {
         let mut receiver = Receiver::new();
         for sent in [&b"one"[..], b""] {
             sender.send(sent).unwrap();
-            let (from, bundle) = receiver.receive_with_sender(&socket).unwrap();
-            assert_eq!(from, Some(sender.local_addr().unwrap()));
-            assert_eq!(receiver.datagrams(bundle).collect::<Vec<_>>(), [sent]);
+            let received = receiver.receive(&socket).unwrap();
+            assert_eq!((received.bundles(), received.is_full()), (0..1, false));
+            assert_eq!(receiver.sender(0), Some(sender.local_addr().unwrap()));
+            assert_eq!(receiver.datagrams(0).collect::<Vec<_>>(), [sent]);
         }
         assert_eq!(receiver.receive(&socket).unwrap_err(), Errno::AGAIN);
     }
@@ -139,13 +132,23 @@ mod tests {
         setsockopt(&socket, sockopt::UdpGroSegment, &true).unwrap();
         setsockopt(&sender, sockopt::UdpGsoSegment, &100).unwrap();
         let sent: Vec<u8> = (0..250).collect();
-        sender.send(&sent).unwrap();
         let mut receiver = Receiver::new();
-        let bundle = receiver.receive(&socket).unwrap();
-        let expected: Vec<&[u8]> = sent.chunks(100).collect();
-        assert_eq!(receiver.datagrams(bundle).collect::<Vec<_>>(), expected);
+        // What a call has left behind does not change what the next one says.
+        for single in [false, true, false] {
+            if single {
+                setsockopt(&sender, sockopt::UdpGsoSegment, &0).unwrap();
+                sender.send(b"single").unwrap();
+                setsockopt(&sender, sockopt::UdpGsoSegment, &100).unwrap();
+            }
+            sender.send(&sent).unwrap();
+            let received = receiver.receive(&socket).unwrap();
+            assert_eq!(received.bundles(), 0..1 + usize::from(single));
+            let expected: Vec<&[u8]> = sent.chunks(100).collect();
+            let bundle = received.bundles().end - 1;
+            assert_eq!(receiver.datagrams(bundle).collect::<Vec<_>>(), expected);
+        }
         let (mut seen, mut lengths) = (Vec::new(), Vec::new());
-        receiver.with_header(bundle, b"header", |datagram, data| {
+        receiver.with_header(0, b"header", |datagram, data| {
             seen.push(datagram.to_vec());
             lengths.push(data);
         });
