@@ -8,6 +8,9 @@ use std::fmt::{self, Write as _};
 /// Bytes of an object: few are longer.
 const USUAL: usize = 512;
 
+/// Bytes of the text of a message: with every one of them escaped the object is shorter than PIPE_BUF (pipe(7)).
+const LONGEST: usize = 1900;
+
 /// The object of a record, without its beginning, see [`whole`].
 pub fn record(about: About, record: &Record) -> String {
     let mut members = String::with_capacity(USUAL);
@@ -17,9 +20,11 @@ pub fn record(about: About, record: &Record) -> String {
 }
 
 /// The object of any other line, without its beginning. `text` has been composed by this program, with strings from the
-/// network escaped.
+/// network escaped. One that is too long is cut: an object that a pipe does not take whole would be none.
 pub fn message(text: &str) -> String {
     let mut members = String::with_capacity(USUAL);
+    let cut = || (0..=LONGEST).rev().find_map(|end| text.get(..end)).unwrap_or_default();
+    let text = if text.len() > LONGEST { cut() } else { text };
     member(&mut members, "event", &Value::Word("message"));
     member(&mut members, "message", &Value::Text(text.into()));
     members
@@ -89,7 +94,10 @@ fn string(out: &mut String, text: &str) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{Failure, Parties, UpstreamFailure};
     use proptest::prelude::*;
+    use sockd_policy::{Command, HostName, UserId, Version};
+    use std::net::SocketAddr;
 
     fn of_bytes(bytes: &[u8]) -> String {
         let mut out = String::new();
@@ -118,6 +126,43 @@ mod tests {
         let expected =
             r#"{"time":"now","level":"err","event":"message","message":"a \"b\"\u000a\u001b\u009bc\\"}"#;
         assert_eq!(whole, expected);
+    }
+
+    fn longest() -> Parties {
+        let label = "a".repeat(63);
+        let name = HostName::parse(&format!("{label}.{label}.{label}.{label}").as_bytes()[..253]).unwrap();
+        let user = UserId::parse(&[0xff; 255]).unwrap();
+        let place = SocketAddr::from(([0xfd80_u16; 8], u16::MAX));
+        Parties {
+            version: Version::Socks5,
+            command: Command::Connect,
+            client: place,
+            client_name: Some(name.clone()),
+            claimed_user: user.clone(),
+            verified_user: Some(user),
+            by_password: true,
+            destination: Some(place.ip()),
+            destination_name: Some(name),
+            port: u16::MAX,
+            service: Some("a".repeat(64).into()),
+            peer_port: Some(u16::MAX),
+            upstream: Some(place),
+            rule: Some(u32::MAX),
+        }
+    }
+
+    #[test]
+    fn the_longest_object_goes_into_a_pipe_at_once() {
+        const PIPE_BUF: usize = 4096;
+        let parties = longest();
+        let why = Failure::Upstream(UpstreamFailure::WrongPeer(parties.client));
+        let age = std::time::Duration::from_secs(u32::MAX.into());
+        let about = About { session: u64::MAX, age, handshake: Some(age), dial: Some(age) };
+        let time = time(0);
+        for members in [record(about, &Record::Refused { parties, why }), message(&"\\".repeat(5000))] {
+            let object = whole(&time, Level::Notice, &members);
+            assert!(object.len() < PIPE_BUF, "{}: {object}", object.len());
+        }
     }
 
     #[test]
