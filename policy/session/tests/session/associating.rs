@@ -97,6 +97,8 @@ fn an_association_that_ends_by_itself_ends_the_connection() {
     assert!(actions.contains(&Action::End) && session.phase() == Phase::Closing);
     let mut session = associated(&config);
     assert_eq!(session.on(Event::Stop, &config), [Action::Dissociate(EndCause::Stopped)]);
+    let mut killed = associated(&config);
+    assert_eq!(killed.on(Event::Killed, &config), [Action::Dissociate(EndCause::Killed)]);
     // The client goes while the flows are being ended.
     assert_eq!(session.on(Event::Closed(CloseReason::Finished), &config), []);
     let actions = session.on(Event::Dissociated(EndCause::Finished, MOVED), &config);

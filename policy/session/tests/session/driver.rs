@@ -18,6 +18,7 @@ pub(crate) enum Happens {
 
 pub(crate) const DEADLINE: Happens = Happens::Event(Event::Deadline);
 pub(crate) const RECHECK: Happens = Happens::Event(Event::Recheck);
+pub(crate) const KILLED: Happens = Happens::Event(Event::Killed);
 pub(crate) const STOP: Happens = Happens::Event(Event::Stop);
 pub(crate) const WORKER_LOST: Happens = Happens::Event(Event::WorkerLost);
 

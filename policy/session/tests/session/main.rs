@@ -759,8 +759,9 @@ fn a_worker_that_speaks_out_of_turn_is_in_violation() {
 #[test]
 fn a_request_that_crosses_the_monitors_end_is_no_violation_but_a_second_one_is() {
     let config = config("permit 0.0.0.0 0.0.0.0\n");
-    let ends: [(fn() -> Happens, Action); 2] =
-        [(|| DEADLINE, Action::Refuse(RefusalReason::General)), (|| STOP, Action::End)];
+    let late = Action::Refuse(RefusalReason::General);
+    let ends: [(fn() -> Happens, Action); 3] =
+        [(|| DEADLINE, late), (|| STOP, Action::End), (|| KILLED, Action::End)];
     for (end, told) in ends {
         let mut session = session();
         assert!(session.sees(end(), &config).contains(&told));

@@ -64,7 +64,7 @@ fn h9_who_is_refused_or_nobody_known_stays_where_it_is() {
 #[test]
 fn h9_a_client_that_no_worker_has_is_reset_and_nobody_is_told() {
     let config = of_users("permit 0.0.0.0 0.0.0.0\n");
-    for event in [DEADLINE, STOP, WORKER_LOST] {
+    for event in [DEADLINE, STOP, KILLED, WORKER_LOST] {
         let (mut session, _) = named(Identity::Known(joe()), &config);
         let actions = session.sees(event, &config);
         assert!(matches!(&actions[..], [Action::Record(_), Action::Reset, Action::Remove]), "{actions:?}");

@@ -139,7 +139,7 @@ mod tests {
         let stays = Some(Outcome::Stays);
         assert_eq!(judged(entry(), "permit 192.0.2.0/24\n"), stays);
         let ends = |why: &str| Some(Outcome::Ends(why.into()));
-        assert_eq!(judged(entry(), "deny 192.0.2.10\npermit 0.0.0.0/0\n"), ends("line 1 refuses it"));
+        assert_eq!(judged(entry(), "deny 192.0.2.10/32\npermit 0.0.0.0/0\n"), ends("line 1 refuses it"));
         assert!(matches!(judged(entry(), "permit 203.0.113.0/24\n"), Some(Outcome::Ends(_))));
         let udp = Entry { command: 3, destination: None, ..entry() };
         let datagrams = |text| datagrams(&udp, &rules(text));
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_the_ledger_does_not_say_is_not_guessed() {
-        let by_name = "deny 0.0.0.0/0 .example.org\npermit 0.0.0.0/0\n";
+        let by_name = "deny 0.0.0.0/0 .example.org 0.0.0.0\npermit 0.0.0.0/0\n";
         assert!(matches!(judged(entry(), by_name), Some(Outcome::Unknown(_))));
         let named = Entry { destination_name: b"www.example.org"[..].into(), ..entry() };
         assert!(matches!(judged(named, by_name), Some(Outcome::Ends(_))));
