@@ -12,6 +12,7 @@ use sockd_tests::socks::{Request, granted};
 use sockd_tests::wait::until_true;
 use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::time::{Duration, Instant};
 
 #[test]
 fn the_ledger_follows_a_session_from_its_beginning_to_its_end() {
@@ -149,4 +150,42 @@ fn a_socket_that_is_left_over_is_replaced_and_one_that_is_in_use_is_not() {
     lab.sockd.wait();
     let third = start().start();
     assert_eq!(ledger(&gateway).head(Field::Process), u64::from(third.monitor().0.cast_unsigned()));
+}
+
+/// Who looks reads memory and asks the kernel. The monitor hears of it once.
+#[test]
+fn to_look_again_and_again_costs_the_monitor_nothing() {
+    const RELAYS: usize = 400;
+    let lab = lab(PERMIT_ALL, "()");
+    let gateway = &lab.site.gateway;
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    let _lines: Vec<_> =
+        (0..RELAYS).map(|_| granted(&lab.site.client, &Request::connect((SERVER, 7)))).collect();
+    let reader = ledger(gateway);
+    until_true("all relays", || {
+        let relays = |place| reader.at(place).entry().is_some_and(|entry| entry.phase == Phase::Relaying);
+        reader.places().filter(|place| relays(*place)).count() == RELAYS
+    });
+    let ticks_of = |looks: bool| {
+        let before = lab.sockd.monitor().processor_ticks();
+        let end = Instant::now() + Duration::from_secs(4);
+        let mut number = 0;
+        while Instant::now() < end {
+            let seen = reader.places().filter(|place| looks && reader.at(*place).entry().is_some()).count();
+            number += usize::from(seen == RELAYS);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        (lab.sockd.monitor().processor_ticks() - before, number)
+    };
+    let (without, _) = ticks_of(false);
+    let mut watch = std::process::Command::new(sockd_tests::sockd::program("sockdctl"));
+    watch.args(["list", "--watch"]).stdout(std::process::Stdio::null());
+    let watch = sockd_tests::program::Program::start(gateway, &mut watch);
+    let (with, looks) = ticks_of(true);
+    println!(
+        "the monitor's ticks of 10 ms in 4 s: {without}, and {with} while {looks} looks saw {RELAYS} relays"
+    );
+    drop(watch);
+    assert!(looks > 20, "{looks}");
+    assert!(with <= without + 8, "{with} instead of {without}");
 }
