@@ -10,7 +10,7 @@ use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A monitor that is busy answers later than this only where it does not answer at all.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -23,9 +23,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a status socket hands out, each with its descriptor.
 pub fn fetch(path: &Path) -> io::Result<Vec<(Gift, OwnedFd)>> {
+    fetch_within(path, LIMIT)
+}
+
+/// The same for who cannot wait so long for an answer.
+pub fn fetch_within(path: &Path, limit: Duration) -> io::Result<Vec<(Gift, OwnedFd)>> {
+    let begun = Instant::now();
     for _ in 0..TRIES {
-        match ask(path)? {
+        match ask(path, limit)? {
             Some(gifts) => return Ok(gifts),
+            None if begun.elapsed() > limit => break,
             None => std::thread::sleep(PAUSE),
         }
     }
@@ -33,8 +40,8 @@ pub fn fetch(path: &Path) -> io::Result<Vec<(Gift, OwnedFd)>> {
 }
 
 /// Nothing where the socket has closed without a word. The connection is closed behind it: the monitor serves few at once.
-fn ask(path: &Path) -> io::Result<Option<Vec<(Gift, OwnedFd)>>> {
-    let connection = reach(path)?;
+fn ask(path: &Path, limit: Duration) -> io::Result<Option<Vec<(Gift, OwnedFd)>>> {
+    let connection = reach(path, limit)?;
     let mut packet = [0; 64];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -69,7 +76,7 @@ pub struct Control(OwnedFd);
 impl Control {
     /// Connects.
     pub fn connect(path: &Path) -> io::Result<Self> {
-        reach(path).map(Self)
+        reach(path, LIMIT).map(Self)
     }
 
     /// Gives an order, and waits for what comes of it.
@@ -82,10 +89,10 @@ impl Control {
     }
 }
 
-fn reach(path: &Path) -> io::Result<OwnedFd> {
+fn reach(path: &Path, limit: Duration) -> io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     for timeout in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {
-        sockopt::set_socket_timeout(&socket, timeout, Some(LIMIT))?;
+        sockopt::set_socket_timeout(&socket, timeout, Some(limit))?;
     }
     connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)

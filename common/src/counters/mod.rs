@@ -66,8 +66,6 @@ pub struct Counters {
     pub violations: Word,
     /// Attempts to show who a client's user is.
     pub logins: By<(LoginMethod, LoginResult), { LoginMethod::COUNT.saturating_mul(LoginResult::COUNT) }>,
-    /// Passwords that the auth worker has remembered.
-    pub remembered_logins: Word,
     /// UDP associations that there are.
     pub associations: Word,
     /// Flows of associations that there are.
@@ -123,7 +121,7 @@ impl Counters {
         let clients = clients.chain(self.relayed_bytes.words());
         let times = self.handshake.words().chain(self.dial.words());
         let workers = self.workers.words().iter().chain(self.deaths.words()).chain([&self.violations]);
-        let logins = self.logins.words().iter().chain([&self.remembered_logins]);
+        let logins = self.logins.words();
         let last = [&self.associations, &self.flows, &self.log_lines_lost];
         let last = last.into_iter().chain(self.limits.words());
         first
@@ -217,7 +215,7 @@ mod tests {
     #[test]
     fn the_layout_is_one_of_whole_words_and_changes_with_its_version_alone() {
         assert_eq!(align_of::<Counters>(), align_of::<u64>());
-        assert_eq!((VERSION, size_of::<Counters>() / size_of::<u64>()), (1, 283));
-        assert_eq!(Counters::default().words().count(), 283, "all of them are taken over");
+        assert_eq!((VERSION, size_of::<Counters>() / size_of::<u64>()), (1, 282));
+        assert_eq!(Counters::default().words().count(), 282, "all of them are taken over");
     }
 }

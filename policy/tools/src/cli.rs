@@ -1,6 +1,7 @@
 //! The options of all programs, in one place, so that man pages and completions are made from the same words.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::ctl::Which;
@@ -111,6 +112,21 @@ pub struct Migrate {
     /// Write the files into this folder, and not to standard output
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
+}
+
+/// Options of `sockd-exporter`.
+#[derive(Debug, Clone, Parser)]
+#[command(version, name = "sockd-exporter", about = "Show the counters of sockd to Prometheus")]
+pub struct Exporter {
+    /// The socket of the daemon that hands out its counters
+    #[arg(long, value_name = "SOCKET", default_value = "/run/sockd/counters")]
+    pub socket: PathBuf,
+    /// Where to listen, unless a service manager has opened a socket
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9908")]
+    pub listen: SocketAddr,
+    /// Print the page, and end
+    #[arg(long, conflicts_with = "listen")]
+    pub print: bool,
 }
 
 /// What identd is taken to say.
@@ -253,6 +269,8 @@ pub enum CtlCommand {
     },
     /// List the workers that have sessions
     Workers,
+    /// Print the counters as OpenMetrics text
+    Metrics,
     /// List the lines of the rules with their hits
     Rules {
         /// The file of rules, for the text of its lines
@@ -289,6 +307,7 @@ pub fn commands() -> Vec<Command> {
         Migrate::command(),
         Passwd::command(),
         Ctl::command(),
+        Exporter::command(),
     ]
 }
 

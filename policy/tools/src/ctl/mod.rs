@@ -15,6 +15,7 @@ pub use which::Which;
 
 use crate::cli::{self, Ctl, CtlCommand, exit};
 use crate::files::{Kind, Policy};
+use crate::metrics;
 use live::{Live, Tree, count, sessions, trees};
 use rustix::termios::{isatty, tcgetwinsize};
 use sockd_common::ledger::Entry;
@@ -66,6 +67,9 @@ fn run(options: &Ctl) -> u8 {
 fn said(options: &Ctl) -> Said {
     let default = [PathBuf::from(FOLDER)];
     let folders = if options.folder.is_empty() { &default[..] } else { &options.folder };
+    if let (CtlCommand::Metrics, Some(folder)) = (&options.command, folders.first()) {
+        return metrics(folder);
+    }
     let trees = trees(folders)?;
     match &options.command {
         CtlCommand::List { which, watch: true, .. } => watch(folders, which),
@@ -77,12 +81,21 @@ fn said(options: &Ctl) -> Said {
             let _ = count(&mut all);
             Ok(report::stats(&trees, &all, *json))
         }
+        CtlCommand::Metrics => Ok(String::new()),
         CtlCommand::Workers => Ok(report::workers(&sessions(&trees).0)),
         CtlCommand::Rules { conf, services } => Ok(report::rules(&trees, conf, services)),
         CtlCommand::Would { rules, services } => would(&trees, rules, services),
         CtlCommand::Drain => order(&trees, Order::Drain, "no new clients are served\n"),
         CtlCommand::Resume => order(&trees, Order::Resume, "new clients are served again\n"),
     }
+}
+
+/// The counters, as `sockd-exporter` shows them.
+fn metrics(folder: &Path) -> Said {
+    let socket = folder.join("status");
+    let found =
+        metrics::find(&socket).map_err(|error| (NOTHING, format!("{}: {error}", socket.display())))?;
+    Ok(metrics::page(Some(&found.counters())))
 }
 
 /// The sessions that are meant, with what the kernel counts of them where it can be asked.
