@@ -23,6 +23,9 @@ pub const PERMIT_ALL: &str = "permit 0.0.0.0 0.0.0.0\n";
 /// The number of the group that may look at the sessions.
 pub const ADMINISTRATORS: u32 = 64126;
 
+/// The number of the group that may read the counters.
+pub const EXPORTERS: u32 = 64127;
+
 /// What the daemon is started with. The files lie at their default places.
 #[derive(Clone)]
 pub struct Start {
@@ -114,9 +117,10 @@ impl Start {
         self
     }
 
-    /// With a runtime directory, as a unit gives one, where there is the group of the administrators.
+    /// With a runtime directory, as a unit gives one, where there are the groups of administrators and exporters.
     pub fn runtime_directory(self, path: &str) -> Self {
         self.host.account("sockd-adm", ADMINISTRATORS, "/nonexistent");
+        self.host.account("sockd-exporter", EXPORTERS, "/nonexistent");
         self.host.run(|| fs::create_dir_all(path)).expect("a folder");
         self.host.run(|| fs::set_permissions(path, fs::Permissions::from_mode(0o755))).expect("permissions");
         Self { runtime: Some(path.into()), ..self }
