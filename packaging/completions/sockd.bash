@@ -60,13 +60,20 @@ _sockd() {
                 sockdctl)
                     if [[ $word != -* ]]; then
                         mapfile -t COMPREPLY < <(
-                            compgen -W 'list show kill stats workers rules would drain resume' -- "$word"
+                            compgen -W 'list show kill stats workers metrics rules would drain resume' -- "$word"
                         )
                         return
                     fi
                     ;;
             esac
             options='-f --folder --host --user --to --rule --json --watch --conf --services -h --help -V --version'
+            ;;
+        sockd-exporter)
+            case $before in
+                --socket) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+                --listen) return ;;
+            esac
+            options='--socket --listen --print -h --help -V --version'
             ;;
         make_*) options='--services -h --help -V --version' ;;
         *) options='-h --help -V --version' ;;
@@ -77,5 +84,5 @@ _sockd() {
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
     fi
 }
-complete -o filenames -F _sockd sockd sockd-probe test_sockd_conf sockd-migrate sockd-passwd sockdctl make_sockdfc make_sockdfr \
+complete -o filenames -F _sockd sockd sockd-probe test_sockd_conf sockd-migrate sockd-passwd sockdctl sockd-exporter make_sockdfc make_sockdfr \
     make_socksfc dump_sockdfc dump_sockdfr dump_socksfc
