@@ -75,6 +75,15 @@ impl Stop {
         }
     }
 
+    /// There is no relay that the grace could be for: true where all sessions have to be told to end now.
+    pub fn no_relays(&mut self, now: Instant) -> bool {
+        let ends = matches!(self, Self::Grace(Some(_)));
+        if ends {
+            *self = Self::Told(now);
+        }
+        ends
+    }
+
     /// The grace is over: true where all sessions have to be told to end now.
     pub fn tell_all(&mut self, now: Instant) -> bool {
         match self {
@@ -147,6 +156,18 @@ mod tests {
         stop.drain(now, 6 * GRACE);
         assert_eq!((stop.is_draining(), stop.due_at(now)), (false, Some(now + GRACE)));
         assert_eq!(stop.ask(now, GRACE), Told::Again);
+    }
+
+    #[test]
+    fn without_a_relay_there_is_no_grace() {
+        let (mut stop, now) = (Stop::default(), Instant::now());
+        assert!(!stop.no_relays(now), "nobody has asked for the end");
+        stop.ask(now, GRACE);
+        assert!(stop.no_relays(now) && !stop.no_relays(now), "once");
+        assert!(!stop.is_done(now, false) && stop.is_done(now + LAST_WAIT, false));
+        let mut stop = Stop::default();
+        stop.when_empty();
+        assert!(!stop.no_relays(now), "one client is waited for, whatever it does");
     }
 
     #[test]

@@ -194,6 +194,14 @@ impl Clients {
         self.drains = drains;
     }
 
+    /// Accepts nobody from sockets that whoever started the daemon has open too: clients wait there for the next daemon.
+    /// False where there are no others.
+    pub fn leave_activated(&mut self, reactor: &Reactor) -> bool {
+        let activated = self.listeners.iter().filter(|listener| listener.activated);
+        activated.for_each(|listener| reactor.unwatch(&listener.socket));
+        self.listeners.iter().any(|listener| !listener.activated)
+    }
+
     /// Accepts nobody any more.
     pub fn close(&mut self, reactor: &Reactor) {
         self.paused_until = None;

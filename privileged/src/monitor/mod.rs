@@ -193,8 +193,10 @@ impl Monitor {
     /// Everything whose time has come.
     fn due(&mut self, now: Instant) {
         self.serving.due(now, !self.stop.is_stopping());
-        if self.stop.tell_all(now) {
-            self.serving.tell_all(|| Event::Stop);
+        let is_idle =
+            self.stop.is_stopping() && !self.takeover.has_older() && !self.serving.sessions.any_relays();
+        if self.stop.tell_all(now) || (is_idle && self.stop.no_relays(now)) {
+            self.serving.end();
         }
         if self.notifier.beat_at().is_some_and(|at| at <= now) {
             self.notifier.beat(now, self.status());

@@ -230,10 +230,19 @@ impl Serving {
         self.base.workers.pool.unused().into_iter().for_each(|worker| self.retire(worker, false, None));
     }
 
-    /// Nobody is accepted any more, and what does not relay ends.
+    /// Relays have their grace. Whoever would be refused meanwhile is served, as long as they last.
     pub fn stop(&mut self) {
+        if self.clients.leave_activated(&self.base.reactor) {
+            return;
+        }
         self.accept_nobody();
         self.sessions.not_relaying().into_iter().for_each(|key| self.dispatch(key, Event::Stop));
+    }
+
+    /// Nobody is accepted any more, and everything ends.
+    pub fn end(&mut self) {
+        self.accept_nobody();
+        self.tell_all(|| Event::Stop);
     }
 
     /// Something happens to every session.

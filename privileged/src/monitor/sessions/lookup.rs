@@ -29,6 +29,11 @@ impl Sessions {
         self.0.keys_where(|entry| !entry.session.is_relaying())
     }
 
+    /// Whether any relays.
+    pub fn any_relays(&self) -> bool {
+        self.0.iter().any(|(_, entry)| entry.session.is_relaying())
+    }
+
     /// Those that a worker serves.
     pub fn of_worker(&self, worker: WorkerKey) -> Vec<SessionKey> {
         self.0.keys_where(|entry| entry.worker == worker)
