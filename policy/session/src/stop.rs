@@ -44,11 +44,6 @@ impl Stop {
         }
     }
 
-    /// Whether another tree has taken over, and nobody has asked for the end.
-    pub fn is_draining(&self) -> bool {
-        matches!(self, Self::Draining(_))
-    }
-
     /// Somebody wants the daemon to end; relays get this grace.
     pub fn ask(&mut self, now: Instant, grace: Duration) -> Told {
         let (next, told) = match self {
@@ -141,11 +136,11 @@ mod tests {
     fn who_drains_ends_with_the_last_session_or_at_its_limit() {
         let (mut stop, now) = (Stop::default(), Instant::now());
         stop.drain(now, 6 * GRACE);
-        assert!(stop.is_draining() && stop.is_stopping());
+        assert!(stop.is_stopping());
         assert!(stop.is_done(now, true) && !stop.is_done(now + 5 * GRACE, false));
         assert_eq!(stop.due_at(now), Some(now + 6 * GRACE));
         assert!(!stop.tell_all(now + 5 * GRACE) && stop.tell_all(now + 6 * GRACE));
-        assert!(!stop.is_draining() && stop.is_done(now + 6 * GRACE + LAST_WAIT, false));
+        assert!(stop.is_done(now + 6 * GRACE + LAST_WAIT, false));
     }
 
     #[test]
@@ -154,7 +149,7 @@ mod tests {
         stop.drain(now, 6 * GRACE);
         assert_eq!((stop.ask(now, GRACE), stop.due_at(now)), (Told::First, Some(now + GRACE)));
         stop.drain(now, 6 * GRACE);
-        assert_eq!((stop.is_draining(), stop.due_at(now)), (false, Some(now + GRACE)));
+        assert_eq!(stop.due_at(now), Some(now + GRACE));
         assert_eq!(stop.ask(now, GRACE), Told::Again);
     }
 

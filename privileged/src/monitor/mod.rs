@@ -97,9 +97,8 @@ impl Monitor {
 
     /// From now on this tree serves, and older ones drain.
     pub fn take_over(&mut self) {
-        if let Some(pid) = self.takeover.predecessor() {
+        if let Some(pid) = self.takeover.go() {
             self.serving.base.log.notice(&format!("took over from process {pid}"));
-            self.takeover.go();
             self.recheck_older();
         }
     }

@@ -181,20 +181,12 @@ impl Takeover {
         slot.take().map(|older| older.pid)
     }
 
-    /// Who served before this one.
-    pub fn predecessor(&self) -> Option<u32> {
-        self.older.last()?.as_ref().map(|older| older.pid)
-    }
-
-    /// It serves no longer. Those before it drain already.
-    pub fn go(&self) {
+    /// Who served before this one, where somebody did, serves no longer. Those before it drain already.
+    pub fn go(&self) -> Option<u32> {
+        let older = self.older.last()?.as_ref()?;
         // Where that fails it has ended.
-        self.older
-            .last()
-            .iter()
-            .copied()
-            .flatten()
-            .for_each(|older| drop(older.line.send(&ToServing::Go, None)));
+        let _ = older.line.send(&ToServing::Go, None);
+        Some(older.pid)
     }
 
     /// Tells all older trees.

@@ -6,11 +6,11 @@ use crate::monitor::serving::Serving;
 use crate::monitor::status::Gifts;
 use crate::process::error::StartError;
 use crate::process::sys;
+use crate::takeover::place;
 use nix::unistd::{Gid, Group, getegid, setegid};
-use rustix::fs::{Mode, rename, stat, unlink};
-use rustix::io::Errno;
+use rustix::fs::{Mode, rename, stat};
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, getsockname, listen, socket_with,
 };
 use rustix::process::{geteuid, umask};
 use sockd_common::status::Gift;
@@ -120,7 +120,7 @@ fn is_at(socket: &OwnedFd, path: &Path) -> bool {
 /// its number behind their names, where sockdctl(8) finds them, whether the takeover succeeds or not.
 fn leave_to(older: &OwnedFd, path: &Path) {
     let pid = |socket: &OwnedFd| sys::peer_credentials(socket).ok().map(|(_, pid)| pid);
-    let found = SocketAddrUnix::new(path).ok().and_then(|address| probe(&address).ok());
+    let found = place::reach(path).ok();
     // Another one may have come to that place since.
     if let Some(number) = pid(older).filter(|number| found.as_ref().and_then(pid) == Some(*number)) {
         let _ = rename(path, with_number(path, &number.to_string()));
@@ -139,7 +139,7 @@ fn with_number(path: &Path, number: &str) -> PathBuf {
 fn bound(path: &Path, name: &str) -> Result<(OwnedFd, Option<String>), String> {
     check_folder(path)?;
     let address = SocketAddrUnix::new(path).map_err(|error| error.to_string())?;
-    remove_left_over(path)?;
+    place::remove_left_over(path)?;
     remove_numbered(path);
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
@@ -178,31 +178,14 @@ fn check_folder(path: &Path) -> Result<(), String> {
     }
 }
 
-/// A daemon that has ended has left its socket, as it may not remove files. Nobody listens there.
-fn remove_left_over(path: &Path) -> Result<(), String> {
-    let address = SocketAddrUnix::new(path).map_err(|error| error.to_string())?;
-    match probe(&address) {
-        Err(Errno::NOENT) => Ok(()),
-        Err(Errno::CONNREFUSED) => unlink(path).map_err(|error| error.to_string()),
-        Ok(_) => Err("another sockd listens there".into()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// So have trees that have drained. One that still drains has somebody who listens.
+/// Trees that have drained have left theirs. One that still drains has somebody who listens.
 fn remove_numbered(path: &Path) {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return };
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     for other in entries.map(|entry| entry.file_name()) {
         let number = other.as_bytes().strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
         if number.is_some_and(|number| number.iter().all(u8::is_ascii_digit)) {
-            let _ = remove_left_over(&folder.join(&other));
+            let _ = place::remove_left_over(&folder.join(&other));
         }
     }
-}
-
-fn probe(address: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
-    let probe = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    connect(&probe, address)?;
-    Ok(probe)
 }

@@ -43,21 +43,24 @@ fn folder_of(is_root: bool, variable: impl Fn(&str) -> Option<OsString>) -> Opti
 pub fn open(path: &Path) -> Result<OwnedFd, String> {
     let at = |error: Errno| format!("{}: {}", path.display(), std::io::Error::from(error));
     make_folder(path.parent().unwrap_or(path))?;
-    match lstat(path) {
-        Ok(facts) if FileType::from_raw_mode(facts.st_mode) == FileType::Socket => {
-            if reach(path).is_ok() {
-                return Err(format!("{}: another sockd serves there", path.display()));
-            }
-            unlink(path).map_err(at)?;
-        }
-        Ok(_) => return Err(format!("{}: expected a socket or nothing", path.display())),
-        Err(Errno::NOENT) => {}
-        Err(error) => return Err(at(error)),
-    }
+    remove_left_over(path).map_err(|why| format!("{}: {why}", path.display()))?;
     let socket = new_socket().map_err(at)?;
     bind(&socket, &SocketAddrUnix::new(path).map_err(at)?).map_err(at)?;
     listen(&socket, BACKLOG).map_err(at)?;
     Ok(socket)
+}
+
+/// A daemon that has ended has left its socket, as it may not remove files. Nobody listens there.
+pub fn remove_left_over(path: &Path) -> Result<(), String> {
+    match lstat(path) {
+        Err(Errno::NOENT) => Ok(()),
+        Ok(facts) if FileType::from_raw_mode(facts.st_mode) != FileType::Socket => {
+            Err("expected a socket or nothing".into())
+        }
+        Ok(_) if reach(path).is_ok() => Err("another sockd listens there".into()),
+        Ok(_) => unlink(path).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Connects to the monitor that serves.
@@ -132,7 +135,7 @@ mod tests {
         let path = folder.join("takeover/socket");
         let served = open(&path).unwrap();
         assert_eq!(std::fs::metadata(folder.join("takeover")).unwrap().permissions().mode() & 0o777, 0o700);
-        assert!(open(&path).unwrap_err().ends_with("another sockd serves there"));
+        assert!(open(&path).unwrap_err().ends_with("another sockd listens there"));
         drop(served);
         assert!(reach(&path).is_err());
         open(&path).unwrap();
