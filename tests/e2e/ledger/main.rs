@@ -9,6 +9,7 @@ use sockd_ledger::reader::Reader;
 use sockd_tests::host::Host;
 use sockd_tests::lab::Lab;
 use sockd_tests::sockd::ADMINISTRATORS;
+use sockd_tests::wait::until;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -25,7 +26,7 @@ fn lab(conf: &str, settings: &str) -> Lab {
 
 /// The memory that the status socket of a host hands out.
 fn memory(host: &Host) -> OwnedFd {
-    let mut gifts = host.run(|| fetch(Path::new(STATUS))).expect("the ledger");
+    let mut gifts = until("the ledger", || host.run(|| fetch(Path::new(STATUS))).ok());
     gifts.pop().expect("a gift").1
 }
 
