@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use sockd_policy::{IdentMode, Services, lint, lint_routes, lint_text, parse_conf, parse_routes};
+use sockd_policy::{
+    IdentMode, Network, Services, lint, lint_balancers, lint_routes, lint_text, parse_conf, parse_routes,
+};
 
 fn warnings(text: &str) -> Vec<String> {
     let users = |path: &str| Ok(if path == "/none" { Vec::new() } else { b"ann,bob".to_vec() });
@@ -144,4 +146,31 @@ fn a_route_from_an_address_that_this_host_lacks_is_named_and_each_address_is_ask
         ]
     );
     assert_eq!(*asked.borrow(), ["192.0.2.1", "192.0.2.7", "2001:db8::7"]);
+}
+
+#[test]
+fn a_balancer_that_is_permitted_as_a_client_and_a_listener_that_is_named_as_a_destination_are_told() {
+    let balancers = [Network::prefix("192.0.2.7".parse().unwrap(), 32).unwrap()];
+    let listeners = ["198.51.100.1:1080".parse().unwrap()];
+    let client = "permits 192.0.2.7/32 as a client, which proxy_from believes; a line above could deny it";
+    let listener = "permits 198.51.100.1 as a destination, where proxy_from has the listener 198.51.100.1:1080 for \
+                    balancers";
+    for (text, line, told) in [
+        ("permit ALL 0.0.0.0", 1, Some(client)),
+        ("permit 192.0.0.0/16", 1, Some(client)),
+        ("permit +=udp 192.0.2.7/32 10.0.0.0/8 eq 80", 1, Some(client)),
+        ("deny 192.0.2.7/32\npermit ALL 0.0.0.0", 2, None),
+        ("deny 192.0.2.7/32 ALL 0.0.0.0 eq 80\npermit ALL 0.0.0.0", 2, Some(client)),
+        ("permit 10.0.0.0/8", 1, None),
+        ("deny ALL 0.0.0.0", 1, None),
+        ("permit 10.0.0.0/8 198.51.100.1/32 eq 22", 1, Some(listener)),
+        ("permit 10.0.0.0/8 198.51.100.0/24", 1, None),
+    ] {
+        let rules =
+            parse_conf(format!("{text}\n").as_bytes(), &Services::default(), &mut |_| Err(String::new()));
+        let warnings = lint_balancers(&rules.unwrap(), &balancers, &listeners);
+        let found: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        let expected: Vec<_> = told.into_iter().map(|told| format!("line {line}: {told}")).collect();
+        assert_eq!(found, expected, "{text}");
+    }
 }
