@@ -11,6 +11,7 @@
 pub mod bounded;
 pub mod channel;
 pub mod counters;
+pub mod head;
 pub mod ledger;
 pub mod message;
 pub mod outbox;
