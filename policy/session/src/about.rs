@@ -1,7 +1,8 @@
 //! What the server says about itself: at a start in the foreground, and to `sockd -ver`.
 
-use crate::settings::{Isolation, Settings};
-use sockd_policy::IdentMode;
+use crate::config::Config;
+use crate::settings::{Isolation, ProxyListener, Settings};
+use sockd_policy::{IdentMode, Network, Warning, canonical, lint_balancers};
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -121,7 +122,37 @@ pub fn doubts(settings: &Settings, udp: bool, descriptors: u64) -> Vec<String> {
             "worker_ids: {count} ids for the auth worker and up to {workers} others; those beyond share the id {second}"
         )
     });
-    few.into_iter().chain(shared).collect()
+    few.into_iter().chain(shared).chain(settings.proxy_from.iter().flat_map(claimable)).collect()
+}
+
+/// Rules beside `proxy_from`, for `--check`.
+pub fn balancer_clients(config: &Config) -> Vec<Warning> {
+    let listeners = &config.settings.proxy_from;
+    let balancers: Vec<Network> = listeners.iter().flat_map(|listener| listener.from.clone()).collect();
+    let listeners: Vec<SocketAddr> = listeners.iter().map(|listener| listener.at).collect();
+    lint_balancers(&config.rules, &balancers, &listeners)
+}
+
+/// Whoever is in `proxy_from` can claim to be any client. A network of more hosts than these is hardly one of balancers
+/// alone, and this host would pass on the claims of its own clients.
+fn claimable(listener: &ProxyListener) -> Vec<String> {
+    let ProxyListener { at, from } = listener;
+    let is_wide = |network: &&Network| {
+        let outer = Network::prefix(network.address(), if network.address().is_ipv4() { 24 } else { 64 });
+        outer.is_some_and(|outer| !network.lies_in(&outer))
+    };
+    let wide = from.iter().find(is_wide).map(|network| {
+        format!(
+            "proxy_from: {network:#} is more than a /24 or /64; whoever is there can claim to be any client"
+        )
+    });
+    let own = listener.believes(at.ip()).then(|| {
+        format!(
+            "proxy_from: {at} believes {}: who reaches it through a gateway can claim to be any client",
+            canonical(at.ip())
+        )
+    });
+    wide.into_iter().chain(own).collect()
 }
 
 /// A server without rules could only refuse: that is neither a start nor a reload.
@@ -183,6 +214,23 @@ mod tests {
         assert_eq!(doubts(&shared, false, 2300), [told]);
         let two = Settings { isolation: Isolation::Shared(2), ..shared };
         assert_eq!(doubts(&two, false, 2300), [""; 0]);
+    }
+
+    #[test]
+    fn balancers_that_others_may_be_are_named() {
+        let doubts_of = |from: &str| {
+            let text = format!("(proxy_from: [(\"192.0.2.1:1080\", [{from}])])");
+            doubts(&ron::from_str(&text).unwrap(), false, u64::MAX)
+        };
+        for clean in ["\"198.51.100.7\"", "\"198.51.100.0/24\", \"2001:db8::/64\""] {
+            assert_eq!(doubts_of(clean), [""; 0], "{clean}");
+        }
+        let wide = "proxy_from: 198.51.0.0/16 is more than a /24 or /64; whoever is there can claim to be any client";
+        assert_eq!(doubts_of("\"198.51.0.0/16\""), [wide]);
+        let own = "proxy_from: 192.0.2.1:1080 believes 192.0.2.1: who reaches it through a gateway can claim to be any \
+                   client";
+        assert_eq!(doubts_of("\"192.0.2.0/24\""), [own]);
+        assert_eq!(doubts_of("\"2001:db8::/63\"").len(), 1);
     }
 
     #[test]

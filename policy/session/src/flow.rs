@@ -82,9 +82,9 @@ impl Connection {
         matches!(self.state, state::TIME_WAIT | state::CLOSE | state::LAST_ACK | state::CLOSING)
     }
 
-    /// Whether the peer has sent no byte.
-    pub fn is_silent(&self) -> bool {
-        self.read(true) == 0
+    /// Whether the peer has sent no byte beyond so many, which are not its own.
+    pub fn is_silent_after(&self, header: u64) -> bool {
+        self.read(true) <= header
     }
 
     /// Whether the peer has ended its stream.
@@ -225,7 +225,7 @@ mod tests {
             (1, 1, false),
         ] {
             let client = Connection { state, received, ..ESTABLISHED };
-            assert_eq!(client.is_silent(), is_silent, "{client:?}");
+            assert_eq!(client.is_silent_after(0), is_silent, "{client:?}");
         }
     }
 

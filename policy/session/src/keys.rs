@@ -28,6 +28,8 @@ pub type DialKey = Key<'d'>;
 
 /// Finds who gives orders.
 pub type ControllerKey = Key<'o'>;
+/// Finds a connection whose PROXY header is awaited.
+pub type HeaderKey = Key<'h'>;
 
 /// Finds the port of a BIND.
 pub type PortKey = Key<'p'>;

@@ -21,6 +21,7 @@ pub mod lookups;
 mod nat64;
 pub mod owed;
 pub mod pool;
+pub mod proxy_header;
 pub mod queries;
 pub mod record;
 pub mod resolv_conf;

@@ -203,6 +203,8 @@ pub enum Unread {
     NoHostName,
     /// The worker had no room for it.
     NoResources,
+    /// There is one, but the balancer has said that nobody has connected to it.
+    HealthCheck,
 }
 
 /// Why a request has come to nothing.

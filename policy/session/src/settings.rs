@@ -1,18 +1,20 @@
 //! The settings file, sockd.ron(5): everything that the classic configuration has no words for.
 
 mod choices;
+mod proxy_from;
 
 pub use choices::{
     Auth, BoundAddress, Commands, Crowded, Isolation, Keepalive, LocalDestinations, LogFormat, MissingNames,
-    Protocol, Relay, Sandbox, Socket, UdpLog, UdpSource, UpstreamNames,
+    Protocol, ProxyProtocol, Relay, Sandbox, Socket, UdpLog, UdpSource, UpstreamNames,
 };
+pub use proxy_from::ProxyListener;
 
 use crate::nat64;
 use serde::{Deserialize, Serialize};
 use sockd_common::message::datagram::FlowLimits;
 use sockd_common::message::session::Protocols;
 use sockd_policy::{Nat64Prefix, Server, UserId, server_list};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// All settings with their defaults; unknown names in the file are errors.
@@ -39,6 +41,11 @@ pub struct Settings {
     pub relay: Relay,
     /// What clients may speak, all at the same port.
     pub protocols: Vec<Protocol>,
+    /// Listeners for balancers alone, which tell by a PROXY header who the client is.
+    #[serde(with = "proxy_from")]
+    pub proxy_from: Vec<ProxyListener>,
+    /// The version of that header.
+    pub proxy_protocol: ProxyProtocol,
     /// Whether clients are asked for a password that the rules do not ask of them.
     pub auth: Auth,
     /// What the reply to a granted CONNECT names.
@@ -75,6 +82,8 @@ pub struct Settings {
     pub bind_any: bool,
     /// First and last port for BIND; without it the kernel chooses.
     pub bind_ports: Option<(u16, u16)>,
+    /// Addresses of this host, each with the one that clients are told in its place in the reply to a BIND.
+    pub bind_announce: Vec<(IpAddr, IpAddr)>,
     /// First and last port at which clients send their datagrams; without it the kernel chooses.
     pub udp_ports: Option<(u16, u16)>,
     /// Addresses of this host, each with the one that clients are told in its place in the reply to a UDP ASSOCIATE.
@@ -178,6 +187,8 @@ const DEFAULT: Settings = Settings {
     sandbox: Sandbox::Required,
     relay: Relay::Adaptive,
     protocols: Vec::new(),
+    proxy_from: Vec::new(),
+    proxy_protocol: ProxyProtocol::V2,
     auth: Auth::Rules,
     bound_address: BoundAddress::None,
     request_limit: 30,
@@ -195,6 +206,7 @@ const DEFAULT: Settings = Settings {
     missing_names: MissingNames::Refuse,
     bind_any: false,
     bind_ports: None,
+    bind_announce: Vec::new(),
     udp_ports: None,
     udp_announce: Vec::new(),
     udp_source: UdpSource::Any,
@@ -265,6 +277,7 @@ impl Settings {
         self.status_socket.check("status_socket")?;
         self.control_socket.check("control_socket")?;
         self.counters_socket.check("counters_socket")?;
+        proxy_from::check(&self.proxy_from)?;
         match self.worker_ids {
             Some((0, _) | (_, 0)) => Err("worker_ids: expected a first id and a count, both from 1".into()),
             Some((first, count)) if first.checked_add(count).is_none() => {
@@ -337,10 +350,27 @@ impl Settings {
         }
     }
 
-    /// The address that a client is told in the place of this one.
+    /// The address that a client is told for its datagrams in the place of this one.
     pub fn announced(&self, inside: IpAddr) -> IpAddr {
-        let mapped = self.udp_announce.iter().find(|(own, _)| *own == inside);
-        mapped.map_or(inside, |(_, outside)| *outside)
+        outside(&self.udp_announce, inside)
+    }
+
+    /// The address that a client is told for a BIND in the place of this one.
+    pub fn bind_announced(&self, inside: IpAddr) -> IpAddr {
+        outside(&self.bind_announce, inside)
+    }
+
+    /// Whom the listener at this address believes; nothing where clients themselves come to it.
+    pub fn balancers(&self, listener: SocketAddr) -> Option<&ProxyListener> {
+        self.proxy_from.iter().find(|proxied| proxied.is_at(listener))
+    }
+
+    /// What is wrong where `proxy_from` has a listener that is none of these: those who come where it is thought to be would
+    /// be taken for clients.
+    pub fn lacks_listener(&self, listeners: &[SocketAddr]) -> Option<String> {
+        let is_there = |proxied: &&ProxyListener| listeners.iter().any(|listener| proxied.is_at(*listener));
+        let lacking = self.proxy_from.iter().find(|proxied| !is_there(proxied))?;
+        Some(format!("proxy_from: expected an address where clients are accepted, found {}", lacking.at))
     }
 
     /// The servers of lines of socks.conf(5) that name none.
@@ -381,6 +411,12 @@ impl Settings {
     }
 }
 
+/// What stands for an address on the other side of a translator.
+fn outside(pairs: &[(IpAddr, IpAddr)], inside: IpAddr) -> IpAddr {
+    let mapped = pairs.iter().find(|(own, _)| *own == inside);
+    mapped.map_or(inside, |(_, outside)| *outside)
+}
+
 fn check_ports(name: &str, ports: Option<(u16, u16)>) -> Result<(), String> {
     match ports {
         Some((first, last)) if first == 0 || first > last => Err(format!(
@@ -412,6 +448,8 @@ pub fn takes(setting: &str) -> &'static str {
         "bound_address" => "none or real",
         "local_destinations" => "guarded or by_rules",
         "nat64_prefixes" => nat64::TAKES,
+        "proxy_from" => proxy_from::TAKES,
+        "proxy_protocol" => "v2 or v1",
         "missing_names" => "refuse or no_match",
         "commands" => "sh, argv or off",
         "log_format" => "classic, full, json or session",
@@ -420,7 +458,9 @@ pub fn takes(setting: &str) -> &'static str {
         "bind_any" | "privileged_ports" | "recheck_on_reload" | "reverse_names" => "true or false",
         "worker_ids" => "None or (first id, number of ids)",
         "bind_ports" | "udp_ports" => "None or (first port, last port)",
-        "udp_announce" => "[] or pairs of addresses in quotes, as [(\"10.0.0.1\", \"192.0.2.1\")]",
+        "udp_announce" | "bind_announce" => {
+            "[] or pairs of addresses in quotes, as [(\"10.0.0.1\", \"192.0.2.1\")]"
+        }
         "udp_source" => "any or strict",
         "udp_log" => "associations or flows",
         "monitor_user" | "user" | "commands_user" => "None or the name of an account in quotes",

@@ -92,6 +92,7 @@ pub fn placed(mut error: StartError, file: &Path) -> StartError {
 /// Lines that are hardly meant, for `--check`.
 pub fn doubts(options: &Options, config: &Config) -> Vec<String> {
     let warnings = lint(&config.rules, options.ident_default());
+    let warnings: Vec<_> = warnings.into_iter().chain(about::balancer_clients(config)).collect();
     let texts = [options.conf.clone()].into_iter().chain(config.rules.included().iter().map(included));
     let of_texts = texts.flat_map(|file| {
         let warnings = lint_text(&read_trusted(&file).unwrap_or_default());
@@ -104,6 +105,8 @@ pub fn doubts(options: &Options, config: &Config) -> Vec<String> {
     let descriptors = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let of_settings = about::doubts(&config.settings, config.rules.offers_udp(), descriptors).into_iter();
     let of_settings = of_settings.map(|doubt| (&options.settings, doubt));
+    let lacking = config.settings.lacks_listener(&options.listen).filter(|_| !options.listen.is_empty());
+    let of_settings = of_settings.chain(lacking.map(|lacking| (&options.settings, lacking)));
     let others = of_routes.chain(of_settings).map(|(file, doubt)| format!("{}: {doubt}", file.display()));
     of_rules.chain(others).collect()
 }

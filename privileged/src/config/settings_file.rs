@@ -123,6 +123,58 @@ mod tests {
     }
 
     #[test]
+    fn listeners_for_balancers_are_read_once_and_reach_the_monitor_as_they_are() {
+        let text = "(proxy_from: [(\"192.0.2.1:1080\", [\"198.51.100.7\", \"10.0.0.0/24\"]), \
+                    (\"[2001:db8::1]:1080\", [\"2001:db8:7::/64\"])])";
+        let settings = parse(text.as_bytes()).unwrap();
+        let bytes = postcard::to_stdvec(&settings).unwrap();
+        assert_eq!(postcard::from_bytes::<Settings>(&bytes).unwrap(), settings);
+        let believes = |listener: &str, peer: &str| {
+            let listener = settings.balancers(listener.parse().unwrap());
+            listener.map(|listener| listener.believes(peer.parse().unwrap()))
+        };
+        for (listener, peer, believed) in [
+            ("192.0.2.1:1080", "198.51.100.7", Some(true)),
+            ("[::ffff:192.0.2.1]:1080", "::ffff:198.51.100.7", Some(true)),
+            ("192.0.2.1:1080", "10.0.0.255", Some(true)),
+            ("192.0.2.1:1080", "10.0.1.0", Some(false)),
+            ("192.0.2.1:1080", "2001:db8:7::1", Some(false)),
+            ("[2001:db8::1]:1080", "2001:db8:7::1", Some(true)),
+            ("192.0.2.1:1081", "198.51.100.7", None),
+            ("0.0.0.0:1080", "198.51.100.7", None),
+        ] {
+            assert_eq!(believes(listener, peer), believed, "{listener} {peer}");
+        }
+        let there = |listeners: &[&str]| {
+            let listeners: Vec<_> = listeners.iter().map(|place| place.parse().unwrap()).collect();
+            settings.lacks_listener(&listeners)
+        };
+        assert_eq!(there(&["[2001:db8::1]:1080", "192.0.2.1:1080", "127.0.0.1:1080"]), None);
+        let lacking = "proxy_from: expected an address where clients are accepted, found [2001:db8::1]:1080";
+        assert_eq!(there(&["192.0.2.1:1080", "[::]:1080"]).as_deref(), Some(lacking));
+    }
+
+    #[test]
+    fn whom_nobody_should_believe_is_no_balancer() {
+        for from in
+            ["[]", "[\"0.0.0.0/0\"]", "[\"::/0\"]", "[\"10.0.0.1/24\"]", "[\"10.0.0.0/33\"]", "[\"a\"]"]
+        {
+            let text = format!("(\nproxy_from: [(\"192.0.2.1:1080\", {from})])");
+            let fault = parse(text.as_bytes()).unwrap_err();
+            assert!(
+                fault.starts_with("line 2: proxy_from: expected [] or listeners with prefixes"),
+                "{fault}"
+            );
+        }
+        let twice =
+            "(proxy_from: [(\"[::ffff:10.0.0.1]:1\", [\"10.0.0.2\"]), (\"10.0.0.1:1\", [\"10.0.0.3\"])])";
+        let told = "line 1: proxy_from: expected each listener once, found 10.0.0.1:1 twice";
+        assert_eq!(parse(twice.as_bytes()).unwrap_err(), told);
+        let nowhere = parse(b"(proxy_from: [(\"192.0.2.1\", [\"10.0.0.1\"])])").unwrap_err();
+        assert!(nowhere.starts_with("line 1: proxy_from: expected "), "{nowhere}");
+    }
+
+    #[test]
     fn the_isolations_are_spelled_as_documented() {
         for (text, isolation) in [
             ("(isolation: client)", Isolation::Client),

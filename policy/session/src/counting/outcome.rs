@@ -39,6 +39,7 @@ fn unread(why: Unread) -> (Asked, Outcome) {
         Unread::CutShort | Unread::ClientFailed(_) => (Asked::Nothing, Outcome::Abandoned),
         Unread::Late => (Asked::Nothing, Outcome::Timeout),
         Unread::NoResources => (Asked::Nothing, Outcome::Limited),
+        Unread::HealthCheck => (Asked::Nothing, Outcome::Denied),
         Unread::WrongVersion(_)
         | Unread::UndefinedCommand(_)
         | Unread::UndefinedAddressType(_)

@@ -21,6 +21,8 @@ pub enum Resource {
     Association,
     /// Flows of associations.
     Flow,
+    /// Connections of balancers that wait for their PROXY headers.
+    Header,
 }
 
 /// CONNECTs of one client host that wait for next servers: half of what an upstream worker has room for, as how long a
@@ -54,14 +56,14 @@ pub struct Counts {
 struct Open {
     sessions: u64,
     /// By [`Resource`].
-    counts: [u32; 6],
+    counts: [u32; 7],
     /// Unfinished requests in the order in which they came.
     unfinished: BTreeMap<u64, SessionKey>,
 }
 
 impl Open {
     fn count(&mut self, resource: Resource) -> &mut u32 {
-        let [lookups, idents, binds, upstreams, associations, flows] = &mut self.counts;
+        let [lookups, idents, binds, upstreams, associations, flows, headers] = &mut self.counts;
         match resource {
             Resource::Lookup => lookups,
             Resource::Ident => idents,
@@ -69,6 +71,7 @@ impl Open {
             Resource::Upstream => upstreams,
             Resource::Association => associations,
             Resource::Flow => flows,
+            Resource::Header => headers,
         }
     }
 }
@@ -132,7 +135,7 @@ impl Counts {
 
     fn drop_if_nothing_is_open(&mut self, host: Host) {
         for (network, _) in host.counted() {
-            if self.networks.get(&network).is_some_and(|open| open.sessions == 0 && open.counts == [0; 6]) {
+            if self.networks.get(&network).is_some_and(|open| open.sessions == 0 && open.counts == [0; 7]) {
                 self.networks.remove(&network);
             }
         }
@@ -171,6 +174,10 @@ impl Counts {
             Resource::Flow => {
                 let names = ["max_flows_per_host reached", "max_flows_in_all reached"];
                 (settings.max_flows_per_host, settings.max_flows_in_all, names)
+            }
+            Resource::Header => {
+                let names = ["max_requests_per_host reached", "max_requests reached"];
+                (settings.max_requests_per_host, settings.max_requests, names)
             }
             // In all there are no more of them than sessions.
             Resource::Upstream => {

@@ -37,6 +37,7 @@ fn unread(why: Unread) -> (&'static str, Cow<'static, str>) {
         Unread::BadName => ("bad_name", "empty or too long name of a destination".into()),
         Unread::NoHostName => ("no_host_name", "no name of a host".into()),
         Unread::NoResources => ("no_resources", "no resources".into()),
+        Unread::HealthCheck => ("health_check", "request in a health check".into()),
     }
 }
 

@@ -66,6 +66,7 @@ fn unread(why: Unread, client: IpAddr) -> (Level, String) {
         Unread::BadName => error("empty or too long name of a destination"),
         Unread::NoHostName => error("no name of a host in the request"),
         Unread::NoResources => error("no resources to read a request"),
+        Unread::HealthCheck => error("request in a health check"),
     }
 }
 
@@ -419,6 +420,7 @@ mod tests {
                 "error -- passwords are not checked just now (too many wrong ones, or nobody to check them): no acceptable method of authentication from host 192.0.2.7",
             ),
             (Unread::CutShort, "Error in GetDst: Success; from host 192.0.2.7"),
+            (Unread::HealthCheck, "error -- request in a health check from host 192.0.2.7"),
         ] {
             assert_eq!(texts(&Record::Unread { client, why }), [line]);
         }

@@ -28,7 +28,10 @@ const NO_IPV6: FailedCall = FailedCall { call: "bind", errno: Errno::AFNOSUPPORT
 
 /// The port is open, or could not be opened. One that the client cannot be told is closed.
 pub(super) fn listening(result: Result<SocketAddr, FailedCall>, key: WaitKey, case: &mut Case<'_>) -> Next {
-    match result {
+    let announced = |address: SocketAddr| {
+        SocketAddr::new(case.config.settings.bind_announced(address.ip()), address.port())
+    };
+    match result.map(announced) {
         Ok(address) if case.request.version == Version::Socks4 && canonical(address.ip()).is_ipv6() => {
             Next::failed(Failure::Call(NO_IPV6)).after(vec![Action::GiveUp(key)])
         }

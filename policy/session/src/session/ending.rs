@@ -23,7 +23,14 @@ const CLOSING_LIMIT: Duration = Duration::from_secs(10);
 
 /// The worker has ended the session without a request.
 pub(super) fn unread(why: CloseReason, client: SocketAddr, config: &Config) -> Next {
-    let why = match why {
+    match cause(why, client, config) {
+        Some(why) => Next::stay(vec![Record::Unread { client, why }.into(), Action::Remove]),
+        None => Next::violation("an end that cannot be"),
+    }
+}
+
+fn cause(why: CloseReason, client: SocketAddr, config: &Config) -> Option<Unread> {
+    Some(match why {
         CloseReason::WrongVersion(version) => Unread::WrongVersion(version),
         CloseReason::NoMethod(offered) => {
             Unread::NoMethod { offered, wanted: config.methods(client.ip(), true) }
@@ -36,9 +43,22 @@ pub(super) fn unread(why: CloseReason, client: SocketAddr, config: &Config) -> N
         CloseReason::UserTooLong => Unread::UserTooLong,
         CloseReason::BadName => Unread::BadName,
         CloseReason::NoResources => Unread::NoResources,
-        _ => return Next::violation("an end that cannot be"),
-    };
-    Next::stay(vec![Record::Unread { client, why }.into(), Action::Remove])
+        _ => return None,
+    })
+}
+
+/// What a health check does, which is no client: it may greet and go, and leaves no line.
+pub(super) fn checking(event: Event, client: SocketAddr, config: &Config) -> Next {
+    match event {
+        Event::Requested(_) => {
+            let unread = Record::Unread { client, why: Unread::HealthCheck };
+            refusing(vec![unread.into(), Action::Refuse(RefusalReason::NotAllowed)])
+        }
+        Event::Closed(why) if cause(why, client, config).is_some() => Next::stay(vec![Action::Remove]),
+        Event::Deadline | Event::Stop => stop_unread(),
+        Event::WorkerLost => lost_unread(),
+        event => out_of_turn(&event),
+    }
 }
 
 /// The request did not come in time. The worker ends the stream and drops for a moment what the client still sends: a close

@@ -21,6 +21,7 @@ mod listing;
 mod login;
 mod next;
 mod order;
+mod origin;
 mod phase;
 mod relay;
 mod request;
@@ -30,6 +31,7 @@ mod upstream;
 pub use association::{Association, FlowAction, FlowEvent};
 pub use event::{Action, Arrival, Candidate, Event, Fact, Task, Wait};
 pub use listing::Own;
+pub use origin::Origin;
 pub use phase::Phase;
 
 use crate::config::Config;
@@ -51,6 +53,7 @@ pub struct Session {
     /// The client's, as [`Session::client`] gives them.
     address: IpAddr,
     port: u16,
+    origin: Origin,
     phase: Phase,
     who: Who,
     request: Option<Box<ClientRequest>>,
@@ -60,7 +63,18 @@ impl Session {
     /// A client has connected from this address. `asks_password` is whether the worker may ask it for one.
     pub fn new(client: SocketAddr, asks_password: bool) -> Self {
         let who = if asks_password { Who::Asked } else { Who::Unknown };
-        Self { address: client.ip(), port: client.port(), phase: Phase::Requesting, who, request: None }
+        let (address, port) = (client.ip(), client.port());
+        Self { address, port, origin: Origin::DIRECT, phase: Phase::Requesting, who, request: None }
+    }
+
+    /// The same, of a connection that has come so.
+    pub fn by_way_of(self, origin: Origin) -> Self {
+        Self { origin, ..self }
+    }
+
+    /// How the client has come.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Where the session stands.
@@ -105,6 +119,9 @@ impl Session {
     pub fn on(&mut self, event: Event, config: &Config) -> Vec<Action> {
         self.request.iter_mut().for_each(|request| request.kinds_are_fresh = false);
         let next = match self.phase {
+            Phase::Requesting if self.origin == Origin::CHECK => {
+                ending::checking(event, self.client(), config)
+            }
             Phase::Requesting => self.requesting(event, config),
             Phase::Verifying => {
                 let client = self.client();
@@ -168,7 +185,7 @@ impl Session {
         let Some((read, destination)) = ClientRequest::read(version, request) else {
             return ending::no_host_name(client);
         };
-        let read = ClientRequest { login: user, ..read };
+        let read = ClientRequest { login: user, identity: self.origin.identity(), ..read };
         let request = self.request.insert(Box::new(read));
         let mut case = Case { request, client, config };
         match associates {

@@ -103,6 +103,16 @@ pub enum Protocol {
     Socks5,
 }
 
+/// Which header tells at listeners for balancers who the client is. The other one is no header there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocol {
+    /// In bytes, with a length.
+    V2,
+    /// A line of text.
+    V1,
+}
+
 /// TCP keepalive: seconds of silence before the first probe, seconds between probes, and unanswered probes after which
 /// the connection has failed (tcp(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

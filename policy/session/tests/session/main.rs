@@ -14,7 +14,7 @@ use sockd_session::config::Config;
 use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::log::{Level, classic};
 use sockd_session::record::{FailedCall, Record};
-use sockd_session::session::{Action, Arrival, Candidate, Event, Phase, Session, Task};
+use sockd_session::session::{Action, Arrival, Candidate, Event, Origin, Phase, Session, Task};
 use sockd_session::settings::Settings;
 use std::net::{IpAddr, SocketAddr};
 
@@ -494,6 +494,75 @@ fn lenient_goes_on_without_identd_and_says_so() {
         after(&mut session, vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), silent], &config);
     assert_eq!(lines(&actions), ["cannot connect to identd on 192.0.2.7"]);
     assert!(dialled(&actions).is_some());
+}
+
+#[test]
+fn the_identd_of_a_client_behind_a_balancer_counts_as_one_that_does_not_answer() {
+    for (rules, refused) in [
+        ("permit ?=i 0.0.0.0 0.0.0.0\n", None),
+        ("permit ?=I 0.0.0.0 0.0.0.0\n", Some(RefusalReason::NoIdentd)),
+        ("permit @=ident 0.0.0.0 0.0.0.0\n", Some(RefusalReason::NoIdentd)),
+        ("permit 0.0.0.0 0.0.0.0\n", None),
+    ] {
+        let config = config(rules);
+        let mut session = session().by_way_of(Origin::balanced(28));
+        let events = vec![connect("198.51.100.9", 23), unicast("198.51.100.9")];
+        let actions = after(&mut session, events, &config);
+        assert!(!begins(&actions, &Task::AskIdent), "{rules}");
+        assert_eq!(refusal(&actions), refused, "{rules}");
+        assert_eq!(dialled(&actions).is_some(), refused.is_none(), "{rules}");
+    }
+}
+
+#[test]
+fn a_health_check_may_greet_and_go_and_leaves_no_line() {
+    let config = config("permit 0.0.0.0 0.0.0.0\n");
+    let check = || session().by_way_of(Origin::CHECK);
+    for (event, removed) in [
+        (closed(CloseReason::CutShort), true),
+        (closed(CloseReason::ClientGone(Errno(0))), true),
+        (closed(CloseReason::WrongVersion(9)), true),
+        (DEADLINE, false),
+        (STOP, false),
+        (WORKER_LOST, true),
+    ] {
+        let what = format!("{event:?}");
+        let actions = ending(&mut check(), event, &config);
+        assert_eq!(lines(&actions), [""; 0], "{what}");
+        assert_eq!(actions.contains(&Action::Remove), removed, "{what}");
+        assert_eq!(actions.contains(&Action::End), !removed, "{what}");
+    }
+    let mut check = check();
+    let actions = ending(&mut check, connect("198.51.100.9", 23), &config);
+    assert_eq!(refusal(&actions), Some(RefusalReason::NotAllowed));
+    assert_eq!(lines(&actions), ["error -- request in a health check from host 192.0.2.7"]);
+    assert!(violates(&ending(
+        &mut session().by_way_of(Origin::CHECK),
+        closed(CloseReason::Finished),
+        &config
+    )));
+}
+
+#[test]
+fn the_address_of_a_bind_can_be_announced_as_another() {
+    let mut config = config("permit 0.0.0.0 0.0.0.0\n");
+    config.settings =
+        settings("(bind_announce: [(\"10.0.0.1\", \"203.0.113.1\"), (\"10.0.0.2\", \"2001:db8::1\")])");
+    for (at, announced) in [
+        ("10.0.0.1:3000", Some("203.0.113.1:3000")),
+        ("10.0.0.9:3000", Some("10.0.0.9:3000")),
+        ("10.0.0.2:3000", None),
+    ] {
+        let mut session = session();
+        let events = vec![bind("198.51.100.9"), unicast("198.51.100.9"), listens(Ok(at.parse().unwrap()))];
+        let actions = after(&mut session, events, &config);
+        let found = actions.iter().find_map(|action| match action {
+            Action::Announce(address) => Some(address.to_string()),
+            _ => None,
+        });
+        // SOCKS4 has no room for the last one.
+        assert_eq!(found.as_deref(), announced, "{at}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Each target is a function of bytes that panics where a property does not hold. The fuzzer calls it with bytes of
 //! its own making (`tests/fuzz/Cargo.toml` says how), a test of this package with the files of `tests/fuzz/corpus`.
 
+pub mod balancers;
 pub mod datagrams;
 pub mod decisions;
 pub mod dns;
@@ -19,7 +20,7 @@ pub mod strings;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 23] = [
+pub const TARGETS: [(&str, Target); 24] = [
     ("request", requests::request),
     ("handshake", requests::handshake),
     ("ident_reply", identd::ident_reply),
@@ -43,6 +44,7 @@ pub const TARGETS: [(&str, Target); 23] = [
     ("relay", relay::relay),
     ("datagram", datagrams::datagram),
     ("flows", datagrams::flows),
+    ("proxy_header", balancers::proxy_header),
 ];
 
 /// Runs the target of this name.

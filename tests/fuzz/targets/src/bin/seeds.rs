@@ -95,6 +95,22 @@ const DNS_ANSWERS: &[(u8, &[u8])] = &[
     (2, b"\x00\x00\x81\x05\x00\x01\x00\x00\x00\x00\x00\x00\x017\x012\x010\x03192\x07in-addr\x04arpa\x00\x00\x0c\x00\x01"),
 ];
 
+/// Even: version 2. Odd: version 1. As HAProxy writes them, with a checksum and an id, and what is refused.
+const PROXY_HEADERS: [&[u8]; 12] = [
+    b"\0\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01\xa2\xee\x04\x9e\x05\x01\0",
+    b"\0\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x16\x7f\0\0\x01\x7f\0\0\x01\xa2\xee\x04\x9e\x03\0\x04\xc9\xdd\x7f\x05\x05\0\0",
+    b"\0\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24 \x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x07 \x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\xa2\xee\x04\x9e",
+    b"\0\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24\0\0\0\0\0\0\0\0\0\0\xff\xff\x0a\x07\x07\x07 \x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\xa2\xee\x04\x9e",
+    b"\0\r\n\r\n\0\r\nQUIT\n\x20\0\0\0\x05\x01\0",
+    b"\0\r\n\r\n\0\r\nQUIT\n\x21\0\0\0",
+    b"\0\r\n\r\n\0\r\nQUIT\n\x21\x31\x02\x08",
+    b"\0\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
+    b"\x01PROXY TCP4 127.0.0.1 127.0.0.1 49548 1181\r\n\x05\x01\0",
+    b"\x01PROXY TCP6 2001:db8::7 2001:db8::1 49548 1181\r\n",
+    b"\x01PROXY UNKNOWN\r\n",
+    b"\x01PROXY TCP4 127.0.0.1  127.0.0.1 +1 01\r\n",
+];
+
 const UPSTREAMS: &str = "# direct inside, by two servers outside\ndirect 10.0.0.0 255.0.0.0\n\
     sockd @=gate.example:1081,192.0.2.1 *=joe,ann .example.com 0.0.0.0 eq www : logger %u\n\
     deny ALL 0.0.0.0 eq smtp\nsockd@[2001:db8::1]:1080 2001:db8::/32\nsockd ALL 0.0.0.0\nnameserver 192.0.2.53\n";
@@ -143,6 +159,7 @@ fn seeds(target: &str, installed: &dyn Fn(&str) -> Vec<u8>) -> Vec<Vec<u8>> {
               options ndots:2 timeout:1 attempts:3 rotate\n",
             b"domain example.com\nnameserver fe80::1%eth0\noptions edns0 trust-ad ndots:99\n",
         ]),
+        "proxy_header" => owned(&PROXY_HEADERS),
         "from_worker" => from_worker(),
         "to_worker" => to_worker(),
         "conf" => {
