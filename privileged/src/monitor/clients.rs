@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, acceptfrom_with, getpeername, getsockname};
 use sockd_session::client_host::Host;
 use sockd_session::limits::rate::RateLimiter;
+use sockd_session::session::Origin;
 use sockd_session::settings::Keepalive;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -36,7 +37,7 @@ pub struct Listener {
 pub struct Clients {
     listeners: Vec<Listener>,
     /// Where clients come to, whether a listener is there or an inetd has one.
-    own: Vec<SocketAddr>,
+    pub own: Vec<SocketAddr>,
     rate_limiter: RateLimiter,
     /// Given up for a moment when descriptors run out, so that clients can be refused instead of left waiting.
     reserve: Option<OwnedFd>,
@@ -54,20 +55,22 @@ pub struct Client {
     /// Where it has connected from.
     pub address: SocketAddr,
     /// The listener that it has connected to.
-    listener: SocketAddr,
+    pub listener: SocketAddr,
+    /// How it has come.
+    pub origin: Origin,
 }
 
 impl Client {
-    fn new(socket: OwnedFd, address: SocketAddr, listener: SocketAddr) -> Self {
+    fn new(socket: OwnedFd, address: SocketAddr, listener: SocketAddr, origin: Origin) -> Self {
         let address = SocketAddr::new(sockd_policy::canonical(address.ip()), address.port());
-        Self { socket, address, listener }
+        Self { socket, address, listener, origin }
     }
 
     /// The one client that an inetd has handed over; nobody where it is gone again.
     pub fn handed_over(socket: OwnedFd, at: SocketAddr) -> Option<Self> {
         let peer = getpeername(&socket).ok().flatten();
         let address = peer.and_then(|peer| SocketAddr::try_from(peer).ok())?;
-        Some(Self::new(socket, address, at))
+        Some(Self::new(socket, address, at, Origin::DIRECT))
     }
 
     /// Whose limits it counts for.
@@ -136,7 +139,7 @@ impl Clients {
                 Ok((socket, address)) => match address.map(SocketAddr::try_from) {
                     Some(Ok(address)) => {
                         base.counting.connected(place);
-                        return Some(Client::new(socket, address, *at));
+                        return Some(Client::new(socket, address, *at, Origin::DIRECT));
                     }
                     _ => drop(socket),
                 },
@@ -209,10 +212,14 @@ impl Clients {
     }
 
     /// Whether a client of this host is served beside the `sessions` that there are; the error is why not.
-    pub fn admit(&mut self, host: Host, sessions: usize, base: &Base) -> Result<(), String> {
-        let settings = &base.config.settings;
+    pub fn admit(&mut self, client: &Client, sessions: usize, base: &Base) -> Result<(), String> {
+        let (host, settings) = (client.host(), &base.config.settings);
         if self.drains {
             return Err("the server drains".into());
+        }
+        if client.origin == Origin::CHECK {
+            // It goes soon, or is the oldest unfinished request of the balancer.
+            return Ok(());
         }
         if let Some(why) = self.rate_limiter.refuses(host, settings, Instant::now()) {
             return Err(why);

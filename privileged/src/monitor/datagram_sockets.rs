@@ -79,13 +79,17 @@ fn datagram_socket(address: IpAddr) -> Result<OwnedFd, FailedCall> {
 }
 
 /// The socket to which a client at this address sends its datagrams, from this port if one is given, and where it is.
-/// `at` is the address that the client's connection came to.
+/// `at` is the address that the client's connection came to, through a balancer maybe by the other family: such a client
+/// could not reach it.
 pub fn client_side(
     client: IpAddr,
     port: Option<u16>,
     at: SocketAddr,
     ports: impl IntoIterator<Item = u16>,
 ) -> Result<(OwnedFd, SocketAddr), FailedCall> {
+    if client.is_ipv4() != at.is_ipv4() {
+        return Err(failed("bind")(Errno::AFNOSUPPORT));
+    }
     let socket = datagram_socket(at.ip())?;
     hear_only(&socket, client, port)?;
     bind_first(&socket, at, ports)?;

@@ -25,6 +25,7 @@ pub mod notify;
 mod orders;
 pub mod pool;
 pub mod profile;
+pub mod proxy_header;
 pub mod reactor;
 pub mod reload;
 pub mod resolver;

@@ -2,7 +2,7 @@
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use sockd_session::keys::{ControllerKey, DialKey, Key, PortKey, SessionKey, WorkerKey};
+use sockd_session::keys::{ControllerKey, DialKey, HeaderKey, Key, PortKey, SessionKey, WorkerKey};
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -54,6 +54,8 @@ pub enum Token {
     Peer(u32),
     /// The way to an older tree, by its place.
     Older(u32),
+    /// A connection whose PROXY header is awaited, and its deadline.
+    Header(HeaderKey),
 }
 
 /// A [`Token`] as the number that the kernel gives back with an event, and by which deadlines are ordered.
@@ -81,6 +83,7 @@ impl Token {
             Self::Takeover => (20, 0),
             Self::Peer(place) => (21, place),
             Self::Older(place) => (22, place),
+            Self::Header(key) => (16, key.place()),
         };
         kind << 32 | u64::from(place)
     }
@@ -107,6 +110,7 @@ impl Token {
             20 => Self::Takeover,
             21 => Self::Peer(place),
             22 => Self::Older(place),
+            16 => Self::Header(Key::new(place)),
             _ => return None,
         })
     }
@@ -226,6 +230,7 @@ mod tests {
             Token::Takeover,
             Token::Peer(9),
             Token::Older(10),
+            Token::Header(Key::new(10)),
         ];
         for token in tokens {
             assert_eq!(Token::unpack(token.pack()), Some(token));

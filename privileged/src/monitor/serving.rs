@@ -11,6 +11,7 @@ use crate::monitor::clients::{ACCEPTS_PER_TURN, Client, Clients};
 use crate::monitor::control::Control;
 use crate::monitor::dial::{Caller, Dialled};
 use crate::monitor::pool::{Due, Lost};
+use crate::monitor::proxy_header::Headers;
 use crate::monitor::reactor::{EventFlags, Token};
 use crate::monitor::roles::FromWorker;
 use crate::monitor::routing::AddressKinds;
@@ -30,13 +31,13 @@ use sockd_common::message::{LockdownReport, Role};
 use sockd_policy::guard::AddressKind;
 use sockd_session::client_host::Host;
 use sockd_session::flow::Flow;
-use sockd_session::keys::{PortKey, SessionKey, WorkerKey};
+use sockd_session::keys::{HeaderKey, PortKey, SessionKey, WorkerKey};
 use sockd_session::limits::counts::Resource;
 use sockd_session::pool::Expired;
 use sockd_session::pool::choice::Choice;
 use sockd_session::rtnetlink::Route;
 use sockd_session::sandbox;
-use sockd_session::session::{Action, Arrival, Candidate, Event, FlowEvent, Task};
+use sockd_session::session::{Action, Arrival, Candidate, Event, FlowEvent, Origin, Session, Task};
 use sockd_session::settings::{Isolation, seconds};
 use sockd_session::sweep::Sweep;
 use sockd_session::unreachable::Unreachable;
@@ -62,6 +63,8 @@ pub struct Serving {
     pub base: Base,
     /// Where clients come from.
     pub clients: Clients,
+    /// Those at listeners for balancers of whom it is not known yet.
+    pub headers: Headers,
     /// The sessions that there are.
     pub sessions: Sessions,
     /// What they wait for.
@@ -92,6 +95,7 @@ impl Serving {
             begin_alone: base.config.begins_alone(),
             base,
             clients,
+            headers: Headers::default(),
             sessions: Sessions::default(),
             associations: Associations::default(),
             awaited: Awaited::new(copies),
@@ -132,6 +136,7 @@ impl Serving {
                 self.dialled(ready);
             }
             Token::Port(key) => self.port_ready(key),
+            Token::Header(key) => self.header_ready(key),
             Token::Association(key) => self.association_ready(key),
             Token::Status(place) => self.status.ready(place, &mut self.base.reactor),
             Token::Control => self.control.ready(&mut self.base.reactor),
@@ -199,6 +204,7 @@ impl Serving {
             Token::Status(place) => self.status.resume(place, &self.base.reactor),
             Token::Control => self.control.resume(&self.base.reactor),
             Token::Controller(key) => self.control.close(key, &mut self.base.reactor),
+            Token::Header(key) => self.header_ready(key),
             _ => {}
         }
     }
@@ -211,6 +217,8 @@ impl Serving {
         self.base.log.notice(&format!("reloaded: {}", self.base.config.summary()));
         self.base.ledger.rules_changed();
         self.clients.keep_alive(self.base.config.settings.keepalive);
+        let lacking = self.base.config.settings.lacks_listener(&self.clients.own);
+        lacking.into_iter().for_each(|lacking| self.base.log.err(&lacking));
         self.begin_alone = self.base.config.begins_alone();
         if self.base.config.settings.recheck_on_reload {
             self.tell_all(|| Event::Recheck);
@@ -227,6 +235,7 @@ impl Serving {
 
     fn accept_nobody(&mut self) {
         self.clients.close(&self.base.reactor);
+        self.headers.close_all(&mut self.base);
         self.base.workers.pool.unused().into_iter().for_each(|worker| self.retire(worker, false, None));
     }
 
@@ -282,16 +291,26 @@ impl Serving {
 
     fn accept(&mut self, listener: u32) {
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(client) = self.clients.accept(listener, &mut self.base) else { return };
-            self.admit(client);
+            let Some(arrived) = self.clients.accept(listener, &mut self.base) else { return };
+            let client = self.headers.arrived(arrived, &mut self.base);
+            client.into_iter().for_each(|client| self.admit(client));
         }
+    }
+
+    fn header_ready(&mut self, key: HeaderKey) {
+        let client = self.headers.ready(key, &mut self.base);
+        client.into_iter().for_each(|client| self.admit(client));
     }
 
     /// A client has come: a session begins for it, or it is turned away.
     fn admit(&mut self, client: Client) {
         let host = client.host();
-        let admitted = self.clients.admit(host, self.sessions.len(), &self.base).and_then(|()| {
-            let methods = self.base.config.methods(client.address.ip(), self.awaited.auth.admits(host));
+        let admitted = self.clients.admit(&client, self.sessions.len(), &self.base).and_then(|()| {
+            let methods = match client.origin {
+                // It may only greet, and has no password.
+                Origin::CHECK => Methods::NONE,
+                _ => self.base.config.methods(client.address.ip(), self.awaited.auth.admits(host)),
+            };
             Ok((self.session_worker(host, methods)?, methods))
         });
         match admitted {
@@ -341,9 +360,10 @@ impl Serving {
     fn begin(&mut self, client: Client, worker: WorkerKey, methods: Methods) {
         let host = client.host();
         let proxy = client.proxy();
+        let session = Session::new(client.address, methods.password).by_way_of(client.origin);
         let socket = Rc::new(client.socket);
         let (twin, base) = (Rc::clone(&socket), &mut self.base);
-        let key = self.sessions.begin((client.address, proxy), twin, methods.password, worker, base);
+        let key = self.sessions.begin((session, proxy), twin, worker, base);
         let handshake = Handshake::Fresh(methods);
         self.base.tell(worker, &ToSession::Serve { id: key.id(), handshake }, Some(socket));
         if let Some((oldest, reached)) = self.base.counts.oldest_beyond(host, &self.base.config.settings) {

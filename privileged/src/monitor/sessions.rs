@@ -130,18 +130,17 @@ impl Entry {
 
 /// Their beginning and their end.
 impl Sessions {
-    /// A client has connected to `proxy`, and this worker serves it, and asks it for a password or not.
+    /// The session of a client that has connected to `proxy` begins, and this worker serves it.
     pub fn begin(
         &mut self,
-        (client, proxy): (SocketAddr, SocketAddr),
+        (session, proxy): (Session, SocketAddr),
         socket: Rc<OwnedFd>,
-        asks_password: bool,
         worker: WorkerKey,
         base: &mut Base,
     ) -> SessionKey {
-        let host = Host::of(client.ip());
+        let host = Host::of(session.client().ip());
         let number = base.counts.begin(host, self.0.next_key());
-        let (session, held) = (Session::new(client, asks_password), ByWaitKey::default());
+        let held = ByWaitKey::default();
         let (client, relay) = (Some(socket), None);
         let times = Times::new(Instant::now());
         let proxy = (proxy.ip(), proxy.port());
@@ -203,7 +202,8 @@ impl Sessions {
         let Some(entry) = self.0.get_mut(key) else { return };
         let (limit, now) = (base.config.settings.max_refusals_logged, Instant::now());
         record.deciding_rule().into_iter().for_each(|line| base.ledger.hit(line));
-        if record.is_cut_short() && entry.client.as_ref().is_some_and(|client| inspect(client).is_silent()) {
+        let is_silent = |socket| inspect(socket).is_silent_after(entry.session.origin().header_length());
+        if record.is_cut_short() && entry.client.as_deref().is_some_and(is_silent) {
             return base.log.count_silent();
         }
         if matches!(record, Record::Connected(_)) {

@@ -138,6 +138,12 @@ pub(crate) fn accept_with_data(socket: impl AsFd) -> io::Result<()> {
     set_flag(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 1)
 }
 
+/// Has epoll(7) tell of a socket only once so many bytes are here, or none will come any more (socket(7), SO_RCVLOWAT).
+pub(crate) fn wake_at(socket: impl AsFd, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    set_flag(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes)
+}
+
 /// Lets a socket be bound to an address that this host does not have yet (ip(7)).
 pub(crate) fn bind_free(socket: impl AsFd, ipv6: bool) -> io::Result<()> {
     match ipv6 {

@@ -167,6 +167,10 @@ fn prepare(
     }
     let Sockets { listeners, client, takeover, doors } =
         sockets(options, source, &config.services, &mut notifier, &mut log).map_err(StartError::system)?;
+    let places: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
+    if let Some(lacking) = config.settings.lacks_listener(&places) {
+        return Err(read::placed(StartError::configuration(vec![lacking]), &options.settings));
+    }
     // Lowering it needs CAP_SYS_RESOURCE, which a service manager may have kept; the workers' 500 stays the higher.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-200");
     let Others { spawner, loader, hook, users, user, missing } = others;

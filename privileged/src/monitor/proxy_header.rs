@@ -1,0 +1,111 @@
+//! Connections at listeners for balancers: the PROXY header of each tells who the client is.
+//!
+//! The header is looked at in the socket (MSG_PEEK), at its first bytes and then at its length, and taken out by one read
+//! of exactly that length, so that what the client sends stays for its worker. A connection that waits for its header has
+//! no session, no worker and no limit of a client: it is the balancer's, which has as many as it may have unfinished
+//! requests. One of whose header is here at once, as balancers write it, never waits.
+
+use crate::monitor::base::Base;
+use crate::monitor::clients::Client;
+use crate::monitor::reactor::{EventFlags, Token};
+use crate::process::sys;
+use sockd_common::head::{self, Taken};
+use sockd_session::keys::{HeaderKey, Slots};
+use sockd_session::limits::counts::Resource;
+use sockd_session::proxy_header::{self, Fault, MOST};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// A balancer has its header written before its client has sent a byte.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Those that wait.
+#[derive(Debug, Default)]
+pub struct Headers(Slots<Awaited, 'h'>);
+
+#[derive(Debug)]
+struct Awaited {
+    connection: Client,
+    /// The kernel says nothing before so many bytes are here; 0 where it has not been told to wait for any.
+    wanted: usize,
+    deadline: Option<Instant>,
+}
+
+impl Headers {
+    /// Somebody has connected. Gives the client where its header is here, or where the listener is for clients themselves.
+    pub fn arrived(&mut self, connection: Client, base: &mut Base) -> Option<Client> {
+        match base.config.settings.balancers(connection.listener) {
+            None => Some(connection),
+            Some(listener) if listener.believes(connection.address.ip()) => {
+                let deadline = Instant::now().checked_add(LIMIT);
+                self.look(Awaited { connection, wanted: 0, deadline }, base)
+            }
+            Some(_) => closed(Fault::Stranger, connection.address, base),
+        }
+    }
+
+    /// There is more of a header, or there will be no more, or its time is over. Gives the client where it is whole.
+    pub fn ready(&mut self, key: HeaderKey, base: &mut Base) -> Option<Client> {
+        let awaited = self.take(key, base)?;
+        self.look(awaited, base)
+    }
+
+    /// Nobody is waited for any more.
+    pub fn close_all(&mut self, base: &mut Base) {
+        self.0.keys_where(|_| true).into_iter().for_each(|key| drop(self.take(key, base)));
+    }
+
+    fn look(&mut self, awaited: Awaited, base: &mut Base) -> Option<Client> {
+        let Awaited { connection: Client { socket, address, listener, .. }, wanted, .. } = &awaited;
+        let (peer, protocol) = (*address, base.config.settings.proxy_protocol);
+        let extent = |start: &[u8]| proxy_header::extent(protocol, start);
+        let mut room = [0; MOST];
+        let introduced = match head::take(socket, &mut room, proxy_header::first(protocol), extent) {
+            Ok(Taken::Whole(header)) if *wanted == 0 || sys::wake_at(socket, 1).is_ok() => {
+                let listener = base.config.settings.balancers(*listener);
+                proxy_header::introduce(protocol, header, peer, listener)
+            }
+            Ok(Taken::Wants(more)) if more > *wanted => {
+                return self.wait(Awaited { wanted: more, ..awaited }, base);
+            }
+            // Otherwise the kernel would not have said so.
+            Ok(_) => Err(Fault::Unfinished),
+            Err(fault) => Err(fault),
+        };
+        match introduced {
+            Ok((address, origin)) => Some(Client { address, origin, ..awaited.connection }),
+            Err(fault) => closed(fault, peer, base),
+        }
+    }
+
+    fn wait(&mut self, mut awaited: Awaited, base: &mut Base) -> Option<Client> {
+        let Awaited { connection: Client { socket, address, .. }, wanted, .. } = &awaited;
+        let (host, token) = (awaited.connection.host(), Token::Header(self.0.next_key()));
+        let is_full = base.counts.limit(Resource::Header, host, &base.config.settings).is_some();
+        if is_full
+            || sys::wake_at(socket, *wanted).is_err()
+            || base.reactor.watch(socket, token, EventFlags::IN).is_err()
+        {
+            return closed(Fault::NoPlace, *address, base);
+        }
+        let due = awaited.deadline.take();
+        base.reactor.set_deadline(token, &mut awaited.deadline, due);
+        base.counts.add(Resource::Header, host);
+        self.0.insert(awaited);
+        None
+    }
+
+    /// Nothing is waited for. When it is due is still known.
+    fn take(&mut self, key: HeaderKey, base: &mut Base) -> Option<Awaited> {
+        let awaited = self.0.remove(key)?;
+        base.reactor.set_deadline(Token::Header(key), &mut awaited.deadline.clone(), None);
+        base.reactor.unwatch(&awaited.connection.socket);
+        base.counts.remove(Resource::Header, awaited.connection.host());
+        Some(awaited)
+    }
+}
+
+fn closed(fault: Fault, peer: SocketAddr, base: &mut Base) -> Option<Client> {
+    base.log.quiet_err(&format!("connections of {} are closed: {fault}", peer.ip()));
+    None
+}
