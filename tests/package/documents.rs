@@ -214,6 +214,7 @@ fn what_the_pages_refer_to_is_there() {
     let of_others = [
         "htpasswd.1",
         "journalctl.1",
+        "needrestart.1",
         "logger.1",
         "clock_gettime.2",
         "services.5",
@@ -224,6 +225,7 @@ fn what_the_pages_refer_to_is_there() {
         "sd_notify.3",
         "sd_listen_fds.3",
         "systemd-journald.8",
+        "tc-fq.8",
         "tcp.7",
     ];
     for page in &pages {

@@ -445,9 +445,10 @@ impl Sessions {
 mod tests {
     use super::*;
 
-    /// Tens of thousands of relays may be there at once, most of them idle.
+    /// Tens of thousands of relays may be there at once, most of them idle. Three cache lines: how a client has come, and
+    /// whether keepalive has begun, took it beyond 160 bytes.
     #[test]
     fn an_entry_stays_small() {
-        assert!(size_of::<Entry>() <= 160, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 192, "{}", size_of::<Entry>());
     }
 }
