@@ -3,7 +3,8 @@
 
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use crate::monitor::serving::Serving;
-use rustix::net::{SocketFlags, accept_with, sockopt};
+use crate::process::sys;
+use rustix::net::{SocketFlags, accept_with};
 use sockd_common::channel::{MonitorEnd, Received};
 use sockd_common::message::takeover::{About, FromServing, SocketKind, SocketName, ToServing, Totals};
 use sockd_session::takeover::{Answer, Peers};
@@ -63,8 +64,8 @@ impl Takeover {
     pub fn accept(&mut self, reactor: &Reactor) {
         let Some(socket) = &self.socket else { return };
         while let Ok(peer) = accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            let Ok(who) = sockopt::socket_peercred(&peer) else { continue };
-            if !who.uid.is_root() && who.uid.as_raw() != self.owner {
+            let Ok((uid, pid)) = sys::peer_credentials(&peer) else { continue };
+            if uid != 0 && uid != self.owner {
                 continue;
             }
             let Some(place) = self.peers.connect() else { continue };
@@ -73,7 +74,7 @@ impl Takeover {
                 self.peers.disconnect(place);
                 continue;
             }
-            self.lines.insert(place, (line, who.pid.as_raw_nonzero().get()));
+            self.lines.insert(place, (line, pid));
         }
     }
 
