@@ -15,12 +15,13 @@ pub mod relay;
 pub mod requests;
 pub mod session;
 pub mod strings;
+pub mod takeover;
 
 /// A function of any bytes.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 24] = [
+pub const TARGETS: [(&str, Target); 25] = [
     ("request", requests::request),
     ("handshake", requests::handshake),
     ("ident_reply", identd::ident_reply),
@@ -45,6 +46,7 @@ pub const TARGETS: [(&str, Target); 24] = [
     ("datagram", datagrams::datagram),
     ("flows", datagrams::flows),
     ("proxy_header", balancers::proxy_header),
+    ("takeover", takeover::takeover),
 ];
 
 /// Runs the target of this name.

@@ -11,7 +11,7 @@ use sockd_common::message::upstream::{FromUpstream, ToUpstream};
 use sockd_common::wire::{MAX_PACKET, decode, encode};
 
 /// What is taken for a message can be said again, in no more bytes, and then is the same message.
-fn is_message<M: Message>(packet: &[u8]) {
+pub(crate) fn is_message<M: Message>(packet: &[u8]) {
     let Ok(message) = decode::<M>(packet) else { return };
     let bytes = |message: &M| {
         let mut buffer = [0; MAX_PACKET];

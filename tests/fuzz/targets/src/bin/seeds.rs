@@ -12,6 +12,7 @@ use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, T
 use sockd_common::message::session::{
     CloseReason, FromSession, Handshake, Methods, Protocols, RelayMode, ToSession,
 };
+use sockd_common::message::takeover::{About, FromServing, SocketKind, SocketName, ToServing, Totals};
 use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
 use sockd_common::message::{Errno, Id, LockdownReport, Message, Name, UserId};
 use sockd_common::wire::{MAX_PACKET, encode};
@@ -160,6 +161,7 @@ fn seeds(target: &str, installed: &dyn Fn(&str) -> Vec<u8>) -> Vec<Vec<u8>> {
             b"domain example.com\nnameserver fe80::1%eth0\noptions edns0 trust-ad ndots:99\n",
         ]),
         "proxy_header" => owned(&PROXY_HEADERS),
+        "takeover" => takeover(),
         "from_worker" => from_worker(),
         "to_worker" => to_worker(),
         "conf" => {
@@ -202,6 +204,27 @@ fn packet(kind: u8, message: &impl Message) -> Vec<u8> {
 
 fn name(text: &str) -> Name {
     Name::new(text.as_bytes()).expect("a short name")
+}
+
+/// Two who come at once: one reloads and is busy with that, the other takes over, and ends what drains.
+fn takeover() -> Vec<Vec<u8>> {
+    use ToServing::{End, Go, Hello, Recheck, Reload, Take};
+    let says = |place: u8, message: ToServing| {
+        let bytes = packet(place, &message);
+        [&[place, u8::try_from(bytes.len() - 1).expect("a short message")], &bytes[1..]].concat()
+    };
+    let (comes, reloaded) = (vec![0, 0], vec![0, 1, b'r']);
+    let hello = Hello { version: 1 };
+    let greeted = [comes.clone(), comes, says(0, hello), says(1, hello)].concat();
+    let reload = [says(0, Reload), says(0, Reload), reloaded.clone(), says(1, Reload), reloaded].concat();
+    let take =
+        [says(1, Take { place: 0 }), says(0, Take { place: 0 }), says(1, Take { place: 300 })].concat();
+    let after = [says(1, Go), says(0, Reload), says(1, Recheck), says(1, End), says(1, hello)].concat();
+    let left = packet(0, &FromServing::Left(Totals { sessions: 300, ..Totals::default() })).split_off(1);
+    let name = SocketName::new(b"socks").expect("a short name");
+    let socket = packet(0, &FromServing::Socket { kind: SocketKind::Older { pid: 7 }, name }).split_off(1);
+    let about = packet(0, &FromServing::About(About { version: 1, ..About::default() })).split_off(1);
+    vec![[greeted.clone(), reload].concat(), [greeted, take, after].concat(), left, socket, about]
 }
 
 fn from_worker() -> Vec<Vec<u8>> {
