@@ -226,6 +226,7 @@ fn what_the_pages_refer_to_is_there() {
         "sd_listen_fds.3",
         "systemd-journald.8",
         "tc-fq.8",
+        "systemd.exec.5",
         "tcp.7",
     ];
     for page in &pages {
