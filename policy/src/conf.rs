@@ -30,7 +30,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use core::net::Ipv4Addr;
-use sockd_table::{Builder, Limits, Op, Pattern, Ports, Protocol, RuleBody};
+use sockd_table::{Builder, Op, Pattern, Ports, Protocol, RuleBody};
 
 use crate::error::{Faults, LineError};
 use crate::include::{Include, Included, MOST_FILES, include_line};
@@ -177,15 +177,7 @@ impl Conf<'_> {
 
     fn rule(&mut self, number: usize, length: usize, mut words: Words) -> Result<(), LineError> {
         let choice = action(&mut words)?;
-        let mut body = RuleBody {
-            choice,
-            users: 0,
-            groups: 0,
-            template: 0,
-            ports: Ports::ANY,
-            protocol: Protocol::ANY,
-            limits: Limits::NONE,
-        };
+        let mut body = RuleBody::of(choice);
         self.fields(number, &mut words, &mut body)?;
         let sources = self.sets.patterns(&mut words, |words| words.pattern("source"))?;
         let destinations = match words.peek() {

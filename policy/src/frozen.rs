@@ -51,7 +51,7 @@ pub fn thaw_upstreams(bytes: &[u8]) -> Result<(Upstreams, Provenance), FrozenErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sockd_table::{Builder, Kind, Limits, Network, Pattern, Ports, Protocol, RuleBody};
+    use sockd_table::{Builder, Kind, Network, Pattern, Protocol, RuleBody};
 
     /// What becomes of a file of one line, with this command and body, that no text could have been.
     fn thawed(kind: &Kind, source: &Pattern, destination: &Pattern, body: RuleBody) -> Option<FrozenError> {
@@ -78,15 +78,7 @@ mod tests {
         Pattern::Network(Network::prefix(address.parse().unwrap(), length).unwrap())
     }
 
-    const BODY: RuleBody = RuleBody {
-        choice: 0,
-        users: 0,
-        groups: 0,
-        template: 0,
-        ports: Ports::ANY,
-        protocol: Protocol::ANY,
-        limits: Limits::NONE,
-    };
+    const BODY: RuleBody = RuleBody::of(0);
     const OTHER: Option<FrozenError> = Some(FrozenError::Content("a rule of another kind of file"));
 
     #[test]

@@ -80,20 +80,7 @@ fn route(builder: &mut Builder, number: usize, mut words: Words) -> Result<(), L
         return Err(words.wrong("the end of the route", command));
     }
     let choice = builder.text(text);
-    builder.rule(
-        number,
-        &family,
-        &destination,
-        RuleBody {
-            choice,
-            users: 0,
-            groups: 0,
-            template: 0,
-            ports: Ports::ANY,
-            protocol: Protocol::ANY,
-            limits: Limits::NONE,
-        },
-    );
+    builder.rule(number, &family, &destination, RuleBody::of(choice));
     Ok(())
 }
 

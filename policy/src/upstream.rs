@@ -109,20 +109,8 @@ pub fn parse_upstreams(
         let ports = ports(&mut words, services)?;
         words.end("port operator or the end of the line")?;
         let template = words.command.map_or(Ok(0), |text| template(&mut builder, number, text))?;
-        builder.rule(
-            number,
-            &Pattern::Any,
-            &destination,
-            RuleBody {
-                choice,
-                users,
-                groups: 0,
-                template,
-                ports,
-                protocol: Protocol::ANY,
-                limits: Limits::NONE,
-            },
-        );
+        let body = RuleBody { users, template, ports, ..RuleBody::of(choice) };
+        builder.rule(number, &Pattern::Any, &destination, body);
         Ok(())
     });
     faults.none()?;

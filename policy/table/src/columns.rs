@@ -105,6 +105,12 @@ pub(crate) fn count_as_u32(count: usize) -> u32 {
 }
 
 impl RuleBody {
+    /// The body of a line that decides so, without a condition, a command or a limit.
+    pub const fn of(choice: u32) -> Self {
+        let (ports, protocol, limits) = (Ports::ANY, Protocol::ANY, Limits::NONE);
+        Self { choice, users: 0, groups: 0, template: 0, ports, protocol, limits }
+    }
+
     /// Whether the body matches every port, every user, and every command, version and method.
     pub fn is_unconditional(&self) -> bool {
         self.ports == Ports::ANY && self.users == 0 && self.groups == 0 && self.protocol == Protocol::ANY

@@ -1,11 +1,9 @@
 use super::*;
 use crate::builder::Builder;
 use crate::columns::{Entry, Op, Ports, RuleBody};
-use crate::limits::Limits;
 use crate::name::HostName;
 use crate::pattern::Pattern;
 use crate::prefixes::{Masked, PrefixSet};
-use crate::protocol::Protocol;
 use crate::query::InDoubt;
 use crate::users::FILE;
 use std::vec;
@@ -21,32 +19,11 @@ fn table() -> Table {
     let (first, second) = (builder.list("ann,/a,/b", &[ann, a, b]), builder.list("/a", &[a]));
     let template = builder.template("true");
     let network = crate::address::Network::prefix("10.0.0.0".parse().unwrap(), 8).unwrap();
-    let body = RuleBody {
-        choice: 1,
-        users: first,
-        groups: 0,
-        template,
-        ports: Ports::ANY,
-        protocol: Protocol::ANY,
-        limits: Limits::NONE,
-    };
+    let body = RuleBody { users: first, template, ..RuleBody::of(1) };
     builder.rule(1, &Pattern::Network(network), &Pattern::Any, body);
     let zone = Pattern::Zone(HostName::parse(b"x.y").unwrap());
     let ports = Ports { op: Op::Eq, port: 9 };
-    builder.rule(
-        2,
-        &zone,
-        &Pattern::Any,
-        RuleBody {
-            choice: 0,
-            users: second,
-            groups: 0,
-            template: 0,
-            ports,
-            protocol: Protocol::ANY,
-            limits: Limits::NONE,
-        },
-    );
+    builder.rule(2, &zone, &Pattern::Any, RuleBody { users: second, ports, ..RuleBody::of(0) });
     assert!(builder.special(1, template, 3));
     builder.finish(&ANY)
 }
