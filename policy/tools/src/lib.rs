@@ -14,3 +14,4 @@ pub mod make;
 pub mod metrics;
 pub mod migrate;
 pub mod passwd;
+pub mod which;

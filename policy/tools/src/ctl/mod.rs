@@ -8,14 +8,12 @@ mod live;
 mod orders;
 mod report;
 mod show;
-mod which;
 mod would;
-
-pub use which::Which;
 
 use crate::cli::{self, Ctl, CtlCommand, exit};
 use crate::files::{Kind, Policy};
 use crate::metrics;
+use crate::which::Which;
 use live::{Live, Tree, count, sessions, trees};
 use rustix::termios::{isatty, tcgetwinsize};
 use sockd_common::ledger::Entry;
@@ -67,26 +65,19 @@ fn run(options: &Ctl) -> u8 {
 fn said(options: &Ctl) -> Said {
     let default = [PathBuf::from(FOLDER)];
     let folders = if options.folder.is_empty() { &default[..] } else { &options.folder };
-    if let (CtlCommand::Metrics, Some(folder)) = (&options.command, folders.first()) {
-        return metrics(folder);
-    }
-    let trees = trees(folders)?;
+    let trees = || trees(folders);
     match &options.command {
         CtlCommand::List { which, watch: true, .. } => watch(folders, which),
-        CtlCommand::List { which, json, .. } => Ok(list(&trees, which, *json)),
-        CtlCommand::Show { id, json } => one(&trees, *id, *json),
-        CtlCommand::Kill { id, which } => kill(&trees, *id, which),
-        CtlCommand::Stats { json } => {
-            let (mut all, _) = sessions(&trees);
-            let _ = count(&mut all);
-            Ok(report::stats(&trees, &all, *json))
-        }
-        CtlCommand::Metrics => Ok(String::new()),
-        CtlCommand::Workers => Ok(report::workers(&sessions(&trees).0)),
-        CtlCommand::Rules { conf, services } => Ok(report::rules(&trees, conf, services)),
-        CtlCommand::Would { rules, services } => would(&trees, rules, services),
-        CtlCommand::Drain => order(&trees, Order::Drain, "no new clients are served\n"),
-        CtlCommand::Resume => order(&trees, Order::Resume, "new clients are served again\n"),
+        CtlCommand::List { which, json, .. } => Ok(list(&trees()?, which, *json)),
+        CtlCommand::Show { id, json } => one(&trees()?, *id, *json),
+        CtlCommand::Kill { id, which } => kill(&trees()?, *id, which),
+        CtlCommand::Stats { json } => Ok(stats(&trees()?, *json)),
+        CtlCommand::Metrics => folders.iter().take(1).map(|folder| metrics(folder)).collect(),
+        CtlCommand::Workers => Ok(report::workers(&sessions(&trees()?).0)),
+        CtlCommand::Rules { conf, services } => Ok(report::rules(&trees()?, conf, services)),
+        CtlCommand::Would { rules, services } => would(&trees()?, rules, services),
+        CtlCommand::Drain => order(&trees()?, Order::Drain, "no new clients are served\n"),
+        CtlCommand::Resume => order(&trees()?, Order::Resume, "new clients are served again\n"),
     }
 }
 
@@ -113,6 +104,12 @@ fn list(trees: &[Tree], which: &Which, json: bool) -> String {
     }
     let lines = show::table(&all.iter().collect::<Vec<_>>(), size().map(|(width, _)| width));
     if unseen == 0 { lines } else { format!("{lines}{unseen} more cannot be shown\n") }
+}
+
+fn stats(trees: &[Tree], json: bool) -> String {
+    let (mut all, _) = sessions(trees);
+    let _ = count(&mut all);
+    report::stats(trees, &all, json)
 }
 
 /// Columns and lines of the terminal, where there is one.
