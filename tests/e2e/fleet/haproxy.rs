@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 
-const RECIPE: &str = include_str!("../../packaging/examples/haproxy.cfg");
+const RECIPE: &str = include_str!("../../../packaging/examples/haproxy.cfg");
 
 /// The balancer, as clients and as gateways know it.
 const BALANCER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);

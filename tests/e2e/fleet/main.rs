@@ -1,0 +1,3 @@
+//! Fleets by the recipes that are installed, a file for each.
+
+mod haproxy;
