@@ -1,3 +1,5 @@
 //! Fleets by the recipes that are installed, a file for each.
 
 mod haproxy;
+mod place;
+mod visit;
