@@ -1,5 +1,6 @@
 //! Fleets by the recipes that are installed, a file for each.
 
+mod ecmp;
 mod haproxy;
 mod place;
 mod visit;
