@@ -3,4 +3,5 @@
 mod ecmp;
 mod haproxy;
 mod place;
+mod rules;
 mod visit;
