@@ -2,6 +2,7 @@
 
 mod ecmp;
 mod haproxy;
+mod instances;
 mod place;
 mod rules;
 mod visit;
