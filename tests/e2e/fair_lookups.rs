@@ -1,16 +1,18 @@
 //! One resolver serves all client hosts: what hostile ones can do to the lookups of the others.
 
-use sockd_tests::dns::{A, Answer, Nameserver, Question};
+use sockd_tests::dns::{A, AAAA, Answer, Nameserver, Question};
 use sockd_tests::far::Server;
 use sockd_tests::host::Host;
 use sockd_tests::lab::Lab;
 use sockd_tests::site::{NAMESERVER, SERVER, Site};
-use sockd_tests::socks::{PROXY, Reply, Request, granted, send_to};
-use sockd_tests::wait::until_true;
+use sockd_tests::sockd::PERMIT_ALL;
+use sockd_tests::socks::{GRANTED, PROXY, Reply, Request, granted, send_to};
+use sockd_tests::wait::{LONG, until_true};
 use socket2::{Domain, SockRef, Socket, Type};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -127,6 +129,60 @@ const FOUR: [Ipv4Addr; 4] = [
     Ipv4Addr::new(192, 0, 2, 13),
     Ipv4Addr::new(192, 0, 2, 14),
 ];
+
+/// The code of the reply to a request.
+fn code(stream: &mut TcpStream) -> u8 {
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    let mut reply = [0; 8];
+    stream.read_exact(&mut reply).unwrap();
+    reply[1]
+}
+
+#[test]
+fn a_name_that_a_hundred_sessions_of_four_hosts_wait_for_is_asked_once_though_some_leave() {
+    let site = Site::new();
+    FOUR.iter().for_each(|address| site.client.address("eth0", &format!("{address}/25")));
+    site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\noptions timeout:30\n"));
+    let late = |question: &Question| Answer::Late(Duration::from_secs(3), Box::new(the_server(question)));
+    let dns = Nameserver::start(&site.server, late);
+    let _echo = Server::echo(&site.server, (SERVER, 7));
+    let lab = Lab::new_at(site);
+    let ask = |number: usize| ask_from(&lab.site.client, FOUR[number % 4], "www.example.net").unwrap();
+    // Through the first one the nameserver is asked.
+    let first = ask(0);
+    until_true("the questions", || dns.asked().len() == 2);
+    let mut asking: Vec<TcpStream> = (1..100).map(ask).collect();
+    for leaving in asking.drain(..3).chain([first]) {
+        SockRef::from(&leaving).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    assert!(asking.iter_mut().all(|stream| code(stream) == GRANTED));
+    let kinds: Vec<u16> = dns.asked().iter().map(|question| question.kind).collect();
+    assert!(matches!(kinds[..], [A, AAAA] | [AAAA, A]), "{kinds:?}");
+}
+
+#[test]
+fn a_host_that_wants_one_name_again_and_again_has_no_more_lookups_than_any() {
+    let site = Site::new();
+    site.gateway
+        .write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\noptions timeout:1 attempts:5\n"));
+    let answers = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&answers);
+    let _dns = Nameserver::start(&site.server, move |question| match asked.load(Ordering::Relaxed) {
+        true => the_server(question),
+        false => Answer::Silence,
+    });
+    let _echo = Server::echo(&site.server, (SERVER, 7));
+    let lab = Lab::at(site, PERMIT_ALL, |start| start.settings("(max_lookups_per_host: 16)"));
+    let request = Request::connect_name("www.example.net", 7);
+    let mut flood: Vec<_> = (0..20).map(|_| send_to(&lab.site.client, PROXY, &request)).collect();
+    // Those beyond the limit hear of it before there is any answer, and another host waits for the same name.
+    lab.wait_for_line("lookups fail: max_lookups_per_host reached by 192.0.2.10");
+    let mut other = send_to(&lab.site.other, PROXY, &request);
+    answers.store(true, Ordering::Relaxed);
+    assert_eq!(Reply::read(&mut other), Reply::with(GRANTED));
+    let codes: Vec<u8> = flood.iter_mut().map(|line| Reply::read(line).code).collect();
+    assert_eq!(codes.iter().filter(|code| **code == GRANTED).count(), 16, "{codes:?}");
+}
 
 #[test]
 fn hosts_that_use_up_all_lookups_lose_one_to_whoever_has_none_and_are_named() {
