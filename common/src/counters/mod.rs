@@ -21,7 +21,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 pub const MAGIC: u64 = u64::from_be_bytes(*b"sockdcnt");
 
 /// The number of this layout.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// Listeners beyond these are counted together, in the last place.
 pub const LISTENERS: usize = 16;
@@ -66,6 +66,8 @@ pub struct Counters {
     pub violations: Word,
     /// Attempts to show who a client's user is.
     pub logins: By<(LoginMethod, LoginResult), { LoginMethod::COUNT.saturating_mul(LoginResult::COUNT) }>,
+    /// Logins of which the auth worker says that it has remembered them.
+    pub login_cache_hits: Word,
     /// UDP associations that there are.
     pub associations: Word,
     /// Flows of associations that there are.
@@ -121,7 +123,7 @@ impl Counters {
         let clients = clients.chain(self.relayed_bytes.words());
         let times = self.handshake.words().chain(self.dial.words());
         let workers = self.workers.words().iter().chain(self.deaths.words()).chain([&self.violations]);
-        let logins = self.logins.words();
+        let logins = self.logins.words().iter().chain([&self.login_cache_hits]);
         let last = [&self.associations, &self.flows, &self.log_lines_lost];
         let last = last.into_iter().chain(self.limits.words());
         first
@@ -215,7 +217,7 @@ mod tests {
     #[test]
     fn the_layout_is_one_of_whole_words_and_changes_with_its_version_alone() {
         assert_eq!(align_of::<Counters>(), align_of::<u64>());
-        assert_eq!((VERSION, size_of::<Counters>() / size_of::<u64>()), (1, 282));
-        assert_eq!(Counters::default().words().count(), 282, "all of them are taken over");
+        assert_eq!((VERSION, size_of::<Counters>() / size_of::<u64>()), (2, 283));
+        assert_eq!(Counters::default().words().count(), 283, "all of them are taken over");
     }
 }

@@ -120,6 +120,8 @@ pub enum Verdict {
     Verified {
         /// The groups that the user is in.
         groups: Groups,
+        /// Nothing was compared: this login was verified a moment ago.
+        is_remembered: bool,
     },
     /// There is no such user, or this is not the password: the two are not told apart.
     Wrong,
@@ -164,7 +166,10 @@ mod tests {
     fn the_most_groups_with_the_longest_names_fit_into_a_packet() {
         let group = Group::new(&[b'g'; 32]).unwrap();
         let groups = Groups::first_of(std::iter::repeat_n(group, MAX_GROUPS));
-        let verdict = FromAuth::Verdict { id: Id(u32::MAX), verdict: Verdict::Verified { groups } };
+        let verdict = FromAuth::Verdict {
+            id: Id(u32::MAX),
+            verdict: Verdict::Verified { groups, is_remembered: true },
+        };
         assert_eq!(decode(encode(&verdict, &mut [0; MAX_PACKET]).unwrap()), Ok(verdict));
     }
 }

@@ -21,7 +21,7 @@ use crate::bounded::BoundedBytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Both programs must have been built from the same protocol: raised by one with every change of a message.
-pub const PROTOCOL_VERSION: u16 = 8;
+pub const PROTOCOL_VERSION: u16 = 9;
 
 /// USERID and domain name each have at most this many bytes; longer ones are refused, never cut.
 pub const MAX_NAME: usize = 255;

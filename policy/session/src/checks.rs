@@ -183,7 +183,7 @@ impl Checks {
         let asked = self.asked.remove(&key).then(|| self.checks.remove(key)).flatten();
         let Check { waiter, host, user, .. } = asked.ok_or(Violation("a verdict that nobody asked for"))?;
         let login = match verdict {
-            Verdict::Verified { groups } => {
+            Verdict::Verified { groups, .. } => {
                 self.logins.succeeded(host, user, now);
                 Login::Verified(groups)
             }
@@ -281,7 +281,8 @@ mod tests {
         }
     }
 
-    const VERIFIED: fn() -> Verdict = || Verdict::Verified { groups: Groups::default() };
+    const VERIFIED: fn() -> Verdict =
+        || Verdict::Verified { groups: Groups::default(), is_remembered: false };
 
     #[test]
     fn a_verdict_is_told_once_to_who_waits_for_it() {

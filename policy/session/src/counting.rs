@@ -12,6 +12,7 @@ use sockd_common::counters::{
     Counters, DeathCause, Direction, Limit, LoginMethod, LoginResult, SessionState, WorkerRole,
 };
 use sockd_common::message::Role;
+use sockd_common::message::auth::Verdict;
 use sockd_policy::{Command, Identity};
 use std::time::Duration;
 
@@ -67,6 +68,13 @@ impl Counting {
                 self.0.logins.add((LoginMethod::Ident, result), 1);
             }
             _ => {}
+        }
+    }
+
+    /// The auth worker has answered what it was asked. Where it has the answer from, only it knows.
+    pub fn checked(self, verdict: &Verdict) {
+        if matches!(verdict, Verdict::Verified { is_remembered: true, .. }) {
+            self.0.login_cache_hits.add(1);
         }
     }
 

@@ -125,6 +125,7 @@ impl Auth {
                 Ok(None)
             }
             FromAuth::Verdict { id, verdict } => {
+                base.counting.checked(&verdict);
                 let told = self.checks.answered(id.into(), verdict, Instant::now())?;
                 Ok(told.map(|(waiter, login)| news(waiter, login)))
             }

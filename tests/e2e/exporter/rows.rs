@@ -21,7 +21,7 @@ type Held = Vec<Line>;
 /// A series, and what makes it greater.
 struct Row(&'static str, fn(&Lab) -> Held);
 
-const ROWS: [Row; 32] = [
+const ROWS: [Row; 33] = [
     Row("sockd_connections_total{listener=\"0.0.0.0:1080\"}", |lab| vec![relay(lab)]),
     Row("sockd_requests_total{version=\"4\",command=\"connect\",result=\"granted\"}", |lab| vec![relay(lab)]),
     Row("sockd_requests_total{version=\"5\",command=\"connect\",result=\"granted\"}", |lab| {
@@ -79,6 +79,7 @@ const ROWS: [Row; 32] = [
     Row("sockd_auth_attempts_total{method=\"password\",result=\"accepted\"}", |lab| {
         vec![login(lab, "sesame")]
     }),
+    Row("sockd_auth_cache_hits_total", |lab| vec![login(lab, "sesame"), login(lab, "sesame")]),
     Row("sockd_auth_attempts_total{method=\"password\",result=\"refused\"}", |lab| vec![login(lab, "guess")]),
     Row("sockd_udp_associations", |lab| vec![associate(lab).0]),
     Row("sockd_udp_flows", |lab| {

@@ -108,7 +108,7 @@ impl Auth {
             None => Verdict::Unchecked,
             Some(table) => {
                 match self.recent.knows(&credentials).then(|| table.groups(&credentials)).flatten() {
-                    Some(groups) => Verdict::Verified { groups },
+                    Some(groups) => Verdict::Verified { groups, is_remembered: true },
                     None if self.queue.push(host, Job { id, credentials }) => return,
                     None => Verdict::Unchecked,
                 }
@@ -120,13 +120,14 @@ impl Auth {
     fn check(&mut self, credentials: &Credentials) -> Verdict {
         let Some(table) = &self.table else { return Verdict::Unchecked };
         // Two of the same may have waited.
-        if !self.recent.knows(credentials) && !table.verifies(credentials) {
+        let is_remembered = self.recent.knows(credentials);
+        if !is_remembered && !table.verifies(credentials) {
             return Verdict::Wrong;
         }
         match table.groups(credentials) {
             Some(groups) => {
                 self.recent.remember(credentials);
-                Verdict::Verified { groups }
+                Verdict::Verified { groups, is_remembered }
             }
             None => Verdict::Wrong,
         }

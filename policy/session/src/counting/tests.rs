@@ -143,6 +143,16 @@ fn the_handshake_ends_with_the_request_and_logins_with_their_results() {
 }
 
 #[test]
+fn logins_that_were_remembered_are_counted_and_no_others() {
+    let counting = Counting::unseen();
+    let verified = |is_remembered| Verdict::Verified { groups: Default::default(), is_remembered };
+    for verdict in [verified(false), verified(true), verified(true), Verdict::Wrong, Verdict::Unchecked] {
+        counting.checked(&verdict);
+    }
+    assert_eq!(counting.counters().login_cache_hits.get(), 2);
+}
+
+#[test]
 fn limits_are_counted_by_the_name_that_the_log_has_for_them() {
     let counting = Counting::unseen();
     counting.limited("max_sessions reached");

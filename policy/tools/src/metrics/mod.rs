@@ -86,6 +86,11 @@ fn clients(page: &mut Page, counters: &Counters) {
         &counters.dial,
     );
     page.counters("sockd_auth_attempts", "Attempts to show who a user is.", counters.logins.all());
+    page.counter(
+        "sockd_auth_cache_hits",
+        "Logins that the auth worker has remembered, by its own word.",
+        counters.login_cache_hits.get(),
+    );
     page.counters("sockd_limit_hits", "How often a limit was met.", counters.limits.all());
 }
 
