@@ -264,19 +264,6 @@ labels! {
     }
 }
 
-impl Limit {
-    /// The limit that a line names; [`Limit::Other`] where it names none of these.
-    pub fn named_in(line: &str) -> Self {
-        let mut words = line.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-        words.find_map(Self::named).unwrap_or(Self::Other)
-    }
-
-    fn named(word: &str) -> Option<Self> {
-        let is_it = |label: &&Self| Self::text(label.index()).split('"').nth(1) == Some(word);
-        Self::ALL.iter().find(is_it).copied()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,19 +277,5 @@ mod tests {
         assert_eq!(places, (0..<(Asked, Outcome)>::COUNT).collect::<Vec<_>>());
         let place = (Asked::Bind4, Outcome::Denied).index();
         assert_eq!(<(Asked, Outcome)>::text(place), r#"version="4",command="bind",result="denied""#);
-    }
-
-    #[test]
-    fn a_limit_is_known_by_its_name_in_a_line() {
-        for (line, limit) in [
-            ("max_sessions reached", Limit::Sessions),
-            ("max_sessions_per_host reached by 192.0.2.1", Limit::SessionsPerHost),
-            ("half of max_workers reached by 192.0.2.0/24", Limit::Workers),
-            ("connection_rate_in_all reached, by 192.0.2.1", Limit::RateInAll),
-            ("no descriptors left", Limit::Descriptors),
-            ("no worker", Limit::Other),
-        ] {
-            assert_eq!(Limit::named_in(line), limit, "{line}");
-        }
     }
 }

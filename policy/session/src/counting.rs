@@ -6,7 +6,7 @@
 mod outcome;
 
 use crate::checks::Login;
-use crate::record::Record;
+use crate::record::{Failure, Record};
 use crate::session::{Arrival, Event, Phase};
 use sockd_common::counters::{
     Counters, DeathCause, Direction, Limit, LoginMethod, LoginResult, SessionState, WorkerRole,
@@ -85,7 +85,7 @@ impl Counting {
             self.0.requests.add((asked, outcome), 1);
         }
         match record {
-            Record::Refused { why: crate::record::Failure::Limited(limit), .. } => self.limited(limit),
+            Record::Refused { why: Failure::Limited(limit), .. } => self.limited(limit.label()),
             Record::Ended { parties, moved, .. } if parties.command != Command::Udp => {
                 self.0.relayed_bytes.add(Direction::Up, moved.up);
                 self.0.relayed_bytes.add(Direction::Down, moved.down);
@@ -99,9 +99,9 @@ impl Counting {
         self.0.dial.observe(time);
     }
 
-    /// A limit is met. `line` is what the log says of it.
-    pub fn limited(self, line: &str) {
-        self.0.limits.add(Limit::named_in(line), 1);
+    /// A limit is met.
+    pub fn limited(self, limit: Limit) {
+        self.0.limits.add(limit, 1);
     }
 
     /// So many associations and flows there are.

@@ -4,6 +4,7 @@ use crate::client_host::{Host, HostNetwork};
 use crate::keys::{DialKey, LookupKey, Slots};
 use crate::limits::counts::{Counts, Reached, Resource};
 use crate::limits::fair_share::gives_way;
+use crate::limits::limit::Limit;
 use crate::owed::Owed;
 use crate::settings::Settings;
 use crate::violation::Violation;
@@ -54,7 +55,7 @@ impl Lookups {
     pub fn limit(&self, host: Host, counts: &mut Counts, settings: &Settings) -> Option<Reached> {
         let limit = counts.limit(Resource::Lookup, host, settings);
         let unended = u32::try_from(self.lookups.len()).unwrap_or(u32::MAX);
-        let all = Reached { limit: "max_lookups reached", by: host.network() };
+        let all = Reached { limit: Limit::LOOKUPS, by: host.network() };
         limit.or_else(|| (unended >= settings.max_lookups.saturating_mul(2)).then_some(all))
     }
 
@@ -221,7 +222,7 @@ mod tests {
             self.lookups.begin(SESSION, self.host, query, &mut self.counts, Instant::now())
         }
 
-        fn limit(&mut self, settings: &Settings) -> Option<&'static str> {
+        fn limit(&mut self, settings: &Settings) -> Option<Limit> {
             self.lookups.limit(self.host, &mut self.counts, settings).map(|reached| reached.limit)
         }
 
@@ -313,11 +314,11 @@ mod tests {
         let mut room = Room::new();
         let settings = Settings { max_lookups: 1, max_lookups_per_host: 1, ..Settings::default() };
         let keys = [room.asked(), room.asked()];
-        assert_eq!(room.limit(&settings), Some("max_lookups_per_host reached"));
+        assert_eq!(room.limit(&settings), Some(Limit::LOOKUPS_PER_HOST));
         for key in keys {
             room.lookups.cancel(key, SESSION, &mut room.counts, Instant::now());
         }
-        assert_eq!(room.limit(&settings), Some("max_lookups reached"), "the resolver has not ended them");
+        assert_eq!(room.limit(&settings), Some(Limit::LOOKUPS), "the resolver has not ended them");
         room.lookups.answered(keys[0], &mut room.counts).unwrap();
         assert_eq!(room.limit(&settings), None);
     }

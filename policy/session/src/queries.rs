@@ -4,6 +4,7 @@
 use crate::client_host::Host;
 use crate::keys::{DialKey, QueryKey, Slots, WorkerKey};
 use crate::limits::counts::{Counts, Reached, Resource};
+use crate::limits::limit::Limit;
 use crate::owed::Owed;
 use crate::pool::AskerKey;
 use crate::record::FailedCall;
@@ -102,7 +103,7 @@ impl Question {
     /// user: it is not the same as an identd that names nobody.
     fn unasked(&self) -> Arrival {
         match self {
-            Self::Identity { .. } => Arrival::NoRoom("identd cannot be asked"),
+            Self::Identity { .. } => Arrival::NoRoom(Limit::NO_IDENTD),
             Self::Request { .. } => Arrival::Replied(NextReply::Cancelled),
         }
     }

@@ -4,6 +4,7 @@
 
 use crate::checks::Login;
 use crate::flow::Moved;
+use crate::limits::limit::Limit;
 use sockd_common::message::request::RefusalReason;
 use sockd_common::message::session::{Methods, Offered};
 use sockd_common::message::{self, Errno};
@@ -242,7 +243,7 @@ pub enum Failure {
         limit: u32,
     },
     /// A limit of the settings is reached.
-    Limited(&'static str),
+    Limited(Limit),
     /// A next server has not done what it was asked for.
     Upstream(UpstreamFailure),
 }

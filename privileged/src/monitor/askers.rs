@@ -45,7 +45,7 @@ impl Askers {
         let question = Question::Identity { client_port: client.port(), proxy_port: proxy.port() };
         let begun = self.queries.begin(waiter, host, question, &mut base.counts, &base.config.settings);
         let key = begun.map_err(|reached| {
-            base.limited("identd is not asked", &reached);
+            base.limited("identd is not asked", reached);
             Arrival::NoRoom(reached.limit)
         })?;
         let to = SocketAddr::new(client.ip(), IDENT_PORT);

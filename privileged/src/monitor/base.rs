@@ -11,6 +11,7 @@ use sockd_session::config::Config;
 use sockd_session::counting::Counting;
 use sockd_session::keys::{DialKey, WorkerKey};
 use sockd_session::limits::counts::{Counts, Resource};
+use sockd_session::limits::limit::Met;
 use sockd_session::limits::lines::Lines;
 use sockd_session::pool::AskerKey;
 use sockd_session::pool::choice::Choice;
@@ -20,7 +21,6 @@ use sockd_session::settings::{Isolation, Settings};
 use sockd_session::takeover;
 use sockd_session::violation::Violation;
 use sockd_session::waits::Waiter;
-use std::fmt::Display;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
@@ -118,10 +118,10 @@ impl Base {
     }
 
     /// A limit is met: the log says what comes of it, quietly.
-    pub fn limited(&mut self, what: &str, limit: &dyn Display) {
-        let line = format!("{what}: {limit}");
-        self.counting.limited(&line);
-        self.log.quiet_err(&line);
+    pub fn limited(&mut self, what: &str, met: impl Into<Met>) {
+        let met = met.into();
+        self.counting.limited(met.label);
+        self.log.quiet_err(&format!("{what}: {met}"));
     }
 
     /// Starts a worker, or says in the log why it cannot be.
@@ -142,7 +142,7 @@ impl Base {
                 self.start_asker(asker)?
             }
             Choice::TurnAway(full) => {
-                self.limited(&format!("no further {} worker", asker.role.as_str()), &full);
+                self.limited(&format!("no further {} worker", asker.role.as_str()), full);
                 return None;
             }
         };

@@ -6,6 +6,7 @@ use crate::monitor::sockets;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, acceptfrom_with, getpeername, getsockname};
 use sockd_session::client_host::Host;
+use sockd_session::limits::limit::{Limit, Met};
 use sockd_session::limits::rate::RateLimiter;
 use sockd_session::session::Origin;
 use sockd_session::settings::Keepalive;
@@ -157,16 +158,16 @@ impl Clients {
     /// Without descriptors a client would wait in the backlog, and the listener would stay readable. The reserve
     /// makes room for closing one connection; then everything pauses.
     fn hold_off(&mut self, place: u32, error: Errno, base: &mut Base) {
-        let mut why = error.to_string();
+        let mut why = Met::other(error);
         if matches!(error, Errno::MFILE | Errno::NFILE) {
-            why = "no descriptors left".into();
+            why = Limit::DESCRIPTORS.into();
             self.reserve = None;
             if let Some(listener) = self.listeners.get(place as usize) {
                 drop(accept_with(&listener.socket, SocketFlags::CLOEXEC));
             }
             self.reserve = base.reactor.reserve_descriptor();
         }
-        base.limited("clients are turned away", &why);
+        base.limited("clients are turned away", why);
         self.paused_until = Instant::now().checked_add(PAUSE);
         self.watch_for(EventFlags::empty(), &base.reactor);
     }
@@ -212,10 +213,10 @@ impl Clients {
     }
 
     /// Whether a client of this host is served beside the `sessions` that there are; the error is why not.
-    pub fn admit(&mut self, client: &Client, sessions: usize, base: &Base) -> Result<(), String> {
+    pub fn admit(&mut self, client: &Client, sessions: usize, base: &Base) -> Result<(), Met> {
         let (host, settings) = (client.host(), &base.config.settings);
         if self.drains {
-            return Err("the server drains".into());
+            return Err(Met::other("the server drains"));
         }
         if client.origin == Origin::CHECK {
             // It goes soon, or is the oldest unfinished request of the balancer.
@@ -225,9 +226,9 @@ impl Clients {
             return Err(why);
         }
         if u32::try_from(sessions).unwrap_or(u32::MAX) >= settings.max_sessions {
-            return Err("max_sessions reached".into());
+            return Err(Limit::SESSIONS.into());
         }
-        base.counts.session_limit(host, settings).map_or(Ok(()), |reached| Err(reached.to_string()))
+        base.counts.session_limit(host, settings).map_or(Ok(()), |reached| Err(reached.into()))
     }
 
     /// The worker of this client host, and of no other, has done what no honest worker does.

@@ -9,6 +9,8 @@ use sockd_common::message::Role;
 use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, ToResolver, Transport};
 use sockd_session::client_host::Host;
 use sockd_session::keys::{LookupKey, WorkerKey};
+use sockd_session::limits::counts::Reached;
+use sockd_session::limits::limit::Limit;
 use sockd_session::lookups::{Ended, Lookups, NameserverDials};
 use sockd_session::session::Arrival;
 use sockd_session::violation::Violation;
@@ -89,7 +91,7 @@ impl Resolver {
     pub fn make_room(&mut self, host: Host, base: &mut Base) -> Option<Waiter> {
         self.lookups.limit(host, &mut base.counts, &base.config.settings)?;
         let (most, key, waiter) = self.lookups.gives_way(host)?;
-        base.limited("lookups fail", &format_args!("max_lookups reached by {most}"));
+        base.limited("lookups fail", Reached { limit: Limit::LOOKUPS, by: most });
         self.cancel(key, waiter, base);
         Some(waiter)
     }
@@ -103,7 +105,7 @@ impl Resolver {
         base: &mut Base,
     ) -> Result<LookupKey, Arrival> {
         if let Some(reached) = self.lookups.limit(host, &mut base.counts, &base.config.settings) {
-            base.limited("lookups fail", &reached);
+            base.limited("lookups fail", reached);
             return Err(Arrival::Resolved(Answer::Failed));
         }
         self.tell_news(base);

@@ -33,6 +33,7 @@ use sockd_session::client_host::Host;
 use sockd_session::flow::Flow;
 use sockd_session::keys::{HeaderKey, PortKey, SessionKey, WorkerKey};
 use sockd_session::limits::counts::Resource;
+use sockd_session::limits::limit::{Limit, Met};
 use sockd_session::pool::Expired;
 use sockd_session::pool::choice::Choice;
 use sockd_session::rtnetlink::Route;
@@ -315,11 +316,11 @@ impl Serving {
         });
         match admitted {
             Ok((worker, methods)) => self.begin(client, worker, methods),
-            Err(why) => self.base.limited("clients are turned away", &why),
+            Err(why) => self.base.limited("clients are turned away", why),
         }
     }
 
-    fn session_worker(&mut self, host: Host, methods: Methods) -> Result<WorkerKey, String> {
+    fn session_worker(&mut self, host: Host, methods: Methods) -> Result<WorkerKey, Met> {
         let is_asked = methods.password && self.base.config.settings.isolation == Isolation::User;
         let begins_alone = self.begin_alone || is_asked;
         let (pool, settings) = (&mut self.base.workers.pool, &self.base.config.settings);
@@ -334,17 +335,17 @@ impl Serving {
                 self.make_room(other);
                 self.base.start_worker(Role::Session)
             }
-            Choice::TurnAway(full) => return Err(full.to_string()),
+            Choice::TurnAway(full) => return Err(full.into()),
         };
         if let Some(worker) = worker.filter(|_| begins_alone) {
             self.base.workers.pool.keep_alone(worker);
         }
         match worker {
             Some(worker) if self.base.workers.is_full(worker) => {
-                Err(format!("the worker does not keep up with {host}"))
+                Err(Met::other(format_args!("the worker does not keep up with {host}")))
             }
             Some(worker) => Ok(worker),
-            None => Err("no worker".into()),
+            None => Err(Met::other("no worker")),
         }
     }
 
@@ -353,7 +354,7 @@ impl Serving {
         if self.base.workers.pool.is_idle(worker) {
             return self.retire(worker, true, None);
         }
-        self.base.limited("unfinished requests are closed", &"max_workers reached");
+        self.base.limited("unfinished requests are closed", Limit::WORKERS);
         self.take_out(worker, true, None);
     }
 
@@ -367,7 +368,7 @@ impl Serving {
         let handshake = Handshake::Fresh(methods);
         self.base.tell(worker, &ToSession::Serve { id: key.id(), handshake }, Some(socket));
         if let Some((oldest, reached)) = self.base.counts.oldest_beyond(host, &self.base.config.settings) {
-            self.base.limited("unfinished requests are closed", &reached);
+            self.base.limited("unfinished requests are closed", reached);
             self.dispatch(oldest, Event::Stop);
         }
     }

@@ -20,6 +20,7 @@ use sockd_session::checks::Login;
 use sockd_session::client_host::Host;
 use sockd_session::flow::Moved;
 use sockd_session::keys::{CheckKey, DialKey, LookupKey, PortKey, QueryKey, SessionKey, Slots, WorkerKey};
+use sockd_session::limits::limit::Limit;
 use sockd_session::limits::lines::Line;
 use sockd_session::log::Times;
 use sockd_session::pool::Verified;
@@ -33,9 +34,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-/// Why a user is not believed with `isolation: user`: its worker has served others, before that was in force.
-const NOT_ALONE: &str = "the worker is not the user's alone";
 
 /// The sessions that there are.
 #[derive(Debug, Default)]
@@ -354,7 +352,7 @@ impl Sessions {
             }
             // A user that is vouched for here may be another one's to use.
             Task::AskIdent if base.knows_user_too_late(entry.worker) => {
-                return Some(Arrival::NoRoom(NOT_ALONE));
+                return Some(Arrival::NoRoom(Limit::NOT_ALONE));
             }
             Task::AskIdent => {
                 let client = entry.session.client();
@@ -383,7 +381,7 @@ impl Sessions {
             Task::Count(line) => {
                 return Some(match base.lines.enter(waiter.session, *line) {
                     true => Arrival::Counted,
-                    false => Arrival::NoRoom("n= reached"),
+                    false => Arrival::NoRoom(Limit::LINE),
                 });
             }
             Task::Settle(user, handshake) => {
@@ -419,7 +417,7 @@ impl Sessions {
         let (worker, pool) = (entry.worker, &mut base.workers.pool);
         let to = match pool.settle(worker, entry.host(), user, &base.config.settings) {
             Settled::Stays => return Some(Arrival::Settled),
-            Settled::NotAlone => return Some(Arrival::NoRoom(NOT_ALONE)),
+            Settled::NotAlone => return Some(Arrival::NoRoom(Limit::NOT_ALONE)),
             Settled::HandOver(to) => to,
         };
         let serial = pool.workers.get(worker)?.serial;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::flow::Moved;
+use crate::limits::limit::Limit;
 use crate::record::{Abandonment, EndCause, FailedCall, Failure, Parties, Unread, UpstreamFailure};
 use crate::waits::WaitKey;
 use sockd_common::counters::{Asked, Label, Outcome, Word};
@@ -56,7 +57,7 @@ fn each_end_of_a_request_is_one_result() {
         (call(Errno::TIMEDOUT), Outcome::Timeout),
         (refused(Failure::TimedOut), Outcome::Timeout),
         (refused(Failure::Unresolved), Outcome::Unresolved),
-        (refused(Failure::Limited("max_binds reached")), Outcome::Limited),
+        (refused(Failure::Limited(Limit::BINDS)), Outcome::Limited),
         (refused(Failure::Upstream(UpstreamFailure::NoReply)), Outcome::Refused),
         (Record::Abandoned { parties: one(), why: Abandonment::ClientGone }, Outcome::Abandoned),
     ] {
@@ -153,10 +154,10 @@ fn logins_that_were_remembered_are_counted_and_no_others() {
 }
 
 #[test]
-fn limits_are_counted_by_the_name_that_the_log_has_for_them() {
+fn limits_are_counted_where_they_are_met_and_where_a_request_is_refused_for_them() {
     let counting = Counting::unseen();
-    counting.limited("max_sessions reached");
-    counting.recorded(&refused(Failure::Limited("max_binds_per_host reached")));
+    counting.limited(Limit::SESSIONS.label());
+    counting.recorded(&refused(Failure::Limited(Limit::BINDS_PER_HOST)));
     let limits = moved(&counting.counters().limits);
     assert_eq!(limits, ["max_sessions", "max_binds_per_host"].map(|name| (format!("limit=\"{name}\""), 1)));
 }

@@ -2,6 +2,7 @@
 
 use crate::client_host::{Host, HostNetwork};
 use crate::keys::SessionKey;
+use crate::limits::limit::{Limit, Met};
 use crate::settings::Settings;
 use sockd_common::message::resolver::MAX_LOOKUPS;
 use std::collections::{BTreeMap, HashMap};
@@ -32,8 +33,8 @@ const MAX_UPSTREAM_PER_HOST: u32 = 2048;
 /// A limit that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
-    /// As it is told: the name of the setting, and that it is reached.
-    pub limit: &'static str,
+    /// Which one.
+    pub limit: Limit,
     /// By whom.
     pub by: HostNetwork,
 }
@@ -41,6 +42,12 @@ pub struct Reached {
 impl std::fmt::Display for Reached {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} by {}", self.limit, self.by)
+    }
+}
+
+impl From<Reached> for Met {
+    fn from(reached: Reached) -> Self {
+        Self::new(reached.limit, reached)
     }
 }
 
@@ -155,34 +162,32 @@ impl Counts {
     pub fn limit(&mut self, resource: Resource, host: Host, settings: &Settings) -> Option<Reached> {
         let (of_host, in_all, names) = match resource {
             Resource::Lookup => {
-                let names = ["max_lookups_per_host reached", "max_lookups reached"];
+                let names = [Limit::LOOKUPS_PER_HOST, Limit::LOOKUPS];
                 // More would fail in the resolver, which knows nothing of hosts.
                 (settings.max_lookups_per_host, settings.max_lookups.min(MAX_LOOKUPS), names)
             }
             Resource::Ident => {
-                let names = ["max_idents_per_host reached", "max_idents reached"];
+                let names = [Limit::IDENTS_PER_HOST, Limit::IDENTS];
                 (settings.max_idents_per_host, settings.max_idents, names)
             }
             Resource::Bind => {
-                let names = ["max_binds_per_host reached", "max_binds reached"];
+                let names = [Limit::BINDS_PER_HOST, Limit::BINDS];
                 (settings.max_binds_per_host, settings.max_binds, names)
             }
             // In all there are no more of them than sessions.
             Resource::Association => {
-                (settings.max_associations_per_host, u32::MAX, ["max_associations_per_host reached"; 2])
+                (settings.max_associations_per_host, u32::MAX, [Limit::ASSOCIATIONS_PER_HOST; 2])
             }
             Resource::Flow => {
-                let names = ["max_flows_per_host reached", "max_flows_in_all reached"];
+                let names = [Limit::FLOWS_PER_HOST, Limit::FLOWS_IN_ALL];
                 (settings.max_flows_per_host, settings.max_flows_in_all, names)
             }
             Resource::Header => {
-                let names = ["max_requests_per_host reached", "max_requests reached"];
+                let names = [Limit::REQUESTS_PER_HOST, Limit::REQUESTS];
                 (settings.max_requests_per_host, settings.max_requests, names)
             }
             // In all there are no more of them than sessions.
-            Resource::Upstream => {
-                (MAX_UPSTREAM_PER_HOST, u32::MAX, ["too many requests wait for next servers"; 2])
-            }
+            Resource::Upstream => (MAX_UPSTREAM_PER_HOST, u32::MAX, [Limit::UPSTREAM_PER_HOST; 2]),
         };
         let [own, all] = names;
         let mut count = |network| self.networks.get_mut(&network).map_or(0, |open| *open.count(resource));
@@ -202,7 +207,7 @@ impl Counts {
             sessions(*network) >= of_host.saturating_mul(*share).into()
         };
         let (by, _) = host.counted().find(is_full)?;
-        Some(Reached { limit: "max_sessions_per_host reached", by })
+        Some(Reached { limit: Limit::SESSIONS_PER_HOST, by })
     }
 
     /// The oldest unfinished request of a host that has more of them than it may have, or else the oldest of all where
@@ -215,9 +220,9 @@ impl Counts {
         let own = host.counted().find_map(|(by, share)| {
             let limit = settings.max_requests_per_host.saturating_mul(share);
             let session = oldest(self.networks.get(&by)?, limit)?;
-            Some((session, Reached { limit: "max_requests_per_host reached", by }))
+            Some((session, Reached { limit: Limit::REQUESTS_PER_HOST, by }))
         });
-        let all = Reached { limit: "max_requests reached", by: host.network() };
+        let all = Reached { limit: Limit::REQUESTS, by: host.network() };
         own.or_else(|| Some((oldest(&self.all, settings.max_requests)?, all)))
     }
 }
@@ -245,12 +250,12 @@ mod tests {
             counts.oldest_beyond(host, settings).map(|(session, reached)| (session, reached.limit))
         };
         assert_eq!(beyond(&counts, host, &of(3, 3)), None);
-        assert_eq!(beyond(&counts, host, &of(2, 3)), Some((key(0), "max_requests_per_host reached")));
+        assert_eq!(beyond(&counts, host, &of(2, 3)), Some((key(0), Limit::REQUESTS_PER_HOST)));
         counts.finished(host, numbers[0]);
-        assert_eq!(beyond(&counts, host, &of(1, 3)), Some((key(1), "max_requests_per_host reached")));
+        assert_eq!(beyond(&counts, host, &of(1, 3)), Some((key(1), Limit::REQUESTS_PER_HOST)));
         let last = counts.begin(other, key(3));
         assert_eq!(beyond(&counts, other, &of(2, 3)), None);
-        assert_eq!(beyond(&counts, other, &of(2, 2)), Some((key(1), "max_requests reached")));
+        assert_eq!(beyond(&counts, other, &of(2, 2)), Some((key(1), Limit::REQUESTS)));
         counts.end(other, last);
         numbers.iter().for_each(|number| counts.end(host, *number));
         assert!(counts.networks.is_empty() && counts.all.unfinished.is_empty());
@@ -279,6 +284,8 @@ mod tests {
         (0..MAX_LOOKUPS).for_each(|_| counts.add(Resource::Lookup, one));
         let reached = counts.limit(Resource::Lookup, other, &settings).unwrap();
         assert_eq!(reached.to_string(), "max_lookups reached by 192.0.2.2");
+        let met = Met::from(reached);
+        assert_eq!((met.label, met.to_string()), (Limit::LOOKUPS.label(), reached.to_string()));
     }
 
     #[test]
@@ -341,7 +348,9 @@ mod tests {
             (Resource::Lookup, "max_lookups"),
         ] {
             let mut counts = Counts::default();
-            let is = |reached: Option<Reached>, expected: &str| assert_eq!(reached.unwrap().limit, expected);
+            let is = |reached: Option<Reached>, expected: &str| {
+                assert_eq!(reached.unwrap().limit.as_str(), expected)
+            };
             [one, one].iter().for_each(|host| counts.add(resource, *host));
             is(counts.limit(resource, one, &settings), &format!("{name}_per_host reached"));
             assert_eq!(counts.limit(resource, other, &settings), None);

@@ -2,6 +2,7 @@
 
 pub mod counts;
 pub mod fair_share;
+pub mod limit;
 pub mod lines;
 pub mod logins;
 mod memory;

@@ -4,6 +4,7 @@
 //! one. Starting workers costs more than connecting, so a host that does this again and again waits outside.
 
 use crate::client_host::{Host, HostNetwork};
+use crate::limits::limit::{Limit, Met};
 use crate::limits::memory::Memory;
 use crate::settings::Settings;
 use std::time::{Duration, Instant};
@@ -47,25 +48,26 @@ impl RateLimiter {
     }
 
     /// A connection of this host has come: why it is closed, or nothing where it is served.
-    pub fn refuses(&mut self, host: Host, settings: &Settings, now: Instant) -> Option<String> {
+    pub fn refuses(&mut self, host: Host, settings: &Settings, now: Instant) -> Option<Met> {
         let shut_out = |last: Instant| now.saturating_duration_since(last) < SHUT_OUT;
         if let Some(Violations { number, last: Some(last) }) = self.violators.entries.get(&host)
             && *number > FORGIVEN
             && shut_out(*last)
         {
-            return Some(format!("its workers have violated the protocol again and again, by {host}"));
+            let why = format_args!("its workers have violated the protocol again and again, by {host}");
+            return Some(Met::other(why));
         }
         for (network, share) in host.counted() {
             let [rate, burst] = [settings.connection_rate, settings.connection_burst]
                 .map(|limit| limit.saturating_mul(share));
             let spent = self.spent.entry(network, now, |spent| spent.is_some_and(|spent| spent > now));
             if !spent.is_none_or(|spent| spend(spent, rate, burst, now)) {
-                return Some(format!("connection_rate reached, by {network}"));
+                return Some(Met::new(Limit::RATE, format_args!("{}, by {network}", Limit::RATE)));
             }
         }
         let (rate, burst) = (settings.connection_rate_in_all, settings.connection_burst_in_all);
         let admitted = spend(&mut self.spent_in_all, rate, burst, now);
-        (!admitted).then(|| format!("connection_rate_in_all reached, by {host}"))
+        (!admitted).then(|| Met::new(Limit::RATE_IN_ALL, format_args!("{}, by {host}", Limit::RATE_IN_ALL)))
     }
 }
 
@@ -176,7 +178,11 @@ mod tests {
         let (mut rate_limiter, now, settings) = (RateLimiter::default(), Instant::now(), Settings::default());
         let (bad, neighbour) = (host("2001:db8::1"), host("2001:db8::2"));
         (0..=FORGIVEN).for_each(|_| rate_limiter.violated(bad, now));
-        assert!(rate_limiter.refuses(bad, &settings, now).is_some_and(|why| why.ends_with("by 2001:db8::1")));
+        assert!(
+            rate_limiter
+                .refuses(bad, &settings, now)
+                .is_some_and(|why| why.to_string().ends_with("by 2001:db8::1"))
+        );
         assert_eq!(rate_limiter.refuses(neighbour, &settings, now), None);
     }
 

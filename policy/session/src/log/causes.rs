@@ -69,7 +69,7 @@ fn refused(why: &Failure) -> (&'static str, Cow<'static, str>) {
         Failure::Unresolved => ("unresolved", "the name of the destination cannot be resolved".into()),
         Failure::Call(call) => ("call_failed", failed(call.call, call.errno)),
         Failure::TimedOut => ("timed_out", "timed out".into()),
-        Failure::Limited(limit) => ("limited", (*limit).into()),
+        Failure::Limited(limit) => ("limited", limit.as_str().into()),
         Failure::Upstream(why) => ("upstream", classic::upstream(why).into()),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::client_host::{Host, HostNetwork};
 use crate::keys::WorkerKey;
+use crate::limits::limit::{Limit, Met};
 use crate::pool::{AskerKey, Owner, Pool, Serves, Verified, Worker};
 use crate::settings::{Crowded, Isolation, Settings, seconds};
 use std::hash::BuildHasher;
@@ -32,9 +33,15 @@ pub enum Full {
 impl std::fmt::Display for Full {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::House => write!(f, "max_workers reached"),
-            Self::Site(site) => write!(f, "half of max_workers reached by {site}"),
+            Self::House => write!(f, "{}", Limit::WORKERS),
+            Self::Site(site) => write!(f, "half of {} by {site}", Limit::WORKERS),
         }
+    }
+}
+
+impl From<Full> for Met {
+    fn from(full: Full) -> Self {
+        Self::new(Limit::WORKERS, full)
     }
 }
 

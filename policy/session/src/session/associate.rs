@@ -6,6 +6,7 @@
 //! where to.
 
 use crate::flow::Moved;
+use crate::limits::limit::Limit;
 use crate::record::{EndCause, Failure, Record, Unread};
 use crate::session::case::Case;
 use crate::session::ending;
@@ -19,9 +20,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 /// The number of the command (RFC 1928, section 4).
 const ASSOCIATE: u8 = 3;
-
-/// Why datagrams are refused that the lines of socks.conf(5) send through a next server.
-pub(super) const NO_NEXT_SERVER: &str = "datagrams do not go through next servers";
 
 /// The request as it is kept: the hint is passed on apart, and names nobody.
 pub(super) fn without_hint(request: Request) -> Request {
@@ -51,7 +49,7 @@ pub(super) fn begin(hint: u16, case: &mut Case<'_>) -> Next {
 
 /// Every destination is denied, or reached through a next server, which is not asked for associations.
 fn no_way(case: &Case<'_>) -> Next {
-    let why = Failure::Limited(NO_NEXT_SERVER);
+    let why = Failure::Limited(Limit::NO_NEXT_SERVER);
     let refused = Record::Refused { parties: case.parties(), why };
     ending::refusing(vec![refused.into(), Action::Refuse(RefusalReason::CommandNotSupported)])
 }

@@ -3,6 +3,7 @@
 use crate::checks::Login;
 use crate::flow::{Flow, Moved};
 use crate::hook_values::Values;
+use crate::limits::limit::Limit;
 use crate::limits::lines::Line;
 use crate::pool::Verified;
 use crate::record::{EndCause, FailedCall, Failure, Record};
@@ -110,7 +111,7 @@ pub enum Arrival {
     /// The line has room, and the connection is counted.
     Counted,
     /// This limit admits no further connection, port for a BIND, request to a next server, or question to an identd.
-    NoRoom(&'static str),
+    NoRoom(Limit),
     /// The next server has replied, or will not.
     Replied(NextReply),
     /// Somebody has connected to the port of a BIND, or nobody can any more.

@@ -4,6 +4,7 @@ use sockd_common::message::resolver::Answer;
 use sockd_common::message::upstream::NextReply;
 use sockd_policy::Identity;
 use sockd_session::config::Config;
+use sockd_session::limits::limit::Limit;
 use sockd_session::record::FailedCall;
 use sockd_session::session::{Action, Arrival, Candidate, Event, Fact, Session, Wait};
 use sockd_session::waits::{WaitKey, WaitKeys};
@@ -54,7 +55,7 @@ pub(crate) fn listens(result: Result<SocketAddr, FailedCall>) -> Happens {
     Arrival::Listening(result).into()
 }
 
-pub(crate) fn no_room(limit: &'static str) -> Happens {
+pub(crate) fn no_room(limit: Limit) -> Happens {
     Arrival::NoRoom(limit).into()
 }
 

@@ -17,6 +17,7 @@ use sockd_policy::{Identity, UserId};
 use sockd_session::checks::Login;
 use sockd_session::config::Config;
 use sockd_session::flow::Moved;
+use sockd_session::limits::limit::Limit;
 use sockd_session::log::classic;
 use sockd_session::session::{Action, Arrival, Candidate, Event, Phase, Session, Task};
 use sockd_session::settings::Isolation;
@@ -133,7 +134,7 @@ fn arrivals() -> Vec<Arrival> {
         Arrival::Dialled(Err(failed("connect"))),
         Arrival::Listening(Ok(at("198.51.100.1:9"))),
         Arrival::Listening(Err(failed("bind"))),
-        Arrival::NoRoom("max_binds reached"),
+        Arrival::NoRoom(Limit::BINDS),
         Arrival::Accepted(Ok(at("203.0.113.1:20"))),
         Arrival::Accepted(Ok(at("203.0.113.66:20"))),
         Arrival::Accepted(Err(failed("accept"))),

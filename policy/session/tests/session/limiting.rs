@@ -122,7 +122,7 @@ fn a_line_that_is_full_refuses_with_a_line_in_the_log_and_runs_no_command() {
         let mut session = session();
         session.sees(request, &config);
         session.sees(unicast(address), &config);
-        let actions = session.sees(no_room("n="), &config);
+        let actions = session.sees(no_room(Limit::LINE), &config);
         assert_eq!(refusal(&actions), Some(RefusalReason::NotAllowed));
         assert!(
             !actions.iter().any(|action| matches!(action, Action::Run(..) | Action::Begin(..))),

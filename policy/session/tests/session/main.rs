@@ -12,6 +12,7 @@ use sockd_policy::guard::AddressKind;
 use sockd_policy::{IdentMode, Identity, Services, parse_conf, parse_routes, parse_upstreams};
 use sockd_session::config::Config;
 use sockd_session::flow::{Connection, Flow, Moved};
+use sockd_session::limits::limit::Limit;
 use sockd_session::log::{Level, classic};
 use sockd_session::record::{FailedCall, Record};
 use sockd_session::session::{Action, Arrival, Candidate, Event, Origin, Phase, Session, Task};
@@ -426,7 +427,7 @@ fn identd_is_asked_once_and_only_behind_a_permit() {
 
 #[test]
 fn an_identd_that_a_limit_keeps_from_being_asked_is_no_identd_that_does_not_answer() {
-    let limits = ["max_idents reached", "max_idents_per_host reached"];
+    let limits = [Limit::IDENTS, Limit::IDENTS_PER_HOST];
     for (ident_default, limit) in [IdentMode::Lenient, IdentMode::Strict].into_iter().zip(limits) {
         let (config, mut session) =
             (Config { ident_default, ..config("permit 0.0.0.0 0.0.0.0\n") }, session());
@@ -720,7 +721,7 @@ fn a_bind_that_nobody_comes_to_is_not_opened_again_for_the_next_address_of_its_n
 fn a_limit_of_binds_is_a_refusal_that_names_the_setting() {
     let (config, mut session) = (config("permit 0.0.0.0 0.0.0.0\n"), session());
     after(&mut session, vec![bind("203.0.113.1"), unicast("203.0.113.1")], &config);
-    let actions = session.sees(no_room("max_binds reached"), &config);
+    let actions = session.sees(no_room(Limit::BINDS), &config);
     assert_eq!(
         lines(&actions),
         ["failed -- Bind from joe(unknown)@192.0.2.7 for 203.0.113.1. Error: max_binds reached"]
@@ -1056,7 +1057,7 @@ fn what_a_next_server_says_instead_of_granting_ends_the_request_with_its_reason_
             assert!(lines(&actions)[0].ends_with(" using sockd at 198.51.100.1:1080"));
         }
     }
-    let actions = asking_upstream(&config, bind("203.0.113.1")).sees(no_room("max_binds reached"), &config);
+    let actions = asking_upstream(&config, bind("203.0.113.1")).sees(no_room(Limit::BINDS), &config);
     assert_eq!(refusal(&actions), Some(RefusalReason::General));
     let actions = asking_upstream(&config, bind("203.0.113.1")).sees(DEADLINE, &config);
     assert!(lines(&actions)[0].starts_with("timed-out -- Bind"), "{actions:?}");

@@ -6,6 +6,7 @@ use sockd_common::message::request::{Command, RefusalReason};
 use sockd_common::message::session::{CloseReason, Handshake};
 use sockd_policy::{IdentMode, Identity, UserId};
 use sockd_session::config::Config;
+use sockd_session::limits::limit::Limit;
 use sockd_session::pool::Verified;
 use sockd_session::session::{Action, Arrival, Event, Phase, Session, Task};
 
@@ -77,7 +78,7 @@ fn h9_a_client_that_no_worker_has_is_reset_and_nobody_is_told() {
 fn h9_a_user_whose_worker_has_served_others_is_refused() {
     let config = of_users("permit 0.0.0.0 0.0.0.0\n");
     let (mut session, _) = named(Identity::Known(joe()), &config);
-    let actions = session.sees(no_room("the worker is not the user's alone"), &config);
+    let actions = session.sees(no_room(Limit::NOT_ALONE), &config);
     assert_eq!(refusal(&actions), Some(RefusalReason::General));
     assert!(lines(&actions)[0].ends_with("the worker is not the user's alone"), "{:?}", lines(&actions));
 }

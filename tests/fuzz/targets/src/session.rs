@@ -20,6 +20,7 @@ use sockd_policy::{
 };
 use sockd_session::config::Config;
 use sockd_session::flow::{Connection, Flow, Moved};
+use sockd_session::limits::limit::Limit;
 use sockd_session::log::classic;
 use sockd_session::record::FailedCall;
 use sockd_session::session::{Action, Arrival, Candidate, Event, Fact, Phase, Session, Task, Wait};
@@ -329,7 +330,7 @@ impl<'w> System<'w> {
             }
             8 if self.listening.is_some() && !self.announced => match choices.arbitrary()? {
                 true => Arrival::Listening(Err(failed("bind", 98))),
-                false => Arrival::NoRoom("max_binds reached"),
+                false => Arrival::NoRoom(Limit::BINDS),
             },
             9 if self.announced => Arrival::Accepted(match choices.ratio(1, 8)? {
                 true => Err(failed("accept", 24)),
@@ -342,13 +343,13 @@ impl<'w> System<'w> {
             14 if self.inspecting => return Ok(Event::Inspected(any_flow(choices)?)),
             15 if session.waits().any(|(_, wait)| wait == Wait::Line) => match choices.arbitrary()? {
                 true => Arrival::Counted,
-                false => Arrival::NoRoom("n= reached"),
+                false => Arrival::NoRoom(Limit::LINE),
             },
             15 => Arrival::Settled,
             // A limit is found to be reached before somebody is asked.
-            8 if phase == Phase::Settling => Arrival::NoRoom("the worker is not the user's alone"),
-            8 if phase == Phase::AskingUpstream => Arrival::NoRoom("max_binds reached"),
-            8 if fact(session) == Some(Fact::Identity) => Arrival::NoRoom("max_idents reached"),
+            8 if phase == Phase::Settling => Arrival::NoRoom(Limit::NOT_ALONE),
+            8 if phase == Phase::AskingUpstream => Arrival::NoRoom(Limit::BINDS),
+            8 if fact(session) == Some(Fact::Identity) => Arrival::NoRoom(Limit::IDENTS),
             _ => return Ok(Event::Stop),
         };
         // What comes late has a key that is given up.

@@ -1,7 +1,7 @@
 //! One flow, from the question whether it may be to its end.
 
+use crate::limits::limit::Limit;
 use crate::record::{FailedCall, Failure};
-use crate::session::associate::NO_NEXT_SERVER;
 use crate::session::case::Case;
 use crate::session::decision::{self, Path, Permitted, Step};
 use crate::session::event::{Action, Arrival, Fact, Task, Wait};
@@ -22,7 +22,7 @@ pub(super) fn decided(case: &mut Case<'_>) -> Next {
     match decision::decide(candidate, case) {
         Ok(Step::Need(need)) => facts::need(need, case),
         Ok(Step::Go(Permitted { path: Path::Upstream(..), .. })) => {
-            Next::refuse(Failure::Limited(NO_NEXT_SERVER))
+            Next::refuse(Failure::Limited(Limit::NO_NEXT_SERVER))
         }
         Ok(Step::Go(_)) if !case.request.kinds_are_fresh => facts::look_again(case),
         Ok(Step::Go(Permitted { path: Path::Direct(candidate, from), rule, unverified, hooks, .. })) => {
