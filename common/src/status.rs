@@ -19,8 +19,11 @@ const CONTROL: [u8; 8] = *b"sockd-c\x01";
 pub enum Gift {
     /// The ledger: every session, with its client, user and destination.
     Ledger = 1,
-    /// The counters, which name nobody.
+    /// The counters, which name nobody. Those of the monitor that hands them out come first; behind them those of older
+    /// trees, which drain.
     Counters = 2,
+    /// The counters of an older tree that has ended.
+    EndedCounters = 3,
 }
 
 /// The packet that goes with these gifts, in their order.
@@ -30,7 +33,8 @@ pub fn greeting(gifts: &[Gift]) -> Vec<u8> {
 
 /// Which gifts come with a packet; 0 stands for one of a later version. Nothing where it is no such packet.
 pub fn gifts(packet: &[u8]) -> Option<Vec<Option<Gift>>> {
-    let known = |byte: &u8| [Gift::Ledger, Gift::Counters].into_iter().find(|gift| *gift as u8 == *byte);
+    let all = [Gift::Ledger, Gift::Counters, Gift::EndedCounters];
+    let known = |byte: &u8| all.into_iter().find(|gift| *gift as u8 == *byte);
     Some(packet.strip_prefix(&GREETING)?.iter().map(known).collect())
 }
 
@@ -133,8 +137,8 @@ mod tests {
 
     #[test]
     fn a_greeting_names_its_gifts_in_their_order() {
-        let both = [Gift::Counters, Gift::Ledger];
-        assert_eq!(gifts(&greeting(&both)), Some(both.map(Some).into()));
+        let all = [Gift::Counters, Gift::EndedCounters, Gift::Ledger];
+        assert_eq!(gifts(&greeting(&all)), Some(all.map(Some).into()));
         assert_eq!(
             gifts(&[&greeting(&[Gift::Ledger])[..], &[99]].concat()),
             Some(vec![Some(Gift::Ledger), None])

@@ -109,31 +109,47 @@ impl Counters {
         self.magic.get() == MAGIC && self.version.get() == VERSION
     }
 
-    /// Takes over the numbers of others. The lists of words are those of the layout, in its order.
+    /// Takes over the numbers of others.
     pub fn take_from(&self, others: &Self) {
         self.words().zip(others.words()).for_each(|(own, other)| own.set(other.get()));
     }
 
+    /// Adds what another tree of the same daemon has counted, where it has listened at the same addresses; of one that `is_there`
+    /// also what it has at the moment.
+    pub fn add(&self, other: &Self, is_there: bool) {
+        let add = |(own, other): (&Word, &Word)| own.add(other.get());
+        self.totals().zip(other.totals()).for_each(add);
+        if is_there {
+            self.levels().zip(other.levels()).for_each(add);
+        }
+        for listener in self.listeners.iter().filter(|listener| listener.address().is_some()) {
+            let same = other.listeners.iter().filter(|other| other.address() == listener.address());
+            same.take(1).for_each(|other| listener.connections.add(other.connections.get()));
+        }
+    }
+
     fn words(&self) -> impl Iterator<Item = &Word> {
         let first = [&self.magic, &self.version].into_iter().chain(&self.name);
-        let facts = [&self.process, &self.started, &self.rules_loaded, &self.reload_failures, &self.rules];
+        let facts = [&self.process, &self.started, &self.rules_loaded, &self.rules];
         let listeners = self.listeners.iter();
         let listeners = listeners.flat_map(|one| [&one.high, &one.low, &one.port, &one.connections]);
-        let clients = self.sessions.words().iter().chain(self.requests.words());
-        let clients = clients.chain(self.relayed_bytes.words());
+        first.chain(facts).chain(listeners).chain(self.totals()).chain(self.levels())
+    }
+
+    /// What only goes up, but for the clients of each listener.
+    fn totals(&self) -> impl Iterator<Item = &Word> {
+        let clients = self.requests.words().iter().chain(self.relayed_bytes.words());
         let times = self.handshake.words().chain(self.dial.words());
-        let workers = self.workers.words().iter().chain(self.deaths.words()).chain([&self.violations]);
         let logins = self.logins.words().iter().chain([&self.login_cache_hits]);
-        let last = [&self.associations, &self.flows, &self.log_lines_lost];
-        let last = last.into_iter().chain(self.limits.words());
-        first
-            .chain(facts)
-            .chain(listeners)
-            .chain(clients)
-            .chain(times)
-            .chain(workers)
-            .chain(logins)
-            .chain(last)
+        let others = [&self.reload_failures, &self.violations, &self.log_lines_lost];
+        let others = others.into_iter().chain(self.deaths.words()).chain(self.limits.words());
+        clients.chain(times).chain(logins).chain(others)
+    }
+
+    /// What there is at the moment.
+    fn levels(&self) -> impl Iterator<Item = &Word> {
+        let datagrams = [&self.associations, &self.flows];
+        self.sessions.words().iter().chain(self.workers.words()).chain(datagrams)
     }
 
     /// The version of the daemon, without any byte that has no place in one.
@@ -211,6 +227,32 @@ mod tests {
         assert_eq!(read, at);
         counters.listener(40).connections.add(1);
         assert_eq!(counters.listeners[LISTENERS - 1].connections.get(), 1);
+    }
+
+    #[test]
+    fn what_an_older_tree_has_counted_is_added_and_what_it_has_only_while_it_is_there() {
+        let [own, older] = [Counters::default(), Counters::default()];
+        let at = |at: &str| at.parse::<SocketAddr>().unwrap();
+        own.listen([at("192.0.2.1:1080"), at("192.0.2.2:1080")]);
+        older.listen([at("192.0.2.2:1080"), at("192.0.2.3:1080")]);
+        for counters in [&own, &older] {
+            counters.process.set(7);
+            counters.listener(0).connections.add(5);
+            counters.relayed_bytes.add(Direction::Up, 10);
+            counters.dial.observe(std::time::Duration::from_millis(3));
+            counters.sessions.add(SessionState::Relaying, 2);
+        }
+        let read = || {
+            let sessions: u64 = own.sessions.all().map(|(_, number)| number).sum();
+            let bytes: u64 = own.relayed_bytes.all().map(|(_, bytes)| bytes).sum();
+            let [first, second, ..] = &own.listeners;
+            [sessions, bytes, first.connections.get(), second.connections.get(), own.process.get()]
+        };
+        own.add(&older, true);
+        assert_eq!(read(), [4, 20, 5, 5, 7]);
+        own.add(&older, false);
+        assert_eq!(read(), [4, 30, 5, 10, 7]);
+        assert_eq!(own.dial.microseconds(), 9000);
     }
 
     /// Programs of different builds read each other's memory.

@@ -124,9 +124,9 @@ impl Counting {
         WorkerRole::of(role).into_iter().for_each(|role| self.0.deaths.add((role, how), 1));
     }
 
-    /// The log has lost so many lines since the start.
+    /// The log has lost so many lines more.
     pub fn log_lost(self, lines: u64) {
-        self.0.log_lines_lost.set(lines);
+        self.0.log_lines_lost.add(lines);
     }
 
     /// The daemon starts, with this version and process id.

@@ -206,7 +206,7 @@ impl Monitor {
         let Base { log, reactor, counting, .. } = base;
         log.catch_up(now);
         log.end_turn(now);
-        counting.log_lost(log.lost_in_all());
+        counting.log_lost(log.take_lost());
         if let Some(socket) = log.full_socket() {
             // It is watched until it has room, so that a burst is not lost for want of a look.
             let flags = EventFlags::OUT | EventFlags::ONESHOT;
@@ -305,6 +305,7 @@ impl Monitor {
         let base = &mut self.serving.base;
         if let Some(pid) = self.takeover.hear_older(place, &base.reactor) {
             base.log.notice(&format!("process {pid} has drained"));
+            self.serving.status.ended(pid);
         }
         base.count_elsewhere(self.takeover.left());
     }

@@ -24,28 +24,39 @@ const MOST_OPEN: usize = 64;
 /// So many of those may be one user's.
 const MOST_OF_ONE: usize = 16;
 
-/// Gifts of one socket at most.
-const MOST_GIFTS: usize = 4;
+/// Gifts of one socket at most, as many as its readers take.
+const MOST_GIFTS: usize = 8;
+
+/// So many of them may be counters of older trees, beside a ledger and counters of one's own.
+pub const MOST_OLDER: usize = 6;
 
 /// The sockets, each at its place; nothing where one is closed.
 #[derive(Debug, Default)]
 pub struct Status(Vec<Option<Room>>);
 
-/// What a socket hands out.
-pub type Gifts = Vec<(Gift, Rc<OwnedFd>)>;
+/// Memory that is handed out.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// What it is.
+    pub kind: Gift,
+    /// Its descriptor, for reading alone.
+    pub memory: Rc<OwnedFd>,
+    /// The id of the process that writes it.
+    pub process: u32,
+}
 
 /// A socket and what it hands out.
 #[derive(Debug)]
 struct Room {
     door: Door,
-    gifts: Gifts,
+    gifts: Vec<Given>,
     /// Those who have been given it and may not have fetched it, each with its user.
     open: Vec<(OwnedFd, u32)>,
 }
 
 impl Status {
     /// Another socket, which listens already and hands out these.
-    pub fn add(&mut self, listener: OwnedFd, gifts: Gifts, reactor: &Reactor) -> rustix::io::Result<()> {
+    pub fn add(&mut self, listener: OwnedFd, gifts: Vec<Given>, reactor: &Reactor) -> rustix::io::Result<()> {
         let token = Token::Status(u32::try_from(self.0.len()).unwrap_or(u32::MAX));
         self.0.push(Some(Room { door: Door::open(listener, token, reactor)?, gifts, open: Vec::new() }));
         Ok(())
@@ -58,11 +69,18 @@ impl Status {
 
     /// Another tree has those that hand out numbers. That of the ledger stays, as the sessions do.
     pub fn close_numbers(&mut self, reactor: &mut Reactor) {
-        let has_ledger = |room: &Room| room.gifts.iter().any(|(gift, _)| *gift == Gift::Ledger);
+        let has_ledger = |room: &Room| room.gifts.iter().any(|given| given.kind == Gift::Ledger);
         for place in &mut self.0 {
             let room = place.take_if(|room| !has_ledger(room));
             room.into_iter().for_each(|room| room.door.close(reactor));
         }
+    }
+
+    /// An older tree has ended. What it has counted stays, as counters do not go backwards.
+    pub fn ended(&mut self, process: u32) {
+        let gifts = self.0.iter_mut().flatten().flat_map(|room| &mut room.gifts);
+        let of_it = gifts.filter(|given| given.kind == Gift::Counters && given.process == process);
+        of_it.for_each(|given| given.kind = Gift::EndedCounters);
     }
 
     /// Somebody has come to the socket in this place.
@@ -94,7 +112,7 @@ impl Room {
 
     fn give(&self, socket: &OwnedFd) -> rustix::io::Result<()> {
         let (kinds, descriptors): (Vec<Gift>, Vec<BorrowedFd<'_>>) =
-            self.gifts.iter().take(MOST_GIFTS).map(|(gift, memory)| (*gift, memory.as_fd())).unzip();
+            self.gifts.iter().take(MOST_GIFTS).map(|given| (given.kind, given.memory.as_fd())).unzip();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_GIFTS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&descriptors));

@@ -38,7 +38,7 @@ pub struct Log {
     socket: Option<Socket>,
     waiting: VecDeque<Vec<u8>>,
     lost: u64,
-    lost_in_all: u64,
+    lost_uncounted: u64,
     retry_at: Option<Instant>,
     /// Why: the socket has no room, and tells when it has again. Of other failures (ENOBUFS) it tells nothing, and
     /// asking it would bring the same answer at once, without end.
@@ -58,7 +58,7 @@ impl Log {
             socket: None,
             waiting: VecDeque::new(),
             lost: 0,
-            lost_in_all: 0,
+            lost_uncounted: 0,
             retry_at: None,
             is_full: false,
             stamp: (0, String::new()),
@@ -224,12 +224,12 @@ impl Log {
 
     fn lose(&mut self) {
         self.lost = self.lost.saturating_add(1);
-        self.lost_in_all = self.lost_in_all.saturating_add(1);
+        self.lost_uncounted = self.lost_uncounted.saturating_add(1);
     }
 
-    /// How many lines have been lost since the start.
-    pub fn lost_in_all(&self) -> u64 {
-        self.lost_in_all
+    /// How many lines have been lost since this was asked before.
+    pub fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost_uncounted)
     }
 
     /// The first line that waits could not be written; whether another attempt may be made at once. With another socket that is

@@ -1,9 +1,19 @@
 //! The memory of the counters: made here, moved by the monitor, read by whoever is given its descriptor.
 
-use sockd_ledger::counters;
+use crate::monitor::status::{Given, MOST_OLDER};
+use sockd_common::status::Gift;
+use sockd_ledger::counters::{self, Reader};
+use sockd_ledger::fetch::fetch_within;
 use sockd_session::counting::Counting;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A monitor that serves answers sooner.
+const LIMIT: Duration = Duration::from_secs(2);
 
 /// Makes it for a daemon with these listeners, with the descriptor for its readers. The other processes have to be there
 /// already: what they inherited they could write to. Where the kernel cannot keep readers from writing (before Linux 5.1)
@@ -16,4 +26,21 @@ pub fn begin(listeners: impl IntoIterator<Item = SocketAddr>) -> (Counting, Opti
     counting.counters().listen(listeners);
     counting.started(env!("CARGO_PKG_VERSION"), std::process::id());
     (counting, readable)
+}
+
+/// The counters of the trees before this one, which the monitor that serves hands out at this socket. Trees that have ended
+/// move nothing any more: their numbers become part of this tree's own, so that there are not more of them with each
+/// takeover. So do those of the oldest trees where there are too many, and what they count from then on is lost.
+pub fn of_older(socket: &Path, own: Counting) -> io::Result<Vec<Given>> {
+    let mut kept = Vec::new();
+    for (kind, memory) in fetch_within(socket, LIMIT)?.into_iter().filter(|(kind, _)| *kind != Gift::Ledger) {
+        let counters = Reader::open(memory.try_clone()?)?.counters();
+        if kind == Gift::Counters && kept.len() < MOST_OLDER {
+            let process = u32::try_from(counters.process.get()).unwrap_or_default();
+            kept.push(Given { kind, memory: Rc::new(memory), process });
+        } else {
+            own.counters().add(&counters, false);
+        }
+    }
+    Ok(kept)
 }

@@ -3,9 +3,10 @@
 //! This comes after all forks: no other process of sockd has the memory mapped for writing.
 
 use crate::monitor::serving::Serving;
-use crate::monitor::status::Gifts;
+use crate::monitor::status::Given;
 use crate::process::error::StartError;
 use crate::process::sys;
+use crate::start::counters;
 use crate::takeover::place;
 use nix::unistd::{Gid, Group, getegid, setegid};
 use rustix::fs::{Mode, rename, stat};
@@ -43,13 +44,16 @@ pub fn open(
     let settings = &serving.base.config.settings;
     let sockets = [&settings.status_socket, &settings.control_socket, &settings.counters_socket];
     let [status, control, numbers] = sockets.map(Socket::clone);
+    let runtime = runtime.as_ref().map(Path::new);
+    let paths =
+        [("counters", &numbers), ("status", &status)].map(|(name, socket)| path_of(name, socket, runtime));
+    let counters = all_counters(counters, paths.into_iter().flatten(), &taken, serving);
     let mut open =
-        |name, socket: &Socket, group| listener((name, group), socket, runtime.as_ref(), &mut taken, serving);
+        |name, socket: &Socket, group| listener((name, group), socket, runtime, &mut taken, serving);
     let (status, control) =
         (open("status", &status, ADMINISTRATORS)?, open("control", &control, ADMINISTRATORS)?);
     let numbers = open("counters", &numbers, EXPORTERS)?;
-    let (at, counters) = (StartError::at("epoll"), counters.map(Rc::new));
-    let counters: Gifts = counters.into_iter().map(|memory| (Gift::Counters, memory)).collect();
+    let at = StartError::at("epoll");
     if let Some(listener) = numbers.filter(|_| !counters.is_empty()) {
         serving.status.add(listener, counters.clone(), &serving.base.reactor).map_err(&at)?;
     }
@@ -58,10 +62,40 @@ pub fn open(
     }
     if let Some(listener) = status {
         let ledger = ledger(serving).map_err(|error| StartError::system(format!("the ledger: {error}")))?;
-        let gifts = counters.into_iter().chain([(Gift::Ledger, Rc::new(ledger))]).collect();
+        let gifts = counters.into_iter().chain([given(Gift::Ledger, ledger)]).collect();
         serving.status.add(listener, gifts, &serving.base.reactor).map_err(&at)?;
     }
     Ok(())
+}
+
+/// This tree's own, with those of the trees before it, which one of the sockets that are taken over hands out.
+fn all_counters(
+    own: Option<OwnedFd>,
+    mut paths: impl Iterator<Item = PathBuf>,
+    taken: &[OwnedFd],
+    serving: &mut Serving,
+) -> Vec<Given> {
+    let Some(own) = own else { return Vec::new() };
+    let mut all = vec![given(Gift::Counters, own)];
+    let served = paths.find(|path| taken.iter().any(|socket| is_at(socket, path)));
+    match served.map(|path| counters::of_older(&path, serving.base.counting)) {
+        Some(Err(why)) => serving.base.log.err(&format!("the counters begin anew: {why}")),
+        older => all.extend(older.into_iter().flatten().flatten()),
+    }
+    all
+}
+
+fn given(kind: Gift, memory: OwnedFd) -> Given {
+    Given { kind, memory: Rc::new(memory), process: std::process::id() }
+}
+
+/// Where the socket of this name is to be, where there is to be one.
+fn path_of(name: &str, socket: &Socket, runtime: Option<&Path>) -> Option<PathBuf> {
+    match socket {
+        Socket::Off => None,
+        Socket::Auto => Some(runtime?.join(name)),
+        Socket::At(path) => Some(path.into()),
+    }
 }
 
 /// Makes the ledger; gives the descriptor for its readers.
@@ -78,15 +112,12 @@ fn ledger(serving: &mut Serving) -> std::io::Result<OwnedFd> {
 fn listener(
     (name, group): (&str, &str),
     socket: &Socket,
-    runtime: Option<&OsString>,
+    runtime: Option<&Path>,
     taken: &mut Vec<OwnedFd>,
     serving: &mut Serving,
 ) -> Result<Option<OwnedFd>, StartError> {
-    let (path, is_wanted) = match (socket, runtime) {
-        (Socket::Off, _) | (Socket::Auto, None) => return Ok(None),
-        (Socket::At(path), _) => (PathBuf::from(path), true),
-        (Socket::Auto, Some(runtime)) => (Path::new(runtime).join(name), false),
-    };
+    let Some(path) = path_of(name, socket, runtime) else { return Ok(None) };
+    let is_wanted = *socket != Socket::Auto;
     let of_older = taken.iter().position(|socket| is_at(socket, &path)).map(|place| taken.swap_remove(place));
     match of_older {
         // Who reads numbers has one path for them.

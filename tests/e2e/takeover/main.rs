@@ -1,5 +1,6 @@
 //! A new tree takes over from the one that serves, and nobody notices.
 
+mod counting;
 mod failing;
 mod following;
 mod trees;

@@ -84,9 +84,9 @@ fn said(options: &Ctl) -> Said {
 /// The counters, as `sockd-exporter` shows them.
 fn metrics(folder: &Path) -> Said {
     let socket = folder.join("status");
-    let found =
-        metrics::find(&socket).map_err(|error| (NOTHING, format!("{}: {error}", socket.display())))?;
-    Ok(metrics::page(Some(&found.counters())))
+    let counters = metrics::read(&socket);
+    let counters = counters.map_err(|error| (NOTHING, format!("{}: {error}", socket.display())))?;
+    Ok(metrics::page(Some(&counters)))
 }
 
 /// The sessions that are meant, with what the kernel counts of them where it can be asked.

@@ -28,7 +28,7 @@ impl Source {
         {
             return page.clone();
         }
-        let counters = metrics::find(&self.socket).map(|reader| reader.counters());
+        let counters = metrics::read(&self.socket);
         let counters = counters.inspect_err(|error| {
             eprintln!("sockd-exporter: {}: {error}", self.socket.display());
         });

@@ -21,11 +21,18 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// A daemon that does not answer within so long does not serve either.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Asks a socket of a daemon for its counters.
-pub fn find(socket: &Path) -> io::Result<Reader> {
-    let mut gifts = fetch_within(socket, LIMIT)?.into_iter();
-    let counters = gifts.find_map(|(gift, memory)| (gift == Gift::Counters).then_some(memory));
-    Reader::open(counters.ok_or_else(|| io::Error::other("no counters are handed out there"))?)
+/// Reads the counters of a daemon, which one of its sockets hands out. To those of the monitor that serves come those of
+/// trees before it, as a takeover is no new beginning.
+pub fn read(socket: &Path) -> io::Result<Counters> {
+    let mut all = None;
+    for (gift, memory) in fetch_within(socket, LIMIT)?.into_iter().filter(|(gift, _)| *gift != Gift::Ledger) {
+        let counters = Reader::open(memory)?.counters();
+        match &all {
+            None => all = Some(counters),
+            Some(all) => all.add(&counters, gift == Gift::Counters),
+        }
+    }
+    all.ok_or_else(|| io::Error::other("no counters are handed out there"))
 }
 
 /// The page of a daemon with these counters, or of one that is not there.
