@@ -35,9 +35,7 @@ pub(crate) fn markdown(figures: &[Figure], columns: &[Column]) -> String {
         let (asked, reached) = verdict(figure.goal, line, columns);
         let _ = write!(text, " {asked} | {reached} |");
         if apart {
-            let share =
-                of(line, columns, "sockd").zip(of(line, columns, APART)).map(|(ours, apart)| ours / apart);
-            let share = share.filter(|share| share.is_finite()).map(|share| format!("{share:.2}"));
+            let share = share(line, columns, APART).map(|share| format!("{share:.2}"));
             let _ = write!(text, " {} |", share.unwrap_or_default());
         }
         text.push('\n');
@@ -47,9 +45,19 @@ pub(crate) fn markdown(figures: &[Figure], columns: &[Column]) -> String {
 
 const APART: &str = "ideal-apart";
 
-/// The median of one proxy.
-fn of(line: usize, columns: &[Column], name: &str) -> Option<f64> {
-    columns.iter().find(|column| column.name == name).and_then(|column| median(&column.samples[line]))
+/// What one proxy has in each round.
+fn of<'a>(line: usize, columns: &'a [Column], name: &str) -> Option<&'a [f64]> {
+    columns.iter().find(|column| column.name == name).map(|column| column.samples[line].as_slice())
+}
+
+/// What sockd has of another, as the median of that in each round: what disturbs a round disturbs both.
+fn share(line: usize, columns: &[Column], other: &str) -> Option<f64> {
+    let (ours, others) = (of(line, columns, "sockd")?, of(line, columns, other)?);
+    if ours.len() != others.len() {
+        return None;
+    }
+    let shares: Vec<f64> = ours.iter().zip(others).map(|(ours, other)| ours / other).collect();
+    median(&shares).filter(|share| share.is_finite())
 }
 
 /// Rounds that differ by more than this share of their median have no middle that says anything: the least and the most
@@ -73,14 +81,13 @@ fn cell(samples: &[f64]) -> String {
 
 /// What is asked, and what sockd reaches, in words.
 fn verdict(goal: Goal, line: usize, columns: &[Column]) -> (String, String) {
-    let [ours, ideal] = ["sockd", "ideal-adaptive"].map(|name| of(line, columns, name));
+    let ours = of(line, columns, "sockd").and_then(median);
+    let share = share(line, columns, "ideal-adaptive");
     let peers = columns.iter().filter(|column| column.standing == Standing::Peer);
     let peers = peers.filter_map(|peer| median(&peer.samples[line])).max_by(f64::total_cmp);
     let yes = |reached: bool| if reached { "yes" } else { "**no**" };
-    let share = ours.zip(ideal).map(|(ours, ideal)| ours / ideal);
     match goal {
         Goal::Nothing => {
-            let share = share.filter(|share| share.is_finite());
             (String::new(), share.map(|share| format!("{share:.2} of ideal")).unwrap_or_default())
         }
         Goal::Above(least) => {
@@ -146,6 +153,16 @@ mod tests {
     fn more_is_better_where_a_figure_must_be_reached() {
         assert_eq!(reached(Goal::AtLeast(0.8), f64::NAN, 0.0, 0.8), "yes: 0.80");
         assert_eq!(reached(Goal::AtLeast(0.8), f64::NAN, 0.0, 0.79), "**no**: 0.79");
+    }
+
+    #[test]
+    fn a_round_that_was_slow_for_all_changes_no_share() {
+        let column = |name: &str, standing, samples| Column { name: name.into(), standing, samples };
+        let columns = [
+            column("ideal-adaptive", Standing::Ceiling, vec![vec![1.0, 4.0, 2.0]]),
+            column("sockd", Standing::Ours, vec![vec![1.1, 4.4, 9.0]]),
+        ];
+        assert_eq!(verdict(Goal::Within(1.15), 0, &columns).1, "yes: 1.10");
     }
 
     #[test]
