@@ -1,12 +1,14 @@
 //! The ceiling of what keeps client hosts apart and logs: the ideal proxy cut in two where sockd is cut in two.
 //!
-//! One front accepts, connects, and writes as many lines to `/dev/log` as sockd does. Behind it a process for each client
-//! host, an [`ideal`](crate::ideal) with a channel for its input, reads requests, answers and relays. There are no
-//! rules, limits or deadlines, and no locks on anybody: what sockd needs beyond this is the price of those, and what
-//! this needs beyond the ideal proxy is the price of separation and log, for whoever has them.
+//! One front accepts, connects, and writes as many lines to `/dev/log` as sockd does. It keeps both sockets of a visit, so
+//! that it could end it, and counts by the kernel what was relayed. Behind it a process for each client host, an
+//! [`ideal`](crate::ideal) with a channel for its input, reads requests, answers and relays. There are no rules, limits
+//! or deadlines, and no locks on anybody: what sockd needs beyond this is the price of those, and what this needs beyond
+//! the ideal proxy is the price of separation and log, for whoever has them.
 
 use crate::ideal::Moves;
 use crate::net::{self, Events, Listen, Outcome};
+use crate::sys;
 use rustix::event::epoll::EventFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,7 @@ use sockd_common::channel::{MonitorEnd, Received};
 use sockd_common::message::Message;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 
@@ -29,16 +31,16 @@ pub(crate) fn start(moves: Moves, address: SocketAddrV4) -> Outcome<Child> {
 #[derive(Deserialize, Serialize)]
 pub(crate) enum Up {
     /// A visit wants to be connected.
-    Dial { visit: u64, destination: SocketAddrV4 },
+    Dial { visit: u64, kept: u32, destination: SocketAddrV4 },
     /// A visit is over.
-    Ended,
+    Ended { kept: u32 },
 }
 
 /// What the front says, each with a descriptor.
 #[derive(Deserialize, Serialize)]
 pub(crate) enum Down {
-    /// There is a new visit.
-    Client,
+    /// There is a new visit, and this is where its sockets are kept.
+    Client { kept: u32 },
     /// The visit that wanted to be connected is, or will be.
     Server { visit: u64, is_connected: bool },
 }
@@ -60,7 +62,8 @@ pub(crate) fn run(moves: Moves) -> Outcome<()> {
     log.set_nonblocking(true)?;
     let events = Events::new()?;
     events.add(rustix::stdio::stdin(), LISTENER, EventFlags::IN)?;
-    let mut front = Front { moves, log, events, hosts: Slab::new(), by_address: HashMap::new() };
+    let (hosts, kept) = (Slab::new(), Slab::new());
+    let mut front = Front { moves, log, events, hosts, kept, by_address: HashMap::new() };
     loop {
         for event in 0..front.events.wait(None)? {
             match front.events.get(event).0 {
@@ -76,7 +79,14 @@ struct Front {
     log: UnixDatagram,
     events: Events,
     hosts: Slab<Host>,
+    kept: Slab<Kept>,
     by_address: HashMap<Ipv4Addr, usize>,
+}
+
+/// The sockets of a visit.
+struct Kept {
+    client: OwnedFd,
+    server: Option<OwnedFd>,
 }
 
 struct Host {
@@ -94,7 +104,9 @@ impl Front {
                 Some(number) => *number,
                 None => self.start_host(address)?,
             };
-            self.hosts[number].channel.send(&Down::Client, Some(client.as_fd()))?;
+            let kept = Down::Client { kept: self.kept.vacant_key() as u32 };
+            self.hosts[number].channel.send(&kept, Some(client.as_fd()))?;
+            self.kept.insert(Kept { client, server: None });
         }
         Ok(())
     }
@@ -118,13 +130,17 @@ impl Front {
     fn hear(&mut self, number: usize) -> Outcome<()> {
         let Host { address, channel, .. } = &self.hosts[number];
         match channel.receive()? {
-            Received::Message(Up::Dial { visit, destination }, _) => {
+            Received::Message(Up::Dial { visit, kept, destination }, _) => {
                 let (server, is_connected) = net::dial(destination)?;
                 channel.send(&Down::Server { visit, is_connected }, Some(server.as_fd()))?;
+                self.kept[kept as usize].server = Some(server);
                 let (to, port) = (destination.ip(), destination.port());
                 self.write(&format!("connected -- Connect from bench(unknown)@{address} to {to} ({port})"));
             }
-            Received::Message(Up::Ended, _) => {
+            Received::Message(Up::Ended { kept }, _) => {
+                let Kept { client, server } = self.kept.remove(kept as usize);
+                sys::ask_tcp_info(client);
+                let _ = server.map(sys::ask_tcp_info);
                 let end = format!("terminated -- Connect from bench(unknown)@{address} to 127.0.0.1 (9001)");
                 self.write(&end);
                 self.write("1 bytes from client; 1 bytes from server");

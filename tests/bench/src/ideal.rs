@@ -100,6 +100,8 @@ struct Visit {
     up: Flow,
     down: Flow,
     generation: u32,
+    /// Where the front, if there is one, keeps its sockets.
+    kept: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -219,11 +221,11 @@ impl Proxy {
     fn accept(&mut self) {
         for _ in 0..64 {
             let Some(client) = net::accept(rustix::stdio::stdin()) else { return };
-            self.begin(client);
+            self.begin(client, 0);
         }
     }
 
-    fn begin(&mut self, client: OwnedFd) {
+    fn begin(&mut self, client: OwnedFd, kept: u32) {
         self.generation = self.generation.wrapping_add(1);
         let (generation, number) = (self.generation, self.visits.vacant_key());
         // Out of memory for events: the client is let go.
@@ -239,6 +241,7 @@ impl Proxy {
                 up,
                 down,
                 generation,
+                kept,
             });
         }
     }
@@ -247,9 +250,9 @@ impl Proxy {
     /// connected is used at once, without an event that says so.
     fn hear(&mut self, message: Down, descriptor: OwnedFd) -> Result<()> {
         let (number, generation) = match message {
-            Down::Client => {
+            Down::Client { kept } => {
                 let number = self.visits.vacant_key();
-                self.begin(descriptor);
+                self.begin(descriptor, kept);
                 (number, self.generation)
             }
             Down::Server { visit, is_connected } => {
@@ -279,7 +282,7 @@ impl Proxy {
             }
             self.ended.push(number);
             if let Some(channel) = &self.channel {
-                let _ = channel.send(&Up::Ended);
+                let _ = channel.send(&Up::Ended { kept: visit.kept });
             }
         }
     }
@@ -292,8 +295,9 @@ impl Proxy {
             && let Some(destination) = open(visit, &mut self.mover.buffer)?
         {
             if let Some(channel) = &self.channel {
+                let kept = visit.kept;
                 let visit = u64::from(generation) << 32 | number as u64;
-                return channel.send(&Up::Dial { visit, destination }).map_err(|_| Errno::PIPE);
+                return channel.send(&Up::Dial { visit, kept, destination }).map_err(|_| Errno::PIPE);
             }
             let (server, is_connected) = net::dial(destination).map_err(|_| Errno::CONNREFUSED)?;
             self.connect(number, generation, server, is_connected)?;

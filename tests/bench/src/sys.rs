@@ -1,4 +1,4 @@
-//! The two calls that no safe library has.
+//! The calls that no safe library has.
 
 #![allow(unsafe_code)]
 
@@ -20,6 +20,23 @@ pub(crate) fn defer_accept(listener: impl AsFd) -> io::Result<()> {
         )
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Has the kernel say what it knows of a TCP connection (tcp(7), TCP_INFO), which nobody here needs.
+pub(crate) fn ask_tcp_info(socket: impl AsFd) {
+    let mut info = [0_u8; 256];
+    let mut length = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `info`, and the written length to `length`; both live until the
+    // call returns.
+    unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        );
+    }
 }
 
 /// Clock ticks of proc(5) as a time.
