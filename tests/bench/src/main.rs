@@ -63,7 +63,7 @@ enum Part {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Wanted {
     /// Only measures whose names begin so: bulk, bulk-up-8, small, rtt, cps, cps-4a, p99, idle,
-    /// loris, logins, guessing, udp, watch, start, churn, reload; and count, which is taken only when it is asked for
+    /// loris, logins, guessing, udp, watch, start, churn, reload, growth; and count, which is taken only when it is asked for
     measures: Vec<String>,
     /// Take half an hour instead of a few minutes: three rounds, longer, and with more connections
     #[arg(long)]

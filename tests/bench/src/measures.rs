@@ -62,6 +62,11 @@ pub(crate) enum Kind {
     Start,
     Churn,
     Reload,
+    /// Many at once from so many client hosts, with so many rules.
+    Growth {
+        hosts: u32,
+        rules: u32,
+    },
     /// System calls of the processes of this role.
     Count(Role),
 }
@@ -142,6 +147,11 @@ pub(crate) fn all() -> Vec<Measure> {
     add("start".into(), Kind::Start);
     add("churn".into(), Kind::Churn);
     add("reload".into(), Kind::Reload);
+    for hosts in [1, 16, 256, 4096] {
+        for rules in [10, 10_000, 1_000_000] {
+            add(format!("growth-{hosts}-{rules}"), Kind::Growth { hosts, rules });
+        }
+    }
     add("count-monitor".into(), Kind::Count(Role::Monitor));
     add("count-workers".into(), Kind::Count(Role::Worker));
     measures
@@ -290,6 +300,16 @@ impl Measure {
                 figure("longest handshake while a million rules are read".into(), "ms", Goal::Nothing),
                 figure("reading a million rules".into(), "s", Goal::Nothing),
             ],
+            Kind::Growth { hosts, rules } => {
+                let title = format!("{}, {rules} rules", client_hosts(hosts));
+                let part = |name: &str, unit| figure(format!("{title}: {name}"), unit, Goal::Nothing);
+                vec![
+                    figure(title.clone(), "conn/s", Goal::Nothing),
+                    part("processor time", "µs each"),
+                    part("of this the monitor", "µs each"),
+                    part("handshake p99", "ms"),
+                ]
+            }
             Kind::Count(role) => {
                 let title = format!("{role:?}, for each connection").to_lowercase();
                 vec![
@@ -316,7 +336,11 @@ impl Measure {
             }
             Kind::FlowFlood if proxy.standing() == Standing::Ours => Some(Protocol::Datagrams),
             Kind::FlowFlood => None,
-            Kind::Reload | Kind::Count(_) | Kind::Watch if proxy.standing() != Standing::Ours => None,
+            Kind::Reload | Kind::Growth { .. } | Kind::Count(_) | Kind::Watch
+                if proxy.standing() != Standing::Ours =>
+            {
+                None
+            }
             Kind::Logins { .. } | Kind::Guessing => {
                 let protocol = Protocol::Socks5Login;
                 proxy.speaks(protocol).then_some(protocol)
@@ -331,6 +355,7 @@ impl Measure {
     pub(crate) fn is_usual(&self, full: bool) -> bool {
         match self.kind {
             Kind::Count(_) => false,
+            Kind::Growth { .. } => full,
             Kind::Watch | Kind::FlowFlood => full,
             Kind::Loris { slow } => full || slow <= 1000,
             _ => true,

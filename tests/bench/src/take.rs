@@ -108,6 +108,17 @@ pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &
             let took = Some(reload.took.as_secs_f64());
             Ok(vec![milliseconds(reload.longest_before), milliseconds(reload.longest), took])
         }
+        Kind::Growth { hosts, rules } => {
+            let monitor = *running.tree.pids(Role::Monitor).first().ok_or("no monitor")?;
+            reload::grow(rules, monitor, SOCKD, &site.syslog)?;
+            let dialler = dialler(Service::Byte, hosts);
+            every_host_once(&dialler, hosts)?;
+            let mut visits = visits::run(&dialler, 64, warm_up, time, &running.tree)?;
+            let micros = |time: Duration| Some(time.as_secs_f64() * 1e6);
+            let p99 = visits.openings.percentile(0.99) / 1e3;
+            let [all, monitor] = [visits.spent.total(), visits.spent.monitor].map(micros);
+            Ok(vec![Some(visits.a_second), all, monitor, Some(p99)])
+        }
         Kind::Count(role) => counts(&dialler(Service::Byte, FEW), role, &running, site),
     }
 }

@@ -22,30 +22,44 @@ pub(crate) struct Reload {
     pub(crate) took: Duration,
 }
 
-/// Reads a million lines instead of `rules`, which remain the last of them.
-pub(crate) fn run(dialler: &mut Dialler, monitor: i32, rules: &str, syslog: &Syslog) -> Outcome<Reload> {
+/// Writes so many lines before `rules`.
+fn write_rules(lines: u32, rules: &str) -> Outcome<()> {
     let mut text = String::new();
-    for number in 0..LINES {
+    for number in 0..lines {
         let [a, b, c] = [number >> 16, number >> 8, number].map(|part| part & 255);
         let _ = writeln!(text, "deny 10.{a}.{b}.{c} 255.255.255.255");
     }
-    fs::write("/etc/sockd.conf", text + rules)?;
+    Ok(fs::write("/etc/sockd.conf", text + rules)?)
+}
+
+/// Has the rules read again, and gives how long that took, from the signal to the line in the log.
+fn reload(monitor: i32, syslog: &Syslog) -> Outcome<Duration> {
+    let begun = Instant::now();
+    kill(Pid::from_raw(monitor), Signal::SIGHUP)?;
+    while syslog.count("reloaded: ") == 0 {
+        if begun.elapsed() > LONGEST || syslog.count("reload failed") > 0 {
+            return Err("the rules were not read".into());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(begun.elapsed())
+}
+
+/// Puts so many lines before `rules`.
+pub(crate) fn grow(lines: u32, monitor: i32, rules: &str, syslog: &Syslog) -> Outcome<()> {
+    write_rules(lines, rules)?;
+    reload(monitor, syslog).map(drop)
+}
+
+/// Reads a million lines instead of `rules`, which remain the last of them.
+pub(crate) fn run(dialler: &mut Dialler, monitor: i32, rules: &str, syslog: &Syslog) -> Outcome<Reload> {
+    write_rules(LINES, rules)?;
     let time = Duration::from_secs(1);
     let before = longest(dialler, &|begun| begun.elapsed() > time)?;
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let client = scope.spawn(|| longest(dialler, &|_| over.load(Relaxed)));
-        let begun = Instant::now();
-        let read = (|| {
-            kill(Pid::from_raw(monitor), Signal::SIGHUP)?;
-            while syslog.count("reloaded: ") == 0 {
-                if begun.elapsed() > LONGEST || syslog.count("reload failed") > 0 {
-                    return Err("the rules were not read".into());
-                }
-                thread::sleep(Duration::from_millis(50));
-            }
-            Outcome::Ok(begun.elapsed())
-        })();
+        let read = reload(monitor, syslog);
         over.store(true, Relaxed);
         let longest = client.join().map_err(|_| "a client thread panicked")??;
         Ok(Reload { longest_before: before, longest, took: read? })
