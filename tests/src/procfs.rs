@@ -140,7 +140,8 @@ impl Process {
     }
 }
 
-fn all() -> Vec<Process> {
+/// All processes of the machine where the tests run.
+pub fn all() -> Vec<Process> {
     let entries = fs::read_dir("/proc").expect("/proc");
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Process)).collect()
 }

@@ -11,9 +11,19 @@
 use super::Message;
 use crate::bounded::BoundedBytes;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The newest version that this program speaks.
 pub const VERSION: u8 = 1;
+
+/// How long one waits for the next word of another process that takes part in a takeover. Each word takes milliseconds, but
+/// for those of a new monitor that starts its first worker, which may take as long as this on a host that swaps. Whoever
+/// has stopped holds nobody up for longer: nothing has changed for the daemon that serves, and somebody else can take over.
+pub const SILENCE: Duration = Duration::from_secs(20);
+
+/// How long one waits for another process to read all files: a million rules take seconds. Together with [`SILENCE`] this is
+/// less than TimeoutStartSec= of the units, so that whoever gives up can say why.
+pub const READING: Duration = Duration::from_secs(60);
 
 /// The new side to the monitor that serves, or drains.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -57,7 +67,8 @@ pub enum FromServing {
     },
     /// In answer to `Take`: all sockets have been handed over.
     Last,
-    /// In answer to `Take`: somebody else is taking over.
+    /// In answer to `Take`: somebody else is taking over. Before the end of the connection: who is told this has been
+    /// silent for too long, and takes over no more.
     Busy,
     /// While it drains, what it has open.
     Left(Totals),

@@ -95,6 +95,16 @@ impl Peers {
             .collect()
     }
 
+    /// Whether this peer owes the next word. Who waits for a reload does not, nor does who serves.
+    pub fn is_awaited(&self, place: usize) -> bool {
+        matches!(self.0.get(place), Some(Peer::Connected | Peer::Greeted | Peer::Takes))
+    }
+
+    /// Whether this peer was taking over.
+    pub fn takes(&self, place: usize) -> bool {
+        self.0.get(place) == Some(&Peer::Takes)
+    }
+
     /// The place of who serves now.
     pub fn successor(&self) -> Option<usize> {
         self.0.iter().position(|peer| *peer == Peer::Serves)
@@ -188,6 +198,24 @@ mod tests {
         assert_eq!(peers.reloaded(), [first, second]);
         assert!(peers.reloaded().is_empty());
         assert_eq!(peers.hear(first, ToServing::Reload), Answer::Reload, "again");
+    }
+
+    #[test]
+    fn who_owes_the_next_word_is_awaited() {
+        let mut peers = Peers::default();
+        assert!(!peers.is_awaited(0) && !peers.is_awaited(PLACES), "nobody");
+        let place = peers.connect().unwrap();
+        assert!(peers.is_awaited(place));
+        for (message, owes, takes) in [
+            (HELLO, true, false),
+            (ToServing::Reload, false, false),
+            (TAKE, true, true),
+            (ToServing::Go, false, false),
+        ] {
+            peers.hear(place, message);
+            assert_eq!((peers.is_awaited(place), peers.takes(place)), (owes, takes), "{message:?}");
+            peers.reloaded();
+        }
     }
 
     #[test]

@@ -116,7 +116,10 @@ fn serve(desk: &Desk<'_>, monitor: &Monitor, mut originals: Originals) {
         let _ = poll(&mut [PollFd::new(monitor, PollFlags::IN)], Some(&LOOK));
     }
     // Also where the monitor has been killed.
-    desk.options.pid_file.iter().for_each(|file| pid_file::remove(file, desk.pid));
+    if let Some(file) = &desk.options.pid_file {
+        pid_file::remove(file, desk.pid);
+        pid_file::give_up(file, desk.pid);
+    }
 }
 
 /// Does what the monitor asks for, and says whether it asked; nothing once it is gone or the daemon ends.

@@ -96,12 +96,18 @@ impl Monitor {
         Ok(Self { serving, reload, takeover, notifier, stop, rechecks: false, signals })
     }
 
-    /// From now on this tree serves, and older ones drain.
-    pub fn take_over(&mut self) {
-        if let Some(pid) = self.takeover.go() {
+    /// Whether who serves still waits for this tree: the error is why not.
+    pub fn is_awaited(&self) -> Result<(), String> {
+        self.takeover.is_awaited()
+    }
+
+    /// From now on this tree serves, and older ones drain. The error is why it may not.
+    pub fn take_over(&mut self) -> Result<(), String> {
+        if let Some(pid) = self.takeover.go()? {
             self.serving.base.log.notice(&format!("took over from process {pid}"));
             self.recheck_older();
         }
+        Ok(())
     }
 
     /// With `recheck_on_reload`, older trees end what the files forbid.
@@ -165,7 +171,8 @@ impl Monitor {
         let dues = [
             self.serving.due_at(),
             self.notifier.beat_at(),
-            self.takeover.news_at(),
+            self.takeover.due_at(),
+            self.reload.due_at(),
             self.stop.due_at(Instant::now()),
             log.retry_at(),
             log.catch_up_at(),
@@ -201,6 +208,9 @@ impl Monitor {
         if self.notifier.beat_at().is_some_and(|at| at <= now) {
             self.notifier.beat(now, self.status());
         }
+        let overdue = self.reload.overdue(now, &mut self.serving.base);
+        self.reloaded(overdue);
+        self.takeover.silent(now).into_iter().for_each(|place| self.give_up(place, now));
         let Serving { base, sessions, .. } = &mut self.serving;
         self.takeover.tell(now, || base.totals(sessions.len()));
         let Base { log, reactor, counting, .. } = base;
@@ -276,7 +286,7 @@ impl Monitor {
     }
 
     fn hear_peer(&mut self, place: usize) {
-        while let Some(answer) = self.takeover.hear(place, &self.serving) {
+        while let Some(answer) = self.takeover.hear(place, &mut self.serving) {
             match answer {
                 Answer::Reload => self.begin_reload(),
                 Answer::Drain => self.drain(),
@@ -287,6 +297,15 @@ impl Monitor {
                 Answer::End => self.stop(),
                 _ => {}
             }
+        }
+    }
+
+    /// A peer has been silent for too long. What has come from it meanwhile counts; after that it is not waited for.
+    fn give_up(&mut self, place: usize, now: Instant) {
+        self.hear_peer(place);
+        if self.takeover.silent(now).contains(&place) {
+            self.takeover.refuse_to_wait(place);
+            self.hear_peer(place);
         }
     }
 

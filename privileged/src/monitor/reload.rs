@@ -3,12 +3,17 @@
 use crate::loader::handle::{Loader, News};
 use crate::loader::users::Table;
 use crate::monitor::base::Base;
+use sockd_common::message::takeover::READING;
 use sockd_session::config::Config;
 use std::time::Instant;
 
 /// What the monitor has of the loader, until that has ended.
 #[derive(Debug)]
-pub struct Reload(Option<Loader>);
+pub struct Reload {
+    loader: Option<Loader>,
+    /// When an answer is not waited for any longer.
+    due: Option<Instant>,
+}
 
 /// What has come of a reload.
 #[derive(Debug)]
@@ -26,27 +31,30 @@ pub enum Reloaded {
 impl Reload {
     /// With a loader that has just been started.
     pub fn new(loader: Loader) -> Self {
-        Self(Some(loader))
+        Self { loader: Some(loader), due: None }
     }
 
     /// The loader, to be watched.
     pub fn loader(&self) -> Option<&Loader> {
-        self.0.as_ref()
+        self.loader.as_ref()
     }
 
     /// At the end of the daemon: has the process id file removed.
     pub fn end(self) {
-        self.0.into_iter().for_each(Loader::end);
+        self.loader.into_iter().for_each(Loader::end);
     }
 
     /// Has everything read again.
     pub fn begin(&mut self, base: &mut Base) -> Reloaded {
-        let asked = match &mut self.0 {
+        let asked = match &mut self.loader {
             Some(loader) => loader.ask(),
             None => Err("there is no loader until a restart".into()),
         };
         match asked {
-            Ok(()) => Reloaded::NotYet,
+            Ok(()) => {
+                self.due = Instant::now().checked_add(READING);
+                Reloaded::NotYet
+            }
             Err(why) => {
                 base.counting.reload_failed();
                 base.log.err(&format!("reload failed: {why}"));
@@ -55,10 +63,29 @@ impl Reload {
         }
     }
 
+    /// When an answer of the loader is not waited for any longer.
+    pub fn due_at(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// A loader that has not answered by then is stopped, or waits for a file system. What it reads comes into force later.
+    pub fn overdue(&mut self, now: Instant, base: &mut Base) -> Reloaded {
+        if self.due.take_if(|due| *due <= now).is_none() {
+            return Reloaded::NotYet;
+        }
+        base.counting.reload_failed();
+        base.log.err(&format!("reload failed: the loader has been silent for {} seconds", READING.as_secs()));
+        Reloaded::Failed
+    }
+
     /// The loader has read everything, or has ended: then what it read before stays in force.
     pub fn hear(&mut self, base: &mut Base) -> Reloaded {
-        let Some(loader) = &mut self.0 else { return Reloaded::NotYet };
-        match loader.take(&base.config) {
+        let Some(loader) = &mut self.loader else { return Reloaded::NotYet };
+        let heard = loader.take(&base.config);
+        if matches!(heard, Ok(Some(News::Loaded(_))) | Err(_)) {
+            self.due = None;
+        }
+        match heard {
             Ok(None) => Reloaded::NotYet,
             Ok(Some(News::Copied(changed))) => Reloaded::Copied(changed),
             Ok(Some(News::Unread(why))) => {
@@ -77,7 +104,7 @@ impl Reload {
                 Reloaded::Failed
             }
             Err(why) => {
-                self.0 = None;
+                self.loader = None;
                 base.counting.reload_failed();
                 base.log.err(&format!("{why}; nothing is read again until a restart"));
                 Reloaded::Failed

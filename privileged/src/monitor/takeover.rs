@@ -4,9 +4,12 @@
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use crate::monitor::serving::Serving;
 use crate::process::sys;
-use rustix::net::{SocketFlags, accept_with};
-use sockd_common::channel::{MonitorEnd, Received};
-use sockd_common::message::takeover::{About, FromServing, SocketKind, SocketName, ToServing, Totals};
+use rustix::io::Errno;
+use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
+use sockd_common::channel::{ChannelError, MonitorEnd, Received};
+use sockd_common::message::takeover::{
+    About, FromServing, SILENCE, SocketKind, SocketName, ToServing, Totals,
+};
 use sockd_session::takeover::{Answer, Peers};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,7 +18,16 @@ use std::time::{Duration, Instant};
 /// How often a successor hears of what is left.
 const NEWS: Duration = Duration::from_secs(1);
 
-type Line = MonitorEnd<FromServing, ToServing>;
+/// Who has come to the takeover socket.
+#[derive(Debug)]
+struct Peer {
+    pid: i32,
+    line: MonitorEnd<FromServing, ToServing>,
+    /// When it has said something, or has been told what it waited for.
+    since: Instant,
+    /// It is not waited for any more.
+    is_late: bool,
+}
 
 /// An older tree.
 #[derive(Debug)]
@@ -34,7 +46,7 @@ pub struct Takeover {
     /// The user who may come, beside root.
     owner: u32,
     peers: Peers,
-    lines: HashMap<usize, (Line, i32)>,
+    lines: HashMap<usize, Peer>,
     older: Vec<Option<Older>>,
     /// What a successor has been told, and when it is to be told anew.
     told: Option<(Totals, Instant)>,
@@ -74,15 +86,19 @@ impl Takeover {
                 self.peers.disconnect(place);
                 continue;
             }
-            self.lines.insert(place, (line, pid));
+            self.lines.insert(place, Peer { pid, line, since: Instant::now(), is_late: false });
         }
     }
 
     /// The next thing that a peer asks of the daemon; what can be answered is answered here.
-    pub fn hear(&mut self, place: usize, serving: &Serving) -> Option<Answer> {
+    pub fn hear(&mut self, place: usize, serving: &mut Serving) -> Option<Answer> {
         loop {
-            let answer = match self.lines.get(&place)?.0.receive() {
-                Ok(Received::Message(message, _)) => self.peers.hear(place, message),
+            let peer = self.lines.get_mut(&place)?;
+            let answer = match peer.line.receive() {
+                Ok(Received::Message(message, _)) => {
+                    peer.since = Instant::now();
+                    self.peers.hear(place, message)
+                }
                 Ok(Received::Nothing) => return None,
                 _ => Answer::HangUp,
             };
@@ -94,18 +110,48 @@ impl Takeover {
                 answer => return Some(answer),
             };
             if !sent {
-                self.hang_up(place);
+                self.hang_up(place).into_iter().for_each(|line| serving.base.log.err(&line));
             }
         }
     }
 
     fn say(&self, place: usize, message: &FromServing, descriptor: Option<BorrowedFd<'_>>) -> bool {
-        self.lines.get(&place).is_some_and(|(line, _)| line.send(message, descriptor).is_ok())
+        self.lines.get(&place).is_some_and(|peer| peer.line.send(message, descriptor).is_ok())
     }
 
-    fn hang_up(&mut self, place: usize) {
+    /// Gives what the log is to say of that.
+    fn hang_up(&mut self, place: usize) -> Option<String> {
+        let takes = self.peers.takes(place);
         self.peers.disconnect(place);
-        self.lines.remove(&place);
+        let Peer { pid, is_late, .. } = self.lines.remove(&place)?;
+        let silent = format!("it has been silent for {} seconds", SILENCE.as_secs());
+        match (takes, is_late) {
+            (true, true) => Some(format!("process {pid} has not taken over: {silent}")),
+            (true, false) => Some(format!("process {pid} has not taken over: its connection has ended")),
+            (false, true) => Some(format!("process {pid} is not waited for: {silent}")),
+            (false, false) => None,
+        }
+    }
+
+    /// Peers that owe a word, and when they have owed it for too long.
+    fn awaited(&self) -> impl Iterator<Item = (usize, Instant)> {
+        let awaited = self.lines.iter().filter(|(place, _)| self.peers.is_awaited(**place));
+        awaited.filter_map(|(place, peer)| Some((*place, peer.since.checked_add(SILENCE)?)))
+    }
+
+    /// Peers that have been silent for too long.
+    pub fn silent(&self, now: Instant) -> Vec<usize> {
+        self.awaited().filter(|(_, until)| *until <= now).map(|(place, _)| place).collect()
+    }
+
+    /// Such a peer takes over no more. It hears so, and can say nothing from now on: what it says after this fails with
+    /// EPIPE, and what it has said before is heard. So both sides know who serves.
+    pub fn refuse_to_wait(&mut self, place: usize) {
+        if let Some(peer) = self.lines.get_mut(&place) {
+            peer.is_late = true;
+            let _ = peer.line.send(&FromServing::Busy, None);
+            let _ = shutdown(&peer.line, Shutdown::Read);
+        }
     }
 
     fn hand_over(&self, place: usize, number: u16, serving: &Serving) -> bool {
@@ -133,6 +179,7 @@ impl Takeover {
             if !self.say(place, &FromServing::Reloaded { in_force }, None) {
                 self.hang_up(place);
             }
+            self.lines.get_mut(&place).into_iter().for_each(|peer| peer.since = Instant::now());
         }
     }
 
@@ -143,12 +190,13 @@ impl Takeover {
         self.older.drain(..).flatten().for_each(|older| reactor.unwatch(&older.line));
         self.told = Some((Totals::default(), Instant::now()));
         let successor = self.peers.successor().and_then(|place| self.lines.get(&place));
-        successor.map_or(0, |(_, pid)| *pid)
+        successor.map_or(0, |peer| peer.pid)
     }
 
-    /// When a successor is to hear of what is left.
-    pub fn news_at(&self) -> Option<Instant> {
-        self.told.map(|(_, at)| at)
+    /// When a successor is to hear of what is left, or a peer has been silent for too long.
+    pub fn due_at(&self) -> Option<Instant> {
+        let silent = self.awaited().map(|(_, until)| until);
+        silent.chain(self.told.map(|(_, at)| at)).min()
     }
 
     /// Tells a successor what is left, where that has changed.
@@ -156,10 +204,13 @@ impl Takeover {
         let Some((told, at)) = self.told else { return };
         if at <= now {
             let left = left();
-            self.told = now.checked_add(NEWS).map(|next| (left, next));
-            if let Some(place) = self.peers.successor().filter(|_| left != told)
-                && !self.say(place, &FromServing::Left(left), None)
-            {
+            let successor = self.peers.successor().filter(|_| left != told);
+            let sent = successor.and_then(|place| Some((place, self.lines.get(&place)?)));
+            let sent = sent.map(|(place, peer)| (place, peer.line.send(&FromServing::Left(left), None)));
+            // A successor that does not read is stopped, and hears of it later.
+            let is_full = matches!(sent, Some((_, Err(ChannelError::Io(Errno::AGAIN)))));
+            self.told = now.checked_add(NEWS).map(|next| (if is_full { told } else { left }, next));
+            if let Some((place, Err(_))) = sent.filter(|_| !is_full) {
                 self.hang_up(place);
             }
         }
@@ -182,12 +233,28 @@ impl Takeover {
         slot.take().map(|older| older.pid)
     }
 
+    /// Before this one is the daemon: who serves until then waits anew, and still does. Its answer is of no use.
+    pub fn is_awaited(&self) -> Result<(), String> {
+        self.tell_serving(&ToServing::Take { place: u16::MAX }).map(drop)
+    }
+
     /// Who served before this one, where somebody did, serves no longer. Those before it drain already.
-    pub fn go(&self) -> Option<u32> {
-        let older = self.older.last()?.as_ref()?;
-        // Where that fails it has ended.
-        let _ = older.line.send(&ToServing::Go, None);
-        Some(older.pid)
+    pub fn go(&self) -> Result<Option<u32>, String> {
+        self.tell_serving(&ToServing::Go)
+    }
+
+    /// Tells who served before this one, where somebody did. The error is that it has waited in vain, and serves on. Where
+    /// it has ended there is nobody to tell.
+    fn tell_serving(&self, message: &ToServing) -> Result<Option<u32>, String> {
+        let Some(older) = self.older.last().and_then(Option::as_ref) else { return Ok(None) };
+        if older.line.send(message, None).is_err() {
+            while let Ok(Received::Message(answer, _)) = older.line.receive() {
+                if answer == FromServing::Busy {
+                    return Err(format!("process {} has waited in vain, and serves on", older.pid));
+                }
+            }
+        }
+        Ok(Some(older.pid))
     }
 
     /// Tells all older trees.

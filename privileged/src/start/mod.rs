@@ -70,11 +70,18 @@ pub fn serve(options: &Options) -> Result<(), StartError> {
     let prepared = prepare(&options, signals, notifier, source).map_err(with_advice);
     let prepared = prepared.inspect_err(|error| service_manager::turn_away(error, &queues));
     drop(queues);
-    let begun = prepared.and_then(|prepared| begin(&options, prepared, &starter, is_heard));
-    let Begun { mut monitor, is_only, pid_file } = begun.inspect_err(|error| {
+    // After the lockdown the loader does this at its end.
+    let prepared = prepared.inspect_err(|_| {
         options.pid_file.iter().for_each(|path| pid_file::give_up(path, std::process::id()));
-        starter.failed(error);
-    })?;
+    });
+    let begun = prepared.and_then(|prepared| begin(&options, prepared, &starter, is_heard));
+    let Begun { mut monitor, is_only, pid_file } = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            starter.failed(&error);
+            return Err(error);
+        }
+    };
     drop(starter);
     let ended = monitor.run();
     if let Err(why) = &ended {
@@ -116,6 +123,7 @@ fn begin(
             "Landlock does not hold for the monitor; see `sandbox` in sockd.ron(5)",
         ));
     }
+    monitor.is_awaited().map_err(StartError::system)?;
     starter.is_ready()?;
     let is_only = client.is_some();
     match client {
@@ -129,7 +137,7 @@ fn begin(
         }
     }
     monitor.tell_ready();
-    monitor.take_over();
+    monitor.take_over().map_err(StartError::system)?;
     starter.serves();
     Ok(Begun { monitor, is_only, pid_file })
 }

@@ -8,17 +8,23 @@ use crate::takeover::link::Link;
 use crate::takeover::place;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::io::Errno;
 
 /// Reads all files, and has them read by the daemon where that runs this program. True where it runs another one, so that
 /// this one has to take over.
 pub fn reload(options: &Options) -> Result<bool, StartError> {
     let options = options.absolute();
     check(&options)?;
-    let link = place::path(&options).ok_or_else(|| "there is no folder for it".into());
-    let link = match link.and_then(|path| Link::open(&path)) {
-        Ok(link) => link,
-        Err(why) => return by_signal(&why).map(|()| false),
+    let Some(path) = place::path(&options) else {
+        return by_signal("there is no folder for the takeover socket").map(|()| false);
     };
+    let socket = match place::reach(&path) {
+        Ok(socket) => socket,
+        // One that is there and has stopped has so many who wait that no more can.
+        Err(error @ Errno::AGAIN) => return Err(StartError::system(place::nobody(&path, error))),
+        Err(error) => return by_signal(&place::nobody(&path, error)).map(|()| false),
+    };
+    let link = Link::open(socket).map_err(StartError::system)?;
     let build = program::build()?;
     if options.force || link.about.build != build {
         return Ok(true);

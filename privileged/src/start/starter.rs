@@ -58,10 +58,12 @@ impl Starter {
         }
     }
 
-    /// It never will. Of a terminal's child the status tells.
-    pub fn failed(&self, error: &StartError) {
+    /// It never will. Of a terminal's child the status tells; a control process waits until this one has said why.
+    pub fn failed(self, error: &StartError) {
         if let Self::Control(control) = self {
             control.ended(error.status);
+            // Open until the end of this process.
+            std::mem::forget(control);
         }
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Takes the sockets. The service manager's watchdog goes on, and only the daemon that it has started knows of it.
 pub fn take(options: &Options, notifier: &mut Notifier) -> Result<Taken, String> {
     let path = place::path(options).ok_or("there is no folder for the takeover socket")?;
-    let link = Link::open(&path)?;
+    let link = Link::open(place::reach(&path).map_err(|error| place::nobody(&path, error))?)?;
     let About { pid, watchdog, managed, .. } = link.about;
     may_follow(pid, managed, notifier.is_heard(), std::env::var("MAINPID").ok().as_deref())?;
     if notifier.watchdog().is_none() && watchdog > 0 {

@@ -11,10 +11,17 @@ use crate::process::error::StartError;
 use crate::process::{descriptors, sys};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, getppid};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use sockd_common::message::takeover::{READING, SILENCE};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
+
+/// The new monitor waits for the service manager to hear of it. Who serves until then waits for twice as long: a takeover
+/// that fails for this fails before that gives up.
+const HEARD: Duration = Duration::from_secs(10);
 
 /// The new monitor waits in such steps for the end of the one between it and the control process.
 const STEP: Duration = Duration::from_millis(1);
@@ -36,6 +43,8 @@ pub struct Control(OwnedFd);
 pub fn fork_twice(notifier: &Notifier, pid_file: Option<&Path>) -> Result<Control, StartError> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(StartError::at("socketpair"))?;
+    // Before the lockdown, after which no other call than recv is needed for the wait.
+    limit(&theirs, HEARD).map_err(StartError::at("SO_RCVTIMEO"))?;
     let fork = || sys::fork().map_err(StartError::at("fork"));
     if let ForkResult::Parent { child } = fork()? {
         drop(theirs);
@@ -57,26 +66,58 @@ pub fn fork_twice(notifier: &Notifier, pid_file: Option<&Path>) -> Result<Contro
     Err(StartError::system("the process between the new monitor and the control process does not end"))
 }
 
+/// So long is waited for what comes from the other end.
+fn limit(socket: &OwnedFd, time: Duration) -> rustix::io::Result<()> {
+    set_socket_timeout(socket, Timeout::Recv, Some(time))
+}
+
 /// The rest of the control process's life: gives its status.
 fn control(monitor: &OwnedFd, notifier: &Notifier, pid_file: Option<&Path>) -> i32 {
-    let mut packet = [0; 5];
-    while let Ok((5, _)) = recv(monitor, &mut packet, RecvFlags::empty()) {
-        let [kind, number @ ..] = packet;
-        let number = u32::from_le_bytes(number);
-        if kind == DONE {
-            return number.cast_signed();
-        }
+    let mut wait = READING.saturating_add(SILENCE);
+    loop {
+        let number = match hear(monitor, wait) {
+            Ok((DONE, 0)) => return 0,
+            Ok((DONE, status)) => {
+                // It says why, and ends: whoever waits for this process finds that said.
+                let _ = hear(monitor, SILENCE);
+                return status.cast_signed();
+            }
+            // It has waited in vain for this process, and takes over no more.
+            Ok(_) if has_more(monitor) => continue,
+            Ok((_, number)) => number,
+            Err(why) => {
+                eprintln!("sockd: the new server {why}");
+                return 71;
+            }
+        };
         if let Some(Err(error)) = pid_file.map(|path| pid_file::put(path, number)) {
             error.lines.iter().for_each(|line| eprintln!("sockd: {line}"));
             pid_file.iter().for_each(|path| pid_file::give_up(path, number));
             return error.status;
         }
         notifier.main_process(number);
-        if send(monitor, &[READY], SendFlags::NOSIGNAL).is_err() {
-            break;
-        }
+        // Where it has ended, that is heard next.
+        let _ = send(monitor, &[READY], SendFlags::NOSIGNAL);
+        wait = SILENCE;
     }
-    71
+}
+
+/// Whether there is more to hear, or nothing any more.
+fn has_more(monitor: &OwnedFd) -> bool {
+    recv(monitor, &mut [0; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT).err() != Some(Errno::AGAIN)
+}
+
+/// What the new monitor says, and the number with it. The error is why nothing more will come.
+fn hear(monitor: &OwnedFd, wait: Duration) -> Result<(u8, u32), String> {
+    let mut packet = [0; 5];
+    match limit(monitor, wait).and_then(|()| recv(monitor, &mut packet, RecvFlags::empty())) {
+        Ok((5, _)) => {
+            let [kind, number @ ..] = packet;
+            Ok((kind, u32::from_le_bytes(number)))
+        }
+        Err(Errno::AGAIN) => Err(format!("has been silent for {} seconds", wait.as_secs())),
+        _ => Err("has ended".into()),
+    }
 }
 
 impl Control {
@@ -91,6 +132,7 @@ impl Control {
         self.say(READY, std::process::id());
         match recv(&self.0, &mut [0; 1][..], RecvFlags::empty()) {
             Ok((1, _)) => Ok(()),
+            Err(Errno::AGAIN) => Err(StartError::system("the control process does not answer")),
             _ => Err(StartError::system("the control process has ended")),
         }
     }

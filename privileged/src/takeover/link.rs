@@ -1,18 +1,11 @@
 //! The way to the monitor that serves, for a control process and for a new monitor until its lockdown.
 
-use crate::takeover::place;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use sockd_common::channel::{Received, WorkerEnd};
-use sockd_common::message::takeover::{About, FromServing, SocketKind, ToServing, VERSION};
+use rustix::io::Errno;
+use sockd_common::channel::{ChannelError, Received, WorkerEnd};
+use sockd_common::message::takeover::{About, FromServing, READING, SILENCE, SocketKind, ToServing, VERSION};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// The monitor that serves is never busy for so long.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-
-/// Its loader may have a million rules to read.
-const RELOAD_LIMIT: Duration = Duration::from_secs(60);
 
 /// The connection to the monitor that serves.
 #[derive(Debug)]
@@ -49,14 +42,10 @@ pub struct TakenListener {
 }
 
 impl Link {
-    /// Comes to the takeover socket, and learns who serves there.
-    pub fn open(path: &Path) -> Result<Self, String> {
-        let socket = place::reach(path).map_err(|error| {
-            let why = std::io::Error::from(error);
-            format!("no running sockd takes part: {}: {why}", path.display())
-        })?;
+    /// Learns who serves at the takeover socket, to which this one is connected.
+    pub fn open(socket: OwnedFd) -> Result<Self, String> {
         let mut link = Self { channel: WorkerEnd::new(socket), about: About::default() };
-        match link.ask(ToServing::Hello { version: VERSION }, ANSWER_LIMIT)? {
+        match link.ask(ToServing::Hello { version: VERSION }, SILENCE)? {
             (FromServing::About(about), _) => link.about = about,
             _ => return Err(strange()),
         }
@@ -65,7 +54,7 @@ impl Link {
 
     /// Has the files read again; whether they are in force then.
     pub fn reload(&self) -> Result<bool, String> {
-        match self.ask(ToServing::Reload, RELOAD_LIMIT)? {
+        match self.ask(ToServing::Reload, READING.saturating_add(SILENCE))? {
             (FromServing::Reloaded { in_force }, _) => Ok(in_force),
             _ => Err(strange()),
         }
@@ -75,7 +64,7 @@ impl Link {
     pub fn take(self) -> Result<Taken, String> {
         let (mut listeners, mut takeover, mut older, mut doors) = (Vec::new(), None, Vec::new(), Vec::new());
         for place in 0..u16::MAX {
-            match self.ask(ToServing::Take { place }, ANSWER_LIMIT)? {
+            match self.ask(ToServing::Take { place }, SILENCE)? {
                 (FromServing::Socket { kind, name }, Some(socket)) => match kind {
                     SocketKind::Listener | SocketKind::Activated => {
                         let activated = kind == SocketKind::Activated;
@@ -97,19 +86,26 @@ impl Link {
     }
 
     fn ask(&self, message: ToServing, limit: Duration) -> Result<(FromServing, Option<OwnedFd>), String> {
-        self.channel.send(&message).map_err(|error| format!("the running sockd: {error}"))?;
+        self.channel.send(&message).map_err(|error| match error {
+            ChannelError::Io(Errno::PIPE) => closed(),
+            error => format!("the running sockd: {error}"),
+        })?;
         let begun = Instant::now();
         while let Some(left) = limit.checked_sub(begun.elapsed()) {
             match self.channel.receive() {
                 Ok(Received::Message(answer, descriptor)) => return Ok((answer, descriptor)),
                 Ok(Received::Nothing) => wait_for(&self.channel, left),
                 Ok(Received::DescriptorLost(_)) => return Err("no descriptor is left for a socket".into()),
-                Ok(Received::Closed) => return Err("the running sockd has closed the connection".into()),
+                Ok(Received::Closed) => return Err(closed()),
                 Err(error) => return Err(format!("the running sockd: {error}")),
             }
         }
         Err(format!("the running sockd has not answered within {} seconds", limit.as_secs()))
     }
+}
+
+fn closed() -> String {
+    "the running sockd has closed the connection".into()
 }
 
 fn strange() -> String {

@@ -63,6 +63,11 @@ pub fn remove_left_over(path: &Path) -> Result<(), String> {
     }
 }
 
+/// Why there is no daemon to take over from.
+pub fn nobody(path: &Path, error: Errno) -> String {
+    format!("no running sockd takes part: {}: {}", path.display(), std::io::Error::from(error))
+}
+
 /// Connects to the monitor that serves.
 pub fn reach(path: &Path) -> Result<OwnedFd, Errno> {
     let socket = new_socket()?;

@@ -3,6 +3,7 @@
 mod counting;
 mod failing;
 mod following;
+mod silent;
 mod trees;
 
 use crate::trees::{Trees, reload};

@@ -1,17 +1,21 @@
 //! Trees that follow each other on one gateway, where another program can be installed.
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sockd_tests::lab::Lab;
-use sockd_tests::procfs::Process;
+use sockd_tests::procfs::{self, Process};
 use sockd_tests::program::Program;
 use sockd_tests::sockd::{PERMIT_ALL, program};
 use sockd_tests::wait::until_true;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 
 /// Where the programs are installed on the gateway.
 const SOCKD: &str = "/run/lib/sockd";
+
+/// What a reload on its way says.
+const RELOAD_STDERR: &str = "/run/reload.stderr";
 
 /// What every daemon of these tests is started with.
 const WORDS: [&str; 2] = ["--pid-file", "/run/sockd.pid"];
@@ -58,9 +62,30 @@ impl Trees {
 
     /// Reloads, which has to lead to another daemon, and gives that.
     pub(crate) fn reload_well(&mut self) -> Process {
-        let done = reload(self, "");
+        self.reload_well_with("")
+    }
+
+    /// The same with more words.
+    pub(crate) fn reload_well_with(&mut self, words: &str) -> Process {
+        let done = reload(self, words);
         assert_eq!(done.status.code(), Some(0), "{done:?}");
         self.adopt()
+    }
+
+    /// What is left of a reload of this gateway that has not succeeded: the control process, and the new tree.
+    pub(crate) fn reloading(&self) -> Vec<Process> {
+        let own = self.lab.sockd.monitor().namespace("net");
+        let tree = |process: &Process| {
+            let line = process.command_line();
+            line.starts_with(SOCKD) && line.contains("--reload") && process.namespace("net") == own
+        };
+        let followers = |process: &Process| !self.followers.contains(process) && process.runs();
+        procfs::all().into_iter().filter(tree).filter(followers).collect()
+    }
+
+    /// What [`start_reload`] has said.
+    pub(crate) fn said_by_reload(&self) -> String {
+        self.lab.site.gateway.read(RELOAD_STDERR)
     }
 
     /// The daemon whose id is in the file. It ends with the test.
@@ -96,10 +121,27 @@ pub(crate) fn reload(trees: &Trees, words: &str) -> Output {
     trees.lab.site.gateway.output(command.args(WORDS).arg("--reload").args(words.split_whitespace()))
 }
 
+/// Sends a signal to a process that may end meanwhile.
+pub(crate) fn signal_if_there(process: Process, signal: Signal) {
+    let _ = kill(Pid::from_raw(process.0), signal);
+}
+
+/// `sockd --reload`, on its way, behind the words of another program.
+pub(crate) fn start_reload(trees: &Trees, by: &[&str], words: &str) -> Program {
+    let line: Vec<&str> = by.iter().copied().chain([SOCKD, "--reload"]).chain(WORDS).collect();
+    let mut command = Command::new(line[0]);
+    command.args(&line[1..]).args(words.split_whitespace());
+    let stderr = trees.lab.site.gateway.run(|| File::create(RELOAD_STDERR)).expect("a file for stderr");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+    Program::start(&trees.lab.site.gateway, &mut command)
+}
+
 impl Drop for Trees {
     fn drop(&mut self) {
         // The id is that of a daemon of this test as long as that runs; nobody else's program has this path.
         let own = |process: &&Process| process.command_line().starts_with(SOCKD);
-        self.followers.iter().filter(own).for_each(|process| process.signal(Signal::SIGKILL));
+        let left = self.reloading();
+        let all = self.followers.iter().filter(own).chain(&left);
+        all.for_each(|process| signal_if_there(*process, Signal::SIGKILL));
     }
 }
