@@ -72,6 +72,8 @@ pub enum FromServing {
     Busy,
     /// While it drains, what it has open.
     Left(Totals),
+    /// Instead of `Last`: an administrator wants no new clients, of whichever tree.
+    LastClosed,
 }
 
 /// A socket's name.
@@ -189,6 +191,7 @@ mod tests {
             (FromServing::Last, &[3]),
             (FromServing::Busy, &[4]),
             (FromServing::Left(left), &[5, 1, 2, 3, 4, 5, 6, 7]),
+            (FromServing::LastClosed, &[6]),
         ];
         for (message, expected) in messages {
             assert_eq!(bytes(&message), expected, "{message:?}");

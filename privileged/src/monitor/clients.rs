@@ -198,6 +198,11 @@ impl Clients {
         self.drains = drains;
     }
 
+    /// Whether they are.
+    pub fn drains(&self) -> bool {
+        self.drains
+    }
+
     /// Accepts nobody from sockets that whoever started the daemon has open too: clients wait there for the next daemon.
     /// False where there are no others.
     pub fn leave_activated(&mut self, reactor: &Reactor) -> bool {

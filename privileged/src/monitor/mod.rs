@@ -44,7 +44,7 @@ use crate::monitor::notify::Notifier;
 use crate::monitor::reactor::{EventFlags, Token};
 use crate::monitor::reload::{Reload, Reloaded};
 use crate::monitor::serving::Serving;
-use crate::monitor::takeover::Takeover;
+use crate::monitor::takeover::{OlderTells, Takeover};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use sockd_common::message::takeover::ToServing;
@@ -321,11 +321,15 @@ impl Monitor {
     }
 
     fn hear_older(&mut self, place: u32) {
-        let base = &mut self.serving.base;
-        if let Some(pid) = self.takeover.hear_older(place, &base.reactor) {
-            base.log.notice(&format!("process {pid} has drained"));
-            self.serving.status.ended(pid);
+        while let Some(tells) = self.takeover.hear_older(place, &self.serving.base.reactor) {
+            match tells {
+                OlderTells::Closed => self.serving.stay_closed(),
+                OlderTells::Ended(pid) => {
+                    self.serving.base.log.notice(&format!("process {pid} has drained"));
+                    self.serving.status.ended(pid);
+                }
+            }
         }
-        base.count_elsewhere(self.takeover.left());
+        self.serving.base.count_elsewhere(self.takeover.left());
     }
 }

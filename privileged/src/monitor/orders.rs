@@ -29,6 +29,19 @@ impl Serving {
         }
     }
 
+    /// An administrator has told the tree before this one to serve no new clients.
+    pub fn stay_closed(&mut self) {
+        if !self.clients.drains() {
+            self.turn_clients_away(true);
+            self.base.log.notice("no new clients are served, as before the takeover");
+        }
+    }
+
+    fn turn_clients_away(&mut self, drains: bool) {
+        self.clients.drain(drains);
+        self.base.ledger.draining(drains);
+    }
+
     fn obey(&mut self, order: Order, Caller { uid, pid }: Caller) -> Answer {
         let by = format!("by order of uid {uid}, process {pid}");
         match order {
@@ -42,8 +55,7 @@ impl Serving {
             }
             Order::Drain | Order::Resume => {
                 let drains = order == Order::Drain;
-                self.clients.drain(drains);
-                self.base.ledger.draining(drains);
+                self.turn_clients_away(drains);
                 let what = if drains { "no new clients are served" } else { "new clients are served again" };
                 self.base.log.notice(&format!("{what}, {by}"));
             }

@@ -37,6 +37,15 @@ struct Older {
     left: Totals,
 }
 
+/// What happens in an older tree.
+#[derive(Clone, Copy, Debug)]
+pub enum OlderTells {
+    /// An administrator wanted no new clients, until the end of the takeover.
+    Closed,
+    /// It has ended, with this process id.
+    Ended(u32),
+}
+
 /// The takeover socket and all that has come of it.
 #[derive(Debug, Default)]
 pub struct Takeover {
@@ -169,6 +178,7 @@ impl Takeover {
                 let name = SocketName::new(name.as_bytes()).unwrap_or_default();
                 self.say(place, &FromServing::Socket { kind, name }, Some(socket))
             }
+            None if serving.clients.drains() => self.say(place, &FromServing::LastClosed, None),
             None => self.say(place, &FromServing::Last, None),
         }
     }
@@ -216,13 +226,14 @@ impl Takeover {
         }
     }
 
-    /// An older tree tells what it has left; gives its process id where it has ended.
-    pub fn hear_older(&mut self, place: u32, reactor: &Reactor) -> Option<u32> {
+    /// An older tree tells what it has left.
+    pub fn hear_older(&mut self, place: u32, reactor: &Reactor) -> Option<OlderTells> {
         let slot = self.older.get_mut(place as usize)?;
         let older = slot.as_mut()?;
         loop {
             match older.line.receive() {
                 Ok(Received::Message(FromServing::Left(left), _)) => older.left = left,
+                Ok(Received::Message(FromServing::LastClosed, _)) => return Some(OlderTells::Closed),
                 Ok(Received::Message(..)) => {}
                 Ok(Received::Nothing) => return None,
                 _ => break,
@@ -230,7 +241,7 @@ impl Takeover {
         }
         // A new tree that is about to take over has the line too.
         reactor.unwatch(&older.line);
-        slot.take().map(|older| older.pid)
+        slot.take().map(|older| OlderTells::Ended(older.pid))
     }
 
     /// Before this one is the daemon: who serves until then waits anew, and still does. Its answer is of no use.

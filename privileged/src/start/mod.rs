@@ -173,7 +173,7 @@ fn prepare(
     if config.settings.sandbox == Sandbox::Required && !others.missing.is_empty() {
         return Err(StartError::system(sandbox::refusal(&others.missing)));
     }
-    let Sockets { listeners, client, takeover, doors } =
+    let Sockets { listeners, client, takeover, doors, is_closed } =
         sockets(options, source, &config.services, &mut notifier, &mut log).map_err(StartError::system)?;
     let places: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
     if let Some(lacking) = config.settings.lacks_listener(&places) {
@@ -201,6 +201,9 @@ fn prepare(
         let runtime = options.runtime_dir.clone().map(Into::into);
         let runtime = runtime.or_else(|| std::env::var_os("RUNTIME_DIRECTORY"));
         doors::open(&mut serving, counters, runtime, doors)?;
+    }
+    if is_closed {
+        serving.stay_closed();
     }
     let monitor = Monitor::new(serving, Reload::new(loader.loader), takeover, notifier, signals);
     let monitor = monitor.map_err(StartError::at("epoll"))?;
@@ -282,6 +285,8 @@ struct Sockets {
     takeover: Takeover,
     /// Sockets for administrators of a daemon before this one.
     doors: Vec<OwnedFd>,
+    /// Clients are not served, by order to that daemon.
+    is_closed: bool,
 }
 
 /// Opens them, or takes them over.
@@ -296,14 +301,15 @@ fn sockets(
         let taken = taken::take(options, notifier)?;
         let takeover = taken::room(Some(taken.socket), taken.older, notifier);
         let listeners = taken::listeners(taken.listeners, &options.listen, services)?;
-        return Ok(Sockets { listeners, client: None, takeover, doors: taken.doors });
+        let (doors, is_closed) = (taken.doors, taken.is_closed);
+        return Ok(Sockets { listeners, client: None, takeover, doors, is_closed });
     }
     let takeover = match options.trial || source.is_of_inetd() {
         true => Takeover::default(),
         false => taken::room(taken::own_socket(options, log), Vec::new(), notifier),
     };
     let (listeners, client) = listeners(options, source, services)?;
-    Ok(Sockets { listeners, client, takeover, doors: Vec::new() })
+    Ok(Sockets { listeners, client, takeover, doors: Vec::new(), is_closed: false })
 }
 
 /// The sockets that clients come to, handed over or opened; or the one client that is here already.

@@ -28,6 +28,8 @@ pub struct Taken {
     pub older: Vec<(OwnedFd, u32)>,
     /// Where administrators come to.
     pub doors: Vec<OwnedFd>,
+    /// An administrator wants no new clients.
+    pub is_closed: bool,
 }
 
 /// A listening socket.
@@ -63,6 +65,7 @@ impl Link {
     /// Takes all sockets. Nothing has changed for the monitor that serves.
     pub fn take(self) -> Result<Taken, String> {
         let (mut listeners, mut takeover, mut older, mut doors) = (Vec::new(), None, Vec::new(), Vec::new());
+        let mut is_closed = false;
         for place in 0..u16::MAX {
             match self.ask(ToServing::Take { place }, SILENCE)? {
                 (FromServing::Socket { kind, name }, Some(socket)) => match kind {
@@ -76,13 +79,17 @@ impl Link {
                     SocketKind::Door => doors.push(socket),
                 },
                 (FromServing::Last, _) => break,
+                (FromServing::LastClosed, _) => {
+                    is_closed = true;
+                    break;
+                }
                 (FromServing::Busy, _) => return Err("another takeover is under way".into()),
                 _ => return Err(strange()),
             }
         }
         let about = self.about;
         older.push((self.channel.into_socket(), about.pid));
-        Ok(Taken { about, listeners, socket: takeover.ok_or_else(strange)?, older, doors })
+        Ok(Taken { about, listeners, socket: takeover.ok_or_else(strange)?, older, doors, is_closed })
     }
 
     fn ask(&self, message: ToServing, limit: Duration) -> Result<(FromServing, Option<OwnedFd>), String> {

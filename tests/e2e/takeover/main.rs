@@ -184,6 +184,45 @@ fn the_sockets_for_administrators_lead_to_the_new_tree() {
     until_true("it has ended", || ledger.head(Field::Live) == 0);
 }
 
+/// A gateway that is drained for maintenance does not come back by a reload, or an upgrade.
+#[test]
+fn new_clients_that_are_held_off_are_held_off_by_the_new_tree() {
+    let mut trees =
+        Trees::new(r#"(status_socket: at("/run/sockd/status"), control_socket: at("/run/sockd/control"))"#);
+    let _echo = Server::echo(&trees.lab.site.server, (SERVER, 7));
+    let (gateway, client) = (trees.lab.site.gateway.clone(), trees.lab.site.client.clone());
+    let run = |words: &[&str]| {
+        let output = gateway.output(std::process::Command::new(program("sockdctl")).args(words));
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let is_served = || is_granted(&client, &Request::connect((SERVER, 7)));
+    let mut old = granted(&client, &Request::connect((SERVER, 7)));
+    run(&["drain"]);
+    assert!(!is_served());
+    for words in ["", "--force", "--force"] {
+        trees.lab.turn_the_page();
+        let done = reload(&trees, words);
+        assert_eq!(done.status.code(), Some(0), "{done:?}");
+        assert!(!is_served(), "{words}");
+        if !words.is_empty() {
+            trees.adopt();
+            trees.lab.wait_for_line("no new clients are served, as before the takeover");
+        }
+    }
+    assert_eq!(
+        run(&["stats"]).matches("draining    yes").count(),
+        2,
+        "the drained tree in between has ended"
+    );
+    old.send("x");
+    assert_eq!(old.read(1), b"x");
+    run(&["resume"]);
+    assert!(is_served());
+    trees.reload_well_with("--force");
+    assert!(is_served());
+}
+
 /// The old tree keeps its ledger and its orders under names of their own, until it has drained.
 #[test]
 fn sockdctl_reaches_the_sessions_of_both_trees() {
