@@ -91,13 +91,27 @@ impl Packet {
     }
 }
 
+/// Few messages are longer. A buffer is cleared for each, and to clear as many bytes as the longest may have takes longer than
+/// all the rest that is done to a short one.
+const USUAL: usize = 256;
+
 /// Encodes a message, hands its bytes on, and overwrites them.
 fn encoded<T>(
     message: &impl Message,
     then: impl FnOnce(&[u8]) -> Result<T, ChannelError>,
 ) -> Result<T, ChannelError> {
-    let mut buffer = [0; MAX_PACKET];
-    let length = wire::encode(message, &mut buffer).ok_or(ChannelError::Oversized)?.len();
+    let mut usual = [0; USUAL];
+    if let Some(length) = wire::encode(message, &mut usual).map(<[u8]>::len) {
+        return handed_on(&mut usual, length, then);
+    }
+    usual.zeroize();
+    let mut longest = [0; MAX_PACKET];
+    let length = wire::encode(message, &mut longest).ok_or(ChannelError::Oversized)?.len();
+    handed_on(&mut longest, length, then)
+}
+
+/// Hands on the first `length` bytes of a buffer, and overwrites them.
+fn handed_on<T>(buffer: &mut [u8], length: usize, then: impl FnOnce(&[u8]) -> T) -> T {
     let bytes = buffer.get_mut(..length).unwrap_or_default();
     let done = then(bytes);
     bytes.zeroize();
@@ -243,11 +257,17 @@ impl<Out: Message, In: Message> WorkerEnd<Out, In> {
     /// Receives one message with its descriptor. EMFILE shows only as a cut control message without a
     /// descriptor (recvmsg(2), MSG_CTRUNC).
     pub fn receive(&self) -> Result<Received<In>, ChannelError> {
-        let mut buffer = [0; MAX_PACKET];
+        match In::LONGEST <= USUAL {
+            true => self.receive_in(&mut [0; USUAL]),
+            false => self.receive_in(&mut [0; MAX_PACKET]),
+        }
+    }
+
+    fn receive_in(&self, buffer: &mut [u8]) -> Result<Received<In>, ChannelError> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let received = match recvmsg(&self.socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, flags) {
+        let received = match recvmsg(&self.socket, &mut [IoSliceMut::new(buffer)], &mut control, flags) {
             Ok(received) => received,
             Err(Errno::AGAIN) => return Ok(Received::Nothing),
             Err(Errno::CONNRESET) => return Ok(Received::Closed),
@@ -329,5 +349,26 @@ mod tests {
         drop::<WorkerEnd<FromIdent, ToIdent>>(worker);
         assert!(matches!(monitor.receive(), Ok(Received::Message(heard, None)) if heard == message));
         assert!(matches!(monitor.receive(), Ok(Received::Closed)));
+    }
+
+    #[test]
+    fn what_takes_more_than_the_usual_buffer_arrives_uncut_both_ways() {
+        use crate::message::auth::Verdict::Verified;
+        use crate::message::auth::{Credentials, FromAuth, Group, Groups, HostKey, MAX_GROUPS, ToAuth};
+        use crate::secret::Secret;
+        let (ours, theirs) = pair();
+        let (monitor, worker) = (MonitorEnd::<ToAuth, FromAuth>::new(ours), WorkerEnd::new(theirs));
+        let word = Secret::new(&[0xff; 255]).unwrap();
+        let credentials = Credentials { user: word, password: Secret::new(&[0; 255]).unwrap() };
+        monitor.send(&ToAuth::Check { id: Id(1), host: HostKey(2), credentials }, None).unwrap();
+        let Ok(Received::Message(ToAuth::Check { credentials, .. }, None)) = worker.receive() else {
+            panic!("no check")
+        };
+        assert_eq!(credentials.user.as_bytes(), [0xff; 255]);
+        assert_eq!(credentials.password.as_bytes(), [0; 255]);
+        let groups = Groups::first_of(std::iter::repeat_n(Group::new(&[b'g'; 32]).unwrap(), MAX_GROUPS));
+        let verdict = FromAuth::Verdict { id: Id(1), verdict: Verified { groups, is_remembered: true } };
+        worker.send(&verdict).unwrap();
+        assert!(matches!(monitor.receive(), Ok(Received::Message(heard, None)) if heard == verdict));
     }
 }

@@ -38,6 +38,9 @@ pub struct Id(pub u32);
 
 /// A message of one direction of one role's channel.
 pub trait Message: Serialize + DeserializeOwned {
+    /// No such message has more bytes, where a shorter buffer than that of any message is of use.
+    const LONGEST: usize = usize::MAX;
+
     /// Whether exactly one descriptor travels with this message; no other message has any.
     fn carries_descriptor(&self) -> bool {
         false

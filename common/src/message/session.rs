@@ -229,6 +229,8 @@ pub enum CloseReason {
 }
 
 impl Message for ToSession {
+    const LONGEST: usize = 64;
+
     fn carries_descriptor(&self) -> bool {
         matches!(self, Self::Serve { .. } | Self::Relay { .. })
     }
@@ -239,3 +241,29 @@ impl ToWorker for ToSession {
 }
 
 impl Message for FromSession {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{MAX_PACKET, encode};
+
+    #[test]
+    fn no_message_to_a_session_worker_is_longer_than_it_says() {
+        let (id, address) = (Id(u32::MAX), SocketAddr::from(([u16::MAX; 8], u16::MAX)));
+        let handshake = Handshake::Fresh(Methods { none: true, password: true, prefer_password: true });
+        for message in [
+            ToSession::Setup { relay: RelayMode::Splice, protocols: Protocols::ALL },
+            ToSession::Serve { id, handshake },
+            ToSession::Serve { id, handshake: Handshake::Socks5(Command::Associate) },
+            ToSession::Verified { id },
+            ToSession::Listening { id, address },
+            ToSession::Associated { id, address },
+            ToSession::Relay { id, bound: address },
+            ToSession::Refuse { id, why: RefusalReason::General },
+            ToSession::End { id },
+        ] {
+            let length = encode(&message, &mut [0; MAX_PACKET]).map(<[u8]>::len);
+            assert!(length.is_some_and(|length| length <= ToSession::LONGEST), "{message:?}: {length:?}");
+        }
+    }
+}

@@ -16,7 +16,7 @@
 mod control;
 
 use super::handshake::{Handshake, LONGEST, Step};
-use super::socket::{Side, acknowledged, end_stream, number, pending_error, token};
+use super::socket::{Secret, Side, acknowledged, end_stream, number, pending_error, take, token};
 use crate::event::Epoll;
 use crate::relay::{Fault, Flow, Mover, Turn};
 use crate::socks::Reply;
@@ -28,9 +28,9 @@ use sockd_common::message::request::{Command, RefusalReason, Request};
 use sockd_common::message::session::{CloseReason, Protocols};
 use sockd_common::message::{self, Id};
 use std::collections::VecDeque;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use zeroize::Zeroizing;
 
 /// A client has this many seconds to close after a refusing reply. Bytes of it that are unread at our close would
 /// turn that into a reset, which can destroy the reply on its way (RFC 1122, section 4.2.2.13).
@@ -200,16 +200,17 @@ impl Connection {
         if !self.up.source_ready {
             return Next::Wait;
         }
-        let mut bytes = Zeroizing::new([0; LONGEST]);
-        let seen = match recv(&self.client, &mut bytes[..], RecvFlags::DONTWAIT | RecvFlags::PEEK) {
-            Ok((0, _)) => return self.finish(CloseReason::CutShort),
-            Ok((length, _)) => bytes.get(..length).unwrap_or_default(),
+        let mut bytes = [MaybeUninit::uninit(); LONGEST];
+        let seen = match recv(&self.client, &mut bytes, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+            Ok((([], _), _)) => return self.finish(CloseReason::CutShort),
+            Ok(((seen, _), _)) => Secret(seen),
             Err(Errno::AGAIN) => {
                 self.up.source_ready = false;
                 return Next::Wait;
             }
             Err(errno) => return Next::End(CloseReason::ClientGone(number(errno))),
         };
+        let seen = &*seen.0;
         let step = loop {
             match self.handshake.read(seen, shared.protocols) {
                 Step::Answer(reply) => match self.reply(reply) {
@@ -237,7 +238,7 @@ impl Connection {
     /// What stands behind it is looked at when the login has been answered.
     fn introduced(&mut self, length: usize, credentials: Option<Credentials>) -> Next {
         self.phase = Phase::Verifying;
-        match (self.take(length), credentials) {
+        match (take(&self.client, length), credentials) {
             (Ok(()), Some(credentials)) => Next::Verify(credentials),
             (Ok(()), None) => Next::End(CloseReason::NoResources),
             (Err(errno), _) => Next::End(CloseReason::ClientGone(number(errno))),
@@ -263,7 +264,7 @@ impl Connection {
     fn requested(&mut self, length: usize, more: bool, request: Request) -> Next {
         self.up.source_ready = more || self.up.source_finished || self.up.urgent;
         self.phase = Phase::Deciding(request.command);
-        match self.take(length) {
+        match take(&self.client, length) {
             Ok(()) => Next::Ask(request),
             Err(errno) => Next::End(CloseReason::ClientGone(number(errno))),
         }
@@ -279,18 +280,6 @@ impl Connection {
         }
         self.up.source_ready = false;
         Next::Wait
-    }
-
-    /// Takes `length` bytes off the client's socket, which have been looked at before.
-    fn take(&self, mut length: usize) -> Result<(), Errno> {
-        let mut bytes = Zeroizing::new([0; LONGEST]);
-        while let Some(part) = bytes.get_mut(..length).filter(|part| !part.is_empty()) {
-            match recv(&self.client, part, RecvFlags::DONTWAIT)? {
-                (0, _) => return Err(Errno::CONNRESET),
-                (taken, _) => length = length.saturating_sub(taken),
-            }
-        }
-        Ok(())
     }
 
     /// Looks whether the client has gone, which is all that matters while the monitor decides. A client that has

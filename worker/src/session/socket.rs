@@ -1,9 +1,22 @@
 //! The sockets of a session: how epoll knows them, and what their connections say.
 
+use super::handshake::LONGEST;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown, getpeername, recv, shutdown};
 use sockd_common::message::{self, Id};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use zeroize::Zeroize;
+
+/// Bytes of a client, among which a password may be: they are overwritten, and no others. To overwrite as many as the longest
+/// handshake may have takes longer than to read a short one.
+pub(super) struct Secret<'a>(pub(super) &'a mut [u8]);
+
+impl Drop for Secret<'_> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 /// The two peers of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,4 +58,18 @@ pub(super) fn pending_error(socket: &OwnedFd) -> Errno {
 
 pub(super) fn number(errno: Errno) -> message::Errno {
     message::Errno(u16::try_from(errno.raw_os_error()).unwrap_or(0))
+}
+
+/// Takes `length` bytes off a client's socket, which have been looked at before.
+pub(super) fn take(client: &OwnedFd, mut length: usize) -> Result<(), Errno> {
+    let mut bytes = [MaybeUninit::uninit(); LONGEST];
+    while let Some(part) = bytes.get_mut(..length).filter(|part| !part.is_empty()) {
+        let ((taken, _), _) = recv(client, part, RecvFlags::DONTWAIT)?;
+        let taken = Secret(taken);
+        match taken.0.len() {
+            0 => return Err(Errno::CONNRESET),
+            taken => length = length.saturating_sub(taken),
+        }
+    }
+    Ok(())
 }
