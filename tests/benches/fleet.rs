@@ -1,0 +1,132 @@
+//! Connections a second through one gateway, through two behind each of the recipes for fleets, and through two monitors on
+//! one gateway: `cargo build --release -p sockd -p sockd-worker && cargo bench -p sockd-tests --bench fleet`, as root.
+//!
+//! Load, server, gateways and what stands in front of them share the processors of this host. So the time of the processor
+//! for each connection is what can be compared with other hosts, and the connections a second only with each other.
+
+#![allow(dead_code, reason = "the tests of the fleets use more of them")]
+
+#[path = "../e2e/fleet/ecmp.rs"]
+mod ecmp;
+#[path = "../e2e/fleet/haproxy.rs"]
+mod haproxy;
+#[path = "../e2e/fleet/instances.rs"]
+mod instances;
+#[path = "../e2e/fleet/place.rs"]
+mod place;
+#[path = "../e2e/fleet/visit.rs"]
+mod visit;
+
+use crate::place::{CLIENTS, Place, client};
+use crate::visit::Visit;
+use sockd_tests::procfs::Process;
+use sockd_tests::sockd::Sockd;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::scope;
+use std::time::{Duration, Instant};
+
+/// Connections at once.
+const AT_ONCE: u8 = 64;
+
+const ROUNDS: usize = 3;
+const TIME: Duration = Duration::from_secs(3);
+
+/// proc(5): ticks of 10 ms.
+const TICK: f64 = 1e4;
+
+fn main() {
+    println!(
+        "| {AT_ONCE} at once from {CLIENTS} hosts, SOCKS5 | conn/s | monitor, µs each | workers | balancer |"
+    );
+    println!("|---|---:|---:|---:|---:|");
+    let fleet = ecmp::Fleet::new();
+    let monitors = |gates: &[Sockd]| gates.iter().map(Sockd::monitor).collect::<Vec<_>>();
+    fleet.place.middle.sh("sh /run/ecmp router 1");
+    measured("one gateway, routed", &fleet.place, &monitors(&fleet.gates), None, |client| {
+        fleet.visit(client)
+    });
+    fleet.place.middle.sh("sh /run/ecmp router 1 2");
+    measured("two gateways, ECMP", &fleet.place, &monitors(&fleet.gates), None, |client| fleet.visit(client));
+    drop(fleet);
+    for number in [1, 2] {
+        let fleet = haproxy::Fleet::of(number);
+        let name = ["one gateway, HAProxy", "two gateways, HAProxy"][number - 1];
+        let balancer = Some(Process(fleet.haproxy.pid()));
+        measured(name, &fleet.place, &monitors(&fleet.gates), balancer, |client| Visit {
+            place: &fleet.place,
+            client,
+            proxy: haproxy::BALANCER,
+        });
+    }
+    let gateway = instances::Gateway::new();
+    let manager = gateway.manager.pid().to_string();
+    let family = Process(gateway.manager.pid()).descendants();
+    let of_manager = |process: &Process| process.status().get("PPid") == Some(&manager);
+    let monitors: Vec<_> = family.into_iter().filter(of_manager).collect();
+    measured("one gateway, two monitors", &gateway.place, &monitors, None, |client| gateway.visit(client));
+}
+
+/// Time of the processor so far, in ticks: monitors, workers, balancer.
+fn spent(monitors: &[Process], balancer: Option<Process>) -> [u64; 3] {
+    let ticks = |processes: &[Process]| processes.iter().map(|each| each.processor_ticks()).sum();
+    let workers = monitors.iter().flat_map(|monitor| monitor.descendants());
+    let workers: Vec<_> = workers.filter(|process| process.command_line().contains("sockd-worker")).collect();
+    [ticks(monitors), ticks(&workers), ticks(balancer.as_slice())]
+}
+
+/// Prints the median round.
+fn measured<'a>(
+    name: &str,
+    place: &Place,
+    monitors: &[Process],
+    balancer: Option<Process>,
+    visit: impl Fn(IpAddr) -> Visit<'a> + Sync,
+) {
+    roomy(place);
+    // Each client host has its worker before the time begins.
+    place.clients.run(|| load(&visit, Duration::from_secs(1)));
+    let mut rounds: Vec<[f64; 4]> = (0..ROUNDS).map(|_| round(place, monitors, balancer, &visit)).collect();
+    rounds.sort_by(|one, other| one[0].total_cmp(&other[0]));
+    let [rate, of_monitors, of_workers, of_balancer] = rounds[ROUNDS / 2];
+    let spread = (rounds[ROUNDS - 1][0] - rounds[0][0]) / 2.0 / rate * 100.0;
+    let of_balancer = balancer.map_or("-".to_owned(), |_| format!("{of_balancer:.0}"));
+    println!("| {name} | {rate:.0} ±{spread:.0} % | {of_monitors:.0} | {of_workers:.0} | {of_balancer} |");
+}
+
+/// A port of a connection that has ended is taken for a minute: there are 470 a second for each destination (ip(7), tcp(7)).
+fn roomy(place: &Place) {
+    for host in place.gates.iter().chain([&place.middle, &place.clients]) {
+        host.sh("sysctl -qw net.ipv4.tcp_tw_reuse=1 net.ipv4.ip_local_port_range=1024\t65000");
+    }
+}
+
+fn round<'a>(
+    place: &Place,
+    monitors: &[Process],
+    balancer: Option<Process>,
+    visit: &(impl Fn(IpAddr) -> Visit<'a> + Sync),
+) -> [f64; 4] {
+    let (before, begun) = (spent(monitors, balancer), Instant::now());
+    let number = place.clients.run(|| load(visit, TIME)) as f64;
+    let (elapsed, after) = (begun.elapsed().as_secs_f64(), spent(monitors, balancer));
+    let each = |at: usize| (after[at] - before[at]) as f64 * TICK / number;
+    [number / elapsed, each(0), each(1), each(2)]
+}
+
+/// Connects again and again for some time, a byte there and back each, and gives how often.
+fn load<'a>(visit: &(impl Fn(IpAddr) -> Visit<'a> + Sync), time: Duration) -> usize {
+    let (end, number) = (Instant::now() + time, AtomicUsize::new(0));
+    scope(|scope| {
+        for place in 0..AT_ONCE {
+            let number = &number;
+            scope.spawn(move || {
+                while Instant::now() < end {
+                    visit(client(place % CLIENTS)).connect_from_here().expect("a connection");
+                    number.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    number.into_inner()
+}
