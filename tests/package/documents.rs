@@ -225,6 +225,8 @@ fn what_the_pages_refer_to_is_there() {
         "sd_notify.3",
         "sd_listen_fds.3",
         "systemd-journald.8",
+        "ipvsadm.8",
+        "nft.8",
         "tc-fq.8",
         "systemd.exec.5",
         "tcp.7",
