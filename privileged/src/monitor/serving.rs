@@ -86,6 +86,8 @@ pub struct Serving {
     pub control: Control,
     /// Clients that come begin with workers that serve nobody else, whether they are asked for a password or not.
     begin_alone: bool,
+    /// Empty; memory for the events that follow from one.
+    further: VecDeque<Event>,
 }
 
 /// As the loop sees it.
@@ -106,6 +108,7 @@ impl Serving {
             hook,
             status: Status::default(),
             control: Control::default(),
+            further: VecDeque::new(),
         };
         let reactor = &serving.base.reactor;
         reactor.watch(serving.base.workers.spawner(), Token::Spawner, EventFlags::IN)?;
@@ -413,13 +416,14 @@ impl Serving {
 
     /// Takes an event through its session and performs what follows, until nothing does.
     pub(super) fn dispatch(&mut self, key: SessionKey, event: Event) {
-        let (mut next, mut further) = (Some(event), VecDeque::new());
+        let (mut next, mut further) = (Some(event), std::mem::take(&mut self.further));
         while let Some(event) = next {
             for action in self.sessions.on(key, event, &mut self.base) {
                 further.extend(self.perform(key, action));
             }
             next = further.pop_front();
         }
+        self.further = further;
     }
 
     pub(super) fn perform(&mut self, key: SessionKey, action: Action) -> Option<Event> {

@@ -20,6 +20,9 @@ use syslog::{Facility, LogFormat as _, Severity};
 /// Lines that wait for a log that takes none.
 const MAX_WAITING: usize = 4096;
 
+/// Lines whose memory is kept for others: those of a busy turn.
+const SPARE: usize = 128;
+
 /// Between two attempts to reach a log that takes no line.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -37,6 +40,8 @@ pub struct Log {
     pid: u32,
     socket: Option<Socket>,
     waiting: VecDeque<Vec<u8>>,
+    /// Memory of lines that have been written, for the next ones.
+    spare: Vec<Vec<u8>>,
     lost: u64,
     lost_uncounted: u64,
     retry_at: Option<Instant>,
@@ -57,6 +62,7 @@ impl Log {
             pid: std::process::id(),
             socket: None,
             waiting: VecDeque::new(),
+            spare: Vec::new(),
             lost: 0,
             lost_uncounted: 0,
             retry_at: None,
@@ -126,7 +132,9 @@ impl Log {
         if is_json && self.to == LogTo::Stderr {
             return [text.as_bytes(), b"\n"].concat();
         }
-        let mut packet = Vec::with_capacity(text.len().saturating_add(48));
+        let mut packet = self.spare.pop().unwrap_or_default();
+        packet.clear();
+        packet.reserve(text.len().saturating_add(48));
         let classic = Classic { to: self.to, pid: self.pid, stamp: stamp(&mut self.stamp) };
         // Writing into a vector does not fail.
         let _ = classic.format(&mut packet, severity(*level), text);
@@ -208,7 +216,8 @@ impl Log {
             };
             match sent {
                 Ok(sent) => {
-                    self.waiting.drain(..sent.min(self.waiting.len()));
+                    let written = self.waiting.drain(..sent.min(self.waiting.len()));
+                    self.spare.extend(written.take(SPARE.saturating_sub(self.spare.len())));
                     self.report_losses();
                 }
                 Err(error) => {
@@ -313,11 +322,14 @@ struct Classic<'a> {
 
 impl syslog::LogFormat<&str> for Classic<'_> {
     fn format<W: Write>(&self, out: &mut W, severity: Severity, text: &str) -> syslog::Result<()> {
-        let (priority, end) = match self.to {
-            LogTo::Syslog => (format!("<{}>", Facility::LOG_DAEMON as u8 | severity as u8), ""),
-            LogTo::Stderr | LogTo::Journal => (String::new(), "\n"),
+        let end = match self.to {
+            LogTo::Syslog => {
+                write!(out, "<{}>", Facility::LOG_DAEMON as u8 | severity as u8)?;
+                ""
+            }
+            LogTo::Stderr | LogTo::Journal => "\n",
         };
-        write!(out, "{priority}{} sockd[{}]: {text}{end}", self.stamp, self.pid)?;
+        write!(out, "{} sockd[{}]: {text}{end}", self.stamp, self.pid)?;
         Ok(())
     }
 }
@@ -341,5 +353,17 @@ mod tests {
         classic.format(&mut packet, Severity::LOG_NOTICE, "refused").unwrap();
         let text = String::from_utf8(packet).unwrap();
         assert_eq!(text, "<29>Apr 11 08:51:29 sockd[636]: refused");
+    }
+
+    #[test]
+    fn the_memory_of_a_line_that_has_been_written_serves_the_next_one() {
+        let mut log = Log::new(LogTo::Stderr);
+        log.notice("a line that is longer than the next");
+        log.flush();
+        let memory = log.spare.first().map(Vec::as_ptr);
+        assert!(memory.is_some());
+        log.notice("short");
+        assert_eq!((log.waiting.front().map(Vec::as_ptr), log.spare.len()), (memory, 0));
+        assert!(log.waiting.front().is_some_and(|line| line.ends_with(b"]: short\n")));
     }
 }
