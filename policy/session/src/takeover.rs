@@ -105,6 +105,11 @@ impl Peers {
         self.0.get(place) == Some(&Peer::Takes)
     }
 
+    /// Whether this peer has taken over.
+    pub fn serves(&self, place: usize) -> bool {
+        self.0.get(place) == Some(&Peer::Serves)
+    }
+
     /// The place of who serves now.
     pub fn successor(&self) -> Option<usize> {
         self.0.iter().position(|peer| *peer == Peer::Serves)

@@ -96,8 +96,17 @@ impl Monitor {
         Ok(Self { serving, reload, takeover, notifier, stop, rechecks: false, signals })
     }
 
-    /// Whether who serves still waits for this tree: the error is why not.
-    pub fn is_awaited(&self) -> Result<(), String> {
+    /// Whether this tree may take over: who serves still waits for it, and nobody has told it to end. The error is why not.
+    /// A signal that comes later means the daemon, and so both trees.
+    pub fn may_take_over(&self) -> Result<(), String> {
+        let signals =
+            || self.takeover.has_older().then(|| self.signals.read_signal().ok().flatten()).flatten();
+        while let Some(signal) = signals() {
+            let signal = i32::try_from(signal.ssi_signo).map(Signal::try_from);
+            if matches!(signal, Ok(Ok(Signal::SIGTERM | Signal::SIGINT))) {
+                return Err("told to end before it serves".into());
+            }
+        }
         self.takeover.is_awaited()
     }
 
@@ -131,6 +140,7 @@ impl Monitor {
 
     /// The end of the daemon, when all has been said.
     pub fn end(self) {
+        self.takeover.tell_end();
         self.reload.end();
     }
 
@@ -324,8 +334,15 @@ impl Monitor {
         while let Some(tells) = self.takeover.hear_older(place, &self.serving.base.reactor) {
             match tells {
                 OlderTells::Closed => self.serving.stay_closed(),
-                OlderTells::Ended(pid) => {
-                    self.serving.base.log.notice(&format!("process {pid} has drained"));
+                OlderTells::Ended(pid, left) => {
+                    let log = &mut self.serving.base.log;
+                    match left {
+                        0 => log.notice(&format!("process {pid} has drained")),
+                        left => {
+                            let left = counted(left as usize, "connection");
+                            log.err(&format!("process {pid} has ended with {left}"));
+                        }
+                    }
                     self.serving.status.ended(pid);
                 }
             }

@@ -42,8 +42,8 @@ struct Older {
 pub enum OlderTells {
     /// An administrator wanted no new clients, until the end of the takeover.
     Closed,
-    /// It has ended, with this process id.
-    Ended(u32),
+    /// It has ended, with this process id and these sessions.
+    Ended(u32, u32),
 }
 
 /// The takeover socket and all that has come of it.
@@ -130,7 +130,7 @@ impl Takeover {
 
     /// Gives what the log is to say of that.
     fn hang_up(&mut self, place: usize) -> Option<String> {
-        let takes = self.peers.takes(place);
+        let (takes, serves) = (self.peers.takes(place), self.peers.serves(place));
         self.peers.disconnect(place);
         let Peer { pid, is_late, .. } = self.lines.remove(&place)?;
         let silent = format!("it has been silent for {} seconds", SILENCE.as_secs());
@@ -138,7 +138,7 @@ impl Takeover {
             (true, true) => Some(format!("process {pid} has not taken over: {silent}")),
             (true, false) => Some(format!("process {pid} has not taken over: its connection has ended")),
             (false, true) => Some(format!("process {pid} is not waited for: {silent}")),
-            (false, false) => None,
+            (false, false) => serves.then(|| format!("process {pid}, which has taken over, has ended")),
         }
     }
 
@@ -226,6 +226,13 @@ impl Takeover {
         }
     }
 
+    /// A successor hears of the end: nothing is left. Otherwise it would have to think that this one has been killed.
+    pub fn tell_end(&self) {
+        if let Some(place) = self.peers.successor() {
+            self.say(place, &FromServing::Left(Totals::default()), None);
+        }
+    }
+
     /// An older tree tells what it has left.
     pub fn hear_older(&mut self, place: u32, reactor: &Reactor) -> Option<OlderTells> {
         let slot = self.older.get_mut(place as usize)?;
@@ -241,7 +248,7 @@ impl Takeover {
         }
         // A new tree that is about to take over has the line too.
         reactor.unwatch(&older.line);
-        slot.take().map(|older| OlderTells::Ended(older.pid))
+        slot.take().map(|older| OlderTells::Ended(older.pid, older.left.sessions))
     }
 
     /// Before this one is the daemon: who serves until then waits anew, and still does. Its answer is of no use.

@@ -123,7 +123,7 @@ fn begin(
             "Landlock does not hold for the monitor; see `sandbox` in sockd.ron(5)",
         ));
     }
-    monitor.is_awaited().map_err(StartError::system)?;
+    monitor.may_take_over().map_err(StartError::system)?;
     starter.is_ready()?;
     let is_only = client.is_some();
     match client {

@@ -2,6 +2,7 @@
 
 mod counting;
 mod failing;
+mod faults;
 mod following;
 mod silent;
 mod trees;

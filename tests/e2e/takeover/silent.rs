@@ -1,14 +1,13 @@
 //! Whoever stops in the middle of a takeover holds nobody up: the old tree serves on and says why, and the next takeover
 //! works. Each table has a row for each step at which its side can stop.
 
-use crate::trees::{Trees, reload, signal_if_there, start_reload};
+use crate::trees::{Relay, Trees, reload, signal_if_there, start_reload};
 use nix::sys::signal::Signal;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use sockd_common::channel::{MonitorEnd, Received, WorkerEnd};
 use sockd_common::message::takeover::{About, FromServing, SocketKind, SocketName, ToServing};
 use sockd_tests::far::Far;
 use sockd_tests::host::Host;
-use sockd_tests::line::Line;
 use sockd_tests::site::SERVER;
 use sockd_tests::socks::{Request, granted};
 use sockd_tests::wait::{until, until_true};
@@ -17,27 +16,6 @@ use std::os::fd::{AsFd, OwnedFd};
 const SOCKET: &str = "/run/sockd/takeover/socket";
 const TRACE: &str = "/run/reload.trace";
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
-
-/// A relay that has to go on, whatever happens to takeovers.
-struct Relay(Far, Line, Line);
-
-impl Relay {
-    fn begin(trees: &Trees) -> Self {
-        let far = Far::listen(&trees.lab.site.server, SERVER);
-        let near = granted(&trees.lab.site.client, &Request::connect(far.v4()));
-        let there = far.accept();
-        Self(far, near, there)
-    }
-
-    /// It goes on, and new clients are served.
-    fn assert_goes_on(&mut self, trees: &Trees) {
-        self.1.send("on");
-        assert_eq!(self.2.read(2), b"on");
-        let mut new = granted(&trees.lab.site.client, &Request::connect(self.0.v4()));
-        new.send("new");
-        assert_eq!(self.0.accept().read(3), b"new");
-    }
-}
 
 /// Runs a test for each row of a table, all at once: most of their time is spent waiting.
 fn at_once<Row: Sync>(rows: &[Row], test: impl Fn(&Row) + Sync) {
@@ -279,12 +257,12 @@ fn a_reload_does_not_wait_for_a_loader_that_has_stopped() {
 #[test]
 fn an_old_tree_whose_loader_has_stopped_ends_what_it_cannot_decide_anew() {
     let mut trees = Trees::new("(recheck_on_reload: true)");
-    let Relay(_far, mut near, _there) = Relay::begin(&trees);
+    let mut relay = Relay::begin(&trees);
     let loader = trees.lab.sockd.loader();
     loader.signal(Signal::SIGSTOP);
     trees.install_another();
     trees.reload_well();
-    near.read_to_end();
+    relay.near.read_to_end();
     trees.lab.sockd.wait();
     loader.signal(Signal::SIGKILL);
 }

@@ -2,10 +2,14 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sockd_tests::far::Far;
 use sockd_tests::lab::Lab;
+use sockd_tests::line::Line;
 use sockd_tests::procfs::{self, Process};
 use sockd_tests::program::Program;
+use sockd_tests::site::SERVER;
 use sockd_tests::sockd::{PERMIT_ALL, program};
+use sockd_tests::socks::{Request, granted};
 use sockd_tests::wait::until_true;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -113,6 +117,59 @@ impl Trees {
         monitor.signal(Signal::SIGTERM);
         until_true("the end of a tree", || !monitor.runs());
     }
+}
+
+/// A relay that has to go on, whatever happens elsewhere.
+pub(crate) struct Relay {
+    pub(crate) far: Far,
+    pub(crate) near: Line,
+    pub(crate) there: Line,
+}
+
+impl Relay {
+    pub(crate) fn begin(trees: &Trees) -> Self {
+        let far = Far::listen(&trees.lab.site.server, SERVER);
+        let near = granted(&trees.lab.site.client, &Request::connect(far.v4()));
+        let there = far.accept();
+        Self { far, near, there }
+    }
+
+    /// It goes on.
+    pub(crate) fn assert_lives(&mut self) {
+        self.near.send("on");
+        assert_eq!(self.there.read(2), b"on");
+    }
+
+    /// It goes on, and new clients are served.
+    pub(crate) fn assert_goes_on(&mut self, trees: &Trees) {
+        self.assert_lives();
+        let mut new = granted(&trees.lab.site.client, &Request::connect(self.far.v4()));
+        new.send("new");
+        assert_eq!(self.far.accept().read(3), b"new");
+    }
+}
+
+/// The loader of a tree: it shares memory with the monitor.
+pub(crate) fn loader(monitor: Process) -> Process {
+    let holds_memory =
+        |process: &Process| process.descriptors().values().any(|target| target.contains("memfd:sockd"));
+    monitor.descendants().into_iter().find(holds_memory).expect("a loader")
+}
+
+/// The spawner of a tree: the child of the monitor that is not the loader.
+pub(crate) fn spawner(monitor: Process) -> Process {
+    let (parent, loader) = (monitor.0.to_string(), loader(monitor));
+    let is_it = |process: &Process| process.status().get("PPid") == Some(&parent) && *process != loader;
+    monitor.descendants().into_iter().find(is_it).expect("a spawner")
+}
+
+/// Workers of a tree, of a role.
+pub(crate) fn workers(monitor: Process, role: &str) -> Vec<Process> {
+    let of_role = |process: &Process| {
+        let line = process.command_line();
+        line.contains("sockd-worker") && line.split(' ').any(|word| word == role)
+    };
+    monitor.descendants().into_iter().filter(of_role).collect()
 }
 
 /// `sockd --reload`, to its end.
