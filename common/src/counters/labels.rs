@@ -221,7 +221,7 @@ labels! {
 }
 
 labels! {
-    /// A limit of the settings; the last two are none.
+    /// A limit of the settings; the last three are none.
     Limit {
         /// Sessions in all.
         Sessions = r#"limit="max_sessions""#,
@@ -257,6 +257,12 @@ labels! {
         FlowsPerHost = r#"limit="max_flows_per_host""#,
         /// Flows in all.
         FlowsInAll = r#"limit="max_flows_in_all""#,
+        /// Commands of rules in all.
+        Commands = r#"limit="max_commands""#,
+        /// Commands of rules that a host causes.
+        CommandsPerHost = r#"limit="max_commands_per_host""#,
+        /// Connections by a line of the rules.
+        Line = r#"limit="n""#,
         /// Descriptors of the monitor.
         Descriptors = r#"limit="descriptors""#,
         /// Any other.

@@ -86,6 +86,7 @@ impl Counting {
         }
         match record {
             Record::Refused { why: Failure::Limited(limit), .. } => self.limited(limit.label()),
+            Record::Refused { why: Failure::Full { .. }, .. } => self.limited(Limit::Line),
             Record::Ended { parties, moved, .. } if parties.command != Command::Udp => {
                 self.0.relayed_bytes.add(Direction::Up, moved.up);
                 self.0.relayed_bytes.add(Direction::Down, moved.down);

@@ -5,6 +5,7 @@ use sockd_common::bounded::BoundedBytes;
 use sockd_common::channel::Received;
 use sockd_session::client_host::Host;
 use sockd_session::hook_values::Values;
+use sockd_session::limits::limit::Limit;
 
 /// What the monitor has of the hook process; no channel where no commands are run, or when it has ended.
 #[derive(Debug, Default)]
@@ -39,16 +40,25 @@ impl Hook {
         self.channel.as_ref().map(|channel| channel.send(&ToHook::Reload, None)).is_some()
     }
 
-    /// What it tells next, as a line for the log. The error, a line as well, is that it has ended.
-    pub fn news(&mut self) -> Result<Option<String>, &'static str> {
+    /// What it tells next, as a line for the log, with the limit that it has met. The error, a line as well, is that it has
+    /// ended.
+    pub fn news(&mut self) -> Result<Option<(String, Option<Limit>)>, &'static str> {
         match self.channel.as_ref().map(Channel::receive) {
             None | Some(Ok(Received::Nothing)) => Ok(None),
-            Some(Ok(Received::Message(news, _))) => Ok(Some(line(&news))),
+            Some(Ok(Received::Message(news, _))) => Ok(Some((line(&news), limit(&news)))),
             Some(_) => {
                 self.channel = None;
                 Err("the command runner has ended; commands are not run until a restart")
             }
         }
+    }
+}
+
+fn limit(news: &FromHook) -> Option<Limit> {
+    match news {
+        FromHook::Dropped { of: None } => Some(Limit::COMMANDS),
+        FromHook::Dropped { of: Some(_) } => Some(Limit::COMMANDS_PER_HOST),
+        _ => None,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::monitor::serving::Serving;
 use sockd_common::message::datagram::{AssociationEnd, FromDatagram, Relayed};
 use sockd_common::message::{Errno, Id};
 use sockd_session::keys::{SessionKey, WorkerKey};
+use sockd_session::limits::limit::Limit;
 use sockd_session::record::{EndCause, FailedCall, Failure};
 use sockd_session::session::{Event, FlowAction, FlowEvent};
 use sockd_session::violation::Violation;
@@ -126,6 +127,10 @@ impl Serving {
                 return Some(FlowEvent::Opened(flow, opened));
             }
             FlowAction::Refuse(flow) => associations.refuse_flow(key, flow, base),
+            FlowAction::Full(flow) => {
+                base.counting.limited(Limit::FLOWS.label());
+                associations.refuse_flow(key, flow, base);
+            }
             FlowAction::End(flow) => associations.end_flow(key, flow, base),
             FlowAction::Close(flow) => associations.close_flow(key, flow, base),
         }

@@ -286,7 +286,7 @@ impl Associations {
             let is_refused = match base.counts.limit(Resource::Flow, *host, &base.config.settings) {
                 _ if !self.rate.admits(*host, now) => true,
                 Some(reached) => {
-                    base.log.quiet_err(&format!("datagrams are dropped: {reached}"));
+                    base.limited("datagrams are dropped", reached);
                     true
                 }
                 None => false,

@@ -81,8 +81,9 @@ impl Headers {
     fn wait(&mut self, mut awaited: Awaited, base: &mut Base) -> Option<Client> {
         let Awaited { connection: Client { socket, address, .. }, wanted, .. } = &awaited;
         let (host, token) = (awaited.connection.host(), Token::Header(self.0.next_key()));
-        let is_full = base.counts.limit(Resource::Header, host, &base.config.settings).is_some();
-        if is_full
+        let reached = base.counts.limit(Resource::Header, host, &base.config.settings);
+        reached.iter().for_each(|reached| base.counting.limited(reached.limit.label()));
+        if reached.is_some()
             || sys::wake_at(socket, *wanted).is_err()
             || base.reactor.watch(socket, token, EventFlags::IN).is_err()
         {

@@ -275,7 +275,10 @@ impl Serving {
         loop {
             match self.hook.news() {
                 Ok(None) => return,
-                Ok(Some(line)) => self.base.log.quiet_err(&line),
+                Ok(Some((line, limit))) => {
+                    limit.into_iter().for_each(|limit| self.base.counting.limited(limit.label()));
+                    self.base.log.quiet_err(&line);
+                }
                 Err(line) => self.base.log.err(line),
             }
         }

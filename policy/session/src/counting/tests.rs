@@ -158,8 +158,12 @@ fn limits_are_counted_where_they_are_met_and_where_a_request_is_refused_for_them
     let counting = Counting::unseen();
     counting.limited(Limit::SESSIONS.label());
     counting.recorded(&refused(Failure::Limited(Limit::BINDS_PER_HOST)));
+    counting.recorded(&refused(Failure::Full { rule: 1, limit: 20 }));
     let limits = moved(&counting.counters().limits);
-    assert_eq!(limits, ["max_sessions", "max_binds_per_host"].map(|name| (format!("limit=\"{name}\""), 1)));
+    assert_eq!(
+        limits,
+        ["max_sessions", "max_binds_per_host", "n"].map(|name| (format!("limit=\"{name}\""), 1))
+    );
 }
 
 #[test]

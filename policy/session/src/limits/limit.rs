@@ -45,6 +45,12 @@ impl Limit {
     pub const FLOWS_PER_HOST: Self = Self::of(Label::FlowsPerHost, "max_flows_per_host reached");
     /// Flows in all.
     pub const FLOWS_IN_ALL: Self = Self::of(Label::FlowsInAll, "max_flows_in_all reached");
+    /// Flows of an association.
+    pub const FLOWS: Self = Self::of(Label::Flows, "max_flows reached");
+    /// Commands of rules in all.
+    pub const COMMANDS: Self = Self::of(Label::Commands, "max_commands reached");
+    /// Commands of rules that a host causes.
+    pub const COMMANDS_PER_HOST: Self = Self::of(Label::CommandsPerHost, "max_commands_per_host reached");
 }
 
 /// By what there is no setting for.
@@ -56,7 +62,7 @@ impl Limit {
     /// This host lacks what it takes to ask an identd.
     pub const NO_IDENTD: Self = Self::of(Label::Other, "identd cannot be asked");
     /// Connections by a line of the rules.
-    pub const LINE: Self = Self::of(Label::Other, "n= reached");
+    pub const LINE: Self = Self::of(Label::Line, "n= reached");
     /// With `isolation: user`, the worker has served others, before that was in force.
     pub const NOT_ALONE: Self = Self::of(Label::Other, "the worker is not the user's alone");
     /// The lines of socks.conf(5) send datagrams through a next server.
@@ -141,6 +147,9 @@ mod tests {
             Limit::ASSOCIATIONS_PER_HOST,
             Limit::FLOWS_PER_HOST,
             Limit::FLOWS_IN_ALL,
+            Limit::FLOWS,
+            Limit::COMMANDS,
+            Limit::COMMANDS_PER_HOST,
         ] {
             let name = limit.as_str().strip_suffix(" reached").unwrap();
             assert_eq!(Label::text(limit.label().index()), format!("limit=\"{name}\""));

@@ -82,6 +82,8 @@ pub enum FlowAction {
     },
     /// Tell the worker that there is no such flow.
     Refuse(FlowId),
+    /// The same, as its association has as many as it may have.
+    Full(FlowId),
     /// Tell the worker to end this flow, and close the monitor's descriptor of it for whoever has it open.
     End(FlowId),
     /// The worker has ended this flow: the monitor's descriptor of it is closed in the same way.
@@ -161,13 +163,14 @@ impl Association {
         if self.flows.contains(id) {
             return Err(Violation("a flow that is there already"));
         }
-        let read = match UserId::new(self.request.user.as_bytes()) {
-            Some(user) if self.flows.len() < usize::from(turn.config.settings.max_flows) => {
-                let request = Request { version: 5, command: Command::Associate, destination, port, user };
-                ClientRequest::read(self.request.version, request)
-            }
-            _ => None,
-        };
+        if self.flows.len() >= usize::from(turn.config.settings.max_flows) {
+            turn.actions.push(FlowAction::Full(id));
+            return Ok(());
+        }
+        let read = UserId::new(self.request.user.as_bytes()).and_then(|user| {
+            let request = Request { version: 5, command: Command::Associate, destination, port, user };
+            ClientRequest::read(self.request.version, request)
+        });
         let Some((mut request, destination)) = read else {
             turn.actions.push(FlowAction::Refuse(id));
             return Ok(());

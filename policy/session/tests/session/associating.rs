@@ -350,7 +350,7 @@ fn one_flow_more_than_there_may_be_is_refused() {
     config.settings = settings("(max_flows: 1)");
     let mut flows = Flows::by(config);
     flows.open(FLOW, "203.0.113.1");
-    assert_eq!(flows.wants_address(FlowId(4), "203.0.113.2"), [FlowAction::Refuse(FlowId(4))]);
+    assert_eq!(flows.wants_address(FlowId(4), "203.0.113.2"), [FlowAction::Full(FlowId(4))]);
 }
 
 #[test]
