@@ -3,6 +3,7 @@
 mod ctl;
 mod hostile;
 mod look;
+mod watch;
 
 use sockd_ledger::fetch::fetch;
 use sockd_ledger::reader::Reader;

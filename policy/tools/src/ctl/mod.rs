@@ -8,6 +8,7 @@ mod live;
 mod orders;
 mod report;
 mod show;
+mod terminal;
 mod would;
 
 use crate::cli::{self, Ctl, CtlCommand, exit};
@@ -23,6 +24,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use terminal::Keys;
 use would::Outcome;
 
 const PROGRAM: &str = "sockdctl";
@@ -118,9 +120,10 @@ fn size() -> Option<(usize, usize)> {
     Some((usize::from(size.ws_col.max(40)), usize::from(size.ws_row.max(4))))
 }
 
-/// Looks again and again, until the program is ended. Each look reads the same memory, as long as its monitor is there.
+/// Looks again and again, until `q` is pressed or the program is ended. Each look reads the same memory, as long as its monitor is there.
 fn watch(folders: &[PathBuf], which: &Which) -> Said {
     let mut seen = trees(folders)?;
+    let keys = Keys::begin();
     loop {
         let (all, _) = meant(&seen, |entry| which.means(entry));
         let (width, height) = size().unwrap_or((80, usize::MAX));
@@ -132,7 +135,9 @@ fn watch(folders: &[PathBuf], which: &Which) -> Said {
         if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
             return Ok(String::new());
         }
-        std::thread::sleep(LOOK);
+        if keys.quit_within(LOOK) {
+            return Ok(String::new());
+        }
         if !seen.iter().all(Tree::is_there) {
             seen = trees(folders)?;
         }
