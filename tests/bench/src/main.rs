@@ -90,9 +90,14 @@ fn named_path(word: &str) -> Result<(String, PathBuf), String> {
     Ok((name.to_owned(), path.into()))
 }
 
+/// LimitNOFILE of sockd.service.
+const DESCRIPTORS: u64 = 524_288;
+
 fn main() {
     let line = Line::parse();
-    // As far as it goes: thousands of relays have an end here, one in the servers and two in the proxy.
+    // As far as it goes: thousands of relays have an end here, one in the servers and two in the proxy. Beyond the hard
+    // limit it takes CAP_SYS_RESOURCE.
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS);
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }

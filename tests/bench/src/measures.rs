@@ -282,7 +282,7 @@ impl Measure {
                 ]
             }
             Kind::Watch => {
-                let title = "idle relays: the monitor's time for 50,000 of them";
+                let title = "idle relays that are watched: the monitor's time for 50,000 of them";
                 vec![figure(title.into(), "% of a processor", Goal::AtMost(1.0))]
             }
             Kind::Start => vec![figure("start to first served connection".into(), "ms", Goal::AtMost(50.0))],

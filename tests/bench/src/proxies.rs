@@ -173,7 +173,7 @@ impl Proxy {
         let said = fs::File::create(format!("/run/bench/{}.said", self.name))?;
         command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
         let is_sockd = matches!(self.kind, Kind::Sockd(_));
-        let most = if is_sockd { DESCRIPTORS_OF_SOCKD } else { DESCRIPTORS };
+        let most = if is_sockd { crate::DESCRIPTORS } else { DESCRIPTORS };
         let child =
             with_descriptors(most, || command.spawn()).map_err(|error| format!("{command:?}: {error}"))?;
         let pid = child.id().cast_signed();
@@ -221,6 +221,17 @@ fn configure(protocol: Protocol) -> Outcome<()> {
     Ok(())
 }
 
+/// Whether sockd has sockets for those who look at it, as it has under its unit.
+pub(crate) fn let_look(may_look: bool) -> Outcome<()> {
+    fs::create_dir_all("/run/sockd")?;
+    let socket = |name| match may_look {
+        true => format!("{name}_socket: at(\"/run/sockd/{name}\")"),
+        false => format!("{name}_socket: off"),
+    };
+    fs::write("/etc/sockd.ron", format!("({})\n", ["status", "counters"].map(socket).join(", ")))?;
+    Ok(())
+}
+
 fn program(path: PathBuf, words: &[&str]) -> Command {
     let mut command = Command::new(path);
     command.args(words);
@@ -229,8 +240,6 @@ fn program(path: PathBuf, words: &[&str]) -> Command {
 
 /// Descriptors of a proxy, as far as the hard limit goes. Some of the peers have work for each that they could have.
 const DESCRIPTORS: u64 = 65_536;
-/// LimitNOFILE of sockd.service.
-const DESCRIPTORS_OF_SOCKD: u64 = 524_288;
 
 fn with_descriptors<T>(most: u64, spawn: impl FnOnce() -> T) -> T {
     let own = getrlimit(Resource::Nofile);

@@ -10,7 +10,7 @@ use crate::net::Outcome;
 use crate::numbers::{Times, digits, median};
 use crate::origin::Service;
 use crate::procs::Role;
-use crate::proxies::{Proxy, Running, SOCKD};
+use crate::proxies::{self, Proxy, Running, SOCKD};
 use crate::request::Protocol;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::AtomicBool;
@@ -32,6 +32,7 @@ pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &
     if measure.kind == Kind::Start {
         return start(proxy, protocol);
     }
+    proxies::let_look(measure.kind == Kind::Watch)?;
     let running = proxy.start(protocol)?;
     let Scale { time, warm_up, .. } = site.scale;
     let dialler = |service, hosts| Dialler::new(running.address, protocol, service, Hosts::new(hosts));

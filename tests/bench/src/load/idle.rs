@@ -6,6 +6,9 @@ use crate::net::Outcome;
 use crate::origin::processors;
 use crate::procs::{Role, Tree};
 use rustix::process::{Resource, getrlimit};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -34,16 +37,61 @@ pub(crate) fn run(dialler: &mut Dialler, relays: usize, tree: &Tree) -> Outcome<
     Ok(Idle { each: growth / relays as f64, growth, new_workers })
 }
 
-/// The monitor's share of a processor while all relays are silent. It looks at each of them once in 15 seconds.
+/// The monitor's share of a processor while all relays are silent and others look at them: `sockdctl list --watch` every two
+/// seconds, and whoever collects the counters every five. The monitor looks at each relay once in 15 seconds.
 pub(crate) fn watched(dialler: &mut Dialler, relays: usize, tree: &Tree) -> Outcome<f64> {
-    const ROUNDS: Duration = Duration::from_secs(30);
+    const ROUNDS: u32 = 6;
+    const EVERY: Duration = Duration::from_secs(5);
+    // Before a relay has its port.
+    let exporter = EXPORTER.to_string();
+    let _lookers = [
+        Looker::start("sockdctl", &["list", "--watch"])?,
+        Looker::start("sockd-exporter", &["--listen", &exporter])?,
+    ];
     let opened = dialler.open_all(relays)?;
     opened.iter().try_for_each(|relay| exchange(relay, 1))?;
-    sleep(Duration::from_secs(5));
+    sleep(EVERY);
     let before = tree.spent().monitor;
-    sleep(ROUNDS);
+    for _ in 0..ROUNDS {
+        sleep(EVERY);
+        let page = scrape()?;
+        let expected = format!("sockd_sessions{{state=\"relaying\"}} {relays}\n");
+        if !page.contains(&expected) {
+            return Err(format!("no {expected:?} in {page}").into());
+        }
+    }
     let spent = tree.spent().monitor.saturating_sub(before);
-    Ok(spent.as_secs_f64() / ROUNDS.as_secs_f64())
+    Ok(spent.as_secs_f64() / (EVERY * ROUNDS).as_secs_f64())
+}
+
+/// Where the exporter listens.
+const EXPORTER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9908);
+
+fn scrape() -> Outcome<String> {
+    let mut exporter = TcpStream::connect(EXPORTER)?;
+    exporter.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\n\r\n")?;
+    let mut page = String::new();
+    exporter.read_to_string(&mut page)?;
+    Ok(page)
+}
+
+/// A program that looks at sockd; ended when dropped.
+struct Looker(Child);
+
+impl Looker {
+    /// The one that has been built beside this one.
+    fn start(name: &str, words: &[&str]) -> Outcome<Self> {
+        let mut command = Command::new(std::env::current_exe()?.with_file_name(name));
+        let command = command.args(words).stdin(Stdio::null()).stdout(Stdio::null());
+        Ok(Self(command.spawn().map_err(|error| format!("{name}: {error}"))?))
+    }
+}
+
+impl Drop for Looker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// As many of `wanted` as the hard limit of descriptors allows: a relay is one here, and two in one of the workers,
