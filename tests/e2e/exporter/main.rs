@@ -1,6 +1,8 @@
 //! The counters of a gateway, as whoever collects them gets them: over HTTP, from a program that sees nothing else of it.
 
 mod access;
+mod alone;
+mod complete;
 mod hostile;
 mod large_clients;
 mod rows;
