@@ -4,7 +4,7 @@
 //! Load, server, gateways and what stands in front of them share the processors of this host. So the time of the processor
 //! for each connection is what can be compared with other hosts, and the connections a second only with each other.
 
-#![allow(dead_code, reason = "the tests of the fleets use more of them")]
+#![allow(dead_code, unused_imports, reason = "the tests in these files are not in a benchmark")]
 
 #[path = "../e2e/fleet/ecmp.rs"]
 mod ecmp;
@@ -22,6 +22,7 @@ use crate::visit::Visit;
 use sockd_tests::procfs::Process;
 use sockd_tests::sockd::Sockd;
 use std::net::IpAddr;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::scope;
 use std::time::{Duration, Instant};
@@ -65,6 +66,27 @@ fn main() {
     let of_manager = |process: &Process| process.status().get("PPid") == Some(&manager);
     let monitors: Vec<_> = family.into_iter().filter(of_manager).collect();
     measured("one gateway, two monitors", &gateway.place, &monitors, None, |client| gateway.visit(client));
+    drop(gateway);
+    alone();
+}
+
+/// With the first processor for the monitor, and the second one for everything else: what it takes where nobody is in its way.
+fn alone() {
+    let this = i32::try_from(std::process::id()).expect("a process");
+    pinned(this, "1");
+    let fleet = ecmp::Fleet::new();
+    fleet.place.middle.sh("sh /run/ecmp router 1");
+    let monitors = [fleet.gates[0].monitor()];
+    pinned(monitors[0].0, "0");
+    measured("one gateway, its monitor alone", &fleet.place, &monitors, None, |client| fleet.visit(client));
+}
+
+/// Keeps a process, and those that it starts from now on, on one processor.
+fn pinned(process: i32, processor: &str) {
+    let mut taskset = Command::new("taskset");
+    taskset.args(["--all-tasks", "--cpu-list", "--pid", processor, &process.to_string()]);
+    let output = taskset.output().expect("taskset");
+    assert!(output.status.success(), "{output:?}");
 }
 
 /// Time of the processor so far, in ticks: monitors, workers, balancer.
