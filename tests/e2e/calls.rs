@@ -106,5 +106,5 @@ fn a_connection_alone_costs_its_worker_at_most_six_wake_ups_and_a_half() {
 #[test]
 fn connections_of_one_moment_share_the_wake_ups_of_their_worker() {
     let (wake_ups, others) = of_the_worker(CONNECTIONS, AT_ONCE);
-    assert!(wake_ups <= 2.0 && others <= 24.0, "{wake_ups:.2} wake-ups, {others:.2} other calls");
+    assert!(wake_ups <= 2.0 && others <= 23.6, "{wake_ups:.2} wake-ups, {others:.2} other calls");
 }
