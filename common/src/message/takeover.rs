@@ -46,6 +46,8 @@ pub enum ToServing {
     Recheck,
     /// End, as at SIGTERM.
     End,
+    /// The files have errors, and so nothing is to be read again.
+    Unreadable,
 }
 
 /// The monitor that serves, or drains, to the new side.
@@ -172,6 +174,7 @@ mod tests {
             (ToServing::Go, &[3]),
             (ToServing::Recheck, &[4]),
             (ToServing::End, &[5]),
+            (ToServing::Unreadable, &[6]),
         ];
         for (message, expected) in messages {
             assert_eq!(bytes(&message), expected, "{message:?}");

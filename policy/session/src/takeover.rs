@@ -15,6 +15,8 @@ pub enum Answer {
     Reload,
     /// Hand over the socket at this place, or say that it was the last.
     Socket(u16),
+    /// Note that a reload has failed.
+    ReloadFailed,
     /// Say that somebody else is taking over.
     Busy,
     /// Accept nobody any more.
@@ -75,6 +77,7 @@ impl Peers {
             (Peer::Serves, ToServing::End) => (Peer::Serves, Answer::End),
             _ if is_over => (*peer, Answer::HangUp),
             (Peer::Greeted, ToServing::Reload) => (Peer::Waits, Answer::Reload),
+            (Peer::Greeted, ToServing::Unreadable) => (Peer::Greeted, Answer::ReloadFailed),
             (Peer::Greeted, ToServing::Take { .. }) if is_taken => (Peer::Greeted, Answer::Busy),
             (Peer::Greeted | Peer::Takes, ToServing::Take { place }) => (Peer::Takes, Answer::Socket(place)),
             (Peer::Takes, ToServing::Go) => (Peer::Serves, Answer::Drain),
@@ -153,7 +156,9 @@ mod tests {
     fn a_takeover_goes_from_hello_to_end() {
         let mut peers = Peers::default();
         let new = greeted(&mut peers);
+        assert_eq!(peers.hear(new, ToServing::Unreadable), Answer::ReloadFailed);
         assert_eq!(peers.hear(new, TAKE), Answer::Socket(0));
+        assert_eq!(Peers::clone(&peers).hear(new, ToServing::Unreadable), Answer::HangUp);
         assert_eq!(peers.hear(new, ToServing::Take { place: 7 }), Answer::Socket(7));
         assert_eq!((peers.successor(), peers.hear(new, ToServing::Go)), (None, Answer::Drain));
         assert_eq!(peers.successor(), Some(new));
@@ -165,7 +170,8 @@ mod tests {
 
     #[test]
     fn nobody_says_anything_before_hello_or_twice() {
-        for message in [ToServing::Reload, TAKE, ToServing::Go, ToServing::Recheck, ToServing::End] {
+        let all = [ToServing::Reload, ToServing::Unreadable, TAKE, ToServing::Go, ToServing::Recheck];
+        for message in all.into_iter().chain([ToServing::End]) {
             let mut peers = Peers::default();
             let place = peers.connect().unwrap();
             assert_eq!(peers.hear(place, message), Answer::HangUp, "{message:?}");

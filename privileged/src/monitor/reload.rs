@@ -63,6 +63,12 @@ impl Reload {
         }
     }
 
+    /// Whoever wanted one has found that the files have errors, and has said which.
+    pub fn failed(base: &mut Base) {
+        base.counting.reload_failed();
+        base.log.err("reload failed: the files have errors, and what was read before stays in force");
+    }
+
     /// When an answer of the loader is not waited for any longer.
     pub fn due_at(&self) -> Option<Instant> {
         self.due

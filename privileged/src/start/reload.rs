@@ -14,7 +14,7 @@ use rustix::io::Errno;
 /// this one has to take over.
 pub fn reload(options: &Options) -> Result<bool, StartError> {
     let options = options.absolute();
-    check(&options)?;
+    check(&options).inspect_err(|_| tell(&options))?;
     let Some(path) = place::path(&options) else {
         return by_signal("there is no folder for the takeover socket").map(|()| false);
     };
@@ -39,6 +39,13 @@ fn check(options: &Options) -> Result<(), StartError> {
     let loaded = read::load(options).map_err(StartError::configuration)?;
     read::users(options).map_err(StartError::configuration)?;
     account::check(&loaded.config.settings).map_err(|error| read::placed(error, &options.settings))
+}
+
+/// Has the daemon log and count that the files have errors, where one is there.
+fn tell(options: &Options) {
+    let socket = place::path(options).and_then(|path| place::reach(&path).ok());
+    let link = socket.and_then(|socket| Link::open(socket).ok());
+    let _ = link.map(|link| link.has_failed());
 }
 
 /// A daemon from before there were takeovers, or without a place for its socket, knows the signal of its service manager.

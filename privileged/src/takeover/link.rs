@@ -62,6 +62,11 @@ impl Link {
         }
     }
 
+    /// Has it noted that the files have errors.
+    pub fn has_failed(&self) -> Result<(), String> {
+        self.channel.send(&ToServing::Unreadable).map_err(|error| format!("the running sockd: {error}"))
+    }
+
     /// Takes all sockets. Nothing has changed for the monitor that serves.
     pub fn take(self) -> Result<Taken, String> {
         let (mut listeners, mut takeover, mut older, mut doors) = (Vec::new(), None, Vec::new(), Vec::new());

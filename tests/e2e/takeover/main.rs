@@ -63,6 +63,31 @@ fn reload_with_the_same_program_reads_the_files_again_and_waits_for_that() {
     assert!(trees.lab.sockd.runs());
 }
 
+/// The service manager says so too, and what watches the log or the counters hears of it.
+#[test]
+fn a_reload_that_finds_errors_in_the_files_is_logged_and_counted_by_who_serves() {
+    let mut trees = Trees::new(r#"(status_socket: at("/run/sockd/status"))"#);
+    let gateway = trees.lab.site.gateway.clone();
+    let failures = || {
+        let output = gateway.output(std::process::Command::new(program("sockdctl")).arg("metrics"));
+        let page = String::from_utf8(output.stdout).expect("text");
+        page.contains("\nsockd_rules_reload_failures_total 2\n")
+    };
+    trees.lab.sockd.write_conf("permit nonsense\n");
+    for install in [false, true] {
+        trees.lab.turn_the_page();
+        if install {
+            trees.install_another();
+        }
+        let done = reload(&trees, "");
+        assert_eq!(done.status.code(), Some(78), "{done:?}");
+        assert!(String::from_utf8_lossy(&done.stderr).contains("line 1: "), "{done:?}");
+        trees.lab.wait_for_line("daemon.err reload failed: the files have errors");
+    }
+    until_true("both are counted", failures);
+    assert!(trees.lab.sockd.runs());
+}
+
 #[test]
 fn force_takes_over_from_the_same_program() {
     let mut trees = Trees::new("()");
@@ -218,8 +243,16 @@ fn new_clients_that_are_held_off_are_held_off_by_the_new_tree() {
     );
     old.send("x");
     assert_eq!(old.read(1), b"x");
+    trees.lab.turn_the_page();
     run(&["resume"]);
+    trees.lab.wait_for_line("new clients are served again, by order of uid 0");
     assert!(is_served());
+    assert_eq!(run(&["stats"]).matches("draining    yes").count(), 1, "one that drains serves nobody new");
+    let lines = trees.lab.logged();
+    assert_eq!(lines.iter().filter(|line| line.contains("served again")).count(), 1, "{lines:?}");
+    let rules = run(&["rules"]);
+    let hits: Vec<_> = rules.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
+    assert_eq!(hits, ["1"], "of the rules that are in force: {rules}");
     trees.reload_well_with("--force");
     assert!(is_served());
 }

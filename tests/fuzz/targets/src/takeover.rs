@@ -57,6 +57,7 @@ fn heard(known: &[Known; PLACES], place: usize, message: ToServing, answer: Answ
     let may_hear = match answer {
         Answer::About => this == Known::Silent && matches!(message, ToServing::Hello { .. }),
         Answer::Reload => this == Known::Greeted && message == ToServing::Reload && !others[1],
+        Answer::ReloadFailed => this == Known::Greeted && message == ToServing::Unreadable && !others[1],
         Answer::Socket(asked) => {
             message == ToServing::Take { place: asked }
                 && (this == Known::Takes || this == Known::Greeted && others == [false; 2])
