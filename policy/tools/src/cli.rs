@@ -240,7 +240,7 @@ pub enum CtlCommand {
         /// Write a JSON object for each
         #[arg(long, conflicts_with = "watch")]
         json: bool,
-        /// Look again every two seconds, until the program is ended
+        /// Look again every two seconds, until q is pressed
         #[arg(long)]
         watch: bool,
     },

@@ -19,6 +19,11 @@ pub(super) struct Tree {
 }
 
 impl Tree {
+    /// Whether it is the one that serves: those that drain have the number of their process in the names of their sockets.
+    pub(super) fn serves(&self) -> bool {
+        self.control.extension().is_none()
+    }
+
     /// Whether its monitor is still there, as far as /proc tells. A ledger whose monitor has ended says what it said last.
     pub(super) fn is_there(&self) -> bool {
         Path::new(&format!("/proc/{}", self.ledger.head(Field::Process))).exists()
@@ -72,7 +77,7 @@ pub(super) fn trees(folders: &[PathBuf]) -> Result<Vec<Tree>, (u8, String)> {
 const UNAVAILABLE: u8 = 69;
 const NO_PERMISSION: u8 = 77;
 
-fn status_of(error: &io::Error) -> u8 {
+pub(super) fn status_of(error: &io::Error) -> u8 {
     if error.kind() == io::ErrorKind::PermissionDenied { NO_PERMISSION } else { UNAVAILABLE }
 }
 

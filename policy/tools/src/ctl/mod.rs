@@ -15,7 +15,7 @@ use crate::cli::{self, Ctl, CtlCommand, exit};
 use crate::files::{Kind, Policy};
 use crate::metrics;
 use crate::which::Which;
-use live::{Live, Tree, count, sessions, trees};
+use live::{Live, Tree, count, sessions, status_of, trees};
 use rustix::termios::{isatty, tcgetwinsize};
 use sockd_common::ledger::Entry;
 use sockd_common::status::Order;
@@ -87,7 +87,7 @@ fn said(options: &Ctl) -> Said {
 fn metrics(folder: &Path) -> Said {
     let socket = folder.join("status");
     let counters = metrics::read(&socket);
-    let counters = counters.map_err(|error| (NOTHING, format!("{}: {error}", socket.display())))?;
+    let counters = counters.map_err(|error| (status_of(&error), format!("{}: {error}", socket.display())))?;
     Ok(metrics::page(Some(&counters)))
 }
 

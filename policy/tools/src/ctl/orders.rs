@@ -36,11 +36,11 @@ pub(super) fn kill(trees: &[Tree], is_meant: impl Fn(&Entry<'_>) -> bool) -> Res
     Ok(ended)
 }
 
-/// Gives every monitor an order that is about no session.
+/// Gives an order that is about no session to every monitor that serves. One that drains has no new clients anyway.
 pub(super) fn all(trees: &[Tree], order: Order) -> Result<(), String> {
-    trees
-        .iter()
-        .try_for_each(|tree| connect(tree)?.order(order).map(drop).map_err(|error| about(tree, &error)))
+    let mut serving = trees.iter().filter(|tree| tree.serves()).peekable();
+    serving.peek().ok_or("no daemon serves new clients: those that are there drain")?;
+    serving.try_for_each(|tree| connect(tree)?.order(order).map(drop).map_err(|error| about(tree, &error)))
 }
 
 fn connect(tree: &Tree) -> Result<Control, String> {

@@ -81,7 +81,8 @@ pub(super) fn workers(sessions: &[Live]) -> String {
 /// The lines of the rules with their hits. Those of the file come in its order, also where they have none.
 pub(super) fn rules(trees: &[Tree], conf: &Path, services: &Path) -> String {
     let mut hits: BTreeMap<u32, Hits> = BTreeMap::new();
-    for (line, found) in trees.iter().flat_map(|tree| tree.ledger.hits()) {
+    // The lines of one that drains may be others by now.
+    for (line, found) in trees.iter().filter(|tree| tree.serves()).flat_map(|tree| tree.ledger.hits()) {
         let of_line = hits.entry(line).or_default();
         of_line.number = of_line.number.saturating_add(found.number);
         of_line.last = of_line.last.max(found.last);
