@@ -57,8 +57,8 @@ pub struct Takeover {
     peers: Peers,
     lines: HashMap<usize, Peer>,
     older: Vec<Option<Older>>,
-    /// What a successor has been told, and when it is to be told anew.
-    told: Option<(Totals, Instant)>,
+    /// When a successor is to be told what is left.
+    tell_at: Option<Instant>,
 }
 
 impl Takeover {
@@ -198,7 +198,7 @@ impl Takeover {
         // Others have these sockets too, and closing them would not take them out of the set.
         self.socket.take().iter().for_each(|socket| reactor.unwatch(socket));
         self.older.drain(..).flatten().for_each(|older| reactor.unwatch(&older.line));
-        self.told = Some((Totals::default(), Instant::now()));
+        self.tell_at = Some(Instant::now());
         let successor = self.peers.successor().and_then(|place| self.lines.get(&place));
         successor.map_or(0, |peer| peer.pid)
     }
@@ -206,21 +206,22 @@ impl Takeover {
     /// When a successor is to hear of what is left, or a peer has been silent for too long.
     pub fn due_at(&self) -> Option<Instant> {
         let silent = self.awaited().map(|(_, until)| until);
-        silent.chain(self.told.map(|(_, at)| at)).min()
+        silent.chain(self.tell_at).min()
     }
 
-    /// Tells a successor what is left, where that has changed.
+    /// Tells a successor what is left, also where that is what it was: another tree may have taken over from that one
+    /// meanwhile, and has this connection now.
     pub fn tell(&mut self, now: Instant, left: impl FnOnce() -> Totals) {
-        let Some((told, at)) = self.told else { return };
-        if at <= now {
-            let left = left();
-            let successor = self.peers.successor().filter(|_| left != told);
-            let sent = successor.and_then(|place| Some((place, self.lines.get(&place)?)));
-            let sent = sent.map(|(place, peer)| (place, peer.line.send(&FromServing::Left(left), None)));
+        if self.tell_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.tell_at = now.checked_add(NEWS);
+        let successor = self.peers.successor().and_then(|place| Some((place, self.lines.get(&place)?)));
+        let sent = successor.map(|(place, peer)| (place, peer.line.send(&FromServing::Left(left()), None)));
+        match sent {
             // A successor that does not read is stopped, and hears of it later.
-            let is_full = matches!(sent, Some((_, Err(ChannelError::Io(Errno::AGAIN)))));
-            self.told = now.checked_add(NEWS).map(|next| (if is_full { told } else { left }, next));
-            if let Some((place, Err(_))) = sent.filter(|_| !is_full) {
+            None | Some((_, Ok(()) | Err(ChannelError::Io(Errno::AGAIN)))) => {}
+            Some((place, Err(_))) => {
                 self.hang_up(place);
             }
         }

@@ -60,6 +60,26 @@ impl Both {
     }
 }
 
+/// It has the connection to the first one from the second.
+#[test]
+fn a_third_tree_counts_what_the_first_one_has_and_says_with_what_that_was_killed() {
+    let mut trees = Trees::new("(max_sessions: 2, max_sessions_per_host: 2)");
+    let _echo = Server::echo(&trees.lab.site.server, (SERVER, 7));
+    let first = trees.lab.sockd.monitor();
+    let _of_first = Relay::begin(&trees);
+    trees.reload_well_with("--force");
+    trees.reload_well_with("--force");
+    let mut of_third = Relay::begin(&trees);
+    let client = trees.lab.site.client.clone();
+    let is_served = || is_granted(&client, &Request::connect((SERVER, 7)));
+    // A client that was served a moment ago counts as well, but not for long.
+    until_true("the limit is one in all", || (0..30).all(|_| !is_served()));
+    first.signal(Signal::SIGKILL);
+    trees.lab.wait_for_line(&format!("process {} has ended with 1 connection", first.0));
+    until_true("there is room again", is_served);
+    of_third.assert_goes_on(&trees);
+}
+
 #[test]
 fn an_old_monitor_that_is_killed_takes_its_own_tree_along() {
     let mut both = Both::new();
