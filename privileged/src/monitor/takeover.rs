@@ -4,9 +4,8 @@
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use crate::monitor::serving::Serving;
 use crate::process::sys;
-use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
-use sockd_common::channel::{ChannelError, MonitorEnd, Received};
+use sockd_common::channel::{MonitorEnd, Received};
 use sockd_common::message::takeover::{
     About, FromServing, SILENCE, SocketKind, SocketName, ToServing, Totals,
 };
@@ -216,14 +215,9 @@ impl Takeover {
             return;
         }
         self.tell_at = now.checked_add(NEWS);
-        let successor = self.peers.successor().and_then(|place| Some((place, self.lines.get(&place)?)));
-        let sent = successor.map(|(place, peer)| (place, peer.line.send(&FromServing::Left(left()), None)));
-        match sent {
-            // A successor that does not read is stopped, and hears of it later.
-            None | Some((_, Ok(()) | Err(ChannelError::Io(Errno::AGAIN)))) => {}
-            Some((place, Err(_))) => {
-                self.hang_up(place);
-            }
+        // It may be full, where the successor has stopped. It may be broken: what came before that is to be heard yet.
+        if let Some(place) = self.peers.successor() {
+            self.say(place, &FromServing::Left(left()), None);
         }
     }
 
