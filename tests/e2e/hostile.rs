@@ -108,7 +108,7 @@ impl Attack {
         let errors = |lab: &Lab| -> Vec<String> {
             lab.logged().into_iter().filter(|line| line.starts_with("daemon.err ")).collect()
         };
-        until_within(Duration::from_secs(60), what, || {
+        until_within(Duration::from_secs(120), what, || {
             (errors(&self.lab).len() >= expected.len()).then_some(())
         });
         self.others_are_served();
