@@ -299,7 +299,7 @@ impl Monitor {
         while let Some(answer) = self.takeover.hear(place, &mut self.serving) {
             match answer {
                 Answer::Reload => self.begin_reload(),
-                Answer::ReloadFailed => Reload::failed(&mut self.serving.base),
+                Answer::ReloadFailed => Reload::unreadable(&mut self.serving.base),
                 Answer::Drain => self.drain(),
                 Answer::Recheck => {
                     self.rechecks = true;

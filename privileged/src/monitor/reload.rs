@@ -55,18 +55,13 @@ impl Reload {
                 self.due = Instant::now().checked_add(READING);
                 Reloaded::NotYet
             }
-            Err(why) => {
-                base.counting.reload_failed();
-                base.log.err(&format!("reload failed: {why}"));
-                Reloaded::Failed
-            }
+            Err(why) => failed(&format!("reload failed: {why}"), base),
         }
     }
 
     /// Whoever wanted one has found that the files have errors, and has said which.
-    pub fn failed(base: &mut Base) {
-        base.counting.reload_failed();
-        base.log.err("reload failed: the files have errors, and what was read before stays in force");
+    pub fn unreadable(base: &mut Base) {
+        failed("reload failed: the files have errors, and what was read before stays in force", base);
     }
 
     /// When an answer of the loader is not waited for any longer.
@@ -79,9 +74,7 @@ impl Reload {
         if self.due.take_if(|due| *due <= now).is_none() {
             return Reloaded::NotYet;
         }
-        base.counting.reload_failed();
-        base.log.err(&format!("reload failed: the loader has been silent for {} seconds", READING.as_secs()));
-        Reloaded::Failed
+        failed(&format!("reload failed: the loader has been silent for {} seconds", READING.as_secs()), base)
     }
 
     /// The loader has read everything, or has ended: then what it read before stays in force.
@@ -105,18 +98,21 @@ impl Reload {
             }
             Ok(Some(News::Loaded(Err(errors)))) => {
                 errors.iter().for_each(|error| base.log.err(error));
-                base.counting.reload_failed();
-                base.log.err("reload failed: the rules, routes and settings read before stay in force");
-                Reloaded::Failed
+                failed("reload failed: the rules, routes and settings read before stay in force", base)
             }
             Err(why) => {
                 self.loader = None;
-                base.counting.reload_failed();
-                base.log.err(&format!("{why}; nothing is read again until a restart"));
-                Reloaded::Failed
+                failed(&format!("{why}; nothing is read again until a restart"), base)
             }
         }
     }
+}
+
+/// A reload has failed, and this is said of it.
+fn failed(line: &str, base: &mut Base) -> Reloaded {
+    base.counting.reload_failed();
+    base.log.err(line);
+    Reloaded::Failed
 }
 
 /// Brings into force what has been read.
