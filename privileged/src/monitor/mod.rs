@@ -99,9 +99,10 @@ impl Monitor {
     /// Whether this tree may take over: who serves still waits for it, and nobody has told it to end. The error is why not.
     /// A signal that comes later means the daemon, and so both trees.
     pub fn may_take_over(&self) -> Result<(), String> {
-        let signals =
-            || self.takeover.has_older().then(|| self.signals.read_signal().ok().flatten()).flatten();
-        while let Some(signal) = signals() {
+        if !self.takeover.has_older() {
+            return Ok(());
+        }
+        while let Ok(Some(signal)) = self.signals.read_signal() {
             let signal = i32::try_from(signal.ssi_signo).map(Signal::try_from);
             if matches!(signal, Ok(Ok(Signal::SIGTERM | Signal::SIGINT))) {
                 return Err("told to end before it serves".into());
