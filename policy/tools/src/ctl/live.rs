@@ -21,7 +21,8 @@ pub(super) struct Tree {
 impl Tree {
     /// Whether it is the one that serves: those that drain have the number of their process in the names of their sockets.
     pub(super) fn serves(&self) -> bool {
-        self.control.extension().is_none()
+        let process = self.ledger.head(Field::Process).to_string();
+        self.control.extension().is_none_or(|end| *end != *process)
     }
 
     /// Whether its monitor is still there, as far as /proc tells. A ledger whose monitor has ended says what it said last.

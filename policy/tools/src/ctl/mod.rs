@@ -120,7 +120,8 @@ fn size() -> Option<(usize, usize)> {
     Some((usize::from(size.ws_col.max(40)), usize::from(size.ws_row.max(4))))
 }
 
-/// Looks again and again, until `q` is pressed or the program is ended. Each look reads the same memory, as long as its monitor is there.
+/// Looks again and again, until `q` is pressed or the program is ended. Each look reads the same memory, as long as its
+/// monitor is there.
 fn watch(folders: &[PathBuf], which: &Which) -> Said {
     let mut seen = trees(folders)?;
     let keys = Keys::begin();
