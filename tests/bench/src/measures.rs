@@ -355,8 +355,7 @@ impl Measure {
     pub(crate) fn is_usual(&self, full: bool) -> bool {
         match self.kind {
             Kind::Count(_) => false,
-            Kind::Growth { .. } => full,
-            Kind::Watch | Kind::FlowFlood => full,
+            Kind::Watch | Kind::FlowFlood | Kind::Growth { .. } => full,
             Kind::Loris { slow } => full || slow <= 1000,
             _ => true,
         }

@@ -38,8 +38,8 @@ pub(crate) fn run(dialler: &mut Dialler, relays: usize, tree: &Tree) -> Outcome<
 }
 
 /// The monitor's share of a processor while all relays are silent and others look at them: `sockdctl list --watch` every two
-/// seconds, and whoever collects the counters every five. The monitor looks at all relays in 20
-/// seconds, and then pauses for as long: this takes one such time.
+/// seconds, and whoever collects the counters every five. The monitor looks at all relays in 20 seconds, and then pauses for
+/// as long: this takes one such time.
 pub(crate) fn watched(dialler: &mut Dialler, relays: usize, tree: &Tree) -> Outcome<f64> {
     const ROUNDS: u32 = 8;
     const EVERY: Duration = Duration::from_secs(5);
