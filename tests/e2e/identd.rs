@@ -10,7 +10,7 @@ use sockd_tests::line::Line;
 use sockd_tests::procfs;
 use sockd_tests::site::{CLIENT, INSIDE, NAMESERVER, OTHER, OUTSIDE, SERVER, Site};
 use sockd_tests::socks::{PROXY, REJECTED, Reply, Request, ask, assert_rejected, granted, send_to};
-use sockd_tests::wait::{LONG, until_true};
+use sockd_tests::wait::{LONG, uninterrupted, until_true};
 use socket2::SockRef;
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
@@ -231,7 +231,7 @@ fn h9_a_worker_that_ends_before_it_is_handed_its_users_client_takes_only_that_cl
     joes.signal(Signal::SIGKILL);
     spawner.signal(Signal::SIGCONT);
     first.ending();
-    let came = second.stream().read(&mut [0; 8]).map_err(|error| error.kind());
+    let came = uninterrupted(|| second.stream().read(&mut [0; 8])).map_err(|error| error.kind());
     assert!(matches!(came, Ok(0 | 8) | Err(ErrorKind::ConnectionReset)), "{came:?}");
     until_true("the killed worker is reaped", || !joes.runs());
     let mut third = granted(&place.lab.site.client, &place.request().by("joe"));
@@ -501,7 +501,7 @@ fn an_answer_that_comes_after_its_time_changes_nothing() {
     let closed = Mutex::new(closed);
     identd.behaves(move |query, mut stream| {
         // Until the monitor has given up.
-        let _ = stream.read(&mut [0]);
+        let _ = uninterrupted(|| stream.read(&mut [0]));
         let _ = stream.write_all(query.names("sam").as_bytes());
         let _ = closed.lock().unwrap().send(());
         Ok(())

@@ -11,7 +11,7 @@ use sockd_tests::site::{SERVER, Site};
 use sockd_tests::sockd::Start;
 use sockd_tests::socks::{PROXY, Request, assert_rejected, granted};
 use sockd_tests::syslog::Syslog;
-use sockd_tests::wait::{LONG, until_true};
+use sockd_tests::wait::{LONG, uninterrupted, until_true};
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt;
@@ -143,7 +143,7 @@ const JOURNAL: &str = "/run/systemd/journal/socket";
 
 fn next(journal: &UnixDatagram) -> Vec<(String, String)> {
     let mut buffer = [0; 65_536];
-    let length = journal.recv(&mut buffer).expect("an entry");
+    let length = uninterrupted(|| journal.recv(&mut buffer)).expect("an entry");
     fields(&buffer[..length])
 }
 

@@ -2,7 +2,7 @@
 //! lock, behind each layer alone, and in the places of all kinds of workers that hold a socket.
 
 use sockd_tests::host::Host;
-use sockd_tests::sockd::{installed, program};
+use sockd_tests::sockd::{install_at, installed, program};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -197,14 +197,10 @@ fn nothing_that_an_attacker_might_try_is_survived_in_a_workers_place() {
 
 #[test]
 fn an_ordinary_user_is_told_what_could_not_be_read() {
-    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
     let host = Host::new();
     let place = "/run/sockd-probe";
-    host.run(|| {
-        fs::copy(program("sockd-probe"), place).expect("a copy");
-        fs::set_permissions(place, fs::Permissions::from_mode(0o755)).expect("mode");
-    });
+    install_at(&host, &program("sockd-probe"), place);
     let run = |words: &[&str]| host.output(Command::new(place).args(words).uid(64123).gid(64123));
     let output = run(&["--role", "ident", "--layer", "full", "--layer", "filter"]);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -14,7 +14,7 @@ use sockd_tests::socks::{
     GRANTED, PROXY, REJECTED, Reply, Request, ask, assert_rejected, granted, is_granted, send_to,
 };
 use sockd_tests::socks5;
-use sockd_tests::wait::until_true;
+use sockd_tests::wait::{uninterrupted, until_true};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::thread;
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 fn comes(mut from: &TcpStream, time: Duration) -> f64 {
     let (begun, mut buffer, mut bytes) = (Instant::now(), vec![0; 256 << 10], 0_usize);
     while begun.elapsed() < time {
-        bytes += from.read(&mut buffer).expect("reading");
+        bytes += uninterrupted(|| from.read(&mut buffer)).expect("reading");
     }
     bytes as f64 / begun.elapsed().as_secs_f64()
 }

@@ -7,7 +7,7 @@ use sockd_tests::host::Host;
 use sockd_tests::line::Line;
 use sockd_tests::payload;
 use sockd_tests::program::Program;
-use sockd_tests::sockd::program;
+use sockd_tests::sockd::{install_at, program};
 use sockd_tests::socks::{GRANTED, REJECTED, Reply, Request, send_to};
 use sockd_tests::wait::until;
 use std::fs::{self, File};
@@ -173,7 +173,7 @@ fn built_with(name: &str, folder_mode: u32, file_mode: u32) -> PathBuf {
     fs::create_dir(&tree).expect("a folder");
     for name in ["sockd", "sockd-worker"] {
         let place = tree.join(name);
-        fs::copy(program(name), &place).expect("a copy");
+        install_at(&Host::here(), &program(name), place.to_str().expect("UTF-8"));
         fs::set_permissions(&place, fs::Permissions::from_mode(file_mode)).expect("a mode");
     }
     fs::set_permissions(&tree, fs::Permissions::from_mode(folder_mode)).expect("a mode");

@@ -3,6 +3,7 @@
 //! The same block again and again; its length is a prime number, so that a piece lost, doubled or moved by any
 //! buffer's length does not fall on the same bytes again.
 
+use crate::wait::uninterrupted;
 use std::io::{self, Read, Write};
 use std::sync::LazyLock;
 
@@ -36,7 +37,7 @@ pub fn check(from: &mut impl Read) -> io::Result<Result<u64, u64>> {
     let mut buffer = vec![0; 256 * 1024];
     let mut seen = 0_u64;
     loop {
-        let read = from.read(&mut buffer)?;
+        let read = uninterrupted(|| from.read(&mut buffer))?;
         if read == 0 {
             return Ok(Ok(seen));
         }

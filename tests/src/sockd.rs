@@ -301,16 +301,18 @@ pub fn installed(host: &Host) -> &'static str {
 }
 
 fn install(host: &Host, worker: &Path) -> &'static str {
-    host.run(|| {
-        fs::create_dir_all("/run/lib")?;
-        let (sockd, ver) = (program("sockd"), program("sockd-ver"));
-        for (name, from) in [("sockd", &*sockd), ("sockd-ver", &*ver), ("sockd-worker", worker)] {
-            let place = format!("/run/lib/{name}");
-            fs::copy(from, &place)?;
-            fs::set_permissions(&place, fs::Permissions::from_mode(0o755))?;
-        }
-        std::io::Result::Ok(())
-    })
-    .expect("installing");
+    let (sockd, ver) = (program("sockd"), program("sockd-ver"));
+    for (name, from) in [("sockd", &*sockd), ("sockd-ver", &*ver), ("sockd-worker", worker)] {
+        install_at(host, from, &format!("/run/lib/{name}"));
+    }
     "/run/lib/sockd"
+}
+
+/// Copies a program to `place`, where every user can start it.
+///
+/// A process of its own writes it: while this one did, what another thread starts would hold the file open for writing
+/// until its own exec, and nobody could start the copy (ETXTBSY, execve(2)).
+pub fn install_at(host: &Host, from: &Path, place: &str) {
+    let installed = host.output(Command::new("install").args(["-D", "-m", "755"]).arg(from).arg(place));
+    assert!(installed.status.success(), "{installed:?}");
 }

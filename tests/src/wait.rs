@@ -1,5 +1,6 @@
 //! Waiting for conditions.
 
+use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -28,4 +29,14 @@ pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
 /// Waits until `holds` is true.
 pub fn until_true(what: &str, mut holds: impl FnMut() -> bool) {
     until(what, || holds().then_some(()));
+}
+
+/// Calls again where a call was interrupted: a wait with a limit is, when its process is stopped and goes on (signal(7)).
+pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }

@@ -10,12 +10,10 @@ mod rows;
 use sockd_tests::host::Host;
 use sockd_tests::lab::Lab;
 use sockd_tests::program::Program;
-use sockd_tests::sockd::{EXPORTERS, program};
+use sockd_tests::sockd::{EXPORTERS, install_at, program};
 use sockd_tests::wait::{LONG, until_true};
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -32,10 +30,7 @@ fn lab(conf: &str, settings: &str) -> Lab {
 /// The exporter, as a user of its own in its group.
 fn exporter(gateway: &Host) -> Program {
     let place = "/run/sockd-exporter";
-    gateway.run(|| {
-        fs::copy(program("sockd-exporter"), place).expect("a copy");
-        fs::set_permissions(place, fs::Permissions::from_mode(0o755)).expect("permissions");
-    });
+    install_at(gateway, &program("sockd-exporter"), place);
     let exporter = Program::start(gateway, Command::new(place).uid(64_201).gid(EXPORTERS));
     until_true("the exporter listens", || gateway.run(|| TcpStream::connect(EXPORTER)).is_ok());
     exporter

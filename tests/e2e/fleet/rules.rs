@@ -6,11 +6,11 @@ use nix::sys::signal::Signal;
 use sockd_tests::far::Server;
 use sockd_tests::host::Host;
 use sockd_tests::program::Program;
-use sockd_tests::sockd::{PERMIT_ALL, Sockd, Start, program};
+use sockd_tests::sockd::{PERMIT_ALL, Sockd, Start, install_at, program};
 use sockd_tests::wait::until_true;
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Output};
 
 const RECIPE: &str = include_str!("../../../packaging/examples/push-rules");
@@ -70,13 +70,9 @@ impl Fleet {
 }
 
 fn executable(host: &Host, name: &str, text: &str) {
-    let path = format!("/run/bin/{name}");
-    host.run(|| {
-        fs::create_dir_all("/run/bin")?;
-        fs::write(&path, text)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
-    })
-    .unwrap_or_else(|error| panic!("{path}: {error}"));
+    let written = format!("/run/{name}.text");
+    host.write(&written, text);
+    install_at(host, Path::new(&written), &format!("/run/bin/{name}"));
 }
 
 #[test]

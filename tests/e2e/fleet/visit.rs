@@ -2,7 +2,7 @@
 
 use crate::place::{Place, server};
 use sockd_tests::socks5::{BIND, CHOSEN, CONNECT, GREETING, to};
-use sockd_tests::wait::LONG;
+use sockd_tests::wait::{LONG, uninterrupted};
 use socket2::{Domain, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -64,9 +64,9 @@ impl Visit<'_> {
         let head = [&[0; 3], &to(CONNECT, far.local_addr()?)[3..]].concat();
         near.send_to(&[&head[..], b"question"].concat(), at)?;
         let mut bytes = [0; 99];
-        let (length, gate) = far.recv_from(&mut bytes)?;
+        let (length, gate) = uninterrupted(|| far.recv_from(&mut bytes))?;
         far.send_to(&bytes[..length], gate)?;
-        let (length, from) = near.recv_from(&mut bytes)?;
+        let (length, from) = uninterrupted(|| near.recv_from(&mut bytes))?;
         if from != at || bytes[..length] != [&head[..], b"question"].concat() {
             return Err(io::Error::other(format!("{} from {from}", bytes[..length].escape_ascii())));
         }

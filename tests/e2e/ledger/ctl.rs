@@ -6,7 +6,7 @@ use sockd_tests::far::{Far, Server};
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::site::{SECOND_SERVER, SERVER};
-use sockd_tests::sockd::{PERMIT_ALL, program};
+use sockd_tests::sockd::{PERMIT_ALL, install_at, program};
 use sockd_tests::socks::{PROXY, Request, ask, granted, is_granted};
 use sockd_tests::socks5;
 use sockd_tests::wait::{until, until_true};
@@ -15,9 +15,9 @@ use std::process::{Command, Output};
 
 /// A place of the program that every user can reach.
 fn installed(lab: &Lab) -> PathBuf {
-    let place = PathBuf::from("/run/sockdctl");
-    lab.site.gateway.run(|| std::fs::copy(program("sockdctl"), &place)).expect("a copy");
-    place
+    let place = "/run/sockdctl";
+    install_at(&lab.site.gateway, &program("sockdctl"), place);
+    place.into()
 }
 
 fn run(lab: &Lab, words: &[&str]) -> Output {

@@ -13,7 +13,7 @@ use sockd_tests::far::Server;
 use sockd_tests::host::Host;
 use sockd_tests::lab::Lab;
 use sockd_tests::site::SERVER;
-use sockd_tests::sockd::PERMIT_ALL;
+use sockd_tests::sockd::{PERMIT_ALL, install_at, program};
 use sockd_tests::socks::{Request, granted};
 use sockd_tests::wait::until_true;
 use std::os::fd::OwnedFd;
@@ -63,9 +63,9 @@ fn who_takes_no_gift_and_does_not_close_holds_up_nobody_but_its_own_user() {
     for socket in &held {
         let _ = send(socket, &[b'x'; 512], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
     }
-    let place = Path::new("/run/sockdctl");
-    gateway.run(|| std::fs::copy(sockd_tests::sockd::program("sockdctl"), place)).expect("a copy");
-    let looked = gateway.output(super::as_user(true, place).arg("list"));
+    let place = "/run/sockdctl";
+    install_at(gateway, &program("sockdctl"), place);
+    let looked = gateway.output(super::as_user(true, Path::new(place)).arg("list"));
     assert!(looked.status.success(), "{looked:?}");
     assert_serves(&lab);
     let open = lab.sockd.monitor().descriptors().len();

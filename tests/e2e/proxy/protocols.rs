@@ -6,7 +6,7 @@ use sockd_tests::identd::Identd;
 use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks::{self, Request};
 use sockd_tests::socks5::{BIND, CHOSEN, CONNECT, GRANTED, GREETING, bound, to};
-use sockd_tests::wait::LONG;
+use sockd_tests::wait::{LONG, uninterrupted};
 use std::net::UdpSocket;
 use std::time::Duration;
 
@@ -76,14 +76,14 @@ fn datagrams_come_from_the_client_behind_the_balancer_and_not_from_the_balancer(
     balancer.send_to(&datagram(echo(), b"balancer"), at).expect("sending");
     client.send_to(&datagram(echo(), b"client"), at).expect("sending");
     let mut bytes = [0; 99];
-    let (length, from) = server.recv_from(&mut bytes).expect("a datagram");
+    let (length, from) = uninterrupted(|| server.recv_from(&mut bytes)).expect("a datagram");
     assert_eq!(&bytes[..length], b"client");
     server.send_to(b"answer", from).expect("sending");
-    let length = client.recv(&mut bytes).expect("an answer");
+    let length = uninterrupted(|| client.recv(&mut bytes)).expect("an answer");
     assert_eq!(&bytes[..length], datagram(echo(), b"answer"));
     // What the balancer has sent has come to nobody.
     server.set_read_timeout(Some(Duration::from_millis(300))).expect("a limit");
-    assert!(server.recv_from(&mut bytes).is_err());
+    assert!(uninterrupted(|| server.recv_from(&mut bytes)).is_err());
     lab.wait_for_line("connected -- Associate from (unknown)@192.0.2.138");
 }
 

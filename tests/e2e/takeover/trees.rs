@@ -8,11 +8,11 @@ use sockd_tests::line::Line;
 use sockd_tests::procfs::{self, Process};
 use sockd_tests::program::Program;
 use sockd_tests::site::SERVER;
-use sockd_tests::sockd::{PERMIT_ALL, program};
+use sockd_tests::sockd::{PERMIT_ALL, install_at, program};
 use sockd_tests::socks::{Request, granted};
 use sockd_tests::wait::until_true;
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// Where the programs are installed on the gateway.
@@ -54,14 +54,16 @@ impl Trees {
 
     /// Replaces a program on the disk.
     pub(crate) fn change(&self, name: &str, change: impl FnOnce(&mut Vec<u8>) + Send) {
-        let (place, aside) = (format!("/run/lib/{name}"), format!("/run/lib/{name}.new"));
-        self.lab.site.gateway.run(|| {
+        let (place, changed, aside) =
+            (format!("/run/lib/{name}"), format!("/run/{name}.changed"), format!("/run/lib/{name}.new"));
+        let gateway = &self.lab.site.gateway;
+        gateway.run(|| {
             let mut bytes = fs::read(&place).expect("the program");
             change(&mut bytes);
-            fs::write(&aside, bytes).expect("another program");
-            fs::set_permissions(&aside, fs::Permissions::from_mode(0o755)).expect("permissions");
-            fs::rename(&aside, &place).expect("in its place");
+            fs::write(&changed, bytes).expect("another program");
         });
+        install_at(gateway, Path::new(&changed), &aside);
+        gateway.run(|| fs::rename(&aside, &place)).expect("in its place");
     }
 
     /// Reloads, which has to lead to another daemon, and gives that.

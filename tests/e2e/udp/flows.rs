@@ -4,7 +4,7 @@ use crate::{Association, Echo, PORT, RULES, place, place_started, place_with};
 use nix::sys::signal::Signal;
 use sockd_tests::line::Ending;
 use sockd_tests::site::{OUTSIDE, SECOND_SERVER, SERVER};
-use sockd_tests::wait::until_true;
+use sockd_tests::wait::{uninterrupted, until_true};
 use std::io::ErrorKind;
 
 #[test]
@@ -97,7 +97,7 @@ fn u_98_the_end_of_the_connection_ends_the_association() {
         until_true("the port is closed", || {
             let _ = association.socket.send(b"x");
             association.socket.set_read_timeout(Some(crate::MOMENT)).expect("a limit");
-            matches!(association.socket.recv(&mut [0]), Err(error) if error.kind() == ErrorKind::ConnectionRefused)
+            matches!(uninterrupted(|| association.socket.recv(&mut [0])), Err(error) if error.kind() == ErrorKind::ConnectionRefused)
         });
         drop(association);
         let lines = place.lab.logged_whole(3);
@@ -124,7 +124,7 @@ fn u_98_the_port_of_peers_is_closed_with_the_association() {
     until_true("the port is closed", || {
         let _ = peer.send(b"x");
         peer.set_read_timeout(Some(crate::MOMENT)).expect("a limit");
-        matches!(peer.recv(&mut [0]), Err(error) if error.kind() == ErrorKind::ConnectionRefused)
+        matches!(uninterrupted(|| peer.recv(&mut [0])), Err(error) if error.kind() == ErrorKind::ConnectionRefused)
     });
 }
 

@@ -15,8 +15,8 @@ use sockd_tests::line::Line;
 use sockd_tests::site::{INSIDE, NAMESERVER, SERVER, Site};
 use sockd_tests::sockd::Start;
 use sockd_tests::socks5::{bound, greet_at};
-use sockd_tests::wait::LONG;
-use std::io::{self, ErrorKind};
+use sockd_tests::wait::{LONG, uninterrupted};
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -157,7 +157,7 @@ impl Association {
     /// The next datagram.
     fn receive(&self) -> Vec<u8> {
         let mut bytes = vec![0; 1 << 16];
-        let length = receive_into(&self.socket, &mut bytes);
+        let length = uninterrupted(|| self.socket.recv(&mut bytes));
         bytes.truncate(length.unwrap_or_else(|error| panic!("no datagram: {error}")));
         bytes
     }
@@ -179,26 +179,16 @@ impl Association {
     }
 }
 
-/// A wait with a limit is interrupted where the process is stopped and goes on (signal(7)).
-fn receive_into(socket: &UdpSocket, bytes: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match socket.recv(bytes) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            received => return received,
-        }
-    }
-}
-
 fn received(socket: &UdpSocket) -> Option<Vec<u8>> {
     let mut bytes = vec![0; 1 << 16];
-    let length = receive_into(socket, &mut bytes).ok()?;
+    let length = uninterrupted(|| socket.recv(&mut bytes)).ok()?;
     bytes.truncate(length);
     Some(bytes)
 }
 
 fn is_quiet(socket: &UdpSocket) -> bool {
     socket.set_read_timeout(Some(MOMENT)).expect("a limit");
-    let read = receive_into(socket, &mut [0; 9]);
+    let read = uninterrupted(|| socket.recv(&mut [0; 9]));
     socket.set_read_timeout(Some(LONG)).expect("a limit");
     matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
