@@ -133,6 +133,18 @@ impl Policy {
         .map_err(Fault::Frozen)
     }
 
+    /// Reads the rules that a daemon reads for this text, and says where from: the frozen file beside it goes before it.
+    pub fn in_force(text: &Path, services: &Path) -> (PathBuf, Result<Policy, Fault>) {
+        let frozen = text.with_extension("fc");
+        match Policy::from_frozen(Kind::Rules, &frozen) {
+            Err(Fault::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => {
+                let read = Policy::from_text(Kind::Rules, text, services);
+                (text.to_owned(), read.map(|(policy, _)| policy))
+            }
+            read => (frozen, read.map(|(policy, _)| policy)),
+        }
+    }
+
     /// The bytes of the frozen file.
     pub fn freeze(&self, from: &Provenance) -> Vec<u8> {
         match self {

@@ -217,6 +217,47 @@ fn it_says_which_sessions_other_rules_would_end() {
     assert_eq!(status(&lab, &["would", "/run/new.conf"]), Some(65));
 }
 
+/// As in the daemon, which goes on with the frozen file whatever becomes of the text.
+#[test]
+fn a_frozen_file_goes_before_the_text_beside_it() {
+    let other = "deny 192.0.2.138 255.255.255.255\npermit 0.0.0.0 0.0.0.0\n";
+    let lab = lab("# all\npermit 0.0.0.0 0.0.0.0\n", "()");
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    let _line = granted(&lab.site.other, &Request::connect((SERVER, 7)));
+    let rules = || said(&lab, &["rules"]).lines().map(str::to_owned).collect::<Vec<_>>();
+    let head = |source: &str| format!("LINE       HITS LAST RULE ({source})");
+    let freeze = |words: &[&str]| {
+        let made = lab.site.gateway.output(Command::new(program("make_sockdfc")).args(words));
+        assert!(made.status.success(), "{made:?}");
+    };
+    assert_eq!(rules()[0], head("/etc/sockd.conf"));
+    freeze(&[]);
+    assert_eq!(rules()[0], head("/etc/sockd.fc, newer than the rules in force"));
+    lab.sockd.write_conf(other);
+    lab.sockd.signal(Signal::SIGHUP);
+    until_true("the reload", || rules()[0] == head("/etc/sockd.fc"));
+    assert!(
+        rules()[1].starts_with("   2 ") && rules()[1].ends_with(" permit 0.0.0.0 0.0.0.0"),
+        "{:?}",
+        rules()
+    );
+    let told = said(&lab, &["would", "/etc/sockd.conf"]);
+    assert!(
+        told.starts_with("the rules are those of /etc/sockd.fc, ") && told.contains("\n0 of 1 "),
+        "{told}"
+    );
+    lab.site.gateway.write("/run/other.conf", other);
+    freeze(&["/run/other.conf", "/run/other.fc"]);
+    let told = said(&lab, &["would", "/run/other.fc"]);
+    assert!(told.contains(" line 1 refuses it\n1 of 1 sessions would end"), "{told}");
+    lab.site.gateway.write("/etc/sockd.fc", "no frozen file");
+    assert!(
+        rules()[0].starts_with("LINE       HITS LAST RULE (not at hand: /etc/sockd.fc: "),
+        "{:?}",
+        rules()
+    );
+}
+
 #[test]
 fn a_member_of_the_group_may_look_and_kill_and_nobody_else() {
     let lab = lab(PERMIT_ALL, "()");

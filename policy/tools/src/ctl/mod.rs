@@ -12,7 +12,7 @@ mod terminal;
 mod would;
 
 use crate::cli::{self, Ctl, CtlCommand, exit};
-use crate::files::{Kind, Policy};
+use crate::files::Policy;
 use crate::metrics;
 use crate::which::Which;
 use live::{Live, Tree, count, sessions, status_of, trees};
@@ -175,19 +175,23 @@ fn order(trees: &[Tree], order: Order, done: &str) -> Said {
     Ok(done.into())
 }
 
-fn rules(conf: &Path, services: &Path) -> Result<RuleSet, (u8, String)> {
-    match Policy::from_text(Kind::Rules, conf, services) {
-        Ok((Policy::Rules(rules), _)) => Ok(rules),
-        Ok(_) => Err((exit::DATA, format!("{}: no rules", conf.display()))),
-        Err(fault) => Err((exit::DATA, fault.messages(conf).join("\n"))),
+/// The rules that a daemon would read, and the file that they are in.
+fn rules(conf: &Path, services: &Path) -> Result<(RuleSet, PathBuf), (u8, String)> {
+    match Policy::in_force(conf, services) {
+        (file, Ok(Policy::Rules(rules))) => Ok((rules, file)),
+        (file, Ok(_)) => Err((exit::DATA, format!("{}: no rules", file.display()))),
+        (file, Err(fault)) => Err((exit::DATA, fault.messages(&file).join("\n"))),
     }
 }
 
 /// Which sessions other rules would refuse.
 fn would(trees: &[Tree], conf: &Path, services: &Path) -> Said {
-    let rules = rules(conf, services)?;
+    let (rules, file) = rules(conf, services)?;
     let (all, unseen) = sessions(trees);
     let (mut text, mut ends, mut unknown, mut judged) = (String::new(), 0_u64, unseen, unseen);
+    if file != conf {
+        text = format!("the rules are those of {}, which goes before the text\n", file.display());
+    }
     for live in &all {
         let (Some(outcome), Some(entry)) = (would::outcome(live, trees, &rules), live.entry()) else {
             continue;

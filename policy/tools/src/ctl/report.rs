@@ -2,12 +2,12 @@
 
 use super::live::{Live, Tree, age};
 use super::show::{Object, amount, span};
-use crate::files::{Kind, Policy};
+use crate::files::Policy;
 use sockd_common::ledger::{Field, Hits, Phase};
-use sockd_policy::RuleSet;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// What a daemon is about, and its sessions by phase.
@@ -87,14 +87,11 @@ pub(super) fn rules(trees: &[Tree], conf: &Path, services: &Path) -> String {
         of_line.number = of_line.number.saturating_add(found.number);
         of_line.last = of_line.last.max(found.last);
     }
-    let written = match Policy::from_text(Kind::Rules, conf, services) {
-        Ok((Policy::Rules(rules), _)) => lines(&rules),
-        _ => BTreeMap::new(),
-    };
+    let (written, source) = written(trees, conf, services);
     for line in written.keys() {
         hits.entry(*line).or_default();
     }
-    let mut text = String::from("LINE       HITS LAST RULE\n");
+    let mut text = format!("LINE       HITS LAST RULE ({source})\n");
     for (line, Hits { number, last }) in hits {
         let last = if number == 0 { "-".into() } else { span(age(last)) };
         let rule = written.get(&line).map_or("", String::as_str);
@@ -104,7 +101,30 @@ pub(super) fn rules(trees: &[Tree], conf: &Path, services: &Path) -> String {
     text
 }
 
-/// The rules of a file by the numbers of their lines.
-fn lines(rules: &RuleSet) -> BTreeMap<u32, String> {
-    rules.rules().map(|rule| (rule.line(), rule.to_string())).collect()
+/// The rules that a daemon would read now, by the numbers of their lines, and where they are.
+fn written(trees: &[Tree], conf: &Path, services: &Path) -> (BTreeMap<u32, String>, String) {
+    let (file, read) = Policy::in_force(conf, services);
+    let rules = match &read {
+        Ok(Policy::Rules(rules)) => rules,
+        Ok(_) => return Default::default(),
+        Err(fault) => {
+            let why = fault.messages(&file).into_iter().next().unwrap_or_default();
+            return (BTreeMap::new(), format!("not at hand: {why}"));
+        }
+    };
+    let lines = rules.rules().map(|rule| (rule.line(), rule.to_string())).collect();
+    let is_newer = |file: &Path| {
+        let than = |tree: &Tree| changed(file) > Some(tree.ledger.head(Field::RulesSince));
+        trees.iter().any(|tree| tree.serves() && than(tree))
+    };
+    let included = rules.included().iter().map(|included| Path::new(included.file()));
+    let newer = if included.chain([&*file]).any(is_newer) { ", newer than the rules in force" } else { "" };
+    (lines, format!("{}{newer}", file.display()))
+}
+
+/// When the file was last changed, or another one put in its place, in milliseconds since 1970.
+fn changed(file: &Path) -> Option<u64> {
+    let facts = std::fs::metadata(file).ok()?;
+    let millis = facts.ctime().saturating_mul(1000).saturating_add(facts.ctime_nsec() / 1_000_000);
+    u64::try_from(millis).ok()
 }
