@@ -43,7 +43,7 @@ fn while_flooded<T>(to: &mut Line, from: &mut Line, seen: impl FnOnce(&TcpStream
     let (to, from) = (&*to.stream(), &*from.stream());
     thread::scope(|scope| {
         let _ends = Ends(to, from);
-        scope.spawn(move || while (&mut &*from).write(&[b'x'; 64 << 10]).is_ok() {});
+        scope.spawn(move || while uninterrupted(|| (&mut &*from).write(&[b'x'; 64 << 10])).is_ok() {});
         seen(to)
     })
 }
@@ -222,7 +222,8 @@ fn the_connections_of_one_host_share_a_rate_that_is_said_to_be_shared() {
                 there.set_write_timeout(Some(Duration::from_secs(1))).expect("a write limit");
                 let until = Instant::now() + long;
                 scope.spawn(move || {
-                    while Instant::now() < until && (&mut &*there).write(&[b'x'; 16 << 10]).is_ok() {}
+                    let mut write = || uninterrupted(|| (&mut &*there).write(&[b'x'; 16 << 10]));
+                    while Instant::now() < until && write().is_ok() {}
                 });
                 scope.spawn(move || comes(near, long))
             });

@@ -9,7 +9,7 @@ use sockd_tests::procfs::Process;
 use sockd_tests::site::{CLIENT, SERVER};
 use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks::{Request, granted};
-use sockd_tests::wait::until_true;
+use sockd_tests::wait::{uninterrupted, until_true};
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn fill(line: &mut Line) -> u64 {
     let stream = line.stream();
     stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
     let mut sent = 0;
-    while let Ok(taken) = stream.write(&[b'x'; 64 * 1024]) {
+    while let Ok(taken) = uninterrupted(|| stream.write(&[b'x'; 64 * 1024])) {
         sent += taken as u64;
     }
     sent
