@@ -4,9 +4,9 @@
 //! another one.
 
 use crate::monitor::base::Base;
-use crate::monitor::datagram_sockets::{self, OuterPort};
 use crate::monitor::reactor::{EventFlags, Token};
-use crate::monitor::sockets::{failed, in_random_order};
+use crate::net::datagram::{self, OuterPort};
+use crate::net::sockets::{failed, in_random_order};
 use rustix::io::Errno;
 use sockd_common::message::datagram::{AssociationEnd, FlowId, Relayed, ToDatagram};
 use sockd_common::message::{Id, Role};
@@ -106,8 +106,8 @@ impl Associations {
         }
         let port = (settings.udp_source == UdpSource::Strict && hint != 0).then_some(hint);
         let side = match settings.udp_ports {
-            None => datagram_sockets::client_side(client.ip(), port, at, [0]),
-            Some(ports) => datagram_sockets::client_side(client.ip(), port, at, in_random_order(ports)),
+            None => datagram::client_side(client.ip(), port, at, [0]),
+            Some(ports) => datagram::client_side(client.ip(), port, at, in_random_order(ports)),
         };
         let (socket, own) = side.map_err(Failure::Call)?;
         let watched = base.reactor.watch(&socket, Token::Association(key), EventFlags::IN);
@@ -129,7 +129,7 @@ impl Associations {
     /// The client's first datagram may be there: a worker gets its socket. Gives why the association is over, if so.
     pub fn latch(&mut self, key: SessionKey, base: &mut Base) -> Option<EndCause> {
         let entry = self.entries.get_mut(&key).filter(|entry| matches!(entry.stage, Stage::Silent(_)))?;
-        let client = match datagram_sockets::latch(&entry.client) {
+        let client = match datagram::latch(&entry.client) {
             Ok(from) => from?,
             Err(failed) => return Some(EndCause::ClientFailed(failed.errno)),
         };
@@ -165,7 +165,7 @@ impl Associations {
                     *stage = Stage::Ending(worker, why, Instant::now().checked_add(ENDING_LIMIT));
                     base.tell(worker, &ToDatagram::End { id: key.id() }, None);
                 }
-                sockets.values().chain([&*client]).for_each(|socket| datagram_sockets::end(socket));
+                sockets.values().chain([&*client]).for_each(|socket| datagram::end(socket));
                 self.look_in_time(key, base);
                 None
             }
@@ -210,7 +210,7 @@ impl Associations {
             Some(worker) => base.release_worker(worker),
             None => base.reactor.unwatch(&entry.client),
         }
-        entry.sockets.values().chain([&entry.client]).for_each(|socket| datagram_sockets::end(socket));
+        entry.sockets.values().chain([&entry.client]).for_each(|socket| datagram::end(socket));
         for port in &entry.ports {
             self.ports.remove(port);
         }
@@ -317,8 +317,7 @@ impl Associations {
         let Self { entries, ports, .. } = self;
         let Some(entry) = entries.get_mut(&key) else { return Err(failed("socket")(Errno::BADF)) };
         let Stage::Lent(worker) = entry.stage else { return Err(failed("socket")(Errno::BADF)) };
-        let shared =
-            entry.ports.first().map(|port| datagram_sockets::flow(to, from, OuterPort::Shared(*port)));
+        let shared = entry.ports.first().map(|port| datagram::flow(to, from, OuterPort::Shared(*port)));
         let socket = match shared {
             Some(Ok((socket, _))) => socket,
             Some(Err(failed)) if failed != in_use() => return Err(failed),
@@ -350,14 +349,14 @@ impl Associations {
         if let Stage::Lent(worker) = entry.stage {
             base.tell(worker, &ToDatagram::EndFlow { id: key.id(), flow }, None);
         }
-        entry.sockets.get(&flow).into_iter().for_each(|socket| datagram_sockets::end(socket));
+        entry.sockets.get(&flow).into_iter().for_each(|socket| datagram::end(socket));
     }
 
     /// The worker has ended a flow. It may have kept a copy of its socket.
     pub fn close_flow(&mut self, key: SessionKey, flow: FlowId, base: &mut Base) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         base.counts.remove(Resource::Flow, entry.host);
-        entry.sockets.remove(&flow).into_iter().for_each(|socket| datagram_sockets::end(&socket));
+        entry.sockets.remove(&flow).into_iter().for_each(|socket| datagram::end(&socket));
     }
 }
 
@@ -373,7 +372,7 @@ fn at_new_port(
     ports: &HashMap<u16, SessionKey>,
 ) -> Result<(OwnedFd, u16), FailedCall> {
     for _ in 0..PORTS_TRIED {
-        let (socket, port) = datagram_sockets::flow(to, from, OuterPort::Any)?;
+        let (socket, port) = datagram::flow(to, from, OuterPort::Any)?;
         if !ports.contains_key(&port) {
             return Ok((socket, port));
         }

@@ -3,7 +3,7 @@
 
 use crate::monitor::base::Base;
 use crate::monitor::reactor::{EventFlags, Token};
-use crate::monitor::sockets::{self, failed};
+use crate::net::sockets::{self, failed};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use sockd_session::client_host::Host;

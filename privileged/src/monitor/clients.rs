@@ -2,7 +2,7 @@
 
 use crate::monitor::base::Base;
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
-use crate::monitor::sockets;
+use crate::net::sockets;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, acceptfrom_with, getpeername, getsockname};
 use sockd_session::client_host::Host;

@@ -2,7 +2,7 @@
 //! peer is the one that was dialled.
 
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
-use crate::monitor::sockets::{self, failed};
+use crate::net::sockets::{self, failed};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, connect, getpeername, getsockname, sockopt};

@@ -3,8 +3,8 @@
 use crate::loader::system_files::Copies;
 use crate::monitor::base::{Base, Heard, News};
 use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
-use crate::monitor::sockets;
 use crate::monitor::system_files::SystemFiles;
+use crate::net::sockets;
 use sockd_common::message::Role;
 use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, ToResolver, Transport};
 use sockd_session::client_host::Host;

@@ -3,7 +3,7 @@
 //! A socket that is full or gone costs lines, which are counted and reported, and nothing else.
 
 use crate::config::options::LogTo;
-use crate::monitor::log_socket::Socket;
+use crate::net::log_socket::Socket;
 use crate::process::{sys, terminal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;

@@ -105,7 +105,7 @@ fn try_listener(address: SocketAddr) -> Result<Listener, (&'static str, std::io:
     // The address may come only later in the boot.
     sys::bind_free(&socket, address.is_ipv6()).map_err(|error| ("IP_FREEBIND", error))?;
     // Accepted sockets inherit what is set here.
-    crate::monitor::sockets::prepare(&socket).map_err(at("setsockopt"))?;
+    crate::net::sockets::prepare(&socket).map_err(at("setsockopt"))?;
     sys::accept_with_data(&socket).map_err(|error| ("TCP_DEFER_ACCEPT", error))?;
     bind(&socket, &address).map_err(at("bind"))?;
     listen(&socket, BACKLOG).map_err(at("listen"))?;

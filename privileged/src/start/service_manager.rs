@@ -194,7 +194,7 @@ pub fn listeners(sockets: Vec<(OwnedFd, String)>) -> Result<Vec<Listener>, Strin
 pub fn prepare(socket: &OwnedFd) -> Result<SocketAddr, Errno> {
     fcntl_setfd(socket, FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(socket, true)?;
-    crate::monitor::sockets::prepare(socket)?;
+    crate::net::sockets::prepare(socket)?;
     SocketAddr::try_from(getsockname(socket)?)
 }
 

@@ -1,7 +1,7 @@
 //! What a session gives to the association that its client has asked for.
 
 use super::Sessions;
-use crate::monitor::sockets::{keep_alive, own_address};
+use crate::net::sockets::{keep_alive, own_address};
 use sockd_session::keys::SessionKey;
 use sockd_session::session::{Arrival, Association};
 use sockd_session::settings::Keepalive;

@@ -2,8 +2,8 @@
 
 use super::{Entry, Relay, Sessions};
 use crate::monitor::base::Base;
-use crate::monitor::connection::{end, inspect, pace, reset};
-use crate::monitor::sockets::keep_alive;
+use crate::net::connection::{end, inspect, pace, reset};
+use crate::net::sockets::keep_alive;
 use sockd_policy::in_words;
 use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::keys::SessionKey;

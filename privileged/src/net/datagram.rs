@@ -5,7 +5,7 @@
 //! hears everybody until then. So a filter (socket(7), SO_ATTACH_FILTER) for the source is there before bind(2), and is
 //! locked before the socket is lent.
 
-use crate::monitor::sockets::{bind_first, bound_address, failed, family};
+use crate::net::sockets::{bind_first, bound_address, failed, family};
 use crate::process::sys;
 use rustix::io::Errno;
 use rustix::net::{
