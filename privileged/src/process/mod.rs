@@ -5,6 +5,7 @@ pub mod child;
 pub mod descriptors;
 pub mod error;
 pub mod namespaces;
+pub mod notify;
 pub mod ritual;
 pub mod signals;
 pub(crate) mod sys;

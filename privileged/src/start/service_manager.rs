@@ -1,8 +1,8 @@
 //! Sockets that the service manager handed over, and the one for the notifications that it expects: of systemd
 //! (sd_listen_fds(3), sd_notify(3)) or inetd(8).
 
-use crate::monitor::notify::Notifier;
 use crate::process::error::StartError;
+use crate::process::notify::Notifier;
 use crate::process::sys;
 use crate::start::listen::Listener;
 use rustix::fs::{Mode, OFlags};

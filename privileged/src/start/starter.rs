@@ -1,8 +1,8 @@
 //! Who waits until the daemon serves: nobody, a terminal (`--daemon`), or a control process (`--reload`).
 
 use crate::config::options::{LogTo, Options};
-use crate::monitor::notify::Notifier;
 use crate::process::error::StartError;
+use crate::process::notify::Notifier;
 use crate::start::daemonize::{self, Background};
 use crate::takeover::control::{self, Control};
 

@@ -2,9 +2,9 @@
 //! another one will take its own.
 
 use crate::config::options::Options;
-use crate::monitor::notify::Notifier;
 use crate::monitor::syslog::Log;
 use crate::monitor::takeover::Takeover;
+use crate::process::notify::Notifier;
 use crate::start::listen::{self, Listener};
 use crate::start::{program, service_manager};
 use crate::takeover::link::{Link, Taken, TakenListener};

@@ -6,8 +6,8 @@
 //! what NotifyAccess=exec permits.
 
 use crate::config::pid_file;
-use crate::monitor::notify::Notifier;
 use crate::process::error::StartError;
+use crate::process::notify::Notifier;
 use crate::process::{descriptors, sys};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, getppid};
