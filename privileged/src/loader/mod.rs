@@ -5,6 +5,7 @@
 //! takes in within milliseconds and checks as it checks every frozen file. It also copies resolv.conf and hosts for the
 //! monitor, which can open no file, and removes the process id file at the end. No byte from the network reaches it.
 
+pub mod copies;
 pub mod handle;
 pub mod profile;
 pub mod protocol;

@@ -30,7 +30,6 @@ pub mod serving;
 pub mod sessions;
 pub mod status;
 pub mod syslog;
-pub mod system_files;
 pub mod takeover;
 
 use crate::monitor::base::Base;

@@ -1,9 +1,9 @@
 //! The monitor's half of the resolver: one resolver worker, sockets to the nameservers for it, answers from it.
 
+use crate::loader::copies::SystemFiles;
 use crate::loader::system_files::Copies;
 use crate::monitor::base::{Base, Heard, News};
 use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
-use crate::monitor::system_files::SystemFiles;
 use crate::net::sockets;
 use sockd_common::message::Role;
 use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, ToResolver, Transport};

@@ -1,4 +1,4 @@
-//! resolv.conf(5) and hosts(5) for the resolver, as the loader has copied them.
+//! resolv.conf(5) and hosts(5) as the monitor has them, copied by the loader: what the resolver is told of them.
 
 use crate::loader::system_files::Copies;
 use sockd_common::message::resolver::ToResolver;
