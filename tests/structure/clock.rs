@@ -18,8 +18,8 @@ fn f9_only_the_stamps_of_log_lines_know_the_time_of_day() {
     assert_eq!(
         users,
         [
+            "common/ledger/src/ledger.rs",
             "policy/tools/src/ctl/live.rs",
-            "privileged/src/monitor/ledger.rs",
             "privileged/src/monitor/syslog.rs",
             "privileged/src/process/sys.rs",
             "privileged/src/start/clean_start.rs"

@@ -1,12 +1,12 @@
 //! What every room of the monitor works with, and what a room has to tell.
 
 use crate::monitor::dial::{Begun, Caller, Dial, Dials};
-use crate::monitor::ledger::Ledger;
 use crate::monitor::pool::Workers;
 use crate::monitor::reactor::Reactor;
 use crate::monitor::syslog::Log;
 use sockd_common::message::takeover::Totals;
 use sockd_common::message::{Role, ToWorker};
+use sockd_ledger::ledger::Ledger;
 use sockd_session::config::Config;
 use sockd_session::counting::Counting;
 use sockd_session::keys::{DialKey, WorkerKey};

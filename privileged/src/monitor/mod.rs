@@ -16,7 +16,6 @@ pub mod clients;
 pub mod control;
 pub mod dial;
 pub mod door;
-pub mod ledger;
 pub mod lock_down;
 mod orders;
 pub mod pool;

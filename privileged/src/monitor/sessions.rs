@@ -165,7 +165,7 @@ impl Sessions {
                 base.workers.pool.request_over(entry.worker);
             }
             base.release_worker(entry.worker);
-            base.ledger.clear(key);
+            base.ledger.clear(key.place());
             base.ledger.live(self.0.len());
         }
     }

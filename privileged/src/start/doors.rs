@@ -15,14 +15,13 @@ use rustix::net::{
 };
 use rustix::process::{geteuid, umask};
 use sockd_common::status::Gift;
-use sockd_ledger::writer::Writer;
+use sockd_policy::IdentMode;
 use sockd_session::settings::Socket;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Instant;
 
 /// Who belongs to it may look, and give orders.
 const ADMINISTRATORS: &str = "sockd-adm";
@@ -100,11 +99,13 @@ fn path_of(name: &str, socket: &Socket, runtime: Option<&Path>) -> Option<PathBu
 
 /// Makes the ledger; gives the descriptor for its readers.
 fn ledger(serving: &mut Serving) -> std::io::Result<OwnedFd> {
-    let (base, now) = (&mut serving.base, Instant::now());
-    let sessions = base.config.settings.max_sessions;
-    let (writer, readable) = Writer::create(sessions, std::process::id(), base.ledger.time(now))?;
-    base.ledger.begin(writer, base.config.ident_default);
-    Ok(readable)
+    let base = &mut serving.base;
+    let ident = match base.config.ident_default {
+        IdentMode::Off => 0,
+        IdentMode::Lenient => 1,
+        IdentMode::Strict => 2,
+    };
+    base.ledger.begin(base.config.settings.max_sessions, ident)
 }
 
 /// The socket of this name, where there is to be one. One that nobody has asked for by its path is left out where it

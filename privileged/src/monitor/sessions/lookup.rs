@@ -71,6 +71,6 @@ impl Entry {
         let worker = base.workers.pool.workers.get(self.worker).map_or(0, |worker| worker.serial);
         let (number, since) = (self.number, base.ledger.time(self.times.begun()));
         let own = Own { number, since, worker, proxy: self.proxy.into() };
-        base.ledger.write(key, &self.session.listed(own));
+        base.ledger.write(key.place(), &self.session.listed(own));
     }
 }

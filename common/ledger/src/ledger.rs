@@ -1,9 +1,9 @@
-//! What the monitor writes into the ledger, where there is one: for each session what it is when its phase changes.
+//! What the monitor writes into the ledger, where there is one, by the places of its sessions.
 
+use crate::writer::Writer;
 use sockd_common::ledger::{Entry, Field};
-use sockd_ledger::writer::Writer;
-use sockd_policy::IdentMode;
-use sockd_session::keys::SessionKey;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The ledger. Without one nothing is written.
@@ -24,15 +24,14 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// Writes this one from now on.
-    pub fn begin(&mut self, writer: Writer, ident: IdentMode) {
+    /// Makes one for so many sessions, which is written from now on; gives the descriptor for its readers. `ident` is the
+    /// value of [`Field::Ident`].
+    pub fn begin(&mut self, capacity: u32, ident: u64) -> io::Result<OwnedFd> {
+        let now = self.time(Instant::now());
+        let (writer, readable) = Writer::create(capacity, std::process::id(), now)?;
         self.writer = Some(writer);
-        let ident = match ident {
-            IdentMode::Off => 0,
-            IdentMode::Lenient => 1,
-            IdentMode::Strict => 2,
-        };
         self.set(Field::Ident, ident);
+        Ok(readable)
     }
 
     /// A time in milliseconds since 1970.
@@ -42,9 +41,9 @@ impl Ledger {
         since.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
     }
 
-    /// Writes what a session is now.
-    pub fn write(&mut self, key: SessionKey, entry: &Entry<'_>) {
-        self.writer.iter_mut().for_each(|writer| writer.write(key.place(), entry));
+    /// Writes what the session at a place is now.
+    pub fn write(&mut self, place: u32, entry: &Entry<'_>) {
+        self.writer.iter_mut().for_each(|writer| writer.write(place, entry));
     }
 
     /// A session has begun or ended, and now there are so many.
@@ -52,9 +51,9 @@ impl Ledger {
         self.set(Field::Live, number as u64);
     }
 
-    /// A session is over.
-    pub fn clear(&mut self, key: SessionKey) {
-        self.writer.iter_mut().for_each(|writer| writer.clear(key.place()));
+    /// The session at a place is over.
+    pub fn clear(&mut self, place: u32) {
+        self.writer.iter_mut().for_each(|writer| writer.clear(place));
     }
 
     /// A line of the rules has decided.
