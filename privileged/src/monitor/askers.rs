@@ -6,7 +6,8 @@
 //! address only, or one next server: it parses their answers.
 
 use crate::monitor::base::{Base, Heard, News};
-use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
+use crate::monitor::dial::{Begun, Caller};
+use crate::net::dial::{Dial, Dialled};
 use rustix::io::fcntl_dupfd_cloexec;
 use sockd_common::message::Role;
 use sockd_common::message::ident::{FromIdent, ToIdent};

@@ -3,7 +3,8 @@
 use crate::loader::copies::SystemFiles;
 use crate::loader::system_files::Copies;
 use crate::monitor::base::{Base, Heard, News};
-use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
+use crate::monitor::dial::{Begun, Caller};
+use crate::net::dial::{Dial, Dialled};
 use crate::net::sockets;
 use sockd_common::message::Role;
 use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, ToResolver, Transport};

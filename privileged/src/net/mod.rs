@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod datagram;
+pub mod dial;
 pub mod log_socket;
 pub mod routing;
 pub mod sockets;

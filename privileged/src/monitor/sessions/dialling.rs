@@ -2,7 +2,8 @@
 
 use super::{Held, Sessions};
 use crate::monitor::base::Base;
-use crate::monitor::dial::{Begun, Caller, Dial, Dialled};
+use crate::monitor::dial::{Begun, Caller};
+use crate::net::dial::{Dial, Dialled};
 use sockd_session::counting::Counting;
 use sockd_session::session::Arrival;
 use sockd_session::waits::Waiter;

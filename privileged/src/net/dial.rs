@@ -1,0 +1,115 @@
+//! Connecting without waiting: from the socket to a connection whose peer is the one that was dialled.
+
+use crate::net::sockets::{self, failed};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{SocketAddrAny, connect, getpeername, getsockname, sockopt};
+use sockd_session::config::RESERVED;
+use sockd_session::record::FailedCall;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+/// A connection to make.
+#[derive(Clone, Copy, Debug)]
+pub struct Dial {
+    /// To exactly this address.
+    pub to: SocketAddr,
+    /// From this one, where that matters.
+    pub from: Option<IpAddr>,
+    /// From one of the [`RESERVED`] ports.
+    pub reserved: bool,
+    /// By then.
+    pub due: Option<Instant>,
+}
+
+/// What has become of a connection.
+pub type Dialled = Result<OwnedFd, FailedCall>;
+
+/// Begins to connect; true where the connection stands.
+pub fn set_out(Dial { to, from, reserved, .. }: Dial) -> Result<(OwnedFd, bool), FailedCall> {
+    let from = match (from, reserved) {
+        (None, true) => Some(sockets::source_towards(to.ip())?),
+        (from, _) => from,
+    };
+    let socket = sockets::stream(to.ip())?;
+    match from {
+        // The first free one from the end, as rresvport(3) has it.
+        Some(from) if reserved => sockets::bind_first(&socket, SocketAddr::new(from, 0), RESERVED.rev())?,
+        Some(from) => sockets::bind_address(&socket, from)?,
+        None => {}
+    }
+    match connect(&socket, &to) {
+        Ok(()) | Err(Errno::INPROGRESS) => {}
+        Err(error) => return Err(failed("connect")(error)),
+    }
+    // On loopback and with a quick peer the handshake is over by now; asking costs less than waiting for it.
+    match getpeername(&socket) {
+        Ok(peer) => Ok((arrived(socket, peer, to)?, true)),
+        Err(_) => Ok((socket, false)),
+    }
+}
+
+/// Whether it is known what became of a pending connection.
+pub fn is_settled(socket: &OwnedFd) -> bool {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&at_once)) != Ok(0)
+}
+
+/// A pending connection has become writable: says what has become of it.
+pub fn finish(socket: OwnedFd, to: SocketAddr) -> Dialled {
+    match sockopt::socket_error(&socket) {
+        Ok(Ok(())) => {
+            let peer = getpeername(&socket).map_err(failed("connect"))?;
+            arrived(socket, peer, to)
+        }
+        Ok(Err(error)) | Err(error) => Err(failed("connect")(error)),
+    }
+}
+
+/// The peer is the one that was dialled, and it is not this very socket: a TCP connection to a free port of the own
+/// ephemeral range can meet itself (simultaneous open).
+fn arrived(socket: OwnedFd, peer: Option<SocketAddrAny>, to: SocketAddr) -> Dialled {
+    let own = getsockname(&socket).map_err(failed("getsockname"))?;
+    match (peer.map(SocketAddr::try_from), SocketAddr::try_from(own)) {
+        (Some(Ok(peer)), Ok(own)) if peer == to && own != peer => Ok(socket),
+        _ => Err(failed("connect")(Errno::CONNREFUSED)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::bind;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_listening_port_of_loopback_is_reached_at_once() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = server.local_addr().unwrap();
+        let from = "127.0.0.5".parse().unwrap();
+        for from in [None, Some(from)] {
+            let dial = Dial { to, from, reserved: false, due: None };
+            assert!(matches!(set_out(dial), Ok((_, true))), "{from:?}");
+        }
+        let peers: Vec<IpAddr> = (0..2).map(|_| server.accept().unwrap().1.ip()).collect();
+        assert_eq!(peers, ["127.0.0.1".parse::<IpAddr>().unwrap(), from]);
+    }
+
+    /// A16: without a listener a socket whose own port is the one it dials meets itself (simultaneous open).
+    #[test]
+    fn a_connection_that_meets_itself_is_no_server() {
+        let at = SocketAddr::from(([127, 0, 0, 4], 0));
+        let socket = sockets::stream(at.ip()).unwrap();
+        bind(&socket, &at).unwrap();
+        let own = SocketAddr::try_from(getsockname(&socket).unwrap()).unwrap();
+        let _ = connect(&socket, &own);
+        while !is_settled(&socket) {}
+        assert_eq!(
+            getpeername(&socket).unwrap().map(SocketAddr::try_from),
+            Some(Ok(own)),
+            "it has met itself"
+        );
+        assert_eq!(finish(socket, own).unwrap_err(), failed("connect")(Errno::CONNREFUSED));
+    }
+}
