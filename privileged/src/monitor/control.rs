@@ -1,7 +1,8 @@
 //! Who may give orders: members of a group, over a socket of their own, in packets of one size.
 
-use crate::monitor::door::{Caller, Door};
+use crate::monitor::door::Door;
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
+use crate::net::unix::Caller;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use sockd_common::status::{Answer, ORDER, Order};
 use sockd_session::keys::{ControllerKey, Slots};

@@ -1,9 +1,8 @@
 //! A Unix socket that others on this host come to, in a folder and with a mode that say who may.
 
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
-use crate::process::sys;
+use crate::net::unix::{self, Caller};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -16,15 +15,6 @@ pub struct Door {
     listener: OwnedFd,
     token: Token,
     pause: Option<Instant>,
-}
-
-/// Who has come, as the kernel says (SO_PEERCRED). It is a name for the log; the mode of the socket is what let it in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// Its user.
-    pub uid: u32,
-    /// Its process, 0 where that is of another namespace.
-    pub pid: i32,
 }
 
 impl Door {
@@ -46,13 +36,11 @@ impl Door {
         reactor.set_deadline(token, &mut pause, None);
     }
 
-    /// Lets one in; nobody where nobody has come, or cannot be let in now.
+    /// Lets one in; nobody where nobody has come, or cannot be let in now. Who it is is a name for the log: the mode of the
+    /// socket is what let it in.
     pub fn accept(&mut self, reactor: &mut Reactor) -> Option<(OwnedFd, Caller)> {
-        match accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            Ok(socket) => {
-                let (uid, pid) = sys::peer_credentials(&socket).ok()?;
-                Some((socket, Caller { uid, pid }))
-            }
+        match unix::accept(&self.listener) {
+            Ok(come) => come,
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => None,
             Err(_) => {
                 let _ = reactor.watch_for(&self.listener, self.token, EventFlags::empty());

@@ -1,7 +1,7 @@
 //! What is done by order: a session is ended, or new clients are held off. There is nothing else that could be ordered.
 
-use crate::monitor::door::Caller;
 use crate::monitor::serving::Serving;
+use crate::net::unix::Caller;
 use sockd_common::status::{Answer, Order};
 use sockd_session::keys::ControllerKey;
 use sockd_session::session::Event;

@@ -7,10 +7,8 @@
 
 use crate::monitor::door::Door;
 use crate::monitor::reactor::{Reactor, Token};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
+use crate::net::unix::{self, MOST_DESCRIPTORS};
 use sockd_common::status::{Gift, greeting};
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
@@ -24,10 +22,7 @@ const MOST_OPEN: usize = 64;
 /// So many of those may be one user's.
 const MOST_OF_ONE: usize = 16;
 
-/// Gifts of one socket at most, as many as its readers take.
-const MOST_GIFTS: usize = 8;
-
-/// So many of them may be counters of older trees, beside a ledger and counters of one's own.
+/// So many gifts of one socket may be counters of older trees, beside a ledger and counters of one's own.
 pub const MOST_OLDER: usize = 6;
 
 /// The sockets, each at its place; nothing where one is closed.
@@ -100,7 +95,7 @@ impl Room {
     /// Gives to those who have come. Where too many have not closed yet, a newcomer is closed without a word, and asks
     /// again.
     fn serve(&mut self, reactor: &mut Reactor) {
-        self.open.retain(|(socket, _)| !has_gone(socket));
+        self.open.retain(|(socket, _)| !unix::has_gone(socket));
         for _ in 0..ACCEPTS_PER_TURN {
             let Some((socket, caller)) = self.door.accept(reactor) else { return };
             let of_one = self.open.iter().filter(|(_, uid)| *uid == caller.uid).count();
@@ -111,22 +106,9 @@ impl Room {
     }
 
     fn give(&self, socket: &OwnedFd) -> rustix::io::Result<()> {
+        let gifts = self.gifts.iter().take(MOST_DESCRIPTORS);
         let (kinds, descriptors): (Vec<Gift>, Vec<BorrowedFd<'_>>) =
-            self.gifts.iter().take(MOST_GIFTS).map(|given| (given.kind, given.memory.as_fd())).unzip();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_GIFTS))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        control.push(SendAncillaryMessage::ScmRights(&descriptors));
-        let packet = greeting(&kinds);
-        sendmsg(socket, &[IoSlice::new(&packet)], &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
-        Ok(())
-    }
-}
-
-/// Whether the other end is closed: what it has not fetched is gone then too. What it says is dropped, as far as that is
-/// read: a packet at a time.
-fn has_gone(socket: &OwnedFd) -> bool {
-    match recv(socket, &mut [0; 1], RecvFlags::DONTWAIT) {
-        Ok((length, _)) => length == 0,
-        Err(error) => error != rustix::io::Errno::AGAIN,
+            gifts.map(|given| (given.kind, given.memory.as_fd())).unzip();
+        unix::send(socket, &greeting(&kinds), &descriptors)
     }
 }

@@ -3,8 +3,8 @@
 
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use crate::monitor::serving::Serving;
-use crate::process::sys;
-use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
+use crate::net::unix::{self, Caller};
+use rustix::net::{Shutdown, shutdown};
 use sockd_common::channel::{MonitorEnd, Received};
 use sockd_common::message::takeover::{
     About, FromServing, SILENCE, SocketKind, SocketName, ToServing, Totals,
@@ -83,8 +83,8 @@ impl Takeover {
     /// Lets in who has come.
     pub fn accept(&mut self, reactor: &Reactor) {
         let Some(socket) = &self.socket else { return };
-        while let Ok(peer) = accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            let Ok((uid, pid)) = sys::peer_credentials(&peer) else { continue };
+        while let Ok(come) = unix::accept(socket) {
+            let Some((peer, Caller { uid, pid })) = come else { continue };
             if uid != 0 && uid != self.owner {
                 continue;
             }

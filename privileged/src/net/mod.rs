@@ -9,3 +9,4 @@ pub mod dial;
 pub mod log_socket;
 pub mod routing;
 pub mod sockets;
+pub mod unix;
