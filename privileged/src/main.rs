@@ -1,7 +1,7 @@
 //! `sockd`: see the library for the story.
 
 use sockd::config::options::{LogTo, Options};
-use sockd::monitor::syslog::Log;
+use sockd::log::Log;
 use sockd::start::panic::end_on_panic;
 use sockd::start::{self, check, program, reload};
 

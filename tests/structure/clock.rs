@@ -13,14 +13,14 @@ fn f9_only_the_stamps_of_log_lines_know_the_time_of_day() {
         users.extend(knowing.map(|source| format!("{folder}/{}", source.path)));
     }
     users.sort();
-    // The time zone is read at the start; the stamps are made in syslog.rs with the call in sys.rs. The times in the ledger
+    // The time zone is read at the start; the stamps are made in log/mod.rs with the call in sys.rs. The times in the ledger
     // are for who reads it: nothing waits for them.
     assert_eq!(
         users,
         [
             "common/ledger/src/ledger.rs",
             "policy/tools/src/ctl/live.rs",
-            "privileged/src/monitor/syslog.rs",
+            "privileged/src/log/mod.rs",
             "privileged/src/process/sys.rs",
             "privileged/src/start/clean_start.rs"
         ]

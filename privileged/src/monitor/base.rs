@@ -1,9 +1,9 @@
 //! What every room of the monitor works with, and what a room has to tell.
 
+use crate::log::Log;
 use crate::monitor::dial::{Begun, Caller, Dials};
 use crate::monitor::pool::Workers;
 use crate::monitor::reactor::Reactor;
-use crate::monitor::syslog::Log;
 use crate::net::dial::Dial;
 use sockd_common::message::takeover::Totals;
 use sockd_common::message::{Role, ToWorker};

@@ -28,7 +28,6 @@ pub mod roles;
 pub mod serving;
 pub mod sessions;
 pub mod status;
-pub mod syslog;
 pub mod takeover;
 
 use crate::monitor::base::Base;

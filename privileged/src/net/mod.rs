@@ -6,7 +6,6 @@
 pub mod connection;
 pub mod datagram;
 pub mod dial;
-pub mod log_socket;
 pub mod routing;
 pub mod sockets;
 pub mod unix;

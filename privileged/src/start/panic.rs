@@ -1,7 +1,7 @@
 //! The end of the program by a fault of its own.
 
 use crate::config::options::LogTo;
-use crate::monitor::syslog::Log;
+use crate::log::Log;
 use sockd_session::log::escape;
 
 /// A panic is a mistake of this program: it ends the monitor with a line in the log, by calls that its filter allows.

@@ -2,7 +2,7 @@
 //! another one will take its own.
 
 use crate::config::options::Options;
-use crate::monitor::syslog::Log;
+use crate::log::Log;
 use crate::monitor::takeover::Takeover;
 use crate::process::notify::Notifier;
 use crate::start::listen::{self, Listener};

@@ -2,8 +2,10 @@
 //!
 //! A socket that is full or gone costs lines, which are counted and reported, and nothing else.
 
+pub mod socket;
+
 use crate::config::options::LogTo;
-use crate::net::log_socket::Socket;
+use crate::log::socket::Socket;
 use crate::process::{sys, terminal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
