@@ -1,11 +1,12 @@
 //! The keys of the monitor's tables, each of a type of its own: the key of a worker cannot find a session.
 
+use serde::{Deserialize, Serialize};
 use slab::Slab;
 use sockd_common::message::Id;
 use std::num::NonZeroU32;
 
 /// The place of an entry in the table that `TABLE` stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Key<const TABLE: char>(NonZeroU32);
 
 /// Finds a session.

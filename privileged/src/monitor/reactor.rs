@@ -2,7 +2,8 @@
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use sockd_session::keys::{ControllerKey, DialKey, HeaderKey, Key, PortKey, SessionKey, WorkerKey};
+use serde::{Deserialize, Serialize};
+use sockd_session::keys::{ControllerKey, DialKey, HeaderKey, PortKey, SessionKey, WorkerKey};
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,7 +15,7 @@ pub use epoll::EventFlags;
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// What has become ready, or whose deadline has passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Token {
     /// A listening socket, by its place.
     Listener(u32),
@@ -62,57 +63,15 @@ pub enum Token {
 type PackedToken = u64;
 
 impl Token {
+    /// Five bytes of a place and one of the variant are less than a number has.
     fn pack(self) -> PackedToken {
-        let (kind, place) = match self {
-            Self::Listener(place) => (0, place),
-            Self::Signals => (1, 0),
-            Self::Spawner => (2, 0),
-            Self::Routes => (3, 0),
-            Self::Worker(key) => (4, key.place()),
-            Self::Session(key) => (5, key.place()),
-            Self::Hook => (8, 0),
-            Self::Log => (9, 0),
-            Self::Loader => (10, 0),
-            Self::Terminal => (11, 0),
-            Self::Dial(key) => (6, key.place()),
-            Self::Port(key) => (7, key.place()),
-            Self::Association(key) => (12, key.place()),
-            Self::Status(place) => (13, place),
-            Self::Control => (14, 0),
-            Self::Controller(key) => (15, key.place()),
-            Self::Takeover => (20, 0),
-            Self::Peer(place) => (21, place),
-            Self::Older(place) => (22, place),
-            Self::Header(key) => (16, key.place()),
-        };
-        kind << 32 | u64::from(place)
+        let mut bytes = [0; size_of::<PackedToken>()];
+        let _always_fits = postcard::to_slice(&self, &mut bytes);
+        PackedToken::from_le_bytes(bytes)
     }
 
     fn unpack(number: PackedToken) -> Option<Self> {
-        let place = (number & u64::from(u32::MAX)) as u32;
-        Some(match number >> 32 {
-            0 => Self::Listener(place),
-            1 => Self::Signals,
-            2 => Self::Spawner,
-            3 => Self::Routes,
-            4 => Self::Worker(Key::new(place)),
-            5 => Self::Session(Key::new(place)),
-            8 => Self::Hook,
-            9 => Self::Log,
-            10 => Self::Loader,
-            11 => Self::Terminal,
-            6 => Self::Dial(Key::new(place)),
-            7 => Self::Port(Key::new(place)),
-            12 => Self::Association(Key::new(place)),
-            13 => Self::Status(place),
-            14 => Self::Control,
-            15 => Self::Controller(Key::new(place)),
-            20 => Self::Takeover,
-            21 => Self::Peer(place),
-            22 => Self::Older(place),
-            16 => Self::Header(Key::new(place)),
-            _ => return None,
-        })
+        postcard::from_bytes(&number.to_le_bytes()).ok()
     }
 }
 
@@ -207,11 +166,13 @@ fn time_to(due: Option<Instant>) -> Timespec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sockd_session::keys::Key;
 
     #[test]
     fn packing_loses_nothing() {
         let tokens = [
             Token::Listener(1),
+            Token::Older(u32::MAX),
             Token::Signals,
             Token::Spawner,
             Token::Routes,
@@ -235,7 +196,7 @@ mod tests {
         for token in tokens {
             assert_eq!(Token::unpack(token.pack()), Some(token));
         }
-        assert_eq!(Token::unpack(99 << 32), None);
+        assert_eq!(Token::unpack(99), None);
     }
 
     #[test]
