@@ -9,14 +9,13 @@ use sockd_common::channel::{ChannelError, Received};
 use sockd_common::message::datagram::ToDatagram;
 use sockd_common::message::{Role, ToWorker};
 use sockd_common::outbox::Outbox;
-use sockd_session::client_host::Host;
 use sockd_session::keys::WorkerKey;
+use sockd_session::pool::endings::{Endings, Lost};
 use sockd_session::pool::{Expired, Pool};
 use sockd_session::settings::Settings;
-use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// All workers.
 #[derive(Debug)]
@@ -24,15 +23,9 @@ pub struct Workers {
     /// Which there are, and whom they serve.
     pub pool: Pool<Line>,
     spawner: Outbox,
-    /// By their numbers, workers that are retired and whose end the spawner has not told yet; it tells each exactly once.
-    awaiting_reap: HashMap<u32, Option<Lost>>,
-    /// The numbers of workers that have closed their channels, and when they have to have ended.
-    lingering: VecDeque<(Instant, u32)>,
+    /// Those that are retired.
+    endings: Endings,
 }
-
-/// A worker that has ended from outside has closed its channel a moment before it is reaped. One that lives on for this
-/// long after it has closed its channel has closed it itself.
-const END_LIMIT: Duration = Duration::from_secs(2);
 
 /// How a worker is reached.
 #[derive(Debug)]
@@ -47,17 +40,6 @@ impl AsFd for Line {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.outbox.as_fd()
     }
-}
-
-/// A worker that was lost: the log says so once it is known how it ended.
-#[derive(Debug)]
-pub struct Lost {
-    /// What it was.
-    pub what: String,
-    /// Whose it was alone.
-    pub client: Option<Host>,
-    /// What it was for.
-    pub role: Role,
 }
 
 /// Why a worker cannot stay.
@@ -76,8 +58,7 @@ impl Workers {
         Self {
             pool: Pool::new(processors, descriptors),
             spawner: Outbox::to_reader(spawner.into_socket()),
-            awaiting_reap: HashMap::new(),
-            lingering: VecDeque::new(),
+            endings: Endings::default(),
         }
     }
 
@@ -151,8 +132,7 @@ impl Workers {
     /// When the spawner is to be told again what the system did not take, a lost spare worker is replaced, or a lost
     /// worker has to have ended.
     pub fn due_at(&self) -> Option<Instant> {
-        let lingering = self.lingering.front().map(|(due, _)| *due);
-        [self.spawner.retry(), self.pool.paused_until(), lingering].into_iter().flatten().min()
+        [self.spawner.retry(), self.pool.paused_until(), self.endings.due_at()].into_iter().flatten().min()
     }
 
     /// Sets the time at which a worker has to be looked at, unless that is before already.
@@ -224,28 +204,20 @@ impl Workers {
         let now = Instant::now();
         let mut worker = self.pool.remove(key, kill || lost.is_some(), now)?;
         reactor.set_deadline(Token::Worker(key), &mut worker.channel.deadline, None);
-        if kill || lost.is_none() {
+        let lingers = lost.is_some() && !kill;
+        if !lingers {
             // The spawner is dead where this fails, and with it the worker.
             self.spawner.send(&ToSpawner::Kill { serial: worker.serial }, None);
-        } else {
-            self.lingering.extend(now.checked_add(END_LIMIT).map(|due| (due, worker.serial)));
         }
-        self.awaiting_reap.insert(worker.serial, lost);
+        self.endings.insert(worker.serial, lost, lingers, now);
         Some(worker.role)
     }
 
     /// Kills a worker that has closed its channel and has not ended in time since; there may be more.
     pub fn kill_lingering(&mut self, now: Instant) -> Option<Lost> {
-        while let Some((due, serial)) = self.lingering.front().copied()
-            && due <= now
-        {
-            self.lingering.pop_front();
-            if let Some(lost) = self.awaiting_reap.get_mut(&serial).and_then(Option::take) {
-                self.spawner.send(&ToSpawner::Kill { serial }, None);
-                return Some(lost);
-            }
-        }
-        None
+        let (serial, lost) = self.endings.overdue(now)?;
+        self.spawner.send(&ToSpawner::Kill { serial }, None);
+        Some(lost)
     }
 
     /// What the spawner tells next: the number of a worker, and how it ended.
@@ -261,7 +233,7 @@ impl Workers {
     /// A worker that was retired has ended: it is reaped, and if it was lost the log hears of it now.
     pub fn reap(&mut self, serial: u32) -> Option<Lost> {
         self.pool.reaped(serial);
-        self.awaiting_reap.remove(&serial).flatten()
+        self.endings.reaped(serial)
     }
 
     /// Sends the workers of clients, and those that relay datagrams, the settings that they follow.
@@ -288,6 +260,7 @@ mod tests {
     use super::*;
     use sockd_common::channel::MonitorEnd;
     use sockd_common::message::ident::ToIdent;
+    use sockd_session::client_host::Host;
     use std::time::Duration;
 
     fn workers() -> (Workers, Reactor, OwnedFd) {
@@ -346,12 +319,12 @@ mod tests {
         };
         let [ended, goes_on] = [lose(), lose()];
         assert!(workers.reap(ended).is_some());
-        let now = Instant::now();
+        let (now, late) = (Instant::now(), Instant::now() + Duration::from_secs(3600));
         assert!(workers.kill_lingering(now).is_none(), "too early");
         assert!(workers.due_at().is_some_and(|due| due > now));
-        let killed = workers.kill_lingering(now + END_LIMIT).unwrap();
+        let killed = workers.kill_lingering(late).unwrap();
         assert_eq!(killed.what, format!("worker {goes_on}"));
-        assert!(workers.kill_lingering(now + END_LIMIT).is_none());
+        assert!(workers.kill_lingering(late).is_none());
         assert!(workers.reap(goes_on).is_none(), "that has been said");
     }
 

@@ -1,6 +1,7 @@
 //! The workers that run, and which of them serves whom. Starting, killing and telling them is the monitor's.
 
 pub mod choice;
+pub mod endings;
 
 use crate::client_host::{Host, HostNetwork};
 use crate::keys::{Slots, WorkerKey};
