@@ -9,24 +9,20 @@ use sockd_common::message::auth::{Credentials, FromAuth, TICK, ToAuth};
 use sockd_session::checks::{Checks, Login, Turn};
 use sockd_session::client_host::Host;
 use sockd_session::keys::{CheckKey, WorkerKey};
+use sockd_session::pool::sole::Sole;
 use sockd_session::session::Arrival;
 use sockd_session::violation::Violation;
 use sockd_session::waits::Waiter;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-/// An auth worker that has died is started again, but no more often than this.
-const RESTART: Duration = Duration::from_secs(1);
+use std::time::Instant;
 
 /// The auth worker, the table that it works with, and what it has to do.
 #[derive(Debug, Default)]
 pub struct Auth {
     /// Handed to every auth worker; nothing where there are no users.
     table: Option<Rc<OwnedFd>>,
-    worker: Option<WorkerKey>,
-    started: Option<Instant>,
-    restart_at: Option<Instant>,
+    sole: Sole,
     /// When the worker, which has no clock, is told that time has passed.
     tick_at: Option<Instant>,
     checks: Checks,
@@ -39,7 +35,7 @@ impl Auth {
     pub fn take_table(&mut self, table: OwnedFd, users: u32, base: &mut Base) {
         let table = Rc::new(table);
         self.table = (users > 0).then(|| table.clone());
-        match self.worker {
+        match self.sole.worker() {
             Some(worker) => drop(base.tell(worker, &ToAuth::Table, Some(table))),
             None => self.start(base),
         }
@@ -47,46 +43,40 @@ impl Auth {
 
     /// Starts the worker, and hands it the table.
     fn start(&mut self, base: &mut Base) {
-        let now = Instant::now();
-        self.restart_at = None;
         let Some(table) = &self.table else { return };
-        self.started = Some(now);
-        self.worker = base.start_worker(Role::Auth);
-        self.tick_at = self.worker.and_then(|_| now.checked_add(TICK));
-        match self.worker {
-            Some(worker) => drop(base.tell(worker, &ToAuth::Table, Some(table.clone()))),
-            None => self.restart_at = now.checked_add(RESTART),
-        }
+        let (worker, now) = (base.start_worker(Role::Auth), Instant::now());
+        self.sole.started(worker, now);
+        self.tick_at = worker.and_then(|_| now.checked_add(TICK));
+        worker.map(|worker| base.tell(worker, &ToAuth::Table, Some(table.clone())));
     }
 
     /// When the worker is to be started again, or owes the end of a check.
     pub fn due_at(&self) -> Option<Instant> {
-        [self.restart_at, self.tick_at, self.checks.due_at()].into_iter().flatten().min()
+        [self.sole.due_at(), self.tick_at, self.checks.due_at()].into_iter().flatten().min()
     }
 
     /// Does what is due. The worker that has not ended a check in time is named.
     pub fn due(&mut self, now: Instant, base: &mut Base) -> Option<(WorkerKey, Violation)> {
-        if self.restart_at.is_some_and(|at| at <= now) {
+        if self.sole.take_due(now) {
             self.start(base);
         }
         if self.tick_at.is_some_and(|at| at <= now) {
             self.tick_at = now.checked_add(TICK);
-            self.worker.map(|worker| base.tell(worker, &ToAuth::Tick, None));
+            self.sole.worker().map(|worker| base.tell(worker, &ToAuth::Tick, None));
         }
-        self.worker.zip(self.checks.look_at_owed(now).err())
+        self.sole.worker().zip(self.checks.look_at_owed(now).err())
     }
 
     /// A worker is gone. Where it was this one, what it was asked is not answered.
     pub fn worker_gone(&mut self, worker: WorkerKey, base: &mut Base) -> Vec<News> {
-        if self.worker != Some(worker) {
+        if !self.sole.gone(worker) {
             return Vec::new();
         }
-        (self.worker, self.tick_at) = (None, None);
+        self.tick_at = None;
         let failed =
             self.checks.fail_asked().into_iter().map(|waiter| news(waiter, Login::Unchecked)).collect();
-        match self.started {
-            Some(started) if started.elapsed() < RESTART => self.restart_at = started.checked_add(RESTART),
-            _ => self.start(base),
+        if self.sole.restarts_at_once(Instant::now()) {
+            self.start(base);
         }
         failed
     }
@@ -106,7 +96,7 @@ impl Auth {
 
     /// Asks what can be asked now, until a session hears something.
     pub fn next(&mut self, base: &mut Base) -> Option<News> {
-        let worker = self.worker.filter(|_| self.table.is_some());
+        let worker = self.sole.worker().filter(|_| self.table.is_some());
         loop {
             match (self.checks.next(worker.is_some(), Instant::now())?, worker) {
                 (Turn::Tell(waiter, login), _) => return Some(news(waiter, login)),
@@ -134,7 +124,9 @@ impl Auth {
 
     /// The session that waited does not any more; the worker still has to answer what it was asked.
     pub fn cancel(&mut self, key: CheckKey, waiter: Waiter, base: &mut Base) {
-        if let Some((message, worker)) = self.checks.cancel(key, waiter, Instant::now()).zip(self.worker) {
+        if let Some((message, worker)) =
+            self.checks.cancel(key, waiter, Instant::now()).zip(self.sole.worker())
+        {
             base.tell(worker, &message, None);
         }
     }

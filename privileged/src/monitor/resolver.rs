@@ -13,22 +13,18 @@ use sockd_session::keys::{LookupKey, WorkerKey};
 use sockd_session::limits::counts::Reached;
 use sockd_session::limits::limit::Limit;
 use sockd_session::lookups::{Ended, Lookups, NameserverDials};
+use sockd_session::pool::sole::Sole;
 use sockd_session::session::Arrival;
 use sockd_session::violation::Violation;
 use sockd_session::waits::Waiter;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-/// A resolver worker that has died is started again, but no more often than this.
-const RESTART: Duration = Duration::from_secs(1);
+use std::time::Instant;
 
 /// The resolver worker and what it has to do.
 #[derive(Debug)]
 pub struct Resolver {
-    worker: Option<WorkerKey>,
-    started: Option<Instant>,
-    restart_at: Option<Instant>,
+    sole: Sole,
     lookups: Lookups,
     files: SystemFiles,
 }
@@ -36,8 +32,7 @@ pub struct Resolver {
 impl Resolver {
     /// No worker yet.
     pub fn new(copies: Copies) -> Self {
-        let files = SystemFiles::new(copies);
-        Self { worker: None, started: None, restart_at: None, lookups: Lookups::default(), files }
+        Self { sole: Sole::default(), lookups: Lookups::default(), files: SystemFiles::new(copies) }
     }
 
     /// The loader has copied resolv.conf, hosts, or both again.
@@ -48,23 +43,17 @@ impl Resolver {
 
     /// Starts the worker, tells it what the files say, and asks it for what waits.
     pub fn start(&mut self, base: &mut Base) {
-        let now = Instant::now();
-        self.restart_at = None;
-        self.started = Some(now);
-        self.worker = base.start_worker(Role::Resolver);
+        self.sole.started(base.start_worker(Role::Resolver), Instant::now());
         self.files.tell_again();
-        match self.worker {
-            Some(_) => {
-                self.tell_news(base);
-                self.lookups.unasked().into_iter().for_each(|key| self.ask(key, base));
-            }
-            None => self.restart_at = now.checked_add(RESTART),
+        if self.sole.worker().is_some() {
+            self.tell_news(base);
+            self.lookups.unasked().into_iter().for_each(|key| self.ask(key, base));
         }
     }
 
     /// When the worker is to be started again, or owes the end of a lookup.
     pub fn due_at(&self) -> Option<Instant> {
-        self.restart_at.into_iter().chain(self.lookups.due_at()).min()
+        self.sole.due_at().into_iter().chain(self.lookups.due_at()).min()
     }
 
     fn tell_news(&mut self, base: &mut Base) {
@@ -75,7 +64,7 @@ impl Resolver {
 
     /// False where there is no resolver just now.
     fn tell(&self, message: &ToResolver, descriptor: Option<OwnedFd>, base: &mut Base) -> bool {
-        self.worker.is_some_and(|worker| base.tell(worker, message, descriptor.map(Rc::new)))
+        self.sole.worker().is_some_and(|worker| base.tell(worker, message, descriptor.map(Rc::new)))
     }
 
     /// Asks what has not been asked yet; without a resolver it waits for the next one, as long as its session does.
@@ -180,24 +169,22 @@ impl Resolver {
 
     /// Does what is due; gives a worker that has not ended a lookup when it had to.
     pub fn due(&mut self, now: Instant, base: &mut Base) -> Option<(WorkerKey, Violation)> {
-        if self.restart_at.is_some_and(|at| at <= now) {
+        if self.sole.take_due(now) {
             self.start(base);
         }
-        self.worker.zip(self.lookups.look_at_owed(now).err())
+        self.sole.worker().zip(self.lookups.look_at_owed(now).err())
     }
 
     /// A worker is gone. Where it was the resolver a new one is started for what it had not been asked yet.
     pub fn worker_gone(&mut self, worker: WorkerKey, base: &mut Base) -> Vec<News> {
-        if self.worker != Some(worker) {
+        if !self.sole.gone(worker) {
             return Vec::new();
         }
-        self.worker = None;
         let failed = self.lookups.fail_asked(&mut base.counts);
         let news = failed.into_iter().filter_map(|(key, ended)| told(key, ended, Answer::Failed, base));
         let news = news.collect();
-        match self.started {
-            Some(started) if started.elapsed() < RESTART => self.restart_at = started.checked_add(RESTART),
-            _ => self.start(base),
+        if self.sole.restarts_at_once(Instant::now()) {
+            self.start(base);
         }
         news
     }
