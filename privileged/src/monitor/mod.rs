@@ -6,7 +6,6 @@
 //! what has happened to the session that it has happened to, and performs what that asks for.
 
 pub mod askers;
-mod associating;
 pub mod associations;
 pub mod auth;
 pub mod awaited;
@@ -17,7 +16,6 @@ pub mod control;
 pub mod dial;
 pub mod door;
 pub mod lock_down;
-mod orders;
 pub mod pool;
 pub mod profile;
 pub mod proxy_header;

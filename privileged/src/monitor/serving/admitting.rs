@@ -1,0 +1,112 @@
+//! Clients that come: each begins a session with a worker, or is turned away.
+
+use crate::monitor::clients::{ACCEPTS_PER_TURN, Client};
+use crate::monitor::serving::Serving;
+use crate::net::sockets;
+use sockd_common::message::Role;
+use sockd_common::message::session::{Handshake, Methods, ToSession};
+use sockd_session::client_host::Host;
+use sockd_session::keys::{HeaderKey, WorkerKey};
+use sockd_session::limits::limit::{Limit, Met};
+use sockd_session::pool::choice::Choice;
+use sockd_session::session::{Event, Origin, Session};
+use sockd_session::settings::Isolation;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Clients and their sessions.
+impl Serving {
+    /// Serves a client that an inetd has handed over.
+    pub fn serve_only(&mut self, client: OwnedFd, at: SocketAddr) {
+        self.clients.add_own(at);
+        if let Some(client) = Client::handed_over(client, at) {
+            sockets::keep_alive(&client.socket, self.base.config.settings.keepalive);
+            self.admit(client);
+        }
+    }
+
+    pub(super) fn accept(&mut self, listener: u32) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(arrived) = self.clients.accept(listener, &mut self.base) else { return };
+            let client = self.headers.arrived(arrived, &mut self.base);
+            client.into_iter().for_each(|client| self.admit(client));
+        }
+    }
+
+    pub(super) fn header_ready(&mut self, key: HeaderKey) {
+        let client = self.headers.ready(key, &mut self.base);
+        client.into_iter().for_each(|client| self.admit(client));
+    }
+
+    /// A client has come: a session begins for it, or it is turned away.
+    fn admit(&mut self, client: Client) {
+        let host = client.host();
+        let admitted = self.clients.admit(&client, self.sessions.len(), &self.base).and_then(|()| {
+            let methods = match client.origin {
+                // It may only greet, and has no password.
+                Origin::CHECK => Methods::NONE,
+                _ => self.base.config.methods(client.address.ip(), self.awaited.auth.admits(host)),
+            };
+            Ok((self.session_worker(host, methods)?, methods))
+        });
+        match admitted {
+            Ok((worker, methods)) => self.begin(client, worker, methods),
+            Err(why) => self.base.limited("clients are turned away", why),
+        }
+    }
+
+    fn session_worker(&mut self, host: Host, methods: Methods) -> Result<WorkerKey, Met> {
+        let is_asked = methods.password && self.base.config.settings.isolation == Isolation::User;
+        let begins_alone = self.begin_alone || is_asked;
+        let (pool, settings) = (&mut self.base.workers.pool, &self.base.config.settings);
+        let choice = match begins_alone {
+            true => pool.choose_alone(host, settings),
+            false => pool.choose(host, settings, Instant::now()),
+        };
+        let worker = match choice {
+            Choice::Use(worker) => Some(worker),
+            Choice::Start => self.base.start_worker(Role::Session),
+            Choice::StartInstead(other) => {
+                self.make_room(other);
+                self.base.start_worker(Role::Session)
+            }
+            Choice::TurnAway(full) => return Err(full.into()),
+        };
+        if let Some(worker) = worker.filter(|_| begins_alone) {
+            self.base.workers.pool.keep_alone(worker);
+        }
+        match worker {
+            Some(worker) if self.base.workers.is_full(worker) => {
+                Err(Met::other(format_args!("the worker does not keep up with {host}")))
+            }
+            Some(worker) => Ok(worker),
+            None => Err(Met::other("no worker")),
+        }
+    }
+
+    /// A worker without a request goes, so that another client host gets its place.
+    fn make_room(&mut self, worker: WorkerKey) {
+        if self.base.workers.pool.is_idle(worker) {
+            return self.retire(worker, true, None);
+        }
+        self.base.limited("unfinished requests are closed", Limit::WORKERS);
+        self.take_out(worker, true, None);
+    }
+
+    fn begin(&mut self, client: Client, worker: WorkerKey, methods: Methods) {
+        let host = client.host();
+        let proxy = client.proxy();
+        let session = Session::new(client.address, methods.password).by_way_of(client.origin);
+        let socket = Rc::new(client.socket);
+        let (twin, base) = (Rc::clone(&socket), &mut self.base);
+        let key = self.sessions.begin((session, proxy), twin, worker, base);
+        let handshake = Handshake::Fresh(methods);
+        self.base.tell(worker, &ToSession::Serve { id: key.id(), handshake }, Some(socket));
+        if let Some((oldest, reached)) = self.base.counts.oldest_beyond(host, &self.base.config.settings) {
+            self.base.limited("unfinished requests are closed", reached);
+            self.dispatch(oldest, Event::Stop);
+        }
+    }
+}

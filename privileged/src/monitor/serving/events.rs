@@ -1,0 +1,137 @@
+//! What happens to sessions is taken to them, and what they ask for is performed.
+
+use crate::monitor::base::News;
+use crate::monitor::dial::Caller;
+use crate::monitor::serving::Serving;
+use crate::net::dial::Dialled;
+use sockd_common::message::session::ToSession;
+use sockd_policy::guard::AddressKind;
+use sockd_session::keys::{PortKey, SessionKey};
+use sockd_session::rtnetlink::Route;
+use sockd_session::session::{Action, Arrival, Candidate, Event, FlowEvent, Task};
+use sockd_session::settings::seconds;
+use sockd_session::waits::Waiter;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+/// Sessions, and what each of them waits for.
+impl Serving {
+    pub(super) fn dialled(&mut self, dialled: Option<(Caller, Dialled)>) {
+        let Some((caller, dialled)) = dialled else { return };
+        match caller {
+            Caller::Session(waiter) => {
+                let arrival = self.sessions.dialled(waiter, dialled, self.base.counting);
+                self.dispatch_all(Some((waiter, arrival)));
+            }
+            Caller::Lookup(key, record) => {
+                self.awaited.resolver.dialled(key, record, dialled, &mut self.base);
+            }
+            Caller::Query(key) => {
+                let news = self.awaited.askers.dialled(key, dialled, &mut self.base);
+                self.dispatch_all(news);
+            }
+        }
+    }
+
+    /// Somebody has come to the port of a BIND.
+    pub(super) fn port_ready(&mut self, key: PortKey) {
+        let Some((waiter, accepted)) = self.awaited.bind_ports.accept(key, &mut self.base) else { return };
+        let accepted = accepted.map(|(server, peer)| {
+            self.sessions.accepted(waiter, server);
+            peer
+        });
+        self.dispatch_all(Some((waiter, Arrival::Accepted(accepted))));
+    }
+
+    pub(super) fn dispatch_all(&mut self, news: impl IntoIterator<Item = News>) {
+        for (waiter @ Waiter { session, key }, arrival) in news {
+            if key.is_of_flow() {
+                self.sessions.has_come(waiter, &arrival);
+                self.flow_happens(session, FlowEvent::Arrived(key, arrival));
+            } else {
+                self.dispatch(session, Event::Arrived(key, arrival));
+            }
+        }
+    }
+
+    /// Takes an event through its session and performs what follows, until nothing does.
+    pub(super) fn dispatch(&mut self, key: SessionKey, event: Event) {
+        let (mut next, mut further) = (Some(event), std::mem::take(&mut self.further));
+        while let Some(event) = next {
+            for action in self.sessions.on(key, event, &mut self.base) {
+                further.extend(self.perform(key, action));
+            }
+            next = further.pop_front();
+        }
+        self.further = further;
+    }
+
+    pub(super) fn perform(&mut self, key: SessionKey, action: Action) -> Option<Event> {
+        let (worker, id) = (self.sessions.worker(key)?, key.id());
+        let Self { base, sessions, awaited, .. } = self;
+        match action {
+            Action::Record(record) => sessions.record(key, &record, base),
+            Action::Deadline(limit) => sessions.set_deadline(key, limit, base),
+            Action::Begin(wait, task) => {
+                let arrival = match task {
+                    Task::Classify(addresses, port) => Some(self.classify(&addresses, port)),
+                    task => sessions.begin_task(Waiter { session: key, key: wait }, task, awaited, base),
+                };
+                return arrival.map(|arrival| Event::Arrived(wait, arrival));
+            }
+            Action::GiveUp(wait) => sessions.give_up(Waiter { session: key, key: wait }, awaited, base),
+            Action::Accept => drop(base.tell(worker, &ToSession::Verified { id }, None)),
+            Action::Announce(address) => drop(base.tell(worker, &ToSession::Listening { id, address }, None)),
+            Action::Associate { hint } => return Some(self.associate(key, hint)),
+            Action::Associated(address) => {
+                base.tell(worker, &ToSession::Associated { id, address }, None);
+            }
+            Action::Dissociate(why) => return self.dissociate(key, why),
+            Action::CloseStranger(wait) => sessions.close_stranger(Waiter { session: key, key: wait }),
+            Action::Run(template, values) => {
+                self.hook.run(&template, *values).unwrap_or_else(|line| base.log.quiet_err(line));
+            }
+            Action::Remember { next, reachable: true } => self.unreachable.remove(next),
+            Action::Remember { next, reachable: false } => {
+                let time = seconds(base.config.settings.upstream_retry);
+                self.unreachable.insert(next, Instant::now(), time);
+            }
+            Action::HandOff { key: wait, bound, line } => {
+                sessions.hand_off(Waiter { session: key, key: wait }, bound, line, awaited, base);
+            }
+            Action::Limit(line) => sessions.limit(key, line, base),
+            Action::Inspect => return sessions.inspect(key).map(Event::Inspected),
+            Action::CloseRelay { orderly } => return Some(sessions.close_relay(key, orderly)),
+            Action::Reset => sessions.reset(key),
+            Action::Refuse(why) => {
+                sessions.give_up_all(key, awaited, base);
+                base.tell(worker, &ToSession::Refuse { id, why }, None);
+            }
+            Action::End => {
+                sessions.give_up_all(key, awaited, base);
+                base.tell(worker, &ToSession::End { id }, None);
+            }
+            Action::Remove => sessions.remove(key, awaited, base),
+            Action::Violation(what) => self.violation(worker, what),
+        }
+        None
+    }
+
+    /// What addresses are to this host.
+    fn classify(&mut self, addresses: &[IpAddr], port: u16) -> Arrival {
+        let now = Instant::now();
+        self.routing.hear_changes();
+        let candidate = |address: &IpAddr| {
+            let Route { kind, source } =
+                self.routing.classify(*address, &self.base.config.settings.nat64_prefixes);
+            Candidate {
+                address: *address,
+                kind,
+                own_listener: self.clients.is_own(*address, port, kind == AddressKind::Local),
+                unreachable: self.unreachable.contains(SocketAddr::new(*address, port), now),
+                source,
+            }
+        };
+        Arrival::Classified(addresses.iter().map(candidate).collect())
+    }
+}

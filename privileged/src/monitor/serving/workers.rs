@@ -1,0 +1,203 @@
+//! Workers: what they say, what is done with those that do not behave, and how each ends.
+
+use crate::monitor::base::Heard;
+use crate::monitor::pool::Due;
+use crate::monitor::roles::FromWorker;
+use crate::monitor::serving::Serving;
+use crate::spawner::protocol::Ending;
+use sockd_common::channel::Received;
+use sockd_common::counters::DeathCause;
+use sockd_common::message::auth::FromAuth;
+use sockd_common::message::datagram::FromDatagram;
+use sockd_common::message::ident::FromIdent;
+use sockd_common::message::resolver::FromResolver;
+use sockd_common::message::session::FromSession;
+use sockd_common::message::upstream::FromUpstream;
+use sockd_common::message::{LockdownReport, Role};
+use sockd_session::client_host::Host;
+use sockd_session::keys::WorkerKey;
+use sockd_session::pool::Expired;
+use sockd_session::pool::endings::Lost;
+use sockd_session::sandbox;
+use sockd_session::session::{Arrival, Event};
+use sockd_session::violation::Violation;
+use std::time::Instant;
+
+/// Messages taken from one worker before the others have their turn.
+const READS_PER_TURN: usize = 256;
+
+/// Turns of reading after which the channel of a dead worker is empty: by the kernel's default for socket buffers it
+/// holds fewer messages.
+const DRAIN_READS: usize = 8;
+
+/// Workers and what they say.
+impl Serving {
+    pub(super) fn start_spares(&mut self, wanted: usize) {
+        for _ in 0..wanted {
+            let Some(worker) = self.base.start_worker(Role::Session) else { return };
+            self.base.workers.pool.keep_spare(worker);
+        }
+    }
+
+    pub(super) fn hear_worker(&mut self, key: WorkerKey) {
+        for _ in 0..READS_PER_TURN {
+            match self.base.workers.receive(key) {
+                Ok(Received::Message(message, _)) => self.worker_said(key, message),
+                Ok(Received::Nothing) => break,
+                Ok(_) => return self.worker_gone(key),
+                Err(error) => return self.violation(key, &error.to_string()),
+            }
+        }
+        self.base.workers.flush(key, &mut self.base.reactor);
+    }
+
+    fn worker_said(&mut self, worker: WorkerKey, message: FromWorker) {
+        let Self { base, awaited, .. } = self;
+        let heard = match message {
+            FromWorker::Session(FromSession::Ready(report))
+            | FromWorker::Datagram(FromDatagram::Ready(report))
+            | FromWorker::Ident(FromIdent::Ready(report))
+            | FromWorker::Resolver(FromResolver::Ready(report))
+            | FromWorker::Upstream(FromUpstream::Ready(report))
+            | FromWorker::Auth(FromAuth::Ready(report)) => self.worker_ready(worker, &report),
+            FromWorker::Session(message) => self.session_worker_said(worker, message),
+            FromWorker::Datagram(message) => self.datagram_worker_said(worker, message),
+            FromWorker::Ident(message) => awaited.askers.ident_heard(worker, message, base),
+            FromWorker::Resolver(message) => awaited.resolver.heard(message, base),
+            FromWorker::Upstream(message) => awaited.askers.upstream_heard(worker, message, base),
+            FromWorker::Auth(message) => awaited.auth.heard(message, base),
+        };
+        match heard {
+            Ok(news) => self.dispatch_all(news),
+            Err(Violation(what)) => self.violation(worker, what),
+        }
+        self.check_passwords();
+    }
+
+    /// Has passwords checked that wait for it, as far as they can be now.
+    fn check_passwords(&mut self) {
+        while let Some(news) = self.awaited.auth.next(&mut self.base) {
+            self.dispatch_all(Some(news));
+        }
+    }
+
+    /// A worker has locked itself down. One that holds less than it has to is not used.
+    fn worker_ready(&mut self, worker: WorkerKey, report: &LockdownReport) -> Heard {
+        match sandbox::acceptable(report, &self.base.config.settings) {
+            Err(lacking) => self.end_worker(worker, &lacking),
+            Ok(()) if self.base.workers.mark_ready(worker) => {}
+            Ok(()) => return Err(Violation("ready twice")),
+        }
+        Ok(None)
+    }
+
+    fn session_worker_said(&mut self, worker: WorkerKey, message: FromSession) -> Heard {
+        let (id, event) = match message {
+            FromSession::Ready(_) => return Ok(None),
+            FromSession::Credentials { id, credentials } => {
+                let key = self.sessions.named_by(worker, id)?;
+                (id, self.sessions.introduced(key, credentials)?)
+            }
+            FromSession::Request { id, request } => (id, Event::Requested(request)),
+            FromSession::Closed { id, why } => (id, Event::Closed(why)),
+        };
+        self.dispatch(self.sessions.named_by(worker, id)?, event);
+        Ok(None)
+    }
+
+    pub(super) fn worker_due(&mut self, worker: WorkerKey, now: Instant) {
+        match self.base.workers.due(worker, now, &mut self.base.reactor) {
+            Some(Due::Expired(Expired::Idle)) => self.retire(worker, false, None),
+            Some(Due::Expired(Expired::NotReady)) => self.end_worker(worker, "not ready in time"),
+            Some(Due::Unread) => self.violation(worker, "it does not read its channel"),
+            None => {}
+        }
+    }
+
+    /// A worker has said something that it cannot honestly say: it is killed, and the log says so.
+    pub(super) fn violation(&mut self, worker: WorkerKey, what: &str) {
+        let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
+        let (who, role, client) = (found.describe(), found.role, found.only_client());
+        self.blame(&who, role, client, what);
+        self.take_out(worker, true, None);
+    }
+
+    pub(super) fn blame(&mut self, who: &str, role: Role, client: Option<Host>, what: &str) {
+        self.base.counting.violated(role);
+        client.into_iter().for_each(|host| self.clients.violated(host));
+        self.base.log.err(&format!("violation by {who}: {what}; killed"));
+    }
+
+    /// A worker is of no use, and the log says why.
+    fn end_worker(&mut self, worker: WorkerKey, why: &str) {
+        let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
+        self.base.counting.died(found.role, DeathCause::Unfit);
+        let line = format!("{} ended: {why}", found.describe());
+        self.base.log.err(&line);
+        self.take_out(worker, true, None);
+    }
+
+    /// A worker is gone. It is not known yet why: the line waits for what the spawner tells.
+    fn worker_gone(&mut self, worker: WorkerKey) {
+        let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
+        let lost = Lost { what: found.describe(), client: found.only_client(), role: found.role };
+        self.take_out(worker, false, Some(lost));
+    }
+
+    /// Takes a worker out of service, and what it was for ends with it.
+    pub(super) fn take_out(&mut self, worker: WorkerKey, kill: bool, lost: Option<Lost>) {
+        self.retire(worker, kill, lost);
+        let sessions = self.sessions.of_worker(worker);
+        sessions.into_iter().for_each(|key| self.dispatch(key, Event::WorkerLost));
+        let ended = self.associations.worker_gone(worker, &mut self.base);
+        self.dissociated(ended);
+        let news = self.awaited.askers.worker_gone(worker, &mut self.base);
+        self.dispatch_all(news);
+        let news = self.awaited.resolver.worker_gone(worker, &mut self.base);
+        self.dispatch_all(news);
+        let news = self.awaited.auth.worker_gone(worker, &mut self.base);
+        self.dispatch_all(news);
+        self.check_passwords();
+    }
+
+    pub(super) fn retire(&mut self, worker: WorkerKey, kill: bool, lost: Option<Lost>) {
+        self.base.workers.retire(worker, kill, lost, &mut self.base.reactor);
+    }
+
+    pub(super) fn hear_spawner(&mut self) -> Result<(), String> {
+        self.base.workers.flush_spawner(&self.base.reactor);
+        while let Some((serial, how)) = self.base.workers.hear_spawner()? {
+            self.worker_ended(serial, how);
+        }
+        Ok(())
+    }
+
+    fn worker_ended(&mut self, serial: u32, how: Ending) {
+        // What it said before it ended still counts. With all that its channel can hold it is gone, and its place may be
+        // taken by another.
+        for _ in 0..DRAIN_READS {
+            let key = self.base.workers.pool.by_serial(serial);
+            key.into_iter().for_each(|key| self.hear_worker(key));
+        }
+        let key = self.base.workers.pool.by_serial(serial);
+        key.into_iter().for_each(|key| self.worker_gone(key));
+        if let Some((waiter, handshake)) = self.awaited.handovers.remove(&serial) {
+            self.sessions.go_on(waiter.session, handshake, &mut self.base);
+            self.dispatch_all(Some((waiter, Arrival::Settled)));
+        }
+        let Some(Lost { what, client, role }) = self.base.workers.reap(serial) else { return };
+        self.base.counting.died(role, how.cause());
+        match how {
+            // Where workers cannot be started, every client that comes would be another line.
+            Ending::NotStarted(_) => self.base.log.quiet_err(&format!("a worker is {how}")),
+            how if how.is_from_outside() => {
+                self.base.log.err(&format!("{what} ended: {how} (from outside)"));
+            }
+            Ending::Exit(_) | Ending::Signal(_) => {
+                self.base.log.err(&format!("{what} ended: {how}"));
+                // An honest worker does not end of itself before it is retired: its client has made it end.
+                client.into_iter().for_each(|host| self.clients.violated(host));
+            }
+        }
+    }
+}
