@@ -3,11 +3,15 @@
 use crate::loader::system_files::Copies;
 use crate::monitor::askers::Askers;
 use crate::monitor::auth::Auth;
+use crate::monitor::base::{Base, News};
 use crate::monitor::bind_port::BindPorts;
 use crate::monitor::resolver::Resolver;
 use sockd_common::message::session::Handshake;
+use sockd_session::keys::WorkerKey;
+use sockd_session::violation::Violation;
 use sockd_session::waits::Waiter;
 use std::collections::HashMap;
+use std::time::Instant;
 
 /// The rooms that sessions wait for.
 #[derive(Debug)]
@@ -30,5 +34,28 @@ impl Awaited {
         let resolver = Resolver::new(copies);
         let (bind_ports, askers) = (BindPorts::default(), Askers::default());
         Self { bind_ports, resolver, askers, auth: Auth::default(), handovers: HashMap::new() }
+    }
+
+    /// When something is due in one of them.
+    pub fn due_at(&self) -> Option<Instant> {
+        [self.auth.due_at(), self.resolver.due_at(), self.askers.due_at()].into_iter().flatten().min()
+    }
+
+    /// Does what is due; gives workers that have not ended in time what they had to.
+    pub fn due(
+        &mut self,
+        now: Instant,
+        base: &mut Base,
+    ) -> impl Iterator<Item = (WorkerKey, Violation)> + use<> {
+        let overdue = [self.auth.due(now, base), self.resolver.due(now, base), self.askers.overdue(now)];
+        overdue.into_iter().flatten()
+    }
+
+    /// A worker is gone: what it was asked is not answered.
+    pub fn worker_gone(&mut self, worker: WorkerKey, base: &mut Base) -> Vec<News> {
+        let mut news = self.askers.worker_gone(worker, base);
+        news.extend(self.resolver.worker_gone(worker, base));
+        news.extend(self.auth.worker_gone(worker, base));
+        news
     }
 }

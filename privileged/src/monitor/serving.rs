@@ -126,16 +126,8 @@ impl Serving {
 
     /// When something is due that is no deadline of the reactor's.
     pub fn due_at(&self) -> Option<Instant> {
-        let Awaited { auth, resolver, askers, .. } = &self.awaited;
         let sweep = self.sweep.due_at().filter(|_| !self.sessions.is_empty());
-        let dues = [
-            self.base.workers.due_at(),
-            self.clients.paused_until(),
-            auth.due_at(),
-            resolver.due_at(),
-            askers.due_at(),
-            sweep,
-        ];
+        let dues = [self.base.workers.due_at(), self.clients.paused_until(), self.awaited.due_at(), sweep];
         dues.into_iter().flatten().min()
     }
 
@@ -151,9 +143,7 @@ impl Serving {
                 self.dispatch(key, Event::Inspected(flow));
             }
         }
-        let Awaited { auth, resolver, askers, .. } = &mut self.awaited;
-        let overdue = [auth.due(now, &mut self.base), resolver.due(now, &mut self.base), askers.overdue(now)];
-        for (worker, Violation(what)) in overdue.into_iter().flatten() {
+        for (worker, Violation(what)) in self.awaited.due(now, &mut self.base) {
             self.violation(worker, what);
         }
         while let Some(Lost { what, client, role }) = self.base.workers.kill_lingering(now) {

@@ -151,11 +151,7 @@ impl Serving {
         sessions.into_iter().for_each(|key| self.dispatch(key, Event::WorkerLost));
         let ended = self.associations.worker_gone(worker, &mut self.base);
         self.dissociated(ended);
-        let news = self.awaited.askers.worker_gone(worker, &mut self.base);
-        self.dispatch_all(news);
-        let news = self.awaited.resolver.worker_gone(worker, &mut self.base);
-        self.dispatch_all(news);
-        let news = self.awaited.auth.worker_gone(worker, &mut self.base);
+        let news = self.awaited.worker_gone(worker, &mut self.base);
         self.dispatch_all(news);
         self.check_passwords();
     }
