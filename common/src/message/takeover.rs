@@ -76,6 +76,8 @@ pub enum FromServing {
     Left(Totals),
     /// Instead of `Last`: an administrator wants no new clients, of whichever tree.
     LastClosed,
+    /// In answer to `Reload`: the process that reads the files has ended, and nothing is read again.
+    NoLoader,
 }
 
 /// A socket's name.
@@ -195,6 +197,7 @@ mod tests {
             (FromServing::Busy, &[4]),
             (FromServing::Left(left), &[5, 1, 2, 3, 4, 5, 6, 7]),
             (FromServing::LastClosed, &[6]),
+            (FromServing::NoLoader, &[7]),
         ];
         for (message, expected) in messages {
             assert_eq!(bytes(&message), expected, "{message:?}");

@@ -36,7 +36,7 @@ use crate::monitor::takeover::{OlderTells, Takeover};
 use crate::process::notify::Notifier;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use sockd_common::message::takeover::ToServing;
+use sockd_common::message::takeover::{FromServing, ToServing};
 use sockd_session::config::counted;
 use sockd_session::session::Event;
 use sockd_session::settings::seconds;
@@ -254,11 +254,11 @@ impl Monitor {
             }
             // The rules that were read before may permit what those on the disk forbid.
             Reloaded::Failed if self.rechecks => self.serving.tell_all(|| Event::Stop),
-            Reloaded::Failed => self.takeover.reloaded(false),
+            Reloaded::Failed => self.takeover.reloaded(&self.reload.failure()),
             Reloaded::Done(users) => {
                 self.serving.take_users(users);
                 self.serving.reloaded();
-                self.takeover.reloaded(true);
+                self.takeover.reloaded(&FromServing::Reloaded { in_force: true });
                 self.recheck_older();
             }
         }

@@ -3,7 +3,7 @@
 use crate::loader::handle::{Loader, News};
 use crate::loader::users::Table;
 use crate::monitor::base::Base;
-use sockd_common::message::takeover::READING;
+use sockd_common::message::takeover::{FromServing, READING};
 use sockd_session::config::Config;
 use std::time::Instant;
 
@@ -62,6 +62,14 @@ impl Reload {
     /// Whoever wanted one has found that the files have errors, and has said which.
     pub fn unreadable(base: &mut Base) {
         failed("reload failed: the files have errors, and what was read before stays in force", base);
+    }
+
+    /// What whoever wanted a reload hears of one that has failed.
+    pub fn failure(&self) -> FromServing {
+        match self.loader {
+            Some(_) => FromServing::Reloaded { in_force: false },
+            None => FromServing::NoLoader,
+        }
     }
 
     /// When an answer of the loader is not waited for any longer.

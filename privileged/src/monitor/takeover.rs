@@ -183,9 +183,9 @@ impl Takeover {
     }
 
     /// A reload is over: who waits for that hears of it.
-    pub fn reloaded(&mut self, in_force: bool) {
+    pub fn reloaded(&mut self, outcome: &FromServing) {
         for place in self.peers.reloaded() {
-            if !self.say(place, &FromServing::Reloaded { in_force }, None) {
+            if !self.say(place, outcome, None) {
                 self.hang_up(place);
             }
             self.lines.get_mut(&place).into_iter().for_each(|peer| peer.since = Instant::now());

@@ -58,6 +58,11 @@ impl Link {
     pub fn reload(&self) -> Result<bool, String> {
         match self.ask(ToServing::Reload, READING.saturating_add(SILENCE))? {
             (FromServing::Reloaded { in_force }, _) => Ok(in_force),
+            (FromServing::NoLoader, _) => Err(
+                "the process of the running sockd that reads files has ended; --force starts a new sockd, \
+                     which takes over and reads them"
+                    .into(),
+            ),
             _ => Err(strange()),
         }
     }

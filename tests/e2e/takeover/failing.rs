@@ -31,6 +31,19 @@ fn a_broken_file_is_told_with_78_and_nothing_has_changed() {
     assert_fails(&mut trees, 78, "stop_grace");
 }
 
+/// The files are sound, and nobody is left who reads them: before it is asked, and when it is.
+#[test]
+fn a_loader_that_is_gone_is_told_with_what_mends_that() {
+    let mut trees = Trees::new("()");
+    let _echo = Server::echo(&trees.lab.site.server, (SERVER, 7));
+    trees.lab.sockd.loader().signal(nix::sys::signal::Signal::SIGKILL);
+    for _ in 0..2 {
+        assert_fails(&mut trees, 71, "that reads files has ended; --force ");
+    }
+    trees.reload_well_with("--force");
+    assert_eq!(reload(&trees, "").status.code(), Some(0));
+}
+
 #[test]
 fn a_worker_that_cannot_run_is_told_and_the_old_tree_serves_on() {
     let mut trees = Trees::new("()");
