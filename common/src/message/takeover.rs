@@ -48,6 +48,11 @@ pub enum ToServing {
     End,
     /// The files have errors, and so nothing is to be read again.
     Unreadable,
+    /// Whoever has taken over from whom you know has this channel now, and serves.
+    Serves {
+        /// Its process id.
+        pid: u32,
+    },
 }
 
 /// The monitor that serves, or drains, to the new side.
@@ -177,6 +182,7 @@ mod tests {
             (ToServing::Recheck, &[4]),
             (ToServing::End, &[5]),
             (ToServing::Unreadable, &[6]),
+            (ToServing::Serves { pid: 300 }, &[7, 0xAC, 2]),
         ];
         for (message, expected) in messages {
             assert_eq!(bytes(&message), expected, "{message:?}");

@@ -25,6 +25,8 @@ pub enum Answer {
     Recheck,
     /// End.
     End,
+    /// Know this peer as the process with this id.
+    Serves(u32),
     /// Close the connection: nobody who speaks this protocol says that now.
     HangUp,
 }
@@ -75,6 +77,7 @@ impl Peers {
             (Peer::Connected, ToServing::Hello { .. }) => (Peer::Greeted, Answer::About),
             (Peer::Serves, ToServing::Recheck) => (Peer::Serves, Answer::Recheck),
             (Peer::Serves, ToServing::End) => (Peer::Serves, Answer::End),
+            (Peer::Serves, ToServing::Serves { pid }) => (Peer::Serves, Answer::Serves(pid)),
             _ if is_over => (*peer, Answer::HangUp),
             (Peer::Greeted, ToServing::Reload) => (Peer::Waits, Answer::Reload),
             (Peer::Greeted, ToServing::Unreadable) => (Peer::Greeted, Answer::ReloadFailed),
@@ -165,20 +168,22 @@ mod tests {
         assert_eq!(peers.hear(new, ToServing::Recheck), Answer::Recheck);
         assert_eq!(peers.hear(new, ToServing::End), Answer::End);
         assert_eq!(peers.hear(new, ToServing::End), Answer::End, "without grace");
+        assert_eq!(peers.hear(new, ToServing::Serves { pid: 7 }), Answer::Serves(7));
         assert_eq!(peers.hear(new, ToServing::Go), Answer::HangUp);
     }
 
     #[test]
     fn nobody_says_anything_before_hello_or_twice() {
         let all = [ToServing::Reload, ToServing::Unreadable, TAKE, ToServing::Go, ToServing::Recheck];
-        for message in all.into_iter().chain([ToServing::End]) {
+        for message in all.into_iter().chain([ToServing::End, ToServing::Serves { pid: 7 }]) {
             let mut peers = Peers::default();
             let place = peers.connect().unwrap();
             assert_eq!(peers.hear(place, message), Answer::HangUp, "{message:?}");
         }
         let mut peers = Peers::default();
         let place = greeted(&mut peers);
-        for message in [HELLO, ToServing::Go, ToServing::Recheck, ToServing::End] {
+        let too_early = [ToServing::Go, ToServing::Recheck, ToServing::End, ToServing::Serves { pid: 7 }];
+        for message in [HELLO].into_iter().chain(too_early) {
             assert_eq!(peers.hear(place, message), Answer::HangUp, "{message:?}");
         }
         assert_eq!(peers.hear(PLACES, HELLO), Answer::HangUp);

@@ -114,6 +114,9 @@ impl Takeover {
                 Answer::About => self.say(place, &FromServing::About(self.about), None),
                 Answer::Busy => self.say(place, &FromServing::Busy, None),
                 Answer::Socket(number) => self.hand_over(place, number, serving),
+                Answer::Serves(pid) => {
+                    self.lines.get_mut(&place).map(|peer| peer.pid = pid.cast_signed()).is_some()
+                }
                 Answer::HangUp => false,
                 answer => return Some(answer),
             };
@@ -251,9 +254,12 @@ impl Takeover {
         self.tell_serving(&ToServing::Take { place: u16::MAX }).map(drop)
     }
 
-    /// Who served before this one, where somebody did, serves no longer. Those before it drain already.
+    /// Who served before this one, where somebody did, serves no longer. Those before it drain already, and know only whom
+    /// that one has been.
     pub fn go(&self) -> Result<Option<u32>, String> {
-        self.tell_serving(&ToServing::Go)
+        let before = self.tell_serving(&ToServing::Go)?;
+        self.tell_older(&ToServing::Serves { pid: self.about.pid });
+        Ok(before)
     }
 
     /// Tells who served before this one, where somebody did. The error is that it has waited in vain, and serves on. Where

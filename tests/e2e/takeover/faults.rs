@@ -88,6 +88,20 @@ fn a_third_tree_counts_what_the_first_one_has_and_says_with_what_that_was_killed
 }
 
 #[test]
+fn each_of_two_older_trees_names_the_third_one_when_that_has_been_killed() {
+    let mut trees = Trees::new("()");
+    let mut relays = vec![Relay::begin(&trees)];
+    trees.reload_well_with("--force");
+    relays.push(Relay::begin(&trees));
+    let third = trees.reload_well_with("--force");
+    third.signal(Signal::SIGKILL);
+    let ended = format!("process {}, which has taken over, has ended", third.0);
+    let named = || trees.lab.logged().iter().filter(|line| line.contains(&ended)).count();
+    until_true("both name it", || named() == 2);
+    relays.iter_mut().for_each(Relay::assert_lives);
+}
+
+#[test]
 fn an_old_monitor_that_is_killed_takes_its_own_tree_along() {
     let mut both = Both::new();
     let family = both.old.descendants();

@@ -65,6 +65,7 @@ fn heard(known: &[Known; PLACES], place: usize, message: ToServing, answer: Answ
         Answer::Busy => this == Known::Greeted && others[0],
         Answer::Drain => this == Known::Takes && message == ToServing::Go,
         Answer::Recheck => this == Known::Serves && message == ToServing::Recheck,
+        Answer::Serves(pid) => this == Known::Serves && message == ToServing::Serves { pid },
         Answer::End => this == Known::Serves && message == ToServing::End,
         Answer::HangUp => true,
     };

@@ -208,7 +208,7 @@ fn name(text: &str) -> Name {
 
 /// Two who come at once: one reloads and is busy with that, the other takes over, and ends what drains.
 fn takeover() -> Vec<Vec<u8>> {
-    use ToServing::{End, Go, Hello, Recheck, Reload, Take};
+    use ToServing::{End, Go, Hello, Recheck, Reload, Serves, Take};
     let says = |place: u8, message: ToServing| {
         let bytes = packet(place, &message);
         [&[place, u8::try_from(bytes.len() - 1).expect("a short message")], &bytes[1..]].concat()
@@ -219,7 +219,8 @@ fn takeover() -> Vec<Vec<u8>> {
     let reload = [says(0, Reload), says(0, Reload), reloaded.clone(), says(1, Reload), reloaded].concat();
     let take =
         [says(1, Take { place: 0 }), says(0, Take { place: 0 }), says(1, Take { place: 300 })].concat();
-    let after = [says(1, Go), says(0, Reload), says(1, Recheck), says(1, End), says(1, hello)].concat();
+    let ends = [says(1, Serves { pid: 300 }), says(1, End), says(1, hello)].concat();
+    let after = [says(1, Go), says(0, Reload), says(1, Recheck), ends].concat();
     let left = packet(0, &FromServing::Left(Totals { sessions: 300, ..Totals::default() })).split_off(1);
     let name = SocketName::new(b"socks").expect("a short name");
     let socket = packet(0, &FromServing::Socket { kind: SocketKind::Older { pid: 7 }, name }).split_off(1);
