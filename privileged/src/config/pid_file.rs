@@ -7,8 +7,8 @@
 use crate::config::trusted_file;
 use crate::process::error::StartError;
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, fchmod, fcntl_lock, fstat, ftruncate, open,
-    openat, renameat, statat, unlinkat,
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, fchmod, fcntl_lock, fstat, ftruncate, linkat,
+    open, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::ffi::OsString;
@@ -17,12 +17,19 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A file that has been written, and is locked as long as this lives.
 #[derive(Debug)]
 pub struct PidFile {
     _locked: File,
 }
+
+/// The loader of a tree that has ended is waited for in such steps.
+const STEP: Duration = Duration::from_millis(10);
+
+/// So many of them.
+const STEPS: usize = 100;
 
 /// Somebody may be ending, or making a new file, at the same moment.
 const ATTEMPTS: usize = 8;
@@ -67,9 +74,33 @@ fn aside(path: &Path, pid: u32) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// The file that this process has written aside becomes the process id file, in one step.
+/// The file that a process has written aside becomes the process id file, in one step. The one before it is kept under the
+/// number of who calls this, until [`put_back`] or [`give_up`].
 pub fn put(path: &Path, pid: u32) -> Result<(), StartError> {
-    renameat(CWD, aside(path, pid), CWD, path).map_err(StartError::at("--pid-file"))
+    let kept = aside(path, std::process::id());
+    // Where there is none, or none can be kept, none is put back.
+    let _ = linkat(CWD, path, CWD, &kept, AtFlags::empty());
+    let done = renameat(CWD, aside(path, pid), CWD, path).map_err(StartError::at("--pid-file"));
+    done.inspect_err(|_| give_up(path, std::process::id()))
+}
+
+/// The process whose file has been put has ended: the file of the one before it goes back, where that still runs.
+pub fn put_back(path: &Path, pid: u32) {
+    let kept = aside(path, std::process::id());
+    let is_locked = |file| fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err();
+    if !open(&kept, OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).is_ok_and(is_locked) {
+        return;
+    }
+    // The loader of the new tree removes its file, and must not remove the one that goes back.
+    for _ in 0..STEPS {
+        if statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).is_err() {
+            break;
+        }
+        std::thread::sleep(STEP);
+    }
+    remove(path, pid);
+    // Not over the file of yet another one.
+    let _ = linkat(CWD, &kept, CWD, path, AtFlags::empty());
 }
 
 /// The process has failed: removes what it has written aside.

@@ -71,8 +71,22 @@ fn limit(socket: &OwnedFd, time: Duration) -> rustix::io::Result<()> {
     set_socket_timeout(socket, Timeout::Recv, Some(time))
 }
 
-/// The rest of the control process's life: gives its status.
+/// The rest of the control process's life: gives its status. Where the new monitor fails although its process id file has
+/// been put in its place, the one before it goes back.
 fn control(monitor: &OwnedFd, notifier: &Notifier, pid_file: Option<&Path>) -> i32 {
+    let mut put = None;
+    let status = accompany(monitor, notifier, pid_file, &mut put);
+    if let (Some(path), Some(number)) = (pid_file, put) {
+        if status != 0 {
+            pid_file::put_back(path, number);
+        }
+        pid_file::give_up(path, std::process::id());
+    }
+    status
+}
+
+/// Until the new monitor serves, or cannot. Gives the status, and whose process id file has been put in its place.
+fn accompany(monitor: &OwnedFd, notifier: &Notifier, pid_file: Option<&Path>, put: &mut Option<u32>) -> i32 {
     let mut wait = READING.saturating_add(SILENCE);
     loop {
         let number = match hear(monitor, wait) {
@@ -95,6 +109,7 @@ fn control(monitor: &OwnedFd, notifier: &Notifier, pid_file: Option<&Path>) -> i
             pid_file.iter().for_each(|path| pid_file::give_up(path, number));
             return error.status;
         }
+        *put = Some(number);
         notifier.main_process(number);
         // Where it has ended, that is heard next.
         let _ = send(monitor, &[READY], SendFlags::NOSIGNAL);

@@ -302,6 +302,29 @@ fn who_is_killed_while_it_takes_over_leaves_the_old_tree_serving() {
     }
 }
 
+/// The control process is held up behind the call by which the file has become the new monitor's.
+#[test]
+fn a_new_monitor_that_is_killed_before_it_serves_gives_the_process_id_file_back() {
+    let mut trees = Trees::new("()");
+    let mut relay = Relay::begin(&trees);
+    let old = trees.lab.sockd.monitor();
+    let files = |trees: &Trees| trees.lab.site.gateway.run(|| std::fs::read_dir("/run").unwrap().count());
+    let hold = "inject=renameat,renameat2:delay_exit=8000000";
+    let before = files(&trees);
+    let mut reload =
+        start_reload(&trees, &["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", hold], "--force");
+    let new =
+        until("the process id of the new one", || Some(trees.pid_file()).filter(|process| *process != old));
+    new.signal(Signal::SIGKILL);
+    assert_ne!(reload.wait().code(), Some(0));
+    until_true("all of the new tree has ended", || trees.reloading().is_empty());
+    assert_eq!(trees.pid_file(), old);
+    relay.assert_goes_on(&trees);
+    trees.reload_well_with("--force");
+    relay.assert_goes_on(&trees);
+    until_true("nothing is left beside it", || files(&trees) == before + 1);
+}
+
 /// A new monitor with a socket for administrators has a use for listen(2), where it has all sockets and does not serve yet.
 const STATUS: &str = r#"(status_socket: at("/run/sockd/status"))"#;
 
