@@ -11,6 +11,7 @@ pub mod files;
 pub mod frozen;
 pub mod identd;
 pub mod messages;
+pub mod next_servers;
 pub mod relay;
 pub mod requests;
 pub mod session;
@@ -21,7 +22,7 @@ pub mod takeover;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 25] = [
+pub const TARGETS: [(&str, Target); 26] = [
     ("request", requests::request),
     ("handshake", requests::handshake),
     ("ident_reply", identd::ident_reply),
@@ -47,6 +48,7 @@ pub const TARGETS: [(&str, Target); 25] = [
     ("flows", datagrams::flows),
     ("proxy_header", balancers::proxy_header),
     ("takeover", takeover::takeover),
+    ("next_server", next_servers::next_server),
 ];
 
 /// Runs the target of this name.

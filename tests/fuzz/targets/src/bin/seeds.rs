@@ -112,6 +112,25 @@ const PROXY_HEADERS: [&[u8]; 12] = [
     b"\x01PROXY TCP4 127.0.0.1  127.0.0.1 +1 01\r\n",
 ];
 
+/// Even: SOCKS4. Odd: SOCKS5. From 2 on a BIND. Grants, refusals, what is none of both, and what stands behind.
+const NEXT_ANSWERS: [&[u8]; 15] = [
+    b"\0\0\x5a\0\x15\x0a\0\0\x01welcome",
+    b"\0\0\x5b\0\0\0\0\0\0",
+    b"\0\x04\x5d\0\0\0\0\0\0",
+    b"\0\x04\x5a\0\0\0\0\0\0",
+    b"\0\0\0\0\0\0\0\0\0",
+    b"\x02\0\x5a\0\x15\x0a\0\0\x01\0\x5a\0\x15\xc6\x33\x64\x0a\0",
+    b"\x01\x05\0\x05\0\0\x01\xcb\0\x71\x01\x0b\xb8welcome",
+    b"\x01\x05\0\x05\0\0\x04 \x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x09\0\x50",
+    b"\x01\x05\xff",
+    b"\x01\x05\0\x05\x02\0\x01\0\0\0\0\0\0",
+    b"\x01\x05\0\x05\xff\0\x01",
+    b"\x01\x05\0\x05\0\0\x03\x08web.test\0\x50",
+    b"\x01HTTP/1.1 400 Bad Request\r\n",
+    b"\x03\x05\0\x05\0\0\x01\xcb\0\x71\x01\x0b\xb8\x05\0\0\x01\xc6\x33\x64\x0a\0\x15\x05",
+    b"\x03\x05\0\x05\0\0\x01\xcb\0\x71\x01\x0b\xb8\x05\x06\0\x01",
+];
+
 const UPSTREAMS: &str = "# direct inside, by two servers outside\ndirect 10.0.0.0 255.0.0.0\n\
     sockd @=gate.example:1081,192.0.2.1 *=joe,ann .example.com 0.0.0.0 eq www : logger %u\n\
     deny ALL 0.0.0.0 eq smtp\nsockd@[2001:db8::1]:1080 2001:db8::/32\nsockd ALL 0.0.0.0\nnameserver 192.0.2.53\n";
@@ -162,6 +181,7 @@ fn seeds(target: &str, installed: &dyn Fn(&str) -> Vec<u8>) -> Vec<Vec<u8>> {
         ]),
         "proxy_header" => owned(&PROXY_HEADERS),
         "takeover" => takeover(),
+        "next_server" => owned(&NEXT_ANSWERS),
         "from_worker" => from_worker(),
         "to_worker" => to_worker(),
         "conf" => {
