@@ -7,6 +7,7 @@
 use arbitrary::{Result, Unstructured};
 use sockd::config::settings_file;
 use sockd_common::bounded::BoundedVec;
+use sockd_common::message::auth::{Group, Groups};
 use sockd_common::message::request::RefusalReason;
 use sockd_common::message::resolver::{Answer, Query};
 use sockd_common::message::session::{CloseReason, Offered};
@@ -18,6 +19,7 @@ use sockd_policy::{
     Server, Services, Upstream, UserId, Verdict, Version, Way, canonical, parse_conf, parse_destination,
     parse_routes, parse_upstreams,
 };
+use sockd_session::checks::Login;
 use sockd_session::config::Config;
 use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::limits::limit::Limit;
@@ -29,13 +31,15 @@ use sockd_session::waits::{WaitKey, WaitKeys};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
-const RULES: [&str; 6] = [
+const RULES: [&str; 7] = [
     "permit 0.0.0.0 0.0.0.0\n",
     "deny 0.0.0.0 0.0.0.0 203.0.113.2 255.255.255.255\npermit ?=i *=joe,root n=2 <=1M 192.0.2.0/24 203.0.113.0/24 : echo %u %U\n\
      permit ?=I 0.0.0.0 0.0.0.0 0.0.0.0 0.0.0.0 lt 1024 : logger %A\n#NO_IDENTD: mail %a\n#BAD_ID: mail %U %u\n",
     "permit .example 0.0.0.0 .example 0.0.0.0\ndeny ALL 0.0.0.0 b.example 0.0.0.0 : echo %Z\npermit ALL 0.0.0.0 2001:db8::/32\n",
     "permit 0.0.0.0 0.0.0.0 127.0.0.0 255.0.0.0\npermit 0.0.0.0 0.0.0.0 198.51.100.1 255.255.255.255 eq 23\n",
     "permit ?=I ALL 0.0.0.0 a.example 0.0.0.0\npermit ALL 0.0.0.0 203.0.113.1 255.255.255.255 neq 80\n",
+    "deny @=password *=root ALL 0.0.0.0\npermit @=password g=staff ALL 0.0.0.0 203.0.113.1 255.255.255.255 : echo %U\n\
+     permit @=password ~=5 ALL 0.0.0.0 .example 0.0.0.0\npermit @=none,ident 192.0.2.0/24\n",
     "",
 ];
 const SETTINGS: [&str; 7] = [
@@ -135,8 +139,9 @@ fn play(choices: &mut Unstructured<'_>, worlds: &[Config]) -> Result<()> {
     let mut config = choices.choose(worlds)?;
     let client: SocketAddr = choices.choose(&CLIENTS)?.parse().expect("an address");
     let client = SocketAddr::new(canonical(client.ip()), client.port());
-    let mut session = Session::new(client, false);
-    let mut system = System::new(client, config);
+    let may_log_in = choices.arbitrary()?;
+    let mut session = Session::new(client, may_log_in);
+    let mut system = System { may_log_in, ..System::new(client, config) };
     while !choices.is_empty() && !system.over {
         let event = system.event(&session, choices)?;
         if matches!(event, Event::Recheck) && choices.arbitrary()? {
@@ -158,6 +163,12 @@ struct System<'w> {
     /// All that have been in force: the servers of a line are gone through although new lines come meanwhile.
     worlds: Vec<&'w Config>,
     over: bool,
+    /// The client may show a password, and has not done so.
+    may_log_in: bool,
+    /// The user whose password is checked.
+    introduced: Option<message::UserId>,
+    /// The user whose password was right, with groups.
+    login: Option<(UserId, Vec<u8>)>,
     request: Option<message::request::Request>,
     source_names: Learnt<Vec<HostName>>,
     destination_names: Learnt<Vec<HostName>>,
@@ -239,6 +250,7 @@ enum Happened {
     Listens(SocketAddr),
     Accepted(SocketAddr),
     FromWorker,
+    LoggedIn,
     Deadline,
     Recheck,
     Inspected,
@@ -252,6 +264,9 @@ impl<'w> System<'w> {
             client,
             worlds: vec![config],
             over: false,
+            may_log_in: false,
+            introduced: None,
+            login: None,
             request: None,
             source_names: None,
             destination_names: None,
@@ -286,7 +301,9 @@ impl<'w> System<'w> {
     fn event(&self, session: &Session, choices: &mut Unstructured<'_>) -> Result<Event> {
         let phase = session.phase();
         let expected = match phase {
-            Phase::Requesting | Phase::Verifying => 0,
+            Phase::Requesting if self.may_log_in => 16,
+            Phase::Requesting => 0,
+            Phase::Verifying => 17,
             Phase::Asking | Phase::FindingUpstream => match fact(session) {
                 Some(Fact::Kinds | Fact::UpstreamKinds) => 3,
                 Some(Fact::Identity) => 4,
@@ -346,6 +363,11 @@ impl<'w> System<'w> {
                 false => Arrival::NoRoom(Limit::LINE),
             },
             15 => Arrival::Settled,
+            16 => {
+                let user = message::UserId::new(any_user(choices)?).expect("at most 255 bytes");
+                return Ok(Event::Introduced(user));
+            }
+            17 => Arrival::LoggedIn(any_login(choices)?),
             // A limit is found to be reached before somebody is asked.
             8 if phase == Phase::Settling => Arrival::NoRoom(Limit::NOT_ALONE),
             8 if phase == Phase::AskingUpstream => Arrival::NoRoom(Limit::BINDS),
@@ -378,6 +400,12 @@ impl<'w> System<'w> {
                     self.destination_names = Some(Some(vec![name]));
                 }
                 self.request = Some(request.clone());
+            }
+            (_, Event::Introduced(user)) => self.introduced = Some(user.clone()),
+            (_, Event::Arrived(_, Arrival::LoggedIn(Login::Verified(groups)))) => {
+                let user = self.introduced.take().expect("a user whose password is checked");
+                let groups = groups.as_slice().iter().map(Group::as_bytes).collect::<Vec<_>>().join(&b',');
+                self.login = UserId::parse(user.as_bytes()).ok().map(|user| (user, groups));
             }
             (Some(Fact::SourceNames), Event::Arrived(_, Arrival::Resolved(answer))) => {
                 self.source_names = Some(learnt(answer))
@@ -443,7 +471,8 @@ impl<'w> System<'w> {
                 Happened::Other
             }
             Event::Arrived(_, Arrival::Accepted(Ok(peer))) => Happened::Accepted(*peer),
-            Event::Requested(_) | Event::Closed(_) => Happened::FromWorker,
+            Event::Arrived(_, Arrival::LoggedIn(_)) if self.login.is_some() => Happened::LoggedIn,
+            Event::Introduced(_) | Event::Requested(_) | Event::Closed(_) => Happened::FromWorker,
             Event::Inspected(_) => {
                 self.inspecting = false;
                 Happened::Inspected
@@ -492,7 +521,9 @@ impl<'w> System<'w> {
                     Happened::Unreached(tried, true) => assert!(tried == next && !*reachable),
                     _ => panic!("nothing is known of {next}"),
                 },
-                Action::Accept => panic!("nobody is asked for a password"),
+                Action::Accept => {
+                    assert!(matches!((happened, phase), (Happened::LoggedIn, Phase::Requesting)));
+                }
                 Action::Associate { .. } | Action::Associated(_) | Action::Dissociate(_) => {
                     panic!("nobody asks for an association")
                 }
@@ -580,7 +611,9 @@ impl<'w> System<'w> {
     /// Sees whether this may be begun.
     fn begin(&mut self, key: WaitKey, task: &Task, happened: &Happened, phase: Phase, config: &Config) {
         match task {
-            Task::Verify => panic!("nobody is asked for a password"),
+            Task::Verify => {
+                assert!(phase == Phase::Verifying && std::mem::take(&mut self.may_log_in));
+            }
             Task::Classify(addresses, port) => {
                 let requested = self.request.as_ref().map(|request| request.port);
                 assert!(phase == Phase::FindingUpstream || Some(*port) == requested);
@@ -595,8 +628,11 @@ impl<'w> System<'w> {
             Task::AskIdent | Task::Count(_) => assert_eq!(phase, Phase::Asking),
             Task::Settle(user, _) => {
                 assert_eq!((phase, self.held.len()), (Phase::Settling, 0), "{:?}", self.held);
-                let known = self.identity.as_ref().and_then(Option::as_ref);
-                assert_eq!(known, Some(&Identity::Known(user.user.clone())));
+                assert_eq!(user.by_password, self.login.is_some());
+                match (&self.login, self.identity.as_ref().and_then(Option::as_ref)) {
+                    (Some((login, _)), _) => assert_eq!(*login, user.user),
+                    (None, known) => assert_eq!(known, Some(&Identity::Known(user.user.clone()))),
+                }
             }
             Task::Dial { to, from, reserved } if phase == Phase::DiallingUpstream => {
                 assert!(self.dialling.is_none() && self.asking.is_none() && !reserved);
@@ -697,8 +733,16 @@ impl<'w> System<'w> {
         if begins(&["refused -- "]) && matches!(happened, Happened::Recheck) && self.hand_offs == 1 {
             return;
         }
-        if begins(&["connected -- ", "refused -- ", "failed -- ", "timed-out -- ", "error -- ", "Error in "])
-        {
+        if begins(&[
+            "password refused -- ",
+            "password not checked -- ",
+            "connected -- ",
+            "refused -- ",
+            "failed -- ",
+            "timed-out -- ",
+            "error -- ",
+            "Error in ",
+        ]) {
             self.verdicts += u32::from(!of_strangers);
         }
         if begins(&["terminated -- "]) {
@@ -751,7 +795,7 @@ impl<'w> System<'w> {
                 Some(None) => FactState::Unavailable,
                 Some(Some(identity)) => FactState::Known(identity),
             },
-            login: None,
+            login: self.login.as_ref().map(|(user, groups)| sockd_policy::Login { user, groups }),
         };
         let rule = match config.rules.scan()(&question, &facts) {
             Verdict::Permit(permit) => permit.rule,
@@ -771,8 +815,9 @@ impl<'w> System<'w> {
                 .map_or(Ok(()), |refusal| Err(format!("{refusal}")))?;
         }
         let names = names_for(config, state(&self.destination_names));
-        match config.upstreams.as_ref().map(|lines| lines.way_for(address, names, request.port, &user, nat64))
-        {
+        let claimed = self.login.as_ref().map_or(&user, |(user, _)| user);
+        let lines = config.upstreams.as_ref();
+        match lines.map(|lines| lines.way_for(address, names, request.port, claimed, nat64)) {
             None => Ok(Way::Direct),
             Some(Upstream::By { way: Way::Deny, .. }) => Err("denied by a line".into()),
             Some(Upstream::By { way, .. }) => Ok(way),
@@ -856,7 +901,8 @@ impl<'w> System<'w> {
         let request = self.request.as_ref().expect("a request");
         assert_eq!((asked.version, asked.command, asked.port), (4, request.command, request.port));
         let own = config.settings.upstream_user.as_deref();
-        assert_eq!(asked.user.as_bytes(), own.map_or(request.user.as_bytes(), str::as_bytes));
+        let claimed = self.login.as_ref().map_or(request.user.as_bytes(), |(user, _)| user.as_bytes());
+        assert_eq!(asked.user.as_bytes(), own.map_or(claimed, str::as_bytes));
         let target = match &asked.destination {
             message::request::Destination::Address(address) => Some(*address),
             message::request::Destination::Name(name) => {
@@ -982,6 +1028,14 @@ fn any_user<'a>(choices: &mut Unstructured<'a>) -> Result<&'a [u8]> {
         return choices.bytes(length);
     }
     choices.choose(&USERS).copied()
+}
+
+fn any_login(choices: &mut Unstructured<'_>) -> Result<Login> {
+    let groups = [&b"staff"[..], b"web"].map(|group| Group::new(group).expect("a short group"));
+    let groups = Groups::first_of(groups.into_iter().take(choices.int_in_range(0..=2)?));
+    let logins =
+        [Login::Wrong, Login::TooManyOfHost, Login::TooManyOfUser, Login::Unchecked, Login::NotAlone];
+    if choices.ratio(1, 4)? { choices.choose(&logins).cloned() } else { Ok(Login::Verified(groups)) }
 }
 
 fn any_name(choices: &mut Unstructured<'_>) -> Result<Name> {
