@@ -170,6 +170,20 @@ fn client_hosts(number: u32) -> String {
     format!("{number} client host{}", if number == 1 { "" } else { "s" })
 }
 
+/// Figures of many clients at once, with goals for their rate and for the monitor's time.
+fn of_visits(title: &str, rate: Goal, monitor: Goal) -> Vec<Figure> {
+    let part = |name: &str, goal| figure(format!("{title}: {name}"), "µs each", goal);
+    vec![
+        figure(title.into(), "conn/s", rate),
+        part("processor time", Goal::Nothing),
+        part("of this the monitor", monitor),
+        part("of this the workers", Goal::Nothing),
+        part("syslogd beside it", Goal::Nothing),
+        figure(format!("{title}: logged"), "%", Goal::Nothing),
+        figure(format!("{title}: handshake p99"), "ms", Goal::Nothing),
+    ]
+}
+
 impl Measure {
     /// What it gives, in this order.
     pub(crate) fn figures(&self) -> Vec<Figure> {
@@ -197,16 +211,7 @@ impl Measure {
             }
             Kind::Visits(protocol, at_once) => {
                 let title = format!("SOCKS{}, {at_once} at once", version(protocol));
-                let part = |name: &str, goal| figure(format!("{title}: {name}"), "µs each", goal);
-                vec![
-                    figure(title.clone(), "conn/s", Goal::Above(0.85)),
-                    part("processor time", Goal::Nothing),
-                    part("of this the monitor", Goal::AtMost(25.0)),
-                    part("of this the workers", Goal::Nothing),
-                    part("syslogd beside it", Goal::Nothing),
-                    figure(format!("{title}: logged"), "%", Goal::Nothing),
-                    figure(format!("{title}: handshake p99"), "ms", Goal::Nothing),
-                ]
+                of_visits(&title, Goal::Above(0.85), Goal::AtMost(25.0))
             }
             Kind::Steady(protocol) => {
                 let title = format!("SOCKS{} at half of that rate", version(protocol));
@@ -302,13 +307,7 @@ impl Measure {
             ],
             Kind::Growth { hosts, rules } => {
                 let title = format!("{}, {rules} rules", client_hosts(hosts));
-                let part = |name: &str, unit| figure(format!("{title}: {name}"), unit, Goal::Nothing);
-                vec![
-                    figure(title.clone(), "conn/s", Goal::Nothing),
-                    part("processor time", "µs each"),
-                    part("of this the monitor", "µs each"),
-                    part("handshake p99", "ms"),
-                ]
+                of_visits(&title, Goal::Nothing, Goal::Nothing)
             }
             Kind::Count(role) => {
                 let title = format!("{role:?}, for each connection").to_lowercase();

@@ -52,7 +52,7 @@ pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &
             let mut times = pingpong::run(&relay, time)?;
             Ok(vec![Some(times.percentile(0.5))])
         }
-        Kind::Visits(_, at_once) => many_visits(&dialler(Service::Byte, HOSTS), at_once, &running, site),
+        Kind::Visits(_, at_once) => many_visits(dialler, HOSTS, at_once, &running, site),
         Kind::Steady(_) => {
             let rate = site.rate.ok_or("no rate of sockd to take the half of")?;
             let dialler = dialler(Service::Byte, HOSTS);
@@ -112,13 +112,7 @@ pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &
         Kind::Growth { hosts, rules } => {
             let monitor = *running.tree.pids(Role::Monitor).first().ok_or("no monitor")?;
             reload::grow(rules, monitor, SOCKD, &site.syslog)?;
-            let dialler = dialler(Service::Byte, hosts);
-            every_host_once(&dialler, hosts)?;
-            let mut visits = visits::run(&dialler, 64, warm_up, time, &running.tree)?;
-            let micros = |time: Duration| Some(time.as_secs_f64() * 1e6);
-            let p99 = visits.openings.percentile(0.99) / 1e3;
-            let [all, monitor] = [visits.spent.total(), visits.spent.monitor].map(micros);
-            Ok(vec![Some(visits.a_second), all, monitor, Some(p99)])
+            many_visits(dialler, hosts, 64, &running, site)
         }
         Kind::Count(role) => counts(&dialler(Service::Byte, FEW), role, &running, site),
     }
@@ -130,11 +124,18 @@ fn every_host_once(dialler: &Dialler, hosts: u32) -> Outcome<()> {
     (0..hosts).try_for_each(|_| dialler.open(PATIENCE).map(drop))
 }
 
-fn many_visits(dialler: &Dialler, at_once: usize, running: &Running, site: &Site) -> Figures {
+fn many_visits(
+    dialler: impl Fn(Service, u32) -> Dialler,
+    hosts: u32,
+    at_once: usize,
+    running: &Running,
+    site: &Site,
+) -> Figures {
     let Scale { time, warm_up, .. } = site.scale;
-    every_host_once(dialler, HOSTS)?;
+    let dialler = dialler(Service::Byte, hosts);
+    every_host_once(&dialler, hosts)?;
     let (logged_by, logged) = (site.syslog.spent(), site.syslog.count(CONNECTED));
-    let mut visits = visits::run(dialler, at_once, warm_up, time, &running.tree)?;
+    let mut visits = visits::run(&dialler, at_once, warm_up, time, &running.tree)?;
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     let mut figures = vec![Some(visits.a_second), running.address.map(|_| micros(visits.spent.total()))];
     if running.has_monitor() {
