@@ -8,14 +8,14 @@ use sockd_tests::identd::Identd;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::next::Next;
-use sockd_tests::procfs::{Process, holders};
+use sockd_tests::procfs::Process;
 use sockd_tests::site::{INSIDE, NAMESERVER, SERVER};
 use sockd_tests::sockd::{PERMIT_ALL, write_users};
 use sockd_tests::socks::{PROXY, Request, granted, is_granted, send_to};
 use sockd_tests::socks5;
 use sockd_tests::wait::{until, until_true};
 use std::cell::Cell;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -50,14 +50,6 @@ impl Both {
     /// The new tree serves, whatever has become of the old one.
     fn new_serves(&mut self) {
         self.of_new.assert_goes_on(&self.trees);
-    }
-
-    /// Who holds this relay in a tree.
-    fn worker_of(&self, relay: &Relay, monitor: Process) -> Process {
-        let SocketAddr::V4(client) = relay.near.local() else { panic!("IPv4") };
-        let found = holders(&self.trees.lab.site.gateway, client, &workers(monitor, "session"));
-        assert_eq!(found.len(), 1, "{found:?}");
-        found[0]
     }
 }
 
@@ -145,9 +137,7 @@ fn an_old_session_worker_that_is_killed_takes_its_own_client_along() {
     let old = trees.lab.sockd.monitor();
     trees.install_another();
     trees.reload_well();
-    let SocketAddr::V4(client) = relay.near.local() else { panic!("IPv4") };
-    let killed = holders(&trees.lab.site.gateway, client, &workers(old, "session"));
-    killed[0].signal(Signal::SIGKILL);
+    relay.worker(&trees, old).signal(Signal::SIGKILL);
     relay.near.read_to_end();
     trees.lab.wait_for_line("ended: SIGKILL");
     others.send("x");
@@ -271,7 +261,7 @@ fn a_new_loader_that_is_killed_costs_nobody_anything() {
 #[test]
 fn a_new_worker_that_is_killed_takes_its_own_client_along() {
     let mut both = Both::new();
-    both.worker_of(&both.of_new, both.new).signal(Signal::SIGKILL);
+    both.of_new.worker(&both.trees, both.new).signal(Signal::SIGKILL);
     both.of_new.near.read_to_end();
     both.wait_for_line("ended: SIGKILL");
     both.of_old.assert_lives();

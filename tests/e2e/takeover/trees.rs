@@ -5,13 +5,14 @@ use nix::unistd::Pid;
 use sockd_tests::far::Far;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
-use sockd_tests::procfs::{self, Process};
+use sockd_tests::procfs::{self, Process, holders};
 use sockd_tests::program::Program;
 use sockd_tests::site::SERVER;
 use sockd_tests::sockd::{PERMIT_ALL, install_at, program};
 use sockd_tests::socks::{Request, granted};
 use sockd_tests::wait::until_true;
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -140,6 +141,14 @@ impl Relay {
     pub(crate) fn assert_lives(&mut self) {
         self.near.send("on");
         assert_eq!(self.there.read(2), b"on");
+    }
+
+    /// Who holds it in a tree.
+    pub(crate) fn worker(&self, trees: &Trees, monitor: Process) -> Process {
+        let SocketAddr::V4(client) = self.near.local() else { panic!("IPv4") };
+        let found = holders(&trees.lab.site.gateway, client, &workers(monitor, "session"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        found[0]
     }
 
     /// It goes on, and new clients are served.
