@@ -96,9 +96,13 @@ fn tree(socket: &Path) -> io::Result<Tree> {
     let gifts = fetch(socket)?;
     let ledger = gifts.into_iter().find(|(gift, _)| *gift == Gift::Ledger).map(|(_, memory)| memory);
     let ledger = Reader::open(ledger.ok_or(io::ErrorKind::Unsupported)?)?;
+    Ok(Tree { ledger, control: control_beside(socket) })
+}
+
+/// Where the monitor takes orders whose status socket this is.
+fn control_beside(socket: &Path) -> PathBuf {
     let name = socket.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let control = socket.with_file_name(name.replacen("status", "control", 1));
-    Ok(Tree { ledger, control })
+    socket.with_file_name(name.replacen("status", "control", 1))
 }
 
 /// All sessions that can be read, the oldest first, and the number of those that cannot.
@@ -140,4 +144,50 @@ pub(super) fn now() -> u64 {
 /// The time since then.
 pub(super) fn age(since: u64) -> Duration {
     Duration::from_millis(now().saturating_sub(since))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sockd_ledger::writer::Writer;
+    use std::os::unix::net::UnixListener;
+
+    /// Only what stands behind the last dot of a socket's own name, and is the process that answers there, means a drain.
+    #[test]
+    fn a_dot_in_the_name_of_a_folder_or_a_socket_makes_no_daemon_drain() {
+        for (status, control, serves) in [
+            ("/run/sockd/status", "/run/sockd/control", true),
+            ("/run/sockd.7/status", "/run/sockd.7/control", true),
+            ("/run/status.d/status", "/run/status.d/control", true),
+            ("/run/status.d/status.7", "/run/status.d/control.7", false),
+            ("/run/sockd/status.main", "/run/sockd/control.main", true),
+            ("/run/sockd/status.main.7", "/run/sockd/control.main.7", false),
+            ("/run/sockd/status.7.main", "/run/sockd/control.7.main", true),
+            ("/run/sockd/status.77", "/run/sockd/control.77", true),
+        ] {
+            let (_writer, memory) = Writer::create(1, 7, 5).unwrap();
+            let tree =
+                Tree { ledger: Reader::open(memory).unwrap(), control: control_beside(Path::new(status)) };
+            assert_eq!((tree.control.to_str(), tree.serves()), (Some(control), serves), "{status}");
+        }
+        let folder = tempfile::Builder::new().prefix("status.").tempdir().unwrap();
+        for name in ["status", "status.7", "status.main", "control", "counters", "my.status"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let found = sockets(folder.path());
+        assert_eq!(found, ["status", "status.7", "status.main"].map(|name| folder.path().join(name)));
+    }
+
+    #[test]
+    fn sockets_of_daemons_that_have_been_killed_are_as_good_as_none() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["status", "status.7"] {
+            drop(UnixListener::bind(folder.path().join(name)).unwrap());
+        }
+        let (status, why) = trees(&[folder.path().to_owned()]).err().unwrap();
+        assert!(
+            status == UNAVAILABLE && why.starts_with("no sockd serves with a status socket in "),
+            "{why}"
+        );
+    }
 }
