@@ -4,6 +4,7 @@ use crate::trees::{Trees, reload};
 use nix::sys::signal::Signal;
 use sockd_tests::far::Far;
 use sockd_tests::site::SERVER;
+use sockd_tests::sockd::program;
 use sockd_tests::socks::{Request, granted, is_granted};
 use sockd_tests::wait::until_true;
 
@@ -146,4 +147,32 @@ fn sessions_of_both_trees_count_for_the_limit_in_all() {
     trees.lab.wait_for_line("max_sessions reached");
     relays.remove(0);
     until_true("there is room once an old one has ended", || is_granted(&client, &request));
+}
+
+/// Each by its own number: `sockdctl` says nothing of them, and who comes next removes them.
+#[test]
+fn sockets_of_trees_that_have_been_killed_are_ignored_and_cleared() {
+    let settings = r#"(status_socket: at("/run/sockd/status"), control_socket: at("/run/sockd/control"))"#;
+    let mut trees = Trees::new(settings);
+    let gateway = trees.lab.site.gateway.clone();
+    let _relay = crate::trees::Relay::begin(&trees);
+    let old = trees.lab.sockd.monitor();
+    let new = trees.reload_well_with("--force");
+    let numbered = || {
+        let names = gateway.run(|| std::fs::read_dir("/run/sockd").unwrap().flatten().collect::<Vec<_>>());
+        names.iter().filter(|entry| entry.path().extension().is_some()).count()
+    };
+    assert_eq!(numbered(), 2, "status and control of the old one");
+    old.signal(Signal::SIGKILL);
+    trees.lab.wait_for_line(&format!("process {} has ended with 1 connection", old.0));
+    let list = || gateway.output(std::process::Command::new(program("sockdctl")).arg("list"));
+    let listed = list();
+    assert!(listed.status.success() && listed.stderr.is_empty() && numbered() == 2, "{listed:?}");
+    new.signal(Signal::SIGKILL);
+    until_true("the end of both", || !trees.lab.sockd.runs() && !new.runs());
+    assert_eq!(list().status.code(), Some(69));
+    let next = sockd_tests::sockd::Start::bare(&gateway).start();
+    until_true("they are gone", || numbered() == 0);
+    until_true("the next one is found", || list().status.success());
+    drop(next);
 }
