@@ -65,6 +65,7 @@ impl Trees {
         });
         install_at(gateway, Path::new(&changed), &aside);
         gateway.run(|| fs::rename(&aside, &place)).expect("in its place");
+        gateway.run(|| fs::remove_file(&changed)).expect("nothing left beside it");
     }
 
     /// Reloads, which has to lead to another daemon, and gives that.
