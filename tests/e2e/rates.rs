@@ -222,7 +222,7 @@ fn the_connections_of_one_host_share_a_rate_that_is_said_to_be_shared() {
                 there.set_write_timeout(Some(Duration::from_secs(1))).expect("a write limit");
                 let until = Instant::now() + long;
                 scope.spawn(move || {
-                    let mut write = || uninterrupted(|| (&mut &*there).write(&[b'x'; 16 << 10]));
+                    let write = || uninterrupted(|| (&mut &*there).write(&[b'x'; 16 << 10]));
                     while Instant::now() < until && write().is_ok() {}
                 });
                 scope.spawn(move || comes(near, long))
