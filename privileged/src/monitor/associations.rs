@@ -14,20 +14,18 @@ use sockd_session::client_host::Host;
 use sockd_session::flow::Moved;
 use sockd_session::keys::{SessionKey, WorkerKey};
 use sockd_session::limits::counts::Resource;
+use sockd_session::limits::limit::Limit;
 use sockd_session::limits::rate::FlowRate;
 use sockd_session::pool::AskerKey;
 use sockd_session::record::{EndCause, FailedCall, Failure};
-use sockd_session::session::{Association, FlowAction, FlowEvent};
-use sockd_session::settings::{Isolation, UdpSource, seconds};
+use sockd_session::session::{Association, AssociationDue, AssociationStage, FlowAction, FlowEvent};
+use sockd_session::settings::{Isolation, UdpSource};
 use sockd_session::violation::Violation;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-/// A worker that has been told to end an association gets this long to say so.
-const ENDING_LIMIT: Duration = Duration::from_secs(10);
+use std::time::Instant;
 
 /// Ports that the kernel is asked for until one is no other association's.
 const PORTS_TRIED: usize = 8;
@@ -49,23 +47,12 @@ struct Entry {
     asker: AskerKey,
     /// The client's socket.
     client: Rc<OwnedFd>,
-    stage: Stage,
+    stage: AssociationStage,
     /// The sockets of the flows that are open.
     sockets: HashMap<FlowId, Rc<OwnedFd>>,
     /// The ports that peers see: the first one of all flows, others where that is taken for a family or an address.
     ports: Vec<u16>,
     deadline: Option<Instant>,
-}
-
-/// How far an association has come.
-#[derive(Clone, Copy, Debug)]
-enum Stage {
-    /// The client has sent nothing; it has to by then.
-    Silent(Option<Instant>),
-    /// This worker has its socket.
-    Lent(WorkerKey),
-    /// This worker has been told to end it for this reason, and has to have by then.
-    Ending(WorkerKey, EndCause, Option<Instant>),
 }
 
 /// An association that a session asks for.
@@ -83,17 +70,6 @@ pub struct Wanted {
 
 /// An association that has ended.
 pub type Ended = (SessionKey, EndCause, Moved);
-
-/// What is due of an association.
-#[derive(Debug)]
-pub enum Due {
-    /// It is over.
-    Over(EndCause),
-    /// Its worker does not end it.
-    Owed(WorkerKey),
-    /// A flow has waited long enough.
-    Flows,
-}
 
 /// Their beginning.
 impl Associations {
@@ -115,10 +91,9 @@ impl Associations {
         // Clients that are to share nothing do not share this worker either.
         let alone = matches!(settings.isolation, Isolation::Connection | Isolation::User);
         let asker = AskerKey { role: Role::Datagram, host, server: alone.then_some(client) };
-        let stage = Stage::Silent(Instant::now().checked_add(seconds(settings.association_idle)));
+        let stage = AssociationStage::silent(settings, Instant::now());
         let told = SocketAddr::new(settings.announced(own.ip()), own.port());
-        let (client, sockets) = (Rc::new(socket), HashMap::new());
-        let ports = Vec::new();
+        let (client, sockets, ports) = (Rc::new(socket), HashMap::new(), Vec::new());
         let entry = Entry { flows, host, asker, client, stage, sockets, ports, deadline: None };
         base.counts.add(Resource::Association, host);
         self.entries.insert(key, entry);
@@ -128,14 +103,14 @@ impl Associations {
 
     /// The client's first datagram may be there: a worker gets its socket. Gives why the association is over, if so.
     pub fn latch(&mut self, key: SessionKey, base: &mut Base) -> Option<EndCause> {
-        let entry = self.entries.get_mut(&key).filter(|entry| matches!(entry.stage, Stage::Silent(_)))?;
+        let entry = self.entries.get_mut(&key).filter(|entry| entry.stage.worker().is_none())?;
         let client = match datagram::latch(&entry.client) {
             Ok(from) => from?,
             Err(failed) => return Some(EndCause::ClientFailed(failed.errno)),
         };
         base.reactor.unwatch(&entry.client);
         let Some(worker) = base.asker(entry.asker) else { return Some(EndCause::NoResources) };
-        entry.stage = Stage::Lent(worker);
+        entry.stage = AssociationStage::Lent(worker);
         let socket = Rc::clone(&entry.client);
         base.tell(worker, &ToDatagram::Open { id: key.id(), client }, Some(socket));
         self.look_in_time(key, base);
@@ -145,10 +120,7 @@ impl Associations {
     /// The reactor tells when an association is to be looked at.
     fn look_in_time(&mut self, key: SessionKey, base: &mut Base) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
-        let due = match entry.stage {
-            Stage::Silent(due) | Stage::Ending(_, _, due) => due,
-            Stage::Lent(_) => entry.flows.due_at(),
-        };
+        let due = entry.stage.due_at(&entry.flows);
         if due != entry.deadline {
             base.reactor.set_deadline(Token::Association(key), &mut entry.deadline, due);
         }
@@ -159,19 +131,14 @@ impl Associations {
 impl Associations {
     /// Ends an association. What it has moved is given at once where no worker has to tell it.
     pub fn dissociate(&mut self, key: SessionKey, why: EndCause, base: &mut Base) -> Option<Moved> {
-        match self.entries.get_mut(&key) {
-            Some(Entry { stage: stage @ Stage::Lent(_), client, sockets, .. }) => {
-                if let Stage::Lent(worker) = *stage {
-                    *stage = Stage::Ending(worker, why, Instant::now().checked_add(ENDING_LIMIT));
-                    base.tell(worker, &ToDatagram::End { id: key.id() }, None);
-                }
-                sockets.values().chain([&*client]).for_each(|socket| datagram::end(socket));
-                self.look_in_time(key, base);
-                None
-            }
-            Some(Entry { stage: Stage::Ending(..), .. }) => None,
-            _ => Some(self.remove(key, Relayed::default(), base)),
-        }
+        let entry = self.entries.get_mut(&key).filter(|entry| entry.stage.worker().is_some());
+        let Some(entry) = entry else { return Some(self.remove(key, Relayed::default(), base)) };
+        let worker = entry.stage.lent_to()?;
+        entry.stage.end(worker, why, Instant::now());
+        base.tell(worker, &ToDatagram::End { id: key.id() }, None);
+        entry.end_sockets();
+        self.look_in_time(key, base);
+        None
     }
 
     /// A worker says that an association has ended.
@@ -183,20 +150,15 @@ impl Associations {
         base: &mut Base,
     ) -> Result<Ended, Violation> {
         let key = self.named_by(worker, id)?;
-        let asked = self.entries.get(&key).and_then(Entry::ending);
-        let why = match (asked, why) {
-            (Some(asked), _) => asked,
-            (None, AssociationEnd::Ended) => return Err(Violation("an end that nobody has asked for")),
-            (None, AssociationEnd::Idle) => EndCause::Idle,
-            (None, AssociationEnd::NoResources) => EndCause::NoResources,
-        };
+        let why = self.entries.get(&key).map_or(Ok(EndCause::Idle), |entry| entry.stage.ended(why))?;
         Ok((key, why, self.remove(key, moved, base)))
     }
 
     /// A worker is gone, and what it relayed for.
     pub fn worker_gone(&mut self, worker: WorkerKey, base: &mut Base) -> Vec<Ended> {
-        let of_worker = self.entries.iter().filter(|(_, entry)| entry.worker() == Some(worker));
-        let ended = of_worker.map(|(key, entry)| (*key, entry.ending().unwrap_or(EndCause::WorkerEnded)));
+        let of_worker = self.entries.iter().filter(|(_, entry)| entry.stage.worker() == Some(worker));
+        let ended =
+            of_worker.map(|(key, entry)| (*key, entry.stage.ending().unwrap_or(EndCause::WorkerEnded)));
         let ended: Vec<_> = ended.collect();
         let nothing = Relayed::default();
         ended.into_iter().map(|(key, why)| (key, why, self.remove(key, nothing, base))).collect()
@@ -206,11 +168,11 @@ impl Associations {
     pub fn remove(&mut self, key: SessionKey, open: Relayed, base: &mut Base) -> Moved {
         let Some(mut entry) = self.entries.remove(&key) else { return Moved::default() };
         base.reactor.set_deadline(Token::Association(key), &mut entry.deadline, None);
-        match entry.worker() {
+        match entry.stage.worker() {
             Some(worker) => base.release_worker(worker),
             None => base.reactor.unwatch(&entry.client),
         }
-        entry.sockets.values().chain([&entry.client]).for_each(|socket| datagram::end(socket));
+        entry.end_sockets();
         for port in &entry.ports {
             self.ports.remove(port);
         }
@@ -220,31 +182,17 @@ impl Associations {
     }
 
     /// The deadline of an association has passed.
-    pub fn overdue(&mut self, key: SessionKey) -> Option<Due> {
+    pub fn overdue(&mut self, key: SessionKey) -> Option<AssociationDue> {
         let entry = self.entries.get_mut(&key)?;
         entry.deadline = None;
-        Some(match entry.stage {
-            Stage::Silent(_) => Due::Over(EndCause::Idle),
-            Stage::Ending(worker, ..) => Due::Owed(worker),
-            Stage::Lent(_) => Due::Flows,
-        })
+        Some(entry.stage.due())
     }
 }
 
 impl Entry {
-    /// Why it is being ended, if it is.
-    fn ending(&self) -> Option<EndCause> {
-        match self.stage {
-            Stage::Ending(_, why, _) => Some(why),
-            Stage::Silent(_) | Stage::Lent(_) => None,
-        }
-    }
-
-    fn worker(&self) -> Option<WorkerKey> {
-        match self.stage {
-            Stage::Silent(_) => None,
-            Stage::Lent(worker) | Stage::Ending(worker, ..) => Some(worker),
-        }
+    /// Nothing more is sent by whoever has them.
+    fn end_sockets(&self) {
+        self.sockets.values().chain([&self.client]).for_each(|socket| datagram::end(socket));
     }
 }
 
@@ -252,7 +200,7 @@ impl Entry {
 impl Associations {
     /// A worker speaks of an association: it must be one that it relays for.
     pub fn named_by(&self, worker: WorkerKey, id: Id) -> Result<SessionKey, Violation> {
-        match self.entries.get(&id.into()).and_then(Entry::worker) {
+        match self.entries.get(&id.into()).and_then(|entry| entry.stage.worker()) {
             Some(own) if own == worker => Ok(id.into()),
             _ => Err(Violation("an association that is not its own")),
         }
@@ -270,34 +218,21 @@ impl Associations {
         event: FlowEvent,
         base: &mut Base,
     ) -> Result<Vec<FlowAction>, (WorkerKey, Violation)> {
-        let Some(Entry { stage, flows, host, .. }) = self.entries.get_mut(&key) else {
-            return Ok(Vec::new());
-        };
-        let (worker, is_ending) = match *stage {
-            Stage::Silent(_) => return Ok(Vec::new()),
-            Stage::Lent(worker) => (worker, false),
-            Stage::Ending(worker, ..) => (worker, true),
-        };
+        let Self { entries, rate, .. } = self;
+        let Some(Entry { stage, flows, host, .. }) = entries.get_mut(&key) else { return Ok(Vec::new()) };
+        let Some(worker) = stage.worker() else { return Ok(Vec::new()) };
         let now = Instant::now();
+        let was_wanted = matches!(event, FlowEvent::Wanted { .. });
         if let FlowEvent::Wanted { flow, .. } = event {
-            if is_ending {
+            if stage.ending().is_some() {
                 return Ok(Vec::new());
             }
-            let is_refused = match base.counts.limit(Resource::Flow, *host, &base.config.settings) {
-                _ if !self.rate.admits(*host, now) => true,
-                Some(reached) => {
-                    base.limited("datagrams are dropped", reached);
-                    true
-                }
-                None => false,
-            };
-            if is_refused {
+            if !rate.admits(*host, now) || is_full(*host, base) {
                 base.tell(worker, &ToDatagram::NoFlow { id: key.id(), flow }, None);
                 return Ok(Vec::new());
             }
             base.counts.add(Resource::Flow, *host);
         }
-        let was_wanted = matches!(event, FlowEvent::Wanted { .. });
         let done = flows.on(event, now, &base.config);
         if done.is_err() && was_wanted {
             base.counts.remove(Resource::Flow, *host);
@@ -307,7 +242,7 @@ impl Associations {
     }
 
     /// Connects a socket for a flow, and lends it.
-    pub fn open_flow(
+    fn open_flow(
         &mut self,
         key: SessionKey,
         flow: FlowId,
@@ -315,8 +250,8 @@ impl Associations {
         base: &mut Base,
     ) -> Result<(), FailedCall> {
         let Self { entries, ports, .. } = self;
-        let Some(entry) = entries.get_mut(&key) else { return Err(failed("socket")(Errno::BADF)) };
-        let Stage::Lent(worker) = entry.stage else { return Err(failed("socket")(Errno::BADF)) };
+        let lent = entries.get_mut(&key).and_then(|entry| Some((entry.stage.lent_to()?, entry)));
+        let Some((worker, entry)) = lent else { return Err(failed("socket")(Errno::BADF)) };
         let shared = entry.ports.first().map(|port| datagram::flow(to, from, OuterPort::Shared(*port)));
         let socket = match shared {
             Some(Ok((socket, _))) => socket,
@@ -334,30 +269,40 @@ impl Associations {
         Ok(())
     }
 
-    /// Tells the worker that there is no such flow.
-    pub fn refuse_flow(&self, key: SessionKey, flow: FlowId, base: &mut Base) {
-        let Some(entry) = self.entries.get(&key) else { return };
-        base.counts.remove(Resource::Flow, entry.host);
-        if let Stage::Lent(worker) = entry.stage {
-            base.tell(worker, &ToDatagram::NoFlow { id: key.id(), flow }, None);
+    /// Performs what is asked for a flow; what sessions ask for as well is not done here.
+    pub fn perform(&mut self, key: SessionKey, action: FlowAction, base: &mut Base) -> Option<FlowEvent> {
+        let Entry { stage, host, sockets, .. } = self.entries.get_mut(&key)?;
+        let (id, worker) = (key.id(), stage.lent_to());
+        match action {
+            FlowAction::Open { flow, to, from } => {
+                return Some(FlowEvent::Opened(flow, self.open_flow(key, flow, (to, from), base)));
+            }
+            FlowAction::Refuse(flow) | FlowAction::Full(flow) => {
+                if matches!(action, FlowAction::Full(_)) {
+                    base.counting.limited(Limit::FLOWS.label());
+                }
+                base.counts.remove(Resource::Flow, *host);
+                worker.map(|worker| base.tell(worker, &ToDatagram::NoFlow { id, flow }, None));
+            }
+            FlowAction::End(flow) => {
+                worker.map(|worker| base.tell(worker, &ToDatagram::EndFlow { id, flow }, None));
+                sockets.get(&flow).into_iter().for_each(|socket| datagram::end(socket));
+            }
+            // The worker may have kept a copy of the socket.
+            FlowAction::Close(flow) => {
+                base.counts.remove(Resource::Flow, *host);
+                sockets.remove(&flow).into_iter().for_each(|socket| datagram::end(&socket));
+            }
+            FlowAction::Do(_) => {}
         }
+        None
     }
+}
 
-    /// Ends a flow, which the worker is told.
-    pub fn end_flow(&self, key: SessionKey, flow: FlowId, base: &mut Base) {
-        let Some(entry) = self.entries.get(&key) else { return };
-        if let Stage::Lent(worker) = entry.stage {
-            base.tell(worker, &ToDatagram::EndFlow { id: key.id(), flow }, None);
-        }
-        entry.sockets.get(&flow).into_iter().for_each(|socket| datagram::end(socket));
-    }
-
-    /// The worker has ended a flow. It may have kept a copy of its socket.
-    pub fn close_flow(&mut self, key: SessionKey, flow: FlowId, base: &mut Base) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
-        base.counts.remove(Resource::Flow, entry.host);
-        entry.sockets.remove(&flow).into_iter().for_each(|socket| datagram::end(&socket));
-    }
+/// Whether a host has as many flows as it may have: the log says that datagrams are dropped.
+fn is_full(host: Host, base: &mut Base) -> bool {
+    let reached = base.counts.limit(Resource::Flow, host, &base.config.settings);
+    reached.map(|reached| base.limited("datagrams are dropped", reached)).is_some()
 }
 
 /// A port is another program's.

@@ -5,6 +5,7 @@
 //! chooses the numbers of flows and says when one is idle. What it may say about a flow depends on what has been said.
 
 mod flow;
+pub(super) mod stage;
 mod table;
 
 use crate::config::Config;

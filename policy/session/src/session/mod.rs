@@ -28,6 +28,7 @@ mod request;
 mod settling;
 mod upstream;
 
+pub use association::stage::{AssociationDue, AssociationStage};
 pub use association::{Association, FlowAction, FlowEvent};
 pub use event::{Action, Arrival, Candidate, Event, Fact, Task, Wait};
 pub use listing::Own;

@@ -1,15 +1,14 @@
 //! Serving UDP associations: what happens to them and to their flows is taken to them here, and what they ask for is
 //! performed.
 
-use crate::monitor::associations::{Due, Ended, Wanted};
+use crate::monitor::associations::{Ended, Wanted};
 use crate::monitor::base::Heard;
 use crate::monitor::serving::Serving;
 use sockd_common::message::datagram::{AssociationEnd, FromDatagram, Relayed};
 use sockd_common::message::{Errno, Id};
 use sockd_session::keys::{SessionKey, WorkerKey};
-use sockd_session::limits::limit::Limit;
 use sockd_session::record::{EndCause, FailedCall, Failure};
-use sockd_session::session::{Event, FlowAction, FlowEvent};
+use sockd_session::session::{AssociationDue, Event, FlowAction, FlowEvent};
 use sockd_session::violation::Violation;
 use std::collections::VecDeque;
 
@@ -58,14 +57,14 @@ impl Serving {
     /// The deadline of an association has passed.
     pub fn association_due(&mut self, key: SessionKey) {
         match self.associations.overdue(key) {
-            Some(Due::Over(why)) => {
+            Some(AssociationDue::Over(why)) => {
                 let moved = self.associations.remove(key, Relayed::default(), &mut self.base);
                 self.dissociated([(key, why, moved)]);
             }
-            Some(Due::Owed(worker)) => {
+            Some(AssociationDue::Owed(worker)) => {
                 self.violation(worker, "an association is not ended when it has to be");
             }
-            Some(Due::Flows) => self.flow_happens(key, FlowEvent::Due),
+            Some(AssociationDue::Flows) => self.flow_happens(key, FlowEvent::Due),
             None => {}
         }
     }
@@ -116,24 +115,12 @@ impl Serving {
     }
 
     fn perform_for_flow(&mut self, key: SessionKey, action: FlowAction) -> Option<FlowEvent> {
-        let Self { associations, base, .. } = self;
         match action {
-            FlowAction::Do(action) => match self.perform(key, action) {
-                Some(Event::Arrived(wait, arrival)) => return Some(FlowEvent::Arrived(wait, arrival)),
-                _ => return None,
+            FlowAction::Do(action) => match self.perform(key, action)? {
+                Event::Arrived(wait, arrival) => Some(FlowEvent::Arrived(wait, arrival)),
+                _ => None,
             },
-            FlowAction::Open { flow, to, from } => {
-                let opened = associations.open_flow(key, flow, (to, from), base);
-                return Some(FlowEvent::Opened(flow, opened));
-            }
-            FlowAction::Refuse(flow) => associations.refuse_flow(key, flow, base),
-            FlowAction::Full(flow) => {
-                base.counting.limited(Limit::FLOWS.label());
-                associations.refuse_flow(key, flow, base);
-            }
-            FlowAction::End(flow) => associations.end_flow(key, flow, base),
-            FlowAction::Close(flow) => associations.close_flow(key, flow, base),
+            action => self.associations.perform(key, action, &mut self.base),
         }
-        None
     }
 }

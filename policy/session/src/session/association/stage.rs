@@ -1,0 +1,115 @@
+//! How far an association has come with its worker, and what it owes.
+
+use crate::keys::WorkerKey;
+use crate::record::EndCause;
+use crate::session::association::Association;
+use crate::settings::{Settings, seconds};
+use crate::violation::Violation;
+use sockd_common::message::datagram::AssociationEnd;
+use std::time::{Duration, Instant};
+
+/// A worker that has been told to end an association gets this long to say so.
+const ENDING_LIMIT: Duration = Duration::from_secs(10);
+
+/// How far an association has come.
+#[derive(Clone, Copy, Debug)]
+pub enum AssociationStage {
+    /// The client has sent nothing; it has to by then.
+    Silent(Option<Instant>),
+    /// This worker has its socket.
+    Lent(WorkerKey),
+    /// This worker has been told to end it for this reason, and has to have by then.
+    Ending(WorkerKey, EndCause, Option<Instant>),
+}
+
+/// What is due of an association.
+#[derive(Debug, PartialEq, Eq)]
+pub enum AssociationDue {
+    /// It is over.
+    Over(EndCause),
+    /// Its worker does not end it.
+    Owed(WorkerKey),
+    /// A flow has waited long enough.
+    Flows,
+}
+
+impl AssociationStage {
+    /// Its client has sent nothing yet.
+    pub fn silent(settings: &Settings, now: Instant) -> Self {
+        Self::Silent(now.checked_add(seconds(settings.association_idle)))
+    }
+
+    /// The worker that has its socket.
+    pub fn worker(self) -> Option<WorkerKey> {
+        match self {
+            Self::Silent(_) => None,
+            Self::Lent(worker) | Self::Ending(worker, ..) => Some(worker),
+        }
+    }
+
+    /// The same, where that has not been told to end it.
+    pub fn lent_to(self) -> Option<WorkerKey> {
+        self.worker().filter(|_| self.ending().is_none())
+    }
+
+    /// Why it is being ended, if it is.
+    pub fn ending(self) -> Option<EndCause> {
+        match self {
+            Self::Ending(_, why, _) => Some(why),
+            Self::Silent(_) | Self::Lent(_) => None,
+        }
+    }
+
+    /// Its worker is told to end it.
+    pub fn end(&mut self, worker: WorkerKey, why: EndCause, now: Instant) {
+        *self = Self::Ending(worker, why, now.checked_add(ENDING_LIMIT));
+    }
+
+    /// Why it has ended, of which its worker says this.
+    pub fn ended(self, why: AssociationEnd) -> Result<EndCause, Violation> {
+        match (self.ending(), why) {
+            (Some(asked), _) => Ok(asked),
+            (None, AssociationEnd::Ended) => Err(Violation("an end that nobody has asked for")),
+            (None, AssociationEnd::Idle) => Ok(EndCause::Idle),
+            (None, AssociationEnd::NoResources) => Ok(EndCause::NoResources),
+        }
+    }
+
+    /// When it is to be looked at.
+    pub fn due_at(self, flows: &Association) -> Option<Instant> {
+        match self {
+            Self::Silent(due) | Self::Ending(_, _, due) => due,
+            Self::Lent(_) => flows.due_at(),
+        }
+    }
+
+    /// That time has come.
+    pub fn due(self) -> AssociationDue {
+        match self {
+            Self::Silent(_) => AssociationDue::Over(EndCause::Idle),
+            Self::Ending(worker, ..) => AssociationDue::Owed(worker),
+            Self::Lent(_) => AssociationDue::Flows,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Key;
+
+    #[test]
+    fn a_worker_ends_what_it_was_told_to_and_may_end_what_is_idle() {
+        let (worker, now) = (Key::new(1), Instant::now());
+        let mut stage = AssociationStage::silent(&Settings::default(), now);
+        assert_eq!((stage.worker(), stage.due()), (None, AssociationDue::Over(EndCause::Idle)));
+        stage = AssociationStage::Lent(worker);
+        assert_eq!((stage.lent_to(), stage.due()), (Some(worker), AssociationDue::Flows));
+        assert_eq!(stage.ended(AssociationEnd::Idle), Ok(EndCause::Idle));
+        assert!(stage.ended(AssociationEnd::Ended).is_err());
+        stage.end(worker, EndCause::Killed, now);
+        assert_eq!((stage.lent_to(), stage.worker()), (None, Some(worker)));
+        assert_eq!(stage.due(), AssociationDue::Owed(worker));
+        assert_eq!(stage.ended(AssociationEnd::Idle), Ok(EndCause::Killed), "that was the reason");
+    }
+}
