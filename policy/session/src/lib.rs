@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
 
 pub mod about;
+pub mod admission;
 pub mod checks;
 pub mod client_host;
 pub mod config;

@@ -5,12 +5,12 @@ use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use crate::net::sockets;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, acceptfrom_with, getpeername, getsockname};
+use sockd_session::admission::Admission;
 use sockd_session::client_host::Host;
 use sockd_session::limits::limit::{Limit, Met};
-use sockd_session::limits::rate::RateLimiter;
 use sockd_session::session::Origin;
 use sockd_session::settings::Keepalive;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -39,13 +39,12 @@ pub struct Clients {
     listeners: Vec<Listener>,
     /// Where clients come to, whether a listener is there or an inetd has one.
     pub own: Vec<SocketAddr>,
-    rate_limiter: RateLimiter,
+    /// Who of them is served.
+    pub admission: Admission,
     /// Given up for a moment when descriptors run out, so that clients can be refused instead of left waiting.
     reserve: Option<OwnedFd>,
     /// New clients wait in the backlog until then.
     paused_until: Option<Instant>,
-    /// An administrator wants no new clients.
-    drains: bool,
 }
 
 /// A client that has connected.
@@ -95,10 +94,9 @@ impl Clients {
         Self {
             own: listeners.iter().map(|listener| listener.address).collect(),
             listeners,
-            rate_limiter: RateLimiter::default(),
+            admission: Admission::default(),
             reserve: None,
             paused_until: None,
-            drains: false,
         }
     }
 
@@ -119,17 +117,6 @@ impl Clients {
     /// Clients that come from now on are asked whether they are still there.
     pub fn keep_alive(&self, keepalive: Option<Keepalive>) {
         self.listeners.iter().for_each(|listener| sockets::keep_alive(&listener.socket, keepalive));
-    }
-
-    /// A client has come to this address of an inetd's.
-    pub fn add_own(&mut self, at: SocketAddr) {
-        self.own.push(at);
-    }
-
-    /// Whether a connection to `address` and `port` would come back to where clients come to; `local`: the address is
-    /// of this host.
-    pub fn is_own(&self, address: IpAddr, port: u16, local: bool) -> bool {
-        is_own(&self.own, address, port, local)
     }
 
     /// Accepts one client, if there is one and it can be accepted now.
@@ -193,16 +180,6 @@ impl Clients {
         }
     }
 
-    /// Whether new clients are turned away because an administrator wants that.
-    pub fn drain(&mut self, drains: bool) {
-        self.drains = drains;
-    }
-
-    /// Whether they are.
-    pub fn drains(&self) -> bool {
-        self.drains
-    }
-
     /// Accepts nobody from sockets that whoever started the daemon has open too: clients wait there for the next daemon.
     /// False where there are no others.
     pub fn leave_activated(&mut self, reactor: &Reactor) -> bool {
@@ -215,61 +192,5 @@ impl Clients {
     pub fn close(&mut self, reactor: &Reactor) {
         self.paused_until = None;
         self.listeners.drain(..).for_each(|listener| reactor.unwatch(&listener.socket));
-    }
-
-    /// Whether a client of this host is served beside the `sessions` that there are; the error is why not.
-    pub fn admit(&mut self, client: &Client, sessions: usize, base: &Base) -> Result<(), Met> {
-        let (host, settings) = (client.host(), &base.config.settings);
-        if self.drains {
-            return Err(Met::other("the server drains"));
-        }
-        if client.origin == Origin::CHECK {
-            // It goes soon, or is the oldest unfinished request of the balancer.
-            return Ok(());
-        }
-        if let Some(why) = self.rate_limiter.refuses(host, settings, Instant::now()) {
-            return Err(why);
-        }
-        if u32::try_from(sessions).unwrap_or(u32::MAX) >= settings.max_sessions {
-            return Err(Limit::SESSIONS.into());
-        }
-        base.counts.session_limit(host, settings).map_or(Ok(()), |reached| Err(reached.into()))
-    }
-
-    /// The worker of this client host, and of no other, has done what no honest worker does.
-    pub fn violated(&mut self, host: Host) {
-        self.rate_limiter.violated(host, Instant::now());
-    }
-}
-
-fn is_own(own: &[SocketAddr], address: IpAddr, port: u16, local: bool) -> bool {
-    own.iter().any(|own| {
-        // A service manager may have bound it in the v4-mapped form.
-        let (ip, own_port) = (sockd_policy::canonical(own.ip()), own.port());
-        own_port == port && (ip == address || (local && ip.is_unspecified()))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_listener_is_known_as_our_own_however_its_address_is_written() {
-        let own = |at: &str, to: &str, local| {
-            let to: SocketAddr = to.parse().unwrap();
-            is_own(&[at.parse().unwrap()], to.ip(), to.port(), local)
-        };
-        for at in [
-            "192.0.2.1:1080",
-            "[::ffff:192.0.2.1]:1080",
-            "0.0.0.0:1080",
-            "[::]:1080",
-            "[::ffff:0.0.0.0]:1080",
-        ] {
-            assert!(own(at, "192.0.2.1:1080", true), "{at}");
-            assert!(!own(at, "192.0.2.1:1081", true), "{at}");
-            assert!(!own(at, "198.51.100.1:1080", false), "{at}");
-        }
     }
 }

@@ -180,7 +180,7 @@ impl Takeover {
                 let name = SocketName::new(name.as_bytes()).unwrap_or_default();
                 self.say(place, &FromServing::Socket { kind, name }, Some(socket))
             }
-            None if serving.clients.drains() => self.say(place, &FromServing::LastClosed, None),
+            None if serving.clients.admission.drains => self.say(place, &FromServing::LastClosed, None),
             None => self.say(place, &FromServing::Last, None),
         }
     }

@@ -1,5 +1,6 @@
 //! Clients that come: each begins a session with a worker, or is turned away.
 
+use crate::monitor::base::Base;
 use crate::monitor::clients::{ACCEPTS_PER_TURN, Client};
 use crate::monitor::serving::Serving;
 use crate::net::sockets;
@@ -20,7 +21,7 @@ use std::time::Instant;
 impl Serving {
     /// Serves a client that an inetd has handed over.
     pub fn serve_only(&mut self, client: OwnedFd, at: SocketAddr) {
-        self.clients.add_own(at);
+        self.clients.own.push(at);
         if let Some(client) = Client::handed_over(client, at) {
             sockets::keep_alive(&client.socket, self.base.config.settings.keepalive);
             self.admit(client);
@@ -43,7 +44,10 @@ impl Serving {
     /// A client has come: a session begins for it, or it is turned away.
     fn admit(&mut self, client: Client) {
         let host = client.host();
-        let admitted = self.clients.admit(&client, self.sessions.len(), &self.base).and_then(|()| {
+        let (Base { counts, config, .. }, now) = (&self.base, Instant::now());
+        let (who, sessions) = ((host, client.origin), self.sessions.len());
+        let admitted = self.clients.admission.admits(who, sessions, counts, &config.settings, now);
+        let admitted = admitted.and_then(|()| {
             let methods = match client.origin {
                 // It may only greet, and has no password.
                 Origin::CHECK => Methods::NONE,

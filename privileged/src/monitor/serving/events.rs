@@ -6,6 +6,7 @@ use crate::monitor::serving::Serving;
 use crate::net::dial::Dialled;
 use sockd_common::message::session::ToSession;
 use sockd_policy::guard::AddressKind;
+use sockd_session::admission::is_own;
 use sockd_session::keys::{PortKey, SessionKey};
 use sockd_session::rtnetlink::Route;
 use sockd_session::session::{Action, Arrival, Candidate, Event, FlowEvent, Task};
@@ -127,7 +128,7 @@ impl Serving {
             Candidate {
                 address: *address,
                 kind,
-                own_listener: self.clients.is_own(*address, port, kind == AddressKind::Local),
+                own_listener: is_own(&self.clients.own, *address, port, kind == AddressKind::Local),
                 unreachable: self.unreachable.contains(SocketAddr::new(*address, port), now),
                 source,
             }

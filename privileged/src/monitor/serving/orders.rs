@@ -31,14 +31,14 @@ impl Serving {
 
     /// An administrator has told the tree before this one to serve no new clients.
     pub fn stay_closed(&mut self) {
-        if !self.clients.drains() {
+        if !self.clients.admission.drains {
             self.turn_clients_away(true);
             self.base.log.notice("no new clients are served, as before the takeover");
         }
     }
 
     fn turn_clients_away(&mut self, drains: bool) {
-        self.clients.drain(drains);
+        self.clients.admission.drains = drains;
         self.base.ledger.draining(drains);
     }
 

@@ -124,7 +124,7 @@ impl Serving {
 
     pub(super) fn blame(&mut self, who: &str, role: Role, client: Option<Host>, what: &str) {
         self.base.counting.violated(role);
-        client.into_iter().for_each(|host| self.clients.violated(host));
+        client.into_iter().for_each(|host| self.clients.admission.violated(host, Instant::now()));
         self.base.log.err(&format!("violation by {who}: {what}; killed"));
     }
 
@@ -192,7 +192,7 @@ impl Serving {
             Ending::Exit(_) | Ending::Signal(_) => {
                 self.base.log.err(&format!("{what} ended: {how}"));
                 // An honest worker does not end of itself before it is retired: its client has made it end.
-                client.into_iter().for_each(|host| self.clients.violated(host));
+                client.into_iter().for_each(|host| self.clients.admission.violated(host, Instant::now()));
             }
         }
     }
