@@ -1,18 +1,12 @@
-//! What the monitor waits for: descriptors that become ready, and deadlines that pass.
+//! What the monitor waits for, each with a token of its own.
 
-use rustix::event::{Timespec, epoll};
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sockd_session::keys::{ControllerKey, DialKey, HeaderKey, PortKey, SessionKey, WorkerKey};
-use std::collections::BTreeSet;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
 
-pub use epoll::EventFlags;
+pub use crate::net::reactor::EventFlags;
 
-/// One turn of the loop at least; a wait of weeks would be another system call.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// Everything that is waited for.
+pub type Reactor = crate::net::reactor::Reactor<Token>;
 
 /// What has become ready, or whose deadline has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,114 +53,11 @@ pub enum Token {
     Header(HeaderKey),
 }
 
-/// A [`Token`] as the number that the kernel gives back with an event, and by which deadlines are ordered.
-type PackedToken = u64;
-
-impl Token {
-    /// Five bytes of a place and one of the variant are less than a number has.
-    fn pack(self) -> PackedToken {
-        let mut bytes = [0; size_of::<PackedToken>()];
-        let _always_fits = postcard::to_slice(&self, &mut bytes);
-        PackedToken::from_le_bytes(bytes)
-    }
-
-    fn unpack(number: PackedToken) -> Option<Self> {
-        postcard::from_bytes(&number.to_le_bytes()).ok()
-    }
-}
-
-/// Room for the events of one turn.
-pub type Events = [MaybeUninit<epoll::Event>; 256];
-
-/// Everything that is waited for.
-#[derive(Debug)]
-pub struct Reactor {
-    epoll: OwnedFd,
-    deadlines: BTreeSet<(Instant, PackedToken)>,
-}
-
-impl Reactor {
-    /// Waits for nothing yet.
-    pub fn new() -> rustix::io::Result<Self> {
-        Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, deadlines: BTreeSet::new() })
-    }
-
-    /// Waits until a descriptor is ready, a deadline has passed or it is `until`; gives what is ready.
-    pub fn wait<'a>(
-        &self,
-        until: Option<Instant>,
-        events: &'a mut Events,
-    ) -> rustix::io::Result<impl Iterator<Item = Token> + use<'a>> {
-        let soonest = self.deadlines.first().map(|(due, _)| *due).into_iter().chain(until).min();
-        let ready = match epoll::wait(&self.epoll, events, Some(&time_to(soonest))) {
-            Ok((ready, _)) => &*ready,
-            Err(Errno::INTR) => &[],
-            Err(error) => return Err(error),
-        };
-        Ok(ready.iter().filter_map(|event| Token::unpack(event.data.u64())))
-    }
-
-    /// Begins to watch a descriptor.
-    pub fn watch(&self, descriptor: impl AsFd, token: Token, flags: EventFlags) -> rustix::io::Result<()> {
-        epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(token.pack()), flags)
-    }
-
-    /// Watches a descriptor for something else than before. This takes no memory.
-    pub fn watch_for(
-        &self,
-        descriptor: impl AsFd,
-        token: Token,
-        flags: EventFlags,
-    ) -> rustix::io::Result<()> {
-        epoll::modify(&self.epoll, descriptor, epoll::EventData::new_u64(token.pack()), flags)
-    }
-
-    /// Watches a descriptor no longer. One that is passed on would stay in the set as long as anybody has it open.
-    pub fn unwatch(&self, descriptor: impl AsFd) {
-        let _ = epoll::delete(&self.epoll, descriptor);
-    }
-
-    /// Moves a deadline of whom `token` names, from where it was.
-    pub fn set_deadline(&mut self, token: Token, deadline: &mut Option<Instant>, due: Option<Instant>) {
-        if let Some(old) = deadline.take() {
-            self.deadlines.remove(&(old, token.pack()));
-        }
-        self.deadlines.extend(due.map(|due| (due, token.pack())));
-        *deadline = due;
-    }
-
-    /// Takes one deadline that has passed, and gives whose it was.
-    pub fn take_due(&mut self, now: Instant) -> Option<Token> {
-        while let Some((due, token)) = self.deadlines.first().copied()
-            && due <= now
-        {
-            self.deadlines.pop_first();
-            if let Some(token) = Token::unpack(token) {
-                return Some(token);
-            }
-        }
-        None
-    }
-
-    /// A descriptor that can be given up when there are no others.
-    pub fn reserve_descriptor(&self) -> Option<OwnedFd> {
-        rustix::io::fcntl_dupfd_cloexec(&self.epoll, 3).ok()
-    }
-}
-
-fn time_to(due: Option<Instant>) -> Timespec {
-    let wait = due.map_or(LONGEST_WAIT, |due| {
-        // Rounded up, so that what is due really is when the time has come.
-        due.saturating_duration_since(Instant::now()).saturating_add(Duration::from_millis(1))
-    });
-    let wait = wait.min(LONGEST_WAIT);
-    Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(3600), tv_nsec: wait.subsec_nanos().into() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use sockd_session::keys::Key;
+    use std::time::Instant;
 
     #[test]
     fn packing_loses_nothing() {
@@ -193,28 +84,11 @@ mod tests {
             Token::Older(10),
             Token::Header(Key::new(10)),
         ];
+        let (mut reactor, now) = (Reactor::new().unwrap(), Instant::now());
         for token in tokens {
-            assert_eq!(Token::unpack(token.pack()), Some(token));
+            assert_eq!(reactor.take_due(now), None);
+            reactor.set_deadline(token, &mut None, Some(now));
+            assert_eq!(reactor.take_due(now), Some(token));
         }
-        assert_eq!(Token::unpack(99), None);
-    }
-
-    #[test]
-    fn a_deadline_that_is_moved_passes_once_and_in_its_order() {
-        let mut reactor = Reactor::new().unwrap();
-        let now = Instant::now();
-        let [first, second] = [1, 2].map(|place| Token::Session(Key::new(place)));
-        let after = |seconds| now.checked_add(Duration::from_secs(seconds));
-        let (mut of_first, mut of_second) = (None, None);
-        reactor.set_deadline(first, &mut of_first, after(1));
-        reactor.set_deadline(second, &mut of_second, after(2));
-        reactor.set_deadline(first, &mut of_first, after(3));
-        assert_eq!((of_first, of_second), (after(3), after(2)));
-        assert_eq!(reactor.take_due(now), None);
-        let late = after(4).unwrap();
-        assert_eq!([(); 3].map(|()| reactor.take_due(late)), [Some(second), Some(first), None]);
-        reactor.set_deadline(first, &mut of_first, after(1));
-        reactor.set_deadline(first, &mut of_first, None);
-        assert_eq!(reactor.take_due(late), None);
     }
 }

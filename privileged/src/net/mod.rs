@@ -6,6 +6,7 @@
 pub mod connection;
 pub mod datagram;
 pub mod dial;
+pub mod reactor;
 pub mod routing;
 pub mod sockets;
 pub mod unix;
