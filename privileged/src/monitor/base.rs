@@ -70,22 +70,19 @@ impl Base {
         is_trial: bool,
         counting: Counting,
     ) -> rustix::io::Result<Self> {
-        let (counts, lines) = (Counts::default(), Lines::default());
-        let (dials, ledger) = (Dials::default(), Ledger::default());
-        let (as_read, elsewhere) = (config.settings.clone(), Totals::default());
-        let reactor = Reactor::new()?;
+        let ledger = Ledger::default();
         workers.pool.count_in(counting.counters());
         counting.loaded(config.rules.len(), ledger.time(Instant::now()));
         Ok(Self {
+            as_read: config.settings.clone(),
             config,
-            as_read,
-            elsewhere,
+            elsewhere: Totals::default(),
             log,
-            reactor,
+            reactor: Reactor::new()?,
             workers,
-            counts,
-            lines,
-            dials,
+            counts: Counts::default(),
+            lines: Lines::default(),
+            dials: Dials::default(),
             ledger,
             counting,
             is_trial,
