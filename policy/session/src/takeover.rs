@@ -1,7 +1,7 @@
 //! A takeover, as the monitor sees it that is taken over from: what may be said when, and what follows.
 
 use crate::settings::Settings;
-use sockd_common::message::takeover::{ToServing, Totals};
+use sockd_common::message::takeover::{SILENCE, ToServing, Totals};
 
 /// Peers at the same time. One more is sent away, as every one takes a descriptor.
 pub const PLACES: usize = 8;
@@ -106,14 +106,18 @@ impl Peers {
         matches!(self.0.get(place), Some(Peer::Connected | Peer::Greeted | Peer::Takes))
     }
 
-    /// Whether this peer was taking over.
-    pub fn takes(&self, place: usize) -> bool {
-        self.0.get(place) == Some(&Peer::Takes)
-    }
-
-    /// Whether this peer has taken over.
-    pub fn serves(&self, place: usize) -> bool {
-        self.0.get(place) == Some(&Peer::Serves)
+    /// What the log is to say when this peer, process `pid`, is gone. One that is late has been silent for too long.
+    pub fn farewell(&self, place: usize, pid: i32, is_late: bool) -> Option<String> {
+        let silent = format!("it has been silent for {} seconds", SILENCE.as_secs());
+        match (self.0.get(place)?, is_late) {
+            (Peer::Takes, true) => Some(format!("process {pid} has not taken over: {silent}")),
+            (Peer::Takes, false) => {
+                Some(format!("process {pid} has not taken over: its connection has ended"))
+            }
+            (_, true) => Some(format!("process {pid} is not waited for: {silent}")),
+            (Peer::Serves, false) => Some(format!("process {pid}, which has taken over, has ended")),
+            (_, false) => None,
+        }
     }
 
     /// The place of who serves now.
@@ -229,7 +233,11 @@ mod tests {
             (ToServing::Go, false, false),
         ] {
             peers.hear(place, message);
-            assert_eq!((peers.is_awaited(place), peers.takes(place)), (owes, takes), "{message:?}");
+            assert_eq!(
+                (peers.is_awaited(place), peers.0[place] == Peer::Takes),
+                (owes, takes),
+                "{message:?}"
+            );
             peers.reloaded();
         }
     }

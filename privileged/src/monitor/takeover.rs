@@ -132,16 +132,10 @@ impl Takeover {
 
     /// Gives what the log is to say of that.
     fn hang_up(&mut self, place: usize) -> Option<String> {
-        let (takes, serves) = (self.peers.takes(place), self.peers.serves(place));
+        let gone = self.lines.remove(&place);
+        let farewell = gone.and_then(|peer| self.peers.farewell(place, peer.pid, peer.is_late));
         self.peers.disconnect(place);
-        let Peer { pid, is_late, .. } = self.lines.remove(&place)?;
-        let silent = format!("it has been silent for {} seconds", SILENCE.as_secs());
-        match (takes, is_late) {
-            (true, true) => Some(format!("process {pid} has not taken over: {silent}")),
-            (true, false) => Some(format!("process {pid} has not taken over: its connection has ended")),
-            (false, true) => Some(format!("process {pid} is not waited for: {silent}")),
-            (false, false) => serves.then(|| format!("process {pid}, which has taken over, has ended")),
-        }
+        farewell
     }
 
     /// Peers that owe a word, and when they have owed it for too long.
