@@ -2,7 +2,8 @@
 //! limits hold, what the log says.
 //!
 //! Nothing here calls the kernel: events and the time go in, actions and records come out, and the monitor carries
-//! them out. [`session::Session`] is the story of one client; [`config::Config`] is what it is decided by.
+//! them out. [`session::Session`] is the story of one client; [`config::Config`] is what it is decided by. What most rooms
+//! of the monitor speak of has a name here as well.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::disallowed_methods))]
@@ -36,3 +37,17 @@ pub mod takeover;
 pub mod unreachable;
 pub mod violation;
 pub mod waits;
+
+pub use client_host::Host;
+pub use config::Config;
+pub use flow::Moved;
+pub use keys::{
+    CheckKey, ControllerKey, DialKey, HeaderKey, LookupKey, PortKey, QueryKey, SessionKey, Slots, WorkerKey,
+};
+pub use limits::counts::Resource;
+pub use limits::limit::{Limit, Met};
+pub use record::{EndCause, FailedCall, Failure, Record};
+pub use session::{Action, Arrival, Association, Event, FlowAction, FlowEvent, Origin, Session, Task};
+pub use settings::{Isolation, Keepalive, Settings, seconds};
+pub use violation::Violation;
+pub use waits::{WaitKey, Waiter};

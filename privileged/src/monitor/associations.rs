@@ -10,17 +10,14 @@ use crate::net::sockets::{failed, in_random_order};
 use rustix::io::Errno;
 use sockd_common::message::datagram::{AssociationEnd, FlowId, Relayed, ToDatagram};
 use sockd_common::message::{Id, Role};
-use sockd_session::client_host::Host;
-use sockd_session::flow::Moved;
-use sockd_session::keys::{SessionKey, WorkerKey};
-use sockd_session::limits::counts::Resource;
-use sockd_session::limits::limit::Limit;
 use sockd_session::limits::rate::FlowRate;
 use sockd_session::pool::AskerKey;
-use sockd_session::record::{EndCause, FailedCall, Failure};
-use sockd_session::session::{Association, AssociationDue, AssociationStage, FlowAction, FlowEvent};
-use sockd_session::settings::{Isolation, UdpSource};
-use sockd_session::violation::Violation;
+use sockd_session::session::{AssociationDue, AssociationStage};
+use sockd_session::settings::UdpSource;
+use sockd_session::{
+    Association, EndCause, FailedCall, Failure, FlowAction, FlowEvent, Host, Isolation, Limit, Moved,
+    Resource, SessionKey, Violation, WorkerKey,
+};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;

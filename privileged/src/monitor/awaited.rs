@@ -7,9 +7,7 @@ use crate::monitor::base::{Base, News};
 use crate::monitor::bind_port::BindPorts;
 use crate::monitor::resolver::Resolver;
 use sockd_common::message::session::Handshake;
-use sockd_session::keys::WorkerKey;
-use sockd_session::violation::Violation;
-use sockd_session::waits::Waiter;
+use sockd_session::{Violation, Waiter, WorkerKey};
 use std::collections::HashMap;
 use std::time::Instant;
 

@@ -8,20 +8,15 @@ use crate::net::dial::Dial;
 use sockd_common::message::takeover::Totals;
 use sockd_common::message::{Role, ToWorker};
 use sockd_ledger::ledger::Ledger;
-use sockd_session::config::Config;
 use sockd_session::counting::Counting;
-use sockd_session::keys::{DialKey, WorkerKey};
-use sockd_session::limits::counts::{Counts, Resource};
-use sockd_session::limits::limit::Met;
+use sockd_session::limits::counts::Counts;
 use sockd_session::limits::lines::Lines;
 use sockd_session::pool::AskerKey;
 use sockd_session::pool::choice::Choice;
-use sockd_session::record::FailedCall;
-use sockd_session::session::Arrival;
-use sockd_session::settings::{Isolation, Settings};
 use sockd_session::takeover;
-use sockd_session::violation::Violation;
-use sockd_session::waits::Waiter;
+use sockd_session::{
+    Arrival, Config, DialKey, FailedCall, Isolation, Met, Resource, Settings, Violation, Waiter, WorkerKey,
+};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;

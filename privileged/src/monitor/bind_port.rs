@@ -6,13 +6,8 @@ use crate::monitor::reactor::{EventFlags, Token};
 use crate::net::sockets::{self, failed};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
-use sockd_session::client_host::Host;
 use sockd_session::config::RESERVED;
-use sockd_session::keys::{PortKey, Slots};
-use sockd_session::limits::counts::Resource;
-use sockd_session::record::FailedCall;
-use sockd_session::session::Arrival;
-use sockd_session::waits::Waiter;
+use sockd_session::{Arrival, FailedCall, Host, PortKey, Resource, Slots, Waiter};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 

@@ -5,7 +5,7 @@ use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use crate::net::unix::Caller;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use sockd_common::status::{Answer, ORDER, Order};
-use sockd_session::keys::{ControllerKey, Slots};
+use sockd_session::{ControllerKey, Slots};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 

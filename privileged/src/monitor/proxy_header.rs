@@ -10,9 +10,8 @@ use crate::monitor::clients::Client;
 use crate::monitor::reactor::{EventFlags, Token};
 use crate::process::sys;
 use sockd_common::head::{self, Taken};
-use sockd_session::keys::{HeaderKey, Slots};
-use sockd_session::limits::counts::Resource;
 use sockd_session::proxy_header::{self, Fault, MOST};
+use sockd_session::{HeaderKey, Resource, Slots};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! What the monitor waits for, each with a token of its own.
 
 use serde::{Deserialize, Serialize};
-use sockd_session::keys::{ControllerKey, DialKey, HeaderKey, PortKey, SessionKey, WorkerKey};
+use sockd_session::{ControllerKey, DialKey, HeaderKey, PortKey, SessionKey, WorkerKey};
 
 pub use crate::net::reactor::EventFlags;
 

@@ -4,7 +4,7 @@ use crate::loader::handle::{Loader, News};
 use crate::loader::users::Table;
 use crate::monitor::base::Base;
 use sockd_common::message::takeover::{FromServing, READING};
-use sockd_session::config::Config;
+use sockd_session::Config;
 use std::time::Instant;
 
 /// What the monitor has of the loader, until that has ended.

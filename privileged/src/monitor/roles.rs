@@ -9,9 +9,9 @@ use sockd_common::message::resolver::FromResolver;
 use sockd_common::message::session::{FromSession, ToSession};
 use sockd_common::message::upstream::{FromUpstream, ToUpstream};
 use sockd_common::outbox::Outbox;
+use sockd_session::Settings;
 use sockd_session::pool::Serves;
 use sockd_session::resolv_conf::ResolvConf;
-use sockd_session::settings::Settings;
 use std::os::fd::OwnedFd;
 
 /// How the monitor deals with the workers of one role.

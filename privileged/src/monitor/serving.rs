@@ -21,13 +21,10 @@ use crate::monitor::sessions::Sessions;
 use crate::monitor::status::Status;
 use crate::net::routing::AddressKinds;
 use sockd_session::flow::Flow;
-use sockd_session::limits::counts::Resource;
 use sockd_session::pool::endings::Lost;
-use sockd_session::session::Event;
-use sockd_session::settings::seconds;
 use sockd_session::sweep::Sweep;
 use sockd_session::unreachable::Unreachable;
-use sockd_session::violation::Violation;
+use sockd_session::{Event, Resource, Violation, seconds};
 use std::collections::VecDeque;
 use std::time::Instant;
 

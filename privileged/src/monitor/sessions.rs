@@ -18,19 +18,15 @@ use sockd_common::message::auth::Credentials;
 use sockd_common::message::session::{Handshake, ToSession};
 use sockd_common::message::upstream::NextReply;
 use sockd_session::checks::Login;
-use sockd_session::client_host::Host;
-use sockd_session::flow::Moved;
-use sockd_session::keys::{CheckKey, DialKey, LookupKey, PortKey, QueryKey, SessionKey, Slots, WorkerKey};
-use sockd_session::limits::limit::Limit;
 use sockd_session::limits::lines::Line;
 use sockd_session::log::Times;
 use sockd_session::pool::Verified;
 use sockd_session::pool::choice::Settled;
-use sockd_session::record::Record;
-use sockd_session::session::{Action, Arrival, Event, Session, Task};
-use sockd_session::settings::seconds;
-use sockd_session::violation::Violation;
-use sockd_session::waits::{ByWaitKey, WaitKey, Waiter};
+use sockd_session::waits::ByWaitKey;
+use sockd_session::{
+    Action, Arrival, CheckKey, DialKey, Event, Host, Limit, LookupKey, Moved, PortKey, QueryKey, Record,
+    Session, SessionKey, Slots, Task, Violation, WaitKey, Waiter, WorkerKey, seconds,
+};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;

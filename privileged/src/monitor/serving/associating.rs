@@ -6,10 +6,10 @@ use crate::monitor::base::Heard;
 use crate::monitor::serving::Serving;
 use sockd_common::message::datagram::{AssociationEnd, FromDatagram, Relayed};
 use sockd_common::message::{Errno, Id};
-use sockd_session::keys::{SessionKey, WorkerKey};
-use sockd_session::record::{EndCause, FailedCall, Failure};
-use sockd_session::session::{AssociationDue, Event, FlowAction, FlowEvent};
-use sockd_session::violation::Violation;
+use sockd_session::session::AssociationDue;
+use sockd_session::{
+    EndCause, Event, FailedCall, Failure, FlowAction, FlowEvent, SessionKey, Violation, WorkerKey,
+};
 use std::collections::VecDeque;
 
 /// For their sessions.

@@ -7,11 +7,9 @@ use crate::net::dial::Dialled;
 use sockd_common::message::session::ToSession;
 use sockd_policy::guard::AddressKind;
 use sockd_session::admission::is_own;
-use sockd_session::keys::{PortKey, SessionKey};
 use sockd_session::rtnetlink::Route;
-use sockd_session::session::{Action, Arrival, Candidate, Event, FlowEvent, Task};
-use sockd_session::settings::seconds;
-use sockd_session::waits::Waiter;
+use sockd_session::session::Candidate;
+use sockd_session::{Action, Arrival, Event, FlowEvent, PortKey, SessionKey, Task, Waiter, seconds};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 

@@ -3,8 +3,7 @@
 use crate::monitor::serving::Serving;
 use crate::net::unix::Caller;
 use sockd_common::status::{Answer, Order};
-use sockd_session::keys::ControllerKey;
-use sockd_session::session::Event;
+use sockd_session::{ControllerKey, Event};
 
 /// Orders taken from one before the others have their turn.
 const ORDERS_PER_TURN: usize = 64;

@@ -14,13 +14,10 @@ use sockd_common::message::resolver::FromResolver;
 use sockd_common::message::session::FromSession;
 use sockd_common::message::upstream::FromUpstream;
 use sockd_common::message::{LockdownReport, Role};
-use sockd_session::client_host::Host;
-use sockd_session::keys::WorkerKey;
 use sockd_session::pool::Expired;
 use sockd_session::pool::endings::Lost;
 use sockd_session::sandbox;
-use sockd_session::session::{Arrival, Event};
-use sockd_session::violation::Violation;
+use sockd_session::{Arrival, Event, Host, Violation, WorkerKey};
 use std::time::Instant;
 
 /// Messages taken from one worker before the others have their turn.

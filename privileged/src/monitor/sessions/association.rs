@@ -2,10 +2,7 @@
 
 use super::Sessions;
 use crate::net::sockets::{keep_alive, own_address};
-use sockd_session::keys::SessionKey;
-use sockd_session::session::{Arrival, Association};
-use sockd_session::settings::Keepalive;
-use sockd_session::waits::Waiter;
+use sockd_session::{Arrival, Association, Keepalive, SessionKey, Waiter};
 use std::net::{IpAddr, SocketAddr};
 
 /// A host that has vanished would keep its port and its flows.

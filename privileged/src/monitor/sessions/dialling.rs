@@ -5,8 +5,7 @@ use crate::monitor::base::Base;
 use crate::monitor::dial::{Begun, Caller};
 use crate::net::dial::{Dial, Dialled};
 use sockd_session::counting::Counting;
-use sockd_session::session::Arrival;
-use sockd_session::waits::Waiter;
+use sockd_session::{Arrival, Waiter};
 use std::time::Instant;
 
 impl Sessions {

@@ -3,10 +3,8 @@
 use super::{Entry, Sessions};
 use crate::monitor::base::Base;
 use sockd_common::message::Id;
-use sockd_session::client_host::Host;
-use sockd_session::keys::{SessionKey, WorkerKey};
 use sockd_session::session::Own;
-use sockd_session::violation::Violation;
+use sockd_session::{Host, SessionKey, Violation, WorkerKey};
 
 impl Sessions {
     /// How many there are.

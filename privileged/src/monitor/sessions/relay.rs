@@ -5,11 +5,9 @@ use crate::monitor::base::Base;
 use crate::net::connection::{end, inspect, pace, reset};
 use crate::net::sockets::keep_alive;
 use sockd_policy::in_words;
-use sockd_session::flow::{Connection, Flow, Moved};
-use sockd_session::keys::SessionKey;
+use sockd_session::flow::{Connection, Flow};
 use sockd_session::limits::lines::Line;
-use sockd_session::session::Event;
-use sockd_session::settings::Keepalive;
+use sockd_session::{Event, Keepalive, Moved, SessionKey};
 
 impl Sessions {
     /// What the kernel says of both connections.
