@@ -32,8 +32,9 @@ use crate::monitor::base::Base;
 use crate::monitor::reactor::{EventFlags, Token};
 use crate::monitor::reload::{Reload, Reloaded};
 use crate::monitor::serving::Serving;
-use crate::monitor::takeover::{OlderTells, Takeover};
+use crate::monitor::takeover::Takeover;
 use crate::process::notify::Notifier;
+use crate::takeover::older::OlderTells;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use sockd_common::message::takeover::{FromServing, ToServing};
@@ -87,7 +88,7 @@ impl Monitor {
     /// Whether this tree may take over: who serves still waits for it, and nobody has told it to end. The error is why not.
     /// A signal that comes later means the daemon, and so both trees.
     pub fn may_take_over(&self) -> Result<(), String> {
-        if !self.takeover.has_older() {
+        if self.takeover.older.is_empty() {
             return Ok(());
         }
         while let Ok(Some(signal)) = self.signals.read_signal() {
@@ -96,7 +97,7 @@ impl Monitor {
                 return Err("told to end before it serves".into());
             }
         }
-        self.takeover.is_awaited()
+        self.takeover.older.is_awaited()
     }
 
     /// From now on this tree serves, and older ones drain. The error is why it may not.
@@ -111,7 +112,7 @@ impl Monitor {
     /// With `recheck_on_reload`, older trees end what the files forbid.
     fn recheck_older(&self) {
         if self.serving.base.config.settings.recheck_on_reload {
-            self.takeover.tell_older(&ToServing::Recheck);
+            self.takeover.older.tell(&ToServing::Recheck);
         }
     }
 
@@ -138,10 +139,10 @@ impl Monitor {
         let Serving { base, sessions, .. } = &self.serving;
         let connections = counted(sessions.len(), "connection");
         let workers = counted(base.workers.pool.workers.len(), "worker");
-        let older = match self.takeover.has_older() {
+        let older = match !self.takeover.older.is_empty() {
             true => format!(
                 "{} that drain, ",
-                counted(self.takeover.left().sessions as usize, "older connection")
+                counted(self.takeover.older.left().sessions as usize, "older connection")
             ),
             false => String::new(),
         };
@@ -200,7 +201,7 @@ impl Monitor {
     fn due(&mut self, now: Instant) {
         self.serving.due(now, !self.stop.is_stopping());
         let is_idle =
-            self.stop.is_stopping() && !self.takeover.has_older() && !self.serving.sessions.any_relays();
+            self.stop.is_stopping() && self.takeover.older.is_empty() && !self.serving.sessions.any_relays();
         if self.stop.tell_all(now) || (is_idle && self.stop.no_relays(now)) {
             self.serving.end();
         }
@@ -273,7 +274,7 @@ impl Monitor {
             self.notifier.stopping();
             self.serving.stop();
         }
-        self.takeover.tell_older(&ToServing::End);
+        self.takeover.older.tell(&ToServing::End);
     }
 }
 
@@ -281,7 +282,7 @@ impl Monitor {
 impl Monitor {
     /// Whether nothing is left, here or in older trees.
     fn has_ended(&self) -> bool {
-        self.serving.sessions.is_empty() && !self.takeover.has_older()
+        self.serving.sessions.is_empty() && self.takeover.older.is_empty()
     }
 
     fn hear_peer(&mut self, place: usize) {
@@ -321,7 +322,7 @@ impl Monitor {
     }
 
     fn hear_older(&mut self, place: u32) {
-        while let Some(tells) = self.takeover.hear_older(place, &self.serving.base.reactor) {
+        while let Some(tells) = self.takeover.older.hear(place, &self.serving.base.reactor) {
             match tells {
                 OlderTells::Closed => self.serving.stay_closed(),
                 OlderTells::Ended(pid, left) => {
@@ -337,6 +338,6 @@ impl Monitor {
                 }
             }
         }
-        self.serving.base.count_elsewhere(self.takeover.left());
+        self.serving.base.count_elsewhere(self.takeover.older.left());
     }
 }

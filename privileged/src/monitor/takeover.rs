@@ -1,9 +1,10 @@
-//! The takeover socket, who has come to it, and the ways to older trees that drain. Who comes is root, or who has started
-//! the daemon; descriptors go to them and never come from them.
+//! The takeover socket and who has come to it. That is root, or who has started the daemon; descriptors go to them and
+//! never come from them.
 
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use crate::monitor::serving::Serving;
 use crate::net::unix::{self, Caller};
+use crate::takeover::older::OlderTrees;
 use rustix::net::{Shutdown, shutdown};
 use sockd_common::channel::{MonitorEnd, Received};
 use sockd_common::message::takeover::{
@@ -28,23 +29,6 @@ struct Peer {
     is_late: bool,
 }
 
-/// An older tree.
-#[derive(Debug)]
-struct Older {
-    pid: u32,
-    line: MonitorEnd<ToServing, FromServing>,
-    left: Totals,
-}
-
-/// What happens in an older tree.
-#[derive(Clone, Copy, Debug)]
-pub enum OlderTells {
-    /// An administrator wanted no new clients, until the end of the takeover.
-    Closed,
-    /// It has ended, with this process id and these sessions.
-    Ended(u32, u32),
-}
-
 /// The takeover socket and all that has come of it.
 #[derive(Debug, Default)]
 pub struct Takeover {
@@ -55,7 +39,8 @@ pub struct Takeover {
     owner: u32,
     peers: Peers,
     lines: HashMap<usize, Peer>,
-    older: Vec<Option<Older>>,
+    /// The ways to older trees.
+    pub older: OlderTrees,
     /// When a successor is to be told what is left.
     tell_at: Option<Instant>,
 }
@@ -63,9 +48,7 @@ pub struct Takeover {
 impl Takeover {
     /// With this socket, for root and this user, and with the ways to older trees.
     pub fn new(socket: Option<OwnedFd>, owner: u32, about: About, older: Vec<(OwnedFd, u32)>) -> Self {
-        let line =
-            |(socket, pid)| Some(Older { pid, line: MonitorEnd::new(socket), left: Totals::default() });
-        Self { socket, owner, about, older: older.into_iter().map(line).collect(), ..Self::default() }
+        Self { socket, owner, about, older: OlderTrees::new(older), ..Self::default() }
     }
 
     /// Begins to watch. Of a peer that cannot be accepted the socket does not tell again, as without a descriptor it would
@@ -74,10 +57,7 @@ impl Takeover {
         if let Some(socket) = &self.socket {
             reactor.watch(socket, Token::Takeover, EventFlags::IN | EventFlags::ET)?;
         }
-        for (place, older) in (0..).zip(self.older.iter().flatten()) {
-            reactor.watch(&older.line, Token::Older(place), EventFlags::IN)?;
-        }
-        Ok(())
+        self.older.watch(reactor)
     }
 
     /// Lets in who has come.
@@ -165,8 +145,7 @@ impl Takeover {
             (listener.socket.as_fd(), kind, listener.name.as_str())
         });
         let own = self.socket.iter().map(|socket| (socket.as_fd(), SocketKind::Takeover, ""));
-        let older = self.older.iter().flatten();
-        let older = older.map(|older| (older.line.as_fd(), SocketKind::Older { pid: older.pid }, ""));
+        let older = self.older.lines().map(|(line, pid)| (line, SocketKind::Older { pid }, ""));
         let doors = serving.status.listeners().chain(serving.control.listener());
         let doors = doors.map(|door| (door, SocketKind::Door, ""));
         match listeners.chain(own).chain(older).chain(doors).nth(number.into()) {
@@ -193,7 +172,7 @@ impl Takeover {
     pub fn drain(&mut self, reactor: &Reactor) -> i32 {
         // Others have these sockets too, and closing them would not take them out of the set.
         self.socket.take().iter().for_each(|socket| reactor.unwatch(socket));
-        self.older.drain(..).flatten().for_each(|older| reactor.unwatch(&older.line));
+        self.older.leave(reactor);
         self.tell_at = Some(Instant::now());
         let successor = self.peers.successor().and_then(|place| self.lines.get(&place));
         successor.map_or(0, |peer| peer.pid)
@@ -225,64 +204,8 @@ impl Takeover {
         }
     }
 
-    /// An older tree tells what it has left.
-    pub fn hear_older(&mut self, place: u32, reactor: &Reactor) -> Option<OlderTells> {
-        let slot = self.older.get_mut(place as usize)?;
-        let older = slot.as_mut()?;
-        loop {
-            match older.line.receive() {
-                Ok(Received::Message(FromServing::Left(left), _)) => older.left = left,
-                Ok(Received::Message(FromServing::LastClosed, _)) => return Some(OlderTells::Closed),
-                Ok(Received::Message(..)) => {}
-                Ok(Received::Nothing) => return None,
-                _ => break,
-            }
-        }
-        // A new tree that is about to take over has the line too.
-        reactor.unwatch(&older.line);
-        slot.take().map(|older| OlderTells::Ended(older.pid, older.left.sessions))
-    }
-
-    /// Before this one is the daemon: who serves until then waits anew, and still does. Its answer is of no use.
-    pub fn is_awaited(&self) -> Result<(), String> {
-        self.tell_serving(&ToServing::Take { place: u16::MAX }).map(drop)
-    }
-
-    /// Who served before this one, where somebody did, serves no longer. Those before it drain already, and know only whom
-    /// that one has been.
+    /// See [`OlderTrees::go`].
     pub fn go(&self) -> Result<Option<u32>, String> {
-        let before = self.tell_serving(&ToServing::Go)?;
-        self.tell_older(&ToServing::Serves { pid: self.about.pid });
-        Ok(before)
-    }
-
-    /// Tells who served before this one, where somebody did. The error is that it has waited in vain, and serves on. Where
-    /// it has ended there is nobody to tell.
-    fn tell_serving(&self, message: &ToServing) -> Result<Option<u32>, String> {
-        let Some(older) = self.older.last().and_then(Option::as_ref) else { return Ok(None) };
-        if older.line.send(message, None).is_err() {
-            while let Ok(Received::Message(answer, _)) = older.line.receive() {
-                if answer == FromServing::Busy {
-                    return Err(format!("process {} has waited in vain, and serves on", older.pid));
-                }
-            }
-        }
-        Ok(Some(older.pid))
-    }
-
-    /// Tells all older trees.
-    pub fn tell_older(&self, message: &ToServing) {
-        // Where that fails the tree has ended.
-        self.older.iter().flatten().for_each(|older| drop(older.line.send(message, None)));
-    }
-
-    /// Whether an older tree drains.
-    pub fn has_older(&self) -> bool {
-        self.older.iter().flatten().next().is_some()
-    }
-
-    /// What all older trees have open.
-    pub fn left(&self) -> Totals {
-        self.older.iter().flatten().fold(Totals::default(), |sum, older| sum.plus(older.left))
+        self.older.go(self.about.pid)
     }
 }

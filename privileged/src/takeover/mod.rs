@@ -6,4 +6,5 @@
 
 pub mod control;
 pub mod link;
+pub mod older;
 pub mod place;

@@ -1,0 +1,114 @@
+//! The trees before this one, each at its place: how they hear of it, what they have left, and when they have ended.
+
+use crate::monitor::reactor::{EventFlags, Reactor, Token};
+use sockd_common::channel::{MonitorEnd, Received};
+use sockd_common::message::takeover::{FromServing, ToServing, Totals};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// An older tree.
+#[derive(Debug)]
+struct Older {
+    pid: u32,
+    line: MonitorEnd<ToServing, FromServing>,
+    left: Totals,
+}
+
+/// What happens in an older tree.
+#[derive(Clone, Copy, Debug)]
+pub enum OlderTells {
+    /// An administrator wanted no new clients, until the end of the takeover.
+    Closed,
+    /// It has ended, with this process id and these sessions.
+    Ended(u32, u32),
+}
+
+/// The ways to all of them. The last one served until this tree does.
+#[derive(Debug, Default)]
+pub struct OlderTrees(Vec<Option<Older>>);
+
+impl OlderTrees {
+    /// By these ways, each with the process id of the tree.
+    pub fn new(lines: Vec<(OwnedFd, u32)>) -> Self {
+        let older = |(socket, pid)| Older { pid, line: MonitorEnd::new(socket), left: Totals::default() };
+        Self(lines.into_iter().map(older).map(Some).collect())
+    }
+
+    /// Begins to watch what they tell.
+    pub fn watch(&self, reactor: &Reactor) -> rustix::io::Result<()> {
+        for (place, older) in (0..).zip(self.0.iter().flatten()) {
+            reactor.watch(&older.line, Token::Older(place), EventFlags::IN)?;
+        }
+        Ok(())
+    }
+
+    /// They are another tree's from now on. That has the ways too, and closing them would not take them out of the set.
+    pub fn leave(&mut self, reactor: &Reactor) {
+        self.0.drain(..).flatten().for_each(|older| reactor.unwatch(&older.line));
+    }
+
+    /// The ways, for a tree that takes over, each with a process id.
+    pub fn lines(&self) -> impl Iterator<Item = (BorrowedFd<'_>, u32)> {
+        self.0.iter().flatten().map(|older| (older.line.as_fd(), older.pid))
+    }
+
+    /// One of them tells what it has left.
+    pub fn hear(&mut self, place: u32, reactor: &Reactor) -> Option<OlderTells> {
+        let slot = self.0.get_mut(place as usize)?;
+        let older = slot.as_mut()?;
+        loop {
+            match older.line.receive() {
+                Ok(Received::Message(FromServing::Left(left), _)) => older.left = left,
+                Ok(Received::Message(FromServing::LastClosed, _)) => return Some(OlderTells::Closed),
+                Ok(Received::Message(..)) => {}
+                Ok(Received::Nothing) => return None,
+                _ => break,
+            }
+        }
+        // A new tree that is about to take over has the line too.
+        reactor.unwatch(&older.line);
+        slot.take().map(|older| OlderTells::Ended(older.pid, older.left.sessions))
+    }
+
+    /// Before this one is the daemon: who serves until then waits anew, and still does. Its answer is of no use.
+    pub fn is_awaited(&self) -> Result<(), String> {
+        self.tell_serving(&ToServing::Take { place: u16::MAX }).map(drop)
+    }
+
+    /// Who served before this one, where somebody did, serves no longer. Those before it drain already, and know only whom
+    /// that one has been: they hear of this process.
+    pub fn go(&self, pid: u32) -> Result<Option<u32>, String> {
+        let before = self.tell_serving(&ToServing::Go)?;
+        self.tell(&ToServing::Serves { pid });
+        Ok(before)
+    }
+
+    /// Tells who served before this one, where somebody did. The error is that it has waited in vain, and serves on. Where
+    /// it has ended there is nobody to tell.
+    fn tell_serving(&self, message: &ToServing) -> Result<Option<u32>, String> {
+        let Some(older) = self.0.last().and_then(Option::as_ref) else { return Ok(None) };
+        if older.line.send(message, None).is_err() {
+            while let Ok(Received::Message(answer, _)) = older.line.receive() {
+                if answer == FromServing::Busy {
+                    return Err(format!("process {} has waited in vain, and serves on", older.pid));
+                }
+            }
+        }
+        Ok(Some(older.pid))
+    }
+
+    /// Tells all of them.
+    pub fn tell(&self, message: &ToServing) {
+        // Where that fails the tree has ended.
+        self.0.iter().flatten().for_each(|older| drop(older.line.send(message, None)));
+    }
+
+    /// Whether none drains.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().flatten().next().is_none()
+    }
+
+    /// What all of them have open.
+    pub fn left(&self) -> Totals {
+        self.0.iter().flatten().fold(Totals::default(), |sum, older| sum.plus(older.left))
+    }
+}
