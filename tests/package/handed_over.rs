@@ -6,7 +6,7 @@ use sockd_tests::line::{Ending, Line};
 use sockd_tests::program::Program;
 use sockd_tests::sockd::program;
 use sockd_tests::socks::{GRANTED, REJECTED, Reply, Request};
-use sockd_tests::wait::{LONG, until_true};
+use sockd_tests::wait::{LONG, uninterrupted, until_true};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -107,7 +107,7 @@ fn systemd(host: &Host, socket: Option<OwnedFd>) -> (Program, UnixDatagram) {
 fn next(manager: &UnixDatagram) -> String {
     loop {
         let mut packet = [0; 500];
-        let length = manager.recv(&mut packet).expect("a message");
+        let length = uninterrupted(|| manager.recv(&mut packet)).expect("a message");
         let text = String::from_utf8_lossy(&packet[..length]).into_owned();
         if !text.starts_with("WATCHDOG=1") {
             return text;

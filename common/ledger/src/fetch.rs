@@ -1,6 +1,6 @@
 //! Asks a status socket for what it hands out, and a control socket for what it can do.
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
     SocketFlags, SocketType, connect, recv, recvmsg, send, socket_with, sockopt,
@@ -46,7 +46,8 @@ fn ask(path: &Path, limit: Duration) -> io::Result<Option<Vec<(Gift, OwnedFd)>>>
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let buffers = &mut [IoSliceMut::new(&mut packet)];
-    let length = match recvmsg(&connection, buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
+    let mut receive = || recvmsg(&connection, buffers, &mut control, RecvFlags::CMSG_CLOEXEC);
+    let length = match retry_on_intr(&mut receive) {
         Ok(received) => received.bytes,
         Err(Errno::CONNRESET) => 0,
         Err(error) => return Err(error.into()),
@@ -83,17 +84,20 @@ impl Control {
     pub fn order(&self, order: Order) -> io::Result<Answer> {
         send(&self.0, &order.encode(), SendFlags::NOSIGNAL)?;
         let mut packet = [0; 64];
-        let (length, _) = recv(&self.0, &mut packet, RecvFlags::empty())?;
+        let (length, _) = retry_on_intr(|| recv(&self.0, &mut packet[..], RecvFlags::empty()))?;
         let answer = Answer::decode(packet.get(..length).unwrap_or_default());
         answer.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the order is not taken"))
     }
 }
 
+/// A wait with a limit is interrupted where the process is stopped, or frozen, and goes on (signal(7)): each call here
+/// is made again then.
 fn reach(path: &Path, limit: Duration) -> io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     for timeout in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {
         sockopt::set_socket_timeout(&socket, timeout, Some(limit))?;
     }
-    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    let address = SocketAddrUnix::new(path)?;
+    retry_on_intr(|| connect(&socket, &address))?;
     Ok(socket)
 }

@@ -11,7 +11,7 @@ use crate::process::notify::Notifier;
 use crate::process::{descriptors, sys};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, getppid};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use sockd_common::message::takeover::{READING, SILENCE};
@@ -125,14 +125,19 @@ fn has_more(monitor: &OwnedFd) -> bool {
 /// What the new monitor says, and the number with it. The error is why nothing more will come.
 fn hear(monitor: &OwnedFd, wait: Duration) -> Result<(u8, u32), String> {
     let mut packet = [0; 5];
-    match limit(monitor, wait).and_then(|()| recv(monitor, &mut packet, RecvFlags::empty())) {
-        Ok((5, _)) => {
+    match limit(monitor, wait).and_then(|()| wait_for(monitor, &mut packet)) {
+        Ok(5) => {
             let [kind, number @ ..] = packet;
             Ok((kind, u32::from_le_bytes(number)))
         }
         Err(Errno::AGAIN) => Err(format!("has been silent for {} seconds", wait.as_secs())),
         _ => Err("has ended".into()),
     }
+}
+
+/// A wait with a limit is interrupted where the process is stopped, or frozen, and goes on (signal(7)).
+fn wait_for(socket: &OwnedFd, packet: &mut [u8]) -> rustix::io::Result<usize> {
+    retry_on_intr(|| recv(socket, &mut *packet, RecvFlags::empty())).map(|(length, _)| length)
 }
 
 impl Control {
@@ -145,8 +150,8 @@ impl Control {
     /// The new monitor can serve. Comes back when the service manager has been told that it is the daemon.
     pub fn is_ready(&self) -> Result<(), StartError> {
         self.say(READY, std::process::id());
-        match recv(&self.0, &mut [0; 1][..], RecvFlags::empty()) {
-            Ok((1, _)) => Ok(()),
+        match wait_for(&self.0, &mut [0; 1]) {
+            Ok(1) => Ok(()),
             Err(Errno::AGAIN) => Err(StartError::system("the control process does not answer")),
             _ => Err(StartError::system("the control process has ended")),
         }

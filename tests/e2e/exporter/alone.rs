@@ -385,7 +385,7 @@ pub(super) const HOSTILE: &[(&str, &str)] = &[
 fn what_workers_do_wrong_is_counted() {
     for (act, series) in HOSTILE {
         let hostile = |start: Start| start.worker(env!("CARGO_BIN_EXE_hostile-worker"));
-        let mut place = Place::start("deny 0.0.0.0 0.0.0.0\n", "(request_limit: 1)", hostile);
+        let mut place = Place::start("deny 0.0.0.0 0.0.0.0\n", "()", hostile);
         let _exporter = exporter(&place.lab.site.gateway);
         moves(&mut place, series, |place| vec![place.asks(&to_server().by(act))]);
     }
