@@ -11,14 +11,16 @@ use crate::message::Message;
 use crate::wire::{self, MAX_PACKET, WireError};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recv, recvmsg, send, sendmsg,
+    MMsgHdr, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recv, recvmsg, send, sendmmsg, sendmsg,
 };
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{IoSlice, IoSliceMut};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -71,10 +73,10 @@ pub enum ChannelError {
 #[derive(Debug)]
 pub struct MonitorSocket(OwnedFd);
 
-/// A message as it is sent, which may have to wait for that.
+/// A message that waits to be sent, with the descriptor that it carries.
 pub struct Packet {
     bytes: Zeroizing<Box<[u8]>>,
-    carries_descriptor: bool,
+    descriptor: Option<Rc<OwnedFd>>,
 }
 
 impl fmt::Debug for Packet {
@@ -85,11 +87,25 @@ impl fmt::Debug for Packet {
 
 impl Packet {
     /// Encodes a message.
-    pub fn new(message: &impl Message) -> Result<Self, ChannelError> {
-        let carries_descriptor = message.carries_descriptor();
-        encoded(message, |bytes| Ok(Self { bytes: Zeroizing::new(bytes.into()), carries_descriptor }))
+    pub fn new(message: &impl Message, descriptor: Option<Rc<OwnedFd>>) -> Result<Self, ChannelError> {
+        if message.carries_descriptor() != descriptor.is_some() {
+            return Err(ChannelError::Descriptors);
+        }
+        encoded(message, |bytes| Ok(Self { bytes: Zeroizing::new(bytes.into()), descriptor }))
+    }
+
+    /// The descriptor that it carries.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.descriptor.as_deref().map(AsFd::as_fd)
     }
 }
+
+/// Messages in one call at most.
+const AT_ONCE: usize = 16;
+
+/// Room for one descriptor.
+type Control = [MaybeUninit<u8>; rustix::cmsg_space!(ScmRights(1))];
+const CONTROL: Control = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
 
 /// Few messages are longer. A buffer is cleared for each, and to clear as many bytes as the longest may have takes longer than
 /// all the rest that is done to a short one.
@@ -118,6 +134,18 @@ fn handed_on<T>(buffer: &mut [u8], length: usize, then: impl FnOnce(&[u8]) -> T)
     done
 }
 
+/// Control data with a descriptor, where there is one.
+fn carrying<'a, 'fd>(
+    space: &'a mut Control,
+    descriptor: &'a Option<[BorrowedFd<'fd>; 1]>,
+) -> SendAncillaryBuffer<'a, 'a, 'fd> {
+    let mut control = SendAncillaryBuffer::new(space);
+    if let Some(descriptor) = descriptor {
+        control.push(SendAncillaryMessage::ScmRights(descriptor));
+    }
+    control
+}
+
 impl MonitorSocket {
     /// Takes over a non-blocking SEQPACKET socket.
     pub fn new(socket: OwnedFd) -> Self {
@@ -130,37 +158,36 @@ impl MonitorSocket {
         message: &impl Message,
         descriptor: Option<BorrowedFd<'_>>,
     ) -> Result<(), ChannelError> {
-        encoded(message, |bytes| self.transmit(bytes, message.carries_descriptor(), descriptor))
-    }
-
-    /// The same with a message that has waited.
-    pub fn send_packet(
-        &self,
-        packet: &Packet,
-        descriptor: Option<BorrowedFd<'_>>,
-    ) -> Result<(), ChannelError> {
-        self.transmit(&packet.bytes, packet.carries_descriptor, descriptor)
-    }
-
-    fn transmit(
-        &self,
-        bytes: &[u8],
-        carries_descriptor: bool,
-        descriptor: Option<BorrowedFd<'_>>,
-    ) -> Result<(), ChannelError> {
-        if carries_descriptor != descriptor.is_some() {
+        if message.carries_descriptor() != descriptor.is_some() {
             return Err(ChannelError::Descriptors);
         }
-        let Some(descriptor) = descriptor else {
-            send(&self.0, bytes, SendFlags::NOSIGNAL)?;
-            return Ok(());
-        };
-        let descriptors = [descriptor];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        control.push(SendAncillaryMessage::ScmRights(&descriptors));
-        sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
-        Ok(())
+        encoded(message, |bytes| Ok(self.transmit(bytes, descriptor)?))
+    }
+
+    /// Sends the first of these, and says how many were taken, in their order. The error is that of the very first: the
+    /// kernel keeps back one of a later message (sendmmsg(2)), and tells it when that message is the first.
+    pub fn send_first(&self, packets: &VecDeque<Packet>) -> Result<usize, Errno> {
+        if let (Some(packet), 1) = (packets.front(), packets.len()) {
+            return self.transmit(&packet.bytes, packet.descriptor()).map(|()| 1);
+        }
+        let packets = packets.iter().take(AT_ONCE);
+        let parts = packets.map(|packet| ([IoSlice::new(&packet.bytes)], packet.descriptor().map(|it| [it])));
+        let parts: Vec<_> = parts.collect();
+        let mut spaces = [CONTROL; AT_ONCE];
+        let controls = spaces.iter_mut().zip(&parts);
+        let mut controls: Vec<_> =
+            controls.map(|(space, (_, descriptor))| carrying(space, descriptor)).collect();
+        let messages = parts.iter().zip(&mut controls);
+        let mut messages: Vec<_> =
+            messages.map(|((bytes, _), control)| MMsgHdr::new(bytes, control)).collect();
+        sendmmsg(&self.0, &mut messages, SendFlags::NOSIGNAL)
+    }
+
+    fn transmit(&self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+        let Some(descriptor) = descriptor else { return send(&self.0, bytes, SendFlags::NOSIGNAL).map(drop) };
+        let (mut space, descriptor) = (CONTROL, Some([descriptor]));
+        let mut control = carrying(&mut space, &descriptor);
+        sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).map(drop)
     }
 
     /// Receives one message. It has no room for control data: a descriptor, had a worker a way to send one, is
@@ -264,7 +291,7 @@ impl<Out: Message, In: Message> WorkerEnd<Out, In> {
     }
 
     fn receive_in(&self, buffer: &mut [u8]) -> Result<Received<In>, ChannelError> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = CONTROL;
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
         let received = match recvmsg(&self.socket, &mut [IoSliceMut::new(buffer)], &mut control, flags) {

@@ -1,4 +1,5 @@
-//! The monitor's side of one channel: messages wait here until the other side is ready and reads.
+//! The monitor's side of one channel: messages wait here until a turn of its loop ends and the other side is ready and
+//! reads.
 
 use crate::channel::{ChannelError, MonitorSocket, Packet, Received};
 use crate::message::Message;
@@ -28,7 +29,7 @@ const STARVED: Duration = Duration::from_millis(100);
 pub struct Outbox {
     socket: MonitorSocket,
     ready: bool,
-    waiting: VecDeque<(Packet, Option<Rc<OwnedFd>>)>,
+    waiting: VecDeque<Packet>,
     /// Among those that wait.
     descriptors: usize,
     /// When it is given up on because nobody reads.
@@ -60,62 +61,50 @@ impl Outbox {
         }
     }
 
-    /// Sends a message, or keeps it until it is taken. False where nobody will take it: the end of the channel is
-    /// noticed where it is read, behind what was said before it.
+    /// Keeps a message for the next [`flush`](Self::flush). False where it cannot be one.
     pub fn send(&mut self, message: &impl Message, descriptor: Option<Rc<OwnedFd>>) -> bool {
-        let mut refused = None;
-        if self.ready && self.waiting.is_empty() {
-            match self.socket.send(message, descriptor.as_deref().map(AsFd::as_fd)) {
-                Ok(()) => return true,
-                Err(error) => refused = Some(error),
-            }
-        }
-        let Ok(packet) = Packet::new(message) else { return false };
-        self.descriptors = self.descriptors.saturating_add(usize::from(descriptor.is_some()));
-        self.waiting.push_back((packet, descriptor));
-        match refused {
-            Some(error) => self.refused(&error),
-            None => self.flush(),
-        }
-    }
-
-    /// Sends what waits, as far as it is taken. False as for [`send`](Self::send).
-    pub fn flush(&mut self) -> bool {
-        self.retry = None;
-        while self.ready
-            && let Some((packet, descriptor)) = self.waiting.front()
-        {
-            if let Err(error) = self.socket.send_packet(packet, descriptor.as_deref().map(AsFd::as_fd)) {
-                return self.refused(&error);
-            }
-            self.descriptors = self.descriptors.saturating_sub(usize::from(descriptor.is_some()));
-            self.waiting.pop_front();
-            self.gives_up = None;
-        }
+        let carries = usize::from(descriptor.is_some());
+        let Ok(packet) = Packet::new(message, descriptor) else { return false };
+        self.descriptors = self.descriptors.saturating_add(carries);
+        self.waiting.push_back(packet);
         true
     }
 
-    /// A message has not been taken; false where none will be.
-    fn refused(&mut self, error: &ChannelError) -> bool {
+    /// Sends what waits, as far as it is taken. Where nobody will take it any more it is gone: the end of the channel is
+    /// noticed where it is read, behind what was said before it.
+    pub fn flush(&mut self) {
+        self.retry = None;
+        while self.ready && !self.waiting.is_empty() {
+            match self.socket.send_first(&self.waiting) {
+                Ok(sent) => {
+                    let sent = self.waiting.drain(..sent.min(self.waiting.len()));
+                    let carried = sent.filter(|packet| packet.descriptor().is_some()).count();
+                    self.descriptors = self.descriptors.saturating_sub(carried);
+                    self.gives_up = None;
+                }
+                Err(error) => return self.refused(error),
+            }
+        }
+    }
+
+    /// A message has not been taken.
+    fn refused(&mut self, error: Errno) {
         let now = Instant::now();
         match error {
             // ETOOMANYREFS: too many descriptors of ours are on their way (unix(7)); some worker will take some.
-            ChannelError::Io(Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM) => {
+            Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM => {
                 self.retry = now.checked_add(STARVED);
                 self.gives_up = None;
-                true
             }
-            ChannelError::Io(Errno::AGAIN) => {
+            Errno::AGAIN => {
                 let too_many = self.descriptors > ROOM.saturating_mul(2);
                 let due = now.checked_add(if too_many { SHORT_LIMIT } else { READ_LIMIT });
                 self.gives_up = self.gives_up.min(due).or(due);
-                true
             }
             _ => {
                 self.waiting.clear();
                 self.descriptors = 0;
                 self.gives_up = None;
-                false
             }
         }
     }
@@ -185,29 +174,40 @@ mod tests {
         (link, WorkerEnd::new(theirs))
     }
 
+    fn identity(number: usize) -> Id {
+        Id(u32::try_from(number).unwrap())
+    }
+
     fn serve(link: &mut Outbox, number: usize) -> bool {
         let client = rustix::io::fcntl_dupfd_cloexec(&*link, 3).unwrap();
-        link.send(
-            &ToSession::Serve {
-                id: Id(u32::try_from(number).unwrap()),
-                handshake: Handshake::Fresh(Methods::NONE),
-            },
-            Some(Rc::new(client)),
-        )
+        let handshake = Handshake::Fresh(Methods::NONE);
+        link.send(&ToSession::Serve { id: identity(number), handshake }, Some(Rc::new(client)))
+    }
+
+    fn end(number: usize) -> ToSession {
+        ToSession::End { id: identity(number) }
     }
 
     #[test]
     fn a_worker_that_reads_gets_everything_in_order_and_is_not_given_up() {
         let (mut link, worker) = ends();
-        (0..1000).for_each(|number| assert!(serve(&mut link, number)));
+        for number in 0..1000 {
+            // Messages with descriptors and without go together.
+            assert!(serve(&mut link, number) && link.send(&end(number), None));
+        }
+        link.flush();
         assert!(link.is_stuck() && !link.is_full() && link.gives_up().is_some());
         assert!(matches!(worker.receive(), Ok(Received::Message(ToSession::Setup { .. }, None))));
         for number in 0..1000 {
             let got = worker.receive().unwrap();
-            assert!(matches!(got, Received::Message(ToSession::Serve { id, .. }, Some(_)) if id.0 == number));
+            let is_next = |id: Id| id == identity(number);
+            assert!(matches!(got, Received::Message(ToSession::Serve { id, .. }, Some(_)) if is_next(id)));
+            let got = worker.receive().unwrap();
+            assert!(matches!(got, Received::Message(ToSession::End { id }, None) if is_next(id)));
             link.flush();
         }
         assert!(!link.is_stuck() && link.gives_up().is_none() && link.descriptors == 0);
+        assert!(matches!(worker.receive(), Ok(Received::Nothing)));
     }
 
     #[test]
@@ -217,12 +217,14 @@ mod tests {
         let mut number = 0;
         while !link.is_full() {
             serve(&mut link, number);
+            link.flush();
             number += 1;
         }
         let first = link.gives_up().unwrap();
         assert!(first > begun && first <= Instant::now() + READ_LIMIT, "counted from the first that waited");
         assert!(number < ROOM + 1000, "what the kernel holds is little: {number}");
         (0..=ROOM).for_each(|number| assert!(serve(&mut link, number)));
+        link.flush();
         assert!(link.gives_up().unwrap() <= Instant::now() + SHORT_LIMIT);
     }
 
@@ -231,12 +233,14 @@ mod tests {
         let (mut link, worker) = ends();
         assert_eq!(link.wants_room(), None);
         (0..1000).for_each(|number| assert!(serve(&mut link, number)));
+        link.flush();
         assert_eq!((link.wants_room(), link.wants_room()), (Some(true), None), "once");
         let mut sent = 1000;
         while link.is_stuck() {
             while matches!(worker.receive(), Ok(Received::Message(..))) {}
             // As when a client comes or a request is granted: what waits goes with it.
             serve(&mut link, sent);
+            link.flush();
             sent += 1;
         }
         assert_eq!((link.wants_room(), link.wants_room()), (Some(false), None));
@@ -246,9 +250,13 @@ mod tests {
     fn what_nobody_will_take_is_closed_at_once() {
         let (mut link, worker) = ends();
         (0..1000).for_each(|number| assert!(serve(&mut link, number)));
+        link.flush();
         drop(worker);
         // The kernel tells of the first end once as a reset, and then for ever as a broken pipe.
-        assert!(!serve(&mut link, 1000) && !serve(&mut link, 1001));
-        assert!(link.waiting.is_empty() && link.descriptors == 0 && link.gives_up().is_none());
+        for number in [1000, 1001] {
+            serve(&mut link, number);
+            link.flush();
+            assert!(link.waiting.is_empty() && link.descriptors == 0 && link.gives_up().is_none());
+        }
     }
 }

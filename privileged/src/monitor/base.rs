@@ -161,7 +161,7 @@ impl Base {
         message: &impl ToWorker,
         descriptor: Option<Rc<OwnedFd>>,
     ) -> bool {
-        self.workers.tell(worker, message, descriptor, &mut self.reactor)
+        self.workers.tell(worker, message, descriptor)
     }
 
     /// A session, query or lookup of a worker has ended.

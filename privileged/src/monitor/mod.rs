@@ -155,14 +155,16 @@ impl Monitor {
     /// Serves until it is told to stop. The error is why it cannot go on.
     pub fn run(&mut self) -> Result<(), String> {
         let mut events = [const { MaybeUninit::uninit() }; 256];
-        while !self.stop.is_done(Instant::now(), self.has_ended()) {
+        loop {
+            self.due(Instant::now());
+            if self.stop.is_done(Instant::now(), self.has_ended()) {
+                return Ok(());
+            }
             let ready = self.serving.base.reactor.wait(self.next_due(), &mut events);
             for token in ready.map_err(|error| format!("epoll: {error}"))? {
                 self.ready(token)?;
             }
-            self.due(Instant::now());
         }
-        Ok(())
     }
 
     /// When something is due that is no deadline of the reactor's.
@@ -213,7 +215,8 @@ impl Monitor {
         self.takeover.silent(now).into_iter().for_each(|place| self.give_up(place, now));
         let Serving { base, sessions, .. } = &mut self.serving;
         self.takeover.tell(now, || base.totals(sessions.len()));
-        let Base { log, reactor, counting, .. } = base;
+        let Base { log, reactor, counting, workers, .. } = base;
+        workers.flush_all(reactor);
         log.catch_up(now);
         log.end_turn(now);
         counting.log_lost(log.take_lost());

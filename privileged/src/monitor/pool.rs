@@ -22,6 +22,8 @@ pub struct Workers {
     /// Which there are, and whom they serve.
     pub pool: Pool<Line>,
     spawner: Outbox,
+    /// Who has been told something in this turn of the loop.
+    told: Vec<WorkerKey>,
     /// Those that are retired.
     endings: Endings,
 }
@@ -57,6 +59,7 @@ impl Workers {
         Self {
             pool: Pool::new(processors, descriptors),
             spawner: Outbox::to_reader(spawner.into_socket()),
+            told: Vec::new(),
             endings: Endings::default(),
         }
     }
@@ -89,43 +92,41 @@ impl Workers {
         Ok(key)
     }
 
-    /// Sends a worker a message, or keeps it until it is taken. False where it never will be: the end of a worker is
-    /// noticed where its channel is read.
+    /// Sends a worker a message at the end of the turn, or keeps it until it is taken. False where there is no such worker
+    /// any more; the end of one is noticed where its channel is read.
     pub fn tell<M: ToWorker>(
         &mut self,
         key: WorkerKey,
         message: &M,
         descriptor: Option<Rc<OwnedFd>>,
-        reactor: &mut Reactor,
     ) -> bool {
         let worker = self.pool.workers.get_mut(key).filter(|worker| worker.role == M::ROLE);
-        let Some(outbox) = worker.map(|worker| &mut worker.channel.outbox) else { return false };
-        let sent = outbox.send(message, descriptor);
-        if outbox.is_stuck() {
-            self.watch_for_room(key, reactor);
-        }
-        sent
+        let is_kept = worker.is_some_and(|worker| worker.channel.outbox.send(message, descriptor));
+        self.flush_later(key);
+        is_kept
     }
 
-    /// Sends a worker what waits for it.
-    pub fn flush(&mut self, key: WorkerKey, reactor: &mut Reactor) {
+    /// A worker is sent what waits for it at the end of the turn.
+    pub fn flush_later(&mut self, key: WorkerKey) {
+        if self.told.last() != Some(&key) {
+            self.told.push(key);
+        }
+    }
+
+    /// The end of a turn: what it has said leaves. The spawner may be stopped: clients that have a worker are served even
+    /// so.
+    pub fn flush_all(&mut self, reactor: &mut Reactor) {
+        let mut told = std::mem::take(&mut self.told);
+        told.drain(..).for_each(|key| self.flush(key, reactor));
+        self.told = told;
+        flush(&mut self.spawner, Token::Spawner, reactor);
+    }
+
+    fn flush(&mut self, key: WorkerKey, reactor: &mut Reactor) {
         if let Some(worker) = self.pool.workers.get_mut(key) {
-            worker.channel.outbox.flush();
-            self.watch_for_room(key, reactor);
+            flush(&mut worker.channel.outbox, Token::Worker(key), reactor);
+            self.look_at_in_time(key, reactor);
         }
-    }
-
-    /// A worker's channel is watched for room while messages wait.
-    fn watch_for_room(&mut self, key: WorkerKey, reactor: &mut Reactor) {
-        let Some(worker) = self.pool.workers.get_mut(key) else { return };
-        watch_for_room(&mut worker.channel.outbox, Token::Worker(key), reactor);
-        self.look_at_in_time(key, reactor);
-    }
-
-    /// The same for the spawner, which may be stopped: clients that have a worker are served even so.
-    pub fn flush_spawner(&mut self, reactor: &Reactor) {
-        self.spawner.flush();
-        watch_for_room(&mut self.spawner, Token::Spawner, reactor);
     }
 
     /// When the spawner is to be told again what the system did not take, a lost spare worker is replaced, or a lost
@@ -236,18 +237,19 @@ impl Workers {
     }
 
     /// Sends the workers of clients, and those that relay datagrams, the settings that they follow.
-    pub fn set_up_again(&mut self, settings: &Settings, reactor: &mut Reactor) {
+    pub fn set_up_again(&mut self, settings: &Settings) {
         for key in self.pool.of_clients() {
-            self.tell(key, &roles::session_setup(settings), None, reactor);
+            self.tell(key, &roles::session_setup(settings), None);
         }
         for key in self.pool.workers.keys_where(|worker| worker.role == Role::Datagram) {
-            self.tell(key, &ToDatagram::Setup(settings.flow_limits()), None, reactor);
+            self.tell(key, &ToDatagram::Setup(settings.flow_limits()), None);
         }
     }
 }
 
-/// A channel is watched for messages, and for room while messages wait.
-fn watch_for_room(outbox: &mut Outbox, token: Token, reactor: &Reactor) {
+/// Sends what waits. A channel is watched for messages, and for room while messages wait.
+fn flush(outbox: &mut Outbox, token: Token, reactor: &Reactor) {
+    outbox.flush();
     if let Some(wants_room) = outbox.wants_room() {
         let flags = if wants_room { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
         let _ = reactor.watch_for(outbox.as_fd(), token, flags);
@@ -294,7 +296,8 @@ mod tests {
         workers.mark_ready(key);
         workers.pool.assign(key, Host::of("192.0.2.1".parse().unwrap()));
         let late = Instant::now() + Duration::from_secs(3600);
-        (0..1000).for_each(|_| workers.set_up_again(&settings, &mut reactor));
+        (0..1000).for_each(|_| workers.set_up_again(&settings));
+        workers.flush_all(&mut reactor);
         assert_eq!(reactor.take_due(late), Some(Token::Worker(key)));
         assert_eq!(workers.due(key, late, &mut reactor), Some(Due::Unread));
     }
@@ -303,7 +306,7 @@ mod tests {
     fn a_message_of_another_role_is_not_sent() {
         let (mut workers, mut reactor, _spawner) = workers();
         let key = workers.start(Role::Session, &Settings::default(), &mut reactor).unwrap();
-        assert!(!workers.tell(key, &ToIdent::Setup, None, &mut reactor));
+        assert!(!workers.tell(key, &ToIdent::Setup, None));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub const MONITOR: &[Row] = &[
     ),
     row!(SYS_sendmsg, Always, "hand a descriptor to a worker, and the ledger to who may look"),
     row!(SYS_sendto, Always, "messages to workers, answers to orders, questions about routes"),
-    row!(SYS_sendmmsg, Always, "the log lines of a turn together"),
+    row!(SYS_sendmmsg, Always, "the log lines of a turn together, and what a worker is told in one"),
     row!(SYS_recvfrom, Always, "messages from workers, without room for descriptors; answers about routes"),
     row!(SYS_read, Always, "signals"),
     row!(SYS_write, Always, "log lines on standard error", rare("--log stderr")),

@@ -134,5 +134,5 @@ fn adopt(mut config: Config, base: &mut Base) {
     base.config = config;
     base.count_elsewhere(base.elsewhere);
     base.counting.loaded(base.config.rules.len(), base.ledger.time(Instant::now()));
-    base.workers.set_up_again(&base.config.settings, &mut base.reactor);
+    base.workers.set_up_again(&base.config.settings);
 }

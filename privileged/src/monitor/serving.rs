@@ -148,8 +148,7 @@ impl Serving {
         }
         let wanted = self.base.workers.pool.spares_wanted(&self.base.config.settings, now);
         self.start_spares(if keep_spares { wanted } else { 0 });
-        let Base { workers, reactor, counts, counting, .. } = &mut self.base;
-        workers.flush_spawner(reactor);
+        let Base { counts, counting, .. } = &mut self.base;
         counting.associations(counts.in_all(Resource::Association), counts.in_all(Resource::Flow));
     }
 

@@ -19,6 +19,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub fn start(base: &mut Base) -> Result<LockdownReport, String> {
     let key = base.start_worker(Role::Session).ok_or("no worker can be started")?;
     base.workers.pool.keep_spare(key);
+    base.workers.flush_all(&mut base.reactor);
     let begun = Instant::now();
     loop {
         match base.workers.receive(key) {

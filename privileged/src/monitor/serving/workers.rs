@@ -45,7 +45,7 @@ impl Serving {
                 Err(error) => return self.violation(key, &error.to_string()),
             }
         }
-        self.base.workers.flush(key, &mut self.base.reactor);
+        self.base.workers.flush_later(key);
     }
 
     fn worker_said(&mut self, worker: WorkerKey, message: FromWorker) {
@@ -158,7 +158,6 @@ impl Serving {
     }
 
     pub(super) fn hear_spawner(&mut self) -> Result<(), String> {
-        self.base.workers.flush_spawner(&self.base.reactor);
         while let Some((serial, how)) = self.base.workers.hear_spawner()? {
             self.worker_ended(serial, how);
         }
