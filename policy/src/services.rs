@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 
 use crate::line::without_mark;
 
@@ -9,7 +10,7 @@ use crate::line::without_mark;
 #[derive(Debug, Clone, Default)]
 pub struct Services {
     ports: BTreeMap<String, u16>,
-    names: BTreeMap<u16, String>,
+    names: BTreeMap<u16, Arc<str>>,
 }
 
 impl Services {
@@ -41,8 +42,8 @@ impl Services {
     }
 
     /// The name of a port; the first one, if the file has several.
-    pub fn name_of(&self, port: u16) -> Option<&str> {
-        self.names.get(&port).map(String::as_str)
+    pub fn name_of(&self, port: u16) -> Option<&Arc<str>> {
+        self.names.get(&port)
     }
 }
 
@@ -58,8 +59,8 @@ mod tests {
         assert_eq!(services.port_of("http"), Some(80));
         assert_eq!(services.port_of("tftp"), None);
         assert_eq!(services.port_of("web"), None);
-        assert_eq!(services.name_of(80), Some("http"));
-        assert_eq!(services.name_of(21), Some("ftp"));
+        assert_eq!(services.name_of(80).map(AsRef::as_ref), Some("http"));
+        assert_eq!(services.name_of(21).map(AsRef::as_ref), Some("ftp"));
         assert_eq!(services.port_of("worse"), None);
     }
 }

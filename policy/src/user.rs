@@ -1,12 +1,12 @@
 //! User ids.
 
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::fmt;
 
 /// The user id of a SOCKS4 request or of an identd answer: 0 to 255 bytes without a NUL. Upper and lower case are kept. The
-/// client chose it, so it may have any other byte.
+/// client chose it, so it may have any other byte. Requests and what is recorded of them share one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UserId(Box<[u8]>);
+pub struct UserId(Arc<[u8]>);
 
 /// The bytes are more than 255, or have a NUL among them. The classic server cut long ids, so that two users could collide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +15,12 @@ pub struct UserIdError;
 impl UserId {
     /// Checks the bytes before the NUL of a request.
     pub fn parse(bytes: &[u8]) -> Result<UserId, UserIdError> {
-        if bytes.len() > 255 || bytes.contains(&0) { Err(UserIdError) } else { Ok(UserId(bytes.into())) }
+        match bytes {
+            // This one takes no memory.
+            [] => Ok(UserId(Arc::default())),
+            bytes if bytes.len() > 255 || bytes.contains(&0) => Err(UserIdError),
+            bytes => Ok(UserId(bytes.into())),
+        }
     }
 
     /// The bytes as sent.

@@ -10,6 +10,7 @@ use sockd_common::message::session::{Methods, Offered};
 use sockd_common::message::{self, Errno};
 use sockd_policy::{Command, DenyReason, HostName, Server, UserId, Version, guard};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// One thing that happened to a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +139,7 @@ pub struct Parties {
     /// The port that was asked for.
     pub port: u16,
     /// The port's name.
-    pub service: Option<Box<str>>,
+    pub service: Option<Arc<str>>,
     /// The port of the peer, of a BIND to which it has come.
     pub peer_port: Option<u16>,
     /// The next SOCKS server that was tried last.

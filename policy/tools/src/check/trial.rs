@@ -132,7 +132,7 @@ impl Trial {
             source: asked.source,
             command: Command::Connect,
             pid: std::process::id(),
-            service: self.services.name_of(asked.port),
+            service: self.services.name_of(asked.port).map(AsRef::as_ref),
             port: asked.port,
             ident_user,
             user: asked.user.as_bytes(),
