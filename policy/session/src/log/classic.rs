@@ -164,11 +164,11 @@ pub(super) fn abandonment(why: Abandonment) -> &'static str {
 /// A worker that has ended with the relay has never told how much it moved, and the line stays away.
 fn ended(parties: &Parties, why: EndCause, moved: Moved) -> Vec<(Level, String)> {
     let (line, peer_port, using) = (Line(parties), PeerPort(parties), Using(parties));
-    let mut lines = vec![notice(format_args!("terminated -- {line}{peer_port}{using}"))];
-    if !matches!(why, EndCause::WorkerEnded | EndCause::Unsaid) {
-        lines.push(bytes(parties, moved));
+    let terminated = notice(format_args!("terminated -- {line}{peer_port}{using}"));
+    match why {
+        EndCause::WorkerEnded | EndCause::Unsaid => vec![terminated],
+        _ => vec![terminated, bytes(parties, moved)],
     }
-    lines
 }
 
 fn bytes(parties: &Parties, moved: Moved) -> (Level, String) {

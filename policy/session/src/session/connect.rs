@@ -42,17 +42,23 @@ pub(super) fn dial(to: IpAddr, from: Option<IpAddr>, case: &mut Case<'_>) -> Nex
     let task = Task::Dial { to, from, reserved: case.is_reserved() };
     actions.push(case.begin(Wait::Connection(case.request.current), task));
     case.request.progress().begun = case.request.current.saturating_add(1);
-    wait(case).after(actions)
+    actions.push(next_attempt(case));
+    Next::phase(Phase::Dialling, actions)
 }
 
 /// Waits for the attempts under way, until the next one is due.
 pub(super) fn wait(case: &mut Case<'_>) -> Next {
+    Next::phase(Phase::Dialling, vec![next_attempt(case)])
+}
+
+/// When the next attempt is due.
+fn next_attempt(case: &mut Case<'_>) -> Action {
     let limit = seconds(case.config.settings.connect_limit);
     let is_last = is_last(case);
     let left = case.request.progress().connect_time.get_or_insert(limit);
     let time = if is_last { *left } else { ATTEMPT_DELAY.min(*left) };
     *left = left.saturating_sub(time);
-    Next::phase(Phase::Dialling, vec![Action::Deadline(Some(time.max(ATTEMPT_DELAY)))])
+    Action::Deadline(Some(time.max(ATTEMPT_DELAY)))
 }
 
 /// The candidate is reached through a next server, which is not asked while attempts are under way, or by a user whose

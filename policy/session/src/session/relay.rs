@@ -60,16 +60,16 @@ fn close(why: EndCause) -> Next {
 
 /// Both connections are closed. A worker that does not know yet is told.
 fn closed(why: EndCause, moved: Moved, case: &Case<'_>) -> Next {
-    let ended = vec![Record::Ended { parties: case.parties(), why, moved }.into()];
+    let ended = Record::Ended { parties: case.parties(), why, moved }.into();
     match why {
         EndCause::Idle | EndCause::Revoked | EndCause::Killed | EndCause::Stopped => {
-            ending::close(Phase::Closing, ended)
+            ending::close(Phase::Closing, vec![ended])
         }
         EndCause::Unsaid => {
             let unsaid = Action::Violation("it does not say that a relay has ended");
-            Next::phase(Phase::Closing, vec![unsaid]).after(ended)
+            Next::phase(Phase::Closing, vec![ended, unsaid])
         }
-        _ => Next::stay(vec![Action::Remove]).after(ended),
+        _ => Next::stay(vec![ended, Action::Remove]),
     }
 }
 
