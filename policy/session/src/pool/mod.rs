@@ -2,6 +2,7 @@
 
 pub mod choice;
 pub mod endings;
+pub mod queue;
 pub mod sole;
 
 use crate::client_host::{Host, HostNetwork};

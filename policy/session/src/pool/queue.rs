@@ -1,0 +1,115 @@
+//! Clients that wait until a worker may start for them.
+
+use crate::client_host::Host;
+use crate::pool::choice::Full;
+use crate::settings::{Settings, seconds};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// So many wait at most. Workers end in a moment, and whoever finds more in front is better told so.
+const MOST: usize = 256;
+
+/// Those that wait, in the order in which they have come.
+#[derive(Debug)]
+pub struct Queue<Client>(VecDeque<Waiting<Client>>);
+
+#[derive(Debug)]
+struct Waiting<Client> {
+    host: Host,
+    client: Client,
+    /// A client has no more time for this than for its request.
+    until: Option<Instant>,
+}
+
+impl<Client> Default for Queue<Client> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<Client> Queue<Client> {
+    /// Whether a client of this host may wait. One site has half of the queue at most, as it has of the workers.
+    pub fn has_room(&self, host: Host) -> bool {
+        let of_site = self.0.iter().filter(|waiting| waiting.host.site() == host.site());
+        self.0.len() < MOST && of_site.count() < MOST / 2
+    }
+
+    /// A client waits from now on.
+    pub fn push(&mut self, host: Host, client: Client, settings: &Settings, now: Instant) {
+        let until = now.checked_add(seconds(settings.request_limit));
+        self.0.push_back(Waiting { host, client, until });
+    }
+
+    /// The first client, where it need not wait any longer; the error is that it has waited for too long.
+    pub fn next(&mut self, now: Instant, waits: impl Fn(Host) -> bool) -> Option<Result<Client, Full>> {
+        let first = self.0.front()?;
+        let is_late = first.until.is_none_or(|until| until <= now);
+        if !is_late && waits(first.host) {
+            return None;
+        }
+        let first = self.0.pop_front()?;
+        Some(if is_late { Err(Full::House) } else { Ok(first.client) })
+    }
+
+    /// When the first has waited for too long.
+    pub fn due_at(&self) -> Option<Instant> {
+        self.0.front()?.until
+    }
+
+    /// Nobody waits any more.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    fn host(site: usize, host: u8) -> Host {
+        let [_, _, high, low] = u32::try_from(site).unwrap().to_be_bytes();
+        Host::of(IpAddr::from([10, high, low, host]))
+    }
+
+    #[test]
+    fn clients_leave_in_the_order_in_which_they_have_come_and_nobody_overtakes_the_first() {
+        let (mut queue, settings, now) = (Queue::default(), Settings::default(), Instant::now());
+        for number in 0..3 {
+            queue.push(host(number, 1), number, &settings, now);
+        }
+        assert_eq!(queue.next(now, |_| false), Some(Ok(0)));
+        assert_eq!(queue.next(now, |first| first == host(1, 1)), None);
+        assert_eq!([queue.next(now, |_| false), queue.next(now, |_| false)], [Some(Ok(1)), Some(Ok(2))]);
+        assert_eq!((queue.next(now, |_| false), queue.due_at()), (None, None));
+    }
+
+    #[test]
+    fn who_has_waited_as_long_as_a_request_may_take_waits_no_longer() {
+        let (mut queue, settings, now) = (Queue::default(), Settings::default(), Instant::now());
+        queue.push(host(1, 1), (), &settings, now);
+        let due = queue.due_at().unwrap();
+        assert_eq!(due, now + seconds(settings.request_limit));
+        assert_eq!((queue.next(now, |_| true), queue.next(due, |_| true)), (None, Some(Err(Full::House))));
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_one_site_has_half_of_it() {
+        let (mut queue, settings, now) = (Queue::default(), Settings::default(), Instant::now());
+        for number in 0..MOST / 2 {
+            let host = host(0, u8::try_from(number).unwrap());
+            assert!(queue.has_room(host), "{number}");
+            queue.push(host, (), &settings, now);
+        }
+        assert!(!queue.has_room(host(0, 255)), "one of the same site");
+        for site in 1..=MOST / 2 {
+            assert!(queue.has_room(host(site, 1)), "{site}");
+            queue.push(host(site, 1), (), &settings, now);
+        }
+        assert!(!queue.has_room(host(1000, 1)));
+        assert_eq!(queue.next(now, |_| false), Some(Ok(())));
+        assert!(queue.has_room(host(1000, 1)));
+        queue.clear();
+        assert_eq!(queue.due_at(), None);
+    }
+}
