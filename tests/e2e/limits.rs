@@ -322,6 +322,36 @@ fn h7_in_a_full_house_nobody_shares_and_who_has_no_request_makes_room() {
 }
 
 #[test]
+fn h2_who_comes_while_many_workers_are_on_their_way_out_waits_for_one_of_them() {
+    const PLACES: usize = 70;
+    let settings = format!("(max_workers: {PLACES}, worker_idle: 3600, request_limit: 600)");
+    let lab = Lab::with_settings(PERMIT_ALL, &settings);
+    let _echo = Server::echo(&lab.site.server, (SERVER, 7));
+    // Client hosts at sites of their own.
+    lab.site.gateway.sh("ip route add 10.77.0.0/16 via 192.0.2.10");
+    (1..=2 * PLACES).for_each(|site| lab.site.client.address("eth0", &format!("10.77.{site}.1/32")));
+    let asks = |site: usize| {
+        let site = u8::try_from(site).expect("a small number");
+        let mut line = Line::dial_from(&lab.site.client, Ipv4Addr::new(10, 77, site, 1), PROXY);
+        line.send(Request::connect((SERVER, 7)).bytes());
+        line
+    };
+    (1..=PLACES).for_each(|site| assert_eq!(Reply::read(&mut asks(site)), Reply::with(GRANTED)));
+    until_true("all places are taken", || lab.sockd.workers("session").len() == PLACES);
+    let before = lab.sockd.monitor().descriptors().len();
+    let spawner = Pid::from_raw(lab.sockd.spawner().0);
+    kill(spawner, Signal::SIGSTOP).expect("stopping the spawner");
+    let newcomers: Vec<_> = (PLACES + 1..=2 * PLACES).map(asks).collect();
+    // 64 take the places of others, of which none ends.
+    until_true("nobody is turned away", || lab.sockd.monitor().descriptors().len() >= before + PLACES);
+    kill(spawner, Signal::SIGCONT).expect("the spawner goes on");
+    for mut line in newcomers {
+        assert_eq!(Reply::read(&mut line), Reply::with(GRANTED));
+    }
+    assert!(!lab.logged().iter().any(|line| line.contains("max_workers")), "{:#?}", lab.logged());
+}
+
+#[test]
 fn a_stopped_spawner_holds_up_nobody_who_has_a_worker() {
     let mut lab = Lab::with_settings(PERMIT_ALL, "(isolation: connection, max_workers: 2000)");
     let _echo = Server::echo(&lab.site.server, (SERVER, 7));

@@ -2,9 +2,9 @@
 
 use crate::host::Host;
 use crate::wait::LONG;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How the other side ended a connection.
@@ -33,6 +33,18 @@ impl Line {
         let to = to.into();
         let stream = host.run(|| TcpStream::connect_timeout(&to, LONG));
         Self::new(stream.unwrap_or_else(|error| panic!("connecting to {to}: {error}")))
+    }
+
+    /// Connects from one of the addresses of `host`.
+    pub fn dial_from(host: &Host, from: Ipv4Addr, to: impl Into<SocketAddr>) -> Self {
+        let to = to.into();
+        let stream = host.run(|| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            socket.bind(&SocketAddr::from((from, 0)).into())?;
+            socket.connect_timeout(&to.into(), LONG)?;
+            Ok::<TcpStream, std::io::Error>(socket.into())
+        });
+        Self::new(stream.unwrap_or_else(|error| panic!("connecting from {from} to {to}: {error}")))
     }
 
     /// The socket.

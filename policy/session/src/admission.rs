@@ -18,24 +18,32 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Whether a client of this host is served beside the `sessions` that there are; the error is why not.
+    /// Whether a client of this host that has come may be served; the error is why not.
     pub fn admits(
         &mut self,
         (host, origin): (Host, Origin),
-        sessions: usize,
-        counts: &Counts,
         settings: &Settings,
         now: Instant,
     ) -> Result<(), Met> {
         if self.drains {
             return Err(Met::other("the server drains"));
         }
+        match origin {
+            Origin::CHECK => Ok(()),
+            _ => self.rate_limiter.refuses(host, settings, now).map_or(Ok(()), Err),
+        }
+    }
+
+    /// Whether its session has room beside those that there are; the error is why not.
+    pub fn has_room(
+        (host, origin): (Host, Origin),
+        sessions: usize,
+        counts: &Counts,
+        settings: &Settings,
+    ) -> Result<(), Met> {
         if origin == Origin::CHECK {
             // It goes soon, or is the oldest unfinished request of the balancer.
             return Ok(());
-        }
-        if let Some(why) = self.rate_limiter.refuses(host, settings, now) {
-            return Err(why);
         }
         if u32::try_from(sessions).unwrap_or(u32::MAX) >= settings.max_sessions {
             return Err(Limit::SESSIONS.into());

@@ -134,7 +134,7 @@ impl Base {
                 self.workers.retire(idle, true, None, &mut self.reactor);
                 self.start_asker(asker)?
             }
-            Choice::TurnAway(full) => {
+            Choice::Wait(full) | Choice::TurnAway(full) => {
                 self.limited(&format!("no further {} worker", asker.role.as_str()), full);
                 return None;
             }

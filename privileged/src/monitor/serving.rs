@@ -13,7 +13,7 @@ use crate::loader::users::Table;
 use crate::monitor::associations::Associations;
 use crate::monitor::awaited::Awaited;
 use crate::monitor::base::Base;
-use crate::monitor::clients::Clients;
+use crate::monitor::clients::{Client, Clients};
 use crate::monitor::control::Control;
 use crate::monitor::proxy_header::Headers;
 use crate::monitor::reactor::{EventFlags, Token};
@@ -22,6 +22,7 @@ use crate::monitor::status::Status;
 use crate::net::routing::AddressKinds;
 use sockd_session::flow::Flow;
 use sockd_session::pool::endings::Lost;
+use sockd_session::pool::queue::Queue;
 use sockd_session::sweep::Sweep;
 use sockd_session::unreachable::Unreachable;
 use sockd_session::{Event, Resource, Violation, seconds};
@@ -37,6 +38,8 @@ pub struct Serving {
     pub clients: Clients,
     /// Those at listeners for balancers of whom it is not known yet.
     pub headers: Headers,
+    /// Those that wait for the end of workers that are on their way out.
+    queue: Queue<Client>,
     /// The sessions that there are.
     pub sessions: Sessions,
     /// What they wait for.
@@ -70,6 +73,7 @@ impl Serving {
             base,
             clients,
             headers: Headers::default(),
+            queue: Queue::default(),
             sessions: Sessions::default(),
             associations: Associations::default(),
             awaited: Awaited::new(copies),
@@ -124,7 +128,8 @@ impl Serving {
     /// When something is due that is no deadline of the reactor's.
     pub fn due_at(&self) -> Option<Instant> {
         let sweep = self.sweep.due_at().filter(|_| !self.sessions.is_empty());
-        let dues = [self.base.workers.due_at(), self.clients.paused_until(), self.awaited.due_at(), sweep];
+        let clients = [self.clients.paused_until(), self.queue.due_at()].into_iter().flatten().min();
+        let dues = [self.base.workers.due_at(), clients, self.awaited.due_at(), sweep];
         dues.into_iter().flatten().min()
     }
 
@@ -134,6 +139,7 @@ impl Serving {
             self.overdue(token, now);
         }
         self.clients.resume(now, &self.base.reactor);
+        self.serve_queue(now);
         let keepalive = self.base.config.settings.keepalive;
         for key in self.sweep.take(now, || self.sessions.relaying()) {
             if let Some(flow) = self.sessions.look_after(key, keepalive).filter(Flow::wants_a_decision) {
@@ -200,6 +206,7 @@ impl Serving {
     fn accept_nobody(&mut self) {
         self.clients.close(&self.base.reactor);
         self.headers.close_all(&mut self.base);
+        self.queue.clear();
         self.base.workers.pool.unused().into_iter().for_each(|worker| self.retire(worker, false, None));
     }
 

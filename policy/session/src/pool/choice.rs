@@ -17,6 +17,8 @@ pub enum Choice {
     Start,
     /// A new one, in the place of this one, which has nothing to do or no whole request.
     StartInstead(WorkerKey),
+    /// Nobody, before a worker that is on its way out has ended.
+    Wait(Full),
     /// Nobody.
     TurnAway(Full),
 }
@@ -78,8 +80,35 @@ impl<Channel> Pool<Channel> {
     pub fn choose_alone(&mut self, host: Host, settings: &Settings) -> Choice {
         match self.full(host, settings) {
             None => self.take_spare().map_or(Choice::Start, Choice::Use),
-            Some(full) => self.who_makes_room(full).map_or(Choice::TurnAway(full), Choice::StartInstead),
+            Some(full) => self.choose_in_a_crowd(full, settings),
         }
+    }
+
+    /// Whether a client from `host`, which has no worker, waits until one has ended that is on its way out.
+    pub fn waits(&self, host: Host, settings: &Settings) -> bool {
+        let choice = self.full(host, settings).map(|full| self.choose_in_a_crowd(full, settings));
+        matches!(choice, Some(Choice::Wait(_)))
+    }
+
+    /// What becomes of a client for whom no place is free.
+    fn choose_in_a_crowd(&self, full: Full, settings: &Settings) -> Choice {
+        match self.who_makes_room(full) {
+            Some(other) if self.has_few_ending() => Choice::StartInstead(other),
+            None if self.stays_full(full, settings) => Choice::TurnAway(full),
+            _ => Choice::Wait(full),
+        }
+    }
+
+    /// Whether no place is free either once those have ended that are on their way out.
+    fn stays_full(&self, full: Full, settings: &Settings) -> bool {
+        let places = usize::from(settings.max_workers);
+        let (most, site) = match full {
+            Full::House => (places, None),
+            Full::Site(site) => (places.div_ceil(2), Some(site)),
+        };
+        let is_there = |worker: &Worker<Channel>| site.is_none() || worker.site() == site;
+        let workers = self.workers.iter().filter(|(_, worker)| worker.is_of_clients() && is_there(worker));
+        workers.count() >= most
     }
 
     /// Whether there is so much to do for the least busy of so many workers that another one is needed.
@@ -118,8 +147,7 @@ impl<Channel> Pool<Channel> {
         let can =
             |worker: &Worker<Channel>| worker.is_of_clients() && worker.requests == 0 && is_there(worker);
         let workers = self.workers.iter().filter(|(_, worker)| can(worker));
-        let first = workers.min_by_key(|(_, worker)| (worker.load > 0, worker.without_since));
-        first.filter(|_| self.has_few_ending()).map(|(key, _)| key)
+        workers.min_by_key(|(_, worker)| (worker.load > 0, worker.without_since)).map(|(key, _)| key)
     }
 
     fn has_few_ending(&self) -> bool {
@@ -302,7 +330,7 @@ mod tests {
                 end(pool, idle);
                 started(pool)
             }
-            Choice::TurnAway(full) => panic!("{full}"),
+            Choice::Wait(full) | Choice::TurnAway(full) => panic!("{full}"),
         };
         pool.assign(key, host);
         key
@@ -426,14 +454,37 @@ mod tests {
             pool.assign(key, *newcomer);
         }
         assert_eq!(pool.workers.iter().count() + serials.len(), workers.len() + ENDING);
-        assert_eq!(pool.choose(newcomers[ENDING], &settings, now), Choice::TurnAway(Full::House));
+        assert_eq!(pool.choose(newcomers[ENDING], &settings, now), Choice::Wait(Full::House));
+        assert!(pool.waits(newcomers[ENDING], &settings));
         pool.reaped(serials[0]);
+        assert!(!pool.waits(newcomers[ENDING], &settings));
         assert!(matches!(pool.choose(newcomers[ENDING], &settings, now), Choice::StartInstead(_)));
         end(&mut pool, workers[2 * ENDING - 1]);
         assert!(
             matches!(pool.choose(newcomers[ENDING], &settings, now), Choice::StartInstead(_)),
             "of a place that is not free yet"
         );
+    }
+
+    #[test]
+    fn h2_only_who_would_find_room_without_those_on_their_way_out_waits() {
+        let (mut pool, _, now) = pool();
+        let settings = Settings { isolation: Isolation::Connection, ..few(4, Crowded::Refuse) };
+        let [one, other, third] = hosts(3)[..] else { panic!("three") };
+        let keys = [one, one, other, other].map(|host| {
+            let key = serving(&mut pool, host, &settings);
+            pool.has_request(key);
+            key
+        });
+        assert_eq!(pool.choose(third, &settings, now), Choice::TurnAway(Full::House));
+        let first = pool.remove(keys[0], false, now).unwrap().serial;
+        assert_eq!(pool.choose(third, &settings, now), Choice::Wait(Full::House));
+        assert_eq!(pool.choose(one, &settings, now), Choice::Wait(Full::Site(one.site())));
+        assert_eq!(pool.choose(other, &settings, now), Choice::TurnAway(Full::Site(other.site())));
+        assert_eq!([third, one, other].map(|host| pool.waits(host, &settings)), [true, true, false]);
+        pool.reaped(first);
+        assert_eq!([third, one, other].map(|host| pool.waits(host, &settings)), [false; 3]);
+        assert_eq!(pool.choose(third, &settings, now), Choice::Start);
     }
 
     /// Settings with which users have workers of their own.

@@ -6,6 +6,7 @@ use crate::monitor::serving::Serving;
 use crate::net::sockets;
 use sockd_common::message::Role;
 use sockd_common::message::session::{Handshake, Methods, ToSession};
+use sockd_session::admission::Admission;
 use sockd_session::pool::choice::Choice;
 use sockd_session::{Event, HeaderKey, Host, Isolation, Limit, Met, Origin, Session, WorkerKey};
 use std::net::SocketAddr;
@@ -37,27 +38,43 @@ impl Serving {
         client.into_iter().for_each(|client| self.admit(client));
     }
 
-    /// A client has come: a session begins for it, or it is turned away.
+    /// A client has come.
     fn admit(&mut self, client: Client) {
-        let host = client.host();
-        let (Base { counts, config, .. }, now) = (&self.base, Instant::now());
-        let (who, sessions) = ((host, client.origin), self.sessions.len());
-        let admitted = self.clients.admission.admits(who, sessions, counts, &config.settings, now);
-        let admitted = admitted.and_then(|()| {
+        let (who, settings) = ((client.host(), client.origin), &self.base.config.settings);
+        let admitted = self.clients.admission.admits(who, settings, Instant::now());
+        self.serve(admitted.map(|()| client));
+    }
+
+    /// Clients that have waited until a worker may start, or for too long.
+    pub(super) fn serve_queue(&mut self, now: Instant) {
+        let waits = |base: &Base, host| base.workers.pool.waits(host, &base.config.settings);
+        while let Some(next) = self.queue.next(now, |host| waits(&self.base, host)) {
+            self.serve(next.map_err(Met::from));
+        }
+    }
+
+    /// A session begins for a client, or it waits until a worker may start, or it is turned away.
+    fn serve(&mut self, admitted: Result<Client, Met>) {
+        let now = Instant::now();
+        let served = admitted.and_then(|client| {
+            let (host, Base { counts, config, .. }) = (client.host(), &self.base);
+            Admission::has_room((host, client.origin), self.sessions.len(), counts, &config.settings)?;
             let methods = match client.origin {
                 // It may only greet, and has no password.
                 Origin::CHECK => Methods::NONE,
-                _ => self.base.config.methods(client.address.ip(), self.awaited.auth.admits(host)),
+                _ => config.methods(client.address.ip(), self.awaited.auth.admits(host)),
             };
-            Ok((self.session_worker(host, methods)?, methods))
+            Ok((self.session_worker(host, methods)?, methods, client))
         });
-        match admitted {
-            Ok((worker, methods)) => self.begin(client, worker, methods),
+        match served {
+            Ok((Some(worker), methods, client)) => self.begin(client, worker, methods),
+            Ok((None, _, client)) => self.queue.push(client.host(), client, &self.base.config.settings, now),
             Err(why) => self.base.limited("clients are turned away", why),
         }
     }
 
-    fn session_worker(&mut self, host: Host, methods: Methods) -> Result<WorkerKey, Met> {
+    /// Nobody where the client has to wait.
+    fn session_worker(&mut self, host: Host, methods: Methods) -> Result<Option<WorkerKey>, Met> {
         let is_asked = methods.password && self.base.config.settings.isolation == Isolation::User;
         let begins_alone = self.begin_alone || is_asked;
         let (pool, settings) = (&mut self.base.workers.pool, &self.base.config.settings);
@@ -72,17 +89,16 @@ impl Serving {
                 self.make_room(other);
                 self.base.start_worker(Role::Session)
             }
-            Choice::TurnAway(full) => return Err(full.into()),
+            Choice::Wait(_) if self.queue.has_room(host) => return Ok(None),
+            Choice::Wait(full) | Choice::TurnAway(full) => return Err(full.into()),
         };
-        if let Some(worker) = worker.filter(|_| begins_alone) {
+        let worker = worker.ok_or_else(|| Met::other("no worker"))?;
+        if begins_alone {
             self.base.workers.pool.keep_alone(worker);
         }
-        match worker {
-            Some(worker) if self.base.workers.is_full(worker) => {
-                Err(Met::other(format_args!("the worker does not keep up with {host}")))
-            }
-            Some(worker) => Ok(worker),
-            None => Err(Met::other("no worker")),
+        match self.base.workers.is_full(worker) {
+            true => Err(Met::other(format_args!("the worker does not keep up with {host}"))),
+            false => Ok(Some(worker)),
         }
     }
 

@@ -161,6 +161,7 @@ impl Serving {
         while let Some((serial, how)) = self.base.workers.hear_spawner()? {
             self.worker_ended(serial, how);
         }
+        self.serve_queue(Instant::now());
         Ok(())
     }
 
