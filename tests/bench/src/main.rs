@@ -12,6 +12,7 @@ mod dial;
 mod front;
 mod ideal;
 mod ideal_datagrams;
+mod journald;
 mod load;
 mod measures;
 mod net;
@@ -63,7 +64,7 @@ enum Part {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Wanted {
     /// Only measures whose names begin so: bulk, bulk-up-8, small, rtt, cps, cps-4a, p99, idle,
-    /// loris, logins, guessing, udp, watch, start, churn, reload, growth; and count, which is taken only when it is asked for
+    /// loris, logins, guessing, udp, watch, start, churn, reload, growth; and count and journald, which are taken only when they are asked for
     measures: Vec<String>,
     /// Take half an hour instead of a few minutes: three rounds, longer, and with more connections
     #[arg(long)]

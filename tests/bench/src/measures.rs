@@ -67,6 +67,11 @@ pub(crate) enum Kind {
         hosts: u32,
         rules: u32,
     },
+    /// Many at once, each logged by journald in this format; `to` is how the lines get there.
+    Journald {
+        to: &'static str,
+        format: &'static str,
+    },
     /// System calls of the processes of this role.
     Count(Role),
 }
@@ -150,6 +155,11 @@ pub(crate) fn all() -> Vec<Measure> {
     for hosts in [1, 16, 256, 4096] {
         for rules in [10, 10_000, 1_000_000] {
             add(format!("growth-{hosts}-{rules}"), Kind::Growth { hosts, rules });
+        }
+    }
+    for to in ["journal", "syslog"] {
+        for format in ["classic", "full", "json", "session"] {
+            add(format!("journald-{to}-{format}"), Kind::Journald { to, format });
         }
     }
     add("count-monitor".into(), Kind::Count(Role::Monitor));
@@ -309,6 +319,17 @@ impl Measure {
                 let title = format!("{}, {rules} rules", client_hosts(hosts));
                 of_visits(&title, Goal::Nothing, Goal::Nothing)
             }
+            Kind::Journald { to, format } => {
+                let title = format!("--log {to}, log_format {format}, to journald");
+                let part = |name: &str, unit| figure(format!("{title}: {name}"), unit, Goal::Nothing);
+                vec![
+                    figure(title.clone(), "conn/s", Goal::Nothing),
+                    part("lines for each connection", ""),
+                    part("in the journal", "%"),
+                    part("lost, as sockd says", "%"),
+                    part("journald beside it", "µs each"),
+                ]
+            }
             Kind::Count(role) => {
                 let title = format!("{role:?}, for each connection").to_lowercase();
                 vec![
@@ -335,7 +356,7 @@ impl Measure {
             }
             Kind::FlowFlood if proxy.standing() == Standing::Ours => Some(Protocol::Datagrams),
             Kind::FlowFlood => None,
-            Kind::Reload | Kind::Growth { .. } | Kind::Count(_) | Kind::Watch
+            Kind::Reload | Kind::Growth { .. } | Kind::Journald { .. } | Kind::Count(_) | Kind::Watch
                 if proxy.standing() != Standing::Ours =>
             {
                 None
@@ -353,7 +374,7 @@ impl Measure {
     /// Whether it is taken without being asked for.
     pub(crate) fn is_usual(&self, full: bool) -> bool {
         match self.kind {
-            Kind::Count(_) => false,
+            Kind::Count(_) | Kind::Journald { .. } => false,
             Kind::Watch | Kind::FlowFlood | Kind::Growth { .. } => full,
             Kind::Loris { slow } => full || slow <= 1000,
             _ => true,

@@ -34,6 +34,8 @@ pub(crate) enum Standing {
 pub(crate) struct Proxy {
     pub(crate) name: String,
     kind: Kind,
+    /// Where sockd's lines go.
+    log: &'static str,
 }
 
 #[derive(Clone, Debug)]
@@ -51,7 +53,7 @@ enum Kind {
 
 /// What can be measured here; `others` are more builds of sockd, by name.
 pub(crate) fn all(others: &[(String, PathBuf)]) -> Outcome<Vec<Proxy>> {
-    let proxy = |name: &str, kind| Proxy { name: name.to_owned(), kind };
+    let proxy = |name: &str, kind| Proxy { name: name.to_owned(), kind, log: "syslog" };
     let mut proxies = vec![
         proxy("direct", Kind::Direct),
         proxy("ideal-adaptive", Kind::Ideal(Moves::Adaptive)),
@@ -95,6 +97,11 @@ impl Proxy {
             Kind::Danted | Kind::Hpsockd | Kind::Microsocks => Standing::Peer,
             Kind::Sockd(_) => Standing::Ours,
         }
+    }
+
+    /// The same with lines that go elsewhere.
+    pub(crate) fn logging_to(&self, log: &'static str) -> Self {
+        Self { log, ..self.clone() }
     }
 
     /// The protocol for measures that are not about a protocol.
@@ -154,7 +161,7 @@ impl Proxy {
         let mut command = match &self.kind {
             Kind::Sockd(folder) => {
                 configure(protocol)?;
-                program(folder.join("sockd"), &["--listen", &address.to_string()])
+                program(folder.join("sockd"), &["--listen", &address.to_string(), "--log", self.log])
             }
             Kind::Danted => {
                 fs::write("/run/bench/danted.conf", DANTED.replace("PORT", &port))?;
@@ -221,14 +228,15 @@ fn configure(protocol: Protocol) -> Outcome<()> {
     Ok(())
 }
 
-/// Whether sockd has sockets for those who look at it, as it has under its unit.
-pub(crate) fn let_look(may_look: bool) -> Outcome<()> {
+/// Whether sockd has sockets for those who look at it, as it has under its unit, and how it writes its log.
+pub(crate) fn set(may_look: bool, log_format: &str) -> Outcome<()> {
     fs::create_dir_all("/run/sockd")?;
     let socket = |name| match may_look {
         true => format!("{name}_socket: at(\"/run/sockd/{name}\")"),
         false => format!("{name}_socket: off"),
     };
-    fs::write("/etc/sockd.ron", format!("({})\n", ["status", "counters"].map(socket).join(", ")))?;
+    let [status, counters] = ["status", "counters"].map(socket);
+    fs::write("/etc/sockd.ron", format!("({status}, {counters}, log_format: {log_format})\n"))?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use crate::count::Counter;
 use crate::datagram_echo::DatagramEcho;
 use crate::dial::{Dialler, Hosts};
+use crate::journald::Journald;
 use crate::load::datagrams::Association;
 use crate::load::{bulk, churn, idle, loris, pingpong, reload, steady, visits};
 use crate::measures::{Kind, Measure, Scale, Site};
@@ -32,7 +33,11 @@ pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &
     if measure.kind == Kind::Start {
         return start(proxy, protocol);
     }
-    proxies::let_look(measure.kind == Kind::Watch)?;
+    if let Kind::Journald { to, format } = measure.kind {
+        proxies::set(false, format)?;
+        return journald(&proxy.logging_to(to), protocol, site);
+    }
+    proxies::set(measure.kind == Kind::Watch, "classic")?;
     let running = proxy.start(protocol)?;
     let Scale { time, warm_up, .. } = site.scale;
     let dialler = |service, hosts| Dialler::new(running.address, protocol, service, Hosts::new(hosts));
@@ -89,7 +94,7 @@ pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &
             let share = idle::watched(&mut dialler(Service::Echo, 200), relays, &running.tree)?;
             Ok(vec![Some(share * 100.0 * 50_000.0 / relays as f64)])
         }
-        Kind::Start => start(proxy, protocol),
+        Kind::Start | Kind::Journald { .. } => Err("it is taken before anything is started".into()),
         Kind::Churn => {
             let proxy = running.address.ok_or("no proxy")?;
             let [echo, source, sink] =
@@ -152,6 +157,29 @@ fn many_visits(
     figures.resize(6, None);
     figures.push(Some(visits.openings.percentile(0.99) / 1e3));
     Ok(figures)
+}
+
+/// The same beside a journald.
+fn journald(proxy: &Proxy, protocol: Protocol, site: &Site) -> Figures {
+    let Scale { time, warm_up, .. } = site.scale;
+    let journald = Journald::start()?;
+    let running = proxy.start(protocol)?;
+    let before = journald.read()?;
+    let dialler = Dialler::new(running.address, protocol, Service::Byte, Hosts::new(HOSTS));
+    every_host_once(&dialler, HOSTS)?;
+    let slowly = journald.read()?;
+    // One after the other loses nothing.
+    let lines = (slowly.lines - before.lines) as f64 / f64::from(HOSTS);
+    let logged_by = journald.spent();
+    let visits = visits::run(&dialler, 64, warm_up, time, &running.tree)?;
+    let journal = journald.read()?;
+    let number = visits.in_all as f64;
+    let share = |count: u64| count as f64 * 100.0 / (number * lines);
+    let logging = journald.spent().saturating_sub(logged_by).as_secs_f64() * 1e6 / number;
+    // Those that were under way at the end are in the log, but were not counted.
+    let logged = share(journal.lines - slowly.lines).min(100.0);
+    let lost = share(journal.lost - slowly.lost);
+    Ok([visits.a_second, lines, logged, lost, logging].map(Some).into())
 }
 
 const CONNECTED: &str = " connected -- ";
