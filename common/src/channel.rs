@@ -74,8 +74,9 @@ pub enum ChannelError {
 pub struct MonitorSocket(OwnedFd);
 
 /// A message that waits to be sent, with the descriptor that it carries.
+#[derive(Default)]
 pub struct Packet {
-    bytes: Zeroizing<Box<[u8]>>,
+    bytes: Zeroizing<Vec<u8>>,
     descriptor: Option<Rc<OwnedFd>>,
 }
 
@@ -86,12 +87,23 @@ impl fmt::Debug for Packet {
 }
 
 impl Packet {
-    /// Encodes a message.
-    pub fn new(message: &impl Message, descriptor: Option<Rc<OwnedFd>>) -> Result<Self, ChannelError> {
+    /// Encodes a message, into the memory of one that has been sent.
+    pub fn encode(
+        mut self,
+        message: &impl Message,
+        descriptor: Option<Rc<OwnedFd>>,
+    ) -> Result<Self, ChannelError> {
         if message.carries_descriptor() != descriptor.is_some() {
             return Err(ChannelError::Descriptors);
         }
-        encoded(message, |bytes| Ok(Self { bytes: Zeroizing::new(bytes.into()), descriptor }))
+        encoded(message, |bytes| Ok(self.bytes.extend_from_slice(bytes)))?;
+        Ok(Self { descriptor, ..self })
+    }
+
+    /// It has been sent: what is left is its memory, overwritten.
+    pub fn sent(mut self) -> Self {
+        self.bytes.zeroize();
+        Self { descriptor: None, ..self }
     }
 
     /// The descriptor that it carries.

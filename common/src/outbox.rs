@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// answer to what it has said.
 const ROOM: usize = 2048;
 
+/// Messages whose memory is kept for others.
+const SPARE: usize = 16;
+
 /// A worker that takes no message for this long does not read its channel.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 
@@ -30,6 +33,8 @@ pub struct Outbox {
     socket: MonitorSocket,
     ready: bool,
     waiting: VecDeque<Packet>,
+    /// Memory of messages that have been sent, for the next ones.
+    spare: Vec<Packet>,
     /// Among those that wait.
     descriptors: usize,
     /// When it is given up on because nobody reads.
@@ -54,6 +59,7 @@ impl Outbox {
             socket,
             ready: true,
             waiting: VecDeque::new(),
+            spare: Vec::new(),
             descriptors: 0,
             gives_up: None,
             retry: None,
@@ -64,7 +70,8 @@ impl Outbox {
     /// Keeps a message for the next [`flush`](Self::flush). False where it cannot be one.
     pub fn send(&mut self, message: &impl Message, descriptor: Option<Rc<OwnedFd>>) -> bool {
         let carries = usize::from(descriptor.is_some());
-        let Ok(packet) = Packet::new(message, descriptor) else { return false };
+        let packet = self.spare.pop().unwrap_or_default();
+        let Ok(packet) = packet.encode(message, descriptor) else { return false };
         self.descriptors = self.descriptors.saturating_add(carries);
         self.waiting.push_back(packet);
         true
@@ -77,9 +84,12 @@ impl Outbox {
         while self.ready && !self.waiting.is_empty() {
             match self.socket.send_first(&self.waiting) {
                 Ok(sent) => {
-                    let sent = self.waiting.drain(..sent.min(self.waiting.len()));
-                    let carried = sent.filter(|packet| packet.descriptor().is_some()).count();
-                    self.descriptors = self.descriptors.saturating_sub(carried);
+                    for packet in self.waiting.drain(..sent.min(self.waiting.len())) {
+                        let carried = usize::from(packet.descriptor().is_some());
+                        self.descriptors = self.descriptors.saturating_sub(carried);
+                        // Beyond these their memory is given back.
+                        self.spare.extend(Some(packet.sent()).filter(|_| self.spare.len() < SPARE));
+                    }
                     self.gives_up = None;
                 }
                 Err(error) => return self.refused(error),
@@ -207,7 +217,17 @@ mod tests {
             link.flush();
         }
         assert!(!link.is_stuck() && link.gives_up().is_none() && link.descriptors == 0);
-        assert!(matches!(worker.receive(), Ok(Received::Nothing)));
+        assert!(link.spare.len() <= SPARE && matches!(worker.receive(), Ok(Received::Nothing)));
+    }
+
+    #[test]
+    fn the_memory_of_a_message_that_has_left_serves_the_next_one() {
+        let (mut link, _worker) = ends();
+        assert!(serve(&mut link, 0));
+        link.flush();
+        assert_eq!((link.spare.len(), link.waiting.len()), (1, 0));
+        assert!(link.send(&end(0), None));
+        assert_eq!((link.spare.len(), link.waiting.len()), (0, 1));
     }
 
     #[test]
