@@ -8,8 +8,8 @@ use sockd::hook::profile::DENIED;
 use sockd::loader::profile::LOADER;
 use sockd::monitor::profile::MONITOR;
 use sockd::spawner::profile::{SPAWNER, WORKERS};
-use sockd_lockdown::verdict::{Call, Verdict, faults, verdict};
 use sockd_lockdown::{Row, When, compile_denials, compile_filter};
+use sockd_verdict::{Call, Verdict, faults, verdict};
 use std::collections::BTreeSet;
 
 /// As they are installed: the spawner's filter lets through what its workers need.

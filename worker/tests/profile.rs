@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use sockd_common::message::Role;
-use sockd_lockdown::verdict::{Call, Verdict, faults, verdict};
 use sockd_lockdown::{Row, When, compile_filter, libc};
+use sockd_verdict::{Call, Verdict, faults, verdict};
 use sockd_worker::roles::ROLES;
 use std::collections::BTreeSet;
 

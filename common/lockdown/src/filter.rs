@@ -102,8 +102,7 @@ impl Program {
     }
 
     /// The programs themselves.
-    #[cfg(feature = "verdict")]
-    pub(crate) fn stack(&self) -> &[BpfProgram] {
+    pub fn stack(&self) -> &[BpfProgram] {
         &self.stack
     }
 

@@ -14,8 +14,6 @@ mod limits;
 pub mod profile_rows;
 mod sys;
 mod user;
-#[cfg(feature = "verdict")]
-pub mod verdict;
 
 pub use crate::capabilities::{CapabilityLocks, keep_only};
 pub use crate::error::LockError;

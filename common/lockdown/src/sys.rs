@@ -35,36 +35,6 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Makes a call in a child behind a filter. Gives the child's status as wait(2) has it: how it was killed, or an exit
-/// with the call's errno, 0 where it did not fail.
-#[cfg(feature = "verdict")]
-pub(crate) fn call_in_a_child(
-    filter: &dyn Fn() -> Result<(), crate::LockError>,
-    number: i64,
-    args: [u64; 6],
-) -> io::Result<libc::c_int> {
-    // SAFETY: the C library's fork leaves its allocator usable in the child, whatever other threads were doing; the
-    // child does nothing but install the filter, make the call and end.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        if filter().is_err() {
-            exit_now(255);
-        }
-        let [a, b, c, d, e, f] = args;
-        // SAFETY: the arguments are not addresses of anything in this process, so that the kernel, where it lets the
-        // call through, finds nothing to read or to write.
-        let answer = unsafe { libc::syscall(number, a, b, c, d, e, f) };
-        let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
-        exit_now(if answer == -1 { errno } else { 0 });
-    }
-    let mut status = 0;
-    // SAFETY: the status is written to a live place.
-    match pid > 0 && unsafe { libc::waitpid(pid, &raw mut status, 0) } == pid {
-        true => Ok(status),
-        false => Err(io::Error::last_os_error()),
-    }
-}
-
 /// PR_SET_MDWE with PR_MDWE_REFUSE_EXEC_GAIN (Linux 6.3): false where the kernel lacks it.
 pub(crate) fn set_memory_deny_write_execute() -> bool {
     let (on, unused): (libc::c_ulong, libc::c_ulong) = (libc::PR_MDWE_REFUSE_EXEC_GAIN.into(), 0);

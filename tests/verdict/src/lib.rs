@@ -3,8 +3,10 @@
 //! Runs the few instructions of classic BPF that seccompiler emits, on the data that the kernel would show the
 //! filter (seccomp(2), struct seccomp_data).
 
-use crate::{LockError, Program, Test, When, compile_filter, filter::Row};
+mod sys;
+
 use seccompiler::sock_filter;
+use sockd_lockdown::{LockError, Program, Row, Test, When, compile_filter, libc};
 
 /// What becomes of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +71,7 @@ pub fn faults(rows: &[Row]) -> Result<Vec<String>, LockError> {
 
 /// How a child ended that made this call: by SIGSYS, or with an errno or none.
 fn seen(program: &Program, call: &Call) -> Option<Verdict> {
-    let status = crate::sys::call_in_a_child(&|| program.install(), call.number, call.args).ok()?;
+    let status = sys::call_in_a_child(program, call.number, call.args).ok()?;
     match (libc::WIFEXITED(status), libc::WEXITSTATUS(status)) {
         (true, 0) => Some(Verdict::Allowed),
         (true, errno) => Some(Verdict::Answered(errno.unsigned_abs())),
