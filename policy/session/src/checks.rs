@@ -38,8 +38,6 @@ struct Check {
     is_known: bool,
     /// What has not been asked yet.
     unasked: Option<Credentials>,
-    /// When a check that has been cancelled has to have ended.
-    due: Option<Instant>,
 }
 
 /// What came of a login.
@@ -86,7 +84,7 @@ impl Checks {
     pub fn begin(&mut self, waiter: Waiter, host: Host, credentials: Credentials) -> CheckKey {
         let user = self.logins.user(credentials.user.as_bytes());
         let (waiter, unasked) = (Some(waiter), Some(credentials));
-        let key = self.checks.insert(Check { waiter, host, user, is_known: false, unasked, due: None });
+        let key = self.checks.insert(Check { waiter, host, user, is_known: false, unasked });
         self.waiting.entry(host.network()).or_default().push_back(key);
         key
     }
@@ -164,9 +162,7 @@ impl Checks {
             self.checks.remove(key);
             return None;
         }
-        let is_settled = |key, due| self.checks.get(key).is_none_or(|check| check.due != Some(due));
-        let due = self.owed.push(key, now, is_settled);
-        self.checks.get_mut(key)?.due = due;
+        self.owed.push(key, now);
         Some(ToAuth::Cancel { id: key.id() })
     }
 }
@@ -180,7 +176,7 @@ impl Checks {
         verdict: Verdict,
         now: Instant,
     ) -> Result<Option<(Waiter, Login)>, Violation> {
-        let asked = self.asked.remove(&key).then(|| self.checks.remove(key)).flatten();
+        let asked = self.asked.remove(&key).then(|| self.end(key)).flatten();
         let Check { waiter, host, user, .. } = asked.ok_or(Violation("a verdict that nobody asked for"))?;
         let login = match verdict {
             Verdict::Verified { groups, .. } => {
@@ -203,18 +199,21 @@ impl Checks {
 
     /// Looks whether it has ended what it owes.
     pub fn look_at_owed(&mut self, now: Instant) -> Result<(), Violation> {
-        while let Some((due, key)) = self.owed.pop_due(now) {
-            if self.checks.get(key).is_some_and(|check| check.due == Some(due)) {
-                return Err(Violation("a check is not ended when it has to be"));
-            }
+        match self.owed.pop_due(now) {
+            Some(_) => Err(Violation("a check is not ended when it has to be")),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// It is gone: gives the sessions that wait for what it was asked.
     pub fn fail_asked(&mut self) -> Vec<Waiter> {
         let keys = std::mem::take(&mut self.asked);
-        keys.into_iter().filter_map(|key| self.checks.remove(key)?.waiter).collect()
+        keys.into_iter().filter_map(|key| self.end(key)?.waiter).collect()
+    }
+
+    fn end(&mut self, key: CheckKey) -> Option<Check> {
+        self.owed.settle(&key);
+        self.checks.remove(key)
     }
 }
 

@@ -36,8 +36,6 @@ struct Lookup {
     unasked: Option<Query>,
     sockets: u8,
     dials: NameserverDials,
-    /// When a lookup that has been cancelled has to have ended.
-    due: Option<Instant>,
 }
 
 /// A lookup that is over, and what the monitor still has of it.
@@ -80,7 +78,7 @@ impl Lookups {
         counts.add(Resource::Lookup, host);
         let (waiter, unasked) = (Some(waiter), Some(query));
         let dials = Vec::new();
-        self.lookups.insert(Lookup { waiter, host, since: now, unasked, sockets: 0, dials, due: None })
+        self.lookups.insert(Lookup { waiter, host, since: now, unasked, sockets: 0, dials })
     }
 
     /// What the resolver is to be told of a lookup that it has not been asked for yet.
@@ -151,9 +149,7 @@ impl Lookups {
             return self.end(key, counts).map(|ended| (ended.dials, None));
         }
         let dials = std::mem::take(&mut lookup.dials);
-        let is_settled = |key, due| self.lookups.get(key).is_none_or(|lookup| lookup.due != Some(due));
-        let due = self.owed.push(key, now, is_settled);
-        self.lookups.get_mut(key)?.due = due;
+        self.owed.push(key, now);
         Some((dials, Some(ToResolver::Cancel { id: key.id() })))
     }
 
@@ -164,12 +160,10 @@ impl Lookups {
 
     /// Looks whether the resolver has ended what it owes.
     pub fn look_at_owed(&mut self, now: Instant) -> Result<(), Violation> {
-        while let Some((due, key)) = self.owed.pop_due(now) {
-            if self.lookups.get(key).is_some_and(|lookup| lookup.due == Some(due)) {
-                return Err(Violation("a lookup is not ended when it has to be"));
-            }
+        match self.owed.pop_due(now) {
+            Some(_) => Err(Violation("a lookup is not ended when it has to be")),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The resolver is gone: everything that it had to do has failed, for one of these may have been its end.
@@ -180,6 +174,7 @@ impl Lookups {
 
     fn end(&mut self, key: LookupKey, counts: &mut Counts) -> Option<Ended> {
         let Lookup { waiter, host, dials, .. } = self.lookups.remove(key)?;
+        self.owed.settle(&key);
         waiter.iter().for_each(|_| counts.remove(Resource::Lookup, host));
         Some(Ended { waiter, dials })
     }

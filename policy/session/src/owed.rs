@@ -16,20 +16,16 @@ impl<Key> Default for Owed<Key> {
     }
 }
 
-impl<Key: Copy> Owed<Key> {
-    /// From now on this is owed; gives when it is due. What `is_settled` is left out from the front.
-    pub fn push(
-        &mut self,
-        key: Key,
-        now: Instant,
-        is_settled: impl Fn(Key, Instant) -> bool,
-    ) -> Option<Instant> {
-        while self.0.front().is_some_and(|(due, key)| is_settled(*key, *due)) {
-            self.0.pop_front();
-        }
-        let due = now.checked_add(LIMIT)?;
-        self.0.push_back((due, key));
-        Some(due)
+impl<Key: Eq> Owed<Key> {
+    /// From now on this is owed.
+    pub fn push(&mut self, key: Key, now: Instant) {
+        self.0.extend(now.checked_add(LIMIT).map(|due| (due, key)));
+    }
+
+    /// It has ended. Whoever keeps to the order finds it in front.
+    pub fn settle(&mut self, key: &Key) {
+        let place = self.0.iter().position(|(_, owed)| owed == key);
+        place.into_iter().for_each(|place| drop(self.0.remove(place)));
     }
 
     /// When the first of it is due.
@@ -37,10 +33,10 @@ impl<Key: Copy> Owed<Key> {
         self.0.front().map(|(due, _)| *due)
     }
 
-    /// The next that is due, with the time at which it was.
-    pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, Key)> {
-        let is_due = self.0.front().is_some_and(|(due, _)| *due <= now);
-        is_due.then(|| self.0.pop_front()).flatten()
+    /// Takes out the first that is due, if any is.
+    pub fn pop_due(&mut self, now: Instant) -> Option<Key> {
+        let is_due = self.due_at().is_some_and(|due| due <= now);
+        is_due.then(|| self.0.pop_front()).flatten().map(|(_, key)| key)
     }
 }
 
@@ -51,13 +47,15 @@ mod tests {
     #[test]
     fn what_is_owed_is_due_in_its_order_and_what_is_settled_does_not_pile_up() {
         let (mut owed, now) = (Owed::default(), Instant::now());
-        let open = |_, _| false;
-        let due = owed.push(1, now, open).unwrap();
-        owed.push(2, now + LIMIT, open);
+        (1..=3).for_each(|key| owed.push(key, now));
+        owed.push(4, now + LIMIT);
+        let due = now + LIMIT;
         assert_eq!((owed.due_at(), owed.pop_due(now)), (Some(due), None));
-        assert_eq!([owed.pop_due(due), owed.pop_due(due)], [Some((due, 1)), None]);
+        owed.settle(&2);
+        assert_eq!([owed.pop_due(due), owed.pop_due(due), owed.pop_due(due)], [Some(1), Some(3), None]);
         for number in 0..1000 {
-            owed.push(number, now, |_, _| true);
+            owed.push(number, now);
+            owed.settle(&number);
         }
         assert_eq!(owed.0.len(), 1);
     }

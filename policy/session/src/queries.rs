@@ -55,8 +55,6 @@ struct PendingQuery {
     /// Replies that are still to come.
     replies: u8,
     stage: Stage,
-    /// When the worker has to have given up.
-    due: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +124,7 @@ impl Queries {
         counts.add(counts_as, client);
         let replies = if counts_as == Resource::Bind { 2 } else { 1 };
         let (waiter, stage) = (Some(waiter), Stage::Begun);
-        Ok(self.queries.insert(PendingQuery { waiter, client, question, replies, stage, due: None }))
+        Ok(self.queries.insert(PendingQuery { waiter, client, question, replies, stage }))
     }
 
     /// Whose worker asks.
@@ -226,9 +224,7 @@ impl Queries {
                 Stage::Begun | Stage::Asked(_) => Cancelled::Ended,
             });
         };
-        let is_settled = |key, due| self.queries.get(key).is_none_or(|query| query.due != Some(due));
-        let due = self.owed.push(key, now, is_settled);
-        self.queries.get_mut(key)?.due = due;
+        self.owed.push(key, now);
         Some(Cancelled::Owed(worker))
     }
 
@@ -239,18 +235,13 @@ impl Queries {
 
     /// A worker that has not given up a query when it had to.
     pub fn overdue(&mut self, now: Instant) -> Option<(WorkerKey, Violation)> {
-        while let Some((due, key)) = self.owed.pop_due(now) {
-            if let Some(&PendingQuery { stage: Stage::Asked(worker), due: owed, .. }) = self.queries.get(key)
-                && owed == Some(due)
-            {
-                return Some((worker, Violation("a query is not given up when it has to be")));
-            }
-        }
-        None
+        let key = self.owed.pop_due(now)?;
+        Some((self.worker(key)?, Violation("a query is not given up when it has to be")))
     }
 
     fn end(&mut self, key: QueryKey, counts: &mut Counts) -> Option<PendingQuery> {
         let query = self.queries.remove(key)?;
+        self.owed.settle(&key);
         counts.remove(query.question.counts_as(), query.client);
         Some(query)
     }
@@ -389,8 +380,7 @@ mod tests {
         let cancelled = room.queries.cancel(key, SESSION, &mut room.counts, now);
         assert_eq!(cancelled, Some(Cancelled::Owed(WORKER)));
         assert_eq!(room.answered(key, &Arrival::Identified(Identity::Unknown)), Ok((None, true)));
-        let due = room.queries.due_at().unwrap();
-        assert_eq!(room.queries.overdue(due), None, "it has been given up");
+        assert_eq!(room.queries.due_at(), None, "it has been given up");
         let key = room.asked(IDENTITY);
         room.queries.cancel(key, SESSION, &mut room.counts, now);
         assert_eq!(room.queries.overdue(now), None);
