@@ -1,7 +1,7 @@
 //! The loader, as the monitor knows it.
 
-use crate::config::read::{self, Loaded};
-use crate::loader::protocol::{Channel, FromLoader, Rest, ToLoader};
+use crate::config::read::Loaded;
+use crate::loader::protocol::{Channel, FromLoader, Frozen, ToLoader, Written};
 use crate::loader::users::Table;
 use crate::process::descriptors;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -9,6 +9,7 @@ use sockd_common::channel::Received;
 use sockd_policy::Services;
 use sockd_policy::frozen::{thaw_routes, thaw_rules, thaw_upstreams};
 use sockd_session::config::Config;
+use std::error::Error;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -58,10 +59,10 @@ impl Loader {
 
     /// What has come, if anything has. The error is the end of the loader.
     pub fn take(&mut self, old: &Config) -> Result<Option<News>, String> {
-        let answer = match self.channel.receive() {
+        let length = match self.channel.receive() {
             Ok(Received::Message(FromLoader::Copied(changed), _)) => return Ok(Some(News::Copied(changed))),
             Ok(Received::Message(FromLoader::Unread(why), _)) => return Ok(Some(News::Unread(why))),
-            Ok(Received::Message(answer, _)) => answer,
+            Ok(Received::Message(FromLoader::Read { length }, _)) => length,
             Ok(Received::Nothing) => return Ok(None),
             _ => return Err("the loader has ended".into()),
         };
@@ -70,7 +71,7 @@ impl Loader {
             return Ok(None);
         }
         let memory = self.users.take().ok_or("the loader says what it was not asked for")?;
-        let taken = self.take_in(answer, old).map_err(|error| format!("what the loader wrote: {error}"))?;
+        let taken = self.take_in(length, old).map_err(|error| format!("what the loader wrote: {error}"))?;
         Ok(Some(News::Loaded(taken.map(|(loaded, users)| (Box::new(loaded), Table { memory, users })))))
     }
 
@@ -85,48 +86,28 @@ impl Loader {
         }
     }
 
+    /// What stands in the memory. The outer error is that nothing does that the loader would write.
     fn take_in(
         &self,
-        answer: FromLoader,
+        length: usize,
         old: &Config,
-    ) -> Result<Result<(Loaded, u32), Vec<String>>, String> {
-        match answer {
-            FromLoader::Copied(_) | FromLoader::Unread(_) => Err("no configuration".into()),
-            FromLoader::Failed { errors } => {
-                let errors = self.part(0, errors)?;
-                postcard::from_bytes(&errors).map(Err).map_err(|error| error.to_string())
-            }
-            FromLoader::Loaded { rules, routes, upstreams, rest, users } => {
-                let to_upstreams = rules.saturating_add(routes.unwrap_or(0));
-                let to_rest = to_upstreams.saturating_add(upstreams.unwrap_or(0));
-                let Rest { settings, services, remarks } =
-                    postcard::from_bytes(&self.part(to_rest, rest)?).map_err(|error| error.to_string())?;
-                let routes = routes.map(|length| self.thaw(rules, length, thaw_routes)).transpose()?;
-                let upstreams =
-                    upstreams.map(|length| self.thaw(to_upstreams, length, thaw_upstreams)).transpose()?;
-                let rules = self.thaw(0, rules, thaw_rules)?;
-                let config = Config {
-                    rules,
-                    routes,
-                    upstreams,
-                    services: Services::parse(services.as_bytes()),
-                    settings,
-                    ident_default: old.ident_default,
-                };
-                Ok(Ok((Loaded { config, services, remarks }, users)))
-            }
-        }
-    }
-
-    fn thaw<T>(&self, place: usize, length: usize, thaw: read::Thaw<T>) -> Result<T, String> {
-        let (table, _) = thaw(&self.part(place, length)?).map_err(|error| error.to_string())?;
-        Ok(table)
-    }
-
-    fn part(&self, place: usize, length: usize) -> Result<Vec<u8>, String> {
+    ) -> Result<Result<(Loaded, u32), Vec<String>>, Box<dyn Error>> {
         let mut bytes = vec![0; length];
-        self.memory.read_exact_at(&mut bytes, place as u64).map_err(|error| error.to_string())?;
-        Ok(bytes)
+        self.memory.read_exact_at(&mut bytes, 0)?;
+        let frozen = match postcard::from_bytes::<Written<'_>>(&bytes)? {
+            Ok(frozen) => frozen,
+            Err(errors) => return Ok(Err(errors)),
+        };
+        let Frozen { rules, routes, upstreams, settings, services, remarks, users } = frozen;
+        let config = Config {
+            rules: thaw_rules(rules)?.0,
+            routes: routes.map(thaw_routes).transpose()?.map(|(routes, _)| routes),
+            upstreams: upstreams.map(thaw_upstreams).transpose()?.map(|(upstreams, _)| upstreams),
+            services: Services::parse(services.as_bytes()),
+            settings,
+            ident_default: old.ident_default,
+        };
+        Ok(Ok((Loaded { config, services, remarks }, users)))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::config::read::{self, Loaded};
 use crate::hook::orders::Teller;
 use crate::loader::handle::Loader;
 use crate::loader::profile::LOADER;
-use crate::loader::protocol::{FromLoader, Monitor, Rest, ToLoader};
+use crate::loader::protocol::{FromLoader, Frozen, Monitor, ToLoader, Written};
 use crate::loader::system_files::{Copies, Originals};
 use crate::process::child::Server;
 use crate::process::error::StartError;
@@ -153,35 +153,24 @@ fn load(options: &Options, memory: Option<OwnedFd>) -> Result<(Loaded, u32), Vec
     }
 }
 
+/// Writes what has been read where the monitor finds it.
 fn answer(memory: &File, loaded: Result<(Loaded, u32), Vec<String>>) -> std::io::Result<FromLoader> {
+    let (Loaded { config, services, remarks }, users) = match loaded {
+        Ok(loaded) => loaded,
+        Err(errors) => return write(memory, &Err(errors)),
+    };
+    let from = Provenance::default();
+    let rules = freeze_rules(&config.rules, &from);
+    let routes = config.routes.as_ref().map(|routes| freeze_routes(routes, &from));
+    let upstreams = config.upstreams.as_ref().map(|lines| freeze_upstreams(lines, &from));
+    let (routes, upstreams) = (routes.as_deref(), upstreams.as_deref());
+    let settings = config.settings;
+    write(memory, &Ok(Frozen { rules: &rules, routes, upstreams, settings, services, remarks, users }))
+}
+
+fn write(memory: &File, written: &Written<'_>) -> std::io::Result<FromLoader> {
+    let bytes = postcard::to_stdvec(written).map_err(std::io::Error::other)?;
     ftruncate(memory, 0)?;
-    let failed = |_| std::io::Error::from(std::io::ErrorKind::InvalidData);
-    match loaded {
-        Ok((Loaded { config, services, remarks }, users)) => {
-            let from = Provenance::default();
-            let rules = freeze_rules(&config.rules, &from);
-            let routes = config.routes.as_ref().map(|routes| freeze_routes(routes, &from));
-            let upstreams = config.upstreams.as_ref().map(|lines| freeze_upstreams(lines, &from));
-            let rest = Rest { settings: config.settings, services, remarks };
-            let rest = postcard::to_stdvec(&rest).map_err(failed)?;
-            let mut place = 0;
-            for part in [Some(&rules), routes.as_ref(), upstreams.as_ref(), Some(&rest)].into_iter().flatten()
-            {
-                memory.write_all_at(part, place)?;
-                place = place.saturating_add(part.len() as u64);
-            }
-            Ok(FromLoader::Loaded {
-                rules: rules.len(),
-                routes: routes.map(|routes| routes.len()),
-                upstreams: upstreams.map(|lines| lines.len()),
-                rest: rest.len(),
-                users,
-            })
-        }
-        Err(errors) => {
-            let errors = postcard::to_stdvec(&errors).map_err(failed)?;
-            memory.write_all_at(&errors, 0)?;
-            Ok(FromLoader::Failed { errors: errors.len() })
-        }
-    }
+    memory.write_all_at(&bytes, 0)?;
+    Ok(FromLoader::Read { length: bytes.len() })
 }

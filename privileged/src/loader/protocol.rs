@@ -21,23 +21,10 @@ pub enum FromLoader {
     Copied([bool; 2]),
     /// One of them cannot be read, and why.
     Unread(String),
-    /// The configuration is in order. It stands in the memory that both share, part behind part; lengths in bytes.
-    Loaded {
-        /// Frozen rules.
-        rules: usize,
-        /// Frozen routes, where there is a route file.
-        routes: Option<usize>,
-        /// Frozen upstream lines, where there is a file of them.
-        upstreams: Option<usize>,
-        /// Settings, services and remarks.
-        rest: usize,
-        /// How many users are in the memory that has come for them.
-        users: u32,
-    },
-    /// It is not; these are the lines that say why.
-    Failed {
-        /// A list of strings.
-        errors: usize,
+    /// Everything has been read. So many bytes of the memory that both share are what has come of it.
+    Read {
+        /// A [`Written`].
+        length: usize,
     },
 }
 
@@ -49,12 +36,26 @@ impl Message for ToLoader {
 
 impl Message for FromLoader {}
 
-/// What is small.
+/// What stands in the shared memory: a configuration that is in order, or the lines that say why it is not.
+pub(super) type Written<'a> = Result<Frozen<'a>, Vec<String>>;
+
+/// A configuration that is in order.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Rest {
+pub(super) struct Frozen<'a> {
+    /// Frozen rules.
+    pub(super) rules: &'a [u8],
+    /// Frozen routes, where there is a route file.
+    #[serde(borrow)]
+    pub(super) routes: Option<&'a [u8]>,
+    /// Frozen upstream lines, where there is a file of them.
+    #[serde(borrow)]
+    pub(super) upstreams: Option<&'a [u8]>,
     pub(super) settings: Settings,
+    /// The text of services(5).
     pub(super) services: String,
     pub(super) remarks: Vec<String>,
+    /// How many users are in the memory that has come for them.
+    pub(super) users: u32,
 }
 
 /// The monitor's end of the loader's channel.
