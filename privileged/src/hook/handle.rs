@@ -14,7 +14,8 @@ pub struct Hook {
 }
 
 impl Hook {
-    pub(super) fn new(channel: Channel) -> Self {
+    /// The one at the other end.
+    pub fn new(channel: Channel) -> Self {
         Self { channel: Some(channel) }
     }
 

@@ -13,10 +13,9 @@ pub mod profile;
 pub mod protocol;
 
 use crate::hook::commands::{Commands, Place};
-use crate::hook::handle::Hook;
 use crate::hook::orders::{Orders, Told};
 use crate::hook::profile::DENIED;
-use crate::hook::protocol::{Monitor, ToHook};
+use crate::hook::protocol::{FromHook, Monitor, ToHook};
 use crate::process::error::StartError;
 use crate::process::namespaces::{self, World};
 use crate::process::ritual::{self, Calls, Power};
@@ -31,19 +30,11 @@ use sockd_lockdown as lockdown;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// The hook process, as the start knows it.
-#[derive(Debug)]
-pub struct Started {
-    /// The monitor's handle.
-    pub hook: Hook,
-    /// Its process id.
-    pub pid: libc::pid_t,
-    /// What the kernel did not have for it.
-    pub missing: Vec<String>,
-}
+pub type Server = child::Server<ToHook, FromHook>;
 
 /// Forks the hook process, which runs commands as this user and group: at first those of `orders`, then what it is
 /// `told`.
-pub fn start(orders: Orders, told: Told, ids: (u32, u32)) -> Result<Started, StartError> {
+pub fn start(orders: Orders, told: Told, ids: (u32, u32)) -> Result<Server, StartError> {
     let (pid, null) = (std::process::id(), descriptors::open_null()?);
     let lock_down = |monitor: &Monitor, place: &mut namespaces::Place| {
         let _ = descriptors::refuse_descriptors(monitor);
@@ -53,9 +44,7 @@ pub fn start(orders: Orders, told: Told, ids: (u32, u32)) -> Result<Started, Sta
     let serve = |monitor, signals: SignalFd| {
         serve(&mut Commands::new(monitor, Place { pid, null: null.as_fd() }, orders), &told, &signals);
     };
-    let child::Server { channel, pid, missing } =
-        child::start("hook process", World::of_commands(ids), lock_down, serve)?;
-    Ok(Started { hook: Hook::new(channel), pid, missing })
+    child::start("hook process", World::of_commands(ids), lock_down, serve)
 }
 
 /// Leaves the host's processes behind.
@@ -116,7 +105,7 @@ fn hear(commands: &mut Commands<'_>, told: &Told) -> bool {
                 commands.start_waiting();
             }
             // The loader has told before it told the monitor.
-            Ok(Received::Message(ToHook::Reload, None)) => commands.follow(told.last()),
+            Ok(Received::Message(ToHook::Reload, None)) => commands.follow(orders::last(told)),
             Ok(Received::Nothing) => return true,
             _ => return false,
         }

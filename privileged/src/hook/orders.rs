@@ -10,7 +10,7 @@ use sockd_session::settings::Commands;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 /// What the rules say of commands.
@@ -38,7 +38,7 @@ impl Orders {
 
 /// Loader to hook process.
 #[derive(Debug, Serialize, Deserialize)]
-enum ToldByLoader {
+pub enum ToldByLoader {
     /// New orders, in the memory that comes with this message.
     Orders,
 }
@@ -49,52 +49,34 @@ impl Message for ToldByLoader {
     }
 }
 
-/// The loader's end.
-#[derive(Debug)]
-pub struct Teller(MonitorEnd<ToldByLoader, ToldByLoader>);
+/// The loader's end. The hook process says nothing.
+pub type Teller = MonitorEnd<ToldByLoader, ToldByLoader>;
 
 /// The hook process's end.
-#[derive(Debug)]
-pub struct Told(WorkerEnd<ToldByLoader, ToldByLoader>);
+pub type Told = WorkerEnd<ToldByLoader, ToldByLoader>;
 
 /// Both ends.
 pub fn channel() -> Result<(Teller, Told), StartError> {
     let (teller, told) = child::channel().map_err(StartError::at("socketpair"))?;
-    Ok((Teller(MonitorEnd::new(teller)), Told(WorkerEnd::new(told))))
+    Ok((Teller::new(teller), Told::new(told)))
 }
 
-impl Teller {
-    /// Tells the orders of a configuration. A hook process that is not there, or takes no more, keeps what it has.
-    pub fn tell(&self, config: &Config) -> Result<(), StartError> {
-        let orders = postcard::to_stdvec(&Orders::of(config)).map_err(StartError::at("orders"))?;
-        let memory = File::from(descriptors::memory("sockd-orders")?);
-        memory.write_all_at(&orders, 0).map_err(StartError::at("orders"))?;
-        let _ = self.0.send(&ToldByLoader::Orders, Some(memory.as_fd()));
-        Ok(())
-    }
+/// Tells the orders of a configuration. A hook process that is not there, or takes no more, keeps what it has.
+pub fn tell(teller: &Teller, config: &Config) -> Result<(), StartError> {
+    let orders = postcard::to_stdvec(&Orders::of(config)).map_err(StartError::at("orders"))?;
+    let memory = File::from(descriptors::memory("sockd-orders")?);
+    memory.write_all_at(&orders, 0).map_err(StartError::at("orders"))?;
+    let _ = teller.send(&ToldByLoader::Orders, Some(memory.as_fd()));
+    Ok(())
 }
 
-impl Told {
-    /// The last orders that were told since the last look.
-    pub fn last(&self) -> Option<Orders> {
-        let mut last = None;
-        while let Ok(Received::Message(ToldByLoader::Orders, memory)) = self.0.receive() {
-            last = memory;
-        }
-        let mut bytes = Vec::new();
-        File::from(last?).read_to_end(&mut bytes).ok()?;
-        postcard::from_bytes(&bytes).ok()
+/// The last orders that were told since the last look.
+pub fn last(told: &Told) -> Option<Orders> {
+    let mut last = None;
+    while let Ok(Received::Message(ToldByLoader::Orders, memory)) = told.receive() {
+        last = memory;
     }
-}
-
-impl AsFd for Teller {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl AsFd for Told {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
+    let mut bytes = Vec::new();
+    File::from(last?).read_to_end(&mut bytes).ok()?;
+    postcard::from_bytes(&bytes).ok()
 }

@@ -48,7 +48,7 @@ impl Message for ToHook {}
 impl Message for FromHook {}
 
 /// The monitor's end of the hook process's channel.
-pub(super) type Channel = MonitorEnd<ToHook, FromHook>;
+pub type Channel = MonitorEnd<ToHook, FromHook>;
 
 /// The hook process's end of it.
 pub(super) type Monitor = WorkerEnd<FromHook, ToHook>;

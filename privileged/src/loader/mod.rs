@@ -15,7 +15,7 @@ pub mod users;
 use crate::config::options::Options;
 use crate::config::pid_file;
 use crate::config::read::{self, Loaded};
-use crate::hook::orders::Teller;
+use crate::hook::orders::{self, Teller};
 use crate::loader::handle::Loader;
 use crate::loader::profile::LOADER;
 use crate::loader::protocol::{FromLoader, Frozen, Monitor, ToLoader, Written};
@@ -135,7 +135,7 @@ fn obey(desk: &Desk<'_>, monitor: &Monitor) -> Option<bool> {
             _ => return None,
         }
         let loaded = load(desk.options, memory);
-        loaded.iter().try_for_each(|(loaded, _)| desk.teller.tell(&loaded.config)).ok()?;
+        loaded.iter().try_for_each(|(loaded, _)| orders::tell(desk.teller, &loaded.config)).ok()?;
         monitor.send(&answer(desk.memory, loaded).ok()?).ok()?;
     }
 }

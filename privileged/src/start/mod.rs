@@ -251,7 +251,7 @@ fn start_others(
             account::of_commands(&config.settings, ids, user, |line| log.err(line)).map_err(placed)?;
         if let Some(owner) = owner {
             let started = hook::start(Orders::of(&config), told, owner)?;
-            hook = started.hook;
+            hook = Hook::new(started.channel);
             missing.extend(started.missing);
         }
     }

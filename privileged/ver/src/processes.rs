@@ -99,7 +99,7 @@ fn hook(settings: &Settings, owner: UserGroup, abi: u8) -> Result<Process, Start
     let (_teller, told) = orders::channel()?;
     let limits = (settings.max_commands, settings.max_commands_per_host);
     let orders = Orders { commands: settings.commands, limits, templates: HashSet::new() };
-    let hook::Started { hook: _hook, pid, missing } = hook::start(orders, told, owner)?;
+    let hook::Server { channel: _channel, pid, missing } = hook::start(orders, told, owner)?;
     // Its commands inherit what it has: files stay open to them, and signals to others can be denied since ABI 6.
     let landlock = layer("Landlock", true, if abi < 6 { "not used" } else { "no signal leaves it" });
     let expected = Expected { namespaces: &["pid", "mnt"], ..Expected::ON_THE_HOST };
