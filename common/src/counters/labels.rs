@@ -131,36 +131,16 @@ labels! {
     }
 }
 
-labels! {
-    /// What a worker is for.
-    WorkerRole {
-        /// Session workers.
-        Session = r#"role="session""#,
-        /// Datagram workers.
-        Datagram = r#"role="datagram""#,
-        /// Ident workers.
-        Ident = r#"role="ident""#,
-        /// Resolvers.
-        Resolver = r#"role="resolver""#,
-        /// Upstream workers.
-        Upstream = r#"role="upstream""#,
-        /// Auth workers.
-        Auth = r#"role="auth""#,
-    }
-}
+/// What a worker is for. The probe comes last in their order: it is none of the daemon's workers, and is not counted.
+impl Label for Role {
+    const COUNT: usize = Self::Probe as usize;
 
-impl WorkerRole {
-    /// The role as it is counted; a probe is none of the daemon's workers.
-    pub fn of(role: Role) -> Option<Self> {
-        Some(match role {
-            Role::Session => Self::Session,
-            Role::Datagram => Self::Datagram,
-            Role::Ident => Self::Ident,
-            Role::Resolver => Self::Resolver,
-            Role::Upstream => Self::Upstream,
-            Role::Auth => Self::Auth,
-            Role::Probe => return None,
-        })
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn text(index: usize) -> String {
+        format!("role=\"{}\"", Self::ALL.get(index).map_or("", |role| role.as_str()))
     }
 }
 

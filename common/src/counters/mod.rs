@@ -10,11 +10,11 @@ mod labels;
 mod word;
 
 pub use labels::{
-    Asked, DeathCause, Direction, Label, Limit, LoginMethod, LoginResult, Outcome, SessionState, WorkerRole,
-    WorkerState,
+    Asked, DeathCause, Direction, Label, Limit, LoginMethod, LoginResult, Outcome, SessionState, WorkerState,
 };
 pub use word::{BOUNDS_MS, By, Histogram, Word};
 
+use crate::message::Role;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Stands first in the memory: `sockdcnt`.
@@ -51,7 +51,7 @@ pub struct Counters {
     /// Sessions that there are.
     pub sessions: By<SessionState, { SessionState::COUNT }>,
     /// What became of requests.
-    pub requests: By<(Asked, Outcome), { Asked::COUNT.saturating_mul(Outcome::COUNT) }>,
+    pub requests: By<(Asked, Outcome), { <(Asked, Outcome)>::COUNT }>,
     /// Bytes of streams, counted when a relay ends.
     pub relayed_bytes: By<Direction, { Direction::COUNT }>,
     /// From a client's connection to its request.
@@ -59,13 +59,13 @@ pub struct Counters {
     /// From the beginning of a connection to a destination or next server until it stands or fails.
     pub dial: Histogram,
     /// Workers that there are.
-    pub workers: By<(WorkerRole, WorkerState), { WorkerRole::COUNT.saturating_mul(WorkerState::COUNT) }>,
+    pub workers: By<(Role, WorkerState), { <(Role, WorkerState)>::COUNT }>,
     /// Workers that have ended and were not dismissed.
-    pub deaths: By<(WorkerRole, DeathCause), { WorkerRole::COUNT.saturating_mul(DeathCause::COUNT) }>,
+    pub deaths: By<(Role, DeathCause), { <(Role, DeathCause)>::COUNT }>,
     /// What no honest worker says or does.
     pub violations: Word,
     /// Attempts to show who a client's user is.
-    pub logins: By<(LoginMethod, LoginResult), { LoginMethod::COUNT.saturating_mul(LoginResult::COUNT) }>,
+    pub logins: By<(LoginMethod, LoginResult), { <(LoginMethod, LoginResult)>::COUNT }>,
     /// Logins of which the auth worker says that it has remembered them.
     pub login_cache_hits: Word,
     /// UDP associations that there are.

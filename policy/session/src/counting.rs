@@ -9,7 +9,7 @@ use crate::checks::Login;
 use crate::record::{Failure, Record};
 use crate::session::{Arrival, Event, Phase};
 use sockd_common::counters::{
-    Counters, DeathCause, Direction, Limit, LoginMethod, LoginResult, SessionState, WorkerRole,
+    Counters, DeathCause, Direction, Limit, LoginMethod, LoginResult, SessionState,
 };
 use sockd_common::message::Role;
 use sockd_common::message::auth::Verdict;
@@ -122,7 +122,7 @@ impl Counting {
 
     /// A worker of this role has ended that was not dismissed.
     pub fn died(self, role: Role, how: DeathCause) {
-        WorkerRole::of(role).into_iter().for_each(|role| self.0.deaths.add((role, how), 1));
+        self.0.deaths.add((role, how), 1);
     }
 
     /// The log has lost so many lines more.

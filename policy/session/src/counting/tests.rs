@@ -171,7 +171,7 @@ fn each_role_but_the_probe_is_counted() {
     let counting = Counting::unseen();
     Role::ALL.into_iter().for_each(|role| counting.died(role, DeathCause::Exit));
     let roles = moved(&counting.counters().deaths);
-    assert_eq!(roles.len(), WorkerRole::COUNT);
+    assert_eq!(roles.len(), <Role as Label>::COUNT);
     for (role, (label, number)) in Role::ALL.into_iter().zip(roles) {
         assert_eq!((label, number), (format!("role=\"{}\",how=\"exit\"", role.as_str()), 1));
     }

@@ -8,7 +8,7 @@ pub mod sole;
 use crate::client_host::{Host, HostNetwork};
 use crate::keys::{Slots, WorkerKey};
 use crate::settings::{Isolation, Settings, seconds};
-use sockd_common::counters::{Counters, WorkerRole, WorkerState};
+use sockd_common::counters::{Counters, WorkerState};
 use sockd_common::message::Role;
 use sockd_policy::UserId;
 use std::collections::HashMap;
@@ -328,7 +328,7 @@ impl<Channel> Pool<Channel> {
     }
 
     fn count(&self, role: Role, from: Option<WorkerState>, to: Option<WorkerState>) {
-        let Some((counters, role)) = self.counters.zip(WorkerRole::of(role)).filter(|_| from != to) else {
+        let Some(counters) = self.counters.filter(|_| from != to) else {
             return;
         };
         let before = from.and_then(|state| counters.workers.of((role, state)));
