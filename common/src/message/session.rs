@@ -47,6 +47,7 @@ pub const FIRST_PIPE_FD: i32 = super::CHANNEL_FD + 1;
 
 /// How a session worker moves bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RelayMode {
     /// Small amounts are copied through the worker's memory, bulk is spliced.
     Adaptive,

@@ -6,7 +6,7 @@ mod table;
 
 pub use choices::{
     Auth, BoundAddress, Commands, Crowded, Isolation, Keepalive, LocalDestinations, LogFormat, MissingNames,
-    Protocol, ProxyProtocol, Relay, Sandbox, Socket, UdpLog, UdpSource, UpstreamNames,
+    Protocol, ProxyProtocol, Sandbox, Socket, UdpLog, UdpSource, UpstreamNames,
 };
 pub use proxy_from::ProxyListener;
 pub use table::{Settings, takes};

@@ -91,5 +91,5 @@ pub fn of(role: Role) -> Option<&'static Entry> {
 
 /// What session workers are told of the settings.
 pub fn session_setup(settings: &Settings) -> ToSession {
-    ToSession::Setup { relay: settings.relay.into(), protocols: settings.spoken() }
+    ToSession::Setup { relay: settings.relay, protocols: settings.spoken() }
 }

@@ -2,9 +2,10 @@
 
 use sockd::config::options::Options;
 use sockd::config::read::{SERVICES, upstream_file, upstreams};
+use sockd_common::message::session::RelayMode;
 use sockd_policy::Services;
 use sockd_session::config::counted;
-use sockd_session::settings::{Crowded, Isolation, Relay, Settings};
+use sockd_session::settings::{Crowded, Isolation, Settings};
 use std::fs;
 use std::path::Path;
 
@@ -56,11 +57,11 @@ fn isolation(isolation: Isolation, crowded: Crowded) -> String {
     format!("Isolation: no worker sees bytes of two {what} at once{beyond}")
 }
 
-fn relay(relay: Relay) -> &'static str {
+fn relay(relay: RelayMode) -> &'static str {
     match relay {
-        Relay::Adaptive => {
+        RelayMode::Adaptive => {
             "Relay: small amounts are copied through a worker's memory, bulk is spliced past it"
         }
-        Relay::Splice => "Relay: no relayed byte enters the memory of a worker, but for urgent ones",
+        RelayMode::Splice => "Relay: no relayed byte enters the memory of a worker, but for urgent ones",
     }
 }

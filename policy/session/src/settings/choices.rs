@@ -1,7 +1,6 @@
 //! What settings choose between.
 
 use serde::{Deserialize, Serialize};
-use sockd_common::message::session::RelayMode;
 
 /// What a session worker may be shared by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,25 +71,6 @@ pub enum Sandbox {
     Required,
     /// Start and report what is missing; seccomp is required even so.
     BestEffort,
-}
-
-/// How workers move bytes; see [`RelayMode`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Relay {
-    /// Copy small amounts, splice bulk.
-    Adaptive,
-    /// Splice everything.
-    Splice,
-}
-
-impl From<Relay> for RelayMode {
-    fn from(relay: Relay) -> Self {
-        match relay {
-            Relay::Adaptive => Self::Adaptive,
-            Relay::Splice => Self::Splice,
-        }
-    }
 }
 
 /// What a client may speak.

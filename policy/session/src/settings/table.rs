@@ -2,11 +2,12 @@
 
 use super::choices::{
     Auth, BoundAddress, Commands, Crowded, Isolation, Keepalive, LocalDestinations, LogFormat, MissingNames,
-    Protocol, ProxyProtocol, Relay, Sandbox, Socket, UdpLog, UdpSource, UpstreamNames,
+    Protocol, ProxyProtocol, Sandbox, Socket, UdpLog, UdpSource, UpstreamNames,
 };
 use super::proxy_from::{self, ProxyListener};
 use crate::nat64;
 use serde::{Deserialize, Serialize};
+use sockd_common::message::session::RelayMode;
 use sockd_policy::Nat64Prefix;
 use std::net::IpAddr;
 
@@ -91,7 +92,7 @@ settings! {
     /// Whether the daemon starts when the kernel lacks a layer of the sandbox.
     sandbox: Sandbox = Sandbox::Required, "required or best_effort";
     /// How workers move bytes.
-    relay: Relay = Relay::Adaptive, "adaptive or splice";
+    relay: RelayMode = RelayMode::Adaptive, "adaptive or splice";
     /// What clients may speak, all at the same port.
     protocols: Vec<Protocol> = vec![Protocol::Socks4, Protocol::Socks5],
         "[socks4, socks5] or one of both in brackets";
