@@ -1,11 +1,11 @@
-//! Asks a status socket for what it hands out, and a control socket for what it can do.
+//! Asks a status socket for what it hands out.
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType, connect, recv, recvmsg, send, socket_with, sockopt,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags,
+    SocketType, connect, recvmsg, socket_with, sockopt,
 };
-use sockd_common::status::{Answer, Gift, Order, gifts};
+use sockd_common::status::{Gift, gifts};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// A monitor that is busy answers later than this only where it does not answer at all.
-const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// So often a socket is asked again that has closed without a word: others were being served.
 const TRIES: u32 = 40;
@@ -70,29 +70,11 @@ fn descriptors(message: RecvAncillaryMessage<'_>) -> Option<impl Iterator<Item =
     }
 }
 
-/// A connection to a control socket.
-#[derive(Debug)]
-pub struct Control(OwnedFd);
-
-impl Control {
-    /// Connects.
-    pub fn connect(path: &Path) -> io::Result<Self> {
-        reach(path, LIMIT).map(Self)
-    }
-
-    /// Gives an order, and waits for what comes of it.
-    pub fn order(&self, order: Order) -> io::Result<Answer> {
-        send(&self.0, &order.encode(), SendFlags::NOSIGNAL)?;
-        let mut packet = [0; 64];
-        let (length, _) = retry_on_intr(|| recv(&self.0, &mut packet[..], RecvFlags::empty()))?;
-        let answer = Answer::decode(packet.get(..length).unwrap_or_default());
-        answer.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the order is not taken"))
-    }
-}
-
-/// A wait with a limit is interrupted where the process is stopped, or frozen, and goes on (signal(7)): each call here
-/// is made again then.
-fn reach(path: &Path, limit: Duration) -> io::Result<OwnedFd> {
+/// Connects to a socket of a daemon. Who is at the other end has so long for each word.
+///
+/// A wait with a limit is interrupted where the process is stopped, or frozen, and goes on (signal(7)): each call here, and
+/// on such a connection, is made again then.
+pub fn reach(path: &Path, limit: Duration) -> io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     for timeout in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {
         sockopt::set_socket_timeout(&socket, timeout, Some(limit))?;

@@ -10,6 +10,7 @@ pub mod ctl;
 pub mod dump;
 pub mod exporter;
 pub mod files;
+pub mod ledger;
 pub mod make;
 pub mod metrics;
 pub mod migrate;

@@ -8,7 +8,7 @@ use rustix::net::{
 };
 use sockd_common::ledger::Field;
 use sockd_common::status::{Answer, ORDER, Order};
-use sockd_ledger::fetch::Control;
+use sockd_policy_tools::ctl::control::Control;
 use sockd_tests::far::Server;
 use sockd_tests::host::Host;
 use sockd_tests::lab::Lab;

@@ -3,7 +3,7 @@
 use super::{CONTROL, FOLDER, STATUS, as_user, lab, ledger, memory};
 use nix::sys::signal::Signal;
 use sockd_common::ledger::{Field, Phase};
-use sockd_ledger::reader::Reader;
+use sockd_policy_tools::ledger::Reader;
 use sockd_tests::far::Server;
 use sockd_tests::lab::Lab;
 use sockd_tests::site::{CLIENT, OTHER, SERVER};

@@ -6,7 +6,7 @@ mod look;
 mod watch;
 
 use sockd_ledger::fetch::fetch;
-use sockd_ledger::reader::Reader;
+use sockd_policy_tools::ledger::Reader;
 use sockd_tests::host::Host;
 use sockd_tests::lab::Lab;
 use sockd_tests::sockd::ADMINISTRATORS;

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use sockd_common::ledger::Field;
 use sockd_common::status::Gift;
 use sockd_ledger::fetch::fetch;
-use sockd_ledger::reader::Reader;
+use sockd_policy_tools::ledger::Reader;
 use sockd_tests::far::{Far, Server};
 use sockd_tests::line::Line;
 use sockd_tests::site::SERVER;

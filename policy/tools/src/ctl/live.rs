@@ -1,11 +1,11 @@
 //! The live sessions of one daemon or, while one takes over from another, of several.
 
 use super::diag::{self, Traffic};
+use crate::ledger::{Found, Reader};
 use rustix::io::Errno;
 use sockd_common::ledger::{Bytes, Entry, Field, Phase};
 use sockd_common::status::Gift;
 use sockd_ledger::fetch::fetch;
-use sockd_ledger::reader::{Found, Reader};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};

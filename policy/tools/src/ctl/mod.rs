@@ -3,6 +3,7 @@
 //! Looking asks the monitor for its ledger once, and then reads memory; bytes and idle times are asked of the kernel. Only
 //! orders are said to the monitor.
 
+pub mod control;
 mod diag;
 mod live;
 mod orders;

@@ -1,9 +1,9 @@
 //! Orders to a monitor: to end sessions, and to serve no new clients.
 
 use super::live::{Tree, sessions};
+use crate::ctl::control::Control;
 use sockd_common::ledger::Entry;
 use sockd_common::status::{Answer, Order};
-use sockd_ledger::fetch::Control;
 
 /// So often it is looked whether more sessions have come meanwhile that are meant.
 const ROUNDS: usize = 3;

@@ -1,7 +1,7 @@
 //! The ledger as whoever may look at it has it.
 
-use crate::memory::Readable;
 use sockd_common::ledger::{Bytes, Entry, Field, HEAD, HITS, Hits, LINES, MAGIC, RECORD, VERSION};
+use sockd_ledger::memory::Readable;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{Ordering, fence};
@@ -108,8 +108,8 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::writer::Writer;
     use sockd_common::ledger::Phase;
+    use sockd_ledger::writer::Writer;
     use std::net::SocketAddr;
     use std::sync::atomic::AtomicBool;
 
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_record_that_stays_half_written_is_torn() {
-        let (memory, file) = crate::memory::Writable::create("test", HEAD + RECORD).unwrap();
+        let (memory, file) = sockd_ledger::memory::Writable::create("test", HEAD + RECORD).unwrap();
         let word = |place: usize, value| memory.words()[place].store(value, Ordering::Relaxed);
         word(0, MAGIC);
         word(Field::Version as usize, VERSION.into());
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn what_is_no_ledger_of_this_version_is_not_read() {
         for (magic, version) in [(0, VERSION), (MAGIC, VERSION + 1)] {
-            let (memory, file) = crate::memory::Writable::create("test", HEAD).unwrap();
+            let (memory, file) = sockd_ledger::memory::Writable::create("test", HEAD).unwrap();
             memory.words()[0].store(magic, Ordering::Relaxed);
             memory.words()[Field::Version as usize].store(version.into(), Ordering::Relaxed);
             assert!(Reader::open(file).is_err());
