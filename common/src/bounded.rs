@@ -1,8 +1,9 @@
 //! Byte strings that cannot be longer than the protocol allows.
 
-use serde::de::{Error, Visitor};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+use zeroize::Zeroize;
 
 /// At most `MAX` bytes, of any value: what a client or a server sent, not yet believed.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -17,6 +18,11 @@ impl<const MAX: usize> BoundedBytes<MAX> {
     /// The bytes themselves.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Overwrites them.
+    pub(crate) fn wipe(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -34,21 +40,8 @@ impl<const MAX: usize> Serialize for BoundedBytes<MAX> {
 
 impl<'de, const MAX: usize> Deserialize<'de> for BoundedBytes<MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_bytes(BoundedBytesVisitor)
-    }
-}
-
-struct BoundedBytesVisitor<const MAX: usize>;
-
-impl<const MAX: usize> Visitor<'_> for BoundedBytesVisitor<MAX> {
-    type Value = BoundedBytes<MAX>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at most {MAX} bytes")
-    }
-
-    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-        BoundedBytes::new(bytes).ok_or_else(|| E::invalid_length(bytes.len(), &self))
+        let bytes = <&[u8]>::deserialize(deserializer)?;
+        Self::new(bytes).ok_or_else(|| D::Error::invalid_length(bytes.len(), &"fewer bytes"))
     }
 }
 
