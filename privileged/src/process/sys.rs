@@ -144,14 +144,6 @@ pub(crate) fn wake_at(socket: impl AsFd, bytes: usize) -> io::Result<()> {
     set_flag(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes)
 }
 
-/// Lets a socket be bound to an address that this host does not have yet (ip(7)).
-pub(crate) fn bind_free(socket: impl AsFd, ipv6: bool) -> io::Result<()> {
-    match ipv6 {
-        false => set_flag(socket, libc::IPPROTO_IP, libc::IP_FREEBIND, 1),
-        true => set_flag(socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1),
-    }
-}
-
 /// Makes the filter of a socket final (socket(7), SO_LOCK_FILTER).
 pub(crate) fn lock_filter(socket: impl AsFd) -> io::Result<()> {
     set_flag(socket, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, 1)

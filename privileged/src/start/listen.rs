@@ -1,6 +1,6 @@
 //! The listening sockets are opened, while privileged ports still can be.
 
-use crate::monitor::clients;
+use crate::monitor::clients::Listener;
 use crate::process::sys;
 use rustix::io::Errno;
 use rustix::net::{
@@ -9,39 +9,20 @@ use rustix::net::{
 use sockd_policy::Services;
 use sockd_session::about;
 use sockd_session::config::default_port;
-use std::fmt::{self, Display, Formatter};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
 
-/// A socket that accepts clients.
-#[derive(Debug)]
-pub struct Listener {
-    /// The socket.
-    pub socket: OwnedFd,
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// What else there is to say: the name that a service manager has given it, or that IPv4 clients cannot come.
-    pub note: Option<String>,
-    /// The service manager has it open as well.
-    pub activated: bool,
-}
-
-impl Listener {
-    /// As the monitor has it.
-    pub fn for_clients(self) -> clients::Listener {
-        let Self { socket, address, note, activated } = self;
-        clients::Listener { socket, address, name: note.filter(|_| activated).unwrap_or_default(), activated }
-    }
-}
-
-impl Display for Listener {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match &self.note {
-            Some(note) => write!(f, "{} ({note})", self.address),
-            None => write!(f, "{}", self.address),
-        }
-    }
+/// Where they listen, each place also as one says it: with the name that a service manager has given it, or with the
+/// remark that IPv4 clients cannot come.
+pub fn places(listeners: &[Listener]) -> Vec<(SocketAddr, String)> {
+    let all: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
+    let place = |Listener { address, name, activated, .. }: &Listener| {
+        let is_only_ipv6 = !activated && about::only_ipv6(*address, &all);
+        let note = if is_only_ipv6 { about::ONLY_IPV6 } else { name };
+        let place = if note.is_empty() { address.to_string() } else { format!("{address} ({note})") };
+        (*address, place)
+    };
+    listeners.iter().map(place).collect()
 }
 
 /// The kernel cuts it to net.core.somaxconn.
@@ -59,11 +40,7 @@ pub fn open(
         None => listener(address),
     };
     if !addresses.is_empty() {
-        let noted = |address: &SocketAddr| {
-            let note = about::only_ipv6(*address, addresses).then(|| about::ONLY_IPV6.to_owned());
-            listener(*address).map(|listener| Listener { note, ..listener })
-        };
-        return addresses.iter().map(noted).collect();
+        return addresses.iter().map(|address| listener(*address)).collect();
     }
     let port = default_port(services);
     let every = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
@@ -103,17 +80,14 @@ fn try_listener(address: SocketAddr) -> Result<Listener, (&'static str, std::io:
         sockopt::set_ipv6_v6only(&socket, true).map_err(at("IPV6_V6ONLY"))?;
     }
     // The address may come only later in the boot.
-    sys::bind_free(&socket, address.is_ipv6()).map_err(|error| ("IP_FREEBIND", error))?;
+    let free = if address.is_ipv4() { sockopt::set_ip_freebind } else { sockopt::set_ipv6_freebind };
+    free(&socket, true).map_err(at("IP_FREEBIND"))?;
     // Accepted sockets inherit what is set here.
     crate::net::sockets::prepare(&socket).map_err(at("setsockopt"))?;
     sys::accept_with_data(&socket).map_err(|error| ("TCP_DEFER_ACCEPT", error))?;
     bind(&socket, &address).map_err(at("bind"))?;
     listen(&socket, BACKLOG).map_err(at("listen"))?;
     let own = getsockname(&socket).map_err(at("getsockname"))?;
-    Ok(Listener {
-        socket,
-        address: SocketAddr::try_from(own).unwrap_or(address),
-        note: None,
-        activated: false,
-    })
+    let address = SocketAddr::try_from(own).unwrap_or(address);
+    Ok(Listener { socket, address, name: String::new(), activated: false })
 }

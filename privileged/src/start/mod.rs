@@ -26,7 +26,7 @@ use crate::loader::users::Table;
 use crate::log::Log;
 use crate::monitor::Monitor;
 use crate::monitor::base::Base;
-use crate::monitor::clients::Clients;
+use crate::monitor::clients::{Clients, Listener};
 use crate::monitor::lock_down::lock_down;
 use crate::monitor::pool::Workers;
 use crate::monitor::reload::Reload;
@@ -41,7 +41,6 @@ use crate::spawner;
 use crate::spawner::protocol::Channel;
 use crate::start::account::UserGroup;
 use crate::start::clean_start::clean_start;
-use crate::start::listen::Listener;
 use crate::start::starter::Starter;
 use nix::sys::signalfd::SignalFd;
 use rustix::process::{Resource, getrlimit};
@@ -193,8 +192,7 @@ fn prepare(
         base.log.err(&line);
     }
     let at = StartError::at("the monitor");
-    let places = listeners.iter().map(|listener| (listener.address, listener.to_string())).collect();
-    let listeners = listeners.into_iter().map(listen::Listener::for_clients).collect();
+    let places = listen::places(&listeners);
     let mut serving = Serving::new(base, Clients::new(listeners), hook, loader.copies).map_err(at)?;
     users.into_iter().for_each(|users| serving.take_users(users));
     if !options.trial && client.is_none() {

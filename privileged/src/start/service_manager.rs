@@ -1,10 +1,10 @@
 //! Sockets that the service manager handed over, and the one for the notifications that it expects: of systemd
 //! (sd_listen_fds(3), sd_notify(3)) or inetd(8).
 
+use crate::monitor::clients::Listener;
 use crate::process::error::StartError;
 use crate::process::notify::Notifier;
 use crate::process::sys;
-use crate::start::listen::Listener;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::net::{
@@ -185,7 +185,7 @@ pub fn listeners(sockets: Vec<(OwnedFd, String)>) -> Result<Vec<Listener>, Strin
         }
         let address =
             prepare(&socket).map_err(|error| format!("the socket {name:?} handed over: {error}"))?;
-        Ok(Listener { socket, address, note: Some(name).filter(|name| !name.is_empty()), activated: true })
+        Ok(Listener { socket, address, name, activated: true })
     };
     sockets.into_iter().map(listener).collect()
 }
@@ -270,6 +270,6 @@ mod tests {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let handed = listeners(vec![(socket.into(), "socks".into())]).unwrap();
-        assert_eq!((handed[0].address, handed[0].note.as_deref()), (address, Some("socks")));
+        assert_eq!((handed[0].address, handed[0].name.as_str()), (address, "socks"));
     }
 }

@@ -3,10 +3,10 @@
 
 use crate::config::options::Options;
 use crate::log::Log;
+use crate::monitor::clients::Listener;
 use crate::monitor::takeover::Takeover;
 use crate::process::notify::Notifier;
-use crate::start::listen::{self, Listener};
-use crate::start::{program, service_manager};
+use crate::start::{listen, program, service_manager};
 use crate::takeover::link::{Link, Taken, TakenListener};
 use crate::takeover::place;
 use sockd_common::message::takeover::{About, VERSION};
@@ -48,18 +48,17 @@ pub fn listeners(
     wanted: &[SocketAddr],
     services: &Services,
 ) -> Result<Vec<Listener>, String> {
-    let (mut activated, mut own) = (Vec::new(), Vec::new());
-    for TakenListener { socket, name, activated: is_activated } in taken {
+    let (mut handed_over, mut own) = (Vec::new(), Vec::new());
+    for TakenListener { socket, name, activated } in taken {
         let address = service_manager::prepare(&socket);
         let address = address.map_err(|error| format!("the socket {name:?} taken over: {error}"))?;
-        let note = Some(name).filter(|name| !name.is_empty());
-        let list = if is_activated { &mut activated } else { &mut own };
-        list.push(Listener { socket, address, note, activated: is_activated });
+        let list = if activated { &mut handed_over } else { &mut own };
+        list.push(Listener { socket, address, name, activated });
     }
-    if activated.is_empty() || !wanted.is_empty() {
-        activated.extend(listen::open(wanted, services, &mut own)?);
+    if handed_over.is_empty() || !wanted.is_empty() {
+        handed_over.extend(listen::open(wanted, services, &mut own)?);
     }
-    Ok(activated)
+    Ok(handed_over)
 }
 
 /// A takeover socket of one's own. A daemon without one serves, and cannot be taken over from.
