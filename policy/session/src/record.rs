@@ -5,8 +5,8 @@
 use crate::checks::Login;
 use crate::flow::Moved;
 use crate::limits::limit::Limit;
-use sockd_common::message::request::RefusalReason;
 use sockd_common::message::session::{Methods, Offered};
+use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{self, Errno};
 use sockd_policy::{Command, DenyReason, HostName, Server, UserId, Version, guard};
 use std::net::{IpAddr, SocketAddr};
@@ -258,22 +258,8 @@ pub enum UpstreamFailure {
     Unresolved(Server),
     /// It is at an address that is never used.
     Guarded(SocketAddr, guard::Refusal),
-    /// It could not be asked.
-    NotAsked,
-    /// It refuses.
-    Refused(RefusalReason),
-    /// It has closed without a reply.
-    NoReply,
-    /// Its reply is of this version.
-    WrongVersion(u8),
-    /// Its reply has a code that there is not.
-    UnknownCode(u8),
-    /// It was asked in SOCKS5, and its answer begins with this byte.
-    NoSocks5(u8),
-    /// It wants to be shown who asks.
-    NoMethod,
-    /// It grants the request with an address of this kind.
-    UnknownAddressType(u8),
+    /// It has said this, and granted nothing.
+    Replied(NextReply),
     /// Somebody else than the peer of the BIND has come to it.
     WrongPeer(SocketAddr),
 }

@@ -4,6 +4,7 @@ use crate::record::{FailedCall, Failure, Parties, Record, Unread, UpstreamFailur
 use sockd_common::counters::{Asked, Outcome};
 use sockd_common::message::Errno;
 use sockd_common::message::request::RefusalReason;
+use sockd_common::message::upstream::NextReply;
 use sockd_policy::{Command, DenyReason, Need, Version};
 
 /// Nothing of a record that tells of no request's fate.
@@ -79,12 +80,16 @@ fn call_failed(call: FailedCall) -> Outcome {
 
 fn upstream_failed(why: &UpstreamFailure) -> Outcome {
     match why {
+        UpstreamFailure::NoneUsable => Outcome::Unreachable,
         UpstreamFailure::Unresolved(_) => Outcome::Unresolved,
         UpstreamFailure::Guarded(..) => Outcome::Guarded,
-        UpstreamFailure::Refused(RefusalReason::TimedOut) => Outcome::Timeout,
-        UpstreamFailure::Refused(RefusalReason::HostUnreachable | RefusalReason::NetworkUnreachable)
-        | UpstreamFailure::NoneUsable
-        | UpstreamFailure::NotAsked => Outcome::Unreachable,
-        _ => Outcome::Refused,
+        UpstreamFailure::WrongPeer(_) => Outcome::Refused,
+        UpstreamFailure::Replied(reply) => match reply {
+            NextReply::Refused(RefusalReason::TimedOut) => Outcome::Timeout,
+            NextReply::Refused(RefusalReason::HostUnreachable | RefusalReason::NetworkUnreachable)
+            | NextReply::Cancelled
+            | NextReply::Granted(_) => Outcome::Unreachable,
+            _ => Outcome::Refused,
+        },
     }
 }

@@ -4,6 +4,7 @@ use crate::limits::limit::Limit;
 use crate::record::{Abandonment, EndCause, FailedCall, Failure, Parties, Unread, UpstreamFailure};
 use crate::waits::WaitKey;
 use sockd_common::counters::{Asked, Label, Outcome, Word};
+use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{self, Errno};
 use sockd_policy::{DenyReason, UserId, Version, guard};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -58,7 +59,7 @@ fn each_end_of_a_request_is_one_result() {
         (refused(Failure::TimedOut), Outcome::Timeout),
         (refused(Failure::Unresolved), Outcome::Unresolved),
         (refused(Failure::Limited(Limit::BINDS)), Outcome::Limited),
-        (refused(Failure::Upstream(UpstreamFailure::NoReply)), Outcome::Refused),
+        (refused(Failure::Upstream(UpstreamFailure::Replied(NextReply::Closed(Errno(0))))), Outcome::Refused),
         (Record::Abandoned { parties: one(), why: Abandonment::ClientGone }, Outcome::Abandoned),
     ] {
         let counting = Counting::unseen();

@@ -5,6 +5,7 @@ use crate::flow::Moved;
 use crate::log::{Level, errno, escape};
 use crate::record::{Abandonment, EndCause, Failure, Parties, Record, Unread, UpstreamFailure};
 use sockd_common::message::session::{Methods, Offered};
+use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{self, Errno};
 use sockd_policy::{Command, DenyReason, HostName, Need};
 use std::fmt::{self, Write as _};
@@ -25,7 +26,7 @@ pub fn lines(record: &Record) -> Vec<(Level, String)> {
         }
         Record::Refused { parties, why } => refused(parties, why),
         Record::Abandoned { parties, why } => {
-            vec![failed_upstream(parties, format_args!("{}", abandonment(*why)))]
+            vec![failed_upstream(parties, abandonment(*why))]
         }
         Record::Stranger { parties, peer } => {
             vec![failed(parties, format_args!("connected to wrong host {} ({})", peer.ip(), peer.port()))]
@@ -147,7 +148,7 @@ fn refused(parties: &Parties, why: &Failure) -> Vec<(Level, String)> {
         }
         Failure::TimedOut => vec![notice(format_args!("timed-out -- {}{}", Line(parties), Using(parties)))],
         Failure::Limited(limit) => vec![failed(parties, format_args!("{limit}"))],
-        Failure::Upstream(why) => vec![failed_upstream(parties, format_args!("{}", Upstream(why)))],
+        Failure::Upstream(why) => vec![failed_upstream(parties, &upstream(why))],
     }
 }
 
@@ -187,7 +188,7 @@ fn failed(parties: &Parties, what: fmt::Arguments<'_>) -> (Level, String) {
     notice(format_args!("failed -- {}. Error: {what}", Line(parties)))
 }
 
-fn failed_upstream(parties: &Parties, what: fmt::Arguments<'_>) -> (Level, String) {
+fn failed_upstream(parties: &Parties, what: &str) -> (Level, String) {
     notice(format_args!("failed -- {}. Error: {what}{}", Line(parties), Using(parties)))
 }
 
@@ -210,23 +211,19 @@ impl fmt::Display for Line<'_> {
         let user = escape(claimed_user.as_bytes());
         let real_user = verified_user.as_ref().map_or("unknown".into(), |user| escape(user.as_bytes()));
         let (source, destination) = (Source(self.0), Destination(self.0));
+        let is_whole = *command == Command::Udp && self.0.destination.is_none();
+        let verb = match command {
+            Command::Connect => "Connect",
+            Command::Bind => "Bind",
+            Command::Udp if is_whole => "Associate",
+            Command::Udp => "Udp",
+        };
+        write!(f, "{verb} from {user}({real_user})@{source}")?;
         match (command, service) {
-            (Command::Connect, Some(service)) => {
-                write!(f, "Connect from {user}({real_user})@{source} to {destination} ({service})")
-            }
-            (Command::Connect, None) => {
-                write!(f, "Connect from {user}({real_user})@{source} to {destination} ({port})")
-            }
-            (Command::Udp, _) if self.0.destination.is_none() => {
-                write!(f, "Associate from {user}({real_user})@{source}")
-            }
-            (Command::Udp, Some(service)) => {
-                write!(f, "Udp from {user}({real_user})@{source} to {destination} ({service})")
-            }
-            (Command::Udp, None) => {
-                write!(f, "Udp from {user}({real_user})@{source} to {destination} ({port})")
-            }
-            (Command::Bind, _) => write!(f, "Bind from {user}({real_user})@{source} for {destination}"),
+            _ if is_whole => Ok(()),
+            (Command::Bind, _) => write!(f, " for {destination}"),
+            (_, Some(service)) => write!(f, " to {destination} ({service})"),
+            (_, None) => write!(f, " to {destination} ({port})"),
         }
     }
 }
@@ -276,38 +273,34 @@ impl fmt::Display for Using<'_> {
 
 /// What a next server has not done, in words.
 pub(super) fn upstream(why: &UpstreamFailure) -> String {
-    Upstream(why).to_string()
+    match why {
+        UpstreamFailure::NoneUsable => "no next server can be used".into(),
+        UpstreamFailure::Unresolved(server) => format!("the next server's name {server} cannot be resolved"),
+        UpstreamFailure::Guarded(server, refusal) => format!("next server {server}: {refusal}"),
+        UpstreamFailure::Replied(reply) => replied(*reply),
+        UpstreamFailure::WrongPeer(peer) => {
+            format!("connected to wrong host {} ({})", peer.ip(), peer.port())
+        }
+    }
 }
 
-struct Upstream<'a>(&'a UpstreamFailure);
-
-impl fmt::Display for Upstream<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            UpstreamFailure::NoneUsable => f.write_str("no next server can be used"),
-            UpstreamFailure::Unresolved(server) => {
-                write!(f, "the next server's name {server} cannot be resolved")
-            }
-            UpstreamFailure::Guarded(server, refusal) => write!(f, "next server {server}: {refusal}"),
-            UpstreamFailure::NotAsked => f.write_str("the next server could not be asked"),
-            UpstreamFailure::Refused(_) => f.write_str("the next server refuses"),
-            UpstreamFailure::NoReply => f.write_str("the next server closed without a reply"),
-            UpstreamFailure::WrongVersion(version) => {
-                write!(f, "the next server's reply has version {version}, expected 0")
-            }
-            UpstreamFailure::UnknownCode(code) => {
-                write!(f, "the next server's reply has code {code}, expected 90 to 93")
-            }
-            UpstreamFailure::NoSocks5(version) => {
-                write!(f, "the next server's answer has version {version}, expected 5")
-            }
-            UpstreamFailure::NoMethod => f.write_str("the next server wants to be shown who asks"),
-            UpstreamFailure::UnknownAddressType(kind) => {
-                write!(f, "the next server's reply has an address of kind {kind}, expected 1 or 4")
-            }
-            UpstreamFailure::WrongPeer(peer) => {
-                write!(f, "connected to wrong host {} ({})", peer.ip(), peer.port())
-            }
+fn replied(reply: NextReply) -> String {
+    match reply {
+        NextReply::Granted(_) | NextReply::Cancelled => "the next server could not be asked".into(),
+        NextReply::Refused(_) => "the next server refuses".into(),
+        NextReply::Closed(_) => "the next server closed without a reply".into(),
+        NextReply::WrongVersion(version) => {
+            format!("the next server's reply has version {version}, expected 0")
+        }
+        NextReply::UnknownCode(code) => {
+            format!("the next server's reply has code {code}, expected 90 to 93")
+        }
+        NextReply::NoSocks5(version) => {
+            format!("the next server's answer has version {version}, expected 5")
+        }
+        NextReply::NoMethod => "the next server wants to be shown who asks".into(),
+        NextReply::UnknownAddressType(kind) => {
+            format!("the next server's reply has an address of kind {kind}, expected 1 or 4")
         }
     }
 }

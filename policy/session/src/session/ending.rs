@@ -11,6 +11,7 @@ use crate::session::{bind, decision};
 use sockd_common::message::Errno;
 use sockd_common::message::request::RefusalReason;
 use sockd_common::message::session::CloseReason;
+use sockd_common::message::upstream::NextReply;
 use sockd_policy::{DenyReason, Need};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -120,7 +121,7 @@ fn reason(why: &Failure, upstream: bool) -> RefusalReason {
         Failure::TimedOut => RefusalReason::TimedOut,
         Failure::Call(_) if upstream => RefusalReason::General,
         Failure::Call(FailedCall { errno, .. }) => reason_of(*errno),
-        Failure::Upstream(UpstreamFailure::Refused(why)) => *why,
+        Failure::Upstream(UpstreamFailure::Replied(NextReply::Refused(why))) => *why,
         Failure::Upstream(_) | Failure::Limited(_) => RefusalReason::General,
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn kinds(candidates: Vec<Candidate>, case: &mut Case<'_>) -> Next {
 /// The connection to a server stands: it is asked.
 pub(super) fn dialled(key: WaitKey, case: &mut Case<'_>) -> Next {
     let (Some(next), Some(asked)) = (case.request.upstream(), request_for(case)) else {
-        return Next::refuse(Failure::Upstream(UpstreamFailure::NotAsked));
+        return not_granted(NextReply::Cancelled);
     };
     Next::phase(
         Phase::AskingUpstream,
@@ -126,7 +126,7 @@ pub(super) fn replied(reply: NextReply, key: WaitKey, case: &mut Case<'_>) -> Ne
         (NextReply::Granted(bound), Command::Bind) => listening(bound, key, case),
         (NextReply::Refused(why), Command::Connect) if !is_about_identd(why) => {
             // To the next address of the same name it may say something else.
-            Next::failed(Failure::Upstream(UpstreamFailure::Refused(why))).after(vec![Action::GiveUp(key)])
+            Next::failed(Failure::Upstream(UpstreamFailure::Replied(reply))).after(vec![Action::GiveUp(key)])
         }
         (reply, _) => not_granted(reply),
     }
@@ -163,20 +163,10 @@ fn listening(bound: SocketAddr, key: WaitKey, case: &mut Case<'_>) -> Next {
 }
 
 fn not_granted(reply: NextReply) -> Next {
-    let why = match reply {
-        NextReply::Closed(errno) if errno != Errno(0) => {
-            return Next::refuse(Failure::Call(FailedCall { call: "recv", errno }));
-        }
-        NextReply::Closed(_) => UpstreamFailure::NoReply,
-        NextReply::Refused(why) => UpstreamFailure::Refused(why),
-        NextReply::WrongVersion(version) => UpstreamFailure::WrongVersion(version),
-        NextReply::UnknownCode(code) => UpstreamFailure::UnknownCode(code),
-        NextReply::NoSocks5(version) => UpstreamFailure::NoSocks5(version),
-        NextReply::NoMethod => UpstreamFailure::NoMethod,
-        NextReply::UnknownAddressType(kind) => UpstreamFailure::UnknownAddressType(kind),
-        NextReply::Cancelled | NextReply::Granted(_) => UpstreamFailure::NotAsked,
-    };
-    Next::refuse(Failure::Upstream(why))
+    Next::refuse(match reply {
+        NextReply::Closed(errno) if errno != Errno(0) => Failure::Call(FailedCall { call: "recv", errno }),
+        reply => Failure::Upstream(UpstreamFailure::Replied(reply)),
+    })
 }
 
 /// Whether a refusal concerns the client itself, so that it is the same for every address.
