@@ -12,8 +12,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use thiserror::Error;
 
+/// How long a file may be: a number of MiB, and the same in words.
+#[derive(Clone, Copy, Debug)]
+pub struct Longest(pub u64, pub &'static str);
+
 /// A million rules of ordinary length fit.
-const MAX_BYTES: u64 = 256 << 20;
+const RULES: Longest = Longest(256, "at most 256 MiB");
 
 /// Why a file is not used.
 #[derive(Debug, Error)]
@@ -67,15 +71,16 @@ impl FileError {
 /// Reads a regular file that only root (or the user who started the program) can have written. A symbolic link is
 /// followed where nobody else can have made it, and a FIFO or device does not block or answer.
 pub fn read_trusted(path: &Path) -> Result<Vec<u8>, FileError> {
-    read_at_most(open_trusted(path)?, path)
+    read_at_most(open_trusted(path)?, path, RULES)
 }
 
-fn read_at_most(file: OwnedFd, path: &Path) -> Result<Vec<u8>, FileError> {
+fn read_at_most(file: OwnedFd, path: &Path, Longest(mib, in_words): Longest) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
-    let limit = MAX_BYTES.saturating_add(1);
-    File::from(file).take(limit).read_to_end(&mut bytes).map_err(|error| io(path, error))?;
-    match bytes.len() as u64 > MAX_BYTES {
-        true => Err(unfit(path, "at most 256 MiB", "a longer file".into())),
+    let limit = mib.saturating_mul(1 << 20);
+    let mut file = File::from(file).take(limit.saturating_add(1));
+    file.read_to_end(&mut bytes).map_err(|error| io(path, error))?;
+    match bytes.len() as u64 > limit {
+        true => Err(unfit(path, in_words, "a longer file".into())),
         false => Ok(bytes),
     }
 }
@@ -88,7 +93,7 @@ pub fn read_secret(path: &Path) -> Result<Vec<u8>, FileError> {
     if mode & 0o077 != 0 {
         return Err(unfit(path, "no permission for group and others", format!("mode {mode:04o}")));
     }
-    read_at_most(file, path)
+    read_at_most(file, path, RULES)
 }
 
 /// Opens a regular file for reading under the same conditions as [`read_trusted`].
@@ -100,24 +105,14 @@ pub fn open_trusted(path: &Path) -> Result<OwnedFd, FileError> {
     let file = openat(CWD, &real, flags, Mode::empty()).map_err(|error| io(&real, error.into()))?;
     // Everything is asked of the open file, so that what was checked is what is read.
     let facts = fstat(&file).map_err(|error| io(&real, error.into()))?;
-    check_file(&real, &facts)?;
+    check_regular(&real, &facts)?;
+    check_owner(&real, &facts)?;
     Ok(file)
 }
 
-/// A number of MiB, and the same in words.
-#[derive(Clone, Copy, Debug)]
-pub struct Longest(pub u64, pub &'static str);
-
 /// Reads a file of the system, such as resolv.conf(5): often a symbolic link, and nothing that decides over access.
-pub fn read_plain(path: &Path, Longest(mib, in_words): Longest) -> Result<Vec<u8>, FileError> {
-    let mut bytes = Vec::new();
-    let file = File::from(open_plain(path)?);
-    let limit = mib.saturating_mul(1 << 20);
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| io(path, error))?;
-    match bytes.len() as u64 > limit {
-        true => Err(unfit(path, in_words, "a longer file".into())),
-        false => Ok(bytes),
-    }
+pub fn read_plain(path: &Path, longest: Longest) -> Result<Vec<u8>, FileError> {
+    read_at_most(open_plain(path)?, path, longest)
 }
 
 /// The fault of a link that leads to no file.
@@ -128,23 +123,17 @@ pub fn leads_nowhere(link: &Path) -> FileError {
 /// Opens a regular file of the system for reading, links followed.
 pub fn open_plain(path: &Path) -> Result<OwnedFd, FileError> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let regular = |facts: Result<Stat, Errno>| {
-        let facts = facts.map_err(|error| io(path, error.into()))?;
-        match FileType::from_raw_mode(facts.st_mode) {
-            FileType::RegularFile => Ok(()),
-            other => Err(unfit(path, "a regular file", kind(other).into())),
-        }
-    };
+    let at = |error: Errno| io(path, error.into());
     // Before it is opened, so that a device is not.
-    regular(statat(CWD, path, AtFlags::empty()))?;
-    let file = openat(CWD, path, flags, Mode::empty()).map_err(|error| io(path, error.into()))?;
-    regular(fstat(&file))?;
+    check_regular(path, &statat(CWD, path, AtFlags::empty()).map_err(at)?)?;
+    let file = openat(CWD, path, flags, Mode::empty()).map_err(at)?;
+    check_regular(path, &fstat(&file).map_err(at)?)?;
     Ok(file)
 }
 
-fn check_file(path: &Path, facts: &Stat) -> Result<(), FileError> {
+fn check_regular(path: &Path, facts: &Stat) -> Result<(), FileError> {
     match FileType::from_raw_mode(facts.st_mode) {
-        FileType::RegularFile => check_owner(path, facts),
+        FileType::RegularFile => Ok(()),
         other => Err(unfit(path, "a regular file", kind(other).into())),
     }
 }

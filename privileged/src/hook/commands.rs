@@ -80,7 +80,7 @@ impl<'a> Commands<'a> {
         let left = self.left.filter(|_| self.running.is_empty()).and_then(|(_, last)| last.checked_add(TIME));
         let due = self.running.values().map(|running| running.due).chain(left).min()?;
         let wait = due.saturating_duration_since(Instant::now()).saturating_add(Duration::from_millis(1));
-        Some(Timespec { tv_sec: i64::try_from(wait.as_secs()).ok()?, tv_nsec: wait.subsec_nanos().into() })
+        Timespec::try_from(wait).ok()
     }
 
     /// Takes a command that the monitor asks for: one of the rules, within the limits.

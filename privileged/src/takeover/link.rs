@@ -130,7 +130,6 @@ fn strange() -> String {
 }
 
 fn wait_for(channel: impl AsFd, limit: Duration) {
-    let seconds = i64::try_from(limit.as_secs()).unwrap_or_default();
-    let limit = Timespec { tv_sec: seconds, tv_nsec: limit.subsec_nanos().into() };
+    let limit = Timespec::try_from(limit).unwrap_or_default();
     let _ = poll(&mut [PollFd::new(&channel, PollFlags::IN)], Some(&limit));
 }
