@@ -1,10 +1,11 @@
 //! The fields of a record, with names and types that never change: the lines of a program that reads the log, and the
 //! journal's fields, are two ways to write them.
 
-use crate::log::{About, causes};
+use crate::log::{About, causes, escape};
 use crate::record::{Failure, Parties, Record};
 use sockd_policy::Version;
 use std::borrow::Cow;
+use std::fmt::{self, Display};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -27,8 +28,23 @@ pub(super) enum Value<'a> {
     Place(SocketAddr),
     /// A text of this program, in which strings from the network are escaped.
     Text(Cow<'a, str>),
-    /// A string from the network. Whoever writes it escapes it.
+    /// A string from the network.
     Hostile(&'a [u8]),
+}
+
+/// Without quotes. A string from the network is escaped.
+impl Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Seconds(time) => write!(f, "{}.{:03}", time.as_secs(), time.subsec_millis()),
+            Self::Word(word) => f.write_str(word),
+            Self::Address(address) => address.fmt(f),
+            Self::Place(place) => place.fmt(f),
+            Self::Text(text) => f.write_str(text),
+            Self::Hostile(bytes) => f.write_str(&escape(bytes)),
+        }
+    }
 }
 
 /// Where fields are written to.

@@ -1,10 +1,10 @@
 //! The full log lines, for programs that read the log: one for each record, an event and then fields as `name=value`.
 //! A field that does not apply is left out. Strings from the network are escaped and in quotes.
 
+use crate::log::About;
 use crate::log::fields::{self, Value};
-use crate::log::{About, escape};
 use crate::record::Record;
-use std::fmt::{self, Display, Write as _};
+use std::fmt::Write as _;
 
 /// Bytes of a line: few are longer.
 const USUAL: usize = 256;
@@ -19,31 +19,15 @@ pub fn line(about: About, record: &Record) -> String {
     fields::each(about, record, &mut |name, value| {
         if !ADDED.contains(&name) {
             // Writing into a string does not fail.
-            let _ = write!(line, " {name}={}", InLine(value));
+            let _ = match value {
+                Value::Text(_) | Value::Hostile(_) => {
+                    write!(line, " {name}=\"{}\"", value.to_string().replace('"', "\\x22"))
+                }
+                value => write!(line, " {name}={value}"),
+            };
         }
     });
     line
-}
-
-/// A value, as it stands in a line.
-struct InLine<'a>(Value<'a>);
-
-impl Display for InLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Value::Number(number) => write!(f, "{number}"),
-            Value::Seconds(age) => write!(f, "{}.{:03}", age.as_secs(), age.subsec_millis()),
-            Value::Word(word) => f.write_str(word),
-            Value::Address(address) => write!(f, "{address}"),
-            Value::Place(place) => write!(f, "{place}"),
-            Value::Text(text) => quoted(f, text),
-            Value::Hostile(bytes) => quoted(f, &escape(bytes)),
-        }
-    }
-}
-
-fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    write!(f, "\"{}\"", text.replace('"', "\\x22"))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! line of text, so that no value can be taken for another field.
 
 use crate::log::fields::{self, Value};
-use crate::log::{About, Level, escape};
+use crate::log::{About, Level};
 use crate::record::Record;
 use std::io::Write as _;
 
@@ -13,18 +13,11 @@ pub fn record(about: About, record: &Record) -> Vec<u8> {
     fields::each(about, record, &mut |name, value| {
         let name = format!("SOCKD_{}", name.to_ascii_uppercase());
         match value {
-            Value::Number(number) => field(&mut out, &name, number.to_string().as_bytes()),
-            Value::Seconds(age) => {
-                field(&mut out, &name, format!("{}.{:03}", age.as_secs(), age.subsec_millis()).as_bytes());
-            }
-            Value::Word(word) => field(&mut out, &name, word.as_bytes()),
-            Value::Address(address) => field(&mut out, &name, address.to_string().as_bytes()),
             Value::Place(place) => {
                 field(&mut out, &name, place.ip().to_string().as_bytes());
                 field(&mut out, &format!("{name}_PORT"), place.port().to_string().as_bytes());
             }
-            Value::Text(text) => field(&mut out, &name, text.as_bytes()),
-            Value::Hostile(bytes) => field(&mut out, &name, escape(bytes).as_bytes()),
+            value => field(&mut out, &name, value.to_string().as_bytes()),
         }
     });
     out

@@ -67,8 +67,7 @@ fn member(out: &mut String, name: &str, value: &Value<'_>) {
     out.extend([",\"", name, "\":"]);
     // Writing into a string does not fail.
     let _ = match value {
-        Value::Number(number) => write!(out, "{number}"),
-        Value::Seconds(age) => write!(out, "{}.{:03}", age.as_secs(), age.subsec_millis()),
+        Value::Number(_) | Value::Seconds(_) => write!(out, "{value}"),
         Value::Address(address) => write!(out, "\"{address}\""),
         Value::Place(place) => write!(out, "\"{}\",\"{name}_port\":{}", place.ip(), place.port()),
         Value::Word(word) => string(out, word),
