@@ -8,7 +8,7 @@
 //! A change of the layout raises [`VERSION`], by which an older reader knows that it cannot read it. The memory itself,
 //! with the rules for writing and reading, is the crate `sockd-ledger`.
 
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 /// The version of the layout.
 pub const VERSION: u32 = 1;
@@ -83,36 +83,6 @@ pub enum Phase {
     Closing = 9,
 }
 
-impl Phase {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::Requesting,
-        Self::Verifying,
-        Self::Deciding,
-        Self::Dialling,
-        Self::Waiting,
-        Self::Upstream,
-        Self::Relaying,
-        Self::Associated,
-        Self::Closing,
-    ];
-
-    /// As it is shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Requesting => "requesting",
-            Self::Verifying => "verifying",
-            Self::Deciding => "deciding",
-            Self::Dialling => "dialling",
-            Self::Waiting => "waiting",
-            Self::Upstream => "upstream",
-            Self::Relaying => "relaying",
-            Self::Associated => "associated",
-            Self::Closing => "closing",
-        }
-    }
-}
-
 /// A text of a record. It may be any bytes: a client has chosen some of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Text<'a> {
@@ -179,35 +149,52 @@ pub struct Hits {
 }
 
 /// Where a field of a record stands, in bytes.
-mod at {
-    pub(super) const NUMBER: usize = 8;
-    pub(super) const SINCE: usize = 16;
-    pub(super) const WORKER: usize = 24;
-    pub(super) const RULE: usize = 28;
-    /// With the version, the command and the flags behind it, a byte each.
-    pub(super) const PHASE: usize = 32;
-    pub(super) const PORT: usize = 36;
-    pub(super) const CLIENT: usize = 40;
-    pub(super) const PROXY: usize = 58;
-    pub(super) const UPSTREAM: usize = 76;
-    pub(super) const DESTINATION: usize = 94;
+pub mod at {
+    /// The session's number.
+    pub const NUMBER: usize = 8;
+    /// When it began.
+    pub const SINCE: usize = 16;
+    /// Its worker.
+    pub const WORKER: usize = 24;
+    /// The line.
+    pub const RULE: usize = 28;
+    /// The phase, with the version, the command and the flags behind it, a byte each.
+    pub const PHASE: usize = 32;
+    /// The destination's port.
+    pub const PORT: usize = 36;
+    /// The client.
+    pub const CLIENT: usize = 40;
+    /// Where it has connected to.
+    pub const PROXY: usize = 58;
+    /// The next server.
+    pub const UPSTREAM: usize = 76;
+    /// The destination.
+    pub const DESTINATION: usize = 94;
     /// The flag for a password.
-    pub(super) const BY_PASSWORD: u8 = 1;
+    pub const BY_PASSWORD: u8 = 1;
 }
 
 /// A text's place: a byte for its length, then its bytes. Its bit in the flags says that it is cut.
-#[derive(Clone, Copy)]
-struct Place {
-    at: usize,
-    room: usize,
-    cut: u8,
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Where it begins.
+    pub at: usize,
+    /// Bytes that have room.
+    pub room: usize,
+    /// Its bit in the flags.
+    pub cut: u8,
 }
 
-const DESTINATION_NAME: Place = Place { at: 112, room: 255, cut: 2 };
-const CLIENT_NAME: Place = Place { at: 368, room: 143, cut: 4 };
-const CLAIMED: Place = Place { at: 512, room: 63, cut: 8 };
-const VERIFIED: Place = Place { at: 576, room: 63, cut: 16 };
-const GROUPS: Place = Place { at: 640, room: 127, cut: 32 };
+/// The destination's name.
+pub const DESTINATION_NAME: Place = Place { at: 112, room: 255, cut: 2 };
+/// The client's name.
+pub const CLIENT_NAME: Place = Place { at: 368, room: 143, cut: 4 };
+/// The user that the client claims to be.
+pub const CLAIMED: Place = Place { at: 512, room: 63, cut: 8 };
+/// The user that a password or identd has named.
+pub const VERIFIED: Place = Place { at: 576, room: 63, cut: 16 };
+/// The user's groups.
+pub const GROUPS: Place = Place { at: 640, room: 127, cut: 32 };
 
 impl Entry<'_> {
     /// As the bytes of a record, with 0 for the sequence number.
@@ -240,46 +227,9 @@ impl Entry<'_> {
     }
 }
 
-impl<'a> Entry<'a> {
-    /// What the bytes of a record say; nothing where they are no record.
-    pub fn decode(bytes: &'a Bytes) -> Option<Self> {
-        let [phase, version, command, flags] = take(bytes, at::PHASE)?;
-        let text = |place: Place| {
-            let [length] = take(bytes, place.at)?;
-            let room = bytes.get(place.at.saturating_add(1)..)?.get(..place.room)?;
-            let bytes = room.get(..usize::from(length))?;
-            Some(Text { bytes, is_cut: flags & place.cut != 0 })
-        };
-        Some(Self {
-            number: u64::from_ne_bytes(take(bytes, at::NUMBER)?),
-            since: u64::from_ne_bytes(take(bytes, at::SINCE)?),
-            worker: u32::from_ne_bytes(take(bytes, at::WORKER)?),
-            rule: u32::from_ne_bytes(take(bytes, at::RULE)?),
-            phase: Phase::ALL.into_iter().find(|known| *known as u8 == phase)?,
-            version,
-            command,
-            by_password: flags & at::BY_PASSWORD != 0,
-            client: socket_of(bytes, at::CLIENT)?,
-            proxy: socket_of(bytes, at::PROXY)?,
-            destination: address_of(bytes, at::DESTINATION),
-            port: u16::from_ne_bytes(take(bytes, at::PORT)?),
-            upstream: socket_of(bytes, at::UPSTREAM),
-            destination_name: text(DESTINATION_NAME)?,
-            client_name: text(CLIENT_NAME)?,
-            claimed: text(CLAIMED)?,
-            verified: text(VERIFIED)?,
-            groups: text(GROUPS)?,
-        })
-    }
-}
-
 fn put(bytes: &mut Bytes, at: usize, what: &[u8]) {
     let room = bytes.get_mut(at..).and_then(|room| room.get_mut(..what.len()));
     room.into_iter().for_each(|room| room.copy_from_slice(what));
-}
-
-fn take<const LENGTH: usize>(bytes: &Bytes, at: usize) -> Option<[u8; LENGTH]> {
-    bytes.get(at..)?.first_chunk().copied()
 }
 
 /// IPv4 addresses in their mapped form; zeros where there is none.
@@ -299,60 +249,9 @@ fn socket(socket: Option<SocketAddr>) -> [u8; 18] {
     bytes
 }
 
-fn address_of(bytes: &Bytes, at: usize) -> Option<IpAddr> {
-    let octets: [u8; 16] = take(bytes, at)?;
-    (octets != [0; 16]).then(|| IpAddr::V6(Ipv6Addr::from(octets)).to_canonical())
-}
-
-fn socket_of(bytes: &Bytes, at: usize) -> Option<SocketAddr> {
-    let port = take(bytes, at.saturating_add(16))?;
-    Some(SocketAddr::new(address_of(bytes, at)?, u16::from_ne_bytes(port)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn entry() -> Entry<'static> {
-        Entry {
-            number: 17,
-            since: 1_700_000_000_000,
-            worker: 3,
-            rule: 12,
-            phase: Phase::Relaying,
-            version: 5,
-            command: 1,
-            by_password: true,
-            client: "192.0.2.10:40000".parse().unwrap(),
-            proxy: "[2001:db8::1]:1080".parse().unwrap(),
-            destination: Some("198.51.100.10".parse().unwrap()),
-            port: 443,
-            upstream: None,
-            destination_name: b"www.example.org"[..].into(),
-            client_name: Text::default(),
-            claimed: b"joe\x1b[2J"[..].into(),
-            verified: b"joe"[..].into(),
-            groups: b"staff,web"[..].into(),
-        }
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let entry = entry();
-        assert_eq!(Entry::decode(&entry.encode()), Some(entry));
-        let via = Entry { upstream: Some("203.0.113.10:1080".parse().unwrap()), destination: None, ..entry };
-        assert_eq!(Entry::decode(&via.encode()), Some(via));
-    }
-
-    #[test]
-    fn what_is_too_long_is_cut_and_says_so() {
-        let long = [b'x'; 255];
-        let bytes = Entry { claimed: long[..].into(), destination_name: long[..].into(), ..entry() }.encode();
-        let read = Entry::decode(&bytes).unwrap();
-        assert_eq!(read.claimed, Text { bytes: &long[..63], is_cut: true });
-        assert_eq!(read.destination_name, Text { bytes: &long, is_cut: false });
-        assert_eq!(read.verified, Text { bytes: b"joe", is_cut: false });
-    }
 
     #[test]
     fn fields_do_not_overlap_and_fill_the_record() {
@@ -363,14 +262,5 @@ mod tests {
             end = place.at + 1 + place.room;
         }
         assert_eq!(end, RECORD);
-    }
-
-    #[test]
-    fn bytes_that_are_no_record_are_none() {
-        assert_eq!(Entry::decode(&[0; RECORD]), None);
-        assert_eq!(Entry::decode(&[0xff; RECORD]), None);
-        let mut bytes = entry().encode();
-        bytes[CLAIMED.at] = 64;
-        assert_eq!(Entry::decode(&bytes), None);
     }
 }

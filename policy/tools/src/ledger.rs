@@ -1,5 +1,7 @@
 //! The ledger as whoever may look at it has it.
 
+pub mod record;
+
 use sockd_common::ledger::{Bytes, Entry, Field, HEAD, HITS, Hits, LINES, MAGIC, RECORD, VERSION};
 use sockd_ledger::memory::Readable;
 use std::io;
@@ -34,7 +36,7 @@ impl Found {
     /// What the record says, where there is one.
     pub fn entry(&self) -> Option<Entry<'_>> {
         match self {
-            Self::Record(bytes) => Entry::decode(bytes),
+            Self::Record(bytes) => record::decode(bytes),
             Self::Nothing | Self::Torn => None,
         }
     }

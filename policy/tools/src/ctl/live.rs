@@ -1,7 +1,7 @@
 //! The live sessions of one daemon or, while one takes over from another, of several.
 
 use super::diag::{self, Traffic};
-use crate::ledger::{Found, Reader};
+use crate::ledger::{Found, Reader, record};
 use rustix::io::Errno;
 use sockd_common::ledger::{Bytes, Entry, Field, Phase};
 use sockd_common::status::Gift;
@@ -45,7 +45,7 @@ pub(super) struct Live {
 impl Live {
     /// What the record says. Those that say nothing have been left out.
     pub(super) fn entry(&self) -> Option<Entry<'_>> {
-        Entry::decode(&self.record)
+        record::decode(&self.record)
     }
 
     /// What the record says of a session that has not come to its end.

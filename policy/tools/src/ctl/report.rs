@@ -3,7 +3,8 @@
 use super::live::{Live, Tree, age};
 use super::show::{Object, amount, span};
 use crate::files::Policy;
-use sockd_common::ledger::{Field, Hits, Phase};
+use crate::ledger::record::PHASES;
+use sockd_common::ledger::{Field, Hits};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -40,9 +41,9 @@ fn numbers(tree: &Tree, own: &[&Live]) -> Vec<(&'static str, u64)> {
         ("started", head(Field::Started)),
         ("rules_since", head(Field::RulesSince)),
     ];
-    for phase in Phase::ALL {
+    for (phase, word) in PHASES {
         let has_it = |live: &&&Live| live.entry().is_some_and(|entry| entry.phase == phase);
-        numbers.push((phase.as_str(), own.iter().filter(has_it).count() as u64));
+        numbers.push((word, own.iter().filter(has_it).count() as u64));
     }
     let traffic = || own.iter().filter_map(|live| live.traffic);
     numbers.push(("bytes_up", traffic().map(|traffic| traffic.up).sum()));

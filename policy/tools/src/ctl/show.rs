@@ -2,6 +2,7 @@
 //! the terminal as it is.
 
 use super::live::{Live, age};
+use crate::ledger::record::in_a_word;
 use sockd_common::ledger::{Entry, Phase, Text};
 use std::fmt::Write;
 use std::time::Duration;
@@ -65,7 +66,7 @@ fn row(entry: &Entry<'_>, live: &Live) -> [String; 10] {
         counted(traffic.map(|traffic| traffic.down)),
         match relays {
             true => destination(entry),
-            false => format!("({}) {}", entry.phase.as_str(), destination(entry)),
+            false => format!("({}) {}", in_a_word(entry.phase), destination(entry)),
         },
     ]
 }
@@ -147,7 +148,7 @@ pub(super) fn detail(live: &Live) -> String {
         let _ = writeln!(text, "{name:<12}{value}");
     };
     line("session", &entry.number);
-    line("phase", &entry.phase.as_str());
+    line("phase", &in_a_word(entry.phase));
     line("since", &format_args!("{} ago", span(age(entry.since))));
     line("client", &entry.client);
     line("name", &shown(entry.client_name));
@@ -174,7 +175,7 @@ pub(super) fn json(live: &Live) -> String {
     let Some(entry) = live.entry() else { return "null".into() };
     let mut object = Object::default();
     object.number("id", entry.number);
-    object.text("phase", entry.phase.as_str());
+    object.text("phase", in_a_word(entry.phase));
     object.number("since", entry.since);
     object.number("worker", entry.worker.into());
     object.text("client", &entry.client.to_string());
