@@ -1,6 +1,6 @@
 //! Locks that are a single call: flags of the process and its resource limits.
 
-use crate::{LockError, sys};
+use crate::LockError;
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, dumpable_behavior, parent_process_death_signal,
     set_dumpable_behavior, set_parent_process_death_signal, setrlimit,
@@ -10,17 +10,6 @@ use rustix::thread;
 /// No program that is executed from here on gains anything (PR_SET_NO_NEW_PRIVS).
 pub fn no_new_privileges() -> Result<(), LockError> {
     thread::set_no_new_privs(true).map_err(LockError::at("no_new_privs"))
-}
-
-/// Memory cannot become executable once it was writable (PR_SET_MDWE). False where the kernel lacks this.
-pub fn deny_write_execute() -> bool {
-    sys::set_memory_deny_write_execute()
-}
-
-/// This process neither speculates past its stores nor shares what branches it took with others of its processor, and
-/// cannot change that (PR_SET_SPECULATION_CTRL). A kernel or a processor that leaves no choice is as it is.
-pub fn restrict_speculation() {
-    sys::restrict_speculation();
 }
 
 /// No core dump, and no ptrace(2) or /proc/PID/mem by others of the same user.

@@ -35,15 +35,18 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// PR_SET_MDWE with PR_MDWE_REFUSE_EXEC_GAIN (Linux 6.3): false where the kernel lacks it.
-pub(crate) fn set_memory_deny_write_execute() -> bool {
+/// Memory cannot become executable once it was writable (PR_SET_MDWE with PR_MDWE_REFUSE_EXEC_GAIN, Linux 6.3). False where
+/// the kernel lacks this.
+pub fn deny_write_execute() -> bool {
     let (on, unused): (libc::c_ulong, libc::c_ulong) = (libc::PR_MDWE_REFUSE_EXEC_GAIN.into(), 0);
     // SAFETY: this prctl(2) takes plain numbers and touches no memory.
     unsafe { libc::prctl(libc::PR_SET_MDWE, on, unused, unused, unused) == 0 }
 }
 
-/// PR_SPEC_FORCE_DISABLE for store bypass and indirect branches, where the kernel has a choice.
-pub(crate) fn restrict_speculation() {
+/// This process neither speculates past its stores nor shares what branches it took with others of its processor, and
+/// cannot change that (PR_SET_SPECULATION_CTRL, PR_SPEC_FORCE_DISABLE). A kernel or a processor that leaves no choice is as
+/// it is.
+pub fn restrict_speculation() {
     // By their numbers, as not every C library has them under their names.
     const PR_SET_SPECULATION_CTRL: libc::c_int = 53;
     const STORE_BYPASS_AND_INDIRECT_BRANCH: [libc::c_ulong; 2] = [0, 1];
