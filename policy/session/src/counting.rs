@@ -11,6 +11,7 @@ use crate::session::{Arrival, Event, Phase};
 use sockd_common::counters::{
     Counters, DeathCause, Direction, Limit, LoginMethod, LoginResult, SessionState,
 };
+use sockd_common::ledger;
 use sockd_common::message::Role;
 use sockd_common::message::auth::Verdict;
 use sockd_policy::{Command, Identity};
@@ -152,23 +153,15 @@ impl Counting {
 }
 
 fn state(phase: Phase) -> SessionState {
-    match phase {
-        Phase::Requesting | Phase::Verifying => SessionState::Handshake,
-        Phase::Asking
-        | Phase::Settling
-        | Phase::Dialling
-        | Phase::FindingUpstream
-        | Phase::DiallingUpstream
-        | Phase::AskingUpstream
-        | Phase::Associating => SessionState::Connecting,
-        Phase::Listening | Phase::AwaitingUpstreamPeer => SessionState::Waiting,
-        Phase::Associated | Phase::Relaying => SessionState::Relaying,
-        Phase::Dissociating
-        | Phase::DissociatingClosed
-        | Phase::ClosingRelay(_)
-        | Phase::Refusing
-        | Phase::ClosingUnread
-        | Phase::Closing => SessionState::Closing,
+    match phase.listed() {
+        _ if phase == Phase::AwaitingUpstreamPeer => SessionState::Waiting,
+        ledger::Phase::Requesting | ledger::Phase::Verifying => SessionState::Handshake,
+        ledger::Phase::Deciding | ledger::Phase::Dialling | ledger::Phase::Upstream => {
+            SessionState::Connecting
+        }
+        ledger::Phase::Waiting => SessionState::Waiting,
+        ledger::Phase::Relaying | ledger::Phase::Associated => SessionState::Relaying,
+        ledger::Phase::Closing => SessionState::Closing,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::session::phase::Phase;
 use crate::session::request::ClientRequest;
-use sockd_common::ledger::{self, Entry, Text};
+use sockd_common::ledger::{Entry, Text};
 use sockd_policy::{Command, HostName, Version};
 use std::net::SocketAddr;
 
@@ -19,29 +19,6 @@ pub struct Own {
     pub proxy: SocketAddr,
 }
 
-/// A phase, as the ledger has it.
-pub(super) fn phase(phase: Phase) -> ledger::Phase {
-    match phase {
-        Phase::Requesting => ledger::Phase::Requesting,
-        Phase::Verifying => ledger::Phase::Verifying,
-        Phase::Asking | Phase::Settling => ledger::Phase::Deciding,
-        Phase::Dialling | Phase::Associating => ledger::Phase::Dialling,
-        Phase::Listening => ledger::Phase::Waiting,
-        Phase::FindingUpstream
-        | Phase::DiallingUpstream
-        | Phase::AskingUpstream
-        | Phase::AwaitingUpstreamPeer => ledger::Phase::Upstream,
-        Phase::Relaying => ledger::Phase::Relaying,
-        Phase::Associated => ledger::Phase::Associated,
-        Phase::Dissociating
-        | Phase::DissociatingClosed
-        | Phase::ClosingRelay(_)
-        | Phase::Refusing
-        | Phase::ClosingUnread
-        | Phase::Closing => ledger::Phase::Closing,
-    }
-}
-
 /// What the ledger says of a session before its request is read.
 pub(super) fn unread(own: Own, stands: Phase, client: SocketAddr) -> Entry<'static> {
     let Own { number, since, worker, proxy } = own;
@@ -50,7 +27,7 @@ pub(super) fn unread(own: Own, stands: Phase, client: SocketAddr) -> Entry<'stat
         since,
         worker,
         rule: 0,
-        phase: phase(stands),
+        phase: stands.listed(),
         version: 0,
         command: 0,
         by_password: false,

@@ -107,7 +107,7 @@ impl Session {
 
     /// Where the session stands, for the ledger. What the ledger says changes with it.
     pub fn listed_phase(&self) -> ledger::Phase {
-        listing::phase(self.phase)
+        self.phase.listed()
     }
 
     /// What the ledger says of the session now.

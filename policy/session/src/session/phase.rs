@@ -1,6 +1,7 @@
 //! Where a session stands.
 
 use crate::record::EndCause;
+use sockd_common::ledger;
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,29 @@ impl Phase {
     /// Whether there is an association, or one is about to be.
     pub(super) fn is_of_association(self) -> bool {
         matches!(self, Self::Associating | Self::Associated | Self::Dissociating | Self::DissociatingClosed)
+    }
+
+    /// As the ledger has it.
+    pub fn listed(self) -> ledger::Phase {
+        match self {
+            Self::Requesting => ledger::Phase::Requesting,
+            Self::Verifying => ledger::Phase::Verifying,
+            Self::Asking | Self::Settling => ledger::Phase::Deciding,
+            Self::Dialling | Self::Associating => ledger::Phase::Dialling,
+            Self::Listening => ledger::Phase::Waiting,
+            Self::FindingUpstream
+            | Self::DiallingUpstream
+            | Self::AskingUpstream
+            | Self::AwaitingUpstreamPeer => ledger::Phase::Upstream,
+            Self::Relaying => ledger::Phase::Relaying,
+            Self::Associated => ledger::Phase::Associated,
+            Self::Dissociating
+            | Self::DissociatingClosed
+            | Self::ClosingRelay(_)
+            | Self::Refusing
+            | Self::ClosingUnread
+            | Self::Closing => ledger::Phase::Closing,
+        }
     }
 
     /// Whether there is no request yet that has been read.
