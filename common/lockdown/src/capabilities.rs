@@ -2,25 +2,14 @@
 
 use crate::LockError;
 use caps::{CapSet, Capability, CapsHashSet};
-use rustix::thread::{
-    CapabilitiesSecureBits as Bits, capabilities_secure_bits, set_capabilities_secure_bits,
-};
-
-/// Which of the locks that need CAP_SETPCAP hold; without it a process could not put them on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CapabilityLocks {
-    /// The bounding set holds nothing beyond what was kept.
-    pub bounding: bool,
-    /// User id 0 means nothing any longer, and this cannot be undone (capabilities(7), securebits).
-    pub securebits: bool,
-}
+use rustix::thread::{CapabilitiesSecureBits as Bits, set_capabilities_secure_bits};
 
 /// Keeps at most `keep` in the permitted and effective set, and nothing in the ambient and inheritable ones.
 ///
 /// CAP_SETPCAP is needed for the bounding set and the securebits, so these come before the permitted set shrinks.
-/// A process that has lost that capability already leaves the two as they are and says so: with no_new_privs
-/// set, nothing can be regained from them.
-pub fn keep_only(keep: &[Capability]) -> Result<CapabilityLocks, LockError> {
+/// A process that has lost that capability already leaves the two as they are: with no_new_privs set, nothing can be
+/// regained from them.
+pub fn keep_only(keep: &[Capability]) -> Result<(), LockError> {
     let keep: CapsHashSet = keep.iter().copied().collect();
     caps::clear(None, CapSet::Ambient).map_err(LockError::at("ambient capabilities"))?;
     let can_lock = caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)
@@ -59,7 +48,7 @@ fn shrink_bounding_set(keep: &CapsHashSet) -> Result<(), LockError> {
 }
 
 /// What the kernel says now, and an error where a set holds more than `kept`.
-fn read_back(kept: &CapsHashSet) -> Result<CapabilityLocks, LockError> {
+fn read_back(kept: &CapsHashSet) -> Result<(), LockError> {
     let nothing = CapsHashSet::new();
     for (set, expected, name) in [
         (CapSet::Ambient, &nothing, "ambient capabilities"),
@@ -72,10 +61,5 @@ fn read_back(kept: &CapsHashSet) -> Result<CapabilityLocks, LockError> {
             return Err(LockError::new(name, format!("wanted {expected:?}, found {found:?}")));
         }
     }
-    let bounding = caps::read(None, CapSet::Bounding).map_err(LockError::at("bounding set"))?;
-    let securebits = capabilities_secure_bits().map_err(LockError::at("securebits"))?;
-    Ok(CapabilityLocks {
-        bounding: bounding.is_subset(kept),
-        securebits: securebits.bits() & LOCKED_BITS == LOCKED_BITS,
-    })
+    Ok(())
 }

@@ -15,7 +15,7 @@ pub mod profile_rows;
 mod sys;
 mod user;
 
-pub use crate::capabilities::{CapabilityLocks, keep_only};
+pub use crate::capabilities::keep_only;
 pub use crate::error::LockError;
 pub use crate::filter::{
     Arg, Program, Row, Test, When, compile_denials, compile_filter, install_denials, install_filter, rare,
