@@ -96,7 +96,10 @@ impl Packet {
         if message.carries_descriptor() != descriptor.is_some() {
             return Err(ChannelError::Descriptors);
         }
-        encoded(message, |bytes| Ok(self.bytes.extend_from_slice(bytes)))?;
+        encoded(message, |bytes| {
+            self.bytes.extend_from_slice(bytes);
+            Ok(())
+        })?;
         Ok(Self { descriptor, ..self })
     }
 
