@@ -36,6 +36,9 @@ pub enum News {
     Unread(String),
 }
 
+/// What has been read, with the number of users; or every error.
+type Outcome = Result<(Loaded, u32), Vec<String>>;
+
 impl Loader {
     pub(super) fn new(channel: Channel, memory: File) -> Self {
         Self { channel, memory, under_way: None, users: None }
@@ -87,11 +90,7 @@ impl Loader {
     }
 
     /// What stands in the memory. The outer error is that nothing does that the loader would write.
-    fn take_in(
-        &self,
-        length: usize,
-        old: &Config,
-    ) -> Result<Result<(Loaded, u32), Vec<String>>, Box<dyn Error>> {
+    fn take_in(&self, length: usize, old: &Config) -> Result<Outcome, Box<dyn Error>> {
         let mut bytes = vec![0; length];
         self.memory.read_exact_at(&mut bytes, 0)?;
         let frozen = match postcard::from_bytes::<Written<'_>>(&bytes)? {
