@@ -300,6 +300,12 @@ impl<'w> System<'w> {
     /// Mostly what the session waits for, so that inputs lead far.
     fn event(&self, session: &Session, choices: &mut Unstructured<'_>) -> Result<Event> {
         let phase = session.phase();
+        // The monitor counts a request before anything else can happen.
+        if let Some((key, _)) = session.waits().find(|(_, wait)| *wait == Wait::Line) {
+            let has_room = choices.arbitrary()?;
+            let counted = if has_room { Arrival::Counted } else { Arrival::NoRoom(Limit::LINE) };
+            return Ok(Event::Arrived(key, counted));
+        }
         let expected = match phase {
             Phase::Requesting if self.may_log_in => 16,
             Phase::Requesting => 0,
@@ -358,10 +364,6 @@ impl<'w> System<'w> {
             12 => return Ok(Event::WorkerLost),
             13 if self.asking.is_some() => Arrival::Replied(any_reply(choices)?),
             14 if self.inspecting => return Ok(Event::Inspected(any_flow(choices)?)),
-            15 if session.waits().any(|(_, wait)| wait == Wait::Line) => match choices.arbitrary()? {
-                true => Arrival::Counted,
-                false => Arrival::NoRoom(Limit::LINE),
-            },
             15 => Arrival::Settled,
             16 => {
                 let user = message::UserId::new(any_user(choices)?).expect("at most 255 bytes");
@@ -691,7 +693,9 @@ impl<'w> System<'w> {
         let last = |action: &Action| matches!(action, Action::Remove | Action::Violation(_));
         let before_last = actions.split_last().map(|(_, before)| before).unwrap_or_default();
         assert!(!before_last.iter().any(last), "something follows the end: {actions:?}");
-        let waits = !matches!(phase, Phase::ClosingRelay(_)) && !self.inspecting;
+        let is_counted = |action: &Action| matches!(action, Action::Begin(_, Task::Count(_)));
+        let at_once = matches!(phase, Phase::ClosingRelay(_)) || actions.iter().any(is_counted);
+        let waits = !at_once && !self.inspecting;
         assert!(self.over || self.deadline || !waits, "{phase:?} has no deadline");
         assert!(
             !self.over || self.hand_offs == 0 || self.relay_closed || has_violated(actions),
