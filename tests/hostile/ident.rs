@@ -1,7 +1,7 @@
 //! The ident worker. The identd says what it does: a host that owns its ident worker has an identd as well.
 
 use crate::raw;
-use nix::poll::PollFlags;
+use rustix::event::PollFlags;
 use sockd_common::channel::{Received, WorkerEnd};
 use sockd_common::message::Id;
 use sockd_common::message::ident::{FromIdent, IdentUser, ToIdent};
@@ -23,7 +23,7 @@ pub(crate) fn run(channel: OwnedFd) -> Option<()> {
                 answer(&monitor, id, act.trim());
             }
             Ok(Received::Message(..)) => {}
-            Ok(Received::Nothing) => raw::wait(&monitor, PollFlags::POLLIN),
+            Ok(Received::Nothing) => raw::wait(&monitor, PollFlags::IN),
             _ => return None,
         }
     }
@@ -33,7 +33,7 @@ pub(crate) fn run(channel: OwnedFd) -> Option<()> {
 pub(crate) fn read(mut identd: TcpStream) -> String {
     let mut text = String::new();
     while !text.ends_with('\n') {
-        raw::wait(identd.as_fd(), PollFlags::POLLIN);
+        raw::wait(identd.as_fd(), PollFlags::IN);
         let mut bytes = [0; 64];
         match identd.read(&mut bytes) {
             Ok(0) | Err(_) => break,

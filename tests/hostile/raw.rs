@@ -1,8 +1,8 @@
 //! Packets that no honest worker sends.
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, send, sendmsg};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sockd_common::message::{Id, Message};
 use sockd_lockdown::{Row, exit_now};
 use sockd_worker::lockdown::{die_quietly_on_panic, lock_down};
@@ -13,17 +13,17 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 pub(crate) const NOBODYS: Id = Id(77_777);
 
 /// An answer comes so late that the limits of the tests are over, and before a worker that owes it is ended.
-const LATE: u16 = 3000;
+const LATE: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
 
 /// Does nothing any more, whatever happens to the channel.
 pub(crate) fn forever() -> ! {
     loop {
-        sleep(PollTimeout::NONE);
+        sleep(None);
     }
 }
 
 /// The spawner's filter has no call only to sleep.
-fn sleep(time: PollTimeout) {
+fn sleep(time: Option<&Timespec>) {
     let _ = poll(&mut [], time);
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn packet(channel: impl AsFd, bytes: &[u8]) -> bool {
     loop {
         match send(channel.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
             Ok(_) => return true,
-            Err(Errno::EAGAIN) => wait(&channel, PollFlags::POLLOUT),
+            Err(Errno::EAGAIN) => wait(&channel, PollFlags::OUT),
             Err(_) => return false,
         }
     }
@@ -80,7 +80,7 @@ pub(crate) fn act<M: Message>(channel: impl AsFd, act: &str, ready: &M, honest: 
         // Nothing is read any more, not even that the channel has ended.
         "deaf" => forever(),
         "late" => {
-            sleep(PollTimeout::from(LATE));
+            sleep(Some(&LATE));
             packet(channel, &honest)
         }
         "deaf-after-its-answer" => {
@@ -102,7 +102,8 @@ pub(crate) fn fault(profile: &[Row]) -> ! {
     }
 }
 
-/// Waits until one descriptor is ready.
+/// Waits until one descriptor is ready. By ppoll(2), as poll(2) goes on as restart_syscall(2) where a process was stopped:
+/// the filters know that call as little as honest workers need it.
 pub(crate) fn wait(descriptor: impl AsFd, flags: PollFlags) {
-    let _ = poll(&mut [PollFd::new(descriptor.as_fd(), flags)], PollTimeout::NONE);
+    let _ = poll(&mut [PollFd::new(&descriptor, flags)], None);
 }

@@ -1,7 +1,7 @@
 //! The resolver. The first label of the name that is asked about says what it does.
 
 use crate::raw;
-use nix::poll::PollFlags;
+use rustix::event::PollFlags;
 use sockd_common::bounded::BoundedVec;
 use sockd_common::channel::{Received, WorkerEnd};
 use sockd_common::message::resolver::{Answer, FromResolver, Query, RecordType, ToResolver, Transport};
@@ -26,7 +26,7 @@ pub(crate) fn run(channel: OwnedFd) -> Option<()> {
                 answer(&monitor, id, label.split('.').next().unwrap_or_default());
             }
             Ok(Received::Message(..)) => {}
-            Ok(Received::Nothing) => raw::wait(&monitor, PollFlags::POLLIN),
+            Ok(Received::Nothing) => raw::wait(&monitor, PollFlags::IN),
             _ => return None,
         }
     }

@@ -1,8 +1,8 @@
 //! The session worker.
 
 use crate::{hoard, raw};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Shutdown as Shut, shutdown};
+use rustix::event::{PollFd, PollFlags, poll};
 use sockd_common::channel::{Received, WorkerEnd};
 use sockd_common::message::auth::Credentials;
 use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
@@ -55,18 +55,18 @@ struct Session {
 
 impl Worker {
     fn wait(&self) {
-        let mut polled = vec![PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN)];
+        let mut polled = vec![PollFd::new(&self.monitor, PollFlags::IN)];
         for session in &self.sessions {
             if session.does_nothing() {
                 continue;
             }
             // An end that has been passed on would be ready for ever.
             if session.act.is_none() || session.server.is_some() {
-                polled.push(PollFd::new(session.client.as_fd(), PollFlags::POLLIN));
+                polled.push(PollFd::new(&session.client, PollFlags::IN));
             }
-            polled.extend(session.server.iter().map(|server| PollFd::new(server.as_fd(), PollFlags::POLLIN)));
+            polled.extend(session.server.iter().map(|server| PollFd::new(server, PollFlags::IN)));
         }
-        let _ = poll(&mut polled, PollTimeout::NONE);
+        let _ = poll(&mut polled, None);
     }
 
     fn hear(&mut self) -> Option<()> {
@@ -346,8 +346,8 @@ fn floods(client: &TcpStream, server: &TcpStream) -> Option<()> {
                 Err(_) => return None,
             }
         }
-        let mut both = [client, server].map(|side| PollFd::new(side.as_fd(), PollFlags::POLLOUT));
-        let _ = poll(&mut both, PollTimeout::NONE);
+        let mut both = [client, server].map(|side| PollFd::new(side, PollFlags::OUT));
+        let _ = poll(&mut both, None);
     }
 }
 
@@ -364,7 +364,7 @@ fn copy(mut from: &TcpStream, mut to: &TcpStream) -> bool {
             while !rest.is_empty() {
                 match to.write(rest) {
                     Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => raw::wait(to, PollFlags::POLLOUT),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => raw::wait(to, PollFlags::OUT),
                     Err(_) => return false,
                 }
             }

@@ -1,7 +1,7 @@
 //! The upstream worker. The next server says what it does: whoever owns an upstream worker is a next server.
 
 use crate::{ident, raw};
-use nix::poll::PollFlags;
+use rustix::event::PollFlags;
 use sockd_common::channel::{Received, WorkerEnd};
 use sockd_common::message::Id;
 use sockd_common::message::upstream::{FromUpstream, NextReply, ToUpstream};
@@ -22,7 +22,7 @@ pub(crate) fn run(channel: OwnedFd) -> Option<()> {
                 answer(&monitor, id, act.trim());
             }
             Ok(Received::Message(..)) => {}
-            Ok(Received::Nothing) => raw::wait(&monitor, PollFlags::POLLIN),
+            Ok(Received::Nothing) => raw::wait(&monitor, PollFlags::IN),
             _ => return None,
         }
     }
