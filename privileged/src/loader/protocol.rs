@@ -23,7 +23,7 @@ pub enum FromLoader {
     Unread(String),
     /// Everything has been read. So many bytes of the memory that both share are what has come of it.
     Read {
-        /// A [`Written`].
+        /// A `Written`.
         length: usize,
     },
 }
