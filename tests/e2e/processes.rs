@@ -9,7 +9,7 @@ use sockd_tests::procfs::Process;
 use sockd_tests::site::{SERVER, Site};
 use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks::{Request, granted};
-use sockd_tests::wait::until_true;
+use sockd_tests::wait::{until, until_true};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -108,9 +108,9 @@ fn a_monitor_that_is_killed_takes_every_other_process_along_though_it_is_another
             Lab::at(Site::new(), conf, |start| start.settings(settings).words("--pid-file /run/sockd.pid"));
         let far = Far::listen(&lab.site.server, SERVER);
         let _near = granted(&lab.site.client, &Request::connect(far.v4()));
-        let family = lab.sockd.family();
         // Spawner, loader, hook process, a session worker, a spare one, the resolver.
-        assert!(family.len() >= 6, "{family:?}");
+        let whole = || Some(lab.sockd.family()).filter(|family| family.len() >= 6);
+        let family = until("all processes are there", whole);
         lab.sockd.signal(Signal::SIGKILL);
         lab.sockd.wait();
         until_true("all others have ended", || family.iter().all(|process| !process.runs()));
