@@ -1,7 +1,7 @@
 //! System calls with any number and any arguments: all unsafe code of this program.
 #![allow(unsafe_code)]
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 /// One system call; the negated errno where it fails.
@@ -150,13 +150,8 @@ pub(crate) fn packet_pair() -> (OwnedFd, OwnedFd) {
 /// Waits until there is something to read, for so many milliseconds; -1 is without end.
 pub(crate) fn wait(descriptor: impl AsFd, limit: i32) -> bool {
     let mut polled = libc::pollfd { fd: descriptor.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    loop {
-        // SAFETY: one live entry, as the number says.
-        match unsafe { libc::poll(&raw mut polled, 1, limit) } {
-            -1 if io::Error::last_os_error().kind() == ErrorKind::Interrupted => {}
-            ready => return ready > 0,
-        }
-    }
+    // SAFETY: one live entry, as the number says.
+    unsafe { libc::poll(&raw mut polled, 1, limit) > 0 }
 }
 
 /// Sleeps for so many milliseconds, by poll(2), which the spawner's filter knows; -1 is without end.
