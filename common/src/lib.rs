@@ -4,7 +4,8 @@
 //! one message with at most one descriptor per packet. [`outbox`] keeps what a worker does not read yet. A password is a
 //! [`secret`] in all of them, and [`users`] is the table that it is looked up in.
 //!
-//! [`ledger`] and [`status`] are what the monitor shows and says to whoever may look at it or give it orders.
+//! [`ledger`] and [`status`] are what the monitor shows and says to whoever may look at it or give it orders. [`wait`] is for whoever
+//! waits for them.
 
 #![forbid(unsafe_code)]
 
@@ -18,4 +19,5 @@ pub mod outbox;
 pub mod secret;
 pub mod status;
 pub mod users;
+pub mod wait;
 pub mod wire;

@@ -1,11 +1,12 @@
 //! Asks a status socket for what it hands out.
 
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags,
     SocketType, connect, recvmsg, socket_with, sockopt,
 };
 use sockd_common::status::{Gift, gifts};
+use sockd_common::wait::within;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -46,8 +47,8 @@ fn ask(path: &Path, limit: Duration) -> io::Result<Option<Vec<(Gift, OwnedFd)>>>
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let buffers = &mut [IoSliceMut::new(&mut packet)];
-    let mut receive = || recvmsg(&connection, buffers, &mut control, RecvFlags::CMSG_CLOEXEC);
-    let length = match retry_on_intr(&mut receive) {
+    let receive = || recvmsg(&connection, buffers, &mut control, RecvFlags::CMSG_CLOEXEC);
+    let length = match within(limit, receive) {
         Ok(received) => received.bytes,
         Err(Errno::CONNRESET) => 0,
         Err(error) => return Err(error.into()),
@@ -71,15 +72,12 @@ fn descriptors(message: RecvAncillaryMessage<'_>) -> Option<impl Iterator<Item =
 }
 
 /// Connects to a socket of a daemon. Who is at the other end has so long for each word.
-///
-/// A wait with a limit is interrupted where the process is stopped, or frozen, and goes on (signal(7)): each call here, and
-/// on such a connection, is made again then.
 pub fn reach(path: &Path, limit: Duration) -> io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     for timeout in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {
         sockopt::set_socket_timeout(&socket, timeout, Some(limit))?;
     }
     let address = SocketAddrUnix::new(path)?;
-    retry_on_intr(|| connect(&socket, &address))?;
+    within(limit, || connect(&socket, &address))?;
     Ok(socket)
 }

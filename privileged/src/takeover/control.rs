@@ -11,10 +11,11 @@ use crate::process::notify::Notifier;
 use crate::process::{descriptors, sys};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, getppid};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use sockd_common::message::takeover::{READING, SILENCE};
+use sockd_common::wait::within;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -125,7 +126,7 @@ fn has_more(monitor: &OwnedFd) -> bool {
 /// What the new monitor says, and the number with it. The error is why nothing more will come.
 fn hear(monitor: &OwnedFd, wait: Duration) -> Result<(u8, u32), String> {
     let mut packet = [0; 5];
-    match limit(monitor, wait).and_then(|()| wait_for(monitor, &mut packet)) {
+    match limit(monitor, wait).and_then(|()| wait_for(monitor, wait, &mut packet)) {
         Ok(5) => {
             let [kind, number @ ..] = packet;
             Ok((kind, u32::from_le_bytes(number)))
@@ -135,9 +136,9 @@ fn hear(monitor: &OwnedFd, wait: Duration) -> Result<(u8, u32), String> {
     }
 }
 
-/// A wait with a limit is interrupted where the process is stopped, or frozen, and goes on (signal(7)).
-fn wait_for(socket: &OwnedFd, packet: &mut [u8]) -> rustix::io::Result<usize> {
-    retry_on_intr(|| recv(socket, &mut *packet, RecvFlags::empty())).map(|(length, _)| length)
+/// Waits on a socket with this limit; gives the length of what has come.
+fn wait_for(socket: &OwnedFd, time: Duration, packet: &mut [u8]) -> rustix::io::Result<usize> {
+    within(time, || recv(socket, &mut *packet, RecvFlags::empty())).map(|(length, _)| length)
 }
 
 impl Control {
@@ -150,7 +151,7 @@ impl Control {
     /// The new monitor can serve. Comes back when the service manager has been told that it is the daemon.
     pub fn is_ready(&self) -> Result<(), StartError> {
         self.say(READY, std::process::id());
-        match wait_for(&self.0, &mut [0; 1]) {
+        match wait_for(&self.0, HEARD, &mut [0; 1]) {
             Ok(1) => Ok(()),
             Err(Errno::AGAIN) => Err(StartError::system("the control process does not answer")),
             _ => Err(StartError::system("the control process has ended")),

@@ -1,8 +1,8 @@
 //! Gives orders to a daemon.
 
-use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use sockd_common::status::{Answer, Order};
+use sockd_common::wait::within;
 use sockd_ledger::fetch::{LIMIT, reach};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,7 +22,7 @@ impl Control {
     pub fn order(&self, order: Order) -> io::Result<Answer> {
         send(&self.0, &order.encode(), SendFlags::NOSIGNAL)?;
         let mut packet = [0; 64];
-        let (length, _) = retry_on_intr(|| recv(&self.0, &mut packet[..], RecvFlags::empty()))?;
+        let (length, _) = within(LIMIT, || recv(&self.0, &mut packet[..], RecvFlags::empty()))?;
         let answer = Answer::decode(packet.get(..length).unwrap_or_default());
         answer.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the order is not taken"))
     }
