@@ -5,7 +5,7 @@ use sockd_tests::far::Far;
 use sockd_tests::host::Host;
 use sockd_tests::identd::Identd;
 use sockd_tests::lab::Lab;
-use sockd_tests::line::{Ending, Line};
+use sockd_tests::line::{Ending, Line, connect_from};
 use sockd_tests::procfs;
 use sockd_tests::site::{
     CLIENT, INSIDE, NAMESERVER, OTHER, OUTSIDE, SECOND_OUTSIDE, SECOND_SERVER, SERVER, Site,
@@ -14,7 +14,7 @@ use sockd_tests::sockd::{PERMIT_ALL, Start};
 use sockd_tests::socks::{GRANTED, PROXY, REJECTED, Reply, Request, ask, assert_rejected, granted, send_to};
 use sockd_tests::wait::{LONG, until, until_true, until_within};
 use socket2::{Domain, Socket, Type};
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
@@ -34,24 +34,15 @@ fn waiting(host: &Host, request: &Request) -> (Line, SocketAddrV4) {
 
 /// Connects from an address and port of `host`; port 0 is any.
 fn dial_from(host: &Host, from: (Ipv4Addr, u16), to: SocketAddrV4) -> Line {
-    let socket = try_from(host, from, to);
-    Line::new(socket.unwrap_or_else(|error| panic!("connecting from {from:?} to {to}: {error}")).into())
-}
-
-fn try_from(host: &Host, from: (Ipv4Addr, u16), to: SocketAddrV4) -> io::Result<Socket> {
-    host.run(|| {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&SocketAddr::from(from).into())?;
-        socket.connect_timeout(&SocketAddr::from(to).into(), LONG).map(|()| socket)
-    })
+    let stream = host.run(|| connect_from(from, to));
+    Line::new(stream.unwrap_or_else(|error| panic!("connecting from {from:?} to {to}: {error}")))
 }
 
 /// Comes to the port of a BIND for somebody else and is sent away, before or after connect(2) returns.
 fn stranger_from(host: &Host, from: (Ipv4Addr, u16), to: SocketAddrV4) {
-    match try_from(host, from, to) {
-        Ok(socket) => {
-            Line::new(socket.into()).ending();
+    match host.run(|| connect_from(from, to)) {
+        Ok(stream) => {
+            Line::new(stream).ending();
         }
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{from:?} to {to}"),
     }

@@ -3,7 +3,7 @@
 use crate::host::Host;
 use crate::wait::LONG;
 use socket2::{Domain, SockRef, Socket, Type};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -18,6 +18,16 @@ pub enum Ending {
 
 /// A connected TCP socket.
 pub struct Line(TcpStream);
+
+/// Connects from an address and port of this machine, which another connection may have had a moment ago; port 0 is any.
+pub fn connect_from(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>) -> io::Result<TcpStream> {
+    let (from, to) = (from.into(), to.into());
+    let socket = Socket::new(Domain::for_address(from), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&from.into())?;
+    socket.connect_timeout(&to.into(), LONG)?;
+    Ok(socket.into())
+}
 
 impl Line {
     /// Takes over a connected socket.
@@ -38,12 +48,7 @@ impl Line {
     /// Connects from one of the addresses of `host`.
     pub fn dial_from(host: &Host, from: Ipv4Addr, to: impl Into<SocketAddr>) -> Self {
         let to = to.into();
-        let stream = host.run(|| {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-            socket.bind(&SocketAddr::from((from, 0)).into())?;
-            socket.connect_timeout(&to.into(), LONG)?;
-            Ok::<TcpStream, std::io::Error>(socket.into())
-        });
+        let stream = host.run(|| connect_from((from, 0), to));
         Self::new(stream.unwrap_or_else(|error| panic!("connecting from {from} to {to}: {error}")))
     }
 

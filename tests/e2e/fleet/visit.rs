@@ -1,9 +1,9 @@
 //! What a client host does with a SOCKS5 server, from an address of its own: each command, with bytes both ways.
 
 use crate::place::{Place, server};
+use sockd_tests::line::connect_from;
 use sockd_tests::socks5::{BIND, CHOSEN, CONNECT, GREETING, to};
 use sockd_tests::wait::{LONG, uninterrupted};
-use socket2::{Domain, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 
@@ -99,10 +99,7 @@ pub(crate) fn echoed(stream: &mut TcpStream) -> io::Result<()> {
 }
 
 fn dial(from: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
-    socket.bind(&from.into())?;
-    socket.connect_timeout(&to.into(), LONG)?;
-    let stream = TcpStream::from(socket);
+    let stream = connect_from(from, to)?;
     stream.set_read_timeout(Some(LONG))?;
     stream.set_write_timeout(Some(LONG))?;
     Ok(stream)

@@ -3,13 +3,12 @@
 use crate::SERVER_6;
 use sockd_tests::host::Host;
 use sockd_tests::lab::Lab;
-use sockd_tests::line::{Ending, Line};
+use sockd_tests::line::{Ending, Line, connect_from};
 use sockd_tests::procfs;
 use sockd_tests::site::{NAMESERVER, OUTSIDE, SERVER};
 use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks5::{BIND, ask, assert_refused, bound, refusal, to};
-use sockd_tests::wait::{LONG, until_within};
-use socket2::{Domain, Socket, Type};
+use sockd_tests::wait::until_within;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -28,14 +27,8 @@ fn waiting(lab: &Lab, request: &[u8]) -> (Line, SocketAddr) {
 /// Connects from an address and port of `host`; port 0 is any. `None` where that is reset at once.
 fn dial_from(host: &Host, from: impl Into<SocketAddr>, to: SocketAddr) -> Option<Line> {
     let from = from.into();
-    let dialled = host.run(|| {
-        let socket = Socket::new(Domain::for_address(from), Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&from.into())?;
-        socket.connect_timeout(&to.into(), LONG).map(|()| socket)
-    });
-    match dialled {
-        Ok(socket) => Some(Line::new(socket.into())),
+    match host.run(|| connect_from(from, to)) {
+        Ok(stream) => Some(Line::new(stream)),
         Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
         Err(error) => panic!("connecting from {from} to {to}: {error}"),
     }
