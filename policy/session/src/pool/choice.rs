@@ -32,6 +32,16 @@ pub enum Full {
     Site(HostNetwork),
 }
 
+impl Full {
+    /// Whether a host has no place for that. Where the house is full, no site has a place.
+    fn keeps_out(self, host: Host) -> bool {
+        match self {
+            Self::House => true,
+            Self::Site(site) => host.site() == site,
+        }
+    }
+}
+
 impl std::fmt::Display for Full {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -84,10 +94,19 @@ impl<Channel> Pool<Channel> {
         }
     }
 
-    /// Whether a client from `host`, which has no worker, waits until one has ended that is on its way out.
-    pub fn waits(&self, host: Host, settings: &Settings) -> bool {
+    /// Whether a client from `host` waits until a worker has ended that is on its way out. What is known to be full is not
+    /// looked at again; what is found to be joins it.
+    pub fn waits(&self, host: Host, settings: &Settings, known: &mut Vec<Full>) -> bool {
+        if settings.isolation == Isolation::Client && self.own(host, settings).next().is_some() {
+            return false;
+        }
+        if known.iter().any(|full| full.keeps_out(host)) {
+            return true;
+        }
         let choice = self.full(host, settings).map(|full| self.choose_in_a_crowd(full, settings));
-        matches!(choice, Some(Choice::Wait(_)))
+        let Some(Choice::Wait(full)) = choice else { return false };
+        known.push(full);
+        true
     }
 
     /// What becomes of a client for whom no place is free.
@@ -316,6 +335,10 @@ mod tests {
         (1..=number).map(|site| Host::of(IpAddr::from([10, 0, site, 1]))).collect()
     }
 
+    fn waits(pool: &Pool<()>, host: Host, settings: &Settings) -> bool {
+        pool.waits(host, settings, &mut Vec::new())
+    }
+
     /// Settings for few workers.
     fn few(max_workers: u16, crowded: Crowded) -> Settings {
         Settings { max_workers, crowded, ..Settings::default() }
@@ -455,9 +478,9 @@ mod tests {
         }
         assert_eq!(pool.workers.iter().count() + serials.len(), workers.len() + ENDING);
         assert_eq!(pool.choose(newcomers[ENDING], &settings, now), Choice::Wait(Full::House));
-        assert!(pool.waits(newcomers[ENDING], &settings));
+        assert!(waits(&pool, newcomers[ENDING], &settings));
         pool.reaped(serials[0]);
-        assert!(!pool.waits(newcomers[ENDING], &settings));
+        assert!(!waits(&pool, newcomers[ENDING], &settings));
         assert!(matches!(pool.choose(newcomers[ENDING], &settings, now), Choice::StartInstead(_)));
         end(&mut pool, workers[2 * ENDING - 1]);
         assert!(
@@ -481,10 +504,31 @@ mod tests {
         assert_eq!(pool.choose(third, &settings, now), Choice::Wait(Full::House));
         assert_eq!(pool.choose(one, &settings, now), Choice::Wait(Full::Site(one.site())));
         assert_eq!(pool.choose(other, &settings, now), Choice::TurnAway(Full::Site(other.site())));
-        assert_eq!([third, one, other].map(|host| pool.waits(host, &settings)), [true, true, false]);
+        assert_eq!([third, one, other].map(|host| waits(&pool, host, &settings)), [true, true, false]);
         pool.reaped(first);
-        assert_eq!([third, one, other].map(|host| pool.waits(host, &settings)), [false; 3]);
+        assert_eq!([third, one, other].map(|host| waits(&pool, host, &settings)), [false; 3]);
         assert_eq!(pool.choose(third, &settings, now), Choice::Start);
+    }
+
+    #[test]
+    fn who_waits_for_a_site_holds_up_no_other_site_and_no_host_that_has_a_worker() {
+        let (mut pool, _, now) = pool();
+        let settings = few(4, Crowded::Refuse);
+        let [one, two, three, other] = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1"]
+            .map(|host| Host::of(host.parse().unwrap()));
+        let [first, second] = [one, two].map(|host| serving(&mut pool, host, &settings));
+        [first, second].into_iter().for_each(|key| pool.has_request(key));
+        pool.remove(second, false, now);
+        let known = &mut Vec::new();
+        assert_eq!(
+            [one, two, three, other].map(|host| pool.waits(host, &settings, known)),
+            [false, true, true, false]
+        );
+        assert_eq!(*known, [Full::Site(one.site())], "looked at once");
+        let known = &mut vec![Full::House];
+        assert_eq!([one, two, other].map(|host| pool.waits(host, &settings, known)), [false, true, true]);
+        let apart = Settings { isolation: Isolation::User, ..settings };
+        assert!(waits(&pool, one, &apart), "its worker may be another user's");
     }
 
     /// Settings with which users have workers of their own.

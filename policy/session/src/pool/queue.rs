@@ -9,7 +9,8 @@ use std::time::Instant;
 /// So many wait at most. Workers end in a moment, and whoever finds more in front is better told so.
 const MOST: usize = 256;
 
-/// Those that wait, in the order in which they have come.
+/// Those that wait, in the order in which they have come. Whoever can be served need not wait for others in front, which
+/// may be of a site that has its half of the places.
 #[derive(Debug)]
 pub struct Queue<Client>(VecDeque<Waiting<Client>>);
 
@@ -19,6 +20,12 @@ struct Waiting<Client> {
     client: Client,
     /// A client has no more time for this than for its request.
     until: Option<Instant>,
+}
+
+impl<Client> Waiting<Client> {
+    fn is_late(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| until <= now)
+    }
 }
 
 impl<Client> Default for Queue<Client> {
@@ -40,15 +47,18 @@ impl<Client> Queue<Client> {
         self.0.push_back(Waiting { host, client, until });
     }
 
-    /// The first client, where it need not wait any longer; the error is that it has waited for too long.
-    pub fn next(&mut self, now: Instant, waits: impl Fn(Host) -> bool) -> Option<Result<Client, Full>> {
-        let first = self.0.front()?;
-        let is_late = first.until.is_none_or(|until| until <= now);
-        if !is_late && waits(first.host) {
-            return None;
-        }
-        let first = self.0.pop_front()?;
-        Some(if is_late { Err(Full::House) } else { Ok(first.client) })
+    /// The first client that need not wait any longer; the error is that it has waited for too long. Whether a host's
+    /// clients wait is asked with all that is known to have no place.
+    pub fn next(
+        &mut self,
+        now: Instant,
+        waits: impl Fn(Host, &mut Vec<Full>) -> bool,
+    ) -> Option<Result<Client, Full>> {
+        let mut full = Vec::new();
+        let may_go = |waiting: &Waiting<Client>| waiting.is_late(now) || !waits(waiting.host, &mut full);
+        let place = self.0.iter().position(may_go)?;
+        let waiting = self.0.remove(place)?;
+        Some(if waiting.is_late(now) { Err(Full::House) } else { Ok(waiting.client) })
     }
 
     /// When the first has waited for too long.
@@ -73,15 +83,17 @@ mod tests {
     }
 
     #[test]
-    fn clients_leave_in_the_order_in_which_they_have_come_and_nobody_overtakes_the_first() {
+    fn clients_leave_in_the_order_in_which_they_have_come_and_pass_by_those_of_full_sites() {
         let (mut queue, settings, now) = (Queue::default(), Settings::default(), Instant::now());
-        for number in 0..3 {
-            queue.push(host(number, 1), number, &settings, now);
+        for (number, site) in [1, 1, 2, 2].into_iter().enumerate() {
+            queue.push(host(site, 1), number, &settings, now);
         }
-        assert_eq!(queue.next(now, |_| false), Some(Ok(0)));
-        assert_eq!(queue.next(now, |first| first == host(1, 1)), None);
-        assert_eq!([queue.next(now, |_| false), queue.next(now, |_| false)], [Some(Ok(1)), Some(Ok(2))]);
-        assert_eq!((queue.next(now, |_| false), queue.due_at()), (None, None));
+        let first_site_waits = |of: Host, _: &mut Vec<Full>| of.site() == host(1, 1).site();
+        assert_eq!(queue.next(now, |_, _| true), None);
+        assert_eq!(queue.next(now, first_site_waits), Some(Ok(2)), "of another site");
+        let left = [(); 3].map(|()| queue.next(now, |_, _| false));
+        assert_eq!(left, [Some(Ok(0)), Some(Ok(1)), Some(Ok(3))]);
+        assert_eq!((queue.next(now, |_, _| false), queue.due_at()), (None, None));
     }
 
     #[test]
@@ -90,7 +102,10 @@ mod tests {
         queue.push(host(1, 1), (), &settings, now);
         let due = queue.due_at().unwrap();
         assert_eq!(due, now + seconds(settings.request_limit));
-        assert_eq!((queue.next(now, |_| true), queue.next(due, |_| true)), (None, Some(Err(Full::House))));
+        assert_eq!(
+            (queue.next(now, |_, _| true), queue.next(due, |_, _| true)),
+            (None, Some(Err(Full::House)))
+        );
     }
 
     #[test]
@@ -107,7 +122,7 @@ mod tests {
             queue.push(host(site, 1), (), &settings, now);
         }
         assert!(!queue.has_room(host(1000, 1)));
-        assert_eq!(queue.next(now, |_| false), Some(Ok(())));
+        assert_eq!(queue.next(now, |_, _| false), Some(Ok(())));
         assert!(queue.has_room(host(1000, 1)));
         queue.clear();
         assert_eq!(queue.due_at(), None);

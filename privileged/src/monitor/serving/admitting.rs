@@ -38,8 +38,9 @@ impl Serving {
         client.into_iter().for_each(|client| self.admit(client));
     }
 
-    /// A client has come.
+    /// A client has come. Whoever has waited goes before it: a place may have become free in this very turn.
     fn admit(&mut self, client: Client) {
+        self.serve_queue(Instant::now());
         let (who, settings) = ((client.host(), client.origin), &self.base.config.settings);
         let admitted = self.clients.admission.admits(who, settings, Instant::now());
         self.serve(admitted.map(|()| client));
@@ -47,8 +48,9 @@ impl Serving {
 
     /// Clients that have waited until a worker may start, or for too long.
     pub(super) fn serve_queue(&mut self, now: Instant) {
-        let waits = |base: &Base, host| base.workers.pool.waits(host, &base.config.settings);
-        while let Some(next) = self.queue.next(now, |host| waits(&self.base, host)) {
+        let waits =
+            |base: &Base, host, known: &mut _| base.workers.pool.waits(host, &base.config.settings, known);
+        while let Some(next) = self.queue.next(now, |host, known| waits(&self.base, host, known)) {
             self.serve(next.map_err(Met::from));
         }
     }
