@@ -2,15 +2,14 @@
 
 use crate::config::trusted_file::{open_plain, open_trusted};
 use crate::process::error::StartError;
-use nix::unistd::execv;
 use rustix::fs::{MemfdFlags, fstat, memfd_create};
-use std::ffi::CString;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Where the workers' program is installed, fixed when sockd is built for a package. A build tree has no such place.
 const INSTALLED: Option<&str> = option_env!("SOCKD_WORKER");
@@ -76,15 +75,10 @@ fn hash(program: &Path, hasher: &mut DefaultHasher) -> std::io::Result<()> {
 /// from the same hands as sockd itself.
 pub fn become_ver() -> StartError {
     let path = worker().with_file_name("sockd-ver");
-    let words = std::env::args_os().map(|word| CString::new(word.into_vec()));
-    let started = match (
-        CString::new(path.clone().into_os_string().into_vec()),
-        words.collect::<Result<Vec<_>, _>>(),
-    ) {
-        (Ok(program), Ok(words)) => execv(&program, &words),
-        _ => Err(nix::Error::EINVAL),
-    };
-    let why = started.err().unwrap_or(nix::Error::EINVAL);
+    let mut words = std::env::args_os();
+    let mut program = Command::new(&path);
+    program.arg0(words.next().unwrap_or_default()).args(words);
+    let why = nix::Error::from_raw(program.exec().raw_os_error().unwrap_or(libc::EINVAL));
     StartError::system(format_args!("{}: expected the program of -ver there: {why}", path.display()))
 }
 
