@@ -2,33 +2,38 @@
 
 use sockd::config::options::{LogTo, Options};
 use sockd::log::Log;
+use sockd::process::error::StartError;
 use sockd::start::panic::end_on_panic;
 use sockd::start::{self, check, program, reload};
 
 fn main() {
     let options = Options::from_command_line();
-    let to = if options.trial { LogTo::Stderr } else { options.log };
-    end_on_panic(to);
+    end_on_panic(options.log);
     // Before anything is locked: the daemon that serves can no longer ask. One that goes into the background leaves it.
     let journal = !options.daemon && stderr_is_the_journal();
-    let done = match (options.ver, options.check) {
-        (true, _) => Err(program::become_ver()),
-        (_, true) => check::check(&options).map(|()| 0),
-        _ if options.reload => reload::reload(&options).and_then(|takes_over| match takes_over {
-            true => start::serve(&options).map(|()| 0),
-            false => Ok(0),
-        }),
-        _ => start::serve(&options).map(|()| 0),
-    };
-    let status = match done {
-        Ok(status) => status,
+    let status = match run(&options) {
+        Ok(()) => 0,
         Err(failure) => {
-            tell(&failure.lines, to, options.check, journal);
+            tell(&failure.lines, options.log, options.check, journal);
             failure.status
         }
     };
     // At once: what the runtime does at an ordinary end is not among the calls that the monitor has kept.
     sockd_lockdown::exit_now(status)
+}
+
+fn run(options: &Options) -> Result<(), StartError> {
+    if options.ver {
+        return Err(program::become_ver());
+    }
+    if options.check {
+        return check::check(options);
+    }
+    // The running daemon may have become what is on disk without another one in its place.
+    if options.reload && !reload::reload(options)? {
+        return Ok(());
+    }
+    start::serve(options)
 }
 
 /// On standard error and in the log, once in each; a check is for whoever asks for it alone.

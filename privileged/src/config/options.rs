@@ -82,26 +82,24 @@ fn place(text: &str) -> Result<SocketAddr, &'static str> {
 }
 
 impl Options {
-    /// Reads the command line. `-ver` is the classic spelling, which no option parser of today has a form for.
+    /// Reads the command line. `-ver` is the classic spelling, which no option parser of today has a form for. Paths are
+    /// absolute, and stay right when the daemon leaves its folder.
     pub fn from_command_line() -> Self {
-        Self::parse_from(std::env::args_os().map(|word| match word.to_str() {
+        let words = std::env::args_os().map(|word| match word.to_str() {
             Some("-ver") => "--ver".into(),
             _ => word,
-        }))
-    }
-
-    /// The same with absolute paths, which stay right when the daemon leaves its folder.
-    pub fn absolute(&self) -> Self {
-        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        });
+        let given = Self::parse_from(words);
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         Self {
-            conf: absolute(&self.conf),
-            route: absolute(&self.route),
-            upstream: self.upstream.as_ref().map(absolute),
-            settings: absolute(&self.settings),
-            pid_file: self.pid_file.as_ref().map(absolute),
-            runtime_dir: self.runtime_dir.as_ref().map(absolute),
-            log: if self.trial { LogTo::Stderr } else { self.log },
-            ..self.clone()
+            conf: absolute(given.conf),
+            route: absolute(given.route),
+            upstream: given.upstream.map(absolute),
+            settings: absolute(given.settings),
+            pid_file: given.pid_file.map(absolute),
+            runtime_dir: given.runtime_dir.map(absolute),
+            log: if given.trial { LogTo::Stderr } else { given.log },
+            ..given
         }
     }
 

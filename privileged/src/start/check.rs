@@ -10,9 +10,8 @@ use std::net::SocketAddr;
 
 /// Reads everything and says what would run.
 pub fn check(options: &Options) -> Result<(), StartError> {
-    let options = options.absolute();
-    let Loaded { config, remarks, .. } = read::load(&options).map_err(StartError::configuration)?;
-    let users = read::users(&options).map_err(StartError::configuration)?;
+    let Loaded { config, remarks, .. } = read::load(options).map_err(StartError::configuration)?;
+    let users = read::users(options).map_err(StartError::configuration)?;
     account::check(&config.settings).map_err(|error| read::placed(error, &options.settings))?;
     println!("{}: {}", options.conf.display(), config.summary());
     for file in config.rules.included() {
@@ -34,7 +33,7 @@ pub fn check(options: &Options) -> Result<(), StartError> {
     }
     println!("{}", about::identd(config.ident_default));
     println!("{}", about::workers(config.settings.isolation));
-    for remark in remarks.into_iter().chain(read::doubts(&options, &config)) {
+    for remark in remarks.into_iter().chain(read::doubts(options, &config)) {
         println!("warning: {remark}");
     }
     Ok(())

@@ -57,23 +57,22 @@ use std::path::Path;
 
 /// The daemon's whole life.
 pub fn serve(options: &Options) -> Result<(), StartError> {
-    let options = options.absolute();
     let environment = Environment::read(std::process::id(), |name| std::env::var_os(name));
     let environment = environment.map_err(StartError::system)?;
     let source = Source::take(&environment).map_err(StartError::system)?;
     let signals = clean_start(&source.kept())?;
     let notifier = environment.notifier().map_err(StartError::system)?;
-    let starter = Starter::fork(&options, &notifier)?;
+    let starter = Starter::fork(options, &notifier)?;
     let queues = source.queues().map_err(StartError::system)?;
     let is_heard = notifier.is_heard();
-    let prepared = prepare(&options, signals, notifier, source).map_err(with_advice);
+    let prepared = prepare(options, signals, notifier, source).map_err(with_advice);
     let prepared = prepared.inspect_err(|error| service_manager::turn_away(error, &queues));
     drop(queues);
     // After the lockdown the loader does this at its end.
     let prepared = prepared.inspect_err(|_| {
         options.pid_file.iter().for_each(|path| pid_file::give_up(path, std::process::id()));
     });
-    let begun = prepared.and_then(|prepared| begin(&options, prepared, &starter, is_heard));
+    let begun = prepared.and_then(|prepared| begin(options, prepared, &starter, is_heard));
     let Begun { mut monitor, is_only, pid_file } = match begun {
         Ok(begun) => begun,
         Err(error) => {

@@ -13,9 +13,8 @@ use rustix::io::Errno;
 /// Reads all files, and has them read by the daemon where that runs this program. True where it runs another one, so that
 /// this one has to take over.
 pub fn reload(options: &Options) -> Result<bool, StartError> {
-    let options = options.absolute();
-    check(&options).inspect_err(|_| tell(&options))?;
-    let Some(path) = place::path(&options) else {
+    check(options).inspect_err(|_| tell(options))?;
+    let Some(path) = place::path(options) else {
         return by_signal("there is no folder for the takeover socket").map(|()| false);
     };
     let socket = match place::reach(&path) {

@@ -19,7 +19,7 @@ use sockd::start::clean_start::clean_start;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let options = Options::from_command_line().absolute();
+    let options = Options::from_command_line();
     match report(&options) {
         Ok(report) => {
             if options.json {
