@@ -51,7 +51,7 @@ pub struct Files<'a> {
     pub list: &'a mut dyn FnMut(Include<'_>) -> Result<Vec<String>, String>,
 }
 
-/// Reads `sockd.conf` where no other file can be included.
+/// Reads a `sockd.conf` that includes no other file: an `include` line is a fault.
 ///
 /// # Errors
 /// As [`parse_conf_with`] has them.
@@ -99,12 +99,12 @@ struct Conf<'a> {
     services: &'a Services,
     user_file: &'a mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
     list: &'a mut dyn FnMut(Include<'_>) -> Result<Vec<String>, String>,
-    /// How many lines have a number: those of the text, and of the files that have been included so far.
+    /// The number of lines so far: those of the text and of the files included up to here.
     lines: usize,
     included: Vec<Included>,
-    /// An included file is being read.
+    /// Whether an included file is being read.
     is_included: bool,
-    /// Those of included files.
+    /// The faults of included files.
     faults: Faults,
 }
 
@@ -250,12 +250,12 @@ impl Conf<'_> {
     }
 }
 
-/// What the values of fields have to be that limit something.
+/// The values expected of fields that set a limit.
 const RATES: &str = "bytes a second from 1K to 4G, as <=10M/2M, <=500K or <=10M/2M,shared";
 const CONNECTIONS: &str = "n= with a number from 1 to 65536";
 const NO_QUOTA: &str = "no q=, as nothing keeps quotas over a restart yet";
 
-/// What may stand between the action and the source.
+/// A field between the action and the source.
 #[derive(Clone, Copy)]
 enum Field {
     Ident,
@@ -266,11 +266,11 @@ enum Field {
     Groups,
     Rates,
     Connections,
-    /// It will say something one day. Until then it must not pass for something else.
+    /// A field without a meaning yet, which is an error so that it does not pass for something else.
     Reserved,
 }
 
-/// The fields by what they begin with. No address begins like one of them, so that no older file has them.
+/// The fields by the mark that each begins with. No address begins with a mark, so no older file has these fields.
 const FIELDS: [(&str, Field); 9] = [
     ("?=", Field::Ident),
     ("*=", Field::Users),
@@ -293,7 +293,7 @@ fn bits(words: &Words, word: &str, list: &str, names: &[(&str, u8)]) -> Result<u
     })
 }
 
-/// Reads how users must have shown who they are.
+/// Reads the methods by which users must have shown who they are.
 fn methods(words: &Words, word: &str, list: &str) -> Result<u8, LineError> {
     const UNBUILT: [&str; 3] = ["pam", "gssapi", "tls"];
     match list.split(',').find(|item| UNBUILT.contains(item)) {

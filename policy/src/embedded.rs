@@ -17,7 +17,7 @@ impl Nat64Prefix {
     /// The lengths of RFC 6052.
     const LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
 
-    /// Reads `2001:db8:64::/96`; nothing where the length is none of these, or bits are set behind it.
+    /// Reads `2001:db8:64::/96`; `None` if the length is not one of these, or if bits are set behind it.
     pub fn parse(text: &str) -> Option<Self> {
         let (address, bits) = text.split_once('/')?;
         let (address, bits): (Ipv6Addr, u8) = (address.parse().ok()?, bits.parse().ok()?);

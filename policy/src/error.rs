@@ -1,4 +1,4 @@
-//! What is wrong with a file, line by line.
+//! Faults of a file, line by line.
 
 use alloc::format;
 use alloc::string::String;
@@ -8,17 +8,17 @@ use core::fmt;
 /// One fault of a file: the place, what was expected there, and what was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineError {
-    /// The line, counted from 1; 0 if the fault is one of the whole file.
+    /// The line, counted from 1; 0 if the fault concerns the whole file.
     pub line: usize,
     text: String,
     /// The included file that the line is of.
     file: Option<String>,
 }
 
-/// How many faults are listed. Further ones are only counted.
+/// The most faults that are listed. Further ones are only counted.
 const LISTED: usize = 1000;
 
-/// How many characters of what was found are shown.
+/// The most characters shown of what was found.
 const SHOWN: usize = 60;
 
 impl LineError {
@@ -84,7 +84,7 @@ impl Faults {
         if self.list.len() < LISTED { self.list.push(error) } else { self.more = self.more.saturating_add(1) }
     }
 
-    /// The faults of an included file, of which `before` is the number before that of its first line.
+    /// Adds the faults of an included file; `before` is the number before that of its first line.
     pub(crate) fn add_of(&mut self, file: &str, before: usize, faults: Faults) {
         for error in faults.list {
             let line = error.line.saturating_sub(before);

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
     use sockd_table::{Builder, Kind, Network, Pattern, Protocol, RuleBody};
 
-    /// What becomes of a file of one line, with this command and body, that no text could have been.
+    /// Thaws a file of one line, with this command and body, that no text could become; returns the error.
     fn thawed(kind: &Kind, source: &Pattern, destination: &Pattern, body: RuleBody) -> Option<FrozenError> {
         thawed_with(kind, source, destination, |builder| {
             builder.text("10.0.0.1");

@@ -13,7 +13,7 @@ use sockd_table::{Network, Pattern, canonical};
 use crate::embedded::{Nat64Prefix, embedded};
 use crate::rules::RuleRef;
 
-/// What the host's routing table says of an address. The caller finds it out.
+/// The kind of an address by the host's routing table. The caller finds it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressKind {
     /// An address of another host.
@@ -105,7 +105,7 @@ pub fn refused_unless_named(
 }
 
 /// Whether an upstream server is refused. The administrator chose it, so it may be anywhere, this host included, if its
-/// address is `written` in the file. A name that leads to this host or its neighbours is hardly what was meant.
+/// address is `written` in the file. A name that leads to this host or its neighbours is hardly intended.
 pub fn upstream_refused(
     server: IpAddr,
     port: u16,
@@ -182,7 +182,7 @@ mod tests {
         refused_unless_named(destination.parse().unwrap(), kind, &rules.rules().next().unwrap(), &[])
     }
 
-    /// What a translator of the site reaches is judged as what is behind it.
+    /// An address that a translator of the site reaches is judged as the address behind it.
     #[test]
     fn the_prefixes_of_the_site_are_looked_into() {
         let prefix = Nat64Prefix::parse("2001:db8:64::/96").unwrap();

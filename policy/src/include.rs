@@ -1,17 +1,17 @@
 //! `include /etc/sockd.conf.d/*.conf`: rules of other files, read where the line stands.
 //!
-//! This file says what an include line names; who reads the text lists the folder and reads the files. The lines of included
-//! files are numbered behind those of the text itself, so that each line of that keeps its number. [`Place`] says where a
-//! number stands.
+//! This file says what an include line names; the reader of the text lists the folder and reads the files. The lines of
+//! included files are numbered behind those of the text itself, so each line of the text keeps its number. [`Place`]
+//! says where a number stands.
 
 use alloc::string::String;
 use core::fmt;
 use sockd_table::frozen::hash;
 
-/// So many files all include lines of a text may bring in.
+/// The most files that all include lines of a text may bring in.
 pub(crate) const MOST_FILES: usize = 4096;
 
-/// What an include line names: one file, or the files of a folder whose names fit a pattern.
+/// The files that an include line names: one file, or those of a folder whose names fit a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Include<'t> {
     path: &'t str,
@@ -39,17 +39,17 @@ impl<'t> Include<'t> {
         self.folder
     }
 
-    /// Whether files are named by a pattern. There may be none then; a file that is named must be there.
+    /// Whether a pattern names the files. A pattern may fit no file; a file named in full must exist.
     pub fn is_pattern(&self) -> bool {
         self.name.contains('*')
     }
 
-    /// What a frozen file keeps of the paths that have been found, so that it can be told when there are others.
+    /// The hash of the paths found. A frozen file keeps it, so that a later change of the list is noticed.
     pub fn listing(&self, found: &[String]) -> [u8; 32] {
         hash(found.join("\n").as_bytes())
     }
 
-    /// Whether a file of this name in the folder is meant. Hidden files are so only where the pattern begins with a dot.
+    /// Whether the line means a file of this name in the folder. Hidden files need a dot at the start of the pattern.
     pub fn names(&self, name: &[u8]) -> bool {
         let is_hidden = name.starts_with(b".") && !self.name.starts_with('.');
         !is_hidden && fits(self.name.as_bytes(), name)
@@ -68,7 +68,7 @@ fn fits(pattern: &[u8], name: &[u8]) -> bool {
     rest.ends_with(last)
 }
 
-/// What an include line names; nothing where it is another line. The path is nothing where the line does not end behind it.
+/// The path of an include line; `None` for another line, `Some(None)` if the line does not end behind the path.
 pub(crate) fn include_line(line: &[u8]) -> Option<Option<&str>> {
     let line = line.trim_ascii();
     let (word, rest) = line.split_at_checked(7)?;
@@ -80,7 +80,7 @@ pub(crate) fn include_line(line: &[u8]) -> Option<Option<&str>> {
     Some(core::str::from_utf8(rest).ok().filter(|path| !path.contains(char::is_whitespace)))
 }
 
-/// An included file, and which numbers its lines have.
+/// An included file and the numbers of its lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Included {
     pub(crate) file: String,
@@ -106,10 +106,10 @@ impl Included {
     }
 }
 
-/// Where a line stands.
+/// The place of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place<'r> {
-    /// The included file; nothing for the text itself.
+    /// The included file; `None` for the text itself.
     pub file: Option<&'r str>,
     /// The line there, from 1.
     pub line: u32,

@@ -1,4 +1,4 @@
-//! What the administrator permits: the rules, routes, guards and hooks of `sockd`.
+//! The rules, routes, guards and hooks of `sockd`: what the administrator permits.
 //!
 //! This crate answers and does not fetch. Text or frozen bytes go in, decisions come out, and a fact that is missing is
 //! asked for ([`Verdict::Need`]). The crate is `no_std`, so that opening a file or a socket here does not compile.

@@ -52,7 +52,7 @@ pub(crate) fn each_line_behind<'t>(
     }
 }
 
-/// How many lines a text has, an empty one behind the last line feed included.
+/// The number of lines of a text, an empty one behind the last line feed included.
 pub(crate) fn lines_of(text: &[u8]) -> usize {
     text.iter().filter(|byte| **byte == b'\n').count().saturating_add(1)
 }

@@ -44,8 +44,9 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Finds rules that can never match, rules for users whom nobody asks for a password, permits that open the networks inside, and permits by name without identd. Returns at
-/// most a thousand warnings. `ident_default` is the mode of lines without `?=`.
+/// Finds rules that can never match, and rules for users whom nobody asks for a password. It also finds permits that
+/// open the networks inside, and permits by name without identd. Returns at most a thousand warnings. `ident_default`
+/// is the mode of lines without `?=`.
 pub fn lint(rules: &RuleSet, ident_default: IdentMode) -> Vec<Warning> {
     let warnings = rules.rules().flat_map(|rule| {
         let doubts = [
@@ -74,7 +75,7 @@ pub fn lint_routes(routes: &Routes, has: impl Fn(IpAddr) -> bool) -> Vec<Warning
 
 fn never_matches(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
     let (table, body) = (&rules.table, rule.body()?);
-    // Of the patterns of a set one may well lie in another, or be covered by a line above.
+    // A pattern of a set may well lie in another one, or be covered by a line above.
     let neighbours = [rule.index().checked_sub(1), rule.index().checked_add(1)];
     if neighbours.into_iter().flatten().any(|other| table.line(other) == rule.line()) {
         return None;
@@ -102,8 +103,8 @@ fn never_matches(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
     Some(format!("never matches: {} matches all that it would", rules.place(table.line(earlier))))
 }
 
-/// The first earlier line that matches all that a deny line would. A line that permits does not match IPv4 addresses inside
-/// IPv6 ones ([`crate::embedded`]): it covers an IPv4 network only where it is for all addresses.
+/// The first earlier line that matches all that a deny line would. A line that permits does not match IPv4 addresses
+/// inside IPv6 ones ([`crate::embedded`]): it covers an IPv4 network only if it is for all addresses.
 fn first_covering_deny(rules: &RuleSet, rule: &RuleRef, covers: impl Fn(&RuleBody) -> bool) -> Option<u32> {
     let ends = [rule.source(), rule.destination()];
     let all = |end: &Pattern| match end {
@@ -116,13 +117,13 @@ fn first_covering_deny(rules: &RuleSet, rule: &RuleRef, covers: impl Fn(&RuleBod
     first.into_iter().chain(of_all).min()
 }
 
-/// Whether a line is for users alone who have shown a password.
+/// Whether a line is only for users who have shown a password.
 fn is_for_passwords(body: &RuleBody) -> bool {
     body.protocol.methods == Protocol::PASSWORD || body.groups != 0
 }
 
-/// Warns about a line for users with passwords if every client that it could be for may go without one. Which of the
-/// methods that a client offers is chosen is said before its destination is known.
+/// Warns about a line for users with passwords if every client that it could be for may go without one. The server
+/// chooses among a client's methods before it knows the destination.
 fn asks_for_no_password(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
     let asked = || rules.table.asked_of_all(&rule.source());
     (rule.permits() && is_for_passwords(rule.body()?) && asked() & Protocol::NONE != 0).then(|| {
@@ -133,9 +134,9 @@ fn asks_for_no_password(rules: &RuleSet, rule: &RuleRef) -> Option<String> {
     })
 }
 
-/// Whether an earlier line is for all commands, versions and methods that a later one is for. identd is asked after a line
-/// has matched, so that a line for its users matches whoever has shown no password. Without `+=` a deny line is for UDP
-/// too, which counts only where the later line names it: nothing else is asked for yet.
+/// Whether an earlier line is for all commands, versions and methods that a later one is for. identd is asked after a
+/// line has matched, so a line for its users matches any client without a password. Without `+=` a deny line is for UDP
+/// too; a later line is for UDP only if it says so.
 fn protocol_covers(earlier: &RuleBody, later: &RuleBody) -> bool {
     const OLD: u8 = 3;
     const ALL_METHODS: u8 = Protocol::NONE | Protocol::PASSWORD;

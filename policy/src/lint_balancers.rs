@@ -1,4 +1,4 @@
-//! Warnings about rules beside balancers: who may write PROXY headers can claim to be any client.
+//! Warnings about rules beside balancers: a host that may write PROXY headers can claim to be any client.
 
 use alloc::format;
 use alloc::string::String;
@@ -10,8 +10,8 @@ use sockd_table::{Network, Pattern, RuleBody, canonical};
 use crate::lint::Warning;
 use crate::rules::{RuleRef, RuleSet};
 
-/// Finds permit lines by which a host among the `balancers` is a client, so that its users are where any client can be
-/// claimed, and those that name a listener for balancers as a destination. Returns at most a thousand warnings.
+/// Finds permit lines by which one of the `balancers` is a client, since its users could claim to be any client. It
+/// also finds permit lines to a listener for balancers. Returns at most a thousand warnings.
 pub fn lint_balancers(rules: &RuleSet, balancers: &[Network], listeners: &[SocketAddr]) -> Vec<Warning> {
     let permits = rules.rules().filter(RuleRef::permits);
     let warnings = permits.flat_map(|rule| {

@@ -1,4 +1,4 @@
-//! Warnings about what is written in a rule file and cannot be seen any more in what it means.
+//! Warnings about spellings in a rule file that the compiled rules no longer show.
 
 use alloc::format;
 use alloc::string::String;
@@ -30,7 +30,7 @@ pub fn lint_text(text: &[u8]) -> Vec<Warning> {
     warnings
 }
 
-/// What is strange about a word and the one behind it.
+/// The doubt about a word and the one behind it, if any.
 fn doubt(word: &str, next: Option<&str>) -> Option<String> {
     if next.is_some() && ["all", "any", "All", "Any", "ANY"].contains(&word) {
         return Some(format!("\"{word}\" is the name of a host; every host is ALL"));
@@ -68,7 +68,7 @@ fn mask_of(address: IpAddr, length: u32) -> Option<u128> {
     Some(all.checked_shl(beside).unwrap_or(0) & all)
 }
 
-/// A name with its mask on a line that denies.
+/// The doubt about a name with its mask on a line that denies, if any.
 fn porous(word: &str, mask: Option<&str>) -> Option<String> {
     mask?.parse::<IpAddr>().ok()?;
     let name = word.strip_prefix('.').unwrap_or(word);

@@ -17,19 +17,19 @@ pub struct Request<'a> {
     pub destination: Option<IpAddr>,
     /// The destination port.
     pub port: u16,
-    /// What the client asks for.
+    /// The command that the client asks for.
     pub command: Command,
-    /// What the client speaks.
+    /// The version of the protocol that the client speaks.
     pub version: Version,
     /// The user that the client claims to be.
     pub user: &'a UserId,
-    /// What holds for lines without `?=`: the options `-i` and `-I`.
+    /// The mode of lines without `?=`, from the options `-i` and `-I`.
     pub ident_default: IdentMode,
     /// The site's prefixes for IPv4 addresses inside IPv6 ones.
     pub nat64: &'a [Nat64Prefix],
 }
 
-/// What a client asks for.
+/// A command that a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// A connection to the destination.
@@ -61,13 +61,13 @@ pub enum Version {
 }
 
 impl Request<'_> {
-    /// Whether nobody else is claimed. SOCKS5 without a password claims nobody, and whomever identd names is who it is.
+    /// Whether the client may be this user. SOCKS5 without a password claims no user; identd names the user then.
     pub(crate) fn may_be(&self, user: &UserId) -> bool {
         user == self.user || (self.version == Version::Socks5 && self.user.is_empty())
     }
 
-    /// Command and version, and how the client has shown who it is, as the table has them. What identd would say is not
-    /// asked before a line matches.
+    /// The command, the version and the way in which the client has shown who it is, as the table has them. identd is
+    /// not asked before a line matches.
     pub(crate) fn protocol(&self, login: Option<Login>) -> Protocol {
         let commands = match self.command {
             Command::Connect => 1,
@@ -97,7 +97,7 @@ pub enum IdentMode {
     Strict,
 }
 
-/// What has been found out so far. All names are forward-confirmed.
+/// The facts found out so far. All names are forward-confirmed.
 ///
 /// A fact that could not be had is [`FactState::Unavailable`], which is not the same as no name or no user: a line that
 /// denies and depends on it refuses the request, and a line that permits and depends on it does not match.
@@ -107,7 +107,7 @@ pub struct Facts<'a> {
     pub source_names: FactState<&'a [HostName]>,
     /// The names of the destination, that of a SOCKS4A request among them; empty if it has none.
     pub destination_names: FactState<&'a [HostName]>,
-    /// What identd said.
+    /// The answer of identd.
     pub identity: FactState<&'a Identity>,
     /// The user that a password has shown the client to be, if one has.
     pub login: Option<Login<'a>>,
@@ -134,7 +134,7 @@ pub enum Methods {
 }
 
 impl Methods {
-    /// Of a client of which nothing is asked nothing is wanted. Its request is refused by the rules then.
+    /// Returns the methods of these bits. Without any, no method is wanted: the rules refuse the request.
     pub(crate) fn of(bits: u8) -> Methods {
         match (bits & Protocol::PASSWORD != 0, bits & Protocol::NONE != 0) {
             (false, _) => Methods::None,
@@ -144,7 +144,7 @@ impl Methods {
     }
 }
 
-/// What identd on the client host said.
+/// The answer of identd on the client host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
     /// The connection belongs to this user. An empty id counts as [`Identity::Unknown`].

@@ -23,7 +23,7 @@ pub struct Routes {
     pub(crate) table: Table,
 }
 
-/// What the routes say of a destination.
+/// The answer of the routes for a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     /// The host speaks from this address.

@@ -44,7 +44,7 @@ impl RuleSet {
         self.table.rules().map(|(index, rule)| RuleRef { table: &self.table, index, body: rule.body })
     }
 
-    /// Whether identd may be asked for a user, where this holds for lines that do not say.
+    /// Whether identd may be asked for a user, if lines without `?=` have this mode.
     pub fn ask_identd(&self, ident_default: IdentMode) -> bool {
         self.rules().any(|rule| rule.ident_mode(ident_default) != IdentMode::Off)
     }
@@ -54,8 +54,8 @@ impl RuleSet {
         self.table.asked_by_any_line() & MAY_HAVE_UDP != 0
     }
 
-    /// Whether a line may permit datagrams of this client host, as far as its address tells. A line that names the host, or
-    /// says who the user has to be, may.
+    /// Whether a line may permit datagrams of this client host, as far as its address tells. A line that names the
+    /// host, or says who the user has to be, may permit them.
     pub fn may_permit_udp(&self, source: IpAddr) -> bool {
         self.table.asked(canonical(source)) & MAY_HAVE_UDP != 0
     }
@@ -100,7 +100,7 @@ impl RuleSet {
         &self.included
     }
 
-    /// Where the line with a number stands.
+    /// The place of the line with this number.
     pub fn place(&self, number: u32) -> Place<'_> {
         let found = self.included.iter().find_map(|file| Some((file, file.line(number)?)));
         match found {
@@ -144,8 +144,8 @@ impl<'r> RuleRef<'r> {
         IDENT.iter().find(|(code, ..)| *code == choice).map(|(_, mode, _)| *mode)
     }
 
-    /// Whether identd is asked about a client that has shown no password, where `default` holds for lines without `?=`. A
-    /// line that is for users of identd alone has no use for a client whose identd does not answer.
+    /// The mode of identd for a client that has shown no password; `default` is the mode of lines without `?=`. A line
+    /// for users of identd alone has no use for a client whose identd does not answer.
     pub fn ident_mode(&self, default: IdentMode) -> IdentMode {
         let methods = self.body().map_or(0, |body| body.protocol.methods);
         match methods & (Protocol::NONE | Protocol::IDENT) {
@@ -166,7 +166,7 @@ impl<'r> RuleRef<'r> {
         self.table.template(self.body()?.template).map(Template::checked)
     }
 
-    /// What is limited of what the line permits.
+    /// The limits of what the line permits.
     pub fn limits(&self) -> Limits {
         self.body().map_or(Limits::NONE, |body| body.limits)
     }
@@ -197,8 +197,8 @@ impl<'r> RuleRef<'r> {
 /// The kind of `sockd.conf`.
 pub(crate) const RULES: Kind = Kind { number: 1, in_doubt, asks, check };
 
-/// A permit line for SOCKS5 asks for the methods that it is for. Who has shown nothing may still be known to identd, and
-/// groups are known of a user with a password alone.
+/// A permit line for SOCKS5 asks for the methods that it is for. identd may still know a client that has shown nothing.
+/// Groups are known only of a user with a password.
 fn asks(body: &RuleBody) -> u8 {
     let Protocol { commands, versions, methods } = body.protocol;
     let is_for_socks5 = versions == 0 || versions & SOCKS5 != 0;
@@ -212,7 +212,7 @@ fn asks(body: &RuleBody) -> u8 {
     if commands & Protocol::UDP != 0 { asked | MAY_HAVE_UDP } else { asked }
 }
 
-/// The bit beside those of [`Protocol::METHODS`] of a client that some line may permit datagrams.
+/// The bit, beside those of [`Protocol::METHODS`], of a client to which some line may permit datagrams.
 const MAY_HAVE_UDP: u8 = 0x80;
 
 /// The bit of SOCKS5 in [`Protocol::VERSIONS`].
@@ -234,8 +234,8 @@ pub(crate) fn fields_agree(body: &RuleBody) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Finds limits where they cannot be held, and says what would be right. A datagram socket has no pace of its own (that takes
-/// a queueing discipline of the interface), and a worker would have to be believed that it keeps one.
+/// Finds limits that cannot be held, and says what would be right. A datagram socket has no pace of its own (that takes
+/// a queueing discipline of the interface), and a worker would have to be trusted to keep one.
 pub(crate) fn limits_agree(body: &RuleBody) -> Result<(), &'static str> {
     if body.limits == Limits::NONE {
         return Ok(());

@@ -13,14 +13,14 @@ use sockd_table::{Builder, LONGEST_LINE, Pattern};
 use crate::error::{Faults, LineError};
 use crate::line::{Words, each_line};
 
-/// So many rules all lines with sets together may be compiled to: each costs memory.
+/// The most rules that all lines with sets together may be compiled to: each costs memory.
 const MOST_RULES: usize = 1 << 22;
 
 /// The sets by their names.
 #[derive(Default)]
 pub(crate) struct Sets {
     sets: BTreeMap<String, Side>,
-    /// What the lines with sets have been compiled to so far.
+    /// The number of rules that the lines with sets have been compiled to so far.
     rules: usize,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Sets {
 #[derive(Clone)]
 pub(crate) struct Side {
     pub(crate) patterns: Vec<Pattern>,
-    /// How many characters the longest of a set has; 0 where the line itself has the pattern.
+    /// The length of the set's longest pattern in characters; 0 if the line itself has the pattern.
     longest: usize,
 }
 
@@ -39,7 +39,7 @@ impl Side {
     }
 }
 
-/// What a line with the word `set` in front says behind it; nothing where it is another line.
+/// The text behind the word `set` at the beginning of a line; `None` for another line.
 pub(crate) fn set_line(line: &[u8]) -> Option<&[u8]> {
     let line = line.trim_ascii();
     let (word, rest) = line.split_at_checked(3)?;
@@ -78,7 +78,7 @@ impl Sets {
         }
     }
 
-    /// Reads what a rule says of a host: the patterns of a set, or one.
+    /// Reads the source or the destination of a rule: the patterns of a set, or one pattern.
     pub(crate) fn patterns(
         &self,
         words: &mut Words,
@@ -92,7 +92,7 @@ impl Sets {
         Ok(known)
     }
 
-    /// Counts what a line of this length is compiled to; an error where that is too much, or could not be written as lines.
+    /// Counts the rules of a line of this length; an error if they are too many, or could not be written as lines.
     pub(crate) fn admit(&mut self, number: usize, length: usize, sides: [&Side; 2]) -> Result<(), LineError> {
         let [sources, destinations] = sides.map(|side| side.patterns.len());
         if sides.iter().all(|side| side.longest == 0) {
@@ -152,7 +152,7 @@ fn of_file(
     patterns: &mut Vec<Pattern>,
 ) -> Result<(), LineError> {
     let refused = |why: &str| LineError::new(number, format!("file {}: {why}", path.escape_debug()));
-    // As of the file of a user list, which begins a command with it.
+    // A colon begins a command, as in a line that names a user file.
     if path.contains(':') {
         return Err(refused("expected a path without a colon"));
     }

@@ -79,7 +79,7 @@ pub(crate) fn are_commands(table: &Table) -> bool {
     table.templates().all(is_command)
 }
 
-/// What may stand behind a `%`.
+/// The characters that may stand behind a `%`.
 const KNOWN: &str = "A a c p S s U u Z z %";
 
 impl fmt::Display for TemplateError {

@@ -58,7 +58,7 @@ pub struct Server {
     pub port: Option<u16>,
 }
 
-/// What the lines say of a request.
+/// The answer of the lines for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Upstream<'r> {
     /// This way.
@@ -165,10 +165,10 @@ fn server(text: &str) -> Option<Server> {
 }
 
 impl Upstreams {
-    /// How a permitted request is to be carried out. `destination` is `None` for a name that this host does not resolve; of
-    /// the lines with networks, only those that deny match it. `names` are those of the destination. This host itself, and
-    /// `0.0.0.0` of a BIND from anybody, are always direct. A line that denies matches IPv4 addresses inside IPv6 ones too,
-    /// by the prefixes of the site as well.
+    /// The way of a permitted request. `destination` is `None` for a name that this host does not resolve; of the lines
+    /// with networks, only those that deny match it. `names` are those of the destination. This host itself, and
+    /// `0.0.0.0` of a BIND from anybody, are always direct. A line that denies matches IPv4 addresses inside IPv6 ones
+    /// too, by the prefixes of the site as well.
     pub fn way_for(
         &self,
         destination: Option<IpAddr>,
@@ -267,7 +267,7 @@ fn check(table: &Table) -> Result<(), &'static str> {
     if own { Ok(()) } else { Err("a rule of another kind of file") }
 }
 
-/// The way that a string says, if the way would be written as this string.
+/// The way that a string stands for, if the way would be written as this string.
 pub(crate) fn way_of(text: &str) -> Option<Way> {
     let mut words = Words::of(1, text.as_bytes()).ok()?;
     let way = way(&mut words).ok()?;
