@@ -1,5 +1,5 @@
-//! Percentiles of single decisions, time to load, memory per rule: `cargo bench -p sockd-policy --bench figures`. "thaw" is
-//! in memory that has been used before, "first" with reading the file in a process that has just begun.
+//! Percentiles of decisions, time to load, memory per rule: `cargo bench -p sockd-policy --bench figures`. "thaw" uses
+//! memory that has been used before; "first" includes reading the file in a process that has just begun.
 
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
@@ -81,7 +81,7 @@ fn figures(shape: Shape, count: usize) {
 /// Names the file for [`first`].
 const FIRST: &str = "SOCKD_FIGURES_FIRST";
 
-/// What [`first`] prints, the best of five; the file has just been written, so that no disk is waited for.
+/// The output of [`first`], the best of five. The file has just been written, so no disk delays it.
 fn in_a_new_process(file: &[u8]) -> [String; 2] {
     let path = std::env::temp_dir().join(format!("sockd-figures-{}", std::process::id()));
     std::fs::write(&path, file).unwrap();

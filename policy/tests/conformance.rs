@@ -37,7 +37,7 @@ fn faults(text: &str) -> Vec<String> {
     conf(text).unwrap_err().iter().map(LineError::to_string).collect()
 }
 
-/// What is asked, and what the answers would be.
+/// A request, and the answers to the questions about it.
 struct Asked {
     user: UserId,
     src: &'static str,
@@ -77,7 +77,7 @@ impl Asked {
         self
     }
 
-    /// Decides, finding out each fact when it is needed, and says which were.
+    /// Decides, finding out each fact when it is needed, and says which facts were.
     fn decide<'r>(&self, rules: &'r RuleSet) -> (Verdict<'r>, Vec<Need>) {
         let request = Request {
             source: self.src.parse().unwrap(),
@@ -114,16 +114,16 @@ impl Asked {
     }
 }
 
-/// The first word of every line that an older version takes: what it refuses cannot stand in an old file.
+/// An older version takes only lines with these first words. A line that it refuses cannot stand in an old file.
 #[test]
 fn no_old_file_contains_an_include_line() {
     for line in ["include /etc/sockd.conf.d/*.conf", "Include /rules", "include"] {
-        // As older versions read it: a line begins with one of these words, with `set`, or is a special line.
+        // Older versions read it like this: a line begins with one of these words, with `set`, or is a special line.
         let word = line.split(' ').next().unwrap();
         assert!(!["permit", "deny", "set"].iter().any(|known| word.eq_ignore_ascii_case(known)), "{line}");
         assert!(!line.starts_with('#') && faults(line).len() == 1, "{line}");
     }
-    // As the name of a host, of a set or of a user it means what it meant.
+    // As the name of a host, of a set or of a user the word keeps its meaning.
     let old = "set include = 10.0.0.0/8\npermit *=include <include> include 0.0.0.0\ndeny .include 0.0.0.0\n";
     assert_eq!(rules(old).len(), 2);
 }
@@ -308,7 +308,7 @@ fn identd_is_asked_after_a_permit_line_and_ends_the_search() {
     assert!(matches!(verdict, Verdict::Deny(deny) if deny.why == DenyReason::NoIdentd));
 }
 
-/// What is decided where each of these facts could not be had, and all others are empty.
+/// The verdict if none of these facts could be had, and all others are empty.
 fn without<'r>(rules: &'r RuleSet, missing: &[Need]) -> Verdict<'r> {
     let user = UserId::parse(b"u").unwrap();
     let request = Request {
@@ -354,7 +354,7 @@ fn a_deny_line_refuses_where_the_fact_it_depends_on_could_not_be_had() {
     assert_eq!(outcome_without(blocked, &[DestinationNames]), (Some(DestinationNames), 1));
     let clients = "permit 11.0.0.0/8\ndeny .bad.example 0.0.0.0 20.0.0.0/8\npermit ALL 0.0.0.0\n";
     assert_eq!(outcome_without(clients, &[SourceNames, DestinationNames]), (Some(SourceNames), 2));
-    // What cannot match whatever the fact is does not refuse.
+    // A line that cannot match, whatever the fact is, does not refuse.
     for elsewhere in ["21.0.0.0/8", "20.0.0.0/8 eq 80"] {
         let text = format!("deny .bad.example 0.0.0.0 {elsewhere}\npermit ALL 0.0.0.0\n");
         assert_eq!(outcome_without(&text, &[SourceNames]), (None, 2));
@@ -375,7 +375,7 @@ fn a_permit_line_does_not_match_where_the_fact_it_depends_on_could_not_be_had() 
     let only = rules("permit .good.example 0.0.0.0\n");
     let verdict = without(&only, &[Need::SourceNames]);
     assert!(matches!(verdict, Verdict::Deny(deny) if deny.why == DenyReason::NoMatch));
-    // A line that denies behind such a permit counts, although nothing would reach it if the permit matched.
+    // A line that denies behind such a permit counts, although no request would reach it if the permit matched.
     let behind = "permit .good.example 0.0.0.0\ndeny .bad.example 0.0.0.0\npermit ALL 0.0.0.0\n";
     assert_eq!(outcome_without(behind, &[Need::SourceNames]), (Some(Need::SourceNames), 2));
 }
@@ -597,7 +597,7 @@ fn a_deny_line_covers_ipv4_addresses_inside_ipv6_ones_and_a_permit_line_does_not
     assert_eq!(Asked::of("12.0.0.1", "64:ff9b::11.1.2.3").line(&denied), 3);
 }
 
-/// The examples of RFC 6052, 2.4, and what is not read as a prefix.
+/// The examples of RFC 6052, 2.4, and texts that are no prefix.
 #[test]
 fn a_deny_line_covers_ipv4_addresses_behind_the_prefixes_of_the_site() {
     let denied = rules("deny ALL 0.0.0.0 192.0.2.33/32\npermit ALL 0.0.0.0\n");
@@ -653,7 +653,7 @@ fn the_rules_in_effect_make_the_same_rules_again() {
     assert!(matches!(first.rules().nth(1).unwrap().destination(), Pattern::Any));
 }
 
-/// Which lines decide on a CONNECT and a BIND by SOCKS4 and by SOCKS5, in this order; 0 where none does.
+/// The lines that decide on a CONNECT and a BIND by SOCKS4 and by SOCKS5, in this order; 0 if none does.
 fn deciding(conf: &str, port: u16) -> [u32; 4] {
     let (rules, user) = (rules(conf), UserId::parse(b"joe").unwrap());
     let line = |(command, version)| {
@@ -763,17 +763,17 @@ fn a_line_may_have_a_list_of_ports() {
     }
     let written: Vec<String> = rules(conf).lines().collect();
     assert_eq!(written, ["permit 0.0.0.0 0.0.0.0 in 80,443,8000-8999", "permit 0.0.0.0 0.0.0.0 in 20-22"]);
-    // In front of a mask it is the host of that name, as before.
+    // In front of a mask the word is a host of that name, as in old files.
     let host = rules("permit ALL 0.0.0.0 in 0.0.0.0 eq 80\n");
     assert_eq!(host.rules().next().unwrap().destination(), Pattern::Domain(HostName::parse(b"in").unwrap()));
 }
 
-/// What older versions refuse cannot stand in an old file; what they took means what it meant.
+/// A line that older versions refuse cannot stand in an old file; a line that they take keeps its meaning.
 #[test]
 fn no_old_file_contains_a_limit_and_a_limit_is_no_condition() {
     let limited = "permit <=10M/2M n=1 10.0.0.0/8\npermit <=500K ?=i *=joe 10.0.0.0/8\npermit ALL 0.0.0.0\n";
     let bare = "permit 10.0.0.0/8\npermit ?=i *=joe 10.0.0.0/8\npermit ALL 0.0.0.0\n";
-    // As a version without such a field reads it: as the source, which is neither an address nor the name of a host.
+    // A version without such a field reads it as the source, which is neither an address nor the name of a host.
     for field in ["<=10M/2M", "<=500K", "<=1M,shared", "n=20", "q=10G/day"] {
         assert!(field.parse::<std::net::IpAddr>().is_err() && HostName::parse(field.as_bytes()).is_err());
         assert!(!field.ends_with('>'), "nor a set");
@@ -785,7 +785,7 @@ fn no_old_file_contains_a_limit_and_a_limit_is_no_condition() {
     for port in [22, 80] {
         assert_eq!(deciding(limited, port), deciding(bare, port));
     }
-    // As a name of a set or a user it is none of the field's business.
+    // As the name of a set or a user it is no field.
     assert_eq!(limits("set n = 10.0.0.0/8\npermit *=<=1M <n>\n"), [(0, 0)]);
 }
 

@@ -55,7 +55,7 @@ proptest! {
         }
     }
 
-    /// Where the names of a host could not be had, the request is refused, or decided as if the host had no name.
+    /// If the names of a host could not be had, the request is refused, or decided as if the host had no name.
     #[test]
     fn names_that_could_not_be_had_refuse_or_count_as_none(
         rules in prop::collection::vec(rule(), 0..20),
@@ -73,7 +73,7 @@ proptest! {
         }
     }
 
-    /// A fact that could not be had never grants what some value of the fact would have had a line refuse.
+    /// A fact that could not be had never grants a request that a line would refuse for some value of the fact.
     #[test]
     fn a_missing_fact_permits_only_what_no_value_of_it_denies(
         rules in prop::collection::vec(rule(), 0..20),
@@ -104,7 +104,7 @@ proptest! {
         }
     }
 
-    /// Whatever address an upstream server finds for it, the rules would not have denied it there.
+    /// An upstream server may find any address for the name: the rules would not have denied it there.
     #[test]
     fn a_name_without_an_address_is_permitted_only_where_no_address_is_denied(
         rules in prop::collection::vec(rule(), 0..20),

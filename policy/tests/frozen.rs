@@ -79,8 +79,8 @@ fn no_flipped_bit_goes_unnoticed() {
     assert_eq!(thaw_rules(&resealed(other)), Err(FrozenError::Version(2)));
 }
 
-/// Whatever an enemy with a checksum of his own writes is refused, or is a rule set like any other: it decides by
-/// index as by scan, and its listing is read as the same number of rules.
+/// A file that an enemy writes with a fitting checksum is refused, or is a rule set like any other. It decides by index
+/// as by scan, and its listing is read as the same number of rules.
 fn refused_or_sound(file: &[u8]) {
     let Ok((rules, _)) = thaw_rules(file) else { return };
     let lines: Vec<String> = rules.lines().collect();

@@ -13,7 +13,7 @@ use sockd_policy::{
     RuleSet, Services, UserId, Verdict, Version, canonical, lint, parse_conf,
 };
 
-/// How a client has come to show who it is.
+/// The way in which a client has shown who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shown {
     /// It has shown nothing, and identd has not been asked.
@@ -75,11 +75,11 @@ fn a_line_is_for_those_who_have_shown_who_they_are_as_it_says() {
         ("permit @=ident", [must_ask, Ok(1), no_identd, no_match]),
         ("permit @=ident,password", [must_ask, Ok(1), no_identd, Ok(1)]),
         ("permit @=ident,password ?=I", [must_ask, Ok(1), no_identd, Ok(1)]),
-        // identd may show it, and is asked where the line says so.
+        // identd may show it, and is asked if the line says so.
         ("permit @=none,ident", [Ok(1), Ok(1), Ok(1), no_match]),
         ("permit @=none,ident ?=I", [must_ask, Ok(1), no_identd, no_match]),
         ("permit @=none,ident ?=i", [must_ask, Ok(1), Ok(1), no_match]),
-        // It is not asked where it is none of the methods, nor about whom a password has named.
+        // identd is not asked if it is none of the methods, nor about a user whom a password has named.
         ("permit ?=I", [must_ask, Ok(1), no_identd, Ok(1)]),
         ("permit ?=I @=none", [Ok(1), Ok(1), Ok(1), no_match]),
         ("permit ?=I @=password", [no_match, no_match, no_match, Ok(1)]),
@@ -140,7 +140,7 @@ fn fields_may_stand_in_any_order() {
     for turn in 0..fields.len() {
         let mut turned = fields;
         turned.rotate_left(turn);
-        // What the classic server would have read otherwise.
+        // The classic server would have read this order otherwise.
         let ident = turned.iter().position(|field| *field == "?=I").unwrap();
         let users = turned.iter().position(|field| *field == "*=joe").unwrap();
         if users < ident {
@@ -182,7 +182,7 @@ fn what_contradicts_itself_or_is_not_there_is_an_error() {
     }
 }
 
-/// What is asked of a client, as `Methods` would be written.
+/// The methods asked of a client, in words.
 fn asked(rules: &RuleSet, client: &str) -> &'static str {
     match rules.methods(client.parse().unwrap()) {
         Methods::None => "none",
@@ -215,7 +215,7 @@ fn a_client_is_asked_for_what_the_lines_for_its_source_ask_for() {
         ("192.168.1.1", "password"),
         ("fd00::1", "password"),
         ("::ffff:10.0.0.1", "password"),
-        // Nothing permits it: its request is refused by the rules.
+        // No line permits it: the rules refuse its request.
         ("11.0.0.1", "none"),
         ("2001:db8::1", "none"),
     ] {
@@ -235,7 +235,7 @@ fn a_client_is_asked_for_what_the_lines_for_its_source_ask_for() {
     assert_eq!(asked(&parse(""), "10.0.0.1"), "none");
 }
 
-/// What is asked of a client, and whether it may have datagrams, by looking at every line.
+/// The methods asked of a client, and whether it may have datagrams, by looking at every line.
 fn scanned(rules: &RuleSet, client: IpAddr) -> (Methods, bool) {
     let may_match = |pattern: Pattern| match pattern {
         Pattern::Network(network) => network.contains(canonical(client)),

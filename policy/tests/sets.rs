@@ -31,7 +31,7 @@ fn parse(conf: &str) -> Result<RuleSet, Vec<String>> {
     rules.map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
-/// The line that decides on a CONNECT, and whether it permits; 0 where none does.
+/// The line that decides on a CONNECT, and whether it permits; 0 if none does.
 fn decides(rules: &RuleSet, source: &str, destination: &str, name: &str, port: u16) -> (u32, bool) {
     let user = UserId::parse(b"").unwrap();
     let names: Vec<HostName> = HostName::parse(name.as_bytes()).into_iter().collect();
@@ -86,7 +86,7 @@ fn frozen_sets_are_the_sets_and_know_their_files() {
     assert_eq!(rules.user_files().collect::<Vec<_>>(), ["/sites"]);
     let (thawed, _) = thaw_rules(&freeze_rules(&rules, &Provenance::default())).unwrap();
     assert_eq!(thawed, rules);
-    // What is listed has a line for each pair, and decides the same.
+    // The listing has a line for each pair, and decides the same.
     let listed: String = rules.lines().map(|line| line + "\n").collect();
     assert_eq!(listed.lines().count(), 3 + 3 * 5 + 5);
     assert!(decides(&parse(&listed).unwrap(), "192.0.2.7", "2001:db8::1", "", 80).1);
@@ -108,7 +108,7 @@ fn lint_does_not_mistake_the_hosts_of_a_set_for_lines_of_their_own() {
 
 #[test]
 fn what_is_no_set_is_an_error() {
-    // What is listed of a line is a line as well.
+    // A line is listed as lines, so none of those may be too long.
     let long = format!(
         "set long = {0}.{0}.{0}.org\npermit *={1} <long>\n",
         "a".repeat(60),

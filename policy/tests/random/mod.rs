@@ -70,7 +70,7 @@ pub(crate) fn rule() -> impl Strategy<Value = String> {
         })
 }
 
-/// A dozen thousand addresses that lie close together here and far apart there, by a number.
+/// One of some dozen thousand addresses, by a number. They lie close together here and far apart there.
 pub(crate) fn crowded(v4: bool, number: u64) -> IpAddr {
     let [far, near, close] = [number & 3, number >> 2 & 7, number >> 5 & 511].map(|part| part as u32);
     match v4 {
@@ -82,7 +82,7 @@ pub(crate) fn crowded(v4: bool, number: u64) -> IpAddr {
     }
 }
 
-/// Rules of one family among so many prefixes that there are tops; few of them match a request.
+/// Rules of one family, with enough prefixes for a stride table; few of them match a request.
 pub(crate) fn crowd(v4: bool, seed: u64) -> String {
     let mut seed = seed | 1;
     let mut dice = move |end: u64| {
