@@ -11,8 +11,8 @@ use std::process::{Command, Output};
 use sockd_policy::{RuleSet, Services, parse_conf, parse_routes};
 use tempfile::TempDir;
 
-/// What the example of Dante's distribution shows, in rules of our own: settings, both sets of rules, answers, ports of
-/// clients, libwrap, domains with and without a password, and a way through another server.
+/// The features of the example of Dante's distribution, in rules of our own. It has settings, both sets of rules,
+/// answers, ports of clients, libwrap, domains with and without a password, and a way through another server.
 const EXAMPLE: &str = "\
 logoutput: syslog stdout /var/log/sockd.log
 internal: 10.1.1.1 port = 1080
@@ -82,7 +82,7 @@ fn read(folder: &TempDir, name: &str) -> String {
     fs::read_to_string(folder.path().join(name)).unwrap()
 }
 
-/// The rules have to be those of a valid file.
+/// Reads the rules, which have to be those of a valid file.
 fn rules(folder: &TempDir) -> RuleSet {
     let services = Services::parse(b"http 80/tcp\n");
     parse_conf(read(folder, "sockd.conf").as_bytes(), &services, &mut |_| Err("no files".into())).unwrap()

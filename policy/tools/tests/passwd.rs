@@ -19,7 +19,7 @@ const PASSWD: &str = env!("CARGO_BIN_EXE_sockd-passwd");
 const BCRYPT: &str = "$2y$05$v8R3SnyJc/5RXQoNGK4/K.7wnbK9cNlqyFqblZnvZWjQcaaxvKZoy";
 const YESCRYPT: &str = "$y$j75$RXTXIOMf0kPnyYrzz0Um90$/H/Udg9dgG.9b51E7xNc/ZgyCK2WxPUk1U5/goX9Ov1";
 
-/// The cheapest that a test can have.
+/// The cheapest hash that a test can have.
 const CHEAP: [&str; 2] = ["--cost", "1"];
 
 struct Place(TempDir);
@@ -60,7 +60,7 @@ impl Place {
 
     fn start(&self, words: &[&str], password: &[u8]) -> Child {
         let mut child = self.command(words).args(["--password-fd", "0"]).spawn().unwrap();
-        // Who has been refused before does not read.
+        // A program that has already refused does not read.
         let _ = child.stdin.take().unwrap().write_all(password);
         child
     }

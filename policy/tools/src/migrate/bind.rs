@@ -1,8 +1,8 @@
-//! What a rule of Dante says of BIND.
+//! The part of Dante's rules that concerns BIND.
 //!
-//! `to` of such a rule is where Dante itself listens: an address of `external`, and a port of the kernel's choice unless the
-//! client asks for 0.0.0.0 (observed with danted 1.4.2). The host that the client waits for is asked of the rules for
-//! answers alone. In a line of sockd it is the destination.
+//! `to` of such a rule is the place where Dante itself listens: an address of `external`, and a port of the kernel's
+//! choice unless the client asks for 0.0.0.0 (observed with danted 1.4.2). Only the rules for answers see the host that
+//! the client waits for. In a line of sockd that host is the destination.
 
 use super::hosts::{Hosts, Ports, Prefix};
 use super::remark::Remarks;
@@ -17,7 +17,7 @@ enum Match {
     Perhaps,
 }
 
-/// The rule, without BIND where it may not permit it, or with a refusal of BIND where it may block it.
+/// The rule, without BIND if it may not permit it, or with a refusal of BIND if it may block it.
 pub(super) fn apart(said: Said, external: Option<&[Hosts]>, remarks: &mut Remarks) -> Vec<Said> {
     let listening = listening(&said, external);
     let is_for_all = said.to.contains(&Hosts::All) && said.ports == Ports::All;
@@ -39,7 +39,7 @@ pub(super) fn apart(said: Said, external: Option<&[Hosts]>, remarks: &mut Remark
 }
 
 fn listening(said: &Said, external: Option<&[Hosts]>) -> Match {
-    // What the kernel chooses is never privileged.
+    // The kernel never chooses a privileged port.
     if said.ports.are_privileged() {
         return Match::Never;
     }

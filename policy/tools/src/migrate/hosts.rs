@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sockd_policy::{HostName, Network, canonical};
 
-/// Who is meant by `from` or `to`.
+/// The hosts that `from` or `to` stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Hosts {
     /// Every address of both families.
@@ -26,7 +26,7 @@ pub(super) struct Prefix {
     length: u32,
 }
 
-/// What two ends have in common.
+/// The hosts that two ends have in common.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Common {
     /// No host.
@@ -122,7 +122,7 @@ impl Hosts {
     }
 }
 
-/// As a line of sockd.conf has it. There 0.0.0.0/0 stands for both families, so that a set stands for IPv4.
+/// The form of sockd.conf. There 0.0.0.0/0 stands for both families, so a set stands for IPv4.
 impl fmt::Display for Hosts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -146,7 +146,7 @@ pub(super) enum Ports {
 }
 
 impl Ports {
-    /// Reads what stands behind `port`: `= http`, `80`, `ge 1024`, `1-65535`, `1 - 65535`.
+    /// Reads the ports behind `port`: `= http`, `80`, `ge 1024`, `1-65535`, `1 - 65535`.
     pub(super) fn parse(words: &[String]) -> Option<Ports> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let ports = match words[..] {
@@ -211,7 +211,7 @@ fn operator(word: &str) -> Option<&'static str> {
     })
 }
 
-/// A port, or the name of a service. The daemon looks the name up, and refuses the file where it is none.
+/// A port, or the name of a service. The daemon looks the name up, and refuses the file if there is none.
 fn service(word: &str) -> Option<String> {
     let is_name = word.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_')
         && word.starts_with(|first: char| first.is_ascii_alphabetic());

@@ -9,26 +9,26 @@ use super::remark::Remarks;
 use super::rule::{BIND, BIND_ANSWER, CONNECT, Effect, REQUESTS, Rule, UDP, UDP_ANSWER};
 use super::said::{self, Said, field, source, unsaid};
 
-/// Dante's rules, and what of the settings they depend on.
+/// Dante's rules, and the settings that they depend on.
 pub(super) struct Rules<'a> {
     pub(super) client: &'a [Rule],
     pub(super) socks: &'a [Rule],
     /// The methods of the server.
     pub(super) methods: &'a [String],
-    /// What can be reached from the addresses of the server; none for all.
+    /// The hosts that can be reached from the addresses of the server; `None` for all.
     pub(super) reachable: Option<Hosts>,
     /// The addresses and interfaces where it listens.
     pub(super) internal: &'a [String],
-    /// The addresses from which it speaks; none where they are not all known.
+    /// The addresses from which it speaks; `None` if they are not all known.
     pub(super) external: Option<Vec<Hosts>>,
-    /// Answers are asked for more than their addresses.
+    /// Whether answers are asked for more than their addresses.
     pub(super) asks_answers: bool,
 }
 
 /// A line of `sockd.conf`.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
-    /// Where it stands in `danted.conf`.
+    /// The line of `danted.conf` that it comes from.
     pub(super) from: usize,
     pub(super) text: String,
     /// Whether it needs the set of all IPv4 addresses.
@@ -90,7 +90,7 @@ impl Rules<'_> {
         }
     }
 
-    /// What a client rule asks for that a line of the socks rules cannot.
+    /// The conditions of a client rule that a line of the socks rules cannot have.
     fn conditions(&self, rule: &Rule, is_everywhere: bool) -> Vec<&'static str> {
         let lacks = |method: &String| rule.methods.as_ref().is_some_and(|own| !own.contains(method));
         let all = [
@@ -104,8 +104,8 @@ impl Rules<'_> {
         all.into_iter().filter(|(applies, _)| *applies).map(|(_, text)| text).collect()
     }
 
-    /// The clients that can come to the addresses in `to`: a client speaks to an address of its own family. None where `to`
-    /// has only some of the addresses where the server listens.
+    /// The clients that can come to the addresses in `to`: a client speaks to an address of its own family. `None` if
+    /// `to` has only some of the addresses where the server listens.
     fn accepted_on(&self, rule: &Rule) -> Option<Hosts> {
         let is_here = |word: &String| *word == rule.to.word;
         let is_somewhere = !self.internal.is_empty() && rule.to.ports == Ports::All;
@@ -128,7 +128,7 @@ impl Rules<'_> {
         lines: &mut Vec<Line>,
         remarks: &mut Remarks,
     ) {
-        // Whoever no client rule passes is refused anyway, so that a refusal may be for all.
+        // A client that no client rule passes is refused anyway, so a refusal may be for all.
         if !said.permits && is_open {
             return said
                 .to
@@ -155,7 +155,7 @@ impl Rules<'_> {
         }
     }
 
-    /// Adds the line, for what of its commands and destinations is certain.
+    /// Adds the line, for those of its commands and destinations that are certain.
     fn permission(
         &self,
         said: &Said,

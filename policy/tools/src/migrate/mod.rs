@@ -1,7 +1,7 @@
 //! `sockd-migrate`: a `danted.conf` as files of sockd.
 //!
-//! Nothing is granted that Dante would refuse: what no line can say is left out of what is permitted, refused where it might
-//! matter, and named with its line and the reason.
+//! The files grant nothing that Dante would refuse. Whatever no line can say is left out of the permits, refused if it
+//! might matter, and named with its line and the reason.
 
 mod bind;
 mod hosts;
@@ -29,10 +29,10 @@ use settings::Settings;
 use text::{Block, Misread, Text};
 
 const PROGRAM: &str = "sockd-migrate";
-/// Something could not be said.
+/// Something could not be translated.
 const INCOMPLETE: u8 = 1;
 
-/// The files, and what is not in them.
+/// The files, and remarks on what is not in them.
 struct Translation {
     /// Names below /etc, and texts.
     files: Vec<(&'static str, String)>,
@@ -86,7 +86,7 @@ fn write_files(translation: &Translation, folder: &Path, infile: &Path) -> Resul
     Ok(())
 }
 
-/// Translates a file. `name` is what the new files say that they were made from.
+/// Translates a file. The new files say that they were made from `name`.
 fn translate(text: &str, name: &str) -> Result<Translation, Misread> {
     let text = text::read(text)?;
     let mut remarks = Remarks::default();

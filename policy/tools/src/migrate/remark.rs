@@ -1,6 +1,6 @@
-//! What the administrator has to know about a translation.
+//! Remarks about a translation for the administrator.
 
-/// Remarks, in the order of what they are about.
+/// The remarks, before they are sorted.
 #[derive(Debug, Default)]
 pub(super) struct Remarks(Vec<Remark>);
 
@@ -8,7 +8,7 @@ pub(super) struct Remarks(Vec<Remark>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Remark {
     pub(super) line: usize,
-    /// The files of sockd do not say what the line says.
+    /// Whether the files of sockd do not say what the line says.
     pub(super) is_loss: bool,
     pub(super) text: String,
 }
@@ -19,7 +19,7 @@ impl Remarks {
         self.add(line, true, text.into());
     }
 
-    /// Nothing is lost, and something is to be known.
+    /// The line loses nothing, but has something that the administrator should know.
     pub(super) fn note(&mut self, line: usize, text: impl Into<String>) {
         self.add(line, false, text.into());
     }

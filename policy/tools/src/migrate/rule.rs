@@ -1,4 +1,4 @@
-//! One rule of `danted.conf`: what of it a line of `sockd.conf` can say, and what not.
+//! One rule of `danted.conf`, with the keywords that a line of `sockd.conf` cannot say.
 
 use super::hosts::{Hosts, Ports};
 use super::text::{Block, Setting};
@@ -12,7 +12,7 @@ pub(super) struct Rule {
     pub(super) to: End,
     pub(super) commands: u8,
     pub(super) versions: u8,
-    /// The methods that the rule has; none where those of the server count.
+    /// The methods that the rule has; `None` if those of the server count.
     pub(super) methods: Option<Vec<String>>,
     pub(super) users: Vec<String>,
     pub(super) groups: Vec<String>,
@@ -22,14 +22,14 @@ pub(super) struct Rule {
 /// `from` or `to`.
 #[derive(Debug, Clone)]
 pub(super) struct End {
-    /// None where it is an interface, or cannot be read.
+    /// The hosts; `None` if the end is an interface, or cannot be read.
     pub(super) hosts: Option<Hosts>,
     pub(super) ports: Ports,
     pub(super) word: String,
 }
 
 impl End {
-    /// The hosts. The interface `lo` is the only one of which they are known without a look at this host.
+    /// The hosts. `lo` is the only interface whose hosts are known without a look at this host.
     pub(super) fn known(&self) -> Option<Vec<Hosts>> {
         match &self.hosts {
             Some(hosts) => Some(vec![hosts.clone()]),
@@ -47,14 +47,14 @@ pub(super) struct Unsaid {
     pub(super) effect: Effect,
 }
 
-/// What a keyword does to a rule.
+/// The effect of a keyword on a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     /// The rule is for fewer requests than a line could be.
     Narrows,
     /// Some of what the rule passes is refused after all, or goes elsewhere.
     Alters,
-    /// Who may reach what is the same.
+    /// The rule lets the same clients reach the same hosts.
     Nothing,
 }
 
@@ -77,7 +77,7 @@ const PROTOCOLS: [(&str, u8); 2] = [("tcp", CONNECT | BIND | BIND_ANSWER), ("udp
 const VERSIONS: [(&str, u8); 2] = [("socks_v4", 1), ("socks_v5", 2)];
 pub(super) const BOTH_VERSIONS: u8 = 3;
 
-/// Keywords that end with a dot stand for all that begin so. What is in no row may do anything.
+/// Keywords that end with a dot stand for all that begin so. A keyword without a row may do anything.
 const OTHERS: [(&str, Effect); 12] = [
     ("log", Effect::Nothing),
     ("bandwidth", Effect::Nothing),
@@ -132,7 +132,7 @@ impl Rule {
         }
     }
 
-    /// Whether lines for it permit: what passes only in part is refused.
+    /// Whether lines for it permit: a rule that passes only in part is refused.
     pub(super) fn permits(&self) -> bool {
         self.passes && !self.has_unsaid(Effect::Alters)
     }
@@ -166,7 +166,7 @@ fn effect(keyword: &str) -> Effect {
     }
 }
 
-/// Reads an address and what may be behind it: `port`, and ports.
+/// Reads an address and, if they follow, `port` and ports.
 fn end(words: &[String]) -> Option<End> {
     let (address, rest) = words.split_first()?;
     let ports = match rest.split_first() {

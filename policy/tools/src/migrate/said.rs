@@ -1,6 +1,6 @@
-//! What a rule of Dante says in the words of `sockd.conf`: never more than it passes, never less than it blocks.
+//! A rule of Dante in the words of `sockd.conf`: never more than it passes, never less than it blocks.
 //!
-//! What a `pass` says beyond that is left out, and what a `block` says beyond that is dropped, so that it blocks more.
+//! Whatever cannot be said is left out of a `pass`, and is dropped from a `block`, which then blocks more.
 
 use super::hosts::{Hosts, Ports};
 use super::remark::Remarks;
@@ -22,7 +22,7 @@ pub(super) struct Said {
 /// Methods that sockd knows too, with its words for them.
 const METHODS: [(&str, &str); 2] = [("none", "none"), ("username", "password")];
 
-/// What the rule says; nothing where no line is to stand for it. `global` has the methods of the server.
+/// Returns the rule in these words; `None` if no line is to stand for it. `global` has the methods of the server.
 pub(super) fn said(rule: &Rule, global: &[String], remarks: &mut Remarks) -> Option<Said> {
     if rule.commands & REQUESTS == 0 {
         remarks.note(rule.line, "rules for answers are not needed: sockd lets in those to what it permits");
@@ -117,7 +117,7 @@ fn destinations(rule: &Rule, remarks: &mut Remarks) -> Option<Vec<Hosts>> {
     Some(vec![Hosts::All])
 }
 
-/// The methods by which a client can come to the rule. One with users is for those who have said who they are.
+/// The methods by which a client can come to the rule. A rule with users is for clients that have said who they are.
 fn methods<'a>(rule: &'a Rule, global: &'a [String], remarks: &mut Remarks) -> Option<Vec<&'a str>> {
     let named = rule.has_users();
     let own = rule.methods.as_deref().unwrap_or(global).iter().map(String::as_str);
@@ -143,7 +143,7 @@ fn pass_fields(rule: &Rule, global: &[String], remarks: &mut Remarks) -> Option<
     if known.is_empty() {
         return None;
     }
-    // Without the field a line is for who has said nothing as well.
+    // Without the field a line is for clients that have said nothing as well.
     let of_all = known.contains(&"none")
         && global.iter().all(|method| word_of(method).is_none() || known.contains(&method.as_str()));
     let methods = if of_all { String::new() } else { field("@=", &in_words(&known)) };
@@ -197,7 +197,7 @@ fn versions(rule: &Rule) -> String {
     }
 }
 
-/// A field with a blank behind it; nothing where there are no words.
+/// A field with a blank behind it; empty if there are no words.
 pub(super) fn field(mark: &str, words: &[String]) -> String {
     if words.is_empty() { String::new() } else { format!("{mark}{} ", words.join(",")) }
 }

@@ -6,7 +6,7 @@ use super::hosts::{Hosts, Prefix, number};
 use super::remark::Remarks;
 use super::text::Setting;
 
-/// What the settings come to.
+/// The settings in sockd's words.
 #[derive(Debug, Default)]
 pub(super) struct Settings {
     /// Names and values for `sockd.ron`, with the line of each.
@@ -20,18 +20,18 @@ pub(super) struct Settings {
     pub(super) methods: Vec<String>,
     /// The family that `external.protocol` leaves.
     pub(super) reachable: Option<Hosts>,
-    /// Answers are asked for their methods.
+    /// Whether answers are asked for their methods.
     pub(super) asks_answers: bool,
-    /// Whoever connects is asked for more than the rules say.
+    /// Whether every client is asked for more than the rules say.
     pub(super) is_closed: bool,
     listen: Vec<SocketAddr>,
     external: Vec<IpAddr>,
-    /// One of the words of `external` is no address.
+    /// Whether a word of `external` is no address.
     is_vague: bool,
     by_kernel: bool,
 }
 
-/// Keywords that say nothing that sockd would have to be told.
+/// Keywords that sockd need not be told of.
 const NEEDLESS: [&str; 8] = [
     "user.privileged",
     "user.unprivileged",
@@ -112,7 +112,7 @@ impl Settings {
         }
     }
 
-    /// One family alone can be reached. Both are what sockd does anyway.
+    /// Keeps the family if only one can be reached. sockd reaches both anyway.
     fn families(&mut self, words: &[String]) {
         let has = |family: &str| words.iter().any(|word| word == family);
         self.reachable = match (has("ipv4"), has("ipv6")) {
@@ -176,14 +176,14 @@ impl Settings {
         }
     }
 
-    /// The addresses from which Dante speaks and where it listens for a BIND; none where they are not all known.
+    /// The addresses from which Dante speaks and where it listens for a BIND; `None` if they are not all known.
     pub(super) fn external_hosts(&self) -> Option<Vec<Hosts>> {
         let addresses = self.external.iter().map(|address| Hosts::parse(&address.to_string()));
         let known = addresses.collect::<Option<Vec<_>>>()?;
         (!self.is_vague && !known.is_empty()).then_some(known)
     }
 
-    /// Where addresses are missing, sockd is not to take more of them than Dante would.
+    /// If addresses are missing, sockd must not take more of them than Dante would.
     fn finish(&mut self, remarks: &mut Remarks) {
         if self.listen.is_empty() {
             let text = "no address of internal could be said: sockd is to listen at 127.0.0.1:1080 alone";

@@ -12,7 +12,7 @@
 
 use std::net::Ipv6Addr;
 
-/// A keyword and what it is set to.
+/// A keyword and its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Setting {
     pub(super) line: usize,
@@ -20,11 +20,11 @@ pub(super) struct Setting {
     pub(super) words: Vec<String>,
 }
 
-/// What stands in braces.
+/// A kind of block with the settings in its braces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Block {
     pub(super) line: usize,
-    /// The word before `pass` or `block`; none in files of old.
+    /// The word before `pass` or `block`; `None` in files of old.
     pub(super) set: Option<String>,
     pub(super) kind: String,
     pub(super) settings: Vec<Setting>,
@@ -37,7 +37,7 @@ pub(super) struct Text {
     pub(super) blocks: Vec<Block>,
 }
 
-/// Where the text is no `danted.conf`, and what was expected there.
+/// The place where the text is no `danted.conf`, and what was expected there.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Misread {
     pub(super) line: usize,
@@ -108,7 +108,7 @@ fn braced<'a>(tokens: &mut Vec<Token>, token: Token, rest: &'a str) -> &'a str {
     rest.get(1..).unwrap_or_default()
 }
 
-/// Adds a word, and the keyword in front of it where a colon is behind one. The colons of an IPv6 address do not count.
+/// Adds a word, or a keyword if a colon is behind it. The colons of an IPv6 address do not count.
 fn cut(tokens: &mut Vec<Token>, word: &str) {
     let is_ipv6 = word.split('/').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
     let Some((before, behind)) = word.split_once(':').filter(|_| !is_ipv6) else {

@@ -1,6 +1,6 @@
-//! Why nothing was done.
+//! The reason why nothing was done.
 
-/// What went wrong: a line, and the status to exit with.
+/// A failure: a line about it, and the status to exit with.
 pub(super) struct Failed {
     pub(super) line: String,
     pub(super) status: u8,

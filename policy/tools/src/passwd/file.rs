@@ -1,8 +1,8 @@
 //! The file: read as the daemon would take it, locked against another change, and replaced whole.
 //!
-//! The lock is on the file itself. Whoever has waited for it looks whether the file is still the one at its place, as the
-//! change before has put another one there. A program that is killed leaves the old file or the new one, and perhaps one
-//! beside it that nobody reads and the next change removes.
+//! The lock is on the file itself. A program that has waited for it checks that the file is still the one at its place,
+//! as the change before has put another one there. A program that is killed leaves the old file or the new one, and
+//! perhaps one beside it that nobody reads and the next change removes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -69,7 +69,7 @@ impl Locked {
     }
 
     fn write(&self, beside: &Path, text: &str) -> io::Result<()> {
-        // Of a change that was killed: there is no other while this one has the lock.
+        // A change that was killed has left it: there is no other while this one has the lock.
         match std::fs::remove_file(beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -77,7 +77,7 @@ impl Locked {
         let mut new = OpenOptions::new().write(true).create_new(true).mode(MODE).open(beside)?;
         let owner = self.file.metadata()?;
         std::os::unix::fs::fchown(&new, Some(owner.uid()), Some(owner.gid()))?;
-        // Also where a mask has taken more away.
+        // The mode holds even if a mask has taken more away.
         new.set_permissions(PermissionsExt::from_mode(MODE))?;
         new.write_all(text.as_bytes())?;
         new.sync_all()?;
@@ -86,7 +86,7 @@ impl Locked {
     }
 }
 
-/// The users of a file; none where there is none.
+/// The users of a file; none if there is no file.
 pub(super) fn read(path: &Path) -> Result<Users, Failed> {
     match open(path, OpenOptions::new().read(true)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Users::default()),
@@ -125,7 +125,7 @@ fn take(mut file: &File, path: &Path) -> Result<(String, Users), Failed> {
     Ok((text, users))
 }
 
-/// What the daemon asks for as well: a file of root's, or of who runs this, which nobody else can read or replace.
+/// Asks for the same as the daemon: a file of root's or of the caller's, which nobody else can read or replace.
 fn trusted(file: &File, path: &Path) -> Result<(), Failed> {
     let unfit = |what: &Path, expected: &str, found: &str| {
         Failed::new(exit::NO_INPUT, format!("{}: expected {expected}, found {found}", what.display()))

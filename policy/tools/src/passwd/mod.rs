@@ -1,6 +1,6 @@
 //! `sockd-passwd`: the users of `sockd.passwd`, one change at a time.
 //!
-//! What a line may be is decided by `sockd_users`, which the daemon asks as well. The new text is read back before it takes
+//! `sockd_users`, which the daemon asks as well, decides what a line may be. The new text is read back before it takes
 //! the place of the old one.
 
 mod failed;
@@ -64,7 +64,7 @@ fn run(options: &Passwd) -> Result<u8, Failed> {
     }
 }
 
-/// An option that would do nothing was meant to do something.
+/// Refuses options without an effect: each was meant to do something.
 fn refuse_unused(options: &Passwd) -> Result<(), Failed> {
     let Passwd { hash, cost, groups, password_fd, command, .. } = options;
     let is_add = matches!(command, PasswdCommand::Add { .. });
@@ -134,7 +134,7 @@ fn absent(users: &Users, name: &UserName) -> Result<(), Failed> {
     }
 }
 
-/// A hash of a password that is asked for; one that the daemon would not take is not made.
+/// Asks for a password and hashes it. A hash that the daemon would not take is not made.
 fn new_hash(options: &Passwd) -> Result<Hash, Failed> {
     let how = how(options.hash.unwrap_or(Kind::Yescrypt), options.cost);
     let password: Zeroizing<Vec<u8>> = secret::ask(options.password_fd, true)?;
@@ -150,7 +150,7 @@ fn status(error: MakeError) -> u8 {
     if error == MakeError::Cost { exit::USAGE } else { exit::DATA }
 }
 
-/// What a kind costs where nothing else is said: some 20 to 60 ms.
+/// The kind of hash with its cost. Without one, a check takes some 20 to 60 ms.
 fn how(kind: Kind, cost: Option<u32>) -> How {
     match kind {
         Kind::Yescrypt => How::Yescrypt(cost.unwrap_or(5)),

@@ -1,5 +1,5 @@
-//! Where a password comes from: a terminal without its echo, or a descriptor; never the command line, which everybody on
-//! the host can read.
+//! Reads a password from a terminal without its echo or from a descriptor; never from the command line, which everybody
+//! on the host can read.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -11,10 +11,10 @@ use zeroize::Zeroizing;
 use super::failed::Failed;
 use crate::cli::exit;
 
-/// What a client can send (RFC 1929).
+/// The longest password that a client can send (RFC 1929).
 const LONGEST: usize = 255;
 
-/// What is read of one: enough to see that it is longer.
+/// The most that is read of a password: enough to see that it is longer.
 const ROOM: usize = 2 * LONGEST;
 
 /// Control-C, which ends a line while the echo is off: a signal would leave the terminal without one.
@@ -36,7 +36,7 @@ pub(super) fn ask(descriptor: Option<u32>, is_new: bool) -> Result<Zeroizing<Vec
     }
 }
 
-/// Everything up to its end, without a newline there.
+/// Reads everything up to the end, without a newline there.
 fn from_descriptor(descriptor: u32) -> Result<Zeroizing<Vec<u8>>, Failed> {
     let failed =
         |error| Failed::new(exit::NO_INPUT, format!("--password-fd {descriptor}: {}", in_words(error)));
@@ -77,7 +77,7 @@ fn prompt(mut terminal: &File, question: &str) -> Result<Zeroizing<Vec<u8>>, Fai
     }
 }
 
-/// Up to a newline, which is left out, or to an interrupt.
+/// Reads up to a newline, which is left out, or to an interrupt.
 fn read_line(mut terminal: &File) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut line = Zeroizing::new(Vec::with_capacity(ROOM));
     let mut byte = Zeroizing::new([0]);
@@ -113,7 +113,7 @@ impl<'a> Silence<'a> {
 
 impl Drop for Silence<'_> {
     fn drop(&mut self) {
-        // What was typed beyond the line is nobody's.
+        // Keys typed behind the line are dropped.
         let _ = tcsetattr(self.terminal, OptionalActions::Flush, &self.before);
     }
 }

@@ -254,7 +254,7 @@ fn bind_and_udp_need_a_rule_that_lets_every_answer_in() {
     assert_eq!(lines, ["permit +=connect ALL 0.0.0.0"]);
 }
 
-/// In Dante `to` of a BIND is where it listens itself: 198.51.100.1 here.
+/// In Dante `to` of a BIND is Dante's own listening address: 198.51.100.1 here.
 #[test]
 fn bind_is_permitted_where_dante_certainly_listens_and_refused_where_it_may() {
     let answers = "\nsocks pass { from: 0/0 to: 0/0 command: bindreply }";

@@ -37,7 +37,7 @@ const PORTS: [&str; 6] = ["", "port = 80", "port 80-443", "port ge 443", "port !
 const ASKED_PORTS: [u16; 5] = [79, 80, 443, 444, 8080];
 const COMMANDS: [&str; 4] = ["", "command: connect", "command: bind", "command: connect udpassociate"];
 const VERSIONS: [&str; 3] = ["", "proxyprotocol: socks_v4", "proxyprotocol: socks_v5"];
-/// What makes a rule pass less than it says, or block less: a translation may refuse, and never permit, for it.
+/// Keywords that make a rule pass or block less than it says: a translation may refuse for them, never permit.
 const LIMITS: [&str; 9] = ["", "", "", "", "", "", "hostid: 1", "libwrap: spawn x", "session.max: 1"];
 
 /// A rule as Dante reads it.
@@ -72,7 +72,7 @@ impl Rule {
         format!("{set} {kind} {{ from: {from} to: {to} {ports} {command} {version} {limit}\n}}\n")
     }
 
-    /// Whether the rule is for a CONNECT. Who has a limit is for nobody if it passes, or for nobody if it blocks: either may be.
+    /// Whether the rule is for a CONNECT, its limit aside: a rule with a limit may be for nobody.
     fn matches(&self, from: IpAddr, to: Option<(IpAddr, u16)>, version: Version) -> bool {
         let is_for = |network: &str, address: IpAddr| match network.split_once('/').unwrap() {
             ("0", "0") => true,
@@ -105,7 +105,7 @@ impl Rule {
     }
 }
 
-/// Whether the first rule that matches passes. One with a limit is not met where it would pass, and met where it would block.
+/// Whether the first rule that matches passes. A rule with a limit is not met if it passes, and met if it blocks.
 fn passes(rules: &[Rule], matches: impl Fn(&Rule) -> bool) -> bool {
     let first =
         rules.iter().filter(|rule| matches(rule)).find(|rule| rule.limit != "hostid: 1" || !rule.passes);
@@ -129,7 +129,7 @@ fn is_permitted(rules: &sockd_policy::RuleSet, from: IpAddr, to: (IpAddr, u16), 
     matches!(rules.decide(&request, &facts), Verdict::Permit(_))
 }
 
-/// Where no rule has a limit, both permit the same.
+/// If no rule has a limit, both permit the same.
 #[test]
 fn a_translation_permits_no_more_than_random_rules_and_no_less_without_limits() {
     let (mut permitted, mut asked) = (0_u32, 0_u32);
