@@ -35,7 +35,7 @@ fn list(program: &str, kind: Kind, options: &Dump) -> Result<(), u8> {
     })
 }
 
-/// Where the file comes from, as comments.
+/// The provenance of the file, as comments.
 fn header(from: &Provenance) -> String {
     let mut text = format!("# frozen from {}\n", from.name.escape_debug());
     let _ = writeln!(text, "# changed {} (seconds since 1970: {})", date(from.modified), from.modified);

@@ -133,7 +133,7 @@ impl Policy {
         .map_err(Fault::Frozen)
     }
 
-    /// Reads the rules that a daemon reads for this text, and says where from: the frozen file beside it goes before it.
+    /// Gives the rules that a daemon reads for this text, and their path: a frozen file beside it goes first.
     pub fn in_force(text: &Path, services: &Path) -> (PathBuf, Result<Policy, Fault>) {
         let frozen = text.with_extension("fc");
         match Policy::from_frozen(Kind::Rules, &frozen) {

@@ -1,4 +1,4 @@
-//! The ledger as whoever may look at it has it.
+//! The ledger, as its readers see it.
 
 pub mod record;
 
@@ -21,7 +21,7 @@ pub struct Reader {
     capacity: u32,
 }
 
-/// What there is at a place.
+/// The content of a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// No session.
@@ -33,7 +33,7 @@ pub enum Found {
 }
 
 impl Found {
-    /// What the record says, where there is one.
+    /// The record, decoded, if there is one.
     pub fn entry(&self) -> Option<Entry<'_>> {
         match self {
             Self::Record(bytes) => record::decode(bytes),
@@ -63,12 +63,12 @@ impl Reader {
         self.memory.word(field as usize).unwrap_or_default()
     }
 
-    /// The places that may have records. Pages behind them would come into being by being read.
+    /// The places that may have records. Reading pages behind them would allocate those pages.
     pub fn places(&self) -> std::ops::Range<u32> {
         0..u32::try_from(self.head(Field::Used)).unwrap_or(u32::MAX).min(self.capacity)
     }
 
-    /// What there is at a place.
+    /// Reads the content of a place.
     pub fn at(&self, place: u32) -> Found {
         if place >= self.capacity {
             return Found::Nothing;
@@ -76,11 +76,11 @@ impl Reader {
         (0..TRIES).find_map(|_| self.read(place)).unwrap_or(Found::Torn)
     }
 
-    /// Nothing where it is torn.
+    /// Reads a place once; `None` if the record is torn.
     fn read(&self, place: u32) -> Option<Found> {
         let start = (HEAD / WORD).saturating_add((place as usize).saturating_mul(RECORD / WORD));
         let before = self.memory.word(start)?;
-        // What is read behind is not older than what the number says.
+        // Bytes that are read behind the fence are not older than the number says.
         fence(Ordering::Acquire);
         let mut bytes = Box::new([0; RECORD]);
         for (room, word) in bytes.chunks_exact_mut(WORD).zip(self.memory.words(start, RECORD / WORD)).skip(1)
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!((reader.hits(), reader.head(Field::RulesSince)), (vec![], 10));
     }
 
-    /// The writer rewrites one record without end; whoever reads it finds it whole or not at all.
+    /// The writer rewrites one record without end; a reader finds it whole or not at all.
     #[test]
     fn a_torn_record_is_never_taken_for_a_whole_one() {
         let (mut writer, file) = Writer::create(1, 1, 5).unwrap();

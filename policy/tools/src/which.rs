@@ -1,4 +1,4 @@
-//! Which sessions are meant.
+//! The choice of sessions by host, user, destination and line.
 
 use sockd_common::ledger::Entry;
 use std::net::IpAddr;

@@ -17,7 +17,7 @@ pub(super) struct Asked {
     pub(super) port: u16,
     pub(super) command: Command,
     pub(super) version: Version,
-    /// The groups of the user, with commas between them, where a password has shown who the user is.
+    /// The groups of the user, with commas between them, if a password has shown who the user is.
     pub(super) groups: Option<String>,
     pub(super) source_names: Vec<HostName>,
     pub(super) destination_names: Vec<HostName>,
@@ -68,7 +68,7 @@ impl Asked {
         let (destination, destination_names) = host(destination)?;
         let user_shown = String::from_utf8_lossy(user).escape_debug().to_string();
         let user = UserId::parse(user).map_err(|error| error.to_string())?;
-        // What the classic program was asked about.
+        // The classic program was asked about these.
         let (command, version) = (Command::Connect, Version::Socks4);
         Ok(Asked {
             user,
@@ -89,7 +89,7 @@ impl Asked {
         (self.version, self.groups) = (Version::Socks5, Some(groups.to_owned()));
     }
 
-    /// Reads what a request is besides CONNECT by SOCKS4.
+    /// Reads the words that make a request other than a CONNECT by SOCKS4.
     pub(super) fn besides(mut self, words: &[&str]) -> Result<Asked, String> {
         for word in words {
             match *word {

@@ -10,8 +10,8 @@ use crate::files::Fault;
 use super::asked::Asked;
 use super::trial::Trial;
 
-/// Answers `user src dst port` lines, a line each, behind which `bind` and `socks5` may stand; whether every line has an answer. Blank lines and comments are passed
-/// over.
+/// Answers `user src dst port` lines, behind which `bind` and `socks5` may stand, a line each. Blank lines and comments
+/// are passed over. Returns whether every line has an answer.
 ///
 /// # Errors
 /// The file cannot be read.

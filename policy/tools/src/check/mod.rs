@@ -1,6 +1,6 @@
-//! `test_sockd_conf`: what would be decided, in the words and with the exit status of the classic program.
+//! `test_sockd_conf`: says what would be decided, in the words and with the exit status of the classic program.
 //!
-//! Nothing is run and nothing is logged. The verdict is that of the daemon's own code; its guards and routes follow.
+//! It runs no command and writes no log. The verdict is that of the daemon's own code; its guards and routes follow.
 
 mod asked;
 mod batch;
@@ -61,7 +61,7 @@ fn run(options: &Check) -> u8 {
     }
 }
 
-/// Answers what is asked, and returns the exit status.
+/// Answers the question, and returns the exit status.
 fn answer(trial: &Trial, options: &Check, asked: Option<&Asked>) -> u8 {
     if options.lint {
         warn(trial, options);
@@ -80,9 +80,9 @@ fn answer(trial: &Trial, options: &Check, asked: Option<&Asked>) -> u8 {
     }
 }
 
-/// Prints what is valid in the files, but hardly meant.
+/// Prints warnings about lines that are valid, but hardly meant.
 fn warn(trial: &Trial, options: &Check) {
-    // What a frozen file was made from may say something else by now.
+    // The text that a frozen file was made from may have changed since.
     let texts = [trial.conf.clone()].into_iter().filter(|_| !options.frozen);
     for warning in lint(&trial.rules, trial.mode) {
         eprintln!("{}", warning.in_file(trial.conf.display()));

@@ -1,4 +1,4 @@
-//! What is decided on one request, in the words of the classic program.
+//! Shows the decision on one request, in the words of the classic program.
 
 use sockd_policy::hook::expand;
 use sockd_policy::{
@@ -145,7 +145,7 @@ fn methods(methods: Methods) -> &'static str {
     }
 }
 
-/// What is limited of a connection, in words.
+/// The limits of a connection, in words.
 fn limits(limits: &Limits) -> Vec<String> {
     let Limits { down, up, connections, shared } = limits;
     let whose = if *shared { "of one user or host" } else { "of each connection" };

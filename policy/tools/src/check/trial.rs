@@ -39,7 +39,7 @@ pub(super) struct Outcome<'r> {
     pub(super) upstream: Option<Upstream<'r>>,
 }
 
-/// How many lines that came close are shown.
+/// The most lines that are shown because they came close.
 const CLOSE: usize = 20;
 
 impl Trial {
@@ -87,7 +87,7 @@ impl Trial {
         Outcome { verdict, rule, refusal: refusal(asked, verdict.as_ref().ok()), route, upstream }
     }
 
-    /// How a permitted request would be carried out.
+    /// The way and the route of a permitted request.
     fn ways(&self, asked: &Asked) -> (Option<Upstream<'_>>, Option<Route>) {
         let Asked { destination, destination_names, port, user, .. } = asked;
         let upstream = self.upstreams.as_ref().map(|(_, upstreams)| {
@@ -211,8 +211,8 @@ fn facts<'a>(asked: &'a Asked, identity: &'a Identity) -> Facts<'a> {
     }
 }
 
-/// What the address is to this host. A datagram socket can be bound to own and to broadcast addresses, a listener only to
-/// own ones. Neither sends anything.
+/// The kind of an address for this host. A datagram socket can be bound to own and to broadcast addresses, a listener
+/// only to own ones. Neither sends anything.
 fn kind(address: IpAddr) -> AddressKind {
     if address.is_multicast() {
         AddressKind::Multicast

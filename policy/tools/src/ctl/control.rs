@@ -18,7 +18,7 @@ impl Control {
         reach(path, LIMIT).map(Self)
     }
 
-    /// Gives an order, and waits for what comes of it.
+    /// Gives an order, and waits for the answer.
     pub fn order(&self, order: Order) -> io::Result<Answer> {
         send(&self.0, &order.encode(), SendFlags::NOSIGNAL)?;
         let mut packet = [0; 64];

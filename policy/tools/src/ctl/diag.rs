@@ -1,4 +1,4 @@
-//! What the kernel counts of connections, asked of it and not of the daemon (sock_diag(7)). Any user may ask.
+//! Asks the kernel, and not the daemon, what it counts of connections (sock_diag(7)). Any user may ask.
 
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The two ends of a connection: the client's, and the one on this host.
 pub(super) type Ends = (SocketAddr, SocketAddr);
 
-/// What the kernel has counted of a connection to a client.
+/// The counts of the kernel for a connection to a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Traffic {
     /// Bytes from the client. The SOCKS request is among them.
@@ -42,7 +42,7 @@ const CONNECTED: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
 const HEAD: usize = 16;
 const ABOUT: usize = 72;
 
-/// What the kernel has counted of all connections to these ports of this host.
+/// Asks the kernel for the counts of all connections to these ports of this host.
 pub(super) fn traffic(ports: &BTreeSet<u16>) -> io::Result<HashMap<Ends, Traffic>> {
     let mut found = HashMap::new();
     let socket =
@@ -95,7 +95,7 @@ fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
 
-/// A connection, and what is counted of it.
+/// A connection and its counts.
 fn connection(body: &[u8]) -> Option<(Ends, Traffic)> {
     let family = *body.first()?;
     let own = end(family, body.get(4..6)?, body.get(8..24)?)?;

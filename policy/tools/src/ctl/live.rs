@@ -14,12 +14,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// One monitor with its ledger.
 pub(super) struct Tree {
     pub(super) ledger: Reader,
-    /// Where it takes orders.
+    /// The socket on which it takes orders.
     pub(super) control: PathBuf,
 }
 
 impl Tree {
-    /// Whether it is the one that serves: those that drain have the number of their process in the names of their sockets.
+    /// Whether it serves: a monitor that drains has its process number in the names of its sockets.
     pub(super) fn serves(&self) -> bool {
         let process = self.ledger.head(Field::Process).to_string();
         self.control.extension().is_none_or(|end| *end != *process)
@@ -38,17 +38,17 @@ pub(super) struct Live {
     /// The place of its record.
     pub(super) place: u32,
     pub(super) record: Box<Bytes>,
-    /// What the kernel has counted, where it knows the connection.
+    /// The counts of the kernel, if it knows the connection.
     pub(super) traffic: Option<Traffic>,
 }
 
 impl Live {
-    /// What the record says. Those that say nothing have been left out.
+    /// The record, decoded. Sessions whose record says nothing have been left out.
     pub(super) fn entry(&self) -> Option<Entry<'_>> {
         record::decode(&self.record)
     }
 
-    /// What the record says of a session that has not come to its end.
+    /// The record, decoded, of a session that has not come to its end.
     pub(super) fn going_on(&self) -> Option<Entry<'_>> {
         self.entry().filter(|entry| entry.phase != Phase::Closing)
     }
@@ -61,7 +61,7 @@ pub(super) fn trees(folders: &[PathBuf]) -> Result<Vec<Tree>, (u8, String)> {
     for socket in folders.iter().flat_map(|folder| sockets(folder)) {
         match tree(&socket) {
             Ok(tree) => trees.push(tree),
-            // Of a monitor that has ended.
+            // The monitor of this socket has ended.
             Err(error) if error.raw_os_error() == Some(Errno::CONNREFUSED.raw_os_error()) => {}
             Err(error) => failed = Some((status_of(&error), format!("{}: {error}", socket.display()))),
         }
@@ -99,7 +99,7 @@ fn tree(socket: &Path) -> io::Result<Tree> {
     Ok(Tree { ledger, control: control_beside(socket) })
 }
 
-/// Where the monitor takes orders whose status socket this is.
+/// The socket for orders beside the status socket of a monitor.
 fn control_beside(socket: &Path) -> PathBuf {
     let name = socket.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     socket.with_file_name(name.replacen("status", "control", 1))
@@ -152,7 +152,7 @@ mod tests {
     use sockd_ledger::writer::Writer;
     use std::os::unix::net::UnixListener;
 
-    /// Only what stands behind the last dot of a socket's own name, and is the process that answers there, means a drain.
+    /// A socket's name means a drain only if the part behind its last dot is the process that answers there.
     #[test]
     fn a_dot_in_the_name_of_a_folder_or_a_socket_makes_no_daemon_drain() {
         for (status, control, serves) in [

@@ -1,7 +1,7 @@
-//! `sockdctl`: who is connected through a running sockd, and how to end that.
+//! `sockdctl`: shows who is connected through a running sockd, and ends sessions.
 //!
-//! Looking asks the monitor for its ledger once, and then reads memory; bytes and idle times are asked of the kernel. Only
-//! orders are said to the monitor.
+//! A look asks the monitor for its ledger once, and then reads memory; bytes and idle times come from the kernel. The
+//! monitor is told nothing but orders.
 
 pub mod control;
 mod diag;
@@ -33,13 +33,13 @@ const PROGRAM: &str = "sockdctl";
 /// No session is meant, or the monitor does not take the order.
 const NOTHING: u8 = 1;
 
-/// Where the unit has its sockets.
+/// The folder of the unit's sockets.
 const FOLDER: &str = "/run/sockd";
 
-/// Between two looks of `list --watch`.
+/// The time between two looks of `list --watch`.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// What a command comes to: what is written, or the exit status with the reason.
+/// The outcome of a command: the text to write, or the exit status with the reason.
 type Said = Result<String, (u8, String)>;
 
 /// Runs the program.
@@ -92,7 +92,7 @@ fn metrics(folder: &Path) -> Said {
     Ok(metrics::page(Some(&counters)))
 }
 
-/// The sessions that are meant, with what the kernel counts of them where it can be asked.
+/// The sessions that are meant, with the kernel's counts if it can be asked.
 fn meant(trees: &[Tree], means: impl Fn(&Entry<'_>) -> bool) -> (Vec<Live>, u64) {
     let (mut all, unseen) = sessions(trees);
     all.retain(|live| live.entry().is_some_and(|entry| means(&entry)));
@@ -115,7 +115,7 @@ fn stats(trees: &[Tree], json: bool) -> String {
     report::stats(trees, &all, json)
 }
 
-/// Columns and lines of the terminal, where there is one.
+/// Columns and lines of the terminal, if there is one.
 fn size() -> Option<(usize, usize)> {
     let size = Some(io::stdout()).filter(|out| isatty(out)).and_then(|out| tcgetwinsize(out).ok())?;
     Some((usize::from(size.ws_col.max(40)), usize::from(size.ws_row.max(4))))
@@ -185,7 +185,7 @@ fn rules(conf: &Path, services: &Path) -> Result<(RuleSet, PathBuf), (u8, String
     }
 }
 
-/// Which sessions other rules would refuse.
+/// Lists the sessions that other rules would refuse.
 fn would(trees: &[Tree], conf: &Path, services: &Path) -> Said {
     let (rules, file) = rules(conf, services)?;
     let (all, unseen) = sessions(trees);

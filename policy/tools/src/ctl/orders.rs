@@ -5,10 +5,10 @@ use crate::ctl::control::Control;
 use sockd_common::ledger::Entry;
 use sockd_common::status::{Answer, Order};
 
-/// So often it is looked whether more sessions have come meanwhile that are meant.
+/// The most rounds: each ends the sessions that are meant and have come meanwhile.
 const ROUNDS: usize = 3;
 
-/// Ends all sessions that are meant; gives how many that were.
+/// Ends all sessions that are meant, and returns their number.
 pub(super) fn kill(trees: &[Tree], is_meant: impl Fn(&Entry<'_>) -> bool) -> Result<usize, String> {
     let mut controls: Vec<Option<Control>> = trees.iter().map(|_| None).collect();
     let mut ended = 0_usize;

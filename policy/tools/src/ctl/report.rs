@@ -1,4 +1,4 @@
-//! What is counted over all sessions: by phase, by worker, by line of the rules.
+//! Counts over all sessions: by phase, by worker, by line of the rules.
 
 use super::live::{Live, Tree, age};
 use super::show::{Object, amount, span};
@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// What a daemon is about, and its sessions by phase.
+/// The numbers of each daemon, with its sessions by phase.
 pub(super) fn stats(trees: &[Tree], sessions: &[Live], json: bool) -> String {
     let mut text = String::new();
     for (number, tree) in trees.iter().enumerate() {
@@ -79,10 +79,10 @@ pub(super) fn workers(sessions: &[Live]) -> String {
     text
 }
 
-/// The lines of the rules with their hits. Those of the file come in its order, also where they have none.
+/// The lines of the rules with their hits. Those of the file come in its order, even without hits.
 pub(super) fn rules(trees: &[Tree], conf: &Path, services: &Path) -> String {
     let mut hits: BTreeMap<u32, Hits> = BTreeMap::new();
-    // The lines of one that drains may be others by now.
+    // A daemon that drains may have other lines.
     for (line, found) in trees.iter().filter(|tree| tree.serves()).flat_map(|tree| tree.ledger.hits()) {
         let of_line = hits.entry(line).or_default();
         of_line.number = of_line.number.saturating_add(found.number);
@@ -123,7 +123,7 @@ fn written(trees: &[Tree], conf: &Path, services: &Path) -> (BTreeMap<u32, Strin
     (lines, format!("{}{newer}", file.display()))
 }
 
-/// When the file was last changed, or another one put in its place, in milliseconds since 1970.
+/// The time of the last change of the file, or of its replacement by another one, in milliseconds since 1970.
 fn changed(file: &Path) -> Option<u64> {
     let facts = std::fs::metadata(file).ok()?;
     let millis = facts.ctime().saturating_mul(1000).saturating_add(facts.ctime_nsec() / 1_000_000);

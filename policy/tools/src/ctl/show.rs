@@ -1,5 +1,5 @@
-//! Sessions as they are shown: a line each, all of one, or JSON. What a client has chosen is escaped: it must not reach
-//! the terminal as it is.
+//! Sessions as they are shown: a line each, all of one, or JSON. Texts that a client has chosen are escaped: they must
+//! not reach the terminal as they are.
 
 use super::live::{Live, age};
 use crate::ledger::record::in_a_word;
@@ -7,7 +7,7 @@ use sockd_common::ledger::{Entry, Phase, Text};
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Behind a text that is cut.
+/// Stands behind a text that is cut.
 const CUT: &str = "+";
 
 /// The heads of the columns. The last one has what is left of the line.
@@ -16,10 +16,10 @@ const HEADS: [&str; 10] = ["ID", "USER", "FROM", "RULE", "SOCKS", "SINCE", "IDLE
 /// Columns of numbers stand at their right edge.
 const RIGHT: [bool; 10] = [true, false, false, true, false, true, true, true, true, false];
 
-/// No column but the last is wider, where the line has a width.
+/// Limit of the width of every column but the last, if the line has a width.
 const WIDEST: usize = 15;
 
-/// A table of sessions, a line each, no wider than `width` where there is one.
+/// A table of sessions, a line each, no wider than `width` if there is one.
 pub(super) fn table(sessions: &[&Live], width: Option<usize>) -> String {
     let rows = sessions.iter().filter_map(|live| Some(row(&live.entry()?, live)));
     let rows: Vec<[String; 10]> = [HEADS.map(str::to_owned)].into_iter().chain(rows).collect();
@@ -42,7 +42,7 @@ pub(super) fn table(sessions: &[&Live], width: Option<usize>) -> String {
     text
 }
 
-/// All of it is ASCII.
+/// Cuts a text to a width. All of it is ASCII.
 fn cut(text: &str, width: usize) -> &str {
     text.get(..width).unwrap_or(text)
 }
@@ -71,12 +71,12 @@ fn row(entry: &Entry<'_>, live: &Live) -> [String; 10] {
     ]
 }
 
-/// Who wants what, in a line.
+/// The user, the client and the destination of a session, in a line.
 pub(super) fn whose(entry: &Entry<'_>) -> String {
     format!("{} from {} to {}:", user(entry), entry.client, destination(entry))
 }
 
-/// One that nobody has verified has a question mark.
+/// The user of a session. A user whom nobody has verified has a question mark.
 fn user(entry: &Entry<'_>) -> String {
     match (entry.verified.bytes, entry.claimed.bytes) {
         (b"", b"") => "-".into(),
@@ -110,7 +110,7 @@ fn command(entry: &Entry<'_>) -> &'static str {
     }
 }
 
-/// What is no printable ASCII as \x and two digits.
+/// A text in which \x and two digits stand for each byte that is not printable ASCII.
 fn shown(text: Text<'_>) -> String {
     let cut = if text.is_cut { CUT } else { "" };
     format!("{}{cut}", text.bytes.escape_ascii())
@@ -189,7 +189,7 @@ pub(super) fn json(live: &Live) -> String {
     object.end()
 }
 
-/// What the session asks for, and who.
+/// Adds the request of a session and its user.
 fn asked(entry: &Entry<'_>, object: &mut Object) {
     object.number("version", entry.version.into());
     object.text("command", command(entry));
@@ -223,7 +223,7 @@ impl Object {
         self.bytes(name, text.as_bytes().into());
     }
 
-    /// Bytes as [`shown`] shows them, with backslashes and quotes as JSON has them. One that is cut is told apart.
+    /// Adds bytes as [`shown`] shows them, but escaped as JSON has it. A second field tells of a text that is cut.
     pub(super) fn bytes(&mut self, name: &str, text: Text<'_>) {
         if text.bytes.is_empty() {
             return;

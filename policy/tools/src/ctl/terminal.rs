@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 /// `q`, and what a terminal sends for Ctrl-C and Ctrl-D.
 const QUIT: [u8; 4] = [b'q', b'Q', 3, 4];
 
-/// The keys of the terminal, where standard input is one.
+/// The keys of the terminal, if standard input is one.
 #[derive(Debug)]
 pub(super) struct Keys {
-    /// How the terminal was.
+    /// The settings of the terminal before.
     before: Option<Termios>,
 }
 
 impl Keys {
-    /// Has the keys sent here as they are pressed. A signal by a key would end the program before it has put things right,
-    /// so that those are keys as well.
+    /// Has the keys sent here as they are pressed. A signal by a key would end the program before it has restored the
+    /// terminal, so such keys are sent as well.
     pub(super) fn begin() -> Self {
         let before = isatty(stdin()).then(|| tcgetattr(stdin()).ok()).flatten();
         let before = before.filter(|before| {
@@ -29,7 +29,7 @@ impl Keys {
         Self { before }
     }
 
-    /// Waits for this time; true where a key has ended that, or the terminal is gone.
+    /// Waits for this time; true if a key has ended the wait, or the terminal is gone.
     pub(super) fn quit_within(&self, time: Duration) -> bool {
         let begun = Instant::now();
         while let Some(left) = time.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
@@ -46,7 +46,7 @@ impl Keys {
 impl Drop for Keys {
     fn drop(&mut self) {
         if let Some(before) = &self.before {
-            // Where that fails the terminal is gone.
+            // If this fails, the terminal is gone.
             let _ = tcsetattr(stdin(), OptionalActions::Now, before);
         }
     }

@@ -1,4 +1,4 @@
-//! Which live sessions another file of rules would refuse, by the daemon's own code over what the ledger says of them.
+//! Finds live sessions that other rules would refuse, by the daemon's own code over their ledger records.
 //!
 //! Rules alone are asked: guards and routes stay what they are.
 
@@ -9,18 +9,18 @@ use sockd_policy::{
     Version,
 };
 
-/// What other rules say of a session.
+/// The answer of other rules for a session.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// They permit it.
     Stays,
     /// They refuse it; the text is why.
     Ends(String),
-    /// They depend on what the ledger does not say.
+    /// They depend on a fact that the ledger does not have.
     Unknown(&'static str),
 }
 
-/// What the rules say of a session that has a request; nothing of others.
+/// The answer of the rules for a session; `None` if it has no request.
 pub(super) fn outcome(live: &Live, trees: &[Tree], rules: &RuleSet) -> Option<Outcome> {
     let entry = live.going_on().filter(|entry| entry.version != 0)?;
     let ident = trees.get(live.tree).map_or(0, |tree| tree.ledger.head(Field::Ident));
@@ -35,7 +35,7 @@ pub(super) fn outcome(live: &Live, trees: &[Tree], rules: &RuleSet) -> Option<Ou
     Some(judge(&entry, ident, rules).unwrap_or(Outcome::Unknown("a text of its record is cut")))
 }
 
-/// Of an association as a whole it is asked whether there may be one.
+/// Asks whether there may be an association as a whole.
 fn datagrams(entry: &Entry<'_>, rules: &RuleSet) -> Outcome {
     match rules.may_permit_udp(entry.client.ip()) {
         true => Outcome::Stays,
@@ -43,7 +43,7 @@ fn datagrams(entry: &Entry<'_>, rules: &RuleSet) -> Outcome {
     }
 }
 
-/// Nothing where a fact is cut that the rules would see.
+/// Decides on a session; `None` if a fact that the rules would see is cut.
 fn judge(entry: &Entry<'_>, ident_default: IdentMode, rules: &RuleSet) -> Option<Outcome> {
     let user = UserId::parse(whole(entry.claimed)?).ok()?;
     let verified = UserId::parse(whole(entry.verified)?).ok()?;
@@ -92,7 +92,7 @@ fn name(text: Text<'_>) -> Option<Vec<HostName>> {
     }
 }
 
-/// That there is no name in the ledger does not say that the host has none.
+/// A host without a name in the ledger may have one all the same.
 fn known(names: &[HostName]) -> FactState<&[HostName]> {
     if names.is_empty() { FactState::NotAsked } else { FactState::Known(names) }
 }

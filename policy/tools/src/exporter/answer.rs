@@ -3,13 +3,13 @@
 use crate::metrics::CONTENT_TYPE;
 use httparse::{EMPTY_HEADER, Error, Request, Status};
 
-/// No request that asks for a page is longer.
+/// Limit of bytes in a request. No request that asks for a page is longer.
 pub(super) const LONGEST: usize = 8192;
 
-/// No request that asks for a page has more lines.
+/// Limit of lines in a request. No request that asks for a page has more.
 const MOST_HEADERS: usize = 64;
 
-/// What a client has said so far.
+/// The request of a client, as far as it has come.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     /// Not all of it is there.
@@ -18,11 +18,11 @@ pub(super) enum Asked {
     Page,
     /// The same without its text.
     Head,
-    /// What is answered with this status line.
+    /// A request that is answered with this status line.
     Wrong(&'static str),
 }
 
-/// Reads what has come.
+/// Reads the bytes that have come.
 pub(super) fn asked(bytes: &[u8]) -> Asked {
     let mut headers = [EMPTY_HEADER; MOST_HEADERS];
     let mut request = Request::new(&mut headers);
@@ -43,7 +43,7 @@ pub(super) fn asked(bytes: &[u8]) -> Asked {
     }
 }
 
-/// The answer to a request that has been read; nothing to one that has not.
+/// The answer to a request that has been read; `None` to one that has not.
 pub(super) fn answer(asked: &Asked, page: impl FnOnce() -> String) -> Option<Vec<u8>> {
     let (status, kind, text, with_text) = match asked {
         Asked::Unfinished => return None,

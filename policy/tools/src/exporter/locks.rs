@@ -1,4 +1,4 @@
-//! What the exporter may do once it has its listening socket: reach the daemon, read numbers, answer.
+//! Leaves to the exporter what it needs once it listens: to reach the daemon, read numbers, answer.
 
 use rustix::param::{clock_ticks_per_second, page_size};
 use sockd_lockdown::When::{Always, Args};
@@ -44,7 +44,7 @@ const CALLS: &[Row] = &[
     end(None),
 ];
 
-/// Puts the locks on. Gives what this kernel lacks, where it lacks something: then the unit's own locks hold.
+/// Puts the locks on. Returns what this kernel lacks, if anything: the unit's own locks hold then.
 pub(super) fn put_on() -> Result<Option<String>, String> {
     // They are asked of the kernel once, by calls that are not left afterwards.
     let _ = (page_size(), clock_ticks_per_second());

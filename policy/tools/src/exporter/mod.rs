@@ -1,7 +1,7 @@
 //! `sockd-exporter`: answers `GET /metrics` over HTTP with the counters of a running sockd.
 //!
-//! The monitor has no HTTP. This program is one of its own, which may read memory with numbers in it and nothing else of
-//! sockd: whoever takes it over learns what the page says. It is started by a socket of the service manager, has one
+//! The monitor has no HTTP. This separate program may read memory with numbers in it and nothing else of sockd: an
+//! attacker who takes it over learns what the page says. It is started by a socket of the service manager, has one
 //! thread, and serves a bounded number of connections, each for a bounded time.
 
 mod answer;
@@ -51,7 +51,7 @@ fn serve(options: &Exporter) -> Result<(), String> {
     server.run(|| source.page())
 }
 
-/// The listening socket that a service manager has opened, where one has.
+/// The listening socket that a service manager has opened, if one has.
 fn handed_over() -> Result<Option<OwnedFd>, String> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
     if number("LISTEN_PID") != Some(std::process::id()) {

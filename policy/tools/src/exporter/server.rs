@@ -7,17 +7,16 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags, accept_with, recv
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// When there are so many, the one that has been there for longest goes: a scrape that comes late finds room, whoever holds
-/// the others.
+/// The most connections. One more closes the oldest: a scrape that comes late finds room, whoever holds the others.
 const MOST: usize = 64;
 
-/// How long a connection may be there.
+/// How long a connection may last.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Nobody is accepted for so long where there are no descriptors.
+/// How long no client is accepted after descriptors have run out.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Answers whoever comes to a listening socket.
+/// Answers the clients of a listening socket.
 #[derive(Debug)]
 pub(super) struct Server {
     listener: OwnedFd,
@@ -39,8 +38,8 @@ enum Stage {
     Reading(Vec<u8>),
     /// This is still to be written.
     Writing(Vec<u8>),
-    /// All has been said. What the client still sends is dropped: a close with unread bytes would be a reset, which could
-    /// overtake the answer (RFC 9112, section 9.6).
+    /// All has been said. Bytes that the client still sends are dropped: a close with unread bytes would be a reset,
+    /// which could overtake the answer (RFC 9112, section 9.6).
     Draining,
     /// It is over.
     Over,
@@ -86,7 +85,7 @@ impl Server {
         Ok(())
     }
 
-    /// Until the first connection has had its time, or the pause is over.
+    /// The time until the first connection has had its own, or the pause is over.
     fn wait(&self, now: Instant) -> Option<Timespec> {
         let dues = self.connections.iter().map(|connection| connection.due).chain(self.paused_until);
         // Beyond the due time, not before it.
@@ -94,7 +93,7 @@ impl Server {
         Timespec::try_from(wait).ok()
     }
 
-    /// A bounded number a turn, so that those who are here have theirs.
+    /// Accepts a bounded number of clients a turn, so that the others have their turn.
     fn accept(&mut self, now: Instant) {
         for _ in 0..MOST {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -165,7 +164,7 @@ impl Connection {
         }
     }
 
-    /// A little each turn: who sends without an end has its time, as everybody has.
+    /// Drops a little each turn: a client that sends without end has its time, as every client has.
     fn drain(&self) -> Stage {
         match recv(&self.socket, &mut [0; 2048], RecvFlags::DONTWAIT) {
             Ok((0, _)) => Stage::Over,

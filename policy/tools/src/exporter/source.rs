@@ -1,11 +1,11 @@
-//! Where the page comes from: the counters of the daemon that runs now.
+//! The source of the page: the counters of the running daemon.
 
 use crate::metrics;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// The daemon is asked no more often than this, whoever asks here: one that was started again, or has taken over from
-/// another, has other memory.
+/// How old a page may be. However many ask, the daemon is asked no more often. It is asked again because a daemon that
+/// was restarted, or has taken over from another, has other memory.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Asks a socket.
@@ -21,7 +21,7 @@ impl Source {
         Self { socket: socket.to_owned(), last: None }
     }
 
-    /// The page of now, or of a moment ago. Why there are no counters stands on standard error, once for each page.
+    /// The page, at most [`FRESH`] old. If there are no counters, standard error has the reason once for each page.
     pub(super) fn page(&mut self) -> String {
         if let Some((since, page)) = &self.last
             && since.elapsed() < FRESH

@@ -23,7 +23,7 @@ pub fn in_a_word(phase: Phase) -> &'static str {
     PHASES.into_iter().find(|(known, _)| *known == phase).map_or("", |(_, word)| word)
 }
 
-/// What the bytes of a record say; nothing where they are no record.
+/// Decodes the bytes of a record; `None` if they are no record.
 pub fn decode(bytes: &Bytes) -> Option<Entry<'_>> {
     let [phase, version, command, flags] = take(bytes, at::PHASE)?;
     let text = |place: Place| {

@@ -15,14 +15,14 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// What a page says of itself.
+/// The content type of a page.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A daemon that does not answer within so long does not serve either.
+/// How long an answer of the daemon may take: a daemon that takes longer does not serve either.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Reads the counters of a daemon, which one of its sockets hands out. To those of the monitor that serves come those of
-/// trees before it, as a takeover is no new beginning.
+/// Reads the counters of a daemon, which one of its sockets hands out. The counters of earlier trees are added to those
+/// of the serving monitor, as a takeover is no new beginning.
 pub fn read(socket: &Path) -> io::Result<Counters> {
     let mut all = None;
     for (gift, memory) in fetch_within(socket, LIMIT)?.into_iter().filter(|(gift, _)| *gift != Gift::Ledger) {
@@ -49,7 +49,7 @@ pub fn page(counters: Option<&Counters>) -> String {
     page.end()
 }
 
-/// What is in force.
+/// The version, the rules in force, failed reloads and lost lines.
 fn facts(page: &mut Page, counters: &Counters) {
     page.info("sockd_build", "The version of the daemon.", &format!("version=\"{}\"", counters.name()));
     page.gauge("sockd_rules", "Rules in force.", counters.rules.get());

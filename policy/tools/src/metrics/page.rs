@@ -1,4 +1,4 @@
-//! The text format: what is written, line by line.
+//! The text format, line by line.
 
 use sockd_common::counters::{BOUNDS_MS, Histogram};
 use std::fmt::{Display, Write};
@@ -8,7 +8,7 @@ use std::fmt::{Display, Write};
 pub(super) struct Page(String);
 
 impl Page {
-    /// What is said about a metric before its samples.
+    /// Writes the lines about a metric that stand before its samples.
     fn family(&mut self, name: &str, kind: &str, unit: &str, help: &str) {
         self.line(format_args!("# TYPE {name} {kind}"));
         if !unit.is_empty() {
@@ -65,13 +65,13 @@ impl Page {
         values.for_each(|(labels, value)| self.line(format_args!("{name}_total{{{labels}}} {value}")));
     }
 
-    /// What a program is.
+    /// A constant whose labels describe a program.
     pub(super) fn info(&mut self, name: &str, help: &str, labels: &str) {
         self.family(name, "info", "", help);
         self.line(format_args!("{name}_info{{{labels}}} 1"));
     }
 
-    /// How often something took how many seconds.
+    /// Counts of durations in seconds, by buckets.
     pub(super) fn histogram(&mut self, name: &str, help: &str, times: &Histogram) {
         self.family(name, "histogram", "seconds", help);
         // Read once: count and last bucket have to be the same.

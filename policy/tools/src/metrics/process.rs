@@ -1,4 +1,4 @@
-//! What /proc says of the monitor, as far as whoever prints the page may see it.
+//! Figures from /proc about the monitor, as far as the user of this program may see them.
 
 use super::page::Page;
 use rustix::param::{clock_ticks_per_second, page_size};
@@ -6,7 +6,7 @@ use sockd_common::counters::Counters;
 use std::fs;
 use std::num::NonZeroU64;
 
-/// Adds it. Of a process of another namespace, and of one that is no sockd, nothing is said but its start.
+/// Adds the figures. Only the start is added for a process of another namespace or for one that is no sockd.
 pub(super) fn add(page: &mut Page, counters: &Counters) {
     page.unit(
         "process_start_time_seconds",
@@ -34,7 +34,7 @@ pub(super) fn add(page: &mut Page, counters: &Counters) {
 /// Fields of proc_pid_stat(5).
 #[derive(Debug, PartialEq, Eq)]
 struct Process {
-    /// Of the processor, in user and kernel mode.
+    /// Processor time, in user and kernel mode.
     ticks: u64,
     /// Bytes.
     mapped: u64,
@@ -43,7 +43,7 @@ struct Process {
 }
 
 impl Process {
-    /// Nothing where it is no sockd.
+    /// Reads the fields; `None` if the process is no sockd.
     fn read(stat: &str) -> Option<Self> {
         let (name, fields) = stat.rsplit_once(") ")?;
         name.ends_with("(sockd").then_some(())?;

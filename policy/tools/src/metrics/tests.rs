@@ -49,7 +49,7 @@ fn what_has_been_counted_is_on_the_page() {
     }
 }
 
-/// A label that a client could choose would fill the memory of whoever collects, and would tell whom it serves.
+/// A label of a client's choice would fill the memory of the collector, and would tell whom sockd serves.
 #[test]
 fn no_label_is_of_a_clients_choice() {
     const KNOWN: [&str; 12] = [
