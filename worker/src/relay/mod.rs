@@ -25,11 +25,11 @@ use std::rc::Rc;
 /// The buffer for copying, in bytes. A read that fills it twice in a row is the sign of bulk.
 const BUFFER: usize = 64 << 10;
 
-/// This many flows may hold what is left of a full buffer.
+/// The most flows that may hold the rest of a full buffer.
 const MANY: usize = 4096;
 
-/// Further flows read no more than this at a time. So all of them stay below the limit of a worker's memory, whatever
-/// receivers do.
+/// The most that each further flow reads at a time. So all of them stay below the limit of a worker's memory,
+/// whatever receivers do.
 const PIECE: usize = BUFFER / 64;
 
 /// The size of the allocation for the buffer. The allocator gives one of this size a mapping of its own (mallopt(3),
@@ -42,7 +42,7 @@ const MUCH: u8 = 16;
 /// A splice of fewer bytes is the sign that bulk is over.
 const LITTLE: usize = BUFFER / 4;
 
-/// Reads that one flow may do before the others have their turn.
+/// The most reads of one flow before the others have their turn.
 const TURN: u32 = 16;
 
 /// This many short reads within [`WINDOW`] are the sign of a stream of small writes: in one of its milliseconds, two
@@ -75,9 +75,9 @@ pub struct Flow {
     short_reads: u8,
     /// The source is read once in a millisecond, and not watched.
     pub coalescing: bool,
-    /// Nothing is read before the next millisecond.
+    /// The source is not read before the next millisecond.
     pub paced: bool,
-    /// Somebody will [`resume`](Self::resume) it.
+    /// A call of [`resume`](Self::resume) is due.
     awaited: bool,
     held: Held,
 }
@@ -104,31 +104,31 @@ enum Held {
     Copied(Box<Copied>),
 }
 
-/// What a receiver did not take of a buffer.
+/// The part of a buffer that a receiver did not take.
 #[derive(Debug)]
 struct Copied {
     bytes: Vec<u8>,
-    /// How many of them it has taken since.
+    /// The number of them that it has taken since.
     taken: usize,
-    /// Counts this copy as long as it is there.
+    /// Counts this copy while it exists.
     _counted: Rc<()>,
 }
 
-/// What ends a relay before its time.
+/// A failure that ends a relay before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Reading from the source failed.
     Source(Errno),
     /// Writing to the sink failed.
     Sink(Errno),
-    /// There is no memory to be had.
+    /// The allocator has no memory.
     NoRoom,
 }
 
-/// What is left after a flow has had its turn.
+/// The work that is left after the turn of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// Nothing until an event comes.
+    /// There is none until an event comes.
     Wait,
     /// There may be more, after the other flows.
     Again,
@@ -136,12 +136,12 @@ pub enum Turn {
     Done,
 }
 
-/// What all relays of a worker share.
+/// The buffer and the pipes that all relays of a worker share.
 #[derive(Debug)]
 pub struct Mover {
     mode: RelayMode,
     buffer: Box<[u8]>,
-    /// Its strong count is the number of copies that flows hold, and one.
+    /// Its strong count is the number of copies that flows hold, plus one.
     copies: Rc<()>,
     /// The empty pipes.
     pub pipes: Pool,
@@ -183,7 +183,7 @@ impl Mover {
         Ok(Turn::Again)
     }
 
-    /// Gives the sink what was read before, as far as it has room.
+    /// Gives the sink the bytes that were read before, as far as it has room.
     fn deliver(&mut self, flow: &mut Flow, sink: BorrowedFd<'_>) -> Result<(), Fault> {
         while !flow.sink_full {
             match std::mem::take(&mut flow.held) {
@@ -245,8 +245,8 @@ impl Mover {
         Ok(())
     }
 
-    /// Reads into the shared buffer and gives the bytes to the sink. What the sink does not take moves to memory of
-    /// its own.
+    /// Reads into the shared buffer and gives the bytes to the sink. Bytes that the sink does not take move to memory
+    /// of their own.
     fn copy(
         &mut self,
         flow: &mut Flow,
@@ -308,8 +308,8 @@ impl Mover {
 
 const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
-/// Counts what the sink took. It is full if it took nothing, or said AGAIN. If it took a part, the next attempt finds
-/// it full.
+/// Counts the bytes that the sink took. The sink is full if it took none, or said AGAIN. If it took a part, the next
+/// attempt finds it full.
 fn taken(result: Result<usize, Errno>, flow: &mut Flow) -> Result<u32, Fault> {
     let taken = match result {
         Ok(taken) => taken,
@@ -343,22 +343,22 @@ impl Flow {
         self.source_ready = false;
     }
 
-    /// Takes note that the other direction has moved something: this is an exchange, and no stream or no longer one.
+    /// Takes note that the other direction has moved something: this is an exchange, and not a stream.
     pub fn is_answered(&mut self) {
         (self.short_reads, self.coalescing) = (0, false);
     }
 
-    /// True once for each pause: [`resume`](Self::resume) is to be called in the next millisecond.
+    /// Returns true once for each pause: [`resume`](Self::resume) is to be called in the next millisecond.
     pub fn newly_paced(&mut self) -> bool {
         self.paced && !std::mem::replace(&mut self.awaited, true)
     }
 
-    /// The next millisecond has come.
+    /// Ends a pause: the next millisecond has come.
     pub fn resume(&mut self) {
         (self.awaited, self.paced, self.source_ready) = (false, false, true);
     }
 
-    /// True once, when the sink has every byte of an ended source, so that its stream is to be ended as well.
+    /// Returns true once, when the sink has every byte of an ended source, so that its stream is to be ended as well.
     pub fn newly_done(&mut self) -> bool {
         let done = self.end == End::Read && matches!(self.held, Held::Nothing);
         if done {

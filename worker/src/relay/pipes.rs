@@ -1,39 +1,39 @@
 //! Pipes for splice(2), shared by all relays of a worker: a flow has one only while bytes are under way in it.
 //!
 //! A worker cannot make a pipe. It is started with [`PIPES`] of them, each of one page. A page that is spliced into a
-//! pipe belongs to no socket any more and is counted by nobody, and a pipe may hold one for each of its slots: so the
-//! number of pipes and their sizes bound what a worker can keep the machine from using.
+//! pipe belongs to no socket any more and counts against no limit, and a pipe may hold one for each of its slots. So
+//! the number of pipes and their sizes bound the memory that a worker can withhold from the machine.
 
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
 use sockd_common::message::session::PIPES;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-/// What each pipe holds that no relay needs, in bytes: one page. All pipes of a user may have so many pages together
-/// (pipe(7), /proc/sys/fs/pipe-user-pages-soft), and workers without ids of their own are one user.
+/// The size of a pipe that no relay needs, in bytes: one page. The pages of all pipes of a user are limited (pipe(7),
+/// /proc/sys/fs/pipe-user-pages-soft), and workers without ids of their own are one user.
 pub const IDLE: u32 = 4 << 10;
 
-/// What the first pipe holds while relays need it, and so what one splice may move. Smaller ones cost more system
-/// calls for the same bytes.
+/// The size of the first pipe while relays need it, and so the most that one splice moves. A smaller pipe costs more
+/// system calls for the same bytes.
 const FIRST: u32 = 512 << 10;
 
-/// What the first pipe may come to hold, which is the most that any may (/proc/sys/fs/pipe-max-size). The same bytes
-/// cost a sixth less processor time.
+/// The size to which the first pipe may grow, the most for any pipe (/proc/sys/fs/pipe-max-size). The same bytes cost
+/// a sixth less processor time.
 pub const LARGE: u32 = 1 << 20;
 
 /// This many full fills one after the other, with more waiting each time, are the sign of a sender that deserves a
 /// larger pipe.
 const STREAK: u8 = 16;
 
-/// What each further pipe holds while relays need it, which is while receivers are slower than senders.
+/// The size of each further pipe while relays need it, which is while receivers are slower than senders.
 pub const FURTHER: u32 = 256 << 10;
 
-/// A pipe of which both ends are in this worker.
+/// A pipe with both its ends in this worker.
 #[derive(Debug)]
 pub struct Pipe {
     out: OwnedFd,
     into: OwnedFd,
-    /// The one that may become large.
+    /// Whether it is the first pipe, which may become large.
     is_first: bool,
     size: u32,
 }
@@ -50,7 +50,7 @@ impl Pipe {
         splice(&self.out, None, sink, None, length, SPLICE)
     }
 
-    /// Changes how much the pipe holds. False if the pages of the user are used up.
+    /// Changes how much the pipe holds. Returns false if the pages of the user are used up.
     fn resize(&mut self, size: u32) -> bool {
         let resized = fcntl_setpipe_size(&self.into, size as usize).is_ok();
         if resized {
@@ -60,7 +60,7 @@ impl Pipe {
     }
 }
 
-/// The sockets are non-blocking of themselves: for them splice(2) goes by O_NONBLOCK and not by this flag.
+/// NONBLOCK is for the pipes. The sockets are non-blocking themselves: for them splice(2) goes by O_NONBLOCK.
 const SPLICE: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
 /// The empty pipes.
@@ -70,9 +70,9 @@ pub struct Pool {
     idle: Vec<Pipe>,
     /// The fewest that were idle at any time since the last trimming, and so were not needed.
     surplus: usize,
-    /// Full fills since the last other one.
+    /// The number of full fills since the last fill that was not full.
     streak: u8,
-    /// No further pages were to be had; until the next trimming none are asked for.
+    /// The kernel has refused further pages. None are asked for until the next trimming.
     scarce: bool,
 }
 
@@ -86,7 +86,7 @@ impl Pool {
         Self { idle, surplus, streak: 0, scarce: false }
     }
 
-    /// Returns an empty pipe that is worth splicing through. `None` if all are in use, or all pages of the user.
+    /// Returns an empty pipe that is worth splicing through. `None` if all pipes or all pages of the user are in use.
     pub fn take(&mut self) -> Option<Pipe> {
         let mut pipe = self.idle.pop()?;
         let wanted = match (pipe.is_first, self.streak == STREAK) {
@@ -104,7 +104,7 @@ impl Pool {
         None
     }
 
-    /// Takes note of what the last fill brought.
+    /// Takes note of the length of the last fill.
     pub fn was_filled(&mut self, length: usize) {
         self.streak = if length < FIRST as usize { 0 } else { self.streak.saturating_add(1) };
     }
