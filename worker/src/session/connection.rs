@@ -9,7 +9,7 @@
 //!
 //! Sockets come from the monitor non-blocking, with SO_OOBINLINE, so that urgent bytes keep their place. The monitor has
 //! descriptors of its own of both, so a close here sends nothing: streams are ended by shutdown(2), and connections are
-//! closed by the monitor, which resets them where one of them has failed. An orderly end waits until the peers have
+//! closed by the monitor, which resets them if one of them has failed. An orderly end waits until the peers have
 //! acknowledged every byte and the FIN, so that a session counts as long as the kernel holds bytes of it. Linux shows the
 //! last acknowledgement in getpeername(2), which says ENOTCONN from then on (state CLOSE, net/ipv4/af_inet.c).
 
@@ -32,19 +32,19 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// A client has this many seconds to close after a refusing reply. Bytes of it that are unread at our close would
-/// turn that into a reset, which can destroy the reply on its way (RFC 1122, section 4.2.2.13).
+/// Seconds for a client to close after a refusing reply. Unread bytes of it would turn our close into a reset, which
+/// can destroy the reply on its way (RFC 1122, section 4.2.2.13).
 pub(crate) const REFUSED_LIMIT: u32 = 2;
 
-/// A client may send this many bytes in that time.
+/// The most bytes that a client may send in that time.
 const REFUSED_BYTES: usize = 64 << 10;
 
-/// What every socket is watched for at first, edge-triggered. A socket that has had no room to send is watched for
-/// that too.
+/// The events that every socket is watched for at first, edge-triggered. A socket that has had no room to send is
+/// watched for room too.
 const WATCHED: EventFlags =
     EventFlags::IN.union(EventFlags::PRI).union(EventFlags::RDHUP).union(EventFlags::ET);
 
-/// What a session worker knows of one session.
+/// The state of one session in its worker.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) id: Id,
@@ -54,7 +54,7 @@ pub(crate) struct Connection {
     server: Option<OwnedFd>,
     pub(crate) up: Flow,
     pub(crate) down: Flow,
-    /// What client and server are watched for.
+    /// The events that client and server are watched for.
     watched: [EventFlags; 2],
     /// The client's or the server's socket is in error, or closed both ways.
     failed: [bool; 2],
@@ -68,7 +68,7 @@ pub(crate) struct Connection {
 enum Phase {
     /// The handshake has not yet led to a request.
     Negotiating,
-    /// The monitor has the credentials. Of the client nothing is read but that it has gone.
+    /// The monitor has the credentials. The client is not read; only its end is noticed.
     Verifying,
     /// The monitor has the request.
     Deciding(Command),
@@ -81,7 +81,7 @@ enum Phase {
     Leaving(CloseReason),
 }
 
-/// What a connection uses of its worker.
+/// The parts of the worker that its connections share.
 pub(crate) struct Shared<'a> {
     pub(crate) epoll: &'a Epoll,
     pub(crate) mover: &'a mut Mover,
@@ -106,23 +106,23 @@ pub(crate) struct PacedFlow {
     pub(crate) source: Side,
 }
 
-/// What follows for the worker.
+/// The next task of the worker.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// Nothing until an event comes.
+    /// Wait for an event.
     Wait,
-    /// Another turn.
+    /// Give the connection another turn.
     Again,
-    /// The credentials are to be compared.
+    /// Have the credentials compared.
     Verify(Credentials),
-    /// The request is to be decided.
+    /// Have the request decided.
     Ask(Request),
-    /// The session is over.
+    /// End the session.
     End(CloseReason),
 }
 
 impl Connection {
-    /// A client's connection, from its first byte on or from where another worker has got to.
+    /// A client's connection at its first byte, or at the point that another worker has reached.
     pub(crate) fn new(id: Id, client: OwnedFd, come: message::session::Handshake, now: u32) -> Self {
         let (handshake, phase) = match Handshake::resumed(come) {
             (handshake, Some(command)) => (handshake, Phase::Deciding(command)),
@@ -234,8 +234,8 @@ impl Connection {
         }
     }
 
-    /// The login is whole, and the first `length` bytes of the client are taken, so that its password is no longer there.
-    /// What stands behind it is looked at when the login has been answered.
+    /// Takes the first `length` bytes of the client, which end with the login, so that its password leaves the socket.
+    /// Bytes behind it are read when the login has been answered.
     fn introduced(&mut self, length: usize, credentials: Option<Credentials>) -> Next {
         self.phase = Phase::Verifying;
         match (take(&self.client, length), credentials) {
@@ -260,7 +260,7 @@ impl Connection {
         Some(self.negotiate(shared))
     }
 
-    /// The request is whole, and the first `length` bytes of the client are taken.
+    /// Takes the first `length` bytes of the client, which end with the request.
     fn requested(&mut self, length: usize, more: bool, request: Request) -> Next {
         self.up.source_ready = more || self.up.source_finished || self.up.urgent;
         self.phase = Phase::Deciding(request.command);
@@ -270,7 +270,7 @@ impl Connection {
         }
     }
 
-    /// The handshake is not whole.
+    /// Waits for the rest of the handshake.
     fn wait_for_more(&mut self) -> Next {
         if self.failed == [true, false] {
             return Next::End(CloseReason::ClientGone(number(pending_error(&self.client))));
@@ -310,7 +310,7 @@ impl Connection {
         }
     }
 
-    /// Refuses the request, or the credentials. The client is told `why`, the monitor `closed`. `None` if the request has been granted.
+    /// Refuses the request or the credentials. The client is told `why`, the monitor `closed`. `None` after a grant.
     pub(crate) fn refuse(
         &mut self,
         why: RefusalReason,
@@ -321,15 +321,15 @@ impl Connection {
             // The handshake has not come in time.
             Phase::Negotiating => self.handshake.refused_unread(),
             Phase::Verifying | Phase::Deciding(_) => Some(self.handshake.refused(why)),
-            // The worker has refused the request of itself, and the messages have crossed.
+            // The worker has refused the request itself, and the messages have crossed.
             Phase::Refused(..) | Phase::Leaving(_) => return Some(Next::Wait),
             Phase::Relaying | Phase::Associated(_) => return None,
         };
         Some(self.refuse_with(reply, closed, shared))
     }
 
-    /// Refuses with this reply, and drops what the client still sends. Where there is no reply, a reset would look like a
-    /// broken network to a client that speaks another protocol.
+    /// Refuses with this reply, if any, and drops further bytes of the client. A reset instead would look like a broken
+    /// network to a client that speaks another protocol.
     fn refuse_with(&mut self, reply: Option<Reply>, closed: CloseReason, shared: &Shared<'_>) -> Next {
         if let Some(Err(errno)) = reply.map(|reply| self.reply(reply)) {
             return Next::End(CloseReason::ClientGone(number(errno)));
@@ -340,7 +340,7 @@ impl Connection {
         self.drop_input(closed, REFUSED_BYTES)
     }
 
-    /// Reads and drops what a refused client still sends, until it closes.
+    /// Reads and drops further bytes of a refused client, until it closes.
     fn drop_input(&mut self, why: CloseReason, mut budget: usize) -> Next {
         let mut bytes = [0; 4096];
         while self.up.source_ready {
@@ -378,7 +378,7 @@ impl Connection {
         let Some(server) = self.server.as_ref() else { return Next::End(CloseReason::NoResources) };
         let (client, server) = (self.client.as_fd(), server.as_fd());
         let before = (self.up.total, self.down.total);
-        // Both flows move before a fault of either counts: what a server sent before its reset still reaches the
+        // Both flows move before a fault of either counts: bytes that a server sent before its reset still reach the
         // client.
         let up = shared.mover.turn(&mut self.up, client, server, shared.now_ms);
         let down = shared.mover.turn(&mut self.down, server, client, shared.now_ms);
@@ -409,7 +409,7 @@ impl Connection {
         }
     }
 
-    /// Returns what ends the relay early, if anything does.
+    /// Returns the reason why the relay ends early, if it does.
     fn fault(&self, up: Result<Turn, Fault>, down: Result<Turn, Fault>) -> Option<CloseReason> {
         match (up, down) {
             (Err(Fault::NoRoom), _) | (_, Err(Fault::NoRoom)) => Some(CloseReason::NoResources),
@@ -428,8 +428,8 @@ impl Connection {
         }
     }
 
-    /// Watches sources that are not coalesced, and sinks that have been full once. Whatever is ready is reported at
-    /// once.
+    /// Watches sources that are not coalesced, and sinks that have been full once. Events that are ready are reported
+    /// at once.
     fn watch(&mut self, shared: &mut Shared<'_>) -> Result<(), Errno> {
         let Some(server) = &self.server else { return Ok(()) };
         let (slot, id) = (shared.slot, self.id);
@@ -487,7 +487,7 @@ impl Connection {
         }
     }
 
-    /// Why the session ends now: a refused client has not closed in time.
+    /// Returns why the session ends now, if a refused client has not closed in time.
     pub(crate) fn overdue(&self, now: u32) -> Option<CloseReason> {
         match self.phase {
             Phase::Refused(why, _) if now.saturating_sub(self.refused_at) >= REFUSED_LIMIT => Some(why),
@@ -495,7 +495,7 @@ impl Connection {
         }
     }
 
-    /// Neither socket is watched any more.
+    /// Stops watching both sockets.
     pub(crate) fn unwatch(&self, epoll: &Epoll) {
         for socket in [Some(&self.client), self.server.as_ref()].into_iter().flatten() {
             let _was_never_watched = epoll.remove(socket);

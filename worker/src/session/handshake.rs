@@ -1,10 +1,10 @@
 //! The handshake: what a client says before its relay, as a state machine without a socket.
 //!
 //! A connection shows the handshake the bytes that the client has sent. They wait in its socket until the request is
-//! there, which ends the handshake; it says how many bytes there are up to its end, and the connection takes exactly
-//! those: whatever stands behind them is for the server. SOCKS4 has one message, the request. SOCKS5 has a greeting
-//! before it, which is answered, and where the method says so a login. That is taken when it is whole, so that the password
-//! is in no buffer while the monitor has it compared; the handshake rests until then.
+//! there, which ends the handshake. The handshake says how many bytes it has, and the connection takes exactly those:
+//! bytes behind them are for the server. SOCKS4 has one message, the request. SOCKS5 has a greeting before it, which is
+//! answered, and a login if the method wants one. A whole login is taken at once, so that the password is in no buffer
+//! while the monitor has it compared; the handshake rests until then.
 
 use crate::socks::v5::{Login, Method};
 use crate::socks::{Reading, Reply, v4, v5};
@@ -12,7 +12,7 @@ use sockd_common::message::request::{Command, RefusalReason, Request};
 use sockd_common::message::session::{self, CloseReason, Methods, Protocols};
 use std::net::SocketAddr;
 
-/// No handshake is longer.
+/// The length of the longest handshake.
 pub const LONGEST: usize = {
     let v5 = v5::LONGEST_GREETING + v5::LONGEST_LOGIN;
     assert!(v5::LONGEST_REQUEST < v5::LONGEST_LOGIN);
@@ -22,31 +22,31 @@ pub const LONGEST: usize = {
 /// How far a client's handshake has come, and with it the protocol that the client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handshake {
-    /// Nothing has been made out. SOCKS5 has these methods.
+    /// The protocol is not known yet. SOCKS5 has these methods.
     Fresh(Methods),
     /// SOCKS4 or SOCKS4A.
     Socks4,
-    /// SOCKS5, of which a greeting of this length has been answered with the method of passwords.
+    /// SOCKS5: a greeting of this length has been answered with the method of passwords.
     Login(u16),
-    /// SOCKS5, of which a login has been read, and is not answered yet.
+    /// SOCKS5: a login has been read, and is not answered yet.
     Verifying,
-    /// SOCKS5, of which a greeting of this length has been answered, or a login, and the request comes next.
+    /// SOCKS5: a greeting of this length or a login has been answered, and the request comes next.
     Socks5(u16),
 }
 
-/// What the bytes amount to that have been shown.
+/// The meaning of the bytes that have been shown.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Every one of them belongs to the handshake, and more must come.
+    /// All of them belong to the handshake, and more must come.
     Incomplete,
-    /// This is to be answered. The same bytes are to be shown again.
+    /// This reply is to be sent. The same bytes are to be shown again.
     Answer(Reply),
     /// The first `length` bytes end with a login. The handshake goes on with the bytes behind them, and not before
     /// [`Handshake::verified`].
     Login {
         /// Bytes of the handshake so far.
         length: usize,
-        /// Who the client says that it is: where that stands behind `start`.
+        /// The places of name and password behind `start`.
         login: Login,
         /// Bytes before the login.
         start: usize,
@@ -55,21 +55,21 @@ pub enum Step {
     Request {
         /// Bytes of the handshake.
         length: usize,
-        /// What the client asks for.
+        /// The request.
         request: Request,
     },
-    /// They ask for something that cannot be, or in no protocol that is spoken here. The client is told `reply`, the monitor
-    /// `closed`.
+    /// They ask for something impossible, or in a protocol that is not spoken here. The client is told `reply`, the
+    /// monitor `closed`.
     Refused {
-        /// For the client; nothing where the protocol has no word for it.
+        /// The reply to the client; `None` if the protocol has none.
         reply: Option<Reply>,
-        /// For the monitor.
+        /// The reason for the monitor.
         closed: CloseReason,
     },
 }
 
 impl Handshake {
-    /// From where another worker has got to, with the command where the request has been read. Its bytes are taken.
+    /// Resumes at the point that another worker has reached. If that has taken the request, returns the command too.
     pub fn resumed(come: session::Handshake) -> (Self, Option<Command>) {
         match come {
             session::Handshake::Fresh(methods) => (Self::Fresh(methods), None),
@@ -78,8 +78,8 @@ impl Handshake {
         }
     }
 
-    /// Reads everything that the client has sent. The steps but [`Step::Incomplete`] are the same for all segments in
-    /// which the bytes may arrive.
+    /// Reads everything that the client has sent. The steps but [`Step::Incomplete`] do not depend on the segments in
+    /// which the bytes arrive.
     pub fn read(&mut self, seen: &[u8], protocols: Protocols) -> Step {
         match (*self, seen) {
             (Self::Fresh(_), []) => Step::Incomplete,
@@ -121,7 +121,7 @@ impl Handshake {
         }
     }
 
-    /// Reads a login that stands behind so many bytes.
+    /// Reads a login that begins at `start`.
     fn login(&mut self, seen: &[u8], start: usize) -> Step {
         match v5::login(seen.get(start..).unwrap_or_default()) {
             Reading::Incomplete => Step::Incomplete,
@@ -134,13 +134,13 @@ impl Handshake {
         }
     }
 
-    /// The login is accepted: gives the answer. The request comes next, and its first byte is the first that is shown.
+    /// Returns the answer to an accepted login. The request comes next, and its first byte is the first that is shown.
     pub fn verified(&mut self) -> Reply {
         *self = Self::Socks5(0);
         v5::verdict(true)
     }
 
-    /// What a request comes to that stands behind so many bytes. What is of another protocol is not answered.
+    /// Returns the step for a request behind a greeting of this length. Another protocol is not answered.
     fn request(&self, reading: Reading<Request>, greeting: u16) -> Step {
         match reading {
             Reading::Incomplete => Step::Incomplete,
@@ -162,7 +162,7 @@ impl Handshake {
         }
     }
 
-    /// The reply that refuses it, or the login.
+    /// The reply that refuses the request, or the login.
     pub fn refused(self, why: RefusalReason) -> Reply {
         match self {
             Self::Socks5(_) => v5::refused(why),
@@ -190,7 +190,7 @@ fn switched_off(version: u8) -> Step {
     Step::Refused { reply, closed: CloseReason::WrongVersion(version) }
 }
 
-/// What the client is told of a request that cannot be read.
+/// Returns the reason that a client is told if its request cannot be read.
 fn reason_of(closed: CloseReason) -> RefusalReason {
     match closed {
         CloseReason::UndefinedCommand(_) => RefusalReason::CommandNotSupported,
@@ -213,7 +213,7 @@ mod tests {
         Handshake::Fresh(Methods::NONE)
     }
 
-    /// Shows all steps of a client that has sent this, up to the one that is not an answer.
+    /// Returns all steps for a client that has sent these bytes, up to the first that is not an answer.
     fn steps(handshake: &mut Handshake, sent: &[u8]) -> Vec<Step> {
         let mut steps = Vec::new();
         loop {

@@ -27,13 +27,13 @@ use std::time::{Duration, Instant};
 /// The token of the channel. No session has it, as there are far fewer slots.
 const CHANNEL: u64 = u64::MAX;
 
-/// Events that one wake-up may bring.
+/// The most events that one wake-up brings.
 const EVENTS: usize = 256;
 
-/// Messages that are read in one go before the sessions have their turn.
+/// The most messages that are read in one go before the sessions have their turn.
 const MESSAGES: usize = 64;
 
-/// Seconds between two looks at pipes that nobody needs.
+/// Seconds between two trims of idle pipes.
 const TRIM_PAUSE: u32 = 60;
 
 /// Serves the channel until the monitor closes it.
@@ -146,7 +146,7 @@ impl SessionWorker {
         if self.now >= self.next_sweep {
             self.sweep();
         }
-        // Pages of idle pipes are missing elsewhere.
+        // Other workers may need the pages of idle pipes.
         if !self.mover.pipes.is_trimmed() {
             self.next_sweep = self.next_sweep.min(self.now.saturating_add(1));
         }
@@ -156,7 +156,7 @@ impl SessionWorker {
     fn read_clock(&mut self) {
         let since = self.start.elapsed();
         self.now = u32::try_from(since.as_secs()).unwrap_or(u32::MAX);
-        // The lower half of a count that goes on for longer than the worker lives.
+        // This is the lower half of a count that goes on for longer than the worker lives.
         self.now_ms = (since.as_millis() & u128::from(u32::MAX)) as u32;
     }
 
@@ -203,7 +203,7 @@ impl SessionWorker {
         self.with(slot, id, |connection, shared| connection.advance(shared));
     }
 
-    /// Lets a connection act, and does what follows.
+    /// Lets a connection act, and does its next task.
     fn with(&mut self, slot: usize, id: Id, act: impl FnOnce(&mut Connection, &mut Shared<'_>) -> Next) {
         let Some(connection) = self.connections.get_mut(slot).filter(|connection| connection.id == id) else {
             return;
@@ -230,14 +230,14 @@ impl SessionWorker {
     fn end(&mut self, slot: usize, id: Id, why: CloseReason) {
         self.slots.remove(&id);
         let Some(connection) = self.connections.try_remove(slot) else { return };
-        // The monitor has both sockets open still: their events would come for a later session with this id and slot.
+        // The monitor still has both sockets open: their events would come for a later session with this id and slot.
         connection.unwatch(&self.epoll);
         // The descriptors are closed before the monitor hears of it.
         drop(connection);
         self.outbox.push(FromSession::Closed { id, why });
     }
 
-    /// Ends refused clients that do not close, and gives up pages of pipes that nobody needs.
+    /// Ends refused clients that do not close, and gives up pages of idle pipes.
     fn sweep(&mut self) {
         let overdue = |(slot, connection): (usize, &Connection)| {
             connection.overdue(self.now).map(|why| (slot, connection.id, why))

@@ -1,4 +1,4 @@
-//! The sockets of a session: how epoll knows them, and what their connections say.
+//! The sockets of a session: their tokens for epoll, and the states of their connections.
 
 use super::handshake::LONGEST;
 use rustix::io::Errno;
@@ -8,8 +8,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use zeroize::Zeroize;
 
-/// Bytes of a client, among which a password may be: they are overwritten, and no others. To overwrite as many as the longest
-/// handshake may have takes longer than to read a short one.
+/// Bytes of a client that may contain a password. These alone are overwritten: a buffer for the longest handshake takes
+/// longer to overwrite than a short handshake to read.
 pub(super) struct Secret<'a>(pub(super) &'a mut [u8]);
 
 impl Drop for Secret<'_> {
@@ -25,12 +25,12 @@ pub(crate) enum Side {
     Server = 1,
 }
 
-/// The token of a socket for epoll. By the id, an event of an earlier session in the same slot is known.
+/// The token of a socket for epoll. The id tells apart the events of an earlier session in the same slot.
 pub(super) fn token(slot: usize, id: Id, side: Side) -> u64 {
     (u64::from(id.0) << 32) | ((slot as u64 & 0x7fff_ffff) << 1) | side as u64
 }
 
-/// What a token was made of.
+/// Returns the parts of a token.
 pub(super) fn parts(token: u64) -> (usize, Id, Side) {
     let side = if token & 1 == 0 { Side::Client } else { Side::Server };
     let [a, b, c, d, ..] = token.to_be_bytes();
@@ -60,7 +60,7 @@ pub(super) fn number(errno: Errno) -> message::Errno {
     message::Errno(u16::try_from(errno.raw_os_error()).unwrap_or(0))
 }
 
-/// Takes `length` bytes off a client's socket, which have been looked at before.
+/// Takes `length` bytes, which have been looked at before, off a client's socket.
 pub(super) fn take(client: &OwnedFd, mut length: usize) -> Result<(), Errno> {
     let mut bytes = [MaybeUninit::uninit(); LONGEST];
     while let Some(part) = bytes.get_mut(..length).filter(|part| !part.is_empty()) {

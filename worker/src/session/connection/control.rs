@@ -1,5 +1,5 @@
 //! The connection over which a client has asked for UDP ASSOCIATE. It carries nothing, and its end ends the association
-//! (RFC 1928, section 7). The datagrams are another worker's.
+//! (RFC 1928, section 7). Another worker relays the datagrams.
 
 use super::{Connection, Next, Phase};
 use crate::session::socket::number;
@@ -9,7 +9,7 @@ use sockd_common::message::request::Command;
 use sockd_common::message::session::CloseReason;
 use std::net::SocketAddr;
 
-/// Bytes that a client may send on the connection. They mean nothing.
+/// The most bytes that a client may send on the connection. They mean nothing.
 const IGNORED: usize = 4096;
 
 impl Connection {
@@ -25,7 +25,7 @@ impl Connection {
         Some(self.watch_control(IGNORED))
     }
 
-    /// Reads and drops what the client sends, until it closes or sends too much.
+    /// Reads and drops bytes of the client, until it closes or sends too many.
     pub(super) fn watch_control(&mut self, mut left: usize) -> Next {
         let mut bytes = [0; IGNORED];
         while self.up.source_ready {
