@@ -1,4 +1,4 @@
-//! Reading what comes back from a nameserver. Everything here is a pure function of the packet and the question.
+//! Reads the packets of nameservers. Everything here is a pure function of the packet and the question.
 
 use super::name::{DnsName, HostName};
 use super::question::{Asked, Spelling, rtype};
@@ -10,23 +10,23 @@ use domain::base::{Message, ParseRecordData, ParsedName, ParsedRecord, Ttl};
 use domain::rdata::{A, Aaaa, Cname, Ptr, Soa};
 use sockd_common::message::resolver::{MAX_ADDRESSES, MAX_NAMES, RecordType};
 
-/// So many records of an answer are looked at: more than any answer of use has, and few enough that a packet
+/// The most records of an answer that are looked at: more than any useful answer has, and few enough that a packet
 /// made to be slow to read is not.
 const MAX_RECORDS: usize = 256;
 
-/// So many CNAME records in one answer are followed; nameservers themselves stop at about this number.
+/// The most CNAME records in one answer that are followed. Nameservers themselves stop at about this number.
 const MAX_CHAIN: usize = 12;
 
-/// What came of a question.
+/// The outcome of a question.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// The addresses of the name; never empty.
     Addresses(Vec<IpAddr>),
-    /// The names that it points to. Those that cannot be a host's name are left out, so there may be none.
+    /// The names that it points to. Names that cannot be a host's are left out, so there may be none.
     Names(Vec<HostName>),
     /// The name is an alias of this one, about which the answer says nothing.
     Alias(DnsName),
-    /// The name has nothing of this kind (NODATA, RFC 2308).
+    /// The name has no record of this type (NODATA, RFC 2308).
     NoData,
     /// There is no such name (NXDOMAIN).
     NoName,
@@ -34,7 +34,7 @@ pub enum Outcome {
     Failed,
 }
 
-/// How a packet from a nameserver reads.
+/// The meaning of a packet from a nameserver.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reading {
     /// No answer to this question: forged, late or garbage.
@@ -45,13 +45,13 @@ pub enum Reading {
     OtherCase,
     /// The nameserver does not understand EDNS.
     AskWithoutEdns,
-    /// From the nameserver, and of no use: it refuses, fails, or writes what cannot be read.
+    /// From the nameserver, but of no use: it refuses, fails, or cannot be read.
     Unusable,
     /// The answer, and the seconds for which it holds.
     Answer(Outcome, u32),
 }
 
-/// Reads a datagram, which anybody may have sent who guessed our port.
+/// Reads a datagram, which may come from anybody who has guessed our port.
 pub fn read_datagram(packet: &[u8], asked: &Asked) -> Reading {
     let Some(message) = answering(packet, asked) else { return Reading::Foreign };
     if message.header().tc() {
@@ -63,7 +63,7 @@ pub fn read_datagram(packet: &[u8], asked: &Asked) -> Reading {
     }
 }
 
-/// Reads a message from a stream. Nobody but the nameserver can have sent it, so the case of the name, which some
+/// Reads a message from a stream. Only the nameserver can have sent it, so the case of the name, which some
 /// nameservers do not keep, may differ.
 pub fn read_stream(packet: &[u8], asked: &Asked) -> Reading {
     match answering(packet, asked) {
@@ -73,7 +73,7 @@ pub fn read_stream(packet: &[u8], asked: &Asked) -> Reading {
     }
 }
 
-/// The message in the packet, where it answers this question (RFC 5452, section 9.1).
+/// Returns the message in the packet if it answers this question (RFC 5452, section 9.1).
 fn answering<'a>(packet: &'a [u8], asked: &Asked) -> Option<&'a Message<[u8]>> {
     let message = Message::from_slice(packet).ok()?;
     let header = message.header();
@@ -107,8 +107,8 @@ fn read_answer(message: &Message<[u8]>, asked: &Asked) -> Reading {
     }
 }
 
-/// Takes the records of the name, or of the name at the end of its chain of aliases, and no others: what a
-/// nameserver adds about names that nobody asked for is not believed.
+/// Takes the records of the name, or of the name at the end of its chain of aliases, and no others: records that a
+/// nameserver adds about names that nobody asked for are not believed.
 fn read_records(message: &Message<[u8]>, wanted: RecordType) -> Result<Reading, ParseError> {
     let records: Vec<_> = message.answer()?.take(MAX_RECORDS).collect::<Result<_, _>>()?;
     let asked = message.sole_question()?.into_qname();
@@ -183,7 +183,7 @@ fn data<'a, D: ParseRecordData<'a, [u8]>>(record: &ParsedRecord<'a, [u8]>) -> Re
     record.map(|record| record.into_data()).ok_or(ParseError::form_error("record of another type"))
 }
 
-/// How long the absence of something holds, where the answer says so (RFC 2308, section 5).
+/// Returns how long the absence of something holds, if the answer says so (RFC 2308, section 5).
 fn negative_seconds(message: &Message<[u8]>) -> Option<u32> {
     let records = message.authority().ok()?;
     let soa = records.limit_to_in::<Soa<ParsedName<&[u8]>>>().take(MAX_RECORDS).find_map(Result::ok)?;

@@ -6,19 +6,19 @@ use super::question::Question;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// So many answers are kept.
+/// The most answers that are kept.
 const MAX_ENTRIES: usize = 4096;
 
-/// No answer is kept for longer.
+/// How long an answer is kept at most.
 const MAX_SECONDS: u32 = 24 * 60 * 60;
 
-/// That something does not exist is believed for at most this long (RFC 2308, section 5, advises hours).
+/// How long an absence is believed at most (RFC 2308, section 5, advises hours).
 const MAX_NEGATIVE_SECONDS: u32 = 60 * 60;
 
-/// What nameservers have answered, for as long as they said that it holds.
+/// The answers of nameservers, each for as long as the nameserver said that it holds.
 ///
-/// An entry is one whole answer under the very question that was asked: nothing can be put here under the name
-/// of another. Ordered maps, so that nobody can choose names that collide.
+/// An entry is one whole answer under the very question that was asked: no answer can be put here under another
+/// name. The maps are ordered, so that nobody can choose names that collide.
 #[derive(Debug, Default)]
 pub struct Cache {
     entries: BTreeMap<Question, (Outcome, Instant)>,
@@ -26,12 +26,12 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The answer to `question`, where one is known that holds at `now`.
+    /// Returns the answer to `question` if one is known that holds at `now`.
     pub fn get(&self, question: &Question, now: Instant) -> Option<Outcome> {
         self.entries.get(question).filter(|(_, end)| now < *end).map(|(outcome, _)| outcome.clone())
     }
 
-    /// Keeps an answer for `seconds`. Where there is no room, the entry that would end next makes it.
+    /// Keeps an answer for `seconds`. If the cache is full, the entry that would end next gives way.
     pub fn keep(&mut self, question: Question, outcome: Outcome, seconds: u32, now: Instant) {
         let most = match outcome {
             Outcome::NoData | Outcome::NoName => MAX_NEGATIVE_SECONDS,

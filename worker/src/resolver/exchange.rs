@@ -1,8 +1,8 @@
 //! One question, put to one nameserver after another until one gives a usable answer.
 //!
-//! Each nameserver is first asked in random case ("DNS 0x20"). There are some that know a name only as it was written,
-//! fail in any other case, or do not repeat it: so what is no use in random case is asked once more as the client wrote
-//! it. Who does not answer at all is asked in that way when the turn comes to it again, or else at once.
+//! Each nameserver is first asked in random case ("DNS 0x20"). Some know a name only as it was written, fail in any
+//! other case, or do not repeat it: so after a useless answer the question is put once more as the client wrote it. A
+//! nameserver that does not answer at all is asked in that way at its next turn, or at once if it has none.
 
 use super::answer::{Outcome, Reading, read_datagram, read_stream};
 use super::plan::Setup;
@@ -10,14 +10,14 @@ use super::question::{Asked, Entropy, Question, Spelling};
 use sockd_common::message::resolver::Transport;
 use std::time::{Duration, Instant};
 
-/// So many datagrams that are no answer make us leave a socket: whoever sends them is guessing our id, and shall
+/// The number of datagrams that are no answer after which a socket is left: their sender is guessing our id, and has to
 /// begin again with another port.
 const MAX_FOREIGN: u8 = 64;
 
-/// A longer answer from a stream is of no use; a forger of zones must not make every lookup hold 64 KiB.
+/// The longest answer from a stream that is of use. A forger of zones must not make every lookup hold 64 KiB.
 const MAX_STREAM: usize = 16 << 10;
 
-/// So long it is believed that no nameserver answers a question (RFC 9520, section 3.2, allows up to five minutes).
+/// How long a failure of all nameservers is believed (RFC 9520, section 3.2, allows up to five minutes).
 pub const FAILURE_SECONDS: u32 = 30;
 
 /// A question on its way.
@@ -46,20 +46,20 @@ enum Phase {
 
 #[derive(Debug)]
 enum Incoming {
-    /// How many datagrams have come that were no answer.
+    /// The number of datagrams that were no answer.
     Datagrams(u8),
-    /// What has come of a length and a message.
+    /// The part of a length and a message that has come.
     Stream(Vec<u8>),
 }
 
-/// What an exchange does next.
+/// The next step of an exchange.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Step {
     /// It waits, as before.
     Wait,
-    /// It needs a new socket, and the one it had no longer.
+    /// It needs a new socket, and no longer the one it had.
     NeedSocket(Transport),
-    /// It has ended with an outcome that holds for so many seconds.
+    /// It has ended with an outcome that holds for this many seconds.
     End(Outcome, u32),
 }
 
@@ -85,7 +85,7 @@ impl Exchange {
         &self.question
     }
 
-    /// The question, once it is over.
+    /// Returns the question of an exchange that is over.
     pub fn into_question(self) -> Question {
         self.question
     }
@@ -104,7 +104,7 @@ impl Exchange {
         }
     }
 
-    /// When [`Exchange::late`] is due.
+    /// Returns when [`Exchange::late`] is due, if it is.
     pub fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Wanting(_) => None,
@@ -112,7 +112,7 @@ impl Exchange {
         }
     }
 
-    /// Since when an answer is waited for.
+    /// Returns since when the exchange has waited for an answer, if it does.
     pub fn waits_since(&self) -> Option<Instant> {
         match self.phase {
             Phase::Wanting(_) => None,
@@ -125,17 +125,17 @@ impl Exchange {
         self.attempts_left >= self.servers
     }
 
-    /// The socket has come: gives what is to be sent on it. Nothing where none was asked for.
+    /// Takes note of a socket, and returns the octets to send on it. `None` if no socket was asked for.
     pub fn socket(&mut self, entropy: &Entropy, now: Instant, timeout: Duration) -> Option<Vec<u8>> {
         let Phase::Wanting(transport) = self.phase else { return None };
-        // Nobody but the nameserver can answer by TCP.
+        // Only the nameserver can answer by TCP.
         let spelling = if transport == Transport::Tcp { Spelling::AsWritten } else { self.spelling };
         let asked = Asked::new(&self.question, spelling, self.edns, entropy)?;
         let (packet, incoming) = match transport {
             Transport::Udp => (asked.packet()?, Incoming::Datagrams(0)),
             Transport::Tcp => (asked.framed_packet()?, Incoming::Stream(Vec::new())),
         };
-        // One deadline for the whole attempt: an answer that dribbles in does not move it.
+        // The whole attempt has one deadline: an answer that dribbles in does not move it.
         self.phase = Phase::Waiting { asked, incoming, since: now, until: now.checked_add(timeout)? };
         Some(packet)
     }
@@ -171,19 +171,19 @@ impl Exchange {
                 self.want(self.transport())
             }
             Reading::Unusable => remembered(self.lost()),
-            // Whoever sends what is no answer must not be able to have a failure remembered.
+            // A sender of foreign packets must not be able to have a failure remembered.
             Reading::Foreign => self.lost(),
         }
     }
 
-    /// The time is over.
+    /// Goes on after a nameserver has not answered in time.
     pub fn late(&mut self) -> Step {
         let was_random =
             matches!(&self.phase, Phase::Waiting { asked, .. } if asked.spelling == Spelling::Random);
         if was_random && !self.comes_again() { self.ask_as_written() } else { remembered(self.lost()) }
     }
 
-    /// There is no socket for this attempt, or it failed, or the stream ended: the turn of the next attempt.
+    /// Goes on with the next attempt: there is no socket for this one, or it failed, or the stream ended.
     pub fn lost(&mut self) -> Step {
         let Some(left) = self.attempts_left.checked_sub(1) else { return Step::End(Outcome::Failed, 0) };
         self.attempts_left = left;
@@ -194,7 +194,7 @@ impl Exchange {
         self.want(first_transport(self.by_tcp))
     }
 
-    /// Asks the same nameserver once more, on a socket of its own as ever.
+    /// Asks the same nameserver once more, on a new socket as always.
     fn ask_as_written(&mut self) -> Step {
         self.spelling = Spelling::AsWritten;
         self.want(Transport::Udp)
@@ -206,8 +206,8 @@ impl Exchange {
     }
 }
 
-/// That all nameservers are silent or fail holds for a while: without that, each request that needs the answer would
-/// wait for all of them again (RFC 9520). That there was no socket says nothing of the nameservers.
+/// Lets a failure of all nameservers hold for a while: without that, each request that needs the answer would wait for
+/// all of them again (RFC 9520). A socket that is missing says nothing of the nameservers.
 fn remembered(step: Step) -> Step {
     match step {
         Step::End(Outcome::Failed, _) => Step::End(Outcome::Failed, FAILURE_SECONDS),

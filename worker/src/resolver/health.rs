@@ -1,17 +1,17 @@
-//! How well each nameserver has answered of late.
+//! The share of questions that each nameserver has answered of late.
 //!
-//! The order of the nameservers is the administrator's and stays: the second may know other names than the first. What
-//! changes is how long one that has fallen silent is waited for before the next is asked. So a figure that somebody has
-//! spoilt by asking for names that nobody answers costs nothing: the nameserver is asked all the same, and its answer
-//! mends the figure.
+//! The order of the nameservers is the administrator's and stays: the second may know other names than the first. Only
+//! the wait for a silent nameserver, before the next is asked, becomes shorter. So a figure that somebody has spoilt by
+//! asking for names that nobody answers costs nothing: the nameserver is asked all the same, and its answer mends the
+//! figure.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// So long is waited for a nameserver that has fallen silent, where another one answers.
+/// How long a lookup waits for a nameserver that has fallen silent, if another one answers.
 pub(super) const BRIEF: Duration = Duration::from_millis(250);
 
-/// The figure of a nameserver that has answered all that it was asked.
+/// The figure of a nameserver that has answered every question.
 const WHOLE: u16 = 256;
 
 /// The figures of the nameservers, by their number.
@@ -28,15 +28,15 @@ struct Figure {
 }
 
 impl Health {
-    /// A nameserver has answered something, be it that it fails or refuses.
+    /// Takes note of an answer of a nameserver, even one that it fails or refuses.
     pub fn answered(&mut self, server: u8, now: Instant) {
         let figure = self.figure(server);
         figure.share = figure.share.saturating_add(WHOLE.saturating_sub(figure.share).div_ceil(2));
         figure.last_answer = Some(now);
     }
 
-    /// A nameserver has not answered in time what it was asked at `asked`. Where it has answered something else since
-    /// then, this says more about the name than about the nameserver.
+    /// Takes note that a nameserver has not answered a question of the time `asked`. If it has answered another one
+    /// since then, this says more about the name than about the nameserver.
     pub fn silent(&mut self, server: u8, asked: Instant) {
         let figure = self.figure(server);
         if figure.last_answer.is_none_or(|at| at < asked) {
@@ -44,7 +44,7 @@ impl Health {
         }
     }
 
-    /// How long a nameserver that will be asked again later is waited for, of `servers` that there are.
+    /// Returns how long to wait for one of `servers` nameservers that will be asked again later.
     pub fn patience(&self, server: u8, servers: u8, timeout: Duration) -> Duration {
         let others = (0..servers).filter(|other| *other != server);
         match !self.is_well(server) && others.into_iter().any(|other| self.is_well(other)) {

@@ -5,13 +5,13 @@ use super::name::HostName;
 use core::net::IpAddr;
 use sockd_common::message::resolver::{MAX_ADDRESSES, MAX_NAMES};
 
-/// A longer file is refused whole.
+/// The longest file. A longer one is refused whole.
 pub const MAX_FILE: usize = 16 << 20;
 
-/// Entries after these are passed over, so that no allocation is larger than the worker may make.
+/// The most entries. Further ones are passed over, so that no allocation is larger than the worker may make.
 const MAX_ENTRIES: usize = 1 << 20;
 
-/// Which names have which addresses, in the order of the file.
+/// The names and their addresses, in the order of the file.
 ///
 /// Names are kept where the file has them and only pointed at, because files that list a million hosts to block
 /// are in use.
@@ -31,7 +31,7 @@ struct Entry {
 
 impl Hosts {
     /// Reads the file: an address, its canonical name, and further names in each line, `#` begins a comment. Like
-    /// the C library, passes over what is no address or no name.
+    /// the C library, passes over words that are no address or no name.
     pub fn parse(mut text: Vec<u8>) -> Self {
         // Some editors write a byte order mark at the start of a file.
         if text.starts_with(b"\xef\xbb\xbf") {

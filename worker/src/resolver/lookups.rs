@@ -1,8 +1,8 @@
-//! All lookups that are under way. Nothing here does input or output: what has happened comes in as calls, and what
-//! is to be done is left in a queue of [`Action`]s.
+//! All lookups that are under way. This file does no input or output: events come in as calls, and the work that is to
+//! be done is left in a queue of [`Action`]s.
 //!
-//! A lookup belongs to whoever asked; an exchange with the nameservers belongs to all lookups that wait for it, and goes
-//! on as long as one of them does. So nobody can end, or begin anew, what another waits for.
+//! A lookup belongs to one asker. An exchange with the nameservers belongs to all lookups that wait for it, and goes on
+//! as long as one of them does. So no asker can end, or begin anew, an exchange that another waits for.
 
 use super::answer::Outcome;
 use super::cache::Cache;
@@ -17,11 +17,11 @@ use sockd_common::message::resolver::{Answer, FromResolver, MAX_LOOKUPS, Query, 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// No lookup asks for more sockets, whatever zones it is led through.
+/// The most sockets that a lookup asks for, whatever zones it is led through.
 pub const MAX_SOCKETS: u8 = 48;
 
-/// A lookup that has addresses of one kind waits for those of the other no longer than this (RFC 8305, section 3): some
-/// nameservers never say that a name has none.
+/// How long a lookup that has addresses of one kind waits for the other kind (RFC 8305, section 3): some nameservers
+/// never say that a name has none.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(500);
 
 /// Something to be done outside.
@@ -31,7 +31,7 @@ pub enum Action {
     Say(FromResolver),
     /// Send these octets on the socket of this exchange.
     Send(Key, Vec<u8>),
-    /// Close the socket of this exchange, where it has one.
+    /// Close the socket of this exchange, if it has one.
     Close(Key),
 }
 
@@ -39,7 +39,7 @@ pub enum Action {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Key(pub u64);
 
-/// The lookups, and what is known.
+/// The lookups, and the knowledge that they share.
 #[derive(Debug, Default)]
 pub struct Lookups {
     setup: Setup,
@@ -60,30 +60,30 @@ pub struct Lookups {
 #[derive(Debug)]
 struct Lookup {
     query: Query,
-    /// Outcomes are kept by the lookup itself, so that it sees no two answers to one question even where they
-    /// hold for no time at all.
+    /// Outcomes are kept by the lookup itself, so that it sees no two answers to one question even if they hold for
+    /// no time at all.
     known: Vec<(Question, Outcome)>,
     sockets_left: u8,
-    /// The nameserver that has answered it last: the first one may not know where the name of a request leads on.
+    /// The nameserver that has answered it last. The first one may not know the names that an alias leads to.
     preferred: u8,
     waits_for: Vec<Key>,
-    /// When it goes on without what it still waits for.
+    /// When it goes on without the outcomes that it still waits for.
     ends: Option<Instant>,
 }
 
-/// An exchange and who waits for it.
+/// An exchange and the lookups that wait for it.
 #[derive(Debug)]
 struct Shared {
     exchange: Exchange,
     first: u8,
-    /// In the order in which they came.
+    /// The lookups that wait, in the order in which they came.
     waiting: Vec<Id>,
     /// The one of them through which a socket has been asked for.
     asking: Option<Id>,
 }
 
 impl Lookups {
-    /// Takes new settings, which may mean other nameservers: what the old ones said is forgotten.
+    /// Takes new settings. They may name other nameservers, so the answers of the old ones are forgotten.
     pub fn set_up(&mut self, setup: Setup) {
         self.setup = setup;
         self.cache.clear();
@@ -95,7 +95,7 @@ impl Lookups {
         self.hosts = hosts;
     }
 
-    /// Begins a lookup. False where the monitor uses an id that is taken.
+    /// Begins a lookup. Returns false if the monitor uses an id that is taken.
     #[must_use]
     pub fn resolve(&mut self, id: Id, query: Query, now: Instant) -> bool {
         if self.lookups.contains_key(&id) {
@@ -119,8 +119,8 @@ impl Lookups {
         true
     }
 
-    /// The socket has come that a lookup needs to ask for such a record: gives the exchange that it is for, or nothing
-    /// where it is of no use any longer. The question is among the actions.
+    /// Takes note of a socket for a question of a lookup about such a record. Returns the exchange that needs it;
+    /// `None` if none does any longer. The question is among the actions.
     pub fn socket(
         &mut self,
         id: Id,
@@ -143,14 +143,14 @@ impl Lookups {
         Some((key, shared.exchange.transport()))
     }
 
-    /// A lookup gets no socket for such a record.
+    /// Takes note that a lookup gets no socket for such a record.
     pub fn no_socket(&mut self, id: Id, record: RecordType, now: Instant) {
         if let Some(key) = self.asked_through(id, record) {
             self.lose_socket(key, now);
         }
     }
 
-    /// A datagram, or some octets of a stream, have come on the socket of an exchange.
+    /// Takes a datagram, or some octets of a stream, from the socket of an exchange.
     pub fn receive(&mut self, key: Key, octets: &[u8], now: Instant) {
         let Some(shared) = self.exchanges.get_mut(&key) else { return };
         let server = self.setup.server(shared.exchange.attempt());
@@ -161,14 +161,14 @@ impl Lookups {
         self.take_step(key, step, now);
     }
 
-    /// The socket of an exchange is of no more use.
+    /// Takes note that the socket of an exchange is of no more use.
     pub fn lose_socket(&mut self, key: Key, now: Instant) {
         let Some(shared) = self.exchanges.get_mut(&key) else { return };
         let step = shared.exchange.lost();
         self.take_step(key, step, now);
     }
 
-    /// Ends a lookup for which nobody waits. One that has ended already stays so.
+    /// Ends a lookup for which nobody waits, unless it has ended already.
     pub fn cancel(&mut self, id: Id, now: Instant) {
         if self.lookups.contains_key(&id) {
             self.end(id, Answer::Failed, now);
@@ -177,7 +177,7 @@ impl Lookups {
     }
 
     /// Goes on with the exchanges whose nameserver has not answered in time, and with the lookups that have waited long
-    /// enough for what they can do without.
+    /// enough for outcomes that they can do without.
     pub fn expire(&mut self, now: Instant) {
         let is_over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         let late = self.exchanges.iter().filter(|(_, shared)| is_over(shared.exchange.deadline()));
@@ -191,13 +191,13 @@ impl Lookups {
         self.go_on(now);
     }
 
-    /// When [`Lookups::expire`] is due.
+    /// Returns when [`Lookups::expire`] is due, if it is.
     pub fn next_deadline(&self) -> Option<Instant> {
         let exchanges = self.exchanges.values().filter_map(|shared| shared.exchange.deadline());
         exchanges.chain(self.lookups.values().filter_map(|lookup| lookup.ends)).min()
     }
 
-    /// What is to be done, in this order.
+    /// Takes the actions that are to be done, in their order.
     pub fn take_actions(&mut self) -> VecDeque<Action> {
         take(&mut self.actions)
     }
@@ -212,7 +212,7 @@ impl Lookups {
         self.lookups.get(&id)?.waits_for.iter().find(is_it).copied()
     }
 
-    /// The nameserver of an exchange has not answered in time.
+    /// Goes on with an exchange whose nameserver has not answered in time.
     fn late(&mut self, key: Key, now: Instant) {
         let Some(shared) = self.exchanges.get_mut(&key) else { return };
         let exchange = &mut shared.exchange;
@@ -251,7 +251,7 @@ impl Lookups {
         self.conclude(key, Outcome::Failed, 0, now);
     }
 
-    /// An exchange has ended: all that wait for it know the outcome.
+    /// Ends an exchange, and tells the outcome to all lookups that wait for it.
     fn conclude(&mut self, key: Key, outcome: Outcome, seconds: u32, now: Instant) {
         let Some(Shared { exchange, first, waiting, .. }) = self.exchanges.remove(&key) else { return };
         self.actions.push_back(Action::Close(key));
@@ -313,7 +313,7 @@ impl Lookups {
         self.need_socket(key, now);
     }
 
-    /// What a lookup still waits for counts as not to be had.
+    /// Counts the outcomes that a lookup still waits for as failures.
     fn do_without(&mut self, id: Id) {
         let Some(lookup) = self.lookups.get_mut(&id) else { return };
         lookup.ends = None;
@@ -323,7 +323,7 @@ impl Lookups {
         self.ready.push_back(id);
     }
 
-    /// The last word on a lookup.
+    /// Ends a lookup with this answer.
     fn end(&mut self, id: Id, answer: Answer, now: Instant) {
         let Some(lookup) = self.lookups.remove(&id) else { return };
         self.say_answer(id, answer);
@@ -332,7 +332,7 @@ impl Lookups {
         }
     }
 
-    /// A lookup waits for an exchange no longer, which goes on for the others, if there are any.
+    /// Lets a lookup leave an exchange. The exchange goes on for the other lookups, if there are any.
     fn leave(&mut self, id: Id, key: Key, now: Instant) {
         let Some(shared) = self.exchanges.get_mut(&key) else { return };
         shared.waiting.retain(|other| *other != id);
@@ -352,7 +352,7 @@ impl Lookups {
     }
 }
 
-/// What the lookup knows itself, or the cache does.
+/// Returns the outcome of a question, if the lookup itself or the cache knows it.
 fn look_up(
     question: &Question,
     known: &mut Vec<(Question, Outcome)>,

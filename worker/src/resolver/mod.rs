@@ -1,5 +1,5 @@
-//! The resolver worker: answers lookups from the hosts(5) table, from what it remembers, and from the nameservers to
-//! which the monitor connects it.
+//! The resolver worker answers lookups from the hosts(5) table, from its cache, and from the nameservers to which the
+//! monitor connects it.
 //!
 //! ```text
 //! Resolve ──> [plan] ── known ──> Answer
@@ -11,7 +11,7 @@
 //!
 //! [`plan`] says what a lookup needs to know, [`exchange`] puts one [`question`] to one nameserver after another,
 //! [`answer`] reads what comes back, [`cache`] keeps it, [`health`] knows which nameservers answer and [`hosts`] is the
-//! table; [`lookups`] joins them for all lookups that are under way. None of these does input or output: that is all here.
+//! table; [`lookups`] joins them for all lookups that are under way. All input and output is in this file.
 
 pub mod answer;
 pub mod cache;
@@ -42,10 +42,10 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// The token of the channel among the events; those of the exchanges are their keys, which begin at 0.
+/// The token of the channel among the events. The tokens of exchanges are their keys, which begin at 0.
 const CHANNEL: u64 = u64::MAX;
 
-/// So many messages, or packets of one nameserver, are read before the others have their turn.
+/// The most messages, or packets of one nameserver, that are read before the others have their turn.
 const TURN: usize = 16;
 
 /// Serves the channel until the monitor closes it.
@@ -178,7 +178,7 @@ impl Resolver {
         }
     }
 
-    /// Does what the lookups have decided, and what follows from that.
+    /// Does the actions that the lookups have decided, and the actions that follow from these.
     fn act(&mut self) {
         loop {
             let actions = self.lookups.take_actions();
@@ -195,14 +195,14 @@ impl Resolver {
         }
     }
 
-    /// Where the monitor still holds the socket, closing it would not end the watch (epoll(7), question 6).
+    /// Closes a socket. While the monitor still holds it, that alone does not end the watch (epoll(7), question 6).
     fn close(&mut self, key: Key) {
         if let Some((socket, _)) = self.sockets.remove(&key) {
             let _watched_until_now = self.epoll.remove(&socket);
         }
     }
 
-    /// A question is far smaller than the buffer of a new socket, so that what does not go out whole has failed.
+    /// Sends a question. The buffer of a new socket has far more room: a partial send is a failure.
     fn send(&mut self, key: Key, octets: &[u8]) {
         let Some((socket, _)) = self.sockets.get(&key) else { return };
         let sent = send(socket, octets, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
@@ -212,8 +212,8 @@ impl Resolver {
     }
 }
 
-/// Reads a file from its beginning to its end, wherever another reader of the same descriptor has left off; nothing
-/// where it is too long or cannot be read.
+/// Reads a file from its beginning to its end, wherever another reader of the same descriptor has left off. `None` if
+/// it is too long or cannot be read.
 fn read_whole(file: OwnedFd) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     let mut buffer = [0; 16 << 10];

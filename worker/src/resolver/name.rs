@@ -14,13 +14,13 @@ const MAX_LABEL: usize = 63;
 
 /// The name of a host: lower-case, without the final dot, of letters, digits, `-`, `_` and `.` only.
 ///
-/// Every name that is asked for on behalf of a client and every name that is answered to the monitor is one of
-/// these, so that nothing that means something to a shell, a terminal or a log line passes.
+/// Every name that is asked for on behalf of a client and every name that is answered to the monitor is of this type,
+/// so that no octet with a meaning to a shell, a terminal or a log line passes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct HostName(Box<str>);
 
 impl HostName {
-    /// Takes a name in textual form, with or without the final dot; nothing where it cannot be a host's name.
+    /// Takes a name in textual form, with or without the final dot; `None` if it cannot be a host's name.
     pub fn from_text(text: &[u8]) -> Option<Self> {
         let text = text.strip_suffix(b".").unwrap_or(text);
         let fits = text.len() <= MAX_TEXT && text.split(|&octet| octet == b'.').all(is_host_label);
@@ -28,7 +28,7 @@ impl HostName {
         Some(Self(text.to_ascii_lowercase().into()))
     }
 
-    /// Takes a name from a DNS message; nothing where it cannot be a host's name.
+    /// Takes a name from a DNS message; `None` if it cannot be a host's name.
     pub fn from_dns(name: &impl ToName) -> Option<Self> {
         let labels: Vec<&[u8]> =
             name.iter_labels().filter(|label| !label.is_root()).map(|label| label.as_slice()).collect();
@@ -47,7 +47,7 @@ impl HostName {
         self.0.bytes().filter(|&octet| octet == b'.').count()
     }
 
-    /// This name below `domain`; nothing where that is too long.
+    /// This name below `domain`; `None` if that is too long.
     pub fn below(&self, domain: &Self) -> Option<Self> {
         Self::from_text(format!("{}.{}", self.0, domain.0).as_bytes())
     }
@@ -86,8 +86,8 @@ fn is_host_label(label: &[u8]) -> bool {
     (1..=MAX_LABEL).contains(&label.len()) && label.iter().all(allowed)
 }
 
-/// The same name in the letters of the text that it begins with: some nameservers, those of containers above all, know
-/// a name only as it was written.
+/// Returns the same name in the letters of the text that it begins with: some nameservers, above all those of
+/// containers, know a name only as it was written.
 pub fn written_as(name: &DnsName, text: &[u8]) -> Option<DnsName> {
     let mut octets = name.as_slice().to_vec();
     // The first octet counts a label; each later count stands where the text has a dot.
@@ -102,7 +102,7 @@ pub fn written_as(name: &DnsName, text: &[u8]) -> Option<DnsName> {
 /// The bits that choose the case of every letter of the longest name.
 pub type CaseBits = [u8; 32];
 
-/// The same name with the case of its letters as `bits` say: the answer has to repeat it, which makes a forged
+/// Returns the same name with the case of its letters as `bits` say: the answer has to repeat it, which makes a forged
 /// answer harder to guess ("DNS 0x20").
 ///
 /// The octets that count labels are below 64 and so are no letters.

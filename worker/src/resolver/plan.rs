@@ -1,4 +1,4 @@
-//! What a lookup has to ask, and what it answers once that is known.
+//! The plan of a lookup: the questions that it has to ask, and its answer once their outcomes are known.
 //!
 //! A plan keeps no state: it is gone through again from its beginning each time that one more outcome is known,
 //! and either ends with the answer or names the questions that are still open.
@@ -13,10 +13,10 @@ use sockd_common::bounded::BoundedVec;
 use sockd_common::message::resolver::{Answer, MAX_ADDRESSES, MAX_SEARCH, Query, RecordType};
 use std::time::Duration;
 
-/// So many aliases in a row are asked for, each in a question of its own.
+/// The most aliases in a row that are asked for, each in a question of its own.
 const MAX_ALIASES: usize = 8;
 
-/// What resolv.conf(5) says besides the nameservers.
+/// The settings of resolv.conf(5) besides the nameservers.
 #[derive(Debug, Default)]
 pub struct Setup {
     /// Number of nameservers; with none, only the table of hosts answers.
@@ -33,7 +33,7 @@ pub struct Setup {
     pub search: Vec<HostName>,
 }
 
-/// Of more nameservers than these, the others are not asked: numbers of attempts stay within their octet.
+/// The most nameservers that are asked, so that numbers of attempts stay within their octet.
 const MAX_SERVERS: u8 = 16;
 
 impl Setup {
@@ -48,12 +48,12 @@ impl Setup {
     }
 }
 
-/// What has to be known before the plan goes on.
+/// The outcomes that are missing for the plan to go on.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Open {
     /// The questions, each for another type of record. They are asked at the same time.
     pub questions: Vec<Question>,
-    /// There is an answer without them: what they bring could only be added to it.
+    /// There is an answer without them: their outcomes could only be added to it.
     pub enough: bool,
 }
 
@@ -63,7 +63,7 @@ impl From<Question> for Open {
     }
 }
 
-/// What is known before anything is asked.
+/// The knowledge that is there before any question.
 pub struct Plan<'a> {
     /// The settings.
     pub setup: &'a Setup,
@@ -127,7 +127,7 @@ impl Plan<'_> {
         candidates
     }
 
-    /// Whoever owns an address may let it point to any name, so a name counts only if it has the address among
+    /// The owner of an address may let it point to any name, so a name counts only if it has the address among
     /// its own.
     fn names_of(&self, address: IpAddr, known: Known<'_>) -> Result<Answer, Open> {
         if let Some(names) = self.names_without_dns(address) {
@@ -164,7 +164,7 @@ impl Plan<'_> {
         (address.is_loopback() || self.setup.servers == 0).then(Vec::new)
     }
 
-    /// Whether `name` has `address`; nothing where no nameserver says.
+    /// Whether `name` has `address`; `None` if no nameserver says.
     fn has_address(&self, name: &HostName, address: IpAddr, known: Known<'_>) -> Result<Option<bool>, Open> {
         if let Some(addresses) = self.addresses_without_dns(name) {
             return Ok(Some(addresses.contains(&address)));
@@ -184,8 +184,8 @@ const LOCALHOST: &str = "localhost";
 
 type Known<'a> = &'a mut dyn FnMut(&Question) -> Option<Outcome>;
 
-/// IPv4 and IPv6 addresses. What is said of one kind means nothing for the other: some nameservers deny that a name
-/// exists when they are asked for the kind of address that it does not have.
+/// Returns IPv4 and IPv6 addresses. The outcome for one kind means nothing for the other: some nameservers deny that a
+/// name exists when they are asked for the kind of address that it does not have.
 fn addresses_in_dns(name: &HostName, written: &[u8], known: Known<'_>) -> Result<Answer, Open> {
     let Some(name) = name.to_dns().and_then(|name| written_as(&name, written)) else {
         return Ok(Answer::NotFound);
@@ -209,15 +209,15 @@ fn addresses_in_dns(name: &HostName, written: &[u8], known: Known<'_>) -> Result
     }
 }
 
-/// As many of both as there is room for, and at least half of the room for each that needs it.
+/// Returns as many of both as there is room for. Either kind gets at least half of the room if it needs it.
 fn union(mut ipv4: Vec<IpAddr>, ipv6: Vec<IpAddr>) -> Vec<IpAddr> {
     let kept = ipv6.len().min(MAX_ADDRESSES / 2);
     ipv4.truncate(MAX_ADDRESSES.saturating_sub(kept));
     first_distinct(ipv4.into_iter().chain(ipv6), MAX_ADDRESSES)
 }
 
-/// Domains that the nameservers hear nothing of, wherever the name comes from: `.invalid` is never delegated (RFC 6761,
-/// section 6.4), and who asks for a name below `.onion` would tell which hidden service is wanted (RFC 7686).
+/// Domains that no nameserver is asked about, wherever the name comes from: `.invalid` is never delegated (RFC 6761,
+/// section 6.4), and a question about a name below `.onion` would tell which hidden service is wanted (RFC 7686).
 const NEVER_ASKED: [&[u8]; 2] = [b"invalid", b"onion"];
 
 fn is_never_asked(name: &DnsName) -> bool {
@@ -226,7 +226,7 @@ fn is_never_asked(name: &DnsName) -> bool {
     last.is_some_and(|label| NEVER_ASKED.iter().any(|domain| label.as_slice().eq_ignore_ascii_case(domain)))
 }
 
-/// The outcome of a question, behind all aliases, and never an alias itself; or the question that is open.
+/// Returns the outcome of a question behind all aliases, which is no alias itself; or the question that is open.
 fn follow(mut question: Question, known: Known<'_>) -> Result<Outcome, Question> {
     for _ in 0..MAX_ALIASES {
         if is_never_asked(&question.name) {

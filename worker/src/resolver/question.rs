@@ -6,8 +6,8 @@ use domain::base::MessageBuilder;
 use domain::base::iana::Rtype;
 use sockd_common::message::resolver::RecordType;
 
-/// The size of datagram that is offered to nameservers: it passes everywhere without being cut into fragments,
-/// of which a forger needs to guess less.
+/// The size of datagram that is offered to nameservers: it passes everywhere without being cut into fragments, and a
+/// forger needs to guess less of a fragment.
 const OFFERED_DATAGRAM: u16 = 1232;
 
 /// The number of a type of record.
@@ -20,12 +20,12 @@ pub(crate) fn rtype(record: RecordType) -> Rtype {
 }
 
 /// A question of class IN. The case of its name counts: a nameserver may know a name in one case and not in another, so
-/// what it says to who wrote it wrongly is no answer to who wrote it rightly.
+/// its answer to a wrong spelling is no answer to the right one.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// The name that is asked about.
     pub name: DnsName,
-    /// What is asked about it.
+    /// The type of record that is asked for.
     pub record: RecordType,
 }
 
@@ -76,7 +76,7 @@ pub struct Asked {
     pub name: DnsName,
     /// How that case was chosen.
     pub spelling: Spelling,
-    /// What is asked about it.
+    /// The type of record that is asked for.
     pub record: RecordType,
     /// Whether the packet says that EDNS (RFC 6891) is understood.
     pub edns: bool,

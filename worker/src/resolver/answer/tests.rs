@@ -52,7 +52,7 @@ pub(in crate::resolver) struct Reply {
     pub(in crate::resolver) additional: Vec<Vec<u8>>,
 }
 
-/// What an honest nameserver says to `asked` with these records.
+/// The answer of an honest nameserver to `asked` with these records.
 pub(in crate::resolver) fn reply(asked: &Asked, answer: Vec<Vec<u8>>) -> Reply {
     let question =
         [asked.name.as_slice(), &rtype(asked.record).to_int().to_be_bytes(), &1u16.to_be_bytes()].concat();

@@ -11,7 +11,7 @@ fn question() -> Question {
     Question { name: dns("www.example"), record: RecordType::A }
 }
 
-/// What was asked with [`ENTROPY`] in random case.
+/// The question that was asked with [`ENTROPY`] in random case.
 fn asked(edns: bool) -> Asked {
     Asked::new(&question(), Spelling::Random, edns, &ENTROPY).unwrap()
 }
@@ -36,7 +36,7 @@ fn found() -> Step {
     Step::End(Outcome::Addresses(vec!["192.0.2.1".parse().unwrap()]), 60)
 }
 
-/// An exchange whose question is on its way by UDP to the first of so many nameservers.
+/// An exchange whose question is on its way by UDP to the first of this many nameservers.
 fn waiting(servers: u8) -> Exchange {
     let mut exchange = Exchange::new(question(), 0, &setup(servers, 1));
     assert_eq!(exchange.socket(&ENTROPY, Instant::now(), TIMEOUT), asked(true).packet());
@@ -81,7 +81,7 @@ fn a_flood_of_forged_datagrams_makes_it_leave_the_port() {
     assert_eq!(exchange.attempt(), 1);
 }
 
-/// The exchange needs a socket by UDP for this attempt; gives the question that it puts there.
+/// Gives the exchange the UDP socket that it needs for this attempt, and returns the question that it puts there.
 fn next_question(exchange: &mut Exchange, attempt: u8) -> Option<Vec<u8>> {
     assert_eq!((exchange.transport(), exchange.attempt()), (Transport::Udp, attempt));
     exchange.socket(&ENTROPY, Instant::now(), TIMEOUT)

@@ -22,7 +22,7 @@ fn addresses_of(name: &str) -> Query {
     Query::Addresses(BoundedBytes::new(name.as_bytes()).unwrap())
 }
 
-/// What is said to the monitor; the rest of the actions is left out.
+/// Returns the messages to the monitor, and drops the other actions.
 fn said(lookups: &mut Lookups) -> Vec<FromResolver> {
     let say = |action| if let Action::Say(message) = action { Some(message) } else { None };
     lookups.take_actions().into_iter().filter_map(say).collect()
@@ -32,7 +32,7 @@ fn need(record: RecordType, id: u32, attempt: u8) -> FromResolver {
     FromResolver::NeedSocket { id: Id(id), record, transport: Transport::Udp, attempt }
 }
 
-/// A lookup needs sockets for both kinds of addresses.
+/// The messages of a lookup that needs sockets for both kinds of addresses.
 fn need_both(id: u32, attempt: u8) -> Vec<FromResolver> {
     vec![need(A, id, attempt), need(Aaaa, id, attempt)]
 }
@@ -130,7 +130,7 @@ fn what_has_addresses_of_one_kind_waits_for_the_other_only_a_moment() {
 fn a_known_answer_is_given_at_once_until_its_time_is_over() {
     let (mut lookups, now) = (lookups(1, 1), Instant::now());
     assert_eq!(serve_address(&mut lookups, 1, "a.test", 60, now), [found(1, 1)]);
-    // That there are no IPv6 addresses was said without a time for which it holds.
+    // The answer without IPv6 addresses had no time for which it holds.
     assert!(lookups.resolve(Id(2), addresses_of("a.test."), now + 59 * SECOND));
     assert_eq!(said(&mut lookups), [need(Aaaa, 2, 0)]);
     let packet = no_ipv6_packet("a.test");
@@ -139,7 +139,7 @@ fn a_known_answer_is_given_at_once_until_its_time_is_over() {
     assert_eq!(said(&mut lookups), need_both(3, 0));
 }
 
-/// Whoever asks for a name in a case that a nameserver does not know must not answer for those who know better.
+/// The answer to a spelling that a nameserver does not know must not become the answer to the right spelling.
 #[test]
 fn what_was_answered_to_one_spelling_is_not_the_answer_to_another() {
     let (mut lookups, now) = (lookups(1, 1), Instant::now());
@@ -183,7 +183,7 @@ fn the_same_question_is_asked_once_for_all() {
     assert_eq!(serve(&mut lookups, 1, A, &address_packet("a.test", 0, 1), now), all);
 }
 
-/// Else whoever asks for a name and cancels again and again would keep it from all others.
+/// Otherwise a client that asks for a name and cancels again and again would keep it from all others.
 #[test]
 fn a_question_on_its_way_goes_on_for_the_others_when_the_one_that_asked_is_cancelled() {
     let (mut lookups, now) = (lookups(1, 1), Instant::now());
@@ -217,7 +217,7 @@ fn a_socket_that_was_asked_for_is_asked_for_again_through_another_that_waits() {
     lookups.cancel(Id(1), now);
     let expected = [need_both(1, 0), vec![answer(1, Answer::Failed)], need_both(2, 0)].concat();
     assert_eq!(said(&mut lookups), expected);
-    // The one for the lookup that is not there any more may have been on its way.
+    // The socket for the lookup that is not there any more may have been on its way.
     assert_eq!(lookups.socket(Id(1), A, &ENTROPY, now), None);
     serve(&mut lookups, 2, Aaaa, &no_ipv6_packet("a.test"), now);
     assert_eq!(serve(&mut lookups, 2, A, &address_packet("a.test", 0, 1), now), [found(2, 1), found(3, 1)]);
@@ -301,7 +301,7 @@ fn that_no_nameserver_answers_is_remembered_for_a_while() {
     let need =
         |id| FromResolver::NeedSocket { id: Id(id), record: Ptr, transport: Transport::Udp, attempt: 0 };
     assert!(lookups.resolve(Id(1), names(), now));
-    // In random case, and as written.
+    // The name is asked for in random case, and as written.
     for _ in 0..2 {
         assert_eq!(said(&mut lookups), [need(1)]);
         give_socket(&mut lookups, 1, Ptr, now);
@@ -316,7 +316,7 @@ fn that_no_nameserver_answers_is_remembered_for_a_while() {
     now += 2 * SECOND;
     assert!(lookups.resolve(Id(3), names(), now));
     assert_eq!(said(&mut lookups), [need(3)]);
-    // That there was no socket says nothing of the nameservers.
+    // A socket that is missing says nothing of the nameservers.
     lookups.no_socket(Id(3), Ptr, now);
     assert_eq!(said(&mut lookups), [answer(3, Answer::Failed)]);
     assert!(lookups.resolve(Id(4), names(), now));
@@ -369,10 +369,10 @@ fn which_nameserver_is_asked_first_is_each_lookups_own() {
     assert!(lookups.resolve(Id(1), addresses_of("a.test"), now));
     lookups.no_socket(Id(1), A, now);
     assert_eq!(said(&mut lookups), [need_both(1, 0), vec![need(A, 1, 1)]].concat());
-    // The second nameserver knows where the name leads on: this lookup begins with it from then on.
+    // The second nameserver knows the alias: this lookup begins with it from then on.
     let alias = reply(&asked("a.test", A), vec![cname("a.test", 0, "b.test")]).packet();
     assert_eq!(serve(&mut lookups, 1, A, &alias, now), [need(A, 1, 1)]);
-    // Another begins with the first, also where it asks for the same.
+    // Another lookup begins with the first, even if it asks for the same.
     assert!(lookups.resolve(Id(2), addresses_of("b.test"), now));
     assert_eq!(said(&mut lookups), need_both(2, 0));
 }
@@ -473,7 +473,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// One of several answers to what is asked.
+/// One of several answers to the question of an exchange.
 fn packet_for(exchange: &Exchange, which: u8) -> Vec<u8> {
     let question = exchange.question();
     let asked = Asked::new(question, Spelling::Random, true, &ENTROPY).unwrap();
@@ -492,14 +492,14 @@ fn packet_for(exchange: &Exchange, which: u8) -> Vec<u8> {
     }
 }
 
-/// The monitor's book of a lookup: the records for which it owes a socket, and how many were asked for in all.
+/// The monitor's book of a lookup: the records for which it owes a socket, and the number of sockets so far.
 #[derive(Default)]
 struct Book {
     owed: BTreeSet<RecordType>,
     sockets: u8,
 }
 
-/// Whether a lookup is owed such a socket; it is no longer.
+/// Pays a socket that a lookup is owed. Returns false if it is owed none.
 fn is_owed(books: &mut BTreeMap<Id, Book>, id: u32, record: RecordType) -> bool {
     books.get_mut(&Id(id)).is_some_and(|book| book.owed.remove(&record))
 }
@@ -544,8 +544,8 @@ fn happen(lookups: &mut Lookups, event: Event, books: &mut BTreeMap<Id, Book>, n
 }
 
 proptest! {
-    /// What the monitor relies on, whatever happens: one answer to every lookup, one socket at a time for each type of
-    /// record, a bounded number of them, and nothing said about a lookup that is not there.
+    /// The monitor relies on this, whatever happens: one answer to every lookup, one socket at a time for each type of
+    /// record, a bounded number of them, and no message about a lookup that is not there.
     #[test]
     fn any_course_of_events_keeps_to_the_story(events in proptest::collection::vec(event(), 1..200)) {
         let mut lookups = lookups(2, 2);

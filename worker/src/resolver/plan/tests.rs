@@ -3,7 +3,7 @@
 use super::*;
 use sockd_common::bounded::BoundedBytes;
 
-/// What the world's nameservers know: name, type of record, outcome. What is not listed does not exist.
+/// The knowledge of the world's nameservers: name, type of record, outcome. Names that are not listed do not exist.
 type World<'a> = &'a [(&'a str, RecordType, Outcome)];
 
 fn host(name: &str) -> HostName {
@@ -26,7 +26,7 @@ fn setup() -> Setup {
     Setup { servers: 1, ndots: 1, search: vec![host("corp.example"), host("example")], ..Setup::default() }
 }
 
-/// The answer, and the names that were asked for on the way.
+/// Returns the answer, and the names that were asked for on the way.
 fn lookup(query: &Query, setup: &Setup, hosts: &[u8], world: World<'_>) -> (Answer, Vec<String>) {
     let hosts = Hosts::parse(hosts.to_vec());
     let plan = Plan { setup, hosts: &hosts };
