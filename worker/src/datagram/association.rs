@@ -14,10 +14,10 @@ use sockd_common::message::datagram::{FlowId, FlowLimits, FromDatagram, Relayed,
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Calls that receive from one socket before the others have their turn.
+/// The most calls that receive from one socket before the others have their turn.
 const RECEIVES: usize = 4;
 
-/// The place of the client's socket among those of an association. No flow has it.
+/// The place of the client's socket among the sockets of an association. No flow has this number.
 const CLIENT: u32 = u32::MAX;
 
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) struct Association {
     used: u32,
 }
 
-/// What an association uses of its worker.
+/// The parts of the worker that its associations share.
 pub(super) struct Shared {
     pub(super) epoll: Epoll,
     pub(super) outbox: Outbox<FromDatagram, ToDatagram>,
@@ -51,14 +51,14 @@ fn token(slot: usize, place: u32) -> u64 {
     (slot as u64) << 32 | u64::from(place)
 }
 
-/// The place of an association, and the number of the flow; no flow where it is the client's socket.
+/// Returns the slot of the association, and the number of the flow; `None` for the client's socket.
 pub(super) fn parts(token: u64) -> (usize, Option<FlowId>) {
     let place = (token & u64::from(u32::MAX)) as u32;
     ((token >> 32) as usize, u16::try_from(place).ok().map(FlowId))
 }
 
 impl Association {
-    /// Begins to watch the client's socket; nothing where that cannot be.
+    /// Begins to watch the client's socket; `None` if that fails.
     pub(super) fn begin(
         id: Id,
         slot: usize,
@@ -70,10 +70,10 @@ impl Association {
         Some(Self { id, client, address, flows: Flows::default(), used: shared.now })
     }
 
-    /// A socket has something to say.
+    /// Serves a socket that is ready.
     pub(super) fn ready(&mut self, flow: Option<FlowId>, flags: EventFlags, shared: &mut Shared) {
         match flow {
-            // The monitor has shut it down: what follows is told. Until then it would be reported again and again.
+            // The monitor has shut it down, and a message follows. Until then epoll would report it again and again.
             _ if flags.contains(EventFlags::HUP) => self.unwatch(flow, shared),
             Some(flow) => self.relay_down(flow, shared),
             None => self.relay_up(shared),
@@ -88,7 +88,7 @@ impl Association {
         let _ = socket.map(|socket| shared.epoll.remove(socket));
     }
 
-    /// What the client sends goes to its destinations.
+    /// Relays datagrams of the client to their destinations.
     fn relay_up(&mut self, shared: &mut Shared) {
         for _ in 0..RECEIVES {
             let received = match shared.receiver.receive(&self.client) {
@@ -121,14 +121,14 @@ impl Association {
         }
     }
 
-    /// What a peer sends goes to the client.
+    /// Relays datagrams of a peer to the client.
     fn relay_down(&mut self, flow: FlowId, shared: &mut Shared) {
         let Some(open) = self.flows.get(flow) else { return };
         let mut was_used = false;
         for _ in 0..RECEIVES {
             let received = match shared.receiver.receive(&open.socket) {
                 Ok(received) => received,
-                // Nobody listens there (ICMP port unreachable). That ends neither the flow nor the association.
+                // The peer's port is closed (ICMP port unreachable). That ends neither the flow nor the association.
                 Err(Errno::CONNREFUSED | Errno::INTR) => continue,
                 Err(_) => break,
             };
@@ -152,9 +152,9 @@ impl Association {
     }
 }
 
-/// What the monitor says of its flows.
+/// Messages of the monitor about its flows.
 impl Association {
-    /// A flow is permitted. What has waited for it is sent.
+    /// Opens a permitted flow, and sends the datagrams that have waited for it.
     pub(super) fn open(
         &mut self,
         slot: usize,
@@ -188,14 +188,14 @@ impl Association {
         self.flows.refuse(flow, shared.now, &mut shared.left);
     }
 
-    /// Ends a flow. Where it is not open, it has ended already, and its number is another's.
+    /// Ends a flow. If it is not open, it has ended already, and its number is another's.
     pub(super) fn close(&mut self, flow: FlowId, shared: &mut Shared) {
         if let Some(open) = self.flows.close(flow) {
             gone(self.id, flow, open, &shared.epoll, &mut shared.outbox);
         }
     }
 
-    /// Ends flows that are idle. True where the association is.
+    /// Ends flows that are idle. Returns true if the association is idle.
     pub(super) fn sweep(&mut self, shared: &mut Shared) -> bool {
         for flow in self.flows.idle(shared.now) {
             self.close(flow, shared);
@@ -203,7 +203,7 @@ impl Association {
         shared.now.saturating_sub(self.used) >= shared.limits.association_idle
     }
 
-    /// Ends it; gives what its open flows have moved.
+    /// Ends the association, and returns the number of bytes that its open flows have moved.
     pub(super) fn end(mut self, shared: &mut Shared) -> Relayed {
         let _ = shared.epoll.remove(&self.client);
         let mut all = Relayed::default();
@@ -216,7 +216,7 @@ impl Association {
     }
 }
 
-/// What it takes to ask for a flow.
+/// The parts of the worker that are needed to ask for a flow.
 struct Asking<'a> {
     id: Id,
     outbox: &'a mut Outbox<FromDatagram, ToDatagram>,
@@ -245,7 +245,7 @@ impl Asking<'_> {
     }
 }
 
-/// A flow has ended. The monitor has its socket open still: events of that would come for a later flow.
+/// Reports the end of a flow. The monitor still has the socket open: its events would be taken for a later flow's.
 fn gone(
     id: Id,
     flow: FlowId,
@@ -257,8 +257,8 @@ fn gone(
     outbox.push(FromDatagram::Gone { id, flow, moved: open.moved });
 }
 
-/// Sends to whom the socket is connected to. An error of an earlier datagram is told instead of sending (ECONNREFUSED), and
-/// then it is sent. What finds no room is lost, as in any network.
+/// Sends to the peer of a connected socket. A call that reports an error of an earlier datagram (ECONNREFUSED) has not
+/// sent, and is repeated. A datagram that finds no room is lost, as in any network.
 fn send_to_peer(socket: impl AsFd, datagram: &[u8]) -> bool {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     let sent = match send(&socket, datagram, flags) {

@@ -1,23 +1,23 @@
-//! How often the monitor is asked for a flow.
+//! The limit on how often the monitor is asked for a flow.
 
 /// Flows that a client host may ask for in one second, once it has used up [`BURST`].
 const RATE: u64 = 100;
 
-/// Flows that it may ask for at any rate.
+/// Flows that it may ask for at once.
 const BURST: u64 = 500;
 
 /// A second, in the unit of the clock.
 const SECOND: u64 = 1000;
 
-/// The monitor drops what goes beyond the same numbers. An honest worker spares it the messages.
+/// A token bucket. The monitor drops messages beyond the same limits; an honest worker spares it those messages.
 #[derive(Debug, Default)]
 pub struct Bucket {
-    /// The time, in milliseconds, to which all flows so far would last at exactly the rate.
+    /// The time, in milliseconds, until which all flows so far would last at exactly the rate.
     spent: u64,
 }
 
 impl Bucket {
-    /// Takes one; false where nothing is left.
+    /// Takes one token. Returns false if none is left.
     pub fn take(&mut self, now_ms: u64) -> bool {
         let spent = self.spent.max(now_ms).saturating_add(SECOND / RATE);
         let admitted = spent.saturating_sub(now_ms) <= BURST.saturating_mul(SECOND / RATE);

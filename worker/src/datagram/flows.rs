@@ -1,4 +1,4 @@
-//! The flows of one association: which destination has which, and what waits for those that are being decided on.
+//! The flows of one association by their destinations, and the datagrams that wait for decisions.
 //!
 //! A flow is known by the bytes of the header that name its destination. Looking one up takes no memory.
 
@@ -7,13 +7,13 @@ use slab::Slab;
 use sockd_common::message::datagram::{FlowId, Relayed};
 use std::collections::HashMap;
 
-/// Datagrams that wait for one decision.
+/// The most datagrams that wait for one decision.
 const WAITING: usize = 8;
 
-/// Bytes of them. The first one may have more: it is what most clients send again only after a second.
+/// The most bytes of them. The first datagram may have more, as most clients repeat it only after a second.
 const WAITING_BYTES: usize = 16 << 10;
 
-/// Flows of one association that are being decided on. One of a further destination is not asked for yet.
+/// The most flows of one association that are being decided on. Further destinations are not asked for yet.
 const DECIDING: usize = 64;
 
 /// Seconds for which a destination is not asked for again.
@@ -30,7 +30,7 @@ const DOMAIN_IDLE: u32 = 30;
 pub struct Flows<Socket> {
     slots: Slab<Flow<Socket>>,
     by_destination: HashMap<Box<[u8]>, FlowId>,
-    /// Those that are being decided on.
+    /// The number of flows that are being decided on.
     deciding: usize,
     /// Counts datagrams, so that it is known which flow was used last.
     turns: u64,
@@ -49,7 +49,7 @@ struct Flow<Socket> {
 enum State<Socket> {
     /// The monitor has been asked.
     Deciding(Waiting),
-    /// It has refused. The flow is not asked for before this second.
+    /// The monitor has refused. The flow is not asked for before this second.
     Refused(u32),
     Open(Open<Socket>),
 }
@@ -59,9 +59,9 @@ enum State<Socket> {
 pub struct Open<Socket> {
     /// Its socket.
     pub socket: Socket,
-    /// The header of what comes from its peer.
+    /// The header of datagrams from its peer.
     pub header: Header,
-    /// What it has moved.
+    /// The number of bytes that it has moved.
     pub moved: Relayed,
     /// Seconds without a datagram after which it ends.
     idle: u32,
@@ -74,7 +74,7 @@ pub struct Waiting {
     lengths: Vec<usize>,
 }
 
-/// What becomes of a datagram of the client.
+/// The fate of a datagram of the client.
 #[derive(Debug)]
 pub enum Found<'a, Socket> {
     /// It goes to this peer.
@@ -94,7 +94,7 @@ impl<Socket> Default for Flows<Socket> {
 }
 
 impl Waiting {
-    /// Keeps a datagram, if it has room. `left` is what all flows of the worker may keep together.
+    /// Keeps a datagram if there is room. `left` is the number of bytes that all flows of the worker may still keep.
     fn keep(&mut self, data: &[u8], left: &mut usize) -> bool {
         let bytes = self.bytes.len().saturating_add(data.len());
         let fits = self.lengths.is_empty() || (self.lengths.len() < WAITING && bytes <= WAITING_BYTES);
@@ -128,7 +128,7 @@ impl Waiting {
 
 /// Datagrams of the client.
 impl<Socket> Flows<Socket> {
-    /// What becomes of this datagram in this second.
+    /// Decides the fate of a datagram in this second.
     pub fn find(&mut self, destination: &[u8], data: &[u8], now: u32, left: &mut usize) -> Found<'_, Socket> {
         let Some(id) = self.by_destination.get(destination).copied() else { return Found::New };
         self.turns = self.turns.saturating_add(1);
@@ -155,8 +155,8 @@ impl<Socket> Flows<Socket> {
         self.deciding < DECIDING
     }
 
-    /// Where there are as many flows as there may be, takes out the one that gives way: a refused one, or else the open one
-    /// that was not used for longest. Nothing where there is room; an error where no flow can give way.
+    /// Removes one flow if there are `most` already: a refused one, or else the open one that was not used for longest.
+    /// Returns the open flow, if one was removed. It is an error if no flow can give way.
     pub fn make_room(&mut self, most: u16) -> Result<Option<(FlowId, Open<Socket>)>, Full> {
         if self.slots.len() < usize::from(most) {
             return Ok(None);
@@ -171,7 +171,7 @@ impl<Socket> Flows<Socket> {
         }
     }
 
-    /// A flow to a new destination begins with this datagram: gives its number, with which the monitor is to be asked.
+    /// Begins a flow to a new destination with this datagram. Returns its number, to ask the monitor with.
     pub fn want(&mut self, destination: &[u8], data: &[u8], now: u32, left: &mut usize) -> Option<FlowId> {
         let id = FlowId(u16::try_from(self.slots.vacant_key()).ok()?);
         let mut waiting = Waiting::default();
@@ -189,7 +189,7 @@ impl<Socket> Flows<Socket> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
-/// What the monitor says, and what comes from peers.
+/// Messages of the monitor, and datagrams of peers.
 impl<Socket> Flows<Socket> {
     /// The monitor has refused this flow.
     pub fn refuse(&mut self, id: FlowId, now: u32, left: &mut usize) {
@@ -201,7 +201,7 @@ impl<Socket> Flows<Socket> {
         }
     }
 
-    /// The monitor has permitted this flow: gives what has waited for that. Nothing where it was not asked for.
+    /// Opens a permitted flow, and returns the datagrams that waited for it. `None` if it was not asked for.
     pub fn open(
         &mut self,
         id: FlowId,
@@ -249,7 +249,7 @@ impl<Socket> Flows<Socket> {
         }
     }
 
-    /// The open flows that were idle for too long, and forgets refusals that are over.
+    /// Returns the open flows that were idle for too long, and forgets refusals that are over.
     pub fn idle(&mut self, now: u32) -> Vec<FlowId> {
         let ids = |slot: usize| u16::try_from(slot).map(FlowId).ok();
         let over = |flow: &Flow<Socket>| matches!(flow.state, State::Refused(until) if until <= now);
@@ -263,7 +263,7 @@ impl<Socket> Flows<Socket> {
         self.slots.iter().filter(|(_, flow)| idle(flow)).filter_map(|(slot, _)| ids(slot)).collect()
     }
 
-    /// Takes out everything: gives the open flows, and gives back what waited.
+    /// Removes every flow. Returns the open ones, and gives the bytes that waited back to `left`.
     pub fn take_all(&mut self, left: &mut usize) -> Vec<Open<Socket>> {
         self.by_destination.clear();
         self.deciding = 0;
@@ -385,8 +385,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens in whatever order: numbers are unique, nothing that waits is lost count of, and no more flows
-        /// are there than may be.
+        /// In any order of events numbers are unique, every byte that waits is counted, and the flows stay within their
+        /// limit.
         #[test]
         fn whatever_happens_the_table_stays_whole(acts in proptest::collection::vec((0u8..6, 0u8..12, 0u32..40), 0..300)) {
             let (mut flows, mut left, mut now) = (Flows::<u8>::default(), PLENTY, 0);

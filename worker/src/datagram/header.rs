@@ -9,7 +9,7 @@ use sockd_common::message::Name;
 use sockd_common::message::request::Destination;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// No header that is written here is longer: the address is never a name.
+/// The longest header that is written here. Its address is never a name.
 pub const LONGEST: usize = 4 + 16 + 2;
 
 /// A datagram of a client.
@@ -17,12 +17,12 @@ pub const LONGEST: usize = 4 + 16 + 2;
 pub struct Datagram<'a> {
     /// The bytes of the header from ATYP to the port, by which flows are told apart.
     pub destination: &'a [u8],
-    /// What is behind the header.
+    /// The bytes behind the header.
     pub data: &'a [u8],
 }
 
-/// Reads a datagram of a client. Nothing where it is shorter than its header, a fragment, or to an address of an unknown
-/// type. RSV is not looked at.
+/// Reads a datagram of a client; `None` if it is shorter than its header, a fragment, or to an address of an
+/// unknown type. RSV is ignored.
 pub fn read(bytes: &[u8]) -> Option<Datagram<'_>> {
     let [_, _, 0, kind, ..] = bytes.first_chunk::<4>()? else { return None };
     let address = match kind {
@@ -36,7 +36,7 @@ pub fn read(bytes: &[u8]) -> Option<Datagram<'_>> {
     Some(Datagram { destination, data })
 }
 
-/// What the bytes from ATYP to the port say. Nothing where they name no host: an address in brackets has a type of its own.
+/// Reads the bytes from ATYP to the port; `None` if they name no host. An address in brackets has a type of its own.
 pub fn destination(bytes: &[u8]) -> Option<(Destination, u16)> {
     let (address, port) = bytes.split_last_chunk()?;
     let (kind, address) = address.split_first()?;
@@ -53,7 +53,7 @@ pub fn destination(bytes: &[u8]) -> Option<(Destination, u16)> {
     Some((destination, u16::from_be_bytes(*port)))
 }
 
-/// The header of what has come from a peer. It is the same for every datagram of a flow.
+/// The header of datagrams from a peer. It is the same for every datagram of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     bytes: [u8; LONGEST],

@@ -29,16 +29,16 @@ use std::time::{Duration, Instant};
 /// The token of the channel. No association has it, as there are far fewer.
 const CHANNEL: u64 = u64::MAX;
 
-/// Events that one wake-up may bring.
+/// The most events that one wake-up brings.
 const EVENTS: usize = 256;
 
-/// Messages that are read in one go before the sockets have their turn.
+/// The most messages that are read in one go before the sockets have their turn.
 const MESSAGES: usize = 64;
 
-/// Bytes that may wait for decisions in the whole worker.
+/// The most bytes that wait for decisions in the whole worker.
 const WAITING: usize = 32 << 20;
 
-/// Between two looks at what is idle.
+/// The time between two sweeps of idle flows and associations.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Serves the channel until the monitor closes it.
@@ -128,8 +128,8 @@ impl DatagramWorker {
             }
         }
         self.events = events;
-        // The last, as a message may put an association in the place of one that ends: an event of a socket of that must not
-        // be taken for one of the new one.
+        // The channel comes last: a message may put a new association in the slot of one that ends, and no event of the
+        // old one's sockets must be taken for the new one's.
         if is_spoken_to {
             self.on_channel()?;
         }

@@ -1,5 +1,5 @@
-//! Receiving: one call brings the datagrams that are there, and a bundle of datagrams of one sender in the place of one
-//! where the kernel makes them (UDP_GRO, udp(7)). The size of the pieces comes in a control message.
+//! Receiving: one call brings the datagrams that are there. The kernel may put a bundle of datagrams of one sender in
+//! the place of one (UDP_GRO, udp(7)), and a control message with the size of the pieces.
 
 use super::header;
 use crate::sys::{Filled, MOST_AT_ONCE, receive_many};
@@ -7,10 +7,10 @@ use rustix::io::Errno;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-/// No datagram and no bundle is longer (udp(7)).
+/// The longest datagram or bundle (udp(7)).
 const LONGEST: usize = 1 << 16;
 
-/// What a datagram or a bundle takes, with a header in front of it; the next one begins on a line of the cache.
+/// Bytes for a datagram or a bundle and a header in front of it. The next place begins on a cache line.
 const PLACE: usize = (header::LONGEST + LONGEST).next_multiple_of(64);
 
 /// Room for what is received, and for a header in front of each.
@@ -20,14 +20,14 @@ pub(super) struct Receiver {
     filled: [Filled; MOST_AT_ONCE],
 }
 
-/// What one call has brought.
+/// The number of bundles that one call has brought.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Received {
     number: usize,
 }
 
 impl Received {
-    /// The bundles; a single datagram is one of one.
+    /// The numbers of the bundles. A single datagram is a bundle of one.
     pub(super) fn bundles(self) -> std::ops::Range<usize> {
         0..self.number
     }
@@ -38,7 +38,7 @@ impl Received {
     }
 }
 
-/// Where each datagram of a bundle begins and ends. An empty one is one as well.
+/// Returns the begin and end of each datagram of a bundle. An empty datagram counts as one.
 fn pieces(filled: Filled) -> impl Iterator<Item = (usize, usize)> {
     let Filled { length, piece, .. } = filled;
     let piece = piece.unwrap_or(length).max(1);
@@ -65,7 +65,7 @@ impl Receiver {
         self.filled.get(bundle).copied().unwrap_or_default()
     }
 
-    /// Who has sent a bundle.
+    /// The sender of a bundle.
     pub(super) fn sender(&self, bundle: usize) -> Option<SocketAddr> {
         self.filled(bundle).from
     }
@@ -133,7 +133,7 @@ mod tests {
         setsockopt(&sender, sockopt::UdpGsoSegment, &100).unwrap();
         let sent: Vec<u8> = (0..250).collect();
         let mut receiver = Receiver::new();
-        // What a call has left behind does not change what the next one says.
+        // The remains of one call do not change the results of the next.
         for single in [false, true, false] {
             if single {
                 setsockopt(&sender, sockopt::UdpGsoSegment, &0).unwrap();
