@@ -1,19 +1,19 @@
-//! What is said to a next SOCKS server and what it answers, as a state machine without a socket.
+//! The exchange with a next SOCKS server, as a state machine without a socket.
 //!
 //! ```text
 //! SOCKS4   request ->  <- reply (of a BIND a second one)
 //! SOCKS5   05 01 00 ->  <- 05 00   request ->  <- reply (of a BIND a second one)
 //! ```
 //!
-//! The method of SOCKS5 is waited for, as there are servers that lose a request which comes with the greeting. Of each
-//! answer exactly as many bytes are asked for as it has: what stands behind the last one is for the client.
+//! The request waits for the method of SOCKS5, as some servers lose a request that comes with the greeting. Each answer
+//! is read with exactly its own length: bytes behind the last one are for the client.
 
 use super::{LONGEST_REPLY, v4, v5};
 use core::net::{IpAddr, SocketAddr};
 use sockd_common::message::request::{Command, RefusalReason, Request};
 use sockd_common::message::upstream::NextReply;
 
-/// What is waited for.
+/// The message that the exchange waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaited {
     /// A reply of SOCKS4.
@@ -24,16 +24,16 @@ enum Awaited {
     Reply5,
 }
 
-/// What follows from bytes that have come.
+/// The step that follows from bytes that have come.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     /// More have to come.
     More,
-    /// This is to be sent.
+    /// These bytes are to be sent.
     Send(Vec<u8>),
-    /// The server has answered, and has something more to say.
+    /// The server has answered, and another answer is to come.
     Answer(NextReply),
-    /// The server has said its last word.
+    /// The server has given its last answer.
     End(NextReply),
 }
 
@@ -51,7 +51,7 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Begins with what is to be sent first. Nothing for what the protocol has no words for.
+    /// Begins an exchange, and returns the first bytes to send. `None` if the protocol has no form for the request.
     pub fn new(request: &Request) -> Option<(Self, Vec<u8>)> {
         let replies = if request.command == Command::Bind { 2 } else { 1 };
         let (awaited, first, request) = match request.version {
@@ -61,13 +61,13 @@ impl Exchange {
         Some((Self { awaited, request, replies, answer: [0; LONGEST_REPLY], length: 0 }, first))
     }
 
-    /// Room for exactly what is missing of the answer, as far as its length is known.
+    /// Returns room for exactly the bytes that are missing of the answer, as far as its length is known.
     pub fn room(&mut self) -> &mut [u8] {
         let whole = self.whole();
         self.answer.get_mut(self.length..whole).unwrap_or_default()
     }
 
-    /// The length of the answer; as long as that is not known, of the part that tells it.
+    /// Returns the length of the answer or, as long as that is not known, of the part that tells it.
     fn whole(&self) -> usize {
         match (self.awaited, self.answer) {
             (Awaited::Reply4, _) => 8,
@@ -78,7 +78,7 @@ impl Exchange {
         }
     }
 
-    /// So many bytes have come into the room.
+    /// Takes note that this many bytes have come into the room.
     pub fn came(&mut self, bytes: usize) -> Step {
         self.length = self.length.saturating_add(bytes);
         // A head of SOCKS5 that grants makes the answer longer.
@@ -155,7 +155,7 @@ mod tests {
         Destination::Address(address.parse().unwrap())
     }
 
-    /// What comes of an exchange whose server says this, in pieces of this many bytes; and how much of it was taken.
+    /// Returns the steps of an exchange whose server says this, in pieces of this many bytes, and how much was taken.
     fn told(command: Command, said: &[u8], piece: usize) -> (Vec<Step>, usize) {
         let (mut exchange, first) = Exchange::new(&request(command, to("192.0.2.1"))).unwrap();
         assert_eq!(first, [5, 1, 0]);

@@ -1,7 +1,7 @@
 //! SOCKS4 and SOCKS4A: requests and replies.
 //!
 //! ```text
-//! request  VN=4  CD  DSTPORT(2)  DSTIP(4)  USERID... NUL  [name... NUL, where DSTIP is 0.0.0.x with x != 0]
+//! request  VN=4  CD  DSTPORT(2)  DSTIP(4)  USERID... NUL  [name... NUL, if DSTIP is 0.0.0.x with x != 0]
 //! reply    VN=0  CD  DSTPORT(2)  DSTIP(4)
 //! ```
 
@@ -12,10 +12,10 @@ use sockd_common::message::session::CloseReason;
 use sockd_common::message::upstream::NextReply;
 use sockd_common::message::{MAX_NAME, Name, UserId};
 
-/// No request is longer. One that has not ended by then is refused.
+/// The length of the longest request. A request that has not ended by then is refused.
 pub const LONGEST: usize = HEADER + 2 * (MAX_NAME + 1);
 
-/// Version, command, port and address.
+/// The length of version, command, port and address.
 const HEADER: usize = 8;
 
 /// Reads a request from the beginning of `bytes`. The first result other than [`Reading::Incomplete`] is the same for

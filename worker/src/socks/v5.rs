@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! greeting  VER=5  NMETHODS  METHODS...
-//! choice    VER=5  METHOD, or FF where none is acceptable
+//! choice    VER=5  METHOD, or FF if none is acceptable
 //! login     VER=1  ULEN  UNAME  PLEN  PASSWD
-//! verdict   VER=1  STATUS=0, or 1 where it is refused
+//! verdict   VER=1  STATUS=0, or 1 if it is refused
 //! request   VER=5  CMD  RSV  ATYP  DST.ADDR  DST.PORT(2)
 //! reply     VER=5  REP  RSV=0  ATYP  BND.ADDR  BND.PORT(2)
 //! DST.ADDR  ATYP 1: 4 bytes    ATYP 3: length, name    ATYP 4: 16 bytes
@@ -19,16 +19,16 @@ use sockd_common::message::session::{CloseReason, Methods, Offered};
 use sockd_common::message::{Name, UserId};
 use sockd_common::secret::Secret;
 
-/// No greeting is longer.
+/// The length of the longest greeting.
 pub const LONGEST_GREETING: usize = 2 + 255;
 
-/// No login is longer.
+/// The length of the longest login.
 pub const LONGEST_LOGIN: usize = 1 + 1 + 255 + 1 + 255;
 
-/// No request is longer.
+/// The length of the longest request.
 pub const LONGEST_REQUEST: usize = 4 + 1 + 255 + 2;
 
-/// How a client shows who it is.
+/// How a client proves its identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// Not at all.
@@ -51,8 +51,8 @@ pub fn greeting(bytes: &[u8]) -> Reading<&[u8]> {
     }
 }
 
-/// The first method of those that are acceptable which a client offers. The order in which it offers them counts for
-/// nothing, as some clients offer methods that they have no password or ticket for.
+/// Returns the first acceptable method that a client offers. The order in which it offers them does not count, as some
+/// clients offer methods that they have no password or ticket for.
 pub fn choose(offered: &[u8], acceptable: Methods) -> Option<Method> {
     let (none, password) = ((acceptable.none, Method::None), (acceptable.password, Method::Password));
     let in_order = if acceptable.prefer_password { [password, none] } else { [none, password] };
@@ -60,7 +60,7 @@ pub fn choose(offered: &[u8], acceptable: Methods) -> Option<Method> {
     in_order.into_iter().filter(|(acceptable, _)| *acceptable).map(|(_, method)| method).find(is_offered)
 }
 
-/// What the monitor hears of the methods of a client that offers none of the acceptable ones.
+/// Returns the report to the monitor on a client that offers none of the acceptable methods.
 pub fn offered(methods: &[u8]) -> Offered {
     let has = |method| methods.contains(&method);
     Offered {
@@ -76,7 +76,7 @@ pub fn chosen(method: Option<Method>) -> Reply {
     Reply::of(&[5, method.map_or(0xff, |method| method as u8)])
 }
 
-/// Where the user and the password of a login stand among its bytes, which hold the only copy of them.
+/// The places of user and password among the bytes of a login, which hold the only copy of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
     user: Range<usize>,
@@ -154,8 +154,8 @@ fn address(address: impl Into<IpAddr>) -> Option<Destination> {
     Some(Destination::Address(address.into()))
 }
 
-/// A name behind its length. An empty one is none, and neither is an address in brackets, for which there is a kind of its
-/// own. Nothing as long as it is not whole.
+/// Reads a name behind its length; `None` until it is whole. An empty name is none, and neither is an address in
+/// brackets, as addresses have types of their own.
 fn name(bytes: &[u8]) -> Option<(Option<Destination>, &[u8])> {
     let (length, rest) = bytes.split_first()?;
     let (name, rest) = rest.split_at_checked(usize::from(*length))?;
@@ -163,7 +163,7 @@ fn name(bytes: &[u8]) -> Option<(Option<Destination>, &[u8])> {
     Some((Name::new(name).filter(is_name).map(Destination::Name), rest))
 }
 
-/// A request as a next server is asked it. Nothing for what the protocol has no words for.
+/// Returns the request as it is sent to a next server. `None` if the protocol has no form for it.
 pub fn asking(asked: &Request) -> Option<Vec<u8>> {
     let command = match asked.command {
         Command::Connect => 1,
@@ -211,8 +211,8 @@ pub fn granted(bound: SocketAddr) -> Reply {
     }
 }
 
-/// The reply that refuses a request. Codes above 8 are not assigned, and there is a client that takes them for a grant
-/// (Java 17). The address is 0.0.0.0, since other clients cannot read a name in its place.
+/// The reply that refuses a request. Codes above 8 are not assigned, and Java 17 takes them for a grant. The address is
+/// 0.0.0.0, since other clients cannot read a name in its place.
 pub fn refused(why: RefusalReason) -> Reply {
     let code = match why {
         RefusalReason::General => 1,
