@@ -24,7 +24,7 @@ impl Epoll {
         epoll::add(&self.descriptor, source, EventData::new_u64(token), flags)
     }
 
-    /// Watches `source` for other events from now on. Whatever is ready is reported again.
+    /// Watches `source` for other events from now on. Events that are ready are reported again.
     pub fn change(&self, source: impl AsFd, token: u64, flags: EventFlags) -> Result<(), Errno> {
         epoll::modify(&self.descriptor, source, EventData::new_u64(token), flags)
     }

@@ -1,6 +1,6 @@
 //! The locks that a worker puts on itself before it reads a byte from its channel.
 //!
-//! The spawner has set user, groups and namespaces before it executed this program. The worker checks what it can of
+//! The spawner set user, groups and namespaces before it executed this program. The worker checks what it can of
 //! them, and puts on everything else from top to bottom.
 
 use crate::Ending;

@@ -9,7 +9,7 @@ use sockd_common::message::{Id, Message};
 use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
 
-/// What is ready to be read.
+/// The sources that are ready to be read.
 pub(crate) struct Ready {
     pub(crate) channel: bool,
     pub(crate) queries: Vec<Id>,

@@ -157,14 +157,14 @@ const MANY: Option<&str> = rare("many sessions at once");
 const FLOWS: Option<&str> = rare("many flows at once");
 const LARGE: Option<&str> = rare("a large hosts file");
 
-/// No single mapping is larger, in bytes.
+/// The largest single mapping, in bytes.
 const LARGEST_MAPPING: u64 = 64 << 20;
 
-/// What the auth worker may map at once: 128 MiB, the most that a hash may take (sockd.passwd(5)), and what the allocator
-/// adds to it.
+/// The largest mapping of the auth worker: 128 MiB, the most that a hash may take (sockd.passwd(5)), and the
+/// overhead of the allocator.
 const LARGEST_TO_CHECK: u64 = 129 << 20;
 
-/// Of roles that do without fcntl(2).
+/// The row for fcntl(2) of roles that do without it.
 const CLOSE_CHECK: Row = row!(
     SYS_fcntl,
     Answer(libc::ENOSYS),
@@ -212,7 +212,7 @@ const MAP_TO_CHECK: [Arg; 3] = [
     int(3, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS),
 ];
 
-/// Not writable, although what would be written would be its own.
+/// The mapping is not writable, although writes would reach only the worker's own copy.
 const TABLE: [Arg; 3] = [
     Arg { index: 1, test: AtMost(users::LONGEST as u64) },
     int(2, libc::PROT_READ),

@@ -22,7 +22,7 @@ pub struct Entry {
     pub run: fn(Inherited, &'static [Row]) -> Ending,
 }
 
-/// All of them.
+/// The row of each role.
 pub const ROLES: [Entry; 7] = [
     Entry { role: Role::Session, pipes: PIPES, profile: PROFILE_SESSION, run: session::run },
     Entry { role: Role::Datagram, pipes: 0, profile: PROFILE_DATAGRAM, run: datagram::run },
@@ -30,7 +30,7 @@ pub const ROLES: [Entry; 7] = [
     Entry { role: Role::Resolver, pipes: 0, profile: PROFILE_RESOLVER, run: resolver::run },
     Entry { role: Role::Upstream, pipes: 0, profile: PROFILE_UPSTREAM, run: upstream::run },
     Entry { role: Role::Auth, pipes: 0, profile: PROFILE_AUTH, run: auth::run },
-    // Behind the very locks of a session worker.
+    // The probe runs behind the very locks of a session worker.
     Entry { role: Role::Probe, pipes: 0, profile: PROFILE_SESSION, run: probe::run },
 ];
 

@@ -6,11 +6,11 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// Maps a table of users, hands over what stands behind its length, and gives it back. Nothing where it says that it is
-/// longer than a table can be. Memory that ends before its length says so ends the process (SIGBUS, mmap(2)).
+/// Maps a table of users, calls `with` on the bytes behind its length, and unmaps it. `None` if that length is more
+/// than a table can have. If the memory is shorter than its length says, the process ends (SIGBUS, mmap(2)).
 pub(crate) fn with_table<T>(table: &OwnedFd, with: impl FnOnce(&[u8]) -> T) -> io::Result<Option<T>> {
-    // SAFETY: a new mapping at a place of the kernel's choice replaces nothing. What is read of it lies inside it, and does
-    // not change: the loader has sealed the memory against writing, shrinking and growing before the monitor has had it.
+    // SAFETY: a new mapping at a place of the kernel's choice replaces nothing. The bytes that are read lie inside it,
+    // and do not change: the loader sealed the memory against writing, shrinking and growing before the monitor got it.
     // The slice does not outlive the mapping, as `with` has to take any lifetime of it.
     unsafe {
         let place = libc::mmap(
@@ -35,22 +35,22 @@ pub(crate) fn with_table<T>(table: &OwnedFd, with: impl FnOnce(&[u8]) -> T) -> i
     }
 }
 
-/// Datagrams that one call receives at most.
+/// The most datagrams that one call receives.
 pub(crate) const MOST_AT_ONCE: usize = 16;
 
-/// What a place has been filled with.
+/// The datagram or bundle that has filled a place.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Filled {
-    /// So many bytes.
+    /// Its length in bytes.
     pub(crate) length: usize,
-    /// The length of each datagram but the last, where the kernel has made a bundle (UDP_GRO, udp(7)).
+    /// The length of each datagram but the last, if the kernel has made a bundle (UDP_GRO, udp(7)).
     pub(crate) piece: Option<usize>,
-    /// Who has sent it.
+    /// The address of its sender.
     pub(crate) from: Option<SocketAddr>,
 }
 
-/// Receives what is there, a datagram or a bundle into each place, and gives how many were filled. What does not fit into
-/// its place is cut.
+/// Receives the datagrams that are there, one or a bundle into each place, and returns the number of places filled. A
+/// datagram that does not fit into its place is cut.
 pub(crate) fn receive_many<'a>(
     socket: &OwnedFd,
     places: impl Iterator<Item = &'a mut [u8]>,
@@ -80,14 +80,14 @@ pub(crate) fn receive_many<'a>(
         number = number.saturating_add(1);
     }
     let timeout = std::ptr::null_mut();
-    // SAFETY: `number` headers are filled in, each with a name, a part and a control buffer of its own, of the lengths that
-    // it says. All of them and the places, which are borrowed for 'a, are there until the call returns.
+    // SAFETY: `number` headers are filled in, each with a name, a part and a control buffer of its own, of the lengths
+    // that it says. All of these live until the call returns, as do the places, which are borrowed for 'a.
     let received = unsafe {
         libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), number, libc::MSG_DONTWAIT, timeout)
     };
     let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
     for ((filled, header), name) in filled.iter_mut().zip(&headers).zip(&names).take(received) {
-        // SAFETY: `controls` is there still, and the kernel has written how much of it is used.
+        // SAFETY: `controls` still lives, and the kernel has written how much of it is used.
         let piece = unsafe { piece_of(&header.msg_hdr) };
         let from = address_of(name, header.msg_hdr.msg_namelen);
         *filled = Filled { length: header.msg_len as usize, piece, from };
@@ -95,7 +95,7 @@ pub(crate) fn receive_many<'a>(
     Ok(received)
 }
 
-/// The address that the kernel has written. A socket has names of one family, and that of IPv6 is the longer one.
+/// Returns the address that the kernel has written, if any. The structure of IPv6 is longer: that of IPv4 fits into it.
 fn address_of(name: &libc::sockaddr_in6, length: libc::socklen_t) -> Option<SocketAddr> {
     let length = length as usize;
     match i32::from(name.sin6_family) {
@@ -113,13 +113,13 @@ fn address_of(name: &libc::sockaddr_in6, length: libc::socklen_t) -> Option<Sock
     }
 }
 
-/// The length of the pieces of a bundle, as its control message says.
+/// Returns the length of the pieces of a bundle, if a control message says it.
 ///
 /// # Safety
 /// The control buffer of the header is as long as the header says, and the kernel has written it.
 unsafe fn piece_of(header: &libc::msghdr) -> Option<usize> {
-    // SAFETY: CMSG_FIRSTHDR gives a message only where the buffer has room for its head, and the length of that says
-    // whether an int follows, which may lie anywhere.
+    // SAFETY: CMSG_FIRSTHDR returns a message only if the buffer has room for its head. The length in the head says
+    // whether an int follows. The int may be unaligned.
     unsafe {
         let message = libc::CMSG_FIRSTHDR(header);
         let head = message.as_ref()?;

@@ -1,9 +1,9 @@
 //! The upstream worker asks the SOCKS server at one address (SOCKS4, 4A or 5), over sockets that the monitor has
 //! connected.
 //!
-//! The session worker does not do this itself: one that has been taken over could ask the next server for a
-//! destination that the rules forbid. The monitor says what this worker asks for, and the worker returns the reply.
-//! Whatever the next server sends behind it stays in the socket, for the client.
+//! The session worker does not do this itself: if taken over, it could ask the next server for a destination that the
+//! rules forbid. The monitor says what this worker asks for, and the worker returns the reply. Bytes that the next
+//! server sends behind it stay in the socket, for the client.
 
 use crate::Ending;
 use crate::lockdown::{self, Inherited};
@@ -87,7 +87,7 @@ impl Upstream {
         self.send(id, &first);
     }
 
-    /// What is sent is far smaller than the buffer of a new socket: if it does not go out whole, sending has failed.
+    /// Sends a part of the request. The buffer of a new socket has far more room: a partial send is a failure.
     fn send(&mut self, id: Id, bytes: &[u8]) {
         let Some(query) = self.queries.get(&id) else { return };
         match send(&query.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
@@ -99,7 +99,7 @@ impl Upstream {
 
     fn on_reply(&mut self, id: Id) {
         let Some(query) = self.queries.get_mut(&id) else { return };
-        // The room is for exactly what is missing of the answer, and not for a byte of what may follow.
+        // The buffer holds exactly the missing bytes of the answer, and not a byte of what may follow.
         let came = match poll_loop::receive(&query.socket, query.exchange.room()) {
             Ok([]) => return self.end(id, NextReply::Closed(WireErrno(0))),
             Ok(octets) => octets.len(),

@@ -1,8 +1,8 @@
 //! The auth worker compares passwords with the table of users (yescrypt, sha512crypt, sha256crypt, bcrypt, argon2id).
 //!
 //! It checks one at a time, in turn for the hosts that wait. A login that was verified a moment ago is remembered and
-//! answered at once. Whoever takes this worker over sees the passwords that pass and the hashes, and can say of anybody
-//! that the password is right; nothing else is in reach from here.
+//! answered at once. An attacker who takes this worker over sees the hashes and the passwords that pass, and can call
+//! any password right; nothing else is in reach from here.
 
 mod queue;
 mod recent;
@@ -22,12 +22,12 @@ use sockd_password::KEY;
 use std::os::fd::OwnedFd;
 use table::Table;
 
-/// Messages that are read before the next check: as many as there can be, and a table.
+/// The most messages that are read before the next check: as many as there can be, and a table.
 const MESSAGES: usize = 256;
 
 /// Serves the channel until the monitor closes it.
 pub fn run(inherited: Inherited, profile: &[Row]) -> Ending {
-    // Before the locks: the profile has no call for it, and the allocator none to let memory grow in place.
+    // Both come before the locks: the profile has no call for the key, and none to let memory grow in place.
     let mut key = [0; KEY];
     if getrandom(&mut key, GetRandomFlags::empty()) != Ok(KEY) {
         return Ending::System;
@@ -65,7 +65,7 @@ impl Auth {
             let Some(incoming) = self.outbox.receive()? else { break };
             self.on_message(incoming)?;
         }
-        // Who is remembered does not wait for the check that follows.
+        // A verdict on a remembered login does not wait for the check that follows.
         self.outbox.flush()?;
         if let Some(Job { id, credentials }) = self.queue.next() {
             let verdict = self.check(&credentials);
@@ -91,7 +91,7 @@ impl Auth {
         Ok(())
     }
 
-    /// Whatever comes of it, what was known before is forgotten.
+    /// Reads a new table. Even if that fails, the old one and the remembered logins are forgotten.
     fn read(&mut self, memory: Option<OwnedFd>) {
         self.recent.clear();
         let read = memory.and_then(|memory| sys::with_table(&memory, Table::read).ok().flatten().flatten());
@@ -102,7 +102,7 @@ impl Auth {
         self.table = read;
     }
 
-    /// What is remembered is answered at once, before others who wait: it costs nobody anything.
+    /// Answers a remembered login at once, before others that wait, since it costs no check. Queues any other.
     fn take_in(&mut self, id: Id, host: HostKey, credentials: Credentials) {
         let verdict = match &self.table {
             None => Verdict::Unchecked,
@@ -119,7 +119,7 @@ impl Auth {
 
     fn check(&mut self, credentials: &Credentials) -> Verdict {
         let Some(table) = &self.table else { return Verdict::Unchecked };
-        // Two of the same may have waited.
+        // Two equal logins may have waited.
         let is_remembered = self.recent.knows(credentials);
         if !is_remembered && !table.verifies(credentials) {
             return Verdict::Wrong;

@@ -11,12 +11,12 @@ pub(super) struct Job {
     pub(super) credentials: Credentials,
 }
 
-/// All of them, by their hosts. No host is here without a check.
+/// All checks that wait, by host. Each host here has at least one.
 #[derive(Default)]
 pub(super) struct Queue {
     hosts: BTreeMap<HostKey, VecDeque<Job>>,
     waiting: usize,
-    /// Whose turn it was last.
+    /// The host whose turn it was last.
     last: Option<HostKey>,
 }
 
@@ -30,7 +30,7 @@ impl Queue {
         self.hosts.values().flatten().any(|job| job.id == id)
     }
 
-    /// Lets one wait behind others of its host; false where too many wait.
+    /// Queues a check behind others of its host. Returns false if too many wait.
     pub(super) fn push(&mut self, host: HostKey, job: Job) -> bool {
         if self.waiting >= MAX_CHECKS {
             return false;
@@ -40,7 +40,7 @@ impl Queue {
         true
     }
 
-    /// The first check of the host behind the one whose turn it was last.
+    /// Takes the first check of the host that follows the one whose turn it was last.
     pub(super) fn next(&mut self) -> Option<Job> {
         let behind = self.last.map_or(Bound::Unbounded, Bound::Excluded);
         let host = self.hosts.range((behind, Bound::Unbounded)).next().or_else(|| self.hosts.iter().next());
@@ -51,7 +51,7 @@ impl Queue {
         job
     }
 
-    /// Removes one; false where it does not wait.
+    /// Removes a check. Returns false if it does not wait.
     pub(super) fn remove(&mut self, id: Id) -> bool {
         let is_it = |job: &Job| job.id == id;
         let Some(host) = self.hosts.iter().find(|(_, jobs)| jobs.iter().any(is_it)).map(|(host, _)| *host)

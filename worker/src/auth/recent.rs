@@ -4,12 +4,12 @@ use sockd_common::message::auth::{Credentials, TICKS};
 use sockd_password::{KEY, tag};
 use std::collections::{BTreeSet, VecDeque};
 
-/// As many are remembered.
+/// The most logins that are remembered.
 const MOST: usize = 10_000;
 
 type Tag = [u8; 32];
 
-/// The logins, as keyed hashes of user and password. Only those that were verified.
+/// Verified logins, as keyed hashes of user and password.
 pub(super) struct Recent {
     key: [u8; KEY],
     known: BTreeSet<Tag>,
@@ -19,7 +19,7 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    /// Takes the memory that it will ever need at once.
+    /// Allocates at once all the memory that it will ever need.
     pub(super) fn new(key: [u8; KEY]) -> Self {
         Self { key, known: BTreeSet::new(), order: VecDeque::with_capacity(MOST), ticks: 0 }
     }
@@ -28,7 +28,7 @@ impl Recent {
         self.known.contains(&self.tag(credentials))
     }
 
-    /// Remembers a login from now on. One that is remembered is not remembered for longer.
+    /// Remembers a login. If it is remembered already, that does not prolong it.
     pub(super) fn remember(&mut self, credentials: &Credentials) {
         let tag = self.tag(credentials);
         if self.known.contains(&tag) {
@@ -41,7 +41,7 @@ impl Recent {
         self.order.push_back((self.ticks, tag));
     }
 
-    /// Time has passed.
+    /// Advances time by one tick.
     pub(super) fn tick(&mut self) {
         self.ticks = self.ticks.wrapping_add(1);
         while self.order.front().is_some_and(|(tick, _)| self.ticks.wrapping_sub(*tick) >= TICKS) {

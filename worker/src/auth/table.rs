@@ -13,13 +13,13 @@ pub(super) struct Table {
 }
 
 struct User {
-    /// Nothing for a user who is locked.
+    /// The hash of the password; `None` for a user who is locked.
     hash: Option<Box<str>>,
     groups: Groups,
 }
 
 impl Table {
-    /// Reads a whole table, or nothing.
+    /// Reads a whole table; `None` if a part of it is invalid.
     pub(super) fn read(table: &[u8]) -> Option<Self> {
         let (mut users, mut hashes) = (BTreeMap::new(), 0_u32);
         let mut typical = None;
@@ -39,8 +39,8 @@ impl Table {
         u32::try_from(self.users.len()).unwrap_or(u32::MAX)
     }
 
-    /// Whether the password is the user's. For a user who is not there or is locked it is compared with another hash, so
-    /// that the answer takes as long as for most.
+    /// Whether the password is the user's. If the user is unknown or locked, the password is compared with another
+    /// hash, so that the answer takes as long as for most users.
     pub(super) fn verifies(&self, credentials: &Credentials) -> bool {
         let own = self.users.get(credentials.user.as_bytes()).and_then(|user| user.hash.as_deref());
         let hash = own.or(self.typical.as_deref());

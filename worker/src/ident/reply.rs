@@ -2,7 +2,7 @@
 
 use sockd_common::message::ident::IdentUser;
 
-/// A reply may have this many octets up to and with its line end (RFC 1413, section 4).
+/// The most octets of a reply, including its line end (RFC 1413, section 4).
 pub const MAX_REPLY: usize = 1000;
 
 /// The ports of the connection that is asked about.
@@ -28,7 +28,7 @@ pub fn query(ports: Ports) -> String {
     format!("{} , {}\r\n", ports.client, ports.server)
 }
 
-/// Looks whether a reply has ended, of which these octets are the beginning.
+/// Tells whether a reply has ended, from the octets received so far.
 pub fn progress(received: &[u8], ports: Ports) -> Progress {
     match received.contains(&b'\n') {
         false if received.len() < MAX_REPLY => Progress::Begun,
@@ -67,7 +67,7 @@ fn parse_ports(pair: &[u8]) -> Option<Ports> {
     }
 }
 
-/// Reads digits only, where `parse` would accept a `+` as well.
+/// Reads digits only. `parse` alone would accept a `+` as well.
 fn parse_port(digits: &[u8]) -> Option<u16> {
     let digits = digits.iter().all(u8::is_ascii_digit).then_some(digits)?;
     str::from_utf8(digits).ok()?.parse().ok()
