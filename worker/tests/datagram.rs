@@ -42,7 +42,7 @@ fn pair() -> (UdpSocket, UdpSocket) {
     (ours, theirs)
 }
 
-/// An association; gives the client's socket.
+/// Opens an association, and returns the client's socket.
 fn open(worker: &Datagram) -> UdpSocket {
     let (client, socket) = pair();
     let from = client.local_addr().unwrap();
@@ -54,7 +54,7 @@ fn to(port: u16, data: &[u8]) -> Vec<u8> {
     [&[0, 0, 0, 1, 192, 0, 2, 1], &port.to_be_bytes()[..], data].concat()
 }
 
-/// What is wanted next.
+/// Returns the flow that is wanted next.
 fn wanted(worker: &Datagram) -> (FlowId, u16) {
     match worker.next() {
         FromDatagram::Want { id: ID, flow, destination, port } => {
@@ -65,7 +65,7 @@ fn wanted(worker: &Datagram) -> (FlowId, u16) {
     }
 }
 
-/// Permits a flow; gives the peer's socket, which the client is told to be at this address.
+/// Permits a flow, and returns the peer's socket. The client is told that the peer is at this address.
 fn permit(worker: &Datagram, flow: FlowId, peer: SocketAddr) -> UdpSocket {
     let (far, socket) = pair();
     worker.send(&ToDatagram::Flow { id: ID, flow, peer }, Some(socket.as_fd()));
@@ -185,7 +185,7 @@ fn the_end_of_an_association_is_said_once_and_tells_what_was_moved() {
     worker.send(&ToDatagram::End { id: ID }, None);
     let moved = Relayed { up: 4, down: 0 };
     assert_eq!(worker.next(), FromDatagram::Closed { id: ID, why: AssociationEnd::Ended, moved });
-    // What crosses with the end is dropped, and the number is another's.
+    // A message that crosses with the end is dropped, and the number is another's.
     worker.send(&ToDatagram::NoFlow { id: ID, flow }, None);
     let client = open(&worker);
     client.send(&to(2, b"x")).unwrap();

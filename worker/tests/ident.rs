@@ -26,14 +26,14 @@ fn ready(descriptors: u32) -> Ident {
     worker
 }
 
-/// Asks about ports 40000 and 1080; gives identd's end of the connection.
+/// Asks about ports 40000 and 1080, and returns identd's end of the connection.
 fn ask(worker: &Ident, id: u32) -> TcpStream {
     let (identd, socket) = connection();
     worker.send(&ToIdent::Ask { id: Id(id), client_port: 40000, server_port: 1080 }, Some(socket.as_fd()));
     identd
 }
 
-/// Identd's end of a connection, and the end that the monitor hands over.
+/// Returns identd's end of a connection, and the end that the monitor hands over.
 fn connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -195,7 +195,7 @@ fn hundreds_of_queries_at_a_time_are_answered_each_with_its_own_user() {
     assert!(worker.finish().success());
 }
 
-/// So few descriptors that one that is left open shows.
+/// Few enough descriptors that one that is left open shows.
 const FEW: u32 = 8;
 
 #[test]

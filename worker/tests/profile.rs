@@ -1,4 +1,4 @@
-//! The tables of allowed calls: within their budgets, without what must not be, and every row tried both ways.
+//! The tables of allowed calls: within their budgets, without forbidden calls, and every row tried both ways.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,7 +8,7 @@ use sockd_verdict::{Call, Verdict, faults, verdict};
 use sockd_worker::roles::ROLES;
 use std::collections::BTreeSet;
 
-/// As many calls a role may have.
+/// The most calls that a role may have.
 fn budget(role: Role) -> usize {
     match role {
         Role::Session | Role::Probe => 18,

@@ -27,7 +27,7 @@ fn it_needs_no_loader_and_no_library() {
     }
 }
 
-/// The exit status or the signal of a child that locks itself down and then has a fault.
+/// Returns the exit status or the signal of a child that locks itself down and then has a fault.
 fn fault_under(profile: &'static [Row]) -> (Option<i32>, Option<i32>) {
     // SAFETY: the child runs the code of a worker, which has no threads, and then ends. glibc keeps its allocator
     // usable in the child of a process with threads.

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 type Resolver = Worker<ToResolver, FromResolver>;
 
-/// A worker that has said `Ready` and been told of so many nameservers, one attempt of a second each.
+/// A worker that has said `Ready` and been told of this many nameservers, one attempt of a second each.
 fn ready(servers: u8) -> Resolver {
     let worker = Worker::start(Role::Resolver, 64);
     set_up(&worker, servers);
@@ -63,7 +63,7 @@ fn both(sockets: &[(Transport, u8)]) -> Needed {
     [RecordType::A, RecordType::Aaaa].into_iter().map(|record| (record, sockets.to_vec())).collect()
 }
 
-/// Plays the monitor for one lookup: connects sockets until the answer comes. Gives it with what was needed.
+/// Plays the monitor for one lookup: connects sockets until the answer comes. Returns it and the sockets needed.
 fn look_up(worker: &Resolver, query: Query, servers: &[SocketAddr]) -> (Answer, Needed) {
     let id = Id(77);
     worker.send(&ToResolver::Resolve { id, query }, None);
@@ -84,7 +84,7 @@ fn look_up(worker: &Resolver, query: Query, servers: &[SocketAddr]) -> (Answer, 
     }
 }
 
-/// Begins a lookup of which only IPv4 addresses can be asked for: for the others there is no socket.
+/// Begins a lookup that can ask for IPv4 addresses only: for IPv6 it gets no socket.
 fn begin_with_ipv4(worker: &Resolver, id: Id, name: &str) {
     worker.send(&ToResolver::Resolve { id, query: addresses_of(name) }, None);
     for record in [RecordType::A, RecordType::Aaaa] {
@@ -94,7 +94,7 @@ fn begin_with_ipv4(worker: &Resolver, id: Id, name: &str) {
     worker.send(&ToResolver::NoSocket { id, record: RecordType::Aaaa }, None);
 }
 
-/// Gives such a lookup the socket that it needs, and after a truncated answer the one by TCP.
+/// Gives such a lookup the socket that it needs, and after a truncated answer another one by TCP.
 fn give_socket_of_each(worker: &Resolver, id: Id, transports: &[Transport], server: SocketAddr) {
     for &transport in transports {
         if transport == Transport::Tcp {
@@ -119,7 +119,7 @@ fn give_socket(worker: &Resolver, id: Id, record: RecordType, transport: Transpo
     }
 }
 
-/// A nameserver by UDP whose replies to a packet are what `reply` says. Ends with the test.
+/// A nameserver by UDP that answers a packet with the replies of `reply`. Ends with the test.
 fn udp_server(reply: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = socket.local_addr().unwrap();
@@ -184,7 +184,7 @@ fn honest_server() -> SocketAddr {
 const UDP_ONCE: [(Transport, u8); 1] = [(Transport::Udp, 0)];
 const UDP_TWICE: [(Transport, u8); 2] = [(Transport::Udp, 0); 2];
 
-/// A name of so many letters that its random case is never the one in which it is written.
+/// A name with enough letters that its random case is never the one in which it is written.
 const LONG_NAME: &str = "abcdefghijklmnopqrstuvwxyz.many.test";
 
 #[test]
@@ -293,7 +293,7 @@ fn lies(query: &[u8]) -> Vec<Vec<u8>> {
 #[test]
 fn a_lying_nameserver_is_not_believed_and_the_next_is_asked() {
     let (worker, servers) = (ready(2), [udp_server(lies), honest_server()]);
-    // To who believes none of it, the first is silent: it is asked again as the name was written.
+    // None of it is believed, so the first counts as silent: it is asked again as the name was written.
     let needed = [UDP_TWICE.as_slice(), &[(Transport::Udp, 1)]].concat();
     let expected = (found(&["192.0.2.1"]), both(&needed));
     assert_eq!(look_up(&worker, addresses_of("a.test"), &servers), expected);
@@ -343,7 +343,7 @@ fn refusing_and_failing_nameservers_are_passed_over() {
     assert_eq!(needed, both(&[0, 0, 1, 1, 2, 2, 2, 3].map(|attempt| (Transport::Udp, attempt))));
 }
 
-/// A nameserver that says by UDP that its answers are cut short, and by TCP does as it is told.
+/// A nameserver whose answers by UDP are truncated, and that runs `serve` on each connection by TCP.
 fn truncating_server(serve: impl Fn(TcpStream, Vec<u8>) + Send + Sync + 'static) -> SocketAddr {
     let serve = Arc::new(serve);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -502,7 +502,7 @@ fn a_late_packet_on_a_socket_that_the_monitor_still_holds_costs_nothing() {
     assert_eq!(worker.next(), FromResolver::Answer { id: Id(1), answer: found(&["192.0.2.1"]) });
     server.send_to(b"late", peer).unwrap();
     thread::sleep(Duration::from_millis(300));
-    // A worker that span would have used thirty.
+    // A worker that spins would have used thirty.
     assert!(worker.ticks_used() < 15, "{} ticks", worker.ticks_used());
 }
 
@@ -515,7 +515,7 @@ fn an_id_that_is_taken_ends_the_worker() {
     assert_eq!(worker.ending().code(), Some(76));
 }
 
-/// So few descriptors that one that is left open shows.
+/// Few enough descriptors that one that is left open shows.
 const FEW: u32 = 8;
 
 #[test]

@@ -49,7 +49,7 @@ fn it_says_what_holds_and_nothing_is_open_but_its_channel_and_its_pipes() {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap().parse().unwrap())
             .collect();
         open.sort_unstable();
-        // 0, 1 and 2 are the spawner's business; 3 is the channel, and behind the pipes is the epoll set.
+        // 0, 1 and 2 come from the spawner; 3 is the channel, and behind the pipes is the epoll set.
         assert_eq!(open, (0..=4 + 2 * PIPES).collect::<Vec<_>>());
     }
     if monitor.locks.landlock_abi == 0 {
@@ -124,7 +124,7 @@ fn a_client_that_ends_its_stream_with_the_last_piece_of_a_bind_has_gone() {
     let (first, last) = BIND.split_at(BIND.len() / 2);
     client.write_all(first).unwrap();
     thread::sleep(std::time::Duration::from_millis(50));
-    // In one segment with the FIN, and so one event with it.
+    // The bytes come in one segment with the FIN, and so in one event.
     SockRef::from(&client).send_with_flags(last, MORE).unwrap();
     end_stream(&client);
     monitor.hear_request();
@@ -315,7 +315,7 @@ fn a_client_that_resets_in_the_middle_of_its_request_is_noticed() {
     let mut monitor = start(Start::default());
     let (mut client, _id) = monitor.serve();
     client.write_all(&CONNECT[..5]).unwrap();
-    // Also where the worker has seen these bytes before.
+    // The reset is noticed even if the worker has seen these bytes before.
     thread::sleep(std::time::Duration::from_millis(20));
     reset(client);
     assert_eq!(monitor.hear_closed(), CloseReason::ClientGone(Errno(104)));
@@ -329,7 +329,7 @@ fn a_client_that_resets_while_the_monitor_decides_is_noticed() {
     monitor.hear_request();
     reset(client);
     assert_eq!(monitor.hear_closed(), CloseReason::ClientGone(Errno(104)));
-    // The verdict has crossed with that: it is dropped, and the id may be used again.
+    // A verdict that crosses with the end is dropped, and the id may be used again.
     monitor.say(ToSession::Refuse { id, why: RefusalReason::NotAllowed });
     drop(monitor.grant(id));
     monitor.relay();
@@ -348,7 +348,7 @@ fn a_slow_reader_gets_everything_after_both_streams_have_ended() {
             server.write_all(&sent).unwrap();
         });
         sender.join().unwrap();
-        // Both streams have ended by now, and most of the body waits in sockets. Nothing is closed over that.
+        // Both streams have ended by now, and most of the body waits in sockets. The session must not end for that.
         assert!(monitor.hears_nothing());
         assert_eq!(rest(&mut client), body);
         assert_eq!(monitor.hear_closed(), CloseReason::Finished);
@@ -408,7 +408,7 @@ fn a_receiver_that_stops_reading_stops_the_sender_and_nobody_else() {
         stuck_server.set_nonblocking(true).unwrap();
         let block = pattern(1 << 20);
         let mut sent = 0;
-        // Until neither the worker nor the kernel takes more: other relays have had their turns in between.
+        // Write until neither the worker nor the kernel takes more: other relays have had their turns in between.
         for _ in 0..200 {
             while let Ok(length) = (&stuck_server).write(&block[sent % block.len()..]) {
                 sent += length;
@@ -449,7 +449,7 @@ fn running_out_of_descriptors_costs_that_session_only() {
         let (client, _) = monitor.serve();
         waiting.push(client);
         let (mut client, _) = monitor.serve();
-        // Fails where the socket has been lost and so closed.
+        // This fails if the socket has been lost and so closed.
         let _ = client.write_all(CONNECT);
         waiting.push(client);
         match monitor.hear() {
@@ -503,7 +503,7 @@ fn the_end_of_the_channel_is_the_ordinary_end_of_a_worker() {
     drop((client, server));
 }
 
-/// What stands behind the request is the server's, whichever worker has read the request.
+/// Bytes behind the request are for the server, whichever worker has read the request.
 #[test]
 fn h9_a_worker_goes_on_with_a_client_whose_request_another_one_has_read() {
     const SOCKS5: &[u8] = b"\x05\x01\x00\x05\x01\x00\x01\x0a\x00\x00\x01\x00\x50";
@@ -554,7 +554,7 @@ fn h9_a_worker_refuses_in_the_protocol_that_another_one_has_made_out() {
 fn nonsense_from_the_monitor_ends_a_worker() {
     let mut monitor = start(Start::default());
     let (client, id) = monitor.serve();
-    // A verdict before there was a request.
+    // This is a verdict before there was a request.
     drop(monitor.grant(id));
     assert_eq!(monitor.ending().code(), Some(76));
     drop(client);

@@ -30,7 +30,7 @@ fn request(command: Command) -> Request {
     Request { version: 4, command, destination, port: 21, user: UserId::new(b"joe").unwrap() }
 }
 
-/// Asks for something; gives the next server's end of the connection and the end that the monitor keeps.
+/// Asks for something. Returns the next server's end of the connection and the end that the monitor keeps.
 fn ask(worker: &Upstream, id: u32, request: Request) -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

@@ -15,7 +15,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::OnceLock;
 use std::thread;
 
-/// Longer than anything here takes, in seconds; only a fault makes a test wait for it.
+/// The limit of every wait, in seconds. It is longer than anything here takes; only a fault makes a test wait for it.
 const PATIENCE: i64 = 60;
 
 /// A worker and the monitor's end of its channel.
@@ -25,7 +25,7 @@ pub(crate) struct Worker<Out, In> {
 }
 
 impl<Out: Message, In: Message> Worker<Out, In> {
-    /// Starts a worker that may have so many descriptors.
+    /// Starts a worker that may have this many descriptors.
     pub(crate) fn start(role: Role, descriptors: u32) -> Self {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
@@ -38,7 +38,7 @@ impl<Out: Message, In: Message> Worker<Out, In> {
         self.channel().send(message, descriptor).unwrap();
     }
 
-    /// Sends what the worker's channel has room for; gives the number.
+    /// Sends as many messages as the worker's channel has room for, and returns their number.
     pub(crate) fn send_without_reading(&self, messages: impl Iterator<Item = Out>) -> usize {
         let has_room = |message: &Out| match self.channel().send(message, None) {
             Err(ChannelError::Io(Errno::AGAIN)) => false,
@@ -47,12 +47,12 @@ impl<Out: Message, In: Message> Worker<Out, In> {
         messages.take_while(has_room).count()
     }
 
-    /// Sends what is no message.
+    /// Sends bytes that are no message.
     pub(crate) fn send_octets(&self, octets: &[u8]) {
         rustix::net::send(self.channel(), octets, SendFlags::NOSIGNAL).unwrap();
     }
 
-    /// The next message. A worker that says nothing for a long time fails the test.
+    /// Returns the next message. A worker that says nothing for a long time fails the test.
     pub(crate) fn next(&self) -> In {
         let patience = Timespec { tv_sec: PATIENCE, tv_nsec: 0 };
         let mut polled = [PollFd::new(self.channel(), PollFlags::IN)];
@@ -68,18 +68,18 @@ impl<Out: Message, In: Message> Worker<Out, In> {
         matches!(self.channel().receive(), Ok(Received::Nothing))
     }
 
-    /// Closes the channel and gives the end of the worker.
+    /// Closes the channel, and returns how the worker ends.
     pub(crate) fn finish(mut self) -> ExitStatus {
         self.channel = None;
         self.child.wait().unwrap()
     }
 
-    /// The end of a worker that ends by itself.
+    /// Returns how a worker ends that ends by itself.
     pub(crate) fn ending(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 
-    /// Whether the locks hold that the worker claims.
+    /// Checks that the locks hold that the worker claims.
     pub(crate) fn assert_locked_down(&self, locks: LockdownReport) {
         assert_eq!(locks.protocol, PROTOCOL_VERSION);
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

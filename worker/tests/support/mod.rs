@@ -20,7 +20,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// Longer than anything here takes; only a fault makes a test wait for it.
+/// The limit of every wait. It is longer than anything here takes; only a fault makes a test wait for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Monitor {
@@ -78,7 +78,7 @@ fn command(role: &str, descriptors: u32, pipes: usize) -> Command {
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(script).arg(root()).arg(role).arg(descriptors.to_string());
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    // SAFETY: what runs between fork and exec makes system calls alone.
+    // SAFETY: the code that runs between fork and exec makes system calls alone.
     unsafe { command.pre_exec(move || make_pipes(pipes)) };
     command
 }
@@ -90,8 +90,8 @@ fn make_pipes(pipes: usize) -> std::io::Result<()> {
     let mut target = FIRST_PIPE_FD;
     for _ in 0..pipes {
         let mut ends = [0; 2];
-        // SAFETY: `ends` has room for two descriptors; the other calls touch no memory. What is open under the numbers of
-        // the pipes belongs to the parent and is not used by this process again.
+        // SAFETY: `ends` has room for two descriptors; the other calls touch no memory. Descriptors with the numbers of
+        // the pipes belong to the parent and are not used by this process again.
         unsafe {
             check(libc::pipe2(ends.as_mut_ptr(), libc::O_NONBLOCK | libc::O_CLOEXEC))?;
             check(libc::fcntl(ends[1], libc::F_SETPIPE_SZ, 4096))?;
@@ -154,7 +154,7 @@ impl Monitor {
         receive(&self.end)
     }
 
-    /// Whether a message is there, without waiting.
+    /// Whether no message is there. Does not wait.
     pub(crate) fn hears_nothing(&self) -> bool {
         matches!(self.end.receive(), Ok(Received::Nothing))
     }
@@ -169,7 +169,7 @@ impl Monitor {
         (client, self.serve_on(&socket, Handshake::Fresh(Methods::NONE)))
     }
 
-    /// The same with this socket, which another worker may have had before.
+    /// Serves this client's socket, which another worker may have had before.
     pub(crate) fn serve_on(&mut self, socket: impl AsFd, handshake: Handshake) -> Id {
         let id = Id(self.next);
         self.next += 1;
@@ -191,7 +191,7 @@ impl Monitor {
         }
     }
 
-    /// Grants the request; the other end of the server's connection comes back.
+    /// Grants the request, and returns the other end of the server's connection.
     pub(crate) fn grant(&self, id: Id) -> TcpStream {
         let (server, socket) = connection();
         let bound = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
@@ -209,7 +209,7 @@ impl Monitor {
         (client, server)
     }
 
-    /// How the worker has ended.
+    /// Returns how the worker has ended.
     pub(crate) fn ending(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
