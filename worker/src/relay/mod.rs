@@ -43,7 +43,7 @@ const MUCH: u8 = 16;
 const LITTLE: usize = BUFFER / 4;
 
 /// The most reads of one flow before the others have their turn.
-const TURN: u32 = 16;
+const READS_PER_TURN: u32 = 16;
 
 /// This many short reads within [`WINDOW`] are the sign of a stream of small writes: in one of its milliseconds, two
 /// or more pieces would come together.
@@ -166,7 +166,7 @@ impl Mover {
         sink: BorrowedFd<'_>,
         now: u32,
     ) -> Result<Turn, Fault> {
-        for _ in 0..TURN {
+        for _ in 0..READS_PER_TURN {
             self.deliver(flow, sink)?;
             match flow {
                 Flow { held: Held::Piped(..) | Held::Copied(..), .. } => return Ok(Turn::Wait),

@@ -46,7 +46,7 @@ use std::time::{Duration, Instant};
 const CHANNEL: u64 = u64::MAX;
 
 /// The most messages, or packets of one nameserver, that are read before the others have their turn.
-const TURN: usize = 16;
+const READS_PER_TURN: usize = 16;
 
 /// Serves the channel until the monitor closes it.
 pub fn run(inherited: Inherited, profile: &[Row]) -> Ending {
@@ -111,7 +111,7 @@ impl Resolver {
     }
 
     fn hear_monitor(&mut self) -> Result<(), Ending> {
-        for _ in 0..TURN {
+        for _ in 0..READS_PER_TURN {
             let Some(heard) = self.outbox.receive()? else { return Ok(()) };
             self.obey(heard)?;
             self.act();
@@ -165,7 +165,7 @@ impl Resolver {
 
     fn hear_nameserver(&mut self, key: Key) {
         let mut buffer = [0; 4096];
-        for _ in 0..TURN {
+        for _ in 0..READS_PER_TURN {
             let Some((socket, transport)) = self.sockets.get(&key) else { return };
             let now = Instant::now();
             match recv(socket, &mut buffer[..], RecvFlags::DONTWAIT) {
