@@ -156,7 +156,7 @@ fn play(choices: &mut Unstructured<'_>, worlds: &[Config]) -> Result<()> {
     Ok(())
 }
 
-/// What the monitor has for one session, and what has been found out for it.
+/// The state of the monitor for one session, and the facts found out for it.
 #[derive(Debug)]
 struct System<'w> {
     client: SocketAddr,
@@ -202,11 +202,11 @@ struct System<'w> {
     inspecting: bool,
     /// The connections of the relay have been closed.
     relay_closed: bool,
-    /// For what there is something at the monitor.
+    /// The waits for which the monitor holds something.
     held: BTreeSet<WaitKey>,
 }
 
-/// A fact: `None` where nobody has asked, and in it `None` where it could not be had.
+/// A fact: `None` if nobody has asked, `Some(None)` if it could not be had.
 type Learnt<T> = Option<Option<T>>;
 
 fn state<T: ?Sized, U: std::ops::Deref<Target = T>>(learnt: &Learnt<U>) -> FactState<&T> {
@@ -231,21 +231,21 @@ fn names_for<'a>(config: &Config, names: FactState<&'a [HostName]>) -> FactState
 #[derive(Clone, Debug)]
 struct Asking {
     next: SocketAddr,
-    /// Nothing: it has been given the name.
+    /// `None` if it has been given the name.
     target: Option<IpAddr>,
     /// Replies that are still to come.
     replies: u32,
 }
 
-/// What an event was, as far as its consequences have to fit it.
+/// An event, as far as its consequences have to fit it.
 #[derive(Debug)]
 enum Happened {
     Dialled(IpAddr),
-    /// A next server has been.
+    /// A next server has been reached.
     Reached(SocketAddr),
-    /// It has not; whether that is its own fault.
+    /// It has not been reached; whether that is its own fault.
     Unreached(SocketAddr, bool),
-    /// To the server that was asked so.
+    /// The reply of a server, which was asked so.
     Replied(NextReply, Asking),
     Listens(SocketAddr),
     Accepted(SocketAddr),
@@ -376,7 +376,7 @@ impl<'w> System<'w> {
             8 if fact(session) == Some(Fact::Identity) => Arrival::NoRoom(Limit::IDENTS),
             _ => return Ok(Event::Stop),
         };
-        // What comes late has a key that is given up.
+        // Late answers have a key that is given up.
         let key = session.waits().find(|(_, wait)| fits(*wait, &arrival)).map(|(key, _)| key);
         Ok(Event::Arrived(key.unwrap_or_else(given_up), arrival))
     }
@@ -667,7 +667,7 @@ impl<'w> System<'w> {
         }
     }
 
-    /// What was asked is answered. A connection and a port stay as long as they are of use.
+    /// An answer has come. A connection and a port stay as long as they are of use.
     fn has_come(&mut self, key: WaitKey, arrival: &Arrival) {
         let stays = matches!(
             arrival,
@@ -730,10 +730,10 @@ impl<'w> System<'w> {
     fn line(&mut self, line: &str, happened: &Happened) {
         assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
         let begins = |words: &[&str]| words.iter().any(|word| line.starts_with(word));
-        // Of the peer that a next server has met it is the last word.
+        // For the peer that a next server has met, this line is the last word.
         let of_strangers =
             line.contains("Error: connected to wrong host") && !matches!(happened, Happened::Replied(..));
-        // Of a relay that new rules refuse it is a line more; of what is on its way it is the verdict.
+        // For a relay that new rules refuse, this is a line more; for a request on its way it is the verdict.
         if begins(&["refused -- "]) && matches!(happened, Happened::Recheck) && self.hand_offs == 1 {
             return;
         }
@@ -755,7 +755,7 @@ impl<'w> System<'w> {
         }
     }
 
-    /// What the rules and the guards say of an address or, without one, of the name, and which way the lines lead; asked anew.
+    /// Asks rules, guards and lines anew about an address or, without one, about the name.
     fn way(
         &self,
         address: Option<IpAddr>,
@@ -829,7 +829,7 @@ impl<'w> System<'w> {
         }
     }
 
-    /// From where this host may reach an address without a next server.
+    /// The address from which this host may reach another one without a next server.
     fn permission(
         &self,
         address: IpAddr,
@@ -857,7 +857,7 @@ impl<'w> System<'w> {
         }
     }
 
-    /// What may be asked of a next server: the addresses, of IPv4 only, or where there are none the name.
+    /// The targets that a next server may be asked for: the IPv4 addresses, or the name without any address.
     fn targets(&self) -> Vec<Option<IpAddr>> {
         match self.candidates.as_slice() {
             [] => vec![None],
@@ -900,7 +900,7 @@ impl<'w> System<'w> {
                 .any(|config| source_for(config, to.ip(), FactState::Known(&names)) == Ok(from))
     }
 
-    /// What a next server is asked for is what was requested and may be had through one; gives the address.
+    /// A next server is asked for what was requested and may be had through one. Returns the address.
     fn is_asked_for(&self, asked: &message::request::Request, config: &Config) -> Option<IpAddr> {
         let request = self.request.as_ref().expect("a request");
         assert_eq!((asked.version, asked.command, asked.port), (4, request.command, request.port));
@@ -963,7 +963,7 @@ fn fact(session: &Session) -> Option<Fact> {
     })
 }
 
-/// Whether something can come of what is waited for.
+/// Whether an arrival can end this wait.
 fn fits(wait: Wait, arrival: &Arrival) -> bool {
     let is_of_kinds = matches!(wait, Wait::Fact(Fact::Kinds | Fact::UpstreamKinds));
     let is_identity = wait == Wait::Fact(Fact::Identity);
@@ -1003,7 +1003,7 @@ fn candidate(at: SocketAddr, choices: &mut Unstructured<'_>) -> Result<Candidate
     })
 }
 
-/// What the routing table of the host that is played says.
+/// The kind of an address in the routing table of the host that is played.
 fn kind_of(address: IpAddr) -> AddressKind {
     let local = ["198.51.100.1", "0.0.0.0", "::", "64:ff9b::7f00:1"].map(parsed);
     match address {
@@ -1068,7 +1068,7 @@ fn has_violated(actions: &[Action]) -> bool {
     actions.iter().any(|action| matches!(action, Action::Violation(_)))
 }
 
-/// What the kernel may say of a relay, in any state of both connections.
+/// A report of the kernel about a relay, in any state of both connections.
 fn any_flow(choices: &mut Unstructured<'_>) -> Result<Flow> {
     let mut connection = || -> Result<Connection> {
         let since = *choices.choose(&[0, 599_000, 7_200_000, u32::MAX])?;
