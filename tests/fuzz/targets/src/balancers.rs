@@ -1,12 +1,12 @@
-//! What a balancer writes before the bytes of its client.
+//! PROXY headers, as a balancer writes them before the bytes of its client.
 
 use sockd_common::head::Extent;
 use sockd_session::proxy_header::{Header, MOST, extent, first, read};
 use sockd_session::settings::ProxyProtocol;
 use std::net::{IpAddr, SocketAddr};
 
-/// However the bytes come, the header ends at the same place, within its limits; a client that it names is the one whose
-/// address stands there, and one that there can be.
+/// The header ends at the same place however the bytes come, within its limits. A client that it names is the one whose
+/// address stands there, and one that can exist.
 pub fn proxy_header(data: &[u8]) {
     let (protocol, bytes) = match data.split_first() {
         Some((choice, rest)) if choice % 2 == 1 => (ProxyProtocol::V1, rest),

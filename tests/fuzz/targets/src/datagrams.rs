@@ -1,4 +1,4 @@
-//! What clients send over UDP, and what becomes of it: the header of a datagram, and the table of flows.
+//! Datagrams of clients: their header, and the table of flows.
 
 use arbitrary::{Result, Unstructured};
 use sockd_common::message::datagram::FlowId;
@@ -20,7 +20,7 @@ fn address(data: &[u8]) -> Option<(usize, usize)> {
     (data.len() >= start + length + 2).then_some((start, length))
 }
 
-/// A datagram is what the protocol's text says. What comes back from the address in it begins with the same header.
+/// A datagram is read as the protocol's text says. An answer from the address in it begins with the same header.
 pub fn datagram(data: &[u8]) {
     let (found, Some((start, length))) = (header::read(data), address(data)) else {
         assert_eq!(header::read(data), None);
@@ -73,7 +73,7 @@ struct Known {
 
 #[derive(Debug)]
 enum State {
-    /// With what waits.
+    /// With the datagrams that wait.
     Deciding(Vec<Vec<u8>>),
     /// Until this second.
     Refused(u32),
@@ -100,8 +100,8 @@ struct Beside {
     turn: u64,
 }
 
-/// Whatever clients, peers, the monitor and the clock do, each datagram goes to the flow of its destination, waits in its
-/// order, or is dropped; the flow that gives way is the right one; and what waits is counted to the byte.
+/// Whatever clients, peers, the monitor and the clock do, each datagram goes to the flow of its destination, waits in
+/// its order, or is dropped. The flow that gives way is the right one, and waiting bytes are counted exactly.
 pub fn flows(data: &[u8]) {
     let (flows, known) = (Flows::default(), BTreeMap::new());
     let mut beside = Beside { flows, known, left: ROOM, now: 0, turn: 0 };
@@ -152,7 +152,7 @@ impl Beside {
         }
     }
 
-    /// The client sends this to there.
+    /// The client sends a datagram to a destination.
     fn send(&mut self, destination: &[u8], data: &[u8]) {
         let over = |flow: &Known| matches!(flow.state, State::Refused(until) if until <= self.now);
         self.known.retain(|_, flow| flow.destination != destination || !over(flow));
@@ -177,7 +177,7 @@ impl Beside {
         self.use_now(id);
     }
 
-    /// A destination is new.
+    /// The client sends to a new destination.
     fn want(&mut self, destination: &[u8], data: &[u8]) {
         let gives_way = self.known.iter().filter(|(_, flow)| !flow.is_deciding());
         let first = gives_way.min_by_key(|(_, flow)| (flow.is_open(), flow.turn)).map(|(id, _)| *id);
@@ -227,7 +227,7 @@ impl Beside {
         }
     }
 
-    /// Time has passed.
+    /// Ends the flows that are idle by now.
     fn end_idle(&mut self) {
         let idle = self.flows.idle(self.now);
         self.known.retain(|_, flow| !matches!(flow.state, State::Refused(until) if until <= self.now));

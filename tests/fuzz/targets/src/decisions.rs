@@ -28,7 +28,7 @@ const HOSTS: [&str; 10] = [
 #[derive(Debug)]
 struct Question {
     source: IpAddr,
-    /// Nothing for a name that is resolved elsewhere.
+    /// `None` for a name that is resolved elsewhere.
     destination: Option<IpAddr>,
     port: u16,
     command: Command,
@@ -41,7 +41,7 @@ struct Question {
     login: Option<UserId>,
 }
 
-/// What came of it, without the number of the line.
+/// The answer, without the number of the line.
 type Outcome = (String, Option<u32>);
 
 impl Question {
@@ -82,7 +82,7 @@ fn address(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-/// What the rules answer to some questions, by the index; the scan must agree.
+/// The answers of the rules to some questions, by the index; the scan must agree.
 pub(crate) fn answers(rules: &RuleSet) -> Vec<Outcome> {
     let known = |list: &[&str]| FactState::Known(names(list));
     let mut answers = Vec::new();
@@ -125,7 +125,7 @@ fn host_names() -> [FactState<Vec<HostName>>; 4] {
     [FactState::NotAsked, FactState::Unavailable, known(&[]), known(&["org", "a.xyz.com"])]
 }
 
-/// From where the routes lead to some hosts.
+/// The addresses from which the routes lead to some hosts.
 pub(crate) fn routed(routes: &Routes) -> Vec<Option<IpAddr>> {
     let mut found = Vec::new();
     for host in HOSTS.map(address) {
@@ -141,7 +141,7 @@ pub(crate) fn routed(routes: &Routes) -> Vec<Option<IpAddr>> {
     found
 }
 
-/// How some hosts are reached.
+/// The ways to some hosts.
 pub(crate) fn ways(lines: &Upstreams) -> Vec<String> {
     let mut found = Vec::new();
     for (place, host) in HOSTS.map(address).into_iter().enumerate() {
@@ -279,7 +279,7 @@ fn rule(choices: &mut Unstructured<'_>) -> Result<String> {
     Ok(format!("{action}{users}{methods}{fields} {source} {destination}{ports}"))
 }
 
-/// What a line says of a host; only of IPv4 hosts where that is asked for.
+/// A pattern of hosts for a line; only of IPv4 hosts if `v4` asks for that.
 fn pattern(choices: &mut Unstructured<'_>, v4: bool) -> Result<String> {
     let address = canonical(any_address(choices)?);
     Ok(match (choices.int_in_range(0..=5)?, address) {

@@ -1,4 +1,4 @@
-//! What the resolver reads: answers of nameservers, hosts(5) and resolv.conf(5).
+//! The inputs of the resolver: answers of nameservers, hosts(5) and resolv.conf(5).
 
 use sockd_common::message::resolver::{MAX_ADDRESSES, MAX_NAMES, MAX_SEARCH, RecordType, ToResolver};
 use sockd_common::wire::{MAX_PACKET, encode};
@@ -80,7 +80,7 @@ pub fn hosts(data: &[u8]) {
     });
 }
 
-/// Whatever the file says, there is a nameserver to ask, in a sane time, and the resolver can be told.
+/// Whatever the file says, there is a nameserver to ask, the wait for it is sane, and the resolver can be told.
 pub fn resolv_conf(data: &[u8]) {
     let conf = ResolvConf::parse(data);
     assert!((1..=3).contains(&conf.servers.len()) && (1..=30).contains(&conf.timeout()));

@@ -13,14 +13,14 @@ use std::fmt::Display;
 
 const SERVICES: &[u8] = b"ftp 21/tcp\ntelnet 23/tcp\nsmtp 25/tcp mail\nhttp 80/tcp www\n";
 
-/// What every user file holds, unless the input says so itself.
+/// The content of every user file, unless the input has another.
 const USERS: &[u8] = b"ann, bob # carl\n\xff\xfe";
 
 /// The file that every include line with a pattern finds, twice, and its rules.
 const INCLUDED: &str = "/included";
 const RULES: &[u8] = b"permit 10.1.0.0/16\n\ndeny *=ann ALL 0.0.0.0 eq 23\n";
 
-/// Whatever is wrong is told in printable ASCII on one line, and never nothing.
+/// Every fault is told in printable ASCII on one line, and there is at least one.
 fn told(errors: &[LineError]) {
     assert!(!errors.is_empty() && errors.len() <= 1001);
     assert!(errors.iter().all(is_one_line));
@@ -92,7 +92,7 @@ pub fn route(data: &[u8]) {
     assert_eq!(thawed, routes);
 }
 
-/// From where the routes go out, without the numbers of lines.
+/// The addresses from which the routes go out, without the numbers of lines.
 pub(crate) fn ways_out(routes: &Routes) -> Vec<Option<std::net::IpAddr>> {
     crate::decisions::routed(routes)
 }

@@ -10,7 +10,7 @@ use sockd_policy::{Routes, RuleSet, Services, Upstreams, parse_conf, parse_route
 /// Magic number, version and kind; the length follows, then the hash.
 const BEGINNING: usize = 12;
 const BEFORE_HASH: usize = 20;
-/// Where the content begins.
+/// The place where the content begins.
 pub const HEADER: usize = BEFORE_HASH + 32;
 
 /// The file that an input stands for. One that begins with an even byte is the content of a file, to which the beginning,

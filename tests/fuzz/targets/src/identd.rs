@@ -1,11 +1,11 @@
-//! What an identd answers.
+//! The answers of an identd.
 
 use sockd_common::message::ident::IdentUser;
 use sockd_worker::ident::reply::{MAX_REPLY, Ports, Progress, parse_reply, progress};
 
 const PORTS: Ports = Ports { client: 40000, server: 1080 };
 
-/// RFC 1413 read literally, where the reply is text: port pair, `USERID`, an operating system and the user.
+/// RFC 1413 read literally, if the reply is text: port pair, `USERID`, an operating system and the user.
 fn expected(line: &str) -> Option<&str> {
     let fields: Vec<&str> = line.splitn(4, ':').collect();
     let [pair, kind, system, user] = fields[..] else { return None };

@@ -1,7 +1,7 @@
-//! What the fuzzer runs: every reader of foreign bytes, with the properties that hold for any input.
+//! The targets of the fuzzer: every reader of foreign bytes, with the properties that hold for any input.
 //!
-//! Each target is a function of bytes that panics where a property does not hold. The fuzzer calls it with bytes of
-//! its own making (`tests/fuzz/Cargo.toml` says how), a test of this package with the files of `tests/fuzz/corpus`.
+//! Each target is a function of bytes that panics if a property does not hold. The fuzzer calls it with bytes of its
+//! own making (`tests/fuzz/Cargo.toml` says how), a test of this package with the files of `tests/fuzz/corpus`.
 
 pub mod balancers;
 pub mod datagrams;

@@ -10,7 +10,7 @@ use sockd_common::message::session::{FromSession, ToSession};
 use sockd_common::message::upstream::{FromUpstream, ToUpstream};
 use sockd_common::wire::{MAX_PACKET, decode, encode};
 
-/// What is taken for a message can be said again, in no more bytes, and then is the same message.
+/// A packet that is taken for a message can be encoded again, in no more bytes, and then is the same message.
 pub(crate) fn is_message<M: Message>(packet: &[u8]) {
     let Ok(message) = decode::<M>(packet) else { return };
     let bytes = |message: &M| {
@@ -31,7 +31,7 @@ fn chosen<const KINDS: usize>(data: &[u8], kinds: [fn(&[u8]); KINDS]) {
     kinds[usize::from(*choice) % kinds.len()](&packet[..packet.len().min(MAX_PACKET)]);
 }
 
-/// What the monitor reads.
+/// The packets that the monitor reads.
 pub fn from_worker(data: &[u8]) {
     let kinds = [
         is_message::<FromSession>,
@@ -45,7 +45,7 @@ pub fn from_worker(data: &[u8]) {
     chosen(data, kinds);
 }
 
-/// What the workers read.
+/// The packets that the workers read.
 pub fn to_worker(data: &[u8]) {
     chosen(
         data,

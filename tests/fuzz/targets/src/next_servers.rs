@@ -1,4 +1,4 @@
-//! What next SOCKS servers answer.
+//! The answers of next SOCKS servers.
 
 use sockd_common::message::UserId;
 use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
@@ -6,8 +6,8 @@ use sockd_common::message::upstream::NextReply;
 use sockd_worker::socks::next::{Exchange, Step};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// What comes of an exchange: what the server has been sent behind the first bytes, its replies, how many of its bytes
-/// have been taken, and whether it has said its last word.
+/// The outcome of an exchange. It has the bytes sent to the server behind the first ones, its replies, how many of its
+/// bytes have been taken, and whether it has said its last word.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Outcome {
     sent: Vec<u8>,
@@ -17,7 +17,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// The server has said this. Where that was a grant, and not the last one that it owes, it goes on.
+    /// The server has replied. After a grant that is not the last one that it owes, the exchange goes on.
     fn replied(&mut self, reply: NextReply, taken: usize, owed: usize) {
         let goes_on = matches!(reply, NextReply::Granted(_)) && self.replies.len() + 1 < owed;
         self.replies.push(reply);
@@ -77,7 +77,7 @@ fn reply_5(said: &[u8]) -> Option<(NextReply, usize)> {
     })
 }
 
-/// What has to come of an exchange whose server says this.
+/// The expected outcome of an exchange whose server says this.
 fn expected(version: u8, request: &[u8], owed: usize, said: &[u8]) -> Outcome {
     let mut outcome = Outcome::default();
     if version == 5 {
@@ -102,7 +102,7 @@ fn expected(version: u8, request: &[u8], owed: usize, said: &[u8]) -> Outcome {
     outcome
 }
 
-/// What comes of it where the answer comes in pieces of this many bytes.
+/// The outcome if the answer comes in pieces of this many bytes.
 fn found(request: &Request, first: &[u8], said: &[u8], piece: usize) -> Outcome {
     let (mut exchange, sent) = Exchange::new(request).expect("what the protocol has words for");
     assert_eq!(sent, first);

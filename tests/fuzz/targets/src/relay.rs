@@ -23,10 +23,10 @@ use std::time::Duration;
 
 const ID: Id = Id(7);
 
-/// What both sides send: a byte's place in the stream can be told from its neighbours.
+/// The stream of both sides: a byte's place in it can be told from its neighbours.
 static STREAM: LazyLock<Vec<u8>> = LazyLock::new(|| (0..MOST + 1024).map(byte_at).collect());
 
-/// More bytes than this are not sent in one direction.
+/// The most bytes that are sent in one direction.
 const MOST: usize = 1 << 20;
 
 /// Longer than the worker lets small writes gather.
@@ -69,7 +69,7 @@ impl Peer {
         }
     }
 
-    /// Reads at most so much: it is what the other side has sent. Whether there was anything.
+    /// Reads at most `length` bytes, which must be those of the other side. Returns whether there were any.
     fn read(&mut self, length: usize, buffer: &mut [u8]) -> bool {
         let Some(socket) = &self.socket else { return false };
         let length = length.min(buffer.len());
@@ -96,7 +96,7 @@ impl Peer {
     }
 }
 
-/// What comes in goes out, in its order and whole, and so does the end of each stream.
+/// Bytes that come in go out, in their order and whole, and so does the end of each stream.
 pub fn relay(data: &[u8]) {
     // As every Rust program does before its main function; the fuzzer's is not of Rust.
     let mut pipe = SigSet::empty();
@@ -170,7 +170,7 @@ impl Lab {
     fn play(&mut self, choices: &mut Unstructured<'_>) -> Result<()> {
         let (request, command) = self.request(choices)?;
         let Some(length) = request else { return Ok(()) };
-        // What stands behind the request in the same segment is the server's.
+        // Bytes behind the request in the same segment are the server's.
         self.client.sent = length;
         let bound: SocketAddr = "198.51.100.1:3000".parse().expect("an address");
         if command == Command::Bind && choices.arbitrary()? {
@@ -197,8 +197,8 @@ impl Lab {
         Ok(())
     }
 
-    /// The client sends a request and something behind it in any segments. How many bytes stand behind it, once the
-    /// worker has read it as what it is.
+    /// The client sends a request and something behind it in any segments. Returns how many bytes stand behind it, once
+    /// the worker has read it correctly.
     fn request(&mut self, choices: &mut Unstructured<'_>) -> Result<(Option<usize>, Command)> {
         let mut bytes = match choices.int_in_range(0..=5)? {
             0 => b"\x04\x01\x00\x17\xcb\x00\x71\x01joe\0".to_vec(),
@@ -245,7 +245,7 @@ impl Lab {
         })
     }
 
-    /// What the handshake comes to. The client has been told all answers on the way.
+    /// The step that the handshake comes to. The client has been told all answers on the way.
     fn expected(&mut self, bytes: &[u8]) -> Step {
         loop {
             match self.handshake.read(bytes, Protocols::ALL) {

@@ -1,4 +1,4 @@
-//! What clients of SOCKS4, SOCKS4A and SOCKS5 say before their relay.
+//! The bytes of SOCKS4, SOCKS4A and SOCKS5 clients before their relay.
 
 use sockd_common::message::request::{Command, Destination};
 use sockd_common::message::session::{Methods, Protocols};
@@ -6,7 +6,7 @@ use sockd_worker::session::handshake::{self, Handshake, Step};
 use sockd_worker::socks::Reading;
 use sockd_worker::socks::v4::{LONGEST, read};
 
-/// What the protocol's text says of some bytes, read literally.
+/// The meaning of some bytes by the protocol's text, read literally.
 #[derive(Debug, PartialEq, Eq)]
 enum Expected<'a> {
     Incomplete,
@@ -81,8 +81,7 @@ pub fn request(data: &[u8]) {
     assert_eq!(first.unwrap_or(Reading::Incomplete), whole, "another split, another request");
 }
 
-/// What is answered to a greeting of SOCKS5, and what the bytes come to then, read literally. Nothing where they are not
-/// whole.
+/// The answers to a greeting of SOCKS5, and the request that the bytes come to, read literally.
 type Told = (Vec<u8>, Option<Asked>);
 
 /// A request of SOCKS5 that can be had: where it ends, its command, and its destination behind the kind of it.
@@ -119,7 +118,7 @@ fn told(data: &[u8]) -> Option<Told> {
     Some((vec![5, 0], Some((end, command, [destination, port].concat()))))
 }
 
-/// Shows the handshake these bytes: what is answered, and what they come to.
+/// Shows the handshake these bytes. Adds its answers, and returns the step that the bytes come to.
 fn shown(handshake: &mut Handshake, data: &[u8], answers: &mut Vec<u8>) -> Step {
     loop {
         match handshake.read(data, Protocols::ALL) {
@@ -169,8 +168,8 @@ pub fn handshake(data: &[u8]) {
     );
 }
 
-/// What a login of RFC 1929 comes to, read literally: where it ends with where user and password stand, or whether its
-/// refusal is answered. Nothing where it is not whole.
+/// The expected outcome of a login (RFC 1929): user and password, or whether the refusal is answered. `None` if the
+/// login is not whole.
 fn expected_login(data: &[u8]) -> Option<Result<[&[u8]; 2], bool>> {
     if data.first()? != &1 {
         return Some(Err(false));

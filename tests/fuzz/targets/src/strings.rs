@@ -9,7 +9,7 @@ use sockd_policy::template::check;
 use sockd_session::hook_values::{Values, environment, expand_words};
 use sockd_session::log::escape;
 
-/// What was escaped; nothing where it does not read as if it had been.
+/// The bytes that were escaped; `None` if the text does not read as if it had been.
 fn unescaped(text: &str) -> Option<Vec<u8>> {
     let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
     while let [first, tail @ ..] = rest {
@@ -59,7 +59,7 @@ pub fn command(data: &[u8]) {
     while let Some(piece) = pieces.next() {
         let mut letters = piece.chars();
         let Some(letter) = letters.next() else {
-            // `%%`, and what follows up to the next substitution.
+            // `%%`, and the text up to the next substitution.
             let literal = pieces.next().unwrap_or_default();
             before = literal;
             rest = rest.strip_prefix('%').and_then(|rest| rest.strip_prefix(literal)).expect("a literal %");

@@ -1,11 +1,11 @@
-//! What two versions say to each other at a takeover, and what the one that serves makes of it.
+//! The messages of two versions at a takeover, and how the serving one takes them.
 
 use crate::messages::is_message;
 use sockd_common::message::takeover::{FromServing, ToServing};
 use sockd_common::wire::decode;
 use sockd_session::takeover::{Answer, PLACES, Peers};
 
-/// What a peer may be told next, kept beside [`Peers`].
+/// The state of a peer, which decides what it may be told; kept beside [`Peers`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Known {
     Nobody,
@@ -51,7 +51,7 @@ fn connect(peers: &mut Peers, known: &mut [Known; PLACES]) {
     free.into_iter().for_each(|place| known[place] = Known::Silent);
 }
 
-/// What a peer is after an answer, which has to be one that it may get.
+/// The state of a peer after an answer, which has to be one that it may get.
 fn heard(known: &[Known; PLACES], place: usize, message: ToServing, answer: Answer) -> Known {
     let (this, others) = (known[place], [Known::Takes, Known::Serves].map(|other| known.contains(&other)));
     let may_hear = match answer {

@@ -23,7 +23,7 @@ fn no_file_of_a_corpus_breaks_a_property() {
         let files = corpus(name);
         assert!(!files.is_empty(), "{name} has no corpus");
         for file in files {
-            // Seen only where the target panics.
+            // The test shows this only if the target panics.
             println!("{}", file.display());
             target(&fs::read(&file).expect("a readable file"));
         }

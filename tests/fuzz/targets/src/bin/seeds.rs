@@ -1,5 +1,5 @@
-//! Writes `tests/fuzz/corpus/*/seed-*`: what real clients and servers say, files as they are installed, and messages and
-//! frozen files as this version writes them.
+//! Writes `tests/fuzz/corpus/*/seed-*`. They are bytes of real clients and servers, files as they are installed, and
+//! messages and frozen files as this version writes them.
 
 use sockd_common::bounded::BoundedVec;
 use sockd_common::message::datagram::{
@@ -96,7 +96,7 @@ const DNS_ANSWERS: &[(u8, &[u8])] = &[
     (2, b"\x00\x00\x81\x05\x00\x01\x00\x00\x00\x00\x00\x00\x017\x012\x010\x03192\x07in-addr\x04arpa\x00\x00\x0c\x00\x01"),
 ];
 
-/// Even: version 2. Odd: version 1. As HAProxy writes them, with a checksum and an id, and what is refused.
+/// Even: version 2. Odd: version 1. As HAProxy writes them, with a checksum and an id, and some that are refused.
 const PROXY_HEADERS: [&[u8]; 12] = [
     b"\0\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01\xa2\xee\x04\x9e\x05\x01\0",
     b"\0\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x16\x7f\0\0\x01\x7f\0\0\x01\xa2\xee\x04\x9e\x03\0\x04\xc9\xdd\x7f\x05\x05\0\0",
@@ -112,7 +112,7 @@ const PROXY_HEADERS: [&[u8]; 12] = [
     b"\x01PROXY TCP4 127.0.0.1  127.0.0.1 +1 01\r\n",
 ];
 
-/// Even: SOCKS4. Odd: SOCKS5. From 2 on a BIND. Grants, refusals, what is none of both, and what stands behind.
+/// Even: SOCKS4. Odd: SOCKS5. From 2 on a BIND. Grants, refusals, bytes that are neither, and bytes behind them.
 const NEXT_ANSWERS: [&[u8]; 15] = [
     b"\0\0\x5a\0\x15\x0a\0\0\x01welcome",
     b"\0\0\x5b\0\0\0\0\0\0",
@@ -226,7 +226,7 @@ fn name(text: &str) -> Name {
     Name::new(text.as_bytes()).expect("a short name")
 }
 
-/// Two who come at once: one reloads and is busy with that, the other takes over, and ends what drains.
+/// Two peers at once: one reloads and is busy with that, the other takes over, and ends trees that drain.
 fn takeover() -> Vec<Vec<u8>> {
     use ToServing::{End, Go, Hello, Recheck, Reload, Serves, Take};
     let says = |place: u8, message: ToServing| {
