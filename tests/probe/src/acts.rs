@@ -1,12 +1,12 @@
 //! The acts: a row each, with what the sandbox is to prevent.
 //!
-//! Most are one system call. Where an act takes two, the first is forbidden already; the control needs both.
+//! Most are one system call. If an act takes two, the first is forbidden already; the control needs both.
 
 use crate::sys::call;
 use std::ffi::{CStr, CString};
 use std::sync::atomic::AtomicU64;
 
-/// What a worker has in its hands, and whom it might turn against.
+/// The descriptors in a worker's hands, and the targets that it might turn against.
 pub(crate) struct Slot {
     /// A connected TCP socket.
     pub client: usize,
@@ -22,19 +22,19 @@ pub(crate) struct Slot {
     pub victim: usize,
     /// The process that gives the orders.
     pub monitor: usize,
-    /// Where nothing from here may ever arrive: a sockaddr_in.
+    /// An address at which nothing from here may ever arrive: a sockaddr_in.
     pub canary: [u8; 16],
 }
 
 /// Something that a worker in an attacker's hands might try.
 pub(crate) struct Act {
-    /// What it is about.
+    /// The part of the system that it is about.
     pub group: &'static str,
-    /// What it is.
+    /// The act in words.
     pub name: &'static str,
     /// Whether it is one of the 139 that the floors of each layer were first measured with.
     pub classic: bool,
-    /// Does it; gives the negated errno where the kernel refuses.
+    /// Does it; gives the negated errno if the kernel refuses.
     pub attempt: fn(&Slot) -> i64,
 }
 
@@ -59,10 +59,10 @@ fn p(text: &'static CStr) -> usize {
 pub(crate) const ABSTRACT: &[u8; 14] = b"\x01\0\0sockd-probe";
 pub(crate) const LOG: &[u8; 6] = b"\x01\0log\0";
 
-/// The kernel says nothing where such a signal does not arrive: whether it did is seen by what becomes of the victim.
+/// The kernel does not tell whether such a signal has arrived: the fate of the victim shows it.
 pub(crate) const SIGIO: &str = "F_SETOWN and O_ASYNC: SIGIO for another";
 
-/// Written to by whoever gets at the memory of another worker.
+/// Written to by an act that gets at the memory of another worker.
 static TARGET: AtomicU64 = AtomicU64::new(0);
 
 /// The address of a value of its own that the kernel may read and write; the process soon ends.
@@ -83,7 +83,7 @@ fn child(answer: i64) -> i64 {
     answer
 }
 
-/// What belongs to the system and not to the process is removed again where it could be made.
+/// Removes an object again that belongs to the system and not to the process, if it could be made.
 fn then_remove(made: i64, call_number: libc::c_long, words: &[usize]) -> i64 {
     if made >= 0 {
         let id = [wide(made)];

@@ -1,8 +1,8 @@
 //! The installed sockd, started where nobody else is, with this program in its worker's place.
 //!
-//! The daemon has no option that would let somebody choose its worker: what is shown at the worker's place is
-//! changed in the private mount namespace of this program alone, which takes root. It reads the host's settings, if
-//! there are any, and rules, routes and upstream lines of this program's.
+//! The daemon has no option that would let somebody choose its worker. This program changes the file at the worker's
+//! place in its own private mount namespace alone, which takes root. The daemon reads the host's settings, if there are
+//! any, and rules, routes and upstream lines of this program's.
 
 use crate::outcome::Outcome;
 use crate::private::{self, Folder};
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::{env, fs};
 
-/// Where the daemon listens in its own network namespace, and where identd, the nameserver and the next server do.
+/// The ports of the daemon, identd, the nameserver and the next server in the daemon's own network namespace.
 const PROXY: u16 = 1080;
 const IDENTD: u16 = 113;
 const NAMESERVER: u16 = 53;
@@ -37,7 +37,7 @@ const DATAGRAMS: usize = 64;
 /// Milliseconds that anything may take.
 const LIMIT: i32 = 120_000;
 
-/// What one role's worker has told.
+/// The report of one role's worker.
 pub(crate) struct Told {
     /// Behind all locks.
     pub(crate) confined: Vec<Outcome>,
@@ -176,7 +176,7 @@ impl Daemon {
     }
 }
 
-/// What the datagram worker tells, over the association that the session worker has asked for; it ends with its
+/// The report of the datagram worker, over the association that the session worker has asked for; it ends with its
 /// connection.
 fn told_in_a_datagram(mut control: TcpStream) -> Result<String, String> {
     let words = |error: std::io::Error| error.to_string();

@@ -12,10 +12,10 @@ use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 
-/// What stands between an act and the system.
+/// The locks between an act and the system.
 #[derive(Clone, Copy)]
 pub(crate) enum Layer {
-    /// Nothing but an unprivileged user id.
+    /// None but an unprivileged user id.
     User,
     /// Namespaces of its own, with an empty root.
     Namespaces,
@@ -23,7 +23,7 @@ pub(crate) enum Layer {
     Landlock,
     /// Everything that a worker has but its system call filter.
     Unfiltered,
-    /// The same, and what is turned against is not a process of the host but another worker in the same world.
+    /// The same, turned against another worker in the same world and not against a process of the host.
     BesideAnother,
     /// The filter alone.
     Filter(&'static [Row]),
@@ -43,7 +43,7 @@ pub(crate) fn read(layer: Layer, place: &Place<'_>) -> Result<Vec<Outcome>, Stri
     acts::all().iter().map(|act| one(layer, act, place)).collect()
 }
 
-/// What is passed to a worker, and what never should be, made anew for each act, as some spoil it.
+/// Descriptors that a worker gets, and some that it never should. They are made anew for each act, as some spoil them.
 struct Passed {
     client: [OwnedFd; 2],
     channel: (OwnedFd, OwnedFd),
@@ -103,7 +103,7 @@ fn one(layer: Layer, act: &Act, place: &Place<'_>) -> Result<Outcome, String> {
     Ok(seen(act, outcome, &victim))
 }
 
-/// Whether the signal has arrived that the kernel says nothing about.
+/// The outcome of an act. The fate of the victim shows whether a signal has arrived, as the kernel does not tell.
 fn seen(act: &Act, outcome: Outcome, victim: &Victim) -> Outcome {
     match outcome {
         Outcome::Done if act.name == SIGIO && !victim.is_struck() => Outcome::Refused(libc::EPERM),
@@ -152,7 +152,7 @@ fn in_an_empty_world(layer: Layer, act: &Act, place: &Place<'_>, slot: Slot) -> 
     mapped.map(|()| outcome).map_err(|error| error.to_string())
 }
 
-/// The unprivileged user. Nothing is ever tried as root.
+/// Becomes the unprivileged user. No act is ever tried as root.
 fn become_user((uid, gid): (u32, u32)) -> Result<(), String> {
     said(lockdown::become_user(Uid::from_raw(uid), Gid::from_raw(gid)))?;
     as_others_see_it()

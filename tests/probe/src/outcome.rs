@@ -1,4 +1,4 @@
-//! What becomes of an act: each is tried by a child of its own, and this is how the child ended.
+//! The outcome of an act: each is tried by a child of its own, and this is how the child ended.
 
 use crate::acts::{Act, Slot};
 use crate::sys;
@@ -29,7 +29,7 @@ const UNTRIED: i32 = 251;
 /// Milliseconds that an act may take.
 const LIMIT: i32 = 20_000;
 
-/// Milliseconds between the last that is seen of a signal and the end of whom it ends.
+/// Milliseconds between the last sign of a signal and the end of the process that it ends.
 const GRACE: i32 = 300;
 
 impl Outcome {
@@ -88,7 +88,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What a child does that is to end by itself; an error is that it cannot even begin.
+/// The work of a child that is to end by itself; an error says that it cannot even begin.
 pub(crate) type Deed<'a> = &'a dyn Fn() -> Result<Outcome, String>;
 
 /// Does it in a child and tells how the child ended.
@@ -139,7 +139,7 @@ impl Victim {
         let (ours, theirs) = io::pipe().map_err(|error| format!("pipe: {error}"))?;
         match sys::fork().map_err(|error| format!("fork: {error}"))? {
             None => {
-                // Does not outlive whoever forgets to end it.
+                // It does not outlive a parent that forgets to end it.
                 let able = sockd_lockdown::die_with_parent().map_err(|error| error.to_string());
                 if able.and_then(|()| become_it()).is_ok() {
                     drop((ours, theirs));

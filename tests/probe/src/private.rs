@@ -1,4 +1,4 @@
-//! Where acts are tried that must not meet anything of the host: namespaces and a folder of their own, and canaries.
+//! Namespaces, a folder and canaries of its own for acts that must not meet anything of the host.
 
 use crate::acts::{ABSTRACT, LOG};
 use crate::sys;
@@ -40,7 +40,7 @@ pub(crate) fn show(file: &Path, place: &Path) -> Result<(), String> {
 pub(crate) struct Folder {
     path: PathBuf,
     mounted: bool,
-    /// Who the files belong to.
+    /// The owner of the files.
     owner: u32,
 }
 
@@ -118,7 +118,7 @@ impl Canary {
         Ok(Self { sockets: vec![stream.into(), datagrams.into(), log, forgotten], port })
     }
 
-    /// How much has arrived since it was last asked.
+    /// The number of arrivals since the last question.
     pub(crate) fn hits(&self) -> usize {
         self.sockets
             .iter()

@@ -1,4 +1,4 @@
-//! Which readings are taken, and what is expected of each.
+//! The readings that are taken, and the expectation for each.
 
 use crate::acts;
 use crate::cli::Options;
@@ -21,12 +21,12 @@ pub(crate) const ROLES: [&str; 5] = ["session", "ident", "resolver", "upstream",
 /// The words of `--layer`.
 pub(crate) const LAYERS: [&str; 6] = ["user", "namespaces", "landlock", "unfiltered", "filter", "full"];
 
-/// What is expected.
+/// An expectation.
 #[derive(Clone, Copy)]
 pub(crate) enum Held {
-    /// Nothing: it is good to know.
+    /// None: the figures are good to know.
     Known,
-    /// So many of the classic acts are stopped.
+    /// At least this many of the classic acts are stopped.
     AtLeast(usize),
     /// Every act ends the process, but for the exceptions of this role.
     Killed(&'static str),
@@ -34,19 +34,19 @@ pub(crate) enum Held {
 
 /// All acts, tried in one way.
 pub(crate) struct Reading {
-    /// What stood between them and the system.
+    /// The locks between the acts and the system.
     pub(crate) name: String,
     /// One for each act, in their order.
     pub(crate) outcomes: Vec<Outcome>,
-    /// What has arrived at the canaries meanwhile.
+    /// The number of arrivals at the canaries meanwhile.
     pub(crate) hits: usize,
-    /// What is expected.
+    /// The expectation.
     pub(crate) held: Held,
     /// How the worker itself ended, as the monitor has logged it.
     pub(crate) ended: Option<String>,
 }
 
-/// What a filter lets through although an attacker could want it, and why.
+/// Acts that a filter lets through although an attacker could want them, and why.
 const EXCEPTIONS: [(&str, &str, Outcome, &str); 2] = [
     (
         "session",
@@ -86,7 +86,7 @@ impl Reading {
         excepted.filter_map(|(act, outcome)| Some((act.name, exception(role, act.name, *outcome)?))).collect()
     }
 
-    /// What is not as expected, a line each.
+    /// The differences from the expectation, a line each.
     pub(crate) fn faults(&self) -> Vec<String> {
         let (_, classic) = self.sums();
         match self.held {

@@ -1,12 +1,12 @@
 //! In a worker's place: started by the real spawner, with the descriptors that the real monitor passes.
 //!
-//! The worker of the role that is asked about forks a child for each act, twice: one puts on the locks of the role,
-//! as the worker does, the other stays behind those that the spawner has put around every worker. What became of
-//! them is told through the very descriptor that a worker has for its work. At the end the worker puts on the locks
-//! itself and tries an act, so that the monitor says in its log how workers end that try.
+//! The worker of the role that is asked about forks a child for each act, twice: one puts on the locks of the role, as
+//! the worker does, the other stays behind those that the spawner has put around every worker. The very descriptor that
+//! a worker has for its work carries their outcomes. At the end the worker puts on the locks itself and tries an act,
+//! so that the monitor says in its log how workers end that try.
 //!
-//! The session worker is told by the user id of the request which role is meant; for the others it asks the monitor
-//! for what makes it need them.
+//! The user id of the request tells the session worker which role is meant. For another role the session worker asks
+//! the monitor for something that needs that role.
 
 use crate::acts::{self, Slot};
 use crate::outcome::{Outcome, Victim, attempt, in_a_child, number};
@@ -26,19 +26,19 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Where the requests go that lead to the other roles: nothing is there.
+/// The port of requests that lead to the other roles: nothing listens there.
 const NOWHERE: u16 = 7;
 
 /// The port of the canary on the loopback interface of the namespace that the daemon runs in.
 pub(crate) const CANARY_PORT: u16 = 9;
 
-/// The last line of what is told.
+/// The last line of a report.
 pub(crate) const END: &str = "end";
 
 /// The name that is looked up, so that the resolver is needed.
 const NAME: &[u8] = b"probe.invalid";
 
-/// What only the next server can reach.
+/// An address that only the next server can reach.
 pub(crate) const BEYOND: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
 /// A worker's whole life here.
@@ -54,7 +54,7 @@ pub(crate) fn run(role: Role) -> Option<()> {
     }
 }
 
-/// What the monitor wants to hear. The locks come later, in the children.
+/// The report that the monitor wants to hear. The locks come later, in the children.
 fn locks() -> LockdownReport {
     LockdownReport {
         protocol: PROTOCOL_VERSION,
@@ -88,7 +88,7 @@ fn session(monitor: WorkerEnd<FromSession, ToSession>) -> Option<()> {
     None
 }
 
-/// What a client asks for whose request needs a worker of this role.
+/// A request that needs a worker of this role.
 fn leading_to(role: &str) -> Option<Request> {
     let connect = |destination, user: &[u8]| {
         let user = UserId::new(user)?;
@@ -108,7 +108,7 @@ fn leading_to(role: &str) -> Option<Request> {
     }
 }
 
-/// What is told fits into one datagram.
+/// The datagram worker. Its report fits into one datagram.
 fn datagram(monitor: WorkerEnd<FromDatagram, ToDatagram>) -> Option<()> {
     monitor.send(&FromDatagram::Ready(locks())).ok()?;
     while let Some((_, socket)) = next(&monitor) {
@@ -157,7 +157,7 @@ fn upstream(monitor: WorkerEnd<FromUpstream, ToUpstream>) -> Option<()> {
     None
 }
 
-/// By TCP, so that what is told arrives whole.
+/// Asks for TCP, so that the report arrives whole.
 fn ask_for_nameserver(monitor: &WorkerEnd<FromResolver, ToResolver>, id: Id) -> Option<()> {
     let need = FromResolver::NeedSocket { id, record: RecordType::A, transport: Transport::Tcp, attempt: 0 };
     monitor.send(&need).ok()
@@ -173,7 +173,7 @@ fn next<Out: Message, In: Message>(monitor: &WorkerEnd<Out, In>) -> Option<(In, 
     }
 }
 
-/// What the user id of the request says.
+/// The user id of the request.
 fn wanted(client: &mut TcpStream) -> Option<String> {
     let mut request = Vec::new();
     while request.len() < 9 || !request.ends_with(&[0]) {

@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-/// One system call; the negated errno where it fails.
+/// One system call; the negated errno if it fails.
 pub(crate) fn call(number: libc::c_long, args: &[usize]) -> i64 {
     let arg = |at: usize| args.get(at).copied().unwrap_or(0);
     // SAFETY: pointers among the arguments are to memory that lives through the call, which each act in `acts` sees
@@ -42,7 +42,7 @@ pub(crate) fn clone_sharing_memory() -> i64 {
     }
 }
 
-/// fork(2): nothing in the child, as the call gives nothing.
+/// fork(2): the process id of the child, `None` in the child.
 pub(crate) fn fork() -> io::Result<Option<i32>> {
     // Not the C library's, which in some versions makes calls that the spawner's filter does not know.
     match call(libc::SYS_clone, &[libc::SIGCHLD.cast_unsigned() as usize]) {
@@ -52,7 +52,7 @@ pub(crate) fn fork() -> io::Result<Option<i32>> {
     }
 }
 
-/// What became of a child: wait4(2) with WNOHANG, nothing while it runs.
+/// The status of a child that has ended: wait4(2) with WNOHANG, `None` while it runs.
 pub(crate) fn ended(pid: i32) -> io::Result<Option<i32>> {
     let mut status = 0;
     // SAFETY: the status is written to a live place.
@@ -83,7 +83,7 @@ pub(crate) fn loose_socket() -> io::Result<OwnedFd> {
     owned(unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) })
 }
 
-/// A Unix socket of this type at this address, listening where that is possible. The address is a sockaddr_un.
+/// A Unix socket of this type at this address, listening if it can. The address is a sockaddr_un.
 pub(crate) fn unix_socket(kind: i32, address: &[u8]) -> io::Result<OwnedFd> {
     // SAFETY: plain numbers.
     let socket = owned(unsafe { libc::socket(libc::AF_UNIX, kind | libc::SOCK_NONBLOCK, 0) })?;
@@ -147,14 +147,14 @@ pub(crate) fn packet_pair() -> (OwnedFd, OwnedFd) {
     }
 }
 
-/// Waits until there is something to read, for so many milliseconds; -1 is without end.
+/// Waits until there is something to read, for at most this many milliseconds; -1 is without end.
 pub(crate) fn wait(descriptor: impl AsFd, limit: i32) -> bool {
     let mut polled = libc::pollfd { fd: descriptor.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one live entry, as the number says.
     unsafe { libc::poll(&raw mut polled, 1, limit) > 0 }
 }
 
-/// Sleeps for so many milliseconds, by poll(2), which the spawner's filter knows; -1 is without end.
+/// Sleeps for this many milliseconds, by poll(2), which the spawner's filter knows; -1 is without end.
 pub(crate) fn sleep(limit: i32) {
     // SAFETY: no entry is read.
     unsafe { libc::poll(std::ptr::null_mut(), 0, limit) };
