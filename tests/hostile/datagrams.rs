@@ -1,5 +1,4 @@
-//! A datagram worker in the hands of an attacker, behind all its own locks as the real one: what an attacker finds who has
-//! taken it over by a datagram.
+//! A datagram worker in the hands of an attacker who has taken it over by a datagram, behind all its own locks.
 //!
 //! The data of a client's datagram says what it does wrong; any other is relayed. Workers of all other roles are honest.
 
@@ -47,7 +46,7 @@ fn main() {
     exit_now(0)
 }
 
-/// What only ends with the channel.
+/// Runs until the channel ends.
 fn run(channel: OwnedFd) -> Option<()> {
     let epoll = Epoll::new().ok()?;
     epoll.add(&channel, 0, EventFlags::IN).ok()?;
@@ -74,7 +73,7 @@ struct Hostile {
     associations: Vec<Association>,
     /// Sockets that it should have closed.
     kept: Vec<OwnedFd>,
-    /// It says of nothing that it has ended.
+    /// Whether it never says that something has ended.
     says_nothing: bool,
 }
 
@@ -88,12 +87,12 @@ struct Flow {
     id: FlowId,
     /// The bytes of the header that name it.
     destination: Vec<u8>,
-    /// What waits for the decision.
+    /// The datagram that waits for the decision.
     first: Vec<u8>,
     open: Option<(OwnedFd, Header)>,
 }
 
-/// What the monitor says.
+/// Messages of the monitor.
 impl Hostile {
     fn hear(&mut self) -> Option<()> {
         loop {
@@ -166,7 +165,7 @@ impl Hostile {
     }
 }
 
-/// What clients and peers send.
+/// Datagrams of clients and peers.
 impl Hostile {
     fn relay(&mut self, at: usize) -> Option<()> {
         while let Some(bytes) = received(&self.associations.get(at)?.client) {
@@ -297,7 +296,7 @@ impl Hostile {
     }
 }
 
-/// The next datagram; nothing where there is none, or only an empty one, as of a socket that was shut down.
+/// The next datagram; `None` if there is none, or only the empty one of a socket that was shut down.
 fn received(socket: &OwnedFd) -> Option<Vec<u8>> {
     let mut bytes = [0; 2048];
     let mut control = RecvAncillaryBuffer::default();
@@ -306,7 +305,7 @@ fn received(socket: &OwnedFd) -> Option<Vec<u8>> {
     bytes.get(..length).filter(|bytes| !bytes.is_empty()).map(<[u8]>::to_vec)
 }
 
-/// Whether this went to whom the socket is connected to.
+/// Sends to the peer of a connected socket; false if the kernel refuses.
 fn to_peer(socket: impl AsFd, bytes: &[u8]) -> bool {
     send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok()
 }

@@ -13,7 +13,7 @@ use sockd_worker::relay::pipes::{FURTHER, LARGE};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Tries to have a pipe more.
+/// Tries to have one more pipe.
 pub(crate) fn another_pipe() -> Option<()> {
     lock_down(PROFILE_SESSION).ok()?;
     pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).ok().map(drop)

@@ -29,7 +29,7 @@ pub(crate) fn run(channel: OwnedFd) -> Option<()> {
     }
 }
 
-/// What the identd, or a next server, says by itself, to the end of a line.
+/// Reads what the identd, or a next server, says by itself, to the end of a line.
 pub(crate) fn read(mut identd: TcpStream) -> String {
     let mut text = String::new();
     while !text.ends_with('\n') {
@@ -57,7 +57,7 @@ fn answer(monitor: &Monitor, id: Id, act: &str) -> bool {
             raw::packet(monitor, &bytes)
         }
         "silent" => true,
-        // Honest: it passes on whom the identd names.
+        // Honest: it passes on the user that the identd names.
         act if act.starts_with("is ") => said(id, act.trim_start_matches("is ").as_bytes()),
         "a-fault" => raw::fault(PROFILE_IDENT),
         act => {

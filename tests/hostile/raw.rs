@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 /// An id that the monitor has not given to anybody.
 pub(crate) const NOBODYS: Id = Id(77_777);
 
-/// An answer comes so late that the limits of the tests are over, and before a worker that owes it is ended.
+/// How late an answer comes: after the limits of the tests, and before a worker that owes it is ended.
 const LATE: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
 
 /// Does nothing any more, whatever happens to the channel.
@@ -61,7 +61,7 @@ pub(crate) fn with_descriptor(
     sendmsg::<()>(channel, &[IoSlice::new(bytes)], &control, MsgFlags::MSG_NOSIGNAL, None)
 }
 
-/// What a worker of any role can do wrong, by name; false where it is none of these.
+/// Does something wrong that a worker of any role can do; false if there is nothing of that name.
 pub(crate) fn act<M: Message>(channel: impl AsFd, act: &str, ready: &M, honest: &M) -> bool {
     let honest = bytes(honest);
     match act {
@@ -77,7 +77,7 @@ pub(crate) fn act<M: Message>(channel: impl AsFd, act: &str, ready: &M, honest: 
             flood(channel, &honest);
             true
         }
-        // Nothing is read any more, not even that the channel has ended.
+        // It reads nothing more, not even the end of the channel.
         "deaf" => forever(),
         "late" => {
             sleep(Some(&LATE));
@@ -102,8 +102,8 @@ pub(crate) fn fault(profile: &[Row]) -> ! {
     }
 }
 
-/// Waits until one descriptor is ready. By ppoll(2), as poll(2) goes on as restart_syscall(2) where a process was stopped:
-/// the filters know that call as little as honest workers need it.
+/// Waits until one descriptor is ready. It uses ppoll(2): poll(2) goes on as restart_syscall(2) after a process was
+/// stopped, a call that honest workers do not need and the filters do not know.
 pub(crate) fn wait(descriptor: impl AsFd, flags: PollFlags) {
     let _ = poll(&mut [PollFd::new(&descriptor, flags)], None);
 }

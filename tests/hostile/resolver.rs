@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 
 type Monitor = WorkerEnd<FromResolver, ToResolver>;
 
-/// Where honest answers lead: the server of the laboratory.
+/// The target of honest answers: the server of the laboratory.
 const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
 
 /// See the session worker's.

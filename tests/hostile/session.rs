@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 type Monitor = WorkerEnd<FromSession, ToSession>;
 
-/// What only ends with the channel, or earlier where there is nothing left to do.
+/// Runs until the channel ends, or until there is nothing left to do.
 pub(crate) fn run(channel: OwnedFd) -> Option<()> {
     let mut worker =
         Worker { monitor: Monitor::new(channel), sessions: Vec::new(), stays: false, uses_others: false };
@@ -38,9 +38,9 @@ pub(crate) fn run(channel: OwnedFd) -> Option<()> {
 struct Worker {
     monitor: Monitor,
     sessions: Vec<Session>,
-    /// It does not go when its channel closes.
+    /// Whether it stays when its channel closes.
     stays: bool,
-    /// What sessions of others are granted is used by somebody else.
+    /// Whether it writes into the connections that are granted to other sessions.
     uses_others: bool,
 }
 
@@ -183,7 +183,7 @@ impl Worker {
         }
     }
 
-    /// The request is there, and with it what is to be done.
+    /// The request has come, and says what is to be done.
     fn ask(&mut self, at: usize) -> Option<()> {
         let session = self.sessions.get_mut(at)?;
         let [_, _, high, low, a, b, c, d, user @ ..] = session.request.as_slice() else { return None };
@@ -266,7 +266,7 @@ impl Worker {
                     eaten.push(vec![1_u8; 1 << 20]);
                 }
             }
-            // Nothing is read any more, from the monitor or from anybody.
+            // It reads nothing more, from the monitor or from anybody.
             "deafness" => loop {
                 raw::wait(monitor, PollFlags::empty());
             },
@@ -310,7 +310,7 @@ impl Session {
         matches!(self.request.as_slice(), [_, _, _, _, 0, 0, 0, last, ..] if *last != 0)
     }
 
-    /// Whether the request is whole; nothing where it never will be.
+    /// Whether the request is whole; `None` if it never will be.
     fn read_request(&mut self) -> Option<bool> {
         loop {
             let mut byte = [0];
@@ -326,7 +326,7 @@ impl Session {
         }
     }
 
-    /// Copies what there is. False at the end.
+    /// Copies the bytes that have come. False at the end.
     fn relay(&mut self) -> bool {
         match &self.server {
             Some(server) if !self.does_nothing() => copy(&self.client, server) && copy(server, &self.client),
@@ -351,7 +351,7 @@ fn floods(client: &TcpStream, server: &TcpStream) -> Option<()> {
     }
 }
 
-/// False where one side has ended: the other is told by the close.
+/// Copies once; false if one side has ended: the other is told by the close.
 fn copy(mut from: &TcpStream, mut to: &TcpStream) -> bool {
     let mut buffer = [0; 16 << 10];
     match from.read(&mut buffer) {

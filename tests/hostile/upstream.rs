@@ -1,4 +1,4 @@
-//! The upstream worker. The next server says what it does: whoever owns an upstream worker is a next server.
+//! The upstream worker. The next server says what it does: an attacker who owns an upstream worker is a next server.
 
 use crate::{ident, raw};
 use rustix::event::PollFlags;

@@ -1,4 +1,4 @@
-//! What a compiled filter says to a call, without making the call: for tests that try every row both ways.
+//! The verdict of a compiled filter on a call, without making it: for tests that try every row both ways.
 //!
 //! Runs the few instructions of classic BPF that seccompiler emits, on the data that the kernel would show the
 //! filter (seccomp(2), struct seccomp_data).
@@ -8,7 +8,7 @@ mod sys;
 use seccompiler::sock_filter;
 use sockd_lockdown::{LockError, Program, Row, Test, When, compile_filter, libc};
 
-/// What becomes of a call.
+/// The verdict on a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It is carried out.
@@ -40,9 +40,9 @@ pub fn verdict(program: &Program, call: &Call) -> Option<Verdict> {
     })
 }
 
-/// What is wrong with a profile: rows that do not allow what they say or allow something beside it. Each row is tried
-/// with arguments that it allows, and with one condition after the other broken; both in this module's reading of the
-/// filter and by the running kernel, in a child that has installed it.
+/// Finds faults of a profile: rows that do not allow what they say or allow something beside it. Each row is tried with
+/// arguments that it allows, and with one condition after the other broken; both in this module's reading of the filter
+/// and by the running kernel, in a child that has installed it.
 ///
 /// Arguments without a condition are all ones, which every call refuses that would do anything: no such descriptor,
 /// address, flag or length.
@@ -172,7 +172,7 @@ fn run(program: &[sock_filter], call: &Call) -> Option<Verdict> {
     None
 }
 
-/// What a filter's answer means.
+/// The meaning of a filter's answer.
 fn returned(answer: u32) -> Verdict {
     match answer & libc::SECCOMP_RET_ACTION_FULL {
         libc::SECCOMP_RET_ALLOW => Verdict::Allowed,
