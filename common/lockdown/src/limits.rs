@@ -2,8 +2,9 @@
 
 use crate::LockError;
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, Signal, dumpable_behavior, parent_process_death_signal,
-    set_dumpable_behavior, set_parent_process_death_signal, setrlimit,
+    DumpableBehavior, Resource, Rlimit, Signal, SpeculationFeature, SpeculationFeatureControl,
+    control_speculative_feature, dumpable_behavior, parent_process_death_signal, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit,
 };
 use rustix::thread;
 
@@ -18,6 +19,16 @@ pub fn not_dumpable() -> Result<(), LockError> {
     match dumpable_behavior() {
         Ok(DumpableBehavior::NotDumpable) => Ok(()),
         found => Err(LockError::new("dumpable", format!("still {found:?}"))),
+    }
+}
+
+/// This process neither speculates past its stores nor shares what branches it took with others of its processor, and
+/// cannot change that (PR_SET_SPECULATION_CTRL, PR_SPEC_FORCE_DISABLE). A kernel or a processor that leaves no choice is as
+/// it is.
+pub fn restrict_speculation() {
+    for feature in [SpeculationFeature::SpeculativeStoreBypass, SpeculationFeature::IndirectBranchSpeculation]
+    {
+        let _ = control_speculative_feature(feature, SpeculationFeatureControl::FORCE_DISABLE);
     }
 }
 

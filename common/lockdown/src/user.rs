@@ -1,7 +1,9 @@
 //! Becoming another user, for good.
 
-use crate::{LockError, sys};
-use rustix::process::{Gid, Uid};
+use crate::LockError;
+use nix::errno::Errno;
+use nix::unistd::{Gid, Uid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid};
+use std::io;
 
 /// What became of the supplementary groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,17 +20,26 @@ pub enum Groups {
 /// Clears the parent-death signal and makes the process undumpable (prctl(2)), so that [`crate::die_with_parent`]
 /// comes after it. A process that lacks the capabilities and already has these ids may call it as well.
 pub fn become_user(uid: Uid, gid: Gid) -> Result<Groups, LockError> {
-    let groups = match (sys::drop_groups(), rustix::process::getgroups()) {
+    let groups = match (setgroups(&[]), getgroups()) {
         (Ok(()), _) => Groups::Dropped,
         // A service manager gives a user its own group once more: no right comes from that.
         (Err(_), Ok(groups)) if groups.iter().all(|group| *group == gid) => Groups::Dropped,
-        (Err(error), Ok(groups)) if error.raw_os_error() == Some(libc::EPERM) => Groups::Kept(groups.len()),
-        (Err(error), _) => return Err(LockError::new("setgroups", error)),
+        (Err(Errno::EPERM), Ok(groups)) => Groups::Kept(groups.len()),
+        (Err(error), _) => return Err(failed("setgroups")(error)),
     };
-    let (uid, gid) = (uid.as_raw(), gid.as_raw());
-    sys::set_ids(uid, gid).map_err(LockError::at("setresgid, setresuid"))?;
-    match sys::ids().map_err(LockError::at("getresuid, getresgid"))? {
-        (uids, gids) if uids == [uid; 3] && gids == [gid; 3] => Ok(groups),
-        (uids, gids) => Err(LockError::new("user", format!("wanted {uid}:{gid}, but is {uids:?}:{gids:?}"))),
+    setresgid(gid, gid, gid).map_err(failed("setresgid, setresuid"))?;
+    setresuid(uid, uid, uid).map_err(failed("setresgid, setresuid"))?;
+    let found = getresuid().and_then(|uids| Ok((uids, getresgid()?)));
+    let (uids, gids) = found.map_err(failed("getresuid, getresgid"))?;
+    let uids = [uids.real, uids.effective, uids.saved].map(Uid::as_raw);
+    let gids = [gids.real, gids.effective, gids.saved].map(Gid::as_raw);
+    match uids == [uid.as_raw(); 3] && gids == [gid.as_raw(); 3] {
+        true => Ok(groups),
+        false => Err(LockError::new("user", format!("wanted {uid}:{gid}, but is {uids:?}:{gids:?}"))),
     }
+}
+
+/// A call that failed, in the words of the standard library.
+fn failed(call: &'static str) -> impl Fn(Errno) -> LockError {
+    move |errno| LockError::new(call, io::Error::from(errno))
 }

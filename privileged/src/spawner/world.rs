@@ -4,8 +4,7 @@ use crate::process::error::StartError;
 use crate::process::namespaces::{Ids, Place, allow_nothing_further, mount_privately};
 use caps::Capability;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use rustix::process::{Gid, Uid};
-use sockd_lockdown as lockdown;
+use sockd_lockdown::{self as lockdown, Gid, Uid};
 use sockd_policy::in_words;
 use std::fs;
 
