@@ -3,11 +3,11 @@
 //! The spawner set user, groups and namespaces before it executed this program. The worker checks what it can of
 //! them, and puts on everything else from top to bottom.
 
-use crate::Ending;
+use crate::{Ending, sys};
 use sockd_common::message::session::FIRST_PIPE_FD;
 use sockd_common::message::{CHANNEL_FD, LockdownReport, PROTOCOL_VERSION};
 use sockd_lockdown::{
-    LockError, Resource, Row, close_from, deny_write_execute, die_with_parent, install_filter, keep_only,
+    LockError, Resource, Row, deny_write_execute, die_with_parent, install_filter, keep_only,
     landlock_deny_all, limit, no_new_privileges, not_dumpable, restrict_speculation, take_descriptor,
 };
 use std::os::fd::OwnedFd;
@@ -37,7 +37,7 @@ impl Inherited {
     pub fn take(pipes: usize) -> Option<Self> {
         let pipes = i32::try_from(pipes).ok()?;
         let last = FIRST_PIPE_FD.checked_add(pipes.checked_mul(2)?)?;
-        close_from(last).ok()?;
+        sys::close_from(last).ok()?;
         let channel = take_descriptor(CHANNEL_FD)?;
         let ends = |out: i32| Some((take_descriptor(out)?, take_descriptor(out.checked_add(1)?)?));
         Some(Self { channel, pipes: (FIRST_PIPE_FD..last).step_by(2).map_while(ends).collect() })

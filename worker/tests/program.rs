@@ -8,9 +8,12 @@
     unsafe_code
 )]
 
-use sockd_lockdown::{Gid, Row, Uid, become_user, exit_now, libc};
-use sockd_worker::lockdown::{die_quietly_on_panic, lock_down};
+use sockd_common::message::CHANNEL_FD;
+use sockd_lockdown::{Gid, Row, Uid, become_user, exit_now, libc, take_descriptor};
+use sockd_worker::lockdown::{Inherited, die_quietly_on_panic, lock_down};
 use sockd_worker::roles::ROLES;
+use std::fs::File;
+use std::os::fd::AsRawFd;
 
 #[test]
 fn it_needs_no_loader_and_no_library() {
@@ -27,22 +30,14 @@ fn it_needs_no_loader_and_no_library() {
     }
 }
 
-/// Returns the exit status or the signal of a child that locks itself down and then has a fault.
-fn fault_under(profile: &'static [Row]) -> (Option<i32>, Option<i32>) {
+/// Runs `act` in a child that is as a worker is, and returns its exit status or its signal.
+fn in_child(act: impl FnOnce() -> bool) -> (Option<i32>, Option<i32>) {
     // SAFETY: the child runs the code of a worker, which has no threads, and then ends. glibc keeps its allocator
     // usable in the child of a process with threads.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child == 0 {
-        if rustix::process::geteuid().is_root() {
-            become_user(Uid::from_raw(65534), Gid::from_raw(65534)).unwrap();
-        }
-        die_quietly_on_panic();
-        if lock_down(profile).is_err() {
-            exit_now(1);
-        }
-        let nothing: Option<u8> = std::hint::black_box(None);
-        exit_now(i32::from(nothing.unwrap()));
+        exit_now(i32::from(!act()));
     }
     let mut status = 0;
     // SAFETY: `status` is a live int.
@@ -51,6 +46,32 @@ fn fault_under(profile: &'static [Row]) -> (Option<i32>, Option<i32>) {
         libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
         libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
     )
+}
+
+#[test]
+fn what_a_parent_left_open_is_closed() {
+    let open = File::open("/").unwrap();
+    let left = rustix::io::fcntl_dupfd_cloexec(&open, 10).unwrap();
+    let number = left.as_raw_fd();
+    let act = || {
+        // SAFETY: dup2 touches no memory, and the child uses nothing that was open under this number.
+        let channel = unsafe { libc::dup2(number, CHANNEL_FD) };
+        channel == CHANNEL_FD && Inherited::take(0).is_some() && take_descriptor(number).is_none()
+    };
+    assert_eq!(in_child(act), (Some(0), None));
+    assert!(rustix::io::fcntl_getfd(&left).is_ok());
+}
+
+/// Returns the exit status or the signal of a child that locks itself down and then has a fault.
+fn fault_under(profile: &'static [Row]) -> (Option<i32>, Option<i32>) {
+    in_child(|| {
+        if rustix::process::geteuid().is_root() {
+            become_user(Uid::from_raw(65534), Gid::from_raw(65534)).unwrap();
+        }
+        die_quietly_on_panic();
+        let nothing: Option<u8> = std::hint::black_box(None);
+        lock_down(profile).is_ok() && nothing.unwrap() == 0
+    })
 }
 
 #[test]

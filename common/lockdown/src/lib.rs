@@ -24,7 +24,7 @@ pub use crate::landlock::{
     Grants, LandlockStatus, landlock_deny_all, landlock_deny_all_but, landlock_keep_signals_inside,
 };
 pub use crate::limits::{die_with_parent, limit, no_new_privileges, not_dumpable, restrict_speculation};
-pub use crate::sys::{close_from, deny_write_execute, exit_now, take_descriptor};
+pub use crate::sys::{deny_write_execute, exit_now, take_descriptor};
 pub use crate::user::{Groups, become_user};
 pub use caps::Capability;
 pub use libc;

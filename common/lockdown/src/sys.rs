@@ -2,22 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-
-/// Closes every descriptor from `first` upwards: those that a parent left open without close-on-exec.
-///
-/// The caller owns none of them any longer. Called at start, before a process has opened anything of its own.
-pub fn close_from(first: RawFd) -> Result<(), crate::LockError> {
-    let first = libc::c_uint::try_from(first).unwrap_or(libc::c_uint::MAX);
-    // By its number, as not every C library has it under its name.
-    // SAFETY: close_range(2) touches no memory. No owner of a descriptor in the range exists, as the caller
-    // assures; an owner that did would see EBADF, not foreign memory.
-    match unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) } {
-        0 => Ok(()),
-        _ => Err(crate::LockError::new("close_range", io::Error::last_os_error())),
-    }
-}
 
 /// Takes over a descriptor that was left open by the parent for this program. May be called once for each.
 pub fn take_descriptor(descriptor: RawFd) -> Option<OwnedFd> {

@@ -3,13 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, unsafe_code)]
 
 use sockd_lockdown::{
-    Arg, Capability, Gid, Grants, Groups, Resource, Row, Test, Uid, When, become_user, close_from,
-    compile_filter, deny_write_execute, die_with_parent, exit_now, install_filter, keep_only,
-    landlock_deny_all, landlock_deny_all_but, libc, limit, no_new_privileges, not_dumpable,
-    restrict_speculation, row, take_descriptor,
+    Arg, Capability, Gid, Grants, Groups, Resource, Row, Test, Uid, When, become_user, compile_filter,
+    deny_write_execute, die_with_parent, exit_now, install_filter, keep_only, landlock_deny_all,
+    landlock_deny_all_but, libc, limit, no_new_privileges, not_dumpable, restrict_speculation, row,
 };
 use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::path::Path;
 
 /// How a child ended.
@@ -202,12 +200,4 @@ fn a_limit_that_is_set_cannot_be_raised() {
         lowered && !raised
     };
     assert_eq!(in_child(act), End::Well);
-}
-
-#[test]
-fn what_a_parent_left_open_is_closed() {
-    let file = File::open("/").unwrap();
-    let number = file.as_raw_fd();
-    assert_eq!(in_child(|| close_from(number).is_ok() && take_descriptor(number).is_none()), End::Well);
-    assert!(file.metadata().is_ok());
 }
