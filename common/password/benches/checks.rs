@@ -1,4 +1,4 @@
-//! What a check of each kind of hash costs: `cargo bench -p sockd-password`.
+//! Measures the cost of a check for each kind of hash: `cargo bench -p sockd-password`.
 
 use divan::{Bencher, black_box};
 use sockd_password::{How, SALT, check, make};

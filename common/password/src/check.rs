@@ -1,4 +1,4 @@
-//! Is this the password?
+//! Compares a password with a hash.
 
 use argon2::Argon2;
 use argon2::password_hash::Error;
@@ -6,10 +6,10 @@ use argon2::password_hash::phc::PasswordHash;
 use sha_crypt::ShaCrypt;
 use yescrypt::{PasswordVerifier, Yescrypt};
 
-/// bcrypt looks at 71 bytes and a zero behind them, or at 72. What it does not look at would match anything.
+/// bcrypt looks at 71 bytes and a zero behind them, or at 72. Bytes that it does not look at would match anything.
 const LONGEST_OF_BCRYPT: usize = 71;
 
-/// What came of a comparison.
+/// The result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
     /// It is the password.
@@ -22,10 +22,10 @@ pub enum Check {
 
 /// Compares a password with a hash. The time that it takes follows from the hash, and not from the password.
 ///
-/// An empty password is nobody's. A zero byte is in no password that crypt(3) has made a hash of, and bcrypt repeats the
+/// An empty password is nobody's. No password that crypt(3) has hashed contains a zero byte, and bcrypt repeats the
 /// password with a zero behind it: `sesame` and `sesame`, zero, `sesame` would be the same to it.
 pub fn check(password: &[u8], hash: &str) -> Check {
-    // Computed in any case, so that the time is the same.
+    // The comparison is made in any case, so that the time is the same.
     let compared = compare(password, hash);
     let is_cut = is_bcrypt(hash) && password.len() > LONGEST_OF_BCRYPT;
     match compared {
@@ -125,7 +125,7 @@ mod tests {
             "$2a$05$dT3XrAA1S7fZeVlrrc7W5uibJyxIDmXWnT3MEIMGi.PmT69EOApba",
         ),
         ("crypt(3)", LONGEST, "$2b$04$abIG6Nmid91Mu9RcmmWZfO1NKmYKMpNVP3b/mmXob16xY7PcB/YAS"),
-        // The reference implementation's own test.
+        // These two come from the tests of the reference implementation.
         (
             "argon2",
             "password",

@@ -1,7 +1,6 @@
-//! Compares passwords with hashes, and makes hashes: the one place that computes them, by the crates that are kept for
-//! it.
+//! Compares passwords with hashes, and makes hashes. This is the one place that computes them, with dedicated crates.
 //!
-//! What a hash may look like and cost is decided elsewhere, where the file of users is read; here it is only followed.
+//! The form and the cost of a hash are limited elsewhere, where the file of users is read.
 
 #![forbid(unsafe_code)]
 

@@ -9,12 +9,12 @@ use yescrypt::{Mode, Yescrypt};
 /// Bytes of salt, from the system's generator.
 pub const SALT: usize = 16;
 
-/// How a hash is made, with what it costs.
+/// How a hash is made, with its cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
     /// yescrypt; the cost as crypt_gensalt(3) counts it, 5 by default.
     Yescrypt(u32),
-    /// sha512crypt with so many rounds.
+    /// sha512crypt with this many rounds.
     Sha512crypt(u32),
     /// bcrypt with the binary logarithm of its rounds.
     Bcrypt(u32),
@@ -25,13 +25,13 @@ pub enum How {
 /// Why no hash is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MakeError {
-    /// Nobody has such a password.
+    /// The password is empty, and nobody has such a one.
     Empty,
-    /// It cannot be compared.
+    /// It contains a zero byte, and cannot be compared.
     Zero,
     /// bcrypt would look at a part of it only.
     TooLong,
-    /// The cost is none of this kind, or takes more than about a second.
+    /// The cost is impossible for this kind, or takes more than about a second.
     Cost,
 }
 

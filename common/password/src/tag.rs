@@ -1,4 +1,4 @@
-//! What stands for a user and a password where a login is remembered.
+//! The tag that stands for a user and a password in a login that is remembered.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -6,7 +6,7 @@ use sha2::Sha256;
 /// Bytes of a key: a whole block of the hash.
 pub const KEY: usize = 64;
 
-/// A keyed hash of both. Nobody without the key can compute it, nor guess from it what it was computed of.
+/// Returns a keyed hash of both. Without the key it can neither be computed nor be used to test guesses.
 pub fn tag(key: &[u8; KEY], user: &[u8], password: &[u8]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new(key.into());
     // No user that a table has contains a zero byte, so no two pairs read the same.
