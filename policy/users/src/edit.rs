@@ -1,22 +1,22 @@
-//! Changes of a file: one line each, everything else stays as it is, remarks and lines of shadow(5) included.
+//! Changes of a file. Each changes one line: the rest stays as it is, remarks and lines of shadow(5) included.
 
 use crate::hash::Hash;
 use crate::line::{self, GroupName, UserName};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// What becomes of a user's line.
+/// A change of a user's line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change<'a> {
-    /// Another hash; the groups stay. Where there is no such user, a line at the end.
+    /// Another hash; the groups stay. If there is no such user, a line at the end.
     Password(&'a Hash),
     /// Other groups; the hash stays.
     Groups(&'a [GroupName]),
-    /// No line.
+    /// The line goes.
     Remove,
 }
 
-/// The text with the change of one user. The text is one that [`crate::Users::parse`] takes.
+/// Returns the text with the change of one user. [`crate::Users::parse`] must take the text.
 pub fn change(text: &str, name: &UserName, change: &Change<'_>) -> String {
     let mut lines: Vec<String> = text.lines().map(String::from).collect();
     let place = lines.iter().position(|line| is_of(line, name));

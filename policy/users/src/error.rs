@@ -1,14 +1,14 @@
-//! What is wrong with a line. What was found is never shown: it may be somebody's password.
+//! The fault of a line. The text that was found is never shown: it may be somebody's password.
 
 use alloc::string::String;
 use core::fmt;
 
-/// What was expected at a place, and what was found there.
+/// The expected text at a place, and a description of the text that was found there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// What was expected.
+    /// The expected text.
     pub expected: &'static str,
-    /// What was found, in words.
+    /// The text that was found, in other words.
     pub found: String,
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for Fault {
 pub struct LineError {
     /// The line, counted from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The fault.
     pub fault: Fault,
 }
 

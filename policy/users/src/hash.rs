@@ -1,8 +1,8 @@
-//! The hash of a password, as crypt(5) writes it and argon2 (PHC string format): which kinds are taken, and what one may
-//! cost.
+//! The hash of a password, as crypt(5) and argon2 (PHC string format) write it: the kinds that are taken, and the
+//! limits of their cost.
 //!
-//! A hash says itself how much time and memory a check of it takes, and every login pays that. So both have bounds here,
-//! and whoever checks needs none.
+//! A hash says itself how much time and memory a check of it takes, and every login pays that. So both have bounds
+//! here, and the check needs none.
 
 use crate::error::Fault;
 use alloc::format;
@@ -17,7 +17,7 @@ const ROUNDS: core::ops::RangeInclusive<u32> = 1_000..=2_000_000;
 /// The binary logarithm of bcrypt's rounds: the fewest that it knows, and about a second.
 const BCRYPT_COSTS: core::ops::RangeInclusive<u32> = 4..=14;
 
-/// Bytes that argon2 may write in all its passes: about a second.
+/// The most bytes that argon2 writes in all its passes: about a second.
 const MAX_WRITTEN: u64 = 1 << 30;
 
 /// The alphabet of crypt(3), in the order of its values.
@@ -112,7 +112,7 @@ fn recognise(text: &str) -> Result<(Scheme, usize), Fault> {
     Ok((scheme, text.len().saturating_sub(rest)))
 }
 
-/// `j9T$salt$hash`, and the length from the salt on.
+/// Reads `j9T$salt$hash`, and returns the length from the salt on.
 fn yescrypt(rest: &str) -> Result<usize, Fault> {
     let mut fields = rest.split('$');
     let (Some(parameters), Some(salt), Some(hash), None) =
@@ -131,8 +131,8 @@ fn yescrypt(rest: &str) -> Result<usize, Fault> {
     Ok(from_salt(&[salt, hash]))
 }
 
-/// The parameters are those that crypt_gensalt(3) makes: the letter of its variant, the logarithm of the blocks, the size
-/// of a block.
+/// Returns the memory that parameters ask for. They are as crypt_gensalt(3) makes them: the letter of its variant, the
+/// logarithm of the blocks, the size of a block.
 fn yescrypt_memory(parameters: &str) -> Result<u64, Fault> {
     let mut letters = parameters.chars();
     let (Some('j'), Some(blocks), Some(size), None) =
@@ -140,9 +140,9 @@ fn yescrypt_memory(parameters: &str) -> Result<u64, Fault> {
     else {
         return Err(no_yescrypt());
     };
-    // As the format counts: the logarithm from 1, the size from 1.
+    // The format counts the logarithm from 1, and the size from 1.
     let (blocks, size) = (blocks.saturating_add(1), u64::from(size).saturating_add(1));
-    // RMIN of yescrypt, and blocks enough for it to work with.
+    // These are RMIN of yescrypt, and enough blocks for it to work with.
     if blocks < 4 || size < 8 {
         return Err(Fault::new("yescrypt parameters from j25 on", "less"));
     }
@@ -154,7 +154,7 @@ fn no_yescrypt() -> Fault {
     Fault::new(EXPECTED, "another text behind $y$")
 }
 
-/// `[rounds=n$]salt$hash`, and the length from the salt on.
+/// Reads `[rounds=n$]salt$hash`, and returns the length from the salt on.
 fn sha_crypt(rest: &str, length: usize) -> Result<usize, Fault> {
     const EXPECTED: &str = "a sha512crypt or sha256crypt hash as crypt(5) has it";
     let mut fields = rest.split('$').peekable();
@@ -177,7 +177,7 @@ fn sha_crypt(rest: &str, length: usize) -> Result<usize, Fault> {
     }
 }
 
-/// `12$` and 53 letters, and the length of those.
+/// Reads `12$` and 53 letters, and returns the length of the letters.
 fn bcrypt(rest: &str) -> Result<usize, Fault> {
     let broken = || Fault::new("a bcrypt hash: a cost of two digits and 53 letters", "another text");
     let (cost, hash) = rest.split_once('$').ok_or_else(broken)?;
@@ -191,7 +191,7 @@ fn bcrypt(rest: &str) -> Result<usize, Fault> {
     }
 }
 
-/// `v=19$m=65536,t=3,p=4$salt$hash`, and the length from the salt on.
+/// Reads `v=19$m=65536,t=3,p=4$salt$hash`, and returns the length from the salt on.
 fn argon2(rest: &str) -> Result<usize, Fault> {
     let mut fields = rest.split('$');
     let (Some("v=19"), Some(costs), Some(salt), Some(hash), None) =
@@ -213,7 +213,7 @@ fn argon2(rest: &str) -> Result<usize, Fault> {
     }
 }
 
-/// Bytes of memory, and how often they are written.
+/// Returns the bytes of memory, and the number of passes that write them.
 fn argon2_costs(costs: &str) -> Result<(u64, u64), Fault> {
     let mut costs = costs.split(',');
     let mut cost = |name: &str| {
@@ -244,22 +244,22 @@ fn within_memory(bytes: u64) -> Result<(), Fault> {
     }
 }
 
-/// The length of the last fields with what stands between them.
+/// The length of the last fields and of the separators between them.
 fn from_salt(fields: &[&str]) -> usize {
     fields.iter().map(|field| field.len()).sum::<usize>().saturating_add(fields.len().saturating_sub(1))
 }
 
-/// What a letter of crypt(3) stands for.
+/// Returns the value of a letter of crypt(3).
 fn value(letter: char) -> Option<u32> {
     ALPHABET.find(letter).and_then(|value| u32::try_from(value).ok())
 }
 
-/// Digits alone, without a zero that would not be written.
+/// Reads digits alone. `parse` alone would accept a `+` as well.
 fn number(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// What a text is that is no hash that is taken.
+/// Returns a description of a text that is no hash that is taken.
 fn other(text: &str) -> &'static str {
     let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| text.starts_with(prefix));
     let is_des = text.len() == 13 && text.chars().all(|letter| value(letter).is_some());
@@ -284,7 +284,7 @@ mod tests {
     use super::*;
     use alloc::string::ToString;
 
-    /// One of each, with what stands before the salt.
+    /// Good hashes of all schemes, each with the part before the salt.
     const GOOD: [(&str, Scheme, &str); 8] = [
         (
             "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.RhAtQ7",
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn every_kind_is_recognised_with_its_cost() {
         for (text, scheme, kind) in GOOD {
-            // Two letters short above, so that a line fits.
+            // The text above is a letter short, so that its line fits.
             let text = if scheme == Scheme::Sha512crypt { [text, "."].concat() } else { text.into() };
             let hash = Hash::parse(&text).unwrap_or_else(|fault| panic!("{text}: {fault}"));
             assert_eq!((hash.scheme(), hash.kind(), hash.as_str()), (scheme, kind, text.as_str()));

@@ -1,8 +1,8 @@
-//! Who may log in: the text of `sockd.passwd`, and what becomes of it.
+//! The users that may log in: the text of `sockd.passwd`, and changes of it.
 //!
 //! [`Users::parse`] takes the whole text or nothing ([`mod@line`] knows one line of it, [`struct@Hash`] one hash);
-//! [`edit`] changes it for the administrator. Nothing here computes a hash, and nothing reads a file: the crate is
-//! `no_std`, so that opening one here does not compile.
+//! [`edit`] changes it for the administrator. The crate computes no hash and reads no file: it is `no_std`, so that
+//! opening one here does not compile.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]

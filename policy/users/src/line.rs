@@ -7,16 +7,16 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// A user has at most this many groups.
+/// The most groups of a user.
 pub const MAX_GROUPS: usize = 32;
 
-/// What a client can send (RFC 1929).
+/// The longest name that a client can send (RFC 1929), in bytes.
 const LONGEST_USER: usize = 255;
 
-/// As groupadd(8) has it.
+/// The longest name of a group, as groupadd(8) has it.
 const LONGEST_GROUP: usize = 32;
 
-/// Fields of a line of shadow(5).
+/// The number of fields of a line of shadow(5).
 const OF_SHADOW: usize = 9;
 
 /// The name of a user.
@@ -24,7 +24,7 @@ const OF_SHADOW: usize = 9;
 pub struct UserName(String);
 
 impl UserName {
-    /// A name that a line can have.
+    /// Takes a name that a line can have.
     pub fn parse(text: &str) -> Result<Self, Fault> {
         const EXPECTED: &str = "a user of 1 to 255 bytes without colons, spaces and control characters";
         let is_odd = |letter: char| letter.is_whitespace() || letter.is_control() || letter == ':';
@@ -50,13 +50,13 @@ impl fmt::Display for UserName {
     }
 }
 
-/// The name of a group. It never begins with a digit: so the third field of a line cannot be one of shadow(5), which has
-/// numbers there.
+/// The name of a group. It never begins with a digit: so the third field of a line cannot be taken for one of
+/// shadow(5), which has numbers there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GroupName(String);
 
 impl GroupName {
-    /// A name that a line can have.
+    /// Takes a name that a line can have.
     pub fn parse(text: &str) -> Result<Self, Fault> {
         let begins = text.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_');
         let goes_on = text.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-.".contains(letter));
@@ -75,7 +75,7 @@ impl GroupName {
     }
 }
 
-/// The groups of a field: names with commas between them, or nothing.
+/// Reads the groups of a field: names with commas between them, or nothing.
 pub fn parse_groups(field: &str) -> Result<Vec<GroupName>, Fault> {
     let names = field.split(',').filter(|_| !field.is_empty());
     let groups: Vec<GroupName> = names.map(GroupName::parse).collect::<Result<_, _>>()?;
@@ -88,28 +88,28 @@ pub fn parse_groups(field: &str) -> Result<Vec<GroupName>, Fault> {
 /// One user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Who it is.
+    /// The name.
     pub name: UserName,
-    /// What the password is compared with; nothing for a user who is locked.
+    /// The hash to compare the password with; `None` for a user who is locked.
     pub hash: Option<Hash>,
     /// The groups that the user is in, in their order.
     pub groups: Vec<GroupName>,
 }
 
-/// Nothing for a line without a user: an empty one, or one that begins with `#`.
+/// Reads a line; `None` for a line without a user, which is empty or begins with `#`.
 pub(crate) fn parse(line: &str) -> Result<Option<User>, Fault> {
     if line.trim().is_empty() || line.starts_with('#') {
         return Ok(None);
     }
     let (user, hash, groups) = fields(line)?;
     let name = UserName::parse(user)?;
-    // As passwd(1) and usermod(8) lock a user, and as accounts of the system are: nothing can be typed that matches.
+    // passwd(1) and usermod(8) lock a user in this way, and accounts of the system are so: no password matches.
     let is_locked = hash.starts_with(['!', '*']);
     let hash = if is_locked { None } else { Some(Hash::parse(hash)?) };
     Ok(Some(User { name, hash, groups: parse_groups(groups)? }))
 }
 
-/// User, hash and groups.
+/// Splits a line into user, hash and groups.
 fn fields(line: &str) -> Result<(&str, &str, &str), Fault> {
     let fields: Vec<&str> = line.split(':').collect();
     match &*fields {
@@ -126,7 +126,7 @@ fn fields(line: &str) -> Result<(&str, &str, &str), Fault> {
     }
 }
 
-/// Days of shadow(5), which may be left out.
+/// Whether a field could be a number of days of shadow(5), which may be left out.
 fn is_number(field: &str) -> bool {
     field.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 pub struct Users(Vec<User>);
 
 impl Users {
-    /// Reads a whole file. Every line that is wrong is told.
+    /// Reads a whole file. The error names every line that is wrong.
     pub fn parse(text: &[u8]) -> Result<Self, Vec<LineError>> {
         let (mut users, mut errors) = (Vec::new(), Vec::new());
         let mut lines = BTreeMap::new();
@@ -40,8 +40,8 @@ impl Users {
         self.0.is_empty()
     }
 
-    /// The place of a user whose hash is of the kind that most have. A check for somebody who is not there is done with it,
-    /// and so takes the time that a check for somebody who is there takes.
+    /// Returns the place of a user whose hash is of the commonest kind. A check for an unknown user is done with that
+    /// hash, and so takes as long as a check for most known users.
     pub fn typical(&self) -> Option<usize> {
         let mut kinds: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
         for (place, user) in self.0.iter().enumerate() {
