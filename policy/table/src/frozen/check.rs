@@ -1,13 +1,13 @@
-//! Checks what the arrays of a frozen file say of each other.
+//! Checks the references between the arrays of a frozen file.
 
 use crate::columns::{LONGEST_LINE, Op, Ports, RuleBody, Span};
 use crate::table::Table;
 use crate::users::FILE;
 
-/// What is said of a rule that has something which this version does not know.
+/// The fault of a rule with a field that this version does not know.
 pub(super) const UNKNOWN: &str = "a rule that says nothing known";
 
-/// Finds what no text would be compiled to, whatever its kind.
+/// Finds a fault that no compiled text of any kind has.
 pub(super) fn check(table: &Table) -> Result<(), &'static str> {
     let checks = [
         (are_templates(table), "a command that is none"),
@@ -63,7 +63,7 @@ fn follow_each_other(mut spans: impl Iterator<Item = Span>, length: usize) -> bo
     end.is_some_and(|end| end as usize == length)
 }
 
-/// Whether each list has ranges, in order and apart.
+/// Whether each list has ranges that are in order and apart.
 fn are_port_lists(table: &Table) -> bool {
     let apart = |(_, last): &(u16, u16), (first, _): &(u16, u16)| last.saturating_add(1) < *first;
     let sound = |list: &Span| {
@@ -97,7 +97,7 @@ fn are_lines(table: &Table) -> bool {
     let body = |rule: u32| table.rule(rule).map(|rule| rule.body);
     let stays = |rule: u32| rule.checked_sub(1).is_some_and(|before| body(before) == body(rule));
     let forward = |(rule, line): &(u32, u32), (next, jump): &(u32, u32)| {
-        // The line of the rule before the next one.
+        // This is the line of the rule before the next one.
         let before = line.saturating_add(next.saturating_sub(*rule)).saturating_sub(1);
         let leads_back = (1..before).contains(jump);
         rule < next && (jump.checked_sub(before) > Some(1) || leads_back || (*jump == before && stays(*next)))

@@ -1,4 +1,4 @@
-//! How numbers and arrays are read.
+//! Reads numbers and arrays.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -29,13 +29,13 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_le_bytes)
     }
 
-    /// Reads an array of items of `N` bytes. Nothing is allocated before the bytes are known to be there.
+    /// Reads an array of items of `N` bytes. Allocates nothing before the bytes are known to be there.
     pub(super) fn chunks<const N: usize>(&mut self) -> Result<&'a [[u8; N]], FrozenError> {
         let count = self.word()? as usize;
         Ok(self.bytes(count.checked_mul(N).ok_or(SHORT)?)?.as_chunks().0)
     }
 
-    /// Reads an array of items of `N` words. Nothing is allocated before the bytes are known to be there.
+    /// Reads an array of items of `N` words. Allocates nothing before the bytes are known to be there.
     pub(super) fn items<const N: usize, T>(
         &mut self,
         each: impl Fn([u32; N]) -> T,

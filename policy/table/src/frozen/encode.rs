@@ -1,4 +1,4 @@
-//! How numbers and arrays are written.
+//! Writes numbers and arrays.
 
 use alloc::vec::Vec;
 

@@ -1,4 +1,4 @@
-//! What is wrong with a frozen file.
+//! The faults of a frozen file.
 
 use core::fmt;
 

@@ -4,7 +4,7 @@
 //! 8   "sockd.fz"
 //! 2   format version, 2  kind (1 sockd.fc, 2 sockd.fr, 3 socks.fc), 8  length of the file in bytes
 //! 32  SHA-256 of everything else: the fields above and all that follows
-//!     where the file comes from: name, time and hash of the text, paths and hashes of the user files
+//!     the provenance: name, time and hash of the text, paths and hashes of the user files
 //!     the arrays of the table, each with the number of its items in front
 //! ```
 //!
@@ -12,9 +12,9 @@
 //! had written it: every number is within its array, every order is the one that the search relies on, every string is one
 //! word on one line of a listing. A file that fails a check is refused whole.
 //!
-//! The rules are stored once, in the lists of the index, so that rules and index cannot contradict each other. One number
-//! of each item makes a column, in as few bytes as its largest number needs. Of each name the file stores what it does not
-//! share with the name before it (`names`).
+//! The rules are stored once, in the lists of the index, so that rules and index cannot contradict each other. One
+//! number of each item makes a column, in as few bytes as its largest number needs. For each name the file stores the
+//! part that the name before it does not share (`names`).
 
 mod check;
 mod decode;
@@ -40,8 +40,8 @@ use error::VERSION;
 pub use error::FrozenError;
 pub use provenance::{Provenance, hash};
 
-/// Words of each rule's body that are for fields of lines which are reserved: bytes in a period (2), that period, and one more.
-/// All are 0, as no line has such a field yet.
+/// Words of each rule's body for reserved fields of lines: bytes in a period (2), that period, and one more. All are
+/// 0, as no line has such a field yet.
 const RESERVED: usize = 4;
 
 const MAGIC: &[u8; 8] = b"sockd.fz";
@@ -78,7 +78,7 @@ pub fn thaw(bytes: &[u8], kind: &Kind) -> Result<(Table, Provenance), FrozenErro
     Ok((table.precompute(kind.in_doubt, kind.asks), from))
 }
 
-/// Checks the fields in front, and returns what follows them.
+/// Checks the fields in front, and returns the bytes behind them.
 fn checked_body<'a>(bytes: &'a [u8], kind: &Kind) -> Result<&'a [u8], FrozenError> {
     let (header, rest) = bytes.split_at_checked(BEFORE_HASH).ok_or(FrozenError::Magic)?;
     let mut fields = Reader(header);

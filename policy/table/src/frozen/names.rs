@@ -1,11 +1,11 @@
-//! The names of a pattern set in a frozen file. Of each name the file stores what differs from the name before it.
+//! The names of a pattern set in a frozen file. For each name the file stores the part that the one before has not.
 //!
 //! Names are sorted from their end, so neighbours share long suffixes. For each name the file has three numbers: the length
 //! of the suffix that it shares with the name before it, the length of its own part in front of that, and 1 if it is a
 //! zone. The own parts of all names follow.
 //!
-//! A shared suffix was checked together with the name before. Whether two names are in order shows in the two bytes in
-//! front of the suffix that they share.
+//! A shared suffix was checked together with the name before. The two bytes in front of the suffix show whether two
+//! names are in order.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -23,11 +23,11 @@ use super::encode::array;
 pub(super) struct Packed<'a> {
     /// For each name: the length of the shared suffix, the length of its own part, and 1 if it is a zone.
     pub(super) names: &'a [[u8; 3]],
-    /// The own parts of all names, and whatever stands behind them.
+    /// The own parts of all names, and the bytes behind them.
     pub(super) letters: &'a [u8],
 }
 
-/// How many bytes are copied at once.
+/// The number of bytes that are copied at once.
 const CHUNK: usize = 32;
 
 /// Writes the names of a pattern set.
@@ -49,7 +49,7 @@ pub(super) fn with_room(bytes: &[u8], ends: Vec<u32>, sets: [&Packed; 2]) -> Opt
     let lengths = sets.iter().flat_map(|set| set.names.as_flattened());
     let names = lengths.fold(0usize, |all, length| all.saturating_add((*length).into()));
     let length = bytes.len().checked_add(names).filter(|_| names <= Builder::LARGEST)?;
-    // Zeros that nothing has written to take no memory.
+    // Zeros that are not written to take no memory.
     let mut room = vec![0; length.checked_add(CHUNK)?];
     room.get_mut(..bytes.len())?.copy_from_slice(bytes);
     Some(StringPool { bytes: room, ends })
@@ -129,9 +129,10 @@ impl Before {
 
     /// Whether a rule may have a name. The shared suffix is the end of a name that was checked.
     fn is_name(&mut self, name: &[u8], own: &[u8], shared: usize) -> bool {
-        // Two neighbouring dots need no check here. If both are among the letters, they have been found there. Else the
-        // second one begins the shared suffix. That suffix is not the whole name before, because no name begins with a dot.
-        // So the own part ends with a dot, which is the lowest byte, and the name would not come behind the one before it.
+        // Two neighbouring dots need no check here. If both are among the letters, they have been found there. If not,
+        // the second one begins the shared suffix. That suffix is not the whole name before, because no name begins
+        // with a dot. So the own part ends with a dot, which is the lowest byte, and the name would not come behind the
+        // one before it.
         let labels = || name.split(|byte| *byte == b'.');
         let digits = self.digits || own.first().is_some_and(u8::is_ascii_digit);
         let sound = own.first() != Some(&b'.')
@@ -146,8 +147,8 @@ impl Before {
     }
 }
 
-/// Puts a name together at `start`, where the name before ends: the own part, then the shared suffix. The copies are longer
-/// than the parts; the next name overwrites what is too much.
+/// Puts a name together at `start`, the end of the name before: the own part, then the shared suffix. The copies are
+/// longer than the parts; the next name overwrites the excess.
 fn put_together(bytes: &mut [u8], start: usize, letters: &[u8], own: usize, shared: usize) -> Option<()> {
     for step in (0..own).step_by(CHUNK) {
         let chunk: &[u8; CHUNK] = letters.get(step..)?.first_chunk()?;
@@ -216,8 +217,8 @@ mod tests {
         words
     }
 
-    /// Compares both for everything that may follow these names, and for what may follow that. Returns how many lists of names
-    /// are accepted.
+    /// Compares both for every name that may follow these names, and for the names that may follow that one. Returns
+    /// how many lists of names are accepted.
     fn compare<'a>(names: &mut Vec<(u8, &'a str, bool)>, words: &'a [String], depth: u32) -> u32 {
         let mut accepted = 0;
         let all =
@@ -260,20 +261,20 @@ mod tests {
     #[test]
     fn what_is_not_behind_the_name_before_is_refused() {
         for second in [
-            // As much as the first has not.
+            // These share more than the first name has.
             (4, "a.", false),
             (5, "", false),
-            // The same, or less.
+            // These are the same as the first, or less.
             (3, "", true),
             (2, "", false),
             (0, "", false),
             (2, "b", false),
             (0, "c", false),
-            // More is shared than is said.
+            // These share more than they say.
             (2, "c", false),
             (1, "com", false),
             (0, "a.com", false),
-            // A dot is below every other byte.
+            // This is less, as a dot is below every other byte.
             (2, ".", false),
         ] {
             assert_eq!(unpacked(&[(0, "com", false), second]), None, "{second:?}");
@@ -319,7 +320,7 @@ mod tests {
             assert_eq!(unpacked(&[first, second]), None, "{second:?}");
         }
         assert_eq!(unpacked(&[(0, "x.a", false), (1, "1", false)]).unwrap(), ["x.a", "1a"]);
-        // What is shared is part of a number only now.
+        // The shared suffix becomes a part of a number.
         assert_eq!(unpacked(&[(0, "xa", false), (1, "0x", false)]), None);
         assert_eq!(unpacked(&[(0, "a1", false), (1, "b", false)]).unwrap(), ["a1", "b1"]);
         assert_eq!(unpacked(&[(0, "a1", false), (1, "b2.", false)]), None);

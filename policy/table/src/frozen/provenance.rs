@@ -1,11 +1,11 @@
-//! Where a frozen file comes from.
+//! The provenance of a frozen file.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use sha2::{Digest, Sha256};
 
-/// What a frozen file was made from.
+/// The files that a frozen file was made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Provenance {
     /// The path of the text file.

@@ -24,7 +24,7 @@ const LONGEST_STRING: u32 = 2048;
 
 const UNLISTED: FrozenError = FrozenError::Content("lists that are not those of rules");
 
-/// Reads where a file comes from.
+/// Reads the provenance of a file.
 pub(super) fn provenance(from: &mut Reader) -> Result<Provenance, FrozenError> {
     let (name, modified, text) = (from.text()?, u64::from_le_bytes(from.array()?), from.array()?);
     let mut user_files = Vec::new();
@@ -34,7 +34,7 @@ pub(super) fn provenance(from: &mut Reader) -> Result<Provenance, FrozenError> {
     Ok(Provenance { name, modified, text, user_files })
 }
 
-/// Reads the arrays of a table. What one array says of another remains to be checked, except for patterns and lists.
+/// Reads the arrays of a table. References between arrays remain to be checked, except for patterns and lists.
 pub(super) fn table(from: &mut Reader) -> Result<Table, FrozenError> {
     let ends = string_ends(from)?;
     let bytes = from.bytes(ends.last().copied().unwrap_or_default() as usize)?;
@@ -64,7 +64,7 @@ pub(super) fn table(from: &mut Reader) -> Result<Table, FrozenError> {
     Ok(table)
 }
 
-/// Reads the lengths of the strings, and returns where each string ends.
+/// Reads the lengths of the strings, and returns the end of each string.
 fn string_ends(from: &mut Reader) -> Result<Vec<u32>, FrozenError> {
     let lengths = from.column()?;
     // A longer string comes from no line. If many rules shared it, the checks would take long.
@@ -134,13 +134,13 @@ fn bodies(from: &mut Reader) -> Result<Vec<RuleBody>, FrozenError> {
     bodies.iter().map(|body| body_of(body)).collect::<Option<_>>().ok_or(FrozenError::Content(UNKNOWN))
 }
 
-/// The body of these words. `None` if a reserved one says something.
+/// Returns the body of these words; `None` if a reserved word or bit is set.
 fn body_of(words: &[u32]) -> Option<RuleBody> {
     let (
         &[choice, users, template, ports, protocol, methods, groups, down, up, connections, shared],
         reserved,
     ) = words.split_first_chunk()?;
-    // An operator that is none becomes a condition with a port, which the check refuses.
+    // An unknown operator becomes a condition with a port, which the check refuses.
     let (op, port) = match Op::ALL.get((ports >> 16) as usize) {
         Some((op, _)) => (*op, ports as u16),
         None => (Op::Any, 1),

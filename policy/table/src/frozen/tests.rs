@@ -28,7 +28,7 @@ fn table() -> Table {
     builder.finish(&ANY)
 }
 
-/// What becomes of a table that somebody altered and froze.
+/// Freezes a table that was altered, and loads it again.
 fn altered(alter: impl FnOnce(&mut Table)) -> Result<(), FrozenError> {
     let mut table = table();
     alter(&mut table);

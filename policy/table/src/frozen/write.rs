@@ -13,7 +13,7 @@ use super::encode::{array, column, text, words};
 use super::names;
 use super::provenance::Provenance;
 
-/// Writes where a file comes from.
+/// Writes the provenance of a file.
 pub(super) fn provenance(out: &mut Vec<u8>, from: &Provenance) {
     text(out, &from.name);
     out.extend(from.modified.to_le_bytes());
@@ -26,7 +26,7 @@ pub(super) fn provenance(out: &mut Vec<u8>, from: &Provenance) {
 
 /// Writes the arrays of a table.
 pub(super) fn table(out: &mut Vec<u8>, table: &Table) {
-    // The strings of names are the last.
+    // The strings of names are the last ones.
     let names = count(&table.source.names).saturating_add(count(&table.destination.names));
     let others = 0..count(&table.strings.ends).saturating_sub(names);
     let others: Vec<&[u8]> = others.map(|text| table.strings.bytes(text)).collect();
