@@ -105,7 +105,7 @@ impl Network {
 }
 
 /// A form that `sockd.conf` accepts: an IPv4 network as address and mask, an IPv6 network as `address/length` if its mask is
-/// a prefix. The alternate form (`{:#}`) has `address/length` for IPv4 too, and is never longer than what was read.
+/// a prefix. The alternate form (`{:#}`) has `address/length` for IPv4 too, and is never longer than the text was.
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (address, mask, length) = match self.0 {

@@ -1,4 +1,4 @@
-//! What lines ask of a client before its request is known, by its address.
+//! The methods that lines ask of a client before its request is known, by its address.
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -7,23 +7,23 @@ use crate::index::Index;
 use crate::patterns::PatternSet;
 use crate::protocol::Protocol;
 
-/// The methods that lines ask for, as bits of [`Protocol::METHODS`], and whatever else a kind of table has a bit for, by
-/// the patterns for the source.
+/// The methods that lines ask for, as bits of [`Protocol::METHODS`], by the patterns for the source. A kind of table
+/// may have further bits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
-    /// Those of all lines.
+    /// The bits of all lines.
     of_any_line: u8,
-    /// Those of lines that every client may be the source of: lines for all, and lines that give the source by name.
+    /// The bits of lines that may be for any client: lines for all, and lines that give the source by name.
     of_anybody: u8,
-    /// Those of each pattern. There are none where the lines for all ask for everything that any line asks for.
+    /// The bits of each pattern. It is empty if the lines for all ask for everything that any line asks for.
     by_pattern: Vec<u8>,
 }
 
 impl Asked {
-    /// Collects what the lines of an index ask for. `asks` says it of each body.
+    /// Collects the bits that the lines of an index ask for. `asks` has those of each body.
     pub(crate) fn of(index: &Index, source: &PatternSet, asks: &[u8]) -> Asked {
         let all = asks.iter().fold(0, |all, bits| all | bits);
-        // Who is asked for nothing may go without, as if it were asked for just that.
+        // A client that is asked for nothing needs no method, as if it were asked for just that.
         if all & !Protocol::NONE == 0 {
             return Asked::default();
         }
@@ -44,7 +44,7 @@ impl Asked {
         Asked { of_any_line: all, of_anybody, by_pattern }
     }
 
-    /// The bits of all lines, where any asks for more than nothing.
+    /// The bits of all lines; 0 if no line asks for more than [`Protocol::NONE`].
     pub(crate) fn of_any_line(&self) -> u8 {
         self.of_any_line
     }

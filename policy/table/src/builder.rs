@@ -29,10 +29,10 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A table is made from at most so many bytes of text, so that 31 bits count everything in it.
+    /// The most bytes of text that a table is made from, so that 31 bits count everything in it.
     pub const LARGEST: usize = 1 << 30;
 
-    /// Counts the bytes of a text. Whether a table may be made from it, together with all texts before.
+    /// Counts the bytes of a text. Returns whether a table may be made from it and all texts before.
     pub fn admits(&mut self, bytes: usize) -> bool {
         self.read = self.read.saturating_add(bytes);
         self.read <= Builder::LARGEST
@@ -87,7 +87,7 @@ impl Builder {
         number
     }
 
-    /// The number of a list of these ranges of ports; nothing where there are too many lists.
+    /// Returns the number of a list of these ranges of ports; `None` if there are too many lists.
     pub fn ports(&mut self, mut ranges: Vec<(u16, u16)>) -> Option<u16> {
         ranges.sort_unstable();
         ranges.dedup_by(|next, range| {
@@ -118,7 +118,7 @@ impl Builder {
         item
     }
 
-    /// Adds the path of a file that has been read besides, so that a frozen file knows of it.
+    /// Adds the path of another file that has been read, so that a frozen file knows of it.
     pub fn mention(&mut self, path: &str) {
         self.table.users.mention(path, &mut self.table.strings);
     }
@@ -128,7 +128,7 @@ impl Builder {
         self.table.strings.add(id)
     }
 
-    /// Sets a special line to a command, by its number; false if that line is set already.
+    /// Sets a special line to a command, by its number. Returns false if that line is set already.
     pub fn special(&mut self, place: usize, template: u32, line: usize) -> bool {
         match self.table.specials.get_mut(place) {
             Some(special) if special.0 == 0 => {

@@ -14,10 +14,10 @@ pub struct Rule {
     pub body: u32,
 }
 
-/// What a line says besides its patterns. Lines that say the same share one body.
+/// The fields of a line besides its patterns. Lines with the same fields share one body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RuleBody {
-    /// What the line decides. The kind of file gives it its meaning.
+    /// The decision of the line. The kind of file gives it its meaning.
     pub choice: u32,
     /// The number of the user list, counted from 1; 0 stands for everybody.
     pub users: u32,
@@ -29,7 +29,7 @@ pub struct RuleBody {
     pub ports: Ports,
     /// The condition on command, version and method of authentication.
     pub protocol: Protocol,
-    /// What is limited of what the line permits. It is no condition.
+    /// The limits of the connections that the line permits. They are no condition.
     pub limits: Limits,
 }
 
@@ -82,16 +82,16 @@ pub(crate) struct Entry {
 /// The classic limit of a line of a file, in bytes without its end.
 pub const LONGEST_LINE: usize = 1023;
 
-/// Stands for the number of a rule where there is none. It is greater than the number of every rule.
+/// Stands for no rule. It is greater than the number of every rule.
 pub(crate) const NO_RULE: u32 = UNCONDITIONAL - 1;
 
 /// Marks the first rule of a list if it matches whatever else the request says.
 pub(crate) const UNCONDITIONAL: u32 = 1 << 31;
 
-/// Stands for an entry where there is none.
+/// Stands for no entry.
 pub(crate) const NO_ENTRY: Entry = Entry { rule: NO_RULE, other: 0, body: 0 };
 
-/// Stands for the place of a parent where there is none.
+/// Stands for no parent.
 pub(crate) const NO_PARENT: u32 = u32::MAX;
 
 /// The length of an array of a table. [`crate::builder::Builder::LARGEST`] keeps it below 2^31.
@@ -105,7 +105,7 @@ pub(crate) fn count_as_u32(count: usize) -> u32 {
 }
 
 impl RuleBody {
-    /// The body of a line that decides so, without a condition, a command or a limit.
+    /// The body of a line with this decision, without a condition, a command or a limit.
     pub const fn of(choice: u32) -> Self {
         let (ports, protocol, limits) = (Ports::ANY, Protocol::ANY, Limits::NONE);
         Self { choice, users: 0, groups: 0, template: 0, ports, protocol, limits }
@@ -171,7 +171,7 @@ impl Span {
 
 impl Entry {
     /// Whether the rule matches whatever else the request says. `conditional` has 0 for each body that is
-    /// [`RuleBody::is_unconditional`], and another number for the others. So there is no branch for the processor to mispredict.
+    /// [`RuleBody::is_unconditional`], and another number for the others. So the processor has no branch to mispredict.
     pub(crate) fn is_unconditional(&self, conditional: &[u32]) -> bool {
         self.other | conditional.get(self.body as usize).copied().unwrap_or(1) == 0
     }

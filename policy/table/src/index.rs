@@ -23,10 +23,10 @@ use crate::stride::Stride;
 pub(crate) struct Index {
     pub(crate) by_source: Lists,
     pub(crate) by_destination: Lists,
-    /// The place of each rule among the entries of both lists; those by source come first.
+    /// The place of each rule among the entries of both lists; entries by source come first.
     pub(crate) places: Vec<u32>,
-    /// The first rule of each kind in the lists from which a search cannot choose without some fact: those by the name of
-    /// the source, those by the name of the destination, and those that deny by the network of the destination.
+    /// The first rule of each kind in the lists from which a search cannot choose without some fact. These are rules by
+    /// the name of the source, by the name of the destination, and, if they deny, by the network of the destination.
     pub(crate) undecided: [Vec<(u32, Rule)>; 3],
     /// The strides for the source and for the destination.
     pub(crate) strides: [Strides; 2],
@@ -156,7 +156,7 @@ impl Strides {
     }
 }
 
-/// How many rules share each pattern.
+/// Returns the number of rules that share each pattern.
 fn shares(rules: &[Rule], set: &PatternSet, pattern: impl Fn(&Rule) -> u32) -> Vec<u32> {
     let mut counts = vec![0u32; set.len() as usize];
     for rule in rules {
@@ -166,8 +166,8 @@ fn shares(rules: &[Rule], set: &PatternSet, pattern: impl Fn(&Rule) -> u32) -> V
     counts
 }
 
-/// For each body 0 where it is unconditional, and else 1. Where a line is for UDP, a line that permits without naming a command
-/// is not: it is for everything else.
+/// Returns 0 for each body that is unconditional, and 1 for the others. If any line is for UDP, a line that permits
+/// without naming a command is conditional: it is for everything else.
 fn conditional(bodies: &[RuleBody], in_doubt: &[InDoubt]) -> Vec<u32> {
     let knows_udp = bodies.iter().any(|body| body.protocol.commands & Protocol::UDP != 0);
     let is_for_all = |doubt: &InDoubt| !knows_udp || *doubt == InDoubt::Deny;
@@ -175,7 +175,7 @@ fn conditional(bodies: &[RuleBody], in_doubt: &[InDoubt]) -> Vec<u32> {
     both.map(|(body, doubt)| u32::from(!(body.is_unconditional() && is_for_all(doubt)))).collect()
 }
 
-/// What the rule of an entry does if it depends on something that cannot be known.
+/// Returns the effect of an entry's rule if it depends on something that cannot be known.
 fn doubt(entry: &Entry, in_doubt: &[InDoubt]) -> InDoubt {
     in_doubt.get(entry.body as usize).copied().unwrap_or(InDoubt::NoMatch)
 }

@@ -9,11 +9,11 @@ use crate::table::Table;
 pub struct Kind {
     /// The number of the kind in a frozen file.
     pub number: u16,
-    /// What lines with this choice do if they depend on something that cannot be known.
+    /// The effect of lines with this choice if they depend on something that cannot be known.
     pub in_doubt: fn(&Table, u32) -> InDoubt,
-    /// What a line with this body asks of a client before its request is known, a bit for each method and further ones of
-    /// the kind's own; 0 for nothing.
+    /// The methods that a line with this body asks of a client before its request is known. Each has a bit, and the
+    /// kind may have further bits of its own; 0 stands for none.
     pub asks: fn(&RuleBody) -> u8,
-    /// Finds what no text of this kind would be compiled to, in a table that is sound otherwise.
+    /// Finds a fault that no compiled text of this kind has, in a table that is sound otherwise.
     pub check: fn(&Table) -> Result<(), &'static str>,
 }

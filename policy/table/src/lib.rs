@@ -1,16 +1,16 @@
-//! The compiled rule table: what rules, routes and upstream lines become, and the search for the first line that matches.
+//! The compiled table of rules, routes or upstream lines, and the search for the first line that matches.
 //!
 //! A [`Builder`] collects lines into a [`Table`], or [`frozen::thaw`] loads one. [`Table::find`] answers a [`Query`]. The
 //! table does not know what the lines of a file decide; a [`Kind`] does.
 //!
 //! ```text
 //! query      the question and the answer                 search     the search, and the scan that defines it
-//! table      all arrays of a compiled file               index      which rules to look at, by pattern
+//! table      all arrays of a compiled file               index      the rules by pattern
 //! columns    the items of these arrays                   lists      the rules of each pattern
-//! protocol   commands, versions and methods           asked      what is asked of a client by its address
-//! limits     rates of what a line permits
-//! users      user lists      strings  the string pool    stride     where to look among very many prefixes
-//! patterns   the patterns for one host                   pattern    what a line says of a host
+//! protocol   commands, versions and methods              asked      the methods asked of a client, by its address
+//! limits     the limits of a permitted connection        stride     the search among very many prefixes
+//! users      user lists                                  strings    the string pool
+//! patterns   the patterns for one host                   pattern    the condition of a line for a host
 //! prefixes   networks, by longest prefix                 address    addresses and networks
 //! zones      domains and zones, by reversed name         name       host names
 //! builder    from lines to a table                       frozen     from a file to a table and back

@@ -1,17 +1,17 @@
-//! What a line limits of what it permits.
+//! The limits of the connections that a line permits.
 
 use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
-/// What a line limits of each connection that it permits. It says nothing of which requests the line is for.
+/// The limits of the connections that a line permits. They do not say which requests the line is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Limits {
-    /// Bytes a second to the client; 0 where that has no limit.
+    /// Bytes a second to the client; 0 for no limit.
     pub down: u32,
-    /// Bytes a second to the destination; 0 where that has no limit.
+    /// Bytes a second to the destination; 0 for no limit.
     pub up: u32,
-    /// Connections of one user or host at once; 0 where there is no such limit.
+    /// Connections of one user or host at once; 0 for no limit.
     pub connections: u32,
     /// The connections of one user or host share the rates.
     pub shared: bool,
@@ -25,10 +25,10 @@ impl Limits {
     /// apart.
     pub const SLOWEST: u32 = 1_000;
 
-    /// The greatest rate: what 32 bits hold, which every kernel understands.
+    /// The greatest rate. 32 bits hold it, and every kernel understands it.
     pub const FASTEST: u32 = 4_000_000_000;
 
-    /// So many connections at once are the most that a line can name.
+    /// The most connections at once that a line can name.
     pub const MOST: u32 = 65_536;
 
     /// Adds `10M/2M`, or one figure for both directions, and whether they are shared.
@@ -38,13 +38,13 @@ impl Limits {
         Some(Limits { down: rate(down)?, up: rate(up)?, shared, ..self })
     }
 
-    /// Adds how many connections there may be at once.
+    /// Adds the number of connections that there may be at once.
     pub fn with_connections(self, word: &str) -> Option<Limits> {
         let connections = number(word).filter(|count| (1..=Limits::MOST).contains(count))?;
         Some(Limits { connections, ..self })
     }
 
-    /// Whether a line could say it.
+    /// Whether a line could have these limits.
     pub(crate) fn is_known(self) -> bool {
         let is_rate = |rate: u32| (Limits::SLOWEST..=Limits::FASTEST).contains(&rate);
         let has_no_rates = [self.down, self.up] == [0, 0] && !self.shared;
@@ -52,7 +52,7 @@ impl Limits {
     }
 }
 
-/// What behind rates says that connections share them.
+/// The word behind rates which says that connections share them.
 const SHARED: &str = ",shared";
 
 /// The units of a rate: powers of ten, as those of the links are.
@@ -79,7 +79,7 @@ fn written(rate: u32) -> String {
     written.unwrap_or_else(|| format!("{rate}"))
 }
 
-/// The fields that say it, each with a blank in front.
+/// The fields of a line with these limits, each with a blank in front.
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.down, self.up) {

@@ -1,4 +1,4 @@
-//! The networks of one address family, sorted so that one search finds those that contain an address.
+//! The networks of one address family, sorted so that one search finds all that contain an address.
 //!
 //! Two prefixes are nested or apart. They are sorted by address, and of two with the same address the shorter one stands
 //! first. So the innermost prefix around an address is the last one that does not begin behind the address, or an ancestor
@@ -16,7 +16,7 @@ pub(crate) struct PrefixSet<B> {
     pub(crate) prefixes: Vec<Prefix<B>>,
     /// The networks whose masks have any other shape, sorted by mask, then by address.
     pub(crate) noncontiguous: Vec<Masked<B>>,
-    /// Where the networks of each noncontiguous mask end.
+    /// The end of the networks of each noncontiguous mask.
     groups: Vec<u32>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) trait AddressBits:
     /// The number of bits of an address.
     const BITS: u32;
 
-    /// How many leading bits tell next to nothing apart, because most of the addresses are not in use.
+    /// The number of leading bits that tell next to nothing apart, because most of the addresses are not in use.
     const UNUSED: u32;
 
     /// The mask of a prefix of this length.
@@ -130,9 +130,9 @@ impl<B: AddressBits> Prefix<B> {
 /// if they are out of order.
 fn linked<B: AddressBits>(prefixes: impl Iterator<Item = (B, u8)>) -> Option<Vec<Prefix<B>>> {
     let (mut last, mut sound) = (None, true);
-    // The lengths of the last prefix and of those around it: for each length the bit behind as many bits is set. The places
-    // of these prefixes are kept by length. A stack in place of the bits would need a loop, and the processor could not
-    // predict where that ends.
+    // The lengths of the last prefix and of the prefixes around it: for each length the bit behind as many bits is set.
+    // The places of these prefixes are kept by length. A stack in place of the bits would need a loop, and the
+    // processor could not predict its end.
     let (mut lengths, mut places) = (B::mask(0), [NO_PARENT; 129]);
     let link = |(place, (address, length)): (u32, (B, u8))| {
         let common = last.map_or(0, |(last, _): (B, u8)| last.common_length(address));
@@ -232,7 +232,7 @@ const FEW: usize = 32;
 mod tests {
     use super::*;
 
-    /// Random prefixes, crowded so that they nest, against asking each of them.
+    /// Compares a search among random prefixes, crowded so that they nest, with asking each of them.
     fn compare<B: AddressBits>(bits: u8, address: impl Fn(u64) -> B) {
         let mut seed = 1u64;
         let mut dice = || {

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 /// The commands, versions and methods that a line is for, or those of a request: a bit for each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Protocol {
-    /// Bits of [`Protocol::COMMANDS`]. A line that has none is for all that it was for before there were such bits; one that
-    /// denies is for [`Protocol::UDP`] as well.
+    /// Bits of [`Protocol::COMMANDS`]. A line that has none is for every command but [`Protocol::UDP`]; a line that
+    /// denies is for that as well.
     pub commands: u8,
     /// Bits of [`Protocol::VERSIONS`]. A line that has none is for every version.
     pub versions: u8,
@@ -18,7 +18,7 @@ impl Protocol {
     /// No condition.
     pub const ANY: Protocol = Protocol { commands: 0, versions: 0, methods: 0 };
 
-    /// The bit of the command that only lines permit which name it.
+    /// The bit of the command that a line permits only if it names it.
     pub const UDP: u8 = 4;
 
     /// The commands by the names that a file has for them.
@@ -27,20 +27,20 @@ impl Protocol {
     /// The versions by the names that a file has for them.
     pub const VERSIONS: [(&'static str, u8); 2] = [("4", 1), ("5", 2)];
 
-    /// How a client has shown who it is, by the names that a file has for it.
+    /// The methods by which a client shows its identity, by the names that a file has for them.
     pub const METHODS: [(&'static str, u8); 3] =
         [("none", Protocol::NONE), ("password", Protocol::PASSWORD), ("ident", Protocol::IDENT)];
 
-    /// Not at all.
+    /// The client does not show it.
     pub const NONE: u8 = 1;
 
-    /// By a password.
+    /// The client shows it by a password.
     pub const PASSWORD: u8 = 2;
 
-    /// By its identd.
+    /// The client's identd shows it.
     pub const IDENT: u8 = 4;
 
-    /// Whether a line with these conditions, which denies or does not, is for such a command.
+    /// Whether a line with these conditions is for such a command. `denies` says whether the line denies.
     pub(crate) fn allows_command(self, asked: Protocol, denies: bool) -> bool {
         let by_absence = self.commands == 0 && (denies || asked.commands & Protocol::UDP == 0);
         by_absence || self.commands & asked.commands != 0
@@ -51,7 +51,7 @@ impl Protocol {
         self.versions == 0 || self.versions & asked.versions != 0
     }
 
-    /// Whether a line with these conditions is for a client that has shown in such a way who it is.
+    /// Whether a line with these conditions is for a client that has shown its identity by such a method.
     pub(crate) fn allows_method(self, shown: Protocol) -> bool {
         self.methods == 0 || self.methods & shown.methods != 0
     }
@@ -64,7 +64,7 @@ impl Protocol {
             && covers(self.methods, inner.methods)
     }
 
-    /// Whether every bit stands for something.
+    /// Whether every bit has a meaning.
     pub(crate) fn is_known(self) -> bool {
         self.commands & !all(&Protocol::COMMANDS) == 0
             && self.versions & !all(&Protocol::VERSIONS) == 0

@@ -7,7 +7,7 @@ use crate::columns::{Entry, NO_RULE};
 use crate::name::HostName;
 use crate::protocol::Protocol;
 
-/// What is known of a request.
+/// The facts of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Query<'a> {
     /// The client host.
@@ -16,15 +16,15 @@ pub struct Query<'a> {
     pub destination: Host<'a>,
     /// The destination port.
     pub port: u16,
-    /// The user that the client has shown to be, else the one that it claims to be.
+    /// The verified user, else the claimed one.
     pub user: &'a [u8],
-    /// The groups of the user that the client has shown to be, with commas between them.
+    /// The groups of the verified user, with commas between them.
     pub groups: &'a [u8],
     /// The command, the version and the methods, a bit for each. A table without conditions on them needs none.
     pub protocol: Protocol,
 }
 
-/// What is known of a host of a request.
+/// The facts of a host of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Host<'a> {
     /// `None` for a name that this host does not resolve. Every network might contain such a destination.
@@ -36,12 +36,12 @@ pub struct Host<'a> {
 /// How much is known of a fact.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum FactState<T> {
-    /// Nobody has asked for it.
+    /// It has not been asked for.
     #[default]
     NotAsked,
-    /// It is known. Of names there may be none.
+    /// It is known. If it is a list of names, that may be empty.
     Known(T),
-    /// It was asked for and could not be had: a limit was reached, or whoever was asked was silent or failed.
+    /// It was asked for and could not be had: a limit was reached, or the source was silent or failed.
     Unavailable,
 }
 
@@ -92,7 +92,7 @@ pub(crate) enum Match {
     Unresolved,
 }
 
-/// What a line does for a request if it depends on something that cannot be known.
+/// The effect of a line on a request if it depends on something that cannot be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InDoubt {
     /// The line does not match. A permission never rests on a guess.
@@ -121,7 +121,7 @@ impl<T> FactState<T> {
         }
     }
 
-    /// The state with a reference to what the fact refers to.
+    /// The state with a reference to the target of the fact.
     pub fn as_deref(&self) -> FactState<&T::Target>
     where
         T: Deref,
@@ -142,7 +142,7 @@ impl<T> From<Option<T>> for FactState<T> {
 }
 
 impl Found {
-    /// The outcome of a search whose best entry this is.
+    /// The outcome of a search with this best entry.
     pub(crate) fn of(best: Entry) -> Found {
         match best.rule {
             NO_RULE => Found::Nothing,

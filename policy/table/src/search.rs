@@ -1,14 +1,14 @@
 //! The search for the first matching line.
 //!
 //! The index lists every rule under its source or its destination pattern. Few patterns match the two hosts of a request,
-//! so the search reads a few short lists. Of each list it reads only what stands before the best rule found so far.
+//! so the search reads a few short lists. It reads each list only up to the best rule found so far.
 //!
-//! While the names of a host are not known, nobody can tell which lists of names are to be read. The same is true of the
+//! While the names of a host are not known, the search cannot choose among the lists of names. The same is true of the
 //! lists of networks for a destination whose address is not known. Then the search tries the first rule of each kind in
 //! all these lists ([`Index::undecided`]).
 //!
 //! Names that could not be had are not the same as no names. A line that depends on them decides as its kind says
-//! ([`InDoubt`]), so that a failure never permits what a line would have denied.
+//! ([`InDoubt`]), so that a failure never permits a request that a line would have denied.
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -31,8 +31,8 @@ impl Table {
         }
     }
 
-    /// Finds the first line that matches, where the hosts have these other addresses too. Lines that deny match each of
-    /// them, and other lines do not: a permission is for an address as it is written.
+    /// Finds the first line that matches hosts with these other addresses too. Lines that deny match each of them, and
+    /// other lines do not: a permission is for an address as it is written.
     pub fn find_with_others(&self, query: &Query, others: &[Query]) -> Found {
         if others.is_empty() {
             return self.find(query);
@@ -128,7 +128,7 @@ impl Table {
         best
     }
 
-    /// The outcome of a search whose best entry this is, where not everything is decided.
+    /// The outcome of a search with this best entry, if not everything is decided.
     fn found(&self, query: &Query, best: Entry) -> Found {
         let rule = self.rule(best.rule);
         rule.map_or(Found::Nothing, |rule| self.match_rule(&rule, query).found(best.rule, best.body))
@@ -195,7 +195,7 @@ impl Table {
     }
 }
 
-/// What the search cannot choose lists by, in the order of [`Index::undecided`].
+/// Returns whether each fact is missing to choose lists by, in the order of [`Index::undecided`].
 fn undecided(query: &Query) -> [bool; 3] {
     [!query.source.names.is_known(), !query.destination.names.is_known(), query.destination.address.is_none()]
 }

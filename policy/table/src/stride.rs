@@ -1,11 +1,11 @@
-//! A stride table: where to look for an address among very many prefixes.
+//! A stride table, for the search of an address among very many prefixes.
 //!
 //! The first bits of an address choose a bucket. The prefixes of no more bits than these are the same for all addresses of
 //! a bucket, so the first rules in their lists are merged in advance: they are the bucket's candidates. The longer prefixes
 //! of a bucket stand next to each other and are few. The bucket knows for which of the next bits there are any, and the
 //! first rule that is listed under any of them.
 //!
-//! So most addresses cost one look at one line of the processor's cache. Among a million rules that is what costs.
+//! So most addresses cost one look at one line of the processor's cache. Among a million rules such looks are the cost.
 
 use alloc::vec::Vec;
 use core::iter::{Peekable, Zip};
@@ -20,7 +20,7 @@ use crate::prefixes::{AddressBits, Prefix, PrefixSet};
 /// quick.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Stride {
-    /// How many bits of an address stand behind the number of its bucket.
+    /// The number of bits of an address behind the number of its bucket.
     shift: u32,
     /// The number of the first bucket. Most IPv6 addresses are not in use, and there is little to find outside.
     base: usize,
@@ -43,7 +43,7 @@ struct Bucket {
     overflow: Span,
 }
 
-/// The rules to try first for an address, and where to look for others.
+/// The rules to try first for an address, and the prefixes to search for others.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Candidates<'a> {
     /// The first rules in the lists of [`crate::Pattern::Any`] and of the short prefixes, in the order of the file. Rules
@@ -58,16 +58,16 @@ pub(crate) struct Candidates<'a> {
     all: Span,
 }
 
-/// How many candidates a bucket has room for.
+/// The number of candidates that a bucket has room for.
 const ROOM: usize = 3;
 
-/// How many candidates are kept for a bucket.
+/// The most candidates that are kept for a bucket.
 const MOST: usize = 8;
 
 /// Fewer prefixes than this stay in the processor's nearest cache.
 const MANY: usize = 1 << 10;
 
-/// How many bits behind the number of a bucket its slots tell apart.
+/// The number of bits behind the number of a bucket that its slots tell apart.
 const SLOT_BITS: u32 = 6;
 
 impl<'a> Candidates<'a> {
@@ -162,7 +162,7 @@ struct Filler<'a, B> {
     conditional: &'a [u32],
     /// The number of the first prefix among the patterns.
     first: u32,
-    /// How many bits the number of a bucket has.
+    /// The number of bits in the number of a bucket.
     bits: u32,
     stride: Stride,
     /// The merged rules of the short prefixes around the bucket, from the outermost to the innermost.
@@ -172,7 +172,7 @@ struct Filler<'a, B> {
 }
 
 impl<B: AddressBits> Filler<'_, B> {
-    /// Adds the bucket of a number, and gives its longer prefixes; `end` is the end of those of the bucket before.
+    /// Adds the bucket of a number, and returns its longer prefixes. Those of the bucket before end at `end`.
     fn fill(&mut self, number: usize, any: &Merged, end: u32) -> Span {
         let start = self.enter_short_prefixes(number, any).unwrap_or(end);
         while self.enclosing.pop_if(|short| short.end <= number).is_some() {}
@@ -191,7 +191,7 @@ impl<B: AddressBits> Filler<'_, B> {
         bucket.long
     }
 
-    /// Merges the rules of the short prefixes that begin in a bucket or before it; gives the place behind the last.
+    /// Merges the rules of the short prefixes that begin in a bucket or before it. Returns the place behind the last.
     fn enter_short_prefixes(&mut self, number: usize, any: &Merged) -> Option<u32> {
         let (shift, bits) = (self.stride.shift, self.bits);
         let begins = |(_, prefix): &(u32, &Prefix<B>)| {
@@ -224,7 +224,7 @@ impl<B: AddressBits> Filler<'_, B> {
         merged
     }
 
-    /// How many buckets the whole address family would have.
+    /// The number of buckets that the whole address family would have.
     fn bucket_count(&self) -> usize {
         1usize.checked_shl(self.bits).unwrap_or_default()
     }
@@ -237,7 +237,7 @@ struct Merged {
     entries: [Entry; MOST],
     /// The unconditional rule.
     unconditional: u32,
-    /// Where the entries are kept for which a bucket has no room.
+    /// The entries for which a bucket has no room.
     overflow: Span,
     /// The bucket behind the last one that these rules are for.
     end: usize,

@@ -3,8 +3,8 @@
 //! It consists of flat arrays, without a pointer or an allocation for each rule. So a million lines are small in memory, and
 //! a frozen file is these arrays and nothing else.
 //!
-//! A rule is the numbers of two patterns and of a body, which is everything else and is shared by all rules that say the
-//! same. Rules are kept once, in the lists of the index. All strings (names, users, commands, paths) are in one pool.
+//! A rule is the numbers of two patterns and of a body. The body is everything else, and rules that say the same share
+//! it. Rules are kept once, in the lists of the index. All strings (names, users, commands, paths) are in one pool.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -34,19 +34,19 @@ pub struct Table {
     pub(crate) users: UserLists,
     /// The ranges of each list of ports.
     pub(crate) port_lists: Vec<Span>,
-    /// The first and the last port of each range; those of a list are in order and apart.
+    /// The first and the last port of each range. The ranges of a list are in order and apart.
     pub(crate) port_ranges: Vec<(u16, u16)>,
     /// The two special lines of `sockd.conf`: the number of the command, counted from 1 (0 stands for none), and the line.
     pub(crate) specials: [(u32, u32); 2],
-    /// What the lines of each body do if they depend on something that cannot be known.
+    /// The effect of the lines of each body if they depend on something that cannot be known.
     pub(crate) in_doubt: Vec<InDoubt>,
     pub(crate) index: Index,
-    /// What the lines ask of clients before their requests are known.
+    /// The methods that the lines ask of clients before their requests are known.
     pub(crate) asked: Asked,
 }
 
 impl Table {
-    /// Prepares everything that a search needs besides the lists. `in_doubt` and `asks` are those of [`crate::Kind`].
+    /// Prepares everything that a search needs besides the lists. `in_doubt` and `asks` come from [`crate::Kind`].
     pub(crate) fn precompute(
         mut self,
         in_doubt: fn(&Table, u32) -> InDoubt,
@@ -169,7 +169,7 @@ impl Table {
         self.users.cover(outer, inner, &self.strings)
     }
 
-    /// The first rule before `before` whose patterns match whatever these two match, and whose body covers.
+    /// The first rule before `before` whose patterns match every host that these two match, and whose body covers.
     pub fn first_covering(
         &self,
         source: &Pattern,
@@ -184,12 +184,12 @@ impl Table {
         Some(first).filter(|first| *first != before && *first != NO_RULE)
     }
 
-    /// What rules with a body do if they depend on something that cannot be known.
+    /// The effect of rules with a body if they depend on something that cannot be known.
     pub(crate) fn in_doubt(&self, body: u32) -> InDoubt {
         self.in_doubt.get(body as usize).copied().unwrap_or(InDoubt::NoMatch)
     }
 
-    /// Whether rules with the body of this number deny, where something cannot be known and else.
+    /// Whether rules with the body of this number deny, in doubt and otherwise.
     pub(crate) fn denies(&self, body: u32) -> bool {
         self.in_doubt(body) == InDoubt::Deny
     }
@@ -211,18 +211,18 @@ impl Table {
         list == 0 || groups.any(|group| self.users.names(list, group, &self.strings))
     }
 
-    /// What the lines ask of a client before its request is known: the bits of all lines whose source it may be. A source
-    /// that is given by name may be anybody.
+    /// The methods that the lines ask of a client before its request is known. These are the bits of all lines whose
+    /// source it may be. A source that is given by name may be anybody.
     pub fn asked(&self, client: IpAddr) -> u8 {
         self.asked.of_client(client, &self.source)
     }
 
-    /// What any line asks of a client, where one asks for more than nothing.
+    /// The methods that any line asks of a client; 0 if no line asks for more than [`Protocol::NONE`].
     pub fn asked_by_any_line(&self) -> u8 {
         self.asked.of_any_line()
     }
 
-    /// What the lines ask of every client that a pattern matches.
+    /// The methods that the lines ask of every client that a pattern matches.
     pub fn asked_of_all(&self, source: &Pattern) -> u8 {
         self.asked.of_all(&self.source.covering(source, &self.strings))
     }

@@ -43,7 +43,7 @@ impl UserLists {
         })
     }
 
-    /// Whether a list names no file, as groups cannot.
+    /// Whether a list names no file. A list of groups cannot name one.
     pub(crate) fn is_without_files(&self, list: u32) -> bool {
         self.items(list).iter().all(|item| item & FILE == 0)
     }
@@ -103,7 +103,7 @@ impl UserLists {
         span.map_or(&[][..], |span| span.of(&self.items))
     }
 
-    /// The file of an item that is one.
+    /// The file of an item that stands for one.
     fn file(&self, item: u32) -> Option<&UserFile> {
         self.files.get((item ^ FILE) as usize)
     }

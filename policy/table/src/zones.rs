@@ -1,4 +1,4 @@
-//! Domains and zones, sorted so that one search finds those that match a name.
+//! Domains and zones, sorted so that one search finds all that match a name.
 //!
 //! Names are compared from their end. Read in this way, two zones are nested or apart, as two prefixes are. So the
 //! innermost zone around a name is the last one that does not stand behind the name, or an ancestor of that zone.
@@ -10,8 +10,8 @@ use crate::columns::{NO_PARENT, count_as_u32};
 use crate::name::{HostName, in_zone};
 use crate::strings::StringPool;
 
-/// A domain or a zone. They are sorted by [`compare_reversed`], and a zone stands before the domain of the same name. The
-/// strings of consecutive names are consecutive in the pool.
+/// A domain or a zone. Both are sorted by [`compare_reversed`], and a zone stands before the domain of the same name.
+/// The strings of consecutive names are consecutive in the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Name {
     pub(crate) text: u32,
