@@ -94,7 +94,7 @@ pub const PROFILE_IDENT: &[Row] = &[
 ];
 
 /// The upstream worker's calls, which are those of the ident worker for the same reasons. The worker receives a reply
-/// with a buffer of its exact length: what the next server sends behind it must stay in the socket.
+/// with a buffer of its exact length: bytes that the next server sends behind it must stay in the socket.
 pub const PROFILE_UPSTREAM: &[Row] = &[
     row!(SYS_ppoll, Args(&[null(3)]), "wait for channel and next servers; no signal mask"),
     row!(SYS_recvmsg, Args(&[flags(2, CHANNEL_FLAGS)]), "messages and sockets from the monitor; replies"),
@@ -160,8 +160,8 @@ const LARGE: Option<&str> = rare("a large hosts file");
 /// The largest single mapping, in bytes.
 const LARGEST_MAPPING: u64 = 64 << 20;
 
-/// The largest mapping of the auth worker: 128 MiB, the most that a hash may take (sockd.passwd(5)), and the
-/// overhead of the allocator.
+/// The largest mapping of the auth worker, in bytes. A hash may take at most 128 MiB (sockd.passwd(5)), and the
+/// allocator adds its own part.
 const LARGEST_TO_CHECK: u64 = 129 << 20;
 
 /// The row for fcntl(2) of roles that do without it.

@@ -63,7 +63,7 @@ pub(crate) struct Filled {
     pub(crate) from: Option<SocketAddr>,
 }
 
-/// Receives the datagrams that are there, one or a bundle into each place, and returns the number of places filled. A
+/// Receives the datagrams that are there, one or a bundle into each place. Returns the number of places filled. A
 /// datagram that does not fit into its place is cut.
 pub(crate) fn receive_many<'a>(
     socket: &OwnedFd,

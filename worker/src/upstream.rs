@@ -1,5 +1,4 @@
-//! The upstream worker asks the SOCKS server at one address (SOCKS4, 4A or 5), over sockets that the monitor has
-//! connected.
+//! The upstream worker asks the SOCKS server (SOCKS4, 4A or 5) at one address. The monitor has connected its sockets.
 //!
 //! The session worker does not do this itself: if taken over, it could ask the next server for a destination that the
 //! rules forbid. The monitor says what this worker asks for, and the worker returns the reply. Bytes that the next

@@ -155,8 +155,8 @@ impl<Socket> Flows<Socket> {
         self.deciding < DECIDING
     }
 
-    /// Removes one flow if there are `most` already: a refused one, or else the open one that was not used for longest.
-    /// Returns the open flow, if one was removed. It is an error if no flow can give way.
+    /// Removes one flow if there are `most` already. A refused one gives way, or else the open one that was not used
+    /// for longest, which is returned. It is an error if no flow can give way.
     pub fn make_room(&mut self, most: u16) -> Result<Option<(FlowId, Open<Socket>)>, Full> {
         if self.slots.len() < usize::from(most) {
             return Ok(None);
@@ -385,8 +385,7 @@ mod tests {
     }
 
     proptest! {
-        /// In any order of events numbers are unique, every byte that waits is counted, and the flows stay within their
-        /// limit.
+        /// In any order of events numbers are unique, all waiting bytes are counted, and flows keep to their limit.
         #[test]
         fn whatever_happens_the_table_stays_whole(acts in proptest::collection::vec((0u8..6, 0u8..12, 0u32..40), 0..300)) {
             let (mut flows, mut left, mut now) = (Flows::<u8>::default(), PLENTY, 0);

@@ -21,7 +21,7 @@ pub struct Datagram<'a> {
     pub data: &'a [u8],
 }
 
-/// Reads a datagram of a client; `None` if it is shorter than its header, a fragment, or to an address of an
+/// Reads a datagram of a client. `None` if it is shorter than its header, a fragment, or to an address of an
 /// unknown type. RSV is ignored.
 pub fn read(bytes: &[u8]) -> Option<Datagram<'_>> {
     let [_, _, 0, kind, ..] = bytes.first_chunk::<4>()? else { return None };

@@ -10,8 +10,8 @@ use domain::base::{Message, ParseRecordData, ParsedName, ParsedRecord, Ttl};
 use domain::rdata::{A, Aaaa, Cname, Ptr, Soa};
 use sockd_common::message::resolver::{MAX_ADDRESSES, MAX_NAMES, RecordType};
 
-/// The most records of an answer that are looked at: more than any useful answer has, and few enough that a packet
-/// made to be slow to read is not.
+/// The most records of an answer that are looked at. It is more than any useful answer has, and few enough that a
+/// packet made to be slow to read is not.
 const MAX_RECORDS: usize = 256;
 
 /// The most CNAME records in one answer that are followed. Nameservers themselves stop at about this number.
@@ -107,7 +107,7 @@ fn read_answer(message: &Message<[u8]>, asked: &Asked) -> Reading {
     }
 }
 
-/// Takes the records of the name, or of the name at the end of its chain of aliases, and no others: records that a
+/// Takes the records of the name, or of the name at the end of its chain of aliases, and no others. Records that a
 /// nameserver adds about names that nobody asked for are not believed.
 fn read_records(message: &Message<[u8]>, wanted: RecordType) -> Result<Reading, ParseError> {
     let records: Vec<_> = message.answer()?.take(MAX_RECORDS).collect::<Result<_, _>>()?;

@@ -10,7 +10,7 @@ use super::question::{Asked, Entropy, Question, Spelling};
 use sockd_common::message::resolver::Transport;
 use std::time::{Duration, Instant};
 
-/// The number of datagrams that are no answer after which a socket is left: their sender is guessing our id, and has to
+/// The number of datagrams that are no answer after which a socket is left. Their sender is guessing our id, and has to
 /// begin again with another port.
 const MAX_FOREIGN: u8 = 64;
 
@@ -206,7 +206,7 @@ impl Exchange {
     }
 }
 
-/// Lets a failure of all nameservers hold for a while: without that, each request that needs the answer would wait for
+/// Lets a failure of all nameservers hold for a while. Without that, each request that needs the answer would wait for
 /// all of them again (RFC 9520). A socket that is missing says nothing of the nameservers.
 fn remembered(step: Step) -> Step {
     match step {

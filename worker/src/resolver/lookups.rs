@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// The most sockets that a lookup asks for, whatever zones it is led through.
 pub const MAX_SOCKETS: u8 = 48;
 
-/// How long a lookup that has addresses of one kind waits for the other kind (RFC 8305, section 3): some nameservers
+/// How long a lookup that has addresses of one kind waits for the other kind (RFC 8305, section 3). Some nameservers
 /// never say that a name has none.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(500);
 
@@ -60,8 +60,8 @@ pub struct Lookups {
 #[derive(Debug)]
 struct Lookup {
     query: Query,
-    /// Outcomes are kept by the lookup itself, so that it sees no two answers to one question even if they hold for
-    /// no time at all.
+    /// The outcomes that the lookup keeps itself. So it sees no two answers to one question, even if they hold for no
+    /// time at all.
     known: Vec<(Question, Outcome)>,
     sockets_left: u8,
     /// The nameserver that has answered it last. The first one may not know the names that an alias leads to.

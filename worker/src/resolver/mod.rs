@@ -1,5 +1,5 @@
-//! The resolver worker answers lookups from the hosts(5) table, from its cache, and from the nameservers to which the
-//! monitor connects it.
+//! The resolver worker answers lookups from the hosts(5) table, its cache, and nameservers. The monitor connects it to
+//! these.
 //!
 //! ```text
 //! Resolve ──> [plan] ── known ──> Answer

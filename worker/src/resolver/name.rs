@@ -86,7 +86,7 @@ fn is_host_label(label: &[u8]) -> bool {
     (1..=MAX_LABEL).contains(&label.len()) && label.iter().all(allowed)
 }
 
-/// Returns the same name in the letters of the text that it begins with: some nameservers, above all those of
+/// Returns the same name in the letters of the text that it begins with. Some nameservers, above all those of
 /// containers, know a name only as it was written.
 pub fn written_as(name: &DnsName, text: &[u8]) -> Option<DnsName> {
     let mut octets = name.as_slice().to_vec();
@@ -102,7 +102,7 @@ pub fn written_as(name: &DnsName, text: &[u8]) -> Option<DnsName> {
 /// The bits that choose the case of every letter of the longest name.
 pub type CaseBits = [u8; 32];
 
-/// Returns the same name with the case of its letters as `bits` say: the answer has to repeat it, which makes a forged
+/// Returns the same name with the case of its letters as `bits` say. The answer has to repeat it, which makes a forged
 /// answer harder to guess ("DNS 0x20").
 ///
 /// The octets that count labels are below 64 and so are no letters.

@@ -127,8 +127,8 @@ impl Plan<'_> {
         candidates
     }
 
-    /// The owner of an address may let it point to any name, so a name counts only if it has the address among
-    /// its own.
+    /// Finds the names of an address. Its owner may let it point to any name, so a name counts only if it has the
+    /// address among its own.
     fn names_of(&self, address: IpAddr, known: Known<'_>) -> Result<Answer, Open> {
         if let Some(names) = self.names_without_dns(address) {
             return Ok(names_or_not_found(names));
@@ -216,7 +216,7 @@ fn union(mut ipv4: Vec<IpAddr>, ipv6: Vec<IpAddr>) -> Vec<IpAddr> {
     first_distinct(ipv4.into_iter().chain(ipv6), MAX_ADDRESSES)
 }
 
-/// Domains that no nameserver is asked about, wherever the name comes from: `.invalid` is never delegated (RFC 6761,
+/// Domains that no nameserver is asked about, wherever the name comes from. `.invalid` is never delegated (RFC 6761,
 /// section 6.4), and a question about a name below `.onion` would tell which hidden service is wanted (RFC 7686).
 const NEVER_ASKED: [&[u8]; 2] = [b"invalid", b"onion"];
 
@@ -226,7 +226,7 @@ fn is_never_asked(name: &DnsName) -> bool {
     last.is_some_and(|label| NEVER_ASKED.iter().any(|domain| label.as_slice().eq_ignore_ascii_case(domain)))
 }
 
-/// Returns the outcome of a question behind all aliases, which is no alias itself; or the question that is open.
+/// Returns the outcome of a question behind all aliases, never an alias itself; or the question that is open.
 fn follow(mut question: Question, known: Known<'_>) -> Result<Outcome, Question> {
     for _ in 0..MAX_ALIASES {
         if is_never_asked(&question.name) {

@@ -6,8 +6,8 @@ use domain::base::MessageBuilder;
 use domain::base::iana::Rtype;
 use sockd_common::message::resolver::RecordType;
 
-/// The size of datagram that is offered to nameservers: it passes everywhere without being cut into fragments, and a
-/// forger needs to guess less of a fragment.
+/// The size of datagram that is offered to nameservers. It passes everywhere without being cut into fragments, of
+/// which a forger needs to guess less.
 const OFFERED_DATAGRAM: u16 = 1232;
 
 /// The number of a type of record.

@@ -234,7 +234,7 @@ impl Connection {
         }
     }
 
-    /// Takes the first `length` bytes of the client, which end with the login, so that its password leaves the socket.
+    /// Takes the first `length` bytes of the client, which end with its login. So the password leaves the socket.
     /// Bytes behind it are read when the login has been answered.
     fn introduced(&mut self, length: usize, credentials: Option<Credentials>) -> Next {
         self.phase = Phase::Verifying;

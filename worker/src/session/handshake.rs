@@ -1,4 +1,4 @@
-//! The handshake: what a client says before its relay, as a state machine without a socket.
+//! The handshake: the messages of a client before its relay, as a state machine without a socket.
 //!
 //! A connection shows the handshake the bytes that the client has sent. They wait in its socket until the request is
 //! there, which ends the handshake. The handshake says how many bytes it has, and the connection takes exactly those:

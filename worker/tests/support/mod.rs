@@ -83,7 +83,7 @@ fn command(role: &str, descriptors: u32, pipes: usize) -> Command {
     command
 }
 
-/// The pipes of a session worker where it expects them, as the spawner makes them.
+/// Makes the pipes of a session worker at the numbers that it expects, as the spawner does.
 fn make_pipes(pipes: usize) -> std::io::Result<()> {
     const HIGH: i32 = 200;
     let check = |result: i32| if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(result) };

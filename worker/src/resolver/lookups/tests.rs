@@ -473,7 +473,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// One of several answers to the question of an exchange.
+/// An answer to the question of an exchange, which `which` chooses among several.
 fn packet_for(exchange: &Exchange, which: u8) -> Vec<u8> {
     let question = exchange.question();
     let asked = Asked::new(question, Spelling::Random, true, &ENTROPY).unwrap();
