@@ -1,5 +1,5 @@
-//! The hash of a password, as crypt(5) and argon2 (PHC string format) write it: the kinds that are taken, and the
-//! limits of their cost.
+//! The hash of a password, as crypt(5) and argon2 (PHC string format) write it. This file knows the kinds that are
+//! taken, and the limits of their cost.
 //!
 //! A hash says itself how much time and memory a check of it takes, and every login pays that. So both have bounds
 //! here, and the check needs none.
