@@ -14,8 +14,8 @@ pub struct Services {
 }
 
 impl Services {
-    /// Reads `name port/tcp aliases... # comment` lines. Other protocols and malformed lines are skipped, as the C library
-    /// does. Of two lines for one name or port the first counts.
+    /// Reads `name port/tcp aliases... # comment` lines. Other protocols and malformed lines are skipped, as the C
+    /// library does. The first of two lines for one name or port counts.
     pub fn parse(text: &[u8]) -> Services {
         let mut services = Services::default();
         for line in without_mark(text).split(|byte| *byte == b'\n') {

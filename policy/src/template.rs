@@ -10,7 +10,7 @@ pub struct Template<'r> {
     text: &'r str,
 }
 
-/// Why a command is no template.
+/// The reason why a command is no template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TemplateError {
     /// `%` followed by a character that stands for nothing.
@@ -37,9 +37,9 @@ impl<'r> Template<'r> {
 
 /// Checks the text of a command.
 ///
-/// The shell has to see the same words whatever the values are. So `$%u` is refused, where a client would choose a
-/// variable, and `%u>`, where a user called 2 would be the number of a descriptor. Quotes make no difference, because a
-/// command may pass its words to another shell.
+/// The shell has to see the same words whatever the values are. So `$%u` is refused, in which a client would choose a
+/// variable, and `%u>`, in which a user called 2 would be the number of a descriptor. Quotes make no difference,
+/// because a command may pass its words to another shell.
 ///
 /// # Errors
 /// The first fault of the text.

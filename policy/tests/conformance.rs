@@ -1,5 +1,5 @@
-//! The observed and documented decisions of the classic server (`cases.json`), with the result wanted today where the
-//! classic one was harmful.
+//! The observed and documented decisions of the classic server (`cases.json`). A harmful one has the result wanted
+//! today.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! How users must have shown who they are, their groups, and what is asked of a client before its request is known.
+//! The methods and groups that rules ask for, and the methods asked of a client before its request is known.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 

@@ -80,7 +80,7 @@ impl Fault {
 }
 
 impl Policy {
-    /// Reads a text, and returns where it comes from as well. Service names are those of the file `services`; without that
+    /// Reads a text, and returns its provenance as well. Service names are those of the file `services`; without that
     /// file there are none.
     ///
     /// # Errors

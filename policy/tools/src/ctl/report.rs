@@ -79,7 +79,7 @@ pub(super) fn workers(sessions: &[Live]) -> String {
     text
 }
 
-/// The lines of the rules with their hits. Those of the file come in its order, even without hits.
+/// The lines of the rules with their hits. The lines of the file come in its order, even without hits.
 pub(super) fn rules(trees: &[Tree], conf: &Path, services: &Path) -> String {
     let mut hits: BTreeMap<u32, Hits> = BTreeMap::new();
     // A daemon that drains may have other lines.

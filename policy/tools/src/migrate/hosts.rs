@@ -33,7 +33,7 @@ pub(super) enum Common {
     Nothing,
     /// These.
     Hosts(Hosts),
-    /// Those of a network that have a name: no line of sockd.conf can ask for both.
+    /// The hosts of a network that have a name: no line of sockd.conf can ask for both.
     Unsayable,
 }
 

@@ -1,7 +1,7 @@
 //! `sockd-migrate`: a `danted.conf` as files of sockd.
 //!
-//! The files grant nothing that Dante would refuse. Whatever no line can say is left out of the permits, refused if it
-//! might matter, and named with its line and the reason.
+//! The files grant nothing that Dante would refuse. Anything that no line can say is left out of the permits, refused
+//! if it might matter, and named with its line and the reason.
 
 mod bind;
 mod hosts;

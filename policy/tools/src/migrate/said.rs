@@ -1,6 +1,6 @@
 //! A rule of Dante in the words of `sockd.conf`: never more than it passes, never less than it blocks.
 //!
-//! Whatever cannot be said is left out of a `pass`, and is dropped from a `block`, which then blocks more.
+//! Anything that cannot be said is left out of a `pass`, and is dropped from a `block`, which then blocks more.
 
 use super::hosts::{Hosts, Ports};
 use super::remark::Remarks;

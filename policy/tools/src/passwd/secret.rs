@@ -40,7 +40,7 @@ pub(super) fn ask(descriptor: Option<u32>, is_new: bool) -> Result<Zeroizing<Vec
 fn from_descriptor(descriptor: u32) -> Result<Zeroizing<Vec<u8>>, Failed> {
     let failed =
         |error| Failed::new(exit::NO_INPUT, format!("--password-fd {descriptor}: {}", in_words(error)));
-    // It is opened anew: what is handed over has to be a pipe or a file.
+    // It is opened anew, so it has to be a pipe or a file.
     let file = File::open(format!("/dev/fd/{descriptor}")).map_err(failed)?;
     let mut password = Zeroizing::new(Vec::with_capacity(ROOM));
     file.take(ROOM as u64).read_to_end(&mut password).map_err(failed)?;
