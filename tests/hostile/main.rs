@@ -1,9 +1,9 @@
 //! A worker in the hands of an attacker: started by the real spawner in the place of `sockd-worker`, it has put on
 //! no lock, says that it has, and keeps to the protocol until it is told not to.
 //!
-//! Those whom it serves choose what it does wrong: the session worker takes it from the user id of a request, the
-//! resolver from the name that is asked about, the ident worker from what the identd says. Anybody else is served
-//! honestly, and passwords are compared honestly, so that a test can see whether others notice.
+//! Its peers choose what it does wrong: the session worker takes it from the user id of a request, the resolver from
+//! the name that is asked about, the ident worker from what the identd says. Anybody else is served honestly, and
+//! passwords are compared honestly, so that a test can see whether others notice.
 
 mod hoard;
 mod ident;

@@ -1,4 +1,4 @@
-//! The installed sockd, started where nobody else is, with this program in its worker's place.
+//! The installed sockd, started apart from all others, with this program in its worker's place.
 //!
 //! The daemon has no option that would let somebody choose its worker. This program changes the file at the worker's
 //! place in its own private mount namespace alone, which takes root. The daemon reads the host's settings, if there are

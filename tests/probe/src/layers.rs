@@ -111,7 +111,7 @@ fn seen(act: &Act, outcome: Outcome, victim: &Victim) -> Outcome {
     }
 }
 
-/// As the spawner makes it.
+/// Tries an act in an empty world, as the spawner makes it.
 fn in_an_empty_world(layer: Layer, act: &Act, place: &Place<'_>, slot: Slot) -> Result<Outcome, String> {
     let (uid, gid) = place.user;
     let ids = Ids { uid, gid, range: None };

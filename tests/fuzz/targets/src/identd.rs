@@ -24,7 +24,7 @@ fn expected(line: &str) -> Option<&str> {
     (named && (1..=64).contains(&user.len()) && !user.contains(['\0', '\r'])).then_some(user)
 }
 
-/// A reply names the user that RFC 1413 says it names, whatever the segments are in which it comes.
+/// A reply names the user that RFC 1413 says it names, in whatever segments it comes.
 pub fn ident_reply(data: &[u8]) {
     let user = parse_reply(data, PORTS);
     let line = data.split(|octet| *octet == b'\n').next().unwrap_or_default();

@@ -126,7 +126,7 @@ fn found(request: &Request, first: &[u8], said: &[u8], piece: usize) -> Outcome 
     outcome
 }
 
-/// An exchange with a next server goes as the protocol's text says, whatever the pieces are in which the answer comes, and
+/// An exchange with a next server goes as the protocol's text says. It does so in whatever pieces the answer comes, and
 /// takes no byte behind the last reply. The first byte says what is asked for: 1 by SOCKS5 and not 4, 2 a BIND.
 pub fn next_server(data: &[u8]) {
     let Some((choice, said)) = data.split_first() else { return };

@@ -98,7 +98,7 @@ impl Peer {
 
 /// Bytes that come in go out, in their order and whole, and so does the end of each stream.
 pub fn relay(data: &[u8]) {
-    // As every Rust program does before its main function; the fuzzer's is not of Rust.
+    // Every Rust program does this before its main function; the fuzzer's is not of Rust.
     let mut pipe = SigSet::empty();
     pipe.add(Signal::SIGPIPE);
     pipe.thread_block().expect("a signal that can be blocked");

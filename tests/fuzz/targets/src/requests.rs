@@ -53,7 +53,7 @@ fn expected(bytes: &[u8]) -> Expected<'_> {
     }
 }
 
-/// A request is what the protocol's text says, and it is the same whatever the segments are in which it comes.
+/// A request is what the protocol's text says, and it is the same in whatever segments it comes.
 pub fn request(data: &[u8]) {
     let whole = read(data);
     match (&whole, expected(data)) {
@@ -132,8 +132,8 @@ fn shown(handshake: &mut Handshake, data: &[u8], answers: &mut Vec<u8>) -> Step 
     }
 }
 
-/// A handshake of SOCKS5 goes as the protocol's text says, and every handshake goes the same way whatever the segments
-/// are in which it comes.
+/// A handshake of SOCKS5 goes as the protocol's text says. Every handshake goes the same way in whatever segments it
+/// comes.
 pub fn handshake(data: &[u8]) {
     login(data);
     let mut answers = Vec::new();
@@ -185,8 +185,8 @@ fn expected_login(data: &[u8]) -> Option<Result<[&[u8]; 2], bool>> {
     Some(Ok([&data[2..2 + user], data.get(3 + user..3 + user + password)?]))
 }
 
-/// A login goes as the protocol's text says, takes exactly its own bytes, and goes the same way whatever the segments are in
-/// which it comes.
+/// A login goes as the protocol's text says, and takes exactly its own bytes. It goes the same way in whatever segments
+/// it comes.
 fn login(data: &[u8]) {
     const GREETING: [u8; 3] = [5, 1, 2];
     let methods = Methods { none: false, password: true, prefer_password: false };

@@ -1,8 +1,8 @@
 //! The monitor's session, driven by any sequence of events over a system that is played here.
 //!
-//! The workers, the resolver, identd, next servers, the network and the clock say whatever the input makes them say. What the
-//! monitor does of itself is played honestly: it answers an action at most once, passes no reply on that nobody waits for, and
-//! tells of an address what its routing table says.
+//! The workers, the resolver, identd, next servers, the network and the clock say whatever the input makes them say.
+//! The monitor's own part is played honestly: it answers an action at most once, passes no reply on that nobody waits
+//! for, and tells of an address what its routing table says.
 
 use arbitrary::{Result, Unstructured};
 use sockd::config::settings_file;
