@@ -3,15 +3,15 @@
 use core::fmt;
 use core::net::IpAddr;
 
-/// The address as rules see it. An IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) is the IPv4 address that it names, so that
-/// no rule can be passed by another spelling.
+/// The address as rules see it. An IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) is the IPv4 address that it names, so
+/// that no rule can be passed by another spelling.
 #[inline]
 pub fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// An address and a mask of one family. A mask bit of 1 must match, and a bit of 0 is ignored. The bits may stand anywhere,
-/// as in the classic `sockd.conf`. The address is kept masked.
+/// An address and a mask of one family. A mask bit of 1 must match, and a bit of 0 is ignored. The bits may stand
+/// anywhere, as in the classic `sockd.conf`. The address is kept masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Network(Bits);
 
@@ -104,8 +104,8 @@ impl Network {
     }
 }
 
-/// A form that `sockd.conf` accepts: an IPv4 network as address and mask, an IPv6 network as `address/length` if its mask is
-/// a prefix. The alternate form (`{:#}`) has `address/length` for IPv4 too, and is never longer than the text was.
+/// Writes a form that `sockd.conf` accepts: an IPv4 network as address and mask, an IPv6 network as `address/length` if
+/// its mask is a prefix. The alternate form (`{:#}`) has that for IPv4 too, and is never longer than the text was.
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (address, mask, length) = match self.0 {

@@ -1,8 +1,8 @@
 //! The index: the rules of a table by their patterns, so that the search need not ask every rule.
 //!
-//! Every rule is listed under its source or under its destination pattern, whichever fewer rules share. The first rules of
-//! the lists of all short prefixes around an address stand together in one place ([`Stride`]), because among a million
-//! rules the cost is the number of places in memory that are read.
+//! Every rule is listed under its source or under its destination pattern, whichever fewer rules share. The first rules
+//! of the lists of all short prefixes around an address stand together in one place ([`Stride`]), because among a
+//! million rules the cost is the number of places in memory that are read.
 //!
 //! No rule set makes the search slower than the plain scan by more than a constant. Each rule stands in one list, in at
 //! most one merged list besides, and among the first of its kind. No list is longer than the square root of the number
@@ -67,8 +67,8 @@ impl Index {
         index
     }
 
-    /// Prepares everything that a search needs besides the lists. `in_doubt` says of each body what its lines do if they
-    /// depend on something that cannot be known.
+    /// Prepares everything that a search needs besides the lists. `in_doubt` says of each body what its lines do if
+    /// they depend on something that cannot be known.
     pub(crate) fn precompute(
         &mut self,
         source: &mut PatternSet,
@@ -143,8 +143,8 @@ impl Index {
 }
 
 impl Strides {
-    /// Stores the first rule of each prefix's list in the prefix, and collects the rules of short prefixes; `conditional`
-    /// as for [`Entry::is_unconditional`].
+    /// Stores the first rule of each prefix's list in the prefix, and collects the rules of short prefixes;
+    /// `conditional` as for [`Entry::is_unconditional`].
     fn precompute(lists: &Lists, set: &mut PatternSet, conditional: &[u32]) -> Strides {
         let first = set.v4.after(1);
         lists.set_first_rules(&mut set.v4, 1, conditional);

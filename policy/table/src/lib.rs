@@ -1,7 +1,7 @@
 //! The compiled table of rules, routes or upstream lines, and the search for the first line that matches.
 //!
-//! A [`Builder`] collects lines into a [`Table`], or [`frozen::thaw`] loads one. [`Table::find`] answers a [`Query`]. The
-//! table does not know what the lines of a file decide; a [`Kind`] does.
+//! A [`Builder`] collects lines into a [`Table`], or [`frozen::thaw`] loads one. [`Table::find`] answers a [`Query`].
+//! The table does not know what the lines of a file decide; a [`Kind`] does.
 //!
 //! ```text
 //! query      the question and the answer                 search     the search, and the scan that defines it

@@ -21,8 +21,8 @@ impl Limits {
     /// No limit.
     pub const NONE: Limits = Limits { down: 0, up: 0, connections: 0, shared: false };
 
-    /// The smallest rate. The kernel sends two segments at a time however slow that is: at a smaller rate they are seconds
-    /// apart.
+    /// The smallest rate. The kernel sends two segments at a time however slow that is: at a smaller rate they are
+    /// seconds apart.
     pub const SLOWEST: u32 = 1_000;
 
     /// The greatest rate. 32 bits hold it, and every kernel understands it.

@@ -15,8 +15,8 @@ pub(crate) struct Lists {
 }
 
 impl Lists {
-    /// The lists of these entries, each of which comes with its pattern; `None` if they do not come list by list and in the
-    /// order of the file, or if a number reaches the limit of its kind (patterns, patterns for the other host, bodies).
+    /// The lists of these entries, each of which comes with its pattern. `None` if they do not come list by list in
+    /// file order, or if a number reaches the limit of its kind (patterns, patterns for the other host, bodies).
     pub(crate) fn new(
         entries: impl Iterator<Item = (u32, Entry)>,
         [patterns, others, bodies]: [u32; 3],
@@ -47,8 +47,8 @@ impl Lists {
         Some((u32::try_from(pattern).ok()?, entry))
     }
 
-    /// Stores the first rule of each prefix's list in the prefix. The prefixes are numbered from `first`; `conditional` is as
-    /// for [`Entry::is_unconditional`].
+    /// Stores the first rule of each prefix's list in the prefix. The prefixes are numbered from `first`; `conditional`
+    /// is as for [`Entry::is_unconditional`].
     pub(crate) fn set_first_rules<B: AddressBits>(
         &self,
         set: &mut PrefixSet<B>,

@@ -102,7 +102,7 @@ pub(crate) fn is_number(label: &[u8]) -> bool {
     label.iter().all(u8::is_ascii_digit) || hex.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
-/// Whether three labels are digits, as in `10.0.0.O`: a dotted quad with a typing error. A rule cannot name such a host.
+/// Whether three labels are digits, as in `10.0.0.O`: a mistyped dotted quad. A rule cannot name such a host.
 pub fn is_mistyped_address(name: &[u8]) -> bool {
     let digits = |label: &&[u8]| !label.is_empty() && label.iter().all(u8::is_ascii_digit);
     name.split(|byte| *byte == b'.').filter(digits).count() >= 3

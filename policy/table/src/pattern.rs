@@ -8,8 +8,8 @@ use crate::name::{HostName, in_zone};
 /// The condition that a line sets for a host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pattern {
-    /// `ALL`, or an IPv4 mask of all zeros: every host of both families. Administrators write `0.0.0.0 0.0.0.0` for "any",
-    /// so a closing `deny 0.0.0.0 0.0.0.0` must deny IPv6 hosts as well. `::/0` means IPv6 alone.
+    /// `ALL`, or an IPv4 mask of all zeros: every host of both families. Administrators write `0.0.0.0 0.0.0.0` for
+    /// "any", so a closing `deny 0.0.0.0 0.0.0.0` must deny IPv6 hosts as well. `::/0` means IPv6 alone.
     Any,
     /// An address and a mask.
     Network(Network),

@@ -1,8 +1,8 @@
 //! The networks of one address family, sorted so that one search finds all that contain an address.
 //!
-//! Two prefixes are nested or apart. They are sorted by address, and of two with the same address the shorter one stands
-//! first. So the innermost prefix around an address is the last one that does not begin behind the address, or an ancestor
-//! of that prefix. Networks with noncontiguous masks are grouped by mask, and each group is searched.
+//! Two prefixes are nested or apart. They are sorted by address, and of two with the same address the shorter one
+//! stands first. So the innermost prefix around an address is the last one that does not begin behind the address, or
+//! an ancestor of that prefix. Networks with noncontiguous masks are grouped by mask, and each group is searched.
 
 use alloc::vec::Vec;
 use core::ops::{BitAnd, BitOr, BitXor};
@@ -126,8 +126,8 @@ impl<B: AddressBits> Prefix<B> {
     }
 }
 
-/// Links each prefix, given as address and length, with the innermost prefix around it; `None` if some are no networks, or
-/// if they are out of order.
+/// Links each prefix, given as address and length, with the innermost prefix around it; `None` if some are no networks,
+/// or if they are out of order.
 fn linked<B: AddressBits>(prefixes: impl Iterator<Item = (B, u8)>) -> Option<Vec<Prefix<B>>> {
     let (mut last, mut sound) = (None, true);
     // The lengths of the last prefix and of the prefixes around it: for each length the bit behind as many bits is set.
@@ -152,8 +152,8 @@ fn linked<B: AddressBits>(prefixes: impl Iterator<Item = (B, u8)>) -> Option<Vec
 }
 
 impl<B: AddressBits> PrefixSet<B> {
-    /// The set of these prefixes, given as address and length, and of networks with noncontiguous masks; `None` if some are
-    /// no networks, or if they are out of order.
+    /// The set of these prefixes, given as address and length, and of networks with noncontiguous masks; `None` if some
+    /// are no networks, or if they are out of order.
     pub(crate) fn new(
         prefixes: impl Iterator<Item = (B, u8)>,
         noncontiguous: Vec<Masked<B>>,
@@ -190,8 +190,8 @@ impl<B: AddressBits> PrefixSet<B> {
 
     /// Calls `each` for every prefix in a span, and for every noncontiguous network, that contains an address.
     ///
-    /// `each` gets the first rule that is listed under the network (0 if that is not known), the body of this rule, and the
-    /// number of the network, if the networks are numbered from `first`.
+    /// `each` gets the first rule that is listed under the network (0 if that is not known), the body of this rule, and
+    /// the number of the network, if the networks are numbered from `first`.
     pub(crate) fn each_containing(
         &self,
         address: B,

@@ -97,8 +97,8 @@ pub(crate) enum Match {
 pub enum InDoubt {
     /// The line does not match. A permission never rests on a guess.
     NoMatch,
-    /// Names that could not be had end the search without an answer. For an address that is not known, the line does not
-    /// match. This is for lines that say where a request goes.
+    /// Names that could not be had end the search without an answer. For an address that is not known, the line does
+    /// not match. This is for lines that say where a request goes.
     Stop,
     /// Names that could not be had end the search without an answer. An address that is not known matches. This is for
     /// lines that deny.

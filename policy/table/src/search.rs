@@ -1,7 +1,7 @@
 //! The search for the first matching line.
 //!
-//! The index lists every rule under its source or its destination pattern. Few patterns match the two hosts of a request,
-//! so the search reads a few short lists. It reads each list only up to the best rule found so far.
+//! The index lists every rule under its source or its destination pattern. Few patterns match the two hosts of a
+//! request, so the search reads a few short lists. It reads each list only up to the best rule found so far.
 //!
 //! While the names of a host are not known, the search cannot choose among the lists of names. The same is true of the
 //! lists of networks for a destination whose address is not known. Then the search tries the first rule of each kind in
@@ -115,8 +115,8 @@ impl Table {
             }
     }
 
-    /// The first rule before `best` with such a body that may match, in the lists that the search cannot choose from; else
-    /// `best`.
+    /// The first rule before `best` with such a body that may match, in the lists that the search cannot choose from;
+    /// else `best`.
     fn first_undecided(&self, query: &Query, mut best: Entry, counts: impl Fn(u32) -> bool) -> Entry {
         let lists = undecided(query).into_iter().zip(&self.index.undecided);
         for (_, rules) in lists.filter(|(undecided, _)| *undecided) {

@@ -1,9 +1,9 @@
 //! A stride table, for the search of an address among very many prefixes.
 //!
-//! The first bits of an address choose a bucket. The prefixes of no more bits than these are the same for all addresses of
-//! a bucket, so the first rules in their lists are merged in advance: they are the bucket's candidates. The longer prefixes
-//! of a bucket stand next to each other and are few. The bucket knows for which of the next bits there are any, and the
-//! first rule that is listed under any of them.
+//! The first bits of an address choose a bucket. The prefixes of no more bits than these are the same for all addresses
+//! of a bucket, so the first rules in their lists are merged in advance: they are the bucket's candidates. The longer
+//! prefixes of a bucket stand next to each other and are few. The bucket knows for which of the next bits there are
+//! any, and the first rule that is listed under any of them.
 //!
 //! So most addresses cost one look at one line of the processor's cache. Among a million rules such looks are the cost.
 
@@ -46,8 +46,8 @@ struct Bucket {
 /// The rules to try first for an address, and the prefixes to search for others.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Candidates<'a> {
-    /// The first rules in the lists of [`crate::Pattern::Any`] and of the short prefixes, in the order of the file. Rules
-    /// behind an unconditional one are left out, and so are rules behind the first [`MOST`].
+    /// The first rules in the lists of [`crate::Pattern::Any`] and of the short prefixes, in the order of the file.
+    /// Rules behind an unconditional one are left out, and so are rules behind the first [`MOST`].
     inline: &'a [Entry],
     overflow: &'a [Entry],
     /// The longer prefixes of the bucket, whether or not they contain the address.
@@ -230,8 +230,8 @@ impl<B: AddressBits> Filler<'_, B> {
     }
 }
 
-/// The first rules of all short prefixes around a bucket, in the order of the file. Rules behind an unconditional one are
-/// left out.
+/// The first rules of all short prefixes around a bucket, in the order of the file. Rules behind an unconditional one
+/// are left out.
 #[derive(Clone, Copy)]
 struct Merged {
     entries: [Entry; MOST],

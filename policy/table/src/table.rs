@@ -1,7 +1,7 @@
 //! The compiled form that rules, routes and upstream lines share.
 //!
-//! It consists of flat arrays, without a pointer or an allocation for each rule. So a million lines are small in memory, and
-//! a frozen file is these arrays and nothing else.
+//! It consists of flat arrays, without a pointer or an allocation for each rule. So a million lines are small in
+//! memory, and a frozen file is these arrays and nothing else.
 //!
 //! A rule is the numbers of two patterns and of a body. The body is everything else, and rules that say the same share
 //! it. Rules are kept once, in the lists of the index. All strings (names, users, commands, paths) are in one pool.
@@ -36,7 +36,7 @@ pub struct Table {
     pub(crate) port_lists: Vec<Span>,
     /// The first and the last port of each range. The ranges of a list are in order and apart.
     pub(crate) port_ranges: Vec<(u16, u16)>,
-    /// The two special lines of `sockd.conf`: the number of the command, counted from 1 (0 stands for none), and the line.
+    /// The two special lines of `sockd.conf`: the number of the command, counted from 1 (0 for none), and the line.
     pub(crate) specials: [(u32, u32); 2],
     /// The effect of the lines of each body if they depend on something that cannot be known.
     pub(crate) in_doubt: Vec<InDoubt>,
@@ -255,8 +255,8 @@ impl Table {
         Ok(())
     }
 
-    /// Writes a rule in the form of its file, behind `action`. The alternate form has networks in short. `has_source` says
-    /// whether the lines of this file name a source, and leave out a destination that is any.
+    /// Writes a rule in the form of its file, behind `action`. The alternate form has networks in short. `has_source`
+    /// says whether the lines of this file name a source, and leave out a destination that is any.
     pub fn write(
         &self,
         f: &mut fmt::Formatter<'_>,

@@ -69,8 +69,8 @@ pub(crate) fn unshared_prefix<'a>(before: &[u8], name: &'a [u8]) -> (&'a [u8], u
 #[derive(Default)]
 pub(crate) struct Zones {
     count: u32,
-    /// The zones around the last name, from the outermost to the innermost: the place and the length of each. The last name
-    /// is among them if it is a zone.
+    /// The zones around the last name, from the outermost to the innermost: the place and the length of each. The last
+    /// name is among them if it is a zone.
     enclosing: Vec<(u32, usize)>,
 }
 

@@ -91,8 +91,8 @@ fn are_bodies(table: &Table) -> bool {
     table.bodies.iter().all(|body| list(body.users) && list(body.groups) && sound(body))
 }
 
-/// Whether each jump of the lines belongs to a rule, and leads forward, or back from an included file; or stays in a line of
-/// several rules, which differ in their patterns alone.
+/// Whether each jump of the lines belongs to a rule, and leads forward, or back from an included file; or stays in a
+/// line of several rules, which differ in their patterns alone.
 fn are_lines(table: &Table) -> bool {
     let body = |rule: u32| table.rule(rule).map(|rule| rule.body);
     let stays = |rule: u32| rule.checked_sub(1).is_some_and(|before| body(before) == body(rule));

@@ -10,8 +10,8 @@ pub(super) fn array<T>(out: &mut Vec<u8>, items: &[T], mut each: impl FnMut(&mut
     items.iter().for_each(|item| each(out, item));
 }
 
-/// Writes one number of each item. Each takes as few bytes as the largest number needs, because a shorter file is hashed
-/// and read in less time.
+/// Writes one number of each item. Each takes as few bytes as the largest number needs, because a shorter file is
+/// hashed and read in less time.
 pub(super) fn column<T>(out: &mut Vec<u8>, items: &[T], number: impl Fn(&T) -> u32) {
     let largest = items.iter().map(&number).max().unwrap_or_default();
     let width =

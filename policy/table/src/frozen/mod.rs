@@ -8,9 +8,9 @@
 //!     the arrays of the table, each with the number of its items in front
 //! ```
 //!
-//! All numbers are little-endian on every machine. The file is not an image of memory. Every item is checked as if an enemy
-//! had written it: every number is within its array, every order is the one that the search relies on, every string is one
-//! word on one line of a listing. A file that fails a check is refused whole.
+//! All numbers are little-endian on every machine. The file is not an image of memory. Every item is checked as if an
+//! enemy had written it: every number is within its array, every order is the one that the search relies on, every
+//! string is one word on one line of a listing. A file that fails a check is refused whole.
 //!
 //! The rules are stored once, in the lists of the index, so that rules and index cannot contradict each other. One
 //! number of each item makes a column, in as few bytes as its largest number needs. For each name the file stores the

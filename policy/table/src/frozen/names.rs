@@ -1,8 +1,8 @@
 //! The names of a pattern set in a frozen file. For each name the file stores the part that the one before has not.
 //!
-//! Names are sorted from their end, so neighbours share long suffixes. For each name the file has three numbers: the length
-//! of the suffix that it shares with the name before it, the length of its own part in front of that, and 1 if it is a
-//! zone. The own parts of all names follow.
+//! Names are sorted from their end, so neighbours share long suffixes. For each name the file has three numbers: the
+//! length of the suffix that it shares with the name before it, the length of its own part in front of that, and 1 if
+//! it is a zone. The own parts of all names follow.
 //!
 //! A shared suffix was checked together with the name before. The two bytes in front of the suffix show whether two
 //! names are in order.
@@ -61,7 +61,7 @@ impl Packed<'_> {
         self.names.iter().map(|[_, own, _]| usize::from(*own)).sum()
     }
 
-    /// Adds the names to a string pool that has room for them; `None` if some are no names, or if they are out of order.
+    /// Adds the names to a string pool that has room for them; `None` if some are no names, or out of order.
     pub(super) fn unpack(&self, strings: &mut StringPool) -> Option<Vec<Name>> {
         let mut letters = self.letters.get(..self.own())?;
         let doubled = any_pair(letters, |left, right| (left == b'.') & (right == b'.'));
@@ -98,7 +98,7 @@ struct Before {
 }
 
 impl Before {
-    /// Adds the name whose own part stands at the beginning of `letters`. At least [`CHUNK`] bytes must stand behind it.
+    /// Adds the name whose own part begins `letters`. At least [`CHUNK`] bytes must stand behind that part.
     fn next(&mut self, strings: &mut StringPool, letters: &[u8], lengths: [u8; 3]) -> Option<Name> {
         let [shared, own, zone] = lengths.map(usize::from);
         let (start, zone) = (strings.end() as usize, [false, true].get(zone).copied()?);
@@ -115,8 +115,8 @@ impl Before {
         sound.then(|| self.zones.add(text, own, shared, zone))
     }
 
-    /// Whether the next name, of which `own` is the own part, comes behind this one and shares no more than `shared` bytes.
-    /// `before_suffix` is the byte of this name in front of the shared suffix.
+    /// Whether the next name, of which `own` is the own part, comes behind this one and shares no more than `shared`
+    /// bytes. `before_suffix` is the byte of this name in front of the shared suffix.
     fn is_before(&self, own: &[u8], before_suffix: Option<&u8>, shared: usize, zone: bool) -> bool {
         let key = |byte: &u8| if *byte == b'.' { 0 } else { *byte };
         match own.last() {
