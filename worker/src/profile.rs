@@ -52,8 +52,8 @@ pub const PROFILE_SESSION: &[Row] = &[
 
 /// The datagram worker's calls.
 ///
-/// recvmsg serves the sockets as well as the channel: it tells who has sent a datagram, and how long the pieces of a bundle
-/// are. A connected UDP socket sends to any address that sendto or sendmsg is given: hence no address, and no sendmsg.
+/// recvmmsg tells the sender of a datagram, and the length of the pieces of a bundle. A connected UDP socket sends to
+/// any address that sendto or sendmsg is given: hence no address, and no sendmsg.
 pub const PROFILE_DATAGRAM: &[Row] = &[
     row!(SYS_epoll_pwait, Args(&[NO_MASK]), "wait for channel, clients and peers"),
     row!(SYS_epoll_ctl, Always, "watch a socket that was handed over"),

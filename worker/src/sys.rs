@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 /// The caller owns none of them any longer. Called at start, before a process has opened anything of its own.
 pub(crate) fn close_from(first: RawFd) -> io::Result<()> {
     let first = libc::c_uint::try_from(first).unwrap_or(libc::c_uint::MAX);
-    // By its number, as not every C library has it under its name.
+    // The call goes by its number, as not every C library has it under its name.
     // SAFETY: close_range(2) touches no memory. No owner of a descriptor in the range exists, as the caller
     // assures; an owner that did would see EBADF, not foreign memory.
     match unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) } {

@@ -1,4 +1,4 @@
-//! The datagram worker as the monitor has it: in a process of its own, locked down, with a client and peers on loopback.
+//! The datagram worker as the monitor has it: in its own process, locked down, with a client and peers on loopback.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -218,7 +218,7 @@ fn a_datagram_of_another_port_that_came_before_the_latch_is_dropped() {
     assert_eq!(wanted(&worker).1, 2);
 }
 
-/// The monitor's copy is shut down before the worker has read why: the socket is dead, and the worker does not spin on it.
+/// The monitor's copy is shut down before the worker has read why. The worker does not spin on the dead socket.
 #[test]
 fn a_socket_that_is_shut_down_sends_nothing_more() {
     let worker = ready(LIMITS);

@@ -1,7 +1,8 @@
 //! The datagram worker relays the datagrams of one client host, over sockets that the monitor has connected.
 //!
-//! It reads the headers of SOCKS and nothing else. `header` knows their bytes, `flows` which destination has which flow, and
-//! `association` moves the datagrams. This file tells how associations begin and end, and how messages travel.
+//! It reads the headers of SOCKS and nothing else. `header` knows their bytes, `flows` has the flow of each
+//! destination, and `association` moves the datagrams. This file tells how associations begin and end, and how messages
+//! travel.
 
 mod association;
 pub mod bucket;

@@ -77,8 +77,8 @@ impl Receiver {
         pieces(self.filled(bundle)).filter_map(move |(begin, end)| received.get(begin..end))
     }
 
-    /// Calls `send` with each datagram of a bundle behind this header, and with the length of its data. The header takes the
-    /// place of bytes before the datagram, which have been sent already.
+    /// Calls `send` with each datagram of a bundle behind this header, and with the length of its data. The header
+    /// takes the place of bytes before the datagram, which have been sent already.
     pub(super) fn with_header(&mut self, bundle: usize, header: &[u8], mut send: impl FnMut(&[u8], usize)) {
         let filled = self.filled(bundle);
         let place = self.buffer.chunks_exact_mut(PLACE).nth(bundle).unwrap_or_default();

@@ -7,11 +7,11 @@
 //! Verifying ---'
 //! ```
 //!
-//! Sockets come from the monitor non-blocking, with SO_OOBINLINE, so that urgent bytes keep their place. The monitor has
-//! descriptors of its own of both, so a close here sends nothing: streams are ended by shutdown(2), and connections are
-//! closed by the monitor, which resets them if one of them has failed. An orderly end waits until the peers have
-//! acknowledged every byte and the FIN, so that a session counts as long as the kernel holds bytes of it. Linux shows the
-//! last acknowledgement in getpeername(2), which says ENOTCONN from then on (state CLOSE, net/ipv4/af_inet.c).
+//! Sockets come from the monitor non-blocking, with SO_OOBINLINE, so that urgent bytes keep their place. The monitor
+//! has descriptors of its own of both, so a close here sends nothing: streams are ended by shutdown(2), and connections
+//! are closed by the monitor, which resets them if one of them has failed. An orderly end waits until the peers have
+//! acknowledged every byte and the FIN, so that a session counts as long as the kernel holds bytes of it. Linux shows
+//! the last acknowledgement in getpeername(2), which says ENOTCONN from then on (state CLOSE, net/ipv4/af_inet.c).
 
 mod control;
 
@@ -282,9 +282,9 @@ impl Connection {
         Next::Wait
     }
 
-    /// Looks whether the client has gone, which is all that matters while the monitor decides. A client that has
-    /// closed its sending side after a CONNECT may still want the answer. After a BIND or UDP ASSOCIATE it has gone, and
-    /// its port must be freed.
+    /// Looks whether the client has gone, which is all that matters while the monitor decides. A client that has closed
+    /// its sending side after a CONNECT may still want the answer. After a BIND or UDP ASSOCIATE it has gone, and its
+    /// port must be freed.
     fn wait_for_verdict(&mut self, command: Command) -> Next {
         match (self.failed, command) {
             ([true, _], _) => Next::End(CloseReason::ClientGone(number(pending_error(&self.client)))),

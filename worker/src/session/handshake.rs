@@ -171,7 +171,7 @@ impl Handshake {
         }
     }
 
-    /// The reply that refuses a request before it is there: only a client whose greeting has been answered waits for one.
+    /// The reply that refuses a request before it is there. Only a client whose greeting was answered waits for one.
     pub fn refused_unread(self) -> Option<Reply> {
         match self {
             Self::Socks5(_) | Self::Login(_) | Self::Verifying => Some(self.refused(RefusalReason::General)),
