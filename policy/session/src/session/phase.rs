@@ -82,16 +82,7 @@ impl Phase {
 
     /// Whether nothing is waited for but the worker.
     pub(super) fn rests(self) -> bool {
-        matches!(
-            self,
-            Self::Associated
-                | Self::Dissociating
-                | Self::DissociatingClosed
-                | Self::Relaying
-                | Self::ClosingRelay(_)
-                | Self::Refusing
-                | Self::ClosingUnread
-                | Self::Closing
-        )
+        use ledger::Phase::{Associated, Closing, Relaying};
+        matches!(self.listed(), Relaying | Associated | Closing)
     }
 }
