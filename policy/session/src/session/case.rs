@@ -4,6 +4,7 @@ use crate::config::{Config, RESERVED};
 use crate::hook_values::Values;
 use crate::record::{Parties, Record};
 use crate::session::event::{Action, Task, Wait};
+use crate::session::next::Next;
 use crate::session::request::ClientRequest;
 use crate::settings::{Commands, MissingNames};
 use crate::waits::WaitKey;
@@ -36,6 +37,12 @@ impl Case<'_> {
     pub(super) fn go_on(&mut self, key: WaitKey, wait: Wait, task: Task) -> Action {
         self.request.wait_on(key, wait);
         Action::Begin(key, task)
+    }
+
+    /// What has come under this key is not what is waited for.
+    pub(super) fn wait_further(&mut self, key: WaitKey, wait: Wait) -> Next {
+        self.request.wait_on(key, wait);
+        Next::nothing()
     }
 
     /// What is known so far. Names that could not be had are no names where the settings say so.

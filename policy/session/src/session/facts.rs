@@ -3,7 +3,7 @@
 use crate::record::Failure;
 use crate::session::case::Case;
 use crate::session::decision;
-use crate::session::event::{Action, Candidate, Fact, Task, Wait};
+use crate::session::event::{Action, Arrival, Candidate, Fact, Task, Wait};
 use crate::session::next::Next;
 use crate::session::order;
 use crate::session::phase::Phase;
@@ -66,8 +66,21 @@ pub(super) fn wanted_for_the_log(case: &Case<'_>) -> Option<Need> {
     }
 }
 
+/// What was asked for about the destination or the client has come.
+pub(super) fn arrived(fact: Fact, arrival: Arrival, key: WaitKey, case: &mut Case<'_>) -> Next {
+    match (fact, arrival) {
+        (Fact::Addresses, Arrival::Resolved(answer)) => addresses(answer, case),
+        (Fact::Kinds, Arrival::Classified(candidates)) => kinds(candidates, case),
+        (Fact::SourceNames, Arrival::Resolved(answer)) => source_names(answer, case),
+        (Fact::DestinationNames, Arrival::Resolved(answer)) => destination_names(answer, case),
+        (Fact::Identity, Arrival::Identified(user)) => identity(user, case),
+        (Fact::Identity, Arrival::NoRoom(_)) => no_identity(case),
+        (fact, _) => case.wait_further(key, Wait::Fact(fact)),
+    }
+}
+
 /// The resolver has told the addresses of the destination's name.
-pub(super) fn addresses(answer: Answer, case: &mut Case<'_>) -> Next {
+fn addresses(answer: Answer, case: &mut Case<'_>) -> Next {
     match answer {
         Answer::Addresses(addresses) => classify(addresses.into_vec(), case),
         _ if decision::goes_unresolved(case) => unresolved(case),
@@ -95,7 +108,7 @@ fn unresolved(case: &mut Case<'_>) -> Next {
 }
 
 /// It is known what the addresses of the destination are to this host.
-pub(super) fn kinds(candidates: Vec<Candidate>, case: &mut Case<'_>) -> Next {
+fn kinds(candidates: Vec<Candidate>, case: &mut Case<'_>) -> Next {
     // Later they keep their places: attempts that are under way are known by them.
     let is_first = case.request.candidates.is_empty();
     case.request.candidates = if is_first { order::ordered(candidates) } else { candidates }.into();
@@ -104,27 +117,27 @@ pub(super) fn kinds(candidates: Vec<Candidate>, case: &mut Case<'_>) -> Next {
 }
 
 /// The resolver has told the names of the client.
-pub(super) fn source_names(answer: Answer, case: &mut Case<'_>) -> Next {
+fn source_names(answer: Answer, case: &mut Case<'_>) -> Next {
     case.request.source_names = names(answer);
     case.request.missing.source_names = case.request.source_names.is_none();
     Next::decide()
 }
 
 /// The resolver has told the names of the destination.
-pub(super) fn destination_names(answer: Answer, case: &mut Case<'_>) -> Next {
+fn destination_names(answer: Answer, case: &mut Case<'_>) -> Next {
     case.request.destination_names = names(answer);
     case.request.missing.destination_names = case.request.destination_names.is_none();
     Next::decide()
 }
 
 /// identd has told who the client is, or nobody has.
-pub(super) fn identity(identity: Identity, case: &mut Case<'_>) -> Next {
+fn identity(identity: Identity, case: &mut Case<'_>) -> Next {
     case.request.identity = Some(identity);
     Next::decide()
 }
 
 /// identd is not asked, for a limit that is reached: nothing is known of the user.
-pub(super) fn no_identity(case: &mut Case<'_>) -> Next {
+fn no_identity(case: &mut Case<'_>) -> Next {
     case.request.missing.identity = true;
     Next::decide()
 }

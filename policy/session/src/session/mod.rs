@@ -225,8 +225,8 @@ impl Session {
 /// What follows while a request is carried out, and something else than the worker is waited for.
 fn carried_out(phase: Phase, event: Event, case: &mut Case<'_>) -> Next {
     match (phase, event) {
-        (Phase::Settling, event) => settling::settling(event, case),
         (phase, Event::Arrived(key, arrival)) => arrived(key, arrival, phase, case),
+        (Phase::Settling, event) => settling::settling(event, case),
         (phase, Event::Deadline) => late(phase, case),
         // What is asked for is a decision, which will be by the new rules.
         (Phase::Asking | Phase::Dialling, Event::Recheck) => connect::recheck(phase, case),
@@ -238,16 +238,11 @@ fn carried_out(phase: Phase, event: Event, case: &mut Case<'_>) -> Next {
 fn arrived(key: WaitKey, arrival: Arrival, phase: Phase, case: &mut Case<'_>) -> Next {
     let Some(wait) = case.request.end_wait(key) else { return Next::nothing() };
     match (wait, arrival) {
-        (Wait::Fact(Fact::Addresses), Arrival::Resolved(answer)) => facts::addresses(answer, case),
-        (Wait::Fact(Fact::Kinds), Arrival::Classified(kinds)) => facts::kinds(kinds, case),
-        (Wait::Fact(Fact::SourceNames), Arrival::Resolved(answer)) => facts::source_names(answer, case),
-        (Wait::Fact(Fact::DestinationNames), Arrival::Resolved(answer)) => {
-            facts::destination_names(answer, case)
-        }
-        (Wait::Fact(Fact::Identity), Arrival::Identified(identity)) => facts::identity(identity, case),
-        (Wait::Fact(Fact::Identity), Arrival::NoRoom(_)) => facts::no_identity(case),
         (Wait::Fact(Fact::UpstreamAddresses), Arrival::Resolved(answer)) => upstream::addresses(answer, case),
         (Wait::Fact(Fact::UpstreamKinds), Arrival::Classified(kinds)) => upstream::kinds(kinds, case),
+        (Wait::Fact(fact), arrival) => facts::arrived(fact, arrival, key, case),
+
+        (Wait::Worker, Arrival::Settled) => settling::settled(case),
 
         (Wait::Line, Arrival::Counted) => counting::counted(case),
         (Wait::Line, Arrival::NoRoom(_)) => counting::full(case),
@@ -267,11 +262,10 @@ fn arrived(key: WaitKey, arrival: Arrival, phase: Phase, case: &mut Case<'_>) ->
         (Wait::UpstreamReply, Arrival::Replied(reply)) => upstream::replied(reply, key, case),
         (Wait::UpstreamPeer, Arrival::Replied(reply)) => upstream::met(reply, key, case),
 
-        (Wait::Port | Wait::UpstreamReply, Arrival::NoRoom(limit)) => Next::refuse(Failure::Limited(limit)),
-        (wait, _) => {
-            case.request.wait_on(key, wait);
-            Next::nothing()
+        (Wait::Worker | Wait::Port | Wait::UpstreamReply, Arrival::NoRoom(limit)) => {
+            Next::refuse(Failure::Limited(limit))
         }
+        (wait, _) => case.wait_further(key, wait),
     }
 }
 

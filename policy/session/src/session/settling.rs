@@ -4,11 +4,10 @@
 //! that the client was with ends before that one gets the client, and until then nobody could answer it.
 
 use crate::pool::Verified;
-use crate::record::Failure;
 use crate::session::case::Case;
 use crate::session::connect;
 use crate::session::ending;
-use crate::session::event::{Action, Arrival, Event, Task, Wait};
+use crate::session::event::{Action, Event, Task, Wait};
 use crate::session::next::Next;
 use crate::session::phase::Phase;
 use crate::settings::Isolation;
@@ -41,21 +40,15 @@ pub(super) fn begin(case: &mut Case<'_>) -> Next {
     Next::phase(Phase::Settling, vec![limit, case.begin(Wait::Worker, Task::Settle(user, handshake))])
 }
 
-/// What follows until the client is there.
+/// The client is there.
+pub(super) fn settled(case: &mut Case<'_>) -> Next {
+    case.request.settled = true;
+    Next::decide()
+}
+
+/// What else may happen until then.
 pub(super) fn settling(event: Event, case: &mut Case<'_>) -> Next {
     match event {
-        Event::Arrived(key, arrival) => match (case.request.end_wait(key), arrival) {
-            (Some(Wait::Worker), Arrival::Settled) => {
-                case.request.settled = true;
-                Next::decide()
-            }
-            (Some(Wait::Worker), Arrival::NoRoom(limit)) => Next::refuse(Failure::Limited(limit)),
-            (Some(wait), _) => {
-                case.request.wait_on(key, wait);
-                Next::nothing()
-            }
-            (None, _) => Next::nothing(),
-        },
         Event::Deadline | Event::Stop | Event::Killed | Event::WorkerLost => {
             ending::interrupted(Event::WorkerLost, case)
         }

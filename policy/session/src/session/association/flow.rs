@@ -4,7 +4,7 @@ use crate::limits::limit::Limit;
 use crate::record::{FailedCall, Failure};
 use crate::session::case::Case;
 use crate::session::decision::{self, Path, Permitted, Step};
-use crate::session::event::{Action, Arrival, Fact, Task, Wait};
+use crate::session::event::{Action, Arrival, Task, Wait};
 use crate::session::next::Next;
 use crate::session::{ending, facts};
 use crate::waits::WaitKey;
@@ -57,15 +57,8 @@ pub(super) fn opened(result: Result<(), FailedCall>, case: &mut Case<'_>) -> Nex
 
 /// A fact has come.
 pub(super) fn arrived(key: WaitKey, arrival: Arrival, case: &mut Case<'_>) -> Next {
-    match (case.request.end_wait(key), arrival) {
-        (Some(Wait::Fact(Fact::Addresses)), Arrival::Resolved(answer)) => facts::addresses(answer, case),
-        (Some(Wait::Fact(Fact::Kinds)), Arrival::Classified(kinds)) => facts::kinds(kinds, case),
-        (Some(Wait::Fact(Fact::SourceNames)), Arrival::Resolved(answer)) => facts::source_names(answer, case),
-        (Some(Wait::Fact(Fact::DestinationNames)), Arrival::Resolved(answer)) => {
-            facts::destination_names(answer, case)
-        }
-        (Some(Wait::Fact(Fact::Identity)), Arrival::Identified(identity)) => facts::identity(identity, case),
-        (Some(Wait::Fact(Fact::Identity)), Arrival::NoRoom(_)) => facts::no_identity(case),
+    match case.request.end_wait(key) {
+        Some(Wait::Fact(fact)) => facts::arrived(fact, arrival, key, case),
         _ => Next::nothing(),
     }
 }
