@@ -495,6 +495,23 @@ fn h12_a_question_whose_worker_does_not_come_in_time_is_no_silence() {
 }
 
 #[test]
+fn a_question_waits_for_the_place_of_a_worker_that_is_on_its_way_out() {
+    let (identd, place) = place_with_identd(STRICT, "(max_workers: 1, worker_idle: 1)");
+    identd.names("joe");
+    let lab = &place.lab;
+    let _relay = granted(&lab.site.client, &place.request().by("joe"));
+    let asker = lab.sockd.workers("ident")[0];
+    let spawner = lab.sockd.spawner();
+    // Nothing is reaped while the spawner stands still.
+    spawner.signal(Signal::SIGSTOP);
+    until_true("the worker that has asked ends", || !asker.runs());
+    let mut second = send_to(&lab.site.client, PROXY, &place.request().by("joe"));
+    sleep(Duration::from_millis(300));
+    spawner.signal(Signal::SIGCONT);
+    assert_eq!(Reply::read(&mut second).code, 90);
+}
+
+#[test]
 fn an_answer_that_comes_after_its_time_changes_nothing() {
     let (identd, place) = place_with_identd(LENIENT, "(ident_limit: 1)");
     let (closed, is_closed) = mpsc::channel();

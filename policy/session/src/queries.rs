@@ -59,7 +59,7 @@ struct PendingQuery {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// The connection to the host that is asked stands, or is about to be begun.
+    /// The connection to the host that is asked stands, or is about to be begun. There may be no place for a worker yet.
     Begun,
     /// It is on its way.
     Dialling(DialKey),
@@ -139,6 +139,13 @@ impl Queries {
         }
     }
 
+    /// The connection stands, and there is no place for a worker yet.
+    pub fn waits_for_worker(&mut self, key: QueryKey) {
+        if let Some(query) = self.queries.get_mut(key) {
+            query.stage = Stage::Begun;
+        }
+    }
+
     /// From now on this worker asks; gives what.
     pub fn asked(&mut self, key: QueryKey, worker: WorkerKey) -> Option<&Question> {
         let query = self.queries.get_mut(key)?;
@@ -154,9 +161,16 @@ impl Queries {
         }
     }
 
-    /// What the session hears where it has not been asked.
-    pub fn unasked(&self, key: QueryKey) -> Option<Arrival> {
-        self.queries.get(key).map(|query| query.question.unasked())
+    /// What the session hears where it has not been asked: by a worker that has not come, or that has had no place. One
+    /// whose connection is on its way is met with silence.
+    pub fn unasked(&self, key: QueryKey, is_ready: impl Fn(WorkerKey) -> bool) -> Option<Arrival> {
+        let query = self.queries.get(key)?;
+        let is_unasked = match query.stage {
+            Stage::Begun => true,
+            Stage::Dialling(_) => false,
+            Stage::Asked(worker) => !is_ready(worker),
+        };
+        is_unasked.then(|| query.question.unasked())
     }
 
     /// A worker has answered: gives the session that hears it, if one waits, and whether the query is over. It is not
@@ -365,6 +379,20 @@ mod tests {
             assert!(!heard("connect", errno) && !heard("socket", errno), "{errno:?}");
         }
         assert!(!heard("bind", Errno::CONNREFUSED));
+    }
+
+    #[test]
+    fn a_query_that_waits_for_the_place_of_a_worker_has_not_been_asked_and_is_over_when_it_is_cancelled() {
+        let mut room = Room::default();
+        let key = room.begin(IDENTITY);
+        room.queries.dialling(key, DialKey::new(1));
+        assert!(room.queries.unasked(key, |_| false).is_none(), "identd is silent");
+        room.queries.waits_for_worker(key);
+        assert!(room.queries.unasked(key, |_| true).is_some());
+        let cancelled = room.queries.cancel(key, SESSION, &mut room.counts, Instant::now());
+        assert_eq!(cancelled, Some(Cancelled::Ended));
+        let key = room.asked(IDENTITY);
+        assert_eq!([true, false].map(|ready| room.queries.unasked(key, |_| ready).is_some()), [false, true]);
     }
 
     #[test]

@@ -14,8 +14,10 @@ use sockd_common::message::ident::{FromIdent, ToIdent};
 use sockd_common::message::request::Request;
 use sockd_common::message::upstream::{FromUpstream, ToUpstream};
 use sockd_policy::{Identity, UserId};
+use sockd_session::pool::Worker;
 use sockd_session::queries::{Cancelled, Queries, Question};
 use sockd_session::{Arrival, Host, QueryKey, Violation, Waiter, WorkerKey};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
@@ -27,6 +29,8 @@ const IDENT_PORT: u16 = 113;
 #[derive(Debug, Default)]
 pub struct Askers {
     queries: Queries,
+    /// Those for whose workers there is no place before another one has ended, with their connections.
+    waiting: VecDeque<(QueryKey, OwnedFd)>,
 }
 
 impl Askers {
@@ -77,12 +81,16 @@ impl Askers {
         failed.map_or(Ok(key), |(_, arrival)| Err(arrival))
     }
 
-    /// Gives the socket to the worker that asks; where there is none, the query has failed.
+    /// Gives the socket to the worker that asks, or keeps it as long as there is no place for one; where there is none, the
+    /// query has failed.
     fn hand_over(&mut self, key: QueryKey, socket: OwnedFd, base: &mut Base) -> Option<News> {
-        let asker = self.queries.asker(key);
-        let Some(worker) = asker.and_then(|asker| base.asker(asker)) else {
-            return self.queries.fail(key, &mut base.counts);
-        };
+        let asker = self.queries.asker(key)?;
+        if base.must_wait(asker) {
+            self.queries.waits_for_worker(key);
+            self.waiting.push_back((key, socket));
+            return None;
+        }
+        let Some(worker) = base.asker(asker) else { return self.queries.fail(key, &mut base.counts) };
         let id = key.id();
         // A worker that is lost is noticed where its channel is read.
         match self.queries.asked(key, worker) {
@@ -96,6 +104,18 @@ impl Askers {
             None => {}
         }
         None
+    }
+
+    /// A worker has ended: what waits for a place is asked, in its order, until one has to wait for the next.
+    pub fn ask_waiting(&mut self, base: &mut Base) -> Vec<News> {
+        let mut news = Vec::new();
+        while let Some((key, _)) = self.waiting.front()
+            && self.queries.asker(*key).is_none_or(|asker| !base.must_wait(asker))
+            && let Some((key, socket)) = self.waiting.pop_front()
+        {
+            news.extend(self.hand_over(key, socket, base));
+        }
+        news
     }
 
     /// The connection to an identd stands, or has failed.
@@ -139,7 +159,8 @@ impl Askers {
     /// The session that waited does not any more; a worker that was asked still has to answer.
     pub fn cancel(&mut self, key: QueryKey, waiter: Waiter, base: &mut Base) {
         match self.queries.cancel(key, waiter, &mut base.counts, Instant::now()) {
-            None | Some(Cancelled::Ended) => {}
+            None => {}
+            Some(Cancelled::Ended) => self.waiting.retain(|(waiting, _)| *waiting != key),
             Some(Cancelled::Undialled(dial)) => base.cancel_dial(dial, Caller::Query(key)),
             Some(Cancelled::Owed(worker)) => {
                 let id = key.id();
@@ -153,11 +174,9 @@ impl Askers {
 
     /// Gives up a query whose worker has not come yet; the arrival is the answer.
     pub fn unasked(&mut self, key: QueryKey, waiter: Waiter, base: &mut Base) -> Option<Arrival> {
-        let worker = base.workers.pool.workers.get(self.queries.worker(key)?)?;
-        if worker.is_ready() {
-            return None;
-        }
-        let arrival = self.queries.unasked(key)?;
+        let workers = &base.workers.pool.workers;
+        let is_ready = |worker| workers.get(worker).is_none_or(Worker::is_ready);
+        let arrival = self.queries.unasked(key, is_ready)?;
         self.cancel(key, waiter, base);
         Some(arrival)
     }

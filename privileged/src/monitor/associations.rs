@@ -18,7 +18,7 @@ use sockd_session::{
     Association, EndCause, FailedCall, Failure, FlowAction, FlowEvent, Host, Isolation, Limit, Moved,
     Resource, SessionKey, Violation, WorkerKey,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -33,6 +33,8 @@ pub struct Associations {
     entries: HashMap<SessionKey, Entry>,
     /// Whose the ports are that peers see. Two associations at one port could hear each other's peers.
     ports: HashMap<u16, SessionKey>,
+    /// Those for whose workers there is no place before another one has ended.
+    waiting: VecDeque<SessionKey>,
     rate: FlowRate,
 }
 
@@ -44,6 +46,8 @@ struct Entry {
     asker: AskerKey,
     /// The client's socket.
     client: Rc<OwnedFd>,
+    /// Where the client has sent its first datagram from.
+    latched: Option<SocketAddr>,
     stage: AssociationStage,
     /// The sockets of the flows that are open.
     sockets: HashMap<FlowId, Rc<OwnedFd>>,
@@ -91,7 +95,8 @@ impl Associations {
         let stage = AssociationStage::silent(settings, Instant::now());
         let told = SocketAddr::new(settings.announced(own.ip()), own.port());
         let (client, sockets, ports) = (Rc::new(socket), HashMap::new(), Vec::new());
-        let entry = Entry { flows, host, asker, client, stage, sockets, ports, deadline: None };
+        let (latched, deadline) = (None, None);
+        let entry = Entry { flows, host, asker, client, latched, stage, sockets, ports, deadline };
         base.counts.add(Resource::Association, host);
         self.entries.insert(key, entry);
         self.look_in_time(key, base);
@@ -101,17 +106,31 @@ impl Associations {
     /// The client's first datagram may be there: a worker gets its socket. Gives why the association is over, if so.
     pub fn latch(&mut self, key: SessionKey, base: &mut Base) -> Option<EndCause> {
         let entry = self.entries.get_mut(&key).filter(|entry| entry.stage.worker().is_none())?;
-        let client = match datagram::latch(&entry.client) {
-            Ok(from) => from?,
-            Err(failed) => return Some(EndCause::ClientFailed(failed.errno)),
-        };
-        base.reactor.unwatch(&entry.client);
+        if entry.latched.is_none() {
+            match datagram::latch(&entry.client) {
+                Ok(from) => entry.latched = Some(from?),
+                Err(failed) => return Some(EndCause::ClientFailed(failed.errno)),
+            }
+            base.reactor.unwatch(&entry.client);
+        }
+        let client = entry.latched?;
+        if base.must_wait(entry.asker) {
+            self.waiting.push_back(key);
+            return None;
+        }
         let Some(worker) = base.asker(entry.asker) else { return Some(EndCause::NoResources) };
         entry.stage = AssociationStage::Lent(worker);
         let socket = Rc::clone(&entry.client);
         base.tell(worker, &ToDatagram::Open { id: key.id(), client }, Some(socket));
         self.look_in_time(key, base);
         None
+    }
+
+    /// The first that waits for a worker, where there is a place for that.
+    pub fn next_waiting(&mut self, base: &Base) -> Option<SessionKey> {
+        let entry = self.entries.get(self.waiting.front()?);
+        let may_go = entry.is_none_or(|entry| !base.must_wait(entry.asker));
+        may_go.then(|| self.waiting.pop_front()).flatten()
     }
 
     /// The reactor tells when an association is to be looked at.
@@ -165,6 +184,7 @@ impl Associations {
     pub fn remove(&mut self, key: SessionKey, open: Relayed, base: &mut Base) -> Moved {
         let Some(mut entry) = self.entries.remove(&key) else { return Moved::default() };
         base.reactor.set_deadline(Token::Association(key), &mut entry.deadline, None);
+        self.waiting.retain(|waiting| *waiting != key);
         match entry.stage.worker() {
             Some(worker) => base.release_worker(worker),
             None => base.reactor.unwatch(&entry.client),

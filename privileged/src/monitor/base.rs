@@ -143,6 +143,11 @@ impl Base {
         Some(worker)
     }
 
+    /// Whether there is no place for it before a worker has ended that is on its way out.
+    pub fn must_wait(&self, asker: AskerKey) -> bool {
+        matches!(self.workers.pool.choose_asker(asker, &self.config.settings), Choice::Wait(_))
+    }
+
     fn start_asker(&mut self, asker: AskerKey) -> Option<WorkerKey> {
         let worker = self.start_worker(asker.role)?;
         self.workers.pool.keep_asker(worker, asker);

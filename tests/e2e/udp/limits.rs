@@ -52,6 +52,24 @@ fn one_association_more_than_a_host_may_have_is_refused() {
     Association::new(client).assert_echo(place.echo.at, b"one");
 }
 
+#[test]
+fn an_association_waits_for_the_place_of_a_worker_that_is_on_its_way_out() {
+    let place = place_with(RULES, "(max_workers: 1, worker_idle: 1)");
+    let client = &place.lab.site.client;
+    let [first, waiting] = [(); 2].map(|()| Association::new(client));
+    first.assert_echo(place.echo.at, b"first");
+    let worker = place.lab.sockd.workers("datagram")[0];
+    let spawner = place.lab.sockd.spawner();
+    // Nothing is reaped while the spawner stands still.
+    spawner.signal(Signal::SIGSTOP);
+    drop(first);
+    until_true("its worker ends", || !worker.runs());
+    waiting.send(place.echo.at, b"waiting");
+    thread::sleep(Duration::from_millis(300));
+    spawner.signal(Signal::SIGCONT);
+    waiting.assert_answer(place.echo.at, b"waiting");
+}
+
 /// A destination of its own for each number.
 fn echoes(place: &Place, number: u16) -> Vec<Echo> {
     (1..=number).map(|more| Echo::start(&place.lab.site.server, (SERVER, PORT + more))).collect()

@@ -294,7 +294,7 @@ impl<Channel> Pool<Channel> {
 /// Which worker asks a host.
 impl<Channel> Pool<Channel> {
     /// The one that asks this host. There are no more than may serve client hosts: who has been asked for longest and has
-    /// nothing to do makes room.
+    /// nothing to do makes room. Where none may, one that is on its way out does once it has ended.
     pub fn choose_asker(&self, asker: AskerKey, settings: &Settings) -> Choice {
         if let Some(worker) = self.askers.get(&asker) {
             return Choice::Use(*worker);
@@ -305,7 +305,12 @@ impl<Channel> Pool<Channel> {
         }
         let idle = self.workers.iter().filter(|(_, worker)| asks(worker.serves) && worker.load == 0);
         let first = idle.min_by_key(|(_, worker)| worker.without_since).map(|(key, _)| key);
-        first.filter(|_| self.has_few_ending()).map_or(Choice::TurnAway(Full::House), Choice::StartInstead)
+        let asking = self.workers.iter().filter(|(_, worker)| asks(worker.serves)).count();
+        match first {
+            Some(idle) if self.has_few_ending() => Choice::StartInstead(idle),
+            None if asking >= settings.max_workers.into() => Choice::TurnAway(Full::House),
+            _ => Choice::Wait(Full::House),
+        }
     }
 }
 
@@ -651,5 +656,9 @@ mod tests {
         assert_eq!(pool.choose_asker(asker(&hosts[2]), &settings), Choice::TurnAway(Full::House));
         pool.release(workers[1], &settings, now);
         assert_eq!(pool.choose_asker(asker(&hosts[2]), &settings), Choice::StartInstead(workers[1]));
+        let ended = pool.remove(workers[1], true, now).unwrap().serial;
+        assert_eq!(pool.choose_asker(asker(&hosts[2]), &settings), Choice::Wait(Full::House));
+        pool.reaped(ended);
+        assert_eq!(pool.choose_asker(asker(&hosts[2]), &settings), Choice::Start);
     }
 }

@@ -162,6 +162,11 @@ impl Serving {
             self.worker_ended(serial, how);
         }
         self.serve_queue(Instant::now());
+        let news = self.awaited.askers.ask_waiting(&mut self.base);
+        self.dispatch_all(news);
+        while let Some(key) = self.associations.next_waiting(&self.base) {
+            self.association_ready(key);
+        }
         Ok(())
     }
 
