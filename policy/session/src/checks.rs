@@ -212,7 +212,7 @@ impl Checks {
     }
 
     fn end(&mut self, key: CheckKey) -> Option<Check> {
-        self.owed.settle(&key);
+        self.owed.settle(key);
         self.checks.remove(key)
     }
 }

@@ -174,7 +174,7 @@ impl Lookups {
 
     fn end(&mut self, key: LookupKey, counts: &mut Counts) -> Option<Ended> {
         let Lookup { waiter, host, dials, .. } = self.lookups.remove(key)?;
-        self.owed.settle(&key);
+        self.owed.settle(key);
         waiter.iter().for_each(|_| counts.remove(Resource::Lookup, host));
         Some(Ended { waiter, dials })
     }

@@ -1,48 +1,60 @@
 //! What workers have been told to cancel: they owe the end of it, and have so long for that.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Longer than a worker takes that is not ready yet and never will be.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What is owed, in the order in which it is due.
+/// What is owed. A worker settles it in any order that it likes, and may owe much: so nothing is searched for.
 #[derive(Debug)]
-pub struct Owed<Key>(VecDeque<(Instant, Key)>);
+pub struct Owed<Key> {
+    dues: BTreeMap<Key, Instant>,
+    /// The same, in the order in which it is due.
+    in_order: BTreeSet<(Instant, Key)>,
+}
 
 impl<Key> Default for Owed<Key> {
     fn default() -> Self {
-        Self(VecDeque::new())
+        Self { dues: BTreeMap::new(), in_order: BTreeSet::new() }
     }
 }
 
-impl<Key: Eq> Owed<Key> {
+impl<Key: Copy + Ord> Owed<Key> {
     /// From now on this is owed.
     pub fn push(&mut self, key: Key, now: Instant) {
-        self.0.extend(now.checked_add(LIMIT).map(|due| (due, key)));
+        if let Some(due) = now.checked_add(LIMIT) {
+            self.settle(key);
+            self.dues.insert(key, due);
+            self.in_order.insert((due, key));
+        }
     }
 
-    /// It has ended. Whoever keeps to the order finds it in front.
-    pub fn settle(&mut self, key: &Key) {
-        let place = self.0.iter().position(|(_, owed)| owed == key);
-        place.into_iter().for_each(|place| drop(self.0.remove(place)));
+    /// It has ended, if it was owed.
+    pub fn settle(&mut self, key: Key) {
+        if let Some(due) = self.dues.remove(&key) {
+            self.in_order.remove(&(due, key));
+        }
     }
 
     /// When the first of it is due.
     pub fn due_at(&self) -> Option<Instant> {
-        self.0.front().map(|(due, _)| *due)
+        self.in_order.first().map(|(due, _)| *due)
     }
 
     /// Takes out the first that is due, if any is.
     pub fn pop_due(&mut self, now: Instant) -> Option<Key> {
-        let is_due = self.due_at().is_some_and(|due| due <= now);
-        is_due.then(|| self.0.pop_front()).flatten().map(|(_, key)| key)
+        let (_, key) = *self.in_order.first().filter(|(due, _)| *due <= now)?;
+        self.settle(key);
+        Some(key)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+    use std::cmp::Ordering;
 
     #[test]
     fn what_is_owed_is_due_in_its_order_and_what_is_settled_does_not_pile_up() {
@@ -51,12 +63,49 @@ mod tests {
         owed.push(4, now + LIMIT);
         let due = now + LIMIT;
         assert_eq!((owed.due_at(), owed.pop_due(now)), (Some(due), None));
-        owed.settle(&2);
+        owed.settle(2);
         assert_eq!([owed.pop_due(due), owed.pop_due(due), owed.pop_due(due)], [Some(1), Some(3), None]);
-        for number in 0..1000 {
+        for number in 5..1000 {
             owed.push(number, now);
-            owed.settle(&number);
+            owed.settle(number);
         }
-        assert_eq!(owed.0.len(), 1);
+        assert_eq!((owed.dues.len(), owed.in_order.len()), (1, 1));
+    }
+
+    thread_local! {
+        static LOOKED_AT: Cell<u32> = const { Cell::new(0) };
+    }
+
+    /// A key that counts how often one is compared.
+    #[derive(Clone, Copy, Eq)]
+    struct Counted(u32);
+
+    impl PartialEq for Counted {
+        fn eq(&self, other: &Self) -> bool {
+            self.cmp(other).is_eq()
+        }
+    }
+
+    impl PartialOrd for Counted {
+        fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+
+    impl Ord for Counted {
+        fn cmp(&self, other: &Self) -> Ordering {
+            LOOKED_AT.set(LOOKED_AT.get() + 1);
+            self.0.cmp(&other.0)
+        }
+    }
+
+    #[test]
+    fn what_is_settled_is_not_searched_for_among_all_that_is_owed() {
+        let (mut owed, now) = (Owed::default(), Instant::now());
+        (0..10_000).for_each(|number| owed.push(Counted(number), now));
+        LOOKED_AT.set(0);
+        owed.settle(Counted(9_999));
+        owed.settle(Counted(10_000));
+        assert!((1..1000).contains(&LOOKED_AT.get()), "{}", LOOKED_AT.get());
     }
 }

@@ -255,7 +255,7 @@ impl Queries {
 
     fn end(&mut self, key: QueryKey, counts: &mut Counts) -> Option<PendingQuery> {
         let query = self.queries.remove(key)?;
-        self.owed.settle(&key);
+        self.owed.settle(key);
         counts.remove(query.question.counts_as(), query.client);
         Some(query)
     }
