@@ -91,7 +91,8 @@ impl Children {
         self.untold.is_some()
     }
 
-    /// Reaps what has ended. Whom the monitor cannot be told of yet stays a zombie.
+    /// Reaps what has ended. Whom the monitor cannot be told of yet stays a zombie. One SIGCHLD may stand for several ends
+    /// (signal(7): such signals do not queue), so it is asked until there is none left.
     pub(super) fn reap(&mut self, monitor: &Monitor) {
         self.tell(monitor);
         while self.untold.is_none()
