@@ -1,31 +1,36 @@
-//! Why something came to nothing or ended: in words, and as a keyword that never changes.
+//! Why something came to nothing or ended: as a keyword that never changes, and in words.
 
 use crate::checks::Login;
-use crate::log::{classic, errno};
-use crate::record::{Abandonment, EndCause, Failure, Record, Unread};
+use crate::log::errno;
+use crate::record::{Abandonment, EndCause, Failure, Record, Unread, UpstreamFailure};
 use sockd_common::message::Errno;
+use sockd_common::message::session::{Methods, Offered};
+use sockd_common::message::upstream::NextReply;
 use std::borrow::Cow;
 
-/// The keyword and the words for what a record tells; nothing where it tells of no end.
-pub(super) fn of(record: &Record) -> Option<(&'static str, Cow<'static, str>)> {
+/// The keyword and the words.
+type Cause = (&'static str, Cow<'static, str>);
+
+/// The cause that a record tells; nothing where it tells of no end.
+pub(super) fn of(record: &Record) -> Option<Cause> {
     Some(match record {
         Record::Unread { why, .. } => unread(*why),
         Record::LoginRefused { why, .. } => login(why),
         Record::Refused { why, .. } => refused(why),
-        Record::Abandoned { why, .. } => (abandonment(*why), classic::abandonment(*why).into()),
+        Record::Abandoned { why, .. } => abandonment(*why),
         Record::Ended { why, .. } => ended(*why),
         Record::Unverified(_) | Record::Connected(_) | Record::Revoked(_) => return None,
         Record::Stranger { .. } | Record::Strangers { .. } | Record::Flow { .. } => return None,
     })
 }
 
-fn unread(why: Unread) -> (&'static str, Cow<'static, str>) {
+pub(super) fn unread(why: Unread) -> Cause {
     match why {
         Unread::WrongVersion(version) => ("wrong_version", format!("wrong version {version}").into()),
         Unread::UndefinedCommand(command) => {
             ("undefined_command", format!("undefined command {command}").into())
         }
-        Unread::NoMethod { offered, wanted } => ("no_method", classic::no_method(offered, wanted).into()),
+        Unread::NoMethod { offered, wanted } => ("no_method", no_method(offered, wanted).into()),
         Unread::EmptyCredentials => ("empty_credentials", "empty user or password".into()),
         Unread::UndefinedAddressType(kind) => {
             ("undefined_address_type", format!("undefined type of address {kind}").into())
@@ -41,23 +46,46 @@ fn unread(why: Unread) -> (&'static str, Cow<'static, str>) {
     }
 }
 
-fn login(why: &Login) -> (&'static str, Cow<'static, str>) {
-    let keyword = match why {
-        Login::Wrong | Login::Verified(_) => "wrong",
-        Login::TooManyOfHost => "too_many_of_host",
-        Login::TooManyOfUser => "too_many_of_user",
-        Login::Unchecked => "unchecked",
-        Login::NotAlone => "not_alone",
+/// Why no method of authentication is acceptable, in words.
+fn no_method(offered: Offered, wanted: Methods) -> String {
+    if wanted.password && offered.password {
+        return "passwords are not checked just now (too many wrong ones, or nobody to check them): no acceptable method of authentication".into();
+    }
+    let in_words = |names: &[(bool, &'static str)]| {
+        let names = names.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect::<Vec<_>>();
+        if names.is_empty() { "nothing".into() } else { names.join(", ") }
     };
-    (keyword, classic::unchecked(why).map_or("wrong".into(), |why| format!("not checked: {why}").into()))
+    let Offered { none, gssapi, password, other } = offered;
+    let offered = [(none, "none"), (gssapi, "gssapi"), (password, "password"), (other, "others")];
+    let wanted = [(wanted.none, "none"), (wanted.password, "password")];
+    let (offered, wanted) = (in_words(&offered), in_words(&wanted));
+    format!("no acceptable method of authentication (offered {offered}; wanted {wanted})")
 }
 
-fn refused(why: &Failure) -> (&'static str, Cow<'static, str>) {
+fn login(why: &Login) -> Cause {
+    match unchecked(why) {
+        None => ("wrong", "wrong".into()),
+        Some((keyword, why)) => (keyword, format!("not checked: {why}").into()),
+    }
+}
+
+/// Why a password has not been checked; nothing where it was.
+pub(super) fn unchecked(why: &Login) -> Option<(&'static str, &'static str)> {
+    match why {
+        Login::Wrong | Login::Verified(_) => None,
+        Login::TooManyOfHost => Some(("too_many_of_host", "too many wrong ones from there")),
+        Login::TooManyOfUser => Some(("too_many_of_user", "too many wrong ones for this user")),
+        Login::Unchecked => Some(("unchecked", "nobody can check it just now")),
+        Login::NotAlone => Some(("not_alone", "the worker is not the user's alone")),
+    }
+}
+
+pub(super) fn refused(why: &Failure) -> Cause {
     match why {
         Failure::Denied { why, .. } => ("denied", why.to_string().into()),
         Failure::NoWay(0) => ("no_way", "no line of socks.conf matches".into()),
         Failure::NoWay(line) => ("no_way", format!("line {line} of socks.conf denies").into()),
-        Failure::NoPassword => ("no_password", classic::NO_PASSWORD.into()),
+        Failure::NoPassword => ("no_password", "no rule matches a client without a password".into()),
         Failure::Full { rule, limit } => ("line_full", format!("n={limit} of rule {rule} reached").into()),
         Failure::NamesUnavailable => {
             ("names_unavailable", "the names of the destination could not be found out".into())
@@ -70,20 +98,20 @@ fn refused(why: &Failure) -> (&'static str, Cow<'static, str>) {
         Failure::Call(call) => ("call_failed", failed(call.call, call.errno)),
         Failure::TimedOut => ("timed_out", "timed out".into()),
         Failure::Limited(limit) => ("limited", limit.as_str().into()),
-        Failure::Upstream(why) => ("upstream", classic::upstream(why).into()),
+        Failure::Upstream(why) => ("upstream", upstream(why).into()),
     }
 }
 
-fn abandonment(why: Abandonment) -> &'static str {
+pub(super) fn abandonment(why: Abandonment) -> Cause {
     match why {
-        Abandonment::ClientGone => "client_gone",
-        Abandonment::WorkerEnded => "worker_ended",
-        Abandonment::Killed => "killed",
-        Abandonment::Stopping => "stopped",
+        Abandonment::ClientGone => ("client_gone", "the client has gone".into()),
+        Abandonment::WorkerEnded => ("worker_ended", "its worker has ended".into()),
+        Abandonment::Killed => ("killed", "an administrator has ended it".into()),
+        Abandonment::Stopping => ("stopped", "the daemon stops".into()),
     }
 }
 
-fn ended(why: EndCause) -> (&'static str, Cow<'static, str>) {
+fn ended(why: EndCause) -> Cause {
     match why {
         EndCause::Finished => ("finished", "finished".into()),
         EndCause::ClientFailed(errno) => ("client_failed", failed("client", errno)),
@@ -102,6 +130,40 @@ fn failed(what: &str, errno: Errno) -> Cow<'static, str> {
     match errno {
         Errno(0) => format!("{what}: closed").into(),
         errno => format!("{what}: {}", errno::text(errno)).into(),
+    }
+}
+
+/// What a next server has not done, in words.
+pub(super) fn upstream(why: &UpstreamFailure) -> String {
+    match why {
+        UpstreamFailure::NoneUsable => "no next server can be used".into(),
+        UpstreamFailure::Unresolved(server) => format!("the next server's name {server} cannot be resolved"),
+        UpstreamFailure::Guarded(server, refusal) => format!("next server {server}: {refusal}"),
+        UpstreamFailure::Replied(reply) => replied(*reply),
+        UpstreamFailure::WrongPeer(peer) => {
+            format!("connected to wrong host {} ({})", peer.ip(), peer.port())
+        }
+    }
+}
+
+fn replied(reply: NextReply) -> String {
+    match reply {
+        NextReply::Granted(_) | NextReply::Cancelled => "the next server could not be asked".into(),
+        NextReply::Refused(_) => "the next server refuses".into(),
+        NextReply::Closed(_) => "the next server closed without a reply".into(),
+        NextReply::WrongVersion(version) => {
+            format!("the next server's reply has version {version}, expected 0")
+        }
+        NextReply::UnknownCode(code) => {
+            format!("the next server's reply has code {code}, expected 90 to 93")
+        }
+        NextReply::NoSocks5(version) => {
+            format!("the next server's answer has version {version}, expected 5")
+        }
+        NextReply::NoMethod => "the next server wants to be shown who asks".into(),
+        NextReply::UnknownAddressType(kind) => {
+            format!("the next server's reply has an address of kind {kind}, expected 1 or 4")
+        }
     }
 }
 

@@ -2,10 +2,8 @@
 
 use crate::checks::Login;
 use crate::flow::Moved;
-use crate::log::{Level, errno, escape};
-use crate::record::{Abandonment, EndCause, Failure, Parties, Record, Unread, UpstreamFailure};
-use sockd_common::message::session::{Methods, Offered};
-use sockd_common::message::upstream::NextReply;
+use crate::log::{Level, causes, errno, escape};
+use crate::record::{EndCause, Failure, Parties, Record, Unread};
 use sockd_common::message::{self, Errno};
 use sockd_policy::{Command, DenyReason, HostName, Need};
 use std::fmt::{self, Write as _};
@@ -26,7 +24,7 @@ pub fn lines(record: &Record) -> Vec<(Level, String)> {
         }
         Record::Refused { parties, why } => refused(parties, why),
         Record::Abandoned { parties, why } => {
-            vec![failed_upstream(parties, abandonment(*why))]
+            vec![failed_upstream(parties, &causes::abandonment(*why).1)]
         }
         Record::Stranger { parties, peer } => {
             vec![failed(parties, format_args!("connected to wrong host {} ({})", peer.ip(), peer.port()))]
@@ -56,58 +54,28 @@ fn unread(why: Unread, client: IpAddr) -> (Level, String) {
         Unread::WrongVersion(version) => {
             notice(format_args!("error -- wrong version (0x{version:2x}) from host {client}."))
         }
-        Unread::NoMethod { offered, wanted } => error(&no_method(offered, wanted)),
-        Unread::EmptyCredentials => error("empty user or password"),
         Unread::UndefinedCommand(command) => error(&format!("undefined command (0x{command:2x})")),
         Unread::UndefinedAddressType(kind) => error(&format!("undefined address type (0x{kind:2x})")),
         Unread::CutShort | Unread::ClientFailed(Errno(0)) => in_get_dst("Success"),
         Unread::ClientFailed(errno) => in_get_dst(&errno::text(errno)),
         Unread::Late => in_get_dst("Connection timed out"),
-        Unread::UserTooLong => error("user id too long"),
-        Unread::BadName => error("empty or too long name of a destination"),
         Unread::NoHostName => error("no name of a host in the request"),
         Unread::NoResources => error("no resources to read a request"),
-        Unread::HealthCheck => error("request in a health check"),
+        Unread::NoMethod { .. }
+        | Unread::EmptyCredentials
+        | Unread::UserTooLong
+        | Unread::BadName
+        | Unread::HealthCheck => error(&causes::unread(why).1),
     }
 }
 
 /// Only the first of these lines tells of a guess: who is told that nobody was asked may be the user himself.
 fn login_refused(user: &message::UserId, client: IpAddr, why: &Login) -> (Level, String) {
     let user = escape(user.as_bytes());
-    match unchecked(why) {
+    match causes::unchecked(why) {
         None => notice(format_args!("password refused -- {user}@{client}")),
-        Some(why) => notice(format_args!("password not checked -- {user}@{client}: {why}")),
+        Some((_, why)) => notice(format_args!("password not checked -- {user}@{client}: {why}")),
     }
-}
-
-/// Why a password has not been checked, in words; nothing where it was.
-pub(super) fn unchecked(why: &Login) -> Option<&'static str> {
-    match why {
-        Login::Wrong | Login::Verified(_) => None,
-        Login::TooManyOfHost => Some("too many wrong ones from there"),
-        Login::TooManyOfUser => Some("too many wrong ones for this user"),
-        Login::Unchecked => Some("nobody can check it just now"),
-        Login::NotAlone => Some("the worker is not the user's alone"),
-    }
-}
-
-/// Why a request is refused that might be permitted with a password.
-pub(super) const NO_PASSWORD: &str = "no rule matches a client without a password";
-
-/// Why no method of authentication is acceptable, in words.
-pub(super) fn no_method(offered: Offered, wanted: Methods) -> String {
-    if wanted.password && offered.password {
-        return "passwords are not checked just now (too many wrong ones, or nobody to check them): no acceptable method of authentication".into();
-    }
-    let in_words = |names: &[(bool, &'static str)]| {
-        let names = names.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect::<Vec<_>>();
-        if names.is_empty() { "nothing".into() } else { names.join(", ") }
-    };
-    let Offered { none, gssapi, password, other } = offered;
-    let offered = [(none, "none"), (gssapi, "gssapi"), (password, "password"), (other, "others")];
-    let wanted = [(wanted.none, "none"), (wanted.password, "password")];
-    let (offered, wanted) = (in_words(&offered), in_words(&wanted));
-    format!("no acceptable method of authentication (offered {offered}; wanted {wanted})")
 }
 
 fn refused(parties: &Parties, why: &Failure) -> Vec<(Level, String)> {
@@ -126,12 +94,8 @@ fn refused(parties: &Parties, why: &Failure) -> Vec<(Level, String)> {
             vec![denied(parties), notice(format_args!("missing fact: {missing}"))]
         }
         Failure::Denied { .. } | Failure::NoWay(_) => vec![denied(parties)],
-        Failure::Full { rule, limit } => {
-            vec![denied(parties), notice(format_args!("n={limit} of rule {rule} reached"))]
-        }
-        Failure::NoPassword => vec![denied(parties), notice(format_args!("{NO_PASSWORD}"))],
-        Failure::Guarded(refusal) => {
-            vec![denied(parties), notice(format_args!("guarded destination: {refusal}"))]
+        Failure::Full { .. } | Failure::NoPassword | Failure::Guarded(_) => {
+            vec![denied(parties), notice(format_args!("{}", causes::refused(why).1))]
         }
         Failure::NoInterface(address) => {
             let line = format!("***Cannot find appropriate interface to communicate with {address}");
@@ -148,17 +112,7 @@ fn refused(parties: &Parties, why: &Failure) -> Vec<(Level, String)> {
         }
         Failure::TimedOut => vec![notice(format_args!("timed-out -- {}{}", Line(parties), Using(parties)))],
         Failure::Limited(limit) => vec![failed(parties, format_args!("{limit}"))],
-        Failure::Upstream(why) => vec![failed_upstream(parties, &upstream(why))],
-    }
-}
-
-/// Why a request is not carried out any further, in words.
-pub(super) fn abandonment(why: Abandonment) -> &'static str {
-    match why {
-        Abandonment::ClientGone => "the client has gone",
-        Abandonment::WorkerEnded => "its worker has ended",
-        Abandonment::Killed => "an administrator has ended it",
-        Abandonment::Stopping => "the daemon stops",
+        Failure::Upstream(why) => vec![failed_upstream(parties, &causes::upstream(why))],
     }
 }
 
@@ -271,44 +225,11 @@ impl fmt::Display for Using<'_> {
     }
 }
 
-/// What a next server has not done, in words.
-pub(super) fn upstream(why: &UpstreamFailure) -> String {
-    match why {
-        UpstreamFailure::NoneUsable => "no next server can be used".into(),
-        UpstreamFailure::Unresolved(server) => format!("the next server's name {server} cannot be resolved"),
-        UpstreamFailure::Guarded(server, refusal) => format!("next server {server}: {refusal}"),
-        UpstreamFailure::Replied(reply) => replied(*reply),
-        UpstreamFailure::WrongPeer(peer) => {
-            format!("connected to wrong host {} ({})", peer.ip(), peer.port())
-        }
-    }
-}
-
-fn replied(reply: NextReply) -> String {
-    match reply {
-        NextReply::Granted(_) | NextReply::Cancelled => "the next server could not be asked".into(),
-        NextReply::Refused(_) => "the next server refuses".into(),
-        NextReply::Closed(_) => "the next server closed without a reply".into(),
-        NextReply::WrongVersion(version) => {
-            format!("the next server's reply has version {version}, expected 0")
-        }
-        NextReply::UnknownCode(code) => {
-            format!("the next server's reply has code {code}, expected 90 to 93")
-        }
-        NextReply::NoSocks5(version) => {
-            format!("the next server's answer has version {version}, expected 5")
-        }
-        NextReply::NoMethod => "the next server wants to be shown who asks".into(),
-        NextReply::UnknownAddressType(kind) => {
-            format!("the next server's reply has an address of kind {kind}, expected 1 or 4")
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::record::FailedCall;
+    use sockd_common::message::session::{Methods, Offered};
     use sockd_policy::{UserId, Version};
 
     fn parties(verified_user: Option<&str>) -> Parties {
