@@ -2,7 +2,7 @@
 
 use crate::checks::Login;
 use crate::flow::Moved;
-use crate::log::{Level, causes, errno, escape};
+use crate::log::{causes, errno, escape};
 use crate::record::{EndCause, Failure, Parties, Record, Unread};
 use sockd_common::message::{self, Errno};
 use sockd_policy::{Command, DenyReason, HostName, Need};
@@ -13,14 +13,14 @@ use std::net::{IpAddr, Ipv4Addr};
 const USUAL: usize = 128;
 
 /// The lines of a record, in their order.
-pub fn lines(record: &Record) -> Vec<(Level, String)> {
+pub fn lines(record: &Record) -> Vec<String> {
     match record {
         Record::Unread { client, why } => vec![unread(*why, client.ip())],
         Record::LoginRefused { client, user, why } => vec![login_refused(user, client.ip(), why)],
         Record::Unverified(parties) => vec![no_identd(parties)],
         Record::Connected(parties) => {
             let (line, peer_port, using) = (Line(parties), PeerPort(parties), Using(parties));
-            vec![notice(format_args!("connected -- {line}{peer_port}{using}"))]
+            vec![text(format_args!("connected -- {line}{peer_port}{using}"))]
         }
         Record::Refused { parties, why } => refused(parties, why),
         Record::Abandoned { parties, why } => {
@@ -34,25 +34,26 @@ pub fn lines(record: &Record) -> Vec<(Level, String)> {
         }
         Record::Revoked(parties) => vec![denied(parties)],
         Record::Flow { parties, moved } => {
-            vec![notice(format_args!("flow ended -- {}", Line(parties))), bytes(parties, *moved)]
+            vec![text(format_args!("flow ended -- {}", Line(parties))), bytes(parties, *moved)]
         }
         Record::Ended { parties, why, moved } => ended(parties, *why, *moved),
     }
 }
 
-fn notice(line: fmt::Arguments<'_>) -> (Level, String) {
+/// Writes a line into memory that is enough for most.
+fn text(line: fmt::Arguments<'_>) -> String {
     let mut text = String::with_capacity(USUAL);
     // Writing into a string does not fail.
     let _ = text.write_fmt(line);
-    (Level::Notice, text)
+    text
 }
 
-fn unread(why: Unread, client: IpAddr) -> (Level, String) {
-    let in_get_dst = |what: &str| notice(format_args!("Error in GetDst: {what}; from host {client}"));
-    let error = |what: &str| notice(format_args!("error -- {what} from host {client}"));
+fn unread(why: Unread, client: IpAddr) -> String {
+    let in_get_dst = |what: &str| text(format_args!("Error in GetDst: {what}; from host {client}"));
+    let error = |what: &str| text(format_args!("error -- {what} from host {client}"));
     match why {
         Unread::WrongVersion(version) => {
-            notice(format_args!("error -- wrong version (0x{version:2x}) from host {client}."))
+            text(format_args!("error -- wrong version (0x{version:2x}) from host {client}."))
         }
         Unread::UndefinedCommand(command) => error(&format!("undefined command (0x{command:2x})")),
         Unread::UndefinedAddressType(kind) => error(&format!("undefined address type (0x{kind:2x})")),
@@ -70,15 +71,15 @@ fn unread(why: Unread, client: IpAddr) -> (Level, String) {
 }
 
 /// Only the first of these lines tells of a guess: who is told that nobody was asked may be the user himself.
-fn login_refused(user: &message::UserId, client: IpAddr, why: &Login) -> (Level, String) {
+fn login_refused(user: &message::UserId, client: IpAddr, why: &Login) -> String {
     let user = escape(user.as_bytes());
     match causes::unchecked(why) {
-        None => notice(format_args!("password refused -- {user}@{client}")),
-        Some((_, why)) => notice(format_args!("password not checked -- {user}@{client}: {why}")),
+        None => text(format_args!("password refused -- {user}@{client}")),
+        Some((_, why)) => text(format_args!("password not checked -- {user}@{client}: {why}")),
     }
 }
 
-fn refused(parties: &Parties, why: &Failure) -> Vec<(Level, String)> {
+fn refused(parties: &Parties, why: &Failure) -> Vec<String> {
     match why {
         Failure::Denied { why: DenyReason::NoIdentd, .. } => {
             vec![no_identd(parties), denied(parties)]
@@ -87,19 +88,19 @@ fn refused(parties: &Parties, why: &Failure) -> Vec<(Level, String)> {
             vec![alert(parties), denied(parties)]
         }
         Failure::Denied { why: missing @ DenyReason::Unavailable(_), .. } => {
-            vec![denied(parties), notice(format_args!("missing fact: {missing}"))]
+            vec![denied(parties), text(format_args!("missing fact: {missing}"))]
         }
         Failure::NamesUnavailable => {
             let missing = DenyReason::Unavailable(Need::DestinationNames);
-            vec![denied(parties), notice(format_args!("missing fact: {missing}"))]
+            vec![denied(parties), text(format_args!("missing fact: {missing}"))]
         }
         Failure::Denied { .. } | Failure::NoWay(_) => vec![denied(parties)],
         Failure::Full { .. } | Failure::NoPassword | Failure::Guarded(_) => {
-            vec![denied(parties), notice(format_args!("{}", causes::refused(why).1))]
+            vec![denied(parties), text(format_args!("{}", causes::refused(why).1))]
         }
         Failure::NoInterface(address) => {
-            let line = format!("***Cannot find appropriate interface to communicate with {address}");
-            vec![(Level::Err, line), denied(parties)]
+            let what = format_args!("***Cannot find appropriate interface to communicate with {address}");
+            vec![text(what), denied(parties)]
         }
         Failure::Unresolved => {
             let what = format_args!("the destination's name cannot be resolved");
@@ -108,52 +109,52 @@ fn refused(parties: &Parties, why: &Failure) -> Vec<(Level, String)> {
         Failure::Call(failed) => {
             let (line, using, call) = (Line(parties), Using(parties), &failed.call);
             let error = errno::text(failed.errno);
-            vec![notice(format_args!("failed -- {line}.  Error code: {call}() {error}{using}"))]
+            vec![text(format_args!("failed -- {line}.  Error code: {call}() {error}{using}"))]
         }
-        Failure::TimedOut => vec![notice(format_args!("timed-out -- {}{}", Line(parties), Using(parties)))],
+        Failure::TimedOut => vec![text(format_args!("timed-out -- {}{}", Line(parties), Using(parties)))],
         Failure::Limited(limit) => vec![failed(parties, format_args!("{limit}"))],
         Failure::Upstream(why) => vec![failed_upstream(parties, &causes::upstream(why))],
     }
 }
 
 /// A worker that has ended with the relay has never told how much it moved, and the line stays away.
-fn ended(parties: &Parties, why: EndCause, moved: Moved) -> Vec<(Level, String)> {
+fn ended(parties: &Parties, why: EndCause, moved: Moved) -> Vec<String> {
     let (line, peer_port, using) = (Line(parties), PeerPort(parties), Using(parties));
-    let terminated = notice(format_args!("terminated -- {line}{peer_port}{using}"));
+    let terminated = text(format_args!("terminated -- {line}{peer_port}{using}"));
     match why {
         EndCause::WorkerEnded | EndCause::Unsaid => vec![terminated],
         _ => vec![terminated, bytes(parties, moved)],
     }
 }
 
-fn bytes(parties: &Parties, moved: Moved) -> (Level, String) {
+fn bytes(parties: &Parties, moved: Moved) -> String {
     let (Moved { up, down }, source) = (moved, Source(parties));
     match (parties.command, parties.destination) {
-        (Command::Udp, None) => notice(format_args!("{up} bytes from {source}, {down} bytes for it")),
-        _ => notice(format_args!("{up} bytes from {source}, {down} bytes from {}", Destination(parties))),
+        (Command::Udp, None) => text(format_args!("{up} bytes from {source}, {down} bytes for it")),
+        _ => text(format_args!("{up} bytes from {source}, {down} bytes from {}", Destination(parties))),
     }
 }
 
-fn denied(parties: &Parties) -> (Level, String) {
-    notice(format_args!("refused -- {}", Line(parties)))
+fn denied(parties: &Parties) -> String {
+    text(format_args!("refused -- {}", Line(parties)))
 }
 
-fn failed(parties: &Parties, what: fmt::Arguments<'_>) -> (Level, String) {
-    notice(format_args!("failed -- {}. Error: {what}", Line(parties)))
+fn failed(parties: &Parties, what: fmt::Arguments<'_>) -> String {
+    text(format_args!("failed -- {}. Error: {what}", Line(parties)))
 }
 
-fn failed_upstream(parties: &Parties, what: &str) -> (Level, String) {
-    notice(format_args!("failed -- {}. Error: {what}{}", Line(parties), Using(parties)))
+fn failed_upstream(parties: &Parties, what: &str) -> String {
+    text(format_args!("failed -- {}. Error: {what}{}", Line(parties), Using(parties)))
 }
 
-fn no_identd(parties: &Parties) -> (Level, String) {
-    notice(format_args!("cannot connect to identd on {}", Source(parties)))
+fn no_identd(parties: &Parties) -> String {
+    text(format_args!("cannot connect to identd on {}", Source(parties)))
 }
 
-fn alert(parties: &Parties) -> (Level, String) {
+fn alert(parties: &Parties) -> String {
     let real_user = parties.verified_user.as_ref().map_or("".into(), |user| escape(user.as_bytes()));
     let claimed = escape(parties.claimed_user.as_bytes());
-    notice(format_args!("*Alert*: real user is {real_user}, not {claimed}"))
+    text(format_args!("*Alert*: real user is {real_user}, not {claimed}"))
 }
 
 /// What is common to all lines about a request: `Connect from U(R)@SRC to DST (SERV)`.
@@ -255,12 +256,8 @@ mod tests {
         Parties { command: Command::Bind, peer_port, ..parties(None) }
     }
 
-    fn texts(record: &Record) -> Vec<String> {
-        lines(record).into_iter().map(|(_, line)| line).collect()
-    }
-
     fn refusal(parties: Parties, why: Failure) -> Vec<String> {
-        texts(&Record::Refused { parties, why })
+        lines(&Record::Refused { parties, why })
     }
 
     fn denied_because(why: DenyReason) -> Failure {
@@ -271,11 +268,11 @@ mod tests {
     fn the_manuals_examples_are_reproduced() {
         let moved = Moved { up: 1048, down: 285_143 };
         assert_eq!(
-            texts(&Record::Connected(parties(Some("don")))),
+            lines(&Record::Connected(parties(Some("don")))),
             ["connected -- Connect from don(don)@abc.edu to wxy.com (telnet)"]
         );
         assert_eq!(
-            texts(&Record::Ended { parties: parties(Some("don")), why: EndCause::Finished, moved }),
+            lines(&Record::Ended { parties: parties(Some("don")), why: EndCause::Finished, moved }),
             [
                 "terminated -- Connect from don(don)@abc.edu to wxy.com (telnet)",
                 "1048 bytes from abc.edu, 285143 bytes from wxy.com"
@@ -299,7 +296,7 @@ mod tests {
     #[test]
     fn a_bind_line_names_the_peers_port_and_no_service() {
         assert_eq!(
-            texts(&Record::Connected(bind(Some(2020)))),
+            lines(&Record::Connected(bind(Some(2020)))),
             ["connected -- Bind from don(unknown)@abc.edu for wxy.com (2020)"]
         );
         assert_eq!(
@@ -336,7 +333,7 @@ mod tests {
             (Unread::CutShort, "Error in GetDst: Success; from host 192.0.2.7"),
             (Unread::HealthCheck, "error -- request in a health check from host 192.0.2.7"),
         ] {
-            assert_eq!(texts(&Record::Unread { client, why }), [line]);
+            assert_eq!(lines(&Record::Unread { client, why }), [line]);
         }
     }
 
@@ -359,7 +356,7 @@ mod tests {
         parties.destination = Some("0.0.0.0".parse().unwrap());
         (parties.client_name, parties.destination_name) = (None, None);
         assert_eq!(
-            texts(&Record::Connected(parties)),
+            lines(&Record::Connected(parties)),
             ["connected -- Bind from s\\x20m\\x29(unknown)@192.0.2.7 for Unspecified.Host (20)"]
         );
     }

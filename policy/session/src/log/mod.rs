@@ -75,18 +75,15 @@ impl Style {
         }
     }
 
-    /// The first line has the fields, so that nothing is counted twice.
+    /// The first line has the level and the fields, so that nothing is counted twice.
     fn classic(self, about: About, record: &Record) -> Vec<Line> {
-        let mut fields = self.fields(about, record);
         let further = if self.has_fields { journal::session(about) } else { Vec::new() };
-        let lines = classic::lines(record).into_iter();
-        lines
-            .map(|(level, text)| Line {
-                level,
-                text,
-                fields: std::mem::replace(&mut fields, further.clone()),
-            })
-            .collect()
+        let mut head = (level(record), self.fields(about, record));
+        let lines = classic::lines(record).into_iter().map(|text| {
+            let (level, fields) = std::mem::replace(&mut head, (Level::Notice, further.clone()));
+            Line { level, text, fields }
+        });
+        lines.collect()
     }
 
     fn fields(self, about: About, record: &Record) -> Vec<u8> {

@@ -50,7 +50,7 @@ fn logged<'a>(actions: impl IntoIterator<Item = &'a Action>) -> Vec<String> {
         Action::Record(record) => Some(classic::lines(record)),
         _ => None,
     });
-    records.flatten().map(|(_, line)| line).collect()
+    records.flatten().collect()
 }
 
 #[test]

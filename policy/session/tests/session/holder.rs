@@ -328,7 +328,7 @@ impl System {
             Action::Remove | Action::Violation(_) => (self.held, self.deadline) = (BTreeMap::new(), false),
             Action::Deadline(limit) => self.deadline = limit.is_some(),
             Action::Record(record) => {
-                classic::lines(record).iter().try_for_each(|(_, line)| self.read(line))?;
+                classic::lines(record).iter().try_for_each(|line| self.read(line))?;
             }
             Action::Inspect => self.inspects = true,
             Action::CloseRelay { .. } => {

@@ -13,11 +13,12 @@ use sockd_policy::{IdentMode, Identity, Services, parse_conf, parse_routes, pars
 use sockd_session::config::Config;
 use sockd_session::flow::{Connection, Flow, Moved};
 use sockd_session::limits::limit::Limit;
-use sockd_session::log::{Level, classic};
+use sockd_session::log::{Level, Style, Times, classic};
 use sockd_session::record::{FailedCall, Record};
 use sockd_session::session::{Action, Arrival, Candidate, Event, Origin, Phase, Session, Task};
-use sockd_session::settings::Settings;
+use sockd_session::settings::{LogFormat, Settings};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 mod associating;
 mod dialling;
@@ -131,7 +132,7 @@ fn lines(actions: &[Action]) -> Vec<String> {
     let mut lines = Vec::new();
     for action in actions {
         if let Action::Record(record) = action {
-            lines.extend(classic::lines(record).into_iter().map(|(_, line)| line));
+            lines.extend(classic::lines(record));
         }
     }
     lines
@@ -387,7 +388,10 @@ fn the_route_file_gives_the_source_address_and_what_it_does_not_name_is_refused(
     assert_eq!(refusal(&actions), Some(RefusalReason::NetworkUnreachable));
     let Some(Action::Record(record)) = actions.first() else { panic!("no record") };
     let line = "***Cannot find appropriate interface to communicate with 192.0.2.99";
-    assert_eq!(classic::lines(record).first(), Some(&(Level::Err, line.into())));
+    let style = Style { format: LogFormat::Classic, has_fields: false };
+    let lines = style.lines(Times::new(Instant::now()).about(1, Instant::now()), record);
+    assert_eq!((lines[0].level, lines[0].text.as_str()), (Level::Err, line));
+    assert!(lines[1..].iter().all(|line| line.level == Level::Notice));
 }
 
 #[test]

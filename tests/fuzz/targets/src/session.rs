@@ -506,7 +506,7 @@ impl<'w> System<'w> {
         for action in actions {
             match action {
                 Action::Record(record) => {
-                    classic::lines(record).iter().for_each(|(_, line)| self.line(line, happened));
+                    classic::lines(record).iter().for_each(|line| self.line(line, happened));
                 }
                 Action::Begin(key, task) => {
                     self.begin(*key, task, happened, phase, config);
