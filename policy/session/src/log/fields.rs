@@ -3,7 +3,7 @@
 
 use crate::log::{About, causes, escape};
 use crate::record::{Failure, Parties, Record};
-use sockd_policy::Version;
+use sockd_policy::{HostName, Version};
 use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::net::{IpAddr, SocketAddr};
@@ -26,13 +26,18 @@ pub(super) enum Value<'a> {
     Address(IpAddr),
     /// An address and, in a field of its own where a line is for a program, its port.
     Place(SocketAddr),
-    /// A text of this program, in which strings from the network are escaped.
+    /// A text, in which strings from the network are escaped.
     Text(Cow<'a, str>),
-    /// A string from the network.
-    Hostile(&'a [u8]),
 }
 
-/// Without quotes. A string from the network is escaped.
+impl<'a> Value<'a> {
+    /// A string from the network.
+    pub(super) fn hostile(bytes: &'a [u8]) -> Self {
+        Self::Text(escape(bytes))
+    }
+}
+
+/// Without quotes.
 impl Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -42,7 +47,6 @@ impl Display for Value<'_> {
             Self::Address(address) => address.fmt(f),
             Self::Place(place) => place.fmt(f),
             Self::Text(text) => f.write_str(text),
-            Self::Hostile(bytes) => f.write_str(&escape(bytes)),
         }
     }
 }
@@ -77,7 +81,7 @@ pub(super) fn each(about: About, record: &Record, put: Put<'_>) {
         Record::Unread { client, .. } => put("client", Value::Place(*client)),
         Record::LoginRefused { client, user, .. } => {
             put("client", Value::Place(*client));
-            put("user", Value::Hostile(user.as_bytes()));
+            put("user", Value::hostile(user.as_bytes()));
             put("method", Value::Word(PASSWORD));
         }
         Record::Unverified(whose) | Record::Connected(whose) | Record::Revoked(whose) => parties(whose, put),
@@ -117,19 +121,18 @@ fn parties(parties: &Parties, put: Put<'_>) {
         Version::Socks4 => 4,
         Version::Socks5 => 5,
     };
+    let host = |name| Value::hostile(HostName::as_str(name).as_bytes());
     put("client", Value::Place(parties.client));
-    let name = parties.client_name.as_ref();
-    optional("client_name", name.map(|name| Value::Hostile(name.as_str().as_bytes())), put);
-    put("user", Value::Hostile(parties.claimed_user.as_bytes()));
+    optional("client_name", parties.client_name.as_ref().map(host), put);
+    put("user", Value::hostile(parties.claimed_user.as_bytes()));
     if let Some(user) = &parties.verified_user {
-        put("verified_user", Value::Hostile(user.as_bytes()));
+        put("verified_user", Value::hostile(user.as_bytes()));
         put("method", Value::Word(if parties.by_password { PASSWORD } else { IDENT }));
     }
     put("version", Value::Number(version));
     put("command", Value::Word(parties.command.name()));
     optional("destination", parties.destination.map(Value::Address), put);
-    let name = parties.destination_name.as_ref();
-    optional("name", name.map(|name| Value::Hostile(name.as_str().as_bytes())), put);
+    optional("name", parties.destination_name.as_ref().map(host), put);
     put("port", Value::Number(parties.port.into()));
     optional("service", parties.service.as_deref().map(Value::Word), put);
     optional("peer_port", parties.peer_port.map(|port| Value::Number(port.into())), put);
@@ -151,7 +154,7 @@ mod tests {
     use crate::flow::Moved;
     use crate::record::{Abandonment, EndCause, Unread};
     use sockd_common::message;
-    use sockd_policy::{Command, DenyReason, HostName, UserId};
+    use sockd_policy::{Command, DenyReason, UserId};
     use std::collections::BTreeSet;
 
     /// What programs of others rely on: a field is added here, and never changed or taken away.
@@ -239,9 +242,7 @@ mod tests {
                     see(name, "string");
                     see(&format!("{name}_port"), "number");
                 }
-                Value::Word(_) | Value::Address(_) | Value::Text(_) | Value::Hostile(_) => {
-                    see(name, "string");
-                }
+                Value::Word(_) | Value::Address(_) | Value::Text(_) => see(name, "string"),
             });
         }
         let expected = FIELDS.into_iter();

@@ -20,9 +20,7 @@ pub fn line(about: About, record: &Record) -> String {
         if !ADDED.contains(&name) {
             // Writing into a string does not fail.
             let _ = match value {
-                Value::Text(_) | Value::Hostile(_) => {
-                    write!(line, " {name}=\"{}\"", value.to_string().replace('"', "\\x22"))
-                }
+                Value::Text(text) => write!(line, " {name}=\"{}\"", text.replace('"', "\\x22")),
                 value => write!(line, " {name}={value}"),
             };
         }
