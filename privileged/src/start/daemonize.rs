@@ -1,18 +1,15 @@
 //! `--daemon`: the starter waits until the daemon serves, and then leaves it alone.
 
 use crate::process::error::StartError;
-use crate::process::{descriptors, sys};
+use crate::process::sys;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use rustix::pipe::{PipeFlags, pipe_with};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-/// The daemon's side, before it serves.
+/// The starter, as the daemon knows it before it serves.
 #[derive(Debug)]
-pub struct Background {
-    starter: OwnedFd,
-    null: OwnedFd,
-}
+pub struct Background(OwnedFd);
 
 /// Forks. The starter ends with the status of the start; the child goes on in a session of its own, with standard
 /// error still open so that errors of the start are seen.
@@ -27,8 +24,7 @@ pub fn fork() -> Result<Background, StartError> {
         ForkResult::Child => {
             drop(ours);
             rustix::process::setsid().map_err(StartError::at("setsid"))?;
-            let null = descriptors::open_null()?;
-            Ok(Background { starter: theirs, null })
+            Ok(Background(theirs))
         }
     }
 }
@@ -42,13 +38,8 @@ fn status_of(child: Pid) -> i32 {
 }
 
 impl Background {
-    /// Lets go of the terminal. From here on only the log tells what happens.
-    pub fn let_go(&self) -> Result<(), StartError> {
-        descriptors::leave_terminal(self.null.as_fd())
-    }
-
     /// The daemon serves: the starter may end with success. It has ended already where this fails.
     pub fn serves(&self) {
-        let _ = rustix::io::write(&self.starter, &[0]);
+        let _ = rustix::io::write(&self.0, &[0]);
     }
 }

@@ -1,10 +1,12 @@
 //! Who waits until the daemon serves: nobody, a terminal (`--daemon`), or a control process (`--reload`).
 
 use crate::config::options::{LogTo, Options};
+use crate::process::descriptors;
 use crate::process::error::StartError;
 use crate::process::notify::Notifier;
 use crate::start::daemonize::{self, Background};
 use crate::takeover::control::{self, Control};
+use std::os::fd::AsFd;
 
 /// Who waits until the daemon serves.
 #[derive(Debug)]
@@ -32,12 +34,14 @@ impl Starter {
         matches!(self, Self::Nobody)
     }
 
-    /// Lets go of the terminal. What a service manager has opened stays.
+    /// Lets go of the terminal: from here on only the log tells what happens. What a service manager has opened stays.
     pub fn let_go(&self, options: &Options, is_heard: bool) -> Result<(), StartError> {
         match self {
-            Self::Terminal(background) => background.let_go(),
-            Self::Control(control) if !is_heard && options.log != LogTo::Stderr => control.let_go(),
-            _ => Ok(()),
+            Self::Nobody => Ok(()),
+            Self::Control(_) if is_heard || options.log == LogTo::Stderr => Ok(()),
+            Self::Terminal(_) | Self::Control(_) => {
+                descriptors::leave_terminal(descriptors::open_null()?.as_fd())
+            }
         }
     }
 

@@ -8,7 +8,7 @@
 use crate::config::pid_file;
 use crate::process::error::StartError;
 use crate::process::notify::Notifier;
-use crate::process::{descriptors, sys};
+use crate::process::sys;
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, getppid};
 use rustix::io::Errno;
@@ -16,7 +16,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use sockd_common::message::takeover::{READING, SILENCE};
 use sockd_common::wait::within;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -142,12 +142,6 @@ fn wait_for(socket: &OwnedFd, time: Duration, packet: &mut [u8]) -> rustix::io::
 }
 
 impl Control {
-    /// Lets go of the terminal.
-    pub fn let_go(&self) -> Result<(), StartError> {
-        let null = descriptors::open_null()?;
-        descriptors::leave_terminal(null.as_fd())
-    }
-
     /// The new monitor can serve. Comes back when the service manager has been told that it is the daemon.
     pub fn is_ready(&self) -> Result<(), StartError> {
         self.say(READY, std::process::id());
