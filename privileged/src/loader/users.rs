@@ -32,7 +32,7 @@ pub(super) fn load(options: &Options, memory: &File) -> Result<u32, Vec<String>>
 
 /// The same at the start. Memory without a table stays empty where there are no users.
 pub(super) fn load_first(options: &Options, memory: &File) -> Result<(), StartError> {
-    let users = read::users(options).map_err(StartError::configuration)?;
+    let users = read::users(options)?;
     match users.is_empty() {
         true => Ok(()),
         false => fill(memory, &users).map(drop).map_err(StartError::at("the table of users")),

@@ -42,6 +42,20 @@ impl From<LockError> for StartError {
     }
 }
 
+/// A sentence is about the system.
+impl From<String> for StartError {
+    fn from(line: String) -> Self {
+        Self::system(line)
+    }
+}
+
+/// Lines are about files of the configuration.
+impl From<Vec<String>> for StartError {
+    fn from(lines: Vec<String>) -> Self {
+        Self::configuration(lines)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

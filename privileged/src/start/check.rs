@@ -10,8 +10,8 @@ use std::net::SocketAddr;
 
 /// Reads everything and says what would run.
 pub fn check(options: &Options) -> Result<(), StartError> {
-    let Loaded { config, remarks, .. } = read::load(options).map_err(StartError::configuration)?;
-    let users = read::users(options).map_err(StartError::configuration)?;
+    let Loaded { config, remarks, .. } = read::load(options)?;
+    let users = read::users(options)?;
     account::check(&config.settings).map_err(|error| read::placed(error, &options.settings))?;
     println!("{}: {}", options.conf.display(), config.summary());
     for file in config.rules.included() {

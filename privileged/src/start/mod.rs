@@ -57,11 +57,10 @@ use std::path::Path;
 
 /// The daemon's whole life.
 pub fn serve(options: &Options) -> Result<(), StartError> {
-    let environment = Environment::read(std::process::id(), |name| std::env::var_os(name));
-    let environment = environment.map_err(StartError::system)?;
-    let source = Source::take(&environment).map_err(StartError::system)?;
+    let environment = Environment::read(std::process::id(), |name| std::env::var_os(name))?;
+    let source = Source::take(&environment)?;
     let signals = clean_start(&source.kept())?;
-    let notifier = environment.notifier().map_err(StartError::system)?;
+    let notifier = environment.notifier()?;
     let starter = Starter::fork(options, &notifier)?;
     let queues = source.queues().map_err(StartError::system)?;
     let is_heard = notifier.is_heard();
@@ -121,7 +120,7 @@ fn begin(
             "Landlock does not hold for the monitor; see `sandbox` in sockd.ron(5)",
         ));
     }
-    monitor.may_take_over().map_err(StartError::system)?;
+    monitor.may_take_over()?;
     starter.is_ready()?;
     let is_only = client.is_some();
     match client {
@@ -135,7 +134,7 @@ fn begin(
         }
     }
     monitor.tell_ready();
-    monitor.take_over().map_err(StartError::system)?;
+    monitor.take_over()?;
     starter.serves();
     Ok(Begun { monitor, is_only, pid_file })
 }
@@ -172,7 +171,7 @@ fn prepare(
         return Err(StartError::system(sandbox::refusal(&others.missing)));
     }
     let Sockets { listeners, client, takeover, doors, is_closed } =
-        sockets(options, source, &config.services, &mut notifier, &mut log).map_err(StartError::system)?;
+        sockets(options, source, &config.services, &mut notifier, &mut log)?;
     let places: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
     if let Some(lacking) = config.settings.lacks_listener(&places) {
         return Err(read::placed(StartError::configuration(vec![lacking]), &options.settings));
@@ -185,7 +184,7 @@ fn prepare(
     let (counting, counters) = counters::begin(listeners.iter().map(|listener| listener.address));
     let base = Base::new(config, log, workers, options.trial, counting);
     let mut base = base.map_err(StartError::at("epoll"))?;
-    let locks = first_worker::start(&mut base).map_err(StartError::system)?;
+    let locks = first_worker::start(&mut base)?;
     let missing = sandbox::missing(missing, &locks);
     if let Some(line) = sandbox::reduced(&missing) {
         base.log.err(&line);
@@ -239,7 +238,7 @@ fn start_others(
     let users = File::from(descriptors::sealable("sockd-users").map_err(StartError::at("memfd"))?);
     let loader = loader::start(options, &teller, Some(&users))?;
     missing.extend_from_slice(&loader.missing);
-    let Loaded { config, remarks, .. } = read::load(options).map_err(StartError::configuration)?;
+    let Loaded { config, remarks, .. } = read::load(options)?;
     let config = Config { settings, ..config };
     remarks.iter().for_each(|remark| log.err(remark));
     let mut hook = Hook::default();
@@ -334,7 +333,7 @@ fn listeners(
 }
 
 fn settings(options: &Options) -> Result<Settings, StartError> {
-    let settings = read::settings(options).map_err(StartError::configuration)?;
+    let settings = read::settings(options)?;
     Ok(match options.trial {
         true => Settings { sandbox: Sandbox::BestEffort, ..settings },
         false => settings,

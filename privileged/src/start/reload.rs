@@ -20,23 +20,23 @@ pub fn reload(options: &Options) -> Result<bool, StartError> {
     let socket = match place::reach(&path) {
         Ok(socket) => socket,
         // One that is there and has stopped has so many who wait that no more can.
-        Err(error @ Errno::AGAIN) => return Err(StartError::system(place::nobody(&path, error))),
+        Err(error @ Errno::AGAIN) => return Err(place::nobody(&path, error).into()),
         Err(error) => return by_signal(&place::nobody(&path, error)).map(|()| false),
     };
-    let link = Link::open(socket).map_err(StartError::system)?;
+    let link = Link::open(socket)?;
     let build = program::build()?;
     if options.force || link.about.build != build {
         return Ok(true);
     }
-    match link.reload().map_err(StartError::system)? {
+    match link.reload()? {
         true => Ok(false),
         false => Err(StartError::configuration(vec!["the reload has failed: see the log".into()])),
     }
 }
 
 fn check(options: &Options) -> Result<(), StartError> {
-    let loaded = read::load(options).map_err(StartError::configuration)?;
-    read::users(options).map_err(StartError::configuration)?;
+    let loaded = read::load(options)?;
+    read::users(options)?;
     account::check(&loaded.config.settings).map_err(|error| read::placed(error, &options.settings))
 }
 

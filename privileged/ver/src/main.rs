@@ -39,8 +39,8 @@ fn main() -> ExitCode {
 /// The facts, and every layer as it holds in processes that are started for this purpose.
 fn report(options: &Options) -> Result<Report, StartError> {
     clean_start(&[])?;
-    let settings = read::settings(options).map_err(StartError::configuration)?;
-    let facts = facts(options, &settings).map_err(StartError::configuration)?;
+    let settings = read::settings(options)?;
+    let facts = facts(options, &settings)?;
     let mut notes = Vec::new();
     let found = processes::look(options, &settings, &mut |line| notes.push(line.to_owned()))?;
     Ok(Report::new(facts.into(), notes, found))
