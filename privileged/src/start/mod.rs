@@ -71,50 +71,31 @@ pub fn serve(options: &Options) -> Result<(), StartError> {
     let prepared = prepared.inspect_err(|_| {
         options.pid_file.iter().for_each(|path| pid_file::give_up(path, std::process::id()));
     });
-    let begun = prepared.and_then(|prepared| begin(options, prepared, &starter, is_heard));
-    let Begun { mut monitor, is_only, pid_file } = match begun {
-        Ok(begun) => begun,
+    match prepared.and_then(|prepared| begin(options, prepared, &starter, is_heard)) {
+        Ok(begun) => {
+            drop(starter);
+            run(begun)
+        }
         Err(error) => {
             starter.failed(&error);
-            return Err(error);
+            Err(error)
         }
-    };
-    drop(starter);
-    let ended = monitor.run();
-    if let Err(why) = &ended {
-        monitor.serving.base.log.err(&format!("cannot go on: {why}"));
     }
-    monitor.serving.write_the_rest();
-    if !is_only {
-        monitor.serving.base.log.notice("stopped");
-    }
-    monitor.serving.base.log.finish();
-    monitor.end();
-    drop(pid_file);
-    ended.map_err(|why| StartError::system(format!("cannot go on: {why}")))
-}
-
-/// What serves until it ends.
-struct Begun {
-    monitor: Monitor,
-    /// One client alone.
-    is_only: bool,
-    pid_file: Option<PidFile>,
 }
 
 /// Locks the monitor down, and begins to serve: until then nothing has changed for a daemon that is taken over from.
 fn begin(
     options: &Options,
-    prepared: Prepared,
+    mut prepared: Prepared,
     starter: &Starter,
     is_heard: bool,
-) -> Result<Begun, StartError> {
-    let Prepared { mut monitor, places, client, user, missing, pid_file } = prepared;
+) -> Result<Prepared, StartError> {
+    let Prepared { monitor, places, client, user, missing, .. } = &mut prepared;
     if let Some(path) = options.pid_file.as_deref().filter(|_| options.takeover) {
         pid_file::put(path, std::process::id())?;
     }
     starter.let_go(options, is_heard)?;
-    let locked = lock_down(user)?;
+    let locked = lock_down(*user)?;
     if !locked.enforced && monitor.serving.base.config.settings.sandbox == Sandbox::Required {
         return Err(StartError::system(
             "Landlock does not hold for the monitor; see `sandbox` in sockd.ron(5)",
@@ -122,13 +103,12 @@ fn begin(
     }
     monitor.may_take_over()?;
     starter.is_ready()?;
-    let is_only = client.is_some();
-    match client {
+    match client.take() {
         Some((client, at)) => monitor.serve_only(client, at),
         None => {
-            announce(&places, &mut monitor.serving.base);
+            announce(places, &mut monitor.serving.base);
             if starter.is_nobody() && !is_heard {
-                greet(options, &places, &missing);
+                greet(options, places, missing);
             }
             monitor.serving.base.log.flush();
         }
@@ -136,7 +116,23 @@ fn begin(
     monitor.tell_ready();
     monitor.take_over()?;
     starter.serves();
-    Ok(Begun { monitor, is_only, pid_file })
+    Ok(prepared)
+}
+
+/// Serves until the end.
+fn run(Prepared { mut monitor, places, pid_file, .. }: Prepared) -> Result<(), StartError> {
+    let ended = monitor.run().map_err(|why| format!("cannot go on: {why}"));
+    if let Err(line) = &ended {
+        monitor.serving.base.log.err(line);
+    }
+    monitor.serving.write_the_rest();
+    if !places.is_empty() {
+        monitor.serving.base.log.notice("stopped");
+    }
+    monitor.serving.base.log.finish();
+    monitor.end();
+    drop(pid_file);
+    Ok(ended?)
 }
 
 /// A client that is here already, and the address that it connected to.
@@ -145,9 +141,9 @@ type Client = (OwnedFd, SocketAddr);
 /// What serves, and what begins and ends with it.
 struct Prepared {
     monitor: Monitor,
-    /// Where clients come to, and what that is called.
+    /// Where clients come to, and what that is called; nowhere where one client is all there is.
     places: Vec<(SocketAddr, String)>,
-    /// The one client, where an inetd has handed one over.
+    /// That one, which an inetd has handed over.
     client: Option<Client>,
     /// What it serves as.
     user: Option<UserGroup>,
