@@ -18,8 +18,6 @@ pub struct Link {
 /// What the monitor that serves has handed over.
 #[derive(Debug)]
 pub struct Taken {
-    /// Who served, and drains from now on.
-    pub about: About,
     /// Where clients come to.
     pub listeners: Vec<TakenListener>,
     /// Where who takes over comes to.
@@ -97,9 +95,8 @@ impl Link {
                 _ => return Err(strange()),
             }
         }
-        let about = self.about;
-        older.push((self.channel.into_socket(), about.pid));
-        Ok(Taken { about, listeners, socket: takeover.ok_or_else(strange)?, older, doors, is_closed })
+        older.push((self.channel.into_socket(), self.about.pid));
+        Ok(Taken { listeners, socket: takeover.ok_or_else(strange)?, older, doors, is_closed })
     }
 
     fn ask(&self, message: ToServing, limit: Duration) -> Result<(FromServing, Option<OwnedFd>), String> {
