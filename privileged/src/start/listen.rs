@@ -28,19 +28,22 @@ pub fn places(listeners: &[Listener]) -> Vec<(SocketAddr, String)> {
 /// The kernel cuts it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
-/// Opens all listeners, but for those that a daemon before this one has opened. Without addresses given: the port of
-/// `socks/tcp`, else 1080, of every address of this host.
+/// The listeners that were handed over, and beside them those that are wanted: such a one as a daemon before this one has
+/// opened is taken, and others are opened. Where there are neither: the port of `socks/tcp`, else 1080, of every address
+/// of this host.
 pub fn open(
-    addresses: &[SocketAddr],
+    handed_over: Vec<Listener>,
+    mut taken: Vec<Listener>,
+    wanted: &[SocketAddr],
     services: &Services,
-    taken: &mut Vec<Listener>,
 ) -> Result<Vec<Listener>, String> {
     let mut listener = |address: SocketAddr| match taken.iter().position(|taken| is_at(taken, address)) {
         Some(place) => Ok(taken.swap_remove(place)),
         None => listener(address),
     };
-    if !addresses.is_empty() {
-        return addresses.iter().map(|address| listener(*address)).collect();
+    if !wanted.is_empty() || !handed_over.is_empty() {
+        let wanted = wanted.iter().map(|address| listener(*address));
+        return handed_over.into_iter().map(Ok).chain(wanted).collect();
     }
     let port = default_port(services);
     let every = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];

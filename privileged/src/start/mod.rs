@@ -292,7 +292,8 @@ fn sockets(
     if takes_over(options) {
         let taken = taken::take(options, notifier)?;
         let takeover = taken::room(Some(taken.socket), taken.older, notifier);
-        let listeners = taken::listeners(taken.listeners, &options.listen, services)?;
+        let (handed_over, own) = taken::listeners(taken.listeners)?;
+        let listeners = listen::open(handed_over, own, &options.listen, services)?;
         let (doors, is_closed) = (taken.doors, taken.is_closed);
         return Ok(Sockets { listeners, client: None, takeover, doors, is_closed });
     }
@@ -312,20 +313,16 @@ fn listeners(
 ) -> Result<(Vec<Listener>, Option<Client>), String> {
     let trial = [(std::net::Ipv4Addr::LOCALHOST, 1080).into()];
     let listen = if options.trial && options.listen.is_empty() { &trial } else { options.listen.as_slice() };
-    Ok(match source {
+    let handed_over = match source {
         Source::Client(client) => {
             let at = service_manager::prepare(&client).map_err(|error| format!("descriptor 0: {error}"))?;
-            (Vec::new(), Some((client, SocketAddr::new(sockd_policy::canonical(at.ip()), at.port()))))
+            let at = SocketAddr::new(sockd_policy::canonical(at.ip()), at.port());
+            return Ok((Vec::new(), Some((client, at))));
         }
-        Source::Sockets(sockets) => {
-            let mut listeners = service_manager::listeners(sockets)?;
-            if !listen.is_empty() {
-                listeners.extend(listen::open(listen, services, &mut Vec::new())?);
-            }
-            (listeners, None)
-        }
-        Source::Standalone => (listen::open(listen, services, &mut Vec::new())?, None),
-    })
+        Source::Sockets(sockets) => service_manager::listeners(sockets)?,
+        Source::Standalone => Vec::new(),
+    };
+    Ok((listen::open(handed_over, Vec::new(), listen, services)?, None))
 }
 
 fn settings(options: &Options) -> Result<Settings, StartError> {

@@ -6,12 +6,10 @@ use crate::log::Log;
 use crate::monitor::clients::Listener;
 use crate::monitor::takeover::Takeover;
 use crate::process::notify::Notifier;
-use crate::start::{listen, program, service_manager};
+use crate::start::{program, service_manager};
 use crate::takeover::link::{Link, Taken, TakenListener};
 use crate::takeover::place;
 use sockd_common::message::takeover::{About, VERSION};
-use sockd_policy::Services;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -41,13 +39,8 @@ fn may_follow(pid: u32, managed: bool, is_heard: bool, main: Option<&str>) -> Re
     }
 }
 
-/// Which of them clients come to from now on: those that whoever started the daemon has open too, and those that are still
-/// wanted; with those that are wanted anew.
-pub fn listeners(
-    taken: Vec<TakenListener>,
-    wanted: &[SocketAddr],
-    services: &Services,
-) -> Result<Vec<Listener>, String> {
+/// Those that whoever started the daemon has open too, and those that it has opened itself.
+pub fn listeners(taken: Vec<TakenListener>) -> Result<(Vec<Listener>, Vec<Listener>), String> {
     let (mut handed_over, mut own) = (Vec::new(), Vec::new());
     for TakenListener { socket, name, activated } in taken {
         let address = service_manager::prepare(&socket);
@@ -55,10 +48,7 @@ pub fn listeners(
         let list = if activated { &mut handed_over } else { &mut own };
         list.push(Listener { socket, address, name, activated });
     }
-    if handed_over.is_empty() || !wanted.is_empty() {
-        handed_over.extend(listen::open(wanted, services, &mut own)?);
-    }
-    Ok(handed_over)
+    Ok((handed_over, own))
 }
 
 /// A takeover socket of one's own. A daemon without one serves, and cannot be taken over from.
