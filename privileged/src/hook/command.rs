@@ -5,23 +5,40 @@ use crate::process::error::StartError;
 use crate::process::sys;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::execve;
-use sockd_lockdown::{self as lockdown, LockError, Resource};
+use sockd_lockdown::{self as lockdown, Resource};
+use sockd_session::client_host::Host;
 use sockd_session::hook_values::{Values, environment, expand_words};
 use sockd_session::settings::Commands;
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A command that is to run.
-pub(super) struct Command<'a> {
-    /// Whether a shell runs it.
-    pub(super) by: Commands,
+#[derive(Debug)]
+pub(super) struct Command {
     /// Its line in the rules.
-    pub(super) template: &'a str,
+    pub(super) template: String,
     /// What the `%`s in it stand for.
-    pub(super) values: &'a Values,
-    /// The monitor's process id, for `%p` and SOCKD_PID.
-    pub(super) pid: u32,
+    pub(super) values: Values,
+}
+
+impl Command {
+    /// On whose behalf it runs.
+    pub(super) fn host(&self) -> Host {
+        Host::of(self.values.source)
+    }
+
+    /// The words of its command line; none where it does not run.
+    fn words(&self, by: Commands, pid: u32) -> Vec<String> {
+        let values = self.values.for_policy(pid);
+        match by {
+            Commands::Off => Vec::new(),
+            Commands::Sh => {
+                vec!["/bin/sh".into(), "-c".into(), sockd_policy::hook::expand(&self.template, &values)]
+            }
+            Commands::Argv => expand_words(&self.template, &values),
+        }
+    }
 }
 
 /// What a command may use up.
@@ -34,36 +51,30 @@ const LIMITS: [(Resource, u64); 6] = [
     (Resource::Nofile, 64),
 ];
 
-/// Why a child did not become its command.
-pub(super) enum NotStarted {
-    /// The program is not there, or cannot be executed.
-    NotFound,
-    /// A step before that failed.
-    Step(StartError),
+/// The status of a command that could not be executed, of shells and here.
+pub(super) const NOT_FOUND: i32 = 127;
+
+/// What is the same for all commands.
+#[derive(Debug)]
+pub(super) struct Surroundings {
+    /// The monitor's process id, for `%p` and SOCKD_PID.
+    pub(super) pid: u32,
+    /// /dev/null, for their standard descriptors.
+    pub(super) null: OwnedFd,
 }
 
-impl From<StartError> for NotStarted {
-    fn from(error: StartError) -> Self {
-        Self::Step(error)
-    }
-}
-
-impl From<LockError> for NotStarted {
-    fn from(error: LockError) -> Self {
-        Self::Step(error.into())
-    }
-}
-
-/// In the child: becomes the command. `channel` is open until then, and nothing else but /dev/null.
+/// In the child: becomes the command, or ends where that cannot be executed. `channel` is open until then, and nothing else
+/// but /dev/null. The error is that of a step before.
 pub(super) fn become_command(
-    command: &Command<'_>,
-    null: BorrowedFd<'_>,
+    command: &Command,
+    by: Commands,
+    Surroundings { pid, null }: &Surroundings,
     channel: BorrowedFd<'_>,
-) -> Result<Infallible, NotStarted> {
-    let words = texts(words(command))?;
-    let environment = texts(environment(command.values, command.pid))?;
-    let Some(program) = words.first() else { return Err(NotStarted::NotFound) };
-    descriptors::leave_terminal(null)?;
+) -> Result<Infallible, StartError> {
+    let words = texts(command.words(by, *pid))?;
+    let environment = texts(environment(&command.values, *pid))?;
+    let Some(program) = words.first() else { lockdown::exit_now(NOT_FOUND) };
+    descriptors::leave_terminal(null.as_fd())?;
     descriptors::close_all_but(&[channel])?;
     rustix::process::setsid().map_err(StartError::at("setsid"))?;
     lockdown::die_with_parent()?;
@@ -75,19 +86,8 @@ pub(super) fn become_command(
     for signal in Signal::iterator() {
         let _ = sys::default_action(signal);
     }
-    execve(program, &words, &environment).map_err(|_| NotStarted::NotFound)
-}
-
-/// The words of its command line; none where it does not run.
-fn words(command: &Command<'_>) -> Vec<String> {
-    let values = command.values.for_policy(command.pid);
-    match command.by {
-        Commands::Off => Vec::new(),
-        Commands::Sh => {
-            vec!["/bin/sh".into(), "-c".into(), sockd_policy::hook::expand(command.template, &values)]
-        }
-        Commands::Argv => expand_words(command.template, &values),
-    }
+    let _not_found = execve(program, &words, &environment);
+    lockdown::exit_now(NOT_FOUND)
 }
 
 fn texts(texts: Vec<String>) -> Result<Vec<CString>, StartError> {

@@ -1,6 +1,6 @@
 //! The commands that run and those that wait: whose is next, and when one has to end.
 
-use crate::hook::command::{Command, NotStarted, become_command};
+use crate::hook::command::{Command, NOT_FOUND, Surroundings, become_command};
 use crate::hook::orders::Orders;
 use crate::hook::protocol::{FromHook, Monitor};
 use crate::process::sys;
@@ -14,7 +14,7 @@ use sockd_session::client_host::Host;
 use sockd_session::hook_values::Values;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// Commands at once; others wait for one of them to end.
@@ -27,26 +27,16 @@ const LAST_CHANCE: Duration = Duration::from_secs(2);
 /// What commands have left behind holds others back after this time.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The status of a command that could not be executed, of shells and here; and of one that was not started.
-const NOT_FOUND: i32 = 127;
+/// The status of a command that was not started.
 const NOT_STARTED: i32 = 126;
 
-/// What is the same for all commands.
-#[derive(Debug)]
-pub(super) struct Place<'a> {
-    /// The monitor's process id, for `%p` and SOCKD_PID.
-    pub(super) pid: u32,
-    /// /dev/null, for their standard descriptors.
-    pub(super) null: BorrowedFd<'a>,
-}
-
 /// All commands.
-pub(super) struct Commands<'a> {
+pub(super) struct Commands {
     monitor: Monitor,
-    place: Place<'a>,
+    surroundings: Surroundings,
     orders: Orders,
     running: HashMap<Pid, Running>,
-    waiting: VecDeque<(String, Values)>,
+    waiting: VecDeque<Command>,
     /// When the first and the last command ended that may have left something behind.
     left: Option<(Instant, Instant)>,
 }
@@ -59,10 +49,10 @@ struct Running {
     host: Host,
 }
 
-impl<'a> Commands<'a> {
+impl Commands {
     /// None yet.
-    pub(super) fn new(monitor: Monitor, place: Place<'a>, orders: Orders) -> Self {
-        Self { monitor, place, orders, running: HashMap::new(), waiting: VecDeque::new(), left: None }
+    pub(super) fn new(monitor: Monitor, surroundings: Surroundings, orders: Orders) -> Self {
+        Self { monitor, surroundings, orders, running: HashMap::new(), waiting: VecDeque::new(), left: None }
     }
 
     /// The channel that asks for commands.
@@ -91,7 +81,7 @@ impl<'a> Commands<'a> {
         } else if let Some(of) = self.limit(values.source) {
             self.report(FromHook::Dropped { of });
         } else {
-            self.waiting.push_back((template, values));
+            self.waiting.push_back(Command { template, values });
         }
     }
 
@@ -99,7 +89,7 @@ impl<'a> Commands<'a> {
     fn limit(&self, client: IpAddr) -> Option<Option<IpAddr>> {
         let (max_commands, max_commands_per_host) = self.orders.limits;
         let client_host = Host::of(client);
-        let waiting = self.waiting.iter().map(|(_, values)| Host::of(values.source));
+        let waiting = self.waiting.iter().map(Command::host);
         let hosts = || self.running.values().map(|running| running.host).chain(waiting.clone());
         let reached = |number: usize, limit| u32::try_from(number).is_ok_and(|number| number >= limit);
         let of = |network| hosts().filter(|host| host.is_in(network)).count();
@@ -111,8 +101,8 @@ impl<'a> Commands<'a> {
     }
 
     /// The first of a host that has the fewest running: one host can hold up only itself.
-    fn next(&mut self) -> Option<(String, Values)> {
-        let hosts = self.waiting.iter().map(|(_, values)| Host::of(values.source));
+    fn next(&mut self) -> Option<Command> {
+        let hosts = self.waiting.iter().map(Command::host);
         let running =
             |host: Host| self.running.values().filter(|running| running.host.is_in(host.network())).count();
         let (place, _) = hosts.enumerate().min_by_key(|(_, host)| running(*host))?;
@@ -125,33 +115,25 @@ impl<'a> Commands<'a> {
         let holds_back = self.left.is_some_and(|(first, _)| is_over(first, LONGEST));
         while !holds_back
             && self.running.len() < AT_ONCE
-            && let Some((template, values)) = self.next()
+            && let Some(command) = self.next()
         {
             match sys::fork() {
-                Ok(ForkResult::Child) => lockdown::exit_now(self.become_command(&template, &values)),
+                Ok(ForkResult::Child) => self.become_command(&command),
                 Ok(ForkResult::Parent { child }) => {
                     let due = Instant::now().checked_add(TIME).unwrap_or_else(Instant::now);
-                    let host = Host::of(values.source);
-                    self.running.insert(child, Running { due, told: false, host });
+                    self.running.insert(child, Running { due, told: false, host: command.host() });
                 }
                 Err(_) => self.report(FromHook::NotForked),
             }
         }
     }
 
-    /// In the child. Gives the status that it ends with where it cannot become the command.
-    fn become_command(&self, template: &str, values: &Values) -> i32 {
-        let Place { pid, null } = &self.place;
-        let by = self.orders.commands;
-        let command = Command { by, template, values, pid: *pid };
-        match become_command(&command, *null, self.monitor.as_fd()) {
-            Err(NotStarted::Step(error)) => {
-                self.report(FromHook::NotStarted { why: error.to_string() });
-                NOT_STARTED
-            }
-            Err(NotStarted::NotFound) => NOT_FOUND,
-            Ok(never) => match never {},
-        }
+    /// In the child.
+    fn become_command(&self, command: &Command) -> ! {
+        let channel = self.monitor.as_fd();
+        let Err(error) = become_command(command, self.orders.commands, &self.surroundings, channel);
+        self.report(FromHook::NotStarted { why: error.to_string() });
+        lockdown::exit_now(NOT_STARTED)
     }
 
     /// Reaps what has ended.

@@ -12,12 +12,13 @@ pub mod orders;
 pub mod profile;
 pub mod protocol;
 
-use crate::hook::commands::{Commands, Place};
+use crate::hook::command::Surroundings;
+use crate::hook::commands::Commands;
 use crate::hook::orders::{Orders, Told};
 use crate::hook::profile::DENIED;
 use crate::hook::protocol::{FromHook, Monitor, ToHook};
 use crate::process::error::StartError;
-use crate::process::namespaces::{self, World};
+use crate::process::namespaces::{self, Place, World};
 use crate::process::ritual::{self, Calls, Power};
 use crate::process::{child, descriptors, sys};
 use nix::mount::{MsFlags, mount};
@@ -35,20 +36,21 @@ pub type Server = child::Server<ToHook, FromHook>;
 /// Forks the hook process, which runs commands as this user and group: at first those of `orders`, then what it is
 /// `told`.
 pub fn start(orders: Orders, told: Told, ids: (u32, u32)) -> Result<Server, StartError> {
-    let (pid, null) = (std::process::id(), descriptors::open_null()?);
-    let lock_down = |monitor: &Monitor, place: &mut namespaces::Place| {
+    let surroundings = Surroundings { pid: std::process::id(), null: descriptors::open_null()? };
+    let lock_down = |monitor: &Monitor, place: &mut Place| {
         let _ = descriptors::refuse_descriptors(monitor);
         enter(place)?;
-        lock_down(&[monitor.as_fd(), told.as_fd()], null.as_fd(), ids)
+        let signals = lock_down(&[monitor.as_fd(), told.as_fd()], surroundings.null.as_fd(), ids)?;
+        Ok((signals, surroundings))
     };
-    let serve = |monitor, signals: SignalFd| {
-        serve(&mut Commands::new(monitor, Place { pid, null: null.as_fd() }, orders), &told, &signals);
+    let serve = |monitor, (signals, surroundings)| {
+        serve(&mut Commands::new(monitor, surroundings, orders), &told, &signals);
     };
     child::start("hook process", World::of_commands(ids), lock_down, serve)
 }
 
 /// Leaves the host's processes behind.
-fn enter(place: &namespaces::Place) -> Result<(), StartError> {
+fn enter(place: &Place) -> Result<(), StartError> {
     if place.missing.is_empty() {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         // Where the host's /proc hides something, or its root is no mount point, another one is refused. Then it stays.
@@ -78,7 +80,7 @@ fn lock_down(
 }
 
 /// Runs commands until the monitor is gone.
-fn serve(commands: &mut Commands<'_>, told: &Told, signals: &SignalFd) {
+fn serve(commands: &mut Commands, told: &Told, signals: &SignalFd) {
     loop {
         let timeout = commands.until_due();
         let ready =
@@ -97,7 +99,7 @@ fn serve(commands: &mut Commands<'_>, told: &Told, signals: &SignalFd) {
 }
 
 /// False where the monitor is gone.
-fn hear(commands: &mut Commands<'_>, told: &Told) -> bool {
+fn hear(commands: &mut Commands, told: &Told) -> bool {
     loop {
         match commands.monitor().receive() {
             Ok(Received::Message(ToHook::Run { template, values }, None)) => {
