@@ -2,8 +2,8 @@
 
 use crate::process::descriptors;
 use crate::process::error::StartError;
-use crate::process::sys;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use crate::process::{signals, sys};
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::execve;
 use sockd_lockdown::{self as lockdown, Resource};
 use sockd_session::client_host::Host;
@@ -79,8 +79,7 @@ pub(super) fn become_command(
     rustix::process::setsid().map_err(StartError::at("setsid"))?;
     lockdown::die_with_parent()?;
     LIMITS.iter().try_for_each(|(resource, value)| lockdown::limit(*resource, Some(*value)))?;
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
-        .map_err(StartError::at("sigprocmask"))?;
+    signals::block(&SigSet::empty())?;
     // An ignored signal stays ignored in a program that is started. The standard library ignores SIGPIPE, with which
     // `yes | head` would never end; nohup(1) and shells ignore others. SIGKILL and SIGSTOP cannot be.
     for signal in Signal::iterator() {

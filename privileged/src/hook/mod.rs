@@ -20,7 +20,7 @@ use crate::hook::protocol::{FromHook, Monitor, ToHook};
 use crate::process::error::StartError;
 use crate::process::namespaces::{self, Place, World};
 use crate::process::ritual::{self, Calls, Power};
-use crate::process::{child, descriptors, sys};
+use crate::process::{child, descriptors, signals, sys};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -40,7 +40,9 @@ pub fn start(orders: Orders, told: Told, ids: (u32, u32)) -> Result<Server, Star
     let lock_down = |monitor: &Monitor, place: &mut Place| {
         let _ = descriptors::refuse_descriptors(monitor);
         enter(place)?;
-        let signals = lock_down(&[monitor.as_fd(), told.as_fd()], surroundings.null.as_fd(), ids)?;
+        let signals = signals::descriptor([Signal::SIGCHLD])?;
+        let kept = [monitor.as_fd(), told.as_fd(), signals.as_fd()];
+        lock_down(&kept, surroundings.null.as_fd(), ids)?;
         Ok((signals, surroundings))
     };
     let serve = |monitor, (signals, surroundings)| {
@@ -66,17 +68,13 @@ fn enter(place: &Place) -> Result<(), StartError> {
 
 /// Keeps nothing: its commands are to have no more than it has. There is no Landlock for files: the commands would
 /// inherit it.
-fn lock_down(
-    descriptors: &[BorrowedFd<'_>],
-    null: BorrowedFd<'_>,
-    ids: (u32, u32),
-) -> Result<SignalFd, StartError> {
+fn lock_down(kept: &[BorrowedFd<'_>], null: BorrowedFd<'_>, ids: (u32, u32)) -> Result<(), StartError> {
     setsid().map_err(StartError::at("setsid"))?;
     // Commands inherit what is ignored.
     sys::default_action(Signal::SIGXFSZ).map_err(StartError::at("sigaction"))?;
     lockdown::landlock_keep_signals_inside()?;
     let power = Power { user: Some(ids), capabilities: &[], files: None, calls: Calls::AllBut(DENIED) };
-    Ok(ritual::lock_down(&ritual::Plan { descriptors, null, power })?.0)
+    ritual::lock_down(kept, null, &power).map(drop)
 }
 
 /// Runs commands until the monitor is gone.

@@ -91,13 +91,12 @@ fn lock_down(
     setsid().map_err(StartError::at("setsid"))?;
     let null = descriptors::open_null()?;
     let [conf, hosts] = originals.memory();
-    let descriptors =
-        &[monitor.as_fd(), desk.memory.as_fd(), desk.teller.as_fd(), conf.as_fd(), hosts.as_fd()];
+    let kept = [monitor.as_fd(), desk.memory.as_fd(), desk.teller.as_fd(), conf.as_fd(), hosts.as_fd()];
     let everywhere = [Path::new("/")];
     let folder: Vec<&Path> = desk.options.pid_file.iter().filter_map(|file| file.parent()).collect();
     let files = Some(Grants { read: &everywhere, remove: &folder, network: false });
     let power = Power { user: None, capabilities: &[], files, calls: Calls::Only(LOADER) };
-    let (_, landlock) = ritual::lock_down(&ritual::Plan { descriptors, null: null.as_fd(), power })?;
+    let landlock = ritual::lock_down(&kept, null.as_fd(), &power)?;
     place.missing.extend((!landlock.enforced).then(|| "Landlock".into()));
     Ok(())
 }

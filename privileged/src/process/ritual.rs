@@ -2,20 +2,9 @@
 
 use crate::process::error::StartError;
 use crate::process::{descriptors, signals};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::SigSet;
 use sockd_lockdown::{self as lockdown, Capability, Gid, Grants, LandlockStatus, Row, Uid};
-use std::os::fd::{AsFd, BorrowedFd};
-
-/// What a process that the monitor has forked keeps.
-#[derive(Debug)]
-pub struct Plan<'a> {
-    /// Its descriptors. The standard ones become /dev/null.
-    pub descriptors: &'a [BorrowedFd<'a>],
-    /// /dev/null.
-    pub null: BorrowedFd<'a>,
-    /// What it may still do.
-    pub power: Power<'a>,
-}
+use std::os::fd::BorrowedFd;
 
 /// What a process may still do afterwards.
 #[derive(Debug)]
@@ -39,16 +28,20 @@ pub enum Calls<'a> {
     AllBut(&'a [Row]),
 }
 
-/// Lets go of everything that the monitor has left, and locks the process down. Gives the descriptor that tells of the
-/// ends of children, and what Landlock does.
-pub fn lock_down(plan: &Plan<'_>) -> Result<(SignalFd, LandlockStatus), StartError> {
-    let child = signals::only_child_signals()?;
-    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-    let signals = SignalFd::with_flags(&child, flags).map_err(StartError::at("signalfd"))?;
-    descriptors::close_all_but(&[plan.descriptors, &[plan.null, signals.as_fd()]].concat())?;
-    descriptors::leave_terminal(plan.null)?;
-    let landlock = give_up(&plan.power, true)?;
-    Ok((signals, landlock))
+/// Lets go of everything that the monitor has left but these descriptors and `null`, which the standard ones become, and
+/// locks the process down.
+///
+/// A terminal's Ctrl-C, a service manager's SIGTERM and `pkill -HUP sockd` go to every process, but it is the monitor
+/// that decides when the others end: they block every signal.
+pub fn lock_down(
+    kept: &[BorrowedFd<'_>],
+    null: BorrowedFd<'_>,
+    power: &Power<'_>,
+) -> Result<LandlockStatus, StartError> {
+    signals::block(&SigSet::all())?;
+    descriptors::close_all_but(&[kept, &[null]].concat())?;
+    descriptors::leave_terminal(null)?;
+    give_up(power, true)
 }
 
 /// Puts all locks on.

@@ -2,17 +2,18 @@
 
 use crate::process::error::StartError;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// Signals that the monitor reads from a descriptor; they are blocked otherwise.
 pub const SIGNALS: [Signal; 4] = [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGTERM, Signal::SIGINT];
 
-/// A terminal's Ctrl-C, a service manager's SIGTERM and `pkill -HUP sockd` go to every process, but it is the monitor
-/// that decides when the others end: they block every signal. Gives the set with SIGCHLD, which is read from a
-/// descriptor.
-pub fn only_child_signals() -> Result<SigSet, StartError> {
-    let mut child = SigSet::empty();
-    child.add(Signal::SIGCHLD);
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)
-        .map_err(StartError::at("sigprocmask"))?;
-    Ok(child)
+/// The descriptor that tells of these signals, which have to be blocked.
+pub fn descriptor(signals: impl IntoIterator<Item = Signal>) -> Result<SignalFd, StartError> {
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    SignalFd::with_flags(&signals.into_iter().collect(), flags).map_err(StartError::at("signalfd"))
+}
+
+/// Blocks these and no others.
+pub fn block(signals: &SigSet) -> Result<(), StartError> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(signals), None).map_err(StartError::at("sigprocmask"))
 }

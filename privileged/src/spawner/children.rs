@@ -14,7 +14,6 @@ use sockd_common::channel::ChannelError;
 use sockd_common::message::session::{FIRST_PIPE_FD, PIPES};
 use sockd_common::message::{AS_ROOT, CHANNEL_FD, Role};
 use sockd_lockdown::{self as lockdown, Gid, Uid};
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd, RawFd};
@@ -29,7 +28,7 @@ pub(super) struct Plan {
     /// The ids that spawner and workers run with.
     pub(super) ids: Ids,
     /// Whether they may be root's, as this process could not change its own.
-    pub(super) as_root: Cell<bool>,
+    pub(super) as_root: bool,
 }
 
 /// The workers that are running.
@@ -147,7 +146,7 @@ fn become_worker(role: Role, channel: &OwnedFd, plan: &Plan, id: Option<u32>) ->
     // Whoever signals all processes of the name means the monitor. What a fault of its own raises ends a worker even so.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
     let mut words = vec![c"sockd-worker".to_owned(), CString::new(role.as_str()).map_err(|_| Errno::EINVAL)?];
-    if plan.as_root.get() {
+    if plan.as_root {
         words.push(CString::new(AS_ROOT).map_err(|_| Errno::EINVAL)?);
     }
     let nothing: [CString; 0] = [];

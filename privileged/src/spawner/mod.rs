@@ -12,18 +12,18 @@ pub mod world;
 use crate::process::error::StartError;
 use crate::process::namespaces::{Ids, Place, World};
 use crate::process::ritual::{self, Calls, Power};
-use crate::process::{child, descriptors, sys};
+use crate::process::{child, descriptors, signals, sys};
 use crate::spawner::children::{Children, Plan};
 use crate::spawner::profile::{SPAWNER, WORKERS};
 use crate::spawner::protocol::{Ending, FromSpawner, Monitor, ToSpawner};
 use crate::spawner::world::OWN_USER;
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::fcntl_dupfd_cloexec;
 use sockd_common::channel::Received;
 use sockd_common::message::CHANNEL_FD;
-use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The spawner, as the monitor knows it.
@@ -34,13 +34,14 @@ pub fn start(program: OwnedFd, ids: Ids) -> Result<Spawner, StartError> {
     // Out of the way of the number under which a worker expects its channel.
     let program =
         fcntl_dupfd_cloexec(&program, CHANNEL_FD.saturating_add(1)).map_err(StartError::at("dup"))?;
-    let plan = Plan { program, null: descriptors::open_null()?, ids, as_root: Cell::new(false) };
+    let null = descriptors::open_null()?;
     let lock_down = |monitor: &Monitor, place: &mut Place| {
         world::enter(ids, place)?;
-        plan.as_root.set(place.missing.iter().any(|layer| layer.starts_with(OWN_USER)));
-        lock_down(monitor, &plan)
+        let as_root = place.missing.iter().any(|layer| layer.starts_with(OWN_USER));
+        let plan = Plan { program, null, ids, as_root };
+        Ok((lock_down(monitor, &plan)?, plan))
     };
-    let serve = |monitor: Monitor, signals: SignalFd| serve(&monitor, &plan, &signals);
+    let serve = |monitor: Monitor, (signals, plan)| serve(&monitor, &plan, &signals);
     child::start("spawner", World::of_workers(ids), lock_down, serve)
 }
 
@@ -59,8 +60,10 @@ fn lock_down(monitor: &Monitor, plan: &Plan) -> Result<SignalFd, StartError> {
         files: None,
         calls: Calls::Only(&calls),
     };
-    let descriptors = &[monitor.as_fd(), plan.program.as_fd()];
-    Ok(ritual::lock_down(&ritual::Plan { descriptors, null: plan.null.as_fd(), power })?.0)
+    let signals = signals::descriptor([Signal::SIGCHLD])?;
+    let kept = [monitor.as_fd(), plan.program.as_fd(), signals.as_fd()];
+    ritual::lock_down(&kept, plan.null.as_fd(), &power)?;
+    Ok(signals)
 }
 
 /// Obeys the monitor until it is gone.

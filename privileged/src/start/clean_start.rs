@@ -1,10 +1,10 @@
 //! Whatever the starter left behind must not matter: descriptors, masks, ignored signals, limits.
 
 use crate::process::error::StartError;
-use crate::process::signals::SIGNALS;
+use crate::process::signals::{self, SIGNALS};
 use crate::process::{descriptors, sys};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::fd::BorrowedFd;
@@ -19,16 +19,12 @@ pub fn clean_start(kept: &[BorrowedFd<'_>]) -> Result<SignalFd, StartError> {
         .map_err(StartError::at("RLIMIT_NOFILE"))?;
     // The time zone is read now: later no file of it can be opened.
     sys::local_time();
-    let mut wanted = SigSet::empty();
-    for signal in SIGNALS {
-        // An ignored signal would never arrive at the descriptor.
+    // An ignored signal would never arrive at the descriptor.
+    for signal in SIGNALS.into_iter().chain([Signal::SIGCHLD]) {
         sys::default_action(signal).map_err(StartError::at("sigaction"))?;
-        wanted.add(signal);
     }
-    sys::default_action(Signal::SIGCHLD).map_err(StartError::at("sigaction"))?;
     // A log file that may not become longer costs lines and not the daemon.
     sys::ignore(Signal::SIGXFSZ).map_err(StartError::at("sigaction"))?;
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&wanted), None).map_err(StartError::at("sigprocmask"))?;
-    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-    SignalFd::with_flags(&wanted, flags).map_err(StartError::at("signalfd"))
+    signals::block(&SIGNALS.into_iter().collect())?;
+    signals::descriptor(SIGNALS)
 }
