@@ -28,7 +28,7 @@ fn fault_behind(locks: impl FnOnce() -> bool) -> (Option<i32>, String) {
         Ok(())
     };
     let fault = |_, ()| panic!("a fault\nof (two) lines");
-    let server = child::start("process", World::default(), lock_down, fault);
+    let server = child::start("process", World::of_host(), lock_down, fault);
     let mut said = String::new();
     reader.read_to_string(&mut said).unwrap();
     drop(server.unwrap());

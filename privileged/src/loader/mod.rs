@@ -77,7 +77,7 @@ pub fn start(options: &Options, teller: &Teller, users: Option<&File>) -> Result
         Ok(originals)
     };
     let serve = |monitor: Monitor, originals| serve(&desk, &monitor, originals);
-    let Server { channel, pid, missing } = child::start("loader", World::default(), lock_down, serve)?;
+    let Server { channel, pid, missing } = child::start("loader", World::of_host(), lock_down, serve)?;
     Ok(Started { loader: Loader::new(channel, memory), copies, pid, missing })
 }
 

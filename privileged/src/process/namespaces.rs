@@ -26,52 +26,58 @@ impl Ids {
     }
 }
 
-/// The world that a process is forked into; by default the host's.
-#[derive(Debug, Default)]
+/// New namespaces, as flags of clone(2), and what is missing where they are all that is permitted.
+type Attempt = (libc::c_int, Option<&'static str>);
+
+/// Those of workers beside one for users: nothing of the host is in them.
+const EMPTY: libc::c_int =
+    libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+
+/// Those of rule commands: the host's files and its network, but no process of the host.
+const OWN_PROCESSES: libc::c_int = libc::CLONE_NEWPID | libc::CLONE_NEWNS;
+
+/// The world that a process is forked into.
+#[derive(Debug)]
 pub struct World {
-    /// Its namespaces beside one for users, as flags of clone(2).
-    kinds: libc::c_int,
-    /// What is missing where there is no user namespace, if anything is, and where there is none at all.
-    without: [Option<&'static str>; 2],
+    /// The first that is permitted counts.
+    attempts: &'static [Attempt],
     ids: Ids,
     /// Whether all other ids of the host exist in it too, where this process may say so.
     all_ids: bool,
-    /// Whether it is not to have a user namespace of its own.
-    no_user_namespace: bool,
 }
 
 impl World {
-    /// The spawner's: nothing of the host is in it.
-    pub fn of_workers(ids: Ids) -> Self {
-        Self {
-            kinds: libc::CLONE_NEWPID
-                | libc::CLONE_NEWNET
-                | libc::CLONE_NEWNS
-                | libc::CLONE_NEWIPC
-                | libc::CLONE_NEWUTS,
-            without: [
-                Some("user namespace"),
-                Some("process, network, mount, ipc and uts namespaces, which need CAP_SYS_ADMIN without one"),
-            ],
-            ids,
-            ..Self::default()
-        }
+    /// The host's.
+    pub fn of_host() -> Self {
+        Self { attempts: &[(0, None)], ids: Ids::default(), all_ids: false }
     }
 
-    /// The hook process's: the host's files, with their owners, and its network, but no process of the host.
+    /// The spawner's.
+    pub fn of_workers(ids: Ids) -> Self {
+        let attempts = &[
+            (EMPTY | libc::CLONE_NEWUSER, None),
+            (EMPTY, Some("user namespace")),
+            (
+                0,
+                Some("process, network, mount, ipc and uts namespaces, which need CAP_SYS_ADMIN without one"),
+            ),
+        ];
+        Self { attempts, ids, all_ids: false }
+    }
+
+    /// The hook process's, in which files have their owners.
     pub fn of_commands((uid, gid): (u32, u32)) -> Self {
-        Self {
-            kinds: libc::CLONE_NEWPID | libc::CLONE_NEWNS,
-            without: [None, Some("process namespace of rule commands")],
-            ids: Ids { uid, gid, range: None },
-            all_ids: true,
-            no_user_namespace: false,
-        }
+        let attempts = &[
+            (OWN_PROCESSES | libc::CLONE_NEWUSER, None),
+            (OWN_PROCESSES, None),
+            (0, Some("process namespace of rule commands")),
+        ];
+        Self { attempts, ids: Ids { uid, gid, range: None }, all_ids: true }
     }
 
     /// The same without a user namespace, for a system that lets nobody give one ids.
     pub fn without_user_namespace(self) -> Self {
-        Self { no_user_namespace: true, ..self }
+        Self { attempts: self.attempts.get(1..).unwrap_or_default(), ..self }
     }
 
     /// This process gives the child's user namespace its ids: each keeps its number. Where this process has but the ids
@@ -113,17 +119,9 @@ pub struct Place {
 /// the privileges of root; where that is not permitted either, into none. Gives the child's id (nothing in the
 /// child), and what it has got.
 pub fn fork_into(world: &World) -> Result<(Option<libc::pid_t>, Place), StartError> {
-    let [without_user, without_any] = world.without;
-    let kinds = world.kinds;
-    // The host's own is to be had without any attempt.
-    let attempts: &[_] = match (kinds, world.no_user_namespace) {
-        (0, _) => &[(0, None)],
-        (_, false) => &[(kinds | libc::CLONE_NEWUSER, None), (kinds, without_user), (0, without_any)],
-        (_, true) => &[(kinds, without_user), (0, without_any)],
-    };
     let mut missing = Vec::new();
     let mut last = None::<std::io::Error>;
-    for (flags, lacking) in attempts {
+    for (flags, lacking) in world.attempts {
         let why = last.as_ref().map(|error| format!(" ({})", in_words(error))).unwrap_or_default();
         missing.extend(lacking.map(|layer| format!("{layer}{why}")));
         match sys::fork_into(*flags) {

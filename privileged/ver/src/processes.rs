@@ -75,7 +75,7 @@ fn monitor(user: Option<UserGroup>, abi: u8) -> Result<Process, StartError> {
         let _ = poll(&mut [PollFd::new(&channel, PollFlags::IN)], None);
     };
     let Server { channel: _channel, pid, missing } =
-        child::start("monitor", World::default(), lock_down, serve)?;
+        child::start("monitor", World::of_host(), lock_down, serve)?;
     let expected = Expected {
         // A note says so where it is.
         may_be_root: user.is_none(),
