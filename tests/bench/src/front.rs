@@ -7,14 +7,13 @@
 //! the ideal proxy is the price of separation and log, for whoever has them.
 
 use crate::ideal::Moves;
+use crate::message::{Down, Up};
 use crate::net::{self, Events, Listen, Outcome};
 use crate::sys;
 use rustix::event::epoll::EventFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use serde::{Deserialize, Serialize};
 use slab::Slab;
 use sockd_common::channel::{MonitorEnd, Received};
-use sockd_common::message::Message;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,32 +24,6 @@ use std::process::{Child, Command, Stdio};
 pub(crate) fn start(moves: Moves, address: SocketAddrV4) -> Outcome<Child> {
     let listener = net::listen(address, Listen { deferred: true, ..Listen::default() })?;
     Ok(Command::new("/proc/self/exe").args(["front", moves.word()]).stdin(Stdio::from(listener)).spawn()?)
-}
-
-/// What a host's process says.
-#[derive(Deserialize, Serialize)]
-pub(crate) enum Up {
-    /// A visit wants to be connected.
-    Dial { visit: u64, kept: u32, destination: SocketAddrV4 },
-    /// A visit is over.
-    Ended { kept: u32 },
-}
-
-/// What the front says, each with a descriptor.
-#[derive(Deserialize, Serialize)]
-pub(crate) enum Down {
-    /// There is a new visit, and this is where its sockets are kept.
-    Client { kept: u32 },
-    /// The visit that wanted to be connected is, or will be.
-    Server { visit: u64, is_connected: bool },
-}
-
-impl Message for Up {}
-
-impl Message for Down {
-    fn carries_descriptor(&self) -> bool {
-        true
-    }
 }
 
 const LISTENER: u64 = u64::MAX;

@@ -2,7 +2,7 @@
 //! processor, each one epoll loop; all accept from one listening socket. Behind a [`front`](crate::front) the same
 //! loop serves one client host, and leaves accepting and connecting to that.
 
-use crate::front::{Down, Up};
+use crate::message::{Down, Up};
 use crate::net::{self, Events, Listen, Outcome};
 use crate::origin::processors;
 use crate::request::{Parsed, parse};

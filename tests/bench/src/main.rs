@@ -15,6 +15,7 @@ mod ideal_datagrams;
 mod journald;
 mod load;
 mod measures;
+mod message;
 mod net;
 mod numbers;
 mod origin;
