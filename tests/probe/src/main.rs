@@ -11,6 +11,7 @@ mod acts;
 mod cli;
 mod daemon;
 mod layers;
+mod options;
 mod outcome;
 mod private;
 mod readings;

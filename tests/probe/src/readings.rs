@@ -1,9 +1,9 @@
 //! The readings that are taken, and the expectation for each.
 
 use crate::acts;
-use crate::cli::Options;
 use crate::daemon::Daemon;
 use crate::layers::{self, Layer, Place};
+use crate::options::{Options, ROLES};
 use crate::outcome::Outcome;
 use crate::private::{Canary, Folder, leave_the_host};
 use crate::slot::CANARY_PORT;
@@ -14,12 +14,6 @@ use sockd_worker::profile::{
     PROFILE_AUTH, PROFILE_DATAGRAM, PROFILE_IDENT, PROFILE_RESOLVER, PROFILE_SESSION, PROFILE_UPSTREAM,
 };
 use std::fs;
-
-/// The words of `--role`.
-pub(crate) const ROLES: [&str; 5] = ["session", "ident", "resolver", "upstream", "datagram"];
-
-/// The words of `--layer`.
-pub(crate) const LAYERS: [&str; 6] = ["user", "namespaces", "landlock", "unfiltered", "filter", "full"];
 
 /// An expectation.
 #[derive(Clone, Copy)]
