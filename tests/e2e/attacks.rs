@@ -7,7 +7,6 @@ use sockd_tests::host::Host;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::procfs;
-use sockd_tests::program::Program;
 use sockd_tests::site::{OUTSIDE, SERVER, Site};
 use sockd_tests::sockd::{PERMIT_ALL, Start, program};
 use sockd_tests::socks::{GRANTED, PROXY, Reply, Request, ask, granted, send_to};
@@ -223,7 +222,7 @@ fn a75_whatever_it_is_started_with_it_serves_and_hears_its_signals() {
     ] {
         start.env(name, value);
     }
-    let mut sockd = Program::start(&site.gateway, &mut start);
+    let mut sockd = site.gateway.start(&mut start);
     until_true("sockd listens", || {
         assert!(sockd.ended().is_none(), "it has ended: {:#?}", log.lines());
         procfs::listens(&site.gateway, 1080)

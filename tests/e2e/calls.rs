@@ -5,7 +5,6 @@ use sockd_tests::far::Server;
 use sockd_tests::host::Host;
 use sockd_tests::load::relays;
 use sockd_tests::procfs::Process;
-use sockd_tests::program::Program;
 use sockd_tests::site::{SERVER, Site};
 use sockd_tests::sockd::{PERMIT_ALL, Sockd, Start};
 use sockd_tests::socks::{Request, ask};
@@ -39,7 +38,7 @@ impl Calls {
         let table = std::env::temp_dir().join(format!("sockd-calls-{}-{}", std::process::id(), process.0));
         let mut strace = Command::new("strace");
         strace.args(["-c", "-U", "calls,name", "-p", &process.0.to_string(), "-o"]).arg(&table);
-        let mut strace = Program::start(host, strace.stdin(Stdio::null()).stderr(Stdio::null()));
+        let mut strace = host.start(strace.stdin(Stdio::null()).stderr(Stdio::null()));
         until_true("strace watches", || process.status().get("TracerPid").is_some_and(|pid| pid != "0"));
         work();
         strace.signal(Signal::SIGINT);

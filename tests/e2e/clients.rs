@@ -4,7 +4,6 @@ use sockd_tests::classic::Visit;
 use sockd_tests::dns::{Answer, Nameserver};
 use sockd_tests::far::Server;
 use sockd_tests::lab::Lab;
-use sockd_tests::program::Program;
 use sockd_tests::site::{CLIENT, NAMESERVER, SERVER, Site};
 use sockd_tests::wait::until_true;
 use sockd_tests::{procfs, web};
@@ -124,7 +123,7 @@ fn ssh_logs_in_through_a_proxy_command() {
     site.server.write("/run/sshd_config", configuration);
     let mut sshd = Command::new("/usr/sbin/sshd");
     sshd.args(["-D", "-e", "-f", "/run/sshd_config"]).stdin(Stdio::null()).stderr(Stdio::null());
-    let _sshd = Program::start(&site.server, &mut sshd);
+    let _sshd = site.server.start(&mut sshd);
     until_true("sshd listens", || procfs::listens(&site.server, 22));
     let known = format!("198.51.100.10 {}", site.server.read("/run/host_key.pub"));
     site.client.write("/run/known_hosts", known);
@@ -158,7 +157,7 @@ fn git_clones_through_proxychains() {
     site.server.sh(&format!("git -C /run/repository {identity} commit -q -m first"));
     let mut daemon = Command::new("git");
     daemon.args(["daemon", "--export-all", "--base-path=/run", "--listen=198.51.100.10"]);
-    let _daemon = Program::start(&site.server, daemon.stdin(Stdio::null()).stderr(Stdio::null()));
+    let _daemon = site.server.start(daemon.stdin(Stdio::null()).stderr(Stdio::null()));
     until_true("git daemon listens", || procfs::listens(&site.server, 9418));
     let mut lab = Lab::new_at(site);
     said(&proxychains(&lab.site, "git clone -q git://198.51.100.10/repository /run/clone"));

@@ -5,7 +5,6 @@ use serde_json::Value;
 use sockd_tests::far::{Far, Server};
 use sockd_tests::host::{Host, USERS};
 use sockd_tests::lab::Lab;
-use sockd_tests::program::Program;
 use sockd_tests::site::{CLIENT, SERVER, Site};
 use sockd_tests::sockd::{PERMIT_ALL, Start, installed, program};
 use sockd_tests::socks::{GRANTED, Reply, Request, granted, send_to};
@@ -247,7 +246,7 @@ fn a_failed_start_is_told_on_standard_error_and_in_the_log_but_a_check_not_in_th
     let status = {
         let mut service = sockd();
         service.env("JOURNAL_STREAM", stream).stderr(write);
-        Program::start(&host, &mut service).wait_within(Duration::from_secs(60))
+        host.start(&mut service).wait_within(Duration::from_secs(60))
     };
     let mut told_journal = String::new();
     read.read_to_string(&mut told_journal).unwrap();
@@ -482,7 +481,7 @@ fn trial(host: &Host, mut command: Command) {
     let _www = web::serve(host, (Ipv4Addr::LOCALHOST, 8080));
     let stderr = host.run(|| std::fs::File::create("/run/trial.stderr")).unwrap();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-    let mut sockd = Program::start(host, &mut command);
+    let mut sockd = host.start(&mut command);
     until_true("sockd --trial listens", || {
         assert!(sockd.ended().is_none(), "{}", host.read("/run/trial.stderr"));
         procfs::listens(host, 1080)

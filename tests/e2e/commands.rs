@@ -8,7 +8,6 @@ use sockd_tests::identd::Identd;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
 use sockd_tests::procfs::Process;
-use sockd_tests::program::Program;
 use sockd_tests::site::{CLIENT, NAMESERVER, SERVER, Site};
 use sockd_tests::sockd::{Start, installed};
 use sockd_tests::socks::{PROXY, Reply, Request, ask, assert_rejected, send_to};
@@ -596,7 +595,7 @@ fn without_a_user_of_their_own_commands_are_not_run_and_the_log_says_why() {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(site.gateway.run(|| File::create("/run/said")).unwrap());
-    let ordinary = Program::start(&site.gateway, &mut command);
+    let ordinary = site.gateway.start(&mut command);
     let why = "rule commands are not run: only a sockd that root starts can give them a user of their own";
     until_true("it says so", || site.gateway.read("/run/said").contains(why));
     drop(ordinary);

@@ -103,8 +103,7 @@ fn danted(gateway: &Host, rules: &str) -> Program {
     gateway.write("/etc/danted.conf", SETTINGS.replace("PORT", &DANTED.to_string()) + rules);
     let mut danted = Command::new("danted");
     danted.args(["-f", "/etc/danted.conf", "-p", "/run/danted.pid"]);
-    let danted =
-        Program::start(gateway, danted.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
+    let danted = gateway.start(danted.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
     until_true("danted listens", || procfs::listens(gateway, DANTED));
     danted
 }

@@ -350,7 +350,7 @@ fn without_landlock_the_daemon_serves_where_best_effort_is_asked_for() {
     command.args(STARTS).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
     let mut sockd = host.run(|| {
         deny(&[libc::SYS_landlock_create_ruleset], nix::errno::Errno::ENOSYS);
-        Program::start(&host, &mut command)
+        host.start(&mut command)
     });
     served(&host, &mut sockd);
     let said = host.read("/run/stderr");
@@ -511,7 +511,7 @@ fn start_in(place: &Place, host: &Host) -> Program {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
     host.run(|| {
         (place.denies)();
-        Program::start(&Host::here(), &mut command)
+        Host::here().start(&mut command)
     })
 }
 
@@ -542,7 +542,7 @@ fn in_a_user_namespace_with_one_id_the_daemon_serves() {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", installed(&host)]).args(STARTS);
     let stderr = host.run(|| File::create("/run/stderr")).expect("a file");
-    let mut sockd = Program::start(&host, command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr));
+    let mut sockd = host.start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr));
     served(&host, &mut sockd);
 }
 
@@ -555,7 +555,7 @@ fn as_process_1_the_daemon_leaves_no_zombie() {
     command.args(["--pid", "--fork", "--kill-child", "--mount-proc", installed(&host)]).args(STARTS);
     let stderr = host.run(|| File::create("/run/stderr")).expect("a file");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-    let unshare = Program::start(&host, &mut command);
+    let unshare = host.start(&mut command);
     until_true("sockd listens", || procfs::listens(&host, 1080));
     let unshare = procfs::Process(unshare.pid());
     let of = |parent: procfs::Process| {
@@ -595,8 +595,7 @@ fn without_user_namespaces_a_trial_and_best_effort_serve() {
         Start::new(&host, LOOPBACK).settings("(sandbox: best_effort)");
         let mut command = without_user_namespaces(&host, installed(&host), words);
         let stderr = host.run(|| File::create("/run/stderr")).expect("a file");
-        let mut sockd =
-            Program::start(&host, command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr));
+        let mut sockd = host.start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr));
         served(&host, &mut sockd);
         let said = host.read("/run/stderr");
         assert!(said.contains("lacks user namespace"), "{words:?}: {said}");

@@ -54,7 +54,7 @@ impl Trial {
     fn by(command: &mut Command, folder: PathBuf) -> Self {
         let stdout = folder.join("stdout");
         command.stdout(File::create(&stdout).expect("a file"));
-        let mut program = Program::start(&Host::here(), command);
+        let mut program = Host::here().start(command);
         let place = until("the trial says where it serves", || {
             let ended = program.ended();
             let said = || fs::read_to_string(folder.join("stderr")).unwrap_or_default();

@@ -518,7 +518,7 @@ fn a_next_server_that_lies_in_socks5_hurts_only_that_connection() {
 
 /// A program that serves SOCKS4 on the server host, at port 1080.
 fn serve(lab: &Lab, command: &mut Command) -> Program {
-    let program = Program::start(&lab.site.server, command.stdin(Stdio::null()).stdout(Stdio::null()));
+    let program = lab.site.server.start(command.stdin(Stdio::null()).stdout(Stdio::null()));
     until_true("the next server listens", || procfs::listens(&lab.site.server, 1080));
     program
 }
@@ -577,7 +577,7 @@ fn the_dynamic_forwarding_of_ssh_serves_as_next_server() {
     );
     let mut sshd = Command::new("/usr/sbin/sshd");
     sshd.args(["-D", "-e", "-f", "/run/sshd_config"]).stdin(Stdio::null()).stderr(Stdio::null());
-    let _sshd = Program::start(server, &mut sshd);
+    let _sshd = server.start(&mut sshd);
     until_true("sshd listens", || procfs::listens(server, 22));
     let mut ssh = Command::new("ssh");
     ssh.args([

@@ -46,7 +46,7 @@ fn assert_serves(line: &mut Line, server: &Server) {
 /// As inetd starts it: the socket is descriptor 0, 1 and 2.
 fn inetd(host: &Host, socket: &OwnedFd) -> Program {
     let twin = || Stdio::from(socket.try_clone().expect("a second descriptor"));
-    Program::start(host, Command::new(program("sockd")).stdin(twin()).stdout(twin()).stderr(twin()))
+    host.start(Command::new(program("sockd")).stdin(twin()).stdout(twin()).stderr(twin()))
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn systemd(host: &Host, socket: Option<OwnedFd>) -> (Program, UnixDatagram) {
         .env("NOTIFY_SOCKET", NOTIFY)
         .env("WATCHDOG_USEC", "1000000");
     command.stdin(socket.map_or_else(Stdio::null, Stdio::from)).stderr(stderr);
-    (Program::start(host, &mut command), manager)
+    (host.start(&mut command), manager)
 }
 
 /// The next message that is not a mere sign of life.

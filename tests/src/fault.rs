@@ -38,7 +38,7 @@ impl Fault {
         let mut strace = Command::new("strace");
         strace.args(["-qq", "-o", &calls, "-e", &format!("trace={call}"), "-e", &inject]);
         strace.args(["-p", &process.0.to_string()]).stdin(Stdio::null()).stderr(Stdio::null());
-        let strace = Program::start(host, &mut strace);
+        let strace = host.start(&mut strace);
         until_true("strace is attached", || is_traced(process));
         Self { strace, host: host.clone(), process, calls }
     }

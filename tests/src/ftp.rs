@@ -23,7 +23,7 @@ pub fn vsftpd(server: &Host) -> Program {
          connect_from_port_20=YES\nsecure_chroot_dir=/run/vsftpd/empty\n",
     );
     let mut command = Command::new("vsftpd");
-    let program = Program::start(server, command.arg("/etc/vsftpd.conf").stdin(Stdio::null()));
+    let program = server.start(command.arg("/etc/vsftpd.conf").stdin(Stdio::null()));
     until_true("vsftpd listens", || procfs::listens(server, 21));
     program
 }

@@ -10,6 +10,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -76,6 +77,13 @@ impl Host {
         self.run(|| command.spawn())
     }
 
+    /// Starts a program on this machine in a process group of its own, to be ended with the test.
+    pub fn start(&self, command: &mut Command) -> Program {
+        let name = format!("{command:?}");
+        let child = self.spawn(command.process_group(0)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        Program::new(child, name)
+    }
+
     /// Runs a program on this machine to its end, its standard input empty. A program that does not end is
     /// killed, so that its test fails and the others go on; one that leaves a daemon behind is not waited for
     /// longer than that, which is why files take its output and not pipes.
@@ -84,7 +92,7 @@ impl Host {
         let (mut out, mut err) = (file(), file());
         let twin = |file: &File| Stdio::from(file.try_clone().expect("a second descriptor"));
         command.stdin(Stdio::null()).stdout(twin(&out)).stderr(twin(&err));
-        let mut program = Program::start(self, command);
+        let mut program = self.start(command);
         let status = program.wait_within(OUTPUT_LIMIT);
         let (stdout, stderr) = (content(&mut out), content(&mut err));
         Output { status, stdout, stderr }

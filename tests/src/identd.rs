@@ -106,7 +106,7 @@ pub fn oidentd(host: &Host, configuration: &str, own: &str) -> Program {
     host.sh(&format!("chown {0} /run/home/joe/.oidentd.conf", USERS[0].1));
     let mut command = Command::new("oidentd");
     command.args(["--foreground", "--nosyslog", "--config", "/etc/oidentd.conf"]);
-    let program = Program::start(host, command.stdin(Stdio::null()).stderr(Stdio::null()));
+    let program = host.start(command.stdin(Stdio::null()).stderr(Stdio::null()));
     until_true("oidentd listens", || crate::procfs::listens(host, PORT));
     program
 }

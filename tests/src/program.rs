@@ -1,11 +1,9 @@
 //! Programs started by a test: ended when the test is over, with those that they started themselves.
 
-use crate::host::Host;
 use crate::wait::{LONG, until_within};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
 /// A running program; killed when dropped.
@@ -15,11 +13,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts `command` on `host`, in a process group of its own.
-    pub fn start(host: &Host, command: &mut Command) -> Self {
-        let name = format!("{command:?}");
-        command.process_group(0);
-        let child = host.spawn(command).unwrap_or_else(|error| panic!("{name}: {error}"));
+    /// A child that leads a process group of its own.
+    pub(crate) fn new(child: Child, name: String) -> Self {
         Self { child, name }
     }
 

@@ -171,7 +171,7 @@ impl Start {
         let stderr = self.host.run(|| File::create(STDERR)).expect("a file for stderr");
         command.envs(self.runtime.iter().map(|path| ("RUNTIME_DIRECTORY", path)));
         command.args(&self.words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-        let program = Program::start(&self.host, &mut command);
+        let program = self.host.start(&mut command);
         let mut sockd = Sockd { host: self.host.clone(), program };
         until_true("sockd listens", || {
             if let Some(status) = sockd.program.ended() {

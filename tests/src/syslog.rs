@@ -39,7 +39,7 @@ impl Syslog {
         host.write("/etc/rsyslog.conf", CONFIGURATION);
         let mut rsyslogd = Command::new("rsyslogd");
         rsyslogd.args(["-n", "-f", "/etc/rsyslog.conf", "-i", "/run/syslog/pid"]);
-        let program = Program::start(host, rsyslogd.stdin(Stdio::null()));
+        let program = host.start(rsyslogd.stdin(Stdio::null()));
         until_true("rsyslogd listens", || host.exists(SYSLOG_SOCKET));
         let syslog = Self { host: host.clone(), program };
         syslog.wait_for(Mark::BEGINNING, "rsyslogd");

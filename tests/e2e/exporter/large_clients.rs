@@ -3,7 +3,6 @@
 use super::{exporter, lab};
 use sockd_tests::far::Server;
 use sockd_tests::host::Host;
-use sockd_tests::program::Program;
 use sockd_tests::site::SERVER;
 use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks::{Request, granted};
@@ -49,7 +48,7 @@ fn prometheus_reads_the_page_and_the_alerts() {
     let mut command = Command::new("prometheus");
     command.args(["--config.file=/run/prometheus.yml", "--storage.tsdb.path=/run/prometheus"]);
     command.arg("--web.listen-address=127.0.0.1:9090").stdout(Stdio::null()).stderr(Stdio::null());
-    let _prometheus = Program::start(gateway, &mut command);
+    let _prometheus = gateway.start(&mut command);
     let query = |query: &str| asked(gateway, &format!("/api/v1/query?query={query}"));
     until_true("Prometheus has the page", || query("sockd_up").contains(",\"1\"]"));
     let _line = granted(&lab.site.client, &Request::connect((SERVER, 7)));

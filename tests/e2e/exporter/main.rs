@@ -31,7 +31,7 @@ fn lab(conf: &str, settings: &str) -> Lab {
 fn exporter(gateway: &Host) -> Program {
     let place = "/run/sockd-exporter";
     install_at(gateway, &program("sockd-exporter"), place);
-    let exporter = Program::start(gateway, Command::new(place).uid(64_201).gid(EXPORTERS));
+    let exporter = gateway.start(Command::new(place).uid(64_201).gid(EXPORTERS));
     until_true("the exporter listens", || gateway.run(|| TcpStream::connect(EXPORTER)).is_ok());
     exporter
 }

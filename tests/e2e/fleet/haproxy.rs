@@ -59,7 +59,7 @@ impl Fleet {
         let mut haproxy = Command::new("haproxy");
         haproxy.args(["-db", "-f", "/etc/haproxy.cfg"]);
         haproxy.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
-        let haproxy = Program::start(&place.middle, &mut haproxy);
+        let haproxy = place.middle.start(&mut haproxy);
         let fleet = Self { gates, haproxy, _server: echo, place };
         until_true("HAProxy serves", || (0..CLIENTS).all(|number| fleet.connects(number)));
         fleet

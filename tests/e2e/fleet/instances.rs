@@ -79,7 +79,7 @@ impl Gateway {
         gate.write("/run/sockd-steer", STEER);
         let mut manager = Command::new("/usr/bin/python3");
         manager.args(["-c", MANAGER, "/run/sockd@.socket", "/run/sockd-steer"]).arg(program("sockd"));
-        let manager = Program::start(gate, manager.stdin(Stdio::null()).stdout(Stdio::null()));
+        let manager = gate.start(manager.stdin(Stdio::null()).stdout(Stdio::null()));
         until_true("both serve", || [1, 2].iter().all(|number| said(gate, *number).contains("serving on ")));
         Self { place, manager, _echoes: echoes }
     }

@@ -39,7 +39,7 @@ impl Fleet {
         executable(admin, "ssh", SSH);
         let start = |(number, gate): (usize, &Host)| {
             executable(gate, "systemctl", SYSTEMCTL);
-            let holder = Program::start(gate, Command::new("sleep").arg("3600"));
+            let holder = gate.start(Command::new("sleep").arg("3600"));
             admin.write(&format!("/run/pid.gate{}", number + 1), holder.pid().to_string());
             gate.write("/etc/sockd.conf", PERMIT_ALL);
             (holder, Start::bare(gate).words("--log stderr").start())

@@ -180,7 +180,7 @@ fn to_look_again_and_again_costs_the_monitor_nothing() {
     let (without, _) = ticks_of(false);
     let mut watch = std::process::Command::new(sockd_tests::sockd::program("sockdctl"));
     watch.args(["list", "--watch"]).stdout(std::process::Stdio::null());
-    let watch = sockd_tests::program::Program::start(gateway, &mut watch);
+    let watch = gateway.start(&mut watch);
     let (with, looks) = ticks_of(true);
     println!(
         "the monitor's ticks of 10 ms in 4 s: {without}, and {with} while {looks} looks saw {RELAYS} relays"

@@ -6,7 +6,6 @@ use sockd_tests::dns::Nameserver;
 use sockd_tests::far::Server;
 use sockd_tests::lab::Lab;
 use sockd_tests::libraries::{PLAIN, RCLONE, through};
-use sockd_tests::program::Program;
 use sockd_tests::site::{CLIENT, SERVER};
 use sockd_tests::wait::until_true;
 use sockd_tests::{procfs, web};
@@ -118,7 +117,7 @@ fn ssh_logs_in_through_netcat() {
     site.server.write("/run/sshd_config", configuration);
     let mut sshd = Command::new("/usr/sbin/sshd");
     sshd.args(["-D", "-e", "-f", "/run/sshd_config"]).stdin(Stdio::null()).stderr(Stdio::null());
-    let _sshd = Program::start(&site.server, &mut sshd);
+    let _sshd = site.server.start(&mut sshd);
     until_true("sshd listens", || procfs::listens(&site.server, 22));
     site.client.write("/run/known_hosts", format!("{NAME} {}", site.server.read("/run/host_key.pub")));
     let through = "ProxyCommand=nc.openbsd -X 5 -x 192.0.2.1:1080 %h %p";
@@ -141,7 +140,7 @@ fn git_clones_by_http() {
     server.sh("git -C /run/repository update-server-info");
     let mut web = Command::new("/usr/bin/python3");
     web.args(["-m", "http.server", "--bind", "198.51.100.10", "--directory", "/run/repository", "8000"]);
-    let _web = Program::start(server, web.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
+    let _web = server.start(web.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
     until_true("a web server listens", || procfs::listens(server, 8000));
     let proxy = "http.proxy=socks5h://192.0.2.1:1080";
     place.run("git", &["-c", proxy, "clone", "-q", "http://web.test:8000/.git", "/run/clone"]);

@@ -113,7 +113,7 @@ impl Trees {
         let mut command = Command::new(SOCKD);
         command.args(WORDS).arg("--takeover").args(words.split_whitespace());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Program::start(&self.lab.site.gateway, &mut command)
+        self.lab.site.gateway.start(&mut command)
     }
 
     /// Has a tree end, and waits for that.
@@ -202,7 +202,7 @@ pub(crate) fn start_reload(trees: &Trees, by: &[&str], words: &str) -> Program {
     command.args(&line[1..]).args(words.split_whitespace());
     let stderr = trees.lab.site.gateway.run(|| File::create(RELOAD_STDERR)).expect("a file for stderr");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-    Program::start(&trees.lab.site.gateway, &mut command)
+    trees.lab.site.gateway.start(&mut command)
 }
 
 impl Drop for Trees {
