@@ -14,9 +14,7 @@ const UNREAD: u8 = 2;
 pub(crate) fn main() -> ExitCode {
     let options = Options::parse();
     if options.list {
-        for act in acts::all() {
-            println!("{}\t{}\t{}", act.group, act.name, if act.classic { "classic" } else { "" });
-        }
+        print_list();
         return HELD.into();
     }
     let (readings, unread) = read_all(&options);
@@ -28,18 +26,29 @@ pub(crate) fn main() -> ExitCode {
         }
         print_sums(&readings);
     }
-    for reading in &readings {
-        for line in reading.faults() {
-            eprintln!("sockd-probe: {}: {line}", reading.name);
-        }
-    }
-    for line in &unread {
-        eprintln!("sockd-probe: not read: {line}");
-    }
+    complain(&readings, &unread);
     match (readings.iter().any(|reading| !reading.faults().is_empty()), unread.is_empty()) {
         (true, _) => THROUGH.into(),
         (false, false) => UNREAD.into(),
         (false, true) => HELD.into(),
+    }
+}
+
+fn print_list() {
+    for act in acts::all() {
+        println!("{}\t{}\t{}", act.group, act.name, if act.classic { "classic" } else { "" });
+    }
+}
+
+/// What did not hold, and what could not be read.
+fn complain(readings: &[Reading], unread: &[String]) {
+    for reading in readings {
+        for line in reading.faults() {
+            eprintln!("sockd-probe: {}: {line}", reading.name);
+        }
+    }
+    for line in unread {
+        eprintln!("sockd-probe: not read: {line}");
     }
 }
 

@@ -70,21 +70,8 @@ impl Daemon {
             TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| format!("port {port}: {error}"))
         };
         let (identd, nameserver, next) = (listen(IDENTD)?, listen(NAMESERVER)?, listen(NEXT)?);
-        let mut command = Command::new(program);
-        command.args(["--log", "stderr", "--listen", &format!("127.0.0.1:{PROXY}")]);
-        let upstream = format!("sockd @=127.0.0.1:{NEXT} {BEYOND}/32\ndirect ALL 0.0.0.0\n");
-        let files = [
-            ("--conf", "sockd.conf", RULES),
-            ("--route", "sockd.route", ROUTES),
-            ("--upstream", "socks.conf", &upstream),
-        ];
-        for (option, name, text) in files {
-            let path = folder.path().join(name);
-            fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
-            command.arg(option).arg(path);
-        }
-        command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
+        let mut child =
+            command(program, folder)?.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
         let stderr = child.stderr.take().ok_or("no standard error")?;
         let mut daemon = Self { child, stderr, said: String::new(), identd, nameserver, next };
         daemon.line("serving on ")?;
@@ -132,20 +119,7 @@ impl Daemon {
         if role != Role::Session {
             peer.write_all(&[0; 64]).map_err(words)?;
         }
-        let mut told = Vec::new();
-        while !told.ends_with(format!("{END}\n").as_bytes()) {
-            let mut part = [0; 4096];
-            if !sys::wait(&peer, LIMIT) {
-                return Err(format!("silent after {} bytes", told.len()));
-            }
-            match peer.read(&mut part) {
-                Ok(0) | Err(_) => {
-                    return Err(format!("gone after {} bytes", told.len()));
-                }
-                Ok(length) => told.extend_from_slice(part.get(..length).unwrap_or_default()),
-            }
-        }
-        Ok(String::from_utf8_lossy(&told).into_owned())
+        told_by(peer)
     }
 
     /// The next line of the log that contains this and tells of an end or a start.
@@ -174,6 +148,43 @@ impl Daemon {
         while self.hear(200) {}
         self.said.clone()
     }
+}
+
+/// The daemon with rules, routes and upstream lines in this folder.
+fn command(program: &Path, folder: &Folder) -> Result<Command, String> {
+    let mut command = Command::new(program);
+    command.args(["--log", "stderr", "--listen", &format!("127.0.0.1:{PROXY}")]);
+    let upstream = format!("sockd @=127.0.0.1:{NEXT} {BEYOND}/32\ndirect ALL 0.0.0.0\n");
+    let files = [
+        ("--conf", "sockd.conf", RULES),
+        ("--route", "sockd.route", ROUTES),
+        ("--upstream", "socks.conf", &upstream),
+    ];
+    for (option, name, text) in files {
+        let path = folder.path().join(name);
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        command.arg(option).arg(path);
+    }
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    Ok(command)
+}
+
+/// The report of a worker, over the connection that it works on.
+fn told_by(mut peer: TcpStream) -> Result<String, String> {
+    let mut told = Vec::new();
+    while !told.ends_with(format!("{END}\n").as_bytes()) {
+        let mut part = [0; 4096];
+        if !sys::wait(&peer, LIMIT) {
+            return Err(format!("silent after {} bytes", told.len()));
+        }
+        match peer.read(&mut part) {
+            Ok(0) | Err(_) => {
+                return Err(format!("gone after {} bytes", told.len()));
+            }
+            Ok(length) => told.extend_from_slice(part.get(..length).unwrap_or_default()),
+        }
+    }
+    Ok(String::from_utf8_lossy(&told).into_owned())
 }
 
 /// The report of the datagram worker, over the association that the session worker has asked for; it ends with its

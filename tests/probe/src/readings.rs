@@ -124,16 +124,7 @@ pub(crate) fn read_all(options: &Options) -> (Vec<Reading>, Vec<String>) {
     let (mut readings, mut unread) = (Vec::new(), Vec::new());
     let wants = |layer: &str| options.layer.is_empty() || options.layer.iter().any(|wanted| wanted == layer);
     let root = nix::unistd::geteuid().is_root();
-    let prepared = || {
-        if root {
-            leave_the_host()?;
-        }
-        let user = unprivileged();
-        let folder = Folder::new(user.0)?;
-        let canary = Canary::new(if root { CANARY_PORT } else { 0 }, &folder)?;
-        Ok::<_, String>((user, folder, canary))
-    };
-    let (user, folder, canary) = match prepared() {
+    let (user, folder, canary) = match prepare(root) {
         Ok(prepared) => prepared,
         Err(why) => return (readings, vec![format!("anything: {why}")]),
     };
@@ -155,6 +146,17 @@ pub(crate) fn read_all(options: &Options) -> (Vec<Reading>, Vec<String>) {
         (false, _) => {}
     }
     (readings, unread)
+}
+
+/// The user that acts are tried as, where they are, and what they must not reach.
+fn prepare(root: bool) -> Result<((u32, u32), Folder, Canary), String> {
+    if root {
+        leave_the_host()?;
+    }
+    let user = unprivileged();
+    let folder = Folder::new(user.0)?;
+    let canary = Canary::new(if root { CANARY_PORT } else { 0 }, &folder)?;
+    Ok((user, folder, canary))
 }
 
 fn role_is_wanted(options: &Options, held: Held) -> bool {
