@@ -9,12 +9,18 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The packages that are installed, by their folders: every member of the workspace but the tests.
-pub(crate) fn installed() -> Vec<String> {
+/// The packages of the workspace, by their folders.
+pub(crate) fn members() -> Vec<String> {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
     let members = manifest.split("members = [").nth(1).and_then(|rest| rest.split(']').next());
     let members = members.expect("the members").split('"').skip(1).step_by(2);
-    members.filter(|member| !member.starts_with("tests")).map(str::to_owned).collect()
+    members.map(str::to_owned).collect()
+}
+
+/// The packages that are installed: every member of the workspace but the tests. The probe is for administrators too.
+pub(crate) fn installed() -> Vec<String> {
+    let is_installed = |member: &String| !member.starts_with("tests") || member == "tests/probe";
+    members().into_iter().filter(is_installed).collect()
 }
 
 /// All Rust files below a folder, in the order of their names, but those that cargo has built.
@@ -121,7 +127,7 @@ fn what_is_for_tests_alone_outside_their_module_counts() {
 #[test]
 fn every_package_that_is_installed_is_found() {
     let installed = installed();
-    for package in ["common", "common/lockdown", "policy", "privileged", "worker"] {
+    for package in ["common", "common/lockdown", "policy", "privileged", "tests/probe", "worker"] {
         assert!(installed.iter().any(|found| found == package), "{package} in {installed:?}");
     }
     assert!(!installed.iter().any(|found| found.contains("bench")), "{installed:?}");
