@@ -1,6 +1,6 @@
 //! What is relayed, how an end is passed on, and what a relay costs while nothing happens.
 
-use sockd_common::message::session::PIPES;
+use sockd_common::message::PIPES;
 use sockd_tests::classic::Visit;
 use sockd_tests::far::Far;
 use sockd_tests::lab::Lab;

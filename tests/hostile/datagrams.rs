@@ -38,7 +38,7 @@ const ELSEWHERE: (Ipv4Addr, u16) = (Ipv4Addr::new(203, 0, 113, 10), 9999);
 fn main() {
     let role = std::env::args().nth(1).expect("a role");
     let entry = roles::named(&role).expect("a known role");
-    let inherited = Inherited::take(entry.pipes).expect("a channel");
+    let inherited = Inherited::take(entry.role.pipes()).expect("a channel");
     if entry.role != Role::Datagram {
         (entry.run)(inherited, entry.profile).exit();
     }

@@ -4,7 +4,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
-use sockd_common::message::session::{FIRST_PIPE_FD, PIPES};
+use sockd_common::message::{FIRST_PIPE_FD, PIPES};
 use sockd_lockdown::take_descriptor;
 use sockd_worker::event::Epoll;
 use sockd_worker::lockdown::lock_down;

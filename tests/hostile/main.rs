@@ -33,7 +33,7 @@ fn main() {
 /// No byte of the network comes to these workers: an attacker has no way into them.
 fn honest(role: &str) {
     let entry = roles::named(role).expect("a role");
-    let inherited = Inherited::take(entry.pipes).expect("a channel");
+    let inherited = Inherited::take(entry.role.pipes()).expect("a channel");
     (entry.run)(inherited, entry.profile).exit();
 }
 

@@ -4,7 +4,7 @@
 //! them, and puts on everything else from top to bottom.
 
 use crate::{Ending, sys};
-use sockd_common::message::session::FIRST_PIPE_FD;
+use sockd_common::message::FIRST_PIPE_FD;
 use sockd_common::message::{CHANNEL_FD, LockdownReport, PROTOCOL_VERSION};
 use sockd_lockdown::{
     LockError, Resource, Row, deny_write_execute, die_with_parent, install_filter, keep_only,

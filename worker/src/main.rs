@@ -8,7 +8,7 @@ fn main() {
     die_quietly_on_panic();
     let ending = match std::env::args().nth(1).and_then(|word| roles::named(&word)) {
         None => Ending::Usage,
-        Some(entry) => match Inherited::take(entry.pipes) {
+        Some(entry) => match Inherited::take(entry.role.pipes()) {
             None => Ending::NoChannel,
             Some(_) if is_root() && std::env::args().nth(2).as_deref() != Some(AS_ROOT) => Ending::System,
             Some(inherited) => (entry.run)(inherited, entry.profile),

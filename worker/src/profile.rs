@@ -6,7 +6,7 @@
 
 use crate::relay::pipes;
 use crate::sys::MOST_AT_ONCE;
-use sockd_common::message::session::FIRST_PIPE_FD;
+use sockd_common::message::FIRST_PIPE_FD;
 use sockd_common::users;
 use sockd_lockdown::Test::AtMost;
 use sockd_lockdown::When::{Always, Answer, Args};

@@ -6,7 +6,6 @@ use crate::profile::{
 };
 use crate::{Ending, auth, datagram, ident, probe, resolver, session, upstream};
 use sockd_common::message::Role;
-use sockd_common::message::session::PIPES;
 use sockd_lockdown::Row;
 
 /// How the program serves one role.
@@ -14,8 +13,6 @@ use sockd_lockdown::Row;
 pub struct Entry {
     /// The role; its word is the program's only argument.
     pub role: Role,
-    /// Pipes that it is started with.
-    pub pipes: usize,
     /// The system calls that it has.
     pub profile: &'static [Row],
     /// Locks the process down to the profile and serves the channel until the monitor closes it.
@@ -24,14 +21,14 @@ pub struct Entry {
 
 /// The row of each role.
 pub const ROLES: [Entry; 7] = [
-    Entry { role: Role::Session, pipes: PIPES, profile: PROFILE_SESSION, run: session::run },
-    Entry { role: Role::Datagram, pipes: 0, profile: PROFILE_DATAGRAM, run: datagram::run },
-    Entry { role: Role::Ident, pipes: 0, profile: PROFILE_IDENT, run: ident::run },
-    Entry { role: Role::Resolver, pipes: 0, profile: PROFILE_RESOLVER, run: resolver::run },
-    Entry { role: Role::Upstream, pipes: 0, profile: PROFILE_UPSTREAM, run: upstream::run },
-    Entry { role: Role::Auth, pipes: 0, profile: PROFILE_AUTH, run: auth::run },
+    Entry { role: Role::Session, profile: PROFILE_SESSION, run: session::run },
+    Entry { role: Role::Datagram, profile: PROFILE_DATAGRAM, run: datagram::run },
+    Entry { role: Role::Ident, profile: PROFILE_IDENT, run: ident::run },
+    Entry { role: Role::Resolver, profile: PROFILE_RESOLVER, run: resolver::run },
+    Entry { role: Role::Upstream, profile: PROFILE_UPSTREAM, run: upstream::run },
+    Entry { role: Role::Auth, profile: PROFILE_AUTH, run: auth::run },
     // The probe runs behind the very locks of a session worker.
-    Entry { role: Role::Probe, pipes: 0, profile: PROFILE_SESSION, run: probe::run },
+    Entry { role: Role::Probe, profile: PROFILE_SESSION, run: probe::run },
 ];
 
 /// The role that a word on the command line names.

@@ -11,10 +11,8 @@
 mod support;
 
 use sockd_common::message::request::{Command, RefusalReason};
-use sockd_common::message::session::{
-    CloseReason, FromSession, Handshake, Methods, PIPES, RelayMode, ToSession,
-};
-use sockd_common::message::{Errno, Id};
+use sockd_common::message::session::{CloseReason, FromSession, Handshake, Methods, RelayMode, ToSession};
+use sockd_common::message::{Errno, Id, PIPES};
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};

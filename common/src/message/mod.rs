@@ -127,6 +127,14 @@ impl Role {
             Self::Probe => "probe",
         }
     }
+
+    /// Pipes that a worker is started with: its filter has no call to make any.
+    pub const fn pipes(self) -> usize {
+        match self {
+            Self::Session => PIPES,
+            _ => 0,
+        }
+    }
 }
 
 /// The word behind the role for a worker that may be root: nobody could give it another user.
@@ -134,3 +142,10 @@ pub const AS_ROOT: &str = "as-root";
 
 /// The descriptor of a worker's end of its channel; 0, 1 and 2 are /dev/null, and nothing else is open.
 pub const CHANNEL_FD: i32 = 3;
+
+/// The descriptor behind the channel.
+pub const FIRST_PIPE_FD: i32 = CHANNEL_FD + 1;
+
+/// A session worker is started with this many pipes, which it cannot make: their ends, for reading and for writing in
+/// turn, are its descriptors from [`FIRST_PIPE_FD`] on.
+pub const PIPES: usize = 8;

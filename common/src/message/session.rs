@@ -38,13 +38,6 @@ use super::{Errno, Id, LockdownReport, Message, Role, ToWorker};
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
-/// A session worker is started with this many pipes, which it cannot make: their ends, for reading and for writing in
-/// turn, are its descriptors from [`FIRST_PIPE_FD`] on.
-pub const PIPES: usize = 8;
-
-/// The descriptor behind the channel.
-pub const FIRST_PIPE_FD: i32 = super::CHANNEL_FD + 1;
-
 /// How a session worker moves bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,13 +1,13 @@
 //! The roles of workers as the monitor knows them, a row for each.
 
 use sockd_common::channel::{ChannelError, Received};
-use sockd_common::message::Role;
 use sockd_common::message::auth::{FromAuth, ToAuth};
 use sockd_common::message::datagram::{FromDatagram, ToDatagram};
 use sockd_common::message::ident::{FromIdent, ToIdent};
 use sockd_common::message::resolver::FromResolver;
 use sockd_common::message::session::{FromSession, ToSession};
 use sockd_common::message::upstream::{FromUpstream, ToUpstream};
+use sockd_common::message::{LockdownReport, Role};
 use sockd_common::outbox::Outbox;
 use sockd_session::Settings;
 use sockd_session::pool::Serves;
@@ -42,6 +42,21 @@ pub enum FromWorker {
     Upstream(FromUpstream),
     /// Of an auth worker.
     Auth(FromAuth),
+}
+
+impl FromWorker {
+    /// The locks of a worker that is ready, by its own word; `None` for any other message.
+    pub fn ready(&self) -> Option<LockdownReport> {
+        match self {
+            Self::Session(FromSession::Ready(locks))
+            | Self::Datagram(FromDatagram::Ready(locks))
+            | Self::Ident(FromIdent::Ready(locks))
+            | Self::Resolver(FromResolver::Ready(locks))
+            | Self::Upstream(FromUpstream::Ready(locks))
+            | Self::Auth(FromAuth::Ready(locks)) => Some(*locks),
+            _ => None,
+        }
+    }
 }
 
 /// All of them but the probe, which only `sockd -ver` starts.

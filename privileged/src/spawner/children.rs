@@ -11,8 +11,8 @@ use nix::unistd::{ForkResult, Pid, execveat};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use sockd_common::channel::ChannelError;
-use sockd_common::message::session::{FIRST_PIPE_FD, PIPES};
 use sockd_common::message::{AS_ROOT, CHANNEL_FD, Role};
+use sockd_common::message::{FIRST_PIPE_FD, PIPES};
 use sockd_lockdown::{self as lockdown, Gid, Uid};
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -153,17 +153,15 @@ fn become_worker(role: Role, channel: &OwnedFd, plan: &Plan, id: Option<u32>) ->
     let flags = AtFlags::AT_EMPTY_PATH;
     // Under a number where nothing is put.
     let program = fcntl_dupfd_cloexec(&plan.program, BEHIND_PIPES).map_err(|_| Errno::EMFILE)?;
-    if role == Role::Session {
-        make_pipes()?;
-    }
+    make_pipes(role.pipes())?;
     execveat(program, c"", &words, &nothing, flags)?;
     Ok(())
 }
 
-/// The pipes of a session worker, made by the user who the worker is: its filter has no call to make any.
-fn make_pipes() -> Result<(), Errno> {
+/// The pipes of a worker, made by the user who the worker is: its filter has no call to make any.
+fn make_pipes(count: usize) -> Result<(), Errno> {
     sys::close_range(FIRST_PIPE_FD, BEHIND_PIPES.saturating_sub(1))?;
-    for _ in 0..PIPES {
+    for _ in 0..count {
         // The lowest free numbers are those where the worker expects them. One that gets fewer copies more.
         let Ok((out, into)) = pipe_with(PipeFlags::NONBLOCK) else { break };
         let _ = fcntl_setpipe_size(&into, PIPE);

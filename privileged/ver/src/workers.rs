@@ -3,18 +3,12 @@
 use crate::layers::{Expected, Status, landlock, layers};
 use crate::report::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use sockd::monitor::roles::{self, FromWorker};
+use sockd::monitor::roles;
 use sockd::process::child;
 use sockd::process::error::StartError;
 use sockd::spawner::Spawner;
 use sockd::spawner::protocol::{Ending, FromSpawner, ToSpawner};
 use sockd_common::channel::Received;
-use sockd_common::message::auth::FromAuth;
-use sockd_common::message::datagram::FromDatagram;
-use sockd_common::message::ident::FromIdent;
-use sockd_common::message::resolver::FromResolver;
-use sockd_common::message::session::FromSession;
-use sockd_common::message::upstream::FromUpstream;
 use sockd_common::message::{LockdownReport, Role};
 use sockd_common::outbox::Outbox;
 use sockd_session::settings::Settings;
@@ -53,7 +47,7 @@ fn start(spawner: &Spawner, settings: &Settings, role: Role) -> Result<(Outbox, 
     spawn(spawner, role, theirs)?;
     wait(&channel)?;
     if let Ok(Received::Message(message, _)) = (entry.receive)(&channel)
-        && let Some(locks) = locks(&message)
+        && let Some(locks) = message.ready()
     {
         return Ok((channel, locks));
     }
@@ -65,18 +59,6 @@ pub(crate) fn ended_early(spawner: &Spawner) -> StartError {
     match ending(spawner) {
         Ok(how) => StartError::system(format_args!("the worker has ended at its start: {how}")),
         Err(error) => error,
-    }
-}
-
-fn locks(message: &FromWorker) -> Option<LockdownReport> {
-    match message {
-        FromWorker::Session(FromSession::Ready(locks))
-        | FromWorker::Datagram(FromDatagram::Ready(locks))
-        | FromWorker::Ident(FromIdent::Ready(locks))
-        | FromWorker::Resolver(FromResolver::Ready(locks))
-        | FromWorker::Upstream(FromUpstream::Ready(locks))
-        | FromWorker::Auth(FromAuth::Ready(locks)) => Some(*locks),
-        _ => None,
     }
 }
 

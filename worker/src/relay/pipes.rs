@@ -6,7 +6,7 @@
 
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
-use sockd_common::message::session::PIPES;
+use sockd_common::message::PIPES;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// The size of a pipe that no relay needs, in bytes: one page. The pages of all pipes of a user are limited (pipe(7),

@@ -6,9 +6,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sockd_common::channel::{ChannelError, MonitorEnd, Received};
 use sockd_common::message::request::Request;
 use sockd_common::message::session::{
-    CloseReason, FIRST_PIPE_FD, FromSession, Handshake, Methods, PIPES, Protocols, RelayMode, ToSession,
+    CloseReason, FromSession, Handshake, Methods, Protocols, RelayMode, ToSession,
 };
-use sockd_common::message::{Id, LockdownReport};
+use sockd_common::message::{FIRST_PIPE_FD, Id, LockdownReport, PIPES};
 use sockd_lockdown::libc;
 use socket2::SockRef;
 use std::io::{Read, Write};

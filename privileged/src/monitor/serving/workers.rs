@@ -7,12 +7,7 @@ use crate::monitor::serving::Serving;
 use crate::spawner::protocol::Ending;
 use sockd_common::channel::Received;
 use sockd_common::counters::DeathCause;
-use sockd_common::message::auth::FromAuth;
-use sockd_common::message::datagram::FromDatagram;
-use sockd_common::message::ident::FromIdent;
-use sockd_common::message::resolver::FromResolver;
 use sockd_common::message::session::FromSession;
-use sockd_common::message::upstream::FromUpstream;
 use sockd_common::message::{LockdownReport, Role};
 use sockd_session::pool::Expired;
 use sockd_session::pool::endings::Lost;
@@ -49,26 +44,28 @@ impl Serving {
     }
 
     fn worker_said(&mut self, worker: WorkerKey, message: FromWorker) {
-        let Self { base, awaited, .. } = self;
-        let heard = match message {
-            FromWorker::Session(FromSession::Ready(report))
-            | FromWorker::Datagram(FromDatagram::Ready(report))
-            | FromWorker::Ident(FromIdent::Ready(report))
-            | FromWorker::Resolver(FromResolver::Ready(report))
-            | FromWorker::Upstream(FromUpstream::Ready(report))
-            | FromWorker::Auth(FromAuth::Ready(report)) => self.worker_ready(worker, &report),
-            FromWorker::Session(message) => self.session_worker_said(worker, message),
-            FromWorker::Datagram(message) => self.datagram_worker_said(worker, message),
-            FromWorker::Ident(message) => awaited.askers.ident_heard(worker, message, base),
-            FromWorker::Resolver(message) => awaited.resolver.heard(message, base),
-            FromWorker::Upstream(message) => awaited.askers.upstream_heard(worker, message, base),
-            FromWorker::Auth(message) => awaited.auth.heard(message, base),
+        let heard = match message.ready() {
+            Some(locks) => self.worker_ready(worker, &locks),
+            None => self.room_hears(worker, message),
         };
         match heard {
             Ok(news) => self.dispatch_all(news),
             Err(Violation(what)) => self.violation(worker, what),
         }
         self.check_passwords();
+    }
+
+    /// The room that works with a role hears what its workers say.
+    fn room_hears(&mut self, worker: WorkerKey, message: FromWorker) -> Heard {
+        let Self { base, awaited, .. } = self;
+        match message {
+            FromWorker::Session(message) => self.session_worker_said(worker, message),
+            FromWorker::Datagram(message) => self.datagram_worker_said(worker, message),
+            FromWorker::Ident(message) => awaited.askers.ident_heard(worker, message, base),
+            FromWorker::Resolver(message) => awaited.resolver.heard(message, base),
+            FromWorker::Upstream(message) => awaited.askers.upstream_heard(worker, message, base),
+            FromWorker::Auth(message) => awaited.auth.heard(message, base),
+        }
     }
 
     /// Has passwords checked that wait for it, as far as they can be now.

@@ -9,10 +9,8 @@ use rustix::net::{
 use rustix::pipe::{PipeFlags, pipe_with};
 use sockd_common::channel::{MonitorEnd, Received};
 use sockd_common::message::request::{Command, RefusalReason};
-use sockd_common::message::session::{
-    CloseReason, FromSession, Methods, PIPES, Protocols, RelayMode, ToSession,
-};
-use sockd_common::message::{self, Id};
+use sockd_common::message::session::{CloseReason, FromSession, Methods, Protocols, RelayMode, ToSession};
+use sockd_common::message::{self, Id, PIPES};
 use sockd_worker::session::Unlocked;
 use sockd_worker::session::handshake::{Handshake, Step};
 use sockd_worker::socks::Reply;
