@@ -113,7 +113,9 @@ impl RuleBody {
 
     /// Whether the body matches every port, every user, and every command, version and method.
     pub fn is_unconditional(&self) -> bool {
-        self.ports == Ports::ANY && self.users == 0 && self.groups == 0 && self.protocol == Protocol::ANY
+        // Each field by its name: a further condition that is not looked at here would match everything.
+        let Self { choice: _, users, groups, template: _, ports, protocol, limits: _ } = *self;
+        ports == Ports::ANY && users == 0 && groups == 0 && protocol == Protocol::ANY
     }
 }
 
