@@ -1,11 +1,12 @@
 //! `sockd`: a SOCKS proxy server for firewall hosts, in processes that gain nothing when they are taken over.
 //!
-//! A folder is a process, and its first file tells that process's life: [`start`] leads from the command line to a
-//! locked-down [`monitor`], which serves; [`spawner`] starts the workers; [`loader`] reads files again on a reload;
-//! [`hook`] runs the commands of rules; [`takeover`] is how a new tree begins where an old one serves. [`config`] is how
-//! files and options become settings and rules; [`log`] writes lines and never waits; [`net`] makes sockets, looks at
-//! them and ends them; [`process`] is what all processes share: the lockdown, namespaces, and the one file with unsafe
-//! code.
+//! Four folders are processes, and the first file of each tells its life: the [`monitor`] serves, the [`spawner`] starts
+//! the workers, the [`loader`] reads files again on a reload, and the [`hook`] runs the commands of rules. [`start`] leads
+//! from the command line to the locked-down monitor, or with [`takeover`] to one that follows another.
+//!
+//! The others are what these share. [`config`] makes settings and rules of files and options. [`log`] writes lines and
+//! never waits. [`net`] makes sockets, looks at them and ends them. [`process`] has the lockdown, namespaces, and the one
+//! file with unsafe code.
 
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
