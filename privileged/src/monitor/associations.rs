@@ -53,7 +53,6 @@ struct Entry {
     sockets: HashMap<FlowId, Rc<OwnedFd>>,
     /// The ports that peers see: the first one of all flows, others where that is taken for a family or an address.
     ports: Vec<u16>,
-    deadline: Option<Instant>,
 }
 
 /// An association that a session asks for.
@@ -95,8 +94,7 @@ impl Associations {
         let stage = AssociationStage::silent(settings, Instant::now());
         let told = SocketAddr::new(settings.announced(own.ip()), own.port());
         let (client, sockets, ports) = (Rc::new(socket), HashMap::new(), Vec::new());
-        let (latched, deadline) = (None, None);
-        let entry = Entry { flows, host, asker, client, latched, stage, sockets, ports, deadline };
+        let entry = Entry { flows, host, asker, client, latched: None, stage, sockets, ports };
         base.counts.add(Resource::Association, host);
         self.entries.insert(key, entry);
         self.look_in_time(key, base);
@@ -134,12 +132,9 @@ impl Associations {
     }
 
     /// The reactor tells when an association is to be looked at.
-    fn look_in_time(&mut self, key: SessionKey, base: &mut Base) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
-        let due = entry.stage.due_at(&entry.flows);
-        if due != entry.deadline {
-            base.reactor.set_deadline(Token::Association(key), &mut entry.deadline, due);
-        }
+    fn look_in_time(&self, key: SessionKey, base: &mut Base) {
+        let Some(Entry { stage, flows, .. }) = self.entries.get(&key) else { return };
+        base.reactor.set_deadline(Token::Association(key), stage.due_at(flows));
     }
 }
 
@@ -182,8 +177,8 @@ impl Associations {
 
     /// Closes everything of an association; gives what it has moved, where its open flows have moved this.
     pub fn remove(&mut self, key: SessionKey, open: Relayed, base: &mut Base) -> Moved {
-        let Some(mut entry) = self.entries.remove(&key) else { return Moved::default() };
-        base.reactor.set_deadline(Token::Association(key), &mut entry.deadline, None);
+        let Some(entry) = self.entries.remove(&key) else { return Moved::default() };
+        base.reactor.set_deadline(Token::Association(key), None);
         self.waiting.retain(|waiting| *waiting != key);
         match entry.stage.worker() {
             Some(worker) => base.release_worker(worker),
@@ -199,10 +194,8 @@ impl Associations {
     }
 
     /// The deadline of an association has passed.
-    pub fn overdue(&mut self, key: SessionKey) -> Option<AssociationDue> {
-        let entry = self.entries.get_mut(&key)?;
-        entry.deadline = None;
-        Some(entry.stage.due())
+    pub fn overdue(&self, key: SessionKey) -> Option<AssociationDue> {
+        self.entries.get(&key).map(|entry| entry.stage.due())
     }
 }
 

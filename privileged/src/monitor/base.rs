@@ -3,7 +3,7 @@
 use crate::log::Log;
 use crate::monitor::dial::{Begun, Caller, Dials};
 use crate::monitor::pool::Workers;
-use crate::monitor::reactor::Reactor;
+use crate::monitor::reactor::{Reactor, Token};
 use crate::net::dial::Dial;
 use sockd_common::message::takeover::Totals;
 use sockd_common::message::{Role, ToWorker};
@@ -15,11 +15,12 @@ use sockd_session::pool::AskerKey;
 use sockd_session::pool::choice::Choice;
 use sockd_session::takeover;
 use sockd_session::{
-    Arrival, Config, DialKey, FailedCall, Isolation, Met, Resource, Settings, Violation, Waiter, WorkerKey,
+    Arrival, Config, DialKey, FailedCall, Isolation, Met, Resource, SessionKey, Settings, Violation, Waiter,
+    WorkerKey,
 };
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What has come to whom.
 pub type News = (Waiter, Arrival);
@@ -157,6 +158,12 @@ impl Base {
     /// With `isolation: user`, whether a worker has served more than one connection before its user is known.
     pub fn knows_user_too_late(&self, worker: WorkerKey) -> bool {
         self.config.settings.isolation == Isolation::User && !self.workers.pool.is_alone(worker)
+    }
+
+    /// A session waits no longer than this.
+    pub fn set_deadline(&mut self, key: SessionKey, limit: Option<Duration>) {
+        let due = limit.and_then(|limit| Instant::now().checked_add(limit));
+        self.reactor.set_deadline(Token::Session(key), due);
     }
 
     /// See [`Workers::tell`].

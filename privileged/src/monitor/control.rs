@@ -26,7 +26,6 @@ pub struct Control {
 struct Connected {
     socket: OwnedFd,
     caller: Caller,
-    deadline: Option<Instant>,
 }
 
 impl Control {
@@ -44,35 +43,27 @@ impl Control {
     /// Somebody has come.
     pub fn ready(&mut self, reactor: &mut Reactor) {
         for _ in 0..MOST {
-            let Some((socket, caller)) = self.door.as_mut().and_then(|door| door.accept(reactor)) else {
+            let Some((socket, caller)) = self.door.as_ref().and_then(|door| door.accept(reactor)) else {
                 return;
             };
             let token = Token::Controller(self.connected.next_key());
             if self.connected.len() >= MOST || reactor.watch(&socket, token, EventFlags::IN).is_err() {
                 continue;
             }
-            let key = self.connected.insert(Connected { socket, caller, deadline: None });
-            self.wait(key, reactor);
+            self.connected.insert(Connected { socket, caller });
+            reactor.set_deadline(token, Instant::now().checked_add(SILENCE));
         }
     }
 
     /// Others are let in again.
-    pub fn resume(&mut self, reactor: &Reactor) {
-        self.door.iter_mut().for_each(|door| door.resume(reactor));
-    }
-
-    fn wait(&mut self, key: ControllerKey, reactor: &mut Reactor) {
-        if let Some(connected) = self.connected.get_mut(key) {
-            let due = Instant::now().checked_add(SILENCE);
-            reactor.set_deadline(Token::Controller(key), &mut connected.deadline, due);
-        }
+    pub fn resume(&self, reactor: &Reactor) {
+        self.door.iter().for_each(|door| door.resume(reactor));
     }
 
     /// Closes a connection.
     pub fn close(&mut self, key: ControllerKey, reactor: &mut Reactor) {
-        if let Some(mut connected) = self.connected.remove(key) {
-            reactor.set_deadline(Token::Controller(key), &mut connected.deadline, None);
-        }
+        self.connected.remove(key);
+        reactor.set_deadline(Token::Controller(key), None);
     }
 
     /// The next order of one, with who gives it. The error is a packet that is no order; nothing: none is there now.
@@ -81,12 +72,12 @@ impl Control {
         key: ControllerKey,
         reactor: &mut Reactor,
     ) -> Option<Result<(Order, Caller), Caller>> {
-        let Connected { socket, caller, .. } = self.connected.get(key)?;
+        let Connected { socket, caller } = self.connected.get(key)?;
         let caller = *caller;
         let mut packet = [0; ORDER];
         match recv(socket, &mut packet, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
             Ok((read, length)) if length > 0 => {
-                self.wait(key, reactor);
+                reactor.set_deadline(Token::Controller(key), Instant::now().checked_add(SILENCE));
                 let order = packet.get(..read).filter(|_| length == read).and_then(Order::decode);
                 Some(order.map(|order| (order, caller)).ok_or(caller))
             }

@@ -9,7 +9,6 @@ use sockd_common::message::resolver::RecordType;
 use sockd_session::{DialKey, FailedCall, LookupKey, QueryKey, Slots, Waiter};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::Instant;
 
 /// Whom a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +30,6 @@ struct Pending {
     socket: OwnedFd,
     to: SocketAddr,
     caller: Caller,
-    due: Option<Instant>,
 }
 
 /// How far a connection has come at once.
@@ -52,9 +50,8 @@ impl Dials {
         };
         let key = self.0.next_key();
         reactor.watch(&socket, Token::Dial(key), EventFlags::OUT).map_err(failed("epoll_ctl"))?;
-        let mut pending = Pending { socket, to: dial.to, caller, due: None };
-        reactor.set_deadline(Token::Dial(key), &mut pending.due, dial.due);
-        Ok(Begun::Pending(self.0.insert(pending)))
+        reactor.set_deadline(Token::Dial(key), dial.due);
+        Ok(Begun::Pending(self.0.insert(Pending { socket, to: dial.to, caller })))
     }
 
     /// A connection has become writable: says whose it is, and what has become of it. One turn of the loop may give up
@@ -79,9 +76,9 @@ impl Dials {
     }
 
     fn remove(&mut self, key: DialKey, reactor: &mut Reactor) -> Option<Pending> {
-        let mut pending = self.0.remove(key)?;
+        let pending = self.0.remove(key)?;
         reactor.unwatch(&pending.socket);
-        reactor.set_deadline(Token::Dial(key), &mut pending.due, None);
+        reactor.set_deadline(Token::Dial(key), None);
         Some(pending)
     }
 }
@@ -92,6 +89,7 @@ mod tests {
     use crate::net::sockets;
     use sockd_session::keys::Key;
     use std::net::{IpAddr, TcpListener};
+    use std::time::Instant;
 
     const CALLER: Caller = Caller::Query(Key::new(7));
 

@@ -14,14 +14,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Door {
     listener: OwnedFd,
     token: Token,
-    pause: Option<Instant>,
 }
 
 impl Door {
     /// Watches a socket that listens already.
     pub fn open(listener: OwnedFd, token: Token, reactor: &Reactor) -> rustix::io::Result<Self> {
         reactor.watch(&listener, token, EventFlags::IN)?;
-        Ok(Self { listener, token, pause: None })
+        Ok(Self { listener, token })
     }
 
     /// The socket, for a tree that takes over.
@@ -31,29 +30,26 @@ impl Door {
 
     /// Another tree lets in who comes. It has the socket too, which would stay in the set.
     pub fn close(self, reactor: &mut Reactor) {
-        let Self { listener, token, mut pause } = self;
-        reactor.unwatch(&listener);
-        reactor.set_deadline(token, &mut pause, None);
+        reactor.unwatch(&self.listener);
+        reactor.set_deadline(self.token, None);
     }
 
     /// Lets one in; nobody where nobody has come, or cannot be let in now. Who it is is a name for the log: the mode of the
     /// socket is what let it in.
-    pub fn accept(&mut self, reactor: &mut Reactor) -> Option<(OwnedFd, Caller)> {
+    pub fn accept(&self, reactor: &mut Reactor) -> Option<(OwnedFd, Caller)> {
         match unix::accept(&self.listener) {
             Ok(come) => come,
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => None,
             Err(_) => {
                 let _ = reactor.watch_for(&self.listener, self.token, EventFlags::empty());
-                let due = Instant::now().checked_add(PAUSE);
-                reactor.set_deadline(self.token, &mut self.pause, due);
+                reactor.set_deadline(self.token, Instant::now().checked_add(PAUSE));
                 None
             }
         }
     }
 
     /// The pause is over.
-    pub fn resume(&mut self, reactor: &Reactor) {
-        self.pause = None;
+    pub fn resume(&self, reactor: &Reactor) {
         let _ = reactor.watch_for(&self.listener, self.token, EventFlags::IN);
     }
 }

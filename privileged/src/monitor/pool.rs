@@ -33,8 +33,6 @@ pub struct Workers {
 pub struct Line {
     entry: &'static roles::Entry,
     outbox: Outbox,
-    /// When the worker has to be looked at.
-    deadline: Option<Instant>,
 }
 
 impl AsFd for Line {
@@ -86,7 +84,7 @@ impl Workers {
         reactor.watch(&outbox, Token::Worker(self.pool.workers.next_key()), EventFlags::IN)?;
         let serial = self.pool.next_serial();
         self.spawner.send(&ToSpawner::Spawn { serial, role }, Some(theirs.into()));
-        let line = Line { entry, outbox, deadline: None };
+        let line = Line { entry, outbox };
         let key = self.pool.insert(serial, role, entry.serves, line, Instant::now());
         self.look_at_in_time(key, reactor);
         Ok(key)
@@ -136,22 +134,21 @@ impl Workers {
     }
 
     /// Sets the time at which a worker has to be looked at, unless that is before already.
-    fn look_at_in_time(&mut self, key: WorkerKey, reactor: &mut Reactor) {
-        let Some(worker) = self.pool.workers.get_mut(key) else { return };
-        let (expires, line) = (worker.expires(), &mut worker.channel);
-        let dues = [expires, line.outbox.gives_up(), line.outbox.retry()];
+    fn look_at_in_time(&self, key: WorkerKey, reactor: &mut Reactor) {
+        let Some(worker) = self.pool.workers.get(key) else { return };
+        let outbox = &worker.channel.outbox;
+        let dues = [worker.expires(), outbox.gives_up(), outbox.retry()];
         if let Some(due) = dues.into_iter().flatten().min()
-            && line.deadline.is_none_or(|deadline| due < deadline)
+            && reactor.deadline(Token::Worker(key)).is_none_or(|deadline| due < deadline)
         {
-            reactor.set_deadline(Token::Worker(key), &mut line.deadline, Some(due));
+            reactor.set_deadline(Token::Worker(key), Some(due));
         }
     }
 
     /// The time has come to look at a worker: says why it cannot stay, if so.
     pub fn due(&mut self, key: WorkerKey, now: Instant, reactor: &mut Reactor) -> Option<Due> {
-        let line = &mut self.pool.workers.get_mut(key)?.channel;
-        line.deadline = None;
-        if line.outbox.retry().is_some_and(|retry| retry <= now) {
+        let outbox = &self.pool.workers.get(key)?.channel.outbox;
+        if outbox.retry().is_some_and(|retry| retry <= now) {
             self.flush(key, reactor);
         }
         let outbox = &self.pool.workers.get(key)?.channel.outbox;
@@ -202,8 +199,8 @@ impl Workers {
         reactor: &mut Reactor,
     ) -> Option<Role> {
         let now = Instant::now();
-        let mut worker = self.pool.remove(key, kill || lost.is_some(), now)?;
-        reactor.set_deadline(Token::Worker(key), &mut worker.channel.deadline, None);
+        let worker = self.pool.remove(key, kill || lost.is_some(), now)?;
+        reactor.set_deadline(Token::Worker(key), None);
         let lingers = lost.is_some() && !kill;
         if !lingers {
             // The spawner is dead where this fails, and with it the worker.

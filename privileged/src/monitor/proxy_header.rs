@@ -27,7 +27,7 @@ struct Awaited {
     connection: Client,
     /// The kernel says nothing before so many bytes are here; 0 where it has not been told to wait for any.
     wanted: usize,
-    deadline: Option<Instant>,
+    due: Option<Instant>,
 }
 
 impl Headers {
@@ -36,8 +36,8 @@ impl Headers {
         match base.config.settings.balancers(connection.listener) {
             None => Some(connection),
             Some(listener) if listener.believes(connection.address.ip()) => {
-                let deadline = Instant::now().checked_add(LIMIT);
-                self.look(Awaited { connection, wanted: 0, deadline }, base)
+                let due = Instant::now().checked_add(LIMIT);
+                self.look(Awaited { connection, wanted: 0, due }, base)
             }
             Some(_) => closed(Fault::Stranger, connection.address, base),
         }
@@ -77,7 +77,7 @@ impl Headers {
         }
     }
 
-    fn wait(&mut self, mut awaited: Awaited, base: &mut Base) -> Option<Client> {
+    fn wait(&mut self, awaited: Awaited, base: &mut Base) -> Option<Client> {
         let Awaited { connection: Client { socket, address, .. }, wanted, .. } = &awaited;
         let (host, token) = (awaited.connection.host(), Token::Header(self.0.next_key()));
         let reached = base.counts.limit(Resource::Header, host, &base.config.settings);
@@ -88,17 +88,16 @@ impl Headers {
         {
             return closed(Fault::NoPlace, *address, base);
         }
-        let due = awaited.deadline.take();
-        base.reactor.set_deadline(token, &mut awaited.deadline, due);
+        base.reactor.set_deadline(token, awaited.due);
         base.counts.add(Resource::Header, host);
         self.0.insert(awaited);
         None
     }
 
-    /// Nothing is waited for. When it is due is still known.
+    /// Nothing is waited for.
     fn take(&mut self, key: HeaderKey, base: &mut Base) -> Option<Awaited> {
         let awaited = self.0.remove(key)?;
-        base.reactor.set_deadline(Token::Header(key), &mut awaited.deadline.clone(), None);
+        base.reactor.set_deadline(Token::Header(key), None);
         base.reactor.unwatch(&awaited.connection.socket);
         base.counts.remove(Resource::Header, awaited.connection.host());
         Some(awaited)

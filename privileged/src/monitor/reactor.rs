@@ -87,7 +87,7 @@ mod tests {
         let (mut reactor, now) = (Reactor::new().unwrap(), Instant::now());
         for token in tokens {
             assert_eq!(reactor.take_due(now), None);
-            reactor.set_deadline(token, &mut None, Some(now));
+            reactor.set_deadline(token, Some(now));
             assert_eq!(reactor.take_due(now), Some(token));
         }
     }

@@ -165,7 +165,6 @@ impl Serving {
                 self.dialled(overdue);
             }
             Token::Session(key) => {
-                self.sessions.overdue(key);
                 let event = self.sessions.unasked(key, &mut self.awaited, &mut self.base);
                 self.dispatch(key, event.unwrap_or(Event::Deadline));
             }

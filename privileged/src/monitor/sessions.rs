@@ -9,7 +9,6 @@ use crate::monitor::awaited::Awaited;
 use crate::monitor::base::Base;
 use crate::monitor::bind_port::Wanted;
 use crate::monitor::dial::Caller;
-use crate::monitor::reactor::Token;
 use crate::net::connection::{Answers, before_relay, end, inspect};
 use crate::net::dial::Dial;
 use crate::net::sockets::own_address;
@@ -47,7 +46,6 @@ struct Entry {
     /// Its number among all sessions.
     number: u64,
     times: Times,
-    deadline: Option<Instant>,
     held: ByWaitKey<Held>,
     /// The monitor's own descriptor of the connection to the client, until that is closed.
     client: Option<Rc<OwnedFd>>,
@@ -139,20 +137,20 @@ impl Sessions {
         let (client, relay) = (Some(socket), None);
         let times = Times::new(Instant::now());
         let proxy = (proxy.ip(), proxy.port());
-        let entry = Entry { session, proxy, worker, number, times, deadline: None, held, client, relay };
+        let entry = Entry { session, proxy, worker, number, times, held, client, relay };
         base.counting.moved(None, Some(entry.session.phase()));
         let key = self.0.insert(entry);
         base.workers.pool.assign(worker, host);
         base.ledger.live(self.0.len());
         self.0.get(key).into_iter().for_each(|entry| entry.list(key, base));
-        self.set_deadline(key, Some(seconds(base.config.settings.request_limit)), base);
+        base.set_deadline(key, Some(seconds(base.config.settings.request_limit)));
         key
     }
 
     /// A session is over.
     pub fn remove(&mut self, key: SessionKey, awaited: &mut Awaited, base: &mut Base) {
         self.give_up_all(key, awaited, base);
-        self.set_deadline(key, None, base);
+        base.set_deadline(key, None);
         if let Some(entry) = self.0.remove(key) {
             base.counting.moved(Some(entry.session.phase()), None);
             entry.client.iter().filter(|client| !inspect(client).is_over()).for_each(|client| end(client));
@@ -218,20 +216,6 @@ impl Sessions {
         let entry = entry.ok_or(Violation("a password out of turn"))?;
         entry.held.insert(WaitKey::LOGIN, Held::Credentials(credentials));
         Ok(Event::Introduced(user))
-    }
-
-    /// A session waits no longer than this.
-    pub fn set_deadline(&mut self, key: SessionKey, limit: Option<Duration>, base: &mut Base) {
-        let Some(entry) = self.0.get_mut(key) else { return };
-        let due = limit.and_then(|limit| Instant::now().checked_add(limit));
-        base.reactor.set_deadline(Token::Session(key), &mut entry.deadline, due);
-    }
-
-    /// The deadline of a session has passed.
-    pub fn overdue(&mut self, key: SessionKey) {
-        if let Some(entry) = self.0.get_mut(key) {
-            entry.deadline = None;
-        }
     }
 
     /// Keeps who has come to a port until it is known whether that is the peer.
@@ -393,7 +377,7 @@ impl Sessions {
     fn make_room(&mut self, session: SessionKey, awaited: &mut Awaited, base: &mut Base) {
         let Some(host) = self.0.get(session).map(Entry::host) else { return };
         if let Some(waited) = awaited.resolver.make_room(host, base) {
-            self.set_deadline(waited.session, Some(Duration::ZERO), base);
+            base.set_deadline(waited.session, Some(Duration::ZERO));
         }
     }
 }

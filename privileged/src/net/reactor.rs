@@ -4,7 +4,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -37,6 +37,8 @@ pub type Events = [MaybeUninit<epoll::Event>; 256];
 pub struct Reactor<Token> {
     epoll: OwnedFd,
     deadlines: BTreeSet<(Instant, PackedToken)>,
+    /// The same by their tokens, of which each has one at most.
+    of_tokens: HashMap<PackedToken, Instant>,
     tokens: PhantomData<Token>,
 }
 
@@ -44,7 +46,7 @@ impl<Token: Serialize + DeserializeOwned> Reactor<Token> {
     /// Waits for nothing yet.
     pub fn new() -> rustix::io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Self { epoll, deadlines: BTreeSet::new(), tokens: PhantomData })
+        Ok(Self { epoll, deadlines: BTreeSet::new(), of_tokens: HashMap::new(), tokens: PhantomData })
     }
 
     /// Waits until a descriptor is ready, a deadline has passed or it is `until`; gives what is ready.
@@ -82,13 +84,22 @@ impl<Token: Serialize + DeserializeOwned> Reactor<Token> {
         let _ = epoll::delete(&self.epoll, descriptor);
     }
 
-    /// Moves a deadline of whom `token` names, from where it was.
-    pub fn set_deadline(&mut self, token: Token, deadline: &mut Option<Instant>, due: Option<Instant>) {
-        if let Some(old) = deadline.take() {
-            self.deadlines.remove(&(old, pack(&token)));
+    /// Moves the deadline of whom `token` names, from where it was.
+    pub fn set_deadline(&mut self, token: Token, due: Option<Instant>) {
+        let token = pack(&token);
+        let old = match due {
+            Some(due) => self.of_tokens.insert(token, due),
+            None => self.of_tokens.remove(&token),
+        };
+        if let Some(old) = old {
+            self.deadlines.remove(&(old, token));
         }
-        self.deadlines.extend(due.map(|due| (due, pack(&token))));
-        *deadline = due;
+        self.deadlines.extend(due.map(|due| (due, token)));
+    }
+
+    /// The deadline of whom `token` names, where there is one that has not passed.
+    pub fn deadline(&self, token: Token) -> Option<Instant> {
+        self.of_tokens.get(&pack(&token)).copied()
     }
 
     /// Takes one deadline that has passed, and gives whose it was.
@@ -97,6 +108,7 @@ impl<Token: Serialize + DeserializeOwned> Reactor<Token> {
             && due <= now
         {
             self.deadlines.pop_first();
+            self.of_tokens.remove(&token);
             if let Some(token) = unpack(token) {
                 return Some(token);
             }
@@ -135,16 +147,16 @@ mod tests {
         let now = Instant::now();
         let [first, second] = [1_u32, 2];
         let after = |seconds| now.checked_add(Duration::from_secs(seconds));
-        let (mut of_first, mut of_second) = (None, None);
-        reactor.set_deadline(first, &mut of_first, after(1));
-        reactor.set_deadline(second, &mut of_second, after(2));
-        reactor.set_deadline(first, &mut of_first, after(3));
-        assert_eq!((of_first, of_second), (after(3), after(2)));
+        reactor.set_deadline(first, after(1));
+        reactor.set_deadline(second, after(2));
+        reactor.set_deadline(first, after(3));
+        assert_eq!([first, second].map(|token| reactor.deadline(token)), [after(3), after(2)]);
         assert_eq!(reactor.take_due(now), None);
         let late = after(4).unwrap();
         assert_eq!([(); 3].map(|()| reactor.take_due(late)), [Some(second), Some(first), None]);
-        reactor.set_deadline(first, &mut of_first, after(1));
-        reactor.set_deadline(first, &mut of_first, None);
+        assert_eq!([first, second].map(|token| reactor.deadline(token)), [None, None]);
+        reactor.set_deadline(first, after(1));
+        reactor.set_deadline(first, None);
         assert_eq!(reactor.take_due(late), None);
     }
 }

@@ -70,7 +70,7 @@ impl Serving {
         let Self { base, sessions, awaited, .. } = self;
         match action {
             Action::Record(record) => sessions.record(key, &record, base),
-            Action::Deadline(limit) => sessions.set_deadline(key, limit, base),
+            Action::Deadline(limit) => base.set_deadline(key, limit),
             Action::Begin(wait, task) => {
                 let arrival = match task {
                     Task::Classify(addresses, port) => Some(self.classify(&addresses, port)),
