@@ -17,6 +17,9 @@ pub const ACCEPTS_PER_TURN: usize = 256;
 /// New clients wait this long in the backlog when the system has no room for them.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The deadline of the first listener is that of all of them.
+const END_OF_PAUSE: Token = Token::Listener(0);
+
 /// A socket that accepts clients.
 #[derive(Debug)]
 pub struct Listener {
@@ -40,8 +43,6 @@ pub struct Clients {
     pub admission: Admission,
     /// Given up for a moment when descriptors run out, so that clients can be refused instead of left waiting.
     reserve: Option<OwnedFd>,
-    /// New clients wait in the backlog until then.
-    paused_until: Option<Instant>,
 }
 
 /// A client that has connected.
@@ -93,7 +94,6 @@ impl Clients {
             listeners,
             admission: Admission::default(),
             reserve: None,
-            paused_until: None,
         }
     }
 
@@ -152,22 +152,14 @@ impl Clients {
             self.reserve = base.reactor.reserve_descriptor();
         }
         base.limited("clients are turned away", why);
-        self.paused_until = Instant::now().checked_add(PAUSE);
+        base.reactor.set_deadline(END_OF_PAUSE, Instant::now().checked_add(PAUSE));
         self.watch_for(EventFlags::empty(), &base.reactor);
     }
 
-    /// When clients are accepted again.
-    pub fn paused_until(&self) -> Option<Instant> {
-        self.paused_until
-    }
-
-    /// Accepts clients again where the pause is over.
-    pub fn resume(&mut self, now: Instant, reactor: &Reactor) {
-        if self.paused_until.is_some_and(|until| until <= now) {
-            self.paused_until = None;
-            self.reserve = self.reserve.take().or_else(|| reactor.reserve_descriptor());
-            self.watch_for(EventFlags::IN, reactor);
-        }
+    /// The pause is over: clients are accepted again.
+    pub fn resume(&mut self, reactor: &Reactor) {
+        self.reserve = self.reserve.take().or_else(|| reactor.reserve_descriptor());
+        self.watch_for(EventFlags::IN, reactor);
     }
 
     /// Changing what is there takes no memory, so it does not fail where that is short.
@@ -186,8 +178,8 @@ impl Clients {
     }
 
     /// Accepts nobody any more.
-    pub fn close(&mut self, reactor: &Reactor) {
-        self.paused_until = None;
+    pub fn close(&mut self, reactor: &mut Reactor) {
+        reactor.set_deadline(END_OF_PAUSE, None);
         self.listeners.drain(..).for_each(|listener| reactor.unwatch(&listener.socket));
     }
 }

@@ -37,7 +37,7 @@ use crate::process::notify::Notifier;
 use crate::takeover::older::OlderTells;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use sockd_common::message::takeover::{FromServing, ToServing};
+use sockd_common::message::takeover::{FromServing, ToServing, Totals};
 use sockd_session::config::counted;
 use sockd_session::stop::{Stop, Told};
 use sockd_session::takeover::Answer;
@@ -45,7 +45,10 @@ use sockd_session::{Event, seconds};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How often a successor hears of what is left.
+const NEWS: Duration = Duration::from_secs(1);
 
 /// The only process that decides.
 #[derive(Debug)]
@@ -128,9 +131,10 @@ impl Monitor {
         self.notifier.ready(&status);
     }
 
-    /// The end of the daemon, when all has been said.
+    /// The end of the daemon, when all has been said. Without a last word a successor would think that this tree has been
+    /// killed.
     pub fn end(self) {
-        self.takeover.tell_end();
+        self.takeover.tell_left(Totals::default());
         self.reload.end();
     }
 
@@ -173,8 +177,6 @@ impl Monitor {
         let dues = [
             self.serving.due_at(),
             self.notifier.beat_at(),
-            self.takeover.due_at(),
-            self.reload.due_at(),
             self.stop.due_at(Instant::now()),
             log.retry_at(),
             log.catch_up_at(),
@@ -187,7 +189,7 @@ impl Monitor {
             Token::Signals => self.read_signals(),
             Token::Terminal => self.stop(),
             Token::Log => self.serving.base.log.flush(),
-            Token::Takeover => self.takeover.accept(&self.serving.base.reactor),
+            Token::Takeover => self.takeover.accept(&mut self.serving.base.reactor),
             Token::Peer(place) => self.hear_peer(place as usize),
             Token::Older(place) => self.hear_older(place),
             Token::Loader => {
@@ -199,8 +201,24 @@ impl Monitor {
         Ok(())
     }
 
+    /// The deadline of this has passed.
+    fn overdue(&mut self, token: Token, now: Instant) {
+        match token {
+            Token::Takeover => self.tell_left(),
+            Token::Peer(place) => self.give_up(place as usize),
+            Token::Loader => {
+                let failed = Reload::overdue(&mut self.serving.base);
+                self.reloaded(failed);
+            }
+            token => self.serving.overdue(token, now),
+        }
+    }
+
     /// Everything whose time has come.
     fn due(&mut self, now: Instant) {
+        while let Some(token) = self.serving.base.reactor.take_due(now) {
+            self.overdue(token, now);
+        }
         self.serving.due(now, !self.stop.is_stopping());
         let is_idle =
             self.stop.is_stopping() && self.takeover.older.is_empty() && !self.serving.sessions.any_relays();
@@ -210,12 +228,7 @@ impl Monitor {
         if self.notifier.beat_at().is_some_and(|at| at <= now) {
             self.notifier.beat(now, self.status());
         }
-        let overdue = self.reload.overdue(now, &mut self.serving.base);
-        self.reloaded(overdue);
-        self.takeover.silent(now).into_iter().for_each(|place| self.give_up(place, now));
-        let Serving { base, sessions, .. } = &mut self.serving;
-        self.takeover.tell(now, || base.totals(sessions.len()));
-        let Base { log, reactor, counting, workers, .. } = base;
+        let Base { log, reactor, counting, workers, .. } = &mut self.serving.base;
         workers.flush_all(reactor);
         log.catch_up(now);
         log.end_turn(now);
@@ -257,11 +270,11 @@ impl Monitor {
             }
             // The rules that were read before may permit what those on the disk forbid.
             Reloaded::Failed if self.rechecks => self.serving.tell_all(|| Event::Stop),
-            Reloaded::Failed => self.takeover.reloaded(&self.reload.failure()),
+            Reloaded::Failed => self.takeover.reloaded(&self.reload.failure(), &mut self.serving.base),
             Reloaded::Done(users) => {
                 self.serving.take_users(users);
                 self.serving.reloaded();
-                self.takeover.reloaded(&FromServing::Reloaded { in_force: true });
+                self.takeover.reloaded(&FromServing::Reloaded { in_force: true }, &mut self.serving.base);
                 self.recheck_older();
             }
         }
@@ -305,9 +318,9 @@ impl Monitor {
     }
 
     /// A peer has been silent for too long. What has come from it meanwhile counts; after that it is not waited for.
-    fn give_up(&mut self, place: usize, now: Instant) {
+    fn give_up(&mut self, place: usize) {
         self.hear_peer(place);
-        if self.takeover.silent(now).contains(&place) {
+        if self.takeover.is_silent(place, &self.serving.base.reactor) {
             self.takeover.refuse_to_wait(place);
             self.hear_peer(place);
         }
@@ -319,9 +332,18 @@ impl Monitor {
         self.stop.drain(Instant::now(), limit);
         self.notifier = Notifier::default();
         let successor = self.takeover.drain(&self.serving.base.reactor);
+        self.serving.base.reactor.set_deadline(Token::Takeover, Some(Instant::now()));
         self.serving.drain();
         let left = counted(self.serving.sessions.len(), "connection");
         self.serving.base.log.notice(&format!("process {successor} has taken over: {left} to drain"));
+    }
+
+    /// A successor hears what is left, also where that is what it was: another tree may have taken over from that one
+    /// meanwhile, and has its connection now.
+    fn tell_left(&mut self) {
+        let Serving { base, sessions, .. } = &mut self.serving;
+        self.takeover.tell_left(base.totals(sessions.len()));
+        base.reactor.set_deadline(Token::Takeover, Instant::now().checked_add(NEWS));
     }
 
     fn hear_older(&mut self, place: u32) {

@@ -3,6 +3,7 @@
 use crate::loader::handle::{Loader, News};
 use crate::loader::users::Table;
 use crate::monitor::base::Base;
+use crate::monitor::reactor::Token;
 use sockd_common::message::takeover::{FromServing, READING};
 use sockd_session::Config;
 use std::time::Instant;
@@ -11,8 +12,6 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Reload {
     loader: Option<Loader>,
-    /// When an answer is not waited for any longer.
-    due: Option<Instant>,
 }
 
 /// What has come of a reload.
@@ -31,7 +30,7 @@ pub enum Reloaded {
 impl Reload {
     /// With a loader that has just been started.
     pub fn new(loader: Loader) -> Self {
-        Self { loader: Some(loader), due: None }
+        Self { loader: Some(loader) }
     }
 
     /// The loader, to be watched.
@@ -52,7 +51,7 @@ impl Reload {
         };
         match asked {
             Ok(()) => {
-                self.due = Instant::now().checked_add(READING);
+                base.reactor.set_deadline(Token::Loader, Instant::now().checked_add(READING));
                 Reloaded::NotYet
             }
             Err(why) => failed(&format!("reload failed: {why}"), base),
@@ -72,16 +71,8 @@ impl Reload {
         }
     }
 
-    /// When an answer of the loader is not waited for any longer.
-    pub fn due_at(&self) -> Option<Instant> {
-        self.due
-    }
-
     /// A loader that has not answered by then is stopped, or waits for a file system. What it reads comes into force later.
-    pub fn overdue(&mut self, now: Instant, base: &mut Base) -> Reloaded {
-        if self.due.take_if(|due| *due <= now).is_none() {
-            return Reloaded::NotYet;
-        }
+    pub fn overdue(base: &mut Base) -> Reloaded {
         failed(&format!("reload failed: the loader has been silent for {} seconds", READING.as_secs()), base)
     }
 
@@ -90,7 +81,7 @@ impl Reload {
         let Some(loader) = &mut self.loader else { return Reloaded::NotYet };
         let heard = loader.take(&base.config);
         if matches!(heard, Ok(Some(News::Loaded(_))) | Err(_)) {
-            self.due = None;
+            base.reactor.set_deadline(Token::Loader, None);
         }
         match heard {
             Ok(None) => Reloaded::NotYet,

@@ -128,17 +128,12 @@ impl Serving {
     /// When something is due that is no deadline of the reactor's.
     pub fn due_at(&self) -> Option<Instant> {
         let sweep = self.sweep.due_at().filter(|_| !self.sessions.is_empty());
-        let clients = [self.clients.paused_until(), self.queue.due_at()].into_iter().flatten().min();
-        let dues = [self.base.workers.due_at(), clients, self.awaited.due_at(), sweep];
+        let dues = [self.base.workers.due_at(), self.queue.due_at(), self.awaited.due_at(), sweep];
         dues.into_iter().flatten().min()
     }
 
-    /// Everything whose time has come.
+    /// Everything whose time has come and that has no deadline of the reactor's.
     pub fn due(&mut self, now: Instant, keep_spares: bool) {
-        while let Some(token) = self.base.reactor.take_due(now) {
-            self.overdue(token, now);
-        }
-        self.clients.resume(now, &self.base.reactor);
         self.serve_queue(now);
         let keepalive = self.base.config.settings.keepalive;
         for key in self.sweep.take(now, || self.sessions.relaying()) {
@@ -158,8 +153,10 @@ impl Serving {
         counting.associations(counts.in_all(Resource::Association), counts.in_all(Resource::Flow));
     }
 
-    fn overdue(&mut self, token: Token, now: Instant) {
+    /// The deadline of this has passed.
+    pub fn overdue(&mut self, token: Token, now: Instant) {
         match token {
+            Token::Listener(_) => self.clients.resume(&self.base.reactor),
             Token::Dial(key) => {
                 let overdue = self.base.dials.overdue(key, &mut self.base.reactor);
                 self.dialled(overdue);
@@ -203,7 +200,7 @@ impl Serving {
     }
 
     fn accept_nobody(&mut self) {
-        self.clients.close(&self.base.reactor);
+        self.clients.close(&mut self.base.reactor);
         self.headers.close_all(&mut self.base);
         self.queue.clear();
         self.base.workers.pool.unused().into_iter().for_each(|worker| self.retire(worker, false, None));

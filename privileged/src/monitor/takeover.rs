@@ -1,6 +1,7 @@
 //! The takeover socket and who has come to it. That is root, or who has started the daemon; descriptors go to them and
 //! never come from them.
 
+use crate::monitor::base::Base;
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use crate::monitor::serving::Serving;
 use crate::net::unix::{self, Caller};
@@ -13,18 +14,13 @@ use sockd_common::message::takeover::{
 use sockd_session::takeover::{Answer, Peers};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
-
-/// How often a successor hears of what is left.
-const NEWS: Duration = Duration::from_secs(1);
+use std::time::Instant;
 
 /// Who has come to the takeover socket.
 #[derive(Debug)]
 struct Peer {
     pid: i32,
     line: MonitorEnd<FromServing, ToServing>,
-    /// When it has said something, or has been told what it waited for.
-    since: Instant,
     /// It is not waited for any more.
     is_late: bool,
 }
@@ -41,8 +37,6 @@ pub struct Takeover {
     lines: HashMap<usize, Peer>,
     /// The ways to older trees.
     pub older: OlderTrees,
-    /// When a successor is to be told what is left.
-    tell_at: Option<Instant>,
 }
 
 impl Takeover {
@@ -61,7 +55,7 @@ impl Takeover {
     }
 
     /// Lets in who has come.
-    pub fn accept(&mut self, reactor: &Reactor) {
+    pub fn accept(&mut self, reactor: &mut Reactor) {
         let Some(socket) = &self.socket else { return };
         while let Ok(come) = unix::accept(socket) {
             let Some((peer, Caller { uid, pid })) = come else { continue };
@@ -74,18 +68,19 @@ impl Takeover {
                 self.peers.disconnect(place);
                 continue;
             }
-            self.lines.insert(place, Peer { pid, line, since: Instant::now(), is_late: false });
+            self.lines.insert(place, Peer { pid, line, is_late: false });
+            self.wait(place, reactor);
         }
     }
 
     /// The next thing that a peer asks of the daemon; what can be answered is answered here.
     pub fn hear(&mut self, place: usize, serving: &mut Serving) -> Option<Answer> {
         loop {
-            let peer = self.lines.get_mut(&place)?;
-            let answer = match peer.line.receive() {
+            let answer = match self.lines.get(&place)?.line.receive() {
                 Ok(Received::Message(message, _)) => {
-                    peer.since = Instant::now();
-                    self.peers.hear(place, message)
+                    let answer = self.peers.hear(place, message);
+                    self.wait(place, &mut serving.base.reactor);
+                    answer
                 }
                 Ok(Received::Nothing) => return None,
                 _ => Answer::HangUp,
@@ -101,7 +96,7 @@ impl Takeover {
                 answer => return Some(answer),
             };
             if !sent {
-                self.hang_up(place).into_iter().for_each(|line| serving.base.log.err(&line));
+                self.hang_up(place, &mut serving.base);
             }
         }
     }
@@ -110,23 +105,24 @@ impl Takeover {
         self.lines.get(&place).is_some_and(|peer| peer.line.send(message, descriptor).is_ok())
     }
 
-    /// Gives what the log is to say of that.
-    fn hang_up(&mut self, place: usize) -> Option<String> {
+    /// Closes the connection to a peer; the log says what that means.
+    fn hang_up(&mut self, place: usize, base: &mut Base) {
         let gone = self.lines.remove(&place);
         let farewell = gone.and_then(|peer| self.peers.farewell(place, peer.pid, peer.is_late));
+        farewell.into_iter().for_each(|line| base.log.err(&line));
         self.peers.disconnect(place);
-        farewell
+        self.wait(place, &mut base.reactor);
     }
 
-    /// Peers that owe a word, and when they have owed it for too long.
-    fn awaited(&self) -> impl Iterator<Item = (usize, Instant)> {
-        let awaited = self.lines.iter().filter(|(place, _)| self.peers.is_awaited(**place));
-        awaited.filter_map(|(place, peer)| Some((*place, peer.since.checked_add(SILENCE)?)))
+    /// A peer that owes the next word has so long for it.
+    fn wait(&self, place: usize, reactor: &mut Reactor) {
+        let due = Instant::now().checked_add(SILENCE).filter(|_| self.peers.is_awaited(place));
+        reactor.set_deadline(Token::Peer(place as u32), due);
     }
 
-    /// Peers that have been silent for too long.
-    pub fn silent(&self, now: Instant) -> Vec<usize> {
-        self.awaited().filter(|(_, until)| *until <= now).map(|(place, _)| place).collect()
+    /// Whether a peer has owed a word for too long.
+    pub fn is_silent(&self, place: usize, reactor: &Reactor) -> bool {
+        self.peers.is_awaited(place) && reactor.deadline(Token::Peer(place as u32)).is_none()
     }
 
     /// Such a peer takes over no more. It hears so, and can say nothing from now on: what it says after this fails with
@@ -159,12 +155,12 @@ impl Takeover {
     }
 
     /// A reload is over: who waits for that hears of it.
-    pub fn reloaded(&mut self, outcome: &FromServing) {
+    pub fn reloaded(&mut self, outcome: &FromServing, base: &mut Base) {
         for place in self.peers.reloaded() {
-            if !self.say(place, outcome, None) {
-                self.hang_up(place);
+            match self.say(place, outcome, None) {
+                true => self.wait(place, &mut base.reactor),
+                false => self.hang_up(place, base),
             }
-            self.lines.get_mut(&place).into_iter().for_each(|peer| peer.since = Instant::now());
         }
     }
 
@@ -173,34 +169,15 @@ impl Takeover {
         // Others have these sockets too, and closing them would not take them out of the set.
         self.socket.take().iter().for_each(|socket| reactor.unwatch(socket));
         self.older.leave(reactor);
-        self.tell_at = Some(Instant::now());
         let successor = self.peers.successor().and_then(|place| self.lines.get(&place));
         successor.map_or(0, |peer| peer.pid)
     }
 
-    /// When a successor is to hear of what is left, or a peer has been silent for too long.
-    pub fn due_at(&self) -> Option<Instant> {
-        let silent = self.awaited().map(|(_, until)| until);
-        silent.chain(self.tell_at).min()
-    }
-
-    /// Tells a successor what is left, also where that is what it was: another tree may have taken over from that one
-    /// meanwhile, and has this connection now.
-    pub fn tell(&mut self, now: Instant, left: impl FnOnce() -> Totals) {
-        if self.tell_at.is_none_or(|at| at > now) {
-            return;
-        }
-        self.tell_at = now.checked_add(NEWS);
+    /// Tells a successor what is left.
+    pub fn tell_left(&self, left: Totals) {
         // It may be full, where the successor has stopped. It may be broken: what came before that is to be heard yet.
         if let Some(place) = self.peers.successor() {
-            self.say(place, &FromServing::Left(left()), None);
-        }
-    }
-
-    /// A successor hears of the end: nothing is left. Otherwise it would have to think that this one has been killed.
-    pub fn tell_end(&self) {
-        if let Some(place) = self.peers.successor() {
-            self.say(place, &FromServing::Left(Totals::default()), None);
+            self.say(place, &FromServing::Left(left), None);
         }
     }
 
