@@ -132,7 +132,7 @@ impl Base {
             Choice::Use(worker) => worker,
             Choice::Start => self.start_asker(asker)?,
             Choice::StartInstead(idle) => {
-                self.workers.retire(idle, true, None, &mut self.reactor);
+                self.workers.retire(idle, None, &mut self.reactor);
                 self.start_asker(asker)?
             }
             Choice::Wait(full) | Choice::TurnAway(full) => {

@@ -10,7 +10,7 @@ use sockd_common::message::datagram::ToDatagram;
 use sockd_common::message::{Role, ToWorker};
 use sockd_common::outbox::Outbox;
 use sockd_session::pool::endings::{Endings, Lost};
-use sockd_session::pool::{Expired, Pool};
+use sockd_session::pool::{Expired, Pool, Worker};
 use sockd_session::{Settings, WorkerKey};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -189,25 +189,19 @@ impl Workers {
         self.pool.workers.get(key).is_some_and(|worker| worker.channel.outbox.is_full())
     }
 
-    /// Takes a worker out of service. It is killed, so that one that does not look at its channel goes as well; one that
-    /// is gone by itself has a moment to end, so that its end tells why. Its end is news where it was lost.
-    pub fn retire(
-        &mut self,
-        key: WorkerKey,
-        kill: bool,
-        lost: Option<Lost>,
-        reactor: &mut Reactor,
-    ) -> Option<Role> {
+    /// Takes a worker out of service, and gives its number. It is killed, so that one that does not look at its channel goes
+    /// as well. One that was lost has ended by itself, or has a moment for that: its end tells why, and is news.
+    pub fn retire(&mut self, key: WorkerKey, lost: Option<Lost>, reactor: &mut Reactor) -> Option<u32> {
         let now = Instant::now();
-        let worker = self.pool.remove(key, kill || lost.is_some(), now)?;
+        let Worker { serial, .. } = self.pool.remove(key, true, now)?;
         reactor.set_deadline(Token::Worker(key), None);
-        let lingers = lost.is_some() && !kill;
+        let lingers = lost.is_some();
         if !lingers {
             // The spawner is dead where this fails, and with it the worker.
-            self.spawner.send(&ToSpawner::Kill { serial: worker.serial }, None);
+            self.spawner.send(&ToSpawner::Kill { serial }, None);
         }
-        self.endings.insert(worker.serial, lost, lingers, now);
-        Some(worker.role)
+        self.endings.insert(serial, lost, lingers, now);
+        Some(serial)
     }
 
     /// Kills a worker that has closed its channel and has not ended in time since; there may be more.
@@ -313,7 +307,7 @@ mod tests {
             let key = workers.start(Role::Session, &Settings::default(), &mut reactor).unwrap();
             let serial = workers.pool.workers.get(key).unwrap().serial;
             let lost = Some(Lost { what: format!("worker {serial}"), client: None, role: Role::Session });
-            workers.retire(key, false, lost, &mut reactor);
+            workers.retire(key, lost, &mut reactor);
             serial
         };
         let [ended, goes_on] = [lose(), lose()];
@@ -334,7 +328,7 @@ mod tests {
         for (news, expected) in [(None, false), (lost(), true)] {
             let key = workers.start(Role::Ident, &Settings::default(), &mut reactor).unwrap();
             let serial = workers.pool.workers.get(key).unwrap().serial;
-            assert_eq!(workers.retire(key, true, news, &mut reactor), Some(Role::Ident));
+            assert_eq!(workers.retire(key, news, &mut reactor), Some(serial));
             assert_eq!((workers.reap(serial).is_some(), workers.reap(serial).is_some()), (expected, false));
         }
     }

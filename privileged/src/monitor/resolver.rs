@@ -14,7 +14,7 @@ use sockd_session::pool::sole::Sole;
 use sockd_session::{Arrival, Host, Limit, LookupKey, Violation, Waiter, WorkerKey};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The resolver worker and what it has to do.
 #[derive(Debug)]
@@ -71,14 +71,15 @@ impl Resolver {
         }
     }
 
-    /// Where all places are taken, makes room for a lookup of this client host; gives the session that has waited
-    /// long enough for one of another.
-    pub fn make_room(&mut self, host: Host, base: &mut Base) -> Option<Waiter> {
-        self.lookups.limit(host, &mut base.counts, &base.config.settings)?;
-        let (most, key, waiter) = self.lookups.gives_way(host)?;
-        base.limited("lookups fail", Reached { limit: Limit::LOOKUPS, by: most });
-        self.cancel(key, waiter, base);
-        Some(waiter)
+    /// Where all places are taken, one that a session of another host has waited long enough for gives way.
+    fn make_room(&mut self, host: Host, base: &mut Base) {
+        if self.lookups.limit(host, &mut base.counts, &base.config.settings).is_some()
+            && let Some((most, key, waiter)) = self.lookups.gives_way(host)
+        {
+            base.limited("lookups fail", Reached { limit: Limit::LOOKUPS, by: most });
+            self.cancel(key, waiter, base);
+            base.set_deadline(waiter.session, Some(Duration::ZERO));
+        }
     }
 
     /// Begins a lookup for a session of this client host; the arrival is the answer where it cannot be begun.
@@ -89,6 +90,7 @@ impl Resolver {
         query: Query,
         base: &mut Base,
     ) -> Result<LookupKey, Arrival> {
+        self.make_room(host, base);
         if let Some(reached) = self.lookups.limit(host, &mut base.counts, &base.config.settings) {
             base.limited("lookups fail", reached);
             return Err(Arrival::Resolved(Answer::Failed));

@@ -5,6 +5,7 @@ mod admitting;
 mod associating;
 mod events;
 mod orders;
+mod tasks;
 mod workers;
 
 use crate::hook::handle::Hook;
@@ -162,8 +163,8 @@ impl Serving {
                 self.dialled(overdue);
             }
             Token::Session(key) => {
-                let event = self.sessions.unasked(key, &mut self.awaited, &mut self.base);
-                self.dispatch(key, event.unwrap_or(Event::Deadline));
+                let event = self.unasked(key).unwrap_or(Event::Deadline);
+                self.dispatch(key, event);
             }
             Token::Worker(key) => self.worker_due(key, now),
             Token::Association(key) => self.association_due(key),
@@ -203,7 +204,7 @@ impl Serving {
         self.clients.close(&mut self.base.reactor);
         self.headers.close_all(&mut self.base);
         self.queue.clear();
-        self.base.workers.pool.unused().into_iter().for_each(|worker| self.retire(worker, false, None));
+        self.base.workers.pool.unused().into_iter().for_each(|worker| self.retire(worker, None));
     }
 
     /// Relays have their grace. Whoever would be refused meanwhile is served, as long as they last.

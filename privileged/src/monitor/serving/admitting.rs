@@ -107,10 +107,10 @@ impl Serving {
     /// A worker without a request goes, so that another client host gets its place.
     fn make_room(&mut self, worker: WorkerKey) {
         if self.base.workers.pool.is_idle(worker) {
-            return self.retire(worker, true, None);
+            return self.retire(worker, None);
         }
         self.base.limited("unfinished requests are closed", Limit::WORKERS);
-        self.take_out(worker, true, None);
+        self.take_out(worker, None);
     }
 
     fn begin(&mut self, client: Client, worker: WorkerKey, methods: Methods) {

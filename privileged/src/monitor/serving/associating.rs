@@ -28,17 +28,15 @@ impl Serving {
 
     /// A session wants its association to end. The event tells that it has, where that is known at once.
     pub fn dissociate(&mut self, key: SessionKey, why: EndCause) -> Option<Event> {
-        let Self { sessions, awaited, associations, base, .. } = self;
-        sessions.give_up_all(key, awaited, base);
-        let moved = associations.dissociate(key, why, base)?;
+        self.give_up_all(key);
+        let moved = self.associations.dissociate(key, why, &mut self.base)?;
         Some(Event::Dissociated(why, moved))
     }
 
     /// Associations have ended, and their sessions hear of it.
     pub fn dissociated(&mut self, ended: impl IntoIterator<Item = Ended>) {
         for (key, why, moved) in ended {
-            let Self { sessions, awaited, base, .. } = self;
-            sessions.give_up_all(key, awaited, base);
+            self.give_up_all(key);
             self.dispatch(key, Event::Dissociated(why, moved));
         }
     }

@@ -9,7 +9,7 @@ use sockd_policy::guard::AddressKind;
 use sockd_session::admission::is_own;
 use sockd_session::rtnetlink::Route;
 use sockd_session::session::Candidate;
-use sockd_session::{Action, Arrival, Event, FlowEvent, PortKey, SessionKey, Task, Waiter, seconds};
+use sockd_session::{Action, Arrival, Event, FlowEvent, PortKey, SessionKey, Waiter, seconds};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -67,18 +67,16 @@ impl Serving {
 
     pub(super) fn perform(&mut self, key: SessionKey, action: Action) -> Option<Event> {
         let (worker, id) = (self.sessions.worker(key)?, key.id());
-        let Self { base, sessions, awaited, .. } = self;
+        let Self { base, sessions, .. } = self;
+        let waiter = |wait| Waiter { session: key, key: wait };
         match action {
             Action::Record(record) => sessions.record(key, &record, base),
             Action::Deadline(limit) => base.set_deadline(key, limit),
             Action::Begin(wait, task) => {
-                let arrival = match task {
-                    Task::Classify(addresses, port) => Some(self.classify(&addresses, port)),
-                    task => sessions.begin_task(Waiter { session: key, key: wait }, task, awaited, base),
-                };
-                return arrival.map(|arrival| Event::Arrived(wait, arrival));
+                let arrival = self.begin_task(waiter(wait), task)?;
+                return Some(Event::Arrived(wait, arrival));
             }
-            Action::GiveUp(wait) => sessions.give_up(Waiter { session: key, key: wait }, awaited, base),
+            Action::GiveUp(wait) => self.give_up(waiter(wait)),
             Action::Accept => drop(base.tell(worker, &ToSession::Verified { id }, None)),
             Action::Announce(address) => drop(base.tell(worker, &ToSession::Listening { id, address }, None)),
             Action::Associate { hint } => return Some(self.associate(key, hint)),
@@ -86,7 +84,7 @@ impl Serving {
                 base.tell(worker, &ToSession::Associated { id, address }, None);
             }
             Action::Dissociate(why) => return self.dissociate(key, why),
-            Action::CloseStranger(wait) => sessions.close_stranger(Waiter { session: key, key: wait }),
+            Action::CloseStranger(wait) => sessions.close_stranger(waiter(wait)),
             Action::Run(template, values) => {
                 self.hook.run(&template, *values).unwrap_or_else(|line| base.log.quiet_err(line));
             }
@@ -95,29 +93,30 @@ impl Serving {
                 let time = seconds(base.config.settings.upstream_retry);
                 self.unreachable.insert(next, Instant::now(), time);
             }
-            Action::HandOff { key: wait, bound, line } => {
-                sessions.hand_off(Waiter { session: key, key: wait }, bound, line, awaited, base);
-            }
+            Action::HandOff { key: wait, bound, line } => self.hand_off(waiter(wait), bound, line),
             Action::Limit(line) => sessions.limit(key, line, base),
             Action::Inspect => return sessions.inspect(key).map(Event::Inspected),
             Action::CloseRelay { orderly } => return Some(sessions.close_relay(key, orderly)),
             Action::Reset => sessions.reset(key),
             Action::Refuse(why) => {
-                sessions.give_up_all(key, awaited, base);
-                base.tell(worker, &ToSession::Refuse { id, why }, None);
+                self.give_up_all(key);
+                self.base.tell(worker, &ToSession::Refuse { id, why }, None);
             }
             Action::End => {
-                sessions.give_up_all(key, awaited, base);
-                base.tell(worker, &ToSession::End { id }, None);
+                self.give_up_all(key);
+                self.base.tell(worker, &ToSession::End { id }, None);
             }
-            Action::Remove => sessions.remove(key, awaited, base),
+            Action::Remove => {
+                self.give_up_all(key);
+                self.sessions.remove(key, &mut self.base);
+            }
             Action::Violation(what) => self.violation(worker, what),
         }
         None
     }
 
     /// What addresses are to this host.
-    fn classify(&mut self, addresses: &[IpAddr], port: u16) -> Arrival {
+    pub(super) fn classify(&mut self, addresses: &[IpAddr], port: u16) -> Arrival {
         let now = Instant::now();
         self.routing.hear_changes();
         let candidate = |address: &IpAddr| {

@@ -12,7 +12,7 @@ use sockd_common::message::{LockdownReport, Role};
 use sockd_session::pool::Expired;
 use sockd_session::pool::endings::Lost;
 use sockd_session::sandbox;
-use sockd_session::{Arrival, Event, Host, Violation, WorkerKey};
+use sockd_session::{Event, Host, Violation, WorkerKey};
 use std::time::Instant;
 
 /// Messages taken from one worker before the others have their turn.
@@ -101,7 +101,7 @@ impl Serving {
 
     pub(super) fn worker_due(&mut self, worker: WorkerKey, now: Instant) {
         match self.base.workers.due(worker, now, &mut self.base.reactor) {
-            Some(Due::Expired(Expired::Idle)) => self.retire(worker, false, None),
+            Some(Due::Expired(Expired::Idle)) => self.retire(worker, None),
             Some(Due::Expired(Expired::NotReady)) => self.end_worker(worker, "not ready in time"),
             Some(Due::Unread) => self.violation(worker, "it does not read its channel"),
             None => {}
@@ -113,7 +113,7 @@ impl Serving {
         let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
         let (who, role, client) = (found.describe(), found.role, found.only_client());
         self.blame(&who, role, client, what);
-        self.take_out(worker, true, None);
+        self.take_out(worker, None);
     }
 
     pub(super) fn blame(&mut self, who: &str, role: Role, client: Option<Host>, what: &str) {
@@ -128,19 +128,19 @@ impl Serving {
         self.base.counting.died(found.role, DeathCause::Unfit);
         let line = format!("{} ended: {why}", found.describe());
         self.base.log.err(&line);
-        self.take_out(worker, true, None);
+        self.take_out(worker, None);
     }
 
     /// A worker is gone. It is not known yet why: the line waits for what the spawner tells.
     fn worker_gone(&mut self, worker: WorkerKey) {
         let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
         let lost = Lost { what: found.describe(), client: found.only_client(), role: found.role };
-        self.take_out(worker, false, Some(lost));
+        self.take_out(worker, Some(lost));
     }
 
     /// Takes a worker out of service, and what it was for ends with it.
-    pub(super) fn take_out(&mut self, worker: WorkerKey, kill: bool, lost: Option<Lost>) {
-        self.retire(worker, kill, lost);
+    pub(super) fn take_out(&mut self, worker: WorkerKey, lost: Option<Lost>) {
+        self.retire(worker, lost);
         let sessions = self.sessions.of_worker(worker);
         sessions.into_iter().for_each(|key| self.dispatch(key, Event::WorkerLost));
         let ended = self.associations.worker_gone(worker, &mut self.base);
@@ -150,8 +150,8 @@ impl Serving {
         self.check_passwords();
     }
 
-    pub(super) fn retire(&mut self, worker: WorkerKey, kill: bool, lost: Option<Lost>) {
-        self.base.workers.retire(worker, kill, lost, &mut self.base.reactor);
+    pub(super) fn retire(&mut self, worker: WorkerKey, lost: Option<Lost>) {
+        self.base.workers.retire(worker, lost, &mut self.base.reactor);
     }
 
     pub(super) fn hear_spawner(&mut self) -> Result<(), String> {
@@ -176,10 +176,7 @@ impl Serving {
         }
         let key = self.base.workers.pool.by_serial(serial);
         key.into_iter().for_each(|key| self.worker_gone(key));
-        if let Some((waiter, handshake)) = self.awaited.handovers.remove(&serial) {
-            self.sessions.go_on(waiter.session, handshake, &mut self.base);
-            self.dispatch_all(Some((waiter, Arrival::Settled)));
-        }
+        self.go_on(serial);
         let Some(Lost { what, client, role }) = self.base.workers.reap(serial) else { return };
         self.base.counting.died(role, how.cause());
         match how {

@@ -7,6 +7,11 @@ use sockd_session::session::Own;
 use sockd_session::{Host, SessionKey, Violation, WorkerKey};
 
 impl Sessions {
+    /// One of them.
+    pub fn get_mut(&mut self, key: SessionKey) -> Option<&mut Entry> {
+        self.0.get_mut(key)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -28,7 +28,7 @@ impl Sessions {
     }
 
     /// Limits a relay that begins. Where the line has become another one since the request was counted, it may be full.
-    pub(super) fn limit_first(&mut self, key: SessionKey, line: Option<Box<Line>>, base: &mut Base) {
+    pub fn limit_first(&mut self, key: SessionKey, line: Option<Box<Line>>, base: &mut Base) {
         let has_room = line.as_ref().is_none_or(|line| base.lines.enter(key, (**line).clone()));
         self.limit(key, line, base);
         if !has_room {

@@ -1,0 +1,189 @@
+//! What sessions wait for: how it is begun, given up and handed on.
+
+use crate::monitor::bind_port::Wanted;
+use crate::monitor::dial::{Begun, Caller};
+use crate::monitor::serving::Serving;
+use crate::monitor::sessions::{Held, Relay};
+use crate::net::connection::{Answers, before_relay};
+use crate::net::dial::Dial;
+use crate::net::sockets::own_address;
+use sockd_common::message::session::{Handshake, ToSession};
+use sockd_session::checks::Login;
+use sockd_session::limits::lines::Line;
+use sockd_session::pool::Verified;
+use sockd_session::pool::choice::Settled;
+use sockd_session::{Arrival, Event, Limit, SessionKey, Task, Waiter};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// How it is begun.
+impl Serving {
+    /// Begins something that a session waits for. Gives what has come of it where that is known at once.
+    pub(super) fn begin_task(&mut self, waiter: Waiter, task: Task) -> Option<Arrival> {
+        let Self { sessions, awaited, base, .. } = self;
+        let entry = sessions.get_mut(waiter.session)?;
+        let begun = match task {
+            Task::Classify(addresses, port) => Err(self.classify(&addresses, port)),
+            Task::Count(line) => Err(match base.lines.enter(waiter.session, *line) {
+                true => Arrival::Counted,
+                false => Arrival::NoRoom(Limit::LINE),
+            }),
+            Task::Resolve(query) => {
+                awaited.resolver.look_up(waiter, entry.host(), query, base).map(Held::Lookup)
+            }
+            Task::Verify => match entry.held.remove(waiter.key) {
+                // A user that is verified by a worker of others may be another one's to use.
+                _ if base.knows_user_too_late(entry.worker) => Err(Arrival::LoggedIn(Login::NotAlone)),
+                Some(Held::Credentials(credentials)) => {
+                    Ok(Held::Check(awaited.auth.check(waiter, entry.host(), credentials)))
+                }
+                _ => Err(Arrival::LoggedIn(Login::Unchecked)),
+            },
+            // So may one that is vouched for here.
+            Task::AskIdent if base.knows_user_too_late(entry.worker) => {
+                Err(Arrival::NoRoom(Limit::NOT_ALONE))
+            }
+            Task::AskIdent => {
+                let client = entry.session.client();
+                awaited.askers.ask_ident(waiter, client, entry.proxy.into(), base).map(Held::Query)
+            }
+            Task::Dial { to, from, reserved } => self.dial(waiter, Dial { to, from, reserved, due: None }),
+            Task::Listen { towards, at, reserved } => {
+                let (host, proxy) = (entry.host(), entry.proxy.0);
+                let wanted = Wanted { waiter, host, proxy, towards, at, reserved };
+                awaited.bind_ports.open(wanted, base).and_then(|(port, address)| {
+                    entry.held.insert(waiter.key, Held::Port(port));
+                    Err(Arrival::Listening(Ok(address)))
+                })
+            }
+            Task::AskUpstream(next, request) => {
+                let Some(Held::Server(server)) = entry.held.remove(waiter.key) else { return None };
+                let (answers, asked) = (Answers::of_version(request.version), (next, *request));
+                let begun = awaited.askers.ask_upstream(waiter, entry.host(), &server, asked, base);
+                begun.map(|query| Held::Upstream(query, server, answers))
+            }
+            Task::Settle(user, handshake) => self.settle(waiter, &user, handshake)?,
+        };
+        begun.map(|held| self.sessions.hold(waiter, held)).err()
+    }
+
+    fn dial(&mut self, waiter: Waiter, dial: Dial) -> Result<Held, Arrival> {
+        let since = Instant::now();
+        match self.base.dial(dial, Caller::Session(waiter)) {
+            Ok(Begun::Pending(dial)) => Ok(Held::Dial(dial, since)),
+            Ok(Begun::Connected(server)) => {
+                self.base.counting.dialled(since.elapsed());
+                Err(self.sessions.dialled(waiter, Ok(server), self.base.counting))
+            }
+            Err(failed) => Err(Arrival::Dialled(Err(failed))),
+        }
+    }
+}
+
+/// How it is given up.
+impl Serving {
+    /// Gives up what has been begun for one wait.
+    pub(super) fn give_up(&mut self, waiter: Waiter) {
+        let held = self.sessions.get_mut(waiter.session).and_then(|entry| entry.held.remove(waiter.key));
+        held.into_iter().for_each(|held| self.release(held, waiter));
+    }
+
+    /// Gives up everything that has been begun.
+    pub(super) fn give_up_all(&mut self, session: SessionKey) {
+        let Some(entry) = self.sessions.get_mut(session) else { return };
+        for (key, held) in entry.held.take() {
+            self.release(held, Waiter { session, key });
+        }
+    }
+
+    /// Nothing waits for it any longer.
+    fn release(&mut self, held: Held, waiter: Waiter) {
+        let Self { awaited, base, .. } = self;
+        match held {
+            Held::Dial(dial, _) => base.cancel_dial(dial, Caller::Session(waiter)),
+            Held::Port(port) | Held::PortWithPeer(port, _) => awaited.bind_ports.close(port, waiter, base),
+            Held::Lookup(lookup) => awaited.resolver.cancel(lookup, waiter, base),
+            Held::Query(query) | Held::Upstream(query, ..) => awaited.askers.cancel(query, waiter, base),
+            Held::Check(check) => awaited.auth.cancel(check, waiter, base),
+            Held::Ending(serial) => drop(awaited.handovers.remove(&serial)),
+            Held::Server(_) | Held::Credentials(_) => {}
+        }
+    }
+
+    /// A question to an identd whose worker has not come by the deadline has not been asked: nobody was silent.
+    pub(super) fn unasked(&mut self, session: SessionKey) -> Option<Event> {
+        let mut held = self.sessions.get_mut(session)?.held.iter();
+        let (key, query) = held.find_map(|(key, held)| match held {
+            Held::Query(query) => Some((key, *query)),
+            _ => None,
+        })?;
+        let arrival = self.awaited.askers.unasked(query, Waiter { session, key }, &mut self.base)?;
+        Some(Event::Arrived(key, arrival))
+    }
+}
+
+/// How it is handed on.
+impl Serving {
+    /// Gives the worker the server that it relays to, as far as the line allows; `bound` is for the reply.
+    pub(super) fn hand_off(&mut self, waiter: Waiter, bound: Option<SocketAddr>, line: Option<Box<Line>>) {
+        let Self { sessions, awaited, base, .. } = self;
+        let Some(entry) = sessions.get_mut(waiter.session) else { return };
+        let (worker, id) = (entry.worker, waiter.session.id());
+        let handed = match entry.held.remove(waiter.key) {
+            Some(Held::Server(server)) => Some((server, None)),
+            Some(Held::Upstream(_, server, answers)) => {
+                let before = before_relay(&server, &answers);
+                Some((server, Some(Box::new(before))))
+            }
+            Some(Held::PortWithPeer(port, server)) => {
+                awaited.bind_ports.close(port, waiter, base);
+                Some((server, None))
+            }
+            _ => None,
+        };
+        if let Some((server, before)) = handed {
+            let server = Rc::new(server);
+            let bound = bound.unwrap_or_else(|| own_address(&server));
+            entry.relay = Some(Relay { server: Rc::clone(&server), before, is_kept_alive: false });
+            sessions.limit_first(waiter.session, line, base);
+            base.tell(worker, &ToSession::Relay { id, bound }, Some(server));
+        }
+        self.give_up_all(waiter.session);
+    }
+
+    /// The user is known. Where that one has another worker, the one that the client is with is ended, and the other one
+    /// is told of the client when that has been reaped.
+    fn settle(
+        &mut self,
+        waiter: Waiter,
+        user: &Verified,
+        handshake: Handshake,
+    ) -> Option<Result<Held, Arrival>> {
+        let Self { sessions, awaited, base, .. } = self;
+        let entry = sessions.get_mut(waiter.session)?;
+        let (worker, pool) = (entry.worker, &mut base.workers.pool);
+        let to = match pool.settle(worker, entry.host(), user, &base.config.settings) {
+            Settled::Stays => return Some(Err(Arrival::Settled)),
+            Settled::NotAlone => return Some(Err(Arrival::NoRoom(Limit::NOT_ALONE))),
+            Settled::HandOver(to) => to,
+        };
+        pool.take_over(to);
+        entry.worker = to;
+        let serial = base.workers.retire(worker, None, &mut base.reactor)?;
+        awaited.handovers.insert(serial, (waiter, handshake));
+        Some(Ok(Held::Ending(serial)))
+    }
+
+    /// The worker with this number has ended: that of its user gets the client that it has had.
+    pub(super) fn go_on(&mut self, ended: u32) {
+        let Some((waiter, handshake)) = self.awaited.handovers.remove(&ended) else { return };
+        if let Some(entry) = self.sessions.get_mut(waiter.session)
+            && let Some(client) = entry.client.clone()
+        {
+            let serve = ToSession::Serve { id: waiter.session.id(), handshake };
+            self.base.tell(entry.worker, &serve, Some(client));
+        }
+        self.dispatch_all(Some((waiter, Arrival::Settled)));
+    }
+}
