@@ -46,9 +46,9 @@ pub enum DenyReason {
     Rule,
     /// No line matched.
     NoMatch,
-    /// A `permit` line matched, but the user could not be verified: reply 92.
+    /// A `permit` line matched, but identd gave no answer about the user.
     NoIdentd,
-    /// A `permit` line matched, but identd named another user: reply 93.
+    /// A `permit` line matched, but identd named another user than the client claims.
     BadIdentity,
     /// A line depends on a fact that could not be had: a `deny` line that may match, or a `permit` line with `?=`.
     Unavailable(Need),
