@@ -94,10 +94,11 @@ pub fn refused_unless_named(
     rule: &RuleRef,
     nat64: &[Nat64Prefix],
 ) -> Option<Refusal> {
-    let refusal = near(destination, kind, nat64)?;
+    let refusal = local(destination, kind, nat64)?;
     let named = match rule.destination() {
         Pattern::Network(network) => {
-            NEAR.iter().any(|near| network.lies_in(near)) || network.single() == Some(canonical(destination))
+            LOOPBACK.iter().chain(&LINK_LOCAL).any(|local| network.lies_in(local))
+                || network.single() == Some(canonical(destination))
         }
         Pattern::Any | Pattern::Domain(_) | Pattern::Zone(_) => false,
     };
@@ -115,29 +116,27 @@ pub fn upstream_refused(
     nat64: &[Nat64Prefix],
 ) -> Option<Refusal> {
     always_refused(server, port, kind, own_listener, nat64)
-        .or_else(|| if written { None } else { near(server, kind, nat64) })
+        .or_else(|| if written { None } else { local(server, kind, nat64) })
 }
 
-fn near(address: IpAddr, kind: AddressKind, nat64: &[Nat64Prefix]) -> Option<Refusal> {
+/// The refusal of an address of this host, or of its neighbours on a link; `None` for any other address.
+fn local(address: IpAddr, kind: AddressKind, nat64: &[Nat64Prefix]) -> Option<Refusal> {
     let own = (kind == AddressKind::Local).then_some(Refusal::OwnAddress);
-    spellings(address, nat64).find_map(of_this_place).or(own)
+    spellings(address, nat64).find_map(loopback_or_link_local).or(own)
 }
 
-fn of_this_place(address: IpAddr) -> Option<Refusal> {
-    let [loopback4, link4, loopback6, link6] = NEAR.map(|near| near.contains(address));
-    if loopback4 || loopback6 {
+fn loopback_or_link_local(address: IpAddr) -> Option<Refusal> {
+    let is_in = |networks: &[Network]| networks.iter().any(|network| network.contains(address));
+    if is_in(&LOOPBACK) {
         return Some(Refusal::Loopback);
     }
-    (link4 || link6).then_some(Refusal::LinkLocal)
+    is_in(&LINK_LOCAL).then_some(Refusal::LinkLocal)
 }
 
-/// The loopback and link-local networks of both families, in the order that [`of_this_place`] expects.
-const NEAR: [Network; 4] = [
-    Network::v4(0x7f00_0000, 0xff00_0000),
-    Network::v4(0xa9fe_0000, 0xffff_0000),
-    Network::v6(1, u128::MAX),
-    Network::v6(0xfe80 << 112, 0xffc0 << 112),
-];
+const LOOPBACK: [Network; 2] = [Network::v4(0x7f00_0000, 0xff00_0000), Network::v6(1, u128::MAX)];
+
+const LINK_LOCAL: [Network; 2] =
+    [Network::v4(0xa9fe_0000, 0xffff_0000), Network::v6(0xfe80 << 112, 0xffc0 << 112)];
 
 /// The address itself, and the IPv4 address inside it if there is one.
 fn spellings(address: IpAddr, nat64: &[Nat64Prefix]) -> impl Iterator<Item = IpAddr> + use<> {
@@ -268,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upstream_server_may_be_near_where_its_address_is_written() {
+    fn an_upstream_server_may_be_local_if_its_address_is_written() {
         use AddressKind::{Local, Unicast};
         let refused = |server: &str, kind, own, written| {
             upstream_refused(server.parse().unwrap(), 1080, kind, own, written, &[])
