@@ -37,7 +37,7 @@ use crate::include::{Include, Included, MOST_FILES, include_line};
 use crate::line::{Words, each_line, each_line_behind, lines_of};
 use crate::rules::{BAD_ID, IDENT, NO_IDENTD, PERMIT, RULES, RuleSet, fields_agree, limits_agree};
 use crate::services::Services;
-use crate::sets::{Sets, Side, set_line};
+use crate::sets::{Hosts, Sets, set_line};
 use crate::template;
 use crate::user::UserId;
 
@@ -184,7 +184,7 @@ impl Conf<'_> {
             Some(word) if Op::named(word).is_none() && !is_list(&words) => {
                 self.sets.patterns(&mut words, destination)?
             }
-            _ => Side::one(Pattern::Any),
+            _ => Hosts::one(Pattern::Any),
         };
         self.sets.admit(number, length, [&sources, &destinations])?;
         body.ports = match is_list(&words) {

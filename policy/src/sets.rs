@@ -19,20 +19,20 @@ const MOST_RULES: usize = 1 << 22;
 /// The sets by their names.
 #[derive(Default)]
 pub(crate) struct Sets {
-    sets: BTreeMap<String, Side>,
+    sets: BTreeMap<String, Hosts>,
     /// The number of rules that the lines with sets have been compiled to so far.
     rules: usize,
 }
 
-/// What a line says of one host.
+/// The hosts that a line has as its source, or as its destination.
 #[derive(Clone)]
-pub(crate) struct Side {
+pub(crate) struct Hosts {
     pub(crate) patterns: Vec<Pattern>,
     /// The length of the set's longest pattern in characters; 0 if the line itself has the pattern.
     longest: usize,
 }
 
-impl Side {
+impl Hosts {
     /// One pattern.
     pub(crate) fn one(pattern: Pattern) -> Self {
         Self { patterns: alloc::vec![pattern], longest: 0 }
@@ -72,7 +72,7 @@ impl Sets {
             return Err(expected("at least one host in a set", text));
         }
         let longest = patterns.iter().map(|pattern| format!("{pattern:#}").len()).max().unwrap_or_default();
-        match self.sets.insert(name.to_string(), Side { patterns, longest }) {
+        match self.sets.insert(name.to_string(), Hosts { patterns, longest }) {
             Some(_) => Err(expected("one set of each name", name.as_bytes())),
             None => Ok(()),
         }
@@ -83,9 +83,9 @@ impl Sets {
         &self,
         words: &mut Words,
         one: impl FnOnce(&mut Words) -> Result<Pattern, LineError>,
-    ) -> Result<Side, LineError> {
+    ) -> Result<Hosts, LineError> {
         let name = words.peek().and_then(|word| word.strip_prefix('<')?.strip_suffix('>'));
-        let Some(name) = name else { return one(words).map(Side::one) };
+        let Some(name) = name else { return one(words).map(Hosts::one) };
         let known = self.sets.get(name).cloned();
         let known = known.ok_or_else(|| words.expected("name of a set that a line above defines"))?;
         words.take();
@@ -93,12 +93,12 @@ impl Sets {
     }
 
     /// Counts the rules of a line of this length; an error if they are too many, or could not be written as lines.
-    pub(crate) fn admit(&mut self, number: usize, length: usize, sides: [&Side; 2]) -> Result<(), LineError> {
-        let [sources, destinations] = sides.map(|side| side.patterns.len());
-        if sides.iter().all(|side| side.longest == 0) {
+    pub(crate) fn admit(&mut self, number: usize, length: usize, ends: [&Hosts; 2]) -> Result<(), LineError> {
+        let [sources, destinations] = ends.map(|hosts| hosts.patterns.len());
+        if ends.iter().all(|hosts| hosts.longest == 0) {
             return Ok(());
         }
-        let written = sides.iter().fold(length, |all, side| all.saturating_add(side.longest));
+        let written = ends.iter().fold(length, |all, hosts| all.saturating_add(hosts.longest));
         if written > LONGEST_LINE {
             let what = "characters with the longest hosts of its sets";
             return Err(LineError::new(
