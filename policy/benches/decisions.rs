@@ -58,11 +58,11 @@ fn mixed_by_scan(bencher: Bencher, count: usize) {
 }
 
 #[divan::bench(args = [10, 1_000, 100_000], sample_count = 5)]
-fn odd_masks_by_index(bencher: Bencher, count: usize) {
-    index(bencher, Shape::OddMasks, count);
+fn noncontiguous_masks_by_index(bencher: Bencher, count: usize) {
+    index(bencher, Shape::NoncontiguousMasks, count);
 }
 
 #[divan::bench(args = [10, 1_000, 100_000], sample_count = 5)]
-fn odd_masks_by_scan(bencher: Bencher, count: usize) {
-    scan(bencher, Shape::OddMasks, count);
+fn noncontiguous_masks_by_scan(bencher: Bencher, count: usize) {
+    scan(bencher, Shape::NoncontiguousMasks, count);
 }

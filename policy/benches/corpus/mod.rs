@@ -26,8 +26,8 @@ pub(crate) enum Shape {
     Words,
     /// Domains that nobody may reach.
     Domains,
-    /// Masks with holes, each of them another one; a scan of these is all there is.
-    OddMasks,
+    /// Non-contiguous masks, each of them another one: they can only be scanned.
+    NoncontiguousMasks,
 }
 
 /// xorshift64*: the same corpus on every machine.
@@ -74,7 +74,7 @@ pub(crate) fn conf(shape: Shape, count: usize) -> String {
             Shape::Domains => {
                 format!("deny ALL 0.0.0.0 .d{:x}.example{} 0.0.0.0", dice.below(1 << 40), dice.below(50))
             }
-            Shape::OddMasks => format!("deny 0.0.0.0 0.0.0.0 {} {}", dice.v4(), dice.v4()),
+            Shape::NoncontiguousMasks => format!("deny 0.0.0.0 0.0.0.0 {} {}", dice.v4(), dice.v4()),
         };
         writeln!(text, "{line}").unwrap();
     }
