@@ -11,12 +11,12 @@ pub mod files;
 pub mod frozen;
 pub mod identd;
 pub mod messages;
-pub mod next_servers;
 pub mod relay;
 pub mod requests;
 pub mod session;
 pub mod strings;
 pub mod takeover;
+pub mod upstream;
 
 /// A function of any bytes.
 pub type Target = fn(&[u8]);
@@ -48,7 +48,7 @@ pub const TARGETS: [(&str, Target); 26] = [
     ("flows", datagrams::flows),
     ("proxy_header", balancers::proxy_header),
     ("takeover", takeover::takeover),
-    ("next_server", next_servers::next_server),
+    ("upstream", upstream::upstream),
 ];
 
 /// Runs the target of this name.

@@ -113,7 +113,7 @@ const PROXY_HEADERS: [&[u8]; 12] = [
 ];
 
 /// Even: SOCKS4. Odd: SOCKS5. From 2 on a BIND. Grants, refusals, bytes that are neither, and bytes behind them.
-const NEXT_ANSWERS: [&[u8]; 15] = [
+const UPSTREAM_ANSWERS: [&[u8]; 15] = [
     b"\0\0\x5a\0\x15\x0a\0\0\x01welcome",
     b"\0\0\x5b\0\0\0\0\0\0",
     b"\0\x04\x5d\0\0\0\0\0\0",
@@ -181,7 +181,7 @@ fn seeds(target: &str, installed: &dyn Fn(&str) -> Vec<u8>) -> Vec<Vec<u8>> {
         ]),
         "proxy_header" => owned(&PROXY_HEADERS),
         "takeover" => takeover(),
-        "next_server" => owned(&NEXT_ANSWERS),
+        "upstream" => owned(&UPSTREAM_ANSWERS),
         "from_worker" => from_worker(),
         "to_worker" => to_worker(),
         "conf" => {

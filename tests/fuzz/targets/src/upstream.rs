@@ -1,4 +1,4 @@
-//! The answers of next SOCKS servers.
+//! The answers of upstream servers.
 
 use sockd_common::message::UserId;
 use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
@@ -126,9 +126,9 @@ fn found(request: &Request, first: &[u8], said: &[u8], piece: usize) -> Outcome 
     outcome
 }
 
-/// An exchange with a next server goes as the protocol's text says. It does so in whatever pieces the answer comes, and
-/// takes no byte behind the last reply. The first byte says what is asked for: 1 by SOCKS5 and not 4, 2 a BIND.
-pub fn next_server(data: &[u8]) {
+/// An exchange with an upstream server goes as the protocol's text says. It does so in whatever pieces the answer
+/// comes, and takes no byte behind the last reply. The first byte chooses: 1 is SOCKS5 and not 4, 2 a BIND.
+pub fn upstream(data: &[u8]) {
     let Some((choice, said)) = data.split_first() else { return };
     let (version, is_bind) = (4 + (choice & 1), choice & 2 != 0);
     let request = Request {
