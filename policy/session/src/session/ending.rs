@@ -56,27 +56,32 @@ pub(super) fn checking(event: Event, client: SocketAddr, config: &Config) -> Nex
             refusing(vec![unread.into(), Action::Refuse(RefusalReason::NotAllowed)])
         }
         Event::Closed(why) if cause(why, client, config).is_some() => Next::stay(vec![Action::Remove]),
-        Event::Deadline | Event::Stop => stop_unread(),
-        Event::WorkerLost => lost_unread(),
+        Event::Deadline | Event::Stop => close(Phase::ClosingUnread, Vec::new()),
+        Event::WorkerLost => lost(),
         event => out_of_turn(&event),
+    }
+}
+
+/// What ends a session before its request, but for what its worker says.
+pub(super) fn before_request(event: &Event, client: SocketAddr) -> Next {
+    match event {
+        Event::Deadline => late(client),
+        Event::Stop | Event::Killed => close(Phase::ClosingUnread, Vec::new()),
+        Event::WorkerLost => lost(),
+        event => out_of_turn(event),
     }
 }
 
 /// The request did not come in time. The worker ends the stream and drops for a moment what the client still sends: a close
 /// with unread bytes would be a reset (RFC 2525, section 2.17), which looks like a broken network.
-pub(super) fn late(client: SocketAddr) -> Next {
+fn late(client: SocketAddr) -> Next {
     let late = Record::Unread { client, why: Unread::Late }.into();
     let refuse = Action::Refuse(RefusalReason::General);
     Next::phase(Phase::ClosingUnread, vec![late, refuse, Action::Deadline(Some(CLOSING_LIMIT))])
 }
 
-/// The monitor ends the session before its request.
-pub(super) fn stop_unread() -> Next {
-    close(Phase::ClosingUnread, Vec::new())
-}
-
-/// The worker is gone before the request.
-pub(super) fn lost_unread() -> Next {
+/// The worker is gone.
+fn lost() -> Next {
     Next::stay(vec![Action::Reset, Action::Remove])
 }
 
@@ -152,10 +157,7 @@ pub(super) fn interrupted(event: Event, case: &mut Case<'_>) -> Next {
         Event::Closed(CloseReason::ClientGone(_) | CloseReason::NoResources) => {
             Next::stay(vec![Action::Remove]).after(abandoned(Abandonment::ClientGone, case))
         }
-        Event::WorkerLost => {
-            let gone = vec![Action::Reset, Action::Remove];
-            Next::stay(gone).after(abandoned(Abandonment::WorkerEnded, case))
-        }
+        Event::WorkerLost => lost().after(abandoned(Abandonment::WorkerEnded, case)),
         Event::Stop => close(Phase::Closing, abandoned(Abandonment::Stopping, case)),
         Event::Killed => close(Phase::Closing, abandoned(Abandonment::Killed, case)),
         event => out_of_turn(&event),
@@ -173,7 +175,7 @@ fn abandoned(why: Abandonment, case: &Case<'_>) -> Vec<Action> {
 pub(super) fn closing(phase: Phase, event: &Event) -> Next {
     match (phase, event) {
         (_, Event::Closed(_)) => Next::stay(vec![Action::Remove]),
-        (_, Event::WorkerLost) => Next::stay(vec![Action::Reset, Action::Remove]),
+        (_, Event::WorkerLost) => lost(),
         (Phase::Refusing, Event::Deadline | Event::Stop | Event::Killed) => close(Phase::Closing, Vec::new()),
         // The daemon does not wait until a late client has closed.
         (Phase::ClosingUnread, Event::Stop | Event::Killed) => close(phase, Vec::new()),

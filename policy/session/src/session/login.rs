@@ -50,10 +50,7 @@ pub(super) fn verifying(who: &mut Who, event: Event, client: SocketAddr, config:
         Event::Closed(why @ (CloseReason::ClientGone(_) | CloseReason::NoResources)) => {
             ending::unread(why, client, config)
         }
-        Event::Deadline => ending::late(client),
-        Event::Stop | Event::Killed => ending::stop_unread(),
-        Event::WorkerLost => ending::lost_unread(),
-        event => ending::out_of_turn(&event),
+        event => ending::before_request(&event, client),
     }
 }
 

@@ -156,10 +156,7 @@ impl Session {
             Event::Introduced(user) => login::begin(&mut self.who, user),
             Event::Requested(request) => self.requested(request, config),
             Event::Closed(why) => ending::unread(why, self.client(), config),
-            Event::Deadline => ending::late(self.client()),
-            Event::Stop | Event::Killed => ending::stop_unread(),
-            Event::WorkerLost => ending::lost_unread(),
-            event => ending::out_of_turn(&event),
+            event => ending::before_request(&event, self.client()),
         }
     }
 
