@@ -1,5 +1,6 @@
 //! What a rule command is given: values from the request, and how they come into its command line and environment.
 
+use crate::command;
 use serde::{Deserialize, Serialize};
 use sockd_common::message::UserId;
 use sockd_common::message::ident::IdentUser;
@@ -36,11 +37,7 @@ impl Values {
         hook::Values {
             source_name: self.source_name.as_deref(),
             source: self.source,
-            command: match self.command {
-                Command::Connect => sockd_policy::Command::Connect,
-                Command::Bind => sockd_policy::Command::Bind,
-                Command::Associate => sockd_policy::Command::Udp,
-            },
+            command: command::for_rules(self.command),
             pid,
             service: self.service.as_deref(),
             port: self.port,

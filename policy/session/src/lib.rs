@@ -12,6 +12,7 @@ pub mod about;
 pub mod admission;
 pub mod checks;
 pub mod client_host;
+mod command;
 pub mod config;
 pub mod counting;
 pub mod flow;

@@ -13,18 +13,13 @@ use crate::session::ending;
 use crate::session::event::{Action, Event};
 use crate::session::next::Next;
 use crate::session::phase::Phase;
-use sockd_common::message::request::{Destination, RefusalReason, Request};
+use sockd_common::message::request::RefusalReason;
 use sockd_common::message::session::CloseReason;
 use sockd_policy::{DenyReason, Version};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 /// The number of the command (RFC 1928, section 4).
 const ASSOCIATE: u8 = 3;
-
-/// The request as it is kept: the hint is passed on apart, and names nobody.
-pub(super) fn without_hint(request: Request) -> Request {
-    Request { destination: Destination::Address(Ipv4Addr::UNSPECIFIED.into()), port: 0, ..request }
-}
 
 /// No line permits datagrams to anybody: there is no such command here.
 pub(super) fn not_offered(client: SocketAddr) -> Next {

@@ -20,9 +20,8 @@ use crate::settings::UdpLog;
 use crate::violation::Violation;
 use crate::waits::{WaitKey, WaitKeys};
 use flow::{decided, late, opened};
-use sockd_common::message::UserId;
 use sockd_common::message::datagram::{FlowId, Relayed};
-use sockd_common::message::request::{Command, Destination, Request};
+use sockd_common::message::request::Destination;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 use table::{Stage, Table};
@@ -168,15 +167,10 @@ impl Association {
             turn.actions.push(FlowAction::Full(id));
             return Ok(());
         }
-        let read = UserId::new(self.request.user.as_bytes()).and_then(|user| {
-            let request = Request { version: 5, command: Command::Associate, destination, port, user };
-            ClientRequest::read(self.request.version, request)
-        });
-        let Some((mut request, destination)) = read else {
+        let Some((request, destination)) = self.request.another().towards(destination, port) else {
             turn.actions.push(FlowAction::Refuse(id));
             return Ok(());
         };
-        request.know(&self.request);
         self.flows.insert(id, request);
         self.go_on(id, turn, |case| facts::begin(destination, case));
         Ok(())

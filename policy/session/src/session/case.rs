@@ -1,5 +1,6 @@
 //! A request with whom it is from, and what it is decided by.
 
+use crate::command;
 use crate::config::{Config, RESERVED};
 use crate::hook_values::Values;
 use crate::record::{Parties, Record};
@@ -115,7 +116,7 @@ impl Case<'_> {
         let values = Values {
             source_name: name(&self.request.source_names),
             source: self.client.ip(),
-            command: self.request.command(),
+            command: command::in_messages(self.request.command),
             service: self.config.services.name_of(self.request.port).map(|name| name.as_ref().into()),
             port: self.request.port,
             ident_user: self.request.verified_user().and_then(|user| IdentUser::new(user.as_bytes())),

@@ -35,6 +35,7 @@ pub use listing::Own;
 pub use origin::Origin;
 pub use phase::Phase;
 
+use crate::command;
 use crate::config::Config;
 use crate::record::Failure;
 use crate::waits::WaitKey;
@@ -44,8 +45,8 @@ use login::Who;
 use next::{Next, Then};
 use request::ClientRequest;
 use sockd_common::ledger;
-use sockd_common::message::{self, request::Request};
-use sockd_policy::{Command, Version};
+use sockd_common::message::request::Request;
+use sockd_policy::{Command, UserId, Version};
 use std::net::{IpAddr, SocketAddr};
 
 /// The session of one client.
@@ -96,7 +97,7 @@ impl Session {
 
     /// The flows of the association that has been granted, of which there are none yet.
     pub fn association(&self) -> Option<Association> {
-        Some(Association::new(self.client(), self.request.as_ref()?.for_flows()?))
+        Some(Association::new(self.client(), self.request.as_ref()?.another()))
     }
 
     /// What the session waits for besides its worker. The monitor holds something for each, and nothing else.
@@ -167,29 +168,30 @@ impl Session {
             5 => Version::Socks5,
             _ => return Next::violation("a request of another version than 4 and 5"),
         };
-        let user = match (std::mem::take(&mut self.who), version) {
+        let login = match (std::mem::take(&mut self.who), version) {
             (Who::Verified(_), Version::Socks4) => {
                 return Next::violation("a request of another version than the password");
             }
             (Who::Verified(user), Version::Socks5) => Some(user),
             _ => None,
         };
-        let (hint, associates) = (request.port, request.command == message::request::Command::Associate);
-        let request = match associates {
-            true if !config.rules.offers_udp() => return associate::not_offered(client),
-            true => associate::without_hint(request),
-            false => request,
-        };
-        let Some((read, destination)) = ClientRequest::read(version, request) else {
+        let Request { command, destination, port, user, .. } = request;
+        let command = command::for_rules(command);
+        if command == Command::Udp && !config.rules.offers_udp() {
+            return associate::not_offered(client);
+        }
+        let Ok(user) = UserId::parse(user.as_bytes()) else { return ending::no_host_name(client) };
+        let request = ClientRequest::new(version, command, user);
+        let request = ClientRequest { login, identity: self.origin.identity(), ..request };
+        if command == Command::Udp {
+            let mut case = Case { request: self.request.insert(Box::new(request)), client, config };
+            return associate::begin(port, &mut case);
+        }
+        let Some((request, destination)) = request.towards(destination, port) else {
             return ending::no_host_name(client);
         };
-        let read = ClientRequest { login: user, identity: self.origin.identity(), ..read };
-        let request = self.request.insert(Box::new(read));
-        let mut case = Case { request, client, config };
-        match associates {
-            true => associate::begin(hint, &mut case),
-            false => facts::begin(destination, &mut case),
-        }
+        let mut case = Case { request: self.request.insert(Box::new(request)), client, config };
+        facts::begin(destination, &mut case)
     }
 
     /// Goes on as a story says, from one candidate to the next, until something is waited for.

@@ -4,8 +4,8 @@ use crate::record::Failure;
 use crate::session::chain::Chain;
 use crate::session::event::{Candidate, Wait};
 use crate::waits::{ByWaitKey, WaitKey, WaitKeys};
+use sockd_common::message::Errno;
 use sockd_common::message::request::Destination;
-use sockd_common::message::{self, Errno};
 use sockd_policy::{
     Command, DenyReason, HostName, Identity, Limits, Need, UserId, Version, parse_destination,
 };
@@ -101,37 +101,21 @@ impl From<Failure> for Rejected {
 }
 
 impl ClientRequest {
-    /// Takes a request from the worker that has read it, with its destination as it is to be found out about; nothing
-    /// where it names no host.
-    pub(super) fn read(version: Version, request: message::request::Request) -> Option<(Self, Destination)> {
-        let (name, destination) = match request.destination {
-            // Clients of SOCKS4A have no other way to write an IPv6 address; those of SOCKS5 have a type for it.
-            Destination::Name(written) if request.version == 5 && written.as_bytes().starts_with(b"[") => {
-                return None;
-            }
-            Destination::Name(written) => match parse_destination(written.as_bytes()).ok()? {
-                sockd_policy::Destination::Name(name) => (Some(name), Destination::Name(written)),
-                sockd_policy::Destination::Address(address) => (None, Destination::Address(address)),
-            },
-            destination @ Destination::Address(_) => (None, destination),
-        };
-        let read = Self {
-            command: match request.command {
-                message::request::Command::Connect => Command::Connect,
-                message::request::Command::Bind => Command::Bind,
-                message::request::Command::Associate => Command::Udp,
-            },
+    /// What this user asks for, of which nothing else is known.
+    pub(super) fn new(version: Version, command: Command, user: UserId) -> Self {
+        Self {
+            command,
             version,
-            named: name.is_some(),
+            named: false,
             unresolved: false,
-            user: UserId::parse(request.user.as_bytes()).ok()?,
+            user,
             login: None,
-            port: request.port,
+            port: 0,
             candidates: Box::default(),
             kinds_are_fresh: false,
             current: 0,
             source_names: None,
-            destination_names: name.map(|name| [name].into()),
+            destination_names: None,
             identity: None,
             missing: Missing::default(),
             peer_port: None,
@@ -140,31 +124,34 @@ impl ClientRequest {
             hooks_run: false,
             settled: false,
             overdue: false,
-        };
-        Some((read, destination))
-    }
-
-    /// As messages have it.
-    pub(super) fn command(&self) -> message::request::Command {
-        match self.command {
-            Command::Connect => message::request::Command::Connect,
-            Command::Bind => message::request::Command::Bind,
-            Command::Udp => message::request::Command::Associate,
         }
     }
 
-    /// The request for an association, for its flows to begin with.
-    pub(super) fn for_flows(&self) -> Option<Self> {
-        let request = message::request::Request {
-            version: 5,
-            command: message::request::Command::Associate,
-            destination: Destination::Address(Ipv4Addr::UNSPECIFIED.into()),
-            port: 0,
-            user: message::UserId::new(self.user.as_bytes())?,
+    /// To this destination. Gives it as it is to be found out about, and nothing where it names no host.
+    pub(super) fn towards(self, destination: Destination, port: u16) -> Option<(Self, Destination)> {
+        let Destination::Name(written) = destination else {
+            return Some((Self { port, ..self }, destination));
         };
-        let (mut own, _) = Self::read(self.version, request)?;
-        own.know(self);
-        Some(own)
+        // Clients of SOCKS4A have no other way to write an IPv6 address; those of SOCKS5 have a type for it.
+        if self.version == Version::Socks5 && written.as_bytes().starts_with(b"[") {
+            return None;
+        }
+        Some(match parse_destination(written.as_bytes()).ok()? {
+            sockd_policy::Destination::Name(name) => {
+                let destination_names = Some([name].into());
+                (Self { port, named: true, destination_names, ..self }, Destination::Name(written))
+            }
+            sockd_policy::Destination::Address(address) => {
+                (Self { port, ..self }, Destination::Address(address))
+            }
+        })
+    }
+
+    /// What else the same client asks for by the same command, to begin with.
+    pub(super) fn another(&self) -> Self {
+        let mut other = Self::new(self.version, self.command, self.user.clone());
+        other.know(self);
+        other
     }
 
     /// Takes over what another request of the same client has found out about that client.

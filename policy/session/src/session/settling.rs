@@ -3,6 +3,7 @@
 //! Until then it has a worker alone. What has been lent cannot be taken back: where the user has another worker, the one
 //! that the client was with ends before that one gets the client, and until then nobody could answer it.
 
+use crate::command;
 use crate::pool::Verified;
 use crate::session::case::Case;
 use crate::session::connect;
@@ -29,7 +30,7 @@ pub(super) fn begin(case: &mut Case<'_>) -> Next {
     if connect::is_under_way(case) {
         return connect::wait_for_attempts();
     }
-    let command = case.request.command();
+    let command = command::in_messages(case.request.command);
     let handshake = match case.request.version {
         Version::Socks4 => Handshake::Socks4(command),
         Version::Socks5 => Handshake::Socks5(command),

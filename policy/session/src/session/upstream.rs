@@ -3,6 +3,7 @@
 //! The monitor dials, and an upstream worker asks for what stands in [`request_for`]: composed from the monitor's own
 //! facts, never from what a worker says later.
 
+use crate::command;
 use crate::record::{FailedCall, Failure, UpstreamFailure};
 use crate::session::case::Case;
 use crate::session::chain::{Chain, Step};
@@ -109,7 +110,7 @@ fn request_for(case: &Case<'_>) -> Option<Request> {
     let name = || Name::new(case.request.destination_names.as_ref()?.first()?.as_str().as_bytes());
     Some(Request {
         version,
-        command: case.request.command(),
+        command: command::in_messages(case.request.command),
         destination: match case.request.candidate() {
             Some(candidate) => Destination::Address(candidate.address),
             None => Destination::Name(name()?),

@@ -126,17 +126,11 @@ mod tests {
     use super::*;
     use crate::waits::WaitKeys;
     use proptest::prelude::*;
-    use sockd_common::message::UserId;
-    use sockd_common::message::request::{Command, Destination, Request};
-    use sockd_policy::Version;
-    use std::net::Ipv4Addr;
+    use sockd_policy::{Command, UserId, Version};
     use std::time::Duration;
 
     fn request() -> ClientRequest {
-        let destination = Destination::Address(Ipv4Addr::LOCALHOST.into());
-        let (command, user) = (Command::Associate, UserId::default());
-        let request = Request { version: 5, command, destination, port: 53, user };
-        ClientRequest::read(Version::Socks5, request).unwrap().0
+        ClientRequest::new(Version::Socks5, Command::Udp, UserId::parse(b"").unwrap())
     }
 
     #[test]
