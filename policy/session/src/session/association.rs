@@ -135,6 +135,7 @@ impl Association {
                 self.go_on(flow, &mut turn, |case| opened(result, case));
                 if is_open {
                     self.flows.set_stage(flow, Stage::Open);
+                    self.flows.get_mut(flow).into_iter().for_each(|flow| flow.request.rest());
                 }
             }
             FlowEvent::Gone(flow, moved) => self.gone(flow, moved, &mut turn)?,

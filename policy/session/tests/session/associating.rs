@@ -205,6 +205,10 @@ fn a_flow_is_opened_after_a_decision_and_closed_when_the_worker_says_so() {
 fn keys_of_flows_are_never_those_of_sessions() {
     let (key, _) = begun(&Flows::new().wants_address(FLOW, "203.0.113.1"));
     assert!(key.is_of_flow() && !WaitKey::FIRST.is_of_flow());
+    let mut flows = Flows::new();
+    flows.open(FLOW, "203.0.113.1");
+    let (later, _) = begun(&flows.wants_address(FlowId(4), "203.0.113.2"));
+    assert!(later.is_of_flow() && later > key, "no other one after one is open");
 }
 
 #[test]

@@ -47,10 +47,7 @@ fn open(to: IpAddr, from: Option<IpAddr>, case: &mut Case<'_>) -> Next {
 pub(super) fn opened(result: Result<(), FailedCall>, case: &mut Case<'_>) -> Next {
     case.request.end_waits(|_| true);
     match result {
-        Ok(()) => {
-            case.request.rest();
-            Next::nothing()
-        }
+        Ok(()) => Next::nothing(),
         Err(failed) => Next::failed(Failure::Call(failed)),
     }
 }
