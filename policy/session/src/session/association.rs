@@ -226,7 +226,7 @@ impl Association {
     fn go_on(&mut self, id: FlowId, turn: &mut Turn<'_>, begin: impl FnOnce(&mut Case<'_>) -> Next) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.request.use_keys(std::mem::take(&mut self.keys));
-        flow.request.kinds_are_fresh = false;
+        flow.request.begin_turn();
         flow.request.hooks_run = self.request.hooks_run;
         let mut case = Case { request: &mut flow.request, client: self.client, config: turn.config };
         let mut next = begin(&mut case);

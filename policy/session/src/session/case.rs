@@ -46,43 +46,36 @@ impl Case<'_> {
         Next::nothing()
     }
 
-    /// What is known so far. Names that could not be had are no names where the settings say so.
+    /// What is known so far.
     pub(super) fn facts(&self) -> Facts<'_> {
-        let unavailable = match self.config.settings.missing_names {
-            MissingNames::Refuse => FactState::Unavailable,
-            MissingNames::NoMatch => FactState::Known(&[][..]),
-        };
         Facts {
-            source_names: match self.request.missing.source_names {
-                true => unavailable,
-                false => self.request.source_names.as_deref().into(),
-            },
-            destination_names: match self.request.missing.destination_names {
-                true => unavailable,
-                false => self.request.destination_names.as_deref().into(),
-            },
-            identity: match self.request.missing.identity {
-                true => FactState::Unavailable,
-                false => self.request.identity.as_ref().into(),
-            },
+            source_names: self.names(&self.request.source_names),
+            destination_names: self.names(&self.request.destination_names),
+            identity: self.request.identity.as_ref(),
             login: self.request.login.as_ref().map(|user| Login { user: &user.name, groups: &user.groups }),
+        }
+    }
+
+    /// Names that could not be had are no names where the settings say so.
+    fn names<'a>(&self, names: &'a FactState<Box<[HostName]>>) -> FactState<&'a [HostName]> {
+        match (names, self.config.settings.missing_names) {
+            (FactState::Unavailable, MissingNames::NoMatch) => FactState::Known(&[]),
+            (names, _) => names.as_deref(),
         }
     }
 
     /// As records have it.
     pub(super) fn parties(&self) -> Parties {
-        let tried = self.request.candidate().or(self.request.candidates.last().copied());
-        let is_anybody = !self.request.named && tried.is_some_and(|tried| tried.address.is_unspecified());
         Parties {
             command: self.request.command,
             version: self.request.version,
             client: self.client,
-            client_name: first(&self.request.source_names).cloned(),
+            client_name: self.request.client_name().cloned(),
             claimed_user: self.request.claimed_user().clone(),
             verified_user: self.request.verified_user().cloned(),
             by_password: self.request.login.is_some(),
-            destination: tried.map(|tried| tried.address),
-            destination_name: first(&self.request.destination_names).filter(|_| !is_anybody).cloned(),
+            destination: self.request.tried(),
+            destination_name: self.request.told_name().cloned(),
             port: self.request.port,
             service: self.config.services.name_of(self.request.port).cloned(),
             peer_port: self.request.peer_port,
@@ -112,22 +105,18 @@ impl Case<'_> {
         if self.config.settings.commands == Commands::Off {
             return None;
         }
-        let name = |names| first(names).map(|name| name.as_str().to_owned());
+        let text = |name: &HostName| name.as_str().to_owned();
         let values = Values {
-            source_name: name(&self.request.source_names),
+            source_name: self.request.client_name().map(text),
             source: self.client.ip(),
             command: command::in_messages(self.request.command),
             service: self.config.services.name_of(self.request.port).map(|name| name.as_ref().into()),
             port: self.request.port,
             ident_user: self.request.verified_user().and_then(|user| IdentUser::new(user.as_bytes())),
             user: UserId::new(self.request.claimed_user().as_bytes())?,
-            destination_name: name(&self.request.destination_names),
+            destination_name: self.request.destination_name().map(text),
             destination: self.request.target(),
         };
         Some(Action::Run(hook, Box::new(values)))
     }
-}
-
-fn first(names: &Option<Box<[HostName]>>) -> Option<&HostName> {
-    names.as_ref()?.first()
 }

@@ -69,14 +69,16 @@ pub(super) fn wanted_for_the_log(case: &Case<'_>) -> Option<Need> {
 /// What was asked for about the destination or the client has come.
 pub(super) fn arrived(fact: Fact, arrival: Arrival, key: WaitKey, case: &mut Case<'_>) -> Next {
     match (fact, arrival) {
-        (Fact::Addresses, Arrival::Resolved(answer)) => addresses(answer, case),
-        (Fact::Kinds, Arrival::Classified(candidates)) => kinds(candidates, case),
-        (Fact::SourceNames, Arrival::Resolved(answer)) => source_names(answer, case),
-        (Fact::DestinationNames, Arrival::Resolved(answer)) => destination_names(answer, case),
-        (Fact::Identity, Arrival::Identified(user)) => identity(user, case),
-        (Fact::Identity, Arrival::NoRoom(_)) => no_identity(case),
-        (fact, _) => case.wait_further(key, Wait::Fact(fact)),
+        (Fact::Addresses, Arrival::Resolved(answer)) => return addresses(answer, case),
+        (Fact::Kinds, Arrival::Classified(candidates)) => return kinds(candidates, case),
+        (Fact::SourceNames, Arrival::Resolved(answer)) => case.request.source_names = names(answer),
+        (Fact::DestinationNames, Arrival::Resolved(answer)) => case.request.destination_names = names(answer),
+        (Fact::Identity, Arrival::Identified(identity)) => case.request.identity = FactState::Known(identity),
+        // It is not asked, for a limit that is reached: nothing is known of the user.
+        (Fact::Identity, Arrival::NoRoom(_)) => case.request.identity = FactState::Unavailable,
+        (fact, _) => return case.wait_further(key, Wait::Fact(fact)),
     }
+    Next::decide()
 }
 
 /// The resolver has told the addresses of the destination's name.
@@ -103,7 +105,7 @@ pub(super) fn look_again(case: &mut Case<'_>) -> Next {
 
 /// The name is left to a next server.
 fn unresolved(case: &mut Case<'_>) -> Next {
-    case.request.unresolved = true;
+    case.request.progress().unresolved = true;
     Next::decide()
 }
 
@@ -112,58 +114,31 @@ fn kinds(candidates: Vec<Candidate>, case: &mut Case<'_>) -> Next {
     // Later they keep their places: attempts that are under way are known by them.
     let is_first = case.request.candidates.is_empty();
     case.request.candidates = if is_first { order::ordered(candidates) } else { candidates }.into();
-    case.request.kinds_are_fresh = true;
-    Next::decide()
-}
-
-/// The resolver has told the names of the client.
-fn source_names(answer: Answer, case: &mut Case<'_>) -> Next {
-    case.request.source_names = names(answer);
-    case.request.missing.source_names = case.request.source_names.is_none();
-    Next::decide()
-}
-
-/// The resolver has told the names of the destination.
-fn destination_names(answer: Answer, case: &mut Case<'_>) -> Next {
-    case.request.destination_names = names(answer);
-    case.request.missing.destination_names = case.request.destination_names.is_none();
-    Next::decide()
-}
-
-/// identd has told who the client is, or nobody has.
-fn identity(identity: Identity, case: &mut Case<'_>) -> Next {
-    case.request.identity = Some(identity);
-    Next::decide()
-}
-
-/// identd is not asked, for a limit that is reached: nothing is known of the user.
-fn no_identity(case: &mut Case<'_>) -> Next {
-    case.request.missing.identity = true;
+    case.request.progress().kinds_are_fresh = true;
     Next::decide()
 }
 
 /// Facts about the destination or the client did not come in time.
 pub(super) fn late(waits: &[(WaitKey, Wait)], case: &mut Case<'_>) -> Next {
-    let mut next = Next::decide();
     for (_, wait) in waits {
-        next = match wait {
-            Wait::Fact(Fact::Identity) => identity(Identity::Unknown, case),
-            Wait::Fact(Fact::SourceNames) => source_names(Answer::Failed, case),
-            Wait::Fact(Fact::DestinationNames) => destination_names(Answer::Failed, case),
+        match wait {
+            Wait::Fact(Fact::Identity) => case.request.identity = FactState::Known(Identity::Unknown),
+            Wait::Fact(Fact::SourceNames) => case.request.source_names = FactState::Unavailable,
+            Wait::Fact(Fact::DestinationNames) => case.request.destination_names = FactState::Unavailable,
             _ => return addresses(Answer::Failed, case),
-        };
+        }
     }
-    next
+    Next::decide()
 }
 
-/// Names as the resolver gave them; what is no host name is none. Nothing where it could not find them out, which says
-/// nothing of the names.
-fn names(answer: Answer) -> Option<Box<[HostName]>> {
+/// Names as the resolver gave them; what is no host name is none. That it could not find them out says nothing of them.
+fn names(answer: Answer) -> FactState<Box<[HostName]>> {
     match answer {
         Answer::Names(names) => {
-            Some(names.into_vec().iter().filter_map(|name| HostName::parse(name.as_bytes()).ok()).collect())
+            let names = names.into_vec();
+            FactState::Known(names.iter().filter_map(|name| HostName::parse(name.as_bytes()).ok()).collect())
         }
-        Answer::NotFound | Answer::Addresses(_) => Some(Box::default()),
-        Answer::Failed => None,
+        Answer::NotFound | Answer::Addresses(_) => FactState::Known(Box::default()),
+        Answer::Failed => FactState::Unavailable,
     }
 }

@@ -47,9 +47,6 @@ pub(super) fn unread(own: Own, stands: Phase, client: SocketAddr) -> Entry<'stat
 impl ClientRequest {
     /// With what is known of the request.
     pub(super) fn listed<'a>(&'a self, entry: Entry<'a>) -> Entry<'a> {
-        let tried = self.candidate().or(self.candidates.last().copied());
-        let is_anybody = !self.named && tried.is_some_and(|tried| tried.address.is_unspecified());
-        let destination_name = if is_anybody { Text::default() } else { first(&self.destination_names) };
         Entry {
             rule: self.rule,
             version: if self.version == Version::Socks4 { 4 } else { 5 },
@@ -59,11 +56,11 @@ impl ClientRequest {
                 Command::Udp => 3,
             },
             by_password: self.login.is_some(),
-            destination: tried.map(|tried| tried.address),
+            destination: self.tried(),
             port: self.port,
             upstream: self.upstream(),
-            destination_name,
-            client_name: first(&self.source_names),
+            destination_name: text(self.told_name()),
+            client_name: text(self.client_name()),
             claimed: self.claimed_user().as_bytes().into(),
             verified: self.verified_user().map_or(Text::default(), |user| user.as_bytes().into()),
             groups: self.login.as_ref().map_or(Text::default(), |user| user.groups[..].into()),
@@ -72,7 +69,6 @@ impl ClientRequest {
     }
 }
 
-fn first(names: &Option<Box<[HostName]>>) -> Text<'_> {
-    let first = names.as_ref().and_then(|names| names.first());
-    first.map_or(Text::default(), |name| name.as_str().as_bytes().into())
+fn text(name: Option<&HostName>) -> Text<'_> {
+    name.map_or(Text::default(), |name| name.as_str().as_bytes().into())
 }

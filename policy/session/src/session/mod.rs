@@ -119,7 +119,7 @@ impl Session {
 
     /// Takes in one event.
     pub fn on(&mut self, event: Event, config: &Config) -> Vec<Action> {
-        self.request.iter_mut().for_each(|request| request.kinds_are_fresh = false);
+        self.request.iter_mut().for_each(|request| request.begin_turn());
         let next = match self.phase {
             Phase::Requesting if self.origin == Origin::CHECK => {
                 ending::checking(event, self.client(), config)
@@ -291,14 +291,16 @@ fn decided(case: &mut Case<'_>) -> Next {
     }
     let candidate = case.request.candidate();
     // Of a name that has no address here, the name is the only candidate.
-    if candidate.is_none() && (!case.request.unresolved || case.request.current > 0) {
+    if candidate.is_none() && (!case.request.progress().unresolved || case.request.current > 0) {
         return if connect::is_under_way(case) { connect::wait(case) } else { ending::refuse(case) };
     }
     match decision::decide(candidate, case) {
         Ok(Step::Need(need)) => facts::need(need, case),
         Ok(Step::Go(_)) if settling::is_due(case) => settling::begin(case),
         Ok(Step::Go(permitted)) if counting::is_due(&permitted, case) => counting::begin(&permitted, case),
-        Ok(Step::Go(Permitted { path: Path::Direct(..), .. })) if !case.request.kinds_are_fresh => {
+        Ok(Step::Go(Permitted { path: Path::Direct(..), .. }))
+            if !case.request.progress().kinds_are_fresh =>
+        {
             facts::look_again(case)
         }
         Ok(Step::Go(permitted)) => go(permitted, case),

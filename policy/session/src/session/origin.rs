@@ -1,6 +1,6 @@
 //! How a client has come.
 
-use sockd_policy::Identity;
+use sockd_policy::{FactState, Identity};
 
 /// How a client has come: by a balancer that has written a PROXY header of so many bytes before what the client sends. There
 /// is one for each session, and two values that are no length are room enough for the others.
@@ -22,8 +22,8 @@ impl Origin {
     /// What is known of the user from the beginning. The identd of a client behind a balancer is not asked: it knows the
     /// ports of the connection to the balancer, which are not known here, and the pair that is known may be of another
     /// connection there.
-    pub(super) fn identity(self) -> Option<Identity> {
-        (self != Self::DIRECT).then_some(Identity::Unknown)
+    pub(super) fn identity(self) -> FactState<Identity> {
+        if self == Self::DIRECT { FactState::NotAsked } else { FactState::Known(Identity::Unknown) }
     }
 
     /// Bytes of the connection that are not the client's.

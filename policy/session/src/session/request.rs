@@ -7,7 +7,7 @@ use crate::waits::{ByWaitKey, WaitKey, WaitKeys};
 use sockd_common::message::Errno;
 use sockd_common::message::request::Destination;
 use sockd_policy::{
-    Command, DenyReason, HostName, Identity, Limits, Need, UserId, Version, parse_destination,
+    Command, DenyReason, FactState, HostName, Identity, Limits, Need, UserId, Version, parse_destination,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -19,22 +19,17 @@ pub(super) struct ClientRequest {
     pub(super) version: Version,
     /// The destination was a name.
     pub(super) named: bool,
-    /// The name has no address here: there are no candidates, and only a next server can find it.
-    pub(super) unresolved: bool,
     /// The user that SOCKS4 claims.
     pub(super) user: UserId,
     /// The user whom a password has named.
     pub(super) login: Option<Box<User>>,
     pub(super) port: u16,
     pub(super) candidates: Box<[Candidate]>,
-    /// What the candidates are to this host has been found out in this very turn.
-    pub(super) kinds_are_fresh: bool,
     /// The candidates before this one have been tried or refused.
     pub(super) current: u8,
-    pub(super) source_names: Option<Box<[HostName]>>,
-    pub(super) destination_names: Option<Box<[HostName]>>,
-    pub(super) identity: Option<Identity>,
-    pub(super) missing: Missing,
+    pub(super) source_names: FactState<Box<[HostName]>>,
+    pub(super) destination_names: FactState<Box<[HostName]>>,
+    pub(super) identity: FactState<Identity>,
     /// The port of the peer of a BIND.
     pub(super) peer_port: Option<u16>,
     /// The line that permits it; 0 where none has.
@@ -42,8 +37,6 @@ pub(super) struct ClientRequest {
     pub(super) progress: Option<Box<Progress>>,
     /// The commands of the permitting lines have been run: not again for the next address of the same name.
     pub(super) hooks_run: bool,
-    /// The client is with a worker of its user.
-    pub(super) settled: bool,
     /// The relay was over when the monitor last looked, and the worker had not said so.
     pub(super) overdue: bool,
 }
@@ -56,20 +49,18 @@ pub(super) struct User {
     pub(super) groups: Box<[u8]>,
 }
 
-/// The facts that were asked for and could not be had.
-#[derive(Debug, Default)]
-pub(super) struct Missing {
-    pub(super) source_names: bool,
-    pub(super) destination_names: bool,
-    pub(super) identity: bool,
-}
-
 /// What is there while the request is carried out. A relay has none, unless next servers lead to it.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     keys: WaitKeys,
     /// What is waited for.
     waits: ByWaitKey<Wait>,
+    /// The name has no address here: there are no candidates, and only a next server can find it.
+    pub(super) unresolved: bool,
+    /// What the candidates are to this host has been found out in this very turn.
+    pub(super) kinds_are_fresh: bool,
+    /// The client is with a worker of its user.
+    pub(super) settled: bool,
     /// Others than the peer of a BIND that came to its port.
     pub(super) strangers: u32,
     /// The place behind the candidate that has been dialled last.
@@ -107,22 +98,18 @@ impl ClientRequest {
             command,
             version,
             named: false,
-            unresolved: false,
             user,
             login: None,
             port: 0,
             candidates: Box::default(),
-            kinds_are_fresh: false,
             current: 0,
-            source_names: None,
-            destination_names: None,
-            identity: None,
-            missing: Missing::default(),
+            source_names: FactState::NotAsked,
+            destination_names: FactState::NotAsked,
+            identity: FactState::NotAsked,
             peer_port: None,
             rule: 0,
             progress: None,
             hooks_run: false,
-            settled: false,
             overdue: false,
         }
     }
@@ -138,7 +125,7 @@ impl ClientRequest {
         }
         Some(match parse_destination(written.as_bytes()).ok()? {
             sockd_policy::Destination::Name(name) => {
-                let destination_names = Some([name].into());
+                let destination_names = FactState::Known([name].into());
                 (Self { port, named: true, destination_names, ..self }, Destination::Name(written))
             }
             sockd_policy::Destination::Address(address) => {
@@ -156,12 +143,10 @@ impl ClientRequest {
 
     /// Takes over what another request of the same client has found out about that client.
     pub(super) fn know(&mut self, other: &Self) {
-        self.missing.source_names |= other.missing.source_names;
-        self.missing.identity |= other.missing.identity;
-        if other.source_names.is_some() {
+        if other.source_names != FactState::NotAsked {
             self.source_names.clone_from(&other.source_names);
         }
-        if other.identity.is_some() {
+        if other.identity != FactState::NotAsked {
             self.identity.clone_from(&other.identity);
         }
         if other.login.is_some() {
@@ -181,6 +166,11 @@ impl ClientRequest {
 
     pub(super) fn progress(&mut self) -> &mut Progress {
         self.progress.get_or_insert_default()
+    }
+
+    /// Something has happened: what the candidates are to this host may be different from now on.
+    pub(super) fn begin_turn(&mut self) {
+        self.progress.iter_mut().for_each(|progress| progress.kinds_are_fresh = false);
     }
 
     /// Begins to wait for something; gives the key.
@@ -249,9 +239,30 @@ impl ClientRequest {
     }
 
     /// Its address; that of the last one where none is left.
-    pub(super) fn target(&self) -> IpAddr {
+    pub(super) fn tried(&self) -> Option<IpAddr> {
         let candidate = self.candidate().or(self.candidates.last().copied());
-        candidate.map_or(Ipv4Addr::UNSPECIFIED.into(), |candidate| candidate.address)
+        candidate.map(|candidate| candidate.address)
+    }
+
+    /// The same, and the unspecified one where there is none.
+    pub(super) fn target(&self) -> IpAddr {
+        self.tried().unwrap_or(Ipv4Addr::UNSPECIFIED.into())
+    }
+
+    /// The client's name, where it is known.
+    pub(super) fn client_name(&self) -> Option<&HostName> {
+        first(&self.source_names)
+    }
+
+    /// The destination's name, where it is known.
+    pub(super) fn destination_name(&self) -> Option<&HostName> {
+        first(&self.destination_names)
+    }
+
+    /// The same, as it is told: anybody, whom a BIND waits for, has none.
+    pub(super) fn told_name(&self) -> Option<&HostName> {
+        let is_anybody = !self.named && self.tried().is_some_and(|tried| tried.is_unspecified());
+        self.destination_name().filter(|_| !is_anybody)
     }
 
     /// What the next servers of the candidate are asked in.
@@ -293,10 +304,10 @@ impl ClientRequest {
 
     /// The user that a password or identd has named.
     pub(super) fn verified_user(&self) -> Option<&UserId> {
-        match (&self.login, self.identity.as_ref()) {
+        match (&self.login, &self.identity) {
             (Some(user), _) => Some(&user.name),
-            (None, Some(Identity::Known(user))) => Some(user),
-            (None, Some(Identity::Unknown) | None) => None,
+            (None, FactState::Known(Identity::Known(user))) => Some(user),
+            (None, _) => None,
         }
     }
 
@@ -314,6 +325,13 @@ fn says(rejected: &Rejected) -> u8 {
         Failure::Call(call) if NO_FAMILY.contains(&call.errno) => 1,
         Failure::Call(_) | Failure::TimedOut | Failure::Upstream(_) => 2,
         _ => 0,
+    }
+}
+
+fn first(names: &FactState<Box<[HostName]>>) -> Option<&HostName> {
+    match names {
+        FactState::Known(names) => names.first(),
+        FactState::NotAsked | FactState::Unavailable => None,
     }
 }
 

@@ -22,7 +22,8 @@ const SETTLING_LIMIT: Duration = Duration::from_secs(10);
 /// Whether the client is still with a worker that is not known to be its user's.
 pub(super) fn is_due(case: &Case<'_>) -> bool {
     let verified = case.request.verified_user().is_some_and(|user| !user.is_empty());
-    verified && !case.request.settled && case.config.settings.isolation == Isolation::User
+    let settled = case.request.progress.as_ref().is_some_and(|progress| progress.settled);
+    verified && !settled && case.config.settings.isolation == Isolation::User
 }
 
 /// The client goes to a worker of its user, once nothing is under way that another one would be handed.
@@ -43,7 +44,7 @@ pub(super) fn begin(case: &mut Case<'_>) -> Next {
 
 /// The client is there.
 pub(super) fn settled(case: &mut Case<'_>) -> Next {
-    case.request.settled = true;
+    case.request.progress().settled = true;
     Next::decide()
 }
 

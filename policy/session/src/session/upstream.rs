@@ -107,7 +107,7 @@ fn request_for(case: &Case<'_>) -> Option<Request> {
         Version::Socks5 => (5, Some(&[][..])),
     };
     let user = user.unwrap_or(case.request.claimed_user().as_bytes());
-    let name = || Name::new(case.request.destination_names.as_ref()?.first()?.as_str().as_bytes());
+    let name = || Name::new(case.request.destination_name()?.as_str().as_bytes());
     Some(Request {
         version,
         command: command::in_messages(case.request.command),
@@ -137,7 +137,7 @@ pub(super) fn replied(reply: NextReply, key: WaitKey, case: &mut Case<'_>) -> Ne
 /// the addresses of the name.
 pub(super) fn met(reply: NextReply, key: WaitKey, case: &mut Case<'_>) -> Next {
     let NextReply::Granted(peer) = reply else { return not_granted(reply) };
-    let expected = match case.request.unresolved {
+    let expected = match case.request.progress().unresolved {
         true => Some(case.request.current),
         false => bind::expects(canonical(peer.ip()), case),
     };

@@ -16,7 +16,7 @@ pub(super) fn decided(case: &mut Case<'_>) -> Next {
         return facts::need(need, case);
     }
     let candidate = case.request.candidate();
-    if candidate.is_none() && (!case.request.unresolved || case.request.current > 0) {
+    if candidate.is_none() && (!case.request.progress().unresolved || case.request.current > 0) {
         return ending::refuse(case);
     }
     match decision::decide(candidate, case) {
@@ -24,7 +24,7 @@ pub(super) fn decided(case: &mut Case<'_>) -> Next {
         Ok(Step::Go(Permitted { path: Path::Upstream(..), .. })) => {
             Next::refuse(Failure::Limited(Limit::NO_NEXT_SERVER))
         }
-        Ok(Step::Go(_)) if !case.request.kinds_are_fresh => facts::look_again(case),
+        Ok(Step::Go(_)) if !case.request.progress().kinds_are_fresh => facts::look_again(case),
         Ok(Step::Go(Permitted { path: Path::Direct(candidate, from), rule, unverified, hooks, .. })) => {
             case.request.rule = rule;
             let actions = case.permitted_once(unverified, hooks);
