@@ -13,13 +13,13 @@ use crate::flow::Moved;
 use crate::record::{FailedCall, Record};
 use crate::session::case::Case;
 use crate::session::event::{Action, Arrival, Task};
-use crate::session::next::{Next, Then};
+use crate::session::next::Next;
 use crate::session::request::ClientRequest;
-use crate::session::{decision, ending, facts};
+use crate::session::{candidates, decision, facts};
 use crate::settings::UdpLog;
 use crate::violation::Violation;
 use crate::waits::{WaitKey, WaitKeys};
-use flow::{decided, late, opened};
+use flow::{late, opened, permitted};
 use sockd_common::message::datagram::{FlowId, Relayed};
 use sockd_common::message::request::Destination;
 use std::net::{IpAddr, SocketAddr};
@@ -229,24 +229,8 @@ impl Association {
         flow.request.begin_turn();
         flow.request.hooks_run = self.request.hooks_run;
         let mut case = Case { request: &mut flow.request, client: self.client, config: turn.config };
-        let mut next = begin(&mut case);
-        let mut actions = Vec::new();
-        loop {
-            let Next { actions: mut further, then } = next;
-            actions.append(&mut further);
-            next = match then {
-                Then::Stay | Then::Phase(_) => break,
-                Then::Decide => decided(&mut case),
-                Then::Failed(why) => {
-                    case.request.reject(why.into());
-                    Next::decide()
-                }
-                Then::Refuse(why) => {
-                    case.request.reject_all(why.into());
-                    ending::refuse(&mut case)
-                }
-            };
-        }
+        let next = begin(&mut case);
+        let (actions, _) = candidates::follow(next, &mut case, permitted);
         self.keys = flow.request.take_keys();
         self.request.know(&flow.request);
         self.request.hooks_run = flow.request.hooks_run;

@@ -3,12 +3,13 @@
 //! [`Session::on`] is the whole story as a pure function of the phase and the event; the monitor carries out the
 //! actions it returns. What a worker may say depends on what has been said: anything else is a violation.
 //!
-//! The stories are files of their own. Each of their functions says what comes next; here alone the session goes from
-//! one candidate to the next.
+//! The stories are files of their own. Each of their functions says what comes next; in `candidates` alone a session goes
+//! from one candidate to the next.
 
 mod associate;
 mod association;
 mod bind;
+mod candidates;
 mod case;
 mod chain;
 mod connect;
@@ -40,7 +41,7 @@ use crate::config::Config;
 use crate::record::Failure;
 use crate::waits::WaitKey;
 use case::Case;
-use decision::{Path, Permitted, Step};
+use decision::{Path, Permitted};
 use login::Who;
 use next::{Next, Then};
 use request::ClientRequest;
@@ -194,30 +195,18 @@ impl Session {
         facts::begin(destination, &mut case)
     }
 
-    /// Goes on as a story says, from one candidate to the next, until something is waited for.
+    /// Goes on as a story says.
     fn follow(&mut self, next: Next, config: &Config) -> Vec<Action> {
-        let Next { mut actions, mut then } = next;
-        loop {
-            let next = match (then, self.case(config)) {
-                (Then::Phase(phase), case) => {
-                    case.into_iter().filter(|_| phase.rests()).for_each(|case| case.request.rest());
-                    self.phase = phase;
-                    return actions;
-                }
-                (Then::Stay, _) | (_, None) => return actions,
-                (Then::Decide, Some(mut case)) => decided(&mut case),
-                (Then::Failed(why), Some(case)) => {
-                    case.request.reject(why.into());
-                    Next::decide()
-                }
-                (Then::Refuse(why), Some(mut case)) => {
-                    let strangers = bind::strangers(&case);
-                    case.request.reject_all(why.into());
-                    ending::refuse(&mut case).after(strangers)
-                }
-            };
-            Next { actions, then } = next.after(actions);
+        let (actions, phase) = match (self.case(config), next) {
+            (Some(mut case), next) => candidates::follow(next, &mut case, permitted),
+            (None, Next { actions, then: Then::Phase(phase) }) => (actions, Some(phase)),
+            (None, Next { actions, .. }) => (actions, None),
+        };
+        if let Some(phase) = phase {
+            self.request.iter_mut().filter(|_| phase.rests()).for_each(|request| request.rest());
+            self.phase = phase;
         }
+        actions
     }
 }
 
@@ -284,34 +273,17 @@ fn late(phase: Phase, case: &mut Case<'_>) -> Next {
     next.after(waits.into_iter().map(|(key, _)| Action::GiveUp(key)).collect())
 }
 
-/// Decides on the candidate: it is tried, or a fact is missing, or the next one is decided on.
-fn decided(case: &mut Case<'_>) -> Next {
-    if let Some(need) = facts::wanted_for_the_log(case) {
-        return facts::need(need, case);
-    }
-    let candidate = case.request.candidate();
-    // Of a name that has no address here, the name is the only candidate.
-    if candidate.is_none() && (!case.request.progress().unresolved || case.request.current > 0) {
-        return if connect::is_under_way(case) { connect::wait(case) } else { ending::refuse(case) };
-    }
-    match decision::decide(candidate, case) {
-        Ok(Step::Need(need)) => facts::need(need, case),
-        Ok(Step::Go(_)) if settling::is_due(case) => settling::begin(case),
-        Ok(Step::Go(permitted)) if counting::is_due(&permitted, case) => counting::begin(&permitted, case),
-        Ok(Step::Go(Permitted { path: Path::Direct(..), .. }))
-            if !case.request.progress().kinds_are_fresh =>
-        {
-            facts::look_again(case)
-        }
-        Ok(Step::Go(permitted)) => go(permitted, case),
-        Err(rejected) => {
-            case.request.reject(rejected);
-            Next::decide()
-        }
+/// The rules permit a candidate: it is tried, unless something comes before that.
+fn permitted(permitted: Permitted, case: &mut Case<'_>) -> Next {
+    match permitted.path {
+        _ if settling::is_due(case) => settling::begin(case),
+        _ if counting::is_due(&permitted, case) => counting::begin(&permitted, case),
+        Path::Direct(..) if !case.request.progress().kinds_are_fresh => facts::look_again(case),
+        _ => go(permitted, case),
     }
 }
 
-/// Begins to reach a candidate that is permitted.
+/// Begins to reach a candidate.
 fn go(permitted: Permitted, case: &mut Case<'_>) -> Next {
     let Permitted { path, rule, limits, unverified, hooks } = permitted;
     case.request.permit(rule, limits);

@@ -3,36 +3,23 @@
 use crate::limits::limit::Limit;
 use crate::record::{FailedCall, Failure};
 use crate::session::case::Case;
-use crate::session::decision::{self, Path, Permitted, Step};
+use crate::session::decision::{Path, Permitted};
 use crate::session::event::{Action, Arrival, Task, Wait};
+use crate::session::facts;
 use crate::session::next::Next;
-use crate::session::{ending, facts};
 use crate::waits::WaitKey;
 use std::net::{IpAddr, SocketAddr};
 
-/// Decides on a flow: it is opened, or a fact is missing, or it is refused, or its next address is decided on.
-pub(super) fn decided(case: &mut Case<'_>) -> Next {
-    if let Some(need) = facts::wanted_for_the_log(case) {
-        return facts::need(need, case);
-    }
-    let candidate = case.request.candidate();
-    if candidate.is_none() && (!case.request.progress().unresolved || case.request.current > 0) {
-        return ending::refuse(case);
-    }
-    match decision::decide(candidate, case) {
-        Ok(Step::Need(need)) => facts::need(need, case),
-        Ok(Step::Go(Permitted { path: Path::Upstream(..), .. })) => {
-            Next::refuse(Failure::Limited(Limit::NO_NEXT_SERVER))
-        }
-        Ok(Step::Go(_)) if !case.request.progress().kinds_are_fresh => facts::look_again(case),
-        Ok(Step::Go(Permitted { path: Path::Direct(candidate, from), rule, unverified, hooks, .. })) => {
+/// The rules permit a flow: it is opened.
+pub(super) fn permitted(permitted: Permitted, case: &mut Case<'_>) -> Next {
+    let Permitted { path, rule, unverified, hooks, .. } = permitted;
+    match path {
+        Path::Upstream(..) => Next::refuse(Failure::Limited(Limit::NO_NEXT_SERVER)),
+        Path::Direct(..) if !case.request.progress().kinds_are_fresh => facts::look_again(case),
+        Path::Direct(candidate, from) => {
             case.request.rule = rule;
             let actions = case.permitted_once(unverified, hooks);
             open(candidate.address, from, case).after(actions)
-        }
-        Err(rejected) => {
-            case.request.reject(rejected);
-            Next::decide()
         }
     }
 }
