@@ -87,38 +87,18 @@ pub(crate) fn refuse_descriptors(socket: impl AsFd) -> io::Result<()> {
 /// that an older kernel does not have stay 0.
 pub(crate) fn tcp_info(socket: impl AsFd) -> io::Result<[u8; TCP_INFO_LENGTH]> {
     let mut info = [0; TCP_INFO_LENGTH];
-    let mut length = TCP_INFO_LENGTH as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes to `info` and the written length to `length`; both live on this
-    // stack until the call is over, and any bytes are valid in `info`.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    if result == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
+    read_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)?;
+    Ok(info)
 }
 
 /// User and process of who has connected to a Unix socket (unix(7), SO_PEERCRED). The process is 0 where it is of a
 /// namespace that this process does not see into.
 pub(crate) fn peer_credentials(socket: impl AsFd) -> io::Result<(u32, i32)> {
-    let mut found = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
-    let mut length = size_of_val(&found) as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes to `found`, any bytes of which are valid, and the written length to
-    // `length`; both live on this stack until the call is over.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut found).cast(),
-            &raw mut length,
-        )
-    };
-    if result == 0 { Ok((found.uid, found.pid)) } else { Err(io::Error::last_os_error()) }
+    // struct ucred: the ids of process, user and group.
+    let mut ucred = [[u8::MAX; 4]; 3];
+    read_option(socket, libc::SOL_SOCKET, libc::SO_PEERCRED, ucred.as_flattened_mut())?;
+    let [pid, uid, _gid] = ucred.map(i32::from_ne_bytes);
+    Ok((uid.cast_unsigned(), pid))
 }
 
 /// Limits how many bytes a second a TCP connection sends (socket(7), SO_MAX_PACING_RATE); `u32::MAX` stands for no limit.
@@ -152,6 +132,23 @@ pub(crate) fn lock_filter(socket: impl AsFd) -> io::Result<()> {
 /// Has the kernel hand over datagrams in bundles (udp(7), UDP_GRO, Linux 5.0).
 pub(crate) fn receive_bundles(socket: impl AsFd) -> io::Result<()> {
     set_flag(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
+}
+
+/// Reads the value of an option, as far as it goes into this buffer. What the kernel does not write stays.
+fn read_option(
+    socket: impl AsFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &mut [u8],
+) -> io::Result<()> {
+    let mut length = libc::socklen_t::try_from(value.len()).unwrap_or(libc::socklen_t::MAX);
+    // SAFETY: the kernel writes at most `length` bytes to `value` and the written length to `length`; both live until the
+    // call is over, and any bytes are valid in `value`.
+    let done = unsafe {
+        let value = value.as_mut_ptr().cast();
+        libc::getsockopt(socket.as_fd().as_raw_fd(), level, option, value, &raw mut length)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn set_flag(
