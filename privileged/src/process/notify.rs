@@ -14,7 +14,6 @@ const NEWS: Duration = Duration::from_secs(15);
 pub struct Notifier {
     socket: Option<OwnedFd>,
     watchdog: Option<Duration>,
-    interval: Option<Duration>,
     beat_at: Option<Instant>,
     status: String,
 }
@@ -22,15 +21,11 @@ pub struct Notifier {
 impl Notifier {
     /// With a socket connected to the service manager, which kills a daemon that is silent for as long as `watchdog`.
     pub fn new(socket: OwnedFd, watchdog: Option<Duration>) -> Self {
-        let mut notifier = Self { socket: Some(socket), ..Self::default() };
-        notifier.watch(watchdog);
-        notifier
+        Self { socket: Some(socket), watchdog, ..Self::default() }
     }
 
     /// The service manager kills a daemon that is silent for so long.
     pub fn watch(&mut self, watchdog: Option<Duration>) {
-        let half = watchdog.and_then(|time| time.checked_div(2));
-        self.interval = self.socket.is_some().then(|| half.map_or(NEWS, |half| half.min(NEWS)));
         self.watchdog = watchdog;
     }
 
@@ -52,7 +47,7 @@ impl Notifier {
     /// The daemon serves, for the first time or again.
     pub fn ready(&mut self, status: &str) {
         self.status = status.to_owned();
-        self.beat_at = self.interval.and_then(|interval| Instant::now().checked_add(interval));
+        self.beat_at = self.next_beat(Instant::now());
         self.tell(&format!("READY=1\nSTATUS={status}\n"));
     }
 
@@ -76,12 +71,18 @@ impl Notifier {
 
     /// Gives a sign of life, and the state where it has changed.
     pub fn beat(&mut self, now: Instant, status: String) {
-        self.beat_at = self.interval.and_then(|interval| now.checked_add(interval));
+        self.beat_at = self.next_beat(now);
         match status == self.status {
             true => self.tell("WATCHDOG=1\n"),
             false => self.tell(&format!("WATCHDOG=1\nSTATUS={status}\n")),
         }
         self.status = status;
+    }
+
+    /// Twice in the time that a watchdog gives.
+    fn next_beat(&self, now: Instant) -> Option<Instant> {
+        let half = self.watchdog.and_then(|time| time.checked_div(2));
+        self.socket.as_ref().and_then(|_| now.checked_add(half.map_or(NEWS, |half| half.min(NEWS))))
     }
 
     fn tell(&self, message: &str) {
