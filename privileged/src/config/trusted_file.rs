@@ -12,12 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use thiserror::Error;
 
-/// How long a file may be: a number of MiB, and the same in words.
-#[derive(Clone, Copy, Debug)]
-pub struct Longest(pub u64, pub &'static str);
-
-/// A million rules of ordinary length fit.
-const RULES: Longest = Longest(256, "at most 256 MiB");
+/// How many MiB a file may have: a million rules of ordinary length fit.
+const RULES: u64 = 256;
 
 /// Why a file is not used.
 #[derive(Debug, Error)]
@@ -33,7 +29,7 @@ enum Why {
     /// A call failed.
     Io(std::io::Error),
     /// The file is not what it has to be.
-    Unfit { expected: &'static str, found: String },
+    Unfit { expected: String, found: String },
 }
 
 impl Display for Why {
@@ -74,13 +70,13 @@ pub fn read_trusted(path: &Path) -> Result<Vec<u8>, FileError> {
     read_at_most(open_trusted(path)?, path, RULES)
 }
 
-fn read_at_most(file: OwnedFd, path: &Path, Longest(mib, in_words): Longest) -> Result<Vec<u8>, FileError> {
+fn read_at_most(file: OwnedFd, path: &Path, mib: u64) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
     let limit = mib.saturating_mul(1 << 20);
     let mut file = File::from(file).take(limit.saturating_add(1));
     file.read_to_end(&mut bytes).map_err(|error| io(path, error))?;
     match bytes.len() as u64 > limit {
-        true => Err(unfit(path, in_words, "a longer file".into())),
+        true => Err(unfit(path, &format!("at most {mib} MiB"), "a longer file".into())),
         false => Ok(bytes),
     }
 }
@@ -110,9 +106,10 @@ pub fn open_trusted(path: &Path) -> Result<OwnedFd, FileError> {
     Ok(file)
 }
 
-/// Reads a file of the system, such as resolv.conf(5): often a symbolic link, and nothing that decides over access.
-pub fn read_plain(path: &Path, longest: Longest) -> Result<Vec<u8>, FileError> {
-    read_at_most(open_plain(path)?, path, longest)
+/// Reads a file of the system with so many MiB at most, such as resolv.conf(5): often a symbolic link, and nothing that
+/// decides over access.
+pub fn read_plain(path: &Path, mib: u64) -> Result<Vec<u8>, FileError> {
+    read_at_most(open_plain(path)?, path, mib)
 }
 
 /// The fault of a link that leads to no file.
@@ -174,7 +171,7 @@ const MAX_LINKS: usize = 40;
 
 /// The path without links, each folder and link on the way checked. Whoever can write to a folder can put another file in
 /// the place of one there, and whoever owns a link can have made it.
-fn real_path(path: &Path, what: &'static str) -> Result<PathBuf, FileError> {
+fn real_path(path: &Path, what: &str) -> Result<PathBuf, FileError> {
     let absolute = std::path::absolute(path).map_err(|error| io(path, error))?;
     let (mut ahead, mut real, mut links) = (steps(&absolute), PathBuf::from("/"), 0usize);
     while let Some(step) = ahead.pop() {
@@ -210,7 +207,7 @@ fn steps(path: &Path) -> Vec<OsString> {
 }
 
 /// What stands at a path, which is not followed. A link that leads to nothing is no file that is simply not there.
-fn facts_of(path: &Path, expected: &'static str) -> Result<Stat, FileError> {
+fn facts_of(path: &Path, expected: &str) -> Result<Stat, FileError> {
     statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| match error {
         Errno::NOENT => unfit(path, expected, "none".into()),
         error => io(path, error.into()),
@@ -252,8 +249,8 @@ fn io(path: &Path, error: std::io::Error) -> FileError {
     FileError { path: path.into(), why: Why::Io(error) }
 }
 
-fn unfit(path: &Path, expected: &'static str, found: String) -> FileError {
-    FileError { path: path.into(), why: Why::Unfit { expected, found } }
+fn unfit(path: &Path, expected: &str, found: String) -> FileError {
+    FileError { path: path.into(), why: Why::Unfit { expected: expected.into(), found } }
 }
 
 #[cfg(test)]

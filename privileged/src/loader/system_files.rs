@@ -1,6 +1,6 @@
 //! resolv.conf(5) and hosts(5): the loader looks whether they have changed, and the monitor gets copies.
 
-use crate::config::trusted_file::{FileError, Longest, leads_nowhere, read_plain};
+use crate::config::trusted_file::{FileError, leads_nowhere, read_plain};
 use crate::process::descriptors;
 use crate::process::error::StartError;
 use rustix::fs::{AtFlags, CWD, Stat, ftruncate, statat};
@@ -10,9 +10,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Their paths, and how long a file may be that the monitor and the resolver take.
-const FILES: [(&str, Longest); 2] =
-    [("/etc/resolv.conf", Longest(1, "at most 1 MiB")), ("/etc/hosts", Longest(16, "at most 16 MiB"))];
+/// Their paths, and how many MiB the monitor and the resolver take.
+const FILES: [(&str, u64); 2] = [("/etc/resolv.conf", 1), ("/etc/hosts", 16)];
 
 /// What tells one version of a file from the next.
 type Version = (u64, u64, i64, u64, i64);
@@ -24,7 +23,7 @@ pub struct Originals([Original; 2]);
 #[derive(Debug)]
 struct Original {
     path: &'static Path,
-    longest: Longest,
+    most_mib: u64,
     memory: File,
     /// As it was last copied; nothing where the file is not there.
     seen: Option<Option<Version>>,
@@ -56,9 +55,8 @@ pub fn shared() -> Result<(Originals, Copies), StartError> {
     };
     let [conf, hosts] = memory;
     let copies = Copies { conf: copy(&conf)?, hosts: copy(&hosts)? };
-    let original = |(path, longest), memory| Original::new(Path::new(path), longest, memory);
     let [of_conf, of_hosts] = FILES;
-    Ok((Originals([original(of_conf, conf), original(of_hosts, hosts)]), copies))
+    Ok((Originals([Original::new(of_conf, conf), Original::new(of_hosts, hosts)]), copies))
 }
 
 impl Originals {
@@ -85,8 +83,8 @@ impl Originals {
 }
 
 impl Original {
-    fn new(path: &'static Path, longest: Longest, memory: File) -> Self {
-        Self { path, longest, memory, seen: None, fault: None }
+    fn new((path, most_mib): (&'static str, u64), memory: File) -> Self {
+        Self { path: Path::new(path), most_mib, memory, seen: None, fault: None }
     }
 
     /// Copies the file where it has changed. One that is there and cannot be read, for want of a descriptor perhaps, stays
@@ -97,7 +95,7 @@ impl Original {
             self.fault.take_if(|fault| fault.of != now);
             return false;
         }
-        let (text, fault) = match read_plain(self.path, self.longest) {
+        let (text, fault) = match read_plain(self.path, self.most_mib) {
             Ok(text) => (Some(text), None),
             Err(error) if !error.is_missing() => (None, Some(error)),
             Err(_) => (Some(Vec::new()), now.map(|_| leads_nowhere(self.path))),

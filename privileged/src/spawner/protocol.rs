@@ -57,9 +57,7 @@ impl Ending {
             Self::Exit(_) | Self::NotStarted(_) => false,
         }
     }
-}
 
-impl Ending {
     /// As it is counted.
     pub fn cause(self) -> DeathCause {
         match self {
