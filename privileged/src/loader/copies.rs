@@ -1,26 +1,28 @@
 //! resolv.conf(5) and hosts(5) as the monitor has them, copied by the loader: what the resolver is told of them.
 
-use crate::loader::system_files::Copies;
 use sockd_common::message::resolver::ToResolver;
 use sockd_session::resolv_conf::ResolvConf;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 /// The two files.
 #[derive(Debug)]
 pub struct SystemFiles {
-    copies: Copies,
+    copy_of_conf: File,
+    copy_of_hosts: File,
+    /// As the resolver has it.
     conf: ResolvConf,
     /// Of which the resolver has not heard since they changed.
     untold: [bool; 2],
 }
 
 impl SystemFiles {
-    /// As the loader has copied them before anything is asked.
-    pub fn new(copies: Copies) -> Self {
-        let conf = ResolvConf::parse(&copies.conf());
-        Self { copies, conf, untold: [true; 2] }
+    /// As the loader copies them to these, before anything is asked.
+    pub(super) fn new(copy_of_conf: File, copy_of_hosts: File) -> Self {
+        Self { copy_of_conf, copy_of_hosts, conf: ResolvConf::unread(), untold: [true; 2] }
     }
 
     /// The nameserver of an attempt.
@@ -50,13 +52,22 @@ impl SystemFiles {
         let mut news = Vec::new();
         let [conf, hosts] = &mut self.untold;
         if std::mem::take(conf) {
-            self.conf = ResolvConf::parse(&self.copies.conf());
+            self.conf = ResolvConf::parse(&text_of(&self.copy_of_conf));
             news.push((self.conf.setup(), None));
         }
-        if *hosts && let Ok(copy) = self.copies.hosts() {
+        if *hosts && let Ok(copy) = self.copy_of_hosts.try_clone() {
             *hosts = false;
-            news.push((ToResolver::Hosts, Some(copy)));
+            news.push((ToResolver::Hosts, Some(copy.into())));
         }
         news
     }
+}
+
+/// All of it: where the descriptor is in the file does not count.
+fn text_of(copy: &File) -> Vec<u8> {
+    let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(length @ 1..) = copy.read_at(&mut buffer, text.len() as u64) {
+        text.extend_from_slice(buffer.get(..length).unwrap_or_default());
+    }
+    text
 }

@@ -16,10 +16,11 @@ use crate::config::options::Options;
 use crate::config::pid_file;
 use crate::config::read::{self, Loaded};
 use crate::hook::orders::{self, Teller};
+use crate::loader::copies::SystemFiles;
 use crate::loader::handle::Loader;
 use crate::loader::profile::LOADER;
 use crate::loader::protocol::{FromLoader, Frozen, Monitor, ToLoader, Written};
-use crate::loader::system_files::{Copies, Originals};
+use crate::loader::system_files::Originals;
 use crate::process::child::Server;
 use crate::process::error::StartError;
 use crate::process::namespaces::{Place, World};
@@ -56,7 +57,7 @@ pub struct Started {
     /// The monitor's handle.
     pub loader: Loader,
     /// The files of the system.
-    pub copies: Copies,
+    pub copies: SystemFiles,
     /// Its process id.
     pub pid: libc::pid_t,
     /// What the kernel did not have for its lockdown.

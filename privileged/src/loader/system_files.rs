@@ -1,12 +1,13 @@
 //! resolv.conf(5) and hosts(5): the loader looks whether they have changed, and the monitor gets copies.
 
 use crate::config::trusted_file::{FileError, leads_nowhere, read_plain};
+use crate::loader::copies::SystemFiles;
 use crate::process::descriptors;
 use crate::process::error::StartError;
 use rustix::fs::{AtFlags, CWD, Stat, ftruncate, statat};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -38,15 +39,8 @@ struct Fault {
     is_told: bool,
 }
 
-/// The monitor's side: resolv.conf and hosts, to be read from their beginnings.
-#[derive(Debug)]
-pub struct Copies {
-    conf: File,
-    hosts: File,
-}
-
-/// Memory for both, empty yet.
-pub fn shared() -> Result<(Originals, Copies), StartError> {
+/// Both sides, with memory for both files that is empty yet.
+pub fn shared() -> Result<(Originals, SystemFiles), StartError> {
     let memory = || descriptors::memory("sockd-files").map(File::from);
     let memory = [memory()?, memory()?];
     // Opened anew for reading alone: whoever gets this descriptor cannot change what the next one reads.
@@ -54,7 +48,7 @@ pub fn shared() -> Result<(Originals, Copies), StartError> {
         File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(StartError::at("/proc/self/fd"))
     };
     let [conf, hosts] = memory;
-    let copies = Copies { conf: copy(&conf)?, hosts: copy(&hosts)? };
+    let copies = SystemFiles::new(copy(&conf)?, copy(&hosts)?);
     let [of_conf, of_hosts] = FILES;
     Ok((Originals([Original::new(of_conf, conf), Original::new(of_hosts, hosts)]), copies))
 }
@@ -115,22 +109,6 @@ impl Original {
         {
             self.fault = found.map(|text| Fault { of: now, text, is_told: false });
         }
-    }
-}
-
-impl Copies {
-    /// The text of resolv.conf.
-    pub fn conf(&self) -> Vec<u8> {
-        let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
-        while let Ok(length @ 1..) = self.conf.read_at(&mut buffer, text.len() as u64) {
-            text.extend_from_slice(buffer.get(..length).unwrap_or_default());
-        }
-        text
-    }
-
-    /// The copy of hosts, for the resolver worker.
-    pub fn hosts(&self) -> io::Result<OwnedFd> {
-        self.hosts.try_clone().map(OwnedFd::from)
     }
 }
 

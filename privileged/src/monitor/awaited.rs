@@ -1,6 +1,6 @@
 //! What sessions wait for.
 
-use crate::loader::system_files::Copies;
+use crate::loader::copies::SystemFiles;
 use crate::monitor::askers::Askers;
 use crate::monitor::auth::Auth;
 use crate::monitor::base::{Base, News};
@@ -28,8 +28,8 @@ pub struct Awaited {
 
 impl Awaited {
     /// Nothing yet; lookups go by these files.
-    pub fn new(copies: Copies) -> Self {
-        let resolver = Resolver::new(copies);
+    pub fn new(files: SystemFiles) -> Self {
+        let resolver = Resolver::new(files);
         let (bind_ports, askers) = (BindPorts::default(), Askers::default());
         Self { bind_ports, resolver, askers, auth: Auth::default(), handovers: HashMap::new() }
     }

@@ -1,7 +1,6 @@
 //! The monitor's half of the resolver: one resolver worker, sockets to the nameservers for it, answers from it.
 
 use crate::loader::copies::SystemFiles;
-use crate::loader::system_files::Copies;
 use crate::monitor::base::{Base, Heard, News};
 use crate::monitor::dial::{Begun, Caller};
 use crate::net::dial::{Dial, Dialled};
@@ -26,8 +25,8 @@ pub struct Resolver {
 
 impl Resolver {
     /// No worker yet.
-    pub fn new(copies: Copies) -> Self {
-        Self { sole: Sole::default(), lookups: Lookups::default(), files: SystemFiles::new(copies) }
+    pub fn new(files: SystemFiles) -> Self {
+        Self { sole: Sole::default(), lookups: Lookups::default(), files }
     }
 
     /// The loader has copied resolv.conf, hosts, or both again.

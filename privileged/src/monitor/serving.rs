@@ -9,7 +9,7 @@ mod tasks;
 mod workers;
 
 use crate::hook::handle::Hook;
-use crate::loader::system_files::Copies;
+use crate::loader::copies::SystemFiles;
 use crate::loader::users::Table;
 use crate::monitor::associations::Associations;
 use crate::monitor::awaited::Awaited;
@@ -68,7 +68,7 @@ pub struct Serving {
 /// As the loop sees it.
 impl Serving {
     /// Watches what there is to be watched, and starts the resolver.
-    pub fn new(base: Base, clients: Clients, hook: Hook, copies: Copies) -> rustix::io::Result<Self> {
+    pub fn new(base: Base, clients: Clients, hook: Hook, files: SystemFiles) -> rustix::io::Result<Self> {
         let mut serving = Self {
             begin_alone: base.config.begins_alone(),
             base,
@@ -77,7 +77,7 @@ impl Serving {
             queue: Queue::default(),
             sessions: Sessions::default(),
             associations: Associations::default(),
-            awaited: Awaited::new(copies),
+            awaited: Awaited::new(files),
             sweep: Sweep::default(),
             routing: AddressKinds::new()?,
             unreachable: Unreachable::default(),
