@@ -105,11 +105,6 @@ impl Program {
     pub fn stack(&self) -> &[BpfProgram] {
         &self.stack
     }
-
-    /// The number of BPF instructions.
-    pub fn length(&self) -> usize {
-        self.stack.iter().map(Vec::len).sum()
-    }
 }
 
 /// Puts a filter of these rows on this process: any other call ends it by SIGSYS. The same in every kind of build.
@@ -166,7 +161,7 @@ pub fn install_denials(rows: &[Row]) -> Result<(), LockError> {
 
 /// Compiles such a filter without installing it.
 pub fn compile_denials(rows: &[Row]) -> Result<Program, LockError> {
-    let mut answered: BTreeMap<u32, BTreeMap<i64, Vec<SeccompRule>>> = BTreeMap::new();
+    let mut answered = BTreeMap::<u32, Calls>::new();
     for row in rows {
         let When::Answer(errno) = row.when else {
             return Err(LockError::new("profile", format!("{} is not answered", row.name)));

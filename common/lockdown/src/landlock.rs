@@ -40,27 +40,29 @@ pub fn landlock_deny_all() -> Result<LandlockStatus, LockError> {
 ///
 /// A path that does not exist is passed over: nothing is permitted for it, also when it appears later.
 pub fn landlock_deny_all_but(grants: &Grants<'_>) -> Result<LandlockStatus, LockError> {
-    let abi = sys::landlock_abi();
-    if abi == 0 {
-        return Ok(LandlockStatus { abi, enforced: false });
-    }
-    let status = restrict(ABI::from(i32::from(abi)), grants).map_err(LockError::at("Landlock"))?;
-    Ok(LandlockStatus { abi, enforced: status == RulesetStatus::FullyEnforced })
+    since(1, |abi| restrict(ABI::from(i32::from(abi)), grants))
 }
 
 /// Denies signals to processes outside, where the kernel can (ABI 6), and nothing else: for a process that starts
 /// programs of others, who inherit this. With any Landlock, ptrace(2) reaches nobody outside either. What those programs
 /// are denied stands in the audit log, as what this process is denied does, where the kernel can write it (ABI 7).
 pub fn landlock_keep_signals_inside() -> Result<LandlockStatus, LockError> {
-    let abi = sys::landlock_abi();
-    if abi < 6 {
-        return Ok(LandlockStatus { abi, enforced: false });
-    }
-    let restrict = || -> Result<RestrictionStatus, RulesetError> {
+    since(6, |abi| {
         let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
         ruleset.scope(Scope::Signal)?.create()?.log_new_exec(abi >= 7)?.restrict_self()
-    };
-    let status = restrict().map_err(LockError::at("Landlock"))?;
+    })
+}
+
+/// Puts a ruleset on this process where the kernel offers this ABI or a later one: that of the kernel is handed over.
+fn since(
+    least: u8,
+    restrict: impl FnOnce(u8) -> Result<RestrictionStatus, RulesetError>,
+) -> Result<LandlockStatus, LockError> {
+    let abi = sys::landlock_abi();
+    if abi < least {
+        return Ok(LandlockStatus { abi, enforced: false });
+    }
+    let status = restrict(abi).map_err(LockError::at("Landlock"))?;
     Ok(LandlockStatus { abi, enforced: status.ruleset == RulesetStatus::FullyEnforced })
 }
 
@@ -74,7 +76,7 @@ fn handled(abi: ABI, grants: &Grants<'_>) -> BitFlags<AccessFs> {
     files
 }
 
-fn restrict(abi: ABI, grants: &Grants<'_>) -> Result<RulesetStatus, RulesetError> {
+fn restrict(abi: ABI, grants: &Grants<'_>) -> Result<RestrictionStatus, RulesetError> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(handled(abi, grants))?;
@@ -89,11 +91,11 @@ fn restrict(abi: ABI, grants: &Grants<'_>) -> Result<RulesetStatus, RulesetError
     if !scopes.is_empty() {
         ruleset = ruleset.scope(scopes)?;
     }
-    let created = ruleset
+    ruleset
         .create()?
         .add_rules(path_beneath_rules(grants.read, AccessFs::ReadFile | AccessFs::ReadDir))?
-        .add_rules(path_beneath_rules(grants.remove, AccessFs::RemoveFile))?;
-    Ok(created.restrict_self()?.ruleset)
+        .add_rules(path_beneath_rules(grants.remove, AccessFs::RemoveFile))?
+        .restrict_self()
 }
 
 #[cfg(test)]
