@@ -28,21 +28,16 @@ impl fmt::Display for Greeting<'_> {
         let version = env!("CARGO_PKG_VERSION");
         writeln!(f, "sockd {version} serves SOCKS 4, 4A and 5 on {}.", places.join(", "))?;
         if self.trial {
-            let place = self
-                .places
-                .first()
-                .map_or((Ipv4Addr::LOCALHOST, 1080).into(), |(place, _)| within_reach(place));
+            let first = self.places.first();
+            let place = first.map_or((Ipv4Addr::LOCALHOST, 1080).into(), |(place, _)| within_reach(place));
             writeln!(f, "This is a trial: only programs on this host may use it. From another terminal:")?;
             writeln!(f, "    curl --socks5-hostname {place} http://www.example.org/")?;
         }
-        match self.missing {
-            [] => writeln!(f, "Sandbox: full. `sockd -ver` tries every layer.")?,
-            missing => writeln!(
-                f,
-                "Sandbox: reduced, this system lacks {}. `sockd -ver` tries every layer.",
-                missing.join(", ")
-            )?,
-        }
+        let sandbox = match self.missing {
+            [] => "full".into(),
+            missing => format!("reduced, this system lacks {}", missing.join(", ")),
+        };
+        writeln!(f, "Sandbox: {sandbox}. `sockd -ver` tries every layer.")?;
         writeln!(f, "Log: {}.", self.log)?;
         match self.trial {
             true => writeln!(f, "Stop: Ctrl-C, or close this terminal."),
