@@ -38,13 +38,11 @@ macro_rules! labels {
         impl $name {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$label,)+];
-            /// How many there are.
-            pub const COUNT: usize = Self::ALL.len();
             const TEXTS: &'static [&'static str] = &[$($text,)+];
         }
 
         impl Label for $name {
-            const COUNT: usize = Self::COUNT;
+            const COUNT: usize = Self::TEXTS.len();
 
             fn index(self) -> usize {
                 self as usize
