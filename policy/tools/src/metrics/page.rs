@@ -75,13 +75,12 @@ impl Page {
     pub(super) fn histogram(&mut self, name: &str, help: &str, times: &Histogram) {
         self.family(name, "histogram", "seconds", help);
         // Read once: count and last bucket have to be the same.
-        let cumulated = times.cumulated();
-        let [.., count] = cumulated;
-        for (bound, number) in BOUNDS_MS.iter().zip(cumulated) {
-            let bound = f64::from(*bound) / 1000.0;
-            self.line(format_args!("{name}_bucket{{le=\"{bound:?}\"}} {number}"));
+        let mut count = 0_u64;
+        let bounds = BOUNDS_MS.iter().map(|bound| format!("{:?}", f64::from(*bound) / 1000.0));
+        for (bound, number) in bounds.chain(["+Inf".into()]).zip(times.buckets()) {
+            count = count.saturating_add(number);
+            self.line(format_args!("{name}_bucket{{le=\"{bound}\"}} {count}"));
         }
-        self.line(format_args!("{name}_bucket{{le=\"+Inf\"}} {count}"));
         self.line(format_args!("{name}_count {count}"));
         let (seconds, rest) = (times.microseconds() / 1_000_000, times.microseconds() % 1_000_000);
         self.line(format_args!("{name}_sum {seconds}.{rest:06}"));
