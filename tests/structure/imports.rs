@@ -127,9 +127,9 @@ fn what_root_serves_with_does_not_import_the_program_of_ver() {
 }
 
 #[test]
-fn neither_clap_nor_ron_enters_a_worker() {
+fn neither_clap_nor_ron_nor_syslog_enters_a_worker() {
     let closure = Packages::read().closure("sockd-worker");
-    for package in ["clap", "clap_builder", "ron"] {
+    for package in ["clap", "clap_builder", "ron", "syslog"] {
         assert!(!closure.contains(package), "{package} in {closure:?}");
     }
 }

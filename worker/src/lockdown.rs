@@ -7,7 +7,7 @@ use crate::{Ending, sys};
 use sockd_common::message::FIRST_PIPE_FD;
 use sockd_common::message::{CHANNEL_FD, LockdownReport, PROTOCOL_VERSION};
 use sockd_lockdown::{
-    CapabilitySet, LockError, Resource, Row, deny_write_execute, die_with_parent, install_filter, keep_only,
+    LockError, Resource, Row, deny_write_execute, die_with_parent, install_filter, keep_only,
     landlock_deny_all, limit, no_new_privileges, not_dumpable, restrict_speculation, take_descriptor,
 };
 use std::os::fd::OwnedFd;
@@ -57,7 +57,7 @@ pub fn lock_down(profile: &[Row]) -> Result<LockdownReport, LockError> {
 /// Puts on every lock but the last. A worker has no use for this; the probe measures with it what each layer is good
 /// for.
 pub fn lock_down_without_filter() -> Result<LockdownReport, LockError> {
-    keep_only(CapabilitySet::empty())?;
+    keep_only(&[])?;
     limit_resources()?;
     not_dumpable()?;
     die_with_parent()?;

@@ -26,7 +26,7 @@ pub use crate::landlock::{
 pub use crate::limits::{die_with_parent, limit, no_new_privileges, not_dumpable, restrict_speculation};
 pub use crate::sys::{deny_write_execute, exit_now, take_descriptor};
 pub use crate::user::{Groups, become_user};
+pub use caps::Capability;
 pub use libc;
 pub use nix::unistd::{Gid, Uid};
 pub use rustix::process::Resource;
-pub use rustix::thread::CapabilitySet;

@@ -27,7 +27,7 @@ use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::setsid;
 use sockd_common::channel::Received;
-use sockd_lockdown::{self as lockdown, CapabilitySet};
+use sockd_lockdown as lockdown;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// The hook process, as the start knows it.
@@ -73,8 +73,7 @@ fn lock_down(kept: &[BorrowedFd<'_>], null: BorrowedFd<'_>, ids: (u32, u32)) -> 
     // Commands inherit what is ignored.
     sys::default_action(Signal::SIGXFSZ).map_err(StartError::at("sigaction"))?;
     lockdown::landlock_keep_signals_inside()?;
-    let capabilities = CapabilitySet::empty();
-    let power = Power { user: Some(ids), capabilities, files: None, calls: Calls::AllBut(DENIED) };
+    let power = Power { user: Some(ids), capabilities: &[], files: None, calls: Calls::AllBut(DENIED) };
     ritual::lock_down(kept, null, &power).map(drop)
 }
 

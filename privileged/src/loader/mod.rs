@@ -30,7 +30,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::ftruncate;
 use rustix::process::setsid;
 use sockd_common::channel::Received;
-use sockd_lockdown::{CapabilitySet, Grants};
+use sockd_lockdown::Grants;
 use sockd_policy::frozen::{Provenance, freeze_routes, freeze_rules, freeze_upstreams};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -96,7 +96,7 @@ fn lock_down(
     let everywhere = [Path::new("/")];
     let folder: Vec<&Path> = desk.options.pid_file.iter().filter_map(|file| file.parent()).collect();
     let files = Some(Grants { read: &everywhere, remove: &folder, network: false });
-    let power = Power { user: None, capabilities: CapabilitySet::empty(), files, calls: Calls::Only(LOADER) };
+    let power = Power { user: None, capabilities: &[], files, calls: Calls::Only(LOADER) };
     let landlock = ritual::lock_down(&kept, null.as_fd(), &power)?;
     place.missing.extend((!landlock.enforced).then(|| "Landlock".into()));
     Ok(())

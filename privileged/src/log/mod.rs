@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use syslog::{Facility, LogFormat as _, Severity};
 
 /// Lines that wait for a log that takes none.
 const MAX_WAITING: usize = 4096;
@@ -136,12 +137,9 @@ impl Log {
         let mut packet = self.spare.pop().unwrap_or_default();
         packet.clear();
         packet.reserve(text.len().saturating_add(48));
-        let (begin, end) = match self.to {
-            LogTo::Syslog => (priority(*level), ""),
-            LogTo::Stderr | LogTo::Journal => ("", "\n"),
-        };
-        // As syslog(3) of the C library writes it, with local time. Writing into a vector does not fail.
-        let _ = write!(packet, "{begin}{} sockd[{}]: {text}{end}", stamp(&mut self.stamp), self.pid);
+        let classic = Classic { to: self.to, pid: self.pid, stamp: stamp(&mut self.stamp) };
+        // Writing into a vector does not fail.
+        let _ = classic.format(&mut packet, severity(*level), text);
         packet
     }
 
@@ -294,11 +292,10 @@ fn warn(path: &str, error: Errno) {
     let _ = terminal::write_now(rustix::stdio::stderr(), line.as_bytes());
 }
 
-/// Facility daemon and the level, as syslog(3) has them before a line.
-fn priority(level: Level) -> &'static str {
+fn severity(level: Level) -> Severity {
     match level {
-        Level::Notice => "<29>",
-        Level::Err => "<27>",
+        Level::Notice => Severity::LOG_NOTICE,
+        Level::Err => Severity::LOG_ERR,
     }
 }
 
@@ -308,7 +305,7 @@ fn millis() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The time as a classic line begins with it, composed once a second.
+/// The time in the form of [`Classic`], composed once a second.
 fn stamp((second, text): &mut (u64, String)) -> &str {
     let now = millis() / 1000;
     if *second != now {
@@ -318,7 +315,27 @@ fn stamp((second, text): &mut (u64, String)) -> &str {
     text
 }
 
-/// `Mmm dd hh:mm:ss`, local time.
+/// `<priority>Mmm dd hh:mm:ss sockd[pid]: text` with local time, as syslog(3) of the C library writes it.
+struct Classic<'a> {
+    to: LogTo,
+    pid: u32,
+    stamp: &'a str,
+}
+
+impl syslog::LogFormat<&str> for Classic<'_> {
+    fn format<W: Write>(&self, out: &mut W, severity: Severity, text: &str) -> syslog::Result<()> {
+        let end = match self.to {
+            LogTo::Syslog => {
+                write!(out, "<{}>", Facility::LOG_DAEMON as u8 | severity as u8)?;
+                ""
+            }
+            LogTo::Stderr | LogTo::Journal => "\n",
+        };
+        write!(out, "{} sockd[{}]: {text}{end}", self.stamp, self.pid)?;
+        Ok(())
+    }
+}
+
 fn timestamp() -> String {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -333,13 +350,11 @@ mod tests {
 
     #[test]
     fn a_line_for_syslog_begins_with_facility_daemon() {
-        let mut log = Log::new(LogTo::Syslog);
-        log.pid = 636;
-        for (level, priority) in [(Level::Notice, 29), (Level::Err, 27)] {
-            let packet = log.packet(&log.style.message(level, "refused"));
-            let text = String::from_utf8(packet).unwrap();
-            assert_eq!(text, format!("<{priority}>{} sockd[636]: refused", log.stamp.1));
-        }
+        let mut packet = Vec::new();
+        let classic = Classic { to: LogTo::Syslog, pid: 636, stamp: "Apr 11 08:51:29" };
+        classic.format(&mut packet, Severity::LOG_NOTICE, "refused").unwrap();
+        let text = String::from_utf8(packet).unwrap();
+        assert_eq!(text, "<29>Apr 11 08:51:29 sockd[636]: refused");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::process::error::StartError;
 use crate::process::ritual::{Calls, Power, give_up};
 use crate::process::sys;
 use nix::sys::signal::Signal;
-use sockd_lockdown::{CapabilitySet, Grants, LandlockStatus};
+use sockd_lockdown::{Capability, Grants, LandlockStatus};
 
 /// Locks the monitor down for good. It goes on as this user and group; as the one that it is where there is none.
 pub fn lock_down(user: Option<(u32, u32)>) -> Result<LandlockStatus, StartError> {
@@ -16,6 +16,6 @@ pub fn lock_down(user: Option<(u32, u32)>) -> Result<LandlockStatus, StartError>
     // While it may still write to /proc.
     apparmor::confine_monitor()?;
     let files = Some(Grants { network: true, ..Grants::default() });
-    let capabilities = CapabilitySet::NET_BIND_SERVICE;
+    let capabilities = &[Capability::CAP_NET_BIND_SERVICE];
     give_up(&Power { user, capabilities, files, calls: Calls::Only(MONITOR) }, false)
 }

@@ -3,7 +3,7 @@
 use crate::process::error::StartError;
 use crate::process::{descriptors, signals};
 use nix::sys::signal::SigSet;
-use sockd_lockdown::{self as lockdown, CapabilitySet, Gid, Grants, LandlockStatus, Row, Uid};
+use sockd_lockdown::{self as lockdown, Capability, Gid, Grants, LandlockStatus, Row, Uid};
 use std::os::fd::BorrowedFd;
 
 /// What a process may still do afterwards.
@@ -12,7 +12,7 @@ pub struct Power<'a> {
     /// The user and group that it becomes; the same as before where there is none.
     pub user: Option<(u32, u32)>,
     /// Its capabilities.
-    pub capabilities: CapabilitySet,
+    pub capabilities: &'a [Capability],
     /// The files that it may use; none where Landlock has no part in that.
     pub files: Option<Grants<'a>>,
     /// Its system calls.
@@ -50,9 +50,9 @@ pub fn lock_down(
 /// clears the parent-death signal, and the filter, which forbids most of the rest, comes last.
 pub fn give_up(power: &Power<'_>, dies_with_parent: bool) -> Result<LandlockStatus, StartError> {
     if let Some((uid, gid)) = power.user {
-        let ids = CapabilitySet::SETPCAP | CapabilitySet::SETUID | CapabilitySet::SETGID;
+        let ids = [Capability::CAP_SETPCAP, Capability::CAP_SETUID, Capability::CAP_SETGID];
         // This locks NO_SETUID_FIXUP, which keeps what is left across the change of user.
-        lockdown::keep_only(power.capabilities | ids)?;
+        lockdown::keep_only(&[power.capabilities, &ids].concat())?;
         lockdown::become_user(Uid::from_raw(uid), Gid::from_raw(gid))?;
     }
     lockdown::keep_only(power.capabilities)?;

@@ -24,7 +24,6 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::fcntl_dupfd_cloexec;
 use sockd_common::channel::Received;
 use sockd_common::message::CHANNEL_FD;
-use sockd_lockdown::CapabilitySet;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The spawner, as the monitor knows it.
@@ -57,7 +56,7 @@ fn lock_down(monitor: &Monitor, plan: &Plan) -> Result<SignalFd, StartError> {
     let calls = [SPAWNER, WORKERS].concat();
     let power = Power {
         user: None,
-        capabilities: if own_ids { world::FOR_WORKERS_OF_OTHER_IDS } else { CapabilitySet::empty() },
+        capabilities: if own_ids { world::FOR_WORKERS_OF_OTHER_IDS } else { &[] },
         files: None,
         calls: Calls::Only(&calls),
     };

@@ -2,8 +2,9 @@
 
 use crate::process::error::StartError;
 use crate::process::namespaces::{Ids, Place, allow_nothing_further, mount_privately};
+use caps::Capability;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use sockd_lockdown::{self as lockdown, CapabilitySet, Gid, Uid};
+use sockd_lockdown::{self as lockdown, Gid, Uid};
 use sockd_policy::in_words;
 use std::fs;
 
@@ -63,5 +64,5 @@ fn empty_root() -> Result<(), StartError> {
 }
 
 /// What the spawner needs while workers have ids of their own.
-pub const FOR_WORKERS_OF_OTHER_IDS: CapabilitySet =
-    CapabilitySet::SETUID.union(CapabilitySet::SETGID).union(CapabilitySet::KILL);
+pub const FOR_WORKERS_OF_OTHER_IDS: &[Capability] =
+    &[Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_KILL];

@@ -2,8 +2,8 @@
 
 use crate::process::error::StartError;
 use crate::process::namespaces::Ids;
+use caps::{CapSet, Capability};
 use nix::unistd::User;
-use rustix::thread::{CapabilitySet, capabilities};
 use sockd_session::settings::Settings;
 
 /// What an account is for.
@@ -46,7 +46,7 @@ pub fn of_workers(settings: &Settings, warn: impl FnMut(&str)) -> Result<Ids, St
 
 /// Whether this process may become this user: it has the right, and its user namespace knows the id.
 fn can_become((uid, gid): UserGroup) -> bool {
-    let rights = CapabilitySet::SETUID | CapabilitySet::SETGID;
+    let has = |right| caps::has_cap(None, CapSet::Effective, right).unwrap_or(false);
     let knows = |map: &str, id: u32| {
         let text = std::fs::read_to_string(map).unwrap_or_default();
         text.lines().any(|line| {
@@ -55,7 +55,8 @@ fn can_become((uid, gid): UserGroup) -> bool {
             first.zip(count).is_some_and(|(first, count)| id >= first && id.wrapping_sub(first) < count)
         })
     };
-    capabilities(None).is_ok_and(|held| held.effective.contains(rights))
+    has(Capability::CAP_SETUID)
+        && has(Capability::CAP_SETGID)
         && knows("/proc/self/uid_map", uid)
         && knows("/proc/self/gid_map", gid)
 }

@@ -1,30 +1,26 @@
 //! The layers of a process, as the kernel tells them.
 
 use crate::report::{Layer, layer};
-use sockd_lockdown::CapabilitySet;
+use sockd_lockdown::Capability;
 use std::fs;
 
 /// How a process is to be found.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Expected {
+pub(crate) struct Expected<'a> {
     /// It may have the user id 0.
     pub(crate) may_be_root: bool,
     /// Capabilities that it may have.
-    pub(crate) capabilities: CapabilitySet,
+    pub(crate) capabilities: &'a [Capability],
     /// Namespaces that it shares with nobody outside.
     pub(crate) namespaces: &'static [&'static str],
     /// Nothing is in its root directory.
     pub(crate) has_empty_root: bool,
 }
 
-impl Expected {
+impl Expected<'_> {
     /// A process that lives among those of the host.
-    pub(crate) const ON_THE_HOST: Self = Self {
-        may_be_root: false,
-        capabilities: CapabilitySet::empty(),
-        namespaces: &[],
-        has_empty_root: false,
-    };
+    pub(crate) const ON_THE_HOST: Self =
+        Self { may_be_root: false, capabilities: &[], namespaces: &[], has_empty_root: false };
     /// A worker.
     pub(crate) const WORKER: Self = Self {
         namespaces: &["user", "pid", "net", "mnt", "ipc", "uts"],
@@ -36,7 +32,7 @@ impl Expected {
 /// What the kernel says of a process; what is missing by the word of who started it, and what is known of Landlock.
 pub(crate) fn layers(
     pid: libc::pid_t,
-    expected: &Expected,
+    expected: &Expected<'_>,
     missing: &[String],
     landlock: Option<Layer>,
 ) -> Vec<Layer> {
@@ -108,19 +104,18 @@ impl Status {
         layer("System call filter", mode == "2", format!("seccomp mode {mode}, {filters} filters"))
     }
 
-    fn capabilities(&self, allowed: CapabilitySet) -> Layer {
+    fn capabilities(&self, allowed: &[Capability]) -> Layer {
         const NAME: &str = "Capabilities";
         let sets = ["CapInh", "CapPrm", "CapEff", "CapAmb"].map(|set| self.field(set));
         let bits = sets.iter().map(|set| u64::from_str_radix(set, 16).unwrap_or(u64::MAX));
         let held = bits.fold(0, |held, bits| held | bits);
-        let held = CapabilitySet::from_bits_retain(held);
-        // Those with the highest numbers first.
-        let mut names: Vec<String> = held.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
-        names.reverse();
-        match held.difference(allowed).is_empty() {
-            true if held.is_empty() => layer(NAME, true, "none"),
-            true => layer(NAME, true, names.join(" ")),
-            false => layer(NAME, false, sets.join(" ")),
+        let rest = allowed.iter().fold(held, |rest, capability| rest & !capability.bitmask());
+        let names = allowed.iter().filter(|capability| held & capability.bitmask() != 0);
+        let names: Vec<String> = names.map(ToString::to_string).collect();
+        match (held, rest) {
+            (0, _) => layer(NAME, true, "none"),
+            (_, 0) => layer(NAME, true, names.join(" ")),
+            _ => layer(NAME, false, sets.join(" ")),
         }
     }
 }

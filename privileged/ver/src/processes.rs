@@ -21,7 +21,7 @@ use sockd::{hook, loader};
 use sockd_common::channel::WorkerEnd;
 use sockd_common::message::Role;
 use sockd_common::message::probe::{FromProbe, ToProbe};
-use sockd_lockdown::CapabilitySet;
+use sockd_lockdown::Capability;
 use sockd_session::settings::Settings;
 use std::collections::HashSet;
 
@@ -59,7 +59,7 @@ pub(crate) fn look(
 }
 
 fn process_of(spawner: &Spawner, ids: Ids) -> Process {
-    let capabilities = if ids.range.is_some() { FOR_WORKERS_OF_OTHER_IDS } else { CapabilitySet::empty() };
+    let capabilities = if ids.range.is_some() { FOR_WORKERS_OF_OTHER_IDS } else { &[] };
     let expected = Expected { capabilities, ..Expected::WORKER };
     Process { name: "Spawner", layers: layers(spawner.pid, &expected, &spawner.missing, None) }
 }
@@ -79,7 +79,7 @@ fn monitor(user: Option<UserGroup>, abi: u8) -> Result<Process, StartError> {
     let expected = Expected {
         // A note says so where it is.
         may_be_root: user.is_none(),
-        capabilities: CapabilitySet::NET_BIND_SERVICE,
+        capabilities: &[Capability::CAP_NET_BIND_SERVICE],
         ..Expected::ON_THE_HOST
     };
     let found = layers(pid, &expected, &missing, Some(of_child(abi, &missing)));

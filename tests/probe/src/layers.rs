@@ -6,7 +6,7 @@ use crate::private::{Canary, Folder, canary_at};
 use crate::sys;
 use sockd::process::namespaces::{Ids, World, fork_into};
 use sockd::spawner::world::enter;
-use sockd_lockdown::{self as lockdown, CapabilitySet, Gid, Row, Uid};
+use sockd_lockdown::{self as lockdown, Gid, Row, Uid};
 use sockd_worker::lockdown::lock_down_without_filter;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -128,7 +128,7 @@ fn in_an_empty_world(layer: Layer, act: &Act, place: &Place<'_>, slot: Slot) -> 
             if !here.missing.iter().all(|what| what.contains("user")) {
                 return Ok(Outcome::Untried);
             }
-            said(lockdown::keep_only(CapabilitySet::empty()))?;
+            said(lockdown::keep_only(&[]))?;
             let other = match layer {
                 Layer::BesideAnother => Some(Victim::start(&as_others_see_it)?),
                 _ => None,
