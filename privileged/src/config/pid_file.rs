@@ -1,8 +1,8 @@
 //! The process id file.
 //!
-//! The daemon holds a lock on it for as long as it runs (fcntl(2)), which only who may write the file can have. So a second
-//! daemon does not take the file of the first, a file that was left behind by a crash is taken over, and nobody removes the
-//! file of another. The loader removes it: the daemon that serves can change no file.
+//! The daemon holds a lock on it while it runs (fcntl(2)), and only a process that may write the file can lock it. So a
+//! second daemon does not take the file of the first, a file left behind by a crash is taken over, and no daemon
+//! removes the file of another. The loader removes it, as the daemon that serves can change no file.
 
 use crate::config::trusted_file;
 use crate::process::error::StartError;
@@ -25,23 +25,23 @@ pub struct PidFile {
     _locked: File,
 }
 
-/// The loader of a tree that has ended is waited for in such steps.
+/// How long each step of the wait for the loader of an ended tree takes.
 const STEP: Duration = Duration::from_millis(10);
 
-/// So many of them.
+/// The most steps of that wait.
 const STEPS: usize = 100;
 
-/// Somebody may be ending, or making a new file, at the same moment.
+/// The most attempts to take the file: another daemon may be ending, or making a new file, at the same moment.
 const ATTEMPTS: usize = 8;
 
 impl PidFile {
-    /// Writes the process id beside the file of a daemon that is taken over from; [`put`] puts it in the place of that.
+    /// Writes the process id beside the file of the daemon that is taken over; [`put`] moves it into place.
     pub fn write_aside(path: &Path) -> Result<Self, StartError> {
         Self::write(&aside(path, std::process::id()))
     }
 
-    /// Writes the process id. What cannot be a file of an earlier daemon, such as a link or a FIFO, is replaced and not
-    /// followed.
+    /// Writes the process id. A link, a FIFO or anything else that an earlier daemon cannot have made is replaced and
+    /// not followed.
     pub fn write(path: &Path) -> Result<Self, StartError> {
         let at =
             |error: &dyn Display| StartError::system(format_args!("--pid-file: {}: {error}", path.display()));
@@ -66,7 +66,7 @@ impl PidFile {
     }
 }
 
-/// Where the file of this process waits.
+/// The path of the file that a process has written aside.
 fn aside(path: &Path, pid: u32) -> PathBuf {
     let mut name = OsString::from(".");
     name.extend(path.file_name());
@@ -74,17 +74,17 @@ fn aside(path: &Path, pid: u32) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// The file that a process has written aside becomes the process id file, in one step. The one before it is kept under the
-/// number of who calls this, until [`put_back`] or [`give_up`].
+/// Makes the file that a process has written aside the process id file, in one step. The one before it is kept under
+/// the caller's process id until [`put_back`] or [`give_up`].
 pub fn put(path: &Path, pid: u32) -> Result<(), StartError> {
     let kept = aside(path, std::process::id());
-    // Where there is none, or none can be kept, none is put back.
+    // If there is no file, or it cannot be kept, none is put back.
     let _ = linkat(CWD, path, CWD, &kept, AtFlags::empty());
     let done = renameat(CWD, aside(path, pid), CWD, path).map_err(StartError::at("--pid-file"));
     done.inspect_err(|_| give_up(path, std::process::id()))
 }
 
-/// The process whose file has been put has ended: the file of the one before it goes back, where that still runs.
+/// Puts the earlier daemon's file back, if that daemon still runs, after the process whose file was put has ended.
 pub fn put_back(path: &Path, pid: u32) {
     let kept = aside(path, std::process::id());
     let is_locked = |file| fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err();
@@ -99,11 +99,11 @@ pub fn put_back(path: &Path, pid: u32) {
         std::thread::sleep(STEP);
     }
     remove(path, pid);
-    // Not over the file of yet another one.
+    // linkat(2) does not replace the file of a third daemon.
     let _ = linkat(CWD, &kept, CWD, path, AtFlags::empty());
 }
 
-/// The process has failed: removes what it has written aside.
+/// Removes the file that a process has written aside: the process has failed.
 pub fn give_up(path: &Path, pid: u32) {
     let _ = unlinkat(CWD, aside(path, pid), AtFlags::empty());
 }
@@ -119,7 +119,7 @@ pub fn remove(path: &Path, pid: u32) {
     }
 }
 
-/// Opens the file, or makes it, and locks it; empty then. Nothing where it has to be tried again.
+/// Opens or creates the file, locks it and empties it; `None` if the caller has to try again.
 fn take(folder: &OwnedFd, name: &Path) -> Result<Option<File>, String> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(0o644);
@@ -140,7 +140,7 @@ fn take(folder: &OwnedFd, name: &Path) -> Result<Option<File>, String> {
     Ok(Some(file.into()))
 }
 
-/// Whether an earlier daemon can have made it.
+/// Whether an earlier daemon can have made the file.
 fn is_own(facts: &Stat) -> bool {
     FileType::from_raw_mode(facts.st_mode) == FileType::RegularFile
         && facts.st_uid == rustix::process::geteuid().as_raw()

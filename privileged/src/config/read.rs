@@ -1,4 +1,4 @@
-//! Reading everything that decides over access, all or nothing.
+//! Reads everything that decides over access, all or nothing.
 
 use crate::config::options::Options;
 use crate::config::settings_file;
@@ -34,14 +34,14 @@ permit 127.0.0.0/8
 permit ::1/128
 ";
 
-/// What was read.
+/// The configuration that was read.
 #[derive(Debug)]
 pub struct Loaded {
-    /// All that sessions are decided by.
+    /// Everything that decides over sessions.
     pub config: Config,
     /// The text of services(5).
     pub services: String,
-    /// What the administrator should know although nothing is wrong.
+    /// Remarks for the administrator, although nothing is wrong.
     pub remarks: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ pub fn settings(options: &Options) -> Result<Settings, Vec<String>> {
     settings_file::parse(&text).map_err(|error| vec![format!("{}: {error}", path.display())])
 }
 
-/// With the place of what is at fault in this file before each line.
+/// Puts the file, and the line at fault if it is known, before each line of the error.
 pub fn placed(mut error: StartError, file: &Path) -> StartError {
     if error.status == 78 {
         let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -89,7 +89,7 @@ pub fn placed(mut error: StartError, file: &Path) -> StartError {
     error
 }
 
-/// Lines that are hardly meant, for `--check`.
+/// Warnings about lines that are hardly meant, for `--check`.
 pub fn doubts(options: &Options, config: &Config) -> Vec<String> {
     let warnings = lint(&config.rules, options.ident_default());
     let warnings: Vec<_> = warnings.into_iter().chain(about::balancer_clients(config)).collect();
@@ -125,7 +125,7 @@ fn rules(options: &Options, services: &Services, remarks: &mut Vec<String>) -> R
         Some(rules) => rules,
         None => text_rules(path, services)?,
     };
-    // A server without rules could only refuse, and a file without rules is one that is just being written.
+    // A server without rules could only refuse, and a file without rules is probably being written at this moment.
     if rules.is_empty() { Err(vec![about::no_rules(path)]) } else { Ok(rules) }
 }
 
@@ -137,7 +137,7 @@ fn text_rules(path: &Path, services: &Services) -> Result<RuleSet, Vec<String>> 
     parse_conf_with(&text, services, files).map_err(|errors| in_file(path, &errors))
 }
 
-/// The files that a pattern of an include line names. One that is no text cannot be named in an error.
+/// The files that a pattern of an include line names. An error can name only files whose names are UTF-8.
 fn included_files(include: Include<'_>) -> Result<Vec<String>, String> {
     let folder = Path::new(include.folder());
     let files = list_trusted(folder, |name| include.names(name)).map_err(|error| error.to_string())?;
@@ -165,7 +165,7 @@ fn user_file(name: &str) -> Result<Vec<u8>, String> {
     read_trusted(path).map_err(|error| error.about(path))
 }
 
-/// Where upstream lines are, socks.conf(5).
+/// The path of the upstream file, socks.conf(5).
 pub fn upstream_file(options: &Options, settings: &Settings) -> PathBuf {
     let set = settings.upstream_file.as_ref().map(PathBuf::from);
     options.upstream.clone().or(set).unwrap_or_else(|| UPSTREAM.into())
@@ -200,13 +200,13 @@ pub fn upstreams(
     }
 }
 
-/// Where the users are, sockd.passwd(5).
+/// The path of the users' file, sockd.passwd(5).
 pub fn passwd_file(settings: &Settings) -> &Path {
     settings.passwd_file.as_ref().map_or(Path::new(PASSWD), Path::new)
 }
 
-/// Reads the users. It is not part of [`load`]: the process that becomes the monitor never reads a hash. Without the file
-/// there are none.
+/// Reads the users; without the file there are none. This is not part of [`load`], as the process that becomes the
+/// monitor never reads a hash.
 pub fn users(options: &Options) -> Result<Users, Vec<String>> {
     let settings = settings(options)?;
     let path = passwd_file(&settings);
@@ -227,8 +227,8 @@ pub fn users(options: &Options) -> Result<Users, Vec<String>> {
 /// Reads one kind of frozen file.
 pub type Thaw<T> = fn(&[u8]) -> Result<(T, Provenance), FrozenError>;
 
-/// The frozen file beside a text file goes before it. Where the text, or a user file, is no longer what it was made
-/// from, it is used all the same, as the classic manual says, and the administrator is told.
+/// Reads the frozen file beside a text file, which takes precedence. If the text, or a user file, has changed since the
+/// freezing, the frozen file is used all the same, as the classic manual says, and the administrator is told.
 fn frozen<T>(
     text: &Path,
     extension: &str,
@@ -250,14 +250,14 @@ fn frozen<T>(
                 file.display(),
                 path.display()
             )),
-            // A text that was removed after freezing is an administrator's choice.
+            // An administrator may remove the text after freezing.
             _ => {}
         }
     }
     Ok(Some(table))
 }
 
-/// What a file has as its hash, or the list of files that an include line names; nothing where there is no such file.
+/// The hash of a file, or of the list of files that an include line names; `None` if there is no such file.
 fn current(path: &Path) -> Option<[u8; 32]> {
     match (read_trusted(path), path.to_str().and_then(Include::parse)) {
         (Ok(text), _) => Some(hash(&text)),
@@ -268,7 +268,7 @@ fn current(path: &Path) -> Option<[u8; 32]> {
     }
 }
 
-/// Only the default file may be missing: who names a file wants it.
+/// Reads a file of which only the default one may be missing: an administrator who names a file wants it.
 fn read_optional(path: &Path, default: &str, options: &Options) -> Result<Option<Vec<u8>>, Vec<String>> {
     match read_trusted(path) {
         _ if options.trial && path == Path::new(default) => Ok(None),

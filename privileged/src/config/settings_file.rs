@@ -1,13 +1,13 @@
 //! The text of sockd.ron(5).
 //!
-//! What the reader of the notation says of a mistake is about that notation. Here it is said in the words of the manual:
-//! the line, the setting, what it takes and what stands there.
+//! The RON parser reports a mistake in terms of the notation. This file reports it in the words of the manual: the
+//! line, the setting, what it takes and what was found.
 
 use ron::error::{Error, Position, SpannedError};
 use ron::extensions::Extensions;
 use sockd_session::settings::{Settings, line_of, takes};
 
-/// Reads a settings file. The error begins with the line, where it is about one.
+/// Reads a settings file. The error begins with the line number, if it is about one line.
 pub fn parse(text: &[u8]) -> Result<Settings, String> {
     let text = std::str::from_utf8(text).map_err(|error| {
         let before = text.get(..error.valid_up_to()).unwrap_or_default();
@@ -22,7 +22,7 @@ pub fn parse(text: &[u8]) -> Result<Settings, String> {
     settings.checked().map_err(|error| format!("{}{error}", line_of(text, &error)))
 }
 
-/// A mistake in the words of the manual.
+/// Explains a mistake in the words of the manual.
 fn explain(text: &str, error: SpannedError) -> String {
     let (before, behind) = split(text, error.span.start);
     let before = without_comments(before);
@@ -30,7 +30,7 @@ fn explain(text: &str, error: SpannedError) -> String {
     let is_name = before.ends_with(',') || before == "(";
     let found = shown(behind);
     let fault = match error.code {
-        // What a setting says of its own value.
+        // The setting's own check has rejected the value.
         Error::Message(fault) if fault.contains(": expected ") => fault,
         Error::NoSuchStructField { .. } => no_setting(&found),
         Error::SuggestRawIdentifier(_) | Error::ExpectedIdentifier if is_name => no_setting(&found),
@@ -70,7 +70,7 @@ fn last_word(text: &str) -> &str {
     words.take(1).next().unwrap_or_default()
 }
 
-/// The first word of what stands there, and no more than fits a line.
+/// The first word of this text, shortened to fit a line.
 fn shown(behind: &str) -> String {
     let end = |letter: char| letter.is_whitespace() || ",:)".contains(letter);
     let text = behind.trim_start();
@@ -317,7 +317,7 @@ mod tests {
     fn no_mistake_is_told_in_the_words_of_the_notation() {
         let installed = include_str!("../../../packaging/sockd.ron");
         let words = ["struct", "variant", "Expected", "enum", "identifier", "field", "tuple", "Settings"];
-        // Whatever is cut off or put in anywhere.
+        // Cuts the text off at, or inserts something into, any place.
         for (place, _) in installed.char_indices().step_by(11) {
             let (before, behind) = installed.split_at(place);
             for text in [before.to_owned(), format!("{before}@{behind}"), format!("{before}x 3{behind}")] {

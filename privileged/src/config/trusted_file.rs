@@ -1,4 +1,4 @@
-//! Opening files that decide over access: nobody but their owner may have had a hand in them.
+//! Opens files that decide over access: only their owner may have been able to change them.
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use thiserror::Error;
 
-/// How many MiB a file may have: a million rules of ordinary length fit.
+/// The most MiB of a file: a million rules of ordinary length fit.
 const RULES: u64 = 256;
 
 /// Why a file is not used.
@@ -28,7 +28,7 @@ pub struct FileError {
 enum Why {
     /// A call failed.
     Io(std::io::Error),
-    /// The file is not what it has to be.
+    /// The file is not of the required kind, owner or mode.
     Unfit { expected: String, found: String },
 }
 
@@ -48,24 +48,24 @@ impl Display for Why {
 }
 
 impl FileError {
-    /// Whether the file is simply not there.
+    /// Whether the file does not exist.
     pub fn is_missing(&self) -> bool {
         matches!(&self.why, Why::Io(error) if error.kind() == ErrorKind::NotFound)
     }
 
-    /// Whether the file is there, and not as it has to be.
+    /// Whether the file exists, and is unfit for use.
     pub fn is_unfit(&self) -> bool {
         matches!(self.why, Why::Unfit { .. })
     }
 
-    /// What stands behind the name of this file, which is not named again.
+    /// The error without the name of this file, which the caller has named already.
     pub fn about(&self, file: &Path) -> String {
         if self.path == file { self.why.to_string() } else { self.to_string() }
     }
 }
 
 /// Reads a regular file that only root (or the user who started the program) can have written. A symbolic link is
-/// followed where nobody else can have made it, and a FIFO or device does not block or answer.
+/// followed if nobody else can have made it. A FIFO or device is refused without blocking.
 pub fn read_trusted(path: &Path) -> Result<Vec<u8>, FileError> {
     read_at_most(open_trusted(path)?, path, RULES)
 }
@@ -81,7 +81,7 @@ fn read_at_most(file: OwnedFd, path: &Path, mib: u64) -> Result<Vec<u8>, FileErr
     }
 }
 
-/// Reads such a file that nobody else may read either.
+/// Reads such a file, which nobody else may be able to read either.
 pub fn read_secret(path: &Path) -> Result<Vec<u8>, FileError> {
     let file = open_trusted(path)?;
     let facts = fstat(&file).map_err(|error| io(path, error.into()))?;
@@ -94,20 +94,20 @@ pub fn read_secret(path: &Path) -> Result<Vec<u8>, FileError> {
 
 /// Opens a regular file for reading under the same conditions as [`read_trusted`].
 pub fn open_trusted(path: &Path) -> Result<OwnedFd, FileError> {
-    // Before its folders, so that none is blamed for a file that nobody has.
+    // Checked before its folders, so that the error for a missing file blames no folder.
     statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| io(path, error.into()))?;
     let real = real_path(path, "a file")?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = openat(CWD, &real, flags, Mode::empty()).map_err(|error| io(&real, error.into()))?;
-    // Everything is asked of the open file, so that what was checked is what is read.
+    // All checks look at the open file, so that the file that is checked is the file that is read.
     let facts = fstat(&file).map_err(|error| io(&real, error.into()))?;
     check_regular(&real, &facts)?;
     check_owner(&real, &facts)?;
     Ok(file)
 }
 
-/// Reads a file of the system with so many MiB at most, such as resolv.conf(5): often a symbolic link, and nothing that
-/// decides over access.
+/// Reads a system file, such as resolv.conf(5), of at most `mib` MiB: it is often a symbolic link, and decides nothing
+/// over access.
 pub fn read_plain(path: &Path, mib: u64) -> Result<Vec<u8>, FileError> {
     read_at_most(open_plain(path)?, path, mib)
 }
@@ -117,11 +117,11 @@ pub fn leads_nowhere(link: &Path) -> FileError {
     unfit(link, "a file", "a link that leads to none".into())
 }
 
-/// Opens a regular file of the system for reading, links followed.
+/// Opens a regular system file for reading, links followed.
 pub fn open_plain(path: &Path) -> Result<OwnedFd, FileError> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let at = |error: Errno| io(path, error.into());
-    // Before it is opened, so that a device is not.
+    // Checked before open(2), so that no device is opened.
     check_regular(path, &statat(CWD, path, AtFlags::empty()).map_err(at)?)?;
     let file = openat(CWD, path, flags, Mode::empty()).map_err(at)?;
     check_regular(path, &fstat(&file).map_err(at)?)?;
@@ -146,14 +146,14 @@ fn kind(file: FileType) -> &'static str {
     }
 }
 
-/// The same of a folder and all above it.
+/// Checks a folder, and all above it, in the same way.
 pub fn check_folder(folder: &Path) -> Result<(), FileError> {
     let real = real_path(folder, "a folder")?;
     check_step(&real, &facts_of(&real, "a folder")?)
 }
 
-/// The names in a folder that are wanted, in their order. Nobody else can have put a file there, and nobody is asked whether
-/// each is one: who reads it will see.
+/// The wanted names in a folder, sorted. Nobody else can have put a file there. Whether each name is a file is checked
+/// when it is read.
 pub fn list_trusted(folder: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<PathBuf>, FileError> {
     let real = real_path(folder, "a folder")?;
     check_owner(&real, &facts_of(&real, "a folder")?)?;
@@ -166,11 +166,11 @@ pub fn list_trusted(folder: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-/// Links on the way to a file beyond which the kernel gives up as well (path_resolution(7)).
+/// The most symbolic links on the way to a file, as many as the kernel follows (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// The path without links, each folder and link on the way checked. Whoever can write to a folder can put another file in
-/// the place of one there, and whoever owns a link can have made it.
+/// Resolves a path, and checks each folder and link on the way. Whoever can write to a folder can replace the files in
+/// it, and the owner of a link can have made it.
 fn real_path(path: &Path, what: &str) -> Result<PathBuf, FileError> {
     let absolute = std::path::absolute(path).map_err(|error| io(path, error))?;
     let (mut ahead, mut real, mut links) = (steps(&absolute), PathBuf::from("/"), 0usize);
@@ -206,7 +206,7 @@ fn steps(path: &Path) -> Vec<OsString> {
     path.components().rev().filter(is_name).map(|step| step.as_os_str().to_owned()).collect()
 }
 
-/// What stands at a path, which is not followed. A link that leads to nothing is no file that is simply not there.
+/// The facts of a path, which is not followed. For a link to nothing the error differs from that of a missing file.
 fn facts_of(path: &Path, expected: &str) -> Result<Stat, FileError> {
     statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| match error {
         Errno::NOENT => unfit(path, expected, "none".into()),
@@ -214,7 +214,7 @@ fn facts_of(path: &Path, expected: &str) -> Result<Stat, FileError> {
     })
 }
 
-/// A folder on the way: a sticky one such as /tmp lets only owners replace what is in it.
+/// Checks a folder on the way: a sticky one such as /tmp lets only owners replace what is in it.
 fn check_step(folder: &Path, facts: &Stat) -> Result<(), FileError> {
     match facts.st_mode & libc::S_ISVTX {
         0 => check_owner(folder, facts),
@@ -294,7 +294,7 @@ mod tests {
         let folder = folder("links");
         fs::create_dir_all(folder.join("releases/1")).unwrap();
         let real = file(&folder.join("releases/1"), 0o644);
-        // As Kubernetes and stow have it: a link to a folder, and links through it.
+        // Kubernetes and stow make a link to a folder, and links through it.
         symlink("releases/1", folder.join("current")).unwrap();
         symlink("current/sockd.conf", folder.join("relative")).unwrap();
         symlink(&real, folder.join("absolute")).unwrap();
