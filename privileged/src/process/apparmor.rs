@@ -1,7 +1,7 @@
-//! AppArmor: where the packages' profile holds, the monitor puts a stricter one on top of it.
+//! AppArmor: under the packages' profile, the monitor puts a stricter one on top of it.
 //!
-//! A process without new privileges cannot change its profile for another one. It can add one ("stack"), and then may do
-//! what both permit.
+//! A process with no_new_privs cannot exchange its profile for another one. It can stack one on top, and then may do
+//! only what both permit.
 
 use crate::process::error::StartError;
 use std::fs;
@@ -9,11 +9,11 @@ use std::fs;
 /// The profile that the units name.
 const PROFILE: &str = "sockd";
 
-/// What this process is confined by, and where it says so when that changes.
+/// The file that has this process's profile, and takes a change of it.
 const CURRENT: &str = "/proc/self/attr/apparmor/current";
 
-/// Confines this process further where the packages' profile holds. Elsewhere there is nothing to add to: no AppArmor, no
-/// profile, or one of somebody else.
+/// Confines this process further if it is under the packages' profile. Otherwise there is nothing to add to: no
+/// AppArmor, no profile, or the profile of another package.
 pub fn confine_monitor() -> Result<(), StartError> {
     let label = fs::read_to_string(CURRENT).unwrap_or_default();
     if !is_ours(&label) {

@@ -1,4 +1,4 @@
-//! How the monitor starts a process that serves a channel: forked, locked down, and known to be so.
+//! How the monitor starts a process that serves a channel: forks it, and waits until it has locked itself down.
 
 use crate::process::descriptors;
 use crate::process::error::StartError;
@@ -12,10 +12,10 @@ use sockd_common::message::Message;
 use sockd_lockdown as lockdown;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// A process that has not locked itself down by then will never do so.
+/// How long a process may take to lock itself down; a slower one will never do so.
 const LIMIT: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
 
-/// The longest report of a lockdown.
+/// The most bytes of a report of a lockdown.
 const REPORT: usize = 4096;
 
 /// A process that serves, as the monitor knows it.
@@ -25,30 +25,29 @@ pub struct Server<Out, In> {
     pub channel: MonitorEnd<Out, In>,
     /// Its process id.
     pub pid: libc::pid_t,
-    /// What the kernel did not have for its lockdown.
+    /// Parts of its lockdown that the kernel does not support.
     pub missing: Vec<String>,
 }
 
-/// Both ends of a channel. Descriptors travel downwards only: where the kernel can, the first refuses them.
+/// Both ends of a channel. Descriptors travel downwards only: the first end refuses them, if the kernel supports that.
 pub fn channel() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    // The other end's filter has no way to send any, where it has one.
+    // On an older kernel, the other end's filter permits no call that sends any, once it has one.
     let _ = descriptors::refuse_descriptors(&ours);
     Ok((ours, theirs))
 }
 
-/// Ends the process with status 70 on any panic, through exit_group(2) alone. The monitor's own end, inherited by
-/// whatever it forks, reaches for the log: a call that the filters of the others kill. It is the monitor that tells of
-/// their end.
+/// Ends the process with status 70 on any panic, through exit_group(2) alone. A forked process inherits the monitor's
+/// panic hook, which writes to the log: a call for which the filters of the others kill. The monitor reports their end.
 pub fn die_quietly_on_panic() {
     std::panic::set_hook(Box::new(|_| lockdown::exit_now(70)));
 }
 
-/// Forks a process into this world, which locks itself down, serves the channel and ends. Waits until its locks are on.
+/// Forks a process that locks itself down, serves the channel and ends. Waits until its locks are on.
 ///
-/// Two packets pass over the channel before the first message: the parent has mapped the ids; the child has locked
-/// itself down, or why it could not.
+/// Two packets pass over the channel before the first message: the parent's, that the ids are mapped; and the child's,
+/// that it has locked itself down or why it could not.
 pub fn start<Out: Message, In: Message, Locked>(
     name: &str,
     mut world: World,
@@ -74,7 +73,7 @@ pub fn start<Out: Message, In: Message, Locked>(
         if !place.user_namespace || world.map_ids(pid).is_ok() {
             break (ours, pid);
         }
-        // The child ends, as nothing comes any more over its channel.
+        // The child ends, as its channel is closed.
         drop((ours, theirs));
         let _ = waitpid(Pid::from_raw(pid), None);
         world = world.without_user_namespace();
@@ -91,10 +90,10 @@ pub fn start<Out: Message, In: Message, Locked>(
     Ok(Server { channel: MonitorEnd::new(ours), pid, missing })
 }
 
-/// What is missing of a lockdown, or why there is none and whether the administrator's files are the reason.
+/// The missing parts of a lockdown; or why there is none, and whether the administrator's files are the reason.
 type Report = Result<Vec<String>, (bool, Vec<String>)>;
 
-/// As much of a fault is told as a report has room for.
+/// The lines of an error for which a report has room.
 fn told(error: &StartError) -> (bool, Vec<String>) {
     let mut room = REPORT / 2;
     let mut lines: Vec<String> = error.lines.clone();
@@ -105,7 +104,7 @@ fn told(error: &StartError) -> (bool, Vec<String>) {
     (error.status == 78, lines)
 }
 
-/// Tells the parent.
+/// Reports the outcome of the lockdown to the parent.
 fn report<T>(channel: impl AsFd, locked: &Result<T, StartError>, missing: Vec<String>) {
     let report: Report = locked.as_ref().map(|_| missing).map_err(told);
     let packet = postcard::to_stdvec(&report).unwrap_or_default();

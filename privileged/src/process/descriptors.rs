@@ -1,4 +1,4 @@
-//! What a process has open: nothing that it was not meant to have.
+//! The descriptors of a process: it has only those that it is meant to have.
 
 use crate::process::error::StartError;
 use crate::process::sys;
@@ -11,7 +11,7 @@ pub fn open_null() -> Result<OwnedFd, StartError> {
         .map_err(StartError::at("/dev/null"))
 }
 
-/// Memory that processes share. Where the kernel knows the flag (Linux 6.3), nothing in it can ever be executed.
+/// Memory that processes share. If the kernel knows the flag (Linux 6.3), nothing in it can ever be executed.
 pub fn memory(name: &str) -> Result<OwnedFd, StartError> {
     memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL)
         .or_else(|_| memfd_create(name, MemfdFlags::CLOEXEC))
@@ -24,13 +24,13 @@ pub fn sealable(name: &str) -> rustix::io::Result<OwnedFd> {
         .or_else(|_| memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING))
 }
 
-/// Has a socket refuse descriptors. False where the kernel cannot (before Linux 6.16).
+/// Makes a socket refuse descriptors. False if the kernel cannot (before Linux 6.16).
 pub fn refuse_descriptors(socket: impl AsFd) -> bool {
     sys::refuse_descriptors(socket).is_ok()
 }
 
-/// Standard input, output and error become /dev/null: whoever waits for the end of the starter's output must not wait
-/// for this process.
+/// Makes /dev/null the standard input, output and error: a reader of the starter's output, which waits for its end,
+/// must not wait for this process.
 pub fn leave_terminal(null: BorrowedFd<'_>) -> Result<(), StartError> {
     (0..3).try_for_each(|standard| sys::duplicate_onto(null, standard)).map_err(StartError::at("dup2"))
 }

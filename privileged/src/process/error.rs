@@ -4,10 +4,10 @@ use sockd_lockdown::LockError;
 use sockd_policy::in_words;
 use std::fmt::{self, Display, Formatter};
 
-/// What an administrator hears of a start that has failed; every line stands alone.
+/// What an administrator is told of a failed start; every line stands alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartError {
-    /// What to tell the administrator.
+    /// The lines for the administrator.
     pub lines: Vec<String>,
     /// Exit status (sysexits.h).
     pub status: i32,
@@ -42,14 +42,14 @@ impl From<LockError> for StartError {
     }
 }
 
-/// A sentence is about the system.
+/// A single line is a fault of the system.
 impl From<String> for StartError {
     fn from(line: String) -> Self {
         Self::system(line)
     }
 }
 
-/// Lines are about files of the configuration.
+/// A list of lines is a fault in files of the configuration.
 impl From<Vec<String>> for StartError {
     fn from(lines: Vec<String>) -> Self {
         Self::configuration(lines)

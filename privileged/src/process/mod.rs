@@ -1,4 +1,4 @@
-//! What the processes of this program share.
+//! Code that the processes of this program share.
 
 pub mod apparmor;
 pub mod child;

@@ -1,4 +1,4 @@
-//! A world of its own for a process: the namespaces that the kernel permits, and the ids in them.
+//! Isolates a process: the namespaces that the kernel permits, and the ids in them.
 
 use crate::process::error::StartError;
 use crate::process::sys;
@@ -14,7 +14,7 @@ pub struct Ids {
     pub uid: u32,
     /// The spawner's group id.
     pub gid: u32,
-    /// First id and number of ids that workers get one each of.
+    /// The first id, and the number of ids, of workers with an id of their own.
     pub range: Option<(u32, u32)>,
 }
 
@@ -26,33 +26,33 @@ impl Ids {
     }
 }
 
-/// New namespaces, as flags of clone(2), and what is missing where they are all that is permitted.
+/// New namespaces, as flags of clone(2), and the layer that is missing if no more than these are permitted.
 type Attempt = (libc::c_int, Option<&'static str>);
 
-/// Those of workers beside one for users: nothing of the host is in them.
+/// The namespaces of workers, beside a user namespace: nothing of the host is in them.
 const EMPTY: libc::c_int =
     libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
-/// Those of rule commands: the host's files and its network, but no process of the host.
+/// The namespaces of rule commands: they have the host's files and its network, but no process of the host.
 const OWN_PROCESSES: libc::c_int = libc::CLONE_NEWPID | libc::CLONE_NEWNS;
 
 /// The world that a process is forked into.
 #[derive(Debug)]
 pub struct World {
-    /// The first that is permitted counts.
+    /// Tried in this order, up to the first that is permitted.
     attempts: &'static [Attempt],
     ids: Ids,
-    /// Whether all other ids of the host exist in it too, where this process may say so.
+    /// Whether all other ids of the host are mapped too, if this process may do so.
     all_ids: bool,
 }
 
 impl World {
-    /// The host's.
+    /// The host's own namespaces.
     pub fn of_host() -> Self {
         Self { attempts: &[(0, None)], ids: Ids::default(), all_ids: false }
     }
 
-    /// The spawner's.
+    /// The spawner's world.
     pub fn of_workers(ids: Ids) -> Self {
         let attempts = &[
             (EMPTY | libc::CLONE_NEWUSER, None),
@@ -65,7 +65,7 @@ impl World {
         Self { attempts, ids, all_ids: false }
     }
 
-    /// The hook process's, in which files have their owners.
+    /// The hook process's world, in which files keep their owners.
     pub fn of_commands((uid, gid): (u32, u32)) -> Self {
         let attempts = &[
             (OWN_PROCESSES | libc::CLONE_NEWUSER, None),
@@ -80,14 +80,14 @@ impl World {
         Self { attempts: self.attempts.get(1..).unwrap_or_default(), ..self }
     }
 
-    /// This process gives the child's user namespace its ids: each keeps its number. Where this process has but the ids
-    /// that it runs with itself, they get the numbers there.
+    /// Maps the ids of the child's user namespace: each keeps its number. If this process may map only the ids that it
+    /// runs with itself, they get the numbers there.
     pub fn map_ids(&self, pid: libc::pid_t) -> Result<(), StartError> {
         let write = |name: &str, text: &str| {
             fs::write(format!("/proc/{pid}/{name}"), text)
                 .map_err(|error| StartError::system(format_args!("/proc/{pid}/{name}: {error}")))
         };
-        // Id 0 among them needs CAP_SETFCAP (user_namespaces(7)). Files of ids that are not there belong to nobody.
+        // Id 0 among them needs CAP_SETFCAP (user_namespaces(7)). Files of unmapped ids belong to nobody.
         let all = "0 0 4294967295\n";
         if self.all_ids && write("uid_map", all).is_ok() {
             return write("gid_map", all);
@@ -106,18 +106,18 @@ impl World {
     }
 }
 
-/// What a child has got of its world.
+/// The parts of its world that a child has got.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
     /// Whether it is in a user namespace of its own, whose ids its parent has to map.
     pub user_namespace: bool,
-    /// What is missing.
+    /// The missing layers.
     pub missing: Vec<String>,
 }
 
-/// Forks a child into a user namespace with all others below it; where that is not permitted, into the others with
-/// the privileges of root; where that is not permitted either, into none. Gives the child's id (nothing in the
-/// child), and what it has got.
+/// Forks a child into a user namespace with all others below it. If that is not permitted, into the others with the
+/// privileges of root; and if that is not permitted either, into none. Returns the child's id (`None` in the child),
+/// and what it has got.
 pub fn fork_into(world: &World) -> Result<(Option<libc::pid_t>, Place), StartError> {
     let mut missing = Vec::new();
     let mut last = None::<std::io::Error>;
@@ -135,9 +135,9 @@ pub fn fork_into(world: &World) -> Result<(Option<libc::pid_t>, Place), StartErr
     Err(StartError::system(format_args!("fork: {}", last.map(|error| error.to_string()).unwrap_or_default())))
 }
 
-/// In the new user namespace there are no further namespaces and no inotify: a process in an attacker's hands would
-/// reach much of the kernel through them. Only in a namespace of one's own, as these limits are its and not the host's
-/// (namespaces(7), /proc/sys/user). The filters forbid the same: where this is refused, little is lost.
+/// Forbids further namespaces and inotify in the new user namespace: a process in an attacker's hands would reach much
+/// of the kernel through them. To be called only in a namespace of its own, as these limits are then not the host's
+/// (namespaces(7), /proc/sys/user). The filters forbid the same, so little is lost if this is refused.
 pub fn allow_nothing_further() {
     for what in ["user", "pid", "net", "mnt", "ipc", "uts", "cgroup", "time"] {
         let _ = fs::write(format!("/proc/sys/user/max_{what}_namespaces"), "0");
@@ -147,7 +147,7 @@ pub fn allow_nothing_further() {
     }
 }
 
-/// From now on nothing that is mounted here is seen by the host.
+/// Hides all later mounts of this process from the host.
 pub fn mount_privately() -> Result<(), StartError> {
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .map_err(StartError::at("mount --make-rprivate /"))

@@ -1,15 +1,15 @@
-//! What the service manager is told (sd_notify(3)). Its socket is opened before the lockdown, and nobody waits for it: a
-//! service manager that does not read loses news.
+//! Messages to the service manager (sd_notify(3)). The socket is opened before the lockdown, and no write waits: a
+//! service manager that does not read loses messages.
 
 use nix::time::ClockId;
 use rustix::net::{SendFlags, send};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// Without a watchdog the state is told this often.
+/// How often the state is told without a watchdog.
 const NEWS: Duration = Duration::from_secs(15);
 
-/// The line to the service manager; without one, everything here does nothing.
+/// The connection to the service manager; without one, everything here does nothing.
 #[derive(Debug, Default)]
 pub struct Notifier {
     socket: Option<OwnedFd>,
@@ -19,22 +19,22 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// With a socket connected to the service manager, which kills a daemon that is silent for as long as `watchdog`.
+    /// Takes a socket connected to the service manager, which kills a daemon that is silent for as long as `watchdog`.
     pub fn new(socket: OwnedFd, watchdog: Option<Duration>) -> Self {
         Self { socket: Some(socket), watchdog, ..Self::default() }
     }
 
-    /// The service manager kills a daemon that is silent for so long.
+    /// Sets how long the daemon may be silent before the service manager kills it.
     pub fn watch(&mut self, watchdog: Option<Duration>) {
         self.watchdog = watchdog;
     }
 
-    /// For how long the daemon may be silent.
+    /// How long the daemon may be silent; `None` without a limit.
     pub fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
 
-    /// Another process is the daemon from now on.
+    /// Tells that another process is the daemon.
     pub fn main_process(&self, pid: u32) {
         self.tell(&format!("MAINPID={pid}\n"));
     }
@@ -44,22 +44,22 @@ impl Notifier {
         self.socket.is_some()
     }
 
-    /// The daemon serves, for the first time or again.
+    /// Tells that the daemon serves, for the first time or again.
     pub fn ready(&mut self, status: &str) {
         self.status = status.to_owned();
         self.beat_at = self.next_beat(Instant::now());
         self.tell(&format!("READY=1\nSTATUS={status}\n"));
     }
 
-    /// The daemon reads its files again; [`Notifier::ready`] has to follow.
+    /// Tells that the daemon reads its files again; [`Notifier::ready`] has to follow.
     pub fn reloading(&self) {
-        // By the C library: its vDSO is known since the start, and another's would be looked for only now.
+        // Through the C library: it has looked up its vDSO at the start, and another library would do so only here.
         let now = ClockId::CLOCK_MONOTONIC.now().map(Duration::from).unwrap_or_default();
         let micros = now.as_micros();
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\n"));
     }
 
-    /// The daemon accepts nobody any more.
+    /// Tells that the daemon accepts no more clients.
     pub fn stopping(&self) {
         self.tell("STOPPING=1\nSTATUS=stopping\n");
     }
@@ -69,7 +69,7 @@ impl Notifier {
         self.beat_at
     }
 
-    /// Gives a sign of life, and the state where it has changed.
+    /// Gives a sign of life, and the state if it has changed.
     pub fn beat(&mut self, now: Instant, status: String) {
         self.beat_at = self.next_beat(now);
         match status == self.status {
@@ -79,7 +79,7 @@ impl Notifier {
         self.status = status;
     }
 
-    /// Twice in the time that a watchdog gives.
+    /// The time of the next sign of life: two in the time that a watchdog gives.
     fn next_beat(&self, now: Instant) -> Option<Instant> {
         let half = self.watchdog.and_then(|time| time.checked_div(2));
         self.socket.as_ref().and_then(|_| now.checked_add(half.map_or(NEWS, |half| half.min(NEWS))))

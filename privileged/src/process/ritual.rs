@@ -1,4 +1,4 @@
-//! How a process gives up what it does not need, for good: the same ritual for spawner, loader, hook and monitor.
+//! How a process gives up for good what it does not need: the same ritual for spawner, loader, hook and monitor.
 
 use crate::process::error::StartError;
 use crate::process::{descriptors, signals};
@@ -6,14 +6,14 @@ use nix::sys::signal::SigSet;
 use sockd_lockdown::{self as lockdown, Capability, Gid, Grants, LandlockStatus, Row, Uid};
 use std::os::fd::BorrowedFd;
 
-/// What a process may still do afterwards.
+/// The privileges that a process keeps.
 #[derive(Debug)]
 pub struct Power<'a> {
-    /// The user and group that it becomes; the same as before where there is none.
+    /// The user and group that it becomes; `None` to keep those it has.
     pub user: Option<(u32, u32)>,
-    /// Its capabilities.
+    /// The capabilities that it keeps.
     pub capabilities: &'a [Capability],
-    /// The files that it may use; none where Landlock has no part in that.
+    /// The files that it may use; `None` if Landlock does not restrict files.
     pub files: Option<Grants<'a>>,
     /// Its system calls.
     pub calls: Calls<'a>,
@@ -28,11 +28,11 @@ pub enum Calls<'a> {
     AllBut(&'a [Row]),
 }
 
-/// Lets go of everything that the monitor has left but these descriptors and `null`, which the standard ones become, and
-/// locks the process down.
+/// Locks the process down: closes all descriptors that the monitor has left but these, makes `null` the standard ones,
+/// and blocks all signals.
 ///
-/// A terminal's Ctrl-C, a service manager's SIGTERM and `pkill -HUP sockd` go to every process, but it is the monitor
-/// that decides when the others end: they block every signal.
+/// A terminal's Ctrl-C, a service manager's SIGTERM and `pkill -HUP sockd` go to every process, but only the monitor
+/// decides when the others end.
 pub fn lock_down(
     kept: &[BorrowedFd<'_>],
     null: BorrowedFd<'_>,
@@ -46,12 +46,12 @@ pub fn lock_down(
 
 /// Puts all locks on.
 ///
-/// The order matters: what needs a privilege comes before that privilege is given up, a change of ids or capabilities
-/// clears the parent-death signal, and the filter, which forbids most of the rest, comes last.
+/// The order matters: a step that needs a privilege comes before that privilege is given up, a change of ids or
+/// capabilities clears the parent-death signal, and the filter, which forbids most of the rest, comes last.
 pub fn give_up(power: &Power<'_>, dies_with_parent: bool) -> Result<LandlockStatus, StartError> {
     if let Some((uid, gid)) = power.user {
         let ids = [Capability::CAP_SETPCAP, Capability::CAP_SETUID, Capability::CAP_SETGID];
-        // This locks NO_SETUID_FIXUP, which keeps what is left across the change of user.
+        // This sets NO_SETUID_FIXUP, so that the capabilities left survive the change of user.
         lockdown::keep_only(&[power.capabilities, &ids].concat())?;
         lockdown::become_user(Uid::from_raw(uid), Gid::from_raw(gid))?;
     }

@@ -22,11 +22,11 @@ pub(crate) fn fork_into(namespaces: libc::c_int) -> io::Result<libc::pid_t> {
 
 /// fork(2).
 pub(crate) fn fork() -> nix::Result<ForkResult> {
-    // SAFETY: as for `fork_into`, there is one thread, and so nothing that the child could find half done.
+    // SAFETY: as for `fork_into`, there is one thread, so the child finds no lock held and nothing half done.
     unsafe { nix::unistd::fork() }
 }
 
-/// Undoes what the starter may have left: an ignored signal stays ignored in a program that is started.
+/// Restores a signal's default action: a program that is started inherits ignored signals.
 pub(crate) fn default_action(signal: Signal) -> nix::Result<()> {
     // SAFETY: the default action runs no code of this program.
     unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.map(drop)
@@ -38,7 +38,7 @@ pub(crate) fn ignore(signal: Signal) -> nix::Result<()> {
     unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) }.map(drop)
 }
 
-/// From now on this process, and what it starts, pushes nobody aside when it wakes up (sched(7), SCHED_BATCH).
+/// Makes this process, and what it starts, preempt no other when it wakes up (sched(7), SCHED_BATCH).
 pub(crate) fn give_way() -> nix::Result<()> {
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: the kernel reads `parameters`, which lives on this stack until the call is over, and writes nothing.
@@ -47,7 +47,7 @@ pub(crate) fn give_way() -> nix::Result<()> {
 
 /// dup2(2) onto a descriptor number that the new program expects; it stays open across execve(2).
 pub(crate) fn duplicate_onto(descriptor: BorrowedFd<'_>, number: RawFd) -> nix::Result<()> {
-    // dup2 onto itself would leave close-on-exec set.
+    // dup2(2) onto itself would leave close-on-exec set.
     if descriptor.as_raw_fd() == number {
         // SAFETY: F_SETFD with a plain number touches no memory.
         return Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }).map(drop);
@@ -57,14 +57,14 @@ pub(crate) fn duplicate_onto(descriptor: BorrowedFd<'_>, number: RawFd) -> nix::
     Errno::result(unsafe { libc::dup2(descriptor.as_raw_fd(), number) }).map(drop)
 }
 
-/// A descriptor that the starter has left open under this number, as one of this program's own.
+/// Duplicates the descriptor that the starter has left open under this number.
 pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: F_DUPFD_CLOEXEC touches no memory; where nothing is open under `number` it fails.
+    // SAFETY: F_DUPFD_CLOEXEC touches no memory; it fails if nothing is open under `number`.
     let own = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
     if own < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made this descriptor, so that it has no other owner.
+    // SAFETY: the kernel has just made this descriptor, so it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(own) })
 }
 
@@ -83,16 +83,16 @@ pub(crate) fn refuse_descriptors(socket: impl AsFd) -> io::Result<()> {
     set_flag(socket, libc::SOL_SOCKET, SO_PASSRIGHTS, 0)
 }
 
-/// What the kernel knows of a TCP connection (tcp(7), TCP_INFO), as far as struct tcp_info goes into this buffer. Fields
-/// that an older kernel does not have stay 0.
+/// What the kernel knows of a TCP connection (tcp(7), TCP_INFO), as far as struct tcp_info goes into this buffer.
+/// Fields that an older kernel does not have stay 0.
 pub(crate) fn tcp_info(socket: impl AsFd) -> io::Result<[u8; TCP_INFO_LENGTH]> {
     let mut info = [0; TCP_INFO_LENGTH];
     read_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)?;
     Ok(info)
 }
 
-/// User and process of who has connected to a Unix socket (unix(7), SO_PEERCRED). The process is 0 where it is of a
-/// namespace that this process does not see into.
+/// The user and process that connected to a Unix socket (unix(7), SO_PEERCRED). The process is 0 if it is in a PID
+/// namespace that this process does not see.
 pub(crate) fn peer_credentials(socket: impl AsFd) -> io::Result<(u32, i32)> {
     // struct ucred: the ids of process, user and group.
     let mut ucred = [[u8::MAX; 4]; 3];
@@ -101,7 +101,7 @@ pub(crate) fn peer_credentials(socket: impl AsFd) -> io::Result<(u32, i32)> {
     Ok((uid.cast_unsigned(), pid))
 }
 
-/// Limits how many bytes a second a TCP connection sends (socket(7), SO_MAX_PACING_RATE); `u32::MAX` stands for no limit.
+/// Limits how many bytes a second a TCP connection sends (socket(7), SO_MAX_PACING_RATE); `u32::MAX` means no limit.
 pub(crate) fn limit_pace(socket: impl AsFd, rate: u32) -> io::Result<()> {
     set_flag(socket, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, rate.cast_signed())
 }
@@ -112,13 +112,13 @@ pub(crate) fn bind_address_no_port(socket: impl AsFd) -> io::Result<()> {
     set_flag(socket, libc::IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
 }
 
-/// Lets accept(2) wait for a client's first bytes (tcp(7)), so that whoever sends none costs no worker a thought. A
+/// Makes accept(2) wait for a client's first bytes (tcp(7)), so that a client that sends none occupies no worker. A
 /// client that is silent for a second is accepted even so, and the request limit takes over.
 pub(crate) fn accept_with_data(socket: impl AsFd) -> io::Result<()> {
     set_flag(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 1)
 }
 
-/// Has epoll(7) tell of a socket only once so many bytes are here, or none will come any more (socket(7), SO_RCVLOWAT).
+/// Makes epoll(7) report a socket only once `bytes` are here, or no more will come (socket(7), SO_RCVLOWAT).
 pub(crate) fn wake_at(socket: impl AsFd, bytes: usize) -> io::Result<()> {
     let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
     set_flag(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes)
@@ -129,12 +129,12 @@ pub(crate) fn lock_filter(socket: impl AsFd) -> io::Result<()> {
     set_flag(socket, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, 1)
 }
 
-/// Has the kernel hand over datagrams in bundles (udp(7), UDP_GRO, Linux 5.0).
+/// Makes the kernel hand over datagrams in bundles (udp(7), UDP_GRO, Linux 5.0).
 pub(crate) fn receive_bundles(socket: impl AsFd) -> io::Result<()> {
     set_flag(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
 }
 
-/// Reads the value of an option, as far as it goes into this buffer. What the kernel does not write stays.
+/// Reads the value of an option, as far as the buffer has room. The rest of the buffer stays as it is.
 fn read_option(
     socket: impl AsFd,
     level: libc::c_int,
@@ -142,8 +142,8 @@ fn read_option(
     value: &mut [u8],
 ) -> io::Result<()> {
     let mut length = libc::socklen_t::try_from(value.len()).unwrap_or(libc::socklen_t::MAX);
-    // SAFETY: the kernel writes at most `length` bytes to `value` and the written length to `length`; both live until the
-    // call is over, and any bytes are valid in `value`.
+    // SAFETY: the kernel writes at most `length` bytes to `value` and the written length to `length`; both live until
+    // the call is over, and any bytes are valid in `value`.
     let done = unsafe {
         let value = value.as_mut_ptr().cast();
         libc::getsockopt(socket.as_fd().as_raw_fd(), level, option, value, &raw mut length)
@@ -165,8 +165,8 @@ fn set_flag(
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Local time now, broken down as localtime(3) does. The time zone is read at the first call and kept, so that
-/// calls after the lockdown open no file.
+/// The local time, broken down as by localtime(3). The time zone is read at the first call and kept, so that calls
+/// after the lockdown open no file.
 pub(crate) fn local_time() -> libc::tm {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let now = libc::time_t::try_from(now).unwrap_or_default();

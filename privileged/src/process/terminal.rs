@@ -1,11 +1,11 @@
-//! Standard output and error, which somebody may read or not.
+//! Standard output and error, which may have no reader.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::os::fd::BorrowedFd;
 
-/// Writes to standard output or error without waiting. Either may be a pipe that nobody reads, or a terminal that
-/// belongs to others as well, so that it can be neither written to blindly nor made non-blocking. A pipe that polls as
+/// Writes to standard output or error without waiting. Either may be a pipe that nobody reads, or a terminal shared
+/// with other processes: a write could block, and making it non-blocking would affect them. A pipe that polls as
 /// writable takes PIPE_BUF bytes.
 pub(crate) fn write_now(standard: BorrowedFd<'_>, packet: &[u8]) -> Result<(), Errno> {
     let mut ready = [PollFd::new(&standard, PollFlags::OUT)];
