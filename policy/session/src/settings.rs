@@ -1,4 +1,4 @@
-//! The settings file, sockd.ron(5): everything that the classic configuration has no words for.
+//! The settings file, sockd.ron(5): everything that the classic configuration cannot express.
 
 mod choices;
 mod proxy_from;
@@ -18,7 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 impl Settings {
-    /// The settings, where each value is one that it may have. The error begins with the name of the setting.
+    /// Returns the settings if every value is allowed. An error begins with the name of the setting.
     pub fn checked(self) -> Result<Self, String> {
         let of_host =
             self.max_sessions_per_host.filter(|number| *number == 0).map(|_| "max_sessions_per_host");
@@ -58,13 +58,13 @@ impl Settings {
         self.max_sessions_per_host.unwrap_or_else(|| self.max_sessions.div_ceil(8))
     }
 
-    /// What clients may speak, as workers are told.
+    /// The protocols that clients may speak, as workers are told.
     pub fn spoken(&self) -> Protocols {
         let speaks = |protocol| self.protocols.contains(&protocol);
         Protocols { socks4: speaks(Protocol::Socks4), socks5: speaks(Protocol::Socks5) }
     }
 
-    /// What datagram workers keep to.
+    /// The limits that datagram workers enforce.
     pub fn flow_limits(&self) -> FlowLimits {
         FlowLimits {
             flows: self.max_flows,
@@ -73,36 +73,36 @@ impl Settings {
         }
     }
 
-    /// The address that a client is told for its datagrams in the place of this one.
+    /// The address that replies to UDP ASSOCIATE announce instead of `inside`.
     pub fn announced(&self, inside: IpAddr) -> IpAddr {
         outside(&self.udp_announce, inside)
     }
 
-    /// The address that a client is told for a BIND in the place of this one.
+    /// The address that replies to BIND announce instead of `inside`.
     pub fn bind_announced(&self, inside: IpAddr) -> IpAddr {
         outside(&self.bind_announce, inside)
     }
 
-    /// Whom the listener at this address believes; nothing where clients themselves come to it.
+    /// The balancers that the listener at this address believes; `None` if clients connect to it directly.
     pub fn balancers(&self, listener: SocketAddr) -> Option<&ProxyListener> {
         self.proxy_from.iter().find(|proxied| proxied.is_at(listener))
     }
 
-    /// What is wrong where `proxy_from` has a listener that is none of these: those who come where it is thought to be would
-    /// be taken for clients.
+    /// The error if `proxy_from` has a listener that is not one of these: balancers that connect to the intended
+    /// listener would be taken for clients.
     pub fn lacks_listener(&self, listeners: &[SocketAddr]) -> Option<String> {
         let is_there = |proxied: &&ProxyListener| listeners.iter().any(|listener| proxied.is_at(*listener));
         let lacking = self.proxy_from.iter().find(|proxied| !is_there(proxied))?;
         Some(format!("proxy_from: expected an address where clients are accepted, found {}", lacking.at))
     }
 
-    /// The servers of lines of socks.conf(5) that name none.
+    /// The servers for lines of socks.conf(5) that name no server.
     pub fn default_servers(&self) -> Vec<Server> {
         self.upstream_server.as_deref().and_then(server_list).unwrap_or_default()
     }
 }
 
-/// What stands for an address on the other side of a translator.
+/// The address that represents `inside` on the other side of a translator.
 fn outside(pairs: &[(IpAddr, IpAddr)], inside: IpAddr) -> IpAddr {
     let mapped = pairs.iter().find(|(own, _)| *own == inside);
     mapped.map_or(inside, |(_, outside)| *outside)
@@ -117,7 +117,7 @@ fn check_ports(name: &str, ports: Option<(u16, u16)>) -> Result<(), String> {
     }
 }
 
-/// Where the setting stands that an error begins with; nothing where the error has a line already.
+/// The line of the setting that an error begins with; empty if the error names a line already.
 pub fn line_of(text: &str, error: &str) -> String {
     let setting = error.split_once(':').map_or("", |(name, _)| name);
     let line = text.lines().position(|line| {

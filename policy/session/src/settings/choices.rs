@@ -1,14 +1,14 @@
-//! What settings choose between.
+//! The choices that settings offer.
 
 use serde::{Deserialize, Serialize};
 
-/// What a session worker may be shared by.
+/// Who may share a session worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Isolation {
     /// One client host.
     Client,
-    /// One user of one client host, where identd names one: a client has a worker alone until then.
+    /// One user of one client host, if identd names one: a client has a worker alone until then.
     User,
     /// Nobody: a fresh worker for every connection.
     Connection,
@@ -34,7 +34,7 @@ impl Isolation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Socket {
-    /// In the runtime directory of the service manager, where there is one.
+    /// In the runtime directory of the service manager, if there is one.
     Auto,
     /// Nowhere.
     Off,
@@ -53,11 +53,11 @@ impl Socket {
     }
 }
 
-/// What becomes of a client host for which there is no place among the session workers.
+/// How a client host is treated when no session worker has a place for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Crowded {
-    /// It gets the place of a worker that has nothing to do or no whole request; where there is none it is turned away.
+    /// It gets the place of a worker that is idle or has no whole request; without such a worker it is turned away.
     Refuse,
     /// It shares a worker with other client hosts, by hash.
     Share,
@@ -73,7 +73,7 @@ pub enum Sandbox {
     BestEffort,
 }
 
-/// What a client may speak.
+/// A protocol that clients may speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
@@ -83,7 +83,7 @@ pub enum Protocol {
     Socks5,
 }
 
-/// Which header tells at listeners for balancers who the client is. The other one is no header there.
+/// The version of the header that names the client at listeners for balancers. The other version is rejected there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProxyProtocol {
@@ -99,7 +99,7 @@ pub enum ProxyProtocol {
 pub struct Keepalive(pub u16, pub u16, pub u16);
 
 impl Keepalive {
-    /// What the kernel takes (MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL and MAX_TCP_KEEPCNT of include/net/tcp.h).
+    /// Checks the kernel's limits (MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL and MAX_TCP_KEEPCNT of include/net/tcp.h).
     pub(super) fn check(self) -> Result<(), String> {
         let Self(idle, interval, count) = self;
         match (1..=32_767).contains(&idle) && (1..=32_767).contains(&interval) && (1..=127).contains(&count) {
@@ -115,33 +115,33 @@ impl Keepalive {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Auth {
-    /// Only those that no line of the rules would let go without.
+    /// Only clients that no line of the rules would permit without one.
     Rules,
-    /// All that offer one. A wrong password is a refusal then.
+    /// All clients that offer one. A wrong password is a refusal then.
     Prefer,
 }
 
-/// What the reply to a granted CONNECT names.
+/// The address in the reply to a granted CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BoundAddress {
-    /// Neither address nor port: zeros, as from the classic server. It tells nothing of the proxy's networks.
+    /// Neither address nor port: zeros, as from the classic server. They reveal nothing of the proxy's networks.
     None,
-    /// The proxy's end of the connection to the destination, for clients that take it for their own.
+    /// The proxy's end of the connection to the destination, for clients that use it as their own address.
     Real,
 }
 
-/// Who decides on destinations that are this host itself or its links.
+/// How requests for this host itself or its links are decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LocalDestinations {
     /// A permit line must lie wholly inside them.
     Guarded,
-    /// The rules alone.
+    /// The rules alone decide.
     ByRules,
 }
 
-/// What names that could not be found out are to lines that depend on them.
+/// How a line that depends on unavailable names is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MissingNames {
@@ -151,17 +151,17 @@ pub enum MissingNames {
     NoMatch,
 }
 
-/// Which port of a client its datagrams may come from. The address is always that of its connection.
+/// The port that a client's datagrams may come from. The address is always that of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UdpSource {
-    /// The one that its first datagram comes from.
+    /// The port of its first datagram.
     Any,
-    /// The one that its request names, if that names one. A client behind a translator does not know it.
+    /// The port that its request names, if any. A client behind a translator does not know it.
     Strict,
 }
 
-/// Which lines there are about datagrams.
+/// The log lines about datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UdpLog {
@@ -177,7 +177,7 @@ pub enum UdpLog {
 pub enum LogFormat {
     /// As the classic server wrote them.
     Classic,
-    /// One line for each record, with everything that is known of it.
+    /// One line for each record, with everything that is known about it.
     Full,
     /// The same as an object of JSON.
     Json,
@@ -203,8 +203,8 @@ pub enum Commands {
 pub enum UpstreamNames {
     /// None.
     Never,
-    /// Those that this host cannot resolve.
+    /// The names that this host cannot resolve.
     Unresolved,
-    /// All whose way does not depend on their addresses.
+    /// All names whose route does not depend on their addresses.
     Always,
 }

@@ -1,18 +1,18 @@
-//! `proxy_from` in sockd.ron(5): which listeners are for balancers alone, and whom each believes.
+//! `proxy_from` in sockd.ron(5): the listeners for balancers alone, and the balancers that each believes.
 
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::ser::{Serialize, Serializer};
 use sockd_policy::{Network, canonical};
 use std::net::{IpAddr, SocketAddr};
 
-/// What the setting takes, as the manual says it.
+/// The values that the setting takes, in the words of the manual.
 pub(crate) const TAKES: &str =
     "[] or listeners with prefixes of balancers, as [(\"192.0.2.1:1080\", [\"198.51.100.7/32\"])]";
 
-/// A listener for balancers, which tell by a PROXY header who the client is.
+/// A listener for balancers, which name the client by a PROXY header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyListener {
-    /// Where it listens.
+    /// The address it listens at.
     pub at: SocketAddr,
     /// The addresses of balancers.
     pub from: Vec<Network>,
@@ -24,14 +24,14 @@ impl ProxyListener {
         self.from.iter().any(|network| network.contains(canonical(address)))
     }
 
-    /// Whether it is the listener at this address.
+    /// Whether this is the listener at the address.
     pub(super) fn is_at(&self, listener: SocketAddr) -> bool {
         same(self.at) == same(listener)
     }
 }
 
-/// A service manager may have bound it in the v4-mapped form, and an address of a link may have the number of its
-/// interface.
+/// The form in which addresses are compared: a service manager may have bound a v4-mapped one, and an address of a link
+/// may have the number of its interface.
 fn same(address: SocketAddr) -> (IpAddr, u16) {
     (canonical(address.ip()), address.port())
 }
@@ -60,8 +60,8 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
     Vec::<Text>::deserialize(deserializer)?.into_iter().map(listener).collect()
 }
 
-/// An address, or one with a length from 1: to believe everybody is to believe no address at all. Bits behind the prefix
-/// are a mistake.
+/// An address, or a prefix with a length from 1: a prefix of length 0 would let everybody claim any address. Bits
+/// behind the prefix are a mistake.
 fn prefix(text: &str) -> Option<Network> {
     let (address, length) =
         text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
@@ -71,7 +71,7 @@ fn prefix(text: &str) -> Option<Network> {
     Network::prefix(address, length).filter(|network| network.address() == address)
 }
 
-/// The settings are of no use where one listener has two entries.
+/// Checks that no listener has two entries.
 pub(super) fn check(listeners: &[ProxyListener]) -> Result<(), String> {
     let twice = |(place, listener): (usize, &ProxyListener)| {
         listeners.iter().take(place).any(|other| other.is_at(listener.at)).then_some(listener.at)

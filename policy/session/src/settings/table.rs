@@ -1,4 +1,4 @@
-//! Every setting: its name, its type, its default and what it takes.
+//! Every setting: its name, its type, its default and the values that it takes.
 
 use super::choices::{
     Auth, BoundAddress, Commands, Crowded, Isolation, Keepalive, LocalDestinations, LogFormat, MissingNames,
@@ -11,7 +11,7 @@ use sockd_common::message::session::RelayMode;
 use sockd_policy::Nat64Prefix;
 use std::net::IpAddr;
 
-// What several settings take.
+// Values that several settings take.
 const ACCOUNT: &str = "None or the name of an account in quotes";
 const NUMBER: &str = "a number from 1 to 4294967295";
 const PAIRS: &str = "[] or pairs of addresses in quotes, as [(\"10.0.0.1\", \"192.0.2.1\")]";
@@ -22,8 +22,8 @@ const SMALL_NUMBER: &str = "a number from 1 to 65535";
 const SOCKET: &str = "auto, off or at(\"/path\")";
 const YES_OR_NO: &str = "true or false";
 
-/// The settings, a row for each: name, type, default, and what it takes, as the manual says it. `from` is the least that a
-/// number may be.
+/// The settings, a row for each: name, type, default, and the values that it takes, in the words of the manual. `from`
+/// is the least that a number may be.
 macro_rules! settings {
     (
         read only at start: $($fixed:ident),+;
@@ -49,7 +49,7 @@ macro_rules! settings {
                 numbers.into_iter().find(|(_, number, least)| number < least).map(|(name, ..)| name)
             }
 
-            /// The new settings with what is read only at start as it is.
+            /// The new settings, except that values read only at start keep their current value.
             pub fn keep_fixed(&self, new: Self) -> Self {
                 Self { $($fixed: self.$fixed.clone(),)+ ..new }
             }
@@ -61,7 +61,7 @@ macro_rules! settings {
             }
         }
 
-        /// What a setting takes, as the manual says it.
+        /// The values that a setting takes, in the words of the manual.
         pub fn takes(setting: &str) -> &'static str {
             match setting {
                 $(stringify!($name) => $takes,)+
@@ -75,35 +75,35 @@ settings! {
     read only at start: monitor_user, user, worker_ids, sandbox, commands_user, status_socket,
         control_socket, counters_socket;
 
-    /// What a worker may be shared by.
+    /// Who may share a worker.
     isolation: Isolation = Isolation::Client, "client, user, connection or shared(n)";
     /// Session workers in all, and workers that ask identds and next servers in all.
     max_workers: u16 = 1024, SMALL_NUMBER, from 1;
-    /// What becomes of a client host for which there is no place.
+    /// How a client host is treated when no worker has a place for it.
     crowded: Crowded = Crowded::Refuse, "refuse or share";
     /// Seconds that a worker without sessions stays for the same client host.
     worker_idle: u32 = 60, SECONDS;
-    /// The user that the monitor serves as; without it `sockd-monitor`, or root where there is no such user.
+    /// The user that the monitor serves as; without it `sockd-monitor`, or root if there is no such user.
     monitor_user: Option<String> = None, ACCOUNT;
-    /// The user that spawner and workers run as; without it `sockd`, or `nobody` where there is no such user.
+    /// The user that spawner and workers run as; without it `sockd`, or `nobody` if there is no such user.
     user: Option<String> = None, ACCOUNT;
-    /// First id and number of ids of a range of which every worker gets one as its own user and group.
+    /// First id and number of ids of a range; every worker gets one of them as its own user and group.
     worker_ids: Option<(u32, u32)> = None, "None or (first id, number of ids)";
     /// Whether the daemon starts when the kernel lacks a layer of the sandbox.
     sandbox: Sandbox = Sandbox::Required, "required or best_effort";
     /// How workers move bytes.
     relay: RelayMode = RelayMode::Adaptive, "adaptive or splice";
-    /// What clients may speak, all at the same port.
+    /// The protocols that clients may speak, all at the same port.
     protocols: Vec<Protocol> = vec![Protocol::Socks4, Protocol::Socks5],
         "[socks4, socks5] or one of both in brackets";
-    /// Listeners for balancers alone, which tell by a PROXY header who the client is.
+    /// Listeners for balancers alone, which name the client by a PROXY header.
     #[serde(with = "super::proxy_from")]
     proxy_from: Vec<ProxyListener> = Vec::new(), proxy_from::TAKES;
     /// The version of that header.
     proxy_protocol: ProxyProtocol = ProxyProtocol::V2, "v2 or v1";
     /// Whether clients are asked for a password that the rules do not ask of them.
     auth: Auth = Auth::Rules, "rules or prefer";
-    /// What the reply to a granted CONNECT names.
+    /// The address in the reply to a granted CONNECT.
     bound_address: BoundAddress = BoundAddress::None, "none or real";
     /// Seconds for a client to send its request.
     request_limit: u32 = 30, NUMBER, from 1;
@@ -111,80 +111,80 @@ settings! {
     resolve_limit: u32 = 30, NUMBER, from 1;
     /// Seconds for identd to answer.
     ident_limit: u32 = 15, NUMBER, from 1;
-    /// Seconds for a destination to accept the connection, whatever number of addresses it has, and for a next server to
+    /// Seconds for a destination to accept the connection, however many addresses it has, and for a next server to
     /// answer.
     connect_limit: u32 = 120, NUMBER, from 1;
     /// Seconds for the server to come back on a BIND.
     bind_limit: u32 = 180, NUMBER, from 1;
     /// Seconds without a byte in either direction after which a relay is closed.
     idle_limit: u32 = 7200, NUMBER, from 1;
-    /// The same for a relay of which one side has ended its stream.
+    /// The same for a relay when one side has ended its stream.
     half_close_limit: u32 = 600, NUMBER, from 1;
     /// When the kernel asks a silent peer whether it is still there, and gives it up.
     keepalive: Option<Keepalive> = Some(Keepalive(120, 30, 4)),
         "None or (seconds of silence, seconds between probes, number of probes)";
     /// Seconds that running relays get when the daemon is told to stop.
     stop_grace: u32 = 10, SECONDS;
-    /// Seconds that connections get once a new program has taken over from the one that serves them.
+    /// Seconds that connections get once a new program has taken over from the program that serves them.
     drain_limit: u32 = 86_400, NUMBER, from 1;
     /// Whether loopback, this host's addresses and link-local must be named by the permitting line.
     local_destinations: LocalDestinations = LocalDestinations::Guarded, "guarded or by_rules";
     /// IPv6 prefixes that a translator takes for IPv4 addresses, beside the well-known ones.
     #[serde(with = "crate::nat64")]
     nat64_prefixes: Vec<Nat64Prefix> = Vec::new(), nat64::TAKES;
-    /// What becomes of a request about which a line decides by names that could not be found out.
+    /// How a line that depends on unavailable names is decided.
     missing_names: MissingNames = MissingNames::Refuse, "refuse or no_match";
-    /// Let a BIND for 0.0.0.0 accept a connection from anybody.
+    /// Whether a BIND for 0.0.0.0 accepts a connection from anybody.
     bind_any: bool = false, YES_OR_NO;
     /// First and last port for BIND; without it the kernel chooses.
     bind_ports: Option<(u16, u16)> = None, PORTS;
-    /// Addresses of this host, each with the one that clients are told in its place in the reply to a BIND.
+    /// Addresses of this host, each with the address that replies to BIND announce instead.
     bind_announce: Vec<(IpAddr, IpAddr)> = Vec::new(), PAIRS;
     /// First and last port at which clients send their datagrams; without it the kernel chooses.
     udp_ports: Option<(u16, u16)> = None, PORTS;
-    /// Addresses of this host, each with the one that clients are told in its place in the reply to a UDP ASSOCIATE.
+    /// Addresses of this host, each with the address that replies to UDP ASSOCIATE announce instead.
     udp_announce: Vec<(IpAddr, IpAddr)> = Vec::new(), PAIRS;
-    /// Which port of a client its datagrams may come from.
+    /// The port that a client's datagrams may come from.
     udp_source: UdpSource = UdpSource::Any, "any or strict";
     /// Seconds without a datagram after which a flow ends.
     udp_idle: u32 = 120, NUMBER, from 1;
     /// Seconds without a datagram after which a UDP association ends.
     association_idle: u32 = 300, NUMBER, from 1;
-    /// Which lines there are about datagrams.
+    /// The log lines about datagrams.
     udp_log: UdpLog = UdpLog::Associations, "associations or flows";
     /// Serve programs that use Rrcmd(): a client whose own port is one of 512 to 1023, which only root can have
-    /// there, gets a port from the same range for its CONNECT or BIND (first free one from 1023 down, as rcmd(3)
-    /// does it), and such a client that claims to be root is not refused because its identd names another user.
+    /// there, gets a port from the same range for its CONNECT or BIND (the first free one from 1023 down, as in
+    /// rcmd(3)), and such a client that claims to be root is not refused because its identd names another user.
     /// Without it client ports mean nothing.
     privileged_ports: bool = false, YES_OR_NO;
     /// Whether the rules' commands are run, and how.
     commands: Commands = Commands::Sh, "sh, argv or off";
-    /// The user that commands run as; without it `sockd-hook`, or `nobody` where there is no such user.
+    /// The user that commands run as; without it `sockd-hook`, or `nobody` if there is no such user.
     commands_user: Option<String> = None, ACCOUNT;
-    /// End relays that the rules just loaded would refuse.
+    /// Whether relays that the rules just loaded would refuse are ended.
     recheck_on_reload: bool = false, YES_OR_NO;
     /// How the lines about sessions are written.
     log_format: LogFormat = LogFormat::Classic, "classic, full, json or session";
-    /// Where members of the group sockd-adm may look at the sessions: a socket that hands out the ledger.
+    /// The socket at which members of the group sockd-adm may look at the sessions: it hands out the ledger.
     status_socket: Socket = Socket::Auto, SOCKET;
-    /// Where members of the group sockd-adm may end sessions.
+    /// The socket at which members of the group sockd-adm may end sessions.
     control_socket: Socket = Socket::Auto, SOCKET;
-    /// Where members of the group sockd-exporter may read counters, which name nobody.
+    /// The socket at which members of the group sockd-exporter may read counters, which name nobody.
     counters_socket: Socket = Socket::Auto, SOCKET;
-    /// Look up the names of clients and destinations for the log.
+    /// Whether the names of clients and destinations are looked up for the log.
     reverse_names: bool = false, YES_OR_NO;
     /// The file that says who may log in; without it `/etc/sockd.passwd`, which may be missing.
     passwd_file: Option<String> = None, PATH;
     /// The file that says through which servers destinations are reached; without it `/etc/socks.conf`, which may be
-    /// missing. The command line goes before it.
+    /// missing. The command line takes precedence.
     upstream_file: Option<String> = None, PATH;
-    /// The servers of lines that name none, as `host:port,host:port`.
+    /// The servers for lines that name no server, as `host:port,host:port`.
     upstream_server: Option<String> = None, "None or servers in quotes, as \"host:port,host:port\"";
-    /// The user id that next servers are told; without it the one that the client claims.
+    /// The user id that next servers are told; without it the user id that the client claims.
     upstream_user: Option<String> = None, "None or a user id in quotes";
-    /// Which names next servers are left to resolve.
+    /// The names that next servers resolve.
     upstream_names: UpstreamNames = UpstreamNames::Unresolved, "unresolved, always or never";
-    /// Seconds that a next server which could not be reached is tried only after all others.
+    /// Seconds for which an unreachable next server is tried only after all others.
     upstream_retry: u32 = 60, NUMBER, from 1;
     /// Sessions in all.
     max_sessions: u32 = 65_536, NUMBER, from 1;
@@ -220,13 +220,13 @@ settings! {
     max_binds_per_host: u32 = 256, NUMBER, from 1;
     /// UDP associations of one client host. One more is refused.
     max_associations_per_host: u32 = 1_024, NUMBER, from 1;
-    /// Flows of one association. The one that was idle for longest gives way to one more.
+    /// Flows of one association. The flow that has been idle longest gives way to one more.
     max_flows: u16 = 512, SMALL_NUMBER, from 1;
     /// Flows of one client host. The datagrams of one more are dropped.
     max_flows_per_host: u32 = 2_048, NUMBER, from 1;
     /// Flows in all. The datagrams of one more are dropped.
     max_flows_in_all: u32 = 32_768, NUMBER, from 1;
-    /// Log lines a second about requests of one client host that are not granted; more are counted, and the number
-    /// is logged. Without it one host could fill the log, or use up what syslogd takes from one program.
+    /// Log lines a second about refused requests of one client host; further ones are counted, and the number is
+    /// logged. Without it one host could fill the log, or use up the rate that syslogd grants to one program.
     max_refusals_logged: u32 = 500, NUMBER, from 1;
 }
