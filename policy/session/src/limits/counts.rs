@@ -1,4 +1,4 @@
-//! What client hosts have open, counted for their networks.
+//! Counts of what client hosts have open, by network.
 
 use crate::client_host::{Host, HostNetwork};
 use crate::keys::SessionKey;
@@ -7,7 +7,7 @@ use crate::settings::Settings;
 use sockd_common::message::resolver::MAX_LOOKUPS;
 use std::collections::{BTreeMap, HashMap};
 
-/// What is counted besides sessions.
+/// The resources that are counted besides sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// Lookups that sessions wait for.
@@ -26,16 +26,16 @@ pub enum Resource {
     Header,
 }
 
-/// CONNECTs of one client host that wait for next servers: half of what an upstream worker has room for, as how long a
-/// next server takes is for the destination to say, and thus for whoever asks for it.
+/// CONNECTs of one client host that wait for next servers: half of an upstream worker's room, because the destination,
+/// and thus the client that asks for it, decides how long a next server takes.
 const MAX_UPSTREAM_PER_HOST: u32 = 2048;
 
 /// A limit that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
-    /// Which one.
+    /// The limit.
     pub limit: Limit,
-    /// By whom.
+    /// The network that has reached it.
     pub by: HostNetwork,
 }
 
@@ -51,20 +51,20 @@ impl From<Reached> for Met {
     }
 }
 
-/// Counts of all networks of client hosts that have any.
+/// Counts of all networks of client hosts that have anything open.
 #[derive(Debug, Default)]
 pub struct Counts {
     networks: HashMap<HostNetwork, Open>,
     all: Open,
 }
 
-/// What one network of client hosts, or all, have open.
+/// Counts of one network of client hosts, or of all together.
 #[derive(Debug, Default)]
 struct Open {
     sessions: u64,
     /// By [`Resource`].
     counts: [u32; 7],
-    /// Unfinished requests in the order in which they came.
+    /// Unfinished requests in order of arrival.
     unfinished: BTreeMap<u64, SessionKey>,
 }
 
@@ -84,9 +84,9 @@ impl Open {
 }
 
 impl Counts {
-    /// A session begins; gives its number in the order of all.
+    /// Counts a new session and returns its number, in the order of all sessions.
     pub fn begin(&mut self, host: Host, session: SessionKey) -> u64 {
-        // In all, those that have been.
+        // The total counts sessions that have ended as well.
         self.all.sessions = self.all.sessions.saturating_add(1);
         let number = self.all.sessions;
         self.all.unfinished.insert(number, session);
@@ -98,7 +98,7 @@ impl Counts {
         number
     }
 
-    /// A request has been read, or will not be any more.
+    /// A request has been read, or never will be.
     pub fn finished(&mut self, host: Host, number: u64) {
         self.all.unfinished.remove(&number);
         self.each(host, |open| {
@@ -148,17 +148,17 @@ impl Counts {
         }
     }
 
-    /// How many of a resource there are in all.
+    /// The number in use of a resource, over all hosts.
     pub fn in_all(&mut self, resource: Resource) -> u32 {
         *self.all.count(resource)
     }
 
-    /// How many unfinished requests there are in all.
+    /// The number of unfinished requests, over all hosts.
     pub fn unfinished(&self) -> usize {
         self.all.unfinished.len()
     }
 
-    /// The limit that does not admit another one of a host.
+    /// The limit that refuses a host one more of a resource, if any.
     pub fn limit(&mut self, resource: Resource, host: Host, settings: &Settings) -> Option<Reached> {
         let (of_host, in_all, names) = match resource {
             Resource::Lookup => {
@@ -174,7 +174,7 @@ impl Counts {
                 let names = [Limit::BINDS_PER_HOST, Limit::BINDS];
                 (settings.max_binds_per_host, settings.max_binds, names)
             }
-            // In all there are no more of them than sessions.
+            // The limit on sessions bounds their total.
             Resource::Association => {
                 (settings.max_associations_per_host, u32::MAX, [Limit::ASSOCIATIONS_PER_HOST; 2])
             }
@@ -186,7 +186,7 @@ impl Counts {
                 let names = [Limit::REQUESTS_PER_HOST, Limit::REQUESTS];
                 (settings.max_requests_per_host, settings.max_requests, names)
             }
-            // In all there are no more of them than sessions.
+            // The limit on sessions bounds their total.
             Resource::Upstream => (MAX_UPSTREAM_PER_HOST, u32::MAX, [Limit::UPSTREAM_PER_HOST; 2]),
         };
         let [own, all] = names;
@@ -199,7 +199,7 @@ impl Counts {
         own.or_else(|| is_full.then(|| Reached { limit: all, by: host.network() }))
     }
 
-    /// The limit that does not admit another session of a host.
+    /// The limit that refuses a host another session, if any.
     pub fn session_limit(&self, host: Host, settings: &Settings) -> Option<Reached> {
         let of_host = settings.sessions_per_host();
         let sessions = |network| self.networks.get(&network).map_or(0, |open| open.sessions);
@@ -210,8 +210,8 @@ impl Counts {
         Some(Reached { limit: Limit::SESSIONS_PER_HOST, by })
     }
 
-    /// The oldest unfinished request of a host that has more of them than it may have, or else the oldest of all where
-    /// there are too many, and the limit that says so.
+    /// The oldest unfinished request of a host that has too many of them, or else the oldest of all if there are too
+    /// many in all, with the limit that is exceeded.
     pub fn oldest_beyond(&self, host: Host, settings: &Settings) -> Option<(SessionKey, Reached)> {
         let oldest = |open: &Open, limit: u32| {
             let beyond = u32::try_from(open.unfinished.len()).is_ok_and(|number| number > limit);

@@ -1,13 +1,13 @@
-//! Who gives way where all together have reached a limit.
+//! Chooses which host gives way when all together have reached a limit.
 
 use crate::client_host::HostNetwork;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::Instant;
 
-/// What gives way to a newcomer, of things that client hosts have had since some time: the oldest of a host that has
-/// most. Nothing does where the newcomer would only change places with it, having one less or as many; unless it has
-/// nothing at all, for then many hosts with one thing each would keep it out.
+/// The held thing that gives way to a newcomer: the oldest of the host that has most. `None` if the newcomer would only
+/// change places with that host, having one less or as many. A newcomer that has nothing always gets a place, as many
+/// hosts with one thing each would otherwise keep it out.
 pub fn gives_way<K: Copy + Ord>(
     held: impl Iterator<Item = (HostNetwork, Instant, K)>,
     newcomer: HostNetwork,
@@ -33,7 +33,7 @@ mod tests {
         Host::of([192, 0, 2, last].into()).network()
     }
 
-    /// What gives way to a newcomer of host 9, where these hosts have had a thing each, in this order.
+    /// The thing that gives way to a newcomer of host 9, if these hosts got a thing each, in this order.
     fn gives_way_to_nine(hosts: &[u8]) -> Option<(HostNetwork, usize)> {
         let begin = Instant::now();
         let held = hosts.iter().enumerate().map(|(place, last)| {

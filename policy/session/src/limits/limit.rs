@@ -1,16 +1,16 @@
-//! A limit that is met: in the words of the log, and as it is counted.
+//! A limit that is met: its words in the log, and its counter label.
 
 use sockd_common::counters::Limit as Label;
 use std::fmt;
 
-/// What does not admit one more.
+/// A limit that refuses one more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     label: Label,
     told: &'static str,
 }
 
-/// By settings, whose names are both the label and the beginning of the words.
+/// Limits with a setting, whose name is both the label and the beginning of the words.
 impl Limit {
     /// Sessions in all.
     pub const SESSIONS: Self = Self::of(Label::Sessions, "max_sessions reached");
@@ -49,21 +49,21 @@ impl Limit {
     pub const FLOWS: Self = Self::of(Label::Flows, "max_flows reached");
     /// Commands of rules in all.
     pub const COMMANDS: Self = Self::of(Label::Commands, "max_commands reached");
-    /// Commands of rules that a host causes.
+    /// Commands of rules for a host.
     pub const COMMANDS_PER_HOST: Self = Self::of(Label::CommandsPerHost, "max_commands_per_host reached");
 }
 
-/// By what there is no setting for.
+/// Limits without a setting.
 impl Limit {
     /// Descriptors of the monitor.
     pub const DESCRIPTORS: Self = Self::of(Label::Descriptors, "no descriptors left");
     /// Requests of a host that wait for next servers.
     pub const UPSTREAM_PER_HOST: Self = Self::of(Label::Other, "too many requests wait for next servers");
-    /// This host lacks what it takes to ask an identd.
+    /// This host has no means of asking an identd.
     pub const NO_IDENTD: Self = Self::of(Label::Other, "identd cannot be asked");
-    /// Connections by a line of the rules.
+    /// Connections that a line of the rules permits.
     pub const LINE: Self = Self::of(Label::Line, "n= reached");
-    /// With `isolation: user`, the worker has served others, before that was in force.
+    /// With `isolation: user`, the worker has served others, before that setting was in force.
     pub const NOT_ALONE: Self = Self::of(Label::Other, "the worker is not the user's alone");
     /// The lines of socks.conf(5) send datagrams through a next server.
     pub const NO_NEXT_SERVER: Self = Self::of(Label::Other, "datagrams do not go through next servers");
@@ -79,7 +79,7 @@ impl Limit {
         self.told
     }
 
-    /// As it is counted.
+    /// The label of its counter.
     pub fn label(self) -> Label {
         self.label
     }
@@ -91,21 +91,21 @@ impl fmt::Display for Limit {
     }
 }
 
-/// A limit that somebody has met, with all that the log says of it.
+/// A limit that a client has met, with its log line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Met {
-    /// As it is counted.
+    /// The label of its counter.
     pub label: Label,
     line: String,
 }
 
 impl Met {
-    /// This limit, in these words.
+    /// This limit, with this log line.
     pub fn new(limit: Limit, line: impl fmt::Display) -> Self {
         Self { label: limit.label, line: line.to_string() }
     }
 
-    /// What is no limit, and refuses all the same.
+    /// A refusal that is not due to a limit.
     pub fn other(line: impl fmt::Display) -> Self {
         Self { label: Label::Other, line: line.to_string() }
     }

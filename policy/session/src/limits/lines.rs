@@ -1,28 +1,28 @@
-//! What lines of the rules limit: how many connections one user or host has by a line at once, and the rates that these
-//! share.
+//! Limits of lines of the rules: how many connections a line permits one user or host at once, and the rates that these
+//! connections share.
 //!
-//! A user counts on whatever host where a password has named him. A user of identd is who his host says that he is: one
-//! host could be any number of users, or use up what another's user may have. So it counts as that host.
+//! A user named by a password is counted over all hosts. A user named by identd is a claim of the client's host, which
+//! could claim any number of users, or use up the share of another host's user. So its users count as that host.
 
 use crate::client_host::{Host, HostNetwork};
 use crate::keys::SessionKey;
 use sockd_policy::{Limits, UserId};
 use std::collections::{BTreeSet, HashMap};
 
-/// A line that permits a request, with what it limits and who asks.
+/// A line that permits a request, with its limits and the client that asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// The number of the line.
     pub rule: u32,
-    /// What it limits.
+    /// The limits of the line.
     pub limits: Limits,
-    /// The user whom a password has named.
+    /// The user, if a password has named one.
     pub user: Option<UserId>,
     /// The client host.
     pub host: Host,
 }
 
-/// Whoever shares a limit of a line.
+/// The user or network that shares a limit of a line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Sharers {
     rule: u32,
@@ -39,7 +39,7 @@ enum Who {
 #[derive(Debug)]
 struct Group {
     sessions: BTreeSet<SessionKey>,
-    /// Each has this part of the rates.
+    /// Each connection gets the rate divided by this number.
     divisor: u32,
 }
 
@@ -47,15 +47,15 @@ struct Group {
 #[derive(Debug, Default)]
 pub struct Lines {
     groups: HashMap<Sharers, Group>,
-    /// The lines by which a session may still be permitted; of a relay there is one.
+    /// The lines by which a session may still be permitted; a relay has one.
     sessions: HashMap<SessionKey, Vec<Line>>,
-    /// The sessions whose rates may be others than before, and the groups in which there are more or fewer.
+    /// The sessions whose rates may have changed, and the groups that have grown or shrunk.
     set_anew: Vec<SessionKey>,
     touched: Vec<Sharers>,
 }
 
 impl Line {
-    /// Who shares its limits, and how often each may have what one host may.
+    /// The sharers of its limits, and how many times the share of one host each may have.
     fn sharers(&self) -> Vec<(Sharers, u32)> {
         let of = |who| Sharers { rule: self.rule, who };
         match &self.user {
@@ -66,7 +66,7 @@ impl Line {
 }
 
 impl Lines {
-    /// Counts a session that a line permits; false where the line has no room for one more.
+    /// Counts a session that a line permits; false if the line has no room for one more.
     pub fn enter(&mut self, session: SessionKey, line: Line) -> bool {
         let known = self.sessions.get(&session);
         if known.is_some_and(|lines| lines.iter().any(|known| known.rule == line.rule)) {
@@ -83,8 +83,8 @@ impl Lines {
         true
     }
 
-    /// A session goes on by this line alone, be there room or not; by one that limits nothing without one. So it does where
-    /// it is over.
+    /// A session goes on by this line alone, even if the line is full. `None` stands for a line without limits, and for
+    /// a session that is over.
     pub fn keep(&mut self, session: SessionKey, line: Option<Line>) {
         let before = self.sessions.remove(&session);
         if before.is_none() && line.is_none() {
@@ -110,7 +110,7 @@ impl Lines {
         self.sessions.entry(session).or_default().push(line);
     }
 
-    /// The sessions whose rates have to be set anew, each with bytes a second down and up; 0 is without a limit.
+    /// The sessions whose rates have to be set anew, each with bytes a second down and up; 0 means no limit.
     pub fn set_anew(&mut self) -> Vec<(SessionKey, (u32, u32))> {
         for sharers in std::mem::take(&mut self.touched) {
             let Some(group) = self.groups.get_mut(&sharers) else { continue };
@@ -143,7 +143,7 @@ impl Lines {
                 let divisor = self.groups.get(sharers).map_or(1, |group| group.divisor);
                 rate.saturating_mul(*times).checked_div(divisor).unwrap_or(rate)
             };
-            // 0 would be without a limit.
+            // 0 would mean no limit.
             let least = if rate == 0 { 0 } else { 1 };
             sharers.iter().map(part).fold(rate, u32::min).max(least)
         };
@@ -151,8 +151,8 @@ impl Lines {
     }
 }
 
-/// By what the rates of so many live connections are divided: never by less. Of many some room is left, so that the rates of
-/// all are not set anew with each that comes or goes: a client could have the monitor do nothing else.
+/// The divisor of the rates of `live` connections, never less than their number. With many connections it leaves some
+/// room, so that one more or less does not set all rates anew: a client could keep the monitor busy with nothing else.
 fn divisor(now: u32, live: u32) -> u32 {
     let few = now.saturating_sub(now / 4);
     match live {
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn one_more_than_a_line_has_room_for_is_refused_until_one_has_gone() {
         for (all, other) in [
-            // Of a host, of a network of 64 bits, and of a user wherever he is.
+            // A host, a network of 64 bits, and a user on any host.
             (
                 [line(1, TWO, "192.0.2.1"), line(1, TWO, "192.0.2.1"), line(1, TWO, "192.0.2.1")],
                 line(1, TWO, "192.0.2.2"),
@@ -206,7 +206,7 @@ mod tests {
                 ],
                 of_user(1, "sam", "192.0.2.1"),
             ),
-            // By another line, and with a user, the same host has room.
+            // The same host has room by another line, and with a user.
             (
                 [line(1, TWO, "192.0.2.1"), line(1, TWO, "192.0.2.1"), line(1, TWO, "192.0.2.1")],
                 line(2, TWO, "192.0.2.1"),
@@ -248,7 +248,7 @@ mod tests {
             lines.keep(key(place), Some(of(2)));
         }
         assert!(lines.enter(key(3), of(1)) && !lines.enter(key(3), of(2)));
-        // New rules have them go on by a line that is full.
+        // New rules move them to a line that is full.
         lines.keep(key(3), Some(of(2)));
         assert!(!lines.enter(key(4), of(2)) && lines.enter(key(4), of(1)));
         [1, 2, 3, 4].iter().for_each(|place| lines.keep(key(*place), None));

@@ -1,7 +1,7 @@
-//! How often a password may be wrong before nobody is asked any longer: for each client network, and for each user.
+//! How often a password may be wrong before further ones are not checked: for each client network, and for each user.
 //!
-//! Buckets of tokens, of which only failures take any. A user's bucket would let strangers lock that user out, so it does
-//! not count for networks from which the user has logged in lately.
+//! The limits are token buckets; only failures take tokens. A user's bucket alone would let strangers lock that user
+//! out, so it does not count for networks from which the user has logged in lately.
 
 use crate::client_host::{Host, HostNetwork};
 use crate::limits::memory::Memory;
@@ -17,16 +17,16 @@ const OF_NETWORK: Size = Size { tokens: 8, each: Duration::from_secs(10) };
 /// Failures that a user is forgiven at once, from networks that are not known.
 const OF_USER: Size = Size { tokens: 20, each: Duration::from_secs(5) };
 
-/// For this long after a login the network is known to be the user's.
+/// How long a network counts as the user's after a login.
 const KNOWN: Duration = Duration::from_secs(24 * 3600);
 
-/// Users and networks that are known together.
+/// The most pairs of user and network that are remembered.
 const MAX_KNOWN: usize = 10_000;
 
 #[derive(Clone, Copy, Debug)]
 struct Size {
     tokens: u32,
-    /// How long one takes to come back.
+    /// How long one token takes to come back.
     each: Duration,
 }
 
@@ -37,14 +37,14 @@ type Bucket = Option<Instant>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UserKey(u64);
 
-/// What is remembered of wrong passwords and of right ones.
+/// The memory of wrong passwords and of right ones.
 #[derive(Debug, Default)]
 pub struct Logins {
     networks: Memory<HostNetwork, Bucket>,
     users: Memory<UserKey, Bucket>,
     /// When the user last logged in from the network.
     known: HashMap<(HostNetwork, UserKey), Instant>,
-    /// The same in the order in which they came to be known.
+    /// The same, oldest first.
     in_order: VecDeque<(HostNetwork, UserKey)>,
     keyed: RandomState,
 }
@@ -60,13 +60,13 @@ impl Logins {
         HostKey(self.keyed.hash_one(host.network()))
     }
 
-    /// How many failures each of a host's networks is still forgiven.
+    /// The number of failures that each of a host's networks is still forgiven.
     pub fn left_of_host(&mut self, host: Host, now: Instant) -> Vec<(HostNetwork, u32)> {
         let left = |(network, share)| (network, self.networks.left(&network, OF_NETWORK.times(share), now));
         host.counted().map(left).collect()
     }
 
-    /// How many failures a user is still forgiven from a host; nothing where the user's do not count, as the host is known.
+    /// The number of failures a user is still forgiven from a host; `None` if the host is known: they do not count.
     pub fn left_of_user(&mut self, host: Host, user: UserKey, now: Instant) -> Option<u32> {
         (!self.is_known(host, user, now)).then(|| self.users.left(&user, OF_USER, now))
     }
@@ -102,7 +102,7 @@ impl Logins {
 }
 
 impl Size {
-    /// As many tokens as so many hosts have, which come back as fast.
+    /// The bucket of `share` hosts together.
     fn times(self, share: u32) -> Self {
         Self {
             tokens: self.tokens.saturating_mul(share),
@@ -112,7 +112,7 @@ impl Size {
 }
 
 impl<K: Eq + std::hash::Hash> Memory<K, Bucket> {
-    /// Tokens in a bucket. Where so many are remembered that there is no room for another, a new one is taken for empty.
+    /// Tokens in a bucket. A new bucket counts as empty when the table has no room for it.
     fn left(&mut self, key: &K, Size { tokens, each }: Size, now: Instant) -> u32 {
         if !self.has_room_for(key, now, |bucket| is_spent(bucket, now)) {
             return 0;

@@ -1,4 +1,4 @@
-//! What one client host, and all together, may have: counts, rates, and lines of the log.
+//! Limits of one client host, and of all together: counts, rates, and lines of the log.
 
 pub mod counts;
 pub mod fair_share;

@@ -1,33 +1,33 @@
-//! Lines that an attacker could cause in any number: each at most once a minute, and then how often it would have been
-//! written since.
+//! Lines that an attacker could cause in any number: each is written at most once a minute, and then a count of the
+//! lines left out since.
 
 use crate::client_host::{Host, HostNetwork};
 use crate::config::counted;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// What has been written lately, and what has been left out since.
+/// The lines written lately, and counts of those left out since.
 #[derive(Debug, Default)]
 pub struct QuietLog {
-    /// When each line was last written, and how often it was not.
+    /// When each line was last written, and how often it was left out since.
     written: HashMap<String, (Instant, u64)>,
-    /// Lines about requests of each host that were not granted, of this second, and those beyond the limit.
+    /// Lines about refused requests of each host in this second, and those beyond the limit.
     refusals: HashMap<HostNetwork, (u32, u32)>,
     /// When this second ends.
     second: Option<Instant>,
-    /// Clients that have gone without a byte, and when their number is due.
+    /// The number of clients that have left without sending a byte, and when it is due in the log.
     silent: Option<(u64, Instant)>,
 }
 
 const PAUSE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Different lines that are remembered, and the one for all beyond: who has many addresses could cause as many.
+/// The most lines remembered, as a client with many addresses could cause as many; one line stands for the rest.
 const MAX_LINES: usize = 256;
 const LEFT_OUT: &str = "a line like these about further client hosts is left out";
 
 impl QuietLog {
-    /// The line to write for `text`; `None` where it was written a short while ago: then it is counted.
+    /// The line to write for `text`; `None` if it was written a short while ago: then it is counted.
     pub fn admit<'a>(&mut self, text: &'a str, now: Instant) -> Option<&'a str> {
         let is_new = !self.written.contains_key(text);
         let text = if is_new && self.written.len() >= MAX_LINES { LEFT_OUT } else { text };
@@ -39,7 +39,7 @@ impl QuietLog {
         Some(text)
     }
 
-    /// Whether another line about a request of this host that is not granted may be written in this second.
+    /// Whether another line about a refused request of this host may be written in this second.
     pub fn admits_refusal(&mut self, host: Host, limit: u32, now: Instant) -> bool {
         self.second = self.second.or_else(|| now.checked_add(SECOND));
         let (lines, left_out) = self.refusals.entry(host.network()).or_default();
@@ -51,13 +51,13 @@ impl QuietLog {
         *left_out == 0
     }
 
-    /// A client has gone without a byte, as TCP checks of load balancers and monitoring do.
+    /// A client has left without sending a byte, as TCP checks of load balancers and monitoring do.
     pub fn count_silent(&mut self, now: Instant) {
         let (number, due) = self.silent.unwrap_or((0, now.checked_add(PAUSE).unwrap_or(now)));
         self.silent = Some((number.saturating_add(1), due));
     }
 
-    /// The line on the clients that have gone without a byte, once a minute while there are any.
+    /// The line on the clients that have left without sending a byte, once a minute while there are any.
     pub fn silent_due(&mut self, now: Instant) -> Option<String> {
         let (number, _) = self.silent.take_if(|(_, due)| *due <= now)?;
         Some(format!(
@@ -66,7 +66,7 @@ impl QuietLog {
         ))
     }
 
-    /// When [`QuietLog::due`] or [`QuietLog::silent_due`] has something to say.
+    /// When [`QuietLog::due`] or [`QuietLog::silent_due`] has a line next.
     pub fn next(&self) -> Option<Instant> {
         let pauses = self.written.values().filter_map(|(last, _)| last.checked_add(PAUSE));
         pauses.chain(self.second).chain(self.silent.map(|(_, due)| due)).min()

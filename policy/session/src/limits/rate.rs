@@ -1,7 +1,7 @@
-//! Whether a client host may connect just now: how fast it comes, and what its workers have done.
+//! Whether a client host may connect at the moment: how fast it connects, and what its workers have done.
 //!
-//! A worker in the hands of its client can be killed for a violation, but the client comes back and gets a fresh
-//! one. Starting workers costs more than connecting, so a host that does this again and again waits outside.
+//! A compromised worker is killed for a violation, but its client can connect again and gets a fresh worker. Starting
+//! workers costs more than connecting, so a host that does this repeatedly is shut out for a while.
 
 use crate::client_host::{Host, HostNetwork};
 use crate::limits::limit::{Limit, Met};
@@ -9,21 +9,21 @@ use crate::limits::memory::Memory;
 use crate::settings::Settings;
 use std::time::{Duration, Instant};
 
-/// So many violations of a host's workers are put down to faults of ours.
+/// The violations of a host's workers that are put down to faults of ours.
 const FORGIVEN: u32 = 2;
 
-/// For this long after each further one the host's connections are closed.
+/// How long the host's connections are closed after each further violation.
 const SHUT_OUT: Duration = Duration::from_secs(60);
 
-/// Violations are forgotten when there was no other for this long.
+/// Violations are forgotten if no other follows for this long.
 const MEMORY: Duration = Duration::from_secs(600);
 
-/// What is remembered of client hosts and their networks. Beyond that new ones are let in unseen: other limits hold them.
+/// The memory of client hosts and their networks. Once it is full, new hosts are not counted: other limits hold them.
 #[derive(Debug, Default)]
 pub struct RateLimiter {
-    /// What the workers of each host have done.
+    /// The violations of each host's workers.
     violators: Memory<Host, Violations>,
-    /// The time to which the connections of each network so far would last at exactly its rate.
+    /// The time until which each network's connections so far would last at exactly its rate.
     spent: Memory<HostNetwork, Option<Instant>>,
     /// The same for all.
     spent_in_all: Option<Instant>,
@@ -36,7 +36,7 @@ struct Violations {
 }
 
 impl RateLimiter {
-    /// A worker of this host, and of no other, has done what it could not honestly do.
+    /// A worker that serves this host alone has done what no honest worker does.
     pub fn violated(&mut self, host: Host, now: Instant) {
         let is_recent = |violations: &Violations| {
             violations.last.is_some_and(|last| now.saturating_duration_since(last) < MEMORY)
@@ -47,7 +47,7 @@ impl RateLimiter {
         }
     }
 
-    /// A connection of this host has come: why it is closed, or nothing where it is served.
+    /// Why a new connection of this host is refused; `None` if it is served.
     pub fn refuses(&mut self, host: Host, settings: &Settings, now: Instant) -> Option<Met> {
         let shut_out = |last: Instant| now.saturating_duration_since(last) < SHUT_OUT;
         if let Some(Violations { number, last: Some(last) }) = self.violators.entries.get(&host)
@@ -71,8 +71,8 @@ impl RateLimiter {
     }
 }
 
-/// How fast client hosts ask for flows. Each is decided on and takes a socket, and a client can name a new destination
-/// with each datagram.
+/// How fast client hosts may ask for flows. Each flow takes a decision and a socket, and a client can name a new
+/// destination with each datagram.
 #[derive(Debug, Default)]
 pub struct FlowRate {
     spent: Memory<HostNetwork, Option<Instant>>,
@@ -89,7 +89,7 @@ const FLOW_BURST: u32 = 500;
 const FLOW_RATE_IN_ALL: u32 = 2_000;
 
 impl FlowRate {
-    /// Whether a flow of this host is decided on just now.
+    /// Whether another flow of this host may be decided on at the moment.
     pub fn admits(&mut self, host: Host, now: Instant) -> bool {
         let by_networks = host.counted().all(|(network, share)| {
             let [rate, burst] = [FLOW_RATE, FLOW_BURST].map(|limit| limit.saturating_mul(share));
@@ -100,7 +100,7 @@ impl FlowRate {
     }
 }
 
-/// Takes one connection off the burst, which comes back at the rate; false where nothing is left of it.
+/// Takes one connection off the burst, which comes back at the rate; false if none is left.
 fn spend(spent: &mut Option<Instant>, rate: u32, burst: u32, now: Instant) -> bool {
     let each = Duration::from_secs(1).checked_div(rate).unwrap_or_default();
     let with_this = spent.map_or(now, |spent| spent.max(now)).checked_add(each);
