@@ -1,7 +1,7 @@
-//! What is counted of what happens: which record, event or line moves which counter.
+//! Which record, event or line moves which counter.
 //!
-//! The monitor says what has happened, as it does to the log, and knows no counter. Nothing that is counted has a label
-//! of a client's choice.
+//! The monitor says what has happened, as it does to the log, and knows no counter. Clients cannot choose the label of
+//! any counter.
 
 mod outcome;
 
@@ -22,7 +22,7 @@ use std::time::Duration;
 pub struct Counting(&'static Counters);
 
 impl Counting {
-    /// These.
+    /// Counting with these counters.
     pub fn of(counters: &'static Counters) -> Self {
         Self(counters)
     }
@@ -45,7 +45,7 @@ impl Counting {
         self.0.listener(listener as usize).connections.add(1);
     }
 
-    /// A session stands somewhere else, has begun, or is over.
+    /// A session has changed its phase, has begun, or is over.
     pub fn moved(self, from: Option<Phase>, to: Option<Phase>) {
         let [from, to] = [from, to].map(|phase| phase.map(state));
         if from != to {
@@ -54,7 +54,7 @@ impl Counting {
         }
     }
 
-    /// Something happens to a session that has begun so long ago.
+    /// An event of a session of this age.
     pub fn happens(self, event: &Event, age: Duration) {
         match event {
             Event::Requested(_) => self.0.handshake.observe(age),
@@ -72,14 +72,14 @@ impl Counting {
         }
     }
 
-    /// The auth worker has answered what it was asked. Where it has the answer from, only it knows.
+    /// The auth worker has answered. Only the worker knows whether it remembered the answer.
     pub fn checked(self, verdict: &Verdict) {
         if matches!(verdict, Verdict::Verified { is_remembered: true, .. }) {
             self.0.login_cache_hits.add(1);
         }
     }
 
-    /// Something is recorded. Of streams the kernel has counted the bytes; of datagrams a worker has, so that theirs are
+    /// A record is written. Bytes of streams are the kernel's count; those of datagrams are a worker's, so they are
     /// left out.
     pub fn recorded(self, record: &Record) {
         if let Some((asked, outcome)) = outcome::of(record) {
@@ -96,7 +96,7 @@ impl Counting {
         }
     }
 
-    /// A connection stands or has failed, after this time.
+    /// A connection is established or has failed, after this time.
     pub fn dialled(self, time: Duration) {
         self.0.dial.observe(time);
     }
@@ -106,7 +106,7 @@ impl Counting {
         self.0.limits.add(limit, 1);
     }
 
-    /// So many associations and flows there are.
+    /// The number of associations and flows.
     pub fn associations(self, associations: u32, flows: u32) {
         self.0.associations.set(associations.into());
         self.0.flows.set(flows.into());
@@ -115,18 +115,18 @@ impl Counting {
 
 /// Workers, the log and the rules.
 impl Counting {
-    /// A worker of this role has done what no honest one does, and is killed for it.
+    /// A worker of this role has done what no honest worker does, and is killed for it.
     pub fn violated(self, role: Role) {
         self.0.violations.add(1);
         self.died(role, DeathCause::Violation);
     }
 
-    /// A worker of this role has ended that was not dismissed.
+    /// A worker of this role has ended without having been dismissed.
     pub fn died(self, role: Role, how: DeathCause) {
         self.0.deaths.add((role, how), 1);
     }
 
-    /// The log has lost so many lines more.
+    /// The log has lost this many more lines.
     pub fn log_lost(self, lines: u64) {
         self.0.log_lines_lost.add(lines);
     }
@@ -137,7 +137,7 @@ impl Counting {
         self.0.begin(version);
     }
 
-    /// So many rules have come into force, the first ones at the start; the time is in milliseconds since 1970.
+    /// Rules have come into force, the first ones at the start; the time is in milliseconds since 1970.
     pub fn loaded(self, rules: usize, now: u64) {
         if self.0.started.get() == 0 {
             self.0.started.set(now / 1000);
@@ -146,7 +146,7 @@ impl Counting {
         self.0.rules_loaded.set(now / 1000);
     }
 
-    /// A reload has changed nothing, for an error.
+    /// A reload has failed and has changed nothing.
     pub fn reload_failed(self) {
         self.0.reload_failures.add(1);
     }

@@ -1,4 +1,4 @@
-//! Which request a record is about, and what became of it.
+//! The request that a record is about, and its outcome.
 
 use crate::record::{FailedCall, Failure, Parties, Record, Unread, UpstreamFailure};
 use sockd_common::counters::{Asked, Outcome};
@@ -7,7 +7,7 @@ use sockd_common::message::request::RefusalReason;
 use sockd_common::message::upstream::NextReply;
 use sockd_policy::{Command, DenyReason, Need, Version};
 
-/// Nothing of a record that tells of no request's fate.
+/// `None` for a record that does not end a request.
 pub(super) fn of(record: &Record) -> Option<(Asked, Outcome)> {
     Some(match record {
         Record::Unread { why, .. } => unread(*why),

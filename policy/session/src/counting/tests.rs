@@ -34,7 +34,7 @@ fn one() -> Parties {
     parties(Version::Socks4, Command::Connect)
 }
 
-/// What is not 0 among the words of a counter.
+/// The words of a counter whose number is not 0.
 fn moved<L: Label, const N: usize>(by: &sockd_common::counters::By<L, N>) -> Vec<(String, u64)> {
     by.all().filter(|(_, number)| *number > 0).collect()
 }
