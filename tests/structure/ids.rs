@@ -21,11 +21,17 @@ fn series(name: &str) -> BTreeSet<String> {
             Some(_) => found.insert(word.to_owned()),
             None if is_number(word) && !found.is_empty() => continue,
             None => match word.split_at_checked(1) {
-                Some((letter @ ("a" | "f"), number)) if is_number(number) => found.insert(letter.to_owned()),
+                Some((letter, number)) if is_letter(letter) && is_number(number) => {
+                    found.insert(letter.to_owned())
+                }
                 _ => return found,
             },
         };
     }
+}
+
+fn is_letter(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
 fn is_number(word: &str) -> bool {
@@ -69,6 +75,7 @@ fn a_number_within_a_name_is_no_id() {
         ("case_4a_03_a_name_that_cannot_be_resolved", "4a"),
         ("a1_a3_a_user_id_or_name_of_64_kib", "a"),
         ("a21_wid_10_a_silent_or_slow_identd", "a wid"),
+        ("h8_a_violator_shuts_out_itself", "h"),
         ("ident_04_and_05_identd_is_never_asked", "ident"),
         ("port_0_is_refused", ""),
         ("a_thousand_binds_of_10_hosts", ""),
