@@ -1,12 +1,10 @@
 //! Which files of a package import each other in a circle: none should. Files in a circle can only be understood, moved
 //! and tested together.
 //!
-//! An arrow leads from a file to each file that one of its paths names: `use` and paths in code that begin with
-//! `crate`, `super` or `self`, or with a child. The first file of a package declares and re-exports; a name that it
-//! re-exports leads to the file that the name comes from.
+//! An arrow leads from a file to each file that one of its paths names.
 
-use crate::sources::{Source, levels, members};
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use crate::modules::{Modules, Path};
+use crate::sources::{Source, members};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[test]
@@ -17,36 +15,10 @@ fn no_package_has_a_circle() {
     }
 }
 
-/// A file as a module: `session::through` is `session/through.rs`, and so are `mod.rs`, `lib.rs` and `main.rs` the
-/// folder that they stand in.
-fn module_of(path: &str) -> Vec<String> {
-    let path = path.trim_end_matches(".rs");
-    let mut parts: Vec<String> = path.split('/').map(str::to_owned).collect();
-    if parts.last().is_some_and(|last| matches!(last.as_str(), "mod" | "lib" | "main")) {
-        parts.pop();
-    }
-    parts
-}
-
-type Path = Vec<String>;
-
-struct Module {
-    /// What its paths name, from the root of the package.
-    named: Vec<Path>,
-    /// The names that it takes in by `use`, and what they stand for.
-    imported: BTreeMap<String, Path>,
-}
-
 fn largest_circle(sources: &[Source]) -> BTreeSet<String> {
-    let mut modules: BTreeMap<Path, Module> = BTreeMap::new();
-    let known: BTreeSet<Path> = sources.iter().map(|source| module_of(&source.path)).collect();
-    for source in sources {
-        let path = module_of(&source.path);
-        let module = Module::read(&path, source.tokens(), &known);
-        modules.insert(path, module);
-    }
-    let arrows = modules.iter().map(|(path, module)| {
-        let targets = module.named.iter().filter_map(|named| target(named, &modules, 0));
+    let modules = Modules::read(sources);
+    let arrows = modules.0.iter().map(|(path, module)| {
+        let targets = module.named.iter().filter_map(|named| modules.file_of(named));
         (path, targets.filter(|target| target != path && !target.is_empty()).collect())
     });
     let arrows: BTreeMap<&Path, BTreeSet<Path>> = arrows.filter(|(path, _)| !path.is_empty()).collect();
@@ -71,101 +43,6 @@ fn reached_from<'a>(start: &'a Path, arrows: &'a BTreeMap<&Path, BTreeSet<Path>>
         }
     }
     seen
-}
-
-/// The file that a path leads to: its longest part that is one, or where that file takes the next name from.
-fn target(named: &[String], modules: &BTreeMap<Path, Module>, steps: u8) -> Option<Path> {
-    let length = (0..=named.len()).rev().find(|length| modules.contains_key(&named[..*length]))?;
-    let (file, rest) = named.split_at(length);
-    let elsewhere = rest.first().and_then(|name| modules.get(file)?.imported.get(name));
-    match elsewhere.filter(|_| steps < 8) {
-        Some(elsewhere) => target(elsewhere, modules, steps + 1),
-        None => Some(file.to_vec()),
-    }
-}
-
-impl Module {
-    fn read(path: &Path, tokens: TokenStream, known: &BTreeSet<Path>) -> Self {
-        let mut module = Self { named: Vec::new(), imported: BTreeMap::new() };
-        for level in levels(tokens) {
-            let mut rest = level.as_slice();
-            while let [first, behind @ ..] = rest {
-                rest = behind;
-                if is_word(first, "use") {
-                    let end = rest.iter().position(|token| is_sign(token, ';')).unwrap_or(rest.len());
-                    module.import(&rest[..end], &[], path, known);
-                    rest = &rest[end..];
-                } else if ["crate", "super", "self"].iter().any(|word| is_word(first, word)) {
-                    let written = words(first, rest);
-                    // One word alone is no path: `self.field`, `pub(super)`.
-                    let is_path = written.len() > 1;
-                    module.named.extend(from_root(&written, path, known).filter(|_| is_path));
-                    rest = &rest[(3 * (written.len() - 1)).min(rest.len())..];
-                }
-            }
-        }
-        module
-    }
-
-    /// One tree of a `use`, behind what stands before it.
-    fn import(&mut self, tree: &[TokenTree], before: &[String], path: &Path, known: &BTreeSet<Path>) {
-        let mut written = before.to_vec();
-        let mut name = None;
-        let mut tokens = tree.iter().peekable();
-        while let Some(token) = tokens.next() {
-            match token {
-                TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
-                    let inner: Vec<TokenTree> = group.stream().into_iter().collect();
-                    return inner.split(|token| is_sign(token, ',')).for_each(|branch| {
-                        self.import(branch, &written, path, known);
-                    });
-                }
-                TokenTree::Ident(word) if word == "as" => name = tokens.next().map(ToString::to_string),
-                TokenTree::Ident(word) if word == "self" && !written.is_empty() => {}
-                TokenTree::Ident(word) => written.push(word.to_string()),
-                _ => {}
-            }
-        }
-        let Some(target) = from_root(&written, path, known) else { return };
-        if let Some(name) = name.or(written.last().cloned()) {
-            self.imported.insert(name, target.clone());
-        }
-        self.named.push(target);
-    }
-}
-
-/// The words of a path in code.
-fn words(first: &TokenTree, rest: &[TokenTree]) -> Vec<String> {
-    let further = rest.chunks(3).map_while(|chunk| match chunk {
-        [one, two, TokenTree::Ident(word)] if is_sign(one, ':') && is_sign(two, ':') => {
-            Some(word.to_string())
-        }
-        _ => None,
-    });
-    std::iter::once(first.to_string()).chain(further).collect()
-}
-
-/// A path as it is written in `module`, from the root of the package; none where it leads to another package.
-fn from_root(written: &[String], module: &Path, known: &BTreeSet<Path>) -> Option<Path> {
-    let (first, rest) = written.split_first()?;
-    let up = written.iter().take_while(|word| *word == "super").count();
-    match first.as_str() {
-        "crate" => Some(rest.to_vec()),
-        "self" => Some([module, rest].concat()),
-        "super" => Some([&module[..module.len().checked_sub(up)?], &written[up..]].concat()),
-        _ => {
-            let child = [module, &written[..1]].concat();
-            known.contains(&child).then(|| [module, written].concat())
-        }
-    }
-}
-
-fn is_word(token: &TokenTree, word: &str) -> bool {
-    matches!(token, TokenTree::Ident(ident) if ident == word)
-}
-
-fn is_sign(token: &TokenTree, sign: char) -> bool {
-    matches!(token, TokenTree::Punct(punct) if punct.as_char() == sign)
 }
 
 #[cfg(test)]
