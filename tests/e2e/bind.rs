@@ -439,8 +439,8 @@ fn rcmd_03_root_at_a_privileged_port_is_let_in_under_another_name() {
     let root = Request::connect(far.v4()).by("root");
     let mut line = from_port(&lab, 600, &root);
     assert_eq!(Reply::read(&mut line), Reply::with(GRANTED));
-    let visit = "Connect from root(sam)@192.0.2.10 to 198.51.100.10 (shell)";
-    lab.assert_logged(&[format!("daemon.notice connected -- {visit}")]);
+    let session = "Connect from root(sam)@192.0.2.10 to 198.51.100.10 (shell)";
+    lab.assert_logged(&[format!("daemon.notice connected -- {session}")]);
     // Neither another port nor another claim will do, and nobody's word is still needed.
     let (_, reply) = ask(&lab.site.client, &root);
     assert_eq!(reply.code, 93);

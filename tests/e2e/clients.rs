@@ -1,6 +1,6 @@
 //! Real clients reach real servers through sockd, and a real rsyslogd has it in the classic lines.
 
-use sockd_tests::classic::Visit;
+use sockd_tests::classic::Session;
 use sockd_tests::dns::{Answer, Nameserver};
 use sockd_tests::far::Server;
 use sockd_tests::lab::Lab;
@@ -25,7 +25,7 @@ fn nameserver(site: &Site) -> Nameserver {
     })
 }
 
-/// The byte counts of the last visit, which no test can know that did not write the client itself.
+/// The byte counts of the last session, which no test can know that did not write the client itself.
 fn counts(log: &[String]) -> (u64, u64) {
     let line = log.last().expect("a line");
     let number = |word: &str| word.parse().unwrap_or_else(|_| panic!("no count in {line:?}"));
@@ -47,7 +47,7 @@ fn curl_by_socks4_fetches_a_file_and_the_visit_is_logged() {
     let lines = lab.logged();
     let (up, down) = counts(&lines);
     assert!(down > 250_000 && up > 50, "{lines:?}");
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, "http").relayed(up, down));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, "http").relayed(up, down));
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn curl_by_socks4a_leaves_the_name_to_sockd() {
     assert!(dns.asked().iter().any(|question| question.name == WWW));
     lab.wait_for_line("bytes from");
     let (up, down) = counts(&lab.logged());
-    lab.assert_logged(&Visit::of(CLIENT, WWW, "http").relayed(up, down));
+    lab.assert_logged(&Session::of(CLIENT, WWW, "http").relayed(up, down));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn ncat_talks_to_an_echo_server() {
         "printf hello | ncat --proxy 192.0.2.1:1080 --proxy-type socks4 --proxy-auth joe 198.51.100.10 7";
     let got = lab.site.client.output(Command::new("sh").args(["-c", command]));
     assert_eq!(said(&got), "hello");
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, "echo").relayed(5, 5));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, "echo").relayed(5, 5));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn ssh_logs_in_through_a_proxy_command() {
     assert_eq!(said(&lab.site.client.output(&mut ssh)), "logged in\n");
     lab.wait_for_line("bytes from");
     let (up, down) = counts(&lab.logged());
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, "ssh").relayed(up, down));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, "ssh").relayed(up, down));
 }
 
 /// proxychains4 with SOCKS4; it sends no user id.
@@ -164,7 +164,7 @@ fn git_clones_through_proxychains() {
     assert_eq!(lab.site.client.read("/run/clone/file"), "content\n");
     lab.wait_for_line("bytes from");
     let (up, down) = counts(&lab.logged());
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, "git").by("").relayed(up, down));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, "git").by("").relayed(up, down));
 }
 
 #[test]
@@ -177,5 +177,5 @@ fn wget_fetches_through_proxychains() {
     assert_eq!(got.stdout.len(), 5000);
     lab.wait_for_line("bytes from");
     let (up, down) = counts(&lab.logged());
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, "http").by("").relayed(up, down));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, "http").by("").relayed(up, down));
 }

@@ -2,7 +2,7 @@
 //! that has just been booted, one that has run for decades, and one that has slept.
 
 use nix::time::{ClockId, clock_gettime};
-use sockd_tests::classic::Visit;
+use sockd_tests::classic::Session;
 use sockd_tests::far::Far;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::{Ending, Line};
@@ -20,7 +20,7 @@ fn assert_limits_hold(clocks: Clocks) {
     near.send("a");
     assert_eq!(there.read(1), b"a");
     assert_eq!((near.ending(), there.ending()), (Ending::Reset, Ending::Reset), "an idle relay");
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, far.v4().port()).relayed(1, 0));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, far.v4().port()).relayed(1, 0));
     let mut late = Line::dial(&lab.site.client, PROXY);
     late.send([4, 1]);
     assert_eq!(late.ending(), Ending::Closed, "a late request");

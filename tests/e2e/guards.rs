@@ -1,6 +1,6 @@
 //! Destinations that a broad permit line does not open.
 
-use sockd_tests::classic::Visit;
+use sockd_tests::classic::Session;
 use sockd_tests::far::{Far, Server};
 use sockd_tests::identd::Identd;
 use sockd_tests::lab::Lab;
@@ -50,7 +50,7 @@ fn what_is_always_refused_is_refused_whatever_the_rules_say() {
             [0, 0, 0, 0] => "Unspecified.Host".into(),
             address => Ipv4Addr::from(address).to_string(),
         };
-        lab.assert_logged(&Visit::of(CLIENT, destination, "echo").guarded(why));
+        lab.assert_logged(&Session::of(CLIENT, destination, "echo").guarded(why));
     }
 }
 
@@ -58,7 +58,7 @@ fn what_is_always_refused_is_refused_whatever_the_rules_say() {
 fn port_0_is_refused() {
     let mut lab = Lab::new(PERMIT_ALL);
     assert_rejected(&lab.site.client, &Request::connect((SERVER, 0)));
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, 0).guarded("port 0"));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, 0).guarded("port 0"));
 }
 
 #[test]

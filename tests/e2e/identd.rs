@@ -1,7 +1,7 @@
 //! identd (RFC 1413): who is asked when, what an answer is worth, and what a lying or silent one can do.
 
 use nix::sys::signal::Signal;
-use sockd_tests::classic::Visit;
+use sockd_tests::classic::Session;
 use sockd_tests::dns::{Answer, Nameserver};
 use sockd_tests::far::{Far, Server};
 use sockd_tests::identd::{Identd, Query, USERS, dial_as, oidentd, silence};
@@ -58,8 +58,8 @@ impl Place {
         Request::connect(self.echo)
     }
 
-    fn visit(&self, user: &str, real_user: &str) -> Visit {
-        Visit { real_user: real_user.into(), ..Visit::of(CLIENT, SERVER, "echo").by(user) }
+    fn session(&self, user: &str, real_user: &str) -> Session {
+        Session { real_user: real_user.into(), ..Session::of(CLIENT, SERVER, "echo").by(user) }
     }
 
     /// Asks from the client host and gives the reply's code; a granted relay works.
@@ -81,27 +81,27 @@ impl Place {
 
     fn assert_verified(&mut self, user: &str, real_user: &str) {
         assert_eq!(self.code(user), 90);
-        let lines = self.visit(user, real_user).relayed(1, 1);
+        let lines = self.session(user, real_user).relayed(1, 1);
         self.lab.assert_logged(&lines);
     }
 
     fn assert_unverified(&mut self, user: &str) {
         assert_eq!(self.code(user), NO_IDENTD);
-        let refused = self.visit(user, "unknown").refused();
+        let refused = self.session(user, "unknown").refused();
         self.lab.assert_logged(&[UNVERIFIED.into(), refused]);
     }
 
     fn assert_other(&mut self, user: &str, real_user: &str) {
         assert_eq!(self.code(user), BAD_USER);
         let alert = format!("daemon.notice *Alert*: real user is {real_user}, not {user}");
-        let refused = self.visit(user, real_user).refused();
+        let refused = self.session(user, real_user).refused();
         self.lab.assert_logged(&[alert, refused]);
     }
 
     fn assert_tolerated(&mut self, user: &str) {
         assert_eq!(self.code(user), 90);
         let mut lines = vec![UNVERIFIED.to_owned()];
-        lines.extend(self.visit(user, "unknown").relayed(1, 1));
+        lines.extend(self.session(user, "unknown").relayed(1, 1));
         self.lab.assert_logged(&lines);
     }
 
@@ -124,18 +124,18 @@ fn a_real_identd_vouches_for_its_users_and_for_nobody_else() {
     place.lab.site.client.account("joe", 1000, "/home/joe");
     let _oidentd = oidentd(&place.lab.site.client, "", "");
     assert_eq!(place.code_as(JOE, "joe"), 90);
-    place.lab.assert_logged(&place.visit("joe", "joe").relayed(1, 1));
+    place.lab.assert_logged(&place.session("joe", "joe").relayed(1, 1));
     assert_eq!(place.code_as(SAM, "joe"), BAD_USER);
     place.lab.assert_logged(&[
         "daemon.notice *Alert*: real user is sam, not joe".into(),
-        place.visit("joe", "sam").refused(),
+        place.session("joe", "sam").refused(),
     ]);
     assert_eq!(place.code_as(JOE, "JOE"), BAD_USER);
     place.lab.wait_for_line("refused -- Connect from JOE(joe)");
     place.lab.turn_the_page();
     // An account without a name: oidentd knows nobody.
     assert_eq!(place.code_as(64299, "joe"), NO_IDENTD);
-    place.lab.assert_logged(&[UNVERIFIED.into(), place.visit("joe", "unknown").refused()]);
+    place.lab.assert_logged(&[UNVERIFIED.into(), place.session("joe", "unknown").refused()]);
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn a_name_that_a_user_has_defined_for_a_real_identd_is_the_one_that_counts() {
         let mut place = place(conf, "()");
         let _oidentd = oidentd(&place.lab.site.client, allow, "global {\n reply \"whoever\"\n}\n");
         assert_eq!(place.code_as(JOE, "whoever"), 90);
-        place.lab.assert_logged(&place.visit("whoever", "whoever").relayed(1, 1));
+        place.lab.assert_logged(&place.session("whoever", "whoever").relayed(1, 1));
         assert_eq!(place.code_as(JOE, "joe"), BAD_USER);
         place.lab.wait_for_line("*Alert*: real user is whoever, not joe");
     }
@@ -300,7 +300,7 @@ fn wid_04_the_query_has_the_form_of_the_standard_and_comes_from_where_the_client
     let expected = Query { from: INSIDE.into(), line: format!("{port} , 1080\r\n") };
     assert_eq!(identd.queries(), [expected]);
     drop(line);
-    place.lab.assert_logged(&place.visit("joe", "joe").relayed(0, 0));
+    place.lab.assert_logged(&place.session("joe", "joe").relayed(0, 0));
 }
 
 #[test]
@@ -610,8 +610,8 @@ fn a_client_that_leaves_while_its_identd_is_silent_leaves_nothing_behind() {
     let line = send_to(&place.lab.site.client, PROXY, &place.request());
     until_true("identd is being asked", || identd.queries().len() == 1);
     line.reset();
-    let visit = "Connect from joe(unknown)@192.0.2.10 to 198.51.100.10 (echo)";
-    place.lab.assert_logged(&[format!("daemon.notice failed -- {visit}. Error: the client has gone")]);
+    let session = "Connect from joe(unknown)@192.0.2.10 to 198.51.100.10 (echo)";
+    place.lab.assert_logged(&[format!("daemon.notice failed -- {session}. Error: the client has gone")]);
     identd.names("joe");
     place.assert_verified("joe", "joe");
     for worker in place.lab.sockd.workers("ident") {
@@ -647,13 +647,13 @@ fn ident_04_and_05_identd_is_never_asked_for_a_deny_line_or_a_line_that_does_not
     let identd = Identd::start(&place.lab.site.client, CLIENT);
     let (_, reply) = ask(&place.lab.site.client, &Request::connect((SERVER, 23)));
     assert_eq!(reply.code, REJECTED);
-    place.lab.assert_logged(&[Visit::of(CLIENT, SERVER, "telnet").refused()]);
+    place.lab.assert_logged(&[Session::of(CLIENT, SERVER, "telnet").refused()]);
     // No line at all.
     let (_, reply) = ask(&place.lab.site.client, &Request::connect((SERVER, 25)));
     assert_eq!(reply.code, REJECTED);
-    place.lab.assert_logged(&[Visit::of(CLIENT, SERVER, "smtp").refused()]);
+    place.lab.assert_logged(&[Session::of(CLIENT, SERVER, "smtp").refused()]);
     assert_eq!(place.code("joe"), 90);
-    place.lab.assert_logged(&place.visit("joe", "unknown").relayed(1, 1));
+    place.lab.assert_logged(&place.session("joe", "unknown").relayed(1, 1));
     assert!(identd.queries().is_empty());
 }
 

@@ -4,7 +4,7 @@
 //! is over everything is as before.
 
 use nix::sys::signal::Signal;
-use sockd_tests::classic::Visit;
+use sockd_tests::classic::Session;
 use sockd_tests::far::{Far, Server};
 use sockd_tests::fault::Fault;
 use sockd_tests::lab::Lab;
@@ -108,7 +108,7 @@ fn a_connection_that_cannot_be_made_for_want_of_something_is_refused_and_says_of
         assert_rejected(&place.lab.site.client, &place.request());
         fault.has_struck();
         drop(fault);
-        place.lab.assert_logged(&[Visit::of(CLIENT, SERVER, "echo").failed(call, text)]);
+        place.lab.assert_logged(&[Session::of(CLIENT, SERVER, "echo").failed(call, text)]);
         drop(place.granted());
     }
 }
@@ -130,7 +130,7 @@ fn a_connection_on_its_way_that_cannot_be_watched_is_refused_and_says_why() {
         assert_rejected(&place.lab.site.client, &Request::connect((nobody, 4000)));
         fault.has_struck();
         drop(fault);
-        place.lab.assert_logged(&[Visit::of(CLIENT, nobody, 4000).failed("epoll_ctl", text)]);
+        place.lab.assert_logged(&[Session::of(CLIENT, nobody, 4000).failed("epoll_ctl", text)]);
         drop(place.granted());
     }
 }

@@ -3,7 +3,7 @@
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use sockd_tests::classic::Visit;
+use sockd_tests::classic::Session;
 use sockd_tests::far::{Far, Server};
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
@@ -33,7 +33,7 @@ fn a_destination_that_does_not_answer_is_given_up_at_the_connect_limit() {
     let mut lab = Lab::with_settings(PERMIT_ALL, "(connect_limit: 1)");
     swallow(&lab);
     assert_rejected(&lab.site.client, &Request::connect((NOBODY, 4000)));
-    lab.assert_logged(&[Visit::of(CLIENT, NOBODY, 4000).timed_out()]);
+    lab.assert_logged(&[Session::of(CLIENT, NOBODY, 4000).timed_out()]);
 }
 
 #[test]

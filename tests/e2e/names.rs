@@ -1,7 +1,7 @@
 //! Names: where they come from, and what a lying or silent nameserver can do.
 
 use nix::sys::signal::Signal;
-use sockd_tests::classic::Visit;
+use sockd_tests::classic::Session;
 use sockd_tests::dns::{A, AAAA, Answer, Nameserver, PTR, Question, reverse};
 use sockd_tests::far::{Far, Server};
 use sockd_tests::lab::Lab;
@@ -444,7 +444,7 @@ fn with_reverse_names_the_log_has_confirmed_names() {
     let (site, _dns, _echo) = site(named);
     let mut lab = Lab::at(site, PERMIT_ALL, |start| start.settings("(reverse_names: true)"));
     drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
-    lab.assert_logged(&Visit::of("client.example.com", "server.example.net", "echo").relayed(0, 0));
+    lab.assert_logged(&Session::of("client.example.com", "server.example.net", "echo").relayed(0, 0));
 }
 
 #[test]
@@ -455,10 +455,10 @@ fn a_name_that_does_not_lead_back_to_the_address_is_not_believed() {
     let mut lab = Lab::at(site, conf, |start| start.settings("(reverse_names: true)"));
     let _second = Server::echo(&lab.site.server, (SECOND_SERVER, 7));
     assert_rejected(&lab.site.client, &Request::connect((SECOND_SERVER, 7)).by("zone"));
-    let visit = Visit::of("client.example.com", SECOND_SERVER, "echo");
-    lab.assert_logged(&[visit.by("zone").refused()]);
+    let session = Session::of("client.example.com", SECOND_SERVER, "echo");
+    lab.assert_logged(&[session.by("zone").refused()]);
     drop(granted(&lab.site.client, &Request::connect((SECOND_SERVER, 7))));
-    lab.assert_logged(&Visit::of("client.example.com", SECOND_SERVER, "echo").relayed(0, 0));
+    lab.assert_logged(&Session::of("client.example.com", SECOND_SERVER, "echo").relayed(0, 0));
 }
 
 #[test]
@@ -480,7 +480,7 @@ fn a68_a_client_whose_nameserver_fails_does_not_get_past_a_line_that_denies_a_na
         let mut lab = Lab::at(site, DENIES_A_NAME, |start| start.settings("(resolve_limit: 2)"));
         assert_rejected(&lab.site.client, &Request::connect((SERVER, 7)));
         lab.assert_logged(&[
-            Visit::of(CLIENT, SERVER, "echo").refused(),
+            Session::of(CLIENT, SERVER, "echo").refused(),
             "daemon.notice missing fact: the names of the client could not be found out".into(),
         ]);
     }

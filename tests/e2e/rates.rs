@@ -4,7 +4,7 @@
 //! `SOCKD_QUIET_BENCH` says that nothing else runs.
 
 use nix::sys::signal::Signal;
-use sockd_tests::classic::Visit;
+use sockd_tests::classic::Session;
 use sockd_tests::far::{Far, Server};
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
@@ -173,8 +173,8 @@ fn one_connection_more_than_a_line_has_room_for_is_refused_until_one_has_gone() 
     lab.logged_whole(2);
     lab.turn_the_page();
     assert_rejected(&lab.site.client, &request);
-    let visit = Visit::of(CLIENT, SERVER, 2007);
-    lab.assert_logged(&[visit.refused(), "daemon.notice n=2 of rule 1 reached".into()]);
+    let session = Session::of(CLIENT, SERVER, 2007);
+    lab.assert_logged(&[session.refused(), "daemon.notice n=2 of rule 1 reached".into()]);
     socks5::assert_refused(&lab.site.client, socks5::to(1, far), 2);
     assert_rejected(&lab.site.client, &Request::connect((SERVER, 2000)).as_bind());
     // Another line and another host have room.

@@ -1,7 +1,7 @@
 //! What is relayed, how an end is passed on, and what a relay costs while nothing happens.
 
 use sockd_common::message::PIPES;
-use sockd_tests::classic::Visit;
+use sockd_tests::classic::Session;
 use sockd_tests::far::Far;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::{Ending, Line};
@@ -45,7 +45,7 @@ fn wire_17_what_the_server_owes_arrives_after_the_client_has_half_closed() {
     drop(far);
     assert_eq!(near.read_to_end(), (b"answer".to_vec(), Ending::Closed));
     drop(near);
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, port).relayed(4, 6));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, port).relayed(4, 6));
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn what_the_client_owes_arrives_after_the_server_has_half_closed() {
     drop(near);
     assert_eq!(far.read_to_end(), (b"late".to_vec(), Ending::Closed));
     drop(far);
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, port).relayed(4, 6));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, port).relayed(4, 6));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_reset_by_the_client_reaches_the_server_as_a_reset() {
     let port = far.local().port();
     near.reset();
     assert_eq!(far.ending(), Ending::Reset);
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, port).relayed(0, 0));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, port).relayed(0, 0));
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_reset_by_the_server_reaches_the_client_as_a_reset() {
     let port = far.local().port();
     far.reset();
     assert_eq!(near.ending(), Ending::Reset);
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, port).relayed(0, 0));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, port).relayed(0, 0));
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_relay_without_traffic_ends_at_the_idle_limit_and_not_before_traffic_does() 
     }
     near.ending();
     far.ending();
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, port).relayed(6, 6));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, port).relayed(6, 6));
 }
 
 /// Whoever is switched off sends no reset; the probes do not keep a relay that is idle.
@@ -151,7 +151,7 @@ fn a_peer_that_vanishes_is_given_up_on_either_side() {
         lab.site.gateway.sh(&format!("ip link set {vanishing} down"));
         let left = if vanishing == "inside" { &mut far } else { &mut near };
         assert_eq!(left.ending(), Ending::Reset, "{vanishing}");
-        lab.assert_logged(&Visit::of(CLIENT, SERVER, port).relayed(4, 0));
+        lab.assert_logged(&Session::of(CLIENT, SERVER, port).relayed(4, 0));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Requests byte by byte: what is granted, what is refused, and how the log has it.
 
 use nix::sys::signal::Signal;
-use sockd_tests::classic::Visit;
+use sockd_tests::classic::Session;
 use sockd_tests::dns::{Answer, Nameserver};
 use sockd_tests::far::{Far, Server};
 use sockd_tests::lab::Lab;
@@ -47,7 +47,7 @@ fn wire_01_a_connect_is_granted_relayed_and_logged() {
     line.send("hello");
     assert_eq!(line.read(5), b"hello");
     drop(line);
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, "echo").relayed(5, 5));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, "echo").relayed(5, 5));
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn wire_01_a_connect_on_loopback_is_granted_where_a_line_names_loopback() {
     assert_eq!(Reply::read(&mut line), Reply::with(90));
     assert_eq!(far.accept().read(5), b"hello");
     drop(line);
-    lab.assert_logged(&Visit::of("127.0.0.1", "127.0.0.1", far.v4().port()).relayed(5, 0));
+    lab.assert_logged(&Session::of("127.0.0.1", "127.0.0.1", far.v4().port()).relayed(5, 0));
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn log_01_a_service_is_logged_by_its_name_in_the_right_byte_order() {
     // 5376 is 21 with its bytes swapped, and 5888 is 23.
     for (port, service) in [(23, "telnet"), (21, "ftp"), (5376, "5376"), (5888, "5888"), (80, "http")] {
         assert_rejected(&lab.site.client, &Request::connect((SERVER, port)));
-        lab.assert_logged(&[Visit::of(CLIENT, SERVER, service).refused()]);
+        lab.assert_logged(&[Session::of(CLIENT, SERVER, service).refused()]);
     }
 }
 
@@ -77,7 +77,7 @@ fn log_01_a_service_is_logged_by_its_name_in_the_right_byte_order() {
 fn wire_02_a_denied_connect_is_answered_with_91_and_closed() {
     let mut lab = Lab::new("deny 0.0.0.0 0.0.0.0\n");
     assert_rejected(&lab.site.client, &Request::connect((SERVER, 7)));
-    lab.assert_logged(&[Visit::of(CLIENT, SERVER, "echo").refused()]);
+    lab.assert_logged(&[Session::of(CLIENT, SERVER, "echo").refused()]);
 }
 
 #[test]
@@ -93,21 +93,21 @@ fn wire_03_a_denied_bind_is_answered_with_91() {
 fn a_request_that_no_line_matches_is_refused() {
     let mut lab = Lab::new("permit 203.0.113.0 255.255.255.0\n");
     assert_rejected(&lab.site.client, &Request::connect((SERVER, 7)));
-    lab.assert_logged(&[Visit::of(CLIENT, SERVER, "echo").refused()]);
+    lab.assert_logged(&[Session::of(CLIENT, SERVER, "echo").refused()]);
 }
 
 #[test]
 fn wire_05_a_closed_port_is_answered_with_91_and_logged_as_failed() {
     let mut lab = Lab::new(PERMIT_ALL);
     assert_rejected(&lab.site.client, &Request::connect((SERVER, 1)));
-    lab.assert_logged(&[Visit::of(CLIENT, SERVER, "tcpmux").failed("connect", "Connection refused")]);
+    lab.assert_logged(&[Session::of(CLIENT, SERVER, "tcpmux").failed("connect", "Connection refused")]);
 }
 
 #[test]
 fn an_unreachable_network_is_answered_with_91_and_logged_as_failed() {
     let mut lab = Lab::new(PERMIT_ALL);
     assert_rejected(&lab.site.client, &Request::connect((Ipv4Addr::new(10, 9, 8, 7), 4000)));
-    lab.assert_logged(&[Visit::of(CLIENT, "10.9.8.7", 4000).failed("connect", "Network is unreachable")]);
+    lab.assert_logged(&[Session::of(CLIENT, "10.9.8.7", 4000).failed("connect", "Network is unreachable")]);
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn a_user_id_of_255_bytes_is_granted_and_logged_whole() {
     let (_server, echo, mut lab) = lab_with_echo();
     let user = "u".repeat(255);
     drop(granted(&lab.site.client, &Request::connect(echo).by(&user)));
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, "echo").by(&user).relayed(0, 0));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, "echo").by(&user).relayed(0, 0));
 }
 
 #[test]
@@ -215,14 +215,14 @@ fn a_user_id_of_256_bytes_is_refused() {
 fn wire_11_an_empty_user_id_is_granted() {
     let (_server, echo, mut lab) = lab_with_echo();
     drop(granted(&lab.site.client, &Request::connect(echo).by("")));
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, "echo").by("").relayed(0, 0));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, "echo").by("").relayed(0, 0));
 }
 
 #[test]
 fn wire_12_a_newline_in_the_user_id_makes_no_second_line() {
     let (_server, echo, mut lab) = lab_with_echo();
     drop(granted(&lab.site.client, &Request::connect(echo).by("ev\nil%s")));
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, "echo").by("ev\\x0ail%s").relayed(0, 0));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, "echo").by("ev\\x0ail%s").relayed(0, 0));
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn a_user_id_made_to_look_like_other_fields_stays_one_field() {
     let user = "root(root)@10.0.0.1 to evil (ssh)\x1b[2J\\";
     drop(granted(&lab.site.client, &Request::connect(echo).by(user)));
     let logged = "root\\x28root\\x29@10.0.0.1\\x20to\\x20evil\\x20\\x28ssh\\x29\\x1b[2J\\\\";
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, "echo").by(logged).relayed(0, 0));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, "echo").by(logged).relayed(0, 0));
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn wire_14_data_directly_behind_the_request_is_relayed() {
     assert_eq!(there.read(5), b"early");
     assert_eq!(Reply::read(&mut line), Reply::with(90));
     drop((line, there));
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, far.v4().port()).relayed(5, 0));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, far.v4().port()).relayed(5, 0));
 }
 
 #[test]
@@ -346,7 +346,7 @@ fn wire_19_address_0_0_0_0_is_refused() {
     let mut lab = Lab::new(&format!("{LOOPBACK}{PERMIT_ALL}"));
     let _far = Far::listen_at(&lab.site.gateway, (Ipv4Addr::UNSPECIFIED, 4000));
     assert_rejected(&lab.site.client, &Request::connect((Ipv4Addr::UNSPECIFIED, 4000)));
-    lab.assert_logged(&Visit::of(CLIENT, "Unspecified.Host", 4000).guarded("address of \"this network\""));
+    lab.assert_logged(&Session::of(CLIENT, "Unspecified.Host", 4000).guarded("address of \"this network\""));
 }
 
 #[test]
@@ -379,7 +379,7 @@ fn wire_20_and_4a_01_a_name_is_connected_to_with_any_last_byte_of_the_marker() {
         let marker = Ipv4Addr::new(0, 0, 0, last);
         let request = Request { address: marker, ..Request::connect_name("www.example.net", 7) };
         drop(granted(&lab.site.client, &request));
-        lab.assert_logged(&Visit::of(CLIENT, "www.example.net", "echo").relayed(0, 0));
+        lab.assert_logged(&Session::of(CLIENT, "www.example.net", "echo").relayed(0, 0));
     }
 }
 
@@ -436,7 +436,7 @@ fn case_4a_06_a_name_longer_than_255_bytes_is_refused() {
 fn case_4a_07_a_name_that_is_a_dotted_quad_is_that_address() {
     let (_server, echo, mut lab) = lab_with_echo();
     drop(granted(&lab.site.client, &Request::connect_name("198.51.100.10", echo.port())));
-    lab.assert_logged(&Visit::of(CLIENT, SERVER, "echo").relayed(0, 0));
+    lab.assert_logged(&Session::of(CLIENT, SERVER, "echo").relayed(0, 0));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! sockd.route: which interface a connection leaves by.
 
-use sockd_tests::classic::Visit;
+use sockd_tests::classic::Session;
 use sockd_tests::far::{Far, Server};
 use sockd_tests::lab::Lab;
 use sockd_tests::site::{CLIENT, OUTSIDE, SECOND_OUTSIDE, SECOND_SERVER, SERVER};
@@ -40,7 +40,7 @@ fn a_destination_that_no_line_matches_is_refused_with_the_classic_line() {
         ),
         "{lines:?}"
     );
-    assert!(lines.contains(&Visit::of(CLIENT, SERVER, "echo").refused()), "{lines:?}");
+    assert!(lines.contains(&Session::of(CLIENT, SERVER, "echo").refused()), "{lines:?}");
 }
 
 #[test]

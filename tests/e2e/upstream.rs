@@ -1,7 +1,7 @@
 //! The SOCKSified server: destinations that are reached through other SOCKS servers, honest, dead and hostile ones.
 
 use nix::sys::signal::Signal;
-use sockd_tests::classic::Visit;
+use sockd_tests::classic::Session;
 use sockd_tests::dns::{Answer, Nameserver};
 use sockd_tests::far::{Far, Server};
 use sockd_tests::ftp;
@@ -42,12 +42,12 @@ fn all_through(settings: &str) -> (Next, Lab) {
     lab(PERMIT_ALL, &format!("sockd @={SERVER} ALL 0.0.0.0\n"), settings)
 }
 
-fn visit() -> Visit {
-    Visit::of(CLIENT, FAR.ip(), "http")
+fn session() -> Session {
+    Session::of(CLIENT, FAR.ip(), "http")
 }
 
 fn failed(error: &str) -> String {
-    let refused = visit().refused();
+    let refused = session().refused();
     format!("{}. Error: {error}{USING}", refused.replace("refused --", "failed --"))
 }
 
@@ -82,7 +82,7 @@ fn a_connect_goes_through_the_next_server_with_what_was_decided_and_nothing_else
     line.ending();
     drop(line);
     assert_eq!(next.requests(), [Request::connect(FAR).bytes()]);
-    let [connected, terminated, bytes] = visit().relayed(5, 12).try_into().unwrap();
+    let [connected, terminated, bytes] = session().relayed(5, 12).try_into().unwrap();
     lab.assert_logged(&[connected + USING, terminated + USING, bytes]);
     assert_eq!(lab.sockd.workers("upstream").len(), 1);
 }
@@ -130,7 +130,7 @@ fn a_next_server_that_lies_hurts_only_that_connection() {
         (b"\x00\x5e\0\0\0\0\0\0", failed("the next server's reply has code 94, expected 90 to 93")),
         (&[b'H'; 65536], failed("the next server's reply has version 72, expected 0")),
         // Not a whole reply, and no more to come.
-        (b"\x00\x5a\0\0\0\0\0", format!("{}{USING}", visit().timed_out())),
+        (b"\x00\x5a\0\0\0\0\0", format!("{}{USING}", session().timed_out())),
     ];
     for (lie, line) in lies {
         next.says(lie);
@@ -490,7 +490,7 @@ fn what_stands_behind_the_reply_of_socks5_is_the_clients_and_no_byte_before_it_i
     line.half_close();
     line.ending();
     drop(line);
-    let [connected, terminated, bytes] = visit().relayed(5, 12).try_into().unwrap();
+    let [connected, terminated, bytes] = session().relayed(5, 12).try_into().unwrap();
     lab.assert_logged(&[connected + USING, terminated + USING, bytes]);
 }
 
@@ -506,7 +506,7 @@ fn a_next_server_that_lies_in_socks5_hurts_only_that_connection() {
         ),
         (b"\x05\x00\x05\x63\x00\x01", failed("the next server refuses")),
         // Not a whole reply, and no more to come.
-        (b"\x05\x00\x05\x00\x00\x01\x0a", format!("{}{USING}", visit().timed_out())),
+        (b"\x05\x00\x05\x00\x00\x01\x0a", format!("{}{USING}", session().timed_out())),
     ];
     for (lie, line) in lies {
         let (_next, mut lab) = lab_of_socks5("(connect_limit: 2)", lie);

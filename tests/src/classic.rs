@@ -1,7 +1,7 @@
 //! The classic log lines as the manual shows them, with facility and level before them.
 
-/// Who wants what from whom: `Connect from U(R)@SRC to DST (SERV)`.
-pub struct Visit {
+/// One session as its lines name it: `Connect from U(R)@SRC to DST (SERV)`.
+pub struct Session {
     /// The claimed user as it is logged.
     pub user: String,
     /// What identd said.
@@ -14,7 +14,7 @@ pub struct Visit {
     pub service: String,
 }
 
-impl Visit {
+impl Session {
     /// By joe, whom no identd has been asked about.
     pub fn of(source: impl ToString, destination: impl ToString, service: impl ToString) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Visit {
         format!("daemon.notice connected -- {}", self.text())
     }
 
-    /// The lines of a whole visit with these byte counts.
+    /// The lines of a whole session with these byte counts.
     pub fn relayed(&self, up: u64, down: u64) -> Vec<String> {
         let Self { source, destination, .. } = self;
         vec![

@@ -1,7 +1,7 @@
 //! Real clients that speak SOCKS5, to a name, IPv4 and IPv6.
 
 use crate::{SERVER_6, site_with_name};
-use sockd_tests::classic::Visit;
+use sockd_tests::classic::Session;
 use sockd_tests::dns::Nameserver;
 use sockd_tests::far::Server;
 use sockd_tests::lab::Lab;
@@ -44,10 +44,10 @@ impl Place {
         String::from_utf8_lossy(&self.run(program, words).stdout).into_owned()
     }
 
-    /// The log has a whole visit of this destination, by nobody in particular.
+    /// The log has a whole session with this destination, by nobody in particular.
     pub(crate) fn assert_visited(&mut self, destination: impl ToString, service: &str) {
         self.lab.wait_for_line("bytes from");
-        let line = Visit::of(CLIENT, destination, service).by("").connected();
+        let line = Session::of(CLIENT, destination, service).by("").connected();
         assert_eq!(self.lab.logged().first(), Some(&line));
         self.lab.turn_the_page();
     }

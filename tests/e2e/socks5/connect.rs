@@ -1,7 +1,7 @@
 //! CONNECT that is granted, to every kind of destination and in every segmentation.
 
 use crate::{PORT, Place, SERVER_6, place};
-use sockd_tests::classic::Visit;
+use sockd_tests::classic::Session;
 use sockd_tests::far::{Far, Server};
 use sockd_tests::lab::Lab;
 use sockd_tests::line::{Ending, Line};
@@ -46,7 +46,7 @@ fn assert_page(line: &mut Line) {
 fn s5_19_a_connect_to_an_address_is_granted_with_zeros_relayed_and_logged() {
     let mut place = place();
     assert_echo(&place, &to(CONNECT, (SERVER, PORT)));
-    place.lab.assert_logged(&Visit::of(CLIENT, SERVER, "http-alt").by("").relayed(5, 5));
+    place.lab.assert_logged(&Session::of(CLIENT, SERVER, "http-alt").by("").relayed(5, 5));
 }
 
 #[test]
@@ -74,14 +74,14 @@ fn s5_21_everything_may_come_byte_by_byte() {
 fn s5_22_a_name_is_looked_up_here() {
     let mut place = place();
     assert_echo(&place, &to_name(CONNECT, "web.test", PORT));
-    place.lab.assert_logged(&Visit::of(CLIENT, "web.test", "http-alt").by("").relayed(5, 5));
+    place.lab.assert_logged(&Session::of(CLIENT, "web.test", "http-alt").by("").relayed(5, 5));
 }
 
 #[test]
 fn s5_23_an_ipv6_address_is_reached_and_the_reply_is_the_same() {
     let mut place = place();
     assert_echo(&place, &to(CONNECT, (SERVER_6, PORT)));
-    place.lab.assert_logged(&Visit::of(CLIENT, SERVER_6, "http-alt").by("").relayed(5, 5));
+    place.lab.assert_logged(&Session::of(CLIENT, SERVER_6, "http-alt").by("").relayed(5, 5));
     assert_echo(&place, &to(CONNECT, (Ipv6Addr::LOCALHOST, PORT)));
 }
 
@@ -101,14 +101,14 @@ fn s5_23_a_client_may_come_over_ipv6() {
 fn s5_24_a_mapped_address_is_decided_on_and_dialled_as_ipv4() {
     let mut place = place();
     assert_echo(&place, &to(CONNECT, (SERVER.to_ipv6_mapped(), PORT)));
-    place.lab.assert_logged(&Visit::of(CLIENT, SERVER, "http-alt").by("").relayed(5, 5));
+    place.lab.assert_logged(&Session::of(CLIENT, SERVER, "http-alt").by("").relayed(5, 5));
 }
 
 #[test]
 fn s5_25_an_ipv4_address_as_a_name_is_that_address() {
     let mut place = place();
     assert_echo(&place, &to_name(CONNECT, SERVER.to_string(), PORT));
-    place.lab.assert_logged(&Visit::of(CLIENT, SERVER, "http-alt").by("").relayed(5, 5));
+    place.lab.assert_logged(&Session::of(CLIENT, SERVER, "http-alt").by("").relayed(5, 5));
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn s5_26_an_ipv6_address_as_a_name_is_that_address() {
 fn s5_28_a_name_with_its_last_dot_is_the_name_without() {
     let mut place = place();
     assert_echo(&place, &to_name(CONNECT, "web.test.", PORT));
-    place.lab.assert_logged(&Visit::of(CLIENT, "web.test", "http-alt").by("").relayed(5, 5));
+    place.lab.assert_logged(&Session::of(CLIENT, "web.test", "http-alt").by("").relayed(5, 5));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! identd: a client of SOCKS5 claims no user, and its identd vouches for whoever it is.
 
 use crate::PORT;
-use sockd_tests::classic::Visit;
+use sockd_tests::classic::Session;
 use sockd_tests::far::Server;
 use sockd_tests::identd::Identd;
 use sockd_tests::lab::Lab;
@@ -16,8 +16,8 @@ fn the_user_that_identd_names_is_let_in_and_logged() {
     identd.names("joe");
     let mut lab = Lab::at(site, "permit ?=I ALL 0.0.0.0\n", |start| start);
     drop(granted(&lab.site.client, to(CONNECT, (SERVER, PORT))));
-    let visit = Visit { real_user: "joe".into(), ..Visit::of(CLIENT, SERVER, "http-alt").by("") };
-    lab.assert_logged(&visit.relayed(0, 0));
+    let session = Session { real_user: "joe".into(), ..Session::of(CLIENT, SERVER, "http-alt").by("") };
+    lab.assert_logged(&session.relayed(0, 0));
     assert_eq!(identd.queries().len(), 1);
 }
 

@@ -1,7 +1,7 @@
 //! CONNECT that comes to nothing: codes that say why, in ten bytes and with an orderly end.
 
 use crate::{PORT, place, place_with};
-use sockd_tests::classic::Visit;
+use sockd_tests::classic::Session;
 use sockd_tests::fault::Fault;
 use sockd_tests::lab::Lab;
 use sockd_tests::site::{CLIENT, INSIDE, OUTSIDE, SERVER, Site};
@@ -77,15 +77,15 @@ fn s5_35_a_name_is_refused_when_the_nameservers_are_silent_for_too_long() {
 fn s5_36_a_closed_port_is_told_as_refused() {
     let mut place = place();
     assert_refused(&place.lab.site.client, to(CONNECT, (SERVER, 1)), REFUSED);
-    let visit = Visit::of(CLIENT, SERVER, "tcpmux").by("");
-    place.lab.assert_logged(&[visit.failed("connect", "Connection refused")]);
+    let session = Session::of(CLIENT, SERVER, "tcpmux").by("");
+    place.lab.assert_logged(&[session.failed("connect", "Connection refused")]);
 }
 
 #[test]
 fn s5_37_what_a_line_denies_is_told_as_not_allowed() {
     let mut place = place();
     assert_refused(&place.lab.site.client, to(CONNECT, (SERVER, 8081)), NOT_ALLOWED);
-    place.lab.assert_logged(&[Visit::of(CLIENT, SERVER, "tproxy").by("").refused()]);
+    place.lab.assert_logged(&[Session::of(CLIENT, SERVER, "tproxy").by("").refused()]);
 }
 
 #[test]

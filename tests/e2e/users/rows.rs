@@ -4,7 +4,7 @@ use crate::{
     OFFER, PASSWORDS, PORT, RIGHT, WANTED, WRONG, assert_echoes, login, offer, place, relays, request,
     try_in, write_users,
 };
-use sockd_tests::classic::Visit;
+use sockd_tests::classic::Session;
 use sockd_tests::line::{Ending, Line};
 use sockd_tests::site::{CLIENT, SERVER};
 use sockd_tests::socks::{self, PROXY};
@@ -27,8 +27,8 @@ fn s5_53_and_54_a_password_is_asked_for_and_the_right_one_lets_its_user_in() {
     let mut line = relays(&place.lab.site.client, "joe", "sesame");
     assert_echoes(&mut line);
     drop(line);
-    let visit = Visit { real_user: "joe".into(), ..Visit::of(CLIENT, SERVER, "echo") };
-    place.lab.assert_logged(&visit.relayed(5, 5));
+    let session = Session { real_user: "joe".into(), ..Session::of(CLIENT, SERVER, "echo") };
+    place.lab.assert_logged(&session.relayed(5, 5));
 }
 
 #[test]
@@ -162,8 +162,8 @@ fn s5_68_a_user_for_whom_no_line_is_is_refused_its_request() {
     assert_eq!(told, RIGHT);
     line.send(request());
     assert_eq!(line.read_to_end(), (refusal(2).to_vec(), Ending::Closed));
-    let visit = Visit { real_user: "sam".into(), ..Visit::of(CLIENT, SERVER, "echo").by("sam") };
-    place.lab.assert_logged(&[visit.refused()]);
+    let session = Session { real_user: "sam".into(), ..Session::of(CLIENT, SERVER, "echo").by("sam") };
+    place.lab.assert_logged(&[session.refused()]);
     assert_echoes(&mut relays(&place.lab.site.client, "joe", "sesame"));
 }
 
