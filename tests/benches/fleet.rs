@@ -6,6 +6,8 @@
 
 #![allow(dead_code, unused_imports, reason = "the tests in these files are not in a benchmark")]
 
+#[path = "../e2e/fleet/client.rs"]
+mod client;
 #[path = "../e2e/fleet/ecmp.rs"]
 mod ecmp;
 #[path = "../e2e/fleet/haproxy.rs"]
@@ -14,11 +16,9 @@ mod haproxy;
 mod instances;
 #[path = "../e2e/fleet/place.rs"]
 mod place;
-#[path = "../e2e/fleet/visit.rs"]
-mod visit;
 
+use crate::client::Client;
 use crate::place::{CLIENTS, Place, client};
-use crate::visit::Visit;
 use sockd_tests::procfs::Process;
 use sockd_tests::sockd::Sockd;
 use std::net::IpAddr;
@@ -44,19 +44,21 @@ fn main() {
     let fleet = ecmp::Fleet::new();
     let monitors = |gates: &[Sockd]| gates.iter().map(Sockd::monitor).collect::<Vec<_>>();
     fleet.place.middle.sh("sh /run/ecmp router 1");
-    measured("one gateway, routed", &fleet.place, &monitors(&fleet.gates), None, |client| {
-        fleet.visit(client)
+    measured("one gateway, routed", &fleet.place, &monitors(&fleet.gates), None, |address| {
+        fleet.client(address)
     });
     fleet.place.middle.sh("sh /run/ecmp router 1 2");
-    measured("two gateways, ECMP", &fleet.place, &monitors(&fleet.gates), None, |client| fleet.visit(client));
+    measured("two gateways, ECMP", &fleet.place, &monitors(&fleet.gates), None, |address| {
+        fleet.client(address)
+    });
     drop(fleet);
     for number in [1, 2] {
         let fleet = haproxy::Fleet::of(number);
         let name = ["one gateway, HAProxy", "two gateways, HAProxy"][number - 1];
         let balancer = Some(Process(fleet.haproxy.pid()));
-        measured(name, &fleet.place, &monitors(&fleet.gates), balancer, |client| Visit {
+        measured(name, &fleet.place, &monitors(&fleet.gates), balancer, |address| Client {
             place: &fleet.place,
-            client,
+            address,
             proxy: haproxy::BALANCER,
         });
     }
@@ -65,7 +67,7 @@ fn main() {
     let family = Process(gateway.manager.pid()).descendants();
     let of_manager = |process: &Process| process.status().get("PPid") == Some(&manager);
     let monitors: Vec<_> = family.into_iter().filter(of_manager).collect();
-    measured("one gateway, two monitors", &gateway.place, &monitors, None, |client| gateway.visit(client));
+    measured("one gateway, two monitors", &gateway.place, &monitors, None, |address| gateway.client(address));
     drop(gateway);
     alone();
 }
@@ -78,7 +80,9 @@ fn alone() {
     fleet.place.middle.sh("sh /run/ecmp router 1");
     let monitors = [fleet.gates[0].monitor()];
     pinned(monitors[0].0, "0");
-    measured("one gateway, its monitor alone", &fleet.place, &monitors, None, |client| fleet.visit(client));
+    measured("one gateway, its monitor alone", &fleet.place, &monitors, None, |address| {
+        fleet.client(address)
+    });
 }
 
 /// Keeps a process, and those that it starts from now on, on one processor.
@@ -103,12 +107,13 @@ fn measured<'a>(
     place: &Place,
     monitors: &[Process],
     balancer: Option<Process>,
-    visit: impl Fn(IpAddr) -> Visit<'a> + Sync,
+    client_at: impl Fn(IpAddr) -> Client<'a> + Sync,
 ) {
     roomy(place);
     // Each client host has its worker before the time begins.
-    place.clients.run(|| load(&visit, Duration::from_secs(1)));
-    let mut rounds: Vec<[f64; 4]> = (0..ROUNDS).map(|_| round(place, monitors, balancer, &visit)).collect();
+    place.clients.run(|| load(&client_at, Duration::from_secs(1)));
+    let mut rounds: Vec<[f64; 4]> =
+        (0..ROUNDS).map(|_| round(place, monitors, balancer, &client_at)).collect();
     rounds.sort_by(|one, other| one[0].total_cmp(&other[0]));
     let [rate, of_monitors, of_workers, of_balancer] = rounds[ROUNDS / 2];
     let spread = (rounds[ROUNDS - 1][0] - rounds[0][0]) / 2.0 / rate * 100.0;
@@ -127,24 +132,24 @@ fn round<'a>(
     place: &Place,
     monitors: &[Process],
     balancer: Option<Process>,
-    visit: &(impl Fn(IpAddr) -> Visit<'a> + Sync),
+    client_at: &(impl Fn(IpAddr) -> Client<'a> + Sync),
 ) -> [f64; 4] {
     let (before, begun) = (spent(monitors, balancer), Instant::now());
-    let number = place.clients.run(|| load(visit, TIME)) as f64;
+    let number = place.clients.run(|| load(client_at, TIME)) as f64;
     let (elapsed, after) = (begun.elapsed().as_secs_f64(), spent(monitors, balancer));
     let each = |at: usize| (after[at] - before[at]) as f64 * TICK / number;
     [number / elapsed, each(0), each(1), each(2)]
 }
 
 /// Connects again and again for some time, a byte there and back each, and gives how often.
-fn load<'a>(visit: &(impl Fn(IpAddr) -> Visit<'a> + Sync), time: Duration) -> usize {
+fn load<'a>(client_at: &(impl Fn(IpAddr) -> Client<'a> + Sync), time: Duration) -> usize {
     let (end, number) = (Instant::now() + time, AtomicUsize::new(0));
     scope(|scope| {
         for place in 0..AT_ONCE {
             let number = &number;
             scope.spawn(move || {
                 while Instant::now() < end {
-                    visit(client(place % CLIENTS)).connect_from_here().expect("a connection");
+                    client_at(client(place % CLIENTS)).connect_from_here().expect("a connection");
                     number.fetch_add(1, Ordering::Relaxed);
                 }
             });

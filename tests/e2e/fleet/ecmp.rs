@@ -1,7 +1,7 @@
 //! A router picks a gateway by the source address (ECMP), by the recipe that is installed: CONNECT, BIND and UDP ASSOCIATE.
 
+use crate::client::{Client, ECHO, echoed};
 use crate::place::{CLIENTS, Place, client, client_6, granted_to};
-use crate::visit::{ECHO, Visit, echoed};
 use sockd_tests::far::Server;
 use sockd_tests::sockd::{Sockd, Start};
 use sockd_tests::wait::until_true;
@@ -43,18 +43,18 @@ impl Fleet {
         Self { place, gates, _echoes: echoes }
     }
 
-    pub(crate) fn visit(&self, client: IpAddr) -> Visit<'_> {
-        let service = if client.is_ipv4() { SERVICE } else { SERVICE_6 };
-        Visit { place: &self.place, client, proxy: SocketAddr::new(service, 1080) }
+    pub(crate) fn client(&self, address: IpAddr) -> Client<'_> {
+        let service = if address.is_ipv4() { SERVICE } else { SERVICE_6 };
+        Client { place: &self.place, address, proxy: SocketAddr::new(service, 1080) }
     }
 
     /// Each client host does everything, and everything works.
     fn all_do_everything(&self) {
-        for client in all_clients() {
-            let visit = self.visit(client);
-            drop(visit.connect().unwrap_or_else(|error| panic!("CONNECT from {client}: {error}")));
-            visit.bind().unwrap_or_else(|error| panic!("BIND from {client}: {error}"));
-            visit.associate().unwrap_or_else(|error| panic!("UDP ASSOCIATE from {client}: {error}"));
+        for address in all_clients() {
+            let client = self.client(address);
+            drop(client.connect().unwrap_or_else(|error| panic!("CONNECT from {address}: {error}")));
+            client.bind().unwrap_or_else(|error| panic!("BIND from {address}: {error}"));
+            client.associate().unwrap_or_else(|error| panic!("UDP ASSOCIATE from {address}: {error}"));
         }
     }
 
@@ -99,7 +99,7 @@ fn every_command_works_and_a_host_stays_with_its_gateway() {
 #[test]
 fn when_a_route_goes_its_clients_are_served_by_the_other_gateway_and_no_relay_of_that_one_is_cut() {
     let fleet = Fleet::new();
-    let connect = |client| fleet.visit(client).connect().unwrap_or_else(|e| panic!("{client}: {e}"));
+    let connect = |client| fleet.client(client).connect().unwrap_or_else(|e| panic!("{client}: {e}"));
     let mut relays: BTreeMap<IpAddr, _> = all_clients().map(|client| (client, connect(client))).collect();
     let [first, second] = fleet.shares();
     assert!(!first.is_empty() && !second.is_empty());

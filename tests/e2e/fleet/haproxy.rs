@@ -1,7 +1,7 @@
 //! Two gateways behind a real HAProxy, by the recipe that is installed: who meets which, and what the end of one costs.
 
+use crate::client::{Client, ECHO, echoed};
 use crate::place::{CLIENTS, Place, SERVER, client, granted_to};
-use crate::visit::{ECHO, Visit, echoed};
 use nix::sys::signal::Signal;
 use sockd_tests::far::Server;
 use sockd_tests::host::Host;
@@ -65,13 +65,13 @@ impl Fleet {
         fleet
     }
 
-    pub(crate) fn visit(&self, number: u8) -> Visit<'_> {
-        Visit { place: &self.place, client: client(number), proxy: BALANCER }
+    pub(crate) fn client(&self, number: u8) -> Client<'_> {
+        Client { place: &self.place, address: client(number), proxy: BALANCER }
     }
 
     /// Whether a client host gets a connection to the server.
     fn connects(&self, number: u8) -> bool {
-        self.visit(number).connect().is_ok()
+        self.client(number).connect().is_ok()
     }
 
     /// The client hosts that the log of a gateway knows.
@@ -122,8 +122,8 @@ fn bind_works_behind_the_balancer_and_datagrams_do_where_clients_reach_the_gatew
     // HAProxy's host is the way to the gateways here.
     fleet.place.middle.sh("sysctl -qw net.ipv4.ip_forward=1");
     for number in 0..CLIENTS {
-        fleet.visit(number).bind().unwrap_or_else(|error| panic!("BIND from {}: {error}", client(number)));
-        let associated = fleet.visit(number).associate();
+        fleet.client(number).bind().unwrap_or_else(|error| panic!("BIND from {}: {error}", client(number)));
+        let associated = fleet.client(number).associate();
         associated.unwrap_or_else(|error| panic!("UDP ASSOCIATE from {}: {error}", client(number)));
     }
     let [first, second] = fleet.shares();
@@ -169,7 +169,7 @@ fn the_end_of_a_gateway_under_load_costs_no_new_connection_once_its_checks_have_
     let of = |share: &BTreeSet<IpAddr>| -> Vec<u8> {
         (0..CLIENTS).filter(|number| share.contains(&client(*number))).collect()
     };
-    let mut relay = fleet.visit(of(&second)[0]).connect().expect("a relay");
+    let mut relay = fleet.client(of(&second)[0]).connect().expect("a relay");
     let (orphans, others) = (Load::default(), Load::default());
     scope(|scope| {
         for (load, share) in [(&orphans, &first), (&others, &second)] {
@@ -208,7 +208,7 @@ fn a_gateway_that_is_told_to_drain_gets_no_new_clients_and_its_relays_go_on() {
     let fleet = Fleet::new();
     let [first, second] = fleet.shares();
     let number = (0..CLIENTS).find(|number| first.contains(&client(*number))).expect("a client");
-    let mut relay = fleet.visit(number).connect().expect("a relay");
+    let mut relay = fleet.client(number).connect().expect("a relay");
     let order = |word: &str| {
         let mut sockdctl = Command::new(program("sockdctl"));
         let given = fleet.place.gates[0].output(sockdctl.args(["--folder", RUNTIME, word]));

@@ -1,7 +1,7 @@
 //! Two monitors on one host, by the recipe that is installed: a client host always meets the same one, with every command.
 
+use crate::client::{Client, ECHO};
 use crate::place::{Place, client, granted_to, server};
-use crate::visit::{ECHO, Visit};
 use sockd_tests::far::Server;
 use sockd_tests::host::Host;
 use sockd_tests::procfs;
@@ -84,10 +84,10 @@ impl Gateway {
         Self { place, manager, _echoes: echoes }
     }
 
-    pub(crate) fn visit(&self, client: IpAddr) -> Visit<'_> {
+    pub(crate) fn client(&self, address: IpAddr) -> Client<'_> {
         let v6 = Ipv6Addr::new(0x2001, 0xdb8, 2, 1, 0, 0, 0, 2);
-        let gate = if client.is_ipv4() { [10, 2, 1, 2].into() } else { IpAddr::V6(v6) };
-        Visit { place: &self.place, client, proxy: SocketAddr::new(gate, 1080) }
+        let gate = if address.is_ipv4() { [10, 2, 1, 2].into() } else { IpAddr::V6(v6) };
+        Client { place: &self.place, address, proxy: SocketAddr::new(gate, 1080) }
     }
 
     /// The client hosts of each instance, once all are in a log.
@@ -120,15 +120,15 @@ fn every_client_host_meets_one_monitor_and_both_have_clients() {
     assert!(procfs::listens(&gateway.place.gates[0], 1080));
     // Ports of the client's choice differ, and there are enough tries to meet the other one by chance.
     for _ in 0..4 {
-        for client in all_clients() {
-            let visit = gateway.visit(client);
-            drop(visit.connect().unwrap_or_else(|error| panic!("CONNECT from {client}: {error}")));
+        for address in all_clients() {
+            let connected = gateway.client(address).connect();
+            drop(connected.unwrap_or_else(|error| panic!("CONNECT from {address}: {error}")));
         }
     }
-    for client in all_clients() {
-        let visit = gateway.visit(client);
-        visit.bind().unwrap_or_else(|error| panic!("BIND from {client}: {error}"));
-        visit.associate().unwrap_or_else(|error| panic!("UDP ASSOCIATE from {client}: {error}"));
+    for address in all_clients() {
+        let client = gateway.client(address);
+        client.bind().unwrap_or_else(|error| panic!("BIND from {address}: {error}"));
+        client.associate().unwrap_or_else(|error| panic!("UDP ASSOCIATE from {address}: {error}"));
     }
     let [first, second] = gateway.shares();
     assert!(first.is_disjoint(&second), "{:?}", first.intersection(&second));
@@ -145,7 +145,7 @@ fn every_client_host_meets_one_monitor_and_both_have_clients() {
 fn the_sessions_of_both_are_listed_together() {
     let gateway = Gateway::new();
     let relays: Vec<_> =
-        all_clients().map(|client| gateway.visit(client).connect().expect("a relay")).collect();
+        all_clients().map(|client| gateway.client(client).connect().expect("a relay")).collect();
     let mut sockdctl = Command::new(program("sockdctl"));
     sockdctl.args(["--folder", "/run/sockd-1", "--folder", "/run/sockd-2", "list", "--json"]);
     let listed = gateway.place.gates[0].output(&mut sockdctl);
@@ -161,8 +161,8 @@ fn the_addresses_of_one_ipv6_network_meet_one_monitor() {
         (1..=16).map(|last| Ipv6Addr::new(0x2001, 0xdb8, 0xa, 3, 0, 0, 1, last).into()).collect();
     for address in &addresses {
         gateway.place.clients.address("eth0", &format!("{address}/64"));
-        let visit = gateway.visit(*address);
-        drop(visit.connect().unwrap_or_else(|error| panic!("CONNECT from {address}: {error}")));
+        let connected = gateway.client(*address).connect();
+        drop(connected.unwrap_or_else(|error| panic!("CONNECT from {address}: {error}")));
     }
     let gate = &gateway.place.gates[0];
     let counts = || [1, 2].map(|number| granted_to(&said(gate, number)).len());

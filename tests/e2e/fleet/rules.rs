@@ -1,7 +1,7 @@
 //! Rules are frozen once and copied to both gateways, by the recipe that is installed, and both decide alike by them.
 
+use crate::client::{Client, ECHO};
 use crate::place::{Place, SERVER, client};
-use crate::visit::{ECHO, Visit};
 use nix::sys::signal::Signal;
 use sockd_tests::far::Server;
 use sockd_tests::host::Host;
@@ -63,8 +63,8 @@ impl Fleet {
     fn let_through(&self, number: u8) -> [bool; 2] {
         [1, 2].map(|gate| {
             let proxy = SocketAddr::new([10, 2, gate, 2].into(), 1080);
-            let visit = Visit { place: &self.place, client: client(number), proxy };
-            visit.connect().is_ok()
+            let client = Client { place: &self.place, address: client(number), proxy };
+            client.connect().is_ok()
         })
     }
 }

@@ -13,14 +13,14 @@ const ASSOCIATE: u8 = 3;
 /// Where the server echoes streams.
 pub(crate) const ECHO: u16 = 7;
 
-/// A client host and the server that it asks.
-pub(crate) struct Visit<'a> {
+/// A client host, by its address, and the server that it asks.
+pub(crate) struct Client<'a> {
     pub(crate) place: &'a Place,
-    pub(crate) client: IpAddr,
+    pub(crate) address: IpAddr,
     pub(crate) proxy: SocketAddr,
 }
 
-impl Visit<'_> {
+impl Client<'_> {
     /// A relay to the echo, which has answered.
     pub(crate) fn connect(&self) -> io::Result<TcpStream> {
         self.place.clients.run(|| self.connect_from_here())
@@ -28,16 +28,16 @@ impl Visit<'_> {
 
     /// The same for a thread that is on the machine of the clients.
     pub(crate) fn connect_from_here(&self) -> io::Result<TcpStream> {
-        let mut stream = dial(SocketAddr::new(self.client, 0), self.proxy)?;
-        request(&mut stream, CONNECT, server(self.client, ECHO))?;
+        let mut stream = dial(SocketAddr::new(self.address, 0), self.proxy)?;
+        request(&mut stream, CONNECT, server(self.address, ECHO))?;
         echoed(&mut stream)?;
         Ok(stream)
     }
 
     /// BIND: the server comes to the address in the reply, and both say something.
     pub(crate) fn bind(&self) -> io::Result<()> {
-        let from = server(self.client, 0);
-        let (mut stream, at) = self.ask(BIND, server(self.client, 20))?;
+        let from = server(self.address, 0);
+        let (mut stream, at) = self.ask(BIND, server(self.address, 20))?;
         let mut peer = self.place.server.run(|| dial(from, at))?;
         let named = reply(&mut stream)?;
         if named != peer.local_addr()? {
@@ -53,11 +53,11 @@ impl Visit<'_> {
     /// UDP ASSOCIATE: a datagram to the server, and one back.
     pub(crate) fn associate(&self) -> io::Result<()> {
         let any: IpAddr =
-            if self.client.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            if self.address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let (_control, at) = self.ask(ASSOCIATE, SocketAddr::new(any, 0))?;
         let udp = |host: &sockd_tests::host::Host, address| host.run(|| UdpSocket::bind(address));
-        let near = udp(&self.place.clients, SocketAddr::new(self.client, 0))?;
-        let far = udp(&self.place.server, server(self.client, 0))?;
+        let near = udp(&self.place.clients, SocketAddr::new(self.address, 0))?;
+        let far = udp(&self.place.server, server(self.address, 0))?;
         near.set_read_timeout(Some(LONG))?;
         far.set_read_timeout(Some(LONG))?;
         // RFC 1928, section 7: RSV and FRAG in front of an address as in a request.
@@ -75,7 +75,7 @@ impl Visit<'_> {
 
     /// Connects and sends a request, and gives the address in the reply that grants it.
     fn ask(&self, command: u8, about: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
-        let from = SocketAddr::new(self.client, 0);
+        let from = SocketAddr::new(self.address, 0);
         let mut stream = self.place.clients.run(|| dial(from, self.proxy))?;
         let address = request(&mut stream, command, about)?;
         Ok((stream, address))
