@@ -1,4 +1,4 @@
-//! The cost of writing and reading the messages of one visit: `cargo bench -p sockd-common`.
+//! The cost of writing and reading the messages of one session: `cargo bench -p sockd-common`.
 
 #![allow(clippy::unwrap_used)]
 

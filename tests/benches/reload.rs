@@ -21,7 +21,7 @@ fn main() {
     let mut relay = handshake(&lab).0;
     println!(
         "{:>16} {:>10} {:>10} {:>12} {:>12} {:>8}",
-        "", "visits", "p50 ms", "handshake ms", "relay ms", "s"
+        "", "connects", "p50 ms", "handshake ms", "relay ms", "s"
     );
     let end = Instant::now() + Duration::from_secs(3);
     measured("before", &lab, &mut relay, |_| Instant::now() > end);
@@ -46,22 +46,22 @@ fn text(seed: u8) -> String {
     text + PERMIT_ALL
 }
 
-/// Visits one after the other until it is over, with a byte through the relay after each; prints the longest times.
+/// Connects again and again until it is over, with a byte through the relay after each; prints the longest times.
 fn measured(name: &str, lab: &Lab, relay: &mut TcpStream, mut over: impl FnMut(&Lab) -> bool) {
-    let (start, mut visits, mut bytes) = (Instant::now(), Vec::new(), Vec::new());
+    let (start, mut handshakes, mut bytes) = (Instant::now(), Vec::new(), Vec::new());
     while !over(lab) {
-        visits.push(handshake(lab).1);
+        handshakes.push(handshake(lab).1);
         let sent = Instant::now();
         relay.write_all(b"x").and_then(|()| relay.read_exact(&mut [0])).expect("an echo");
         bytes.push(sent.elapsed());
     }
-    visits.sort_unstable();
+    handshakes.sort_unstable();
     let longest = |times: &[Duration]| times.iter().max().map_or(0.0, |time| time.as_secs_f64() * 1e3);
     println!(
         "{name:>16} {:>10} {:>10.2} {:>12.2} {:>12.2} {:>8.1}",
-        visits.len(),
-        longest(&visits[..visits.len().div_ceil(2)]),
-        longest(&visits),
+        handshakes.len(),
+        longest(&handshakes[..handshakes.len().div_ceil(2)]),
+        longest(&handshakes),
         longest(&bytes),
         start.elapsed().as_secs_f64()
     );

@@ -1,7 +1,7 @@
 //! Every call that a process is allowed is made, or its row says why it rarely is.
 //!
-//! One visit to everything that the daemon does, with strace(1) writing down what each process asks of the kernel once
-//! its filter stands. Rows are compared by the names of their calls.
+//! One client asks for everything that the daemon does, and strace(1) writes down what each process asks of the kernel
+//! once its filter stands. Rows are compared by the names of their calls.
 
 use nix::sys::signal::Signal;
 use sockd::loader::profile::LOADER;
@@ -49,7 +49,7 @@ fn every_row_is_used_or_says_why_it_rarely_is() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rows");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("a folder for traces");
-    visit_everything(&folder);
+    ask_for_everything(&folder);
     let seen = seen(&folder);
     let keepers: [(&str, Vec<Row>); 3] = [
         ("monitor", MONITOR.to_vec()),
@@ -71,7 +71,7 @@ fn every_row_is_used_or_says_why_it_rarely_is() {
 
 /// CONNECT, BIND and UDP ASSOCIATE, by address and by name, over IPv4 and IPv6, little and much; identd, a next server, a
 /// command, refusals; a reload, a report, an orderly end.
-fn visit_everything(folder: &Path) {
+fn ask_for_everything(folder: &Path) {
     let site = Site::new();
     site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\noptions timeout:2\n"));
     let _dns = Nameserver::start(&site.server, |question| match question.name.as_str() {

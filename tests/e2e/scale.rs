@@ -120,10 +120,10 @@ fn possessions(process: Process) -> Possessions {
     Possessions { process, descriptors: process.descriptors().len(), memory: process.private_memory() }
 }
 
-/// One visit after another, each with a few bytes there and back; the first error is told.
-fn visits(lab: &Lab, number: usize) {
+/// One connection after another, each with a few bytes there and back; the first error is told.
+fn connections(lab: &Lab, number: usize) {
     let request = Request::connect((SERVER, 7)).bytes();
-    let visit = || -> std::io::Result<()> {
+    let connection = || -> std::io::Result<()> {
         let mut stream = TcpStream::connect(SocketAddr::from(PROXY))?;
         stream.set_read_timeout(Some(LONG))?;
         stream.write_all(&request)?;
@@ -133,7 +133,7 @@ fn visits(lab: &Lab, number: usize) {
         assert_eq!(&answer, b"\x00\x5a\0\0\0\0\0\0hello");
         Ok(())
     };
-    lab.site.client.run(|| (0..number).try_for_each(|_| visit())).expect("every visit");
+    lab.site.client.run(|| (0..number).try_for_each(|_| connection())).expect("every connection");
 }
 
 #[test]
@@ -152,13 +152,13 @@ fn ten_thousand_connections_leave_neither_descriptors_nor_memory_behind() {
         });
     };
     // What queues and allocators keep once they have been used is no leak: the second ten thousand are compared.
-    visits(&lab, 10_000);
+    connections(&lab, 10_000);
     let held = granted(&lab.site.client, &Request::connect((SERVER, 7)));
     let worker = lab.sockd.worker_of(held.local());
     drop(held);
     quiet(worker);
     let before = [lab.sockd.monitor(), lab.sockd.spawner(), worker].map(possessions);
-    visits(&lab, 10_000);
+    connections(&lab, 10_000);
     quiet(worker);
     let descriptors = before[0].descriptors;
     // A busy machine makes the host look busy, so that it gets a further worker, which stays for `worker_idle`.
