@@ -1,10 +1,10 @@
 //! The ceiling of what keeps client hosts apart and logs: the ideal proxy cut in two where sockd is cut in two.
 //!
-//! One front accepts, connects, and writes as many lines to `/dev/log` as sockd does. It keeps both sockets of a visit, so
-//! that it could end it, and counts by the kernel what was relayed. Behind it a process for each client host, an
-//! [`ideal`](crate::ideal) with a channel for its input, reads requests, answers and relays. There are no rules, limits
-//! or deadlines, and no locks on anybody: what sockd needs beyond this is the price of those, and what this needs beyond
-//! the ideal proxy is the price of separation and log, for whoever has them.
+//! One front accepts, connects, and writes as many lines to `/dev/log` as sockd does. It keeps both sockets of a
+//! session, so that it could end it, and counts by the kernel what was relayed. Behind it a process for each client
+//! host, an [`ideal`](crate::ideal) with a channel for its input, reads requests, answers and relays. There are no
+//! rules, limits or deadlines, and no locks on anybody: what sockd needs beyond this is the price of those, and what
+//! this needs beyond the ideal proxy is the price of separation and log, for whoever has them.
 
 use crate::ideal::Moves;
 use crate::message::{Down, Up};
@@ -56,7 +56,7 @@ struct Front {
     by_address: HashMap<Ipv4Addr, usize>,
 }
 
-/// The sockets of a visit.
+/// The sockets of a session.
 struct Kept {
     client: OwnedFd,
     server: Option<OwnedFd>,
@@ -103,9 +103,9 @@ impl Front {
     fn hear(&mut self, number: usize) -> Outcome<()> {
         let Host { address, channel, .. } = &self.hosts[number];
         match channel.receive()? {
-            Received::Message(Up::Dial { visit, kept, destination }, _) => {
+            Received::Message(Up::Dial { session, kept, destination }, _) => {
                 let (server, is_connected) = net::dial(destination)?;
-                channel.send(&Down::Server { visit, is_connected }, Some(server.as_fd()))?;
+                channel.send(&Down::Server { session, is_connected }, Some(server.as_fd()))?;
                 self.kept[kept as usize].server = Some(server);
                 let (to, port) = (destination.ip(), destination.port());
                 self.write(&format!("connected -- Connect from bench(unknown)@{address} to {to} ({port})"));

@@ -71,7 +71,7 @@ pub(crate) fn run(moves: Moves, input: Input) -> Outcome<()> {
     let mut proxy = Proxy {
         channel,
         events: Events::new()?,
-        visits: Slab::new(),
+        sessions: Slab::new(),
         generation: 0,
         ended: Vec::new(),
         unfinished: VecDeque::new(),
@@ -90,7 +90,7 @@ enum Phase {
     Open,
 }
 
-struct Visit {
+struct Session {
     client: OwnedFd,
     server: Option<OwnedFd>,
     /// Known without asking.
@@ -155,7 +155,7 @@ struct Proxy {
     /// To the front, where there is one.
     channel: Option<WorkerEnd<Up, Down>>,
     events: Events,
-    visits: Slab<Visit>,
+    sessions: Slab<Session>,
     generation: u32,
     /// Ended in this turn; the numbers are taken until its events are through.
     ended: Vec<usize>,
@@ -190,10 +190,10 @@ impl Proxy {
             let generation = (token >> 32) as u32;
             let of_client = token & 1 == 0;
             let hung_up = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
-            self.step(number, generation, |visit| {
+            self.step(number, generation, |session| {
                 let (from, to) = match of_client {
-                    true => (&mut visit.up, &mut visit.down),
-                    false => (&mut visit.down, &mut visit.up),
+                    true => (&mut session.up, &mut session.down),
+                    false => (&mut session.down, &mut session.up),
                 };
                 from.readable |= hung_up || flags.intersects(EventFlags::IN);
                 from.hung_up |= hung_up;
@@ -201,20 +201,21 @@ impl Proxy {
             });
         }
         for number in self.ended.drain(..) {
-            self.visits.remove(number);
+            self.sessions.remove(number);
         }
         Ok(true)
     }
 
-    /// The server of a visit, which may be connected already.
+    /// The server of a session, which may be connected already.
     fn connect(&mut self, number: usize, generation: u32, server: OwnedFd, connected: bool) -> Result<()> {
-        let Some(visit) = self.visits.get_mut(number).filter(|visit| visit.generation == generation) else {
+        let Some(session) = self.sessions.get_mut(number).filter(|session| session.generation == generation)
+        else {
             return Ok(());
         };
         let edges = if connected { EDGES } else { EDGES.union(EventFlags::OUT) };
         self.events.add(&server, token(number, generation, Side::Server), edges)?;
-        (visit.server, visit.connected) = (Some(server), connected);
-        (visit.up.writable, visit.up.watched) = (connected, !connected);
+        (session.server, session.connected) = (Some(server), connected);
+        (session.up.writable, session.up.watched) = (connected, !connected);
         Ok(())
     }
 
@@ -227,12 +228,12 @@ impl Proxy {
 
     fn begin(&mut self, client: OwnedFd, kept: u32) {
         self.generation = self.generation.wrapping_add(1);
-        let (generation, number) = (self.generation, self.visits.vacant_key());
+        let (generation, number) = (self.generation, self.sessions.vacant_key());
         // Out of memory for events: the client is let go.
         if self.events.add(&client, token(number, generation, Side::Client), EDGES).is_ok() {
             let (up, down) = (Flow::default(), Flow { writable: true, ..Flow::default() });
             let phase = Phase::Opening { greeted: false };
-            self.visits.insert(Visit {
+            self.sessions.insert(Session {
                 client,
                 server: None,
                 connected: false,
@@ -251,71 +252,72 @@ impl Proxy {
     fn hear(&mut self, message: Down, descriptor: OwnedFd) -> Result<()> {
         let (number, generation) = match message {
             Down::Client { kept } => {
-                let number = self.visits.vacant_key();
+                let number = self.sessions.vacant_key();
                 self.begin(descriptor, kept);
                 (number, self.generation)
             }
-            Down::Server { visit, is_connected } => {
-                let (number, generation) = (visit as u32 as usize, (visit >> 32) as u32);
+            Down::Server { session, is_connected } => {
+                let (number, generation) = (session as u32 as usize, (session >> 32) as u32);
                 self.connect(number, generation, descriptor, is_connected)?;
                 (number, generation)
             }
         };
-        self.step(number, generation, |visit| visit.up.readable |= visit.server.is_none());
+        self.step(number, generation, |session| session.up.readable |= session.server.is_none());
         Ok(())
     }
 
-    /// Tells a visit its news and lets it go on; ends it where it goes no further.
-    fn step(&mut self, number: usize, generation: u32, news: impl FnOnce(&mut Visit)) {
-        let Some(visit) = self.visits.get_mut(number).filter(|visit| visit.generation == generation) else {
+    /// Tells a session its news and lets it go on; ends it where it goes no further.
+    fn step(&mut self, number: usize, generation: u32, news: impl FnOnce(&mut Session)) {
+        let Some(session) = self.sessions.get_mut(number).filter(|session| session.generation == generation)
+        else {
             return;
         };
-        if visit.up.end_passed_on && visit.down.end_passed_on {
+        if session.up.end_passed_on && session.down.end_passed_on {
             return;
         }
-        news(visit);
+        news(session);
         if self.advance(number, generation).is_err() {
-            let visit = &mut self.visits[number];
-            for flow in [&mut visit.up, &mut visit.down] {
+            let session = &mut self.sessions[number];
+            for flow in [&mut session.up, &mut session.down] {
                 flow.end_passed_on = true;
                 self.mover.put_back(flow);
             }
             self.ended.push(number);
             if let Some(channel) = &self.channel {
-                let _ = channel.send(&Up::Ended { kept: visit.kept });
+                let _ = channel.send(&Up::Ended { kept: session.kept });
             }
         }
     }
 
     /// Errors are ends, and so is the end of both directions.
     fn advance(&mut self, number: usize, generation: u32) -> Result<()> {
-        let visit = &mut self.visits[number];
-        if matches!(visit.phase, Phase::Opening { .. })
-            && visit.up.readable
-            && let Some(destination) = open(visit, &mut self.mover.buffer)?
+        let session = &mut self.sessions[number];
+        if matches!(session.phase, Phase::Opening { .. })
+            && session.up.readable
+            && let Some(destination) = open(session, &mut self.mover.buffer)?
         {
             if let Some(channel) = &self.channel {
-                let kept = visit.kept;
-                let visit = u64::from(generation) << 32 | number as u64;
-                return channel.send(&Up::Dial { visit, kept, destination }).map_err(|_| Errno::PIPE);
+                let kept = session.kept;
+                let session = u64::from(generation) << 32 | number as u64;
+                return channel.send(&Up::Dial { session, kept, destination }).map_err(|_| Errno::PIPE);
             }
             let (server, is_connected) = net::dial(destination).map_err(|_| Errno::CONNREFUSED)?;
             self.connect(number, generation, server, is_connected)?;
         }
-        let visit = &mut self.visits[number];
-        if let Phase::Dialling { version } = visit.phase
-            && (visit.up.writable || visit.down.hung_up)
+        let session = &mut self.sessions[number];
+        if let Phase::Dialling { version } = session.phase
+            && (session.up.writable || session.down.hung_up)
         {
-            answer(visit, version)?;
+            answer(session, version)?;
         }
-        if visit.phase == Phase::Open {
+        if session.phase == Phase::Open {
             return self.relay(number, generation);
         }
         Ok(())
     }
 
     fn relay(&mut self, number: usize, generation: u32) -> Result<()> {
-        let Visit { client, server, up, down, .. } = &mut self.visits[number];
+        let Session { client, server, up, down, .. } = &mut self.sessions[number];
         let Some(server) = server else { return Err(Errno::NOTCONN) };
         let (client, server) = (&*client, &*server);
         let more_up = self.mover.pump(up, client.as_fd(), server.as_fd())?;
@@ -343,31 +345,31 @@ impl Proxy {
 }
 
 /// Reads the request; gives the destination once it is whole.
-fn open(visit: &mut Visit, buffer: &mut [u8]) -> Result<Option<SocketAddrV4>> {
+fn open(session: &mut Session, buffer: &mut [u8]) -> Result<Option<SocketAddrV4>> {
     const ROOM: usize = 1024;
-    while visit.up.readable {
-        match net::receive(&visit.client, &mut buffer[..ROOM])? {
-            None => visit.up.readable = false,
+    while session.up.readable {
+        match net::receive(&session.client, &mut buffer[..ROOM])? {
+            None => session.up.readable = false,
             Some(0) => return Err(Errno::CONNRESET),
             Some(length) => {
-                visit.request.extend_from_slice(&buffer[..length]);
+                session.request.extend_from_slice(&buffer[..length]);
                 // Less than there was room for: more would be another edge, an end that came before would not.
-                visit.up.readable = length == ROOM || visit.up.hung_up;
+                session.up.readable = length == ROOM || session.up.hung_up;
             }
         }
-        while let Phase::Opening { greeted } = visit.phase {
-            match parse(&visit.request, greeted) {
+        while let Phase::Opening { greeted } = session.phase {
+            match parse(&session.request, greeted) {
                 Parsed::Partial => break,
                 Parsed::Wrong => return Err(Errno::PROTO),
                 Parsed::Greeting { length } => {
-                    visit.request.drain(..length);
-                    visit.phase = Phase::Opening { greeted: true };
-                    net::send(&visit.client, &[5, 0])?;
+                    session.request.drain(..length);
+                    session.phase = Phase::Opening { greeted: true };
+                    net::send(&session.client, &[5, 0])?;
                 }
                 Parsed::Connect { to, length } => {
-                    let version = visit.request[0];
-                    visit.request.drain(..length);
-                    visit.phase = Phase::Dialling { version };
+                    let version = session.request[0];
+                    session.request.drain(..length);
+                    session.phase = Phase::Dialling { version };
                     return Ok(Some(to));
                 }
             }
@@ -377,19 +379,19 @@ fn open(visit: &mut Visit, buffer: &mut [u8]) -> Result<Option<SocketAddrV4>> {
 }
 
 /// Tells the client how the dial ended.
-fn answer(visit: &mut Visit, version: u8) -> Result<()> {
-    let server = visit.server.as_ref().ok_or(Errno::NOTCONN)?;
-    let outcome = if visit.connected { Ok(()) } else { rustix::net::sockopt::socket_error(server)? };
+fn answer(session: &mut Session, version: u8) -> Result<()> {
+    let server = session.server.as_ref().ok_or(Errno::NOTCONN)?;
+    let outcome = if session.connected { Ok(()) } else { rustix::net::sockopt::socket_error(server)? };
     let reply: &[u8] = match (version, outcome.is_ok()) {
         (4, true) => &[0, 90, 0, 0, 0, 0, 0, 0],
         (4, false) => &[0, 91, 0, 0, 0, 0, 0, 0],
         (_, true) => &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0],
         (_, false) => &[5, 5, 0, 1, 0, 0, 0, 0, 0, 0],
     };
-    net::send(&visit.client, reply)?;
+    net::send(&session.client, reply)?;
     outcome?;
-    visit.up.copied = std::mem::take(&mut visit.request);
-    visit.phase = Phase::Open;
+    session.up.copied = std::mem::take(&mut session.request);
+    session.phase = Phase::Open;
     Ok(())
 }
 

@@ -33,7 +33,7 @@ pub(crate) enum Kind {
     PingPong {
         behind: usize,
     },
-    Visits(Protocol, usize),
+    Connections(Protocol, usize),
     Steady(Protocol),
     Idle {
         hosts: u32,
@@ -124,7 +124,7 @@ pub(crate) fn all() -> Vec<Measure> {
     let versions = [("4", Protocol::Socks4), ("4a", Protocol::Socks4a), ("5", Protocol::Socks5)];
     for (word, protocol) in versions.into_iter().chain([("5-at-once", Protocol::Socks5AtOnce)]) {
         for at_once in [64, 256] {
-            add(format!("cps-{word}-{at_once}"), Kind::Visits(protocol, at_once));
+            add(format!("cps-{word}-{at_once}"), Kind::Connections(protocol, at_once));
         }
     }
     for (word, protocol) in versions {
@@ -181,7 +181,7 @@ fn client_hosts(number: u32) -> String {
 }
 
 /// Figures of many clients at once, with goals for their rate and for the monitor's time.
-fn of_visits(title: &str, rate: Goal, monitor: Goal) -> Vec<Figure> {
+fn of_connections(title: &str, rate: Goal, monitor: Goal) -> Vec<Figure> {
     let part = |name: &str, goal| figure(format!("{title}: {name}"), "µs each", goal);
     vec![
         figure(title.into(), "conn/s", rate),
@@ -219,9 +219,9 @@ impl Measure {
             Kind::PingPong { behind } => {
                 vec![figure(format!("ping-pong behind {behind} idle relays, p50"), "µs", Goal::Within(1.1))]
             }
-            Kind::Visits(protocol, at_once) => {
+            Kind::Connections(protocol, at_once) => {
                 let title = format!("SOCKS{}, {at_once} at once", version(protocol));
-                of_visits(&title, Goal::Above(0.85), Goal::AtMost(25.0))
+                of_connections(&title, Goal::Above(0.85), Goal::AtMost(25.0))
             }
             Kind::Steady(protocol) => {
                 let title = format!("SOCKS{} at half of that rate", version(protocol));
@@ -317,7 +317,7 @@ impl Measure {
             ],
             Kind::Growth { hosts, rules } => {
                 let title = format!("{}, {rules} rules", client_hosts(hosts));
-                of_visits(&title, Goal::Nothing, Goal::Nothing)
+                of_connections(&title, Goal::Nothing, Goal::Nothing)
             }
             Kind::Journald { to, format } => {
                 let title = format!("--log {to}, log_format {format}, to journald");
@@ -343,7 +343,7 @@ impl Measure {
     /// The protocol in which it is taken of this proxy, if it can be.
     pub(crate) fn protocol(&self, proxy: &Proxy) -> Option<Protocol> {
         match self.kind {
-            Kind::Visits(protocol, _) | Kind::Steady(protocol) => {
+            Kind::Connections(protocol, _) | Kind::Steady(protocol) => {
                 let protocol = match protocol {
                     // Peers without SOCKS4, and no proxy at all, stand beside SOCKS4 with what they have.
                     Protocol::Socks4 if !proxy.speaks(protocol) => proxy.usual_protocol(),

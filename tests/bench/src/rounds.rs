@@ -103,7 +103,7 @@ fn take(measure: &Measure, proxy: &Proxy, site: &Site, samples: &mut Samples) {
 fn half_of_our_rate(proxies: &[Proxy], site: &Site) -> Outcome<f64> {
     let ours = proxies.iter().rev().find(|proxy| proxy.speaks(Protocol::Socks4));
     let ours = ours.ok_or("nothing with SOCKS4 is measured")?;
-    let measure = Measure { name: "cps-4-64".into(), kind: Kind::Visits(Protocol::Socks4, 64) };
+    let measure = Measure { name: "cps-4-64".into(), kind: Kind::Connections(Protocol::Socks4, 64) };
     let figures = take::take(&measure, ours, Protocol::Socks4, site)?;
     let rate = figures.first().copied().flatten().ok_or("no rate")? / 2.0;
     eprintln!("half of the rate of {}: {} connections a second", ours.name, digits(rate));

@@ -5,7 +5,7 @@ use crate::datagram_echo::DatagramEcho;
 use crate::dial::{Dialler, Hosts};
 use crate::journald::Journald;
 use crate::load::datagrams::Association;
-use crate::load::{bulk, churn, idle, loris, pingpong, reload, steady, visits};
+use crate::load::{bulk, churn, connections, idle, loris, pingpong, reload, steady};
 use crate::measures::{Kind, Measure, Scale, Site};
 use crate::net::Outcome;
 use crate::numbers::{Times, digits, median};
@@ -57,7 +57,7 @@ pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &
             let mut times = pingpong::run(&relay, time)?;
             Ok(vec![Some(times.percentile(0.5))])
         }
-        Kind::Visits(_, at_once) => many_visits(dialler, HOSTS, at_once, &running, site),
+        Kind::Connections(_, at_once) => many_connections(dialler, HOSTS, at_once, &running, site),
         Kind::Steady(_) => {
             let rate = site.rate.ok_or("no rate of sockd to take the half of")?;
             let dialler = dialler(Service::Byte, HOSTS);
@@ -117,7 +117,7 @@ pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &
         Kind::Growth { hosts, rules } => {
             let monitor = *running.tree.pids(Role::Monitor).first().ok_or("no monitor")?;
             reload::grow(rules, monitor, SOCKD, &site.syslog)?;
-            many_visits(dialler, hosts, 64, &running, site)
+            many_connections(dialler, hosts, 64, &running, site)
         }
         Kind::Count(role) => counts(&dialler(Service::Byte, FEW), role, &running, site),
     }
@@ -129,7 +129,7 @@ fn every_host_once(dialler: &Dialler, hosts: u32) -> Outcome<()> {
     (0..hosts).try_for_each(|_| dialler.open(PATIENCE).map(drop))
 }
 
-fn many_visits(
+fn many_connections(
     dialler: impl Fn(Service, u32) -> Dialler,
     hosts: u32,
     at_once: usize,
@@ -140,22 +140,23 @@ fn many_visits(
     let dialler = dialler(Service::Byte, hosts);
     every_host_once(&dialler, hosts)?;
     let (logged_by, logged) = (site.syslog.spent(), site.syslog.count(CONNECTED));
-    let mut visits = visits::run(&dialler, at_once, warm_up, time, &running.tree)?;
+    let mut connections = connections::run(&dialler, at_once, warm_up, time, &running.tree)?;
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
-    let mut figures = vec![Some(visits.a_second), running.address.map(|_| micros(visits.spent.total()))];
+    let mut figures =
+        vec![Some(connections.a_second), running.address.map(|_| micros(connections.spent.total()))];
     if running.has_monitor() {
-        let logged = site.syslog.wait_for(logged + visits.in_all, CONNECTED) - logged;
+        let logged = site.syslog.wait_for(logged + connections.in_all, CONNECTED) - logged;
         let logging = site.syslog.spent().saturating_sub(logged_by);
         figures.extend([
-            Some(micros(visits.spent.monitor)),
-            Some(micros(visits.spent.workers + visits.spent.spawner)),
-            Some(micros(logging) / visits.in_all as f64),
+            Some(micros(connections.spent.monitor)),
+            Some(micros(connections.spent.workers + connections.spent.spawner)),
+            Some(micros(logging) / connections.in_all as f64),
             // Those that were under way at the end are in the log, but were not counted.
-            Some((logged as f64 * 100.0 / visits.in_all as f64).min(100.0)),
+            Some((logged as f64 * 100.0 / connections.in_all as f64).min(100.0)),
         ]);
     }
     figures.resize(6, None);
-    figures.push(Some(visits.openings.percentile(0.99) / 1e3));
+    figures.push(Some(connections.openings.percentile(0.99) / 1e3));
     Ok(figures)
 }
 
@@ -171,15 +172,15 @@ fn journald(proxy: &Proxy, protocol: Protocol, site: &Site) -> Figures {
     // One after the other loses nothing.
     let lines = (slowly.lines - before.lines) as f64 / f64::from(HOSTS);
     let logged_by = journald.spent();
-    let visits = visits::run(&dialler, 64, warm_up, time, &running.tree)?;
+    let connections = connections::run(&dialler, 64, warm_up, time, &running.tree)?;
     let journal = journald.read()?;
-    let number = visits.in_all as f64;
+    let number = connections.in_all as f64;
     let share = |count: u64| count as f64 * 100.0 / (number * lines);
     let logging = journald.spent().saturating_sub(logged_by).as_secs_f64() * 1e6 / number;
     // Those that were under way at the end are in the log, but were not counted.
     let logged = share(journal.lines - slowly.lines).min(100.0);
     let lost = share(journal.lost - slowly.lost);
-    Ok([visits.a_second, lines, logged, lost, logging].map(Some).into())
+    Ok([connections.a_second, lines, logged, lost, logging].map(Some).into())
 }
 
 const CONNECTED: &str = " connected -- ";
@@ -229,16 +230,16 @@ fn slow_clients(
 fn logins(asking: Running, proxy: &Proxy, hosts: u32, site: &Site) -> Figures {
     const AT_ONCE: usize = 64;
     let Scale { time, warm_up, .. } = site.scale;
-    let visits = |running: &Running, protocol| {
+    let pace = |running: &Running, protocol| {
         let dialler = Dialler::new(running.address, protocol, Service::Byte, Hosts::new(hosts));
         // The first of them also has the user remembered.
         every_host_once(&dialler, hosts)?;
-        let visits = visits::run(&dialler, AT_ONCE, warm_up, time, &running.tree)?;
-        Outcome::Ok([visits.a_second, visits.spent.total().as_secs_f64() * 1e6])
+        let connections = connections::run(&dialler, AT_ONCE, warm_up, time, &running.tree)?;
+        Outcome::Ok([connections.a_second, connections.spent.total().as_secs_f64() * 1e6])
     };
-    let [with, spent_with] = visits(&asking, Protocol::Socks5Login)?;
+    let [with, spent_with] = pace(&asking, Protocol::Socks5Login)?;
     drop(asking);
-    let [without, spent_without] = visits(&proxy.start(Protocol::Socks5)?, Protocol::Socks5)?;
+    let [without, spent_without] = pace(&proxy.start(Protocol::Socks5)?, Protocol::Socks5)?;
     Ok([with, without, with / without, spent_with, spent_without].map(Some).into())
 }
 
@@ -377,11 +378,11 @@ fn start(proxy: &Proxy, protocol: Protocol) -> Figures {
 fn counts(dialler: &Dialler, role: Role, running: &Running, site: &Site) -> Figures {
     every_host_once(dialler, FEW)?;
     // So that every worker that a busy host gets is there.
-    visits::run(dialler, 64, Duration::ZERO, Duration::from_secs(1), &running.tree)?;
+    connections::run(dialler, 64, Duration::ZERO, Duration::from_secs(1), &running.tree)?;
     let counter = Counter::begin(&running.tree, role)?;
-    let visits = visits::run(dialler, 64, Duration::ZERO, site.scale.time * 2, &running.tree)?;
+    let connections = connections::run(dialler, 64, Duration::ZERO, site.scale.time * 2, &running.tree)?;
     let counts = counter.end()?;
-    let each = |number: u64| number as f64 / visits.in_all as f64;
+    let each = |number: u64| number as f64 / connections.in_all as f64;
     let (switches, calls): (Vec<_>, Vec<_>) = counts.iter().partition(|(name, _)| name == "context-switches");
     for (name, number) in &calls {
         if each(*number) >= 0.005 {

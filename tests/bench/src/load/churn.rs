@@ -33,10 +33,10 @@ pub(crate) struct Left {
 pub(crate) fn run(mut diallers: Diallers, number: usize, tree: &Tree) -> Outcome<Left> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     // Pools, queues and allocators come to their size.
-    visit_many(&mut diallers, number / 10 + 1000, &mut random)?;
+    connect_many(&mut diallers, number / 10 + 1000, &mut random)?;
     sleep(Duration::from_secs(3));
     let before = tree.holdings();
-    visit_many(&mut diallers, number, &mut random)?;
+    connect_many(&mut diallers, number, &mut random)?;
     let limit = Instant::now() + Duration::from_secs(15);
     loop {
         let left = compare(&before, &tree.holdings());
@@ -72,13 +72,13 @@ impl Random {
     }
 }
 
-fn visit_many(diallers: &mut Diallers, number: usize, random: &mut Random) -> Outcome<()> {
+fn connect_many(diallers: &mut Diallers, number: usize, random: &mut Random) -> Outcome<()> {
     const HELD: usize = 64;
     const LONGEST: Duration = Duration::from_secs(300);
     let begun = Instant::now();
     let mut held: Vec<OwnedFd> = Vec::new();
-    for visit in 0..number {
-        if visit % 3 < 2 {
+    for done in 0..number {
+        if done % 3 < 2 {
             exchange(&diallers.echo.open(Duration::from_secs(10))?, 1)?;
             continue;
         }
@@ -89,7 +89,7 @@ fn visit_many(diallers: &mut Diallers, number: usize, random: &mut Random) -> Ou
             give_up(held.swap_remove(number), random);
         }
         if begun.elapsed() > LONGEST {
-            return Err(format!("only {visit} of {number} connections in {LONGEST:?}").into());
+            return Err(format!("only {done} of {number} connections in {LONGEST:?}").into());
         }
     }
     held.into_iter().for_each(|fd| give_up(fd, random));

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// So many at once are more than any proxy catches up with.
 const MOST: usize = 4000;
 
-struct Visit {
+struct Connection {
     dial: Dial,
     due: Instant,
     asked: bool,
@@ -33,7 +33,7 @@ pub(crate) fn run(dialler: &Dialler, rate: f64, time: Duration) -> Outcome<Stead
     let mut client = Client {
         dialler: dialler.clone(),
         events: Events::new()?,
-        visits: Slab::new(),
+        connections: Slab::new(),
         ended: Vec::new(),
         counts_from: Instant::now() + time / 4,
         came: Steady { openings: Times::default(), failed: 0, first_failure: None },
@@ -45,7 +45,7 @@ pub(crate) fn run(dialler: &Dialler, rate: f64, time: Duration) -> Outcome<Stead
 struct Client {
     dialler: Dialler,
     events: Events,
-    visits: Slab<Visit>,
+    connections: Slab<Connection>,
     /// Ended in this turn; the numbers are taken until its events are through.
     ended: Vec<usize>,
     counts_from: Instant,
@@ -61,7 +61,7 @@ impl Client {
             let due = begun + Duration::from_secs_f64(f64::from(number) / rate);
             let now = Instant::now();
             let all_begun = due > begun + time;
-            if all_begun && (self.visits.is_empty() || now > begun + time + LAST_WAIT) {
+            if all_begun && (self.connections.is_empty() || now > begun + time + LAST_WAIT) {
                 break;
             }
             if !all_begun && due <= now {
@@ -71,14 +71,14 @@ impl Client {
             }
             let wake = if all_begun { LAST_WAIT } else { due - now };
             for event in 0..self.events.wait(Some(wake))? {
-                let (visit, _) = self.events.get(event);
-                self.advance(visit as usize);
+                let (connection, _) = self.events.get(event);
+                self.advance(connection as usize);
             }
-            for visit in self.ended.drain(..) {
-                self.visits.remove(visit);
+            for connection in self.ended.drain(..) {
+                self.connections.remove(connection);
             }
         }
-        for _ in 0..self.visits.len() {
+        for _ in 0..self.connections.len() {
             self.fail("not served in time".into());
         }
         Ok(())
@@ -90,22 +90,22 @@ impl Client {
     }
 
     fn begin(&mut self, due: Instant) {
-        if self.visits.len() >= MOST {
+        if self.connections.len() >= MOST {
             return self.fail(format!("{MOST} are waiting already"));
         }
         let begun = (|| -> Outcome<Option<usize>> {
             let mut dial = self.dialler.begin()?;
             let is_open = dial.advance()?;
-            let entry = self.visits.vacant_entry();
+            let entry = self.connections.vacant_entry();
             let output = if dial.is_connecting() { EventFlags::OUT } else { EventFlags::empty() };
             self.events.add(&dial.fd, entry.key() as u64, EventFlags::IN | EventFlags::ET | output)?;
-            let visit = entry.key();
-            entry.insert(Visit { dial, due, asked: false });
-            Ok(is_open.then_some(visit))
+            let connection = entry.key();
+            entry.insert(Connection { dial, due, asked: false });
+            Ok(is_open.then_some(connection))
         })();
         match begun {
             Ok(None) => {}
-            Ok(Some(visit)) => self.advance(visit),
+            Ok(Some(connection)) => self.advance(connection),
             Err(why) => self.fail(why.to_string()),
         }
     }
@@ -121,7 +121,7 @@ impl Client {
 
     /// False once the byte is here.
     fn try_advance(&mut self, number: usize) -> Outcome<bool> {
-        let Visit { dial, due, asked } = &mut self.visits[number];
+        let Connection { dial, due, asked } = &mut self.connections[number];
         if *asked {
             return match net::receive(&dial.fd, &mut [0])? {
                 None => Ok(true),

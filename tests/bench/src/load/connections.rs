@@ -15,7 +15,7 @@ const THREADS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What came of it.
-pub(crate) struct Visits {
+pub(crate) struct Connections {
     pub(crate) a_second: f64,
     /// Of one connection.
     pub(crate) spent: Spent,
@@ -32,30 +32,30 @@ pub(crate) fn run(
     warm_up: Duration,
     time: Duration,
     tree: &Tree,
-) -> Outcome<Visits> {
-    let tally = Tally::default();
+) -> Outcome<Connections> {
+    let progress = Progress::default();
     thread::scope(|scope| {
         let share = |number: usize| at_once / THREADS + usize::from(number < at_once % THREADS);
         let clients: Vec<_> = (0..THREADS)
             .filter(|number| share(*number) > 0)
             .map(|number| {
-                let (dialler, tally) = (dialler.for_thread(number), &tally);
-                scope.spawn(move || Client::new(dialler, share(number), tally)?.run())
+                let (dialler, progress) = (dialler.for_thread(number), &progress);
+                scope.spawn(move || Client::new(dialler, share(number), progress)?.run())
             })
             .collect();
         thread::sleep(warm_up);
-        tally.counts.store(true, Relaxed);
-        let (done, spent, begun) = (tally.done.load(Relaxed), tree.spent(), Instant::now());
+        progress.counts.store(true, Relaxed);
+        let (done, spent, begun) = (progress.done.load(Relaxed), tree.spent(), Instant::now());
         thread::sleep(time);
-        let (done, spent) = (tally.done.load(Relaxed) - done, tree.spent().since(spent));
+        let (done, spent) = (progress.done.load(Relaxed) - done, tree.spent().since(spent));
         let elapsed = begun.elapsed().as_secs_f64();
-        tally.counts.store(false, Relaxed);
-        tally.over.store(true, Relaxed);
+        progress.counts.store(false, Relaxed);
+        progress.over.store(true, Relaxed);
         let mut openings = Times::default();
         for client in clients {
             openings.append(client.join().map_err(|_| "a client thread panicked")??);
         }
-        tally.verdict()?;
+        progress.verdict()?;
         if done == 0 {
             return Err("not one connection was served".into());
         }
@@ -66,12 +66,12 @@ pub(crate) fn run(
             spawner: each(spent.spawner),
             workers: each(spent.workers),
         };
-        Ok(Visits { a_second: number / elapsed, spent, openings, in_all: tally.done.load(Relaxed) })
+        Ok(Connections { a_second: number / elapsed, spent, openings, in_all: progress.done.load(Relaxed) })
     })
 }
 
 #[derive(Default)]
-struct Tally {
+struct Progress {
     counts: AtomicBool,
     over: AtomicBool,
     done: AtomicU64,
@@ -79,7 +79,7 @@ struct Tally {
     first_failure: Mutex<Option<String>>,
 }
 
-impl Tally {
+impl Progress {
     fn fail(&self, why: String) {
         self.failed.fetch_add(1, Relaxed);
         if let Ok(mut first) = self.first_failure.lock() {
@@ -102,7 +102,7 @@ struct Client<'a> {
     dialler: Dialler,
     events: Events,
     slots: Vec<Slot>,
-    tally: &'a Tally,
+    progress: &'a Progress,
     openings: Times,
 }
 
@@ -123,15 +123,15 @@ enum State {
 }
 
 impl<'a> Client<'a> {
-    fn new(dialler: Dialler, slots: usize, tally: &'a Tally) -> Outcome<Self> {
+    fn new(dialler: Dialler, slots: usize, progress: &'a Progress) -> Outcome<Self> {
         let slots = (0..slots).map(|_| Slot::default()).collect();
-        Ok(Self { dialler, events: Events::new()?, slots, tally, openings: Times::default() })
+        Ok(Self { dialler, events: Events::new()?, slots, progress, openings: Times::default() })
     }
 
     fn run(mut self) -> Outcome<Times> {
         const SWEEP: Duration = Duration::from_millis(50);
         let mut swept = None;
-        while !self.tally.over.load(Relaxed) {
+        while !self.progress.over.load(Relaxed) {
             if swept.is_none_or(|time: Instant| time.elapsed() >= SWEEP) {
                 self.sweep();
                 swept = Some(Instant::now());
@@ -160,7 +160,7 @@ impl<'a> Client<'a> {
             };
             if begun.elapsed() > PATIENCE {
                 self.slots[slot].state = State::Empty;
-                self.tally.fail(format!("nothing came for {PATIENCE:?}"));
+                self.progress.fail(format!("nothing came for {PATIENCE:?}"));
             }
         }
     }
@@ -171,7 +171,7 @@ impl<'a> Client<'a> {
         let token = u64::from(place.generation) << 32 | slot as u64;
         if let Err(why) = self.try_begin(slot, token) {
             self.slots[slot].state = State::Empty;
-            self.tally.fail(why.to_string());
+            self.progress.fail(why.to_string());
         }
     }
 
@@ -189,7 +189,7 @@ impl<'a> Client<'a> {
             self.slots[slot].state = State::Opening(dial);
             return Ok(());
         }
-        if self.tally.counts.load(Relaxed) {
+        if self.progress.counts.load(Relaxed) {
             self.openings.add(dial.begun.elapsed());
         }
         net::send(&dial.fd, b"?")?;
@@ -203,18 +203,18 @@ impl<'a> Client<'a> {
             State::Opening(mut dial) => {
                 let went = dial.advance().and_then(|is_open| self.go_on(slot, dial, is_open));
                 if let Err(why) = went {
-                    self.tally.fail(why.to_string());
+                    self.progress.fail(why.to_string());
                 }
             }
             State::Asked(fd, begun) => match net::receive(&fd, &mut [0]) {
                 Ok(None) => self.slots[slot].state = State::Asked(fd, begun),
                 Ok(Some(1)) => {
                     drop(fd);
-                    self.tally.done.fetch_add(1, Relaxed);
+                    self.progress.done.fetch_add(1, Relaxed);
                     self.begin(slot);
                 }
-                Ok(Some(_)) => self.tally.fail("closed before the byte".into()),
-                Err(error) => self.tally.fail(format!("instead of the byte: {error}")),
+                Ok(Some(_)) => self.progress.fail("closed before the byte".into()),
+                Err(error) => self.progress.fail(format!("instead of the byte: {error}")),
             },
         }
     }
