@@ -3,12 +3,12 @@
 use sockd_tests::far::Far;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
-use sockd_tests::next::reply;
 use sockd_tests::payload;
 use sockd_tests::site::{CLIENT, SERVER, Site};
 use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks::{GRANTED, PROXY, Reply, Request, ask, granted, send_to};
 use sockd_tests::socks5;
+use sockd_tests::upstream::reply;
 use socket2::{SockFilter, SockRef};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::thread;

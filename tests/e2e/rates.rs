@@ -8,12 +8,12 @@ use sockd_tests::classic::Session;
 use sockd_tests::far::{Far, Server};
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
-use sockd_tests::next::reply;
 use sockd_tests::site::{CLIENT, SERVER, Site};
 use sockd_tests::socks::{
     GRANTED, PROXY, REJECTED, Reply, Request, ask, assert_rejected, granted, is_granted, send_to,
 };
 use sockd_tests::socks5;
+use sockd_tests::upstream::reply;
 use sockd_tests::wait::{uninterrupted, until_true};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddrV4, TcpStream};

@@ -15,10 +15,10 @@ use sockd_tests::host::Host;
 use sockd_tests::identd::Identd;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
-use sockd_tests::next::{Next, reply};
 use sockd_tests::site::{CLIENT, NAMESERVER, SERVER, Site};
 use sockd_tests::socks::{Reply, Request, ask, assert_rejected, granted, send_to};
 use sockd_tests::socks5;
+use sockd_tests::upstream::{Upstream, reply};
 use sockd_tests::wait::{LONG, uninterrupted};
 use sockd_worker::roles::ROLES;
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,7 +82,7 @@ fn ask_for_everything(folder: &Path) {
     let _echo = Server::echo(&site.server, (SERVER, 7));
     let identd = Identd::start(&site.client, CLIENT);
     identd.names("joe");
-    let next = Next::start(&site.server, (SERVER, 1081));
+    let next = Upstream::start(&site.server, (SERVER, 1081));
     next.says(reply(90, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)));
     let mut lab = Lab::at(site, RULES, |start| {
         let start = start.users("joe:$2y$05$v8R3SnyJc/5RXQoNGK4/K.7wnbK9cNlqyFqblZnvZWjQcaaxvKZoy\n");

@@ -8,7 +8,6 @@ use sockd_tests::ftp;
 use sockd_tests::host::Host;
 use sockd_tests::lab::Lab;
 use sockd_tests::line::Line;
-use sockd_tests::next::{Next, reply};
 use sockd_tests::procfs;
 use sockd_tests::program::Program;
 use sockd_tests::site::{CLIENT, NAMESERVER, OUTSIDE, SECOND_SERVER, SERVER, Site};
@@ -16,6 +15,7 @@ use sockd_tests::sockd::{PERMIT_ALL, Sockd, Start};
 use sockd_tests::socks::{PROXY, REJECTED, Reply, Request, ask, assert_rejected, granted, send_to};
 use sockd_tests::socks5;
 use sockd_tests::syslog::{Mark, Syslog};
+use sockd_tests::upstream::{Upstream, reply};
 use sockd_tests::wait::until_true;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -29,16 +29,16 @@ const FAR: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(100, 64, 9, 9), 80);
 
 const USING: &str = " using sockd at 198.51.100.10:1080";
 
-fn lab(conf: &str, upstream: &str, settings: &str) -> (Next, Lab) {
+fn lab(conf: &str, upstream: &str, settings: &str) -> (Upstream, Lab) {
     let site = Site::new();
-    let next = Next::start(&site.server, NEXT);
+    let next = Upstream::start(&site.server, NEXT);
     site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\n"));
     let lab = Lab::at(site, conf, |start| start.upstream(upstream).settings(settings));
     (next, lab)
 }
 
 /// Everything through [`NEXT`].
-fn all_through(settings: &str) -> (Next, Lab) {
+fn all_through(settings: &str) -> (Upstream, Lab) {
     lab(PERMIT_ALL, &format!("sockd @={SERVER} ALL 0.0.0.0\n"), settings)
 }
 
@@ -52,7 +52,7 @@ fn failed(error: &str) -> String {
 }
 
 /// From now on the next server relays to nowhere but sends back what comes.
-fn echoes(next: &Next) {
+fn echoes(next: &Upstream) {
     next.behaves(|mut stream| {
         stream.write_all(&reply(90, FAR))?;
         let mut from = stream.try_clone()?;
@@ -179,7 +179,7 @@ fn a_bind_goes_through_the_next_server_and_its_peer_is_judged_here() {
 #[test]
 fn a_server_that_cannot_be_reached_is_left_alone_by_later_clients() {
     let site = Site::new();
-    let (next, dead) = (Next::start(&site.server, NEXT), SocketAddrV4::new(SECOND_SERVER, 1081));
+    let (next, dead) = (Upstream::start(&site.server, NEXT), SocketAddrV4::new(SECOND_SERVER, 1081));
     echoes(&next);
     let upstream = format!("sockd @={dead},{SERVER}:1080 ALL 0.0.0.0\n");
     let lab = Lab::at(site, PERMIT_ALL, |start| start.upstream(&upstream));
@@ -207,7 +207,7 @@ fn send_and_grant(lab: &Lab) -> Line {
 
 const UNKNOWN: &str = "hidden.example.net";
 
-fn names(lab: (Next, Lab)) -> (Nameserver, Next, Lab) {
+fn names(lab: (Upstream, Lab)) -> (Nameserver, Upstream, Lab) {
     let (next, lab) = lab;
     let dns = Nameserver::start(&lab.site.server, |question| match question.name.as_str() {
         "next.example.net" => Answer::Addresses(vec![SERVER.into()]),

@@ -359,7 +359,7 @@ pub(super) const UPSTREAM: [&str; 2] = [
 fn a_worker_for_next_servers_is_counted() {
     let next = |start: Start| start.upstream(&format!("sockd @={SERVER}:1081 ALL 0.0.0.0\n"));
     let mut place = Place::start(PERMIT_ALL, "()", next);
-    let _silent = sockd_tests::next::Next::start(&place.lab.site.server, (SERVER, 1081));
+    let _silent = sockd_tests::upstream::Upstream::start(&place.lab.site.server, (SERVER, 1081));
     let _exporter = exporter(&place.lab.site.gateway);
     let mut lines = Held::new();
     moves(&mut place, UPSTREAM[0], |place| {

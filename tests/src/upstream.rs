@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex};
 type Behaviour = Arc<dyn Fn(TcpStream) -> io::Result<()> + Send + Sync>;
 
 /// It reads a request, keeps it, and does what it has been told to do.
-pub struct Next {
+pub struct Upstream {
     behaviour: Arc<Mutex<Behaviour>>,
     requests: Arc<Mutex<Vec<Vec<u8>>>>,
     _server: Server,
 }
 
-impl Next {
+impl Upstream {
     /// Listens on `host` and is silent until told otherwise.
     pub fn start(host: &Host, address: impl Into<SocketAddr>) -> Self {
         let behaviour: Arc<Mutex<Behaviour>> = Arc::new(Mutex::new(Arc::new(crate::identd::silence)));
