@@ -507,7 +507,7 @@ fn the_hook_process_is_process_1_of_a_world_of_commands_and_has_no_privilege() {
     let lab = lab("deny 0.0.0.0 0.0.0.0 : exec sleep 1000\n", "()");
     refused(&lab, 23, "joe");
     let command = one_running(&lab, "sleep 1000");
-    let (hook, monitor) = (runner_of(command), lab.sockd.monitor());
+    let (hook, monitor) = (hook_process_of(command), lab.sockd.monitor());
     let status = hook.status();
     assert_eq!(status["Uid"], vec![HOOK.to_string(); 4].join("\t"));
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
@@ -603,7 +603,7 @@ fn without_a_user_of_their_own_commands_are_not_run_and_the_log_says_why() {
 }
 
 #[test]
-fn commands_that_are_off_are_not_run_and_there_is_no_runner() {
+fn commands_that_are_off_are_not_run_and_there_is_no_hook_process() {
     let lab = lab("deny 0.0.0.0 0.0.0.0 : echo %u >> /run/hooks/out\n", "(commands: off)");
     refused(&lab, 23, "joe");
     lab.wait_for_line("refused");
@@ -640,23 +640,23 @@ fn a_reload_takes_new_commands_and_turns_them_off_and_on() {
     assert_eq!(written(&lab, 4), ["old", "new", "new", "new"]);
 }
 
-/// The command runner, which is the parent of a command.
-fn runner_of(command: Process) -> Process {
+/// The hook process, which is the parent of a command.
+fn hook_process_of(command: Process) -> Process {
     Process(command.status().get("PPid").unwrap().parse().unwrap())
 }
 
 #[test]
-fn a_runner_that_is_killed_is_told_and_everything_else_goes_on() {
+fn a_hook_process_that_is_killed_is_told_and_everything_else_goes_on() {
     let lab = lab("deny 0.0.0.0 0.0.0.0 : exec sleep 1000\n", "()");
     refused(&lab, 23, "joe");
     let command = one_running(&lab, "sleep 1000");
-    let runner = runner_of(command);
-    kill(Pid::from_raw(runner.0), Signal::SIGKILL).unwrap();
+    let hook = hook_process_of(command);
+    kill(Pid::from_raw(hook.0), Signal::SIGKILL).unwrap();
     lab.wait_for_line("daemon.err the command runner has ended; commands are not run until a restart");
     until_true("its command ends with it", || !command.runs());
     refused(&lab, 23, "joe");
     lab.wait_for_line("daemon.err a rule command is not run: there is no command runner until a restart");
-    until_true("it is reaped", || !runner.runs());
+    until_true("it is reaped", || !hook.runs());
 }
 
 #[test]

@@ -341,13 +341,13 @@ fn an_ident_worker_that_is_stopped_verifies_nobody_and_holds_up_nobody_else() {
 }
 
 #[test]
-fn a_loader_and_a_command_runner_that_are_stopped_hold_up_nobody() {
+fn a_loader_and_a_hook_process_that_are_stopped_hold_up_nobody() {
     let lab = Lab::new("permit 0.0.0.0 0.0.0.0 : true\n");
     let _echo = Server::echo(&lab.site.server, (SERVER, 7));
-    let stopped = [lab.sockd.loader(), lab.sockd.runner()];
+    let stopped = [lab.sockd.loader(), lab.sockd.hook_process()];
     stopped.iter().for_each(|process| send(*process, Signal::SIGSTOP));
     lab.sockd.signal(Signal::SIGHUP);
-    // Until there are more commands than the runner's channel takes.
+    // Until there are more commands than the hook process's channel takes.
     let full = |line: &String| line.contains("a rule command is not run: ");
     until_true("a full channel", || {
         (0..50).for_each(|_| drop(granted(&lab.site.client, &Request::connect((SERVER, 7)))));

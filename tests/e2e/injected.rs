@@ -255,8 +255,8 @@ fn a_loader_that_runs_out_of_something_leaves_the_old_rules_in_force() {
 #[test]
 fn a_command_that_cannot_be_forked_is_told() {
     let lab = Lab::new("deny 0.0.0.0 0.0.0.0 : true\n");
-    let runner = lab.sockd.runner();
-    let fault = Fault::of(&lab.site.gateway, runner, "clone", "EAGAIN", OF_THE_SPAWNER);
+    let hook = lab.sockd.hook_process();
+    let fault = Fault::of(&lab.site.gateway, hook, "clone", "EAGAIN", OF_THE_SPAWNER);
     assert_rejected(&lab.site.client, &Request::connect((SERVER, 7)));
     fault.has_struck();
     lab.wait_for_line("daemon.err a rule command is not run: fork failed");

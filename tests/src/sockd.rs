@@ -221,14 +221,14 @@ impl Sockd {
         self.family().into_iter().find(holds_memory).expect("a loader")
     }
 
-    /// The command runner: the monitor's third child.
-    pub fn runner(&self) -> Process {
+    /// The hook process: the monitor's third child.
+    pub fn hook_process(&self) -> Process {
         let parent = self.program.pid().to_string();
         let others = [self.spawner(), self.loader()];
         let child = |process: &Process| process.status().get("PPid") == Some(&parent);
         let family = self.family();
-        let runner = family.into_iter().find(|process| child(process) && !others.contains(process));
-        runner.expect("a command runner")
+        let hook = family.into_iter().find(|process| child(process) && !others.contains(process));
+        hook.expect("a hook process")
     }
 
     /// Spawner and workers.
