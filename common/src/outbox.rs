@@ -179,19 +179,19 @@ mod tests {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
         let setup = ToSession::Setup { relay: RelayMode::Adaptive, protocols: Protocols::ALL };
-        let mut link = Outbox::new(ours, &setup).unwrap();
-        link.mark_ready();
-        (link, WorkerEnd::new(theirs))
+        let mut outbox = Outbox::new(ours, &setup).unwrap();
+        outbox.mark_ready();
+        (outbox, WorkerEnd::new(theirs))
     }
 
     fn identity(number: usize) -> Id {
         Id(u32::try_from(number).unwrap())
     }
 
-    fn serve(link: &mut Outbox, number: usize) -> bool {
-        let client = rustix::io::fcntl_dupfd_cloexec(&*link, 3).unwrap();
+    fn serve(outbox: &mut Outbox, number: usize) -> bool {
+        let client = rustix::io::fcntl_dupfd_cloexec(&*outbox, 3).unwrap();
         let handshake = Handshake::Fresh(Methods::NONE);
-        link.send(&ToSession::Serve { id: identity(number), handshake }, Some(Rc::new(client)))
+        outbox.send(&ToSession::Serve { id: identity(number), handshake }, Some(Rc::new(client)))
     }
 
     fn end(number: usize) -> ToSession {
@@ -200,13 +200,13 @@ mod tests {
 
     #[test]
     fn a_worker_that_reads_gets_everything_in_order_and_is_not_given_up() {
-        let (mut link, worker) = ends();
+        let (mut outbox, worker) = ends();
         for number in 0..1000 {
             // Messages with descriptors and without go together.
-            assert!(serve(&mut link, number) && link.send(&end(number), None));
+            assert!(serve(&mut outbox, number) && outbox.send(&end(number), None));
         }
-        link.flush();
-        assert!(link.is_stuck() && !link.is_full() && link.gives_up().is_some());
+        outbox.flush();
+        assert!(outbox.is_stuck() && !outbox.is_full() && outbox.gives_up().is_some());
         assert!(matches!(worker.receive(), Ok(Received::Message(ToSession::Setup { .. }, None))));
         for number in 0..1000 {
             let got = worker.receive().unwrap();
@@ -214,69 +214,69 @@ mod tests {
             assert!(matches!(got, Received::Message(ToSession::Serve { id, .. }, Some(_)) if is_next(id)));
             let got = worker.receive().unwrap();
             assert!(matches!(got, Received::Message(ToSession::End { id }, None) if is_next(id)));
-            link.flush();
+            outbox.flush();
         }
-        assert!(!link.is_stuck() && link.gives_up().is_none() && link.descriptors == 0);
-        assert!(link.spare.len() <= SPARE && matches!(worker.receive(), Ok(Received::Nothing)));
+        assert!(!outbox.is_stuck() && outbox.gives_up().is_none() && outbox.descriptors == 0);
+        assert!(outbox.spare.len() <= SPARE && matches!(worker.receive(), Ok(Received::Nothing)));
     }
 
     #[test]
     fn the_memory_of_a_message_that_has_left_serves_the_next_one() {
-        let (mut link, _worker) = ends();
-        assert!(serve(&mut link, 0));
-        link.flush();
-        assert_eq!((link.spare.len(), link.waiting.len()), (1, 0));
-        assert!(link.send(&end(0), None));
-        assert_eq!((link.spare.len(), link.waiting.len()), (0, 1));
+        let (mut outbox, _worker) = ends();
+        assert!(serve(&mut outbox, 0));
+        outbox.flush();
+        assert_eq!((outbox.spare.len(), outbox.waiting.len()), (1, 0));
+        assert!(outbox.send(&end(0), None));
+        assert_eq!((outbox.spare.len(), outbox.waiting.len()), (0, 1));
     }
 
     #[test]
     fn a_worker_that_does_not_read_has_a_time_and_a_number_of_descriptors() {
-        let (mut link, _worker) = ends();
+        let (mut outbox, _worker) = ends();
         let begun = Instant::now();
         let mut number = 0;
-        while !link.is_full() {
-            serve(&mut link, number);
-            link.flush();
+        while !outbox.is_full() {
+            serve(&mut outbox, number);
+            outbox.flush();
             number += 1;
         }
-        let first = link.gives_up().unwrap();
+        let first = outbox.gives_up().unwrap();
         assert!(first > begun && first <= Instant::now() + READ_LIMIT, "counted from the first that waited");
         assert!(number < ROOM + 1000, "what the kernel holds is little: {number}");
-        (0..=ROOM).for_each(|number| assert!(serve(&mut link, number)));
-        link.flush();
-        assert!(link.gives_up().unwrap() <= Instant::now() + SHORT_LIMIT);
+        (0..=ROOM).for_each(|number| assert!(serve(&mut outbox, number)));
+        outbox.flush();
+        assert!(outbox.gives_up().unwrap() <= Instant::now() + SHORT_LIMIT);
     }
 
     #[test]
     fn room_is_wanted_until_it_is_used_by_whichever_flush() {
-        let (mut link, worker) = ends();
-        assert_eq!(link.wants_room(), None);
-        (0..1000).for_each(|number| assert!(serve(&mut link, number)));
-        link.flush();
-        assert_eq!((link.wants_room(), link.wants_room()), (Some(true), None), "once");
+        let (mut outbox, worker) = ends();
+        assert_eq!(outbox.wants_room(), None);
+        (0..1000).for_each(|number| assert!(serve(&mut outbox, number)));
+        outbox.flush();
+        assert_eq!((outbox.wants_room(), outbox.wants_room()), (Some(true), None), "once");
         let mut sent = 1000;
-        while link.is_stuck() {
+        while outbox.is_stuck() {
             while matches!(worker.receive(), Ok(Received::Message(..))) {}
             // As when a client comes or a request is granted: what waits goes with it.
-            serve(&mut link, sent);
-            link.flush();
+            serve(&mut outbox, sent);
+            outbox.flush();
             sent += 1;
         }
-        assert_eq!((link.wants_room(), link.wants_room()), (Some(false), None));
+        assert_eq!((outbox.wants_room(), outbox.wants_room()), (Some(false), None));
     }
 
     #[test]
     fn what_nobody_will_take_is_closed_at_once() {
-        let (mut link, worker) = ends();
-        (0..1000).for_each(|number| assert!(serve(&mut link, number)));
-        link.flush();
+        let (mut outbox, worker) = ends();
+        (0..1000).for_each(|number| assert!(serve(&mut outbox, number)));
+        outbox.flush();
         drop(worker);
         // The kernel tells of the first end once as a reset, and then for ever as a broken pipe.
         for number in [1000, 1001] {
-            serve(&mut link, number);
-            link.flush();
-            assert!(link.waiting.is_empty() && link.descriptors == 0 && link.gives_up().is_none());
+            serve(&mut outbox, number);
+            outbox.flush();
+            assert!(outbox.waiting.is_empty() && outbox.descriptors == 0 && outbox.gives_up().is_none());
         }
     }
 }

@@ -235,7 +235,7 @@ fn h1_a_relay_that_is_over_ends_although_its_worker_says_nothing() {
 }
 
 #[test]
-fn h2_a_worker_that_is_dismissed_is_gone_whether_it_wants_or_not() {
+fn h2_a_worker_that_is_retired_is_gone_whether_it_wants_or_not() {
     let mut attack = Attack::new(PERMIT_ALL, "(worker_idle: 1)");
     attack.next_attacker();
     for _ in 0..3 {
