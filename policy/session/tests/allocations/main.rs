@@ -1,6 +1,7 @@
 //! How often one connection makes the monitor ask for memory where it decides, and where it writes its lines.
 
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
+#![allow(clippy::disallowed_macros, reason = "a test may print")]
 
 mod counting;
 mod permitted;

@@ -1,6 +1,7 @@
 //! The monitor's transitions, driven without a system: what follows from what, and what must never follow.
 
 #![allow(clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::disallowed_methods, reason = "where a test begins is any time")]
 
 use sockd_common::bounded::BoundedVec;
 use sockd_common::message::request::{Command, Destination, RefusalReason, Request};
