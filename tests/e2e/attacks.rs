@@ -127,11 +127,12 @@ fn a70_whatever_lies_in_the_place_of_the_pid_file_is_replaced_and_a_folder_of_ot
     ] {
         host.sh(trap);
         let sockd = Start::new(host, PERMIT_ALL).words("--pid-file /run/sockd.pid").start();
-        let (owner, mode) = host
-            .run(|| fs::symlink_metadata("/run/sockd.pid").map(|file| (file.uid(), file.mode())))
-            .expect(trap);
-        assert_eq!((owner, mode), (0, 0o100_644), "{trap}");
-        assert_eq!(host.read("/run/sockd.pid"), format!("{}\n", sockd.monitor().0));
+        let own = format!("{}\n", sockd.monitor().0);
+        until_true(trap, || {
+            let found = host.run(|| fs::symlink_metadata("/run/sockd.pid"));
+            let is_replaced = found.is_ok_and(|file| (file.uid(), file.mode()) == (0, 0o100_644));
+            is_replaced && host.read("/run/sockd.pid") == own
+        });
         assert_eq!(host.read("/run/precious"), "precious\n", "{trap}");
         drop(sockd);
         until_true("the file is removed", || !host.exists("/run/sockd.pid"));

@@ -409,8 +409,10 @@ fn a_link_in_the_place_of_the_pid_file_is_not_followed() {
     site.gateway.write("/run/precious", "precious\n");
     site.gateway.sh("ln -s precious /run/sockd.pid");
     let sockd = Start::new(&site.gateway, PERMIT_ALL).words("--pid-file /run/sockd.pid").start();
+    // The daemon listens before it writes the file.
+    let own = format!("{}\n", sockd.monitor().0);
+    until_true("the pid file is the daemon's own", || site.gateway.read("/run/sockd.pid") == own);
     assert_eq!(site.gateway.read("/run/precious"), "precious\n");
-    assert_eq!(site.gateway.read("/run/sockd.pid"), format!("{}\n", sockd.monitor().0));
 }
 
 #[test]
@@ -420,6 +422,7 @@ fn a_second_daemon_does_not_take_the_pid_file_of_the_first_and_nobody_removes_th
     let words = "--log stderr --pid-file /run/sockd.pid";
     let mut first = Start::new(host, PERMIT_ALL).words(words).start();
     let of_first = format!("{}\n", first.monitor().0);
+    until_true("the first has its pid file", || host.read("/run/sockd.pid") == of_first);
     let second = Start::bare(host).words(words).words("--listen 127.0.0.1:1081").output();
     assert_eq!(second.status.code(), Some(71), "{second:?}");
     let said = "--pid-file: /run/sockd.pid: expected a file of its own, found that of a running sockd";
@@ -438,7 +441,8 @@ fn a_second_daemon_does_not_take_the_pid_file_of_the_first_and_nobody_removes_th
     drop(crashed);
     assert!(host.exists("/run/sockd.pid"));
     let third = Start::bare(host).words(words).start();
-    assert_eq!(host.read("/run/sockd.pid"), format!("{}\n", third.monitor().0));
+    let of_third = format!("{}\n", third.monitor().0);
+    until_true("the third has taken the pid file over", || host.read("/run/sockd.pid") == of_third);
 }
 
 #[test]
