@@ -51,7 +51,7 @@ pub fn lock_down(
 pub fn give_up(power: &Power<'_>, dies_with_parent: bool) -> Result<LandlockStatus, StartError> {
     if let Some((uid, gid)) = power.user {
         let ids = [Capability::CAP_SETPCAP, Capability::CAP_SETUID, Capability::CAP_SETGID];
-        // This sets NO_SETUID_FIXUP, so that the capabilities left survive the change of user.
+        // This sets and locks NO_SETUID_FIXUP, so that the capabilities left survive the change of user.
         lockdown::keep_only(&[power.capabilities, &ids].concat())?;
         lockdown::become_user(Uid::from_raw(uid), Gid::from_raw(gid))?;
     }

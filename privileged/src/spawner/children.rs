@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd, RawFd};
 
-/// What every worker is started with.
+/// Everything that a worker is started with.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// The worker's program, opened for execution.
@@ -27,7 +27,7 @@ pub(super) struct Plan {
     pub(super) null: OwnedFd,
     /// The ids that spawner and workers run with.
     pub(super) ids: Ids,
-    /// Whether they may be root's, as this process could not change its own.
+    /// Whether the ids may be root's, as this process could not change its own.
     pub(super) as_root: bool,
 }
 
@@ -37,12 +37,12 @@ pub(super) struct Children {
     by_serial: HashMap<u32, Pid>,
     by_pid: HashMap<Pid, u32>,
     used_ids: HashMap<Pid, u32>,
-    /// What the monitor's channel had no room for.
+    /// The message for which the monitor's channel had no room.
     untold: Option<FromSpawner>,
 }
 
 impl Children {
-    /// Starts a worker; that it could not be started is told like an end.
+    /// Starts a worker. A failure to start it is reported like an end.
     pub(super) fn spawn(
         &mut self,
         serial: u32,
@@ -66,8 +66,8 @@ impl Children {
         }
     }
 
-    /// The first id of the range is the auth worker's alone, where there is more than one. Others get one that no running
-    /// worker has, while there is one; else the second.
+    /// The id of a new worker. The auth worker has the first id of the range alone, if the range has more than one.
+    /// Others get an id that no running worker has or, if none is left, the second.
     fn id_for(&self, role: Role, ids: Ids) -> Option<u32> {
         let (first, count) = ids.range?;
         if role == Role::Auth {
@@ -78,20 +78,20 @@ impl Children {
         (second..first.saturating_add(count)).find(|id| !used.contains(id)).or(Some(second))
     }
 
-    /// Kills a worker. One that has just ended by itself is no longer there to be killed.
+    /// Kills a worker. If it has just ended by itself, there is nothing to kill.
     pub(super) fn kill(&self, serial: u32) {
         if let Some(pid) = self.by_serial.get(&serial) {
             let _ = kill(*pid, Signal::SIGKILL);
         }
     }
 
-    /// Whether the monitor has not heard of an end yet.
+    /// Whether an end has yet to be reported to the monitor.
     pub(super) fn owes_news(&self) -> bool {
         self.untold.is_some()
     }
 
-    /// Reaps what has ended. Whom the monitor cannot be told of yet stays a zombie. One SIGCHLD may stand for several ends
-    /// (signal(7): such signals do not queue), so it is asked until there is none left.
+    /// Reaps the children that have ended. A child stays unreaped until its end can be reported. One SIGCHLD may stand
+    /// for several ends (signal(7): such signals do not queue), so waitpid(2) is called until it has no more.
     pub(super) fn reap(&mut self, monitor: &Monitor) {
         self.tell(monitor);
         while self.untold.is_none()
@@ -112,7 +112,7 @@ impl Children {
         }
     }
 
-    /// The monitor is told of every worker's end, exactly once.
+    /// Reports a worker's end to the monitor, exactly once.
     pub(super) fn report(&mut self, monitor: &Monitor, serial: u32, how: Ending) {
         self.untold = Some(FromSpawner::Ended { serial, how });
         self.tell(monitor);
@@ -130,7 +130,7 @@ impl Children {
 /// The descriptor behind a worker's last pipe.
 const BEHIND_PIPES: RawFd = FIRST_PIPE_FD + 2 * PIPES as RawFd;
 
-/// What each pipe holds until its worker needs more: one page, as all pipes of a user have a limit together.
+/// The size of each pipe until its worker needs more: one page, as all pipes of a user share a limit.
 const PIPE: usize = 4 << 10;
 
 /// Puts the descriptors where a worker expects them and becomes its program.
@@ -140,10 +140,10 @@ fn become_worker(role: Role, channel: &OwnedFd, plan: &Plan, id: Option<u32>) ->
     }
     sys::duplicate_onto(channel.as_fd(), CHANNEL_FD)?;
     if let Some(id) = id {
-        // Execution then clears the capabilities.
+        // execveat(2) then clears the capabilities.
         lockdown::become_user(Uid::from_raw(id), Gid::from_raw(id)).map_err(|_| Errno::EPERM)?;
     }
-    // Whoever signals all processes of the name means the monitor. What a fault of its own raises ends a worker even so.
+    // A signal to all processes of the name is meant for the monitor. A fault of the worker's own still ends it.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
     let mut words = vec![c"sockd-worker".to_owned(), CString::new(role.as_str()).map_err(|_| Errno::EINVAL)?];
     if plan.as_root {
@@ -151,18 +151,18 @@ fn become_worker(role: Role, channel: &OwnedFd, plan: &Plan, id: Option<u32>) ->
     }
     let nothing: [CString; 0] = [];
     let flags = AtFlags::AT_EMPTY_PATH;
-    // Under a number where nothing is put.
+    // The program's number must be one that no other descriptor is put under.
     let program = fcntl_dupfd_cloexec(&plan.program, BEHIND_PIPES).map_err(|_| Errno::EMFILE)?;
     make_pipes(role.pipes())?;
     execveat(program, c"", &words, &nothing, flags)?;
     Ok(())
 }
 
-/// The pipes of a worker, made by the user who the worker is: its filter has no call to make any.
+/// Makes the pipes of a worker, as the user that the worker is: its filter permits no call that makes any.
 fn make_pipes(count: usize) -> Result<(), Errno> {
     sys::close_range(FIRST_PIPE_FD, BEHIND_PIPES.saturating_sub(1))?;
     for _ in 0..count {
-        // The lowest free numbers are those where the worker expects them. One that gets fewer copies more.
+        // The lowest free numbers are those that the worker expects. With fewer pipes, a worker copies more.
         let Ok((out, into)) = pipe_with(PipeFlags::NONBLOCK) else { break };
         let _ = fcntl_setpipe_size(&into, PIPE);
         let _stay_open_for_the_worker = (out.into_raw_fd(), into.into_raw_fd());

@@ -31,7 +31,7 @@ pub type Spawner = child::Server<ToSpawner, FromSpawner>;
 
 /// Forks the spawner, which starts workers of this program with these ids.
 pub fn start(program: OwnedFd, ids: Ids) -> Result<Spawner, StartError> {
-    // Out of the way of the number under which a worker expects its channel.
+    // Its number must not be the one under which a worker expects its channel.
     let program =
         fcntl_dupfd_cloexec(&program, CHANNEL_FD.saturating_add(1)).map_err(StartError::at("dup"))?;
     let null = descriptors::open_null()?;
@@ -46,11 +46,11 @@ pub fn start(program: OwnedFd, ids: Ids) -> Result<Spawner, StartError> {
 }
 
 fn lock_down(monitor: &Monitor, plan: &Plan) -> Result<SignalFd, StartError> {
-    // Not a session of its own: the scheduler shares the processors out by sessions (sched(7), autogroup), and in another
-    // one workers would get theirs at the cost of the monitor that works for them all.
+    // It makes no session of its own: the scheduler shares the processors out by sessions (sched(7), autogroup), and in
+    // another one workers would get their share at the cost of the monitor that works for them all.
     rustix::process::setpgid(None, None).map_err(StartError::at("setpgid"))?;
-    // Hundreds of workers that each ran at once when a packet comes would let nobody, the monitor included, do several
-    // things in one go. Where a service manager's filter forbids it, its unit says the same.
+    // If hundreds of workers each ran at once when a packet comes, no process, the monitor included, could handle
+    // several events in one go. A service manager's filter may forbid the call; its unit then sets the same.
     let _ = sys::give_way();
     let own_ids = plan.ids.range.is_some();
     let calls = [SPAWNER, WORKERS].concat();
@@ -70,7 +70,7 @@ fn lock_down(monitor: &Monitor, plan: &Plan) -> Result<SignalFd, StartError> {
 fn serve(monitor: &Monitor, plan: &Plan, signals: &SignalFd) {
     let mut children = Children::default();
     loop {
-        // Until the monitor has heard of one end it is not told of the next, nor obeyed: so nothing piles up here.
+        // Until one end has been reported, the next is not, and the monitor is not obeyed: so nothing piles up here.
         let wanted = if children.owes_news() { PollFlags::OUT } else { PollFlags::IN };
         let ready = &mut [PollFd::new(monitor, wanted), PollFd::new(signals, PollFlags::IN)];
         if poll(ready, None).is_err_and(|error| error != rustix::io::Errno::INTR) {

@@ -36,8 +36,8 @@ pub const SPAWNER: &[Row] = &[
     end(None),
 ];
 
-/// A filter is inherited by the programs that a process starts, and they can only narrow it. So the spawner's has
-/// to let through what its workers need to start and to lock themselves down, and what their own profiles allow.
+/// The calls of workers. A filter is inherited by the programs that a process starts, and they can only narrow it. So
+/// the spawner's has to permit what workers need to start and to lock themselves down, and their own profiles' calls.
 pub const WORKERS: &[Row] = &[
     row!(SYS_arch_prctl, Always, "start of a program"),
     row!(SYS_set_tid_address, Always, "start of a program"),
@@ -81,7 +81,7 @@ const IDS: Option<&str> = rare("worker_ids");
 const PROC: Option<&str> = rare("no mount namespace: /proc/self/maps is there");
 const STACK: Option<&str> = rare("a standard library that asks for the bounds of the stack");
 
-/// What the C library's fork sets: SIGCHLD and two places for the child's thread id.
+/// The flags of the C library's fork: SIGCHLD and two places for the child's thread id.
 const FORK: u32 = (libc::SIGCHLD | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID) as u32;
 
 #[cfg(test)]

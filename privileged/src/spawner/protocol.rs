@@ -1,4 +1,4 @@
-//! What monitor and spawner say to each other.
+//! The messages between monitor and spawner.
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -15,7 +15,7 @@ pub enum ToSpawner {
     Spawn {
         /// A number that no other worker has had.
         serial: u32,
-        /// What it is for.
+        /// Its role.
         role: Role,
     },
     /// Kill a worker.
@@ -40,17 +40,17 @@ pub enum FromSpawner {
 /// How a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
-    /// With an exit status.
+    /// It ended with this exit status.
     Exit(i32),
-    /// By a signal.
+    /// This signal ended it.
     Signal(i32),
     /// It could not be started: fork(2) or execveat(2) failed with this errno.
     NotStarted(i32),
 }
 
 impl Ending {
-    /// Whether neither the worker nor its client can have brought it about: an administrator or the kernel, when memory is
-    /// short, has killed it. A worker has no call that sends a signal, and every signal that can be blocked is.
+    /// Whether an administrator, or the kernel for lack of memory, has killed the worker. Neither the worker nor its
+    /// client can bring that about: a worker has no call that sends a signal, and every signal that can be blocked is.
     pub fn is_from_outside(self) -> bool {
         match self {
             Self::Signal(signal) => !FAULTS.iter().any(|fault| *fault as i32 == signal),
@@ -58,7 +58,7 @@ impl Ending {
         }
     }
 
-    /// As it is counted.
+    /// The cause under which it is counted.
     pub fn cause(self) -> DeathCause {
         match self {
             Self::NotStarted(_) => DeathCause::NotStarted,
@@ -69,7 +69,7 @@ impl Ending {
     }
 }
 
-/// The signals by which the kernel ends a program for what it does.
+/// The signals by which the kernel ends a program for a fault of its own.
 const FAULTS: [Signal; 7] = [
     Signal::SIGSYS,
     Signal::SIGSEGV,
@@ -83,7 +83,7 @@ const FAULTS: [Signal; 7] = [
 /// The monitor's end of the spawner's channel.
 pub type Channel = MonitorEnd<ToSpawner, FromSpawner>;
 
-/// The spawner's end of it.
+/// The spawner's end of the channel.
 pub(super) type Monitor = WorkerEnd<FromSpawner, ToSpawner>;
 
 impl Message for ToSpawner {

@@ -11,7 +11,7 @@ use std::fs;
 /// In the child: becomes the unprivileged user and leaves the host's file system.
 pub fn enter(ids: Ids, place: &mut Place) -> Result<(), StartError> {
     let Place { user_namespace, missing } = place;
-    // When memory runs out workers go before the monitor; a kernel that does not accept the value uses its own.
+    // When memory runs out, workers go before the monitor. A kernel that does not accept the value uses its own.
     let _ = fs::write("/proc/self/oom_score_adj", "500");
     if *user_namespace {
         // The capabilities in the new namespace stay: there is no id 0 in it whose loss would clear them.
@@ -24,17 +24,17 @@ pub fn enter(ids: Ids, place: &mut Place) -> Result<(), StartError> {
         missing.push(format!("empty root ({error})"));
     }
     if !*user_namespace {
-        // NO_SETUID_FIXUP, which this locks, keeps what is left across the change of user.
+        // This sets and locks NO_SETUID_FIXUP, so that the capabilities left survive the change of user.
         lockdown::keep_only(FOR_WORKERS_OF_OTHER_IDS)?;
         become_user(ids.uid, ids.gid, missing);
     }
     Ok(lockdown::not_dumpable()?)
 }
 
-/// A layer: workers are neither who started the daemon nor of his group.
+/// The layer that makes workers another user and group than the one who started the daemon.
 pub const OWN_USER: &str = "a user of their own for workers";
 
-/// Whoever has no right to change ids keeps those of the starter, which the monitor has to accept.
+/// Becomes this user. Without the right to change ids the starter's stay, which the monitor has to accept.
 fn become_user(uid: u32, gid: u32, missing: &mut Vec<String>) {
     match lockdown::become_user(Uid::from_raw(uid), Gid::from_raw(gid)) {
         Ok(lockdown::Groups::Dropped) => {}
@@ -45,13 +45,13 @@ fn become_user(uid: u32, gid: u32, missing: &mut Vec<String>) {
     }
 }
 
-/// An empty, read-only root: a tmpfs without room for anything takes the place of the host's root, which is then
+/// Makes an empty, read-only root: a tmpfs without room for anything takes the place of the host's root, which is then
 /// detached (pivot_root(2), "pivot_root(".", ".")").
 fn empty_root() -> Result<(), StartError> {
     let at = StartError::at::<nix::Error>;
     mount_privately()?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    // Any directory will do as the place of the new root; this one is everywhere that has mount namespaces.
+    // Any directory will do as the mount point; this one exists everywhere that has mount namespaces.
     let place = "/proc";
     mount(Some("sockd"), place, Some("tmpfs"), flags, Some("size=4k,nr_inodes=2,mode=0555"))
         .map_err(at("mount tmpfs"))?;
@@ -63,6 +63,6 @@ fn empty_root() -> Result<(), StartError> {
     mount(None::<&str>, "/", None::<&str>, read_only, None::<&str>).map_err(at("remount read-only"))
 }
 
-/// What the spawner needs while workers have ids of their own.
+/// The capabilities of a spawner whose workers have ids of their own.
 pub const FOR_WORKERS_OF_OTHER_IDS: &[Capability] =
     &[Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_KILL];
