@@ -1,4 +1,4 @@
-//! What happens between fork(2) and a command: a session and limits of its own, nothing inherited.
+//! The steps between fork(2) and a command: a session and limits of its own, nothing inherited.
 
 use crate::process::descriptors;
 use crate::process::error::StartError;
@@ -18,17 +18,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub(super) struct Command {
     /// Its line in the rules.
     pub(super) template: String,
-    /// What the `%`s in it stand for.
+    /// The values of its `%`s.
     pub(super) values: Values,
 }
 
 impl Command {
-    /// On whose behalf it runs.
+    /// The client host for which it runs.
     pub(super) fn host(&self) -> Host {
         Host::of(self.values.source)
     }
 
-    /// The words of its command line; none where it does not run.
+    /// The words of its command line; empty if commands are off.
     fn words(&self, by: Commands, pid: u32) -> Vec<String> {
         let values = self.values.for_policy(pid);
         match by {
@@ -41,7 +41,7 @@ impl Command {
     }
 }
 
-/// What a command may use up.
+/// The resource limits of a command.
 const LIMITS: [(Resource, u64); 6] = [
     (Resource::Core, 0),
     (Resource::Cpu, 10),
@@ -51,10 +51,10 @@ const LIMITS: [(Resource, u64); 6] = [
     (Resource::Nofile, 64),
 ];
 
-/// The status of a command that could not be executed, of shells and here.
+/// The exit status of a command that could not be executed, as in shells.
 pub(super) const NOT_FOUND: i32 = 127;
 
-/// What is the same for all commands.
+/// The parts of a command's environment that are the same for all commands.
 #[derive(Debug)]
 pub(super) struct Surroundings {
     /// The monitor's process id, for `%p` and SOCKD_PID.
@@ -63,8 +63,8 @@ pub(super) struct Surroundings {
     pub(super) null: OwnedFd,
 }
 
-/// In the child: becomes the command, or ends where that cannot be executed. `channel` is open until then, and nothing else
-/// but /dev/null. The error is that of a step before.
+/// In the child: becomes the command, or ends if it cannot be executed. Until then `channel` is open, and nothing else
+/// but /dev/null. The error is that of an earlier step.
 pub(super) fn become_command(
     command: &Command,
     by: Commands,
@@ -80,8 +80,8 @@ pub(super) fn become_command(
     lockdown::die_with_parent()?;
     LIMITS.iter().try_for_each(|(resource, value)| lockdown::limit(*resource, Some(*value)))?;
     signals::block(&SigSet::empty())?;
-    // An ignored signal stays ignored in a program that is started. The standard library ignores SIGPIPE, with which
-    // `yes | head` would never end; nohup(1) and shells ignore others. SIGKILL and SIGSTOP cannot be.
+    // A program that is started inherits ignored signals. The standard library ignores SIGPIPE, and `yes | head` would
+    // then never end; nohup(1) and shells ignore others. SIGKILL and SIGSTOP cannot be ignored.
     for signal in Signal::iterator() {
         let _ = sys::default_action(signal);
     }

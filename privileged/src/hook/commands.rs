@@ -1,4 +1,4 @@
-//! The commands that run and those that wait: whose is next, and when one has to end.
+//! The running and the waiting commands: which is next, and when one has to end.
 
 use crate::hook::command::{Command, NOT_FOUND, Surroundings, become_command};
 use crate::hook::orders::Orders;
@@ -17,40 +17,40 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// Commands at once; others wait for one of them to end.
+/// The most commands that run at once; others wait for one of them to end.
 const AT_ONCE: usize = 8;
 
-/// A command's time, and the time between asking it to end and ending it.
+/// How long a command may run, and how long it has between SIGTERM and SIGKILL.
 const TIME: Duration = Duration::from_secs(10);
 const LAST_CHANCE: Duration = Duration::from_secs(2);
 
-/// What commands have left behind holds others back after this time.
+/// How long leftovers of commands may live before they hold back new commands.
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// The status of a command that was not started.
 const NOT_STARTED: i32 = 126;
 
-/// All commands.
+/// All commands, running and waiting.
 pub(super) struct Commands {
     monitor: Monitor,
     surroundings: Surroundings,
     orders: Orders,
     running: HashMap<Pid, Running>,
     waiting: VecDeque<Command>,
-    /// When the first and the last command ended that may have left something behind.
+    /// The ends of the first and of the last command that may have left something behind.
     left: Option<(Instant, Instant)>,
 }
 
 struct Running {
-    /// When the whole process group is told to end, and then ended.
+    /// When the whole process group is asked to end, and then killed.
     due: Instant,
     told: bool,
-    /// Because of whom.
+    /// The client host for which it runs.
     host: Host,
 }
 
 impl Commands {
-    /// None yet.
+    /// Begins without commands.
     pub(super) fn new(monitor: Monitor, surroundings: Surroundings, orders: Orders) -> Self {
         Self { monitor, surroundings, orders, running: HashMap::new(), waiting: VecDeque::new(), left: None }
     }
@@ -60,12 +60,12 @@ impl Commands {
         &self.monitor
     }
 
-    /// From now on commands of these orders are run, where there are new ones.
+    /// Follows these orders, if there are new ones.
     pub(super) fn follow(&mut self, orders: Option<Orders>) {
         orders.into_iter().for_each(|orders| self.orders = orders);
     }
 
-    /// How long until something has to end; nothing while nothing runs.
+    /// How long until something has to end; `None` if nothing runs.
     pub(super) fn until_due(&self) -> Option<Timespec> {
         let left = self.left.filter(|_| self.running.is_empty()).and_then(|(_, last)| last.checked_add(TIME));
         let due = self.running.values().map(|running| running.due).chain(left).min()?;
@@ -85,7 +85,7 @@ impl Commands {
         }
     }
 
-    /// Whether a further command is too much, and then whose.
+    /// The limit that a further command would exceed: that of this client, `Some(None)` for that of all, or `None`.
     fn limit(&self, client: IpAddr) -> Option<Option<IpAddr>> {
         let (max_commands, max_commands_per_host) = self.orders.limits;
         let client_host = Host::of(client);
@@ -100,7 +100,7 @@ impl Commands {
         }
     }
 
-    /// The first of a host that has the fewest running: one host can hold up only itself.
+    /// The first command of the host that has the fewest running, so that one host can hold up only itself.
     fn next(&mut self) -> Option<Command> {
         let hosts = self.waiting.iter().map(Command::host);
         let running =
@@ -109,7 +109,7 @@ impl Commands {
         self.waiting.remove(place)
     }
 
-    /// Starts what waits, as far as there is room.
+    /// Starts waiting commands, as far as there is room.
     pub(super) fn start_waiting(&mut self) {
         self.end_leftovers();
         let holds_back = self.left.is_some_and(|(first, _)| is_over(first, LONGEST));
@@ -128,7 +128,7 @@ impl Commands {
         }
     }
 
-    /// In the child.
+    /// In the child: becomes the command.
     fn become_command(&self, command: &Command) -> ! {
         let channel = self.monitor.as_fd();
         let Err(error) = become_command(command, self.orders.commands, &self.surroundings, channel);
@@ -136,18 +136,18 @@ impl Commands {
         lockdown::exit_now(NOT_STARTED)
     }
 
-    /// Reaps what has ended.
+    /// Reaps the children that have ended.
     pub(super) fn reap(&mut self) {
         loop {
             let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, status)) => (pid, status),
                 Ok(WaitStatus::Signaled(pid, ..)) => (pid, 0),
-                // Nothing is left, neither commands nor what they have started.
+                // No child is left: no commands, and no processes that they have started.
                 Err(_) => return self.left = None,
                 _ => return,
             };
             if self.running.remove(&pid).is_some() {
-                // What it has left running in its group ends with it.
+                // The processes that it has left in its group end with it.
                 let _ = killpg(pid, Signal::SIGKILL);
                 let now = Instant::now();
                 self.left = Some((self.left.map_or(now, |(first, _)| first), now));
@@ -158,9 +158,9 @@ impl Commands {
         }
     }
 
-    /// What commands have left behind outside their groups is a child of this process, as it is process 1 of its
-    /// namespace, and shares that with nobody else. It gets the time of a command after the last of them; and at the
-    /// latest after [`LONGEST`] no command is started until it is ended: nothing runs for ever on behalf of a client.
+    /// Ends leftovers. Processes that commands leave outside their groups are children of this process, as it is
+    /// process 1 of a namespace of its own. They get the time of a command after the last of them ended. After
+    /// [`LONGEST`] no command is started until they have ended, so that nothing runs for ever on behalf of a client.
     fn end_leftovers(&mut self) {
         let Some((first, last)) = self.left else { return };
         if self.running.is_empty() && (is_over(last, TIME) || is_over(first, LONGEST)) {
@@ -187,13 +187,13 @@ impl Commands {
         (0..newly_overdue).for_each(|_| self.report(FromHook::Overdue));
     }
 
-    /// A monitor that does not read loses the news, not the hook process.
+    /// Reports news; if the monitor does not read, they are lost and the hook process goes on.
     fn report(&self, news: FromHook) {
         let _ = self.monitor.send(&news);
     }
 }
 
-/// The whole group of a command, and one that is in the group of another.
+/// Signals the whole group of a command, and the command itself if it has joined another group.
 fn signal(pid: Pid, signal: Signal) {
     let _ = killpg(pid, signal);
     let _ = kill(pid, signal);

@@ -7,14 +7,14 @@ use sockd_session::client_host::Host;
 use sockd_session::hook_values::Values;
 use sockd_session::limits::limit::Limit;
 
-/// What the monitor has of the hook process; no channel where no commands are run, or when it has ended.
+/// The hook process; without a channel if no commands are run, or if it has ended.
 #[derive(Debug, Default)]
 pub struct Hook {
     channel: Option<Channel>,
 }
 
 impl Hook {
-    /// The one at the other end.
+    /// The hook process at the other end of this channel.
     pub fn new(channel: Channel) -> Self {
         Self { channel: Some(channel) }
     }
@@ -24,25 +24,25 @@ impl Hook {
         self.channel.as_ref()
     }
 
-    /// Has a command run; nobody waits for it. The error is a line for the log.
+    /// Asks for a command to be run, and does not wait for it. The error is a line for the log.
     pub fn run(&self, template: &str, values: Values) -> Result<(), &'static str> {
         let Some(channel) = &self.channel else {
             return Err("a rule command is not run: there is no command runner until a restart");
         };
-        // A longer line is no line of a file of rules.
+        // A file of rules has no longer line.
         let Some(template) = BoundedBytes::new(template.as_bytes()) else { return Ok(()) };
         let sent = channel.send(&ToHook::Run { template, values }, None);
         sent.map_err(|_| "a rule command is not run: the command runner takes no more")
     }
 
-    /// Tells it that other rules are in force; false where there is no such process. One that takes no more messages
-    /// keeps the commands that it knows.
+    /// Tells it that other rules are in force; false if there is no such process. A hook process that takes no more
+    /// messages keeps the commands that it knows.
     pub fn reload(&self) -> bool {
         self.channel.as_ref().map(|channel| channel.send(&ToHook::Reload, None)).is_some()
     }
 
-    /// What it tells next, as a line for the log, with the limit that it has met. The error, a line as well, is that it has
-    /// ended.
+    /// Its next news, as a line for the log, with the limit that was reached, if any. The error is also a line: the
+    /// hook process has ended.
     pub fn news(&mut self) -> Result<Option<(String, Option<Limit>)>, &'static str> {
         match self.channel.as_ref().map(Channel::receive) {
             None | Some(Ok(Received::Nothing)) => Ok(None),

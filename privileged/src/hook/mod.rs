@@ -1,9 +1,9 @@
-//! The hook process: runs the `: shell_cmd`s of the rules, as a user of its own, while nobody waits.
+//! The hook process: runs the `: shell_cmd`s of the rules, as a user of its own, without holding anybody up.
 //!
-//! It is forked before the monitor locks itself down, where a rule has a command. It becomes the user of the commands,
-//! and process 1 of a namespace in which there are only its commands: no signal of theirs reaches it, and they end with
-//! it. What may be run it hears from the loader, so that a monitor that has been taken over can ask only for commands
-//! that an administrator has written. Values are cleaned here, at the moment at which they are put into a command line.
+//! It is forked before the monitor locks itself down, if a rule has a command. It becomes the user of the commands, and
+//! process 1 of a namespace that has only its commands: no signal of theirs reaches it, and they end with it. The
+//! loader tells it which commands it may run, so that a compromised monitor can ask only for commands that an
+//! administrator has written. Values are cleaned here, when they are put into a command line.
 
 mod command;
 mod commands;
@@ -33,8 +33,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// The hook process, as the start knows it.
 pub type Server = child::Server<ToHook, FromHook>;
 
-/// Forks the hook process, which runs commands as this user and group: at first those of `orders`, then what it is
-/// `told`.
+/// Forks the hook process, which runs commands as this user and group: at first those of `orders`, then those that the
+/// loader sends over `told`.
 pub fn start(orders: Orders, told: Told, ids: (u32, u32)) -> Result<Server, StartError> {
     let surroundings = Surroundings { pid: std::process::id(), null: descriptors::open_null()? };
     let lock_down = |monitor: &Monitor, place: &mut Place| {
@@ -55,7 +55,8 @@ pub fn start(orders: Orders, told: Told, ids: (u32, u32)) -> Result<Server, Star
 fn enter(place: &Place) -> Result<(), StartError> {
     if place.missing.is_empty() {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        // Where the host's /proc hides something, or its root is no mount point, another one is refused. Then it stays.
+        // The kernel refuses another /proc if the host's hides something, or its root is no mount point. Then that one
+        // stays.
         if namespaces::mount_privately().is_ok() {
             let _ = mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>);
         }
@@ -66,11 +67,11 @@ fn enter(place: &Place) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Keeps nothing: its commands are to have no more than it has. There is no Landlock for files: the commands would
+/// Keeps no privileges: its commands must not have more than it has. There is no Landlock for files: the commands would
 /// inherit it.
 fn lock_down(kept: &[BorrowedFd<'_>], null: BorrowedFd<'_>, ids: (u32, u32)) -> Result<(), StartError> {
     setsid().map_err(StartError::at("setsid"))?;
-    // Commands inherit what is ignored.
+    // Commands inherit ignored signals.
     sys::default_action(Signal::SIGXFSZ).map_err(StartError::at("sigaction"))?;
     lockdown::landlock_keep_signals_inside()?;
     let power = Power { user: Some(ids), capabilities: &[], files: None, calls: Calls::AllBut(DENIED) };
@@ -96,7 +97,7 @@ fn serve(commands: &mut Commands, told: &Told, signals: &SignalFd) {
     }
 }
 
-/// False where the monitor is gone.
+/// Takes the monitor's messages; false if it is gone.
 fn hear(commands: &mut Commands, told: &Told) -> bool {
     loop {
         match commands.monitor().receive() {
@@ -104,7 +105,7 @@ fn hear(commands: &mut Commands, told: &Told) -> bool {
                 commands.take(&template, values);
                 commands.start_waiting();
             }
-            // The loader has told before it told the monitor.
+            // The loader has sent the new orders before it answered the monitor.
             Ok(Received::Message(ToHook::Reload, None)) => commands.follow(orders::last(told)),
             Ok(Received::Nothing) => return true,
             _ => return false,

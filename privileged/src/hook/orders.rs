@@ -1,4 +1,4 @@
-//! What the rules say of commands, and how the loader tells it: past the monitor, which is not to be able to change it.
+//! The commands that the rules permit. The loader sends them past the monitor, which must not be able to change them.
 
 use crate::process::error::StartError;
 use crate::process::{child, descriptors};
@@ -13,19 +13,19 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
-/// What the rules say of commands.
+/// The commands that the rules permit, and how they are run.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Orders {
     /// Whether commands go to a shell.
     pub commands: Commands,
-    /// How many there may be, and how many of one client host.
+    /// The most commands in all, and the most of one client host.
     pub limits: (u32, u32),
-    /// Those that may be asked for.
+    /// The commands that may be asked for.
     pub templates: HashSet<String>,
 }
 
 impl Orders {
-    /// Those of a configuration.
+    /// The orders of a configuration.
     pub fn of(config: &Config) -> Self {
         let settings = &config.settings;
         Self {
@@ -49,7 +49,7 @@ impl Message for ToldByLoader {
     }
 }
 
-/// The loader's end. The hook process says nothing.
+/// The loader's end. The hook process sends nothing.
 pub type Teller = MonitorEnd<ToldByLoader, ToldByLoader>;
 
 /// The hook process's end.
@@ -61,7 +61,7 @@ pub fn channel() -> Result<(Teller, Told), StartError> {
     Ok((Teller::new(teller), Told::new(told)))
 }
 
-/// Tells the orders of a configuration. A hook process that is not there, or takes no more, keeps what it has.
+/// Sends the orders of a configuration. A hook process that is gone, or takes no more, keeps those it has.
 pub fn tell(teller: &Teller, config: &Config) -> Result<(), StartError> {
     let orders = postcard::to_stdvec(&Orders::of(config)).map_err(StartError::at("orders"))?;
     let memory = File::from(descriptors::memory("sockd-orders")?);
@@ -70,7 +70,7 @@ pub fn tell(teller: &Teller, config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// The last orders that were told since the last look.
+/// The last orders since the last call, if any have come.
 pub fn last(told: &Told) -> Option<Orders> {
     let mut last = None;
     while let Ok(Received::Message(ToldByLoader::Orders, memory)) = told.receive() {

@@ -1,8 +1,8 @@
-//! What the hook process and its commands may not ask of the kernel, and why no command misses it.
+//! The system calls that the hook process and its commands may not make, and why no command misses them.
 //!
-//! The commands inherit the filter, and any program may be one. So this table is the other way round: it has the calls
-//! that reach other processes or parts of the kernel that only an administrator's programs use. They fail with EPERM, as
-//! they do for a user without privileges in any case, or with ENOSYS where programs find out by that.
+//! The commands inherit the filter, and any program may be one. So this table denies instead of permitting: it has the
+//! calls that reach other processes, or parts of the kernel that only an administrator's programs use. They fail with
+//! EPERM, as they do for a user without privileges in any case, or with ENOSYS if programs detect support by that.
 
 use sockd_lockdown::When::Answer;
 use sockd_lockdown::{Row, libc, row};

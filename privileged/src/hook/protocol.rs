@@ -1,4 +1,4 @@
-//! What monitor and hook process say to each other.
+//! The messages between monitor and hook process.
 
 use serde::{Deserialize, Serialize};
 use sockd_common::bounded::BoundedBytes;
@@ -14,7 +14,7 @@ pub enum ToHook {
     Run {
         /// The command exactly as it stands in the rules; lines are at most this long.
         template: BoundedBytes<1023>,
-        /// What its `%`s stand for.
+        /// The values of its `%`s.
         values: Values,
     },
     /// The rules have been read again: read them too.
@@ -28,7 +28,7 @@ pub enum FromHook {
     Overdue,
     /// Too many commands run and wait.
     Dropped {
-        /// Because of this client; nothing: in all.
+        /// The client whose limit was reached; `None` for the limit of all.
         of: Option<IpAddr>,
     },
     /// A command that is not in the rules that the hook process has read.
@@ -37,7 +37,7 @@ pub enum FromHook {
     NotForked,
     /// A step between fork(2) and the command failed.
     NotStarted {
-        /// Which, and what the kernel said.
+        /// The step, and the kernel's error.
         why: String,
     },
     /// A command ended with status 127: there is no such program, or it cannot be executed.
@@ -50,5 +50,5 @@ impl Message for FromHook {}
 /// The monitor's end of the hook process's channel.
 pub type Channel = MonitorEnd<ToHook, FromHook>;
 
-/// The hook process's end of it.
+/// The hook process's end of the channel.
 pub(super) type Monitor = WorkerEnd<FromHook, ToHook>;
