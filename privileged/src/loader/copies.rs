@@ -1,4 +1,4 @@
-//! resolv.conf(5) and hosts(5) as the monitor has them, copied by the loader: what the resolver is told of them.
+//! The monitor's copies of resolv.conf(5) and hosts(5), made by the loader, and what the resolver is told of them.
 
 use sockd_common::message::resolver::ToResolver;
 use sockd_session::resolv_conf::ResolvConf;
@@ -13,14 +13,14 @@ use std::time::Duration;
 pub struct SystemFiles {
     copy_of_conf: File,
     copy_of_hosts: File,
-    /// As the resolver has it.
+    /// The resolv.conf that the resolver has.
     conf: ResolvConf,
-    /// Of which the resolver has not heard since they changed.
+    /// The files that have changed since the resolver was told of them.
     untold: [bool; 2],
 }
 
 impl SystemFiles {
-    /// As the loader copies them to these, before anything is asked.
+    /// The files into which the loader copies, before anything is asked.
     pub(super) fn new(copy_of_conf: File, copy_of_hosts: File) -> Self {
         Self { copy_of_conf, copy_of_hosts, conf: ResolvConf::unread(), untold: [true; 2] }
     }
@@ -35,19 +35,19 @@ impl SystemFiles {
         Duration::from_secs(self.conf.timeout().into())
     }
 
-    /// A new resolver has heard of neither file.
+    /// Marks both files as untold, for a new resolver.
     pub fn tell_again(&mut self) {
         self.untold = [true; 2];
     }
 
-    /// The loader has copied these again.
+    /// Marks the files that the loader has copied again.
     pub fn changed(&mut self, changed: [bool; 2]) {
         for (untold, changed) in self.untold.iter_mut().zip(changed) {
             *untold |= changed;
         }
     }
 
-    /// What the resolver is to be told. A file for which there is no descriptor is told of the next time.
+    /// The messages for the resolver. If there is no descriptor for a file, its message follows the next time.
     pub fn news(&mut self) -> Vec<(ToResolver, Option<OwnedFd>)> {
         let mut news = Vec::new();
         let [conf, hosts] = &mut self.untold;
@@ -63,7 +63,7 @@ impl SystemFiles {
     }
 }
 
-/// All of it: where the descriptor is in the file does not count.
+/// The whole text, from the start: the descriptor's position does not count.
 fn text_of(copy: &File) -> Vec<u8> {
     let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
     while let Ok(length @ 1..) = copy.read_at(&mut buffer, text.len() as u64) {

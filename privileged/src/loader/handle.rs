@@ -14,21 +14,21 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
-/// What the monitor has of the loader.
+/// The loader.
 #[derive(Debug)]
 pub struct Loader {
     channel: Channel,
     memory: File,
-    /// What has been asked for has not come yet, and whether it is to be asked for once more then.
+    /// `Some` until the answer to a question comes; true if the question is to be repeated then.
     under_way: Option<bool>,
-    /// What the table of users is being written to.
+    /// The memory to which the table of users is being written.
     users: Option<OwnedFd>,
 }
 
-/// What the loader tells.
+/// News from the loader.
 #[derive(Debug)]
 pub enum News {
-    /// What it has read, or what is wrong with the configuration.
+    /// The configuration that it has read, or the errors in it.
     Loaded(Result<(Box<Loaded>, Table), Vec<String>>),
     /// resolv.conf, or hosts, or both have been copied again.
     Copied([bool; 2]),
@@ -36,7 +36,7 @@ pub enum News {
     Unread(String),
 }
 
-/// What has been read, with the number of users; or every error.
+/// The configuration with the number of users, or every error.
 type Outcome = Result<(Loaded, u32), Vec<String>>;
 
 impl Loader {
@@ -44,7 +44,7 @@ impl Loader {
         Self { channel, memory, under_way: None, users: None }
     }
 
-    /// Asks for everything to be read again; while that is under way, once more when it is done.
+    /// Asks for everything to be read again. If a reading is under way, it is repeated afterwards.
     pub fn ask(&mut self) -> Result<(), String> {
         match &mut self.under_way {
             Some(again) => *again = true,
@@ -60,7 +60,7 @@ impl Loader {
         Ok(())
     }
 
-    /// What has come, if anything has. The error is the end of the loader.
+    /// The next news, if any have come. The error is the end of the loader.
     pub fn take(&mut self, old: &Config) -> Result<Option<News>, String> {
         let length = match self.channel.receive() {
             Ok(Received::Message(FromLoader::Copied(changed), _)) => return Ok(Some(News::Copied(changed))),
@@ -78,18 +78,18 @@ impl Loader {
         Ok(Some(News::Loaded(taken.map(|(loaded, users)| (Box::new(loaded), Table { memory, users })))))
     }
 
-    /// At the end of the daemon: has the process id file removed. A loader that is busy does so later.
+    /// Has the process id file removed at the end of the daemon. A busy loader does so later.
     pub fn end(self) {
         let limit = Timespec { tv_sec: 1, tv_nsec: 0 };
         if self.channel.send(&ToLoader::End, None).is_ok() {
-            // Nothing else is asked of it any more: what comes is its end.
+            // It is asked for nothing more, so its end follows.
             while matches!(self.channel.receive(), Ok(Received::Message(..) | Received::Nothing))
                 && poll(&mut [PollFd::new(&self.channel, PollFlags::IN)], Some(&limit)) == Ok(1)
             {}
         }
     }
 
-    /// What stands in the memory. The outer error is that nothing does that the loader would write.
+    /// Decodes the memory. The outer error is that the loader cannot have written this.
     fn take_in(&self, length: usize, old: &Config) -> Result<Outcome, Box<dyn Error>> {
         let mut bytes = vec![0; length];
         self.memory.read_exact_at(&mut bytes, 0)?;

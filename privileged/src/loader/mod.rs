@@ -1,9 +1,9 @@
 //! The loader: reads and compiles the configuration anew while the monitor goes on serving.
 //!
-//! A million rules take longer to parse than a client should wait. So a reload is the work of a process of its own,
-//! forked before the monitor locks itself down: it hands over the rules in their frozen form, which the monitor
-//! takes in within milliseconds and checks as it checks every frozen file. It also copies resolv.conf and hosts for the
-//! monitor, which can open no file, and removes the process id file at the end. No byte from the network reaches it.
+//! A million rules take longer to parse than a client should wait. So a process of its own, forked before the monitor
+//! locks itself down, does the work of a reload. It hands over the rules in their frozen form, which the monitor takes
+//! in within milliseconds and checks like every frozen file. It also copies resolv.conf and hosts for the monitor,
+//! which can open no file, and removes the process id file at the end. No byte from the network reaches it.
 
 pub mod copies;
 pub mod handle;
@@ -37,15 +37,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// How often the loader looks at the files of the system.
+/// How often the loader looks at the system files.
 const LOOK: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
-/// What the loader works with.
+/// Everything that the loader works with.
 struct Desk<'a> {
     options: &'a Options,
-    /// What it has read, for the monitor.
+    /// The memory for the configuration that it has read.
     memory: &'a File,
-    /// The way to the hook process.
+    /// The channel to the hook process.
     teller: &'a Teller,
     /// The daemon's process id.
     pid: u32,
@@ -56,20 +56,20 @@ struct Desk<'a> {
 pub struct Started {
     /// The monitor's handle.
     pub loader: Loader,
-    /// The files of the system.
+    /// The copies of the system files.
     pub copies: SystemFiles,
     /// Its process id.
     pub pid: libc::pid_t,
-    /// What the kernel did not have for its lockdown.
+    /// Parts of its lockdown that the kernel does not support.
     pub missing: Vec<String>,
 }
 
-/// Forks the loader, which tells the hook process what commands a new configuration has. Where there is memory for the
-/// table of users it reads them before anything else, and fails where the file is at fault.
+/// Forks the loader, which tells the hook process the commands of a new configuration. If there is memory for the table
+/// of users, it reads them before anything else, and fails if their file is at fault.
 pub fn start(options: &Options, teller: &Teller, users: Option<&File>) -> Result<Started, StartError> {
     let memory = File::from(descriptors::memory("sockd")?);
     let (mut originals, copies) = system_files::shared()?;
-    // Before anything is asked, so that the first lookup knows the nameservers.
+    // Done before anything is asked, so that the first lookup knows the nameservers.
     originals.look();
     let desk = Desk { options, memory: &memory, teller, pid: std::process::id() };
     let lock_down = |monitor: &Monitor, place: &mut Place| {
@@ -82,7 +82,7 @@ pub fn start(options: &Options, teller: &Teller, users: Option<&File>) -> Result
     Ok(Started { loader: Loader::new(channel, memory), copies, pid, missing })
 }
 
-/// It reads files as root's user id may, and removes the process id file at the end; it does nothing else.
+/// Locks the loader down: it may read files as root's user id may, and remove the process id file, and nothing else.
 fn lock_down(
     desk: &Desk<'_>,
     monitor: &Monitor,
@@ -102,7 +102,7 @@ fn lock_down(
     Ok(())
 }
 
-/// Loads whenever the monitor asks for it, and looks at the files of the system now and then, until the daemon ends.
+/// Loads whenever the monitor asks for it, and looks at the system files now and then, until the daemon ends.
 fn serve(desk: &Desk<'_>, monitor: &Monitor, mut originals: Originals) {
     while let Some(asked) = obey(desk, monitor) {
         let changed = originals.look();
@@ -116,14 +116,14 @@ fn serve(desk: &Desk<'_>, monitor: &Monitor, mut originals: Originals) {
         }
         let _ = poll(&mut [PollFd::new(monitor, PollFlags::IN)], Some(&LOOK));
     }
-    // Also where the monitor has been killed.
+    // This is also done after the monitor has been killed.
     if let Some(file) = &desk.options.pid_file {
         pid_file::remove(file, desk.pid);
         pid_file::give_up(file, desk.pid);
     }
 }
 
-/// Does what the monitor asks for, and says whether it asked; nothing once it is gone or the daemon ends.
+/// Does what the monitor asks for. Returns whether it asked; `None` once it is gone or the daemon ends.
 fn obey(desk: &Desk<'_>, monitor: &Monitor) -> Option<bool> {
     let (mut asked, mut memory);
     asked = false;
@@ -140,20 +140,20 @@ fn obey(desk: &Desk<'_>, monitor: &Monitor) -> Option<bool> {
     }
 }
 
-/// Everything, with the users in memory of their own; every error of both.
+/// Loads everything, and the users into memory of their own. Returns every error of both.
 fn load(options: &Options, memory: Option<OwnedFd>) -> Result<(Loaded, u32), Vec<String>> {
     let none = || vec!["the table of users: no descriptor for its memory".into()];
     let users = memory.map(File::from).ok_or_else(none).and_then(|memory| users::load(options, &memory));
     match (read::load(options), users) {
         (Ok(loaded), Ok(users)) => Ok((loaded, users)),
         (Err(errors), Ok(_)) => Err(errors),
-        // The settings are at fault, which both have read.
+        // Both have read the settings, which are at fault.
         (Err(errors), Err(of_users)) if of_users.iter().all(|error| errors.contains(error)) => Err(errors),
         (loaded, Err(errors)) => Err(loaded.err().into_iter().flatten().chain(errors).collect()),
     }
 }
 
-/// Writes what has been read where the monitor finds it.
+/// Writes the outcome into the memory that the monitor reads.
 fn answer(memory: &File, loaded: Result<(Loaded, u32), Vec<String>>) -> std::io::Result<FromLoader> {
     let (Loaded { config, services, remarks }, users) = match loaded {
         Ok(loaded) => loaded,

@@ -1,4 +1,4 @@
-//! What the loader may ask of the kernel: one row for each system call, with its conditions and the reason.
+//! The system calls of the loader: one row for each, with its conditions and the reason.
 
 use sockd_lockdown::When::{Always, Args};
 use sockd_lockdown::profile_rows::{

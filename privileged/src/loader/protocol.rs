@@ -1,4 +1,4 @@
-//! What monitor and loader say to each other.
+//! The messages between monitor and loader.
 
 use serde::{Deserialize, Serialize};
 use sockd_common::channel::{MonitorEnd, WorkerEnd};
@@ -21,9 +21,9 @@ pub enum FromLoader {
     Copied([bool; 2]),
     /// One of them cannot be read, and why.
     Unread(String),
-    /// Everything has been read. So many bytes of the memory that both share are what has come of it.
+    /// Everything has been read. The outcome is in the memory that both share.
     Read {
-        /// A `Written`.
+        /// The bytes of it, a `Written`.
         length: usize,
     },
 }
@@ -36,30 +36,30 @@ impl Message for ToLoader {
 
 impl Message for FromLoader {}
 
-/// What stands in the shared memory: a configuration that is in order, or the lines that say why it is not.
+/// The contents of the shared memory: a configuration without errors, or the lines of its errors.
 pub(super) type Written<'a> = Result<Frozen<'a>, Vec<String>>;
 
-/// A configuration that is in order.
+/// A configuration without errors.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Frozen<'a> {
     /// Frozen rules.
     pub(super) rules: &'a [u8],
-    /// Frozen routes, where there is a route file.
+    /// Frozen routes, if there is a route file.
     #[serde(borrow)]
     pub(super) routes: Option<&'a [u8]>,
-    /// Frozen upstream lines, where there is a file of them.
+    /// Frozen upstream lines, if there is a file of them.
     #[serde(borrow)]
     pub(super) upstreams: Option<&'a [u8]>,
     pub(super) settings: Settings,
     /// The text of services(5).
     pub(super) services: String,
     pub(super) remarks: Vec<String>,
-    /// How many users are in the memory that has come for them.
+    /// The number of users in the memory that was sent for them.
     pub(super) users: u32,
 }
 
 /// The monitor's end of the loader's channel.
 pub(super) type Channel = MonitorEnd<ToLoader, FromLoader>;
 
-/// The loader's end of it.
+/// The loader's end of the channel.
 pub(super) type Monitor = WorkerEnd<FromLoader, ToLoader>;

@@ -1,4 +1,4 @@
-//! resolv.conf(5) and hosts(5): the loader looks whether they have changed, and the monitor gets copies.
+//! resolv.conf(5) and hosts(5): the loader watches them for changes, and the monitor gets copies.
 
 use crate::config::trusted_file::{FileError, leads_nowhere, read_plain};
 use crate::loader::copies::SystemFiles;
@@ -11,13 +11,13 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Their paths, and how many MiB the monitor and the resolver take.
+/// Their paths, and the most MiB that the monitor and the resolver take.
 const FILES: [(&str, u64); 2] = [("/etc/resolv.conf", 1), ("/etc/hosts", 16)];
 
-/// What tells one version of a file from the next.
+/// The facts by which versions of a file differ.
 type Version = (u64, u64, i64, u64, i64);
 
-/// The loader's side.
+/// The loader's side of both files.
 #[derive(Debug)]
 pub struct Originals([Original; 2]);
 
@@ -26,9 +26,9 @@ struct Original {
     path: &'static Path,
     most_mib: u64,
     memory: File,
-    /// As it was last copied; nothing where the file is not there.
+    /// The version that was last copied; `Some(None)` if there was no file.
     seen: Option<Option<Version>>,
-    /// Why what is there now is not read.
+    /// Why the file's present version is not read.
     fault: Option<Fault>,
 }
 
@@ -39,11 +39,11 @@ struct Fault {
     is_told: bool,
 }
 
-/// Both sides, with memory for both files that is empty yet.
+/// Both sides, with empty memory for both files.
 pub fn shared() -> Result<(Originals, SystemFiles), StartError> {
     let memory = || descriptors::memory("sockd-files").map(File::from);
     let memory = [memory()?, memory()?];
-    // Opened anew for reading alone: whoever gets this descriptor cannot change what the next one reads.
+    // Opened again for reading alone, so that no holder of this descriptor can change what the next one reads.
     let copy = |file: &File| {
         File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(StartError::at("/proc/self/fd"))
     };
@@ -54,23 +54,23 @@ pub fn shared() -> Result<(Originals, SystemFiles), StartError> {
 }
 
 impl Originals {
-    /// Copies what has changed, and tells what that is.
+    /// Copies the files that have changed, and returns which.
     pub fn look(&mut self) -> [bool; 2] {
         self.0.each_mut().map(Original::look)
     }
 
-    /// What is wrong with the files and has not been told yet.
+    /// The faults of the files that have not been told yet.
     pub fn untold(&mut self) -> impl Iterator<Item = String> {
         let faults = self.0.iter_mut().filter_map(|file| file.fault.as_mut());
         faults.filter_map(|fault| (!std::mem::replace(&mut fault.is_told, true)).then(|| fault.text.clone()))
     }
 
-    /// What is wrong has to be told once more.
+    /// Marks all faults to be told once more.
     pub fn tell_again(&mut self) {
         self.0.iter_mut().filter_map(|file| file.fault.as_mut()).for_each(|fault| fault.is_told = false);
     }
 
-    /// What has to stay open.
+    /// The descriptors that have to stay open.
     pub fn memory(&self) -> [&File; 2] {
         self.0.each_ref().map(|file| &file.memory)
     }
@@ -81,8 +81,8 @@ impl Original {
         Self { path: Path::new(path), most_mib, memory, seen: None, fault: None }
     }
 
-    /// Copies the file where it has changed. One that is there and cannot be read, for want of a descriptor perhaps, stays
-    /// as it was and is looked at again; one that is not there is empty.
+    /// Copies the file if it has changed. A file that cannot be read, for want of a descriptor perhaps, keeps its old
+    /// copy and is looked at again; a missing file is empty.
     fn look(&mut self) -> bool {
         let now = version(self.path);
         if self.seen == Some(now) {
@@ -102,7 +102,7 @@ impl Original {
         is_copied
     }
 
-    /// What has been found before is no news.
+    /// Notes a fault, unless it has been found before.
     fn find(&mut self, now: Option<Version>, error: Option<FileError>) {
         let found = error.map(|error| error.to_string());
         if self.fault.as_ref().map(|fault| (fault.of, &fault.text)) != found.as_ref().map(|text| (now, text))
@@ -117,7 +117,7 @@ fn write(memory: &File, text: &[u8]) -> io::Result<()> {
     memory.write_all_at(text, 0)
 }
 
-/// Of a link that leads nowhere it is that of the link.
+/// The version of a file; for a link that leads nowhere, that of the link.
 fn version(path: &Path) -> Option<Version> {
     let facts = statat(CWD, path, AtFlags::empty()).or_else(|_| statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW));
     let Stat { st_dev, st_ino, st_mtime, st_mtime_nsec, st_size, .. } = facts.ok()?;

@@ -1,7 +1,7 @@
 //! sockd.passwd(5): root reads it, and the auth worker gets it as memory that nobody can write.
 //!
-//! The monitor holds the memory, hands it on and does not read it. What it has is a descriptor of its own making: so
-//! none travels to it.
+//! The monitor holds the memory, hands it on and does not read it. It has made the descriptor itself, so that none
+//! travels to it.
 
 use crate::config::options::Options;
 use crate::config::read;
@@ -24,13 +24,13 @@ pub struct Table {
     pub users: u32,
 }
 
-/// Reads the users and writes them to new memory; gives their number.
+/// Reads the users and writes them to new memory. Returns their number.
 pub(super) fn load(options: &Options, memory: &File) -> Result<u32, Vec<String>> {
     let users = read::users(options)?;
     fill(memory, &users).map_err(|error| vec![format!("the table of users: {error}")])
 }
 
-/// The same at the start. Memory without a table stays empty where there are no users.
+/// Does the same at the start. The memory stays empty if there are no users.
 pub(super) fn load_first(options: &Options, memory: &File) -> Result<(), StartError> {
     let users = read::users(options)?;
     match users.is_empty() {
@@ -39,7 +39,7 @@ pub(super) fn load_first(options: &Options, memory: &File) -> Result<(), StartEr
     }
 }
 
-/// What `load_first` has left in the memory, by its size alone: the number of users is not known here.
+/// The table that `load_first` has written, if the memory is not empty. The number of users is not known here.
 pub fn first(memory: OwnedFd) -> Option<Table> {
     let memory = File::from(memory);
     let length = memory.metadata().map_or(0, |facts| facts.len());
