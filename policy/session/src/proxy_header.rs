@@ -1,8 +1,8 @@
-//! The PROXY header, by which a balancer tells who has connected to it: version 2 in bytes, version 1 as a line of text.
+//! The PROXY header, by which a balancer names its client: version 2 in bytes, version 1 as a line of text.
 //!
-//! All stands at fixed offsets. What follows the addresses of version 2 (TLVs, a checksum, an id) is passed over by its
-//! length alone. Anything else than a header that is whole and right is a fault, and the connection is closed: a header
-//! that may be missing would be one that any client can write.
+//! All fields are at fixed offsets. Bytes after the addresses of version 2 (TLVs, a checksum, an id) are skipped by
+//! their length alone. Anything but a whole and valid header is a fault, and the connection is closed: if the header
+//! could be missing, any client could write one.
 
 use crate::session::Origin;
 use crate::settings::{ProxyListener, ProxyProtocol};
@@ -20,19 +20,19 @@ const FIXED: usize = 16;
 /// Bytes of the longest line of version 1.
 const LINE: usize = 107;
 
-/// What version 2 begins with.
+/// The first bytes of version 2.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Who has connected to the balancer.
+/// The client that has connected to the balancer, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
     /// This client.
     Client(SocketAddr),
-    /// Nobody: the balancer asks whether this server serves.
+    /// No client: the balancer checks whether this server serves.
     Check,
 }
 
-/// Why a connection brings no client.
+/// Why a connection names no client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The first bytes are those of something else.
@@ -41,27 +41,27 @@ pub enum Fault {
     Version,
     /// A command that does not exist.
     Command,
-    /// The balancer does not say who has connected, or it is nobody who could have come by TCP.
+    /// The balancer names no client, or none that can connect by TCP.
     Unknown,
     /// The addresses do not fit into the length.
     TooShort,
     /// Longer than [`MOST`], or than a line may be.
     TooLong,
-    /// The line has not the form that it has to have.
+    /// The line does not have the required form.
     Form,
-    /// An address that no host has.
+    /// The address cannot belong to a host.
     NoHost,
-    /// The claimed client is one of those that may claim.
+    /// The claimed client is itself a balancer.
     OfBalancers,
-    /// The connection has ended, or the time is over, before all of the header was here.
+    /// The connection has ended, or the time is over, before the whole header had arrived.
     Unfinished,
-    /// So many of the balancer's connections wait for their headers that there is no place for one more.
+    /// Too many of the balancer's connections wait for their headers already.
     NoPlace,
-    /// Who has connected is no balancer.
+    /// The peer is no balancer.
     Stranger,
 }
 
-/// How many bytes are looked at first.
+/// The number of bytes that are looked at first.
 pub fn first(protocol: ProxyProtocol) -> usize {
     match protocol {
         ProxyProtocol::V2 => FIXED,
@@ -69,7 +69,7 @@ pub fn first(protocol: ProxyProtocol) -> usize {
     }
 }
 
-/// How far the header goes of which these are the first bytes. What cannot become a header is a fault at once.
+/// The extent of the header that begins with these bytes. Bytes that cannot begin a header are a fault at once.
 pub fn extent(protocol: ProxyProtocol, start: &[u8]) -> Result<Extent, Fault> {
     match protocol {
         ProxyProtocol::V2 => extent_v2(start),
@@ -77,7 +77,7 @@ pub fn extent(protocol: ProxyProtocol, start: &[u8]) -> Result<Extent, Fault> {
     }
 }
 
-/// Who has connected, by a whole header.
+/// Reads a whole header.
 pub fn read(protocol: ProxyProtocol, header: &[u8]) -> Result<Header, Fault> {
     let read = match protocol {
         ProxyProtocol::V2 => read_v2(header)?,
@@ -89,8 +89,8 @@ pub fn read(protocol: ProxyProtocol, header: &[u8]) -> Result<Header, Fault> {
     }
 }
 
-/// Who the client is at this listener, and how it has come, by a whole header from this peer. One of the balancers is no
-/// client: who could have it said so could claim anything.
+/// The client at this listener and its origin, by a whole header from this peer. A balancer is not accepted as a
+/// client: anyone who could be introduced as one could claim any address.
 pub fn introduce(
     protocol: ProxyProtocol,
     header: &[u8],
@@ -176,20 +176,20 @@ fn of<Address: std::str::FromStr + Into<IpAddr>>(text: &str) -> Result<IpAddr, F
     text.parse().map(Address::into).map_err(|_| Fault::Form)
 }
 
-/// A port as digits without leading zeros.
+/// Reads a port: digits without leading zeros.
 fn number(text: &str) -> Result<u16, Fault> {
     let is_plain =
         text.bytes().all(|digit| digit.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     text.parse().ok().filter(|_| is_plain).ok_or(Fault::Form)
 }
 
-/// Whether bytes are what these begin with, as far as there are any.
+/// Checks that bytes begin like `with`, as far as there are any.
 fn begins(start: &[u8], with: &[u8]) -> Result<(), Fault> {
     let is_so = start.iter().zip(with).all(|(found, expected)| found == expected);
     is_so.then_some(()).ok_or(Fault::NoHeader)
 }
 
-/// Rules for such an address were never meant for a client.
+/// Whether a client can have this address: rules for any other address were never meant for a client.
 fn may_be_a_host(address: IpAddr) -> bool {
     let is_broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
     !(address.is_unspecified() || address.is_multicast() || is_broadcast)

@@ -1,50 +1,50 @@
-//! The end of the daemon: relays get their grace, are told to end, and have a moment for that.
+//! The end of the daemon: relays get their grace, are told to end, and have a moment to do so.
 
 use std::time::{Duration, Instant};
 
-/// How long sessions that have been told to end are waited for.
+/// How long the daemon waits for sessions that have been told to end.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
-/// How soon it is looked again whether they have ended.
+/// How often the daemon looks whether they have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How far the end has come.
+/// How far the daemon is on its way to the end.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Stop {
-    /// Nobody has asked for it.
+    /// It has not been asked to end.
     #[default]
     Serving,
-    /// Another tree has taken over. What there is goes on until then.
+    /// Another tree has taken over. Sessions go on until this time.
     Draining(Instant),
-    /// Relays go on until then, or as long as it takes.
+    /// Relays go on until this time, or without a limit.
     Grace(Option<Instant>),
-    /// All sessions have been told to end, at this time.
+    /// All sessions have been told to end at this time.
     Told(Instant),
 }
 
-/// What follows from being told to stop.
+/// The effect of being told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// It is the first time: nobody is accepted any more.
+    /// It is the first time: no more clients are accepted.
     First,
-    /// It is not: relays have no grace any longer.
+    /// It is a further time: the grace of relays is over.
     Again,
 }
 
 impl Stop {
-    /// The daemon ends when the sessions that there are have ended, however long that takes.
+    /// The daemon ends when its sessions have ended, however long that takes.
     pub fn when_empty(&mut self) {
         *self = Self::Grace(None);
     }
 
-    /// Another tree serves from now on. What there is gets this long.
+    /// Another tree serves from now on. The sessions of this one get this long.
     pub fn drain(&mut self, now: Instant, limit: Duration) {
         if matches!(self, Self::Serving) {
             *self = Self::Draining(later(now, limit));
         }
     }
 
-    /// Somebody wants the daemon to end; relays get this grace.
+    /// Asks the daemon to end; relays get this grace.
     pub fn ask(&mut self, now: Instant, grace: Duration) -> Told {
         let (next, told) = match self {
             Self::Serving | Self::Draining(_) => (Self::Grace(Some(later(now, grace))), Told::First),
@@ -60,7 +60,7 @@ impl Stop {
         !matches!(self, Self::Serving)
     }
 
-    /// When the grace is over, or is to be looked whether sessions have ended.
+    /// When the grace is over, or when to look whether sessions have ended.
     pub fn due_at(&self, now: Instant) -> Option<Instant> {
         match self {
             Self::Serving => None,
@@ -70,7 +70,7 @@ impl Stop {
         }
     }
 
-    /// There is no relay that the grace could be for: true where all sessions have to be told to end now.
+    /// No relay needs the grace: returns true if all sessions have to be told to end now.
     pub fn no_relays(&mut self, now: Instant) -> bool {
         let ends = matches!(self, Self::Grace(Some(_)));
         if ends {
@@ -79,7 +79,7 @@ impl Stop {
         ends
     }
 
-    /// The grace is over: true where all sessions have to be told to end now.
+    /// Returns true if the grace is over, so that all sessions have to be told to end now.
     pub fn tell_all(&mut self, now: Instant) -> bool {
         match self {
             Self::Draining(ends) | Self::Grace(Some(ends)) if *ends <= now => {
@@ -90,7 +90,7 @@ impl Stop {
         }
     }
 
-    /// Whether nothing is waited for any longer.
+    /// Whether the daemon may end now.
     pub fn is_done(&self, now: Instant, no_sessions: bool) -> bool {
         match self {
             Self::Serving => false,

@@ -1,16 +1,16 @@
-//! Which relay is looked at when: an honest worker says when one is over, and a dishonest one does not.
+//! When each relay is looked at: an honest worker reports the end of a relay, and a dishonest one does not.
 
 use crate::keys::SessionKey;
 use std::time::{Duration, Instant};
 
-/// Each relay is looked at once in this time. A look takes a call for each of its sockets, so that 50,000 silent relays
-/// cost somewhat less than a hundredth of a processor.
+/// How often each relay is looked at. A look takes a call for each of its sockets, so that 50,000 silent relays cost
+/// somewhat less than a hundredth of a processor.
 const ROUND: Duration = Duration::from_secs(20);
 
-/// A round has so many slices: tens of thousands of relays at once would keep new clients waiting.
+/// The slices of a round: tens of thousands of relays at once would keep new clients waiting.
 const SLICES: u32 = 60;
 
-/// The relays that have not been looked at in this round.
+/// The relays still to be looked at in this round.
 #[derive(Debug, Default)]
 pub struct Sweep {
     left: Vec<SessionKey>,
@@ -24,7 +24,7 @@ impl Sweep {
         self.due
     }
 
-    /// The next slice, where that is due. A round begins with the relays that there are then.
+    /// The next slice, if it is due; else empty. A round takes the relays that exist at its beginning.
     pub fn take(&mut self, now: Instant, relays: impl FnOnce() -> Vec<SessionKey>) -> Vec<SessionKey> {
         if *self.due.get_or_insert(now) > now {
             return Vec::new();

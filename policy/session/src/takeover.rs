@@ -1,40 +1,40 @@
-//! A takeover, as the monitor sees it that is taken over from: what may be said when, and what follows.
+//! A takeover, seen by the monitor that is replaced: which message may come when, and what follows from it.
 
 use crate::settings::Settings;
 use sockd_common::message::takeover::{SILENCE, ToServing, Totals};
 
-/// Peers at the same time. One more is sent away, as every one takes a descriptor.
+/// The most peers at the same time. One more is sent away, as every peer takes a descriptor.
 pub const PLACES: usize = 8;
 
-/// What a message asks for.
+/// The action that a message asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// Say who serves.
+    /// Say which process serves.
     About,
     /// Read the files again.
     Reload,
-    /// Hand over the socket at this place, or say that it was the last.
+    /// Hand over the socket at this place, or say that there are no more.
     Socket(u16),
     /// Note that a reload has failed.
     ReloadFailed,
-    /// Say that somebody else is taking over.
+    /// Say that another peer is taking over.
     Busy,
-    /// Accept nobody any more.
+    /// Stop accepting clients.
     Drain,
-    /// Read the files again and end what they forbid.
+    /// Read the files again and end the relays that they forbid.
     Recheck,
     /// End.
     End,
     /// Know this peer as the process with this id.
     Serves(u32),
-    /// Close the connection: nobody who speaks this protocol says that now.
+    /// Close the connection: the message is out of place.
     HangUp,
 }
 
 /// How far a peer has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Peer {
-    /// There is none.
+    /// The place is free.
     #[default]
     None,
     /// It has said nothing yet.
@@ -49,26 +49,26 @@ enum Peer {
     Serves,
 }
 
-/// Everybody who has come to the takeover socket.
+/// All peers that have connected to the takeover socket.
 #[derive(Clone, Debug, Default)]
 pub struct Peers([Peer; PLACES]);
 
 impl Peers {
-    /// The place of one more; nothing where there is none.
+    /// Gives a place to one more peer; `None` if all are taken.
     pub fn connect(&mut self) -> Option<usize> {
         let (place, peer) = self.0.iter_mut().enumerate().find(|(_, peer)| **peer == Peer::None)?;
         *peer = Peer::Connected;
         Some(place)
     }
 
-    /// A peer has gone. Whoever was taking over does not any more.
+    /// A peer has gone. If it was taking over, the takeover has failed.
     pub fn disconnect(&mut self, place: usize) {
         if let Some(peer) = self.0.get_mut(place) {
             *peer = Peer::None;
         }
     }
 
-    /// A peer says something.
+    /// A peer has sent a message.
     pub fn hear(&mut self, place: usize, message: ToServing) -> Answer {
         let is_taken = self.0.contains(&Peer::Takes);
         let is_over = self.0.contains(&Peer::Serves);
@@ -90,7 +90,7 @@ impl Peers {
         answer
     }
 
-    /// A reload is over: the places of those who wait for its outcome.
+    /// A reload is over: the places of the peers that wait for its outcome.
     pub fn reloaded(&mut self) -> Vec<usize> {
         let waiting = self.0.iter_mut().enumerate().filter(|(_, peer)| **peer == Peer::Waits);
         waiting
@@ -101,12 +101,12 @@ impl Peers {
             .collect()
     }
 
-    /// Whether this peer owes the next word. Who waits for a reload does not, nor does who serves.
+    /// Whether this peer owes the next message. A peer that waits for a reload does not, nor does the one that serves.
     pub fn is_awaited(&self, place: usize) -> bool {
         matches!(self.0.get(place), Some(Peer::Connected | Peer::Greeted | Peer::Takes))
     }
 
-    /// What the log is to say when this peer, process `pid`, is gone. One that is late has been silent for too long.
+    /// The line for the log when this peer, process `pid`, is gone. A late peer has been silent for too long.
     pub fn farewell(&self, place: usize, pid: i32, is_late: bool) -> Option<String> {
         let silent = format!("it has been silent for {} seconds", SILENCE.as_secs());
         match (self.0.get(place)?, is_late) {
@@ -120,17 +120,17 @@ impl Peers {
         }
     }
 
-    /// The place of who serves now.
+    /// The place of the peer that has taken over.
     pub fn successor(&self) -> Option<usize> {
         self.0.iter().position(|peer| *peer == Peer::Serves)
     }
 }
 
-/// The settings of a tree beside which older ones have this open. Limits in all are for all trees; those of a host are
-/// each tree's own, as no tree knows the hosts of another.
+/// The settings of a tree while older trees have `others` open. Limits in all span all trees; limits of a host are each
+/// tree's own, as no tree knows the hosts of another.
 ///
-/// A client host that has a worker in an older tree needs one more in this one. So half of the workers are always this
-/// tree's: nobody is refused because of an upgrade.
+/// A client host that has a worker in an older tree needs one more in this one. So this tree always has half of the
+/// workers: nobody is refused because of an upgrade.
 pub fn beside(settings: &Settings, others: &Totals) -> Settings {
     let workers = u16::try_from(others.workers).unwrap_or(u16::MAX);
     Settings {

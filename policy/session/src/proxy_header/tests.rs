@@ -1,4 +1,4 @@
-//! Headers as the specification and HAProxy write them, and those that are none.
+//! Headers as the specification and HAProxy write them, and bytes that are not headers.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn v2(command: u8, family: u8, length: u16, rest: &[u8]) -> Vec<u8> {
     [SIGNATURE.as_slice(), &[command, family], &length.to_be_bytes(), rest].concat()
 }
 
-/// The same with the length that it has.
+/// The same with its true length.
 fn whole(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
     v2(command, family, u16::try_from(rest.len()).unwrap(), rest)
 }
