@@ -1,5 +1,5 @@
-//! What the kernel says of the two connections of a relay: how much has been moved, for how long nothing has, and
-//! whether it is over.
+//! The kernel's numbers on the two connections of a relay: how much has been moved, for how long nothing has moved, and
+//! whether the relay is over.
 //!
 //! The monitor asks for TCP_INFO (tcp(7)) of its own descriptors. A worker can neither invent these numbers nor keep a
 //! relay that is over.
@@ -17,16 +17,16 @@ mod state {
     pub(super) const CLOSING: u8 = 11;
 }
 
-/// What the kernel says of one connection: the fields of struct tcp_info that count here.
+/// One connection: the fields of struct tcp_info that matter here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connection {
     /// tcpi_state.
     pub state: u8,
-    /// tcpi_bytes_sent: bytes of the stream, those that were sent again included.
+    /// tcpi_bytes_sent: bytes of the stream, including those that were sent again.
     pub sent: u64,
     /// tcpi_bytes_retrans.
     pub sent_again: u64,
-    /// tcpi_notsent_bytes: what waits to be sent, a FIN counted as one.
+    /// tcpi_notsent_bytes: bytes that wait to be sent, a FIN counted as one.
     pub not_sent: u32,
     /// tcpi_unacked: segments that have been sent and not acknowledged.
     pub not_acknowledged: u32,
@@ -42,7 +42,7 @@ pub struct Connection {
 pub const TCP_INFO_LENGTH: usize = 216;
 
 impl Connection {
-    /// From the bytes of struct tcp_info (include/uapi/linux/tcp.h). Fields that an older kernel does not have are 0.
+    /// Reads the bytes of struct tcp_info (include/uapi/linux/tcp.h). Fields that an older kernel does not have are 0.
     pub fn from_tcp_info(info: &[u8; TCP_INFO_LENGTH]) -> Self {
         let word =
             |at: usize| info.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |b| u32::from_ne_bytes(*b));
@@ -60,7 +60,7 @@ impl Connection {
         }
     }
 
-    /// One that is not there.
+    /// A connection that does not exist.
     pub const CLOSED: Self = Self {
         state: state::CLOSE,
         sent: 0,
@@ -72,7 +72,7 @@ impl Connection {
         since_received: 0,
     };
 
-    /// Whether there is no connection any more.
+    /// Whether the connection no longer exists.
     pub fn is_closed(&self) -> bool {
         self.state == state::CLOSE
     }
@@ -82,7 +82,7 @@ impl Connection {
         matches!(self.state, state::TIME_WAIT | state::CLOSE | state::LAST_ACK | state::CLOSING)
     }
 
-    /// Whether the peer has sent no byte beyond so many, which are not its own.
+    /// Whether the peer has sent no byte beyond `header`, bytes that are not its own.
     pub fn is_silent_after(&self, header: u64) -> bool {
         self.read(true) <= header
     }
@@ -119,7 +119,7 @@ impl Connection {
     }
 }
 
-/// How many bytes a relay has moved.
+/// The bytes that a relay has moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
     /// From the client to the server.
@@ -138,9 +138,9 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// What has been moved, read from the server's connection alone: the client's has carried request and reply as
-    /// well. `before` is what a next server had been told and had replied when the relay began. Exact after an
-    /// orderly end; bounds after a reset.
+    /// The bytes moved, read from the server's connection alone: the client's has carried request and reply as well.
+    /// `before` counts the bytes exchanged with a next server before the relay began. The result is exact after an
+    /// orderly end; it is a bound after a reset.
     pub fn moved(&self, before: Moved, orderly: bool) -> Moved {
         Moved {
             up: self.server.written().saturating_sub(before.up),
@@ -153,7 +153,7 @@ impl Flow {
         self.client.idle().min(self.server.idle())
     }
 
-    /// Whether there is more to it than a relay that goes on.
+    /// Whether the relay does not simply go on.
     pub fn wants_a_decision(&self) -> bool {
         self.is_overdue() || self.is_half_closed()
     }
@@ -163,8 +163,8 @@ impl Flow {
         self.client.has_ended() != self.server.has_ended()
     }
 
-    /// Whether an honest worker would have said that the relay is over: a connection has closed, or a stream has ended
-    /// and that was not passed on, although all that came before it has been.
+    /// Whether an honest worker would have said that the relay is over: a connection has closed, or the end of a stream
+    /// was not passed on, although all bytes before it were.
     pub fn is_overdue(&self) -> bool {
         let kept = |from: &Connection, to: &Connection| from.has_ended() && !to.is_ended() && to.is_drained();
         self.client.is_closed()

@@ -1,4 +1,4 @@
-//! What a rule command is given: values from the request, and how they come into its command line and environment.
+//! The values from a request that a rule command gets, and how they come into its command line and environment.
 
 use crate::command;
 use serde::{Deserialize, Serialize};
@@ -8,14 +8,14 @@ use sockd_common::message::request::Command;
 use sockd_policy::hook::{self, clean_host, clean_service, clean_user, expand};
 use std::net::IpAddr;
 
-/// The values of one request, as the monitor knows them. Not cleaned: that is done where they are put in.
+/// The values of one request, as the monitor knows them. They are cleaned only when they are inserted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Values {
     /// Verified name of the client.
     pub source_name: Option<String>,
     /// Address of the client.
     pub source: IpAddr,
-    /// What the client asks for.
+    /// The command that the client asks for.
     pub command: Command,
     /// Service name of the port.
     pub service: Option<String>,
@@ -32,7 +32,7 @@ pub struct Values {
 }
 
 impl Values {
-    /// In the form that templates are expanded with. `pid` is the monitor's.
+    /// The values in the form that templates are expanded with. `pid` is the monitor's.
     pub fn for_policy(&self, pid: u32) -> hook::Values<'_> {
         hook::Values {
             source_name: self.source_name.as_deref(),
@@ -69,7 +69,7 @@ pub fn environment(values: &Values, pid: u32) -> Vec<String> {
     ]
 }
 
-/// The words of a template that is run without a shell: split at blanks first, so that no value can become two.
+/// The words of a template that is run without a shell: split at blanks first, so that no value can become two words.
 pub fn expand_words(template: &str, values: &hook::Values<'_>) -> Vec<String> {
     template.split_ascii_whitespace().map(|word| expand(word, values)).collect()
 }

@@ -24,10 +24,10 @@ pub type QueryKey = Key<'q'>;
 /// Finds a check of a password.
 pub type CheckKey = Key<'c'>;
 
-/// Finds a connection on its way.
+/// Finds a connection that is being made.
 pub type DialKey = Key<'d'>;
 
-/// Finds who gives orders.
+/// Finds a controller, which gives orders.
 pub type ControllerKey = Key<'o'>;
 /// Finds a connection whose PROXY header is awaited.
 pub type HeaderKey = Key<'h'>;
@@ -52,7 +52,7 @@ impl<const TABLE: char> Key<TABLE> {
     }
 
     fn of(index: usize) -> Self {
-        // Fewer entries than that fill all memory.
+        // Fewer entries than that would fill all memory.
         Self::new(u32::try_from(index).unwrap_or(u32::MAX))
     }
 
@@ -67,7 +67,7 @@ impl<const TABLE: char> From<Id> for Key<TABLE> {
     }
 }
 
-/// A table of entries. The place of one that is removed is given to a later one.
+/// A table of entries. The place of a removed entry is given to a later one.
 #[derive(Debug)]
 pub struct Slots<Entry, const TABLE: char>(Slab<Entry>);
 
@@ -78,7 +78,7 @@ impl<Entry, const TABLE: char> Default for Slots<Entry, TABLE> {
 }
 
 impl<Entry, const TABLE: char> Slots<Entry, TABLE> {
-    /// Takes in an entry.
+    /// Adds an entry.
     pub fn insert(&mut self, entry: Entry) -> Key<TABLE> {
         Key::of(self.0.insert(entry))
     }
@@ -113,12 +113,12 @@ impl<Entry, const TABLE: char> Slots<Entry, TABLE> {
         self.iter().filter(|(_, entry)| condition(entry)).map(|(key, _)| key).collect()
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -148,7 +148,7 @@ mod tests {
         }
     }
 
-    /// Tables hold many of them.
+    /// Tables hold many such keys.
     #[test]
     fn a_key_that_may_be_missing_is_as_small_as_one_that_may_not() {
         assert_eq!(size_of::<Option<SessionKey>>(), 4);

@@ -1,4 +1,4 @@
-//! resolv.conf(5): which nameservers are asked, and how.
+//! resolv.conf(5): the nameservers that are asked, and how.
 
 use sockd_common::bounded::BoundedVec;
 use sockd_common::message::Name;
@@ -6,10 +6,10 @@ use sockd_common::message::resolver::ToResolver;
 use sockd_policy::without_mark;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// What resolv.conf says; nameservers beyond the third are left out, as the C library does.
+/// The contents of resolv.conf; nameservers beyond the third are left out, as in the C library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvConf {
-    /// Where nameservers listen.
+    /// The addresses of the nameservers.
     pub servers: Vec<SocketAddr>,
     search: Vec<Name>,
     ndots: u8,
@@ -19,13 +19,13 @@ pub struct ResolvConf {
 }
 
 impl ResolvConf {
-    /// What holds before the file has been read: no nameserver is asked.
+    /// The state before the file has been read: no nameserver is asked.
     pub fn unread() -> Self {
         let servers = Vec::new();
         Self { servers, search: Vec::new(), ndots: 1, timeout: 5, attempts: 2, by_tcp: false }
     }
 
-    /// Reads the text. Lines that make no sense are passed over, as everybody who reads this file does.
+    /// Reads the text. Lines that make no sense are skipped, as by every reader of this file.
     pub fn parse(text: &[u8]) -> Self {
         let mut conf = Self::unread();
         for line in without_mark(text).split(|byte| *byte == b'\n') {
@@ -88,7 +88,7 @@ impl ResolvConf {
 }
 
 fn server(word: &str) -> Option<SocketAddr> {
-    // A zone (fe80::1%eth0) would need the interface's number; such a line is passed over.
+    // A zone (fe80::1%eth0) would need the interface's number; such a line is skipped.
     word.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, 53))
 }
 

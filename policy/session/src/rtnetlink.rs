@@ -1,9 +1,9 @@
-//! The question to the kernel which route leads to an address, and its answer (rtnetlink(7)).
+//! The request to the kernel for the route to an address, and its answer (rtnetlink(7)).
 
 use sockd_policy::guard::AddressKind;
 use std::net::IpAddr;
 
-// struct nlmsghdr and struct rtmsg have so many bytes.
+// Bytes of struct nlmsghdr and of struct rtmsg.
 const HEADER: u32 = 16;
 const RTMSG: u32 = 12;
 
@@ -43,21 +43,21 @@ pub fn answers(packet: &[u8], number: u32) -> bool {
     packet.get(8..12) == Some(&number.to_ne_bytes())
 }
 
-/// What the route in an answer says of an address.
+/// The facts about an address that its route tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// What the address is to this host.
+    /// The kind of address it is to this host.
     pub kind: AddressKind,
-    /// The address that this host would speak to it from.
+    /// The source address that this host would use for it.
     pub source: Option<IpAddr>,
 }
 
-/// What the route in an answer says of the address. The error is the number of errno(3) that the kernel gives instead:
-/// there is no route, or it is short of memory.
+/// Reads the route in an answer. The error is the number of errno(3) that the kernel gives instead: there is no route,
+/// or it is short of memory.
 pub fn route_in(packet: &[u8]) -> Result<Route, i32> {
     let number = |bytes: Option<&[u8]>| bytes?.try_into().ok().map(u16::from_ne_bytes);
     match number(packet.get(4..6)) {
-        // Behind the header stands the negative number.
+        // The negative number follows the header.
         Some(NLMSG_ERROR) => {
             let errno = packet.get(16..20).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes);
             Err(errno.unwrap_or(0).wrapping_neg())

@@ -1,9 +1,9 @@
-//! Which layers of the sandbox are demanded, and what the administrator hears where one is missing.
+//! The layers of the sandbox that are required, and what the administrator is told if one is missing.
 
 use crate::settings::{Sandbox, Settings};
 use sockd_common::message::{LockdownReport, PROTOCOL_VERSION};
 
-/// Whether a worker that has put on these locks may be used; the error says what it lacks.
+/// Whether a worker with these locks may be used; the error says what it lacks.
 pub fn acceptable(locks: &LockdownReport, settings: &Settings) -> Result<(), String> {
     if locks.protocol != PROTOCOL_VERSION {
         return Err(format!(
@@ -26,7 +26,7 @@ pub fn refusal(missing: &[String]) -> String {
     )
 }
 
-/// The layers that are missing, those of the spawner's world and those that a worker found.
+/// The missing layers: those that the spawner found missing and those that a worker did.
 pub fn missing(mut missing: Vec<String>, locks: &LockdownReport) -> Vec<String> {
     if !locks.landlock_enforced && !missing.iter().any(|layer| layer == "Landlock") {
         missing.push("Landlock".into());
@@ -34,7 +34,7 @@ pub fn missing(mut missing: Vec<String>, locks: &LockdownReport) -> Vec<String> 
     missing
 }
 
-/// What the administrator hears at a start without all layers; nothing where none is missing.
+/// The warning at a start without all layers; `None` if no layer is missing.
 pub fn reduced(missing: &[String]) -> Option<String> {
     (!missing.is_empty()).then(|| {
         format!(

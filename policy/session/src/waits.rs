@@ -1,37 +1,37 @@
-//! What sessions wait for: one may wait for several things at once, each under a key.
+//! The things that sessions wait for: a session may wait for several at once, each under a key.
 //!
-//! The session chooses the keys. Whoever does something for it keeps [`Waiter`], and tells with the key what has come.
-//! The monitor holds under the same key what belongs to it: a lookup, a connection on its way, a port, a server.
+//! The session chooses the keys. Tables that work for it keep a [`Waiter`], and report results under its key. The
+//! monitor holds the resource under the same key: a lookup, a connection that is being made, a port, a server.
 
 use crate::keys::SessionKey;
 
-/// Tells what one session waits for from what else it waits for. No session uses a key twice, so that what comes late
-/// is never taken for something else.
+/// Tells the things that one session waits for apart. No session uses a key twice, so that a late result is never taken
+/// for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WaitKey(u32);
 
 impl WaitKey {
-    /// That of the check of a password, before there is a request.
+    /// The key of the check of a password, before there is a request.
     pub const LOGIN: Self = Self(0);
 
-    /// The first that a request uses.
+    /// The first key that a request uses.
     pub const FIRST: Self = Self(1);
 
-    /// Whether it is a flow of the session's association that waits, and not the session itself.
+    /// Whether a flow of the session's association waits, and not the session itself.
     pub fn is_of_flow(self) -> bool {
         self.0 & OF_FLOWS != 0
     }
 }
 
-/// The bit that the keys of flows have and those of sessions have not.
+/// The bit that is set in the keys of flows alone.
 const OF_FLOWS: u32 = 1 << 31;
 
-/// Who waits for something.
+/// A session that waits for something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Waiter {
     /// The session.
     pub session: SessionKey,
-    /// What it waits for.
+    /// The key of what it waits for.
     pub key: WaitKey,
 }
 
@@ -45,15 +45,14 @@ impl WaitKeys {
         Self(OF_FLOWS)
     }
 
-    /// A key that has not been there yet.
+    /// A key that has not been used yet.
     pub fn next_key(&mut self) -> WaitKey {
         self.0 = self.0.wrapping_add(1) | (self.0 & OF_FLOWS);
         WaitKey(self.0)
     }
 }
 
-/// What there is for one session, by the keys under which it waits for it. There are few, so that they are searched one
-/// after the other.
+/// Values for one session, by the keys under which it waits for them. They are few, so a linear search is enough.
 #[derive(Debug)]
 pub struct ByWaitKey<T>(Vec<(WaitKey, T)>);
 
@@ -64,40 +63,40 @@ impl<T> Default for ByWaitKey<T> {
 }
 
 impl<T> ByWaitKey<T> {
-    /// Adds something, in the place of what was there with this key.
+    /// Adds a value and returns the one that it replaces, if any.
     pub fn insert(&mut self, key: WaitKey, value: T) -> Option<T> {
         let old = self.remove(key);
         self.0.push((key, value));
         old
     }
 
-    /// What is there with this key.
+    /// The value with this key.
     pub fn get(&self, key: WaitKey) -> Option<&T> {
         self.0.iter().find(|(own, _)| *own == key).map(|(_, value)| value)
     }
 
-    /// What is there with this key.
+    /// The value with this key.
     pub fn get_mut(&mut self, key: WaitKey) -> Option<&mut T> {
         self.0.iter_mut().find(|(own, _)| *own == key).map(|(_, value)| value)
     }
 
-    /// Takes out what is there with this key.
+    /// Takes out the value with this key.
     pub fn remove(&mut self, key: WaitKey) -> Option<T> {
         let place = self.0.iter().position(|(own, _)| *own == key)?;
         Some(self.0.swap_remove(place).1)
     }
 
-    /// Everything, in no order.
+    /// All values, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (WaitKey, &T)> {
         self.0.iter().map(|(key, value)| (*key, value))
     }
 
-    /// Takes everything out, and gives its memory back.
+    /// Takes all values out, and gives the memory back.
     pub fn take(&mut self) -> impl Iterator<Item = (WaitKey, T)> + use<T> {
         std::mem::take(&mut self.0).into_iter()
     }
 
-    /// Whether there is nothing.
+    /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
