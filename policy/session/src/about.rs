@@ -12,9 +12,9 @@ use std::path::Path;
 pub struct Greeting<'a> {
     /// Whether this is a trial.
     pub trial: bool,
-    /// Where clients come, each place also as one says it.
+    /// The addresses where clients connect, each with its description.
     pub places: &'a [(SocketAddr, String)],
-    /// Layers of the sandbox that this kernel does not have.
+    /// Layers of the sandbox that this kernel lacks.
     pub missing: &'a [String],
     /// Where the log goes.
     pub log: &'a str,
@@ -64,10 +64,10 @@ pub fn only_ipv6(place: SocketAddr, places: &[SocketAddr]) -> bool {
     place.ip() == Ipv6Addr::UNSPECIFIED && !places.iter().any(for_ipv4)
 }
 
-/// What is said of such a listener.
+/// The remark about such a listener.
 pub const ONLY_IPV6: &str = "IPv6 clients only";
 
-/// Whether identd is asked where a rule does not say otherwise, for `--check`.
+/// Whether identd is asked unless a rule says otherwise, for `--check`.
 pub fn identd(default: IdentMode) -> &'static str {
     match default {
         IdentMode::Off => "asks identd only where a rule says so",
@@ -76,7 +76,7 @@ pub fn identd(default: IdentMode) -> &'static str {
     }
 }
 
-/// Whom a worker serves, for `--check`.
+/// The clients that a worker serves, for `--check`.
 pub fn workers(isolation: Isolation) -> String {
     match isolation {
         Isolation::Client => "a worker process serves one client host".into(),
@@ -87,13 +87,13 @@ pub fn workers(isolation: Isolation) -> String {
     }
 }
 
-/// Settings that promise more than there is, for `--check`. `udp` says whether a line permits datagrams, and `descriptors`
-/// how many a process may have here.
+/// Settings that promise more than this host provides, for `--check`. `udp` says whether a line permits datagrams, and
+/// `descriptors` how many a process may have here.
 pub fn doubts(settings: &Settings, udp: bool, descriptors: u64) -> Vec<String> {
     let Settings { max_sessions, max_workers, max_flows_in_all, isolation, worker_ids, .. } = settings;
     let workers = if let Isolation::Shared(number) = isolation { *number } else { *max_workers };
-    // The monitor keeps both sockets of each session, of which an association has two as well, the socket of each flow and
-    // the channel of each worker.
+    // The monitor keeps both sockets of each session (an association has two as well), the socket of each flow and the
+    // channel of each worker.
     let flows = if udp { *max_flows_in_all } else { 0 };
     let needed = u64::from(*max_sessions)
         .saturating_mul(2)
@@ -110,7 +110,7 @@ pub fn doubts(settings: &Settings, udp: bool, descriptors: u64) -> Vec<String> {
              {descriptors} (ulimit -Hn)"
         )
     });
-    // The first one is the auth worker's.
+    // The first id is the auth worker's.
     let shared = worker_ids.filter(|(_, count)| *count <= u32::from(workers)).map(|(first, count)| {
         let second = first.saturating_add(u32::from(count > 1));
         format!(
@@ -120,7 +120,7 @@ pub fn doubts(settings: &Settings, udp: bool, descriptors: u64) -> Vec<String> {
     few.into_iter().chain(shared).chain(settings.proxy_from.iter().flat_map(claimable)).collect()
 }
 
-/// Rules beside `proxy_from`, for `--check`.
+/// Warnings about rules beside `proxy_from`, for `--check`.
 pub fn balancer_clients(config: &Config) -> Vec<Warning> {
     let listeners = &config.settings.proxy_from;
     let balancers: Vec<Network> = listeners.iter().flat_map(|listener| listener.from.clone()).collect();
@@ -128,8 +128,8 @@ pub fn balancer_clients(config: &Config) -> Vec<Warning> {
     lint_balancers(&config.rules, &balancers, &listeners)
 }
 
-/// Whoever is in `proxy_from` can claim to be any client. A network of more hosts than these is hardly one of balancers
-/// alone, and this host would pass on the claims of its own clients.
+/// Hosts in `proxy_from` can claim to be any client. A network wider than these is hardly one of balancers alone, and
+/// this host would pass on the claims of its own clients.
 fn claimable(listener: &ProxyListener) -> Vec<String> {
     let ProxyListener { at, from } = listener;
     let is_wide = |network: &&Network| {
@@ -150,7 +150,7 @@ fn claimable(listener: &ProxyListener) -> Vec<String> {
     wide.into_iter().chain(own).collect()
 }
 
-/// A server without rules could only refuse: that is neither a start nor a reload.
+/// The error for a file without rules, which would refuse every request: the server neither starts nor reloads.
 pub fn no_rules(conf: &Path) -> String {
     let conf = conf.display();
     format!(

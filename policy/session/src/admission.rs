@@ -1,4 +1,4 @@
-//! Whether a client that has connected is served, and which addresses are the proxy's own.
+//! Whether a new client is served, and which addresses are the proxy's own.
 
 use crate::client_host::Host;
 use crate::limits::counts::Counts;
@@ -9,16 +9,16 @@ use crate::settings::Settings;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-/// What holds clients off.
+/// The conditions that keep clients out.
 #[derive(Debug, Default)]
 pub struct Admission {
-    /// An administrator wants no new clients.
+    /// Whether an administrator wants no new clients.
     pub drains: bool,
     rate_limiter: RateLimiter,
 }
 
 impl Admission {
-    /// Whether a client of this host that has come may be served; the error is why not.
+    /// Whether a new client of this host may be served; the error is why not.
     pub fn admits(
         &mut self,
         (host, origin): (Host, Origin),
@@ -34,7 +34,7 @@ impl Admission {
         }
     }
 
-    /// Whether its session has room beside those that there are; the error is why not.
+    /// Whether there is room for one more session of this host; the error is why not.
     pub fn has_room(
         (host, origin): (Host, Origin),
         sessions: usize,
@@ -42,7 +42,7 @@ impl Admission {
         settings: &Settings,
     ) -> Result<(), Met> {
         if origin == Origin::CHECK {
-            // It goes soon, or is the oldest unfinished request of the balancer.
+            // A check ends soon, or becomes the oldest unfinished request of the balancer, which gives way.
             return Ok(());
         }
         if u32::try_from(sessions).unwrap_or(u32::MAX) >= settings.max_sessions {
@@ -51,14 +51,14 @@ impl Admission {
         counts.session_limit(host, settings).map_or(Ok(()), |reached| Err(reached.into()))
     }
 
-    /// The worker of this client host, and of no other, has done what no honest worker does.
+    /// A worker that serves this client host alone has done what no honest worker does.
     pub fn violated(&mut self, host: Host, now: Instant) {
         self.rate_limiter.violated(host, now);
     }
 }
 
-/// Whether a connection to `address` and `port` would come back to where clients come to; `local`: the address is of this
-/// host.
+/// Whether a connection to `address` and `port` would come back to one of the proxy's own listeners; `local`: the
+/// address is this host's.
 pub fn is_own(own: &[SocketAddr], address: IpAddr, port: u16, local: bool) -> bool {
     own.iter().any(|own| {
         // A service manager may have bound it in the v4-mapped form.

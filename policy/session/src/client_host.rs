@@ -1,20 +1,20 @@
-//! Whose connection it is, for isolation and for limits.
+//! The client host of a connection, for isolation and for limits.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A client host, the unit of isolation and of blame: one address. Those of one IPv6 /64 may be the machines of a LAN,
-/// which need not trust each other.
+/// A client host, the unit of isolation and of blame: one address. The addresses of an IPv6 /64 may be the machines of
+/// a LAN, which need not trust each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Host(IpAddr);
 
-/// Client hosts that share what they may have: the unit of counting.
+/// Client hosts that share their limits: the unit of counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostNetwork {
     address: IpAddr,
     length: u8,
 }
 
-/// An IPv6 /48, which a site gets, may have as much as so many hosts, though it has 65,536 networks of 64 bits.
+/// The hosts whose limits an IPv6 /48 has together: a site gets a /48, which has 65,536 networks of 64 bits.
 const SITE: u32 = 4;
 
 impl Host {
@@ -23,23 +23,23 @@ impl Host {
         Self(sockd_policy::canonical(address))
     }
 
-    /// What may have as much as one host: an IPv4 address, or an IPv6 /64, of which one machine can take any address.
+    /// The network with the limits of one host: an IPv4 address, or an IPv6 /64, as one machine can take all of it.
     pub fn network(self) -> HostNetwork {
         self.within(32, 64)
     }
 
-    /// The networks that what a host has is counted for, and how often each may have what one host may.
+    /// The networks that a host counts for, and how many times the limits of one host each has.
     pub fn counted(self) -> impl Iterator<Item = (HostNetwork, u32)> {
         let site = self.0.is_ipv6().then(|| (self.site(), SITE));
         std::iter::once((self.network(), 1)).chain(site)
     }
 
-    /// The addresses that one site has as a rule, however many hosts are there: an IPv4 /24, an IPv6 /48.
+    /// The network that one site usually has, however many hosts it has: an IPv4 /24, an IPv6 /48.
     pub fn site(self) -> HostNetwork {
         self.within(24, 48)
     }
 
-    /// Whether it is one of this network's.
+    /// Whether the host is in this network, or the network is its site.
     pub fn is_in(self, network: HostNetwork) -> bool {
         self.network() == network || self.site() == network
     }

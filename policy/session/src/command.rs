@@ -1,9 +1,9 @@
-//! What a client asks for: as it is told in messages, and as the rules see it.
+//! The command that a client asks for: its type in messages, and its type in the rules.
 
 use sockd_common::message::request::Command as Told;
 use sockd_policy::Command;
 
-/// As the rules see it.
+/// The type that the rules use.
 pub(crate) fn for_rules(command: Told) -> Command {
     match command {
         Told::Connect => Command::Connect,
@@ -12,7 +12,7 @@ pub(crate) fn for_rules(command: Told) -> Command {
     }
 }
 
-/// As it is told in messages.
+/// The type that messages use.
 pub(crate) fn in_messages(command: Command) -> Told {
     match command {
         Command::Connect => Told::Connect,

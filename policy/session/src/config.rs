@@ -1,4 +1,4 @@
-//! What sessions are decided by.
+//! The configuration that decides on sessions.
 
 use crate::settings::{Auth, Commands, Isolation, Settings};
 use sockd_common::message::session::Methods;
@@ -7,14 +7,14 @@ use sockd_policy::{Methods as Asked, Template};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-/// What sessions are decided by; replaced as a whole by a reload.
+/// The configuration that decides on sessions; a reload replaces it as a whole.
 #[derive(Debug)]
 pub struct Config {
     /// sockd.conf(5).
     pub rules: RuleSet,
-    /// sockd.route(5), where there is one.
+    /// sockd.route(5), if there is one.
     pub routes: Option<Routes>,
-    /// socks.conf(5), where there is one.
+    /// socks.conf(5), if there is one.
     pub upstreams: Option<Upstreams>,
     /// services(5).
     pub services: Services,
@@ -25,7 +25,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The rules in force, with routes and upstream lines as comments, so that the whole is still a file of rules.
+    /// The rules in force, with routes and upstream lines as comments, so that the result is still a file of rules.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         let routes = self.routes.iter().flat_map(|routes| routes.lines());
         let upstreams = self.upstreams.iter().flat_map(|upstreams| upstreams.lines());
@@ -34,7 +34,7 @@ impl Config {
         self.rules.lines().chain(routes).chain(upstreams)
     }
 
-    /// What is in force, in a few words.
+    /// The configuration in force, in a few words.
     pub fn summary(&self) -> String {
         let routes = self.routes.as_ref().map(|routes| counted(routes.len(), "route"));
         let routes = routes.unwrap_or_else(|| "no route file".into());
@@ -43,8 +43,8 @@ impl Config {
         format!("{}, {routes}{upstreams}", counted(self.rules.len(), "rule"))
     }
 
-    /// The methods by which a client may show who it is. Where passwords cannot be checked there is none for a client that
-    /// would have to show one.
+    /// The methods by which a client may authenticate. A client that must show a password has none if passwords cannot
+    /// be checked.
     pub fn methods(&self, client: IpAddr, has_passwords: bool) -> Methods {
         let asked = self.rules.methods(client);
         let prefer_password = self.settings.auth == Auth::Prefer;
@@ -55,7 +55,7 @@ impl Config {
         }
     }
 
-    /// Whether a client that comes begins with a worker that serves nobody else, as its user may become known.
+    /// Whether a new client begins with a worker that serves nobody else, as its user may become known.
     pub fn begins_alone(&self) -> bool {
         self.settings.isolation == Isolation::User && self.rules.ask_identd(self.ident_default)
     }
@@ -71,7 +71,7 @@ impl Config {
     }
 }
 
-/// A number of things, as one says it: `1 rule`, `2 rules`.
+/// A number of things in words: `1 rule`, `2 rules`.
 pub fn counted(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
@@ -79,7 +79,7 @@ pub fn counted(number: usize, thing: &str) -> String {
 /// The ports that rcmd(3) uses: the upper half of those that only root can have.
 pub const RESERVED: RangeInclusive<u16> = 512..=1023;
 
-/// The port where none is given.
+/// The port if none is given.
 pub fn default_port(services: &Services) -> u16 {
     services.port_of("socks").unwrap_or(1080)
 }

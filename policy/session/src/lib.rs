@@ -1,9 +1,9 @@
-//! What the monitor of `sockd` decides: what may happen to one client's session and what follows from it, which
-//! limits hold, what the log says.
+//! The decisions of `sockd`'s monitor: what may happen to one client's session and what follows from it, which limits
+//! hold, what the log says.
 //!
-//! Nothing here calls the kernel: events and the time go in, actions and records come out, and the monitor carries
-//! them out. [`session::Session`] is the story of one client; [`config::Config`] is what it is decided by. What most rooms
-//! of the monitor speak of has a name here as well.
+//! No code here calls the kernel: events and the time go in, actions and records come out, and the monitor carries them
+//! out. [`session::Session`] is the story of one client; [`config::Config`] decides on it. The terms that most rooms of
+//! the monitor share are defined here as well.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::disallowed_methods))]

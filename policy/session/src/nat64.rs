@@ -1,10 +1,10 @@
-//! `nat64_prefixes` in sockd.ron(5): texts that are read once.
+//! `nat64_prefixes` in sockd.ron(5): texts that are parsed once.
 
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::ser::{Serialize, Serializer};
 use sockd_policy::Nat64Prefix;
 
-/// What the setting takes, as the manual says it.
+/// The values that the setting takes, in the words of the manual.
 pub(crate) const TAKES: &str = "[] or prefixes of 32, 40, 48, 56, 64 or 96 bits, as [\"2001:db8:64::/96\"]";
 
 pub(crate) fn serialize<S: Serializer>(prefixes: &[Nat64Prefix], serializer: S) -> Result<S::Ok, S::Error> {

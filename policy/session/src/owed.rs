@@ -1,16 +1,16 @@
-//! What workers have been told to cancel: they owe the end of it, and have so long for that.
+//! Work that workers have been told to cancel: they owe its end within a limit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// Longer than a worker takes that is not ready yet and never will be.
+/// How long a worker may owe an end: longer than a worker that never gets ready takes to be given up.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What is owed. A worker settles it in any order that it likes, and may owe much: so nothing is searched for.
+/// The ends that are owed. A worker may owe many, and may settle them in any order: so no operation searches them all.
 #[derive(Debug)]
 pub struct Owed<Key> {
     dues: BTreeMap<Key, Instant>,
-    /// The same, in the order in which it is due.
+    /// The same, in the order in which they are due.
     in_order: BTreeSet<(Instant, Key)>,
 }
 
@@ -21,7 +21,7 @@ impl<Key> Default for Owed<Key> {
 }
 
 impl<Key: Copy + Ord> Owed<Key> {
-    /// From now on this is owed.
+    /// The end of this is owed from now on.
     pub fn push(&mut self, key: Key, now: Instant) {
         if let Some(due) = now.checked_add(LIMIT) {
             self.settle(key);
@@ -30,14 +30,14 @@ impl<Key: Copy + Ord> Owed<Key> {
         }
     }
 
-    /// It has ended, if it was owed.
+    /// This has ended; nothing happens if it was not owed.
     pub fn settle(&mut self, key: Key) {
         if let Some(due) = self.dues.remove(&key) {
             self.in_order.remove(&(due, key));
         }
     }
 
-    /// When the first of it is due.
+    /// When the first end is due.
     pub fn due_at(&self) -> Option<Instant> {
         self.in_order.first().map(|(due, _)| *due)
     }
@@ -76,7 +76,7 @@ mod tests {
         static LOOKED_AT: Cell<u32> = const { Cell::new(0) };
     }
 
-    /// A key that counts how often one is compared.
+    /// A key that counts comparisons.
     #[derive(Clone, Copy, Eq)]
     struct Counted(u32);
 

@@ -1,10 +1,10 @@
-//! Which next servers could not be reached a short while ago: they are tried after all others.
+//! The next servers that could not be reached a short while ago: they are tried after all others.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Only what the administrator has named, or a name of his leads to, comes into the table; even so it is bounded.
+/// The most servers in the table. Only servers that the administrator's names lead to get into it; even so it is bounded.
 const MAX_SERVERS: usize = 1024;
 
 /// Next servers that could not be reached.
@@ -24,7 +24,7 @@ impl Unreachable {
         self.until.remove(&server);
     }
 
-    /// A server could not be reached; it is tried last for so long.
+    /// A server could not be reached; it is tried last for `time`.
     pub fn insert(&mut self, server: SocketAddr, now: Instant, time: Duration) {
         self.until.remove(&server);
         self.until.retain(|_, until| now < *until);

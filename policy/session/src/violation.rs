@@ -1,5 +1,5 @@
-//! What no honest worker does.
+//! Acts that no honest worker commits.
 
-/// A worker has said what it could not honestly say; the text is for the log. It is killed.
+/// A message that no honest worker sends; the text is for the log. The worker is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Violation(pub &'static str);
