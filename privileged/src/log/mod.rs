@@ -1,6 +1,6 @@
-//! The log: lines to /dev/log, to the journal or to standard error, never waited for.
+//! The log: lines to /dev/log, to the journal or to standard error. Writing never waits.
 //!
-//! A socket that is full or gone costs lines, which are counted and reported, and nothing else.
+//! If the socket is full or gone, lines are lost; the losses are counted and reported.
 
 pub mod socket;
 
@@ -19,19 +19,19 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use syslog::{Facility, LogFormat as _, Severity};
 
-/// Lines that wait for a log that takes none.
+/// The most lines that wait for a log that takes none.
 const MAX_WAITING: usize = 4096;
 
-/// Lines whose memory is kept for others: those of a busy turn.
+/// The most written lines whose memory is kept for others: those of a busy turn.
 const SPARE: usize = 128;
 
-/// Between two attempts to reach a log that takes no line.
+/// The time between two attempts to reach a log that takes no line.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// A log that takes no line for this long at the end of the daemon is not waited for.
+/// How long the end of the daemon waits for a log that takes no line.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// How long a log that does take lines has for all of them at the end: a service manager waits as well.
+/// How long it waits for a log that does take lines to take them all: a service manager waits as well.
 const LAST_LINES: Duration = Duration::from_secs(20);
 
 /// Writes lines without ever waiting.
@@ -47,8 +47,8 @@ pub struct Log {
     lost: u64,
     lost_uncounted: u64,
     retry_at: Option<Instant>,
-    /// Why: the socket has no room, and tells when it has again. Of other failures (ENOBUFS) it tells nothing, and
-    /// asking it would bring the same answer at once, without end.
+    /// Whether the socket has no room; it then reports when it has some again. It does not report the end of other
+    /// failures (ENOBUFS): asking it would return at once, without end.
     is_full: bool,
     /// The second of the last timestamp, and that timestamp.
     stamp: (u64, String),
@@ -56,7 +56,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Connects to the socket where lines go to one; it may come later.
+    /// Connects to the log's socket, if it has one; the socket may appear later.
     pub fn new(to: LogTo) -> Self {
         let mut log = Self {
             to,
@@ -78,7 +78,7 @@ impl Log {
         log
     }
 
-    /// Lines are written like this from now on.
+    /// Sets the format of all later lines.
     pub fn set_format(&mut self, format: LogFormat) {
         self.style.format = format;
     }
@@ -106,7 +106,7 @@ impl Log {
 
     /// Keeps one line for the next [`Log::flush`].
     pub fn write(&mut self, line: &Line) {
-        // A burst of one turn, perhaps, that nobody has tried to write yet.
+        // The lines may be a burst of a single turn, which has not been tried yet.
         if self.waiting.len() >= MAX_WAITING && self.retry_at.is_none() {
             self.flush();
         }
@@ -117,7 +117,7 @@ impl Log {
         self.waiting.push_back(packet);
     }
 
-    /// The line as it leaves.
+    /// A line as it is sent.
     fn packet(&mut self, Line { level, text, fields }: &Line) -> Vec<u8> {
         if self.to == LogTo::Journal {
             return journal::whole(*level, self.pid, text, fields);
@@ -143,14 +143,14 @@ impl Log {
         packet
     }
 
-    /// Writes one line of level err, unless it was written a short while ago: then it is counted.
+    /// Writes one line of level err; if it was written a short while ago, it is only counted.
     pub fn quiet_err(&mut self, text: &str) {
         if let Some(text) = self.quiet.admit(text, Instant::now()) {
             self.err(text);
         }
     }
 
-    /// Whether another line about a request of this host that is not granted may be written in this second.
+    /// Whether another line about a refused request of this host may be written in this second.
     pub fn admits_refusal(&mut self, host: Host, limit: u32) -> bool {
         self.quiet.admits_refusal(host, limit, Instant::now())
     }
@@ -160,13 +160,13 @@ impl Log {
         self.quiet.next()
     }
 
-    /// Writes the counts of lines that were held back and whose pause is over.
+    /// Writes the counts of lines that were held back, once their pause is over.
     pub fn catch_up(&mut self, now: Instant) {
         self.quiet.due(now).iter().for_each(|line| self.err(line));
         self.quiet.silent_due(now).iter().for_each(|line| self.notice(line));
     }
 
-    /// A client has gone without a byte.
+    /// Counts a client that has gone without sending a byte.
     pub fn count_silent(&mut self) {
         self.quiet.count_silent(Instant::now());
     }
@@ -182,14 +182,14 @@ impl Log {
         Some(socket.as_fd())
     }
 
-    /// Writes what has been kept since the last turn, unless the log took nothing a moment ago.
+    /// Writes the lines of this turn, unless the log took none a moment ago.
     pub fn end_turn(&mut self, now: Instant) {
         if !self.waiting.is_empty() && self.retry_at.is_none_or(|at| at <= now) {
             self.flush();
         }
     }
 
-    /// At the end: a log that takes lines gets some time for all that wait, one that takes none a second.
+    /// Writes the last lines: a log that takes lines gets some time for all that wait, one that takes none a second.
     pub fn finish(&mut self) {
         let begun = Instant::now();
         let (mut moved, mut left) = (begun, usize::MAX);
@@ -206,7 +206,7 @@ impl Log {
         }
     }
 
-    /// Writes what waits, as far as the log takes it.
+    /// Writes the waiting lines, as far as the log takes them.
     pub fn flush(&mut self) {
         self.retry_at = None;
         let mut is_renewed = false;
@@ -238,25 +238,25 @@ impl Log {
         self.lost_uncounted = self.lost_uncounted.saturating_add(1);
     }
 
-    /// How many lines have been lost since this was asked before.
+    /// How many lines have been lost since the last call.
     pub fn take_lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost_uncounted)
     }
 
-    /// The first line that waits could not be written; whether another attempt may be made at once. With another socket that is
-    /// so once.
+    /// Handles the error of the first waiting line. Returns whether another attempt may be made at once, which after a
+    /// reconnection is allowed once.
     fn goes_on_after(&mut self, error: Errno, is_renewed: &mut bool) -> bool {
         match error {
-            // A line that the log never takes must not hold up those behind it; nor one that the file cannot, that standard
-            // error is (RLIMIT_FSIZE).
+            // A line that the log never takes must not hold up those behind it; nor must one that does not fit the file
+            // that standard error is (RLIMIT_FSIZE).
             Errno::MSGSIZE | Errno::FBIG => {
                 self.waiting.pop_front();
                 self.lose();
                 true
             }
             Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM => false,
-            // A restarted syslogd leaves a dead socket behind (ECONNREFUSED, then ENOTCONN for ever): connect again. Where
-            // that fails there is no socket any more.
+            // A restarted syslogd leaves a dead socket behind (ECONNREFUSED, then ENOTCONN for ever), so connect again.
+            // If that fails there is no socket any more.
             _ => self.socket.take().is_some() && !std::mem::replace(is_renewed, true),
         }
     }
@@ -275,7 +275,7 @@ impl Log {
     }
 }
 
-/// The socket that takes lines, where one does.
+/// The path of the socket that takes lines, if any.
 fn path(to: LogTo) -> Option<&'static str> {
     match to {
         LogTo::Syslog => Some("/dev/log"),
@@ -285,7 +285,7 @@ fn path(to: LogTo) -> Option<&'static str> {
     }
 }
 
-/// Without a log nobody would hear of anything.
+/// Warns on standard error: without a log nobody would hear of the fault.
 fn warn(path: &str, error: Errno) {
     let line =
         format!("sockd: {path}: {error}: the log is lost until it is there; `--log stderr` writes it here\n");
@@ -305,7 +305,7 @@ fn millis() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The time in the form of [`Classic`], composed once a second.
+/// The time in the form of [`Classic`], composed at most once a second.
 fn stamp((second, text): &mut (u64, String)) -> &str {
     let now = millis() / 1000;
     if *second != now {

@@ -1,4 +1,4 @@
-//! The socket of a log: the lines of a turn leave in one call.
+//! The socket of a log, which sends the lines of a turn in one call.
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -9,19 +9,19 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Lines in one call: more than the queue of a socket holds by default (net.unix.max_dgram_qlen) gain nothing.
+/// The most lines in one call: more than a socket's queue holds by default (net.unix.max_dgram_qlen) gain nothing.
 const AT_ONCE: usize = 64;
 
 /// A connection to a log.
 #[derive(Debug)]
 pub struct Socket {
     connected: OwnedFd,
-    /// A stream, as syslog-ng may have it: a zero byte ends each line, as with syslog(3).
+    /// Whether it is a stream, as syslog-ng may have it: a zero byte ends each line, as with syslog(3).
     is_stream: bool,
 }
 
 impl Socket {
-    /// Connects to whoever listens there.
+    /// Connects to the log that listens there.
     pub fn connect(path: &str) -> Result<Self, Errno> {
         match connect_as(SocketType::DGRAM, path) {
             Err(Errno::PROTOTYPE) => {
@@ -31,9 +31,9 @@ impl Socket {
         }
     }
 
-    /// Sends the first of these packets, and says how many were taken, in their order. The error is that of the very first:
-    /// the kernel keeps back one of a later packet (sendmmsg(2)), and tells it when that packet is the first. A stream takes a
-    /// line of this length whole or not at all (unix(7): one buffer).
+    /// Sends the first of these packets, in their order, and returns how many were taken. The error is that of the very
+    /// first packet: the kernel returns the error of a later one (sendmmsg(2)) only when it is the first. A stream
+    /// takes a line of this length whole or not at all (unix(7): one buffer).
     pub fn send(&self, packets: &VecDeque<Vec<u8>>) -> Result<usize, Errno> {
         let end: &[u8] = if self.is_stream { &[0] } else { &[] };
         let packets = packets.iter().take(AT_ONCE);
@@ -91,7 +91,7 @@ mod tests {
         read_all(&mut read);
         assert!(was_full);
         assert_eq!(read, (0..2000).collect::<Vec<_>>());
-        // One that is too long is told of when it is the first.
+        // The error of a packet that is too long is returned when it is the first.
         let long = vec![0; 1 << 26];
         let packets: VecDeque<Vec<u8>> = [vec![1], long.clone(), vec![2]].into();
         assert_eq!(socket.send(&packets), Ok(1));
