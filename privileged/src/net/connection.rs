@@ -1,5 +1,5 @@
-//! A connection that a worker has been lent: the monitor looks at it and closes it by a descriptor of its own, so that
-//! neither how much was moved nor whether it is over is a worker's word.
+//! A connection that a worker has been lent. The monitor inspects and closes it by a descriptor of its own, so that it
+//! need not trust a worker on how much was moved or whether the connection is over.
 
 use crate::process::sys;
 use rustix::net::sockopt::set_socket_linger;
@@ -9,30 +9,30 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-/// What the kernel says of a connection. One that it says nothing of counts as closed.
+/// The state of a connection by the kernel. A connection on which the kernel does not answer counts as closed.
 pub fn inspect(socket: &OwnedFd) -> Connection {
     sys::tcp_info(socket).map_or(Connection::CLOSED, |info| Connection::from_tcp_info(&info))
 }
 
-/// Ends both streams for whoever has the socket open. What has been written still goes to the peer: sockets linger for
-/// no time, so that a crash of the monitor resets them, and this one no longer does.
+/// Ends both streams for every holder of the socket. Bytes that have been written still go to the peer: sockets do not
+/// linger, so that a crash of the monitor resets them, and this call restores the ordinary close.
 pub fn end(socket: &OwnedFd) {
     let _always_possible = set_socket_linger(socket, None);
     let _already_closed = shutdown(socket, Shutdown::Both);
 }
 
-/// Resets the connection for whoever has the socket open: an address of no family dissolves it (connect(2)). A FIN would
+/// Resets the connection for every holder of the socket: connecting to AF_UNSPEC dissolves it (connect(2)). A FIN would
 /// make a transfer that was cut look whole.
 pub fn reset(socket: &OwnedFd) {
     let _already_closed = connect_unspec(socket);
 }
 
-/// Has the kernel send no more than so many bytes a second on a connection, for whoever has it open; with 0 as many as it can.
+/// Limits how many bytes a second a connection sends, for every holder of the socket; 0 removes the limit.
 pub fn pace(socket: &OwnedFd, rate: u32) -> io::Result<()> {
     sys::limit_pace(socket, if rate == 0 { u32::MAX } else { rate })
 }
 
-/// The answers of a next server.
+/// The answers of an upstream.
 #[derive(Debug)]
 pub struct Answers {
     is_socks5: bool,
@@ -40,13 +40,13 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Those of a server that is asked in this version of the protocol. SOCKS5 begins with the method, of two bytes.
+    /// The answers of an upstream of this protocol version. SOCKS5 begins with the choice of a method, of two bytes.
     pub fn of_version(version: u8) -> Self {
         let is_socks5 = version == 5;
         Self { is_socks5, bytes: if is_socks5 { 2 } else { 0 } }
     }
 
-    /// A reply grants the request, and has this address.
+    /// Counts a reply that grants the request, with this address.
     pub fn grant(&mut self, bound: SocketAddr) {
         let length = match (self.is_socks5, bound) {
             (false, _) => 8,
@@ -57,7 +57,7 @@ impl Answers {
     }
 }
 
-/// What a next server was told and has answered. What it has sent behind its answers is the client's.
+/// The bytes to and from an upstream before the relay. Bytes behind its answers are the client's.
 pub fn before_relay(server: &OwnedFd, answers: &Answers) -> Moved {
     let told = Flow { client: Connection::CLOSED, server: inspect(server) }.moved(Moved::default(), true);
     Moved { up: told.up, down: answers.bytes }

@@ -1,9 +1,9 @@
-//! The sockets of UDP associations. Each of them hears one peer from its first moment on and is connected to it before it
-//! is lent.
+//! The sockets of UDP associations. Each hears a single peer from the first moment on, and is connected to it before it
+//! is lent to a worker.
 //!
-//! A connected UDP socket is no fence by itself: what came before connect(2) stays in its queue, and on a shared port it
-//! hears everybody until then. So a filter (socket(7), SO_ATTACH_FILTER) for the source is there before bind(2), and is
-//! locked before the socket is lent.
+//! A connected UDP socket is no fence by itself: datagrams from before connect(2) stay in its queue, and until then it
+//! hears everybody on a shared port. So a filter (socket(7), SO_ATTACH_FILTER) for the source is attached before
+//! bind(2), and is locked before the socket is lent.
 
 use crate::net::sockets::{bind_first, bound_address, failed, family};
 use crate::process::sys;
@@ -16,14 +16,14 @@ use socket2::{SockFilter, SockRef};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-/// Where the network header begins for a filter (linux/filter.h, SKF_NET_OFF).
+/// The offset of the network header for a filter (linux/filter.h, SKF_NET_OFF).
 const NETWORK: u32 = (-0x10_0000_i32).cast_unsigned();
 
-/// Where the source address stands in the headers of IPv4 and IPv6.
+/// The offsets of the source address in the headers of IPv4 and IPv6.
 const SOURCE_V4: u32 = NETWORK.wrapping_add(12);
 const SOURCE_V6: u32 = NETWORK.wrapping_add(8);
 
-/// Where the source port stands, from the beginning of the UDP header.
+/// The offset of the source port in the UDP header.
 const SOURCE_PORT: u32 = 0;
 
 // Instructions of classic BPF (linux/bpf_common.h).
@@ -32,7 +32,7 @@ const LOAD_HALF: u16 = 0x28;
 const JUMP_IF_EQUAL: u16 = 0x15;
 const RETURN: u16 = 0x06;
 
-/// Lets through what comes from this address, and from this port if one is given.
+/// A filter that accepts datagrams from this address, and from this port if one is given.
 fn from_only(address: IpAddr, port: Option<u16>) -> Vec<SockFilter> {
     let mut tests: Vec<(u16, u32, u32)> = match address {
         IpAddr::V4(address) => vec![(LOAD_WORD, SOURCE_V4, address.to_bits())],
@@ -48,7 +48,7 @@ fn from_only(address: IpAddr, port: Option<u16>) -> Vec<SockFilter> {
     let mut program = Vec::new();
     for (load, place, value) in tests {
         left = left.saturating_sub(1);
-        // Over the tests that are left and the instruction that lets through.
+        // Jumps over the remaining tests and the instruction that accepts.
         let otherwise = left.saturating_mul(2).saturating_add(1);
         program.extend([
             SockFilter::new(load, 0, 0, place),
@@ -64,11 +64,11 @@ fn hear_only(socket: &OwnedFd, address: IpAddr, port: Option<u16>) -> Result<(),
     attached.map_err(|error| failed("setsockopt")(Errno::from_io_error(&error).unwrap_or(Errno::INVAL)))
 }
 
-/// The filter stays as it is, whoever has the socket; and the kernel makes bundles of what comes in, where it can.
+/// Locks the filter against every holder of the socket, and makes the kernel bundle incoming datagrams, if it can.
 fn finish(socket: &OwnedFd) -> Result<(), FailedCall> {
     let locked = sys::lock_filter(socket);
     locked.map_err(|error| failed("setsockopt")(Errno::from_io_error(&error).unwrap_or(Errno::INVAL)))?;
-    // A kernel without it hands over one datagram at a time.
+    // A kernel without UDP_GRO hands over one datagram at a time.
     let _ = sys::receive_bundles(socket);
     Ok(())
 }
@@ -78,9 +78,9 @@ fn datagram_socket(address: IpAddr) -> Result<OwnedFd, FailedCall> {
     socket_with(family(address), SocketType::DGRAM, flags, None).map_err(failed("socket"))
 }
 
-/// The socket to which a client at this address sends its datagrams, from this port if one is given, and where it is.
-/// `at` is the address that the client's connection came to, through a balancer maybe by the other family: such a client
-/// could not reach it.
+/// Makes the socket to which a client at this address sends its datagrams, from this port if one is given. Returns its
+/// address as well. `at` is the address that the client's connection came to. Through a balancer it may be of the other
+/// family, which such a client could not reach.
 pub fn client_side(
     client: IpAddr,
     port: Option<u16>,
@@ -97,7 +97,7 @@ pub fn client_side(
     Ok((socket, own))
 }
 
-/// Connects the client's socket to where its first datagram has come from, which is left unread. Nothing where none has.
+/// Connects the client's socket to the source of its first datagram, which is left unread. `None` if none has come.
 pub fn latch(socket: &OwnedFd) -> Result<Option<SocketAddr>, FailedCall> {
     let from = match recvfrom(socket, &mut [0_u8; 0], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
         Ok((_, _, from)) => from.and_then(|from| SocketAddr::try_from(from).ok()),
@@ -114,13 +114,13 @@ pub fn latch(socket: &OwnedFd) -> Result<Option<SocketAddr>, FailedCall> {
 /// The port of this host that an association's peers see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OuterPort {
-    /// One of the kernel's choice, that no other socket has.
+    /// A port of the kernel's choice, which no other socket has.
     Any,
-    /// This one, which other sockets of the same association have as well.
+    /// This port, which other sockets of the same association have as well.
     Shared(u16),
 }
 
-/// A socket that is connected to `to`, from this address where one is given, and the port that it has.
+/// Makes a socket that is connected to `to`, from this address if one is given. Returns its port as well.
 pub fn flow(to: SocketAddr, from: Option<IpAddr>, port: OuterPort) -> Result<(OwnedFd, u16), FailedCall> {
     let unspecified = match to.ip() {
         IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
@@ -131,7 +131,7 @@ pub fn flow(to: SocketAddr, from: Option<IpAddr>, port: OuterPort) -> Result<(Ow
     hear_only(&socket, to.ip(), Some(to.port()))?;
     let share = || sockopt::set_socket_reuseport(&socket, true).map_err(failed("setsockopt"));
     match port {
-        // With SO_REUSEPORT set before, the kernel would choose a port that another association has.
+        // If SO_REUSEPORT were set before, the kernel could choose a port that another association has.
         OuterPort::Any => {
             bind(&socket, &SocketAddr::new(at, 0)).map_err(failed("bind"))?;
             share()?;
@@ -147,7 +147,7 @@ pub fn flow(to: SocketAddr, from: Option<IpAddr>, port: OuterPort) -> Result<(Ow
     Ok((socket, port))
 }
 
-/// Nothing more is sent by whoever has the socket.
+/// Stops all sending, for every holder of the socket.
 pub fn end(socket: &OwnedFd) {
     let _never_connected = shutdown(socket, Shutdown::Both);
 }

@@ -1,4 +1,4 @@
-//! Connecting without waiting: from the socket to a connection whose peer is the one that was dialled.
+//! Connects without waiting: from the socket to a connection whose peer is the one that was dialled.
 
 use crate::net::sockets::{self, failed};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,20 +13,20 @@ use std::time::Instant;
 /// A connection to make.
 #[derive(Clone, Copy, Debug)]
 pub struct Dial {
-    /// To exactly this address.
+    /// The exact address of the peer.
     pub to: SocketAddr,
-    /// From this one, where that matters.
+    /// The source address, if it matters.
     pub from: Option<IpAddr>,
-    /// From one of the [`RESERVED`] ports.
+    /// Whether the source port has to be one of the [`RESERVED`] ports.
     pub reserved: bool,
-    /// By then.
+    /// When the connection has to be made, if there is a limit.
     pub due: Option<Instant>,
 }
 
-/// What has become of a connection.
+/// The outcome of a dial.
 pub type Dialled = Result<OwnedFd, FailedCall>;
 
-/// Begins to connect; true where the connection stands.
+/// Begins to connect; true if the connection is already made.
 pub fn set_out(Dial { to, from, reserved, .. }: Dial) -> Result<(OwnedFd, bool), FailedCall> {
     let from = match (from, reserved) {
         (None, true) => Some(sockets::source_towards(to.ip())?),
@@ -34,7 +34,7 @@ pub fn set_out(Dial { to, from, reserved, .. }: Dial) -> Result<(OwnedFd, bool),
     };
     let socket = sockets::stream(to.ip())?;
     match from {
-        // The first free one from the end, as rresvport(3) has it.
+        // rresvport(3) also takes the first free port from the end.
         Some(from) if reserved => sockets::bind_first(&socket, SocketAddr::new(from, 0), RESERVED.rev())?,
         Some(from) => sockets::bind_address(&socket, from)?,
         None => {}
@@ -43,20 +43,20 @@ pub fn set_out(Dial { to, from, reserved, .. }: Dial) -> Result<(OwnedFd, bool),
         Ok(()) | Err(Errno::INPROGRESS) => {}
         Err(error) => return Err(failed("connect")(error)),
     }
-    // On loopback and with a quick peer the handshake is over by now; asking costs less than waiting for it.
+    // On loopback, and with a quick peer, the handshake is over by now. Asking costs less than waiting for it.
     match getpeername(&socket) {
         Ok(peer) => Ok((arrived(socket, peer, to)?, true)),
         Err(_) => Ok((socket, false)),
     }
 }
 
-/// Whether it is known what became of a pending connection.
+/// Whether the outcome of a pending connection is known.
 pub fn is_settled(socket: &OwnedFd) -> bool {
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&at_once)) != Ok(0)
 }
 
-/// A pending connection has become writable: says what has become of it.
+/// Returns the outcome of a pending connection that has become writable.
 pub fn finish(socket: OwnedFd, to: SocketAddr) -> Dialled {
     match sockopt::socket_error(&socket) {
         Ok(Ok(())) => {
@@ -67,8 +67,8 @@ pub fn finish(socket: OwnedFd, to: SocketAddr) -> Dialled {
     }
 }
 
-/// The peer is the one that was dialled, and it is not this very socket: a TCP connection to a free port of the own
-/// ephemeral range can meet itself (simultaneous open).
+/// Checks that the peer is the one that was dialled, and not this very socket: a TCP connection to a free port of the
+/// host's own ephemeral range can meet itself (simultaneous open).
 fn arrived(socket: OwnedFd, peer: Option<SocketAddrAny>, to: SocketAddr) -> Dialled {
     let own = getsockname(&socket).map_err(failed("getsockname"))?;
     match (peer.map(SocketAddr::try_from), SocketAddr::try_from(own)) {
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(peers, ["127.0.0.1".parse::<IpAddr>().unwrap(), from]);
     }
 
-    /// A16: without a listener a socket whose own port is the one it dials meets itself (simultaneous open).
+    /// A16: without a listener, a socket whose own port is the one it dials meets itself (simultaneous open).
     #[test]
     fn a_connection_that_meets_itself_is_no_server() {
         let at = SocketAddr::from(([127, 0, 0, 4], 0));

@@ -1,7 +1,7 @@
-//! The network as the kernel has it: how sockets are made, looked at and ended, and what addresses are to this host.
+//! The network as the kernel has it: makes, inspects and ends sockets, and classifies addresses for this host.
 //!
-//! A file for each kind of socket. Nothing here knows why it is asked: the monitor does, and so do those that open its
-//! listeners before.
+//! There is a file for each kind of socket. The callers know the purpose: the monitor, and the start, which opens the
+//! listeners.
 
 pub mod connection;
 pub mod datagram;

@@ -1,4 +1,4 @@
-//! What a loop waits for: descriptors that become ready, and deadlines that pass. Each has a token that says whose it is.
+//! The events that a loop waits for: ready descriptors and passed deadlines. A token says whose each one is.
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 pub use epoll::EventFlags;
 
-/// One turn of the loop at least; a wait of weeks would be another system call.
+/// The longest wait of a loop; a wait of weeks would need another system call.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// A token as the number that the kernel gives back with an event, and by which deadlines are ordered.
+/// A token as a number, which the kernel returns with an event, and which orders deadlines.
 type PackedToken = u64;
 
-/// A token has one variant and one place: five bytes of the place and one of the variant are less than a number has.
+/// Packs a token. It has one variant and one place: five bytes of the place and one of the variant fit a number.
 fn pack(token: &impl Serialize) -> PackedToken {
     let mut bytes = [0; size_of::<PackedToken>()];
     let _always_fits = postcard::to_slice(token, &mut bytes);
@@ -32,24 +32,24 @@ fn unpack<Token: DeserializeOwned>(number: PackedToken) -> Option<Token> {
 /// Room for the events of one turn.
 pub type Events = [MaybeUninit<epoll::Event>; 256];
 
-/// Everything that is waited for.
+/// All watched descriptors and deadlines.
 #[derive(Debug)]
 pub struct Reactor<Token> {
     epoll: OwnedFd,
     deadlines: BTreeSet<(Instant, PackedToken)>,
-    /// The same by their tokens, of which each has one at most.
+    /// The deadlines by their tokens; each token has one at most.
     of_tokens: HashMap<PackedToken, Instant>,
     tokens: PhantomData<Token>,
 }
 
 impl<Token: Serialize + DeserializeOwned> Reactor<Token> {
-    /// Waits for nothing yet.
+    /// Makes a reactor that watches nothing yet.
     pub fn new() -> rustix::io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         Ok(Self { epoll, deadlines: BTreeSet::new(), of_tokens: HashMap::new(), tokens: PhantomData })
     }
 
-    /// Waits until a descriptor is ready, a deadline has passed or it is `until`; gives what is ready.
+    /// Waits until a descriptor is ready, a deadline has passed or it is `until`. Returns the ready descriptors' tokens.
     pub fn wait<'a>(
         &self,
         until: Option<Instant>,
@@ -69,7 +69,7 @@ impl<Token: Serialize + DeserializeOwned> Reactor<Token> {
         epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(pack(&token)), flags)
     }
 
-    /// Watches a descriptor for something else than before. This takes no memory.
+    /// Watches a descriptor for other events than before. This takes no memory.
     pub fn watch_for(
         &self,
         descriptor: impl AsFd,
@@ -79,12 +79,12 @@ impl<Token: Serialize + DeserializeOwned> Reactor<Token> {
         epoll::modify(&self.epoll, descriptor, epoll::EventData::new_u64(pack(&token)), flags)
     }
 
-    /// Watches a descriptor no longer. One that is passed on would stay in the set as long as anybody has it open.
+    /// Ends the watch on a descriptor. A descriptor that is passed on would stay in the set while anybody has it open.
     pub fn unwatch(&self, descriptor: impl AsFd) {
         let _ = epoll::delete(&self.epoll, descriptor);
     }
 
-    /// Moves the deadline of whom `token` names, from where it was.
+    /// Sets, moves or removes the deadline of this token.
     pub fn set_deadline(&mut self, token: Token, due: Option<Instant>) {
         let token = pack(&token);
         let old = match due {
@@ -97,12 +97,12 @@ impl<Token: Serialize + DeserializeOwned> Reactor<Token> {
         self.deadlines.extend(due.map(|due| (due, token)));
     }
 
-    /// The deadline of whom `token` names, where there is one that has not passed.
+    /// The deadline of this token, if there is one that has not passed.
     pub fn deadline(&self, token: Token) -> Option<Instant> {
         self.of_tokens.get(&pack(&token)).copied()
     }
 
-    /// Takes one deadline that has passed, and gives whose it was.
+    /// Removes one deadline that has passed, and returns its token.
     pub fn take_due(&mut self, now: Instant) -> Option<Token> {
         while let Some((due, token)) = self.deadlines.first().copied()
             && due <= now
@@ -124,7 +124,7 @@ impl<Token: Serialize + DeserializeOwned> Reactor<Token> {
 
 fn time_to(due: Option<Instant>) -> Timespec {
     let wait = due.map_or(LONGEST_WAIT, |due| {
-        // Rounded up, so that what is due really is when the time has come.
+        // Rounded up, so that the deadline has really passed when the wait ends.
         due.saturating_duration_since(Instant::now()).saturating_add(Duration::from_millis(1))
     });
     let wait = wait.min(LONGEST_WAIT);

@@ -1,5 +1,5 @@
-//! What an address is to this host: asked of the kernel's routing tables (rtnetlink(7)), which know every address
-//! of every interface, also one that was added a moment ago, and every network that is routed to this host.
+//! The kind of an address for this host. It is asked of the kernel's routing tables (rtnetlink(7)), which know every
+//! address of every interface, even one added a moment ago, and every network that is routed to this host.
 
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
@@ -13,14 +13,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Answers that are remembered until an address or a route changes.
+/// The most answers that are remembered until an address or a route changes.
 const MAX_KNOWN: usize = 4096;
 
 const GROUPS: u32 =
     (libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV4_ROUTE | libc::RTMGRP_IPV6_IFADDR | libc::RTMGRP_IPV6_ROUTE)
         as u32;
 
-/// The kernel's knowledge of addresses, with a memory.
+/// The kernel's answers on addresses, with a cache.
 #[derive(Debug)]
 pub struct AddressKinds {
     questions: OwnedFd,
@@ -31,7 +31,7 @@ pub struct AddressKinds {
 }
 
 impl AddressKinds {
-    /// Opens a socket for questions and one that tells of changes.
+    /// Opens a socket for questions and one for changes.
     pub fn new() -> Result<Self, Errno> {
         let questions = netlink_socket(SocketFlags::CLOEXEC)?;
         let changes = netlink_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
@@ -44,7 +44,7 @@ impl AddressKinds {
         self.changes.as_fd()
     }
 
-    /// Addresses or routes may have changed: what is remembered of them is forgotten where they have.
+    /// Forgets all answers if addresses or routes have changed.
     pub fn hear_changes(&mut self) {
         let mut buffer = [0; 4096];
         loop {
@@ -57,7 +57,7 @@ impl AddressKinds {
         }
     }
 
-    /// What `address` is to this host. An IPv6 address that stands for an IPv4 one (NAT64, 6to4) is what that one is.
+    /// The kind of `address`. An IPv6 address that stands for an IPv4 one (NAT64, 6to4) is of the kind of that one.
     pub fn classify(&mut self, address: IpAddr, nat64: &[Nat64Prefix]) -> Route {
         let route = self.route_to(address);
         match embedded(address, nat64) {
@@ -68,8 +68,8 @@ impl AddressKinds {
         }
     }
 
-    /// The route to this very address. An address without a route is an ordinary one that cannot be reached; where
-    /// the kernel does not answer, it counts as the host's own, which the guards refuse, until it is asked again.
+    /// The route to this very address. An address without a route is an ordinary one that cannot be reached. If the
+    /// kernel does not answer, the address counts as the host's own, which the guards refuse, until the next question.
     fn route_to(&mut self, address: IpAddr) -> Route {
         if let Some(route) = self.known.get(&address) {
             return *route;
@@ -85,8 +85,8 @@ impl AddressKinds {
     fn ask(&mut self, address: IpAddr) -> Result<Route, Errno> {
         self.asked = self.asked.wrapping_add(1);
         send(&self.questions, &rtnetlink::question(address, self.asked), SendFlags::empty())?;
-        // The kernel answers a request for one route before sendmsg(2) returns, so this does not wait. What answers an
-        // earlier question, whose answer could not be fetched then, is passed over.
+        // The kernel answers a request for one route before sendmsg(2) returns, so this does not wait. The answer to an
+        // earlier question, which could not be fetched then, is skipped.
         let mut buffer = [0; 4096];
         loop {
             let (length, _) = recv(&self.questions, &mut buffer, RecvFlags::DONTWAIT)?;
@@ -98,12 +98,12 @@ impl AddressKinds {
     }
 }
 
-/// NETLINK_ROUTE is protocol 0, the one of a socket that names none.
+/// A socket for NETLINK_ROUTE, which is protocol 0, that of a socket that names none.
 fn netlink_socket(flags: SocketFlags) -> Result<OwnedFd, Errno> {
     socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)
 }
 
-/// Of a kernel that is short of memory it is not known whether there is a route; any other error says that there is none.
+/// The route in an answer. A kernel short of memory does not know of a route; any other error says that there is none.
 fn route_in(answer: &[u8]) -> Result<Route, Errno> {
     let shortage = [Errno::NOMEM, Errno::NOBUFS].map(Errno::raw_os_error);
     match rtnetlink::route_in(answer) {

@@ -1,4 +1,4 @@
-//! Sockets as the monitor makes them: non-blocking, and prepared for what a worker cannot set.
+//! Sockets as the monitor makes them: non-blocking, and with the options that a worker cannot set.
 
 use crate::process::sys;
 use rustix::io::Errno;
@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// Ports of a range that are looked at for one socket.
+/// The most ports of a range that are tried for one socket.
 const PORTS_TRIED: usize = 1024;
 
 /// A datagram socket that is connected to a nameserver, from a port that the kernel chooses at random.
@@ -25,7 +25,7 @@ pub fn datagram(to: SocketAddr) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// The address that this host would use towards `to`: what the kernel's routing gives a datagram socket.
+/// The source address that this host would use towards `to`: the one that the kernel's routing gives a datagram socket.
 pub fn source_towards(to: IpAddr) -> Result<IpAddr, FailedCall> {
     let socket = datagram(SocketAddr::new(to, 9)).map_err(failed("getsockname"))?;
     bound_address(&socket).map(|own| own.ip())
@@ -37,14 +37,14 @@ pub fn bound_address(socket: &OwnedFd) -> Result<SocketAddr, FailedCall> {
     SocketAddr::try_from(own).map_err(|_| failed("getsockname")(Errno::AFNOSUPPORT))
 }
 
-/// The address of this end of a connection; nothing is told where the kernel does not say it.
+/// The address of this end of a connection; all zeros if the kernel does not tell it.
 pub fn own_address(socket: &OwnedFd) -> SocketAddr {
     bound_address(socket).unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
 }
 
-/// A listening socket for a BIND on exactly this address, at the first of these ports that is free; 0 stands for
-/// one of the kernel's choice. Nobody can share its port: neither SO_REUSEADDR nor SO_REUSEPORT is set, and both
-/// ends would have to (socket(7)).
+/// Makes a listening socket for a BIND on exactly this address, at the first of these ports that is free; 0 stands for
+/// a port of the kernel's choice. No other socket can share its port: neither SO_REUSEADDR nor SO_REUSEPORT is set, and
+/// both ends would have to set it (socket(7)).
 pub fn listener(
     at: IpAddr,
     ports: impl IntoIterator<Item = u16>,
@@ -57,15 +57,15 @@ pub fn listener(
     Ok((socket, own))
 }
 
-/// Binds a socket that will connect to this address, and to whichever port is free for its destination then.
+/// Binds a socket to this address; connect(2) then chooses any port that is free for its destination.
 pub fn bind_address(socket: &OwnedFd, from: IpAddr) -> Result<(), FailedCall> {
-    // Without it the port would be taken for all destinations at once; a kernel without it still works.
+    // Without this option the port would be taken for all destinations at once; a kernel without it still works.
     let _ = sys::bind_address_no_port(socket);
     bind(socket, &SocketAddr::new(from, 0)).map_err(failed("bind"))
 }
 
-/// Binds a socket to the first of these ports that is free, at this address; an address of a link keeps the number of its
-/// interface. One that bind(2) has refused can be bound elsewhere.
+/// Binds a socket to the first of these ports that is free, at this address; a link-local address keeps its interface's
+/// number. If bind(2) has refused a socket, it can be bound elsewhere.
 pub fn bind_first(
     socket: &OwnedFd,
     mut at: SocketAddr,
@@ -81,8 +81,8 @@ pub fn bind_first(
     Err(failed("bind")(Errno::ADDRINUSE))
 }
 
-/// The ports from the first to the last, from a random place, so that the next one cannot be foretold. Trying all of a large
-/// range would hold up everybody.
+/// The ports of a range, from a random one on, so that the next cannot be foretold. They end after `PORTS_TRIED`:
+/// trying all of a large range would hold up everybody.
 pub fn in_random_order((first, last): (u16, u16)) -> impl Iterator<Item = u16> {
     let count = u64::from(last.saturating_sub(first)).saturating_add(1);
     let start = RandomState::new().hash_one(Instant::now()).checked_rem(count).unwrap_or(0);
@@ -90,7 +90,7 @@ pub fn in_random_order((first, last): (u16, u16)) -> impl Iterator<Item = u16> {
     (middle..=last).chain(first..middle).take(PORTS_TRIED)
 }
 
-/// A TCP socket for the family of this address, prepared.
+/// Makes a TCP socket for the family of this address, and prepares it.
 pub fn stream(towards: IpAddr) -> Result<OwnedFd, FailedCall> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family(towards), SocketType::STREAM, flags, Some(ipproto::TCP))
@@ -104,16 +104,16 @@ pub fn family(address: IpAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
 }
 
-/// What the worker cannot set: small writes leave at once, urgent data stays in its place among the rest, and close
-/// without an orderly end is a reset, which is how a reset of one side is passed on to the other.
+/// Sets the options that a worker cannot set: small writes leave at once, urgent data stays in its place in the stream,
+/// and a close without an orderly end is a reset, so that a reset of one side is passed on to the other.
 pub fn prepare(socket: &OwnedFd) -> Result<(), Errno> {
     sockopt::set_tcp_nodelay(socket, true)?;
     sockopt::set_socket_oobinline(socket, true)?;
     sockopt::set_socket_linger(socket, Some(Duration::ZERO))
 }
 
-/// Has the kernel ask a silent peer whether it is still there. A listener passes it on to what it accepts. Nothing is lost
-/// where it fails: `idle_limit` ends the connection.
+/// Makes the kernel probe silent peers. Accepted sockets inherit this from a listener. A failure does no harm, as
+/// `idle_limit` ends the connection.
 pub fn keep_alive(socket: &OwnedFd, keepalive: Option<Keepalive>) {
     let set = |Keepalive(idle, interval, count): Keepalive| {
         sockopt::set_tcp_keepidle(socket, Duration::from_secs(idle.into()))?;

@@ -1,4 +1,4 @@
-//! Unix sockets that others on this host come to: who has come, and what is handed to them.
+//! Unix sockets that other programs on this host connect to: their callers, and messages to them.
 
 use crate::process::sys;
 use rustix::io::Errno;
@@ -9,19 +9,19 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Descriptors that one packet can take along.
+/// The most descriptors in one packet.
 pub const MOST_DESCRIPTORS: usize = 8;
 
-/// Who has come, as the kernel says (SO_PEERCRED).
+/// The caller, by the kernel's word (SO_PEERCRED).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// Its user.
     pub uid: u32,
-    /// Its process, 0 where that is of another namespace.
+    /// Its process; 0 if that is in another PID namespace.
     pub pid: i32,
 }
 
-/// Accepts one; nobody where the kernel does not say who it is.
+/// Accepts a connection; `None` if the kernel does not say who the caller is.
 pub fn accept(listener: impl AsFd) -> Result<Option<(OwnedFd, Caller)>, Errno> {
     let socket = accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
     let caller = sys::peer_credentials(&socket);
@@ -37,8 +37,8 @@ pub fn send(socket: &OwnedFd, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> 
     Ok(())
 }
 
-/// Whether the other end is closed: what it has not fetched is gone then too. What it says is dropped, as far as that is
-/// read: a packet at a time.
+/// Whether the other end is closed, in which case messages that it has not fetched are lost too. A message from it is
+/// dropped, one for each call.
 pub fn has_gone(socket: &OwnedFd) -> bool {
     match recv(socket, &mut [0; 1], RecvFlags::DONTWAIT) {
         Ok((length, _)) => length == 0,
