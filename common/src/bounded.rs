@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 pub struct BoundedBytes<const MAX: usize>(Box<[u8]>);
 
 impl<const MAX: usize> BoundedBytes<MAX> {
-    /// Copies `bytes`, or gives nothing where they are more than `MAX`.
+    /// Copies `bytes`; `None` if they are more than `MAX`.
     pub fn new(bytes: &[u8]) -> Option<Self> {
         (bytes.len() <= MAX).then(|| Self(bytes.into()))
     }

@@ -4,8 +4,8 @@
 //! room for control data. A [`WorkerEnd`] receives descriptors and never sends any: it has no call for it, and
 //! the worker's filter has no `sendmsg`.
 //!
-//! A message may have a password in it, so its bytes are overwritten where they have been written for the kernel or read
-//! from it. What the kernel keeps of a packet is out of reach.
+//! A message may hold a password, so its bytes are overwritten wherever they were written for the kernel or read from
+//! it. The kernel's own copy of a packet is out of reach.
 
 use crate::message::Message;
 use crate::wire::{self, MAX_PACKET, WireError};
@@ -24,7 +24,7 @@ use std::rc::Rc;
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
-/// What came of reading from a channel.
+/// The result of reading from a channel.
 #[derive(Debug)]
 pub enum Received<M> {
     /// One message, with its descriptor where its kind carries one.
@@ -49,7 +49,7 @@ impl<M> Received<M> {
     }
 }
 
-/// Why a packet cannot be taken as a message, or not sent.
+/// Why a packet is not a valid message, or could not be sent.
 #[derive(Debug, Error)]
 pub enum ChannelError {
     /// The packet is longer than any message.
@@ -58,7 +58,7 @@ pub enum ChannelError {
     /// A descriptor is missing, surplus, or was attached where none may be.
     #[error("wrong number of descriptors")]
     Descriptors,
-    /// The bytes are no message.
+    /// The bytes are not a message.
     #[error(transparent)]
     Wire(#[from] WireError),
     /// The message is larger than a packet.
@@ -69,7 +69,7 @@ pub enum ChannelError {
     Io(#[from] Errno),
 }
 
-/// The monitor's end of a channel, of whatever messages: sends them with descriptors, receives them without.
+/// The monitor's end of a channel, whatever its messages are: sends them with descriptors, receives them without.
 #[derive(Debug)]
 pub struct MonitorSocket(OwnedFd);
 
@@ -103,7 +103,7 @@ impl Packet {
         Ok(Self { descriptor, ..self })
     }
 
-    /// It has been sent: what is left is its memory, overwritten.
+    /// The memory of a packet that has been sent, overwritten for reuse.
     pub fn sent(mut self) -> Self {
         self.bytes.zeroize();
         Self { descriptor: None, ..self }
@@ -115,15 +115,15 @@ impl Packet {
     }
 }
 
-/// Messages in one call at most.
+/// The most messages that one call sends.
 const AT_ONCE: usize = 16;
 
 /// Room for one descriptor.
 type Control = [MaybeUninit<u8>; rustix::cmsg_space!(ScmRights(1))];
 const CONTROL: Control = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
 
-/// Few messages are longer. A buffer is cleared for each, and to clear as many bytes as the longest may have takes longer than
-/// all the rest that is done to a short one.
+/// Few messages are longer. A buffer is cleared for each, and clearing room for the longest would take longer than all
+/// other work on a short one.
 const USUAL: usize = 256;
 
 /// Encodes a message, hands its bytes on, and overwrites them.
@@ -149,7 +149,7 @@ fn handed_on<T>(buffer: &mut [u8], length: usize, then: impl FnOnce(&[u8]) -> T)
     done
 }
 
-/// Control data with a descriptor, where there is one.
+/// Control data with the descriptor, if any.
 fn carrying<'a, 'fd>(
     space: &'a mut Control,
     descriptor: &'a Option<[BorrowedFd<'fd>; 1]>,
@@ -179,8 +179,8 @@ impl MonitorSocket {
         encoded(message, |bytes| Ok(self.transmit(bytes, descriptor)?))
     }
 
-    /// Sends the first of these, and says how many were taken, in their order. The error is that of the very first: the
-    /// kernel keeps back one of a later message (sendmmsg(2)), and tells it when that message is the first.
+    /// Sends as many of the first packets as the kernel takes, in order, and returns their number. An error is that of
+    /// the very first: the kernel holds back the error of a later one until that is first (sendmmsg(2)).
     pub fn send_first(&self, packets: &VecDeque<Packet>) -> Result<usize, Errno> {
         if let (Some(packet), 1) = (packets.front(), packets.len()) {
             return self.transmit(&packet.bytes, packet.descriptor()).map(|()| 1);
@@ -205,15 +205,15 @@ impl MonitorSocket {
         sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).map(drop)
     }
 
-    /// Receives one message. It has no room for control data: a descriptor, had a worker a way to send one, is
-    /// closed by the kernel and never becomes the monitor's (unix(7), SCM_RIGHTS).
+    /// Receives one message. There is no room for control data: if a worker found a way to send a descriptor, the
+    /// kernel would close it, and it would never become the monitor's (unix(7), SCM_RIGHTS).
     pub fn receive<In: Message>(&self) -> Result<Received<In>, ChannelError> {
         let mut buffer = [MaybeUninit::<u8>::uninit(); MAX_PACKET];
         let (packet, length) = match recv(&self.0, &mut buffer, RecvFlags::TRUNC | RecvFlags::DONTWAIT) {
             Ok(((packet, _), length)) => (packet, length),
             Err(Errno::AGAIN) => return Ok(Received::Nothing),
-            // A worker that ends without having read everything leaves a reset behind. That is told once, before what
-            // the worker has said, which can still be read, and before the end.
+            // A worker that ends before it has read everything leaves a reset behind. The kernel reports it once, ahead
+            // of the worker's last messages, which can still be read, and of the end.
             Err(Errno::CONNRESET) => return self.receive(),
             Err(error) => return Err(error.into()),
         };
@@ -296,8 +296,8 @@ impl<Out: Message, In: Message> WorkerEnd<Out, In> {
         })
     }
 
-    /// Receives one message with its descriptor. EMFILE shows only as a cut control message without a
-    /// descriptor (recvmsg(2), MSG_CTRUNC).
+    /// Receives one message with its descriptor. EMFILE shows only as a truncated control message without a descriptor
+    /// (recvmsg(2), MSG_CTRUNC).
     pub fn receive(&self) -> Result<Received<In>, ChannelError> {
         match In::LONGEST <= USUAL {
             true => self.receive_in(&mut [0; USUAL]),

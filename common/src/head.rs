@@ -1,4 +1,4 @@
-//! Takes what a stream begins with out of its socket, and not a byte of what follows.
+//! Reads the beginning of a stream from its socket, and not a byte of what follows.
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -7,23 +7,24 @@ use std::os::fd::AsFd;
 /// How far the beginning goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// It cannot be told before so many bytes are here.
+    /// Unknown until this many bytes have arrived.
     Wants(usize),
-    /// It has so many bytes.
+    /// It is this many bytes long.
     Is(usize),
 }
 
-/// What there is of the beginning.
+/// How much of the beginning has arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken<'a> {
-    /// All of it, which is in the socket no longer.
+    /// All of it; it has been read from the socket.
     Whole(&'a [u8]),
-    /// Less, which is in the socket still; so many bytes tell more.
+    /// Less, and it is still in the socket; this many bytes tell more.
     Wants(usize),
 }
 
-/// Looks at the first bytes in the socket, and then at as many as those say. Where all are here, one read of exactly so
-/// many takes them out. A connection that has failed has no bytes, and a beginning that has no room wants what it has.
+/// Peeks at the first bytes in the socket, and then at as many as those ask for. Once all have arrived, one read of
+/// exactly that length takes them out. A failed connection has no bytes; a beginning too long for the buffer stays
+/// `Wants`.
 pub fn take<'a, Fault>(
     socket: impl AsFd,
     room: &'a mut [u8],
@@ -43,7 +44,7 @@ pub fn take<'a, Fault>(
     Ok(room.get(..length).map_or(Taken::Wants(length), Taken::Whole))
 }
 
-/// How many bytes of at most so many are here.
+/// Receives at most `most` bytes, and returns how many arrived.
 fn receive(socket: impl AsFd, room: &mut [u8], most: usize, flags: RecvFlags) -> usize {
     let received = room.get_mut(..most).map_or(Err(Errno::MSGSIZE), |room| recv(socket, room, flags));
     received.map_or(0, |(length, _)| length)
@@ -55,7 +56,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
-    /// The first byte tells the length of all.
+    /// The first byte tells the whole length.
     fn extent(start: &[u8]) -> Result<Extent, &'static str> {
         match start.first() {
             None => Ok(Extent::Wants(1)),

@@ -1,11 +1,11 @@
 //! The ledger's layout: what the monitor writes of each live session into memory that others may only read.
 //!
 //! The memory is a head of one page, then as many records of [`RECORD`] bytes as there may be sessions, then the
-//! [`Hits`] of the rules' lines. All of it is made of words of 64 bits in the byte order of the host: whoever reads it is
-//! on the same host. The first word of a record is its sequence number, which is odd while the record is written: who
-//! reads another number behind the record than before it, or an odd one, has read a torn record.
+//! [`Hits`] of the rules' lines. All of it consists of 64-bit words in the host's byte order, as readers are on the
+//! same host. The first word of a record is its sequence number, which is odd while the record is written: a reader
+//! that finds an odd number, or another one after the record than before it, has read a torn record.
 //!
-//! A change of the layout raises [`VERSION`], by which an older reader knows that it cannot read it. The memory itself,
+//! A change of the layout raises [`VERSION`], so that an older reader knows that it cannot read it. The memory itself,
 //! with the rules for writing and reading, is the crate `sockd-ledger`.
 
 use core::net::{IpAddr, SocketAddr};
@@ -25,7 +25,7 @@ pub const RECORD: usize = 768;
 /// Bytes of the hits of one line.
 pub const HITS: usize = 16;
 
-/// Lines of the rules whose hits are counted. Those beyond have none.
+/// Lines of the rules whose hits are counted. Later lines are not counted.
 pub const LINES: u32 = 65_536;
 
 /// The bytes of a record.
@@ -37,7 +37,7 @@ pub type Bytes = [u8; RECORD];
 pub enum Field {
     /// [`VERSION`].
     Version = 1,
-    /// For how many sessions there are records.
+    /// The number of sessions that there are records for.
     Capacity = 2,
     /// The monitor's process.
     Process = 3,
@@ -55,11 +55,11 @@ pub enum Field {
     LinesUsed = 9,
     /// How many sessions have been ended by order.
     Killed = 10,
-    /// What of identd is asked where no rule says otherwise: 0 nothing, 1 as with `-i`, 2 as with `-I`.
+    /// How identd is asked if no rule says otherwise: 0 not at all, 1 as with `-i`, 2 as with `-I`.
     Ident = 11,
 }
 
-/// Where a session stands, as far as it matters to who looks.
+/// The phase of a session, as detailed as readers need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Phase {
@@ -86,9 +86,9 @@ pub enum Phase {
 /// A text of a record. It may be any bytes: a client has chosen some of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Text<'a> {
-    /// The bytes; none where there is no such text.
+    /// The bytes; empty if there is no such text.
     pub bytes: &'a [u8],
-    /// More bytes were there than have room.
+    /// There were more bytes than fit.
     pub is_cut: bool,
 }
 
@@ -98,7 +98,7 @@ impl<'a> From<&'a [u8]> for Text<'a> {
     }
 }
 
-/// What is written of a session.
+/// The record of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
     /// The session's number, which no other session of the same monitor has or had.
@@ -107,9 +107,9 @@ pub struct Entry<'a> {
     pub since: u64,
     /// The number of its worker.
     pub worker: u32,
-    /// The line of the rules that permits it; 0 where none does yet.
+    /// The line of the rules that permits it; 0 if none does yet.
     pub rule: u32,
-    /// Where it stands.
+    /// Its phase.
     pub phase: Phase,
     /// The version of SOCKS; 0 before the request is read.
     pub version: u8,
@@ -121,7 +121,7 @@ pub struct Entry<'a> {
     pub client: SocketAddr,
     /// Where it has connected to.
     pub proxy: SocketAddr,
-    /// The destination's address, where it is known.
+    /// The destination's address, if known.
     pub destination: Option<IpAddr>,
     /// The destination's port.
     pub port: u16,
@@ -135,7 +135,7 @@ pub struct Entry<'a> {
     pub claimed: Text<'a>,
     /// The user that a password or identd has named.
     pub verified: Text<'a>,
-    /// The groups of the user whom a password has named, with commas between them.
+    /// The groups of the user that a password has named, separated by commas.
     pub groups: Text<'a>,
 }
 
@@ -148,7 +148,7 @@ pub struct Hits {
     pub last: u64,
 }
 
-/// Where a field of a record stands, in bytes.
+/// The offset of each field of a record, in bytes.
 pub mod at {
     /// The session's number.
     pub const NUMBER: usize = 8;
@@ -179,7 +179,7 @@ pub mod at {
 pub struct Place {
     /// Where it begins.
     pub at: usize,
-    /// Bytes that have room.
+    /// The most bytes that fit.
     pub room: usize,
     /// Its bit in the flags.
     pub cut: u8,
@@ -232,7 +232,7 @@ fn put(bytes: &mut Bytes, at: usize, what: &[u8]) {
     room.into_iter().for_each(|room| room.copy_from_slice(what));
 }
 
-/// IPv4 addresses in their mapped form; zeros where there is none.
+/// IPv4 addresses in their mapped form; zeros if there is no address.
 fn address(address: Option<IpAddr>) -> [u8; 16] {
     match address {
         None => [0; 16],

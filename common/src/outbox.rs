@@ -1,5 +1,5 @@
-//! The monitor's side of one channel: messages wait here until a turn of its loop ends and the other side is ready and
-//! reads.
+//! The monitor's side of one channel: messages wait here until a turn of the monitor's loop ends and the other side is
+//! ready and reads.
 
 use crate::channel::{ChannelError, MonitorSocket, Packet, Received};
 use crate::message::Message;
@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Descriptors that may wait in one channel before it is given no further client. What is added then comes only in
-/// answer to what it has said.
+/// Descriptors that may wait in one channel before it is given no further client. Beyond that, only answers to the
+/// worker's own messages are added.
 const ROOM: usize = 2048;
 
 /// Messages whose memory is kept for others.
@@ -19,15 +19,15 @@ const SPARE: usize = 16;
 /// A worker that takes no message for this long does not read its channel.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a worker has when more than twice [`ROOM`] descriptors wait. One that does read may have that many for a
+/// How long a worker has when more than twice [`ROOM`] descriptors wait. A worker that does read may reach that for a
 /// moment, when thousands of its destinations answer at once.
 const SHORT_LIMIT: Duration = Duration::from_secs(1);
 
-/// Between two attempts to send what the system does not take (ETOOMANYREFS, ENOBUFS, ENOMEM).
+/// The pause between two attempts to send a message that the system does not take (ETOOMANYREFS, ENOBUFS, ENOMEM).
 const STARVED: Duration = Duration::from_millis(100);
 
-/// A channel with the messages that have not been taken yet. A descriptor waits with its message; once it has been
-/// handed over it is closed here, unless a room of the monitor keeps it.
+/// A channel with the messages that have not been taken yet. A descriptor waits with its message; it is closed here
+/// once handed over, unless a room of the monitor keeps it.
 #[derive(Debug)]
 pub struct Outbox {
     socket: MonitorSocket,
@@ -35,11 +35,11 @@ pub struct Outbox {
     waiting: VecDeque<Packet>,
     /// Memory of messages that have been sent, for the next ones.
     spare: Vec<Packet>,
-    /// Among those that wait.
+    /// Descriptors among the messages that wait.
     descriptors: usize,
-    /// When it is given up on because nobody reads.
+    /// When the channel is given up because nobody reads it.
     gives_up: Option<Instant>,
-    /// When it is tried again although nothing tells that it has room.
+    /// When the channel is tried again although nothing reports that it has room.
     retry: Option<Instant>,
     /// Whether its owner watches it for room.
     watched: bool,
@@ -53,7 +53,7 @@ impl Outbox {
         Ok(Self { ready: false, ..Self::to_reader(socket) })
     }
 
-    /// A channel that is read already.
+    /// A channel whose other side reads already.
     pub fn to_reader(socket: MonitorSocket) -> Self {
         Self {
             socket,
@@ -67,7 +67,7 @@ impl Outbox {
         }
     }
 
-    /// Keeps a message for the next [`flush`](Self::flush). False where it cannot be one.
+    /// Keeps a message for the next [`flush`](Self::flush). False if it cannot be encoded.
     pub fn send(&mut self, message: &impl Message, descriptor: Option<Rc<OwnedFd>>) -> bool {
         let carries = usize::from(descriptor.is_some());
         let packet = self.spare.pop().unwrap_or_default();
@@ -77,8 +77,8 @@ impl Outbox {
         true
     }
 
-    /// Sends what waits, as far as it is taken. Where nobody will take it any more it is gone: the end of the channel is
-    /// noticed where it is read, behind what was said before it.
+    /// Sends the messages that wait, as far as they are taken. If the other side is gone they are dropped: the end of
+    /// the channel is noticed when it is read, after everything said before it.
     pub fn flush(&mut self) {
         self.retry = None;
         while self.ready && !self.waiting.is_empty() {
@@ -87,7 +87,7 @@ impl Outbox {
                     for packet in self.waiting.drain(..sent.min(self.waiting.len())) {
                         let carried = usize::from(packet.descriptor().is_some());
                         self.descriptors = self.descriptors.saturating_sub(carried);
-                        // Beyond these their memory is given back.
+                        // The memory of any beyond these is freed.
                         self.spare.extend(Some(packet.sent()).filter(|_| self.spare.len() < SPARE));
                     }
                     self.gives_up = None;
@@ -97,11 +97,11 @@ impl Outbox {
         }
     }
 
-    /// A message has not been taken.
+    /// Handles a message that was not taken.
     fn refused(&mut self, error: Errno) {
         let now = Instant::now();
         match error {
-            // ETOOMANYREFS: too many descriptors of ours are on their way (unix(7)); some worker will take some.
+            // ETOOMANYREFS: too many of our descriptors are in flight (unix(7)); some worker will take some.
             Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM => {
                 self.retry = now.checked_add(STARVED);
                 self.gives_up = None;
@@ -129,10 +129,10 @@ impl Outbox {
         self.ready && !self.waiting.is_empty()
     }
 
-    /// Whether the channel is to be watched for room from now on, where that is news. Every flush can end what it was
-    /// watched for, and room that nobody wants would be reported again and again.
+    /// Whether the channel is to be watched for room, if that has changed. Any flush may send what was waiting, and
+    /// room that nobody wants would be reported again and again.
     pub fn wants_room(&mut self) -> Option<bool> {
-        // A channel that is tried again has room itself.
+        // A channel that is tried again later has room already.
         let wants = self.is_stuck() && self.retry.is_none();
         (std::mem::replace(&mut self.watched, wants) != wants).then_some(wants)
     }
@@ -142,13 +142,13 @@ impl Outbox {
         self.descriptors >= ROOM
     }
 
-    /// When it is to be tried again: it was the system that did not take the last message, and that this channel has
-    /// room says nothing about when it will.
+    /// When to try again. The system refused the last message, so room in this channel does not tell when it will be
+    /// taken.
     pub fn retry(&self) -> Option<Instant> {
         self.retry
     }
 
-    /// When it is to be given up because nobody reads it.
+    /// When to give the channel up because nobody reads it.
     pub fn gives_up(&self) -> Option<Instant> {
         self.gives_up
     }
@@ -258,7 +258,7 @@ mod tests {
         let mut sent = 1000;
         while outbox.is_stuck() {
             while matches!(worker.receive(), Ok(Received::Message(..))) {}
-            // As when a client comes or a request is granted: what waits goes with it.
+            // As when a client comes or a request is granted: waiting messages go with it.
             serve(&mut outbox, sent);
             outbox.flush();
             sent += 1;
@@ -272,7 +272,7 @@ mod tests {
         (0..1000).for_each(|number| assert!(serve(&mut outbox, number)));
         outbox.flush();
         drop(worker);
-        // The kernel tells of the first end once as a reset, and then for ever as a broken pipe.
+        // The kernel reports the first end once as a reset, and from then on as a broken pipe.
         for number in [1000, 1001] {
             serve(&mut outbox, number);
             outbox.flush();

@@ -1,7 +1,7 @@
-//! Bytes that nobody may see: a user name and a password on their way from a client to who compares them.
+//! Bytes that nobody may see: a user name and a password on their way from a client to the process that compares them.
 //!
-//! They cannot be printed, copied or compared, and are wiped when they are dropped. What cannot be had: a copy in a
-//! register, on a stack that was moved, or in the kernel's queue of a channel until it is overwritten.
+//! They cannot be printed, copied or compared, and are wiped when they are dropped. Copies in a register, on a stack
+//! that was moved, or in the kernel's queue of a channel cannot be wiped.
 
 use crate::bounded::BoundedBytes;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Secret<const MAX: usize>(BoundedBytes<MAX>);
 
 impl<const MAX: usize> Secret<MAX> {
-    /// Copies `bytes`, or gives nothing where they are more than `MAX`. Whoever has them wipes his own copy.
+    /// Copies `bytes`; `None` if they are more than `MAX`. The caller wipes its own copy.
     pub fn new(bytes: &[u8]) -> Option<Self> {
         BoundedBytes::new(bytes).map(Self)
     }

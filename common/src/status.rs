@@ -1,25 +1,25 @@
-//! What is said on the sockets for whoever may look at a running daemon, or give it orders.
+//! The protocol of the sockets on which administrators look at a running daemon and give it orders.
 //!
-//! A status socket says one packet to everybody who connects, and reads nothing: which [`Gift`]s come with it, each of
-//! which is a descriptor of memory that can only be read. The control socket takes [`Order`]s, each a packet of
-//! [`ORDER`] bytes, and answers each with an [`Answer`].
+//! A status socket sends one packet to everybody who connects, and reads nothing. The packet lists the [`Gift`]s that
+//! come with it, each a descriptor of memory that can only be read. The control socket takes [`Order`]s, each a packet
+//! of [`ORDER`] bytes, and answers each with an [`Answer`].
 
 /// Bytes of an order.
 pub const ORDER: usize = 24;
 
-/// What a packet of a status socket begins with. The last byte is the version.
+/// The first bytes of a packet of a status socket. The last byte is the version.
 const GREETING: [u8; 8] = *b"sockd-s\x01";
 
-/// What an order begins with, and an answer. The last byte is the version.
+/// The first bytes of an order and of an answer. The last byte is the version.
 const CONTROL: [u8; 8] = *b"sockd-c\x01";
 
-/// What a status socket hands out.
+/// Something that a status socket hands out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Gift {
     /// The ledger: every session, with its client, user and destination.
     Ledger = 1,
-    /// The counters, which name nobody. Those of the monitor that hands them out come first; behind them those of older
+    /// The counters, which name nobody. The counters of the monitor that hands them out come first, then those of older
     /// trees, which drain.
     Counters = 2,
     /// The counters of an older tree that has ended.
@@ -31,14 +31,14 @@ pub fn greeting(gifts: &[Gift]) -> Vec<u8> {
     GREETING.into_iter().chain(gifts.iter().map(|gift| *gift as u8)).collect()
 }
 
-/// Which gifts come with a packet; 0 stands for one of a later version. Nothing where it is no such packet.
+/// Which gifts come with a packet; 0 stands for one of a later version. `None` if it is no such packet.
 pub fn gifts(packet: &[u8]) -> Option<Vec<Option<Gift>>> {
     let all = [Gift::Ledger, Gift::Counters, Gift::EndedCounters];
     let known = |byte: &u8| all.into_iter().find(|gift| *gift as u8 == *byte);
     Some(packet.strip_prefix(&GREETING)?.iter().map(known).collect())
 }
 
-/// What who may give orders can ask for. None of them names anything but a session.
+/// An order of an administrator. No order names anything but a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// End the session with this number, whose record is at this place.
@@ -66,7 +66,7 @@ impl Order {
         parts.first_chunk().copied().unwrap_or([0; ORDER])
     }
 
-    /// What a packet asks for; nothing where it is no order, longer or shorter.
+    /// The order in a packet; `None` if it is not one, or of another length.
     pub fn decode(packet: &[u8]) -> Option<Self> {
         let packet: &[u8; ORDER] = packet.try_into().ok()?;
         let (kind, rest) = packet.strip_prefix(&CONTROL)?.split_first_chunk()?;
@@ -81,7 +81,7 @@ impl Order {
     }
 }
 
-/// What has come of an order.
+/// The result of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Answer {
@@ -97,7 +97,7 @@ impl Answer {
         CONTROL.into_iter().chain([self as u8]).collect()
     }
 
-    /// What a packet says.
+    /// The answer in a packet, if it is one.
     pub fn decode(packet: &[u8]) -> Option<Self> {
         match packet.strip_prefix(&CONTROL)? {
             [1] => Some(Self::Done),

@@ -1,11 +1,11 @@
-//! The table of users: what the loader writes for the auth worker, and nobody between them reads.
+//! The table of users: the loader writes it for the auth worker, and no process between them reads it.
 
 use crate::bounded::BoundedBytes;
 use crate::message::MAX_NAME;
 use crate::message::auth::Groups;
 use serde::{Deserialize, Serialize};
 
-/// No table is longer, in bytes.
+/// The most bytes that a table may have.
 pub const LONGEST: usize = 32 << 20;
 
 /// Bytes at the beginning of a table that say how long the rest is, the lowest byte first.
@@ -16,22 +16,22 @@ pub const PREFIX: usize = 4;
 pub struct Row {
     /// Who it is.
     pub name: BoundedBytes<MAX_NAME>,
-    /// What the password is compared with; nothing for a user who is locked.
+    /// The hash that the password is compared with; `None` for a locked user.
     pub hash: Option<Box<str>>,
     /// The groups that the user is in.
     pub groups: Groups,
 }
 
-/// What stands before the rows.
+/// The head of the table, before its rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Head {
     /// Number of rows.
     pub users: u32,
-    /// The row with a hash of the kind that most have, which stands in for users who are not there.
+    /// A row with the most common kind of hash, which stands in for unknown users.
     pub typical: Option<u32>,
 }
 
-/// Writes a table with its length before it; nothing where it would be too long.
+/// Writes a table after its length; `None` if it would be too long.
 pub fn encode(rows: &[Row], typical: Option<u32>) -> Option<Vec<u8>> {
     let head = Head { users: u32::try_from(rows.len()).ok()?, typical };
     let mut table = postcard::to_extend(&head, vec![0; PREFIX]).ok()?;
@@ -43,7 +43,7 @@ pub fn encode(rows: &[Row], typical: Option<u32>) -> Option<Vec<u8>> {
     (table.len() <= LONGEST).then_some(table)
 }
 
-/// Reads a table, without its length, and hands over row by row; nothing where it is none.
+/// Reads a table without its length, and hands it over row by row; `None` if it is malformed.
 pub fn decode(table: &[u8], mut with: impl FnMut(Row)) -> Option<Head> {
     let (head, mut rest) = postcard::take_from_bytes::<Head>(table).ok()?;
     for _ in 0..head.users {

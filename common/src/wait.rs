@@ -3,9 +3,9 @@
 use rustix::io::{Errno, Result};
 use std::time::{Duration, Instant};
 
-/// Makes a call that waits for so long at most, and makes it again where it was interrupted: it is, whatever the signal,
-/// when the process is stopped, or frozen, and goes on (signal(7)). Where it still is when the limit has passed it has
-/// waited in vain (EAGAIN), as each call begins its limit anew.
+/// Makes a call that waits for at most `limit`, and repeats it if it was interrupted. A process that is stopped or
+/// frozen and goes on interrupts it whatever the signal (signal(7)). Each call begins its limit anew, so a call that is
+/// still interrupted after the limit has waited in vain (EAGAIN).
 pub fn within<T>(limit: Duration, mut call: impl FnMut() -> Result<T>) -> Result<T> {
     let begun = Instant::now();
     loop {

@@ -3,13 +3,13 @@
 use crate::message::Message;
 use thiserror::Error;
 
-/// No message is longer; a longer packet is a violation.
+/// The most bytes of a message; a longer packet is a violation.
 pub const MAX_PACKET: usize = 2048;
 
-/// Why bytes are no message.
+/// Why bytes are not a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum WireError {
-    /// The bytes are no message of this channel.
+    /// The bytes are not a message of this channel.
     #[error("not a message of this channel ({length} bytes)")]
     Malformed {
         /// Length of the packet.
@@ -23,10 +23,10 @@ pub enum WireError {
     },
 }
 
-/// Writes `message` into `buffer` and gives the part that it takes.
+/// Writes `message` into `buffer` and returns the part that it fills.
 ///
-/// Nothing is given where the message does not fit, which the bounds of the message types rule out for a buffer
-/// of [`MAX_PACKET`] bytes; a test holds them against each other.
+/// `None` if the message does not fit. The bounds of the message types rule that out for a buffer of [`MAX_PACKET`]
+/// bytes; a test compares them.
 pub fn encode<'a, M: Message>(message: &M, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     postcard::to_slice(message, buffer).ok().map(|bytes| &*bytes)
 }
