@@ -1,8 +1,8 @@
-//! The labels of counters: fixed lists, so that nothing that a client says can make another one.
+//! The labels of counters: fixed lists, so that no client can add a label.
 
 use crate::message::Role;
 
-/// What tells the words of a counter apart.
+/// A label, which tells the words of a counter apart.
 pub trait Label: Copy {
     /// How many there are.
     const COUNT: usize;
@@ -56,7 +56,7 @@ macro_rules! labels {
 }
 
 labels! {
-    /// Where a session stands.
+    /// The phase of a session.
     SessionState {
         /// The request is read, or a password checked.
         Handshake = r#"state="handshake""#,
@@ -66,13 +66,13 @@ labels! {
         Waiting = r#"state="waiting""#,
         /// Bytes or datagrams are relayed.
         Relaying = r#"state="relaying""#,
-        /// It is over but for its end.
+        /// It is over, and is being closed.
         Closing = r#"state="closing""#,
     }
 }
 
 labels! {
-    /// What was asked for, and in which version.
+    /// The command and version of a request.
     Asked {
         /// Nobody knows.
         Nothing = r#"version="none",command="none""#,
@@ -92,7 +92,7 @@ labels! {
 }
 
 labels! {
-    /// What became of a request.
+    /// The outcome of a request.
     Outcome {
         /// It was granted.
         Granted = r#"result="granted""#,
@@ -104,7 +104,7 @@ labels! {
         Unreachable = r#"result="unreachable""#,
         /// The destination or a next server refuses.
         Refused = r#"result="refused""#,
-        /// Nobody has answered in time.
+        /// No answer has come in time.
         Timeout = r#"result="timeout""#,
         /// The name has no address.
         Unresolved = r#"result="unresolved""#,
@@ -120,7 +120,7 @@ labels! {
 }
 
 labels! {
-    /// Which way bytes go.
+    /// The direction of relayed bytes.
     Direction {
         /// From clients.
         Up = r#"direction="up""#,
@@ -129,7 +129,7 @@ labels! {
     }
 }
 
-/// What a worker is for. The probe comes last in their order: it is none of the daemon's workers, and is not counted.
+/// What a worker is for. The probe comes last: it is not a worker of the daemon, and is not counted.
 impl Label for Role {
     const COUNT: usize = Self::Probe as usize;
 
@@ -143,7 +143,7 @@ impl Label for Role {
 }
 
 labels! {
-    /// How far a worker has come.
+    /// The state of a worker.
     WorkerState {
         /// It has not locked itself down yet.
         Starting = r#"state="starting""#,
@@ -151,23 +151,23 @@ labels! {
         Idle = r#"state="idle""#,
         /// It serves.
         Busy = r#"state="busy""#,
-        /// It is dismissed, and not known to have ended.
+        /// It is dismissed, but not known to have ended.
         Ending = r#"state="ending""#,
     }
 }
 
 labels! {
-    /// How a worker ended that was not dismissed.
+    /// Why a worker ended that was not dismissed.
     DeathCause {
         /// It was killed for a violation.
         Violation = r#"how="violation""#,
-        /// It was killed as it lacks a lock, or was not ready in time.
+        /// It was killed because it lacked a lock or was not ready in time.
         Unfit = r#"how="unfit""#,
         /// It has ended itself.
         Exit = r#"how="exit""#,
-        /// The kernel has ended it for what it did.
+        /// The kernel has ended it for a forbidden or faulty act.
         Fault = r#"how="fault""#,
-        /// An administrator has ended it, or the kernel when memory was short.
+        /// An administrator has ended it, or the kernel for lack of memory.
         Outside = r#"how="outside""#,
         /// It could not be started.
         NotStarted = r#"how="not_started""#,
@@ -185,13 +185,13 @@ labels! {
 }
 
 labels! {
-    /// What came of it.
+    /// The result of a login.
     LoginResult {
         /// The user is known.
         Accepted = r#"result="accepted""#,
         /// The password is wrong, or identd names nobody.
         Refused = r#"result="refused""#,
-        /// There were too many wrong ones, and nobody was asked.
+        /// Too many attempts were wrong, so nobody was asked.
         Limited = r#"result="limited""#,
         /// Nobody could be asked.
         Unchecked = r#"result="unchecked""#,
@@ -199,7 +199,7 @@ labels! {
 }
 
 labels! {
-    /// A limit of the settings; the last three are none.
+    /// A limit; all but the last three are settings.
     Limit {
         /// Sessions in all.
         Sessions = r#"limit="max_sessions""#,

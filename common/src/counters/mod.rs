@@ -1,10 +1,10 @@
-//! The counters of a daemon that runs: memory that the monitor writes as it goes, and that others read.
+//! The counters of a daemon that runs: memory that the monitor updates in place and others read.
 //!
-//! There are numbers in it, the version of the daemon and the addresses of its listeners: no client, no user, no
-//! destination. Whoever reads it asks the monitor for nothing. All of it are words that are written and read whole, so
-//! that no lock is needed; two words need not be of the same moment.
+//! It holds numbers, the version of the daemon and the addresses of its listeners: no client, no user, no destination.
+//! Reading it asks nothing of the monitor. It consists of words that are written and read whole, so no lock is needed;
+//! two words need not be of the same moment.
 //!
-//! [`Counters`] is the layout. A change of it, or of a list of labels, is another [`VERSION`].
+//! [`Counters`] is the layout. A change of it, or of a list of labels, raises [`VERSION`].
 
 mod labels;
 mod word;
@@ -17,7 +17,7 @@ pub use word::{BOUNDS_MS, By, Histogram, Word};
 use crate::message::Role;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// Stands first in the memory: `sockdcnt`.
+/// The first word of the memory: `sockdcnt`.
 pub const MAGIC: u64 = u64::from_be_bytes(*b"sockdcnt");
 
 /// The number of this layout.
@@ -42,43 +42,43 @@ pub struct Counters {
     pub started: Word,
     /// When the rules in force were read, in seconds since 1970.
     pub rules_loaded: Word,
-    /// Reloads that have changed nothing, for an error.
+    /// Reloads that changed nothing because of an error.
     pub reload_failures: Word,
     /// Lines of rules in force.
     pub rules: Word,
     /// Clients that have connected, by listener.
     pub listeners: [Listener; LISTENERS],
-    /// Sessions that there are.
+    /// Open sessions.
     pub sessions: By<SessionState, { SessionState::COUNT }>,
-    /// What became of requests.
+    /// Requests by outcome.
     pub requests: By<(Asked, Outcome), { <(Asked, Outcome)>::COUNT }>,
     /// Bytes of streams, counted when a relay ends.
     pub relayed_bytes: By<Direction, { Direction::COUNT }>,
-    /// From a client's connection to its request.
+    /// The time from a client's connection to its request.
     pub handshake: Histogram,
-    /// From the beginning of a connection to a destination or next server until it stands or fails.
+    /// The time until a connection to a destination or next server stands or fails.
     pub dial: Histogram,
-    /// Workers that there are.
+    /// Live workers.
     pub workers: By<(Role, WorkerState), { <(Role, WorkerState)>::COUNT }>,
     /// Workers that have ended and were not dismissed.
     pub deaths: By<(Role, DeathCause), { <(Role, DeathCause)>::COUNT }>,
-    /// What no honest worker says or does.
+    /// Protocol violations of workers, which no honest worker commits.
     pub violations: Word,
     /// Attempts to show who a client's user is.
     pub logins: By<(LoginMethod, LoginResult), { <(LoginMethod, LoginResult)>::COUNT }>,
-    /// Logins of which the auth worker says that it has remembered them.
+    /// Logins that the auth worker reports as remembered.
     pub login_cache_hits: Word,
-    /// UDP associations that there are.
+    /// Open UDP associations.
     pub associations: Word,
-    /// Flows of associations that there are.
+    /// Open flows of associations.
     pub flows: Word,
     /// Lines that the log did not take.
     pub log_lines_lost: Word,
-    /// Who has met a limit.
+    /// How often each limit was met.
     pub limits: By<Limit, { Limit::COUNT }>,
 }
 
-/// Where clients come to, and how many have.
+/// A listener's address, and how many clients have connected to it.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Listener {
@@ -89,11 +89,11 @@ pub struct Listener {
     pub connections: Word,
 }
 
-/// Set beside the port of a listener that there is.
+/// Marks a listener that exists, beside its port.
 const IS_THERE: u64 = 1 << 16;
 
 impl Counters {
-    /// Writes what stands first. `name` is the version of the daemon; what is longer than 32 bytes is cut.
+    /// Writes the first words. `name` is the version of the daemon, cut to 32 bytes.
     pub fn begin(&self, name: &str) {
         self.version.set(VERSION);
         for (word, bytes) in self.name.iter().zip(name.as_bytes().chunks(size_of::<u64>())) {
@@ -104,18 +104,18 @@ impl Counters {
         self.magic.set(MAGIC);
     }
 
-    /// Whether this is what this version of the layout means.
+    /// Whether the memory has this version of the layout.
     pub fn is_known(&self) -> bool {
         self.magic.get() == MAGIC && self.version.get() == VERSION
     }
 
-    /// Takes over the numbers of others.
+    /// Takes over the numbers of other counters.
     pub fn take_from(&self, others: &Self) {
         self.words().zip(others.words()).for_each(|(own, other)| own.set(other.get()));
     }
 
-    /// Adds what another tree of the same daemon has counted, where it has listened at the same addresses; of one that `is_there`
-    /// also what it has at the moment.
+    /// Adds the counts of another tree of the same daemon, and those of listeners with the same address; if the tree
+    /// `is_there`, also its levels.
     pub fn add(&self, other: &Self, is_there: bool) {
         let add = |(own, other): (&Word, &Word)| own.add(other.get());
         self.totals().zip(other.totals()).for_each(add);
@@ -136,7 +136,7 @@ impl Counters {
         first.chain(facts).chain(listeners).chain(self.totals()).chain(self.levels())
     }
 
-    /// What only goes up, but for the clients of each listener.
+    /// The words that only go up, but for the clients of each listener.
     fn totals(&self) -> impl Iterator<Item = &Word> {
         let clients = self.requests.words().iter().chain(self.relayed_bytes.words());
         let times = self.handshake.words().chain(self.dial.words());
@@ -146,25 +146,25 @@ impl Counters {
         clients.chain(times).chain(logins).chain(others)
     }
 
-    /// What there is at the moment.
+    /// The words that tell what there is at the moment.
     fn levels(&self) -> impl Iterator<Item = &Word> {
         let datagrams = [&self.associations, &self.flows];
         self.sessions.words().iter().chain(self.workers.words()).chain(datagrams)
     }
 
-    /// The version of the daemon, without any byte that has no place in one.
+    /// The version of the daemon, without bytes that no version has.
     pub fn name(&self) -> String {
         let bytes = self.name.iter().flat_map(|word| word.get().to_le_bytes());
         let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b".+~-_".contains(byte);
         bytes.take_while(|byte| *byte != 0).filter(fits).map(char::from).collect()
     }
 
-    /// Writes where clients come to.
+    /// Writes the addresses of the listeners.
     pub fn listen(&self, at: impl IntoIterator<Item = SocketAddr>) {
         self.listeners.iter().zip(at).for_each(|(listener, at)| listener.write(at));
     }
 
-    /// The listener in this place, or the last one that there may be.
+    /// The listener in this place, or the last place if there are fewer.
     pub fn listener(&self, place: usize) -> &Listener {
         let [.., last] = &self.listeners;
         self.listeners.get(place).unwrap_or(last)
@@ -178,13 +178,13 @@ impl Listener {
             IpAddr::V6(address) => address,
         };
         let bits = address.to_bits();
-        // Of 128 bits, these are the upper and the lower half.
+        // The upper and the lower half of 128 bits.
         self.high.set((bits >> 64) as u64);
         self.low.set(bits as u64);
         self.port.set(IS_THERE | u64::from(at.port()));
     }
 
-    /// Where it listens; nothing where there is no such listener.
+    /// The address that it listens at; `None` if there is no such listener.
     pub fn address(&self) -> Option<SocketAddr> {
         let port = self.port.get();
         let bits = u128::from(self.high.get()) << 64 | u128::from(self.low.get());

@@ -22,12 +22,12 @@ impl Word {
         self.0.store(number, Ordering::Relaxed);
     }
 
-    /// Adds to it, from one number to the next without a stop at the end.
+    /// Adds to it, wrapping around at the end.
     pub fn add(&self, number: u64) {
         self.set(self.get().wrapping_add(number));
     }
 
-    /// Takes one away, where there is one.
+    /// Subtracts one, but stays at zero.
     pub fn take_one(&self) {
         self.set(self.get().saturating_sub(1));
     }
@@ -39,7 +39,7 @@ impl fmt::Debug for Word {
     }
 }
 
-/// A word for each label; `N` is how many of them there are.
+/// A word for each label; `N` is the number of labels.
 #[derive(Debug)]
 #[repr(C)]
 pub struct By<L, const N: usize>([Word; N], PhantomData<L>);
@@ -67,7 +67,7 @@ impl<L: Label, const N: usize> By<L, N> {
         &self.0
     }
 
-    /// All of them: how the label is written, and its number.
+    /// All words: the label as written, and its number.
     pub fn all(&self) -> impl Iterator<Item = (String, u64)> {
         self.0.iter().enumerate().map(|(index, word)| (L::text(index), word.get()))
     }
@@ -76,17 +76,17 @@ impl<L: Label, const N: usize> By<L, N> {
 /// The upper bounds of the buckets of a histogram, in milliseconds: from a millisecond to half a minute.
 pub const BOUNDS_MS: [u32; 14] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000];
 
-/// How often something took how long.
+/// A histogram of durations.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Histogram {
-    /// By [`BOUNDS_MS`], each without those before it; what took longer stands in the last one.
+    /// By [`BOUNDS_MS`], each without the ones before it; the last bucket has everything longer.
     buckets: [Word; BOUNDS_MS.len().saturating_add(1)],
     microseconds: Word,
 }
 
 impl Histogram {
-    /// Something took so long.
+    /// Counts one duration.
     pub fn observe(&self, time: Duration) {
         let fits = |bound: &u32| time <= Duration::from_millis(u64::from(*bound));
         let place = BOUNDS_MS.iter().position(fits).unwrap_or(BOUNDS_MS.len());
@@ -99,13 +99,12 @@ impl Histogram {
         self.buckets.iter().chain([&self.microseconds])
     }
 
-    /// How often something took no longer than each bound and longer than the one before it, and how often longer than
-    /// all of them.
+    /// The number of durations up to each bound and above the one before it, then the number above all bounds.
     pub fn buckets(&self) -> impl Iterator<Item = u64> {
         self.buckets.iter().map(Word::get)
     }
 
-    /// How long all of it took, in microseconds.
+    /// The sum of all durations, in microseconds.
     pub fn microseconds(&self) -> u64 {
         self.microseconds.get()
     }
