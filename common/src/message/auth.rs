@@ -14,9 +14,9 @@
 //! Every `Check` is answered by exactly one `Verdict`, also after `Cancel{id}`, so that an id is free when its verdict
 //! has come. An empty password is [`Verdict::Wrong`] for everybody. Without a table every check is answered with [`Verdict::Unchecked`].
 //!
-//! The monitor forwards the credentials as they are and keeps no copy of the password. The verdict names the groups of the user, so that
-//! the monitor needs no table of its own: who could invent a group in a worker that was taken over could invent a login
-//! as well.
+//! The monitor forwards the credentials as they are and keeps no copy of the password. The verdict names the groups of
+//! the user, so that the monitor needs no table of its own: an attacker in a worker that was taken over could invent a
+//! login as easily as a group.
 //!
 //! Nothing here is bound to a table of hashes. A program that asks a directory or PAM can speak the same messages: it
 //! answers `Check` and ignores `Table`.
@@ -28,13 +28,13 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// Checks may be under way to this number at a time; more are answered with [`Verdict::Unchecked`].
+/// The most checks at a time; any further one is answered with [`Verdict::Unchecked`].
 pub const MAX_CHECKS: usize = 64;
 
-/// A user has at most this many groups.
+/// The most groups that a user has.
 pub const MAX_GROUPS: usize = 32;
 
-/// Between two ticks. What is remembered of a login is forgotten after [`TICKS`] of them.
+/// The time between two ticks. A remembered login is forgotten after [`TICKS`] of them.
 pub const TICK: Duration = Duration::from_secs(30);
 
 /// How long a login is remembered: five minutes at most.
@@ -46,7 +46,7 @@ pub type Group = BoundedBytes<32>;
 /// The groups of one user, in the order of the table.
 pub type Groups = BoundedVec<Group, MAX_GROUPS>;
 
-/// What a client has sent to say who it is (RFC 1929), not yet believed. Both may have any byte, and are never cut.
+/// The user and password that a client has sent (RFC 1929), unverified. Both may have any bytes, and are never cut.
 #[derive(Serialize, Deserialize)]
 pub struct Credentials {
     /// The user.
@@ -55,14 +55,14 @@ pub struct Credentials {
     pub password: Secret<MAX_NAME>,
 }
 
-/// Nothing of them is ever shown.
+/// Neither part is ever shown.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Credentials")
     }
 }
 
-/// Tells one client host from another: checks of different hosts take turns. Nothing else is known of the host.
+/// Tells one client host from another: checks of different hosts take turns. The worker knows nothing else of the host.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct HostKey(pub u64);
 
@@ -80,9 +80,9 @@ pub enum ToAuth {
     Check {
         /// The check.
         id: Id,
-        /// Whose check it is.
+        /// The host that the client comes from.
         host: HostKey,
-        /// What is to be compared.
+        /// The user and the password to compare.
         credentials: Credentials,
     },
     /// Nobody waits for this verdict any longer.
@@ -102,18 +102,18 @@ pub enum FromAuth {
         /// Users in it.
         users: u32,
     },
-    /// What came is no table: there is none until the next one.
+    /// The memory that came is not a table: there is none until the next one.
     TableUnread,
     /// The check has ended.
     Verdict {
         /// The check.
         id: Id,
-        /// What came of it.
+        /// The result.
         verdict: Verdict,
     },
 }
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Verdict {
     /// The password is the user's.

@@ -1,7 +1,7 @@
 //! The datagram worker's channel.
 //!
-//! An association is the UDP side of one session (RFC 1928, section 7). A flow is what it exchanges with one destination.
-//! The monitor decides on each flow, and lends a socket that is connected to that peer and to nobody else:
+//! An association is the UDP side of one session (RFC 1928, section 7). A flow is its traffic with one destination. The
+//! monitor decides on each flow, and lends a socket that is connected to that peer alone:
 //!
 //! ```text
 //! monitor                              datagram worker
@@ -16,9 +16,9 @@
 //!
 //! The worker chooses the numbers of flows. It uses a number again once it has said `Gone` or has heard `NoFlow`.
 //!
-//! `EndFlow{id, flow}` asks for `Gone`, and `End{id}` for `Closed`, which is the last word on every association and is said
-//! exactly once. Messages may cross: a worker that has said `Gone` or `Closed` drops what still arrives for that flow or id.
-//! What is said of a flow counts what was moved since the flow began, and `Closed` counts what no `Gone` has told.
+//! `EndFlow{id, flow}` asks for `Gone`, and `End{id}` for `Closed`, which is the last word on every association and is
+//! said exactly once. Messages may cross: a worker that has said `Gone` or `Closed` drops what still arrives for that
+//! flow or id. `Gone` counts the bytes moved since the flow began, and `Closed` those that no `Gone` has counted.
 
 use super::request::Destination;
 use super::{Id, LockdownReport, Message, Role, ToWorker};
@@ -29,10 +29,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct FlowId(pub u16);
 
-/// What a datagram worker keeps to. The monitor has the same numbers, and refuses what goes beyond them.
+/// The limits that a datagram worker keeps. The monitor has the same numbers, and refuses anything beyond them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FlowLimits {
-    /// Flows of one association. The one that was idle for longest gives way to one more.
+    /// Flows of one association. The one that was idle longest gives way to a new one.
     pub flows: u16,
     /// Seconds without a datagram after which a flow ends.
     pub flow_idle: u32,
@@ -40,7 +40,7 @@ pub struct FlowLimits {
     pub association_idle: u32,
 }
 
-/// What has been relayed, in bytes behind the headers of SOCKS.
+/// Relayed bytes, without the headers of SOCKS.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Relayed {
     /// To destinations.
@@ -58,7 +58,7 @@ pub enum ToDatagram {
     Open {
         /// The association, which has the number of its session.
         id: Id,
-        /// Where the socket is connected to. Datagrams of other ports may have come before it was.
+        /// The address that the socket is connected to. Datagrams of other ports may have come before it was connected.
         client: SocketAddr,
     },
     /// A flow is permitted; the socket that is connected to its peer comes with this message.
@@ -67,7 +67,7 @@ pub enum ToDatagram {
         id: Id,
         /// The flow.
         flow: FlowId,
-        /// The peer, for the header of what comes from it.
+        /// The peer, for the header of its datagrams.
         peer: SocketAddr,
     },
     /// A flow is not permitted, or not possible.
@@ -100,9 +100,9 @@ pub enum FromDatagram {
     Want {
         /// The association.
         id: Id,
-        /// The number that the flow is to have.
+        /// The number of the new flow.
         flow: FlowId,
-        /// Where to.
+        /// The destination.
         destination: Destination,
         /// The port there.
         port: u16,
@@ -113,26 +113,26 @@ pub enum FromDatagram {
         id: Id,
         /// The flow.
         flow: FlowId,
-        /// What it has moved.
+        /// The bytes that it has moved.
         moved: Relayed,
     },
     /// The association has ended; the worker has closed its own descriptors.
     Closed {
         /// The association.
         id: Id,
-        /// What ended it.
+        /// The cause.
         why: AssociationEnd,
-        /// What its flows have moved that were there until now.
+        /// The bytes that its remaining flows have moved.
         moved: Relayed,
     },
 }
 
-/// What ended an association.
+/// The cause of an association's end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum AssociationEnd {
     /// The monitor said `End`.
     Ended,
-    /// There was no datagram for as long as the settings allow.
+    /// No datagram came for as long as the settings allow.
     Idle,
     /// The worker lacks descriptors or memory for it.
     NoResources,

@@ -37,7 +37,7 @@ pub enum FromIdent {
     Answer {
         /// The query.
         id: Id,
-        /// The user that identd names, or nothing where it names none (RFC 1413 ERROR, garbage, silence).
+        /// The user that identd names; `None` if it names none (RFC 1413 ERROR, garbage, silence).
         user: Option<IdentUser>,
     },
 }

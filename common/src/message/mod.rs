@@ -4,8 +4,8 @@
 //! and an id means something only on the channel that it was given to. Descriptors travel downwards only, exactly one
 //! with each message that [`Message::carries_descriptor`] names.
 //!
-//! Every worker begins alike: the monitor queues `Setup`, the worker locks itself down and says `Ready`. What follows
-//! is told at the top of each role's file.
+//! Every worker begins alike: the monitor queues `Setup`, the worker locks itself down and says `Ready`. The rest is
+//! told at the top of each role's file.
 
 pub mod auth;
 pub mod datagram;
@@ -20,10 +20,10 @@ pub mod upstream;
 use crate::bounded::BoundedBytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// Both programs must have been built from the same protocol: raised by one with every change of a message.
+/// The version of the protocol, which both programs must share: it rises by one with every change of a message.
 pub const PROTOCOL_VERSION: u16 = 9;
 
-/// USERID and domain name each have at most this many bytes; longer ones are refused, never cut.
+/// The most bytes of a USERID and of a domain name; longer ones are refused, never cut.
 pub const MAX_NAME: usize = 255;
 
 /// The user id that a client claims (SOCKS4 USERID), or the one that its identd reports.
@@ -38,7 +38,7 @@ pub struct Id(pub u32);
 
 /// A message of one direction of one role's channel.
 pub trait Message: Serialize + DeserializeOwned {
-    /// No such message has more bytes, where a shorter buffer than that of any message is of use.
+    /// The most bytes of such a message, if a shorter buffer than that for any message is of use.
     const LONGEST: usize = usize::MAX;
 
     /// Whether exactly one descriptor travels with this message; no other message has any.
@@ -53,7 +53,7 @@ pub trait ToWorker: Message {
     const ROLE: Role;
 }
 
-/// What the worker that says `Ready` has put between itself and the system.
+/// The locks that a worker has put on itself when it says `Ready`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LockdownReport {
     /// [`PROTOCOL_VERSION`] of the worker's program.
@@ -66,11 +66,11 @@ pub struct LockdownReport {
     pub memory_deny_write_execute: bool,
 }
 
-/// A number of errno(3); 0 where no call failed.
+/// A number of errno(3); 0 if no call failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Errno(pub u16);
 
-/// What a network says of a destination.
+/// The errors that a network reports for a destination.
 impl Errno {
     /// No route leads to the network.
     pub const NETUNREACH: Self = Self::of(rustix::io::Errno::NETUNREACH);
@@ -91,7 +91,7 @@ impl Errno {
     }
 }
 
-/// What a worker is for; the first argument of its program.
+/// The purpose of a worker; the first argument of its program.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Role {
     /// Parses the requests of one client host and relays its data.
@@ -128,7 +128,7 @@ impl Role {
         }
     }
 
-    /// Pipes that a worker is started with: its filter has no call to make any.
+    /// The number of pipes that a worker is started with: its filter permits no call that makes one.
     pub const fn pipes(self) -> usize {
         match self {
             Self::Session => PIPES,
@@ -137,7 +137,7 @@ impl Role {
     }
 }
 
-/// The word behind the role for a worker that may be root: nobody could give it another user.
+/// The word after the role for a worker that may be root, because no other user could be given to it.
 pub const AS_ROOT: &str = "as-root";
 
 /// The descriptor of a worker's end of its channel; 0, 1 and 2 are /dev/null, and nothing else is open.

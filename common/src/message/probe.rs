@@ -12,7 +12,7 @@ pub enum ToProbe {
     Try(Act),
 }
 
-/// What a probe worker tries. Outside the sandbox each would do no harm.
+/// An act that a probe worker tries. Outside the sandbox each would do no harm.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Act {
     /// Open a file for reading.
@@ -40,7 +40,7 @@ pub enum FromProbe {
     Ready(LockdownReport),
     /// The act did not end the worker.
     Survived {
-        /// What the kernel answered; 0 where it was done.
+        /// The kernel's answer; 0 if the act succeeded.
         errno: Errno,
     },
 }

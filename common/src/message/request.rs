@@ -1,4 +1,4 @@
-//! What a client asks for, and what it is answered.
+//! The requests of clients, and the reasons for refusals.
 
 use super::{Name, UserId};
 use core::net::IpAddr;
@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Request {
     /// The version byte: 4 for SOCKS4 and SOCKS4A, 5 for SOCKS5.
     pub version: u8,
-    /// What it asks for.
+    /// The command.
     pub command: Command,
-    /// Where to, or from where. Of UDP ASSOCIATE it is a hint where the client will send from.
+    /// The destination; for BIND, the host that will connect. For UDP ASSOCIATE, a hint of the client's own address.
     pub destination: Destination,
     /// DSTPORT.
     pub port: u16,
@@ -19,14 +19,14 @@ pub struct Request {
     pub user: UserId,
 }
 
-/// What a client may ask for (SOCKS4 CD, SOCKS5 CMD).
+/// The command of a request (SOCKS4 CD, SOCKS5 CMD).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {
     /// 1: connect to the destination.
     Connect,
     /// 2: wait for a connection from the destination.
     Bind,
-    /// 3: relay datagrams (SOCKS5). Where to, each of them says.
+    /// 3: relay datagrams (SOCKS5). Each of them names its destination.
     Associate,
 }
 
@@ -42,7 +42,7 @@ pub enum Destination {
 /// Why a request is refused. The worker that speaks the client's protocol chooses the code of the reply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum RefusalReason {
-    /// Nothing below says more: this host lacks something, or a next server has said no more than no.
+    /// Any reason not listed below: this host lacks something, or a next server has given no reason.
     General,
     /// The rules, the guards or the lack of a verified user.
     NotAllowed,

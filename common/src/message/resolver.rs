@@ -23,22 +23,22 @@ use crate::bounded::BoundedVec;
 use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
-/// A resolver worker has room for this many lookups at a time; more are answered with [`Answer::Failed`].
+/// The most lookups at a time; any further one is answered with [`Answer::Failed`].
 pub const MAX_LOOKUPS: u32 = 4096;
 
-/// At most this many addresses of a name are used.
+/// The most addresses of a name that are used.
 pub const MAX_ADDRESSES: usize = 16;
 
-/// At most this many names of an address are used.
+/// The most names of an address that are used.
 pub const MAX_NAMES: usize = 4;
 
-/// At most this many search domains of resolv.conf(5) are used, as in the C library of old.
+/// The most search domains of resolv.conf(5) that are used, as in old C libraries.
 pub const MAX_SEARCH: usize = 6;
 
 /// Monitor to resolver worker.
 #[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ToResolver {
-    /// What resolv.conf(5) says besides the nameservers; also sent again when it changes, which empties the cache.
+    /// The contents of resolv.conf(5) besides the nameservers; sent again when they change, which empties the cache.
     Setup {
         /// Number of nameservers; attempt `n` goes to server `n` modulo this number. 0: hosts table only.
         servers: u8,
@@ -59,21 +59,21 @@ pub enum ToResolver {
     Resolve {
         /// The lookup.
         id: Id,
-        /// What is to be found.
+        /// The question.
         query: Query,
     },
     /// The socket that was needed comes with this message, connected to the nameserver of that attempt.
     Socket {
         /// The lookup.
         id: Id,
-        /// What it needed the socket for.
+        /// The type of record that it needed the socket for.
         record: RecordType,
     },
     /// There is no socket for this attempt: the nameserver cannot be reached or the limits are used up.
     NoSocket {
         /// The lookup.
         id: Id,
-        /// What it needed the socket for.
+        /// The type of record that it needed the socket for.
         record: RecordType,
     },
     /// Nobody waits for this lookup any longer.
@@ -92,7 +92,7 @@ pub enum FromResolver {
     NeedSocket {
         /// The lookup.
         id: Id,
-        /// What it will ask for.
+        /// The type of record that it will ask for.
         record: RecordType,
         /// Datagram or stream.
         transport: Transport,
@@ -103,12 +103,12 @@ pub enum FromResolver {
     Answer {
         /// The lookup.
         id: Id,
-        /// What was found.
+        /// The result.
         answer: Answer,
     },
 }
 
-/// What is asked of a nameserver about a name.
+/// The type of record that a nameserver is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum RecordType {
     /// Its IPv4 addresses.

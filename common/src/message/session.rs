@@ -21,7 +21,7 @@
 //!                           <-------   Closed{id, why}
 //! ```
 //!
-//! A client whose request another worker has read comes with `Serve` as well, and with how far that one has got:
+//! A client whose request another worker has read comes with `Serve` as well, which says how far that worker has got:
 //! `Relay`, `Refuse` or `Listening` come next, and never a `Request`.
 //!
 //! There is one `Credentials` at most, before the `Request`. A worker that has said it reads nothing more of the client
@@ -29,8 +29,8 @@
 //!
 //! `End{id}` may come at any time after `Serve` and asks for an early `Closed`. `Closed` is the last word on every
 //! session, whatever went before, and is said exactly once. Messages may cross: a worker that has said `Closed` drops
-//! what still arrives for that id. The monitor keeps descriptors of its own of both sockets until then: it is the monitor
-//! that closes the connections, counts their bytes and sees that they are idle.
+//! what still arrives for that id. Until then the monitor keeps its own descriptors of both sockets: it closes the
+//! connections, counts their bytes and notices when they are idle.
 
 use super::auth::Credentials;
 use super::request::{Command, RefusalReason, Request};
@@ -62,7 +62,7 @@ impl Protocols {
     pub const ALL: Self = Self { socks4: true, socks5: true };
 }
 
-/// The methods by which a client may show who it is (SOCKS5). Where there is none, every client is told so.
+/// The methods by which a client may show who it is (SOCKS5). If there is none, every client is told so.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Methods {
     /// Not at all.
@@ -91,14 +91,14 @@ pub struct Offered {
     pub other: bool,
 }
 
-/// How far the handshake of a client has come when a worker begins to serve it.
+/// The progress of a client's handshake when a worker begins to serve it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Handshake {
     /// Nothing has been read. The client may show who it is by these methods.
     Fresh(Methods),
     /// Another worker has read a request of SOCKS4 or SOCKS4A, and exactly that.
     Socks4(Command),
-    /// Another worker has read a request of SOCKS5, and exactly what leads to it.
+    /// Another worker has read exactly a SOCKS5 request and the negotiation before it.
     Socks5(Command),
 }
 
@@ -109,14 +109,14 @@ pub enum ToSession {
     Setup {
         /// How bytes are moved.
         relay: RelayMode,
-        /// What clients may speak.
+        /// The protocols that clients may speak.
         protocols: Protocols,
     },
     /// A client has connected; its socket comes with this message.
     Serve {
         /// The new session.
         id: Id,
-        /// How far the client has come with another worker.
+        /// The progress that the client has made with another worker.
         handshake: Handshake,
     },
     /// The credentials are accepted.
@@ -149,7 +149,7 @@ pub enum ToSession {
     Refuse {
         /// The session.
         id: Id,
-        /// What the reply is to say. There is only one that refuses credentials.
+        /// The reason for the reply. Refused credentials have a single reply.
         why: RefusalReason,
     },
     /// Close this session now, whatever it does.
@@ -175,26 +175,26 @@ pub enum FromSession {
     Request {
         /// The session.
         id: Id,
-        /// What the client asks for.
+        /// The request.
         request: Request,
     },
     /// The session has ended; the worker has closed its own descriptors.
     Closed {
         /// The session.
         id: Id,
-        /// What ended it.
+        /// The cause.
         why: CloseReason,
     },
 }
 
-/// What ended a session.
+/// The cause of a session's end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum CloseReason {
     /// A message began with the byte of another version, or of one that is switched off.
     WrongVersion(u8),
     /// SOCKS5: the client offers no method that is acceptable; answered with FF.
     NoMethod(Offered),
-    /// SOCKS5: the user or the password is empty, and nobody has such a one; refused.
+    /// SOCKS5: the user or the password is empty, which nobody has; refused.
     EmptyCredentials,
     /// None of the [`Command`]s, or not one of this protocol; refused.
     UndefinedCommand(u8),
@@ -210,7 +210,7 @@ pub enum CloseReason {
     ClientGone(Errno),
     /// The refusing reply has been sent.
     Refused,
-    /// Relayed until both sides had closed; of an association: the client has closed.
+    /// Relayed until both sides had closed; for an association, the client has closed.
     Finished,
     /// Reading from or writing to the client failed with this errno.
     ClientFailed(Errno),

@@ -1,8 +1,8 @@
-//! What two versions of sockd say to each other while one takes over from the other.
+//! The messages between two versions of sockd while one takes over from the other.
 //!
 //! This channel joins two programs of different ages, and a control process with either. So its messages are few, and
-//! nothing of a session is in them. Their bytes never change: a later version adds messages behind those that there are,
-//! and says them only to a peer whose version knows them.
+//! tell nothing of sessions. Their bytes never change: a later version adds messages at the end, and sends them only to
+//! a peer whose version knows them.
 //!
 //! The new side says [`ToServing::Hello`] and is told [`FromServing::About`]. A control process goes on with `Reload`. A
 //! new monitor asks for one socket after the other with `Take`, says `Go` once it can serve, and keeps the channel: it
@@ -16,13 +16,13 @@ use std::time::Duration;
 /// The newest version that this program speaks.
 pub const VERSION: u8 = 1;
 
-/// How long one waits for the next word of another process that takes part in a takeover. Each word takes milliseconds, but
-/// for those of a new monitor that starts its first worker, which may take as long as this on a host that swaps. Whoever
-/// has stopped holds nobody up for longer: nothing has changed for the daemon that serves, and somebody else can take over.
+/// How long each side of a takeover waits for the other's next message. A message takes milliseconds, but a new monitor
+/// that starts its first worker may take this long on a host that swaps. A stopped process holds nobody up for longer:
+/// the serving daemon has lost nothing, and another process can take over.
 pub const SILENCE: Duration = Duration::from_secs(20);
 
-/// How long one waits for another process to read all files: a million rules take seconds. Together with [`SILENCE`] this is
-/// less than TimeoutStartSec= of the units, so that whoever gives up can say why.
+/// How long a side waits for another process to read all files: a million rules take seconds. Together with [`SILENCE`]
+/// this is less than TimeoutStartSec= of the units, so that a process that gives up can say why.
 pub const READING: Duration = Duration::from_secs(60);
 
 /// The new side to the monitor that serves, or drains.
@@ -30,7 +30,7 @@ pub const READING: Duration = Duration::from_secs(60);
 pub enum ToServing {
     /// The first message.
     Hello {
-        /// [`VERSION`] of who says it.
+        /// The sender's [`VERSION`].
         version: u8,
     },
     /// Read the files again, and say what came of it.
@@ -40,15 +40,15 @@ pub enum ToServing {
         /// The place.
         place: u16,
     },
-    /// Accept nobody any more and drain: the sockets are served.
+    /// Accept no more clients and drain: the sockets are served.
     Go,
-    /// Read the files again, and end what they forbid; everything where they cannot be read.
+    /// Read the files again, and end whatever they forbid; everything if they cannot be read.
     Recheck,
     /// End, as at SIGTERM.
     End,
     /// The files have errors, and so nothing is to be read again.
     Unreadable,
-    /// Whoever has taken over from whom you know has this channel now, and serves.
+    /// The monitor that took over from your old peer has this channel, and serves.
     Serves {
         /// Its process id.
         pid: u32,
@@ -62,22 +62,22 @@ pub enum FromServing {
     About(About),
     /// In answer to `Reload`.
     Reloaded {
-        /// Whether what was read is in force.
+        /// Whether the files that were read are in force.
         in_force: bool,
     },
     /// In answer to `Take`: a socket, which comes with it.
     Socket {
-        /// What it is for.
+        /// Its purpose.
         kind: SocketKind,
-        /// What it is called.
+        /// Its name.
         name: SocketName,
     },
     /// In answer to `Take`: all sockets have been handed over.
     Last,
-    /// In answer to `Take`: somebody else is taking over. Before the end of the connection: who is told this has been
-    /// silent for too long, and takes over no more.
+    /// In answer to `Take`: another process is taking over. Before the end of the connection: the receiver has been
+    /// silent for too long, and may no longer take over.
     Busy,
-    /// While it drains, what it has open.
+    /// Everything that it still has open while it drains.
     Left(Totals),
     /// Instead of `Last`: an administrator wants no new clients, of whichever tree.
     LastClosed,
@@ -88,7 +88,7 @@ pub enum FromServing {
 /// A socket's name.
 pub type SocketName = BoundedBytes<255>;
 
-/// Who serves.
+/// The process that serves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct About {
     /// Its [`VERSION`].
@@ -97,31 +97,31 @@ pub struct About {
     pub pid: u32,
     /// Tells its programs from others.
     pub build: u64,
-    /// Microseconds of silence after which the service manager kills it; 0 where it does not.
+    /// Microseconds of silence after which the service manager kills it; 0 if it does not.
     pub watchdog: u64,
-    /// It tells a service manager of itself.
+    /// It notifies a service manager.
     pub managed: bool,
 }
 
-/// What a socket is for.
+/// The purpose of a socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum SocketKind {
-    /// Clients come to it. The daemon has opened it.
+    /// Clients connect to it. The daemon has opened it.
     Listener,
-    /// The same, and whoever started the daemon has it open as well.
+    /// The same, but the process that started the daemon has it open as well.
     Activated,
-    /// Who takes over comes to it.
+    /// A process that takes over connects to it.
     Takeover,
     /// It leads to an older tree that drains, as this channel will.
     Older {
         /// The process id of that tree's monitor.
         pid: u32,
     },
-    /// Administrators come to it. Its path says which one it is.
+    /// Administrators connect to it. Its path says which one it is.
     Door,
 }
 
-/// What a tree has open, as far as limits are in all.
+/// What a tree has open, of everything that has a limit in all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Totals {
     /// Sessions.
@@ -141,7 +141,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Those of two trees.
+    /// The sums for two trees.
     pub fn plus(self, other: Self) -> Self {
         Self {
             sessions: self.sessions.saturating_add(other.sessions),

@@ -1,7 +1,7 @@
 //! The upstream worker's channel.
 //!
-//! Where a destination is reached through another SOCKS server, an upstream worker asks that server. The session worker
-//! gets the socket only when that server has granted exactly what the monitor decided on:
+//! If a destination is reached through another SOCKS server, an upstream worker asks that server. The session worker
+//! gets the socket only after that server has granted exactly the request that the monitor decided on:
 //!
 //! ```text
 //! monitor                              upstream worker
@@ -11,8 +11,8 @@
 //!                           <-------   Answer{id, reply}
 //! ```
 //!
-//! The monitor keeps a descriptor of its own of the same connection, and hands that one to the session worker with
-//! `Relay`. `Cancel{id}` works as for lookups.
+//! The monitor keeps its own descriptor of the same connection, and hands it to the session worker with `Relay`.
+//! `Cancel{id}` works as for lookups.
 
 use super::request::{RefusalReason, Request};
 use super::{Errno, Id, LockdownReport, Message, Role, ToWorker};
@@ -28,8 +28,8 @@ pub enum ToUpstream {
     Ask {
         /// The query.
         id: Id,
-        /// What to ask for, in the version of the protocol that the server is to be asked in. SOCKS4 has only names for
-        /// IPv6 destinations, and SOCKS5 tells no user.
+        /// The request, in the version of the protocol that the server is asked in. SOCKS4 can only name IPv6
+        /// destinations, and SOCKS5 tells no user.
         request: Request,
     },
     /// Nobody waits for this answer any longer.
@@ -48,12 +48,12 @@ pub enum FromUpstream {
     Answer {
         /// The query.
         id: Id,
-        /// What it says.
+        /// The reply.
         reply: NextReply,
     },
 }
 
-/// What came of asking a next server.
+/// The result of asking a next server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum NextReply {
     /// Port and address as it sent them.
@@ -66,7 +66,7 @@ pub enum NextReply {
     UnknownCode(u8),
     /// SOCKS5: the first byte of an answer, which ought to be 5.
     NoSocks5(u8),
-    /// SOCKS5: it wants to be shown who asks.
+    /// SOCKS5: it demands authentication.
     NoMethod,
     /// SOCKS5: it grants the request with an address of this kind, which ought to be 1 or 4.
     UnknownAddressType(u8),
