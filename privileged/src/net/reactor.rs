@@ -49,7 +49,7 @@ impl<Token: Serialize + DeserializeOwned> Reactor<Token> {
         Ok(Self { epoll, deadlines: BTreeSet::new(), of_tokens: HashMap::new(), tokens: PhantomData })
     }
 
-    /// Waits until a descriptor is ready, a deadline has passed or it is `until`. Returns the ready descriptors' tokens.
+    /// Waits until a descriptor is ready, a deadline has passed or it is `until`. Returns the tokens that are ready.
     pub fn wait<'a>(
         &self,
         until: Option<Instant>,

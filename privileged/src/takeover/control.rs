@@ -1,9 +1,9 @@
-//! The control process of a takeover, which somebody runs who may start the daemon: a service manager (ExecReload=), or
-//! root by hand. It starts the new tree and ends when that serves, or cannot.
+//! The control process of a takeover, run by a service manager (ExecReload=) or by root, who may start the daemon. It
+//! starts the new tree, and ends when that serves or cannot.
 //!
-//! The new monitor is a child of the service manager before that hears of it. Of another process systemd would not learn
-//! the end (its `service_set_main_pid`). So it is forked twice. Only the control process may name the new one: that is
-//! what NotifyAccess=exec permits.
+//! The new monitor is a child of the service manager before that hears of it: systemd would not learn of the end of a
+//! process that is not its child (its `service_set_main_pid`). So it is forked twice. Only the control process may name
+//! the new main process, as NotifyAccess=exec permits.
 
 use crate::config::pid_file;
 use crate::process::error::StartError;
@@ -20,31 +20,31 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-/// The new monitor waits for the service manager to hear of it. Who serves until then waits for twice as long: a takeover
-/// that fails for this fails before that gives up.
+/// How long the new monitor waits for the service manager to hear of it. The monitor that serves until then waits twice
+/// as long, so that a takeover that fails for this reason fails before that gives up.
 const HEARD: Duration = Duration::from_secs(10);
 
-/// The new monitor waits in such steps for the end of the one between it and the control process.
+/// How long each step of the new monitor's wait for the end of its parent, the process between the two forks, takes.
 const STEP: Duration = Duration::from_millis(1);
 
-/// So many of them.
+/// The most steps of that wait.
 const STEPS: usize = 10_000;
 
 /// The new monitor can serve.
 const READY: u8 = 1;
 
-/// It does, or has ended with the status behind this.
+/// The new monitor serves, or has ended with the status that follows.
 const DONE: u8 = 2;
 
 /// The control process, as the new monitor knows it.
 #[derive(Debug)]
 pub struct Control(OwnedFd);
 
-/// Forks twice. The control process does not come back; it ends with the status of the new monitor's start.
+/// Forks twice. The control process does not return; it ends with the status of the new monitor's start.
 pub fn fork_twice(notifier: &Notifier, pid_file: Option<&Path>) -> Result<Control, StartError> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(StartError::at("socketpair"))?;
-    // Before the lockdown, after which no other call than recv is needed for the wait.
+    // Set before the lockdown, after which the wait needs no call but recv.
     limit(&theirs, HEARD).map_err(StartError::at("SO_RCVTIMEO"))?;
     let fork = || sys::fork().map_err(StartError::at("fork"));
     if let ForkResult::Parent { child } = fork()? {
@@ -67,13 +67,13 @@ pub fn fork_twice(notifier: &Notifier, pid_file: Option<&Path>) -> Result<Contro
     Err(StartError::system("the process between the new monitor and the control process does not end"))
 }
 
-/// So long is waited for what comes from the other end.
+/// Limits how long a receive on this socket waits.
 fn limit(socket: &OwnedFd, time: Duration) -> rustix::io::Result<()> {
     set_socket_timeout(socket, Timeout::Recv, Some(time))
 }
 
-/// The rest of the control process's life: gives its status. Where the new monitor fails although its process id file has
-/// been put in its place, the one before it goes back.
+/// Runs the rest of the control process's life, and returns its status. If the new monitor fails after its process id
+/// file was put in place, the earlier daemon's file goes back.
 fn control(monitor: &OwnedFd, notifier: &Notifier, pid_file: Option<&Path>) -> i32 {
     let mut put = None;
     let status = accompany(monitor, notifier, pid_file, &mut put);
@@ -86,18 +86,18 @@ fn control(monitor: &OwnedFd, notifier: &Notifier, pid_file: Option<&Path>) -> i
     status
 }
 
-/// Until the new monitor serves, or cannot. Gives the status, and whose process id file has been put in its place.
+/// Accompanies the new monitor until it serves or cannot. Returns the status. `put` gets the owner of the file put.
 fn accompany(monitor: &OwnedFd, notifier: &Notifier, pid_file: Option<&Path>, put: &mut Option<u32>) -> i32 {
     let mut wait = READING.saturating_add(SILENCE);
     loop {
         let number = match hear(monitor, wait) {
             Ok((DONE, 0)) => return 0,
             Ok((DONE, status)) => {
-                // It says why, and ends: whoever waits for this process finds that said.
+                // The new monitor says why, and ends; a program that waits for this process then finds the reason.
                 let _ = hear(monitor, SILENCE);
                 return status.cast_signed();
             }
-            // It has waited in vain for this process, and takes over no more.
+            // The new monitor has waited in vain for this process, and no longer takes over.
             Ok(_) if has_more(monitor) => continue,
             Ok((_, number)) => number,
             Err(why) => {
@@ -112,18 +112,18 @@ fn accompany(monitor: &OwnedFd, notifier: &Notifier, pid_file: Option<&Path>, pu
         }
         *put = Some(number);
         notifier.main_process(number);
-        // Where it has ended, that is heard next.
+        // If the new monitor has ended, the next receive tells.
         let _ = send(monitor, &[READY], SendFlags::NOSIGNAL);
         wait = SILENCE;
     }
 }
 
-/// Whether there is more to hear, or nothing any more.
+/// Whether another message has come, or the other end has closed.
 fn has_more(monitor: &OwnedFd) -> bool {
     recv(monitor, &mut [0; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT).err() != Some(Errno::AGAIN)
 }
 
-/// What the new monitor says, and the number with it. The error is why nothing more will come.
+/// Receives a message of the new monitor, with its number. The error is the reason why no more will come.
 fn hear(monitor: &OwnedFd, wait: Duration) -> Result<(u8, u32), String> {
     let mut packet = [0; 5];
     match limit(monitor, wait).and_then(|()| wait_for(monitor, wait, &mut packet)) {
@@ -136,13 +136,13 @@ fn hear(monitor: &OwnedFd, wait: Duration) -> Result<(u8, u32), String> {
     }
 }
 
-/// Waits on a socket with this limit; gives the length of what has come.
+/// Waits on a socket with this limit. Returns the length of the packet.
 fn wait_for(socket: &OwnedFd, time: Duration, packet: &mut [u8]) -> rustix::io::Result<usize> {
     within(time, || recv(socket, &mut *packet, RecvFlags::empty())).map(|(length, _)| length)
 }
 
 impl Control {
-    /// The new monitor can serve. Comes back when the service manager has been told that it is the daemon.
+    /// Says that the new monitor can serve. Returns when the service manager has been told that it is the daemon.
     pub fn is_ready(&self) -> Result<(), StartError> {
         self.say(READY, std::process::id());
         match wait_for(&self.0, HEARD, &mut [0; 1]) {
@@ -152,12 +152,12 @@ impl Control {
         }
     }
 
-    /// The new monitor serves, or has failed with this status.
+    /// Says that the new monitor serves, or has failed with this status.
     pub fn ended(&self, status: i32) {
         self.say(DONE, status.cast_unsigned());
     }
 
-    /// A control process that has gone hears nothing.
+    /// Sends a message. A control process that has ended gets none.
     fn say(&self, kind: u8, number: u32) {
         let [a, b, c, d] = number.to_le_bytes();
         let _ = send(&self.0, &[kind, a, b, c, d], SendFlags::NOSIGNAL);

@@ -1,4 +1,4 @@
-//! The way to the monitor that serves, for a control process and for a new monitor until its lockdown.
+//! The connection to the monitor that serves, for a control process and for a new monitor until its lockdown.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -11,22 +11,22 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Link {
     channel: WorkerEnd<ToServing, FromServing>,
-    /// Who serves.
+    /// The server that serves.
     pub about: About,
 }
 
-/// What the monitor that serves has handed over.
+/// The sockets that the serving monitor has handed over.
 #[derive(Debug)]
 pub struct Taken {
-    /// Where clients come to.
+    /// The listeners for clients.
     pub listeners: Vec<TakenListener>,
-    /// Where who takes over comes to.
+    /// The takeover socket, to which a new tree connects.
     pub socket: OwnedFd,
-    /// The ways to older trees and their process ids; the last one is this one.
+    /// The connections to older trees, with their process ids; the last one is to the monitor that serves.
     pub older: Vec<(OwnedFd, u32)>,
-    /// Where administrators come to.
+    /// The sockets for administrators.
     pub doors: Vec<OwnedFd>,
-    /// An administrator wants no new clients.
+    /// Whether an administrator wants no new clients.
     pub is_closed: bool,
 }
 
@@ -35,14 +35,14 @@ pub struct Taken {
 pub struct TakenListener {
     /// The socket.
     pub socket: OwnedFd,
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// Whoever started the first daemon has it open as well.
+    /// Whether the starter of the first daemon has it open as well.
     pub activated: bool,
 }
 
 impl Link {
-    /// Learns who serves at the takeover socket, to which this one is connected.
+    /// Asks which server serves at the takeover socket, to which this one is connected.
     pub fn open(socket: OwnedFd) -> Result<Self, String> {
         let mut link = Self { channel: WorkerEnd::new(socket), about: About::default() };
         match link.ask(ToServing::Hello { version: VERSION }, SILENCE)? {
@@ -52,7 +52,7 @@ impl Link {
         Ok(link)
     }
 
-    /// Has the files read again; whether they are in force then.
+    /// Has the files read again. Returns whether they are then in force.
     pub fn reload(&self) -> Result<bool, String> {
         match self.ask(ToServing::Reload, READING.saturating_add(SILENCE))? {
             (FromServing::Reloaded { in_force }, _) => Ok(in_force),
@@ -65,12 +65,12 @@ impl Link {
         }
     }
 
-    /// Has it noted that the files have errors.
+    /// Has the serving monitor note that the files have errors.
     pub fn has_failed(&self) -> Result<(), String> {
         self.channel.send(&ToServing::Unreadable).map_err(|error| format!("the running sockd: {error}"))
     }
 
-    /// Takes all sockets. Nothing has changed for the monitor that serves.
+    /// Takes all sockets. Nothing changes for the monitor that serves.
     pub fn take(self) -> Result<Taken, String> {
         let (mut listeners, mut takeover, mut older, mut doors) = (Vec::new(), None, Vec::new(), Vec::new());
         let mut is_closed = false;

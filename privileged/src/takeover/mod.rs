@@ -1,8 +1,8 @@
-//! How a new tree takes over from the one that serves, up to its lockdown: over a Unix socket that root alone can reach
-//! it is handed the sockets that clients come to.
+//! How a new tree takes over from the one that serves, up to its lockdown: over a Unix socket that only root can reach,
+//! it receives the sockets that clients connect to.
 //!
-//! The monitor that is taken over from is [`crate::monitor::takeover`]; what may be said when is decided in
-//! `sockd_session::takeover`.
+//! [`crate::monitor::takeover`] is the side of the monitor that serves. `sockd_session::takeover` decides which
+//! messages are permitted when.
 
 pub mod control;
 pub mod link;

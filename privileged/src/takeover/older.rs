@@ -1,4 +1,4 @@
-//! The trees before this one, each at its place: how they hear of it, what they have left, and when they have ended.
+//! The trees before this one, each at its place: messages to them, the connections that they have left, and their ends.
 
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use sockd_common::channel::{MonitorEnd, Received};
@@ -13,27 +13,27 @@ struct Older {
     left: Totals,
 }
 
-/// What happens in an older tree.
+/// An event in an older tree.
 #[derive(Clone, Copy, Debug)]
 pub enum OlderTells {
     /// An administrator wanted no new clients, until the end of the takeover.
     Closed,
-    /// It has ended, with this process id and these sessions.
+    /// It has ended; its process id, and the sessions that it had left.
     Ended(u32, u32),
 }
 
-/// The ways to all of them. The last one served until this tree does.
+/// The connections to all older trees. The last one serves until this tree does.
 #[derive(Debug, Default)]
 pub struct OlderTrees(Vec<Option<Older>>);
 
 impl OlderTrees {
-    /// By these ways, each with the process id of the tree.
+    /// Takes these connections, each with the process id of its tree.
     pub fn new(lines: Vec<(OwnedFd, u32)>) -> Self {
         let older = |(socket, pid)| Older { pid, line: MonitorEnd::new(socket), left: Totals::default() };
         Self(lines.into_iter().map(older).map(Some).collect())
     }
 
-    /// Begins to watch what they tell.
+    /// Begins to watch for their messages.
     pub fn watch(&self, reactor: &Reactor) -> rustix::io::Result<()> {
         for (place, older) in (0..).zip(self.0.iter().flatten()) {
             reactor.watch(&older.line, Token::Older(place), EventFlags::IN)?;
@@ -41,17 +41,17 @@ impl OlderTrees {
         Ok(())
     }
 
-    /// They are another tree's from now on. That has the ways too, and closing them would not take them out of the set.
+    /// Leaves them to another tree. That has the sockets too, so closing them would not remove them from the epoll set.
     pub fn leave(&mut self, reactor: &Reactor) {
         self.0.drain(..).flatten().for_each(|older| reactor.unwatch(&older.line));
     }
 
-    /// The ways, for a tree that takes over, each with a process id.
+    /// The connections, for a tree that takes over, each with a process id.
     pub fn lines(&self) -> impl Iterator<Item = (BorrowedFd<'_>, u32)> {
         self.0.iter().flatten().map(|older| (older.line.as_fd(), older.pid))
     }
 
-    /// One of them tells what it has left.
+    /// Takes the messages of one of them about the connections that it has left.
     pub fn hear(&mut self, place: u32, reactor: &Reactor) -> Option<OlderTells> {
         let slot = self.0.get_mut(place as usize)?;
         let older = slot.as_mut()?;
@@ -64,26 +64,26 @@ impl OlderTrees {
                 _ => break,
             }
         }
-        // A new tree that is about to take over has the line too.
+        // A new tree that is about to take over has the socket too.
         reactor.unwatch(&older.line);
         slot.take().map(|older| OlderTells::Ended(older.pid, older.left.sessions))
     }
 
-    /// Before this one is the daemon: who serves until then waits anew, and still does. Its answer is of no use.
+    /// Called before this tree is the daemon: the monitor that serves waits anew. Its answer is of no use.
     pub fn is_awaited(&self) -> Result<(), String> {
         self.tell_serving(&ToServing::Take { place: u16::MAX }).map(drop)
     }
 
-    /// Who served before this one, where somebody did, serves no longer. Those before it drain already, and know only whom
-    /// that one has been: they hear of this process.
+    /// Ends the service of the tree before this one, if any, and returns its process id. Those before it drain already,
+    /// and know only of that one: they are told of this process.
     pub fn go(&self, pid: u32) -> Result<Option<u32>, String> {
         let before = self.tell_serving(&ToServing::Go)?;
         self.tell(&ToServing::Serves { pid });
         Ok(before)
     }
 
-    /// Tells who served before this one, where somebody did. The error is that it has waited in vain, and serves on. Where
-    /// it has ended there is nobody to tell.
+    /// Tells the tree before this one, if any. The error is that it has waited in vain, and serves on. If it has ended
+    /// there is nobody to tell.
     fn tell_serving(&self, message: &ToServing) -> Result<Option<u32>, String> {
         let Some(older) = self.0.last().and_then(Option::as_ref) else { return Ok(None) };
         if older.line.send(message, None).is_err() {
@@ -98,7 +98,7 @@ impl OlderTrees {
 
     /// Tells all of them.
     pub fn tell(&self, message: &ToServing) {
-        // Where that fails the tree has ended.
+        // A tree has ended if this fails.
         self.0.iter().flatten().for_each(|older| drop(older.line.send(message, None)));
     }
 
@@ -107,7 +107,7 @@ impl OlderTrees {
         self.0.iter().flatten().next().is_none()
     }
 
-    /// What all of them have open.
+    /// The totals of all their open connections.
     pub fn left(&self) -> Totals {
         self.0.iter().flatten().fold(Totals::default(), |sum, older| sum.plus(older.left))
     }

@@ -1,4 +1,4 @@
-//! Where the takeover socket lies: in a folder that nobody but root, or who has started the daemon, may enter.
+//! The place of the takeover socket: a folder that only root, or the user who has started the daemon, may enter.
 
 use crate::config::options::Options;
 use crate::config::trusted_file;
@@ -11,13 +11,13 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// The folder of root's daemon, where the service manager does not say.
+/// The folder of root's daemon, if the service manager names none.
 const RUNTIME: &str = "/run/sockd";
 
-/// Control processes that may wait to be accepted.
+/// The most control processes that wait to be accepted.
 const BACKLOG: i32 = 16;
 
-/// The path of the socket; nothing where there is no folder for it.
+/// The path of the socket; `None` if there is no folder for it.
 pub fn path(options: &Options) -> Option<PathBuf> {
     let is_root = rustix::process::geteuid().is_root();
     let folder = options.runtime_dir.clone();
@@ -26,7 +26,7 @@ pub fn path(options: &Options) -> Option<PathBuf> {
         .map(|folder| folder.join("takeover/socket"))
 }
 
-/// RUNTIME_DIRECTORY is systemd's (systemd.exec(5)), XDG_RUNTIME_DIR that of a user who has logged in.
+/// The folder: RUNTIME_DIRECTORY is systemd's (systemd.exec(5)), XDG_RUNTIME_DIR that of a user who has logged in.
 fn folder_of(is_root: bool, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let of_service = variable("RUNTIME_DIRECTORY").and_then(|list| {
         let first = list.to_string_lossy().split(':').next().map(PathBuf::from);
@@ -39,7 +39,7 @@ fn folder_of(is_root: bool, variable: impl Fn(&str) -> Option<OsString>) -> Opti
     of_service.or_else(own)
 }
 
-/// Makes the socket. One that was left behind is replaced, and one that is served is not.
+/// Makes the socket. A socket that was left behind is replaced; one that is served is not.
 pub fn open(path: &Path) -> Result<OwnedFd, String> {
     let at = |error: Errno| format!("{}: {}", path.display(), std::io::Error::from(error));
     make_folder(path.parent().unwrap_or(path))?;
@@ -50,7 +50,7 @@ pub fn open(path: &Path) -> Result<OwnedFd, String> {
     Ok(socket)
 }
 
-/// A daemon that has ended has left its socket, as it may not remove files. Nobody listens there.
+/// Removes the socket of a daemon that has ended, as that may not remove files. Nobody listens there.
 pub fn remove_left_over(path: &Path) -> Result<(), String> {
     match lstat(path) {
         Err(Errno::NOENT) => Ok(()),
@@ -63,7 +63,7 @@ pub fn remove_left_over(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Why there is no daemon to take over from.
+/// The line that says why there is no daemon to take over from.
 pub fn nobody(path: &Path, error: Errno) -> String {
     format!("no running sockd takes part: {}: {}", path.display(), std::io::Error::from(error))
 }
@@ -80,7 +80,7 @@ fn new_socket() -> Result<OwnedFd, Errno> {
     socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
 }
 
-/// The folder, and the one above it where that is missing. Who could write above it could put another one in its place.
+/// Makes the folder, and its parent if that is missing. Whoever can write to the parent could replace the folder.
 fn make_folder(folder: &Path) -> Result<(), String> {
     let at = |error: Errno| format!("{}: {}", folder.display(), std::io::Error::from(error));
     let above = folder.parent().unwrap_or(folder);
