@@ -1,4 +1,4 @@
-//! The words that the log has for numbers of errno(3) are those that it always had.
+//! The log's texts for numbers of errno(3) stay the same.
 
 use nix::errno::Errno;
 use sockd_session::log::errno::TEXTS;

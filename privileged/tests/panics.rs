@@ -1,4 +1,4 @@
-//! A fault of the program's own: each process behind its own filter ends with a status, not by a forbidden call.
+//! A fault of the program itself: each process behind its own filter ends with a status, not by a forbidden call.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -16,7 +16,7 @@ use sockd_common::channel::WorkerEnd;
 use sockd_lockdown::{exit_now, install_filter, no_new_privileges};
 use std::io::Read;
 
-/// How a process ends that has locked itself down and then has a fault, and what it says.
+/// The end, and the output, of a process that locks itself down and then has a fault.
 fn fault_behind(locks: impl FnOnce() -> bool) -> (Option<i32>, String) {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let lock_down = |_: &WorkerEnd<FromLoader, ToLoader>, _: &mut Place| {
@@ -38,7 +38,7 @@ fn fault_behind(locks: impl FnOnce() -> bool) -> (Option<i32>, String) {
     }
 }
 
-/// One test, so that no other child is waited for.
+/// This is a single test, so that waitpid(2) meets no other child.
 #[test]
 fn a_panic_ends_monitor_spawner_and_loader_with_status_70_and_the_monitor_says_why_in_one_line() {
     let quiet = (Some(70), String::new());
@@ -48,7 +48,7 @@ fn a_panic_ends_monitor_spawner_and_loader_with_status_70_and_the_monitor_says_w
     let monitor = |to| {
         fault_behind(|| {
             end_on_panic(to);
-            // A start reads the time zone, which a line of the log needs; this one is never written.
+            // The start reads the time zone, which a line of the log needs; this line is never written.
             Log::new(LogTo::Stderr).notice("");
             lock_down(None).is_ok()
         })
@@ -57,7 +57,7 @@ fn a_panic_ends_monitor_spawner_and_loader_with_status_70_and_the_monitor_says_w
     assert_eq!(status, Some(70), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.contains("panic: ") && said.contains("a\\x20fault\\x0aof\\x20\\x28two\\x29"), "{said}");
-    // With the log's socket, or without where nobody listens, which is told here.
+    // The test runs with the log's socket, or without one if nobody listens, which is told here.
     let (status, said) = monitor(LogTo::Syslog);
     assert_eq!(status, Some(70), "{said}");
     assert!(said.is_empty() || (said.lines().count() == 1 && said.contains("/dev/log: ")), "{said}");

@@ -1,6 +1,6 @@
-//! The tables of calls of monitor, loader and spawner: every row tried both ways, and everything else deadly.
+//! The tables of calls of monitor, loader and spawner: every row is tried both ways, and every other call is deadly.
 //!
-//! The hook process's table is the other way round: its commands inherit the filter.
+//! The hook process's table denies calls instead: its commands inherit the filter.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,7 +12,7 @@ use sockd_lockdown::{Row, When, compile_denials, compile_filter};
 use sockd_verdict::{Call, Verdict, faults, verdict};
 use std::collections::BTreeSet;
 
-/// As they are installed: the spawner's filter lets through what its workers need.
+/// The profiles as they are installed: the spawner's filter also permits the calls that its workers need.
 fn profiles() -> [(&'static str, Vec<Row>); 3] {
     [("monitor", MONITOR.to_vec()), ("loader", LOADER.to_vec()), ("spawner", [SPAWNER, WORKERS].concat())]
 }
@@ -44,7 +44,7 @@ fn every_row_has_a_reason() {
     }
 }
 
-/// A connected socket for datagrams is no fence against it, and a worker has one before it has put on its own filter.
+/// A connected datagram socket is no fence against sendto(2), and a worker has one before it puts on its own filter.
 #[test]
 fn behind_the_spawners_filter_nothing_can_be_sent_to_an_address() {
     let program = compile_filter(&[SPAWNER, WORKERS].concat()).unwrap();

@@ -1,4 +1,4 @@
-//! A worker behind a session worker's locks tries what they forbid: it must be killed for each.
+//! A worker behind a session worker's locks tries the calls that they forbid: it must be killed for each.
 
 use crate::report::{Layer, layer};
 use crate::workers::{ended_early, ending, spawn, wait};
@@ -12,12 +12,12 @@ use sockd_common::message::probe::{Act, FromProbe, ToProbe};
 
 type Probe = MonitorEnd<ToProbe, FromProbe>;
 
-/// Tries them all, each in a worker of its own.
+/// Tries all of them, each in a worker of its own.
 pub(crate) fn attempts(spawner: &Spawner) -> Result<Vec<Layer>, StartError> {
     Act::ALL.into_iter().map(|act| attempt(spawner, &probe(spawner)?, act)).collect()
 }
 
-/// Starts a probe worker as every worker is started.
+/// Starts a probe worker in the same way as every worker.
 fn probe(spawner: &Spawner) -> Result<Probe, StartError> {
     let (ours, theirs) = child::channel().map_err(StartError::at("socketpair"))?;
     let probe = Probe::new(ours);

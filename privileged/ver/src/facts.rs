@@ -1,4 +1,4 @@
-//! What the server is: the classic facts, and what its files and settings add to them.
+//! Facts about the server: the classic ones, and those that its files and settings add.
 
 use sockd::config::options::Options;
 use sockd::config::read::{SERVICES, upstream_file, upstreams};
@@ -9,7 +9,7 @@ use sockd_session::settings::{Crowded, Isolation, Settings};
 use std::fs;
 use std::path::Path;
 
-/// A sentence for each fact. The error is why an upstream file cannot be used.
+/// A sentence for each fact. The error says why an upstream file cannot be used.
 pub(crate) fn facts(options: &Options, settings: &Settings) -> Result<[String; 9], Vec<String>> {
     let services = Services::parse(&fs::read(SERVICES).unwrap_or_default());
     let lines = upstreams(options, settings, &services, &mut Vec::new())?.map(|lines| lines.len());

@@ -1,24 +1,24 @@
-//! The layers of a process, as the kernel tells them.
+//! The protective layers of a process, as the kernel reports them.
 
 use crate::report::{Layer, layer};
 use sockd_lockdown::Capability;
 use std::fs;
 
-/// How a process is to be found.
+/// The state that a process must have.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expected<'a> {
-    /// It may have the user id 0.
+    /// Whether it may have the user id 0.
     pub(crate) may_be_root: bool,
     /// Capabilities that it may have.
     pub(crate) capabilities: &'a [Capability],
     /// Namespaces that it shares with nobody outside.
     pub(crate) namespaces: &'static [&'static str],
-    /// Nothing is in its root directory.
+    /// Whether its root directory must be empty.
     pub(crate) has_empty_root: bool,
 }
 
 impl Expected<'_> {
-    /// A process that lives among those of the host.
+    /// A process among those of the host.
     pub(crate) const ON_THE_HOST: Self =
         Self { may_be_root: false, capabilities: &[], namespaces: &[], has_empty_root: false };
     /// A worker.
@@ -29,7 +29,7 @@ impl Expected<'_> {
     };
 }
 
-/// What the kernel says of a process; what is missing by the word of who started it, and what is known of Landlock.
+/// The layers of a process: those that the kernel shows, the `missing` ones by its starter's word, and Landlock's.
 pub(crate) fn layers(
     pid: libc::pid_t,
     expected: &Expected<'_>,
@@ -55,7 +55,7 @@ pub(crate) fn layers(
     layers
 }
 
-/// Landlock by this ABI.
+/// The layer of Landlock with this ABI.
 pub(crate) fn landlock(abi: u8, holds: bool) -> Layer {
     let found = match abi {
         0 => "not in this kernel".into(),
@@ -120,13 +120,13 @@ impl Status {
     }
 }
 
-/// Four ids that are all the same, as one.
+/// Shortens four ids that are all the same to one.
 fn once(ids: &str) -> &str {
     let first = ids.split(' ').next().unwrap_or_default();
     if ids.split(' ').all(|id| id == first) { first } else { ids }
 }
 
-/// Which namespaces differ from this process's own; nothing where that cannot be read.
+/// Whether each of these namespaces differs from this process's own; `None` if that cannot be read.
 fn namespaces(pid: libc::pid_t, names: &'static [&'static str]) -> Vec<(&'static str, Option<bool>)> {
     let link = |process: &str, name: &str| fs::read_link(format!("/proc/{process}/ns/{name}")).ok();
     let own = |name: &str| Some(link(&pid.to_string(), name)? != link("self", name)?);

@@ -1,6 +1,6 @@
-//! `sockd-ver`, which `sockd -ver` becomes: says what the server is and tries out what protects it.
+//! `sockd-ver`, which `sockd -ver` becomes: reports what the server is, and tests its protection.
 //!
-//! It is a program of its own, so that the daemon has no code for trying things out.
+//! It is a program of its own, so that the daemon has no code for such tests.
 
 mod attempts;
 mod facts;
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The facts, and every layer as it holds in processes that are started for this purpose.
+/// The facts, and every layer as it holds in processes that are started for this report.
 fn report(options: &Options) -> Result<Report, StartError> {
     clean_start(&[])?;
     let settings = read::settings(options)?;

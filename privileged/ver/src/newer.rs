@@ -1,4 +1,4 @@
-//! Locks that only newer kernels have: each is used where it is there, and none is required.
+//! Locks that only newer kernels have: each is used if it exists, and none is required.
 
 use crate::layers::Status;
 use crate::report::{Layer, layer};
@@ -9,7 +9,7 @@ use sockd_common::message::LockdownReport;
 /// F_SEAL_EXEC (Linux 6.3).
 const SEALED: u32 = 0x20;
 
-/// What this kernel has of them, by the report and the status of a worker.
+/// The locks that this kernel has, by the report and the status of a worker.
 pub(crate) fn newer(locks: &LockdownReport, worker: &Status) -> Vec<Layer> {
     let used =
         |name, is_used: bool| layer(name, is_used, if is_used { "used" } else { "not in this kernel" });
@@ -26,7 +26,7 @@ pub(crate) fn newer(locks: &LockdownReport, worker: &Status) -> Vec<Layer> {
     ]
 }
 
-/// As the kernel words it (proc(5)): "thread force mitigated", "conditional force disabled", "not vulnerable".
+/// The layer of a protection; proc(5) words it "thread force mitigated", "conditional force disabled", "not vulnerable".
 fn speculation(name: &'static str, found: &str) -> Layer {
     let is_used =
         ["force", "mitigated", "not vulnerable", "always disabled"].iter().any(|word| found.contains(word));

@@ -1,4 +1,4 @@
-//! Every kind of process, started and locked down as the daemon does it, and looked at.
+//! Starts and locks down every kind of process as the daemon does, and inspects it.
 
 use crate::attempts::attempts;
 use crate::layers::{Expected, landlock, layers};
@@ -33,7 +33,7 @@ const OTHER_WORKERS: [(&str, Role); 5] = [
     ("Auth worker", Role::Auth),
 ];
 
-/// Starts one of each kind. `note` is told what the administrator should know.
+/// Starts one process of each kind and inspects it. `note` gets remarks for the administrator.
 pub(crate) fn look(
     options: &Options,
     settings: &Settings,
@@ -64,7 +64,7 @@ fn process_of(spawner: &Spawner, ids: Ids) -> Process {
     Process { name: "Spawner", layers: layers(spawner.pid, &expected, &spawner.missing, None) }
 }
 
-/// A process that does what the monitor does before it serves.
+/// A process that locks itself down as the monitor does before it serves.
 fn monitor(user: Option<UserGroup>, abi: u8) -> Result<Process, StartError> {
     let lock_down = |_: &WorkerEnd<FromProbe, ToProbe>, place: &mut Place| {
         let landlock = lock_down(user)?;
@@ -77,7 +77,7 @@ fn monitor(user: Option<UserGroup>, abi: u8) -> Result<Process, StartError> {
     let Server { channel: _channel, pid, missing } =
         child::start("monitor", World::of_host(), lock_down, serve)?;
     let expected = Expected {
-        // A note says so where it is.
+        // A note says so if it is.
         may_be_root: user.is_none(),
         capabilities: &[Capability::CAP_NET_BIND_SERVICE],
         ..Expected::ON_THE_HOST
@@ -89,7 +89,7 @@ fn monitor(user: Option<UserGroup>, abi: u8) -> Result<Process, StartError> {
 fn loader(options: &Options, abi: u8) -> Result<Process, StartError> {
     let (teller, _told) = orders::channel()?;
     let loader::Started { loader: _loader, pid, missing, .. } = loader::start(options, &teller, None)?;
-    // It reads what only root may read.
+    // It reads files that only root may read.
     let expected = Expected { may_be_root: true, ..Expected::ON_THE_HOST };
     let found = layers(pid, &expected, &missing, Some(of_child(abi, &missing)));
     Ok(Process { name: "Loader", layers: found })
@@ -100,7 +100,7 @@ fn hook(settings: &Settings, owner: UserGroup, abi: u8) -> Result<Process, Start
     let limits = (settings.max_commands, settings.max_commands_per_host);
     let orders = Orders { commands: settings.commands, limits, templates: HashSet::new() };
     let hook::Server { channel: _channel, pid, missing } = hook::start(orders, told, owner)?;
-    // Its commands inherit what it has: files stay open to them, and signals to others can be denied since ABI 6.
+    // Its commands inherit its layers: files stay open to them, and signals to others can be denied since ABI 6.
     let landlock = layer("Landlock", true, if abi < 6 { "not used" } else { "no signal leaves it" });
     let expected = Expected { namespaces: &["pid", "mnt"], ..Expected::ON_THE_HOST };
     Ok(Process { name: "Hook process", layers: layers(pid, &expected, &missing, Some(landlock)) })

@@ -1,9 +1,9 @@
-//! What was found, as text and as JSON.
+//! The findings, as text and as JSON.
 
 use serde::Serialize;
 use std::fmt;
 
-/// One lock and what was found of it.
+/// A lock, and the findings on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Layer {
     pub(crate) name: &'static str,
@@ -11,7 +11,7 @@ pub(crate) struct Layer {
     pub(crate) found: String,
 }
 
-/// A layer of this name.
+/// Makes a layer with this name.
 pub(crate) fn layer(name: &'static str, holds: bool, found: impl Into<String>) -> Layer {
     Layer { name, holds, found: found.into() }
 }
@@ -23,11 +23,11 @@ pub(crate) struct Process {
     pub(crate) layers: Vec<Layer>,
 }
 
-/// What the processes have been found to have.
+/// The findings on all processes.
 #[derive(Debug, Serialize)]
 pub(crate) struct Found {
     pub(crate) processes: Vec<Process>,
-    /// What a session worker has tried.
+    /// The attempts of a session worker.
     pub(crate) attempts: Vec<Layer>,
     /// Locks of newer kernels, none of which is required.
     pub(crate) newer_kernels: Vec<Layer>,

@@ -1,4 +1,4 @@
-//! Workers, started one at a time as the daemon starts them, and looked at.
+//! Starts workers one at a time, as the daemon does, and inspects them.
 
 use crate::layers::{Expected, Status, landlock, layers};
 use crate::report::Process;
@@ -15,14 +15,14 @@ use sockd_session::settings::Settings;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// A worker that has been looked at.
+/// A worker that has been inspected.
 pub(crate) struct Seen {
     pub(crate) process: Process,
     pub(crate) locks: LockdownReport,
     pub(crate) status: Status,
 }
 
-/// Starts a worker, looks at it and ends it.
+/// Starts a worker, inspects it and ends it.
 pub(crate) fn worker(
     spawner: &Spawner,
     settings: &Settings,
@@ -39,7 +39,7 @@ pub(crate) fn worker(
     Ok(Seen { process: Process { name, layers }, locks, status })
 }
 
-/// The channel to a new worker, and which of its locks hold by its own word.
+/// Starts a worker. Returns the channel to it, and the locks that hold by its own word.
 fn start(spawner: &Spawner, settings: &Settings, role: Role) -> Result<(Outbox, LockdownReport), StartError> {
     let (ours, theirs) = child::channel().map_err(StartError::at("socketpair"))?;
     let entry = roles::of(role).ok_or_else(|| StartError::system("a worker without a role"))?;
@@ -54,7 +54,7 @@ fn start(spawner: &Spawner, settings: &Settings, role: Role) -> Result<(Outbox, 
     Err(ended_early(spawner))
 }
 
-/// That a worker has ended before it was of use.
+/// The error that a worker has ended before it was of use.
 pub(crate) fn ended_early(spawner: &Spawner) -> StartError {
     match ending(spawner) {
         Ok(how) => StartError::system(format_args!("the worker has ended at its start: {how}")),
@@ -62,7 +62,7 @@ pub(crate) fn ended_early(spawner: &Spawner) -> StartError {
     }
 }
 
-/// Has a worker started. There is one at a time, so that they need no numbers.
+/// Has a worker started. There is only one at a time, so they need no numbers.
 pub(crate) fn spawn(spawner: &Spawner, role: Role, channel: OwnedFd) -> Result<(), StartError> {
     let spawn = ToSpawner::Spawn { serial: 0, role };
     spawner.channel.send(&spawn, Some(channel.as_fd())).map_err(StartError::at("spawner"))
