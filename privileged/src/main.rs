@@ -1,4 +1,4 @@
-//! `sockd`: see the library for the story.
+//! The program `sockd`; the library describes its parts.
 
 use sockd::config::options::{LogTo, Options};
 use sockd::log::Log;
@@ -9,7 +9,8 @@ use sockd::start::{self, check, program, reload};
 fn main() {
     let options = Options::from_command_line();
     end_on_panic(options.log);
-    // Before anything is locked: the daemon that serves can no longer ask. One that goes into the background leaves it.
+    // Before anything is locked, as the daemon that serves can no longer ask. A background daemon has left standard
+    // error.
     let journal = !options.daemon && stderr_is_the_journal();
     let status = match run(&options) {
         Ok(()) => 0,
@@ -18,7 +19,7 @@ fn main() {
             failure.status
         }
     };
-    // At once: what the runtime does at an ordinary end is not among the calls that the monitor has kept.
+    // Exits at once: the runtime's calls at an ordinary end are not among those that the monitor has kept.
     sockd_lockdown::exit_now(status)
 }
 
@@ -29,18 +30,18 @@ fn run(options: &Options) -> Result<(), StartError> {
     if options.check {
         return check::check(options);
     }
-    // The running daemon may have become what is on disk without another one in its place.
+    // A reload may have brought the running daemon up to date, so that no other one is needed in its place.
     if options.reload && !reload::reload(options)? {
         return Ok(());
     }
     start::serve(options)
 }
 
-/// On standard error and in the log, once in each; a check is for whoever asks for it alone.
+/// Writes the lines once to standard error and once to the log. A check is only for the user who asks for it.
 fn tell(lines: &[String], to: LogTo, is_check: bool, stderr_is_journal: bool) {
     if to != LogTo::Stderr && !is_check && stderr_is_journal {
-        // journald asks /proc for the unit of whoever writes to /dev/log. A process that has ended has none there: the
-        // line would be missing in `systemctl status`. A stream belongs to its unit for good; <3> is LOG_ERR (sd-daemon(3)).
+        // journald asks /proc for the unit of a writer to /dev/log. A process that has ended has none there, so the
+        // line is not in `systemctl status`. A stream belongs to its unit for good; <3> is LOG_ERR (sd-daemon(3)).
         return lines.iter().for_each(|line| eprintln!("<3>{line}"));
     }
     if is_check || to != LogTo::Stderr {
@@ -53,8 +54,8 @@ fn tell(lines: &[String], to: LogTo, is_check: bool, stderr_is_journal: bool) {
     }
 }
 
-/// Whether standard error leads to the journal. JOURNAL_STREAM (systemd.exec(5)) names its device and inode; who has
-/// inherited the variable can write elsewhere meanwhile.
+/// Whether standard error leads to the journal. JOURNAL_STREAM (systemd.exec(5)) names its device and inode; a process
+/// that has inherited the variable may have another standard error.
 fn stderr_is_the_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     rustix::fs::fstat(std::io::stderr())

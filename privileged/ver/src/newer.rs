@@ -26,7 +26,7 @@ pub(crate) fn newer(locks: &LockdownReport, worker: &Status) -> Vec<Layer> {
     ]
 }
 
-/// The layer of a protection; proc(5) words it "thread force mitigated", "conditional force disabled", "not vulnerable".
+/// The layer of a mitigation; proc(5) says "thread force mitigated", "conditional force disabled", "not vulnerable".
 fn speculation(name: &'static str, found: &str) -> Layer {
     let is_used =
         ["force", "mitigated", "not vulnerable", "always disabled"].iter().any(|word| found.contains(word));
