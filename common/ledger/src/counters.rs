@@ -1,4 +1,4 @@
-//! The counters as memory: the monitor moves them in place, and whoever has the descriptor reads them there.
+//! The counters as memory: the monitor updates them in place, and any process with the descriptor reads them there.
 
 use crate::memory::{Readable, Writable};
 use crate::sys;
@@ -6,7 +6,7 @@ use sockd_common::counters::Counters;
 use std::io;
 use std::os::fd::OwnedFd;
 
-/// Makes counters of zeros, which stay for as long as the process lives, with the descriptor for their readers.
+/// Makes counters that start at zero and live as long as the process, with the descriptor for their readers.
 pub fn create() -> io::Result<(&'static Counters, OwnedFd)> {
     let (memory, readable) = Writable::create("sockd-counters", size_of::<Counters>())?;
     let memory: &'static Writable = Box::leak(Box::new(memory));
@@ -14,7 +14,7 @@ pub fn create() -> io::Result<(&'static Counters, OwnedFd)> {
     Ok((counters, readable))
 }
 
-/// Counters of another process, which moves them meanwhile.
+/// Counters of another process, which keeps updating them.
 #[derive(Debug)]
 pub struct Reader(Readable);
 
@@ -28,7 +28,7 @@ impl Reader {
         }
     }
 
-    /// The counters, of this moment.
+    /// A copy of the counters at this moment.
     pub fn counters(&self) -> Counters {
         let now = Counters::default();
         sys::counters(self.0.all()).into_iter().for_each(|counters| now.take_from(counters));

@@ -1,4 +1,4 @@
-//! Asks a status socket for what it hands out.
+//! Asks a status socket for its gifts.
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -13,21 +13,21 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A monitor that is busy answers later than this only where it does not answer at all.
+/// The time limit for an answer. Even a busy monitor answers earlier if it answers at all.
 pub const LIMIT: Duration = Duration::from_secs(10);
 
-/// So often a socket is asked again that has closed without a word: others were being served.
+/// How often a socket that closed without a word is asked: it was serving others.
 const TRIES: u32 = 40;
 
-/// Between two attempts.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What a status socket hands out, each with its descriptor.
+/// Fetches the gifts of a status socket, each with its descriptor.
 pub fn fetch(path: &Path) -> io::Result<Vec<(Gift, OwnedFd)>> {
     fetch_within(path, LIMIT)
 }
 
-/// The same for who cannot wait so long for an answer.
+/// The same with a limit of the caller's.
 pub fn fetch_within(path: &Path, limit: Duration) -> io::Result<Vec<(Gift, OwnedFd)>> {
     let begun = Instant::now();
     for _ in 0..TRIES {
@@ -40,7 +40,8 @@ pub fn fetch_within(path: &Path, limit: Duration) -> io::Result<Vec<(Gift, Owned
     Err(io::Error::new(io::ErrorKind::TimedOut, "others are being served, and do not let go"))
 }
 
-/// Nothing where the socket has closed without a word. The connection is closed behind it: the monitor serves few at once.
+/// Asks once; `None` if the socket has closed without a word. Closes the connection after it: the monitor serves few at
+/// once.
 fn ask(path: &Path, limit: Duration) -> io::Result<Option<Vec<(Gift, OwnedFd)>>> {
     let connection = reach(path, limit)?;
     let mut packet = [0; 64];
@@ -71,7 +72,7 @@ fn descriptors(message: RecvAncillaryMessage<'_>) -> Option<impl Iterator<Item =
     }
 }
 
-/// Connects to a socket of a daemon. Who is at the other end has so long for each word.
+/// Connects to a socket of a daemon. The limit applies to each word of the other end.
 pub fn reach(path: &Path, limit: Duration) -> io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     for timeout in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {

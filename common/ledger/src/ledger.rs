@@ -1,4 +1,4 @@
-//! What the monitor writes into the ledger, where there is one, by the places of its sessions.
+//! The monitor's entries in the ledger, if there is one, by the places of its sessions.
 
 use crate::writer::Writer;
 use sockd_common::ledger::{Entry, Field};
@@ -6,11 +6,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// The ledger. Without one nothing is written.
+/// The ledger, if there is one. Without it nothing is written.
 #[derive(Debug)]
 pub struct Ledger {
     writer: Option<Writer>,
-    /// One moment by two clocks: from here on times are those of the one that nobody sets.
+    /// One moment by both clocks: later times are counted from it by the monotonic clock, which nobody sets.
     moment: (Instant, u64),
     killed: u64,
 }
@@ -24,8 +24,8 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// Makes one for so many sessions, which is written from now on; gives the descriptor for its readers. `ident` is the
-    /// value of [`Field::Ident`].
+    /// Makes a ledger for this many sessions and begins to write it; returns the descriptor for its readers. `ident` is
+    /// the value of [`Field::Ident`].
     pub fn begin(&mut self, capacity: u32, ident: u64) -> io::Result<OwnedFd> {
         let now = self.time(Instant::now());
         let (writer, readable) = Writer::create(capacity, std::process::id(), now)?;
@@ -41,40 +41,40 @@ impl Ledger {
         since.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
     }
 
-    /// Writes what the session at a place is now.
+    /// Writes the record of the session at a place.
     pub fn write(&mut self, place: u32, entry: &Entry<'_>) {
         self.writer.iter_mut().for_each(|writer| writer.write(place, entry));
     }
 
-    /// A session has begun or ended, and now there are so many.
+    /// Writes the number of sessions after one has begun or ended.
     pub fn live(&mut self, number: usize) {
         self.set(Field::Live, number as u64);
     }
 
-    /// The session at a place is over.
+    /// Clears the record at a place: its session is over.
     pub fn clear(&mut self, place: u32) {
         self.writer.iter_mut().for_each(|writer| writer.clear(place));
     }
 
-    /// A line of the rules has decided.
+    /// Counts a decision of this line of the rules.
     pub fn hit(&mut self, line: u32) {
         let now = self.time(Instant::now());
         self.writer.iter_mut().for_each(|writer| writer.hit(line, now));
     }
 
-    /// Other rules are in force.
+    /// Clears the hits, as other rules are in force.
     pub fn rules_changed(&mut self) {
         let now = self.time(Instant::now());
         self.writer.iter_mut().for_each(|writer| writer.rules_changed(now));
     }
 
-    /// A session has been ended by order.
+    /// Counts a session that was ended by order.
     pub fn killed(&mut self) {
         self.killed = self.killed.saturating_add(1);
         self.set(Field::Killed, self.killed);
     }
 
-    /// Whether new clients are served.
+    /// Writes whether the monitor drains.
     pub fn draining(&mut self, draining: bool) {
         self.set(Field::Draining, draining.into());
     }

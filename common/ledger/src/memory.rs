@@ -9,24 +9,24 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// More than any memory of sockd has: a file that says to be longer is none of its.
+/// More bytes than any memory of sockd has: a file that claims to be longer is not sockd's.
 const LONGEST: usize = 1 << 40;
 
-/// Memory that this process writes. A process that is forked has the mapping too, so that it is made after the forks.
+/// Memory that this process writes. A forked process would have the mapping too, so it is made after the forks.
 #[derive(Debug)]
 pub struct Writable(Mapping);
 
 impl Writable {
-    /// Makes memory of this many bytes, a multiple of 8. Its pages come into being as they are written. The descriptor
-    /// is for those who may read: it is open for reading alone, and whoever opens it anew through /proc finds it sealed
-    /// against writing, shrinking and growing, but for the mapping that is made here before.
+    /// Makes memory of this many bytes, a multiple of 8. Its pages are allocated as they are written. The descriptor is
+    /// for readers: it is open for reading alone, and a process that reopens it through /proc finds it sealed against
+    /// writing, shrinking and growing. Only the mapping made here before can write.
     pub fn create(name: &str, length: usize) -> io::Result<(Self, OwnedFd)> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file =
             memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL).or_else(|_| memfd_create(name, flags))?;
         let bytes = u64::try_from(length).map_err(|_| io::ErrorKind::InvalidInput)?;
         ftruncate(&file, bytes)?;
-        // Nobody but root can open it for writing through /proc, and that is of no use either.
+        // Only root can open it for writing through /proc, and cannot write even then.
         fchmod(&file, Mode::RUSR)?;
         let mapping = Mapping::new(&file, length, true)?;
         fcntl_add_seals(&file, SEALS | SealFlags::SEAL)?;
@@ -46,7 +46,7 @@ impl Writable {
 pub struct Readable(Mapping);
 
 impl Readable {
-    /// Maps what a status socket has handed out. It has to be sealed, as memory that can shrink would end its reader.
+    /// Maps memory that a status socket has handed out. It has to be sealed: memory that shrinks would kill its reader.
     pub fn open(file: OwnedFd) -> io::Result<Self> {
         let unsealed = || io::Error::new(io::ErrorKind::InvalidData, "memory that is not sealed");
         if !fcntl_get_seals(&file).map_err(|_| unsealed())?.contains(SEALS) {
@@ -56,9 +56,9 @@ impl Readable {
         Ok(Self(Mapping::new(&file, length.unwrap_or_default(), false)?))
     }
 
-    /// A word; nothing behind the end.
+    /// The word at a place; `None` beyond the end.
     pub fn word(&self, place: usize) -> Option<u64> {
-        // Relaxed: of all orders it is the one that is promised to work on memory that cannot be written.
+        // Relaxed: the only order that is guaranteed to work on memory that cannot be written.
         self.0.words().get(place).map(|word| word.load(Ordering::Relaxed))
     }
 
@@ -67,14 +67,14 @@ impl Readable {
         self.0.words()
     }
 
-    /// This many words from a place on; none where they are not all there.
+    /// This many words from a place on; no words if some are missing.
     pub fn words(&self, place: usize, number: usize) -> impl Iterator<Item = u64> + '_ {
         let words = self.0.words().get(place..).and_then(|words| words.get(..number));
         words.unwrap_or_default().iter().map(|word| word.load(Ordering::Relaxed))
     }
 }
 
-/// What readers have to be able to rely on.
+/// The seals that readers rely on.
 const SEALS: SealFlags = SealFlags::FUTURE_WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW);
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    /// Maps the first `length` bytes, all of which the file has to have for as long as the mapping is there; rounded down
-    /// to whole words.
+    /// Maps the first `length` bytes, rounded down to whole words. The file must have all of them for as long as the
+    /// mapping exists.
     pub(crate) fn new(file: impl AsFd, length: usize, writable: bool) -> io::Result<Self> {
         let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         // SAFETY: a new mapping at a place of the kernel's choice replaces nothing.
@@ -29,8 +29,8 @@ impl Mapping {
         Ok(Self { start, words: length / WORD })
     }
 
-    /// The words. Others may write them meanwhile. Who has mapped them for reading only does not store to them: a store
-    /// would be a fault of this process (SIGSEGV), so that only [`crate::memory::Writable`] gives them out for that.
+    /// The words. Other processes may write them meanwhile. A store to a mapping for reading only would be a fault
+    /// (SIGSEGV), so only [`crate::memory::Writable`] hands words out for writing.
     pub(crate) fn words(&self) -> &[AtomicU64] {
         // SAFETY: the mapping begins at a page, holds this many words, any bits of which are valid, and lives as long as
         // `self`. It is only ever read and written through atomics, here and in the other processes that have it. The
@@ -39,7 +39,7 @@ impl Mapping {
     }
 }
 
-/// Words as counters; nothing where there are too few.
+/// Words as counters; `None` if there are too few.
 pub(crate) fn counters(words: &[AtomicU64]) -> Option<&Counters> {
     let is_long_enough = size_of_val(words) >= size_of::<Counters>();
     // SAFETY: `Counters` is `repr(C)` and consists of atomic words alone, as a test beside it holds by size and alignment:

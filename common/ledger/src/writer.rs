@@ -19,7 +19,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A ledger for so many sessions, and the descriptor for who may read it.
+    /// Makes a ledger for this many sessions, and the descriptor for its readers.
     pub fn create(capacity: u32, process: u32, now: u64) -> io::Result<(Self, OwnedFd)> {
         let records = RECORD.saturating_mul(capacity as usize);
         let hits = HITS.saturating_mul(LINES as usize);
@@ -49,12 +49,12 @@ impl Writer {
         }
     }
 
-    /// There is no session at a place any more.
+    /// Clears the record at a place: its session is over.
     pub fn clear(&mut self, place: u32) {
         self.store(place, &[0; RECORD]);
     }
 
-    /// A line of the rules has decided.
+    /// Counts a decision of this line of the rules.
     pub fn hit(&mut self, line: u32, now: u64) {
         if line >= LINES {
             return;
@@ -69,7 +69,7 @@ impl Writer {
         }
     }
 
-    /// Other rules are in force: no line of them has decided yet.
+    /// Clears the hits: other rules are in force, and no line of them has decided yet.
     pub fn rules_changed(&mut self, now: u64) {
         let words = (self.lines_used as usize).saturating_mul(HITS / WORD);
         self.words(self.hits_of(0), words).iter().for_each(|word| word.store(0, Ordering::Relaxed));
@@ -85,7 +85,7 @@ impl Writer {
             return;
         };
         let before = sequence.load(Ordering::Relaxed);
-        // Odd, and seen by whoever sees a word of what follows.
+        // Odd, and visible to any reader that sees a word of the new record.
         sequence.store(before.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release);
         for (word, bytes) in words.iter().zip(bytes.chunks_exact(WORD).skip(1)) {

@@ -47,7 +47,7 @@ fn shrink_bounding_set(keep: &CapsHashSet) -> Result<(), LockError> {
     Ok(())
 }
 
-/// What the kernel says now, and an error where a set holds more than `kept`.
+/// Reads the sets back from the kernel; an error if one holds more than `kept`.
 fn read_back(kept: &CapsHashSet) -> Result<(), LockError> {
     let nothing = CapsHashSet::new();
     for (set, expected, name) in [

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use thiserror::Error;
 
-/// A lock that could not be put on, and what the kernel said.
+/// A lock that could not be put on, and the kernel's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{lock}: {found}")]
 pub struct LockError {
@@ -12,7 +12,7 @@ pub struct LockError {
 }
 
 impl LockError {
-    /// The lock that was tried, and what came of it.
+    /// The lock that was tried, and the result.
     pub fn new(lock: &'static str, found: impl Display) -> Self {
         Self { lock, found: found.to_string() }
     }

@@ -1,8 +1,8 @@
 //! The system call filter: a table of what is allowed, and death for the rest.
 //!
-//! A program of seccompiler knows one action for calls that match and one for those that do not. Calls that are to
-//! be answered with an errno need a program of their own, stacked before the one that kills; of all verdicts on a
-//! call the kernel takes the strictest (seccomp(2)), so the killing program must let them pass.
+//! A program of seccompiler knows one action for calls that match and one for those that do not. Calls that are to be
+//! answered with an errno need a program of their own, stacked before the one that kills; the kernel takes the
+//! strictest of all verdicts on a call (seccomp(2)), so the killing program must let them pass.
 
 use crate::LockError;
 use seccompiler::{
@@ -11,7 +11,7 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 
-/// One line of a profile: a system call, on which condition it is allowed, and the reason for it.
+/// One line of a profile: a system call, the condition on which it is allowed, and the reason for it.
 ///
 /// Several rows of one call are alternatives. Written with [`row!`](crate::row).
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ pub struct Row {
     pub when: When,
     /// The reason.
     pub why: &'static str,
-    /// The occasion on which the call is made, where the tests do not lead to it.
+    /// The occasion on which the call is made, if the tests do not lead to it.
     pub rare: Option<&'static str>,
 }
 
@@ -44,11 +44,11 @@ pub enum When {
 pub struct Arg {
     /// Which argument, from 0 to 5.
     pub index: u8,
-    /// What it must be.
+    /// The value that it must have.
     pub test: Test,
 }
 
-/// What an argument must be. A filter sees numbers only: what a pointer points to can be changed afterwards.
+/// A test of an argument. A filter sees numbers only: memory behind a pointer can be changed after the check.
 #[derive(Debug, Clone, Copy)]
 pub enum Test {
     /// An int (a descriptor, a command) of this value; the kernel ignores the upper half of the register.
@@ -81,12 +81,12 @@ macro_rules! row {
     };
 }
 
-/// The last part of a row whose call is made only on this occasion, and not by the tests that look for every call.
+/// The last part of a row whose call is made only on this occasion, which the tests of all rows do not bring about.
 pub const fn rare(occasion: &'static str) -> Option<&'static str> {
     Some(occasion)
 }
 
-/// What a profile compiles to: programs to be installed one after the other.
+/// A compiled profile: programs to be installed one after the other.
 #[derive(Debug, Clone)]
 pub struct Program {
     stack: Vec<BpfProgram>,
@@ -123,7 +123,7 @@ pub fn compile_filter(rows: &[Row]) -> Result<Program, LockError> {
     Ok(Program { stack })
 }
 
-/// Calls with their rules, of which one has to hold; none where there is no condition.
+/// Calls with their rules, of which one has to hold; a call without rules has no condition.
 type Calls = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// The calls that are allowed, and those that are answered by their errno.
@@ -154,7 +154,7 @@ fn sorted(rows: &[Row]) -> Result<(Calls, BTreeMap<u32, Calls>), LockError> {
 }
 
 /// Puts a filter on this process that answers the calls of these rows, each a [`When::Answer`], and lets all others
-/// through. It is for a process that starts programs of others.
+/// through. For a process that starts programs of others.
 pub fn install_denials(rows: &[Row]) -> Result<(), LockError> {
     compile_denials(rows)?.install()
 }

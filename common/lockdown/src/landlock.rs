@@ -15,17 +15,16 @@ use std::path::Path;
 pub struct LandlockStatus {
     /// The ABI that the kernel offers; 0 without Landlock.
     pub abi: u8,
-    /// Everything of that ABI that is known to the `landlock` crate is denied, but for what was asked to be let
-    /// through.
+    /// Everything in that ABI that the `landlock` crate knows is denied, except for the requested grants.
     pub enforced: bool,
 }
 
-/// What stays possible under Landlock.
+/// The accesses that stay possible under Landlock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Grants<'a> {
     /// Files, and folders with everything below them, that may be read and listed.
     pub read: &'a [&'a Path],
-    /// Folders of which files may be removed.
+    /// Folders whose files may be removed.
     pub remove: &'a [&'a Path],
     /// Ports may be bound and connected to, and Unix sockets reached.
     pub network: bool,
@@ -36,16 +35,16 @@ pub fn landlock_deny_all() -> Result<LandlockStatus, LockError> {
     landlock_deny_all_but(&Grants::default())
 }
 
-/// Denies everything that the running kernel can deny, but what is granted.
+/// Denies everything that the running kernel can deny, except for the grants.
 ///
 /// A path that does not exist is passed over: nothing is permitted for it, also when it appears later.
 pub fn landlock_deny_all_but(grants: &Grants<'_>) -> Result<LandlockStatus, LockError> {
     since(1, |abi| restrict(ABI::from(i32::from(abi)), grants))
 }
 
-/// Denies signals to processes outside, where the kernel can (ABI 6), and nothing else: for a process that starts
-/// programs of others, who inherit this. With any Landlock, ptrace(2) reaches nobody outside either. What those programs
-/// are denied stands in the audit log, as what this process is denied does, where the kernel can write it (ABI 7).
+/// Denies only signals to processes outside, if the kernel can (ABI 6): for a process that starts programs of others,
+/// which inherit this. With any Landlock, ptrace(2) reaches nobody outside either. Denials of those programs stand in
+/// the audit log, as those of this process do, if the kernel can write it (ABI 7).
 pub fn landlock_keep_signals_inside() -> Result<LandlockStatus, LockError> {
     since(6, |abi| {
         let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
@@ -53,7 +52,7 @@ pub fn landlock_keep_signals_inside() -> Result<LandlockStatus, LockError> {
     })
 }
 
-/// Puts a ruleset on this process where the kernel offers this ABI or a later one: that of the kernel is handed over.
+/// Puts a ruleset on this process if the kernel offers this ABI or a later one; `restrict` gets the kernel's ABI.
 fn since(
     least: u8,
     restrict: impl FnOnce(u8) -> Result<RestrictionStatus, RulesetError>,
@@ -66,8 +65,8 @@ fn since(
     Ok(LandlockStatus { abi, enforced: status.ruleset == RulesetStatus::FullyEnforced })
 }
 
-/// What files are denied for, but by rules. A log that is started again is a new Unix socket, of a path that no rule can
-/// name in advance: since ABI 9 that is one of the rights.
+/// The accesses to files that are denied unless a rule grants them. A restarted log is a new Unix socket at a path that
+/// no rule can name in advance, and reaching it is one of the rights since ABI 9.
 fn handled(abi: ABI, grants: &Grants<'_>) -> BitFlags<AccessFs> {
     let mut files = AccessFs::from_all(abi);
     if grants.network {

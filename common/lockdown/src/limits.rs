@@ -23,8 +23,8 @@ pub fn not_dumpable() -> Result<(), LockError> {
 }
 
 /// This process neither speculates past its stores nor shares what branches it took with others of its processor, and
-/// cannot change that (PR_SET_SPECULATION_CTRL, PR_SPEC_FORCE_DISABLE). A kernel or a processor that leaves no choice is as
-/// it is.
+/// cannot change that (PR_SET_SPECULATION_CTRL, PR_SPEC_FORCE_DISABLE). A kernel or processor that leaves no choice
+/// stays as it is.
 pub fn restrict_speculation() {
     for feature in [SpeculationFeature::SpeculativeStoreBypass, SpeculationFeature::IndirectBranchSpeculation]
     {

@@ -7,7 +7,7 @@ use crate::{Arg, Row, libc, rare, row};
 /// The occasion of a call that is made when memory grows.
 pub const MORE: Option<&str> = rare("more is going on than ever before");
 
-/// The occasion of a call that the clock makes.
+/// The occasion of a call that reads the clock.
 pub const NO_VDSO: Option<&str> = rare("where the machine has no clock in the vDSO");
 
 /// The end of the process.
@@ -25,7 +25,7 @@ pub const fn munmap(rare: Option<&'static str>) -> Row {
     row!(SYS_munmap, Always, "give mapped memory back", rare)
 }
 
-/// The standard library looks whether a descriptor is open before it closes it, in builds with debug assertions.
+/// The check of the standard library, with debug assertions, that a descriptor is open before it closes it.
 pub const fn close_check() -> Row {
     row!(
         SYS_fcntl,

@@ -20,8 +20,8 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Memory cannot become executable once it was writable (PR_SET_MDWE with PR_MDWE_REFUSE_EXEC_GAIN, Linux 6.3). False where
-/// the kernel lacks this.
+/// Memory cannot become executable once it was writable (PR_SET_MDWE with PR_MDWE_REFUSE_EXEC_GAIN, Linux 6.3). False
+/// if the kernel lacks this.
 pub fn deny_write_execute() -> bool {
     let (on, unused): (libc::c_ulong, libc::c_ulong) = (libc::PR_MDWE_REFUSE_EXEC_GAIN.into(), 0);
     // SAFETY: this prctl(2) takes plain numbers and touches no memory.

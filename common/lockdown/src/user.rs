@@ -5,10 +5,10 @@ use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid};
 use std::io;
 
-/// What became of the supplementary groups.
+/// The fate of the supplementary groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Groups {
-    /// There are none any longer, or at most the user's own group once more.
+    /// None is left, or at most the user's own group once more.
     Dropped,
     /// The user namespace does not permit setgroups(2) (user_namespaces(7), `/proc/PID/setgroups`): an ordinary
     /// user's own groups are still there, as many as this.

@@ -195,7 +195,7 @@ const fn arg(index: u8, value: u64) -> Arg {
 fn a_limit_that_is_set_cannot_be_raised() {
     let act = || {
         let lowered = limit(Resource::Nofile, Some(8)).is_ok();
-        // What is lost with root is only the right to raise it again.
+        // A process that gives up root loses only the right to raise it again.
         let raised = keep_only(&[]).is_ok() && limit(Resource::Nofile, Some(9)).is_ok();
         lowered && !raised
     };
