@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// The most servers in the table. Only servers that the administrator's names lead to get into it; even so it is bounded.
+/// The most servers in the table. Only servers that the administrator's names lead to get in; even so it is bounded.
 const MAX_SERVERS: usize = 1024;
 
 /// Next servers that could not be reached.

@@ -1,4 +1,4 @@
-//! Which worker serves a client that has come.
+//! The choice of the worker that serves a new client.
 
 use crate::client_host::{Host, HostNetwork};
 use crate::keys::WorkerKey;
@@ -8,22 +8,22 @@ use crate::settings::{Crowded, Isolation, Settings, seconds};
 use std::hash::BuildHasher;
 use std::time::Instant;
 
-/// Who serves a client that has come.
+/// The worker that serves a new client, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// A worker that is there.
+    /// A running worker.
     Use(WorkerKey),
-    /// A new one.
+    /// A new worker.
     Start,
-    /// A new one, in the place of this one, which has nothing to do or no whole request.
+    /// A new worker, in the place of this one, which is idle or has no whole request.
     StartInstead(WorkerKey),
-    /// Nobody, before a worker that is on its way out has ended.
+    /// None, until a worker that is on its way out has ended.
     Wait(Full),
-    /// Nobody.
+    /// None: the client is turned away.
     TurnAway(Full),
 }
 
-/// What has no place for a worker more.
+/// The scope that has no place for one more worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
     /// All places are taken.
@@ -33,7 +33,7 @@ pub enum Full {
 }
 
 impl Full {
-    /// Whether a host has no place for that. Where the house is full, no site has a place.
+    /// Whether a host has no place because of this. When the house is full, no site has a place.
     fn keeps_out(self, host: Host) -> bool {
         match self {
             Self::House => true,
@@ -57,11 +57,11 @@ impl From<Full> for Met {
     }
 }
 
-/// A client host with as many sessions for each of its workers gets a further one, up to the number of processors.
+/// Sessions for each of a client host's workers at which it gets a further worker, up to the number of processors.
 const BUSY: u32 = 4;
 
-/// Workers that make room are killed, and have their places until they are reaped. Only so many may be on their way out
-/// while others take their places.
+/// The most workers on their way out while others take their places. A worker that makes room is killed, and keeps its
+/// place until it is reaped.
 const ENDING: usize = 64;
 
 /// Which worker serves a client.
@@ -94,8 +94,8 @@ impl<Channel> Pool<Channel> {
         }
     }
 
-    /// Whether a client from `host` waits until a worker has ended that is on its way out. What is known to be full is not
-    /// looked at again; what is found to be joins it.
+    /// Whether a client from `host` waits until a worker that is on its way out has ended. Scopes in `known` are full
+    /// and are not looked at again; any other full scope is added to them.
     pub fn waits(&self, host: Host, settings: &Settings, known: &mut Vec<Full>) -> bool {
         if settings.isolation == Isolation::Client && self.own(host, settings).next().is_some() {
             return false;
@@ -109,7 +109,7 @@ impl<Channel> Pool<Channel> {
         true
     }
 
-    /// What becomes of a client for whom no place is free.
+    /// The choice for a client when no place is free.
     fn choose_in_a_crowd(&self, full: Full, settings: &Settings) -> Choice {
         match self.who_makes_room(full) {
             Some(other) if self.has_few_ending() => Choice::StartInstead(other),
@@ -118,7 +118,7 @@ impl<Channel> Pool<Channel> {
         }
     }
 
-    /// Whether no place is free either once those have ended that are on their way out.
+    /// Whether there will be no free place even when the workers on their way out have ended.
     fn stays_full(&self, full: Full, settings: &Settings) -> bool {
         let places = usize::from(settings.max_workers);
         let (most, site) = match full {
@@ -130,7 +130,7 @@ impl<Channel> Pool<Channel> {
         workers.count() >= most
     }
 
-    /// Whether there is so much to do for the least busy of so many workers that another one is needed.
+    /// Whether even the least busy of a host's `workers` has so much to do that another one is needed.
     fn is_busy(&self, least: WorkerKey, workers: usize, settings: &Settings) -> bool {
         let load = self.load(least);
         load >= self.room || (load >= BUSY && workers < self.processors && self.is_ample(settings))
@@ -140,7 +140,7 @@ impl<Channel> Pool<Channel> {
         workers.min_by_key(|key| self.load(*key))
     }
 
-    /// What has no place for another worker for this host.
+    /// The scope that has no place for another worker for this host, if any.
     fn full(&self, host: Host, settings: &Settings) -> Option<Full> {
         let (places, site) = (usize::from(settings.max_workers), host.site());
         if settings.crowded == Crowded::Refuse && self.taken_by(site) >= places.div_ceil(2) {
@@ -156,8 +156,8 @@ impl<Channel> Pool<Channel> {
         all.filter(|place| *place == (Serves::ClientHosts, Some(site))).count()
     }
 
-    /// The worker whose place another host can have: one that has nothing to do, or else the one that has had nothing but
-    /// unfinished requests for longest. Whoever keeps requests unfinished in many places loses them one by one.
+    /// The worker whose place another host can have: an idle one, or else the one that has had nothing but unfinished
+    /// requests for longest. A client that keeps requests unfinished in many places loses them one by one.
     fn who_makes_room(&self, full: Full) -> Option<WorkerKey> {
         let is_there = |worker: &Worker<Channel>| match (full, worker.site()) {
             (Full::House, site) => site.is_some(),
@@ -173,7 +173,7 @@ impl<Channel> Pool<Channel> {
         self.ending.len() < ENDING
     }
 
-    /// The workers of this host. One that serves several hosts belongs to none of them.
+    /// The workers of this host. A worker that serves several hosts belongs to none of them.
     fn own(&self, host: Host, settings: &Settings) -> impl Iterator<Item = WorkerKey> {
         let apart = settings.isolation != Isolation::Connection;
         let of_host_alone =
@@ -182,8 +182,8 @@ impl<Channel> Pool<Channel> {
         self.serving.get(&host).into_iter().flatten().copied().filter(is_own)
     }
 
-    /// A worker that this host shares with others; a new one in the place of one that waits for another host, if there is
-    /// one and connections do not come one each.
+    /// A worker that this host shares with others; or a new one in the place of a worker that waits for another host,
+    /// if there is one and not every connection has a worker of its own.
     fn share(&mut self, host: Host, settings: &Settings, now: Instant) -> Choice {
         let shared = self.known_to(host).or_else(|| self.any_by_hash(host));
         let waiting = || self.waiting(settings, now).filter(|_| settings.isolation == Isolation::Client);
@@ -198,9 +198,9 @@ impl<Channel> Pool<Channel> {
         self.workers.get(key).is_some_and(|worker| worker.hosts.iter().any(|other| *other != host))
     }
 
-    /// The worker that has waited for its host to come back for longest.
+    /// The worker that has waited longest for its host to come back.
     fn waiting(&self, settings: &Settings, now: Instant) -> Option<WorkerKey> {
-        // Idle for a second: hosts that come and go are not to cost a start for each connection.
+        // Idle for a second: otherwise hosts that come and go would cost a start for each connection.
         let latest = now.checked_add(seconds(settings.worker_idle.saturating_sub(1)));
         let idle = |(key, worker): (WorkerKey, &Worker<Channel>)| {
             let waits = worker.load == 0 && worker.is_ready && worker.is_of_clients();
@@ -218,13 +218,13 @@ impl<Channel> Pool<Channel> {
         self.workers.get(key).map_or(u32::MAX, |worker| worker.load)
     }
 
-    /// One of a fixed number of workers, the same for each host.
+    /// The worker of this host among a fixed number of workers; always the same one.
     fn shared(&self, host: Host, number: usize) -> Option<WorkerKey> {
         let workers = self.of_clients();
         if workers.len() < number { None } else { self.pick(host, &workers) }
     }
 
-    /// One that the host shares already: sharing is not to spread.
+    /// A worker that the host shares already: sharing must not spread.
     fn known_to(&self, host: Host) -> Option<WorkerKey> {
         let knows = |worker: &Worker<Channel>| worker.is_of_clients() && worker.hosts.contains(&host);
         self.workers.iter().find(|(_, worker)| knows(worker)).map(|(key, _)| key)
@@ -241,20 +241,20 @@ impl<Channel> Pool<Channel> {
     }
 }
 
-/// Whose worker one is that has served one connection alone, once its user is known.
+/// The owner of a worker that has served a single connection, once its user is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// From now on it is the user's.
+    /// The worker is the user's from now on.
     Stays,
-    /// The user has this one. What has been lent cannot be taken back: the other one ends first.
+    /// The user has this worker already. Lent sockets cannot be taken back: the client's present worker ends first.
     HandOver(WorkerKey),
-    /// It has served others as well, before other settings or rules were in force.
+    /// The worker has served others as well, before other settings or rules were in force.
     NotAlone,
 }
 
 /// Workers that serve one user.
 impl<Channel> Pool<Channel> {
-    /// A worker that has served nobody is for one connection.
+    /// Keeps a worker that has served nobody for one connection.
     pub fn keep_alone(&mut self, key: WorkerKey) {
         let fresh = self.workers.get_mut(key).filter(|worker| worker.hosts.is_empty());
         fresh.into_iter().for_each(|worker| worker.owner = Owner::Connection);
@@ -284,17 +284,17 @@ impl<Channel> Pool<Channel> {
         Settled::Stays
     }
 
-    /// A worker gets a connection of its user that another one had, whose request has been read.
+    /// A worker takes over a connection of its user from another worker, which has read the request.
     pub fn take_over(&mut self, key: WorkerKey) {
         self.begin(key);
         self.has_request(key);
     }
 }
 
-/// Which worker asks a host.
+/// The choice of the worker that asks a host.
 impl<Channel> Pool<Channel> {
-    /// The one that asks this host. There are no more than may serve client hosts: who has been asked for longest and has
-    /// nothing to do makes room. Where none may, one that is on its way out does once it has ended.
+    /// Chooses the worker that asks this host. There are at most as many askers as workers for client hosts: the one
+    /// that has been idle longest makes room. If none can, a worker that is on its way out does so once it has ended.
     pub fn choose_asker(&self, asker: AskerKey, settings: &Settings) -> Choice {
         if let Some(worker) = self.askers.get(&asker) {
             return Choice::Use(*worker);
@@ -329,7 +329,7 @@ mod tests {
         key
     }
 
-    /// Takes a worker out, and it has ended.
+    /// Takes a worker out and has it end.
     fn end(pool: &mut Pool<()>, key: WorkerKey) {
         let ended = pool.remove(key, true, Instant::now()).unwrap();
         pool.reaped(ended.serial);
@@ -541,7 +541,7 @@ mod tests {
         Settings { isolation: Isolation::User, ..Settings::default() }
     }
 
-    /// A worker that has one connection of this host, alone.
+    /// A worker with a single connection, of this host.
     fn alone(pool: &mut Pool<()>, host: Host, settings: &Settings) -> WorkerKey {
         let key = match pool.choose_alone(host, settings) {
             Choice::Use(key) => key,
@@ -553,7 +553,7 @@ mod tests {
         key
     }
 
-    /// As identd names it.
+    /// A user named by identd.
     fn user(name: &str) -> Verified {
         Verified { user: UserId::parse(name.as_bytes()).unwrap(), by_password: false }
     }
@@ -607,7 +607,7 @@ mod tests {
         assert_eq!(pool.settle(by_host, host, &user, &of_users()), Settled::NotAlone);
         pool.keep_alone(by_host);
         assert!(!pool.is_alone(by_host), "it has served already");
-        // The worker of a user whom others have joined while users were not told apart.
+        // The worker of a user that others joined while users were not told apart.
         let own = alone(&mut pool, host, &of_users());
         assert_eq!(pool.settle(own, host, &user, &of_users()), Settled::Stays);
         assert_ne!(serving(&mut pool, host, &Settings::default()), own);

@@ -5,31 +5,31 @@ use sockd_common::message::Role;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// A worker that has ended from outside has closed its channel a moment before it is reaped. One that lives on for this
-/// long after it has closed its channel has closed it itself.
+/// How long a worker may live after its channel has closed. A worker that is killed closes its channel a moment before
+/// it is reaped; one that lives on for this long has closed it itself.
 const END_LIMIT: Duration = Duration::from_secs(2);
 
-/// A worker that was lost: the log says so once it is known how it ended.
+/// A worker that was lost: the log says so once its end is known.
 #[derive(Debug)]
 pub struct Lost {
-    /// What it was.
+    /// Its description.
     pub what: String,
-    /// Whose it was alone.
+    /// The only client host that it served, if there was only one.
     pub client: Option<Host>,
-    /// What it was for.
+    /// Its role.
     pub role: Role,
 }
 
-/// By their numbers, workers whose end the spawner has not told yet; it tells each exactly once.
+/// Workers whose end the spawner has not told yet, by number; it tells each end exactly once.
 #[derive(Debug, Default)]
 pub struct Endings {
     awaited: HashMap<u32, Option<Lost>>,
-    /// Those that have closed their channels, and when they have to have ended.
+    /// Workers that have closed their channels, and when they must have ended.
     lingering: VecDeque<(Instant, u32)>,
 }
 
 impl Endings {
-    /// A worker is out of service. Its end is news where it was lost. One that lingers has not been killed.
+    /// A worker is out of service. Its end is logged if it was lost. A worker that lingers has not been killed.
     pub fn insert(&mut self, serial: u32, lost: Option<Lost>, lingers: bool, now: Instant) {
         if lingers {
             self.lingering.extend(now.checked_add(END_LIMIT).map(|due| (due, serial)));
@@ -37,7 +37,7 @@ impl Endings {
         self.awaited.insert(serial, lost);
     }
 
-    /// When a worker that lingers has to have ended.
+    /// When the first lingering worker must have ended.
     pub fn due_at(&self) -> Option<Instant> {
         self.lingering.front().map(|(due, _)| *due)
     }
@@ -55,7 +55,7 @@ impl Endings {
         None
     }
 
-    /// A worker has ended. Gives what the log is to hear of it, if it was lost.
+    /// A worker has ended. Returns the loss for the log, if it was lost.
     pub fn reaped(&mut self, serial: u32) -> Option<Lost> {
         self.awaited.remove(&serial).flatten()
     }

@@ -1,4 +1,4 @@
-//! The workers that run, and which of them serves whom. Starting, killing and telling them is the monitor's.
+//! The workers that run, and whom each serves. The monitor starts, kills and tells them.
 
 pub mod choice;
 pub mod endings;
@@ -16,7 +16,7 @@ use std::collections::hash_map::RandomState;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Whom the workers of a role serve, and so how many there are.
+/// The peers that the workers of a role serve, which determines the number of workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serves {
     /// Client hosts: as many workers as their isolation needs.
@@ -29,11 +29,11 @@ pub enum Serves {
     Everybody,
 }
 
-/// Whom an ident or upstream worker asks, or whom a datagram worker serves. Of next servers the very address and port: two of them on one host, such as
-/// the ends of two tunnels on this one, need not trust each other.
+/// The host that an ident or upstream worker asks, or that a datagram worker serves. Next servers are told apart by
+/// address and port: two on one host, such as the ends of two tunnels on this one, need not trust each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AskerKey {
-    /// What asks.
+    /// The role of the worker.
     pub role: Role,
     /// The host that is asked.
     pub host: Host,
@@ -41,20 +41,20 @@ pub struct AskerKey {
     pub server: Option<SocketAddr>,
 }
 
-/// A user, and who says so: somebody may have the same name in the accounts of a host and in sockd.passwd, and need not be
-/// the same.
+/// A user, and who vouches for the name: users of the same name in the accounts of a host and in sockd.passwd need not
+/// be the same person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// The user.
     pub user: UserId,
-    /// A password says so, and not the host's identd.
+    /// Whether a password vouches for the user, and not the host's identd.
     pub by_password: bool,
 }
 
-/// Which clients of its hosts a worker serves.
+/// The clients of its hosts that a worker serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Owner {
-    /// All of them.
+    /// All clients.
     Anybody,
     /// One connection, whose user is not known yet or never will be.
     Connection,
@@ -62,12 +62,12 @@ enum Owner {
     User(Verified),
 }
 
-/// A worker that has been asked for and is not known to have ended. `Channel` is how the monitor reaches it.
+/// A worker that has been requested and is not known to have ended. `Channel` is how the monitor reaches it.
 #[derive(Debug)]
 pub struct Worker<Channel> {
-    /// The spawner's number for it.
+    /// Its number at the spawner.
     pub serial: u32,
-    /// What it is for.
+    /// Its role.
     pub role: Role,
     /// Its channel.
     pub channel: Channel,
@@ -75,14 +75,14 @@ pub struct Worker<Channel> {
     is_ready: bool,
     /// Sessions, queries or lookups under way.
     load: u32,
-    /// Those of its sessions whose requests have been read.
+    /// Its sessions whose requests have been read.
     requests: u32,
-    /// The turn in which it has come to be without such a session.
+    /// The turn since which it has been without such a session.
     without_since: u64,
-    /// The hosts that it has served, the first three of them; a spare worker has none yet.
+    /// The first three hosts that it has served; a spare worker has none yet.
     hosts: Vec<Host>,
     owner: Owner,
-    /// When its time is over: not ready by then, or idle for too long.
+    /// When its time is over: it is not ready by then, or has been idle for too long.
     expires: Option<Instant>,
 }
 
@@ -95,13 +95,13 @@ pub enum Expired {
     NotReady,
 }
 
-/// A worker that is not ready by then will never be.
+/// How long a worker may take to get ready; a worker that takes longer never will.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-/// Where workers cannot be started, or end at once, trying again without end would keep monitor and spawner busy.
+/// The pause after a spare worker is lost: if workers cannot start, endless retries would keep monitor and spawner busy.
 const SPARE_PAUSE: Duration = Duration::from_secs(1);
 
-/// As many of its client hosts are remembered of a worker: more than one is all that matters.
+/// The most client hosts remembered for a worker: it only matters whether there is more than one.
 const HOSTS_KEPT: usize = 3;
 
 /// All workers.
@@ -112,23 +112,23 @@ pub struct Pool<Channel> {
     serving: HashMap<Host, Vec<WorkerKey>>,
     askers: HashMap<AskerKey, WorkerKey>,
     spare: Vec<WorkerKey>,
-    /// Those that have been taken out and are not known to have ended, with the site that they served.
+    /// Workers that have been taken out and are not known to have ended, with the site that they served.
     ending: HashMap<u32, (Serves, Option<HostNetwork>, Role)>,
-    /// Where they are counted.
+    /// The counters of workers.
     counters: Option<&'static Counters>,
-    /// Counts the turns in which workers come to be without a request.
+    /// The number of turns so far; a worker notes the turn since which it has been without a request.
     turns: u64,
-    /// A spare worker has been lost: the next one is not started before.
+    /// When the next spare worker may be started, after one has been lost.
     paused_until: Option<Instant>,
     by_hash: RandomState,
     last_serial: u32,
     processors: usize,
-    /// Sessions that one worker has descriptors for.
+    /// The sessions that one worker has descriptors for.
     room: u32,
 }
 
 impl<Channel> Pool<Channel> {
-    /// No workers yet. `descriptors` is the limit that every worker inherits.
+    /// A pool without workers. `descriptors` is the limit that every worker inherits.
     pub fn new(processors: usize, descriptors: u64) -> Self {
         Self {
             workers: Slots::default(),
@@ -142,7 +142,7 @@ impl<Channel> Pool<Channel> {
             by_hash: RandomState::new(),
             last_serial: 0,
             processors,
-            // Two sockets for each session, and some for pipes.
+            // Each session takes two sockets; some descriptors are left for pipes.
             room: u32::try_from(descriptors.saturating_sub(256) / 2).unwrap_or(u32::MAX).max(1),
         }
     }
@@ -188,7 +188,7 @@ impl<Channel> Pool<Channel> {
         self.workers.keys_where(Worker::is_of_clients)
     }
 
-    /// Those of them that have nothing to do.
+    /// The workers that serve client hosts and are idle.
     pub fn unused(&self) -> Vec<WorkerKey> {
         self.workers.keys_where(|worker| worker.is_of_clients() && worker.load == 0)
     }
@@ -198,13 +198,13 @@ impl<Channel> Pool<Channel> {
         self.number(|serves| serves == Serves::ClientHosts)
     }
 
-    /// How many workers serve such. One that has been taken out counts until it is known to have ended.
+    /// The number of workers that serve `whom`. A worker that was taken out counts until it is known to have ended.
     fn number(&self, whom: impl Fn(Serves) -> bool) -> usize {
         let ending = self.ending.values().filter(|(serves, ..)| whom(*serves)).count();
         self.workers.iter().filter(|(_, worker)| whom(worker.serves)).count().saturating_add(ending)
     }
 
-    /// A worker has locked itself down; false where it had said so before.
+    /// A worker has locked itself down; false if it had said so before.
     pub fn mark_ready(&mut self, key: WorkerKey) -> bool {
         let Some(worker) = self.workers.get_mut(key) else { return false };
         worker.expires = None;
@@ -215,8 +215,8 @@ impl<Channel> Pool<Channel> {
         is_first
     }
 
-    /// A session, query or lookup of a worker begins. From now on it serves `host`, and whoever comes from there unless
-    /// this is the first.
+    /// A session, query or lookup of a worker begins. The worker serves `host` from now on, and any client from there
+    /// unless this is its first.
     pub fn assign(&mut self, key: WorkerKey, host: Host) {
         self.begin(key);
         let Some(worker) = self.workers.get_mut(key) else { return };
@@ -233,7 +233,7 @@ impl<Channel> Pool<Channel> {
         }
     }
 
-    /// Something begins that a worker is busy with.
+    /// A worker gets one more thing to do.
     fn begin(&mut self, key: WorkerKey) {
         self.turns = self.turns.saturating_add(1);
         let Some(worker) = self.workers.get_mut(key) else { return };
@@ -290,12 +290,12 @@ impl<Channel> Pool<Channel> {
         }
     }
 
-    /// Whether a worker has nothing to do.
+    /// Whether a worker is idle.
     pub fn is_idle(&self, key: WorkerKey) -> bool {
         self.workers.get(key).is_some_and(|worker| worker.load == 0)
     }
 
-    /// Takes a worker out. `lost`: it was of no use any more.
+    /// Takes a worker out. `lost`: it is useless.
     pub fn remove(&mut self, key: WorkerKey, lost: bool, now: Instant) -> Option<Worker<Channel>> {
         let worker = self.workers.remove(key)?;
         if lost && self.spare.contains(&key) {
@@ -320,9 +320,9 @@ impl<Channel> Pool<Channel> {
     }
 }
 
-/// How many there are.
+/// The number of workers.
 impl<Channel> Pool<Channel> {
-    /// Counts workers here, of which there are none yet.
+    /// Counts workers in these counters; there must be no workers yet.
     pub fn count_in(&mut self, counters: &'static Counters) {
         self.counters = Some(counters);
     }
@@ -339,7 +339,7 @@ impl<Channel> Pool<Channel> {
 
 /// Spare workers, which wait for their first client host.
 impl<Channel> Pool<Channel> {
-    /// How many are missing.
+    /// The number of spare workers that are missing.
     pub fn spares_wanted(&mut self, settings: &Settings, now: Instant) -> usize {
         if self.paused_until.is_some_and(|until| now < until) {
             return 0;
@@ -357,12 +357,12 @@ impl<Channel> Pool<Channel> {
         wanted.min(room.max(usize::from(self.serving.is_empty()))).saturating_sub(self.spare.len())
     }
 
-    /// When one that was lost is replaced.
+    /// When a lost spare worker is replaced.
     pub fn paused_until(&self) -> Option<Instant> {
         self.paused_until
     }
 
-    /// A worker just started waits for its first client host.
+    /// Keeps a new worker until its first client host comes.
     pub fn keep_spare(&mut self, key: WorkerKey) {
         self.spare.push(key);
     }
@@ -374,7 +374,7 @@ impl<Channel> Pool<Channel> {
 
 /// Workers that ask one host.
 impl<Channel> Pool<Channel> {
-    /// A worker just started asks this host and no other.
+    /// Keeps a new worker for asking this host and no other.
     pub fn keep_asker(&mut self, key: WorkerKey, asker: AskerKey) {
         if let Some(worker) = self.workers.get_mut(key) {
             worker.hosts.push(asker.host);
@@ -396,12 +396,12 @@ impl<Channel> Worker<Channel> {
         }
     }
 
-    /// Where the client host is that it has served first.
+    /// The site of the first host that it has served.
     fn site(&self) -> Option<HostNetwork> {
         self.hosts.first().map(|host| host.site())
     }
 
-    /// Whether it has locked itself down, and reads what it is told.
+    /// Whether it has locked itself down and reads its messages.
     pub fn is_ready(&self) -> bool {
         self.is_ready
     }
@@ -411,7 +411,7 @@ impl<Channel> Worker<Channel> {
         self.expires
     }
 
-    /// What it is, for a log line: `session worker 3 (10.0.0.1)`.
+    /// Its description for a log line: `session worker 3 (10.0.0.1)`.
     pub fn describe(&self) -> String {
         let hosts: Vec<String> = self.hosts.iter().map(ToString::to_string).collect();
         let hosts = if hosts.is_empty() { "spare".into() } else { hosts.join(", ") };
@@ -421,7 +421,7 @@ impl<Channel> Worker<Channel> {
         }
     }
 
-    /// The client host that it serves; nothing where it serves several, of which none can be blamed.
+    /// The only client host that it serves; `None` if it serves several, as none of them can be blamed.
     pub fn only_client(&self) -> Option<Host> {
         match (self.serves, &*self.hosts) {
             (Serves::ClientHosts | Serves::ClientHost, [host]) => Some(*host),

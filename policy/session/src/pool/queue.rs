@@ -6,11 +6,11 @@ use crate::settings::{Settings, seconds};
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// So many wait at most. Workers end in a moment, and whoever finds more in front is better told so.
+/// The most clients that wait. Workers end in a moment, and a client with more in front of it is better told so.
 const MOST: usize = 256;
 
-/// Those that wait, in the order in which they have come. Whoever can be served need not wait for others in front, which
-/// may be of a site that has its half of the places.
+/// Clients that wait, in order of arrival. A client that can be served need not wait for others in front, which may be
+/// of a site that has its half of the places.
 #[derive(Debug)]
 pub struct Queue<Client>(VecDeque<Waiting<Client>>);
 
@@ -18,7 +18,7 @@ pub struct Queue<Client>(VecDeque<Waiting<Client>>);
 struct Waiting<Client> {
     host: Host,
     client: Client,
-    /// A client has no more time for this than for its request.
+    /// When the client has waited for too long: as long as it would have had for its request.
     until: Option<Instant>,
 }
 
@@ -35,7 +35,7 @@ impl<Client> Default for Queue<Client> {
 }
 
 impl<Client> Queue<Client> {
-    /// Whether a client of this host may wait. One site has half of the queue at most, as it has of the workers.
+    /// Whether a client of this host may wait. One site gets at most half of the queue, as it does of the workers.
     pub fn has_room(&self, host: Host) -> bool {
         let of_site = self.0.iter().filter(|waiting| waiting.host.site() == host.site());
         self.0.len() < MOST && of_site.count() < MOST / 2
@@ -47,8 +47,8 @@ impl<Client> Queue<Client> {
         self.0.push_back(Waiting { host, client, until });
     }
 
-    /// The first client that need not wait any longer; the error is that it has waited for too long. Whether a host's
-    /// clients wait is asked with all that is known to have no place.
+    /// The first client that need not wait any longer; an error if it has waited for too long. `waits` tells whether a
+    /// host's clients wait, given the scopes known to be full.
     pub fn next(
         &mut self,
         now: Instant,
@@ -61,12 +61,12 @@ impl<Client> Queue<Client> {
         Some(if waiting.is_late(now) { Err(Full::House) } else { Ok(waiting.client) })
     }
 
-    /// When the first has waited for too long.
+    /// When the first client has waited for too long.
     pub fn due_at(&self) -> Option<Instant> {
         self.0.front()?.until
     }
 
-    /// Nobody waits any more.
+    /// Removes all clients.
     pub fn clear(&mut self) {
         self.0.clear();
     }

@@ -3,10 +3,10 @@
 use crate::keys::WorkerKey;
 use std::time::{Duration, Instant};
 
-/// A worker that has died is started again, but no more often than this.
+/// The least time between two starts of the worker, which is started again when it has died.
 const RESTART: Duration = Duration::from_secs(1);
 
-/// The worker, where there is one.
+/// The worker, if there is one.
 #[derive(Debug, Default)]
 pub struct Sole {
     worker: Option<WorkerKey>,
@@ -15,12 +15,12 @@ pub struct Sole {
 }
 
 impl Sole {
-    /// The worker, where there is one.
+    /// The worker, if there is one.
     pub fn worker(&self) -> Option<WorkerKey> {
         self.worker
     }
 
-    /// A worker has been started, or could not be.
+    /// A worker has been started, or could not be started.
     pub fn started(&mut self, worker: Option<WorkerKey>, now: Instant) {
         let restart_at = if worker.is_none() { now.checked_add(RESTART) } else { None };
         *self = Self { worker, started: Some(now), restart_at };
@@ -31,17 +31,17 @@ impl Sole {
         self.restart_at
     }
 
-    /// Whether the worker is to be started again now; that is told once.
+    /// Whether the worker is to be started again now; returns true once.
     pub fn take_due(&mut self, now: Instant) -> bool {
         self.restart_at.take_if(|at| *at <= now).is_some()
     }
 
-    /// A worker is gone; true where it was this one.
+    /// A worker is gone; true if it was this one.
     pub fn gone(&mut self, worker: WorkerKey) -> bool {
         self.worker.take_if(|own| *own == worker).is_some()
     }
 
-    /// The one that is gone may be followed by another at once; false where that is due later.
+    /// Whether the worker that is gone may be replaced at once; if not, it is replaced when due.
     pub fn restarts_at_once(&mut self, now: Instant) -> bool {
         let again = self.started.and_then(|started| started.checked_add(RESTART));
         self.restart_at = again.filter(|again| now < *again);
