@@ -1,7 +1,7 @@
-//! The passwords that are being checked: who waits for each, which is asked next, and when the auth worker owes a verdict.
+//! The passwords that are being checked: who waits for each, which comes next, and when the auth worker owes a verdict.
 //!
-//! A check that is under way counts as a failure until its verdict is there, unless it is of a user who is known at its
-//! host: whoever guesses many passwords at once gets no more guesses. Others wait for their turn.
+//! A check under way counts as a failure until its verdict arrives, unless its user is known at its host: a client that
+//! guesses many passwords at once gets no more guesses. Further checks wait for their turn.
 
 use crate::client_host::{Host, HostNetwork};
 use crate::keys::{CheckKey, Slots};
@@ -18,11 +18,11 @@ use std::time::Instant;
 #[derive(Debug, Default)]
 pub struct Checks {
     checks: Slots<Check, 'c'>,
-    /// Those that have not been asked, in their order. Networks take turns.
+    /// Checks that the auth worker has not been asked, in order. Networks take turns.
     waiting: BTreeMap<HostNetwork, VecDeque<CheckKey>>,
-    /// The network whose turn it was last.
+    /// The network that had the last turn.
     last: Option<HostNetwork>,
-    /// Those that the auth worker has been asked.
+    /// Checks that the auth worker has been asked.
     asked: BTreeSet<CheckKey>,
     logins: Logins,
     owed: Owed<CheckKey>,
@@ -30,52 +30,52 @@ pub struct Checks {
 
 #[derive(Debug)]
 struct Check {
-    /// The session that waits; `None` once it does not any more.
+    /// The session that waits; `None` once it no longer does.
     waiter: Option<Waiter>,
     host: Host,
     user: UserKey,
-    /// The user has logged in from there before.
+    /// Whether the user has logged in from there before.
     is_known: bool,
-    /// What has not been asked yet.
+    /// The credentials, until the auth worker has been asked.
     unasked: Option<Credentials>,
 }
 
-/// What came of a login.
+/// The result of a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Login {
-    /// The password is the user's, who is in these groups.
+    /// The password is right, and the user is in these groups.
     Verified(Groups),
-    /// It is not, or there is no such user.
+    /// The password is wrong, or there is no such user.
     Wrong,
-    /// Nobody has been asked, after so many wrong passwords from there.
+    /// The password was not checked, after too many wrong passwords from there.
     TooManyOfHost,
-    /// Nobody has been asked, after so many wrong passwords for this user.
+    /// The password was not checked, after too many wrong passwords for this user.
     TooManyOfUser,
-    /// Nobody could be asked.
+    /// The password could not be checked.
     Unchecked,
-    /// Nobody has been asked with `isolation: user`, as the worker has served others, before that was in force.
+    /// The password was not checked with `isolation: user`, as the worker has served others before that was in force.
     NotAlone,
 }
 
-/// What is done next.
+/// The next thing to do.
 pub enum Turn {
-    /// The auth worker is told this.
+    /// Send this to the auth worker.
     Ask(ToAuth),
-    /// The session hears this.
+    /// Tell the session this result.
     Tell(Waiter, Login),
 }
 
-/// Whether a check may be under way.
+/// Whether a check may begin.
 enum Admitted {
     Now,
-    /// When it is known what becomes of others.
+    /// Once other checks have their verdicts.
     Later,
     Never(Login),
 }
 
-/// What sessions want.
+/// The sessions' side.
 impl Checks {
-    /// Whether anything of this host would be checked.
+    /// Whether a password from this host would be checked.
     pub fn admits(&mut self, host: Host, now: Instant) -> bool {
         self.logins.left_of_host(host, now).iter().all(|(_, left)| *left > 0)
     }
@@ -89,7 +89,7 @@ impl Checks {
         key
     }
 
-    /// What is to be done next, if anything is. Where nobody can be asked, nobody waits.
+    /// The next thing to do, if any. No check waits when the auth worker cannot be asked.
     pub fn next(&mut self, can_ask: bool, now: Instant) -> Option<Turn> {
         let behind = self.last.map(|last| (Bound::Excluded(last), Bound::Unbounded));
         let behind = behind.into_iter().flat_map(|range| self.waiting.range(range));
@@ -138,7 +138,7 @@ impl Checks {
         admitted
     }
 
-    /// How many of such checks the auth worker has been asked.
+    /// The number of such checks that the auth worker has been asked.
     fn under_way(&self, are_such: impl Fn(&Check) -> bool) -> u32 {
         let such = self.asked.iter().filter_map(|key| self.checks.get(*key)).filter(|check| are_such(check));
         u32::try_from(such.count()).unwrap_or(u32::MAX)
@@ -152,7 +152,7 @@ impl Checks {
         }
     }
 
-    /// A session waits no longer: whether the auth worker is to be told. The check may be over, and its key another's.
+    /// A session no longer waits: the message for the auth worker, if any. The check may be over, and its key reused.
     pub fn cancel(&mut self, key: CheckKey, waiter: Waiter, now: Instant) -> Option<ToAuth> {
         let check = self.checks.get_mut(key)?;
         check.waiter.take_if(|waiting| *waiting == waiter)?;
@@ -167,9 +167,9 @@ impl Checks {
     }
 }
 
-/// What the auth worker says.
+/// The auth worker's side.
 impl Checks {
-    /// It has a verdict: gives the session that waits for it, if one does. Nobody need wait for a guess to have made it.
+    /// It has a verdict: returns the session that waits for it, if any. A guess counts even if no session waits.
     pub fn answered(
         &mut self,
         key: CheckKey,
@@ -197,7 +197,7 @@ impl Checks {
         self.owed.due_at()
     }
 
-    /// Looks whether it has ended what it owes.
+    /// Checks that it has ended the checks that it owes.
     pub fn look_at_owed(&mut self, now: Instant) -> Result<(), Violation> {
         match self.owed.pop_due(now) {
             Some(_) => Err(Violation("a check is not ended when it has to be")),
@@ -205,7 +205,7 @@ impl Checks {
         }
     }
 
-    /// It is gone: gives the sessions that wait for what it was asked.
+    /// It is gone: returns the sessions that wait for its verdicts.
     pub fn fail_asked(&mut self) -> Vec<Waiter> {
         let keys = std::mem::take(&mut self.asked);
         keys.into_iter().filter_map(|key| self.end(key)?.waiter).collect()
@@ -250,7 +250,7 @@ mod tests {
             (self.checks.begin(waiter, Host::of(host.parse().unwrap()), credentials), waiter)
         }
 
-        /// Everything that can be done: what is asked, and who is told what.
+        /// Does everything that can be done: returns the checks that are asked and the results that are told.
         fn run(&mut self) -> (Vec<CheckKey>, Vec<Login>) {
             let (mut asked, mut told) = (Vec::new(), Vec::new());
             while let Some(turn) = self.checks.next(true, self.now) {
@@ -267,7 +267,7 @@ mod tests {
             self.checks.answered(key, verdict, self.now).unwrap().map(|(_, login)| login)
         }
 
-        /// Passwords that are wrong, one after the other; gives how many have been asked.
+        /// Sends wrong passwords one after the other; returns how many the auth worker was asked.
         fn guess(&mut self, host: &str, user: &str, times: usize) -> usize {
             (0..times)
                 .filter(|_| {

@@ -1,4 +1,4 @@
-//! The lookups under way: who waits for each, what it may ask of the monitor, and when the resolver owes its end.
+//! The lookups under way: the session that waits, the sockets that each may have, and when the resolver owes its end.
 
 use crate::client_host::{Host, HostNetwork};
 use crate::keys::{DialKey, LookupKey, Slots};
@@ -12,11 +12,11 @@ use crate::waits::Waiter;
 use sockd_common::message::resolver::{Query, RecordType, ToResolver};
 use std::time::Instant;
 
-/// Sockets that one lookup gets: search list, retries, TCP, forward confirmation. More than an honest resolver asks
-/// for, which counts them itself; each that is asked for is a message to a worker that may not read them.
+/// The most sockets for one lookup: search list, retries, TCP, forward confirmation. An honest resolver counts them
+/// itself and asks for fewer; each request costs a message to a worker that may not read it.
 const SOCKETS_PER_LOOKUP: u8 = 64;
 
-/// Connections to nameservers on their way, one at most for each type of record.
+/// Connections to nameservers that are being made, at most one for each type of record.
 pub type NameserverDials = Vec<(RecordType, DialKey)>;
 
 /// The lookups under way.
@@ -28,28 +28,28 @@ pub struct Lookups {
 
 #[derive(Debug)]
 struct Lookup {
-    /// The session that waits; `None` once it does not any more.
+    /// The session that waits; `None` once it no longer does.
     waiter: Option<Waiter>,
     host: Host,
     since: Instant,
-    /// What no resolver has been asked yet, as there was none.
+    /// The query, until a resolver has been asked.
     unasked: Option<Query>,
     sockets: u8,
     dials: NameserverDials,
 }
 
-/// A lookup that is over, and what the monitor still has of it.
+/// A lookup that is over, with the resources that the monitor still holds for it.
 #[derive(Debug)]
 pub struct Ended {
     /// The session that waits for the answer, if one does.
     pub waiter: Option<Waiter>,
-    /// Connections to nameservers that are of no use any more.
+    /// Connections to nameservers that are no longer needed.
     pub dials: NameserverDials,
 }
 
 impl Lookups {
-    /// The limit that admits no further lookup of a host. Lookups that have been cancelled count until the resolver has
-    /// ended them, which a resolver that can be relied on does at once.
+    /// The limit that refuses a host another lookup, if any. Cancelled lookups count until the resolver has ended them,
+    /// which an honest resolver does at once.
     pub fn limit(&self, host: Host, counts: &mut Counts, settings: &Settings) -> Option<Reached> {
         let limit = counts.limit(Resource::Lookup, host, settings);
         let unended = u32::try_from(self.lookups.len()).unwrap_or(u32::MAX);
@@ -57,8 +57,8 @@ impl Lookups {
         limit.or_else(|| (unended >= settings.max_lookups.saturating_mul(2)).then_some(all))
     }
 
-    /// Where all places are taken, a host that has most of them loses one to a host that has few: gives the host, and
-    /// the session that has waited there long enough.
+    /// The lookup that gives way to one of `host` when all places are taken, if `host` has fewer than the host with the
+    /// most: that host, its oldest lookup, and the session that waits for it.
     pub fn gives_way(&self, host: Host) -> Option<(HostNetwork, LookupKey, Waiter)> {
         let waiting = self.lookups.iter().filter(|(_, lookup)| lookup.waiter.is_some());
         let held = waiting.map(|(key, lookup)| (lookup.host.network(), lookup.since, key));
@@ -81,7 +81,7 @@ impl Lookups {
         self.lookups.insert(Lookup { waiter, host, since: now, unasked, sockets: 0, dials })
     }
 
-    /// What the resolver is to be told of a lookup that it has not been asked for yet.
+    /// The message that asks the resolver, if it has not been asked yet.
     pub fn request(&self, key: LookupKey) -> Option<ToResolver> {
         let query = self.lookups.get(key)?.unasked.clone()?;
         Some(ToResolver::Resolve { id: key.id(), query })
@@ -110,14 +110,14 @@ impl Lookups {
         }
     }
 
-    /// A connection to a nameserver is on its way.
+    /// A connection to a nameserver is being made.
     pub fn dialling(&mut self, key: LookupKey, record: RecordType, dial: DialKey) {
         if let Some(lookup) = self.lookups.get_mut(key) {
             lookup.dials.push((record, dial));
         }
     }
 
-    /// A connection to a nameserver stands, or has failed; false where nobody needs it any more.
+    /// A connection to a nameserver is established, or has failed; false if it is no longer needed.
     pub fn dialled(&mut self, key: LookupKey, record: RecordType) -> bool {
         let Some(lookup) = self.lookups.get_mut(key) else { return false };
         lookup.dials.retain(|(other, _)| *other != record);
@@ -133,8 +133,8 @@ impl Lookups {
         self.end(key, counts).ok_or(Violation("an answer that nobody asked for"))
     }
 
-    /// A session waits no longer: gives the connections that are of no use any more, and what the resolver is to be
-    /// told if it has been asked already. The lookup may be over, and its key another's.
+    /// A session no longer waits: returns the connections that are no longer needed, and the message for the resolver
+    /// if it has been asked already. The lookup may be over, and its key reused.
     pub fn cancel(
         &mut self,
         key: LookupKey,
@@ -158,7 +158,7 @@ impl Lookups {
         self.owed.due_at()
     }
 
-    /// Looks whether the resolver has ended what it owes.
+    /// Checks that the resolver has ended the lookups that it owes.
     pub fn look_at_owed(&mut self, now: Instant) -> Result<(), Violation> {
         match self.owed.pop_due(now) {
             Some(_) => Err(Violation("a lookup is not ended when it has to be")),
@@ -166,7 +166,7 @@ impl Lookups {
         }
     }
 
-    /// The resolver is gone: everything that it had to do has failed, for one of these may have been its end.
+    /// The resolver is gone: all lookups it was asked for have failed, as any of them may have killed it.
     pub fn fail_asked(&mut self, counts: &mut Counts) -> Vec<(LookupKey, Ended)> {
         let keys = self.lookups.keys_where(|lookup| lookup.unasked.is_none());
         keys.into_iter().filter_map(|key| Some((key, self.end(key, counts)?))).collect()

@@ -26,7 +26,7 @@ pub struct Queries {
     owed: Owed<QueryKey>,
 }
 
-/// What is asked.
+/// A question to another host.
 #[derive(Clone, Debug)]
 pub enum Question {
     /// The client's identd: whose is the connection with these ports?
@@ -38,16 +38,16 @@ pub enum Question {
     },
     /// A next server: carry this out.
     Request {
-        /// Who is asked.
+        /// The server that is asked.
         next: SocketAddr,
-        /// What is asked for.
+        /// The request.
         request: Request,
     },
 }
 
 #[derive(Debug)]
 struct PendingQuery {
-    /// The session that waits; `None` once it does not any more.
+    /// The session that waits; `None` once it no longer does.
     waiter: Option<Waiter>,
     /// The client host that it counts for.
     client: Host,
@@ -59,27 +59,27 @@ struct PendingQuery {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// The connection to the host that is asked stands, or is about to be begun. There may be no place for a worker yet.
+    /// The connection to the host is established, or about to be made. There may be no place for a worker yet.
     Begun,
-    /// It is on its way.
+    /// The connection is being made.
     Dialling(DialKey),
     /// This worker asks.
     Asked(WorkerKey),
 }
 
-/// What becomes of a query for which nobody waits any longer.
+/// The result of cancelling a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancelled {
-    /// It is over.
+    /// The query is over.
     Ended,
-    /// It is over, and this connection is of no use any more.
+    /// The query is over, and this connection is no longer needed.
     Undialled(DialKey),
-    /// This worker has to be told, and owes its end.
+    /// This worker has to be told, and owes the end of the query.
     Owed(WorkerKey),
 }
 
 impl Question {
-    /// Whose worker asks, of a client on this host.
+    /// The worker that asks, for a client of this host.
     fn asker(&self, client: Host) -> AskerKey {
         match self {
             Self::Identity { .. } => AskerKey { role: Role::Ident, host: client, server: None },
@@ -97,8 +97,8 @@ impl Question {
         }
     }
 
-    /// What a session hears where it could not be asked for something that this host lacks. That says nothing of the
-    /// user: it is not the same as an identd that names nobody.
+    /// The arrival for a session whose question could not be asked because this host lacks something. It says nothing
+    /// of the user: it is not the same as an identd that names nobody.
     fn unasked(&self) -> Arrival {
         match self {
             Self::Identity { .. } => Arrival::NoRoom(Limit::NO_IDENTD),
@@ -108,7 +108,7 @@ impl Question {
 }
 
 impl Queries {
-    /// A session of this client host asks; the error is the limit that does not admit it.
+    /// A session of this client host asks; the error is the limit that refuses it.
     pub fn begin(
         &mut self,
         waiter: Waiter,
@@ -127,26 +127,26 @@ impl Queries {
         Ok(self.queries.insert(PendingQuery { waiter, client, question, replies, stage }))
     }
 
-    /// Whose worker asks.
+    /// The worker that asks.
     pub fn asker(&self, key: QueryKey) -> Option<AskerKey> {
         self.queries.get(key).map(|query| query.question.asker(query.client))
     }
 
-    /// The connection to the host that is asked is on its way.
+    /// The connection to the host that is asked is being made.
     pub fn dialling(&mut self, key: QueryKey, dial: DialKey) {
         if let Some(query) = self.queries.get_mut(key) {
             query.stage = Stage::Dialling(dial);
         }
     }
 
-    /// The connection stands, and there is no place for a worker yet.
+    /// The connection is established, and there is no place for a worker yet.
     pub fn waits_for_worker(&mut self, key: QueryKey) {
         if let Some(query) = self.queries.get_mut(key) {
             query.stage = Stage::Begun;
         }
     }
 
-    /// From now on this worker asks; gives what.
+    /// This worker asks from now on; returns the question.
     pub fn asked(&mut self, key: QueryKey, worker: WorkerKey) -> Option<&Question> {
         let query = self.queries.get_mut(key)?;
         query.stage = Stage::Asked(worker);
@@ -161,8 +161,8 @@ impl Queries {
         }
     }
 
-    /// What the session hears where it has not been asked: by a worker that has not come, or that has had no place. One
-    /// whose connection is on its way is met with silence.
+    /// The arrival for a session whose question has not been asked, as no worker is ready or has a place; `None`
+    /// otherwise. A connection that is being made counts as asked: the host does not answer.
     pub fn unasked(&self, key: QueryKey, is_ready: impl Fn(WorkerKey) -> bool) -> Option<Arrival> {
         let query = self.queries.get(key)?;
         let is_unasked = match query.stage {
@@ -173,8 +173,8 @@ impl Queries {
         is_unasked.then(|| query.question.unasked())
     }
 
-    /// A worker has answered: gives the session that hears it, if one waits, and whether the query is over. It is not
-    /// where the next server waits for the peer of a BIND.
+    /// A worker has answered: returns the session that waits, if any, and whether the query is over. It goes on if the
+    /// next server waits for the peer of a BIND.
     pub fn answered(
         &mut self,
         key: QueryKey,
@@ -193,8 +193,8 @@ impl Queries {
         Ok((waiter, true))
     }
 
-    /// The host that is asked cannot be reached: there is no identd that could name anybody, unless it is this host that
-    /// lacks something. Gives the session that waits, if one does, and what it hears.
+    /// The host that is asked cannot be reached: no identd names a user there, unless this host lacks something.
+    /// Returns the session that waits, if any, and its arrival.
     pub fn unreached(
         &mut self,
         key: QueryKey,
@@ -209,20 +209,20 @@ impl Queries {
         Some((waiter, arrival))
     }
 
-    /// Nobody can be asked for something that this host lacks: gives the session that waits, if one does, and what it
-    /// hears.
+    /// The question cannot be asked because this host lacks something: returns the session that waits, if any, and its
+    /// arrival.
     pub fn fail(&mut self, key: QueryKey, counts: &mut Counts) -> Option<(Waiter, Arrival)> {
         let query = self.end(key, counts)?;
         query.waiter.map(|waiter| (waiter, query.question.unasked()))
     }
 
-    /// A worker is gone: what it was asked is not answered.
+    /// A worker is gone: its questions are not answered.
     pub fn fail_asked(&mut self, worker: WorkerKey, counts: &mut Counts) -> Vec<(Waiter, Arrival)> {
         let keys = self.queries.keys_where(|query| query.stage == Stage::Asked(worker));
         keys.into_iter().filter_map(|key| self.fail(key, counts)).collect()
     }
 
-    /// A session waits no longer. The query may be over already, and its key another's.
+    /// A session no longer waits. The query may be over already, and its key reused.
     pub fn cancel(
         &mut self,
         key: QueryKey,
@@ -247,7 +247,7 @@ impl Queries {
         self.owed.due_at()
     }
 
-    /// A worker that has not given up a query when it had to.
+    /// A worker that has not given up a query in time.
     pub fn overdue(&mut self, now: Instant) -> Option<(WorkerKey, Violation)> {
         let key = self.owed.pop_due(now)?;
         Some((self.worker(key)?, Violation("a query is not given up when it has to be")))
