@@ -1,25 +1,25 @@
-//! What a line tells of a session itself: its number and its times.
+//! The facts about a session itself in a line: its number and its times.
 
 use std::time::{Duration, Instant};
 
-/// What a line tells of the session itself.
+/// The facts about the session itself in a line.
 #[derive(Clone, Copy, Debug)]
 pub struct About {
     /// Its number among all sessions of the daemon.
     pub session: u64,
-    /// For how long it has been there.
+    /// The time since it began.
     pub age: Duration,
-    /// How long the client took until its request was there, if it is.
+    /// How long the client took to send its request, if it has arrived.
     pub handshake: Option<Duration>,
-    /// How long it took from then until the server was connected, if it is: names, identity and the connection.
+    /// How long it then took to connect the server, if it is connected: names, identity and the connection.
     pub dial: Option<Duration>,
 }
 
-/// When a session has come how far. Tens of thousands of sessions may be there: milliseconds of 49 days are enough.
+/// When a session has reached each stage. With tens of thousands of sessions, milliseconds of 49 days have to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     begun: Instant,
-    /// Milliseconds since then.
+    /// Milliseconds since the begin.
     requested: Option<u32>,
     connected: Option<u32>,
 }
@@ -35,7 +35,7 @@ impl Times {
         self.begun
     }
 
-    /// The request is there. Only the first time counts.
+    /// The request has arrived. Only the first time counts.
     pub fn requested(&mut self, now: Instant) {
         self.requested = self.requested.or(Some(self.since_begin(now)));
     }
@@ -45,7 +45,7 @@ impl Times {
         self.connected = self.connected.or(Some(self.since_begin(now)));
     }
 
-    /// What a line tells at this moment of the session with this number.
+    /// The facts in a line at this moment about the session with this number.
     pub fn about(&self, session: u64, now: Instant) -> About {
         let millis = |millis: u32| Duration::from_millis(millis.into());
         let dial = self.connected.zip(self.requested).map(|(end, begin)| millis(end.saturating_sub(begin)));

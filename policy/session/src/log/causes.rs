@@ -1,4 +1,4 @@
-//! Why something came to nothing or ended: as a keyword that never changes, and in words.
+//! Why something failed or ended: as a keyword that never changes, and in words.
 
 use crate::checks::Login;
 use crate::log::errno;
@@ -11,7 +11,7 @@ use std::borrow::Cow;
 /// The keyword and the words.
 type Cause = (&'static str, Cow<'static, str>);
 
-/// The cause that a record tells; nothing where it tells of no end.
+/// The cause in a record; `None` if the record is not about an end.
 pub(super) fn of(record: &Record) -> Option<Cause> {
     Some(match record {
         Record::Unread { why, .. } => unread(*why),
@@ -69,7 +69,7 @@ fn login(why: &Login) -> Cause {
     }
 }
 
-/// Why a password has not been checked; nothing where it was.
+/// Why a password has not been checked; `None` if it was.
 pub(super) fn unchecked(why: &Login) -> Option<(&'static str, &'static str)> {
     match why {
         Login::Wrong | Login::Verified(_) => None,
@@ -133,7 +133,7 @@ fn failed(what: &str, errno: Errno) -> Cow<'static, str> {
     }
 }
 
-/// What a next server has not done, in words.
+/// The failure of a next server, in words.
 pub(super) fn upstream(why: &UpstreamFailure) -> String {
     match why {
         UpstreamFailure::NoneUsable => "no next server can be used".into(),

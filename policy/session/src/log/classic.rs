@@ -1,4 +1,4 @@
-//! The classic log lines, in the form of the manual pages. The text about sessions is made here and nowhere else.
+//! The classic log lines, in the form of the manual pages. Only this file makes the text about sessions.
 
 use crate::checks::Login;
 use crate::flow::Moved;
@@ -70,7 +70,7 @@ fn unread(why: Unread, client: IpAddr) -> String {
     }
 }
 
-/// Only the first of these lines tells of a guess: who is told that nobody was asked may be the user himself.
+/// Only the first of these lines reports a guess: a client whose password was not checked may be the user himself.
 fn login_refused(user: &message::UserId, client: IpAddr, why: &Login) -> String {
     let user = escape(user.as_bytes());
     match causes::unchecked(why) {
@@ -117,7 +117,7 @@ fn refused(parties: &Parties, why: &Failure) -> Vec<String> {
     }
 }
 
-/// A worker that has ended with the relay has never told how much it moved, and the line stays away.
+/// A worker that has ended with the relay has never told how much it moved, so the line on bytes is left out.
 fn ended(parties: &Parties, why: EndCause, moved: Moved) -> Vec<String> {
     let (line, peer_port, using) = (Line(parties), PeerPort(parties), Using(parties));
     let terminated = text(format_args!("terminated -- {line}{peer_port}{using}"));
@@ -157,7 +157,7 @@ fn alert(parties: &Parties) -> String {
     text(format_args!("*Alert*: real user is {real_user}, not {claimed}"))
 }
 
-/// What is common to all lines about a request: `Connect from U(R)@SRC to DST (SERV)`.
+/// The common part of all lines about a request: `Connect from U(R)@SRC to DST (SERV)`.
 struct Line<'a>(&'a Parties);
 
 impl fmt::Display for Line<'_> {
@@ -217,7 +217,7 @@ impl fmt::Display for PeerPort<'_> {
     }
 }
 
-/// Which next server a request has to do with.
+/// The next server of a request.
 struct Using<'a>(&'a Parties);
 
 impl fmt::Display for Using<'_> {

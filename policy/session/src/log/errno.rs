@@ -1,9 +1,9 @@
-//! The words for what a failed call said: a call tells a number of errno(3), as Linux numbers them on most processors.
+//! The words for errors of system calls: numbers of errno(3), as Linux numbers them on most processors.
 
 use sockd_common::message::Errno;
 use std::borrow::Cow;
 
-/// What calls on sockets fail with.
+/// The errors of calls on sockets.
 pub const TEXTS: &[(Errno, &str)] = &[
     (Errno(1), "Operation not permitted"),
     (Errno(2), "No such file or directory"),
@@ -47,7 +47,7 @@ pub const TEXTS: &[(Errno, &str)] = &[
     (Errno(113), "No route to host"),
 ];
 
-/// The words for a number, or the number where there are none.
+/// The words for a number, or the number if there are none.
 pub fn text(errno: Errno) -> Cow<'static, str> {
     match TEXTS.binary_search_by_key(&errno.0, |(known, _)| known.0) {
         Ok(place) => TEXTS.get(place).map_or("", |(_, text)| text).into(),

@@ -1,4 +1,4 @@
-//! Strings from the network, as they may stand in a line.
+//! Strings from the network, as they may appear in a line.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! The fields of a record, with names and types that never change: the lines of a program that reads the log, and the
+//! The fields of a record, with names and types that never change: lines for programs that read the log, and the
 //! journal's fields, are two ways to write them.
 
 use crate::log::{About, causes, escape};
@@ -24,7 +24,7 @@ pub(super) enum Value<'a> {
     Word(&'a str),
     /// An address.
     Address(IpAddr),
-    /// An address and, in a field of its own where a line is for a program, its port.
+    /// An address and its port, which has a field of its own if the line is for a program.
     Place(SocketAddr),
     /// A text, in which strings from the network are escaped.
     Text(Cow<'a, str>),
@@ -37,7 +37,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Without quotes.
+/// Writes the value without quotes.
 impl Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -51,10 +51,10 @@ impl Display for Value<'_> {
     }
 }
 
-/// Where fields are written to.
+/// A function that writes a field.
 pub(super) type Put<'a> = &'a mut dyn FnMut(&'static str, Value<'_>);
 
-/// What kind of record it is.
+/// The kind of a record.
 pub(super) fn event(record: &Record) -> &'static str {
     match record {
         Record::Unread { .. } => "unread",
@@ -71,7 +71,7 @@ pub(super) fn event(record: &Record) -> &'static str {
     }
 }
 
-/// Writes the fields of a record, but for its event. One that does not apply is left out.
+/// Writes the fields of a record, except its event. A field that does not apply is left out.
 pub(super) fn each(about: About, record: &Record, put: Put<'_>) {
     put("session", Value::Number(about.session));
     put("seconds", Value::Seconds(about.age));
@@ -157,7 +157,7 @@ mod tests {
     use sockd_policy::{Command, DenyReason, UserId};
     use std::collections::BTreeSet;
 
-    /// What programs of others rely on: a field is added here, and never changed or taken away.
+    /// The fields that other programs rely on: a field may be added here, and never changed or taken away.
     const FIELDS: [(&str, &str); 26] = [
         ("bytes_down", "number"),
         ("bytes_up", "number"),
@@ -187,7 +187,7 @@ mod tests {
         ("version", "number"),
     ];
 
-    /// One of each record, with all that it can have.
+    /// One record of each kind, with all fields that it can have.
     fn records() -> Vec<Record> {
         let client = "192.0.2.7:4000".parse().unwrap();
         let parties = || Parties {

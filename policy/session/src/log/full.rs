@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 /// Bytes of a line: few are longer.
 const USUAL: usize = 256;
 
-/// Fields that these lines had not from the beginning, and that would stand between those that they had.
+/// Fields that are left out of these lines, as they would come between fields whose order programs rely on.
 const ADDED: [&str; 3] = ["handshake_seconds", "dial_seconds", "reason"];
 
 /// The line of a record.

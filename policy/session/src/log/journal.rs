@@ -1,5 +1,5 @@
-//! The entries of journald's own protocol: fields instead of a line. A value is framed by its length where it is not one
-//! line of text, so that no value can be taken for another field.
+//! The entries of journald's own protocol: fields instead of a line. A value that is not one line of text is framed by
+//! its length, so that no value can be taken for another field.
 
 use crate::log::fields::{self, Value};
 use crate::log::{About, Level};
@@ -23,14 +23,14 @@ pub fn record(about: About, record: &Record) -> Vec<u8> {
     out
 }
 
-/// The number of the session alone: what further lines of a record have.
+/// The number of the session alone, for further lines of a record.
 pub fn session(about: About) -> Vec<u8> {
     let mut out = Vec::new();
     field(&mut out, "SOCKD_SESSION", about.session.to_string().as_bytes());
     out
 }
 
-/// A whole entry: the text, what journald shows of a line of syslog(3), and the fields of a record, if it is about one.
+/// A whole entry: the text, the fields that journald shows for a line of syslog(3), and the fields of a record, if any.
 pub fn whole(level: Level, pid: u32, text: &str, fields: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(fields.len().saturating_add(text.len()).saturating_add(128));
     field(&mut out, "MESSAGE", text.as_bytes());
@@ -43,7 +43,7 @@ pub fn whole(level: Level, pid: u32, text: &str, fields: &[u8]) -> Vec<u8> {
     out
 }
 
-/// One field. A value with a byte that is no printable ASCII has its length before it, as 64 bits of little endian.
+/// One field. A value with a byte that is not printable ASCII has its length before it, as 64 bits in little endian.
 fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     let is_line = value.iter().all(|byte| matches!(byte, b' '..=b'~'));
     let length = u64::try_from(value.len()).unwrap_or(u64::MAX);

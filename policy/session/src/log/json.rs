@@ -1,4 +1,4 @@
-//! The lines as JSON objects, for programs that read the log: one object a line, whatever it tells.
+//! The lines as JSON objects, for programs that read the log: one object for each line of any kind.
 
 use crate::log::fields::{self, Value};
 use crate::log::{About, Level};
@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 /// Bytes of an object: few are longer.
 const USUAL: usize = 512;
 
-/// Bytes of the text of a message: with every one of them escaped the object is shorter than PIPE_BUF (pipe(7)).
+/// The most bytes of a message's text: even if each of them is escaped, the object is shorter than PIPE_BUF (pipe(7)).
 const LONGEST: usize = 1900;
 
 /// The object of a record, without its beginning, see [`whole`].
@@ -20,7 +20,7 @@ pub fn record(about: About, record: &Record) -> String {
 }
 
 /// The object of any other line, without its beginning. `text` has been composed by this program, with strings from the
-/// network escaped. One that is too long is cut: an object that a pipe does not take whole would be none.
+/// network escaped. A text that is too long is cut: an object that a pipe does not take whole would be broken.
 pub fn message(text: &str) -> String {
     let mut members = String::with_capacity(USUAL);
     let cut = || (0..=LONGEST).rev().find_map(|end| text.get(..end)).unwrap_or_default();
@@ -30,7 +30,7 @@ pub fn message(text: &str) -> String {
     members
 }
 
-/// The whole object: `members` behind the time and the level.
+/// The whole object: the time and the level, then `members`.
 pub fn whole(time: &str, level: Level, members: &str) -> String {
     format!("{{\"time\":\"{time}\",\"level\":\"{}\"{members}}}", level.as_str())
 }
@@ -62,7 +62,7 @@ fn date(mut days: u64) -> (u64, u64, u64) {
     (year, month, days.saturating_add(1))
 }
 
-/// One member, with the comma before it: others stand before these.
+/// One member, with the comma before it: other members precede it.
 fn member(out: &mut String, name: &str, value: &Value<'_>) {
     out.extend([",\"", name, "\":"]);
     // Writing into a string does not fail.
@@ -75,7 +75,7 @@ fn member(out: &mut String, name: &str, value: &Value<'_>) {
     };
 }
 
-/// A string of RFC 8259, section 7, in which nothing of a terminal's control characters is left.
+/// A string of RFC 8259, section 7, without any control characters of a terminal.
 fn string(out: &mut String, text: &str) -> fmt::Result {
     out.push('"');
     for character in text.chars() {

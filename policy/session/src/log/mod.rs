@@ -1,4 +1,4 @@
-//! What the log says.
+//! The lines of the log.
 
 mod about;
 mod causes;
@@ -16,12 +16,12 @@ pub use escape::escape;
 use crate::record::{Failure, Record};
 use crate::settings::LogFormat;
 
-/// How much a line matters; the classic server knew these two.
+/// The priority of a line; the classic server had these two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// What happened to connections.
+    /// Events of connections.
     Notice,
-    /// What the administrator has to mend.
+    /// Faults that the administrator has to mend.
     Err,
 }
 
@@ -34,7 +34,7 @@ impl Level {
         }
     }
 
-    /// Its number there.
+    /// Its number in syslog(3).
     pub fn number(self) -> &'static str {
         match self {
             Self::Notice => "5",
@@ -48,17 +48,17 @@ impl Level {
 pub struct Style {
     /// How the lines about sessions are written.
     pub format: LogFormat,
-    /// The log is the journal, which takes fields beside the text.
+    /// Whether the log is the journal, which takes fields beside the text.
     pub has_fields: bool,
 }
 
 impl Style {
-    /// Whether a line is an object of JSON. The journal has fields of its own for what that would say.
+    /// Whether a line is an object of JSON. The journal has fields of its own for its members.
     pub fn is_json(self) -> bool {
         !self.has_fields && matches!(self.format, LogFormat::Json | LogFormat::Session)
     }
 
-    /// What any line but one about a session says.
+    /// A line that is not about a session.
     pub fn message(self, level: Level, text: &str) -> Line {
         let text = if self.is_json() { json::message(text) } else { text.into() };
         Line { level, text, fields: Vec::new() }
@@ -94,9 +94,9 @@ impl Style {
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// How much it matters.
+    /// Its priority.
     pub level: Level,
-    /// What it says; of an object of JSON all but its beginning.
+    /// Its text; an object of JSON lacks its beginning.
     pub text: String,
     /// Its fields in the journal.
     pub fields: Vec<u8>,

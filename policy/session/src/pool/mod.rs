@@ -98,7 +98,7 @@ pub enum Expired {
 /// How long a worker may take to get ready; a worker that takes longer never will.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-/// The pause after a spare worker is lost: if workers cannot start, endless retries would keep monitor and spawner busy.
+/// The pause after a spare worker is lost: if workers end at once, endless retries would keep monitor and spawner busy.
 const SPARE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The most client hosts remembered for a worker: it only matters whether there is more than one.
