@@ -1,6 +1,6 @@
-//! What is recorded of sessions: typed, so that the classic lines are one way to write it and counting is another.
+//! The records of sessions: typed, so that the classic lines are one way to write them and counting is another.
 //!
-//! Strings in records are as they came from the network. Who writes them escapes them.
+//! Strings in records are as they came from the network. Code that writes them escapes them.
 
 use crate::checks::Login;
 use crate::flow::Moved;
@@ -12,85 +12,85 @@ use sockd_policy::{Command, DenyReason, HostName, Server, UserId, Version, guard
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// One thing that happened to a session.
+/// One event in the life of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// There was no request, or none that can be read.
+    /// No request came, or none that can be read.
     Unread {
-        /// Whose it was.
+        /// The client.
         client: SocketAddr,
-        /// What was wrong with it.
+        /// The fault of the request.
         why: Unread,
     },
-    /// A user has shown no password that is accepted, and is told so.
+    /// A user has shown no acceptable password, and is told so.
     LoginRefused {
-        /// Whose it was.
+        /// The client.
         client: SocketAddr,
         /// The user that the client wants to be.
         user: message::UserId,
-        /// Why; never that it was accepted.
+        /// Why; never [`Login::Verified`].
         why: Login,
     },
     /// The request is permitted although identd names no user.
     Unverified(Parties),
-    /// Both ends are there, and the relay begins; or datagrams of the client are relayed from now on.
+    /// Both ends are connected, and the relay begins; or datagrams of the client are relayed from now on.
     Connected(Parties),
-    /// The request has come to nothing, and the client is told so.
+    /// The request has failed, and the client is told so.
     Refused {
-        /// Whose it was.
+        /// The parties of the request.
         parties: Parties,
         /// Why.
         why: Failure,
     },
-    /// The request has come to nothing, and nobody is told any more.
+    /// The request has failed, and nobody can be told.
     Abandoned {
-        /// Whose it was.
+        /// The parties of the request.
         parties: Parties,
         /// Why.
         why: Abandonment,
     },
-    /// Somebody else than the peer of a BIND has come to its port and was sent away.
+    /// A stranger, not the peer of a BIND, has connected to its port and was sent away.
     Stranger {
-        /// Whose BIND it is.
+        /// The parties of the BIND.
         parties: Parties,
-        /// Who came.
+        /// The stranger.
         peer: SocketAddr,
     },
-    /// So many strangers have come that have no record of their own.
+    /// Further strangers have connected that have no record of their own.
     Strangers {
-        /// Whose BIND it is.
+        /// The parties of the BIND.
         parties: Parties,
-        /// How many.
+        /// The number of strangers.
         number: u32,
     },
-    /// The rules that have come into force refuse what is being relayed.
+    /// The rules that have come into force refuse the relay.
     Revoked(Parties),
     /// A flow of an association is over.
     Flow {
-        /// Whose it was.
+        /// The parties of the request.
         parties: Parties,
-        /// What it has moved.
+        /// The bytes that it has moved.
         moved: Moved,
     },
     /// The relay is over, or the association.
     Ended {
-        /// Whose it was.
+        /// The parties of the request.
         parties: Parties,
-        /// What ended it.
+        /// Why it ended.
         why: EndCause,
-        /// What it has moved.
+        /// The bytes that it has moved.
         moved: Moved,
     },
 }
 
 impl Record {
-    /// Whether the client has gone before its request was there.
+    /// Whether the client has gone before its whole request had arrived.
     pub fn is_cut_short(&self) -> bool {
         matches!(self, Self::Unread { why: Unread::CutShort | Unread::ClientFailed(_), .. })
     }
 
-    /// Whether it is the last one of its session: each session leaves one of these, or none where it is closed before its
-    /// request.
+    /// Whether it is the last record of its session: each session leaves one such record, or none if it is closed
+    /// before its request.
     pub fn is_last(&self) -> bool {
         match self {
             Self::Unread { .. } | Self::LoginRefused { .. } | Self::Refused { .. } => true,
@@ -100,7 +100,7 @@ impl Record {
         }
     }
 
-    /// The line of the rules that has decided, where the record says that it has.
+    /// The line of the rules that has decided, if the record reports a decision.
     pub fn deciding_rule(&self) -> Option<u32> {
         match self {
             Self::Connected(parties) => parties.rule,
@@ -109,46 +109,46 @@ impl Record {
         }
     }
 
-    /// Whether it is about a relay. There are no more of these than relays; of others a client can cause any number.
+    /// Whether it is about a relay. Relays bound the number of such records; a client can cause any number of others.
     pub fn is_about_relay(&self) -> bool {
         matches!(self, Self::Connected(_) | Self::Revoked(_) | Self::Ended { .. })
     }
 }
 
-/// Who wants what from whom.
+/// The client, its request and the destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parties {
-    /// What the client asks for. Of an association as a whole there is no destination.
+    /// The command that the client asks for. An association as a whole has no destination.
     pub command: Command,
-    /// What the client speaks. The classic lines do not say it.
+    /// The version that the client speaks. The classic lines leave it out.
     pub version: Version,
-    /// Where the client has connected from.
+    /// The address that the client has connected from.
     pub client: SocketAddr,
-    /// The client's verified name, where it has been asked for.
+    /// The client's verified name, if it has been asked for.
     pub client_name: Option<HostName>,
     /// The user that the client claims to be.
     pub claimed_user: UserId,
     /// The user that a password or identd has named.
     pub verified_user: Option<UserId>,
-    /// It was a password.
+    /// Whether a password has named the user.
     pub by_password: bool,
-    /// The address that was tried last; the unspecified one is anybody's, of a BIND.
+    /// The address that was tried last; the unspecified one stands for anybody in a BIND.
     pub destination: Option<IpAddr>,
-    /// The name that was asked for, else the verified one, where it has been asked for.
+    /// The name in the request, else the verified name, if it has been asked for.
     pub destination_name: Option<HostName>,
-    /// The port that was asked for.
+    /// The port in the request.
     pub port: u16,
     /// The port's name.
     pub service: Option<Arc<str>>,
-    /// The port of the peer, of a BIND to which it has come.
+    /// The port of the peer that has connected for a BIND.
     pub peer_port: Option<u16>,
     /// The next SOCKS server that was tried last.
     pub upstream: Option<SocketAddr>,
-    /// The line of sockd.conf(5) that permits the request, where one does.
+    /// The line of sockd.conf(5) that permits the request, if one does.
     pub rule: Option<u32>,
 }
 
-/// What ended a relay.
+/// Why a relay ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndCause {
     /// Both sides have ended their streams.
@@ -157,7 +157,7 @@ pub enum EndCause {
     ClientFailed(Errno),
     /// The connection to the server has failed.
     ServerFailed(Errno),
-    /// No byte for as long as `idle_limit` or `half_close_limit` allows.
+    /// No byte has moved for as long as `idle_limit` or `half_close_limit` allows.
     Idle,
     /// The worker lacked descriptors or memory for it.
     NoResources,
@@ -169,64 +169,64 @@ pub enum EndCause {
     Stopped,
     /// The worker that had the sockets has ended.
     WorkerEnded,
-    /// It was over, and the worker did not say so.
+    /// The relay was over, and the worker did not say so.
     Unsaid,
 }
 
 /// Why there is no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unread {
-    /// It begins with the byte of another version, or of one that is switched off.
+    /// It begins with the byte of another version, or of a version that is switched off.
     WrongVersion(u8),
     /// The client offers no method of authentication that is acceptable.
     NoMethod {
-        /// What it offers.
+        /// The methods it offers.
         offered: Offered,
-        /// What the rules ask of it.
+        /// The methods that the rules accept.
         wanted: Methods,
     },
     /// The client has shown an empty user or an empty password.
     EmptyCredentials,
-    /// It is neither CONNECT nor BIND.
+    /// Its command is unknown or not offered.
     UndefinedCommand(u8),
     /// Its destination is neither an IPv4 or IPv6 address nor a name.
     UndefinedAddressType(u8),
-    /// The client has closed before all of it was there.
+    /// The client has closed before the whole request had arrived.
     CutShort,
     /// The connection to the client has failed.
     ClientFailed(Errno),
-    /// It did not come in time.
+    /// The request did not arrive in time.
     Late,
     /// The user id is too long.
     UserTooLong,
     /// The destination's name is empty or too long.
     BadName,
-    /// The destination's name is no name of a host.
+    /// The destination's name is not the name of a host.
     NoHostName,
-    /// The worker had no room for it.
+    /// The worker had no room for the request.
     NoResources,
-    /// There is one, but the balancer has said that nobody has connected to it.
+    /// A request came, but the balancer has said that no client has connected to it.
     HealthCheck,
 }
 
-/// Why a request has come to nothing.
+/// Why a request has failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The rules refuse it.
     Denied {
-        /// On what ground.
+        /// The reason.
         why: DenyReason,
-        /// The line of sockd.conf(5) that refuses it, where one does.
+        /// The line of sockd.conf(5) that refuses it, if one does.
         rule: Option<u32>,
     },
-    /// No line matches a client without a password, and this one has shown none. Of a client that offers both it is not
-    /// asked for where a line permits clients of the same source without one.
+    /// No line matches a client without a password, and this one has shown none. A client that offers both methods is
+    /// not asked for a password if a line permits clients of the same source without one.
     NoPassword,
-    /// A line of socks.conf(5) refuses it; 0 where none matches.
+    /// A line of socks.conf(5) refuses it; 0 if none matches.
     NoWay(u32),
-    /// A line of socks.conf(5) or sockd.route(5) depends on the names of the destination, which could not be had.
+    /// A line of socks.conf(5) or sockd.route(5) depends on the names of the destination, which are unavailable.
     NamesUnavailable,
-    /// It is refused whatever the rules say.
+    /// A guard refuses it, whatever the rules say.
     Guarded(guard::Refusal),
     /// No line of sockd.route(5) matches the address.
     NoInterface(IpAddr),
@@ -234,37 +234,37 @@ pub enum Failure {
     Unresolved,
     /// A system call failed on the way to the destination or to a next server.
     Call(FailedCall),
-    /// Nobody has answered in time.
+    /// No answer has come in time.
     TimedOut,
-    /// A line permits it, and has as many connections of this user or host as it may.
+    /// A line permits it, but has reached its limit of connections for this user or host.
     Full {
         /// The line of sockd.conf(5).
         rule: u32,
-        /// How many.
+        /// The limit.
         limit: u32,
     },
     /// A limit of the settings is reached.
     Limited(Limit),
-    /// A next server has not done what it was asked for.
+    /// A next server has failed.
     Upstream(UpstreamFailure),
 }
 
-/// Why a next server has not done what it was asked for.
+/// Why a next server has failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpstreamFailure {
-    /// There is none that could be asked.
+    /// No server could be asked.
     NoneUsable,
     /// Its name has no address.
     Unresolved(Server),
-    /// It is at an address that is never used.
+    /// Its address is never used.
     Guarded(SocketAddr, guard::Refusal),
-    /// It has said this, and granted nothing.
+    /// It has replied this instead of granting the request.
     Replied(NextReply),
-    /// Somebody else than the peer of the BIND has come to it.
+    /// A stranger, not the peer of the BIND, has connected to it.
     WrongPeer(SocketAddr),
 }
 
-/// Why nobody is told any more what became of a request.
+/// Why nobody can be told the outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Abandonment {
     /// The client has gone.
@@ -282,13 +282,13 @@ pub enum Abandonment {
 pub struct FailedCall {
     /// The call's name.
     pub call: &'static str,
-    /// What it failed with.
+    /// The error.
     pub errno: Errno,
 }
 
 impl FailedCall {
-    /// Whether a connection has failed by the word of the other host or of the network, and not for something that this
-    /// host lacks. EACCES is what a firewall on the way says over IPv6 (administratively prohibited).
+    /// Whether a connection has failed because the other host or the network said so, and not because this host lacks
+    /// something. EACCES stands for a firewall's answer over IPv6 (administratively prohibited).
     pub fn is_said_from_outside(self) -> bool {
         const CONNRESET: Errno = Errno(104);
         const ACCES: Errno = Errno(13);
