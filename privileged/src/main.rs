@@ -9,8 +9,7 @@ use sockd::start::{self, check, program, reload};
 fn main() {
     let options = Options::from_command_line();
     end_on_panic(options.log);
-    // Before anything is locked, as the daemon that serves can no longer ask. A background daemon has left standard
-    // error.
+    // Asked before the lockdown, as the daemon that serves cannot ask. A background daemon leaves standard error.
     let journal = !options.daemon && stderr_is_the_journal();
     let status = match run(&options) {
         Ok(()) => 0,

@@ -1,4 +1,4 @@
-//! The accounts that processes run as: unprivileged, and for each purpose one of its own.
+//! The accounts that processes run as: unprivileged, and each for a single purpose.
 
 use crate::process::error::StartError;
 use crate::process::namespaces::Ids;
@@ -6,13 +6,13 @@ use caps::{CapSet, Capability};
 use nix::unistd::User;
 use sockd_session::settings::Settings;
 
-/// What an account is for.
+/// The purpose of an account.
 struct Purpose {
     /// The setting that names it.
     setting: &'static str,
     /// The account that the package makes.
     default: &'static str,
-    /// Who runs as it.
+    /// The processes that run as it.
     whose: &'static str,
 }
 
@@ -20,11 +20,11 @@ const MONITOR: Purpose = Purpose { setting: "monitor_user", default: "sockd-moni
 const WORKERS: Purpose = Purpose { setting: "user", default: "sockd", whose: "workers" };
 const COMMANDS: Purpose = Purpose { setting: "commands_user", default: "sockd-hook", whose: "rule commands" };
 
-/// The group that stands for none (user_namespaces(7), overflowgid).
+/// The group id that stands for no group (user_namespaces(7), overflowgid).
 const NO_GROUP: u32 = 65_534;
 
-/// The group of root would leave workers its files. In a user namespace they can have another one; elsewhere the spawner
-/// tells that they have not.
+/// The group for workers of an ordinary user's daemon. Root's group would leave workers its files. In a user namespace
+/// they can have another one; elsewhere the spawner reports that they have not.
 fn own_group() -> u32 {
     let own = rustix::process::getgid();
     if own.is_root() { NO_GROUP } else { own.as_raw() }
@@ -33,8 +33,8 @@ fn own_group() -> u32 {
 /// User and group of a process.
 pub type UserGroup = (u32, u32);
 
-/// The ids of spawner and workers: of an ordinary user's daemon that user's, else those of the settings, of the package,
-/// or of nobody. `warn` is told what the administrator should know.
+/// The ids of spawner and workers: an ordinary user's daemon uses that user's, another those of the settings, of the
+/// package, or of nobody. `warn` gets remarks for the administrator.
 pub fn of_workers(settings: &Settings, warn: impl FnMut(&str)) -> Result<Ids, StartError> {
     let wanted = settings.user.as_deref();
     let (user, range) = match is_root() {
@@ -44,7 +44,7 @@ pub fn of_workers(settings: &Settings, warn: impl FnMut(&str)) -> Result<Ids, St
     Ok(Ids { uid: user.0, gid: user.1, range })
 }
 
-/// Whether this process may become this user: it has the right, and its user namespace knows the id.
+/// Whether this process may become this user: it has the right, and its user namespace maps the id.
 fn can_become((uid, gid): UserGroup) -> bool {
     let has = |right| caps::has_cap(None, CapSet::Effective, right).unwrap_or(false);
     let knows = |map: &str, id: u32| {
@@ -61,7 +61,7 @@ fn can_become((uid, gid): UserGroup) -> bool {
         && knows("/proc/self/gid_map", gid)
 }
 
-/// User and group that the monitor serves as; none where it serves as the user who has started it.
+/// User and group that the monitor serves as; `None` if it serves as the user who has started it.
 pub fn of_monitor(
     settings: &Settings,
     workers: Ids,
@@ -83,8 +83,8 @@ pub fn of_monitor(
     found.map(|user| unshared(user, &MONITOR, |uid| workers.has(uid), "workers")).transpose()
 }
 
-/// User and group of rule commands, which are not to reach other processes of sockd. None where they cannot have one of
-/// their own, and then they are not run.
+/// User and group of rule commands, which must not reach other processes of sockd. `None` if they cannot have one of
+/// their own; they are not run then.
 pub fn of_commands(
     settings: &Settings,
     workers: Ids,
@@ -107,7 +107,7 @@ pub fn of_commands(
     unshared(user, &COMMANDS, is_monitor, "the monitor").map(Some)
 }
 
-/// The accounts that the settings name must be there, unprivileged, and each for one purpose.
+/// Checks that the accounts that the settings name exist, are unprivileged, and serve one purpose each.
 pub fn check(settings: &Settings) -> Result<(), StartError> {
     let workers = of_workers(settings, |_| ())?;
     let monitor = of_monitor(settings, workers, |_| ())?;
@@ -119,7 +119,7 @@ fn is_root() -> bool {
     rustix::process::getuid().is_root()
 }
 
-/// The account of the settings, which has to be there, else that of the package, if it is.
+/// The account of the settings, which has to exist, else that of the package, if it exists.
 fn named(wanted: Option<&str>, purpose: &Purpose) -> Result<Option<UserGroup>, StartError> {
     let Purpose { setting, default, whose } = purpose;
     let name = wanted.unwrap_or(default);
@@ -145,7 +145,7 @@ fn nobody(purpose: &Purpose, mut warn: impl FnMut(&str)) -> Result<UserGroup, St
     nobody.ok_or_else(|| StartError::system(format!("neither the user {default} nor nobody exists")))
 }
 
-/// An account that none of the others has.
+/// Checks that no other process has this account.
 fn unshared(
     user: UserGroup,
     purpose: &Purpose,

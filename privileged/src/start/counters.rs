@@ -1,4 +1,4 @@
-//! The memory of the counters: made here, moved by the monitor, read by whoever is given its descriptor.
+//! The memory of the counters: the start makes it, the monitor counts in it, and holders of its descriptor read it.
 
 use crate::monitor::status::{Given, MOST_OLDER};
 use sockd_common::status::Gift;
@@ -12,12 +12,12 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A monitor that serves answers sooner.
+/// How long the monitor that serves has to answer; it usually answers sooner.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Makes it for a daemon with these listeners, with the descriptor for its readers. The other processes have to be there
-/// already: what they inherited they could write to. Where the kernel cannot keep readers from writing (before Linux 5.1)
-/// nobody is given any.
+/// Makes the counters of a daemon with these listeners, and the descriptor for their readers. The other processes have
+/// to exist already, as they could write to inherited memory. If the kernel cannot keep readers from writing (before
+/// Linux 5.1), there is no descriptor.
 pub fn begin(listeners: impl IntoIterator<Item = SocketAddr>) -> (Counting, Option<OwnedFd>) {
     let (counting, readable) = match counters::create() {
         Ok((counters, readable)) => (Counting::of(counters), Some(readable)),
@@ -28,9 +28,9 @@ pub fn begin(listeners: impl IntoIterator<Item = SocketAddr>) -> (Counting, Opti
     (counting, readable)
 }
 
-/// The counters of the trees before this one, which the monitor that serves hands out at this socket. Trees that have ended
-/// move nothing any more: their numbers become part of this tree's own, so that there are not more of them with each
-/// takeover. So do those of the oldest trees where there are too many, and what they count from then on is lost.
+/// The counters of the trees before this one, which the monitor that serves hands out at this socket. Trees that have
+/// ended count no more: their numbers are added to this tree's own, so that takeovers do not add more and more of them.
+/// The same happens to those of the oldest trees if there are too many; their later counts are lost.
 pub fn of_older(socket: &Path, own: Counting) -> io::Result<Vec<Given>> {
     let mut kept = Vec::new();
     for (kind, memory) in fetch_within(socket, LIMIT)?.into_iter().filter(|(kind, _)| *kind != Gift::Ledger) {

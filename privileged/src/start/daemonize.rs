@@ -11,8 +11,8 @@ use std::os::fd::OwnedFd;
 #[derive(Debug)]
 pub struct Background(OwnedFd);
 
-/// Forks. The starter ends with the status of the start; the child goes on in a session of its own, with standard
-/// error still open so that errors of the start are seen.
+/// Forks. The starter ends with the status of the start. The child goes on in a session of its own, with standard error
+/// still open to show errors of the start.
 pub fn fork() -> Result<Background, StartError> {
     let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).map_err(StartError::at("pipe"))?;
     match sys::fork().map_err(StartError::at("fork"))? {
@@ -29,7 +29,7 @@ pub fn fork() -> Result<Background, StartError> {
     }
 }
 
-/// How a daemon ended that never served; it has said why on standard error.
+/// The exit status of a daemon that never served; it has said why on standard error.
 fn status_of(child: Pid) -> i32 {
     match waitpid(child, None) {
         Ok(WaitStatus::Exited(_, status)) => status,
@@ -38,7 +38,7 @@ fn status_of(child: Pid) -> i32 {
 }
 
 impl Background {
-    /// The daemon serves: the starter may end with success. It has ended already where this fails.
+    /// Says that the daemon serves, so the starter may end with success. A failure means that the starter has ended.
     pub fn serves(&self) {
         let _ = rustix::io::write(&self.0, &[0]);
     }

@@ -1,6 +1,6 @@
-//! The sockets for administrators are bound, while that can still be done, with the memory that they hand out.
+//! Binds the sockets for administrators before the lockdown, and makes the memory that they hand out.
 //!
-//! This comes after all forks: no other process of sockd has the memory mapped for writing.
+//! This comes after all forks, so that no other process of sockd has the memory mapped for writing.
 
 use crate::monitor::serving::Serving;
 use crate::monitor::status::Given;
@@ -23,17 +23,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// Who belongs to it may look, and give orders.
+/// The group whose members may look, and give orders.
 const ADMINISTRATORS: &str = "sockd-adm";
 
-/// Who belongs to it may see numbers, which name nobody.
+/// The group whose members may see numbers, which identify nobody.
 const EXPORTERS: &str = "sockd-exporter";
 
-/// Who comes while others are let in waits.
+/// The most connections that wait while others are accepted.
 const BACKLOG: i32 = 128;
 
-/// Opens the sockets that the settings ask for, but for those that a daemon before this one has. `runtime` is the folder of
-/// the service manager, where there is one.
+/// Opens the sockets that the settings ask for, except for those that an earlier daemon has. `runtime` is the folder of
+/// the service manager, if any.
 pub fn open(
     serving: &mut Serving,
     counters: Option<OwnedFd>,
@@ -67,7 +67,7 @@ pub fn open(
     Ok(())
 }
 
-/// This tree's own, with those of the trees before it, which one of the sockets that are taken over hands out.
+/// This tree's counters, and those of the trees before it, which one of the sockets that are taken over hands out.
 fn all_counters(
     own: Option<OwnedFd>,
     mut paths: impl Iterator<Item = PathBuf>,
@@ -88,7 +88,7 @@ fn given(kind: Gift, memory: OwnedFd) -> Given {
     Given { kind, memory: Rc::new(memory), process: std::process::id() }
 }
 
-/// Where the socket of this name is to be, where there is to be one.
+/// The path of the socket of this name, if it is wanted.
 fn path_of(name: &str, socket: &Socket, runtime: Option<&Path>) -> Option<PathBuf> {
     match socket {
         Socket::Off => None,
@@ -97,7 +97,7 @@ fn path_of(name: &str, socket: &Socket, runtime: Option<&Path>) -> Option<PathBu
     }
 }
 
-/// Makes the ledger; gives the descriptor for its readers.
+/// Makes the ledger. Returns the descriptor for its readers.
 fn ledger(serving: &mut Serving) -> std::io::Result<OwnedFd> {
     let base = &mut serving.base;
     let ident = match base.config.ident_default {
@@ -108,8 +108,8 @@ fn ledger(serving: &mut Serving) -> std::io::Result<OwnedFd> {
     base.ledger.begin(base.config.settings.max_sessions, ident)
 }
 
-/// The socket of this name, where there is to be one. One that nobody has asked for by its path is left out where it
-/// cannot be.
+/// Makes the socket of this name, if it is wanted. A socket whose path the settings do not name is left out if it
+/// cannot be made.
 fn listener(
     (name, group): (&str, &str),
     socket: &Socket,
@@ -121,7 +121,7 @@ fn listener(
     let is_wanted = *socket != Socket::Auto;
     let of_older = taken.iter().position(|socket| is_at(socket, &path)).map(|place| taken.swap_remove(place));
     match of_older {
-        // Who reads numbers has one path for them.
+        // Readers of numbers know a single path.
         Some(older) if group == EXPORTERS => return Ok(Some(older)),
         older => older.into_iter().for_each(|older| leave_to(&older, &path)),
     }
@@ -148,12 +148,12 @@ fn is_at(socket: &OwnedFd, path: &Path) -> bool {
     address.is_some_and(|address| address.path_bytes() == Some(path.as_os_str().as_bytes()))
 }
 
-/// The tree that is taken over from keeps its sockets, as its sessions are in its own ledger and in its own hand. They get
-/// its number behind their names, where sockdctl(8) finds them, whether the takeover succeeds or not.
+/// Leaves a socket to the tree that is taken over, as its ledger and its sessions stay its own. The socket's name gets
+/// the process id appended, where sockdctl(8) finds it, whether the takeover succeeds or not.
 fn leave_to(older: &OwnedFd, path: &Path) {
     let pid = |socket: &OwnedFd| sys::peer_credentials(socket).ok().map(|(_, pid)| pid);
     let found = place::reach(path).ok();
-    // Another one may have come to that place since.
+    // Another socket may have taken that path since.
     if let Some(number) = pid(older).filter(|number| found.as_ref().and_then(pid) == Some(*number)) {
         let _ = rename(path, with_number(path, &number.to_string()));
     }
@@ -166,8 +166,8 @@ fn with_number(path: &Path, number: &str) -> PathBuf {
     name.into()
 }
 
-/// Binds a socket that root and the group may connect to, and nobody else, from its first moment on. Where there is no
-/// group, or this process cannot have it, that is the user alone.
+/// Binds a socket that only root and the group may connect to, from its first moment on. If there is no such group, or
+/// this process cannot have it, only the user may connect.
 fn bound(path: &Path, name: &str) -> Result<(OwnedFd, Option<String>), String> {
     check_folder(path)?;
     let address = SocketAddrUnix::new(path).map_err(|error| error.to_string())?;
@@ -193,13 +193,13 @@ fn bound(path: &Path, name: &str) -> Result<(OwnedFd, Option<String>), String> {
     Ok((socket, remark))
 }
 
-/// An ordinary user's daemon has that user's socket.
+/// The group with this name, if this is root's daemon: the socket of an ordinary user's daemon is that user's alone.
 fn group(name: &str) -> Option<Gid> {
     let group = Group::from_name(name).ok().flatten().filter(|_| geteuid().is_root());
     group.map(|group| group.gid)
 }
 
-/// In a folder that others may write, somebody else could put a socket of this name.
+/// Checks the folder: if others may write to it, somebody else could put a socket of this name there.
 fn check_folder(path: &Path) -> Result<(), String> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let found = stat(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -210,7 +210,7 @@ fn check_folder(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Trees that have drained have left theirs. One that still drains has somebody who listens.
+/// Removes the sockets of trees that have drained. A tree that still drains listens at its own.
 fn remove_numbered(path: &Path) {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return };
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();

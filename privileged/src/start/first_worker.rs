@@ -1,5 +1,5 @@
-//! The first worker: a worker of another protocol, or a kernel that lacks what the settings require, is found out
-//! before the first client is.
+//! Starts the first worker, to detect a worker of another protocol, or a kernel that lacks what the settings require,
+//! before the first client comes.
 
 use crate::monitor::base::Base;
 use crate::monitor::pool::Workers;
@@ -12,7 +12,7 @@ use sockd_session::sandbox;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// It has to be locked down by then.
+/// How long it may take to lock itself down.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Starts the first spare worker and waits until it is locked down.
@@ -40,7 +40,7 @@ pub fn start(base: &mut Base) -> Result<LockdownReport, String> {
     }
 }
 
-/// How it ended, as the spawner tells it within a moment.
+/// How it ended; the spawner reports that within a moment.
 fn ending(workers: &Workers) -> String {
     let told = wait_for(workers.spawner(), Timespec { tv_sec: 5, tv_nsec: 0 });
     match told.and_then(|()| workers.hear_spawner()) {

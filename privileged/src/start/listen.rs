@@ -1,4 +1,4 @@
-//! The listening sockets are opened, while privileged ports still can be.
+//! Opens the listening sockets before the lockdown, while privileged ports are still available.
 
 use crate::monitor::clients::Listener;
 use crate::process::sys;
@@ -12,8 +12,8 @@ use sockd_session::config::default_port;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Where they listen, each place also as one says it: with the name that a service manager has given it, or with the
-/// remark that IPv4 clients cannot come.
+/// The addresses of the listeners, each also as text: with the name that a service manager has given it, or with the
+/// remark that IPv4 clients cannot connect.
 pub fn places(listeners: &[Listener]) -> Vec<(SocketAddr, String)> {
     let all: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
     let place = |Listener { address, name, activated, .. }: &Listener| {
@@ -25,12 +25,12 @@ pub fn places(listeners: &[Listener]) -> Vec<(SocketAddr, String)> {
     listeners.iter().map(place).collect()
 }
 
-/// The kernel cuts it to net.core.somaxconn.
+/// The backlog of a listener; the kernel limits it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
-/// The listeners that were handed over, and beside them those that are wanted: such a one as a daemon before this one has
-/// opened is taken, and others are opened. Where there are neither: the port of `socks/tcp`, else 1080, of every address
-/// of this host.
+/// The listeners that were handed over, and those that are wanted beside them. A wanted listener that an earlier daemon
+/// has opened is taken; others are opened. If none was handed over or is wanted, it is the port of `socks/tcp`, else
+/// 1080, of every address of this host.
 pub fn open(
     handed_over: Vec<Listener>,
     mut taken: Vec<Listener>,
@@ -82,10 +82,10 @@ fn try_listener(address: SocketAddr) -> Result<Listener, (&'static str, std::io:
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true).map_err(at("IPV6_V6ONLY"))?;
     }
-    // The address may come only later in the boot.
+    // The address may be configured only later in the boot.
     let free = if address.is_ipv4() { sockopt::set_ip_freebind } else { sockopt::set_ipv6_freebind };
     free(&socket, true).map_err(at("IP_FREEBIND"))?;
-    // Accepted sockets inherit what is set here.
+    // Accepted sockets inherit these options.
     crate::net::sockets::prepare(&socket).map_err(at("setsockopt"))?;
     sys::accept_with_data(&socket).map_err(|error| ("TCP_DEFER_ACCEPT", error))?;
     bind(&socket, &address).map_err(at("bind"))?;
