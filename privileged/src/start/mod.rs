@@ -1,4 +1,4 @@
-//! From a command line to a locked-down monitor that serves.
+//! The start: from a command line to a locked-down monitor that serves.
 
 pub mod account;
 pub mod check;
@@ -55,7 +55,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// The daemon's whole life.
+/// Runs the daemon from its start to its end.
 pub fn serve(options: &Options) -> Result<(), StartError> {
     let environment = Environment::read(std::process::id(), |name| std::env::var_os(name))?;
     let source = Source::take(&environment)?;
@@ -67,7 +67,7 @@ pub fn serve(options: &Options) -> Result<(), StartError> {
     let prepared = prepare(options, signals, notifier, source).map_err(with_advice);
     let prepared = prepared.inspect_err(|error| service_manager::turn_away(error, &queues));
     drop(queues);
-    // After the lockdown the loader does this at its end.
+    // After the lockdown the loader does this when it ends.
     let prepared = prepared.inspect_err(|_| {
         options.pid_file.iter().for_each(|path| pid_file::give_up(path, std::process::id()));
     });
@@ -83,7 +83,7 @@ pub fn serve(options: &Options) -> Result<(), StartError> {
     }
 }
 
-/// Locks the monitor down, and begins to serve: until then nothing has changed for a daemon that is taken over from.
+/// Locks the monitor down, and begins to serve. Until then nothing has changed for a daemon that is taken over.
 fn begin(
     options: &Options,
     mut prepared: Prepared,
@@ -135,24 +135,24 @@ fn run(Prepared { mut monitor, places, pid_file, .. }: Prepared) -> Result<(), S
     Ok(ended?)
 }
 
-/// A client that is here already, and the address that it connected to.
+/// A client that has connected already, and the address that it connected to.
 type Client = (OwnedFd, SocketAddr);
 
-/// What serves, and what begins and ends with it.
+/// The monitor, and everything that begins and ends with it.
 struct Prepared {
     monitor: Monitor,
-    /// Where clients come to, and what that is called; nowhere where one client is all there is.
+    /// The addresses of the listeners, and their texts; none for the daemon of a single client.
     places: Vec<(SocketAddr, String)>,
-    /// That one, which an inetd has handed over.
+    /// That client, which an inetd has handed over.
     client: Option<Client>,
-    /// What it serves as.
+    /// The account that it serves as.
     user: Option<UserGroup>,
-    /// Layers of the sandbox that this kernel does not have.
+    /// Layers of the sandbox that this kernel does not support.
     missing: Vec<String>,
     pid_file: Option<PidFile>,
 }
 
-/// Everything up to the lockdown of the monitor.
+/// Prepares everything up to the lockdown of the monitor.
 fn prepare(
     options: &Options,
     signals: SignalFd,
@@ -172,7 +172,7 @@ fn prepare(
     if let Some(lacking) = config.settings.lacks_listener(&places) {
         return Err(read::placed(StartError::configuration(vec![lacking]), &options.settings));
     }
-    // Lowering it needs CAP_SYS_RESOURCE, which a service manager may have kept; the workers' 500 stays the higher.
+    // Lowering the score needs CAP_SYS_RESOURCE, which a service manager may have kept; the workers' 500 stays higher.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-200");
     let Others { spawner, loader, hook, users, user, missing } = others;
     let workers = Workers::new(spawner, descriptor_limit());
@@ -207,15 +207,15 @@ struct Others {
     spawner: Channel,
     loader: loader::Started,
     hook: Hook,
-    /// Who may log in, where anybody may.
+    /// The users who may log in, if any.
     users: Option<Table>,
-    /// What the monitor serves as.
+    /// The account that the monitor serves as.
     user: Option<UserGroup>,
-    /// Layers of the sandbox that the kernel does not have for one of them.
+    /// Layers of the sandbox that the kernel does not support for one of them.
     missing: Vec<String>,
 }
 
-/// Starts them, and reads the configuration. The spawner comes first, which needs to know least.
+/// Starts them, and reads the configuration. The spawner comes first, as it needs to know least.
 fn start_others(
     options: &Options,
     settings: Settings,
@@ -251,7 +251,7 @@ fn start_others(
     Ok((Others { spawner, loader, hook, users, user, missing }, config))
 }
 
-/// With what to do about it, where a file is at fault.
+/// Adds advice to the error, if a file is at fault.
 fn with_advice(mut error: StartError) -> StartError {
     if error.status == 78 {
         let advice = "not started; `sockd --check` with the same options says when all files are in order";
@@ -260,7 +260,7 @@ fn with_advice(mut error: StartError) -> StartError {
     error
 }
 
-/// Another daemon's is replaced when nothing can fail any more, by the control process where there is one.
+/// Writes the process id file. The control process, if any, replaces another daemon's when nothing can fail any more.
 fn own_pid_file(options: &Options, path: &Path) -> Result<PidFile, StartError> {
     if takes_over(options) { PidFile::write_aside(path) } else { PidFile::write(path) }
 }
@@ -269,19 +269,19 @@ fn takes_over(options: &Options) -> bool {
     options.takeover || options.reload
 }
 
-/// What others come to.
+/// The sockets that other programs connect to.
 struct Sockets {
     listeners: Vec<Listener>,
-    /// The one client that is here already.
+    /// The one client that has connected already.
     client: Option<Client>,
     takeover: Takeover,
-    /// Sockets for administrators of a daemon before this one.
+    /// The sockets for administrators of an earlier daemon.
     doors: Vec<OwnedFd>,
-    /// Clients are not served, by order to that daemon.
+    /// Whether that daemon was ordered not to serve clients.
     is_closed: bool,
 }
 
-/// Opens them, or takes them over.
+/// Opens the sockets, or takes them over.
 fn sockets(
     options: &Options,
     source: Source,
@@ -305,7 +305,7 @@ fn sockets(
     Ok(Sockets { listeners, client, takeover, doors: Vec::new(), is_closed: false })
 }
 
-/// The sockets that clients come to, handed over or opened; or the one client that is here already.
+/// The sockets that clients connect to, handed over or opened; or the one client that has connected already.
 fn listeners(
     options: &Options,
     source: Source,
@@ -337,13 +337,13 @@ fn descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Says that it serves, and where.
+/// Logs that the daemon serves, and where.
 fn announce(places: &[(SocketAddr, String)], base: &mut Base) {
     let places: Vec<&str> = places.iter().map(|(_, place)| place.as_str()).collect();
     base.log.notice(&format!("serving on {}: {}", places.join(", "), base.config.summary()));
 }
 
-/// Tells the terminal what whoever started the daemon there wants to know.
+/// Greets the user who has started the daemon at a terminal.
 fn greet(options: &Options, places: &[(SocketAddr, String)], missing: &[String]) {
     let log = match options.log {
         LogTo::Syslog => "syslog (/dev/log), facility daemon",
@@ -351,6 +351,6 @@ fn greet(options: &Options, places: &[(SocketAddr, String)], missing: &[String])
         LogTo::Stderr => "standard error",
     };
     let greeting = Greeting { trial: options.trial, places, missing, log, pid: std::process::id() };
-    // Nobody waits for a terminal that has no room.
+    // The write does not wait for a terminal without room.
     let _ = terminal::write_now(rustix::stdio::stdout(), greeting.to_string().as_bytes());
 }

@@ -1,10 +1,10 @@
-//! The end of the program by a fault of its own.
+//! The end of the program after a fault of its own.
 
 use crate::config::options::LogTo;
 use crate::log::Log;
 use sockd_session::log::escape;
 
-/// A panic is a mistake of this program: it ends the monitor with a line in the log, by calls that its filter allows.
+/// Makes a panic, a fault of this program, end the monitor with a line in the log, by calls that its filter permits.
 pub fn end_on_panic(to: LogTo) {
     std::panic::set_hook(Box::new(move |panic| {
         let mut log = Log::new(to);

@@ -1,4 +1,4 @@
-//! The programs that sockd starts: where they lie, and who may have written them.
+//! The programs that sockd starts: their paths, and who may have written them.
 
 use crate::config::trusted_file::{open_plain, open_trusted};
 use crate::process::error::StartError;
@@ -11,20 +11,21 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where the workers' program is installed, fixed when sockd is built for a package. A build tree has no such place.
+/// The path of the workers' program, fixed when sockd is built for a package. A build tree has no such path.
 const INSTALLED: Option<&str> = option_env!("SOCKD_WORKER");
 
-/// Everybody may run the file.
+/// The permission of everybody to run a file.
 const FOR_ALL: u32 = 0o001;
 
-/// Opens the workers' program. Nobody but root, or the user who starts sockd, may have had a hand in it.
+/// Opens the workers' program. Only root, or the user who starts sockd, may have been able to write it.
 pub fn open() -> Result<OwnedFd, StartError> {
     open_trusted(&worker())
         .map_err(|error| StartError::system(format_args!("{error}; sockd starts its workers from there")))
 }
 
-/// The same for whoever tries a build tree out. The worker lies beside sockd and comes from the same hands, so it is
-/// taken as it is; `warn` is told what [`open`] would have refused to root. An installed program is opened as always.
+/// Opens the program for a trial of a build tree. The worker lies beside sockd and has the same author, so it is
+/// accepted as it is; `warn` gets the fault for which [`open`] would refuse root. An installed program gets no
+/// leniency.
 pub fn open_to_try(warn: impl FnOnce(&str)) -> Result<OwnedFd, StartError> {
     if INSTALLED.is_some() {
         return open();
@@ -42,7 +43,7 @@ pub fn open_to_try(warn: impl FnOnce(&str)) -> Result<OwnedFd, StartError> {
     if is_root { for_all(program).map_err(StartError::at("sockd-worker")) } else { Ok(program) }
 }
 
-/// Workers of root run as another user, who may not run what was built with umask 077: they get a copy.
+/// Copies a program that others may not run: root's workers run as another user, and umask 077 at the build forbids it.
 fn for_all(program: OwnedFd) -> std::io::Result<OwnedFd> {
     if fstat(&program)?.st_mode & FOR_ALL != 0 {
         return Ok(program);
@@ -53,7 +54,7 @@ fn for_all(program: OwnedFd) -> std::io::Result<OwnedFd> {
     File::open(format!("/proc/self/fd/{}", copy.as_raw_fd())).map(Into::into)
 }
 
-/// Tells the programs of this daemon, which are installed together, from those of any other build.
+/// A number that differs between builds: a hash of the programs of this daemon, which are installed together.
 pub fn build() -> Result<u64, StartError> {
     let mut hasher = DefaultHasher::new();
     for program in [PathBuf::from("/proc/self/exe"), worker()] {
@@ -71,8 +72,8 @@ fn hash(program: &Path, hasher: &mut DefaultHasher) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Becomes the program of `sockd -ver`, with the words of this one's command line. It lies beside the worker and comes
-/// from the same hands as sockd itself.
+/// Becomes the program of `sockd -ver`, with this command line's arguments. It lies beside the worker and has the same
+/// author as sockd itself.
 pub fn become_ver() -> StartError {
     let path = worker().with_file_name("sockd-ver");
     let mut words = std::env::args_os();
@@ -82,7 +83,7 @@ pub fn become_ver() -> StartError {
     StartError::system(format_args!("{}: expected the program of -ver there: {why}", path.display()))
 }
 
-/// In a build tree the worker lies beside the daemon.
+/// The path of the worker; in a build tree it lies beside the daemon.
 fn worker() -> PathBuf {
     let beside = || std::env::current_exe().ok().map(|program| program.with_file_name("sockd-worker"));
     let place = INSTALLED.map(PathBuf::from).or_else(beside);

@@ -1,4 +1,4 @@
-//! `sockd --reload`: the running daemon becomes what is on disk.
+//! `sockd --reload`: brings the running daemon up to date with the files and the program on disk.
 
 use crate::config::options::Options;
 use crate::config::read;
@@ -10,8 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::io::Errno;
 
-/// Reads all files, and has them read by the daemon where that runs this program. True where it runs another one, so that
-/// this one has to take over.
+/// Reads all files, and has the daemon read them if it runs this program. True if it runs another one, so that this one
+/// has to take over.
 pub fn reload(options: &Options) -> Result<bool, StartError> {
     check(options).inspect_err(|_| tell(options))?;
     let Some(path) = place::path(options) else {
@@ -19,7 +19,7 @@ pub fn reload(options: &Options) -> Result<bool, StartError> {
     };
     let socket = match place::reach(&path) {
         Ok(socket) => socket,
-        // One that is there and has stopped has so many who wait that no more can.
+        // The backlog of a daemon that has stopped is full.
         Err(error @ Errno::AGAIN) => return Err(place::nobody(&path, error).into()),
         Err(error) => return by_signal(&place::nobody(&path, error)).map(|()| false),
     };
@@ -40,14 +40,14 @@ fn check(options: &Options) -> Result<(), StartError> {
     account::check(&loaded.config.settings).map_err(|error| read::placed(error, &options.settings))
 }
 
-/// Has the daemon log and count that the files have errors, where one is there.
+/// Makes the daemon, if one runs, log and count that the files have errors.
 fn tell(options: &Options) {
     let socket = place::path(options).and_then(|path| place::reach(&path).ok());
     let link = socket.and_then(|socket| Link::open(socket).ok());
     let _ = link.map(|link| link.has_failed());
 }
 
-/// A daemon from before there were takeovers, or without a place for its socket, knows the signal of its service manager.
+/// Reloads by the service manager's signal: a daemon without a takeover socket knows no other way.
 fn by_signal(why: &str) -> Result<(), StartError> {
     let pid = std::env::var("MAINPID").ok().and_then(|pid| pid.parse().ok()).filter(|pid| *pid > 1);
     let pid = pid.ok_or_else(|| StartError::system(why))?;

@@ -1,4 +1,4 @@
-//! Sockets that the service manager handed over, and the one for the notifications that it expects: of systemd
+//! Sockets that the service manager handed over, and the one for the notifications that it expects. It is systemd
 //! (sd_listen_fds(3), sd_notify(3)) or inetd(8).
 
 use crate::monitor::clients::Listener;
@@ -17,31 +17,31 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-/// Descriptors handed over begin here (sd_listen_fds(3)).
+/// The first descriptor that is handed over (sd_listen_fds(3)).
 const FIRST: i32 = 3;
 
 /// The name of a socket from an inetd.
 const INETD: &str = "inetd";
 
-/// More sockets than this are a mistake of the starter.
+/// The most sockets; more are a mistake of the starter.
 const MOST: usize = 256;
 
-/// Between two attempts to start: systemd allows five in ten seconds.
+/// The time between two attempts to start: systemd permits five in ten seconds.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// What the environment says.
+/// The service manager's part of the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// Where messages go: a path, or the name of an abstract socket behind an `@`.
+    /// The destination of messages: a path, or the name of an abstract socket behind an `@`.
     pub notify: Option<OsString>,
     /// The names of the sockets handed over, in the order of their descriptors.
     pub sockets: Vec<String>,
-    /// The daemon is killed when it is silent for so long.
+    /// How long the daemon may be silent before it is killed.
     pub watchdog: Option<Duration>,
 }
 
 impl Environment {
-    /// Reads the variables as `variable` gives them. Those meant for another process than `pid` do not count.
+    /// Reads the variables through `variable`. Those meant for another process than `pid` do not count.
     pub fn read(pid: u32, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, String> {
         let text = |name: &str| variable(name).map(|value| value.to_string_lossy().into_owned());
         let number = |name: &str| match text(name) {
@@ -68,7 +68,7 @@ impl Environment {
         })
     }
 
-    /// Connects to where messages go, if anywhere.
+    /// Connects to the destination of messages, if any.
     pub fn notifier(&self) -> Result<Notifier, String> {
         let Some(place) = &self.notify else { return Ok(Notifier::default()) };
         let socket = reach(place.as_bytes()).map_err(|error| format!("NOTIFY_SOCKET {place:?}: {error}"))?;
@@ -76,7 +76,7 @@ impl Environment {
     }
 }
 
-/// Where clients come from.
+/// The source of clients.
 #[derive(Debug)]
 pub enum Source {
     /// The daemon opens its own sockets.
@@ -88,7 +88,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Takes over what there is. Afterwards no standard descriptor is a client's or listens.
+    /// Takes over the sockets. Afterwards no standard descriptor is a client's or listens.
     pub fn take(environment: &Environment) -> Result<Self, String> {
         let source = match environment.sockets.as_slice() {
             [] => from_inetd()?,
@@ -113,7 +113,7 @@ impl Source {
         }
     }
 
-    /// Whether an inetd has handed over what there is: it would listen again when the daemon has drained.
+    /// Whether an inetd has handed over the sockets: it would listen again when the daemon has drained.
     pub fn is_of_inetd(&self) -> bool {
         match self {
             Self::Standalone => false,
@@ -122,17 +122,17 @@ impl Source {
         }
     }
 
-    /// Descriptors of their own for the sockets that outlive the daemon.
+    /// New descriptors for the sockets that outlive the daemon.
     pub fn queues(&self) -> std::io::Result<Vec<OwnedFd>> {
         let Self::Sockets(sockets) = self else { return Ok(Vec::new()) };
         sockets.iter().map(|(socket, _)| socket.try_clone()).collect()
     }
 }
 
-/// Sends away who waits for a daemon whose files have errors.
+/// Sends away waiting clients if the files of the daemon have errors.
 ///
-/// The starter would start it again for them at once, and again, until it gives up and closes the sockets for good.
-/// So the daemon ends late enough for that limit, with nobody in the queues: the next client is the next attempt.
+/// The starter would at once start it again for them, until it gives up and closes the sockets for good. So the daemon
+/// ends late enough for that limit, with empty queues: the next client is the next attempt.
 pub fn turn_away(error: &StartError, queues: &[OwnedFd]) {
     if error.status == 78 && !queues.is_empty() {
         std::thread::sleep(PAUSE);
@@ -142,7 +142,7 @@ pub fn turn_away(error: &StartError, queues: &[OwnedFd]) {
     }
 }
 
-/// Descriptor 0 tells: inetd puts there the listening socket (`wait`) or the client (`nowait`).
+/// The source by descriptor 0: inetd puts there the listening socket (`wait`) or the client (`nowait`).
 fn from_inetd() -> Result<Source, String> {
     let zero = rustix::stdio::stdin();
     if !is_tcp(zero) {
@@ -165,7 +165,7 @@ fn is_tcp(descriptor: BorrowedFd<'_>) -> bool {
         && sockopt::socket_type(descriptor) == Ok(SocketType::STREAM)
 }
 
-/// A client must not read what the daemon writes to standard error, and its connection has to end when it is closed.
+/// Hides TCP sockets among the standard descriptors. A client must not read standard error, and a close has to end it.
 fn hide_sockets() -> std::io::Result<()> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let standard = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
@@ -190,7 +190,7 @@ pub fn listeners(sockets: Vec<(OwnedFd, String)>) -> Result<Vec<Listener>, Strin
     sockets.into_iter().map(listener).collect()
 }
 
-/// Gives a socket handed over what the daemon's own sockets have, and tells its address.
+/// Sets the options of the daemon's own sockets on a socket that was handed over, and returns its address.
 pub fn prepare(socket: &OwnedFd) -> Result<SocketAddr, Errno> {
     fcntl_setfd(socket, FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(socket, true)?;

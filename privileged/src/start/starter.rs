@@ -1,4 +1,4 @@
-//! Who waits until the daemon serves: nobody, a terminal (`--daemon`), or a control process (`--reload`).
+//! The starter, which may wait until the daemon serves: a terminal (`--daemon`) or a control process (`--reload`).
 
 use crate::config::options::{LogTo, Options};
 use crate::process::descriptors;
@@ -8,19 +8,19 @@ use crate::start::daemonize::{self, Background};
 use crate::takeover::control::{self, Control};
 use std::os::fd::AsFd;
 
-/// Who waits until the daemon serves.
+/// The starter that waits until the daemon serves.
 #[derive(Debug)]
 pub enum Starter {
-    /// The daemon is what was started.
+    /// The process that was started is the daemon.
     Nobody,
-    /// It has gone into the background.
+    /// The daemon has gone into the background.
     Terminal(Background),
-    /// It takes over.
+    /// The daemon takes over.
     Control(Control),
 }
 
 impl Starter {
-    /// Leaves who waits behind, where that is wanted.
+    /// Leaves a waiting starter behind, if that is wanted.
     pub fn fork(options: &Options, notifier: &Notifier) -> Result<Self, StartError> {
         Ok(match (options.reload, options.daemon) {
             (true, _) => Self::Control(control::fork_twice(notifier, options.pid_file.as_deref())?),
@@ -34,7 +34,7 @@ impl Starter {
         matches!(self, Self::Nobody)
     }
 
-    /// Lets go of the terminal: from here on only the log tells what happens. What a service manager has opened stays.
+    /// Lets go of the terminal: from here on only the log has reports. A service manager's descriptors stay.
     pub fn let_go(&self, options: &Options, is_heard: bool) -> Result<(), StartError> {
         match self {
             Self::Nobody => Ok(()),
@@ -45,7 +45,7 @@ impl Starter {
         }
     }
 
-    /// Everything that could fail has not: comes back when this may be the daemon.
+    /// Says that nothing can fail any more. Returns when this process may be the daemon.
     pub fn is_ready(&self) -> Result<(), StartError> {
         match self {
             Self::Control(control) => control.is_ready(),
@@ -53,7 +53,7 @@ impl Starter {
         }
     }
 
-    /// The daemon serves.
+    /// Says that the daemon serves.
     pub fn serves(&self) {
         match self {
             Self::Nobody => {}
@@ -62,11 +62,12 @@ impl Starter {
         }
     }
 
-    /// It never will. Of a terminal's child the status tells; a control process waits until this one has said why.
+    /// Says that it never will. A terminal gets the child's status; a control process waits until this one has said
+    /// why.
     pub fn failed(self, error: &StartError) {
         if let Self::Control(control) = self {
             control.ended(error.status);
-            // Open until the end of this process.
+            // The connection stays open until the end of this process.
             std::mem::forget(control);
         }
     }

@@ -1,5 +1,5 @@
-//! What a start has to do with a takeover: it takes the sockets of the daemon that serves, or makes the socket by which
-//! another one will take its own.
+//! The start's part in a takeover: it takes the sockets of the daemon that serves, or makes the socket by which another
+//! daemon will take its own.
 
 use crate::config::options::Options;
 use crate::log::Log;
@@ -13,7 +13,7 @@ use sockd_common::message::takeover::{About, VERSION};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-/// Takes the sockets. The service manager's watchdog goes on, and only the daemon that it has started knows of it.
+/// Takes the sockets. The service manager's watchdog goes on, and only the daemon that it has started knows of that.
 pub fn take(options: &Options, notifier: &mut Notifier) -> Result<Taken, String> {
     let path = place::path(options).ok_or("there is no folder for the takeover socket")?;
     let link = Link::open(place::reach(&path).map_err(|error| place::nobody(&path, error))?)?;
@@ -25,7 +25,7 @@ pub fn take(options: &Options, notifier: &mut Notifier) -> Result<Taken, String>
     link.take()
 }
 
-/// A service manager that does not hear of the new daemon would take the end of the old one for that of the service.
+/// Checks the service manager: if it did not hear of the new daemon, it would take the old one's end for the service's.
 fn may_follow(pid: u32, managed: bool, is_heard: bool, main: Option<&str>) -> Result<(), String> {
     match main {
         Some(main) if main != pid.to_string() => {
@@ -39,7 +39,7 @@ fn may_follow(pid: u32, managed: bool, is_heard: bool, main: Option<&str>) -> Re
     }
 }
 
-/// Those that whoever started the daemon has open too, and those that it has opened itself.
+/// The listeners that the starter of the first daemon has open too, and those that the daemon has opened itself.
 pub fn listeners(taken: Vec<TakenListener>) -> Result<(Vec<Listener>, Vec<Listener>), String> {
     let (mut handed_over, mut own) = (Vec::new(), Vec::new());
     for TakenListener { socket, name, activated } in taken {
@@ -51,15 +51,15 @@ pub fn listeners(taken: Vec<TakenListener>) -> Result<(Vec<Listener>, Vec<Listen
     Ok((handed_over, own))
 }
 
-/// A takeover socket of one's own. A daemon without one serves, and cannot be taken over from.
+/// Makes a takeover socket. A daemon without one serves, and cannot be taken over.
 pub fn own_socket(options: &Options, log: &mut Log) -> Option<OwnedFd> {
     let socket = place::open(&place::path(options)?);
     socket.map_err(|why| log.notice(&format!("without takeover: {why}"))).ok()
 }
 
-/// What the monitor has for a takeover.
+/// The monitor's state for a takeover.
 pub fn room(socket: Option<OwnedFd>, older: Vec<(OwnedFd, u32)>, notifier: &Notifier) -> Takeover {
-    // Without /proc it is none that anybody else has.
+    // Without /proc it is a number that no other build has.
     let build = program::build().unwrap_or_default();
     let watchdog = notifier.watchdog().and_then(|time| u64::try_from(time.as_micros()).ok()).unwrap_or(0);
     let (pid, managed) = (std::process::id(), notifier.is_heard());
