@@ -1,9 +1,8 @@
-//! UDP ASSOCIATE, as the connection sees it over which it was asked for. What the association does meanwhile is told in
-//! `association`.
+//! UDP ASSOCIATE, seen from the connection that carries the request. The flows of the association are in `association`.
 //!
-//! The request names nothing to decide on: its destination is a hint where the client will send from, which clients fill
-//! with anything. Here it is decided whether the client's host may have datagrams relayed at all, and each datagram says
-//! where to.
+//! The request names nothing to decide on: its destination is a hint of the address that the client will send from,
+//! which clients fill with anything. This file decides whether the client's host may have datagrams relayed at all;
+//! each datagram names its destination.
 
 use crate::flow::Moved;
 use crate::limits::limit::Limit;
@@ -21,7 +20,7 @@ use std::net::SocketAddr;
 /// The number of the command (RFC 1928, section 4).
 const ASSOCIATE: u8 = 3;
 
-/// No line permits datagrams to anybody: there is no such command here.
+/// Refuses the command as unknown if no line permits datagrams to anybody.
 pub(super) fn not_offered(client: SocketAddr) -> Next {
     let unread = Record::Unread { client, why: Unread::UndefinedCommand(ASSOCIATE) };
     ending::refusing(vec![unread.into(), Action::Refuse(RefusalReason::CommandNotSupported)])
@@ -35,21 +34,21 @@ pub(super) fn begin(hint: u16, case: &mut Case<'_>) -> Next {
     if !case.config.rules.may_permit_udp(case.client.ip()) {
         return Next::refuse(Failure::Denied { why: DenyReason::NoMatch, rule: None });
     }
-    // The destinations are not known yet, but none of them could be reached.
+    // The destinations are not known yet, but none of them can be reached.
     if case.config.upstreams.as_ref().is_some_and(|upstreams| !upstreams.goes_direct()) {
         return no_way(case);
     }
     Next::phase(Phase::Associating, vec![Action::Deadline(None), Action::Associate { hint }])
 }
 
-/// Every destination is denied, or reached through a next server, which is not asked for associations.
+/// Refuses: every destination is denied, or reached through a next server, which is not asked for associations.
 fn no_way(case: &Case<'_>) -> Next {
     let why = Failure::Limited(Limit::NO_NEXT_SERVER);
     let refused = Record::Refused { parties: case.parties(), why };
     ending::refusing(vec![refused.into(), Action::Refuse(RefusalReason::CommandNotSupported)])
 }
 
-/// What ends an association, and what follows.
+/// Handles the events that end an association.
 pub(super) fn associated(phase: Phase, event: Event, case: &mut Case<'_>) -> Next {
     match (phase, event) {
         (Phase::Associating, Event::Associated(Ok(address))) => {
@@ -76,7 +75,7 @@ pub(super) fn associated(phase: Phase, event: Event, case: &mut Case<'_>) -> Nex
             Some(why) => dissociate(why, Phase::DissociatingClosed),
             None => Next::violation("an end that cannot be"),
         },
-        // The client, or its worker, goes while the association ends for another reason.
+        // The client or its worker goes while the association ends for another reason.
         (Phase::Dissociating, Event::Closed(_) | Event::WorkerLost) => {
             Next::phase(Phase::DissociatingClosed, Vec::new())
         }
@@ -84,7 +83,7 @@ pub(super) fn associated(phase: Phase, event: Event, case: &mut Case<'_>) -> Nex
     }
 }
 
-/// Why the session worker says that the connection has ended.
+/// The cause that the session worker gives for the end of the connection.
 fn cause(why: CloseReason) -> Option<EndCause> {
     Some(match why {
         CloseReason::Finished => EndCause::Finished,
@@ -94,12 +93,12 @@ fn cause(why: CloseReason) -> Option<EndCause> {
     })
 }
 
-/// Everything of the association is to end.
+/// Ends the whole association.
 fn dissociate(why: EndCause, phase: Phase) -> Next {
     Next::phase(phase, vec![Action::Dissociate(why)])
 }
 
-/// Nothing is there any more of the association.
+/// Records that the whole association has ended.
 fn ended(why: EndCause, moved: Moved, case: &Case<'_>) -> Action {
     Record::Ended { parties: case.parties(), why, moved }.into()
 }

@@ -1,8 +1,8 @@
-//! What an association exchanges with each destination: every flow is decided on as a request of its own, by the same
+//! The flows of an association, one for each destination: each is decided on as a request of its own, by the same
 //! facts, guards, rules and routes.
 //!
-//! [`Association::on`] takes in what happens to one of its flows, and gives what the monitor is to do. The datagram worker
-//! chooses the numbers of flows and says when one is idle. What it may say about a flow depends on what has been said.
+//! [`Association::on`] takes an event of a flow and returns the actions for the monitor. The datagram worker chooses
+//! the numbers of flows and says when one is idle. The messages it may send about a flow depend on those sent before.
 
 mod flow;
 pub(super) mod stage;
@@ -26,36 +26,36 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 use table::{Stage, Table};
 
-/// A worker that has been told to end a flow gets this long to say so.
+/// How long a worker may take to end a flow.
 const ENDING_LIMIT: Duration = Duration::from_secs(10);
 
 /// The flows of one association.
 #[derive(Debug)]
 pub struct Association {
     client: SocketAddr,
-    /// The request for the association, with what is known of the client.
+    /// The request for the association, with the known facts about the client.
     request: ClientRequest,
     keys: WaitKeys,
     flows: Table,
-    /// What has been told of flows that have ended.
+    /// The bytes of flows that have ended, as the worker has told.
     moved: Relayed,
 }
 
-/// What happens to a flow.
+/// An event of a flow.
 #[derive(Debug)]
 pub enum FlowEvent {
-    /// The worker wants one.
+    /// The worker wants a flow.
     Wanted {
         /// Its number.
         flow: FlowId,
-        /// Where to.
+        /// The destination.
         destination: Destination,
         /// The port there.
         port: u16,
     },
-    /// Something has come that a flow waits for under this key, or does no more.
+    /// A result has come for the flow that waits under this key, or no longer does.
     Arrived(WaitKey, Arrival),
-    /// Its socket is connected, or cannot be.
+    /// Its socket is connected, or connecting has failed.
     Opened(FlowId, Result<(), FailedCall>),
     /// The worker has ended it.
     Gone(FlowId, Relayed),
@@ -65,11 +65,10 @@ pub enum FlowEvent {
     Due,
 }
 
-/// What the monitor is to do, in this order.
+/// An action for the monitor; actions are carried out in order.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FlowAction {
-    /// What sessions ask for as well: to begin or give up something that is waited for, to record something, to run a
-    /// command.
+    /// An action that sessions ask for as well: to begin or give up a task, to record something, or to run a command.
     Do(Action),
     /// Connect a socket for this flow.
     Open {
@@ -77,47 +76,47 @@ pub enum FlowAction {
         flow: FlowId,
         /// To exactly this address.
         to: SocketAddr,
-        /// From this one, where the route file says so.
+        /// From this address, if the route file says so.
         from: Option<IpAddr>,
     },
-    /// Tell the worker that there is no such flow.
+    /// Tell the worker that the flow is refused.
     Refuse(FlowId),
-    /// The same, as its association has as many as it may have.
+    /// The same, as its association has reached its limit of flows.
     Full(FlowId),
-    /// Tell the worker to end this flow, and close the monitor's descriptor of it for whoever has it open.
+    /// Tell the worker to end this flow, and shut down its socket by the monitor's descriptor, whoever has it open.
     End(FlowId),
-    /// The worker has ended this flow: the monitor's descriptor of it is closed in the same way.
+    /// The worker has ended this flow: shut down its socket in the same way.
     Close(FlowId),
 }
 
 impl Association {
-    /// A client's request is granted.
+    /// The association of a client whose request is granted.
     pub(super) fn new(client: SocketAddr, request: ClientRequest) -> Self {
         let (keys, moved) = (WaitKeys::of_flows(), Relayed::default());
         Self { client, request, keys, flows: Table::default(), moved }
     }
 
-    /// How many flows there are, or are being decided on.
+    /// The number of flows, including those that are being decided on.
     pub fn len(&self) -> usize {
         self.flows.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no flows.
     pub fn is_empty(&self) -> bool {
         self.flows.len() == 0
     }
 
-    /// Everything that it has moved, where its open flows have moved this in the end.
+    /// All bytes that it has moved, given those of the flows that are still open.
     pub fn moved(&self, open: Relayed) -> Moved {
         Moved { up: self.moved.up.saturating_add(open.up), down: self.moved.down.saturating_add(open.down) }
     }
 
-    /// When something is due.
+    /// When the first flow is due.
     pub fn due_at(&self) -> Option<Instant> {
         self.flows.due_at()
     }
 
-    /// Takes in one event.
+    /// Handles one event.
     pub fn on(
         &mut self,
         event: FlowEvent,
@@ -146,7 +145,7 @@ impl Association {
     }
 }
 
-/// What an event leads to.
+/// The state of handling one event.
 struct Turn<'a> {
     now: Instant,
     config: &'a Config,
@@ -198,7 +197,7 @@ impl Association {
         Ok(())
     }
 
-    /// Flows that new rules refuse end. What is being decided on will be by the new rules.
+    /// Ends flows that new rules refuse. Flows that are being decided on will be judged by the new rules.
     fn recheck(&mut self, turn: &mut Turn<'_>) {
         for id in self.flows.ids() {
             let Some(flow) = self.flows.get_mut(id) else { continue };
@@ -222,7 +221,7 @@ impl Association {
         Ok(())
     }
 
-    /// Goes on with a flow as its story says, until something is waited for.
+    /// Goes on with a flow as its story says, until it has to wait.
     fn go_on(&mut self, id: FlowId, turn: &mut Turn<'_>, begin: impl FnOnce(&mut Case<'_>) -> Next) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.request.use_keys(std::mem::take(&mut self.keys));
@@ -237,7 +236,7 @@ impl Association {
         actions.into_iter().for_each(|action| self.act(id, action, turn));
     }
 
-    /// What an action of a request is to a flow.
+    /// Translates an action of a request into one of a flow.
     fn act(&mut self, id: FlowId, action: Action, turn: &mut Turn<'_>) {
         turn.actions.push(match action {
             Action::Begin(_, Task::Dial { to, from, .. }) => {

@@ -1,4 +1,4 @@
-//! BIND at this host: a port is opened, and the peer that was asked for is waited for.
+//! BIND at this host: opens a port and waits for the peer in the request.
 
 use crate::record::{FailedCall, Failure, Record};
 use crate::session::case::Case;
@@ -13,7 +13,7 @@ use sockd_common::message::Errno;
 use sockd_policy::{Version, canonical};
 use std::net::{IpAddr, SocketAddr};
 
-/// Strangers at the port of one BIND that have a record each: who can reach the port could cause any number.
+/// The most strangers at the port of one BIND with a record each: a host that can reach it could cause any number.
 const STRANGERS_RECORDED: u32 = 8;
 
 /// Opens a port for the candidate, at the address that the route file says.
@@ -23,10 +23,10 @@ pub(super) fn listen(towards: IpAddr, at: Option<IpAddr>, case: &mut Case<'_>) -
     Next::phase(Phase::Listening, vec![limit, case.begin(Wait::Port, task)])
 }
 
-/// A reply of SOCKS4 has no room for an IPv6 address (EAFNOSUPPORT): the client would take 0.0.0.0 for the proxy's.
+/// A reply of SOCKS4 has no room for an IPv6 address (EAFNOSUPPORT): the client would take 0.0.0.0 for the proxy's own.
 const NO_IPV6: FailedCall = FailedCall { call: "bind", errno: Errno::AFNOSUPPORT };
 
-/// The port is open, or could not be opened. One that the client cannot be told is closed.
+/// The port is open, or could not be opened. A port that the client cannot be told is closed.
 pub(super) fn listening(result: Result<SocketAddr, FailedCall>, key: WaitKey, case: &mut Case<'_>) -> Next {
     let announced = |address: SocketAddr| {
         SocketAddr::new(case.config.settings.bind_announced(address.ip()), address.port())
@@ -43,8 +43,8 @@ pub(super) fn listening(result: Result<SocketAddr, FailedCall>, key: WaitKey, ca
     }
 }
 
-/// Somebody has come to the port. Where nobody can be accepted any more it is over: another port for the next address
-/// of the name is no use to a client that has been told this one.
+/// A peer has connected to the port. If accepting fails, the BIND is over: another port for the next address of the
+/// name is of no use to a client that has been told this one.
 pub(super) fn accepted(result: Result<SocketAddr, FailedCall>, key: WaitKey, case: &mut Case<'_>) -> Next {
     let peer = match result {
         Ok(peer) => peer,
@@ -57,8 +57,8 @@ pub(super) fn accepted(result: Result<SocketAddr, FailedCall>, key: WaitKey, cas
     }
 }
 
-/// Which candidate somebody is who has come: the one that the port was opened for, or another address of the same
-/// name, if the rules permit that one as well.
+/// The candidate that a peer is: the one that the port was opened for, or another address of the same name, if the
+/// rules permit it as well.
 pub(super) fn expects(peer: IpAddr, case: &mut Case<'_>) -> Option<u8> {
     let awaited = case.request.candidate()?.address;
     if awaited == peer || awaited.is_unspecified() {
@@ -71,7 +71,7 @@ pub(super) fn expects(peer: IpAddr, case: &mut Case<'_>) -> Option<u8> {
     u8::try_from(place).ok()
 }
 
-/// The peer has come; `place` is its candidate's.
+/// The expected peer has connected; `place` is its candidate's.
 pub(super) fn met(peer: SocketAddr, place: u8, key: WaitKey, case: &mut Case<'_>) -> Next {
     case.request.peer_port = Some(peer.port());
     case.request.current = place;
@@ -79,7 +79,7 @@ pub(super) fn met(peer: SocketAddr, place: u8, key: WaitKey, case: &mut Case<'_>
     connect::connected(Some(peer), key, case).after(strangers)
 }
 
-/// Somebody else has come: anybody who can reach the port could end a transfer, so the wait goes on.
+/// A stranger has connected: as anybody who can reach the port could otherwise end a transfer, the wait goes on.
 fn stranger(peer: SocketAddr, key: WaitKey, case: &mut Case<'_>) -> Next {
     case.request.wait_on(key, Wait::Port);
     let number = case.request.progress().strangers.saturating_add(1);
@@ -92,7 +92,7 @@ fn stranger(peer: SocketAddr, key: WaitKey, case: &mut Case<'_>) -> Next {
     Next::stay(actions)
 }
 
-/// Records how many strangers have come that have no record of their own, where there are any.
+/// Records the number of strangers without a record of their own, if there are any.
 pub(super) fn strangers(case: &Case<'_>) -> Vec<Action> {
     let all = case.request.progress.as_ref().map_or(0, |progress| progress.strangers);
     match all.saturating_sub(STRANGERS_RECORDED) {

@@ -1,4 +1,4 @@
-//! One flow, from the question whether it may be to its end.
+//! One flow, from the decision on it to its end.
 
 use crate::limits::limit::Limit;
 use crate::record::{FailedCall, Failure};
@@ -10,7 +10,7 @@ use crate::session::next::Next;
 use crate::waits::WaitKey;
 use std::net::{IpAddr, SocketAddr};
 
-/// The rules permit a flow: it is opened.
+/// Opens a flow that the rules permit.
 pub(super) fn permitted(permitted: Permitted, case: &mut Case<'_>) -> Next {
     let Permitted { path, rule, unverified, hooks, .. } = permitted;
     match path {
@@ -30,7 +30,7 @@ fn open(to: IpAddr, from: Option<IpAddr>, case: &mut Case<'_>) -> Next {
     Next::stay(vec![case.begin(Wait::Connection(case.request.current), task)])
 }
 
-/// The socket of a flow is connected, or another address is decided on.
+/// The socket of a flow is connected; if not, another address is decided on.
 pub(super) fn opened(result: Result<(), FailedCall>, case: &mut Case<'_>) -> Next {
     case.request.end_waits(|_| true);
     match result {

@@ -1,4 +1,4 @@
-//! How far an association has come with its worker, and what it owes.
+//! How far an association has come with its worker, and what the worker owes.
 
 use crate::keys::WorkerKey;
 use crate::record::EndCause;
@@ -8,33 +8,33 @@ use crate::violation::Violation;
 use sockd_common::message::datagram::AssociationEnd;
 use std::time::{Duration, Instant};
 
-/// A worker that has been told to end an association gets this long to say so.
+/// How long a worker may take to end an association.
 const ENDING_LIMIT: Duration = Duration::from_secs(10);
 
 /// How far an association has come.
 #[derive(Clone, Copy, Debug)]
 pub enum AssociationStage {
-    /// The client has sent nothing; it has to by then.
+    /// The client has sent nothing; it must do so by this time.
     Silent(Option<Instant>),
     /// This worker has its socket.
     Lent(WorkerKey),
-    /// This worker has been told to end it for this reason, and has to have by then.
+    /// This worker has been told to end it for this reason, and must have done so by this time.
     Ending(WorkerKey, EndCause, Option<Instant>),
 }
 
-/// What is due of an association.
+/// What is due for an association.
 #[derive(Debug, PartialEq, Eq)]
 pub enum AssociationDue {
     /// It is over.
     Over(EndCause),
-    /// Its worker does not end it.
+    /// Its worker has not ended it in time.
     Owed(WorkerKey),
-    /// A flow has waited long enough.
+    /// A flow has waited too long.
     Flows,
 }
 
 impl AssociationStage {
-    /// Its client has sent nothing yet.
+    /// The stage of an association whose client has sent nothing yet.
     pub fn silent(settings: &Settings, now: Instant) -> Self {
         Self::Silent(now.checked_add(seconds(settings.association_idle)))
     }
@@ -47,7 +47,7 @@ impl AssociationStage {
         }
     }
 
-    /// The same, where that has not been told to end it.
+    /// The worker that has its socket, unless it has been told to end it.
     pub fn lent_to(self) -> Option<WorkerKey> {
         self.worker().filter(|_| self.ending().is_none())
     }
@@ -65,7 +65,7 @@ impl AssociationStage {
         *self = Self::Ending(worker, why, now.checked_add(ENDING_LIMIT));
     }
 
-    /// Why it has ended, of which its worker says this.
+    /// Why it has ended, given the reason of its worker.
     pub fn ended(self, why: AssociationEnd) -> Result<EndCause, Violation> {
         match (self.ending(), why) {
             (Some(asked), _) => Ok(asked),
@@ -75,7 +75,7 @@ impl AssociationStage {
         }
     }
 
-    /// When it is to be looked at.
+    /// When something is due.
     pub fn due_at(self, flows: &Association) -> Option<Instant> {
         match self {
             Self::Silent(due) | Self::Ending(_, _, due) => due,
@@ -83,7 +83,7 @@ impl AssociationStage {
         }
     }
 
-    /// That time has come.
+    /// What is due at that time.
     pub fn due(self) -> AssociationDue {
         match self {
             Self::Silent(_) => AssociationDue::Over(EndCause::Idle),

@@ -1,5 +1,5 @@
-//! The flows of an association, by their numbers. Which of them something is due of, and which of them waits for what, is
-//! known without a look at each.
+//! The flows of an association, by their numbers. Indexes tell which flows are due, and which flow waits under a key,
+//! without a look at each.
 
 use crate::session::request::ClientRequest;
 use crate::waits::WaitKey;
@@ -7,7 +7,7 @@ use sockd_common::message::datagram::FlowId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-/// A flow, with the request that it is decided on as.
+/// A flow, with its request, which is decided on.
 #[derive(Debug)]
 pub(super) struct Flow {
     pub(super) request: ClientRequest,
@@ -17,13 +17,13 @@ pub(super) struct Flow {
 /// How far a flow has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Facts are on their way; they have to be there by then.
+    /// Facts have been asked for; they must arrive by this time.
     Deciding(Option<Instant>),
     /// Its socket is being connected.
     Opening,
     /// The worker has its socket.
     Open,
-    /// The worker has to have ended it by then.
+    /// The worker must have ended it by this time.
     Ending(Option<Instant>),
 }
 
@@ -51,7 +51,7 @@ impl Flow {
 pub(super) struct Table {
     flows: BTreeMap<FlowId, Flow>,
     due: BTreeSet<(Instant, FlowId)>,
-    /// Whose facts have been asked for. Each of them comes or is given up.
+    /// The flows whose facts have been asked for. Each fact comes or is given up.
     asked: BTreeMap<WaitKey, FlowId>,
 }
 
@@ -72,7 +72,7 @@ impl Table {
         self.flows.get_mut(&id)
     }
 
-    /// Begins a flow that is to be decided on.
+    /// Adds a flow that is to be decided on.
     pub(super) fn insert(&mut self, id: FlowId, request: ClientRequest) {
         self.remove(id);
         self.flows.insert(id, Flow { request, stage: Stage::Deciding(None) });
@@ -84,7 +84,7 @@ impl Table {
         Some(flow)
     }
 
-    /// A flow has come so far.
+    /// A flow has reached this stage.
     pub(super) fn set_stage(&mut self, id: FlowId, stage: Stage) {
         let Self { flows, due, .. } = self;
         let Some(flow) = flows.get_mut(&id) else { return };
@@ -93,29 +93,29 @@ impl Table {
         flow.due_at().map(|at| due.insert((at, id)));
     }
 
-    /// Facts that a flow waits for have to be there by then.
+    /// Facts that a flow waits for must arrive by this time.
     pub(super) fn set_deadline(&mut self, id: FlowId, due: Option<Instant>) {
         if let Some(Stage::Deciding(_)) = self.flows.get(&id).map(Flow::stage) {
             self.set_stage(id, Stage::Deciding(due));
         }
     }
 
-    /// When the first thing is due.
+    /// When the first flow is due.
     pub(super) fn due_at(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// The flows of which something is due by now.
+    /// The flows that are due by now.
     pub(super) fn due_by(&self, now: Instant) -> Vec<FlowId> {
         self.due.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| *id).collect()
     }
 
-    /// A flow waits for something.
+    /// A flow waits for a result under this key.
     pub(super) fn ask(&mut self, key: WaitKey, id: FlowId) {
         self.asked.insert(key, id);
     }
 
-    /// It has come, or nobody waits for it any more: gives the flow that did.
+    /// The result has come, or is no longer waited for: returns the flow that waited.
     pub(super) fn answered(&mut self, key: WaitKey) -> Option<FlowId> {
         self.asked.remove(&key)
     }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens to flows, what is due is what a look at each of them finds.
+        /// After any events, the index of due flows equals what a look at each flow finds.
         #[test]
         fn what_is_due_is_never_out_of_step(acts in proptest::collection::vec((0u8..5, 0u16..8, 0u64..50), 0..200)) {
             #[allow(clippy::disallowed_methods, reason = "where a test begins is any time")]
