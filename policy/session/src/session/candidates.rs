@@ -1,5 +1,5 @@
-//! From one candidate to the next, until something is waited for. Sessions go on like this, and so do the flows of an
-//! association; they differ in what follows for a candidate that is permitted.
+//! Goes from one candidate to the next, until there is something to wait for. Sessions and the flows of an association
+//! both do; they differ in what follows for a candidate that is permitted.
 
 use crate::session::case::Case;
 use crate::session::decision::{self, Permitted, Step};
@@ -8,7 +8,7 @@ use crate::session::next::{Next, Then};
 use crate::session::phase::Phase;
 use crate::session::{bind, connect, ending, facts};
 
-/// Goes on as a story says. Gives what is to be done, and the phase in which something is waited for, if that is another.
+/// Goes on as a story says. Returns the actions, and the phase in which the session waits, if it is a new one.
 pub(super) fn follow(
     next: Next,
     case: &mut Case<'_>,
@@ -34,13 +34,13 @@ pub(super) fn follow(
     }
 }
 
-/// Decides on the candidate: it is permitted, or a fact is missing, or the next one is decided on.
+/// Decides on the candidate: it is permitted, or a fact is missing, or the next candidate has its turn.
 fn decided(case: &mut Case<'_>, permitted: fn(Permitted, &mut Case<'_>) -> Next) -> Next {
     if let Some(need) = facts::wanted_for_the_log(case) {
         return facts::need(need, case);
     }
     let candidate = case.request.candidate();
-    // Of a name that has no address here, the name is the only candidate.
+    // A name that has no address here is itself the only candidate.
     if candidate.is_none() && (!case.request.progress().unresolved || case.request.current > 0) {
         return if connect::is_under_way(case) { connect::wait(case) } else { ending::refuse(case) };
     }

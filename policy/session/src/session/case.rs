@@ -1,4 +1,4 @@
-//! A request with whom it is from, and what it is decided by.
+//! A request with its client, and the configuration that decides on it.
 
 use crate::command;
 use crate::config::{Config, RESERVED};
@@ -14,7 +14,7 @@ use sockd_common::message::ident::IdentUser;
 use sockd_policy::{FactState, Facts, HostName, Login};
 use std::net::SocketAddr;
 
-/// A request with whom it is from, and what it is decided by.
+/// A request with its client, and the configuration that decides on it.
 #[derive(Debug)]
 pub(super) struct Case<'a> {
     pub(super) request: &'a mut ClientRequest,
@@ -23,30 +23,30 @@ pub(super) struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Whether the client's own port says that root at its host, or somebody trusted by root, has opened it, and the
-    /// settings give something for that (Rrcmd).
+    /// Whether only root at the client's host, or somebody trusted by root, can have opened the client's port, and the
+    /// settings honour that (Rrcmd).
     pub(super) fn is_reserved(&self) -> bool {
         self.config.settings.privileged_ports && RESERVED.contains(&self.client.port())
     }
 
-    /// Begins something that the session waits for.
+    /// Begins a task that the session waits for.
     pub(super) fn begin(&mut self, wait: Wait, task: Task) -> Action {
         Action::Begin(self.request.wait(wait), task)
     }
 
-    /// Goes on with something else under a key that was there before.
+    /// Begins another task under a key that was used before.
     pub(super) fn go_on(&mut self, key: WaitKey, wait: Wait, task: Task) -> Action {
         self.request.wait_on(key, wait);
         Action::Begin(key, task)
     }
 
-    /// What has come under this key is not what is waited for.
+    /// Waits on: the result under this key is not the expected one.
     pub(super) fn wait_further(&mut self, key: WaitKey, wait: Wait) -> Next {
         self.request.wait_on(key, wait);
         Next::nothing()
     }
 
-    /// What is known so far.
+    /// The facts known so far.
     pub(super) fn facts(&self) -> Facts<'_> {
         Facts {
             source_names: self.names(&self.request.source_names),
@@ -56,7 +56,7 @@ impl Case<'_> {
         }
     }
 
-    /// Names that could not be had are no names where the settings say so.
+    /// The names; unavailable names count as none if the settings say so.
     fn names<'a>(&self, names: &'a FactState<Box<[HostName]>>) -> FactState<&'a [HostName]> {
         match (names, self.config.settings.missing_names) {
             (FactState::Unavailable, MissingNames::NoMatch) => FactState::Known(&[]),
@@ -64,7 +64,7 @@ impl Case<'_> {
         }
     }
 
-    /// As records have it.
+    /// The request as it is recorded.
     pub(super) fn parties(&self) -> Parties {
         Parties {
             command: self.request.command,
@@ -84,7 +84,7 @@ impl Case<'_> {
         }
     }
 
-    /// What happens once for a request that is permitted, however many addresses its name has.
+    /// The actions that happen once for a permitted request, however many addresses its name has.
     pub(super) fn permitted_once(&mut self, unverified: bool, hooks: Vec<String>) -> Vec<Action> {
         if std::mem::replace(&mut self.request.hooks_run, true) {
             return Vec::new();
@@ -100,7 +100,7 @@ impl Case<'_> {
         actions
     }
 
-    /// Runs a command of the rules, where commands are run.
+    /// Runs a command of the rules, if commands are enabled.
     pub(super) fn run(&self, hook: String) -> Option<Action> {
         if self.config.settings.commands == Commands::Off {
             return None;

@@ -1,7 +1,7 @@
-//! The next SOCKS servers of a line, and which of them is tried when.
+//! The next SOCKS servers of a line, and the order in which they are tried.
 //!
-//! The servers are tried in their order, each address in turn; one that could not be reached a short while ago comes
-//! last.
+//! The servers are tried in their order, each address in turn; addresses that could not be reached a short while ago
+//! come last.
 
 use crate::config::{Config, default_port};
 use crate::record::{FailedCall, Failure, UpstreamFailure};
@@ -14,16 +14,16 @@ use std::net::{IpAddr, SocketAddr};
 /// The servers of one line, and how far they have been tried.
 #[derive(Debug)]
 pub(super) struct Chain {
-    /// What they are asked in.
+    /// The version in which they are asked.
     version: Version,
-    /// Those whose addresses are not known yet; the first of them is being found out about.
+    /// Servers whose addresses are not known yet; the first of them is being looked up.
     servers: VecDeque<Server>,
-    /// What can be dialled.
+    /// Addresses that can be dialled.
     addresses: VecDeque<Usable>,
-    /// The same for those that could not be reached a short while ago.
+    /// Addresses that can be dialled, but could not be reached a short while ago.
     last: VecDeque<Usable>,
-    /// What the first address is to this host has been found out in this turn: while something else was waited for, it
-    /// may have become its own.
+    /// Whether the kind of the first address was looked up in this turn: during a wait the address may have become this
+    /// host's own.
     is_fresh: bool,
     current: Option<SocketAddr>,
     failure: Option<Failure>,
@@ -34,20 +34,20 @@ pub(super) struct Chain {
 struct Usable {
     to: SocketAddr,
     from: Option<IpAddr>,
-    /// It stands in the file.
+    /// Whether the address is written in the file.
     is_written: bool,
 }
 
-/// What is to be done to come to a server.
+/// The next step towards a server.
 #[derive(Debug)]
 pub(super) enum Step {
     /// Dial this address from that one.
     Dial(SocketAddr, Option<IpAddr>),
-    /// Find out what this address is to this host.
+    /// Find out the kind of this address.
     Classify(IpAddr, u16),
     /// Find out the addresses of this name.
     Resolve(HostName),
-    /// Nothing: none could be reached.
+    /// Fail: no server could be reached.
     Fail(Failure),
 }
 
@@ -65,17 +65,17 @@ impl Chain {
         }
     }
 
-    /// What the servers are asked in.
+    /// The version in which the servers are asked.
     pub(super) fn version(&self) -> Version {
         self.version
     }
 
-    /// The server that is being tried or was the last to be.
+    /// The server that is being tried or was tried last.
     pub(super) fn current(&self) -> Option<SocketAddr> {
         self.current
     }
 
-    /// The next thing to do.
+    /// The next step.
     pub(super) fn step(&mut self, config: &Config) -> Step {
         if self.addresses.is_empty() && self.servers.is_empty() {
             self.addresses = std::mem::take(&mut self.last);
@@ -98,19 +98,19 @@ impl Chain {
         }
     }
 
-    /// The port of the server that is being found out about.
+    /// The port of the server that is being looked up.
     pub(super) fn port(&self, config: &Config) -> u16 {
         self.servers.front().map_or(0, |server| port_of(server, config))
     }
 
-    /// The server that is being found out about has no address.
+    /// The server that is being looked up has no address.
     pub(super) fn unresolved(&mut self) {
         if let Some(server) = self.servers.pop_front() {
             self.failure = Some(Failure::Upstream(UpstreamFailure::Unresolved(server)));
         }
     }
 
-    /// It is known what the addresses of the server are to this host, or what the one that is dialled next is now.
+    /// The kinds of the server's addresses are known, or the present kind of the address that is dialled next.
     pub(super) fn classified(&mut self, candidates: Vec<Candidate>, config: &Config) {
         self.is_fresh = true;
         if let Some(next) = self.addresses.front() {
@@ -131,8 +131,8 @@ impl Chain {
         }
     }
 
-    /// The current server cannot be reached. Gives it where that is its own fault: other calls than that which
-    /// connects fail for want of something here.
+    /// The current server cannot be reached. Returns it if that is its own fault: calls other than `connect` fail
+    /// because this host lacks something.
     pub(super) fn unreached(&mut self, why: Failure) -> Option<SocketAddr> {
         let is_its_own = matches!(why, Failure::Call(FailedCall { call: "connect", .. }) | Failure::TimedOut);
         self.failure = Some(why);
@@ -144,7 +144,7 @@ fn port_of(server: &Server, config: &Config) -> u16 {
     server.port.unwrap_or_else(|| default_port(&config.services))
 }
 
-/// An address of a server, where it may be dialled.
+/// An address of a server, if it may be dialled.
 fn usable(server: &Server, candidate: Candidate, config: &Config) -> Result<Usable, Failure> {
     let address = candidate.address;
     let (is_written, names) = match &server.host {
@@ -165,7 +165,7 @@ fn usable(server: &Server, candidate: Candidate, config: &Config) -> Result<Usab
     }
 }
 
-/// Why an address of a server may not be dialled, as it is to this host now.
+/// Why an address of a server may not be dialled now, given its present kind.
 fn refused(usable: &Usable, now: Candidate, config: &Config) -> Option<Failure> {
     let Usable { to, is_written, .. } = *usable;
     let nat64 = &config.settings.nat64_prefixes;

@@ -1,8 +1,8 @@
 //! CONNECT to a destination without a next server.
 //!
-//! The addresses of a name are tried in their order, each a moment after the one before it (RFC 8305, section 5), and each
-//! as the rules say of it. The first connection that stands is handed over, and the others are closed. All of them together
-//! have the one limit of the request.
+//! The addresses of a name are tried in order, each a moment after the one before it (RFC 8305, section 5), and each as
+//! its own rules decide. The first connection that is established is handed over, and the others are closed. All
+//! attempts share the one time limit of the request.
 
 use crate::record::{Failure, Record};
 use crate::session::case::Case;
@@ -17,15 +17,14 @@ use sockd_policy::DenyReason;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-/// The next attempt begins after this time, where none has come to an end before ("Connection Attempt Delay").
+/// How long after an attempt the next one begins, unless an attempt ends before ("Connection Attempt Delay").
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// So long attempts that are under way have before a candidate takes their place that is reached through a next server,
-/// or by a verified user.
+/// How long running attempts may continue before a candidate behind an upstream, or of a verified user, replaces them.
 const LAST_DELAY: Duration = Duration::from_secs(2);
 
-/// So many attempts of one request may be under way, each with a socket. The oldest gives way to one more; it has had time
-/// to send its SYN twice.
+/// The most attempts of one request under way, each with a socket. The oldest gives way to one more; it has had time to
+/// send its SYN twice.
 const MAX_ATTEMPTS: usize = 6;
 
 /// Dials the candidate, from the address that the route file says.
@@ -61,13 +60,13 @@ fn next_attempt(case: &mut Case<'_>) -> Action {
     Action::Deadline(Some(time.max(ATTEMPT_DELAY)))
 }
 
-/// The candidate is reached through a next server, which is not asked while attempts are under way, or by a user whose
-/// worker cannot be another one while they are.
+/// Waits before a candidate that is reached through a next server, which is not asked during attempts, or by a verified
+/// user, whose worker cannot change during attempts.
 pub(super) fn wait_for_attempts() -> Next {
     Next::phase(Phase::Dialling, vec![Action::Deadline(Some(LAST_DELAY))])
 }
 
-/// The time is over: the next candidate has its turn, or the attempts have had theirs.
+/// The time is over: the next candidate has its turn, or all attempts are given up.
 pub(super) fn late(case: &mut Case<'_>) -> Next {
     let time_is_left = case.request.progress().connect_time.is_some_and(|left| !left.is_zero());
     if time_is_left && !is_last(case) && is_begun(case) {
@@ -81,15 +80,15 @@ pub(super) fn late(case: &mut Case<'_>) -> Next {
     Next::decide().after(given_up.into_iter().map(|(key, _)| Action::GiveUp(key)).collect())
 }
 
-/// The attempt with this candidate has come to nothing.
+/// The attempt with a candidate has failed.
 pub(super) fn failed(why: Rejected, phase: Phase, case: &mut Case<'_>) -> Next {
     case.request.note(why);
-    // The last ones have their time; the others go on when the fact has come.
+    // The last attempts have their time; in `Asking`, the next candidate has its turn when the fact has come.
     let others_go_on = is_last(case) && is_under_way(case);
     if phase == Phase::Asking || others_go_on { Next::nothing() } else { next(case) }
 }
 
-/// The connection to this candidate stands.
+/// The connection to this candidate is established.
 pub(super) fn dialled(place: u8, key: WaitKey, phase: Phase, case: &mut Case<'_>) -> Next {
     let last = std::mem::replace(&mut case.request.current, place);
     if last != place {
@@ -127,7 +126,7 @@ pub(super) fn recheck(phase: Phase, case: &mut Case<'_>) -> Next {
     }
 }
 
-/// The server's socket is handed over, with the address for the reply.
+/// Hands over the server's socket, with the address for the reply.
 pub(super) fn connected(bound: Option<SocketAddr>, key: WaitKey, case: &Case<'_>) -> Next {
     let connected = Record::Connected(case.parties()).into();
     let idle = Action::Deadline(Some(seconds(case.config.settings.idle_limit)));
@@ -135,7 +134,7 @@ pub(super) fn connected(bound: Option<SocketAddr>, key: WaitKey, case: &Case<'_>
     Next::phase(Phase::Relaying, vec![connected, hand_off, idle])
 }
 
-/// Whether a connection may still come.
+/// Whether an attempt is under way.
 pub(super) fn is_under_way(case: &Case<'_>) -> bool {
     attempts(case).next().is_some()
 }
@@ -154,7 +153,7 @@ fn is_begun(case: &Case<'_>) -> bool {
     case.request.current < begun
 }
 
-/// Whether no candidate is left behind the one that has been dialled last.
+/// Whether no candidate is left after the one that was dialled last.
 fn is_last(case: &Case<'_>) -> bool {
     let behind = usize::from(case.request.current).saturating_add(usize::from(is_begun(case)));
     behind >= case.request.candidates.len()

@@ -1,4 +1,4 @@
-//! Whether a candidate may be reached, and how: what guards, rules, lines and routes make of a request and the facts.
+//! Whether a candidate may be reached, and how: applies guards, rules, lines and routes to a request and the facts.
 
 use crate::config::Config;
 use crate::record::Failure;
@@ -16,10 +16,10 @@ use std::net::IpAddr;
 /// Any port but 0, for a guard that is not about ports.
 const IGNORED_PORT: u16 = 1;
 
-/// What comes of a decision that is no rejection.
+/// The result of a decision that does not reject.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// It takes this fact.
+    /// This fact is needed first.
     Need(Need),
     /// The candidate may be reached.
     Go(Permitted),
@@ -31,9 +31,9 @@ pub(super) struct Permitted {
     pub(super) path: Path,
     /// The line that permits it.
     pub(super) rule: u32,
-    /// What that line limits.
+    /// The limits of that line.
     pub(super) limits: Limits,
-    /// identd names no user, and the line is content with that.
+    /// Whether identd names no user, and the line accepts that.
     pub(super) unverified: bool,
     /// The commands of the lines.
     pub(super) hooks: Vec<String>,
@@ -83,20 +83,19 @@ pub(super) fn decide(candidate: Option<Candidate>, case: &Case<'_>) -> Result<St
     permitted(candidate, &permit, case)
 }
 
-/// Whether the rules permit what is being carried out.
+/// Whether the rules permit the current candidate.
 pub(super) fn is_permitted(case: &Case<'_>) -> bool {
     matches!(decide(case.request.candidate(), case), Ok(Step::Go(_)))
 }
 
-/// Whether new rules permit what is being carried out. It goes on as the line says that permits it now.
+/// Whether new rules permit the current candidate. Its limits become those of the line that permits it now.
 pub(super) fn is_permitted_still(case: &mut Case<'_>) -> bool {
     let Ok(Step::Go(permitted)) = decide(case.request.candidate(), case) else { return false };
     case.request.permit(permitted.rule, permitted.limits);
     true
 }
 
-/// Whether the destination's name, if it has one, may be left to a next server: the way does not depend on its
-/// addresses.
+/// Whether the destination's name, if any, may be left to a next server: the route does not depend on its addresses.
 pub(super) fn goes_unresolved(case: &Case<'_>) -> bool {
     let Some(upstreams) = case.config.upstreams.as_ref().filter(|_| case.request.named) else { return false };
     let names = case.facts().destination_names;
@@ -105,8 +104,8 @@ pub(super) fn goes_unresolved(case: &Case<'_>) -> bool {
         && matches!(way, Upstream::By { way: Way::Sockd(..), .. })
 }
 
-/// What is refused whatever the rules say. A BIND for 0.0.0.0 waits for anybody, and its port means nothing; a name
-/// that resolves to 0.0.0.0 must not come to mean that.
+/// The refusal that holds whatever the rules say, if any. A BIND for 0.0.0.0 waits for anybody, and its port means
+/// nothing; a name that resolves to 0.0.0.0 must not come to mean that.
 fn guarded(candidate: Option<Candidate>, case: &Case<'_>) -> Option<Refusal> {
     let Case { request, config, .. } = case;
     let Some(Candidate { address, kind, own_listener, .. }) = candidate else {
@@ -121,8 +120,8 @@ fn guarded(candidate: Option<Candidate>, case: &Case<'_>) -> Option<Refusal> {
     }
 }
 
-/// What only a line that names it may permit. 0.0.0.0 comes as far as this only as the anybody of a BIND, who is not on
-/// this host for that.
+/// The refusal of a candidate that only a line that names it may permit. 0.0.0.0 gets here only as the anybody of a
+/// BIND, which does not make it an address of this host.
 fn guarded_unless_named(
     candidate: Option<Candidate>,
     permit: &Permit<'_>,
@@ -138,7 +137,7 @@ fn guarded_unless_named(
     }
 }
 
-/// The rules permit a candidate: the lines and the routes say how it is reached.
+/// Chooses the path to a candidate that the rules permit, by the lines and the routes.
 fn permitted(candidate: Option<Candidate>, permit: &Permit<'_>, case: &Case<'_>) -> Result<Step, Rejected> {
     let Case { request, config, .. } = case;
     let names = case.facts().destination_names;
@@ -174,7 +173,7 @@ fn permitted(candidate: Option<Candidate>, permit: &Permit<'_>, case: &Case<'_>)
     Ok(Step::Go(Permitted { path, rule, limits, unverified, hooks }))
 }
 
-/// Whether the client might have shown a password that lines for its address ask for, and has not.
+/// Whether the client could have shown a password that lines for its address ask for, and has not.
 fn lacks_password(case: &Case<'_>) -> bool {
     let is_socks5 = case.request.version == Version::Socks5;
     is_socks5 && case.facts().login.is_none() && case.config.rules.methods(case.client.ip()) != Methods::None

@@ -1,4 +1,4 @@
-//! How sessions end: refused, abandoned, closed.
+//! The ends of sessions: refused, abandoned, closed.
 
 use crate::config::Config;
 use crate::record::{Abandonment, FailedCall, Failure, Record, Unread, UpstreamFailure};
@@ -16,10 +16,10 @@ use sockd_policy::{DenyReason, Need};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A client that has been refused gets this long to close; longer than the worker gives it.
+/// How long a refused client may take to close; longer than its worker allows.
 const REFUSED_LIMIT: Duration = Duration::from_secs(5);
 
-/// A worker that has been told to end a session gets this long to say so.
+/// How long a worker may take to end a session.
 const CLOSING_LIMIT: Duration = Duration::from_secs(10);
 
 /// The worker has ended the session without a request.
@@ -48,7 +48,7 @@ fn cause(why: CloseReason, client: SocketAddr, config: &Config) -> Option<Unread
     })
 }
 
-/// What a health check does, which is no client: it may greet and go, and leaves no line.
+/// Handles the events of a health check, which is no client: it may greet and go, and leaves no line.
 pub(super) fn checking(event: Event, client: SocketAddr, config: &Config) -> Next {
     match event {
         Event::Requested(_) => {
@@ -62,7 +62,7 @@ pub(super) fn checking(event: Event, client: SocketAddr, config: &Config) -> Nex
     }
 }
 
-/// What ends a session before its request, but for what its worker says.
+/// Handles the events that end a session before its request, except messages of its worker.
 pub(super) fn before_request(event: &Event, client: SocketAddr) -> Next {
     match event {
         Event::Deadline => late(client),
@@ -72,8 +72,8 @@ pub(super) fn before_request(event: &Event, client: SocketAddr) -> Next {
     }
 }
 
-/// The request did not come in time. The worker ends the stream and drops for a moment what the client still sends: a close
-/// with unread bytes would be a reset (RFC 2525, section 2.17), which looks like a broken network.
+/// The request did not come in time. The worker ends the stream and for a moment drops bytes that the client still
+/// sends: a close with unread bytes would be a reset (RFC 2525, section 2.17), which looks like a broken network.
 fn late(client: SocketAddr) -> Next {
     let late = Record::Unread { client, why: Unread::Late }.into();
     let refuse = Action::Refuse(RefusalReason::General);
@@ -91,7 +91,7 @@ pub(super) fn no_host_name(client: SocketAddr) -> Next {
     refusing(vec![no_name, Action::Refuse(RefusalReason::HostUnreachable)])
 }
 
-/// No candidate is left: says why and refuses.
+/// Refuses when no candidate is left, with the reason.
 pub(super) fn refuse(case: &mut Case<'_>) -> Next {
     let rejected = case.request.progress.as_mut().and_then(|progress| progress.rejected.take());
     let by_no_rule = || Failure::Denied { why: DenyReason::NoMatch, rule: None }.into();
@@ -102,13 +102,13 @@ pub(super) fn refuse(case: &mut Case<'_>) -> Next {
     refusing([refused, Action::Refuse(told)].into_iter().chain(hook).collect())
 }
 
-/// The actions tell the worker to refuse.
+/// Waits for the client to close after actions that tell the worker to refuse.
 pub(super) fn refusing(mut actions: Vec<Action>) -> Next {
     actions.push(Action::Deadline(Some(REFUSED_LIMIT)));
     Next::phase(Phase::Refusing, actions)
 }
 
-/// What the client is told; a call that failed towards a next server says nothing of the destination.
+/// The reason that the client is told; a call that failed towards a next server says nothing about the destination.
 fn reason(why: &Failure, upstream: bool) -> RefusalReason {
     match why {
         Failure::Denied { why: DenyReason::NoIdentd | DenyReason::Unavailable(Need::Identity), .. } => {
@@ -131,7 +131,7 @@ fn reason(why: &Failure, upstream: bool) -> RefusalReason {
     }
 }
 
-/// What the network says of a destination by failing a call.
+/// The reason for a destination that a failed call implies.
 fn reason_of(errno: Errno) -> RefusalReason {
     match errno {
         Errno::NETUNREACH => RefusalReason::NetworkUnreachable,
@@ -148,7 +148,7 @@ pub(super) fn close(phase: Phase, mut actions: Vec<Action>) -> Next {
     Next::phase(phase, actions)
 }
 
-/// What ends a request that is being carried out: the client, the worker, new rules, or the end of the daemon.
+/// Handles the events that end a running request: from the client, the worker, new rules, or the end of the daemon.
 pub(super) fn interrupted(event: Event, case: &mut Case<'_>) -> Next {
     match event {
         Event::Recheck if !decision::is_permitted_still(case) => {
@@ -164,23 +164,23 @@ pub(super) fn interrupted(event: Event, case: &mut Case<'_>) -> Next {
     }
 }
 
-/// A request that comes to nothing and is not answered.
+/// Records a request that fails and is not answered.
 fn abandoned(why: Abandonment, case: &Case<'_>) -> Vec<Action> {
     let mut actions = bind::strangers(case);
     actions.push(Record::Abandoned { parties: case.parties(), why }.into());
     actions
 }
 
-/// What follows once the worker has been told to refuse or to end.
+/// Handles the events after the worker has been told to refuse or to end.
 pub(super) fn closing(phase: Phase, event: &Event) -> Next {
     match (phase, event) {
         (_, Event::Closed(_)) => Next::stay(vec![Action::Remove]),
         (_, Event::WorkerLost) => lost(),
         (Phase::Refusing, Event::Deadline | Event::Stop | Event::Killed) => close(Phase::Closing, Vec::new()),
-        // The daemon does not wait until a late client has closed.
+        // The daemon does not wait for a late client to close.
         (Phase::ClosingUnread, Event::Stop | Event::Killed) => close(phase, Vec::new()),
         (_, Event::Deadline) => overdue(),
-        // It was said before the worker had heard that the session ends. A second one was not.
+        // The worker said it before it heard that the session ends. A second such message is a violation.
         (Phase::ClosingUnread, Event::Requested(_) | Event::Introduced(_)) => {
             Next::phase(Phase::Closing, Vec::new())
         }
@@ -192,7 +192,7 @@ fn overdue() -> Next {
     Next::violation("a session is not closed when it has to be")
 }
 
-/// What a worker may not say just now is a violation. What else comes is nothing that is waited for any longer.
+/// A message that the worker may not send now is a violation. Any other event is late and is ignored.
 pub(super) fn out_of_turn(event: &Event) -> Next {
     match event {
         Event::Requested(_) => Next::violation("a request out of turn"),
