@@ -1,4 +1,4 @@
-//! Groups of processes with a limit (cgroups(7)): version 2 where it has the controller, else version 1.
+//! Groups of processes with a limit (cgroups(7)): version 2 if it has the controller, else version 1.
 
 use crate::procfs::Process;
 use std::fs;
@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A group; removed when dropped, which its processes have to have left by then.
+/// A group; removed when dropped. Its processes must have left it by then.
 pub struct Group {
     path: PathBuf,
     version: u8,
 }
 
 impl Group {
-    /// A new group for `memory` or `pids`. Where this machine does not let itself be divided, that is told on standard
-    /// error, past the test program's own capture, and the test has to be content with nothing.
+    /// A new group for `memory` or `pids`. `None` if this machine permits no groups: standard error says so, past the
+    /// test program's own capture, and the test has to do without.
     pub fn new(controller: &str) -> Option<Self> {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -29,14 +29,14 @@ impl Group {
         made
     }
 
-    /// These processes, and what they start from now on, are in the group.
+    /// Moves these processes into the group; later children of theirs follow.
     pub fn take(&self, processes: &[Process]) {
         for process in processes {
             self.write("cgroup.procs", process.0.to_string());
         }
     }
 
-    /// The group has so much memory, in bytes, and cannot have more by way of swap.
+    /// Limits the memory of the group to this many bytes, swap included.
     pub fn limit_memory(&self, bytes: u64) {
         let [memory, swap] = match self.version {
             2 => ["memory.max", "memory.swap.max"],
@@ -48,7 +48,7 @@ impl Group {
         let _ = fs::write(self.path.join(swap), none.to_string());
     }
 
-    /// The group has so many processes.
+    /// Limits the number of processes in the group.
     pub fn limit_processes(&self, number: usize) {
         self.write("pids.max", number.to_string());
     }
@@ -71,7 +71,7 @@ impl Drop for Group {
     }
 }
 
-/// Where groups with this controller can be made.
+/// The folder in which groups with this controller can be made, and the version.
 fn place(controller: &str) -> Option<(PathBuf, u8)> {
     let mounts = fs::read_to_string("/proc/mounts").ok()?;
     let mounts: Vec<Vec<&str>> = mounts.lines().map(|line| line.split(' ').collect()).collect();

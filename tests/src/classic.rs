@@ -4,7 +4,7 @@
 pub struct Session {
     /// The claimed user as it is logged.
     pub user: String,
-    /// What identd said.
+    /// The answer of identd.
     pub real_user: String,
     /// The client.
     pub source: String,
@@ -15,7 +15,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// By joe, whom no identd has been asked about.
+    /// By joe, without a question to an identd.
     pub fn of(source: impl ToString, destination: impl ToString, service: impl ToString) -> Self {
         Self {
             user: "joe".into(),

@@ -18,7 +18,7 @@ pub const PTR: u16 = 12;
 /// Type AAAA.
 pub const AAAA: u16 = 28;
 
-/// What was asked, how and from where.
+/// A question: its content, its transport and its sender.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// The name, in lower case, without the final dot.
@@ -35,10 +35,10 @@ pub struct Question {
     pub from: SocketAddr,
 }
 
-/// What the script lets the nameserver do.
+/// The nameserver's answer by the script.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// These addresses, of the type that was asked for; none of that type: an empty answer.
+    /// Those of these addresses that are of the requested type; an empty answer if there is none.
     Addresses(Vec<IpAddr>),
     /// The same, the question repeated in small letters.
     InSmallLetters(Vec<IpAddr>),
@@ -54,7 +54,7 @@ pub enum Answer {
     Refusal,
     /// Nothing at all.
     Silence,
-    /// This, but only after a while. By UDP others are answered meanwhile.
+    /// This answer, but only after a while. By UDP others are answered meanwhile.
     Late(Duration, Box<Answer>),
     /// By UDP: cut short (TC); by TCP: these addresses.
     Truncated(Vec<IpAddr>),
@@ -93,7 +93,7 @@ impl Nameserver {
         Self::serving(host, address, Some(streams), Arc::new(script))
     }
 
-    /// Starts one on `host` that has no TCP.
+    /// Starts a nameserver on `host` that has no TCP.
     pub fn without_tcp(host: &Host, script: impl Fn(&Question) -> Answer + Send + Sync + 'static) -> Self {
         Self::serving(host, NAMESERVER, None, Arc::new(script))
     }
@@ -255,7 +255,7 @@ fn compose(query: &[u8], question: &Question, answer: &Answer) -> Option<Vec<u8>
     if matches!(answer, Answer::InSmallLetters(_)) {
         reply[12..].make_ascii_lowercase();
     }
-    // QR, RD and RA; TC where cut short.
+    // QR, RD and RA; TC if truncated.
     reply[2] = 0x81 | if truncated { 0x02 } else { 0 };
     reply[3] = 0x80 | code;
     reply[4..12].copy_from_slice(&[0, 1, 0, u8::try_from(records.len()).ok()?, 0, 0, 0, 0]);
@@ -288,7 +288,7 @@ fn wire_name(name: &str) -> Vec<u8> {
     wire
 }
 
-/// The name under which the names of an address are asked for.
+/// The name to ask for the names of an address (PTR).
 pub fn reverse(address: Ipv4Addr) -> String {
     let [a, b, c, d] = address.octets();
     format!("{d}.{c}.{b}.{a}.in-addr.arpa")

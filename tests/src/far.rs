@@ -30,7 +30,7 @@ impl Far {
         Self { listener }
     }
 
-    /// Where it listens.
+    /// The address that it listens at.
     pub fn address(&self) -> SocketAddr {
         self.listener.local_addr().expect("local address")
     }
@@ -49,7 +49,7 @@ impl Far {
         Line::new(stream)
     }
 
-    /// A connection that has already come.
+    /// A connection that has already come, if any.
     pub fn waiting(&self) -> Option<TcpStream> {
         let (stream, _) = self.listener.accept().ok()?;
         stream.set_nonblocking(false).expect("blocking");
@@ -78,7 +78,7 @@ impl Server {
         let accepting = thread::spawn(move || {
             while let Ok((stream, _)) = incoming.accept() {
                 let serve = Arc::clone(&serve);
-                // A client that goes away early is none of the server's concern.
+                // A client that goes away early does not concern the server.
                 thread::spawn(move || serve(stream).ok());
             }
         });
@@ -104,7 +104,7 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The address that it listens at.
     pub fn address(&self) -> SocketAddr {
         self.listener.local_addr().expect("local address")
     }

@@ -18,9 +18,9 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// From now on every such call of `process` fails with this error: `Fault::of(.., "accept4", "ENFILE", ..)`.
+    /// Makes every later such call of `process` fail with this error: `Fault::of(.., "accept4", "ENFILE", ..)`.
     ///
-    /// The call is not made. A filter is asked after a tracer, so in its place the kernel is given `harmless`, a call
+    /// The call is not made. A seccomp filter runs after a tracer, so the kernel gets `harmless` instead: a call
     /// without arguments that the filter of this process lets through.
     pub fn of(host: &Host, process: Process, call: &str, error: &str, harmless: &str) -> Self {
         Self::within(host, process, call, error, harmless, "1+")
@@ -43,7 +43,7 @@ impl Fault {
         Self { strace, host: host.clone(), process, calls }
     }
 
-    /// How many calls have failed so far.
+    /// The number of calls that have failed so far.
     pub fn count(&self) -> usize {
         self.host.read(&self.calls).matches("(INJECTED)").count()
     }

@@ -17,20 +17,20 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// Where syslog listens on every host, as with systemd: `/dev/log` is a symbolic link.
+/// The socket of syslog on every host. As with systemd, `/dev/log` is a symbolic link to it.
 pub const SYSLOG_SOCKET: &str = "/run/syslog/dev-log";
 
 /// The users of the daemon on every host, and their numbers: for workers, for the commands of rules, for the monitor.
 pub const USERS: [(&str, u32); 3] = [("sockd", 64123), ("sockd-hook", 64124), ("sockd-monitor", 64125)];
 
-/// No client program of these tests works longer than this.
+/// The longest that a client program of these tests works.
 const OUTPUT_LIMIT: Duration = Duration::from_secs(180);
 
 /// A machine. Clones are the same one.
 #[derive(Clone)]
 pub struct Host(Option<Namespaces>);
 
-/// What makes a machine of a test's own.
+/// The namespaces of a machine of a test's own.
 #[derive(Clone)]
 struct Namespaces {
     network: Arc<File>,
@@ -54,7 +54,7 @@ impl Host {
         .expect("a host")
     }
 
-    /// The machine that the test runs on, by whomever.
+    /// The machine that the test runs on, whoever runs it.
     pub fn here() -> Self {
         Self(None)
     }
@@ -84,9 +84,9 @@ impl Host {
         Program::new(child, name)
     }
 
-    /// Runs a program on this machine to its end, its standard input empty. A program that does not end is
-    /// killed, so that its test fails and the others go on; one that leaves a daemon behind is not waited for
-    /// longer than that, which is why files take its output and not pipes.
+    /// Runs a program on this machine to its end, its standard input empty. A program that does not end is killed, so
+    /// that its test fails and the others go on. Its output goes to files and not to pipes, which a daemon that it
+    /// leaves behind would keep open.
     pub fn output(&self, command: &mut Command) -> Output {
         let file = || File::from(memfd_create("output", MFdFlags::MFD_CLOEXEC).expect("memfd"));
         let (mut out, mut err) = (file(), file());
@@ -135,7 +135,7 @@ impl Host {
         self.run(|| make_account(user, number, home)).unwrap_or_else(|error| panic!("{user}: {error}"));
     }
 
-    /// Reads a file; empty where there is none.
+    /// Reads a file; empty if there is none.
     pub fn read(&self, path: &str) -> String {
         let bytes = self.run(|| fs::read(path)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()

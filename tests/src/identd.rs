@@ -1,4 +1,4 @@
-//! identd on a client host (RFC 1413): a real oidentd, and one that says whatever a test wants.
+//! identd on a client host (RFC 1413): a real oidentd, and one that answers as a test wants.
 
 use crate::far::Server;
 use crate::host::Host;
@@ -63,12 +63,12 @@ impl Identd {
         Self { behaviour, queries, _server: server }
     }
 
-    /// From now on deals with every connection like this, once its query has been read.
+    /// Sets how every later connection is dealt with once its query has been read.
     pub fn behaves(&self, how: impl Fn(&Query, TcpStream) -> io::Result<()> + Send + Sync + 'static) {
         *self.behaviour.lock().expect("behaviour") = Arc::new(how);
     }
 
-    /// From now on sends these bytes in one piece and closes.
+    /// Answers from now on with these bytes in one piece, and closes.
     pub fn says<T: AsRef<[u8]>>(&self, what: impl Fn(&Query) -> T + Send + Sync + 'static) {
         self.behaves(move |query, mut stream| stream.write_all(what(query).as_ref()));
     }

@@ -1,4 +1,4 @@
-//! The laboratory with sockd and rsyslogd running on the gateway: what most tests begin with.
+//! The laboratory with sockd and rsyslogd running on the gateway, with which most tests begin.
 
 use crate::site::Site;
 use crate::sockd::{PERMIT_ALL, Sockd, Start};
@@ -9,7 +9,7 @@ use crate::wait::until;
 pub struct Lab {
     /// The daemon; ended first.
     pub sockd: Sockd,
-    /// What it logs.
+    /// Its log.
     pub log: Syslog,
     /// The machines.
     pub site: Site,
@@ -46,7 +46,7 @@ impl Lab {
         Self { sockd, log, site, mark }
     }
 
-    /// Insists that these lines, and no others, are what the log says since the start or the last such question.
+    /// Insists that the log has exactly these lines since the start or the last such call.
     pub fn assert_logged(&mut self, lines: &[String]) {
         self.log.expect(self.mark, lines);
         self.mark = self.log.mark();
@@ -57,7 +57,7 @@ impl Lab {
         self.log.wait_for(self.mark, text)
     }
 
-    /// Waits for this number of lines since the start or the last [`Lab::assert_logged`], where their order is free.
+    /// Waits for this number of lines since the start or the last [`Lab::assert_logged`], in any order.
     pub fn logged_whole(&self, number: usize) -> Vec<String> {
         until("the log lines", || Some(self.logged()).filter(|lines| lines.len() >= number))
     }
@@ -67,7 +67,7 @@ impl Lab {
         self.log.since(self.mark)
     }
 
-    /// Forgets what has been logged so far. A line may come a moment after the deed: wait for the last one first.
+    /// Forgets the lines logged so far. A line may come a moment after its cause: wait for the last one first.
     pub fn turn_the_page(&mut self) {
         self.mark = self.log.mark();
     }

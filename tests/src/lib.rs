@@ -1,4 +1,4 @@
-//! What the whole-program tests are made with.
+//! The parts that the whole-program tests are made with.
 //!
 //! A [`site::Site`] is a small firewall laboratory of a test's own: client hosts, the gateway and a server host,
 //! each a [`host::Host`] with its own network, `/etc`, `/run` and `/dev/log`. [`sockd::Sockd`] is the daemon as

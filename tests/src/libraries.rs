@@ -1,6 +1,6 @@
 //! Programs that reach SOCKS5 through a library, for tests without passwords and with them.
 //!
-//! Each takes its proxy, with a login where it has one, from the environment: [`PLAIN`] or `socks5://USER:PASSWORD@...`.
+//! Each takes its proxy, with a login if it has one, from the environment: [`PLAIN`] or `socks5://USER:PASSWORD@...`.
 
 use std::process::Command;
 
@@ -65,7 +65,7 @@ print(bytes(socket.readAll()).decode(), end='')
 socket.disconnectFromHost()
 ";
 
-/// aiohttp. It fetches 1,000 bytes from a host and port and prints how many have come.
+/// aiohttp. It fetches 1,000 bytes from a host and port and prints how many came.
 pub const AIOHTTP: &[&str] = &["/usr/bin/python3", "-c", AIOHTTP_SCRIPT];
 
 const AIOHTTP_SCRIPT: &str = "
@@ -81,8 +81,8 @@ async def fetch():
 asyncio.run(fetch())
 ";
 
-/// httpx, which does the same. With a login it offers nothing but a password. It takes a reply that comes in several
-/// segments for a malformed one.
+/// httpx, which does the same. With a login it offers nothing but a password. It mistakes a reply in several segments
+/// for a malformed one.
 pub const HTTPX: &[&str] = &["/usr/bin/python3", "-c", HTTPX_SCRIPT];
 
 const HTTPX_SCRIPT: &str = "
@@ -96,7 +96,7 @@ with httpx.Client(**{name: os.environ['PROXY']}, timeout=60) as client:
     print(len(client.get(url).content))
 ";
 
-/// rclone. It prints what is at a URL.
+/// rclone. It prints the content of a URL.
 pub const RCLONE: &[&str] =
     &["rclone", "--config", "/run/rclone.conf", "--retries", "1", "copyurl", "--stdout"];
 

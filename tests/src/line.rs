@@ -86,7 +86,7 @@ impl Line {
         SockRef::from(&self.0).send_out_of_band(&[byte]).expect("sending urgent data");
     }
 
-    /// From now on urgent bytes that come are read in their place, as a relay reads them (SO_OOBINLINE).
+    /// Lets later urgent bytes be read in their place, as a relay reads them (SO_OOBINLINE).
     pub fn take_urgent_in_line(&self) {
         SockRef::from(&self.0).set_out_of_band_inline(true).expect("SO_OOBINLINE");
     }
@@ -98,7 +98,7 @@ impl Line {
         bytes
     }
 
-    /// Reads `length` bytes, or what comes before the end, however it ends.
+    /// Reads `length` bytes, or fewer if the connection ends before, however it ends.
     pub fn read_some(&mut self, length: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
         match (&mut self.0).take(length).read_to_end(&mut bytes) {
@@ -108,7 +108,7 @@ impl Line {
         }
     }
 
-    /// Reads all that still comes, and how it ends.
+    /// Reads to the end, and tells how the connection ended.
     pub fn read_to_end(&mut self) -> (Vec<u8>, Ending) {
         let mut bytes = Vec::new();
         match self.0.read_to_end(&mut bytes) {
@@ -118,7 +118,7 @@ impl Line {
         }
     }
 
-    /// How the connection ends; panics where bytes come first.
+    /// How the connection ends; panics if bytes come first.
     pub fn ending(&mut self) -> Ending {
         let (bytes, ending) = self.read_to_end();
         assert!(bytes.is_empty(), "unexpected bytes before the end: {:?}", bytes.escape_ascii().to_string());

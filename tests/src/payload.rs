@@ -1,7 +1,7 @@
-//! A body of any length that is known byte for byte without being stored.
+//! A body of any length, known byte for byte without being stored.
 //!
-//! The same block again and again; its length is a prime number, so that a piece lost, doubled or moved by any
-//! buffer's length does not fall on the same bytes again.
+//! It repeats one block whose length is a prime number: a piece that is lost, doubled or moved by any buffer's length
+//! never meets the same bytes again.
 
 use crate::wait::uninterrupted;
 use std::io::{self, Read, Write};
@@ -32,7 +32,7 @@ pub fn write(to: &mut impl Write, length: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads to the end and compares with the body; gives the number of bytes, or the place of the first wrong one.
+/// Reads to the end and compares with the body; returns the number of bytes, or the place of the first wrong one.
 pub fn check(from: &mut impl Read) -> io::Result<Result<u64, u64>> {
     let mut buffer = vec![0; 256 * 1024];
     let mut seen = 0_u64;

@@ -1,4 +1,4 @@
-//! What the kernel says about processes and sockets (proc(5)).
+//! The kernel's view of processes and sockets (proc(5)).
 
 use crate::host::Host;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -34,7 +34,7 @@ impl Process {
         text.lines().filter_map(field).collect()
     }
 
-    /// What each open descriptor refers to.
+    /// The target of each open descriptor.
     pub fn descriptors(self) -> BTreeMap<i32, String> {
         let Ok(entries) = fs::read_dir(format!("/proc/{}/fd", self.0)) else { return BTreeMap::new() };
         let entry = |entry: fs::DirEntry| {
@@ -44,7 +44,7 @@ impl Process {
         entries.flatten().filter_map(entry).collect()
     }
 
-    /// What each pipe that it has open can hold, in bytes.
+    /// The capacity of each pipe that it has open, in bytes.
     pub fn pipes(self) -> Vec<usize> {
         let is_pipe = |(_, target): &(i32, String)| target.starts_with("pipe:");
         let pipes = self.descriptors().into_iter().filter(is_pipe);
@@ -59,14 +59,14 @@ impl Process {
         usize::try_from(fcntl(pipe.ok()?, FcntlArg::F_GETPIPE_SZ).ok()?).ok()
     }
 
-    /// The namespace of a kind (`net`, `pid`, `mnt`, ...) it is in.
+    /// Its namespace of a kind (`net`, `pid`, `mnt`, ...).
     pub fn namespace(self, kind: &str) -> String {
         let link = fs::read_link(format!("/proc/{}/ns/{kind}", self.0));
         link.map(|link| link.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// Memory that is only its own, in KiB: what it has written. Pages of the program count as private as well while no
-    /// other process happens to have them mapped, but are no memory that it takes.
+    /// The memory that it has written and shares with nobody, in KiB. Pages of its program are left out: they count as
+    /// private too while no other process has them mapped, but cost no memory.
     pub fn private_memory(self) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0)).unwrap_or_default();
         let written = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:"));
@@ -79,7 +79,7 @@ impl Process {
         [11, 12].iter().filter_map(|at| self.stat(*at)?.parse::<u64>().ok()).sum()
     }
 
-    /// Time of the processor used within one second from now, in clock ticks: about a hundred where it spins.
+    /// Time of the processor used within one second from now, in clock ticks: about a hundred if it spins.
     pub fn ticks_of_a_second(self) -> u64 {
         let before = self.processor_ticks();
         std::thread::sleep(std::time::Duration::from_secs(1));
@@ -96,8 +96,8 @@ impl Process {
         self.limit(host, &format!("nofile={number}"));
     }
 
-    /// Sets a soft limit, in the words of prlimit(1), as the user that the process has: for that of another user prlimit(2)
-    /// asks for CAP_SYS_RESOURCE, which root of a container may lack.
+    /// Sets a soft limit, in the words of prlimit(1), as the user that the process has: for the limit of another user's
+    /// process prlimit(2) asks for CAP_SYS_RESOURCE, which root of a container may lack.
     pub fn limit(self, host: &Host, limit: &str) {
         let status = self.status();
         let id = |name: &str| status[name].split('\t').next().unwrap_or_default().to_owned();
@@ -140,7 +140,7 @@ impl Process {
     }
 }
 
-/// All processes of the machine where the tests run.
+/// All processes of the machine that the tests run on.
 pub fn all() -> Vec<Process> {
     let entries = fs::read_dir("/proc").expect("/proc");
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Process)).collect()
@@ -151,7 +151,7 @@ pub fn listens(host: &Host, port: u16) -> bool {
     sockets(host).iter().any(|socket| socket.state == LISTEN && socket.local.port() == port)
 }
 
-/// Those of `processes` that hold the socket of `host` whose other end is `peer`.
+/// The members of `processes` that hold the socket of `host` whose other end is `peer`.
 pub fn holders(host: &Host, peer: SocketAddrV4, processes: &[Process]) -> Vec<Process> {
     let peers: Vec<_> = sockets(host).into_iter().filter(|socket| socket.remote == peer).collect();
     let holds = |process: &&Process| {
@@ -176,7 +176,7 @@ struct Socket {
     inode: String,
 }
 
-/// The TCP sockets of the host; of IPv6 ones only ports and, where mapped, IPv4 addresses are kept.
+/// The TCP sockets of the host; IPv6 sockets keep only ports and mapped IPv4 addresses.
 fn sockets(host: &Host) -> Vec<Socket> {
     let text: Vec<_> = ["tcp", "tcp6"].map(|file| host.read(&format!("/proc/thread-self/net/{file}"))).into();
     text.iter().flat_map(|text| text.lines().skip(1)).filter_map(socket).collect()

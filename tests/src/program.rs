@@ -1,4 +1,4 @@
-//! Programs started by a test: ended when the test is over, with those that they started themselves.
+//! Programs started by a test: ended when the test is over, together with their own children.
 
 use crate::wait::{LONG, until_within};
 use nix::sys::signal::{Signal, kill, killpg};
@@ -28,7 +28,7 @@ impl Program {
         kill(Pid::from_raw(self.pid()), signal).unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
-    /// How it ended, or nothing while it runs.
+    /// How it ended; `None` while it runs.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("wait")
     }
@@ -47,7 +47,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // The number is taken as long as the child has not been waited for, or the group has members.
+        // The number cannot be reused before the child has been waited for and the group has no members.
         let _ = killpg(Pid::from_raw(self.pid()), Signal::SIGKILL);
         let _ = self.child.wait();
     }

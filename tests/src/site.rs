@@ -8,8 +8,8 @@
 //! other client 192.0.2.138 ---+
 //! ```
 //!
-//! IPv6 beside it: 2001:db8:1::1 and ::10 inside, 2001:db8:2::1 and ::10 outside. The gateway does not forward:
-//! whoever reaches a server from inside has gone through a proxy.
+//! IPv6 beside it: 2001:db8:1::1 and ::10 inside, 2001:db8:2::1 and ::10 outside. The gateway does not forward: a
+//! client that reaches a server from inside has gone through a proxy.
 
 use crate::host::Host;
 use std::net::Ipv4Addr;
@@ -24,7 +24,7 @@ pub const INSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// The server host behind the first outside interface.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
-/// Where the nameserver of the tests listens.
+/// The address of the tests' nameserver.
 pub const NAMESERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 53);
 /// The gateway's second outside interface.
 pub const SECOND_OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
@@ -70,7 +70,7 @@ impl Site {
         ] {
             host.address(interface, address);
         }
-        // So that the other client host, too, can say 192.0.2.1. Forwarding is off, so no more than that is reached.
+        // Lets the other client host reach 192.0.2.1 as well. Forwarding is off, so it reaches nothing beyond.
         other.sh("ip route add default via 192.0.2.129");
         gateway.sh("sysctl -qw net.ipv4.ip_forward=0");
         site

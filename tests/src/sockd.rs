@@ -26,7 +26,7 @@ pub const ADMINISTRATORS: u32 = 64126;
 /// The number of the group that may read the counters.
 pub const EXPORTERS: u32 = 64127;
 
-/// What the daemon is started with. The files lie at their default places.
+/// The files and words that the daemon is started with. The files lie at their default places.
 #[derive(Clone)]
 pub struct Start {
     host: Host,
@@ -38,7 +38,7 @@ pub struct Start {
     runtime: Option<PathBuf>,
 }
 
-/// By how many seconds the clocks of a program are ahead, in a time namespace of its own (time_namespaces(7)).
+/// The seconds by which a program's clocks are ahead, in a time namespace of its own (time_namespaces(7)).
 #[derive(Clone, Copy, Debug)]
 pub struct Clocks {
     /// CLOCK_MONOTONIC.
@@ -48,7 +48,7 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    /// Runs a program under these clocks. It is in the namespace from its exec on, with Linux 6.1 and later.
+    /// Runs a program under these clocks. It enters the namespace at its exec, with Linux 6.1 and later.
     fn run(self, program: &Path) -> Command {
         let mut unshare = Command::new("unshare");
         unshare.args(["--time", &format!("--monotonic={}", self.monotonic)]);
@@ -56,7 +56,7 @@ impl Clocks {
         unshare
     }
 
-    /// Whether programs that are started here find the clocks so.
+    /// Whether a program that is started here sees these clocks.
     pub fn move_this_program(self) -> bool {
         let uptime = |text: &[u8]| -> Option<f64> {
             String::from_utf8_lossy(text).split_whitespace().next()?.parse().ok()
@@ -75,7 +75,7 @@ impl Start {
         Self::bare(host)
     }
 
-    /// With the files that are there.
+    /// With the existing files.
     pub fn bare(host: &Host) -> Self {
         Self {
             host: host.clone(),
@@ -117,7 +117,7 @@ impl Start {
         self
     }
 
-    /// With a runtime directory, as a unit gives one, where there are the groups of administrators and exporters.
+    /// With a runtime directory, as a unit provides it, and the groups of administrators and exporters.
     pub fn runtime_directory(self, path: &str) -> Self {
         self.host.account("sockd-adm", ADMINISTRATORS, "/nonexistent");
         self.host.account("sockd-exporter", EXPORTERS, "/nonexistent");
@@ -132,7 +132,7 @@ impl Start {
         self
     }
 
-    /// The port to wait for where it is not 1080.
+    /// The port to wait for if it is not 1080.
     pub fn port(self, port: u16) -> Self {
         Self { port, ..self }
     }
@@ -143,8 +143,8 @@ impl Start {
         Self { program, ..self }
     }
 
-    /// Under strace(1), which writes what each process asks of the kernel to a file of its own in this folder. The
-    /// tracer stands aside: the daemon stays the process that was started.
+    /// Under strace(1), which writes the system calls of each process to a file of its own in this folder. The tracer
+    /// stands aside: the daemon stays the process that was started.
     pub fn traced(self, folder: &Path) -> Self {
         Self { traces: Some(folder.into()), ..self }
     }
@@ -271,7 +271,7 @@ impl Sockd {
         self.program.signal(signal);
     }
 
-    /// What it has written to standard error.
+    /// Its standard error so far.
     pub fn said(&self) -> String {
         self.host.read(STDERR)
     }
@@ -295,7 +295,7 @@ pub fn program(name: &str) -> PathBuf {
     built
 }
 
-/// Copies all programs to a place that every user can reach, as installing them would, and gives sockd's.
+/// Copies all programs to a place that every user can reach, as installing them would, and returns sockd's.
 pub fn installed(host: &Host) -> &'static str {
     install(host, &program("sockd-worker"))
 }
@@ -310,8 +310,8 @@ fn install(host: &Host, worker: &Path) -> &'static str {
 
 /// Copies a program to `place`, where every user can start it.
 ///
-/// A process of its own writes it: while this one did, what another thread starts would hold the file open for writing
-/// until its own exec, and nobody could start the copy (ETXTBSY, execve(2)).
+/// A process of its own writes it. If this one did, a child that another thread starts meanwhile would hold the file
+/// open for writing until its exec, and the copy could not be started (ETXTBSY, execve(2)).
 pub fn install_at(host: &Host, from: &Path, place: &str) {
     let installed = host.output(Command::new("install").args(["-D", "-m", "755"]).arg(from).arg(place));
     assert!(installed.status.success(), "{installed:?}");

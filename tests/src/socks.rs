@@ -7,7 +7,7 @@ use crate::wait::LONG;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 
-/// Where sockd listens unless a test says otherwise, as the clients know it.
+/// The address of sockd as the clients know it, unless a test says otherwise.
 pub const PROXY: SocketAddrV4 = SocketAddrV4::new(INSIDE, 1080);
 
 /// The reply code for a granted request.
@@ -119,7 +119,7 @@ pub fn send_to(host: &Host, proxy: impl Into<SocketAddr>, request: &Request) -> 
     line
 }
 
-/// Asks [`PROXY`] and gives its reply.
+/// Asks [`PROXY`] and returns its reply.
 pub fn ask(host: &Host, request: &Request) -> (Line, Reply) {
     let mut line = send_to(host, PROXY, request);
     let reply = Reply::read(&mut line);

@@ -1,4 +1,4 @@
-//! A real rsyslogd on a host, and what it wrote.
+//! A real rsyslogd on a host, and its log.
 
 use crate::host::{Host, SYSLOG_SOCKET};
 use crate::program::Program;
@@ -59,7 +59,7 @@ impl Syslog {
     /// All lines, each with its facility and level: `daemon.notice connected -- ...`.
     pub fn lines(&self) -> Vec<String> {
         let text = self.host.read(LEVELS);
-        // A line that is still being written has no end yet.
+        // A line that is still being written lacks its end.
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         whole.split('\n').filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
@@ -69,12 +69,12 @@ impl Syslog {
         Mark(self.lines().len())
     }
 
-    /// The lines behind a mark.
+    /// The lines after a mark.
     pub fn since(&self, mark: Mark) -> Vec<String> {
         self.lines().split_off(mark.0)
     }
 
-    /// Waits until as many lines as `expected` stand behind the mark and compares them, byte for byte.
+    /// Waits until as many lines as `expected` stand after the mark, and compares them byte for byte.
     pub fn expect(&self, mark: Mark, expected: &[String]) {
         let lines = until("the log lines", || {
             let lines = self.since(mark);
@@ -84,7 +84,7 @@ impl Syslog {
         assert_eq!(lines, expected);
     }
 
-    /// Waits for a line that contains `text`, and gives it.
+    /// Waits for a line that contains `text`, and returns it.
     pub fn wait_for(&self, mark: Mark, text: &str) -> String {
         let what = format!("a log line with {text:?}");
         until(&what, || self.since(mark).into_iter().find(|line| line.contains(text)))

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 type Behaviour = Arc<dyn Fn(TcpStream) -> io::Result<()> + Send + Sync>;
 
-/// It reads a request, keeps it, and does what it has been told to do.
+/// Reads a request, keeps it, and does what it was told to do.
 pub struct Upstream {
     behaviour: Arc<Mutex<Behaviour>>,
     requests: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -30,12 +30,12 @@ impl Upstream {
         Self { behaviour, requests, _server: server }
     }
 
-    /// From now on deals with every connection like this, once its request has been read.
+    /// Sets how every later connection is dealt with once its request has been read.
     pub fn behaves(&self, how: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) {
         *self.behaviour.lock().expect("behaviour") = Arc::new(how);
     }
 
-    /// From now on sends these bytes in one piece and closes when the other side does.
+    /// Answers from now on with these bytes in one piece, and closes when the other side does.
     pub fn says(&self, what: impl Into<Vec<u8>>) {
         let what = what.into();
         self.behaves(move |mut stream| {

@@ -4,7 +4,7 @@ use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Longer than anything takes that works at all, also on a busy machine.
+/// Longer than any working part of sockd takes, even on a busy machine.
 pub const LONG: Duration = Duration::from_secs(120);
 
 const STEP: Duration = Duration::from_millis(5);
@@ -31,7 +31,7 @@ pub fn until_true(what: &str, mut holds: impl FnMut() -> bool) {
     until(what, || holds().then_some(()));
 }
 
-/// Calls again where a call was interrupted: a wait with a limit is, when its process is stopped and goes on (signal(7)).
+/// Repeats a call that was interrupted, as a wait with a limit is when its process is stopped and goes on (signal(7)).
 pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
