@@ -18,7 +18,7 @@ use sockd_session::{
     Association, EndCause, FailedCall, Failure, FlowAction, FlowEvent, Host, Isolation, Limit, Moved,
     Resource, SessionKey, Violation, WorkerKey,
 };
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -31,8 +31,8 @@ const PORTS_TRIED: usize = 8;
 #[derive(Debug, Default)]
 pub struct Associations {
     entries: HashMap<SessionKey, Entry>,
-    /// Whose the ports are that peers see. Two associations at one port could hear each other's peers.
-    ports: HashMap<u16, SessionKey>,
+    /// Their ports that peers see. Two associations at one port could hear each other's peers.
+    ports: HashSet<u16>,
     /// Those for whose workers there is no place before another one has ended.
     waiting: VecDeque<SessionKey>,
     rate: FlowRate,
@@ -67,9 +67,6 @@ pub struct Wanted {
     /// The port that it says it will send from; 0 where it does not say.
     pub hint: u16,
 }
-
-/// An association that has ended.
-pub type Ended = (SessionKey, EndCause, Moved);
 
 /// Their beginning.
 impl Associations {
@@ -152,27 +149,15 @@ impl Associations {
         None
     }
 
-    /// A worker says that an association has ended.
-    pub fn closed(
-        &mut self,
-        worker: WorkerKey,
-        id: Id,
-        (why, moved): (AssociationEnd, Relayed),
-        base: &mut Base,
-    ) -> Result<Ended, Violation> {
-        let key = self.named_by(worker, id)?;
-        let why = self.entries.get(&key).map_or(Ok(EndCause::Idle), |entry| entry.stage.ended(why))?;
-        Ok((key, why, self.remove(key, moved, base)))
+    /// Why an association has ended, of which a worker says this.
+    pub fn ended(&self, key: SessionKey, why: AssociationEnd) -> Result<EndCause, Violation> {
+        self.entries.get(&key).map_or(Ok(EndCause::Idle), |entry| entry.stage.ended(why))
     }
 
-    /// A worker is gone, and what it relayed for.
-    pub fn worker_gone(&mut self, worker: WorkerKey, base: &mut Base) -> Vec<Ended> {
+    /// Those that a worker relays for, and why each ends when it is gone.
+    pub fn of_worker(&self, worker: WorkerKey) -> Vec<(SessionKey, EndCause)> {
         let of_worker = self.entries.iter().filter(|(_, entry)| entry.stage.worker() == Some(worker));
-        let ended =
-            of_worker.map(|(key, entry)| (*key, entry.stage.ending().unwrap_or(EndCause::WorkerEnded)));
-        let ended: Vec<_> = ended.collect();
-        let nothing = Relayed::default();
-        ended.into_iter().map(|(key, why)| (key, why, self.remove(key, nothing, base))).collect()
+        of_worker.map(|(key, entry)| (*key, entry.stage.ending().unwrap_or(EndCause::WorkerEnded))).collect()
     }
 
     /// Closes everything of an association; gives what it has moved, where its open flows have moved this.
@@ -268,7 +253,7 @@ impl Associations {
             Some(Err(failed)) if failed != in_use() => return Err(failed),
             _ => {
                 let (socket, port) = at_new_port(to, from, ports)?;
-                ports.insert(port, key);
+                ports.insert(port);
                 entry.ports.push(port);
                 socket
             }
@@ -324,11 +309,11 @@ fn in_use() -> FailedCall {
 fn at_new_port(
     to: SocketAddr,
     from: Option<IpAddr>,
-    ports: &HashMap<u16, SessionKey>,
+    ports: &HashSet<u16>,
 ) -> Result<(OwnedFd, u16), FailedCall> {
     for _ in 0..PORTS_TRIED {
         let (socket, port) = datagram::flow(to, from, OuterPort::Any)?;
-        if !ports.contains_key(&port) {
+        if !ports.contains(&port) {
             return Ok((socket, port));
         }
     }

@@ -1,11 +1,11 @@
 //! Serving UDP associations: what happens to them and to their flows is taken to them here, and what they ask for is
 //! performed.
 
-use crate::monitor::associations::{Ended, Wanted};
+use crate::monitor::associations::Wanted;
 use crate::monitor::base::Heard;
 use crate::monitor::serving::Serving;
-use sockd_common::message::datagram::{AssociationEnd, FromDatagram, Relayed};
-use sockd_common::message::{Errno, Id};
+use sockd_common::message::Errno;
+use sockd_common::message::datagram::{FromDatagram, Relayed};
 use sockd_session::session::AssociationDue;
 use sockd_session::{
     EndCause, Event, FailedCall, Failure, FlowAction, FlowEvent, SessionKey, Violation, WorkerKey,
@@ -33,12 +33,11 @@ impl Serving {
         Some(Event::Dissociated(why, moved))
     }
 
-    /// Associations have ended, and their sessions hear of it.
-    pub fn dissociated(&mut self, ended: impl IntoIterator<Item = Ended>) {
-        for (key, why, moved) in ended {
-            self.give_up_all(key);
-            self.dispatch(key, Event::Dissociated(why, moved));
-        }
+    /// An association has ended, of which the open flows have moved this; its session hears of it.
+    pub fn dissociated(&mut self, key: SessionKey, why: EndCause, open: Relayed) {
+        let moved = self.associations.remove(key, open, &mut self.base);
+        self.give_up_all(key);
+        self.dispatch(key, Event::Dissociated(why, moved));
     }
 }
 
@@ -47,18 +46,14 @@ impl Serving {
     /// A client has sent its first datagram, or a stranger's has been dropped; or a deadline has passed.
     pub fn association_ready(&mut self, key: SessionKey) {
         if let Some(why) = self.associations.latch(key, &mut self.base) {
-            let moved = self.associations.remove(key, Relayed::default(), &mut self.base);
-            self.dissociated([(key, why, moved)]);
+            self.dissociated(key, why, Relayed::default());
         }
     }
 
     /// The deadline of an association has passed.
     pub fn association_due(&mut self, key: SessionKey) {
         match self.associations.overdue(key) {
-            Some(AssociationDue::Over(why)) => {
-                let moved = self.associations.remove(key, Relayed::default(), &mut self.base);
-                self.dissociated([(key, why, moved)]);
-            }
+            Some(AssociationDue::Over(why)) => self.dissociated(key, why, Relayed::default()),
             Some(AssociationDue::Owed(worker)) => {
                 self.violation(worker, "an association is not ended when it has to be");
             }
@@ -76,17 +71,13 @@ impl Serving {
             }
             FromDatagram::Gone { id, flow, moved } => (id, FlowEvent::Gone(flow, moved)),
             FromDatagram::Closed { id, why, moved } => {
-                return self.association_closed(worker, id, (why, moved));
+                let key = self.associations.named_by(worker, id)?;
+                self.dissociated(key, self.associations.ended(key, why)?, moved);
+                return Ok(None);
             }
         };
         let key = self.associations.named_by(worker, id)?;
         self.flow_happens(key, event);
-        Ok(None)
-    }
-
-    fn association_closed(&mut self, worker: WorkerKey, id: Id, end: (AssociationEnd, Relayed)) -> Heard {
-        let ended = self.associations.closed(worker, id, end, &mut self.base)?;
-        self.dissociated([ended]);
         Ok(None)
     }
 }

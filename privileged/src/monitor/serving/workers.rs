@@ -7,6 +7,7 @@ use crate::monitor::serving::Serving;
 use crate::spawner::protocol::Ending;
 use sockd_common::channel::Received;
 use sockd_common::counters::DeathCause;
+use sockd_common::message::datagram::Relayed;
 use sockd_common::message::session::FromSession;
 use sockd_common::message::{LockdownReport, Role};
 use sockd_session::pool::Expired;
@@ -143,8 +144,9 @@ impl Serving {
         self.retire(worker, lost);
         let sessions = self.sessions.of_worker(worker);
         sessions.into_iter().for_each(|key| self.dispatch(key, Event::WorkerLost));
-        let ended = self.associations.worker_gone(worker, &mut self.base);
-        self.dissociated(ended);
+        for (key, why) in self.associations.of_worker(worker) {
+            self.dissociated(key, why, Relayed::default());
+        }
         let news = self.awaited.worker_gone(worker, &mut self.base);
         self.dispatch_all(news);
         self.check_passwords();
