@@ -69,10 +69,8 @@ pub enum Held {
     Dial(DialKey, Instant),
     /// A server or next server, connected.
     Server(OwnedFd),
-    /// The port of a BIND.
-    Port(PortKey),
-    /// The same with who has come to it, until it is known whether that is the peer.
-    PortWithPeer(PortKey, OwnedFd),
+    /// The port of a BIND, with who has come to it until it is known whether that is the peer.
+    Port(PortKey, Option<OwnedFd>),
     /// A lookup.
     Lookup(LookupKey),
     /// A query of the client's identd.
@@ -215,20 +213,13 @@ impl Sessions {
         Arrival::Dialled(dialled.map(|server| drop(entry.held.insert(waiter.key, Held::Server(server)))))
     }
 
-    /// Keeps who has come to a port until it is known whether that is the peer.
-    pub fn accepted(&mut self, waiter: Waiter, server: OwnedFd) {
-        let Some(entry) = self.0.get_mut(waiter.session) else { return };
-        if let Some(Held::Port(port) | Held::PortWithPeer(port, _)) = entry.held.remove(waiter.key) {
-            entry.held.insert(waiter.key, Held::PortWithPeer(port, server));
-        }
-    }
-
-    /// Who has come to a port is not the peer: the connection closes.
-    pub fn close_stranger(&mut self, waiter: Waiter) {
-        let Some(entry) = self.0.get_mut(waiter.session) else { return };
-        match entry.held.remove(waiter.key) {
-            Some(Held::PortWithPeer(port, _)) => drop(entry.held.insert(waiter.key, Held::Port(port))),
-            other => drop(other.map(|held| entry.held.insert(waiter.key, held))),
+    /// Keeps who has come to a port until it is known whether that is the peer, in the place of who came before. For
+    /// nobody, the connection to a stranger closes.
+    pub fn keep_peer(&mut self, waiter: Waiter, peer: Option<OwnedFd>) {
+        if let Some(entry) = self.0.get_mut(waiter.session)
+            && let Some(Held::Port(_, come)) = entry.held.get_mut(waiter.key)
+        {
+            *come = peer;
         }
     }
 }

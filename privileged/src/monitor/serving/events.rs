@@ -36,7 +36,7 @@ impl Serving {
     pub(super) fn port_ready(&mut self, key: PortKey) {
         let Some((waiter, accepted)) = self.awaited.bind_ports.accept(key, &mut self.base) else { return };
         let accepted = accepted.map(|(server, peer)| {
-            self.sessions.accepted(waiter, server);
+            self.sessions.keep_peer(waiter, Some(server));
             peer
         });
         self.dispatch_all(Some((waiter, Arrival::Accepted(accepted))));
@@ -84,7 +84,7 @@ impl Serving {
                 base.tell(worker, &ToSession::Associated { id, address }, None);
             }
             Action::Dissociate(why) => return self.dissociate(key, why),
-            Action::CloseStranger(wait) => sessions.close_stranger(waiter(wait)),
+            Action::CloseStranger(wait) => sessions.keep_peer(waiter(wait), None),
             Action::Run(template, values) => {
                 self.hook.run(&template, *values).unwrap_or_else(|line| base.log.quiet_err(line));
             }

@@ -53,7 +53,7 @@ impl Serving {
                 let (host, proxy) = (entry.host(), entry.proxy.0);
                 let wanted = Wanted { waiter, host, proxy, towards, at, reserved };
                 awaited.bind_ports.open(wanted, base).and_then(|(port, address)| {
-                    entry.held.insert(waiter.key, Held::Port(port));
+                    entry.held.insert(waiter.key, Held::Port(port, None));
                     Err(Arrival::Listening(Ok(address)))
                 })
             }
@@ -102,7 +102,7 @@ impl Serving {
         let Self { awaited, base, .. } = self;
         match held {
             Held::Dial(dial, _) => base.cancel_dial(dial, Caller::Session(waiter)),
-            Held::Port(port) | Held::PortWithPeer(port, _) => awaited.bind_ports.close(port, waiter, base),
+            Held::Port(port, _) => awaited.bind_ports.close(port, waiter, base),
             Held::Lookup(lookup) => awaited.resolver.cancel(lookup, waiter, base),
             Held::Query(query) | Held::Upstream(query, ..) => awaited.askers.cancel(query, waiter, base),
             Held::Check(check) => awaited.auth.cancel(check, waiter, base),
@@ -136,9 +136,9 @@ impl Serving {
                 let before = before_relay(&server, &answers);
                 Some((server, Some(Box::new(before))))
             }
-            Some(Held::PortWithPeer(port, server)) => {
+            Some(Held::Port(port, peer)) => {
                 awaited.bind_ports.close(port, waiter, base);
-                Some((server, None))
+                peer.map(|server| (server, None))
             }
             _ => None,
         };
