@@ -96,18 +96,16 @@ impl Base {
 
     /// What this tree has open, beside its sessions.
     pub fn totals(&mut self, sessions: usize) -> Totals {
-        let mut of = |resource| self.counts.in_all(resource);
-        let [lookups, idents, binds, flows] =
-            [Resource::Lookup, Resource::Ident, Resource::Bind, Resource::Flow].map(&mut of);
+        let counts = &mut self.counts;
         let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
         Totals {
             sessions: number(sessions),
             workers: number(self.workers.pool.workers.len()),
-            requests: number(self.counts.unfinished()),
-            lookups,
-            idents,
-            binds,
-            flows,
+            requests: number(counts.unfinished()),
+            lookups: counts.in_all(Resource::Lookup),
+            idents: counts.in_all(Resource::Ident),
+            binds: counts.in_all(Resource::Bind),
+            flows: counts.in_all(Resource::Flow),
         }
     }
 

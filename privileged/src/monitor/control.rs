@@ -66,20 +66,15 @@ impl Control {
         reactor.set_deadline(Token::Controller(key), None);
     }
 
-    /// The next order of one, with who gives it. The error is a packet that is no order; nothing: none is there now.
-    pub fn hear(
-        &mut self,
-        key: ControllerKey,
-        reactor: &mut Reactor,
-    ) -> Option<Result<(Order, Caller), Caller>> {
+    /// Who has sent the next packet, and the order that it is, where it is one. Nothing: none is there now.
+    pub fn hear(&mut self, key: ControllerKey, reactor: &mut Reactor) -> Option<(Caller, Option<Order>)> {
         let Connected { socket, caller } = self.connected.get(key)?;
         let caller = *caller;
         let mut packet = [0; ORDER];
         match recv(socket, &mut packet, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
             Ok((read, length)) if length > 0 => {
                 reactor.set_deadline(Token::Controller(key), Instant::now().checked_add(SILENCE));
-                let order = packet.get(..read).filter(|_| length == read).and_then(Order::decode);
-                Some(order.map(|order| (order, caller)).ok_or(caller))
+                Some((caller, packet.get(..read).filter(|_| length == read).and_then(Order::decode)))
             }
             Err(rustix::io::Errno::AGAIN) => None,
             Ok(_) | Err(_) => {

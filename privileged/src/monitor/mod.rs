@@ -351,13 +351,10 @@ impl Monitor {
             match tells {
                 OlderTells::Closed => self.serving.stay_closed(),
                 OlderTells::Ended(pid, left) => {
-                    let log = &mut self.serving.base.log;
+                    let (log, lost) = (&mut self.serving.base.log, counted(left as usize, "connection"));
                     match left {
                         0 => log.notice(&format!("process {pid} has drained")),
-                        left => {
-                            let left = counted(left as usize, "connection");
-                            log.err(&format!("process {pid} has ended with {left}"));
-                        }
+                        _ => log.err(&format!("process {pid} has ended with {lost}")),
                     }
                     self.serving.status.ended(pid);
                 }

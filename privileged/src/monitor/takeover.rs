@@ -58,10 +58,8 @@ impl Takeover {
     pub fn accept(&mut self, reactor: &mut Reactor) {
         let Some(socket) = &self.socket else { return };
         while let Ok(come) = unix::accept(socket) {
-            let Some((peer, Caller { uid, pid })) = come else { continue };
-            if uid != 0 && uid != self.owner {
-                continue;
-            }
+            let come = come.filter(|(_, caller)| [0, self.owner].contains(&caller.uid));
+            let Some((peer, Caller { pid, .. })) = come else { continue };
             let Some(place) = self.peers.connect() else { continue };
             let line = MonitorEnd::new(peer);
             if reactor.watch(&line, Token::Peer(place as u32), EventFlags::IN).is_err() {

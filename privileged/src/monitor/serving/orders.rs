@@ -12,19 +12,14 @@ impl Serving {
     /// Somebody who may give orders has said something.
     pub fn hear_orders(&mut self, key: ControllerKey) {
         for _ in 0..ORDERS_PER_TURN {
-            match self.control.hear(key, &mut self.base.reactor) {
-                None => return,
-                Some(Ok((order, caller))) => {
-                    let answer = self.obey(order, caller);
-                    self.control.answer(key, answer, &mut self.base.reactor);
-                }
-                Some(Err(Caller { uid, .. })) => {
-                    self.base
-                        .log
-                        .quiet_err(&format!("what uid {uid} says on the control socket is no order"));
-                    return self.control.close(key, &mut self.base.reactor);
-                }
-            }
+            let Some((caller, order)) = self.control.hear(key, &mut self.base.reactor) else { return };
+            let Some(order) = order else {
+                let line = format!("what uid {} says on the control socket is no order", caller.uid);
+                self.base.log.quiet_err(&line);
+                return self.control.close(key, &mut self.base.reactor);
+            };
+            let answer = self.obey(order, caller);
+            self.control.answer(key, answer, &mut self.base.reactor);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::Sessions;
 use crate::net::sockets::{keep_alive, own_address};
 use sockd_session::{Arrival, Association, Keepalive, SessionKey, Waiter};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// A host that has vanished would keep its port and its flows.
 const CONTROL_KEEPALIVE: Keepalive = Keepalive(60, 30, 4);
@@ -21,17 +21,10 @@ impl Sessions {
         let entry = self.0.get(key)?;
         let client = entry.client.as_ref()?;
         keep_alive(client, Some(CONTROL_KEEPALIVE));
-        let at = own_address(client);
-        let at = match at.ip().to_canonical() {
-            IpAddr::V4(address) => SocketAddr::new(address.into(), 0),
-            IpAddr::V6(_) => with_port_0(at),
-        };
+        // An address of a link keeps the number of its interface.
+        let mut at = own_address(client);
+        at.set_ip(at.ip().to_canonical());
+        at.set_port(0);
         Some((entry.session.association()?, entry.session.client(), at))
     }
-}
-
-/// An address of a link keeps the number of its interface.
-fn with_port_0(mut address: SocketAddr) -> SocketAddr {
-    address.set_port(0);
-    address
 }
