@@ -5,7 +5,7 @@
 
 use crate::monitor::base::Base;
 use crate::monitor::reactor::{EventFlags, Token};
-use crate::net::datagram::{self, OuterPort};
+use crate::net::datagram;
 use crate::net::sockets::{failed, in_random_order};
 use rustix::io::Errno;
 use sockd_common::message::datagram::{AssociationEnd, FlowId, Relayed, ToDatagram};
@@ -247,7 +247,7 @@ impl Associations {
         let Self { entries, ports, .. } = self;
         let lent = entries.get_mut(&key).and_then(|entry| Some((entry.stage.lent_to()?, entry)));
         let Some((worker, entry)) = lent else { return Err(failed("socket")(Errno::BADF)) };
-        let shared = entry.ports.first().map(|port| datagram::flow(to, from, OuterPort::Shared(*port)));
+        let shared = entry.ports.first().map(|port| datagram::flow(to, from, Some(*port)));
         let socket = match shared {
             Some(Ok((socket, _))) => socket,
             Some(Err(failed)) if failed != in_use() => return Err(failed),
@@ -312,7 +312,7 @@ fn at_new_port(
     ports: &HashSet<u16>,
 ) -> Result<(OwnedFd, u16), FailedCall> {
     for _ in 0..PORTS_TRIED {
-        let (socket, port) = datagram::flow(to, from, OuterPort::Any)?;
+        let (socket, port) = datagram::flow(to, from, None)?;
         if !ports.contains(&port) {
             return Ok((socket, port));
         }

@@ -4,7 +4,7 @@ use crate::monitor::base::Base;
 use crate::monitor::reactor::{EventFlags, Reactor, Token};
 use crate::net::sockets;
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with, acceptfrom_with, getpeername, getsockname};
+use rustix::net::{SocketFlags, accept_with, acceptfrom_with, getpeername};
 use sockd_session::admission::Admission;
 use sockd_session::{Host, Keepalive, Limit, Met, Origin};
 use std::net::SocketAddr;
@@ -78,11 +78,8 @@ impl Client {
 
     /// The address that it has connected to.
     pub fn proxy(&self) -> SocketAddr {
-        let own = || getsockname(&self.socket).ok().and_then(|own| SocketAddr::try_from(own).ok());
-        match self.listener.ip().is_unspecified() {
-            true => own().unwrap_or(self.listener),
-            false => self.listener,
-        }
+        let own = || sockets::bound_address(&self.socket).unwrap_or(self.listener);
+        if self.listener.ip().is_unspecified() { own() } else { self.listener }
     }
 }
 

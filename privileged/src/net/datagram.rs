@@ -13,6 +13,7 @@ use rustix::net::{
 };
 use sockd_session::record::FailedCall;
 use socket2::{SockFilter, SockRef};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
@@ -60,14 +61,16 @@ fn from_only(address: IpAddr, port: Option<u16>) -> Vec<SockFilter> {
 }
 
 fn hear_only(socket: &OwnedFd, address: IpAddr, port: Option<u16>) -> Result<(), FailedCall> {
-    let attached = SockRef::from(socket).attach_filter(&from_only(address, port));
-    attached.map_err(|error| failed("setsockopt")(Errno::from_io_error(&error).unwrap_or(Errno::INVAL)))
+    SockRef::from(socket).attach_filter(&from_only(address, port)).map_err(not_set)
+}
+
+fn not_set(error: io::Error) -> FailedCall {
+    failed("setsockopt")(Errno::from_io_error(&error).unwrap_or(Errno::INVAL))
 }
 
 /// Locks the filter against every holder of the socket, and makes the kernel bundle incoming datagrams, if it can.
 fn finish(socket: &OwnedFd) -> Result<(), FailedCall> {
-    let locked = sys::lock_filter(socket);
-    locked.map_err(|error| failed("setsockopt")(Errno::from_io_error(&error).unwrap_or(Errno::INVAL)))?;
+    sys::lock_filter(socket).map_err(not_set)?;
     // A kernel without UDP_GRO hands over one datagram at a time.
     let _ = sys::receive_bundles(socket);
     Ok(())
@@ -111,17 +114,9 @@ pub fn latch(socket: &OwnedFd) -> Result<Option<SocketAddr>, FailedCall> {
     Ok(Some(from))
 }
 
-/// The port of this host that an association's peers see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OuterPort {
-    /// A port of the kernel's choice, which no other socket has.
-    Any,
-    /// This port, which other sockets of the same association have as well.
-    Shared(u16),
-}
-
-/// Makes a socket that is connected to `to`, from this address if one is given. Returns its port as well.
-pub fn flow(to: SocketAddr, from: Option<IpAddr>, port: OuterPort) -> Result<(OwnedFd, u16), FailedCall> {
+/// Makes a socket that is connected to `to`, from this address if one is given. Returns its port as well: `shared`, which
+/// other sockets of the same association have, or else one of the kernel's choice, which no other socket has.
+pub fn flow(to: SocketAddr, from: Option<IpAddr>, shared: Option<u16>) -> Result<(OwnedFd, u16), FailedCall> {
     let unspecified = match to.ip() {
         IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
@@ -129,17 +124,12 @@ pub fn flow(to: SocketAddr, from: Option<IpAddr>, port: OuterPort) -> Result<(Ow
     let at = from.unwrap_or(unspecified);
     let socket = datagram_socket(to.ip())?;
     hear_only(&socket, to.ip(), Some(to.port()))?;
+    let bind = |port| bind(&socket, &SocketAddr::new(at, port)).map_err(failed("bind"));
     let share = || sockopt::set_socket_reuseport(&socket, true).map_err(failed("setsockopt"));
-    match port {
+    match shared {
         // If SO_REUSEPORT were set before, the kernel could choose a port that another association has.
-        OuterPort::Any => {
-            bind(&socket, &SocketAddr::new(at, 0)).map_err(failed("bind"))?;
-            share()?;
-        }
-        OuterPort::Shared(port) => {
-            share()?;
-            bind(&socket, &SocketAddr::new(at, port)).map_err(failed("bind"))?;
-        }
+        None => bind(0).and_then(|()| share())?,
+        Some(port) => share().and_then(|()| bind(port))?,
     }
     connect(&socket, &to).map_err(failed("connect"))?;
     finish(&socket)?;
@@ -220,8 +210,8 @@ mod tests {
     fn flows_share_a_port_and_hear_their_peers_alone() {
         let [one, two, third] = [peer("127.0.0.1:0"), peer("127.0.0.1:0"), peer("127.0.0.1:0")];
         let at = |peer: &UdpSocket| peer.local_addr().unwrap();
-        let (first, port) = flow(at(&one), None, OuterPort::Any).unwrap();
-        let (second, same) = flow(at(&two), None, OuterPort::Shared(port)).unwrap();
+        let (first, port) = flow(at(&one), None, None).unwrap();
+        let (second, same) = flow(at(&two), None, Some(port)).unwrap();
         assert_eq!(port, same);
         let own = SocketAddr::from(([127, 0, 0, 1], port));
         one.send_to(b"1", own).unwrap();
@@ -239,7 +229,7 @@ mod tests {
     fn another_association_never_gets_a_port_that_is_shared() {
         let peer = peer("127.0.0.1:0");
         let to = peer.local_addr().unwrap();
-        let held: Vec<(OwnedFd, u16)> = (0..200).map(|_| flow(to, None, OuterPort::Any).unwrap()).collect();
+        let held: Vec<(OwnedFd, u16)> = (0..200).map(|_| flow(to, None, None).unwrap()).collect();
         let mut ports: Vec<u16> = held.iter().map(|(_, port)| *port).collect();
         ports.sort_unstable();
         ports.dedup();
@@ -249,7 +239,7 @@ mod tests {
     #[test]
     fn a_filter_is_locked_and_an_ended_socket_is_dead_for_every_holder() {
         let peer = peer("127.0.0.1:0");
-        let (socket, _) = flow(peer.local_addr().unwrap(), None, OuterPort::Any).unwrap();
+        let (socket, _) = flow(peer.local_addr().unwrap(), None, None).unwrap();
         assert!(hear_only(&socket, "127.0.0.9".parse().unwrap(), None).is_err());
         let copy = UdpSocket::from(socket.try_clone().unwrap());
         copy.send(b"x").unwrap();

@@ -3,7 +3,7 @@
 use crate::net::sockets::{self, failed};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{SocketAddrAny, connect, getpeername, getsockname, sockopt};
+use rustix::net::{SocketAddrAny, connect, getpeername, sockopt};
 use sockd_session::config::RESERVED;
 use sockd_session::record::FailedCall;
 use std::net::{IpAddr, SocketAddr};
@@ -70,9 +70,9 @@ pub fn finish(socket: OwnedFd, to: SocketAddr) -> Dialled {
 /// Checks that the peer is the one that was dialled, and not this very socket: a TCP connection to a free port of the
 /// host's own ephemeral range can meet itself (simultaneous open).
 fn arrived(socket: OwnedFd, peer: Option<SocketAddrAny>, to: SocketAddr) -> Dialled {
-    let own = getsockname(&socket).map_err(failed("getsockname"))?;
-    match (peer.map(SocketAddr::try_from), SocketAddr::try_from(own)) {
-        (Some(Ok(peer)), Ok(own)) if peer == to && own != peer => Ok(socket),
+    let own = sockets::bound_address(&socket)?;
+    match peer.map(SocketAddr::try_from) {
+        Some(Ok(peer)) if peer == to && own != peer => Ok(socket),
         _ => Err(failed("connect")(Errno::CONNREFUSED)),
     }
 }
@@ -102,7 +102,7 @@ mod tests {
         let at = SocketAddr::from(([127, 0, 0, 4], 0));
         let socket = sockets::stream(at.ip()).unwrap();
         bind(&socket, &at).unwrap();
-        let own = SocketAddr::try_from(getsockname(&socket).unwrap()).unwrap();
+        let own = sockets::bound_address(&socket).unwrap();
         let _ = connect(&socket, &own);
         while !is_settled(&socket) {}
         assert_eq!(

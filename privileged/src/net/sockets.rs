@@ -52,8 +52,7 @@ pub fn listener(
     let socket = stream(at)?;
     bind_first(&socket, SocketAddr::new(at, 0), ports)?;
     listen(&socket, 1).map_err(failed("listen"))?;
-    let own = getsockname(&socket).map_err(failed("getsockname"))?;
-    let own = SocketAddr::try_from(own).map_err(|_| failed("getsockname")(Errno::AFNOSUPPORT))?;
+    let own = bound_address(&socket)?;
     Ok((socket, own))
 }
 
