@@ -51,7 +51,8 @@ impl Askers {
         })?;
         let to = SocketAddr::new(client.ip(), IDENT_PORT);
         let from = Some(sockd_policy::canonical(proxy.ip()));
-        let failed = match base.dial(Dial { to, from, reserved: false, due: None }, Caller::Query(key)) {
+        let dial = Dial { to, from, reserved: false, due: None };
+        let failed = match base.dials.begin(dial, Caller::Query(key), &mut base.reactor) {
             Ok(Begun::Connected(socket)) => self.hand_over(key, socket, base),
             Ok(Begun::Pending(dial)) => {
                 self.queries.dialling(key, dial);
@@ -161,13 +162,15 @@ impl Askers {
         match self.queries.cancel(key, waiter, &mut base.counts, Instant::now()) {
             None => {}
             Some(Cancelled::Ended) => self.waiting.retain(|(waiting, _)| *waiting != key),
-            Some(Cancelled::Undialled(dial)) => base.cancel_dial(dial, Caller::Query(key)),
+            Some(Cancelled::Undialled(dial)) => {
+                base.dials.cancel(dial, Caller::Query(key), &mut base.reactor);
+            }
             Some(Cancelled::Owed(worker)) => {
                 let id = key.id();
                 match base.workers.pool.workers.get(worker).map(|worker| worker.role) {
                     Some(Role::Upstream) => base.tell(worker, &ToUpstream::Cancel { id }, None),
                     _ => base.tell(worker, &ToIdent::Cancel { id }, None),
-                };
+                }
             }
         }
     }

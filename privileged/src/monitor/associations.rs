@@ -277,10 +277,14 @@ impl Associations {
                     base.counting.limited(Limit::FLOWS.label());
                 }
                 base.counts.remove(Resource::Flow, *host);
-                worker.map(|worker| base.tell(worker, &ToDatagram::NoFlow { id, flow }, None));
+                if let Some(worker) = worker {
+                    base.tell(worker, &ToDatagram::NoFlow { id, flow }, None);
+                }
             }
             FlowAction::End(flow) => {
-                worker.map(|worker| base.tell(worker, &ToDatagram::EndFlow { id, flow }, None));
+                if let Some(worker) = worker {
+                    base.tell(worker, &ToDatagram::EndFlow { id, flow }, None);
+                }
                 sockets.get(&flow).into_iter().for_each(|socket| datagram::end(socket));
             }
             // The worker may have kept a copy of the socket.

@@ -32,7 +32,7 @@ impl Auth {
         let table = Rc::new(table);
         self.table = (users > 0).then(|| table.clone());
         match self.sole.worker() {
-            Some(worker) => drop(base.tell(worker, &ToAuth::Table, Some(table))),
+            Some(worker) => base.tell(worker, &ToAuth::Table, Some(table)),
             None => self.start(base),
         }
     }
@@ -43,7 +43,7 @@ impl Auth {
         let (worker, now) = (base.start_worker(Role::Auth), Instant::now());
         self.sole.started(worker, now);
         self.tick_at = worker.and_then(|_| now.checked_add(TICK));
-        worker.map(|worker| base.tell(worker, &ToAuth::Table, Some(table.clone())));
+        worker.into_iter().for_each(|worker| base.tell(worker, &ToAuth::Table, Some(table.clone())));
     }
 
     /// When the worker is to be started again, or owes the end of a check.
@@ -58,7 +58,7 @@ impl Auth {
         }
         if self.tick_at.is_some_and(|at| at <= now) {
             self.tick_at = now.checked_add(TICK);
-            self.sole.worker().map(|worker| base.tell(worker, &ToAuth::Tick, None));
+            self.sole.worker().into_iter().for_each(|worker| base.tell(worker, &ToAuth::Tick, None));
         }
         self.sole.worker().zip(self.checks.look_at_owed(now).err())
     }
@@ -96,7 +96,7 @@ impl Auth {
         loop {
             match (self.checks.next(worker.is_some(), Instant::now())?, worker) {
                 (Turn::Tell(waiter, login), _) => return Some(news(waiter, login)),
-                (Turn::Ask(check), Some(worker)) => drop(base.tell(worker, &check, None)),
+                (Turn::Ask(check), Some(worker)) => base.tell(worker, &check, None),
                 (Turn::Ask(_), None) => return None,
             }
         }

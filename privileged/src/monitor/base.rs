@@ -1,10 +1,9 @@
 //! What every room of the monitor works with, and what a room has to tell.
 
 use crate::log::Log;
-use crate::monitor::dial::{Begun, Caller, Dials};
+use crate::monitor::dial::Dials;
 use crate::monitor::pool::Workers;
 use crate::monitor::reactor::{Reactor, Token};
-use crate::net::dial::Dial;
 use sockd_common::message::takeover::Totals;
 use sockd_common::message::{Role, ToWorker};
 use sockd_ledger::ledger::Ledger;
@@ -15,8 +14,7 @@ use sockd_session::pool::AskerKey;
 use sockd_session::pool::choice::Choice;
 use sockd_session::takeover;
 use sockd_session::{
-    Arrival, Config, DialKey, FailedCall, Isolation, Met, Resource, SessionKey, Settings, Violation, Waiter,
-    WorkerKey,
+    Arrival, Config, Isolation, Met, Resource, SessionKey, Settings, Violation, Waiter, WorkerKey,
 };
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -164,28 +162,13 @@ impl Base {
         self.reactor.set_deadline(Token::Session(key), due);
     }
 
-    /// See [`Workers::tell`].
-    pub fn tell(
-        &mut self,
-        worker: WorkerKey,
-        message: &impl ToWorker,
-        descriptor: Option<Rc<OwnedFd>>,
-    ) -> bool {
-        self.workers.tell(worker, message, descriptor)
+    /// See [`Workers::tell`]. Where there is no such worker any more its end tells whoever waits for it.
+    pub fn tell(&mut self, to: WorkerKey, message: &impl ToWorker, descriptor: Option<Rc<OwnedFd>>) {
+        self.workers.tell(to, message, descriptor);
     }
 
     /// A session, query or lookup of a worker has ended.
     pub fn release_worker(&mut self, worker: WorkerKey) {
         self.workers.release(worker, &self.config.settings, &mut self.reactor);
-    }
-
-    /// See [`Dials::begin`].
-    pub fn dial(&mut self, dial: Dial, caller: Caller) -> Result<Begun, FailedCall> {
-        self.dials.begin(dial, caller, &mut self.reactor)
-    }
-
-    /// See [`Dials::cancel`].
-    pub fn cancel_dial(&mut self, dial: DialKey, caller: Caller) {
-        self.dials.cancel(dial, caller, &mut self.reactor);
     }
 }

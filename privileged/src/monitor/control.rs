@@ -42,10 +42,9 @@ impl Control {
 
     /// Somebody has come.
     pub fn ready(&mut self, reactor: &mut Reactor) {
+        let Some(door) = &self.door else { return };
         for _ in 0..MOST {
-            let Some((socket, caller)) = self.door.as_ref().and_then(|door| door.accept(reactor)) else {
-                return;
-            };
+            let Some((socket, caller)) = door.accept(reactor) else { return };
             let token = Token::Controller(self.connected.next_key());
             if self.connected.len() >= MOST || reactor.watch(&socket, token, EventFlags::IN).is_err() {
                 continue;

@@ -58,7 +58,7 @@ impl Resolver {
 
     /// False where there is no resolver just now.
     fn tell(&self, message: &ToResolver, descriptor: Option<OwnedFd>, base: &mut Base) -> bool {
-        self.sole.worker().is_some_and(|worker| base.tell(worker, message, descriptor.map(Rc::new)))
+        self.sole.worker().is_some_and(|worker| base.workers.tell(worker, message, descriptor.map(Rc::new)))
     }
 
     /// Asks what has not been asked yet; without a resolver it waits for the next one, as long as its session does.
@@ -141,7 +141,7 @@ impl Resolver {
         }
         let due = Instant::now().checked_add(self.files.timeout());
         let dial = Dial { to, from: None, reserved: false, due };
-        match base.dial(dial, Caller::Lookup(key, record)) {
+        match base.dials.begin(dial, Caller::Lookup(key, record), &mut base.reactor) {
             Ok(Begun::Connected(socket)) => self.give_socket(key, record, Some(socket), base),
             Ok(Begun::Pending(dial)) => self.lookups.dialling(key, record, dial),
             Err(_) => self.give_socket(key, record, None, base),
@@ -194,6 +194,6 @@ fn told(key: LookupKey, ended: Ended, answer: Answer, base: &mut Base) -> Option
 
 fn cancel_dials(key: LookupKey, dials: NameserverDials, base: &mut Base) {
     for (record, dial) in dials {
-        base.cancel_dial(dial, Caller::Lookup(key, record));
+        base.dials.cancel(dial, Caller::Lookup(key, record), &mut base.reactor);
     }
 }

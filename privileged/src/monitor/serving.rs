@@ -22,11 +22,10 @@ use crate::monitor::sessions::Sessions;
 use crate::monitor::status::Status;
 use crate::net::routing::AddressKinds;
 use sockd_session::flow::Flow;
-use sockd_session::pool::endings::Lost;
 use sockd_session::pool::queue::Queue;
 use sockd_session::sweep::Sweep;
 use sockd_session::unreachable::Unreachable;
-use sockd_session::{Event, Resource, Violation, seconds};
+use sockd_session::{Event, FlowEvent, Resource, Violation, seconds};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -145,8 +144,8 @@ impl Serving {
         for (worker, Violation(what)) in self.awaited.due(now, &mut self.base) {
             self.violation(worker, what);
         }
-        while let Some(Lost { what, client, role }) = self.base.workers.kill_lingering(now) {
-            self.blame(&what, role, client, "it has closed its channel and goes on");
+        while let Some(lost) = self.base.workers.kill_lingering(now) {
+            self.blame(&lost, "it has closed its channel and goes on");
         }
         let wanted = self.base.workers.pool.spares_wanted(&self.base.config.settings, now);
         self.start_spares(if keep_spares { wanted } else { 0 });
@@ -189,7 +188,7 @@ impl Serving {
         self.begin_alone = self.base.config.begins_alone();
         if self.base.config.settings.recheck_on_reload {
             self.tell_all(|| Event::Recheck);
-            self.recheck_flows();
+            self.associations.all().into_iter().for_each(|key| self.flow_happens(key, FlowEvent::Recheck));
         }
     }
 

@@ -84,11 +84,6 @@ impl Serving {
 
 /// For their flows.
 impl Serving {
-    /// New rules are in force.
-    pub fn recheck_flows(&mut self) {
-        self.associations.all().into_iter().for_each(|key| self.flow_happens(key, FlowEvent::Recheck));
-    }
-
     /// Takes an event through a flow and performs what follows, until nothing does.
     pub fn flow_happens(&mut self, key: SessionKey, event: FlowEvent) {
         let mut events = VecDeque::from([event]);

@@ -77,12 +77,10 @@ impl Serving {
                 return Some(Event::Arrived(wait, arrival));
             }
             Action::GiveUp(wait) => self.give_up(waiter(wait)),
-            Action::Accept => drop(base.tell(worker, &ToSession::Verified { id }, None)),
-            Action::Announce(address) => drop(base.tell(worker, &ToSession::Listening { id, address }, None)),
+            Action::Accept => base.tell(worker, &ToSession::Verified { id }, None),
+            Action::Announce(address) => base.tell(worker, &ToSession::Listening { id, address }, None),
             Action::Associate { hint } => return Some(self.associate(key, hint)),
-            Action::Associated(address) => {
-                base.tell(worker, &ToSession::Associated { id, address }, None);
-            }
+            Action::Associated(address) => base.tell(worker, &ToSession::Associated { id, address }, None),
             Action::Dissociate(why) => return self.dissociate(key, why),
             Action::CloseStranger(wait) => sessions.keep_peer(waiter(wait), None),
             Action::Run(template, values) => {

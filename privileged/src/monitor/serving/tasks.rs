@@ -1,5 +1,6 @@
 //! What sessions wait for: how it is begun, given up and handed on.
 
+use crate::monitor::base::Base;
 use crate::monitor::bind_port::Wanted;
 use crate::monitor::dial::{Begun, Caller};
 use crate::monitor::serving::Serving;
@@ -70,7 +71,8 @@ impl Serving {
 
     fn dial(&mut self, waiter: Waiter, dial: Dial) -> Result<Held, Arrival> {
         let since = Instant::now();
-        match self.base.dial(dial, Caller::Session(waiter)) {
+        let Base { dials, reactor, .. } = &mut self.base;
+        match dials.begin(dial, Caller::Session(waiter), reactor) {
             Ok(Begun::Pending(dial)) => Ok(Held::Dial(dial, since)),
             Ok(Begun::Connected(server)) => {
                 self.base.counting.dialled(since.elapsed());
@@ -101,7 +103,7 @@ impl Serving {
     fn release(&mut self, held: Held, waiter: Waiter) {
         let Self { awaited, base, .. } = self;
         match held {
-            Held::Dial(dial, _) => base.cancel_dial(dial, Caller::Session(waiter)),
+            Held::Dial(dial, _) => base.dials.cancel(dial, Caller::Session(waiter), &mut base.reactor),
             Held::Port(port, _) => awaited.bind_ports.close(port, waiter, base),
             Held::Lookup(lookup) => awaited.resolver.cancel(lookup, waiter, base),
             Held::Query(query) | Held::Upstream(query, ..) => awaited.askers.cancel(query, waiter, base),

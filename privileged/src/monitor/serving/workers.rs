@@ -13,7 +13,7 @@ use sockd_common::message::{LockdownReport, Role};
 use sockd_session::pool::Expired;
 use sockd_session::pool::endings::Lost;
 use sockd_session::sandbox;
-use sockd_session::{Event, Host, Violation, WorkerKey};
+use sockd_session::{Event, Violation, WorkerKey};
 use std::time::Instant;
 
 /// Messages taken from one worker before the others have their turn.
@@ -111,32 +111,36 @@ impl Serving {
 
     /// A worker has said something that it cannot honestly say: it is killed, and the log says so.
     pub(super) fn violation(&mut self, worker: WorkerKey, what: &str) {
-        let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
-        let (who, role, client) = (found.describe(), found.role, found.only_client());
-        self.blame(&who, role, client, what);
+        let Some(lost) = self.lost(worker) else { return };
+        self.blame(&lost, what);
         self.take_out(worker, None);
     }
 
-    pub(super) fn blame(&mut self, who: &str, role: Role, client: Option<Host>, what: &str) {
-        self.base.counting.violated(role);
-        client.into_iter().for_each(|host| self.clients.admission.violated(host, Instant::now()));
-        self.base.log.err(&format!("violation by {who}: {what}; killed"));
+    pub(super) fn blame(&mut self, lost: &Lost, what: &str) {
+        self.base.counting.violated(lost.role);
+        lost.client.into_iter().for_each(|host| self.clients.admission.violated(host, Instant::now()));
+        self.base.log.err(&format!("violation by {}: {what}; killed", lost.what));
     }
 
     /// A worker is of no use, and the log says why.
     fn end_worker(&mut self, worker: WorkerKey, why: &str) {
-        let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
-        self.base.counting.died(found.role, DeathCause::Unfit);
-        let line = format!("{} ended: {why}", found.describe());
-        self.base.log.err(&line);
+        let Some(Lost { what, role, .. }) = self.lost(worker) else { return };
+        self.base.counting.died(role, DeathCause::Unfit);
+        self.base.log.err(&format!("{what} ended: {why}"));
         self.take_out(worker, None);
     }
 
     /// A worker is gone. It is not known yet why: the line waits for what the spawner tells.
     fn worker_gone(&mut self, worker: WorkerKey) {
-        let Some(found) = self.base.workers.pool.workers.get(worker) else { return };
-        let lost = Lost { what: found.describe(), client: found.only_client(), role: found.role };
-        self.take_out(worker, Some(lost));
+        if let Some(lost) = self.lost(worker) {
+            self.take_out(worker, Some(lost));
+        }
+    }
+
+    /// What the log is to say of a worker that is taken out, and who is to blame.
+    fn lost(&self, worker: WorkerKey) -> Option<Lost> {
+        let found = self.base.workers.pool.workers.get(worker)?;
+        Some(Lost { what: found.describe(), client: found.only_client(), role: found.role })
     }
 
     /// Takes a worker out of service, and what it was for ends with it.
