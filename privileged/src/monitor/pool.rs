@@ -12,7 +12,7 @@ use sockd_common::outbox::Outbox;
 use sockd_session::pool::endings::{Endings, Lost};
 use sockd_session::pool::{Expired, Pool, Worker};
 use sockd_session::{Settings, WorkerKey};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -20,25 +20,12 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Workers {
     /// Which there are, and whom they serve.
-    pub pool: Pool<Line>,
+    pub pool: Pool<Outbox>,
     spawner: Outbox,
     /// Who has been told something in this turn of the loop.
     told: Vec<WorkerKey>,
     /// Those that are retired.
     endings: Endings,
-}
-
-/// How a worker is reached.
-#[derive(Debug)]
-pub struct Line {
-    entry: &'static roles::Entry,
-    outbox: Outbox,
-}
-
-impl AsFd for Line {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.outbox.as_fd()
-    }
 }
 
 /// Why a worker cannot stay.
@@ -74,18 +61,15 @@ impl Workers {
         settings: &Settings,
         reactor: &mut Reactor,
     ) -> Result<WorkerKey, ChannelError> {
-        // The probe is none of the monitor's.
-        let entry = roles::of(role).ok_or(ChannelError::Io(rustix::io::Errno::INVAL))?;
         if self.spawner.is_full() {
             return Err(ChannelError::Io(rustix::io::Errno::AGAIN));
         }
         let (ours, theirs) = child::channel()?;
-        let outbox = (entry.open)(ours, settings)?;
+        let outbox = roles::open(role, ours, settings)?;
         reactor.watch(&outbox, Token::Worker(self.pool.workers.next_key()), EventFlags::IN)?;
         let serial = self.pool.next_serial();
         self.spawner.send(&ToSpawner::Spawn { serial, role }, Some(theirs.into()));
-        let line = Line { entry, outbox };
-        let key = self.pool.insert(serial, role, entry.serves, line, Instant::now());
+        let key = self.pool.insert(serial, role, roles::serves(role), outbox, Instant::now());
         self.look_at_in_time(key, reactor);
         Ok(key)
     }
@@ -99,7 +83,7 @@ impl Workers {
         descriptor: Option<Rc<OwnedFd>>,
     ) -> bool {
         let worker = self.pool.workers.get_mut(key).filter(|worker| worker.role == M::ROLE);
-        let is_kept = worker.is_some_and(|worker| worker.channel.outbox.send(message, descriptor));
+        let is_kept = worker.is_some_and(|worker| worker.channel.send(message, descriptor));
         self.flush_later(key);
         is_kept
     }
@@ -122,7 +106,7 @@ impl Workers {
 
     fn flush(&mut self, key: WorkerKey, reactor: &mut Reactor) {
         if let Some(worker) = self.pool.workers.get_mut(key) {
-            flush(&mut worker.channel.outbox, Token::Worker(key), reactor);
+            flush(&mut worker.channel, Token::Worker(key), reactor);
             self.look_at_in_time(key, reactor);
         }
     }
@@ -136,7 +120,7 @@ impl Workers {
     /// Sets the time at which a worker has to be looked at, unless that is before already.
     fn look_at_in_time(&self, key: WorkerKey, reactor: &mut Reactor) {
         let Some(worker) = self.pool.workers.get(key) else { return };
-        let outbox = &worker.channel.outbox;
+        let outbox = &worker.channel;
         let dues = [worker.expires(), outbox.gives_up(), outbox.retry()];
         if let Some(due) = dues.into_iter().flatten().min()
             && reactor.deadline(Token::Worker(key)).is_none_or(|deadline| due < deadline)
@@ -147,11 +131,11 @@ impl Workers {
 
     /// The time has come to look at a worker: says why it cannot stay, if so.
     pub fn due(&mut self, key: WorkerKey, now: Instant, reactor: &mut Reactor) -> Option<Due> {
-        let outbox = &self.pool.workers.get(key)?.channel.outbox;
+        let outbox = &self.pool.workers.get(key)?.channel;
         if outbox.retry().is_some_and(|retry| retry <= now) {
             self.flush(key, reactor);
         }
-        let outbox = &self.pool.workers.get(key)?.channel.outbox;
+        let outbox = &self.pool.workers.get(key)?.channel;
         if outbox.gives_up().is_some_and(|gives_up| gives_up <= now) {
             return Some(Due::Unread);
         }
@@ -165,7 +149,7 @@ impl Workers {
     /// Receives one message of a worker.
     pub fn receive(&self, key: WorkerKey) -> Result<Received<FromWorker>, ChannelError> {
         match self.pool.workers.get(key) {
-            Some(worker) => (worker.channel.entry.receive)(&worker.channel.outbox),
+            Some(worker) => roles::receive(worker.role, &worker.channel),
             None => Ok(Received::Nothing),
         }
     }
@@ -173,7 +157,7 @@ impl Workers {
     /// A worker has locked itself down, and is sent what waits with the next flush; false where it had said so before.
     pub fn mark_ready(&mut self, key: WorkerKey) -> bool {
         if let Some(worker) = self.pool.workers.get_mut(key) {
-            worker.channel.outbox.mark_ready();
+            worker.channel.mark_ready();
         }
         self.pool.mark_ready(key)
     }
@@ -186,7 +170,7 @@ impl Workers {
 
     /// Whether so much waits for a worker that it is to serve no further client.
     pub fn is_full(&self, key: WorkerKey) -> bool {
-        self.pool.workers.get(key).is_some_and(|worker| worker.channel.outbox.is_full())
+        self.pool.workers.get(key).is_some_and(|worker| worker.channel.is_full())
     }
 
     /// Takes a worker out of service, and gives its number. It is killed, so that one that does not look at its channel goes

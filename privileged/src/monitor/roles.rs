@@ -1,5 +1,6 @@
-//! The roles of workers as the monitor knows them, a row for each.
+//! The roles of workers as the monitor knows them.
 
+use rustix::io::Errno;
 use sockd_common::channel::{ChannelError, Received};
 use sockd_common::message::auth::{FromAuth, ToAuth};
 use sockd_common::message::datagram::{FromDatagram, ToDatagram};
@@ -13,19 +14,6 @@ use sockd_session::Settings;
 use sockd_session::pool::Serves;
 use sockd_session::resolv_conf::ResolvConf;
 use std::os::fd::OwnedFd;
-
-/// How the monitor deals with the workers of one role.
-#[derive(Debug)]
-pub struct Entry {
-    /// The role.
-    pub role: Role,
-    /// Whom its workers serve, and so how many there are.
-    pub serves: Serves,
-    /// Opens a channel by setting the worker up.
-    pub open: fn(OwnedFd, &Settings) -> Result<Outbox, ChannelError>,
-    /// Receives one message.
-    pub receive: fn(&Outbox) -> Result<Received<FromWorker>, ChannelError>,
-}
 
 /// A message of a worker.
 #[derive(Debug)]
@@ -59,50 +47,44 @@ impl FromWorker {
     }
 }
 
-/// All of them but the probe, which only `sockd -ver` starts.
-const ROLES: [Entry; 6] = [
-    Entry {
-        role: Role::Session,
-        serves: Serves::ClientHosts,
-        open: |socket, settings| Outbox::new(socket, &session_setup(settings)),
-        receive: |outbox| Ok(outbox.receive()?.map(FromWorker::Session)),
-    },
-    Entry {
-        role: Role::Datagram,
-        serves: Serves::ClientHost,
-        open: |socket, settings| Outbox::new(socket, &ToDatagram::Setup(settings.flow_limits())),
-        receive: |outbox| Ok(outbox.receive()?.map(FromWorker::Datagram)),
-    },
-    Entry {
-        role: Role::Ident,
-        serves: Serves::ClientHost,
-        open: |socket, _| Outbox::new(socket, &ToIdent::Setup),
-        receive: |outbox| Ok(outbox.receive()?.map(FromWorker::Ident)),
-    },
-    Entry {
-        role: Role::Resolver,
-        serves: Serves::Everybody,
-        open: |socket, _| Outbox::new(socket, &ResolvConf::unread().setup()),
-        receive: |outbox| Ok(outbox.receive()?.map(FromWorker::Resolver)),
-    },
-    Entry {
-        role: Role::Upstream,
-        serves: Serves::Upstream,
-        open: |socket, _| Outbox::new(socket, &ToUpstream::Setup),
-        receive: |outbox| Ok(outbox.receive()?.map(FromWorker::Upstream)),
-    },
-    Entry {
-        role: Role::Auth,
-        serves: Serves::Everybody,
-        open: |socket, _| Outbox::new(socket, &ToAuth::Setup),
-        receive: |outbox| Ok(outbox.receive()?.map(FromWorker::Auth)),
-    },
-];
-
-/// The row of a role.
-pub fn of(role: Role) -> Option<&'static Entry> {
-    const { &ROLES }.iter().find(|entry| entry.role == role)
+/// Whom the workers of a role serve, and so how many there are.
+pub fn serves(role: Role) -> Serves {
+    match role {
+        Role::Session => Serves::ClientHosts,
+        Role::Datagram | Role::Ident => Serves::ClientHost,
+        Role::Upstream => Serves::Upstream,
+        Role::Resolver | Role::Auth | Role::Probe => Serves::Everybody,
+    }
 }
+
+/// Opens the channel of a worker by setting it up.
+pub fn open(role: Role, socket: OwnedFd, settings: &Settings) -> Result<Outbox, ChannelError> {
+    match role {
+        Role::Session => Outbox::new(socket, &session_setup(settings)),
+        Role::Datagram => Outbox::new(socket, &ToDatagram::Setup(settings.flow_limits())),
+        Role::Ident => Outbox::new(socket, &ToIdent::Setup),
+        Role::Resolver => Outbox::new(socket, &ResolvConf::unread().setup()),
+        Role::Upstream => Outbox::new(socket, &ToUpstream::Setup),
+        Role::Auth => Outbox::new(socket, &ToAuth::Setup),
+        Role::Probe => Err(NO_WORKER),
+    }
+}
+
+/// Receives one message of a worker of this role.
+pub fn receive(role: Role, outbox: &Outbox) -> Result<Received<FromWorker>, ChannelError> {
+    Ok(match role {
+        Role::Session => outbox.receive()?.map(FromWorker::Session),
+        Role::Datagram => outbox.receive()?.map(FromWorker::Datagram),
+        Role::Ident => outbox.receive()?.map(FromWorker::Ident),
+        Role::Resolver => outbox.receive()?.map(FromWorker::Resolver),
+        Role::Upstream => outbox.receive()?.map(FromWorker::Upstream),
+        Role::Auth => outbox.receive()?.map(FromWorker::Auth),
+        Role::Probe => return Err(NO_WORKER),
+    })
+}
+
+/// The probe is `sockd -ver`'s alone.
+const NO_WORKER: ChannelError = ChannelError::Io(Errno::INVAL);
 
 /// What session workers are told of the settings.
 pub fn session_setup(settings: &Settings) -> ToSession {

@@ -42,11 +42,10 @@ pub(crate) fn worker(
 /// Starts a worker. Returns the channel to it, and the locks that hold by its own word.
 fn start(spawner: &Spawner, settings: &Settings, role: Role) -> Result<(Outbox, LockdownReport), StartError> {
     let (ours, theirs) = child::channel().map_err(StartError::at("socketpair"))?;
-    let entry = roles::of(role).ok_or_else(|| StartError::system("a worker without a role"))?;
-    let channel = (entry.open)(ours, settings).map_err(StartError::at("worker"))?;
+    let channel = roles::open(role, ours, settings).map_err(StartError::at("worker"))?;
     spawn(spawner, role, theirs)?;
     wait(&channel)?;
-    if let Ok(Received::Message(message, _)) = (entry.receive)(&channel)
+    if let Ok(Received::Message(message, _)) = roles::receive(role, &channel)
         && let Some(locks) = message.ready()
     {
         return Ok((channel, locks));
