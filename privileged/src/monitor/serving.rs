@@ -161,10 +161,10 @@ impl Serving {
                 let overdue = self.base.dials.overdue(key, &mut self.base.reactor);
                 self.dialled(overdue);
             }
-            Token::Session(key) => {
-                let event = self.unasked(key).unwrap_or(Event::Deadline);
-                self.dispatch(key, event);
-            }
+            Token::Session(key) => match self.unasked(key) {
+                Some(news) => self.dispatch_all([news]),
+                None => self.dispatch(key, Event::Deadline),
+            },
             Token::Worker(key) => self.worker_due(key, now),
             Token::Association(key) => self.association_due(key),
             Token::Status(place) => self.status.resume(place, &self.base.reactor),

@@ -88,7 +88,7 @@ impl Entry {
     }
 
     /// Something has come. What was asked is answered, and there is nothing to give up any more.
-    fn has_come(&mut self, key: WaitKey, arrival: &Arrival) {
+    pub fn has_come(&mut self, key: WaitKey, arrival: &Arrival) {
         match (self.held.get_mut(key), arrival) {
             (Some(Held::Lookup(_) | Held::Query(_) | Held::Check(_) | Held::Ending(_)), _) => {
                 drop(self.held.remove(key))
@@ -150,9 +150,6 @@ impl Sessions {
     /// Takes one event in; gives what is to be done.
     pub fn on(&mut self, key: SessionKey, event: Event, base: &mut Base) -> Vec<Action> {
         let Some(entry) = self.0.get_mut(key) else { return Vec::new() };
-        if let Event::Arrived(wait, arrival) = &event {
-            entry.has_come(*wait, arrival);
-        }
         base.counting.happens(&event, entry.times.begun().elapsed());
         let (before, listed) = (entry.session.phase(), entry.session.listed_phase());
         let actions = entry.session.on(event, &base.config);

@@ -43,9 +43,11 @@ impl Serving {
     }
 
     pub(super) fn dispatch_all(&mut self, news: impl IntoIterator<Item = News>) {
-        for (waiter @ Waiter { session, key }, arrival) in news {
+        for (Waiter { session, key }, arrival) in news {
+            if let Some(entry) = self.sessions.get_mut(session) {
+                entry.has_come(key, &arrival);
+            }
             if key.is_of_flow() {
-                self.sessions.has_come(waiter, &arrival);
                 self.flow_happens(session, FlowEvent::Arrived(key, arrival));
             } else {
                 self.dispatch(session, Event::Arrived(key, arrival));

@@ -1,6 +1,6 @@
 //! What sessions wait for: how it is begun, given up and handed on.
 
-use crate::monitor::base::Base;
+use crate::monitor::base::{Base, News};
 use crate::monitor::bind_port::Wanted;
 use crate::monitor::dial::{Begun, Caller};
 use crate::monitor::serving::Serving;
@@ -13,7 +13,7 @@ use sockd_session::checks::Login;
 use sockd_session::limits::lines::Line;
 use sockd_session::pool::Verified;
 use sockd_session::pool::choice::Settled;
-use sockd_session::{Arrival, Event, Limit, SessionKey, Task, Waiter};
+use sockd_session::{Arrival, Limit, SessionKey, Task, Waiter};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -114,14 +114,13 @@ impl Serving {
     }
 
     /// A question to an identd whose worker has not come by the deadline has not been asked: nobody was silent.
-    pub(super) fn unasked(&mut self, session: SessionKey) -> Option<Event> {
+    pub(super) fn unasked(&mut self, session: SessionKey) -> Option<News> {
         let mut held = self.sessions.get_mut(session)?.held.iter();
-        let (key, query) = held.find_map(|(key, held)| match held {
-            Held::Query(query) => Some((key, *query)),
+        let (waiter, query) = held.find_map(|(key, held)| match held {
+            Held::Query(query) => Some((Waiter { session, key }, *query)),
             _ => None,
         })?;
-        let arrival = self.awaited.askers.unasked(query, Waiter { session, key }, &mut self.base)?;
-        Some(Event::Arrived(key, arrival))
+        Some((waiter, self.awaited.askers.unasked(query, waiter, &mut self.base)?))
     }
 }
 

@@ -2,19 +2,13 @@
 
 use super::Sessions;
 use crate::net::sockets::{keep_alive, own_address};
-use sockd_session::{Arrival, Association, Keepalive, SessionKey, Waiter};
+use sockd_session::{Association, Keepalive, SessionKey};
 use std::net::SocketAddr;
 
 /// A host that has vanished would keep its port and its flows.
 const CONTROL_KEEPALIVE: Keepalive = Keepalive(60, 30, 4);
 
 impl Sessions {
-    /// Something has come that a flow of a session's association waits for.
-    pub fn has_come(&mut self, waiter: Waiter, arrival: &Arrival) {
-        let entry = self.0.get_mut(waiter.session);
-        entry.into_iter().for_each(|entry| entry.has_come(waiter.key, arrival));
-    }
-
     /// What the association of a session begins with: its flows, where the client has connected from, and the address that
     /// it has connected to. The kernel asks the client from now on whether it is still there, as nothing else would tell.
     pub fn association(&self, key: SessionKey) -> Option<(Association, SocketAddr, SocketAddr)> {
