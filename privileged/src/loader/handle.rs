@@ -4,7 +4,6 @@ use crate::config::read::Loaded;
 use crate::loader::protocol::{Channel, FromLoader, Frozen, ToLoader, Written};
 use crate::loader::users::Table;
 use crate::process::descriptors;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sockd_common::channel::Received;
 use sockd_policy::Services;
 use sockd_policy::frozen::{thaw_routes, thaw_rules, thaw_upstreams};
@@ -13,6 +12,10 @@ use std::error::Error;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+/// At the end of the daemon a loader that is silent for so long is not waited for.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// The loader.
 #[derive(Debug)]
@@ -80,11 +83,10 @@ impl Loader {
 
     /// Has the process id file removed at the end of the daemon. A busy loader does so later.
     pub fn end(self) {
-        let limit = Timespec { tv_sec: 1, tv_nsec: 0 };
         if self.channel.send(&ToLoader::End, None).is_ok() {
             // It is asked for nothing more, so its end follows.
             while matches!(self.channel.receive(), Ok(Received::Message(..) | Received::Nothing))
-                && poll(&mut [PollFd::new(&self.channel, PollFlags::IN)], Some(&limit)) == Ok(1)
+                && descriptors::readable(&self.channel, LAST_WAIT) == Ok(true)
             {}
         }
     }

@@ -26,7 +26,6 @@ use crate::process::error::StartError;
 use crate::process::namespaces::{Place, World};
 use crate::process::ritual::{self, Calls, Power};
 use crate::process::{child, descriptors};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::ftruncate;
 use rustix::process::setsid;
 use sockd_common::channel::Received;
@@ -36,9 +35,10 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// How often the loader looks at the system files.
-const LOOK: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Everything that the loader works with.
 struct Desk<'a> {
@@ -114,7 +114,7 @@ fn serve(desk: &Desk<'_>, monitor: &Monitor, mut originals: Originals) {
         if news.any(|news| monitor.send(&news).is_err()) {
             break;
         }
-        let _ = poll(&mut [PollFd::new(monitor, PollFlags::IN)], Some(&LOOK));
+        let _ = descriptors::readable(monitor, LOOK);
     }
     // This is also done after the monitor has been killed.
     if let Some(file) = &desk.options.pid_file {

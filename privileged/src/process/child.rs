@@ -5,15 +5,15 @@ use crate::process::error::StartError;
 use crate::process::namespaces::{Place, World, fork_into};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use sockd_common::channel::{MonitorEnd, WorkerEnd};
 use sockd_common::message::Message;
 use sockd_lockdown as lockdown;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 /// How long a process may take to lock itself down; a slower one will never do so.
-const LIMIT: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// The most bytes of a report of a lockdown.
 const REPORT: usize = 4096;
@@ -114,7 +114,7 @@ fn report<T>(channel: impl AsFd, locked: &Result<T, StartError>, missing: Vec<St
 
 /// The next packet, if one comes in time.
 fn next_packet(channel: &OwnedFd) -> Option<Vec<u8>> {
-    poll(&mut [PollFd::new(channel, PollFlags::IN)], Some(&LIMIT)).ok()?;
+    descriptors::readable(channel, LIMIT).ok()?;
     let mut packet = vec![0; REPORT];
     let (length, _) =
         recv(channel, &mut packet, RecvFlags::empty()).ok().filter(|(length, _)| *length > 0)?;

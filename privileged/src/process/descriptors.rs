@@ -2,8 +2,11 @@
 
 use crate::process::error::StartError;
 use crate::process::sys;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
+use sockd_common::wait::within;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// /dev/null for reading and writing.
 pub fn open_null() -> Result<OwnedFd, StartError> {
@@ -33,6 +36,13 @@ pub fn refuse_descriptors(socket: impl AsFd) -> bool {
 /// must not wait for this process.
 pub fn leave_terminal(null: BorrowedFd<'_>) -> Result<(), StartError> {
     (0..3).try_for_each(|standard| sys::duplicate_onto(null, standard)).map_err(StartError::at("dup2"))
+}
+
+/// Waits until there is something to read, be it the end; false where nothing has come in this time.
+pub fn readable(descriptor: impl AsFd, limit: Duration) -> rustix::io::Result<bool> {
+    let wait = Timespec::try_from(limit).ok();
+    within(limit, || poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], wait.as_ref()))
+        .map(|ready| ready > 0)
 }
 
 /// Closes all descriptors but these and the standard ones.

@@ -4,16 +4,21 @@
 use crate::monitor::base::Base;
 use crate::monitor::pool::Workers;
 use crate::monitor::roles::FromWorker;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::process::descriptors::readable;
 use sockd_common::channel::Received;
 use sockd_common::message::session::FromSession;
 use sockd_common::message::{LockdownReport, Role};
 use sockd_session::sandbox;
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// How long it may take to lock itself down.
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// Whether that is over is looked at so often.
+const STEP: Duration = Duration::from_millis(100);
+
+/// The spawner tells of an end by then.
+const TOLD: Duration = Duration::from_secs(5);
 
 /// Starts the first spare worker and waits until it is locked down.
 pub fn start(base: &mut Base) -> Result<LockdownReport, String> {
@@ -36,20 +41,15 @@ pub fn start(base: &mut Base) -> Result<LockdownReport, String> {
             Err(error) => return Err(format!("the first worker: {error}")),
         }
         let worker = base.workers.pool.workers.get(key).ok_or("the first worker is gone")?;
-        wait_for(&worker.channel, Timespec { tv_sec: 0, tv_nsec: 100_000_000 })?;
+        readable(&worker.channel, STEP).map_err(|error| format!("poll: {error}"))?;
     }
 }
 
 /// How it ended; the spawner reports that within a moment.
 fn ending(workers: &Workers) -> String {
-    let told = wait_for(workers.spawner(), Timespec { tv_sec: 5, tv_nsec: 0 });
-    match told.and_then(|()| workers.hear_spawner()) {
+    let _ = readable(workers.spawner(), TOLD);
+    match workers.hear_spawner() {
         Ok(Some((_, how))) => how.to_string(),
         _ => "and the spawner does not tell how".into(),
     }
-}
-
-fn wait_for(channel: impl AsFd, wait: Timespec) -> Result<(), String> {
-    let polled = poll(&mut [PollFd::new(&channel, PollFlags::IN)], Some(&wait));
-    polled.map(drop).map_err(|error| format!("poll: {error}"))
 }

@@ -1,10 +1,10 @@
 //! The connection to the monitor that serves, for a control process and for a new monitor until its lockdown.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::process::descriptors::readable;
 use rustix::io::Errno;
 use sockd_common::channel::{ChannelError, Received, WorkerEnd};
 use sockd_common::message::takeover::{About, FromServing, READING, SILENCE, SocketKind, ToServing, VERSION};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// The connection to the monitor that serves.
@@ -108,7 +108,7 @@ impl Link {
         while let Some(left) = limit.checked_sub(begun.elapsed()) {
             match self.channel.receive() {
                 Ok(Received::Message(answer, descriptor)) => return Ok((answer, descriptor)),
-                Ok(Received::Nothing) => wait_for(&self.channel, left),
+                Ok(Received::Nothing) => drop(readable(&self.channel, left)),
                 Ok(Received::DescriptorLost(_)) => return Err("no descriptor is left for a socket".into()),
                 Ok(Received::Closed) => return Err(closed()),
                 Err(error) => return Err(format!("the running sockd: {error}")),
@@ -124,9 +124,4 @@ fn closed() -> String {
 
 fn strange() -> String {
     "the running sockd gives an answer that this one does not know".into()
-}
-
-fn wait_for(channel: impl AsFd, limit: Duration) {
-    let limit = Timespec::try_from(limit).unwrap_or_default();
-    let _ = poll(&mut [PollFd::new(&channel, PollFlags::IN)], Some(&limit));
 }

@@ -2,10 +2,9 @@
 
 use crate::layers::{Expected, Status, landlock, layers};
 use crate::report::Process;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sockd::monitor::roles;
-use sockd::process::child;
 use sockd::process::error::StartError;
+use sockd::process::{child, descriptors};
 use sockd::spawner::Spawner;
 use sockd::spawner::protocol::{Ending, FromSpawner, ToSpawner};
 use sockd_common::channel::Received;
@@ -14,6 +13,10 @@ use sockd_common::outbox::Outbox;
 use sockd_session::settings::Settings;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// A worker that has not answered by then never will.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// A worker that has been inspected.
 pub(crate) struct Seen {
@@ -68,10 +71,9 @@ pub(crate) fn spawn(spawner: &Spawner, role: Role, channel: OwnedFd) -> Result<(
 }
 
 /// Waits for a worker or for the spawner.
-pub(crate) fn wait(readable: impl AsFd) -> Result<(), StartError> {
-    let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
-    match poll(&mut [PollFd::new(&readable, PollFlags::IN)], Some(&limit)) {
-        Ok(1) => Ok(()),
+pub(crate) fn wait(other: impl AsFd) -> Result<(), StartError> {
+    match descriptors::readable(other, LIMIT) {
+        Ok(true) => Ok(()),
         _ => Err(StartError::system("the worker does not answer")),
     }
 }
