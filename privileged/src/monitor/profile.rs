@@ -38,8 +38,13 @@ pub const MONITOR: &[Row] = &[
     row!(SYS_recvfrom, Always, "messages from workers, without room for descriptors; answers about routes"),
     row!(SYS_read, Always, "signals"),
     row!(SYS_write, Always, "log lines on standard error", rare("--log stderr")),
-    row!(SYS_poll, Always, "whether standard error takes a line (older C libraries)", rare("--log stderr")),
-    row!(SYS_ppoll, Always, "whether standard error takes a line", rare("--log stderr")),
+    row!(SYS_poll, Always, "the same as ppoll in older C libraries", rare("as ppoll")),
+    row!(
+        SYS_ppoll,
+        Always,
+        "whether standard error takes a line, or a control process has answered",
+        rare("--log stderr; a takeover")
+    ),
     row!(SYS_close, Always, "everything handed over or no longer needed"),
     row!(
         SYS_fcntl,

@@ -6,17 +6,16 @@
 //! the new main process, as NotifyAccess=exec permits.
 
 use crate::config::pid_file;
+use crate::process::descriptors::readable;
 use crate::process::error::StartError;
 use crate::process::notify::Notifier;
-use crate::process::sys;
+use crate::process::{child, sys};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, getppid};
-use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use serde::{Deserialize, Serialize};
+use sockd_common::channel::{MonitorEnd, Received, WorkerEnd};
+use sockd_common::message::Message;
 use sockd_common::message::takeover::{READING, SILENCE};
-use sockd_common::wait::within;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,27 +29,40 @@ const STEP: Duration = Duration::from_millis(1);
 /// The most steps of that wait.
 const STEPS: usize = 10_000;
 
-/// The new monitor can serve.
-const READY: u8 = 1;
+/// A message of the new monitor to the control process.
+#[derive(Debug, Serialize, Deserialize)]
+enum FromNew {
+    /// The new monitor can serve; its process id.
+    Ready { pid: u32 },
+    /// The new monitor serves, or has ended with this status.
+    Done { status: i32 },
+}
 
-/// The new monitor serves, or has ended with the status that follows.
-const DONE: u8 = 2;
+/// A message of the control process to the new monitor.
+#[derive(Debug, Serialize, Deserialize)]
+enum ToNew {
+    /// The service manager has heard of the new monitor.
+    Heard,
+}
+
+impl Message for FromNew {}
+impl Message for ToNew {}
+
+/// The new monitor, as the control process knows it.
+type New = WorkerEnd<ToNew, FromNew>;
 
 /// The control process, as the new monitor knows it.
 #[derive(Debug)]
-pub struct Control(OwnedFd);
+pub struct Control(MonitorEnd<FromNew, ToNew>);
 
 /// Forks twice. The control process does not return; it ends with the status of the new monitor's start.
 pub fn fork_twice(notifier: &Notifier, pid_file: Option<&Path>) -> Result<Control, StartError> {
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(StartError::at("socketpair"))?;
-    // Set before the lockdown, after which the wait needs no call but recv.
-    limit(&theirs, HEARD).map_err(StartError::at("SO_RCVTIMEO"))?;
+    let (ours, theirs) = child::channel().map_err(StartError::at("socketpair"))?;
     let fork = || sys::fork().map_err(StartError::at("fork"));
     if let ForkResult::Parent { child } = fork()? {
         drop(theirs);
         let _ = waitpid(child, None);
-        sockd_lockdown::exit_now(control(&ours, notifier, pid_file));
+        sockd_lockdown::exit_now(control(&New::new(ours), notifier, pid_file));
     }
     drop(ours);
     let between = nix::unistd::getpid();
@@ -60,21 +72,16 @@ pub fn fork_twice(notifier: &Notifier, pid_file: Option<&Path>) -> Result<Contro
     rustix::process::setsid().map_err(StartError::at("setsid"))?;
     for _ in 0..STEPS {
         if getppid() != between {
-            return Ok(Control(theirs));
+            return Ok(Control(MonitorEnd::new(theirs)));
         }
         std::thread::sleep(STEP);
     }
     Err(StartError::system("the process between the new monitor and the control process does not end"))
 }
 
-/// Limits how long a receive on this socket waits.
-fn limit(socket: &OwnedFd, time: Duration) -> rustix::io::Result<()> {
-    set_socket_timeout(socket, Timeout::Recv, Some(time))
-}
-
 /// Runs the rest of the control process's life, and returns its status. If the new monitor fails after its process id
 /// file was put in place, the earlier daemon's file goes back.
-fn control(monitor: &OwnedFd, notifier: &Notifier, pid_file: Option<&Path>) -> i32 {
+fn control(monitor: &New, notifier: &Notifier, pid_file: Option<&Path>) -> i32 {
     let mut put = None;
     let status = accompany(monitor, notifier, pid_file, &mut put);
     if let (Some(path), Some(number)) = (pid_file, put) {
@@ -87,79 +94,66 @@ fn control(monitor: &OwnedFd, notifier: &Notifier, pid_file: Option<&Path>) -> i
 }
 
 /// Accompanies the new monitor until it serves or cannot. Returns the status. `put` gets the owner of the file put.
-fn accompany(monitor: &OwnedFd, notifier: &Notifier, pid_file: Option<&Path>, put: &mut Option<u32>) -> i32 {
+fn accompany(monitor: &New, notifier: &Notifier, pid_file: Option<&Path>, put: &mut Option<u32>) -> i32 {
     let mut wait = READING.saturating_add(SILENCE);
     loop {
-        let number = match hear(monitor, wait) {
-            Ok((DONE, 0)) => return 0,
-            Ok((DONE, status)) => {
+        let pid = match hear(monitor, wait) {
+            Ok(FromNew::Done { status: 0 }) => return 0,
+            Ok(FromNew::Done { status }) => {
                 // The new monitor says why, and ends; a program that waits for this process then finds the reason.
                 let _ = hear(monitor, SILENCE);
-                return status.cast_signed();
+                return status;
             }
             // The new monitor has waited in vain for this process, and no longer takes over.
-            Ok(_) if has_more(monitor) => continue,
-            Ok((_, number)) => number,
+            Ok(FromNew::Ready { .. }) if readable(monitor, Duration::ZERO) != Ok(false) => continue,
+            Ok(FromNew::Ready { pid }) => pid,
             Err(why) => {
                 eprintln!("sockd: the new server {why}");
                 return 71;
             }
         };
-        if let Some(Err(error)) = pid_file.map(|path| pid_file::put(path, number)) {
+        if let Some(Err(error)) = pid_file.map(|path| pid_file::put(path, pid)) {
             error.lines.iter().for_each(|line| eprintln!("sockd: {line}"));
-            pid_file.iter().for_each(|path| pid_file::give_up(path, number));
+            pid_file.iter().for_each(|path| pid_file::give_up(path, pid));
             return error.status;
         }
-        *put = Some(number);
-        notifier.main_process(number);
+        *put = Some(pid);
+        notifier.main_process(pid);
         // If the new monitor has ended, the next receive tells.
-        let _ = send(monitor, &[READY], SendFlags::NOSIGNAL);
+        let _ = monitor.send(&ToNew::Heard);
         wait = SILENCE;
     }
 }
 
-/// Whether another message has come, or the other end has closed.
-fn has_more(monitor: &OwnedFd) -> bool {
-    recv(monitor, &mut [0; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT).err() != Some(Errno::AGAIN)
-}
-
-/// Receives a message of the new monitor, with its number. The error is the reason why no more will come.
-fn hear(monitor: &OwnedFd, wait: Duration) -> Result<(u8, u32), String> {
-    let mut packet = [0; 5];
-    match limit(monitor, wait).and_then(|()| wait_for(monitor, wait, &mut packet)) {
-        Ok(5) => {
-            let [kind, number @ ..] = packet;
-            Ok((kind, u32::from_le_bytes(number)))
-        }
-        Err(Errno::AGAIN) => Err(format!("has been silent for {} seconds", wait.as_secs())),
+/// Receives a message of the new monitor. The error is the reason why no more will come.
+fn hear(monitor: &New, wait: Duration) -> Result<FromNew, String> {
+    let _ = readable(monitor, wait);
+    match monitor.receive() {
+        Ok(Received::Message(said, _)) => Ok(said),
+        Ok(Received::Nothing) => Err(format!("has been silent for {} seconds", wait.as_secs())),
         _ => Err("has ended".into()),
     }
-}
-
-/// Waits on a socket with this limit. Returns the length of the packet.
-fn wait_for(socket: &OwnedFd, time: Duration, packet: &mut [u8]) -> rustix::io::Result<usize> {
-    within(time, || recv(socket, &mut *packet, RecvFlags::empty())).map(|(length, _)| length)
 }
 
 impl Control {
     /// Says that the new monitor can serve. Returns when the service manager has been told that it is the daemon.
     pub fn is_ready(&self) -> Result<(), StartError> {
-        self.say(READY, std::process::id());
-        match wait_for(&self.0, HEARD, &mut [0; 1]) {
-            Ok(1) => Ok(()),
-            Err(Errno::AGAIN) => Err(StartError::system("the control process does not answer")),
+        self.say(&FromNew::Ready { pid: std::process::id() });
+        let _ = readable(&self.0, HEARD);
+        match self.0.receive() {
+            Ok(Received::Message(ToNew::Heard, _)) => Ok(()),
+            Ok(Received::Nothing) => Err(StartError::system("the control process does not answer")),
             _ => Err(StartError::system("the control process has ended")),
         }
     }
 
     /// Says that the new monitor serves, or has failed with this status.
     pub fn ended(&self, status: i32) {
-        self.say(DONE, status.cast_unsigned());
+        self.say(&FromNew::Done { status });
     }
 
     /// Sends a message. A control process that has ended gets none.
-    fn say(&self, kind: u8, number: u32) {
-        let [a, b, c, d] = number.to_le_bytes();
-        let _ = send(&self.0, &[kind, a, b, c, d], SendFlags::NOSIGNAL);
+    fn say(&self, message: &FromNew) {
+        let _ = self.0.send(message, None);
     }
 }
