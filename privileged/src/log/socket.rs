@@ -1,10 +1,8 @@
 //! The socket of a log, which sends the lines of a turn in one call.
 
+use crate::net::unix;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect,
-    sendmmsg, socket_with,
-};
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketType, sendmmsg};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,9 +21,10 @@ pub struct Socket {
 impl Socket {
     /// Connects to the log that listens there.
     pub fn connect(path: &str) -> Result<Self, Errno> {
-        match connect_as(SocketType::DGRAM, path) {
+        let place = SocketAddrUnix::new(path)?;
+        match unix::connect(SocketType::DGRAM, &place) {
             Err(Errno::PROTOTYPE) => {
-                Ok(Self { connected: connect_as(SocketType::STREAM, path)?, is_stream: true })
+                Ok(Self { connected: unix::connect(SocketType::STREAM, &place)?, is_stream: true })
             }
             connected => Ok(Self { connected: connected?, is_stream: false }),
         }
@@ -49,12 +48,6 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.connected.as_fd()
     }
-}
-
-fn connect_as(kind: SocketType, path: &str) -> Result<OwnedFd, Errno> {
-    let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
-    connect(&socket, &SocketAddrUnix::new(path)?)?;
-    Ok(socket)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! Unix sockets that other programs on this host connect to: their callers, and messages to them.
+//! Unix sockets: how they are made, the callers of those that other programs connect to, and messages to them.
 
 use crate::process::sys;
 use rustix::io::Errno;
 use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, accept_with, recv, sendmsg,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, accept_with, recv, sendmsg, socket_with,
 };
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -19,6 +20,18 @@ pub struct Caller {
     pub uid: u32,
     /// Its process; 0 if that is in another PID namespace.
     pub pid: i32,
+}
+
+/// Makes a non-blocking socket of this kind.
+pub fn socket(kind: SocketType) -> Result<OwnedFd, Errno> {
+    socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+}
+
+/// Connects a new socket to the one at this place.
+pub fn connect(kind: SocketType, place: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
+    let socket = socket(kind)?;
+    rustix::net::connect(&socket, place)?;
+    Ok(socket)
 }
 
 /// Accepts a connection; `None` if the kernel does not say who the caller is.

@@ -4,15 +4,14 @@
 
 use crate::monitor::serving::Serving;
 use crate::monitor::status::Given;
+use crate::net::unix;
 use crate::process::error::StartError;
 use crate::process::sys;
 use crate::start::counters;
 use crate::takeover::place;
 use nix::unistd::{Gid, Group, getegid, setegid};
 use rustix::fs::{Mode, rename, stat};
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, getsockname, listen, socket_with,
-};
+use rustix::net::{SocketAddrUnix, SocketType, bind, getsockname, listen};
 use rustix::process::{geteuid, umask};
 use sockd_common::status::Gift;
 use sockd_policy::IdentMode;
@@ -127,9 +126,9 @@ fn listener(
     }
     match bound(&path, group) {
         Ok((listener, remark)) => {
-            remark
-                .into_iter()
-                .for_each(|remark| serving.base.log.err(&format!("{}: {remark}", path.display())));
+            if let Some(remark) = remark {
+                serving.base.log.err(&format!("{}: {remark}", path.display()));
+            }
             Ok(Some(listener))
         }
         Err(why) => {
@@ -173,9 +172,7 @@ fn bound(path: &Path, name: &str) -> Result<(OwnedFd, Option<String>), String> {
     let address = SocketAddrUnix::new(path).map_err(|error| error.to_string())?;
     place::remove_left_over(path)?;
     remove_numbered(path);
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
-    let socket = socket.map_err(|error| error.to_string())?;
+    let socket = unix::socket(SocketType::SEQPACKET).map_err(|error| error.to_string())?;
     let own = getegid();
     let has_group = group(name).map(|group| setegid(group).is_ok());
     let mask = if has_group == Some(true) { 0o117 } else { 0o177 };

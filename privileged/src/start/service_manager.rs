@@ -2,14 +2,14 @@
 //! (sd_listen_fds(3), sd_notify(3)) or inetd(8).
 
 use crate::monitor::clients::Listener;
+use crate::net::unix;
 use crate::process::error::StartError;
 use crate::process::notify::Notifier;
 use crate::process::sys;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::net::{
-    AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, getsockname, listen, shutdown,
-    socket_with, sockopt,
+    AddressFamily, Shutdown, SocketAddrUnix, SocketType, getsockname, listen, shutdown, sockopt,
 };
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -203,10 +203,7 @@ fn reach(place: &[u8]) -> rustix::io::Result<OwnedFd> {
         [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name)?,
         path => SocketAddrUnix::new(path)?,
     };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
-    connect(&socket, &address)?;
-    Ok(socket)
+    unix::connect(SocketType::DGRAM, &address)
 }
 
 #[cfg(test)]

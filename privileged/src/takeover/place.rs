@@ -2,11 +2,10 @@
 
 use crate::config::options::Options;
 use crate::config::trusted_file;
+use crate::net::unix;
 use rustix::fs::{FileType, Mode, chmod, lstat, mkdir, unlink};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
-};
+use rustix::net::{SocketAddrUnix, SocketType, bind, listen};
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -44,7 +43,7 @@ pub fn open(path: &Path) -> Result<OwnedFd, String> {
     let at = |error: Errno| format!("{}: {}", path.display(), std::io::Error::from(error));
     make_folder(path.parent().unwrap_or(path))?;
     remove_left_over(path).map_err(|why| format!("{}: {why}", path.display()))?;
-    let socket = new_socket().map_err(at)?;
+    let socket = unix::socket(SocketType::SEQPACKET).map_err(at)?;
     bind(&socket, &SocketAddrUnix::new(path).map_err(at)?).map_err(at)?;
     listen(&socket, BACKLOG).map_err(at)?;
     Ok(socket)
@@ -70,14 +69,7 @@ pub fn nobody(path: &Path, error: Errno) -> String {
 
 /// Connects to the monitor that serves.
 pub fn reach(path: &Path) -> Result<OwnedFd, Errno> {
-    let socket = new_socket()?;
-    connect(&socket, &SocketAddrUnix::new(path)?)?;
-    Ok(socket)
-}
-
-fn new_socket() -> Result<OwnedFd, Errno> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+    unix::connect(SocketType::SEQPACKET, &SocketAddrUnix::new(path)?)
 }
 
 /// Makes the folder, and its parent if that is missing. Whoever can write to the parent could replace the folder.
