@@ -125,15 +125,15 @@ fn serve(desk: &Desk<'_>, monitor: &Monitor, mut originals: Originals) {
 
 /// Does what the monitor asks for. Returns whether it asked; `None` once it is gone or the daemon ends.
 fn obey(desk: &Desk<'_>, monitor: &Monitor) -> Option<bool> {
-    let (mut asked, mut memory);
-    asked = false;
+    let mut asked = false;
     loop {
-        match monitor.receive() {
-            Ok(Received::Message(ToLoader::Load, Some(users))) => (asked, memory) = (true, Some(users)),
-            Ok(Received::DescriptorLost(ToLoader::Load)) => (asked, memory) = (true, None),
+        let memory = match monitor.receive() {
+            Ok(Received::Message(ToLoader::Load, Some(users))) => Some(users),
+            Ok(Received::DescriptorLost(ToLoader::Load)) => None,
             Ok(Received::Nothing) => return Some(asked),
             _ => return None,
-        }
+        };
+        asked = true;
         let loaded = load(desk.options, memory);
         loaded.iter().try_for_each(|(loaded, _)| orders::tell(desk.teller, &loaded.config)).ok()?;
         monitor.send(&answer(desk.memory, loaded).ok()?).ok()?;
