@@ -11,6 +11,12 @@ pub(crate) struct Layer {
     pub(crate) found: String,
 }
 
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}{}", self.name, if self.holds { "" } else { "MISSING, " }, self.found)
+    }
+}
+
 /// Makes a layer with this name.
 pub(crate) fn layer(name: &'static str, holds: bool, found: impl Into<String>) -> Layer {
     Layer { name, holds, found: found.into() }
@@ -77,13 +83,9 @@ impl fmt::Display for Report {
         let Found { processes, attempts, newer_kernels } = &self.found;
         for Process { name, layers } in processes {
             writeln!(f, "\t{name}:")?;
-            for Layer { name, holds, found } in layers {
-                writeln!(f, "\t  {name}: {}{found}.", if *holds { "" } else { "MISSING, " })?;
-            }
+            layers.iter().try_for_each(|layer| writeln!(f, "\t  {layer}."))?;
         }
-        for Layer { name, holds, found } in attempts {
-            writeln!(f, "\t{name}: {}{found}.", if *holds { "" } else { "MISSING, " })?;
-        }
+        attempts.iter().try_for_each(|layer| writeln!(f, "\t{layer}."))?;
         writeln!(f, "\tOf newer kernels, not required:")?;
         newer_kernels.iter().try_for_each(|layer| writeln!(f, "\t  {}: {}.", layer.name, layer.found))?;
         match self.is_full() {
