@@ -81,7 +81,7 @@ pub fn settings(options: &Options) -> Result<Settings, Vec<String>> {
 
 /// Puts the file, and the line at fault if it is known, before each line of the error.
 pub fn placed(mut error: StartError, file: &Path) -> StartError {
-    if error.status == 78 {
+    if error.is_configuration() {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         let place = |line: &str| format!("{}: {}{line}", file.display(), line_of(&text, line));
         error.lines.iter_mut().for_each(|line| *line = place(line));

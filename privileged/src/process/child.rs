@@ -83,25 +83,24 @@ pub fn start<Out: Message, In: Message, Locked>(
         StartError::system(format!("the {name} has ended at its start, or does not answer"))
     })?;
     let report: Report = postcard::from_bytes(&report).map_err(StartError::at("the report of a start"))?;
-    let missing = report.map_err(|(is_configuration, lines)| match is_configuration {
-        true => StartError::configuration(lines),
-        false => StartError::system(format_args!("{name}: {}", lines.join("; "))),
+    let missing = report.map_err(|error| match error.is_configuration() {
+        true => error,
+        false => StartError::system(format_args!("{name}: {error}")),
     })?;
     Ok(Server { channel: MonitorEnd::new(ours), pid, missing })
 }
 
-/// The missing parts of a lockdown; or why there is none, and whether the administrator's files are the reason.
-type Report = Result<Vec<String>, (bool, Vec<String>)>;
+/// The missing parts of a lockdown, or why there is none.
+type Report = Result<Vec<String>, StartError>;
 
 /// The lines of an error for which a report has room.
-fn told(error: &StartError) -> (bool, Vec<String>) {
-    let mut room = REPORT / 2;
-    let mut lines: Vec<String> = error.lines.clone();
-    lines.retain(|line| {
+fn told(error: &StartError) -> StartError {
+    let (mut told, mut room) = (error.clone(), REPORT / 2);
+    told.lines.retain(|line| {
         room = room.saturating_sub(line.len());
         room > 0
     });
-    (error.status == 78, lines)
+    told
 }
 
 /// Reports the outcome of the lockdown to the parent.

@@ -1,11 +1,12 @@
 //! Why a process does not start or cannot go on.
 
+use serde::{Deserialize, Serialize};
 use sockd_lockdown::LockError;
 use sockd_policy::in_words;
 use std::fmt::{self, Display, Formatter};
 
 /// What an administrator is told of a failed start; every line stands alone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartError {
     /// The lines for the administrator.
     pub lines: Vec<String>,
@@ -17,6 +18,11 @@ impl StartError {
     /// A file of the configuration is at fault.
     pub fn configuration(lines: Vec<String>) -> Self {
         Self { lines, status: 78 }
+    }
+
+    /// Whether that is so.
+    pub fn is_configuration(&self) -> bool {
+        self.status == 78
     }
 
     /// The system lacks something, or a call failed.

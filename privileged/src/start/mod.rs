@@ -253,7 +253,7 @@ fn start_others(
 
 /// Adds advice to the error, if a file is at fault.
 fn with_advice(mut error: StartError) -> StartError {
-    if error.status == 78 {
+    if error.is_configuration() {
         let advice = "not started; `sockd --check` with the same options says when all files are in order";
         error.lines.push(advice.into());
     }

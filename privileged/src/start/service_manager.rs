@@ -134,7 +134,7 @@ impl Source {
 /// The starter would at once start it again for them, until it gives up and closes the sockets for good. So the daemon
 /// ends late enough for that limit, with empty queues: the next client is the next attempt.
 pub fn turn_away(error: &StartError, queues: &[OwnedFd]) {
-    if error.status == 78 && !queues.is_empty() {
+    if error.is_configuration() && !queues.is_empty() {
         std::thread::sleep(PAUSE);
         for queue in queues {
             let _ = shutdown(queue, Shutdown::Read).and_then(|()| listen(queue, i32::MAX));
