@@ -7,7 +7,7 @@ use crate::process::error::StartError;
 use rustix::process::{Resource, getrlimit};
 use sockd_policy::frozen::{FrozenError, Provenance, hash, thaw_routes, thaw_rules, thaw_upstreams};
 use sockd_policy::{
-    Files, Include, Included, LineError, Routes, RuleSet, Services, Upstreams, lint, lint_routes, lint_text,
+    Files, Include, LineError, Routes, RuleSet, Services, Upstreams, lint, lint_routes, lint_text,
     parse_conf, parse_conf_with, parse_routes, parse_upstreams,
 };
 use sockd_session::about;
@@ -93,7 +93,8 @@ pub fn placed(mut error: StartError, file: &Path) -> StartError {
 pub fn doubts(options: &Options, config: &Config) -> Vec<String> {
     let warnings = lint(&config.rules, options.ident_default());
     let warnings: Vec<_> = warnings.into_iter().chain(about::balancer_clients(config)).collect();
-    let texts = [options.conf.clone()].into_iter().chain(config.rules.included().iter().map(included));
+    let included = config.rules.included().iter().map(|file| PathBuf::from(file.file()));
+    let texts = [options.conf.clone()].into_iter().chain(included);
     let of_texts = texts.flat_map(|file| {
         let warnings = lint_text(&read_trusted(&file).unwrap_or_default());
         warnings.into_iter().map(move |warning| warning.in_file(file.display()))
@@ -109,10 +110,6 @@ pub fn doubts(options: &Options, config: &Config) -> Vec<String> {
     let of_settings = of_settings.chain(lacking.map(|lacking| (&options.settings, lacking)));
     let others = of_routes.chain(of_settings).map(|(file, doubt)| format!("{}: {doubt}", file.display()));
     of_rules.chain(others).collect()
-}
-
-fn included(file: &Included) -> PathBuf {
-    file.file().into()
 }
 
 fn rules(options: &Options, services: &Services, remarks: &mut Vec<String>) -> Result<RuleSet, Vec<String>> {
@@ -224,15 +221,12 @@ pub fn users(options: &Options) -> Result<Users, Vec<String>> {
     Users::parse(&text).map_err(placed)
 }
 
-/// Reads one kind of frozen file.
-pub type Thaw<T> = fn(&[u8]) -> Result<(T, Provenance), FrozenError>;
-
 /// Reads the frozen file beside a text file, which takes precedence. If the text, or a user file, has changed since the
 /// freezing, the frozen file is used all the same, as the classic manual says, and the administrator is told.
 fn frozen<T>(
     text: &Path,
     extension: &str,
-    thaw: Thaw<T>,
+    thaw: impl FnOnce(&[u8]) -> Result<(T, Provenance), FrozenError>,
     remarks: &mut Vec<String>,
 ) -> Result<Option<T>, Vec<String>> {
     let path = text.with_extension(extension);
