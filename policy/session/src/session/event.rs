@@ -1,4 +1,4 @@
-//! What happens to a session, and what the monitor is to do.
+//! The events of a session, and the actions for the monitor.
 
 use crate::checks::Login;
 use crate::flow::{Flow, Moved};
@@ -18,12 +18,12 @@ use sockd_policy::guard::AddressKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// What may have to be found out.
+/// A fact that may have to be found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fact {
     /// The addresses of the destination's name.
     Addresses,
-    /// What the destination's addresses are to this host.
+    /// The kinds of the destination's addresses, as seen by this host.
     Kinds,
     /// The client's names.
     SourceNames,
@@ -33,14 +33,14 @@ pub enum Fact {
     Identity,
     /// The addresses of a next server's name.
     UpstreamAddresses,
-    /// What a next server's addresses are to this host.
+    /// The kinds of a next server's addresses, as seen by this host.
     UpstreamKinds,
 }
 
-/// What a session waits for under a key.
+/// The thing that a session waits for under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// What becomes of a password.
+    /// The result of a password check.
     Login,
     /// A fact.
     Fact(Fact),
@@ -60,10 +60,10 @@ pub enum Wait {
     Line,
 }
 
-/// What happens to a session.
+/// An event of a session.
 #[derive(Debug)]
 pub enum Event {
-    /// The worker has read a password, and says whose it is to be.
+    /// The worker has read a password, and names its user.
     Introduced(message::UserId),
     /// The worker has read a request.
     Requested(Request),
@@ -71,13 +71,13 @@ pub enum Event {
     Closed(CloseReason),
     /// The monitor has looked at both connections of the relay.
     Inspected(Flow),
-    /// The monitor has closed both connections of the relay, which had moved this.
+    /// The monitor has closed both connections of the relay, which had moved this many bytes.
     RelayClosed(Moved),
-    /// UDP ASSOCIATE: datagrams of the client are expected at this address, or cannot be.
+    /// UDP ASSOCIATE: datagrams of the client are expected at this address, or the port could not be opened.
     Associated(Result<SocketAddr, Failure>),
-    /// The association has ended for this reason, and had moved this.
+    /// The association has ended for this reason, and had moved this many bytes.
     Dissociated(EndCause, Moved),
-    /// Something has come that the session waits for under this key, or does no more.
+    /// A result has come for which the session waits under this key, or no longer does.
     Arrived(WaitKey, Arrival),
     /// The deadline of the phase has passed.
     Deadline,
@@ -91,30 +91,30 @@ pub enum Event {
     Killed,
 }
 
-/// What comes to a session that waits for it.
+/// A result for a session that waits for it.
 #[derive(Debug)]
 pub enum Arrival {
-    /// It is known what becomes of the password.
+    /// The password has been checked, or will not be.
     LoggedIn(Login),
     /// The resolver has answered.
     Resolved(Answer),
-    /// What this host knows of the addresses asked about.
+    /// The addresses in question, with their kinds.
     Classified(Vec<Candidate>),
     /// identd has answered.
     Identified(Identity),
-    /// The connection to the candidate stands, or does not.
+    /// The connection is established, or has failed.
     Dialled(Result<(), FailedCall>),
-    /// The port for a BIND is open, or cannot be opened.
+    /// The port for a BIND is open, or could not be opened.
     Listening(Result<SocketAddr, FailedCall>),
     /// The client is with a worker of its user.
     Settled,
     /// The line has room, and the connection is counted.
     Counted,
-    /// This limit admits no further connection, port for a BIND, request to a next server, or question to an identd.
+    /// This limit refuses a further connection, port for a BIND, request to a next server, or question to an identd.
     NoRoom(Limit),
     /// The next server has replied, or will not.
     Replied(NextReply),
-    /// Somebody has connected to the port of a BIND, or nobody can any more.
+    /// A peer has connected to the port of a BIND, or accepting has failed.
     Accepted(Result<SocketAddr, FailedCall>),
 }
 
@@ -123,37 +123,37 @@ pub enum Arrival {
 pub struct Candidate {
     /// The address.
     pub address: IpAddr,
-    /// What it is to this host.
+    /// Its kind, as seen by this host.
     pub kind: AddressKind,
-    /// Address and port are the proxy's own.
+    /// Whether address and port are the proxy's own.
     pub own_listener: bool,
-    /// As a next server it could not be reached a short while ago.
+    /// Whether it could not be reached as a next server a short while ago.
     pub unreachable: bool,
-    /// The address that this host would speak to it from; nothing where no route leads there.
+    /// The source address that this host would use for it; `None` if no route leads there.
     pub source: Option<IpAddr>,
 }
 
-/// What the monitor is to do, in this order.
+/// An action for the monitor; actions are carried out in order.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
     /// Record this.
     Record(Box<Record>),
-    /// Begin this. What comes of it is told with the key, until it is given up.
+    /// Begin this task. Its results are told with the key, until it is given up.
     Begin(WaitKey, Task),
-    /// Give up what has been begun with this key, and close what belongs to it.
+    /// Give up the task with this key, and close its resources.
     GiveUp(WaitKey),
     /// Tell the worker that the password is accepted.
     Accept,
-    /// Tell the worker the address that is listened at.
+    /// Tell the worker the address of the listening port.
     Announce(SocketAddr),
     /// Open a port for the datagrams of the client.
     Associate {
-        /// The port that the client says it will send from; 0 where it does not say.
+        /// The port that the client says it will send from; 0 if it does not say.
         hint: u16,
     },
-    /// Tell the worker where the client may send its datagrams.
+    /// Tell the worker the address for the client's datagrams.
     Associated(SocketAddr),
-    /// End everything of the association, for this reason.
+    /// End the whole association, for this reason.
     Dissociate(EndCause),
     /// Close the connection that has come to this port, and go on waiting there.
     CloseStranger(WaitKey),
@@ -166,47 +166,47 @@ pub enum Action {
         /// Whether it could.
         reachable: bool,
     },
-    /// Hand the worker the server that belongs to the key, and give up everything else.
+    /// Hand the worker the server's socket under the key, and give up all other tasks.
     HandOff {
-        /// What has led to the server.
+        /// The key of the task that has led to the server.
         key: WaitKey,
-        /// Address for the reply; nothing: that of this host's end of the connection.
+        /// The address for the reply; `None` stands for that of this host's end of the connection.
         bound: Option<SocketAddr>,
-        /// The line that permits it, where it limits anything; from the first byte on.
+        /// The line that permits the relay, if it limits anything; it applies from the first byte on.
         line: Option<Box<Line>>,
     },
-    /// From now on this line permits the relay, where that limits anything.
+    /// This line permits the relay from now on; `None` if the line limits nothing.
     Limit(Option<Box<Line>>),
     /// Look at both connections of the relay.
     Inspect,
-    /// Close both connections of the relay for whoever has them open: after an orderly end by shutting down what is not
-    /// closed yet, else by a reset, as a FIN would make a cut transfer look whole.
+    /// Close both connections of the relay, whoever has them open: after an orderly end by a shutdown of the directions
+    /// still open, else by a reset, as a FIN would make a cut transfer look whole.
     CloseRelay {
-        /// Both sides have ended their streams.
+        /// Whether both sides have ended their streams.
         orderly: bool,
     },
     /// Reset the connection to the client, whose worker has ended.
     Reset,
-    /// Tell the worker to refuse, and give up everything that has been begun.
+    /// Tell the worker to refuse, and give up all tasks.
     Refuse(RefusalReason),
-    /// Tell the worker to end the session, and give up everything that has been begun.
+    /// Tell the worker to end the session, and give up all tasks.
     End,
-    /// Wait no longer than this; nothing: as long as it takes.
+    /// Wait no longer than this; `None`: without a limit.
     Deadline(Option<Duration>),
-    /// The session is over: give up everything that has been begun.
+    /// The session is over: give up all tasks.
     Remove,
-    /// The worker has said what it could not honestly say.
+    /// The worker has sent a message that no honest worker sends.
     Violation(&'static str),
 }
 
-/// What the monitor does for a session that waits for it.
+/// A task of the monitor for a session that waits for it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Task {
-    /// Have the password checked that the worker has said.
+    /// Have the password that the worker has sent checked.
     Verify,
     /// Ask the resolver.
     Resolve(Query),
-    /// Find out what these addresses are to this host; the port tells own listeners.
+    /// Find out the kinds of these addresses; the port tells own listeners.
     Classify(Vec<IpAddr>, u16),
     /// Ask the client's identd.
     AskIdent,
@@ -214,7 +214,7 @@ pub enum Task {
     Dial {
         /// To exactly this address.
         to: SocketAddr,
-        /// From this one, where the route file says so.
+        /// From this address, if the route file says so.
         from: Option<IpAddr>,
         /// From a port that only root can have.
         reserved: bool,
@@ -223,16 +223,16 @@ pub enum Task {
     Listen {
         /// The server is expected from here.
         towards: IpAddr,
-        /// The address to listen at, where the route file says so.
+        /// The address to listen at, if the route file says so.
         at: Option<IpAddr>,
         /// At a port that only root can have.
         reserved: bool,
     },
-    /// See that the client is with a worker of this user and of nobody else; another worker goes on from there.
+    /// Ensure that the client is with a worker of this user alone; if that is another worker, it goes on from there.
     Settle(Verified, Handshake),
-    /// Count the connection by this line, where it has room for one more.
+    /// Count the connection by this line, if it has room for one more.
     Count(Box<Line>),
-    /// Have the next server asked, to which the connection with the same key stands.
+    /// Have the next server asked over the connection with the same key.
     AskUpstream(SocketAddr, Box<Request>),
 }
 

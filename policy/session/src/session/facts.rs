@@ -1,4 +1,4 @@
-//! What a decision may have to know: facts are asked for one after the other, and each answer leads to a new decision.
+//! The facts that a decision may need: they are asked for one after the other, and each answer leads to a new decision.
 
 use crate::record::Failure;
 use crate::session::case::Case;
@@ -14,7 +14,7 @@ use sockd_common::message::resolver::{Answer, Query};
 use sockd_policy::{FactState, HostName, Identity, Need, canonical};
 use std::net::IpAddr;
 
-/// Begins with the addresses of the destination, and what they are to this host.
+/// Begins with the addresses of the destination, and their kinds.
 pub(super) fn begin(destination: Destination, case: &mut Case<'_>) -> Next {
     match destination {
         Destination::Address(address) => classify(vec![address], case),
@@ -24,12 +24,12 @@ pub(super) fn begin(destination: Destination, case: &mut Case<'_>) -> Next {
         {
             unresolved(case)
         }
-        // There are nameservers that know a name only as the client writes it.
+        // Some nameservers know a name only as the client writes it.
         Destination::Name(written) => ask(Fact::Addresses, Task::Resolve(Query::Addresses(written)), case),
     }
 }
 
-/// Asks for a fact, and waits for it as long as the settings say.
+/// Asks for a fact, and waits for it no longer than the settings allow.
 pub(super) fn ask(fact: Fact, task: Task, case: &mut Case<'_>) -> Next {
     let limit = match fact {
         Fact::Identity => case.config.settings.ident_limit,
@@ -43,7 +43,7 @@ pub(super) fn ask(fact: Fact, task: Task, case: &mut Case<'_>) -> Next {
     Next::phase(phase, vec![limit, case.begin(Wait::Fact(fact), task)])
 }
 
-/// Asks for what a decision needs.
+/// Asks for the fact that a decision needs.
 pub(super) fn need(need: Need, case: &mut Case<'_>) -> Next {
     let (fact, task) = match need {
         Need::SourceNames => (Fact::SourceNames, Task::Resolve(Query::Names(case.client.ip()))),
@@ -55,7 +55,7 @@ pub(super) fn need(need: Need, case: &mut Case<'_>) -> Next {
     ask(fact, task, case)
 }
 
-/// What the log has to know although no decision needs it.
+/// The fact that the log needs although no decision does, if any.
 pub(super) fn wanted_for_the_log(case: &Case<'_>) -> Option<Need> {
     let facts = case.facts();
     match (facts.source_names, facts.destination_names) {
@@ -66,7 +66,7 @@ pub(super) fn wanted_for_the_log(case: &Case<'_>) -> Option<Need> {
     }
 }
 
-/// What was asked for about the destination or the client has come.
+/// A fact about the destination or the client has come.
 pub(super) fn arrived(fact: Fact, arrival: Arrival, key: WaitKey, case: &mut Case<'_>) -> Next {
     match (fact, arrival) {
         (Fact::Addresses, Arrival::Resolved(answer)) => return addresses(answer, case),
@@ -74,7 +74,7 @@ pub(super) fn arrived(fact: Fact, arrival: Arrival, key: WaitKey, case: &mut Cas
         (Fact::SourceNames, Arrival::Resolved(answer)) => case.request.source_names = names(answer),
         (Fact::DestinationNames, Arrival::Resolved(answer)) => case.request.destination_names = names(answer),
         (Fact::Identity, Arrival::Identified(identity)) => case.request.identity = FactState::Known(identity),
-        // It is not asked, for a limit that is reached: nothing is known of the user.
+        // identd is not asked because a limit is reached: the user is not known.
         (Fact::Identity, Arrival::NoRoom(_)) => case.request.identity = FactState::Unavailable,
         (fact, _) => return case.wait_further(key, Wait::Fact(fact)),
     }
@@ -96,22 +96,21 @@ fn classify(addresses: Vec<IpAddr>, case: &mut Case<'_>) -> Next {
     ask(Fact::Kinds, task, case)
 }
 
-/// Finds out again what the candidates are to this host: while something else was waited for, an address may have become
-/// its own.
+/// Finds out the kinds of the candidates again: during a wait an address may have become this host's own.
 pub(super) fn look_again(case: &mut Case<'_>) -> Next {
     let addresses = case.request.candidates.iter().map(|candidate| candidate.address).collect();
     classify(addresses, case)
 }
 
-/// The name is left to a next server.
+/// Leaves the name to a next server.
 fn unresolved(case: &mut Case<'_>) -> Next {
     case.request.progress().unresolved = true;
     Next::decide()
 }
 
-/// It is known what the addresses of the destination are to this host.
+/// The kinds of the destination's addresses are known.
 fn kinds(candidates: Vec<Candidate>, case: &mut Case<'_>) -> Next {
-    // Later they keep their places: attempts that are under way are known by them.
+    // Later the candidates keep their places, which identify the attempts under way.
     let is_first = case.request.candidates.is_empty();
     case.request.candidates = if is_first { order::ordered(candidates) } else { candidates }.into();
     case.request.progress().kinds_are_fresh = true;
@@ -131,7 +130,7 @@ pub(super) fn late(waits: &[(WaitKey, Wait)], case: &mut Case<'_>) -> Next {
     Next::decide()
 }
 
-/// Names as the resolver gave them; what is no host name is none. That it could not find them out says nothing of them.
+/// The names from the resolver, without those that are no host names. A failed lookup says nothing about the names.
 fn names(answer: Answer) -> FactState<Box<[HostName]>> {
     match answer {
         Answer::Names(names) => {

@@ -1,4 +1,4 @@
-//! What the ledger says of a session.
+//! The entry of a session in the ledger.
 
 use crate::session::phase::Phase;
 use crate::session::request::ClientRequest;
@@ -6,7 +6,7 @@ use sockd_common::ledger::{Entry, Text};
 use sockd_policy::{Command, HostName, Version};
 use std::net::SocketAddr;
 
-/// What the monitor knows of a session beside it.
+/// The facts that the monitor knows about a session besides its own state.
 #[derive(Clone, Copy, Debug)]
 pub struct Own {
     /// The session's number.
@@ -15,11 +15,11 @@ pub struct Own {
     pub since: u64,
     /// The number of its worker.
     pub worker: u32,
-    /// Where its client has connected to.
+    /// The address that its client has connected to.
     pub proxy: SocketAddr,
 }
 
-/// What the ledger says of a session before its request is read.
+/// The entry of a session before its request is read.
 pub(super) fn unread(own: Own, stands: Phase, client: SocketAddr) -> Entry<'static> {
     let Own { number, since, worker, proxy } = own;
     Entry {
@@ -45,7 +45,7 @@ pub(super) fn unread(own: Own, stands: Phase, client: SocketAddr) -> Entry<'stat
 }
 
 impl ClientRequest {
-    /// With what is known of the request.
+    /// Adds the known facts about the request.
     pub(super) fn listed<'a>(&'a self, entry: Entry<'a>) -> Entry<'a> {
         Entry {
             rule: self.rule,

@@ -1,5 +1,5 @@
-//! A client shows a password before its request. The password itself does not come here: it stays with the monitor until it
-//! is checked.
+//! The login of a client by a password before its request. The password itself does not get here: it stays with the
+//! monitor until it is checked.
 
 use crate::checks::Login;
 use crate::config::Config;
@@ -17,21 +17,21 @@ use sockd_common::message::session::CloseReason;
 use sockd_policy::UserId;
 use std::net::SocketAddr;
 
-/// Who a client is by a password, as far as that has come.
+/// How far the login of a client by a password has come.
 #[derive(Debug, Default)]
 pub(super) enum Who {
-    /// No password is asked for, or none any more.
+    /// No password is asked for, or no more passwords are.
     #[default]
     Unknown,
-    /// The worker may say one.
+    /// The worker may send a password.
     Asked,
-    /// That of this user is being checked.
+    /// The password of this user is being checked.
     Verifying(Box<message::UserId>),
-    /// It was right.
+    /// The password was right.
     Verified(Box<User>),
 }
 
-/// The worker has read a user and a password: they are checked.
+/// Begins the check of a user and a password that the worker has read.
 pub(super) fn begin(who: &mut Who, user: message::UserId) -> Next {
     match who {
         Who::Asked if !user.as_bytes().is_empty() => {
@@ -42,8 +42,8 @@ pub(super) fn begin(who: &mut Who, user: message::UserId) -> Next {
     }
 }
 
-/// What follows while a password is being checked. The worker reads nothing of the client meanwhile, and can only say that
-/// it has gone.
+/// Handles events while a password is being checked. The worker reads nothing from the client meanwhile, and can only
+/// say that it has gone.
 pub(super) fn verifying(who: &mut Who, event: Event, client: SocketAddr, config: &Config) -> Next {
     match event {
         Event::Arrived(WaitKey::LOGIN, Arrival::LoggedIn(login)) => checked(who, login, client),
@@ -54,7 +54,7 @@ pub(super) fn verifying(who: &mut Who, event: Event, client: SocketAddr, config:
     }
 }
 
-/// It has been checked, or will not be. A user whose name no request could have is nobody's.
+/// The password has been checked, or will not be. A user whose name no request can carry is refused.
 fn checked(who: &mut Who, login: Login, client: SocketAddr) -> Next {
     let Who::Verifying(user) = std::mem::take(who) else { return Next::nothing() };
     let name = UserId::parse(user.as_bytes());

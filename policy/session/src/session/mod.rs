@@ -1,9 +1,9 @@
-//! The session of one client: what may happen when, and what follows from it.
+//! The session of one client: which event may happen when, and what follows from it.
 //!
 //! [`Session::on`] is the whole story as a pure function of the phase and the event; the monitor carries out the
-//! actions it returns. What a worker may say depends on what has been said: anything else is a violation.
+//! actions it returns. The messages a worker may send depend on those sent before: any other one is a violation.
 //!
-//! The stories are files of their own. Each of their functions says what comes next; in `candidates` alone a session goes
+//! The stories are files of their own. Each of their functions says what comes next; only `candidates` moves a session
 //! from one candidate to the next.
 
 mod associate;
@@ -53,7 +53,7 @@ use std::net::{IpAddr, SocketAddr};
 /// The session of one client.
 #[derive(Debug)]
 pub struct Session {
-    /// The client's, as [`Session::client`] gives them.
+    /// The client's address; [`Session::client`] returns it with the port.
     address: IpAddr,
     port: u16,
     origin: Origin,
@@ -63,24 +63,24 @@ pub struct Session {
 }
 
 impl Session {
-    /// A client has connected from this address. `asks_password` is whether the worker may ask it for one.
+    /// A client has connected from this address. `asks_password` is whether the worker may ask it for a password.
     pub fn new(client: SocketAddr, asks_password: bool) -> Self {
         let who = if asks_password { Who::Asked } else { Who::Unknown };
         let (address, port) = (client.ip(), client.port());
         Self { address, port, origin: Origin::DIRECT, phase: Phase::Requesting, who, request: None }
     }
 
-    /// The same, of a connection that has come so.
+    /// The same session, for a connection of this origin.
     pub fn by_way_of(self, origin: Origin) -> Self {
         Self { origin, ..self }
     }
 
-    /// How the client has come.
+    /// How the client has connected.
     pub fn origin(&self) -> Origin {
         self.origin
     }
 
-    /// Where the session stands.
+    /// The phase of the session.
     pub fn phase(&self) -> Phase {
         self.phase
     }
@@ -96,29 +96,29 @@ impl Session {
         SocketAddr::new(self.address, self.port)
     }
 
-    /// The flows of the association that has been granted, of which there are none yet.
+    /// The association that has been granted, without flows yet.
     pub fn association(&self) -> Option<Association> {
         Some(Association::new(self.client(), self.request.as_ref()?.another()))
     }
 
-    /// What the session waits for besides its worker. The monitor holds something for each, and nothing else.
+    /// The things that the session waits for besides its worker. The monitor holds a resource for each, and no others.
     pub fn waits(&self) -> impl Iterator<Item = (WaitKey, Wait)> {
         let login = (self.phase == Phase::Verifying).then_some((WaitKey::LOGIN, Wait::Login));
         self.request.iter().flat_map(|request| request.waits()).chain(login)
     }
 
-    /// Where the session stands, for the ledger. What the ledger says changes with it.
+    /// The phase of the session in the ledger. The entry changes with it.
     pub fn listed_phase(&self) -> ledger::Phase {
         self.phase.listed()
     }
 
-    /// What the ledger says of the session now.
+    /// The entry of the session in the ledger now.
     pub fn listed(&self, own: Own) -> ledger::Entry<'_> {
         let entry = listing::unread(own, self.phase, self.client());
         self.request.as_ref().map_or(entry, |request| request.listed(entry))
     }
 
-    /// Takes in one event.
+    /// Handles one event.
     pub fn on(&mut self, event: Event, config: &Config) -> Vec<Action> {
         self.request.iter_mut().for_each(|request| request.begin_turn());
         let next = match self.phase {
@@ -145,7 +145,7 @@ impl Session {
         self.follow(next, config)
     }
 
-    /// The request, where there is one.
+    /// The request with its client and configuration, if there is a request.
     fn case<'a>(&'a mut self, config: &'a Config) -> Option<Case<'a>> {
         let client = self.client();
         let request = self.request.as_deref_mut()?;
@@ -210,19 +210,19 @@ impl Session {
     }
 }
 
-/// What follows while a request is carried out, and something else than the worker is waited for.
+/// Handles events of a running request, while the session waits for something other than its worker.
 fn carried_out(phase: Phase, event: Event, case: &mut Case<'_>) -> Next {
     match (phase, event) {
         (phase, Event::Arrived(key, arrival)) => arrived(key, arrival, phase, case),
         (Phase::Settling, event) => settling::settling(event, case),
         (phase, Event::Deadline) => late(phase, case),
-        // What is asked for is a decision, which will be by the new rules.
+        // The decision that follows is by the new rules.
         (Phase::Asking | Phase::Dialling, Event::Recheck) => connect::recheck(phase, case),
         (_, event) => ending::interrupted(event, case),
     }
 }
 
-/// What follows from what has come. What has been given up is nothing that is waited for.
+/// Handles a result. Results of tasks that have been given up are ignored.
 fn arrived(key: WaitKey, arrival: Arrival, phase: Phase, case: &mut Case<'_>) -> Next {
     let Some(wait) = case.request.end_wait(key) else { return Next::nothing() };
     match (wait, arrival) {
@@ -257,7 +257,7 @@ fn arrived(key: WaitKey, arrival: Arrival, phase: Phase, case: &mut Case<'_>) ->
     }
 }
 
-/// What follows where nothing has come in time.
+/// Handles a deadline: the expected result has not come in time.
 fn late(phase: Phase, case: &mut Case<'_>) -> Next {
     if phase == Phase::Dialling {
         return connect::late(case);
@@ -267,13 +267,13 @@ fn late(phase: Phase, case: &mut Case<'_>) -> Next {
         Phase::Asking => facts::late(&waits, case),
         Phase::FindingUpstream => upstream::late(case),
         Phase::DiallingUpstream => upstream::unreached(Failure::TimedOut, case),
-        // A client that has been told an address has no use for another one.
+        // A client that has been told an address cannot use another one.
         _ => Next::refuse(Failure::TimedOut),
     };
     next.after(waits.into_iter().map(|(key, _)| Action::GiveUp(key)).collect())
 }
 
-/// The rules permit a candidate: it is tried, unless something comes before that.
+/// The rules permit a candidate: it is tried, unless another step has to come first.
 fn permitted(permitted: Permitted, case: &mut Case<'_>) -> Next {
     match permitted.path {
         _ if settling::is_due(case) => settling::begin(case),

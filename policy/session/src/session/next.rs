@@ -1,10 +1,10 @@
-//! What a story of the session comes to.
+//! The result of a story of the session.
 
 use crate::record::Failure;
 use crate::session::event::Action;
 use crate::session::phase::Phase;
 
-/// What follows from an event: actions, and how the session goes on after them.
+/// The result of an event: actions, and how the session goes on after them.
 #[derive(Debug)]
 pub(super) struct Next {
     pub(super) actions: Vec<Action>,
@@ -18,9 +18,9 @@ pub(super) enum Then {
     Stay,
     /// In this phase.
     Phase(Phase),
-    /// With a decision on the candidate: the facts are other ones than before.
+    /// With a decision on the candidate: the facts have changed.
     Decide,
-    /// With the next candidate, as this one has come to nothing.
+    /// With the next candidate, as this one has failed.
     Failed(Failure),
     /// With a refusal, as no other candidate would be of use.
     Refuse(Failure),
@@ -42,27 +42,27 @@ impl Next {
         Self { actions, then: Then::Phase(phase) }
     }
 
-    /// The candidate is to be decided on.
+    /// A decision on the candidate follows.
     pub(super) fn decide() -> Self {
         Self { actions: Vec::new(), then: Then::Decide }
     }
 
-    /// The candidate has come to nothing.
+    /// The candidate has failed.
     pub(super) fn failed(why: Failure) -> Self {
         Self { actions: Vec::new(), then: Then::Failed(why) }
     }
 
-    /// The request has come to nothing.
+    /// The request has failed.
     pub(super) fn refuse(why: Failure) -> Self {
         Self { actions: Vec::new(), then: Then::Refuse(why) }
     }
 
-    /// The worker has said what it could not honestly say.
+    /// The worker has sent a message that no honest worker sends.
     pub(super) fn violation(what: &'static str) -> Self {
         Self::stay(vec![Action::Violation(what)])
     }
 
-    /// The same, after these actions.
+    /// The same result, after these actions.
     pub(super) fn after(mut self, mut actions: Vec<Action>) -> Self {
         if !actions.is_empty() {
             actions.append(&mut self.actions);
