@@ -1,4 +1,4 @@
-//! In which order the addresses of a name are tried: sorted as RFC 6724 has it, families in turns as RFC 8305 has it.
+//! The order in which the addresses of a name are tried: sorted by RFC 6724, with the families in turns by RFC 8305.
 
 use crate::session::event::Candidate;
 use std::cmp::Reverse;
@@ -9,14 +9,14 @@ pub(super) fn ordered(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     if candidates.len() < 2 {
         return candidates;
     }
-    // The sort is stable: rule 10 leaves what is alike in the order of the nameserver.
+    // The sort is stable: rule 10 leaves equal addresses in the order of the nameserver.
     candidates.sort_by_cached_key(rank);
     let (reached, unreachable): (Vec<_>, Vec<_>) =
         candidates.into_iter().partition(|candidate| candidate.source.is_some());
     in_turns(reached).into_iter().chain(unreachable).collect()
 }
 
-/// The family of the first, then the other, and so on (RFC 8305, section 4): of two families one may be dead.
+/// The family of the first candidate, then the other, and so on (RFC 8305, section 4): one family may be dead.
 fn in_turns(candidates: Vec<Candidate>) -> Vec<Candidate> {
     let begins_with_v4 = candidates.first().is_some_and(|first| first.address.is_ipv4());
     let of_first = |candidate: &Candidate| candidate.address.is_ipv4() == begins_with_v4;
@@ -32,8 +32,8 @@ fn in_turns(candidates: Vec<Candidate>) -> Vec<Candidate> {
     }
 }
 
-/// Smaller is better: rules 1, 2, 5, 6, 8 and 9 of RFC 6724, section 6. Rules 3, 4 and 7 are about what no server has:
-/// deprecated and home addresses, and transition mechanisms.
+/// The rank of a candidate; smaller is better: rules 1, 2, 5, 6, 8 and 9 of RFC 6724, section 6. Rules 3, 4 and 7 are
+/// about deprecated and home addresses and transition mechanisms, which no server has.
 fn rank(candidate: &Candidate) -> impl Ord + use<> {
     let Candidate { address, source, .. } = *candidate;
     let (precedence, label) = policy(address);
@@ -58,7 +58,7 @@ fn policy(address: IpAddr) -> (u8, u8) {
     }
 }
 
-/// The scope as RFC 4291 numbers it; that of private IPv4 addresses is global (RFC 6724, section 3.2).
+/// The scope as RFC 4291 numbers it; private IPv4 addresses have global scope (RFC 6724, section 3.2).
 fn scope(address: IpAddr) -> u8 {
     const LINK: u8 = 2;
     const SITE: u8 = 5;
@@ -75,8 +75,8 @@ fn scope(address: IpAddr) -> u8 {
     }
 }
 
-/// Leading bits that an IPv6 address shares with its source. Of IPv4 they say nothing: servers that share the load by the
-/// order of their addresses would be chosen by their numbers.
+/// Leading bits that an IPv6 address shares with its source. They mean nothing for IPv4: servers that share the load by
+/// the order of their addresses would be chosen by their numbers.
 fn common_prefix(address: IpAddr, source: IpAddr) -> u32 {
     match (address, source) {
         (IpAddr::V6(address), IpAddr::V6(source)) => {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use sockd_policy::guard::AddressKind;
 
-    /// Pairs of an address and what would be its source, as they are tried.
+    /// The addresses of pairs of an address and its source, in the order in which they are tried.
     fn order<'a>(pairs: &[(&'a str, &str)]) -> Vec<&'a str> {
         let candidate = |(address, source): &(&str, &str)| Candidate {
             address: address.parse().unwrap(),

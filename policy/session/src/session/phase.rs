@@ -1,24 +1,24 @@
-//! Where a session stands.
+//! The phases of a session.
 
 use crate::record::EndCause;
 use sockd_common::ledger;
 
-/// Where a session stands.
+/// The phase of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// The worker reads the request.
     Requesting,
     /// The password that the worker has read is being checked.
     Verifying,
-    /// Facts are on their way.
+    /// Facts have been asked for.
     Asking,
-    /// The client goes to the worker of its user.
+    /// The client is moved to the worker of its user.
     Settling,
     /// The monitor connects to a candidate.
     Dialling,
     /// The monitor waits for the server of a BIND.
     Listening,
-    /// The addresses of a next server are found out.
+    /// The addresses of a next server are being looked up.
     FindingUpstream,
     /// The monitor connects to a next server.
     DiallingUpstream,
@@ -40,19 +40,19 @@ pub enum Phase {
     ClosingRelay(EndCause),
     /// The worker has been told to refuse.
     Refusing,
-    /// The worker has been told to end, or to refuse, before its request was read: one may be on its way still.
+    /// The worker has been told to end or to refuse before a request was read: one may still be under way.
     ClosingUnread,
     /// The worker has been told to end.
     Closing,
 }
 
 impl Phase {
-    /// Whether there is an association, or one is about to be.
+    /// Whether there is an association, or there is about to be one.
     pub(super) fn is_of_association(self) -> bool {
         matches!(self, Self::Associating | Self::Associated | Self::Dissociating | Self::DissociatingClosed)
     }
 
-    /// As the ledger has it.
+    /// The phase in the ledger.
     pub fn listed(self) -> ledger::Phase {
         match self {
             Self::Requesting => ledger::Phase::Requesting,
@@ -75,12 +75,12 @@ impl Phase {
         }
     }
 
-    /// Whether there is no request yet that has been read.
+    /// Whether no request has been read yet.
     pub fn is_before_request(self) -> bool {
         matches!(self, Self::Requesting | Self::Verifying)
     }
 
-    /// Whether nothing is waited for but the worker.
+    /// Whether the session waits for its worker alone.
     pub(super) fn rests(self) -> bool {
         use ledger::Phase::{Associated, Closing, Relaying};
         matches!(self.listed(), Relaying | Associated | Closing)

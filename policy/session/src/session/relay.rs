@@ -1,4 +1,4 @@
-//! The relay, as the monitor sees it: the worker moves the bytes, and the kernel says whether it does.
+//! The relay, seen by the monitor: the worker moves the bytes, and the kernel says whether it does.
 
 use crate::flow::{Flow, Moved};
 use crate::record::{EndCause, Record};
@@ -11,10 +11,10 @@ use crate::settings::seconds;
 use sockd_common::message::session::CloseReason;
 use std::time::Duration;
 
-/// How long a relay that is over is left to its worker to say so: longer than one takes whose processor is busy.
+/// How long a worker may take to report that a relay is over: longer than a worker on a busy processor needs.
 const UNSAID_LIMIT: Duration = Duration::from_secs(5);
 
-/// What ends a relay, and what follows.
+/// Handles the events that end a relay.
 pub(super) fn relaying(phase: Phase, event: Event, case: &mut Case<'_>) -> Next {
     match (phase, event) {
         (Phase::ClosingRelay(why), Event::RelayClosed(moved)) => closed(why, moved, case),
@@ -41,7 +41,7 @@ pub(super) fn relaying(phase: Phase, event: Event, case: &mut Case<'_>) -> Next 
     }
 }
 
-/// Why a worker says that a relay has ended.
+/// The cause that a worker gives for the end of a relay.
 fn cause(why: CloseReason) -> Option<EndCause> {
     Some(match why {
         CloseReason::Finished => EndCause::Finished,
@@ -52,13 +52,13 @@ fn cause(why: CloseReason) -> Option<EndCause> {
     })
 }
 
-/// Both connections are to be closed, whatever the worker does with its own descriptors.
+/// Closes both connections, whatever the worker does with its own descriptors.
 fn close(why: EndCause) -> Next {
     let orderly = why == EndCause::Finished;
     Next::phase(Phase::ClosingRelay(why), vec![Action::CloseRelay { orderly }])
 }
 
-/// Both connections are closed. A worker that does not know yet is told.
+/// Both connections are closed. The worker is told, unless it said so itself.
 fn closed(why: EndCause, moved: Moved, case: &Case<'_>) -> Next {
     let ended = Record::Ended { parties: case.parties(), why, moved }.into();
     match why {
@@ -73,7 +73,7 @@ fn closed(why: EndCause, moved: Moved, case: &Case<'_>) -> Next {
     }
 }
 
-/// What the kernel says of both connections.
+/// Judges the kernel's numbers on both connections.
 fn inspected(flow: Flow, case: &mut Case<'_>) -> Next {
     let was_overdue = std::mem::replace(&mut case.request.overdue, flow.is_overdue());
     if case.request.overdue {

@@ -1,4 +1,4 @@
-//! What a client has asked for, and the facts about it so far.
+//! The request of a client, and the facts about it so far.
 
 use crate::record::Failure;
 use crate::session::chain::Chain;
@@ -12,72 +12,72 @@ use sockd_policy::{
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-/// The request and the facts gathered for it, for as long as the session is there.
+/// The request and the facts gathered for it; it lives as long as the session.
 #[derive(Debug)]
 pub(super) struct ClientRequest {
     pub(super) command: Command,
     pub(super) version: Version,
-    /// The destination was a name.
+    /// Whether the destination was a name.
     pub(super) named: bool,
-    /// The user that SOCKS4 claims.
+    /// The user that a SOCKS4 client claims.
     pub(super) user: UserId,
-    /// The user whom a password has named.
+    /// The user, if a password has named one.
     pub(super) login: Option<Box<User>>,
     pub(super) port: u16,
     pub(super) candidates: Box<[Candidate]>,
-    /// The candidates before this one have been tried or refused.
+    /// The place of the current candidate; those before it have been tried or refused.
     pub(super) current: u8,
     pub(super) source_names: FactState<Box<[HostName]>>,
     pub(super) destination_names: FactState<Box<[HostName]>>,
     pub(super) identity: FactState<Identity>,
     /// The port of the peer of a BIND.
     pub(super) peer_port: Option<u16>,
-    /// The line that permits it; 0 where none has.
+    /// The line that permits the request; 0 if none does.
     pub(super) rule: u32,
     pub(super) progress: Option<Box<Progress>>,
-    /// The commands of the permitting lines have been run: not again for the next address of the same name.
+    /// Whether the commands of the permitting lines have been run: once for all addresses of a name.
     pub(super) hooks_run: bool,
-    /// The relay was over when the monitor last looked, and the worker had not said so.
+    /// Whether the relay was over when the monitor last looked, and the worker had not said so.
     pub(super) overdue: bool,
 }
 
-/// A user whom a password has named.
+/// A user that a password has named.
 #[derive(Clone, Debug)]
 pub(super) struct User {
     pub(super) name: UserId,
-    /// The groups of the user, with commas between them.
+    /// The groups of the user, separated by commas.
     pub(super) groups: Box<[u8]>,
 }
 
-/// What is there while the request is carried out. A relay has none, unless next servers lead to it.
+/// The state of a running request. A relay has none, unless next servers lead to it.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     keys: WaitKeys,
-    /// What is waited for.
+    /// The things that the request waits for.
     waits: ByWaitKey<Wait>,
-    /// The name has no address here: there are no candidates, and only a next server can find it.
+    /// Whether the name has no address here: there are no candidates, and only a next server can find it.
     pub(super) unresolved: bool,
-    /// What the candidates are to this host has been found out in this very turn.
+    /// Whether the kinds of the candidates were looked up in this turn.
     pub(super) kinds_are_fresh: bool,
-    /// The client is with a worker of its user.
+    /// Whether the client is with a worker of its user.
     pub(super) settled: bool,
-    /// Others than the peer of a BIND that came to its port.
+    /// The number of strangers that have connected to the port of a BIND.
     pub(super) strangers: u32,
-    /// The place behind the candidate that has been dialled last.
+    /// The place after the candidate that was dialled last.
     pub(super) begun: u8,
-    /// What is left of the time for all connections to candidates, once one has been dialled.
+    /// The time left for all connections to candidates, once one has been dialled.
     pub(super) connect_time: Option<Duration>,
-    /// What is reported when no candidate is left.
+    /// The rejection that is reported when no candidate is left.
     pub(super) rejected: Option<Rejected>,
-    /// What the line limits that permits it.
+    /// The limits of the line that permits the request.
     pub(super) limits: Limits,
-    /// The line that it was counted by last; 0 where none has room for so many alone.
+    /// The line that counted the request last; 0 if no line that limits connections has.
     pub(super) counted: u32,
-    /// The way of the candidate, where it leads through next servers.
+    /// The next servers on the way to the candidate, if any.
     pub(super) chain: Option<Chain>,
 }
 
-/// Why a candidate came to nothing.
+/// Why a candidate has failed.
 #[derive(Debug)]
 pub(super) struct Rejected {
     pub(super) why: Failure,
@@ -92,7 +92,7 @@ impl From<Failure> for Rejected {
 }
 
 impl ClientRequest {
-    /// What this user asks for, of which nothing else is known.
+    /// A request of this user about which nothing else is known.
     pub(super) fn new(version: Version, command: Command, user: UserId) -> Self {
         Self {
             command,
@@ -114,12 +114,12 @@ impl ClientRequest {
         }
     }
 
-    /// To this destination. Gives it as it is to be found out about, and nothing where it names no host.
+    /// Sets the destination. Returns it in the form that is to be looked up; `None` if it names no host.
     pub(super) fn towards(self, destination: Destination, port: u16) -> Option<(Self, Destination)> {
         let Destination::Name(written) = destination else {
             return Some((Self { port, ..self }, destination));
         };
-        // Clients of SOCKS4A have no other way to write an IPv6 address; those of SOCKS5 have a type for it.
+        // Clients of SOCKS4A have no other way to write an IPv6 address; clients of SOCKS5 have a type for it.
         if self.version == Version::Socks5 && written.as_bytes().starts_with(b"[") {
             return None;
         }
@@ -134,14 +134,14 @@ impl ClientRequest {
         })
     }
 
-    /// What else the same client asks for by the same command, to begin with.
+    /// A further request of the same client, with the same command.
     pub(super) fn another(&self) -> Self {
         let mut other = Self::new(self.version, self.command, self.user.clone());
         other.know(self);
         other
     }
 
-    /// Takes over what another request of the same client has found out about that client.
+    /// Takes over the facts that another request has gathered about the same client.
     pub(super) fn know(&mut self, other: &Self) {
         if other.source_names != FactState::NotAsked {
             self.source_names.clone_from(&other.source_names);
@@ -154,12 +154,12 @@ impl ClientRequest {
         }
     }
 
-    /// Goes on with keys that others use as well.
+    /// Uses keys that it shares with other requests.
     pub(super) fn use_keys(&mut self, keys: WaitKeys) {
         self.progress().keys = keys;
     }
 
-    /// Gives them back.
+    /// Gives the shared keys back.
     pub(super) fn take_keys(&mut self) -> WaitKeys {
         std::mem::take(&mut self.progress().keys)
     }
@@ -168,12 +168,12 @@ impl ClientRequest {
         self.progress.get_or_insert_default()
     }
 
-    /// Something has happened: what the candidates are to this host may be different from now on.
+    /// Something has happened: the kinds of the candidates may have changed.
     pub(super) fn begin_turn(&mut self) {
         self.progress.iter_mut().for_each(|progress| progress.kinds_are_fresh = false);
     }
 
-    /// Begins to wait for something; gives the key.
+    /// Begins to wait for something; returns the key.
     pub(super) fn wait(&mut self, wait: Wait) -> WaitKey {
         let progress = self.progress();
         let key = progress.keys.next_key();
@@ -181,22 +181,22 @@ impl ClientRequest {
         key
     }
 
-    /// Waits for something else with a key that was there before.
+    /// Waits for something else under a key that was used before.
     pub(super) fn wait_on(&mut self, key: WaitKey, wait: Wait) {
         self.progress().waits.insert(key, wait);
     }
 
-    /// Waits no longer for what has come; gives what it was.
+    /// Ends the wait under a key; returns what it was for.
     pub(super) fn end_wait(&mut self, key: WaitKey) -> Option<Wait> {
         self.progress().waits.remove(key)
     }
 
-    /// What is waited for.
+    /// The things that the request waits for.
     pub(super) fn waits(&self) -> impl Iterator<Item = (WaitKey, Wait)> {
         self.progress.iter().flat_map(|progress| progress.waits.iter()).map(|(key, wait)| (key, *wait))
     }
 
-    /// Waits no longer for these; gives what it was.
+    /// Ends these waits; returns them.
     pub(super) fn end_waits(&mut self, these: impl Fn(Wait) -> bool) -> Vec<(WaitKey, Wait)> {
         let ended: Vec<_> = self.waits().filter(|(_, wait)| these(*wait)).collect();
         for (key, _) in &ended {
@@ -205,7 +205,7 @@ impl ClientRequest {
         ended
     }
 
-    /// Keeps no more than a relay needs.
+    /// Drops everything that a relay does not need.
     pub(super) fn rest(&mut self) {
         self.progress.iter_mut().for_each(|progress| drop(progress.waits.take()));
         self.progress.take_if(|progress| progress.chain.is_none());
@@ -215,13 +215,13 @@ impl ClientRequest {
         self.progress().chain.get_or_insert_with(|| Chain::new(Version::Socks4, Vec::new()))
     }
 
-    /// This line permits it, and limits this.
+    /// Notes the line that permits the request, and its limits.
     pub(super) fn permit(&mut self, rule: u32, limits: Limits) {
         self.rule = rule;
         self.progress().limits = limits;
     }
 
-    /// What the line limits that permits it.
+    /// The limits of the line that permits the request.
     pub(super) fn limits(&self) -> Limits {
         self.progress.as_ref().map_or(Limits::NONE, |progress| progress.limits)
     }
@@ -238,34 +238,34 @@ impl ClientRequest {
         self.candidates.get(usize::from(self.current)).copied()
     }
 
-    /// Its address; that of the last one where none is left.
+    /// The address of the current candidate; that of the last one if none is left.
     pub(super) fn tried(&self) -> Option<IpAddr> {
         let candidate = self.candidate().or(self.candidates.last().copied());
         candidate.map(|candidate| candidate.address)
     }
 
-    /// The same, and the unspecified one where there is none.
+    /// The same; the unspecified address if there is no candidate.
     pub(super) fn target(&self) -> IpAddr {
         self.tried().unwrap_or(Ipv4Addr::UNSPECIFIED.into())
     }
 
-    /// The client's name, where it is known.
+    /// The client's name, if it is known.
     pub(super) fn client_name(&self) -> Option<&HostName> {
         first(&self.source_names)
     }
 
-    /// The destination's name, where it is known.
+    /// The destination's name, if it is known.
     pub(super) fn destination_name(&self) -> Option<&HostName> {
         first(&self.destination_names)
     }
 
-    /// The same, as it is told: anybody, whom a BIND waits for, has none.
+    /// The destination's name as it is told: a BIND that waits for anybody has none.
     pub(super) fn told_name(&self) -> Option<&HostName> {
         let is_anybody = !self.named && self.tried().is_some_and(|tried| tried.is_unspecified());
         self.destination_name().filter(|_| !is_anybody)
     }
 
-    /// What the next servers of the candidate are asked in.
+    /// The version in which the next servers of the candidate are asked.
     pub(super) fn upstream_version(&self) -> Version {
         let chain = self.progress.as_ref().and_then(|progress| progress.chain.as_ref());
         chain.map_or(Version::Socks4, Chain::version)
@@ -276,17 +276,17 @@ impl ClientRequest {
         self.progress.as_ref()?.chain.as_ref()?.current()
     }
 
-    /// The candidate has come to nothing: the next one is decided on.
+    /// The candidate has failed: the next one is decided on.
     pub(super) fn reject(&mut self, rejected: Rejected) {
         self.current = self.current.saturating_add(1);
         self.note(rejected);
     }
 
-    /// A candidate has come to nothing.
+    /// Notes that a candidate has failed.
     pub(super) fn note(&mut self, rejected: Rejected) {
         let kept = self.progress.as_ref().and_then(|progress| progress.rejected.as_ref()).map(says);
         let is_kept = kept.is_some_and(|kept| kept > 0 && kept >= says(&rejected));
-        // An identity that is wrong for one address is wrong for all.
+        // An identity that is wrong for one address is wrong for all addresses.
         if let Failure::Denied { why, .. } = &rejected.why
             && is_about_identity(*why)
         {
@@ -311,14 +311,14 @@ impl ClientRequest {
         }
     }
 
-    /// Who the client says that it is. A user with a password has said so with that.
+    /// The user that the client claims to be. A user with a password is the one that it named with the password.
     pub(super) fn claimed_user(&self) -> &UserId {
         self.login.as_ref().map_or(&self.user, |user| &user.name)
     }
 }
 
-/// How much a failure says: a destination that could be reached by the rules more than one that could not, and one that has
-/// a route more than one of a family that this host does not speak.
+/// How informative a failure is: a destination that the rules permit ranks above one that they do not, and one with a
+/// route above one of a family that this host does not speak.
 fn says(rejected: &Rejected) -> u8 {
     const NO_FAMILY: [Errno; 3] = [Errno::NETUNREACH, Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL];
     match &rejected.why {
@@ -343,7 +343,7 @@ fn is_about_identity(why: DenyReason) -> bool {
 mod tests {
     use super::*;
 
-    /// Each relay has one, however long it is idle. malloc(3) adds 8 bytes and rounds up to a multiple of 16.
+    /// Each relay holds a request, however long it is idle. malloc(3) adds 8 bytes and rounds up to a multiple of 16.
     #[test]
     fn a_request_stays_small() {
         assert!(size_of::<ClientRequest>() <= 136, "{}", size_of::<ClientRequest>());

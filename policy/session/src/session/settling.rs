@@ -1,7 +1,7 @@
 //! With `isolation: user`, a client whose user is known goes on with a worker of that user.
 //!
-//! Until then it has a worker alone. What has been lent cannot be taken back: where the user has another worker, the one
-//! that the client was with ends before that one gets the client, and until then nobody could answer it.
+//! Until then the client has a worker alone. Lent sockets cannot be taken back: if the user has another worker, the
+//! client's present worker ends before the other gets the client, and until then nobody can answer the client.
 
 use crate::command;
 use crate::pool::Verified;
@@ -16,7 +16,7 @@ use sockd_common::message::session::Handshake;
 use sockd_policy::Version;
 use std::time::Duration;
 
-/// A worker that has been killed is gone by then.
+/// How long settling may take; a killed worker is gone by then.
 const SETTLING_LIMIT: Duration = Duration::from_secs(10);
 
 /// Whether the client is still with a worker that is not known to be its user's.
@@ -26,7 +26,7 @@ pub(super) fn is_due(case: &Case<'_>) -> bool {
     verified && !settled && case.config.settings.isolation == Isolation::User
 }
 
-/// The client goes to a worker of its user, once nothing is under way that another one would be handed.
+/// Moves the client to a worker of its user, once no attempts are under way that another worker would have to inherit.
 pub(super) fn begin(case: &mut Case<'_>) -> Next {
     if connect::is_under_way(case) {
         return connect::wait_for_attempts();
@@ -42,19 +42,19 @@ pub(super) fn begin(case: &mut Case<'_>) -> Next {
     Next::phase(Phase::Settling, vec![limit, case.begin(Wait::Worker, Task::Settle(user, handshake))])
 }
 
-/// The client is there.
+/// The client is with a worker of its user.
 pub(super) fn settled(case: &mut Case<'_>) -> Next {
     case.request.progress().settled = true;
     Next::decide()
 }
 
-/// What else may happen until then.
+/// Handles any other event until then.
 pub(super) fn settling(event: Event, case: &mut Case<'_>) -> Next {
     match event {
         Event::Deadline | Event::Stop | Event::Killed | Event::WorkerLost => {
             ending::interrupted(Event::WorkerLost, case)
         }
-        // The decision that follows is by the rules then.
+        // The decision that follows is by the new rules.
         Event::Recheck => Next::nothing(),
         event => ending::out_of_turn(&event),
     }

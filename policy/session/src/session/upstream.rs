@@ -1,7 +1,7 @@
 //! A request that goes through a next SOCKS server.
 //!
-//! The monitor dials, and an upstream worker asks for what stands in [`request_for`]: composed from the monitor's own
-//! facts, never from what a worker says later.
+//! The monitor dials, and an upstream worker sends the request of [`request_for`]: composed from the monitor's own
+//! facts, never from later messages of a worker.
 
 use crate::command;
 use crate::record::{FailedCall, Failure, UpstreamFailure};
@@ -73,13 +73,13 @@ pub(super) fn late(case: &mut Case<'_>) -> Next {
     next_server(case)
 }
 
-/// It is known what the addresses of a server are to this host.
+/// The kinds of a server's addresses are known.
 pub(super) fn kinds(candidates: Vec<Candidate>, case: &mut Case<'_>) -> Next {
     case.request.chain().classified(candidates, case.config);
     next_server(case)
 }
 
-/// The connection to a server stands: it is asked.
+/// The connection to a server is established: the server is asked.
 pub(super) fn dialled(key: WaitKey, case: &mut Case<'_>) -> Next {
     let (Some(next), Some(asked)) = (case.request.upstream(), request_for(case)) else {
         return not_granted(NextReply::Cancelled);
@@ -120,21 +120,21 @@ fn request_for(case: &Case<'_>) -> Option<Request> {
     })
 }
 
-/// The server has replied to the request, or will not.
+/// The server has replied to the request, or will not reply.
 pub(super) fn replied(reply: NextReply, key: WaitKey, case: &mut Case<'_>) -> Next {
     match (reply, case.request.command) {
         (NextReply::Granted(bound), Command::Connect) => connect::connected(Some(bound), key, case),
         (NextReply::Granted(bound), Command::Bind) => listening(bound, key, case),
         (NextReply::Refused(why), Command::Connect) if !is_about_identd(why) => {
-            // To the next address of the same name it may say something else.
+            // The server may reply differently to the next address of the same name.
             Next::failed(Failure::Upstream(UpstreamFailure::Replied(reply))).after(vec![Action::GiveUp(key)])
         }
         (reply, _) => not_granted(reply),
     }
 }
 
-/// The server has said who has come to it for a BIND. Who is expected was decided here, unless only the server knows
-/// the addresses of the name.
+/// The server has named the peer that has connected to it for a BIND. The expected peer was decided here, unless only
+/// the server knows the addresses of the name.
 pub(super) fn met(reply: NextReply, key: WaitKey, case: &mut Case<'_>) -> Next {
     let NextReply::Granted(peer) = reply else { return not_granted(reply) };
     let expected = match case.request.progress().unresolved {
@@ -147,15 +147,15 @@ pub(super) fn met(reply: NextReply, key: WaitKey, case: &mut Case<'_>) -> Next {
     }
 }
 
-/// The server listens for the peer of a BIND. A server that does not say where means its own address, as its client
-/// knows it; told to our client, that would be ours.
+/// The server listens for the peer of a BIND. A server that names no address means its own, as its client knows it;
+/// our client would take it for ours.
 fn listening(bound: SocketAddr, key: WaitKey, case: &mut Case<'_>) -> Next {
     case.request.wait_on(key, Wait::UpstreamPeer);
     let bound = match case.request.upstream().filter(|_| bound.ip().is_unspecified()) {
         Some(upstream) => SocketAddr::new(upstream.ip(), bound.port()),
         None => bound,
     };
-    // The client of SOCKS4 would take 0.0.0.0 for the proxy's address.
+    // A client of SOCKS4 would take 0.0.0.0 for the proxy's address.
     if case.request.version == Version::Socks4 && canonical(bound.ip()).is_ipv6() {
         return Next::refuse(Failure::Call(NO_IPV6));
     }
