@@ -1,4 +1,4 @@
-//! The cost of what the monitor decides about one session, without a system call: `cargo bench -p sockd-session`.
+//! The cost of the monitor's decisions about one session, without system calls: `cargo bench -p sockd-session`.
 
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
 
@@ -14,7 +14,7 @@ fn main() {
     divan::main();
 }
 
-/// What the monitor makes of a record.
+/// Writes the lines of a record, as the monitor does.
 fn write(action: &Action) {
     if let Action::Record(record) = action {
         divan::black_box(classic::lines(record));

@@ -1,4 +1,4 @@
-//! An allocator that counts for each thread.
+//! An allocator that counts allocations of each thread.
 
 #![allow(unsafe_code)]
 
@@ -14,8 +14,8 @@ thread_local! {
     static ALLOCATED: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: all is the system's allocator, whose results are handed on. What is counted is in a cell that takes no memory and
-// has no destructor.
+// SAFETY: every call goes to the system's allocator, whose results are handed on. The count is in a cell that takes no
+// memory and has no destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATED.set(ALLOCATED.get().wrapping_add(1));
@@ -35,7 +35,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// How often memory is asked for, here and while `work` is done.
+/// The number of allocations of this thread while `work` is done, with its result.
 pub(crate) fn allocations<T>(work: impl FnOnce() -> T) -> (usize, T) {
     let before = ALLOCATED.get();
     let done = work();

@@ -1,4 +1,4 @@
-//! How often one connection makes the monitor ask for memory where it decides, and where it writes its lines.
+//! The number of allocations for one connection in the monitor's decisions and in its log lines.
 
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
 #![allow(clippy::disallowed_macros, reason = "a test may print")]
@@ -11,7 +11,7 @@ use permitted::{config, permitted};
 use sockd_session::log::classic;
 use sockd_session::session::Action;
 
-/// What each is for stands in tests/bench/README.md.
+/// tests/bench/README.md says what each allocation is for.
 #[test]
 fn a_connection_asks_for_memory_no_more_often_than_this() {
     let config = config(1);

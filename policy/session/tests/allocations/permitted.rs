@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 10));
 
-/// So many lines, of which the last permits everything.
+/// A configuration with this many lines, the last of which permits everything.
 pub(crate) fn config(lines: u32) -> Config {
     let mut rules = String::new();
     for number in 1..lines {
@@ -48,7 +48,7 @@ fn unicast() -> Event {
     arrived(1, Arrival::Classified(vec![candidate]))
 }
 
-/// What the session waits for first, second and so on.
+/// The arrival for the session's first wait, second wait and so on.
 fn arrived(wait: u32, arrival: Arrival) -> Event {
     let mut keys = WaitKeys::default();
     let key = (1..wait).fold(keys.next_key(), |_, _| keys.next_key());

@@ -1,4 +1,4 @@
-//! UDP ASSOCIATE: the connection over which it was asked for, and every flow as a decision of its own.
+//! UDP ASSOCIATE: the connection that carries the request, and every flow as a decision of its own.
 
 #![allow(clippy::disallowed_methods, reason = "where a test begins is any time")]
 
@@ -123,7 +123,7 @@ fn what_a_worker_may_not_say_then_is_a_violation() {
     }
 }
 
-/// The flows of an association, and what they are decided by.
+/// The flows of an association, and the configuration that decides on them.
 struct Flows {
     flows: Association,
     config: Config,
@@ -152,7 +152,7 @@ impl Flows {
         self.wants(flow, Destination::Address(address.parse().unwrap()))
     }
 
-    /// Tells what an address is to this host.
+    /// Tells the kind of an address.
     fn classified(&mut self, key: WaitKey, address: &str, kind: AddressKind) -> Vec<FlowAction> {
         self.on(FlowEvent::Arrived(key, Arrival::Classified(candidates(&[(address, kind)])))).unwrap()
     }
@@ -174,7 +174,7 @@ impl Flows {
     }
 }
 
-/// What has been begun, and its key.
+/// The task that has been begun, and its key.
 fn begun(actions: &[FlowAction]) -> (WaitKey, &Task) {
     let begun = actions.iter().find_map(|action| match action {
         FlowAction::Do(Action::Begin(key, task)) => Some((*key, task)),
@@ -262,7 +262,7 @@ fn the_route_file_says_from_which_address() {
     assert!(flows.decided(FlowId(4), "198.51.100.1").contains(&FlowAction::Refuse(FlowId(4))));
 }
 
-/// With these lines of socks.conf(5).
+/// A configuration with these lines of socks.conf(5).
 fn config_upstream(lines: &[u8]) -> Config {
     let services = sockd_policy::Services::default();
     let upstreams = parse_upstreams(lines, &services, &mut |_| Ok(Vec::new())).unwrap();

@@ -18,13 +18,13 @@ fn to_name(session: &mut Session, addresses: &[&str], config: &Config) -> Vec<Ac
     after(session, vec![connect_to_name("www.example", 80), found, kinds(&known)], config)
 }
 
-/// What follows where this comes of the attempt with the address in this place.
+/// The actions after this result of the attempt with the address in this place.
 fn comes(session: &mut Session, place: u8, result: Result<(), FailedCall>, config: &Config) -> Vec<Action> {
     let key = session.waits().find(|(_, wait)| *wait == Wait::Connection(place)).unwrap().0;
     unchanged(session, Event::Arrived(key, Arrival::Dialled(result)), config)
 }
 
-/// What follows where the addresses, when they are looked at again, are still those of other hosts.
+/// The actions after an event, given that another look finds the addresses to be those of other hosts still.
 fn unchanged(session: &mut Session, happens: impl Into<Happens>, config: &Config) -> Vec<Action> {
     let mut actions = session.sees(happens, config);
     let asked = actions.iter().find_map(|action| match action {
@@ -54,7 +54,7 @@ fn gives_up(actions: &[Action]) -> usize {
     actions.iter().filter(|action| matches!(action, Action::GiveUp(_))).count()
 }
 
-/// Where the connection that is handed over leads, and the line that permits it.
+/// The destination of the connection that is handed over, and the line that permits it.
 fn connected(actions: &[Action]) -> Option<(IpAddr, Option<u32>)> {
     assert!(actions.iter().any(|action| matches!(action, Action::HandOff { .. })), "{actions:?}");
     actions.iter().find_map(|action| match action {

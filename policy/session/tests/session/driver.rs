@@ -1,4 +1,4 @@
-//! A session is told by its keys what has come; a test says only what.
+//! Finds the key for each result: a session is told results by their keys, a test names only the result.
 
 use sockd_common::message::resolver::Answer;
 use sockd_common::message::upstream::NextReply;
@@ -10,7 +10,7 @@ use sockd_session::session::{Action, Arrival, Candidate, Event, Fact, Session, W
 use sockd_session::waits::{WaitKey, WaitKeys};
 use std::net::SocketAddr;
 
-/// What happens to a session: an event, or what comes to the first wait that it fits.
+/// An event of a session, or a result for the first wait that it fits.
 #[derive(Debug)]
 pub(crate) enum Happens {
     Event(Event),
@@ -67,7 +67,7 @@ pub(crate) fn replied(reply: NextReply) -> Happens {
     Arrival::Replied(reply).into()
 }
 
-/// Whether something can come of what is waited for.
+/// Whether a result fits a wait.
 pub(crate) fn fits(wait: Wait, arrival: &Arrival) -> bool {
     match arrival {
         Arrival::LoggedIn(_) => wait == Wait::Login,
@@ -94,14 +94,14 @@ fn is_of_kinds(fact: Fact) -> bool {
     matches!(fact, Fact::Kinds | Fact::UpstreamKinds)
 }
 
-/// A key that no session here comes to.
+/// A key that no session here reaches.
 fn stale() -> WaitKey {
     let mut keys = WaitKeys::default();
     (0..1000).fold(keys.next_key(), |_, _| keys.next_key())
 }
 
 pub(crate) trait Sees {
-    /// With the key of the first wait that it fits.
+    /// The event with the key of the first wait that it fits.
     fn told(&self, what: impl Into<Happens>) -> Event;
 
     fn sees(&mut self, what: impl Into<Happens>, config: &Config) -> Vec<Action>;

@@ -1,4 +1,4 @@
-//! Whatever happens in whatever order: what a session makes the monitor do, and what stays with whom afterwards.
+//! Any events in any order: the actions of a session, and the resources that remain and who holds them.
 
 use crate::driver::{Happens, Sees, fits};
 use crate::{
@@ -25,12 +25,12 @@ use sockd_session::waits::WaitKey;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-/// What a step of a sequence is.
+/// A step of a sequence.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// One of what may come, whether it is waited for or not.
+    /// Any result, whether it is waited for or not.
     Comes(usize),
-    /// One of what is waited for, where something is.
+    /// A result that is waited for, if there is a wait.
     Fits(usize),
     Introduced,
     Closed(CloseReason),
@@ -44,8 +44,8 @@ enum Step {
     WorkerLost,
 }
 
-/// Any event at all, from a worker, the resolver, identd, the network or the clock; mostly what is waited for, so that
-/// sequences lead far.
+/// Any event at all, from a worker, the resolver, identd, the network or the clock; mostly results that are waited for,
+/// so that sequences lead far.
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (any_address(), 0_u16..3, any::<bool>()).prop_map(|(address, port, binds)| {
@@ -110,7 +110,7 @@ fn any_reason() -> impl Strategy<Value = CloseReason> {
     ]
 }
 
-/// What may come to a session.
+/// The results that may come to a session.
 fn arrivals() -> Vec<Arrival> {
     let at = |text: &str| -> SocketAddr { text.parse().unwrap() };
     let found = |list: &[&str]| {
@@ -153,19 +153,19 @@ fn arrival(happens: Happens) -> Arrival {
     }
 }
 
-/// What the monitor says of addresses is what it was asked about.
+/// Restricts kinds of addresses to the addresses that were asked about.
 fn honest(happens: Happens, asked: &[IpAddr]) -> Happens {
     let Happens::Arrival(Arrival::Classified(said)) = happens else { return happens };
     let about = |(address, said): (&IpAddr, &Candidate)| Candidate { address: *address, ..*said };
     Arrival::Classified(asked.iter().zip(said.iter().cycle()).map(about).collect()).into()
 }
 
-/// What the monitor holds under one key.
+/// The resource that the monitor holds under one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
-    /// A password that is checked, a lookup, a question to an identd, or addresses that are looked at.
+    /// A check of a password, a lookup, a question to an identd, or addresses that are looked at.
     Question,
-    /// The end of the worker that the client was with: nobody could be told anything.
+    /// The end of the client's previous worker: meanwhile the client cannot be told anything.
     EndingWorker,
     Dial(SocketAddr),
     Server(SocketAddr),
@@ -175,25 +175,25 @@ enum Held {
     Upstream(SocketAddr, u8),
 }
 
-/// A system in which nothing is real: what the monitor holds for one session, and what it writes about it.
+/// A simulated system: the resources that the monitor holds for one session, and the lines that it writes about it.
 #[derive(Debug)]
 struct System {
-    /// The only address that the rules permit, and the next server, where one leads there.
+    /// The only address that the rules permit, and the next server, if one leads there.
     permitted: IpAddr,
     upstream: Option<SocketAddr>,
-    /// The rules ask identd, and users have workers of their own.
+    /// Whether the rules ask identd and users have workers of their own.
     identd: bool,
     settled: bool,
-    /// A password was right.
+    /// Whether a password was right.
     logged_in: bool,
     held: BTreeMap<WaitKey, Held>,
     /// The addresses that were last asked about.
     classified: Vec<IpAddr>,
-    /// Keys that have been there.
+    /// Keys that have been used.
     used: BTreeSet<WaitKey>,
     handed_over: u32,
     deadline: bool,
-    /// The monitor is to look at the relay, or to close it.
+    /// Whether the monitor is to look at the relay, and whether to close it.
     inspects: bool,
     closes: bool,
     relay_closed: bool,
@@ -232,7 +232,7 @@ impl System {
         }
     }
 
-    /// Takes in what has come: what was under way is over, or leaves a socket.
+    /// Applies a result: the task under its key is over, or leaves a socket.
     fn before(&mut self, event: &Event) {
         let Event::Arrived(key, arrival) = event else {
             self.deadline &= !matches!(event, Event::Deadline);
@@ -364,7 +364,7 @@ impl System {
         Ok(())
     }
 
-    /// What has to be so between two events.
+    /// Checks the invariants between two events.
     fn rests(&self, session: &Session, actions: &[Action]) -> Checked {
         let phase = session.phase();
         let over = |action: &Action| matches!(action, Action::Remove | Action::Violation(_));
@@ -400,7 +400,7 @@ fn play(mut steps: Vec<Step>, mut system: System, permits: &Config, refuses: &Co
     let mut requested = false;
     steps.push(Step::WorkerLost);
     let mut steps: VecDeque<Step> = steps.into();
-    // The monitor closes the connections of a relay at once, and says what they have moved.
+    // The monitor closes the connections of a relay at once, and tells the bytes that they have moved.
     while let Some(step) = Some(Step::RelayClosed).filter(|_| system.closes).or_else(|| steps.pop_front()) {
         let mut happens = honest(step.happens(&session), &system.classified);
         if let Happens::Event(Event::Requested(request)) = &mut happens {
@@ -423,7 +423,7 @@ fn play(mut steps: Vec<Step>, mut system: System, permits: &Config, refuses: &Co
                 prop_assert_eq!(system.ends, system.begins);
                 return Ok(());
             }
-            // The monitor kills the worker, and every session of it hears of that.
+            // The monitor kills the worker, and every session of the worker is told.
             Some(Action::Violation(_)) => steps = [Step::WorkerLost].into(),
             _ => {}
         }
@@ -434,9 +434,9 @@ fn play(mut steps: Vec<Step>, mut system: System, permits: &Config, refuses: &Co
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
-    /// Whatever happens in whatever order: only what the rules permit is dialled, handed over is what was dialled or has
-    /// come to the port, what is held is what is waited for, every wait has a deadline, every request has one line about
-    /// what became of it and every relay one about its end, and nothing follows an end or stays after it.
+    /// For any events in any order: only permitted addresses are dialled, only a dialled or accepted connection is
+    /// handed over, the resources held match the waits, every wait has a deadline, every request has one line about its
+    /// outcome and every relay one about its end, and nothing follows an end or stays after it.
     #[test]
     fn no_sequence_of_events_leads_out_of_the_rules(steps in proptest::collection::vec(any_step(), 1..24)) {
         let permits = config("permit 0.0.0.0 0.0.0.0 203.0.113.1 255.255.255.255\n");
@@ -444,7 +444,7 @@ proptest! {
     }
 
     /// The same with a next server: the destination is never dialled, and the next server's socket is handed over only
-    /// where that has granted exactly what the rules permit.
+    /// if the server has granted exactly what the rules permit.
     #[test]
     fn no_sequence_of_events_leads_around_a_next_server(steps in proptest::collection::vec(any_step(), 1..24)) {
         let rules = "permit 0.0.0.0 0.0.0.0 203.0.113.1 255.255.255.255\n";
@@ -452,8 +452,8 @@ proptest! {
         play(steps, System::new(Some("198.51.100.1:1080")), &config, &config)?;
     }
 
-    /// The same where users have workers of their own: only the worker of the user gets a server, nothing is under way
-    /// while the client goes to it, and nobody is told anything who does not have the client.
+    /// The same with a worker for each user: only the user's worker gets a server, nothing is under way while the
+    /// client moves to it, and a worker that does not have the client is told nothing.
     #[test]
     fn h9_no_sequence_of_events_leads_to_the_worker_of_another(
         steps in proptest::collection::vec(any_step(), 1..24)

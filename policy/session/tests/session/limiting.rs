@@ -1,16 +1,16 @@
-//! What the line that permits a request limits of it.
+//! The limits that the line that permits a request puts on it.
 
 use super::*;
 use sockd_policy::Limits;
 use sockd_session::limits::lines::Line;
 use sockd_session::record::{Failure, Record};
 
-/// A megabyte down, half of one up.
+/// A megabyte down, half a megabyte up.
 const SLOW: Limits = Limits { down: 1_000_000, up: 500_000, ..Limits::NONE };
 
 const SLOW_V6: &str = "permit <=1M/500K 0.0.0.0 0.0.0.0 2001:db8::/32\npermit 0.0.0.0 0.0.0.0\n";
 
-/// What is limited of a server that is handed over, or of a relay from now on.
+/// The limits of a server that is handed over, or of a relay from now on.
 fn limits(actions: &[Action]) -> Option<Limits> {
     actions.iter().find_map(|action| match action {
         Action::HandOff { line, .. } | Action::Limit(line) => {
@@ -37,7 +37,7 @@ fn a_connection_is_limited_by_the_line_that_permits_its_address() {
     let addresses = names.map(|(address, _)| address.parse().unwrap());
     let found = resolved(Answer::Addresses(BoundedVec::first_of(addresses)));
     let mut session = session();
-    // The first address answers not, and the second does.
+    // The first address does not answer, and the second does.
     let events =
         vec![connect_to_name("www.example", 80), found, kinds(&names), dials(Err(failed("connect")))];
     assert_eq!(after(&mut session, events, &config), None);
@@ -87,7 +87,7 @@ fn what_a_reload_limits_holds_for_connections_that_are_on_their_way() {
     }
 }
 
-/// The line that is to be asked whether it has room.
+/// The line that is asked whether it has room, if any.
 fn counts(actions: &[Action]) -> Option<&Line> {
     actions.iter().find_map(|action| match action {
         Action::Begin(_, Task::Count(line)) => Some(&**line),
@@ -105,7 +105,7 @@ fn a_line_for_so_many_connections_is_asked_for_room_before_anything_is_dialled()
     assert_eq!((line.rule, line.limits.connections, line.host.to_string()), (2, 2, "192.0.2.7".into()));
     assert_eq!(line.user, None, "whom SOCKS4 claims is nobody");
     assert_eq!(dialled(&actions), None);
-    // What the address is to this host is looked at again.
+    // The kind of the address is looked up again.
     let actions = session.sees(Arrival::Counted, &config);
     assert_eq!((dialled(&actions), counts(&actions)), (None, None));
     let actions = session.sees(unicast("203.0.113.1"), &config);

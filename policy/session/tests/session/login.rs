@@ -1,4 +1,4 @@
-//! A client shows a password before its request.
+//! Logins of clients by a password before the request.
 
 use crate::driver::*;
 use crate::{CLIENT, after, begins, closed, config, lines, refusal, settings, unicast, violates};
@@ -35,7 +35,7 @@ fn session() -> Session {
     Session::new(CLIENT.parse().unwrap(), true)
 }
 
-/// One whose password is being checked.
+/// A session whose password is being checked.
 fn verifying(config: &Config) -> Session {
     let mut session = session();
     let actions = session.on(introduced(b"joe"), config);
@@ -44,7 +44,7 @@ fn verifying(config: &Config) -> Session {
     session
 }
 
-/// One whose password was right.
+/// A session whose password was right.
 fn of_joe(config: &Config) -> Session {
     let mut session = verifying(config);
     assert_eq!(session.sees(verified(), config), [Action::Accept]);
@@ -79,7 +79,7 @@ fn a_line_for_another_user_does_not_match() {
     assert_eq!(lines(&actions), ["refused -- Connect from joe(joe)@192.0.2.7 to 203.0.113.1 (telnet)"]);
 }
 
-/// Which of the methods that a client offers is chosen before its destination is known.
+/// The method is chosen among those that a client offers before its destination is known.
 #[test]
 fn the_log_says_where_a_client_lacks_a_password() {
     let config = config("permit 0.0.0.0 0.0.0.0 203.0.113.0/24\npermit @=password 0.0.0.0 0.0.0.0\n");

@@ -1,4 +1,4 @@
-//! The monitor's transitions, driven without a system: what follows from what, and what must never follow.
+//! The monitor's transitions, driven without a system: the actions after each event, and those that must never follow.
 
 #![allow(clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 #![allow(clippy::disallowed_methods, reason = "where a test begins is any time")]
@@ -46,7 +46,7 @@ fn config(rules: &str) -> Config {
     }
 }
 
-/// The settings of a text in the form of sockd.ron(5).
+/// The settings in a text of the form of sockd.ron(5).
 fn settings(text: &str) -> Settings {
     ron::from_str::<Settings>(text).unwrap().checked().unwrap()
 }
@@ -99,7 +99,7 @@ fn failed(call: &'static str) -> FailedCall {
     FailedCall { call, errno: Errno(111) }
 }
 
-/// What follows, and where the relay ends by it what the monitor then says of its connections.
+/// The actions that follow; if the relay ends, the monitor also tells what its connections have moved.
 fn ending(session: &mut Session, happens: impl Into<Happens>, config: &Config) -> Vec<Action> {
     let mut actions = session.sees(happens, config);
     if actions.iter().any(|action| matches!(action, Action::CloseRelay { .. })) {
@@ -108,7 +108,7 @@ fn ending(session: &mut Session, happens: impl Into<Happens>, config: &Config) -
     actions
 }
 
-/// What the kernel says of a relay whose connections have had no byte for so many seconds.
+/// The kernel's numbers on a relay whose connections have had no byte for this many seconds.
 fn idle_for(seconds: u32) -> Flow {
     let connection = Connection {
         state: 1,
@@ -119,7 +119,7 @@ fn idle_for(seconds: u32) -> Flow {
     Flow { client: connection, server: connection }
 }
 
-/// The same where the client has ended its stream, and `passed_on` says whether the server has been told.
+/// The same with a client that has ended its stream; `passed_on` says whether the server has been told.
 fn half_closed(seconds: u32, passed_on: bool) -> Flow {
     let Flow { client, server } = idle_for(seconds);
     Flow {
@@ -128,7 +128,7 @@ fn half_closed(seconds: u32, passed_on: bool) -> Flow {
     }
 }
 
-/// The lines among some actions, in order.
+/// The log lines among these actions, in order.
 fn lines(actions: &[Action]) -> Vec<String> {
     let mut lines = Vec::new();
     for action in actions {
@@ -146,12 +146,12 @@ fn dialled(actions: &[Action]) -> Option<SocketAddr> {
     })
 }
 
-/// Whether this is begun.
+/// Whether this task is begun.
 fn begins(actions: &[Action], task: &Task) -> bool {
     actions.iter().any(|action| matches!(action, Action::Begin(_, begun) if begun == task))
 }
 
-/// Where a server is handed over, the address for the reply.
+/// The address for the reply, if a server is handed over.
 fn handed_off(actions: &[Action]) -> Option<SocketAddr> {
     actions.iter().find_map(|action| match action {
         Action::HandOff { bound, .. } => *bound,
@@ -174,7 +174,7 @@ fn violates(actions: &[Action]) -> bool {
     actions.iter().any(|action| matches!(action, Action::Violation(_)))
 }
 
-/// Takes a session through these events; gives what followed from the last.
+/// Takes a session through these events; returns the actions after the last.
 fn after(session: &mut Session, events: Vec<Happens>, config: &Config) -> Vec<Action> {
     let (mut last, mut known) = (Vec::new(), Vec::new());
     for event in events {
@@ -187,7 +187,7 @@ fn after(session: &mut Session, events: Vec<Happens>, config: &Config) -> Vec<Ac
     last
 }
 
-/// What follows where the addresses, when they are looked at again, are to this host what they were.
+/// The actions that follow, given that another look finds the addresses' kinds unchanged.
 fn sees_unchanged(
     session: &mut Session,
     happens: impl Into<Happens>,
@@ -270,7 +270,7 @@ fn a_name_is_resolved_once_and_dialled_at_the_address_that_was_decided_on() {
     let (config, mut session) =
         (config("deny 0.0.0.0 0.0.0.0 203.0.113.1 255.255.255.255\npermit 0.0.0.0 0.0.0.0\n"), session());
     let actions = session.sees(connect_to_name("Www.Example.com", 23), &config);
-    // As the client wrote it: some nameservers know it only so.
+    // The name is as the client wrote it: some nameservers know only that form.
     let name = Name::new(b"Www.Example.com").unwrap();
     assert!(begins(&actions, &Task::Resolve(Query::Addresses(name))), "{actions:?}");
     let addresses = ["203.0.113.1", "203.0.113.2"].map(|address| address.parse().unwrap());
@@ -449,7 +449,7 @@ fn an_identd_that_a_limit_keeps_from_being_asked_is_no_identd_that_does_not_answ
     }
 }
 
-/// What follows when the resolver says this of the client's names, and whether the connection was dialled.
+/// The refusal, if any, and the log lines when the resolver gives this answer on the client's names.
 fn client_named(rules: &str, answer: Happens, text: &str) -> (Option<RefusalReason>, Vec<String>) {
     let (mut config, mut session) = (config(rules), session());
     config.settings = settings(text);
@@ -471,7 +471,7 @@ fn names_that_could_not_be_found_out_are_not_no_names() {
         assert_eq!((why, lines), (Some(RefusalReason::NotAllowed), vec![refused.into(), missing.into()]));
         let (why, lines) = client_named(PERMITS_A_NAME, answer(), "()");
         assert_eq!((why, lines), (Some(RefusalReason::NotAllowed), vec![refused.to_owned()]));
-        // As the classic server had it.
+        // The classic server did so.
         let (why, _) = client_named(DENIES_A_NAME, answer(), "(missing_names: no_match)");
         assert_eq!(why, None);
     }
@@ -566,7 +566,7 @@ fn the_address_of_a_bind_can_be_announced_as_another() {
             Action::Announce(address) => Some(address.to_string()),
             _ => None,
         });
-        // SOCKS4 has no room for the last one.
+        // SOCKS4 has no room for the last address.
         assert_eq!(found.as_deref(), announced, "{at}");
     }
 }
@@ -597,7 +597,7 @@ fn a_bind_waits_for_its_peer_and_sends_strangers_away() {
 
 #[test]
 fn a_bind_for_anybody_needs_the_setting() {
-    // What the kernel says of 0.0.0.0.
+    // The kernel says so of 0.0.0.0.
     let anybody = || vec![bind("0.0.0.0"), kinds(&[("0.0.0.0", AddressKind::Local)])];
     let mut config = config("permit 0.0.0.0 0.0.0.0\n");
     assert!(refusal(&after(&mut session(), anybody(), &config)).is_some());
@@ -754,7 +754,7 @@ fn strangers_at_the_port_of_a_bind_are_logged_up_to_a_number_and_counted_beyond(
     );
 }
 
-/// What follows from a strict line where `user` is claimed from `client` and identd names sam.
+/// The actions by a strict line when `client` claims `user` and identd names sam.
 fn claimed_against_sam(user: &[u8], client: &str, text: &str) -> Vec<Action> {
     let mut config = config("permit ?=I 0.0.0.0 0.0.0.0\n");
     config.settings = settings(text);
@@ -875,7 +875,7 @@ fn a_reload_ends_relays_that_the_new_rules_refuse_only_when_asked_to_look() {
 fn what_is_still_being_carried_out_is_ended_as_well_where_the_new_rules_refuse_it() {
     let (old, new) = (config("permit 0.0.0.0 0.0.0.0\n"), config("deny 0.0.0.0 0.0.0.0\n"));
     let port = || listens(Ok("198.51.100.1:3000".parse().unwrap()));
-    // Whose address is still asked for.
+    // A next server whose address is still being looked up.
     let through = socksified("permit 0.0.0.0 0.0.0.0\n", "sockd @=gate.example ALL 0.0.0.0\n");
     for (events, old) in [
         (vec![connect("203.0.113.1", 23), unicast("203.0.113.1")], &old),
@@ -892,7 +892,7 @@ fn what_is_still_being_carried_out_is_ended_as_well_where_the_new_rules_refuse_i
     }
 }
 
-/// It would have another address announced to a client that has been told one.
+/// Going on would announce another address to a client that has been told one.
 #[test]
 fn a_port_whose_peer_cannot_be_accepted_ends_the_bind() {
     let config = config("permit 0.0.0.0 0.0.0.0\n");
@@ -916,7 +916,7 @@ fn granted(address: &str) -> Happens {
     replied(NextReply::Granted(address.parse().unwrap()))
 }
 
-/// What the next server is asked for.
+/// The next server that is asked, and the request.
 fn asked_upstream(actions: &[Action]) -> Option<(SocketAddr, Request)> {
     actions.iter().find_map(|action| match action {
         Action::Begin(_, Task::AskUpstream(next, request)) => Some((*next, (**request).clone())),

@@ -1,4 +1,4 @@
-//! With `isolation: user`, a client goes on with a worker of its user once that is known.
+//! With `isolation: user`, a client goes on with a worker of its user once the user is known.
 
 use crate::driver::*;
 use crate::{after, begins, config, connect, dialled, lines, refusal, session, settings, unicast, violates};
@@ -25,7 +25,7 @@ fn settles(actions: &[Action]) -> bool {
     )
 }
 
-/// A client whose identd has said this.
+/// A session whose client's identd has given this answer.
 fn named(identity: Identity, config: &Config) -> (Session, Vec<Action>) {
     let mut session = session();
     let come = vec![connect("203.0.113.1", 23), unicast("203.0.113.1"), identified(identity)];
