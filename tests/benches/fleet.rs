@@ -1,8 +1,8 @@
 //! Connections a second through one gateway, through two behind each of the recipes for fleets, and through two monitors on
 //! one gateway: `cargo build --release -p sockd -p sockd-worker && cargo bench -p sockd-tests --bench fleet`, as root.
 //!
-//! Load, server, gateways and what stands in front of them share the processors of this host. So the time of the processor
-//! for each connection is what can be compared with other hosts, and the connections a second only with each other.
+//! Load, server, gateways and balancers share the processors of this host. So the processor time for each connection
+//! can be compared with other hosts, but the connections a second only with each other.
 
 #![allow(dead_code, unused_imports, reason = "the tests in these files are not in a benchmark")]
 
@@ -72,7 +72,7 @@ fn main() {
     alone();
 }
 
-/// With the first processor for the monitor, and the second one for everything else: what it takes where nobody is in its way.
+/// With the first processor for the monitor and the second one for everything else: the monitor's cost undisturbed.
 fn alone() {
     let this = i32::try_from(std::process::id()).expect("a process");
     pinned(this, "1");
@@ -121,7 +121,8 @@ fn measured<'a>(
     println!("| {name} | {rate:.0} ±{spread:.0} % | {of_monitors:.0} | {of_workers:.0} | {of_balancer} |");
 }
 
-/// A port of a connection that has ended is taken for a minute: there are 470 a second for each destination (ip(7), tcp(7)).
+/// Gives the place more ports: one of an ended connection is taken for a minute, which leaves 470 a second for each
+/// destination (ip(7), tcp(7)).
 fn roomy(place: &Place) {
     for host in place.gates.iter().chain([&place.middle, &place.clients]) {
         host.sh("sysctl -qw net.ipv4.tcp_tw_reuse=1 net.ipv4.ip_local_port_range=1024\t65000");
@@ -141,7 +142,7 @@ fn round<'a>(
     [number / elapsed, each(0), each(1), each(2)]
 }
 
-/// Connects again and again for some time, a byte there and back each, and gives how often.
+/// Connects again and again for some time, a byte there and back each, and returns how often.
 fn load<'a>(client_at: &(impl Fn(IpAddr) -> Client<'a> + Sync), time: Duration) -> usize {
     let (end, number) = (Instant::now() + time, AtomicUsize::new(0));
     scope(|scope| {

@@ -1,5 +1,5 @@
-//! How long a client waits while a million rules are read anew: `cargo build --release -p sockd -p sockd-worker &&
-//! cargo bench -p sockd-tests --bench reload`, as root. Printed are the longest handshake (connection to the proxy, request,
+//! The time that a client waits while a million rules are read anew: `cargo build --release -p sockd -p sockd-worker &&
+//! cargo bench -p sockd-tests --bench reload`, as root. Prints the longest handshake (connection to the proxy, request,
 //! its connection onwards, reply) and the longest round trip of one byte through a relay that is open all the while.
 
 use nix::sys::signal::Signal;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 const THREADS: usize = 2;
 
-/// Which way the bytes go.
+/// The direction of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     Down,
@@ -41,11 +41,11 @@ impl Direction {
     }
 }
 
-/// What came of it.
+/// The result.
 pub(crate) struct Bulk {
     /// 10^9 bits a second, both directions together.
     pub(crate) gigabits: f64,
-    /// Seconds of processor time for 10^9 bytes; nothing where the process that moved them was not seen.
+    /// Seconds of processor time for 10^9 bytes; `None` if the process that moved them was not seen.
     pub(crate) seconds_a_gigabyte: Option<f64>,
 }
 
@@ -95,8 +95,8 @@ pub(crate) fn run(
     })
 }
 
-/// Nobody moves bytes without processor time: who seems to has done it in a process that was not looked at, such as one
-/// that went into the background meanwhile.
+/// No proxy moves bytes without processor time: one that seems to has used a process that was not looked at, such as
+/// one that went into the background meanwhile.
 fn seconds_a_gigabyte(spent: f64, bytes: f64) -> Option<f64> {
     (spent > 0.0 && bytes > 0.0).then(|| spent / (bytes / 1e9))
 }

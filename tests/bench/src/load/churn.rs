@@ -1,4 +1,4 @@
-//! One connection after the other, of which a third is given up at a random point of its life.
+//! One connection after the other; a third of them are given up at a random point of their life.
 
 use crate::dial::Dialler;
 use crate::load::pingpong::exchange;
@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Where the connections go.
+/// The destinations of the connections.
 pub(crate) struct Diallers {
     pub(crate) echo: Dialler,
     pub(crate) source: Dialler,
@@ -22,7 +22,7 @@ pub(crate) struct Diallers {
     pub(crate) protocol: Protocol,
 }
 
-/// What is there afterwards that was not there before, in the processes that lived through it.
+/// The growth of the processes that lived through it.
 pub(crate) struct Left {
     pub(crate) descriptors: i64,
     /// In kB.
@@ -41,7 +41,7 @@ pub(crate) fn run(mut diallers: Diallers, number: usize, tree: &Tree) -> Outcome
     loop {
         let left = compare(&before, &tree.holdings());
         if (left.descriptors == 0 && left.memory == 0) || Instant::now() > limit {
-            // Whoever leaves nothing behind by serving nobody is no example.
+            // A proxy that leaves nothing behind because it serves nobody is no example.
             drop(diallers.echo.open(Duration::from_secs(10))?);
             return Ok(left);
         }
@@ -56,7 +56,7 @@ fn compare(before: &BTreeMap<i32, Holdings>, after: &BTreeMap<i32, Holdings>) ->
         left.memory += after.memory - before.memory;
         left.processes += 1;
     }
-    // Less than before is nothing left behind.
+    // Less than before counts as nothing left behind.
     Left { descriptors: left.descriptors.max(0), memory: left.memory.max(0), ..left }
 }
 
@@ -128,7 +128,7 @@ fn begin(diallers: &mut Diallers, random: &mut Random) -> Outcome<OwnedFd> {
     }
 }
 
-/// In one of these ways; the proxy may have been quicker.
+/// Gives it up in one of these ways; the proxy may have been quicker.
 fn give_up(fd: OwnedFd, random: &mut Random) {
     let way = random.below(4);
     if way & 1 == 0 {

@@ -14,18 +14,18 @@ use std::time::{Duration, Instant};
 const THREADS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What came of it.
+/// The result.
 pub(crate) struct Connections {
     pub(crate) a_second: f64,
-    /// Of one connection.
+    /// The time spent on one connection.
     pub(crate) spent: Spent,
-    /// From the beginning of connect() to the open relay.
+    /// The times from the beginning of connect() to the open relay.
     pub(crate) openings: Times,
-    /// All that were finished, also before and after the time that counts.
+    /// All finished connections, also before and after the time that counts.
     pub(crate) in_all: u64,
 }
 
-/// Keeps `at_once` of them going.
+/// Keeps `at_once` connections going.
 pub(crate) fn run(
     dialler: &Dialler,
     at_once: usize,
@@ -110,7 +110,7 @@ struct Client<'a> {
 #[derive(Default)]
 struct Slot {
     state: State,
-    /// Events of the connection before are not for this one.
+    /// Tells events of this connection from those of the one before.
     generation: u32,
 }
 
@@ -147,7 +147,7 @@ impl<'a> Client<'a> {
         Ok(self.openings)
     }
 
-    /// Fills places that are empty because something failed, and gives up on what takes too long.
+    /// Fills places that a failure left empty, and gives up connections that take too long.
     fn sweep(&mut self) {
         for slot in 0..self.slots.len() {
             let begun = match &self.slots[slot].state {

@@ -15,7 +15,7 @@ const HEADER: usize = 10;
 /// Datagrams that are under way at once.
 const WINDOW: usize = 32;
 
-/// What has not come back by then is lost.
+/// A datagram that has not come back by then is lost.
 const LOST: Duration = Duration::from_millis(200);
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ impl Association {
         Ok(Self { _control: control, socket })
     }
 
-    /// Sends something once to each destination, again to those that have not answered, until all have.
+    /// Sends to each destination, and again to those that have not answered, until all have.
     pub(crate) fn reach_all(&self, destinations: &[SocketAddrV4]) -> Outcome<()> {
         let begun = Instant::now();
         let mut left: HashSet<SocketAddrV4> = destinations.iter().copied().collect();
@@ -69,7 +69,7 @@ impl Association {
         Ok(())
     }
 
-    /// Sends datagrams of this size to the destinations in turn for a while. Gives how many have come back.
+    /// Sends datagrams of this size to the destinations in turn for a while, and returns how many came back.
     pub(crate) fn exchange(
         &self,
         destinations: &[SocketAddrV4],
@@ -112,7 +112,7 @@ impl Association {
         Ok(times)
     }
 
-    /// Sends one datagram to each of these, so many a second, and waits for no answer.
+    /// Sends one datagram to each of these at this rate a second, and waits for no answer.
     pub(crate) fn flood(&self, destinations: impl Iterator<Item = SocketAddrV4>, rate: f64) -> Outcome<()> {
         let begun = Instant::now();
         for (number, to) in destinations.enumerate() {
@@ -136,7 +136,7 @@ fn datagram(to: SocketAddrV4, size: usize) -> Vec<u8> {
     [header, vec![b'x'; size]].concat()
 }
 
-/// Where the answer has come from, as its header says.
+/// The source of an answer, as its header says.
 fn source(bytes: &[u8]) -> SocketAddrV4 {
     let [a, b, c, d, high, low] = std::array::from_fn(|place| bytes[4 + place]);
     SocketAddrV4::new([a, b, c, d].into(), u16::from_be_bytes([high, low]))

@@ -1,4 +1,4 @@
-//! Relays that have passed a byte each way and are silent since: what they cost in memory, and the monitor in time.
+//! Relays that have passed a byte each way and are silent since: their cost in memory, and in the monitor's time.
 
 use crate::dial::Dialler;
 use crate::load::pingpong::exchange;
@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// What came of it.
+/// The result.
 pub(crate) struct Idle {
     /// Growth for each relay, in kB.
     pub(crate) each: f64,
@@ -23,7 +23,7 @@ pub(crate) struct Idle {
 }
 
 pub(crate) fn run(dialler: &mut Dialler, relays: usize, tree: &Tree) -> Outcome<Idle> {
-    // What is there once and for all does not count.
+    // Fixed costs do not count.
     drop(dialler.open(Duration::from_secs(10))?);
     sleep(Duration::from_millis(500));
     let memory = || tree.holdings().values().map(|holdings| holdings.memory).sum::<i64>();
@@ -37,13 +37,13 @@ pub(crate) fn run(dialler: &mut Dialler, relays: usize, tree: &Tree) -> Outcome<
     Ok(Idle { each: growth / relays as f64, growth, new_workers })
 }
 
-/// The monitor's share of a processor while all relays are silent and others look at them: `sockdctl list --watch` every two
-/// seconds, and whoever collects the counters every five. The monitor looks at all relays in 20 seconds, and then pauses for
-/// as long: this takes one such time.
+/// The monitor's share of a processor while all relays are silent and others look at them: `sockdctl list --watch`
+/// every two seconds, and a collector of the counters every five. The monitor looks at all relays in 20 seconds, and
+/// then pauses for as long: this takes one such time.
 pub(crate) fn watched(dialler: &mut Dialler, relays: usize, tree: &Tree) -> Outcome<f64> {
     const ROUNDS: u32 = 8;
     const EVERY: Duration = Duration::from_secs(5);
-    // Before a relay has its port.
+    // Started before a relay can take the exporter's port.
     let exporter = EXPORTER.to_string();
     let _lookers = [
         Looker::start("sockdctl", &["list", "--watch"])?,
@@ -65,7 +65,7 @@ pub(crate) fn watched(dialler: &mut Dialler, relays: usize, tree: &Tree) -> Outc
     Ok(spent.as_secs_f64() / (EVERY * ROUNDS).as_secs_f64())
 }
 
-/// Where the exporter listens.
+/// The address of the exporter.
 const EXPORTER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9908);
 
 fn scrape() -> Outcome<String> {
@@ -80,7 +80,7 @@ fn scrape() -> Outcome<String> {
 struct Looker(Child);
 
 impl Looker {
-    /// The one that has been built beside this one.
+    /// Starts the program that was built beside this one.
     fn start(name: &str, words: &[&str]) -> Outcome<Self> {
         let mut command = Command::new(std::env::current_exe()?.with_file_name(name));
         let command = command.args(words).stdin(Stdio::null()).stdout(Stdio::null());
@@ -95,8 +95,8 @@ impl Drop for Looker {
     }
 }
 
-/// As many of `wanted` as the hard limit of descriptors allows: a relay is one here, and two in one of the workers,
-/// of which a client host has one for each processor.
+/// As many of `wanted` as the hard limit of descriptors allows: a relay takes one here, and two in one of the workers,
+/// which are as many per client host as there are processors.
 pub(crate) fn possible(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(1000);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{Scope, ScopedJoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
-/// Between two bytes of one client.
+/// The pause between two bytes of one client.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How closely the times are kept.
 const TICK: Duration = Duration::from_millis(5);
@@ -36,7 +36,7 @@ impl<'scope> Slow<'scope> {
         Ok(Self { over, trickling })
     }
 
-    /// Ends them, and tells how many the proxy has closed by then.
+    /// Ends them, and returns how many the proxy had closed.
     pub(crate) fn end(mut self) -> usize {
         self.over.store(true, Relaxed);
         self.trickling.take().and_then(|trickling| trickling.join().ok()).unwrap_or(0)
@@ -67,12 +67,12 @@ fn trickle(mut clients: Vec<OwnedFd>, protocol: Protocol, over: &AtomicBool) -> 
             break;
         }
         let byte = beginning.get(turn / number).copied().unwrap_or(more);
-        // One that the proxy has closed is counted in the end.
+        // Clients that the proxy has closed are counted in the end.
         let _ = net::send(&clients[turn % number], &[byte]);
     }
     clients.retain(|client| matches!(net::receive(client, &mut [0; 16]), Ok(None)));
     let closed = number - clients.len();
-    // Closing many sockets takes a while, and nobody has to wait for it.
+    // Closing many sockets takes a while, for which nobody has to wait.
     spawn(move || drop(clients));
     closed
 }

@@ -21,7 +21,7 @@ pub(crate) fn run(relay: &OwnedFd, time: Duration) -> Outcome<Times> {
     Ok(times)
 }
 
-/// So many bytes there and back.
+/// Sends this many bytes there and back.
 pub(crate) fn exchange(relay: &OwnedFd, size: usize) -> Outcome<()> {
     let message = [b'x'; SIZE];
     let message = &message[..size.min(SIZE)];

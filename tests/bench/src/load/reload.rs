@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const LINES: u32 = 1_000_000;
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// What came of it.
+/// The result.
 pub(crate) struct Reload {
     pub(crate) longest_before: Duration,
     pub(crate) longest: Duration,
@@ -22,7 +22,7 @@ pub(crate) struct Reload {
     pub(crate) took: Duration,
 }
 
-/// Writes so many lines before `rules`.
+/// Writes this many lines before `rules`.
 fn write_rules(lines: u32, rules: &str) -> Outcome<()> {
     let mut text = String::new();
     for number in 0..lines {
@@ -32,7 +32,7 @@ fn write_rules(lines: u32, rules: &str) -> Outcome<()> {
     Ok(fs::write("/etc/sockd.conf", text + rules)?)
 }
 
-/// Has the rules read again, and gives how long that took, from the signal to the line in the log.
+/// Has the rules read again, and returns how long that took, from the signal to the line in the log.
 fn reload(monitor: i32, syslog: &Syslog) -> Outcome<Duration> {
     let begun = Instant::now();
     kill(Pid::from_raw(monitor), Signal::SIGHUP)?;
@@ -45,7 +45,7 @@ fn reload(monitor: i32, syslog: &Syslog) -> Outcome<Duration> {
     Ok(begun.elapsed())
 }
 
-/// Puts so many lines before `rules`.
+/// Puts this many lines before `rules`.
 pub(crate) fn grow(lines: u32, monitor: i32, rules: &str, syslog: &Syslog) -> Outcome<()> {
     write_rules(lines, rules)?;
     reload(monitor, syslog).map(drop)
@@ -73,7 +73,7 @@ fn longest(dialler: &mut Dialler, is_over: &dyn Fn(Instant) -> bool) -> Outcome<
         let one = Instant::now();
         drop(dialler.open(LONGEST)?);
         longest = longest.max(one.elapsed());
-        // The log is in memory, and the machine is not to be busy with this client alone.
+        // The log is in memory, and this client alone must not keep the machine busy.
         thread::sleep(Duration::from_millis(1));
     }
     Ok(longest)

@@ -1,5 +1,5 @@
-//! Short connections at a steady rate, whatever the proxy does (an open loop): one that is late does not delay the
-//! next, and its time counts from when it was due.
+//! Short connections at a steady rate, whatever the proxy does (an open loop): a late one does not delay the next, and
+//! its time counts from when it was due.
 
 use crate::dial::{Dial, Dialler};
 use crate::net::{self, Events, Outcome};
@@ -9,7 +9,7 @@ use slab::Slab;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-/// So many at once are more than any proxy catches up with.
+/// More connections at once than any proxy catches up with.
 const MOST: usize = 4000;
 
 struct Connection {
@@ -18,9 +18,9 @@ struct Connection {
     asked: bool,
 }
 
-/// What came of it.
+/// The result.
 pub(crate) struct Steady {
-    /// From when it was due to the open relay.
+    /// The times from when each was due to the open relay.
     pub(crate) openings: Times,
     pub(crate) failed: usize,
     pub(crate) first_failure: Option<String>,
@@ -28,7 +28,7 @@ pub(crate) struct Steady {
 
 /// Opens `rate` relays a second for `time`, after a quarter of that time which does not count.
 pub(crate) fn run(dialler: &Dialler, rate: f64, time: Duration) -> Outcome<Steady> {
-    // The kernel delays timers by 50 microseconds otherwise.
+    // By default the kernel delays timers by 50 microseconds.
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
     let mut client = Client {
         dialler: dialler.clone(),
