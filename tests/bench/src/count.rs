@@ -1,5 +1,5 @@
 //! System calls and context switches for each connection, counted by the kernel's trace points (perf-stat(1)), which
-//! holds nobody up. Counts are right on a busy machine, too.
+//! slows nothing down. Counts are right even on a busy machine.
 
 use crate::net::Outcome;
 use crate::procs::{Role, Tree};
@@ -9,13 +9,13 @@ use std::process::{Child, Command, Stdio};
 
 const FILE: &str = "/run/bench/counts";
 
-/// What a role's processes do.
+/// Counts the acts of a role's processes.
 pub(crate) struct Counter {
     perf: Child,
 }
 
 impl Counter {
-    /// Begins to count; every process has to be there already.
+    /// Begins to count; every process must exist already.
     pub(crate) fn begin(tree: &Tree, role: Role) -> Outcome<Self> {
         let pids: Vec<_> = tree.pids(role).iter().map(i32::to_string).collect();
         if pids.is_empty() {
@@ -36,7 +36,7 @@ impl Counter {
         Ok(Self { perf })
     }
 
-    /// Name and number of each event that has come up, the most frequent first.
+    /// Name and number of each event that occurred, the most frequent first.
     pub(crate) fn end(mut self) -> Outcome<Vec<(String, u64)>> {
         drop(self.perf.stdin.take());
         self.perf.wait()?;

@@ -1,4 +1,4 @@
-//! Servers that send datagrams back, in a thread of this process. They are at many places, each of which is a flow.
+//! Servers that send datagrams back, in a thread of this process. They listen at many places, each of which is a flow.
 
 use crate::net::{self, Events, Outcome};
 use crate::origin::ADDRESSES;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// The first port; each has a place at each of the addresses.
 const FIRST_PORT: u16 = 9500;
 
-/// How often it is looked whether this is over.
+/// The interval at which the threads check whether this is over.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The running servers; ended when dropped.
@@ -25,7 +25,7 @@ pub(crate) struct DatagramEcho {
 }
 
 impl DatagramEcho {
-    /// Starts it at so many places.
+    /// Starts it at this many places.
     pub(crate) fn start(number: u16) -> Outcome<Self> {
         let place = |number: u16| {
             let (port, address) = (number / u16::from(ADDRESSES), number % u16::from(ADDRESSES));
@@ -61,7 +61,7 @@ fn serve(sockets: &[OwnedFd], over: &AtomicBool) -> Outcome<()> {
 /// Sends back all that is there.
 fn echo(socket: &OwnedFd, buffer: &mut [u8]) {
     while let Ok((_, length, Some(from))) = recvfrom(socket, &mut *buffer, RecvFlags::DONTWAIT) {
-        // What finds no room is lost, as in any network.
+        // A datagram that finds no room is lost, as in any network.
         let _ = sendto(socket, &buffer[..length], SendFlags::DONTWAIT, &from);
     }
 }

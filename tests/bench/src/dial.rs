@@ -18,7 +18,7 @@ pub(crate) struct Hosts {
 }
 
 impl Hosts {
-    /// This many, of those that most measures use.
+    /// This many of the hosts that most measures use.
     pub(crate) fn new(number: u32) -> Self {
         Self::from_base(Ipv4Addr::new(127, 64, 0, 1), number)
     }
@@ -88,7 +88,7 @@ impl Dialler {
         Ok(self.finish(patience)?.fd)
     }
 
-    /// Opens an association; gives its connection, and where its datagrams go.
+    /// Opens an association; returns its connection, and the address for its datagrams.
     pub(crate) fn associate(&mut self, patience: Duration) -> Outcome<(OwnedFd, SocketAddrV4)> {
         let Dial { fd, answer, .. } = self.finish(patience)?;
         let [a, b, c, d, high, low] = std::array::from_fn(|place| answer[4 + place]);
@@ -134,7 +134,7 @@ pub(crate) struct Dial {
 }
 
 impl Dial {
-    /// Whether output is waited for.
+    /// Whether it waits for output.
     pub(crate) fn is_connecting(&self) -> bool {
         !self.sent
     }
@@ -143,7 +143,8 @@ impl Dial {
     pub(crate) fn advance(&mut self) -> Outcome<bool> {
         loop {
             let Some(Step { send, answer, granted }) = self.steps.get(self.step) else {
-                // Without a proxy nothing has been sent, so nothing has told whether the connection is there.
+                // Without a proxy nothing has been sent, so only the peer's address shows whether the connection is
+                // there.
                 self.sent = self.sent || rustix::net::getpeername(&self.fd).is_ok();
                 return Ok(self.sent);
             };

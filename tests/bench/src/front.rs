@@ -1,10 +1,10 @@
-//! The ceiling of what keeps client hosts apart and logs: the ideal proxy cut in two where sockd is cut in two.
+//! The ceiling for proxies that keep client hosts apart and log: the ideal proxy, cut in two as sockd is.
 //!
 //! One front accepts, connects, and writes as many lines to `/dev/log` as sockd does. It keeps both sockets of a
-//! session, so that it could end it, and counts by the kernel what was relayed. Behind it a process for each client
+//! session, so that it could end it, and has the kernel count the relayed bytes. Behind it a process for each client
 //! host, an [`ideal`](crate::ideal) with a channel for its input, reads requests, answers and relays. There are no
-//! rules, limits or deadlines, and no locks on anybody: what sockd needs beyond this is the price of those, and what
-//! this needs beyond the ideal proxy is the price of separation and log, for whoever has them.
+//! rules, limits or deadlines, and no locks: sockd's further cost is the price of those, and the cost of this beyond
+//! the ideal proxy is the price of separation and log.
 
 use crate::ideal::Moves;
 use crate::message::{Down, Up};
@@ -28,7 +28,7 @@ pub(crate) fn start(moves: Moves, address: SocketAddrV4) -> Outcome<Child> {
 
 const LISTENER: u64 = u64::MAX;
 
-/// The front itself.
+/// Runs the front itself.
 pub(crate) fn run(moves: Moves) -> Outcome<()> {
     let log = UnixDatagram::unbound()?;
     log.connect(sockd_tests::host::SYSLOG_SOCKET)?;
@@ -87,7 +87,8 @@ impl Front {
     fn start_host(&mut self, address: Ipv4Addr) -> Outcome<usize> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (channel, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        // As sockd's workers: who wakes up pushes nobody aside (sched(7), SCHED_BATCH). chrt(1) runs this very program.
+        // As sockd's workers: a process that wakes up preempts nobody (sched(7), SCHED_BATCH). chrt(1) runs this very
+        // program.
         let own = format!("/proc/{}/exe", std::process::id());
         let process = Command::new("chrt")
             .args(["--batch", "0", &own, "ideal", self.moves.word(), "channel"])
@@ -124,7 +125,7 @@ impl Front {
         Ok(())
     }
 
-    /// What syslogd has no room for is lost; the table says how much arrived.
+    /// A line that syslogd has no room for is lost; the table says how many arrived.
     fn write(&self, line: &str) {
         let _ = self.log.send(format!("<29>Jan  1 00:00:00 front[1]: {line}").as_bytes());
     }

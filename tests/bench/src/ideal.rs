@@ -37,7 +37,7 @@ impl Moves {
     }
 }
 
-/// Starts the processes, all at one listening socket, their standard input.
+/// Starts the processes; all get one listening socket as standard input.
 pub(crate) fn start(moves: Moves, address: SocketAddrV4) -> Outcome<Vec<Child>> {
     let listener = net::listen(address, Listen::default())?;
     let start = |_| {
@@ -49,20 +49,20 @@ pub(crate) fn start(moves: Moves, address: SocketAddrV4) -> Outcome<Vec<Child>> 
 
 const BUFFER: usize = 64 * 1024;
 const PIPE: usize = 1 << 20;
-/// So much of one direction at a time, before others have their turn.
+/// The most turns of one direction before others have theirs.
 const TURNS: usize = 16;
 const INPUT: u64 = u64::MAX;
 
-/// What the standard input of a process is, and so who accepts and connects.
+/// The standard input of a process, which decides who accepts and connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Input {
     /// A listening socket: the process itself.
     Listener,
-    /// A channel to a front, which does it.
+    /// A channel to a front, which does both.
     Channel,
 }
 
-/// One of the processes.
+/// Runs one of the processes.
 pub(crate) fn run(moves: Moves, input: Input) -> Outcome<()> {
     let channel = match input {
         Input::Listener => None,
@@ -100,7 +100,7 @@ struct Session {
     up: Flow,
     down: Flow,
     generation: u32,
-    /// Where the front, if there is one, keeps its sockets.
+    /// The place at which the front, if any, keeps its sockets.
     kept: u32,
 }
 
@@ -121,9 +121,9 @@ fn token(number: usize, generation: u32, side: Side) -> u64 {
 struct Flow {
     readable: bool,
     writable: bool,
-    /// The sink is watched for room, which it is from the first time on that it had none.
+    /// The sink is watched for room, as it is once it has been full.
     watched: bool,
-    /// The source has said that no more comes, behind what is still unread.
+    /// The source has said that nothing follows its unread bytes.
     hung_up: bool,
     at_end: bool,
     end_passed_on: bool,
@@ -138,7 +138,7 @@ impl Flow {
         self.copied.is_empty() && self.piped == 0
     }
 
-    /// Whether the end is to be passed on now, which is so once.
+    /// Whether the end is to be passed on now; true only once.
     fn ends_now(&mut self) -> bool {
         let due = self.at_end && self.is_empty() && !self.end_passed_on;
         self.end_passed_on |= due;
@@ -152,7 +152,7 @@ struct Pipe {
 }
 
 struct Proxy {
-    /// To the front, where there is one.
+    /// To the front, if any.
     channel: Option<WorkerEnd<Up, Down>>,
     events: Events,
     sessions: Slab<Session>,
@@ -164,7 +164,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// False when there is nobody any more who would say anything.
+    /// Handles one turn of events; false once nobody is left to send any.
     fn turn(&mut self) -> Outcome<bool> {
         let limit = (!self.unfinished.is_empty()).then_some(Duration::ZERO);
         let ready = self.events.wait(limit)?;
@@ -266,7 +266,7 @@ impl Proxy {
         Ok(())
     }
 
-    /// Tells a session its news and lets it go on; ends it where it goes no further.
+    /// Tells a session its news and lets it go on; ends it if it cannot.
     fn step(&mut self, number: usize, generation: u32, news: impl FnOnce(&mut Session)) {
         let Some(session) = self.sessions.get_mut(number).filter(|session| session.generation == generation)
         else {
@@ -344,7 +344,7 @@ impl Proxy {
     }
 }
 
-/// Reads the request; gives the destination once it is whole.
+/// Reads the request; returns the destination once it is whole.
 fn open(session: &mut Session, buffer: &mut [u8]) -> Result<Option<SocketAddrV4>> {
     const ROOM: usize = 1024;
     while session.up.readable {
@@ -353,7 +353,7 @@ fn open(session: &mut Session, buffer: &mut [u8]) -> Result<Option<SocketAddrV4>
             Some(0) => return Err(Errno::CONNRESET),
             Some(length) => {
                 session.request.extend_from_slice(&buffer[..length]);
-                // Less than there was room for: more would be another edge, an end that came before would not.
+                // Less than fitted: more data would be another edge, but an end that came before would not.
                 session.up.readable = length == ROOM || session.up.hung_up;
             }
         }
@@ -460,7 +460,7 @@ impl Mover {
             flow.full_buffers = flow.full_buffers.saturating_add(1);
         } else {
             flow.full_buffers = 0;
-            // Behind what was seen before this read nothing more comes.
+            // No more comes after the bytes seen before this read.
             flow.readable = false;
             flow.at_end = flow.hung_up;
         }
@@ -488,7 +488,7 @@ fn new_pipe() -> Result<Pipe> {
     Ok(Pipe { out, into })
 }
 
-/// Gives the sink what has been taken from the source before.
+/// Gives the sink the bytes taken from the source before.
 fn flush(flow: &mut Flow, sink: BorrowedFd<'_>) -> Result<()> {
     while flow.piped > 0 {
         let Some(pipe) = &flow.pipe else { return Ok(()) };

@@ -10,14 +10,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 
-/// Starts the process at a listening socket, its standard input.
+/// Starts the process with a listening socket as its standard input.
 pub(crate) fn start(address: SocketAddrV4) -> Outcome<Child> {
     let listener = net::listen(address, net::Listen::default())?;
     Ok(Command::new("/proc/self/exe").arg("ideal-datagrams").stdin(Stdio::from(listener)).spawn()?)
 }
 
 const LISTENER: u64 = u64::MAX;
-/// The places of the sockets of an association; those of flows follow.
+/// The places of an association's sockets; the sockets of flows follow.
 const CONTROL: u32 = 0;
 const CLIENT: u32 = 1;
 const FIRST_FLOW: u32 = 2;
@@ -29,7 +29,7 @@ fn token(slot: usize, place: u32) -> u64 {
     (slot as u64) << 32 | u64::from(place)
 }
 
-/// The process.
+/// Runs the process.
 pub(crate) fn run() -> Outcome<()> {
     let listener = rustix::stdio::stdin();
     let mut events = Events::new()?;
@@ -66,7 +66,7 @@ struct Association {
     client: Option<OwnedFd>,
     connected: bool,
     by_destination: HashMap<[u8; 6], usize>,
-    /// The sockets that are connected to peers, and the headers of what comes from them.
+    /// The sockets that are connected to peers, and the headers of the datagrams from them.
     flows: Vec<(OwnedFd, [u8; HEADER])>,
 }
 
@@ -76,7 +76,7 @@ impl Association {
         Self { control, greeted: false, client: None, connected: false, by_destination, flows }
     }
 
-    /// The connection; false at its end.
+    /// Handles the connection; false at its end.
     fn hear(&mut self, slot: usize, events: &Events) -> Outcome<bool> {
         let mut bytes = [0; 64];
         match net::receive(&self.control, &mut bytes) {
@@ -117,7 +117,7 @@ impl Association {
                 None => {
                     let [a, b, c, d, high, low] = *destination;
                     let to = SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low]));
-                    // Whatever else is started here by mistake, it is no open proxy.
+                    // Even if started by mistake, this is no open proxy.
                     if !to.ip().is_loopback() {
                         continue;
                     }

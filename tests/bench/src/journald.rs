@@ -9,26 +9,26 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// As it is by default, but for what else it would collect. It limits the rate of units alone, of which there is none;
-/// sockd.service lifts that limit.
+/// Its defaults, without its other sources. It limits the rate of units alone, and there is none here; sockd.service
+/// lifts that limit.
 const CONFIGURATION: &str = "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\n";
 
 const SOCKETS: &str = "/run/systemd/journal";
 const JOURNAL: &str = "/run/log/journal";
 
-/// What sockd says about lines that no log has taken, behind their number.
+/// The words of sockd after the number of lines that no log has taken.
 const LOST: &str = " log lines were lost";
 
-/// The running journald, to which `/dev/log` leads; afterwards that leads to rsyslogd again.
+/// The running journald, to which `/dev/log` leads; when dropped, that leads to rsyslogd again.
 pub(crate) struct Journald {
     child: Child,
 }
 
-/// What has come to it from sockd.
+/// The lines that have come to it from sockd.
 #[derive(Default)]
 pub(crate) struct Journal {
     pub(crate) lines: u64,
-    /// So many have not come, as sockd itself says.
+    /// Lines that have not come, as sockd itself says.
     pub(crate) lost: u64,
 }
 
@@ -53,7 +53,7 @@ impl Journald {
         processor_time(self.child.id().cast_signed())
     }
 
-    /// What there is of sockd when no more comes.
+    /// The lines of sockd once no more come.
     pub(crate) fn read(&self) -> Outcome<Journal> {
         let (mut journal, mut changed) = (Journal::default(), Instant::now());
         while changed.elapsed() < Duration::from_secs(1) {

@@ -2,9 +2,9 @@
 //!
 //! Everything runs on the loopback interface of a network namespace of its own, which has its own `/etc`, `/run` and
 //! `/dev/log`. One measure after the other is taken of one proxy after the other, each freshly started; that is a
-//! round. The [`measures`] say what there is and what is asked, [`take`] how it is done, [`load`] has the clients,
-//! [`origin`] the servers, [`ideal`] the proxy that marks the ceiling and [`front`] what makes of it one that keeps
-//! client hosts apart, [`proxies`] how the others are started, [`table`] what is printed.
+//! round. [`measures`] lists the measures and their goals, and [`take`] takes them. [`load`] has the clients,
+//! [`origin`] the servers, [`ideal`] the proxy that marks the ceiling, and [`front`] makes it keep client hosts apart.
+//! [`proxies`] starts the others, and [`table`] prints the result.
 
 mod count;
 mod datagram_echo;
@@ -97,8 +97,8 @@ const DESCRIPTORS: u64 = 524_288;
 
 fn main() {
     let line = Line::parse();
-    // As far as it goes: thousands of relays have an end here, one in the servers and two in the proxy. Beyond the hard
-    // limit it takes CAP_SYS_RESOURCE.
+    // As far as possible: thousands of relays have an end here, one in the servers and two in the proxy. Exceeding the
+    // hard limit takes CAP_SYS_RESOURCE.
     let _ = setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS);
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);

@@ -1,4 +1,4 @@
-//! What is measured: the measures, what each gives, and what is asked of sockd.
+//! The measures, the figures of each, and the goals for sockd.
 
 use crate::load::bulk::Direction;
 use crate::load::idle;
@@ -9,7 +9,7 @@ use crate::request::Protocol;
 use crate::syslog::Syslog;
 use std::time::Duration;
 
-/// How long and how much.
+/// How long and how much is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
     pub(crate) time: Duration,
@@ -41,13 +41,13 @@ pub(crate) enum Kind {
     Loris {
         slow: usize,
     },
-    /// With a user who is remembered, and without.
+    /// With a remembered user, and without.
     Logins {
         hosts: u32,
     },
     /// Logins while one host tries passwords.
     Guessing,
-    /// As many as go, of this size, to so many destinations and back.
+    /// As many as possible, of this size, to this many destinations and back.
     Datagrams {
         destinations: u16,
         size: usize,
@@ -57,12 +57,12 @@ pub(crate) enum Kind {
     NewFlows,
     /// While another host names one new destination after the other.
     FlowFlood,
-    /// What the monitor needs to look at relays that are silent.
+    /// The monitor's cost of looking at relays that are silent.
     Watch,
     Start,
     Churn,
     Reload,
-    /// Many at once from so many client hosts, with so many rules.
+    /// Many at once from this many client hosts, with this many rules.
     Growth {
         hosts: u32,
         rules: u32,
@@ -76,14 +76,14 @@ pub(crate) enum Kind {
     Count(Role),
 }
 
-/// One measure; what it gives is one line of the table or several.
+/// One measure, which fills one or more lines of the table.
 #[derive(Clone, Debug)]
 pub(crate) struct Measure {
     pub(crate) name: String,
     pub(crate) kind: Kind,
 }
 
-/// What is asked of sockd.
+/// A goal for sockd.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Goal {
     /// At least this share of ideal-adaptive, and more than any peer.
@@ -195,7 +195,7 @@ fn of_connections(title: &str, rate: Goal, monitor: Goal) -> Vec<Figure> {
 }
 
 impl Measure {
-    /// What it gives, in this order.
+    /// Its figures, in this order.
     pub(crate) fn figures(&self) -> Vec<Figure> {
         match self.kind {
             Kind::Bulk(direction, streams) => {
@@ -305,7 +305,7 @@ impl Measure {
                 let title = "after a third of the connections was given up: left";
                 vec![
                     figure(format!("{title} in descriptors"), "", Goal::AtMost(0.0)),
-                    // What is in the log's queue at one moment and not at the other.
+                    // The log's queue may be full at one moment and empty at the other.
                     figure(format!("{title} in memory"), "kB", Goal::AtMost(1024.0)),
                     figure(format!("{title} in processes, compared"), "", Goal::Nothing),
                 ]
@@ -340,12 +340,12 @@ impl Measure {
         }
     }
 
-    /// The protocol in which it is taken of this proxy, if it can be.
+    /// The protocol in which this proxy is measured, if it can be.
     pub(crate) fn protocol(&self, proxy: &Proxy) -> Option<Protocol> {
         match self.kind {
             Kind::Connections(protocol, _) | Kind::Steady(protocol) => {
                 let protocol = match protocol {
-                    // Peers without SOCKS4, and no proxy at all, stand beside SOCKS4 with what they have.
+                    // Peers without SOCKS4, and no proxy at all, use their own protocol beside SOCKS4.
                     Protocol::Socks4 if !proxy.speaks(protocol) => proxy.usual_protocol(),
                     protocol => protocol,
                 };
@@ -371,7 +371,7 @@ impl Measure {
         }
     }
 
-    /// Whether it is taken without being asked for.
+    /// Whether it is taken without a request for it.
     pub(crate) fn is_usual(&self, full: bool) -> bool {
         match self.kind {
             Kind::Count(_) | Kind::Journald { .. } => false,
@@ -383,7 +383,7 @@ impl Measure {
 }
 
 impl Scale {
-    /// The full one, or one of a few minutes.
+    /// The full scale, or one of a few minutes.
     pub(crate) fn new(full: bool) -> Self {
         let seconds = Duration::from_secs_f64;
         match full {

@@ -1,10 +1,10 @@
-//! What a front and its hosts' processes say to each other.
+//! The messages between a front and its hosts' processes.
 
 use serde::{Deserialize, Serialize};
 use sockd_common::message::Message;
 use std::net::SocketAddrV4;
 
-/// What a host's process says.
+/// A message of a host's process.
 #[derive(Deserialize, Serialize)]
 pub(crate) enum Up {
     /// A session wants to be connected.
@@ -13,12 +13,12 @@ pub(crate) enum Up {
     Ended { kept: u32 },
 }
 
-/// What the front says, each with a descriptor.
+/// A message of the front, each with a descriptor.
 #[derive(Deserialize, Serialize)]
 pub(crate) enum Down {
-    /// There is a new session, and this is where its sockets are kept.
+    /// There is a new session; its sockets are kept at this place.
     Client { kept: u32 },
-    /// The session that wanted to be connected is, or will be.
+    /// The session is connected, or will be.
     Server { session: u64, is_connected: bool },
 }
 

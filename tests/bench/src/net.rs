@@ -1,4 +1,4 @@
-//! Sockets and epoll as everything here uses them: IPv4, on loopback, never blocking.
+//! Sockets and epoll as all parts use them: IPv4, on loopback, never blocking.
 
 use crate::sys;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-/// What went wrong, for the one who reads the table.
+/// An error is text for the reader of the table.
 pub(crate) type Outcome<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
@@ -24,7 +24,7 @@ fn stream() -> Result<OwnedFd> {
 pub(crate) struct Listen {
     /// Several processes listen at one address, and the kernel deals the connections out.
     pub(crate) shared: bool,
-    /// Connections without a byte are not shown.
+    /// Connections are reported only after their first byte.
     pub(crate) deferred: bool,
 }
 
@@ -35,14 +35,14 @@ pub(crate) fn listen(address: SocketAddrV4, how: Listen) -> Outcome<OwnedFd> {
     if how.deferred {
         sys::defer_accept(&listener)?;
     }
-    // What is accepted has it from here.
+    // Accepted sockets inherit it.
     set_tcp_nodelay(&listener, true)?;
     net::bind(&listener, &address).map_err(|error| format!("{address}: {error}"))?;
     net::listen(&listener, 65535)?;
     Ok(listener)
 }
 
-/// The next connection, or nothing when none is waiting.
+/// The next connection; `None` if none is waiting.
 pub(crate) fn accept(listener: impl AsFd) -> Option<OwnedFd> {
     net::accept_with(listener, FLAGS).ok()
 }
@@ -58,7 +58,7 @@ pub(crate) fn accept_from(listener: impl AsFd) -> Option<(OwnedFd, Ipv4Addr)> {
 pub(crate) fn connect(source: Option<Ipv4Addr>, to: SocketAddrV4) -> Outcome<OwnedFd> {
     let socket = stream()?;
     if let Some(source) = source {
-        // The port is chosen in connect(), where it needs to be free for this one destination only.
+        // connect() chooses the port, which then needs to be free for this one destination only.
         nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
         net::bind(&socket, &SocketAddrV4::new(source, 0))?;
     }
@@ -66,8 +66,8 @@ pub(crate) fn connect(source: Option<Ipv4Addr>, to: SocketAddrV4) -> Outcome<Own
     Ok(socket)
 }
 
-/// The same from whatever address fits, and whether it is connected already, as it mostly is on loopback when the call
-/// has returned.
+/// The same from any fitting address, and whether it is connected already, as it mostly is on loopback when the call
+/// returns.
 pub(crate) fn dial(to: SocketAddrV4) -> Outcome<(OwnedFd, bool)> {
     let socket = stream()?;
     let is_connected = begin_to_connect(&socket, to)?;
@@ -89,7 +89,7 @@ pub(crate) fn datagram_socket(at: SocketAddrV4) -> Outcome<OwnedFd> {
     Ok(socket)
 }
 
-/// One that is connected to a peer.
+/// A socket for datagrams that is connected to a peer.
 pub(crate) fn datagram_dial(to: SocketAddrV4) -> Outcome<OwnedFd> {
     let socket = net::socket_with(AddressFamily::INET, SocketType::DGRAM, FLAGS, None)?;
     net::connect(&socket, &to)?;
@@ -97,11 +97,11 @@ pub(crate) fn datagram_dial(to: SocketAddrV4) -> Outcome<OwnedFd> {
 }
 
 pub(crate) fn no_delay(socket: impl AsFd) {
-    // A connection that has gone already is found out soon enough.
+    // A connection that has gone already is noticed soon enough.
     let _ = set_tcp_nodelay(socket, true);
 }
 
-/// A call that found nothing to do is no error.
+/// Turns EAGAIN into `None`: a call that found nothing to do is no error.
 pub(crate) fn unless_blocked<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -114,7 +114,7 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8]) -> Result<Option<usize>> {
     send_before(socket, bytes, false)
 }
 
-/// The same, with more or the end to follow at once.
+/// The same, when more bytes or the end follow at once.
 pub(crate) fn send_before(socket: impl AsFd, bytes: &[u8], more: bool) -> Result<Option<usize>> {
     let more = if more { SendFlags::MORE } else { SendFlags::empty() };
     unless_blocked(net::send(socket, bytes, SendFlags::NOSIGNAL | more))
@@ -125,7 +125,7 @@ pub(crate) fn receive(socket: impl AsFd, into: &mut [u8]) -> Result<Option<usize
     unless_blocked(net::recv(socket, into, RecvFlags::empty()).map(|(_, length)| length))
 }
 
-/// Throws received bytes away without their being copied (MSG_TRUNC, tcp(7)).
+/// Discards received bytes without copying them (MSG_TRUNC, tcp(7)).
 pub(crate) struct Drain(Vec<u8>);
 
 impl Drain {
@@ -170,7 +170,7 @@ impl Events {
         epoll::modify(&self.epoll, socket, EventData::new_u64(token), what)
     }
 
-    /// Waits, and tells how many events there are.
+    /// Waits, and returns the number of events.
     pub(crate) fn wait(&mut self, limit: Option<Duration>) -> Outcome<usize> {
         self.list.clear();
         let limit = limit.map(timespec);
@@ -178,7 +178,7 @@ impl Events {
         Ok(unless_blocked(epoll::wait(&self.epoll, room, limit.as_ref()))?.unwrap_or(0))
     }
 
-    /// Token and readiness of one of them.
+    /// Token and readiness of one event.
     pub(crate) fn get(&self, number: usize) -> (u64, EventFlags) {
         let event = self.list[number];
         (event.data.u64(), event.flags)

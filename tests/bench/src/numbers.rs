@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The middle one; between the two in the middle where their number is even. Nothing of nothing.
+/// The middle value, or the mean of the two middle ones; `None` without values.
 pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -19,7 +19,7 @@ pub(crate) fn spread(values: &[f64]) -> Option<f64> {
     if median == 0.0 { Some(0.0) } else { Some((most - least) / median.abs()) }
 }
 
-/// Times that were taken.
+/// Measured times.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Times(Vec<f64>);
 
@@ -44,7 +44,7 @@ impl Times {
     }
 }
 
-/// Three digits, whatever the size.
+/// The number with three digits, whatever its size.
 pub(crate) fn digits(value: f64) -> String {
     match value.abs() {
         size if size >= 99.95 => format!("{value:.0}"),

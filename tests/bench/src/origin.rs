@@ -1,8 +1,8 @@
-//! The servers behind the proxy. They share the machine with what is measured, so they are cheap: what comes is
-//! thrown away in the kernel, what goes is one block of zeros.
+//! The servers behind the proxy. They share the machine with the measured proxy, so they are cheap: the kernel discards
+//! received bytes, and sent bytes are one block of zeros.
 //!
 //! There is one process for each processor. All of them serve the short exchanges; the addresses of the streams are
-//! divided among them, so that clients who take the addresses in turn load them evenly.
+//! divided among them, so that clients that take the addresses in turn load them evenly.
 
 use crate::net::{self, Drain, Events, Listen, Outcome};
 use rustix::event::epoll::EventFlags;
@@ -13,17 +13,17 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The servers listen at 127.0.0.1 and the addresses behind it, so that a proxy does not run out of ports.
+/// The servers listen at 127.0.0.1 and the addresses after it, so that a proxy does not run out of ports.
 pub(crate) const ADDRESSES: u8 = 16;
-/// What a small write is.
+/// Bytes of a small write.
 pub(crate) const SMALL: usize = 1024;
-/// What another write is.
+/// Bytes of a large write.
 pub(crate) const LARGE: usize = 256 * 1024;
 
-/// What a server does.
+/// The behaviour of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
-    /// Sends back what comes.
+    /// Sends everything back.
     Echo = 9000,
     /// Answers a byte with a byte, and closes.
     Byte,
@@ -35,7 +35,7 @@ pub(crate) enum Service {
     Both,
     /// Sends for ever, 1 KiB at a time.
     SmallSource,
-    /// Says how much this process has read, and closes. From here on, a port for each process.
+    /// Says how many bytes this process has read, and closes. Ports from here on belong to one process each.
     Count,
 }
 
@@ -50,7 +50,7 @@ const SERVICES: [Service; 7] = [
 ];
 
 impl Service {
-    /// Where it is served, at the address of this number.
+    /// The socket address at which it is served, for the address of this number.
     pub(crate) fn at(self, address: u8) -> SocketAddrV4 {
         SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 1 + address), self as u16)
     }
@@ -126,7 +126,7 @@ pub(crate) fn processors() -> u8 {
     u8::try_from(number).unwrap_or(ADDRESSES).min(ADDRESSES)
 }
 
-/// One of the processes.
+/// Runs one of the processes.
 pub(crate) fn run(part: u8, parts: u8) -> Outcome<()> {
     let mut server = Server {
         events: Events::new()?,
@@ -202,7 +202,7 @@ impl Server {
                 Service::Count => {
                     let _ = net::send(&fd, self.read.to_string().as_bytes());
                 }
-                // The byte is here, unless the kernel has waited for it long enough.
+                // The byte is here, unless the kernel has given up waiting for it.
                 Service::Byte => {
                     if let Ok(None) = net::receive(&fd, &mut self.buffer) {
                         self.keep(fd, service, false);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-/// What a process of sockd is; a front counts as a monitor, and of others all are workers.
+/// The role of a process of sockd. A front counts as a monitor, and all processes of other proxies as workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
     Monitor,
@@ -29,7 +29,7 @@ pub(crate) struct Tree {
 struct Process {
     pid: i32,
     role: Role,
-    /// Used by children that have ended.
+    /// The time used by children that have ended.
     of_children: Duration,
 }
 
@@ -55,7 +55,7 @@ impl Spent {
     }
 }
 
-/// What a process has.
+/// The possessions of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Holdings {
     pub(crate) descriptors: i64,
@@ -116,7 +116,7 @@ impl Tree {
         self.processes().into_iter().map(|process| process.pid).collect()
     }
 
-    /// Processor time so far, that of processes that have ended included.
+    /// Processor time so far, including processes that have ended.
     pub(crate) fn spent(&self) -> Spent {
         let mut spent = Spent::default();
         for Process { pid, role, of_children } in self.processes() {
@@ -131,7 +131,7 @@ impl Tree {
         spent
     }
 
-    /// What each process has.
+    /// The possessions of each process.
     pub(crate) fn holdings(&self) -> BTreeMap<i32, Holdings> {
         self.all().into_iter().map(|pid| (pid, holdings(pid))).collect()
     }

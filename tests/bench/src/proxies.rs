@@ -1,4 +1,4 @@
-//! What is measured, and how it is started: everything in the foreground, each at a port of its own.
+//! The measured proxies, and how they are started: all in the foreground, each at a port of its own.
 
 use crate::front;
 use crate::ideal::{self, Moves};
@@ -18,12 +18,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What a proxy is compared as.
+/// The standing of a proxy in the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// No proxy at all.
     Direct,
-    /// What could be reached.
+    /// The best that could be reached.
     Ceiling,
     Peer,
     Ours,
@@ -34,7 +34,7 @@ pub(crate) enum Standing {
 pub(crate) struct Proxy {
     pub(crate) name: String,
     kind: Kind,
-    /// Where sockd's lines go.
+    /// The destination of sockd's log lines.
     log: &'static str,
 }
 
@@ -51,7 +51,7 @@ enum Kind {
     Sockd(PathBuf),
 }
 
-/// What can be measured here; `others` are more builds of sockd, by name.
+/// The proxies that can be measured here; `others` are more builds of sockd, by name.
 pub(crate) fn all(others: &[(String, PathBuf)]) -> Outcome<Vec<Proxy>> {
     let proxy = |name: &str, kind| Proxy { name: name.to_owned(), kind, log: "syslog" };
     let mut proxies = vec![
@@ -77,7 +77,7 @@ pub(crate) fn all(others: &[(String, PathBuf)]) -> Outcome<Vec<Proxy>> {
     Ok(proxies)
 }
 
-/// Measured is a copy, so that building meanwhile does not change what is measured.
+/// Copies the programs, so that a build meanwhile does not change the measured ones.
 fn copied(name: &str, sockd: &Path) -> Outcome<PathBuf> {
     let folder = Path::new("/run/bench").join(name);
     fs::create_dir_all(&folder)?;
@@ -99,7 +99,7 @@ impl Proxy {
         }
     }
 
-    /// The same with lines that go elsewhere.
+    /// The same with another destination of the lines.
     pub(crate) fn logging_to(&self, log: &'static str) -> Self {
         Self { log, ..self.clone() }
     }
@@ -122,7 +122,7 @@ impl Proxy {
             _ if has_users(protocol) => false,
             Kind::Ideal(_) | Kind::Apart => protocol != Protocol::Direct,
             Kind::Direct | Kind::Microsocks => protocol == self.usual_protocol(),
-            // microsocks does not take a request behind a greeting.
+            // microsocks does not take a request that follows a greeting at once.
             Kind::Danted => !matches!(protocol, Protocol::Direct | Protocol::Socks4a),
             Kind::Hpsockd => matches!(protocol, Protocol::Socks4 | Protocol::Socks5),
         }
@@ -213,7 +213,7 @@ fn has_users(protocol: Protocol) -> bool {
     matches!(protocol, Protocol::Socks5Login | Protocol::Socks5Guess)
 }
 
-/// Writes sockd's rules: for everybody, or for those alone who log in, or for datagrams.
+/// Writes sockd's rules: for everybody, only for users who log in, or for datagrams.
 fn configure(protocol: Protocol) -> Outcome<()> {
     let (rules, users) = match protocol {
         Protocol::Datagrams => (SOCKD.replace("permit", "permit +=udp"), String::new()),
@@ -228,7 +228,7 @@ fn configure(protocol: Protocol) -> Outcome<()> {
     Ok(())
 }
 
-/// Whether sockd has sockets for those who look at it, as it has under its unit, and how it writes its log.
+/// Sets whether sockd has sockets for administrators, as it has under its unit, and the format of its log.
 pub(crate) fn set(may_look: bool, log_format: &str) -> Outcome<()> {
     fs::create_dir_all("/run/sockd")?;
     let socket = |name| match may_look {
@@ -246,7 +246,7 @@ fn program(path: PathBuf, words: &[&str]) -> Command {
     command
 }
 
-/// Descriptors of a proxy, as far as the hard limit goes. Some of the peers have work for each that they could have.
+/// Descriptors of a proxy, if the hard limit permits them. Some peers do work for every possible descriptor.
 const DESCRIPTORS: u64 = 65_536;
 
 fn with_descriptors<T>(most: u64, spawn: impl FnOnce() -> T) -> T {
@@ -275,7 +275,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// hpsockd goes into the background. Orphans come to this process, the first of its namespace.
+    /// Finds hpsockd, which goes into the background. Orphans come to this process, the first of its namespace.
     pub(crate) fn find_orphans(&mut self) {
         if !self.has_monitor() {
             self.tree = Tree::of(children().difference(&self.before).copied().collect());
@@ -310,7 +310,7 @@ impl Drop for Running {
 pub(crate) const SOCKD: &str = "permit 127.0.0.0 255.0.0.0 127.0.0.0 255.0.0.0\n";
 
 const USERS: &str = "/etc/sockd.passwd";
-/// Of the user's password, with the cost that sockd-passwd(8) has by default.
+/// The hash of the user's password, with sockd-passwd(8)'s default cost.
 const HASH: &str = "$y$j9T$E2xaDoZqCGWb3.GE4ki/E0$kAWPTX3LpdZC1afbIE3hv2C51iLFYttlSfjxPoCM1o9";
 
 const DANTED: &str = "\

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-/// What the client has sent so far amounts to.
+/// The meaning of a client's bytes so far.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Parsed {
     Partial,
@@ -30,13 +30,13 @@ pub(crate) fn parse(bytes: &[u8], greeted: bool) -> Parsed {
     };
     match parsed {
         None => Parsed::Partial,
-        // Whatever else is started here by mistake, it is no open proxy.
+        // Even if started by mistake, this is no open proxy.
         Some((Some(to), length)) if to.ip().is_loopback() => Parsed::Connect { to, length },
         Some(_) => Parsed::Wrong,
     }
 }
 
-/// Destination, if it is known, and length; nothing while the request is not whole.
+/// Destination, if it is known, and length; `None` while the request is not whole.
 type Request = Option<(Option<SocketAddrV4>, usize)>;
 
 fn socks4(bytes: &[u8]) -> Request {
@@ -77,7 +77,7 @@ fn resolve(name: &[u8], port: u16) -> Option<SocketAddrV4> {
     Some(SocketAddrV4::new(ip, port))
 }
 
-/// How a relay is asked for.
+/// The protocol that asks for a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     /// Without a proxy.
@@ -96,7 +96,7 @@ pub(crate) enum Protocol {
     Datagrams,
 }
 
-/// What is sent, how long the answer is, and which byte of it has which value when all is well.
+/// The bytes to send, the length of the answer, and the byte of it that shows success, with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) send: Vec<u8>,
@@ -113,7 +113,7 @@ const GREETING: [u8; 3] = [5, 1, 0];
 /// A password, and nothing else.
 const GREETING_WITH_PASSWORD: [u8; 3] = [5, 1, 2];
 
-/// Who logs in.
+/// The user who logs in.
 pub(crate) const USER: &str = "bench";
 const PASSWORD: &str = "secret";
 
@@ -123,7 +123,7 @@ fn login(password: &str) -> Vec<u8> {
     [vec![1], part(USER), part(password)].concat()
 }
 
-/// What is said before a relay to `to` is open.
+/// The steps before a relay to `to` is open.
 pub(crate) fn steps(protocol: Protocol, to: SocketAddrV4) -> Vec<Step> {
     let (port, ip) = (to.port().to_be_bytes(), to.ip().octets());
     let socks4 = |ip: [u8; 4], more: &[u8]| {

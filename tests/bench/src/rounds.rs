@@ -14,7 +14,7 @@ use sockd_tests::host::Host;
 use std::fs;
 use std::time::Duration;
 
-/// Takes what is wanted and prints the table.
+/// Takes the wanted measures and prints the table.
 pub(crate) fn run(wanted: &Wanted) -> Outcome<()> {
     let measures = chosen(wanted)?;
     if wanted.list {
@@ -26,7 +26,7 @@ pub(crate) fn run(wanted: &Wanted) -> Outcome<()> {
     if !nix::unistd::geteuid().is_root() {
         return Err("only root can make namespaces: start tests/bench/run as root".into());
     }
-    // Every thread and program that is started in there is of that machine.
+    // Every thread and program started in there belongs to that machine.
     Host::new().run(|| measure(wanted, &measures))
 }
 
@@ -84,7 +84,7 @@ fn scale(wanted: &Wanted) -> Scale {
     Scale { time, ..scale }
 }
 
-/// What one proxy fails in does not keep the others from being measured.
+/// Takes one measure of one proxy. If it fails, the others are measured all the same.
 fn take(measure: &Measure, proxy: &Proxy, site: &Site, samples: &mut Samples) {
     let Some(protocol) = measure.protocol(proxy) else { return };
     match take::take(measure, proxy, protocol, site) {

@@ -1,4 +1,4 @@
-//! The calls that no safe library has.
+//! The calls that no safe library offers.
 
 #![allow(unsafe_code)]
 
@@ -22,7 +22,7 @@ pub(crate) fn defer_accept(listener: impl AsFd) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Has the kernel say what it knows of a TCP connection (tcp(7), TCP_INFO), which nobody here needs.
+/// Asks the kernel for the state of a TCP connection (tcp(7), TCP_INFO), and ignores the answer.
 pub(crate) fn ask_tcp_info(socket: impl AsFd) {
     let mut info = [0_u8; 256];
     let mut length = size_of_val(&info) as libc::socklen_t;

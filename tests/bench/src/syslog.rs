@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 const FILE: &str = "/run/syslog/messages";
 
-/// As Debian has it, but for the rate limit: what is asked of sockd is that every connection is logged.
+/// Debian's configuration without the rate limit, as sockd has to log every connection.
 const CONFIGURATION: &str = r#"
 global(workDirectory="/run/syslog")
 module(load="imuxsock" SysSock.Use="off")
@@ -18,7 +18,7 @@ input(type="imuxsock" Socket="/run/syslog/dev-log" RateLimit.Interval="0")
 *.* action(type="omfile" file="/run/syslog/messages")
 "#;
 
-/// Lines that wait for it at the most: systemd sets this at every boot, the kernel's own default is 10.
+/// The most lines that wait for it: systemd sets this at every boot; the kernel's own default is 10.
 const QUEUE: &str = "512";
 
 /// The running rsyslogd.
@@ -55,13 +55,13 @@ impl Syslog {
         processor_time(self.child.id().cast_signed())
     }
 
-    /// Lines that contain `text`.
+    /// The number of lines that contain `text`.
     pub(crate) fn count(&self, text: &str) -> u64 {
         let log = fs::read(FILE).unwrap_or_default();
         String::from_utf8_lossy(&log).lines().filter(|line| line.contains(text)).count() as u64
     }
 
-    /// Waits until there are `number` lines that contain `text`, and tells how many there are when no more come.
+    /// Waits until there are `number` lines that contain `text`, and returns how many there are when no more come.
     pub(crate) fn wait_for(&self, number: u64, text: &str) -> u64 {
         let (mut count, mut changed) = (self.count(text), Instant::now());
         while count < number && changed.elapsed() < Duration::from_secs(2) {

@@ -1,19 +1,19 @@
-//! The table: medians and spreads of all proxies, and whether sockd does what is asked of it.
+//! The table: medians and spreads of all proxies, and whether sockd reaches its goals.
 
 use crate::measures::{Figure, Goal};
 use crate::numbers::{digits, median, spread};
 use crate::proxies::Standing;
 use std::fmt::Write;
 
-/// A column: its name, what it is compared as, and the samples of each line.
+/// A column: its name, its standing, and the samples of each line.
 pub(crate) struct Column {
     pub(crate) name: String,
     pub(crate) standing: Standing,
     pub(crate) samples: Vec<Vec<f64>>,
 }
 
-/// Medians with their spreads in per cent, as Markdown. What is asked is asked of the ceiling without separation; where
-/// the one with it was measured as well, the last column says how far sockd is from that.
+/// Medians with their spreads in per cent, as Markdown. Goals refer to the ceiling without separation; if the one with
+/// separation was measured as well, the last column says how far sockd is from that.
 pub(crate) fn markdown(figures: &[Figure], columns: &[Column]) -> String {
     let apart = columns.iter().any(|column| column.name == APART);
     let mut text = String::from("| measure | unit |");
@@ -45,12 +45,12 @@ pub(crate) fn markdown(figures: &[Figure], columns: &[Column]) -> String {
 
 const APART: &str = "ideal-apart";
 
-/// What one proxy has in each round.
+/// The samples of one proxy, one for each round.
 fn of<'a>(line: usize, columns: &'a [Column], name: &str) -> Option<&'a [f64]> {
     columns.iter().find(|column| column.name == name).map(|column| column.samples[line].as_slice())
 }
 
-/// What sockd has of another, as the median of that in each round: what disturbs a round disturbs both.
+/// The ratio of sockd to another proxy, as the median over the rounds: a disturbance of a round affects both.
 fn share(line: usize, columns: &[Column], other: &str) -> Option<f64> {
     let (ours, others) = (of(line, columns, "sockd")?, of(line, columns, other)?);
     if ours.len() != others.len() {
@@ -60,8 +60,8 @@ fn share(line: usize, columns: &[Column], other: &str) -> Option<f64> {
     median(&shares).filter(|share| share.is_finite())
 }
 
-/// Rounds that differ by more than this share of their median have no middle that says anything: the least and the most
-/// are shown.
+/// Rounds that differ by more than this share of their median have no meaningful median: the least and the most are
+/// shown.
 const WIDE: f64 = 1.0;
 
 fn cell(samples: &[f64]) -> String {
@@ -79,7 +79,7 @@ fn cell(samples: &[f64]) -> String {
     }
 }
 
-/// What is asked, and what sockd reaches, in words.
+/// The goal, and what sockd reaches, in words.
 fn verdict(goal: Goal, line: usize, columns: &[Column]) -> (String, String) {
     let ours = of(line, columns, "sockd").and_then(median);
     let share = share(line, columns, "ideal-adaptive");

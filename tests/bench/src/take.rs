@@ -21,13 +21,13 @@ use std::time::{Duration, Instant};
 
 /// Client hosts of most measures.
 const HOSTS: u32 = 256;
-/// Client hosts where there are to be fewer than workers.
+/// Client hosts of measures with fewer hosts than workers.
 const FEW: u32 = 8;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Figures = Outcome<Vec<Option<f64>>>;
 
-/// Starts the proxy, takes the measure, and gives its figures in their order.
+/// Starts the proxy, takes the measure, and returns its figures in their order.
 pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &Site) -> Figures {
     site.syslog.forget()?;
     if measure.kind == Kind::Start {
@@ -123,7 +123,7 @@ pub(crate) fn take(measure: &Measure, proxy: &Proxy, protocol: Protocol, site: &
     }
 }
 
-/// What a proxy does for a host that it has not seen yet is done before the measurement.
+/// Connects once from every host, so that a proxy's work for a new host is done before the measurement.
 fn every_host_once(dialler: &Dialler, hosts: u32) -> Outcome<()> {
     let mut dialler = dialler.clone();
     (0..hosts).try_for_each(|_| dialler.open(PATIENCE).map(drop))
@@ -169,7 +169,7 @@ fn journald(proxy: &Proxy, protocol: Protocol, site: &Site) -> Figures {
     let dialler = Dialler::new(running.address, protocol, Service::Byte, Hosts::new(HOSTS));
     every_host_once(&dialler, HOSTS)?;
     let slowly = journald.read()?;
-    // One after the other loses nothing.
+    // Connections one after the other lose no line.
     let lines = (slowly.lines - before.lines) as f64 / f64::from(HOSTS);
     let logged_by = journald.spent();
     let connections = connections::run(&dialler, 64, warm_up, time, &running.tree)?;
@@ -201,7 +201,7 @@ fn openings<const N: usize>(
     Ok(shares.map(|share| came.openings.percentile(share) / 1e3))
 }
 
-/// Handshakes a second of others whom something may disturb.
+/// Handshakes a second of other clients, which something may disturb.
 const RATE: f64 = 500.0;
 
 fn slow_clients(
@@ -212,7 +212,7 @@ fn slow_clients(
     site: &Site,
 ) -> Figures {
     let proxy = running.address.ok_or("no proxy")?;
-    // p99 of a few hundred handshakes would be the accident of the worst.
+    // The p99 of a few hundred handshakes would be an accident of the slowest.
     let time = site.scale.time * 2;
     every_host_once(dialler, FEW)?;
     let [before] = openings(dialler, RATE, time, [0.99])?;
@@ -243,7 +243,7 @@ fn logins(asking: Running, proxy: &Proxy, hosts: u32, site: &Site) -> Figures {
     Ok([with, without, with / without, spent_with, spent_without].map(Some).into())
 }
 
-/// Logins of a remembered user before and while another host tries one password after the other, whatever it is told.
+/// Logins of a remembered user before and while another host tries one password after the other, whatever the answers.
 fn guesses(dialler: &Dialler, running: &Running, site: &Site) -> Figures {
     const GUESSES: f64 = 1000.0;
     const COMPARED: &str = " password refused -- ";
@@ -254,9 +254,9 @@ fn guesses(dialler: &Dialler, running: &Running, site: &Site) -> Figures {
     let [before] = openings(dialler, RATE, time, [0.95])?;
     thread::scope(|scope| {
         let guessing = scope.spawn(|| {
-            // The first guesses, which are compared, come when the times of the others begin to count.
+            // The first guesses are the ones that are compared. They come when the times of the others begin to count.
             thread::sleep(time / 4);
-            // Longer than both of what is measured beside it.
+            // Longer than both measurements beside it.
             let guessing_time = time * 2;
             let begun = Instant::now();
             let came = steady::run(&guesser, GUESSES, guessing_time)?;
@@ -279,7 +279,7 @@ fn ping_pong(association: &Association, echo: &DatagramEcho, time: Duration) -> 
     association.ping_pong(echo.places[0], || begun.elapsed() < time)
 }
 
-/// To destinations that all have a flow already, and back; each of both ways counts.
+/// Datagrams to destinations that all have a flow already, and back; each way counts.
 fn datagrams(
     dialler: &mut Dialler,
     destinations: u16,
@@ -299,7 +299,7 @@ fn datagrams(
     Ok(vec![Some(relayed / elapsed), Some(spent.as_secs_f64() * 1e6 / relayed)])
 }
 
-/// Client hosts that ask for flows, so that together they stay within what all may ask for at once.
+/// Client hosts that ask for flows; together they stay within what all may ask for at once.
 const FLOW_HOSTS: u32 = 4;
 /// Destinations of each of them, within what one host may ask for at once.
 const NEW_DESTINATIONS: u16 = 480;
@@ -327,7 +327,7 @@ fn new_flows(dialler: &mut Dialler, running: &Running) -> Figures {
 fn flow_flood(dialler: &mut Dialler, site: &Site) -> Figures {
     const NUMBER: u32 = 100_000;
     const RATE: f64 = 10_000.0;
-    // Nobody is there, and each is told so.
+    // Nobody is there, and each sender is told so.
     let nowhere = u32::from(Ipv4Addr::new(127, 128, 0, 1));
     let destinations = (0..NUMBER).map(|number| SocketAddrV4::new((nowhere + number).into(), 9));
     let echo = DatagramEcho::start(1)?;
@@ -377,7 +377,7 @@ fn start(proxy: &Proxy, protocol: Protocol) -> Figures {
 /// System calls and context switches; each by name on standard error.
 fn counts(dialler: &Dialler, role: Role, running: &Running, site: &Site) -> Figures {
     every_host_once(dialler, FEW)?;
-    // So that every worker that a busy host gets is there.
+    // Brings up every worker that a busy host gets.
     connections::run(dialler, 64, Duration::ZERO, Duration::from_secs(1), &running.tree)?;
     let counter = Counter::begin(&running.tree, role)?;
     let connections = connections::run(dialler, 64, Duration::ZERO, site.scale.time * 2, &running.tree)?;
