@@ -32,7 +32,7 @@ fn largest_circle(sources: &[Source]) -> BTreeSet<String> {
     reached.keys().map(circle).max_by_key(BTreeSet::len).unwrap_or_default()
 }
 
-/// Everything that can be reached from a file, itself where it is in a circle.
+/// Everything that can be reached from a file, including itself if it is in a circle.
 fn reached_from<'a>(start: &'a Path, arrows: &'a BTreeMap<&Path, BTreeSet<Path>>) -> BTreeSet<&'a Path> {
     let (mut seen, mut open) = (BTreeSet::new(), vec![start]);
     while let Some(path) = open.pop() {

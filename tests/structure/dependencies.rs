@@ -90,7 +90,7 @@ fn every_licence_is_one_that_is_allowed() {
     }
 }
 
-/// A version of Rust, as far as it counts.
+/// The major and minor number of a version of Rust.
 fn version(text: &str) -> (u32, u32) {
     let mut numbers = text.split('.').map(|number| number.parse().expect(text));
     (numbers.next().expect("a number"), numbers.next().unwrap_or_default())

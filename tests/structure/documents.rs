@@ -1,4 +1,4 @@
-//! ARCHITECTURE.md and CONTRIBUTING.md name files and folders that there are, and every room of the house.
+//! ARCHITECTURE.md and CONTRIBUTING.md name only files and folders that exist, and every room of the house.
 
 use crate::sources::{installed, root};
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ fn text(document: &str) -> String {
     fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"))
 }
 
-/// What stands between backticks and looks like a path: `a/{b,c}.rs` is two of them.
+/// The words between backticks that look like paths: `a/{b,c}.rs` is two of them.
 fn paths(text: &str) -> BTreeSet<String> {
     let quoted = text.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.split(' ').next());
     let paths = quoted.filter(|path| {

@@ -17,7 +17,7 @@ impl Packages {
         Self::read_with(&[])
     }
 
-    /// Without what only other systems need.
+    /// Without packages that only other systems need.
     fn of_linux() -> Self {
         Self::read_with(&["--filter-platform", "x86_64-unknown-linux-gnu"])
     }
@@ -51,7 +51,7 @@ impl Packages {
         Self { needs: list(&metadata["resolve"]["nodes"]).map(needs).collect(), macros: macros.collect() }
     }
 
-    /// The package and all that it needs, and what those need.
+    /// The package and all that it needs, directly or not.
     fn closure(&self, package: &str) -> BTreeSet<String> {
         let mut seen = BTreeSet::new();
         let mut open = vec![package.to_owned()];
@@ -64,7 +64,7 @@ impl Packages {
         seen
     }
 
-    /// Those of the closure that are ours, without the package itself.
+    /// The packages of the closure that are ours, without the package itself.
     fn ours(&self, package: &str) -> BTreeSet<String> {
         let mut ours = self.closure(package);
         ours.retain(|name| name != package && is_ours(name));
@@ -211,8 +211,8 @@ fn sessions_are_decided_without_a_crate_that_makes_system_calls() {
     assert_eq!(Packages::of_linux().asked_for("sockd-session"), names(["serde", "slab"]));
 }
 
-/// Every crate here runs as root at the start, and in the monitor later. A further one needs a reason why its authors are
-/// to be trusted with that.
+/// Every crate here runs as root at the start, and in the monitor later. A further one needs a reason to trust its
+/// authors with that.
 #[test]
 fn what_root_runs_links_no_crate_that_is_not_on_this_list() {
     let of_the_command_line = [

@@ -1,5 +1,5 @@
-//! The shape of the house: who may import whom, what comes from outside, how much code root runs, how long its files and
-//! functions are, what its documents promise.
+//! The shape of the house: its imports, its crates of others, the amount of code that root runs, the length of its
+//! files and functions, and the promises of its documents.
 
 mod circles;
 mod clock;

@@ -1,4 +1,4 @@
-//! The files of a package as modules, and where the paths in them lead.
+//! The files of a package as modules, and the targets of the paths in them.
 //!
 //! Paths are `use` and paths in code that begin with `crate`, `super` or `self`, or with a child. The first file of a
 //! package declares and re-exports; a name that it re-exports leads to the file that the name comes from.
@@ -48,7 +48,7 @@ impl Modules {
         self.followed(named, 0)
     }
 
-    /// The file that defines a type which is written so in `module`.
+    /// The file that defines a type written in this way in `module`.
     pub(crate) fn home_of(&self, written: &[String], module: &Path) -> Option<Path> {
         match written {
             [name] => self.file_of(&[module.as_slice(), std::slice::from_ref(name)].concat()),
@@ -90,7 +90,7 @@ impl Module {
         module
     }
 
-    /// One tree of a `use`, behind what stands before it.
+    /// One tree of a `use`, after the words before it.
     fn import(&mut self, tree: &[TokenTree], before: &[String], path: &Path, known: &BTreeSet<Path>) {
         let mut written = before.to_vec();
         let mut name = None;
@@ -128,7 +128,7 @@ fn words(first: &TokenTree, rest: &[TokenTree]) -> Vec<String> {
     std::iter::once(first.to_string()).chain(further).collect()
 }
 
-/// A path as it is written in `module`, from the root of the package; none where it leads to another package.
+/// A path as written in `module`, from the root of the package; `None` if it leads to another package.
 fn from_root(written: &[String], module: &Path, known: &BTreeSet<Path>) -> Option<Path> {
     let (first, rest) = written.split_first()?;
     let up = written.iter().take_while(|word| *word == "super").count();

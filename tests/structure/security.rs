@@ -1,4 +1,4 @@
-//! SECURITY.md and tests/attacks.md name tests that there are, and no case of the list of attacks and faults is lost.
+//! SECURITY.md and tests/attacks.md name only tests that exist, and no case of the list of attacks and faults is lost.
 
 use crate::sources::{files_below, root};
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! How long functions and files are: a function that does not fit a screen, and a file of many screens, hide things.
+//! The length of functions and files: a function that does not fit a screen, and a file of many screens, hide things.
 //!
 //! The lists of exceptions only shrink: an entry that is no longer needed has to go.
 
@@ -87,7 +87,7 @@ fn no_file_is_longer_than_some_screens() {
     assert_exceptions(long, &LONG_FILES);
 }
 
-/// What is too long is what the list has, no more and no less.
+/// The functions or files that are too long are exactly those of the list.
 fn assert_exceptions(mut long: Vec<(String, String)>, list: &[(&str, &str)]) {
     long.sort();
     let listed: Vec<_> =

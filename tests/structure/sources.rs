@@ -49,7 +49,8 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// All sources below a folder of the workspace. Files of tests only are left out, and so is a folder that is not there.
+    /// All sources below a folder of the workspace. Files of tests only are left out, and a folder that does not exist
+    /// has none.
     pub(crate) fn below(folder: &str) -> Vec<Self> {
         let folder = root().join(folder);
         let files = if folder.is_dir() { files_below(&folder) } else { Vec::new() };
@@ -70,7 +71,7 @@ impl Source {
         code_lines(&self.text)
     }
 
-    /// What the compiler reads of it.
+    /// The tokens that the compiler reads.
     pub(crate) fn tokens(&self) -> TokenStream {
         self.text.parse().unwrap_or_else(|error| panic!("{}: {error}", self.path))
     }
@@ -93,7 +94,7 @@ fn code_lines(text: &str) -> usize {
     lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count()
 }
 
-/// The tokens of every level, each level once: what stands between brackets of any kind is a level of its own.
+/// The tokens of every level, each level once: the inside of brackets of any kind is a level of its own.
 pub(crate) fn levels(tokens: TokenStream) -> Vec<Vec<TokenTree>> {
     let level: Vec<TokenTree> = tokens.into_iter().collect();
     let within = |token: &TokenTree| match token {
@@ -104,7 +105,7 @@ pub(crate) fn levels(tokens: TokenStream) -> Vec<Vec<TokenTree>> {
     std::iter::once(level).chain(deeper).collect()
 }
 
-/// The group in curly braces, where a token is one.
+/// The group in curly braces, if a token is one.
 pub(crate) fn braces(token: &TokenTree) -> Option<&Group> {
     match token {
         TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Some(group),
