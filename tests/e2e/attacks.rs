@@ -1,5 +1,5 @@
-//! What an attacker sends, and what an accident or a careless start leaves around sockd: attacks that the other suites
-//! have no place for.
+//! Attacks that the other suites have no place for: hostile bytes, and the traces of accidents and careless starts
+//! around sockd.
 
 use nix::sys::signal::Signal;
 use sockd_tests::far::{Far, Server};
@@ -76,7 +76,7 @@ fn a60_garbage_at_the_socks_port_and_at_the_port_of_a_bind_ends_nothing_but_itse
     };
     for number in 0..300_usize {
         let mut garbage: Vec<u8> = (0..number * 7 % 1500 + 1).map(|_| random()).collect();
-        // Every second one looks like a request at first.
+        // Every second connection looks like a request at first.
         if number % 2 == 0 {
             garbage.splice(0..0, [4, 1 + (number as u8) % 4]);
         }
@@ -189,7 +189,7 @@ fn a72_a_frozen_file_that_others_could_have_written_is_refused() {
         ("mv /etc/sockd.fc /etc/real.fc", "mv /etc/real.fc /etc/sockd.fc"),
     ] {
         host.sh(trap);
-        // A link of root is followed; that of another user leads where he likes.
+        // A link of root is followed; a link of another user leads wherever that user likes.
         if trap.starts_with("mv ") {
             host.sh("ln -s real.fc /etc/sockd.fc");
             assert_eq!(check(&host), Some(0), "a link of root");

@@ -25,7 +25,7 @@ fn bind(server: Ipv4Addr) -> Request {
     Request::connect((server, 21)).as_bind()
 }
 
-/// Asks for a BIND and gives the address of the first reply.
+/// Asks for a BIND and returns the address of the first reply.
 fn waiting(host: &Host, request: &Request) -> (Line, SocketAddrV4) {
     let (line, reply) = ask(host, request);
     assert_eq!((reply.version, reply.code), (0, GRANTED));
@@ -38,7 +38,7 @@ fn dial_from(host: &Host, from: (Ipv4Addr, u16), to: SocketAddrV4) -> Line {
     Line::new(stream.unwrap_or_else(|error| panic!("connecting from {from:?} to {to}: {error}")))
 }
 
-/// Comes to the port of a BIND for somebody else and is sent away, before or after connect(2) returns.
+/// Connects to a port that a BIND holds for somebody else, and is sent away before or after connect(2) returns.
 fn stranger_from(host: &Host, from: (Ipv4Addr, u16), to: SocketAddrV4) {
     match host.run(|| connect_from(from, to)) {
         Ok(stream) => {
@@ -212,7 +212,7 @@ fn bind_04_a_bind_that_nobody_comes_to_is_answered_with_91_after_its_limit_and_l
     let mut lab = Lab::with_settings(PERMIT_ALL, "(bind_limit: 2)");
     let begun = Instant::now();
     let (mut client, port) = waiting(&lab.site.client, &bind(SERVER));
-    // A stranger does not make the wait any longer.
+    // A stranger does not prolong the wait.
     stranger_from(&lab.site.server, (STRANGER, 0), port);
     assert_eq!(Reply::read(&mut client), Reply::with(REJECTED));
     assert!(begun.elapsed() >= Duration::from_secs(2));
@@ -283,7 +283,7 @@ fn binds_are_limited_for_each_client_host_and_in_all() {
     assert_rejected(client, &bind(SERVER));
     let (_others, _) = waiting(other, &bind(SERVER));
     assert_rejected(other, &bind(SERVER));
-    // A stranger counts nothing, and a BIND whose server has come waits no longer.
+    // A stranger does not count, and a BIND whose server has come waits no longer.
     stranger_from(server, (STRANGER, 0), own[0].1);
     assert_rejected(client, &bind(SERVER));
     let (line, port) = &mut own[0];
@@ -310,7 +310,7 @@ fn a35_a_thousand_binds_of_one_host_are_refused_beyond_the_limit_and_leave_nothi
     // Others are served.
     let (other, _) = waiting(&lab.site.other, &bind(SERVER));
     drop((lines, other));
-    // More workers than before have their channels there.
+    // The channels of further workers are among them.
     until_true("all ports are closed", || lab.sockd.monitor().descriptors().len() <= before + 20);
     waiting(&lab.site.client, &bind(SERVER));
 }
@@ -361,7 +361,7 @@ fn bind_06_the_route_file_says_on_which_interface_a_bind_listens() {
         let mut far = dial_from(&lab.site.server, (server, 20), port);
         assert_relayed(&mut client, &mut far);
     }
-    // The file and not the kernel's routing has the last word.
+    // The route file, and not the kernel's routing, has the last word.
     let lab = Lab::started(PERMIT_ALL, |start| start.route("203.0.113.1 0.0.0.0 0.0.0.0\n"));
     assert_eq!(*waiting(&lab.site.client, &bind(SERVER)).1.ip(), SECOND_OUTSIDE);
 }
@@ -386,7 +386,7 @@ fn a_route_to_an_address_that_this_host_does_not_have_is_told_by_the_call_that_f
     )]);
 }
 
-/// With the setting, a client at this own port; gives its line.
+/// With the setting, connects as a client from this port of its own.
 fn from_port(lab: &Lab, port: u16, request: &Request) -> Line {
     let mut line = dial_from(&lab.site.client, (CLIENT, port), PROXY);
     line.send(request.bytes());
@@ -419,7 +419,7 @@ fn rcmd_01_a_client_at_a_privileged_port_is_connected_from_one() {
 
 #[test]
 fn rcmd_02_a_client_at_a_privileged_port_binds_to_one() {
-    // Also where bind_ports says something else for everybody.
+    // Also if bind_ports says something else for everybody.
     let lab = Lab::with_settings(PERMIT_ALL, "(privileged_ports: true, bind_ports: (40000, 40010))");
     let mut line = from_port(&lab, 601, &bind(SERVER));
     let port = second_reply(&mut line);
@@ -441,7 +441,7 @@ fn rcmd_03_root_at_a_privileged_port_is_let_in_under_another_name() {
     assert_eq!(Reply::read(&mut line), Reply::with(GRANTED));
     let session = "Connect from root(sam)@192.0.2.10 to 198.51.100.10 (shell)";
     lab.assert_logged(&[format!("daemon.notice connected -- {session}")]);
-    // Neither another port nor another claim will do, and nobody's word is still needed.
+    // Neither another port nor another claim will do, and identd still has to name somebody.
     let (_, reply) = ask(&lab.site.client, &root);
     assert_eq!(reply.code, 93);
     let mut line = from_port(&lab, 601, &Request::connect(far.v4()).by("jim"));

@@ -1,4 +1,4 @@
-//! How many system calls a connection costs the monitor, which serves all of them, and the worker of its client host.
+//! The number of system calls that a connection costs the monitor, which serves all, and the worker of its client host.
 
 use nix::sys::signal::Signal;
 use sockd_tests::far::Server;
@@ -33,7 +33,7 @@ impl Calls {
         Self(rows.filter(|(name, _)| name != "total").collect())
     }
 
-    /// Those of a process while it is watched doing something.
+    /// The calls of a process during some work.
     fn during(host: &Host, process: Process, work: impl FnOnce()) -> Self {
         let table = std::env::temp_dir().join(format!("sockd-calls-{}-{}", std::process::id(), process.0));
         let mut strace = Command::new("strace");
@@ -53,7 +53,7 @@ impl Calls {
         self.0.get(name).copied().unwrap_or(0)
     }
 
-    /// All of them, but what an unoptimised build asks of each descriptor that it closes: whether it is one.
+    /// All calls for each connection, without the check of unoptimised builds that a descriptor to be closed is open.
     fn for_each(&self, connections: u32) -> f64 {
         let all: u32 = self.0.values().sum();
         let each = f64::from(all - self.of("fcntl")) / f64::from(connections);
@@ -62,7 +62,7 @@ impl Calls {
     }
 }
 
-/// Without a log, which has calls of its own: its lines leave together. One worker serves the client, and is there.
+/// A daemon without a log, whose lines leave together by calls of their own, and the one worker that serves the client.
 fn served() -> (Site, Server, Sockd, Process) {
     let site = Site::new();
     let echo = Server::echo(&site.server, ECHO);
@@ -82,20 +82,20 @@ fn a_connection_costs_the_monitor_at_most_eighteen_calls() {
     assert!(calls.for_each(CONNECTIONS) <= 18.0);
 }
 
-/// How often the worker of a client wakes up for a connection, and how many other calls it makes, where so many of them
-/// come at once.
+/// How often the worker of a client wakes up for a connection, and how many other calls it makes, if this many come at
+/// once.
 fn of_the_worker(connections: u32, at_once: u32) -> (f64, f64) {
     let (site, _echo, _sockd, worker) = served();
     let work = || relays(&site.client, ECHO, connections, at_once);
     let calls = Calls::during(&site.gateway, worker, work);
-    // What the last few cost may be missing: their clients are content before it is over.
+    // The calls for the last few may be missing: their clients have all they want before those are made.
     assert!(calls.of("close") >= 2 * (connections - at_once), "{calls:?}");
     let wake_ups = f64::from(calls.of("epoll_pwait")) / f64::from(connections);
     (wake_ups, calls.for_each(connections) - wake_ups)
 }
 
-/// Five times something happens before which nothing can be done; one of the ends meets the next client or does not. A
-/// busy machine may bring the request after its connection.
+/// A connection waits for five events in turn, and one of the ends may coincide with the next client. On a busy machine
+/// the request may come after its connection.
 #[test]
 fn a_connection_alone_costs_its_worker_at_most_six_wake_ups_and_a_half() {
     let (wake_ups, others) = of_the_worker(500, 1);

@@ -1,4 +1,4 @@
-//! Real clients reach real servers through sockd, and a real rsyslogd has it in the classic lines.
+//! Real clients reach real servers through sockd, and a real rsyslogd records it in the classic lines.
 
 use sockd_tests::classic::Session;
 use sockd_tests::dns::{Answer, Nameserver};
@@ -25,7 +25,7 @@ fn nameserver(site: &Site) -> Nameserver {
     })
 }
 
-/// The byte counts of the last session, which no test can know that did not write the client itself.
+/// The byte counts of the last session, which a test cannot know of a real client.
 fn counts(log: &[String]) -> (u64, u64) {
     let line = log.last().expect("a line");
     let number = |word: &str| word.parse().unwrap_or_else(|_| panic!("no count in {line:?}"));

@@ -1,5 +1,5 @@
-//! Limits are counted by the monotonic clock, wherever that begins: in time namespaces of its own, the daemon finds a host
-//! that has just been booted, one that has run for decades, and one that has slept.
+//! Limits are counted by the monotonic clock, wherever it begins: in time namespaces of its own, the daemon finds a
+//! host that has just been booted, one that has run for decades, and one that has slept.
 
 use nix::time::{ClockId, clock_gettime};
 use sockd_tests::classic::Session;
@@ -27,7 +27,7 @@ fn assert_limits_hold(clocks: Clocks) {
     lab.wait_for_line("Connection timed out");
 }
 
-/// Seconds since the host was booted, without those that it has slept.
+/// Seconds since the host was booted, without its sleep.
 fn uptime() -> i64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the monotonic clock").tv_sec()
 }

@@ -1,4 +1,4 @@
-//! The command line, and what is refused at the start.
+//! The command line, and refusals at the start.
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -239,7 +239,8 @@ fn a_failed_start_is_told_on_standard_error_and_in_the_log_but_a_check_not_in_th
     // Somebody else's journal, inherited with the variable: standard error leads elsewhere.
     let inherited = host.output(sockd().env("JOURNAL_STREAM", "8:4711"));
     assert!(stderr(&inherited).starts_with(&format!("sockd: {line}\n")), "{inherited:?}");
-    // Of a service of systemd, standard error is the journal, where /dev/log leads as well: once, and for the unit.
+    // A service of systemd has the journal as standard error, and /dev/log leads there as well: lines go once, and for
+    // the unit.
     let (mut read, write) = std::io::pipe().unwrap();
     let facts = std::fs::metadata(format!("/proc/self/fd/{}", write.as_raw_fd())).unwrap();
     let stream = format!("{}:{}", facts.dev(), facts.ino());
@@ -434,7 +435,7 @@ fn a_second_daemon_does_not_take_the_pid_file_of_the_first_and_nobody_removes_th
     first.signal(Signal::SIGTERM);
     assert!(first.wait().success());
     assert_eq!(host.read("/run/sockd.pid"), "of another\n");
-    // What a crash of all processes leaves behind is taken over; after that of one the loader has removed it.
+    // The file that a crash of all processes leaves behind is taken over; if one alone crashes, the loader removes it.
     let crashed = Start::bare(host).words(words).start();
     crashed.loader().signal(Signal::SIGKILL);
     crashed.signal(Signal::SIGKILL);
@@ -475,12 +476,12 @@ fn a_worker_program_that_is_missing_or_writable_by_others_is_no_start() {
     host.sh("rm /run/lib/sockd-worker");
     let output = start();
     assert!(!output.status.success() && stderr(&output).contains("sockd-worker"), "{output:?}");
-    // Another program in its place is found out before a client is.
+    // Another program in its place is detected before a client comes.
     host.sh("cp /bin/true /run/lib/sockd-worker");
     assert!(!start().status.success());
 }
 
-/// curl through `sockd --trial`, which `prepare` makes run as somebody.
+/// curl through `sockd --trial`, run by this command.
 fn trial(host: &Host, mut command: Command) {
     let _www = web::serve(host, (Ipv4Addr::LOCALHOST, 8080));
     let stderr = host.run(|| std::fs::File::create("/run/trial.stderr")).unwrap();

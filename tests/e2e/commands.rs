@@ -1,4 +1,4 @@
-//! The commands of the rules: what they are given, what they can do, and what they cannot hold up.
+//! The commands of the rules: their words, their powers, and their inability to hold anything up.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// The number of `sockd-hook`.
 const HOOK: u32 = sockd_tests::host::USERS[1].1;
 
-/// A command's time, and what it gets to end by itself, with something on top.
+/// A command's time limit and its grace to end by itself, with a reserve.
 const ENDED: Duration = Duration::from_secs(25);
 
 fn site() -> Site {
@@ -42,7 +42,7 @@ fn refused(lab: &Lab, port: u16, user: impl AsRef<[u8]>) {
     assert_rejected(&lab.site.client, &request(port).by(user));
 }
 
-/// The first `number` lines that commands have written; bytes that are no text are marked.
+/// The first `number` lines that commands have written; bytes that are not text are marked.
 fn written(lab: &Lab, number: usize) -> Vec<String> {
     let lines = || -> Vec<String> {
         let text = lab.site.gateway.read("/run/hooks/out");
@@ -51,7 +51,7 @@ fn written(lab: &Lab, number: usize) -> Vec<String> {
     until("what commands have written", || Some(lines()).filter(|lines| lines.len() >= number))
 }
 
-/// The running commands: processes of this user among the daemon's, but the one that starts them.
+/// The running commands: processes of this user among the daemon's, without the one that starts them.
 fn running(lab: &Lab, user: u32) -> Vec<Process> {
     let (number, monitor) = (user.to_string(), lab.sockd.monitor().0.to_string());
     let of_user = |process: &Process| {
@@ -239,7 +239,7 @@ fn the_environment_of_a_command_is_a_path_a_locale_and_cleaned_values() {
     );
 }
 
-/// What would make a file appear in every known way of leaving a word of a shell command.
+/// Values that would make a file appear, by every known way of leaving a word of a shell command.
 const PAYLOADS: [&str; 24] = [
     ";touch /run/hooks/canary;",
     "|touch /run/hooks/canary",
@@ -313,7 +313,7 @@ fn a40_no_user_that_identd_names_takes_over_a_command_however_it_is_quoted() {
         for payload in PAYLOADS {
             identd.names(payload);
             let (_, reply) = ask(&lab.site.client, &request(7));
-            // A line end, or NUL or CR in it, is the end of the name or none: then nobody is verified.
+            // A line end, or NUL or CR in it, ends the name or leaves none: then nobody is verified.
             number += usize::from(reply.code == 93);
             assert!(matches!(reply.code, 92 | 93));
         }
@@ -374,7 +374,7 @@ fn a42_commands_that_hang_fork_flood_or_ignore_signals_are_ended_and_that_is_tol
         format!("deny 0.0.0.0 0.0.0.0 0.0.0.0 0.0.0.0 eq {} : {command}\n", 100 + place)
     };
     let conf: String = commands.iter().enumerate().map(line).collect();
-    // A user whose number of processes no other test counts.
+    // A user whose processes no other test counts.
     let (site, many) = (site(), 64125);
     site.gateway.account("many", many, "/nonexistent");
     let lab = Lab::at(site, &conf, |start| start.settings("(commands_user: \"many\")"));
@@ -434,7 +434,7 @@ fn a43_eight_commands_run_at_once_sixty_four_wait_and_more_are_dropped() {
     lab.site.gateway.write("/run/hooks/go", "");
     assert_eq!(written(&lab, 72).len(), 72);
     until_true("all have ended", || running(&lab, HOOK).is_empty());
-    // In the order of the requests, and the last eight not at all.
+    // They ran in the order of the requests, and the last eight not at all.
     let mut lines = written(&lab, 72);
     let number = |line: &String| line[1..].parse::<u32>().unwrap();
     lines.sort_by_key(number);
@@ -546,7 +546,7 @@ fn a_command_sees_files_with_their_owners_and_the_hosts_network() {
 
 #[test]
 fn the_filter_of_commands_refuses_what_no_command_needs() {
-    // Without arguments nobody else would refuse them: to be traced by one's parent, and to share no less than now.
+    // Without arguments only the filter refuses them: to be traced by one's parent, and to share no less than before.
     let (ptrace, unshare) = (libc::SYS_ptrace, libc::SYS_unshare);
     let try_them =
         format!("for ({ptrace}, {unshare}) {{ syscall($_, 0, 0, 0, 0); print $!+0, q( ) }} print chr 10");
@@ -587,7 +587,7 @@ fn without_a_user_of_their_own_commands_are_not_run_and_the_log_says_why() {
     assert_rejected(&site.client, &request(23));
     log.wait_for(Mark::BEGINNING, "daemon.err a rule command is not run: ");
     drop(sockd);
-    // And of an ordinary user's daemon nothing runs as that user.
+    // No process of an ordinary user's daemon runs as that user.
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", installed(&site.gateway)]);
     command.args(["--log", "stderr", "--listen", "127.0.0.1:1090"]);
@@ -632,7 +632,7 @@ fn a_reload_takes_new_commands_and_turns_them_off_and_on() {
     reload(&mut lab);
     refused(&lab, 23, "joe");
     assert_eq!(written(&lab, 3), ["old", "new", "new"]);
-    // With a broken file everything stays as it was.
+    // A broken file changes nothing.
     lab.sockd.write_conf("deny 0.0.0.0 0.0.0.0 : echo %q >> /run/hooks/out\n");
     lab.sockd.signal(Signal::SIGHUP);
     lab.wait_for_line("reload failed");

@@ -1,4 +1,4 @@
-//! How many bytes a relay has moved is the kernel's word, to the byte after an orderly end, by each way to a server.
+//! The kernel's count of a relay's bytes is exact after an orderly end, by each way to a server.
 
 use sockd_tests::far::Far;
 use sockd_tests::lab::Lab;
@@ -33,7 +33,7 @@ const BEHIND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(100, 64, 9, 9), 80)
 /// The same, by SOCKS5.
 const BEHIND5: Ipv4Addr = Ipv4Addr::new(100, 64, 5, 5);
 
-/// By which way a client comes to its server: both ends, and the address of the server in the log.
+/// The way from a client to its server: both ends, and the address of the server in the log.
 type Way<'a> = (&'static str, Ipv4Addr, &'a dyn Fn() -> (Line, Line));
 
 /// One end writes and ends its stream, while the other reads to the end.
@@ -117,13 +117,13 @@ fn after_an_orderly_end_the_counts_are_those_of_what_was_relayed_by_each_way() {
     ];
     assert_counted(&mut lab, &ways, &TRANSFERS);
     assert_counted(&mut lab, &ways[..1], &[(100 << 20, 100 << 20, true)]);
-    // What its rate still keeps from the server is relayed all the same.
+    // Bytes that its rate still keeps from the server are relayed all the same.
     let slow = Far::listen_at(&server, (SERVER, 300));
     let slowly = || (granted(&client, &Request::connect(slow.v4())), slow.accept());
     assert_counted(&mut lab, &[("slow", SERVER, &slowly)], &[(600_000, 5, true), (600_000, 5, false)]);
 }
 
-/// The numbers of the line that tells what a relay has moved.
+/// The byte counts in the log line of a relay.
 fn counted(lab: &Lab) -> (u64, u64) {
     let line = lab.wait_for_line(" bytes from ");
     let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
@@ -141,7 +141,7 @@ fn after_a_reset_the_counts_are_bounds() {
         there.read(1000);
         there.send([2; 50]);
         near.read(50);
-        // Never read at the other end, and on its way, when that resets.
+        // Bytes that are on their way, and unread at the other end, when that resets.
         let (kept, resets) = if client_resets { (&mut there, near) } else { (&mut near, there) };
         kept.send([3; 5000]);
         resets.reset();
@@ -152,7 +152,7 @@ fn after_a_reset_the_counts_are_bounds() {
     }
 }
 
-/// It says that a relay has ended in good order before it has relayed a byte.
+/// The worker says that a relay has ended in good order before it has relayed a byte.
 #[test]
 fn what_a_worker_in_the_hands_of_an_attacker_says_of_an_end_is_in_no_count() {
     let hostile = env!("CARGO_BIN_EXE_hostile-worker");
@@ -165,7 +165,7 @@ fn what_a_worker_in_the_hands_of_an_attacker_says_of_an_end_is_in_no_count() {
     assert_eq!(counted(&lab), (0, 0));
 }
 
-/// One of 32 segments that come is lost (bpf(2): SKF_AD_RANDOM).
+/// Drops one of 32 segments that come (bpf(2): SKF_AD_RANDOM).
 fn lose_some(end: &mut Line) {
     const RANDOM: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM).cast_unsigned();
     let step = |code: u32, jt, jf, k| SockFilter::new(code as u16, jt, jf, k);

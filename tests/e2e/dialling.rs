@@ -1,4 +1,4 @@
-//! Names with several addresses, of which some are dead: the client is served by one that is not, and soon.
+//! Names with several addresses, some of them dead: a live one serves the client, and soon.
 
 use sockd_tests::dns::{A, AAAA, Answer, Nameserver, Question};
 use sockd_tests::far::{Far, Server};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 const NAME: &str = "www.example.net";
 
-/// Its neighbour's address is known, and there is no such neighbour: what is sent there is lost.
+/// An address whose neighbour entry leads to no station: packets to it are lost.
 const NOBODY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 99);
 const NOBODY6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x99);
 const SERVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
@@ -30,7 +30,7 @@ fn site(script: impl Fn(&Question) -> Answer + Send + Sync + 'static) -> (Site, 
     (site, dns)
 }
 
-/// The client's connection, which has come soon.
+/// The client's connection, which must be granted soon.
 fn soon(lab: &Lab, port: u16) -> Line {
     let begin = Instant::now();
     let line = granted(&lab.site.client, &Request::connect_name(NAME, port));

@@ -1,4 +1,4 @@
-//! One resolver serves all client hosts: what hostile ones can do to the lookups of the others.
+//! One resolver serves all client hosts, and hostile ones hardly delay the lookups of the others.
 
 use sockd_tests::dns::{A, AAAA, Answer, Nameserver, Question};
 use sockd_tests::far::Server;
@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longer than any of these lookups takes on a busy machine, and far shorter than an attack that succeeds makes it take.
+/// Longer than any of these lookups takes on a busy machine, and far shorter than it would take under a successful
+/// attack.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 fn the_server(question: &Question) -> Answer {
@@ -26,7 +27,7 @@ fn the_server(question: &Question) -> Answer {
     }
 }
 
-/// Lets the other client host ask for a name, and gives the time until it is granted.
+/// Lets the other client host ask for a name, and returns the time until it is granted.
 fn time_of_the_victim(lab: &Lab, name: &str) -> Duration {
     let begin = Instant::now();
     drop(granted(&lab.site.other, &Request::connect_name(name, 7)));
@@ -47,8 +48,8 @@ fn ask_from(host: &Host, from: Ipv4Addr, name: &str) -> io::Result<TcpStream> {
     })
 }
 
-/// Asks for the name of this number and leaves, again and again, until there is no such number. What only closed could
-/// still read its answer: with a reset its lookup is cancelled.
+/// Asks for the name of this number and leaves, again and again, until the numbers end. It leaves with a reset, which
+/// cancels its lookup: after a mere close a client could still read the answer.
 fn ask_and_leave(client: &Host, number: &AtomicUsize) {
     client.run(|| {
         loop {
@@ -64,14 +65,14 @@ fn ask_and_leave(client: &Host, number: &AtomicUsize) {
     });
 }
 
-/// Where it succeeds, an attack of this kind needs some luck with each name.
+/// A successful attack of this kind needs some luck with each name.
 const NAMES: usize = 6;
 
 fn name(number: usize) -> String {
     format!("www{number}.example.net")
 }
 
-/// Ends the attack when the victim is done, or has failed.
+/// Ends the attack once the victim is done or has failed.
 struct Ends<'a>(&'a AtomicUsize);
 
 impl Drop for Ends<'_> {
@@ -148,7 +149,7 @@ fn a_name_that_a_hundred_sessions_of_four_hosts_wait_for_is_asked_once_though_so
     let _echo = Server::echo(&site.server, (SERVER, 7));
     let lab = Lab::new_at(site);
     let ask = |number: usize| ask_from(&lab.site.client, FOUR[number % 4], "www.example.net").unwrap();
-    // Through the first one the nameserver is asked.
+    // The first one has the nameserver asked.
     let first = ask(0);
     until_true("the questions", || dns.asked().len() == 2);
     let mut asking: Vec<TcpStream> = (1..100).map(ask).collect();
@@ -175,7 +176,7 @@ fn a_host_that_wants_one_name_again_and_again_has_no_more_lookups_than_any() {
     let lab = Lab::at(site, PERMIT_ALL, |start| start.settings("(max_lookups_per_host: 16)"));
     let request = Request::connect_name("www.example.net", 7);
     let mut flood: Vec<_> = (0..20).map(|_| send_to(&lab.site.client, PROXY, &request)).collect();
-    // Those beyond the limit hear of it before there is any answer, and another host waits for the same name.
+    // Clients beyond the limit are refused before there is any answer, and another host waits for the same name.
     lab.wait_for_line("lookups fail: max_lookups_per_host reached by 192.0.2.10");
     let mut other = send_to(&lab.site.other, PROXY, &request);
     answers.store(true, Ordering::Relaxed);
@@ -222,7 +223,7 @@ fn names_that_the_first_nameserver_fails_send_nobody_to_the_second() {
         name if name.starts_with("silent") => Answer::Silence,
         _ => the_server(question),
     });
-    // As where the second nameserver is the world's, which knows nothing of the names of the house.
+    // As if the second nameserver is a public one, which does not know local names.
     let second = Nameserver::start_at(&site.server, SERVER, |question| match &question.name {
         name if name.starts_with("www") => Answer::NoSuchName,
         _ => the_server(question),

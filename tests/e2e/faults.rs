@@ -1,4 +1,4 @@
-//! What dies, what lives on, and what the log says of it.
+//! Deaths of processes: the others live on, and the log says what died.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
@@ -23,7 +23,7 @@ fn send(process: Process, signal: Signal) {
     kill(Pid::from_raw(process.0), signal).unwrap_or_else(|error| panic!("{process:?}: {error}"));
 }
 
-/// Reads part of what a chargen server sends: the transfer is under way.
+/// Reads part of a chargen server's stream: the transfer is under way.
 fn read_some(line: &mut Line) {
     line.stream().read_exact(&mut vec![0; 100_000]).expect("a transfer under way");
 }
@@ -152,7 +152,7 @@ fn a_request_that_comes_while_there_is_no_resolver_waits_for_the_next_one() {
     let _dns = Nameserver::start(&site.server, |_| Answer::Addresses(vec![SERVER.into()]));
     let _echo = Server::echo(&site.server, (SERVER, 7));
     let mut lab = Lab::new_at(site);
-    // The second one is not replaced within a second of the first.
+    // A second worker is not replaced within a second of the first.
     for _ in 0..2 {
         until_true("a resolver", || !lab.sockd.workers("resolver").is_empty());
         send(lab.sockd.workers("resolver")[0], Signal::SIGKILL);
@@ -214,7 +214,7 @@ fn a_stopped_worker_does_not_hold_up_other_client_hosts() {
     let near = granted(&lab.site.client, &request);
     let worker = lab.sockd.worker_of(near.local());
     send(worker, Signal::SIGSTOP);
-    // Asked of a stopped worker: the monitor keeps the time.
+    // The worker has stopped: the monitor keeps the time.
     let mut stuck = send_to(&lab.site.client, PROXY, &request);
     let mut other = granted(&lab.site.other, &request);
     other.send("hello");
@@ -247,7 +247,7 @@ fn a_syslog_that_does_not_read_stalls_nobody() {
     let mut lab = Lab::new(PERMIT_ALL);
     let _echo = Server::echo(&lab.site.server, (SERVER, 7));
     lab.log.program().signal(Signal::SIGSTOP);
-    // More lines than the socket's queue and the daemon's hold: three for each.
+    // More lines than the queues of the socket and the daemon hold: three for each.
     for _ in 0..2000 {
         let (_, reply) = ask(&lab.site.client, &Request::connect((SERVER, 7)));
         assert_eq!(reply.code, GRANTED);

@@ -15,7 +15,7 @@ fn assert_transfers(lab: &mut Lab, server: Ipv4Addr) {
     let put = format!("/run/ftp/incoming/{server}");
     let put = lab.site.server.run(|| std::fs::read(put)).expect("the upload");
     assert!(got == file() && put == file(), "{} and {} bytes", got.len(), put.len());
-    // Among these stand the lines of the control connection, and a BIND that dante-client only tries.
+    // The lines of the control connection, and of a BIND that dante-client only tries, are among these.
     let is_transfer =
         |line: &&String| line.contains("connected -- Bind") && line.ends_with(&format!("for {server} (20)"));
     until_true("the transfers are logged", || lab.logged().iter().filter(is_transfer).count() == 3);

@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
-/// A line for each kind of local destination, so that only the guards stand between a client and them.
+/// A line for each kind of local destination, so that only the guards stand between them and a client.
 const NAMES_EVERYTHING_LOCAL: &str = "\
 permit 0.0.0.0 0.0.0.0 127.0.0.0 255.0.0.0
 permit 0.0.0.0 0.0.0.0 192.0.2.1 255.255.255.255

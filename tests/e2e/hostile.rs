@@ -1,7 +1,7 @@
 //! Workers that break the protocol: `hostile-worker` in the place of `sockd-worker`, started by the real spawner.
 //!
-//! Each time the worker is killed, or what it says comes to nothing; the log says so in one line; another client
-//! host's transfer goes on; and the monitor holds no more than before.
+//! Each time the worker is killed, or its messages have no effect; the log says so in one line; another client host's
+//! transfer goes on; and the monitor holds no more than before.
 
 use nix::sys::signal::Signal;
 use sockd_tests::far::Server;
@@ -22,7 +22,7 @@ const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile-worker");
 /// Memory that the monitor may keep of many attacks, in KiB: less than one byte of each message of the floods.
 const MEMORY: u64 = 2048;
 
-/// How a worker ends whose own program has a fault, behind all its locks: never by a forbidden call.
+/// The end of a worker whose own program has a fault, behind all its locks: never a forbidden call.
 const FAULT: &str = "ended: exit status 70 (a panic)";
 
 /// The laboratory with hostile workers, and a transfer of the other client host that is under way.
@@ -55,14 +55,14 @@ impl Attack {
         self.lab.sockd.monitor()
     }
 
-    /// Until one spare worker and those of the transfer and the resolver are there.
+    /// Waits until one spare worker and those of the transfer and the resolver are there.
     fn settle(&self) {
         until_true("the workers are those of the beginning", || {
             self.lab.sockd.workers("session").len() == 2 && self.lab.sockd.workers("resolver").len() == 1
         });
     }
 
-    /// From now on the client host has another address: for the monitor it is a new host.
+    /// Gives the client host another address: for the monitor it is a new host.
     fn next_attacker(&mut self) -> Ipv4Addr {
         self.attackers += 1;
         let [a, b, c, _] = CLIENT.octets();
@@ -80,7 +80,7 @@ impl Attack {
         send_to(&self.lab.site.client, PROXY, &Request::connect_name(name, 7))
     }
 
-    /// From now on a part of the network is reached through a next server.
+    /// Has a part of the network reached through a next server from now on.
     fn asks_a_next_server(&mut self) {
         self.lab.sockd.write_upstream("sockd @=198.51.100.10:1081 100.64.0.0/10\ndirect ALL 0.0.0.0\n");
         self.lab.sockd.signal(Signal::SIGHUP);
@@ -92,7 +92,7 @@ impl Attack {
         self.transfer.stream().read_exact(&mut vec![0; 500_000]).expect("the transfer goes on");
     }
 
-    /// The act ends its worker, and the third of its kind by a host shuts that host out: each one counts.
+    /// The act ends its worker and counts: the third of its kind by a host shuts that host out.
     fn counts_against_the_host(&mut self, act: &str, line: &str) {
         self.next_attacker();
         for _ in 0..3 {
@@ -103,7 +103,7 @@ impl Attack {
         self.leaves(act, &["its workers have violated the protocol again and again"]);
     }
 
-    /// Exactly these lines at level err, each given by what it contains, and then nothing is left of the attack.
+    /// Insists on exactly these lines at level err, each given by a part of it, and that nothing is left of the attack.
     fn leaves(&mut self, what: &str, expected: &[&str]) {
         let errors = |lab: &Lab| -> Vec<String> {
             lab.logged().into_iter().filter(|line| line.starts_with("daemon.err ")).collect()
@@ -156,8 +156,8 @@ fn a_session_worker_that_breaks_the_protocol_is_killed_and_only_its_own_host_not
 #[test]
 fn a_session_worker_that_ends_takes_only_its_own_sessions_along() {
     let mut attack = Attack::new(PERMIT_ALL, "()");
-    // An empty packet looks like the end of the channel: the monitor closes its own end and has the worker killed, who
-    // may have ended by then. The call that sends a descriptor is in no filter.
+    // An empty packet looks like the end of the channel: the monitor closes its own end and has the worker killed,
+    // which may have ended by then. The call that sends a descriptor is in no filter.
     for (act, end) in [
         ("an-exit", "ended: exit status 0"),
         ("a-descriptor", "ended: SIGSYS"),
@@ -175,7 +175,7 @@ fn a_session_worker_that_ends_takes_only_its_own_sessions_along() {
 fn a_session_worker_that_does_not_read_is_killed_and_holds_a_bounded_number_of_clients() {
     let mut attack = Attack::new(PERMIT_ALL, "()");
     attack.next_attacker();
-    // Only processors that are there get a further worker for a busy host, so that all who follow wait for these.
+    // A busy host gets no more workers than there are processors, so that all later clients wait for these.
     let deaf: Vec<Line> = (0..64).map(|_| attack.asks("deafness")).collect();
     let lines: Vec<Line> = (0..3000).map(|_| Line::dial(&attack.lab.site.client, PROXY)).collect();
     attack.others_are_served();
@@ -258,8 +258,8 @@ fn h3_a_worker_that_keeps_the_sockets_of_a_closed_session_has_dead_ones() {
     attack.leaves("says-closed-and-goes-on", &[]);
 }
 
-/// The user whose worker is hostile has a session of its own first, and keeps it. Then another user of the same host
-/// comes, whom the identd there vouches for. Gives what comes back from the echo server for the other one's bytes.
+/// The user of a hostile worker has a session first, and keeps it. Then another user of the same host comes, for whom
+/// the identd there vouches. Returns the echo server's answer to the other user's bytes.
 fn used_by_another(isolation: &str) -> Vec<u8> {
     let site = Site::new();
     let _echo = Server::echo(&site.server, (SERVER, 7));
@@ -286,13 +286,13 @@ fn used_by_another(isolation: &str) -> Vec<u8> {
 #[test]
 fn h9_a_worker_cannot_use_what_another_user_of_its_host_is_vouched_for() {
     assert_eq!(used_by_another("(isolation: user)"), b"by alice!!");
-    // The attack is one.
+    // Without isolation the attack succeeds.
     assert_eq!(used_by_another("(isolation: client)"), b"by mallory");
 }
 
 #[test]
 fn h4_how_long_a_relay_is_idle_and_what_it_moved_is_the_kernels_word() {
-    // The transfer of the other host is idle as well while nobody reads it.
+    // The transfer of the other host is idle too while nobody reads it.
     let mut attack = Attack::new(PERMIT_ALL, "(worker_idle: 1, idle_limit: 2)");
     let attacker = attack.next_attacker();
     let mut line = attack.asks("holds-and-does-nothing");
@@ -481,12 +481,12 @@ fn an_upstream_worker_that_breaks_the_protocol_is_killed_and_its_server_is_not_s
     assert_eq!(Reply::read(&mut line).code, GRANTED);
 }
 
-/// Workers that do nothing that they should, whatever their role: they never read, never answer, never end, or answer
-/// late. (One that answers twice breaks the protocol, above.) Within the time of [`Attack::leaves`] the monitor has the
-/// descriptors, the memory and the workers that it had, and others are served as fast as before.
+/// Workers of every role that fail to do their work: they never read, never answer, never end, or answer late. (One
+/// that answers twice breaks the protocol, above.) Within the time of [`Attack::leaves`] the monitor has the same
+/// descriptors, memory and workers as before, and others are served as fast.
 impl Attack {
-    /// What a third client host waits for a request, 19 times of 20. (The worker of the second one waits for the reader
-    /// of its transfer.)
+    /// The 95th percentile of a third client host's waits for a request. (The worker of the second one waits for the
+    /// reader of its transfer.)
     fn p95(&self) -> Duration {
         let asks = || {
             let begin = Instant::now();
@@ -500,7 +500,7 @@ impl Attack {
         times[18]
     }
 
-    /// Does it, and what follows from it. Prints what others waited, and after which time nothing was left.
+    /// Does the act and checks its consequences. Prints the waits of others, and the time until nothing was left.
     fn does_nothing(&mut self, what: &str, mut act: impl FnMut(&mut Self), lines: &[&str]) {
         let before = self.p95();
         let usual = 4 * before + Duration::from_millis(50);

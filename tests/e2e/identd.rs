@@ -1,4 +1,4 @@
-//! identd (RFC 1413): who is asked when, what an answer is worth, and what a lying or silent one can do.
+//! identd (RFC 1413): who is asked when, the worth of an answer, and the harm that a lying or silent one can do.
 
 use nix::sys::signal::Signal;
 use sockd_tests::classic::Session;
@@ -62,7 +62,7 @@ impl Place {
         Session { real_user: real_user.into(), ..Session::of(CLIENT, SERVER, "echo").by(user) }
     }
 
-    /// Asks from the client host and gives the reply's code; a granted relay works.
+    /// Asks from the client host and returns the reply's code; a granted relay works.
     fn code(&self, user: &str) -> u8 {
         let (mut line, reply) = ask(&self.lab.site.client, &self.request().by(user));
         assert_eq!(reply, Reply::with(reply.code));
@@ -120,7 +120,7 @@ const SAM: u32 = USERS[1].1;
 #[test]
 fn a_real_identd_vouches_for_its_users_and_for_nobody_else() {
     let mut place = place(STRICT, "()");
-    // Of the machine that the tests run on.
+    // An account of the machine that the tests run on.
     place.lab.site.client.account("joe", 1000, "/home/joe");
     let _oidentd = oidentd(&place.lab.site.client, "", "");
     assert_eq!(place.code_as(JOE, "joe"), 90);
@@ -160,7 +160,8 @@ fn h9_with_isolation_user_two_users_of_one_host_never_have_one_worker() {
     assert_eq!((joes.len(), sams.len()), (1, 1), "each user has one worker");
     assert!(joes.is_disjoint(&sams));
     assert_eq!(place.code_as(SAM, "joe"), BAD_USER);
-    // Those that clients began with and that were not kept are gone: what is left is one for each user and the spare ones.
+    // The workers that clients began with and that were not kept are gone: one for each user and the spare ones are
+    // left.
     let spare = std::thread::available_parallelism().map_or(1, Into::into).max(2);
     until_true("the others are reaped", || place.lab.sockd.workers("session").len() == 2 + spare);
     for (_, mut line) in lines {
@@ -178,7 +179,7 @@ fn h9_with_isolation_user_who_is_not_known_has_a_worker_alone() {
     assert_eq!(workers.len(), 3);
 }
 
-/// Whoever shared a worker under the old settings could still be read and spoken for by the other.
+/// A user who shared a worker under the old settings could still be read and impersonated by the other.
 #[test]
 fn h9_after_a_reload_to_isolation_user_nobody_is_believed_whose_worker_is_shared() {
     let (identd, place) = place_with_identd(STRICT, "(isolation: client)");
@@ -213,7 +214,7 @@ fn h9_after_a_reload_to_isolation_user_nobody_is_believed_whose_worker_is_shared
     }
 }
 
-/// The worker that is to get the client ends while the one before it is not reaped yet.
+/// The worker that is to get the client ends before its predecessor is reaped.
 #[test]
 fn h9_a_worker_that_ends_before_it_is_handed_its_users_client_takes_only_that_client_with_it() {
     let (identd, place) = place_with_identd(STRICT, "(isolation: user)");
@@ -226,7 +227,7 @@ fn h9_a_worker_that_ends_before_it_is_handed_its_users_client_takes_only_that_cl
     let asked = identd.queries().len();
     let mut second = send_to(&place.lab.site.client, PROXY, &place.request().by("joe"));
     until_true("identd is asked", || identd.queries().len() > asked);
-    // Time for the answer; should it come later, the client stays where it is, which is right as well.
+    // Time for the answer; if it comes later, the client stays where it is, which is right as well.
     sleep(Duration::from_millis(300));
     joes.signal(Signal::SIGKILL);
     spawner.signal(Signal::SIGCONT);
@@ -324,7 +325,7 @@ fn a20_answers_in_every_odd_form_that_still_name_the_user_are_accepted() {
         |client, server| format!("\t{client} ,\t{server}\t: userid :\tunix :\tjoe\r\n"),
         |client, server| format!("{client} , {server} : USERID : UNIX , US-ASCII : joe\r\n"),
         |client, server| format!("{client} , {server} : USERID : WIN32 : joe"),
-        // The first line counts, and nothing behind it.
+        // Only the first line counts.
         |client, server| {
             format!(
                 "{client}, {server} : USERID : UNIX : joe\r\n{client}, {server} : USERID : UNIX : sam\r\n"
@@ -346,7 +347,7 @@ fn a20_answers_in_every_odd_form_that_still_name_the_user_are_accepted() {
 fn a20_and_a22_answers_that_do_not_name_a_user_of_this_connection_verify_nobody() {
     let (identd, mut place) = place_with_identd(STRICT, "()");
     let forms: [fn(u16, u16) -> Vec<u8>; 25] = [
-        // Other ports: swapped, of another connection, none, three, with signs.
+        // Other ports: swapped, of another connection, missing, three, with signs.
         |client, server| format!("{server} , {client} : USERID : UNIX : joe\r\n").into(),
         |client, server| format!("{} , {server} : USERID : UNIX : joe\r\n", client ^ 1).into(),
         |client, _| format!("{client} , 1081 : USERID : UNIX : joe\r\n").into(),
@@ -355,7 +356,7 @@ fn a20_and_a22_answers_that_do_not_name_a_user_of_this_connection_verify_nobody(
         |client, server| format!("{client} {server} : USERID : UNIX : joe\r\n").into(),
         |_, _| b"0 , 0 : USERID : UNIX : joe\r\n".into(),
         |_, _| b": USERID : UNIX : joe\r\n".into(),
-        // Errors, and ids that are no user.
+        // Errors, and ids that name no user.
         |client, server| format!("{client} , {server} : ERROR : HIDDEN-USER\r\n").into(),
         |client, server| format!("{client} , {server} : ERROR : NO-USER\r\n").into(),
         |client, server| format!("{client} , {server} : ERROR : UNKNOWN-ERROR : UNIX : joe\r\n").into(),
@@ -366,12 +367,12 @@ fn a20_and_a22_answers_that_do_not_name_a_user_of_this_connection_verify_nobody(
         |client, server| format!("{client} , {server} : USERID : UNIX :  \r\n").into(),
         |client, server| format!("{client} , {server} : USERID : joe\r\n").into(),
         |client, server| format!("{client} , {server} : USERID : : joe\r\n").into(),
-        // What is too long, or not for a name.
+        // Ids that are too long or cannot be names.
         |client, server| format!("{client} , {server} : USERID : UNIX : {}\r\n", "j".repeat(65)).into(),
         |client, server| format!("{client} , {server} : USERID : UNIX : {}joe\r\n", " ".repeat(1000)).into(),
         |client, server| format!("{client} , {server} : USERID : UNIX : joe\0\r\n").into(),
         |client, server| format!("{client} , {server} : USERID : UNIX : jim\rjoe\r\n").into(),
-        // Garbage, much of it or nothing.
+        // Garbage, a lot of it, or nothing.
         |_, _| b"\r\n".into(),
         |_, _| vec![0xff; 1 << 20],
         |_, _| vec![b':'; 1 << 20],
@@ -451,7 +452,7 @@ fn an_identd_that_does_not_accept_verifies_nobody_once_its_time_is_over() {
         socket.listen(0).unwrap();
         socket
     });
-    // A full queue drops what comes: the query's connection stays on its way.
+    // A full queue drops new connections: that of the query stays on its way.
     let address = SocketAddr::from((CLIENT, 113));
     let _full: Vec<_> = (0..8)
         .map(|_| {
@@ -485,7 +486,7 @@ fn h12_a_question_whose_worker_does_not_come_in_time_is_no_silence() {
     let conf = format!("permit 0.0.0.0 0.0.0.0 eq 9\n{LENIENT}");
     let (_identd, place) = place_with_identd(&conf, "(ident_limit: 1)");
     let Place { lab, .. } = &place;
-    // From now on the client host has a worker of its own.
+    // This gives the client host a worker of its own.
     assert_rejected(&lab.site.client, &Request::connect((SERVER, 9)));
     let spawner = lab.sockd.spawner();
     spawner.signal(Signal::SIGSTOP);
@@ -517,7 +518,7 @@ fn an_answer_that_comes_after_its_time_changes_nothing() {
     let (closed, is_closed) = mpsc::channel();
     let closed = Mutex::new(closed);
     identd.behaves(move |query, mut stream| {
-        // Until the monitor has given up.
+        // Waits until the monitor has given up.
         let _ = uninterrupted(|| stream.read(&mut [0]));
         let _ = stream.write_all(query.names("sam").as_bytes());
         let _ = closed.lock().unwrap().send(());
@@ -665,7 +666,7 @@ fn ident_01_and_02_the_options_hold_for_lines_that_say_nothing_else() {
     }
 }
 
-/// What the special commands leave behind, in order.
+/// The lines that the special commands leave behind, in order.
 fn run_of(place: &Place, number: usize) -> Vec<String> {
     let gateway = &place.lab.site.gateway;
     until_true("the commands have run", || gateway.read("/run/hooks/ran").lines().count() >= number);
