@@ -1,4 +1,4 @@
-//! System calls that fail as they do on a host that runs out of something: injected into the running daemon.
+//! System calls that fail as on a host that runs out of something: injected into the running daemon.
 //!
 //! Each time the request at hand is refused or waits, the log says why in one line, nothing spins, and when the fault
 //! is over everything is as before.
@@ -19,14 +19,14 @@ use sockd_tests::wait::{LONG, until_true};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Instant;
 
-/// Calls that the filters of monitor and spawner let through and that do nothing.
+/// Harmless calls that the filters of monitor and spawner let through.
 const OF_THE_MONITOR: &str = "getpid";
 const OF_THE_SPAWNER: &str = "getuid";
 
 /// Far more than waiting costs, far less than spinning: clock ticks of a second.
 const IDLE: u64 = 30;
 
-/// So often may a line have come that comes once a minute.
+/// The most times that a line may have come that comes once a minute.
 fn minutes(begun: Instant) -> u64 {
     begun.elapsed().as_secs() / 60 + 1
 }
@@ -59,7 +59,7 @@ impl Place {
         self.lab.sockd.monitor()
     }
 
-    /// A call of the monitor fails from now on.
+    /// Makes a call of the monitor fail from now on.
     fn fault(&self, call: &str, error: &str) -> Fault {
         Fault::of(&self.lab.site.gateway, self.monitor(), call, error, OF_THE_MONITOR)
     }
@@ -139,7 +139,7 @@ fn a_connection_on_its_way_that_cannot_be_watched_is_refused_and_says_why() {
 fn where_no_worker_can_be_started_new_client_hosts_are_turned_away_and_the_others_served() {
     let place = place();
     let Place { lab, .. } = &place;
-    // The other client host, each time one that has not been seen before.
+    // The other client host, each time with an address that has not been seen before.
     let becomes = |last: u8| {
         lab.site.other.sh(&format!("ip addr add 192.0.2.{last}/25 dev eth0"));
         lab.site.other.sh(&format!("ip route replace default via 192.0.2.129 src 192.0.2.{last}"));

@@ -1,4 +1,4 @@
-//! The laboratory itself: what the other tests rest on.
+//! The laboratory itself, on which the other tests rest.
 
 use sockd_tests::dns::{Answer, Nameserver};
 use sockd_tests::far::Far;

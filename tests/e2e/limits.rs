@@ -1,4 +1,4 @@
-//! Waits have an end, and what one client host may have at once as well.
+//! Waits have an end, and so has the number of things that one client host may have at once.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// An address that swallows every packet: the link knows a station for it that is not there.
+/// An address that swallows every packet: its neighbour entry leads to no station.
 const NOBODY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 99);
 
 fn swallow(lab: &Lab) {
@@ -54,7 +54,7 @@ fn a_client_that_resets_ends_its_connection_attempt() {
     let line = send_to(&lab.site.client, PROXY, &Request::connect((NOBODY, 4000)));
     let attempts = || procfs::attempts(&lab.site.gateway, 4000);
     until_true("an attempt to connect", || attempts() == 1);
-    // A FIN alone could be a client that has said all it has to say and waits for an answer.
+    // A FIN alone could come from a client that has sent everything and waits for an answer.
     line.reset();
     until_true("no attempt any more", || attempts() == 0);
 }
@@ -68,7 +68,7 @@ fn idle_clients_do_not_keep_others_out() {
     drop(idle);
 }
 
-/// Lines that say so, without those that count, after a minute, how often it would have been said again.
+/// The number of lines that say so, without those that count, after a minute, the suppressed ones.
 fn said(lab: &Lab, text: &str) -> usize {
     lab.logged().iter().filter(|line| line.contains(text) && !line.ends_with(" times more)")).count()
 }
@@ -100,7 +100,7 @@ fn a64_ten_thousand_slow_clients_of_one_host_do_not_keep_another_host_waiting() 
     handshakes(200);
     lab.wait_for_line("unfinished requests are closed: max_requests_per_host reached by 192.0.2.10");
     assert_eq!(said(&lab, "unfinished requests are closed"), 1);
-    // Those that are let wait, a few that are being closed, and what a worker has besides.
+    // The clients that are let wait, a few that are being closed, and a worker's other descriptors.
     until_true("no worker has more than it may have", || {
         lab.sockd.workers("session").iter().map(|worker| worker.descriptors().len()).sum::<usize>()
             < 1024 + 100
@@ -135,11 +135,11 @@ fn a_flood_of_connections_from_one_host_does_not_lower_the_success_of_another() 
         });
     });
     assert_eq!(said(&lab, "connection_rate reached"), 1);
-    // What was held back is counted, and the host is served again once it keeps to its rate.
+    // Suppressed lines are counted, and the host is served again once it keeps to its rate.
     until_true("it is served again", || is_granted(&lab.site.client, &request));
 }
 
-/// A request from this address of the client; nothing where it is turned away.
+/// A request from this address of the client; `None` if it is turned away.
 fn asks_over_ipv6(lab: &Lab, from: &str) -> Option<Line> {
     let bytes = Request::connect((SERVER, 7)).bytes();
     let from: SocketAddr = format!("[{from}]:0").parse().expect("an address");
@@ -236,7 +236,7 @@ fn a62_descriptors_used_up_by_binds_and_identds_are_refusals_and_come_back() {
     swallow(&lab);
     let _echo = Server::echo(&lab.site.server, (SERVER, 7));
     let monitor = lab.sockd.monitor();
-    // Its workers are there, so that what is missing afterwards is descriptors for sockets of its own.
+    // Its workers are there, so that it lacks only descriptors for sockets of its own afterwards.
     let held = [&lab.site.client, &lab.site.other].map(|host| granted(host, &Request::connect((SERVER, 7))));
     until_true("a spare worker", || lab.sockd.workers("session").len() == 3);
     let open = monitor.descriptors().len();
@@ -342,7 +342,7 @@ fn h2_who_comes_while_many_workers_are_on_their_way_out_waits_for_one_of_them() 
     let spawner = Pid::from_raw(lab.sockd.spawner().0);
     kill(spawner, Signal::SIGSTOP).expect("stopping the spawner");
     let newcomers: Vec<_> = (PLACES + 1..=2 * PLACES).map(asks).collect();
-    // 64 take the places of others, of which none ends.
+    // 64 take the places of others, none of which ends.
     until_true("nobody is turned away", || lab.sockd.monitor().descriptors().len() >= before + PLACES);
     kill(spawner, Signal::SIGCONT).expect("the spawner goes on");
     for mut line in newcomers {

@@ -17,7 +17,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 
-/// What a client may claim to be: it tries to begin another field, another line and another record.
+/// A hostile user id: it tries to begin another field, another line and another record.
 const USER: &[u8] = b"a\",\"rule\":9,\"b\":\"\nSOCKD_RULE=9\x1b[2J\xff\\";
 const ESCAPED: &str = r#"a","rule":9,"b":"\x0aSOCKD_RULE=9\x1b[2J\xff\\"#;
 
@@ -27,7 +27,7 @@ fn object(line: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 
-/// One connection from beginning to end, `data` there and `answer` back; gives the client's port.
+/// One connection from beginning to end, `data` there and `answer` back; returns the client's port.
 fn relay(site: &Site, user: &[u8]) -> u16 {
     let far = Far::listen(&site.server, SERVER);
     let mut near = granted(&site.client, &Request::connect(far.v4()).by(user));
@@ -114,7 +114,7 @@ fn standard_error_gets_nothing_but_objects_from_the_start_to_the_end() {
     assert!(said(&objects[objects.len() - 1], "stopped"), "{objects:?}");
 }
 
-/// The fields of an entry, as journald reads them; a value that is framed by its length is said to be.
+/// The fields of an entry, as journald reads them; a value that is framed by its length is marked so.
 fn fields(mut entry: &[u8]) -> Vec<(String, String)> {
     let mut fields = Vec::new();
     while !entry.is_empty() {
@@ -127,7 +127,7 @@ fn fields(mut entry: &[u8]) -> Vec<(String, String)> {
     fields
 }
 
-/// The socket of a journald that is not there.
+/// The socket that journald would have.
 fn journal(host: &Host) -> UnixDatagram {
     host.run(|| {
         let _ = std::fs::remove_file(JOURNAL);
@@ -212,7 +212,7 @@ fn a_journal_that_is_gone_holds_nobody_up_and_gets_its_lines_when_it_is_back() {
     }
 }
 
-/// More than the socket of a log and what waits for it hold: 4,096 lines.
+/// More lines than the socket of a log and the daemon's queue hold: 4,096.
 #[test]
 fn a_log_that_nobody_reads_holds_nobody_up_and_what_is_lost_is_counted_and_nothing_is_there_twice() {
     const RELAYS: u32 = 2_000;
@@ -242,7 +242,7 @@ fn a_log_that_nobody_reads_holds_nobody_up_and_what_is_lost_is_counted_and_nothi
     assert_eq!(value(&next(&journal), "SOCKD_EVENT"), "connected", "lines come again");
 }
 
-/// A syslogd that is started again has another socket, which the old one leads nowhere to.
+/// A syslogd that is started again has another socket, and the old one leads nowhere.
 #[test]
 fn a_syslogd_that_is_started_again_gets_each_line_once_and_in_order() {
     let mut lab = Lab::with_settings(CONF, "(log_format: session)");
@@ -263,7 +263,7 @@ fn a_syslogd_that_is_started_again_gets_each_line_once_and_in_order() {
     let records = records();
     let sessions: HashSet<Option<u64>> = records.iter().map(|record| record["session"].as_u64()).collect();
     assert_eq!((records.len(), sessions.len()), (300, 300));
-    // Sessions end in whatever order; their lines have that one.
+    // Sessions end in any order, and their lines have that order.
     let times: Vec<&str> = records.iter().filter_map(|record| record["time"].as_str()).collect();
     assert!(times.len() == 300 && times.is_sorted(), "{times:?}");
 }

@@ -1,4 +1,4 @@
-//! What `sockd-migrate` makes of a `danted.conf` decides as danted itself does, request by request.
+//! The rules that `sockd-migrate` makes of a `danted.conf` decide as danted itself does, request by request.
 
 use sockd_tests::dns::{Answer, Nameserver};
 use sockd_tests::far::Server;
@@ -58,7 +58,7 @@ socks pass { from: 0/0 to: 2001:db8:2::10/128 }
 socks pass { from: 192.0.2.0/25 to: 0.0.0.0/0 port eq 8001 protocol: tcp }
 ";
 
-/// What `to` is in rules for BIND: an address of the gateway, not that of the host that is waited for.
+/// The meaning of `to` in rules for BIND: an address of the gateway, not that of the expected host.
 const BIND_RULES: &str = "client pass { from: 192.0.2.0/24 to: 0.0.0.0/0 }
 socks block { from: 192.0.2.138/32 to: 198.51.100.0/24 }
 socks pass { from: 0/0 to: 203.0.113.0/24 }
@@ -87,7 +87,7 @@ fn place(rules: &str) -> Place {
     let nameserver = Nameserver::start(&site.server, |question| match question.name.as_str() {
         "web.test" => Answer::Addresses(vec![SECOND_SERVER.into()]),
         "www.web.test" => Answer::Addresses(vec![SERVER.into()]),
-        // For Dante the name of a rule is its addresses, for sockd an address has the names that it leads to.
+        // For Dante a name in a rule stands for its addresses; for sockd an address has the names that it leads to.
         "10.100.51.198.in-addr.arpa" => Answer::Name("www.web.test"),
         _ => Answer::NoSuchName,
     });
@@ -123,7 +123,7 @@ fn migrated(gateway: &Host, rules: &str) -> sockd_tests::sockd::Sockd {
     Start::bare(gateway).words(&options).start()
 }
 
-/// Whether a daemon permits the request. What the destination itself refuses is permitted.
+/// Whether a daemon permits the request. A refusal by the destination counts as permitted.
 fn is_permitted(host: &Host, proxy: SocketAddr, request: &[u8]) -> bool {
     let mut line = Line::dial(host, proxy);
     let mut reply = Vec::new();
@@ -140,8 +140,8 @@ fn is_permitted(host: &Host, proxy: SocketAddr, request: &[u8]) -> bool {
     matches!(reply[3], 0 | 5)
 }
 
-/// Asks both for everything that the site has, and counts what sockd permits and refuses. sockd asks a BIND for the host
-/// that is waited for as well, so that it may refuse more.
+/// Asks both for everything that the site has, and counts sockd's permissions and refusals. For a BIND, sockd checks
+/// the expected host as well, so it may refuse more.
 fn assert_alike(rules: &str, command: u8) -> (usize, usize) {
     let place = place(rules);
     let Place { site, .. } = &place;

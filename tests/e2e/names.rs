@@ -1,4 +1,4 @@
-//! Names: where they come from, and what a lying or silent nameserver can do.
+//! Names: their sources, and the harm that a lying or silent nameserver can do.
 
 use nix::sys::signal::Signal;
 use sockd_tests::classic::Session;
@@ -89,12 +89,12 @@ fn answers_with_another_id_another_name_or_from_another_port_are_not_believed() 
     drop(granted(&lab.site.client, &request()));
 }
 
-/// As aardvark-dns 1.4, Docker of old and consul compare names: octet by octet.
+/// Compares names octet by octet, as aardvark-dns 1.4, old versions of Docker, and consul do.
 fn strictly(question: &Question, name: &str, otherwise: Answer) -> Answer {
     if question.written == name { the_server() } else { otherwise }
 }
 
-/// A name of so many letters that its random case is never the one in which it is written.
+/// A name with enough letters that its random case never equals the written one.
 const LONG_NAME: &str = "database-of-the-accounting-department.containers.example";
 
 #[test]
@@ -150,7 +150,7 @@ fn a_name_is_asked_once_and_then_known_for_its_time() {
     assert_eq!(dns.asked().iter().filter(|question| question.kind == A).count(), 1);
 }
 
-/// As where there is no descriptor for a moment: what was read before stays in force until it can be read again.
+/// As if there is no descriptor for a moment: the previous content stays in force until the file can be read again.
 #[test]
 fn a_resolv_conf_that_cannot_be_read_does_not_count_as_empty() {
     let (site, _dns, _echo) = site(|_| the_server());
@@ -163,7 +163,7 @@ fn a_resolv_conf_that_cannot_be_read_does_not_count_as_empty() {
     drop(granted(&lab.site.client, &Request::connect_name("www2.example.net", 7)));
 }
 
-/// Network managers put resolv.conf in folders of their own, which may come and go.
+/// Network managers keep resolv.conf in folders of their own, which may come and go.
 #[test]
 fn a_resolv_conf_is_followed_wherever_it_leads() {
     let there = format!("nameserver {NAMESERVER}\noptions timeout:1 attempts:1\n");
@@ -228,7 +228,7 @@ fn files_of_the_system_that_cannot_be_read_are_logged_once_and_at_each_reload() 
     let faults = |lab: &Lab| lab.logged().iter().filter(|line| line.contains(": expected ")).count();
     for (command, fault) in [
         ("ln -sfn /run/nowhere/else /etc/resolv.conf", nowhere),
-        // The loader has no right that goes beyond the permissions of a file.
+        // The loader has no rights beyond the permissions of a file.
         (
             "install -m 000 /dev/null /etc/hosts",
             "daemon.err /etc/hosts: expected a file that can be read, found no permission to read it",
@@ -400,7 +400,7 @@ fn a_name_with_both_kinds_of_addresses_is_reached_over_the_one_that_works() {
 #[test]
 fn both_kinds_of_addresses_are_asked_for_at_the_same_time() {
     let (site, dns, _echo) = site(|_| Answer::Silence);
-    // Nothing is asked again while the test waits.
+    // No question is repeated while the test waits.
     site.gateway.write("/etc/resolv.conf", format!("nameserver {NAMESERVER}\noptions timeout:30\n"));
     let lab = Lab::new_at(site);
     let _waiting = send_to(&lab.site.client, PROXY, &request());
@@ -427,7 +427,7 @@ fn an_odd_name_is_refused_and_logged_on_one_line() {
     assert!(lab.log.lines().iter().skip(1).all(known), "{:#?}", lab.log.lines());
 }
 
-/// Addresses and names of client and server, for what goes into the log.
+/// Addresses and names of client and server, for the log.
 fn named(question: &Question) -> Answer {
     match (question.kind, question.name.as_str()) {
         (PTR, name) if name == reverse(CLIENT) => Answer::Name("client.example.com"),

@@ -1,4 +1,4 @@
-//! sockd.passwd: who reads it, what becomes of a broken one, and the worker that works with it.
+//! sockd.passwd: its reader, the fate of a broken file, and the worker that uses it.
 
 use nix::sys::signal::Signal;
 use sockd_tests::lab::Lab;
@@ -30,7 +30,7 @@ fn auth_worker(lab: &Lab) -> Process {
     lab.sockd.workers("auth")[0]
 }
 
-/// What the client reads once it has sent this user and password.
+/// The bytes that the client reads once it has sent this user and password.
 fn log_in(lab: &Lab, user: &str, password: &str) -> Vec<u8> {
     let mut line = Line::dial(&lab.site.client, (INSIDE, 1080));
     line.send([5, 1, 2]);

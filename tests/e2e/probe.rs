@@ -1,4 +1,4 @@
-//! `sockd-probe` as an administrator runs it: what a worker in an attacker's hands could try, act by act, without any
+//! `sockd-probe` as an administrator runs it: the acts that a worker in an attacker's hands could try, without any
 //! lock, behind each layer alone, and in the places of all kinds of workers that hold a socket.
 
 use sockd_tests::host::Host;
@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Acts that no unprivileged process is let do, so that the sandbox has no merit in their failing. Whatever is not here
-/// has to be done without the sandbox, or the table would be worth less.
+/// Acts that no unprivileged process may do, so that their failure is no merit of the sandbox. All others have to
+/// succeed without the sandbox, or the table would be worth less.
 const REFUSED_ANYWAY: [(&str, &[&str]); 4] = [
     (
         "takes a capability",
@@ -89,8 +89,8 @@ const REFUSED_ANYWAY: [(&str, &[&str]); 4] = [
     ("no longer, after the C library has done it once", &["mlockall", "rseq"]),
 ];
 
-/// Acts that the spawner's filter, the namespaces and the user id do not stop by themselves, before a worker has put
-/// on its own locks: nothing from outside has reached it then.
+/// Acts that the spawner's filter, the namespaces and the user id do not stop by themselves, before a worker has put on
+/// its own locks: no input from outside has reached it by then.
 const EARLY: usize = 40;
 
 /// One line of `--tsv` about an act.
@@ -100,7 +100,7 @@ struct Tried<'a> {
     outcome: &'a str,
 }
 
-/// One line of `--tsv` about a reading: acts stopped, and how many of these are classic.
+/// One line of `--tsv` about a reading: acts stopped, and the classic ones among them.
 struct Sum<'a> {
     reading: &'a str,
     stopped: usize,
@@ -142,7 +142,7 @@ fn sums(table: &str) -> Vec<Sum<'_>> {
     sums.collect()
 }
 
-/// The rows of the table in SECURITY.md: what stood between, acts stopped, classic acts stopped.
+/// The rows of the table in SECURITY.md: the layers, acts stopped, classic acts stopped.
 fn quoted() -> Vec<(String, usize, usize)> {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../SECURITY.md");
     let text = fs::read_to_string(document).expect("SECURITY.md");
@@ -159,7 +159,7 @@ fn quoted() -> Vec<(String, usize, usize)> {
 
 #[test]
 fn nothing_that_an_attacker_might_try_is_survived_in_a_workers_place() {
-    // It says itself, by its exit status, that all filters killed, that every floor holds, and that no canary was hit.
+    // Its exit status says that all filters killed, that every floor holds, and that no canary was hit.
     let table = everything();
     let sums = sums(&table);
     for role in ["session", "ident", "resolver", "upstream", "datagram"] {
@@ -185,7 +185,7 @@ fn nothing_that_an_attacker_might_try_is_survived_in_a_workers_place() {
     for (reading, stopped, classic) in quoted {
         let now = sums.iter().find(|sum| sum.reading == reading);
         let now = now.unwrap_or_else(|| panic!("{reading:?} of SECURITY.md is not a reading"));
-        // The user id alone protects as much as the machine's own settings let it.
+        // The user id alone protects as much as the machine's own settings permit.
         assert!(
             reading == alone || (now.stopped >= stopped && now.classic >= classic),
             "{reading}: SECURITY.md says {stopped} and {classic}, found {} and {}",

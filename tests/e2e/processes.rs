@@ -1,4 +1,4 @@
-//! What the kernel says about the processes of a running sockd, while a client is served.
+//! The kernel's view of the processes of a running sockd, while a client is served.
 
 use nix::sys::signal::Signal;
 use sockd_tests::far::Far;
@@ -28,7 +28,7 @@ fn field(status: &BTreeMap<String, String>, name: &str) -> String {
     status.get(name).unwrap_or_else(|| panic!("no {name} in {status:?}")).trim().to_owned()
 }
 
-/// The sandboxed ones: all but the monitor.
+/// The sandboxed processes: all but the monitor.
 fn confined(lab: &Lab) -> Vec<Process> {
     let mut processes = lab.sockd.workers("session");
     processes.extend(lab.sockd.workers("resolver"));
@@ -56,7 +56,7 @@ fn no_process_that_acts_on_what_comes_from_the_network_is_root() {
     let status = lab.sockd.monitor().status();
     assert_eq!((field(&status, "Uid"), field(&status, "Gid")), (monitor.clone(), monitor));
     assert_eq!(field(&status, "Groups"), "");
-    // The loader has no socket but its channels and no capability; all others are somebody else.
+    // The loader has no socket but its channels and no capability; all other processes have another user.
     let loader = lab.sockd.loader();
     let is_root = |process: &Process| uids(process).split('\t').any(|uid| uid == "0");
     let roots: Vec<Process> = lab.sockd.family().into_iter().filter(is_root).collect();
@@ -80,7 +80,7 @@ fn a77_what_the_monitor_is_can_neither_read_the_secrets_of_root_nor_reach_its_so
     let (uid, gid) = (id("Uid"), id("Gid"));
     let capabilities = u64::from_str_radix(&field(&status, "CapEff"), 16).expect("a number");
     assert_eq!(capabilities & !(1 << 10), 0, "{capabilities:x}");
-    // With all that it has, and without the filter that would kill it first.
+    // With all rights of its process, and without the filter that would kill it first.
     for (deed, succeeds) in [
         ("test -r /etc/hostname", true),
         ("cat /etc/shadow", false),

@@ -1,7 +1,7 @@
-//! What a line limits of connections: how many bytes a second, whatever the worker does.
+//! The limits of a line on connections: their bytes a second, whatever the worker does.
 //!
-//! A rate is never exceeded by more than 7 %. How far it is reached depends on the machine: that is insisted on where
-//! `SOCKD_QUIET_BENCH` says that nothing else runs.
+//! A rate is never exceeded by more than 7 %. How far it is reached depends on the machine: tests insist on that only
+//! if `SOCKD_QUIET_BENCH` says that nothing else runs.
 
 use nix::sys::signal::Signal;
 use sockd_tests::classic::Session;
@@ -20,7 +20,7 @@ use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Bytes that come on a connection a second, from now on and for so long.
+/// Bytes a second that come on a connection during this time.
 fn comes(mut from: &TcpStream, time: Duration) -> f64 {
     let (begun, mut buffer, mut bytes) = (Instant::now(), vec![0; 256 << 10], 0_usize);
     while begun.elapsed() < time {
@@ -38,7 +38,7 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// What is seen at one end while the other writes as fast as it can.
+/// The result of `seen` at one end while the other writes as fast as it can.
 fn while_flooded<T>(to: &mut Line, from: &mut Line, seen: impl FnOnce(&TcpStream) -> T) -> T {
     let (to, from) = (&*to.stream(), &*from.stream());
     thread::scope(|scope| {
@@ -48,12 +48,12 @@ fn while_flooded<T>(to: &mut Line, from: &mut Line, seen: impl FnOnce(&TcpStream
     })
 }
 
-/// The rate at which one end gets what the other writes as fast as it can.
+/// The rate at which bytes arrive at one end while the other writes as fast as it can.
 fn through(to: &mut Line, from: &mut Line, time: Duration) -> f64 {
     while_flooded(to, from, |to| comes(to, time))
 }
 
-/// Insists that a rate is not exceeded, and reached on a machine that has nothing else to do.
+/// Insists that a rate is not exceeded, and that it is reached on an otherwise idle machine.
 fn assert_rate(what: &str, measured: f64, asked: f64) {
     let ratio = measured / asked;
     println!("{what}: {:.3} MB/s asked, {:.3} MB/s measured, ratio {ratio:.3}", asked / 1e6, measured / 1e6);
@@ -80,7 +80,7 @@ fn each_connection_has_the_rates_of_its_line_in_both_directions() {
     }
 }
 
-/// Of a connection in each direction.
+/// Insists on the limit of a connection in each direction.
 fn assert_limited(what: &str, near: &mut Line, there: &mut Line) {
     assert_rate(&format!("{what}, down"), through(near, there, Duration::from_secs(2)), 1e6);
 }
@@ -126,7 +126,7 @@ fn with_recheck_on_reload_a_relay_gets_the_rate_of_the_new_rules() {
         assert_rate("at first", comes(near, long), 1e6);
         for (line, rate) in [("permit <=3M ALL 0.0.0.0\n", 3e6), ("permit <=1M/9M ALL 0.0.0.0\n", 1e6)] {
             reload(&lab, line);
-            // What had been sent before is on its way still.
+            // Earlier bytes are still on their way.
             comes(near, Duration::from_secs(1));
             let measured = comes(near, long);
             assert_rate(line, measured, rate);
@@ -145,7 +145,7 @@ fn reload(lab: &Lab, line: &str) {
     until_true("the reload", || lab.logged().iter().skip(before).any(|line| line.contains("reloaded: ")));
 }
 
-/// Whatever it sends comes from itself: what its client and its server hear of it has the rate all the same.
+/// All that it sends is its own invention, but reaches its client and its server at the rate all the same.
 #[test]
 fn a_worker_in_the_hands_of_an_attacker_cannot_exceed_the_rate() {
     let hostile = env!("CARGO_BIN_EXE_hostile-worker");
@@ -184,7 +184,8 @@ fn one_connection_more_than_a_line_has_room_for_is_refused_until_one_has_gone() 
     until_true("there is room again", || is_granted(&lab.site.client, &request));
 }
 
-/// It closes what it was lent without a word, or says that a relay has ended and goes on: no more than one is alive.
+/// It closes the sockets it was lent without a word, or says that a relay has ended and goes on: no more than one is
+/// alive.
 #[test]
 fn a_worker_in_the_hands_of_an_attacker_cannot_have_one_connection_more() {
     let hostile = env!("CARGO_BIN_EXE_hostile-worker");
@@ -199,7 +200,7 @@ fn a_worker_in_the_hands_of_an_attacker_cannot_have_one_connection_more() {
     }
     assert!(there.is_quiet(), "the one that there is, is alive");
     drop(kept);
-    // A client who asks while that worker is killed gets no reply.
+    // A client that asks while that worker is killed gets no reply.
     let asks_to_be_granted = |user: &str| is_granted(&lab.site.client, &Request::connect(far.v4()).by(user));
     until_true("it is over", || asks_to_be_granted("says-closed-and-goes-on"));
     there.read_to_end();
@@ -237,7 +238,7 @@ fn the_connections_of_one_host_share_a_rate_that_is_said_to_be_shared() {
     drop(four);
     let mut other = connect(&lab.site.other);
     while_flooded(&mut near, &mut there, |near| {
-        // What was sent at the old rate is on its way still, and the monitor learns of the end of the others.
+        // Bytes sent at the old rate are still on their way, and the monitor learns of the end of the others.
         comes(near, Duration::from_secs(2));
         let alone = comes(near, long);
         assert_rate("one alone", alone, 2e6);

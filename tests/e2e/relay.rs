@@ -1,4 +1,4 @@
-//! What is relayed, how an end is passed on, and what a relay costs while nothing happens.
+//! Relays: their bytes, how an end is passed on, and their cost while idle.
 
 use sockd_common::message::PIPES;
 use sockd_tests::classic::Session;
@@ -21,7 +21,7 @@ fn relay(lab: &Lab) -> (Line, Line) {
     (near, far.accept())
 }
 
-/// Writes until nothing is taken any more: every buffer on the way is full.
+/// Writes until no more is taken: every buffer on the way is full.
 fn fill(line: &mut Line) -> u64 {
     let stream = line.stream();
     stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
@@ -122,7 +122,7 @@ fn a_relay_without_traffic_ends_at_the_idle_limit_and_not_before_traffic_does() 
     let mut lab = Lab::with_settings(PERMIT_ALL, "(idle_limit: 5)");
     let (mut near, mut far) = relay(&lab);
     let port = far.local().port();
-    // A byte now and then keeps it for longer than the limit, in whichever direction; a busy machine may add seconds.
+    // A byte now and then keeps it for longer than the limit, in either direction; a busy machine may add seconds.
     for _ in 0..6 {
         std::thread::sleep(Duration::from_millis(900));
         near.send("a");
@@ -136,7 +136,7 @@ fn a_relay_without_traffic_ends_at_the_idle_limit_and_not_before_traffic_does() 
     lab.assert_logged(&Session::of(CLIENT, SERVER, port).relayed(6, 6));
 }
 
-/// Whoever is switched off sends no reset; the probes do not keep a relay that is idle.
+/// A host that is switched off sends no reset; the probes do not keep a relay that is idle.
 #[test]
 fn a_peer_that_vanishes_is_given_up_on_either_side() {
     for vanishing in ["inside", "outside"] {
@@ -145,7 +145,7 @@ fn a_peer_that_vanishes_is_given_up_on_either_side() {
         let port = far.local().port();
         near.send("data");
         far.read(4);
-        // Longer than the probes take where nobody answers.
+        // Longer than the probes take if nobody answers.
         std::thread::sleep(Duration::from_secs(6));
         assert!(near.is_quiet() && far.is_quiet(), "a peer that answers stays");
         lab.site.gateway.sh(&format!("ip link set {vanishing} down"));
@@ -173,7 +173,7 @@ fn a_reader_that_does_not_read_stops_the_sender_and_costs_no_processor_time() {
     std::thread::sleep(Duration::from_secs(2));
     let used = worker.processor_ticks() - before;
     assert!(used <= 2, "{used} clock ticks in two seconds of standstill");
-    // Nothing is lost, and the worker has not stored what it could not pass on.
+    // Nothing is lost, and the worker has not stored the bytes that it could not pass on.
     assert!(worker.private_memory() < 16 * 1024, "{} KiB", worker.private_memory());
     near.half_close();
     let (bytes, ending) = far.read_to_end();
@@ -187,14 +187,14 @@ fn a_reset_is_noticed_while_nothing_can_be_written() {
     fill(&mut near);
     let worker = lab.sockd.worker_of(near.local());
     near.reset();
-    // What was under way before the reset may still arrive.
+    // Bytes that were under way before the reset may still arrive.
     far.read_to_end();
     until_true("the worker has let go of both sockets", || {
         worker.descriptors().values().filter(|target| target.starts_with("socket:")).count() <= 1
     });
 }
 
-/// The pages of pipes that nobody needs: one for each of those that a worker is started with.
+/// The memory of pipes that nobody needs: a page for each pipe that a worker is started with.
 const IDLE: usize = PIPES * (4 << 10);
 
 fn room_of_pipes(worker: Process) -> usize {
@@ -215,7 +215,7 @@ fn pages_of_a_pipe_that_nobody_needs_any_more_are_given_up_soon() {
     assert_eq!(far.read(4), b"more");
 }
 
-/// What the pipes of a worker with this id hold when every buffer of a relay is full, and whether all of that arrives.
+/// The room in the pipes of a worker with this id when every buffer of a relay is full. All bytes must arrive.
 fn pipes_when_full(id: u32) -> usize {
     let lab = Lab::with_settings(PERMIT_ALL, &format!("(worker_ids: ({id}, 1))"));
     let (mut near, mut far) = relay(&lab);
@@ -228,7 +228,7 @@ fn pipes_when_full(id: u32) -> usize {
     pipes
 }
 
-/// All pipes of a user have a limit together (pipe(7), pipe-user-pages-soft); beyond it none can be made larger.
+/// All pipes of a user share a limit (pipe(7), pipe-user-pages-soft), beyond which none can be made larger.
 #[test]
 fn bulk_is_copied_where_the_workers_user_has_no_room_for_pipes() {
     const PLENTY: &str =

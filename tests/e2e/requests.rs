@@ -1,4 +1,4 @@
-//! Requests byte by byte: what is granted, what is refused, and how the log has it.
+//! Requests byte by byte: those that are granted, those that are refused, and their log lines.
 
 use nix::sys::signal::Signal;
 use sockd_tests::classic::Session;
@@ -30,7 +30,7 @@ fn nameserver(site: &Site) -> Nameserver {
     })
 }
 
-/// Sends what is no complete request and says that no more comes: there may be a refusal, never a connection.
+/// Sends an incomplete request and ends the stream: there may be a refusal, never a connection.
 fn assert_never_connected(lab: &Lab, far: &Far, bytes: &[u8]) {
     let mut line = Line::dial(&lab.site.client, PROXY);
     line.send(bytes);
@@ -330,7 +330,7 @@ fn a_request_that_trickles_in_is_closed_at_the_same_limit() {
     let mut trickle = line.stream().try_clone().unwrap();
     let trickling = std::thread::spawn(move || {
         use std::io::Write;
-        // Until the other side has closed.
+        // Writes until the other side has closed.
         while trickle.write_all(b"\x04").is_ok() {
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
@@ -456,6 +456,6 @@ fn case_4a_08_user_id_and_name_may_come_in_separate_segments() {
 #[test]
 fn case_4a_09_no_name_is_read_behind_0_0_0_0() {
     let lab = Lab::new(PERMIT_ALL);
-    // Were a name read here, there would be no reply before it has come.
+    // If a name were read here, there would be no reply before it has come.
     assert_rejected(&lab.site.client, &Request::connect((Ipv4Addr::UNSPECIFIED, 7)));
 }

@@ -1,4 +1,4 @@
-//! sockd.route: which interface a connection leaves by.
+//! sockd.route: the interface by which a connection leaves.
 
 use sockd_tests::classic::Session;
 use sockd_tests::far::{Far, Server};

@@ -1,7 +1,7 @@
-//! Every call that a process is allowed is made, or its row says why it rarely is.
+//! Each process makes every call that it is allowed, or the call's row says why it rarely does.
 //!
-//! One client asks for everything that the daemon does, and strace(1) writes down what each process asks of the kernel
-//! once its filter stands. Rows are compared by the names of their calls.
+//! One client asks for everything that the daemon does, and strace(1) records the calls of each process once its filter
+//! stands. Rows are compared by the names of their calls.
 
 use nix::sys::signal::Signal;
 use sockd::loader::profile::LOADER;
@@ -34,7 +34,7 @@ permit 0.0.0.0 0.0.0.0
 permit 2001:db8::/32
 ";
 
-/// A destination that is reached through a next server, and what says so.
+/// A destination that is reached through a next server, and the line that says so.
 const FAR_AWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(100, 64, 9, 9), 7);
 const UPSTREAM: &str = "sockd @=198.51.100.10:1081 100.64.0.0/10\ndirect ALL 0.0.0.0\n";
 
@@ -173,7 +173,7 @@ fn seen(folder: &Path) -> Calls {
                 // The spawner's filter is around it from the beginning.
                 calls.entry("spawner").or_default().extend(names(&lines));
             }
-            // The hook process has a table of what it may not.
+            // The hook process has a table of forbidden calls.
             None if lines.iter().any(|line| line.starts_with("mount(\"proc\"")) => {}
             None => calls.entry(keeper(&after)).or_default().extend(after),
         }
@@ -187,7 +187,7 @@ fn worker(lines: &[&str]) -> Option<&'static str> {
     Role::ALL.into_iter().map(Role::as_str).find(|role| start.contains(&format!("\"{role}\"")))
 }
 
-/// Which of the other three a process is, by what only one of them does.
+/// Tells the other three processes apart by calls that only one of them makes.
 fn keeper(calls: &BTreeSet<String>) -> &'static str {
     match (calls.contains("clone"), calls.contains("epoll_pwait")) {
         (true, _) => "spawner",

@@ -1,4 +1,4 @@
-//! Much at once, and much after another.
+//! Many things at once, and many one after another.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sockd_tests::far::{Far, Server};
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 const GIB: u64 = 1 << 30;
 
-/// How long a worker stays for its host without having anything to do.
+/// How long an idle worker stays for its host.
 const WORKER_IDLE: Duration = Duration::from_secs(60);
 
 /// curl's words for a transfer through the proxy.
@@ -108,7 +108,7 @@ fn two_hundred_downloads_at_once_all_arrive() {
     assert!(results.iter().all(|length| *length == expected), "{results:?}");
 }
 
-/// What a process may not have more of after many connections than after some.
+/// Possessions of a process that must not grow between some connections and many.
 #[derive(Debug)]
 struct Possessions {
     process: Process,
@@ -120,7 +120,7 @@ fn possessions(process: Process) -> Possessions {
     Possessions { process, descriptors: process.descriptors().len(), memory: process.private_memory() }
 }
 
-/// One connection after another, each with a few bytes there and back; the first error is told.
+/// One connection after another, each with a few bytes there and back; panics at the first error.
 fn connections(lab: &Lab, number: usize) {
     let request = Request::connect((SERVER, 7)).bytes();
     let connection = || -> std::io::Result<()> {
@@ -151,7 +151,7 @@ fn ten_thousand_connections_leave_neither_descriptors_nor_memory_behind() {
             open.values().filter(|target| target.starts_with("socket:")).count() <= 1
         });
     };
-    // What queues and allocators keep once they have been used is no leak: the second ten thousand are compared.
+    // Memory that queues and allocators keep once used is no leak: the second ten thousand are compared.
     connections(&lab, 10_000);
     let held = granted(&lab.site.client, &Request::connect((SERVER, 7)));
     let worker = lab.sockd.worker_of(held.local());
@@ -197,7 +197,7 @@ fn five_thousand_relays_are_open_at_once() {
         there.send(&word);
         assert_eq!(near.read(8), word.as_bytes());
     }
-    // None of them costs processor time while nothing happens.
+    // No process uses processor time while nothing happens.
     let processes: Vec<_> = lab.sockd.family().into_iter().chain([lab.sockd.monitor()]).collect();
     let ticks = || processes.iter().map(|process| process.processor_ticks()).sum::<u64>();
     let before = ticks();

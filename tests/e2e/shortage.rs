@@ -28,7 +28,7 @@ fn request() -> Request {
     Request::connect((SERVER, 7))
 }
 
-/// `ulimit -f`, or a full quota of the shell that has started it.
+/// `ulimit -f`, or a full quota, of the shell that has started it.
 #[test]
 fn a_log_file_that_may_not_grow_costs_lines_and_not_the_daemon() {
     let site = Site::new();
@@ -155,7 +155,7 @@ fn a_log_that_is_not_there_yet_is_found_when_it_comes() {
     drop(granted(&site.client, &request()));
     assert!(sockd.monitor().ticks_of_a_second() < IDLE);
     let log = Syslog::start(&site.gateway);
-    // What has been said before is not lost.
+    // Earlier lines are not lost.
     log.wait_for(Mark::BEGINNING, "serving on ");
     log.wait_for(Mark::BEGINNING, "connected -- ");
     drop(granted(&site.client, &request()));
@@ -187,7 +187,7 @@ fn a_log_on_a_full_disk_loses_counted_lines_and_stalls_nobody() {
     until_true("the losses are told", || sockd.said().contains(" log lines were lost: "));
 }
 
-/// S10, with fewer requests: every connection is worth the same, and the first thousand show a leak of one in a hundred.
+/// S10, with fewer requests: all connections are alike, and the first thousand show a leak of one in a hundred.
 #[test]
 fn two_thousand_requests_with_workers_killed_at_random_leave_nothing_behind() {
     let site = Site::new();

@@ -21,7 +21,7 @@ permit 10.0.0.0 255.0.0.255 ALL 0.0.0.0 neq 25
 permit 2001:db8::/32
 ";
 
-/// Sends SIGHUP and waits for the line that says what came of it.
+/// Sends SIGHUP and waits for the line with its outcome.
 fn reload(lab: &mut Lab, outcome: &str) {
     lab.turn_the_page();
     lab.sockd.signal(Signal::SIGHUP);
@@ -164,7 +164,7 @@ fn sig_02_sigusr1_writes_rules_that_sockd_accepts_again() {
     lab.site.gateway.write("/etc/dumped.conf", &first);
     let check = Start::bare(&lab.site.gateway).words("--check --conf /etc/dumped.conf").output();
     assert!(check.status.success(), "{first}{check:?}");
-    // In force, the dump gives itself again, but for what is a comment in it.
+    // In force, the dump reproduces itself, except for its comments.
     lab.sockd.write_conf(&first);
     reload(&mut lab, "daemon.notice reloaded: ");
     assert_eq!(dump(&mut lab), first);
@@ -190,7 +190,7 @@ fn sigterm_gives_relays_their_grace_serves_clients_meanwhile_and_removes_the_pid
     assert_eq!(there.read(3), b"bye");
     drop(near);
     drop(there);
-    // All relays are done: no need to wait for the end of the grace, or for a client that asks nothing.
+    // All relays are done: the end need not wait for the grace period, or for a client that asks nothing.
     assert_eq!(lab.sockd.wait().code(), Some(0));
     assert!(lab.site.client.run(|| TcpStream::connect(std::net::SocketAddr::from(PROXY))).is_err());
     assert!(!lab.site.gateway.exists("/run/sockd.pid"));
@@ -271,7 +271,7 @@ fn after_sigterm_no_process_is_left() {
     until_true("all are gone", || !family.iter().any(|process| process.runs()));
 }
 
-/// As `pkill -HUP sockd` does, which many a script for a classic daemon has in it.
+/// As `pkill -HUP sockd` does, which stands in many scripts for classic daemons.
 #[test]
 fn a_signal_to_every_process_of_the_name_cuts_no_relay_and_blames_nobody() {
     let mut lab = Lab::with_settings(PERMIT_ALL, "(commands: argv)");

@@ -1,5 +1,5 @@
-//! What can stop a start: a file, the system, a layer of the sandbox. The administrator hears which file and line it
-//! is, what was found, what was expected, and which command checks it.
+//! Causes that stop a start: a file, the system, a layer of the sandbox. The administrator hears the file and line, the
+//! finding, the expectation, and the command that checks it.
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -15,7 +15,7 @@ use std::fs::File;
 use std::net::Ipv4Addr;
 use std::process::{Command, Output, Stdio};
 
-/// Files in order, then one thing that is not, and all that must be said of it.
+/// Correct files, then one fault, and all that must be said about it.
 struct Case {
     what: &'static str,
     /// Commands that break it, words separated by single blanks.
@@ -259,7 +259,7 @@ fn whatever_stops_a_start_is_named_with_its_place_what_was_expected_and_the_comm
         if let Some(word) = foreign.iter().find(|word| text.contains(**word)) {
             wrong.push(format!("{}: {word:?} is nobody's word: {text}", case.what));
         }
-        // What stops the start stands there once, and names its file once.
+        // The cause is reported once, and names its file once.
         for line in text.lines().map(|line| line.split_once("]: ").map_or(line, |(_, said)| said)) {
             let again = text.lines().filter(|other| !line.is_empty() && other.ends_with(line)).count();
             let path = line.split([' ', '(', ')', ':']).find(|word| word.starts_with("/etc/sockd."));
@@ -267,7 +267,7 @@ fn whatever_stops_a_start_is_named_with_its_place_what_was_expected_and_the_comm
                 wrong.push(format!("{}: said twice: {text}", case.what));
             }
         }
-        // The advice has to be true: the check fails too.
+        // The advice has to be right: the check fails too.
         if case.status == 78 {
             let check = Start::bare(&host).words(case.words).words("--check").output();
             if check.status.code() != Some(78) {
@@ -296,12 +296,12 @@ fn a_port_that_is_taken_or_not_allowed_is_named_with_what_to_look_at() {
     assert!(said(&output).contains("a port below 1024 needs root or sockd.socket"), "{output:?}");
 }
 
-/// Has these system calls fail with this error in everything that is started by the calling thread.
+/// Makes these system calls fail with this error in everything that the calling thread starts.
 fn deny(calls: &[i64], error: nix::errno::Errno) {
     deny_by(calls.iter().map(|call| (*call, Vec::new())).collect(), error);
 }
 
-/// The same of calls with these arguments; any, where there is no rule.
+/// The same for calls with these arguments; without a rule, for any.
 fn deny_by(rules: BTreeMap<i64, Vec<SeccompRule>>, error: nix::errno::Errno) {
     let arch = std::env::consts::ARCH.try_into().expect("an architecture with seccomp");
     let fail = SeccompAction::Errno(error as u32);
@@ -310,7 +310,7 @@ fn deny_by(rules: BTreeMap<i64, Vec<SeccompRule>>, error: nix::errno::Errno) {
     apply_filter(&program).expect("the filter is put on");
 }
 
-/// What each of these command lines says on a machine whose kernel answers these calls so.
+/// The output of each of these command lines on a machine whose kernel answers these calls so.
 fn without(host: &Host, calls: &[i64], error: nix::errno::Errno, words: &[&str]) -> Output {
     host.run(|| {
         deny(calls, error);
@@ -331,7 +331,7 @@ fn without_landlock_ver_says_so_and_the_daemon_does_not_start() {
         let output = without(&host, &calls, error, VER);
         assert_eq!(output.status.code(), Some(3), "{output:?}");
         assert!(said(&output).contains("sandbox: reduced (Landlock)"), "{output:?}");
-        // Of monitor, loader and the six roles of workers.
+        // One line each of monitor, loader and the six roles of workers.
         assert_eq!(said(&output).matches("Landlock: MISSING, not in this kernel").count(), 8, "{output:?}");
         let output = without(&host, &calls, error, STARTS);
         assert_eq!(output.status.code(), Some(71), "{output:?}");
@@ -403,13 +403,13 @@ fn without_user_namespaces(host: &Host, sockd: &str, words: &[&str]) -> Command 
 
 /// A place where the daemon has less than it wants.
 struct Place {
-    /// What it is started by; the words of the daemon follow.
+    /// The command that starts it; the words of the daemon follow.
     by: &'static [&'static str],
     /// Whether user namespaces are switched off.
     limited: bool,
-    /// What a filter around it denies.
+    /// The calls that a filter around it denies.
     denies: fn(),
-    /// What is said to be missing.
+    /// The parts that are reported as missing.
     lacks: &'static str,
 }
 
@@ -452,7 +452,7 @@ const PLACES: [Place; 7] = [
         denies: deny_nothing,
         lacks: "empty root (mount --make-rprivate /",
     },
-    // CAP_SYS_ADMIN where the filter of a container keeps its root.
+    // CAP_SYS_ADMIN, but the filter of a container forbids another root.
     Place { by: &["env"], limited: false, denies: deny_pivot_root, lacks: "empty root (pivot_root: EPERM" },
 ];
 
@@ -462,7 +462,7 @@ fn deny_pivot_root() {
     deny(&[libc::SYS_pivot_root], nix::errno::Errno::EPERM);
 }
 
-/// Docker's profile, as far as it concerns the daemon: <https://docs.docker.com/engine/security/seccomp/>.
+/// Docker's profile, for the calls that concern the daemon: <https://docs.docker.com/engine/security/seccomp/>.
 fn deny_as_docker() {
     let namespaces = [
         libc::CLONE_NEWUSER,
@@ -534,7 +534,7 @@ fn wherever_there_is_less_best_effort_serves_and_required_says_what_is_missing()
     }
 }
 
-/// In a user namespace with one id root has no other user for workers; there they get a number of their own.
+/// In a user namespace with one id, root has no other user for workers; they get a number of their own there.
 #[test]
 fn in_a_user_namespace_with_one_id_the_daemon_serves() {
     let host = Host::new();
@@ -546,7 +546,7 @@ fn in_a_user_namespace_with_one_id_the_daemon_serves() {
     served(&host, &mut sockd);
 }
 
-/// In a container without an init of its own the daemon is given the orphans of others.
+/// In a container without an init, the daemon becomes the parent of others' orphans.
 #[test]
 fn as_process_1_the_daemon_leaves_no_zombie() {
     let host = Host::new();

@@ -1,4 +1,4 @@
-//! `sockd --trial` from the build tree, as whoever runs the tests: no root is needed, and no program but sockd.
+//! `sockd --trial` from the build tree, as the user who runs the tests: it needs neither root nor a program but sockd.
 
 use nix::pty::openpty;
 use nix::sys::signal::Signal;
@@ -21,7 +21,7 @@ use std::thread;
 /// Crosses every buffer on its way, and is spliced.
 const BULK: u64 = 8 << 20;
 
-/// A folder of a test's own, empty, below the build tree: nothing that runs from it is hindered by how /tmp is mounted.
+/// A folder of a test's own, empty, below the build tree: the mount options of /tmp hinder no program in it.
 fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trial").join(name);
     let _ = fs::remove_dir_all(&folder);
@@ -37,12 +37,12 @@ struct Trial {
 }
 
 impl Trial {
-    /// Of the build tree.
+    /// A trial of the build tree.
     fn new(name: &str) -> Self {
         Self::of(&program("sockd"), folder(name))
     }
 
-    /// Of this program.
+    /// A trial of this program.
     fn of(sockd: &Path, folder: PathBuf) -> Self {
         let mut command = Command::new(sockd);
         command.args(["--trial", "--listen", "127.0.0.1:0"]);
@@ -50,7 +50,7 @@ impl Trial {
         Self::by(command.stdin(Stdio::null()).stderr(stderr), folder)
     }
 
-    /// By this command.
+    /// A trial by this command.
     fn by(command: &mut Command, folder: PathBuf) -> Self {
         let stdout = folder.join("stdout");
         command.stdout(File::create(&stdout).expect("a file"));
@@ -64,7 +64,7 @@ impl Trial {
         Self { program, folder, place }
     }
 
-    /// What it has said to the terminal, and in its log.
+    /// Its output on the terminal, and its log.
     fn said(&self) -> (String, String) {
         let read = |name: &str| fs::read_to_string(self.folder.join(name)).unwrap_or_default();
         (read("stdout"), read("stderr"))
@@ -194,7 +194,7 @@ fn a_trial_serves_from_what_was_built_with_any_umask() {
         assert_eq!(reply, Reply::with(GRANTED), "{name}: {}", trial.said().1);
         line.send("bytes");
         assert_eq!(line.read(5), b"bytes");
-        // An ordinary user need not hear of it; root runs what somebody else may have written.
+        // An ordinary user need not hear of it; root would run a program that somebody else may have written.
         let accepted = trial.said().1.contains("a trial of a build tree accepts that");
         assert_eq!(accepted, is_root && file_mode & 0o022 != 0, "{name}: {}", trial.said().1);
     }
@@ -223,7 +223,7 @@ fn a_trial_ends_with_the_hang_up_of_its_terminal() {
 
 #[test]
 fn a_trial_in_the_background_of_a_terminal_ends_when_that_is_closed() {
-    // No signal comes here: it is not the terminal's foreground process.
+    // No signal comes: it is not the terminal's foreground process.
     let terminal = openpty(None, None).expect("a terminal");
     let (emulator, end) = (terminal.master, File::from(terminal.slave));
     let mut command = Command::new(program("sockd"));

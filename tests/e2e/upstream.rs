@@ -51,7 +51,7 @@ fn failed(error: &str) -> String {
     format!("{}. Error: {error}{USING}", refused.replace("refused --", "failed --"))
 }
 
-/// From now on the next server relays to nowhere but sends back what comes.
+/// Makes the next server an echo from now on, which relays to nowhere.
 fn echoes(next: &Upstream) {
     next.behaves(|mut stream| {
         stream.write_all(&reply(90, FAR))?;
@@ -69,7 +69,7 @@ fn assert_echo(line: &mut Line) {
 fn a_connect_goes_through_the_next_server_with_what_was_decided_and_nothing_else() {
     let (next, mut lab) = all_through("()");
     next.behaves(|mut stream| {
-        // What follows the reply in the same segment is the client's.
+        // Bytes after the reply in the same segment are the client's.
         stream.write_all(&[reply(90, SocketAddrV4::new(OUTSIDE, 7)), b"welcome".to_vec()].concat())?;
         let mut bytes = [0; 5];
         stream.read_exact(&mut bytes)?;
@@ -99,7 +99,7 @@ fn until_the_next_server_has_granted_the_request_the_session_worker_does_not_hav
             .map(|worker| worker.descriptors().values().filter(|at| at.starts_with("socket:")).count())
             .sum()
     };
-    // Each has its channel; the session worker (and a spare one) beside it only the client.
+    // Each worker has its channel; besides that, session workers (one is spare) have only the client.
     let spare = lab.sockd.workers("session").len();
     assert_eq!((sockets("session"), sockets("upstream")), (spare + 1, 2));
 }
@@ -185,7 +185,7 @@ fn a_server_that_cannot_be_reached_is_left_alone_by_later_clients() {
     let lab = Lab::at(site, PERMIT_ALL, |start| start.upstream(&upstream));
     let through = || assert_echo(&mut send_and_grant(&lab));
     through();
-    // It lives again, but nobody comes: what is remembered is not tried while there is another.
+    // It lives again, but nobody comes: a server remembered as dead is not tried while there is another.
     let revived = Far::listen_at(&lab.site.server, dead);
     (0..5).for_each(|_| through());
     assert!(revived.waiting().is_none());
@@ -252,7 +252,7 @@ fn a_name_without_an_address_here_is_refused_where_a_network_might_hold_it() {
         echoes(&next);
         assert_rejected(&lab.site.client, &Request::connect_name(UNKNOWN, 80));
         lab.wait_for_line(line);
-        // With its address it is another matter.
+        // Its address is another matter.
         let mut line = send_to(&lab.site.client, PROXY, &Request::connect(FAR));
         assert_eq!(Reply::read(&mut line).code, 90);
         assert_eq!(next.requests(), [Request::connect(FAR).bytes()]);
@@ -323,7 +323,7 @@ fn a_broken_file_refuses_the_start_and_keeps_the_old_lines_on_sighup() {
     assert!(ver.as_deref().unwrap().contains("SOCKSified: 1 upstream line in /etc/socks.conf."), "{ver:?}");
 }
 
-/// Four machines in a row behind the client, of which only the last can reach the server:
+/// Four machines in a row behind the client; only the last can reach the server:
 /// 192.0.2.10 - 192.0.2.1 first 10.0.1.1 - 10.0.1.2 second 10.0.2.1 - 10.0.2.2 third 198.51.100.1 - 198.51.100.10.
 struct Chain {
     client: Host,
@@ -339,7 +339,7 @@ impl Chain {
         Self::by(["sockd", "sockd"])
     }
 
-    /// The first two hops ask the next one as these words say.
+    /// The first two hops ask the next one with these words.
     fn by([to_second, to_third]: [&str; 2]) -> Self {
         let [client, first, second, third, server] = std::array::from_fn(|_| Host::new());
         first.link("inside", &client, "eth0");
@@ -423,7 +423,7 @@ fn socks5_granted(client: &Host, request: Vec<u8>) -> Line {
     line
 }
 
-/// SOCKS4 from the client, then SOCKS5, then SOCKS4, and the other way round.
+/// SOCKS4 from the client, then SOCKS5, then SOCKS4, and the reverse.
 #[test]
 fn chains_may_mix_both_versions() {
     for (words, five) in
@@ -536,7 +536,7 @@ fn assert_relays(lab: &Lab, to: SocketAddrV4) {
     let mut line = send_to(&lab.site.client, PROXY, &Request::connect(to));
     assert_eq!(Reply::read(&mut line).code, 90);
     assert_echo(&mut line);
-    // Nobody listens there: another makers' refusal comes back as such.
+    // Nobody listens there: another implementation's refusal comes back as such.
     let mut line = send_to(&lab.site.client, PROXY, &Request::connect((*to.ip(), 9)));
     assert_eq!(Reply::read(&mut line).code, REJECTED);
 }
