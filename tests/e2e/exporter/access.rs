@@ -1,4 +1,4 @@
-//! Who gets the counters, what is in them, and what becomes of them when the daemon comes and goes.
+//! The readers of the counters, their contents, and their fate when the daemon comes and goes.
 
 use super::{FOLDER, exporter, lab, page, value};
 use nix::sys::signal::Signal;

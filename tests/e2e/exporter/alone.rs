@@ -1,4 +1,5 @@
-//! Metrics that move under settings, or after acts, that nothing else would go on with: a daemon of its own for each row.
+//! Metrics that move only under settings, or after acts, that other rows could not bear: a daemon of its own for each
+//! row.
 
 use super::rows::{Held, associate, bind, relay, says};
 use super::{exporter, page, value};
@@ -16,7 +17,7 @@ use sockd_tests::wait::{until_true, until_within};
 use std::process::Command;
 use std::time::Duration;
 
-/// A series, what the daemon is started with, and what makes the series greater.
+/// A series, the rules and settings of the daemon, and the act that raises the series.
 pub(super) struct Row(pub(super) &'static str, &'static str, &'static str, fn(&mut Place) -> Held);
 
 /// A daemon of its own, with a client's identd and a nameserver that are silent until told otherwise.
@@ -41,7 +42,7 @@ impl Place {
         Self { lab, identd, _nameserver: nameserver, _echo: echo }
     }
 
-    /// A request that is not waited for.
+    /// Sends a request and does not wait for the reply.
     fn asks(&self, request: &Request) -> Line {
         send_to(&self.lab.site.client, PROXY, request)
     }
@@ -214,7 +215,7 @@ fn two_flows(place: &mut Place) -> Held {
     vec![line]
 }
 
-/// The one that runs has its place, as those have that wait.
+/// The running command has a place, and so have the waiting ones.
 fn two_commands(place: &mut Place) -> Held {
     for _ in 0..20 {
         drop(ask(&place.lab.site.client, &to_server()));
@@ -235,7 +236,7 @@ pub(super) const OTHERS: &[Row] = &[
         vec![place.asks(&to_server())]
     }),
     Row("sockd_auth_attempts_total{method=\"password\",result=\"limited\"}", WITH_PASSWORD, "()", |place| {
-        // Once there were too many, no password is asked for.
+        // After too many attempts no password is asked for.
         let mut lines: Vec<Line> = (0..9).map(|_| asked_for_password(place)).collect();
         lines.iter_mut().for_each(|line| line.send([&[1, 3], &b"joe"[..], &[5], b"guess"].concat()));
         lines
@@ -248,7 +249,7 @@ pub(super) const OTHERS: &[Row] = &[
             place.workers("auth").iter().for_each(|worker| worker.signal(Signal::SIGSTOP));
             let mut line = asked_for_password(place);
             line.send([&[1, 3], &b"joe"[..], &[6], b"sesame"].concat());
-            // What it has been asked is answered by its end.
+            // Its end answers the open questions.
             until_true("the password waits", || {
                 let mut list = Command::new(sockd_tests::sockd::program("sockdctl"));
                 let listed = place.lab.site.gateway.output(list.args(["list", "--json"])).stdout;
@@ -279,7 +280,7 @@ pub(super) const WORKERS: &[Row] = &[
         Held::new()
     }),
     Row("sockd_worker_deaths_total{role=\"datagram\",how=\"outside\"}", WITH_PASSWORD, "()", |place| {
-        // It begins with the first datagram.
+        // The association's worker begins with the first datagram.
         let held = two_flows(place);
         place.kill("datagram");
         held
@@ -312,7 +313,7 @@ pub(super) const WORKERS: &[Row] = &[
         vec![place.asks(&to_server())]
     }),
     Row("sockd_workers{role=\"session\",state=\"idle\"}", PERMIT_ALL, "()", |place| {
-        // It has lost its client, and another spare one is there.
+        // The worker has lost its client, and another spare one is there.
         drop(relay(&place.lab));
         Held::new()
     }),
@@ -372,7 +373,7 @@ fn a_worker_for_next_servers_is_counted() {
     });
 }
 
-/// What a worker does of itself, by one that does what it is told.
+/// Acts of a worker, by a hostile one that follows orders.
 pub(super) const HOSTILE: &[(&str, &str)] = &[
     ("silence", "sockd_sessions{state=\"closing\"}"),
     ("short", "sockd_violations_total"),
@@ -391,7 +392,7 @@ fn what_workers_do_wrong_is_counted() {
     }
 }
 
-/// The states of a worker that a spawner starts and ends which is slow to do so.
+/// The states of a worker whose spawner is slow to start and end it.
 pub(super) const SLOW: [&str; 3] = [
     "sockd_workers{role=\"session\",state=\"starting\"}",
     "sockd_worker_deaths_total{role=\"session\",how=\"unfit\"}",

@@ -1,9 +1,9 @@
-//! Of each metric each value of each label has a row that moves it, or a reason why it has none.
+//! Each value of each label of each metric has a row that moves it, or a reason why it has none.
 
 use super::{alone, exporter, lab, page, rows};
 use std::collections::BTreeSet;
 
-/// What no row moves: the metric, the label, and why.
+/// Labels that no row moves: the metric, the label, and the reason.
 const LEFT_OUT: &[(&str, &str, &str)] = &[
     ("sockd_up", "", "it is 1 on every page of a daemon; access.rs sees it at 0"),
     ("sockd_build_info", "", "it is 1; what_is_fixed_is_said looks at its label"),

@@ -1,4 +1,4 @@
-//! Who comes to the exporter's port to do harm: the page goes on being answered, and the daemon hears nothing of it.
+//! Hostile clients of the exporter's port: the page is still served, and the daemon hears nothing of them.
 
 use super::{answer, dial, exporter, lab, page};
 use sockd_tests::procfs::Process;
@@ -27,7 +27,7 @@ fn only_one_page_is_answered() {
     assert!(head.contains(kind), "{head}");
 }
 
-/// What half a request, a header without an end, and a reader that does not read, hold up: nobody.
+/// Half a request, a header without an end, and a reader that does not read hold nobody up.
 #[test]
 fn others_are_answered_whoever_stalls() {
     let lab = lab(PERMIT_ALL, "()");
@@ -70,7 +70,7 @@ fn a_thousand_connections_neither_stall_it_nor_reach_the_daemon() {
     until_true("they are gone", || process.descriptors().len() < 10);
 }
 
-/// What whoever takes the exporter over has left.
+/// Few rights are left to an attacker who takes the exporter over.
 #[test]
 fn it_is_locked_down() {
     let lab = lab(PERMIT_ALL, "()");

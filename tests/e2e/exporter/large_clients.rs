@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/prometheus/sockd.rules.yml");
 
-/// What Prometheus answers to a request; empty until it serves.
+/// The answer of Prometheus to a request; empty until it serves.
 fn asked(gateway: &Host, path: &str) -> String {
     let mut answer = Vec::new();
     let mut ask = || -> std::io::Result<()> {

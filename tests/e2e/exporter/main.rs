@@ -1,4 +1,4 @@
-//! The counters of a gateway, as whoever collects them gets them: over HTTP, from a program that sees nothing else of it.
+//! The counters of a gateway as a collector gets them: over HTTP, from a program that sees nothing else of the gateway.
 
 mod access;
 mod alone;
@@ -17,7 +17,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Where the exporter listens on the gateway.
+/// The address of the exporter on the gateway.
 const EXPORTER: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 9908);
 
 const FOLDER: &str = "/run/sockd";
@@ -44,7 +44,7 @@ fn dial(gateway: &Host) -> TcpStream {
     stream
 }
 
-/// What it answers to a request.
+/// Its answer to a request.
 fn answer(gateway: &Host, request: &str) -> String {
     let mut stream = dial(gateway);
     stream.write_all(request.as_bytes()).expect("a request");
@@ -61,7 +61,7 @@ fn page(gateway: &Host) -> String {
     page.into()
 }
 
-/// The number of one line of the page; nothing where there is no such line.
+/// The number in one line of the page; `None` if there is no such line.
 fn value(page: &str, series: &str) -> Option<f64> {
     let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.map(|value| value.parse().expect("a number"))

@@ -1,4 +1,4 @@
-//! Each metric, and what makes it move.
+//! Each metric, and the act that moves it.
 
 use super::{exporter, lab, page, value};
 use nix::sys::signal::Signal;
@@ -15,10 +15,10 @@ const CONF: &str =
     "deny ALL 0.0.0.0 ALL 0.0.0.0 eq 8081\npermit @=password,none +=connect,bind,udp ALL 0.0.0.0\n";
 const SETTINGS: &str = "(request_limit: 2, bind_limit: 4, max_binds_per_host: 1, max_sessions_per_host: 40)";
 
-/// What is under way until the row has been looked at.
+/// Connections that stay open until the row has been read.
 pub(super) type Held = Vec<Line>;
 
-/// A series, and what makes it greater.
+/// A series, and the act that raises it.
 pub(super) struct Row(pub(super) &'static str, fn(&Lab) -> Held);
 
 pub(super) const ROWS: &[Row] = &[
@@ -84,7 +84,7 @@ pub(super) const ROWS: &[Row] = &[
     Row("sockd_sessions{state=\"relaying\"}", |lab| vec![relay(lab), relay(lab)]),
     Row("sockd_sessions{state=\"handshake\"}", |lab| vec![says(lab, &[5]), says(lab, &[5])]),
     Row("sockd_sessions{state=\"connecting\"}", |lab| {
-        // Nobody says that nobody is there.
+        // No ICMP error says that nobody is there.
         lab.site
             .gateway
             .sh("ip neigh replace 198.51.100.98 lladdr 02:00:00:00:00:98 dev outside nud permanent");
@@ -198,7 +198,7 @@ fn each_metric_moves_with_what_it_counts() {
         let held = act(&lab);
         until_true(series, || value(&page(gateway), series).is_some_and(|now| now > before));
         drop(held);
-        // A row begins when what the one before it had under way is over.
+        // A row begins when the sessions of the one before it are over.
         until("nobody is there", || {
             let page = page(gateway);
             let sum = ["handshake", "connecting", "waiting", "relaying", "closing"]
@@ -229,7 +229,7 @@ fn what_is_fixed_is_said() {
     assert!(page.ends_with("\n# EOF\n"));
 }
 
-/// By the parser of Prometheus' own library for Python, which knows no leniency.
+/// Parses the page with Prometheus' own library for Python, which is strict.
 #[test]
 fn the_page_is_openmetrics_by_another_parser() {
     let (lab, _server) = started();

@@ -1,4 +1,4 @@
-//! What a client host does with a SOCKS5 server, from an address of its own: each command, with bytes both ways.
+//! A client host of a SOCKS5 server, at an address of its own: each command, with bytes both ways.
 
 use crate::place::{Place, server};
 use sockd_tests::line::connect_from;
@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 /// UDP ASSOCIATE.
 const ASSOCIATE: u8 = 3;
 
-/// Where the server echoes streams.
+/// The port at which the server echoes streams.
 pub(crate) const ECHO: u16 = 7;
 
 /// A client host, by its address, and the server that it asks.
@@ -60,7 +60,7 @@ impl Client<'_> {
         let far = udp(&self.place.server, server(self.address, 0))?;
         near.set_read_timeout(Some(LONG))?;
         far.set_read_timeout(Some(LONG))?;
-        // RFC 1928, section 7: RSV and FRAG in front of an address as in a request.
+        // RFC 1928, section 7: RSV and FRAG before an address as in a request.
         let head = [&[0; 3], &to(CONNECT, far.local_addr()?)[3..]].concat();
         near.send_to(&[&head[..], b"question"].concat(), at)?;
         let mut bytes = [0; 99];
@@ -73,7 +73,7 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// Connects and sends a request, and gives the address in the reply that grants it.
+    /// Connects and sends a request, and returns the address in the reply that grants it.
     fn ask(&self, command: u8, about: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
         let from = SocketAddr::new(self.address, 0);
         let mut stream = self.place.clients.run(|| dial(from, self.proxy))?;

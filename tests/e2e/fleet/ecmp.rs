@@ -116,7 +116,7 @@ fn when_a_route_goes_its_clients_are_served_by_the_other_gateway_and_no_relay_of
         }
     };
     stay("the route has gone");
-    // Those that the second has were not silent for long enough to be moved.
+    // The hosts of the second gateway were not silent for long enough to be moved.
     fleet.place.middle.sh("sh /run/ecmp router 1 2");
     stay("the route is back");
     fleet.all_do_everything();

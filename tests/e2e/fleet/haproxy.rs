@@ -1,4 +1,5 @@
-//! Two gateways behind a real HAProxy, by the recipe that is installed: who meets which, and what the end of one costs.
+//! Two gateways behind a real HAProxy, by the recipe that is installed: the gateway that each client meets, and the
+//! cost when one ends.
 
 use crate::client::{Client, ECHO, echoed};
 use crate::place::{CLIENTS, Place, SERVER, client, granted_to};
@@ -22,7 +23,7 @@ const RULES: &str = "permit +=connect,bind,udp ALL 0.0.0.0\n";
 /// The balancer, as clients know it.
 pub(crate) const BALANCER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1)), 1080);
 
-/// What HAProxy says of its checks.
+/// HAProxy's messages about its checks.
 const SAID: &str = "/run/haproxy.stderr";
 
 /// The gateways' own sockets.
@@ -44,7 +45,7 @@ impl Fleet {
         Self::of(2)
     }
 
-    /// With so many gateways, one or two.
+    /// With one or two gateways.
     pub(crate) fn of(number: usize) -> Self {
         let place = Place::new();
         let echo = Server::echo(&place.server, (SERVER, ECHO));
@@ -103,7 +104,7 @@ fn start(gate: &Host, number: usize) -> Sockd {
 #[test]
 fn one_client_host_meets_one_gateway_and_checks_leave_no_line() {
     let fleet = Fleet::new();
-    // An odd number: in turns, a host would meet both.
+    // An odd number: with round robin, a host would meet both.
     for _ in 0..3 {
         assert!((0..CLIENTS).chain([0]).all(|number| fleet.connects(number)));
     }
@@ -130,14 +131,14 @@ fn bind_works_behind_the_balancer_and_datagrams_do_where_clients_reach_the_gatew
     assert!(first.is_disjoint(&second), "{first:?} {second:?}");
 }
 
-/// What clients met that came one after the other, several at once, while the first gateway ended.
+/// The results of clients that came one after the other, several at once, while the first gateway ended.
 #[derive(Default)]
 struct Load {
     noticed: AtomicBool,
     /// Connections that began after the check had noticed, and those of them that failed.
     later: AtomicUsize,
     failed_later: AtomicUsize,
-    /// Those that began before.
+    /// The same for connections that began before.
     before: AtomicUsize,
     failed_before: AtomicUsize,
 }
@@ -194,7 +195,7 @@ fn the_end_of_a_gateway_under_load_costs_no_new_connection_once_its_checks_have_
     assert_eq!(failed, [0, 0], "clients of the other gateway notice nothing");
     echoed(&mut relay).expect("nor do its relays");
     assert_eq!(fleet.known_to(0), first, "clients of the second stay there");
-    // The first one's log begins anew. Whose it was before comes back, and nobody else.
+    // The first one's log begins anew. Only its former clients come back.
     fleet.gates[0] = start(&fleet.place.gates[0], 1);
     until_true("the check notices", || fleet.said_of_the_first("UP") == 1);
     assert!((0..CLIENTS).all(|number| fleet.connects(number)));

@@ -20,7 +20,7 @@ const RULES: &str = "permit +=connect,bind,udp ALL 0.0.0.0\n";
 /// Client hosts of each family.
 const CLIENTS: u8 = 32;
 
-/// Does with the recipe's files what systemd does: opens the sockets of each instance, hands all of them to the program that
+/// Uses the recipe's files as systemd does: opens the sockets of each instance, hands all of them to the program that
 /// steers, and then each instance's to its daemon.
 const MANAGER: &str = r"
 import os, socket, sys
@@ -65,7 +65,7 @@ impl Gateway {
     pub(crate) fn new() -> Self {
         let place = Place::new();
         let gate = &place.gates[0];
-        // Each IPv6 client is one that the limits count by itself.
+        // The limits count each IPv6 client by itself.
         for number in 0..CLIENTS {
             place.clients.address("eth0", &format!("{}/64", client_6(number)));
         }
@@ -153,7 +153,7 @@ fn the_sessions_of_both_are_listed_together() {
     assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), relays.len());
 }
 
-/// A host that changes its IPv6 address is the same one to the limits.
+/// For the limits, a host that changes its IPv6 address stays the same.
 #[test]
 fn the_addresses_of_one_ipv6_network_meet_one_monitor() {
     let gateway = Gateway::new();

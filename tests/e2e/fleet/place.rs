@@ -1,4 +1,4 @@
-//! Client hosts, what stands in front of two gateways, and a server behind both.
+//! Client hosts, a machine in front of two gateways, and a server behind both.
 //!
 //! ```text
 //! clients 10.1.0.100.. --- middle 10.1.0.1 --+-- 10.2.1.2 gateway 10.3.1.1 --+-- server 10.9.9.9
@@ -89,7 +89,7 @@ pub(crate) fn server(client: IpAddr, port: u16) -> SocketAddr {
     SocketAddr::new(if client.is_ipv4() { SERVER } else { SERVER_6 }, port)
 }
 
-/// The client hosts that have been granted something, by what a gateway has logged.
+/// The client hosts that have been granted something, by the log of a gateway.
 pub(crate) fn granted_to(said: &str) -> BTreeSet<IpAddr> {
     let client = |line: &str| {
         let (_, rest) = line.split_once("connected -- ")?.1.split_once('@')?;

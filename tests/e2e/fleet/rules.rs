@@ -18,14 +18,15 @@ const RECIPE: &str = include_str!("../../../packaging/examples/push-rules");
 /// The first client host may, and the second may not.
 const RULES: &str = "deny 10.1.0.101/32\npermit 0.0.0.0 0.0.0.0\n";
 
-/// In the place of ssh(1) and systemctl(1): a command line on a machine of the test, and what the unit runs for a reload.
+/// Replacements of ssh(1) and systemctl(1): a command line on a machine of the test, and the unit's command for a
+/// reload.
 const SSH: &str = "#!/bin/sh\nexec nsenter --target $(cat /run/pid.${1#root@}) --mount --net sh -c \"$2\"\n";
 const SYSTEMCTL: &str = "#!/bin/sh\nexec sockd --reload --log stderr\n";
 
 struct Fleet {
     place: Place,
     gates: Vec<Sockd>,
-    /// Whose namespaces the gateways' commands run in.
+    /// The processes in whose namespaces the gateways' commands run.
     _holders: Vec<Program>,
     _echo: Server,
 }

@@ -1,4 +1,4 @@
-//! What sockdctl(8) shows and does.
+//! The output and the acts of sockdctl(8).
 
 use super::{as_user, lab};
 use nix::sys::signal::Signal;
@@ -24,7 +24,7 @@ fn run(lab: &Lab, words: &[&str]) -> Output {
     lab.site.gateway.output(Command::new(program("sockdctl")).args(words))
 }
 
-/// What it says on success.
+/// Its output on success.
 fn said(lab: &Lab, words: &[&str]) -> String {
     let output = run(lab, words);
     assert!(output.status.success(), "{words:?}: {output:?}");
@@ -123,7 +123,7 @@ fn a_session_is_killed_by_its_number_and_the_log_says_by_whom() {
     assert_eq!(status(&lab, &["kill", &id]), Some(1), "it is over");
     assert!(said(&lab, &["stats"]).contains("killed      1\n"));
     lab.turn_the_page();
-    // The host is not punished: it comes again.
+    // The host is not punished: it may come again.
     let _echo = Server::echo(&lab.site.server, (SERVER, 7));
     drop(granted(&lab.site.client, &Request::connect((SERVER, 7))));
 }
@@ -208,7 +208,7 @@ fn it_says_which_sessions_other_rules_would_end() {
         "{told}"
     );
     assert!(told.ends_with("\n1 of 2 sessions would end, and of 0 it cannot be said\n"), "{told}");
-    // As the daemon does it.
+    // As the daemon does.
     lab.sockd.write_settings("(recheck_on_reload: true)");
     lab.sockd.write_conf("deny 192.0.2.138 255.255.255.255\npermit 0.0.0.0 0.0.0.0\n");
     lab.sockd.signal(Signal::SIGHUP);
@@ -217,7 +217,7 @@ fn it_says_which_sessions_other_rules_would_end() {
     assert_eq!(status(&lab, &["would", "/run/new.conf"]), Some(65));
 }
 
-/// As in the daemon, which goes on with the frozen file whatever becomes of the text.
+/// As in the daemon, which uses the frozen file whatever happens to the text.
 #[test]
 fn a_frozen_file_goes_before_the_text_beside_it() {
     let other = "deny 192.0.2.138 255.255.255.255\npermit 0.0.0.0 0.0.0.0\n";

@@ -1,4 +1,4 @@
-//! Who may look or give orders and means ill, or is broken: the daemon serves on, and nothing else can be reached.
+//! Hostile or broken programs that may look or give orders: the daemon serves on, and nothing else can be reached.
 
 use super::{CONTROL, STATUS, lab, ledger};
 use nix::sys::signal::Signal;
@@ -45,7 +45,7 @@ fn a_thousand_readers_keep_the_memory_and_cost_the_monitor_nothing() {
     let readers: Vec<_> = (0..1000).map(|_| ledger(gateway)).collect();
     assert_serves(&lab);
     until_true("every reader sees it", || readers.iter().all(|reader| reader.places() == (0..1)));
-    // Those who have closed are forgotten as others come.
+    // Connections that were closed are forgotten as others come.
     until_true("their connections are closed", || {
         drop(ledger(gateway));
         lab.sockd.monitor().descriptors().len() <= before + 8
@@ -58,7 +58,7 @@ fn a_thousand_readers_keep_the_memory_and_cost_the_monitor_nothing() {
 fn who_takes_no_gift_and_does_not_close_holds_up_nobody_but_its_own_user() {
     let lab = lab(PERMIT_ALL, "()");
     let gateway = &lab.site.gateway;
-    // Neither reads nor closes; some write what nobody wants.
+    // Connections that neither read nor close; some write unwanted bytes.
     let held: Vec<OwnedFd> = (0..100).map(|_| reach(gateway, STATUS)).collect();
     for socket in &held {
         let _ = send(socket, &[b'x'; 512], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
@@ -99,7 +99,7 @@ fn what_is_no_order_is_closed_and_nothing_happens() {
         vec![0xff; 4096],
         b"drain\n".to_vec(),
     ];
-    // A kind that there is not, and a drain that names a session.
+    // An unknown kind, and a drain that names a session.
     wrong.extend([(8, 9), (12, 1), (16, 1)].map(|(at, value)| {
         let mut changed = order.to_vec();
         changed[at] = value;

@@ -1,4 +1,4 @@
-//! What the ledger says, and whom.
+//! The contents of the ledger, and its readers.
 
 use super::{CONTROL, FOLDER, STATUS, as_user, lab, ledger, memory};
 use nix::sys::signal::Signal;
@@ -72,7 +72,7 @@ fn only_root_and_the_group_of_administrators_reach_the_sockets() {
 #[test]
 fn a_reader_cannot_write_the_ledger_in_any_way() {
     let lab = lab(PERMIT_ALL, "()");
-    // As root: whoever is less may less.
+    // As root, since lesser users may do no more.
     let memory = memory(&lab.site.gateway);
     let script = "
 import os, mmap, sys, fcntl
@@ -136,7 +136,7 @@ fn a_socket_that_is_asked_for_and_cannot_be_is_no_start() {
     assert!(said.contains("no status socket at /nowhere/status: "), "{said}");
 }
 
-/// A daemon may not remove its socket: the next one finds it, and nobody behind it.
+/// A daemon may be unable to remove its socket: the next one finds it, with nobody behind it.
 #[test]
 fn a_socket_that_is_left_over_is_replaced_and_one_that_is_in_use_is_not() {
     let mut lab = lab(PERMIT_ALL, "()");
@@ -152,7 +152,7 @@ fn a_socket_that_is_left_over_is_replaced_and_one_that_is_in_use_is_not() {
     assert_eq!(ledger(&gateway).head(Field::Process), u64::from(third.monitor().0.cast_unsigned()));
 }
 
-/// Who looks reads memory and asks the kernel. The monitor hears of it once.
+/// A program that looks reads memory and asks the kernel. The monitor hears of it once.
 #[test]
 fn to_look_again_and_again_costs_the_monitor_nothing() {
     const RELAYS: usize = 400;

@@ -1,4 +1,5 @@
-//! Who may look at the sessions, and give orders: the ledger, its socket, the control socket, and sockdctl(8).
+//! The administrators' view of the sessions, and their orders: the ledger, its socket, the control socket, and
+//! sockdctl(8).
 
 mod ctl;
 mod hostile;

@@ -41,7 +41,7 @@ impl Watch {
         let all = Arc::clone(&shown);
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // It ends with an error, when nobody has the other end any more.
+            // The read fails once nobody has the other end any more.
             while let Ok(length) = screen.read(&mut bytes) {
                 all.lock().expect("what is shown").extend(&bytes[..length]);
             }
@@ -49,7 +49,7 @@ impl Watch {
         Self { program, keys, terminal, before, shown }
     }
 
-    /// All screens so far that are whole: one ends where the next begins. A terminal has a carriage return in front of each
+    /// All complete screens so far: one ends where the next begins. A terminal has a carriage return in front of each
     /// line feed.
     fn screens(&self) -> Vec<String> {
         let shown = String::from_utf8(self.shown.lock().expect("what is shown").clone()).expect("text");

@@ -1,11 +1,11 @@
-//! Each kind of header, one row each: who is the client behind it, or why there is none.
+//! Each kind of header, one row each: the client behind it, or the reason why there is none.
 
 use super::*;
 use sockd_tests::far::Server;
 use sockd_tests::sockd::PERMIT_ALL;
 use sockd_tests::socks5::{CHOSEN, CONNECT, GRANTED, GREETING, to};
 
-/// What becomes of a connection.
+/// The fate of a connection.
 enum Row {
     /// The log knows this client.
     Client(&'static str),
@@ -253,7 +253,7 @@ fn a_health_check_may_greet_and_nothing_else() {
     line.send(to(CONNECT, echo()));
     assert_eq!(line.read(2), [5, 2]);
     lab.assert_logged(&["daemon.notice error -- request in a health check from host 192.0.2.10".into()]);
-    // It has a worker like anybody: what is checked is what clients get.
+    // It gets a worker like anybody: the check covers all that clients get.
     assert!(!lab.sockd.workers("session").is_empty());
     // One that goes without a word leaves no line either, and the monitor holds nothing of it.
     for _ in 0..20 {

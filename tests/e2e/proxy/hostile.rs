@@ -13,7 +13,7 @@ const SERVED: usize = 200;
 /// Connections that a flood has to have made before it may end.
 const FLOOD: usize = 5_000;
 
-/// Connects from `host` as often as it can, with these bytes, until told to stop; keeps the last so many open.
+/// Connects from `host` as often as it can, with these bytes, until told to stop; keeps the last connections open.
 fn flood(host: &sockd_tests::host::Host, bytes: &[u8], ending: &AtomicBool, made: &AtomicUsize) {
     host.run(|| {
         let mut kept = std::collections::VecDeque::new();
@@ -48,7 +48,7 @@ fn serves_under(from_balancer: bool, bytes: &[u8]) {
         }
         ending.store(true, Ordering::Relaxed);
     });
-    // The log has a line or two a minute, and not one for each.
+    // The log has one or two lines a minute, and not one for each.
     let closed = lab.logged().iter().filter(|line| line.contains("are closed: ")).count();
     let minutes = usize::try_from(begun.elapsed().as_secs() / 60).expect("minutes");
     assert!((1..=2 * (2 + minutes)).contains(&closed), "{:?}", lab.logged());
@@ -73,7 +73,7 @@ fn a_flood_without_headers_from_the_balancers_own_address_keeps_no_client_waitin
 fn a_flood_of_health_checks_keeps_no_client_waiting() {
     let lab = lab(PERMIT_ALL, "max_requests_per_host: 50");
     let check = [&v2(LOCAL, 0, b"")[..], &GREETING].concat();
-    // They stay: the oldest give way, as the unfinished requests of any host do.
+    // They stay until the oldest give way, as the unfinished requests of any host do.
     let checks: Vec<_> = (0..500).map(|_| balanced(&lab, &check)).collect();
     for number in 0..50 {
         let mut line = balanced(&lab, [&of(&format!("10.7.8.{number}:1"))[..], &GREETING].concat());

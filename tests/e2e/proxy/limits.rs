@@ -1,4 +1,4 @@
-//! What counts for whom: the client behind the header, or the balancer that has sent none.
+//! Limits count for the client behind the header, or for the balancer that has sent none.
 
 use super::*;
 use sockd_tests::far::Server;
@@ -18,7 +18,7 @@ fn each_client_behind_a_balancer_has_its_own_number_of_sessions() {
     let mut third = balanced(&lab, [&of("[::ffff:10.7.7.7]:3")[..], &GREETING].concat());
     assert_eq!(third.read_some(1), b"");
     lab.wait_for_line("clients are turned away: max_sessions_per_host reached by 10.7.7.7");
-    // Another one, and the balancer's own checks, are not meant.
+    // Other clients, and the balancer's own checks, are not affected.
     let _others: Vec<_> = ["10.7.7.8:1", "10.7.7.9:1"].map(|client| greets(&lab, client)).into();
     for _ in 0..5 {
         let mut check = balanced(&lab, [&v2(LOCAL, 0, b"")[..], &GREETING].concat());
@@ -52,7 +52,7 @@ fn each_client_behind_a_balancer_has_a_worker_of_its_own() {
     };
     let mut held: Vec<usize> = workers.iter().map(holding).collect();
     held.sort_unstable();
-    // One has the two of a client, another the one of the other, beside the channel that each has.
+    // One worker has the two sockets of a client, another the one of the other, besides the channel that each has.
     assert!(held.ends_with(&[2, 3]), "{held:?}");
 }
 
@@ -80,11 +80,11 @@ fn rules_see_the_client_and_not_the_balancer() {
 fn connections_that_wait_for_their_headers_are_the_balancers_and_have_no_place_beyond_its_limit() {
     let lab = lab(PERMIT_ALL, "max_requests_per_host: 4");
     let waiting: Vec<_> = (0..4).map(|_| balanced(&lab, &of(FAR_CLIENT)[..9])).collect();
-    // They are known to wait once one more finds no place.
+    // They certainly wait once one more finds no place.
     let mut fifth = balanced(&lab, &of(FAR_CLIENT)[..9]);
     assert_eq!(fifth.read_some(1), b"");
     lab.wait_for_line("connections of 192.0.2.10 are closed: too many wait for their PROXY headers");
-    // Who has its header at once needs no such place.
+    // A client whose header comes at once needs no such place.
     drop(greets(&lab, FAR_CLIENT));
     drop(waiting);
 }

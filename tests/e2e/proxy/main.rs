@@ -1,4 +1,4 @@
-//! Listeners for balancers: whom a PROXY header makes the client, and what is no header.
+//! Listeners for balancers: the client that a PROXY header names, and bytes that are not a header.
 
 mod headers;
 mod hostile;

@@ -1,4 +1,4 @@
-//! What is spoken behind a header: each protocol and command, and identd, which is not asked.
+//! Each protocol and command behind a header, and identd, which is not asked.
 
 use super::*;
 use sockd_tests::far::{Far, Server};
@@ -30,7 +30,7 @@ fn socks4_and_socks5_are_spoken_behind_a_header() {
     assert_eq!(line.read(4), b"echo");
     drop(line);
     lab.wait_for_line("connected -- Connect from joe(unknown)@10.7.7.7 to 198.51.100.10 (echo)");
-    // The header is no byte of the client's.
+    // The header does not count among the client's bytes.
     lab.wait_for_line(" 4 bytes from 10.7.7.7, 4 bytes from 198.51.100.10");
     lab.turn_the_page();
     let mut line = greets(&lab, FAR_CLIENT);
@@ -81,7 +81,7 @@ fn datagrams_come_from_the_client_behind_the_balancer_and_not_from_the_balancer(
     server.send_to(b"answer", from).expect("sending");
     let length = uninterrupted(|| client.recv(&mut bytes)).expect("an answer");
     assert_eq!(&bytes[..length], datagram(echo(), b"answer"));
-    // What the balancer has sent has come to nobody.
+    // The balancer's own bytes have reached nobody.
     server.set_read_timeout(Some(Duration::from_millis(300))).expect("a limit");
     assert!(uninterrupted(|| server.recv_from(&mut bytes)).is_err());
     lab.wait_for_line("connected -- Associate from (unknown)@192.0.2.138");
@@ -119,7 +119,7 @@ fn the_identd_of_a_client_behind_a_balancer_is_not_asked() {
     for identd in &identds {
         assert!(identd.queries().is_empty());
     }
-    // At the other listener it is asked as ever.
+    // At the other listener it is asked as usual.
     let (_, reply) = socks::ask(&lab.site.client, &Request::connect((SERVER, 7)));
     assert_eq!(reply.code, socks::GRANTED);
 }

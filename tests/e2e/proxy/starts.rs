@@ -1,4 +1,4 @@
-//! What a start, a check and a reload say of listeners for balancers.
+//! The messages of a start, a check and a reload about listeners for balancers.
 
 use super::*;
 use nix::sys::signal::Signal;

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Another address of the server host.
 const STRANGER: Ipv4Addr = NAMESERVER;
 
-/// Asks for a BIND and gives the address of the first reply.
+/// Asks for a BIND and returns the address of the first reply.
 fn waiting(lab: &Lab, request: &[u8]) -> (Line, SocketAddr) {
     let mut line = ask(&lab.site.client, request);
     let address = bound(&mut line);
@@ -24,7 +24,7 @@ fn waiting(lab: &Lab, request: &[u8]) -> (Line, SocketAddr) {
     (line, address)
 }
 
-/// Connects from an address and port of `host`; port 0 is any. `None` where that is reset at once.
+/// Connects from an address and port of `host`; port 0 is any. `None` if that is reset at once.
 fn dial_from(host: &Host, from: impl Into<SocketAddr>, to: SocketAddr) -> Option<Line> {
     let from = from.into();
     match host.run(|| connect_from(from, to)) {

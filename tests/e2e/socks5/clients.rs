@@ -39,7 +39,7 @@ impl Place {
         output
     }
 
-    /// The same; gives what it has written, as text.
+    /// The same; returns its output as text.
     fn said(&self, program: &str, words: &[&str]) -> String {
         String::from_utf8_lossy(&self.run(program, words).stdout).into_owned()
     }

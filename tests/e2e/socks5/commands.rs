@@ -1,4 +1,4 @@
-//! The commands of rules: what they are given of a client that speaks SOCKS5.
+//! The commands of rules: their words about a client that speaks SOCKS5.
 
 use crate::{PORT, SERVER_6, site_with_name};
 use sockd_tests::dns::Nameserver;

@@ -35,7 +35,7 @@ fn web_lab() -> (Server, Lab) {
     (web::serve(&site.server, (SERVER, PORT)), Lab::at(site, PERMIT_ALL, |start| start))
 }
 
-/// The page is there to its last byte, and nothing behind it.
+/// Insists on the page to its last byte, and nothing after it.
 fn assert_page(line: &mut Line) {
     let (answer, ending) = line.read_to_end();
     let head = answer.windows(4).position(|end| end == b"\r\n\r\n").expect("the end of a head") + 4;

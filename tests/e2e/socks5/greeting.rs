@@ -1,4 +1,4 @@
-//! The greeting: which method is chosen, and what is no SOCKS5 at all.
+//! The greeting: the chosen method, and bytes that are not SOCKS5 at all.
 
 use sockd_tests::lab::Lab;
 use sockd_tests::line::{Ending, Line};
@@ -8,14 +8,14 @@ use sockd_tests::socks::PROXY;
 use sockd_tests::socks5::{CHOSEN, CONNECT, GREETING, greet, to};
 use std::time::Instant;
 
-/// Says this as the first thing.
+/// Sends these first bytes.
 fn say(lab: &Lab, bytes: &[u8]) -> Line {
     let mut line = Line::dial(&lab.site.client, PROXY);
     line.send(bytes);
     line
 }
 
-/// Is answered that no authentication is needed, and that the connection stays open.
+/// Insists that no authentication is needed, and that the connection stays open.
 fn assert_chosen(greeting: &[u8]) {
     let lab = Lab::new(PERMIT_ALL);
     let mut line = say(&lab, greeting);
@@ -23,7 +23,7 @@ fn assert_chosen(greeting: &[u8]) {
     assert!(line.is_quiet());
 }
 
-/// Is answered that no method is acceptable, which is logged with what was offered.
+/// Insists that no method is acceptable, which is logged with the offered ones.
 fn assert_no_method(greeting: &[u8], offered: &str) {
     let mut lab = Lab::new(PERMIT_ALL);
     let mut line = say(&lab, greeting);
@@ -34,7 +34,7 @@ fn assert_no_method(greeting: &[u8], offered: &str) {
     )]);
 }
 
-/// Is closed without an answer, and logged as another protocol.
+/// Insists on a close without an answer, logged as another protocol.
 fn assert_foreign(bytes: &[u8]) {
     let lab = Lab::new(PERMIT_ALL);
     say(&lab, bytes).ending();

@@ -1,4 +1,4 @@
-//! identd: a client of SOCKS5 claims no user, and its identd vouches for whoever it is.
+//! identd: a SOCKS5 client claims no user, and its identd vouches for any.
 
 use crate::PORT;
 use sockd_tests::classic::Session;

@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, TcpStream};
 use std::process::Output;
 
-/// Each kind of destination, as it stands in a URL, and as the log has it.
+/// Each kind of destination, as written in a URL and in the log.
 fn destinations() -> [(String, String); 3] {
     let (name, address, address_6) = (NAME.to_owned(), SERVER.to_string(), SERVER_6.to_string());
     [(name.clone(), name), (address.clone(), address), (format!("[{address_6}]"), address_6)]
@@ -19,7 +19,7 @@ fn run(place: &Place, program: &[&str], words: &[&str]) -> Output {
     place.lab.site.client.output(through(PLAIN, program).args(words))
 }
 
-/// Shows a page and prints what has become of it.
+/// Shows a page and returns the printed result.
 fn browse(place: &Place, url: &str) -> String {
     let output = run(place, CHROMIUM, &[url]);
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
@@ -46,14 +46,14 @@ fn chromium_shows_a_page() {
     for (host, destination) in destinations() {
         let said = browse(&place, &format!("http://{host}:8000/"));
         assert!(said.contains("<p>the page</p>"), "{host}: {said}");
-        // It connects to others on its own account as well.
+        // It connects to other hosts on its own account as well.
         place.lab.wait_for_line(&format!("to {destination} (8000)"));
     }
     let said = browse(&place, &format!("http://{SERVER}:8081/"));
     assert!(said.contains("ERR_SOCKS_CONNECTION_FAILED"), "{said}");
 }
 
-/// It offers a password that it does not have. Where the greeting is refused, it tries SOCKS4.
+/// It offers a password that it does not have. If the greeting is refused, it tries SOCKS4.
 #[test]
 fn java_talks_to_an_echo_server() {
     let mut place = place();

@@ -1,12 +1,12 @@
-//! Libraries that programs speak SOCKS5 by, to a name, IPv4 and IPv6, and what they make of refusals.
+//! Libraries by which programs speak SOCKS5, to a name, IPv4 and IPv6, and their handling of refusals.
 
 use crate::SERVER_6;
 use crate::clients::{NAME, place};
 use sockd_tests::libraries::{AIOHTTP, HTTPX, NODE, PLAIN, QT, through};
 use sockd_tests::site::SERVER;
 
-/// Runs a program for each kind of destination, and for one that refuses. `said` is what it prints when it is served,
-/// and `refused` what it says when it is not.
+/// Runs a program for each kind of destination, and for one that refuses. It prints `said` when it is served, and
+/// `refused` when it is not.
 fn assert_served(program: &[&str], service: &str, said: &str, refused: &str) {
     let mut place = place();
     let run = |place: &crate::clients::Place, host: &str, port: &str| {

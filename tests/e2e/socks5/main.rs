@@ -1,4 +1,4 @@
-//! SOCKS5 byte by byte, a test for each row of what has to work: what is answered, and how it ends.
+//! SOCKS5 byte by byte, a test for each row of the requirements: the answer, and the end.
 
 mod bind;
 mod clients;

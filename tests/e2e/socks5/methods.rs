@@ -1,4 +1,4 @@
-//! What the rules ask of a client before its request is known.
+//! The demands of the rules on a client before its request is known.
 
 use nix::sys::signal::Signal;
 use sockd_tests::far::Server;

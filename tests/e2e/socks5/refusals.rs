@@ -1,4 +1,4 @@
-//! CONNECT that comes to nothing: codes that say why, in ten bytes and with an orderly end.
+//! CONNECT that fails: codes that say why, in ten bytes and with an orderly end.
 
 use crate::{PORT, place, place_with};
 use sockd_tests::classic::Session;
@@ -122,7 +122,7 @@ fn s5_39_a_host_that_a_router_cannot_or_must_not_reach_is_told_as_unreachable() 
 fn s5_40_an_error_without_a_code_of_its_own_is_told_as_a_general_failure() {
     let place = place();
     let (gateway, monitor) = (&place.lab.site.gateway, place.lab.sockd.monitor());
-    // What ICMP's "protocol unreachable" makes of connect(2).
+    // The result of connect(2) after ICMP's "protocol unreachable".
     let fault = Fault::of(gateway, monitor, "connect", "ENOPROTOOPT", HARMLESS);
     assert_refused(&place.lab.site.client, to(CONNECT, (SERVER, PORT)), GENERAL);
     fault.has_struck();
