@@ -1,5 +1,4 @@
-//! Counters go on over a takeover: what only goes up does not go down, and what there is at the moment is what all trees
-//! have.
+//! Counters go on over a takeover: totals never go down, and levels are the sums over all trees.
 
 use crate::trees::Trees;
 use nix::sys::signal::Signal;
@@ -24,14 +23,14 @@ const GRANTED: &str = "sockd_requests_total{version=\"4\",command=\"connect\",re
 const UP: &str = "sockd_relayed_bytes_total{direction=\"up\"}";
 const RELAYING: &str = "sockd_sessions{state=\"relaying\"}";
 
-/// Who looks again and again.
+/// A reader that looks again and again.
 struct Watcher {
     gateway: Host,
     last: BTreeMap<String, f64>,
 }
 
 impl Watcher {
-    /// Waits until the page says this. No page may say less than the one before it of what only goes up.
+    /// Waits until the page says this. No total may be less than on the page before.
     fn sees(&mut self, expected: [f64; 4]) {
         until_true(&format!("{expected:?}"), || {
             self.look();
@@ -53,7 +52,7 @@ impl Watcher {
     }
 }
 
-/// What the monitor's process has used is its own.
+/// The processor time of a monitor's process is its own.
 fn only_goes_up(series: &str) -> bool {
     let name = series.split('{').next().unwrap_or_default();
     ["_total", "_bucket", "_count", "_sum"].iter().any(|end| name.ends_with(end)) && name.starts_with("sockd")
@@ -86,7 +85,7 @@ fn counters_go_on_when_a_tree_takes_over_and_when_one_ends() {
     let second = relay(&trees, 100);
     watcher.sees([3.0, 3.0, 5.0, 2.0]);
     assert_eq!(kinds(&gateway), [Gift::Counters, Gift::Counters]);
-    // The first tree counts what its relay has moved, and ends.
+    // The first tree counts the bytes of its relay, and ends.
     first.send([0; 990]);
     first.read(990);
     drop(first);
@@ -97,13 +96,13 @@ fn counters_go_on_when_a_tree_takes_over_and_when_one_ends() {
     trees.reload_well();
     assert_eq!(kinds(&gateway), [Gift::Counters, Gift::Counters], "the first tree's are part of the third's");
     watcher.sees([3.0, 3.0, 1005.0, 1.0]);
-    // The sessions of a tree that dies end with it, uncounted, and are nowhere any more.
+    // The sessions of a tree that dies end with it, uncounted, and disappear.
     second_tree.signal(Signal::SIGKILL);
     watcher.sees([3.0, 3.0, 1005.0, 0.0]);
     drop(second);
 }
 
-/// Of more trees than are handed out the oldest are in the numbers as they were.
+/// If there are more trees than are handed out, the oldest keep their last numbers.
 #[test]
 fn counters_of_many_trees_that_drain_go_on() {
     let mut trees = Trees::new(SETTINGS);

@@ -1,4 +1,4 @@
-//! What fails leaves the old tree as it was.
+//! Failed takeovers leave the old tree unchanged.
 
 use crate::trees::{Trees, reload};
 use sockd_tests::far::Server;
@@ -31,7 +31,7 @@ fn a_broken_file_is_told_with_78_and_nothing_has_changed() {
     assert_fails(&mut trees, 78, "stop_grace");
 }
 
-/// The files are sound, and nobody is left who reads them: before it is asked, and when it is.
+/// The files are correct, but no process is left to read them, before the reload or during it.
 #[test]
 fn a_loader_that_is_gone_is_told_with_what_mends_that() {
     let mut trees = Trees::new("()");

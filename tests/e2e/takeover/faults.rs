@@ -1,4 +1,4 @@
-//! What dies while an old tree drains, or while a new one comes: nobody of the other tree is lost, and the log says what has
+//! Deaths while an old tree drains, or while a new one comes: the other tree loses nobody, and the log says what
 //! happened. Without a service manager the trees do not depend on each other.
 
 use crate::trees::{Relay, Trees, loader, reload, spawner, start_reload, workers};
@@ -47,13 +47,13 @@ impl Both {
         self.trees.lab.wait_for_line(text);
     }
 
-    /// The new tree serves, whatever has become of the old one.
+    /// The new tree serves, whatever has happened to the old one.
     fn new_serves(&mut self) {
         self.of_new.assert_goes_on(&self.trees);
     }
 }
 
-/// It has the connection to the first one from the second.
+/// The third tree gets the connection to the first one from the second.
 #[test]
 fn a_third_tree_counts_what_the_first_one_has_and_says_with_what_that_was_killed() {
     let mut trees = Trees::new("(max_sessions: 2, max_sessions_per_host: 2)");
@@ -146,11 +146,11 @@ fn an_old_session_worker_that_is_killed_takes_its_own_client_along() {
     drop(other);
 }
 
-/// Nobody goes anywhere but without a password, to where a next server is not asked, and identd is.
+/// sam may go anywhere with a password, and so may everybody whom identd names.
 const RULES: &str =
     "permit +=connect,udp @=password *=sam ALL 0.0.0.0\npermit +=connect,udp ?=i ALL 0.0.0.0\n";
 
-/// Where a next server is asked that never answers.
+/// A destination behind a next server that never answers.
 const FAR: (Ipv4Addr, u16) = (Ipv4Addr::new(100, 64, 9, 9), 80);
 
 /// Kills an old worker of this role, which `used` has given something to do: the relays of both trees go on.
@@ -268,8 +268,8 @@ fn a_new_worker_that_is_killed_takes_its_own_client_along() {
     drop(Relay::begin(&both.trees));
 }
 
-/// Processes of the new tree that are killed while it comes, at a call that each of them makes: with all sockets in its hand,
-/// and before the new monitor is named.
+/// Kills processes of the new tree while it comes, at a call that each makes: with all sockets in hand, and before the
+/// new monitor is named.
 #[test]
 fn who_is_killed_while_it_takes_over_leaves_the_old_tree_serving() {
     for (call, follows, logged) in [
@@ -292,7 +292,7 @@ fn who_is_killed_while_it_takes_over_leaves_the_old_tree_serving() {
     }
 }
 
-/// The control process is held up behind the call by which the file has become the new monitor's.
+/// The control process is held up after the call by which the file has become the new monitor's.
 #[test]
 fn a_new_monitor_that_is_killed_before_it_serves_gives_the_process_id_file_back() {
     let mut trees = Trees::new("()");
@@ -315,7 +315,7 @@ fn a_new_monitor_that_is_killed_before_it_serves_gives_the_process_id_file_back(
     until_true("nothing is left beside it", || files(&trees) == before + 1);
 }
 
-/// A new monitor with a socket for administrators has a use for listen(2), where it has all sockets and does not serve yet.
+/// A new monitor with a socket for administrators calls listen(2) when it has all sockets and does not serve yet.
 const STATUS: &str = r#"(status_socket: at("/run/sockd/status"))"#;
 
 /// A takeover that waits there for SIGCONT, as its monitor does.
@@ -466,7 +466,7 @@ fn a_new_tree_without_descriptors_gives_up_whatever_it_lacks_them_for() {
     relay.assert_goes_on(&trees);
 }
 
-/// The first fork of each process that fails, and the second: of the control process, and of the new monitor.
+/// The first fork fails, and the second: in the control process, and in the new monitor.
 #[test]
 fn a_new_tree_without_processes_gives_up_and_the_old_one_serves_on() {
     for number in [1, 2] {

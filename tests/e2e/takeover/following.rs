@@ -1,4 +1,4 @@
-//! What the new tree has of the old ones, and what they hear of it.
+//! A new tree and the old ones: the state that it takes from them, and the orders that it passes on.
 
 use crate::trees::{Trees, reload};
 use nix::sys::signal::Signal;
@@ -27,7 +27,7 @@ fn three_trees_work_side_by_side() {
         near.send("on");
         assert_eq!(there.read(2), b"on");
     }
-    // SIGTERM to the newest passes on to all.
+    // SIGTERM to the newest is passed on to all.
     monitors[2].signal(Signal::SIGTERM);
     relays.clear();
     until_true("all have ended", || !monitors[1..].iter().any(|monitor| monitor.runs()));
@@ -117,14 +117,14 @@ fn with_recheck_on_reload_the_old_tree_ends_what_the_new_rules_forbid() {
     assert_eq!(trees.lab.sockd.wait().code(), Some(0));
 }
 
-/// As where the new program's settings have words that the old one does not know.
+/// As if the new program's settings have words that the old one does not know.
 #[test]
 fn an_old_tree_that_cannot_read_the_new_rules_ends_everything() {
     let mut trees = Trees::new("(recheck_on_reload: true)");
     let far = Far::listen(&trees.lab.site.server, SERVER);
     let mut near = granted(&trees.lab.site.client, &Request::connect(far.v4()));
     let _there = far.accept();
-    // The old tree's loader is gone, and with it who reads.
+    // The old tree's loader is gone, and no other process reads the files.
     trees.lab.sockd.loader().signal(Signal::SIGKILL);
     trees.lab.wait_for_line("nothing is read again");
     trees.install_another();
@@ -149,7 +149,7 @@ fn sessions_of_both_trees_count_for_the_limit_in_all() {
     until_true("there is room once an old one has ended", || is_granted(&client, &request));
 }
 
-/// Each by its own number: `sockdctl` says nothing of them, and who comes next removes them.
+/// Each socket has its own number: `sockdctl` ignores them, and the next tree removes them.
 #[test]
 fn sockets_of_trees_that_have_been_killed_are_ignored_and_cleared() {
     let settings = r#"(status_socket: at("/run/sockd/status"), control_socket: at("/run/sockd/control"))"#;

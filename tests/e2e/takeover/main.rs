@@ -63,7 +63,7 @@ fn reload_with_the_same_program_reads_the_files_again_and_waits_for_that() {
     assert!(trees.lab.sockd.runs());
 }
 
-/// The service manager says so too, and what watches the log or the counters hears of it.
+/// The service manager says so too, and watchers of the log or the counters hear of it.
 #[test]
 fn a_reload_that_finds_errors_in_the_files_is_logged_and_counted_by_who_serves() {
     let mut trees = Trees::new(r#"(status_socket: at("/run/sockd/status"))"#);
@@ -140,7 +140,7 @@ fn under_a_load_of_connects_nobody_is_refused() {
     assert_eq!(failed.load(Ordering::Relaxed), 0, "of {}", served.load(Ordering::Relaxed));
 }
 
-/// A client that has connected and asked nothing yet, and one that is being answered.
+/// A client that has connected without a request yet, and one that is being answered.
 #[test]
 fn what_has_begun_goes_on_in_the_old_tree() {
     let mut trees = Trees::new("()");
@@ -188,7 +188,7 @@ fn the_takeover_socket_lies_where_root_alone_may_go() {
     assert_eq!(mode, (0o700, 0));
 }
 
-/// Where the files name their paths a daemon does not start without them.
+/// If the files name their paths, a daemon does not start without them.
 #[test]
 fn the_sockets_for_administrators_lead_to_the_new_tree() {
     let mut trees =
@@ -210,7 +210,7 @@ fn the_sockets_for_administrators_lead_to_the_new_tree() {
     until_true("it has ended", || ledger.head(Field::Live) == 0);
 }
 
-/// A gateway that is drained for maintenance does not come back by a reload, or an upgrade.
+/// A gateway that is drained for maintenance does not come back by a reload or an upgrade.
 #[test]
 fn new_clients_that_are_held_off_are_held_off_by_the_new_tree() {
     let mut trees =
@@ -282,7 +282,7 @@ fn sockdctl_reaches_the_sessions_of_both_trees() {
     new.send("x");
     assert_eq!(new.read(1), b"x");
     until_true("one session is left", || run(&["list"]).lines().count() == 2);
-    // What the old one has left is removed by the next start.
+    // The next start removes whatever the old one has left.
     trees.install_another();
     trees.reload_well();
     assert!(!gateway.exists(&format!("/run/sockd/status.{number}")));

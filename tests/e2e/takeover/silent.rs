@@ -1,5 +1,5 @@
-//! Whoever stops in the middle of a takeover holds nobody up: the old tree serves on and says why, and the next takeover
-//! works. Each table has a row for each step at which its side can stop.
+//! A process that stops in the middle of a takeover holds nobody up: the old tree serves on and says why, and the next
+//! takeover works. Each table has a row for each step at which its side can stop.
 
 use crate::trees::{Relay, Trees, reload, signal_if_there, start_reload};
 use nix::sys::signal::Signal;
@@ -22,7 +22,7 @@ fn at_once<Row: Sync>(rows: &[Row], test: impl Fn(&Row) + Sync) {
     std::thread::scope(|scope| rows.iter().for_each(|row| drop(scope.spawn(|| test(row)))));
 }
 
-/// Somebody at the takeover socket who speaks the protocol, as far as a test wants.
+/// A peer at the takeover socket that speaks the protocol as far as a test wants.
 struct Peer(WorkerEnd<ToServing, FromServing>);
 
 impl Peer {
@@ -36,7 +36,7 @@ impl Peer {
         Self(WorkerEnd::new(socket))
     }
 
-    /// The next message; nothing where the connection has ended.
+    /// The next message; `None` if the connection has ended.
     fn hear(&self) -> Option<FromServing> {
         until("an answer", || match self.0.receive().unwrap() {
             Received::Message(message, _) => Some(Some(message)),
@@ -51,7 +51,7 @@ impl Peer {
     }
 }
 
-/// What a peer says before it is silent.
+/// The messages of a peer before it is silent.
 const PEERS: [(&str, &[ToServing]); 5] = [
     ("nothing", &[]),
     ("a greeting", &[ToServing::Hello { version: 1 }]),
@@ -103,11 +103,11 @@ fn peers_that_say_nothing_do_not_take_all_places_for_long() {
     trees.reload_well();
 }
 
-/// Who stops at a call of a reload.
+/// The process that stops at a call of a reload.
 enum Stops {
     /// The control process.
     Control,
-    /// Whoever makes it: of a new tree first the monitor.
+    /// The process of the new tree that makes it first: the monitor.
     NewTree,
 }
 
@@ -145,7 +145,7 @@ fn a_new_tree_that_stops_is_given_up_and_the_next_one_takes_over() {
             assert_eq!(reload.wait().code(), Some(71), "{call}");
             assert!(trees.said_by_reload().contains(told), "{call}: {}", trees.said_by_reload());
         }
-        // What goes on finds that it is too late; others of that tree may stop at the same call.
+        // A process that goes on finds that it is too late; others of that tree may stop at the same call.
         until_true(&format!("{call}: all of the new tree has ended"), || {
             trees.reloading().iter().for_each(|process| signal_if_there(*process, Signal::SIGCONT));
             trees.reloading().is_empty()
@@ -174,7 +174,7 @@ fn an_old_tree_that_has_stopped_is_told_and_serves_once_it_goes_on() {
     relay.assert_goes_on(&trees);
 }
 
-/// A daemon that stops after so many answers to each who comes.
+/// A daemon that stops after this many answers to each peer.
 #[test]
 fn a_new_tree_does_not_wait_for_an_old_one_that_stops_in_the_middle() {
     at_once(&[0, 1, 2], |answers| {
@@ -253,7 +253,7 @@ fn a_reload_does_not_wait_for_a_loader_that_has_stopped() {
     relay.assert_goes_on(&trees);
 }
 
-/// What the new rules forbid would go on for ever.
+/// Otherwise forbidden sessions would go on for ever.
 #[test]
 fn an_old_tree_whose_loader_has_stopped_ends_what_it_cannot_decide_anew() {
     let mut trees = Trees::new("(recheck_on_reload: true)");

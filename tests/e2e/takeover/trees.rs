@@ -19,17 +19,17 @@ use std::process::{Command, Output, Stdio};
 /// Where the programs are installed on the gateway.
 const SOCKD: &str = "/run/lib/sockd";
 
-/// What a reload on its way says.
+/// The standard error of a reload under way.
 const RELOAD_STDERR: &str = "/run/reload.stderr";
 
-/// What every daemon of these tests is started with.
+/// The words that every daemon of these tests is started with.
 const WORDS: [&str; 2] = ["--pid-file", "/run/sockd.pid"];
 
 /// The first tree, and those that have followed it.
 pub(crate) struct Trees {
     /// The laboratory with the first one.
     pub(crate) lab: Lab,
-    /// How many files there were in /run when that was last looked at.
+    /// The number of files in /run at the last look.
     pub(crate) files: Option<usize>,
     followers: Vec<Process>,
 }
@@ -48,7 +48,7 @@ impl Trees {
         Self { lab, files: None, followers: Vec::new() }
     }
 
-    /// Installs programs that do the same and are another build. A file that runs is replaced, not written to.
+    /// Installs another build of the same programs. A file that runs is replaced, not written to.
     pub(crate) fn install_another(&self) {
         self.change("sockd-worker", |bytes| bytes.push(0));
     }
@@ -68,7 +68,7 @@ impl Trees {
         gateway.run(|| fs::remove_file(&changed)).expect("nothing left beside it");
     }
 
-    /// Reloads, which has to lead to another daemon, and gives that.
+    /// Reloads, which has to lead to another daemon, and returns that.
     pub(crate) fn reload_well(&mut self) -> Process {
         self.reload_well_with("")
     }
@@ -80,7 +80,7 @@ impl Trees {
         self.adopt()
     }
 
-    /// What is left of a reload of this gateway that has not succeeded: the control process, and the new tree.
+    /// The remains of a failed reload of this gateway: the control process, and the new tree.
     pub(crate) fn reloading(&self) -> Vec<Process> {
         let own = self.lab.sockd.monitor().namespace("net");
         let tree = |process: &Process| {
@@ -91,7 +91,7 @@ impl Trees {
         procfs::all().into_iter().filter(tree).filter(followers).collect()
     }
 
-    /// What [`start_reload`] has said.
+    /// The output of [`start_reload`].
     pub(crate) fn said_by_reload(&self) -> String {
         self.lab.site.gateway.read(RELOAD_STDERR)
     }
@@ -138,13 +138,13 @@ impl Relay {
         Self { far, near, there }
     }
 
-    /// It goes on.
+    /// Insists that it goes on.
     pub(crate) fn assert_lives(&mut self) {
         self.near.send("on");
         assert_eq!(self.there.read(2), b"on");
     }
 
-    /// Who holds it in a tree.
+    /// The worker that holds it in a tree.
     pub(crate) fn worker(&self, trees: &Trees, monitor: Process) -> Process {
         let SocketAddr::V4(client) = self.near.local() else { panic!("IPv4") };
         let found = holders(&trees.lab.site.gateway, client, &workers(monitor, "session"));
@@ -152,7 +152,7 @@ impl Relay {
         found[0]
     }
 
-    /// It goes on, and new clients are served.
+    /// Insists that it goes on, and that new clients are served.
     pub(crate) fn assert_goes_on(&mut self, trees: &Trees) {
         self.assert_lives();
         let mut new = granted(&trees.lab.site.client, &Request::connect(self.far.v4()));
@@ -195,7 +195,7 @@ pub(crate) fn signal_if_there(process: Process, signal: Signal) {
     let _ = kill(Pid::from_raw(process.0), signal);
 }
 
-/// `sockd --reload`, on its way, behind the words of another program.
+/// Starts `sockd --reload` by the words of another program, and does not wait.
 pub(crate) fn start_reload(trees: &Trees, by: &[&str], words: &str) -> Program {
     let line: Vec<&str> = by.iter().copied().chain([SOCKD, "--reload"]).chain(WORDS).collect();
     let mut command = Command::new(line[0]);

@@ -40,7 +40,7 @@ for data in (b'one', b'two'):
 print('echo')
 ";
 
-/// Announces a torrent to a tracker over libtorrent, which has its own idea of when to try again.
+/// Announces a torrent to a tracker over libtorrent, which decides itself when to try again.
 const LIBTORRENT: &str = r"
 import libtorrent, sys, time
 proxy, tracker = sys.argv[1:3]
@@ -64,7 +64,7 @@ while time.monotonic() < end:
 sys.exit('\n'.join(said))
 ";
 
-/// What a script prints on the client host.
+/// The output of a script on the client host.
 fn python(script: &str, words: &[&str]) -> String {
     python_at(&place(), script, words)
 }

@@ -59,7 +59,7 @@ fn u_90_an_empty_datagram_is_relayed() {
 #[test]
 fn u_91_datagrams_of_every_size_are_relayed() {
     let place = place();
-    // Over loopback, whose packets are as long as there can be.
+    // Over loopback, whose packets may have the greatest length.
     let echo = Echo::start(&place.lab.site.gateway, ([127, 0, 0, 1], PORT));
     place.lab.sockd.write_conf("permit +=udp ALL 0.0.0.0 127.0.0.0/8\n");
     place.lab.sockd.signal(nix::sys::signal::Signal::SIGHUP);

@@ -1,4 +1,4 @@
-//! Rows 94 to 96, 98, 99 and 101: destinations, and what ends a flow or an association.
+//! Rows 94 to 96, 98, 99 and 101: destinations, and the ends of flows and associations.
 
 use crate::{Association, Echo, PORT, RULES, place, place_started, place_with};
 use nix::sys::signal::Signal;

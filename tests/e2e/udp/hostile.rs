@@ -1,5 +1,5 @@
-//! A datagram worker in the hands of an attacker, in the real one's place and behind its locks: it is killed, or what it
-//! does comes to nothing; another client host's association goes on; and the monitor holds no more than before.
+//! A datagram worker in the hands of an attacker, in the real one's place and behind its locks: it is killed, or its
+//! acts have no effect; another client host's association goes on; and the monitor holds no more than before.
 
 use crate::{ASSOCIATE, Association, Echo, PORT, PROXY_6, Place, RULES, SERVER_6, place_started};
 use nix::sys::signal::Signal;
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile-datagram-worker");
 
-/// Where only attackers send.
+/// A destination to which only attackers send.
 const THERE: (Ipv4Addr, u16) = (SERVER, PORT + 1);
 
-/// What a host may ask for at once, and then in a second.
+/// The flows that a host may ask for at once, and then in a second.
 const BURST: u64 = 500;
 const RATE: u64 = 100;
 
@@ -53,7 +53,7 @@ impl Attack {
         self.others.assert_echo(self.place.echo.at, b"of others");
     }
 
-    /// Until one spare worker and those of the others and the resolver are there.
+    /// Waits until one spare worker and those of the others and the resolver are there.
     fn settle(&self) {
         let number = |role| self.place.lab.sockd.workers(role).len();
         until_true("the workers are those of the beginning", || {
@@ -61,7 +61,7 @@ impl Attack {
         });
     }
 
-    /// From now on the client host has another address: for the monitor it is a new host.
+    /// Gives the client host another address: for the monitor it is a new host.
     fn next_attacker(&mut self) {
         self.attackers += 1;
         let [a, b, c, _] = CLIENT.octets();
@@ -82,7 +82,7 @@ impl Attack {
         association
     }
 
-    /// How many datagrams of the proxy have come to [`THERE`]: those that are on their way are waited for.
+    /// The number of the proxy's datagrams that have come to [`THERE`], after a wait for those on their way.
     fn heard(&self) -> usize {
         let last = crate::bound_to(&self.place.lab.site.server, (SERVER, 0).into());
         last.set_read_timeout(Some(LONG)).expect("a limit");
@@ -91,7 +91,7 @@ impl Attack {
         self.there.senders().iter().filter(|sender| sender.ip() == OUTSIDE).count()
     }
 
-    /// Exactly these lines at level err, each given by what it contains, and then nothing is left of the attack.
+    /// Insists on exactly these lines at level err, each given by a part of it, and that nothing is left of the attack.
     fn leaves(&mut self, what: &str, expected: &[&str]) {
         let lab = &self.place.lab;
         let errors = || -> Vec<String> {
@@ -108,7 +108,7 @@ impl Attack {
         self.place.lab.turn_the_page();
     }
 
-    /// New rules that nobody may send to [`THERE`] by.
+    /// Sets rules by which nobody may send to [`THERE`].
     fn deny(&self) {
         let (sockd, port) = (&self.place.lab.sockd, THERE.1);
         sockd.write_conf(&format!("deny ALL 0.0.0.0 ALL 0.0.0.0 eq {port}\n{RULES}"));
@@ -117,7 +117,7 @@ impl Attack {
     }
 }
 
-/// Has the worker send on each socket that it should have closed, until it has so many and nothing goes out.
+/// Has the worker send on each socket that it should have closed, until it has this many and nothing goes out.
 fn until_refused(association: &Association, to: SocketAddr, number: usize) {
     let refused = vec!["refused"; number].join(" ");
     until("nothing goes out", || {

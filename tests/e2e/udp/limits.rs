@@ -1,4 +1,4 @@
-//! Rows 100 and 102, and the limits: how many, how long, and what a worker's end takes with it.
+//! Rows 100 and 102, and the limits: numbers, times, and the losses by a worker's end.
 
 use crate::{ASSOCIATE, Association, Echo, PORT, Place, RULES, datagram, place, place_with};
 use nix::sys::signal::Signal;
@@ -123,7 +123,7 @@ fn an_association_ends_when_it_is_idle_used_or_not() {
     assert_eq!(used.control.ending(), Ending::Closed);
 }
 
-/// The 95th percentile of what echoes take, as long as more are wanted.
+/// The 95th percentile of the times of echoes, taken as long as `goes_on` holds.
 fn p95(association: &Association, echo: SocketAddr, mut goes_on: impl FnMut(usize) -> bool) -> Duration {
     let mut times = Vec::new();
     while goes_on(times.len()) {
@@ -135,8 +135,8 @@ fn p95(association: &Association, echo: SocketAddr, mut goes_on: impl FnMut(usiz
     times[(times.len() * 95).div_ceil(100) - 1]
 }
 
-/// A client that names ever new destinations is held, and another host hardly notices. The bound is for a machine that
-/// other programs use; tests/bench/README.md has what was measured.
+/// A client that names ever new destinations is held back, and another host hardly notices. The bound is for a machine
+/// that other programs use; tests/bench/README.md has the measured times.
 #[test]
 fn a_flood_of_destinations_costs_nobody_else_anything() {
     let place = place();

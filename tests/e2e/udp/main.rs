@@ -1,4 +1,5 @@
-//! UDP ASSOCIATE byte by byte, a test for each row of what has to work: what is answered, what is relayed, and what ends it.
+//! UDP ASSOCIATE byte by byte, a test for each row of the requirements: the answers, the relayed datagrams, and the
+//! ends.
 
 mod clients;
 mod datagrams;
@@ -29,7 +30,7 @@ const RULES: &str = "deny ALL 0.0.0.0 ALL 0.0.0.0 eq 8081\npermit +=connect,udp 
 /// The port at which servers listen.
 const PORT: u16 = 9999;
 
-/// Where the client finds the proxy.
+/// The address of the proxy for the client.
 const PROXY: (Ipv4Addr, u16) = (INSIDE, 1080);
 
 /// The proxy and the server host, over IPv6.
@@ -39,7 +40,7 @@ const SERVER_6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
 /// UDP ASSOCIATE without a hint.
 const ASSOCIATE: [u8; 10] = [5, 3, 0, 1, 0, 0, 0, 0, 0, 0];
 
-/// How long a datagram that is dropped is waited for.
+/// How long a test waits for a datagram that is dropped.
 const MOMENT: Duration = Duration::from_millis(300);
 
 /// An echo server for datagrams, which remembers where they came from.
@@ -55,7 +56,7 @@ impl Echo {
         Self::with(host, at.into(), |bytes| Some(bytes.to_vec()))
     }
 
-    /// A server that answers what `answer` has an answer to.
+    /// A server that sends the answers of `answer`.
     fn with(host: &Host, at: SocketAddr, answer: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static) -> Self {
         let socket = bound_to(host, at);
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a limit");
@@ -74,7 +75,7 @@ impl Echo {
         Self { at, senders, ending, thread: Some(thread::spawn(serve)) }
     }
 
-    /// Where datagrams have come from, in their order.
+    /// The sources of the datagrams, in their order.
     fn senders(&self) -> Vec<SocketAddr> {
         self.senders.lock().expect("the list").clone()
     }
@@ -122,7 +123,7 @@ fn place_started(rules: &str, prepare: impl FnOnce(Start) -> Start) -> Place {
 /// An association as its client has it.
 struct Association {
     control: Line,
-    /// Where its datagrams go.
+    /// The address that its datagrams go to.
     at: SocketAddr,
     socket: UdpSocket,
 }

@@ -1,4 +1,4 @@
-//! Rows 79 to 83: what a UDP ASSOCIATE is answered.
+//! Rows 79 to 83: the answers to a UDP ASSOCIATE.
 
 use crate::{ASSOCIATE, Association, PROXY, PROXY_6, RULES, place, place_with};
 use sockd_tests::lab::Lab;

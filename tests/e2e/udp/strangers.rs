@@ -1,4 +1,4 @@
-//! Rows 85, 86 and 97: who is not heard.
+//! Rows 85, 86 and 97: the senders that are not heard.
 
 use crate::{ASSOCIATE, Association, PORT, PROXY, PROXY_6, bound_to, datagram, is_quiet, place, place_with};
 use sockd_tests::host::Host;
@@ -26,7 +26,7 @@ fn u_85_a_stranger_who_comes_first_captures_nothing() {
     ] {
         let stranger = bound_to(host, any());
         let forged = datagram(place.echo.at, b"forged");
-        // Where no route leads there, sending fails or an error comes back, and both are as good.
+        // If no route leads there, sending fails or an error comes back, and both are as good.
         let _ = stranger.send_to(&forged, (at, association.at.port()));
         assert!(is_quiet(&stranger) || uninterrupted(|| stranger.recv(&mut [0])).is_err());
     }
@@ -52,7 +52,7 @@ fn u_85_over_ipv6_a_stranger_who_comes_first_captures_nothing_either() {
 fn forge(sender: &Host, from: (Ipv4Addr, u16), to: SocketAddr, data: &[u8]) {
     let SocketAddr::V4(to) = to else { panic!("{to}") };
     let length = u16::try_from(8 + data.len()).expect("a short datagram");
-    // Lengths, the identification and the checksum of the packet are filled in by the kernel; the datagram has none.
+    // The kernel fills in lengths, the identification and the checksum of the packet; the datagram has no checksum.
     let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0];
     packet.extend(from.0.octets());
     packet.extend(to.ip().octets());
@@ -60,7 +60,7 @@ fn forge(sender: &Host, from: (Ipv4Addr, u16), to: SocketAddr, data: &[u8]) {
     packet.extend(data);
     let raw = sender.run(|| Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW))));
     let sent = raw.expect("a raw socket").send_to(&packet, &SocketAddrV4::new(*to.ip(), 0).into());
-    // Where no route leads there, nothing is sent, and that is as good.
+    // If no route leads there, nothing is sent, and that is as good.
     let _ = sent;
 }
 
@@ -90,7 +90,7 @@ fn u_85_a_forged_source_with_another_port_is_heard_from_nowhere() {
     }
     assert!(association.is_quiet());
     assert_eq!(place.echo.senders().len(), 1, "nothing that was forged came through");
-    // Who has both the address and the port right is heard: nothing in a datagram tells him from the client.
+    // A forger with the right address and port is heard: nothing in a datagram tells it from the client.
     forge(&site.other, (CLIENT, port), association.at, &datagram(place.echo.at, b"exactly"));
     association.assert_answer(place.echo.at, b"exactly");
 }
@@ -153,7 +153,7 @@ fn u_86_a_strict_source_is_the_announced_port_alone() {
     assert!(association.is_quiet());
     own.send_to(&datagram(place.echo.at, b"own"), association.at).expect("sending");
     until_true("it is relayed", || place.echo.senders().len() == 1);
-    // A client that announces nothing has the port that it uses.
+    // A client that announces nothing is bound to the port that it uses.
     Association::by(&site.client, PROXY, &ASSOCIATE).assert_echo(place.echo.at, b"one");
 }
 

@@ -25,7 +25,7 @@ impl Place {
         self.lab.site.client.output(Command::new(program).args(words))
     }
 
-    /// What a program says that has to succeed, and is known by its user then.
+    /// The output of a program that has to succeed and to be known by its user.
     fn said(&mut self, program: &str, words: &[&str]) -> Vec<u8> {
         let output = self.run(program, words);
         self.assert_let_in(&output);
@@ -38,7 +38,7 @@ impl Place {
         self.assert_kept_out(&output);
     }
 
-    /// It has succeeded, and is known by its user.
+    /// Insists that it has succeeded and is known by its user.
     pub(crate) fn assert_let_in(&mut self, output: &Output) {
         assert!(output.status.success(), "{output:?}");
         self.lab.wait_for_line("connected -- Connect from joe(joe)@192.0.2.10 to ");
@@ -46,7 +46,7 @@ impl Place {
         self.lab.turn_the_page();
     }
 
-    /// It has failed by its password.
+    /// Insists that it has failed by its password.
     pub(crate) fn assert_kept_out(&mut self, output: &Output) {
         assert!(!output.status.success(), "{output:?}");
         self.lab.wait_for_line("password refused -- joe@192.0.2.10");

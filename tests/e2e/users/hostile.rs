@@ -1,4 +1,4 @@
-//! Session workers that lie about passwords: each is killed, or what it says comes to nothing.
+//! Session workers that lie about passwords: each is killed, or its messages have no effect.
 
 use crate::{PASSWORDS, PORT, USERS, write_users};
 use sockd_tests::far::Server;
@@ -15,7 +15,7 @@ struct Place {
     _server: Server,
 }
 
-/// A place with hostile workers, of which each does what the user id of a SOCKS4 request says.
+/// A place with hostile workers, each of which does what the user id of a SOCKS4 request says.
 fn place(rules: &str, settings: &str) -> Place {
     let site = Site::new();
     write_users(&site.gateway, &USERS);
@@ -71,8 +71,8 @@ fn a_worker_guesses_no_faster_than_its_host_may() {
     assert!(guessed() < 40, "{}", guessed());
 }
 
-/// Sam has a session first whose worker is hostile, and keeps it. Then joe logs in from the same host. Gives what comes back
-/// from the echo server for joe's bytes.
+/// Sam has a session with a hostile worker first, and keeps it. Then joe logs in from the same host. Returns the echo
+/// server's answer to joe's bytes.
 fn used_by_another(settings: &str) -> Vec<u8> {
     let place = place(PASSWORDS, settings);
     let mut sam = place.asks("sam-logs-in-and-uses-others");
@@ -90,6 +90,6 @@ fn used_by_another(settings: &str) -> Vec<u8> {
 #[test]
 fn h9_a_worker_cannot_use_what_another_user_of_its_host_has_logged_in_for() {
     assert_eq!(used_by_another("(isolation: user)"), b"by joe!!!!");
-    // The attack is one.
+    // Without isolation the attack succeeds.
     assert_eq!(used_by_another("(isolation: client)"), b"by mallory");
 }

@@ -4,7 +4,7 @@ use crate::clients::place;
 use crate::libraries::NO_PASSWORD;
 use sockd_tests::libraries::{CHROMIUM, GO, JAVA, PLAIN, through};
 
-/// It always offers a password. Without one it shows its account and nothing behind it.
+/// It always offers a password. Without one it shows its account and an empty password.
 #[test]
 fn java_logs_in() {
     let mut place = place();

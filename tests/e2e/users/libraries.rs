@@ -1,4 +1,4 @@
-//! Libraries that programs log in by, and what their users see where a password is wrong or missing.
+//! Libraries by which programs log in, and the errors that their users see if a password is wrong or missing.
 
 use crate::clients::{Place, place};
 use sockd_tests::libraries::{AIOHTTP, HTTPX, NODE, PLAIN, QT, RCLONE, through};
@@ -8,7 +8,7 @@ use std::process::Output;
 const RIGHT_LOGIN: &str = "socks5://joe:sesame@192.0.2.1:1080";
 const WRONG_LOGIN: &str = "socks5://joe:open@192.0.2.1:1080";
 
-/// What the log says of a client that cannot show a password.
+/// The log line of a client that cannot show a password.
 pub(crate) const NO_PASSWORD: &str =
     "no acceptable method of authentication (offered none; wanted password) from host 192.0.2.10";
 

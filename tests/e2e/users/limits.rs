@@ -1,4 +1,4 @@
-//! What a line limits of a user.
+//! The limits of a line on a user.
 
 use super::{OFFER, PORT, RIGHT, WANTED, place};
 use sockd_tests::host::Host;
@@ -8,7 +8,7 @@ use sockd_tests::socks::PROXY;
 use sockd_tests::socks5::to;
 use sockd_tests::wait::until_true;
 
-/// joe's request, and what comes of it.
+/// joe's request, and the code of its reply.
 fn asks(host: &Host) -> (Line, u8) {
     let mut line = Line::dial(host, PROXY);
     line.send(OFFER);

@@ -1,4 +1,4 @@
-//! Users with passwords, a test for each row of what has to work: from the greeting to what the log says.
+//! Users with passwords, a test for each row of the requirements: from the greeting to the log.
 
 mod clients;
 mod hostile;
@@ -57,7 +57,7 @@ fn write_users(gateway: &Host, users: &[(&str, &str, &str)]) {
     gateway.sh("chmod 600 /etc/sockd.passwd");
 }
 
-/// By crypt(3), as chpasswd and htpasswd write it.
+/// A hash by crypt(3), as chpasswd and htpasswd write it.
 fn hash(host: &Host, password: &str) -> String {
     let output = host.output(Command::new("openssl").args(["passwd", "-6", "-salt", "saltsalt", password]));
     String::from_utf8(output.stdout).expect("a hash").trim().to_owned()
@@ -82,7 +82,7 @@ fn offer(host: &Host) -> Line {
     line
 }
 
-/// Shows a password and is told what comes of it.
+/// Shows a password and reads the answer.
 fn try_in(host: &Host, user: impl AsRef<[u8]>, password: impl AsRef<[u8]>) -> (Line, Vec<u8>) {
     let mut line = offer(host);
     line.send(login(user, password));
@@ -99,7 +99,7 @@ fn relays(host: &Host, user: &str, password: &str) -> Line {
     line
 }
 
-/// It has a relay indeed.
+/// Insists that it has a relay.
 fn assert_echoes(line: &mut Line) {
     line.send("hello");
     assert_eq!(line.read(5), b"hello");

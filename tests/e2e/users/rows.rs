@@ -1,4 +1,4 @@
-//! The rows: what is answered, how it ends, and what the log says.
+//! The rows: the answer, the end, and the log line.
 
 use crate::{
     OFFER, PASSWORDS, PORT, RIGHT, WANTED, WRONG, assert_echoes, login, offer, place, relays, request,
@@ -16,7 +16,7 @@ fn refused(user: &str) -> String {
     format!("daemon.notice password refused -- {user}@{CLIENT}")
 }
 
-/// A refused login is told so, and nothing more.
+/// Insists that a refused login is told so, and nothing more.
 fn assert_wrong(mut line: Line) {
     assert_eq!(line.read_to_end(), (WRONG.to_vec(), Ending::Closed));
 }
